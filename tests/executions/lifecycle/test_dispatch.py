@@ -1,7 +1,6 @@
 """Sending claimed executions: signed, to the queue of their release, and queued again if the broker rejects them."""
 
 import json
-import time
 from typing import Any
 
 import pytest
@@ -14,7 +13,6 @@ from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.broker import taken
-from tests.executions.moments import now
 from wire.messages.celery_messages import Command, CommandGroup
 from wire.messages.queues import EXECUTE_TASK, queue_of
 from wire.messages.sealing import MOST_SEALS, decode, verify
@@ -104,19 +102,3 @@ def test_commands_sent_before_the_broker_rejected_the_rest_stay_claimed(owner: T
     assert sent(release) == [{first.pk}]
     assert making.history(first)[-1] == ("CLAIMED", "RUNNING")
     assert making.history(unsent)[-1] == ("DISPATCH_FAILED", "QUEUED")
-
-
-@pytest.mark.usefixtures("broken_broker")
-def test_without_a_broker_every_claimed_execution_is_queued_again(owner: Tenant) -> None:
-    """This includes executions of all releases, and not only of the one whose message failed first."""
-    first = making.execution(owner, "first")
-    making.worker(making.active(owner, "2.0"), "worker-2")
-    second = making.execution(owner, "second")
-    began = time.monotonic()
-    assert dispatch.dispatch() == 0
-    assert time.monotonic() - began < 4
-    for execution in (first, second):
-        assert making.kinds(execution) == ["SUBMITTED", "CLAIMED", "DISPATCH_FAILED"]
-        assert (execution.attempt, execution.lease_token, execution.error_code) == (0, None, None)
-        wait = (execution.next_due_at - now()).total_seconds()
-        assert 0 < wait <= settings.DISPATCH_RETRY_SECONDS

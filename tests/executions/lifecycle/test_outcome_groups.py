@@ -19,7 +19,7 @@ from tests import making
 from tests.cases import cases
 from tests.parts.celery_worker.working import without_receivers
 from tests.raw_sql import run
-from wire.messages.celery_messages import Checkpoint, Outcome, OutcomeGroup
+from wire.messages.celery_messages import Outcome, OutcomeGroup
 from wire.messages.sealing import seal
 
 pytestmark = pytest.mark.django_db
@@ -49,10 +49,6 @@ def statuses() -> list[str]:
     return [each.status for each in executions()]
 
 
-def reached(claim: Claim, value: Any) -> Checkpoint:
-    return making.reached(claim, 1, json.dumps(value))
-
-
 def poisoned(claim: Claim) -> Outcome:
     """An outcome that the database rejects after `poison`."""
     return making.outcome_of(claim, output_payloads=['"poison"'])
@@ -79,16 +75,16 @@ def poison(table: str = "executions_execution", when: str = RESULT, sqlstate: st
 def test_large_outcomes_of_a_group_are_recorded_one_at_a_time(group: list[Claim], status: str) -> None:
     """Only one of them at a time is decoded in memory. The requests of an await may be as large as outputs."""
     text = json.dumps("x" * (outcome.LONGEST_TOGETHER // 2))
+    large = {
+        "SUCCEEDED": [making.outcome_of(claim, output_payloads=[text]) for claim in group],
+        "WAITING_EXTERNAL": [making.suspension(claim, text) for claim in group],
+    }
     statements: list[str] = []
 
     def noted(execute: Callable[..., Any], query: Any, *context: Any) -> Any:
         statements.append(str(query))
         return execute(query, *context)
 
-    large = {
-        "SUCCEEDED": [making.outcome_of(claim, output_payloads=[text]) for claim in group],
-        "WAITING_EXTERNAL": [making.suspension(claim, text) for claim in group],
-    }
     with connection.execute_wrapper(noted):
         assert making.record(*large[status]) == 3
     assert sum("FOR NO KEY UPDATE" in statement for statement in statements) == 3
@@ -115,11 +111,10 @@ def test_one_of_two_equal_outcomes_in_a_group_is_recorded(claim: Claim, executio
 
 
 @cases("first", [True, False])
-@cases("wrong", [{"lease_token": uuid.uuid4()}, {"execution_version": 0}])
 def test_a_stale_outcome_does_not_displace_the_current_one_of_its_group(
-    claim: Claim, execution: Execution, first: bool, wrong: dict[str, Any]
+    claim: Claim, execution: Execution, first: bool
 ) -> None:
-    stale = making.outcome_of(claim, output_payloads=['"stale"'], **wrong)
+    stale = making.outcome_of(claim, output_payloads=['"stale"'], lease_token=uuid.uuid4())
     both = [stale, making.outcome_of(claim, output_payloads=['"right"'])]
     assert making.record(*(both if first else both[::-1])) == 1
     assert making.kinds(execution)[-2:] == ["SUCCEEDED", "OUTCOME_DROPPED"]
@@ -129,8 +124,7 @@ def test_a_stale_outcome_does_not_displace_the_current_one_of_its_group(
 # --- poisoned reports ---
 
 
-@cases("sqlstate", ["22003", "23514", "54000", "XX000", "P0001"])
-@cases("others", [0, 2])
+@cases(("sqlstate", "others"), [("22003", 0), ("23514", 2), ("P0001", 2)])
 def test_an_outcome_that_the_database_rejects_fails_only_its_execution(
     group: list[Claim], sqlstate: str, others: int, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -144,7 +138,7 @@ def test_an_outcome_that_the_database_rejects_fails_only_its_execution(
     assert "not this row" in caplog.text
 
 
-@cases("sqlstate", ["08006", "40P01", "53200", "57014", "57P01"])
+@cases("sqlstate", ["08006", "40P01", "57014"])
 def test_no_outcome_is_dropped_while_the_database_is_busy(group: list[Claim], sqlstate: str) -> None:
     poison(sqlstate=sqlstate)
     with pytest.raises(OperationalError), transaction.atomic():
@@ -155,22 +149,13 @@ def test_no_outcome_is_dropped_while_the_database_is_busy(group: list[Claim], sq
 def test_checkpoints_in_the_group_of_a_poisoned_outcome_are_stored(group: list[Claim]) -> None:
     poison()
     _, bad, failing = group
-    kept = [reached(each, 7) for each in group]
+    kept = [making.reached(each, 1, "7") for each in group]
     assert making.record(poisoned(bad), making.failure(failing), checkpoints=kept) == 2
     assert statuses() == ["RUNNING", "FAILED", "WAIT_RETRY"]
     assert [(each.current_step_index, each.progress) for each in executions()] == [(1, 7)] * 3
     failed = executions()[1]
     assert failed.error_code == "UNRECORDABLE_OUTCOME"
     assert DeadLetter.objects.get(execution=failed).reason == "non_retryable"
-
-
-def test_a_poisoned_checkpoint_is_skipped_and_fails_no_execution(group: list[Claim]) -> None:
-    poison(when="NEW.progress = '\"poison\"'")
-    first, second, third = group
-    kept = [reached(first, "poison"), reached(second, 7)]
-    assert making.record(making.outcome_of(first), making.failure(third), checkpoints=kept) == 2
-    assert statuses() == ["SUCCEEDED", "RUNNING", "WAIT_RETRY"]
-    assert [each.progress for each in executions()] == [None, 7, None]
 
 
 def test_an_outcome_whose_failure_is_rejected_too_is_left_to_its_lease(group: list[Claim]) -> None:
@@ -191,7 +176,7 @@ def test_an_await_under_a_lost_lease_is_dropped_and_opens_no_interaction(group: 
     assert statuses() == ["RUNNING", "SUCCEEDED", "RUNNING"]
 
 
-@cases("stopped", [0, 1, 2, 99])
+@cases("stopped", [0, 2])
 def test_a_worker_that_stopped_before_the_end_has_not_completed_the_execution(group: list[Claim], stopped: int) -> None:
     assert making.record(making.outcome_of(group[0], stopped_before_step_index=stopped)) == 1
     found = executions()[0]
@@ -206,7 +191,9 @@ def test_an_entire_group_is_retried_while_the_database_is_unavailable(
     """The task fails no execution, and records each report once when the database is available again."""
     first, second, third = group
     body = OutcomeGroup(
-        worker_id="w", outcomes=[making.outcome_of(first), making.failure(second)], checkpoints=[reached(third, 7)]
+        worker_id="w",
+        outcomes=[making.outcome_of(first), making.failure(second)],
+        checkpoints=[making.reached(third, 1, "7")],
     )
     message = seal(release.identity, body, current_key(release.identity.tenant_id))
     left = [2]

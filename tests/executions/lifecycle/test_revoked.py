@@ -55,17 +55,6 @@ def one_of_each(owner: Tenant) -> Claim:
 OPEN = ("waiting", "retrying", "running", "queued")
 
 
-def test_without_an_order_open_executions_stay_and_a_repeated_revocation_keeps_the_first_order(owner: Tenant) -> None:
-    one_of_each(owner)
-    before = statuses()
-    event = revoked()
-    assert (event.open_executions, event.failed_executions, event.completed_at) == ("leave", 0, None)
-    assert {revoked(order).open_executions for order in (Order.FAIL, Order.PAUSE)} == {"leave"}
-    assert fail_open() == 0
-    assert statuses() == before
-    assert not Hold.objects.exists()
-
-
 def test_a_pause_stops_the_open_executions_until_the_release_is_resumed(owner: Tenant) -> None:
     running = one_of_each(owner)
     before, audited = statuses(), set(AuditEntry.objects.values_list("pk", flat=True))

@@ -11,7 +11,6 @@ from executions.models import Execution, Worker
 from executions.state_machine import moves
 from releases.activation.revocation import revoke
 from releases.models import Release
-from releases.registration.registrar import verify_release
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
@@ -118,18 +117,6 @@ def test_a_thread_that_runs_a_cancelled_execution_is_no_place(owner: Tenant) -> 
     assert claimed == [1, 1, 0]
 
 
-def test_a_rejected_upload_of_the_same_version_adds_no_places() -> None:
-    owner = making.tenant()
-    contract = making.contract()
-    data = making.archive(contract, code="1.0")
-    rejected = making.upload(owner, making.descriptor(contract, data)).release
-    verify_release(rejected.pk)
-    making.ready(owner)
-    Worker.objects.filter(tenant=owner).update(capacity=1)
-    submitted(owner, 3)
-    assert counts(owner, 2) == [1, 0]
-
-
 # --- which executions ---
 
 
@@ -215,18 +202,3 @@ def test_a_tenant_with_many_pipelines_gets_no_more_than_a_tenant_with_one() -> N
         assert taken[one.slug, "only"] >= 1
         found += taken
     assert len(found) == 9
-
-
-def test_a_slow_pipeline_is_sent_only_what_it_can_start_and_does_not_delay_a_fast_one() -> None:
-    """The slow one has two places and never frees one. The fast one finishes all that it is sent."""
-    owner = making.tenant()
-    slow = busy(owner, "slow", 500, capacity=2)
-    busy(owner, "fast", 40, capacity=2)
-    Worker.objects.filter(pipeline_id="slow").update(transition_seconds=5)
-    done = rounds = 0
-    while done < 40:
-        rounds += 1
-        assert rounds <= 21
-        claims = [each for each in all_claimed(100) if each.pipeline_id == "fast"]
-        done += making.record(*map(making.outcome_of, claims))
-    assert Execution.objects.filter(release=slow, status="RUNNING").count() == 2

@@ -67,12 +67,6 @@ def test_an_expired_lease_does_not_change_the_last_error(owner: Tenant, claim: C
     assert lost["leaseOwner"] == "worker:w", "the event names the worker that lost it"
 
 
-def test_an_expired_lease_belongs_to_its_holder_until_it_is_swept(claim: Claim) -> None:
-    let_expire()
-    assert renew(claim)
-    assert (expire(), row().status) == (0, "RUNNING")
-
-
 def test_a_sweep_is_bounded_and_takes_the_oldest_first(owner: Tenant) -> None:
     made = [making.execution(owner, f"k{number}") for number in range(3)]
     making.claimed(owner)
@@ -84,15 +78,6 @@ def test_a_sweep_is_bounded_and_takes_the_oldest_first(owner: Tenant) -> None:
         assert expire(limit=1) == 1
         states.append([Execution.objects.get(pk=execution.pk).status for execution in made])
     assert states == [["RUNNING", "RUNNING", "QUEUED"], ["RUNNING", "QUEUED", "QUEUED"]]
-
-
-def test_the_holder_renews_a_lease_for_its_full_time(claim: Claim) -> None:
-    before = row()
-    assert renew(claim)
-    after = row()
-    assert after.lease_expires_at == now() + timedelta(hours=1)
-    assert (before.lease_owner, after.lease_owner) == ("dispatcher", "worker:w")
-    assert (after.version, after.event_count) == (before.version, before.event_count)
 
 
 def test_only_the_first_worker_that_names_a_lease_renews_it(claim: Claim) -> None:

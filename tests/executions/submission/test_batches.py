@@ -1,24 +1,18 @@
 """Batches: each pipeline is checked once, for any number of items and any results."""
 
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
-from django.utils import timezone
 
-from executions.models import Execution, Worker
+from executions.models import Execution
 from executions.submission.submission import ExecutionRequest, Submission, submit_many
 from foundation.errors import CoordinatorError
 from releases.activation.activation import activate
-from releases.activation.revocation import revoke
 from releases.models import Release
-from tenancy.access import issue_token
-from tenancy.models import ApiToken, Membership, Tenant
-from tenancy.roles import Role, Scope
+from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
 from tests.executions.submission.continuing import order
@@ -100,19 +94,6 @@ def test_a_request_that_is_refused(owner: Tenant, expected: str, members: dict[s
     require_constant(owner, {expected}, lambda count: requests(count, **members))
 
 
-def test_a_pipeline_that_accepts_nothing(owner: Tenant, release: Release, settings: Any) -> None:
-    settings.SUBMISSION_CACHE_SECONDS = 0
-    submit_many(owner, requests(1, "warm"), actor="token:test")
-    making.silence(*Worker.objects.all())
-    require_constant(owner, {"WORKER_UNAVAILABLE"}, requests)
-    file = making.stored_file(release.artifacts.get().digest)
-    away = file.rename(file.with_suffix(".away"))
-    require_constant(owner, {"ARTIFACT_MISSING"}, requests)
-    away.rename(file)
-    revoke(release, actor="user:test", reason="leaked")
-    require_constant(owner, {"ACTIVE_RELEASE_REVOKED"}, requests)
-
-
 def test_repeated_keys(owner: Tenant) -> None:
     submit_many(owner, requests(200), actor="token:test")
     require_constant(owner, {"REPEATED"}, requests)
@@ -120,20 +101,3 @@ def test_repeated_keys(owner: Tenant) -> None:
     verdicts, _ = submitted(owner, [ExecutionRequest(making.PIPELINE, {"n": 1}, "once")] * 200)
     assert verdicts == {"ACCEPTED 1.0", "REPEATED"}
     assert Execution.objects.filter(execution_key="once").count() == 1
-
-
-def test_an_expired_token(owner: Tenant) -> None:
-    admin = User.objects.create_user(f"admin-{owner.slug}")
-    Membership.objects.create(user=admin, tenant=owner, role=Role.TENANT_ADMIN)
-    token, _ = issue_token(owner, admin, "client", [Scope.SUBMIT], lifetime=timedelta(hours=1))
-    ApiToken.objects.filter(pk=token.pk).update(expiry=timezone.now() - timedelta(hours=1))
-    require_constant(owner, {"NOT_AUTHENTICATED"}, requests, token=token.digest)
-
-
-def test_each_of_several_pipelines_is_checked_once(owner: Tenant) -> None:
-    making.ready(owner, pipeline_id=OTHER)
-
-    def mixed(count: int) -> list[ExecutionRequest]:
-        return [*requests(count, expected_release_version="0"), *requests(count, pipeline_id="none")]
-
-    require_constant(owner, {"ACTIVE_RELEASE_CHANGED", "PIPELINE_UNKNOWN"}, mixed)

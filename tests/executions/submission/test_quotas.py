@@ -10,7 +10,6 @@ from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
 from executions.errors import TenantNotAllowed, WorkerLimitReached
 from executions.lifecycle import cancellation
-from executions.lifecycle.dispatch import dispatch
 from executions.lifecycle.redrive import redrive
 from executions.models import Execution
 from executions.submission.submission import ExecutionRequest, Submission, submit, submit_many
@@ -91,15 +90,6 @@ def test_a_repeated_key_is_never_refused_and_uses_no_permit(owner: Tenant) -> No
     assert (again.duplicate, again.execution_id) == (True, Execution.objects.get(execution_key="k").pk)
 
 
-def test_both_quotas_apply(owner: Tenant) -> None:
-    owner.quota_submissions, owner.quota_open_executions = 1000, 2
-    assert accepted(owner, *range(4)) == 2
-    owner.quota_submissions, owner.quota_open_executions = 1, 1000
-    begin_second()
-    time.sleep(0.15)
-    assert accepted(owner, *range(10, 14)) == 1
-
-
 def test_the_size_of_an_input_is_limited(owner: Tenant) -> None:
     owner.quota_payload_bytes = 20
     error = refusal(owner, "k", value={"n": 1, "text": "x" * 20})
@@ -149,17 +139,6 @@ def test_a_tenant_that_is_no_longer_allowed_redrives_nothing_but_its_executions_
         with pytest.raises(TenantNotAllowed):
             campaigns.start(owner, Filters(pipeline_id=making.PIPELINE), rate_per_minute=60, **WHY)
     assert [claim.execution_id for claim in making.claimed(owner)] == [accepted.pk]
-
-
-def test_a_quota_limits_the_running_executions_of_each_tenant(settings: Any) -> None:
-    one, other = making.tenant(), making.tenant()
-    submit_to(one, 4, "a", "b", "c")
-    settings.TENANT_MAX_IN_FLIGHT = 5
-    dispatch()
-    submit_to(other, 4, "a", "b", "c")
-    for _ in range(2):
-        dispatch()
-        assert (running(one), running(other)) == (5, 5)
 
 
 def test_executions_above_the_quota_are_claimed_later() -> None:

@@ -1,8 +1,6 @@
 """Instructions to workers: they follow the worker's row, over a queue that expires when the worker stops reading."""
 
-import logging
 import uuid
-from threading import Barrier, Thread
 from typing import Any
 
 import pytest
@@ -12,16 +10,15 @@ from redis import Redis
 
 from executions import tasks
 from executions.models import Worker
-from executions.workers import instructions, refusals
+from executions.workers import instructions
 from releases.models import Release
 from tests import making
 from tests.broker import owner_url, taken
 from tests.cases import cases
-from wire.broker import client as broker
 from wire.messages.celery_messages import Heartbeat, Instruction
 from wire.messages.limits import MOST_LEASES, TOLERANCE
 from wire.messages.queues import INSTRUCTION_TASK, instruction_queue_of, queue_of
-from wire.messages.sealing import ProtocolError, check_fresh, decode, seal, verify
+from wire.messages.sealing import check_fresh, decode, seal, verify
 from wire.worker_keys import worker_key
 
 pytestmark = pytest.mark.django_db
@@ -45,8 +42,7 @@ def only(queue: str, release: Release) -> Instruction:
     return decode(envelope, Instruction)
 
 
-@cases("lost", [0, 1, MOST_LEASES + 1])
-@cases("drained", [False, True])
+@cases(("drained", "lost"), [(False, 0), (True, MOST_LEASES + 1)])
 def test_an_instruction_follows_the_row_of_the_worker_and_names_lost_leases(
     release: Release, queue: str, drained: bool, lost: int
 ) -> None:
@@ -85,35 +81,3 @@ def test_at_most_one_instruction_waits_and_it_expires_with_its_timestamp(release
     Worker.objects.filter(pk=worker.pk).update(drained_by_operator_at=timezone.now())
     instructions.send(worker.pk)
     assert only(queue, release).drain, "the waiting instruction is the newest"
-
-
-def test_a_notice_expires_like_an_instruction(release: Release, queue: str) -> None:
-    heartbeat = Heartbeat(worker_id="w", state="HEALTHY", capacity=1)
-    message = seal(release.identity, heartbeat, worker_key(settings.WORKER_SECRET, release.identity.tenant_id))
-    refusals.refuse_heartbeat(message, ProtocolError("TIMESTAMP_REFUSED", "late"))
-    with Redis.from_url(owner_url()) as client:
-        assert TOLERANCE.total_seconds() / 2 * 1000 < client.pttl(queue) <= TOLERANCE.total_seconds() * 1000
-
-
-def test_two_concurrent_senders_leave_one_instruction(queue: str) -> None:
-    barrier = Barrier(4)
-
-    def send() -> None:
-        for number in range(25):
-            barrier.wait(10)
-            broker.send_latest(INSTRUCTION_TASK, {"number": number}, queue=queue, seconds=60)
-
-    senders = [Thread(target=send) for _ in range(4)]
-    for sender in senders:
-        sender.start()
-    for sender in senders:
-        sender.join()
-    [(_, [message])] = taken(queue)
-    assert message == {"number": 24}
-
-
-@pytest.mark.usefixtures("broken_broker")
-def test_an_instruction_that_the_broker_rejects_is_not_sent(release: Release, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING):
-        assert not instructions.send(making.worker(release, "w").pk)
-    assert "The broker refuses messages" in caplog.text

@@ -86,20 +86,6 @@ def test_a_probe_that_waited_behind_a_backlog_confirms_nothing(world: object, se
     assert state() == "HEALTHY"
 
 
-def test_while_messages_arrive_a_silent_worker_is_stale(owner: Tenant) -> None:
-    assert (state(), submitted(owner).dispatch_delayed) == ("HEALTHY", False)
-    message_path.confirm()
-    let_pass(*[(STALE + 1) / 4] * 4)
-    assert state() == "STALE"
-    with pytest.raises(WorkerUnavailable):
-        submitted(owner, "k2")
-
-
-def test_silence_counts_before_the_first_message(owner: Tenant) -> None:
-    advance_time(STALE + 1)
-    assert state() == "STALE"
-
-
 def test_three_minutes_without_messages_make_no_worker_silent(owner: Tenant) -> None:
     let_pass(BEAT)
     advance_time(180)
@@ -123,23 +109,6 @@ def test_the_silence_of_other_workers_counts_during_an_interruption(owner: Tenan
     assert state() == "STALE"
     with pytest.raises(WorkerUnavailable):
         submitted(owner)
-
-
-def test_a_worker_that_was_heard_later_is_credited_from_then_on(world: object) -> None:
-    """Its heartbeat arrived between the last message of the clock and the interruption, or was the first after it."""
-    let_pass(0)
-    advance_time(2)
-    making.silence(*Worker.objects.all(), since=now())
-    let_pass(180)
-    for seconds, expected in ((STALE - 2, "HEALTHY"), (4, "STALE")):
-        advance_time(seconds)
-        MessagePath.objects.update(arrived_at=now(), expected_by=now() + timedelta(seconds=15))
-        assert state() == expected
-
-
-def test_interruptions_that_follow_each_other_are_all_credited(world: object) -> None:
-    let_pass(0, 60, 60, 60)
-    assert state() == "HEALTHY"
 
 
 # --- leases ---

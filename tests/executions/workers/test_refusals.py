@@ -8,16 +8,13 @@ from django.conf import settings
 from django.utils import timezone
 
 from executions import tasks
-from executions.state_machine.moves import Claim
 from executions.workers import refusals
-from foundation.wakeups.broker_gate import gate
-from releases.models import Release
 from tests import making
-from tests.broker import taken, using_broker
+from tests.broker import taken
 from tests.cases import cases
 from wire.broker import client
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import Heartbeat, OutcomeGroup
+from wire.messages.celery_messages import Heartbeat
 from wire.messages.limits import TOLERANCE
 from wire.messages.notices import LONGEST_BODY, refusal_of
 from wire.messages.queues import INSTRUCTION_TASK, instruction_queue_of
@@ -64,17 +61,6 @@ def test_the_log_and_the_notice_name_the_refused_heartbeat_and_the_reason(
     assert (task, refusal.nonce, refusal.code) == (INSTRUCTION_TASK, message["nonce"], "KEY_NOT_ACTIVE")
 
 
-def test_the_log_names_the_sender_of_refused_outcomes(
-    release: Release, claim: Claim, caplog: pytest.LogCaptureFixture
-) -> None:
-    group = OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(claim)])
-    tasks.record(seal(release.identity, group, making.WRONG_KEY))
-    [line] = logged(caplog)
-    assert line.startswith("Refused an outcome message: KEY_NOT_ACTIVE")
-    assert line.endswith(f"It names {release.identity}.")
-    assert notices(release.identity) == []
-
-
 def test_text_from_an_unknown_sender_is_cleaned_and_truncated(
     identity: ReleaseIdentity, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -90,12 +76,11 @@ def test_text_from_an_unknown_sender_is_cleaned_and_truncated(
 @cases(
     "broken",
     [
-        *({"body": body} for body in ("no json", "[" * 100_000, "[]", "{}", 1, '{"workerId": 1}')),
-        {"body": json.dumps({"workerId": "x" * 191})},
+        *({"body": body} for body in ("no json", "[]", '{"workerId": 1}')),
         {"body": json.dumps({"workerId": "w\n2026-01-01 CRITICAL all is lost"})},
         {"body": json.dumps({"workerId": "w", "more": "x" * LONGEST_BODY})},
         {"body": json.dumps({"workerId": "w", "more": [0] * MOST_BODY_VALUES["heartbeat"]})},
-        *({"nonce": ""}, {"nonce": "x" * 101}, {"tenantId": None}),
+        *({"nonce": ""}, {"tenantId": None}),
     ],
 )
 def test_the_refusal_of_a_message_without_a_sender_names_none(
@@ -124,26 +109,6 @@ def test_the_notice_has_the_code_of_every_reason(identity: ReleaseIdentity) -> N
         tasks.heartbeat(message)
         [(_, [notice])] = notices(of)
         assert notice == {"kind": "refusal", "nonce": message["nonce"], "code": code}
-
-
-def test_a_heartbeat_that_is_accepted_is_no_refusal(
-    identity: ReleaseIdentity, caplog: pytest.LogCaptureFixture
-) -> None:
-    tasks.heartbeat(heartbeat(identity, right_key(identity)))
-    assert (logged(caplog), notices(identity)) == ([], [])
-
-
-def test_many_refusals_cause_few_notices(identity: ReleaseIdentity) -> None:
-    message = heartbeat(identity)
-    with using_broker("redis://127.0.0.1:1/0"):
-        # After the broker rejects the first notice, no other is sent. All of them count.
-        for _ in range(refusals.MOST_NOTICES - 1):
-            tasks.heartbeat(message)
-    gate.reset()
-    tasks.heartbeat(message)
-    assert len(notices(identity)) == 1
-    tasks.heartbeat(message)
-    assert notices(identity) == []
 
 
 def test_many_refusals_of_one_tenant_or_none_hide_no_refusal_of_another(
@@ -177,9 +142,3 @@ def test_a_notice_replaces_no_instruction(identity: ReleaseIdentity) -> None:
     client.send_latest(INSTRUCTION_TASK, {"an": "instruction"}, queue=instruction_queue_of(identity, "w"), seconds=60)
     tasks.heartbeat(heartbeat(identity))
     assert notices(identity) == [(INSTRUCTION_TASK, [{"an": "instruction"}])]
-
-
-@pytest.mark.usefixtures("broken_broker")
-def test_a_notice_that_the_broker_rejects_raises_no_error(identity: ReleaseIdentity) -> None:
-    tasks.heartbeat(heartbeat(identity))
-    assert gate.refused

@@ -62,18 +62,6 @@ def test_both_keys_are_active_until_the_old_one_is_revoked(owner: Tenant, settin
     assert ids(other) == [worker_key(settings.WORKER_SECRET, other.slug, 1).key_id]
 
 
-def test_a_replacement_revokes_all_other_keys_at_once_with_a_stable_refusal(
-    owner: Tenant, caplog: pytest.LogCaptureFixture
-) -> None:
-    first = current_key(owner.slug)
-    second = start_key(owner, actor=OPERATOR)
-    third = replace_key(owner, actor=OPERATOR, reason="leaked")
-    assert ids(owner) == [third.key_id]
-    assert accepted(owner, first, second, third) == [False, False, True]
-    assert f"KEY_NOT_ACTIVE: An envelope for tenantId={owner.slug}" in caplog.text
-    assert first.key_id in caplog.text
-
-
 def test_an_invalid_change_of_keys_is_rejected_and_changes_nothing(owner: Tenant) -> None:
     with pytest.raises(WorkerKeyChangeRefused):
         revoke_old_key(owner, actor=OPERATOR)

@@ -36,9 +36,7 @@ STATES: list[tuple[dict[str, Any] | None, str]] = [
     ),
     (REST, ""),
     ({**REST, "capability_error": "It hosts 9"}, "It hosts 9."),
-    ({"drained_by_operator_at": AGO}, f"{UNHEALTHY}=DRAINING."),
     ({"alive_until": AGO}, f"{UNHEALTHY}=STALE."),
-    ({"code": "source"}, f"{UNHEALTHY}=UNVERIFIED_CODE."),
 ]
 
 
@@ -93,16 +91,6 @@ def test_the_policy_decides_whether_an_activation_needs_a_worker(
     assert activate(release, actor="user:test").release == release
     warned = [record.message for record in caplog.records if "No worker may run release" in record.message]
     assert len(warned) == (value == "warn" and reason != "")
-
-
-def test_one_worker_of_the_release_is_enough(required: Release) -> None:
-    making.worker(required, "gone", stopped_at=AGO)
-    making.worker(required, "other", release_version="2.0")
-    making.worker(making.registered(making.tenant()))
-    making.worker(making.registered(required.pipeline.tenant, pipeline_id="org.example.other"), "worker-2")
-    assert refusal(required).code == "WORKER_REQUIRED"
-    making.worker(required)
-    assert activate(required, actor="user:test").sequence == 1
 
 
 def test_a_rollback_needs_a_worker_too(required: Release) -> None:

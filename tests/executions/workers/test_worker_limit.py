@@ -96,16 +96,6 @@ def test_workers_that_stopped_or_fell_silent_make_room_for_others(owner: Tenant)
     assert len(names()) == 8
 
 
-def test_a_silent_worker_returns_only_below_the_limit(owner: Tenant) -> None:
-    send(owner, "a")
-    making.silence(Worker.objects.get(worker_id="a"))
-    send(owner, "b", "c", "a")
-    assert state("a") == "STALE"
-    send(owner, "b", state="UNAVAILABLE")
-    send(owner, "a")
-    assert state("a") == "HEALTHY"
-
-
 def test_the_number_of_ids_within_a_day_is_limited_too(owner: Tenant) -> None:
     """Otherwise a key could register any number of workers, one after the other."""
     for number in range(MOST_IDS + 1):

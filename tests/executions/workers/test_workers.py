@@ -153,18 +153,6 @@ def test_a_heartbeat_that_is_not_newer_than_the_last_one_changes_nothing(
         assert causes(release, -age, capacity=9, running=[held(claim)]) == []
 
 
-def test_the_report_of_a_worker_is_stored(release: Release, claim: Claim) -> None:
-    reports: list[tuple[dict[str, Any], tuple[bool, int, int, int]]] = [
-        ({"running": [held(claim)]}, (True, 1, 1, 0)),
-        ({"waiting": [held(claim)], "abandoned": 2}, (True, 3, 0, 2)),
-        ({"taking": False}, (False, 0, 0, 0)),
-    ]
-    for second, (members, stored) in enumerate(reports):
-        worker = heartbeat(release, second, **members)
-        assert (worker.taking, worker.holding, worker.running, worker.abandoned) == stored
-    assert Execution.objects.get().lease_owner == "worker:w"
-
-
 def test_silence_is_recorded_once_and_only_for_workers_that_should_report(release: Release) -> None:
     silent = [making.worker(release, f"silent-{n}", last_heartbeat_at=LONG_AGO) for n in range(3)]
     others = [making.worker(release, "healthy")] + [
@@ -179,7 +167,7 @@ def test_silence_is_recorded_once_and_only_for_workers_that_should_report(releas
 # --- requests of operators ---
 
 
-@cases("life", [["HEALTHY"], ["DRAINING", "UNAVAILABLE", "HEALTHY"], ["UNAVAILABLE", "HEALTHY"]])
+@cases("life", [["HEALTHY"], ["DRAINING", "UNAVAILABLE", "HEALTHY"]])
 def test_no_heartbeat_ends_a_drain_that_an_operator_requested(
     release: Release, owner: Tenant, life: list[str], settings: Any
 ) -> None:
@@ -218,20 +206,6 @@ def test_an_operator_cancels_a_drain_and_work_resumes(release: Release, owner: T
     assert worker.events.get(data__cause="OPERATOR_DRAINED").data["reason"] == "new disk"
 
 
-@cases(
-    ("column", "then"),
-    [("last_heartbeat_at", "STALE"), ("stopped_at", "UNAVAILABLE"), ("draining_since", "DRAINING")],
-)
-def test_a_request_is_recorded_in_the_history_for_every_state_of_the_worker(
-    release: Release, owner: Tenant, column: str, then: str
-) -> None:
-    worker = making.worker(release, "w", **since(column))
-    drain(owner, PIPELINE, "w", actor=OPERATOR)
-    undrain(owner, PIPELINE, "w", actor=OPERATOR)
-    assert [cause for _, cause, _ in events(worker)] == ["OPERATOR_DRAINED", "OPERATOR_UNDRAINED"]
-    assert worker.noted_state == then
-
-
 def test_only_a_tenants_own_workers_can_be_drained(release: Release, owner: Tenant) -> None:
     heartbeat(release)
     for operation in (drain, undrain):
@@ -254,18 +228,13 @@ def test_only_a_tenants_own_workers_can_be_drained(release: Release, owner: Tena
         ("HEALTHY", False, False, [INSTRUCT_TASK, DISPATCH_TASK]),
         ("HEALTHY", True, True, [INSTRUCT_TASK]),
         ("HEALTHY", False, True, []),
-        # A worker that is leaving accepts nothing, with or without a request to drain.
         ("DRAINING", False, False, []),
-        ("DRAINING", False, True, []),
-        ("UNAVAILABLE", False, False, []),
     ],
 )
-@cases("known", [True, False])
 def test_a_worker_whose_report_differs_from_its_row_gets_another_instruction(
-    release: Release, owner: Tenant, reported: str, taking: bool, drained: bool, expected: list[str], known: bool
+    release: Release, owner: Tenant, reported: str, taking: bool, drained: bool, expected: list[str]
 ) -> None:
-    if known or drained:
-        heartbeat(release)
+    heartbeat(release)
     if drained:
         drain(owner, PIPELINE, "w", actor=OPERATOR)
     for second in (1, 2):
@@ -296,8 +265,7 @@ def test_a_heartbeat_renews_the_leases_that_it_names(release: Release, owner: Te
     assert left.lease_expires_at == SENT
 
 
-@cases("how", ["running", "waiting"])
-@cases("end", ["cancelled", "taken over"])
+@cases(("how", "end"), [("running", "cancelled"), ("waiting", "taken over")])
 def test_a_worker_that_holds_a_lost_lease_gets_instructions_until_it_drops_it(
     release: Release, owner: Tenant, how: str, end: str
 ) -> None:

@@ -11,12 +11,10 @@ import requests
 from executions.lifecycle import outcome
 from executions.lifecycle.redrive import redrive
 from executions.lifecycle.sweep import expire_leases
-from executions.models import Execution, ExecutionEvent, WireForm, Worker
+from executions.models import Execution, WireForm, Worker
 from executions.transports.rest import calls, transport, wire_forms
 from executions.transports.rest.commands import payload_of
-from foundation.scheduling import places
 from tests import making
-from tests.cases import cases
 from tests.deaths import each_death
 from tests.executions.transports.rest.order_flow import (
     DECISION,
@@ -29,10 +27,7 @@ from tests.executions.transports.rest.order_flow import (
     submit,
 )
 from tests.executions.transports.rest.strict_worker import DTO, ENCODING, SNAPSHOT, STEP_ID, completed
-from tests.few_places import limited
-from tests.raw_sql import as_owner
 from wire.messages.celery_messages import OutcomeGroup
-from wire.messages.limits import LONGEST_WORKER_ID
 from wire.messages.payload_envelopes import natural
 
 pytestmark = pytest.mark.django_db
@@ -78,14 +73,6 @@ def test_a_lost_lease_changes_the_version_but_not_the_key_of_the_command(flow: F
     assert (command["executionVersion"], command["transitionKey"], command["attempt"]) == (3, f"{made.pk}:0:0", 0)
 
 
-@cases("name", ["w" * 149 + " " + "x" * 10, "w" * LONGEST_WORKER_ID])
-def test_an_outcome_is_recorded_for_any_worker_id(flow: Flow, name: str) -> None:
-    with as_owner():
-        Worker.objects.filter(pk=flow.worker.pk).update(worker_id=name)
-    made, _ = parked(flow)
-    assert ExecutionEvent.objects.filter(execution=made, actor=f"worker:{name}").exists()
-
-
 def test_the_signed_path_is_that_after_the_base_url_and_a_replay_is_rejected(flow: Flow, settings: Any) -> None:
     flow.double.prefix = "/apps/orders"
     settings.REST_WORKER_BASE_URL = flow.double.endpoint
@@ -114,18 +101,6 @@ def test_a_redelivered_or_invented_message_makes_no_call(flow: Flow) -> None:
     assert left == pytest.approx(calls.lease_seconds())
     assert not flow.call(claim)
     assert len(flow.double.commands) == 1
-
-
-@cases("free", [0, 1])
-def test_a_message_for_an_execution_of_a_celery_worker_is_ignored(flow: Flow, free: int) -> None:
-    """Its lease is not renewed while the message waits for a free place."""
-    owner, _ = making.ready()
-    made = making.execution(owner)
-    [claim] = making.claimed(owner)
-    before = Execution.objects.filter(pk=made.pk).values().get()
-    with limited(places.CALLS, free):
-        assert not flow.call(claim)
-    assert Execution.objects.filter(pk=made.pk).values().get() == before
 
 
 def test_the_order_flow_resumes_with_its_decision_and_its_output_is_stored_as_received(flow: Flow) -> None:
@@ -159,12 +134,6 @@ def test_the_outputs_of_a_dropped_outcome_are_not_stored(flow: Flow) -> None:
     assert outcome.record(flow.release.identity, group) == 1
     wire_forms.keep_result(made.pk, [natural("late")], version=claim.version)
     assert not WireForm.objects.filter(pk=made.pk).exists()
-
-
-def test_a_result_counts_if_its_wire_payloads_cannot_be_stored(flow: Flow) -> None:
-    output = {"payloadTypeId": "com.acme.Order\0", "payloadEncoding": ENCODING, "payload": '{"n":1}'}
-    made = flow.run(completed(output))
-    assert (made.status, made.result) == ("SUCCEEDED", [{"n": 1}])
 
 
 def test_a_death_during_a_call_records_all_of_its_outcome_or_repeats_the_call(flow: Flow) -> None:

@@ -10,7 +10,7 @@ from executions.models import DeadLetter, Interaction, Worker
 from tests import making
 from tests.cases import cases
 from tests.executions.transports.rest.order_flow import DECISION, FAILED, PIPELINE, Flow, answered, submit
-from tests.executions.transports.rest.strict_worker import ENCODING, ILLEGAL, completed, result
+from tests.executions.transports.rest.strict_worker import ENCODING, completed, result
 
 pytestmark = pytest.mark.django_db
 OUTPUT = {"payloadTypeId": "java.lang.String", "payloadEncoding": ENCODING, "payload": '"ok"'}
@@ -28,7 +28,7 @@ def failed(failure_class: str, message: str | None) -> dict[str, Any]:
     [
         (failed("org.pipelineframework.step." + FINAL, "too low"), "FAILED", FINAL, "too low"),
         (failed("org.acme.Final", None), "FAILED", FINAL, "org.acme.Final"),
-        (failed(ILLEGAL, "wrong"), "WAIT_RETRY", FAILED, f"{ILLEGAL}: wrong"),
+        (failed("org.acme.Odd", "wrong"), "WAIT_RETRY", FAILED, "org.acme.Odd: wrong"),
         (
             completed(OUTPUT, OUTPUT),
             "WAIT_RETRY",
@@ -53,17 +53,13 @@ def test_a_reported_failure_or_impossible_result_fails_the_attempt(
     ("fault", "code", "message"),
     [
         ("500 secret text", FAILED, HTTP % 500),
-        ("401", FAILED, HTTP % 401),
         ("redirect", FAILED, HTTP % 307),
         ("200 <html>", FAILED, MALFORMED),
-        ("200 ", FAILED, MALFORMED),
         ('200 {"outcome":"COMPLETED","surprise":1}', FAILED, MALFORMED),
         ("huge", FAILED, MALFORMED),
         ("200 null", FAILED, "REST transition worker returned an empty result for execution ID"),
         ("drop", "IOException", "REST transition worker: the exchange failed (ConnectionResetError)"),
-        ("half", "IOException", "REST transition worker: the exchange failed (IncompleteRead)"),
         ("slow", "HttpTimeoutException", "REST transition worker: no complete response in time"),
-        ("drip", "HttpTimeoutException", "REST transition worker: no complete response in time"),
     ],
 )
 def test_an_invalid_response_is_retried(flow: Flow, settings: Any, fault: str, code: str, message: str) -> None:

@@ -59,23 +59,10 @@ def check(flow: Flow, cause: Callable[[], object], *wakeups: str) -> Work:
     return Work(cause, list(wakeups), all_checked(flow), tasks.sweep)
 
 
-def a_registration(flow: Flow) -> Work:
-    return check(flow, lambda: flow.register("java-2"), CHECK_TASK, DISPATCH_TASK)
-
-
 def a_registration_for_waiting_work(flow: Flow) -> Work:
     submit(flow, "key")
     drain(flow.owner, PIPELINE, "java-1", actor=ACTOR)
     return call(flow, lambda: flow.register("java-2"), CHECK_TASK, DISPATCH_TASK)
-
-
-def a_worker_that_is_heard_again(flow: Flow) -> Work:
-    long_ago = timezone.now() - timedelta(hours=1)
-    Worker.objects.filter(pk=flow.worker.pk).update(noted_state="STALE", alive_until=long_ago)
-    forget_checks(flow)
-    return check(
-        flow, lambda: workers.heartbeat(flow.owner, PIPELINE, "java-1", actor=ACTOR), CHECK_TASK, DISPATCH_TASK
-    )
 
 
 def an_endpoint_that_is_allowed_again(flow: Flow) -> Work:
@@ -104,12 +91,6 @@ def an_activation_without_a_verdict(flow: Flow) -> Work:
             activate(flow.release, actor=ACTOR)
 
     return check(flow, refused, CHECK_TASK)
-
-
-def the_next_check(flow: Flow) -> Work:
-    flow.register("java-2")
-    flow.register("java-3")
-    return check(flow, tasks.check_capability, CHECK_TASK)
 
 
 def a_claim(flow: Flow) -> Work:
@@ -146,13 +127,10 @@ def the_end_of_a_call(flow: Flow) -> Work:
 
 
 ALL = [
-    a_registration,
     a_registration_for_waiting_work,
-    a_worker_that_is_heard_again,
     an_endpoint_that_is_allowed_again,
     a_submission_without_a_verdict,
     an_activation_without_a_verdict,
-    the_next_check,
     a_claim,
     a_call_that_found_no_place,
     a_worker_that_may_not_be_called_any_more,
