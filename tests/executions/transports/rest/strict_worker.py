@@ -29,23 +29,17 @@ NUMBERS = {"currentStepIndex", "stopBeforeStepIndex", "attempt", "executionVersi
 
 CONTRACT_STEPS = [
     {
-        "index": index,
-        "authoredName": name,
-        "kind": "await" if name.startswith("Await") else "internal",
-        "cardinality": "ONE_TO_ONE",
-        "inputTypeId": DOMAIN + input_type,
-        "outputTypeId": DOMAIN + output_type,
-        **({"awaitTransport": "interaction-api"} if name.startswith("Await") else {}),
+        "index": index, "authoredName": name, "kind": kind, "cardinality": "ONE_TO_ONE",
+        "inputTypeId": DOMAIN + input_type, "outputTypeId": DOMAIN + output_type,
+        **({"awaitTransport": "interaction-api"} if kind == "await" else {}),
     }
-    for index, (name, input_type, output_type) in enumerate(
-        (
-            ("Process Validate Order", "PlaceRestaurantOrderRequest", "ValidatedOrder"),
-            ("Process Create Order", "ValidatedOrder", "PendingRestaurantApproval"),
-            ("Await Restaurant Decision", "PendingRestaurantApproval", "RestaurantDecision"),
-            ("Process Finalise Order", "RestaurantDecision", "TerminalOrderState"),
-        )
-    )
-]
+    for index, (name, kind, input_type, output_type) in enumerate((
+        ("Process Validate Order", "internal", "PlaceRestaurantOrderRequest", "ValidatedOrder"),
+        ("Process Create Order", "internal", "ValidatedOrder", "PendingRestaurantApproval"),
+        ("Await Restaurant Decision", "await", "PendingRestaurantApproval", "RestaurantDecision"),
+        ("Process Finalise Order", "internal", "RestaurantDecision", "TerminalOrderState"),
+    ))
+]  # fmt: skip
 
 
 class BadRequestError(Exception):
@@ -117,7 +111,7 @@ class StrictWorker:
         require({name: type(value) for name, value in command.items()} == types, "members")
         start, stop = command["currentStepIndex"], command["stopBeforeStepIndex"]
         require(min(start, command["attempt"], command["executionVersion"]) >= 0, "numbers")
-        require(stop == -1 and start in (0, 3), "steps")
+        require(stop == -1, "the last step")
         require(command["transitionKey"] and command["resultShape"] in {"SINGLE", "MATERIALIZED_MULTI"}, "key or shape")
         return command
 
@@ -132,6 +126,7 @@ class StrictWorker:
         payload = {name: command[name] for name in ("payloadTypeId", "payloadEncoding", "payload")}
         if command["currentStepIndex"] == 3:
             return self.finalise(decode(payload, DTO + "RestaurantDecisionDto"))
+        require(command["currentStepIndex"] == 0, "the first step")
         snapshot = decode(payload, SNAPSHOT)
         require((set(snapshot), snapshot["shape"]) == ({"shape", "payload", "items"}, "UNI"), "snapshot")
         require(snapshot["items"] == [], "items")
@@ -148,49 +143,21 @@ class StrictWorker:
         common = {"tenantId": tenant, "executionId": execution, "stepId": STEP_ID, "stepIndex": 2}
         times = {"createdAtEpochMs": now, "updatedAtEpochMs": now, "ttlEpochS": (now + TIMEOUT_MS) // 1000 + 86400}
         unit = {
-            **common,
-            "unitId": unit_id,
-            "cardinality": "ONE_TO_ONE",
-            "version": 1,
-            "status": "WAITING_EXTERNAL",
-            "primaryInteractionId": interaction_id,
-            "expectedItemCount": None,
-            "completedItemCount": 0,
-            "completedItemKeys": [],
-            "dispatchComplete": False,
-            **times,
-        }
+            **common, **times, "unitId": unit_id, "cardinality": "ONE_TO_ONE", "version": 1,
+            "status": "WAITING_EXTERNAL", "primaryInteractionId": interaction_id, "expectedItemCount": None,
+            "completedItemCount": 0, "completedItemKeys": [], "dispatchComplete": False,
+        }  # fmt: skip
         interaction = {
-            **common,
-            "outputType": DTO + "RestaurantDecisionDto",
-            "interactionId": interaction_id,
-            "correlationId": name_uuid(f"{tenant}:{execution}:{STEP_ID}:{key}"),
-            "causationId": f"{execution}:2",
-            "idempotencyKey": key,
-            "version": 2,
-            "status": "DISPATCHED",
+            **common, **times, "unitId": unit_id, "interactionId": interaction_id, "itemIndex": None, "version": 2,
+            "correlationId": name_uuid(f"{tenant}:{execution}:{STEP_ID}:{key}"), "causationId": f"{execution}:2",
+            "idempotencyKey": key, "status": "DISPATCHED", "actor": None, "assignee": None, "group": "restaurant",
             "requestPayload": {"orderId": order_id, "requestId": order["requestId"], "status": "PENDING"},
-            "responsePayload": None,
-            "unitId": unit_id,
-            "itemIndex": None,
-            "actor": None,
-            "assignee": None,
-            "group": "restaurant",
-            "transportType": "interaction-api",
+            "responsePayload": None, "deadlineEpochMs": now + TIMEOUT_MS, "transportType": "interaction-api",
             "transportMetadata": {"adapter": "interaction-api", "dispatchedAtEpochMs": now},
-            "deadlineEpochMs": now + TIMEOUT_MS,
-            **times,
-            "transportOutputType": DTO + "RestaurantDecisionDto",
-        }
-        suspension = {
-            "tenantId": tenant,
-            "executionId": execution,
-            "unitId": unit_id,
-            "stepIndex": 2,
-            "unit": unit,
-            "interactions": [interaction],
-        }
-        return {**result("WAITING_EXTERNAL"), "awaitSuspension": suspension}
+            "outputType": DTO + "RestaurantDecisionDto", "transportOutputType": DTO + "RestaurantDecisionDto",
+        }  # fmt: skip
+        ids = {"tenantId": tenant, "executionId": execution, "unitId": unit_id, "stepIndex": 2}
+        return result("WAITING_EXTERNAL", awaitSuspension={**ids, "unit": unit, "interactions": [interaction]})
 
     def finalise(self, decision: Any) -> dict[str, Any]:
         [(variant, details)] = decision.items()
@@ -202,29 +169,17 @@ class StrictWorker:
 
     def capability_document(self) -> dict[str, Any]:
         return {
-            "protocolVersion": "1",
-            "providerName": "rest",
-            "pipelineId": self.pipeline_id,
-            "contractVersion": self.contract_version,
-            "releaseVersion": self.release_version,
-            "artifactId": "",
-            "artifactDigest": "",
-            "payloadEncodings": ["application/tpf-transition-envelope+json"],
-            "workerProtocols": ["local", "rest", "grpc", "sqs"],
-            **self.capabilities,
-        }
+            "protocolVersion": "1", "providerName": "rest", "pipelineId": self.pipeline_id,
+            "contractVersion": self.contract_version, "releaseVersion": self.release_version,
+            "artifactId": "", "artifactDigest": "", "workerProtocols": ["local", "rest", "grpc", "sqs"],
+            "payloadEncodings": ["application/tpf-transition-envelope+json"], **self.capabilities,
+        }  # fmt: skip
 
 
 def result(outcome: str, **members: Any) -> dict[str, Any]:
-    return {
-        "outcome": outcome,
-        "outputPayloads": [],
-        "awaitSuspension": None,
-        "failure": None,
-        "terminalOutputPublished": False,
-        "terminalInputPassthrough": False,
-        **members,
-    }
+    none = {"outputPayloads": [], "awaitSuspension": None, "failure": None}
+    flags = {"terminalOutputPublished": False, "terminalInputPassthrough": False}
+    return {"outcome": outcome, **none, **flags, **members}
 
 
 def completed(*payloads: dict[str, str]) -> dict[str, Any]:

@@ -1,14 +1,12 @@
 """Control workers check whether REST workers host their releases; submissions read the verdicts (wire protocol D.8)."""
 
 import time
-from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.utils import timezone
 
-from executions import tasks
 from executions.errors import WorkerNotChecked, WorkerUnavailable
 from executions.models import MessagePath, Worker
 from executions.submission import admission
@@ -17,12 +15,10 @@ from executions.transports.rest import capabilities
 from executions.transports.rest.capabilities import CHECK_SECONDS, LOST_SECONDS, MOST_COUNTED, await_verdict
 from executions.workers import message_path
 from executions.workers.eligibility import CHECK_FAILED
-from foundation.scheduling import places
 from foundation.scheduling.places import Places
 from tests import making
 from tests.cases import cases
 from tests.executions.transports.rest.order_flow import ORDER, PIPELINE, Flow
-from tests.few_places import limited
 from tests.receiving import dripping
 
 pytestmark = pytest.mark.django_db
@@ -193,19 +189,6 @@ def test_one_tenant_never_holds_all_places_for_checks(flow: Flow) -> None:
         other = rival()
         with turns.take() as second:
             assert second == other.pk
-
-
-def test_workers_that_do_not_answer_leave_a_place_for_others(flow: Flow, silent: Worker) -> None:
-    capabilities.check(silent.pk)
-    checked(silent, CHECK_SECONDS + 1)
-    checked(flow.worker, CHECK_SECONDS + 1)
-    with ExitStack() as stack:
-        stack.enter_context(limited(places.CHECKS, 2))
-        stack.enter_context(limited(places.REPEATED_CHECKS, 1))
-        stack.enter_context(places.REPEATED_CHECKS.hold(making.tenant().pk))
-        for _ in range(3):
-            tasks.check_capability()
-    assert [len(flow.double.requests), Worker.objects.get(pk=silent.pk).unanswered_checks] == [1, 1]
 
 
 # --- registrations that wait for their verdicts ---

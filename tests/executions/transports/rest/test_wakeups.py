@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from django.test import override_settings
 from django.utils import timezone
 
 from executions import tasks
@@ -13,7 +12,7 @@ from executions.errors import WorkerNotChecked
 from executions.lifecycle import dispatch, rest_calls
 from executions.models import Execution, Worker
 from executions.submission import admission
-from executions.transports.rest import calls, workers
+from executions.transports.rest import calls
 from executions.transports.rest.transport import CALL_TASK
 from executions.workers.eligibility import CHECK_TASK
 from executions.workers.registry import DISPATCH_TASK, drain
@@ -26,7 +25,7 @@ from tests.cases import cases
 from tests.executions import moments
 from tests.executions.transports.rest.order_flow import PIPELINE, Flow, submit
 from tests.few_places import limited
-from tests.wakeups import LATER, SLACK_SECONDS, Broker, Work, assert_found_by_the_sweep, assert_moves_at_once, broker
+from tests.wakeups import SLACK_SECONDS, Broker, Work, assert_found_by_the_sweep, assert_moves_at_once, broker
 
 __all__ = ["broker"]
 pytestmark = pytest.mark.django_db
@@ -65,13 +64,6 @@ def a_registration_for_waiting_work(flow: Flow) -> Work:
     return call(flow, lambda: flow.register("java-2"), CHECK_TASK, DISPATCH_TASK)
 
 
-def an_endpoint_that_is_allowed_again(flow: Flow) -> Work:
-    submit(flow, "key")
-    with override_settings(REST_WORKER_ORIGINS=[]):
-        assert workers.review_endpoints(actor=ACTOR) == 1
-    return call(flow, lambda: workers.review_endpoints(actor=ACTOR), DISPATCH_TASK)
-
-
 def a_submission_without_a_verdict(flow: Flow) -> Work:
     forget_checks(flow)
 
@@ -99,17 +91,6 @@ def a_claim(flow: Flow) -> Work:
     return call(flow, dispatch.dispatch, CALL_TASK, age=lambda: expire_lease(flow))
 
 
-def a_call_that_found_no_place(flow: Flow) -> Work:
-    submit(flow, "key")
-    claim = flow.claim()
-
-    def crowded() -> None:
-        with limited(places.CALLS, 1), places.CALLS.hold():
-            assert not flow.call(claim)
-
-    return call(flow, crowded, CALL_TASK + LATER, delays=[0.25], age=lambda: expire_lease(flow))
-
-
 def a_worker_that_may_not_be_called_any_more(flow: Flow) -> Work:
     submit(flow, "key")
     claim = flow.claim()
@@ -128,11 +109,9 @@ def the_end_of_a_call(flow: Flow) -> Work:
 
 ALL = [
     a_registration_for_waiting_work,
-    an_endpoint_that_is_allowed_again,
     a_submission_without_a_verdict,
     an_activation_without_a_verdict,
     a_claim,
-    a_call_that_found_no_place,
     a_worker_that_may_not_be_called_any_more,
     the_end_of_a_call,
 ]
