@@ -18,7 +18,7 @@ from wire.messages.celery_messages import Heartbeat
 from wire.messages.limits import TOLERANCE
 from wire.messages.notices import LONGEST_BODY, refusal_of
 from wire.messages.queues import INSTRUCTION_TASK, instruction_queue_of
-from wire.messages.sealing import MOST_BODY_VALUES, ProtocolError, seal
+from wire.messages.sealing import MOST_BODY_VALUES, seal
 from wire.worker_keys import WorkerKey, worker_key
 
 pytestmark = pytest.mark.django_db
@@ -123,19 +123,6 @@ def test_many_refusals_of_one_tenant_or_none_hide_no_refusal_of_another(
     assert notice["nonce"] == "n0", "the worker still gets a notice"
     tasks.heartbeat(heartbeat(identity))
     assert logged(caplog)[-1].endswith(f"It names worker w of {identity}.")
-
-
-def test_refusals_are_logged_again_in_the_next_window(
-    identity: ReleaseIdentity, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    error, message = ProtocolError("KEY_NOT_ACTIVE", "no key"), {"tenantId": identity.tenant_id}
-    for _ in range(refusals.MOST_LINES + 5):
-        refusals.refuse_outcomes(message, error)
-    assert len(caplog.records) == refusals.MOST_LINES
-    monkeypatch.setattr(refusals, "WINDOW_SECONDS", 0.0)
-    refusals.refuse_outcomes(message, error)
-    assert len(caplog.records) == refusals.MOST_LINES + 1
-    assert "5 refusals before it were not logged" in caplog.records[-1].getMessage()
 
 
 def test_a_notice_replaces_no_instruction(identity: ReleaseIdentity) -> None:

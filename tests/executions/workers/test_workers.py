@@ -252,19 +252,6 @@ def test_a_worker_without_an_instruction_gets_one_even_if_it_drains(release: Rel
     assert causes(release, 2, taking=False) == []
 
 
-@cases("reported", ["HEALTHY", "DRAINING"])
-def test_a_heartbeat_renews_the_leases_that_it_names(release: Release, owner: Tenant, reported: str) -> None:
-    kept, left = making.execution(owner, "kept"), making.execution(owner, "left")
-    claims = {claim.execution_id: claim for claim in making.claimed(owner)}
-    Execution.objects.update(lease_expires_at=SENT)
-    heartbeat(release, state=reported, running=[held(claims[kept.pk])])
-    kept.refresh_from_db()
-    left.refresh_from_db()
-    assert kept.lease_expires_at is not None
-    assert kept.lease_expires_at > timezone.now()
-    assert left.lease_expires_at == SENT
-
-
 @cases(("how", "end"), [("running", "cancelled"), ("waiting", "taken over")])
 def test_a_worker_that_holds_a_lost_lease_gets_instructions_until_it_drops_it(
     release: Release, owner: Tenant, how: str, end: str
