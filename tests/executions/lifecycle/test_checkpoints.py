@@ -15,7 +15,7 @@ from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
-from tests.executions.hosting import ASKS, EACH, FAILS_TWICE, MARKS, ONE, SPREAD, TOTAL, Hosting
+from tests.executions.hosting import ASKS, FAILS_TWICE, MARKS, ONE, SPREAD, TOTAL, Hosting
 from tests.making import reached, record
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("retries")]
@@ -48,12 +48,6 @@ def test_only_the_step_that_failed_runs_again(hosting: Hosting, checkpoint: bool
         *["SUBMITTED", "CLAIMED", *["CHECKPOINT"] * step, "RETRY_SCHEDULED"],
         *["CLAIMED", "RETRY_SCHEDULED", "CLAIMED", "SUCCEEDED"],
     ]
-
-
-def test_the_retry_budget_is_shared_by_all_steps(hosting: Hosting) -> None:
-    hosted = hosting(FAILS_TWICE, FAILS_TWICE)
-    execution = hosted.run(hosted.submit(1))
-    assert (execution.status, execution.attempt, progress(execution)) == ("DLQ", 3, (1, 102))
 
 
 def test_a_checkpoint_is_stored_while_the_transition_runs(owner: Tenant, claim: Claim, execution: Execution) -> None:
@@ -162,17 +156,6 @@ def test_an_execution_without_checkpoints_stores_none() -> None:
 
 
 # --- steps of each cardinality ---
-
-
-def test_a_result_is_the_same_with_checkpoints_and_without(hosting: Hosting) -> None:
-    """A stream, even an empty one, is still a stream after a checkpoint."""
-    steps = [TOTAL, ONE, EACH, SPREAD, SPREAD]
-    hosts = hosting(*steps), hosting(*steps, checkpoint=False)
-    for value in [[], [3], [1, 2, 4]]:
-        checked, straight = (hosted.run(hosted.submit(value)) for hosted in hosts)
-        for member in ("status", "result", "result_shape", "error_code"):
-            assert getattr(checked, member) == getattr(straight, member)
-        assert [making.kinds(each).count("CHECKPOINT") for each in (checked, straight)] == [4, 0]
 
 
 @cases(

@@ -1,6 +1,5 @@
 """Groups of reports: if one of them cannot be recorded, the others are recorded, and stored checkpoints are kept."""
 
-import json
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +8,6 @@ import pytest
 from django.db import InterfaceError, OperationalError, connection, transaction
 
 from executions import tasks
-from executions.lifecycle import outcome
 from executions.models import AwaitUnit, DeadLetter, Execution
 from executions.state_machine.moves import Claim
 from executions.workers.tenant_keys import current_key
@@ -69,26 +67,6 @@ def poison(table: str = "executions_execution", when: str = RESULT, sqlstate: st
         f" WHEN ({when}) EXECUTE FUNCTION pg_temp.{name}()"
     )
     run("SET CONSTRAINTS ALL DEFERRED")
-
-
-@cases("status", ["SUCCEEDED", "WAITING_EXTERNAL"])
-def test_large_outcomes_of_a_group_are_recorded_one_at_a_time(group: list[Claim], status: str) -> None:
-    """Only one of them at a time is decoded in memory. The requests of an await may be as large as outputs."""
-    text = json.dumps("x" * (outcome.LONGEST_TOGETHER // 2))
-    large = {
-        "SUCCEEDED": [making.outcome_of(claim, output_payloads=[text]) for claim in group],
-        "WAITING_EXTERNAL": [making.suspension(claim, text) for claim in group],
-    }
-    statements: list[str] = []
-
-    def noted(execute: Callable[..., Any], query: Any, *context: Any) -> Any:
-        statements.append(str(query))
-        return execute(query, *context)
-
-    with connection.execute_wrapper(noted):
-        assert making.record(*large[status]) == 3
-    assert sum("FOR NO KEY UPDATE" in statement for statement in statements) == 3
-    assert statuses() == [status] * 3
 
 
 def test_each_outcome_of_a_group_is_recorded_independently(
@@ -184,10 +162,7 @@ def test_a_worker_that_stopped_before_the_end_has_not_completed_the_execution(gr
     assert (found.current_step_index, found.progress) == (0, None)
 
 
-@cases("kind", [OperationalError, InterfaceError])
-def test_an_entire_group_is_retried_while_the_database_is_unavailable(
-    group: list[Claim], release: Release, kind: type[Exception]
-) -> None:
+def test_an_entire_group_is_retried_while_the_database_is_unavailable(group: list[Claim], release: Release) -> None:
     """The task fails no execution, and records each report once when the database is available again."""
     first, second, third = group
     body = OutcomeGroup(
@@ -196,15 +171,14 @@ def test_an_entire_group_is_retried_while_the_database_is_unavailable(
         checkpoints=[making.reached(third, 1, "7")],
     )
     message = seal(release.identity, body, current_key(release.identity.tenant_id))
-    left = [2]
+    left = [OperationalError, InterfaceError]
 
-    def unavailable(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:
-        if left[0] and "UPDATE executions_execution" in str(sql):
-            left[0] -= 1
-            raise kind("the server closed the connection")
-        return execute(sql, params, many, context)
+    def unavailable(execute: Callable[..., Any], sql: Any, *more: Any) -> Any:
+        if left and "UPDATE executions_execution" in str(sql):
+            raise left.pop()("the server closed the connection")
+        return execute(sql, *more)
 
     with without_receivers(), connection.execute_wrapper(unavailable):
         assert tasks.record.apply(args=(message,)).get() is None
-    assert left == [0]
+    assert left == []
     assert [making.kinds(each)[2:] for each in executions()] == [["SUCCEEDED"], ["RETRY_SCHEDULED"], ["CHECKPOINT"]]

@@ -102,12 +102,6 @@ def test_a_held_execution_takes_a_place_until_its_worker_drains(owner: Tenant, t
     assert counts(owner, 2) == [2, 0]
 
 
-def test_a_lease_that_no_worker_has_named_takes_a_place_of_accepting_workers(owner: Tenant, two: None) -> None:
-    making.claimed(owner, limit=1)
-    Worker.objects.filter(worker_id="worker-1").update(drained_by_operator_at=timezone.now())
-    assert counts(owner, 1) == [1]
-
-
 def test_a_thread_that_runs_a_cancelled_execution_is_no_place(owner: Tenant) -> None:
     submitted(owner, 5)
     claimed = []

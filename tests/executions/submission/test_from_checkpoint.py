@@ -77,13 +77,6 @@ def test_a_stream_continues_as_a_stream_if_each_of_its_items_fits() -> None:
     assert paths(owner, bad) == ["checkpoint[1].n"]
 
 
-def test_the_input_need_not_fit_a_release_whose_first_step_has_run(owner: Tenant) -> None:
-    old = failed(owner)
-    other = {"Other": {"definition": {"id": "Other", "kind": "record", "fields": []}}}
-    release(owner, "1.1", [{**A, "inputTypeId": "Other"}, B, C], {**order("n"), **other})
-    assert resubmit(owner, old.pk, **ON).current_step_index == 1
-
-
 # --- refusals ---
 
 

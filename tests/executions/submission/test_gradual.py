@@ -121,11 +121,6 @@ def test_the_next_submission_after_a_promotion_gets_the_candidate(owner: Tenant)
     assert versions(owner, "c", expected_release_version="2.0") == ["2.0"]
 
 
-def test_the_next_submission_does_not_get_a_revoked_release(owner: Tenant, all_to_candidate: GradualActivation) -> None:
-    revoke(all_to_candidate.candidate, **WHY)
-    assert versions(owner, "b") == ["1.0"]
-
-
 def test_a_revoked_baseline_refuses_submissions_although_a_candidate_exists(
     owner: Tenant, all_to_candidate: GradualActivation
 ) -> None:
@@ -136,18 +131,6 @@ def test_a_revoked_baseline_refuses_submissions_although_a_candidate_exists(
 def test_executions_of_a_candidate_without_a_worker_get_the_active_release(owner: Tenant) -> None:
     start(making.registered(owner, "2.0"), gradual.plan(100), actor="user:ann")
     assert set(versions(owner, *KEYS[:3])) == {"1.0"}
-
-
-def test_executions_of_a_paused_candidate_get_the_active_release(
-    owner: Tenant, all_to_candidate: GradualActivation
-) -> None:
-    holds.pause(all_to_candidate.candidate, **WHY, refuses_submissions=True)
-    assert versions(owner, "b") == ["1.0"]
-    admission.cache.clear()
-    assert versions(owner, "c") == ["1.0"]
-    holds.resume(all_to_candidate.candidate, actor="user:ann", reason="")
-    admission.cache.clear()
-    assert versions(owner, "d") == ["2.0"]
 
 
 def test_a_paused_pipeline_or_active_release_refuses_the_executions_of_its_candidate(

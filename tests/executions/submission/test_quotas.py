@@ -8,12 +8,11 @@ from django.db import connection
 
 from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
-from executions.errors import TenantNotAllowed, WorkerLimitReached
+from executions.errors import TenantNotAllowed
 from executions.lifecycle import cancellation
 from executions.lifecycle.redrive import redrive
 from executions.models import Execution
 from executions.submission.submission import ExecutionRequest, Submission, submit, submit_many
-from executions.workers import registry
 from foundation.errors import CoordinatorError, PayloadTooLarge, QuotaExceeded
 from tenancy.models import Tenant
 from tests import making
@@ -96,12 +95,6 @@ def test_the_size_of_an_input_is_limited(owner: Tenant) -> None:
     assert isinstance(error, PayloadTooLarge)
     assert error.data == {"limit": 20, "quota": "payloadBytes"}
     assert accepted(owner, "k") == 1
-
-
-def test_workers_are_limited(owner: Tenant) -> None:
-    Tenant.objects.filter(pk=owner.pk).update(quota_workers=1)
-    with pytest.raises(WorkerLimitReached, match="quota workers is 1"):
-        registry.find_or_register(owner, making.PIPELINE, "another", {})
 
 
 # --- limits of an installation ---

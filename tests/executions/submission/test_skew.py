@@ -9,7 +9,6 @@ from django.utils import timezone
 
 from executions.holds import holds
 from executions.models import Execution, Worker
-from executions.submission import admission
 from executions.submission.submission import ExecutionRequest, Submission, submit, submit_many
 from executions.submission.waiting import submit_when_open
 from foundation.errors import CoordinatorError
@@ -150,14 +149,6 @@ def test_a_key_of_an_execution_on_another_release_is_refused(owner: Tenant) -> N
     assert "another release" in error.detail
     assert send(owner, None).execution_id == first.execution_id
     assert refusal(owner, None, input={"n": 2}).code == "IDEMPOTENCY_KEY_REUSED"
-
-
-def test_a_named_release_is_never_the_cached_admission_of_its_pipeline(owner: Tenant) -> None:
-    send(owner, "1.0", "named")
-    assert admission.cached(owner, making.PIPELINE) is None or version_of(owner, None, "unnamed") == "2.0"
-    cached = admission.cached(owner, making.PIPELINE)
-    assert cached is None or cached.release.release_version == "2.0"
-    assert version_of(owner, None, "next") == "2.0"
 
 
 def test_each_item_of_a_batch_names_its_release(owner: Tenant) -> None:

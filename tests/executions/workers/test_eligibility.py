@@ -55,11 +55,8 @@ REASONS: dict[str, dict[str, Any]] = {
     "RELEASE_UNKNOWN": {"release_version": "9"},
     "OTHER_ARTIFACT": {"artifact_digest": OTHER},
     "UNVERIFIED_CODE": {"code": "source"},
-    "DRAINED_BY_OPERATOR": {"drained_by_operator_at": AGO},
-    "DRAINING": {"draining_since": AGO},
     "SILENT": {"alive_until": AGO},
     "ENDPOINT_NOT_ALLOWED": {"blocked_reason": "ENDPOINT_NOT_ALLOWED"},
-    "NO_FREE_THREAD": {"capacity": 1, "abandoned": 1},
 }
 CELERY_ONLY = ("PROTOCOL_NOT_SUPPORTED", "UNVERIFIED_CODE", "SILENT")
 GOOD: list[dict[str, Any]] = [{}, {"artifact_digest": IMAGE}, {"capacity": 2, "abandoned": 1}]

@@ -86,16 +86,6 @@ def test_a_change_of_the_code_or_the_environment_is_an_event(release: Release) -
     ]
 
 
-def test_drift_is_an_event_when_a_worker_registers_and_when_its_differences_change(release: Release) -> None:
-    drifted, other = environment("1", MISSING), environment("1", "c 1 is installed")
-    for second, each in enumerate((drifted, drifted, environment("1"), other)):
-        worker = heartbeat(release, second, environment=each)
-    assert events(worker) == [
-        {"cause": "ENVIRONMENT_DRIFT", "differences": [MISSING], "differenceCount": 1},
-        {"cause": "ENVIRONMENT_DRIFT", "differences": ["c 1 is installed"], "differenceCount": 1},
-    ]
-
-
 def test_a_rest_worker_that_takes_the_place_of_a_celery_worker_reports_no_code(owner: Tenant, release: Release) -> None:
     heartbeat(release, code="source", environment=environment("1", MISSING))
     rest_workers.register(owner, release.identity, worker_id="w", protocol="rest", actor="user:olga")

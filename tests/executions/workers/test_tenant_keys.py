@@ -1,11 +1,9 @@
 """A tenant's worker keys: an operator starts, revokes and replaces them, also while two secrets are active."""
 
 import secrets
-from io import StringIO
 from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
@@ -26,7 +24,7 @@ from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Heartbeat, OutcomeGroup
 from wire.messages.queues import queue_of
 from wire.messages.sealing import seal
-from wire.worker_keys import WorkerKey, parse_key, worker_key
+from wire.worker_keys import WorkerKey, worker_key
 
 pytestmark = pytest.mark.django_db
 OPERATOR = "user:eva"
@@ -157,22 +155,3 @@ def test_a_process_that_changes_keys_uses_the_new_ones_at_once_and_reads_them_ag
 
 
 # --- the command ---
-
-
-def command(*arguments: str) -> tuple[str, str]:
-    out, err = StringIO(), StringIO()
-    call_command("worker_key", *arguments, stdout=out, stderr=err)
-    return out.getvalue().strip(), err.getvalue()
-
-
-def test_the_command_prints_the_newest_key_and_names_all(owner: Tenant) -> None:
-    with pytest.raises(CommandError, match="WORKER_KEY_CHANGE_REFUSED"):
-        command(owner.slug, "--revoke-old")
-    old, _ = command(owner.slug)
-    assert parse_key(old) == current_key(owner.slug)
-    new, printed = command(owner.slug, "--start", "--reason=yearly")
-    assert parse_key(new) == current_key(owner.slug)
-    assert printed.strip().endswith(f"{parse_key(new).key_id}, {parse_key(old).key_id}")
-    assert command(owner.slug, "--revoke-old")[0] == new
-    assert command(owner.slug, "--replace")[0] != new
-    assert WorkerKeyChange.objects.filter(actor="coordinator worker_key").count() == 3

@@ -76,15 +76,6 @@ def test_workers_of_both_protocols_count_together(owner: Tenant) -> None:
     assert names() == {"a", "b"}
 
 
-def test_heartbeats_of_known_workers_are_accepted_at_the_limit(owner: Tenant) -> None:
-    send(owner, "a", "b")
-    Worker.objects.update(last_heartbeat_at=timezone.now() - timedelta(hours=23))
-    send(owner, "a")
-    register(owner, "b")
-    heard = Worker.objects.filter(last_heartbeat_at__gt=timezone.now() - timedelta(minutes=1))
-    assert heard.count() == 2
-
-
 def test_workers_that_stopped_or_fell_silent_make_room_for_others(owner: Tenant) -> None:
     """A worker that restarts often, with another id each time, does not lock its tenant out."""
     for number in range(4):

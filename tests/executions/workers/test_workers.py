@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from executions.errors import WorkerUnavailable, WorkerUnknown
+from executions.errors import WorkerUnavailable
 from executions.lifecycle import sweep
 from executions.lifecycle.cancellation import cancel
 from executions.models import Execution, Worker, WorkerEligibility, WorkerEvent
@@ -206,18 +206,6 @@ def test_an_operator_cancels_a_drain_and_work_resumes(release: Release, owner: T
     assert worker.events.get(data__cause="OPERATOR_DRAINED").data["reason"] == "new disk"
 
 
-def test_only_a_tenants_own_workers_can_be_drained(release: Release, owner: Tenant) -> None:
-    heartbeat(release)
-    for operation in (drain, undrain):
-        for tenant, pipeline, name in (
-            (owner, PIPELINE, "x"),
-            (owner, "org.example.other", "w"),
-            (making.tenant(), PIPELINE, "w"),
-        ):
-            with unchanged(), pytest.raises(WorkerUnknown):
-                operation(tenant, pipeline, name, actor=OPERATOR)
-
-
 # --- instructions and leases ---
 
 
@@ -242,14 +230,6 @@ def test_a_worker_whose_report_differs_from_its_row_gets_another_instruction(
             worker = heartbeat(release, second, reported, taking=taking)
         assert [each[0] for each in wakeups] == expected
         assert {each[1] for each in wakeups if each[0] == INSTRUCT_TASK} <= {(worker.pk,)}
-
-
-def test_a_worker_without_an_instruction_gets_one_even_if_it_drains(release: Release, owner: Tenant) -> None:
-    """The instruction shows the worker that a coordinator accepts it."""
-    heartbeat(release)
-    drain(owner, PIPELINE, "w", actor=OPERATOR)
-    assert causes(release, 1, taking=False, answered=False) == [INSTRUCT_TASK]
-    assert causes(release, 2, taking=False) == []
 
 
 @cases(("how", "end"), [("running", "cancelled"), ("waiting", "taken over")])

@@ -14,12 +14,10 @@ from executions.submission.submission import ExecutionRequest, Submission, submi
 from executions.transports.rest import capabilities
 from executions.transports.rest.capabilities import CHECK_SECONDS, LOST_SECONDS, MOST_COUNTED, await_verdict
 from executions.workers import message_path
-from executions.workers.eligibility import CHECK_FAILED
 from foundation.scheduling.places import Places
 from tests import making
 from tests.cases import cases
 from tests.executions.transports.rest.order_flow import ORDER, PIPELINE, Flow
-from tests.receiving import dripping
 
 pytestmark = pytest.mark.django_db
 OTHER = {"releaseVersion": "another"}
@@ -163,16 +161,6 @@ def test_a_worker_that_does_not_answer_is_checked_at_longer_intervals(
     assert type(refused) is WorkerUnavailable, "the verdict is valid until the next check"
     flow.register("silent", endpoint=UNREACHABLE)
     assert turn() == silent.pk, "a registration resets the interval"
-
-
-def test_a_worker_that_does_not_speak_http_has_a_negative_verdict(flow: Flow, settings: Any) -> None:
-    with dripping(b"nonsense\r\n\r\n") as place:
-        settings.REST_WORKER_ORIGINS = [f"http://{place}"]
-        worker = flow.register("odd", endpoint=f"http://{place}")
-        capabilities.check(worker.pk)
-    worker.refresh_from_db()
-    assert worker.capability_error.startswith(CHECK_FAILED)
-    assert worker.unanswered_checks == 0
 
 
 # --- places ---

@@ -8,7 +8,6 @@ import pytest
 from django.utils import timezone
 
 from executions import tasks
-from executions.errors import WorkerNotChecked
 from executions.lifecycle import dispatch, rest_calls
 from executions.models import Execution, Worker
 from executions.submission import admission
@@ -64,16 +63,6 @@ def a_registration_for_waiting_work(flow: Flow) -> Work:
     return call(flow, lambda: flow.register("java-2"), CHECK_TASK, DISPATCH_TASK)
 
 
-def a_submission_without_a_verdict(flow: Flow) -> Work:
-    forget_checks(flow)
-
-    def refused() -> None:
-        with pytest.raises(WorkerNotChecked):
-            submit(flow, "key")
-
-    return check(flow, refused, CHECK_TASK)
-
-
 def an_activation_without_a_verdict(flow: Flow) -> Work:
     policy.change(flow.release.pipeline, {"workerGate": "require"}, actor=ACTOR)
     forget_checks(flow)
@@ -109,7 +98,6 @@ def the_end_of_a_call(flow: Flow) -> Work:
 
 ALL = [
     a_registration_for_waiting_work,
-    a_submission_without_a_verdict,
     an_activation_without_a_verdict,
     a_claim,
     a_worker_that_may_not_be_called_any_more,
