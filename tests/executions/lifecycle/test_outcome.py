@@ -3,7 +3,6 @@
 import json
 import uuid
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,12 +10,10 @@ import pytest
 from executions.lifecycle import queries
 from executions.models import Execution
 from executions.state_machine.moves import Claim
-from executions.workers.registry import DISPATCH_TASK
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
 from tests.raw_sql import rows, unchanged
-from tests.wakeups import announced
 from wire.documents import json_text
 from wire.messages.celery_messages import Failure
 
@@ -55,14 +52,6 @@ def test_a_failure_waits_longer_each_time_until_retries_are_spent(owner: Tenant,
     ]
     found = execution.events.filter(kind="RETRY_SCHEDULED").values_list("data__delaySeconds", "data__errorCode")
     assert list(found) == [(10, "Error0"), (20, "Error1")]
-
-
-@cases(("delay", "expected"), [(10, [(DISPATCH_TASK, timedelta(seconds=10))]), (61, [])])
-def test_a_retry_within_a_minute_is_announced(claim: Claim, settings: Any, delay: float, expected: Any) -> None:
-    settings.RETRY_DELAY_SECONDS = delay
-    with announced() as wakeups:
-        making.record(making.failure(claim))
-    assert wakeups == expected
 
 
 @cases(

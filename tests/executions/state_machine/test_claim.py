@@ -141,13 +141,13 @@ def test_each_execution_is_claimed_for_its_pinned_release_even_if_another_is_act
 
 def test_a_claim_is_limited_in_bytes_and_reports_that_more_is_due(owner: Tenant) -> None:
     [first] = submitted(owner)
-    making.copies(first, 5, input={"text": secrets.token_hex(2 * 1024**2)})
+    making.copies(first, 3, input={"text": secrets.token_hex(2 * 1024**2)})
     Worker.objects.update(capacity=100)
     sizes, more = [], True
     while more:
         claims, more = moves.claim(owner="dispatcher", limit=100, lease_seconds=30)
         sizes.append(sum(len(claim.input) for claim in claims))
-    assert sum(sizes) > 20 * 1024**2
+    assert sum(sizes) > 12 * 1024**2
     assert max(sizes) < 2 * moves.MOST_BYTES + 1024
     assert not Execution.objects.filter(status="QUEUED").exists()
 
@@ -174,7 +174,7 @@ def shares(limit: int) -> Counter[tuple[str, str]]:
 
 def test_the_next_claim_includes_a_small_pipeline_of_a_tenant_with_a_large_backlog() -> None:
     owner = making.tenant()
-    busy(owner, "busy", 600)
+    busy(owner, "busy", 300)
     making.worker(making.active(owner, pipeline_id="trickle"))
     for number in range(5):
         making.execution(owner, f"t{number}", pipeline_id="trickle")
@@ -182,17 +182,10 @@ def test_the_next_claim_includes_a_small_pipeline_of_a_tenant_with_a_large_backl
 
 
 def test_a_tenant_with_many_pipelines_gets_no_more_than_a_tenant_with_one() -> None:
-    """With more releases than places, the small tenant is first, and every release is served soon."""
     many, one = making.tenant(), making.tenant()
-    for number in range(8):
-        busy(many, f"busy-{number}", 50)
-    busy(one, "only", 200)
-    found = shares(80)
-    assert found.pop((one.slug, "only")) == 40
-    assert list(found.values()) == [5] * 8
-    found.clear()
-    for _ in range(30):
-        taken = shares(4)
-        assert taken[one.slug, "only"] >= 1
-        found += taken
-    assert len(found) == 9
+    for number in range(3):
+        busy(many, f"busy-{number}", 15)
+    busy(one, "only", 30)
+    found = shares(24)
+    assert found.pop((one.slug, "only")) == 12
+    assert list(found.values()) == [4] * 3

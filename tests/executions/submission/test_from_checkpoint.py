@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from executions.awaits import interactions
-from executions.errors import CheckpointIncompatible, CheckpointMissing, ResubmitKeyReused
+from executions.errors import CheckpointIncompatible, CheckpointMissing
 from executions.lifecycle.cancellation import cancel
 from executions.models import Execution, Interaction, Resubmission, StartFrom
 from executions.submission.resubmission import resubmit
@@ -121,15 +121,6 @@ def test_an_edited_input_and_a_checkpoint_exclude_each_other(owner: Tenant) -> N
     old = failed(owner)
     assert paths(owner, old, input={"n": 7}, release_version="1.0") == ["input"]
     assert resubmit(owner, old.pk, **CONTINUE, input={"n": 1}).current_step_index == 1
-
-
-def test_an_operation_key_is_not_reused_for_another_start(owner: Tenant) -> None:
-    old = failed(owner)
-    first = resubmit(owner, old.pk, **CONTINUE, operation_key="k")
-    with unchanged():
-        assert resubmit(owner, old.pk, **CONTINUE, operation_key="k") == first
-        with pytest.raises(ResubmitKeyReused):
-            resubmit(owner, old.pk, **BY, operation_key="k")
 
 
 # --- awaits ---

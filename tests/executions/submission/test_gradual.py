@@ -8,7 +8,6 @@ from executions.holds import holds
 from executions.models import Execution
 from executions.submission import admission
 from executions.submission.resubmission import resubmit
-from executions.submission.submission import ExecutionRequest, Submission, submit_many
 from foundation.errors import CoordinatorError
 from releases.activation.gradual import ending, steps
 from releases.activation.gradual.routing import Routing
@@ -63,6 +62,9 @@ def test_each_key_gets_the_release_that_the_routing_says(owner: Tenant) -> None:
     assert versions(owner, *KEYS) == expected(made, 30, *KEYS)
     assert len(set(expected(made, 30, *KEYS))) == 2
     steps.move_on(made, actor="user:ann")
+    for customer in KEYS[:4]:
+        found = versions(owner, f"a-{customer}", f"b-{customer}", routing_key=customer)
+        assert found == expected(made, 70, customer) * 2
     later = [f"later-{key}" for key in KEYS]
     assert versions(owner, *later) == expected(made, 70, *later)
     assert versions(owner, *KEYS) == expected(made, 30, *KEYS), "a repeated key returns its execution"
@@ -77,15 +79,6 @@ def test_groups_get_the_candidate(owner: Tenant) -> None:
     assert made.tags == made.execution.tags == ["x", "beta"]
     assert send(owner, "a", tags=["other"]).tags == ["x", "beta"]
     assert send(owner, "d").execution.tags is None
-
-
-def test_a_batch_routes_each_item(owner: Tenant) -> None:
-    made = gradual.started(owner, 50)
-    requests = [ExecutionRequest(making.PIPELINE, {"n": 1}, key) for key in KEYS]
-    for _ in range(2):
-        verdicts = submit_many(owner, requests, actor="token:test")
-        found = [each.release_version for each in verdicts if isinstance(each, Submission)]
-        assert found == expected(made, 50, *KEYS)
 
 
 def test_a_submission_that_expects_a_release_gets_the_active_one(

@@ -17,7 +17,6 @@ from executions.errors import (
     WorkerUnavailable,
 )
 from executions.lifecycle.cancellation import cancel
-from executions.lifecycle.retention import remove
 from executions.models import Execution, Resubmission, WireForm
 from executions.submission import admission, resubmission
 from executions.submission.resubmission import resubmit
@@ -187,13 +186,3 @@ def test_typed_payloads_are_kept_with_an_unchanged_input_and_input_type(
 
 
 # --- retention ---
-
-
-def test_the_link_names_a_new_execution_that_was_removed(owner: Tenant, dead: Execution) -> None:
-    new = resubmit(owner, dead.pk, **BY, operation_key="k")
-    making.aged(cancel(owner, new.pk, actor="user:ann", reason=""), days=2)
-    Tenant.objects.filter(pk=owner.pk).update(retention_days=1)
-    assert remove(seconds=10) == 1
-    [link] = resubmission.links(dead)
-    assert (link.resubmission.pk, link.status, link.release_version) == (new.pk, "", "")
-    refuse(ExecutionUnknown, owner, dead, operation_key="k")

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from executions.holds import holds
 from executions.models import Execution, Worker
-from executions.submission.submission import ExecutionRequest, Submission, submit, submit_many
+from executions.submission.submission import ExecutionRequest, Submission, submit
 from executions.submission.waiting import submit_when_open
 from foundation.errors import CoordinatorError
 from releases.activation import policy
@@ -149,17 +149,6 @@ def test_a_key_of_an_execution_on_another_release_is_refused(owner: Tenant) -> N
     assert "another release" in error.detail
     assert send(owner, None).execution_id == first.execution_id
     assert refusal(owner, None, input={"n": 2}).code == "IDEMPOTENCY_KEY_REUSED"
-
-
-def test_each_item_of_a_batch_names_its_release(owner: Tenant) -> None:
-    wanted = ["1.0", "2.0", None, "3.0", "5.0", "1.0"]
-    requests = [
-        ExecutionRequest(making.PIPELINE, {"n": 1}, f"k{number}", release_version=version)
-        for number, version in enumerate(wanted)
-    ]
-    results = submit_many(owner, requests, actor="token:test")
-    found = [each.code if isinstance(each, CoordinatorError) else each.release_version for each in results]
-    assert found == ["1.0", "2.0", "2.0", "RELEASE_NOT_OPEN", "RELEASE_UNKNOWN", "1.0"]
 
 
 # --- waiting ---

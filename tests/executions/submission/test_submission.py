@@ -1,6 +1,5 @@
 """Submissions: errors and their order, pins, idempotency keys, and shapes of inputs."""
 
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -68,43 +67,6 @@ def test_a_revoked_release_accepts_no_executions(owner: Tenant, release: Release
     error = refusal(owner)
     assert error.code == "ACTIVE_RELEASE_REVOKED"
     assert error.data["revocationReason"] == "leaked"
-
-
-def test_an_unexpected_active_release_is_reported(owner: Tenant) -> None:
-    error = refusal(owner, expected_release_version="0.9")
-    assert (error.code, error.data) == ("ACTIVE_RELEASE_CHANGED", {"activeReleaseVersion": "1.0"})
-    assert send(owner, expected_release_version="1.0").execution.release_version == "1.0"
-
-
-STALE: dict[str, Any] = {"last_heartbeat_at": timezone.now() - timedelta(days=1)}
-OTHER_BYTES: dict[str, Any] = {"artifact_digest": "sha256:" + "0" * 64}
-NONE = "No worker lifecycle record for active release"
-
-
-@cases(
-    ("workers", "message"),
-    [
-        ([], NONE),
-        ([{"release_version": "other"}], NONE),
-        (
-            [STALE, {"draining_since": timezone.now()}, {"stopped_at": timezone.now()}, OTHER_BYTES],
-            "No healthy celery worker lifecycle record for active release; "
-            "current states: w0=STALE, w1=DRAINING, w2=UNAVAILABLE",
-        ),
-    ],
-)
-def test_a_release_without_a_healthy_worker_accepts_no_executions(
-    owner: Tenant, release: Release, workers: list[dict[str, Any]], message: str
-) -> None:
-    with as_owner():
-        Worker.objects.filter(tenant=owner).delete()
-    making.worker(release, "of another tenant", tenant=making.tenant())
-    for number, changes in enumerate(workers):
-        making.worker(release, f"w{number}", **changes)
-    error = refusal(owner)
-    assert (error.code, error.detail) == ("WORKER_UNAVAILABLE", message)
-    making.worker(release, "healthy")
-    assert send(owner).duplicate is False, "one healthy worker is enough"
 
 
 def test_errors_have_the_documented_order() -> None:

@@ -96,10 +96,6 @@ def heartbeat(identity: ReleaseIdentity, key: WorkerKey = making.WRONG_KEY) -> d
     return seal(identity, Heartbeat(worker_id="w", state="HEALTHY", capacity=1), key)
 
 
-def right_key(identity: ReleaseIdentity) -> WorkerKey:
-    return worker_key(settings.WORKER_SECRET, identity.tenant_id)
-
-
 def notices(identity: ReleaseIdentity) -> list[tuple[str, list[Any]]]:
     return taken(instruction_queue_of(identity, "w"))
 

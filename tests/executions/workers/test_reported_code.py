@@ -9,7 +9,6 @@ from django.conf import settings
 from executions import tasks
 from executions.errors import WorkerUnavailable
 from executions.models import Worker, WorkerEligibility
-from executions.transports.rest import workers as rest_workers
 from executions.workers.eligibility import require_healthy
 from executions.workers.registry import INSTRUCT_TASK, drain, take_heartbeat
 from releases.activation import policy
@@ -86,15 +85,6 @@ def test_a_change_of_the_code_or_the_environment_is_an_event(release: Release) -
     ]
 
 
-def test_a_rest_worker_that_takes_the_place_of_a_celery_worker_reports_no_code(owner: Tenant, release: Release) -> None:
-    heartbeat(release, code="source", environment=environment("1", MISSING))
-    rest_workers.register(owner, release.identity, worker_id="w", protocol="rest", actor="user:olga")
-    worker = Worker.objects.get(worker_id="w")
-    assert reported(worker)[:3] == NOTHING[:3]
-    assert WorkerEligibility.objects.get(pk=worker.pk).reason == "ENDPOINT_NOT_ALLOWED"
-    assert Worker.objects.filter(pk=worker.pk, environment__isnull=True).exists()
-
-
 # --- the policy ---
 
 
@@ -139,8 +129,7 @@ def test_a_refused_worker_is_instructed_to_drain(owner: Tenant, release: Release
     assert is_drained(worker, release.identity)
 
 
-@cases("allowed", [False, True])
-@cases("taking", [False, True])
+@cases(("taking", "allowed"), [(True, False), (False, True), (True, True)])
 def test_a_worker_that_does_not_follow_the_policy_gets_an_instruction(
     release: Release, taking: bool, allowed: bool
 ) -> None:

@@ -113,14 +113,6 @@ def test_a_rollback_needs_a_worker_too(required: Release) -> None:
     assert back().release == required
 
 
-def test_a_repeated_operation_returns_its_activation_although_the_worker_is_gone(required: Release) -> None:
-    worker = making.worker(required)
-    made = activate(required, actor="user:test", operation_key="k")
-    making.silence(worker)
-    assert activate(required, actor="user:test", operation_key="k") == made
-    assert refusal(required, operation_key="other").code == "WORKER_REQUIRED"
-
-
 def test_the_policy_of_the_moment_applies(release: Release) -> None:
     """The caller read the release before the policy changed."""
     early, late = (Release.objects.select_related("pipeline__tenant").get(pk=release.pk) for _ in range(2))

@@ -253,15 +253,6 @@ def test_a_worker_that_holds_a_lost_lease_gets_instructions_until_it_drops_it(
     assert causes(release, 3, running=[held(kept)], abandoned=1) == [DISPATCH_TASK]
 
 
-def test_executions_of_a_worker_without_a_usable_thread_are_sent_to_another(release: Release, claim: Claim) -> None:
-    heartbeat(release)
-    for abandoned, renewed in ((1, True), (2, False)):
-        Execution.objects.update(lease_expires_at=LONG_AGO)
-        tasks = causes(release, abandoned, waiting=[held(claim, 9)], abandoned=abandoned)
-        assert (INSTRUCT_TASK in tasks) is not renewed
-        assert (Execution.objects.get().lease_expires_at != LONG_AGO) is renewed
-
-
 def test_a_lease_that_ended_recently_causes_no_instruction(release: Release, claim: Claim) -> None:
     """The outcome may have overtaken the heartbeat. Fast transitions would cause an instruction with each heartbeat."""
     heartbeat(release)

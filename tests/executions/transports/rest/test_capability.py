@@ -8,12 +8,11 @@ import pytest
 from django.utils import timezone
 
 from executions.errors import WorkerNotChecked, WorkerUnavailable
-from executions.models import MessagePath, Worker
+from executions.models import Worker
 from executions.submission import admission
 from executions.submission.submission import ExecutionRequest, Submission, submit_many
 from executions.transports.rest import capabilities
 from executions.transports.rest.capabilities import CHECK_SECONDS, LOST_SECONDS, MOST_COUNTED, await_verdict
-from executions.workers import message_path
 from foundation.scheduling.places import Places
 from tests import making
 from tests.cases import cases
@@ -80,17 +79,6 @@ def test_a_submission_reads_a_verdict_that_expires_and_never_calls_a_worker(flow
     assert isinstance(submitted(flow, start=1)[0], Submission), "one capable worker is enough"
 
 
-def test_a_verdict_does_not_expire_while_no_message_reaches_the_control_workers(flow: Flow) -> None:
-    message_path.confirm()
-    since = timezone.now() - timedelta(hours=1)
-    MessagePath.objects.update(arrived_at=since, expected_by=since + timedelta(seconds=15))
-    checked(flow.worker, 3600 + VERDICT_SECONDS / 2)
-    change(flow.worker, alive_until=None)
-    assert isinstance(submitted(flow)[0], Submission)
-    checked(flow.worker, 3600 + VERDICT_SECONDS * 2)
-    assert isinstance(submitted(flow, start=1)[0], WorkerNotChecked)
-
-
 # --- turns ---
 
 
@@ -111,33 +99,12 @@ def test_a_check_whose_process_was_lost_is_repeated(flow: Flow) -> None:
         assert turn() == due
 
 
-def test_of_the_workers_of_a_tenant_the_one_with_the_oldest_verdict_is_checked_first(flow: Flow) -> None:
-    other = flow.register("java-2")
-    checked(flow.worker, CHECK_SECONDS + 1)
-    checked(other, CHECK_SECONDS + 60)
-    assert [turn(), turn()] == [other.pk, flow.worker.pk]
-
-
 def test_the_latest_check_of_a_tenant_counts_for_its_turn(flow: Flow) -> None:
     other = rival()
     checked(flow.register("java-2"), CHECK_SECONDS + 60)
     checked(other, CHECK_SECONDS + 30)
     checked(flow.worker, 1)
     assert turn() == other.pk
-
-
-@cases(
-    "changes",
-    [
-        {"protocol": "celery"},
-        {"drained_by_operator_at": timezone.now()},
-        {"alive_until": timezone.now() - timedelta(minutes=10)},
-        {"blocked_reason": "ENDPOINT_NOT_ALLOWED"},
-    ],
-)
-def test_workers_that_admit_no_executions_are_not_called(flow: Flow, changes: dict[str, Any]) -> None:
-    change(flow.worker, capability_checked_at=None, capability_claimed_at=None, **changes)
-    assert turn() is None
 
 
 # --- workers that do not answer ---

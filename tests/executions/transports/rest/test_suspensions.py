@@ -16,7 +16,7 @@ from executions.models import AwaitUnit, Execution, Interaction
 from tests.cases import cases
 from tests.executions.awaits.parking import make_late
 from tests.executions.transports.rest.order_flow import DECISION, FAILED, ORDER, Flow, altered, answered
-from tests.executions.transports.rest.strict_worker import DTO, completed, name_uuid
+from tests.executions.transports.rest.strict_worker import DTO, name_uuid
 from tests.receiving import receiving
 
 pytestmark = pytest.mark.django_db
@@ -100,28 +100,6 @@ def test_a_completed_unit_resumes_the_execution_at_once(flow: Flow) -> None:
     assert made.status == "SUCCEEDED"
     assert Interaction.objects.get(execution=made).actor == "bridge"
     assert json.loads(flow.double.commands[-1]["payload"]) == DECISION
-
-
-def test_the_items_of_a_stream_are_answered_separately(flow: Flow) -> None:
-    def alter(suspension: Any) -> None:
-        [one] = suspension["interactions"]
-        suspension["unit"].update(primaryInteractionId=None, expectedItemCount=2, dispatchComplete=True)
-        suspension["interactions"] = [
-            {**one, "interactionId": str(uuid.uuid4()), "correlationId": f"{one['correlationId']}:{n}", "itemIndex": n}
-            for n in (1, 0)
-        ]
-
-    made = altered(flow, alter)
-    assert made.status == "WAITING_EXTERNAL", made.error_message
-    flow.double.answers = [completed()]
-    for each in Interaction.objects.filter(execution=made).order_by("-item_index"):
-        answered(flow, each, {"accepted": {"place": each.item_index}})
-    flow.dispatch()
-    command = flow.double.commands[-1]
-    assert command["payloadTypeId"] == "java.util.List"
-    items = json.loads(command["payload"])["items"]
-    assert [item["payloadTypeId"] for item in items] == [DTO + "RestaurantDecisionDto"] * 2
-    assert [json.loads(item["payload"]) for item in items] == [{"accepted": {"place": 0}}, {"accepted": {"place": 1}}]
 
 
 def timed_out(flow: Flow) -> tuple[Interaction, dict[str, Any]]:

@@ -8,18 +8,16 @@ import pytest
 from django.utils import timezone
 
 from executions import tasks
-from executions.lifecycle import dispatch, rest_calls
+from executions.lifecycle import rest_calls
 from executions.models import Execution, Worker
 from executions.submission import admission
 from executions.transports.rest import calls
-from executions.transports.rest.transport import CALL_TASK
 from executions.workers.eligibility import CHECK_TASK
 from executions.workers.registry import DISPATCH_TASK, drain
 from foundation.scheduling import places
 from releases.activation import policy
 from releases.activation.activation import activate
 from releases.errors import WorkerRequired
-from tests import making
 from tests.cases import cases
 from tests.executions import moments
 from tests.executions.transports.rest.order_flow import PIPELINE, Flow, submit
@@ -38,10 +36,6 @@ def forget_checks(flow: Flow) -> None:
 
 def all_checked(flow: Flow) -> Callable[[], bool]:
     return lambda: not Worker.objects.filter(tenant=flow.owner, capability_checked_at=None).exists()
-
-
-def expire_lease(flow: Flow) -> None:
-    Execution.objects.filter(tenant=flow.owner, status="RUNNING").update(lease_expires_at=making.LONG_AGO)
 
 
 def call(flow: Flow, cause: Callable[[], object], *wakeups: str, **members: Any) -> Work:
@@ -74,12 +68,6 @@ def an_activation_without_a_verdict(flow: Flow) -> Work:
     return check(flow, refused, CHECK_TASK)
 
 
-def a_claim(flow: Flow) -> Work:
-    """The message names the lease. If it is lost, the lease has to expire."""
-    submit(flow, "key")
-    return call(flow, dispatch.dispatch, CALL_TASK, age=lambda: expire_lease(flow))
-
-
 def a_worker_that_may_not_be_called_any_more(flow: Flow) -> Work:
     submit(flow, "key")
     claim = flow.claim()
@@ -99,7 +87,6 @@ def the_end_of_a_call(flow: Flow) -> Work:
 ALL = [
     a_registration_for_waiting_work,
     an_activation_without_a_verdict,
-    a_claim,
     a_worker_that_may_not_be_called_any_more,
     the_end_of_a_call,
 ]
