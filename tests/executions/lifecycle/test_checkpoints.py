@@ -83,7 +83,6 @@ def test_the_newest_checkpoint_of_a_group_is_stored_and_a_late_older_one_is_not(
 def test_the_checkpoint_of_the_current_lease_is_stored_if_a_group_has_two_leases(
     owner: Tenant, execution: Execution, lost_first: bool, kept: int, lost_step: int, current_step: int, expected: int
 ) -> None:
-    """A worker that lost its lease and got the execution again reports checkpoints under both leases."""
     [lost] = making.claimed(owner)
     if kept:
         record(checkpoints=[reached(lost, kept, "20")])
@@ -104,7 +103,6 @@ def test_a_newer_checkpoint_that_cannot_be_stored_does_not_hide_an_older_one(
 
 
 def test_a_checkpoint_resets_the_count_of_lost_leases(owner: Tenant, execution: Execution, settings: Any) -> None:
-    """A long execution loses more leases than the limit, and still succeeds, if each host stores a checkpoint."""
     settings.TAKEOVER_LIMIT = 1
     for step in (1, 2, 3):
         [claim] = making.claimed(owner)
@@ -116,7 +114,6 @@ def test_a_checkpoint_resets_the_count_of_lost_leases(owner: Tenant, execution: 
 
 
 def test_a_failure_that_reports_its_progress_resumes_there(claim: Claim, execution: Execution) -> None:
-    """The message with the checkpoint may arrive late, or be lost."""
     record(making.failure(claim), checkpoints=[reached(claim, 1, "2")])
     record(checkpoints=[reached(claim, 1, "9")])
     assert (progress(execution), execution.status) == ((1, 2), "WAIT_RETRY")
@@ -169,7 +166,6 @@ def test_an_execution_without_checkpoints_stores_none() -> None:
 def test_an_answered_execution_runs_to_the_end_wherever_its_await_is(
     hosting: Hosting, checkpoint: bool, steps: tuple[str, ...], value: int, answers: list[int], result: list[int]
 ) -> None:
-    """If the await is the last step, its answer is the result. An await over an empty stream asks nothing."""
     hosted = hosting(*steps, checkpoint=checkpoint)
     execution = hosted.run(hosted.submit(value))
     assert execution.status == ("WAITING_EXTERNAL" if answers else "SUCCEEDED")

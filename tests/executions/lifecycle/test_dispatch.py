@@ -70,7 +70,6 @@ def test_due_executions_are_sent_to_their_release_as_one_group(owner: Tenant, re
 
 
 def test_an_execution_that_lost_its_lease_is_sent_alone(owner: Tenant, release: Release) -> None:
-    """It may have killed its worker. The rest of its group would be lost with it repeatedly."""
     Worker.objects.update(transition_seconds=0.001)
     made = [making.execution(owner, f"k{number}").pk for number in range(4)]
     Execution.objects.filter(pk=made[1]).update(takeovers=1)
@@ -79,7 +78,6 @@ def test_an_execution_that_lost_its_lease_is_sent_alone(owner: Tenant, release: 
 
 
 def test_a_command_that_is_too_large_to_be_sent_fails(owner: Tenant, release: Release, settings: Any) -> None:
-    """The command contains the payload once for each active key."""
     settings.WORKER_SECRET_FALLBACKS = [f"a secret of before {number}" for number in range(MOST_SEALS - 1)]
     execution = making.execution(owner, value={"text": "x" * (LONGEST_MESSAGE * 3 // 4 // MOST_SEALS)})
     small = making.execution(owner, "small")
@@ -100,7 +98,6 @@ def test_dispatch_claims_repeatedly_until_nothing_is_due(owner: Tenant, release:
 
 
 def test_commands_sent_before_the_broker_rejected_the_rest_stay_claimed(owner: Tenant, release: Release) -> None:
-    """A worker may already have the commands that were sent. Only unsent ones return to the queue."""
     first = making.execution(owner, "sent")
     v2 = making.active(owner, "2.0")
     making.worker(v2, "worker-2")
@@ -180,7 +177,6 @@ def test_a_submission_reports_that_the_broker_rejects_messages(owner: Tenant) ->
 def test_after_a_refusal_each_retry_claims_only_a_few_until_commands_are_sent(
     valkey: Valkey, owner: Tenant, settings: Any, protocol: str
 ) -> None:
-    """A worker would run a command a second time if the ticket of a message outlived the refusal of the message."""
     configure(valkey, "FLUSHALL")  # the tickets of the other case
     make_due(owner, settings, protocol)
     configure(valkey, "ACL", "SETUSER", COORDINATOR, "-lpush")

@@ -106,7 +106,6 @@ def test_a_stale_outcome_does_not_displace_the_current_one_of_its_group(
 def test_an_outcome_that_the_database_rejects_fails_only_its_execution(
     group: list[Claim], sqlstate: str, others: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Otherwise leases of completed work would expire, and the work would be repeated again and again."""
     poison(sqlstate=sqlstate)
     bad, *good = group[: 1 + others]
     assert making.record(poisoned(bad), *map(making.outcome_of, good)) == 1 + others
@@ -163,7 +162,6 @@ def test_a_worker_that_stopped_before_the_end_has_not_completed_the_execution(gr
 
 
 def test_an_entire_group_is_retried_while_the_database_is_unavailable(group: list[Claim], release: Release) -> None:
-    """The task fails no execution, and records each report once when the database is available again."""
     first, second, third = group
     body = OutcomeGroup(
         worker_id="w",

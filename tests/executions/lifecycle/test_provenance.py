@@ -149,7 +149,6 @@ def test_a_part_that_was_ended_names_the_worker_that_had_it(
 
 
 def test_the_worst_report_is_kept_as_reported_and_not_believed(execution: Execution, claim: Claim) -> None:
-    """A worker reports another artifact, steps that do not exist, and impossible times."""
     done = making.outcome_of(claim, steps=[(2**31 - 1, FOREVER, 0), (0, 0, 1), (0, 0, 1)])
     assert making.record(done, artifact_digest=OTHER, environment="sha256:" + "e" * 64) == 1
     found = predicate(execution)

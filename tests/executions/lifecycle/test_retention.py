@@ -102,7 +102,6 @@ def test_all_rows_of_an_execution_are_removed_with_it_and_its_key_is_free(owner:
 def test_failed_executions_have_a_separate_term(
     owner: Tenant, days: int | None, failed: int | None, left: set[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The log has no error, so the database has not rejected any removal."""
     keep(owner, days, failed)
     making.aged(*making.dead(owner, "dead"), days=40)
     succeeded(owner, "old", days=40)
@@ -112,7 +111,6 @@ def test_failed_executions_have_a_separate_term(
 
 
 def test_removal_works_in_batches_and_stops_after_its_time_limit(owner: Tenant, settings: Any) -> None:
-    """Executions that finished at one moment are all removed, although a batch takes only some of them."""
     settings.SWEEP_LIMIT = 2
     succeeded(owner, *"abcde", days=31)
     assert Execution.objects.values("finished_at").distinct().count() == 1

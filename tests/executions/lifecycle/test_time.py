@@ -137,7 +137,6 @@ def test_a_timer_that_becomes_due_while_another_expires_is_not_timed_out(ready: 
 
 
 def test_a_late_answer_by_token_fails_the_execution(ready: Ready) -> None:
-    """The token expires at the same deadline. Its expiry does not hide the timeout."""
     made = suspended(ready)
     set_deadline(interaction_of(made), now())
     token = awaits.resume_token_of(interaction_of(made), issued_at=now()).sign(awaits.resume_secrets()[0])
@@ -204,7 +203,6 @@ def test_the_deadline_of_an_await_counts_from_now(ready: Ready, transport: str, 
 def test_a_worker_is_alive_for_the_silence_limit_of_its_protocol(
     ready: Ready, settings: Any, protocol: str, limit: int, expected: int | None
 ) -> None:
-    """Without a limit it is never silent."""
     settings.WORKER_STALE_SECONDS, settings.REST_WORKER_STALE_SECONDS = 40, limit
     owner, release = ready
     if protocol == "celery":
@@ -219,7 +217,6 @@ def test_a_worker_is_alive_for_the_silence_limit_of_its_protocol(
 
 
 def test_a_later_confirmation_is_not_overwritten_by_an_earlier_one() -> None:
-    """Two processes confirm concurrently, and the one that started first writes last."""
     message_path.confirm()
     later = now() + timedelta(minutes=1)
     MessagePath.objects.update(arrived_at=later, expected_by=later + timedelta(minutes=1))

@@ -94,7 +94,6 @@ def test_work_of_a_draining_worker_takes_no_place_of_other_workers(owner: Tenant
 
 
 def test_a_held_execution_takes_a_place_until_its_worker_drains(owner: Tenant, two: None) -> None:
-    """The names of workers are unique only within a pipeline."""
     other = making.active(owner, pipeline_id="org.example.other")
     making.worker(other, "worker-1", drained_by_operator_at=timezone.now())
     making.worker(other, "worker-9", capacity=1)

@@ -90,7 +90,6 @@ def change_policy(owner: Tenant, **own: Any) -> None:
 @cases(
     ("own", "delays"),
     [
-        ({}, [10, 20]),
         ({"retryLimit": 0}, []),
         ({"retryLimit": 3, "retryDelaySeconds": 600, "retryMultiplier": 3}, [600, 1800, 1800]),
     ],

@@ -78,7 +78,6 @@ def test_a_sweep_is_bounded_and_takes_the_oldest_first(owner: Tenant) -> None:
 
 
 def test_only_the_first_worker_that_names_a_lease_renews_it(claim: Claim) -> None:
-    """A second worker that got the lease from a copied command learns that it is lost."""
     before = row().lease_expires_at
     other = (claim.execution_id, uuid.uuid4())
     assert moves.renew_leases(row().tenant_id, [other], worker_id="w", lease_seconds=60) == set()
@@ -95,7 +94,6 @@ def test_only_the_first_worker_that_names_a_lease_renews_it(claim: Claim) -> Non
 
 @cases("end", ["lost", "outcome"])
 def test_only_what_a_thread_has_started_runs_and_nothing_runs_without_a_lease(claim: Claim, end: str) -> None:
-    """A lease decides who may record the outcome. The worker reports separately whether steps are running."""
     assert (row().status, row().running_since) == ("RUNNING", None)
     renew(claim)
     assert row().running_since is None

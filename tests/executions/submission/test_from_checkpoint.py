@@ -100,7 +100,6 @@ def test_what_is_not_proven_is_refused_and_named(
 
 @cases("types", [WIDER, order("n")])
 def test_the_stored_value_itself_must_fit_another_release(owner: Tenant, types: dict[str, Any]) -> None:
-    """On the same contract, nothing else is checked. On the same release, a checkpoint always fits."""
     good, bad = failed(owner, "good"), failed(owner, "bad", '{"n": "two", "x": 1}')
     release(owner, "1.1", types=types)
     assert reasons(owner, bad) == [
@@ -130,7 +129,6 @@ AWAITING = [{**A, "kind": "await", "awaitTransport": "interaction-api"}, B, C]
 
 @cases(("answered", "step"), [(False, 0), (True, 1), (True, 2)])
 def test_the_state_of_an_await_continues_on_its_contract_only(answered: bool, step: int) -> None:
-    """The checkpoint is the request of the await A, the answer to it, or the output of the step after it."""
     owner = ready(steps=AWAITING)
     old = making.execution(owner, "key")
     [claim] = making.claimed(owner)

@@ -129,7 +129,6 @@ def test_executions_of_a_candidate_without_a_worker_get_the_active_release(owner
 def test_a_paused_pipeline_or_active_release_refuses_the_executions_of_its_candidate(
     owner: Tenant, all_to_candidate: GradualActivation
 ) -> None:
-    """Whether a process has a cached admission or not."""
     for paused in (Pipeline.objects.get(pk=all_to_candidate.pipeline_id), all_to_candidate.baseline):
         holds.pause(paused, **WHY, refuses_submissions=True)
         assert refusal(owner) == "PIPELINE_PAUSED"
@@ -142,7 +141,6 @@ def test_a_paused_pipeline_or_active_release_refuses_the_executions_of_its_candi
 
 
 def test_only_the_active_release_and_the_candidate_get_submissions(owner: Tenant) -> None:
-    """The trigger rejects an admission to another release, even if it names the newest activation."""
     gradual.started(owner, 50)
     other = gradual.candidate(owner, "3.0")
     known = admission.current(owner, making.PIPELINE)

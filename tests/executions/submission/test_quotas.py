@@ -59,7 +59,6 @@ def test_a_batch_is_accepted_up_to_the_quota_of_a_second(owner: Tenant) -> None:
 
 
 def test_open_executions_are_limited_until_some_end(owner: Tenant) -> None:
-    """Those from before the quota count. A lower quota refuses new executions and ends none."""
     assert accepted(owner, *range(3)) == 3
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM tenancy_allowance")

@@ -70,7 +70,6 @@ def test_a_revoked_release_accepts_no_executions(owner: Tenant, release: Release
 
 
 def test_errors_have_the_documented_order() -> None:
-    """At first everything is wrong. After each correction, the next error is reported."""
     owner = making.tenant()
     wrong: dict[str, Any] = {"input": {"n": "one"}, "expected_release_version": "0.9"}
     assert refusal(owner, **wrong).code == "PIPELINE_UNKNOWN"
@@ -100,7 +99,6 @@ def test_errors_have_the_documented_order() -> None:
 
 
 def test_a_repeat_returns_the_first_execution_even_if_a_new_one_would_be_rejected(owner: Tenant) -> None:
-    """Inputs are equal in any order of their members and any notation of their numbers."""
     first = send(owner, input={"a": 1, "m": 10**16, "b": [1, {"c": 2, "d": 3}]}).execution
     making.active(owner, "2.0")
     with as_owner():

@@ -96,7 +96,6 @@ def test_all_parts_of_the_coordinator_agree_on_the_eligibility_of_a_worker(
 
 
 def test_a_worker_names_an_artifact_of_its_release_by_id_digest_or_both() -> None:
-    """A REST worker's capability response follows the same rules as its registration."""
     owner = making.tenant()
     earlier = pinning(owner, "file", version="0.9").artifacts.get().digest
     release = pinning(owner, "file", "second", "image")

@@ -50,7 +50,6 @@ def only(queue: str, release: Release) -> Instruction:
 def test_an_instruction_follows_the_row_of_the_worker_and_names_lost_leases(
     release: Release, queue: str, drained: bool, lost: int
 ) -> None:
-    """The next heartbeat causes an instruction with the leases above the limit."""
     worker = making.worker(release, "w", drained_by_operator_at=timezone.now() if drained else None)
     tokens = [uuid.uuid4() for _ in range(lost)]
     tasks.tell_worker(worker.pk, [str(token) for token in tokens])
@@ -70,7 +69,6 @@ def test_a_worker_that_is_unknown_or_leaves_gets_no_instruction(release: Release
 
 
 def test_at_most_one_instruction_waits_and_it_expires_with_its_timestamp(release: Release, queue: str) -> None:
-    """The coordinator sends an instruction again with each heartbeat of a worker that does not read them."""
     worker = making.worker(release, "w")
     message = Heartbeat(worker_id="w", state="HEALTHY", capacity=1, taking=False)
     key = worker_key(settings.WORKER_SECRET, release.identity.tenant_id)
@@ -123,7 +121,6 @@ def test_the_log_and_the_notice_name_the_refused_heartbeat_and_the_reason(
 def test_text_from_an_unknown_sender_is_cleaned_and_truncated(
     identity: ReleaseIdentity, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It may contain line breaks, which would forge lines of the log, or be very long."""
     name = "p\n2026-01-01 CRITICAL all is lost\x1b[2J\u202e" + "x" * 400
     tasks.heartbeat(heartbeat(ReleaseIdentity(identity.tenant_id, name, "c", "r")))
     [line] = logged(caplog)

@@ -77,7 +77,6 @@ def test_messages_arrive_only_if_they_come_through_the_queue_of_heartbeats(owner
 
 
 def test_a_probe_that_waited_behind_a_backlog_confirms_nothing(world: object, settings: Any) -> None:
-    """The heartbeats wait in the same backlog."""
     run_sweep()
     [sent_at] = sweep()
     advance_time(60)
@@ -100,7 +99,6 @@ def test_three_minutes_without_messages_make_no_worker_silent(owner: Tenant) -> 
 
 @cases(("protocol", "silent"), [("celery", STALE + 1), ("rest", 0)])
 def test_the_silence_of_other_workers_counts_during_an_interruption(owner: Tenant, protocol: str, silent: int) -> None:
-    """A worker that was silent before it stays silent, and REST workers do not depend on messages."""
     Worker.objects.update(protocol=protocol)
     let_pass(silent)
     advance_time(180)

@@ -120,7 +120,6 @@ def is_drained(worker: Worker, identity: ReleaseIdentity) -> bool:
 
 
 def test_a_refused_worker_is_instructed_to_drain(owner: Tenant, release: Release) -> None:
-    """The workers of a release share a queue, so a refused worker must not take the commands of the others."""
     worker = heartbeat(release, code="source")
     assert is_drained(worker, release.identity)
     allow(release)

@@ -114,7 +114,6 @@ def generations(owner: Tenant) -> list[str]:
 
 
 def test_only_keys_of_existing_tenants_are_cached(owner: Tenant, django_assert_num_queries: Any) -> None:
-    """A client of the broker can name any number of tenants that do not exist."""
     ids(owner)
     for _ in range(2):
         with django_assert_num_queries(2):
@@ -126,7 +125,6 @@ def test_only_keys_of_existing_tenants_are_cached(owner: Tenant, django_assert_n
 def test_a_key_that_another_process_replaced_is_refused_within_a_second(
     owner: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """This process can learn of the change only from the table."""
     assert tenant_keys.KNOWN_SECONDS <= 1
     clock = Clock(monkeypatch)
     clock.stop()

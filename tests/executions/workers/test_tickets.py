@@ -40,7 +40,6 @@ def test_a_ticket_is_taken_once_and_expires(redis: Any) -> None:
 
 
 def test_a_value_that_a_worker_may_write_is_not_a_ticket(redis: Any) -> None:
-    """A worker's broker user may append to lists at any key of its tenant."""
     redis.lpush(TICKET, "x")
     with pytest.raises(OperationalError):
         take_ticket(TICKET)
@@ -49,10 +48,6 @@ def test_a_value_that_a_worker_may_write_is_not_a_ticket(redis: Any) -> None:
 def test_a_captured_command_does_not_run_again_and_its_ticket_ends_with_the_leases(
     hosting: Hosting, redis: Any, settings: Any
 ) -> None:
-    """It runs neither on another worker later, nor on the first worker after a restart.
-
-    The leases start with the claim. With a later ticket, a worker could run what another worker has claimed.
-    """
     settings.LEASE_SECONDS = 60
     hosted = hosting(MARKS)
     others = [hosted.another(take_ticket) for _ in range(3)]

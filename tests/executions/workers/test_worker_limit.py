@@ -77,7 +77,6 @@ def test_workers_of_both_protocols_count_together(owner: Tenant) -> None:
 
 
 def test_workers_that_stopped_or_fell_silent_make_room_for_others(owner: Tenant) -> None:
-    """A worker that restarts often, with another id each time, does not lock its tenant out."""
     for number in range(4):
         send(owner, f"stopped-{number}")
         send(owner, f"stopped-{number}", state="UNAVAILABLE")
@@ -88,7 +87,6 @@ def test_workers_that_stopped_or_fell_silent_make_room_for_others(owner: Tenant)
 
 
 def test_the_number_of_ids_within_a_day_is_limited_too(owner: Tenant) -> None:
-    """Otherwise a key could register any number of workers, one after the other."""
     for number in range(MOST_IDS + 1):
         send(owner, f"w-{number}")
         send(owner, f"w-{number}", state="UNAVAILABLE")

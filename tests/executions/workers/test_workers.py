@@ -147,7 +147,6 @@ def test_a_worker_drains_and_leaves_since_its_first_report_and_may_return(releas
 def test_a_heartbeat_that_is_not_newer_than_the_last_one_changes_nothing(
     release: Release, claim: Claim, age: int
 ) -> None:
-    """Messages may overtake each other, and a client of the broker can replay one. It renews no leases either."""
     heartbeat(release, state="DRAINING")
     with unchanged():
         assert causes(release, -age, capacity=9, running=[held(claim)]) == []
@@ -254,7 +253,6 @@ def test_a_worker_that_holds_a_lost_lease_gets_instructions_until_it_drops_it(
 
 
 def test_a_lease_that_ended_recently_causes_no_instruction(release: Release, claim: Claim) -> None:
-    """The outcome may have overtaken the heartbeat. Fast transitions would cause an instruction with each heartbeat."""
     heartbeat(release)
     making.record(making.outcome_of(claim))
     assert causes(release, 1, running=[held(claim, 0.2)], waiting=[held(claim, 0.2)]) == [DISPATCH_TASK]

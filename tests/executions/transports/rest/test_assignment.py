@@ -82,7 +82,6 @@ def is_no_longer_allowed(flow: Flow, settings: Any) -> None:
 def test_a_worker_that_became_ineligible_is_not_called(
     flow: Flow, settings: Any, change: Callable[[Flow, Any], None], reason: str
 ) -> None:
-    """The worker changes while the call waits in the queue. The execution waits, and uses up no attempt."""
     flow.double.requests.clear()
     execution = submit(flow)
     Execution.objects.filter(pk=execution.pk).update(takeovers=1)
@@ -104,7 +103,6 @@ def test_a_worker_that_became_ineligible_is_not_called(
 
 
 def test_a_worker_that_is_registered_for_another_release_gets_no_further_capacity(flow: Flow, settings: Any) -> None:
-    """Calls of the earlier release occupy its places until they end, and free no other places."""
     submitted(flow, 9)
     earlier = making.claimed(flow.owner)
     assert len(earlier) == 8

@@ -72,7 +72,6 @@ def test_the_signed_path_is_that_after_the_base_url(flow: Flow, settings: Any) -
 
 
 def test_a_redelivered_or_invented_message_makes_no_call(flow: Flow) -> None:
-    """The first receiver dies when it has the worker's response. The lease lasts for an entire call."""
     made = submit(flow)
     claim = flow.claim(lease_seconds=1)
     assert transport.send([claim]) == []
