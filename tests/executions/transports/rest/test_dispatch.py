@@ -24,6 +24,7 @@ from tests.executions.transports.rest.order_flow import (
     submit,
 )
 from tests.executions.transports.rest.strict_worker import DTO, ENCODING, SNAPSHOT, STEP_ID
+from tests.raw_sql import unchanged
 from wire.messages.celery_messages import OutcomeGroup
 from wire.messages.payload_envelopes import natural
 
@@ -85,6 +86,14 @@ def test_a_redelivered_or_invented_message_makes_no_call(flow: Flow) -> None:
     assert left == pytest.approx(calls.lease_seconds())
     assert not flow.call(claim)
     assert len(flow.double.commands) == 1
+
+
+def test_a_message_for_an_execution_of_a_celery_worker_is_ignored(flow: Flow) -> None:
+    owner, _ = making.ready()
+    making.execution(owner)
+    [claim] = making.claimed(owner)
+    with unchanged():
+        assert not flow.call(claim)
 
 
 def test_the_order_flow_resumes_with_its_decision_and_its_output_is_stored_as_received(flow: Flow) -> None:
