@@ -1,13 +1,15 @@
-"""Sending claimed executions: signed, to the queue of their release, and queued again if the broker rejects them."""
+"""Sending claimed executions: signed, with a ticket, and queued again if the broker rejects them."""
 
 import json
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings
+from kombu.exceptions import OperationalError
 from redis import Redis
 
 from embedded.valkey import Valkey
@@ -15,16 +17,21 @@ from executions.lifecycle import dispatch
 from executions.models import DeadLetter, Execution, ExecutionEvent, Worker
 from executions.submission.submission import submit
 from foundation.wakeups.broker_gate import FIRST_BATCH, gate
+from pipelines.worker.outbox import Report
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.broker import taken, using_broker
 from tests.building import eventually
 from tests.cases import cases
+from tests.executions.hosting import MARKS, Hosting
 from tests.executions.moments import now
+from tests.raw_sql import check_foreign_keys_now, run
+from wire.broker import client as broker
 from wire.broker.acl import COORDINATOR
+from wire.broker.client import Ticket, take_ticket
 from wire.messages.celery_messages import Command, CommandGroup
-from wire.messages.queues import EXECUTE_TASK, queue_of
+from wire.messages.queues import EXECUTE_TASK, queue_of, ticket_of
 from wire.messages.sealing import MOST_SEALS, decode, verify
 from wire.messages.task_messages import LONGEST_MESSAGE
 from wire.worker_keys import worker_key
@@ -200,3 +207,53 @@ def test_after_a_refusal_each_retry_claims_only_a_few_until_commands_are_sent(
     assert (gate.batch(500), dispatch.dispatch(), gate.batch(500)) == (FIRST_BATCH, MANY, 2 * FIRST_BATCH)
     gate.reset()
     assert gate.batch(500) == 500
+
+
+QUEUE = "tests.tickets"
+TICKET = "tests.ticket"
+
+
+@pytest.fixture
+def redis() -> Any:
+    with Redis.from_url(settings.CELERY_BROKER_URL) as client:
+        yield client
+        client.delete(QUEUE, TICKET)
+
+
+def test_a_ticket_is_taken_once_and_expires(redis: Any) -> None:
+    broker.send(EXECUTE_TASK, {}, queue=QUEUE, ticket=Ticket(TICKET, 30))
+    assert redis.llen(QUEUE) == 1
+    assert 29_000 < redis.pttl(TICKET) <= 30_000
+    assert [take_ticket(TICKET), take_ticket(TICKET)] == [True, False]
+    broker.send(EXECUTE_TASK, {}, queue=QUEUE, ticket=Ticket(TICKET, 0.05))
+    time.sleep(0.1)
+    assert not take_ticket(TICKET)
+
+
+def test_a_value_that_a_worker_may_write_is_not_a_ticket(redis: Any) -> None:
+    redis.lpush(TICKET, "x")
+    with pytest.raises(OperationalError):
+        take_ticket(TICKET)
+
+
+def test_a_captured_command_does_not_run_again_and_its_ticket_ends_with_the_leases(
+    hosting: Hosting, redis: Any, settings: Any
+) -> None:
+    settings.LEASE_SECONDS = 60
+    hosted = hosting(MARKS)
+    others = [hosted.another(take_ticket) for _ in range(3)]
+    hosted.submit(1)
+    run(
+        "CREATE FUNCTION pg_temp.slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " PERFORM pg_sleep(0.3); RETURN NULL; END $$"
+    )
+    check_foreign_keys_now()
+    run("CREATE TRIGGER slow AFTER UPDATE ON executions_execution FOR EACH STATEMENT EXECUTE FUNCTION pg_temp.slow()")
+    assert dispatch.dispatch() == 1
+    [(_, [message])] = taken(queue_of(hosted.release.identity))
+    assert 30_000 < redis.pttl(ticket_of(hosted.release.identity, message["nonce"])) <= 59_700
+    reports: list[Report] = []
+    for host in others:
+        host.execute(message, reports.append)
+    assert len(reports) == 1
+    assert (hosted.folder / "step_0").read_text() == "x"

@@ -1,11 +1,9 @@
 """Only executions that finished before their tenant's retention term are removed, with their whole history."""
 
 import time
-from io import StringIO
 from typing import Any
 
 import pytest
-from django.core.management import call_command
 
 from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
@@ -138,17 +136,3 @@ def test_executions_that_a_campaign_has_yet_to_redrive_are_kept_and_its_results_
     assert {item.execution_id for item in items} == {each.pk for each in dead}
     assert [item.execution for item in items] == [None, None]
     assert campaigns.progress([made.pk])[made.pk].skipped == 2
-
-
-def test_a_dry_run_reports_what_would_be_removed_and_removes_nothing(owner: Tenant) -> None:
-    other, _ = making.ready()
-    keep(other, None, None)
-    succeeded(owner, "old", days=31)
-    succeeded(other, "theirs", days=31)
-    out = StringIO()
-    call_command("remove_executions", stdout=out)
-    assert f"{owner}: 1 that succeeded or were cancelled over 30 days ago" in out.getvalue()
-    assert kept() == {"old", "theirs"}
-    call_command("remove_executions", "--remove", stdout=out)
-    assert "1 executions were removed" in out.getvalue()
-    assert kept() == {"theirs"}

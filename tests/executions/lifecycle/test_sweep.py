@@ -6,14 +6,13 @@ from typing import Any
 
 import pytest
 from celery import current_app
-from django.db import OperationalError, connection
 from django.utils import timezone
 
 from executions import tasks
 from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
 from executions.lifecycle import retention, sweep
-from executions.models import Campaign, CampaignItem, Execution, MessagePath, Worker
+from executions.models import Campaign, Execution, MessagePath, Worker
 from executions.workers import message_path
 from executions.workers.eligibility import CHECK_TASK
 from releases.models import Release
@@ -22,7 +21,7 @@ from tests import making
 from tests.cases import cases
 from tests.executions.awaits.parking import interaction_of, make_late, suspended
 from tests.making import LONG_AGO
-from tests.raw_sql import refuse, unguarded
+from tests.raw_sql import refuse
 from tests.wakeups import Broker, broker, names
 
 __all__ = ["broker"]
@@ -146,21 +145,6 @@ def test_one_transaction_takes_a_bounded_batch_and_the_sweep_all_of_them(ready: 
     assert [sweep.expire_leases() for _ in range(3)] == [2, 1, 0]
 
 
-def test_the_oldest_campaign_is_first_and_a_paused_one_takes_no_place(ready: Ready, settings: Any) -> None:
-    settings.SWEEP_LIMIT = 1
-    for number in range(3):
-        making.dead(ready[0], f"k{number}", code=f"Code{number}")
-        campaigns.start(ready[0], Filters(error_code=f"Code{number}"), reason="because", rate_per_minute=60, actor="")
-    Campaign.objects.update(rate_since=LONG_AGO)
-    last, first, paused = Campaign.objects.all()
-    with unguarded(Campaign):
-        for minutes, each in enumerate((paused, first, last)):
-            Campaign.objects.filter(pk=each.pk).update(created_at=LONG_AGO + timedelta(minutes=minutes))
-    campaigns.pause(ready[0], paused.pk, actor="")
-    assert campaigns.advance() == 1
-    assert CampaignItem.objects.get(outcome=CampaignItem.Result.REDRIVEN).campaign_id == first.pk
-
-
 # --- failures ---
 
 
@@ -178,22 +162,6 @@ def test_a_part_of_the_sweep_that_fails_does_not_stop_the_others(
     assert {each for each, done in is_done.items() if done()} == PARTS.keys() - {kind}
     assert due()
     assert "refused by the test" in caplog.text
-
-
-@cases("statement", ["executions_messagepath", "rate_per_minute"])
-def test_without_a_database_the_sweep_stops_at_once(ready: Ready, statement: str) -> None:
-    a_campaign(ready)
-    tried: list[str] = []
-
-    def unavailable(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:
-        if "SAVEPOINT" in str(sql) or (not tried and statement not in str(sql)):
-            return execute(sql, params, many, context)
-        tried.append(str(sql))
-        raise OperationalError("the server closed the connection")
-
-    with connection.execute_wrapper(unavailable), pytest.raises(OperationalError):
-        tasks.sweep()
-    assert len(tried) == 1
 
 
 def test_executions_that_cannot_be_removed_do_not_block_those_of_other_tenants(

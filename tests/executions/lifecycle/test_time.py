@@ -13,11 +13,10 @@ from executions.campaigns.filters import Filters
 from executions.errors import AwaitTimedOut
 from executions.lifecycle import retention
 from executions.lifecycle.redrive import redrive
-from executions.models import Campaign, Execution, Interaction, MessagePath, Worker, WorkerEligibility
+from executions.models import Campaign, Execution, Interaction, Worker, WorkerEligibility
 from executions.state_machine import moves
 from executions.state_machine.moves import Claim
 from executions.transports.rest.workers import register
-from executions.workers import message_path
 from executions.workers.registry import take_heartbeat
 from releases.models import Release
 from tenancy.models import Tenant
@@ -214,11 +213,3 @@ def test_a_worker_is_alive_for_the_silence_limit_of_its_protocol(
     assert alive_for == expected
     if expected is None:
         assert WorkerEligibility.objects.get(pk=worker.pk).state == "HEALTHY"
-
-
-def test_a_later_confirmation_is_not_overwritten_by_an_earlier_one() -> None:
-    message_path.confirm()
-    later = now() + timedelta(minutes=1)
-    MessagePath.objects.update(arrived_at=later, expected_by=later + timedelta(minutes=1))
-    message_path.confirm()
-    assert MessagePath.objects.get().arrived_at == later

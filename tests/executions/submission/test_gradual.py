@@ -138,11 +138,3 @@ def test_a_paused_pipeline_or_active_release_refuses_the_executions_of_its_candi
             assert versions(owner, "named", release_version="2.0") == ["2.0"]
         holds.resume(paused, actor="user:ann", reason="")
         assert versions(owner, f"after {paused}") == ["2.0"]
-
-
-def test_only_the_active_release_and_the_candidate_get_submissions(owner: Tenant) -> None:
-    gradual.started(owner, 50)
-    other = gradual.candidate(owner, "3.0")
-    known = admission.current(owner, making.PIPELINE)
-    admission.cache.set((owner.pk, making.PIPELINE), admission.Admission(other, known.activation))
-    assert set(versions(owner, *KEYS[:5])) <= {"1.0", "2.0"}

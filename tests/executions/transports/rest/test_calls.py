@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from executions.lifecycle import provenance
 from executions.models import DeadLetter, Interaction, Worker
 from executions.transports.rest import calls
 from executions.workers.tenant_keys import current_key, start_key
@@ -169,19 +168,6 @@ def test_an_unreachable_worker_is_retried(flow: Flow, settings: Any) -> None:
     Worker.objects.filter(pk=flow.worker.pk).update(endpoint="http://127.0.0.1:1")
     flow.advance(made)
     assert (made.status, made.error_code) == ("WAIT_RETRY", "ConnectException")
-
-
-def test_a_call_without_an_outcome_names_no_code(flow: Flow, settings: Any) -> None:
-    [artifact] = flow.release.artifacts.all()
-    Worker.objects.filter(pk=flow.worker.pk).update(artifact_digest=artifact.digest)
-    settings.RETRY_DELAY_SECONDS, settings.RETRY_JITTER = 0, 0
-    made = flow.run(failed("org.acme.Busy", None), [])
-    parts = provenance.runs(made).entries
-    reported = [(part["worker"], part["artifactDigest"], part["findings"], part["steps"]) for part in parts]
-    named: tuple[Any, ...] = ("java-1", artifact.digest, ["ARTIFACT_AS_REGISTERED", "ENVIRONMENT_NOT_REPORTED"], [])
-    unnamed: tuple[Any, ...] = ("java-1", None, ["ARTIFACT_NOT_REPORTED", "ENVIRONMENT_NOT_REPORTED"], [])
-    assert reported == [named, unnamed, named]
-    assert all(part["startedAt"] <= part["endedAt"] for part in parts)
 
 
 def test_an_answer_to_a_final_await_is_the_result(flow: Flow) -> None:

@@ -99,14 +99,6 @@ def test_a_check_whose_process_was_lost_is_repeated(flow: Flow) -> None:
         assert turn() == due
 
 
-def test_the_latest_check_of_a_tenant_counts_for_its_turn(flow: Flow) -> None:
-    other = rival()
-    checked(flow.register("java-2"), CHECK_SECONDS + 60)
-    checked(other, CHECK_SECONDS + 30)
-    checked(flow.worker, 1)
-    assert turn() == other.pk
-
-
 # --- workers that do not answer ---
 
 
