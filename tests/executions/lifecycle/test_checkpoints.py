@@ -10,7 +10,6 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 
 from executions import tasks
 from executions.awaits import interactions
-from executions.lifecycle import queries
 from executions.models import AwaitUnit, DeadLetter, Execution, Interaction
 from executions.state_machine.moves import Claim
 from executions.transports.celery import command_of
@@ -19,7 +18,7 @@ from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
-from tests.executions.hosting import ASKS, FAILS_TWICE, MARKS, ONE, SPREAD, TOTAL, Hosting
+from tests.executions.hosting import ASKS, ONE, SPREAD, TOTAL, Hosting
 from tests.making import reached, record
 from tests.parts.celery_worker.working import without_receivers
 from tests.raw_sql import run
@@ -43,19 +42,6 @@ def retries(settings: Any) -> None:
 def progress(execution: Execution) -> tuple[int, Any]:
     execution.refresh_from_db()
     return execution.current_step_index, execution.progress
-
-
-@cases(("checkpoint", "runs", "step"), [(True, [1, 1, 3], 2), (False, [3, 3, 3], 0)])
-def test_only_the_step_that_failed_runs_again(hosting: Hosting, checkpoint: bool, runs: list[int], step: int) -> None:
-    hosted = hosting(MARKS, MARKS, FAILS_TWICE, checkpoint=checkpoint)
-    execution = hosted.run(hosted.submit(1))
-    assert queries.result(execution) == 302
-    assert [(hosted.folder / f"step_{n}").stat().st_size for n in range(3)] == runs
-    assert (execution.checkpoints, execution.current_step_index) == (checkpoint, step)
-    assert making.kinds(execution) == [
-        *["SUBMITTED", "CLAIMED", *["CHECKPOINT"] * step, "RETRY_SCHEDULED"],
-        *["CLAIMED", "RETRY_SCHEDULED", "CLAIMED", "SUCCEEDED"],
-    ]
 
 
 def test_a_checkpoint_is_stored_while_the_transition_runs(owner: Tenant, claim: Claim, execution: Execution) -> None:
@@ -83,10 +69,7 @@ def test_the_newest_checkpoint_of_a_group_is_stored_and_a_late_older_one_is_not(
     assert making.kinds(execution) == ["SUBMITTED", "CLAIMED", "CHECKPOINT"]
 
 
-@cases(
-    ("kept", "lost_step", "current_step", "expected"),
-    [(0, 1, 2, 2), (0, 2, 1, 1), (2, 3, 1, 2)],
-)
+@cases(("kept", "lost_step", "current_step", "expected"), [(0, 1, 2, 2), (0, 2, 1, 1), (2, 3, 1, 2)])
 @cases("lost_first", [True, False])
 def test_the_checkpoint_of_the_current_lease_is_stored_if_a_group_has_two_leases(
     owner: Tenant, execution: Execution, lost_first: bool, kept: int, lost_step: int, current_step: int, expected: int
@@ -150,9 +133,6 @@ def test_an_execution_without_checkpoints_stores_none() -> None:
     assert command_of(claim).checkpoints is False
     record(checkpoints=[reached(claim, 1, "2")])
     assert progress(execution) == (0, None)
-
-
-# --- steps of each cardinality ---
 
 
 @cases(
@@ -240,9 +220,6 @@ def test_a_stale_outcome_does_not_displace_the_current_one_of_its_group(
     assert making.record(*(both if first else both[::-1])) == 1
     assert making.kinds(execution)[-2:] == ["SUCCEEDED", "OUTCOME_DROPPED"]
     assert execution.result == ["right"]
-
-
-# --- poisoned reports ---
 
 
 @cases(("sqlstate", "others"), [("22003", 0), ("23514", 2), ("P0001", 2)])

@@ -70,16 +70,7 @@ def test_a_non_retryable_failure_fails_at_once_with_its_error_truncated_and_clea
     assert execution.events.get(kind="FAILED").data["traceback"] == "Trace\ufffd\n" + "x" * 3_993
 
 
-# --- dropped outcomes ---
-
-
-@cases(
-    ("wrong", "result"),
-    [
-        ({"execution_version": 0}, "COMPLETED"),
-        ({"lease_token": uuid.uuid4()}, "FAILED"),
-    ],
-)
+@cases(("wrong", "result"), [({"execution_version": 0}, "COMPLETED"), ({"lease_token": uuid.uuid4()}, "FAILED")])
 def test_outcomes_under_another_lease_are_dropped_and_recorded_as_events_in_their_order(
     claim: Claim, execution: Execution, wrong: dict[str, Any], result: str
 ) -> None:
@@ -104,8 +95,6 @@ def test_a_worker_of_another_release_cannot_record_an_outcome(claim: Claim, exec
     with unchanged():
         assert making.record(making.outcome_of(claim), identity=other) == 0
 
-
-# --- outputs ---
 
 HALF = "[" + "0," * (json_text.MOST_VALUES // 2) + "0]"
 

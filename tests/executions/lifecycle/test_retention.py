@@ -9,15 +9,7 @@ from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
 from executions.lifecycle import retention
 from executions.lifecycle.cancellation import cancel
-from executions.models import (
-    AwaitUnit,
-    Campaign,
-    DeadLetter,
-    Execution,
-    ExecutionEvent,
-    Interaction,
-    WireForm,
-)
+from executions.models import AwaitUnit, Campaign, DeadLetter, Execution, ExecutionEvent, Interaction, WireForm
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
@@ -88,15 +80,7 @@ def test_all_rows_of_an_execution_are_removed_with_it_and_its_key_is_free(owner:
     assert making.execution(owner, "waiting").pk != first.pk
 
 
-@cases(
-    ("days", "failed", "left"),
-    [
-        (30, None, {"dead"}),
-        (30, 30, set()),
-        (60, 30, {"old"}),
-        (None, 30, {"old"}),
-    ],
-)
+@cases(("days", "failed", "left"), [(30, None, {"dead"}), (30, 30, set()), (60, 30, {"old"}), (None, 30, {"old"})])
 def test_failed_executions_have_a_separate_term(
     owner: Tenant, days: int | None, failed: int | None, left: set[str], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -116,9 +100,6 @@ def test_removal_works_in_batches_and_stops_after_its_time_limit(owner: Tenant, 
     assert retention.remove(seconds=0) == 2
     assert time.monotonic() - began < 5
     assert remove() == 3
-
-
-# --- campaigns ---
 
 
 def test_executions_that_a_campaign_has_yet_to_redrive_are_kept_and_its_results_remain(

@@ -37,11 +37,7 @@ def one_of_each(owner: Tenant) -> Claim:
     """Create an execution in each state, and return the claim of the running one."""
     making.dead(owner, "dead")
     Pipeline.objects.update(retry_limit=1)
-    for key, report in (
-        ("done", making.outcome_of),
-        ("waiting", making.suspension),
-        ("retrying", making.failure),
-    ):
+    for key, report in (("done", making.outcome_of), ("waiting", making.suspension), ("retrying", making.failure)):
         making.execution(owner, key)
         [claim] = making.claimed(owner)
         making.record(report(claim))

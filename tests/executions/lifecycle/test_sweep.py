@@ -41,9 +41,6 @@ def app() -> Any:
     return current_app
 
 
-# --- the schedule ---
-
-
 def test_the_clock_runs_every_job_at_its_interval(app: Any, settings: Any) -> None:
     schedule = {entry["task"]: entry["schedule"].total_seconds() for entry in app.conf.beat_schedule.values()}
     sweeps = dict.fromkeys(["releases.sweep", "releases.carry_out_requests"], max(settings.SWEEP_SECONDS, 5))
@@ -62,9 +59,6 @@ def old_results(ready: Ready) -> IsDone:
     Tenant.objects.filter(pk=ready[0].pk).update(failed_retention_days=1)
     making.aged(*making.dead(ready[0], "key"), days=2)
     return lambda: not Execution.objects.filter(tenant=ready[0]).exists()
-
-
-# --- due work ---
 
 
 def an_expired_lease(ready: Ready) -> IsDone:
@@ -131,9 +125,6 @@ def test_while_messages_do_not_arrive_the_sweep_does_everything_but_expire_lease
     assert found == {"key": "RUNNING", "waiting": "FAILED", "due": "RUNNING"}
 
 
-# --- bounds ---
-
-
 def test_one_transaction_takes_a_bounded_batch_and_the_sweep_all_of_them(ready: Ready, settings: Any) -> None:
     settings.SWEEP_LIMIT = 2
     make_late(*[interaction_of(suspended(ready, f"late{number}")) for number in range(3)])
@@ -143,9 +134,6 @@ def test_one_transaction_takes_a_bounded_batch_and_the_sweep_all_of_them(ready: 
     making.claimed(ready[0])
     Execution.objects.filter(status="RUNNING").update(lease_expires_at=LONG_AGO)
     assert [sweep.expire_leases() for _ in range(3)] == [2, 1, 0]
-
-
-# --- failures ---
 
 
 PARTS = {"REDRIVEN": a_campaign, "AWAIT_TIMEOUT": a_late_interaction, "LEASE_EXPIRED": an_expired_lease}

@@ -50,9 +50,6 @@ def two_items(ready: Ready, **members: Any) -> tuple[Execution, Interaction, Int
     return made, first, second
 
 
-# --- when something is due ---
-
-
 def update(rows: Any, column: str) -> Callable[[datetime], object]:
     return lambda at: rows.update(**{column: at})
 
@@ -119,9 +116,6 @@ def test_a_worker_is_healthy_until_its_time_and_no_longer(ready: Ready) -> None:
         assert WorkerEligibility.objects.get().state == state
 
 
-# --- work that becomes due during a transaction ---
-
-
 def test_a_timer_that_becomes_due_while_another_expires_is_not_timed_out(ready: Ready) -> None:
     made, first, second = two_items(ready, transport="timer", timeout_seconds=60)
     set_deadline(first, now())
@@ -142,9 +136,6 @@ def test_a_late_answer_by_token_fails_the_execution(ready: Ready) -> None:
     with pytest.raises(AwaitTimedOut):
         interactions.resume(token, response={"n": 1}, actor="")
     assert_timed_out(made, interaction_of(made))
-
-
-# --- durations ---
 
 
 def only(column: str) -> Any:

@@ -52,9 +52,6 @@ def test_a_claim_takes_the_lease_and_has_the_data_of_the_command(owner: Tenant, 
     assert making.claimed(owner) == []
 
 
-# --- places ---
-
-
 def test_no_more_is_claimed_than_eligible_workers_have_free_places(owner: Tenant, release: Release) -> None:
     other, _ = making.ready()
     Worker.objects.filter(tenant=other).update(capacity=100)
@@ -96,26 +93,6 @@ def test_work_of_a_draining_worker_takes_no_place_of_other_workers(owner: Tenant
     assert making.claimed(owner) == []
 
 
-def test_a_held_execution_takes_a_place_until_its_worker_drains(owner: Tenant, two: None) -> None:
-    other = making.active(owner, pipeline_id="org.example.other")
-    making.worker(other, "worker-1", drained_by_operator_at=timezone.now())
-    making.worker(other, "worker-9", capacity=1)
-    hold(owner)
-    assert counts(owner, 2) == [2, 0]
-
-
-def test_a_thread_that_runs_a_cancelled_execution_is_no_place(owner: Tenant) -> None:
-    submitted(owner, 5)
-    claimed = []
-    for busy in (2, 1, 9):
-        Worker.objects.update(capacity=3, holding=busy, abandoned=busy)
-        claimed += counts(owner, 1)
-    assert claimed == [1, 1, 0]
-
-
-# --- which executions ---
-
-
 def test_the_limit_bounds_one_claim_and_what_was_due_first_is_claimed_first(owner: Tenant) -> None:
     made = submitted(owner, 5)
     Execution.objects.filter(pk=made[3].pk).update(next_due_at=LONG_AGO - timedelta(days=1))
@@ -152,9 +129,6 @@ def test_a_claim_is_limited_in_bytes_and_reports_that_more_is_due(owner: Tenant)
     assert sum(sizes) > 12 * 1024**2
     assert max(sizes) < 2 * moves.MOST_BYTES + 1024
     assert not Execution.objects.filter(status="QUEUED").exists()
-
-
-# --- fair shares: a pipeline or tenant with a large backlog takes no other's share ---
 
 
 def all_claimed(limit: int) -> list[moves.Claim]:

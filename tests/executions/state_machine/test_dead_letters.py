@@ -77,22 +77,13 @@ def test_an_execution_that_has_not_failed_has_no_letter(execution: Execution) ->
     assert not DeadLetter.objects.exists()
 
 
-# --- failures of a worker ---
-
-
-# --- the number of retries, and their delays ---
-
-
 def change_policy(owner: Tenant, **own: Any) -> None:
     policy.change(Pipeline.objects.select_related("tenant").get(tenant=owner), own, actor="user:test")
 
 
 @cases(
     ("own", "delays"),
-    [
-        ({"retryLimit": 0}, []),
-        ({"retryLimit": 3, "retryDelaySeconds": 600, "retryMultiplier": 3}, [600, 1800, 1800]),
-    ],
+    [({"retryLimit": 0}, []), ({"retryLimit": 3, "retryDelaySeconds": 600, "retryMultiplier": 3}, [600, 1800, 1800])],
 )
 def test_a_pipelines_retry_policy_overrides_the_coordinators(
     owner: Tenant, execution: Execution, own: dict[str, Any], delays: list[float]
@@ -115,9 +106,6 @@ def test_a_redrive_resets_the_count_of_retries(execution: Execution) -> None:
     failures = [(each.transition_key, each.error_code, each.retries_observed) for each in letters]
     assert failures == [(f"{execution.pk}:0:2", "SomeError", 2), (f"{execution.pk}:0:5", "Again", 5)]
     assert len({each.execution_version for each in letters}) == 2
-
-
-# --- consecutive lost leases ---
 
 
 def test_an_execution_that_loses_too_many_leases_in_a_row_fails(
@@ -145,9 +133,6 @@ def test_any_outcome_resets_the_count_of_lost_leases(execution: Execution, setti
     assert (execution.status, execution.takeovers) == ("QUEUED", 1)
 
 
-# --- the log line that operators' scripts search for ---
-
-
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     found = [entry for entry in caplog.records if entry.name == "executions.state_machine.dead_letters"]
     assert {entry.levelno for entry in found} <= {logging.ERROR}
@@ -155,10 +140,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_every_terminal_failure_is_logged_after_its_commit(
-    execution: Execution,
-    settings: Any,
-    caplog: pytest.LogCaptureFixture,
-    django_capture_on_commit_callbacks: Any,
+    execution: Execution, settings: Any, caplog: pytest.LogCaptureFixture, django_capture_on_commit_callbacks: Any
 ) -> None:
     settings.TAKEOVER_LIMIT = 0
     with django_capture_on_commit_callbacks(execute=True):

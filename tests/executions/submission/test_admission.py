@@ -88,9 +88,6 @@ def test_a_pipeline_that_is_not_ready_is_refused_once_the_admission_expires_and_
     assert admission.cached(owner, PIPELINE) is None
 
 
-# --- tokens ---
-
-
 @pytest.fixture
 def token(owner: Tenant) -> ApiToken:
     admin = User.objects.create_user(f"admin-{owner.slug}")
@@ -114,20 +111,13 @@ def narrow(token: ApiToken) -> None:
 
 @cases(
     ("end", "expected"),
-    [
-        (revoke, ("NOT_AUTHENTICATED", 401)),
-        (expire, ("NOT_AUTHENTICATED", 401)),
-        (narrow, ("SCOPE_MISSING", 403)),
-    ],
+    [(revoke, ("NOT_AUTHENTICATED", 401)), (expire, ("NOT_AUTHENTICATED", 401)), (narrow, ("SCOPE_MISSING", 403))],
 )
 def test_an_ended_token_submits_nothing(owner: Tenant, token: ApiToken, end: Any, expected: tuple[str, int]) -> None:
     digest = token.digest
     assert send(owner, "good", token=digest).duplicate is False
     end(token)
     assert [refusal(owner, key=key, token=digest) for key in ("next", "good")] == [expected] * 2
-
-
-# --- the cached contract ---
 
 
 def typed(kind: str, **step: Any) -> dict[str, Any]:

@@ -77,9 +77,6 @@ def test_a_stream_continues_as_a_stream_if_each_of_its_items_fits() -> None:
     assert paths(owner, bad) == ["checkpoint[1].n"]
 
 
-# --- refusals ---
-
-
 @cases(
     ("steps", "types", "found"),
     [
@@ -115,14 +112,6 @@ def test_an_execution_without_a_checkpoint_has_nothing_to_continue(owner: Tenant
     with unchanged(), pytest.raises(CheckpointMissing):
         resubmit(owner, dead.pk, **CONTINUE)
 
-
-def test_an_edited_input_and_a_checkpoint_exclude_each_other(owner: Tenant) -> None:
-    old = failed(owner)
-    assert paths(owner, old, input={"n": 7}, release_version="1.0") == ["input"]
-    assert resubmit(owner, old.pk, **CONTINUE, input={"n": 1}).current_step_index == 1
-
-
-# --- awaits ---
 
 AWAITING = [{**A, "kind": "await", "awaitTransport": "interaction-api"}, B, C]
 

@@ -96,9 +96,6 @@ def test_the_size_of_an_input_is_limited(owner: Tenant) -> None:
     assert accepted(owner, "k") == 1
 
 
-# --- limits of an installation ---
-
-
 def submit_to(owner: Tenant, count: int, *pipelines: str) -> None:
     """Submit `count` executions of each pipeline. Each has a worker with places for all of them."""
     for pipeline_id in pipelines:

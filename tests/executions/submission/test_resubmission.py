@@ -97,9 +97,6 @@ def test_only_what_has_ended_is_resubmitted_by_its_tenant_and_with_its_version(
     refuse(TenantNotAllowed, owner, dead)
 
 
-# --- keys ---
-
-
 def test_a_repeated_operation_key_or_expected_version_returns_the_first_execution(
     owner: Tenant, dead: Execution
 ) -> None:
@@ -126,9 +123,6 @@ def test_a_key_is_not_reused_for_another_resubmission_or_submission(owner: Tenan
     assert refuse(IdempotencyKeyReused, owner, dead, operation_key="other") == {"executionId": str(other.pk)}
 
 
-# --- releases ---
-
-
 def test_a_named_release_need_not_be_active(owner: Tenant, dead: Execution) -> None:
     hosted(owner, "1.1")
     assert resubmit(owner, dead.pk, **BY, release_version="1.1").release_version == "1.1"
@@ -150,13 +144,7 @@ def test_a_release_that_accepts_no_executions_is_refused(owner: Tenant, dead: Ex
     refuse(ReleaseUnknown, owner, dead, release_version="2.0")
 
 
-# --- inputs ---
-
-
-@cases(
-    ("value", "edited"),
-    [({"n": 2}, True), ({"n": 1}, False), (None, True), ([], True)],
-)
+@cases(("value", "edited"), [({"n": 2}, True), ({"n": 1}, False), (None, True), ([], True)])
 def test_an_edited_input_may_be_any_value(owner: Tenant, dead: Execution, value: Any, edited: bool) -> None:
     new = resubmit(owner, dead.pk, **BY, input=value)
     assert (new.input, new.input_shape) == (value, "UNI")
@@ -165,14 +153,7 @@ def test_an_edited_input_may_be_any_value(owner: Tenant, dead: Execution, value:
     assert dead.input == {"n": 1}
 
 
-@cases(
-    ("changes", "kept"),
-    [
-        ({}, True),
-        ({"input": {"n": 2}}, False),
-        ({"release_version": "1.1"}, False),
-    ],
-)
+@cases(("changes", "kept"), [({}, True), ({"input": {"n": 2}}, False), ({"release_version": "1.1"}, False)])
 def test_typed_payloads_are_kept_with_an_unchanged_input_and_input_type(
     owner: Tenant, changes: dict[str, Any], kept: bool
 ) -> None:
@@ -183,6 +164,3 @@ def test_typed_payloads_are_kept_with_an_unchanged_input_and_input_type(
     cancel(owner, submitted.execution_id, actor="user:ann", reason="")
     new = resubmit(owner, submitted.execution_id, **BY, **changes)
     assert list(WireForm.objects.filter(pk=new.pk).values_list("input", flat=True)) == ([document] if kept else [])
-
-
-# --- retention ---

@@ -74,9 +74,6 @@ def event_of(made: Submission) -> Any:
     return Execution.objects.get(pk=made.execution_id).events.get().data
 
 
-# --- which release ---
-
-
 def test_a_replaced_release_within_its_grace(owner: Tenant) -> None:
     made = send(owner, "1.0")
     assert (made.release_version, made.duplicate) == ("1.0", False)
@@ -151,9 +148,6 @@ def test_a_key_of_an_execution_on_another_release_is_refused(owner: Tenant) -> N
     assert refusal(owner, None, input={"n": 2}).code == "IDEMPOTENCY_KEY_REUSED"
 
 
-# --- waiting ---
-
-
 def waiting(owner: Tenant, version: str, pause: Callable[[float], None], seconds: float = 30) -> Any:
     request = ExecutionRequest(making.PIPELINE, {"n": 1}, "k", release_version=version)
     return submit_when_open(owner, request, actor="token:test", wait_seconds=seconds, pause=pause)
@@ -181,9 +175,6 @@ def test_only_a_release_that_was_never_active_is_waited_for(owner: Tenant) -> No
     assert waiting(owner, "1.0", pause).code == "RELEASE_NOT_OPEN"
     assert waiting(owner, "5.0", pause).code == "RELEASE_UNKNOWN"
     assert waiting(owner, "2.0", pause).release_version == "2.0"
-
-
-# --- what is open ---
 
 
 def test_a_grace_blocks_a_retirement(owner: Tenant) -> None:

@@ -59,9 +59,6 @@ def test_an_execution_is_pinned_and_has_a_first_event(owner: Tenant, release: Re
     assert event.data == {"contractVersion": release.contract_version, "releaseVersion": "1.0"}
 
 
-# --- refusals ---
-
-
 def test_a_revoked_release_accepts_no_executions(owner: Tenant, release: Release) -> None:
     revoke(release, actor="user:test", reason="leaked")
     error = refusal(owner)
@@ -93,9 +90,6 @@ def test_errors_have_the_documented_order() -> None:
     with as_owner():
         Worker.objects.filter(tenant=owner).delete()
     assert refusal(owner, input={"n": 2}, expected_release_version="0.9").code == "IDEMPOTENCY_KEY_REUSED"
-
-
-# --- keys ---
 
 
 def test_a_repeat_returns_the_first_execution_even_if_a_new_one_would_be_rejected(owner: Tenant) -> None:
@@ -133,9 +127,6 @@ def test_a_batch_has_a_result_for_each_item_and_inserts_a_repeated_key_once(owne
     found = [each.code if isinstance(each, CoordinatorError) else each.duplicate for each in results]
     assert found == [True, False, True, "IDEMPOTENCY_KEY_REUSED", "PIPELINE_UNKNOWN"]
     assert Execution.objects.count() == 2
-
-
-# --- inputs ---
 
 
 @cases(

@@ -109,9 +109,6 @@ def test_the_silence_of_other_workers_counts_during_an_interruption(owner: Tenan
         submitted(owner)
 
 
-# --- leases ---
-
-
 def seconds_left(of: Execution) -> float:
     expires_at = Execution.objects.get(pk=of.pk).lease_expires_at
     assert expires_at is not None

@@ -85,9 +85,6 @@ def test_a_change_of_the_code_or_the_environment_is_an_event(release: Release) -
     ]
 
 
-# --- the policy ---
-
-
 def allow(release: Release) -> None:
     policy.change(release.pipeline, {"unverifiedWorkers": "allow"}, actor="user:admin")
 

@@ -106,9 +106,6 @@ def test_keys_of_an_old_secret_are_active_while_it_is_a_fallback(owner: Tenant, 
     assert accepted(owner, old, new) == [False, True]
 
 
-# --- the cache of a process ---
-
-
 def generations(owner: Tenant) -> list[str]:
     return [key.key_id.partition("-")[0] for key in active_keys(owner.slug)]
 
@@ -125,6 +122,3 @@ def test_a_key_that_another_process_replaced_is_refused_within_a_second(
     assert generations(owner) == ["1"]
     clock.ahead += 0.2 * tenant_keys.KNOWN_SECONDS
     assert generations(owner) == ["2"]
-
-
-# --- the command ---

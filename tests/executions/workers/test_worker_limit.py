@@ -7,9 +7,7 @@ import pytest
 from django.utils import timezone
 
 from executions import tasks
-from executions.errors import WorkerLimitReached
 from executions.models import Worker
-from executions.transports.rest import workers
 from executions.workers.tenant_keys import current_key
 from tenancy.models import Tenant
 from tests import making
@@ -43,10 +41,6 @@ def send(owner: Tenant, *names: str, state: WorkerState = "HEALTHY") -> dict[str
     return message
 
 
-def register(owner: Tenant, name: str) -> None:
-    workers.register(owner, identity(owner), worker_id=name, protocol="rest", actor="token:t")
-
-
 def names() -> set[str]:
     return set(Worker.objects.values_list("worker_id", flat=True))
 
@@ -65,15 +59,6 @@ def test_a_heartbeat_beyond_the_limit_registers_no_worker_and_is_refused(owner: 
     other = making.tenant()
     send(other, "of-another-tenant")
     assert Worker.objects.filter(tenant=other).count() == 1
-
-
-def test_workers_of_both_protocols_count_together(owner: Tenant) -> None:
-    send(owner, "a")
-    register(owner, "b")
-    with pytest.raises(WorkerLimitReached):
-        register(owner, "c")
-    send(owner, "d")
-    assert names() == {"a", "b"}
 
 
 def test_workers_that_stopped_or_fell_silent_make_room_for_others(owner: Tenant) -> None:

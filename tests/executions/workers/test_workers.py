@@ -75,9 +75,6 @@ def events(worker: Worker) -> list[tuple[str, str, str]]:
     return [(event.state, event.data["cause"], event.actor) for event in found]
 
 
-# --- registration and states ---
-
-
 def test_the_first_heartbeat_registers_the_worker(release: Release) -> None:
     worker = heartbeat(release, artifact_id="app", artifact_digest="sha256:1", capacity=7)
     assert (worker.pipeline_id, worker.contract_version) == (PIPELINE, release.contract_version)
@@ -163,9 +160,6 @@ def test_silence_is_recorded_once_and_only_for_workers_that_should_report(releas
     assert [events(worker) for worker in others] == [[]] * 4
 
 
-# --- requests of operators ---
-
-
 @cases("life", [["HEALTHY"], ["DRAINING", "UNAVAILABLE", "HEALTHY"]])
 def test_no_heartbeat_ends_a_drain_that_an_operator_requested(
     release: Release, owner: Tenant, life: list[str], settings: Any
@@ -203,9 +197,6 @@ def test_an_operator_cancels_a_drain_and_work_resumes(release: Release, owner: T
         ("HEALTHY", "OPERATOR_UNDRAINED", "user:otto"),
     ]
     assert worker.events.get(data__cause="OPERATOR_DRAINED").data["reason"] == "new disk"
-
-
-# --- instructions and leases ---
 
 
 @cases(

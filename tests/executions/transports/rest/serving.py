@@ -10,12 +10,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tests.executions.transports.rest.strict_worker import (
-    BadRequestError,
-    Request,
-    StrictWorker,
-    completed,
-)
+from tests.executions.transports.rest.strict_worker import BadRequestError, Request, StrictWorker, completed
 
 
 @contextmanager

@@ -116,9 +116,6 @@ def test_a_worker_that_is_registered_for_another_release_gets_no_further_capacit
     assert [(claim.protocol, claim.release_version) for claim in claims] == [(REST, "2.0")] * 3
 
 
-# --- endpoints that the settings no longer allow ---
-
-
 def test_work_stays_due_while_the_origin_is_not_allowed(flow: Flow, settings: Any) -> None:
     execution = submit(flow)
     settings.REST_WORKER_ORIGINS, settings.TAKEOVER_LIMIT = [], 2

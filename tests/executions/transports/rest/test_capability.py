@@ -79,9 +79,6 @@ def test_a_submission_reads_a_verdict_that_expires_and_never_calls_a_worker(flow
     assert isinstance(submitted(flow, start=1)[0], Submission), "one capable worker is enough"
 
 
-# --- turns ---
-
-
 def test_each_worker_is_due_after_its_registration_and_then_at_intervals(flow: Flow) -> None:
     assert turn() is None
     checked(flow.worker, CHECK_SECONDS + 1)
@@ -97,9 +94,6 @@ def test_a_check_whose_process_was_lost_is_repeated(flow: Flow) -> None:
         claimed_at = timezone.now() - timedelta(seconds=age)
         change(flow.worker, registered_at=long_ago, capability_checked_at=long_ago, capability_claimed_at=claimed_at)
         assert turn() == due
-
-
-# --- workers that do not answer ---
 
 
 @cases(("count", "interval"), [(1, 10), (3, 40), (12, 300)])
@@ -122,9 +116,6 @@ def test_a_worker_that_does_not_answer_is_checked_at_longer_intervals(
     assert turn() == silent.pk, "a registration resets the interval"
 
 
-# --- places ---
-
-
 def test_one_tenant_never_holds_all_places_for_checks(flow: Flow) -> None:
     for name in ("a", "b"):
         flow.register(name)
@@ -136,9 +127,6 @@ def test_one_tenant_never_holds_all_places_for_checks(flow: Flow) -> None:
         other = rival()
         with turns.take() as second:
             assert second == other.pk
-
-
-# --- registrations that wait for their verdicts ---
 
 
 def seconds_of_waiting(worker: Worker, most: float) -> float:

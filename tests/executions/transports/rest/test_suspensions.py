@@ -48,11 +48,7 @@ def change(suspension: dict[str, Any], place: str, members: dict[str, Any]) -> N
         ("all", {"tenantId": "another"}, UNANSWERABLE),
         ("interaction", {"status": "EXPIRED"}, UNANSWERABLE),
         ("interaction", {"deadlineEpochMs": 10**17}, UNANSWERABLE),
-        (
-            "interaction",
-            {**LEFT, "transportType": "webhook", "transportMetadata": {"url": "file:///x"}},
-            UNANSWERABLE,
-        ),
+        ("interaction", {**LEFT, "transportType": "webhook", "transportMetadata": {"url": "file:///x"}}, UNANSWERABLE),
         ("suspension", {"surprise": 1}, MALFORMED),
         ("unit", {"expectedItemCount": 1, "completedItemCount": 2}, MALFORMED),
         ("interaction", {"outputType": " "}, MALFORMED),
@@ -148,9 +144,6 @@ def test_a_redriven_await_resumes_with_the_workers_answer(flow: Flow) -> None:
     assert made.status == "SUCCEEDED", made.error_message
     first.refresh_from_db()
     assert (first.status, first.response) == ("TIMED_OUT", None)
-
-
-# --- other transports ---
 
 
 def sent_over(flow: Flow, transport: str, **members: Any) -> tuple[Execution, Interaction]:

@@ -106,13 +106,3 @@ def test_a_call_without_a_place_waits_longer_and_longer(flow: Flow, broker: Brok
     lease = Execution.objects.get(pk=claim.execution_id).lease_expires_at
     assert lease is not None
     assert lease - moments.now() > timedelta(seconds=calls.lease_seconds() / 2)
-
-
-def test_a_check_announces_the_next_before_and_after_its_call(flow: Flow, broker: Broker) -> None:
-    flow.register("java-2")
-    with broker.commits() as sent:
-        tasks.check_capability()
-    assert [wakeup.args[0] for wakeup in sent] == [CHECK_TASK] * 2
-    with broker.commits() as sent:
-        tasks.check_capability()
-    assert sent == []
