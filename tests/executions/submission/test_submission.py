@@ -84,6 +84,7 @@ def test_errors_have_the_documented_order() -> None:
     file.write_bytes(b"other")
     assert refusal(owner, **wrong).code == "ARTIFACT_ALTERED"
     file.write_bytes(good)
+    making.worker(making.registered(owner, "2.0", **TYPED), "of another release")
     assert refusal(owner, **wrong).code == "WORKER_UNAVAILABLE"
     making.worker(release)
     assert send(owner).duplicate is False

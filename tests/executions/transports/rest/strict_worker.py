@@ -177,7 +177,7 @@ class StrictWorker:
 
 
 def result(outcome: str, **members: Any) -> dict[str, Any]:
-    none = {"outputPayloads": [], "awaitSuspension": None, "failure": None}
+    none: dict[str, Any] = {"outputPayloads": [], "awaitSuspension": None, "failure": None}
     flags = {"terminalOutputPublished": False, "terminalInputPassthrough": False}
     return {"outcome": outcome, **none, **flags, **members}
 
