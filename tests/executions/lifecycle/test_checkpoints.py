@@ -1,22 +1,29 @@
-"""Checkpoints: the output of each step is stored, and only the step that failed runs again."""
+"""Checkpoints, which are stored while a transition runs, and the groups of reports that contain them."""
 
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from django.db import InterfaceError, OperationalError, connection, transaction
 
+from executions import tasks
 from executions.awaits import interactions
-from executions.lifecycle import queries
-from executions.models import Execution, Interaction
+from executions.models import AwaitUnit, DeadLetter, Execution, Interaction
 from executions.state_machine.moves import Claim
 from executions.transports.celery import command_of
+from executions.workers.tenant_keys import current_key
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
-from tests.executions.hosting import ASKS, EACH, FAILS_TWICE, MARKS, ONE, SPREAD, TOTAL, Hosting
+from tests.executions.hosting import ASKS, ONE, SPREAD, TOTAL, Hosting
 from tests.making import reached, record
+from tests.parts.celery_worker.working import without_receivers
+from tests.raw_sql import run
+from wire.messages.celery_messages import Outcome, OutcomeGroup
+from wire.messages.sealing import seal
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("retries")]
 
@@ -37,39 +44,15 @@ def progress(execution: Execution) -> tuple[int, Any]:
     return execution.current_step_index, execution.progress
 
 
-@cases(("checkpoint", "runs", "step"), [(True, [1, 1, 3], 2), (False, [3, 3, 3], 0)])
-def test_only_the_step_that_failed_runs_again(hosting: Hosting, checkpoint: bool, runs: list[int], step: int) -> None:
-    hosted = hosting(MARKS, MARKS, FAILS_TWICE, checkpoint=checkpoint)
-    execution = hosted.run(hosted.submit(1))
-    assert queries.result(execution) == 302
-    assert [(hosted.folder / f"step_{n}").stat().st_size for n in range(3)] == runs
-    assert (execution.checkpoints, execution.current_step_index) == (checkpoint, step)
-    assert making.kinds(execution) == [
-        *["SUBMITTED", "CLAIMED", *["CHECKPOINT"] * step, "RETRY_SCHEDULED"],
-        *["CLAIMED", "RETRY_SCHEDULED", "CLAIMED", "SUCCEEDED"],
-    ]
-
-
-def test_the_retry_budget_is_shared_by_all_steps(hosting: Hosting) -> None:
-    hosted = hosting(FAILS_TWICE, FAILS_TWICE)
-    execution = hosted.run(hosted.submit(1))
-    assert (execution.status, execution.attempt, progress(execution)) == ("DLQ", 3, (1, 102))
-
-
 def test_a_checkpoint_is_stored_while_the_transition_runs(owner: Tenant, claim: Claim, execution: Execution) -> None:
     command = command_of(claim)
     assert (command.checkpoints, command.stop_before_step_index) == (True, -1)
     record(checkpoints=[reached(claim, 1, "5")])
     assert progress(execution) == (1, 5)
     assert (execution.status, execution.version, execution.lease_token) == ("RUNNING", 1, claim.lease_token)
-    assert (execution.progress_shape, execution.input, execution.result) == ("UNI", {"n": 1}, None)
     event = execution.events.get(kind="CHECKPOINT")
     assert (event.actor, event.status) == ("worker:w", "RUNNING")
-    unreported = {"artifactDigest": "", "code": "", "environment": "", "steps": []}
-    assert event.data == {
-        **{"transitionKey": f"{execution.pk}:0:0", "attempt": 0, "nextStepIndex": 1, "worker": "w"},
-        **unreported,
-    }
+    assert (event.data["nextStepIndex"], event.data["worker"]) == (1, "w")
     record(checkpoints=[reached(claim, 2, "5", "50", many=True)])
     record(making.failure(claim))
     Execution.objects.update(next_due_at=making.LONG_AGO)
@@ -86,15 +69,11 @@ def test_the_newest_checkpoint_of_a_group_is_stored_and_a_late_older_one_is_not(
     assert making.kinds(execution) == ["SUBMITTED", "CLAIMED", "CHECKPOINT"]
 
 
-@cases(
-    ("kept", "lost_step", "current_step", "expected"),
-    [(0, 1, 2, 2), (0, 2, 1, 1), (0, 2, 3, 3), (0, 1, 1, 1), (2, 1, 3, 3), (2, 3, 1, 2)],
-)
+@cases(("kept", "lost_step", "current_step", "expected"), [(0, 1, 2, 2), (0, 2, 1, 1), (2, 3, 1, 2)])
 @cases("lost_first", [True, False])
 def test_the_checkpoint_of_the_current_lease_is_stored_if_a_group_has_two_leases(
     owner: Tenant, execution: Execution, lost_first: bool, kept: int, lost_step: int, current_step: int, expected: int
 ) -> None:
-    """A worker that lost its lease and got the execution again reports checkpoints under both leases."""
     [lost] = making.claimed(owner)
     if kept:
         record(checkpoints=[reached(lost, kept, "20")])
@@ -106,30 +85,18 @@ def test_the_checkpoint_of_the_current_lease_is_stored_if_a_group_has_two_leases
     assert execution.takeovers == (0 if expected > kept else 1)
 
 
-def test_a_newer_checkpoint_that_cannot_be_stored_does_not_hide_an_older_one(
-    claim: Claim, execution: Execution
-) -> None:
-    newer = [reached(claim, 2, "{no json"), reached(claim, 2, "3", execution_version=0)]
-    record(checkpoints=[reached(claim, 1, "2"), *newer])
-    assert progress(execution) == (1, 2)
-
-
 def test_a_checkpoint_resets_the_count_of_lost_leases(owner: Tenant, execution: Execution, settings: Any) -> None:
-    """A long execution loses more leases than the limit, and still succeeds, if each host stores a checkpoint."""
     settings.TAKEOVER_LIMIT = 1
-    for step in range(1, 5):
+    for step in (1, 2, 3):
         [claim] = making.claimed(owner)
         assert (claim.step_index, claim.attempt) == (step - 1, 0)
         record(checkpoints=[reached(claim, step, str(step))])
         making.lose_lease(claim)
         assert progress(execution) == (step, step)
         assert (execution.status, execution.takeovers) == ("QUEUED", 1)
-    [again] = making.claimed(owner)
-    assert (again.step_index, again.input) == (4, "4")
 
 
 def test_a_failure_that_reports_its_progress_resumes_there(claim: Claim, execution: Execution) -> None:
-    """The message with the checkpoint may arrive late, or be lost."""
     record(making.failure(claim), checkpoints=[reached(claim, 1, "2")])
     record(checkpoints=[reached(claim, 1, "9")])
     assert (progress(execution), execution.status) == ((1, 2), "WAIT_RETRY")
@@ -140,11 +107,8 @@ def test_a_failure_that_reports_its_progress_resumes_there(claim: Claim, executi
     [
         {"lease_token": uuid.uuid4()},
         {"execution_version": 0},
-        {"execution_version": 2},
         {"output_payloads": ['"\\u0000"']},
-        {"output_payloads": ["{no json"]},
         {"output_payloads": []},
-        {"output_payloads": ["1", "2"]},
     ],
 )
 def test_a_checkpoint_of_another_lease_or_that_cannot_be_stored_changes_nothing(
@@ -171,39 +135,17 @@ def test_an_execution_without_checkpoints_stores_none() -> None:
     assert progress(execution) == (0, None)
 
 
-# --- steps of each cardinality ---
-
-KINDS = {"o": ONE, "s": SPREAD, "t": TOTAL, "e": EACH}
-
-
-@cases("names", ["oosot", "toess", "stset", "tteeo"])
-def test_a_result_is_the_same_with_checkpoints_and_without(hosting: Hosting, names: str) -> None:
-    """Every cardinality follows every other. A stream, even an empty one, is still a stream after a checkpoint."""
-    steps = [KINDS[name] for name in names]
-    hosts = hosting(*steps), hosting(*steps, checkpoint=False)
-    for value in [[], [3], [1, 2, 4]] if names[0] in "te" else [1, 2, 3]:
-        checked, straight = (hosted.run(hosted.submit(value)) for hosted in hosts)
-        for member in ("status", "result", "result_shape", "error_code"):
-            assert getattr(checked, member) == getattr(straight, member)
-        assert [making.kinds(each).count("CHECKPOINT") for each in (checked, straight)] == [4, 0]
-
-
-@cases("checkpoint", [True, False])
 @cases(
-    ("steps", "value", "answers", "result"),
+    ("checkpoint", "steps", "value", "answers", "result"),
     [
-        ((ASKS,), 1, [7], [7]),
-        ((ONE, ASKS), 1, [7], [7]),
-        ((ONE, ASKS, ONE), 1, [7], [8]),
-        ((SPREAD, ASKS), 1, [7, 8], [7, 8]),
-        ((SPREAD, ASKS, TOTAL), 1, [7, 8], [16]),
-        ((SPREAD, ASKS, TOTAL), 3, [], [1]),
+        (False, (ONE, ASKS), 1, [7], [7]),
+        (True, (SPREAD, ASKS, TOTAL), 1, [7, 8], [16]),
+        (True, (SPREAD, ASKS, TOTAL), 3, [], [1]),
     ],
 )
 def test_an_answered_execution_runs_to_the_end_wherever_its_await_is(
     hosting: Hosting, checkpoint: bool, steps: tuple[str, ...], value: int, answers: list[int], result: list[int]
 ) -> None:
-    """If the await is the last step, its answer is the result. An await over an empty stream asks nothing."""
     hosted = hosting(*steps, checkpoint=checkpoint)
     execution = hosted.run(hosted.submit(value))
     assert execution.status == ("WAITING_EXTERNAL" if answers else "SUCCEEDED")
@@ -212,3 +154,140 @@ def test_an_answered_execution_runs_to_the_end_wherever_its_await_is(
         interactions.complete(hosted.owner, interaction_id=one.pk, response=response, actor="user:eva")
     execution = hosted.run(execution)
     assert (execution.status, execution.result, execution.error_message) == ("SUCCEEDED", result, None)
+
+
+@pytest.fixture
+def group(owner: Tenant, settings: Any) -> list[Claim]:
+    """Three claimed executions, whose keys are 0, 1 and 2."""
+    settings.RETRY_LIMIT = 1
+    made = {making.execution(owner, str(number)).pk: number for number in range(3)}
+    claims = sorted(making.claimed(owner), key=lambda claim: made[claim.execution_id])
+    connection.check_constraints()
+    return claims
+
+
+def executions() -> list[Execution]:
+    return list(Execution.objects.order_by("execution_key"))
+
+
+def statuses() -> list[str]:
+    return [each.status for each in executions()]
+
+
+def poisoned(claim: Claim) -> Outcome:
+    """An outcome that the database rejects after `poison`."""
+    return making.outcome_of(claim, output_payloads=['"poison"'])
+
+
+def poison(sqlstate: str = "23514") -> None:
+    """Make the database reject executions with the result of `poisoned`."""
+    run(
+        "CREATE FUNCTION pg_temp.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        f" RAISE EXCEPTION 'not this row' USING ERRCODE = '{sqlstate}'; END $$"
+    )
+    run(
+        "CREATE TRIGGER refuse BEFORE UPDATE ON executions_execution FOR EACH ROW"
+        " WHEN (NEW.result = '[\"poison\"]') EXECUTE FUNCTION pg_temp.refuse()"
+    )
+    run("SET CONSTRAINTS ALL DEFERRED")
+
+
+def test_each_outcome_of_a_group_is_recorded_independently(
+    group: list[Claim], owner: Tenant, caplog: pytest.LogCaptureFixture
+) -> None:
+    making.execution(owner, "3")
+    making.execution(owner, "4")
+    ok, retry, fatal, lost, _ = [*group, *making.claimed(owner)]
+    unknown = making.outcome_of(ok, execution_id=uuid.uuid4())
+    reported = [making.outcome_of(ok), making.failure(retry), making.failure(fatal, retryable=False)]
+    assert making.record(*reported, making.outcome_of(lost, lease_token=uuid.uuid4()), unknown) == 3
+    assert statuses() == ["SUCCEEDED", "WAIT_RETRY", "FAILED", "RUNNING", "RUNNING"]
+    assert sorted(len(making.history(each)) for each in executions()) == [2, 3, 3, 3, 3]
+    assert str(unknown.execution_id) in caplog.text
+
+
+def test_one_of_two_equal_outcomes_in_a_group_is_recorded(claim: Claim, execution: Execution) -> None:
+    assert making.record(making.outcome_of(claim), making.outcome_of(claim)) == 1
+    assert making.kinds(execution) == ["SUBMITTED", "CLAIMED", "SUCCEEDED"]
+
+
+@cases("first", [True, False])
+def test_a_stale_outcome_does_not_displace_the_current_one_of_its_group(
+    claim: Claim, execution: Execution, first: bool
+) -> None:
+    stale = making.outcome_of(claim, output_payloads=['"stale"'], lease_token=uuid.uuid4())
+    both = [stale, making.outcome_of(claim, output_payloads=['"right"'])]
+    assert making.record(*(both if first else both[::-1])) == 1
+    assert making.kinds(execution)[-2:] == ["SUCCEEDED", "OUTCOME_DROPPED"]
+    assert execution.result == ["right"]
+
+
+@cases(("sqlstate", "others"), [("22003", 0), ("23514", 2), ("P0001", 2)])
+def test_an_outcome_that_the_database_rejects_fails_only_its_execution(
+    group: list[Claim], sqlstate: str, others: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    poison(sqlstate=sqlstate)
+    bad, *good = group[: 1 + others]
+    assert making.record(poisoned(bad), *map(making.outcome_of, good)) == 1 + others
+    first, *rest = executions()
+    assert (first.status, first.error_code) == ("FAILED", "UNRECORDABLE_OUTCOME")
+    assert [each.status for each in rest[:others]] == ["SUCCEEDED"] * others
+    assert "not this row" in caplog.text
+
+
+@cases("sqlstate", ["08006", "40P01", "57014"])
+def test_no_outcome_is_dropped_while_the_database_is_busy(group: list[Claim], sqlstate: str) -> None:
+    poison(sqlstate=sqlstate)
+    with pytest.raises(OperationalError), transaction.atomic():
+        making.record(poisoned(group[0]))
+    assert statuses() == ["RUNNING"] * 3
+
+
+def test_checkpoints_in_the_group_of_a_poisoned_outcome_are_stored(group: list[Claim]) -> None:
+    poison()
+    _, bad, failing = group
+    kept = [making.reached(each, 1, "7") for each in group]
+    assert making.record(poisoned(bad), making.failure(failing), checkpoints=kept) == 2
+    assert statuses() == ["RUNNING", "FAILED", "WAIT_RETRY"]
+    assert [(each.current_step_index, each.progress) for each in executions()] == [(1, 7)] * 3
+    failed = executions()[1]
+    assert failed.error_code == "UNRECORDABLE_OUTCOME"
+    assert DeadLetter.objects.get(execution=failed).reason == "non_retryable"
+
+
+def test_an_await_under_a_lost_lease_is_dropped_and_opens_no_interaction(group: list[Claim]) -> None:
+    lost, good, _ = group
+    late = making.suspension(lost, transport="webhook", transport_metadata={"url": "http://x.example"})
+    assert making.record(late.model_copy(update={"lease_token": uuid.uuid4()}), making.outcome_of(good)) == 1
+    assert executions()[0].events.get(kind="OUTCOME_DROPPED").data["outcome"] == "WAITING_EXTERNAL"
+    assert not AwaitUnit.objects.exists()
+    assert statuses() == ["RUNNING", "SUCCEEDED", "RUNNING"]
+
+
+@cases("stopped", [0, 2])
+def test_a_worker_that_stopped_before_the_end_has_not_completed_the_execution(group: list[Claim], stopped: int) -> None:
+    assert making.record(making.outcome_of(group[0], stopped_before_step_index=stopped)) == 1
+    found = executions()[0]
+    assert (found.status, found.error_code, found.result) == ("WAIT_RETRY", "MALFORMED_OUTCOME", None)
+    assert (found.current_step_index, found.progress) == (0, None)
+
+
+def test_an_entire_group_is_retried_while_the_database_is_unavailable(group: list[Claim], release: Release) -> None:
+    first, second, third = group
+    body = OutcomeGroup(
+        worker_id="w",
+        outcomes=[making.outcome_of(first), making.failure(second)],
+        checkpoints=[making.reached(third, 1, "7")],
+    )
+    message = seal(release.identity, body, current_key(release.identity.tenant_id))
+    left = [OperationalError, InterfaceError]
+
+    def unavailable(execute: Callable[..., Any], sql: Any, *more: Any) -> Any:
+        if left and "UPDATE executions_execution" in str(sql):
+            raise left.pop()("the server closed the connection")
+        return execute(sql, *more)
+
+    with without_receivers(), connection.execute_wrapper(unavailable):
+        assert tasks.record.apply(args=(message,)).get() is None
+    assert left == []
+    assert [making.kinds(each)[2:] for each in executions()] == [["SUCCEEDED"], ["RETRY_SCHEDULED"], ["CHECKPOINT"]]

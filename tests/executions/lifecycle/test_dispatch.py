@@ -1,22 +1,37 @@
-"""Sending claimed executions: signed, to the queue of their release, and queued again if the broker rejects them."""
+"""Sending claimed executions: signed, with a ticket, and queued again if the broker rejects them."""
 
 import json
+import tempfile
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings
+from kombu.exceptions import OperationalError
 from redis import Redis
 
+from embedded.valkey import Valkey
 from executions.lifecycle import dispatch
-from executions.models import DeadLetter, Execution, Worker
+from executions.models import DeadLetter, Execution, ExecutionEvent, Worker
+from executions.submission.submission import submit
+from foundation.wakeups.broker_gate import FIRST_BATCH, gate
+from pipelines.worker.outbox import Report
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
-from tests.broker import taken
+from tests.broker import taken, using_broker
+from tests.building import eventually
+from tests.cases import cases
+from tests.executions.hosting import MARKS, Hosting
 from tests.executions.moments import now
+from tests.raw_sql import check_foreign_keys_now, run
+from wire.broker import client as broker
+from wire.broker.acl import COORDINATOR
+from wire.broker.client import Ticket, take_ticket
 from wire.messages.celery_messages import Command, CommandGroup
-from wire.messages.queues import EXECUTE_TASK, queue_of
+from wire.messages.queues import EXECUTE_TASK, queue_of, ticket_of
 from wire.messages.sealing import MOST_SEALS, decode, verify
 from wire.messages.task_messages import LONGEST_MESSAGE
 from wire.worker_keys import worker_key
@@ -62,7 +77,6 @@ def test_due_executions_are_sent_to_their_release_as_one_group(owner: Tenant, re
 
 
 def test_an_execution_that_lost_its_lease_is_sent_alone(owner: Tenant, release: Release) -> None:
-    """It may have killed its worker. The rest of its group would be lost with it repeatedly."""
     Worker.objects.update(transition_seconds=0.001)
     made = [making.execution(owner, f"k{number}").pk for number in range(4)]
     Execution.objects.filter(pk=made[1]).update(takeovers=1)
@@ -71,7 +85,6 @@ def test_an_execution_that_lost_its_lease_is_sent_alone(owner: Tenant, release: 
 
 
 def test_a_command_that_is_too_large_to_be_sent_fails(owner: Tenant, release: Release, settings: Any) -> None:
-    """The command contains the payload once for each active key."""
     settings.WORKER_SECRET_FALLBACKS = [f"a secret of before {number}" for number in range(MOST_SEALS - 1)]
     execution = making.execution(owner, value={"text": "x" * (LONGEST_MESSAGE * 3 // 4 // MOST_SEALS)})
     small = making.execution(owner, "small")
@@ -92,7 +105,6 @@ def test_dispatch_claims_repeatedly_until_nothing_is_due(owner: Tenant, release:
 
 
 def test_commands_sent_before_the_broker_rejected_the_rest_stay_claimed(owner: Tenant, release: Release) -> None:
-    """A worker may already have the commands that were sent. Only unsent ones return to the queue."""
     first = making.execution(owner, "sent")
     v2 = making.active(owner, "2.0")
     making.worker(v2, "worker-2")
@@ -106,17 +118,142 @@ def test_commands_sent_before_the_broker_rejected_the_rest_stay_claimed(owner: T
     assert making.history(unsent)[-1] == ("DISPATCH_FAILED", "QUEUED")
 
 
+MANY = 16
+UNAVAILABLE = "redis://127.0.0.1:1/0"
+FULL = ("CONFIG", "SET", "maxmemory", "1")
+"""The broker rejects every write."""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Valkey]:
+    with tempfile.TemporaryDirectory() as folder, Valkey(Path(folder), durable=False) as made:
+        yield made
+
+
+@pytest.fixture
+def valkey(server: Valkey) -> Iterator[Valkey]:
+    """A separate broker for the tests of this module, empty and used by this process."""
+    with using_broker(server.url):
+        yield server
+    server.stop()
+    server.start()
+
+
+def configure(server: Valkey, *command: str) -> None:
+    with Redis.from_url(server.owner_url) as client:
+        client.execute_command(*command)
+
+
+def make_due(owner: Tenant, settings: Any, protocol: str = "celery") -> None:
+    """Submit MANY executions. Their only worker has places for all of them."""
+    settings.REST_WORKER_ORIGINS = ["http://127.0.0.1:1"]
+    for number in range(MANY):
+        making.execution(owner, f"k{number}")
+    endpoint = "http://127.0.0.1:1" if protocol == "rest" else ""
+    Worker.objects.filter(tenant=owner).update(protocol=protocol, capacity=MANY, endpoint=endpoint)
+
+
+@cases(("protocol", "fault"), [("celery", "unavailable"), ("rest", "full")])
+def test_an_outage_costs_each_execution_one_claim(
+    valkey: Valkey, owner: Tenant, settings: Any, protocol: str, fault: str
+) -> None:
+    make_due(owner, settings, protocol)
+    configure(valkey, *FULL)
+    Execution.objects.update(takeovers=2)
+    with using_broker(valkey.url if fault == "full" else UNAVAILABLE):
+        assert [dispatch.dispatch() for _ in range(20)] == [0] * 20
+    assert {tuple(making.kinds(each)) for each in Execution.objects.all()} == {
+        ("SUBMITTED", "CLAIMED", "DISPATCH_FAILED")
+    }
+    assert set(Execution.objects.values_list("status", "takeovers")) == {("QUEUED", 2)}
+    waits = {(each.next_due_at - now()).total_seconds() for each in Execution.objects.all()}
+    assert 0 < min(waits) <= max(waits) <= settings.DISPATCH_RETRY_SECONDS
+
+
 @pytest.mark.usefixtures("broken_broker")
-def test_without_a_broker_every_claimed_execution_is_queued_again(owner: Tenant) -> None:
-    """This includes executions of all releases, and not only of the one whose message failed first."""
-    first = making.execution(owner, "first")
-    making.worker(making.active(owner, "2.0"), "worker-2")
-    second = making.execution(owner, "second")
-    began = time.monotonic()
-    assert dispatch.dispatch() == 0
-    assert time.monotonic() - began < 4
-    for execution in (first, second):
-        assert making.kinds(execution) == ["SUBMITTED", "CLAIMED", "DISPATCH_FAILED"]
-        assert (execution.attempt, execution.lease_token, execution.error_code) == (0, None, None)
-        wait = (execution.next_due_at - now()).total_seconds()
-        assert 0 < wait <= settings.DISPATCH_RETRY_SECONDS
+def test_a_submission_reports_that_the_broker_rejects_messages(owner: Tenant) -> None:
+    delayed = []
+    for key in ("before", "after"):
+        made = submit(owner, pipeline_id=making.PIPELINE, input={}, idempotency_key=key, actor="token:x")
+        delayed.append(made.dispatch_delayed)
+        dispatch.dispatch()
+    assert delayed == [False, True]
+
+
+@cases("protocol", ["celery", "rest"])
+def test_after_a_refusal_each_retry_claims_only_a_few_until_commands_are_sent(
+    valkey: Valkey, owner: Tenant, settings: Any, protocol: str
+) -> None:
+    configure(valkey, "FLUSHALL")  # the tickets of the other case
+    make_due(owner, settings, protocol)
+    configure(valkey, "ACL", "SETUSER", COORDINATOR, "-lpush")
+    dispatch.dispatch()
+
+    def refusals() -> int:
+        return ExecutionEvent.objects.filter(kind="DISPATCH_FAILED").count()
+
+    before = refusals()
+    for retry in (1, 2):
+        Execution.objects.update(next_due_at=making.LONG_AGO)
+        eventually(gate.is_open, seconds=10, what="an accepted probe")
+        assert dispatch.dispatch() == 0
+        assert refusals() == before + retry * FIRST_BATCH < before + retry * MANY
+    with Redis.from_url(valkey.owner_url) as client:
+        assert client.info("commandstats")["cmdstat_set"]["calls"] > 0
+        assert client.keys("*.ticket.*") == []
+    configure(valkey, "ACL", "SETUSER", COORDINATOR, "+lpush")
+    Execution.objects.update(next_due_at=making.LONG_AGO)
+    eventually(gate.is_open, seconds=10, what="an accepted probe")
+    assert (gate.batch(500), dispatch.dispatch(), gate.batch(500)) == (FIRST_BATCH, MANY, 2 * FIRST_BATCH)
+    gate.reset()
+    assert gate.batch(500) == 500
+
+
+QUEUE = "tests.tickets"
+TICKET = "tests.ticket"
+
+
+@pytest.fixture
+def redis() -> Any:
+    with Redis.from_url(settings.CELERY_BROKER_URL) as client:
+        yield client
+        client.delete(QUEUE, TICKET)
+
+
+def test_a_ticket_is_taken_once_and_expires(redis: Any) -> None:
+    broker.send(EXECUTE_TASK, {}, queue=QUEUE, ticket=Ticket(TICKET, 30))
+    assert redis.llen(QUEUE) == 1
+    assert 29_000 < redis.pttl(TICKET) <= 30_000
+    assert [take_ticket(TICKET), take_ticket(TICKET)] == [True, False]
+    broker.send(EXECUTE_TASK, {}, queue=QUEUE, ticket=Ticket(TICKET, 0.05))
+    time.sleep(0.1)
+    assert not take_ticket(TICKET)
+
+
+def test_a_value_that_a_worker_may_write_is_not_a_ticket(redis: Any) -> None:
+    redis.lpush(TICKET, "x")
+    with pytest.raises(OperationalError):
+        take_ticket(TICKET)
+
+
+def test_a_captured_command_does_not_run_again_and_its_ticket_ends_with_the_leases(
+    hosting: Hosting, redis: Any, settings: Any
+) -> None:
+    settings.LEASE_SECONDS = 60
+    hosted = hosting(MARKS)
+    others = [hosted.another(take_ticket) for _ in range(3)]
+    hosted.submit(1)
+    run(
+        "CREATE FUNCTION pg_temp.slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " PERFORM pg_sleep(0.3); RETURN NULL; END $$"
+    )
+    check_foreign_keys_now()
+    run("CREATE TRIGGER slow AFTER UPDATE ON executions_execution FOR EACH STATEMENT EXECUTE FUNCTION pg_temp.slow()")
+    assert dispatch.dispatch() == 1
+    [(_, [message])] = taken(queue_of(hosted.release.identity))
+    assert 30_000 < redis.pttl(ticket_of(hosted.release.identity, message["nonce"])) <= 59_700
+    reports: list[Report] = []
+    for host in others:
+        host.execute(message, reports.append)
+    assert len(reports) == 1
+    assert (hosted.folder / "step_0").read_text() == "x"

@@ -1,7 +1,6 @@
 """The provenance of an execution names the code of every part, also of parts that differ or did not report."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,10 +13,8 @@ from executions.models import Execution, Interaction
 from executions.state_machine import moves
 from executions.state_machine.moves import Claim
 from executions.transports.celery import command_of
-from pipelines.worker.host import Host
 from pipelines.worker.outbox import Report
 from releases.activation.revocation import Order, revoke
-from releases.errors import ProvenanceKeyMissing
 from releases.models import Release
 from releases.trust import statement_key
 from tests import making, signing
@@ -52,29 +49,11 @@ def predicate(execution: Execution) -> dict[str, Any]:
     return found
 
 
-def parts(execution: Execution) -> list[tuple[str, list[int]]]:
-    """Return the outcome of each part, and the steps that it names."""
-    return [(run["outcome"], [step["index"] for step in run["steps"]]) for run in predicate(execution)["runs"]]
-
-
-def recorded_steps(execution: Execution) -> list[list[int]]:
-    """Return the steps that each event of a worker's report names."""
-    found = execution.events.filter(data__has_key="worker").order_by("sequence")
-    return [[index for index, _, _ in event.data["steps"]] for event in found]
-
-
-def reports(hosted: Hosted, claim: Claim, host: Host | None = None) -> tuple[Host, list[Report]]:
-    """Run a claim on a worker, by default the first one. Return the worker and what it reports."""
-    host = host or hosted.host
-    key = worker_key(settings.WORKER_SECRET, hosted.owner.slug)
-    found: list[Report] = []
-    host.execute(seal(hosted.release.identity, CommandGroup(commands=[command_of(claim)]), key), found.append)
-    return host, found
-
-
 def run_on_second(hosted: Hosted, claim: Claim) -> None:
     """Run a claim on another worker, and record what it reports."""
-    host, found = reports(hosted, claim, hosted.another(making.granted))
+    host, found = hosted.another(making.granted), list[Report]()
+    key = worker_key(settings.WORKER_SECRET, hosted.owner.slug)
+    host.execute(seal(hosted.release.identity, CommandGroup(commands=[command_of(claim)]), key), found.append)
     for each in found:
         tasks.record(host.sealed([each]))
 
@@ -100,37 +79,14 @@ def test_a_run_with_retries_on_two_workers_names_both_and_counts_each_step_once(
         ("RETRY_SCHEDULED", 1, "worker-2", 2),
         ("SUCCEEDED", 2, "worker-1", 2),
     ]
-    assert [steps for _, steps in parts(execution)] == recorded_steps(execution) == [[0], [1], [2], [2], [2]]
-    for run in found["runs"]:
+    for index, run in zip([0, 1, 2, 2, 2], found["runs"], strict=True):
         assert (run["artifactDigest"], run["pinned"]) == (hosted.host.release.artifact_digest, True)
         assert (run["code"], run["findings"]) == ("source", ["CODE_NOT_VERIFIED"])
-        assert run["environment"].startswith("sha256:")
-        assert run["claimedAt"] <= run["recordedAt"]
         [step] = run["steps"]
-        assert step["name"] == f"Step {step['index']}"
+        assert (step["index"], step["name"]) == (index, f"Step {index}")
+        assert run["claimedAt"] <= run["recordedAt"]
         assert run["startedAt"] == step["startedAt"] <= step["endedAt"] == run["endedAt"]
     assert found["pinnedThroughout"] is False
-    assert (found["execution"]["status"], found["execution"]["finished"]) == ("SUCCEEDED", True)
-
-
-def test_the_newest_of_several_checkpoints_in_a_message_has_the_steps_of_all(hosting: Hosting) -> None:
-    hosted = hosting(ONE, ONE, ONE)
-    execution = hosted.submit(1)
-    host, found = reports(hosted, hosted.claim())
-    tasks.record(host.sealed(found))
-    assert parts(execution) == [("CHECKPOINT", [0, 1]), ("SUCCEEDED", [2])]
-    assert recorded_steps(execution) == [[0, 1], [2]]
-
-
-def test_a_dropped_report_does_not_repeat_the_steps_of_its_checkpoints(hosting: Hosting) -> None:
-    hosted = hosting(ONE, ONE)
-    execution = hosted.submit(1)
-    claim = hosted.claim()
-    host, [checkpoint, ended] = reports(hosted, claim)
-    tasks.record(host.sealed([checkpoint]))
-    making.lose_lease(claim)
-    tasks.record(host.sealed([ended]))
-    assert parts(execution) == [("CHECKPOINT", [0]), ("LEASE_EXPIRED", []), ("OUTCOME_DROPPED", [1])]
 
 
 def test_a_takeover_lists_the_lost_part_and_the_late_report_of_its_worker(hosting: Hosting) -> None:
@@ -151,7 +107,6 @@ def test_a_takeover_lists_the_lost_part_and_the_late_report_of_its_worker(hostin
     unreported, _, late = found["runs"]
     assert (unreported["artifactDigest"], unreported["findings"]) == (OTHER, ["NOT_REPORTED", "ARTIFACT_NOT_PINNED"])
     assert ([step["name"] for step in late["steps"]], late["pinned"]) == (["Step 0"], True)
-    assert found["pinnedThroughout"] is False
 
 
 def test_the_subject_is_the_artifact_and_no_value_is_disclosed(hosting: Hosting) -> None:
@@ -168,43 +123,32 @@ def test_the_subject_is_the_artifact_and_no_value_is_disclosed(hosting: Hosting)
     assert found["execution"]["inputDigest"] == {"sha256": json_values.digest(4321)}
     assert found["execution"]["resultDigest"] == {"sha256": json_values.digest(8766)}
     assert found["pin"]["releaseDigest"] == {"sha256": json_values.digest(hosted.release.descriptor)}
-    assert [(run["outcome"], run["firstStepIndex"]) for run in found["runs"]] == [("AWAITING", 0), ("SUCCEEDED", 2)]
     [waited] = found["awaits"]
-    assert (waited["stepIndex"], waited["status"], waited["items"], waited["answered"]) == (1, "COMPLETED", 1, 1)
+    assert (waited["stepIndex"], waited["status"], waited["answered"]) == (1, "COMPLETED", 1)
     [answer] = waited["answers"]
     assert (answer["interactionId"], answer["actor"]) == (str(question.pk), "user:anna")
     for value in ("4322", "8765", execution.execution_key):
         assert value not in json.dumps(document)
 
 
-def cancelled(execution: Execution) -> None:
-    cancellation.cancel(execution.tenant, execution.pk, actor="user:anna", reason="a mistake")
-
-
-def ended_by_a_revocation(execution: Execution) -> None:
-    revoke(execution.release, actor="user:anna", reason="leaked", open_executions=Order.FAIL)
-    assert revoked.fail_open() == 1
-
-
-@cases(("end", "outcome"), [(cancelled, "CANCELLED"), (ended_by_a_revocation, "RELEASE_REVOKED")])
+@cases("outcome", ["CANCELLED", "RELEASE_REVOKED"])
 def test_a_part_that_was_ended_names_the_worker_that_had_it(
-    release: Release, execution: Execution, claim: Claim, end: Callable[[Execution], None], outcome: str
+    release: Release, execution: Execution, claim: Claim, outcome: str
 ) -> None:
-    running = predicate(execution)
-    assert (running["execution"]["status"], running["execution"]["finished"]) == ("RUNNING", False)
-    assert (running["execution"]["finishedAt"], running["execution"]["resultDigest"]) == (None, None)
-    assert running["runs"] == []
     [artifact] = release.artifacts.all()
     making.worker(release, "worker-9", artifact_digest=artifact.digest)
     name_lease(claim, "worker-9")
-    end(execution)
+    if outcome == "CANCELLED":
+        cancellation.cancel(execution.tenant, execution.pk, actor="user:anna", reason="a mistake")
+    else:
+        revoke(execution.release, actor="user:anna", reason="leaked", open_executions=Order.FAIL)
+        assert revoked.fail_open() == 1
     [run] = predicate(execution)["runs"]
     assert (run["outcome"], run["worker"], run["artifactDigest"]) == (outcome, "worker-9", artifact.digest)
     assert run["findings"] == ["NOT_REPORTED"]
 
 
 def test_the_worst_report_is_kept_as_reported_and_not_believed(execution: Execution, claim: Claim) -> None:
-    """A worker reports another artifact, steps that do not exist, and impossible times."""
     done = making.outcome_of(claim, steps=[(2**31 - 1, FOREVER, 0), (0, 0, 1), (0, 0, 1)])
     assert making.record(done, artifact_digest=OTHER, environment="sha256:" + "e" * 64) == 1
     found = predicate(execution)
@@ -215,14 +159,6 @@ def test_the_worst_report_is_kept_as_reported_and_not_believed(execution: Execut
         (2**31 - 1, None, None),
         (0, "Validate", "1970-01-01T00:00:00.000Z"),
     ]
-
-
-def test_a_digest_that_is_none_is_no_subject(release: Release, execution: Execution, claim: Claim) -> None:
-    making.record(making.outcome_of(claim), artifact_digest="sha256:../../etc")
-    document = statement(execution)
-    digest = {"sha256": json_values.digest(release.descriptor)}
-    assert document["subject"] == [{"name": "pipeline-release.json", "digest": digest}]
-    assert document["predicate"]["runs"][0]["artifactDigest"] == "sha256:../../etc"
 
 
 @cases(("members", "throughout"), [({"code": "artifact"}, True), ({}, True), ({"code": "source"}, False)])
@@ -236,29 +172,15 @@ def test_only_code_from_pinned_artifacts_is_pinned_throughout(
     assert found["runs"][0]["findings"] == ([] if throughout else ["CODE_NOT_VERIFIED"])
 
 
-def test_the_span_of_a_worker_without_steps_is_that_of_its_call(execution: Execution, claim: Claim) -> None:
-    now = int(execution.created_at.timestamp() * 1000)
-    making.record(making.outcome_of(claim, span=(now, now + 7)))
-    [run] = predicate(execution)["runs"]
-    assert run["endedAt"] is not None
-    assert run["startedAt"] < run["endedAt"]
-    assert (run["steps"], run["findings"]) == ([], ["ARTIFACT_NOT_REPORTED", "ENVIRONMENT_NOT_REPORTED"])
-
-
 def test_a_signed_document_has_the_same_bytes_every_time_and_a_valid_signature(
     execution: Execution, claim: Claim, settings: Any
 ) -> None:
     making.record(making.outcome_of(claim))
     execution = Execution.objects.select_related("tenant").get(pk=execution.pk)
-    settings.PROVENANCE_KEY = ""
-    with pytest.raises(ProvenanceKeyMissing):
-        provenance.signed(execution)
     settings.PROVENANCE_KEY = signing.private_pem("coordinator")
     document = provenance.signed(execution)
     assert document == provenance.signed(Execution.objects.select_related("tenant").get(pk=execution.pk))
     envelope = read_envelope(json.loads(document))
-    assert envelope.payload_type == execution_statement.PAYLOAD_TYPE
     [signature] = envelope.signatures
-    assert signature.key_id == signing.key_id("coordinator")
     assert envelope.is_signed_by(statement_key.public_key(), signature)
     assert json.loads(envelope.payload) == provenance.statement(execution)

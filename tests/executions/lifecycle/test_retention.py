@@ -1,36 +1,19 @@
 """Only executions that finished before their tenant's retention term are removed, with their whole history."""
 
 import time
-from datetime import timedelta
-from io import StringIO
 from typing import Any
 
 import pytest
-from django.core.management import call_command
-from django.db import connection
-from django.utils import timezone
 
-from executions import tasks
 from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
 from executions.lifecycle import retention
 from executions.lifecycle.cancellation import cancel
-from executions.models import (
-    AwaitUnit,
-    Campaign,
-    CampaignItem,
-    DeadLetter,
-    Execution,
-    ExecutionEvent,
-    Interaction,
-    WireForm,
-)
-from foundation.scheduling import places
+from executions.models import AwaitUnit, Campaign, DeadLetter, Execution, ExecutionEvent, Interaction, WireForm
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
-from tests.few_places import limited
-from tests.raw_sql import check_foreign_keys_now, unguarded
+from tests.raw_sql import check_foreign_keys_now
 
 pytestmark = pytest.mark.django_db
 HISTORY = (ExecutionEvent, DeadLetter, Interaction, AwaitUnit, WireForm)
@@ -74,16 +57,6 @@ def kept() -> set[str]:
     return set(Execution.objects.values_list("execution_key", flat=True))
 
 
-def test_removal_waits_for_a_free_place(owner: Tenant) -> None:
-    """Removal takes long, and short tasks must always find a free thread."""
-    succeeded(owner, "old", days=31)
-    with limited(places.ARTIFACTS, 1), places.ARTIFACTS.hold():
-        tasks.remove_old()
-    assert kept() == {"old"}
-    tasks.remove_old()
-    assert kept() == set()
-
-
 def test_only_executions_older_than_the_term_of_their_tenant_are_removed(owner: Tenant) -> None:
     other, _ = making.ready()
     keep(other, 90, 90)
@@ -107,21 +80,10 @@ def test_all_rows_of_an_execution_are_removed_with_it_and_its_key_is_free(owner:
     assert making.execution(owner, "waiting").pk != first.pk
 
 
-@cases(
-    ("days", "failed", "left"),
-    [
-        (30, None, {"dead"}),
-        (30, 60, {"dead"}),
-        (30, 30, set()),
-        (60, 30, {"old"}),
-        (None, 30, {"old"}),
-        (None, None, {"dead", "old"}),
-    ],
-)
+@cases(("days", "failed", "left"), [(30, None, {"dead"}), (30, 30, set()), (60, 30, {"old"}), (None, 30, {"old"})])
 def test_failed_executions_have_a_separate_term(
     owner: Tenant, days: int | None, failed: int | None, left: set[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The log has no error, so the database has not rejected any removal."""
     keep(owner, days, failed)
     making.aged(*making.dead(owner, "dead"), days=40)
     succeeded(owner, "old", days=40)
@@ -131,7 +93,6 @@ def test_failed_executions_have_a_separate_term(
 
 
 def test_removal_works_in_batches_and_stops_after_its_time_limit(owner: Tenant, settings: Any) -> None:
-    """Executions that finished at one moment are all removed, although a batch takes only some of them."""
     settings.SWEEP_LIMIT = 2
     succeeded(owner, *"abcde", days=31)
     assert Execution.objects.values("finished_at").distinct().count() == 1
@@ -141,86 +102,18 @@ def test_removal_works_in_batches_and_stops_after_its_time_limit(owner: Tenant, 
     assert remove() == 3
 
 
-def test_a_batch_is_limited_by_its_number_of_interactions(owner: Tenant) -> None:
-    for key in "abcd":
-        cancelled_while_waiting(owner, key)
-    with unguarded(AwaitUnit):
-        AwaitUnit.objects.update(expected_items=15_000)
-    assert retention.remove(seconds=0) == 2
-    assert remove() == 2
-
-
-def test_a_removal_works_a_fifth_of_the_time(owner: Tenant, settings: Any) -> None:
-    """The statements' share is below that of the batches. The last batch, which finds nothing, has no pause."""
-    settings.SWEEP_LIMIT = 2
-    succeeded(owner, *map(str, range(10)), days=31)
-    statements: list[float] = []
-
-    def timed(execute: Any, *arguments: Any) -> Any:
-        began = time.monotonic()
-        try:
-            return execute(*arguments)
-        finally:
-            statements.append(time.monotonic() - began)
-
-    began = time.monotonic()
-    with connection.execute_wrapper(timed):
-        assert remove() == 10
-    assert sum(statements) <= 0.3 * (time.monotonic() - began)
-
-
-# --- campaigns ---
-
-
-def test_executions_that_a_campaign_has_yet_to_redrive_are_kept_and_its_results_remain(owner: Tenant) -> None:
+def test_executions_that_a_campaign_has_yet_to_redrive_are_kept_and_its_results_remain(
+    owner: Tenant, settings: Any
+) -> None:
     dead = making.dead(owner, "a", "b")
     made = campaign(owner)
     making.aged(*dead, days=31)
-    assert remove() == 0
+    succeeded(owner, "younger", days=31)
+    settings.SWEEP_LIMIT = 1
+    assert remove() == 1
     campaigns.cancel(owner, made.pk, actor="user:ann")
     assert remove() == 2
     items = list(campaigns.items(made))
     assert {item.execution_id for item in items} == {each.pk for each in dead}
     assert [item.execution for item in items] == [None, None]
     assert campaigns.progress([made.pk])[made.pk].skipped == 2
-
-
-def test_a_kept_execution_does_not_prevent_the_removal_of_younger_ones(owner: Tenant, settings: Any) -> None:
-    settings.SWEEP_LIMIT = 1
-    making.aged(*making.dead(owner, "spared"), days=40)
-    campaign(owner)
-    making.aged(*making.dead(owner, "younger"), days=31)
-    assert remove() == 1
-    assert kept() == {"spared"}
-
-
-def test_an_item_whose_execution_was_removed_is_skipped(owner: Tenant) -> None:
-    making.aged(*making.dead(owner, "a"), days=31)
-    made = campaign(owner)
-    CampaignItem.objects.update(outcome="SKIPPED")
-    remove()
-    with unguarded(CampaignItem):
-        CampaignItem.objects.update(outcome="PENDING")
-    Campaign.objects.update(rate_since=timezone.now() - timedelta(minutes=1))
-    campaigns.advance()
-    assert list(made.items.values_list("outcome", "code")) == [("SKIPPED", "EXECUTION_UNKNOWN")]
-
-
-def test_a_dry_run_reports_what_would_be_removed_and_removes_nothing(owner: Tenant) -> None:
-    other, _ = making.ready()
-    keep(other, None, None)
-    succeeded(owner, "old", days=31)
-    succeeded(other, "theirs", days=31)
-    out = StringIO()
-    call_command("remove_executions", stdout=out)
-    assert f"{owner}: 1 that succeeded or were cancelled over 30 days ago" in out.getvalue()
-    assert kept() == {"old", "theirs"}
-    call_command("remove_executions", "--remove", stdout=out)
-    assert "1 executions were removed" in out.getvalue()
-    assert kept() == {"theirs"}
-
-
-def test_a_new_tenant_has_the_terms_of_the_settings(settings: Any) -> None:
-    settings.RETENTION_DAYS, settings.FAILED_RETENTION_DAYS = 30, 0
-    made = making.tenant()
-    assert (made.retention_days, made.failed_retention_days) == (30, None)

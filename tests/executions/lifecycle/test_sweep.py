@@ -1,39 +1,31 @@
 """The beat schedule and the sweep: the work it finds, its limits, and how it continues after a failed part."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from celery import current_app
-from django.db import OperationalError, connection
 from django.utils import timezone
 
-from embedded.product import PROJECT
 from executions import tasks
-from executions.awaits import awaits
 from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
 from executions.lifecycle import retention, sweep
-from executions.models import Campaign, CampaignItem, DeadLetter, Execution, MessagePath, Worker
+from executions.models import Campaign, Execution, MessagePath, Worker
 from executions.workers import message_path
 from executions.workers.eligibility import CHECK_TASK
-from releases.models import Blob, Release
+from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
-from tests.broker import taken
 from tests.cases import cases
 from tests.executions.awaits.parking import interaction_of, make_late, suspended
 from tests.making import LONG_AGO
-from tests.raw_sql import refuse, unguarded
+from tests.raw_sql import refuse
 from tests.wakeups import Broker, broker, names
-from wire.messages.queues import HEARTBEAT_QUEUE
 
 __all__ = ["broker"]
 pytestmark = pytest.mark.django_db
-MINUTE = 60.0
 Ready = tuple[Tenant, Release]
 IsDone = Callable[[], bool]
 
@@ -49,29 +41,13 @@ def app() -> Any:
     return current_app
 
 
-# --- the schedule ---
-
-
 def test_the_clock_runs_every_job_at_its_interval(app: Any, settings: Any) -> None:
     schedule = {entry["task"]: entry["schedule"].total_seconds() for entry in app.conf.beat_schedule.values()}
     sweeps = dict.fromkeys(["releases.sweep", "releases.carry_out_requests"], max(settings.SWEEP_SECONDS, 5))
-    minutely = dict.fromkeys(["executions.remove_old", "executions.count_finished", "releases.scrub"], MINUTE)
-    others = {"executions.watch_gradual": 15, "alerts.evaluate": 30, "alerts.remove_old": 60 * MINUTE}
+    minutely = dict.fromkeys(["executions.remove_old", "executions.count_finished", "releases.scrub"], 60)
+    others = {"executions.watch_gradual": 15, "alerts.evaluate": 30, "alerts.remove_old": 3600}
     assert schedule == {"executions.sweep": settings.SWEEP_SECONDS, **sweeps, **minutely, **others}
     assert schedule.keys() <= app.tasks.keys()
-
-
-def test_the_clock_removes_orphans_if_the_settings_enable_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ORPHAN_SWEEP", "true")
-    program = "from coordinator import settings; print(settings.CELERY_BEAT_SCHEDULE['remove-orphans'])"
-    done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == str({"task": "releases.remove_orphans", "schedule": timedelta(hours=1)})
-
-
-def test_the_messages_for_long_work_do_not_accumulate(app: Any) -> None:
-    """Each expires before the clock sends the next one."""
-    for task, interval in {"releases.scrub": 60, "releases.remove_orphans": 3600}.items():
-        assert 0 < app.tasks[task].expires < interval
 
 
 def due_work(ready: Ready) -> IsDone:
@@ -85,53 +61,11 @@ def old_results(ready: Ready) -> IsDone:
     return lambda: not Execution.objects.filter(tenant=ready[0]).exists()
 
 
-def stalled_verification(ready: Ready) -> IsDone:
-    data = making.archive(making.contract(), code="2.0")
-    release = making.upload(ready[0], making.descriptor(making.contract(), data, "2.0"), data).release
-    Release.objects.filter(pk=release.pk).update(status_changed_at=timezone.now() - timedelta(minutes=3))
-    return lambda: Release.objects.get(pk=release.pk).status == "REGISTERED"
-
-
-def unread_bytes(_: Ready) -> IsDone:
-    Blob.objects.update(checked_at=LONG_AGO)
-    return lambda: Blob.objects.get().checked_at > LONG_AGO
-
-
-@cases(
-    ("job", "of"),
-    [
-        ("executions.sweep", due_work),
-        ("executions.remove_old", old_results),
-        ("releases.sweep", stalled_verification),
-        ("releases.scrub", unread_bytes),
-    ],
-)
-def test_each_job_of_the_clock_does_its_work(
-    ready: Ready, broker: Broker, job: str, of: Callable[[Ready], IsDone]
-) -> None:
-    is_done = of(ready)
-    current_app.send_task(job)
-    assert not is_done()
-    broker.deliver()
-    assert is_done()
-
-
-# --- due work ---
-
-
 def an_expired_lease(ready: Ready) -> IsDone:
     made = making.execution(ready[0])
     making.claimed(ready[0])
     Execution.objects.filter(status="RUNNING").update(lease_expires_at=LONG_AGO)
     return lambda: making.kinds(made) == ["SUBMITTED", "CLAIMED", "LEASE_EXPIRED", "CLAIMED"]
-
-
-def a_lease_that_was_lost_too_often(ready: Ready) -> IsDone:
-    made = making.execution(ready[0])
-    making.claimed(ready[0])
-    Execution.objects.update(lease_expires_at=LONG_AGO, takeovers=1000)
-    letters = DeadLetter.objects.filter(execution=made, reason=DeadLetter.Reason.LEASES_LOST, retryable=True)
-    return lambda: Execution.objects.get(pk=made.pk).status == "DLQ" and letters.count() == 1
 
 
 def a_late_interaction(ready: Ready) -> IsDone:
@@ -158,10 +92,10 @@ def a_campaign(ready: Ready) -> IsDone:
     return lambda: "REDRIVEN" in making.kinds(made)
 
 
-EXPIRED = [an_expired_lease, a_lease_that_was_lost_too_often, a_late_interaction]
+DUE = [due_work, an_expired_lease, a_late_interaction, a_campaign]
 
 
-@cases("of", [*EXPIRED, a_silent_worker, a_worker_whose_endpoint_is_not_allowed, a_campaign])
+@cases("of", [*DUE, a_silent_worker, a_worker_whose_endpoint_is_not_allowed])
 def test_the_sweep_finds_due_work(ready: Ready, broker: Broker, of: Callable[[Ready], IsDone]) -> None:
     is_done = of(ready)
     assert not is_done()
@@ -169,14 +103,7 @@ def test_the_sweep_finds_due_work(ready: Ready, broker: Broker, of: Callable[[Re
     assert is_done()
 
 
-def test_the_sweep_sends_a_probe_through_the_queue_of_heartbeats(broker: Broker) -> None:
-    tasks.sweep()
-    [(task, [sent_at])] = taken(HEARTBEAT_QUEUE)
-    assert task == message_path.CONFIRM_TASK
-    assert abs(timezone.now().timestamp() - sent_at) < MINUTE
-
-
-@cases(("protocol", "stopped", "expected"), [("rest", False, [CHECK_TASK]), ("rest", True, []), ("celery", False, [])])
+@cases(("protocol", "stopped", "expected"), [("rest", True, []), ("rest", False, [CHECK_TASK])])
 def test_the_sweep_announces_nothing_but_checks_of_rest_workers(
     ready: Ready, broker: Broker, protocol: str, stopped: bool, expected: list[str]
 ) -> None:
@@ -198,64 +125,15 @@ def test_while_messages_do_not_arrive_the_sweep_does_everything_but_expire_lease
     assert found == {"key": "RUNNING", "waiting": "FAILED", "due": "RUNNING"}
 
 
-# --- bounds ---
-
-
-def expired_leases(ready: Ready) -> Callable[[], int]:
+def test_one_transaction_takes_a_bounded_batch_and_the_sweep_all_of_them(ready: Ready, settings: Any) -> None:
+    settings.SWEEP_LIMIT = 2
+    make_late(*[interaction_of(suspended(ready, f"late{number}")) for number in range(3)])
+    assert sweep.awaits_due() == 3
     for number in range(3):
         making.execution(ready[0], f"k{number}")
     making.claimed(ready[0])
-    Execution.objects.update(lease_expires_at=LONG_AGO)
-    return sweep.expire_leases
-
-
-def silent_workers(ready: Ready) -> Callable[[], int]:
-    making.silence(*Worker.objects.all(), *[making.worker(ready[1], f"w{number}") for number in range(2)])
-    return sweep.silent_workers
-
-
-def late_interactions(ready: Ready) -> Callable[[], int]:
-    make_late(*[interaction_of(suspended(ready, f"k{number}")) for number in range(3)])
-    return awaits.expire
-
-
-def due_campaigns(ready: Ready) -> Callable[[], int]:
-    for number in range(3):
-        making.dead(ready[0], f"k{number}", code=f"Code{number}")
-        campaigns.start(ready[0], Filters(error_code=f"Code{number}"), reason="because", rate_per_minute=60, actor="")
-    Campaign.objects.update(rate_since=LONG_AGO)
-    return campaigns.advance
-
-
-@cases("of", [expired_leases, silent_workers, late_interactions, due_campaigns])
-def test_one_transaction_takes_a_bounded_batch(
-    ready: Ready, settings: Any, of: Callable[[Ready], Callable[[], int]]
-) -> None:
-    step = of(ready)
-    settings.SWEEP_LIMIT = 2
-    assert [step() for _ in range(3)] == [2, 1, 0]
-
-
-def test_the_oldest_campaign_is_first_and_a_paused_one_takes_no_place(ready: Ready, settings: Any) -> None:
-    settings.SWEEP_LIMIT = 1
-    due_campaigns(ready)
-    last, first, paused = Campaign.objects.all()
-    with unguarded(Campaign):
-        for minutes, each in enumerate((paused, first, last)):
-            Campaign.objects.filter(pk=each.pk).update(created_at=LONG_AGO + timedelta(minutes=minutes))
-    campaigns.pause(ready[0], paused.pk, actor="")
-    assert campaigns.advance() == 1
-    assert CampaignItem.objects.get(outcome=CampaignItem.Result.REDRIVEN).campaign_id == first.pk
-
-
-def test_the_sweep_takes_one_batch_of_late_awaits_after_another(ready: Ready, settings: Any) -> None:
-    late_interactions(ready)
-    settings.SWEEP_LIMIT = 2
-    assert sweep.awaits_due() == 3
-    assert set(Execution.objects.values_list("status", flat=True)) == {"FAILED"}
-
-
-# --- failures ---
+    Execution.objects.filter(status="RUNNING").update(lease_expires_at=LONG_AGO)
+    assert [sweep.expire_leases() for _ in range(3)] == [2, 1, 0]
 
 
 PARTS = {"REDRIVEN": a_campaign, "AWAIT_TIMEOUT": a_late_interaction, "LEASE_EXPIRED": an_expired_lease}
@@ -271,33 +149,6 @@ def test_a_part_of_the_sweep_that_fails_does_not_stop_the_others(
     tasks.sweep()
     assert {each for each, done in is_done.items() if done()} == PARTS.keys() - {kind}
     assert due()
-    assert "refused by the test" in caplog.text
-
-
-@cases("statement", ["clock_timestamp", "executions_messagepath", "executions_campaign", "rate_per_minute"])
-def test_without_a_database_the_sweep_stops_at_once(ready: Ready, statement: str) -> None:
-    """The outage begins with the probe, with the first or the last part of the sweep, or within a campaign."""
-    a_campaign(ready)
-    tried: list[str] = []
-
-    def unavailable(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:
-        if "SAVEPOINT" in str(sql) or (not tried and statement not in str(sql)):
-            return execute(sql, params, many, context)
-        tried.append(str(sql))
-        raise OperationalError("the server closed the connection")
-
-    with connection.execute_wrapper(unavailable), pytest.raises(OperationalError):
-        tasks.sweep()
-    assert len(tried) == 1
-
-
-def test_work_that_fails_does_not_stop_that_of_other_tenants(ready: Ready, caplog: pytest.LogCaptureFixture) -> None:
-    other = making.ready()
-    is_done = {each[0].pk: a_campaign(each) for each in (ready, other)}
-    [stuck] = Execution.objects.filter(tenant=ready[0])
-    refuse("executions_executionevent", "INSERT", f"NEW.execution_id = '{stuck.pk}'")
-    assert campaigns.advance() == 1
-    assert (is_done[ready[0].pk](), is_done[other[0].pk]()) == (False, True)
     assert "refused by the test" in caplog.text
 
 

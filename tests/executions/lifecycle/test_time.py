@@ -13,24 +13,19 @@ from executions.campaigns.filters import Filters
 from executions.errors import AwaitTimedOut
 from executions.lifecycle import retention
 from executions.lifecycle.redrive import redrive
-from executions.models import Campaign, Execution, Interaction, MessagePath, Worker, WorkerEligibility
+from executions.models import Campaign, Execution, Interaction, Worker, WorkerEligibility
 from executions.state_machine import moves
 from executions.state_machine.moves import Claim
 from executions.transports.rest.workers import register
-from executions.workers import message_path
 from executions.workers.registry import take_heartbeat
-from executions.workers.stranded import stranded
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
-from tests.broker import taken
 from tests.cases import cases
 from tests.executions.awaits.parking import answer, assert_timed_out, interaction_of, suspended
-from tests.executions.moments import clock, now, read, set_deadline, statuses
-from tests.raw_sql import unguarded
-from tests.wakeups import Broker, broker
+from tests.executions.moments import clock, now, set_deadline, statuses
+from tests.wakeups import broker
 from wire.messages.celery_messages import Heartbeat
-from wire.messages.queues import HEARTBEAT_QUEUE
 
 __all__ = ["broker"]
 pytestmark = pytest.mark.django_db
@@ -55,9 +50,6 @@ def two_items(ready: Ready, **members: Any) -> tuple[Execution, Interaction, Int
     return made, first, second
 
 
-# --- when something is due ---
-
-
 def update(rows: Any, column: str) -> Callable[[datetime], object]:
     return lambda at: rows.update(**{column: at})
 
@@ -78,66 +70,21 @@ def leases(ready: Ready) -> Boundary:
     )
 
 
-def stranded_work(ready: Ready) -> Boundary:
-    making.execution(ready[0])
-    Worker.objects.update(stopped_at=now())
-    return update(Execution.objects, "next_due_at"), lambda: bool(stranded([ready[0].pk]))
-
-
 def open_interactions(ready: Ready) -> Boundary:
     one = interaction_of(suspended(ready))
     return lambda at: set_deadline(one, at), lambda: awaits.expire() == 1
 
 
-def timers(ready: Ready) -> Boundary:
-    one = interaction_of(suspended(ready, transport="timer"))
-    return (
-        lambda at: set_deadline(one, at),
-        lambda: awaits.expire() == 1 and statuses(one.execution) == ["COMPLETED"],
-    )
-
-
-def webhook(ready: Ready) -> Interaction:
-    return interaction_of(suspended(ready, **WEBHOOK))
-
-
 def webhooks_to_send(ready: Ready) -> Boundary:
-    return update(Interaction.objects.filter(pk=webhook(ready).pk), "next_dispatch_at"), webhooks.send
+    suspended(ready, **WEBHOOK)
+    return update(Interaction.objects, "next_dispatch_at"), webhooks.send
 
 
-def webhooks_to_announce(ready: Ready) -> Boundary:
-    return update(Interaction.objects.filter(pk=webhook(ready).pk), "next_dispatch_at"), webhooks.due_exists
-
-
-def webhooks_past_their_deadline(ready: Ready) -> Boundary:
-    one = webhook(ready)
-
-    def set_at(at: datetime) -> None:
-        set_deadline(one, at)
-        Interaction.objects.update(next_dispatch_at=now())
-
-    return set_at, lambda: not webhooks.send()
-
-
-def webhooks_not_to_announce(ready: Ready) -> Boundary:
-    one = webhook(ready)
-    return lambda at: set_deadline(one, at), lambda: not webhooks.due_exists()
-
-
-def removal(ready: Ready, days: int, *, retryable: bool | None, **terms: int) -> Boundary:
+def removal(ready: Ready) -> Boundary:
     made = making.execution(ready[0])
-    [claim] = making.claimed(ready[0])
-    making.record(making.outcome_of(claim) if retryable is None else making.failure(claim, retryable=retryable))
-    Tenant.objects.filter(pk=ready[0].pk).update(**terms)
-    return lambda at: making.finished(at - timedelta(days=days), made), lambda: retention.remove(seconds=60) == 1
-
-
-def retention_of_results(ready: Ready) -> Boundary:
-    return removal(ready, 30, retryable=None, retention_days=30)
-
-
-def retention_of_failures(ready: Ready) -> Boundary:
-    return removal(ready, 40, retryable=False, retention_days=1, failed_retention_days=40)
+    making.record(making.outcome_of(making.claimed(ready[0])[0]))
+    Tenant.objects.filter(pk=ready[0].pk).update(retention_days=30)
+    return lambda at: making.finished(at - timedelta(days=30), made), lambda: retention.remove(seconds=60) == 1
 
 
 def campaign_credit(ready: Ready) -> Boundary:
@@ -148,11 +95,7 @@ def campaign_credit(ready: Ready) -> Boundary:
     return lambda at: Campaign.objects.update(rate_since=at - second), lambda: campaigns.advance() == 1
 
 
-WEBHOOKS = [webhooks_to_send, webhooks_to_announce, webhooks_past_their_deadline, webhooks_not_to_announce]
-OTHERS = [claims, leases, stranded_work, open_interactions, timers, retention_of_results, retention_of_failures]
-
-
-@cases("of", [*OTHERS, campaign_credit, *WEBHOOKS])
+@cases("of", [claims, leases, open_interactions, webhooks_to_send, removal, campaign_credit])
 def test_it_is_due_at_its_time_and_not_before(
     ready: Ready, of: Callable[[Ready], Boundary], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -167,33 +110,10 @@ def test_it_is_due_at_its_time_and_not_before(
     )
 
 
-def silence(_: Ready) -> Boundary:
-    return update(Worker.objects, "alive_until"), lambda: WorkerEligibility.objects.get().state == "STALE"
-
-
-def silence_of_rest_workers(ready: Ready) -> Boundary:
-    Worker.objects.update(protocol="rest")
-    return silence(ready)
-
-
-def clock_of_workers(_: Ready) -> Boundary:
-    """During an interruption, the worker clock stops at the arrival of the last message."""
-    message_path.confirm()
-    arrived_at = now() - timedelta(hours=1)
-    MessagePath.objects.update(arrived_at=arrived_at)
-    return update(MessagePath.objects, "expected_by"), lambda: read("worker_clock()") == arrived_at
-
-
-@cases("of", [silence, silence_of_rest_workers, clock_of_workers])
-def test_it_lasts_until_its_time_and_no_longer(ready: Ready, of: Callable[[Ready], Boundary]) -> None:
-    set_at, is_over = of(ready)
-    set_at(now())
-    assert not is_over()
-    set_at(now() - MOMENT)
-    assert is_over()
-
-
-# --- work that becomes due during a transaction ---
+def test_a_worker_is_healthy_until_its_time_and_no_longer(ready: Ready) -> None:
+    for alive_until, state in ((now(), "HEALTHY"), (now() - MOMENT, "STALE")):
+        Worker.objects.update(alive_until=alive_until)
+        assert WorkerEligibility.objects.get().state == state
 
 
 def test_a_timer_that_becomes_due_while_another_expires_is_not_timed_out(ready: Ready) -> None:
@@ -209,56 +129,13 @@ def test_a_timer_that_becomes_due_while_another_expires_is_not_timed_out(ready: 
     assert (made.status, made.progress) == ("QUEUED", [1, 2])
 
 
-def test_an_interaction_that_is_not_late_is_unchanged_when_another_times_out(ready: Ready) -> None:
-    late, other = suspended(ready, "late"), suspended(ready, "other")
-    set_deadline(interaction_of(late), now())
-    awaits.expire()
-    assert_timed_out(late, interaction_of(late))
-    other.refresh_from_db()
-    assert (other.status, statuses(other)) == ("WAITING_EXTERNAL", ["DISPATCHED"])
-
-
-def test_an_answer_is_dated_and_late_by_the_clock_and_not_by_the_start_of_its_transaction(ready: Ready) -> None:
-    early, late = suspended(ready, "early"), suspended(ready, "late")
-    before = clock()
-    done = answer(interaction_of(early)).interaction
-    assert done.completed_at is not None
-    assert before < done.completed_at < clock()
-    set_deadline(interaction_of(late), clock())
-    with pytest.raises(AwaitTimedOut):
-        answer(interaction_of(late))
-    assert_timed_out(late, interaction_of(late))
-
-
 def test_a_late_answer_by_token_fails_the_execution(ready: Ready) -> None:
-    """The token expires at the same deadline. Its expiry does not hide the timeout."""
     made = suspended(ready)
     set_deadline(interaction_of(made), now())
     token = awaits.resume_token_of(interaction_of(made), issued_at=now()).sign(awaits.resume_secrets()[0])
     with pytest.raises(AwaitTimedOut):
         interactions.resume(token, response={"n": 1}, actor="")
     assert_timed_out(made, interaction_of(made))
-
-
-def test_answered_items_stay_answered_when_their_unit_times_out(ready: Ready) -> None:
-    made, first, _ = two_items(ready)
-    answer(first)
-    with unguarded(Interaction):
-        Interaction.objects.update(deadline=now())
-    assert awaits.expire() == 1
-    assert (Execution.objects.get().status, statuses(made)) == ("FAILED", ["COMPLETED", "TIMED_OUT"])
-
-
-def test_a_late_answer_times_out_only_its_own_interaction(ready: Ready) -> None:
-    """The other item is still open when the late one fails the unit, so it is cancelled instead of timing out."""
-    made, first, _ = two_items(ready)
-    set_deadline(first, clock())
-    with pytest.raises(AwaitTimedOut):
-        answer(first)
-    assert statuses(made) == ["TIMED_OUT", "CANCELLED"]
-
-
-# --- durations ---
 
 
 def only(column: str) -> Any:
@@ -285,11 +162,6 @@ def an_answer(ready: Ready) -> None:
     answer(interaction_of(suspended(ready)))
 
 
-def a_timer(ready: Ready) -> None:
-    set_deadline(interaction_of(suspended(ready, transport="timer")), now())
-    awaits.expire()
-
-
 def a_redrive(ready: Ready) -> None:
     [made] = making.dead(ready[0], "key")
     assert made.finished_at == now()
@@ -303,7 +175,7 @@ def a_lost_lease(ready: Ready) -> None:
     moves.expire_leases(actor="sweep", limit=10, most_takeovers=5)
 
 
-@cases("of", [an_answer, a_timer, a_redrive, a_lost_lease])
+@cases("of", [an_answer, a_redrive, a_lost_lease])
 def test_it_is_due_at_once(ready: Ready, of: Callable[[Ready], None]) -> None:
     of(ready)
     assert (only("status"), only("next_due_at"), only("finished_at")) == ("QUEUED", now(), None)
@@ -321,7 +193,6 @@ def test_the_deadline_of_an_await_counts_from_now(ready: Ready, transport: str, 
 def test_a_worker_is_alive_for_the_silence_limit_of_its_protocol(
     ready: Ready, settings: Any, protocol: str, limit: int, expected: int | None
 ) -> None:
-    """Without a limit it is never silent."""
     settings.WORKER_STALE_SECONDS, settings.REST_WORKER_STALE_SECONDS = 40, limit
     owner, release = ready
     if protocol == "celery":
@@ -333,20 +204,3 @@ def test_a_worker_is_alive_for_the_silence_limit_of_its_protocol(
     assert alive_for == expected
     if expected is None:
         assert WorkerEligibility.objects.get(pk=worker.pk).state == "HEALTHY"
-
-
-def test_a_probe_is_dated_by_the_clock(broker: Broker) -> None:
-    """With the start time of a transaction, it would look late."""
-    before = clock()
-    message_path.send_probe()
-    [(_, [sent_at])] = taken(HEARTBEAT_QUEUE)
-    assert before.timestamp() < sent_at
-
-
-def test_a_later_confirmation_is_not_overwritten_by_an_earlier_one() -> None:
-    """Two processes confirm concurrently, and the one that started first writes last."""
-    message_path.confirm()
-    later = now() + timedelta(minutes=1)
-    MessagePath.objects.update(arrived_at=later, expected_by=later + timedelta(minutes=1))
-    message_path.confirm()
-    assert MessagePath.objects.get().arrived_at == later

@@ -8,13 +8,11 @@ from django.db import connection
 
 from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
-from executions.errors import TenantNotAllowed, WorkerLimitReached
+from executions.errors import TenantNotAllowed
 from executions.lifecycle import cancellation
-from executions.lifecycle.dispatch import dispatch
 from executions.lifecycle.redrive import redrive
 from executions.models import Execution
 from executions.submission.submission import ExecutionRequest, Submission, submit, submit_many
-from executions.workers import registry
 from foundation.errors import CoordinatorError, PayloadTooLarge, QuotaExceeded
 from tenancy.models import Tenant
 from tests import making
@@ -61,7 +59,6 @@ def test_a_batch_is_accepted_up_to_the_quota_of_a_second(owner: Tenant) -> None:
 
 
 def test_open_executions_are_limited_until_some_end(owner: Tenant) -> None:
-    """Those from before the quota count. A lower quota refuses new executions and ends none."""
     assert accepted(owner, *range(3)) == 3
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM tenancy_allowance")
@@ -91,30 +88,12 @@ def test_a_repeated_key_is_never_refused_and_uses_no_permit(owner: Tenant) -> No
     assert (again.duplicate, again.execution_id) == (True, Execution.objects.get(execution_key="k").pk)
 
 
-def test_both_quotas_apply(owner: Tenant) -> None:
-    owner.quota_submissions, owner.quota_open_executions = 1000, 2
-    assert accepted(owner, *range(4)) == 2
-    owner.quota_submissions, owner.quota_open_executions = 1, 1000
-    begin_second()
-    time.sleep(0.15)
-    assert accepted(owner, *range(10, 14)) == 1
-
-
 def test_the_size_of_an_input_is_limited(owner: Tenant) -> None:
     owner.quota_payload_bytes = 20
     error = refusal(owner, "k", value={"n": 1, "text": "x" * 20})
     assert isinstance(error, PayloadTooLarge)
     assert error.data == {"limit": 20, "quota": "payloadBytes"}
     assert accepted(owner, "k") == 1
-
-
-def test_workers_are_limited(owner: Tenant) -> None:
-    Tenant.objects.filter(pk=owner.pk).update(quota_workers=1)
-    with pytest.raises(WorkerLimitReached, match="quota workers is 1"):
-        registry.find_or_register(owner, making.PIPELINE, "another", {})
-
-
-# --- limits of an installation ---
 
 
 def submit_to(owner: Tenant, count: int, *pipelines: str) -> None:
@@ -149,17 +128,6 @@ def test_a_tenant_that_is_no_longer_allowed_redrives_nothing_but_its_executions_
         with pytest.raises(TenantNotAllowed):
             campaigns.start(owner, Filters(pipeline_id=making.PIPELINE), rate_per_minute=60, **WHY)
     assert [claim.execution_id for claim in making.claimed(owner)] == [accepted.pk]
-
-
-def test_a_quota_limits_the_running_executions_of_each_tenant(settings: Any) -> None:
-    one, other = making.tenant(), making.tenant()
-    submit_to(one, 4, "a", "b", "c")
-    settings.TENANT_MAX_IN_FLIGHT = 5
-    dispatch()
-    submit_to(other, 4, "a", "b", "c")
-    for _ in range(2):
-        dispatch()
-        assert (running(one), running(other)) == (5, 5)
 
 
 def test_executions_above_the_quota_are_claimed_later() -> None:

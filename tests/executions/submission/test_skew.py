@@ -9,17 +9,16 @@ from django.utils import timezone
 
 from executions.holds import holds
 from executions.models import Execution, Worker
-from executions.submission import admission
-from executions.submission.submission import ExecutionRequest, Submission, submit, submit_many
+from executions.submission.submission import ExecutionRequest, Submission, submit
 from executions.submission.waiting import submit_when_open
 from foundation.errors import CoordinatorError
-from releases.activation import policy, skew
+from releases.activation import policy
 from releases.activation.activation import activate
 from releases.activation.blockers import Kind, blockers
 from releases.activation.retirement import retire
 from releases.activation.revocation import revoke
-from releases.errors import ReleaseNotOpen, RetirementBlocked
-from releases.models import Activation, Pipeline, Release
+from releases.errors import RetirementBlocked
+from releases.models import Activation, Release
 from tenancy.models import Tenant
 from tests import making
 from tests.raw_sql import unchanged, unguarded
@@ -75,18 +74,6 @@ def event_of(made: Submission) -> Any:
     return Execution.objects.get(pk=made.execution_id).events.get().data
 
 
-# --- which release ---
-
-
-def test_the_active_release_is_served_by_its_cached_admission(owner: Tenant, django_assert_num_queries: Any) -> None:
-    unnamed = send(owner, None, "other")
-    with django_assert_num_queries(3):  # the INSERT and its savepoint
-        made = send(owner, "2.0")
-    assert (made.release_version, unnamed.release_version) == ("2.0", "2.0")
-    assert event_of(made)["requestedReleaseVersion"] == "2.0"
-    assert set(event_of(unnamed)) == {"contractVersion", "releaseVersion"}
-
-
 def test_a_replaced_release_within_its_grace(owner: Tenant) -> None:
     made = send(owner, "1.0")
     assert (made.release_version, made.duplicate) == ("1.0", False)
@@ -106,12 +93,6 @@ def test_the_grace_ends_on_time(owner: Tenant) -> None:
     assert (error.code, error.status) == ("RELEASE_NOT_OPEN", 409)
     assert error.data == {"activeReleaseVersion": "2.0", "mayOpen": False}
     assert "was open until" in error.detail
-
-
-def test_without_a_grace_a_replaced_release_is_closed_at_once(owner: Tenant, release: Release) -> None:
-    policy.change(release.pipeline, {"skewGraceMinutes": 0}, actor=ACTOR)
-    assert refusal(owner, "1.0").code == "RELEASE_NOT_OPEN"
-    assert version_of(owner, "2.0") == "2.0"
 
 
 def test_the_grace_counts_from_the_activation_that_replaced_it(owner: Tenant) -> None:
@@ -147,13 +128,6 @@ def test_never_a_revoked_a_retired_or_an_unverified_release(owner: Tenant) -> No
     assert refusal(owner, "1.0", pipeline_id="org.example.other").code == "PIPELINE_UNKNOWN"
 
 
-def test_a_revoked_active_release_does_not_close_the_one_that_it_replaced(owner: Tenant) -> None:
-    revoke(release_of(owner, "2.0"), actor=ACTOR, reason="leaked")
-    assert refusal(owner, None).code == "ACTIVE_RELEASE_REVOKED"
-    assert refusal(owner, "2.0").code == "RELEASE_NOT_ADMITTED"
-    assert version_of(owner, "1.0") == "1.0"
-
-
 def test_a_named_release_needs_a_worker_and_no_pause(owner: Tenant, release: Release) -> None:
     holds.pause(release, actor=ACTOR, reason="broken", refuses_submissions=True)
     assert refusal(owner, "1.0").code == "PIPELINE_PAUSED"
@@ -174,28 +148,6 @@ def test_a_key_of_an_execution_on_another_release_is_refused(owner: Tenant) -> N
     assert refusal(owner, None, input={"n": 2}).code == "IDEMPOTENCY_KEY_REUSED"
 
 
-def test_a_named_release_is_never_the_cached_admission_of_its_pipeline(owner: Tenant) -> None:
-    send(owner, "1.0", "named")
-    assert admission.cached(owner, making.PIPELINE) is None or version_of(owner, None, "unnamed") == "2.0"
-    cached = admission.cached(owner, making.PIPELINE)
-    assert cached is None or cached.release.release_version == "2.0"
-    assert version_of(owner, None, "next") == "2.0"
-
-
-def test_each_item_of_a_batch_names_its_release(owner: Tenant) -> None:
-    wanted = ["1.0", "2.0", None, "3.0", "5.0", "1.0"]
-    requests = [
-        ExecutionRequest(making.PIPELINE, {"n": 1}, f"k{number}", release_version=version)
-        for number, version in enumerate(wanted)
-    ]
-    results = submit_many(owner, requests, actor="token:test")
-    found = [each.code if isinstance(each, CoordinatorError) else each.release_version for each in results]
-    assert found == ["1.0", "2.0", "2.0", "RELEASE_NOT_OPEN", "RELEASE_UNKNOWN", "1.0"]
-
-
-# --- waiting ---
-
-
 def waiting(owner: Tenant, version: str, pause: Callable[[float], None], seconds: float = 30) -> Any:
     request = ExecutionRequest(making.PIPELINE, {"n": 1}, "k", release_version=version)
     return submit_when_open(owner, request, actor="token:test", wait_seconds=seconds, pause=pause)
@@ -214,14 +166,6 @@ def test_a_request_waits_until_its_release_is_active(owner: Tenant) -> None:
     assert pauses == sorted(pauses)
 
 
-def test_a_request_waits_no_longer_than_it_says(owner: Tenant) -> None:
-    pauses: list[float] = []
-    assert isinstance(waiting(owner, "3.0", pauses.append, seconds=0), ReleaseNotOpen)
-    assert pauses == []
-    assert isinstance(waiting(owner, "3.0", pauses.append, seconds=0.01), ReleaseNotOpen)
-    assert all(each <= 0.01 for each in pauses)
-
-
 def test_only_a_release_that_was_never_active_is_waited_for(owner: Tenant) -> None:
     replaced(11)
 
@@ -233,16 +177,6 @@ def test_only_a_release_that_was_never_active_is_waited_for(owner: Tenant) -> No
     assert waiting(owner, "2.0", pause).release_version == "2.0"
 
 
-def test_a_revocation_ends_the_wait(owner: Tenant) -> None:
-    def pause(_: float) -> None:
-        revoke(release_of(owner, "3.0"), actor=ACTOR, reason="leaked")
-
-    assert waiting(owner, "3.0", pause).code == "RELEASE_NOT_ADMITTED"
-
-
-# --- what is open ---
-
-
 def test_a_grace_blocks_a_retirement(owner: Tenant) -> None:
     kinds = {version: [each.kind for each in blockers(release_of(owner, version))] for version in ("1.0", "2.0", "3.0")}
     assert kinds == {"1.0": [Kind.SKEW_GRACE], "2.0": [Kind.ACTIVE], "3.0": []}
@@ -251,10 +185,3 @@ def test_a_grace_blocks_a_retirement(owner: Tenant) -> None:
     replaced(11)
     assert blockers(release_of(owner, "1.0")) == []
     retire(release_of(owner, "1.0"), actor=ACTOR, reason="replaced")
-
-
-def test_what_is_open(owner: Tenant) -> None:
-    ends = Activation.objects.latest("sequence").activated_at + timedelta(minutes=10)
-    expected = {"1.0": skew.Opening(True, ends), "2.0": skew.Opening(True, None), "3.0": skew.Opening(False, None)}
-    assert {version: skew.opening(release_of(owner, version)) for version in expected} == expected
-    assert Pipeline.objects.get(tenant=owner).skew_grace_minutes == 10

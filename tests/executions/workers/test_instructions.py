@@ -1,8 +1,7 @@
 """Instructions to workers: they follow the worker's row, over a queue that expires when the worker stops reading."""
 
-import logging
+import json
 import uuid
-from threading import Barrier, Thread
 from typing import Any
 
 import pytest
@@ -17,12 +16,14 @@ from releases.models import Release
 from tests import making
 from tests.broker import owner_url, taken
 from tests.cases import cases
-from wire.broker import client as broker
+from wire.broker import client
+from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Heartbeat, Instruction
 from wire.messages.limits import MOST_LEASES, TOLERANCE
+from wire.messages.notices import LONGEST_BODY, refusal_of
 from wire.messages.queues import INSTRUCTION_TASK, instruction_queue_of, queue_of
-from wire.messages.sealing import ProtocolError, check_fresh, decode, seal, verify
-from wire.worker_keys import worker_key
+from wire.messages.sealing import MOST_BODY_VALUES, check_fresh, decode, seal, verify
+from wire.worker_keys import WorkerKey, worker_key
 
 pytestmark = pytest.mark.django_db
 
@@ -45,12 +46,10 @@ def only(queue: str, release: Release) -> Instruction:
     return decode(envelope, Instruction)
 
 
-@cases("lost", [0, 1, MOST_LEASES + 1])
-@cases("drained", [False, True])
+@cases(("drained", "lost"), [(False, 0), (True, MOST_LEASES + 1)])
 def test_an_instruction_follows_the_row_of_the_worker_and_names_lost_leases(
     release: Release, queue: str, drained: bool, lost: int
 ) -> None:
-    """The next heartbeat causes an instruction with the leases above the limit."""
     worker = making.worker(release, "w", drained_by_operator_at=timezone.now() if drained else None)
     tokens = [uuid.uuid4() for _ in range(lost)]
     tasks.tell_worker(worker.pk, [str(token) for token in tokens])
@@ -70,7 +69,6 @@ def test_a_worker_that_is_unknown_or_leaves_gets_no_instruction(release: Release
 
 
 def test_at_most_one_instruction_waits_and_it_expires_with_its_timestamp(release: Release, queue: str) -> None:
-    """The coordinator sends an instruction again with each heartbeat of a worker that does not read them."""
     worker = making.worker(release, "w")
     message = Heartbeat(worker_id="w", state="HEALTHY", capacity=1, taking=False)
     key = worker_key(settings.WORKER_SECRET, release.identity.tenant_id)
@@ -87,33 +85,86 @@ def test_at_most_one_instruction_waits_and_it_expires_with_its_timestamp(release
     assert only(queue, release).drain, "the waiting instruction is the newest"
 
 
-def test_a_notice_expires_like_an_instruction(release: Release, queue: str) -> None:
-    heartbeat = Heartbeat(worker_id="w", state="HEALTHY", capacity=1)
-    message = seal(release.identity, heartbeat, worker_key(settings.WORKER_SECRET, release.identity.tenant_id))
-    refusals.refuse_heartbeat(message, ProtocolError("TIMESTAMP_REFUSED", "late"))
-    with Redis.from_url(owner_url()) as client:
-        assert TOLERANCE.total_seconds() / 2 * 1000 < client.pttl(queue) <= TOLERANCE.total_seconds() * 1000
+@pytest.fixture
+def identity() -> ReleaseIdentity:
+    return ReleaseIdentity(making.tenant().slug, "p", "c", "r")
 
 
-def test_two_concurrent_senders_leave_one_instruction(queue: str) -> None:
-    barrier = Barrier(4)
-
-    def send() -> None:
-        for number in range(25):
-            barrier.wait(10)
-            broker.send_latest(INSTRUCTION_TASK, {"number": number}, queue=queue, seconds=60)
-
-    senders = [Thread(target=send) for _ in range(4)]
-    for sender in senders:
-        sender.start()
-    for sender in senders:
-        sender.join()
-    [(_, [message])] = taken(queue)
-    assert message == {"number": 24}
+def heartbeat(identity: ReleaseIdentity, key: WorkerKey = making.WRONG_KEY) -> dict[str, Any]:
+    return seal(identity, Heartbeat(worker_id="w", state="HEALTHY", capacity=1), key)
 
 
-@pytest.mark.usefixtures("broken_broker")
-def test_an_instruction_that_the_broker_rejects_is_not_sent(release: Release, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING):
-        assert not instructions.send(making.worker(release, "w").pk)
-    assert "The broker refuses messages" in caplog.text
+def notices(identity: ReleaseIdentity) -> list[tuple[str, list[Any]]]:
+    return taken(instruction_queue_of(identity, "w"))
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [entry.getMessage() for entry in caplog.records if entry.name == "executions.workers.refusals"]
+
+
+def test_the_log_and_the_notice_name_the_refused_heartbeat_and_the_reason(
+    identity: ReleaseIdentity, caplog: pytest.LogCaptureFixture
+) -> None:
+    message = heartbeat(identity)
+    tasks.heartbeat(message)
+    tasks.heartbeat(heartbeat(identity))
+    first, _ = logged(caplog)
+    assert first.startswith(f"Refused a heartbeat: KEY_NOT_ACTIVE: An envelope for {identity}")
+    assert making.WRONG_KEY.key_id in first
+    assert first.endswith(f"It names worker w of {identity}.")
+    [(task, [notice])] = notices(identity)
+    refusal = refusal_of(notice)
+    assert refusal is not None
+    assert (task, refusal.nonce, refusal.code) == (INSTRUCTION_TASK, message["nonce"], "KEY_NOT_ACTIVE")
+
+
+def test_text_from_an_unknown_sender_is_cleaned_and_truncated(
+    identity: ReleaseIdentity, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = "p\n2026-01-01 CRITICAL all is lost\x1b[2J\u202e" + "x" * 400
+    tasks.heartbeat(heartbeat(ReleaseIdentity(identity.tenant_id, name, "c", "r")))
+    [line] = logged(caplog)
+    assert line.isprintable()
+    assert "pipelineId=p\N{REPLACEMENT CHARACTER}2026-01-01 CRITICAL" in line
+    assert len(line) < 1000
+
+
+@cases(
+    "broken",
+    [
+        *({"body": body} for body in ("no json", "[]", '{"workerId": 1}')),
+        {"body": json.dumps({"workerId": "w\n2026-01-01 CRITICAL all is lost"})},
+        {"body": json.dumps({"workerId": "w", "more": "x" * LONGEST_BODY})},
+        {"body": json.dumps({"workerId": "w", "more": [0] * MOST_BODY_VALUES["heartbeat"]})},
+        *({"nonce": ""}, {"tenantId": None}),
+    ],
+)
+def test_the_refusal_of_a_message_without_a_sender_names_none(
+    identity: ReleaseIdentity, broken: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.clear()
+    tasks.heartbeat(making.changed(heartbeat(identity), broken))
+    [line] = logged(caplog)
+    assert line.startswith("Refused a heartbeat: ")
+    assert "It names" not in line
+    assert notices(identity) == []
+
+
+def test_many_refusals_of_one_tenant_or_none_hide_no_refusal_of_another(
+    identity: ReleaseIdentity, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad = ReleaseIdentity(making.tenant("bad").slug, "p", "c", "r")
+    for number in range(refusals.MOST_LINES + 10):
+        tasks.heartbeat({**heartbeat(bad), "nonce": f"n{number}"})
+        tasks.heartbeat(heartbeat(ReleaseIdentity(f"unknown-{number}", "p", "c", "r")))
+    assert len(logged(caplog)) == 2 * refusals.MOST_LINES
+    [(_, [notice])] = notices(bad)
+    assert notice["nonce"] == "n0", "the worker still gets a notice"
+    tasks.heartbeat(heartbeat(identity))
+    assert logged(caplog)[-1].endswith(f"It names worker w of {identity}.")
+
+
+def test_a_notice_replaces_no_instruction(identity: ReleaseIdentity) -> None:
+    client.send_latest(INSTRUCTION_TASK, {"an": "instruction"}, queue=instruction_queue_of(identity, "w"), seconds=60)
+    tasks.heartbeat(heartbeat(identity))
+    assert notices(identity) == [(INSTRUCTION_TASK, [{"an": "instruction"}])]

@@ -13,7 +13,6 @@ from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
-from tests.raw_sql import as_owner
 
 pytestmark = pytest.mark.django_db
 NOW = timezone.now()
@@ -48,13 +47,10 @@ SILENT = {"last_heartbeat_at": TWO_HOURS, "alive_until": TWO_HOURS}
         (3 * HOUR, SILENT, TWO_HOURS),
         (1 * HOUR, SILENT, NOW - HOUR),
         (3 * HOUR, {"stopped_at": TWO_HOURS}, TWO_HOURS),
-        (3 * HOUR, {"draining_since": TWO_HOURS}, TWO_HOURS),
-        (3 * HOUR, {"abandoned": 10, "last_heartbeat_at": NOW}, NOW - 3 * HOUR),
         (3 * HOUR, {"artifact_digest": "sha256:other", "last_heartbeat_at": NOW}, NOW - 3 * HOUR),
         (3 * HOUR, {"code": "source", "last_heartbeat_at": NOW}, NOW - 3 * HOUR),
         # It still sends heartbeats, but accepted its last work two hours ago.
         (3 * HOUR, {"drained_by_operator_at": TWO_HOURS}, TWO_HOURS),
-        (3 * HOUR, {"drained_by_operator_at": NOW - HOUR, "stopped_at": TWO_HOURS}, TWO_HOURS),
     ],
 )
 def test_work_is_stranded_since_its_last_worker_left_or_it_became_due(
@@ -66,14 +62,6 @@ def test_work_is_stranded_since_its_last_worker_left_or_it_became_due(
     making.worker(release, "earlier", stopped_at=NOW - 9 * HOUR, last_heartbeat_at=NOW - 9 * HOUR)
     [found] = stranded([owner.pk])
     assert (found.count, found.since) == (2, since)
-
-
-def test_without_any_worker_work_is_stranded_since_the_oldest_became_due(owner: Tenant, execution: Execution) -> None:
-    due_since(execution, HOUR)
-    with as_owner():
-        Worker.objects.all().delete()
-    [found] = stranded([owner.pk])
-    assert found.since == NOW - HOUR
 
 
 def test_each_release_of_the_requested_tenants_is_listed_separately(owner: Tenant, release: Release) -> None:

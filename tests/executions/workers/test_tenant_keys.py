@@ -1,13 +1,9 @@
 """A tenant's worker keys: an operator starts, revokes and replaces them, also while two secrets are active."""
 
 import secrets
-from io import StringIO
 from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
 
 from executions import tasks
 from executions.errors import WorkerKeyChangeRefused
@@ -15,7 +11,7 @@ from executions.lifecycle.dispatch import dispatch
 from executions.models import Execution, Worker, WorkerKeyChange
 from executions.state_machine.moves import Claim
 from executions.workers import tenant_keys
-from executions.workers.tenant_keys import active_keys, current_key, replace_key, revoke_old_key, start_key
+from executions.workers.tenant_keys import active_keys, current_key, revoke_old_key, start_key
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
@@ -26,7 +22,7 @@ from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Heartbeat, OutcomeGroup
 from wire.messages.queues import queue_of
 from wire.messages.sealing import seal
-from wire.worker_keys import WorkerKey, parse_key, worker_key
+from wire.worker_keys import WorkerKey, worker_key
 
 pytestmark = pytest.mark.django_db
 OPERATOR = "user:eva"
@@ -60,18 +56,6 @@ def test_both_keys_are_active_until_the_old_one_is_revoked(owner: Tenant, settin
     assert list(changes) == [(1, 2, 1, OPERATOR, "yearly"), (2, 2, 2, "user:ben", "")]
     assert accepted(other, *active_keys(other.slug)) == [True]
     assert ids(other) == [worker_key(settings.WORKER_SECRET, other.slug, 1).key_id]
-
-
-def test_a_replacement_revokes_all_other_keys_at_once_with_a_stable_refusal(
-    owner: Tenant, caplog: pytest.LogCaptureFixture
-) -> None:
-    first = current_key(owner.slug)
-    second = start_key(owner, actor=OPERATOR)
-    third = replace_key(owner, actor=OPERATOR, reason="leaked")
-    assert ids(owner) == [third.key_id]
-    assert accepted(owner, first, second, third) == [False, False, True]
-    assert f"KEY_NOT_ACTIVE: An envelope for tenantId={owner.slug}" in caplog.text
-    assert first.key_id in caplog.text
 
 
 def test_an_invalid_change_of_keys_is_rejected_and_changes_nothing(owner: Tenant) -> None:
@@ -122,27 +106,13 @@ def test_keys_of_an_old_secret_are_active_while_it_is_a_fallback(owner: Tenant, 
     assert accepted(owner, old, new) == [False, True]
 
 
-# --- the cache of a process ---
-
-
 def generations(owner: Tenant) -> list[str]:
     return [key.key_id.partition("-")[0] for key in active_keys(owner.slug)]
-
-
-def test_only_keys_of_existing_tenants_are_cached(owner: Tenant, django_assert_num_queries: Any) -> None:
-    """A client of the broker can name any number of tenants that do not exist."""
-    ids(owner)
-    for _ in range(2):
-        with django_assert_num_queries(2):
-            active_keys("nobody")
-    with django_assert_num_queries(0):
-        ids(owner)
 
 
 def test_a_key_that_another_process_replaced_is_refused_within_a_second(
     owner: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """This process can learn of the change only from the table."""
     assert tenant_keys.KNOWN_SECONDS <= 1
     clock = Clock(monkeypatch)
     clock.stop()
@@ -152,39 +122,3 @@ def test_a_key_that_another_process_replaced_is_refused_within_a_second(
     assert generations(owner) == ["1"]
     clock.ahead += 0.2 * tenant_keys.KNOWN_SECONDS
     assert generations(owner) == ["2"]
-
-
-def test_a_process_that_changes_keys_uses_the_new_ones_at_once_and_reads_them_again_after_the_commit(
-    owner: Tenant, monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
-) -> None:
-    """Another thread may have cached the old keys between the change and its commit."""
-    Clock(monkeypatch).stop()
-    assert generations(owner) == ["1"]
-    with django_capture_on_commit_callbacks(execute=True):
-        replace_key(owner, actor="user:eva")
-        assert generations(owner) == ["2"]
-    with CaptureQueriesContext(connection) as caught:
-        assert generations(owner) == ["2"]
-    assert len(caught) > 0
-
-
-# --- the command ---
-
-
-def command(*arguments: str) -> tuple[str, str]:
-    out, err = StringIO(), StringIO()
-    call_command("worker_key", *arguments, stdout=out, stderr=err)
-    return out.getvalue().strip(), err.getvalue()
-
-
-def test_the_command_prints_the_newest_key_and_names_all(owner: Tenant) -> None:
-    with pytest.raises(CommandError, match="WORKER_KEY_CHANGE_REFUSED"):
-        command(owner.slug, "--revoke-old")
-    old, _ = command(owner.slug)
-    assert parse_key(old) == current_key(owner.slug)
-    new, printed = command(owner.slug, "--start", "--reason=yearly")
-    assert parse_key(new) == current_key(owner.slug)
-    assert printed.strip().endswith(f"{parse_key(new).key_id}, {parse_key(old).key_id}")
-    assert command(owner.slug, "--revoke-old")[0] == new
-    assert command(owner.slug, "--replace")[0] != new
-    assert WorkerKeyChange.objects.filter(actor="coordinator worker_key").count() == 3

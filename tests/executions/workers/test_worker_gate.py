@@ -1,6 +1,5 @@
 """No worker, no switch: by policy, an activation needs a worker that may run the release."""
 
-import logging
 from datetime import timedelta
 from typing import Any
 
@@ -22,23 +21,14 @@ from tests.raw_sql import unchanged
 pytestmark = pytest.mark.django_db
 AGO = timezone.now() - timedelta(hours=1)
 REST = {"protocol": "rest"}
-UNHEALTHY = "No healthy celery worker lifecycle record for this release; current states: worker-1"
 STATES: list[tuple[dict[str, Any] | None, str]] = [
-    (None, "No worker lifecycle record for this release."),
-    (
-        {"artifact_digest": "sha256:" + "0" * 64},
-        "Registered worker artifact identity does not match this release.",
-    ),
+    (None, "No worker lifecycle record"),
+    ({"artifact_digest": "sha256:" + "0" * 64}, "artifact identity does not match"),
     ({}, ""),
-    (
-        {**REST, "capability_checked_at": None},
-        "the worker has not been checked recently; a check has been requested.",
-    ),
+    ({**REST, "capability_checked_at": None}, "a check has been requested. Try again in a few seconds."),
     (REST, ""),
-    ({**REST, "capability_error": "It hosts 9"}, "It hosts 9."),
-    ({"drained_by_operator_at": AGO}, f"{UNHEALTHY}=DRAINING."),
-    ({"alive_until": AGO}, f"{UNHEALTHY}=STALE."),
-    ({"code": "source"}, f"{UNHEALTHY}=UNVERIFIED_CODE."),
+    ({**REST, "capability_error": "It hosts 9"}, f"It hosts 9. Start one, for example with `{START}`."),
+    ({"alive_until": AGO}, "worker-1=STALE"),
 ]
 
 
@@ -66,43 +56,28 @@ def refusal(release: Release, **more: Any) -> CoordinatorError:
     return caught.value
 
 
-@cases(("members", "reason"), STATES)
-@cases("value", ["require", "warn", "off"])
+@cases(
+    ("value", "members", "reason"),
+    [("warn", *STATES[0]), ("off", *STATES[0]), *(("require", *each) for each in STATES)],
+)
 def test_the_policy_decides_whether_an_activation_needs_a_worker(
-    release: Release, value: str, members: dict[str, Any] | None, reason: str, caplog: pytest.LogCaptureFixture
+    release: Release, value: str, members: dict[str, Any] | None, reason: str
 ) -> None:
-    caplog.clear()
-    caplog.set_level(logging.WARNING)
     with_policy(release, value)
     if members is not None:
         making.worker(release, **{"capability_checked_at": timezone.now(), **members})
-
     found = [gate for gate in gates.judge(activation.planned(release)) if gate.name == "worker"]
     verdict = "met" if not reason else "unmet" if value == "require" else "warning"
     assert [gate.verdict for gate in found] == ([] if value == "off" else [verdict])
-    advice = "Try again in a few seconds." if "requested" in reason else f"Start one, for example with `{START}`."
-    assert all(gate.detail.endswith(f"{reason} {advice}") for gate in found if reason)
-    if reason and value == "require":
-        error = refusal(release)
-        assert (error.code, error.status, error.data) == ("WORKER_REQUIRED", 409, {"command": START})
-        assert error.detail == found[0].detail
-        assert error.detail.startswith("No worker may run release '1.0': ")
-        entry = AuditEntry.objects.filter(tenant=release.pipeline.tenant).latest("sequence")
-        assert (entry.act, entry.outcome, entry.reason) == ("release.activate", "denied", error.detail)
+    assert all(reason in gate.detail for gate in found)
+    if verdict != "unmet":
+        assert activate(release, actor="user:test").release == release
         return
-    assert activate(release, actor="user:test").release == release
-    warned = [record.message for record in caplog.records if "No worker may run release" in record.message]
-    assert len(warned) == (value == "warn" and reason != "")
-
-
-def test_one_worker_of_the_release_is_enough(required: Release) -> None:
-    making.worker(required, "gone", stopped_at=AGO)
-    making.worker(required, "other", release_version="2.0")
-    making.worker(making.registered(making.tenant()))
-    making.worker(making.registered(required.pipeline.tenant, pipeline_id="org.example.other"), "worker-2")
-    assert refusal(required).code == "WORKER_REQUIRED"
-    making.worker(required)
-    assert activate(required, actor="user:test").sequence == 1
+    error = refusal(release)
+    assert (error.code, error.status, error.data) == ("WORKER_REQUIRED", 409, {"command": START})
+    assert error.detail == found[0].detail
+    entry = AuditEntry.objects.filter(tenant=release.pipeline.tenant).latest("sequence")
+    assert (entry.act, entry.outcome, entry.reason) == ("release.activate", "denied", error.detail)
 
 
 def test_a_rollback_needs_a_worker_too(required: Release) -> None:
@@ -123,16 +98,7 @@ def test_a_rollback_needs_a_worker_too(required: Release) -> None:
     assert back().release == required
 
 
-def test_a_repeated_operation_returns_its_activation_although_the_worker_is_gone(required: Release) -> None:
-    worker = making.worker(required)
-    made = activate(required, actor="user:test", operation_key="k")
-    making.silence(worker)
-    assert activate(required, actor="user:test", operation_key="k") == made
-    assert refusal(required, operation_key="other").code == "WORKER_REQUIRED"
-
-
 def test_the_policy_of_the_moment_applies(release: Release) -> None:
-    """The caller read the release before the policy changed."""
     early, late = (Release.objects.select_related("pipeline__tenant").get(pk=release.pk) for _ in range(2))
     with_policy(release, "require")
     assert refusal(early).code == "WORKER_REQUIRED"

@@ -7,9 +7,7 @@ import pytest
 from django.utils import timezone
 
 from executions import tasks
-from executions.errors import WorkerLimitReached
 from executions.models import Worker
-from executions.transports.rest import workers
 from executions.workers.tenant_keys import current_key
 from tenancy.models import Tenant
 from tests import making
@@ -43,10 +41,6 @@ def send(owner: Tenant, *names: str, state: WorkerState = "HEALTHY") -> dict[str
     return message
 
 
-def register(owner: Tenant, name: str) -> None:
-    workers.register(owner, identity(owner), worker_id=name, protocol="rest", actor="token:t")
-
-
 def names() -> set[str]:
     return set(Worker.objects.values_list("worker_id", flat=True))
 
@@ -67,26 +61,7 @@ def test_a_heartbeat_beyond_the_limit_registers_no_worker_and_is_refused(owner: 
     assert Worker.objects.filter(tenant=other).count() == 1
 
 
-def test_workers_of_both_protocols_count_together(owner: Tenant) -> None:
-    send(owner, "a")
-    register(owner, "b")
-    with pytest.raises(WorkerLimitReached):
-        register(owner, "c")
-    send(owner, "d")
-    assert names() == {"a", "b"}
-
-
-def test_heartbeats_of_known_workers_are_accepted_at_the_limit(owner: Tenant) -> None:
-    send(owner, "a", "b")
-    Worker.objects.update(last_heartbeat_at=timezone.now() - timedelta(hours=23))
-    send(owner, "a")
-    register(owner, "b")
-    heard = Worker.objects.filter(last_heartbeat_at__gt=timezone.now() - timedelta(minutes=1))
-    assert heard.count() == 2
-
-
 def test_workers_that_stopped_or_fell_silent_make_room_for_others(owner: Tenant) -> None:
-    """A worker that restarts often, with another id each time, does not lock its tenant out."""
     for number in range(4):
         send(owner, f"stopped-{number}")
         send(owner, f"stopped-{number}", state="UNAVAILABLE")
@@ -96,18 +71,7 @@ def test_workers_that_stopped_or_fell_silent_make_room_for_others(owner: Tenant)
     assert len(names()) == 8
 
 
-def test_a_silent_worker_returns_only_below_the_limit(owner: Tenant) -> None:
-    send(owner, "a")
-    making.silence(Worker.objects.get(worker_id="a"))
-    send(owner, "b", "c", "a")
-    assert state("a") == "STALE"
-    send(owner, "b", state="UNAVAILABLE")
-    send(owner, "a")
-    assert state("a") == "HEALTHY"
-
-
 def test_the_number_of_ids_within_a_day_is_limited_too(owner: Tenant) -> None:
-    """Otherwise a key could register any number of workers, one after the other."""
     for number in range(MOST_IDS + 1):
         send(owner, f"w-{number}")
         send(owner, f"w-{number}", state="UNAVAILABLE")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from executions.errors import WorkerUnavailable, WorkerUnknown
+from executions.errors import WorkerUnavailable
 from executions.lifecycle import sweep
 from executions.lifecycle.cancellation import cancel
 from executions.models import Execution, Worker, WorkerEligibility, WorkerEvent
@@ -73,9 +73,6 @@ def events(worker: Worker) -> list[tuple[str, str, str]]:
     worker.refresh_from_db()
     assert worker.noted_state == (found[-1].state if found else "")
     return [(event.state, event.data["cause"], event.actor) for event in found]
-
-
-# --- registration and states ---
 
 
 def test_the_first_heartbeat_registers_the_worker(release: Release) -> None:
@@ -147,22 +144,9 @@ def test_a_worker_drains_and_leaves_since_its_first_report_and_may_return(releas
 def test_a_heartbeat_that_is_not_newer_than_the_last_one_changes_nothing(
     release: Release, claim: Claim, age: int
 ) -> None:
-    """Messages may overtake each other, and a client of the broker can replay one. It renews no leases either."""
     heartbeat(release, state="DRAINING")
     with unchanged():
         assert causes(release, -age, capacity=9, running=[held(claim)]) == []
-
-
-def test_the_report_of_a_worker_is_stored(release: Release, claim: Claim) -> None:
-    reports: list[tuple[dict[str, Any], tuple[bool, int, int, int]]] = [
-        ({"running": [held(claim)]}, (True, 1, 1, 0)),
-        ({"waiting": [held(claim)], "abandoned": 2}, (True, 3, 0, 2)),
-        ({"taking": False}, (False, 0, 0, 0)),
-    ]
-    for second, (members, stored) in enumerate(reports):
-        worker = heartbeat(release, second, **members)
-        assert (worker.taking, worker.holding, worker.running, worker.abandoned) == stored
-    assert Execution.objects.get().lease_owner == "worker:w"
 
 
 def test_silence_is_recorded_once_and_only_for_workers_that_should_report(release: Release) -> None:
@@ -176,10 +160,7 @@ def test_silence_is_recorded_once_and_only_for_workers_that_should_report(releas
     assert [events(worker) for worker in others] == [[]] * 4
 
 
-# --- requests of operators ---
-
-
-@cases("life", [["HEALTHY"], ["DRAINING", "UNAVAILABLE", "HEALTHY"], ["UNAVAILABLE", "HEALTHY"]])
+@cases("life", [["HEALTHY"], ["DRAINING", "UNAVAILABLE", "HEALTHY"]])
 def test_no_heartbeat_ends_a_drain_that_an_operator_requested(
     release: Release, owner: Tenant, life: list[str], settings: Any
 ) -> None:
@@ -219,53 +200,19 @@ def test_an_operator_cancels_a_drain_and_work_resumes(release: Release, owner: T
 
 
 @cases(
-    ("column", "then"),
-    [("last_heartbeat_at", "STALE"), ("stopped_at", "UNAVAILABLE"), ("draining_since", "DRAINING")],
-)
-def test_a_request_is_recorded_in_the_history_for_every_state_of_the_worker(
-    release: Release, owner: Tenant, column: str, then: str
-) -> None:
-    worker = making.worker(release, "w", **since(column))
-    drain(owner, PIPELINE, "w", actor=OPERATOR)
-    undrain(owner, PIPELINE, "w", actor=OPERATOR)
-    assert [cause for _, cause, _ in events(worker)] == ["OPERATOR_DRAINED", "OPERATOR_UNDRAINED"]
-    assert worker.noted_state == then
-
-
-def test_only_a_tenants_own_workers_can_be_drained(release: Release, owner: Tenant) -> None:
-    heartbeat(release)
-    for operation in (drain, undrain):
-        for tenant, pipeline, name in (
-            (owner, PIPELINE, "x"),
-            (owner, "org.example.other", "w"),
-            (making.tenant(), PIPELINE, "w"),
-        ):
-            with unchanged(), pytest.raises(WorkerUnknown):
-                operation(tenant, pipeline, name, actor=OPERATOR)
-
-
-# --- instructions and leases ---
-
-
-@cases(
     ("reported", "taking", "drained", "expected"),
     [
         ("HEALTHY", True, False, [DISPATCH_TASK]),
         ("HEALTHY", False, False, [INSTRUCT_TASK, DISPATCH_TASK]),
         ("HEALTHY", True, True, [INSTRUCT_TASK]),
         ("HEALTHY", False, True, []),
-        # A worker that is leaving accepts nothing, with or without a request to drain.
         ("DRAINING", False, False, []),
-        ("DRAINING", False, True, []),
-        ("UNAVAILABLE", False, False, []),
     ],
 )
-@cases("known", [True, False])
 def test_a_worker_whose_report_differs_from_its_row_gets_another_instruction(
-    release: Release, owner: Tenant, reported: str, taking: bool, drained: bool, expected: list[str], known: bool
+    release: Release, owner: Tenant, reported: str, taking: bool, drained: bool, expected: list[str]
 ) -> None:
-    if known or drained:
-        heartbeat(release)
+    heartbeat(release)
     if drained:
         drain(owner, PIPELINE, "w", actor=OPERATOR)
     for second in (1, 2):
@@ -275,29 +222,7 @@ def test_a_worker_whose_report_differs_from_its_row_gets_another_instruction(
         assert {each[1] for each in wakeups if each[0] == INSTRUCT_TASK} <= {(worker.pk,)}
 
 
-def test_a_worker_without_an_instruction_gets_one_even_if_it_drains(release: Release, owner: Tenant) -> None:
-    """The instruction shows the worker that a coordinator accepts it."""
-    heartbeat(release)
-    drain(owner, PIPELINE, "w", actor=OPERATOR)
-    assert causes(release, 1, taking=False, answered=False) == [INSTRUCT_TASK]
-    assert causes(release, 2, taking=False) == []
-
-
-@cases("reported", ["HEALTHY", "DRAINING"])
-def test_a_heartbeat_renews_the_leases_that_it_names(release: Release, owner: Tenant, reported: str) -> None:
-    kept, left = making.execution(owner, "kept"), making.execution(owner, "left")
-    claims = {claim.execution_id: claim for claim in making.claimed(owner)}
-    Execution.objects.update(lease_expires_at=SENT)
-    heartbeat(release, state=reported, running=[held(claims[kept.pk])])
-    kept.refresh_from_db()
-    left.refresh_from_db()
-    assert kept.lease_expires_at is not None
-    assert kept.lease_expires_at > timezone.now()
-    assert left.lease_expires_at == SENT
-
-
-@cases("how", ["running", "waiting"])
-@cases("end", ["cancelled", "taken over"])
+@cases(("how", "end"), [("running", "cancelled"), ("waiting", "taken over")])
 def test_a_worker_that_holds_a_lost_lease_gets_instructions_until_it_drops_it(
     release: Release, owner: Tenant, how: str, end: str
 ) -> None:
@@ -318,17 +243,7 @@ def test_a_worker_that_holds_a_lost_lease_gets_instructions_until_it_drops_it(
     assert causes(release, 3, running=[held(kept)], abandoned=1) == [DISPATCH_TASK]
 
 
-def test_executions_of_a_worker_without_a_usable_thread_are_sent_to_another(release: Release, claim: Claim) -> None:
-    heartbeat(release)
-    for abandoned, renewed in ((1, True), (2, False)):
-        Execution.objects.update(lease_expires_at=LONG_AGO)
-        tasks = causes(release, abandoned, waiting=[held(claim, 9)], abandoned=abandoned)
-        assert (INSTRUCT_TASK in tasks) is not renewed
-        assert (Execution.objects.get().lease_expires_at != LONG_AGO) is renewed
-
-
 def test_a_lease_that_ended_recently_causes_no_instruction(release: Release, claim: Claim) -> None:
-    """The outcome may have overtaken the heartbeat. Fast transitions would cause an instruction with each heartbeat."""
     heartbeat(release)
     making.record(making.outcome_of(claim))
     assert causes(release, 1, running=[held(claim, 0.2)], waiting=[held(claim, 0.2)]) == [DISPATCH_TASK]

@@ -10,14 +10,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tests.executions.transports.rest.strict_worker import (
-    BadRequestError,
-    FailedTransitionError,
-    Request,
-    StrictWorker,
-    completed,
-    result,
-)
+from tests.executions.transports.rest.strict_worker import BadRequestError, Request, StrictWorker, completed
 
 
 @contextmanager
@@ -47,14 +40,10 @@ def serving(worker: StrictWorker, port: int = 0) -> Iterator[StrictWorker]:
                 return
             try:
                 command = worker.parse(request.body)
-            except BadRequestError:
+                answer = worker.answers.pop(0) if worker.answers else worker.run(command)
+            except (BadRequestError, LookupError, ValueError):
                 self._send(400, b"")
                 return
-            try:
-                answer = worker.answers.pop(0) if worker.answers else worker.run(command)
-            except FailedTransitionError as error:
-                failure = {"failureClass": error.failure_class, "message": error.message}
-                answer = result("FAILED", failure=failure)
             self._send(200, json.dumps(answer(command) if callable(answer) else answer).encode())
 
         def _request(self, body: bytes) -> Request:
@@ -71,8 +60,6 @@ def serving(worker: StrictWorker, port: int = 0) -> Iterator[StrictWorker]:
                 self.connection.close()
             elif fault == "half":
                 self._send(200, b'{"outcome": "COMPL', length=1000)
-            elif fault == "drip":
-                self._drip()
             elif fault == "redirect":
                 self._send(307, b"", {"Location": f"{worker.endpoint}/elsewhere"})
             elif fault == "huge":
@@ -80,14 +67,6 @@ def serving(worker: StrictWorker, port: int = 0) -> Iterator[StrictWorker]:
             else:
                 status, _, text = fault.partition(" ")
                 self._send(int(status), text.encode())
-
-        def _drip(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", "1000000")
-            self.end_headers()
-            for _ in range(600):
-                self.wfile.write(b" ")
-                time.sleep(0.05)
 
         def _send(
             self, status: int, body: bytes, headers: dict[str, str] | None = None, length: int | None = None

@@ -19,9 +19,8 @@ ENCODING = "application/tpf-transition+json"
 SNAPSHOT = "org.pipelineframework.orchestrator.ExecutionInputSnapshot"
 DTO = "org.pipelineframework.restaurantapproval.common.dto."
 DOMAIN = "org.pipelineframework.restaurantapproval.common.domain."
+TIMEOUT_MS = 1_800_000
 STEP_ID = "ProcessAwaitRestaurantDecisionService"
-ILLEGAL = "java.lang.IllegalArgumentException"
-STEPS = 4
 TEXTS = {
     "tenantId", "executionId", "pipelineId", "contractVersion", "releaseVersion", "resultShape", "transitionKey",
     "traceId", "payloadTypeId", "payloadEncoding", "payload",
@@ -30,34 +29,21 @@ NUMBERS = {"currentStepIndex", "stopBeforeStepIndex", "attempt", "executionVersi
 
 CONTRACT_STEPS = [
     {
-        "index": index,
-        "authoredName": name,
-        "kind": "await" if name.startswith("Await") else "internal",
-        "cardinality": "ONE_TO_ONE",
-        "inputTypeId": DOMAIN + input_type,
-        "outputTypeId": DOMAIN + output_type,
-        **({"awaitTransport": "interaction-api"} if name.startswith("Await") else {}),
+        "index": index, "authoredName": name, "kind": kind, "cardinality": "ONE_TO_ONE",
+        "inputTypeId": DOMAIN + input_type, "outputTypeId": DOMAIN + output_type,
+        **({"awaitTransport": "interaction-api"} if kind == "await" else {}),
     }
-    for index, (name, input_type, output_type) in enumerate(
-        (
-            ("Process Validate Order", "PlaceRestaurantOrderRequest", "ValidatedOrder"),
-            ("Process Create Order", "ValidatedOrder", "PendingRestaurantApproval"),
-            ("Await Restaurant Decision", "PendingRestaurantApproval", "RestaurantDecision"),
-            ("Process Finalise Order", "RestaurantDecision", "TerminalOrderState"),
-        )
-    )
-]
+    for index, (name, kind, input_type, output_type) in enumerate((
+        ("Process Validate Order", "internal", "PlaceRestaurantOrderRequest", "ValidatedOrder"),
+        ("Process Create Order", "internal", "ValidatedOrder", "PendingRestaurantApproval"),
+        ("Await Restaurant Decision", "await", "PendingRestaurantApproval", "RestaurantDecision"),
+        ("Process Finalise Order", "internal", "RestaurantDecision", "TerminalOrderState"),
+    ))
+]  # fmt: skip
 
 
 class BadRequestError(Exception):
     """The command violates the protocol."""
-
-
-class FailedTransitionError(Exception):
-    def __init__(self, failure_class: str, message: str | None) -> None:
-        super().__init__(message)
-        self.failure_class = failure_class
-        self.message = message
 
 
 @dataclass
@@ -80,8 +66,6 @@ class StrictWorker:
     contract_version: str
     release_version: str
     secret: str
-    tolerance: float = 120.0
-    timeout_ms: int = 1_800_000
     prefix: str = ""
     requests: list[Request] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
@@ -104,210 +88,114 @@ class StrictWorker:
     def commands(self) -> list[Any]:
         return [request.command for request in self.requests if request.method == "POST"]
 
-    # --- authentication (D.3, D.4) ---
-
     def refusal(self, request: Request) -> int | None:
+        """Return the status for a request that is not signed as D.3 and D.4 say, or that was sent before."""
         path = request.path.removeprefix(self.prefix)
         if (request.method, path) not in {("POST", EXECUTE), ("GET", CAPABILITIES)}:
             return 404
         names = ("X-TPF-Worker-Timestamp", "X-TPF-Worker-Nonce", "X-TPF-Worker-Signature")
         timestamp, nonce, signature = (request.headers.get(name, "") for name in names)
-        if not (timestamp.strip() and nonce.strip() and signature.strip()):
-            return 401
-        try:
-            sent = datetime.fromisoformat(timestamp)
-        except ValueError:
-            return 401
-        if sent.tzinfo is None or abs((datetime.now(UTC) - sent).total_seconds()) > self.tolerance:
-            return 401
         digest = hashlib.sha256(request.body).hexdigest()
         canonical = f"{request.method}\n{path}\n{timestamp}\n{nonce}\n{digest}"
         expected = hmac.new(self.secret.encode(), canonical.encode(), hashlib.sha256).hexdigest()
-        if not hmac.compare_digest(expected, signature) or nonce in self.nonces:
+        if not nonce or nonce in self.nonces or not hmac.compare_digest(expected, signature):
             return 401
         self.nonces.add(nonce)
-        return None
-
-    # --- commands (D.5) ---
+        late = abs((datetime.now(UTC) - datetime.fromisoformat(timestamp)).total_seconds()) > 120
+        return 401 if late else None
 
     def parse(self, body: bytes) -> dict[str, Any]:
-        try:
-            command = json.loads(body)
-        except ValueError:
-            raise BadRequestError("malformed") from None
-        if not isinstance(command, dict) or set(command) - TEXTS - NUMBERS:
-            raise BadRequestError("unknown member")
-        for name in NUMBERS:
-            value = command.get(name)
-            command[name] = 0 if value is None else value
-            if type(command[name]) is not int:
-                raise BadRequestError(name)
-        for name in TEXTS - {"contractVersion", "releaseVersion"}:
-            if not isinstance(command.get(name), str):
-                raise BadRequestError(name)
-        if not (command.get("contractVersion") or "").strip():
-            command["contractVersion"] = "local-contract"
-        if not (command.get("releaseVersion") or "").strip():
-            command["releaseVersion"] = command["contractVersion"]
+        """Return a command that follows D.5 and is for this worker."""
+        command: dict[str, Any] = json.loads(body)
+        types = dict.fromkeys(TEXTS, str) | dict.fromkeys(NUMBERS, int)
+        require({name: type(value) for name, value in command.items()} == types, "members")
         start, stop = command["currentStepIndex"], command["stopBeforeStepIndex"]
-        if start < 0 or command["attempt"] < 0 or command["executionVersion"] < 0 or stop < -1 or 0 <= stop < start:
-            raise BadRequestError("numbers")
-        if not command["transitionKey"].strip() or command["resultShape"] not in {"SINGLE", "MATERIALIZED_MULTI"}:
-            raise BadRequestError("key or shape")
+        require(min(start, command["attempt"], command["executionVersion"]) >= 0, "numbers")
+        require(stop == -1, "the last step")
+        require(command["transitionKey"] and command["resultShape"] in {"SINGLE", "MATERIALIZED_MULTI"}, "key or shape")
         return command
 
-    # --- the flow (F.7) ---
-
     def run(self, command: dict[str, Any]) -> dict[str, Any]:
+        """Run the flow (F.7), which starts at the first step or after its await."""
+        release = command["releaseVersion"]
         own = (self.pipeline_id, self.contract_version, self.release_version)
-        if (command["pipelineId"], command["contractVersion"], command["releaseVersion"]) != own:
-            raise FailedTransitionError(
-                ILLEGAL,
-                f"Transition command targets pipelineId={command['pipelineId']}, "
-                f"contractVersion={command['contractVersion']}, releaseVersion={command['releaseVersion']} but local "
-                f"worker is pipelineId={own[0]}, contractVersion={own[1]}, releaseVersion={own[2]}",
-            )
-        start, stop = command["currentStepIndex"], command["stopBeforeStepIndex"]
-        if start > STEPS or stop > STEPS:
-            raise FailedTransitionError(ILLEGAL, "step index out of range")
+        if (command["pipelineId"], command["contractVersion"], release) != own:
+            message = f"releaseVersion={release} but local worker is releaseVersion={self.release_version}"
+            failure = {"failureClass": "java.lang.IllegalArgumentException", "message": message}
+            return result("FAILED", failure=failure)
         payload = {name: command[name] for name in ("payloadTypeId", "payloadEncoding", "payload")}
-        if stop == start:
-            return completed(payload)
-        if start == STEPS:
-            return {**completed(), "terminalInputPassthrough": True}
-        if start == 3:
+        if command["currentStepIndex"] == 3:
             return self.finalise(decode(payload, DTO + "RestaurantDecisionDto"))
-        if start != 0:
-            raise FailedTransitionError(ILLEGAL, f"the flow does not start at {start}")
-        snapshot = strict(payload, SNAPSHOT, {"shape", "payload", "items"})
-        if snapshot["shape"] != "UNI" or snapshot["items"]:
-            raise FailedTransitionError(ILLEGAL, "one order at a time")
+        require(command["currentStepIndex"] == 0, "the first step")
+        snapshot = decode(payload, SNAPSHOT)
+        require((set(snapshot), snapshot["shape"]) == ({"shape", "payload", "items"}, "UNI"), "snapshot")
+        require(snapshot["items"] == [], "items")
         return self.suspend(command, decode(snapshot["payload"], DTO + "PlaceRestaurantOrderRequestDto"))
 
     def suspend(self, command: dict[str, Any], order: Any) -> dict[str, Any]:
         """Validate and create the order, then await the restaurant's decision."""
-        if (
-            not isinstance(order, dict)
-            or set(order) - {"requestId", "customerId", "amount"}
-            or "requestId" not in order
-        ):
-            raise FailedTransitionError(
-                ILLEGAL, f"Failed to decode transition payload type {DTO}PlaceRestaurantOrderRequestDto"
-            )
-        if order.get("amount", 0) < 0:
-            raise FailedTransitionError("org.pipelineframework.step.NonRetryableException", "the amount is negative")
+        require(set(order) <= {"requestId", "customerId", "amount"}, "order")
         tenant, execution = command["tenantId"], command["executionId"]
         now = int(time.time() * 1000)
         order_id = str(uuid.uuid5(uuid.NAMESPACE_OID, order["requestId"]))
         unit_id, interaction_id = name_uuid(f"{tenant}:{execution}:{STEP_ID}:2"), str(uuid.uuid4())
         key = f"{STEP_ID}:orderId={order_id}"
         common = {"tenantId": tenant, "executionId": execution, "stepId": STEP_ID, "stepIndex": 2}
-        times = {"createdAtEpochMs": now, "updatedAtEpochMs": now, "ttlEpochS": (now + self.timeout_ms) // 1000 + 86400}
+        times = {"createdAtEpochMs": now, "updatedAtEpochMs": now, "ttlEpochS": (now + TIMEOUT_MS) // 1000 + 86400}
         unit = {
-            **common,
-            "unitId": unit_id,
-            "cardinality": "ONE_TO_ONE",
-            "version": 1,
-            "status": "WAITING_EXTERNAL",
-            "primaryInteractionId": interaction_id,
-            "expectedItemCount": None,
-            "completedItemCount": 0,
-            "completedItemKeys": [],
-            "dispatchComplete": False,
-            **times,
-        }
+            **common, **times, "unitId": unit_id, "cardinality": "ONE_TO_ONE", "version": 1,
+            "status": "WAITING_EXTERNAL", "primaryInteractionId": interaction_id, "expectedItemCount": None,
+            "completedItemCount": 0, "completedItemKeys": [], "dispatchComplete": False,
+        }  # fmt: skip
         interaction = {
-            **common,
-            "outputType": DTO + "RestaurantDecisionDto",
-            "interactionId": interaction_id,
-            "correlationId": name_uuid(f"{tenant}:{execution}:{STEP_ID}:{key}"),
-            "causationId": f"{execution}:2",
-            "idempotencyKey": key,
-            "version": 2,
-            "status": "DISPATCHED",
+            **common, **times, "unitId": unit_id, "interactionId": interaction_id, "itemIndex": None, "version": 2,
+            "correlationId": name_uuid(f"{tenant}:{execution}:{STEP_ID}:{key}"), "causationId": f"{execution}:2",
+            "idempotencyKey": key, "status": "DISPATCHED", "actor": None, "assignee": None, "group": "restaurant",
             "requestPayload": {"orderId": order_id, "requestId": order["requestId"], "status": "PENDING"},
-            "responsePayload": None,
-            "unitId": unit_id,
-            "itemIndex": None,
-            "actor": None,
-            "assignee": None,
-            "group": "restaurant",
-            "transportType": "interaction-api",
+            "responsePayload": None, "deadlineEpochMs": now + TIMEOUT_MS, "transportType": "interaction-api",
             "transportMetadata": {"adapter": "interaction-api", "dispatchedAtEpochMs": now},
-            "deadlineEpochMs": now + self.timeout_ms,
-            **times,
-            "transportOutputType": DTO + "RestaurantDecisionDto",
-        }
-        suspension = {
-            "tenantId": tenant,
-            "executionId": execution,
-            "unitId": unit_id,
-            "stepIndex": 2,
-            "unit": unit,
-            "interactions": [interaction],
-        }
-        return {**result("WAITING_EXTERNAL"), "awaitSuspension": suspension}
+            "outputType": DTO + "RestaurantDecisionDto", "transportOutputType": DTO + "RestaurantDecisionDto",
+        }  # fmt: skip
+        ids = {"tenantId": tenant, "executionId": execution, "unitId": unit_id, "stepIndex": 2}
+        return result("WAITING_EXTERNAL", awaitSuspension={**ids, "unit": unit, "interactions": [interaction]})
 
     def finalise(self, decision: Any) -> dict[str, Any]:
-        failure = FailedTransitionError(ILLEGAL, f"Failed to decode transition payload type {DTO}RestaurantDecisionDto")
-        if not isinstance(decision, dict) or len(decision) != 1 or next(iter(decision)) not in {"accepted", "rejected"}:
-            raise failure
         [(variant, details)] = decision.items()
-        try:
-            order_id = str(uuid.UUID(details["orderId"]))
-        except (ValueError, TypeError, KeyError):
-            raise failure from None
+        require(variant in {"accepted", "rejected"}, "decision")
+        order_id = str(uuid.UUID(details["orderId"]))
         # Unusual spaces and order, and a trailing zero: clients must get this result unchanged.
         text = f'{{ "state":"{variant.upper()}",  "orderId":"{order_id}", "total":27.50 }}'
         return completed({"payloadTypeId": DTO + "TerminalOrderStateDto", "payloadEncoding": ENCODING, "payload": text})
 
     def capability_document(self) -> dict[str, Any]:
         return {
-            "protocolVersion": "1",
-            "providerName": "rest",
-            "pipelineId": self.pipeline_id,
-            "contractVersion": self.contract_version,
-            "releaseVersion": self.release_version,
-            "artifactId": "",
-            "artifactDigest": "",
-            "payloadEncodings": ["application/tpf-transition-envelope+json"],
-            "workerProtocols": ["local", "rest", "grpc", "sqs"],
-            **self.capabilities,
-        }
+            "protocolVersion": "1", "providerName": "rest", "pipelineId": self.pipeline_id,
+            "contractVersion": self.contract_version, "releaseVersion": self.release_version,
+            "artifactId": "", "artifactDigest": "", "workerProtocols": ["local", "rest", "grpc", "sqs"],
+            "payloadEncodings": ["application/tpf-transition-envelope+json"], **self.capabilities,
+        }  # fmt: skip
 
 
 def result(outcome: str, **members: Any) -> dict[str, Any]:
-    return {
-        "outcome": outcome,
-        "outputPayloads": [],
-        "awaitSuspension": None,
-        "failure": None,
-        "terminalOutputPublished": False,
-        "terminalInputPassthrough": False,
-        **members,
-    }
+    none: dict[str, Any] = {"outputPayloads": [], "awaitSuspension": None, "failure": None}
+    flags = {"terminalOutputPublished": False, "terminalInputPassthrough": False}
+    return {"outcome": outcome, **none, **flags, **members}
 
 
 def completed(*payloads: dict[str, str]) -> dict[str, Any]:
     return result("COMPLETED", outputPayloads=list(payloads))
 
 
-def strict(payload: Any, type_id: str, members: set[str]) -> Any:
-    """Return the document in a payload. It must have this type, and only these members."""
-    if not isinstance(payload, dict) or set(payload) != {"payloadTypeId", "payloadEncoding", "payload"}:
-        raise FailedTransitionError(ILLEGAL, f"Failed to decode transition payload type {type_id}")
-    if payload["payloadEncoding"] != ENCODING:
-        raise FailedTransitionError(ILLEGAL, f"Unsupported transition payload encoding: {payload['payloadEncoding']}")
-    if payload["payloadTypeId"] != type_id:
-        raise FailedTransitionError(ILLEGAL, f"{payload['payloadTypeId']} cannot be cast to {type_id}")
-    document = json.loads(payload["payload"])
-    if members and (not isinstance(document, dict) or set(document) - members):
-        raise FailedTransitionError(ILLEGAL, f"Failed to decode transition payload type {type_id}")
-    return document
+def require(sound: object, what: str) -> None:
+    if not sound:
+        raise BadRequestError(what)
 
 
 def decode(payload: Any, type_id: str) -> Any:
-    return strict(payload, type_id, set())
+    """Return the document in a payload, which must have this type."""
+    require(set(payload) == {"payloadTypeId", "payloadEncoding", "payload"}, "payload")
+    require((payload["payloadTypeId"], payload["payloadEncoding"]) == (type_id, ENCODING), "type or encoding")
+    return json.loads(payload["payload"])
 
 
 def name_uuid(name: str) -> str:

@@ -1,7 +1,6 @@
 """Which worker gets claimed executions, and which executions are not sent."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,15 +8,13 @@ from django.utils import timezone
 
 from executions.lifecycle import dispatch, sweep
 from executions.models import Execution, Worker, WorkerEligibility
-from executions.transports.rest import calls, workers
-from executions.transports.rest.workers import heartbeat
-from executions.workers.registry import CELERY, REST, drain, note_silent, take_heartbeat, undrain
+from executions.transports.rest import workers
+from executions.workers.registry import CELERY, REST, drain, undrain
 from executions.workers.stranded import stranded
 from releases.models import Release
 from tests import making
 from tests.cases import cases
 from tests.executions.transports.rest.order_flow import PIPELINE, Flow, submit
-from wire.messages.celery_messages import Heartbeat
 
 pytestmark = pytest.mark.django_db
 REASON = WorkerEligibility.Reason.ENDPOINT_NOT_ALLOWED
@@ -32,10 +29,6 @@ def protocols(flow: Flow) -> list[str]:
     return sorted(claim.protocol for claim in making.claimed(flow.owner))
 
 
-def reasons(flow: Flow) -> list[list[str]]:
-    return [each.reasons for each in stranded([flow.owner.pk])]
-
-
 @cases(("celery", "expected"), [(0, [REST] * 8), (8, [CELERY] * 8 + [REST] * 8)])
 def test_claims_are_shared_by_free_capacity(flow: Flow, celery: int, expected: list[str]) -> None:
     if celery:
@@ -47,57 +40,13 @@ def test_claims_are_shared_by_free_capacity(flow: Flow, celery: int, expected: l
     assert set(owners) == {f"rest:{flow.worker.pk}:java-1"}
 
 
-@cases(
-    "changes",
-    [
-        {"protocol": "grpc"},
-        {"contract_version": "another"},
-        {"blocked_reason": REASON},
-        {"drained_by_operator_at": timezone.now()},
-    ],
-)
-def test_workers_that_may_not_be_called_get_no_work(flow: Flow, changes: dict[str, Any]) -> None:
-    submitted(flow, 2)
-    Worker.objects.filter(pk=flow.worker.pk).update(**changes)
-    assert protocols(flow) == []
-    assert [each.count for each in stranded([flow.owner.pk])] == [2]
-    making.worker(flow.release, "celery-1", capacity=2)
-    assert protocols(flow) == [CELERY] * 2
-
-
-def test_a_silent_worker_still_gets_accepted_executions(flow: Flow) -> None:
-    """The state of a worker matters at submission, not at dispatch (wire protocol D.8)."""
-    made = submit(flow)
-    making.silence(flow.worker)
-    assert note_silent(actor="test", limit=10) == 1
-    assert stranded([flow.owner.pk]) == []
-    assert flow.advance(made).status == "WAITING_EXTERNAL"
-
-
-def test_a_worker_that_never_becomes_silent_gets_no_event(flow: Flow, settings: Any) -> None:
-    settings.REST_WORKER_STALE_SECONDS = 0
-    assert heartbeat(flow.owner, PIPELINE, "java-1", actor="user:test").alive_until is None
-    assert note_silent(actor="test", limit=10) == 0
-
-
-def test_executions_of_rest_workers_are_not_sent_to_the_release_queue(flow: Flow, settings: Any) -> None:
+def test_the_lease_of_a_call_is_longer_than_the_call(flow: Flow, settings: Any) -> None:
     settings.LEASE_SECONDS, settings.REST_WORKER_TIMEOUT_SECONDS = 1, 30
     made = submit(flow)
     assert dispatch.dispatch() == 1
     made.refresh_from_db()
-    assert made.lease_owner == f"rest:{flow.worker.pk}:java-1"
     assert made.lease_expires_at is not None
-    assert (made.lease_expires_at - timezone.now()).total_seconds() > 30, "the lease is longer than the call"
-
-
-@pytest.mark.usefixtures("broken_broker")
-def test_executions_that_the_broker_rejects_are_queued_again(flow: Flow) -> None:
-    made = submitted(flow, 3)
-    dispatch.dispatch()
-    for each in made:
-        each.refresh_from_db()
-        assert (each.status, each.attempt, each.lease_owner) == ("QUEUED", 0, None)
-        assert making.history(each)[-1] == ("DISPATCH_FAILED", "QUEUED")
+    assert (made.lease_expires_at - timezone.now()).total_seconds() > 30
 
 
 def test_an_input_that_cannot_be_sent_fails_the_execution(flow: Flow) -> None:
@@ -113,23 +62,8 @@ def is_drained(flow: Flow, settings: Any) -> None:
     drain(flow.owner, PIPELINE, "java-1", actor="user:eva")
 
 
-def has_another_digest(flow: Flow, settings: Any) -> None:
-    flow.register(artifact_digest="sha256:" + "0" * 64)
-
-
-def is_of_an_unknown_release(flow: Flow, settings: Any) -> None:
-    identity = replace(flow.release.identity, release_version="9")
-    at = {"worker_id": "java-1", "protocol": "rest", "endpoint": flow.double.endpoint}
-    workers.register(flow.owner, identity, **at, actor="user:test")
-
-
 def is_of_another_release(flow: Flow, settings: Any) -> None:
     flow.host(making.active(flow.owner, "2.0", pipeline_id=PIPELINE, steps=[making.STEP]))
-
-
-def is_on_the_broker(flow: Flow, settings: Any) -> None:
-    message = Heartbeat(worker_id="java-1", state="DRAINING", capacity=1)
-    take_heartbeat(flow.owner, flow.release.identity, message, timezone.now())
 
 
 def is_no_longer_allowed(flow: Flow, settings: Any) -> None:
@@ -141,17 +75,13 @@ def is_no_longer_allowed(flow: Flow, settings: Any) -> None:
     ("change", "reason"),
     [
         (is_drained, "DRAINED_BY_OPERATOR"),
-        (has_another_digest, "OTHER_ARTIFACT"),
         (is_no_longer_allowed, REASON),
-        (is_of_an_unknown_release, "the worker was registered again"),
         (is_of_another_release, "the worker was registered again"),
-        (is_on_the_broker, "the worker was registered again"),
     ],
 )
 def test_a_worker_that_became_ineligible_is_not_called(
     flow: Flow, settings: Any, change: Callable[[Flow, Any], None], reason: str
 ) -> None:
-    """The worker changes while the call waits in the queue. The execution waits, and uses up no attempt."""
     flow.double.requests.clear()
     execution = submit(flow)
     Execution.objects.filter(pk=execution.pk).update(takeovers=1)
@@ -172,14 +102,7 @@ def test_a_worker_that_became_ineligible_is_not_called(
     assert flow.dispatch() == 1
 
 
-def test_a_call_occupies_one_place_of_its_worker(flow: Flow) -> None:
-    submitted(flow, 9)
-    assert len(making.claimed(flow.owner, limit=4)) == 4
-    assert len(making.claimed(flow.owner)) == 4
-
-
 def test_a_worker_that_is_registered_for_another_release_gets_no_further_capacity(flow: Flow, settings: Any) -> None:
-    """Calls of the earlier release occupy its places until they end, and free no other places."""
     submitted(flow, 9)
     earlier = making.claimed(flow.owner)
     assert len(earlier) == 8
@@ -193,24 +116,18 @@ def test_a_worker_that_is_registered_for_another_release_gets_no_further_capacit
     assert [(claim.protocol, claim.release_version) for claim in claims] == [(REST, "2.0")] * 3
 
 
-# --- endpoints that the settings no longer allow ---
-
-
 def test_work_stays_due_while_the_origin_is_not_allowed(flow: Flow, settings: Any) -> None:
     execution = submit(flow)
     settings.REST_WORKER_ORIGINS, settings.TAKEOVER_LIMIT = [], 2
     assert [sweep.endpoints() for _ in range(5)] == [1, 0, 0, 0, 0]
     assert making.claimed(flow.owner) == []
-    assert reasons(flow) == [[REASON]]
+    assert [each.reasons for each in stranded([flow.owner.pk])] == [[REASON]]
     assert making.history(execution) == [("SUBMITTED", "QUEUED")]
     settings.REST_WORKER_ORIGINS = [flow.double.origin]
     assert sweep.endpoints() == 1
-    assert reasons(flow) == []
     assert flow.dispatch() == 1
     causes = [event.data["cause"] for event in flow.worker.events.order_by("id")]
     assert causes == ["REGISTERED", "ENDPOINT_BLOCKED", "ENDPOINT_ALLOWED"]
-    found = WorkerEligibility.objects.get(worker=flow.register("java-2", endpoint="http://elsewhere.example"))
-    assert (found.reason, found.admits) == (REASON, False)
 
 
 def test_a_review_blocks_only_a_worker_that_runs_and_has_not_changed_meanwhile(flow: Flow, settings: Any) -> None:
@@ -238,13 +155,3 @@ def test_a_new_registration_resets_the_worker(flow: Flow) -> None:
     own = {"id", "worker_id", "registered_at", "last_heartbeat_at", "last_sent_at", "alive_until"}
     assert {name for name in again if again[name] != new[name]} <= own
     assert WorkerEligibility.objects.filter(worker__tenant=flow.owner, admits=True).count() == 2
-
-
-def test_a_blocked_worker_that_changes_to_the_broker_gets_work(flow: Flow, settings: Any) -> None:
-    submit(flow)
-    settings.REST_WORKER_ORIGINS = []
-    assert sweep.endpoints() == 1
-    message = Heartbeat(worker_id="java-1", state="HEALTHY", capacity=1)
-    take_heartbeat(flow.owner, flow.release.identity, message, timezone.now())
-    assert protocols(flow) == [CELERY]
-    assert calls.blocked_reason(flow.double.endpoint) == REASON

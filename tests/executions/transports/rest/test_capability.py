@@ -1,35 +1,22 @@
 """Control workers check whether REST workers host their releases; submissions read the verdicts (wire protocol D.8)."""
 
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.utils import timezone
 
-from executions import tasks
 from executions.errors import WorkerNotChecked, WorkerUnavailable
-from executions.models import MessagePath, Worker
+from executions.models import Worker
 from executions.submission import admission
 from executions.submission.submission import ExecutionRequest, Submission, submit_many
 from executions.transports.rest import capabilities
 from executions.transports.rest.capabilities import CHECK_SECONDS, LOST_SECONDS, MOST_COUNTED, await_verdict
-from executions.workers import message_path
-from executions.workers.eligibility import CHECK_FAILED
-from foundation.scheduling import places
 from foundation.scheduling.places import Places
-from releases.activation import policy
-from releases.activation.activation import activate
-from releases.errors import WorkerRequired
 from tests import making
 from tests.cases import cases
 from tests.executions.transports.rest.order_flow import ORDER, PIPELINE, Flow
-from tests.few_places import limited
-from tests.receiving import dripping
 
 pytestmark = pytest.mark.django_db
 OTHER = {"releaseVersion": "another"}
@@ -92,36 +79,6 @@ def test_a_submission_reads_a_verdict_that_expires_and_never_calls_a_worker(flow
     assert isinstance(submitted(flow, start=1)[0], Submission), "one capable worker is enough"
 
 
-def test_an_activation_reads_the_verdict_and_never_calls_a_worker(flow: Flow) -> None:
-    policy.change(flow.release.pipeline, {"workerGate": "require"}, actor="user:x")
-    again = partial(activate, flow.release, actor="user:x")
-    checked(flow.worker, VERDICT_SECONDS * 10)
-    with pytest.raises(WorkerRequired, match="a check has been requested"):
-        again()
-    assert flow.double.requests == []
-    flow.double.capabilities = OTHER
-    flow.check()
-    with pytest.raises(WorkerRequired, match="Worker hosts"):
-        again()
-    flow.double.capabilities = {}
-    flow.check()
-    assert again().release == flow.release
-
-
-def test_a_verdict_does_not_expire_while_no_message_reaches_the_control_workers(flow: Flow) -> None:
-    message_path.confirm()
-    since = timezone.now() - timedelta(hours=1)
-    MessagePath.objects.update(arrived_at=since, expected_by=since + timedelta(seconds=15))
-    checked(flow.worker, 3600 + VERDICT_SECONDS / 2)
-    change(flow.worker, alive_until=None)
-    assert isinstance(submitted(flow)[0], Submission)
-    checked(flow.worker, 3600 + VERDICT_SECONDS * 2)
-    assert isinstance(submitted(flow, start=1)[0], WorkerNotChecked)
-
-
-# --- turns ---
-
-
 def test_each_worker_is_due_after_its_registration_and_then_at_intervals(flow: Flow) -> None:
     assert turn() is None
     checked(flow.worker, CHECK_SECONDS + 1)
@@ -139,54 +96,7 @@ def test_a_check_whose_process_was_lost_is_repeated(flow: Flow) -> None:
         assert turn() == due
 
 
-def test_of_the_workers_of_a_tenant_the_one_with_the_oldest_verdict_is_checked_first(flow: Flow) -> None:
-    other = flow.register("java-2")
-    checked(flow.worker, CHECK_SECONDS + 1)
-    checked(other, CHECK_SECONDS + 60)
-    assert [turn(), turn()] == [other.pk, flow.worker.pk]
-
-
-def test_repeated_registrations_give_a_tenant_no_more_turns(flow: Flow) -> None:
-    other = rival()
-    turns = capabilities.turns(Places())
-    turns.places.most = 1
-    found = []
-    for _ in range(2):
-        flow.register()
-        with turns.take() as due:
-            found.append(due)
-            capabilities.check(due)
-    assert sorted(found) == sorted([flow.worker.pk, other.pk])
-
-
-def test_the_latest_check_of_a_tenant_counts_for_its_turn(flow: Flow) -> None:
-    other = rival()
-    checked(flow.register("java-2"), CHECK_SECONDS + 60)
-    checked(other, CHECK_SECONDS + 30)
-    checked(flow.worker, 1)
-    assert turn() == other.pk
-
-
-@cases(
-    "changes",
-    [
-        {"protocol": "celery"},
-        {"stopped_at": timezone.now()},
-        {"drained_by_operator_at": timezone.now()},
-        {"alive_until": timezone.now() - timedelta(minutes=10)},
-        {"release_version": "unknown"},
-        {"blocked_reason": "ENDPOINT_NOT_ALLOWED"},
-    ],
-)
-def test_workers_that_admit_no_executions_are_not_called(flow: Flow, changes: dict[str, Any]) -> None:
-    change(flow.worker, capability_checked_at=None, capability_claimed_at=None, **changes)
-    assert turn() is None
-
-
-# --- workers that do not answer ---
-
-
-@cases(("count", "interval"), [(1, 10), (2, 20), (3, 40), (5, 160), (6, 300), (12, 300)])
+@cases(("count", "interval"), [(1, 10), (3, 40), (12, 300)])
 def test_a_worker_that_does_not_answer_is_checked_at_longer_intervals(
     flow: Flow, silent: Worker, count: int, interval: int
 ) -> None:
@@ -206,25 +116,6 @@ def test_a_worker_that_does_not_answer_is_checked_at_longer_intervals(
     assert turn() == silent.pk, "a registration resets the interval"
 
 
-def test_a_worker_that_answers_again_is_checked_as_often_as_before(flow: Flow) -> None:
-    change(flow.worker, unanswered_checks=3)
-    flow.check()
-    assert Worker.objects.get(pk=flow.worker.pk).unanswered_checks == 0
-
-
-def test_a_worker_that_does_not_speak_http_has_a_negative_verdict(flow: Flow, settings: Any) -> None:
-    with dripping(b"nonsense\r\n\r\n") as place:
-        settings.REST_WORKER_ORIGINS = [f"http://{place}"]
-        worker = flow.register("odd", endpoint=f"http://{place}")
-        capabilities.check(worker.pk)
-    worker.refresh_from_db()
-    assert worker.capability_error.startswith(CHECK_FAILED)
-    assert worker.unanswered_checks == 0
-
-
-# --- places ---
-
-
 def test_one_tenant_never_holds_all_places_for_checks(flow: Flow) -> None:
     for name in ("a", "b"):
         flow.register(name)
@@ -236,32 +127,6 @@ def test_one_tenant_never_holds_all_places_for_checks(flow: Flow) -> None:
         other = rival()
         with turns.take() as second:
             assert second == other.pk
-
-
-def test_workers_that_do_not_answer_leave_a_place_for_others(flow: Flow, silent: Worker) -> None:
-    capabilities.check(silent.pk)
-    checked(silent, CHECK_SECONDS + 1)
-    checked(flow.worker, CHECK_SECONDS + 1)
-    with ExitStack() as stack:
-        stack.enter_context(limited(places.CHECKS, 2))
-        stack.enter_context(limited(places.REPEATED_CHECKS, 1))
-        stack.enter_context(places.REPEATED_CHECKS.hold(making.tenant().pk))
-        for _ in range(3):
-            tasks.check_capability()
-    assert [len(flow.double.requests), Worker.objects.get(pk=silent.pk).unanswered_checks] == [1, 1]
-
-
-def test_the_task_checks_every_worker_that_is_due(flow: Flow) -> None:
-    for number in range(3):
-        flow.register(f"a-{number}")
-    for _ in range(3):
-        tasks.check_capability()
-    assert set(flow.owner.workers.values_list("capability_error", flat=True)) == {""}
-    assert not flow.owner.workers.filter(capability_checked_at=None).exists()
-    assert len(flow.double.requests) == 3
-
-
-# --- registrations that wait for their verdicts ---
 
 
 def seconds_of_waiting(worker: Worker, most: float) -> float:
@@ -277,23 +142,3 @@ def test_a_registration_waits_a_limited_time_for_its_verdict_and_leaves_its_plac
     assert seconds_of_waiting(worker, 30) < 5
     change(worker, release_version="unknown", capability_checked_at=None)
     assert seconds_of_waiting(worker, 30) < 5
-
-
-def test_at_most_two_registrations_of_a_process_wait_for_their_verdicts(flow: Flow) -> None:
-    """Otherwise all threads that serve requests could wait."""
-    worker = flow.register()
-    waiting: list[int] = []
-    most = 0
-
-    def another_waits(execute: Callable[..., Any], *query: Any) -> Any:
-        nonlocal most
-        waiting.append(1)
-        most = max(most, len(waiting))
-        if len(waiting) < 5:
-            await_verdict(worker, seconds=0.1)
-        waiting.pop()
-        return execute(*query)
-
-    with connection.execute_wrapper(another_waits):
-        await_verdict(worker, seconds=0.1)
-    assert most == 2

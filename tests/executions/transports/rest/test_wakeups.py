@@ -2,65 +2,38 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
 
 import pytest
-from django.test import override_settings
 from django.utils import timezone
 
 from executions import tasks
-from executions.errors import WorkerNotChecked
-from executions.lifecycle import dispatch, rest_calls
+from executions.lifecycle import rest_calls
 from executions.models import Execution, Worker
-from executions.submission import admission
-from executions.transports.rest import calls, workers
-from executions.transports.rest.transport import CALL_TASK
+from executions.transports.rest import calls
 from executions.workers.eligibility import CHECK_TASK
 from executions.workers.registry import DISPATCH_TASK, drain
 from foundation.scheduling import places
 from releases.activation import policy
 from releases.activation.activation import activate
 from releases.errors import WorkerRequired
-from tests import making
 from tests.cases import cases
 from tests.executions import moments
 from tests.executions.transports.rest.order_flow import PIPELINE, Flow, submit
 from tests.few_places import limited
-from tests.wakeups import LATER, SLACK_SECONDS, Broker, Work, assert_found_by_the_sweep, assert_moves_at_once, broker
+from tests.wakeups import SLACK_SECONDS, Broker, Work, assert_found_by_the_sweep, assert_moves_at_once, broker
 
 __all__ = ["broker"]
 pytestmark = pytest.mark.django_db
 ACTOR = "user:ann"
 
 
-def forget_checks(flow: Flow) -> None:
-    Worker.objects.filter(tenant=flow.owner).update(capability_checked_at=None, capability_claimed_at=None)
-    admission.cache.clear()
-
-
-def all_checked(flow: Flow) -> Callable[[], bool]:
-    return lambda: not Worker.objects.filter(tenant=flow.owner, capability_checked_at=None).exists()
-
-
-def expire_lease(flow: Flow) -> None:
-    Execution.objects.filter(tenant=flow.owner, status="RUNNING").update(lease_expires_at=making.LONG_AGO)
-
-
-def call(flow: Flow, cause: Callable[[], object], *wakeups: str, **members: Any) -> Work:
+def call(flow: Flow, cause: Callable[[], object], *wakeups: str) -> Work:
     """Return work that is done once a worker has run the execution `key` up to its await."""
 
     def is_done() -> bool:
         return Execution.objects.get(tenant=flow.owner, execution_key="key").status == "WAITING_EXTERNAL"
 
-    return Work(cause, list(wakeups), is_done, tasks.sweep, **members)
-
-
-def check(flow: Flow, cause: Callable[[], object], *wakeups: str) -> Work:
-    return Work(cause, list(wakeups), all_checked(flow), tasks.sweep)
-
-
-def a_registration(flow: Flow) -> Work:
-    return check(flow, lambda: flow.register("java-2"), CHECK_TASK, DISPATCH_TASK)
+    return Work(cause, list(wakeups), is_done, tasks.sweep)
 
 
 def a_registration_for_waiting_work(flow: Flow) -> Work:
@@ -69,64 +42,16 @@ def a_registration_for_waiting_work(flow: Flow) -> Work:
     return call(flow, lambda: flow.register("java-2"), CHECK_TASK, DISPATCH_TASK)
 
 
-def a_worker_that_is_heard_again(flow: Flow) -> Work:
-    long_ago = timezone.now() - timedelta(hours=1)
-    Worker.objects.filter(pk=flow.worker.pk).update(noted_state="STALE", alive_until=long_ago)
-    forget_checks(flow)
-    return check(
-        flow, lambda: workers.heartbeat(flow.owner, PIPELINE, "java-1", actor=ACTOR), CHECK_TASK, DISPATCH_TASK
-    )
-
-
-def an_endpoint_that_is_allowed_again(flow: Flow) -> Work:
-    submit(flow, "key")
-    with override_settings(REST_WORKER_ORIGINS=[]):
-        assert workers.review_endpoints(actor=ACTOR) == 1
-    return call(flow, lambda: workers.review_endpoints(actor=ACTOR), DISPATCH_TASK)
-
-
-def a_submission_without_a_verdict(flow: Flow) -> Work:
-    forget_checks(flow)
-
-    def refused() -> None:
-        with pytest.raises(WorkerNotChecked):
-            submit(flow, "key")
-
-    return check(flow, refused, CHECK_TASK)
-
-
 def an_activation_without_a_verdict(flow: Flow) -> Work:
     policy.change(flow.release.pipeline, {"workerGate": "require"}, actor=ACTOR)
-    forget_checks(flow)
+    worker = Worker.objects.filter(pk=flow.worker.pk)
+    worker.update(capability_checked_at=None, capability_claimed_at=None)
 
     def refused() -> None:
         with pytest.raises(WorkerRequired):
             activate(flow.release, actor=ACTOR)
 
-    return check(flow, refused, CHECK_TASK)
-
-
-def the_next_check(flow: Flow) -> Work:
-    flow.register("java-2")
-    flow.register("java-3")
-    return check(flow, tasks.check_capability, CHECK_TASK)
-
-
-def a_claim(flow: Flow) -> Work:
-    """The message names the lease. If it is lost, the lease has to expire."""
-    submit(flow, "key")
-    return call(flow, dispatch.dispatch, CALL_TASK, age=lambda: expire_lease(flow))
-
-
-def a_call_that_found_no_place(flow: Flow) -> Work:
-    submit(flow, "key")
-    claim = flow.claim()
-
-    def crowded() -> None:
-        with limited(places.CALLS, 1), places.CALLS.hold():
-            assert not flow.call(claim)
-
-    return call(flow, crowded, CALL_TASK + LATER, delays=[0.25], age=lambda: expire_lease(flow))
+    return Work(refused, [CHECK_TASK], lambda: worker.get().capability_checked_at is not None, tasks.sweep)
 
 
 def a_worker_that_may_not_be_called_any_more(flow: Flow) -> Work:
@@ -146,15 +71,8 @@ def the_end_of_a_call(flow: Flow) -> Work:
 
 
 ALL = [
-    a_registration,
     a_registration_for_waiting_work,
-    a_worker_that_is_heard_again,
-    an_endpoint_that_is_allowed_again,
-    a_submission_without_a_verdict,
     an_activation_without_a_verdict,
-    the_next_check,
-    a_claim,
-    a_call_that_found_no_place,
     a_worker_that_may_not_be_called_any_more,
     the_end_of_a_call,
 ]
@@ -170,7 +88,7 @@ def test_the_sweep_finds_work_whose_wake_up_is_lost(flow: Flow, broker: Broker, 
     assert_found_by_the_sweep(of(flow), broker)
 
 
-@cases(("waits", "seconds"), [(0, 0.25), (1, 0.5), (2, 1), (4, 4), (5, 4), (10_000, 4)])
+@cases(("waits", "seconds"), [(0, 0.25), (2, 1), (10_000, 4)])
 def test_a_call_without_a_place_waits_longer_and_longer(flow: Flow, broker: Broker, waits: int, seconds: float) -> None:
     submit(flow, "key")
     claim = flow.claim(lease_seconds=1)
@@ -188,14 +106,3 @@ def test_a_call_without_a_place_waits_longer_and_longer(flow: Flow, broker: Brok
     lease = Execution.objects.get(pk=claim.execution_id).lease_expires_at
     assert lease is not None
     assert lease - moments.now() > timedelta(seconds=calls.lease_seconds() / 2)
-
-
-def test_a_check_announces_the_next_before_and_after_its_call(flow: Flow, broker: Broker) -> None:
-    """Before the call, so that a worker that hangs delays no other check. After it, because its place is free again."""
-    flow.register("java-2")
-    with broker.commits() as sent:
-        tasks.check_capability()
-    assert [wakeup.args[0] for wakeup in sent] == [CHECK_TASK] * 2
-    with broker.commits() as sent:
-        tasks.check_capability()
-    assert sent == []

@@ -1,6 +1,7 @@
-"""Claiming due executions: only if a healthy worker of their release has a free place."""
+"""Claims of due executions, only if a healthy worker has a free place, and the leases that they take."""
 
 import secrets
+import uuid
 from collections import Counter
 from datetime import timedelta
 
@@ -9,12 +10,13 @@ from django.utils import timezone
 
 from executions.models import Execution, Worker
 from executions.state_machine import moves
+from executions.state_machine.moves import Claim
 from releases.activation.revocation import revoke
 from releases.models import Release
-from releases.registration.registrar import verify_release
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
+from tests.executions.moments import now
 
 pytestmark = pytest.mark.django_db
 
@@ -48,9 +50,6 @@ def test_a_claim_takes_the_lease_and_has_the_data_of_the_command(owner: Tenant, 
     assert making.history(execution) == [("SUBMITTED", "QUEUED"), ("CLAIMED", "RUNNING")]
     assert execution.events.get(kind="CLAIMED").data == {"attempt": 0, "stepIndex": 0}
     assert making.claimed(owner) == []
-
-
-# --- places ---
 
 
 def test_no_more_is_claimed_than_eligible_workers_have_free_places(owner: Tenant, release: Release) -> None:
@@ -94,45 +93,6 @@ def test_work_of_a_draining_worker_takes_no_place_of_other_workers(owner: Tenant
     assert making.claimed(owner) == []
 
 
-def test_a_held_execution_takes_a_place_until_its_worker_drains(owner: Tenant, two: None) -> None:
-    """The names of workers are unique only within a pipeline."""
-    other = making.active(owner, pipeline_id="org.example.other")
-    making.worker(other, "worker-1", drained_by_operator_at=timezone.now())
-    making.worker(other, "worker-9", capacity=1)
-    hold(owner)
-    assert counts(owner, 2) == [2, 0]
-
-
-def test_a_lease_that_no_worker_has_named_takes_a_place_of_accepting_workers(owner: Tenant, two: None) -> None:
-    making.claimed(owner, limit=1)
-    Worker.objects.filter(worker_id="worker-1").update(drained_by_operator_at=timezone.now())
-    assert counts(owner, 1) == [1]
-
-
-def test_a_thread_that_runs_a_cancelled_execution_is_no_place(owner: Tenant) -> None:
-    submitted(owner, 5)
-    claimed = []
-    for busy in (2, 1, 9):
-        Worker.objects.update(capacity=3, holding=busy, abandoned=busy)
-        claimed += counts(owner, 1)
-    assert claimed == [1, 1, 0]
-
-
-def test_a_rejected_upload_of_the_same_version_adds_no_places() -> None:
-    owner = making.tenant()
-    contract = making.contract()
-    data = making.archive(contract, code="1.0")
-    rejected = making.upload(owner, making.descriptor(contract, data)).release
-    verify_release(rejected.pk)
-    making.ready(owner)
-    Worker.objects.filter(tenant=owner).update(capacity=1)
-    submitted(owner, 3)
-    assert counts(owner, 2) == [1, 0]
-
-
-# --- which executions ---
-
-
 def test_the_limit_bounds_one_claim_and_what_was_due_first_is_claimed_first(owner: Tenant) -> None:
     made = submitted(owner, 5)
     Execution.objects.filter(pk=made[3].pk).update(next_due_at=LONG_AGO - timedelta(days=1))
@@ -160,18 +120,15 @@ def test_each_execution_is_claimed_for_its_pinned_release_even_if_another_is_act
 
 def test_a_claim_is_limited_in_bytes_and_reports_that_more_is_due(owner: Tenant) -> None:
     [first] = submitted(owner)
-    making.copies(first, 5, input={"text": secrets.token_hex(2 * 1024**2)})
+    making.copies(first, 3, input={"text": secrets.token_hex(2 * 1024**2)})
     Worker.objects.update(capacity=100)
     sizes, more = [], True
     while more:
         claims, more = moves.claim(owner="dispatcher", limit=100, lease_seconds=30)
         sizes.append(sum(len(claim.input) for claim in claims))
-    assert sum(sizes) > 20 * 1024**2
+    assert sum(sizes) > 12 * 1024**2
     assert max(sizes) < 2 * moves.MOST_BYTES + 1024
     assert not Execution.objects.filter(status="QUEUED").exists()
-
-
-# --- fair shares: a pipeline or tenant with a large backlog takes no other's share ---
 
 
 def all_claimed(limit: int) -> list[moves.Claim]:
@@ -193,7 +150,7 @@ def shares(limit: int) -> Counter[tuple[str, str]]:
 
 def test_the_next_claim_includes_a_small_pipeline_of_a_tenant_with_a_large_backlog() -> None:
     owner = making.tenant()
-    busy(owner, "busy", 600)
+    busy(owner, "busy", 300)
     making.worker(making.active(owner, pipeline_id="trickle"))
     for number in range(5):
         making.execution(owner, f"t{number}", pipeline_id="trickle")
@@ -201,32 +158,106 @@ def test_the_next_claim_includes_a_small_pipeline_of_a_tenant_with_a_large_backl
 
 
 def test_a_tenant_with_many_pipelines_gets_no_more_than_a_tenant_with_one() -> None:
-    """With more releases than places, the small tenant is first, and every release is served soon."""
     many, one = making.tenant(), making.tenant()
-    for number in range(8):
-        busy(many, f"busy-{number}", 50)
-    busy(one, "only", 200)
-    found = shares(80)
-    assert found.pop((one.slug, "only")) == 40
-    assert list(found.values()) == [5] * 8
-    found.clear()
-    for _ in range(30):
-        taken = shares(4)
-        assert taken[one.slug, "only"] >= 1
-        found += taken
-    assert len(found) == 9
+    for number in range(3):
+        busy(many, f"busy-{number}", 15)
+    busy(one, "only", 30)
+    found = shares(24)
+    assert found.pop((one.slug, "only")) == 12
+    assert list(found.values()) == [4] * 3
 
 
-def test_a_slow_pipeline_is_sent_only_what_it_can_start_and_does_not_delay_a_fast_one() -> None:
-    """The slow one has two places and never frees one. The fast one finishes all that it is sent."""
-    owner = making.tenant()
-    slow = busy(owner, "slow", 500, capacity=2)
-    busy(owner, "fast", 40, capacity=2)
-    Worker.objects.filter(pipeline_id="slow").update(transition_seconds=5)
-    done = rounds = 0
-    while done < 40:
-        rounds += 1
-        assert rounds <= 21
-        claims = [each for each in all_claimed(100) if each.pipeline_id == "fast"]
-        done += making.record(*map(making.outcome_of, claims))
-    assert Execution.objects.filter(release=slow, status="RUNNING").count() == 2
+def row() -> Execution:
+    return Execution.objects.select_related("tenant").get()
+
+
+def let_expire() -> None:
+    Execution.objects.update(lease_expires_at=making.LONG_AGO)
+
+
+def expire(limit: int = 1_000) -> int:
+    return len(moves.expire_leases(actor="sweep", limit=limit, most_takeovers=10))
+
+
+def renew(claim: Claim, *, tenant: int | None = None, running: float | None = None, worker: str = "w") -> bool:
+    seconds = {} if running is None else {claim.lease_token: running}
+    held = [(claim.execution_id, claim.lease_token)]
+    tenant = tenant or row().tenant_id
+    renewed = moves.renew_leases(tenant, held, worker_id=worker, lease_seconds=3600, running=seconds)
+    assert renewed <= {claim.lease_token}
+    return bool(renewed)
+
+
+def test_an_expired_lease_queues_the_execution_again_under_the_same_key_once(owner: Tenant, claim: Claim) -> None:
+    let_expire()
+    assert [expire(), expire()] == [1, 0]
+    execution = row()
+    assert (execution.version, execution.attempt) == (2, 0)
+    assert (execution.lease_owner, execution.lease_token, execution.lease_expires_at) == (None, None, None)
+    assert making.history(execution)[-1] == ("LEASE_EXPIRED", "QUEUED")
+    event = execution.events.get(kind="LEASE_EXPIRED")
+    assert (event.actor, event.data) == ("sweep", {"leaseOwner": "dispatcher", "takeovers": 1})
+    [again] = making.claimed(owner)
+    assert (again.attempt, again.step_index, again.version) == (claim.attempt, claim.step_index, claim.version + 2)
+    assert again.lease_token != claim.lease_token
+    assert [renew(claim), renew(again), renew(claim)] == [False, True, False], "a lost lease is not renewed"
+
+
+def test_an_expired_lease_does_not_change_the_last_error(owner: Tenant, claim: Claim) -> None:
+    making.record(making.failure(claim))
+    Execution.objects.update(next_due_at=making.LONG_AGO)
+    [again] = making.claimed(owner)
+    renew(again)
+    let_expire()
+    assert expire() == 1
+    assert (row().status, row().error_code, row().error_message) == ("QUEUED", "SomeError", "why")
+    lost = row().events.get(kind="LEASE_EXPIRED").data
+    assert lost["leaseOwner"] == "worker:w", "the event names the worker that lost it"
+
+
+def test_a_sweep_is_bounded_and_takes_the_oldest_first(owner: Tenant) -> None:
+    made = [making.execution(owner, f"k{number}") for number in range(3)]
+    making.claimed(owner)
+    for number, execution in enumerate(made):
+        expired = making.LONG_AGO - timedelta(days=number)
+        Execution.objects.filter(pk=execution.pk).update(lease_expires_at=expired)
+    states = []
+    for _ in range(2):
+        assert expire(limit=1) == 1
+        states.append([Execution.objects.get(pk=execution.pk).status for execution in made])
+    assert states == [["RUNNING", "RUNNING", "QUEUED"], ["RUNNING", "QUEUED", "QUEUED"]]
+
+
+def test_only_the_first_worker_that_names_a_lease_renews_it(claim: Claim) -> None:
+    before = row().lease_expires_at
+    other = (claim.execution_id, uuid.uuid4())
+    assert moves.renew_leases(row().tenant_id, [other], worker_id="w", lease_seconds=60) == set()
+    assert not renew(claim, tenant=making.tenant().pk)
+    assert row().lease_expires_at == before
+    assert [renew(claim, worker=worker) for worker in ("w", "v", "w")] == [True, False, True]
+    assert row().lease_owner == "worker:w"
+    held = [(claim.execution_id, claim.lease_token), other]
+    for pairs in (held, held[::-1]):
+        assert moves.renew_leases(row().tenant_id, pairs, worker_id="w", lease_seconds=60) == {claim.lease_token}
+    assert moves.renew_leases(row().tenant_id, [], worker_id="w", lease_seconds=60) == set()
+    assert moves.apply([]) == []
+
+
+@cases("end", ["lost", "outcome"])
+def test_only_what_a_thread_has_started_runs_and_nothing_runs_without_a_lease(claim: Claim, end: str) -> None:
+    assert (row().status, row().running_since) == ("RUNNING", None)
+    renew(claim)
+    assert row().running_since is None
+    renew(claim, running=100)
+    since = row().running_since
+    assert since == now() - timedelta(seconds=100)
+    renew(claim, running=5000)
+    renew(claim)
+    assert row().running_since == since
+    if end == "lost":
+        let_expire()
+        expire()
+    else:
+        making.record(making.failure(claim))
+    assert row().status != "RUNNING"
+    assert row().running_since is None
