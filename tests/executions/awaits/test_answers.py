@@ -7,9 +7,8 @@ import pytest
 from django.utils import timezone
 
 from executions.awaits import awaits, interactions
-from executions.errors import AnswerInvalid, InteractionUnknown, ResumeTokenInvalid
+from executions.errors import AnswerInvalid, ResumeTokenInvalid
 from executions.models import Interaction
-from foundation.errors import CoordinatorError
 from releases.models import Pipeline, Release
 from tenancy.models import Tenant
 from tests import making
@@ -82,32 +81,11 @@ def test_a_reused_correlation_id_refers_to_the_latest_interaction(ready: Ready) 
     assert (done.interaction.pk, done.duplicate) == (latest.pk, False)
 
 
-def test_ids_that_do_not_match_each_other_are_rejected(ready: Ready) -> None:
-    owner, _ = ready
-    one, other = interaction_of(suspended(ready, "k1")), interaction_of(suspended(ready, "k2"))
-    token = token_of(other)
-    refusals: list[tuple[Tenant, dict[str, Any], type[CoordinatorError]]] = [
-        (owner, {"interaction_id": one.pk, "correlation_id": other.correlation_id}, InteractionUnknown),
-        (owner, {"interaction_id": one.pk, "resume_token": token}, ResumeTokenInvalid),
-        (owner, {}, InteractionUnknown),
-        (making.tenant(), {"interaction_id": one.pk}, InteractionUnknown),
-    ]
-    for tenant, ids, error in refusals:
-        with pytest.raises(error):
-            interactions.complete(tenant, **ids, response={"n": 1}, actor="a")
-    with pytest.raises(ResumeTokenInvalid):
-        interactions.resume(token[:-2], response={"n": 1}, actor="a")
-    assert not Interaction.objects.filter(status="COMPLETED", tenant=owner).exists()
-
-
 @cases(
     ("members", "response", "field"),
     [
         ({}, {"n": "two"}, "response.n"),
         ({}, {"n": 1, "m": 2}, "response.m"),
-        ({}, [], "response"),
-        ({"output_type": "boolean"}, "yes", "response"),
-        ({"output_type": "decimal"}, 1.5, "response"),
         ({"gives_many": True}, {"n": 1}, "response"),
         ({"gives_many": True}, [{"n": 1}, {"n": None}], "response[1].n"),
         ({"gives_many": True, "itemized": True}, {"n": []}, "response.n"),
@@ -131,14 +109,10 @@ def test_a_pipeline_without_validation_accepts_any_answer(ready: Ready) -> None:
     assert answer(interaction_of(made), "nonsense").interaction.response == "nonsense"
 
 
-UNTYPED = {"output_type": "org.example.Unknown"}
-VALUES: list[Any] = [None, False, 0, "", [], {}]
-
-
 @cases(
     ("members", "response", "progress", "shape"),
     [
-        *((UNTYPED, value, value, "UNI") for value in VALUES),
+        *(({"output_type": "org.example.Unknown"}, value, value, "UNI") for value in (None, {})),
         ({"gives_many": True}, [{"n": 1}, {"n": 2}], [{"n": 1}, {"n": 2}], "MULTI"),
         ({"gives_many": True, "itemized": True}, {"n": 5}, [{"n": 5}], "MULTI"),
     ],
@@ -146,7 +120,6 @@ VALUES: list[Any] = [None, False, 0, "", [], {}]
 def test_the_input_of_the_next_step_is_the_answer(
     ready: Ready, members: dict[str, Any], response: Any, progress: Any, shape: str
 ) -> None:
-    """Any JSON value is valid if the contract does not define the type."""
     made = suspended(ready, **members)
     interactions.complete(ready[0], interaction_id=interaction_of(made).pk, response=response, actor="a")
     made.refresh_from_db()

@@ -97,14 +97,6 @@ def test_an_expired_timer_resumes_the_execution_with_its_request(ready: Ready) -
     assert making.history(made)[-1] == ("AWAIT_COMPLETED", "QUEUED")
 
 
-def test_an_expired_timer_over_a_stream_resumes_with_the_stream(ready: Ready) -> None:
-    made = suspended(ready, request='[{"n": 1}, {"n": 2}]', request_shape="MULTI", gives_many=True, transport="timer")
-    make_late(interaction_of(made))
-    awaits.expire()
-    made.refresh_from_db()
-    assert (made.progress, made.progress_shape) == ([{"n": 1}, {"n": 2}], "MULTI")
-
-
 def test_cancelling_an_execution_withdraws_its_interactions(ready: Ready) -> None:
     made, items = itemized(ready, 2)
     answer(items[0])

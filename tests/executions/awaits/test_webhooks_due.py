@@ -1,15 +1,9 @@
 """Which webhooks are due, in which order they are sent, and the places that sending takes."""
 
-import json
-from datetime import timedelta
-from typing import Any
-
 import pytest
-from django.utils import timezone
 
 from executions.awaits import awaits, webhooks
-from executions.lifecycle import sweep
-from executions.models import Execution, Interaction
+from executions.models import Execution
 from foundation.scheduling import places
 from tests import making
 from tests.executions.awaits.parking import answer, interaction_of, make_late
@@ -44,19 +38,6 @@ def test_the_webhook_that_has_been_due_longest_is_sent_first(ready: Ready, recei
     assert [request.json["executionId"] for request in receiver.requests] == [str(made[key].pk) for key in "bac"]
 
 
-def test_the_sweep_finds_only_due_webhooks(ready: Ready, receiver: Receiver) -> None:
-    assert not webhooks.due_exists()
-    made = sent_to(ready, receiver.url())
-    assert webhooks.due_exists()
-    assert sweep.awaits_due() == 0
-    webhooks.send()
-    assert not webhooks.due_exists()
-    later = sent_to(ready, receiver.url(), "later")
-    Interaction.objects.filter(execution=later).update(next_dispatch_at=timezone.now() + timedelta(minutes=1))
-    assert not webhooks.due_exists()
-    assert json.loads(receiver.requests[0].body)["executionId"] == str(made.pk)
-
-
 def test_a_tenant_whose_receivers_hang_leaves_a_place_for_other_tenants(ready: Ready, receiver: Receiver) -> None:
     mine, other = sent_to(ready, receiver.url()), sent_to(making.ready(), receiver.url())
     with limited(places.WEBHOOKS, 2), places.WEBHOOKS.hold(ready[0].pk):
@@ -65,17 +46,3 @@ def test_a_tenant_whose_receivers_hang_leaves_a_place_for_other_tenants(ready: R
         assert (interaction_of(mine).status, interaction_of(other).status) == ("WAITING", "DISPATCHED")
     assert webhooks.send()
     assert interaction_of(mine).status == "DISPATCHED"
-
-
-def test_a_webhook_without_a_free_place_is_announced_again(
-    ready: Ready, receiver: Receiver, django_capture_on_commit_callbacks: Any
-) -> None:
-    with limited(places.WEBHOOKS, 1), places.WEBHOOKS.hold():
-        with django_capture_on_commit_callbacks() as sent:
-            assert not webhooks.send()
-        assert sent == [], "nothing is due"
-        made = sent_to(ready, receiver.url())
-        with django_capture_on_commit_callbacks() as sent:
-            assert not webhooks.send()
-        assert len(sent) == 1
-    assert interaction_of(made).status == "WAITING"

@@ -7,11 +7,9 @@ from executions.campaigns.results import Results, results_of
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrive
 from executions.models import Campaign, Execution
-from releases.activation.activation import activate
 from tenancy.models import AuditEntry, Tenant
 from tests import making
 from tests.executions.campaigns.campaigning import advance, events, everything, progress, record, start
-from tests.executions.campaigns.test_resubmitting import next_release
 
 pytestmark = pytest.mark.django_db
 
@@ -101,33 +99,3 @@ def test_a_campaign_pauses_itself_after_so_many_failures(owner: Tenant, dead: li
     assert made.failures_accepted == 2
     campaigns.cancel(owner, made.pk, actor="user:bob")
     assert (state(made), progress(made)) == (("CANCELLED", "", False), (0, 7, 3))
-
-
-def test_a_pause_by_a_person_neither_ends_the_canary_nor_accepts_failures(owner: Tenant, dead: list[Execution]) -> None:
-    made = start(owner, canary=3, stop_after_failures=5)
-    advance()
-    campaigns.pause(owner, made.pk, actor="user:bob")
-    let_end(owner, failures=1)
-    assert state(made) == ("PAUSED", "", False)
-    campaigns.resume(owner, made.pk, actor="user:bob")
-    assert (advance(), state(made)) == (0, ("PAUSED", "canary", False))
-    assert made.failures_accepted == 0
-
-
-def test_a_campaign_that_resubmits_waits_for_its_canary_and_counts_the_new_executions(
-    owner: Tenant, dead: list[Execution]
-) -> None:
-    activate(next_release(owner), actor="user:ann")
-    made = start(owner, kind=Campaign.Kind.RESUBMIT, canary=2)
-    assert (advance(), advance()) == (2, 0)
-    let_end(owner)
-    assert (advance(), state(made)) == (0, ("RUNNING", "", True))
-    assert (advance(), state(made)) == (8, ("COMPLETED", "", True))
-    let_end(owner, failures=2)
-    assert results_of(made.pk) == Results(succeeded=8, failed_again=2)
-    assert campaigns.failed_again(campaigns.items(made)).count() == 2
-
-
-def test_a_canary_of_all_ends_with_the_campaign(owner: Tenant, dead: list[Execution]) -> None:
-    made = start(owner, canary=10)
-    assert (advance(), state(made)) == (10, ("COMPLETED", "", False))

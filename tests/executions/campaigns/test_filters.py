@@ -41,16 +41,9 @@ def various(module_world: None) -> Tenant:
         (OF_THE_PIPELINE, False, {"timeout", "refused", "on v2"}),
         (OF_THE_PIPELINE, True, {"timeout", "refused", "on v2", "failed"}),
         (Filters(pipeline_id="another"), True, set()),
-        (Filters(error_code="Timeout"), True, {"timeout", "on v2"}),
-        (Filters(error_code="Refused"), False, {"refused"}),
-        (Filters(release_version="2.0"), True, {"on v2"}),
         (Filters(release_version="1.0", error_code="Timeout"), True, {"timeout"}),
         (Filters(contract_version="no such"), True, set()),
         (Filters(reason=DeadLetter.Reason.NON_RETRYABLE), True, {"failed"}),
-        (Filters(reason=DeadLetter.Reason.NON_RETRYABLE), False, set()),
-        (Filters(reason=DeadLetter.Reason.RETRY_EXHAUSTED), True, {"timeout", "refused", "on v2"}),
-        (Filters(finished_from=datetime(2026, 1, 2, tzinfo=UTC)), True, {"refused", "failed", "on v2"}),
-        (Filters(finished_to=datetime(2026, 1, 2, tzinfo=UTC)), True, {"timeout"}),
         (
             Filters(finished_from=datetime(2026, 1, 2, tzinfo=UTC), finished_to=datetime(2026, 1, 4, tzinfo=UTC)),
             True,
@@ -63,6 +56,8 @@ def test_a_preview_shows_what_a_campaign_contains(
 ) -> None:
     found = preview(various, filters, allow_failed=allow_failed)
     assert (found.count, {each.execution_key for each in found.executions}) == (len(keys), keys)
+    assert sum(group["count"] for group in found.by_error_code) == len(keys)
+    assert sum(group["count"] for group in found.by_release) == len(keys)
     if not keys:
         return
     made = start(various, filters, allow_failed=allow_failed)
@@ -70,15 +65,6 @@ def test_a_preview_shows_what_a_campaign_contains(
     assert {str(item.execution and item.execution.execution_key) for item in items} == keys
     assert [item.execution_id for item in items] == [each.pk for each in found.executions]
     assert {(item.expected_version, item.outcome) for item in items} == {(2, "PENDING")}
-
-
-def test_a_preview_counts_groups_and_changes_nothing(various: Tenant) -> None:
-    before = everything()
-    found = preview(various, OF_THE_PIPELINE, allow_failed=True)
-    assert [(group["error_code"], group["count"]) for group in found.by_error_code] == [("Refused", 2), ("Timeout", 2)]
-    assert [(group["release_version"], group["count"]) for group in found.by_release] == [("1.0", 3), ("2.0", 1)]
-    assert [each.execution_key for each in found.executions] == ["timeout", "refused", "failed", "on v2"]
-    assert everything() == before
 
 
 def test_the_reason_filter_matches_the_latest_failure(quiet: Tenant) -> None:
@@ -99,15 +85,3 @@ def test_without_a_filter_or_a_match_nothing_is_started(owner: Tenant) -> None:
     with pytest.raises(CampaignEmpty):
         start(owner, Filters(error_code="no such"))
     assert everything() == before
-
-
-def test_the_filters_of_a_campaign_are_stored(owner: Tenant) -> None:
-    reason, since = DeadLetter.Reason.RETRY_EXHAUSTED, datetime(2026, 1, 1, tzinfo=UTC)
-    made = start(owner, Filters(pipeline_id=making.PIPELINE, reason=reason, finished_from=since))
-    assert made.filters == {
-        "pipelineId": making.PIPELINE,
-        "reason": "retry_exhausted",
-        "finishedFrom": "2026-01-01T00:00:00+00:00",
-    }
-    assert (made.reason, made.rate_per_minute, made.created_by) == ("the bank is back", 60, "user:ann")
-    assert not made.allow_failed
