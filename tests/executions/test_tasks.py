@@ -34,8 +34,6 @@ from wire.worker_keys import WorkerKey, worker_key
 pytestmark = pytest.mark.django_db
 TASKS: dict[str, Any] = {"outcomes": tasks.record, "heartbeat": tasks.heartbeat}
 KINDS = list(TASKS)
-SEALS: list[Any] = [[], {}, [None], None]
-WRONG: list[Any] = [None, -1, 2**63, "\x00", [None], {}]
 
 
 def key(tenant: str) -> WorkerKey:
@@ -106,14 +104,12 @@ def test_a_signed_heartbeat_registers_and_renews_once(claim: Claim) -> None:
 @cases(
     ("changes", "code"),
     [
-        *(({"signature": text}, "SIGNATURE_INVALID") for text in ("0" * 64, "", "é")),
+        *(({"signature": text}, "SIGNATURE_INVALID") for text in ("0" * 64, "é")),
         *(({name: "x"}, "SIGNATURE_INVALID") for name in ("nonce", "pipelineId", "releaseVersion", "body")),
         *(({name: "x"}, "KEY_NOT_ACTIVE") for name in ("tenantId", "keyId")),
-        *(({"tenantId": text}, "ENVELOPE_MALFORMED") for text in ("\ud800", "\x00")),
-        *(({name: ...}, "ENVELOPE_MALFORMED") for name in ("kind", "tenantId", "timestamp", "seals", "signature")),
-        *(({"seals": seals}, "ENVELOPE_MALFORMED") for seals in SEALS),
-        ({"contractVersion": {}}, "ENVELOPE_MALFORMED"),
-        ({"protocolVersion": "2"}, "ENVELOPE_MALFORMED"),
+        *(({name: ...}, "ENVELOPE_MALFORMED") for name in ("kind", "timestamp", "seals", "signature")),
+        *(({"seals": seals}, "ENVELOPE_MALFORMED") for seals in ([], [None])),
+        *(({"tenantId": "\x00"}, "ENVELOPE_MALFORMED"), ({"protocolVersion": "2"}, "ENVELOPE_MALFORMED")),
         ({"kind": "commands"}, "SIGNATURE_INVALID"),
     ],
 )
@@ -124,40 +120,30 @@ def test_a_message_that_was_changed_in_transit_is_rejected(
 
 
 @cases("kind", KINDS)
-@cases("message", [None, True, 0, 1.5, "", "{}", b"\xff", [], [[]], {}, {"kind": "outcomes"}, {"body": "x" * 10**6}])
+@cases("message", [None, "{}", b"\xff", [[]], {"kind": "outcomes"}])
 def test_a_value_that_is_not_a_message_is_rejected(kind: str, message: Any, caplog: pytest.LogCaptureFixture) -> None:
     assert refused(kind, message, caplog) == "ENVELOPE_MALFORMED"
 
 
 # --- messages of senders with a key ---
 
-BODIES = {
-    "not JSON": "{",
-    "null": "null",
-    "a lone surrogate": '{"workerId": "\\ud800"}',
-    "deep": "[" * 100_000 + "]" * 100_000,
-    "an empty group": '{"workerId": "w", "outcomes": []}',
-    "a worker without a name": '{"workerId": "", "outcomes": [], "state": "HEALTHY", "capacity": 1}',
-    "NUL in a name": '{"workerId": "\\u0000", "state": "HEALTHY", "capacity": 1}',
-    "too much capacity": '{"workerId": "w", "state": "HEALTHY", "capacity": 99999999999}',
-}
+BODIES = (
+    "{",
+    '{"workerId": "\\ud800"}',
+    "[" * 100_000 + "]" * 100_000,
+    '{"workerId": "w", "outcomes": []}',
+    '{"workerId": "\\u0000", "state": "HEALTHY", "capacity": 1}',
+    '{"workerId": "w", "state": "HEALTHY", "capacity": 99999999999}',
+    '{"workerId": "w", "outcomes": [{"executionVersion": -1}]}',
+)
 
 
 @cases("kind", KINDS)
-@cases("body", BODIES.values())
+@cases("body", BODIES)
 def test_a_malformed_body_with_a_valid_signature_is_rejected(
     claim: Claim, kind: str, body: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert refused(kind, signed(claim, kind, body=body), caplog) == "ENVELOPE_MALFORMED"
-
-
-def test_an_outcome_with_a_member_of_the_wrong_type_is_rejected(claim: Claim, caplog: pytest.LogCaptureFixture) -> None:
-    body = json.loads(making.body_of(good(claim, "outcomes"), key(claim.tenant)))
-    for member in ("executionVersion", "outcome", "leaseToken", "transitionKey", "outputPayloads"):
-        for value in WRONG:
-            outcome = {**body["outcomes"][0], member: value}
-            message = signed(claim, "outcomes", body=json.dumps({**body, "outcomes": [outcome]}))
-            assert refused("outcomes", message, caplog) == "ENVELOPE_MALFORMED", (member, value)
 
 
 @cases(("kind", "other"), [("outcomes", "heartbeat"), ("heartbeat", "outcomes")])
@@ -169,12 +155,9 @@ def test_a_message_of_another_kind_is_rejected(
         assert refused(kind, message, caplog) == "ENVELOPE_MALFORMED"
 
 
-SKEWS = [timedelta(minutes=-3), timedelta(minutes=3), timedelta(days=-9_999)]
-TIMES = ["", "now", "2026-13-01T00:00:00+00:00", "2026-11-24T00:00:00", "0", "9" * 5_000]
-
-
 def test_a_heartbeat_outside_the_allowed_time_is_rejected(claim: Claim, caplog: pytest.LogCaptureFixture) -> None:
-    for timestamp in (*((timezone.now() + skew).isoformat() for skew in SKEWS), *TIMES):
+    skewed = [(timezone.now() + timedelta(minutes=minutes)).isoformat() for minutes in (-3, 3)]
+    for timestamp in (*skewed, "", "now", "2026-11-24T00:00:00", "9" * 5_000):
         assert refused("heartbeat", signed(claim, "heartbeat", timestamp=timestamp), caplog) == "TIMESTAMP_REFUSED"
 
 
@@ -188,14 +171,11 @@ def test_messages_for_an_unknown_tenant_change_nothing(claim: Claim, caplog: pyt
 
 # --- faulty messages of a legitimate worker ---
 
-DEEP = "[" * 50_000 + "]" * 50_000
-
 
 @cases(
     ("members", "status", "code"),
     [
         ({"output_payloads": ['"\\u0000"']}, "FAILED", "UNDECODABLE_OUTPUT"),
-        ({"output_payloads": [DEEP]}, "FAILED", "UNDECODABLE_OUTPUT"),
         ({"outcome": "FAILED", "output_payloads": []}, "WAIT_RETRY", "MALFORMED_OUTCOME"),
         ({"outcome": "WAITING_EXTERNAL"}, "WAIT_RETRY", "MALFORMED_OUTCOME"),
         ({"stopped_before_step_index": 2**40}, "WAIT_RETRY", "MALFORMED_OUTCOME"),

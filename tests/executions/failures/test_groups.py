@@ -8,7 +8,7 @@ from django.db import connection
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from executions.failures import queries, statements
+from executions.failures import queries
 from executions.lifecycle.redrive import redrive
 from executions.models import DeadLetter, Execution, FailureGroup
 from executions.search.conditions import Search
@@ -195,48 +195,4 @@ def test_a_search_finds_the_executions_whose_newest_failure_is_in_the_group(owne
     assert not matching([making.tenant("other")], Search(failure_group=FailureGroup.objects.all()[0].pk))
 
 
-def test_the_time_of_the_newest_failure_is_stored_at_most_once_a_minute(owner: Tenant) -> None:
-    fail(owner, "lost")
-    for seconds, is_stored in ((30, False), (61, True)):
-        with unguarded(FailureGroup):
-            run("UPDATE executions_failuregroup SET last_seen_at = now() - make_interval(secs => %s)", seconds)
-        before = FailureGroup.objects.get().last_seen_at
-        fail(owner, "lost")
-        assert (FailureGroup.objects.get().last_seen_at > before) is is_stored
-
-
 # --- plans ---
-
-MANY = """
-INSERT INTO executions_deadletter (tenant_id, execution_id, execution_version, transition_key, terminal_status, reason,
-    error_code, error_message, retryable, retries_observed, step_index, failed_step_index, group_id, created_at)
-SELECT d.tenant_id, d.execution_id, n + 1000, d.transition_key, d.terminal_status, d.reason, d.error_code,
-    d.error_message, d.retryable, d.retries_observed, d.step_index, d.failed_step_index,
-    CASE WHEN mod(n, 2) = 0 THEN d.group_id END, now() - make_interval(secs => n)
-FROM executions_deadletter d, generate_series(1, 40000) n
-"""
-
-
-def test_the_figures_of_a_storm_are_read_from_the_index(owner: Tenant) -> None:
-    """A group of 20,000 failures among 40,000."""
-    fail(owner, "lost")
-    [group] = queries.groups_of(owner)
-    with unguarded(DeadLetter):
-        run(MANY)
-        run("SET CONSTRAINTS ALL IMMEDIATE")
-    run("ANALYZE executions_deadletter")
-    figures = queries.figures_of(group)
-    assert (figures.counted, figures.more) == (queries.MOST_OF_ONE, True)
-    for statement in (statements.COUNTS, statements.TREND):
-        plan = explained(statement, group.pk)
-        assert "dead_letter_of_group" in plan, plan
-        assert "Seq Scan on executions_deadletter" not in plan, plan
-    listed = queries.letters(group)[:20].explain()
-    assert "dead_letter_of_group" in listed, listed
-    assert "Sort" not in listed, listed
-
-
-def explained(statement: str, group_id: uuid.UUID) -> str:
-    with connection.cursor() as cursor:
-        cursor.execute(f"EXPLAIN {statement}", {"ids": [group_id], "most": queries.MOST_OF_ONE})
-        return "\n".join(line for (line,) in cursor.fetchall())

@@ -5,21 +5,17 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from executions.models import DeadLetter, Execution, Worker
-from executions.search import columns
-from executions.search.conditions import ME, STATUSES, Search
-from executions.search.matching import MOST_RARE, matching, with_failed_step
+from executions.search.conditions import STATUSES, Search
+from executions.search.matching import MOST_RARE, matching
 from tenancy.access import issue_token
 from tenancy.models import Membership, Tenant
 from tenancy.roles import Role, Scope
 from tests import making
-from tests.cases import cases
 from tests.executions.search import mixed
-from tests.raw_sql import as_owner
 
 pytestmark = pytest.mark.django_db
 BEGINNING = "01a2c"
@@ -70,19 +66,6 @@ def test_a_search_finds_what_the_model_finds_newest_first(rows: list[Execution])
     check()
 
 
-@cases("text", ["01a2c", "01a2ce8", "01a2ce8b-d4", "01A2CE8B"])
-def test_the_beginning_of_an_id_finds_it(rows: list[Execution], text: str) -> None:
-    ids = {str(row.pk) for row in rows if str(row.pk).startswith(text.lower())}
-    assert {str(row.pk) for row in found([rows[0].tenant], text=text)} == ids
-
-
-def test_an_id_and_a_key_find_one_execution(rows: list[Execution]) -> None:
-    tenant = rows[0].tenant
-    for row in rows[:5]:
-        assert found([tenant], text=str(row.pk)) == [row]
-        assert row in found([tenant], text=row.execution_key)
-
-
 def test_only_what_the_tenants_have_is_found_in_the_order_of_ids(rows: list[Execution]) -> None:
     stranger = making.tenant("other")
     assert found([stranger]) == found([stranger], text=str(rows[0].pk)) == found([stranger], tenant="owner") == []
@@ -103,18 +86,6 @@ def test_my_executions_are_those_that_i_or_my_tokens_submitted(rows: list[Execut
     issue_token(tenant, eva, "app", [Scope.READ], lifetime=None)
     more = matching([tenant], Search(submitted_by="me"), person=eva)
     assert {row.submitted_by for row in more} == {"user:eva", "token:app"}
-
-
-def test_the_step_is_the_one_that_failed_or_the_current_one(rows: list[Execution]) -> None:
-    letters = dict(DeadLetter.objects.values_list("execution", "failed_step_index"))
-    for row in with_failed_step(matching([rows[0].tenant], Search())):
-        index = letters.get(row.pk, row.current_step_index)
-        assert columns.step(row) == (None if row.status in ("SUCCEEDED", "CANCELLED") else index + 1)
-
-
-def test_inputs_and_results_are_not_loaded(rows: list[Execution]) -> None:
-    [row, *_] = found([rows[0].tenant])
-    assert row.get_deferred_fields() >= {"input", "result", "progress"}
 
 
 def test_what_waits_for_a_worker_is_found() -> None:
@@ -138,16 +109,3 @@ def test_common_and_rare_tags_are_found_in_the_tenant_alone() -> None:
         assert len(rows) == count
         assert {(row.tenant_id, *(row.tags or [])) for row in rows} <= {(owner.pk, tag)}
     assert len(found([owner, other], tag="rare")) == 4
-
-
-def test_what_a_person_submitted_is_read_from_its_index() -> None:
-    release = making.active(making.tenant())
-    making.worker(release)
-    queued = making.execution(release.pipeline.tenant)
-    making.copies(queued, 3_000, submitted_by="token:shop")
-    ann = User.objects.create_user("ann")
-    with as_owner(), connection.cursor() as cursor:
-        cursor.execute("ANALYZE executions_execution")
-    for submitter in ("user:ann", ME):
-        plan = matching([queued.tenant], Search(submitted_by=submitter), person=ann).explain()
-        assert "execution_by_person" in plan, plan

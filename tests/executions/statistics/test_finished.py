@@ -1,18 +1,16 @@
 """What finished, by release and time: counted by the clock, and read together with what is not counted yet."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from django.utils import timezone
 
 from executions.models import Execution, FinishedCount
 from executions.statistics import failures, finished
-from executions.statistics.finished import Window
 from executions.tasks import count_finished
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
-from tests.cases import cases
 from tests.raw_sql import run, unguarded
 
 pytestmark = pytest.mark.django_db
@@ -107,18 +105,3 @@ def test_failures_by_release_and_code(owner: Tenant) -> None:
     [found] = failures.recent([owner.pk]).values()
     assert (found.last_day, found.last_hour, found.codes) == (3, 3, [("FREQUENT", 2), ("RARE", 1)])
     assert failures.recent([owner.pk + 1000]) == {}
-
-
-@cases(
-    ("interval", "count", "first"),
-    [
-        (timedelta(minutes=1), 60, datetime(2026, 3, 1, 11, 46, tzinfo=UTC)),
-        (timedelta(hours=1), 24, datetime(2026, 2, 28, 13, 0, tzinfo=UTC)),
-    ],
-)
-def test_a_window_ends_with_the_current_interval(interval: timedelta, count: int, first: datetime) -> None:
-    now = datetime(2026, 3, 1, 12, 45, 30, 5, tzinfo=UTC)
-    window = Window.until(now, interval, count)
-    assert window.since == window.times()[0] == first
-    assert window.place(now) == count - 1
-    assert window.place(first) == 0
