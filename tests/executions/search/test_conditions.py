@@ -68,7 +68,8 @@ def test_a_wrong_parameter_is_named(name: str, text: str) -> None:
     assert [error["field"] for error in caught.value.errors] == [name]
 
 
-def test_an_unknown_column_is_rejected() -> None:
+def test_columns_are_in_a_fixed_order_with_the_id_and_an_unknown_one_is_rejected() -> None:
+    assert columns.chosen(["status", "key", "status"]) == ("id", "key", "status")
     with pytest.raises(InvalidRequest, match="'input'") as caught:
         columns.chosen(["id", "input"])
     assert caught.value.errors[0]["field"] == "columns"
