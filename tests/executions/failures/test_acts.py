@@ -5,7 +5,6 @@ from functools import partial
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection, transaction
 
 from executions.errors import AssigneeInvalid, FailureGroupUnknown
 from executions.failures import acts, queries
@@ -13,7 +12,6 @@ from executions.models import IS_NEW, FailureGroup
 from tenancy.models import AuditEntry, Membership, Tenant
 from tenancy.roles import Role
 from tests import making
-from tests.cases import cases
 from tests.raw_sql import rows
 
 pytestmark = pytest.mark.django_db
@@ -83,17 +81,3 @@ def test_a_group_of_another_tenant_is_unknown(owner: Tenant) -> None:
     with pytest.raises(FailureGroupUnknown):
         queries.group(stranger, group)
     assert FailureGroup.objects.get().is_new
-
-
-@cases(
-    "statement",
-    [
-        "INSERT INTO executions_failuregroup SELECT * FROM executions_failuregroup",
-        "DELETE FROM executions_failuregroup",
-        "UPDATE executions_failuregroup SET last_seen_at = now() + interval '1 day'",
-        "UPDATE executions_failuregroup SET release_id = release_id",
-    ],
-)
-def test_the_application_may_change_only_what_people_decide(change: Change, statement: str) -> None:
-    with pytest.raises(Exception, match="permission denied"), transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(statement)

@@ -59,51 +59,30 @@ def fingerprint(message: str, code: str = "OSError") -> str:
     return str(found)
 
 
-# --- fingerprints ---
-
-MESSAGES = (
-    "order {} was refused",
-    "step \"Ship\": the item '{}' is missing",
-    "no row {} (of {}) in shard {}",
-    "HTTP {}: {}",
-    "POST /orders/{}/items/{} took {} ms",
-    "{}",
+IDENTIFIERS = st.one_of(
+    st.uuids().map(str),
+    st.binary(min_size=4, max_size=32).map(lambda value: f"0x{value.hex()}"),
+    st.binary(min_size=4, max_size=32).map(bytes.hex),
+    st.integers(-(10**12), 10**12).map(str),
+    st.integers(0, 10**9).map(lambda value: f"{value:,}"),
+    st.floats(0, 10**6, allow_nan=False).map(str),
+    st.datetimes().map(lambda value: f"{value:%Y-%m-%d}"),
+    st.text("abc xyz", max_size=20).map(lambda value: f'"{value}"'),
 )
 
 
-@st.composite
-def identifier(draw: st.DrawFn) -> str:
-    """An id, a number, or a quoted text, as messages contain them."""
-    hexadecimal = draw(st.binary(min_size=4, max_size=32)).hex()
-    chosen: str = draw(
-        st.one_of(
-            st.uuids().map(str),
-            st.uuids().map(lambda value: str(value).upper()),
-            st.just(hexadecimal),
-            st.just(f"0x{hexadecimal}"),
-            st.integers(-(10**12), 10**12).map(str),
-            st.integers(0, 10**9).map(lambda value: f"{value:,}"),
-            st.floats(0, 10**6, allow_nan=False).map(str),
-            st.datetimes().map(lambda value: f"{value:%Y-%m-%d}"),
-            st.text("abc xyz", max_size=20).map(lambda value: f'"{value}"'),
-        )
-    )
-    return chosen
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.sampled_from(MESSAGES), st.data())
-def test_ids_numbers_and_quoted_texts_do_not_split_a_group(message: str, data: st.DataObject) -> None:
-    holes = message.count("{}")
-    first, second = (message.format(*(data.draw(identifier()) for _ in range(holes))) for _ in range(2))
-    assert fingerprint(first) == fingerprint(second), (first, second)
+@settings(max_examples=60, deadline=None)
+@given(IDENTIFIERS, IDENTIFIERS)
+def test_ids_numbers_and_quoted_texts_do_not_split_a_group(one: str, other: str) -> None:
+    for message in ("{}", "order {} (of /{}/{}) was refused: '{}'"):
+        first, second = message.replace("{}", one), message.replace("{}", other)
+        assert fingerprint(first) == fingerprint(second), (first, second)
 
 
 @cases(
     ("first", "second"),
     [
         ("the disk is full", "the disk is slow"),
-        ("order 1 was refused", "order 1 was lost"),
         ("can't open the file", "can't close the file"),
         ("dead letter", "bad letter"),
     ],

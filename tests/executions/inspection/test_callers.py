@@ -6,11 +6,9 @@ from typing import Any
 import pytest
 from django.db.models import F
 
-from executions.errors import InputInvalid
 from executions.inspection import callers as checks
 from executions.inspection.callers import Caller, Callers, callers
 from executions.models import Execution
-from executions.submission.admission import Admission
 from executions.submission.submission import submit
 from releases.models import Release
 from tenancy.models import Tenant
@@ -78,27 +76,6 @@ def test_a_caller_whose_inputs_would_be_refused_is_named_with_an_example(
     assert example.execution_id in {each.pk for each in old}
     assert (app.name, app.checked, app.failing, app.examples) == ("token:app", 1, 0, [])
     assert SECRET not in repr(found)
-
-
-def test_the_check_says_what_submissions_meet_after_the_activation(
-    owner: Tenant, active: Release, strict: Release
-) -> None:
-    values: list[dict[str, Any]] = [{"id": "a"}, {"id": "a", "price": "1.5"}, {"id": "b", "price": None}]
-    for number, value in enumerate(values):
-        send(owner, str(number), value, actor=f"token:{number}")
-    found = by_name(callers(strict, active))
-    assert {name: met(each) for name, each in found.items()} == {
-        f"token:{number}": refusal(strict, value) for number, value in enumerate(values)
-    }
-
-
-def refusal(release: Release, value: Any) -> list[tuple[str, str]]:
-    """Return the first place and rule for which a submission to the release is refused."""
-    try:
-        Admission(release, None).input_shape(value)
-    except InputInvalid as refused:
-        return [(error["field"], error["message"]) for error in refused.errors[:1]]
-    return []
 
 
 def test_names_that_are_values_are_not_shown(owner: Tenant) -> None:

@@ -19,7 +19,7 @@ from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
 from tests.raw_sql import as_owner, rows, unguarded
-from wire.messages.celery_messages import Heartbeat, WorkerEnvironment
+from wire.messages.celery_messages import Heartbeat
 
 pytestmark = pytest.mark.django_db
 HOUR = timedelta(hours=1)
@@ -50,29 +50,25 @@ def event_time(worker: Worker, cause: str) -> datetime:
 
 
 @cases(
-    ("members", "kind", "evidence"),
+    ("members", "kind", "name"),
     [
+        ({"contract_version": OTHER_DIGEST}, Kind.CONTRACT, "The worker's contract"),
+        ({"release_version": "9.0"}, Kind.DEPLOYMENT, "The worker's release"),
+        ({"artifact_digest": OTHER_DIGEST}, Kind.ARTIFACT, "The worker's artifact"),
         (
-            {"contract_version": "sha256:other"},
-            Kind.CONTRACT,
-            {"The worker's contract": "sha256:other", "The release's contract": "CONTRACT"},
-        ),
-        ({"release_version": "9.0"}, Kind.DEPLOYMENT, {"The worker's release": "9.0"}),
-        (
-            {"artifact_digest": OTHER_DIGEST},
-            Kind.ARTIFACT,
-            {"The worker's artifact": OTHER_DIGEST, "The release's artifacts": "ARTIFACT"},
+            {"capability_checked_at": timezone.now(), "capability_error": "another release"},
+            Kind.DEPLOYMENT,
+            "The last check",
         ),
     ],
 )
 def test_a_worker_of_something_else_is_found_with_the_evidence(
-    owner: Tenant, active: Release, members: dict[str, Any], kind: Kind, evidence: dict[str, str]
+    owner: Tenant, active: Release, members: dict[str, Any], kind: Kind, name: str
 ) -> None:
-    known = {"CONTRACT": active.contract_version, "ARTIFACT": active.artifacts.get().digest}
-    worker = making.worker(active, "odd", **members)
+    worker = making.worker(active, "odd", protocol="rest", endpoint="https://worker.example", **members)
     [found] = drift(owner)
     assert (found.kind, found.subject, found.name) == (kind, Subject.WORKER, "odd")
-    assert facts(found) == {name: known.get(value, value) for name, value in evidence.items()}
+    assert facts(found)[name] in members.values()
     if kind != Kind.DEPLOYMENT:
         assert (found.release_version, found.since) == ("1.0", worker.registered_at)
 
@@ -87,23 +83,6 @@ def test_unverified_code_is_found_whatever_the_policy_says(owner: Tenant, active
     assert (found.kind, found.name) == (Kind.ARTIFACT, "celery-1")
     assert facts(found) == {"The worker's code": "unverified: a folder", "Policy unverifiedWorkers": policy}
     assert found.since == event_time(worker, "CODE_CHANGED")
-
-
-def test_another_environment_is_found_since_it_was_reported(owner: Tenant, active: Release) -> None:
-    def heartbeat(*differences: str) -> Worker:
-        members: dict[str, Any] = {"fingerprint": "sha256:1", "python": "cpython 3.12", "platform": "linux"}
-        members |= {"differences": list(differences), "difference_count": len(differences)}
-        return send_heartbeat(active, environment=WorkerEnvironment(**members))
-
-    heartbeat()
-    assert drift(owner) == []
-    texts = [f"package-{number} is missing" for number in range(7)]
-    worker = heartbeat(*texts)
-    heartbeat(*texts)
-    [found] = drift(owner)
-    assert (found.kind, found.name) == (Kind.ENVIRONMENT, "celery-1")
-    assert [fact.value for fact in found.evidence] == ["7", *texts[:5]]
-    assert found.since == event_time(worker, "ENVIRONMENT_DRIFT")
 
 
 @cases("gone", [{"stopped_at": timezone.now()}, {"alive_until": timezone.now() - HOUR}])
