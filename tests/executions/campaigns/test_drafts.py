@@ -14,7 +14,6 @@ from executions.errors import (
     CampaignUnknown,
     ReleaseRevokedConfirmation,
 )
-from executions.lifecycle.redrive import redrive
 from executions.models import Campaign, CampaignItem, Execution
 from executions.tasks import sweep
 from foundation.errors import CoordinatorError
@@ -62,17 +61,6 @@ def test_a_draft_does_nothing_until_it_is_started(owner: Tenant, dead: list[Exec
     assert dead[0].events.get(kind="REDRIVEN").actor == "user:bob"
 
 
-def test_executions_that_changed_since_are_skipped_and_counted(owner: Tenant, dead: list[Execution]) -> None:
-    draft = freeze(owner)
-    redrive(owner, dead[0].pk, actor=ANN, reason="by hand")
-    found = drafts.contents(draft)
-    assert (found.count, found.changed) == (10, 1)
-    assert {(group["status"], group["count"]) for group in found.groups} == {("DLQ", 9), ("QUEUED", 1)}
-    started = run(draft)
-    assert progress(started) == (0, 9, 1)
-    assert started.items.get(outcome="SKIPPED").execution_id == dead[0].pk
-
-
 def test_a_draft_contains_only_what_its_kind_fits_and_is_discarded(owner: Tenant, dead: list[Execution]) -> None:
     with pytest.raises(CampaignEmpty, match="unfinished"):
         freeze(owner, Kind.PAUSE)
@@ -87,18 +75,6 @@ def test_a_draft_contains_only_what_its_kind_fits_and_is_discarded(owner: Tenant
     assert acts()[-1] == ("campaign.discard", ANN)
     assert not Campaign.objects.exists()
     assert not CampaignItem.objects.exists()
-
-
-def test_a_draft_contains_the_earliest_failures_if_there_are_too_many(
-    owner: Tenant, dead: list[Execution], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(drafts, "MOST_ITEMS", 9)
-    making.finished(dead[3].created_at + timedelta(days=1), dead[3])
-    draft = freeze(owner)
-    assert draft.cut
-    assert {item.execution_id for item in draft.items.all()} == {each.pk for each in dead} - {dead[3].pk}
-    monkeypatch.setattr(drafts, "MOST_ITEMS", 10)
-    assert not freeze(owner).cut
 
 
 def test_a_draft_names_revoked_releases_and_runs_them_only_if_that_is_confirmed(

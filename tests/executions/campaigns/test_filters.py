@@ -11,7 +11,8 @@ from executions.models import DeadLetter, Execution
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
-from tests.executions.campaigns.campaigning import OF_THE_PIPELINE, everything, record, start
+from tests.executions.campaigns.campaigning import OF_THE_PIPELINE, record, start
+from tests.raw_sql import unchanged
 
 pytestmark = pytest.mark.django_db
 
@@ -59,12 +60,20 @@ def test_a_preview_shows_what_a_campaign_contains(
     assert sum(group["count"] for group in found.by_error_code) == len(keys)
     assert sum(group["count"] for group in found.by_release) == len(keys)
     if not keys:
+        with unchanged(), pytest.raises(CampaignEmpty):
+            start(various, filters, allow_failed=allow_failed)
         return
     made = start(various, filters, allow_failed=allow_failed)
     items = made.items.order_by("id").select_related("execution")
     assert {str(item.execution and item.execution.execution_key) for item in items} == keys
     assert [item.execution_id for item in items] == [each.pk for each in found.executions]
     assert {(item.expected_version, item.outcome) for item in items} == {(2, "PENDING")}
+
+
+def test_a_campaign_needs_a_filter(various: Tenant) -> None:
+    for select in (preview, start):
+        with unchanged(), pytest.raises(FilterRequired):
+            select(various, Filters())
 
 
 def test_the_reason_filter_matches_the_latest_failure(quiet: Tenant) -> None:
@@ -74,14 +83,3 @@ def test_the_reason_filter_matches_the_latest_failure(quiet: Tenant) -> None:
     record(making.failure(claim, retryable=False))
     assert preview(quiet, Filters(reason=DeadLetter.Reason.RETRY_EXHAUSTED), allow_failed=True).count == 0
     assert preview(quiet, Filters(reason=DeadLetter.Reason.NON_RETRYABLE), allow_failed=True).count == 1
-
-
-def test_without_a_filter_or_a_match_nothing_is_started(owner: Tenant) -> None:
-    before = everything()
-    with pytest.raises(FilterRequired):
-        preview(owner, Filters())
-    with pytest.raises(FilterRequired):
-        start(owner, Filters())
-    with pytest.raises(CampaignEmpty):
-        start(owner, Filters(error_code="no such"))
-    assert everything() == before

@@ -8,7 +8,7 @@ import pytest
 from executions.campaigns import campaigns
 from executions.errors import CampaignTargetInvalid
 from executions.lifecycle.redrive import redrive
-from executions.models import Campaign, Execution, Resubmission, StartFrom
+from executions.models import Campaign, Execution, Resubmission
 from executions.submission.resubmission import resubmit
 from releases.activation.activation import activate
 from releases.activation.revocation import revoke
@@ -26,7 +26,6 @@ from tests.executions.campaigns.campaigning import (
     progress,
     start,
 )
-from tests.executions.submission import continuing
 
 pytestmark = pytest.mark.django_db
 RESUBMIT = Campaign.Kind.RESUBMIT
@@ -88,18 +87,6 @@ def test_the_target_is_a_named_release_or_the_active_one_at_the_time_of_each_ite
     assert advance() == 6
     new = Execution.objects.filter(origin__campaign=made)
     assert Counter(new.values_list("release_version", flat=True)) == versions
-
-
-def test_items_continue_from_their_checkpoints_if_that_is_proven() -> None:
-    owner = continuing.ready()
-    proven, wrong = continuing.failed(owner, "proven"), continuing.failed(owner, "wrong", '{"n": "two"}')
-    [without] = making.dead(owner, "without")
-    activate(continuing.release(owner, "1.1", types=continuing.order("n", optional=["m"])), actor="user:ann")
-    made = resubmitted(owner, start_from=StartFrom.CHECKPOINT)
-    assert progress(made) == (0, 1, 2)
-    new = Execution.objects.get(origin__execution=proven)
-    assert (new.current_step_index, new.progress, new.release_version) == (1, {"n": 2}, "1.1")
-    assert codes(made) == {wrong.pk: "CHECKPOINT_INCOMPATIBLE", without.pk: "CHECKPOINT_MISSING"}
 
 
 # --- skipped items ---

@@ -4,13 +4,10 @@ from typing import Any
 
 import pytest
 
-from executions.awaits import awaits
 from executions.failures import facts
 from executions.lifecycle.redrive import redrive
 from executions.models import DeadLetter
-from tests import making
 from tests.cases import cases
-from tests.executions.awaits import parking
 from tests.executions.hosting import FAILS_TWICE, MARKS, Hosted, Hosting
 
 pytestmark = pytest.mark.django_db
@@ -41,20 +38,9 @@ def test_a_redrive_starts_where_the_facts_say(
     assert execution.status == "DLQ"
     letter = DeadLetter.objects.get(execution=execution)
     assert (letter.step_index, letter.failed_step_index) == (2 if checkpoint else 0, 2)
-    assert str(facts.step_now(execution)) == "Step 2 (step 3)"
     assert facts.failed_attempts(execution) == facts.failed_attempts_until(letter) == 2
     assert str(facts.restart_of(execution)).startswith(restart)
     before = runs_of(hosted)
     redrive(hosted.owner, execution.pk, actor="user:eva", reason="")
     assert hosted.run(execution).status == "SUCCEEDED"
     assert [now - then for now, then in zip(runs_of(hosted), before, strict=True)] == again
-
-
-def test_an_await_that_timed_out_is_no_failed_attempt_and_opens_again() -> None:
-    ready = making.ready()
-    execution = parking.suspended(ready)
-    parking.make_late(parking.interaction_of(execution))
-    assert awaits.expire()
-    execution.refresh_from_db()
-    assert facts.failed_attempts(execution) == 0
-    assert facts.restart_of(execution) == "It asks the questions of Validate (step 1) again."

@@ -91,18 +91,6 @@ def test_names_that_are_values_are_not_shown(owner: Tenant) -> None:
     assert ("input.id", "is not a member of the type") in met(caller)
 
 
-def test_a_list_is_checked_item_by_item_and_an_input_keeps_the_shape_that_it_chose(
-    owner: Tenant, active: Release, strict: Release
-) -> None:
-    many = making.registered(
-        owner, "3.0", steps=[{**making.STEP, "cardinality": "REDUCTION"}], canonicalTypes=order(ID)
-    )
-    send(owner, "one", {"id": "a"}, actor="token:one")
-    send(owner, "many", [{"id": "a"}], actor="token:many", input_shape="MULTI", wire_input=[{"id": "a"}])
-    assert met(by_name(callers(many, active))["token:one"]) == [("input", "must be an array of items")]
-    assert met(by_name(callers(strict, active))["token:many"]) == [("input[0].price", "is required")]
-
-
 def test_only_the_last_days_and_for_the_rate_the_last_hour_count(
     owner: Tenant, active: Release, strict: Release
 ) -> None:

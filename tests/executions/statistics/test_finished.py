@@ -62,14 +62,6 @@ def test_a_late_commit_is_counted_by_the_next_run_and_a_redriven_failure_stays_c
     assert sum(failed for _, failed, _ in counts()) == 2
 
 
-def test_old_counts_are_removed(owner: Tenant) -> None:
-    release = Release.objects.get(pipeline__tenant=owner)
-    old = (timezone.now() - timedelta(days=3)).replace(second=0, microsecond=0)
-    FinishedCount.objects.create(release=release, minute=old, succeeded=1, failed=0, cancelled=0)
-    finished.count()
-    assert counts() == []
-
-
 def test_a_series_has_only_its_tenants_pipeline_and_period(owner: Tenant) -> None:
     other = making.ready()[0]
     failed_at(other, 5, "theirs")
