@@ -13,7 +13,6 @@ import pytest
 from celery import current_app
 from django.conf import settings
 from django.utils import timezone
-from redis import Redis
 
 from coordinator.celery import QUEUES
 from executions import tasks
@@ -202,20 +201,6 @@ def test_an_outcome_that_cannot_be_stored_fails_its_execution(
 def app() -> Any:
     current_app.loader.import_default_modules()
     return current_app
-
-
-def test_the_control_worker_accepts_its_tasks_as_they_are_sent(app: Any) -> None:
-    messages = app.conf.broker_transport_options["messages"]
-    names = [name for name in app.tasks if not name.startswith("celery.")]
-    assert {HEARTBEAT_TASK, RECORD_TASK, DISPATCH_TASK, "releases.verify"} <= set(names)
-    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
-        for name in names:
-            queue = app.amqp.router.route({}, name)["queue"].name
-            redis.delete(queue)
-            app.send_task(name, args=[{}], countdown=1, expires=60, retries=3)
-            message = messages.read(queue, redis.rpop(queue))
-            assert (message.task, message.arguments, message.retries) == (name, [{}], 3)
-            assert message.eta < message.expires
 
 
 def test_the_queue_of_each_task_and_when_it_is_acknowledged(app: Any) -> None:

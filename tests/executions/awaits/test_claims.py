@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from executions.awaits import awaits, claims, interactions
+from executions.awaits import claims, interactions
 from executions.errors import (
     DelegateUnknown,
     InteractionClaimed,
@@ -14,14 +14,13 @@ from executions.errors import (
     InteractionNotClaimed,
     InteractionUnknown,
 )
-from executions.lifecycle import cancellation
 from executions.models import Interaction, InteractionEvent
 from releases.models import Release
 from tenancy.models import AuditEntry, Membership, Tenant
 from tenancy.roles import Role
 from tests import making
 from tests.cases import cases
-from tests.executions.awaits.parking import answer, interaction_of, make_late, suspended
+from tests.executions.awaits.parking import answer, interaction_of, suspended
 from tests.raw_sql import run, unguarded
 
 pytestmark = pytest.mark.django_db
@@ -169,13 +168,9 @@ def test_a_closed_question_or_a_timer_cannot_be_claimed(
     ready: tuple[Tenant, Release], act: Callable[..., Interaction]
 ) -> None:
     member(ready[0], "bob")
-    timer = interaction_of(suspended(ready, "timer", transport="timer"))
-    answered, cancelled, late = (interaction_of(suspended(ready, key)) for key in ("answered", "cancelled", "late"))
+    timer, answered = interaction_of(suspended(ready, "t", transport="timer")), interaction_of(suspended(ready, "a"))
     answer(answered)
-    cancellation.cancel(ready[0], cancelled.execution_id, actor="a", reason="x")
-    make_late(late)
-    awaits.expire()
-    for each in (timer, answered, cancelled, late):
+    for each in (timer, answered):
         with pytest.raises(InteractionClosed):
             act(each)
         assert kinds(each) == []

@@ -20,7 +20,6 @@ from tests.executions.campaigns.campaigning import (
     advance,
     codes,
     events,
-    everything,
     pass_time,
     progress,
     record,
@@ -35,21 +34,15 @@ def test_items_are_admitted_at_the_rate_and_the_last_one_completes_the_campaign(
     owner: Tenant, dead: list[Execution]
 ) -> None:
     made = start(owner, rate=60)
-    for seconds, count, state in (
-        (0, 0, (10, 0, 0)),
-        (3.9, 3, (7, 3, 0)),
-        (0, 0, (7, 3, 0)),
-        (0.1, 1, (6, 4, 0)),
-        (60, 6, (0, 10, 0)),
-    ):
-        assert (advance(seconds), progress(made)) == (count, state)
+    for seconds, count in ((0, 0), (3.9, 3), (0, 0), (0.1, 1)):
+        assert advance(seconds) == count
+    assert progress(made) == (6, 4, 0)
+    assert (advance(), progress(made)) == (6, (0, 10, 0))
     made.refresh_from_db()
-    assert made.status == "COMPLETED"
-    assert made.finished_at is not None
+    assert (made.status, made.finished_at is not None) == ("COMPLETED", True)
     assert events(made) == [("STARTED", "user:ann"), ("COMPLETED", "coordinator")]
-    before = everything()
-    assert campaigns.advance() == 0
-    assert everything() == before
+    with unchanged():
+        assert campaigns.advance() == 0
     for execution in dead:
         assert making.history(execution)[-1] == ("REDRIVEN", "QUEUED")
         event = execution.events.get(kind="REDRIVEN")
@@ -206,9 +199,8 @@ def test_a_campaign_pauses_itself_when_its_canary_fails(owner: Tenant, dead: lis
     assert made.events.get(kind="PAUSED").data == {"cause": "canary", "failedAgain": 1}
     entry = AuditEntry.objects.latest("pk")
     assert (entry.act, entry.actor, entry.object) == ("campaign.pause", "coordinator", str(made.pk))
-    before = everything()
     assert advance() == 0
-    assert everything()[3:] == before[3:]
+    assert len(events(made)) == 2, "it pauses itself once"
     campaigns.resume(owner, made.pk, actor="user:bob")
     assert (advance(), state(made)) == (7, ("COMPLETED", "", True))
 

@@ -21,11 +21,11 @@ from tests.executions.campaigns.campaigning import (
     advance,
     codes,
     events,
-    everything,
     pass_time,
     progress,
     start,
 )
+from tests.raw_sql import unchanged
 
 pytestmark = pytest.mark.django_db
 RESUBMIT = Campaign.Kind.RESUBMIT
@@ -57,23 +57,20 @@ def test_items_are_resubmitted_at_the_rate_on_the_active_release(owner: Tenant, 
     assert events(made) == [("STARTED", "user:ann"), ("COMPLETED", "coordinator")]
     for item in made.items.select_related("execution", "new_execution"):
         old, new = item.execution, item.new_execution
-        assert old is not None
-        assert new is not None
+        assert old
+        assert new
         assert (old.status, old.release_version, old.version) == ("DLQ", "1.0", item.expected_version)
         assert (new.status, new.release_version, new.input) == ("QUEUED", "1.1", {"n": 1})
         assert new.execution_key == f"resubmit:{old.pk}:campaign:{made.pk}"
         assert new.events.get().data["campaignId"] == str(made.pk)
         event = old.events.get(kind="RESUBMITTED")
-        assert (event.actor, event.data["campaignId"]) == ("user:ann", str(made.pk))
-        assert (event.data["executionId"], event.data["reason"]) == (str(new.pk), "the bank is back")
+        assert (event.actor, event.data["executionId"]) == ("user:ann", str(new.pk))
     assert len(making.claimed(owner)) == 10
 
 
 def test_a_redrive_has_no_target(owner: Tenant) -> None:
-    before = everything()
-    with pytest.raises(CampaignTargetInvalid):
+    with unchanged(), pytest.raises(CampaignTargetInvalid):
         start(owner, target_release_version="1.1")
-    assert everything() == before
 
 
 @cases(("target", "versions"), [("1.1", {"1.1": 10}), (None, {"1.0": 4, "1.1": 6})])
@@ -128,8 +125,7 @@ def test_items_wait_while_no_worker_hosts_the_target(owner: Tenant, dead: list[E
     target = making.registered(owner, "1.1")
     made = start(owner, kind=RESUBMIT, target_release_version="1.1")
     pass_time(60)
-    before = everything()
-    assert campaigns.advance() == 0
-    assert everything() == before
+    with unchanged():
+        assert campaigns.advance() == 0
     making.worker(Release.objects.select_related("pipeline__tenant").get(pk=target.pk), "late")
     assert (campaigns.advance(), progress(made)) == (10, (0, 10, 0))

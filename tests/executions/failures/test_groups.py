@@ -1,25 +1,31 @@
-"""Failures with the same release, step and cause form a group."""
+"""Failures with the same release, step and cause form a group, about which people decide."""
 
+import json
 import uuid
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from executions.failures import queries
+from executions.errors import AssigneeInvalid, FailureGroupUnknown
+from executions.failures import acts, queries
 from executions.lifecycle.redrive import redrive
-from executions.models import DeadLetter, Execution, FailureGroup
+from executions.models import IS_NEW, DeadLetter, Execution, FailureGroup
 from executions.search.conditions import Search
 from executions.search.matching import matching
 from executions.smoke_tests import smoke_tests
 from executions.state_machine.moves import Claim
 from releases.models import Pipeline, Release
-from tenancy.models import Tenant
+from tenancy.models import AuditEntry, Membership, Tenant
+from tenancy.roles import Role
 from tests import making
 from tests.cases import cases
-from tests.raw_sql import run, unguarded
+from tests.raw_sql import run, unchanged, unguarded
 from wire.messages.celery_messages import Failure, Outcome
 
 pytestmark = pytest.mark.django_db
@@ -124,6 +130,51 @@ def test_a_failed_smoke_test_is_in_no_group(owner: Tenant, ready: tuple[Tenant, 
     making.record(making.failure(claim))
     assert DeadLetter.objects.get().group_id is None
     assert not FailureGroup.objects.exists()
+
+
+@pytest.fixture
+def change(owner: Tenant) -> Callable[..., FailureGroup]:
+    fail(owner, "lost")
+    return partial(acts.change, owner, FailureGroup.objects.get().pk, actor="user:eva")
+
+
+def person(name: str, owner: Tenant, role: Role) -> None:
+    Membership.objects.create(user=User.objects.create_user(name), tenant=owner, role=role)
+
+
+def test_a_group_is_acknowledged_assigned_and_annotated_with_one_entry_each(
+    owner: Tenant, change: Callable[..., FailureGroup]
+) -> None:
+    person("ann", owner, Role.ON_CALL)
+    group = change(assignee="ann", note="the bank is down")
+    assert (group.assignee, group.note, group.is_new) == ("ann", "the bank is down", True)
+    group = change(acknowledged=True)
+    assert (group.is_new, group.acknowledged_by) == (False, "user:eva")
+    assert not FailureGroup.objects.filter(IS_NEW).exists()
+    for repeated in ({"assignee": "ann", "note": "the bank is down"}, {"acknowledged": True}, {}):
+        assert not change(**repeated).is_new
+    assert change(acknowledged=False, assignee="").acknowledged_by == ""
+    entries = AuditEntry.objects.filter(act="failure_group.change", actor="user:eva").order_by("id")
+    assert [json.loads(entry.details) for entry in entries] == [
+        {"assignee": "ann", "note": "the bank is down", "errorCode": "OSError"},
+        {"acknowledged": True, "errorCode": "OSError"},
+        {"acknowledged": False, "assignee": "", "errorCode": "OSError"},
+    ]
+
+
+def test_only_a_person_who_may_operate_is_an_assignee_and_only_of_groups_of_the_tenant(
+    owner: Tenant, change: Callable[..., FailureGroup]
+) -> None:
+    person("viewer", owner, Role.VIEWER)
+    person("stranger", making.tenant(), Role.TENANT_ADMIN)
+    for name in ("viewer", "stranger", "nobody"):
+        with unchanged(FailureGroup), pytest.raises(AssigneeInvalid):
+            change(assignee=name, acknowledged=True)
+    group = FailureGroup.objects.get()
+    with unchanged(FailureGroup), pytest.raises(FailureGroupUnknown):
+        acts.change(making.tenant(), group.pk, actor="user:eva", acknowledged=True)
+    with pytest.raises(FailureGroupUnknown):
+        queries.group(making.tenant(), group.pk)
 
 
 def test_the_figures_say_what_is_still_open_and_when_it_happened(owner: Tenant) -> None:

@@ -131,19 +131,6 @@ def test_a_watch_that_comes_late_changes_nothing(owner: Tenant) -> None:
     assert standing(made) == ("PROMOTED", 1, "person")
 
 
-def test_an_error_in_one_does_not_stop_the_others(owner: Tenant, caplog: pytest.LogCaptureFixture) -> None:
-    broken = gradual.started(owner, 5, 50)
-    other, _ = making.ready()
-    made = gradual.started(other, 5, 50)
-    for each in (broken, made):
-        gradual.ended(each.candidate, succeeded=FAST)
-    with unguarded(GradualActivation):
-        run("UPDATE releases_gradualactivation SET bounds = '{\"significance\": 1}' WHERE id = %s", broken.pk)
-    assert watch() == 1
-    assert standing(made)[1] == 1
-    assert str(broken.pk) in caplog.text
-
-
 # --- the comparison ---
 
 

@@ -120,6 +120,10 @@ def test_the_workers_of_the_release_and_the_load_of_the_pipeline_are_counted(
     assert preflight(newer).load.due == 0, "held or not yet due"
     holds.pause(newer.pipeline, actor="user:eva", reason="a broken bank")
     assert concerns(preflight(newer)) == [Concern.PAUSE]
+    typed = {"Order": {"definition": {"id": "Order", "kind": "record", "fields": []}}}
+    strict = making.registered(owner, "3.0", canonicalTypes=typed)
+    making.worker(strict, "w4")
+    assert Concern.INPUTS in concerns(preflight(strict))
 
 
 def test_what_stays_on_the_old_release_is_what_would_block_its_retirement(
@@ -138,19 +142,3 @@ def test_what_stays_on_the_old_release_is_what_would_block_its_retirement(
     assert found.questions == 1
     activate(newer, actor="user:eva")
     assert blockers(active) == found.remaining
-
-
-def test_the_cautions_name_what_breaks_callers(owner: Tenant, active: Release) -> None:
-    text = {"name": "id", "type": {"kind": "scalar", "id": "string"}}
-    types = {"Order": {"definition": {"id": "Order", "kind": "record", "fields": [text]}}}
-    typed = making.active(owner, "1.1", canonicalTypes=types)
-    making.worker(typed, "w")
-    making.execution(owner, "k", value={"id": "a"})
-    number = {"name": "id", "type": {"kind": "scalar", "id": "integer"}}
-    changed = {"Order": {"definition": {"id": "Order", "kind": "record", "fields": [number]}}}
-    after = making.registered(owner, "2.0", canonicalTypes=changed)
-    making.worker(after, "w2")
-    found = preflight(after)
-    assert concerns(found) == [Concern.CALLERS, Concern.INPUTS]
-    assert found.warnings[1].detail == "1 of 1 recent inputs would be refused. Callers concerned: 1."
-    assert found.is_allowed

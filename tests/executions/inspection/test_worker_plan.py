@@ -8,7 +8,6 @@ from django.utils import timezone
 
 from executions.inspection.worker_plan import MOST_WORKERS, Load, PlannedRelease, Reason, suggested, worker_plan
 from executions.models import Execution
-from releases.activation.activation import activate
 from releases.models import Pipeline, Release
 from tenancy.models import Tenant
 from tests import gradual, making
@@ -24,9 +23,7 @@ def planned(owner: Tenant) -> dict[str, PlannedRelease]:
 
 def replaced(owner: Tenant) -> dict[str, PlannedRelease]:
     """Activate release 1.1 in place of 1.0, and return the plan."""
-    following = making.registered(owner, "1.1", body="# another")
-    making.worker(following, "of-the-next")
-    activate(following, actor="user:test")
+    making.worker(making.active(owner, "1.1", body="# another"), "of-the-next")
     return planned(owner)
 
 

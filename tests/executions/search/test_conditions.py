@@ -4,7 +4,6 @@ import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.utils import timezone
 
 from executions.search import columns
 from executions.search.conditions import PARAMETERS, Search, parse
@@ -44,12 +43,6 @@ def test_each_parameter_is_a_condition() -> None:
         failure_group=GROUP,
         tenant="acme",
     )
-
-
-def test_a_time_without_an_offset_is_in_the_current_time_zone() -> None:
-    with timezone.override("Europe/Berlin"):
-        assert parse({"since": "2026-01-31 13:00"}, now=NOW).since == NOW
-        assert parse({"since": "2026-01-31"}, now=NOW).since == NOW - timedelta(hours=13)
 
 
 @cases(
