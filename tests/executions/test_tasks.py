@@ -64,9 +64,6 @@ def refused(kind: str, message: Any, caplog: pytest.LogCaptureFixture) -> str:
     return str(record.args[0])
 
 
-# --- valid messages ---
-
-
 def test_a_signed_outcome_is_recorded_once_and_announces_the_place_that_it_frees(
     claim: Claim, execution: Execution, django_capture_on_commit_callbacks: Any
 ) -> None:
@@ -96,9 +93,6 @@ def test_a_signed_heartbeat_registers_and_renews_once(claim: Claim) -> None:
         tasks.heartbeat(message)
 
 
-# --- messages of senders without a key ---
-
-
 @cases("kind", KINDS)
 @cases(
     ("changes", "code"),
@@ -123,8 +117,6 @@ def test_a_message_that_was_changed_in_transit_is_rejected(
 def test_a_value_that_is_not_a_message_is_rejected(kind: str, message: Any, caplog: pytest.LogCaptureFixture) -> None:
     assert refused(kind, message, caplog) == "ENVELOPE_MALFORMED"
 
-
-# --- messages of senders with a key ---
 
 BODIES = (
     "{",
@@ -168,9 +160,6 @@ def test_messages_for_an_unknown_tenant_change_nothing(claim: Claim, caplog: pyt
     assert "is not an execution of tenantId=nowhere" in caplog.text
 
 
-# --- faulty messages of a legitimate worker ---
-
-
 @cases(
     ("members", "status", "code"),
     [
@@ -192,9 +181,6 @@ def test_an_outcome_that_cannot_be_stored_fails_its_execution(
     execution = Execution.objects.get()
     assert (execution.status, execution.error_code) == (status, code)
     assert not AwaitUnit.objects.exists()
-
-
-# --- queues ---
 
 
 @pytest.fixture

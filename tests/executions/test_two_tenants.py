@@ -46,10 +46,6 @@ class Twin:
         [claim] = making.claimed(self.owner)
         return claim
 
-    def heartbeat(self, **members: Any) -> None:
-        body = Heartbeat(**{"worker_id": "worker-1", "state": "HEALTHY", "capacity": 1, **members})
-        take_heartbeat(self.owner, self.release.identity, body, datetime.now(UTC))
-
     @property
     def worker(self) -> Worker:
         return Worker.objects.get(tenant=self.owner)
@@ -160,7 +156,8 @@ def test_a_worker_of_another_tenant_reaches_no_lease(twins: Twins) -> None:
     key = worker_key(configured.WORKER_SECRET, there.owner.slug)
     group = OutcomeGroup(worker_id="worker-1", outcomes=[making.outcome_of(claim)])
     with unchanged(Execution):
-        there.heartbeat(running=[held])
+        body = Heartbeat(worker_id="worker-1", state="HEALTHY", capacity=1, running=[held])
+        take_heartbeat(there.owner, there.release.identity, body, datetime.now(UTC))
         tasks.record(seal(there.release.identity, group, key))
 
 

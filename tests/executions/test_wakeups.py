@@ -73,20 +73,18 @@ class Scene:
         body: dict[str, Any] = {"worker_id": "worker-1", "state": "HEALTHY", "capacity": 10, **members}
         take_heartbeat(self.owner, self.release.identity, Heartbeat(**body), timezone.now() + timedelta(seconds=second))
 
-    def drain(self) -> None:
-        registry.drain(self.owner, making.PIPELINE, "worker-1", actor=ACTOR)
+    def drain(self, change: Callable[..., object] = registry.drain) -> None:
+        change(self.owner, making.PIPELINE, "worker-1", actor=ACTOR)
 
     def undrain(self) -> None:
-        registry.undrain(self.owner, making.PIPELINE, "worker-1", actor=ACTOR)
+        self.drain(registry.undrain)
 
     def is_running(self, key: str = "key") -> bool:
         return Execution.objects.get(tenant=self.owner, execution_key=key).status == "RUNNING"
 
     def work(self, cause: Callable[[], object], *wakeups: str, **members: Any) -> Work:
         """Return work that is done once the execution `key` is RUNNING, unless `members` override this."""
-        return Work(
-            **{"cause": cause, "wakeups": list(wakeups), "is_done": self.is_running, "sweep": tasks.sweep, **members}
-        )
+        return Work(cause, list(wakeups), **{"is_done": self.is_running, "sweep": tasks.sweep, **members})
 
     def instructions(self) -> list[Instruction]:
         """Take the instructions in the queue of worker-1."""
@@ -107,9 +105,6 @@ def scene(owner: Tenant, release: Release, settings: Any) -> Iterator[Scene]:
 
 def make_due() -> None:
     Execution.objects.filter(status="WAIT_RETRY").update(next_due_at=making.LONG_AGO)
-
-
-# --- executions that become due ---
 
 
 def room_for_another(scene: Scene) -> Work:
@@ -154,9 +149,6 @@ def an_order_to_fail(scene: Scene) -> Work:
     return scene.work(order, FAIL_TASK, is_done=lambda: Execution.objects.get().status == "FAILED")
 
 
-# --- awaits ---
-
-
 def an_answer(scene: Scene, *, repeated: bool = False) -> Work:
     one = interaction_of(scene.parked())
     if repeated:
@@ -168,9 +160,6 @@ def a_timer(scene: Scene) -> Work:
     """The message for the timer, whose task then sends one for the execution."""
     reached = scene.awaiting(transport="timer", timeout_seconds=30)
     return scene.work(reached, EXPIRE_TASK + LATER, delays=[30], age=lambda: make_late(*Interaction.objects.all()))
-
-
-# --- webhooks ---
 
 
 def received(scene: Scene, count: int = 1) -> Callable[[], bool]:
@@ -200,9 +189,6 @@ def a_webhook_that_found_no_place(scene: Scene) -> Work:
             assert not webhooks.send()
 
     return scene.work(crowded, SEND_TASK + LATER, delays=[2], is_done=received(scene))
-
-
-# --- workers, and instructions, which the next heartbeat sends again ---
 
 
 def a_worker_that_comes(scene: Scene, *instructions: str, **members: Any) -> Work:

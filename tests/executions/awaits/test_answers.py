@@ -53,16 +53,6 @@ def test_the_first_answer_counts_and_resumes_the_execution(ready: Ready) -> None
     assert (claim.step_index, claim.input, claim.input_shape) == (1, '{"n": 9}', "UNI")
 
 
-def test_an_answer_by_correlation_id_or_by_token(ready: Ready) -> None:
-    one, other = interaction_of(suspended(ready, "k1")), interaction_of(suspended(ready, "k2"))
-    done = interactions.complete(ready[0], correlation_id=one.correlation_id, response={"n": 1}, actor="a")
-    assert (done.interaction.pk, done.duplicate) == (one.pk, False)
-    token = token_of(other)
-    done = interactions.resume(token, response={"n": 1}, actor="a")
-    assert (done.interaction.pk, done.duplicate) == (other.pk, False)
-    assert interactions.resume(token, response={"n": 2}, actor="b").duplicate
-
-
 @cases("name", ["WORKER_SECRET", "RESUME_TOKEN_SECRET"])
 def test_a_token_of_the_old_secret_is_valid_while_the_secret_is_a_fallback(
     ready: Ready, settings: Any, name: str

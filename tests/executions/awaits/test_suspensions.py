@@ -18,6 +18,7 @@ from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
 from tests.executions.awaits.parking import answer, assert_timed_out, interaction_of, itemized, make_late, suspended
+from tests.executions.moments import statuses
 from tests.raw_sql import run
 
 pytestmark = pytest.mark.django_db
@@ -65,10 +66,6 @@ def test_a_suspension_that_cannot_be_answered_fails_at_once(
 Ready = tuple[Tenant, Release]
 
 
-def statuses(of: Execution) -> list[str]:
-    return list(Interaction.objects.filter(execution=of).order_by("item_index").values_list("status", flat=True))
-
-
 def test_an_expired_deadline_fails_the_execution_and_a_redrive_asks_again(ready: Ready) -> None:
     made, other = suspended(ready, "late", request='{"n": 7}'), suspended(ready, "in time")
     make_late(interaction_of(made))
@@ -106,14 +103,6 @@ def test_one_late_item_fails_the_unit_and_withdraws_the_others(ready: Ready) -> 
     with pytest.raises(InteractionClosed) as caught:
         answer(items[2])
     assert caught.value.data == {"interactionStatus": "CANCELLED"}
-
-
-def test_the_error_names_the_item_that_was_late_first(ready: Ready) -> None:
-    made, items = itemized(ready, 3)
-    make_late(*items)
-    run("UPDATE executions_interaction SET deadline = deadline - interval '1 second' WHERE id = %s", items[1].pk)
-    awaits.expire()
-    assert_timed_out(made, items[1])
 
 
 def test_expiry_is_bounded_and_takes_the_earliest_first(ready: Ready) -> None:

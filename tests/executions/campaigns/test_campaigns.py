@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from executions.campaigns import campaigns
-from executions.campaigns.filters import Filters
 from executions.campaigns.results import Results, results_of
 from executions.errors import CampaignRefused, CampaignUnknown
 from executions.lifecycle.cancellation import cancel
@@ -69,12 +68,6 @@ def test_an_outage_accumulates_at_most_one_minute_of_credit(owner: Tenant) -> No
     assert (advance(20), progress(made)) == (1, (5, 5, 0))
 
 
-def test_sweeps_that_are_far_apart_admit_at_the_full_rate(owner: Tenant, settings: Any) -> None:
-    settings.SWEEP_SECONDS = 120
-    start(owner, rate=3)
-    assert advance(120) == 6
-
-
 def test_a_pause_accumulates_no_credit(owner: Tenant) -> None:
     made = start(owner, rate=60)
     assert advance(2) == 2
@@ -87,18 +80,6 @@ def test_a_pause_accumulates_no_credit(owner: Tenant) -> None:
     assert made.events.get(kind="PAUSED").data == {"reason": "the bank is down again"}
 
 
-def test_concurrent_campaigns_each_have_their_own_rate(quiet: Tenant) -> None:
-    for code in "AB":
-        making.dead(quiet, *[f"{code}{number}" for number in range(5)], code=code)
-    slow, quick = start(quiet, Filters(error_code="A"), rate=30), start(quiet, Filters(error_code="B"), rate=60)
-    assert advance(4) == 6
-    assert (progress(slow), progress(quick)) == ((3, 2, 0), (1, 4, 0))
-    assert advance(1) == 1
-    slow.refresh_from_db()
-    quick.refresh_from_db()
-    assert (slow.status, quick.status) == ("RUNNING", "COMPLETED")
-
-
 def test_executions_that_failed_first_are_redriven_first(quiet: Tenant) -> None:
     [_, oldest, _] = sorted(making.dead(quiet, *"abc"), key=lambda each: each.pk)
     making.finished(datetime(2026, 1, 1, tzinfo=UTC), oldest)
@@ -106,9 +87,6 @@ def test_executions_that_failed_first_are_redriven_first(quiet: Tenant) -> None:
     assert campaigns.items(made)[0].execution == oldest
     assert advance(1) == 1
     assert made.items.get(outcome="REDRIVEN").execution == oldest
-
-
-# --- skipped items ---
 
 
 def test_items_that_have_changed_are_skipped_with_a_reason(owner: Tenant, dead: list[Execution]) -> None:
@@ -138,15 +116,6 @@ def test_skipped_items_count_against_the_rate(owner: Tenant) -> None:
         redrive(owner, item.execution.pk, actor="", reason="")
     assert (advance(2), progress(made)) == (0, (8, 0, 2))
     assert (campaigns.advance(), progress(made)) == (0, (8, 0, 2))
-
-
-def test_items_that_have_become_failed_are_skipped_unless_allowed(quiet: Tenant) -> None:
-    making.dead(quiet, "failed", retryable=False)
-    made = start(quiet, allow_failed=True)
-    with unguarded(Campaign):
-        Campaign.objects.update(allow_failed=False)
-    assert (advance(), progress(made)) == (0, (0, 0, 1))
-    assert made.items.get().code == "REDRIVE_REFUSED"
 
 
 def let_end(owner: Tenant, *, failures: int = 0, suspended: int = 0) -> None:

@@ -86,9 +86,6 @@ def test_the_target_is_a_named_release_or_the_active_one_at_the_time_of_each_ite
     assert Counter(new.values_list("release_version", flat=True)) == versions
 
 
-# --- skipped items ---
-
-
 def test_an_item_is_skipped_with_the_reason(owner: Tenant, dead: list[Execution]) -> None:
     by_hand, redriven, *_ = dead
     first = start(owner, kind=RESUBMIT)

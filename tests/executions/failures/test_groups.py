@@ -92,9 +92,6 @@ def test_other_words_and_codes_split_a_group_and_the_place_where_a_message_is_cu
     assert fingerprint(text.format(1)[:512]) == fingerprint(text.format("9" * 40)[:512])
 
 
-# --- groups ---
-
-
 def test_failures_with_the_same_cause_form_a_group(owner: Tenant, ready: tuple[Tenant, Release]) -> None:
     first, second, _ = fail(owner, "order 1 is lost", "order 22 is lost", "the disk is full")
     fail(owner, "order 3 is lost")
@@ -212,6 +209,3 @@ def test_a_search_finds_the_executions_whose_newest_failure_is_in_the_group(owne
     making.record(failed(claim, "the bank is closed"))
     assert (found("lost"), found("the bank is closed")) == ({once}, {again})
     assert not matching([making.tenant("other")], Search(failure_group=FailureGroup.objects.all()[0].pk))
-
-
-# --- plans ---

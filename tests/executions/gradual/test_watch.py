@@ -131,9 +131,6 @@ def test_a_watch_that_comes_late_changes_nothing(owner: Tenant) -> None:
     assert standing(made) == ("PROMOTED", 1, "person")
 
 
-# --- the comparison ---
-
-
 def sample(ended: int, failed: int, seconds: float | None = None) -> list[tuple[bool, float | None]]:
     return [(number < failed, None if number < failed else seconds) for number in range(ended)]
 

@@ -78,9 +78,6 @@ def due_at(made: Execution) -> datetime:
     return Execution.objects.get(pk=made.pk).next_due_at
 
 
-# --- claims ---
-
-
 @cases("kind", TARGETS)
 def test_nothing_of_a_paused_target_is_claimed(owner: Tenant, kind: str) -> None:
     """An execution that was due before the pause is due after it, and other executions are claimed."""
@@ -126,9 +123,6 @@ def test_what_runs_finishes_and_its_next_transition_is_not_claimed(
     assert claimed(owner) == []
     resume(target(kind, execution))
     assert claimed(owner) == [execution.pk]
-
-
-# --- the pause itself ---
 
 
 def test_the_history_of_an_execution_names_its_pauses(owner: Tenant, execution: Execution) -> None:
@@ -180,9 +174,6 @@ def test_the_open_holds_of_a_tenant_are_listed_newest_first(owner: Tenant, relea
     assert queries.holds_of(execution) == found
     resume(release)
     assert list(queries.open_holds(owner)) == [found[2], found[0]]
-
-
-# --- times ---
 
 
 @cases("kind", TARGETS)
@@ -282,9 +273,6 @@ def test_the_time_of_nested_and_overlapping_pauses_counts_once(parked: Suspended
     assert near(interaction_of(made).deadline, deadline + HOUR)
     resume(second)
     assert near(interaction_of(made).deadline, deadline + 3 * HOUR)
-
-
-# --- submissions ---
 
 
 @cases("kind", ["release", "pipeline"])

@@ -45,9 +45,6 @@ def event_time(worker: Worker, cause: str) -> datetime:
     return WorkerEvent.objects.filter(worker=worker, data__cause=cause).latest("id").at
 
 
-# --- workers ---
-
-
 @cases(
     ("members", "kind", "name"),
     [
@@ -87,9 +84,6 @@ def test_workers_that_are_gone_do_not_drift(owner: Tenant, active: Release, gone
     assert drift(owner) == []
 
 
-# --- deployment ---
-
-
 def test_an_active_release_without_workers_is_found_since_its_activation(owner: Tenant, active: Release) -> None:
     newer = making.active(owner, "2.0")
     [found] = drift(owner)
@@ -116,12 +110,6 @@ def test_a_release_that_lost_its_worker_is_found_since_then_as_its_stranded_work
     assert facts(found) == {"Active": "yes", "Open executions": "1", "Workers": waiting.explanation}
 
 
-# --- stored bytes ---
-
-
-# --- callers ---
-
-
 def test_submissions_to_another_release_than_the_active_one_are_found(owner: Tenant, active: Release) -> None:
     [failed] = making.dead(owner, "k")
     newer = making.active(owner, "2.0")
@@ -139,9 +127,6 @@ def test_submissions_to_another_release_than_the_active_one_are_found(owner: Ten
     times = sorted(each.created_at for each in made)
     assert (facts(found)["Executions"], facts(found)["Callers"]) == ("2", "token:ci, user:eva")
     assert found.since == times[0]
-
-
-# --- both ---
 
 
 def test_each_pipeline_and_each_tenant_has_its_own_drift(owner: Tenant, active: Release) -> None:

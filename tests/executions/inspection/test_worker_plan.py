@@ -1,18 +1,15 @@
 """The plan of transition workers: which releases need some, why, how many, and which may go."""
 
-from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.utils import timezone
 
 from executions.inspection.worker_plan import MOST_WORKERS, Load, PlannedRelease, Reason, suggested, worker_plan
-from executions.models import Execution
 from releases.models import Pipeline, Release
 from tenancy.models import Tenant
 from tests import gradual, making
 from tests.cases import cases
-from tests.raw_sql import unguarded
 
 pytestmark = pytest.mark.django_db
 
@@ -52,16 +49,6 @@ def test_a_replaced_release_that_is_still_used_needs_workers(owner: Tenant, acti
 def test_the_candidate_of_a_gradual_activation_needs_workers(owner: Tenant) -> None:
     made = gradual.started(owner, 5, 50)
     assert planned(owner)[made.candidate.release_version].reasons == (Reason.GRADUAL,)
-
-
-def test_work_that_waits_for_long_needs_more_workers(owner: Tenant) -> None:
-    making.copies(making.execution(owner), 99)
-    assert planned(owner)["1.0"].workers == 1
-    with unguarded(Execution):
-        Execution.objects.update(next_due_at=timezone.now() - timedelta(minutes=2))
-    found = planned(owner)["1.0"]
-    assert found.load.age > 100
-    assert found.workers == 2
 
 
 LATE: dict[str, Any] = {"age": 60.0, "running": 0}

@@ -7,11 +7,8 @@ from functools import partial
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
-from django.test import RequestFactory
 from django.utils import timezone
 
-from coordinator.overview import overview
 from executions.campaigns.filters import Filters, preview
 from executions.gradual.comparison import evidence
 from executions.holds import holds
@@ -86,9 +83,6 @@ def refusal(call: Callable[[], Any]) -> CoordinatorError:
     return caught.value
 
 
-# --- running ---
-
-
 def test_it_runs_on_a_release_that_is_not_active(owner: Tenant) -> None:
     test = begin(owner)
     execution = Execution.objects.get()
@@ -133,9 +127,6 @@ def test_what_a_submission_needs_a_smoke_test_needs(owner: Tenant, settings: Any
     assert Execution.objects.count() == 0
 
 
-# --- verdicts ---
-
-
 @cases(
     ("results", "expected", "passes"),
     [
@@ -169,24 +160,14 @@ def test_a_failure_and_a_cancellation_fail_the_test(owner: Tenant) -> None:
     assert verdict(cancelled) == Verdict.FAILED
 
 
-# --- statistics ---
-
-
-def test_it_counts_for_no_statistics(owner: Tenant) -> None:
-    person = User.objects.create_superuser("root")
-    request = RequestFactory().get("/")
-    request.user = person
+def test_neither_preflights_nor_campaigns_count_it(owner: Tenant) -> None:
     failed = begin(owner, "failed")
     end(owner, failed, ends=making.failure, retryable=False)
     begin(owner, "live")
-    shown = overview(request, {})
-    assert (shown["live_count"], shown["failed_count"]) == (0, 0)
     found = preflight(release(owner))
     assert (found.load.pinned, found.callers.submissions) == (0, 0)
     filters = Filters(pipeline_id=making.PIPELINE)
     assert preview(owner, filters, allow_failed=True).count == 0
-    making.execution(owner, "ordinary")
-    assert overview(request, {})["live_count"] == 1
 
 
 def test_it_blocks_a_retirement_only_while_it_runs(owner: Tenant) -> None:
@@ -195,9 +176,6 @@ def test_it_blocks_a_retirement_only_while_it_runs(owner: Tenant) -> None:
     end(owner, test, ends=making.failure, retryable=False)
     assert blockers(release(owner)) == []
     retire(release(owner), actor=ACTOR, reason="replaced")
-
-
-# --- the gate ---
 
 
 @pytest.fixture

@@ -124,18 +124,6 @@ def test_a_pause_is_in_the_row_where_the_execution_stood_and_cut_to_the_executio
     assert [each for row in rows for each in shown(row) if each[0] == "paused"] == [("paused", 0, 3)]
 
 
-def test_after_a_checkpoint_only_the_rest_is_unknown() -> None:
-    history = History().claimed(0)
-    history.add(5, "CHECKPOINT", "RUNNING", worker="w", nextStepIndex=1, steps=[span(0, 0, 5)])
-    running = history.rows(now=7)
-    assert [(bar.kind, bar.start, bar.end, bar.last, bar.lasts) for bar in running[1].bars] == [
-        (Kind.WORK, at(5), at(7), 2, True)
-    ]
-    history.add(9, "LEASE_EXPIRED", "QUEUED", worker="w").claimed(10, step=1)
-    rows = history.rows(now=11)
-    assert shown(rows[1])[:2] == [("lost", 5, 9), ("queued", 9, 10)]
-
-
 def test_the_times_of_a_worker_with_another_clock_are_moved_and_marked() -> None:
     history = History().claimed(100)
     history.add(110, "SUCCEEDED", "SUCCEEDED", worker="w", steps=[span(0, 90, 92), span(1, 92, 97)])

@@ -14,15 +14,6 @@ def at(seconds: float) -> datetime:
     return BEGIN + timedelta(seconds=seconds)
 
 
-def test_a_long_wait_takes_a_third_and_is_a_gap() -> None:
-    axis = Axis(at(0), at(86_410), [(at(0), at(5)), (at(86_405), at(86_410))])
-    [gap] = axis.gaps
-    assert (gap.start, gap.end) == (at(5), at(86_405))
-    assert round(gap.width, 3) == 33.333
-    assert round(axis.place(at(5)), 3) == round(gap.left, 3) == 33.333
-    assert round(axis.place(at(43_205)), 3) == 50
-
-
 SECONDS = st.integers(0, 10_000_000).map(lambda each: each / 100)
 
 

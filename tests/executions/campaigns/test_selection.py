@@ -1,20 +1,22 @@
-"""A draft freezes a selection: what was previewed is what is done."""
+"""What campaigns contain: filters, previews and drafts, which freeze a selection so that what was shown is done."""
 
-import uuid
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from executions.campaigns import campaigns, drafts
 from executions.campaigns.creating import Options
+from executions.campaigns.filters import Filters, preview
 from executions.errors import (
     CampaignEmpty,
     CampaignRefused,
     CampaignTargetInvalid,
     CampaignUnknown,
+    FilterRequired,
     ReleaseRevokedConfirmation,
 )
-from executions.models import Campaign, CampaignItem, Execution
+from executions.lifecycle.redrive import redrive
+from executions.models import Campaign, CampaignItem, DeadLetter, Execution
 from executions.tasks import sweep
 from foundation.errors import CoordinatorError
 from releases.activation.activation import activate
@@ -22,10 +24,81 @@ from releases.activation.revocation import revoke
 from releases.errors import ReasonRequired
 from tenancy.models import AuditEntry, Tenant
 from tests import making
-from tests.executions.campaigns.campaigning import events, pass_time, progress
+from tests.cases import cases
+from tests.executions.campaigns.campaigning import OF_THE_PIPELINE, events, pass_time, progress, record, start
 from tests.raw_sql import unchanged, unguarded
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(scope="module")
+def various(module_world: None) -> Tenant:
+    """A tenant with executions that each differ in one property."""
+    owner, _ = making.ready()
+    making.dead(owner, "timeout", code="Timeout")
+    making.dead(owner, "refused", code="Refused")
+    making.dead(owner, "failed", code="Refused", retryable=False)
+    making.worker(making.active(owner, "2.0"), "worker-2")
+    making.dead(owner, "on v2", code="Timeout")
+    stranger, _ = making.ready()
+    making.dead(stranger, "stranger", code="Timeout")
+    making.execution(owner, "live")
+    making.claimed(owner)
+    for day, key in enumerate(("timeout", "refused", "failed", "on v2"), 1):
+        moment = datetime(2026, 1, day, tzinfo=UTC)
+        making.finished(moment, Execution.objects.get(execution_key=key))
+    return owner
+
+
+@cases(
+    ("filters", "allow_failed", "keys"),
+    [
+        (OF_THE_PIPELINE, False, {"timeout", "refused", "on v2"}),
+        (OF_THE_PIPELINE, True, {"timeout", "refused", "on v2", "failed"}),
+        (Filters(pipeline_id="another"), True, set()),
+        (Filters(release_version="1.0", error_code="Timeout"), True, {"timeout"}),
+        (Filters(contract_version="no such"), True, set()),
+        (Filters(reason=DeadLetter.Reason.NON_RETRYABLE), True, {"failed"}),
+        (
+            Filters(finished_from=datetime(2026, 1, 2, tzinfo=UTC), finished_to=datetime(2026, 1, 4, tzinfo=UTC)),
+            True,
+            {"refused", "failed"},
+        ),
+    ],
+)
+def test_a_preview_shows_what_a_campaign_contains(
+    various: Tenant, filters: Filters, allow_failed: bool, keys: set[str]
+) -> None:
+    found = preview(various, filters, allow_failed=allow_failed)
+    assert (found.count, {each.execution_key for each in found.executions}) == (len(keys), keys)
+    assert sum(group["count"] for group in found.by_error_code) == len(keys)
+    assert sum(group["count"] for group in found.by_release) == len(keys)
+    if not keys:
+        with unchanged(), pytest.raises(CampaignEmpty):
+            start(various, filters, allow_failed=allow_failed)
+        return
+    made = start(various, filters, allow_failed=allow_failed)
+    items = made.items.order_by("id").select_related("execution")
+    assert {str(item.execution and item.execution.execution_key) for item in items} == keys
+    assert [item.execution_id for item in items] == [each.pk for each in found.executions]
+    assert {(item.expected_version, item.outcome) for item in items} == {(2, "PENDING")}
+
+
+def test_a_campaign_needs_a_filter(various: Tenant) -> None:
+    for select in (preview, start):
+        with unchanged(), pytest.raises(FilterRequired):
+            select(various, Filters())
+
+
+def test_the_reason_filter_matches_the_latest_failure(quiet: Tenant) -> None:
+    [execution] = making.dead(quiet, "key")
+    redrive(quiet, execution.pk, actor="", reason="")
+    [claim] = making.claimed(quiet)
+    record(making.failure(claim, retryable=False))
+    assert preview(quiet, Filters(reason=DeadLetter.Reason.RETRY_EXHAUSTED), allow_failed=True).count == 0
+    assert preview(quiet, Filters(reason=DeadLetter.Reason.NON_RETRYABLE), allow_failed=True).count == 1
+
+
 Kind = Campaign.Kind
 OPTIONS = Options(reason="the bank is back", rate_per_minute=600)
 ANN = "user:ann"
@@ -118,15 +191,14 @@ def test_neither_a_draft_is_controlled_like_a_campaign_nor_a_campaign_like_a_dra
         for control in (campaigns.pause, campaigns.resume, campaigns.cancel):
             with pytest.raises(CampaignRefused):
                 control(owner, draft.pk, actor=ANN)
-        with pytest.raises(CampaignRefused):
-            drafts.start(owner, started.pk, OPTIONS, actor=ANN)
-        with pytest.raises(CampaignRefused):
-            drafts.discard(owner, started.pk, actor=ANN)
-        for tenant, campaign_id in ((making.tenant(), draft.pk), (owner, uuid.uuid4())):
-            with pytest.raises(CampaignUnknown):
-                drafts.start(tenant, campaign_id, OPTIONS, actor=ANN)
-            with pytest.raises(CampaignUnknown):
-                drafts.discard(tenant, campaign_id, actor=ANN)
+        for tenant, campaign, error in (
+            (owner, started, CampaignRefused),
+            (making.tenant(), draft, CampaignUnknown),
+        ):
+            with pytest.raises(error):
+                drafts.start(tenant, campaign.pk, OPTIONS, actor=ANN)
+            with pytest.raises(error):
+                drafts.discard(tenant, campaign.pk, actor=ANN)
 
 
 def test_the_sweep_removes_drafts_after_a_day(owner: Tenant, dead: list[Execution]) -> None:
