@@ -147,7 +147,8 @@ def test_a_pipeline_without_validation_accepts_any_answer(ready: Ready) -> None:
 @cases(
     ("members", "response", "progress", "shape"),
     [
-        *(({"output_type": "org.example.Unknown"}, value, value, "UNI") for value in (None, {})),
+        ({"output_type": "org.example.Unknown"}, None, None, "UNI"),
+        ({"output_type": "org.example.Unknown"}, {}, {}, "UNI"),
         ({"gives_many": True}, [{"n": 1}, {"n": 2}], [{"n": 1}, {"n": 2}], "MULTI"),
         ({"gives_many": True, "itemized": True}, {"n": 5}, [{"n": 5}], "MULTI"),
     ],

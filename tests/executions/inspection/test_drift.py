@@ -57,7 +57,11 @@ def event_time(worker: Worker, cause: str) -> datetime:
 def test_a_worker_of_something_else_is_found_with_the_evidence(
     owner: Tenant, active: Release, members: dict[str, Any], kind: Kind, name: str
 ) -> None:
-    rest = {"protocol": "rest", "endpoint": "https://worker.example", "capability_checked_at": timezone.now()}
+    rest: dict[str, Any] = {
+        "protocol": "rest",
+        "endpoint": "https://worker.example",
+        "capability_checked_at": timezone.now(),
+    }
     worker = making.worker(active, "odd", **rest, **members)
     [found] = drift(owner)
     assert (found.kind, found.subject, found.name) == (kind, Subject.WORKER, "odd")

@@ -238,7 +238,11 @@ def test_a_rollback_to_a_release_that_was_active_lately_needs_none(gated: Tenant
 def test_a_smoke_test_of_the_candidate_is_no_evidence(owner: Tenant) -> None:
     made = start_gradual(release(owner), plan(50), actor=ACTOR)
     end(owner, begin(owner), ends=making.failure, retryable=False)
-    assert evidence(made).candidate.ended == 0
+    with unguarded(Execution):
+        Execution.objects.update(created_at=timezone.now())
+        assert evidence(made).candidate.ended == 0
+        Execution.objects.update(smoke=False)
+        assert evidence(made).candidate.ended == 1
 
 
 def test_a_gradual_activation_needs_a_passed_smoke_test(gated: Tenant) -> None:
