@@ -13,7 +13,6 @@ import pytest
 from celery import current_app
 from django.conf import settings
 from django.utils import timezone
-from redis import Redis
 
 from coordinator.celery import QUEUES
 from executions import tasks
@@ -34,8 +33,6 @@ from wire.worker_keys import WorkerKey, worker_key
 pytestmark = pytest.mark.django_db
 TASKS: dict[str, Any] = {"outcomes": tasks.record, "heartbeat": tasks.heartbeat}
 KINDS = list(TASKS)
-SEALS: list[Any] = [[], {}, [None], None]
-WRONG: list[Any] = [None, -1, 2**63, "\x00", [None], {}]
 
 
 def key(tenant: str) -> WorkerKey:
@@ -67,9 +64,6 @@ def refused(kind: str, message: Any, caplog: pytest.LogCaptureFixture) -> str:
     return str(record.args[0])
 
 
-# --- valid messages ---
-
-
 def test_a_signed_outcome_is_recorded_once_and_announces_the_place_that_it_frees(
     claim: Claim, execution: Execution, django_capture_on_commit_callbacks: Any
 ) -> None:
@@ -99,21 +93,16 @@ def test_a_signed_heartbeat_registers_and_renews_once(claim: Claim) -> None:
         tasks.heartbeat(message)
 
 
-# --- messages of senders without a key ---
-
-
 @cases("kind", KINDS)
 @cases(
     ("changes", "code"),
     [
-        *(({"signature": text}, "SIGNATURE_INVALID") for text in ("0" * 64, "", "é")),
+        *(({"signature": text}, "SIGNATURE_INVALID") for text in ("0" * 64, "é")),
         *(({name: "x"}, "SIGNATURE_INVALID") for name in ("nonce", "pipelineId", "releaseVersion", "body")),
         *(({name: "x"}, "KEY_NOT_ACTIVE") for name in ("tenantId", "keyId")),
-        *(({"tenantId": text}, "ENVELOPE_MALFORMED") for text in ("\ud800", "\x00")),
-        *(({name: ...}, "ENVELOPE_MALFORMED") for name in ("kind", "tenantId", "timestamp", "seals", "signature")),
-        *(({"seals": seals}, "ENVELOPE_MALFORMED") for seals in SEALS),
-        ({"contractVersion": {}}, "ENVELOPE_MALFORMED"),
-        ({"protocolVersion": "2"}, "ENVELOPE_MALFORMED"),
+        *(({name: ...}, "ENVELOPE_MALFORMED") for name in ("kind", "timestamp", "seals", "signature")),
+        *(({"seals": seals}, "ENVELOPE_MALFORMED") for seals in ([], [None])),
+        *(({"tenantId": "\x00"}, "ENVELOPE_MALFORMED"), ({"protocolVersion": "2"}, "ENVELOPE_MALFORMED")),
         ({"kind": "commands"}, "SIGNATURE_INVALID"),
     ],
 )
@@ -124,40 +113,28 @@ def test_a_message_that_was_changed_in_transit_is_rejected(
 
 
 @cases("kind", KINDS)
-@cases("message", [None, True, 0, 1.5, "", "{}", b"\xff", [], [[]], {}, {"kind": "outcomes"}, {"body": "x" * 10**6}])
+@cases("message", [None, "{}", b"\xff", [[]], {"kind": "outcomes"}])
 def test_a_value_that_is_not_a_message_is_rejected(kind: str, message: Any, caplog: pytest.LogCaptureFixture) -> None:
     assert refused(kind, message, caplog) == "ENVELOPE_MALFORMED"
 
 
-# --- messages of senders with a key ---
-
-BODIES = {
-    "not JSON": "{",
-    "null": "null",
-    "a lone surrogate": '{"workerId": "\\ud800"}',
-    "deep": "[" * 100_000 + "]" * 100_000,
-    "an empty group": '{"workerId": "w", "outcomes": []}',
-    "a worker without a name": '{"workerId": "", "outcomes": [], "state": "HEALTHY", "capacity": 1}',
-    "NUL in a name": '{"workerId": "\\u0000", "state": "HEALTHY", "capacity": 1}',
-    "too much capacity": '{"workerId": "w", "state": "HEALTHY", "capacity": 99999999999}',
-}
+BODIES = (
+    "{",
+    '{"workerId": "\\ud800"}',
+    "[" * 100_000 + "]" * 100_000,
+    '{"workerId": "w", "outcomes": []}',
+    '{"workerId": "\\u0000", "state": "HEALTHY", "capacity": 1}',
+    '{"workerId": "w", "state": "HEALTHY", "capacity": 99999999999}',
+    '{"workerId": "w", "outcomes": [{"executionVersion": -1}]}',
+)
 
 
 @cases("kind", KINDS)
-@cases("body", BODIES.values())
+@cases("body", BODIES)
 def test_a_malformed_body_with_a_valid_signature_is_rejected(
     claim: Claim, kind: str, body: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert refused(kind, signed(claim, kind, body=body), caplog) == "ENVELOPE_MALFORMED"
-
-
-def test_an_outcome_with_a_member_of_the_wrong_type_is_rejected(claim: Claim, caplog: pytest.LogCaptureFixture) -> None:
-    body = json.loads(making.body_of(good(claim, "outcomes"), key(claim.tenant)))
-    for member in ("executionVersion", "outcome", "leaseToken", "transitionKey", "outputPayloads"):
-        for value in WRONG:
-            outcome = {**body["outcomes"][0], member: value}
-            message = signed(claim, "outcomes", body=json.dumps({**body, "outcomes": [outcome]}))
-            assert refused("outcomes", message, caplog) == "ENVELOPE_MALFORMED", (member, value)
 
 
 @cases(("kind", "other"), [("outcomes", "heartbeat"), ("heartbeat", "outcomes")])
@@ -169,12 +146,9 @@ def test_a_message_of_another_kind_is_rejected(
         assert refused(kind, message, caplog) == "ENVELOPE_MALFORMED"
 
 
-SKEWS = [timedelta(minutes=-3), timedelta(minutes=3), timedelta(days=-9_999)]
-TIMES = ["", "now", "2026-13-01T00:00:00+00:00", "2026-11-24T00:00:00", "0", "9" * 5_000]
-
-
 def test_a_heartbeat_outside_the_allowed_time_is_rejected(claim: Claim, caplog: pytest.LogCaptureFixture) -> None:
-    for timestamp in (*((timezone.now() + skew).isoformat() for skew in SKEWS), *TIMES):
+    skewed = [(timezone.now() + timedelta(minutes=minutes)).isoformat() for minutes in (-3, 3)]
+    for timestamp in (*skewed, "", "now", "2026-11-24T00:00:00", "9" * 5_000):
         assert refused("heartbeat", signed(claim, "heartbeat", timestamp=timestamp), caplog) == "TIMESTAMP_REFUSED"
 
 
@@ -186,16 +160,10 @@ def test_messages_for_an_unknown_tenant_change_nothing(claim: Claim, caplog: pyt
     assert "is not an execution of tenantId=nowhere" in caplog.text
 
 
-# --- faulty messages of a legitimate worker ---
-
-DEEP = "[" * 50_000 + "]" * 50_000
-
-
 @cases(
     ("members", "status", "code"),
     [
         ({"output_payloads": ['"\\u0000"']}, "FAILED", "UNDECODABLE_OUTPUT"),
-        ({"output_payloads": [DEEP]}, "FAILED", "UNDECODABLE_OUTPUT"),
         ({"outcome": "FAILED", "output_payloads": []}, "WAIT_RETRY", "MALFORMED_OUTCOME"),
         ({"outcome": "WAITING_EXTERNAL"}, "WAIT_RETRY", "MALFORMED_OUTCOME"),
         ({"stopped_before_step_index": 2**40}, "WAIT_RETRY", "MALFORMED_OUTCOME"),
@@ -215,27 +183,10 @@ def test_an_outcome_that_cannot_be_stored_fails_its_execution(
     assert not AwaitUnit.objects.exists()
 
 
-# --- queues ---
-
-
 @pytest.fixture
 def app() -> Any:
     current_app.loader.import_default_modules()
     return current_app
-
-
-def test_the_control_worker_accepts_its_tasks_as_they_are_sent(app: Any) -> None:
-    messages = app.conf.broker_transport_options["messages"]
-    names = [name for name in app.tasks if not name.startswith("celery.")]
-    assert {HEARTBEAT_TASK, RECORD_TASK, DISPATCH_TASK, "releases.verify"} <= set(names)
-    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
-        for name in names:
-            queue = app.amqp.router.route({}, name)["queue"].name
-            redis.delete(queue)
-            app.send_task(name, args=[{}], countdown=1, expires=60, retries=3)
-            message = messages.read(queue, redis.rpop(queue))
-            assert (message.task, message.arguments, message.retries) == (name, [{}], 3)
-            assert message.eta < message.expires
 
 
 def test_the_queue_of_each_task_and_when_it_is_acknowledged(app: Any) -> None:

@@ -12,12 +12,11 @@ from executions import tasks
 from executions.awaits import interactions
 from executions.errors import ExecutionUnknown
 from executions.lifecycle import queries
-from executions.lifecycle.cancellation import cancel
 from executions.models import Execution, Interaction, Worker
 from executions.state_machine.moves import Claim
 from executions.submission import admission
 from executions.submission.submission import ExecutionRequest, Submission, submit, submit_many
-from executions.workers.registry import INSTRUCT_TASK, take_heartbeat
+from executions.workers.registry import take_heartbeat
 from foundation.errors import CoordinatorError
 from releases.models import Pipeline, Release
 from tenancy.access import issue_token
@@ -27,7 +26,6 @@ from tests import making
 from tests.cases import cases
 from tests.making import PIPELINE
 from tests.raw_sql import as_owner, unchanged, unguarded
-from tests.wakeups import announced
 from wire.messages.celery_messages import Heartbeat, HeldLease, OutcomeGroup
 from wire.messages.sealing import seal
 from wire.worker_keys import worker_key
@@ -47,10 +45,6 @@ class Twin:
         making.execution(self.owner)
         [claim] = making.claimed(self.owner)
         return claim
-
-    def heartbeat(self, **members: Any) -> None:
-        body = Heartbeat(**{"worker_id": "worker-1", "state": "HEALTHY", "capacity": 1, **members})
-        take_heartbeat(self.owner, self.release.identity, body, datetime.now(UTC))
 
     @property
     def worker(self) -> Worker:
@@ -150,17 +144,6 @@ def test_a_correlation_id_identifies_a_question_of_the_same_tenant(twins: Twins)
         assert (done.interaction.tenant, done.duplicate) == (twin.owner, False)
 
 
-def test_a_heartbeat_refreshes_the_worker_of_its_own_tenant(twins: Twins) -> None:
-    here, there = twins
-    Worker.objects.update(last_sent_at=making.LONG_AGO)
-    for capacity, (one, other) in enumerate([(here, there), (here, there), (there, here), (there, here)], start=20):
-        before = Worker.objects.filter(pk=other.worker.pk).values().get()
-        one.heartbeat(capacity=capacity)
-        assert one.worker.capacity == capacity
-        assert Worker.objects.filter(pk=other.worker.pk).values().get() == before
-    assert Worker.objects.count() == 2
-
-
 def test_a_worker_of_another_tenant_reaches_no_lease(twins: Twins) -> None:
     """The other tenant's worker of the same name knows the fencing token, as if it had a copy of the command.
 
@@ -173,18 +156,9 @@ def test_a_worker_of_another_tenant_reaches_no_lease(twins: Twins) -> None:
     key = worker_key(configured.WORKER_SECRET, there.owner.slug)
     group = OutcomeGroup(worker_id="worker-1", outcomes=[making.outcome_of(claim)])
     with unchanged(Execution):
-        there.heartbeat(running=[held])
+        body = Heartbeat(worker_id="worker-1", state="HEALTHY", capacity=1, running=[held])
+        take_heartbeat(there.owner, there.release.identity, body, datetime.now(UTC))
         tasks.record(seal(there.release.identity, group, key))
-
-
-def test_the_loss_of_a_lease_is_reported_to_the_worker_that_held_it(twins: Twins) -> None:
-    for twin in twins:
-        claim = twin.claim()
-        Execution.objects.filter(pk=claim.execution_id).update(lease_worker="worker-1")
-        with announced() as wakeups:
-            cancel(twin.owner, claim.execution_id, actor="user:eva", reason="")
-        notified = [each for each in wakeups if each[0] == INSTRUCT_TASK]
-        assert notified == [(INSTRUCT_TASK, (twin.worker.pk, [str(claim.lease_token)]), None)]
 
 
 def test_the_retry_policy_of_the_same_tenant_applies(twins: Twins) -> None:

@@ -12,7 +12,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from executions import tasks
-from executions.awaits import awaits, opening, webhooks
+from executions.awaits import opening, webhooks
 from executions.awaits.awaits import EXPIRE_TASK, SEND_TASK
 from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
@@ -73,20 +73,18 @@ class Scene:
         body: dict[str, Any] = {"worker_id": "worker-1", "state": "HEALTHY", "capacity": 10, **members}
         take_heartbeat(self.owner, self.release.identity, Heartbeat(**body), timezone.now() + timedelta(seconds=second))
 
-    def drain(self) -> None:
-        registry.drain(self.owner, making.PIPELINE, "worker-1", actor=ACTOR)
+    def drain(self, change: Callable[..., object] = registry.drain) -> None:
+        change(self.owner, making.PIPELINE, "worker-1", actor=ACTOR)
 
     def undrain(self) -> None:
-        registry.undrain(self.owner, making.PIPELINE, "worker-1", actor=ACTOR)
+        self.drain(registry.undrain)
 
     def is_running(self, key: str = "key") -> bool:
         return Execution.objects.get(tenant=self.owner, execution_key=key).status == "RUNNING"
 
     def work(self, cause: Callable[[], object], *wakeups: str, **members: Any) -> Work:
         """Return work that is done once the execution `key` is RUNNING, unless `members` override this."""
-        return Work(
-            **{"cause": cause, "wakeups": list(wakeups), "is_done": self.is_running, "sweep": tasks.sweep, **members}
-        )
+        return Work(cause, list(wakeups), **{"is_done": self.is_running, "sweep": tasks.sweep, **members})
 
     def instructions(self) -> list[Instruction]:
         """Take the instructions in the queue of worker-1."""
@@ -107,9 +105,6 @@ def scene(owner: Tenant, release: Release, settings: Any) -> Iterator[Scene]:
 
 def make_due() -> None:
     Execution.objects.filter(status="WAIT_RETRY").update(next_due_at=making.LONG_AGO)
-
-
-# --- executions that become due ---
 
 
 def room_for_another(scene: Scene) -> Work:
@@ -154,30 +149,17 @@ def an_order_to_fail(scene: Scene) -> Work:
     return scene.work(order, FAIL_TASK, is_done=lambda: Execution.objects.get().status == "FAILED")
 
 
-# --- awaits ---
-
-
-def answers(scene: Scene, count: int = 1, *, repeated: bool = False) -> Work:
-    """The last of several answers, or a repeated one."""
-    several: dict[str, Any] = {"requests": ["{}"] * count, "itemized": True, "gives_many": True} if count > 1 else {}
-    *earlier, last = scene.parked(**several).interactions.order_by("item_index")
-    for one in [*earlier, last] if repeated else earlier:
+def an_answer(scene: Scene, *, repeated: bool = False) -> Work:
+    one = interaction_of(scene.parked())
+    if repeated:
         answer(one)
-    return scene.work(lambda: answer(last), DISPATCH_TASK)
+    return scene.work(lambda: answer(one), DISPATCH_TASK)
 
 
 def a_timer(scene: Scene) -> Work:
     """The message for the timer, whose task then sends one for the execution."""
     reached = scene.awaiting(transport="timer", timeout_seconds=30)
     return scene.work(reached, EXPIRE_TASK + LATER, delays=[30], age=lambda: make_late(*Interaction.objects.all()))
-
-
-def a_timer_that_ran_out(scene: Scene) -> Work:
-    make_late(interaction_of(scene.parked(transport="timer")))
-    return scene.work(awaits.expire, DISPATCH_TASK)
-
-
-# --- webhooks ---
 
 
 def received(scene: Scene, count: int = 1) -> Callable[[], bool]:
@@ -188,12 +170,6 @@ def webhooks_of_one_await(scene: Scene, count: int) -> Work:
     """One message for each webhook, so that several workers send them. The tasks of a few announce the next ones."""
     many = scene.webhook(requests=["{}"] * count, itemized=count > 1, gives_many=count > 1)
     return scene.work(many, *[SEND_TASK] * min(count, opening.MOST_SENDERS), is_done=received(scene, count))
-
-
-def the_next_webhook(scene: Scene) -> Work:
-    for key in ("first", "next"):
-        scene.webhook(key)()
-    return scene.work(webhooks.send, SEND_TASK, is_done=received(scene, 2))
 
 
 def a_webhook_that_was_not_received(scene: Scene) -> Work:
@@ -215,19 +191,10 @@ def a_webhook_that_found_no_place(scene: Scene) -> Work:
     return scene.work(crowded, SEND_TASK + LATER, delays=[2], is_done=received(scene))
 
 
-# --- workers, and instructions, which the next heartbeat sends again ---
-
-
 def a_worker_that_comes(scene: Scene, *instructions: str, **members: Any) -> Work:
     scene.submit()
     making.silence(*Worker.objects.all())
     return scene.work(lambda: scene.heartbeat(**members), DISPATCH_TASK, *instructions)
-
-
-def the_end_of_a_drain(scene: Scene) -> Work:
-    scene.submit()
-    scene.drain()
-    return scene.work(scene.undrain, DISPATCH_TASK, INSTRUCT_TASK)
 
 
 def a_drain(scene: Scene) -> Work:
@@ -263,20 +230,15 @@ WORKS: dict[str, Callable[[Scene], Work]] = {
     "re-drive": a_redrive,
     "campaign": a_campaign,
     "order to fail": an_order_to_fail,
-    "answer": answers,
-    "answer that is repeated": lambda scene: answers(scene, repeated=True),
-    "last answer of several": lambda scene: answers(scene, 2),
+    "answer": an_answer,
+    "answer that is repeated": lambda scene: an_answer(scene, repeated=True),
     "timer": a_timer,
-    "timer that ran out": a_timer_that_ran_out,
     "webhook": lambda scene: webhooks_of_one_await(scene, 1),
-    "webhooks of one await": lambda scene: webhooks_of_one_await(scene, 3),
     "very many webhooks of one await": lambda scene: webhooks_of_one_await(scene, opening.MOST_SENDERS + 2),
-    "next webhook": the_next_webhook,
     "webhook that was not received": a_webhook_that_was_not_received,
     "webhook that found no place": a_webhook_that_found_no_place,
     "worker that comes": a_worker_that_comes,
     "worker without an instruction": lambda scene: a_worker_that_comes(scene, INSTRUCT_TASK, answered=False),
-    "end of a drain": the_end_of_a_drain,
     "instruction to drain": a_drain,
     "instruction to work": an_undrain,
     "cancellation": a_cancellation,

@@ -1,5 +1,8 @@
 """Answers: identified by an id or a token, validated, accepted once, and used to resume the execution."""
 
+import dataclasses
+import uuid
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -7,7 +10,7 @@ import pytest
 from django.utils import timezone
 
 from executions.awaits import awaits, interactions
-from executions.errors import AnswerInvalid, InteractionUnknown, ResumeTokenInvalid
+from executions.errors import AnswerInvalid, ResumeTokenInvalid
 from executions.models import Interaction
 from foundation.errors import CoordinatorError
 from releases.models import Pipeline, Release
@@ -15,14 +18,21 @@ from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
 from tests.executions.awaits.parking import answer, interaction_of, itemized, suspended
-from tests.raw_sql import unguarded
+from tests.raw_sql import unchanged, unguarded
 
 pytestmark = pytest.mark.django_db
 Ready = tuple[Tenant, Release]
 
 
-def token_of(one: Interaction) -> str:
-    return awaits.resume_token_of(one, issued_at=timezone.now()).sign(awaits.resume_secrets()[0])
+def token_of(one: Interaction, secret: str | None = None, **changes: Any) -> str:
+    token = awaits.resume_token_of(one, issued_at=timezone.now())
+    return dataclasses.replace(token, **changes).sign(secret or awaits.resume_secrets()[0])
+
+
+def refusal(call: Callable[..., object], *arguments: Any, **members: Any) -> str:
+    with unchanged(), pytest.raises(CoordinatorError) as caught:
+        call(*arguments, response={"n": 1}, actor="user:eva", **members)
+    return caught.value.code
 
 
 def test_the_first_answer_counts_and_resumes_the_execution(ready: Ready) -> None:
@@ -43,16 +53,6 @@ def test_the_first_answer_counts_and_resumes_the_execution(ready: Ready) -> None
     assert (claim.step_index, claim.input, claim.input_shape) == (1, '{"n": 9}', "UNI")
 
 
-def test_an_answer_by_correlation_id_or_by_token(ready: Ready) -> None:
-    one, other = interaction_of(suspended(ready, "k1")), interaction_of(suspended(ready, "k2"))
-    done = interactions.complete(ready[0], correlation_id=one.correlation_id, response={"n": 1}, actor="a")
-    assert (done.interaction.pk, done.duplicate) == (one.pk, False)
-    token = token_of(other)
-    done = interactions.resume(token, response={"n": 1}, actor="a")
-    assert (done.interaction.pk, done.duplicate) == (other.pk, False)
-    assert interactions.resume(token, response={"n": 2}, actor="b").duplicate
-
-
 @cases("name", ["WORKER_SECRET", "RESUME_TOKEN_SECRET"])
 def test_a_token_of_the_old_secret_is_valid_while_the_secret_is_a_fallback(
     ready: Ready, settings: Any, name: str
@@ -66,6 +66,40 @@ def test_a_token_of_the_old_secret_is_valid_while_the_secret_is_a_fallback(
     assert not interactions.resume(token, response={"n": 1}, actor="a").duplicate
     setattr(settings, name, old)
     setattr(settings, f"{name}_FALLBACKS", [])
+
+
+OTHER = str(uuid.UUID(int=1))
+
+
+@cases(
+    "changes",
+    [
+        *({"tenant_id": "another"}, {"correlation_id": "another"}, {"step_id": "Another"}),
+        *({"interaction_id": OTHER}, {"interaction_id": "other"}, {"execution_id": OTHER}),
+        *({"deadline_epoch_ms": 1}, {"deadline_epoch_ms": 4_000_000_000_000}, {"secret": "unknown here, long enough"}),
+    ],
+)
+def test_a_token_with_another_member_or_secret_answers_nothing(ready: Ready, changes: dict[str, Any]) -> None:
+    one = interaction_of(suspended(ready))
+    token = token_of(one, **changes)
+    names = {"interaction_id": one.pk, "correlation_id": one.correlation_id}
+    assert refusal(interactions.resume, token) == refusal(interactions.complete, ready[0], resume_token=token)
+    assert refusal(interactions.complete, ready[0], resume_token=token, **names) in {
+        *("RESUME_TOKEN_INVALID", "INTERACTION_UNKNOWN")
+    }
+    old = token_of(one, issued_at_epoch_ms=0)
+    assert interactions.resume(old, response={"n": 1}, actor="a").interaction.pk == one.pk
+
+
+def test_the_token_and_the_identifiers_of_an_answer_must_agree(ready: Ready) -> None:
+    one, other = interaction_of(suspended(ready, "k1")), interaction_of(suspended(ready, "k2"))
+    wrong = {"interaction_id": one.pk, "resume_token": token_of(other)}
+    assert refusal(interactions.complete, ready[0], **wrong) == "RESUME_TOKEN_INVALID"
+    for more in ({"resume_token": token_of(other)}, {"interaction_id": other.pk}):
+        members = {"correlation_id": one.correlation_id, **more}
+        assert refusal(interactions.complete, ready[0], **members) == "INTERACTION_UNKNOWN"
+    assert refusal(interactions.complete, ready[0]) == "INTERACTION_UNKNOWN"
+    assert refusal(interactions.complete, making.tenant(), interaction_id=one.pk) == "INTERACTION_UNKNOWN"
 
 
 def test_a_reused_correlation_id_refers_to_the_latest_interaction(ready: Ready) -> None:
@@ -82,32 +116,11 @@ def test_a_reused_correlation_id_refers_to_the_latest_interaction(ready: Ready) 
     assert (done.interaction.pk, done.duplicate) == (latest.pk, False)
 
 
-def test_ids_that_do_not_match_each_other_are_rejected(ready: Ready) -> None:
-    owner, _ = ready
-    one, other = interaction_of(suspended(ready, "k1")), interaction_of(suspended(ready, "k2"))
-    token = token_of(other)
-    refusals: list[tuple[Tenant, dict[str, Any], type[CoordinatorError]]] = [
-        (owner, {"interaction_id": one.pk, "correlation_id": other.correlation_id}, InteractionUnknown),
-        (owner, {"interaction_id": one.pk, "resume_token": token}, ResumeTokenInvalid),
-        (owner, {}, InteractionUnknown),
-        (making.tenant(), {"interaction_id": one.pk}, InteractionUnknown),
-    ]
-    for tenant, ids, error in refusals:
-        with pytest.raises(error):
-            interactions.complete(tenant, **ids, response={"n": 1}, actor="a")
-    with pytest.raises(ResumeTokenInvalid):
-        interactions.resume(token[:-2], response={"n": 1}, actor="a")
-    assert not Interaction.objects.filter(status="COMPLETED", tenant=owner).exists()
-
-
 @cases(
     ("members", "response", "field"),
     [
         ({}, {"n": "two"}, "response.n"),
         ({}, {"n": 1, "m": 2}, "response.m"),
-        ({}, [], "response"),
-        ({"output_type": "boolean"}, "yes", "response"),
-        ({"output_type": "decimal"}, 1.5, "response"),
         ({"gives_many": True}, {"n": 1}, "response"),
         ({"gives_many": True}, [{"n": 1}, {"n": None}], "response[1].n"),
         ({"gives_many": True, "itemized": True}, {"n": []}, "response.n"),
@@ -131,14 +144,11 @@ def test_a_pipeline_without_validation_accepts_any_answer(ready: Ready) -> None:
     assert answer(interaction_of(made), "nonsense").interaction.response == "nonsense"
 
 
-UNTYPED = {"output_type": "org.example.Unknown"}
-VALUES: list[Any] = [None, False, 0, "", [], {}]
-
-
 @cases(
     ("members", "response", "progress", "shape"),
     [
-        *((UNTYPED, value, value, "UNI") for value in VALUES),
+        ({"output_type": "org.example.Unknown"}, None, None, "UNI"),
+        ({"output_type": "org.example.Unknown"}, {}, {}, "UNI"),
         ({"gives_many": True}, [{"n": 1}, {"n": 2}], [{"n": 1}, {"n": 2}], "MULTI"),
         ({"gives_many": True, "itemized": True}, {"n": 5}, [{"n": 5}], "MULTI"),
     ],
@@ -146,7 +156,6 @@ VALUES: list[Any] = [None, False, 0, "", [], {}]
 def test_the_input_of_the_next_step_is_the_answer(
     ready: Ready, members: dict[str, Any], response: Any, progress: Any, shape: str
 ) -> None:
-    """Any JSON value is valid if the contract does not define the type."""
     made = suspended(ready, **members)
     interactions.complete(ready[0], interaction_id=interaction_of(made).pk, response=response, actor="a")
     made.refresh_from_db()

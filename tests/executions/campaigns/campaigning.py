@@ -7,14 +7,12 @@ from django.db.models import F
 
 from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
-from executions.models import Campaign, CampaignEvent, CampaignItem, Execution, ExecutionEvent
+from executions.models import Campaign
 from tenancy.models import Tenant
 from tests import making
-from tests.raw_sql import rows
 from wire.messages.celery_messages import Outcome
 
 OF_THE_PIPELINE = Filters(pipeline_id=making.PIPELINE)
-TABLES = (Execution, ExecutionEvent, Campaign, CampaignItem, CampaignEvent)
 
 
 def start(owner: Tenant, filters: Filters = OF_THE_PIPELINE, rate: int = 60, **members: Any) -> Campaign:
@@ -50,7 +48,3 @@ def events(campaign: Campaign) -> list[tuple[str, str]]:
 
 def record(answer: Outcome) -> None:
     assert making.record(answer) == 1
-
-
-def everything() -> list[Any]:
-    return [rows(table) for table in TABLES]

@@ -4,15 +4,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.db.models import F
-from django.test.utils import CaptureQueriesContext
 
-from executions.errors import InputInvalid
 from executions.inspection import callers as checks
 from executions.inspection.callers import Caller, Callers, callers
 from executions.models import Execution
-from executions.submission.admission import Admission
 from executions.submission.submission import submit
 from releases.models import Release
 from tenancy.models import Tenant
@@ -82,27 +78,6 @@ def test_a_caller_whose_inputs_would_be_refused_is_named_with_an_example(
     assert SECRET not in repr(found)
 
 
-def test_the_check_says_what_submissions_meet_after_the_activation(
-    owner: Tenant, active: Release, strict: Release
-) -> None:
-    values: list[dict[str, Any]] = [{"id": "a"}, {"id": "a", "price": "1.5"}, {"id": "b", "price": None}]
-    for number, value in enumerate(values):
-        send(owner, str(number), value, actor=f"token:{number}")
-    found = by_name(callers(strict, active))
-    assert {name: met(each) for name, each in found.items()} == {
-        f"token:{number}": refusal(strict, value) for number, value in enumerate(values)
-    }
-
-
-def refusal(release: Release, value: Any) -> list[tuple[str, str]]:
-    """Return the first place and rule for which a submission to the release is refused."""
-    try:
-        Admission(release, None).input_shape(value)
-    except InputInvalid as refused:
-        return [(error["field"], error["message"]) for error in refused.errors[:1]]
-    return []
-
-
 def test_names_that_are_values_are_not_shown(owner: Tenant) -> None:
     active = making.active(owner, "1.1", canonicalTypes=order(ID, NOTES))
     making.worker(active, "w")
@@ -116,117 +91,17 @@ def test_names_that_are_values_are_not_shown(owner: Tenant) -> None:
     assert ("input.id", "is not a member of the type") in met(caller)
 
 
-def test_a_list_is_checked_item_by_item_and_an_input_keeps_the_shape_that_it_chose(
+def test_only_the_pipelines_last_days_and_for_the_rate_its_last_hour_count(
     owner: Tenant, active: Release, strict: Release
 ) -> None:
-    many = making.registered(
-        owner, "3.0", steps=[{**making.STEP, "cardinality": "REDUCTION"}], canonicalTypes=order(ID)
-    )
-    send(owner, "one", {"id": "a"}, actor="token:one")
-    send(owner, "many", [{"id": "a"}], actor="token:many", input_shape="MULTI", wire_input=[{"id": "a"}])
-    assert met(by_name(callers(many, active))["token:one"]) == [("input", "must be an array of items")]
-    assert met(by_name(callers(strict, active))["token:many"]) == [("input[0].price", "is required")]
-
-
-def test_a_release_without_a_type_refuses_nothing_and_one_that_is_not_verified_checks_nothing(
-    owner: Tenant, active: Release
-) -> None:
-    send(owner, "k", {"id": "a"})
-    found = callers(making.registered(owner, "2.0"), active)
-    assert (found.checked, found.failing) == (1, 0)
-    contract = making.contract()
-    pending = making.upload(owner, making.descriptor(contract, making.archive(contract), "9"), making.archive(contract))
-    found = callers(pending.release, active)
-    assert (found.submissions, found.checked) == (1, 0)
-
-
-def test_only_the_last_days_count(owner: Tenant, active: Release, strict: Release) -> None:
     old = send(owner, "old", {"id": "a"}, actor="token:gone")
     recent = send(owner, "recent", {"id": "a"}, actor="token:here")
     ages(checks.DAYS + 0.1, old)
     ages(checks.DAYS - 0.1, recent)
-    found = callers(strict, active)
-    assert list(by_name(found)) == ["token:here"]
-    assert (found.submissions, found.per_minute) == (1, 0)
-
-
-def test_other_pipelines_and_tenants_are_not_read(owner: Tenant, active: Release, strict: Release) -> None:
-    other = making.active(owner, pipeline_id="org.example.other")
-    making.worker(other, "other")
+    send(owner, "now", {"id": "a"}, actor="token:here")
+    making.worker(making.active(owner, pipeline_id="org.example.other"), "other")
     submit(owner, pipeline_id="org.example.other", input={}, idempotency_key="k", actor="token:other")
-    stranger, _ = making.ready()
-    send(stranger, "k", {})
-    assert callers(strict, active).callers == []
-
-
-def test_each_caller_is_in_the_sample_before_a_second_input_of_any(
-    owner: Tenant, active: Release, strict: Release, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(checks, "MOST_INPUTS", 4)
-    monkeypatch.setattr(checks, "INPUTS_PER_CALLER", 2)
-    send(owner, "rare", {"id": "a"}, actor="token:rare")
-    for number in range(5):
-        send(owner, f"busy-{number}", {"id": "a"}, actor="token:busy")
+    send(making.ready()[0], "k", {})
     found = callers(strict, active)
-    assert counts(found) == {"token:busy": (5, 2), "token:rare": (1, 1)}
-    monkeypatch.setattr(checks, "MOST_INPUTS", 2)
-    assert counts(callers(strict, active)) == {"token:busy": (5, 1), "token:rare": (1, 1)}
-
-
-def test_the_newest_executions_of_the_tenant_are_scanned_and_the_answer_says_since_when(
-    owner: Tenant, active: Release, strict: Release, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made = [send(owner, str(number), {"id": "a"}, actor=f"token:{number}") for number in range(3)]
-    for days, execution in enumerate(made):
-        ages(days, execution)
-    unbounded = callers(strict, active)
-    assert unbounded.since < made[2].created_at - timedelta(days=4)
-    monkeypatch.setattr(checks, "SCANNED", 2)
-    found = callers(strict, active)
-    assert set(by_name(found)) == {"token:0", "token:1"}
-    made[1].refresh_from_db()
-    assert found.since == made[1].created_at
-
-
-def test_the_rate_is_that_of_the_last_hour(owner: Tenant, active: Release, strict: Release) -> None:
-    made = [send(owner, str(number), {"id": "a"}) for number in range(30)]
-    ages(1 / 12, *made[:6])
-    assert callers(strict, active).per_minute == pytest.approx(24 / 60)
-
-
-def test_examples_differ_and_are_few(owner: Tenant, active: Release) -> None:
-    fields = [{"name": f"f{n}", "type": {"kind": "scalar", "id": "string"}, "optional": True} for n in range(5)]
-    wide = making.active(owner, "1.1", canonicalTypes=order(*fields))
-    making.worker(wide, "wide")
-    narrow = making.registered(owner, "2.0", canonicalTypes=order())
-    for number in range(10):
-        send(owner, str(number), {f"f{number % 5}": "a"})
-    [caller] = callers(narrow, wide).callers
-    assert caller.failing == 10
-    assert len({each.path for each in caller.examples}) == len(caller.examples) == checks.EXAMPLES_PER_CALLER
-
-
-def test_very_large_inputs_are_left_out_and_the_check_ends_when_its_time_is_over(
-    owner: Tenant, active: Release, strict: Release, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(checks, "LARGEST_INPUT", 1000)
-    send(owner, "large", {"id": "".join(making.digest_of(str(n).encode()) for n in range(100))}, actor="token:large")
-    send(owner, "small", {"id": "a"}, actor="token:small")
-    assert counts(callers(strict, active)) == {"token:small": (1, 1), "token:large": (1, 0)}
-    monkeypatch.setattr(checks, "LONGEST_CHECK_SECONDS", -1.0)
-    assert counts(callers(strict, active)) == {"token:small": (1, 0), "token:large": (1, 0)}
-
-
-def test_the_number_of_queries_depends_on_the_sample_alone(owner: Tenant, active: Release, strict: Release) -> None:
-    first = send(owner, "first", {"id": "a"})
-    with unguarded(Execution), connection.cursor() as cursor:
-        cursor.execute(
-            """INSERT INTO executions_execution SELECT (jsonb_populate_record(e, jsonb_build_object(
-                'id', gen_random_uuid(), 'execution_key', 'k' || n, 'submitted_by', 'token:' || mod(n, 50)))).*
-            FROM executions_execution e, generate_series(1, 2000) n WHERE e.id = %s""",
-            [first.pk],
-        )
-    with CaptureQueriesContext(connection) as queries:
-        found = callers(strict, active)
-    assert (found.submissions, found.count, found.sampled, found.checked) == (2001, 51, 200, 200)
-    assert len([each for each in queries if "executions_execution" in str(each["sql"])]) == 1 + 200 / 100
+    assert counts(found) == {"token:here": (2, 2)}
+    assert found.per_minute == pytest.approx(1 / 60)

@@ -4,10 +4,9 @@ import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.utils import timezone
 
 from executions.search import columns
-from executions.search.conditions import PARAMETERS, STATUSES, Search, parse
+from executions.search.conditions import PARAMETERS, Search, parse
 from foundation.errors import InvalidRequest
 from tests.cases import cases
 
@@ -46,32 +45,14 @@ def test_each_parameter_is_a_condition() -> None:
     )
 
 
-def test_a_time_without_an_offset_is_in_the_current_time_zone() -> None:
-    with timezone.override("Europe/Berlin"):
-        assert parse({"since": "2026-01-31 13:00"}, now=NOW).since == NOW
-        assert parse({"since": "2026-01-31"}, now=NOW).since == NOW - timedelta(hours=13)
-
-
-@cases("status", STATUSES)
-def test_each_status_is_accepted(status: str) -> None:
-    assert parse({"status": status}, now=NOW).status == status
-
-
 @cases(
     ("name", "text"),
     [
-        *(
-            ("since", text)
-            for text in ("x", "1", "2 weeks", "2026-13-01", "2026-02-30 10:00", "9999999d", "-1h", "1e3m")
-        ),
-        *(("step", text) for text in ("0", "-1", "x", "1.5", "99999", "\u0663 x")),
-        *(("group", text) for text in ("x", "1", LONG, "a\0b")),
-        *(("smoke", text) for text in ("true", "1", "YES")),
-        *(("status", text) for text in ("queued", "LIVE", "x")),
-        *((name, LONG) for name in ("q", "pipeline", "release", "error", "tag", "by", "tenant")),
-        *((name, "a\0b") for name in ("q", "pipeline", "release", "error", "tag", "by", "tenant")),
-        ("nonsense", "x"),
-        ("input__n", "1"),
+        *(("since", text) for text in ("x", "2026-02-30 10:00", "9999999d", "-1h")),
+        *(("step", text) for text in ("0", "x", "99999")),
+        *((name, "x") for name in ("group", "smoke", "status", "nonsense", "input__n")),
+        *((name, LONG) for name in ("q", "pipeline", "release", "error", "tag", "by", "tenant", "group")),
+        *((name, "a\0b") for name in ("q", "pipeline", "release", "error", "tag", "by", "tenant", "group")),
     ],
 )
 def test_a_wrong_parameter_is_named(name: str, text: str) -> None:
@@ -80,18 +61,8 @@ def test_a_wrong_parameter_is_named(name: str, text: str) -> None:
     assert [error["field"] for error in caught.value.errors] == [name]
 
 
-def test_each_wrong_parameter_is_named() -> None:
-    with pytest.raises(InvalidRequest) as caught:
-        parse({"step": "x", "since": "y", "z": "z"}, now=NOW)
-    assert [error["field"] for error in caught.value.errors] == ["step", "since", "z"]
-
-
-def test_columns_are_in_a_fixed_order_each_once_and_with_the_id() -> None:
+def test_columns_are_in_a_fixed_order_with_the_id_and_an_unknown_one_is_rejected() -> None:
     assert columns.chosen(["status", "key", "status"]) == ("id", "key", "status")
-    assert columns.chosen([]) == ("id",)
-
-
-def test_an_unknown_column_is_rejected() -> None:
     with pytest.raises(InvalidRequest, match="'input'") as caught:
         columns.chosen(["id", "input"])
     assert caught.value.errors[0]["field"] == "columns"

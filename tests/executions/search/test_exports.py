@@ -5,71 +5,48 @@ import json
 from io import StringIO
 
 import pytest
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
 
 from executions.models import Execution
-from executions.search import exports
-from executions.search.columns import COLUMNS
+from executions.search import columns, exports
 from executions.search.conditions import Search
 from executions.search.matching import matching
 from tests.cases import cases
-from tests.executions.search import mixed
+from tests.executions.search.conftest import KEYS
 from tests.raw_sql import unguarded
 
 pytestmark = pytest.mark.django_db
-ALL = tuple(COLUMNS)
+Rows = dict[str, Execution]
+ALL = tuple(columns.COLUMNS)
 
 
-@pytest.fixture(scope="module")
-def rows(module_world: None) -> list[Execution]:
-    return mixed.make(24)
+def exported(rows: Rows, names: tuple[str, ...], form: str) -> str:
+    found = matching([rows["ok"].tenant], Search())
+    return b"".join(exports.lines(found, names, form)).decode()
 
 
-def exported(rows: list[Execution], columns: tuple[str, ...], form: str) -> str:
-    found = matching([rows[0].tenant], Search(since=mixed.START, until=mixed.START.replace(month=2)))
-    return b"".join(exports.lines(found, columns, form)).decode()
-
-
-def test_json_lines_have_the_chosen_columns_of_each_execution(rows: list[Execution]) -> None:
-    lines = [json.loads(line) for line in exported(rows, ALL, "ndjson").splitlines()]
-    assert {line["id"] for line in lines} == {str(row.pk) for row in rows}
-    assert all(tuple(line) == ALL for line in lines)
-    by_id = {str(row.pk): row for row in rows}
-    for line in lines:
-        row = by_id[line["id"]]
-        assert (line["status"], line["key"], line["error"]) == (row.shown_status, row.execution_key, row.error_code)
-        assert (line["tags"], line["tenant"], line["smoke"]) == (row.tags or [], "owner", False)
-        assert line["duration"] == (3600 * row.current_step_index if row.finished_at else None)
-
-
-def test_csv_begins_with_the_names_of_the_columns(rows: list[Execution]) -> None:
-    first, *others = csv.reader(StringIO(exported(rows, ("id", "key", "tags"), "csv")))
-    assert first == ["id", "key", "tags"]
-    assert len(others) == len(rows)
-    assert {cells[2] for cells in others} == {"", "k=v", "k=w x"}
+def test_json_lines_have_the_chosen_columns_of_the_newest_executions(
+    rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = {line["key"]: line for line in map(json.loads, exported(rows, ALL, "ndjson").splitlines())}
+    assert tuple(lines) == KEYS[::-1]
+    assert all(tuple(line) == ALL for line in lines.values())
+    assert {key: line["step"] for key, line in lines.items()} == {**dict.fromkeys(KEYS, 1), "ok": None, "failed": 2}
+    ok = lines["ok"]
+    assert (ok["id"], ok["status"], ok["tags"]) == (str(rows["ok"].pk), "SUCCEEDED", ["k=v", "=x"])
+    assert (ok["duration"], lines["queued"]["duration"], lines["dlq"]["error"]) == (36_000, None, "TIMEOUT")
+    monkeypatch.setattr(exports, "MOST", 1)
+    assert exported(rows, ("key",), "ndjson") == '{"key":"other"}\n'
 
 
 @cases("start", ["=", "+", "-", "@", "\t", "\r"])
-def test_no_cell_is_a_formula(rows: list[Execution], start: str) -> None:
+def test_no_cell_is_a_formula(rows: Rows, start: str) -> None:
     formula = f"{start}HYPERLINK(1)"
     with unguarded(Execution):
-        Execution.objects.filter(pk=rows[0].pk).update(
+        Execution.objects.filter(pk=rows["ok"].pk).update(
             execution_key=formula, pipeline_id=formula, submitted_by=formula, tags=[formula]
         )
-    cells = [cell for line in csv.reader(StringIO(exported(rows, ALL, "csv"))) for cell in line]
+    names, *lines = csv.reader(StringIO(exported(rows, ALL, "csv")))
+    assert tuple(names) == ALL
+    cells = [cell for line in lines for cell in line]
     assert cells.count(f"'{formula}") == 4
     assert not [cell for cell in cells if cell.startswith(start)]
-
-
-def test_an_export_has_at_most_the_newest_rows(rows: list[Execution], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exports, "MOST", 3)
-    found = matching([rows[0].tenant], Search(until=mixed.START.replace(month=2)))
-    ids = [json.loads(line)["id"] for line in exports.lines(found, ("id",), "ndjson")]
-    assert ids == [str(row.pk) for row in found[:3]]
-
-
-def test_an_export_reads_with_one_query(rows: list[Execution]) -> None:
-    with CaptureQueriesContext(connection) as queries:
-        exported(rows, ALL, "ndjson")
-    assert len([query for query in queries if "executions_execution" in query["sql"]]) == 1

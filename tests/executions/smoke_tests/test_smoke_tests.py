@@ -7,16 +7,12 @@ from functools import partial
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
-from django.test import RequestFactory
 from django.utils import timezone
 
-from coordinator.overview import overview
 from executions.campaigns.filters import Filters, preview
 from executions.gradual.comparison import evidence
 from executions.holds import holds
 from executions.inspection.preflight import preflight
-from executions.lifecycle import retention
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrive
 from executions.models import Execution, SmokeTest
@@ -87,30 +83,15 @@ def refusal(call: Callable[[], Any]) -> CoordinatorError:
     return caught.value
 
 
-# --- running ---
-
-
 def test_it_runs_on_a_release_that_is_not_active(owner: Tenant) -> None:
     test = begin(owner)
     execution = Execution.objects.get()
     assert (execution.release_version, execution.smoke, execution.status) == ("2.0", True, "QUEUED")
-    assert execution.events.get().data == {
-        "contractVersion": execution.contract_version,
-        "releaseVersion": "2.0",
-        "smoke": True,
-    }
+    assert execution.events.get().data["smoke"] is True
     assert (test.execution_id, test.release.release_version, test.actor) == (execution.pk, "2.0", ACTOR)
     assert verdict(test) == Verdict.PENDING
     end(owner, test)
     assert verdict(test) == Verdict.PASSED
-    assert making.history(execution)[-1][1] == "SUCCEEDED"
-
-
-def test_it_runs_on_the_active_release_and_without_any(owner: Tenant) -> None:
-    assert begin(owner, version="1.0").execution.release_version == "1.0"
-    other = making.tenant()
-    making.worker(making.registered(other, "2.0"), "worker-1")
-    assert begin(other).execution.release_version == "2.0"
 
 
 def test_a_repeated_key_is_the_same_test_with_one_entry_in_the_audit_log(owner: Tenant) -> None:
@@ -146,40 +127,22 @@ def test_what_a_submission_needs_a_smoke_test_needs(owner: Tenant, settings: Any
     assert Execution.objects.count() == 0
 
 
-# --- verdicts ---
-
-
-TWO = ['{"n": 1}', '{"n": 2}']
-
-
 @cases(
     ("results", "expected", "passes"),
     [
         (['{"n": 1}'], {"n": 1}, True),
         (['{"n": 1.0}'], {"n": 1}, True),
-        (['{"a": [1, 2], "b": "x"}'], {"b": "x", "a": [1, 2]}, True),
         (['{"n": 1}'], {"n": True}, False),
-        (['{"n": 0}'], {"n": False}, False),
-        (['{"n": 1}'], {"n": 1, "m": None}, False),
-        (['{"n": [1, 2]}'], {"n": [2, 1]}, False),
         (['{"n": 1}'], None, False),
         (['{"n": 1}'], [{"n": 1}], False),
         (["null"], None, True),
         (['{"n": 1}'], smoke_tests.ANYTHING, True),
-        (TWO, [{"n": 1}, {"n": 2}], True),
-        (TWO, [{"n": 2}, {"n": 1}], False),
-        (TWO, {"n": 1}, False),
     ],
 )
 def test_a_result_passes_if_it_equals_the_expected_one(
     owner: Tenant, results: list[str], expected: Any, passes: bool
 ) -> None:
-    version = "2.0"
-    if results == TWO:
-        version = "many"
-        making.registered(owner, "many", steps=[{**making.STEP, "cardinality": "EXPANSION"}], body="many")
-        making.worker(release(owner, "many"), "worker-many")
-    test = begin(owner, version=version, expected_result=expected)
+    test = begin(owner, expected_result=expected)
     end(owner, test, *results)
     assert verdict(test) == (Verdict.PASSED if passes else Verdict.OTHER_RESULT)
 
@@ -197,24 +160,14 @@ def test_a_failure_and_a_cancellation_fail_the_test(owner: Tenant) -> None:
     assert verdict(cancelled) == Verdict.FAILED
 
 
-# --- statistics ---
-
-
-def test_it_counts_for_no_statistics(owner: Tenant) -> None:
-    person = User.objects.create_superuser("root")
-    request = RequestFactory().get("/")
-    request.user = person
+def test_neither_preflights_nor_campaigns_count_it(owner: Tenant) -> None:
     failed = begin(owner, "failed")
     end(owner, failed, ends=making.failure, retryable=False)
     begin(owner, "live")
-    shown = overview(request, {})
-    assert (shown["live_count"], shown["failed_count"]) == (0, 0)
     found = preflight(release(owner))
     assert (found.load.pinned, found.callers.submissions) == (0, 0)
     filters = Filters(pipeline_id=making.PIPELINE)
     assert preview(owner, filters, allow_failed=True).count == 0
-    making.execution(owner, "ordinary")
-    assert overview(request, {})["live_count"] == 1
 
 
 def test_it_blocks_a_retirement_only_while_it_runs(owner: Tenant) -> None:
@@ -223,17 +176,6 @@ def test_it_blocks_a_retirement_only_while_it_runs(owner: Tenant) -> None:
     end(owner, test, ends=making.failure, retryable=False)
     assert blockers(release(owner)) == []
     retire(release(owner), actor=ACTOR, reason="replaced")
-
-
-def test_retention_removes_it_with_its_execution(owner: Tenant) -> None:
-    Tenant.objects.filter(pk=owner.pk).update(retention_days=1)
-    kept, old = passed(owner), passed(owner, "1.0")
-    making.aged(old.execution, days=2)
-    assert retention.remove(seconds=10) == 1
-    assert [each.pk for each in SmokeTest.objects.all()] == [kept.pk]
-
-
-# --- the gate ---
 
 
 @pytest.fixture
@@ -247,13 +189,18 @@ def activated(owner: Tenant, version: str = "2.0", reason: str = "") -> Activati
     return activate(release(owner, version), actor=ACTOR, reason=reason)
 
 
-def test_an_activation_needs_a_passed_smoke_test(gated: Tenant) -> None:
+def test_an_activation_needs_a_passed_smoke_test_of_its_release(gated: Tenant) -> None:
     [gate] = [each for each in gates.judge(activation.planned(release(gated))) if each.name == "smoke test"]
     assert gate.verdict is gates.Verdict.UNMET
     assert "has passed no smoke test in the last 2 hours" in gate.detail
     before = Activation.objects.count()
     error = refusal(lambda: activated(gated))
     assert (error.code, error.status, error.data) == ("SMOKE_TEST_REQUIRED", 409, {"smokeTestHours": 2})
+    making.execution(gated, "ordinary")
+    [claim] = making.claimed(gated)
+    assert making.record(making.outcome_of(claim)) == 1
+    assert refusal(lambda: activated(gated, "1.0")).code == "SMOKE_TEST_REQUIRED"
+    passed(gated, "1.0")
     test = begin(gated)
     assert refusal(lambda: activated(gated)).code == "SMOKE_TEST_REQUIRED"
     end(gated, test, ends=making.failure, retryable=False)
@@ -265,15 +212,6 @@ def test_an_activation_needs_a_passed_smoke_test(gated: Tenant) -> None:
     assert AuditEntry.objects.filter(act="release.activate", outcome="denied").exists()
     passed(gated)
     assert activated(gated).release.release_version == "2.0"
-
-
-def test_a_smoke_test_of_another_release_and_an_ordinary_execution_do_not_count(gated: Tenant) -> None:
-    making.execution(gated, "ordinary")
-    [claim] = making.claimed(gated)
-    assert making.record(making.outcome_of(claim)) == 1
-    assert refusal(lambda: activated(gated, "1.0")).code == "SMOKE_TEST_REQUIRED"
-    passed(gated, "1.0")
-    assert refusal(lambda: activated(gated)).code == "SMOKE_TEST_REQUIRED"
 
 
 def test_the_smoke_test_must_not_be_older_than_the_policy_says(gated: Tenant) -> None:
@@ -300,7 +238,11 @@ def test_a_rollback_to_a_release_that_was_active_lately_needs_none(gated: Tenant
 def test_a_smoke_test_of_the_candidate_is_no_evidence(owner: Tenant) -> None:
     made = start_gradual(release(owner), plan(50), actor=ACTOR)
     end(owner, begin(owner), ends=making.failure, retryable=False)
-    assert evidence(made).candidate.ended == 0
+    with unguarded(Execution):
+        Execution.objects.update(created_at=timezone.now())
+        assert evidence(made).candidate.ended == 0
+        Execution.objects.update(smoke=False)
+        assert evidence(made).candidate.ended == 1
 
 
 def test_a_gradual_activation_needs_a_passed_smoke_test(gated: Tenant) -> None:

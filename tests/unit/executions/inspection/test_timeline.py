@@ -26,9 +26,9 @@ def span(index: int, start: float, end: float) -> list[int]:
 class History:
     """Builds events with ascending sequences. Times are seconds after the submission."""
 
-    def __init__(self, **submitted: Any) -> None:
+    def __init__(self) -> None:
         self.events: list[Event] = []
-        self.add(0, "SUBMITTED", "QUEUED", **submitted)
+        self.add(0, "SUBMITTED", "QUEUED")
 
     def add(self, seconds: float, kind: str, status: str, **data: Any) -> "History":
         self.events.append(Event(len(self.events) + 1, kind, status, at(seconds), data))
@@ -37,17 +37,8 @@ class History:
     def claimed(self, seconds: float, attempt: int = 0, step: int = 0) -> "History":
         return self.add(seconds, "CLAIMED", "RUNNING", attempt=attempt, stepIndex=step)
 
-    def rows(
-        self,
-        *,
-        now: float = 1000,
-        steps: tuple[str, ...] = STEPS,
-        awaits: tuple[Await, ...] = (),
-        pauses: tuple[Pause, ...] = (),
-        running_since: float | None = None,
-    ) -> list[Row]:
-        since = None if running_since is None else at(running_since)
-        return timeline(steps, self.events, awaits, pauses, now=at(now), running_since=since)
+    def rows(self, *, now: float = 1000, awaits: tuple[Await, ...] = (), pauses: tuple[Pause, ...] = ()) -> list[Row]:
+        return timeline(STEPS, self.events, awaits, pauses, now=at(now), running_since=None)
 
 
 def shown(row: Row) -> list[tuple[str, float, float]]:
@@ -61,20 +52,7 @@ def all_bars(rows: list[Row]) -> list[Bar]:
     return [bar for row in rows for bar in row.bars]
 
 
-def test_one_attempt_shows_the_wait_and_the_time_of_each_step() -> None:
-    history = History().claimed(2)
-    steps = [span(0, 2.5, 3), span(1, 3, 4), span(2, 4, 6)]
-    history.add(6.5, "SUCCEEDED", "SUCCEEDED", attempt=0, worker="w1", steps=steps)
-    rows = history.rows()
-    assert [row.name for row in rows] == list(STEPS)
-    assert shown(rows[0]) == [("queued", 0, 2), ("work", 2.5, 3)]
-    assert shown(rows[1]) == [("work", 3, 4)]
-    assert shown(rows[2]) == [("work", 4, 6)]
-    assert {row.progress for row in rows} == {Progress.DONE}
-    assert [(bar.worker, bar.attempt, bar.last, bar.note) for bar in rows[2].bars] == [("w1", 1, 2, "")]
-
-
-def test_three_attempts_show_their_failures_and_the_waits_between_them() -> None:
+def test_attempts_show_their_failures_and_the_waits_between_them_until_a_redrive_succeeds() -> None:
     history = History().claimed(1)
     for number, (start, end) in enumerate(((1, 3), (10, 12), (20, 23))):
         last = number == 2
@@ -92,16 +70,11 @@ def test_three_attempts_show_their_failures_and_the_waits_between_them() -> None
     assert [(bar.attempt, bar.worker) for bar in rows[1].bars] == [(1, "w0"), (2, "w1"), (3, "w2")]
     assert [row.progress for row in rows] == [Progress.OPEN, Progress.FAILED, Progress.OPEN]
     assert rows[2].bars == []
-
-
-def test_a_lost_lease_spans_the_steps_that_may_have_run_and_says_so() -> None:
-    history = History().claimed(1).add(31, "LEASE_EXPIRED", "QUEUED", worker="w1", takeovers=1)
-    history.claimed(40).add(42, "SUCCEEDED", "SUCCEEDED", worker="w2", steps=[span(0, 40, 41), span(2, 41, 42)])
+    history.add(100, "REDRIVEN", "QUEUED", attempt=1, errorCode="E").claimed(101, attempt=3)
+    history.add(103, "SUCCEEDED", "SUCCEEDED", worker="w", steps=[span(n, 101, 102) for n in range(3)])
     rows = history.rows()
-    [lost] = [bar for bar in rows[0].bars if bar.kind is Kind.LOST]
-    assert (lost.start, lost.end, lost.last, lost.worker) == (at(1), at(31), 2, "w1")
-    assert lost.note == "The lease was lost. Which steps ran is not known."
-    assert ("queued", 31, 40) in shown(rows[0])
+    assert shown(rows[0])[-2:] == [("queued", 100, 101), ("work", 101, 102)]
+    assert {row.progress for row in rows} == {Progress.DONE}
 
 
 def test_a_late_outcome_is_drawn_where_it_ran_and_does_not_count() -> None:
@@ -112,18 +85,6 @@ def test_a_late_outcome_is_drawn_where_it_ran_and_does_not_count() -> None:
     late = [bar for bar in rows[0].bars if "does not count" in bar.note]
     assert [(bar.kind, bar.start, bar.end, bar.worker) for bar in late] == [(Kind.LOST, at(1), at(34), "w1")]
     assert ("work", 32, 36) in shown(rows[0])
-
-
-def test_a_redrive_waits_again_and_the_failed_step_is_red_only_while_it_is_failed() -> None:
-    history = History().claimed(1)
-    history.add(2, "FAILED", "FAILED", worker="w", errorCode="E", failedStepIndex=0, steps=[span(0, 1, 2)])
-    assert history.rows()[0].progress is Progress.FAILED
-    history.add(100, "REDRIVEN", "QUEUED", attempt=1, errorCode="E").claimed(101, attempt=1)
-    history.add(102, "SUCCEEDED", "SUCCEEDED", worker="w", steps=[span(0, 101, 101.5), span(2, 101.5, 102)])
-    rows = history.rows()
-    assert shown(rows[0]) == [("queued", 0, 1), ("failed", 1, 2), ("queued", 100, 101), ("work", 101, 101.5)]
-    assert [bar.note for bar in rows[0].bars if bar.start == at(100)] == ["Re-driven."]
-    assert rows[0].progress is Progress.DONE
 
 
 def awaiting() -> History:
@@ -163,66 +124,6 @@ def test_a_pause_is_in_the_row_where_the_execution_stood_and_cut_to_the_executio
     assert [each for row in rows for each in shown(row) if each[0] == "paused"] == [("paused", 0, 3)]
 
 
-def test_a_cancelled_execution_shows_what_was_running() -> None:
-    rows = History().claimed(1).add(4, "CANCELLED", "CANCELLED", worker="w1", reason="no").rows()
-    [lost] = [bar for bar in all_bars(rows) if bar.kind is Kind.LOST]
-    assert (lost.start, lost.end, lost.last) == (at(1), at(4), 2)
-    assert lost.note == "It was running when it was cancelled."
-    assert Progress.NOW not in {row.progress for row in rows}
-    waiting = History().add(4, "CANCELLED", "CANCELLED").rows()
-    assert [shown(row) for row in waiting] == [[("queued", 0, 4)], [], []]
-
-
-def test_steps_before_the_checkpoint_of_a_resubmission_ran_elsewhere() -> None:
-    history = History(resubmittedFrom="x", checkpointStep=1).claimed(1, step=1)
-    history.add(3, "SUCCEEDED", "SUCCEEDED", worker="w", steps=[span(1, 1, 2), span(2, 2, 3)])
-    rows = history.rows()
-    assert [row.progress for row in rows] == [Progress.INHERITED, Progress.DONE, Progress.DONE]
-    assert [shown(row)[:1] for row in rows] == [[], [("queued", 0, 1)], [("work", 2, 3)]]
-
-
-def test_fifty_steps_with_checkpoints_have_one_row_and_one_bar_each() -> None:
-    names = tuple(f"Step{n}" for n in range(50))
-    history = History().claimed(0)
-    for n in range(49):
-        history.add(n + 1, "CHECKPOINT", "RUNNING", worker="w", nextStepIndex=n + 1, steps=[span(n, n, n + 1)])
-    assert [row.progress for row in history.rows(steps=names, now=50)][-2:] == [Progress.DONE, Progress.NOW]
-    history.add(50, "SUCCEEDED", "SUCCEEDED", worker="w", steps=[span(49, 49, 50)])
-    rows = history.rows(steps=names)
-    assert [shown(row)[-1] for row in rows] == [("work", n, n + 1) for n in range(50)]
-    assert len(all_bars(rows)) == 51  # and the wait for a worker
-
-
-def test_after_a_checkpoint_only_the_rest_is_unknown() -> None:
-    history = History().claimed(0)
-    history.add(5, "CHECKPOINT", "RUNNING", worker="w", nextStepIndex=1, steps=[span(0, 0, 5)])
-    running = history.rows(now=7)
-    assert [(bar.kind, bar.start, bar.end, bar.last, bar.lasts) for bar in running[1].bars] == [
-        (Kind.WORK, at(5), at(7), 2, True)
-    ]
-    history.add(9, "LEASE_EXPIRED", "QUEUED", worker="w").claimed(10, step=1)
-    rows = history.rows(now=11)
-    assert shown(rows[1])[:2] == [("lost", 5, 9), ("queued", 9, 10)]
-
-
-def test_a_claim_is_a_wait_until_a_worker_says_that_it_began() -> None:
-    history = History().claimed(2)
-    [_, claimed] = all_bars(history.rows(now=9))
-    assert (claimed.kind, claimed.start, claimed.end, claimed.last) == (Kind.QUEUED, at(2), at(9), 0)
-    [_, running] = all_bars(history.rows(now=9, running_since=4))
-    assert (running.kind, running.start, running.end, running.last) == (Kind.WORK, at(4), at(9), 2)
-    assert running.note == "Runs now. Which step runs is not known."
-
-
-@cases("times", [{}, {"span": [ms(2), ms(4)]}])
-def test_a_transition_without_times_of_steps_spans_them_and_says_so(times: dict[str, Any]) -> None:
-    history = History().claimed(1).add(5, "SUCCEEDED", "SUCCEEDED", worker="w", steps=[], **times)
-    [bar] = [bar for bar in all_bars(history.rows()) if bar.kind is Kind.WORK]
-    assert bar.last == 2
-    assert bar.note == "Only the start and the end of the transition are known."
-    assert (bar.start, bar.end) == ((at(2), at(4)) if times else (at(1), at(5)))
-
-
 def test_the_times_of_a_worker_with_another_clock_are_moved_and_marked() -> None:
     history = History().claimed(100)
     history.add(110, "SUCCEEDED", "SUCCEEDED", worker="w", steps=[span(0, 90, 92), span(1, 92, 97)])
@@ -237,21 +138,3 @@ def test_times_that_cannot_be_true_are_not_drawn(reported: list[int]) -> None:
     history = History().claimed(1).add(5, "SUCCEEDED", "SUCCEEDED", worker="w", steps=[reported])
     [bar] = [bar for bar in all_bars(history.rows()) if bar.kind is Kind.WORK]
     assert (bar.start, bar.end, bar.last) == (at(1), at(5), 2)
-
-
-def test_a_step_that_failed_before_its_call_is_marked_when_it_was_recorded() -> None:
-    history = History().claimed(1)
-    history.add(3, "FAILED", "FAILED", worker="w", errorCode="E", failedStepIndex=1, steps=[span(0, 1, 2)])
-    rows = history.rows()
-    assert shown(rows[1]) == [("failed", 3, 3)]
-    assert rows[1].bars[0].note == "Failed before it was called."
-    assert shown(rows[0])[-1] == ("work", 1, 2)
-
-
-def test_rows_are_the_steps_of_the_contract_or_without_one_those_that_are_named() -> None:
-    history = History().claimed(1).add(3, "SUCCEEDED", "SUCCEEDED", worker="w", steps=[span(0, 1, 2), span(7, 2, 3)])
-    assert [len(row.bars) for row in history.rows()] == [2, 0, 0]
-    assert [(row.name, shown(row)[-1:]) for row in history.rows(steps=())][::7] == [
-        ("step 0", [("work", 1, 2)]),
-        ("step 7", [("work", 2, 3)]),
-    ]

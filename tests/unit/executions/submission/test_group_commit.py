@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -14,8 +15,8 @@ AWAY, ENDED = -99, -98
 class Ledger:
     """Records groups of rows, and blocks as long as a test needs.
 
-    It rejects groups with a negative number. The row AWAY alone, and each group while `away`, meets an outage. The row
-    ENDED ends the writing thread. A write of only `held` waits for `let_go`.
+    It rejects groups with a negative number. The row AWAY alone meets an outage. The row ENDED ends the writing thread.
+    A write of only `held` waits for `let_go`.
     """
 
     def __init__(self) -> None:
@@ -23,7 +24,6 @@ class Ledger:
         self.open = threading.Event()
         self.open.set()
         self.entered = threading.Semaphore(0)
-        self.away = False
         self.held: list[int] = []
         self.let_go = threading.Event()
 
@@ -33,7 +33,7 @@ class Ledger:
         self.groups.append(rows)
         if rows == self.held:
             assert self.let_go.wait(10)
-        if self.away or rows == [AWAY]:
+        if rows == [AWAY]:
             raise ConnectionError
         if ENDED in rows:
             raise SystemExit
@@ -70,19 +70,14 @@ def ledger() -> Ledger:
     return Ledger()
 
 
-def waiting(commits: GroupCommit[int, str], count: int) -> Callable[[], bool]:
-    return lambda: commits.waiting == count
+def waiting(commits: GroupCommit[int, str], count: int) -> bool:
+    return commits.waiting == count
 
 
 def group_commit(ledger: Ledger, most_rows: int = 10, most_bytes: int = 10_000) -> GroupCommit[int, str]:
     """The size of a row in bytes is the absolute value of its number."""
-    return GroupCommit(
-        ledger.write, most_rows=most_rows, size=abs, most_bytes=most_bytes, is_outage=is_connection_error
-    )
-
-
-def is_connection_error(error: BaseException) -> bool:
-    return isinstance(error, ConnectionError)
+    limits = {"most_rows": most_rows, "most_bytes": most_bytes}
+    return GroupCommit(ledger.write, size=abs, is_outage=lambda error: isinstance(error, ConnectionError), **limits)
 
 
 def until(probe: Callable[[], bool]) -> None:
@@ -96,20 +91,15 @@ def until(probe: Callable[[], bool]) -> None:
 
 def finished(ledger: Ledger, commits: GroupCommit[int, str], *others: tuple[int, ...]) -> Callers:
     """Let `others` arrive during the commit of the row 1. Return all callers, once they have their results."""
-    callers = started(ledger, commits, *others)
-    callers.join()
-    return callers
-
-
-def started(ledger: Ledger, commits: GroupCommit[int, str], *others: tuple[int, ...]) -> Callers:
     callers = Callers(commits)
     ledger.open.clear()
     callers.call(1)
     assert ledger.entered.acquire(timeout=10)
     for number, rows in enumerate(others, start=1):
         callers.call(*rows)
-        until(waiting(commits, number))
+        until(partial(waiting, commits, number))
     ledger.open.set()
+    callers.join()
     return callers
 
 
@@ -137,21 +127,6 @@ def test_a_group_is_bounded_in_rows_and_bytes_and_a_caller_is_never_split(
     assert ledger.groups == [[1], *groups]
 
 
-def test_a_caller_with_too_many_bytes_commits_separately_without_waiting(ledger: Ledger) -> None:
-    commits = group_commit(ledger, most_bytes=100)
-    callers = Callers(commits)
-    ledger.open.clear()
-    callers.call(1)
-    assert ledger.entered.acquire(timeout=10)
-    callers.call(60, 41)
-    assert ledger.entered.acquire(timeout=10)
-    assert commits.waiting == 0
-    ledger.open.set()
-    callers.join()
-    assert sorted(ledger.groups) == [[1], [60, 41]]
-    assert callers.results[60, 41] == ["wrote 60", "wrote 41"]
-
-
 @pytest.mark.django_db
 def test_a_caller_in_a_transaction_writes_separately_without_waiting(ledger: Ledger) -> None:
     """In another caller's commit, the rows would remain after a rollback of the transaction."""
@@ -166,20 +141,13 @@ def test_a_caller_in_a_transaction_writes_separately_without_waiting(ledger: Led
     callers.join()
 
 
-def test_rejected_rows_of_one_caller_do_not_affect_the_others(ledger: Ledger) -> None:
-    commits = group_commit(ledger)
-    callers = finished(ledger, commits, (2,), (-3,), (4,))
-    assert callers.results[2,] == ["wrote 2"]
-    assert callers.results[4,] == ["wrote 4"]
-    assert isinstance(callers.results[-3,], ValueError)
-    assert ledger.groups == [[1], [2, -3, 4], [2], [-3], [4]]
-    assert commits.commit([5]) == ["wrote 5"]
-
-
 def test_rejected_rows_of_one_of_two_callers_do_not_affect_the_other(ledger: Ledger) -> None:
-    callers = finished(ledger, group_commit(ledger), (2,), (-3,))
+    commits = group_commit(ledger)
+    callers = finished(ledger, commits, (2,), (-3,))
     assert callers.results[2,] == ["wrote 2"]
     assert isinstance(callers.results[-3,], ValueError)
+    assert ledger.groups == [[1], [2, -3], [2], [-3]]
+    assert commits.commit([5]) == ["wrote 5"]
 
 
 def test_no_caller_waits_for_one_whose_thread_has_ended(ledger: Ledger) -> None:
@@ -189,28 +157,8 @@ def test_no_caller_waits_for_one_whose_thread_has_ended(ledger: Ledger) -> None:
     assert commits.commit([5]) == ["wrote 5"]
 
 
-def test_an_outage_fails_all_callers_of_a_group_at_once(ledger: Ledger) -> None:
-    commits = group_commit(ledger)
-    ledger.away = True
-    callers = finished(ledger, commits, (2,), (3,), (4,))
-    assert ledger.groups == [[1], [2, 3, 4]]
-    assert [type(result) for result in callers.results.values()] == [ConnectionError] * 4
-    ledger.away = False
-    assert commits.commit([5]) == ["wrote 5"]
-
-
 def test_an_outage_ends_the_separate_writes(ledger: Ledger) -> None:
     callers = finished(ledger, group_commit(ledger), (2,), (AWAY,), (4,), (5,))
     assert ledger.groups == [[1], [2, AWAY, 4, 5], [2], [AWAY]]
     assert callers.results[2,] == ["wrote 2"]
     assert [type(callers.results[row,]) for row in (AWAY, 4, 5)] == [ConnectionError] * 3
-
-
-def test_each_caller_has_its_result_as_soon_as_it_is_known(ledger: Ledger) -> None:
-    ledger.held = [4]
-    callers = started(ledger, group_commit(ledger), (2,), (-3,), (4,))
-    until(lambda: callers.results.keys() >= {(-3,)})
-    assert (4,) not in callers.results
-    ledger.let_go.set()
-    callers.join()
-    assert callers.results[4,] == ["wrote 4"]

@@ -1,0 +1,300 @@
+"""Webhooks of awaits: what they contain, when they are sent, and how often. A real server receives them."""
+
+import hashlib
+import hmac
+import time
+from collections.abc import Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.utils import timezone
+
+from executions.awaits import awaits, interactions, webhooks
+from executions.awaits.awaits import epoch_ms
+from executions.errors import InteractionClosed
+from executions.models import AwaitUnit, DeadLetter, Execution, Interaction
+from foundation.scheduling import places
+from releases.models import Release
+from tenancy.models import Tenant
+from tests import making
+from tests.cases import cases
+from tests.executions.awaits.parking import answer, interaction_of, make_late, suspended
+from tests.few_places import limited
+from tests.raw_sql import run
+from tests.receiving import Received, Receiver, dripping, receiving
+from wire.resume_token import read
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("local_receivers")]
+
+Ready = tuple[Tenant, Release]
+
+
+def sent_to(ready: Ready, url: str, key: str = "key", **members: Any) -> Execution:
+    return suspended(ready, key, transport="webhook", transport_metadata={"url": url}, **members)
+
+
+def make_due(one: Interaction) -> None:
+    run("UPDATE executions_interaction SET next_dispatch_at = now() WHERE id = %s", one.pk)
+
+
+def delay_of(one: Interaction) -> float:
+    assert one.next_dispatch_at is not None
+    return round((one.next_dispatch_at - one.updated_at).total_seconds(), 1)
+
+
+def assert_undeliverable(made: Execution, why: str) -> None:
+    made.refresh_from_db()
+    one = interaction_of(made)
+    assert (made.status, made.error_code) == ("FAILED", "WEBHOOK_UNDELIVERABLE")
+    assert made.error_message == f"Webhook of interaction {one.pk} could not be delivered: {why}"
+    assert (one.status, one.last_dispatch_error, one.next_dispatch_at) == ("FAILED", why, None)
+    assert AwaitUnit.objects.get(execution=made).status == "FAILED"
+    assert making.history(made)[-1] == ("WEBHOOK_UNDELIVERABLE", "FAILED")
+    letter = DeadLetter.objects.get(execution=made)
+    assert (letter.reason, letter.retryable) == ("await_failed", True)
+    with pytest.raises(InteractionClosed):
+        answer(one)
+    assert not webhooks.send()
+
+
+def die_while_sending() -> None:
+    """Begin an attempt and stop during it, as a killed process does."""
+
+    def die(host: str, port: int) -> Sequence[str]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        webhooks.send(resolve=die)
+
+
+def printed_keys(ready: Ready) -> list[str]:
+    printed = StringIO()
+    call_command("webhook_key", ready[0].slug, stdout=printed)
+    return printed.getvalue().split()
+
+
+def signatures(request: Received) -> list[str]:
+    return request.headers["X-Coordinator-Signature"].split(",v1=")[1:]
+
+
+def expected_signature(request: Received, key: str) -> str:
+    timestamp = request.headers["X-Coordinator-Signature"].partition(",")[0].removeprefix("t=")
+    assert abs(int(timestamp) - timezone.now().timestamp()) < 60
+    return hmac.new(key.encode(), f"{timestamp}.".encode() + request.body, hashlib.sha256).hexdigest()
+
+
+def test_the_contents_of_a_webhook(ready: Ready, receiver: Receiver, settings: Any) -> None:
+    settings.PUBLIC_URL = "https://coordinator.example"
+    made = sent_to(ready, receiver.url(), request='{"n": 3, "name": "Müller"}')
+    assert interaction_of(made).status == "WAITING"
+    assert webhooks.send()
+    one = interaction_of(made)
+    assert (one.status, one.dispatch_attempts, one.next_dispatch_at) == ("DISPATCHED", 1, None)
+    [request] = receiver.requests
+    body = request.json
+    token = body.pop("resumeToken")
+    expected = {
+        "tenantId": ready[0].slug,
+        "interactionId": str(one.pk),
+        "correlationId": one.correlation_id,
+        "executionId": str(made.pk),
+        "stepId": "Approve",
+        "outputType": "Order",
+        "deadlineEpochMs": epoch_ms(one.deadline),
+        "requestPayload": {"n": 3, "name": "Müller"},
+        "callback": {"completionUrl": "https://coordinator.example/api/v1/resume"},
+    }
+    assert list(body.items()) == list(expected.items())
+    assert read(token, awaits.resume_secrets()).interaction_id == str(one.pk)
+    assert request.headers["Idempotency-Key"] == str(one.pk)
+    assert not interactions.resume(token, response={"n": 1}, actor="a").duplicate
+    assert not webhooks.send()
+
+
+def test_webhooks_are_signed_with_both_keys_while_the_secret_is_rotated(
+    ready: Ready, receiver: Receiver, settings: Any
+) -> None:
+    [old] = printed_keys(ready)
+    first = settings.WORKER_SECRET
+    settings.WORKER_SECRET_FALLBACKS = ["another-worker-secret-0123456789abcdef"]
+    [kept, new] = printed_keys(ready)
+    assert kept == old != new
+    settings.WORKER_SECRET, settings.WORKER_SECRET_FALLBACKS = settings.WORKER_SECRET_FALLBACKS[0], [first]
+    assert printed_keys(ready) == [new, old]
+    sent_to(ready, receiver.url())
+    webhooks.send()
+    [request] = receiver.requests
+    assert signatures(request) == [expected_signature(request, key) for key in (new, old)]
+    assert read(request.json["resumeToken"], awaits.resume_secrets()[:1])
+    assert webhooks.webhook_keys("other")[0] != new
+    assert "callback" not in request.json, "there is no public URL"
+
+
+CERTIFICATE = Path(__file__).parents[2] / "unit" / "foundation" / "tls" / "receiver.pem"
+
+
+def test_the_delay_before_it_is_sent_again_grows(ready: Ready, receiver: Receiver) -> None:
+    receiver.statuses = [500, 302, 200]
+    made = sent_to(ready, receiver.url())
+    delays = []
+    for error in ("the receiver responded with status 500", "the receiver responded with status 302"):
+        assert webhooks.send()
+        one = interaction_of(made)
+        assert (one.status, one.last_dispatch_error) == ("WAITING", error)
+        delays.append(delay_of(one))
+        assert not webhooks.send()
+        make_due(one)
+    assert webhooks.send()
+    one = interaction_of(made)
+    assert (one.status, one.dispatch_attempts, delays) == ("DISPATCHED", 3, [10.0, 20.0])
+    assert {request.json["interactionId"] for request in receiver.requests} == {str(one.pk)}
+
+
+def test_a_forbidden_address_fails_the_execution_and_all_its_items_at_once(
+    ready: Ready, settings: Any, receiver: Receiver
+) -> None:
+    settings.WEBHOOK_ALLOWED_NETWORKS = []
+    many = sent_to(ready, receiver.url(), "many", requests=["{}"] * 3, itemized=True, gives_many=True)
+    assert [webhooks.send(), webhooks.send()] == [True, False]
+    states = Interaction.objects.filter(execution=many).values_list("status", flat=True)
+    assert sorted(states) == ["CANCELLED", "CANCELLED", "FAILED"]
+    assert not receiver.requests
+    [why] = Interaction.objects.filter(execution=many, status="FAILED").values_list("last_dispatch_error", flat=True)
+    assert why == "the address of 127.0.0.1 may not be called"
+
+
+@cases(
+    ("beginning", "status", "error"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n", "DISPATCHED", ""),
+        (b"HTTP/1.1 200 OK\r\nX-Slow: ", "WAITING", "the receiver took too long to respond"),
+    ],
+)
+def test_the_head_of_the_response_decides_and_must_arrive_in_time(
+    ready: Ready, settings: Any, beginning: bytes, status: str, error: str
+) -> None:
+    """The coordinator does not wait for the body."""
+    settings.WEBHOOK_TIMEOUT_SECONDS = 0.3
+    began = time.monotonic()
+    with dripping(beginning) as place:
+        made = sent_to(ready, f"http://{place}/hook")
+        webhooks.send()
+    assert time.monotonic() - began < 3
+    one = interaction_of(made)
+    assert (one.status, one.last_dispatch_error) == (status, error)
+
+
+def test_a_receiver_that_is_unreachable_or_has_an_unknown_certificate_is_retried(ready: Ready, settings: Any) -> None:
+    def unknown(host: str, port: int) -> Sequence[str]:
+        raise OSError(host)
+
+    for key, url in (("refused", "http://127.0.0.1:1/"), ("unknown", "https://receiver.test/")):
+        made = sent_to(ready, url, key)
+        webhooks.send(resolve=unknown)
+        assert (interaction_of(made).status, interaction_of(made).dispatch_attempts) == ("WAITING", 1)
+    with receiving(certificate=CERTIFICATE) as receiver:
+        made = sent_to(ready, receiver.url("receiver.test", scheme="https"), "tls")
+        webhooks.send(resolve=lambda host, port: ["127.0.0.1"])
+        one = interaction_of(made)
+        assert one.last_dispatch_error == "no connection to the receiver: TLS failed, or the certificate is not valid"
+        settings.WEBHOOK_CA_FILE = str(CERTIFICATE)
+        make_due(one)
+        webhooks.send(resolve=lambda host, port: ["127.0.0.1"])
+    assert (interaction_of(made).status, len(receiver.requests)) == ("DISPATCHED", 1)
+
+
+def test_an_attempt_whose_process_died_is_repeated(ready: Ready, receiver: Receiver) -> None:
+    made = sent_to(ready, receiver.url("receiver.test"))
+    die_while_sending()
+    one = interaction_of(made)
+    assert (one.status, one.dispatch_attempts) == ("DISPATCHING", 1)
+    assert delay_of(one) >= webhooks.sending_seconds()
+    assert not webhooks.send()
+    make_due(one)
+    assert webhooks.send(resolve=lambda host, port: ["127.0.0.1"])
+    one.refresh_from_db()
+    assert (one.status, one.dispatch_attempts, len(receiver.requests)) == ("DISPATCHED", 2, 1)
+
+
+@cases("died", [True, False])
+def test_a_webhook_whose_attempts_all_failed_fails_the_execution(ready: Ready, receiver: Receiver, died: bool) -> None:
+    receiver.statuses = [503]
+    made = sent_to(ready, receiver.url("receiver.test"))
+    for _ in range(3):
+        make_due(interaction_of(made))
+        if died:
+            die_while_sending()
+        else:
+            webhooks.send(resolve=lambda host, port: ["127.0.0.1"])
+    if died:
+        make_due(interaction_of(made))
+        webhooks.send()
+    assert_undeliverable(made, "no attempt was completed" if died else "the receiver responded with status 503")
+
+
+@cases("address", ["127.0.0.1", "192.0.2.1"])
+def test_a_result_counts_only_for_its_own_attempt(ready: Ready, receiver: Receiver, address: str) -> None:
+    """Another attempt begins during the first one, whose address is allowed or forbidden."""
+    made = sent_to(ready, receiver.url("receiver.test"))
+
+    def overtake_and_resolve(host: str, port: int) -> Sequence[str]:
+        make_due(interaction_of(made))
+        die_while_sending()
+        return [address]
+
+    assert webhooks.send(resolve=overtake_and_resolve)
+    one = interaction_of(made)
+    assert (one.status, one.dispatch_attempts) == ("DISPATCHING", 2)
+    assert Execution.objects.get(pk=made.pk).status == "WAITING_EXTERNAL"
+
+
+@cases("status", [200, 500])
+def test_an_answer_during_an_attempt_is_accepted(ready: Ready, receiver: Receiver, status: int) -> None:
+    """The resolver is called during an attempt, so the test answers from there."""
+    receiver.statuses = [status]
+    made = sent_to(ready, receiver.url("receiver.test"))
+
+    def answer_and_resolve(host: str, port: int) -> Sequence[str]:
+        answer(interaction_of(made))
+        return ["127.0.0.1"]
+
+    assert webhooks.send(resolve=answer_and_resolve)
+    one = interaction_of(made)
+    assert (one.status, one.response, one.next_dispatch_at) == ("COMPLETED", {"n": 2}, None)
+    assert Execution.objects.get(pk=made.pk).status == "QUEUED"
+
+
+def test_a_webhook_is_not_sent_after_its_answer_or_its_deadline(ready: Ready, receiver: Receiver) -> None:
+    late = sent_to(ready, receiver.url(), "late")
+    answer(interaction_of(sent_to(ready, receiver.url(), "answered")))
+    make_late(interaction_of(late))
+    assert not webhooks.due_exists()
+    assert not webhooks.send()
+    assert not receiver.requests
+    awaits.expire()
+    assert Execution.objects.get(pk=late.pk).error_code == "AWAIT_TIMEOUT"
+    assert (interaction_of(late).status, interaction_of(late).next_dispatch_at) == ("TIMED_OUT", None)
+
+
+def test_the_webhook_that_has_been_due_longest_is_sent_first(ready: Ready, receiver: Receiver) -> None:
+    ages = {"a": 2, "b": 3, "c": 1}
+    made = {key: sent_to(ready, receiver.url(), key) for key in ages}
+    change = "UPDATE executions_interaction SET next_dispatch_at = now() - make_interval(mins => %s)"
+    for key, age in ages.items():
+        run(f"{change} WHERE execution_id = %s", age, made[key].pk)
+    while webhooks.send():
+        pass
+    assert [request.json["executionId"] for request in receiver.requests] == [str(made[key].pk) for key in "bac"]
+
+
+def test_a_tenant_whose_receivers_hang_leaves_a_place_for_other_tenants(ready: Ready, receiver: Receiver) -> None:
+    mine, other = sent_to(ready, receiver.url()), sent_to(making.ready(), receiver.url())
+    with limited(places.WEBHOOKS, 2), places.WEBHOOKS.hold(ready[0].pk):
+        assert webhooks.send()
+        assert not webhooks.send()
+        assert (interaction_of(mine).status, interaction_of(other).status) == ("WAITING", "DISPATCHED")
+    assert webhooks.send()
+    assert interaction_of(mine).status == "DISPATCHED"
