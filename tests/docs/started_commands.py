@@ -41,7 +41,8 @@ STARTED_BY: Final = {
     "make mutants": PROGRAMS,
     "make recovery": "parts/recovery/test_programs.py::test_a_program_runs_to_its_end",
     "pip install": WHEELS,
-    "pipelines activate": "parts/product/test_publish.py::test_activate_says_what_would_happen_and_then_does_it",
+    "pipelines activate": "parts/product/test_ci_templates.py::"
+    "test_the_action_signs_publishes_comments_and_activates",
     "pipelines build": README,
     "pipelines diff": "unit/pipelines/release/test_diff.py::test_equal_releases_and_other_code_are_compatible",
     "pipelines env sync": "parts/distributions/test_environment.py::"

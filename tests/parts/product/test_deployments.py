@@ -3,32 +3,24 @@
 import json
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from signal import SIGKILL
 from typing import Any
 
 import pytest
-import requests
 
 from embedded.product import PROJECT, Product
-from releases.models import Deployment, Release
+from releases.models import Deployment
 from tenancy.roles import Scope
-from tests import making
-from tests.building import eventually
-from tests.interop.deploying import MEDIA_TYPE, described, published
+from tests.interop.deploying import described
 from tests.maven_repository import MavenRepository, maven_repository
 from tests.oauth_issuer import OAuthIssuer, oauth_issuer
-from tests.parts.product.conftest import product_with_own_broker
-from tests.running import BuiltRelease, RunningProduct, TenantInUse
+from tests.parts.product.conftest import product_with_own_broker, start_hosting
+from tests.running import BuiltRelease, RunningProduct
 from wire.documents.contract import CONTRACT_ENTRY
-from wire.worker_keys import worker_key
 
-PROMPT = 2.0
 """The longest time for a response, on a busy machine with two cores, in seconds."""
 ARCHIVE = "maven:com.acme:pinned:zip:1.0"
 
@@ -49,14 +41,13 @@ def issuer() -> Iterator[OAuthIssuer]:
 def product(
     running: RunningProduct, tmp_path: Path, repository: MavenRepository, issuer: OAuthIssuer
 ) -> Iterator[RunningProduct]:
-    """A copy of the product with the deployment API, and with two slots for requests."""
+    """A copy of the product with the deployment API."""
     settings = {
         "TPF_DEPLOYMENTS_ENABLED": "true",
         "TPF_DEPLOYMENT_ENVIRONMENTS": "production=,staging=staging-",
         "MAVEN_REPOSITORIES": repository.toml(),
         "MAVEN_ALLOWED_NETWORKS": "127.0.0.0/8",
         "OAUTH_SCOPES": "tpf:deploy=releases:register",
-        "WEB_SLOTS": "2",
         **issuer.environment(),
     }
     with product_with_own_broker(running, tmp_path, settings) as (made, _):
@@ -125,27 +116,6 @@ def archived(repository: MavenRepository, release: BuiltRelease) -> bytes:
     return json.dumps(document, indent=4).encode()
 
 
-def start_worker(tenant: TenantInUse, descriptor: Path, release: BuiltRelease, name: str) -> None:
-    """Start a worker that hosts the artifact of a deployed release."""
-    product = tenant.product
-    child = product.children.start(
-        name,
-        [
-            *(sys.executable, "-m", "pipelines", "worker", f"--release={descriptor}", f"--artifact={release.artifact}"),
-            *(f"--worker-id={name}", "--concurrency=1"),
-        ],
-        environment={
-            "PYTHONPATH": str(PROJECT),
-            "PIPELINES_TENANT": tenant.tenant.slug,
-            "PIPELINES_BROKER_URL": product.broker_url(tenant.tenant.slug),
-            "PIPELINES_WORKER_KEY": worker_key(product.environment["WORKER_SECRET"], tenant.tenant.slug).text,
-        },
-        directory=product.folder,
-    )
-    tenant.workers.append(child)
-    tenant.wait_for_worker(name, "HEALTHY")
-
-
 def test_the_command_line_deploys_what_a_person_then_activates(
     desk: Desk, product: RunningProduct, repository: MavenRepository, issuer: OAuthIssuer, v1: BuiltRelease
 ) -> None:
@@ -183,7 +153,8 @@ def test_the_command_line_deploys_what_a_person_then_activates(
     assert (page["status"], page["active"], page["findings"]) == ("REGISTERED", False, [])
     assert acme.get("pipelines/tests.pinned/activations")["items"] == []
     assert acme.submit("tests.pinned", {"number": 1}, "early").status_code == 409
-    start_worker(acme, desk.describe(archived(repository, v1)), v1, "worker-1")
+    release = desk.describe(archived(repository, v1))
+    start_hosting(acme, "worker-1", release, f"--artifact={v1.artifact}", directory=desk.folder)
     acme.activate(v1)
     accepted = acme.accepted("tests.pinned", {"number": 1}, "first")
     assert accepted["pin"]["releaseVersion"] == "1.0"
@@ -191,41 +162,3 @@ def test_the_command_line_deploys_what_a_person_then_activates(
     assert acme.result(accepted["executionId"]) == {"number": 1, "made_by": "code v1, attempt 0"}
     acme.stop_workers()
     assert staging.get("pipelines/tests.pinned/activations")["items"] == []
-
-
-def test_waiting_deployments_leave_the_web_process_to_others(
-    product: RunningProduct, repository: MavenRepository
-) -> None:
-    """Each of them is in a web process with two slots, and no release has a verdict until there is a control worker."""
-    acme = product.tenant("acme")
-    url = f"{product.url}/api/v1/organizations/acme/applications/orders/environments/production/deployments"
-    [control_worker] = [each for each in product.product.children.started if each.name == "control-worker"]
-    control_worker.send(SIGKILL)
-    control_worker.wait(10)
-
-    def deploy(number: int) -> requests.Response:
-        headers = {
-            "Authorization": str(acme.http.headers["Authorization"]),
-            "Content-Type": MEDIA_TYPE,
-            "Idempotency-Key": f"key-{number}",
-            "X-TPF-Deployment-Mode": "CUSTOMER_MANAGED",
-            # Java's client offers to continue with HTTP/2.
-            "Connection": "Upgrade, HTTP2-Settings",
-            "Upgrade": "h2c",
-            "HTTP2-Settings": "AAEAAEAAAAIAAAAAAAMAAAAAAAQBAAAAAAUAAEAAAAYABgAA",
-        }
-        return requests.post(url, published(repository, f"{number}.0"), headers=headers, timeout=60)
-
-    with ThreadPoolExecutor(12) as pool:
-        waiting = [pool.submit(deploy, number) for number in range(12)]
-        eventually(lambda: Release.objects.filter(status="UPLOADED").count() == 12, what="twelve waiting deployments")
-        for _ in range(20):
-            began = time.monotonic()
-            assert requests.get(f"{product.url}/health/ready", timeout=30).ok
-            assert len(acme.get(f"pipelines/{making.PIPELINE}/releases")["items"]) == 12
-            assert time.monotonic() - began < PROMPT
-        assert not any(each.done() for each in waiting)
-        product.restore()
-        answers = [each.result(60) for each in waiting]
-    assert [answer.status_code for answer in answers] == [201] * 12, [answer.text for answer in answers]
-    assert len({answer.json()["deploymentId"] for answer in answers}) == 12
