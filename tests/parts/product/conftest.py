@@ -13,16 +13,23 @@ from embedded.valkey import Valkey
 from releases.artifacts.store.local import LocalArtifactStore
 from tests.building import copy_awaiting
 from tests.database_template import connected_to, database
-from tests.e2e.conftest import receiver, tenant, v1, v2
-from tests.receiving import Receiver
+from tests.e2e.conftest import tenant, v1, v2
+from tests.receiving import Receiver, receiving
 from tests.running import RunningProduct, TenantInUse, build, eventually
 from tests.servers import NUMBER, ordinary_url
 from tests.tls_proxy import over_tls, tls_in_front_of
 from wire.worker_keys import worker_key
 
-__all__ = ["receiver", "tenant", "v1", "v2"]
+__all__ = ["tenant", "v1", "v2"]
 
+PIPELINES = Path(__file__).parent / "pipelines"
 Host = Callable[[TenantInUse, str], None]
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as running:
+        yield running
 
 
 @pytest.fixture

@@ -1,9 +1,12 @@
-"""Awaits with real processes: timeouts, streams, timers, and responses that are results."""
+"""Awaits with real processes: timeouts, timers and webhooks."""
 
 from datetime import datetime
 
-from tests.parts.product.conftest import Host, complete, kinds, pending
-from tests.running import TenantInUse
+import requests
+
+from tests.parts.product.conftest import Host, complete, kinds
+from tests.receiving import Receiver
+from tests.running import TenantInUse, eventually
 
 
 def test_without_a_response_the_execution_fails_and_a_late_response_is_rejected(
@@ -22,18 +25,6 @@ def test_without_a_response_the_execution_fails_and_a_late_response_is_rejected(
     assert kinds(tenant, execution_id) == ["SUBMITTED", "CLAIMED", "AWAITING", "AWAIT_TIMEOUT"]
 
 
-def test_every_item_of_a_stream_is_completed_and_keeps_its_index(tenant: TenantInUse, host: Host) -> None:
-    host(tenant, "batch")
-    execution_id = tenant.accepted("tests.batch", {"number": 4}, "k")["executionId"]
-    interactions = pending(tenant, execution_id, count=4)
-    assert [item["request"]["number"] for item in interactions] == [0, 1, 2, 3]
-    for index in (3, 1, 0, 2):
-        assert tenant.execution(execution_id)["status"] == "WAITING_EXTERNAL"
-        complete(tenant, interactions[index], {"accepted": index != 1, "note": f"n{index}"})
-    tenant.wait_for(execution_id, "SUCCEEDED")
-    assert tenant.result(execution_id) == {"text": "n0,n2,n3"}
-
-
 def test_a_stream_continues_after_a_timer(tenant: TenantInUse, host: Host) -> None:
     host(tenant, "cooling")
     execution_id = tenant.accepted("tests.cooling", {"number": 3}, "k")["executionId"]
@@ -44,10 +35,25 @@ def test_a_stream_continues_after_a_timer(tenant: TenantInUse, host: Host) -> No
     assert 1 <= waited < 10
 
 
-def test_a_response_can_be_the_result(tenant: TenantInUse, host: Host) -> None:
-    """The await is the last step, with checkpoints enabled. The worker returns the response as the result."""
-    host(tenant, "verdict")
-    execution_id = tenant.accepted("tests.verdict", {"number": 1}, "k")["executionId"]
-    complete(tenant, pending(tenant, execution_id)[0], {"accepted": True, "note": "agreed"})
+def test_a_webhook_is_repeated_until_it_is_received_and_completed_with_its_token(
+    tenant: TenantInUse, host: Host, receiver: Receiver
+) -> None:
+    receiver.statuses = [500, 204]
+    host(tenant, "booking")
+    execution_id = tenant.eventually_accepted("tests.booking", {"number": 7}, "k")["executionId"]
+    eventually(lambda: len(receiver.requests) >= 2, what="the second request")
+    [interaction] = tenant.get(f"interactions?executionId={execution_id}")["items"]
+    path = f"interactions/{interaction['interactionId']}"
+    eventually(lambda: tenant.get(path)["status"] == "DISPATCHED", what="the receipt")
+    sent = receiver.requests[-1].json
+    assert (sent["requestPayload"], sent["executionId"]) == ({"number": 7}, execution_id)
+    assert tenant.execution(execution_id)["status"] == "WAITING_EXTERNAL"
+
+    address = sent["callback"]["completionUrl"]
+    body = {"resumeToken": sent["resumeToken"], "response": {"text": "booking 7"}, "actor": "erp"}
+    tampered = requests.post(address, json={**body, "resumeToken": sent["resumeToken"][:-1]}, timeout=30)
+    assert (tampered.status_code, tampered.json()["code"]) == (400, "RESUME_TOKEN_INVALID")
+    completed = requests.post(address, json=body, timeout=30)
+    assert (completed.status_code, completed.json()["actor"]) == (200, "resume-token:erp")
     tenant.wait_for(execution_id, "SUCCEEDED")
-    assert tenant.result(execution_id) == {"accepted": True, "note": "agreed"}
+    assert tenant.result(execution_id) == {"text": "filed booking 7"}

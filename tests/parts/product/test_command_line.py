@@ -1,7 +1,6 @@
 """`coordinator` against the running product: each noun, and the exit status of each class of answer."""
 
 import json
-import signal
 from pathlib import Path
 
 import pytest
@@ -177,15 +176,3 @@ def test_tokens_and_profiles(run: CommandLine, tenant: TenantInUse, tmp_path: Pa
     file.chmod(0o644)
     open_to_all = person("pipelines", "list")
     assert (open_to_all.status, "chmod 600" in open_to_all.err, reader in open_to_all.err) == (2, True, False)
-    file.chmod(0o600)
-    assert person("profiles", "remove", "default").status == 0
-    assert reader not in file.read_text()
-
-
-def test_a_command_is_repeated_until_ctrl_c(run: CommandLine) -> None:
-    watching = run.start("pipelines", "list", "--watch=0.2", "--output=json")
-    assert watching.stdout is not None
-    assert [watching.stdout.readline() for _ in range(3)] == ["[]\n"] * 3
-    watching.send_signal(signal.SIGINT)
-    watching.communicate(timeout=30)
-    assert watching.returncode == 130

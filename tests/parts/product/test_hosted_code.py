@@ -6,6 +6,7 @@ from signal import SIGTERM
 
 from tenancy.roles import Scope
 from tests.e2e.conftest import PIPELINES
+from tests.parts.product.conftest import PIPELINES as OWN_PIPELINES
 from tests.parts.product.conftest import start_hosting
 from tests.running import TenantInUse, build, eventually
 
@@ -55,7 +56,7 @@ def test_a_worker_stops_after_a_foreign_import_and_finishes_its_other_transition
     outside, gate = tmp_path / "outside", tmp_path / "gate"
     outside.mkdir()
     (outside / "stranger.py").write_text("")
-    foreign = build("foreign:pipeline", PIPELINES / "foreign", tmp_path / "release", "1.0")
+    foreign = build("foreign:pipeline", OWN_PIPELINES / "foreign", tmp_path / "release", "1.0")
     tenant.register(foreign)
     tenant.activate(foreign)
     worker = tenant.start_worker(foreign, "celery")

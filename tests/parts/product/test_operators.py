@@ -1,11 +1,11 @@
 """Operators' requests with real processes: a campaign of re-drives, and a resubmission on the next release."""
 
-import shutil
 import time
 from datetime import datetime
 from pathlib import Path
 
 from tests.e2e.conftest import PIPELINES
+from tests.e2e.orders import build_orders
 from tests.parts.product.conftest import kinds, post
 from tests.running import RunningProduct, TenantInUse, build, eventually
 
@@ -66,47 +66,32 @@ def test_a_campaign_redrives_failures_across_a_pause_and_a_restart(
     assert (last - first).total_seconds() >= (COUNT - 1) / 4 - 1, "240 a minute"
 
 
-def edited(source: Path, to: Path, *changes: tuple[str, str]) -> Path:
-    """Return a copy of the pipeline `checkpointed` with these replacements of its text."""
-    shutil.copytree(source, to, ignore=shutil.ignore_patterns("__pycache__"))
-    module = to / "checkpointed.py"
-    text = module.read_text()
-    for old, new in changes:
-        assert text.count(old) == 1
-        text = text.replace(old, new)
-    module.write_text(text)
-    return to
-
-
 def test_only_the_step_that_failed_runs_on_the_next_release(tenant: TenantInUse, tmp_path: Path) -> None:
     """The next release has another contract: its last step returns one more field."""
-    source, failure = PIPELINES / "checkpointed", 'raise RuntimeError("not yet")'
-    wrong = edited(
-        source,
-        tmp_path / "wrong",
-        (failure, "raise NonRetryable('broken')"),
+    failure = "        raise RuntimeError("
+    broken = build_orders(
+        tmp_path,
+        "1.0",
+        (failure, "        raise NonRetryable("),
         ("import Pipeline,", "import NonRetryable, Pipeline,"),
     )
-    right = edited(
-        source, tmp_path / "right", (failure, "pass"), ("    attempt: int\n", '    attempt: int\n    note: str = ""\n')
+    fixed = build_orders(
+        tmp_path, "1.1", (failure, "        print("), ("    attempt: int\n", '    attempt: int\n    note: str = ""\n')
     )
-    broken = build("checkpointed:pipeline", wrong, tmp_path / "broken", "1.0")
-    fixed = build("checkpointed:pipeline", right, tmp_path / "fixed", "1.1")
     assert broken.document["contractVersion"] != fixed.document["contractVersion"]
-    (tmp_path / "marks").mkdir()
     tenant.register(broken)
     tenant.activate(broken)
     tenant.start_worker(broken, "worker-1.0")
-    value = {"marks": str(tmp_path / "marks"), "items": 3, "fail_times": 9}
-    old = tenant.accepted("tests.checkpointed", value, "k")["executionId"]
-    assert tenant.wait_for(old, "FAILED", seconds=60)["currentStepIndex"] == 2
+    value = {"number": 1, "folder": str(tmp_path), "fail_times": 9}
+    old = tenant.accepted("tests.orders", value, "k")["executionId"]
+    assert tenant.wait_for(old, "FAILED", seconds=60)["currentStepIndex"] == 1
 
     tenant.register(fixed)
     tenant.start_worker(fixed, "worker-1.1")
     request = {"from": "checkpoint", "releaseVersion": "1.1", "reason": "fixed in 1.1"}
     new = post(tenant, f"executions/{old}/resubmit", 202, **request)
-    assert (new["currentStepIndex"], new["resubmittedFrom"]) == (2, old)
+    assert (new["currentStepIndex"], new["resubmittedFrom"]) == (1, old)
     tenant.wait_for(new["executionId"], "SUCCEEDED", seconds=60)
-    assert tenant.result(new["executionId"]) == {"count": 3, "sum": 12, "attempt": 0, "note": ""}
-    runs = {file.name: len(file.read_text().splitlines()) for file in (tmp_path / "marks").iterdir()}
-    assert runs == {"split": 1, "double": 1, "add_up": 2}
+    made = {"execution_id": new["executionId"], "notes": [], "made_by": "1.1", "attempt": 0, "note": ""}
+    assert tenant.result(new["executionId"]) == made
+    assert [(tmp_path / step).read_text() for step in ("price", "settle")] == ["once\n", "once\nonce\n"]

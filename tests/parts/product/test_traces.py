@@ -7,13 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import PIPELINES
 from tests.otlp_receiver import OtlpReceiver, ReceivedSpan, receiving_spans
-from tests.parts.product.conftest import complete, pending, post, product_with_own_broker
+from tests.parts.product.conftest import PIPELINES, Host, complete, pending, post, product_with_own_broker
 from tests.running import REST_PORT, BuiltRelease, RunningProduct, TenantInUse, build, eventually
 
 RUN = ["POST executions", "send command", "run transition", "step Price", "step Charge", "ask the bank"]
-FOLDER = PIPELINES / "traced"
 
 
 @pytest.fixture
@@ -44,7 +42,7 @@ def tenant(traced: RunningProduct, name: str) -> Iterator[TenantInUse]:
 
 @pytest.fixture
 def charging(tmp_path: Path) -> BuiltRelease:
-    return build("traced:charging", FOLDER, tmp_path / "charging", "1.0")
+    return build("traced:charging", PIPELINES / "traced", tmp_path / "charging", "1.0")
 
 
 def hosted(tenant: TenantInUse, release: BuiltRelease) -> None:
@@ -111,10 +109,10 @@ def test_a_retry_is_part_of_the_trace_and_a_failure_names_its_class(
 
 
 def test_an_await_and_its_resumption_are_linked_both_ways(
-    tenant: TenantInUse, collector: OtlpReceiver, tmp_path: Path
+    tenant: TenantInUse, collector: OtlpReceiver, host: Host
 ) -> None:
-    hosted(tenant, build("traced:approving", FOLDER, tmp_path / "approving", "1.0"))
-    execution_id, trace_id, _ = submitted(tenant, "tests.approved", {"number": 2})
+    host(tenant, "approval")
+    execution_id, trace_id, _ = submitted(tenant, "tests.approval", {"number": 2})
     [interaction] = pending(tenant, execution_id)
     complete(tenant, interaction, {"accepted": True})
     tenant.wait_for(execution_id, "SUCCEEDED")
@@ -122,7 +120,7 @@ def test_an_await_and_its_resumption_are_linked_both_ways(
     waited = [f"suspend {step}", f"await {step}"]
     transition = ["send command", "run transition", "record outcome"]
     spans = collector.wait_for(
-        ["POST executions", *transition, *transition, "step Propose", "step Settle", *waited], trace_id
+        ["POST executions", *transition, *transition, "step Price", "step Settle", *waited], trace_id
     )
     first, second = sorted((span for span in spans if span.name == "run transition"), key=lambda span: span.start)
     suspension, wait = (one(spans, name) for name in waited)
