@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.cases import cases
-from tests.parts.clients.tpf_cli.descriptor import locate
-from tests.parts.clients.tpf_cli.failures import BadRelease
+from tests.parts.clients.tpf_client.descriptor import locate
+from tests.parts.clients.tpf_client.failures import BadRelease
 from wire.documents.artifact_uri import ArtifactUri, ArtifactUriError, FileUri, ImageUri, MavenUri, parse_artifact_uri
 
 HEX = "0a" * 32
