@@ -143,6 +143,7 @@ def test_a_drained_worker_finishes_its_commands_and_gets_no_more(orders: Orders)
 
     relief = tenant.start_worker(orders.releases["1.0"], "relief")
     assert orders.receipt(held)["attempt"] == 1
+    assert orders.runs(held, "price") == 1, "the relief resumes at the checkpoint"
     assert orders.run_by() == {"relief"}
     orders.request("undrain", "first")
     orders.wait_until("first", state="HEALTHY", taking=True)

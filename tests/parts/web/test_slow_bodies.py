@@ -49,10 +49,12 @@ def submitted(web: Product, tenant: TenantInUse) -> requests.Response:
     return requests.post(url, json=body, headers=authorization, timeout=30)
 
 
-def test_five_hundred_incomplete_bodies_delay_no_other_request(web: Product, tenant: TenantInUse) -> None:
+def test_incomplete_bodies_and_headers_delay_no_other_request(web: Product, tenant: TenantInUse) -> None:
     with ExitStack() as held:
         for number in range(500):
             held.enter_context(opened(web.port, head(tenant, 500) + b"{", SOURCES[number % len(SOURCES)]))
+        for _ in range(100):
+            held.enter_context(opened(web.port, b"GET /health/ready HTTP/1.1\r\nHos"))
         for _ in range(20):
             began = time.monotonic()
             assert submitted(web, tenant).status_code == 404
