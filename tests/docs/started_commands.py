@@ -29,7 +29,7 @@ STARTED_BY: Final = {
     "coordinator restore": BACKUP,
     "coordinator run clock": "parts/product/test_monitoring.py::test_a_process_that_works_stays_alive",
     "coordinator run control": "parts/product/test_monitoring.py::test_a_process_that_works_stays_alive",
-    "coordinator run web": "parts/web/test_processes.py::test_a_killed_process_is_replaced",
+    "coordinator run web": "parts/web/test_processes.py::test_no_worker_process_outlives_its_parent",
     "coordinator setup_database": SET_UP,
     "coordinator sweep_artifacts": "parts/product/test_pgbouncer.py::"
     "test_the_whole_journey_of_a_release_and_its_executions",
@@ -41,7 +41,7 @@ STARTED_BY: Final = {
     "make mutants": PROGRAMS,
     "make recovery": "parts/recovery/test_programs.py::test_a_program_runs_to_its_end",
     "pip install": WHEELS,
-    "pipelines activate": "parts/product/test_publish.py::test_activate_says_what_would_happen_and_then_does_it",
+    "pipelines activate": "parts/product/test_ci_templates.py::test_the_action_signs_publishes_comments_and_activates",
     "pipelines build": README,
     "pipelines diff": "unit/pipelines/release/test_diff.py::test_equal_releases_and_other_code_are_compatible",
     "pipelines env sync": "parts/distributions/test_environment.py::"

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.receiving import Receiver, receiving
 from tests.running import BuiltRelease, RunningProduct, TenantInUse, build
 
 PIPELINES = Path(__file__).parent / "pipelines"
@@ -26,9 +25,3 @@ def v1(tmp_path: Path) -> BuiltRelease:
 @pytest.fixture
 def v2(tmp_path: Path) -> BuiltRelease:
     return build("pinned:pipeline", PIPELINES / "v2", tmp_path / "v2", "2.0")
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with receiving() as running:
-        yield running

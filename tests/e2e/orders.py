@@ -12,25 +12,31 @@ PIPELINE = "tests.orders"
 ONCE = ["SUBMITTED", "CLAIMED", "SUCCEEDED"]
 
 
+def build_orders(folder: Path, version: str, *changes: tuple[str, str]) -> BuiltRelease:
+    """Build the pipeline with this version and these replacements of its text."""
+    source = folder / f"source-{version}"
+    shutil.copytree(PIPELINES / "orders", source, ignore=shutil.ignore_patterns("__pycache__"))
+    module = source / "orders.py"
+    text = module.read_text()
+    for old, new in [('VERSION = "1.0"', f'VERSION = "{version}"'), *changes]:
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    module.write_text(text)
+    return build("orders:pipeline", source, folder / version, version)
+
+
 class Orders:
     """A tenant in which release 1.0 is active and hosted by the worker `first`. Release 2.0 is only registered."""
 
     def __init__(self, tenant: TenantInUse, folder: Path) -> None:
         self.tenant = tenant
         self.folder = folder
-        self.releases = {version: self._built(version) for version in ("1.0", "2.0")}
+        self.releases = {version: build_orders(folder, version) for version in ("1.0", "2.0")}
         for release in self.releases.values():
             tenant.register(release)
         tenant.activate(self.releases["1.0"])
         self.first = tenant.start_worker(self.releases["1.0"], "first")
         self._folders: dict[str, Path] = {}
-
-    def _built(self, version: str) -> BuiltRelease:
-        source = self.folder / f"source-{version}"
-        shutil.copytree(PIPELINES / "orders", source, ignore=shutil.ignore_patterns("__pycache__"))
-        module = source / "orders.py"
-        module.write_text(module.read_text().replace('VERSION = "1.0"', f'VERSION = "{version}"'))
-        return build("orders:pipeline", source, self.folder / version, version)
 
     def identity(self, version: str) -> ReleaseIdentity:
         contract = self.releases[version].document["contractVersion"]
@@ -60,9 +66,9 @@ class Orders:
         file = self._folders[execution_id] / step
         return len(file.read_text().splitlines()) if file.exists() else 0
 
-    def receipt(self, execution_id: str) -> dict[str, Any]:
+    def receipt(self, execution_id: str, *, seconds: float = 60) -> dict[str, Any]:
         """Wait until the execution has succeeded and return its result."""
-        self.tenant.wait_for(execution_id, "SUCCEEDED", seconds=60)
+        self.tenant.wait_for(execution_id, "SUCCEEDED", seconds=seconds)
         receipt: dict[str, Any] = self.tenant.result(execution_id)
         assert receipt.pop("execution_id") == execution_id
         return receipt
@@ -78,6 +84,13 @@ class Orders:
         actors = [event["actor"] for each in execution_ids for event in self.tenant.events(each)]
         return {actor.removeprefix("worker:") for actor in actors if actor.startswith("worker:")}
 
+    def run_by(self, *, seconds: float = 60) -> set[str]:
+        """Return the workers that run six new executions."""
+        execution_ids = [self.submit() for _ in range(6)]
+        for execution_id in execution_ids:
+            self.receipt(execution_id, seconds=seconds)
+        return self.workers(*execution_ids)
+
     # --- workers ----------------------------------------------------------------------------------
 
     def worker(self, name: str) -> dict[str, Any]:
@@ -87,6 +100,10 @@ class Orders:
     def wait_until(self, name: str, **reported: Any) -> None:
         """Wait until the coordinator shows these values of the worker."""
         eventually(lambda: reported.items() <= self.worker(name).items(), what=f"worker {name} {reported}", seconds=60)
+
+    def request(self, change: str, name: str) -> None:
+        """Request `drain` or `undrain` of a worker."""
+        self.post(f"workers/{PIPELINE}/{name}/{change}")
 
     def wait_for_heartbeat(self, name: str) -> None:
         before = self.worker(name)["lastHeartbeatAt"]

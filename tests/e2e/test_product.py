@@ -8,7 +8,6 @@ from pathlib import Path
 from signal import SIGCONT, SIGSTOP, SIGTERM
 
 import pytest
-import requests
 from django.conf import settings
 from django.utils import timezone
 from redis import Redis
@@ -16,10 +15,8 @@ from redis import Redis
 from releases.models import Release
 from tests import making
 from tests.broker import owner_url
-from tests.building import copy_awaiting
 from tests.e2e.orders import ONCE, PIPELINE, Orders
-from tests.receiving import Receiver
-from tests.running import BuiltRelease, RunningProduct, TenantInUse, build, eventually
+from tests.running import BuiltRelease, RunningProduct, TenantInUse, eventually
 from wire.messages.queues import OUTCOME_QUEUE, queue_of
 from wire.worker_keys import worker_key
 
@@ -132,7 +129,7 @@ def test_a_command_for_another_release_fails_before_its_payload_is_decoded(order
 def test_a_drained_worker_finishes_its_commands_and_gets_no_more(orders: Orders) -> None:
     tenant = orders.tenant
     held = orders.begun(fail_times=1)
-    orders.post(f"workers/{PIPELINE}/first/drain")
+    orders.request("drain", "first")
     drained = time.monotonic()
     orders.wait_until("first", state="DRAINING", taking=False, holding=1)
     eventually(lambda: time.monotonic() > drained + settings.SUBMISSION_CACHE_SECONDS, what="the end of its admission")
@@ -146,21 +143,14 @@ def test_a_drained_worker_finishes_its_commands_and_gets_no_more(orders: Orders)
 
     relief = tenant.start_worker(orders.releases["1.0"], "relief")
     assert orders.receipt(held)["attempt"] == 1
-    assert run_by(orders) == {"relief"}
-    orders.post(f"workers/{PIPELINE}/first/undrain")
+    assert orders.runs(held, "price") == 1, "the relief resumes at the checkpoint"
+    assert orders.run_by() == {"relief"}
+    orders.request("undrain", "first")
     orders.wait_until("first", state="HEALTHY", taking=True)
-    orders.post(f"workers/{PIPELINE}/relief/drain")
+    orders.request("drain", "relief")
     orders.wait_until("relief", taking=False)
-    assert run_by(orders) == {"first"}
+    assert orders.run_by() == {"first"}
     relief.stop()
-
-
-def run_by(orders: Orders) -> set[str]:
-    """Return the workers that run six new executions."""
-    execution_ids = [orders.submit() for _ in range(6)]
-    for execution_id in execution_ids:
-        orders.receipt(execution_id)
-    return orders.workers(*execution_ids)
 
 
 def test_a_worker_takes_over_from_one_that_lost_its_lease_and_from_one_that_was_killed(orders: Orders) -> None:
@@ -223,34 +213,6 @@ def test_outcomes_and_retries_wait_for_the_control_worker_and_the_clock(
     orders.tenant.wait_for(retried, "WAIT_RETRY", "SUCCEEDED")
     running.restore()
     assert orders.receipt(retried)["attempt"] == 1
-
-
-def test_a_webhook_is_repeated_until_it_is_received_and_completed_with_its_token(
-    tenant: TenantInUse, receiver: Receiver, tmp_path: Path
-) -> None:
-    receiver.statuses = [500, 204]
-    copy_awaiting(tmp_path / "booking", receiver.url())
-    release = build("awaiting:booking", tmp_path / "booking", tmp_path / "release", "1.0")
-    tenant.register(release)
-    tenant.activate(release)
-    tenant.start_worker(release, "booker")
-    execution_id = tenant.eventually_accepted("tests.booking", {"number": 7}, "k")["executionId"]
-    eventually(lambda: len(receiver.requests) >= 2, what="the second request")
-    [interaction] = tenant.get(f"interactions?executionId={execution_id}")["items"]
-    path = f"interactions/{interaction['interactionId']}"
-    eventually(lambda: tenant.get(path)["status"] == "DISPATCHED", what="the receipt")
-    sent = receiver.requests[-1].json
-    assert (sent["requestPayload"], sent["executionId"]) == ({"number": 7}, execution_id)
-    assert tenant.execution(execution_id)["status"] == "WAITING_EXTERNAL"
-
-    address = sent["callback"]["completionUrl"]
-    body = {"resumeToken": sent["resumeToken"], "response": {"text": "booking 7"}, "actor": "erp"}
-    tampered = requests.post(address, json={**body, "resumeToken": sent["resumeToken"][:-1]}, timeout=30)
-    assert (tampered.status_code, tampered.json()["code"]) == (400, "RESUME_TOKEN_INVALID")
-    completed = requests.post(address, json=body, timeout=30)
-    assert (completed.status_code, completed.json()["actor"]) == (200, "resume-token:erp")
-    tenant.wait_for(execution_id, "SUCCEEDED")
-    assert tenant.result(execution_id) == {"text": "filed booking 7"}
 
 
 def test_a_worker_with_a_wrong_key_is_refused_and_ends(orders: Orders, running: RunningProduct) -> None:

@@ -21,13 +21,12 @@ from tests.admin.conftest import World, furnished, person
 from tests.artifact_stores import use_local
 from tests.browsing import SCREEN, browser, log_in
 from tests.database_template import connected_to, database
+from tests.e2e.conftest import v1
 from tests.race_database import emptied
-from tests.running import PASSWORD, BuiltRelease, RunningProduct, TenantInUse, build
+from tests.running import PASSWORD, RunningProduct, TenantInUse
 from tests.servers import NUMBER, ordinary_url
 
-__all__ = ["browser", "log_in"]
-
-PIPELINES = Path(__file__).parents[2] / "e2e" / "pipelines"
+__all__ = ["browser", "log_in", "v1"]
 
 
 @pytest.fixture
@@ -35,22 +34,6 @@ def tenant(browser: Browser, running: RunningProduct, name: str) -> Iterator[Ten
     created = running.tenant(name)
     yield created
     created.stop_workers()
-
-
-@pytest.fixture
-def neighbour(browser: Browser, running: RunningProduct, name: str) -> TenantInUse:
-    """Another tenant, without access to the first."""
-    return running.tenant(f"{name}-next")
-
-
-@pytest.fixture
-def v1(tmp_path: Path) -> BuiltRelease:
-    return build("pinned:pipeline", PIPELINES / "v1", tmp_path / "v1", "1.0")
-
-
-@pytest.fixture
-def v2(tmp_path: Path) -> BuiltRelease:
-    return build("pinned:pipeline", PIPELINES / "v2", tmp_path / "v2", "2.0")
 
 
 @dataclass(frozen=True)

@@ -41,21 +41,6 @@ def test_the_key_and_the_id_of_a_row_are_copied_by_keyboard(
     assert problems == []
 
 
-def test_the_page_of_an_execution_copies_what_it_shows(
-    page: Page, acme: tuple[World, str], problems: list[str]
-) -> None:
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    execution = acme[0].execution
-    page.goto(f"/admin/executions/execution/{execution.pk}/change/?tab=payloads")
-    for name, text in (("Copy the id", str(execution.pk)), ("Copy the key", "key-of-acme"), ("Copy", '{\n  "n": 1\n}')):
-        page.get_by_role("button", name=name, exact=True).first.focus()
-        page.keyboard.press("Enter")
-        expect(page.locator("#copied")).to_have_text("Copied.")
-        assert page.evaluate("navigator.clipboard.readText()") == text
-        expect(page.locator("#copied")).to_be_empty()
-    assert problems == []
-
-
 @pytest.mark.parametrize(("result", "announced"), [("true", "Copied."), ("false", "The browser did not copy it.")])
 def test_a_page_without_https_copies_too(result: str, announced: str, page: Page, acme: tuple[World, str]) -> None:
     page.add_init_script(WITHOUT_CLIPBOARD)

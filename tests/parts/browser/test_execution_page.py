@@ -25,18 +25,6 @@ def test_the_live_part_keeps_the_focus_and_what_was_opened(page: Page, acme: tup
     expect(page.locator("[data-bars]")).to_contain_text("Paused")
 
 
-def test_the_focus_stays_on_a_tab_while_events_arrive(page: Page, acme: tuple[World, str]) -> None:
-    execution = acme[0].execution
-    page.goto(f"/admin/executions/execution/{execution.pk}/change/?tab=events")
-    page.locator("#tab-payloads").focus()
-    holds.pause(execution, actor="user:ann", reason="because")
-    expect(page.locator("[data-events]")).to_contain_text("PAUSED")
-    assert page.evaluate("document.activeElement.id") == "tab-payloads"
-    page.keyboard.press("Enter")
-    page.wait_for_url("**/change/?tab=payloads")
-    expect(page.locator("#tab-payloads")).to_have_attribute("aria-current", "page")
-
-
 def test_every_tab_works_without_javascript(browser: Browser, acme: tuple[World, str]) -> None:
     context = browser.new_context(base_url=acme[1], viewport=SCREEN, java_script_enabled=False)
     page = context.new_page()

@@ -7,10 +7,8 @@ from pytest_django import DjangoDbBlocker
 from executions.models import Execution
 from tests import making
 from tests.admin.conftest import World
-from tests.browsing import AXE, findings
 from tests.database_template import connected_to
 from tests.parts.browser.conftest import Pages
-from tests.parts.browser.test_accessibility import NARROW, shown_in_each_way
 from tests.raw_sql import unguarded
 
 COUNT = 100_000
@@ -43,13 +41,3 @@ def test_one_execution_is_found_among_many_by_keyboard(
     page.get_by_role("link", name="Back to the list").focus()
     page.keyboard.press("Enter")
     page.wait_for_url("**q=order-777**")
-
-
-def test_the_open_search_breaks_no_rule_of_axe(page: Page, acme: tuple[World, str]) -> None:
-    page.goto("/admin/executions/execution/?status=live&step=x&columns=id,key,status,tags,step,error,tenant")
-    page.evaluate("document.querySelectorAll('details.dc-more').forEach(part => { part.open = true; })")
-    page.evaluate(AXE)
-    for way in shown_in_each_way(page):
-        assert not list(findings(page)), way
-        if way.startswith("narrow"):
-            assert page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]

@@ -4,10 +4,7 @@ import re
 
 from playwright.sync_api import Page, expect
 
-from tests.admin.conftest import World
 from tests.parts.browser.test_accessibility import NARROW
-
-FOCUSED = "document.activeElement.outerHTML.slice(0, 200)"
 
 
 def tab_to(page: Page, name: str, *, most: int = 60) -> None:
@@ -61,14 +58,3 @@ def test_the_menu_of_a_narrow_screen_opens_and_closes_by_keyboard(page: Page) ->
     page.get_by_role("button", name="Close the menu").focus()
     page.keyboard.press("Enter")
     expect(page.locator("#menu-button")).to_be_focused()
-
-
-def test_a_refresh_moves_neither_the_focus_nor_what_is_open(page: Page, acme: tuple[World, str]) -> None:
-    page.goto("/admin/")
-    page.locator("[data-pipelines] a").first.focus()
-    before = page.evaluate(FOCUSED)
-    for _ in range(2):
-        with page.expect_response(lambda response: response.url.endswith("/admin/")):
-            pass
-        page.wait_for_timeout(200)
-        assert page.evaluate(FOCUSED) == before

@@ -1,12 +1,9 @@
 """The command palette by keyboard, and without JavaScript. The live overview keeps the keyboard focus."""
 
 from django.urls import reverse
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.admin.conftest import World
-from tests.browsing import SCREEN
-from tests.parts.browser.conftest import enter
-from tests.running import PASSWORD
 
 
 def execution_page(world: World) -> str:
@@ -22,15 +19,6 @@ def test_an_execution_is_found_by_the_beginning_of_its_key_and_opened_by_keyboar
     expect(page.get_by_role("option", name="Overview Page")).to_be_visible()
     page.keyboard.type("key-of-ac")
     expect(page.get_by_role("option", name="Execution key-of-acme")).to_have_attribute("aria-selected", "true")
-    page.keyboard.press("Enter")
-    page.wait_for_url(f"**{execution_page(acme[0])}")
-
-
-def test_enter_waits_for_what_was_typed_last(page: Page, acme: tuple[World, str]) -> None:
-    page.goto("/admin/")
-    page.keyboard.press("Control+k")
-    expect(page.get_by_role("option", name="Overview Page")).to_be_visible()
-    page.keyboard.type("key-of-acme", delay=5)
     page.keyboard.press("Enter")
     page.wait_for_url(f"**{execution_page(acme[0])}")
 
@@ -53,19 +41,6 @@ def test_the_arrow_keys_choose_and_escape_returns_the_focus(page: Page) -> None:
     page.keyboard.press("Escape")
     expect(page.locator("#palette")).to_be_hidden()
     expect(link).to_be_focused()
-
-
-def test_without_javascript_the_search_is_a_page(browser: Browser, page: Page, acme: tuple[World, str]) -> None:
-    context = browser.new_context(base_url=acme[1], viewport=SCREEN, java_script_enabled=False)
-    plain = context.new_page()
-    enter(plain, PASSWORD)
-    plain.wait_for_url("**/admin/")
-    plain.locator("#palette-open").click()
-    plain.fill("#search-term", "key-of-ac")
-    plain.get_by_role("main").get_by_role("button", name="Search").click()
-    plain.get_by_role("link", name="Execution key-of-acme").click()
-    plain.wait_for_url(f"**{execution_page(acme[0])}")
-    context.close()
 
 
 def test_the_live_overview_keeps_the_focus(page: Page, acme: tuple[World, str]) -> None:

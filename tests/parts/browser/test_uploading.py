@@ -17,14 +17,11 @@ UPLOAD = "/admin/releases/release/upload/"
 SCRIPT = "<img src=x onerror=window.owned=1>"
 HOSTILE: dict[str, bytes] = {
     "no JSON": b"{",
-    "no object": b"[1, 2]",
-    "null": b"null",
     "no list": b'{"artifacts": {"length": 1000000000}}',
     "deep": b'{"artifacts": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     "prototype": b'{"__proto__": {"owned": 1}, "artifacts": [{"__proto__": {"kind": "jar"}, "artifactId": "a"}]}',
     "wrong types": b'{"pipelineId": {}, "releaseVersion": [], "artifacts": [null, 1, "x", [], {"uri": 5, "kind": {}}]}',
     "many": json.dumps({"artifacts": [{"artifactId": "a", "kind": "jar", "uri": "x"}] * 5000}).encode(),
-    "large": b'{"artifacts": []}' + b" " * 2**20,
     "markup": json.dumps(
         {
             **{"pipelineId": SCRIPT, "releaseVersion": SCRIPT},

@@ -1,13 +1,20 @@
-"""A Celery worker in a thread of the test process. The test acts as its coordinator over a real broker."""
+"""A Celery worker in a thread of the test process. The test acts as its coordinator over a real broker.
+
+The second step of its pipeline waits at a separate gate for each number >= 100, and fails for 13.
+"""
 
 import argparse
 import json
 import logging
+import secrets
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -21,33 +28,16 @@ from redis import Redis
 from coordinator.celery import app as coordinator
 from embedded.children import free_port
 from embedded.valkey import Valkey
-from pipelines.errors import DefinitionError
+from pipelines.release.descriptor import release
+from pipelines.release.packaging import build
 from pipelines.worker import celery_worker
 from tests.broker import taken
-from tests.parts.celery_worker.gated import Gated
 from tests.running import eventually
 from wire.broker import client
 from wire.documents.descriptor import parse_descriptor
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import (
-    Checkpoint,
-    Command,
-    CommandGroup,
-    Heartbeat,
-    Instruction,
-    Outcome,
-    OutcomeGroup,
-)
-from wire.messages.notices import Refusal, RefusalCode
-from wire.messages.queues import (
-    EXECUTE_TASK,
-    HEARTBEAT_QUEUE,
-    INSTRUCTION_TASK,
-    OUTCOME_QUEUE,
-    instruction_queue_of,
-    queue_of,
-    ticket_of,
-)
+from wire.messages import celery_messages as messages
+from wire.messages import queues
 from wire.messages.sealing import decode, seal, verify
 from wire.worker_keys import worker_key
 
@@ -55,8 +45,76 @@ KEY = worker_key("a secret", "acme")
 NAME = "w"
 
 
-def command(number: int, *, lease_seconds: float = 30.0) -> Command:
-    return Command(
+SOURCE = """
+from collections import defaultdict
+from dataclasses import dataclass
+from threading import Event
+
+from pipelines import Pipeline, StepContext
+
+pipeline = Pipeline("tests.gated", checkpoint=True)
+begun = []
+gates = defaultdict(Event)
+
+
+@dataclass
+class Order:
+    number: int
+
+
+@pipeline.step
+def accept(order: Order) -> Order:
+    return order
+
+
+@pipeline.step
+def settle(order: Order, context: StepContext) -> Order:
+    begun.append(order.number)
+    while order.number >= 100 and not gates[order.number].wait(0.01):
+        context.raise_if_cancelled()
+    if order.number == 13:
+        raise RuntimeError("thirteen fails")
+    return Order(order.number * 10)
+"""
+
+
+@dataclass
+class Gated:
+    """The pipeline that the worker hosts."""
+
+    module: ModuleType
+    descriptor: Path
+
+    @property
+    def begun(self) -> list[int]:
+        """Return the numbers whose second step has started, in start order."""
+        found: list[int] = self.module.begun
+        return found
+
+    def wait_for(self, number: int) -> None:
+        eventually(lambda: number in self.begun, what=f"the start of {number}")
+
+    def open(self, *numbers: int) -> None:
+        for number in numbers:
+            self.module.gates[number].set()
+
+
+@contextmanager
+def gated(folder: Path) -> Iterator[Gated]:
+    name = f"gated_{secrets.token_hex(4)}"
+    (folder / f"{name}.py").write_text(SOURCE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        build(f"{name}:pipeline", folder / "dist")
+        descriptor = release(folder / "dist", release_version="1.0").path
+        try:
+            yield Gated(sys.modules[name], descriptor)
+        finally:
+            sys.modules.pop(name)
+
+
+def command(number: int, *, lease_seconds: float = 30.0) -> messages.Command:
+    return messages.Command(
         execution_id=uuid.uuid4(),
         current_step_index=0,
         stop_before_step_index=-1,
@@ -75,53 +133,43 @@ def command(number: int, *, lease_seconds: float = 30.0) -> Command:
 class Working:
     """A worker of `pipeline`, and the messages that its coordinator sends and receives."""
 
-    def __init__(self, pipeline: Gated, valkey: Valkey, url: str, *, capacity: int) -> None:
+    def __init__(self, pipeline: Gated, valkey: Valkey) -> None:
         self.pipeline = pipeline
-        self.capacity = capacity
         self.owner = Redis.from_url(valkey.owner_url)
-        self.error: BaseException | None = None
-        self.checkpoints: list[Checkpoint] = []
-        self.outcomes: list[Outcome] = []
+        self.checkpoints: list[messages.Checkpoint] = []
+        self.outcomes: list[messages.Outcome] = []
         descriptor = parse_descriptor(pipeline.descriptor.read_bytes())
         self.identity = ReleaseIdentity(
             "acme", descriptor.pipeline_id, descriptor.contract_version, descriptor.release_version
         )
-        self.queue = queue_of(self.identity)
-        self.orders = instruction_queue_of(self.identity, NAME)
+        self.queue = queues.queue_of(self.identity)
+        self.orders = queues.instruction_queue_of(self.identity, NAME)
         self.metrics_port = free_port()
-        self._url, self._broker = url, valkey.url
-        self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
-        self._received: list[Heartbeat] = []
-
-    # --- start and exit ---
-
-    def start(self) -> None:
-        self._thread.start()
+        self._broker, self._url = valkey.url, valkey.owner_url
+        self.thread = threading.Thread(target=self._run, name="worker", daemon=True)
+        self._received: list[messages.Heartbeat] = []
 
     def _run(self) -> None:
         key = self.pipeline.descriptor.with_name("key")
         key.write_text(KEY.text)
-        try:
-            celery_worker.main(
-                argparse.Namespace(
-                    from_source=self.pipeline.reference,
-                    lock=None,
-                    release=self.pipeline.descriptor,
-                    tenant="acme",
-                    broker_url=self._url,
-                    broker_ca_file="",
-                    key_file=key,
-                    worker_id=NAME,
-                    concurrency=self.capacity,
-                    metrics_host="127.0.0.1",
-                    metrics_port=self.metrics_port,
-                    log_level="INFO",
-                    log_format="text",
-                    traces_endpoint="",
-                )
+        celery_worker.main(
+            argparse.Namespace(
+                from_source=f"{self.pipeline.module.__name__}:pipeline",
+                lock=None,
+                release=self.pipeline.descriptor,
+                tenant="acme",
+                broker_url=self._url,
+                broker_ca_file="",
+                key_file=key,
+                worker_id=NAME,
+                concurrency=1,
+                metrics_host="127.0.0.1",
+                metrics_port=self.metrics_port,
+                log_level="INFO",
+                log_format="text",
+                traces_endpoint="",
             )
-        except DefinitionError as error:
-            self.error = error
+        )
 
     def shut_down(self) -> None:
         """Do what Celery does on SIGTERM. Only the main thread of a process receives signals."""
@@ -130,37 +178,31 @@ class Working:
         self.owner.lpush(self.orders, "wakes its loop")
 
     def ends(self, seconds: float = 20) -> bool:
-        self._thread.join(seconds)
-        return not self._thread.is_alive()
+        self.thread.join(seconds)
+        return not self.thread.is_alive()
 
-    # --- messages to the worker ---
+    def order(self) -> None:
+        """Instruct the worker to accept commands."""
+        order = messages.Instruction(worker_id=NAME, drain=False, lost_leases=[])
+        client.send_latest(queues.INSTRUCTION_TASK, seal(self.identity, order, KEY), queue=self.orders, seconds=60)
 
-    def order(self, *, drain: bool = False, lost: Sequence[Command] = ()) -> None:
-        order = Instruction(worker_id=NAME, drain=drain, lost_leases=[each.lease_token for each in lost])
-        client.send_latest(INSTRUCTION_TASK, seal(self.identity, order, KEY), queue=self.orders, seconds=60)
-
-    def refuse(self, nonce: str, code: RefusalCode) -> None:
-        refusal = Refusal(nonce=nonce, code=code).model_dump(by_alias=True)
-        client.send_latest(INSTRUCTION_TASK, refusal, queue=self.orders, seconds=60)
-
-    def send(self, *commands: Command, ticket: bool = True) -> None:
+    def send(self, *commands: messages.Command, ticket: bool = True) -> None:
         """Send the commands in one message."""
-        message = seal(self.identity, CommandGroup(commands=list(commands)), KEY)
-        name = ticket_of(self.identity, message["nonce"])
-        client.send(EXECUTE_TASK, message, queue=self.queue, ticket=client.Ticket(name, 30) if ticket else None)
+        message = seal(self.identity, messages.CommandGroup(commands=list(commands)), KEY)
+        name = queues.ticket_of(self.identity, message["nonce"])
+        client.send(queues.EXECUTE_TASK, message, queue=self.queue, ticket=client.Ticket(name, 30) if ticket else None)
 
-    # --- messages from the worker ---
-
-    def heartbeats(self) -> list[Heartbeat]:
+    def heartbeats(self) -> list[messages.Heartbeat]:
         """Return the heartbeats that arrived since the last call."""
-        messages = [message for _, [message] in taken(HEARTBEAT_QUEUE, self._broker)]
-        self.nonces = [message["nonce"] for message in messages]
-        return [decode(verify(message, lambda _: [KEY]), Heartbeat) for message in messages]
+        received = taken(queues.HEARTBEAT_QUEUE, self._broker)
+        return [decode(verify(message, lambda _: [KEY]), messages.Heartbeat) for _, [message] in received]
 
-    def heartbeat(self, is_expected: Callable[[Heartbeat], object], what: str, seconds: float = 20) -> Heartbeat:
+    def heartbeat(
+        self, is_expected: Callable[[messages.Heartbeat], object], what: str, seconds: float = 20
+    ) -> messages.Heartbeat:
         """Wait for the expected heartbeat. Drop earlier ones and keep later ones for the next call."""
 
-        def find() -> Heartbeat | None:
+        def find() -> messages.Heartbeat | None:
             self._received += self.heartbeats()
             while self._received:
                 heartbeat = self._received.pop(0)
@@ -177,15 +219,15 @@ class Working:
 
     def listen(self) -> None:
         """Collect the checkpoints and outcomes that the worker has reported."""
-        for _, [message] in taken(OUTCOME_QUEUE, self._broker):
+        for _, [message] in taken(queues.OUTCOME_QUEUE, self._broker):
             verified = verify(message, lambda _: [KEY])
             assert verified.identity == self.identity
-            group = decode(verified, OutcomeGroup)
+            group = decode(verified, messages.OutcomeGroup)
             self.checkpoints += group.checkpoints
             self.outcomes += group.outcomes
 
-    def outcome_of(self, sent: Command) -> Outcome:
-        def find() -> list[Outcome]:
+    def outcome_of(self, sent: messages.Command) -> messages.Outcome:
+        def find() -> list[messages.Outcome]:
             self.listen()
             return [each for each in self.outcomes if each.lease_token == sent.lease_token]
 
@@ -194,9 +236,9 @@ class Working:
 
 
 @contextmanager
-def working(pipeline: Gated, valkey: Valkey, *, capacity: int = 1, url: str = "") -> Iterator[Working]:
+def working(pipeline: Gated, valkey: Valkey) -> Iterator[Working]:
     """Start a worker. After the block, undo the changes that Celery makes in the process."""
-    worker = Working(pipeline, valkey, url or valkey.owner_url, capacity=capacity)
+    worker = Working(pipeline, valkey)
     with (
         worker.owner,
         without_receivers(),
@@ -208,14 +250,15 @@ def working(pipeline: Gated, valkey: Valkey, *, capacity: int = 1, url: str = ""
         worker.owner.flushall()
         signals.setup_logging.connect(_keep_logging_setup)
         set_event_loop(None)
-        worker.start()
+        worker.thread.start()
         try:
             yield worker
         finally:
             pipeline.open(*range(100, 200))
             worker.shut_down()
             ended = worker.ends()
-            pipeline.reset()
+            pipeline.module.gates.clear()
+            pipeline.begun.clear()
             state.should_stop = None
             logging.captureWarnings(False)
             coordinator.set_default()

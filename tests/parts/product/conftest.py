@@ -1,25 +1,35 @@
-"""The fixtures of `tests/e2e`, hosted pipelines with awaits, and copies of the product with a dedicated broker."""
+"""The fixtures of `tests/e2e`, requests, pipelines with awaits, and copies of the product with a dedicated broker."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from embedded.product import Product
+from embedded.product import PROJECT, Product
 from embedded.valkey import Valkey
 from releases.artifacts.store.local import LocalArtifactStore
 from tests.building import copy_awaiting
 from tests.database_template import connected_to, database
-from tests.e2e.conftest import receiver, tenant, v1, v2
-from tests.receiving import Receiver
-from tests.running import RunningProduct, TenantInUse, build
+from tests.e2e.conftest import tenant, v1, v2
+from tests.receiving import Receiver, receiving
+from tests.running import RunningProduct, TenantInUse, build, eventually
 from tests.servers import NUMBER, ordinary_url
 from tests.tls_proxy import over_tls, tls_in_front_of
+from wire.worker_keys import worker_key
 
-__all__ = ["receiver", "tenant", "v1", "v2"]
+__all__ = ["tenant", "v1", "v2"]
 
+PIPELINES = Path(__file__).parent / "pipelines"
 Host = Callable[[TenantInUse, str], None]
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as running:
+        yield running
 
 
 @pytest.fixture
@@ -36,6 +46,49 @@ def host(tmp_path: Path, receiver: Receiver) -> Host:
         tenant.start_worker(release, f"worker-{name}")
 
     return start
+
+
+def post(tenant: TenantInUse, path: str, status: int = 200, **body: Any) -> Any:
+    response = tenant.http.post(tenant.url(path), json=body)
+    assert response.status_code == status, response.text
+    return response.json()
+
+
+def kinds(tenant: TenantInUse, execution_id: str) -> list[str]:
+    return [event["kind"] for event in tenant.events(execution_id)]
+
+
+def pending(tenant: TenantInUse, execution_id: str, count: int = 1) -> list[dict[str, Any]]:
+    """Wait until the execution has so many open interactions, and return them in their order."""
+
+    def found() -> list[dict[str, Any]] | None:
+        items: list[dict[str, Any]] = tenant.get(f"interactions?status=pending&executionId={execution_id}")["items"]
+        return items if len(items) == count else None
+
+    return sorted(eventually(found, what=f"{count} interactions"), key=lambda item: int(item["itemIndex"] or 0))
+
+
+def complete(tenant: TenantInUse, interaction: dict[str, Any], response: Any, status: int = 200) -> Any:
+    body = {"interactionId": interaction["interactionId"], "response": response}
+    return post(tenant, "interactions/complete", status, **body)
+
+
+def start_hosting(tenant: TenantInUse, name: str, release: Path, *options: str, directory: Path) -> None:
+    """Start `pipelines worker` in the folder with these options and wait until it is accepted."""
+    product = tenant.product
+    child = product.children.start(
+        name,
+        [sys.executable, "-m", "pipelines", "worker", f"--release={release}", f"--worker-id={name}", *options],
+        environment={
+            "PYTHONPATH": str(PROJECT),
+            "PIPELINES_TENANT": tenant.tenant.slug,
+            "PIPELINES_BROKER_URL": product.broker_url(tenant.tenant.slug),
+            "PIPELINES_WORKER_KEY": worker_key(product.environment["WORKER_SECRET"], tenant.tenant.slug).text,
+        },
+        directory=directory,
+    )
+    tenant.workers.append(child)
+    tenant.wait_for_worker(name, "HEALTHY")
 
 
 @pytest.fixture

@@ -20,10 +20,6 @@ def run(tenant: TenantInUse, tmp_path: Path) -> CommandLine:
     return CommandLine(tmp_path, {**own, "COORDINATOR_TOKEN": tenant.token(Scope)})
 
 
-def roles(tenant: TenantInUse) -> set[tuple[str, str]]:
-    return set(Membership.objects.filter(tenant=tenant.tenant).values_list("user__username", "role"))
-
-
 def test_a_tenant_becomes_what_its_file_says(
     run: CommandLine, running: RunningProduct, tenant: TenantInUse, v1: BuiltRelease
 ) -> None:
@@ -61,38 +57,27 @@ def test_a_tenant_becomes_what_its_file_says(
         "6 to change",
     ]
     assert tenant.get(f"pipelines/{P}")["approvals"] == 0
-    assert run("apply", "tenant.yaml").status == 2
-    assert tenant.get(f"pipelines/{P}")["approvals"] == 0
 
     done = run("apply", "tenant.yaml", "--yes")
     assert done.status == 0, done
     pipeline: dict[str, Any] = tenant.get(f"pipelines/{P}")
     assert (pipeline["approvals"], pipeline["retryDelaySeconds"], pipeline["workerGate"]) == (1, 2, "off")
-    assert roles(tenant) == {(eva, "operator"), (eva, "on-call"), (admin, "tenant-admin")}
+    roles = Membership.objects.filter(tenant=tenant.tenant).values_list("user__username", "role")
+    assert set(roles) == {(eva, "operator"), (eva, "on-call"), (admin, "tenant-admin")}
     assert [key["name"] for key in tenant.get("trusted-keys")["items"]] == ["ci"]
     acts = [each["act"] for each in run.json("audit", "list", "--limit=20")]
     assert {"policy.change", "trusted_key.add", "membership.add", "membership.remove"} <= set(acts)
 
-    for options in (("--dry-run",), ("--yes",), ()):
-        again = run("apply", "tenant.yaml", *options)
-        assert (again.status, again.out) == (0, "nothing to change\n")
+    again = run("apply", "tenant.yaml", "--yes")
+    assert (again.status, again.out) == (0, "nothing to change\n")
     assert [each["act"] for each in run.json("audit", "list", "--limit=20")] == acts
 
     (run.home / "tenant.yaml").write_text("trustedKeys: []\ncomplete: [trustedKeys]\n")
     assert run("apply", "tenant.yaml", "--yes").out.splitlines()[0] == '- trustedKeys.ci: "trusted"'
     assert [key["revocation"] is None for key in tenant.get("trusted-keys")["items"]] == [False]
 
-
-def test_a_refused_request_says_what_was_done(run: CommandLine, tenant: TenantInUse, v1: BuiltRelease) -> None:
-    tenant.register(v1)
-    pipeline = f"pipelines:\n  {P}:\n    policy: {{reasonRequired: true}}\n"
-    (run.home / "tenant.yaml").write_text(f"{pipeline}members:\n  nobody: [viewer]\n")
-    done = run("apply", "tenant.yaml", "--yes")
-    assert (done.status, "USER_UNKNOWN" in done.err, "after 1 of 2 requests" in done.err) == (3, True, True)
+    text = f"pipelines:\n  {P}:\n    policy: {{reasonRequired: true}}\nmembers:\n  nobody: [viewer]\n"
+    (run.home / "tenant.yaml").write_text(text)
+    refused = run("apply", "tenant.yaml", "--yes")
+    assert (refused.status, "USER_UNKNOWN" in refused.err, "after 1 of 2 requests" in refused.err) == (3, True, True)
     assert tenant.get(f"pipelines/{P}")["reasonRequired"] is True
-    (run.home / "tenant.yaml").write_text(f"{pipeline}  org.other: {{policy: {{approvals: 1}}}}\n")
-    missing = run("apply", "tenant.yaml", "--yes")
-    assert (missing.status, "pipelines.org.other: the tenant has no such pipeline" in missing.err) == (5, True)
-    (run.home / "tenant.yaml").write_text(f"pipelines:\n  {P}:\n    policy: {{aprovals: 1}}\n")
-    unknown = run("apply", "tenant.yaml", "--yes")
-    assert (unknown.status, f"pipelines.{P}.policy: unknown member 'aprovals'" in unknown.err) == (2, True)

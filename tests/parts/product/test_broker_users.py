@@ -1,4 +1,4 @@
-"""The product with a broker whose users have only the necessary rights, with and without TLS."""
+"""The product with a broker over TLS, whose users have only the necessary rights."""
 
 import re
 from collections.abc import Iterator
@@ -11,26 +11,24 @@ from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.exceptions import ConnectionError as ConnectionLostError
 
-from embedded.product import Product
 from embedded.valkey import Valkey
-from tests.parts.product.conftest import product_with_own_broker
-from tests.running import BuiltRelease, RunningProduct, TenantInUse, eventually
+from tests.parts.product.conftest import post, product_with_own_broker
+from tests.running import BuiltRelease, RunningProduct, TenantInUse
 from tests.tls_proxy import make_certificate, over_tls, tls_in_front_of
 from wire.broker.tls import tls_options
 from wire.messages.queues import tenant_prefix
 
 
 def use_every_right(tenant: TenantInUse, release: BuiltRelease) -> None:
-    """Use every right of a worker: it runs, is drained and undrained, runs again, and stops."""
+    """Use every right of a worker: it is drained and undrained, runs, and stops."""
     tenant.register(release)
     tenant.activate(release)
     worker = tenant.start_worker(release, "worker")
-    run(tenant, "first")
     for command, state in (("drain", "DRAINING"), ("undrain", "HEALTHY")):
-        response = tenant.http.post(tenant.url(f"workers/{release.pipeline_id}/worker/{command}"))
-        assert response.status_code == 200, response.text
+        post(tenant, f"workers/{release.pipeline_id}/worker/{command}")
         tenant.wait_for_worker("worker", state)
-    run(tenant, "second")
+    execution_id = tenant.accepted("tests.pinned", {"number": 1}, "k")["executionId"]
+    tenant.wait_for(execution_id, "SUCCEEDED")
     environment = Path(f"/proc/{worker.pid}/environ").read_text()
     passwords = re.findall(r"PIPELINES_BROKER_URL=rediss?://worker-[^:]+:([^@]+)@", environment)
     passwords.append(str(urlsplit(tenant.product.servers["REDIS_URL"]).password))
@@ -39,33 +37,6 @@ def use_every_right(tenant: TenantInUse, release: BuiltRelease) -> None:
     assert not [password for password in passwords if password in logs]
     assert worker.stop(grace=20) == 0
     tenant.wait_for_worker("worker", "UNAVAILABLE")
-
-
-def run(tenant: TenantInUse, key: str) -> None:
-    execution_id = tenant.accepted("tests.pinned", {"number": 1}, key)["executionId"]
-    tenant.wait_for(execution_id, "SUCCEEDED")
-
-
-def test_no_process_needs_more_rights_than_its_user_has(
-    own_broker: tuple[RunningProduct, Valkey], v1: BuiltRelease, name: str
-) -> None:
-    running, valkey = own_broker
-    tenant = running.tenant(name)
-    try:
-        use_every_right(tenant, v1)
-    finally:
-        tenant.stop_workers()
-    with Redis.from_url(valkey.owner_url) as owner:
-        assert owner.acl_log() == []
-        users = {client["user"] for client in owner.client_list()}
-        assert "coordinator" in users
-        assert "default" not in users
-        remaining = [key.decode() for key in owner.scan_iter("*") if tenant_prefix(name) in key.decode()]
-    # The instruction to the worker expires. The binding of a queue would not.
-    assert all(key.startswith(f"{tenant_prefix(name)}worker.") for key in remaining)
-
-
-# --- TLS ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -79,7 +50,7 @@ def server(tmp_path: Path) -> Iterator[Valkey]:
         yield running
 
 
-def test_every_process_connects_to_its_broker_over_tls(
+def test_every_process_connects_over_tls_and_needs_no_more_rights_than_its_user_has(
     running: RunningProduct, v1: BuiltRelease, name: str, tmp_path: Path, certificate: Path
 ) -> None:
     settings = {"REDIS_CA_FILE": str(certificate)}
@@ -92,6 +63,12 @@ def test_every_process_connects_to_its_broker_over_tls(
         assert product.product.environment["REDIS_URL"].startswith("rediss://")
         with Redis.from_url(valkey.owner_url) as owner:
             assert owner.acl_log() == []
+            users = {client["user"] for client in owner.client_list()}
+            assert "coordinator" in users
+            assert "default" not in users
+            remaining = [key.decode() for key in owner.scan_iter("*") if tenant_prefix(name) in key.decode()]
+    # The instruction to the worker expires. The binding of a queue would not.
+    assert all(key.startswith(f"{tenant_prefix(name)}worker.") for key in remaining)
 
 
 def test_only_a_trusted_certificate_of_the_brokers_host_is_accepted(
@@ -116,19 +93,3 @@ def test_only_a_trusted_certificate_of_the_brokers_host_is_accepted(
                     client.ping()
                 with pytest.raises(OperationalError, match="CERTIFICATE_VERIFY_FAILED"):
                     connection.ensure_connection(max_retries=1)
-
-
-def test_a_worker_rejects_an_unknown_certificate(
-    running: RunningProduct, v1: BuiltRelease, name: str, certificate: Path, server: Valkey, tmp_path: Path
-) -> None:
-    running.tenant(name)
-    key = running.product.manage("worker_key", name)
-    with tls_in_front_of(server.port, certificate) as port:
-        broker = {"REDIS_URL": over_tls(server.url, port), "REDIS_OWNER_URL": server.owner_url}
-        product = Product(tmp_path / "product", running.product.servers | broker)
-        try:
-            worker = product.start_worker(name, release=v1.descriptor, tenant=name, key=key)
-            eventually(lambda: "CERTIFICATE_VERIFY_FAILED" in worker.log_tail(), what="the rejection")
-            assert worker.running
-        finally:
-            product.stop()

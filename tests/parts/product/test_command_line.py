@@ -1,8 +1,6 @@
 """`coordinator` against the running product: each noun, and the exit status of each class of answer."""
 
 import json
-import re
-import signal
 from pathlib import Path
 
 import pytest
@@ -18,25 +16,20 @@ P = "tests.pinned"
 pytestmark = pytest.mark.timeout(600)
 
 
-def at(tenant: TenantInUse, home: Path, token: str | None = None) -> CommandLine:
-    own = {"COORDINATOR_URL": tenant.product.url, "COORDINATOR_TENANT": tenant.tenant.slug}
-    return CommandLine(home, {**own, "COORDINATOR_TOKEN": token or tenant.token(Scope)})
-
-
 @pytest.fixture
 def run(tenant: TenantInUse, tmp_path: Path) -> CommandLine:
-    return at(tenant, tmp_path)
+    own = {"COORDINATOR_URL": tenant.product.url, "COORDINATOR_TENANT": tenant.tenant.slug}
+    return CommandLine(tmp_path, {**own, "COORDINATOR_TOKEN": tenant.token(Scope)})
 
 
 def test_a_release_from_its_upload_to_its_end(
     run: CommandLine, tenant: TenantInUse, v1: BuiltRelease, v2: BuiltRelease
 ) -> None:
-    announced = run("releases", "upload", str(v1.descriptor.parent), "--dry-run")
-    assert (announced.status, "would upload 1.0 of tests.pinned" in announced.out) == (0, True)
+    assert run("releases", "upload", str(v1.descriptor.parent), "--dry-run").status == 0
     assert run.json("pipelines", "list") == []
-    uploaded = run("releases", "upload", str(v1.descriptor.parent))
-    assert (uploaded.status, "REGISTERED" in uploaded.out) == (0, True), uploaded
-    assert run("releases", "upload", str(v2.descriptor.parent)).status == 0
+    for release in (v1, v2):
+        uploaded = run("releases", "upload", str(release.descriptor.parent))
+        assert (uploaded.status, "REGISTERED" in uploaded.out) == (0, True), uploaded
     assert [each["releaseVersion"] for each in run.json("releases", "list", P)] == ["2.0", "1.0"]
 
     refused = run("releases", "activate", P, "1.0", "--yes")
@@ -44,34 +37,26 @@ def test_a_release_from_its_upload_to_its_end(
     assert refused.err.startswith("error: 409 WORKER_REQUIRED: ")
     assert run("releases", "activate", P, "1.0", "--dry-run").status == 1
     assert run("releases", "preflight", P, "1.0").status == 1
-
     changed = run("pipelines", "policy", P, "workerGate=off", "--yes")
     assert (changed.status, tenant.get(f"pipelines/{P}")["workerGate"]) == (0, "off")
     assert run("releases", "activate", P, "1.0", "--dry-run").status == 0
+    unconfirmed = run("releases", "activate", P, "1.0")
+    assert (unconfirmed.status, "--yes" in unconfirmed.err) == (2, True)
+    denied = run.on_a_terminal("releases", "activate", P, "1.0", typed="n\n")
+    assert (denied.status, "Activate 1.0 of tests.pinned? [y/N]" in denied.out) == (2, True)
     assert tenant.get(f"pipelines/{P}")["activeReleaseVersion"] is None
-    asked = run("releases", "activate", P, "1.0")
-    assert (asked.status, "--yes" in asked.err) == (2, True)
-    assert run("releases", "activate", P, "1.0", "--yes").status == 0
-    assert [each["kind"] for each in run.json("releases", "activations", P)] == ["activation"]
-    assert run("releases", "show", P, "3.0").status == 5
+    assert run.on_a_terminal("releases", "activate", P, "1.0", typed="y\n").status == 0
 
-
-def test_a_release_is_replaced_and_ends(
-    run: CommandLine, tenant: TenantInUse, v1: BuiltRelease, v2: BuiltRelease
-) -> None:
-    for release in (v1, v2):
-        tenant.register(release)
-    tenant.activate(v1)
     assert run.json("releases", "activate", P, "2.0", "--reason=next", "--yes")["previousReleaseVersion"] == "1.0"
     assert run("releases", "activate", P, "1.0", "--expected=1.0", "--yes", "--reason=x").status == 3
     assert run.json("releases", "rollback", P, "--reason=worse", "--yes")["releaseVersion"] == "1.0"
     assert [each["kind"] for each in run.json("releases", "activations", P)] == ["rollback", "activation", "activation"]
-
     assert run.json("releases", "diff", P, "1.0", "2.0") is not None
     needed = run("releases", "retire", P, "1.0", "--dry-run")
     assert (needed.status, "ACTIVE" in needed.out) == (1, True)
     assert run("releases", "retire", P, "1.0", "--reason=old", "--yes").status == 3
     assert run.json("releases", "revoke", P, "2.0", "--reason=bad", "--yes")["releaseVersion"] == "2.0"
+    assert run("releases", "show", P, "3.0").status == 5
 
 
 def test_executions_from_submission_to_result(
@@ -81,16 +66,14 @@ def test_executions_from_submission_to_result(
     tenant.activate(v1)
     assert run("executions", "submit", P, '--input={"number": 1}', "--key=k").status == 6
     tenant.start_worker(v1, "worker")
-    told = run("executions", "submit", P, '--input={"number": 1}', "--key=k", "--dry-run")
-    assert (told.status, "would send POST" in told.out, run.json("executions", "list")) == (0, True, [])
-
+    assert run("executions", "submit", P, '--input={"number": 1}', "--key=k", "--dry-run").status == 0
+    assert run.json("executions", "list") == []
     done = run("executions", "submit", P, '--input={"number": 1}', "--key=k", "--wait")
     assert (done.status, json.loads(done.out)) == (0, {"number": 1, "made_by": "code v1, attempt 0"})
     [row] = run.json("executions", "list", f"--pipeline={P}", "--status=SUCCEEDED")
     assert run.json("executions", "result", row["executionId"]) == json.loads(done.out)
     assert run("executions", "wait", row["executionId"]).status == 0
-    listed = run("executions", "list").out.splitlines()
-    assert (listed[0].split()[:3], row["executionId"] in listed[1]) == (["EXECUTION", "STATUS", "PIPELINE"], True)
+    assert row["executionId"] in run("executions", "list").out
 
     gate = tmp_path / "gate"
     (tmp_path / "input.json").write_text(json.dumps({"number": 2, "gate": str(gate)}))
@@ -140,8 +123,7 @@ def test_a_question_is_claimed_and_answered(run: CommandLine, tenant: TenantInUs
     execution = run.json("executions", "submit", "tests.approval", '--input={"number": 4}')["executionId"]
     tenant.wait_for(execution, "WAITING_EXTERNAL")
     question = eventually(lambda: run.json("questions", "list", "--status=pending"), what="the question")[0]
-    shown = run("questions", "show", question["interactionId"]).out
-    assert "  8\n" in shown.replace("request.number", "request.number "), shown
+    assert run.json("questions", "show", question["interactionId"])["request"] == {"number": 8}
     refused = run("questions", "answer", question["interactionId"], '--response={"accepted": "yes"}')
     assert (refused.status, "response.accepted" in refused.err) == (3, True)
     answered = run("questions", "answer", question["interactionId"], '--response={"accepted": true, "note": "fine"}')
@@ -165,27 +147,12 @@ def test_workers_pauses_keys_and_the_audit_log(
     assert run("pipelines", "pause", P, "--reason=look", "--yes").status == 0
     assert [each["reason"] for each in run.json("holds")] == ["look"]
     assert run("pipelines", "resume", P).status == 0
-    status = run.json("status")
-    assert (status["coordinator"]["status"], status["pauses"], status["stranded"]) == ("UP", 0, 0)
-
-    assert run("keys", "list").err == "There are none.\n"
+    assert run.json("status")["coordinator"]["status"] == "UP"
     acts = [each["act"] for each in run.json("audit", "list", "--limit=500")]
     assert {"worker.drain", "worker.undrain", "pipeline.pause"} <= set(acts)
     export = run("audit", "export", "--out=audit.ndjson")
     lines = (tmp_path / "audit.ndjson").read_text().splitlines()
     assert (export.status, [json.loads(line)["act"] for line in lines][::-1][: len(acts)]) == (0, acts)
-    assert not (tmp_path / "audit.ndjson.partial").exists()
-
-
-def test_a_person_is_asked_on_a_terminal(run: CommandLine, tenant: TenantInUse, v1: BuiltRelease) -> None:
-    tenant.register(v1)
-    no = run.on_a_terminal("releases", "activate", P, "1.0", typed="n\n")
-    assert (no.status, "Activate 1.0 of tests.pinned? [y/N]" in no.out) == (2, True)
-    assert tenant.get(f"pipelines/{P}")["activeReleaseVersion"] is None
-    yes = run.on_a_terminal("releases", "activate", P, "1.0", typed="y\n")
-    assert (yes.status, tenant.get(f"pipelines/{P}")["activeReleaseVersion"]) == (0, "1.0")
-    shown = run.on_a_terminal("releases", "list", P, columns=60)
-    assert max(len(re.sub(r"\x1b\[[0-9;]*m", "", line)) for line in shown.out.splitlines()) <= 60
 
 
 def test_tokens_and_profiles(run: CommandLine, tenant: TenantInUse, tmp_path: Path) -> None:
@@ -201,8 +168,7 @@ def test_tokens_and_profiles(run: CommandLine, tenant: TenantInUse, tmp_path: Pa
     assert person("login", *options, stdin=f"{reader}\n").status == 0
     file = tmp_path / ".config" / "coordinator" / "config.toml"
     assert (file.stat().st_mode & 0o777, reader in file.read_text()) == (0o600, True)
-    listed = person("profiles", "list")
-    assert (tenant.tenant.slug in listed.out, reader in listed.out) == (True, False)
+    assert reader not in person("profiles", "list").out
     assert person("pipelines", "list").status == 0
     # The token of a profile is for its own URL.
     elsewhere = person("pipelines", "list", "--url=http://127.0.0.1:1")
@@ -210,15 +176,3 @@ def test_tokens_and_profiles(run: CommandLine, tenant: TenantInUse, tmp_path: Pa
     file.chmod(0o644)
     open_to_all = person("pipelines", "list")
     assert (open_to_all.status, "chmod 600" in open_to_all.err, reader in open_to_all.err) == (2, True, False)
-    file.chmod(0o600)
-    assert person("profiles", "remove", "default").status == 0
-    assert reader not in file.read_text()
-
-
-def test_a_command_is_repeated_until_ctrl_c(run: CommandLine) -> None:
-    watching = run.start("pipelines", "list", "--watch=0.2", "--output=json")
-    assert watching.stdout is not None
-    assert [watching.stdout.readline() for _ in range(3)] == ["[]\n"] * 3
-    watching.send_signal(signal.SIGINT)
-    watching.communicate(timeout=30)
-    assert watching.returncode == 130

@@ -64,26 +64,20 @@ def members(count: int) -> str:
     return ",".join(f'"{number:x}":0' for number in range(count))
 
 
-def unencrypted(body: str) -> str:
-    return json.dumps({"seals": [{"encrypted": False, "body": body}]})
-
-
 def zeros(count: int) -> str:
     return "0," * count + "0"
 
 
 SMALL = {
     "invalid outcomes": sealed(f'{{"workerId":"w","outcomes":[{zeros(2 * MB)}]}}'),
-    "fewer invalid outcomes": sealed(f'{{"workerId":"w","outcomes":[{zeros(400_000)}]}}'),
     "invalid outcomes, unencrypted": sealed(f'{{"workerId":"w","outcomes":[{zeros(2 * MB)}]}}', encrypt=False),
-    "invalid checkpoints": sealed(f'{{"workerId":"w","checkpoints":[{zeros(400_000)}]}}'),
     "unknown members of a body": sealed(f"{{{members(400_000)}}}"),
-    "unknown members of an envelope": unsigned("outcomes", f"{{{members(MB // 2)}}}"),
     "unknown members of a header": Large(OUTCOME_QUEUE, lambda *_: b"[]", {f"{n:x}": 0 for n in range(MB // 2)}),
     "invalid seals": unsigned("outcomes", f'{{"seals":[{zeros(2 * MB)}]}}'),
     "invalid leases": sealed(f'{{"workerId":"w","running":[{zeros(MB)}]}}', "heartbeat"),
-    "an unsigned heartbeat": unsigned("heartbeat", unencrypted("[" + "[]," * MB + "[]]")),
-    "an unsigned heartbeat of 16 MB": unsigned("heartbeat", unencrypted("[" + "[]," * (5 * MB) + "[]]")),
+    "an unsigned heartbeat": unsigned(
+        "heartbeat", json.dumps({"seals": [{"encrypted": False, "body": "[" + "[]," * (5 * MB) + "[]]"}]})
+    ),
 }
 
 

@@ -13,15 +13,13 @@ import pytest
 from embedded.product import PROJECT
 from releases.models import Release
 from tenancy.roles import Scope
-from tests.e2e.conftest import PIPELINES
-from tests.running import BuiltRelease, TenantInUse, build
-
-SOURCE = PIPELINES / "checkpointed"
+from tests.e2e.orders import build_orders
+from tests.running import BuiltRelease, TenantInUse
 
 
 @pytest.fixture
 def release(tmp_path: Path) -> BuiltRelease:
-    built = build("checkpointed:pipeline", SOURCE, tmp_path / "dist", "1.0")
+    built = build_orders(tmp_path, "1.0")
     pipelines("release", "--out", built.artifact.parent, "--profile=tpf-2026-10", "--release-version=1.0", "--json")
     document = json.loads(built.descriptor.read_bytes())
     return BuiltRelease(built.reference, built.directory, built.descriptor, built.artifact, document)
@@ -60,13 +58,7 @@ def test_a_release_is_verified_published_and_executed(
     assert stored.descriptor_digest == verified["descriptorDigest"]
     assert stored.descriptor_digest == f"sha256:{hashlib.sha256(release.descriptor.read_bytes()).hexdigest()}"
 
-    marks = tmp_path / "marks"
-    marks.mkdir()
-    value = {"marks": str(marks), "items": 3, "fail_times": 2}
+    value = {"number": 1, "folder": str(tmp_path), "fail_times": 2}
     execution_id = tenant.accepted(release.pipeline_id, value, "k")["executionId"]
     tenant.wait_for(execution_id, "SUCCEEDED")
-    assert {file.name: len(file.read_text().splitlines()) for file in marks.iterdir()} == {
-        "split": 1,
-        "double": 1,
-        "add_up": 3,
-    }
+    assert [(tmp_path / step).read_text() for step in ("price", "settle")] == ["once\n", 3 * "once\n"]

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import PIPELINES
-from tests.parts.product.conftest import product_with_own_broker
+from tests.parts.product.conftest import PIPELINES, product_with_own_broker
 from tests.running import RunningProduct, TenantInUse, build, eventually
 from wire.worker_keys import worker_key
 

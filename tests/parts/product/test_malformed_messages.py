@@ -4,7 +4,6 @@ import base64
 import json
 import random
 import uuid
-from functools import partial
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from django.conf import settings
 from redis import Redis
 
 from coordinator.celery import app
-from tests.running import BuiltRelease, RunningProduct, TenantInUse, eventually
+from tests.running import BuiltRelease, TenantInUse, eventually
 from wire.broker import client
 from wire.identity import ReleaseIdentity
 from wire.messages.queues import EXECUTE_TASK, INSTRUCTION_TASK, instruction_queue_of, queue_of
@@ -25,9 +24,6 @@ app.loader.import_default_modules()
 CONTROL_TASKS: dict[str, list[str]] = {queue.name: [] for queue in app.conf.task_queues}
 for task in sorted(name for name in app.tasks if not name.startswith("celery.")):
     CONTROL_TASKS[app.amqp.router.route({}, task)["queue"].name].append(task)
-TASKS = [(queue, task) for queue, tasks in CONTROL_TASKS.items() for task in tasks]
-# Tasks that workers send, with an envelope that they sign.
-SENT_BY_WORKERS = {"executions.heartbeat", "executions.record"}
 
 
 def celery_message(**members: Any) -> bytes:
@@ -47,48 +43,25 @@ def celery_message(**members: Any) -> bytes:
 
 
 FAULTS = [
-    celery_message(headers={"task": 1}),
     celery_message(headers={"task": []}),
     celery_message(headers={"task": None}),
     celery_message(headers={"eta": "rubbish"}),
-    celery_message(headers={"eta": 5}),
     celery_message(headers={"eta": "9999-12-31T23:59:59+00:00"}),
-    celery_message(headers={"expires": {}}),
-    celery_message(headers={"retries": "x"}),
-    celery_message(headers={"timelimit": 7}),
-    celery_message(headers={"timelimit": "xy"}),
+    celery_message(headers={"expires": {}, "retries": "x", "timelimit": 7}),
     celery_message(headers={"id": []}),
-    celery_message(headers={"id": None}),
-    celery_message(headers={"shadow": []}),
     celery_message(headers={"compression": "nonsense"}),
     celery_message(body=None),
-    celery_message(body=7),
     celery_message(body="%%%"),
     celery_message(body=base64.b64encode(b"\xff\xfe").decode()),
-    celery_message(body=base64.b64encode(b"7").decode()),
-    celery_message(body=base64.b64encode(b'{"args": 1}').decode()),
     celery_message(body=base64.b64encode(b"[" * 100_000).decode()),
     celery_message(body=base64.b64encode(b'[[1], [2], {"chain": 1}]').decode()),
-    celery_message(body=base64.b64encode(b'[{"a": 1}, {}, null]').decode()),
-    celery_message(**{"content-type": None}),
     celery_message(**{"content-type": "application/x-python-serialize"}),
-    celery_message(**{"content-encoding": 3}),
     celery_message(properties={"delivery_tag": []}),
     celery_message(properties={"delivery_info": None}),
-    celery_message(properties={"delivery_info": 3}),
-    celery_message(properties={"body_encoding": "rot13"}),
-    celery_message(properties={"priority": {}}),
-    b'{"body": "", "headers": [], "properties": {}}',
     b'{"headers": {"task": "executions.sweep"}}',
-    b"{}",
-    b"[]",
     b"null",
-    b"7",
-    b'"text"',
     b"",
-    b"garbage",
     b"\xff\xfe\x00",
-    b"[" * 100_000,
     b"9" * 100_000,
 ]
 
@@ -106,15 +79,6 @@ UNACKNOWLEDGED = [
 ]
 
 
-# Bodies with far more values than any message has, as the only argument or in place of it.
-MANY_VALUES = [
-    b"[[{" + b",".join(b'"%x":0' % number for number in range(100_000)) + b"}],{},null]",
-    b'[[{"seals":[' + b"{}," * 300_000 + b"{}]}],{},null]",
-    b'[[{"seals":[{"encrypted":false,"body":"' + b"[]," * 300_000 + b'"}]}],{},null]',
-    b"[" + b"[]," * 300_000 + b"[]]",
-]
-
-
 class Fuzzer:
     """Generates changed and random messages from one seed."""
 
@@ -124,9 +88,6 @@ class Fuzzer:
 
     def message(self, queue: str, tasks: list[str]) -> bytes:
         kind = self._random.randrange(4)
-        if self._random.randrange(500) == 0:
-            header = {"task": self._random.choice(tasks), "eta": None, "expires": None, "retries": 0}
-            return self._messages.write(queue, header, self._random.choice(MANY_VALUES))
         if kind == 0:
             return self._random.randbytes(self._random.randrange(60))
         if kind == 1:
@@ -166,21 +127,13 @@ def hosted(tenant: TenantInUse, v1: BuiltRelease) -> TenantInUse:
     return tenant
 
 
-def queues(hosted: TenantInUse, release: BuiltRelease) -> dict[str, list[str]]:
-    """The tasks that each queue of control workers and transition workers may carry."""
-    pin = [release.document[member] for member in ("pipelineId", "contractVersion", "releaseVersion")]
-    identity = ReleaseIdentity(hosted.tenant.slug, *pin)
-    return {
-        **CONTROL_TASKS,
-        queue_of(identity): [EXECUTE_TASK],
-        instruction_queue_of(identity, "fuzzed"): [INSTRUCTION_TASK],
-    }
-
-
 def test_no_message_ends_a_process(hosted: TenantInUse, v1: BuiltRelease, v2: BuiltRelease) -> None:
     print(f"Seed {SEED}")
     fuzzer = Fuzzer(SEED)
-    tasks_of_queues = queues(hosted, v1)
+    pin = [v1.document[member] for member in ("pipelineId", "contractVersion", "releaseVersion")]
+    identity = ReleaseIdentity(hosted.tenant.slug, *pin)
+    workers = {queue_of(identity): [EXECUTE_TASK], instruction_queue_of(identity, "fuzzed"): [INSTRUCTION_TASK]}
+    tasks_of_queues = CONTROL_TASKS | workers
     processes = [child for child in hosted.product.children.started if child.running]
     with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
         for number in range(ROUNDS):
@@ -223,17 +176,3 @@ def test_a_broker_that_rejects_every_command_ends_no_process(hosted: TenantInUse
     execution_id = hosted.accepted("tests.pinned", {"number": 1}, "k")["executionId"]
     hosted.wait_for(execution_id, "SUCCEEDED")
     assert [child.name for child in processes if not child.running] == []
-
-
-@pytest.mark.parametrize(("queue", "task"), [(queue, task) for queue, task in TASKS if task not in SENT_BY_WORKERS])
-def test_a_task_of_the_coordinator_is_dropped_unless_the_coordinator_signed_it(
-    running: RunningProduct, queue: str, task: str
-) -> None:
-    dead = client.dead_messages_of(queue)
-    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
-        for keys in ([], signing_keys([settings.WORKER_SECRET])):
-            redis.delete(dead)
-            header = {"task": task, "eta": None, "expires": None, "retries": 0}
-            redis.lpush(queue, TaskMessages(keys=keys).write(queue, header, b"[[],{},null]"))
-            [entry] = eventually(partial(redis.lrange, dead, 0, -1), what="the dead message")
-            assert json.loads(entry)["code"] == "SIGNATURE_INVALID"

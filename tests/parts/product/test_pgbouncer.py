@@ -1,30 +1,25 @@
 """The product behind a PgBouncer that pools transactions, with far fewer connections than threads."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
 from pytest_django import DjangoDbBlocker
 
-from embedded.product import PROJECT, Product
+from embedded.product import Product
 from embedded.valkey import Valkey
 from releases.artifacts.store.local import LocalArtifactStore
 from tests.building import copy_awaiting
 from tests.database_template import connected_to, database
-from tests.parts.product.test_awaits import complete, pending
+from tests.parts.product.conftest import complete, pending
 from tests.pgbouncer import pgbouncer
 from tests.running import BuiltRelease, RunningProduct, TenantInUse, build
-from tests.servers import NUMBER, ORDINARY_URL, ordinary_url
+from tests.servers import NUMBER, ordinary_url
 
 POOL = 4
 EXECUTIONS = 60
-CORE = [f"tests/concurrency/{name}.py" for name in ("test_claims", "test_submission_races")]
 
 
 @pytest.fixture
@@ -110,32 +105,6 @@ def test_the_whole_journey_of_a_release_and_its_executions(
     tenant.product.manage("sweep_artifacts", "--remove", "--older-than-hours=0")
     assert tenant.get(f"pipelines/{v1.pipeline_id}/releases/1.0")["status"] == "REGISTERED"
     assert not errors(tenant), errors(tenant)
-
-
-@pytest.mark.timeout(600)
-def test_the_core_of_the_suite_passes(django_db_setup: None) -> None:
-    """Another run of pytest, whose connections are pooled. It copies the databases of this run directly."""
-    direct = os.environ["DATABASE_URL"]
-    # Some tests limit how long their connections wait for locks. PgBouncer refuses options unless it ignores them.
-    with pgbouncer(ORDINARY_URL, direct, pool=20, more="ignore_startup_parameters = options") as ordinary:
-        pooled = urlunsplit(urlsplit(direct)._replace(netloc=_replaced_host(direct, ordinary)))
-        environment = {
-            **os.environ,
-            "DATABASE_OWNER_URL": pooled,
-            "TEST_ORDINARY_URL": ordinary,
-            "TEST_DIRECT_URL": direct,
-            "DATABASE_POOLER": "transaction",
-            # The number of its databases.
-            "PYTEST_XDIST_WORKER": "gw14",
-        }
-        command = [sys.executable, "-m", "pytest", "-n", "0", "-q", "-p", "no:cacheprovider", *CORE]
-        done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout[-5000:]
-
-
-def _replaced_host(url: str, other: str) -> str:
-    credentials, _, _ = urlsplit(url).netloc.rpartition("@")
-    return f"{credentials}@{urlsplit(other).netloc.rpartition('@')[2]}"
 
 
 def errors(tenant: TenantInUse) -> list[str]:

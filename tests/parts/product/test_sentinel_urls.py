@@ -8,7 +8,6 @@ from kombu import Connection
 from kombu.exceptions import OperationalError
 from redis.exceptions import ConnectionError as ConnectionLostError
 
-from tests.building import eventually
 from tests.cases import cases
 from tests.sentinel import watched
 from tests.tls_proxy import make_certificate
@@ -18,21 +17,6 @@ from wire.broker.tls import tls_options
 from wire.broker_url import kombu_url
 
 TIMEOUTS = {"socket_timeout": 5.0, "socket_connect_timeout": 2.0}
-
-
-def test_a_client_writes_to_the_new_primary_after_the_loss_of_the_old_one(tmp_path: Path) -> None:
-    with watched(tmp_path) as brokers, client(brokers.url, {}, **TIMEOUTS) as found:
-        assert found.set("key", "value")
-        eventually(lambda: brokers.is_replicated(), what="the replication")
-        brokers.primary.kill()
-
-        def writes() -> bool:
-            try:
-                return bool(found.set("other", "value"))
-            except ConnectionLostError:
-                return False
-
-        eventually(writes, seconds=60, what="the failover")
 
 
 @cases("trusted", [True, False])

@@ -14,7 +14,7 @@ from embedded.valkey import Valkey
 from executions.models import ExecutionEvent, MessagePath
 from releases.models import Activation
 from tests.database_template import connected_to, database
-from tests.parts.product.test_requests import active, ask
+from tests.parts.product.conftest import post
 from tests.running import BuiltRelease, RunningProduct, TenantInUse, eventually
 from tests.s3 import S3Place
 from tests.servers import NUMBER, ordinary_url
@@ -92,10 +92,13 @@ def test_the_hosts_share_the_work_and_the_clock_of_either_may_be_killed(
     one.register(v1)
     other.register(v2)
     at = datetime.now(UTC) + timedelta(seconds=2)
-    request = ask(other, v1, activateAt=at.isoformat())
+    path = f"pipelines/{v1.pipeline_id}"
+    body = {"releaseVersion": "1.0", "reason": "at noon", "activateAt": at.isoformat()}
+    request = post(other, f"{path}/activation-requests", 201, **body)["requestId"]
     other.start_worker(v1, "worker")
-    eventually(lambda: active(one, v1) == v1.version, what="the scheduled activation")
-    assert one.get(request)["status"] == "ACTIVATED"
+    eventually(lambda: one.get(path)["activeReleaseVersion"] == "1.0", what="the scheduled activation")
+    assert one.get(f"{path}/activation-requests/{request}")["status"] == "ACTIVATED"
+    assert datetime.fromisoformat(one.get(f"{path}/active")["activation"]["activatedAt"]) >= at
     assert [each.sequence for each in Activation.objects.all()] == [1], "two clocks cause one activation"
     first = one.accepted(v1.pipeline_id, {"number": 1, "fail_times": 2}, "first")["executionId"]
     assert other.submit(v1.pipeline_id, {"number": 1, "fail_times": 2}, "first").json()["executionId"] == first
@@ -112,7 +115,3 @@ def test_the_hosts_share_the_work_and_the_clock_of_either_may_be_killed(
             product.start_clock()
     ends = ExecutionEvent.objects.filter(kind="SUCCEEDED").values_list("execution_id", flat=True)
     assert len(ends) == len(set(ends)) == 3
-    assert {one.product.environment["PUBLIC_URL"], other.product.environment["PUBLIC_URL"]} == {
-        one.product.url,
-        other.product.url,
-    }

@@ -1,13 +1,18 @@
-"""Fixtures: a tenant of the running product, and a separate web process that tests may end."""
+"""A tenant of the running product, separate web processes that tests may end, and releases of large files."""
 
+import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from embedded.children import Child
+from embedded.guard import descendants
 from embedded.product import Product
+from pipelines.release.publish import Target, publish
 from releases.artifacts.store.local import LocalArtifactStore
+from tenancy.roles import Scope
 from tests.running import RunningProduct, TenantInUse, wait_for_web_processes
 
 
@@ -31,3 +36,30 @@ def start_web(own: Product) -> Child:
     own.wait_until_ready()
     wait_for_web_processes(own, web)
     return web
+
+
+def published(url: str, tenant: TenantInUse, file: Path) -> str:
+    """Release a large file that is no archive, through the web process. Return its digest."""
+    with file.open("rb") as data:
+        digest = f"sha256:{hashlib.file_digest(data, 'sha256').hexdigest()}"
+    document = {
+        "schemaVersion": 1,
+        "pipelineId": "org.example.large",
+        "contractVersion": "1",
+        "releaseVersion": "1",
+        "artifacts": [{"artifactId": "large", "kind": "native-binary", "uri": file.name, "digest": digest}],
+    }
+    file.with_name("pipeline-release.json").write_text(json.dumps(document))
+    target = Target(url, tenant.tenant.slug, tenant.token([Scope.READ, Scope.REGISTER]))
+    release = publish(file.parent, target, progress=lambda done, total: None, direct_bytes=2**40)
+    assert release["status"] == "REGISTERED", release["findings"]
+    return digest
+
+
+def peaks(root: int) -> dict[int, int]:
+    """Return the peak memory of each descendant of a process in bytes."""
+    found = {}
+    for pid in descendants(root):
+        status = Path(f"/proc/{pid}/status").read_text()
+        found[pid] = int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    return found

@@ -1,7 +1,6 @@
 """Sends bytes over a socket, for requests that no HTTP library would send."""
 
 import socket
-import time
 
 
 def opened(port: int, sent: bytes = b"", source: str = "127.0.0.1") -> socket.socket:
@@ -19,11 +18,8 @@ def everything(connection: socket.socket) -> bytes:
     return received
 
 
-def statuses(port: int, sent: bytes, *later: bytes) -> list[int]:
+def statuses(port: int, sent: bytes) -> list[int]:
     """Send requests, and return the status of each response. The last one must close the connection."""
     with opened(port, sent) as connection:
-        for part in later:
-            time.sleep(0.1)
-            connection.sendall(part)
         lines = everything(connection).replace(b"HTTP/1.", b"\nHTTP/1.").split(b"\n")
     return [int(line.split()[1]) for line in lines if line.startswith(b"HTTP/1.")]

@@ -18,10 +18,10 @@ UPGRADE = (
 )
 CLOSE = "Connection: close\r\n"
 NAMES = {
-    (404, "NOT_FOUND"): "a%2Fb a%2fb a/b %2F",
-    (400, "INVALID_REQUEST"): "%00 . .. %2E%2E %20a a%0Ab %E2%80%8B e%CC%81",
+    (404, "NOT_FOUND"): "a%2Fb a/b",
+    (400, "INVALID_REQUEST"): "%00 .. %2E%2E a%0Ab",
     # These are accepted, and the body is not.
-    (400, "DESCRIPTOR_INVALID"): "a%20b %C3%A9t%c3%a9 a%252Fb a+b ~a* a%3Bb%3Fc%23d",
+    (400, "DESCRIPTOR_INVALID"): "a%20b %C3%A9t%c3%a9 a%252Fb a%3Bb%3Fc%23d",
 }
 """The response for each name of an application."""
 
@@ -33,11 +33,9 @@ def web(own: Product) -> Product:
     return own
 
 
-def head(tenant: TenantInUse, length: int, more: str, application: str = "orders", organization: str = "") -> bytes:
-    path = (
-        f"/api/v1/organizations/{organization or tenant.tenant.slug}/applications/{application}"
-        "/environments/production/deployments"
-    )
+def head(tenant: TenantInUse, length: int, more: str, application: str = "orders") -> bytes:
+    target = f"organizations/{tenant.tenant.slug}/applications/{application}/environments/production"
+    path = f"/api/v1/{target}/deployments"
     return (
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{more}Authorization: {tenant.http.headers['Authorization']!s}\r\n"
         f"Idempotency-Key: key\r\nX-TPF-Deployment-Mode: CUSTOMER_MANAGED\r\nContent-Type: {MEDIA_TYPE}\r\n"
@@ -45,12 +43,11 @@ def head(tenant: TenantInUse, length: int, more: str, application: str = "orders
     ).encode()
 
 
-def response(web: Product, sent: bytes) -> tuple[int, str, bytes]:
-    """Return the status and the code of the only response, and its head."""
+def response(web: Product, sent: bytes) -> tuple[int, str]:
+    """Return the status and the code of the only response."""
     with opened(web.port, sent) as connection:
-        received = everything(connection)
-    first, _, body = received.partition(b"\r\n\r\n")
-    return int(first.split()[1]), str(json.loads(body)["code"]), first
+        first, _, body = everything(connection).partition(b"\r\n\r\n")
+    return int(first.split()[1]), str(json.loads(body)["code"])
 
 
 def test_an_offer_to_upgrade_is_ignored(web: Product, tenant: TenantInUse) -> None:
@@ -68,17 +65,6 @@ def test_an_offer_to_upgrade_is_ignored(web: Product, tenant: TenantInUse) -> No
 
 
 def test_names_are_percent_encoded(web: Product, tenant: TenantInUse) -> None:
-    answers = {
-        name: response(web, head(tenant, 2, CLOSE, name) + b"{}")[:2]
-        for names in NAMES.values()
-        for name in names.split()
-    }
-    assert answers == {name: expected for expected, names in NAMES.items() for name in names.split()}
-    assert response(web, head(tenant, 2, CLOSE, "") + b"{}")[:2] == (404, "NOT_FOUND")
-
-
-def test_a_refused_request_is_answered_before_its_body_arrives(web: Product, tenant: TenantInUse) -> None:
-    """Bodies of up to 64 KiB are read before the request is handled."""
-    sent = head(tenant, 500_000, CLOSE, organization="other") + b"{"
-    with opened(web.port, sent) as connection:
-        assert connection.recv(65536).startswith(b"HTTP/1.1 403 ")
+    for expected, names in NAMES.items():
+        for name in names.split():
+            assert response(web, head(tenant, 2, CLOSE, name) + b"{}") == expected, name

@@ -67,15 +67,6 @@ def is_waited_for(connection: psycopg.Connection) -> bool:
     return connection.execute(query).fetchone() != (0,)
 
 
-def test_a_killed_process_is_replaced(own: Product) -> None:
-    web = start_web(own)
-    first, second = descendants(web.pid)
-    os.kill(first, SIGKILL)
-    eventually(lambda: len(set(descendants(web.pid)) - {first, second}) == 1, what="the process in its place")
-    own.wait_until_ready()
-    assert web.running
-
-
 def test_no_worker_process_outlives_its_parent(own: Product) -> None:
     """Granian is started without the guard that would end its processes."""
     web = subprocess.Popen([BIN / own.web_command[0], *own.web_command[1:]], cwd=PROJECT, env=own.environment)

@@ -65,23 +65,6 @@ def file(receipt: Receipt) -> Receipt:
     return Receipt(f"filed {receipt.text}")
 
 
-batch = Pipeline("tests.batch")
-
-
-@batch.step
-def spread(order: Order) -> Iterator[Order]:
-    for number in range(order.number):
-        yield Order(number)
-
-
-batch.awaits("Judge", request=Order, response=Decision, timeout=timedelta(minutes=5))
-
-
-@batch.step
-def count(decisions: list[Decision]) -> Receipt:
-    return Receipt(",".join(decision.note for decision in decisions if decision.accepted))
-
-
 cooling = Pipeline("tests.cooling")
 
 
@@ -96,14 +79,3 @@ cooling.timer("Cool off", timedelta(seconds=1))
 @cooling.step
 def warm(order: Order) -> Receipt:
     return Receipt(f"warm {order.number}")
-
-
-verdict = Pipeline("tests.verdict", checkpoint=True)
-
-
-@verdict.step
-def ponder(order: Order) -> Order:
-    return order
-
-
-verdict.awaits("Decide", request=Order, response=Decision, timeout=timedelta(minutes=5))

@@ -78,8 +78,8 @@ def worker_of(tenant: TenantInUse, release: BuiltRelease) -> str:
     return f"worker-{tenant.tenant.slug}-{release.version}"
 
 
-def accepted(tenant: TenantInUse, value: Any, key: str, pipeline_id: str = PIPELINE) -> dict[str, Any]:
-    return tenant.eventually_accepted(pipeline_id, value, key)
+def accepted(tenant: TenantInUse, value: Any, key: str) -> dict[str, Any]:
+    return tenant.eventually_accepted(PIPELINE, value, key)
 
 
 def open_pipeline(page: Page, clicks: Clicks) -> None:

@@ -8,33 +8,10 @@ from playwright.sync_api import expect
 
 from tenancy.roles import Role
 from tests.browsing import LogIn
-from tests.parts.browser.journeys.steps import Clicks, accepted, active, release
+from tests.parts.browser.journeys.steps import ORDERS, Clicks, accepted, active, release
 from tests.running import TenantInUse
 
-SOURCE = """
-from dataclasses import dataclass
-
-from pipelines import Pipeline
-
-
-@dataclass
-class Payment:
-    number: int
-
-
-@dataclass
-class Booking:
-    number: int
-
-
-pipeline = Pipeline("tests.booking-payments")
-
-
-@pipeline.step
-def book(payment: Payment) -> Booking:
-    return Booking(payment.number)
-"""
-FAULT = '    raise ConnectionError(f"the ledger rejects payment {payment.number}")\n'
+FAULT = '    raise ConnectionError(f"the ledger rejects payment {order.number}")\n'
 MOST_CLICKS = 12
 
 
@@ -42,12 +19,12 @@ MOST_CLICKS = 12
 def test_an_incident_is_finished_from_the_pages_in_twelve_clicks(
     tenant: TenantInUse, log_in: LogIn, tmp_path: Path
 ) -> None:
-    good = release(tmp_path, "1.0", SOURCE)
-    bad = release(tmp_path, "2.0", SOURCE.replace("    return Booking", f"{FAULT}    return Booking"))
+    good = release(tmp_path, "1.0")
+    bad = release(tmp_path, "2.0", ORDERS.replace("    return Receipt", f"{FAULT}    return Receipt"))
     for each in (good, bad):
         active(tenant, each)
     for number in range(5):
-        payment = accepted(tenant, {"number": number}, f"payment {number}", "tests.booking-payments")
+        payment = accepted(tenant, {"number": number}, f"payment {number}")
         tenant.wait_for(payment["executionId"], "DLQ", seconds=60)
 
     page, clicks = log_in(tenant, Role.ON_CALL), Clicks()

@@ -1,18 +1,47 @@
-"""Registers a release with a deployment API."""
+"""Registers a release with a deployment API, as the framework's client does.
+
+It accepts only what the published protocol promises, and shares no code with the product.
+"""
 
 import hashlib
 import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
-from tests.parts.clients.tpf_cli import strict_json
-from tests.parts.clients.tpf_cli.configuration import MODE, CloudTarget
-from tests.parts.clients.tpf_cli.descriptor import Descriptor
-from tests.parts.clients.tpf_cli.exchange import ExchangeFailed, Response, exchange
-from tests.parts.clients.tpf_cli.failures import NotAuthorised, TargetFailed
+from tests.parts.clients.tpf_client import closure, strict_json
+from tests.parts.clients.tpf_client.closure import ResolverProfile
+from tests.parts.clients.tpf_client.credentials import bearer
+from tests.parts.clients.tpf_client.descriptor import Descriptor, parse
+from tests.parts.clients.tpf_client.exchange import ExchangeFailed, Response, exchange
+from tests.parts.clients.tpf_client.failures import NotAuthorised, TargetFailed
 
 MEDIA_TYPE = "application/vnd.tpf.pipeline-release+json"
 RESPONSE_SECONDS = 60
 REGISTERED = "REGISTERED"
+MODE = "CUSTOMER_MANAGED"
+
+
+@dataclass(frozen=True, slots=True)
+class CloudTarget:
+    """Where a release is registered. `credential` is the name of a credential, not the credential."""
+
+    endpoint: str
+    organization: str
+    application: str
+    environment: str
+    credential: str
+
+
+def deploy(data: bytes, target: CloudTarget, profile: ResolverProfile, environment: Mapping[str, str]) -> str:
+    """Verify the release with this descriptor, register it, and return the id of the deployment.
+
+    Credentials are read from `environment`.
+    """
+    release = parse(data)
+    closure.verify(release, profile)
+    key = idempotency_key(release.digest, target.environment)
+    return register(target, release, key, bearer(target.credential, environment))
 
 
 def idempotency_key(descriptor_digest: str, environment: str) -> str:

@@ -1,4 +1,4 @@
-"""Releases on disk, and a server with scripted responses, to try the command line with."""
+"""Releases on disk, and a server of files, for tests of both clients."""
 
 import json
 import threading
@@ -12,7 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from tests.parts.clients.tpf_cli.closure import CONTRACT
+from tests.parts.clients.tpf_client.closure import CONTRACT
 
 STEPS = ("Validate", "Pay")
 
@@ -70,63 +70,33 @@ def stored(file: Path, data: bytes, **changes: Any) -> dict[str, Any]:
     return artifact(data, file.as_uri(), **changes)
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    method: str
-    target: str
-    headers: dict[str, str]
-    body: bytes
-
-
 @dataclass(slots=True)
-class ScriptedServer:
-    """Responds to every request with `status`, `headers` and `body`, but not while `gate` is closed."""
+class FileServer:
+    """Responds to GET requests with the bodies in `files`, by path. Others have status 404."""
 
-    status: int = 201
-    body: bytes = b'{"deploymentId": "d-1", "status": "REGISTERED"}'
-    headers: dict[str, str] = field(default_factory=lambda: {"Content-Type": "application/json"})
+    host: str
     files: dict[str, bytes] = field(default_factory=dict)
-    """The bodies of GET requests, by path. Others have status 404."""
-    requests: list[Request] = field(default_factory=list)
-    gate: threading.Event = field(default_factory=threading.Event)
-    host: str = ""
 
 
 @contextmanager
-def scripted_server() -> Iterator[ScriptedServer]:
-    scripted = ScriptedServer()
-    scripted.gate.set()
-
+def file_server() -> Iterator[FileServer]:
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            scripted.requests.append(Request(self.command, self.path, dict(self.headers), body))
-            scripted.gate.wait(120)
-            self._respond(scripted.status, scripted.headers, scripted.body)
-
         def do_GET(self) -> None:
-            found = scripted.files.get(self.path)
-            self._respond(404 if found is None else 200, {}, found or b"")
-
-        def _respond(self, status: int, headers: dict[str, str], body: bytes) -> None:
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
+            found = served.files.get(self.path)
+            self.send_response(404 if found is None else 200)
+            self.send_header("Content-Length", str(len(found or b"")))
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(found or b"")
 
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    scripted.host = f"127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield scripted
-    finally:
-        scripted.gate.set()
-        server.shutdown()
-        server.server_close()
-        thread.join(10)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        served = FileServer(f"127.0.0.1:{server.server_address[1]}")
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        try:
+            yield served
+        finally:
+            server.shutdown()
+            thread.join(10)

@@ -1,10 +1,9 @@
-"""One HTTP exchange, without redirects."""
+"""One HTTP exchange, without redirects and without TLS."""
 
-import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTPConnection, HTTPException
 from urllib.parse import urlsplit
 
 _MAX_BYTES = 64 * 1024 * 1024
@@ -33,11 +32,10 @@ def exchange(method: str, url: str, headers: Mapping[str, str], body: bytes = b"
     host = parts.netloc.rpartition("@")[2]
     deadline = time.monotonic() + seconds
     try:
-        connection = _connection(parts.scheme, host, seconds)
-        offered = _UPGRADE if parts.scheme == "http" else {}
+        connection = HTTPConnection(host, timeout=seconds)
         try:
             target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
-            connection.request(method, target, body=body or None, headers={**headers, **offered})
+            connection.request(method, target, body=body or None, headers={**headers, **_UPGRADE})
             response = connection.getresponse()
             media_type = response.headers.get_content_type()
             content = response.read(_MAX_BYTES)
@@ -48,9 +46,3 @@ def exchange(method: str, url: str, headers: Mapping[str, str], body: bytes = b"
     if time.monotonic() > deadline:
         raise ExchangeFailed(f"{host} takes longer than {seconds:g} s")
     return Response(response.status, media_type, content)
-
-
-def _connection(scheme: str, host: str, seconds: float) -> HTTPConnection:
-    if scheme == "https":
-        return HTTPSConnection(host, timeout=seconds, context=ssl.create_default_context())
-    return HTTPConnection(host, timeout=seconds)

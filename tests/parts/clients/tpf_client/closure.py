@@ -1,20 +1,17 @@
 """Resolves the artifacts of a release, and checks what only their bytes can show."""
 
-import base64
 import zipfile
-from collections.abc import Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from tests.parts.clients.tpf_cli import strict_json
-from tests.parts.clients.tpf_cli.configuration import ResolverProfile
-from tests.parts.clients.tpf_cli.credentials import static
-from tests.parts.clients.tpf_cli.descriptor import TRUTH, Artifact, Descriptor, Location
-from tests.parts.clients.tpf_cli.exchange import ExchangeFailed, exchange
-from tests.parts.clients.tpf_cli.failures import BadRelease, Unresolved
+from tests.parts.clients.tpf_client import strict_json
+from tests.parts.clients.tpf_client.descriptor import TRUTH, Artifact, Descriptor, Location
+from tests.parts.clients.tpf_client.exchange import ExchangeFailed, exchange
+from tests.parts.clients.tpf_client.failures import BadRelease, Unresolved
 
 CONTRACT = "META-INF/pipeline/pipeline-contract.json"
 _TREE = "META-INF/pipeline/"
@@ -26,11 +23,19 @@ _MANIFESTS = (
 )
 
 
-def verify(release: Descriptor, profile: ResolverProfile, environment: Mapping[str, str]) -> None:
+@dataclass(frozen=True, slots=True)
+class ResolverProfile:
+    """Where artifacts are resolved: in these Maven repositories, and from files if `file`."""
+
+    maven: tuple[str, ...]
+    file: bool = True
+
+
+def verify(release: Descriptor, profile: ResolverProfile) -> None:
     """Resolve all artifacts and check the release against its contract. Raises `Unresolved` and `BadRelease`."""
     carrier = b""
     for artifact in release.artifacts:
-        data = _resolve(artifact.location, profile, environment)
+        data = _resolve(artifact.location, profile)
         if f"sha256:{sha256(data).hexdigest()}" != artifact.digest:
             raise Unresolved(f"{artifact.artifact_id} does not have its digest")
         if artifact.kind == TRUTH:
@@ -43,13 +48,13 @@ def verify(release: Descriptor, profile: ResolverProfile, environment: Mapping[s
     _check_capabilities(release, contract)
 
 
-def _resolve(location: Location, profile: ResolverProfile, environment: Mapping[str, str]) -> bytes:
+def _resolve(location: Location, profile: ResolverProfile) -> bytes:
     if location.scheme == "file" and profile.file:
         return _read(Path(location.path))
-    if location.scheme == "maven" and profile.maven is not None:
+    if location.scheme == "maven":
         return _from_repositories(location.path, profile.maven)
-    if location.scheme == "oci" and profile.oci is not None:
-        return _from_registry(location, profile, environment)
+    if location.scheme == "oci":
+        return _from_registry(location)
     raise Unresolved(f"the resolver profile resolves no {location.scheme}: URIs")
 
 
@@ -75,27 +80,16 @@ def _from_repositories(path: str, repositories: tuple[str, ...]) -> bytes:
     raise Unresolved(f"no Maven repository has {path}")
 
 
-def _from_registry(location: Location, profile: ResolverProfile, environment: Mapping[str, str]) -> bytes:
-    """Return the manifest or index."""
-    scheme = "http" if location.registry in profile.insecure_registries else "https"
-    headers = {"Accept": _MANIFESTS, **_authorization(location.registry, profile, environment)}
+def _from_registry(location: Location) -> bytes:
+    """Return the manifest or index, from a registry without TLS."""
+    headers = {"Accept": _MANIFESTS}
     try:
-        response = exchange("GET", f"{scheme}://{location.registry}{location.path}", headers, seconds=_SECONDS)
+        response = exchange("GET", f"http://{location.registry}{location.path}", headers, seconds=_SECONDS)
     except ExchangeFailed as error:
         raise Unresolved(str(error)) from None
     if response.status != 200:
         raise Unresolved(f"the registry {location.registry} responds with status {response.status}")
     return response.body
-
-
-def _authorization(registry: str, profile: ResolverProfile, environment: Mapping[str, str]) -> dict[str, str]:
-    variable = static((profile.oci or {}).get(registry, ""))
-    if token := environment.get(variable):
-        return {"Authorization": f"Bearer {token}"}
-    user, password = (environment.get(f"{variable}_{part}") for part in ("USERNAME", "PASSWORD"))
-    if user is None or password is None:
-        return {}
-    return {"Authorization": f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"}
 
 
 def _archive(data: bytes) -> zipfile.ZipFile:

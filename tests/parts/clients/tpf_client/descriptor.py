@@ -7,12 +7,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from tests.parts.clients.tpf_cli import strict_json
-from tests.parts.clients.tpf_cli.failures import BadRelease
+from tests.parts.clients.tpf_client import strict_json
+from tests.parts.clients.tpf_client.failures import BadRelease
 
 CARRIERS = {"jar", "application-archive", "lambda-zip", "compiled-truth"}
 IMAGES = {"container-image", "lambda-image"}
@@ -76,14 +75,6 @@ class Descriptor:
     def promotable(self) -> bool:
         """True if another machine can resolve the artifacts, and they never change."""
         return all(artifact.location.promotable for artifact in self.artifacts)
-
-
-def load(path: Path) -> Descriptor:
-    """Return the descriptor in the file. Raises `BadRelease`."""
-    try:
-        return parse(path.read_bytes())
-    except OSError as error:
-        raise BadRelease("members", f"the descriptor cannot be read: {error.strerror}") from None
 
 
 def parse(data: bytes) -> Descriptor:

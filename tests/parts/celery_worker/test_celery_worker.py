@@ -1,0 +1,162 @@
+"""A Celery worker over a real broker: when it takes commands, what it reports, and how it exits."""
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+import requests
+
+from embedded.valkey import Valkey
+from tests.broker import using_broker
+from tests.parts.celery_worker.working import KEY, Gated, Working, command, gated, working
+from tests.running import eventually
+from wire.broker import client
+from wire.messages.celery_messages import CommandGroup, Heartbeat
+from wire.messages.queues import EXECUTE_TASK, HEARTBEAT_QUEUE, OUTCOME_QUEUE, ticket_of
+from wire.messages.sealing import seal
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Celery warns in the worker's threads
+
+
+@pytest.fixture(scope="module")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """A dedicated broker. On the shared one, the running product of other tests would consume the messages."""
+    with Valkey(tmp_path_factory.mktemp("valkey"), durable=False) as server, using_broker(server.url):
+        yield server
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gated]:
+    with gated(tmp_path_factory.mktemp("gated")) as made:
+        yield made
+
+
+@pytest.fixture
+def starting(valkey: Valkey, pipeline: Gated) -> Iterator[Working]:
+    """A worker with one thread that has not been instructed yet."""
+    with working(pipeline, valkey) as made:
+        yield made
+
+
+@pytest.fixture
+def worker(starting: Working) -> Working:
+    """A worker that accepts commands."""
+    starting.accepts()
+    return starting
+
+
+def tokens(beat: Heartbeat) -> tuple[set[uuid.UUID], set[uuid.UUID]]:
+    return {each.lease_token for each in beat.running}, {each.lease_token for each in beat.waiting}
+
+
+def test_a_command_runs_and_its_lease_is_held_until_its_outcome_is_sent(worker: Working) -> None:
+    """Also after its checkpoint was sent. Heartbeats come often enough for its short lease."""
+    sent = command(100, lease_seconds=0.6)
+    worker.send(sent)
+    worker.pipeline.wait_for(100)
+
+    def checkpoint() -> bool:
+        worker.listen()
+        return any(each.lease_token == sent.lease_token for each in worker.checkpoints)
+
+    eventually(checkpoint, what="the checkpoint")
+    worker.heartbeats()
+    for _ in range(5):
+        worker.heartbeat(lambda beat: tokens(beat) == ({sent.lease_token}, set()), "the lease", seconds=5)
+    worker.pipeline.open(100)
+    outcome = worker.outcome_of(sent)
+    assert (outcome.outcome, outcome.output_payloads) == ("COMPLETED", ['{"number": 1000}'])
+    worker.heartbeat(lambda beat: tokens(beat) == (set(), set()), "the end of the lease")
+
+
+def test_a_group_of_commands_runs_one_after_the_other_and_each_has_its_own_outcome(worker: Working) -> None:
+    first, failing, last = command(120, lease_seconds=0.9), command(13), command(1)
+    worker.send(first, failing, last)
+    worker.pipeline.wait_for(120)
+    waiting = {failing.lease_token, last.lease_token}
+    worker.heartbeat(lambda beat: tokens(beat) == ({first.lease_token}, waiting), "what runs and what waits")
+    worker.pipeline.open(120)
+    found = [worker.outcome_of(each) for each in (first, failing, last)]
+    assert [each.outcome for each in found] == ["COMPLETED", "FAILED", "COMPLETED"]
+    # A failure repeats the last checkpoint, which may also have been sent before it.
+    reached = [each for each in worker.checkpoints if each.lease_token == failing.lease_token]
+    assert reached
+    assert all((each.next_step_index, each.output_payloads) == (1, ['{"number": 13}']) for each in reached)
+
+
+def test_a_message_without_its_ticket_does_not_run(worker: Working, caplog: pytest.LogCaptureFixture) -> None:
+    worker.send(command(2), ticket=False)
+    message = seal(worker.identity, CommandGroup(commands=[command(2)]), KEY)
+    name = ticket_of(worker.identity, message["nonce"])
+    client.send(EXECUTE_TASK, message, queue=worker.queue, ticket=client.Ticket(name, 30))
+    client.send(EXECUTE_TASK, message, queue=worker.queue)
+
+    unreadable = seal(worker.identity, CommandGroup(commands=[command(3)]), KEY)
+    worker.owner.lpush(ticket_of(worker.identity, unreadable["nonce"]), "not a ticket")
+    client.send(EXECUTE_TASK, unreadable, queue=worker.queue)
+    eventually(lambda: "Cannot take the ticket" in caplog.text, what="the refusal")
+    after = command(4)
+    worker.send(after)
+    assert worker.outcome_of(after).outcome == "COMPLETED"
+    assert (worker.pipeline.begun.count(2), worker.pipeline.begun.count(3)) == (1, 0)
+
+
+def test_while_its_threads_are_busy_a_command_waits_in_the_broker(worker: Working) -> None:
+    running, waiting = command(130), command(5)
+    worker.send(running)
+    worker.pipeline.wait_for(130)
+    worker.send(waiting)
+    for _ in range(2):
+        worker.heartbeats()
+        worker.order()
+        beat = worker.heartbeat(lambda _: True, "a heartbeat")
+        assert tokens(beat) == ({running.lease_token}, set())
+    assert worker.owner.llen(worker.queue) == 1
+    worker.pipeline.open(130)
+    assert worker.outcome_of(waiting).outcome == "COMPLETED"
+
+
+def test_heartbeats_continue_after_the_broker_refused_one(worker: Working, caplog: pytest.LogCaptureFixture) -> None:
+    worker.owner.delete(HEARTBEAT_QUEUE)
+    worker.owner.set(HEARTBEAT_QUEUE, "not a list")
+    worker.order()
+    eventually(lambda: "did not accept a heartbeat" in caplog.text, what="the refusal")
+    worker.owner.delete(HEARTBEAT_QUEUE)
+    worker.order()
+    worker.heartbeat(lambda beat: beat.taking, "a heartbeat")
+
+
+def test_it_accepts_nothing_before_its_first_instruction(starting: Working) -> None:
+    first = starting.heartbeat(lambda _: True, "the first heartbeat")
+    assert (first.state, first.taking, first.answered, first.capacity) == ("HEALTHY", False, False, 1)
+    sent = command(1)
+    starting.send(sent)
+    starting.heartbeat(lambda beat: not beat.answered, "another heartbeat")
+    assert starting.owner.llen(starting.queue) == 1
+    starting.order()
+    assert starting.outcome_of(sent).outcome == "COMPLETED"
+    url = f"http://127.0.0.1:{starting.metrics_port}"
+    assert requests.get(f"{url}/live", timeout=10).text == "UP\n"
+    assert 'pipelines_transitions_total{outcome="COMPLETED"} 1.0' in requests.get(f"{url}/metrics", timeout=10).text
+
+
+def test_before_it_exits_it_finishes_its_transitions_and_waits_until_the_broker_accepts_the_outcome(
+    worker: Working, caplog: pytest.LogCaptureFixture
+) -> None:
+    running, left = command(100, lease_seconds=0.6), command(2)
+    worker.send(running)
+    worker.pipeline.wait_for(100)
+    worker.owner.set(OUTCOME_QUEUE, "not a list, so it cannot grow")
+    worker.shut_down()
+    worker.send(left)
+    heartbeat = worker.heartbeat(lambda beat: beat.state == "DRAINING", "the drain")
+    assert (heartbeat.taking, [each.lease_token for each in heartbeat.running]) == (False, [running.lease_token])
+    worker.pipeline.open(100)
+    eventually(lambda: "did not accept 1 reports" in caplog.text, what="the refusal")
+    assert not worker.ends(0.5)
+    worker.owner.delete(OUTCOME_QUEUE)
+    assert worker.ends()
+    assert worker.outcome_of(running).outcome == "COMPLETED"
+    last = worker.heartbeat(lambda beat: beat.state == "UNAVAILABLE", "the last heartbeat")
+    assert (last.taking, last.running) == (False, [])
+    assert (worker.owner.llen(worker.queue), worker.pipeline.begun.count(2)) == (1, 0)
