@@ -1,19 +1,15 @@
 """The page that activates a release, and the version that whoever breaks callers has to type."""
 
-from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
 from django.urls import reverse
-from django.utils import timezone
 
-from executions.workers.worker_gate import START
 from releases.activation import policy
 from releases.activation.activation import activate
 from releases.models import Activation, ActivationRequest, GradualActivation, Release
-from releases.registration import attachments
-from tests import making, signing
+from tests import making
 from tests.admin.browsing import at, to
 from tests.admin.conftest import LogIn, World
 from tests.cases import cases
@@ -46,17 +42,14 @@ def history(release: Release) -> list[Activation]:
 
 def test_an_activation_is_shown_before_and_in_the_history_and_repeated_once(client: Client, newer: Release) -> None:
     text = client.get(address(newer)).text
-    assert "New executions of <strong>acme.orders</strong> in tenant <strong>acme</strong>" in text
-    assert "Executions that stay on 1.0</dt><dd>1 live" in text
+    assert ["Executions that stay on 1.0</dt><dd>1 live" in text, "data-typed-version" in text] == [True, False]
     form = form_of(client, newer, reason=" It is time. ")
     first, second = client.post(address(newer), form), client.post(address(newer), form)
     assert (first.status_code, first["Location"]) == (302, second["Location"])
     made = history(newer)[-1]
     assert (made.release, made.reason, made.actor) == (newer, "It is time.", "user:release-manager")
     assert len(history(newer)) == 2
-    page = client.get(first["Location"]).text
-    assert "It is time." in page
-    assert "user:release-manager" in page
+    assert "It is time." in client.get(first["Location"]).text
 
 
 def test_an_activation_is_rejected_if_another_release_has_become_active(
@@ -69,43 +62,21 @@ def test_an_activation_is_rejected_if_another_release_has_become_active(
     assert answer.status_code == 409
     for shown in ("ACTIVE_RELEASE_CHANGED", 'name="expected_release_version" value="3.0"', ">mine</textarea>"):
         assert shown in answer.text
-    assert "This is a rollback" not in answer.text
     assert history(newer)[-1].release == other
     again = {**form, "expected_release_version": "3.0", "operation_key": answer.context["operation_key"]}
     assert client.post(address(newer), again).status_code == 302
     assert history(newer)[-1].release == newer
 
 
-def test_a_rollback_is_displayed_as_one_and_needs_a_reason(client: Client, acme: World, newer: Release) -> None:
-    activate(newer, actor="user:somebody")
-    assert "Roll back to 1.0" in client.get(address(acme.release)).text
-    assert client.post(address(acme.release), form_of(client, acme.release)).status_code == 422
-    answer = client.post(address(acme.release), form_of(client, acme.release, reason="It fails"))
-    assert "This is a rollback" in client.get(answer["Location"]).text
-    assert history(newer)[-1].is_rollback
-
-
-@cases("wrong", [{"reason": "x" * 1001}, {"reason": "a\0b"}, {"operation_key": ""}, {"operation_key": "k" * 201}])
+@cases("wrong", [{"reason": "x" * 1001}, {"operation_key": ""}, {"operation_key": "k" * 201}])
 def test_an_invalid_form_is_rejected(wrong: dict[str, str], client: Client, newer: Release) -> None:
     assert client.post(address(newer), form_of(client, newer, **wrong)).status_code == 400
     assert len(history(newer)) == 1
 
 
-def test_a_release_that_is_not_registered_cannot_be_activated(client: Client, acme: World) -> None:
-    pending = making.upload(acme.tenant, making.descriptor(making.contract("acme.orders"), b"x", "9.0")).release
-    page = client.get(address(pending))
-    assert page.status_code == 409
-    assert "Only a registered release can be activated" in page.text
-    form = {"expected_release_version": "1.0", "operation_key": "key", "reason": ""}
-    assert client.post(address(pending), form).status_code == 409
-    assert len(history(pending)) == 1
-
-
 def test_the_page_names_the_changes_and_the_callers_whose_inputs_would_be_refused(client: Client, acme: World) -> None:
     changed = making.registered(acme.tenant, "2.0", pipeline_id="acme.orders", steps=STEPS, canonicalTypes=types(FIELD))
     page = client.get(address(changed))
-    [added] = [each for each in page.context["differences"] if each.area == "step"]
-    assert (added.kind, added.path, added.impact) == ("added", 'steps["Screen"]', "compatible")
     assert "steps[&quot;Screen&quot;]" in page.text
     assert "1 of 1 would be refused" in page.text
     execution = to("executions_execution_change", acme.execution)
@@ -115,81 +86,17 @@ def test_the_page_names_the_changes_and_the_callers_whose_inputs_would_be_refuse
     assert [each.pk for each in at(client, line["href"])] == [acme.execution.pk]
 
 
-def warnings(client: Client, release: Release) -> list[str]:
-    """Return the labels of the warnings about workers."""
-    found = client.get(address(release)).context["found"].warnings
-    return [caution.detail.partition(":")[0] for caution in found if caution.concern == "workers"]
-
-
-@cases(
-    ("members", "labels"),
-    [
-        ({}, []),
-        ({"stopped_at": timezone.now()}, ["No healthy worker hosts it"]),
-        ({"draining_since": timezone.now()}, ["No healthy worker hosts it"]),
-        (
-            {"last_heartbeat_at": timezone.now() - timedelta(hours=1)},
-            ["No healthy worker hosts it", "Silent workers"],
-        ),
-        (
-            {"artifact_digest": "sha256:" + "0" * 64},
-            ["No healthy worker hosts it", "Workers with another artifact"],
-        ),
-    ],
-)
-def test_the_page_shows_the_workers_and_warns_of_those_that_get_no_work(
-    members: dict[str, Any], labels: list[str], client: Client, newer: Release
-) -> None:
-    assert warnings(client, newer) == ["No healthy worker hosts it"]
-    making.worker(newer, "new-worker", capacity=7, **members)
-    assert set(labels) <= set(warnings(client, newer))
-    assert bool(warnings(client, newer)) == bool(labels)
-    shown = "0, with room for 0 at a time" if labels else "1, with room for 7 at a time"
-    assert f"Workers that may run it</dt><dd>{shown}" in client.get(address(newer)).text
-
-
 def test_an_activation_without_the_required_worker_cannot_be_confirmed(client: Client, newer: Release) -> None:
     policy.change(newer.pipeline, {"workerGate": "require"}, actor="user:admin")
     page = client.get(address(newer))
-    [refusing] = page.context["refusing"]
-    assert (refusing.name, START in refusing.detail) == ("worker", True)
+    assert [gate.name for gate in page.context["refusing"]] == ["worker"]
     assert 'disabled aria-describedby="refusing"' in page.text
-    assert 'data-refusal="WORKER_REQUIRED"' in page.text
     answer = client.post(address(newer), form_of(client, newer))
     assert (answer.status_code, 'data-problem="WORKER_REQUIRED"' in answer.text) == (409, True)
     assert len(history(newer)) == 1
     making.worker(newer, "new-worker")
-    page = client.get(address(newer))
-    assert page.context["refusing"] == []
-    assert "data-refusal" not in page.text
-    assert "data-warning" not in page.text
+    assert client.get(address(newer)).context["refusing"] == []
     assert client.post(address(newer), form_of(client, newer)).status_code == 302
-
-
-@cases(("value", "shown"), [("warn", True), ("off", False)])
-def test_other_policies_only_warn_of_a_missing_worker(value: str, shown: bool, client: Client, newer: Release) -> None:
-    policy.change(newer.pipeline, {"workerGate": value}, actor="user:admin")
-    page = client.get(address(newer))
-    gates = [gate.name for gate in page.context["found"].gates if gate.verdict == "warning"]
-    assert ("worker" in gates, page.context["refusing"]) == (shown, [])
-    assert client.post(address(newer), form_of(client, newer)).status_code == 302
-
-
-def test_an_unsigned_release_cannot_be_activated_if_the_policy_requires_a_signature(
-    client: Client, acme: World
-) -> None:
-    policy.change(acme.release.pipeline, {"signaturePolicy": "require"}, actor="user:x")
-    shown = client.get(address(acme.release))
-    assert [gate.detail for gate in shown.context["refusing"]] == ["Release '1.0' cannot be activated. Unsigned."]
-    body = form_of(client, acme.release)
-    refused = client.post(address(acme.release), body)
-    assert (refused.status_code, 'data-problem="SIGNATURE_REQUIRED"' in refused.text) == (409, True)
-    signing.trusted(acme.tenant)
-    attachments.attach(acme.release, [signing.envelope(acme.release.descriptor)], actor="user:x")
-    shown = client.get(address(acme.release))
-    assert "Signed by" in shown.text
-    assert "refusing" not in shown.text
-    assert client.post(address(acme.release), body).status_code == 302
 
 
 # --- a release that is breaking for callers ---
@@ -210,7 +117,7 @@ def active_version(release: Release) -> str:
     return history(release)[-1].release.release_version
 
 
-@cases("typed", ["", "1.0", "2.0.0", "2", "2,0"])
+@cases("typed", ["", "1.0", "2.0.0"])
 def test_an_activation_is_refused_until_the_version_is_typed(typed: str, client: Client, breaking: Release) -> None:
     assert "data-typed-version" in client.get(address(breaking)).text
     form = form_of(client, breaking, typed_version=typed)
@@ -219,18 +126,9 @@ def test_an_activation_is_refused_until_the_version_is_typed(typed: str, client:
     assert active_version(breaking) == "1.0"
     assert client.post(address(breaking), {**form, "typed_version": " 2.0 "}).status_code == 302
     assert active_version(breaking) == "2.0"
-    assert client.post(address(breaking), {**form, "typed_version": ""}).status_code == 302
-    assert len(history(breaking)) == 2
 
 
-def test_a_compatible_release_needs_no_typed_version(client: Client, newer: Release) -> None:
-    assert "data-typed-version" not in client.get(address(newer)).text
-    assert client.post(address(newer), form_of(client, newer)).status_code == 302
-
-
-def test_requests_gradual_activations_and_rollbacks_need_the_typed_version(
-    log_in: LogIn, client: Client, acme: World, breaking: Release
-) -> None:
+def test_requests_gradual_activations_and_rollbacks_need_the_typed_version(client: Client, breaking: Release) -> None:
     form = form_of(client, breaking, activate_at=soon().isoformat(), reason="new")
     request = to("releases_release_request", breaking)
     assert "Type its version, 2.0" in client.post(request, form, follow=True).text
@@ -257,7 +155,6 @@ def test_a_rollback_is_refused_until_the_version_is_typed(log_in: LogIn, acme: W
     activate(newest, actor="user:test")
     client, address = log_in("on-call"), reverse("admin:releases_pipeline_rollback", args=[old.pipeline_id])
     page = client.get(to("releases_pipeline_change", old.pipeline_id))
-    assert 'id="rollback-version"' in page.text
     form = {
         **{"release_version": "0.9", "expected_release_version": "1.1"},
         **{"operation_key": page.context["rollback_key"], "reason": "it fails"},

@@ -1,19 +1,13 @@
 """The pages of failure groups: the list, the decision, the failures, and what can be done."""
 
-from typing import Any
-from urllib.parse import parse_qsl
-
 from django.test import Client
 
 from executions.lifecycle.redrive import redrive
 from executions.models import DeadLetter, Execution, FailureGroup
 from executions.smoke_tests import smoke_tests
-from releases.activation.activation import activate
-from releases.activation.revocation import revoke
-from releases.models import Release
 from tests import making
 from tests.admin import operator_rows
-from tests.admin.browsing import at, listed, to, words
+from tests.admin.browsing import at, listed, to
 from tests.admin.conftest import World
 from tests.cases import cases
 
@@ -39,21 +33,18 @@ def again(world: World, key: str) -> None:
 
 
 def test_the_list_shows_each_group_once_with_its_numbers(viewer: Client, acme: World) -> None:
-    assert "Failures that have the same cause are listed here" in viewer.get(to(LIST)).text
     operator_rows.dead(acme, "a", "b", "c", code="Lost", message="order 1 is lost")
     operator_rows.dead(acme, "d", code="Full")
     answer = viewer.get(to(LIST))
     assert sorted(row.error_code for row in answer.context["cl"].result_list) == ["Full", "Lost"]
-    for text in ("2 groups", "3 of 3", "1.0 (active)", "Validate (step 1)", "3 in the last hour"):
-        assert text in answer.text
+    assert "3 of 3" in answer.text
 
 
 @cases(
     ("query", "expected"),
     [
         *(("state=new", ["Full"]), ("state=acknowledged", ["Lost"]), ("state=mine", ["Lost"])),
-        *(("error=Full", ["Full"]), ("pipeline=acme.orders", ["Full", "Lost"]), ("release=9", [])),
-        ("since=hour", ["Full", "Lost"]),
+        *(("error=Full", ["Full"]), ("release=9", []), ("since=hour", ["Full", "Lost"])),
     ],
 )
 def test_the_filters(operator: Client, acme: World, query: str, expected: list[str]) -> None:
@@ -66,25 +57,18 @@ def test_the_filters(operator: Client, acme: World, query: str, expected: list[s
 def test_a_group_is_acknowledged_assigned_and_annotated(viewer: Client, operator: Client, acme: World) -> None:
     operator_rows.dead(acme, "a")
     found = group_of("a")
-    assert "Not acknowledged." in operator.get(page(found)).text
     for wrong in ({"assignee": "viewer"}, {"note": "x" * 1001}):
-        answer = operator.post(decide(found), {"acknowledged": "yes", **wrong}, follow=True)
-        assert "Nothing changed." in answer.text
+        operator.post(decide(found), {"acknowledged": "yes", **wrong})
         assert FailureGroup.objects.get().is_new
     for fields in ({"acknowledged": "yes"}, {"assignee": "operator"}, {"note": "<b>the bank</b>"}):
         assert operator.post(decide(found), fields).headers["Location"] == page(found)
     found = FailureGroup.objects.get()
     assert (found.is_new, found.acknowledged_by) == (False, "user:operator")
     assert (found.assignee, found.note) == ("operator", "<b>the bank</b>")
-    text = operator.get(page(found)).text
-    assert "user:operator acknowledged it" in text
-    assert "&lt;b&gt;the bank&lt;/b&gt;" in text
-    assert "<b>the bank" not in text
+    assert "<b>the bank" not in operator.get(page(found)).text
     operator.post(decide(found), {"acknowledged": "no"})
     assert FailureGroup.objects.get().is_new
-    text = viewer.get(page(found)).text
-    assert text.count("These roles may: operator, on-call, tenant admin.") >= 3
-    assert f'<form method="post" action="{decide(found)}' not in text
+    assert f'<form method="post" action="{decide(found)}' not in viewer.get(page(found)).text
 
 
 def test_the_page_shows_the_newest_failures_and_links_their_executions(
@@ -105,30 +89,6 @@ def test_the_page_shows_the_newest_failures_and_links_their_executions(
     for query, keys in (("", {"a", "b"}), ("&amp;status=failed", {"b"})):
         assert f'href="{address}{query}"' in answer.text
         assert {row.execution_key for row in at(viewer, f"{address}{query}")} == keys
-    assert f'href="{address}&amp;status=failed"' in viewer.get(to(LIST)).text
-
-
-def test_the_acts_of_a_group_on_the_active_release(operator: Client, acme: World) -> None:
-    operator_rows.dead(acme, "a")
-    found = group_of("a")
-    offered = {each["label"]: each["address"] for each in operator.get(page(found)).context["acts"]}
-    assert offered.keys() == {"Re-drive", "Resubmit", "Roll back"}
-    filters = operator.get(offered["Re-drive"]).context["filtering"]
-    assert filters["failure_group"].value() == str(found.pk)
-    assert operator.get(offered["Resubmit"]).context["filtering"]["kind"].value() == "resubmit"
-
-
-def test_a_group_on_a_revoked_release_offers_the_active_one(operator: Client, acme: World, newer: Release) -> None:
-    operator_rows.dead(acme, "a")
-    activate(newer, actor="user:test")
-    revoke(acme.release, actor="user:ann", reason="it loses orders")
-    answer: Any = operator.get(page(group_of("a")))
-    assert answer.context["acts"][0]["label"] == "Resubmit on 2.0"
-    assert "Release 1.0 is revoked. Release 2.0 is active." in answer.text
-    address, _, query = answer.context["acts"][1]["address"].partition("?")
-    draft = words(operator.post(address, dict(parse_qsl(query)), follow=True))
-    assert "1 of them is pinned to the revoked release acme.orders 1.0." in draft
-    assert "Resubmit on 2.0 instead" in draft
 
 
 def test_the_list_of_what_is_still_failed_counts_executions_once(viewer: Client, acme: World) -> None:

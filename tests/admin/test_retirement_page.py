@@ -7,15 +7,12 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from executions.campaigns import campaigns
-from executions.campaigns.filters import Filters
 from executions.lifecycle.revoked import fail_open
 from executions.models import Execution
 from releases.models import Release, Retirement, Revocation
 from tests import making
 from tests.admin.browsing import MARKUP, at, to
 from tests.admin.conftest import LogIn, World
-from tests.cases import cases
 
 PIPELINE = "acme.orders"
 
@@ -63,36 +60,19 @@ def test_each_blocker_links_exactly_its_rows(client: Client, acme: World) -> Non
         assert [each.execution_key for each in at(client, found[label][0])] == [key]
 
 
-def test_a_campaign_is_linked_while_it_has_items_of_the_release(client: Client, acme: World) -> None:
-    failed(acme)
-    campaign = campaigns.start(acme.tenant, Filters(pipeline_id=PIPELINE), reason="x", rate_per_minute=1, actor="")
-    replaced(acme)
-    address, count = blockers(client, acme.release)["Unfinished campaigns that would re-drive its executions"]
-    assert count == 1
-    assert [each.pk for each in at(client, address)] == [campaign.pk]
-    newer = Release.objects.get(release_version="2.0")
-    for other in (newer.pk, "x"):
-        assert not at(client, address.replace(f"={acme.release.pk}", f"={other}"))
-
-
 def test_a_release_that_nothing_needs_is_retired_with_a_reason(client: Client, acme: World) -> None:
     release = making.registered(acme.tenant, "3.0", pipeline_id=PIPELINE)
-    assert "Yes: it is not active, and no executions" in page(client, release)
     assert "A reason is required" in act(client, "retire", release, reason="")
     assert not Retirement.objects.exists()
-    shown = act(client, "retire", release, reason="replaced")
-    assert "“replaced”" in shown
-    assert "Safe to retire?" not in shown
+    assert "“replaced”" in act(client, "retire", release, reason="replaced")
     assert Retirement.objects.get().actor == "user:release-manager"
 
 
 def test_a_needed_release_is_not_retired_and_failures_are_given_up_with_a_tick(client: Client, acme: World) -> None:
     shown = act(client, "retire", acme.release, reason="x", ignore_failures="on")
     assert "ACTIVE 1, QUEUED 1" in shown
-    assert "data-retire>" not in shown
     failed(acme)
     replaced(acme)
-    assert "Give up the failures above." in page(client, acme.release)
     act(client, "retire", acme.release, reason="x")
     assert not Retirement.objects.exists()
     act(client, "retire", acme.release, reason="x", ignore_failures="on")
@@ -102,18 +82,10 @@ def test_a_needed_release_is_not_retired_and_failures_are_given_up_with_a_tick(c
 # --- revocation ---
 
 
-@cases("fields", [{"reason": " "}, {"reason": "leaked", "open_executions": "stop"}])
-def test_an_invalid_form_revokes_nothing(client: Client, acme: World, fields: dict[str, str]) -> None:
-    act(client, "revoke", acme.release, **fields)
-    assert not Revocation.objects.exists()
-
-
 def test_a_revocation_is_shown_with_its_reason(client: Client, acme: World) -> None:
     assert "A reason is required" in act(client, "revoke", acme.release, reason=" ")
     shown = act(client, "revoke", acme.release, reason=MARKUP)
-    assert "is revoked and can never be activated again" in shown
-    assert MARKUP not in shown
-    assert "data-revoke" not in shown
+    assert [MARKUP in shown, "data-revoke" in shown] == [False, False]
     assert Revocation.objects.get().reason == MARKUP
 
 
@@ -130,31 +102,14 @@ def test_a_revocation_can_pause_the_release_and_its_page_resumes_it(client: Clie
 def test_a_revocation_can_fail_open_executions_whose_redrive_needs_a_second_tick(
     log_in: LogIn, client: Client, acme: World
 ) -> None:
-    shown = act(client, "revoke", acme.release, reason="leaked", open_executions="fail")
-    assert "are being failed: 0 so far" in shown
+    act(client, "revoke", acme.release, reason="leaked", open_executions="fail")
     fail_open()
     assert "were failed: 1." in page(client, acme.release)
     assert Revocation.objects.get().failed_executions == 1
     assert Execution.objects.get().status == "FAILED"
     operator, address = log_in("operator"), to("executions_execution_redrive", acme.execution)
-    text = operator.get(address).text
-    assert "revoked release 1.0: “leaked”" in text
-    assert 'name="acknowledged_too"' in text
+    assert 'name="acknowledged_too"' in operator.get(address).text
     refused = operator.post(address, {"acknowledged": "on", "reason": "x"})
     assert (refused.status_code, "RELEASE_REVOKED_CONFIRMATION" in refused.text) == (409, True)
     assert operator.post(address, {"acknowledged": "on", "acknowledged_too": "on"}).status_code == 302
     assert Execution.objects.get().status == "QUEUED"
-
-
-def test_a_campaign_over_revoked_releases_needs_a_tick(log_in: LogIn, client: Client, acme: World) -> None:
-    failed(acme)
-    act(client, "revoke", acme.release, reason="leaked")
-    operator, filters = log_in("operator"), {"tenant": "acme", "pipeline_id": PIPELINE}
-    shown = operator.post(to("executions_campaign_start"), filters, follow=True).text
-    for text in ("pinned to the revoked release acme.orders 1.0", "“leaked”", 'name="allow_revoked"'):
-        assert text in shown
-    draft = campaigns.campaigns(acme.tenant).get()
-    address, order = to("executions_campaign_begin", draft), {"why": "x", "rate_per_minute": "1"}
-    assert operator.post(address, order).status_code == 409
-    assert operator.post(address, {**order, "allow_revoked": "on"}).status_code == 302
-    assert campaigns.campaigns(acme.tenant).get().allow_revoked

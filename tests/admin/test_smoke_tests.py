@@ -31,8 +31,6 @@ def page(client: Client, world: World) -> str:
 def test_the_form_starts_a_smoke_test_once_and_the_pages_show_its_verdict(
     log_in: LogIn, client: Client, acme: World
 ) -> None:
-    assert "No input was run on this release as a smoke test." in page(client, acme)
-    assert 'name="idempotency_key"' in client.get(address(acme)).text
     making.claimed(acme.tenant)
     fields = {**KEY, "input": '{"n": 1}', "expected_result": '{"n": 1}'}
     for _ in range(2):
@@ -42,28 +40,16 @@ def test_the_form_starts_a_smoke_test_once_and_the_pages_show_its_verdict(
         assert answer.headers["Location"] == shown
     assert (test.expected_result, test.actor) == ([{"n": 1}], "user:release-manager")
     assert Execution.objects.get(pk=test.execution_id).input == {"n": 1}
-    assert " running " in page(client, acme)
     [claim] = making.claimed(acme.tenant)
     group = OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(claim)])
     assert outcome.record(acme.release.identity, group) == 1
     assert " passed " in page(client, acme)
-    assert "Run a smoke test" in page(client, acme)
-    viewer = log_in("viewer")
-    assert "These roles may: release manager, tenant admin." in page(viewer, acme)
-    listed = viewer.get(to("executions_smoketest_changelist"))
-    assert str(claim.execution_id) in listed.text
-    assert " passed " in words(listed)
-    assert viewer.get(to("executions_smoketest_change", claim.execution_id)).headers["Location"] == shown
+    assert str(claim.execution_id) in log_in("viewer").get(to("executions_smoketest_changelist")).text
 
 
 @cases(
     ("fields", "message"),
-    [
-        ({"input": "{"}, "DOCUMENT_NOT_JSON"),
-        ({"input": "1 2"}, ""),
-        ({"input": "1", "expected_result": "{"}, ""),
-        ({"input": ""}, "This field is required."),
-    ],
+    [({"input": "{"}, "DOCUMENT_NOT_JSON"), ({"input": "1", "expected_result": "{"}, ""), ({"input": ""}, "required")],
 )
 def test_what_is_wrong_is_shown(client: Client, acme: World, fields: dict[str, str], message: str) -> None:
     answer = client.post(address(acme), {**KEY, **fields})

@@ -2,7 +2,6 @@
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
 from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
@@ -55,11 +54,3 @@ def test_queues_show_whether_a_worker_hosts_them(superuser: Client) -> None:
     making.silence(owner.workers.get())
     assert not status(owner.slug).queues[0].hosted
     assert "none: stranded" in superuser.get(reverse(PAGE)).text
-
-
-def test_a_missing_migration_is_shown(superuser: Client) -> None:
-    assert "all applied" in superuser.get(reverse(PAGE)).text
-    with connection.cursor() as cursor:
-        cursor.execute("DELETE FROM django_migrations WHERE app = 'coordinator'")
-    assert status().migrations == ["coordinator.0001_processes"]
-    assert "coordinator.0001_processes" in superuser.get(reverse(PAGE)).text

@@ -135,10 +135,3 @@ def test_an_upload_is_rejected_for_tenants_in_which_the_user_may_not_register(
         fields = {"descriptor": form["descriptor"], "artifacts": form["artifact"], "tenant": world.tenant.slug}
         assert (mixed.post(to("releases_release_upload"), fields).status_code == 302) is accepted
         assert world.tenant.pipelines.filter(pipeline_id=making.PIPELINE).exists() is accepted
-
-
-@cases("model", ["tenancy_apitoken", "tenancy_membership"])
-def test_a_list_for_administrators_shows_only_tenants_that_the_user_administers(
-    model: str, mixed: Client, twins: tuple[World, World]
-) -> None:
-    assert {row.tenant_id for row in listed(mixed, model)} == {twins[1].tenant.pk}
