@@ -6,16 +6,14 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from releases.activation import policy
 from releases.activation.activation import activate
 from releases.models import Activation, ActivationRequest, GradualActivation, Release
 from tests import making
-from tests.admin.browsing import at, to
+from tests.admin.browsing import to
 from tests.admin.conftest import LogIn, World
 from tests.cases import cases
 from tests.requesting import soon
 
-STEPS = (making.STEP, {**making.STEP, "index": 1, "authoredName": "Screen"})
 FIELD = {"name": "price", "type": {"kind": "scalar", "id": "decimal"}}
 PRICES = "acme.prices"
 
@@ -66,37 +64,6 @@ def test_an_activation_is_rejected_if_another_release_has_become_active(
     again = {**form, "expected_release_version": "3.0", "operation_key": answer.context["operation_key"]}
     assert client.post(address(newer), again).status_code == 302
     assert history(newer)[-1].release == newer
-
-
-@cases("wrong", [{"reason": "x" * 1001}, {"operation_key": ""}, {"operation_key": "k" * 201}])
-def test_an_invalid_form_is_rejected(wrong: dict[str, str], client: Client, newer: Release) -> None:
-    assert client.post(address(newer), form_of(client, newer, **wrong)).status_code == 400
-    assert len(history(newer)) == 1
-
-
-def test_the_page_names_the_changes_and_the_callers_whose_inputs_would_be_refused(client: Client, acme: World) -> None:
-    changed = making.registered(acme.tenant, "2.0", pipeline_id="acme.orders", steps=STEPS, canonicalTypes=types(FIELD))
-    page = client.get(address(changed))
-    assert "steps[&quot;Screen&quot;]" in page.text
-    assert "1 of 1 would be refused" in page.text
-    execution = to("executions_execution_change", acme.execution)
-    assert f'href="{execution}">input.price</a> is required' in page.text
-    [line] = page.context["section"]["remaining"]
-    assert (line["label"], line["count"]) == ("Queued executions", 1)
-    assert [each.pk for each in at(client, line["href"])] == [acme.execution.pk]
-
-
-def test_an_activation_without_the_required_worker_cannot_be_confirmed(client: Client, newer: Release) -> None:
-    policy.change(newer.pipeline, {"workerGate": "require"}, actor="user:admin")
-    page = client.get(address(newer))
-    assert [gate.name for gate in page.context["refusing"]] == ["worker"]
-    assert 'disabled aria-describedby="refusing"' in page.text
-    answer = client.post(address(newer), form_of(client, newer))
-    assert (answer.status_code, 'data-problem="WORKER_REQUIRED"' in answer.text) == (409, True)
-    assert len(history(newer)) == 1
-    making.worker(newer, "new-worker")
-    assert client.get(address(newer)).context["refusing"] == []
-    assert client.post(address(newer), form_of(client, newer)).status_code == 302
 
 
 # --- a release that is breaking for callers ---

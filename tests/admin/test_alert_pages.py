@@ -8,7 +8,7 @@ from django.test import Client
 from alerts.models import AlertChannel, AlertRule
 from tenancy.models import Membership
 from tests.admin import operator_rows
-from tests.admin.browsing import listed, to
+from tests.admin.browsing import to
 from tests.admin.conftest import LogIn, World
 from tests.alerts import alerting
 from tests.alerts.alerting import sent_all
@@ -73,18 +73,3 @@ def test_a_rule_cannot_use_the_channel_or_the_tenant_of_others(client: Client, a
     answer = client.post(to(NEW_RULE), {**fields, "channels": [str(theirs.pk)]})
     assert "ALERT_CHANNEL_UNKNOWN" in answer.text
     assert not AlertRule.objects.exists()
-
-
-def test_an_alert_links_what_it_is_about_is_listed_and_silenced(log_in: LogIn, acme: World) -> None:
-    alert, client = operator_rows.alert(acme), log_in("operator")
-    page, silence = to("alerts_alert_change", alert), to("alerts_alert_silence", alert)
-    shown = client.get(page).text
-    assert f'href="{to("executions_worker_change", acme.worker)}"' in shown
-    for query, count in (("state=FIRING", 1), ("state=RESOLVED", 0), ("kind=workerLost", 1), ("kind=stranded", 0)):
-        assert len(listed(client, "alerts_alert", query)) == count
-    client.post(silence, {"hours": "4"})
-    assert "silenced" in client.get(page).text
-    for hours in ("0", "5"):  # 0 ends it; 5 is no choice
-        client.post(silence, {"hours": hours})
-        alert.refresh_from_db()
-        assert alert.silenced_until is None

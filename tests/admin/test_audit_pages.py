@@ -4,24 +4,18 @@ import csv
 import json
 from io import StringIO
 from typing import Any
-from urllib.parse import urlencode
-from zoneinfo import ZoneInfo
 
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
 from tenancy import audit
-from tenancy.admin import bounded_list
 from tenancy.audit import exports
 from tenancy.models import AuditEntry
-from tenancy.preferences import choose_zone
-from tests.admin.browsing import at, listed, to
+from tests.admin.browsing import at, to
 from tests.admin.conftest import LogIn, World
-from tests.raw_sql import run, unguarded
 
 LIST = "tenancy_auditentry_changelist"
-MODEL = "tenancy_auditentry"
 ACT = "act=thing.change"
 
 
@@ -84,55 +78,13 @@ def test_the_filters_select_entries_and_exports(log_in: LogIn, admin: Client, ac
     assert json.loads(line)["details"] == {"number": 1}
 
 
-def test_the_filter_by_object_selects_what_belongs_to_it(admin: Client, acme: World) -> None:
-    long = "x" * 300
-    for of in ("a", "a/1.1", "a/1.1/vote", "a/1.10", "ab", "a%", long, f"{long}/y", f"{long}y"):
+def test_an_export_that_is_too_large_is_refused(admin: Client, acme: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for of in ("1", "2", "3"):
         add(acme, of)
-    for wanted, expected in {
-        "a": ["a", "a/1.1", "a/1.1/vote", "a/1.10"],
-        "a/1.1": ["a/1.1", "a/1.1/vote"],
-        "a/1": [],
-        "a_": [],
-        long: [long, f"{long}/y"],
-    }.items():
-        query = urlencode({"act": "thing.change", "object": wanted})
-        assert objects(admin, query) == expected, wanted
-        assert sorted(entry.object for entry in listed(admin, MODEL, query)) == sorted(expected)
-
-
-def test_days_and_times_are_those_of_the_user(admin: Client, acme: World) -> None:
-    add(acme, "one")
-    choose_zone(User.objects.get(username="tenant-admin-of-acme"), "Pacific/Kiritimati")
-    local = AuditEntry.objects.get(object="one").at.astimezone(ZoneInfo("Pacific/Kiritimati"))
-    for name, count in (("from", 1), ("to", 0)):
-        assert len(listed(admin, MODEL, f"object=one&{name}={local:%Y-%m-%d %H:%M}")) == count
-
-
-def add_many(world: World, count: int) -> None:
-    """Add entries without their trigger, which updates one row for each."""
-    with unguarded(AuditEntry):
-        run(
-            "INSERT INTO tenancy_auditentry (tenant_id, sequence, at, actor, act, object_type, object, outcome, "
-            "reason, request_id, address, details, previous_hash, hash) SELECT %s, 1000 + number, now(), 'user:eva', "
-            "'thing.change', 'thing', number, 'granted', '', '', '', '{}', '', '' FROM generate_series(1, %s) number",
-            world.tenant.pk,
-            count,
-        )
-
-
-def test_an_export_that_is_too_large_is_refused_and_a_slow_search_finds_nothing(
-    admin: Client, acme: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    add_many(acme, 20_000)
-    with monkeypatch.context() as limit:
-        limit.setattr(exports, "MOST", 2)
-        answer = admin.get(f"{to('tenancy_auditentry_export', 'csv')}?{ACT}&object=1", follow=True)
-        assert len(b"".join(answer).splitlines()) == 2
-        answer = admin.get(f"{to('tenancy_auditentry_export', 'csv')}?{ACT}", follow=True)
+    monkeypatch.setattr(exports, "MOST", 2)
+    assert objects(admin, f"{ACT}&object=1") == ["1"]
+    answer: Any = admin.get(f"{to('tenancy_auditentry_export', 'csv')}?{ACT}", follow=True)
     assert "More than 2 rows match" in answer.text
-    run("DROP INDEX audit_object")
-    monkeypatch.setattr(bounded_list, "LIST_SECONDS", 0.001)
-    assert 'data-problem="QUERY_TOO_SLOW"' in admin.get(f"{to(LIST)}?object=none").text
 
 
 def test_the_page_of_an_entry_shows_its_details_and_links_to_related_entries(

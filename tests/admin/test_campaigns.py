@@ -37,12 +37,6 @@ def select(client: Client, kind: str, *executions: Execution) -> Any:
     return client.post(to("executions_campaign_draft"), {"kind": kind, "execution": ids(*executions)}, follow=True)
 
 
-def fail_again(world: World) -> None:
-    pass_time(60)
-    campaigns.advance()
-    operator_rows.record(world, *[making.failure(claim) for claim in making.claimed(world.tenant)])
-
-
 # --- drafts ---
 
 
@@ -58,22 +52,6 @@ def test_ticked_executions_become_a_draft_that_is_started(client: Client, acme: 
     draft.refresh_from_db()
     assert (draft.status, draft.reason, draft.canary, draft.stop_after_failures) == ("RUNNING", OPTIONS["why"], 1, 3)
     assert "It was started before." in words(client.post(of("begin", draft), options, follow=True))
-
-
-@cases(("kind", "done"), [("cancel", "CANCELLED"), ("pause", "PAUSED")])
-def test_executions_are_stopped_and_those_that_do_not_fit_are_left_out(
-    kind: str, done: str, client: Client, acme: World
-) -> None:
-    [dead] = operator_rows.dead(acme, "k1")
-    queued = making.execution(acme.tenant, "k2", pipeline_id="acme.orders")
-    page = select(client, kind, dead, queued)
-    assert "1 of the 2 selected executions do not allow this." in words(page)
-    assert {"canary", "target_release_version", "allow_revoked"}.isdisjoint(page.context["form"].fields)
-    draft = Campaign.objects.get()
-    client.post(of("begin", draft), OPTIONS)
-    pass_time(60)
-    assert campaigns.advance() == 1
-    assert draft.items.get().outcome == done
 
 
 def test_a_draft_warns_of_a_revoked_release_and_offers_the_active_one(
@@ -161,18 +139,6 @@ def test_invalid_filters_are_rejected(
 # --- running campaigns ---
 
 
-def test_a_campaign_is_paused_resumed_and_cancelled_and_its_history_is_shown(client: Client, acme: World) -> None:
-    operator_rows.dead(acme, "k1", "k2")
-    made = operator_rows.campaign(acme)
-    for name, status in {"pause": "PAUSED", "resume": "RUNNING", "cancel": "CANCELLED"}.items():
-        assert of(name, made) in client.get(of("change", made)).text
-        page = client.post(of(name, made), {"reason": f"to {name}"}, follow=True).text
-        assert f"The campaign is {status}." in page
-    assert [event.actor for event in made.events.all()] == ["user:ann"] + ["user:operator"] * 3
-    assert "to resume" in page
-    assert client.post(of("resume", made), {}).status_code == 409
-
-
 def test_the_page_of_a_campaign_updates_itself_until_all_its_executions_are_terminal(
     client: Client, acme: World
 ) -> None:
@@ -192,12 +158,3 @@ def test_the_page_of_a_campaign_updates_itself_until_all_its_executions_are_term
     assert "SUCCEEDED" in over.text
     assert "hx-get" not in over.text
     assert not client.get(of("live", made), {"outcome": "SKIPPED"}).context["items"]
-
-
-def test_a_campaign_whose_executions_failed_again_is_red(client: Client, acme: World) -> None:
-    operator_rows.dead(acme, "k1", "k2")
-    made = operator_rows.campaign(acme)
-    fail_again(acme)
-    page = client.get(of("change", made))
-    assert "2 of 2 failed again." in words(page)
-    assert len(client.get(of("change", made), {"outcome": "FAILED_AGAIN"}).context["items"]) == 2

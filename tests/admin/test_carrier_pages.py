@@ -87,18 +87,3 @@ def test_an_artifact_without_bytes_is_awaited_missing_only_identified_or_elsewhe
 
 
 # --- deployments ---
-
-
-def test_the_page_shows_the_newest_deployments_of_its_release_only(viewer: Client, acme: World) -> None:
-    release = carrying(acme, "2.0", DATA)
-    pipeline = to("releases_pipeline_change", release.pipeline_id)
-    making.deployed(release, "staging", "key-of-staging", actor="oauth:ci")
-    making.deployed(acme.release, "production", "key-of-another-release")
-    text = viewer.get(page(release)).text
-    for shown in ("shop", "staging", "key-of-staging", "oauth:ci"):
-        assert shown in text
-    assert "key-of-another-release" not in text
-    assert "shop" in viewer.get(pipeline).text.partition("data-application")[2].partition("</dd>")[0]
-    for number in range(24):
-        making.deployed(release, f"environment-{number}")
-    assert len(viewer.get(page(release)).context["deployments"]) == 20

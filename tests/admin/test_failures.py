@@ -4,14 +4,10 @@ from django.test import Client
 
 from executions.lifecycle.redrive import redrive
 from executions.models import DeadLetter, Execution, FailureGroup
-from executions.smoke_tests import smoke_tests
-from tests import making
 from tests.admin import operator_rows
 from tests.admin.browsing import at, listed, to
 from tests.admin.conftest import World
 from tests.cases import cases
-
-LIST = "executions_failuregroup_changelist"
 
 
 def group_of(key: str) -> FailureGroup:
@@ -30,14 +26,6 @@ def decide(of: FailureGroup) -> str:
 
 def again(world: World, key: str) -> None:
     redrive(world.tenant, Execution.objects.get(execution_key=key).pk, actor="user:eva", reason="")
-
-
-def test_the_list_shows_each_group_once_with_its_numbers(viewer: Client, acme: World) -> None:
-    operator_rows.dead(acme, "a", "b", "c", code="Lost", message="order 1 is lost")
-    operator_rows.dead(acme, "d", code="Full")
-    answer = viewer.get(to(LIST))
-    assert sorted(row.error_code for row in answer.context["cl"].result_list) == ["Full", "Lost"]
-    assert "3 of 3" in answer.text
 
 
 @cases(
@@ -89,15 +77,3 @@ def test_the_page_shows_the_newest_failures_and_links_their_executions(
     for query, keys in (("", {"a", "b"}), ("&amp;status=failed", {"b"})):
         assert f'href="{address}{query}"' in answer.text
         assert {row.execution_key for row in at(viewer, f"{address}{query}")} == keys
-
-
-def test_the_list_of_what_is_still_failed_counts_executions_once(viewer: Client, acme: World) -> None:
-    """The rows are those that the overview counts: no smoke test, and no failure that was run again."""
-    operator_rows.dead(acme, "a", "b")
-    again(acme, "a")
-    smoke_tests.start(acme.release, actor="user:eva", input={"n": 1}, idempotency_key="k")
-    for claim in making.claimed(acme.tenant):
-        operator_rows.record(acme, making.failure(claim))
-    assert DeadLetter.objects.count() == 4
-    found = listed(viewer, "executions_deadletter", {"since": "day", "now": "open"})
-    assert sorted(row.execution.execution_key for row in found) == ["a", "b"]

@@ -3,13 +3,11 @@
 import pytest
 from django.test import Client
 
-from releases.activation.gradual import ending
 from releases.models import Activation, GradualActivation, Release
-from tests import gradual, making
+from tests import gradual
 from tests.admin.browsing import said, to, words
 from tests.admin.conftest import LogIn, World
 from tests.cases import cases
-from tests.raw_sql import rows
 
 
 @pytest.fixture
@@ -62,16 +60,6 @@ def test_from_the_start_to_the_promotion(client: Client, acme: World, newer: Rel
     assert list(kinds) == ["activation", "gradual", "gradual", "promotion"]
 
 
-def test_the_numbers_of_both_releases(client: Client, acme: World, newer: Release) -> None:
-    client.post(address(newer), form(client, newer, steps="5 20 0"))
-    gradual.ended(acme.release, succeeded=[1.0] * 30)
-    gradual.ended(newer, succeeded=[2.5] * 10, failed=10)
-    text = " ".join(client.get(page_of(newer)).text.split())
-    assert "<td>20</td><td>10</td><td>50.0 %</td><td>2.50 s</td>" in text
-    assert "<td>30</td><td>0</td><td>0.0 %</td><td>1.00 s</td>" in text
-    assert "The candidate exceeds the bound for failures." in text
-
-
 def test_on_call_staff_withdraw_with_a_reason(log_in: LogIn, newer: Release, started: GradualActivation) -> None:
     client = log_in("on-call")
     text = client.get(page_of(newer)).text
@@ -99,17 +87,3 @@ def test_a_rejected_start_changes_nothing(client: Client, newer: Release, wrong:
     assert message in found
     assert found.endswith("Nothing changed.")
     assert not GradualActivation.objects.exists()
-
-
-@cases("name", ["_step", "_promote", "_withdraw"])
-def test_an_operation_on_one_that_has_ended(
-    name: str, client: Client, acme: World, newer: Release, started: GradualActivation
-) -> None:
-    ending.withdraw(gradual.again(started), actor="user:eva", reason="slow")
-    other = making.active(acme.tenant, "1.0", pipeline_id="acme.other")
-    before = rows(Activation)
-    operation = {"expected_release_version": "1.0", "operation_key": "k", "expected_step": "0", "reason": "why"}
-    [found] = said(client.post(address(newer, name, started), operation, follow=True))
-    assert found.startswith("GRADUAL_ACTIVATION_ENDED")
-    assert client.post(address(other, name, started), operation).status_code == 404
-    assert rows(Activation) == before

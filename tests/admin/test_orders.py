@@ -5,17 +5,14 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from executions.holds import holds
 from executions.lifecycle.redrive import redrive
 from executions.models import Execution, Hold, Resubmission
-from releases.activation.activation import activate
 from releases.models import Release
 from tests import making
 from tests.admin import operator_rows
 from tests.admin.browsing import MARKUP, listed, to
 from tests.admin.conftest import LogIn, World
 from tests.cases import cases
-from tests.executions.submission import continuing
 
 
 @pytest.fixture
@@ -129,18 +126,6 @@ def test_a_pause_is_made_shown_and_ended_on_the_pages(kind: str, log_in: LogIn, 
     assert Hold.objects.get(ended_at=None).refuses_submissions is (kind != "execution")
 
 
-def test_an_execution_and_the_list_show_the_pauses_of_the_tenant(client: Client, acme: World, globex: World) -> None:
-    holds.pause(acme.release, actor="user:test", reason="an old one")
-    holds.resume(acme.release, actor="user:test")
-    for kind in KINDS:
-        holds.pause(target(kind, acme), actor="user:test", reason="broken")
-    holds.pause(globex.release, actor="user:test", reason="a secret")
-    shown = client.get(page_of("execution", acme)).text
-    assert [f'data-paused="{kind}"' in shown for kind in KINDS] == [True] * 3
-    assert [hold(kind, "resume", acme) in shown for kind in KINDS] == [True, False, False]
-    assert [each.reason for each in listed(client, "executions_hold")] == ["broken"] * 3
-
-
 # --- resubmissions ---
 
 
@@ -171,33 +156,3 @@ def test_an_execution_is_resubmitted_once_and_both_pages_link_each_other(client:
     assert (new.input, new.release_version, new.submitted_by) == ({"n": 2}, "1.1", "user:operator")
     assert to("executions_execution_change", new) in client.get(page).text
     assert Resubmission.objects.count() == 1
-
-
-def test_the_form_continues_from_the_checkpoint(client: Client, acme: World) -> None:
-    pipeline = operator_rows.pipeline_of(acme)
-    activate(continuing.release(acme.tenant, "1.1", pipeline_id=pipeline), actor="user:ann")
-    old = continuing.failed(acme.tenant, "continued", pipeline_id=pipeline)
-    continuing.release(acme.tenant, "1.2", types=continuing.order("n", "m"), pipeline_id=pipeline)
-    address, fields = to("executions_execution_resubmit", old), sent(old, start_from="checkpoint")
-    refused = client.post(address, {**fields, "release": "1.2"})
-    assert (refused.status_code, "CHECKPOINT_INCOMPATIBLE" in refused.text) == (409, True)
-    assert not Resubmission.objects.exists()
-    assert "from its checkpoint before step 2" in client.post(address, fields, follow=True).text
-    assert Execution.objects.get(origin__execution=old).current_step_index == 1
-
-
-@cases(
-    ("changes", "status", "text"),
-    [
-        ({"input": "{"}, 400, "input"),
-        ({"release": "9.9"}, 400, "9.9 is not one of the available choices"),
-        ({"expected_version": "1"}, 409, "has version 2, not 1"),
-    ],
-)
-def test_a_rejected_resubmission_shows_why(
-    client: Client, acme: World, changes: dict[str, str], status: int, text: str
-) -> None:
-    [dead] = operator_rows.dead(acme, "k")
-    answer = client.post(to("executions_execution_resubmit", dead), sent(dead, **{"reason": MARKUP, **changes}))
-    assert (answer.status_code, text in answer.text, MARKUP in answer.text) == (status, True, False)
-    assert not Resubmission.objects.exists()

@@ -8,8 +8,8 @@ from django.utils import timezone
 
 from executions.campaigns import campaigns
 from executions.holds import holds
-from executions.models import FinishedCount, Interaction, Worker
-from releases.models import Blob, Pipeline, Release
+from executions.models import Interaction, Worker
+from releases.models import Blob, Pipeline
 from releases.registration.registrar import verify_release
 from tests import making, requesting
 from tests.admin import operator_rows
@@ -123,15 +123,3 @@ def test_the_tiles_and_lines_count_what_their_lists_show(viewer: Client, acme: W
     stranded(acme)
     [waiting] = viewer.get(to("index")).context["stranded"]
     assert (waiting.release_version, waiting.count) == ("1.0", 2)
-
-
-def test_the_charts_show_what_finished(viewer: Client, acme: World, newer: Release) -> None:
-    operator_rows.dead(acme, "one", "two")
-    minute = timezone.now().replace(second=0, microsecond=0)
-    for release, hours, succeeded in ((acme.release, 5, 100), (newer, 0, 10)):
-        at_time = minute - timedelta(hours=hours, minutes=5)
-        FinishedCount.objects.create(release=release, minute=at_time, succeeded=succeeded, failed=1, cancelled=0)
-    hour, day = viewer.get(to("index")).context["panels"]
-    for chart in (hour.finished, hour.failed, day.finished, day.failed):
-        assert [layer.name for layer in chart.layers] == ["1.0", "2.0"]
-    assert ("2.0", 11, 1) in hour.rows

@@ -8,8 +8,8 @@ from releases.activation.activation import activate
 from releases.models import Pipeline, Release
 from tests import making, requesting
 from tests.admin import operator_rows
-from tests.admin.browsing import at, to
-from tests.admin.conftest import LogIn, World
+from tests.admin.browsing import to
+from tests.admin.conftest import World
 
 OTHER_DIGEST = "sha256:" + "0" * 64
 
@@ -40,16 +40,6 @@ def test_it_shows_the_share_the_failures_and_the_requests_of_each_release(
         for line in found["lines"]
     ] == [("2.0", True, 0, 0.0, 1), ("1.0", False, 3, 100.0, 1)]
     assert found["scheduled"] == [request]
-
-
-def test_it_counts_the_open_questions_of_the_pipeline(log_in: LogIn, acme: World, globex: World) -> None:
-    operator_rows.question(acme)
-    operator_rows.question(globex)
-    client = log_in("superuser")
-    assert section(client, acme)["questions"] == 1
-    address = f"{to('executions_interaction_changelist')}?pipeline=acme.orders&amp;tenant=acme"
-    assert f'href="{address}"' in page(client, acme).text
-    assert len(at(client, address)) == 1
 
 
 def test_each_drift_of_the_tenant_is_shown_with_its_evidence(viewer: Client, acme: World, globex: World) -> None:

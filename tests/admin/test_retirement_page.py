@@ -89,16 +89,6 @@ def test_a_revocation_is_shown_with_its_reason(client: Client, acme: World) -> N
     assert Revocation.objects.get().reason == MARKUP
 
 
-def test_a_revocation_can_pause_the_release_and_its_page_resumes_it(client: Client, acme: World) -> None:
-    shown = act(client, "revoke", acme.release, reason="leaked", open_executions="pause")
-    assert 'data-paused="release"' in shown
-    assert making.claimed(acme.tenant) == []
-    resume = to("executions_hold_release_resume", acme.release)
-    assert resume in shown
-    assert "data-paused" not in client.post(resume, {"acknowledged": "on"}, follow=True).text
-    assert len(making.claimed(acme.tenant)) == 1
-
-
 def test_a_revocation_can_fail_open_executions_whose_redrive_needs_a_second_tick(
     log_in: LogIn, client: Client, acme: World
 ) -> None:

@@ -2,16 +2,13 @@
 
 import json
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
-from django.contrib.auth.models import User
 from django.test import Client
 
 from releases.activation import policy
 from releases.activation.activation import activate
 from releases.models import Activation, Release
-from tenancy.preferences import choose_zone
 from tests import making, signing
 from tests.admin.browsing import said, to
 from tests.admin.conftest import LogIn, World
@@ -88,28 +85,6 @@ def test_a_rollback_to_a_release_without_a_worker_warns_or_is_refused(
     found = roll_back(client, newer)
     assert found[0].startswith("Rolled back")
     assert any(message.startswith("No healthy worker hosts it") for message in found)
-
-
-def test_the_page_tells_what_was_active_at_a_time(log_in: LogIn, newer: Release) -> None:
-    client = log_in("viewer")
-    first, second = history(newer)
-
-    def ask(at: str) -> Any:
-        return client.get(page_of(newer), {"at": at})
-
-    then = ask(first.activated_at.isoformat()).context["active_then"]
-    assert (then.activation, then.replaced_at) == (first, second.activated_at)
-    assert ask(second.activated_at.isoformat()).context["active_then"].activation == second
-    for at, text in (
-        ("2001-01-01T00:00:00Z", "No release of pipeline"),
-        ("<yesterday>", "It must be a time such as 2026-01-31 14:00."),
-    ):
-        answer = ask(at)
-        assert text in answer.text
-        assert "<yesterday>" not in answer.text
-    choose_zone(User.objects.get(username="viewer"), "Asia/Kolkata")
-    local = second.activated_at.astimezone(ZoneInfo("Asia/Kolkata"))
-    assert ask(f"{local:%Y-%m-%d %H:%M:%S.%f}").context["active_then"].activation == second
 
 
 def test_the_history_is_downloaded_signed(log_in: LogIn, newer: Release, settings: Any) -> None:

@@ -75,15 +75,6 @@ def test_a_session_has_a_start_time_which_a_new_log_in_renews(client: Client) ->
     assert not is_logged_in(client)
 
 
-def test_an_active_session_is_written_once_a_minute_at_most(client: Client) -> None:
-    before = client.session["active_at"]
-    assert is_logged_in(client)
-    assert client.session["active_at"] == before
-    move_back(client, 61, "active_at")
-    assert is_logged_in(client)
-    assert time.time() - client.session["active_at"] < 30
-
-
 @cases("url", ["/health/live", "/api/v1/tenants/acme/executions"])
 def test_only_pages_of_the_admin_load_the_session(client: Client, url: str) -> None:
     for address, loads in ((url, False), (to("index"), True)):

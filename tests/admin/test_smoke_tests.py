@@ -5,7 +5,6 @@ from django.test import Client
 
 from executions.lifecycle import outcome
 from executions.models import Execution, SmokeTest
-from releases.activation.revocation import revoke
 from tests import making
 from tests.admin.browsing import to, words
 from tests.admin.conftest import LogIn, World
@@ -55,10 +54,3 @@ def test_what_is_wrong_is_shown(client: Client, acme: World, fields: dict[str, s
     answer = client.post(address(acme), {**KEY, **fields})
     assert (answer.status_code, message in answer.text) == (400, True)
     assert SmokeTest.objects.count() == 0
-
-
-def test_a_revoked_release_offers_no_form(client: Client, acme: World) -> None:
-    revoke(acme.release, actor="user:test", reason="leaked")
-    for answer in (client.get(address(acme)), client.post(address(acme), {**KEY, "input": "1"})):
-        assert (answer.status_code, "The release is REVOKED." in answer.text) == (409, True)
-    assert "Run a smoke test" not in page(client, acme)

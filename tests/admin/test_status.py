@@ -8,7 +8,6 @@ from django.urls import reverse
 
 from coordinator.models import Process
 from coordinator.monitoring.status import status
-from tests import making
 
 pytestmark = pytest.mark.django_db
 NOW = Now()
@@ -43,14 +42,3 @@ def test_a_silent_process_is_marked_and_its_kind_is_missing(reported: Process, s
     assert "No clock reports itself." in superuser.get(reverse(PAGE)).text
     Process.objects.filter(kind="clock").update(reported_at=NOW)
     assert Process.Kind.CLOCK not in status().missing
-
-
-def test_queues_show_whether_a_worker_hosts_them(superuser: Client) -> None:
-    owner, _ = making.ready()
-    making.execution(owner)
-    [queue] = status(owner.slug).queues
-    assert (queue.tenant, queue.pipeline_id, queue.release_version) == (owner.slug, making.PIPELINE, "1.0")
-    assert (queue.count, queue.hosted, queue.is_more) == (1, True, False)
-    making.silence(owner.workers.get())
-    assert not status(owner.slug).queues[0].hosted
-    assert "none: stranded" in superuser.get(reverse(PAGE)).text

@@ -74,15 +74,6 @@ def test_invalid_tokens_are_not_issued(wrong: dict[str, Any], admin: Client, acm
     assert ApiToken.objects.count() == before
 
 
-def test_the_page_offers_no_lifetime_beyond_the_limit_of_the_installation(
-    admin: Client, acme: World, settings: Any
-) -> None:
-    settings.TOKEN_MAX_DAYS = 45
-    for lifetime, status in (("", 400), ("90", 400), ("46", 400), ("45", 200)):
-        assert admin.post(to(ISSUE), token_form(acme, lifetime=lifetime)).status_code == status, lifetime
-    assert ApiToken.objects.get(name="robot").expiry < timezone.now() + timedelta(days=45)
-
-
 def tokens(client: Client, query: str = "") -> set[str]:
     return {token.name for token in listed(client, "tenancy_apitoken", query)}
 

@@ -111,25 +111,6 @@ def test_only_who_may_register_in_the_tenant_uploads_and_the_body_of_others_is_n
     assert "globex" not in client.get(to("releases_release_upload")).text
 
 
-def test_the_script_of_the_page_gets_the_address_of_the_release(log_in: LogIn, acme: World) -> None:
-    answer = post(log_in("release-manager", headers={"Accept": "application/json"}), artifacts=[DATA])
-    release = Release.objects.get(release_version="2.0")
-    location = to("releases_release_change", release)
-    assert (answer.status_code, answer.json()) == (201, {"location": location})
-
-
-def test_a_rejected_release_is_uploaded_again(log_in: LogIn, acme: World) -> None:
-    wrong = making.descriptor(CONTRACT, b"missing", "2.0")
-    rejected = str(making.rejected(acme.tenant, wrong, b"other bytes").pk)
-    for who, key, offered in (
-        *(("release-manager", rejected, True), ("stranger", rejected, False)),
-        *(("release-manager", each, False) for each in ("x", str(acme.release.pk))),
-    ):
-        page = log_in(who).get(to("releases_release_upload"), {"again": key})
-        assert page.status_code == 200
-        assert ("data-again=" in page.text) is offered
-
-
 # --- direct uploads ---
 
 BYTES = os.urandom(1000)

@@ -7,10 +7,8 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from executions.lifecycle import sweep
 from executions.models import Execution, Worker, WorkerEligibility, WorkerKeyChange
 from executions.state_machine import moves
-from executions.workers import registry
 from executions.workers.tenant_keys import active_keys, current_key
 from tests import making
 from tests.admin.browsing import MARKUP, listed, to
@@ -63,22 +61,6 @@ def test_the_page_shows_its_started_executions_and_threads(viewer: Client, acme:
     assert ["1 of its 4 threads still runs" in text, "3 held, 1 running" in text] == [True, True]
 
 
-def test_the_page_of_a_rest_worker_shows_its_endpoint_and_whether_it_is_allowed(
-    viewer: Client, acme: World, settings: Any
-) -> None:
-    settings.REST_WORKER_ORIGINS = ["https://orders.internal"]
-    made = making.worker(acme.release, "rest-1", protocol="rest", endpoint="https://orders.internal/base")
-    link = to("executions_execution_change", acme.execution)
-    text = viewer.get(page(acme, made)).text
-    assert [link in text, "data-not-called" in text] == [False, False]
-    [claim] = making.claimed(acme.tenant)
-    Execution.objects.filter(pk=claim.execution_id).update(lease_owner=made.eligibility.lease_owner)
-    assert link in viewer.get(page(acme, made)).text
-    settings.REST_WORKER_ORIGINS = []
-    assert sweep.endpoints() == 1
-    assert "data-not-called" in viewer.get(page(acme, made)).text
-
-
 # --- drains ---
 
 
@@ -103,28 +85,6 @@ def test_a_drain_is_shown_with_its_actor_and_reason_until_it_ends(
 
 
 # --- the list with the fleet ---
-
-
-def test_the_fleet_adds_up_the_workers_of_each_release(
-    log_in: LogIn, viewer: Client, busy: World, globex: World
-) -> None:
-    making.worker(busy.release, "second", capacity=3)
-    making.silence(making.worker(busy.release, "silent", capacity=3))
-    rows = {row.worker_id: row.in_hand for row in listed(viewer, "executions_worker")}
-    assert rows == {"worker-of-acme": 1, "second": 0, "silent": 0}
-    found = viewer.get(page(busy)).context
-    assert found["in_hand"] == len(found["running"]) == 1
-    answer = viewer.get(to(LIST))
-    [line] = answer.context["fleets"]
-    fleet, query = line["fleet"], line["query"]
-    for state, count in (("HEALTHY", 2), ("STALE", 1)):
-        assert f'href="?{query.replace("&", "&amp;")}&amp;state={state}"' in answer.text
-        assert len(listed(viewer, "executions_worker", f"{query}&state={state}")) == count
-    assert (fleet.pipeline_id, fleet.release_id, line["differing"]) == ("acme.orders", busy.release.pk, 0)
-    assert (fleet.healthy, fleet.draining, fleet.silent, fleet.capacity, fleet.in_hand) == (2, 0, 1, 13, 1)
-    assert len(log_in("superuser").get(to(LIST)).context["fleets"]) == 2
-    registry.drain(busy.tenant, "acme.orders", "second", actor="user:ann")
-    assert viewer.get(to(LIST)).context["fleets"][0]["fleet"].draining == 1
 
 
 # --- the keys of a tenant's workers ---
