@@ -16,6 +16,8 @@ def test_a_control_worker_and_the_clock_load_no_page() -> None:
     loaded = set(done.stdout.split())
     assert "executions.tasks" in loaded
     assert not loaded & {"coordinator.urls", "executions.admin", "releases.admin", "rest_framework.views"}
+    tracing = ("opentelemetry.sdk.trace", "opentelemetry.exporter")
+    assert not [name for name in loaded if name.startswith(tracing)], "nothing exports spans without an endpoint"
 
 
 def test_the_addresses_load_all_pages_and_these_pass_the_system_checks() -> None:

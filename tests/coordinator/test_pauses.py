@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from django.db import connection, connections, transaction
+from django.db import connection, connections
 from django.test import RequestFactory
 
 from coordinator.request_slots import Application, in_slots
@@ -74,22 +74,3 @@ def test_too_many_paused_requests_of_one_client_are_refused(pausing: Pausing) ->
         assert pool.submit(served, application, pauses=True, client="192.0.2.2").result(10)
         assert paused.result(10)
         assert pool.submit(served, application, pauses=True).result(10)
-
-
-def test_a_transaction_keeps_its_connection(pausing: Pausing) -> None:
-    def in_transaction(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-        with transaction.atomic():
-            return pausing(environ, start_response)
-
-    application = in_slots(in_transaction, slots=1, threads=10)
-    with ThreadPoolExecutor(2) as pool:
-        paused = pool.submit(served, application, pauses=True)
-        assert pausing.begun.wait(10)
-        other = pool.submit(served, application, pauses=False)
-        [first, second] = paused.result(10)
-        assert first == second
-        assert other.result(10) == [first]
-
-
-def test_a_server_without_slots_pauses() -> None:
-    pause(RequestFactory().get("/"), 0.01)

@@ -69,13 +69,3 @@ def test_each_connection_is_checked_when_it_is_taken(requests: list[Request], en
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_terminate_backend(pid, 5000) FROM unnest(%s::int[]) AS pid", [[first, second]])
     assert not {one.take(), other.take()} & {first, second}
-
-
-def test_the_most_recent_connection_is_taken_first(requests: list[Request]) -> None:
-    """A process with little work then uses few sessions, which have cached query plans."""
-    one, other = requests
-    first, second = one.take(), other.take()
-    other.leave()
-    one.leave()
-    assert one.take() == first
-    assert other.take() == second

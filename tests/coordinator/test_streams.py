@@ -68,9 +68,3 @@ def test_a_stream_leaves_its_place_when_it_is_closed(server: Server) -> None:
     assert server.closed == 1
     server.close(server.start())
     server.close(other)
-
-
-def test_a_stream_that_is_never_read_leaves_its_place(server: Server) -> None:
-    for _ in range(3):
-        server.close(server.start())
-    assert server.connections == []

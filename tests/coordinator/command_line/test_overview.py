@@ -33,12 +33,6 @@ def test_the_plan_of_workers(run: CommandLine) -> None:
     assert [each.path for each in server.requests] == ["/api/v1/tenants/acme/worker-plan"]
 
 
-def test_a_coordinator_without_plans(run: CommandLine) -> None:
-    with serving({"code": "NOT_FOUND"}, status=404) as server:
-        done = run("workers", "plan", f"--url={server.url}")
-    assert (done.status, done.err) == (5, "error: this coordinator does not plan workers; it is too old\n")
-
-
 def test_the_status_names_missing_processes(run: CommandLine) -> None:
     nothing: dict[str, Any] = {"items": [], "next": None}
     health = {"status": "UP", "database": "UP"}

@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from coordinator.models import Process
-from coordinator.monitoring import gauges, statements
+from coordinator.monitoring import gauges
 from coordinator.monitoring.reports import KEPT_SECONDS, Reporter, version
 from executions.holds import holds
 from executions.lifecycle import outcome
@@ -60,16 +60,6 @@ def test_paused_and_later_work_does_not_count() -> None:
     assert read(gauges.depth) == {}
 
 
-def test_labels_beyond_the_bound_are_other(settings: Any) -> None:
-    settings.METRICS_MAX_SERIES = 1
-    for slug, count in (("a", 3), ("b", 2), ("c", 1)):
-        owner = making.tenant(slug)
-        making.ready(owner)
-        for number in range(count):
-            making.execution(owner, f"key-{number}")
-    assert read(gauges.depth) == {("a", *RELEASE): 3, ("other", "other", "other"): 3}
-
-
 def test_the_statements_are_few() -> None:
     with CaptureQueriesContext(connection) as queries:
         gauges.read()
@@ -106,12 +96,6 @@ def test_workers_are_counted_by_state() -> None:
     assert read(gauges.workers) == {(owner.slug, *RELEASE, "STALE"): 1}
 
 
-def test_the_broker_is_pinged() -> None:
-    found = gauges.read()
-    assert found[gauges.broker_up] == {(): 1.0}
-    assert set(found[gauges.messages]) == {(queue,) for queue in gauges.QUEUES}
-
-
 @pytest.fixture
 def reported() -> Iterator[tuple[str, str, str]]:
     """The labels of this process, which reports itself as a web process whose clock stands still."""
@@ -128,30 +112,11 @@ def test_processes_are_counted_with_the_drift_of_their_clocks(reported: tuple[st
     assert 0 <= found[gauges.report_age][reported] < 60
 
 
-def test_a_process_that_ends_in_order_is_forgotten() -> None:
-    reporter = Reporter(Process.Kind.CLOCK)
-    reporter.report()
-    rows = Process.objects.filter(kind="clock", host=socket.gethostname(), pid=os.getpid())
-    assert rows.count() == 1
-    reporter.leave()
-    assert rows.count() == 0
-
-
 def test_rows_without_reports_are_removed(reported: tuple[str, str, str]) -> None:
     old = timezone.now() - timedelta(seconds=KEPT_SECONDS + 1)
     members: dict[str, Any] = {"kind": "clock", "version": "", "started_at": old, "drift_seconds": 0}
     Process.objects.create(host="lost", pid=1, reported_at=old, **members)
     Process.objects.create(host="slow", pid=1, reported_at=old + timedelta(minutes=1), **members)
     assert {label[1] for label in read(gauges.report_age)} >= {"lost", "slow"}
-    with connection.cursor() as cursor:
-        values: dict[str, Any] = {
-            "host": "x",
-            "pid": 1,
-            "kind": "web",
-            "version": "",
-            "age": 0,
-            "clock": 0,
-            "kept": KEPT_SECONDS,
-        }
-        cursor.execute(statements.REPORT, values)
+    Reporter(Process.Kind.WEB).report()
     assert {label[1] for label in read(gauges.report_age)} & {"lost", "slow"} == {"slow"}

@@ -50,14 +50,3 @@ def test_a_process_that_does_not_respond_is_reported(settings: Any) -> None:
     settings.METRICS_PORT = free_port()
     with pytest.raises(CommandError, match=r"does not respond: .*refused"):
         call_command("probe", "clock")
-
-
-def test_without_a_port_there_is_nothing_to_ask(settings: Any) -> None:
-    settings.METRICS_PORT = 0
-    with pytest.raises(CommandError, match="METRICS_PORT is not set"):
-        call_command("probe", "clock")
-
-
-def test_only_http_is_asked(settings: Any) -> None:
-    with pytest.raises(CommandError, match="http or https"):
-        call_command("probe", "web", url="file:///etc/passwd")

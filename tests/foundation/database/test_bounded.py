@@ -38,12 +38,6 @@ def test_a_query_that_takes_too_long_is_cancelled_and_the_connection_stays_usabl
     assert ask("SHOW statement_timeout") == "0"
 
 
-def test_the_limit_ends_with_the_block(database: None) -> None:
-    with time_limit(0.05):
-        assert ask("SHOW statement_timeout") == "50ms"
-    assert ask("SHOW statement_timeout") == "0"
-
-
 def test_another_error_of_the_database_is_raised_as_it_is(database: None) -> None:
     with pytest.raises(DataError), time_limit(5):
         ask("SELECT 1 / 0")

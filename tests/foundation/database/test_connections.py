@@ -113,26 +113,6 @@ def test_after_an_error_the_connection_is_checked_by_a_statement(
     assert len(checks) == 1
 
 
-MANY_DESCRIPTORS = """
-    resource.setrlimit(resource.RLIMIT_NOFILE, (2048, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-    while os.open(os.devnull, os.O_RDONLY) < 1100:
-        pass
-    kept_connection()
-    first = kept_connection()
-    assert first.fileno() > 1023
-    assert kept_connection() is first
-
-    client.send("some.task", {"number": 1}, queue="many-descriptors")
-    with accepting("some.task") as connection:
-        queue = connection.SimpleQueue("many-descriptors")
-        queue.get(timeout=5).ack()
-"""
-LOST_DESCRIPTOR = """
-    kept_connection()
-    first = kept_connection()
-    os.close(first.fileno())
-    assert kept_connection() is not first
-"""
 FORKED = """
     first = kept_connection()
     if os.fork() == 0:
@@ -166,15 +146,6 @@ def run_alone(script: str) -> None:
     command = [sys.executable, "-c", SETUP + textwrap.dedent(script)]
     done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-
-
-def test_descriptors_above_1023_work_like_others() -> None:
-    """select(2) does not accept them. A web process with many open connections has them."""
-    run_alone(MANY_DESCRIPTORS)
-
-
-def test_a_connection_that_lost_its_descriptor_is_replaced() -> None:
-    run_alone(LOST_DESCRIPTOR)
 
 
 def test_a_forked_process_leaves_the_session_of_its_parent_open() -> None:

@@ -44,7 +44,7 @@ def test_a_wake_up_of_a_transaction_that_is_rolled_back_is_not_sent(
     assert len(sent) == 1
 
 
-@cases(("delay", "count"), [(None, 1), (timedelta(), 1), (timedelta(seconds=55), 1), (timedelta(seconds=56), 0)])
+@cases(("delay", "count"), [(None, 1), (timedelta(seconds=55), 1), (timedelta(seconds=56), 0)])
 def test_a_long_delay_is_left_to_the_sweep(
     task: str, delay: timedelta | None, count: int, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
@@ -101,7 +101,7 @@ def test_messages_for_other_tasks_and_other_times_are_all_sent(broker: Broker) -
     assert names(broker.after(announce)) == sorted(expected)
 
 
-@cases(("send", "seconds"), itertools.product([wakeup.send, wakeup.send_once], [0.9, 1, 1.1, 7.3, 55]))
+@cases(("send", "seconds"), itertools.product([wakeup.send, wakeup.send_once], [0.9, 7.3]))
 def test_a_delayed_message_is_due_when_its_work_is(broker: Broker, send: Callable[..., None], seconds: float) -> None:
     delay, before = timedelta(seconds=seconds), timezone.now()
     [message] = broker.after(partial(send, DISPATCH_TASK, delay=delay))

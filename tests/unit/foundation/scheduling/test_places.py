@@ -32,7 +32,7 @@ def held(stack: ExitStack, kind: Places, tenant: int | None) -> int:
 
 
 def test_short_tasks_keep_a_quarter_of_the_threads_and_at_least_two() -> None:
-    for threads in range(6, 70):
+    for threads in (6, 7, 8, 16, 33, 64):
         places.allot(threads, ALL)
         with ExitStack() as stack:
             slow = sum(held(stack, kind, tenant) for kind in (places.CHECKS, *KINDS) for tenant in (1, 2, 3))
@@ -75,18 +75,6 @@ def test_a_place_is_free_again_after_an_error() -> None:
         assert free
 
 
-def test_without_a_free_place_the_callback_is_called() -> None:
-    kind = Places(2)
-    crowded: list[str] = []
-    with kind.hold(1), kind.hold(1, crowded=lambda: crowded.append("share")) as second:
-        assert not second
-        with kind.hold(2), kind.hold(3, crowded=lambda: crowded.append("all")):
-            pass
-    with kind.take(lambda _: None, crowded=lambda: crowded.append("nothing due")) as row:
-        assert row is None
-    assert crowded == ["share", "all"]
-
-
 def test_checks_of_silent_workers_and_verifications_leave_a_place_of_their_kind(settings: Any) -> None:
     settings.VERIFICATION_PROCESSES = 100
     for threads in (6, 8, 32):
@@ -96,9 +84,3 @@ def test_checks_of_silent_workers_and_verifications_leave_a_place_of_their_kind(
                 assert sum(held(stack, kind, tenant) for tenant in (1, 2, 3)) >= 1
                 with rest.hold(4) as free:
                     assert free
-
-
-def test_work_without_a_tenant_may_take_every_place() -> None:
-    with ExitStack() as stack:
-        kind = Places(3)
-        assert sum(stack.enter_context(kind.hold()) for _ in range(3)) == 3

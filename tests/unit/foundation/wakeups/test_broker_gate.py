@@ -73,13 +73,6 @@ def test_an_outage_costs_one_message(clock: Clock) -> None:
         assert (broker.messages, broker.probes) == (4, 0)
 
 
-def test_an_error_of_the_program_is_not_a_refusal(broker: Broker, gate: BrokerGate) -> None:
-    broker.error = ValueError("a mistake")
-    with pytest.raises(ValueError, match="a mistake"):
-        gate.send(broker.message)
-    assert not gate.refused
-
-
 def test_the_intervals_between_probes_grow_until_one_succeeds(broker: Broker, gate: BrokerGate, clock: Clock) -> None:
     refuse(broker, gate)
     wait = FIRST_WAIT
