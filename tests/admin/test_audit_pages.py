@@ -12,7 +12,7 @@ from django.test import Client
 from tenancy import audit
 from tenancy.audit import exports
 from tenancy.models import AuditEntry
-from tests.admin.browsing import at, to
+from tests.admin.browsing import to
 from tests.admin.conftest import LogIn, World
 
 LIST = "tenancy_auditentry_changelist"
@@ -85,24 +85,6 @@ def test_an_export_that_is_too_large_is_refused(admin: Client, acme: World, monk
     assert objects(admin, f"{ACT}&object=1") == ["1"]
     answer: Any = admin.get(f"{to('tenancy_auditentry_export', 'csv')}?{ACT}", follow=True)
     assert "More than 2 rows match" in answer.text
-
-
-def test_the_page_of_an_entry_shows_its_details_and_links_to_related_entries(
-    log_in: LogIn, admin: Client, acme: World
-) -> None:
-    members: dict[str, Any] = {"object_type": "good_thing", "object": "<i>one</i>", "before": {"name": "<b>old</b>"}}
-    audit.record("thing.change", tenant=acme.tenant, actor="user:eva", **members)
-    entry = AuditEntry.objects.get(act="thing.change")
-    answer = admin.get(to("tenancy_auditentry_change", entry))
-    for text, is_shown in (("&lt;b&gt;old&lt;/b&gt;", True), ("<i>one", False), (entry.hash, True)):
-        assert (text in answer.text) == is_shown
-    assert len(answer.context["related"]) == 3
-    for _, address in answer.context["related"]:
-        assert at(admin, address) == [entry]
-    admin.post(to("account"), {"time_zone": "UTC"}, headers={"X-Request-ID": "request-1"})
-    superuser, entry = log_in("superuser"), AuditEntry.objects.get(request_id="request-1")
-    _, address = superuser.get(to("tenancy_auditentry_change", entry)).context["related"][-1]
-    assert at(superuser, address) == [entry], "the entries of the same request"
 
 
 # --- what log-ins and users leave ---

@@ -74,20 +74,6 @@ def test_a_draft_warns_of_a_revoked_release_and_offers_the_active_one(
     assert "The campaign has started." in words(confirmed)
 
 
-def test_selections_that_fit_nothing_are_rejected(log_in: LogIn, client: Client, acme: World, globex: World) -> None:
-    dead = operator_rows.dead(acme, "k1")
-    for kind, executions, message in (
-        ("redrive", ["x"], "Select executions"),
-        ("destroy", ids(*dead), "Select executions"),
-        ("pause", ids(*dead), "None of the selected executions is unfinished."),
-    ):
-        fields = {"kind": kind, "execution": executions}
-        assert message in words(client.post(to("executions_campaign_draft"), fields, follow=True))
-    page = select(log_in("superuser"), "cancel", acme.execution, globex.execution)
-    assert "Select executions of one tenant." in words(page)
-    assert not Campaign.objects.exists()
-
-
 # --- the page that selects by filters ---
 
 
@@ -117,23 +103,6 @@ def test_a_campaign_includes_failed_executions_only_if_the_box_is_ticked(
     sent = {"tenant": "acme", "pipeline_id": "acme.orders", **ticked}
     assert client.post(to("executions_campaign_start"), sent).status_code == 302
     assert Campaign.objects.get().items.count() == count
-
-
-@cases(
-    ("query", "status", "message"),
-    [
-        ({"tenant": "acme"}, 422, "FILTER_REQUIRED"),
-        ({"tenant": "globex", "pipeline_id": "globex.secrets"}, 400, "valid choice"),
-        ({"tenant": "acme", "pipeline_id": "x", "finished_from": "soon"}, 400, "valid date"),
-        ({"tenant": "acme", "pipeline_id": MARKUP}, 409, "CAMPAIGN_EMPTY"),
-    ],
-)
-def test_invalid_filters_are_rejected(
-    query: dict[str, str], status: int, message: str, client: Client, globex: World
-) -> None:
-    shown = client.post(to("executions_campaign_start"), query)
-    assert (shown.status_code, message in shown.text, MARKUP in shown.text) == (status, True, False)
-    assert not Campaign.objects.exists()
 
 
 # --- running campaigns ---

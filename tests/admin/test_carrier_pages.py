@@ -4,7 +4,7 @@ from typing import Any
 
 from django.test import Client
 
-from releases.models import Pipeline, Release
+from releases.models import Release
 from releases.registration.registrar import verify_release
 from tests import making
 from tests.admin.browsing import to
@@ -70,20 +70,6 @@ def test_what_another_tenant_got_from_a_repository_does_not_count(
         theirs = carrying(globex)
     assert (theirs.status, theirs.artifacts.get().resolved) == ("REGISTERED", True)
     assert origins(viewer, carrying(acme, "2.0", DATA)) == ["UPLOADED"]
-
-
-def test_an_artifact_without_bytes_is_awaited_missing_only_identified_or_elsewhere(viewer: Client, acme: World) -> None:
-    pending = making.upload(acme.tenant, making.carrier_descriptor(CONTRACT, DATA, "2.0", uri=URI)).release
-    assert origins(viewer, pending) == ["AWAITED"]
-    rejected = carrying(acme, "3.0")
-    assert (rejected.status, origins(viewer, rejected)) == ("REJECTED", ["MISSING"])
-    Pipeline.objects.filter(pk=rejected.pipeline_id).update(missing_artifacts="identity-only")
-    identified = carrying(acme, "4.0")
-    assert (identified.status, origins(viewer, identified)) == ("REGISTERED", ["IDENTITY_ONLY"])
-    artifact = to("releases_release_artifact", identified, identified.artifacts.get())
-    assert artifact not in viewer.get(page(identified)).text
-    image = making.upload(acme.tenant, making.descriptor(CONTRACT, b"", "5.0", "container-image")).release
-    assert origins(viewer, image) == ["ELSEWHERE"]
 
 
 # --- deployments ---

@@ -9,14 +9,11 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from executions.models import Campaign, CampaignItem, Execution
-from tenancy.admin import bounded_list
 from tenancy.models import Membership, SavedView
-from tests import making
 from tests.admin import operator_rows
 from tests.admin.browsing import MARKUP, to
 from tests.admin.conftest import LogIn, World
 from tests.cases import cases
-from tests.raw_sql import unguarded
 
 LIST = "executions_execution_changelist"
 
@@ -62,18 +59,6 @@ def test_invalid_conditions_are_named_and_unknown_ones_rejected(viewer: Client) 
     assert MARKUP not in response.text
     for query in ("input__n=1", "columns=input"):
         assert viewer.get(f"{to(LIST)}?{query}").status_code == 400
-
-
-def test_a_list_that_takes_too_long_says_so_and_proposes_a_shorter_one(
-    viewer: Client, acme: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with unguarded(Execution):
-        making.copies(acme.execution, 10_000)
-    monkeypatch.setattr(bounded_list, "LIST_SECONDS", 0.001)
-    response = shown(viewer, by="nobody")
-    assert (response.status_code, ids(response)) == (422, set())
-    assert 'data-problem="QUERY_TOO_SLOW"' in response.text
-    assert 'href="?by=nobody&amp;since=24h"' in response.text
 
 
 # --- exports ---
@@ -169,20 +154,6 @@ def test_all_that_match_become_a_draft_which_later_matches_do_not_join(
     draft = drafted(act(operator, "redrive", "status=failed&q=order-", rows="all", execution=[dead[2].pk]))
     operator_rows.dead(acme, "order-4")
     assert items(draft) == {dead[0].pk, dead[1].pk}
-
-
-@cases(
-    ("query", "fields"),
-    [
-        *(("q=order-", fields) for fields in ({}, {"execution": ["x"]})),
-        *((query, {"rows": "all"}) for query in ("step=x", "status=succeeded", "unknown=1")),
-    ],
-)
-def test_nothing_selected_or_an_invalid_search_makes_no_draft(
-    query: str, fields: dict[str, Any], operator: Client, dead: list[Execution]
-) -> None:
-    assert act(operator, "redrive", query, **fields)["Location"] == f"{to(LIST)}?{query}"
-    assert not Campaign.objects.exists()
 
 
 def test_a_campaign_has_executions_of_one_tenant_in_which_the_person_operates(

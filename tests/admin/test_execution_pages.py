@@ -5,17 +5,16 @@ from typing import Any
 
 from django.db.models import F
 from django.test import Client
-from django.utils import timezone
 
 from executions.awaits import interactions
 from executions.lifecycle import outcome
 from executions.lifecycle.redrive import redrive
-from executions.models import DeadLetter, Execution, ExecutionEvent, Worker
+from executions.models import DeadLetter, Execution, ExecutionEvent
 from executions.models.states import State
 from executions.state_machine import moves
 from executions.state_machine.moves import Claim, Move, apply
 from releases.activation.revocation import revoke
-from tests import making, signing
+from tests import making
 from tests.admin import operator_rows
 from tests.admin.browsing import to
 from tests.admin.conftest import World
@@ -110,21 +109,6 @@ def test_the_page_of_a_worker_shows_only_its_own_executions(viewer: Client, acme
     assert str(others.pk) not in text
 
 
-def test_acts_that_are_not_possible_are_disabled_with_the_reason(viewer: Client, operator: Client, acme: World) -> None:
-    text = operator.get(page(acme.execution)).text
-    for act, reason in (
-        *(("cancel", ""), ("redrive", "Only failed executions can be re-driven.")),
-        ("resubmit", "It must end before it can be resubmitted."),
-    ):
-        address = to(f"executions_execution_{act}", acme.execution)
-        assert (f'href="{address}"' in text, reason in text) == (act == "cancel", True)
-    assert to("executions_execution_cancel", acme.execution) not in viewer.get(page(acme.execution)).text
-    Worker.objects.filter(pk=acme.worker.pk).update(stopped_at=timezone.now())
-    assert "No worker may run its release: the worker stopped." in operator.get(page(acme.execution)).text
-    failed(acme)
-    assert to("executions_execution_redrive", acme.execution) in operator.get(page(acme.execution)).text
-
-
 # --- the tabs ---
 
 
@@ -155,24 +139,3 @@ def test_the_page_of_a_dead_letter_shows_the_traceback_of_its_own_failure(operat
 
 
 # --- the provenance ---
-
-
-def test_the_provenance_is_downloaded_if_it_can_be_signed(viewer: Client, acme: World, settings: Any) -> None:
-    address = to("executions_execution_provenance", acme.execution)
-    envelope = to("executions_execution_provenance_document", acme.execution)
-    settings.PROVENANCE_KEY = ""
-    assert envelope not in viewer.get(address).text
-    assert viewer.get(envelope).status_code == 404
-    settings.PROVENANCE_KEY = signing.private_pem("coordinator")
-    [artifact] = acme.release.artifacts.all()
-    group = OutcomeGroup(
-        worker_id="<b>w<b>",
-        artifact_digest=artifact.digest,
-        code="artifact",
-        outcomes=[making.outcome_of(claim_of(acme.execution), steps=[(0, 1, 2)])],
-    )
-    outcome.record(acme.release.identity, group)
-    text = viewer.get(address).text
-    assert f"ran Validate with the code of artifact {artifact.digest}, which the release pins" in text
-    assert "Worker &lt;b&gt;w&lt;b&gt; ran" in text
-    assert viewer.get(envelope)["Content-Type"] == "application/vnd.dsse.envelope.v1+json"

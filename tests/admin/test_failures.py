@@ -2,10 +2,9 @@
 
 from django.test import Client
 
-from executions.lifecycle.redrive import redrive
-from executions.models import DeadLetter, Execution, FailureGroup
+from executions.models import DeadLetter, FailureGroup
 from tests.admin import operator_rows
-from tests.admin.browsing import at, listed, to
+from tests.admin.browsing import listed, to
 from tests.admin.conftest import World
 from tests.cases import cases
 
@@ -22,10 +21,6 @@ def page(of: FailureGroup) -> str:
 
 def decide(of: FailureGroup) -> str:
     return to("executions_failuregroup_decide", of)
-
-
-def again(world: World, key: str) -> None:
-    redrive(world.tenant, Execution.objects.get(execution_key=key).pk, actor="user:eva", reason="")
 
 
 @cases(
@@ -57,23 +52,3 @@ def test_a_group_is_acknowledged_assigned_and_annotated(viewer: Client, operator
     operator.post(decide(found), {"acknowledged": "no"})
     assert FailureGroup.objects.get().is_new
     assert f'<form method="post" action="{decide(found)}' not in viewer.get(page(found)).text
-
-
-def test_the_page_shows_the_newest_failures_and_links_their_executions(
-    viewer: Client, operator: Client, acme: World
-) -> None:
-    for key in ("a", "b"):
-        operator_rows.dead(acme, key, traceback="Traceback: <line 1>")
-    operator_rows.dead(acme, "other", code="Other")
-    again(acme, "a")
-    found = group_of("a")
-    assert "Traceback: &lt;line 1&gt;" not in viewer.get(page(found)).text
-    answer = operator.get(page(found))
-    assert "Traceback: &lt;line 1&gt;" in answer.text
-    assert [letter.execution.execution_key for letter, _ in answer.context["letters"]] == ["b", "a"]
-    assert answer.context["open_of_total"] == "1 of 2"
-    assert len(listed(viewer, "executions_deadletter", {"group": found.pk})) == 2
-    address = f"{to('executions_execution_changelist')}?group={found.pk}"
-    for query, keys in (("", {"a", "b"}), ("&amp;status=failed", {"b"})):
-        assert f'href="{address}{query}"' in answer.text
-        assert {row.execution_key for row in at(viewer, f"{address}{query}")} == keys

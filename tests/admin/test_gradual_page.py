@@ -7,7 +7,6 @@ from releases.models import Activation, GradualActivation, Release
 from tests import gradual
 from tests.admin.browsing import said, to, words
 from tests.admin.conftest import LogIn, World
-from tests.cases import cases
 
 
 @pytest.fixture
@@ -71,19 +70,3 @@ def test_on_call_staff_withdraw_with_a_reason(log_in: LogIn, newer: Release, sta
     assert gradual.again(started).status == "RUNNING"
     answer = client.post(address(newer, "_withdraw", started), {**operation, "reason": "slow"}, follow=True)
     assert "by user:on-call: slow" in words(answer)
-
-
-@cases(
-    ("wrong", "message"),
-    [
-        ({"steps": "five 50 10"}, "Steps: Each line has a share"),
-        ({"steps": "50 50 0\n5 50 0"}, "GRADUAL_ACTIVATION_INVALID: steps: must have growing shares"),
-        ({"release_version": "9.0"}, "RELEASE_UNKNOWN"),
-        ({"expected_release_version": "0.9"}, "ACTIVE_RELEASE_CHANGED"),
-    ],
-)
-def test_a_rejected_start_changes_nothing(client: Client, newer: Release, wrong: dict[str, str], message: str) -> None:
-    [found] = said(client.post(address(newer), form(client, newer, **wrong), follow=True))
-    assert message in found
-    assert found.endswith("Nothing changed.")
-    assert not GradualActivation.objects.exists()

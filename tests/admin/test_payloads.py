@@ -79,21 +79,6 @@ def test_only_readers_of_payloads_download_them(log_in: LogIn, acme: World) -> N
         assert log_in("stranger").get(address(made, name)).status_code == 404
 
 
-def test_payloads_are_shown_as_json_that_opens_and_large_ones_are_cut(operator: Client, acme: World) -> None:
-    made = ended(acme, "done", {"items": [{"price": 1.5}]}, {"ok": True})
-    text = operator.get(page(made)).text
-    assert ["&quot;price&quot;" in text, address(made, "result") in text] == [True, True]
-    assert operator.get(address(made, "result")).json() == {"ok": True}
-    value = {"items": ["x" * 100] * 5_000}
-    large = making.execution(acme.tenant, "large", value, pipeline_id="acme.orders")
-    text = operator.get(page(large)).text
-    assert len(text) < 700_000
-    assert "--data-binary @request.json" in text
-    assert operator.get(address(large, "input")).json() == value
-    body = operator.get(address(large, "request")).json()
-    assert (body["input"], body["pipelineId"]) == (value, "acme.orders")
-
-
 # --- curl ---
 
 STUB = '#!/bin/sh\nprintf "%s\\0" "$@" > "$OUT"\n'

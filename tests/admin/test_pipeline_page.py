@@ -11,8 +11,6 @@ from tests.admin import operator_rows
 from tests.admin.browsing import to
 from tests.admin.conftest import World
 
-OTHER_DIGEST = "sha256:" + "0" * 64
-
 
 def page(client: Client, world: World) -> Any:
     return client.get(to("releases_pipeline_change", world.release.pipeline_id))
@@ -40,14 +38,3 @@ def test_it_shows_the_share_the_failures_and_the_requests_of_each_release(
         for line in found["lines"]
     ] == [("2.0", True, 0, 0.0, 1), ("1.0", False, 3, 100.0, 1)]
     assert found["scheduled"] == [request]
-
-
-def test_each_drift_of_the_tenant_is_shown_with_its_evidence(viewer: Client, acme: World, globex: World) -> None:
-    making.worker(globex.release, "odd", artifact_digest=OTHER_DIGEST)
-    assert "data-drifts" not in page(viewer, acme).text
-    making.worker(acme.release, "<odd>", artifact_digest=OTHER_DIGEST)
-    text = page(viewer, acme).text
-    assert ["worker &lt;odd&gt;" in text, OTHER_DIGEST in text] == [True, True]
-    making.silence(acme.worker)
-    lines = section(viewer, acme, "drift.html")["lines"]
-    assert [(each.kind.value, each.name) for each, _ in lines] == [("artifact", "<odd>"), ("deployment", "1.0")]

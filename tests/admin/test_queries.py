@@ -1,5 +1,6 @@
-"""No page makes more than 25 queries, and more rows add none."""
+"""No list and no page of an object makes more than 25 queries, and more rows add none."""
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -9,7 +10,6 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from tenancy import audit
 from tests import making, signing
 from tests.admin import pages
 from tests.admin.conftest import World, log_in_as
@@ -34,9 +34,7 @@ def counted(client: Client, address: str) -> int:
 def test_no_page_makes_many_queries(acme: World, settings: Any) -> None:
     settings.PROVENANCE_KEY = signing.private_pem("coordinator")
     later = timezone.now() + timedelta(days=1)
-    making.copies(acme.execution, 101, next_due_at=later)  # the lists have a second page
-    for number in range(101):
-        audit.record("thing.change", tenant=acme.tenant, actor="user:test", object_type="thing", object=str(number))
+    making.copies(acme.execution, 101, next_due_at=later)  # the list has a second page
     fill(acme, range(1))
     names = named(acme)
     clients = {who: log_in_as(who) for who in ("tenant-admin", "superuser")}
@@ -46,6 +44,7 @@ def test_no_page_makes_many_queries(acme: World, settings: Any) -> None:
             found = {
                 page: counted(clients["tenant-admin" if "tenant-admin" in who else "superuser"], pages.url(page, names))
                 for page, who in READS.items()
+                if re.match(r"index|\w+_change(list)?\b", page)
             }
             transaction.set_rollback(True)
         return found

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from executions.awaits import claims
 from executions.models import Execution, Interaction, InteractionEvent
 from tests import making
 from tests.admin import operator_rows
@@ -103,10 +102,6 @@ def answer(client: Client, of: Interaction, **fields: str) -> Any:
 
 def by_json(client: Client, of: Interaction, text: str, **fields: str) -> Any:
     return post(client, of, "answer", response=text, **fields)
-
-
-def overdue(of: Interaction) -> None:
-    run("UPDATE executions_interaction SET deadline = now() - interval '1 second' WHERE id = %s", of.pk)
 
 
 def open_and_unanswered(of: Interaction) -> None:
@@ -221,36 +216,6 @@ def test_a_question_is_claimed_and_released_and_others_see_who_has_it(
 
 
 # --- the list ---
-
-
-@pytest.fixture
-def asked(world: World) -> dict[str, Interaction]:
-    made = {name: ask(world, name) for name in ("free", "mine", "passed", "theirs", "old")}
-    claims.claim(world.tenant, made["mine"].pk, actor="user:operator")
-    claims.delegate(world.tenant, made["passed"].pk, actor="user:eva", to="operator")
-    claims.claim(world.tenant, made["theirs"].pk, actor="user:eva")
-    claims.claim(world.tenant, made["old"].pk, actor="user:eva")
-    with unguarded(Interaction):
-        run("UPDATE executions_interaction SET claimed_until = now() WHERE id = %s", made["old"].pk)
-    return made
-
-
-def test_the_list_is_filtered_by_claims_and_steps_and_tells_questions_apart(
-    client: Client, asked: dict[str, Interaction]
-) -> None:
-    for query, names in (
-        ("claim=mine", {"mine", "passed"}),
-        ("claim=none", {"free", "passed", "old"}),
-        ("claim=others", {"theirs"}),
-        ("step=Other", set()),
-    ):
-        found = {each.pk for each in listed(client, "executions_interaction", query)}
-        assert found == {asked[name].pk for name in names}, query
-    overdue(asked["free"])
-    shown = client.get(to("executions_interaction_changelist")).text
-    assert ["Customer name:</span> Ann" in shown, "Overdue" in shown] == [True, True]
-    places = [shown.index(f'<div class="dc-quiet">{name}</div>') for name in asked]
-    assert min(places) == places[0], "the overdue one is first"
 
 
 @cases(

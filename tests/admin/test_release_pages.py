@@ -5,13 +5,11 @@ from collections.abc import Callable
 
 from django.test import Client
 
-from executions.models import Execution
 from releases.models import Blob, Pipeline, Release
 from releases.registration.progress import Progress
 from releases.registration.registrar import verify_release
 from tests import making
-from tests.admin import operator_rows
-from tests.admin.browsing import MARKUP, at, inert, to
+from tests.admin.browsing import MARKUP, inert, to
 from tests.admin.conftest import LogIn, World
 from wire.documents.descriptor import descriptor_from_json
 from wire.findings import Finding
@@ -91,20 +89,6 @@ def test_untrusted_text_is_never_markup(log_in: LogIn, acme: World) -> None:
 
 
 # --- contents ---
-
-
-def test_counts_link_to_exactly_their_rows(viewer: Client, acme: World) -> None:
-    operator_rows.dead(acme, "a", "b", "c")
-    page = viewer.get(page_of(acme.release))
-    [section] = [each.section for each in page.context["sections"] if each.template.endswith("release_executions.html")]
-    assert section["counts"]
-    for each, _, href in section["counts"]:
-        shown = at(viewer, href)
-        assert {row.status for row in shown} == {each.status}
-        assert len(shown) == each.count == Execution.objects.filter(release=acme.release, status=each.status).count()
-    [(code, count, href)] = section["errors"]
-    assert (count, len(at(viewer, href))) == (3, 3)
-    assert code in page.text.partition("data-errors")[2]
 
 
 # --- comparison ---

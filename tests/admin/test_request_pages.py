@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 from django.test import Client
 
 from releases.activation import policy
@@ -11,7 +10,7 @@ from releases.models import Activation, ActivationRequest, Release
 from tenancy.roles import Role
 from tests.admin.browsing import said, to
 from tests.admin.conftest import LogIn, World, log_in_as, person
-from tests.requesting import soon, voted
+from tests.requesting import soon
 
 
 @pytest.fixture
@@ -94,20 +93,3 @@ def test_an_override_is_for_tenant_admins_and_shown_in_red(log_in: LogIn, manage
     made = Activation.objects.latest("id")
     assert (made.release, made.override) == (newer, True)
     assert "override" in history(newer)
-
-
-def test_the_form_of_a_gradual_activation_requests_it_if_approvals_are_needed(manager: Client, newer: Release) -> None:
-    page = manager.get(to("releases_pipeline_change", newer.pipeline_id))
-    fields = {
-        **{"release_version": "2.0", "steps": "5 20 0", "tags": "canary", "failure_percentage_points": "1"},
-        **{"duration_factor": "2", "significance": "0.01", "expected_release_version": "1.0"},
-        "operation_key": page.context["gradual_key"],
-    }
-    address = to("releases_pipeline_gradual", newer.pipeline_id)
-    assert "APPROVAL_REQUIRED" in said(manager.post(address, fields, follow=True))[0]
-    for _ in range(2):  # a repeated form is the same request
-        page = manager.post(address, {**fields, "request": "1", "reason": "faster"}, follow=True)
-        assert said(page) == ["The request waits for 1 approval by other people."]
-    made = ActivationRequest.objects.get()
-    voted(made, User.objects.get(username="second"))
-    assert Activation.objects.filter(kind="gradual", request=made).count() == 1

@@ -7,8 +7,6 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from executions.lifecycle.revoked import fail_open
-from executions.models import Execution
 from releases.models import Release, Retirement, Revocation
 from tests import making
 from tests.admin.browsing import MARKUP, at, to
@@ -87,19 +85,3 @@ def test_a_revocation_is_shown_with_its_reason(client: Client, acme: World) -> N
     shown = act(client, "revoke", acme.release, reason=MARKUP)
     assert [MARKUP in shown, "data-revoke" in shown] == [False, False]
     assert Revocation.objects.get().reason == MARKUP
-
-
-def test_a_revocation_can_fail_open_executions_whose_redrive_needs_a_second_tick(
-    log_in: LogIn, client: Client, acme: World
-) -> None:
-    act(client, "revoke", acme.release, reason="leaked", open_executions="fail")
-    fail_open()
-    assert "were failed: 1." in page(client, acme.release)
-    assert Revocation.objects.get().failed_executions == 1
-    assert Execution.objects.get().status == "FAILED"
-    operator, address = log_in("operator"), to("executions_execution_redrive", acme.execution)
-    assert 'name="acknowledged_too"' in operator.get(address).text
-    refused = operator.post(address, {"acknowledged": "on", "reason": "x"})
-    assert (refused.status_code, "RELEASE_REVOKED_CONFIRMATION" in refused.text) == (409, True)
-    assert operator.post(address, {"acknowledged": "on", "acknowledged_too": "on"}).status_code == 302
-    assert Execution.objects.get().status == "QUEUED"

@@ -7,9 +7,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
-from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from tenancy.access import issue_token
@@ -17,7 +15,6 @@ from tenancy.models import AuditEntry, Preferences
 from tenancy.roles import Scope
 from tests.admin.browsing import to
 from tests.admin.conftest import LogIn, World
-from tests.cases import cases
 
 PASSWORD = "correct-horse-battery-staple"
 EVERYWHERE = "/admin/auth/user/log-out-everywhere/"
@@ -73,14 +70,6 @@ def test_a_session_has_a_start_time_which_a_new_log_in_renews(client: Client) ->
     del session["began_at"]
     session.save()
     assert not is_logged_in(client)
-
-
-@cases("url", ["/health/live", "/api/v1/tenants/acme/executions"])
-def test_only_pages_of_the_admin_load_the_session(client: Client, url: str) -> None:
-    for address, loads in ((url, False), (to("index"), True)):
-        with CaptureQueriesContext(connection) as queries:
-            assert client.get(address).status_code < 500
-        assert ("django_session" in str(queries.captured_queries)) == loads
 
 
 # --- what ends all sessions ---

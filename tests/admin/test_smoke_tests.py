@@ -8,7 +8,6 @@ from executions.models import Execution, SmokeTest
 from tests import making
 from tests.admin.browsing import to, words
 from tests.admin.conftest import LogIn, World
-from tests.cases import cases
 from wire.messages.celery_messages import OutcomeGroup
 
 KEY = {"idempotency_key": "page"}
@@ -44,13 +43,3 @@ def test_the_form_starts_a_smoke_test_once_and_the_pages_show_its_verdict(
     assert outcome.record(acme.release.identity, group) == 1
     assert " passed " in page(client, acme)
     assert str(claim.execution_id) in log_in("viewer").get(to("executions_smoketest_changelist")).text
-
-
-@cases(
-    ("fields", "message"),
-    [({"input": "{"}, "DOCUMENT_NOT_JSON"), ({"input": "1", "expected_result": "{"}, ""), ({"input": ""}, "required")],
-)
-def test_what_is_wrong_is_shown(client: Client, acme: World, fields: dict[str, str], message: str) -> None:
-    answer = client.post(address(acme), {**KEY, **fields})
-    assert (answer.status_code, message in answer.text) == (400, True)
-    assert SmokeTest.objects.count() == 0

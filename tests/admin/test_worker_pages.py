@@ -8,7 +8,6 @@ from django.test import Client
 from django.utils import timezone
 
 from executions.models import Execution, Worker, WorkerEligibility, WorkerKeyChange
-from executions.state_machine import moves
 from executions.workers.tenant_keys import active_keys, current_key
 from tests import making
 from tests.admin.browsing import MARKUP, listed, to
@@ -43,22 +42,6 @@ def test_the_pages_show_the_state(state: str, changes: dict[str, Any], viewer: C
     Worker.objects.filter(pk=acme.worker.pk).update(**changes)
     for address in (to(LIST), page(acme)):
         assert state in viewer.get(address).text
-
-
-def test_the_page_shows_its_started_executions_and_threads(viewer: Client, acme: World) -> None:
-    [claim] = making.claimed(acme.tenant)
-    link = to("executions_execution_change", acme.execution)
-    assert link not in viewer.get(page(acme)).text
-    held = [(claim.execution_id, claim.lease_token)]
-    renewal: dict[str, Any] = {"worker_id": acme.worker.worker_id, "lease_seconds": 30}
-    moves.renew_leases(acme.tenant.pk, held, **renewal)
-    assert "not started" in viewer.get(page(acme)).text
-    moves.renew_leases(acme.tenant.pk, held, **renewal, running={claim.lease_token: 5})
-    text = viewer.get(page(acme)).text
-    assert [link in text, "not started" in text] == [True, False]
-    Worker.objects.filter(pk=acme.worker.pk).update(capacity=4, holding=3, running=1, abandoned=1)
-    text = viewer.get(page(acme)).text
-    assert ["1 of its 4 threads still runs" in text, "3 held, 1 running" in text] == [True, True]
 
 
 # --- drains ---

@@ -15,8 +15,6 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from pytest_django import DjangoDbBlocker
 
-from coordinator.backups import programs
-from coordinator.backups.errors import BackupError
 from releases.artifacts import blob_lock
 from releases.artifacts.store import artifact_store
 from releases.models import Artifact, Release
@@ -133,16 +131,6 @@ def test_a_backup_that_fails_leaves_nothing(folder: Path, settings: Any) -> None
     assert list(folder.parent.glob("backup*")) == []
 
 
-def test_an_artifact_that_is_damaged_in_the_store_is_reported(release: Release, folder: Path) -> None:
-    digest = Artifact.objects.get(release=release).digest
-    file = making.stored_file(digest)
-    file.chmod(0o600)
-    file.write_bytes(b"damaged")
-    with pytest.raises(CommandError, match=f"complete except for 1 artifacts .* {digest}"):
-        backup(folder)
-    assert (folder / "manifest.json").exists()
-
-
 def test_only_one_backup_runs_at_a_time(folder: Path) -> None:
     held, done = threading.Event(), threading.Event()
 
@@ -193,8 +181,3 @@ def test_a_database_with_tables_is_not_overwritten(folder: Path) -> None:
     with pytest.raises(CommandError, match="database is not empty"):
         restore(folder)
     assert counts() == before
-
-
-def test_programs_that_are_older_than_the_server_are_not_used() -> None:
-    with pytest.raises(BackupError, match=r"no pg_dump of version 99 or later. Found: .*pg_dump"):
-        programs.find("pg_dump", 990_001)

@@ -80,11 +80,6 @@ def page(*items: Any) -> dict[str, Any]:
     return {"items": list(items), "next": None}
 
 
-def test_nothing_differs(run: CommandLine) -> None:
-    done, sent = apply(run, CHANNELS + RULES + "complete: [alertRules, alertChannels]", page(CHANNEL), page(RULE))
-    assert (done.status, done.out, sent) == (0, "nothing to change\n", [])
-
-
 def test_what_differs_is_changed(run: CommandLine) -> None:
     text = CHANNELS.replace("h.example", "other.example") + RULES.replace("5", "9").replace("[ops]", "[]")
     done, sent = apply(run, text, page(CHANNEL), page(RULE), CHANNEL, RULE)

@@ -77,11 +77,6 @@ def test_the_next_page_is_on_the_same_server(run: CommandLine) -> None:
     assert {each.headers["Authorization"] for each in server.requests} == {"Bearer the-token"}
 
 
-def test_pages_that_never_end(run: CommandLine) -> None:
-    with serving({"items": [pipeline("one")], "next": "/x?cursor=same"}) as server:
-        assert len(run.json("pipelines", "list", f"--url={server.url}", "--limit=1000")) == 2
-
-
 @cases(
     "body",
     [b"nonsense", b'{"items": [1]}', b"[" * 200_000],
@@ -92,14 +87,7 @@ def test_responses_that_are_none(run: CommandLine, body: bytes) -> None:
     assert (done.status, done.out, done.err.startswith("error: the response is no ")) == (6, "", True)
 
 
-def test_a_huge_response(run: CommandLine) -> None:
-    with serving(b'{"items": [' + b" " * (64 * 2**20) + b"]}") as server:
-        done = run("pipelines", "list", f"--url={server.url}")
-    assert (done.status, "bytes" in done.err) == (6, True)
-
-
-def test_a_response_that_drips(run: CommandLine) -> None:
-    """A change may have happened."""
+def test_a_response_that_drips_is_cut_off_and_the_change_may_have_happened(run: CommandLine) -> None:
     with dripping(b"HTTP/1.1 200 OK\r\nX: ") as host:
         done = run("executions", "cancel", "e", f"--url=http://{host}", "--request-seconds=1", "--yes")
     assert (done.status, "may have been carried out" in done.err) == (6, True)

@@ -21,21 +21,6 @@ def test_no_django_is_loaded(command: str) -> None:
 
 
 @cases(
-    "arguments",
-    [
-        ("releases", "list", "p", "--limit=0"),
-        ("executions", "submit", "p", "--input={", "--url=http://127.0.0.1:1", "--tenant=t", "--token=x"),
-        ("executions", "submit", "p", "--input=@missing", "--url=http://127.0.0.1:1", "--tenant=t", "--token=x"),
-        ("pipelines", "list", "--url=http://127.0.0.1:1", "--tenant=t", "--token=two words"),
-    ],
-)
-def test_mistakes_have_status_2(run: CommandLine, arguments: tuple[str, ...]) -> None:
-    done = run(*arguments)
-    assert (done.status, done.out) == (2, "")
-    assert done.err
-
-
-@cases(
     "text",
     ["nonsense =", '[profiles.a]\npassword = "x"', "profiles = 3"],
 )

@@ -2,15 +2,12 @@
 
 import itertools
 import time
-import uuid
 from collections.abc import Callable
 
 import pytest
 from django.db import connection, transaction
 
-from executions.state_machine import moves
 from foundation.database import prepared
-from tests import making
 
 pytestmark = pytest.mark.django_db
 
@@ -55,16 +52,6 @@ def test_a_new_plan_replaces_the_old_one(renew: Callable[[], None]) -> None:
     assert len(set(made)) == len(made) == 3
 
 
-def test_a_connection_never_has_two_plans_of_one_statement(renew: Callable[[], None]) -> None:
-    owner, _ = making.ready()
-    unknown = uuid.uuid4()
-    for _ in range(20):
-        renew()
-        moves.claim(owner="nobody", limit=10, lease_seconds=1)
-        moves.renew_leases(owner.pk, [(unknown, unknown)], worker_id="nobody", lease_seconds=1)
-        assert len(plans()) == 2
-
-
 def test_plans_are_made_again_after_a_rollback(renew: Callable[[], None]) -> None:
     for renewed in (False, True, False, True):
         with transaction.atomic():
@@ -73,13 +60,3 @@ def test_plans_are_made_again_after_a_rollback(renew: Callable[[], None]) -> Non
         if renewed:
             renew()
         assert ask("SELECT 33 + %(number)s::int") == 34
-
-
-def test_the_cursor_uses_the_open_transaction() -> None:
-    tenant = making.tenant()
-    with transaction.atomic():
-        with prepared.cursor() as cursor:
-            cursor.execute("UPDATE tenancy_tenant SET name = 'other' WHERE id = %(id)s", {"id": tenant.pk})
-        transaction.set_rollback(True)
-    tenant.refresh_from_db()
-    assert tenant.name != "other"

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from foundation.telemetry.exposition import Exposition, Readings
@@ -51,14 +50,3 @@ def test_gauges_are_read_at_most_every_few_seconds() -> None:
     for _ in range(3):
         assert samples(exposition, "example4_") == {"example4_level acme": 1}
     assert reads == [1]
-
-
-def test_without_gauges_the_counts_are_still_served(caplog: pytest.LogCaptureFixture) -> None:
-    counter = Counter("example5_runs_total", "Runs.")
-    counter.add()
-
-    def fail() -> Readings:
-        raise ConnectionError("a password")
-
-    assert samples(Exposition(fail), "example5_") == {"example5_runs_total": 1}
-    assert caplog.messages == ["The gauges cannot be read: ConnectionError"]

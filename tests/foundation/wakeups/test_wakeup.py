@@ -1,8 +1,6 @@
 """Wake-ups are sent after the commit and never before it. A broker that is down does not disturb the caller."""
 
 import itertools
-import logging
-import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
@@ -17,7 +15,6 @@ from executions.awaits.awaits import EXPIRE_TASK
 from executions.workers.eligibility import CHECK_TASK
 from executions.workers.registry import DISPATCH_TASK
 from foundation.wakeups import wakeup
-from tests import making
 from tests.cases import cases
 from tests.wakeups import LATER, Broker, broker, names
 
@@ -51,20 +48,6 @@ def test_a_long_delay_is_left_to_the_sweep(
     with django_capture_on_commit_callbacks() as sent:
         wakeup.send(task, delay=delay)
     assert len(sent) == count
-
-
-@pytest.mark.usefixtures("broken_broker")
-def test_a_broken_broker_is_logged_and_neither_raised_nor_waited_for(
-    task: str, caplog: pytest.LogCaptureFixture, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
-) -> None:
-    owner, _ = making.ready()
-    began = time.monotonic()
-    with caplog.at_level(logging.WARNING), django_capture_on_commit_callbacks(execute=True):
-        wakeup.send(task)
-        execution = making.execution(owner)
-    assert time.monotonic() - began < 4
-    assert "The broker refuses messages" in caplog.text
-    assert execution.status == "QUEUED"
 
 
 @pytest.fixture

@@ -40,26 +40,20 @@ BY_KIND = {
         f"postgresql://[{MARK}/n",
     ],
     "Redis URL": [
-        f"amqp://{MARK}",
-        f"redis://h:{MARK}/0",
-        f"redis://h:1/{MARK}",
-        "redis://",
-        f"unix:///{MARK}",
-        *(f"rediss://h:1/0?ssl_cert_reqs={MARK}", f"rediss://h:1/0#{MARK}"),
-        *(f"sentinel://h:{MARK}/broker/0", f"sentinel://h/{MARK}", f"sentinels://h/broker/0?{MARK}"),
+        *(f"amqp://{MARK}", f"redis://h:{MARK}/0", "redis://", f"unix:///{MARK}", f"rediss://h:1/0#{MARK}"),
+        *(f"sentinel://h/{MARK}", f"sentinels://h/broker/0?{MARK}"),
     ],
 }
 BY_NAME = {
     "SECRET_KEY": [MARK],
     "WORKER_SECRET": [MARK],
-    "WORKER_SECRET_FALLBACKS": [MARK, f"{'x' * 32},{MARK}", ",".join([f"{MARK}{'x' * 32}"] * 4)],
+    "WORKER_SECRET_FALLBACKS": [f"{'x' * 32},{MARK}", ",".join([f"{MARK}{'x' * 32}"] * 4)],
     "REST_WORKER_SECRET_FALLBACKS": [",".join([MARK] * 4)],
     "PROVENANCE_KEY": [MARK, f"-----BEGIN PRIVATE KEY-----\n{MARK}\n-----END PRIVATE KEY-----"],
     "RESUME_TOKEN_SECRET": [MARK],
     "RESUME_TOKEN_SECRET_FALLBACKS": [MARK, f"{'x' * 32},{MARK}"],
     "ARTIFACT_STORE_OPTIONS": [
-        *(MARK, f'["{MARK}"]', f'{{"s3": "{MARK}"}}', f'{{"{MARK}": {{}}}}', "{" + MARK),
-        f'{{"s3": {{"a": "{MARK}", "a": 1}}}}',
+        *(f'["{MARK}"]', f'{{"s3": "{MARK}"}}', f'{{"{MARK}": {{}}}}', "{" + MARK),
     ],
     "SECRET_KEY_FALLBACKS": [MARK, f"{'x' * 32} {MARK}"],
     "TPF_ADMIN_TENANT_TOKENS": [MARK, f"acme={MARK},=x", f"Acme={MARK}", "acme="],
@@ -72,15 +66,13 @@ BY_NAME = {
     "IMAGE_REGISTRY_CREDENTIALS": [MARK],
     "IMAGE_REGISTRY_ALLOWED_NETWORKS": [f"10.0.0.{MARK}/8"],
     "MAVEN_REPOSITORIES": [
-        *(MARK, f"[{MARK}", f'[[repositories]]\nid = "{MARK}"', f'[[repositories]]\nurl = "http://{MARK}"'),
-        f'[[repositories]]\nid = "a"\nurl = "https://h"\ngroups = ["com.{MARK}*"]',
+        *(f"[{MARK}", f'[[repositories]]\nid = "{MARK}"', f'[[repositories]]\nurl = "http://{MARK}"'),
         f'[[repositories]]\nid = "a"\nurl = "https://h"\ngroups = ["com"]\ncredentials = "{MARK}"',
     ],
     "MAVEN_ALLOWED_NETWORKS": [f"10.0.0.{MARK}/8"],
     "WEBHOOK_ALLOWED_NETWORKS": [f"10.0.0.{MARK}/8"],
     "ALERT_SECRETS": [
-        *(MARK, f"acme={MARK}", f"acme/a={MARK}", f"acme/a=env:{MARK}", f"Acme/a=env:{MARK}x", f"acme/a b=env:X{MARK}"),
-        f"acme/a=env:A,acme/a=env:B{MARK}",
+        *(f"acme={MARK}", f"acme/a=env:{MARK}", f"Acme/a=env:{MARK}x", f"acme/a=env:A,acme/a=env:B{MARK}"),
     ],
     "ALERT_RETENTION_DAYS": ["0", "36501"],
     "EMAIL_PORT": ["65536"],
@@ -165,63 +157,27 @@ OAUTH = {
     "OAUTH_JWKS_URL": "https://issuer.example/keys",
     "OAUTH_AUDIENCE": "coordinator",
 }
-ALL_OAUTH = "OAUTH_ISSUER, OAUTH_JWKS_URL and OAUTH_AUDIENCE must all be set, or none"
-CONTAINERS = {"gcs": "bucket_name", "azure": "azure_container"}
-TPF = ("TPF_ADMIN", "TPF_CONTROL_PLANE")
-
-
+POOLED = {"DATABASE_URL": f"{VALID['DATABASE_URL']}?options=-c%20jit%3Doff", "DATABASE_POOLER": "transaction"}
+OAUTH_HTTP = {**OAUTH, "OAUTH_JWKS_URL": "http://127.0.0.1.example/keys"}
 CONTRADICTIONS: list[tuple[dict[str, str], str]] = [
     # Workers and leases last until a lost message path is noticed.
     ({"WORKER_STALE_SECONDS": "24"}, "WORKER_STALE_SECONDS must be at least "),
-    (
-        {"WORKER_STALE_SECONDS": "2.4", "LEASE_SECONDS": "3", "SWEEP_SECONDS": "0.5"},
-        "WORKER_STALE_SECONDS must be at least ",
-    ),
     ({"LEASE_SECONDS": "22"}, "LEASE_SECONDS must be at least "),
     ({"SWEEP_SECONDS": "6.7", "WORKER_STALE_SECONDS": "60"}, "LEASE_SECONDS must be at least "),
-    *(
-        (
-            {"ARTIFACT_STORE": store, "ARTIFACT_STORE_OPTIONS": options.replace("STORE", store)},
-            f"ARTIFACT_STORE_OPTIONS must contain {container} for {store} if ARTIFACT_STORE is {store}",
-        )
-        for store, container in CONTAINERS.items()
-        for options in ["", '{"STORE": {"location": "a"}}']
-    ),
     (
-        {"DATABASE_URL": f"{VALID['DATABASE_URL']}?options=-c%20jit%3Doff", "DATABASE_POOLER": "transaction"},
-        "DATABASE_URL must not have options if DATABASE_POOLER is transaction: ",
+        {"ARTIFACT_STORE": "gcs", "ARTIFACT_STORE_OPTIONS": ""},
+        "ARTIFACT_STORE_OPTIONS must contain bucket_name",
     ),
-    (
-        {"REDIS_CA_FILE": str(CERTIFICATE)},
-        "REDIS_CA_FILE requires a REDIS_URL that begins with rediss:// or sentinels://",
-    ),
+    (POOLED, "DATABASE_URL must not have options if DATABASE_POOLER is transaction: "),
+    ({"REDIS_CA_FILE": str(CERTIFICATE)}, "REDIS_CA_FILE requires a REDIS_URL that begins with rediss://"),
     ({"EMAIL_HOST": "mail.example"}, "EMAIL_HOST and EMAIL_FROM must both be set, or neither"),
-    ({"EMAIL_FROM": "coordinator@example.com"}, "EMAIL_HOST and EMAIL_FROM must both be set, or neither"),
-    *(({**OAUTH, missing: ""}, ALL_OAUTH) for missing in OAUTH),
-    *(({name: value}, ALL_OAUTH) for name, value in OAUTH.items()),
-    *(
-        (
-            {**OAUTH, "OAUTH_JWKS_URL": f"http://{host}/keys"},
-            "OAUTH_JWKS_URL must begin with https://, unless its host is a loopback address",
-        )
-        for host in ("issuer.example", "127.0.0.1.example")
-    ),
-    *(
-        ({"HSTS_PRELOAD": "true", **changes}, "HSTS_PRELOAD needs ")
-        for changes in ({}, {"HSTS_SUBDOMAINS": "true", "HSTS_SECONDS": "3600"}, {"HTTPS_ONLY": "false"})
-    ),
-    *(
-        ({f"{name}_ENABLED": "true"}, f"{name}_TOKEN or {name}_TOKEN_REF or {name}_TENANT_TOKENS is required when ")
-        for name in TPF
-    ),
-    *(
-        (
-            {f"{name}_TOKEN": MARK, f"{name}_TOKEN_REF": "env:X"},
-            f"Configure only one of {name}_TOKEN or {name}_TOKEN_REF",
-        )
-        for name in TPF
-    ),
-    *(({f"{name}_TOKEN_REF": "/a/path"}, f"{name}_TOKEN_REF must be env:NAME or file:/path") for name in TPF),
+    *(({**OAUTH, missing: ""}, "OAUTH_ISSUER, OAUTH_JWKS_URL and OAUTH_AUDIENCE must all be set") for missing in OAUTH),
+    (OAUTH_HTTP, "OAUTH_JWKS_URL must begin with https://, unless its host is a loopback address"),
+    ({"HSTS_PRELOAD": "true"}, "HSTS_PRELOAD needs "),
+    ({"HSTS_PRELOAD": "true", "HSTS_SUBDOMAINS": "true", "HSTS_SECONDS": "3600"}, "HSTS_PRELOAD needs "),
+    *(({f"{name}_ENABLED": "true"}, f"{name}_TOKEN or ") for name in ("TPF_ADMIN", "TPF_CONTROL_PLANE")),
+    ({"TPF_ADMIN_TOKEN": MARK, "TPF_ADMIN_TOKEN_REF": "env:X"}, "Configure only one of TPF_ADMIN_TOKEN or "),
+    ({"TPF_ADMIN_TOKEN_REF": "/a/path"}, "TPF_ADMIN_TOKEN_REF must be env:NAME or file:/path"),
 ]
 
 

@@ -25,20 +25,6 @@ def test_a_value_expires_after_its_lifetime(clock: Clock) -> None:
     assert (cache.get("a"), cache.latest("a")) == (2, 2)
 
 
-def test_a_lifetime_is_read_at_each_look_up_and_may_begin_earlier(clock: Clock) -> None:
-    lifetimes = [10.0, 10.0, 0.0]
-    cache: TimedCache[str, int] = TimedCache(seconds=lambda: lifetimes.pop(0))
-    cache.set("a", 1)
-    assert [cache.get("a"), cache.get_or_renew("a"), cache.get("a")] == [1, 1, None]
-    cache = TimedCache(seconds=SECONDS)
-    began = clock.monotonic()
-    clock.ahead += SECONDS / 2
-    cache.set("a", 1, since=began)
-    assert cache.get("a") == 1
-    clock.ahead += SECONDS / 2
-    assert cache.get("a") is None
-
-
 def test_one_caller_renews_while_the_others_still_get_the_value(clock: Clock) -> None:
     cache: TimedCache[str, int] = TimedCache(seconds=SECONDS, renew_after=0.5)
     cache.set("a", 1)

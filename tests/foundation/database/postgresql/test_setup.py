@@ -98,17 +98,6 @@ def test_a_second_run_by_the_superuser_or_the_owner_keeps_passwords_and_data(ins
         assert connection.execute("SELECT count(*) FROM django_migrations").fetchone() != (0,)
 
 
-def test_a_passed_password_replaces_the_old_one_and_is_stored_as_a_digest(installation: Installation) -> None:
-    installation.set_up(DATABASE_APPLICATION_PASSWORD="another")
-    psycopg.connect(installation.url(APPLICATION, "another")).close()
-    installation.set_up(**PASSWORDS)
-    installation.as_application().close()
-    log = installation.cluster.folder.joinpath("postgres.log").read_text()
-    assert 'ALTER ROLE "orders_app" PASSWORD' in log
-    assert "another" not in log
-    assert APPLICATION_PASSWORD not in log
-
-
 def test_a_second_run_revokes_foreign_grants(installation: Installation) -> None:
     with installation.as_superuser() as connection:
         connection.execute("GRANT TEMPORARY, CREATE ON DATABASE orders TO PUBLIC")

@@ -8,7 +8,6 @@ import pytest
 
 from foundation.http.address_guard import TargetRefused, Unreachable, vet
 from tests.cases import cases
-from wire.web_address import LONGEST_URL
 
 PUBLIC = "93.184.216.34"
 
@@ -103,12 +102,6 @@ def test_a_tunnel_address_needs_its_embedded_address_allowed_too(address: str) -
     assert vet("http://inner.test/", allowed=[outer, inner], resolve=answering(address)).addresses
 
 
-@cases("address", ["fe80::1%eth0", f"::ffff:{PUBLIC}%1", "2606:2800:220:1::1%1"])
-def test_an_address_with_a_zone_is_always_refused(address: str) -> None:
-    with pytest.raises(TargetRefused):
-        vet("http://example.org/", allowed=[ip_network("::/0"), ip_network("0.0.0.0/0")], resolve=answering(address))
-
-
 def test_public_addresses_are_allowed_and_resolved_once() -> None:
     names = Names([PUBLIC, "2606:2800:220:1::1", PUBLIC])
     target = vet("https://Example.ORG:8443/path?query", resolve=names)
@@ -134,14 +127,3 @@ def test_a_name_that_does_not_resolve_is_unreachable() -> None:
     for resolve in (unknown, Names([])):
         with pytest.raises(Unreachable, match="does not resolve"):
             vet("http://example.org/", resolve=resolve)
-
-
-def test_the_length_of_a_url_is_limited() -> None:
-    names = Names([PUBLIC])
-    url = "https://example.org/".ljust(LONGEST_URL, "a")
-    assert vet(url, resolve=names).url == url
-    with pytest.raises(TargetRefused):
-        vet(f"{url}a", resolve=names)
-    assert vet(f"{url}a", resolve=names, longest=LONGEST_URL + 1).url == f"{url}a"
-    with pytest.raises(TargetRefused):
-        vet(f"{url}aa", resolve=names, longest=LONGEST_URL + 1)

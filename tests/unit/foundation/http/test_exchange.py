@@ -100,9 +100,6 @@ def test_a_response_is_read_up_to_the_limit() -> None:
             with responding(framed(b"x" * length)) as url:
                 response = send_to(url)
             assert (len(response.body), response.complete) == (min(length, 1000), complete)
-    with within(1), dripping(until_the_end(b"x" * 20)) as place:
-        response = send_to(f"http://{place}/", limit=10)
-    assert (response.body, response.complete) == (b"x" * 10, False)
 
 
 @cases(
@@ -152,18 +149,6 @@ def test_no_more_than_the_limit_is_received(framed: Callable[[bytes], bytes]) ->
     assert not pieces or framed is not declared
 
 
-@cases("framed", [declared, chunked])
-def test_a_large_body_that_ends_early_is_broken(framed: Callable[[bytes], bytes]) -> None:
-    with responding(framed(bytes(200_000))[:-10]) as url, pytest.raises(Broken):
-        send_to(url, limit=200_000, receive=lambda piece: None)
-
-
-@cases("beginning", [b"", OK + b"Content-Length: 500\r\n\r\n", OK + b"\r\nabc"])
-def test_a_server_that_falls_silent_is_cut_off(beginning: bytes) -> None:
-    with within(5), responding(beginning, then_silent=True) as url, pytest.raises(TimedOut):
-        send_to(url, seconds=30, silent_seconds=0.2, receive=lambda piece: None)
-
-
 def test_the_time_limit_applies_to_the_whole_exchange() -> None:
     """Each byte arrives in time, but the complete response does not.
 
@@ -172,12 +157,6 @@ def test_the_time_limit_applies_to_the_whole_exchange() -> None:
     for beginning in (OK + b"X-Slow: ", OK + b"Content-Length: 500\r\n\r\n", OK + b"\r\n"):
         with within(2), dripping(beginning) as place, pytest.raises(TimedOut):
             send_to(f"http://{place}/", seconds=0.3)
-
-
-def test_a_handshake_that_arrives_byte_by_byte_is_cut_off() -> None:
-    """The server sends the beginning of a TLS record, and its length."""
-    with within(2), dripping(b"\x16\x03\x03\x40\x00") as place, pytest.raises(NotConnected, match="too slow"):
-        send_to(f"https://{place}/", connect_seconds=0.3)
 
 
 def test_with_a_limit_of_none_the_body_is_not_awaited() -> None:

@@ -102,15 +102,6 @@ def test_a_full_line_refuses_its_group_but_no_other() -> None:
     takers.wait_for(BUSY, QUIET)
 
 
-def test_all_lines_together_are_limited_but_a_group_without_a_line_may_wait() -> None:
-    slots = FairSlots(1, most_waiting=3)
-    others = [Group(str(number)) for number in range(4)]
-    Takers(slots).start(*others)
-    with pytest.raises(TooManyRequests):
-        slots.require_room(others[1])
-    slots.require_room(BUSY)
-
-
 def test_a_line_that_moves_slowly_is_refused_with_its_expected_wait() -> None:
     """One slow turn, as after a slow write to disk, refuses nothing."""
     now = 100.0

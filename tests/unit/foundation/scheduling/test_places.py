@@ -67,14 +67,6 @@ def test_a_worker_for_one_queue_uses_all_its_threads() -> None:
                 assert sum(held(stack, kind, tenant) for tenant in (1, 2)) == threads
 
 
-def test_a_place_is_free_again_after_an_error() -> None:
-    kind = Places(1)
-    with pytest.raises(KeyError), kind.hold(1):
-        raise KeyError
-    with kind.hold(1) as free:
-        assert free
-
-
 def test_checks_of_silent_workers_and_verifications_leave_a_place_of_their_kind(settings: Any) -> None:
     settings.VERIFICATION_PROCESSES = 100
     for threads in (6, 8, 32):

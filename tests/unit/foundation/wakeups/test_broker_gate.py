@@ -4,8 +4,6 @@ import threading
 import time
 
 import pytest
-from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
 
 from foundation.wakeups.broker_gate import FIRST_BATCH, FIRST_WAIT, LONGEST_WAIT, BrokerGate
 
@@ -59,18 +57,6 @@ def gate(broker: Broker, clock: Clock) -> BrokerGate:
 def refuse(broker: Broker, gate: BrokerGate, error: Exception | None = None) -> None:
     broker.error = error or OSError("refused")
     assert not gate.send(broker.message)
-
-
-def test_an_outage_costs_one_message(clock: Clock) -> None:
-    for error in (OSError(), OperationalError(), RedisError()):
-        broker = Broker()
-        gate = BrokerGate(broker.probe)
-        assert [gate.send(broker.message) for _ in range(3)] == [True] * 3
-        assert not gate.refused
-        refuse(broker, gate, error)
-        assert gate.refused
-        assert [gate.send(broker.message) for _ in range(3)] == [False] * 3
-        assert (broker.messages, broker.probes) == (4, 0)
 
 
 def test_the_intervals_between_probes_grow_until_one_succeeds(broker: Broker, gate: BrokerGate, clock: Clock) -> None:
