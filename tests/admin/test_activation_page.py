@@ -18,11 +18,6 @@ FIELD = {"name": "price", "type": {"kind": "scalar", "id": "decimal"}}
 PRICES = "acme.prices"
 
 
-@pytest.fixture
-def client(log_in: LogIn) -> Client:
-    return log_in("release-manager")
-
-
 def address(release: Release) -> str:
     return to("releases_release_activate", release)
 
@@ -38,31 +33,31 @@ def history(release: Release) -> list[Activation]:
     return list(Activation.objects.filter(pipeline=release.pipeline).order_by("sequence"))
 
 
-def test_an_activation_is_shown_before_and_in_the_history_and_repeated_once(client: Client, newer: Release) -> None:
-    text = client.get(address(newer)).text
+def test_an_activation_is_shown_before_and_in_the_history_and_repeated_once(manager: Client, newer: Release) -> None:
+    text = manager.get(address(newer)).text
     assert ["Executions that stay on 1.0</dt><dd>1 live" in text, "data-typed-version" in text] == [True, False]
-    form = form_of(client, newer, reason=" It is time. ")
-    first, second = client.post(address(newer), form), client.post(address(newer), form)
+    form = form_of(manager, newer, reason=" It is time. ")
+    first, second = manager.post(address(newer), form), manager.post(address(newer), form)
     assert (first.status_code, first["Location"]) == (302, second["Location"])
     made = history(newer)[-1]
     assert (made.release, made.reason, made.actor) == (newer, "It is time.", "user:release-manager")
     assert len(history(newer)) == 2
-    assert "It is time." in client.get(first["Location"]).text
+    assert "It is time." in manager.get(first["Location"]).text
 
 
 def test_an_activation_is_rejected_if_another_release_has_become_active(
-    client: Client, acme: World, newer: Release
+    manager: Client, acme: World, newer: Release
 ) -> None:
-    form = form_of(client, newer)
+    form = form_of(manager, newer)
     other = making.registered(acme.tenant, "3.0", pipeline_id="acme.orders")
     activate(other, actor="user:somebody")
-    answer = client.post(address(newer), {**form, "reason": "mine"})
+    answer = manager.post(address(newer), {**form, "reason": "mine"})
     assert answer.status_code == 409
     for shown in ("ACTIVE_RELEASE_CHANGED", 'name="expected_release_version" value="3.0"', ">mine</textarea>"):
         assert shown in answer.text
     assert history(newer)[-1].release == other
     again = {**form, "expected_release_version": "3.0", "operation_key": answer.context["operation_key"]}
-    assert client.post(address(newer), again).status_code == 302
+    assert manager.post(address(newer), again).status_code == 302
     assert history(newer)[-1].release == newer
 
 
@@ -85,34 +80,34 @@ def active_version(release: Release) -> str:
 
 
 @cases("typed", ["", "1.0", "2.0.0"])
-def test_an_activation_is_refused_until_the_version_is_typed(typed: str, client: Client, breaking: Release) -> None:
-    assert "data-typed-version" in client.get(address(breaking)).text
-    form = form_of(client, breaking, typed_version=typed)
-    answer = client.post(address(breaking), form)
+def test_an_activation_is_refused_until_the_version_is_typed(typed: str, manager: Client, breaking: Release) -> None:
+    assert "data-typed-version" in manager.get(address(breaking)).text
+    form = form_of(manager, breaking, typed_version=typed)
+    answer = manager.post(address(breaking), form)
     assert (answer.status_code, "Type its version, 2.0" in answer.text) == (400, True)
     assert active_version(breaking) == "1.0"
-    assert client.post(address(breaking), {**form, "typed_version": " 2.0 "}).status_code == 302
+    assert manager.post(address(breaking), {**form, "typed_version": " 2.0 "}).status_code == 302
     assert active_version(breaking) == "2.0"
 
 
-def test_requests_gradual_activations_and_rollbacks_need_the_typed_version(client: Client, breaking: Release) -> None:
-    form = form_of(client, breaking, activate_at=soon().isoformat(), reason="new")
+def test_requests_gradual_activations_and_rollbacks_need_the_typed_version(manager: Client, breaking: Release) -> None:
+    form = form_of(manager, breaking, activate_at=soon().isoformat(), reason="new")
     request = to("releases_release_request", breaking)
-    assert "Type its version, 2.0" in client.post(request, form, follow=True).text
+    assert "Type its version, 2.0" in manager.post(request, form, follow=True).text
     assert not ActivationRequest.objects.exists()
-    answer = client.post(request, {**form, "typed_version": "2.0"}, follow=True)
+    answer = manager.post(request, {**form, "typed_version": "2.0"}, follow=True)
     assert ActivationRequest.objects.get().release == breaking
     assert "data-breaking" in answer.text
     pipeline = to("releases_pipeline_change", breaking.pipeline_id)
     form = {
-        **{"expected_release_version": "1.0", "operation_key": client.get(pipeline).context["gradual_key"]},
+        **{"expected_release_version": "1.0", "operation_key": manager.get(pipeline).context["gradual_key"]},
         **{"release_version": "2.0", "steps": "5 50 10", "tags": "", "tokens": "", "reason": "new"},
         **{"failure_percentage_points": "5", "duration_factor": "1.5", "significance": "0.001"},
     }
     start = to("releases_pipeline_gradual", breaking.pipeline_id)
-    assert "Type its version, 2.0" in client.post(start, form, follow=True).text
+    assert "Type its version, 2.0" in manager.post(start, form, follow=True).text
     assert not GradualActivation.objects.exists()
-    client.post(start, {**form, "typed_version": "2.0"})
+    manager.post(start, {**form, "typed_version": "2.0"})
     assert GradualActivation.objects.get().candidate == breaking
 
 

@@ -19,11 +19,6 @@ LIST = "tenancy_auditentry_changelist"
 ACT = "act=thing.change"
 
 
-@pytest.fixture
-def admin(log_in: LogIn) -> Client:
-    return log_in("tenant-admin")
-
-
 def add(world: World | None, of: str, **details: Any) -> None:
     tenant = world.tenant if world else None
     members = {"object_type": "thing", "object": of, "reason": "<b>why</b>"}

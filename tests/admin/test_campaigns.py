@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import pytest
 from django.test import Client
 
 from executions.campaigns import campaigns
@@ -13,16 +12,11 @@ from releases.models import Release
 from tests import making
 from tests.admin import operator_rows
 from tests.admin.browsing import MARKUP, to, words
-from tests.admin.conftest import LogIn, World
+from tests.admin.conftest import World
 from tests.cases import cases
 from tests.executions.campaigns.campaigning import pass_time
 
 OPTIONS = {"why": "the bank is back", "rate_per_minute": "60"}
-
-
-@pytest.fixture
-def client(log_in: LogIn) -> Client:
-    return log_in("operator")
 
 
 def of(name: str, row: Any) -> str:
@@ -40,54 +34,54 @@ def select(client: Client, kind: str, *executions: Execution) -> Any:
 # --- drafts ---
 
 
-def test_ticked_executions_become_a_draft_that_is_started(client: Client, acme: World) -> None:
+def test_ticked_executions_become_a_draft_that_is_started(operator: Client, acme: World) -> None:
     first, second, _ = operator_rows.dead(acme, "k1", "k2", "k3")
-    page = select(client, "redrive", first, second)
+    page = select(operator, "redrive", first, second)
     draft = Campaign.objects.get()
     assert (draft.status, draft.created_by, draft.filters) == ("DRAFT", "user:operator", {})
     assert {item.execution_id for item in draft.items.all()} == {first.pk, second.pk}
     assert "2 executions. Nothing has been done to them yet." in words(page)
     options = {**OPTIONS, "canary": "1", "stop_after_failures": "3"}
-    assert "The campaign has started. Executions: 2." in words(client.post(of("begin", draft), options, follow=True))
+    assert "The campaign has started. Executions: 2." in words(operator.post(of("begin", draft), options, follow=True))
     draft.refresh_from_db()
     assert (draft.status, draft.reason, draft.canary, draft.stop_after_failures) == ("RUNNING", OPTIONS["why"], 1, 3)
-    assert "It was started before." in words(client.post(of("begin", draft), options, follow=True))
+    assert "It was started before." in words(operator.post(of("begin", draft), options, follow=True))
 
 
 def test_a_draft_warns_of_a_revoked_release_and_offers_the_active_one(
-    client: Client, acme: World, newer: Release
+    operator: Client, acme: World, newer: Release
 ) -> None:
     operator_rows.dead(acme, "k1", "k2")
     activate(newer, actor="user:test")
     revoke(acme.release, actor="user:test", reason="wrong sums")
     draft = operator_rows.draft(acme, reason="after the roll-back")
-    page = words(client.get(of("change", draft)))
+    page = words(operator.get(of("change", draft)))
     for text in ("2 of them are pinned to the revoked release acme.orders 1.0.", "“wrong sums”"):
         assert text in page
     assert "Resubmit on 2.0 instead" in page
-    assert client.post(of("begin", draft), OPTIONS).status_code == 409
-    other = client.post(of("instead", draft), follow=True)
+    assert operator.post(of("begin", draft), OPTIONS).status_code == 409
+    other = operator.post(of("instead", draft), follow=True)
     made = Campaign.objects.get(kind="resubmit")
     assert (made.status, made.reason, made.items.count()) == ("DRAFT", "after the roll-back", 2)
     assert "data-revoked" not in other.text
-    confirmed = client.post(of("begin", draft), {**OPTIONS, "allow_revoked": "on"}, follow=True)
+    confirmed = operator.post(of("begin", draft), {**OPTIONS, "allow_revoked": "on"}, follow=True)
     assert "The campaign has started." in words(confirmed)
 
 
 # --- the page that selects by filters ---
 
 
-def test_a_campaign_is_previewed_and_then_started(client: Client, acme: World) -> None:
+def test_a_campaign_is_previewed_and_then_started(operator: Client, acme: World) -> None:
     operator_rows.dead(acme, "k1", "k2", code="NO_FUNDS")
     filters = {"tenant": "acme", "pipeline_id": "acme.orders", "error_code": "NO_FUNDS"}
-    previewed = client.post(to("executions_campaign_start"), filters, follow=True)
+    previewed = operator.post(to("executions_campaign_start"), filters, follow=True)
     assert previewed.context["found"].count == 2
     draft = Campaign.objects.get()
     assert (draft.status, draft.created_by) == ("DRAFT", "user:operator")
-    refused = client.post(of("begin", draft), {"rate_per_minute": "0", "why": ""})
+    refused = operator.post(of("begin", draft), {"rate_per_minute": "0", "why": ""})
     assert (refused.status_code, refused.context["found"].count) == (400, 2)
     assert Campaign.objects.get().status == "DRAFT"
-    started = client.post(of("begin", draft), {"rate_per_minute": "30", "why": MARKUP}, follow=True)
+    started = operator.post(of("begin", draft), {"rate_per_minute": "30", "why": MARKUP}, follow=True)
     assert "The campaign has started. Executions: 2. Rate: 30 per minute." in started.text
     made = Campaign.objects.get()
     assert (made.status, made.rate_per_minute, made.created_by, made.reason) == ("RUNNING", 30, "user:operator", MARKUP)
@@ -96,12 +90,12 @@ def test_a_campaign_is_previewed_and_then_started(client: Client, acme: World) -
 
 @cases(("ticked", "count"), [({}, 1), ({"allow_failed": "on"}, 2)])
 def test_a_campaign_includes_failed_executions_only_if_the_box_is_ticked(
-    ticked: dict[str, str], count: int, client: Client, acme: World
+    ticked: dict[str, str], count: int, operator: Client, acme: World
 ) -> None:
     operator_rows.dead(acme, "dead")
     operator_rows.dead(acme, "failed", retryable=False)
     sent = {"tenant": "acme", "pipeline_id": "acme.orders", **ticked}
-    assert client.post(to("executions_campaign_start"), sent).status_code == 302
+    assert operator.post(to("executions_campaign_start"), sent).status_code == 302
     assert Campaign.objects.get().items.count() == count
 
 
@@ -109,21 +103,21 @@ def test_a_campaign_includes_failed_executions_only_if_the_box_is_ticked(
 
 
 def test_the_page_of_a_campaign_updates_itself_until_all_its_executions_are_terminal(
-    client: Client, acme: World
+    operator: Client, acme: World
 ) -> None:
     [first] = operator_rows.dead(acme, "k1")
     made = operator_rows.campaign(acme, rate_per_minute=60)
-    mark = client.get(of("change", made)).context["mark"]
-    assert client.get(of("live", made), {"shown": mark}).status_code == 204
+    mark = operator.get(of("change", made)).context["mark"]
+    assert operator.get(of("live", made), {"shown": mark}).status_code == 204
     pass_time(60)
     assert campaigns.advance() == 1
-    moved = client.get(of("live", made), {"shown": mark})
+    moved = operator.get(of("live", made), {"shown": mark})
     assert moved.status_code == 200
     assert 'data-status="COMPLETED"' in moved.text
     assert "hx-get" in moved.text
     [claim] = [each for each in making.claimed(acme.tenant) if each.execution_id == first.pk]
     operator_rows.record(acme, making.outcome_of(claim))
-    over = client.get(of("live", made))
+    over = operator.get(of("live", made))
     assert "SUCCEEDED" in over.text
     assert "hx-get" not in over.text
-    assert not client.get(of("live", made), {"outcome": "SKIPPED"}).context["items"]
+    assert not operator.get(of("live", made), {"outcome": "SKIPPED"}).context["items"]

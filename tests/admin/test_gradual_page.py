@@ -9,11 +9,6 @@ from tests.admin.browsing import said, to, words
 from tests.admin.conftest import LogIn, World
 
 
-@pytest.fixture
-def client(log_in: LogIn) -> Client:
-    return log_in("release-manager")
-
-
 def page_of(release: Release) -> str:
     return to("releases_pipeline_change", release.pipeline_id)
 
@@ -34,16 +29,16 @@ def form(client: Client, release: Release, **changes: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def started(client: Client, newer: Release) -> GradualActivation:
-    client.post(address(newer), form(client, newer, steps="5 50 10\n25 50 10\n50 50 10"), follow=True)
+def started(manager: Client, newer: Release) -> GradualActivation:
+    manager.post(address(newer), form(manager, newer, steps="5 50 10\n25 50 10\n50 50 10"), follow=True)
     return GradualActivation.objects.get()
 
 
-def test_from_the_start_to_the_promotion(client: Client, acme: World, newer: Release) -> None:
-    sent = form(client, newer)
-    answer = client.post(address(newer), sent, follow=True)
+def test_from_the_start_to_the_promotion(manager: Client, acme: World, newer: Release) -> None:
+    sent = form(manager, newer)
+    answer = manager.post(address(newer), sent, follow=True)
     assert said(answer) == ["Release 2.0 gets its share of new executions of acme.orders."]
-    client.post(address(newer), sent, follow=True)
+    manager.post(address(newer), sent, follow=True)
     made = GradualActivation.objects.get()
     groups = {"tags": ["beta", "eu"], "tokens": []}
     assert (made.reason, made.actor, made.groups) == ("faster", "user:release-manager", groups)
@@ -51,9 +46,9 @@ def test_from_the_start_to_the_promotion(client: Client, acme: World, newer: Rel
     assert "gets 5 % of new executions, 1.0 the others." in words(answer)
     assert (answer.context["activated"].kind, answer.context["active"].kind) == ("activation", "gradual")
     operation = {"expected_release_version": "1.0", "operation_key": "s", "expected_step": "0"}
-    moved = client.post(address(newer, "_step", made), operation, follow=True)
+    moved = manager.post(address(newer, "_step", made), operation, follow=True)
     assert said(moved) == ["Release 2.0 gets 25 % of new executions of acme.orders."]
-    done = client.post(address(newer, "_promote", made), {**operation, "operation_key": "p"}, follow=True)
+    done = manager.post(address(newer, "_promote", made), {**operation, "operation_key": "p"}, follow=True)
     assert said(done) == ["Release 2.0 is active for new executions of acme.orders."]
     kinds = Activation.objects.filter(pipeline=newer.pipeline).order_by("sequence").values_list("kind", flat=True)
     assert list(kinds) == ["activation", "gradual", "gradual", "promotion"]

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import pytest
 from django.test import Client
 
 from executions.lifecycle.redrive import redrive
@@ -13,11 +12,6 @@ from tests.admin import operator_rows
 from tests.admin.browsing import MARKUP, listed, to
 from tests.admin.conftest import LogIn, World
 from tests.cases import cases
-
-
-@pytest.fixture
-def client(log_in: LogIn) -> Client:
-    return log_in("operator")
 
 
 def newest_event(execution: Execution) -> tuple[str, str, Any]:
@@ -34,14 +28,14 @@ def status_of(execution: Execution) -> str:
 
 
 def test_a_request_from_a_stale_page_is_rejected_and_the_page_shows_the_current_state(
-    client: Client, acme: World
+    operator: Client, acme: World
 ) -> None:
     [made] = operator_rows.dead(acme, "k")
     stale = made.version
     redrive(acme.tenant, made.pk, actor="user:ann", reason="")
     [claim] = [each for each in making.claimed(acme.tenant) if each.execution_id == made.pk]
     operator_rows.record(acme, making.failure(claim, "ANOTHER"))
-    refused = client.post(to("executions_execution_redrive", made), {"reason": "typed", "expected_version": stale})
+    refused = operator.post(to("executions_execution_redrive", made), {"reason": "typed", "expected_version": stale})
     assert refused.status_code == 409
     assert status_of(made) == "DLQ"
     version = f'name="expected_version" value="{made.version}"'
@@ -49,25 +43,25 @@ def test_a_request_from_a_stale_page_is_rejected_and_the_page_shows_the_current_
         assert text in refused.text
 
 
-def test_a_failed_execution_is_redriven_only_if_the_box_is_ticked(client: Client, acme: World) -> None:
+def test_a_failed_execution_is_redriven_only_if_the_box_is_ticked(operator: Client, acme: World) -> None:
     [made] = operator_rows.dead(acme, "k", retryable=False)
     address = to("executions_execution_redrive", made)
-    assert 'name="acknowledged" required' in client.get(address).text
+    assert 'name="acknowledged" required' in operator.get(address).text
     for bad in ({"reason": "x" * 1001}, {"expected_version": "x"}):
-        assert client.post(address, {"acknowledged": "on", **bad}).status_code == 400
-    refused = client.post(address, {"expected_version": made.version})
+        assert operator.post(address, {"acknowledged": "on", **bad}).status_code == 400
+    refused = operator.post(address, {"expected_version": made.version})
     assert (refused.status_code, "REDRIVE_REFUSED" in refused.text) == (409, True)
     assert status_of(made) == "FAILED"
     sent = {"reason": "the bank is back", "expected_version": made.version, "acknowledged": "on"}
-    assert client.post(address, sent).status_code == 302
+    assert operator.post(address, sent).status_code == 302
     assert status_of(made) == "QUEUED"
     assert newest_event(made) == ("REDRIVEN", "user:operator", "the bank is back")
 
 
-def test_a_live_execution_can_be_cancelled_but_not_redriven(client: Client, acme: World) -> None:
+def test_a_live_execution_can_be_cancelled_but_not_redriven(operator: Client, acme: World) -> None:
     made, cancel = acme.execution, to("executions_execution_cancel", acme.execution)
-    assert "data-refusal" in client.get(to("executions_execution_redrive", made)).text
-    assert cancel not in client.post(cancel, {"reason": "a mistake"}, follow=True).text
+    assert "data-refusal" in operator.get(to("executions_execution_redrive", made)).text
+    assert cancel not in operator.post(cancel, {"reason": "a mistake"}, follow=True).text
     assert status_of(made) == "CANCELLED"
     assert newest_event(made) == ("CANCELLED", "user:operator", "a mistake")
 
@@ -79,10 +73,10 @@ def test_a_live_execution_can_be_cancelled_but_not_redriven(client: Client, acme
         *(("release=1.0&pipeline=acme.orders", True), ("release=2.0", False), ("now=QUEUED", False)),
     ],
 )
-def test_the_list_of_dead_letters_is_filtered(query: str, found: bool, client: Client, acme: World) -> None:
+def test_the_list_of_dead_letters_is_filtered(query: str, found: bool, operator: Client, acme: World) -> None:
     [made] = operator_rows.dead(acme, "k", code="NO_FUNDS")
     expected = [operator_rows.letter(made)] if found else []
-    assert listed(client, "executions_deadletter", query) == expected
+    assert listed(operator, "executions_deadletter", query) == expected
 
 
 # --- pauses ---
@@ -141,18 +135,18 @@ def sent(execution: Execution, **changes: str) -> dict[str, str]:
     return {**fields, "expected_version": str(execution.version), **changes}
 
 
-def test_an_execution_is_resubmitted_once_and_both_pages_link_each_other(client: Client, acme: World) -> None:
+def test_an_execution_is_resubmitted_once_and_both_pages_link_each_other(operator: Client, acme: World) -> None:
     [dead] = operator_rows.dead(acme, "k", code="NO_FUNDS")
     release(acme)
     address, page = to("executions_execution_resubmit", dead), to("executions_execution_change", dead)
-    form = client.get(address).text
+    form = operator.get(address).text
     assert ['<option value="1.1">1.1</option>' in form, "&quot;n&quot;: 1" in form] == [True, True]
     fields = sent(dead, release="1.1", input='{"n": 2}')
-    answer = client.post(address, fields, follow=True)
+    answer = operator.post(address, fields, follow=True)
     new = Execution.objects.get(origin__execution=dead)
-    assert client.post(address, fields)["Location"] == to("executions_execution_change", new)
+    assert operator.post(address, fields)["Location"] == to("executions_execution_change", new)
     assert answer.redirect_chain == [(to("executions_execution_change", new), 302)]
     assert [page in answer.text, "with another input" in answer.text] == [True, True]
     assert (new.input, new.release_version, new.submitted_by) == ({"n": 2}, "1.1", "user:operator")
-    assert to("executions_execution_change", new) in client.get(page).text
+    assert to("executions_execution_change", new) in operator.get(page).text
     assert Resubmission.objects.count() == 1

@@ -78,11 +78,6 @@ def world(acme: World) -> World:
     return with_claims(acme)
 
 
-@pytest.fixture
-def client(log_in: LogIn) -> Client:
-    return log_in("operator")
-
-
 def ask(world: World, key: str = "asks", **members: Any) -> Interaction:
     of_claim = {"step_index": 1, "step_id": "ProcessApproveClaimService", "output_type": "Decision", "request": REQUEST}
     return operator_rows.question(world, key, **{**of_claim, **members})
@@ -117,20 +112,20 @@ def kinds(of: Interaction) -> list[tuple[str, str]]:
 
 
 def test_an_answer_resumes_the_execution_and_is_stored_with_its_first_actor(
-    log_in: LogIn, client: Client, acme: World
+    log_in: LogIn, operator: Client, acme: World
 ) -> None:
     one = operator_rows.question(acme, assignee="eva", group="finance")
-    assert "&quot;n&quot;: 1" in page(client, one).text
+    assert "&quot;n&quot;: 1" in page(operator, one).text
     viewed = page(log_in("viewer"), one).text
     assert [f'id="{form}-form"' in viewed for form in ("answer", "claim")] == [False, False]
     assert 'id="answer-form"' not in by_json(log_in("tenant-admin"), one, '{"n": 2}').text
-    again = by_json(client, one, '{"n": 3}').text
+    again = by_json(operator, one, '{"n": 3}').text
     assert "user:tenant-admin-of-acme answered first" in again
     assert ["&quot;n&quot;: 2" in again, "&quot;n&quot;: 3" in again] == [True, False]
     one.refresh_from_db()
     assert (one.status, one.response, one.actor) == ("COMPLETED", {"n": 2}, "user:tenant-admin-of-acme")
     assert Execution.objects.get(pk=one.execution_id).status == "QUEUED"
-    assert listed(client, "executions_interaction", {"q": str(one.execution_id)}) == [one]
+    assert listed(operator, "executions_interaction", {"q": str(one.execution_id)}) == [one]
 
 
 @cases(
@@ -140,9 +135,11 @@ def test_an_answer_resumes_the_execution_and_is_stored_with_its_first_actor(
         *(("", "DOCUMENT_NOT_JSON"), (MARKUP, "DOCUMENT_NOT_JSON")),
     ],
 )
-def test_invalid_json_is_rejected_and_stays_in_the_form(draft: str, problem: str, client: Client, acme: World) -> None:
+def test_invalid_json_is_rejected_and_stays_in_the_form(
+    draft: str, problem: str, operator: Client, acme: World
+) -> None:
     one = operator_rows.question(acme)
-    refused = by_json(client, one, draft)
+    refused = by_json(operator, one, draft)
     assert refused.status_code == 400
     assert problem in refused.text
     assert refused.context["draft"] == draft
@@ -150,22 +147,22 @@ def test_invalid_json_is_rejected_and_stays_in_the_form(draft: str, problem: str
     open_and_unanswered(one)
 
 
-def test_a_timer_cannot_be_answered(client: Client, acme: World) -> None:
+def test_a_timer_cannot_be_answered(operator: Client, acme: World) -> None:
     one = operator_rows.question(acme, transport="timer")
-    assert 'id="answer-form"' not in page(client, one).text
-    assert by_json(client, one, '{"n": 2}').status_code == 409
-    assert listed(client, "executions_interaction") == []
-    assert listed(client, "executions_interaction", "status=all") == [one]
+    assert 'id="answer-form"' not in page(operator, one).text
+    assert by_json(operator, one, '{"n": 2}').status_code == 409
+    assert listed(operator, "executions_interaction") == []
+    assert listed(operator, "executions_interaction", "status=all") == [one]
 
 
-def test_external_text_is_escaped(client: Client, world: World) -> None:
+def test_external_text_is_escaped(operator: Client, world: World) -> None:
     members = {"step_id": MARKUP, "assignee": MARKUP, "group": MARKUP}
     one = ask(world, request=f'{{"claimId": {json.dumps(MARKUP)}}}', **members)
     fields = {"answer.amount": MARKUP, "note": MARKUP, "answer.tags:items": "0", "answer.tags.0": MARKUP}
     for shown in (
-        answer(client, one, **fields),
-        page(client, one),
-        client.get(to("executions_interaction_changelist")),
+        answer(operator, one, **fields),
+        page(operator, one),
+        operator.get(to("executions_interaction_changelist")),
     ):
         inert(shown)
 
@@ -173,23 +170,23 @@ def test_external_text_is_escaped(client: Client, world: World) -> None:
 # --- the form ---
 
 
-def test_an_answer_by_the_form_is_stored_with_its_note_and_shown_as_a_decision(client: Client, world: World) -> None:
+def test_an_answer_by_the_form_is_stored_with_its_note_and_shown_as_a_decision(operator: Client, world: World) -> None:
     one = ask(world)
     fields = {"answer.reason": "=late", "answer.tags:items": "0 3", "answer.tags.0": "a", "answer.tags.3": "b"}
-    shown = answer(client, one, **fields, note="Ann called. ").text
+    shown = answer(operator, one, **fields, note="Ann called. ").text
     one.refresh_from_db()
     assert one.response == {"approved": True, "amount": "10.50", "reason": "late", "tags": ["a", "b"]}
     assert (one.note, one.channel, one.actor) == ("Ann called.", "page", "user:operator")
     assert "Ann called." in shown[shown.index("data-answer") :]
 
 
-def test_a_wrong_entry_has_its_problem_beside_the_field_and_stays(client: Client, world: World) -> None:
+def test_a_wrong_entry_has_its_problem_beside_the_field_and_stays(operator: Client, world: World) -> None:
     one = ask(world)
-    shown = answer(client, one, **{"answer.amount": "ten", "answer.approved": "", "note": "why"})
+    shown = answer(operator, one, **{"answer.amount": "ten", "answer.approved": "", "note": "why"})
     assert shown.status_code == 422
     for text in ("Amount must be a decimal number.", "Approved is required.", 'value="ten"', "why</textarea>"):
         assert text in shown.text
-    assert answer(client, one, note="x" * 2001).status_code == 400
+    assert answer(operator, one, note="x" * 2001).status_code == 400
     open_and_unanswered(one)
 
 
@@ -197,21 +194,21 @@ def test_a_wrong_entry_has_its_problem_beside_the_field_and_stays(client: Client
 
 
 def test_a_question_is_claimed_and_released_and_others_see_who_has_it(
-    log_in: LogIn, client: Client, world: World
+    log_in: LogIn, operator: Client, world: World
 ) -> None:
     one, other = ask(world), log_in("on-call")
     for who, status in (("release-manager", 403), ("stranger", 404)):
         assert post(log_in(who), one, "release").status_code == status
-    post(client, one, "claim")
+    post(operator, one, "claim")
     assert "<strong>operator</strong> is working on it" in page(other, one).text
     assert len(kinds(one)) == 1
     with unguarded(Interaction):
         run("UPDATE executions_interaction SET claimed_until = now() + interval '9 minutes' WHERE id = %s", one.pk)
     page(other, one)
     assert len(kinds(one)) == 1
-    page(client, one)
+    page(operator, one)
     assert kinds(one)[-1] == ("RENEWED", "user:operator")
-    post(client, one, "release")
+    post(operator, one, "release")
     assert kinds(one)[-1] == ("RELEASED", "user:operator")
 
 
@@ -226,6 +223,6 @@ def test_a_question_is_claimed_and_released_and_others_see_who_has_it(
         *(("deadline=passed", False), ("pipeline=acme.orders", True)),
     ],
 )
-def test_the_list_is_filtered(query: str, found: bool, client: Client, acme: World) -> None:
+def test_the_list_is_filtered(query: str, found: bool, operator: Client, acme: World) -> None:
     one = operator_rows.question(acme, assignee="eva", group="finance")
-    assert listed(client, "executions_interaction", query) == ([one] if found else [])
+    assert listed(operator, "executions_interaction", query) == ([one] if found else [])

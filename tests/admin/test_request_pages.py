@@ -21,11 +21,6 @@ def newer(acme: World, newer: Release) -> Release:
     return newer
 
 
-@pytest.fixture
-def manager(log_in: LogIn) -> Client:
-    return log_in("release-manager")
-
-
 def page_of(release: Release) -> str:
     return to("releases_release_activate", release)
 

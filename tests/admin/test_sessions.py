@@ -21,11 +21,6 @@ EVERYWHERE = "/admin/auth/user/log-out-everywhere/"
 HTMX = {"HX-Request": "true"}
 
 
-@pytest.fixture
-def client(log_in: LogIn) -> Client:
-    return log_in("viewer")
-
-
 def move_back(client: Client, seconds: float, *timestamps: str) -> None:
     """Move these timestamps of the session back by `seconds`."""
     session = client.session
@@ -38,38 +33,38 @@ def is_logged_in(client: Client, **headers: str) -> bool:
     return client.get(to("index"), headers=headers).status_code == 200
 
 
-def test_an_idle_session_ends(client: Client, settings: Any) -> None:
+def test_an_idle_session_ends(viewer: Client, settings: Any) -> None:
     for _ in range(2):
-        move_back(client, settings.SESSION_IDLE_SECONDS - 10, "active_at")
-        assert is_logged_in(client)
-    move_back(client, settings.SESSION_IDLE_SECONDS + 10, "active_at")
-    assert not is_logged_in(client)
+        move_back(viewer, settings.SESSION_IDLE_SECONDS - 10, "active_at")
+        assert is_logged_in(viewer)
+    move_back(viewer, settings.SESSION_IDLE_SECONDS + 10, "active_at")
+    assert not is_logged_in(viewer)
     assert not Session.objects.exists()
 
 
-def test_automatic_page_updates_do_not_prolong_a_session(client: Client, settings: Any) -> None:
-    move_back(client, settings.SESSION_IDLE_SECONDS - 10, "active_at")
+def test_automatic_page_updates_do_not_prolong_a_session(viewer: Client, settings: Any) -> None:
+    move_back(viewer, settings.SESSION_IDLE_SECONDS - 10, "active_at")
     for _ in range(3):
-        assert is_logged_in(client, **HTMX)
-    move_back(client, 20, "active_at")
-    assert not is_logged_in(client, **HTMX)
+        assert is_logged_in(viewer, **HTMX)
+    move_back(viewer, 20, "active_at")
+    assert not is_logged_in(viewer, **HTMX)
 
 
-def test_a_busy_session_ends_after_the_maximum_duration(client: Client, settings: Any) -> None:
-    move_back(client, settings.SESSION_MAX_SECONDS - 10, "began_at")
-    assert is_logged_in(client)
-    move_back(client, 20, "began_at")
-    assert not is_logged_in(client)
+def test_a_busy_session_ends_after_the_maximum_duration(viewer: Client, settings: Any) -> None:
+    move_back(viewer, settings.SESSION_MAX_SECONDS - 10, "began_at")
+    assert is_logged_in(viewer)
+    move_back(viewer, 20, "began_at")
+    assert not is_logged_in(viewer)
 
 
-def test_a_session_has_a_start_time_which_a_new_log_in_renews(client: Client) -> None:
-    move_back(client, 1000, "began_at", "active_at")
-    client.force_login(User.objects.get(username="viewer"))
-    assert time.time() - client.session["began_at"] < 30
-    session = client.session
+def test_a_session_has_a_start_time_which_a_new_log_in_renews(viewer: Client) -> None:
+    move_back(viewer, 1000, "began_at", "active_at")
+    viewer.force_login(User.objects.get(username="viewer"))
+    assert time.time() - viewer.session["began_at"] < 30
+    session = viewer.session
     del session["began_at"]
     session.save()
-    assert not is_logged_in(client)
+    assert not is_logged_in(viewer)
 
 
 # --- what ends all sessions ---
@@ -129,21 +124,21 @@ def choose(client: Client, zone: str) -> str:
     return client.post(to("account"), {"time_zone": zone}, follow=True).text
 
 
-def test_all_pages_show_times_in_the_chosen_zone(log_in: LogIn, client: Client) -> None:
-    def zones(client: Client, page: str) -> set[str]:
-        return set(re.findall(r"\d\d:\d\d:\d\d (IST|UTC)", re.sub(r'title="[^"]*"', "", client.get(to(page)).text)))
+def test_all_pages_show_times_in_the_chosen_zone(log_in: LogIn, viewer: Client) -> None:
+    def zones(viewer: Client, page: str) -> set[str]:
+        return set(re.findall(r"\d\d:\d\d:\d\d (IST|UTC)", re.sub(r'title="[^"]*"', "", viewer.get(to(page)).text)))
 
-    choose(client, "Asia/Kolkata")
+    choose(viewer, "Asia/Kolkata")
     entry = AuditEntry.objects.order_by("-id")[0]
     found = (entry.act, entry.actor, entry.object, entry.outcome, entry.details)
     assert found == ("user.time_zone", "user:viewer", "viewer", "granted", '{"timeZone":"Asia/Kolkata"}')
     for page in ("index", "executions_execution_changelist"):
-        assert zones(client, page) == {"IST"}, page
+        assert zones(viewer, page) == {"IST"}, page
         assert "IST" not in zones(log_in("operator"), page)
     for wrong in ("Mars/Olympus", "../etc/passwd", "UTC\n"):
-        assert "Nothing changed." in choose(client, wrong)
+        assert "Nothing changed." in choose(viewer, wrong)
     assert Preferences.objects.get().time_zone == "Asia/Kolkata"
-    choose(client, "UTC")
-    assert "IST" not in zones(client, "index")
+    choose(viewer, "UTC")
+    assert "IST" not in zones(viewer, "index")
     Preferences.objects.update(time_zone="Old/Zone")
-    assert zones(client, "account") == {"UTC"}, "a zone that the system no longer knows"
+    assert zones(viewer, "account") == {"UTC"}, "a zone that the system no longer knows"

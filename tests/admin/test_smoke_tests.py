@@ -1,6 +1,5 @@
 """The pages of smoke tests."""
 
-import pytest
 from django.test import Client
 
 from executions.lifecycle import outcome
@@ -13,11 +12,6 @@ from wire.messages.celery_messages import OutcomeGroup
 KEY = {"idempotency_key": "page"}
 
 
-@pytest.fixture
-def client(log_in: LogIn) -> Client:
-    return log_in("release-manager")
-
-
 def address(world: World) -> str:
     return to("executions_smoketest_new", world.release)
 
@@ -27,12 +21,12 @@ def page(client: Client, world: World) -> str:
 
 
 def test_the_form_starts_a_smoke_test_once_and_the_pages_show_its_verdict(
-    log_in: LogIn, client: Client, acme: World
+    log_in: LogIn, manager: Client, acme: World
 ) -> None:
     making.claimed(acme.tenant)
     fields = {**KEY, "input": '{"n": 1}', "expected_result": '{"n": 1}'}
     for _ in range(2):
-        answer = client.post(address(acme), fields)
+        answer = manager.post(address(acme), fields)
         test = SmokeTest.objects.get()
         shown = to("executions_execution_change", test.execution_id)
         assert answer.headers["Location"] == shown
@@ -41,5 +35,5 @@ def test_the_form_starts_a_smoke_test_once_and_the_pages_show_its_verdict(
     [claim] = making.claimed(acme.tenant)
     group = OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(claim)])
     assert outcome.record(acme.release.identity, group) == 1
-    assert " passed " in page(client, acme)
+    assert " passed " in page(manager, acme)
     assert str(claim.execution_id) in log_in("viewer").get(to("executions_smoketest_changelist")).text

@@ -26,16 +26,6 @@ ISSUE, ADD = "tenancy_apitoken_add", "tenancy_membership_add"
 PASSWORD = "correct-horse-battery-staple"
 
 
-@pytest.fixture
-def admin(log_in: LogIn) -> Client:
-    return log_in("tenant-admin")
-
-
-@pytest.fixture
-def superuser(log_in: LogIn) -> Client:
-    return log_in("superuser")
-
-
 # --- tokens ---
 
 

@@ -3,7 +3,6 @@
 import json
 from typing import Any
 
-import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
@@ -14,11 +13,6 @@ from tests import making, signing
 from tests.admin.browsing import to
 from tests.admin.conftest import LogIn, World
 from tests.raw_sql import rows
-
-
-@pytest.fixture
-def manager(log_in: LogIn) -> Client:
-    return log_in("release-manager")
 
 
 def page(world: World) -> str:

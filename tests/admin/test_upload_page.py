@@ -25,11 +25,6 @@ DOCUMENT = making.descriptor(CONTRACT, DATA, "2.0")
 DESCRIPTOR = json.dumps(DOCUMENT).encode()
 
 
-@pytest.fixture
-def client(log_in: LogIn) -> Client:
-    return log_in("release-manager")
-
-
 def file(content: bytes, name: str = "attached.json") -> SimpleUploadedFile:
     return SimpleUploadedFile(name, content)
 
@@ -46,15 +41,15 @@ def nothing_left_behind() -> None:
     assert not staging.exists() or not list(staging.iterdir())
 
 
-def test_an_upload_becomes_a_release_with_its_bytes_and_attachments_once(client: Client, acme: World) -> None:
+def test_an_upload_becomes_a_release_with_its_bytes_and_attachments_once(manager: Client, acme: World) -> None:
     attached = [file(signing.envelope(DOCUMENT)), file(json.dumps(signing.cyclone()).encode())]
-    first = post(client, artifacts=[DATA], attachment=attached)
+    first = post(manager, artifacts=[DATA], attachment=attached)
     release = Release.objects.get(release_version="2.0")
     assert (first.status_code, first["Location"]) == (302, to("releases_release_change", release))
     assert (release.status, release.uploaded_by) == ("UPLOADED", "user:release-manager")
     assert [each.kind for each in release.attachments.all()] == ["signature", "sbom"]
     assert Blob.objects.get(digest=making.digest_of(DATA)).size == len(DATA)
-    assert post(client, artifacts=[DATA])["Location"] == first["Location"]
+    assert post(manager, artifacts=[DATA])["Location"] == first["Location"]
     assert Release.objects.filter(release_version="2.0").count() == 1
     nothing_left_behind()
 
@@ -78,10 +73,10 @@ def test_a_rejected_upload_says_why_and_leaves_nothing(
     changed: dict[str, int],
     status: int,
     shown: list[str],
-    client: Client,
+    manager: Client,
 ) -> None:
     with override_settings(**changed):
-        answer = post(client, descriptor, artifacts)
+        answer = post(manager, descriptor, artifacts)
     assert answer.status_code == status
     assert [text for text in shown if text not in answer.text] == []
     assert not Release.objects.filter(release_version="2.0").exists()
@@ -98,7 +93,7 @@ class Untouchable:
 
 
 def test_only_who_may_register_in_the_tenant_uploads_and_the_body_of_others_is_not_read(
-    log_in: LogIn, client: Client, globex: World
+    log_in: LogIn, manager: Client, globex: World
 ) -> None:
     for who in ("release-manager", "tenant-admin"):
         assert post(log_in(who), artifacts=[DATA], tenant="globex").status_code == 400
@@ -108,7 +103,7 @@ def test_only_who_may_register_in_the_tenant_uploads_and_the_body_of_others_is_n
         assert log_in(who).generic("POST", to("releases_release_upload"), **body).status_code == 403
     assert not Release.objects.filter(release_version="2.0").exists()
     nothing_left_behind()
-    assert "globex" not in client.get(to("releases_release_upload")).text
+    assert "globex" not in manager.get(to("releases_release_upload")).text
 
 
 # --- direct uploads ---
@@ -126,8 +121,8 @@ def direct(*parts: object) -> str:
     return to("releases_release_upload") + "direct/" + "".join(f"{part}/" for part in parts)
 
 
-def test_a_file_is_uploaded_directly_and_verified(log_in: LogIn, client: Client, globex: World, s3: None) -> None:
-    upload = client.post(direct("acme"), DECLARED).json()
+def test_a_file_is_uploaded_directly_and_verified(log_in: LogIn, manager: Client, globex: World, s3: None) -> None:
+    upload = manager.post(direct("acme"), DECLARED).json()
     there = direct("acme", upload["uploadId"])
     for who, status in (("operator", 403), ("stranger", 404)):
         other = log_in(who)
@@ -138,11 +133,11 @@ def test_a_file_is_uploaded_directly_and_verified(log_in: LogIn, client: Client,
     assert log_in("release-manager", enforce_csrf_checks=True).post(direct("acme"), DECLARED).status_code == 403
     [part] = upload["missing"]
     assert requests.put(part["url"], data=BYTES, timeout=20).status_code == 200
-    assert client.get(there).json()["received"] == len(BYTES)
-    assert client.post(there).json()["status"] == "VERIFYING"
+    assert manager.get(there).json()["received"] == len(BYTES)
+    assert manager.post(there).json()["status"] == "VERIFYING"
     direct_uploads.finish(upload["uploadId"])
-    assert client.get(there).json()["status"] == "STORED"
+    assert manager.get(there).json()["status"] == "STORED"
     assert ArtifactUpload.objects.get().uploaded_by == "user:release-manager"
     for wrong in ({**DECLARED, "size": "many"}, {**DECLARED, "digest": "x"}):
-        answer = client.post(direct("acme"), wrong)
+        answer = manager.post(direct("acme"), wrong)
         assert (answer.status_code, answer.json()["code"]) == (400, "INVALID_REQUEST")

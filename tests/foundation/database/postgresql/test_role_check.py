@@ -10,6 +10,7 @@ import pytest
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
+from django.db.backends.signals import connection_created
 from pytest_django import DjangoDbBlocker
 
 from coordinator.role_check import require_ordinary_role
@@ -109,8 +110,12 @@ def test_the_owner_is_refused_even_if_it_acts_as_an_ordinary_role(
 def test_a_process_that_starts_before_its_database_checks_the_first_connection(
     superuser: psycopg.Connection, cluster: Postgres, unblocked: None
 ) -> None:
+    superuser.execute("GRANT CONNECT ON DATABASE coordinator TO coordinator")
     ended: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, _: ended.append(number))
+    before, receivers = (
+        signal.signal(signal.SIGTERM, lambda number, _: ended.append(number)),
+        [*connection_created.receivers],
+    )
     try:
         with django_at(f"postgresql://nobody@127.0.0.1:{free_port()}/nothing"):
             require_ordinary_role()
@@ -123,6 +128,7 @@ def test_a_process_that_starts_before_its_database_checks_the_first_connection(
             connection.ensure_connection()  # only the first connection is checked
     finally:
         signal.signal(signal.SIGTERM, before)
+        connection_created.receivers = receivers
 
 
 def test_the_web_process_and_the_control_worker_refuse_the_owner(
