@@ -29,7 +29,7 @@ from tests.admin.forms import forms_of
 from tests.admin.named import named, secret
 from tests.admin.pages import CHANGES, ELSEWHERE, EVERYONE, READS
 from tests.cases import cases, rolled_back
-from tests.hostile_values import TEXTS, headers
+from tests.hostile_values import TEXTS
 
 pytestmark = [pytest.mark.django_db, pytest.mark.timeout(600)]
 LIVE = {"releases_release_status release", "executions_execution_live execution", "executions_campaign_live campaign"}
@@ -319,11 +319,3 @@ def test_no_value_makes_the_autocompletion_fail(site: Admin) -> None:
     for name in parameters:
         for value in WORST:
             safe(client, "get", f"{reverse('admin:autocomplete')}?{urlencode({**parameters, name: value})}")
-
-
-def test_no_header_or_cookie_makes_a_page_fail() -> None:
-    """The page gets a fifth of the values."""
-    client = Client()
-    for sent in list(headers(settings.SESSION_COOKIE_NAME, settings.CSRF_COOKIE_NAME, "messages"))[::5]:
-        client.cookies.clear()
-        assert client.get("/admin/login/", headers=sent).status_code < 500, sent

@@ -1,11 +1,11 @@
-"""Operators' requests on executions: re-drives, cancellations, pauses, resubmissions."""
+"""Operators' requests on executions: re-drives, cancellations, pauses, resubmissions; and the triage of failures."""
 
 from typing import Any
 
 from django.test import Client
 
 from executions.lifecycle.redrive import redrive
-from executions.models import Execution, Hold, Resubmission
+from executions.models import DeadLetter, Execution, FailureGroup, Hold, Resubmission
 from releases.models import Release
 from tests import making
 from tests.admin import operator_rows
@@ -150,3 +150,48 @@ def test_an_execution_is_resubmitted_once_and_both_pages_link_each_other(operato
     assert (new.input, new.release_version, new.submitted_by) == ({"n": 2}, "1.1", "user:operator")
     assert to("executions_execution_change", new) in operator.get(page).text
     assert Resubmission.objects.count() == 1
+
+
+def group_of(key: str) -> FailureGroup:
+    letter = DeadLetter.objects.select_related("group").filter(execution__execution_key=key)[0]
+    assert letter.group is not None
+    return letter.group
+
+
+def page_of_group(of: FailureGroup) -> str:
+    return to("executions_failuregroup_change", of)
+
+
+def decide(of: FailureGroup) -> str:
+    return to("executions_failuregroup_decide", of)
+
+
+@cases(
+    ("query", "expected"),
+    [
+        *(("state=new", ["Full"]), ("state=acknowledged", ["Lost"]), ("state=mine", ["Lost"])),
+        *(("error=Full", ["Full"]), ("release=9", []), ("since=hour", ["Full", "Lost"])),
+    ],
+)
+def test_the_filters(operator: Client, acme: World, query: str, expected: list[str]) -> None:
+    operator_rows.dead(acme, "a", code="Lost")
+    operator.post(decide(group_of("a")), {"acknowledged": "yes", "assignee": "operator"})
+    operator_rows.dead(acme, "b", code="Full")
+    assert sorted(row.error_code for row in listed(operator, "executions_failuregroup", query)) == expected
+
+
+def test_a_group_is_acknowledged_assigned_and_annotated(viewer: Client, operator: Client, acme: World) -> None:
+    operator_rows.dead(acme, "a")
+    found = group_of("a")
+    for wrong in ({"assignee": "viewer"}, {"note": "x" * 1001}):
+        operator.post(decide(found), {"acknowledged": "yes", **wrong})
+        assert FailureGroup.objects.get().is_new
+    for fields in ({"acknowledged": "yes"}, {"assignee": "operator"}, {"note": "<b>the bank</b>"}):
+        assert operator.post(decide(found), fields).headers["Location"] == page_of_group(found)
+    found = FailureGroup.objects.get()
+    assert (found.is_new, found.acknowledged_by) == (False, "user:operator")
+    assert (found.assignee, found.note) == ("operator", "<b>the bank</b>")
+    assert "<b>the bank" not in operator.get(page_of_group(found)).text
+    operator.post(decide(found), {"acknowledged": "no"})
+    assert FailureGroup.objects.get().is_new
+    assert f'<form method="post" action="{decide(found)}' not in viewer.get(page_of_group(found)).text

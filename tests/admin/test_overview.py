@@ -6,9 +6,7 @@ from datetime import timedelta
 from django.test import Client
 from django.utils import timezone
 
-from executions.campaigns import campaigns
-from executions.holds import holds
-from executions.models import Interaction, Worker
+from executions.models import Interaction
 from releases.models import Blob, Pipeline
 from releases.registration.registrar import verify_release
 from tests import making, requesting
@@ -54,20 +52,6 @@ def questions(world: World) -> None:
     Interaction.objects.filter(pk=question.pk).update(deadline=timezone.now() + timedelta(minutes=30))
 
 
-def drift(world: World) -> None:
-    environment = {"python": "cpython 3.12.1", "platform": "linux", "differences": ["x"], "differenceCount": 1}
-    Worker.objects.filter(pk=world.worker.pk).update(code="artifact", environment=environment)
-
-
-def paused(world: World) -> None:
-    holds.pause(world.release, actor="user:test", reason="because")
-
-
-def paused_campaign(world: World) -> None:
-    operator_rows.dead(world, "dead")
-    campaigns.pause(world.tenant, operator_rows.campaign(world).pk, actor="user:test")
-
-
 def firing(world: World) -> None:
     operator_rows.dead(world, "fails")
     of_failures(rule(world.tenant))
@@ -77,8 +61,7 @@ def firing(world: World) -> None:
     ("key", "make"),
     [
         *(("alerts", firing), ("stranded", stranded), ("approvals", approvals), ("rejected", rejected)),
-        *(("artifacts", artifacts), ("questions", questions), ("drift", drift), ("paused", paused)),
-        ("campaigns", paused_campaign),
+        *(("artifacts", artifacts), ("questions", questions)),
     ],
 )
 def test_an_item_links_to_exactly_the_rows_that_it_counts(

@@ -1,18 +1,24 @@
-"""The pages of releases and pipelines: verification, workers, contents, comparison, downloads."""
+"""The pages of releases: verification, comparison, downloads, origin of bytes, smoke tests, retirement, revocation."""
 
 import re
 from collections.abc import Callable
+from html import unescape
+from typing import Any
 
 from django.test import Client
 
-from releases.models import Blob, Pipeline, Release
+from executions.lifecycle import outcome
+from executions.models import Execution, SmokeTest
+from releases.models import Blob, Pipeline, Release, Retirement, Revocation
 from releases.registration.progress import Progress
 from releases.registration.registrar import verify_release
 from tests import making
-from tests.admin.browsing import MARKUP, inert, to
+from tests.admin.browsing import MARKUP, at, inert, to, words
 from tests.admin.conftest import LogIn, World
+from tests.maven_repository import maven_repository
 from wire.documents.descriptor import descriptor_from_json
 from wire.findings import Finding
+from wire.messages.celery_messages import OutcomeGroup
 
 CONTRACT = making.contract("acme.orders")
 
@@ -144,3 +150,159 @@ def test_bytes_that_cannot_be_read_are_a_message_on_the_page(viewer: Client, acm
     response = viewer.get(artifact_of(acme.release), follow=True)
     assert response.redirect_chain == [(page_of(acme.release), 302)]
     assert artifact_of(acme.release) not in response.text
+
+
+KEY = {"idempotency_key": "page"}
+
+
+def new_test(world: World) -> str:
+    return to("executions_smoketest_new", world.release)
+
+
+def words_of(client: Client, world: World) -> str:
+    return words(client.get(to("releases_release_change", world.release)))
+
+
+def test_the_form_starts_a_smoke_test_once_and_the_pages_show_its_verdict(
+    log_in: LogIn, manager: Client, acme: World
+) -> None:
+    making.claimed(acme.tenant)
+    fields = {**KEY, "input": '{"n": 1}', "expected_result": '{"n": 1}'}
+    for _ in range(2):
+        answer = manager.post(new_test(acme), fields)
+        test = SmokeTest.objects.get()
+        shown = to("executions_execution_change", test.execution_id)
+        assert answer.headers["Location"] == shown
+    assert (test.expected_result, test.actor) == ([{"n": 1}], "user:release-manager")
+    assert Execution.objects.get(pk=test.execution_id).input == {"n": 1}
+    [claim] = making.claimed(acme.tenant)
+    group = OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(claim)])
+    assert outcome.record(acme.release.identity, group) == 1
+    assert " passed " in words_of(manager, acme)
+    assert str(claim.execution_id) in log_in("viewer").get(to("executions_smoketest_changelist")).text
+
+
+PIPELINE = "acme.orders"
+
+
+def page(client: Client, release: Release) -> str:
+    return client.get(to("releases_release_change", release)).text
+
+
+def act(client: Client, name: str, release: Release, **fields: str) -> str:
+    response: Any = client.post(to(f"releases_release_{name}", release), fields, follow=True)
+    return str(response.text)
+
+
+def blockers(client: Client, release: Release) -> dict[str, tuple[str, int]]:
+    """Return the address and the count of each blocker on the page, by its label."""
+    found = re.findall(r'<dt>([^<]+)</dt><dd><a class="dc-link" href="([^"]+)">([\d,]+)</a>', page(client, release))
+    return {label: (unescape(href), int(count)) for label, href, count in found}
+
+
+def replaced(acme: World) -> None:
+    making.worker(making.active(acme.tenant, "2.0", pipeline_id=PIPELINE), "worker-2")
+
+
+def failed(acme: World) -> None:
+    making.claimed(acme.tenant)
+    making.dead_of(acme.execution)
+
+
+# --- retirement ---
+
+
+def test_each_blocker_links_exactly_its_rows(manager: Client, acme: World) -> None:
+    making.claimed(acme.tenant)
+    making.execution(acme.tenant, "queued", pipeline_id=PIPELINE)
+    replaced(acme)
+    making.execution(acme.tenant, "newer", pipeline_id=PIPELINE)
+    found = blockers(manager, acme.release)
+    assert {label: count for label, (_, count) in found.items()} == {"Queued executions": 1, "Running executions": 1}
+    for label, key in (("Queued executions", "queued"), ("Running executions", acme.execution.execution_key)):
+        assert [each.execution_key for each in at(manager, found[label][0])] == [key]
+
+
+def test_a_release_that_nothing_needs_is_retired_with_a_reason(manager: Client, acme: World) -> None:
+    release = making.registered(acme.tenant, "3.0", pipeline_id=PIPELINE)
+    assert "A reason is required" in act(manager, "retire", release, reason="")
+    assert not Retirement.objects.exists()
+    assert "“replaced”" in act(manager, "retire", release, reason="replaced")
+    assert Retirement.objects.get().actor == "user:release-manager"
+
+
+def test_a_needed_release_is_not_retired_and_failures_are_given_up_with_a_tick(manager: Client, acme: World) -> None:
+    shown = act(manager, "retire", acme.release, reason="x", ignore_failures="on")
+    assert "ACTIVE 1, QUEUED 1" in shown
+    failed(acme)
+    replaced(acme)
+    act(manager, "retire", acme.release, reason="x")
+    assert not Retirement.objects.exists()
+    act(manager, "retire", acme.release, reason="x", ignore_failures="on")
+    assert Retirement.objects.get().given_up_failures == 1
+
+
+# --- revocation ---
+
+
+def test_a_revocation_is_shown_with_its_reason(manager: Client, acme: World) -> None:
+    assert "A reason is required" in act(manager, "revoke", acme.release, reason=" ")
+    shown = act(manager, "revoke", acme.release, reason=MARKUP)
+    assert [MARKUP in shown, "data-revoke" in shown] == [False, False]
+    assert Revocation.objects.get().reason == MARKUP
+
+
+DATA = making.archive(CONTRACT, code="2.0")
+URI = "maven:com.acme:orders:zip:2.0"
+
+
+def carrying(world: World, version: str = "2.0", *files: bytes, **more: Any) -> Release:
+    """Upload and verify a release with a carrier. Return it with its verdict."""
+    document = making.carrier_descriptor(CONTRACT, DATA, version, uri=URI, **more)
+    release = making.upload(world.tenant, document, *files).release
+    verify_release(release.pk)
+    return Release.objects.select_related("pipeline").get(pk=release.pk)
+
+
+def origins(viewer: Client, release: Release) -> list[str]:
+    shown = viewer.get(page_of(release))
+    names = [artifact.origin.name for artifact in shown.context["artifacts"]]
+    for name in names:
+        assert f'data-origin="{name}"' in shown.text
+    return names
+
+
+def test_the_page_shows_the_profile_and_the_carrier_and_offers_the_descriptor(viewer: Client, acme: World) -> None:
+    release = carrying(acme, "2.0", DATA)
+    for each, profile in ((release, "tpf-2026-10"), (acme.release, "tpf-2026-08")):
+        text, descriptor = viewer.get(page_of(each)).text, to("releases_release_descriptor", each)
+        assert [f"<dd data-profile>{profile}</dd>" in text, f'href="{descriptor}"' in text] == [True, True]
+        response = viewer.get(descriptor)
+        assert making.digest_of(response.content) == each.descriptor_digest
+        assert response["Content-Disposition"] == 'attachment; filename="pipeline-release.json"'
+
+
+# --- where the bytes come from ---
+
+
+def test_bytes_from_a_repository_are_shown_so_for_each_release_that_pins_them(
+    viewer: Client, acme: World, settings: Any
+) -> None:
+    with maven_repository() as repository:
+        repository.publish(URI, DATA)
+        repository.configure(settings)
+        first, second = carrying(acme), carrying(acme, "3.0")
+    assert (first.status, second.status) == ("REGISTERED", "REGISTERED")
+    assert [each.artifacts.get().resolved for each in (first, second)] == [True, False]
+    assert origins(viewer, first) == origins(viewer, second) == ["RESOLVED"]
+
+
+def test_what_another_tenant_got_from_a_repository_does_not_count(
+    viewer: Client, acme: World, globex: World, settings: Any
+) -> None:
+    with maven_repository() as repository:
+        repository.publish(URI, DATA)
+        repository.configure(settings)
+        theirs = carrying(globex)
+    assert (theirs.status, theirs.artifacts.get().resolved) == ("REGISTERED", True)
+    assert origins(viewer, carrying(acme, "2.0", DATA)) == ["UPLOADED"]

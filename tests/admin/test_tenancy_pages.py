@@ -2,7 +2,6 @@
 
 import csv
 import logging
-from datetime import timedelta
 from io import StringIO
 from typing import Any
 
@@ -13,11 +12,8 @@ from django.test import Client
 from django.utils import timezone
 from knox.crypto import hash_token
 
-from tenancy.access import issue_token
 from tenancy.admin import exported_list
-from tenancy.admin.tokens import state_of
 from tenancy.models import ApiToken, Membership
-from tenancy.roles import Scope
 from tests.admin.browsing import listed, to
 from tests.admin.conftest import LogIn, World
 from tests.cases import cases
@@ -64,34 +60,6 @@ def test_invalid_tokens_are_not_issued(wrong: dict[str, Any], admin: Client, acm
 
 def tokens(client: Client, query: str = "") -> set[str]:
     return {token.name for token in listed(client, "tenancy_apitoken", query)}
-
-
-def states(client: Client) -> dict[str, str]:
-    return {token.name: state_of(token) for token in listed(client, "tenancy_apitoken")}
-
-
-def test_the_token_list_shows_unused_expiring_and_unusable_tokens(superuser: Client, acme: World) -> None:
-    now, owner = timezone.now(), User.objects.get(username="tenant-admin-of-acme")
-    for name, made, used, days in (
-        *(("new", 1, None, 100), ("used", 60, 2, 100), ("idle", 60, 40, 100), ("never", 60, None, 100)),
-        *(("soon", 1, None, 13), ("later", 1, None, 15), ("over", 1, None, -1)),
-    ):
-        token, _ = issue_token(acme.tenant, owner, name, [Scope.READ], lifetime=None)
-        ApiToken.objects.filter(pk=token.pk).update(
-            created=now - timedelta(days=made),
-            last_used_at=None if used is None else now - timedelta(days=used),
-            expiry=now + timedelta(days=days, minutes=1),
-        )
-    everything = tokens(superuser)
-    assert tokens(superuser, "unused=30&tenant=acme") == {"idle", "never"}
-    assert tokens(superuser, "expiry=soon") == {"soon"}
-    assert tokens(superuser, "expiry=valid") == everything - {"over"}
-    assert tokens(superuser, "expiry=expired") == {"over"}
-    found = states(superuser)
-    assert [found[name] for name in ("soon", "later", "over")] == ["expires soon", "valid", "expired"]
-    Membership.objects.filter(user=owner).delete()
-    found = states(superuser)
-    assert (found["new"], found["over"]) == ("owner left", "expired")
 
 
 # --- members ---

@@ -12,7 +12,7 @@ from tenancy.models import Membership
 from tenancy.roles import Role
 from tests import making, signing
 from tests.admin import operator_rows
-from tests.admin.browsing import listed, to
+from tests.admin.browsing import to
 from tests.admin.conftest import World, furnished
 from tests.api.tenant_api import upload
 from tests.cases import cases
@@ -72,19 +72,6 @@ def test_the_overview_of_two_tenants_counts_their_pipelines_separately(twins: tu
     failed = {(each.pipeline.tenant.slug, each.pipeline.pipeline_id): each.failed for each in lines}
     others = {("twin-a", "other.twin-a"): 0, ("twin-b", "other.twin-b"): 0}
     assert failed == {("twin-a", PIPELINE): 1, ("twin-b", PIPELINE): 3, **others}
-
-
-def test_shared_names_find_only_rows_of_the_users_tenant(twins: tuple[World, World]) -> None:
-    for world in twins:
-        client = member(world)
-        for model in ("execution", "interaction", "deadletter", "worker"):
-            rows = listed(client, f"executions_{model}", {"pipeline": PIPELINE})
-            assert {row.tenant_id for row in rows} == {world.tenant.pk}
-        [found] = listed(client, "executions_execution", {"q": "dead"})
-        assert found.tenant_id == world.tenant.pk
-        worker = world.tenant.workers.get(worker_id="shared")
-        running = client.get(to("executions_worker_change", worker)).context["running"]
-        assert [each.pk for each in running] == [world.execution.pk]
 
 
 # --- forms for a user who administers one tenant and views the other ---
