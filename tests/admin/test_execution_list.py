@@ -5,11 +5,10 @@ from io import StringIO
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 from django.test import Client
 
 from executions.models import Campaign, CampaignItem, Execution
-from tenancy.models import Membership, SavedView
+from tenancy.models import Membership
 from tests.admin import operator_rows
 from tests.admin.browsing import MARKUP, to
 from tests.admin.conftest import LogIn, World
@@ -84,30 +83,8 @@ def test_an_export_has_what_the_list_shows_and_nothing_of_another_tenant(
 # --- views ---
 
 
-def save(client: Client, **fields: str) -> Any:
-    return client.post(to("executions_execution_save_view"), {"name": "ours", "query": "", **fields}, follow=True)
-
-
 def current(response: Any) -> list[str]:
     return [tab.name for tab in response.context["tabs"] if tab.current]
-
-
-def test_a_view_is_saved_for_its_owner_or_shared_with_the_tenant(
-    log_in: LogIn, viewer: Client, operator: Client, globex: World
-) -> None:
-    save(viewer, query="step=x")
-    assert not SavedView.objects.exists()
-    assert "ours" in current(save(viewer, query="status=live&columns=id%2Ckey&p=3&q="))
-    assert "ours" not in [tab.name for tab in shown(operator).context["tabs"]]
-    viewer.post(to("executions_execution_remove_view", SavedView.objects.get()))
-    assert not SavedView.objects.exists()
-    save(operator, query="status=live", tenant="acme")
-    [shared] = [tab for tab in shown(viewer).context["tabs"] if tab.shared_with]
-    assert (shared.name, shared.shared_with, shared.view_id) == ("ours", "acme", None)
-    assert not [tab for tab in shown(log_in("stranger")).context["tabs"] if tab.shared_with]
-    save(viewer, name=MARKUP)
-    assert MARKUP not in save(viewer, name=MARKUP).text
-    assert SavedView.objects.filter(owner=User.objects.get(username="viewer")).count() == 1
 
 
 # --- acts on executions ---

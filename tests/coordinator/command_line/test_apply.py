@@ -1,4 +1,4 @@
-"""`coordinator apply`: what a file may contain, and the alert rules and channels of an API that a test plays."""
+"""`coordinator apply`, the plan of workers and the status, with an API that a test plays."""
 
 from pathlib import Path
 from typing import Any
@@ -115,3 +115,34 @@ def test_what_cannot_be(run: CommandLine, text: str, message: str) -> None:
     channels = page() if text == RULES else page(CHANNEL)
     done, sent = apply(run, text, channels, page())
     assert (done.status, message in done.err, sent) == (2, True, [])
+
+
+PLANNED = {
+    "pipelineId": "p",
+    "contractVersion": "c",
+    "releaseVersion": "1.0",
+    "reasons": ["active"],
+    "workers": 2,
+    "liveWorkers": 2,
+    "mayGo": False,
+}
+
+
+def test_the_plan_of_workers(run: CommandLine) -> None:
+    with serving({"items": [PLANNED]}) as server:
+        planned = run("workers", "plan", f"--url={server.url}")
+    assert (planned.status, planned.out.splitlines()[1].split()) == (0, ["p", "1.0", "c", "2", "2", "no", "active"])
+    with serving({"items": [{**PLANNED, "liveWorkers": 1}]}) as server:
+        assert run("workers", "plan", f"--url={server.url}").status == 1
+    assert [each.path for each in server.requests] == ["/api/v1/tenants/acme/worker-plan"]
+
+
+def test_the_status_names_missing_processes(run: CommandLine) -> None:
+    nothing: dict[str, Any] = {"items": [], "next": None}
+    health = {"status": "UP", "database": "UP"}
+    for missing, expected in (([], 0), (["clock"], 1)):
+        reported = {"missing": missing, "pendingMigrations": []}
+        with serving(health, nothing, nothing, reported, nothing, nothing) as server:
+            done = run("status", f"--url={server.url}")
+        assert (done.status, "processes.missing" in done.out) == (expected, True), done
+        assert "Authorization" not in server.requests[0].headers

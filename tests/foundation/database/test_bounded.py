@@ -1,16 +1,14 @@
 """Queries are cancelled after a time, and rows are counted up to a number."""
 
-from collections.abc import Iterator
-
 import pytest
 from django.db import connection
-from pytest_django import DjangoDbBlocker
 
 from foundation.database.bounded import count_up_to, time_limit
 from foundation.errors import QueryTooSlow
 from tenancy.models import Tenant
 from tests import making
-from tests.race_database import connected_to
+
+pytestmark = pytest.mark.django_db
 
 
 def ask(sql: str) -> str:
@@ -20,25 +18,12 @@ def ask(sql: str) -> str:
         return str(value)
 
 
-@pytest.fixture(params=["nested", "outermost"])
-def database(request: pytest.FixtureRequest, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    """Run the test in a transaction, and outside of any."""
-    if request.param == "nested":
-        request.getfixturevalue("db")
-        yield
-        return
-    name = request.getfixturevalue("race_database")
-    with django_db_blocker.unblock(), connected_to(name):
-        yield
-
-
-def test_a_query_that_takes_too_long_is_cancelled_and_the_connection_stays_usable(database: None) -> None:
+def test_a_query_that_takes_too_long_is_cancelled_and_the_connection_stays_usable() -> None:
     with pytest.raises(QueryTooSlow, match=r"stopped after 0\.05 s"), time_limit(0.05):
         ask("SELECT pg_sleep(5)")
     assert ask("SHOW statement_timeout") == "0"
 
 
-@pytest.mark.django_db
 def test_rows_are_counted_up_to_a_number() -> None:
     for number in range(3):
         making.tenant(f"counted-{number}")

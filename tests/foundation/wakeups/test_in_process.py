@@ -1,7 +1,5 @@
 """Wake-ups that the sending process handles itself: at once, one call for many, and a message if the call fails."""
 
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -10,7 +8,6 @@ from itertools import pairwise
 
 import pytest
 
-from embedded.product import PROJECT
 from foundation.wakeups import wakeup
 from foundation.wakeups.in_process import WakeupThread
 from tests.broker import taken
@@ -20,36 +17,6 @@ from tests.wakeups import Broker, broker
 __all__ = ["broker"]
 
 SOON = 5.0
-# A process that ends during a call, after another wake-up. Web processes are forked.
-PROCESS = """
-import multiprocessing, sys, threading, time
-from django.conf import settings
-from foundation.wakeups.in_process import WakeupThread
-
-settings.configure()
-begun = threading.Event()
-
-def handle():
-    begun.set()
-    time.sleep(0.3)
-    print("handled", flush=True)
-
-def wake():
-    wakeups = WakeupThread(handle, failed=lambda: print("failed"))
-    wakeups.wake()
-    begun.wait()
-    wakeups.wake()
-
-def serve():
-    request = threading.Thread(target=wake, daemon=True)
-    request.start()
-    request.join()
-
-serve()
-child = multiprocessing.get_context("fork").Process(target=serve)
-child.start()
-child.join()
-"""
 
 
 @pytest.fixture
@@ -117,12 +84,6 @@ def test_close_makes_a_last_call(wakeups: WakeupThread, calls: list[float], gate
     wakeups.close()
     assert len(calls) == 2
     assert not wakeups.is_alive()
-
-
-def test_a_process_ends_after_the_last_call() -> None:
-    command = [sys.executable, "-W", "error", "-c", PROCESS]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=60)
-    assert (done.stdout, done.stderr) == ("handled\n" * 4, "")
 
 
 @pytest.mark.django_db

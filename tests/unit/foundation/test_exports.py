@@ -1,11 +1,14 @@
-"""Exports as CSV and JSON lines."""
+"""Exports as CSV and JSON lines: no cell is a formula, and none is too large."""
 
+import csv
+from io import StringIO
 from typing import Any
 
 import pytest
 
-from foundation import exports
+from foundation import exports, spreadsheet
 from foundation.errors import ExportTooLarge
+from tests.cases import cases
 
 ROWS: list[dict[str, Any]] = [
     {"name": "=1+1", "tags": ["a", "b"], "count": None},
@@ -23,3 +26,9 @@ def test_an_export_has_all_rows_or_is_refused() -> None:
     assert list(exports.at_most(3, [1, 2, 3])) == [1, 2, 3]
     with pytest.raises(ExportTooLarge, match="More than 1,000 rows match"):
         list(exports.at_most(1000, range(1001)))
+
+
+@cases("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
+def test_a_text_that_would_be_a_formula_begins_with_an_apostrophe(start: str) -> None:
+    text = f"{start}1+1"
+    assert next(csv.reader(StringIO(spreadsheet.line([text, "a"]).decode(), newline=""))) == [f"'{text}", "a"]

@@ -159,13 +159,6 @@ def test_the_time_limit_applies_to_the_whole_exchange() -> None:
             send_to(f"http://{place}/", seconds=0.3)
 
 
-def test_with_a_limit_of_none_the_body_is_not_awaited() -> None:
-    head = b"HTTP/1.1 202 Accepted\r\nX-One: 1\r\nContent-Length: 500\r\n\r\n"
-    with within(1), dripping(head) as place:
-        response = send_to(f"http://{place}/", limit=None)
-    assert (response.status, response.body, response.complete, response.headers["x-one"]) == (202, b"", False, "1")
-
-
 def test_redirects_and_the_proxies_and_credentials_of_the_environment_are_ignored(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

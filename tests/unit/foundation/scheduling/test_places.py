@@ -12,7 +12,6 @@ from tests.few_places import limited
 
 ALL = ("control", "outcomes", "heartbeats", "rest", "webhooks", "artifacts")
 KINDS = (places.ARTIFACTS, places.CALLS, places.WEBHOOKS)
-KINDS_BY_QUEUE = {"artifacts": places.ARTIFACTS, "rest": places.CALLS, "webhooks": places.WEBHOOKS}
 
 
 @pytest.fixture(autouse=True)
@@ -57,14 +56,6 @@ def test_a_tenant_whose_work_hangs_in_every_kind_leaves_a_place_of_every_kind() 
                 for kind in (*KINDS, places.CHECKS):
                     with kind.hold(2) as free:
                         assert free, threads
-
-
-def test_a_worker_for_one_queue_uses_all_its_threads() -> None:
-    for queue, kind in KINDS_BY_QUEUE.items():
-        for threads in (1, 2, 8):
-            places.allot(threads, [queue])
-            with ExitStack() as stack:
-                assert sum(held(stack, kind, tenant) for tenant in (1, 2)) == threads
 
 
 def test_checks_of_silent_workers_and_verifications_leave_a_place_of_their_kind(settings: Any) -> None:
