@@ -1,33 +1,6 @@
 """Commands start in an environment with no more settings than they use."""
 
-import os
-import subprocess
-from pathlib import Path
-
-from django.db import connection
-
 from coordinator.command_settings import fill_in
-from embedded.product import BIN, PROJECT
-from tests.servers import ordinary_url
-
-
-def run(arguments: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [BIN / "coordinator", *arguments],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), **environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-
-
-def test_some_commands_need_only_the_database(django_db_setup: None, tmp_path: Path) -> None:
-    """`test_setup` runs `setup_database` and `migrate` in such an environment."""
-    url = ordinary_url(str(connection.settings_dict["NAME"]))
-    done = run(["broker_acl", f"--passwords={tmp_path / 'passwords'}"], DATABASE_URL=url)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "user default reset"
 
 
 def test_values_that_are_set_are_kept() -> None:

@@ -47,7 +47,8 @@ def started(call: Callable[..., Any], *arguments: Any, **options: Any) -> Future
 
 
 def served(application: Application, client: str = "192.0.2.1", **environ: Any) -> list[bytes]:
-    return list(application({"REMOTE_ADDR": client, "CONTENT_LENGTH": "2", **environ}, lambda *_: None))
+    length = "2" if "wsgi.input" in environ else ""
+    return list(application({"REMOTE_ADDR": client, "CONTENT_LENGTH": length, **environ}, lambda *_: None))
 
 
 # --- connections ---

@@ -38,11 +38,9 @@ def run(tmp_path: Path) -> CommandLine:
 @cases(
     ("text", "message"),
     [
-        ("pipelnes: {}", "unknown member 'pipelnes'"),
         ("tenant: other", "tenant: the file is about another tenant"),
         ("members: {eva: [viewer, viewer]}", "members.eva: contains a text twice"),
         ("members: {eva: [viewer], eva: []}", "the key 'eva' is there twice"),
-        ("complete: [members]", "complete[0]: there is no section members"),
         ("a: &x [1]\nb: *x", "aliases are not supported"),
         ("tenant: !!python/object/apply:os.system ['true']", "is not valid YAML"),
         ("#" + "x" * 2**20, "has more than 1,048,576 bytes"),

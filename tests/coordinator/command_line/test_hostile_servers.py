@@ -51,7 +51,7 @@ def test_an_error_is_harmless(run: CommandLine) -> None:
 @cases(
     ("status", "expected"),
     [
-        *((400, 2), (401, 4), (404, 5), (409, 3), (422, 3), (429, 7), (503, 6)),
+        *((400, 2), (401, 4), (404, 5), (409, 3), (429, 7), (503, 6)),
     ],
 )
 def test_exit_statuses(run: CommandLine, status: int, expected: int) -> None:
@@ -79,7 +79,7 @@ def test_the_next_page_is_on_the_same_server(run: CommandLine) -> None:
 
 @cases(
     "body",
-    [b"nonsense", b'{"items": [1]}', b"[" * 200_000],
+    [b'{"items": [1]}', b"[" * 200_000],
 )
 def test_responses_that_are_none(run: CommandLine, body: bytes) -> None:
     with serving(body) as server:

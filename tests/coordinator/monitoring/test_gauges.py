@@ -7,10 +7,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from coordinator.models import Process
-from coordinator.monitoring import gauges
+from coordinator.monitoring import gauges, statements
 from coordinator.monitoring.reports import KEPT_SECONDS, Reporter, version
 from executions.holds import holds
 from executions.lifecycle import outcome
@@ -101,5 +102,7 @@ def test_rows_without_reports_are_removed(reported: tuple[str, str, str]) -> Non
     Process.objects.create(host="lost", pid=1, reported_at=old, **members)
     Process.objects.create(host="slow", pid=1, reported_at=old + timedelta(minutes=1), **members)
     assert {label[1] for label in read(gauges.report_age)} >= {"lost", "slow"}
-    Reporter(Process.Kind.WEB).report()
+    with connection.cursor() as cursor:
+        values = {"host": "x", "pid": 1, "kind": "web", "version": "", "age": 0, "clock": 0, "kept": KEPT_SECONDS}
+        cursor.execute(statements.REPORT, values)
     assert {label[1] for label in read(gauges.report_age)} & {"lost", "slow"} == {"slow"}
