@@ -4,17 +4,14 @@ from typing import Any
 
 from django.test import Client
 
-from executions.campaigns import campaigns
 from executions.models import Campaign, Execution
 from releases.activation.activation import activate
 from releases.activation.revocation import revoke
 from releases.models import Release
-from tests import making
 from tests.admin import operator_rows
 from tests.admin.browsing import MARKUP, to, words
 from tests.admin.conftest import World
 from tests.cases import cases
-from tests.executions.campaigns.campaigning import pass_time
 
 OPTIONS = {"why": "the bank is back", "rate_per_minute": "60"}
 
@@ -100,24 +97,3 @@ def test_a_campaign_includes_failed_executions_only_if_the_box_is_ticked(
 
 
 # --- running campaigns ---
-
-
-def test_the_page_of_a_campaign_updates_itself_until_all_its_executions_are_terminal(
-    operator: Client, acme: World
-) -> None:
-    [first] = operator_rows.dead(acme, "k1")
-    made = operator_rows.campaign(acme, rate_per_minute=60)
-    mark = operator.get(of("change", made)).context["mark"]
-    assert operator.get(of("live", made), {"shown": mark}).status_code == 204
-    pass_time(60)
-    assert campaigns.advance() == 1
-    moved = operator.get(of("live", made), {"shown": mark})
-    assert moved.status_code == 200
-    assert 'data-status="COMPLETED"' in moved.text
-    assert "hx-get" in moved.text
-    [claim] = [each for each in making.claimed(acme.tenant) if each.execution_id == first.pk]
-    operator_rows.record(acme, making.outcome_of(claim))
-    over = operator.get(of("live", made))
-    assert "SUCCEEDED" in over.text
-    assert "hx-get" not in over.text
-    assert not operator.get(of("live", made), {"outcome": "SKIPPED"}).context["items"]

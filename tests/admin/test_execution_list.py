@@ -45,12 +45,6 @@ def test_a_search_shows_what_matches(query: dict[str, str], viewer: Client, fail
     assert 'data-count="1"' in response.text
 
 
-def test_an_execution_is_found_by_its_id_or_the_beginning_of_it(viewer: Client, acme: World) -> None:
-    operator_rows.dead(acme, "a", "b")
-    assert ids(shown(viewer, q=str(acme.execution.pk)[:20])) >= {acme.execution.pk}
-    assert ids(shown(viewer, q=str(acme.execution.pk))) == {acme.execution.pk}
-
-
 def test_invalid_conditions_are_named_and_unknown_ones_rejected(viewer: Client) -> None:
     response = shown(viewer, step=MARKUP, since="yesterday")
     assert (response.status_code, ids(response)) == (400, set())

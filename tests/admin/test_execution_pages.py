@@ -13,7 +13,6 @@ from executions.models import DeadLetter, Execution, ExecutionEvent
 from executions.models.states import State
 from executions.state_machine import moves
 from executions.state_machine.moves import Claim, Move, apply
-from releases.activation.revocation import revoke
 from tests import making
 from tests.admin import operator_rows
 from tests.admin.browsing import to
@@ -58,17 +57,6 @@ def again(world: World) -> None:
 
 
 # --- the header, which updates itself ---
-
-
-def test_the_page_shows_the_pin_which_a_later_activation_does_not_change(
-    viewer: Client, operator: Client, acme: World
-) -> None:
-    making.active(acme.tenant, "2.0", pipeline_id="acme.orders")
-    assert "2.0 is active now. This execution stays on 1.0." in viewer.get(page(acme.execution)).text
-    failed(acme)
-    revoke(acme.release, actor="user:ann", reason="it charges twice")
-    text = operator.get(page(acme.execution)).text
-    assert ["it charges twice" in text, "a resubmission runs on 2.0" in text] == [True, True]
 
 
 def test_the_page_updates_itself_only_while_the_execution_is_live(operator: Client, acme: World) -> None:

@@ -166,20 +166,6 @@ def decide(of: FailureGroup) -> str:
     return to("executions_failuregroup_decide", of)
 
 
-@cases(
-    ("query", "expected"),
-    [
-        *(("state=new", ["Full"]), ("state=acknowledged", ["Lost"]), ("state=mine", ["Lost"])),
-        *(("error=Full", ["Full"]), ("release=9", []), ("since=hour", ["Full", "Lost"])),
-    ],
-)
-def test_the_filters(operator: Client, acme: World, query: str, expected: list[str]) -> None:
-    operator_rows.dead(acme, "a", code="Lost")
-    operator.post(decide(group_of("a")), {"acknowledged": "yes", "assignee": "operator"})
-    operator_rows.dead(acme, "b", code="Full")
-    assert sorted(row.error_code for row in listed(operator, "executions_failuregroup", query)) == expected
-
-
 def test_a_group_is_acknowledged_assigned_and_annotated(viewer: Client, operator: Client, acme: World) -> None:
     operator_rows.dead(acme, "a")
     found = group_of("a")

@@ -1,6 +1,5 @@
 """The page of a pipeline: its releases, gradual activations, the rollback, the signed history, and the policy."""
 
-import json
 from typing import Any
 
 import pytest
@@ -9,12 +8,11 @@ from django.test import Client
 from releases.activation import policy
 from releases.activation.activation import activate
 from releases.models import Activation, GradualActivation, Pipeline, Release
-from tests import gradual, making, requesting, signing
+from tests import gradual, making, requesting
 from tests.admin import operator_rows
 from tests.admin.browsing import said, to, words
 from tests.admin.conftest import LogIn, World
 from tests.cases import cases
-from wire.documents.signing import read_envelope
 
 
 def shown(client: Client, world: World) -> Any:
@@ -153,32 +151,6 @@ def test_a_rejected_rollback_changes_nothing(
     [found] = roll_back(log_in("on-call"), replaced, **wrong)
     assert message in found
     assert len(history(replaced)) == 2
-
-
-def test_a_rollback_to_a_release_without_a_worker_warns_or_is_refused(
-    log_in: LogIn, acme: World, replaced: Release
-) -> None:
-    making.silence(acme.worker)
-    client = log_in("on-call")
-    policy.change(replaced.pipeline, {"workerGate": "require"}, actor="user:admin")
-    [message] = roll_back(client, replaced)
-    assert message.startswith("WORKER_REQUIRED")
-    assert history(replaced)[-1].release == replaced
-    policy.change(replaced.pipeline, {"workerGate": "warn"}, actor="user:admin")
-    found = roll_back(client, replaced)
-    assert found[0].startswith("Rolled back")
-    assert any(message.startswith("No healthy worker hosts it") for message in found)
-
-
-def test_the_history_is_downloaded_signed(log_in: LogIn, replaced: Release, settings: Any) -> None:
-    client, download = log_in("viewer"), to("releases_pipeline_history_export", replaced.pipeline_id)
-    settings.PROVENANCE_KEY = ""
-    assert client.get(download).status_code == 404
-    assert download not in client.get(page_of(replaced)).text
-    settings.PROVENANCE_KEY = signing.private_pem("coordinator")
-    answer = client.get(download)
-    payload = json.loads(read_envelope(json.loads(answer.content)).payload)
-    assert [each["reason"] for each in payload["predicate"]["activations"]] == ["", "faster"]
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from html import unescape
 from typing import Any
 
 from django.test import Client
@@ -13,7 +12,7 @@ from releases.models import Blob, Pipeline, Release, Retirement, Revocation
 from releases.registration.progress import Progress
 from releases.registration.registrar import verify_release
 from tests import making
-from tests.admin.browsing import MARKUP, at, inert, to, words
+from tests.admin.browsing import MARKUP, inert, to, words
 from tests.admin.conftest import LogIn, World
 from tests.maven_repository import maven_repository
 from wire.documents.descriptor import descriptor_from_json
@@ -194,12 +193,6 @@ def act(client: Client, name: str, release: Release, **fields: str) -> str:
     return str(response.text)
 
 
-def blockers(client: Client, release: Release) -> dict[str, tuple[str, int]]:
-    """Return the address and the count of each blocker on the page, by its label."""
-    found = re.findall(r'<dt>([^<]+)</dt><dd><a class="dc-link" href="([^"]+)">([\d,]+)</a>', page(client, release))
-    return {label: (unescape(href), int(count)) for label, href, count in found}
-
-
 def replaced(acme: World) -> None:
     making.worker(making.active(acme.tenant, "2.0", pipeline_id=PIPELINE), "worker-2")
 
@@ -210,17 +203,6 @@ def failed(acme: World) -> None:
 
 
 # --- retirement ---
-
-
-def test_each_blocker_links_exactly_its_rows(manager: Client, acme: World) -> None:
-    making.claimed(acme.tenant)
-    making.execution(acme.tenant, "queued", pipeline_id=PIPELINE)
-    replaced(acme)
-    making.execution(acme.tenant, "newer", pipeline_id=PIPELINE)
-    found = blockers(manager, acme.release)
-    assert {label: count for label, (_, count) in found.items()} == {"Queued executions": 1, "Running executions": 1}
-    for label, key in (("Queued executions", "queued"), ("Running executions", acme.execution.execution_key)):
-        assert [each.execution_key for each in at(manager, found[label][0])] == [key]
 
 
 def test_a_release_that_nothing_needs_is_retired_with_a_reason(manager: Client, acme: World) -> None:

@@ -7,9 +7,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from releases.models import KeyRevocation, Release, TrustedKey
-from releases.registration import attachments
-from releases.trust import trusted_keys
-from tests import making, signing
+from tests import signing
 from tests.admin.browsing import to
 from tests.admin.conftest import LogIn, World
 from tests.raw_sql import rows
@@ -43,27 +41,6 @@ def test_an_administrator_trusts_a_key_and_revokes_it(log_in: LogIn, acme: World
     shown = client.post(revoke, {"reason": "leaked"}, follow=True)
     assert ["leaked" in shown.text, "data-revoke" in shown.text] == [True, False]
     assert KeyRevocation.objects.get().actor == "user:tenant-admin-of-acme"
-
-
-def test_the_release_and_the_list_show_signatures_with_their_verdicts(log_in: LogIn, acme: World) -> None:
-    signing.trusted(acme.tenant, "good")
-    trusted_keys.revoke(signing.trusted(acme.tenant, "old"), actor="user:x", reason="left")
-    standings = {"1.0": "signed", "2.0": "signed", "3.0": "revoked keys", "4.0": "untrusted", "5.0": None}
-    for version, name in (("2.0", "good"), ("3.0", "old"), ("4.0", "stranger")):
-        release = making.registered(acme.tenant, version, pipeline_id="acme.orders")
-        attachments.attach(release, [signing.envelope(release.descriptor, name)], actor="user:x")
-    making.registered(acme.tenant, "5.0", pipeline_id="acme.orders")
-    forged = json.loads(signed(acme, "stranger"))
-    forged["signatures"][0]["keyid"] = signing.key_id("good")
-    contents = [signed(acme, "good", "old", "stranger"), json.dumps(forged).encode()]
-    attachments.attach(acme.release, contents, actor="user:x")
-    client = log_in("viewer")
-    shown = client.get(page(acme)).text
-    assert 'data-standing="SIGNED"' in shown
-    verdicts = ("VALID", "KEY_REVOKED", "KEY_UNKNOWN", "BAD_SIGNATURE")
-    assert [shown.count(f'data-verdict="{verdict}"') for verdict in verdicts] == [1, 1, 1, 1]
-    listing = client.get(to("releases_release_changelist")).context["cl"]
-    assert {row.release_version: listing.model_admin.signed(row) for row in listing.result_list} == standings
 
 
 def test_a_release_manager_attaches_and_a_viewer_downloads(

@@ -1,20 +1,13 @@
 """The pages of workers: what each runs and holds, its code, drains, the fleet; and the keys of a tenant's workers."""
 
-from datetime import timedelta
-from typing import Any
-
 import pytest
 from django.test import Client
-from django.utils import timezone
 
 from executions.models import Execution, Worker, WorkerEligibility, WorkerKeyChange
 from executions.workers.tenant_keys import active_keys, current_key
 from tests import making
 from tests.admin.browsing import MARKUP, listed, to
 from tests.admin.conftest import LogIn, World
-from tests.cases import cases
-
-LIST = "executions_worker_changelist"
 
 
 def page(world: World, worker: Worker | None = None) -> str:
@@ -28,20 +21,6 @@ def busy(acme: World) -> World:
     owner = WorkerEligibility.objects.get(pk=acme.worker.pk).lease_owner  # as the heartbeat sets it
     Execution.objects.filter(pk=acme.execution.pk).update(lease_owner=owner, lease_worker=acme.worker.worker_id)
     return acme
-
-
-@cases(
-    ("state", "changes"),
-    [
-        ("STALE", {"alive_until": timezone.now() - timedelta(hours=1)}),
-        ("DRAINED", {"draining_since": timezone.now()}),
-        ("UNAVAILABLE", {"stopped_at": timezone.now()}),
-    ],
-)
-def test_the_pages_show_the_state(state: str, changes: dict[str, Any], viewer: Client, acme: World) -> None:
-    Worker.objects.filter(pk=acme.worker.pk).update(**changes)
-    for address in (to(LIST), page(acme)):
-        assert state in viewer.get(address).text
 
 
 # --- drains ---

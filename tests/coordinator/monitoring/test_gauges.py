@@ -17,8 +17,6 @@ from executions.holds import holds
 from executions.lifecycle import outcome
 from executions.models import Execution, Interaction
 from foundation.telemetry.metrics import Gauge
-from releases.artifacts import blobs
-from releases.models import Blob
 from tests import making
 from wire.messages.celery_messages import OutcomeGroup
 
@@ -67,17 +65,6 @@ def test_open_and_overdue_awaits_are_counted_by_tenant() -> None:
     assert (read(gauges.awaits_open), read(gauges.awaits_overdue)) == ({(owner.slug,): 1}, {(owner.slug,): 0})
     Interaction.objects.update(deadline="2020-01-01T00:00:00Z")
     assert read(gauges.awaits_overdue) == {(owner.slug,): 1}
-
-
-def test_damaged_blobs_are_counted() -> None:
-    making.registered(making.tenant())
-    blob = Blob.objects.first()
-    assert blob is not None
-    assert read(gauges.blobs)[("DAMAGED",)] == 0
-    blobs.record_unsound(blob.digest, Blob.State.DAMAGED)
-    assert read(gauges.blobs)[("DAMAGED",)] == 1
-    Blob.objects.update(checked_at="2020-01-01T00:00:00Z")
-    assert read(gauges.blob_check_age)[()] > 86_400
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from embedded.children import free_port
 from foundation.telemetry.endpoint import Endpoint, Monitored
 from foundation.telemetry.exposition import Exposition
 from foundation.telemetry.liveness import LONGEST_SILENCE, Liveness
-from tests.cases import cases
 
 
 @pytest.fixture
@@ -26,12 +25,6 @@ def served(settings: Any, now: list[float]) -> Iterator[str]:
     yield f"http://127.0.0.1:{settings.METRICS_PORT}"
     server.shutdown()
     server.server_close()
-
-
-@cases("kind", ["control", "clock"])
-def test_a_process_whose_loop_runs_works(kind: str, served: str, capsys: pytest.CaptureFixture[str]) -> None:
-    call_command("probe", kind)
-    assert capsys.readouterr().out == "UP\n"
 
 
 def test_a_hanging_loop_is_reported(served: str, now: list[float]) -> None:

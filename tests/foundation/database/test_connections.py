@@ -92,16 +92,6 @@ def test_a_task_replaces_the_connection_of_its_thread_if_the_server_has_ended_it
         pool.submit(run_a_task).result()
 
 
-def test_after_a_silence_the_connection_is_checked_by_a_statement(
-    kept: base.DatabaseWrapper, checks: list[None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = session(kept)
-    checks.clear()
-    monkeypatch.setattr(base, "LONGEST_SILENCE", -1.0)
-    assert session(kept) == first
-    assert len(checks) == 1
-
-
 FORKED = """
     first = kept_connection()
     if os.fork() == 0:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from django.db import connection, transaction
+from django.db import connection
 
 from foundation.database import prepared
 
@@ -50,13 +50,3 @@ def test_a_new_plan_replaces_the_old_one(renew: Callable[[], None]) -> None:
         ask("SELECT 77 + %(number)s::int")
         made += plans("SELECT 77 + $1::int")
     assert len(set(made)) == len(made) == 3
-
-
-def test_plans_are_made_again_after_a_rollback(renew: Callable[[], None]) -> None:
-    for renewed in (False, True, False, True):
-        with transaction.atomic():
-            ask("SELECT 33 + %(number)s::int")
-            transaction.set_rollback(True)
-        if renewed:
-            renew()
-        assert ask("SELECT 33 + %(number)s::int") == 34

@@ -5,7 +5,7 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from foundation.telemetry.exposition import Exposition, Readings
-from foundation.telemetry.metrics import Counter, Gauge
+from foundation.telemetry.metrics import Counter
 
 
 def samples(exposition: Exposition, prefix: str) -> dict[str, float]:
@@ -35,18 +35,3 @@ def test_beyond_the_bound_labels_that_name_releases_become_other(settings: Any) 
         "example0_runs_total other other GOOD": 3,
         "example0_runs_total other other BAD": 1,
     }
-
-
-def test_gauges_are_read_at_most_every_few_seconds() -> None:
-    level = Gauge("example4_level", "A level.", ("tenant",))
-    reads: list[int] = []
-
-    def read() -> Readings:
-        reads.append(1)
-        return {level: {("acme",): float(len(reads))}}
-
-    exposition = Exposition(read)
-    assert reads == []
-    for _ in range(3):
-        assert samples(exposition, "example4_") == {"example4_level acme": 1}
-    assert reads == [1]

@@ -76,16 +76,6 @@ def test_the_thread_pauses_after_a_call_despite_wake_ups() -> None:
     assert min(pauses) > 0.02
 
 
-def test_close_makes_a_last_call(wakeups: WakeupThread, calls: list[float], gate: threading.Event) -> None:
-    wakeups.wake()
-    eventually(lambda: calls, what="the call")
-    wakeups.wake()
-    gate.set()
-    wakeups.close()
-    assert len(calls) == 2
-    assert not wakeups.is_alive()
-
-
 @pytest.mark.django_db
 def test_a_delayed_wake_up_is_sent_even_if_the_process_handles_the_task(name: str, broker: Broker) -> None:
     """The process may no longer run when the wake-up is due."""

@@ -186,15 +186,6 @@ def test_settings_that_contradict_one_another_are_refused(changes: dict[str, str
     assert refused(**changes)[0].startswith(f"  {says}")
 
 
-def test_the_shortest_accepted_times() -> None:
-    for changes in (
-        {"WORKER_STALE_SECONDS": "25", "LEASE_SECONDS": "22.5"},
-        {"WORKER_STALE_SECONDS": "2.5", "LEASE_SECONDS": "3", "SWEEP_SECONDS": "0.5"},
-    ):
-        found = load(**changes)
-        assert [found[name] for name in changes] == [float(value) for value in changes.values()]
-
-
 def test_valid_oauth_settings() -> None:
     for origin in ("https://issuer.example", "http://[::1]:8080"):
         changes = {**OAUTH, "OAUTH_JWKS_URL": f"{origin}/keys", "OAUTH_SCOPES": "a=read, a=executions:submit\nx=y=read"}

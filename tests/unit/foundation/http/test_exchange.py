@@ -1,6 +1,5 @@
 """One request over a real connection: only to the vetted address, and limited in time and size."""
 
-import secrets
 import socket
 import threading
 import time
@@ -126,18 +125,6 @@ def test_headers_that_end_anywhere_before_their_end_are_broken(limit: int | None
             send_to(url, limit=limit)
     with responding(HEAD) as url:
         assert send_to(url, limit=limit).headers == {"x-one": "1"}
-
-
-@cases("framed", [declared, chunked, until_the_end])
-def test_a_large_body_is_received_in_pieces(framed: Callable[[bytes], bytes]) -> None:
-    for size in (0, 1, 300_000):
-        body = secrets.token_bytes(size)
-        pieces: list[bytes] = []
-        with responding(framed(body)) as url:
-            response = send_to(url, limit=size, receive=pieces.append)
-        assert (response.status, response.body, response.complete) == (200, b"", True)
-        assert b"".join(pieces) == body
-        assert all(0 < len(piece) <= exchanges.PIECE for piece in pieces)
 
 
 @cases("framed", [declared, chunked, until_the_end])

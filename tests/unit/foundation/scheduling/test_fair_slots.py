@@ -100,22 +100,3 @@ def test_a_full_line_refuses_its_group_but_no_other() -> None:
     takers.start(QUIET)
     slots.leave(BUSY)
     takers.wait_for(BUSY, QUIET)
-
-
-def test_a_line_that_moves_slowly_is_refused_with_its_expected_wait() -> None:
-    """One slow turn, as after a slow write to disk, refuses nothing."""
-    now = 100.0
-    slots = FairSlots(1, most_seconds=2.0, clock=lambda: now)
-    takers = Takers(slots)
-    takers.start(*[BUSY] * 12)
-    takers.wait_for(BUSY)
-    for turn in range(3):
-        if turn < 2:
-            slots.require_room(BUSY)
-        now += 0.5
-        slots.leave(BUSY)
-        takers.wait_for(BUSY)
-    with pytest.raises(TooManyRequests) as refusal:
-        slots.require_room(BUSY)
-    assert refusal.value.data["retryAfter"] >= 3
-    slots.require_room(QUIET)

@@ -38,14 +38,6 @@ def test_short_tasks_keep_a_quarter_of_the_threads_and_at_least_two() -> None:
         assert threads - slow >= max(threads / 4, 2), threads
 
 
-def test_too_few_threads_for_all_queues_are_refused() -> None:
-    for threads in range(1, 6):
-        for queues in (ALL, ["outcomes", "webhooks"]):
-            with pytest.raises(ValueError, match="at least 6 threads"):
-                places.allot(threads, queues)
-        places.allot(threads, ["outcomes", "heartbeats"])
-
-
 def test_a_tenant_whose_work_hangs_in_every_kind_leaves_a_place_of_every_kind() -> None:
     for threads in (6, 7, 8, 16, 32):
         places.allot(threads, ALL)

@@ -1,13 +1,10 @@
 """After a refusal, the broker gate sends nothing until a probe succeeds. The interval between probes grows."""
 
-import threading
 import time
 
 import pytest
 
 from foundation.wakeups.broker_gate import FIRST_BATCH, FIRST_WAIT, LONGEST_WAIT, BrokerGate
-
-SOON = 10.0
 
 
 class Clock:
@@ -79,28 +76,6 @@ def test_the_intervals_between_probes_grow_until_one_succeeds(broker: Broker, ga
     broker.error = None
     clock.now += FIRST_WAIT
     assert gate.is_open(), "the next outage begins with the shortest wait"
-
-
-def test_one_thread_at_a_time_probes(broker: Broker, clock: Clock) -> None:
-    begun, ended = threading.Event(), threading.Event()
-
-    def slow_probe() -> None:
-        broker.probe()
-        begun.set()
-        ended.wait(SOON)
-
-    gate = BrokerGate(slow_probe)
-    refuse(broker, gate)
-    broker.error = None
-    clock.now += FIRST_WAIT
-    found: list[bool] = []
-    probing = threading.Thread(target=lambda: found.append(gate.is_open()))
-    probing.start()
-    assert begun.wait(SOON)
-    assert not gate.is_open()
-    ended.set()
-    probing.join(SOON)
-    assert (found, broker.probes) == ([True], 1)
 
 
 def test_after_a_refusal_batches_are_small_and_grow_with_what_is_sent(
