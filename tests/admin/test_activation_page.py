@@ -63,9 +63,6 @@ def test_an_activation_is_rejected_if_another_release_has_become_active(
     assert history(newer)[-1].release == newer
 
 
-# --- a release that is breaking for callers ---
-
-
 def types(*fields: dict[str, Any]) -> dict[str, Any]:
     return {"Order": {"definition": {"id": "Order", "kind": "record", "fields": list(fields)}}}
 

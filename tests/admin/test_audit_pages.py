@@ -82,8 +82,6 @@ def test_an_export_that_is_too_large_is_refused(admin: Client, acme: World, monk
     assert "More than 2 rows match" in answer.text
 
 
-# --- what log-ins and users leave ---
-
 PASSWORD = "correct horse battery"
 
 

@@ -94,6 +94,3 @@ def test_a_campaign_includes_failed_executions_only_if_the_box_is_ticked(
     sent = {"tenant": "acme", "pipeline_id": "acme.orders", **ticked}
     assert operator.post(to("executions_campaign_start"), sent).status_code == 302
     assert Campaign.objects.get().items.count() == count
-
-
-# --- running campaigns ---

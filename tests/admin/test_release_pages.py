@@ -20,6 +20,9 @@ from wire.findings import Finding
 from wire.messages.celery_messages import OutcomeGroup
 
 CONTRACT = making.contract("acme.orders")
+URI = "maven:com.acme:orders:zip:2.0"
+DATA = making.archive(CONTRACT, code="2.0")
+STEPS = (making.STEP, {**making.STEP, "index": 1, "authoredName": "Screen"})
 
 
 def page_of(release: Release) -> str:
@@ -93,12 +96,7 @@ def test_untrusted_text_is_never_markup(log_in: LogIn, acme: World) -> None:
         inert(client.get(address))
 
 
-# --- contents ---
-
-
 # --- comparison ---
-
-STEPS = (making.STEP, {**making.STEP, "index": 1, "authoredName": "Screen"})
 
 
 def test_two_releases_are_compared(viewer: Client, acme: World) -> None:
@@ -151,24 +149,13 @@ def test_bytes_that_cannot_be_read_are_a_message_on_the_page(viewer: Client, acm
     assert artifact_of(acme.release) not in response.text
 
 
-KEY = {"idempotency_key": "page"}
-
-
-def new_test(world: World) -> str:
-    return to("executions_smoketest_new", world.release)
-
-
-def words_of(client: Client, world: World) -> str:
-    return words(client.get(to("releases_release_change", world.release)))
-
-
 def test_the_form_starts_a_smoke_test_once_and_the_pages_show_its_verdict(
     log_in: LogIn, manager: Client, acme: World
 ) -> None:
     making.claimed(acme.tenant)
-    fields = {**KEY, "input": '{"n": 1}', "expected_result": '{"n": 1}'}
+    fields = {"idempotency_key": "page", "input": '{"n": 1}', "expected_result": '{"n": 1}'}
     for _ in range(2):
-        answer = manager.post(new_test(acme), fields)
+        answer = manager.post(to("executions_smoketest_new", acme.release), fields)
         test = SmokeTest.objects.get()
         shown = to("executions_execution_change", test.execution_id)
         assert answer.headers["Location"] == shown
@@ -177,15 +164,8 @@ def test_the_form_starts_a_smoke_test_once_and_the_pages_show_its_verdict(
     [claim] = making.claimed(acme.tenant)
     group = OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(claim)])
     assert outcome.record(acme.release.identity, group) == 1
-    assert " passed " in words_of(manager, acme)
+    assert " passed " in words(manager.get(page_of(acme.release)))
     assert str(claim.execution_id) in log_in("viewer").get(to("executions_smoketest_changelist")).text
-
-
-PIPELINE = "acme.orders"
-
-
-def page(client: Client, release: Release) -> str:
-    return client.get(to("releases_release_change", release)).text
 
 
 def act(client: Client, name: str, release: Release, **fields: str) -> str:
@@ -193,20 +173,11 @@ def act(client: Client, name: str, release: Release, **fields: str) -> str:
     return str(response.text)
 
 
-def replaced(acme: World) -> None:
-    making.worker(making.active(acme.tenant, "2.0", pipeline_id=PIPELINE), "worker-2")
-
-
-def failed(acme: World) -> None:
-    making.claimed(acme.tenant)
-    making.dead_of(acme.execution)
-
-
 # --- retirement ---
 
 
 def test_a_release_that_nothing_needs_is_retired_with_a_reason(manager: Client, acme: World) -> None:
-    release = making.registered(acme.tenant, "3.0", pipeline_id=PIPELINE)
+    release = making.registered(acme.tenant, "3.0", pipeline_id="acme.orders")
     assert "A reason is required" in act(manager, "retire", release, reason="")
     assert not Retirement.objects.exists()
     assert "“replaced”" in act(manager, "retire", release, reason="replaced")
@@ -216,8 +187,9 @@ def test_a_release_that_nothing_needs_is_retired_with_a_reason(manager: Client, 
 def test_a_needed_release_is_not_retired_and_failures_are_given_up_with_a_tick(manager: Client, acme: World) -> None:
     shown = act(manager, "retire", acme.release, reason="x", ignore_failures="on")
     assert "ACTIVE 1, QUEUED 1" in shown
-    failed(acme)
-    replaced(acme)
+    making.claimed(acme.tenant)
+    making.dead_of(acme.execution)
+    making.active(acme.tenant, "2.0", pipeline_id="acme.orders")
     act(manager, "retire", acme.release, reason="x")
     assert not Retirement.objects.exists()
     act(manager, "retire", acme.release, reason="x", ignore_failures="on")
@@ -232,10 +204,6 @@ def test_a_revocation_is_shown_with_its_reason(manager: Client, acme: World) -> 
     shown = act(manager, "revoke", acme.release, reason=MARKUP)
     assert [MARKUP in shown, "data-revoke" in shown] == [False, False]
     assert Revocation.objects.get().reason == MARKUP
-
-
-DATA = making.archive(CONTRACT, code="2.0")
-URI = "maven:com.acme:orders:zip:2.0"
 
 
 def carrying(world: World, version: str = "2.0", *files: bytes, **more: Any) -> Release:

@@ -96,9 +96,6 @@ def test_invalid_memberships_are_rejected(username: str, active: bool, admin: Cl
     assert Membership.objects.count() == before
 
 
-# --- tenants ---
-
-
 # --- users ---
 
 

@@ -74,9 +74,6 @@ def test_the_overview_of_two_tenants_counts_their_pipelines_separately(twins: tu
     assert failed == {("twin-a", PIPELINE): 1, ("twin-b", PIPELINE): 3, **others}
 
 
-# --- forms for a user who administers one tenant and views the other ---
-
-
 @pytest.fixture
 def mixed(twins: tuple[World, World]) -> Client:
     """A client of a user who administers the newer tenant and views the older one."""

@@ -106,8 +106,6 @@ def test_only_who_may_register_in_the_tenant_uploads_and_the_body_of_others_is_n
     assert "globex" not in manager.get(to("releases_release_upload")).text
 
 
-# --- direct uploads ---
-
 BYTES = os.urandom(1000)
 DECLARED = {"digest": making.digest_of(BYTES), "size": str(len(BYTES))}
 

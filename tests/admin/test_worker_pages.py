@@ -1,4 +1,4 @@
-"""The pages of workers: what each runs and holds, its code, drains, the fleet; and the keys of a tenant's workers."""
+"""The pages of workers, where operators drain them, and of the keys of a tenant's workers."""
 
 import pytest
 from django.test import Client
@@ -29,10 +29,8 @@ def busy(acme: World) -> World:
 def test_a_drain_is_shown_with_its_actor_and_reason_until_it_ends(
     viewer: Client, operator: Client, busy: World
 ) -> None:
-    worker, drain, undrain = (
-        busy.worker,
-        *(to(f"executions_worker_{act}", busy.worker) for act in ("drain", "undrain")),
-    )
+    worker = busy.worker
+    drain, undrain = (to(f"executions_worker_{act}", worker) for act in ("drain", "undrain"))
     assert [drain in client.get(page(busy)).text for client in (viewer, operator)] == [False, True]
     shown = operator.post(drain, {"reason": MARKUP}, follow=True)
     for text in ("DRAINING", "<strong>user:operator</strong> requested a drain", undrain):
@@ -44,9 +42,6 @@ def test_a_drain_is_shown_with_its_actor_and_reason_until_it_ends(
     worker.refresh_from_db()
     assert worker.drained_by_operator_at is None
     assert [event.actor for event in worker.events.all()] == ["user:operator"] * 2
-
-
-# --- the list with the fleet ---
 
 
 # --- the keys of a tenant's workers ---

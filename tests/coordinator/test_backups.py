@@ -3,7 +3,6 @@
 import json
 import shutil
 import stat
-import threading
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
@@ -15,7 +14,6 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from pytest_django import DjangoDbBlocker
 
-from releases.artifacts import blob_lock
 from releases.artifacts.store import artifact_store
 from releases.models import Artifact, Release
 from tests import making
@@ -129,26 +127,6 @@ def test_a_backup_that_fails_leaves_nothing(folder: Path, settings: Any) -> None
     with pytest.raises(CommandError, match="artifact store is not in its folder"):
         backup(folder)
     assert list(folder.parent.glob("backup*")) == []
-
-
-def test_only_one_backup_runs_at_a_time(folder: Path) -> None:
-    held, done = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with blob_lock.no_removals():
-            held.set()
-            done.wait(60)
-        connection.close()
-
-    other = threading.Thread(target=hold)
-    other.start()
-    held.wait(30)
-    try:
-        with pytest.raises(CommandError, match="Another backup"):
-            backup(folder)
-    finally:
-        done.set()
-        other.join()
 
 
 def test_a_damaged_file_is_found_before_anything_changes(folder: Path, elsewhere: Path) -> None:

@@ -1,6 +1,5 @@
 """`coordinator run`: the command of each process."""
 
-import pytest
 from django.test import override_settings
 
 from coordinator.run import command_of
@@ -17,9 +16,3 @@ def test_a_control_worker_serves_all_queues_unless_some_are_named() -> None:
     assert not [option for option in command_of(["control"]) if option.startswith(("--queues", "--concurrency"))]
     chosen = command_of(["control", "--queues=rest,webhooks", "--concurrency=32", "--name=slow"])
     assert {"--queues=rest,webhooks", "--concurrency=32", "--hostname=slow@%h"} <= set(chosen)
-
-
-def test_invalid_arguments_end_with_status_2() -> None:
-    with pytest.raises(SystemExit) as ended:
-        command_of(["web", "--port=none"])
-    assert ended.value.code == 2

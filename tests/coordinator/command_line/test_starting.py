@@ -22,7 +22,7 @@ def test_no_django_is_loaded(command: str) -> None:
 
 @cases(
     "text",
-    ["nonsense =", '[profiles.a]\npassword = "x"', "profiles = 3"],
+    ["nonsense =", '[profiles.a]\npassword = "x"'],
 )
 def test_configurations_that_are_not_valid(run: CommandLine, text: str) -> None:
     file = run.home / "c.toml"

@@ -16,7 +16,7 @@ from executions.workers.eligibility import CHECK_TASK
 from executions.workers.registry import DISPATCH_TASK
 from foundation.wakeups import wakeup
 from tests.cases import cases
-from tests.wakeups import LATER, Broker, broker, names
+from tests.wakeups import Broker, broker, names
 
 __all__ = ["broker"]
 pytestmark = pytest.mark.django_db
@@ -72,16 +72,6 @@ def test_one_message_serves_all_until_its_task_begins(broker: Broker, task: str)
     with broker.commits(execute=True):
         send()
     assert names(broker.sent()) == [task]
-
-
-def test_messages_for_other_tasks_and_other_times_are_all_sent(broker: Broker) -> None:
-    def announce() -> None:
-        wakeup.send_once(EXPIRE_TASK)
-        for seconds in (0, 1, 5):
-            wakeup.send_once(DISPATCH_TASK, delay=timedelta(seconds=seconds))
-
-    expected = [DISPATCH_TASK, DISPATCH_TASK + LATER, DISPATCH_TASK + LATER, EXPIRE_TASK]
-    assert names(broker.after(announce)) == sorted(expected)
 
 
 @cases(("send", "seconds"), itertools.product([wakeup.send, wakeup.send_once], [0.9, 7.3]))

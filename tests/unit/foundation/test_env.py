@@ -2,14 +2,12 @@
 
 from collections.abc import Callable
 from ipaddress import ip_network
-from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from foundation.env import Environment
-from tests import signing
 from tests.cases import cases
 
 
@@ -17,21 +15,6 @@ def problem(env: Environment) -> str:
     with pytest.raises(ImproperlyConfigured) as caught:
         env.raise_problems()
     return str(caught.value)
-
-
-def test_a_signing_key_is_read_from_a_file_and_never_reported(tmp_path: Path) -> None:
-    file = tmp_path / "key.pem"
-    file.write_text(signing.private_pem())
-    env = Environment({"KEY_FILE": str(file)})
-    assert env.signing_key("KEY") == signing.private_pem().strip()
-    assert Environment({}).signing_key("KEY") == ""
-    env.raise_problems()
-    for value in (signing.public_pem(), signing.private_pem()[:-40]):
-        env = Environment({"KEY": value})
-        assert env.signing_key("KEY") == ""
-        with pytest.raises(ImproperlyConfigured, match="KEY must be an unencrypted ed25519 private key") as error:
-            env.raise_problems()
-        assert value.splitlines()[1] not in str(error.value)
 
 
 GRANTS = "tpf:deploy=releases:register, tpf:deploy=read\nx=y=read,"

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from foundation.http import exchange as exchanges
 from foundation.http.address_guard import Target, vet
 from foundation.http.exchange import Broken, NotConnected, Response, TimedOut, exchange
 from tests.cases import cases
@@ -179,14 +178,6 @@ def test_at_most_three_addresses_are_tried() -> None:
         with pytest.raises(NotConnected):
             send(target(receiver.url("receiver.test"), *refusing, "127.0.0.2"))
     assert len(receiver.requests) == 1
-
-
-def test_a_call_that_is_not_wanted_any_more_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exchanges, "CHECK_SECONDS", 0.05)
-    wanted = [True, True, False]
-    with within(2), dripping(OK + b"Content-Length: 500\r\n\r\n") as place, pytest.raises(Broken):
-        send_to(f"http://{place}/", seconds=5, is_wanted=lambda: wanted.pop(0))
-    assert wanted == []
 
 
 def test_tls_verifies_the_name_and_uses_the_named_authorities() -> None:
