@@ -90,6 +90,14 @@ def test_rows_without_reports_are_removed(reported: tuple[str, str, str]) -> Non
     Process.objects.create(host="slow", pid=1, reported_at=old + timedelta(minutes=1), **members)
     assert {label[1] for label in read(gauges.report_age)} >= {"lost", "slow"}
     with connection.cursor() as cursor:
-        values = {"host": "x", "pid": 1, "kind": "web", "version": "", "age": 0, "clock": 0, "kept": KEPT_SECONDS}
+        values: dict[str, Any] = {
+            "host": "x",
+            "pid": 1,
+            "kind": "web",
+            "version": "",
+            "age": 0,
+            "clock": 0,
+            "kept": KEPT_SECONDS,
+        }
         cursor.execute(statements.REPORT, values)
     assert {label[1] for label in read(gauges.report_age)} & {"lost", "slow"} == {"slow"}

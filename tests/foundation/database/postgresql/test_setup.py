@@ -27,11 +27,13 @@ class Installation:
     def __init__(self, cluster: Postgres) -> None:
         self.cluster = cluster
 
-    def set_up(self, *options: str, user: tuple[str, str] | None = None, **passwords: str) -> str:
+    def set_up(
+        self, *options: str, user: tuple[str, str] | None = None, passwords: dict[str, str] | None = None
+    ) -> str:
         """Run `setup_database` as the superuser, or as `user`."""
         output = StringIO()
         url = self.url(*user) if user else self.cluster.superuser_url(DATABASE)
-        with django_at(url), override_settings(DATABASE_APPLICATION_ROLE=APPLICATION, **passwords):
+        with django_at(url), override_settings(DATABASE_APPLICATION_ROLE=APPLICATION, **(passwords or {})):
             call_command("setup_database", f"--owner={OWNER}", *options, stdout=output)
         return output.getvalue().strip()
 
@@ -65,7 +67,7 @@ def installation(cluster: Postgres, unblocked: None) -> Installation:
         connection.execute("ALTER ROLE postgres SET log_statement = 'all'")
     with pytest.raises(CommandError, match="role orders_owner is new: set DATABASE_OWNER_PASSWORD"):
         made.set_up()
-    made.set_up(**PASSWORDS)
+    made.set_up(passwords=PASSWORDS)
     made.migrate()
     return made
 
