@@ -149,7 +149,7 @@ def send(who: str | Client, act: str, **fields: Any) -> Any:
 def table_of_activations(release: Release) -> str:
     """Return the table of the activations on the page of the pipeline."""
     text = log_in_as("viewer").get(to("releases_pipeline_change", release.pipeline_id)).text
-    return text.partition("data-table_of_activations>")[2].partition("</table>")[0]
+    return text.partition("data-history>")[2].partition("</table>")[0]
 
 
 def test_a_request_is_approved_by_another_person(manager: Client, asked: Release) -> None:
