@@ -168,8 +168,10 @@ def test_too_many_slow_requests_of_one_client_are_refused(slow: SlowStream) -> N
 
 def test_a_paused_request_leaves_its_slot_and_its_connection_to_others_and_counts_as_slow() -> None:
     begun = threading.Event()
+    opened: list[Any] = []
 
     def pausing(environ: dict[str, Any], _: Callable[..., Any]) -> list[bytes]:
+        opened.append(connections["default"])
         sessions = [session()]
         if environ["pauses"]:
             begun.set()
@@ -185,6 +187,8 @@ def test_a_paused_request_leaves_its_slot_and_its_connection_to_others_and_count
         started(served, application, pauses=True).result(SECONDS)
     assert not paused.done()
     assert paused.result(SECONDS) == [other, other]
+    for each in opened:
+        each.close()
 
 
 # --- streams ---
