@@ -77,6 +77,7 @@ class Admin:
         """Return the page as superusers see it."""
         if page not in self._shown:
             self._shown[page] = self.get(self.client("superuser"), page)
+            content(self._shown[page])  # a download is read to its end, which closes its file
         return self._shown[page]
 
     def post(self, client: Client, page: str) -> Any:

@@ -10,6 +10,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from tenancy import audit
 from tests import making, signing
 from tests.admin import pages
 from tests.admin.conftest import World, log_in_as
@@ -34,7 +35,9 @@ def counted(client: Client, address: str) -> int:
 def test_no_page_makes_many_queries(acme: World, settings: Any) -> None:
     settings.PROVENANCE_KEY = signing.private_pem("coordinator")
     later = timezone.now() + timedelta(days=1)
-    making.copies(acme.execution, 101, next_due_at=later)  # the list has a second page
+    making.copies(acme.execution, 101, next_due_at=later)  # the lists have a second page
+    for number in range(101):
+        audit.record("thing.change", tenant=acme.tenant, actor="user:test", object_type="thing", object=str(number))
     fill(acme, range(1))
     names = named(acme)
     clients = {who: log_in_as(who) for who in ("tenant-admin", "superuser")}
