@@ -123,3 +123,18 @@ def viewer(log_in: LogIn) -> Client:
 @pytest.fixture
 def operator(log_in: LogIn) -> Client:
     return log_in("operator")
+
+
+@pytest.fixture
+def manager(log_in: LogIn) -> Client:
+    return log_in("release-manager")
+
+
+@pytest.fixture
+def admin(log_in: LogIn) -> Client:
+    return log_in("tenant-admin")
+
+
+@pytest.fixture
+def superuser(log_in: LogIn) -> Client:
+    return log_in("superuser")

@@ -1,32 +1,23 @@
-"""The page that activates a release, and the version that whoever breaks callers has to type."""
+"""The page that activates a release, requests for it, and the version that whoever breaks callers has to type."""
 
-from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
 from django.urls import reverse
-from django.utils import timezone
 
-from executions.workers.worker_gate import START
 from releases.activation import policy
 from releases.activation.activation import activate
 from releases.models import Activation, ActivationRequest, GradualActivation, Release
-from releases.registration import attachments
-from tests import making, signing
-from tests.admin.browsing import at, to
-from tests.admin.conftest import LogIn, World
+from tenancy.roles import Role
+from tests import making
+from tests.admin.browsing import said, to
+from tests.admin.conftest import LogIn, World, log_in_as, person
 from tests.cases import cases
 from tests.requesting import soon
 
-STEPS = (making.STEP, {**making.STEP, "index": 1, "authoredName": "Screen"})
 FIELD = {"name": "price", "type": {"kind": "scalar", "id": "decimal"}}
 PRICES = "acme.prices"
-
-
-@pytest.fixture
-def client(log_in: LogIn) -> Client:
-    return log_in("release-manager")
 
 
 def address(release: Release) -> str:
@@ -44,155 +35,32 @@ def history(release: Release) -> list[Activation]:
     return list(Activation.objects.filter(pipeline=release.pipeline).order_by("sequence"))
 
 
-def test_an_activation_is_shown_before_and_in_the_history_and_repeated_once(client: Client, newer: Release) -> None:
-    text = client.get(address(newer)).text
-    assert "New executions of <strong>acme.orders</strong> in tenant <strong>acme</strong>" in text
-    assert "Executions that stay on 1.0</dt><dd>1 live" in text
-    form = form_of(client, newer, reason=" It is time. ")
-    first, second = client.post(address(newer), form), client.post(address(newer), form)
+def test_an_activation_is_shown_before_and_in_the_history_and_repeated_once(manager: Client, newer: Release) -> None:
+    text = manager.get(address(newer)).text
+    assert ["Executions that stay on 1.0</dt><dd>1 live" in text, "data-typed-version" in text] == [True, False]
+    form = form_of(manager, newer, reason=" It is time. ")
+    first, second = manager.post(address(newer), form), manager.post(address(newer), form)
     assert (first.status_code, first["Location"]) == (302, second["Location"])
     made = history(newer)[-1]
     assert (made.release, made.reason, made.actor) == (newer, "It is time.", "user:release-manager")
     assert len(history(newer)) == 2
-    page = client.get(first["Location"]).text
-    assert "It is time." in page
-    assert "user:release-manager" in page
+    assert "It is time." in manager.get(first["Location"]).text
 
 
 def test_an_activation_is_rejected_if_another_release_has_become_active(
-    client: Client, acme: World, newer: Release
+    manager: Client, acme: World, newer: Release
 ) -> None:
-    form = form_of(client, newer)
+    form = form_of(manager, newer)
     other = making.registered(acme.tenant, "3.0", pipeline_id="acme.orders")
     activate(other, actor="user:somebody")
-    answer = client.post(address(newer), {**form, "reason": "mine"})
+    answer = manager.post(address(newer), {**form, "reason": "mine"})
     assert answer.status_code == 409
     for shown in ("ACTIVE_RELEASE_CHANGED", 'name="expected_release_version" value="3.0"', ">mine</textarea>"):
         assert shown in answer.text
-    assert "This is a rollback" not in answer.text
     assert history(newer)[-1].release == other
     again = {**form, "expected_release_version": "3.0", "operation_key": answer.context["operation_key"]}
-    assert client.post(address(newer), again).status_code == 302
+    assert manager.post(address(newer), again).status_code == 302
     assert history(newer)[-1].release == newer
-
-
-def test_a_rollback_is_displayed_as_one_and_needs_a_reason(client: Client, acme: World, newer: Release) -> None:
-    activate(newer, actor="user:somebody")
-    assert "Roll back to 1.0" in client.get(address(acme.release)).text
-    assert client.post(address(acme.release), form_of(client, acme.release)).status_code == 422
-    answer = client.post(address(acme.release), form_of(client, acme.release, reason="It fails"))
-    assert "This is a rollback" in client.get(answer["Location"]).text
-    assert history(newer)[-1].is_rollback
-
-
-@cases("wrong", [{"reason": "x" * 1001}, {"reason": "a\0b"}, {"operation_key": ""}, {"operation_key": "k" * 201}])
-def test_an_invalid_form_is_rejected(wrong: dict[str, str], client: Client, newer: Release) -> None:
-    assert client.post(address(newer), form_of(client, newer, **wrong)).status_code == 400
-    assert len(history(newer)) == 1
-
-
-def test_a_release_that_is_not_registered_cannot_be_activated(client: Client, acme: World) -> None:
-    pending = making.upload(acme.tenant, making.descriptor(making.contract("acme.orders"), b"x", "9.0")).release
-    page = client.get(address(pending))
-    assert page.status_code == 409
-    assert "Only a registered release can be activated" in page.text
-    form = {"expected_release_version": "1.0", "operation_key": "key", "reason": ""}
-    assert client.post(address(pending), form).status_code == 409
-    assert len(history(pending)) == 1
-
-
-def test_the_page_names_the_changes_and_the_callers_whose_inputs_would_be_refused(client: Client, acme: World) -> None:
-    changed = making.registered(acme.tenant, "2.0", pipeline_id="acme.orders", steps=STEPS, canonicalTypes=types(FIELD))
-    page = client.get(address(changed))
-    [added] = [each for each in page.context["differences"] if each.area == "step"]
-    assert (added.kind, added.path, added.impact) == ("added", 'steps["Screen"]', "compatible")
-    assert "steps[&quot;Screen&quot;]" in page.text
-    assert "1 of 1 would be refused" in page.text
-    execution = to("executions_execution_change", acme.execution)
-    assert f'href="{execution}">input.price</a> is required' in page.text
-    [line] = page.context["section"]["remaining"]
-    assert (line["label"], line["count"]) == ("Queued executions", 1)
-    assert [each.pk for each in at(client, line["href"])] == [acme.execution.pk]
-
-
-def warnings(client: Client, release: Release) -> list[str]:
-    """Return the labels of the warnings about workers."""
-    found = client.get(address(release)).context["found"].warnings
-    return [caution.detail.partition(":")[0] for caution in found if caution.concern == "workers"]
-
-
-@cases(
-    ("members", "labels"),
-    [
-        ({}, []),
-        ({"stopped_at": timezone.now()}, ["No healthy worker hosts it"]),
-        ({"draining_since": timezone.now()}, ["No healthy worker hosts it"]),
-        (
-            {"last_heartbeat_at": timezone.now() - timedelta(hours=1)},
-            ["No healthy worker hosts it", "Silent workers"],
-        ),
-        (
-            {"artifact_digest": "sha256:" + "0" * 64},
-            ["No healthy worker hosts it", "Workers with another artifact"],
-        ),
-    ],
-)
-def test_the_page_shows_the_workers_and_warns_of_those_that_get_no_work(
-    members: dict[str, Any], labels: list[str], client: Client, newer: Release
-) -> None:
-    assert warnings(client, newer) == ["No healthy worker hosts it"]
-    making.worker(newer, "new-worker", capacity=7, **members)
-    assert set(labels) <= set(warnings(client, newer))
-    assert bool(warnings(client, newer)) == bool(labels)
-    shown = "0, with room for 0 at a time" if labels else "1, with room for 7 at a time"
-    assert f"Workers that may run it</dt><dd>{shown}" in client.get(address(newer)).text
-
-
-def test_an_activation_without_the_required_worker_cannot_be_confirmed(client: Client, newer: Release) -> None:
-    policy.change(newer.pipeline, {"workerGate": "require"}, actor="user:admin")
-    page = client.get(address(newer))
-    [refusing] = page.context["refusing"]
-    assert (refusing.name, START in refusing.detail) == ("worker", True)
-    assert 'disabled aria-describedby="refusing"' in page.text
-    assert 'data-refusal="WORKER_REQUIRED"' in page.text
-    answer = client.post(address(newer), form_of(client, newer))
-    assert (answer.status_code, 'data-problem="WORKER_REQUIRED"' in answer.text) == (409, True)
-    assert len(history(newer)) == 1
-    making.worker(newer, "new-worker")
-    page = client.get(address(newer))
-    assert page.context["refusing"] == []
-    assert "data-refusal" not in page.text
-    assert "data-warning" not in page.text
-    assert client.post(address(newer), form_of(client, newer)).status_code == 302
-
-
-@cases(("value", "shown"), [("warn", True), ("off", False)])
-def test_other_policies_only_warn_of_a_missing_worker(value: str, shown: bool, client: Client, newer: Release) -> None:
-    policy.change(newer.pipeline, {"workerGate": value}, actor="user:admin")
-    page = client.get(address(newer))
-    gates = [gate.name for gate in page.context["found"].gates if gate.verdict == "warning"]
-    assert ("worker" in gates, page.context["refusing"]) == (shown, [])
-    assert client.post(address(newer), form_of(client, newer)).status_code == 302
-
-
-def test_an_unsigned_release_cannot_be_activated_if_the_policy_requires_a_signature(
-    client: Client, acme: World
-) -> None:
-    policy.change(acme.release.pipeline, {"signaturePolicy": "require"}, actor="user:x")
-    shown = client.get(address(acme.release))
-    assert [gate.detail for gate in shown.context["refusing"]] == ["Release '1.0' cannot be activated. Unsigned."]
-    body = form_of(client, acme.release)
-    refused = client.post(address(acme.release), body)
-    assert (refused.status_code, 'data-problem="SIGNATURE_REQUIRED"' in refused.text) == (409, True)
-    signing.trusted(acme.tenant)
-    attachments.attach(acme.release, [signing.envelope(acme.release.descriptor)], actor="user:x")
-    shown = client.get(address(acme.release))
-    assert "Signed by" in shown.text
-    assert "refusing" not in shown.text
-    assert client.post(address(acme.release), body).status_code == 302
-
-
-# --- a release that is breaking for callers ---
 
 
 def types(*fields: dict[str, Any]) -> dict[str, Any]:
@@ -210,44 +78,35 @@ def active_version(release: Release) -> str:
     return history(release)[-1].release.release_version
 
 
-@cases("typed", ["", "1.0", "2.0.0", "2", "2,0"])
-def test_an_activation_is_refused_until_the_version_is_typed(typed: str, client: Client, breaking: Release) -> None:
-    assert "data-typed-version" in client.get(address(breaking)).text
-    form = form_of(client, breaking, typed_version=typed)
-    answer = client.post(address(breaking), form)
+@cases("typed", ["", "1.0", "2.0.0"])
+def test_an_activation_is_refused_until_the_version_is_typed(typed: str, manager: Client, breaking: Release) -> None:
+    assert "data-typed-version" in manager.get(address(breaking)).text
+    form = form_of(manager, breaking, typed_version=typed)
+    answer = manager.post(address(breaking), form)
     assert (answer.status_code, "Type its version, 2.0" in answer.text) == (400, True)
     assert active_version(breaking) == "1.0"
-    assert client.post(address(breaking), {**form, "typed_version": " 2.0 "}).status_code == 302
+    assert manager.post(address(breaking), {**form, "typed_version": " 2.0 "}).status_code == 302
     assert active_version(breaking) == "2.0"
-    assert client.post(address(breaking), {**form, "typed_version": ""}).status_code == 302
-    assert len(history(breaking)) == 2
 
 
-def test_a_compatible_release_needs_no_typed_version(client: Client, newer: Release) -> None:
-    assert "data-typed-version" not in client.get(address(newer)).text
-    assert client.post(address(newer), form_of(client, newer)).status_code == 302
-
-
-def test_requests_gradual_activations_and_rollbacks_need_the_typed_version(
-    log_in: LogIn, client: Client, acme: World, breaking: Release
-) -> None:
-    form = form_of(client, breaking, activate_at=soon().isoformat(), reason="new")
+def test_requests_gradual_activations_and_rollbacks_need_the_typed_version(manager: Client, breaking: Release) -> None:
+    form = form_of(manager, breaking, activate_at=soon().isoformat(), reason="new")
     request = to("releases_release_request", breaking)
-    assert "Type its version, 2.0" in client.post(request, form, follow=True).text
+    assert "Type its version, 2.0" in manager.post(request, form, follow=True).text
     assert not ActivationRequest.objects.exists()
-    answer = client.post(request, {**form, "typed_version": "2.0"}, follow=True)
+    answer = manager.post(request, {**form, "typed_version": "2.0"}, follow=True)
     assert ActivationRequest.objects.get().release == breaking
     assert "data-breaking" in answer.text
     pipeline = to("releases_pipeline_change", breaking.pipeline_id)
     form = {
-        **{"expected_release_version": "1.0", "operation_key": client.get(pipeline).context["gradual_key"]},
+        **{"expected_release_version": "1.0", "operation_key": manager.get(pipeline).context["gradual_key"]},
         **{"release_version": "2.0", "steps": "5 50 10", "tags": "", "tokens": "", "reason": "new"},
         **{"failure_percentage_points": "5", "duration_factor": "1.5", "significance": "0.001"},
     }
     start = to("releases_pipeline_gradual", breaking.pipeline_id)
-    assert "Type its version, 2.0" in client.post(start, form, follow=True).text
+    assert "Type its version, 2.0" in manager.post(start, form, follow=True).text
     assert not GradualActivation.objects.exists()
-    client.post(start, {**form, "typed_version": "2.0"})
+    manager.post(start, {**form, "typed_version": "2.0"})
     assert GradualActivation.objects.get().candidate == breaking
 
 
@@ -257,7 +116,6 @@ def test_a_rollback_is_refused_until_the_version_is_typed(log_in: LogIn, acme: W
     activate(newest, actor="user:test")
     client, address = log_in("on-call"), reverse("admin:releases_pipeline_rollback", args=[old.pipeline_id])
     page = client.get(to("releases_pipeline_change", old.pipeline_id))
-    assert 'id="rollback-version"' in page.text
     form = {
         **{"release_version": "0.9", "expected_release_version": "1.1"},
         **{"operation_key": page.context["rollback_key"], "reason": "it fails"},
@@ -266,3 +124,75 @@ def test_a_rollback_is_refused_until_the_version_is_typed(log_in: LogIn, acme: W
     assert active_version(old) == "1.1"
     client.post(address, {**form, "typed_version": "0.9"})
     assert active_version(old) == "0.9"
+
+
+@pytest.fixture
+def asked(acme: World, newer: Release) -> Release:
+    """A registered release whose activation needs one approval."""
+    policy.change(newer.pipeline, {"approvals": 1}, actor="user:admin")
+    person("second", acme.tenant, Role.RELEASE_MANAGER)
+    return newer
+
+
+def asking(client: Client, release: Release, **more: str) -> Any:
+    """Send the form "Request the activation" of the release's page."""
+    context = client.get(address(release)).context
+    form = {"expected_release_version": context["active"].release_version, "operation_key": context["operation_key"]}
+    return client.post(to("releases_release_request", release), {**form, "reason": "faster", **more}, follow=True)
+
+
+def send(who: str | Client, act: str, **fields: Any) -> Any:
+    client = log_in_as(who) if isinstance(who, str) else who
+    return client.post(to(f"releases_activationrequest_{act}", ActivationRequest.objects.get()), fields, follow=True)
+
+
+def table_of_activations(release: Release) -> str:
+    """Return the table of the activations on the page of the pipeline."""
+    text = log_in_as("viewer").get(to("releases_pipeline_change", release.pipeline_id)).text
+    return text.partition("data-history>")[2].partition("</table>")[0]
+
+
+def test_a_request_is_approved_by_another_person(manager: Client, asked: Release) -> None:
+    assert [gate.name for gate in manager.get(address(asked)).context["refusing"]] == ["approval"]
+    answer = asking(manager, asked)
+    assert said(answer) == ["The request waits for 1 approval by other people."]
+    assert "data-vote>" not in answer.text
+    assert said(send(manager, "vote", decision="approve", round="1"))[0].startswith("OWN_REQUEST")
+    second = log_in_as("second")
+    assert "data-vote>" in second.get(answer.request["PATH_INFO"]).text
+    assert said(send(second, "vote", decision="perhaps", round="1"))[0].startswith("Choose a decision")
+    counted = send(second, "vote", decision="approve", round="1", comment="looks <good>")
+    assert said(counted) == ["The vote counts. The request is ACTIVATED."]
+    assert "looks &lt;good&gt;" in counted.text
+    assert "approved by user:second: “looks &lt;good&gt;”" in table_of_activations(asked)
+    assert Activation.objects.latest("id").release == asked
+
+
+def test_a_time_makes_a_schedule_which_can_be_withdrawn(log_in: LogIn, manager: Client, asked: Release) -> None:
+    policy.change(asked.pipeline, {"approvals": 0}, actor="user:admin")
+    assert said(asking(manager, asked, activate_at="tomorrow"))[0].startswith("Time: must be a time such as")
+    assert said(asking(manager, asked, activate_at="2001-01-01T00:00:00Z"))[0].startswith("ACTIVATION_TIME_INVALID")
+    assert not ActivationRequest.objects.exists()
+    answer = asking(manager, asked, activate_at=soon().isoformat())
+    assert said(answer)[0].startswith("The request is approved. Release 2.0 will be activated at 2")
+    shown = log_in("viewer").get(to("releases_activationrequest_change", ActivationRequest.objects.get())).text
+    assert "<form" not in shown.partition("data-votes")[2].partition("</main>")[0]
+    assert said(send(manager, "withdraw", reason=" "))[0].startswith("REASON_REQUIRED")
+    assert said(send(manager, "withdraw", reason="wrong")) == ["The request is withdrawn."]
+    assert ActivationRequest.objects.get().ended_by == "user:release-manager"
+
+
+def test_an_override_is_for_tenant_admins_and_shown_in_red(log_in: LogIn, manager: Client, asked: Release) -> None:
+    admin = log_in("tenant-admin")
+    form = {"expected_release_version": "1.0", "operation_key": "k", "reason": "outage", "override": "on"}
+    assert "data-override" not in admin.get(address(asked)).text
+    assert "OVERRIDE_NOT_ALLOWED" in admin.post(address(asked), form).text
+    policy.change(asked.pipeline, {"emergencyOverride": True}, actor="user:admin")
+    assert "data-override" not in manager.get(address(asked)).text
+    assert manager.post(address(asked), form).status_code == 403
+    assert admin.get(address(asked)).context["refusing"] == []
+    assert "REASON_REQUIRED" in admin.post(address(asked), {**form, "reason": ""}).text
+    assert admin.post(address(asked), form).status_code == 302
+    made = Activation.objects.latest("id")
+    assert (made.release, made.override) == (asked, True)
+    assert "override" in table_of_activations(asked)

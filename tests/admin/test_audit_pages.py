@@ -4,31 +4,19 @@ import csv
 import json
 from io import StringIO
 from typing import Any
-from urllib.parse import quote, urlencode
-from zoneinfo import ZoneInfo
 
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
 from tenancy import audit
-from tenancy.admin import bounded_list
 from tenancy.audit import exports
 from tenancy.models import AuditEntry
-from tenancy.preferences import choose_zone
-from tests.admin.browsing import at, listed, to
+from tests.admin.browsing import to
 from tests.admin.conftest import LogIn, World
-from tests.cases import cases
-from tests.raw_sql import run, unguarded
 
 LIST = "tenancy_auditentry_changelist"
-MODEL = "tenancy_auditentry"
 ACT = "act=thing.change"
-
-
-@pytest.fixture
-def admin(log_in: LogIn) -> Client:
-    return log_in("tenant-admin")
 
 
 def add(world: World | None, of: str, **details: Any) -> None:
@@ -55,7 +43,6 @@ def test_the_list_shows_the_entries_of_the_tenant(log_in: LogIn, admin: Client, 
     page = admin.get(to(LIST)).text
     assert [of in page for of in names] == [True, False, False]
     assert "<b>" not in page.partition('id="result_list"')[2]
-    assert "decision: &quot;approve&quot;, why: &quot;&lt;b&gt;&quot;" in page
     assert all(of in log_in("superuser").get(to(LIST)).text for of in names)
     entry = AuditEntry.objects.get(tenant=None, act="thing.change")
     address = to("tenancy_auditentry_change", entry)
@@ -75,9 +62,6 @@ def test_the_filters_select_entries_and_exports(log_in: LogIn, admin: Client, ac
         "&actor=user:eva&from=2020-01-01&tenant=acme": ["one", "two"],
         "&to=2020-01-01T00:00:00Z": [],
         "&from=nonsense": [],
-        "&from=1h": everything,
-        "&to=1h": [],
-        "&request=none": [],
     }.items():
         assert sorted(objects(client, ACT + query)) == expected, query
         assert len(exported(client, "ndjson", ACT + query).splitlines()) == len(expected)
@@ -89,106 +73,14 @@ def test_the_filters_select_entries_and_exports(log_in: LogIn, admin: Client, ac
     assert json.loads(line)["details"] == {"number": 1}
 
 
-def test_the_filter_by_object_selects_what_belongs_to_it(admin: Client, acme: World) -> None:
-    long = "x" * 300
-    for of in ("a", "a/1.1", "a/1.1/vote", "a/1.10", "ab", "a%", "a_2/1.1", long, f"{long}/y", f"{long}y"):
+def test_an_export_that_is_too_large_is_refused(admin: Client, acme: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for of in ("1", "2", "3"):
         add(acme, of)
-    for wanted, expected in {
-        "a": ["a", "a/1.1", "a/1.1/vote", "a/1.10"],
-        "a/1.1": ["a/1.1", "a/1.1/vote"],
-        "a/1": [],
-        "a_": [],
-        "%": [],
-        "a%": ["a%"],
-        long: [long, f"{long}/y"],
-    }.items():
-        query = urlencode({"act": "thing.change", "object": wanted})
-        assert objects(admin, query) == expected, wanted
-        assert sorted(entry.object for entry in listed(admin, MODEL, query)) == sorted(expected)
+    monkeypatch.setattr(exports, "MOST", 2)
+    assert objects(admin, f"{ACT}&object=1") == ["1"]
+    answer: Any = admin.get(f"{to('tenancy_auditentry_export', 'csv')}?{ACT}", follow=True)
+    assert "More than 2 rows match" in answer.text
 
-
-def test_days_and_times_are_those_of_the_user(admin: Client, acme: World) -> None:
-    add(acme, "one")
-    choose_zone(User.objects.get(username="tenant-admin-of-acme"), "Pacific/Kiritimati")
-    local = AuditEntry.objects.get(object="one").at.astimezone(ZoneInfo("Pacific/Kiritimati"))
-    for name, count in (("from", 1), ("to", 0)):
-        assert len(listed(admin, MODEL, f"object=one&{name}={local:%Y-%m-%d %H:%M}")) == count
-    answer = admin.get(f"{to(LIST)}?from=yesterday").text
-    assert "It must be a time such as 2026-01-31 14:00" in answer
-    assert 'aria-describedby="problem-from"' in answer
-
-
-def add_many(world: World, count: int) -> None:
-    """Add entries without their trigger, which updates one row for each."""
-    with unguarded(AuditEntry):
-        run(
-            "INSERT INTO tenancy_auditentry (tenant_id, sequence, at, actor, act, object_type, object, outcome, "
-            "reason, request_id, address, details, previous_hash, hash) SELECT %s, 1000 + number, now(), 'user:eva', "
-            "'thing.change', 'thing', number, 'granted', '', '', '', '{}', '', '' FROM generate_series(1, %s) number",
-            world.tenant.pk,
-            count,
-        )
-
-
-def test_the_list_counts_up_to_a_number(admin: Client, acme: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    address = f"{to(LIST)}?{ACT}"
-    add(acme, "thing")
-    assert 'data-count="1">1 entry<' in admin.get(address).text
-    add_many(acme, 100)
-    for page in (1, 2):
-        assert 'data-count="101">101 entries<' in admin.get(f"{address}&p={page}").text
-    monkeypatch.setattr(bounded_list, "MOST_COUNTED", 100)
-    assert "More than 10,000 entries" in admin.get(address).text
-
-
-def test_a_search_that_takes_too_long_and_an_export_that_is_too_large_say_so(
-    admin: Client, acme: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    add_many(acme, 20_000)
-    with monkeypatch.context() as limit:
-        limit.setattr(exports, "MOST", 2)
-        answer = admin.get(f"{to('tenancy_auditentry_export', 'csv')}?{ACT}&object=1", follow=True)
-        assert len(b"".join(answer).splitlines()) == 2
-        answer = admin.get(f"{to('tenancy_auditentry_export', 'csv')}?{ACT}", follow=True)
-    assert "More than 2 rows match. Add a condition, such as a time." in answer.text
-    assert answer.context["cl"].params == {"act": "thing.change"}
-    run("DROP INDEX audit_object")
-    monkeypatch.setattr(bounded_list, "LIST_SECONDS", 0.001)
-    text = admin.get(f"{to(LIST)}?object=none").text
-    assert 'data-problem="QUERY_TOO_SLOW"' in text
-    assert "Nothing matches" not in text
-
-
-def test_the_page_of_an_entry_shows_its_details_and_links_to_related_entries(
-    log_in: LogIn, admin: Client, acme: World
-) -> None:
-    members: dict[str, Any] = {"object_type": "good_thing", "object": "<i>one</i>", "before": {"name": "<b>old</b>"}}
-    audit.record("thing.change", tenant=acme.tenant, actor="user:eva", **members)
-    entry = AuditEntry.objects.get(act="thing.change")
-    answer = admin.get(to("tenancy_auditentry_change", entry))
-    assert answer.context["title"] == "thing.change by user:eva"
-    for text, is_shown in (("&lt;b&gt;old&lt;/b&gt;", True), ("<i>one", False), (entry.hash, True)):
-        assert (text in answer.text) == is_shown
-    labels = [label for label, _ in answer.context["related"]]
-    assert labels == ["All acts of user:eva", "All acts on this good thing", "All entries of thing.change"]
-    for _, address in answer.context["related"]:
-        assert at(admin, address) == [entry]
-    admin.post(to("account"), {"time_zone": "UTC"}, headers={"X-Request-ID": "request-1"})
-    superuser, entry = log_in("superuser"), AuditEntry.objects.get(request_id="request-1")
-    label, address = superuser.get(to("tenancy_auditentry_change", entry)).context["related"][-1]
-    assert (label, at(superuser, address)) == ("All entries of the same request", [entry])
-
-
-def test_the_pages_of_pipelines_and_releases_link_to_their_entries(log_in: LogIn, admin: Client, acme: World) -> None:
-    release = acme.release
-    names = (("pipeline", release.pipeline, release.pipeline.pipeline_id), ("release", release, release.audit_name))
-    for model, row, name in names:
-        address = to(f"releases_{model}_change", row)
-        assert f"{to(LIST)}?object={quote(name, safe='')}&amp;tenant=acme" in admin.get(address).text
-        assert f"{to(LIST)}?" not in log_in("release-manager").get(address).text
-
-
-# --- what log-ins and users leave ---
 
 PASSWORD = "correct horse battery"
 
@@ -213,15 +105,14 @@ def test_a_changed_user_leaves_an_entry_without_the_password(log_in: LogIn, acme
     assert [text in written for text in (PASSWORD, plain)] == [False, False]
 
 
-@cases("attempts", [5, 2])
-def test_log_ins_and_log_outs_leave_entries(attempts: int, acme: World, settings: Any, fast_hashing: None) -> None:
+def test_log_ins_and_log_outs_leave_entries(acme: World, settings: Any, fast_hashing: None) -> None:
     User.objects.create_superuser("root", password=PASSWORD)
     client, before = Client(), len(entries())
-    settings.LOGIN_ATTEMPTS = attempts
+    settings.LOGIN_ATTEMPTS = 2
     for username, password in (("root", "wrong"), (PASSWORD, "wrong"), ("root", PASSWORD)):
         client.post(to("login"), {"username": username, "password": password})
     client.post(to("logout"))
-    for _ in range(6 if attempts == 2 else 0):
+    for _ in range(6):
         Client().post(to("login"), {"username": "viewer", "password": "wrong"})
     found = entries()[before:]
     assert [(entry.act, entry.outcome, entry.actor, entry.object) for entry in found[:4]] == [
@@ -230,5 +121,5 @@ def test_log_ins_and_log_outs_leave_entries(attempts: int, acme: World, settings
         ("user.log_in", "granted", "user:root", "root"),
         ("user.log_out", "granted", "user:root", "root"),
     ]
-    assert [entry.outcome for entry in found[4:]] == (["failed", "denied"] if attempts == 2 else [])
+    assert [entry.outcome for entry in found[4:]] == ["failed", "denied"]
     assert all(entry.tenant is None and entry.address == "127.0.0.1" for entry in found)

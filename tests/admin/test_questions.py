@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from executions.awaits import claims
 from executions.models import Execution, Interaction, InteractionEvent
 from tests import making
 from tests.admin import operator_rows
@@ -79,11 +78,6 @@ def world(acme: World) -> World:
     return with_claims(acme)
 
 
-@pytest.fixture
-def client(log_in: LogIn) -> Client:
-    return log_in("operator")
-
-
 def ask(world: World, key: str = "asks", **members: Any) -> Interaction:
     of_claim = {"step_index": 1, "step_id": "ProcessApproveClaimService", "output_type": "Decision", "request": REQUEST}
     return operator_rows.question(world, key, **{**of_claim, **members})
@@ -105,10 +99,6 @@ def by_json(client: Client, of: Interaction, text: str, **fields: str) -> Any:
     return post(client, of, "answer", response=text, **fields)
 
 
-def overdue(of: Interaction) -> None:
-    run("UPDATE executions_interaction SET deadline = now() - interval '1 second' WHERE id = %s", of.pk)
-
-
 def open_and_unanswered(of: Interaction) -> None:
     of.refresh_from_db()
     assert (of.status, of.response) == ("DISPATCHED", None)
@@ -122,41 +112,34 @@ def kinds(of: Interaction) -> list[tuple[str, str]]:
 
 
 def test_an_answer_resumes_the_execution_and_is_stored_with_its_first_actor(
-    log_in: LogIn, client: Client, acme: World
+    log_in: LogIn, operator: Client, acme: World
 ) -> None:
     one = operator_rows.question(acme, assignee="eva", group="finance")
-    shown = page(client, one).text
-    execution = str(one.execution_id)
-    for text in ("eva", "finance", "Waits for an answer until", execution, acme.release.contract_version):
-        assert text in shown
-    assert "&quot;n&quot;: 1" in shown
+    assert "&quot;n&quot;: 1" in page(operator, one).text
     viewed = page(log_in("viewer"), one).text
-    assert "Your role in this tenant may not answer" in viewed
     assert [f'id="{form}-form"' in viewed for form in ("answer", "claim")] == [False, False]
-    response = by_json(log_in("tenant-admin"), one, '{"n": 2}').text
-    assert "Your answer was accepted" in response
-    assert 'id="answer-form"' not in response
-    again = by_json(client, one, '{"n": 3}').text
+    assert 'id="answer-form"' not in by_json(log_in("tenant-admin"), one, '{"n": 2}').text
+    again = by_json(operator, one, '{"n": 3}').text
     assert "user:tenant-admin-of-acme answered first" in again
     assert ["&quot;n&quot;: 2" in again, "&quot;n&quot;: 3" in again] == [True, False]
     one.refresh_from_db()
     assert (one.status, one.response, one.actor) == ("COMPLETED", {"n": 2}, "user:tenant-admin-of-acme")
     assert Execution.objects.get(pk=one.execution_id).status == "QUEUED"
-    for name in (one.pk, one.execution_id, one.correlation_id):
-        assert listed(client, "executions_interaction", {"q": str(name)}) == [one]
+    assert listed(operator, "executions_interaction", {"q": str(one.execution_id)}) == [one]
 
 
 @cases(
     ("draft", "problem"),
     [
-        *(('{"n": ', "line 1 column 7"), ("yes", "DOCUMENT_NOT_JSON"), ('1, "x": 2', "must be one JSON value")),
-        *(('{"n": 1, "n": 2}', "response.n"), ("NaN", "DOCUMENT_NUMBER_OUT_OF_RANGE"), ("", "DOCUMENT_NOT_JSON")),
-        *(('"\\u0000"', "DOCUMENT_BAD_CHARACTER"), (MARKUP, "DOCUMENT_NOT_JSON")),
+        *(('{"n": ', "line 1 column 7"), ('1, "x": 2', "must be one JSON value"), ('{"n": 1, "n": 2}', "response.n")),
+        *(("", "DOCUMENT_NOT_JSON"), (MARKUP, "DOCUMENT_NOT_JSON")),
     ],
 )
-def test_invalid_json_is_rejected_and_stays_in_the_form(draft: str, problem: str, client: Client, acme: World) -> None:
+def test_invalid_json_is_rejected_and_stays_in_the_form(
+    draft: str, problem: str, operator: Client, acme: World
+) -> None:
     one = operator_rows.question(acme)
-    refused = by_json(client, one, draft)
+    refused = by_json(operator, one, draft)
     assert refused.status_code == 400
     assert problem in refused.text
     assert refused.context["draft"] == draft
@@ -164,33 +147,22 @@ def test_invalid_json_is_rejected_and_stays_in_the_form(draft: str, problem: str
     open_and_unanswered(one)
 
 
-def test_json_ends_in_the_same_answer_and_is_rejected_with_its_field_and_rule(client: Client, world: World) -> None:
-    one = ask(world)
-    refused = answer(client, one, do="json", response='{"approved": "perhaps", "amount": "1", "tags": []}')
-    assert refused.status_code == 422
-    for text in ("ANSWER_TYPE", "response.approved", "<details open>", "&quot;perhaps&quot;"):
-        assert text in refused.text
-    open_and_unanswered(one)
-    answer(client, one, do="json", response='{"approved": true, "amount": "1", "tags": []}', note="by hand")
-    one.refresh_from_db()
-    assert (one.response, one.note) == ({"approved": True, "amount": "1", "tags": []}, "by hand")
-
-
-def test_a_timer_cannot_be_answered(client: Client, acme: World) -> None:
+def test_a_timer_cannot_be_answered(operator: Client, acme: World) -> None:
     one = operator_rows.question(acme, transport="timer")
-    assert 'id="answer-form"' not in page(client, one).text
-    assert by_json(client, one, '{"n": 2}').status_code == 409
-    assert listed(client, "executions_interaction") == []
-    assert listed(client, "executions_interaction", "status=all") == [one]
+    assert 'id="answer-form"' not in page(operator, one).text
+    assert by_json(operator, one, '{"n": 2}').status_code == 409
+    assert listed(operator, "executions_interaction") == []
+    assert listed(operator, "executions_interaction", "status=all") == [one]
 
 
-def test_external_text_is_escaped(client: Client, world: World) -> None:
+def test_external_text_is_escaped(operator: Client, world: World) -> None:
     members = {"step_id": MARKUP, "assignee": MARKUP, "group": MARKUP}
     one = ask(world, request=f'{{"claimId": {json.dumps(MARKUP)}}}', **members)
     fields = {"answer.amount": MARKUP, "note": MARKUP, "answer.tags:items": "0", "answer.tags.0": MARKUP}
     for shown in (
-        *(answer(client, one, **fields), page(client, one), client.get(to("executions_interaction_changelist"))),
-        client.get(to("executions_execution_change", one.execution_id)),
+        answer(operator, one, **fields),
+        page(operator, one),
+        operator.get(to("executions_interaction_changelist")),
     ):
         inert(shown)
 
@@ -198,200 +170,59 @@ def test_external_text_is_escaped(client: Client, world: World) -> None:
 # --- the form ---
 
 
-def test_the_page_shows_the_request_as_fields_beside_a_form_of_the_contracts_type(client: Client, world: World) -> None:
-    shown = page(client, ask(world)).text
-    for text in ("Approve claim of acme.claims", "Customer name", "Ann", '<th scope="col">Sku</th>', "Not given"):
-        assert text in shown
-    assert 'name="answer.amount" value="10.50"' in shown
-    assert shown.index("JSON of the request") > shown.index("Customer name")
-
-
-def test_an_answer_by_the_form_is_stored_with_its_note_and_shown_as_a_decision(client: Client, world: World) -> None:
+def test_an_answer_by_the_form_is_stored_with_its_note_and_shown_as_a_decision(operator: Client, world: World) -> None:
     one = ask(world)
     fields = {"answer.reason": "=late", "answer.tags:items": "0 3", "answer.tags.0": "a", "answer.tags.3": "b"}
-    shown = answer(client, one, **fields, note="Ann called. ").text
+    shown = answer(operator, one, **fields, note="Ann called. ").text
     one.refresh_from_db()
     assert one.response == {"approved": True, "amount": "10.50", "reason": "late", "tags": ["a", "b"]}
     assert (one.note, one.channel, one.actor) == ("Ann called.", "page", "user:operator")
-    decision = shown[shown.index("data-answer") :]
-    for text in ("<dd>operator</dd>", "the page", "Ann called.", "Approved", "Yes", "late"):
-        assert text in decision
+    assert "Ann called." in shown[shown.index("data-answer") :]
 
 
-def test_a_wrong_entry_has_its_problem_beside_the_field_and_stays(client: Client, world: World) -> None:
+def test_a_wrong_entry_has_its_problem_beside_the_field_and_stays(operator: Client, world: World) -> None:
     one = ask(world)
-    shown = answer(client, one, **{"answer.amount": "ten", "answer.approved": "", "note": "why"})
+    shown = answer(operator, one, **{"answer.amount": "ten", "answer.approved": "", "note": "why"})
     assert shown.status_code == 422
     for text in ("Amount must be a decimal number.", "Approved is required.", 'value="ten"', "why</textarea>"):
         assert text in shown.text
-    assert "data-findings" not in shown.text
-    for text in ("x" * 2001, "a\0b"):
-        assert answer(client, one, note=text).status_code == 400
+    assert answer(operator, one, note="x" * 2001).status_code == 400
     open_and_unanswered(one)
-
-
-def test_items_are_added_and_removed_without_sending_the_answer(client: Client, world: World) -> None:
-    one = ask(world)
-    shown = answer(client, one, **{"do": "add:answer.tags", "answer.amount": "7", "note": "kept"})
-    assert shown.status_code == 200
-    for text in ('name="answer.tags:items" value="0"', 'name="answer.tags.0"', 'value="7"', "kept</textarea>"):
-        assert text in shown.text
-    fields = {"do": "remove:answer.tags.0", "answer.tags:items": "0 1", "answer.tags.0": "a", "answer.tags.1": "b"}
-    assert 'name="answer.tags:items" value="1"' in answer(client, one, **fields).text
-    beyond = {"answer.tags:items": "x 1e5 -1 ٣ 99999999999", "do": "add:answer.tags"}
-    assert 'name="answer.tags:items" value="0"' in answer(client, one, **beyond).text
-    open_and_unanswered(one)
-
-
-def test_an_answer_to_many_items_is_a_list_in_the_form(client: Client, world: World) -> None:
-    one = ask(world, gives_many=True)
-    values = (("approved", "true"), ("amount", "1"))
-    fields = {f"answer.{number}.{name}": text for number in (0, 1) for name, text in values}
-    assert "Add an item to Answers" in page(client, one).text
-    answer(client, one, **fields, **{"answer:items": "0 1"})
-    one.refresh_from_db()
-    assert one.response == [{"approved": True, "amount": "1", "tags": []}] * 2
-
-
-def test_a_late_answer_fails_the_execution_and_stays_on_the_page(client: Client, world: World) -> None:
-    one = ask(world)
-    overdue(one)
-    refused = answer(client, one)
-    assert (refused.status_code, "AWAIT_TIMEOUT" in refused.text) == (409, True)
-    assert "&quot;amount&quot;: &quot;10.50&quot;" in refused.text.partition("data-draft")[2]
-    assert 'id="answer-form"' not in refused.text
-    assert Execution.objects.get(pk=one.execution_id).status == "FAILED"
-
-
-def test_answer_and_next_shows_the_next_question_of_the_same_pipeline_first(
-    client: Client, acme: World, world: World
-) -> None:
-    elsewhere = operator_rows.question(acme, "elsewhere", timeout_seconds=600.0)
-    one, second, third = (ask(world, f"k{number}", timeout_seconds=3600.0 + number) for number in range(3))
-    claims.claim(world.tenant, second.pk, actor="user:eva")
-    assert answer(client, one, do="answer-next").context["interaction"] == third
-    assert answer(client, third, do="answer-next").context["interaction"] == elsewhere
-    last = by_json(client, elsewhere, '{"n": 1}', do="json-next").redirect_chain[-1][0]
-    assert last == to("executions_interaction_changelist")
 
 
 # --- claims ---
 
 
 def test_a_question_is_claimed_and_released_and_others_see_who_has_it(
-    log_in: LogIn, client: Client, world: World
+    log_in: LogIn, operator: Client, world: World
 ) -> None:
     one, other = ask(world), log_in("on-call")
-    assert "Not claimed." in page(client, one).text
-    for who, statuses in (("viewer", {403}), ("release-manager", {403}), ("stranger", {404}), ("nobody", {404})):
-        assert post(log_in(who), one, "release").status_code in statuses
-    assert "You have claimed the question" in post(client, one, "claim").text
-    text = page(other, one).text
-    assert "<strong>operator</strong> is working on it" in text
-    assert "Take over from operator" in text
-    assert "You are working on it" in page(client, one).text
+    for who, status in (("release-manager", 403), ("stranger", 404)):
+        assert post(log_in(who), one, "release").status_code == status
+    post(operator, one, "claim")
+    assert "<strong>operator</strong> is working on it" in page(other, one).text
     assert len(kinds(one)) == 1
     with unguarded(Interaction):
         run("UPDATE executions_interaction SET claimed_until = now() + interval '9 minutes' WHERE id = %s", one.pk)
     page(other, one)
     assert len(kinds(one)) == 1
-    page(client, one)
+    page(operator, one)
     assert kinds(one)[-1] == ("RENEWED", "user:operator")
-    post(client, one, "release")
+    post(operator, one, "release")
     assert kinds(one)[-1] == ("RELEASED", "user:operator")
-
-
-def test_a_claimed_question_is_answered_or_taken_over_only_on_purpose(log_in: LogIn, world: World) -> None:
-    one, two, client = ask(world), ask(world, "two"), log_in("on-call")
-    for each in (one, two):
-        claims.claim(world.tenant, each.pk, actor="user:operator")
-    refused = answer(client, one)
-    assert (refused.status_code, "INTERACTION_CLAIMED" in refused.text) == (409, True)
-    open_and_unanswered(one)
-    answer(client, one, take_over="1")
-    one.refresh_from_db()
-    assert (one.status, one.actor) == ("COMPLETED", "user:on-call")
-    assert "INTERACTION_CLAIMED" in post(client, two, "claim").text
-    post(client, two, "claim", take_over="1")
-    assert kinds(two)[-1] == ("TAKEN_OVER", "user:on-call")
-
-
-def test_a_question_is_passed_on_with_a_note(client: Client, world: World) -> None:
-    one = ask(world)
-    assert '<option value="on-call">' in page(client, one).text
-    refused = post(client, one, "delegate", to="viewer")
-    assert (refused.status_code, "DELEGATE_UNKNOWN" in refused.text) == (422, True)
-    for text in ("x" * 2001, "a\0b"):
-        assert post(client, one, "delegate", to="on-call", note=text).status_code == 400
-        assert post(client, one, "delegate", to=text).status_code == 400
-    assert kinds(one) == []
-    shown = post(client, one, "delegate", to="on-call", note="You know Ann").text
-    assert "Delegated to <strong>on-call</strong>" in shown
-    assert "You know Ann" in shown
 
 
 # --- the list ---
 
 
-@pytest.fixture
-def asked(world: World) -> dict[str, Interaction]:
-    made = {name: ask(world, name) for name in ("free", "mine", "passed", "theirs", "old", "named")}
-    claims.claim(world.tenant, made["mine"].pk, actor="user:operator")
-    claims.delegate(world.tenant, made["passed"].pk, actor="user:eva", to="operator")
-    claims.claim(world.tenant, made["theirs"].pk, actor="user:eva")
-    claims.claim(world.tenant, made["old"].pk, actor="user:eva")
-    with unguarded(Interaction):
-        run("UPDATE executions_interaction SET claimed_until = now() WHERE id = %s", made["old"].pk)
-        run("UPDATE executions_interaction SET assignee = 'operator' WHERE id = %s", made["named"].pk)
-    return made
-
-
-def test_the_list_is_filtered_by_claims_and_steps_and_tells_questions_apart(
-    client: Client, asked: dict[str, Interaction]
-) -> None:
-    for query, names in (
-        ("claim=mine", {"mine", "passed", "named"}),
-        ("claim=none", {"free", "passed", "old", "named"}),
-        ("claim=others", {"theirs"}),
-        ("step=ProcessApproveClaimService", set(asked)),
-        ("step=Other", set()),
-    ):
-        found = {each.pk for each in listed(client, "executions_interaction", query)}
-        assert found == {asked[name].pk for name in names}, query
-    overdue(asked["free"])
-    shown = client.get(to("executions_interaction_changelist")).text
-    labels = ("Customer name:</span> Ann", "Amount:</span> 10.50", "Claim id:</span> c-7")
-    for text in ("Approve claim", "Overdue", *labels):
-        assert text in shown
-    places = [shown.index(f'<div class="dc-quiet">{name}</div>') for name in asked]
-    assert min(places) == places[0], "the overdue one is first"
-
-
 @cases(
     ("query", "found"),
     [
-        *(("", True), ("assignee=eva", True), ("assignee=ev", False), ("group=finance", True), ("group=sales", False)),
-        *(("transport=interaction-api", True), ("transport=webhook", False), ("status=COMPLETED", False)),
-        *(("status=DISPATCHED", True), ("deadline=hour", True), ("deadline=passed", False)),
-        ("pipeline=acme.orders", True),
+        *(("assignee=eva&group=finance&status=DISPATCHED", True), ("assignee=ev", False), ("group=sales", False)),
+        *(("transport=webhook", False), ("status=COMPLETED", False), ("deadline=hour", True)),
+        *(("deadline=passed", False), ("pipeline=acme.orders", True)),
     ],
 )
-def test_the_list_is_filtered(query: str, found: bool, client: Client, acme: World) -> None:
+def test_the_list_is_filtered(query: str, found: bool, operator: Client, acme: World) -> None:
     one = operator_rows.question(acme, assignee="eva", group="finance")
-    assert listed(client, "executions_interaction", query) == ([one] if found else [])
-
-
-def test_open_questions_are_counted_in_the_navigation_of_those_who_may_answer(
-    log_in: LogIn, client: Client, acme: World
-) -> None:
-    operator_rows.question(acme)
-
-    def badges(who: str) -> list[Any]:
-        groups = log_in(who).get(to("index")).context["sidebar_navigation"]
-        items = [each for group in groups for each in group["items"]]
-        return [each.get("badge") for each in items if each["title"] == "Waiting for answers"]
-
-    assert (badges("operator"), badges("viewer")) == (["1"], [None])
-    shown = client.get(to("index"))
-    assert shown.context["waiting_count"] == 1
-    assert '<option value="' in client.get(to("executions_interaction_changelist")).text
+    assert listed(operator, "executions_interaction", query) == ([one] if found else [])

@@ -2,14 +2,12 @@
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
 from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 
 from coordinator.models import Process
 from coordinator.monitoring.status import status
-from tests import making
 
 pytestmark = pytest.mark.django_db
 NOW = Now()
@@ -30,36 +28,11 @@ def reported() -> Process:
     )
 
 
-def test_a_process_is_shown_with_its_version_and_its_clock(reported: Process, superuser: Client) -> None:
+def test_a_process_is_shown_with_its_clock_and_missed_when_it_is_silent(reported: Process, superuser: Client) -> None:
     text = superuser.get(reverse(PAGE)).text
-    assert reported.host in text
-    assert ">drifts<" in text.replace("\n", "").replace(" ", "")
-    [found] = [each for each in status().processes if each.host == reported.host]
-    assert (found.kind, found.version, found.is_silent, found.drifts) == (Process.Kind.CLOCK, "0", False, True)
-
-
-def test_a_silent_process_is_marked_and_its_kind_is_missing(reported: Process, superuser: Client) -> None:
+    assert [reported.host in text, ">drifts<" in text.replace("\n", "").replace(" ", "")] == [True, True]
     Process.objects.filter(kind="clock").update(reported_at="2020-01-01T00:00:00Z")
     assert Process.Kind.CLOCK in status().missing
     assert "No clock reports itself." in superuser.get(reverse(PAGE)).text
     Process.objects.filter(kind="clock").update(reported_at=NOW)
     assert Process.Kind.CLOCK not in status().missing
-
-
-def test_queues_show_whether_a_worker_hosts_them(superuser: Client) -> None:
-    owner, _ = making.ready()
-    making.execution(owner)
-    [queue] = status(owner.slug).queues
-    assert (queue.tenant, queue.pipeline_id, queue.release_version) == (owner.slug, making.PIPELINE, "1.0")
-    assert (queue.count, queue.hosted, queue.is_more) == (1, True, False)
-    making.silence(owner.workers.get())
-    assert not status(owner.slug).queues[0].hosted
-    assert "none: stranded" in superuser.get(reverse(PAGE)).text
-
-
-def test_a_missing_migration_is_shown(superuser: Client) -> None:
-    assert "all applied" in superuser.get(reverse(PAGE)).text
-    with connection.cursor() as cursor:
-        cursor.execute("DELETE FROM django_migrations WHERE app = 'coordinator'")
-    assert status().migrations == ["coordinator.0001_processes"]
-    assert "coordinator.0001_processes" in superuser.get(reverse(PAGE)).text

@@ -3,23 +3,14 @@
 import json
 from typing import Any
 
-import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
-from releases.models import Attachment, KeyRevocation, Release, TrustedKey
-from releases.registration import attachments
-from releases.trust import trusted_keys
-from tests import making, signing
-from tests.admin.browsing import MARKUP, inert, to
+from releases.models import KeyRevocation, Release, TrustedKey
+from tests import signing
+from tests.admin.browsing import to
 from tests.admin.conftest import LogIn, World
-from tests.cases import cases
 from tests.raw_sql import rows
-
-
-@pytest.fixture
-def manager(log_in: LogIn) -> Client:
-    return log_in("release-manager")
 
 
 def page(world: World) -> str:
@@ -38,58 +29,18 @@ def attach(client: Client, world: World, *contents: bytes) -> Any:
 def test_an_administrator_trusts_a_key_and_revokes_it(log_in: LogIn, acme: World) -> None:
     client, new = log_in("tenant-admin"), to("releases_trustedkey_new")
     body = {"tenant": acme.tenant.pk, "name": "ci", "public_key": signing.public_pem()}
-    for pem in ("", "none", "x" * 3000):
-        assert client.post(new, {**body, "public_key": pem}).status_code in {400, 422}
+    assert client.post(new, {**body, "public_key": "none"}).status_code in {400, 422}
     answer = client.post(new, body)
     key = TrustedKey.objects.get()
     assert answer["Location"] == to("releases_trustedkey_change", key)
     assert (key.tenant, key.key_id, key.added_by) == (acme.tenant, signing.key_id(), "user:tenant-admin-of-acme")
-    again = client.post(new, body)
-    assert (again.status_code, 'data-problem="KEY_CONFLICT"' in again.text) == (409, True)
+    assert client.post(new, body).status_code == 409
     revoke = to("releases_trustedkey_revoke", key)
     assert client.post(revoke, {"reason": " "}).status_code == 302
     assert rows(KeyRevocation) == []
     shown = client.post(revoke, {"reason": "leaked"}, follow=True)
-    assert "leaked" in shown.text
-    assert "data-revoke" not in shown.text
+    assert ["leaked" in shown.text, "data-revoke" in shown.text] == [True, False]
     assert KeyRevocation.objects.get().actor == "user:tenant-admin-of-acme"
-
-
-def test_the_release_and_the_list_show_signatures_with_their_verdicts(log_in: LogIn, acme: World) -> None:
-    signing.trusted(acme.tenant, "good")
-    trusted_keys.revoke(signing.trusted(acme.tenant, "old"), actor="user:x", reason="left")
-    standings = {"1.0": "signed", "2.0": "signed", "3.0": "revoked keys", "4.0": "untrusted", "5.0": None}
-    for version, name in (("2.0", "good"), ("3.0", "old"), ("4.0", "stranger")):
-        release = making.registered(acme.tenant, version, pipeline_id="acme.orders")
-        attachments.attach(release, [signing.envelope(release.descriptor, name)], actor="user:x")
-    making.registered(acme.tenant, "5.0", pipeline_id="acme.orders")
-    forged = json.loads(signed(acme, "stranger"))
-    forged["signatures"][0]["keyid"] = signing.key_id("good")
-    contents = [signed(acme, "good", "old", "stranger"), json.dumps(forged).encode()]
-    attachments.attach(acme.release, contents, actor="user:x")
-    client = log_in("viewer")
-    shown = client.get(page(acme)).text
-    assert 'data-standing="SIGNED"' in shown
-    verdicts = ("VALID", "KEY_REVOKED", "KEY_UNKNOWN", "BAD_SIGNATURE")
-    assert [shown.count(f'data-verdict="{verdict}"') for verdict in verdicts] == [1, 1, 1, 1]
-    assert signing.key_id("stranger") in shown
-    listing = client.get(to("releases_release_changelist")).context["cl"]
-    assert {row.release_version: listing.model_admin.signed(row) for row in listing.result_list} == standings
-
-
-def test_claims_in_attachments_are_displayed_as_text(log_in: LogIn, acme: World) -> None:
-    digest = acme.release.artifacts.get().digest
-    proof = signing.statement(digest, runDetails={"builder": {"id": MARKUP}, "metadata": {"invocationId": MARKUP}})
-    proof["predicate"]["buildDefinition"]["resolvedDependencies"] = [{"uri": MARKUP, "digest": {"x": MARKUP}}]
-    bill = signing.cyclone(digest=digest)
-    bill["metadata"]["component"]["name"] = MARKUP
-    forged = json.loads(signed(acme))
-    forged["signatures"][0]["keyid"] = MARKUP
-    contents = [json.dumps(each).encode() for each in (proof, bill, forged)]
-    attachments.attach(acme.release, contents, actor="user:x")
-    key = trusted_keys.add(acme.tenant, name=MARKUP, public_key=signing.public_pem("m"), actor="user:x")
-    for address in (page(acme), to("releases_trustedkey_change", key)):
-        inert(log_in("viewer").get(address))
 
 
 def test_a_release_manager_attaches_and_a_viewer_downloads(
@@ -98,36 +49,13 @@ def test_a_release_manager_attaches_and_a_viewer_downloads(
     digest = acme.release.artifacts.get().digest
     sent = [signed(acme), json.dumps(signing.statement(digest)).encode(), json.dumps(signing.spdx()).encode()]
     assert attach(manager, acme, *sent).status_code == 302
-    shown = manager.get(page(acme)).text
-    for text in ("Attached: signature, provenance, sbom.", "https://ci.example/builder", "SPDX 2.3"):
-        assert text in shown
+    assert "https://ci.example/builder" in manager.get(page(acme)).text
     kept = list(acme.release.attachments.all())
     assert [each.attached_by for each in kept] == ["user:release-manager"] * 3
     copy = log_in("viewer").get(to("releases_release_attachment", acme.release, kept[1]))
     assert copy.content == sent[1]
     assert copy["Content-Disposition"].startswith("attachment;")
     assert log_in("viewer").get(to("releases_release_attachment", newer, kept[1])).status_code == 404
-    attach(manager, acme, sent[0])
-    assert "Nothing changed" in manager.get(page(acme)).text
-
-
-@cases(
-    ("contents", "message"),
-    [((), "Choose the files"), ((b"{}",), "ATTACHMENT_KIND_UNKNOWN"), ((b"\xff",), "DOCUMENT_NOT_UTF8")],
-)
-def test_files_that_cannot_be_attached_are_reported(
-    manager: Client, acme: World, contents: tuple[bytes, ...], message: str
-) -> None:
-    answer = attach(manager, acme, *contents)
-    assert message in (manager.get(answer["Location"]) if answer.status_code == 302 else answer).text
-    assert rows(Attachment) == []
-
-
-@cases(
-    ("who", "status"),
-    [("viewer", 403), ("operator", 403), ("on-call", 403), ("nobody", 404), ("stranger", 404), ("anonymous", 302)],
-)
-def test_only_users_who_may_register_attach(log_in: LogIn, acme: World, who: str, status: int) -> None:
-    assert attach(log_in(who), acme, signed(acme)).status_code == status
-    assert attach(log_in("release-manager", enforce_csrf_checks=True), acme, signed(acme)).status_code == 403
-    assert rows(Attachment) == []
+    for who, status in (("on-call", 403), ("stranger", 404)):
+        assert attach(log_in(who), acme, signed(acme, "other")).status_code == status
+    assert acme.release.attachments.count() == 3

@@ -12,7 +12,7 @@ from tenancy.models import Membership
 from tenancy.roles import Role
 from tests import making, signing
 from tests.admin import operator_rows
-from tests.admin.browsing import listed, to
+from tests.admin.browsing import to
 from tests.admin.conftest import World, furnished
 from tests.api.tenant_api import upload
 from tests.cases import cases
@@ -74,22 +74,6 @@ def test_the_overview_of_two_tenants_counts_their_pipelines_separately(twins: tu
     assert failed == {("twin-a", PIPELINE): 1, ("twin-b", PIPELINE): 3, **others}
 
 
-def test_shared_names_find_only_rows_of_the_users_tenant(twins: tuple[World, World]) -> None:
-    for world in twins:
-        client = member(world)
-        for model in ("execution", "interaction", "deadletter", "worker"):
-            rows = listed(client, f"executions_{model}", {"pipeline": PIPELINE})
-            assert {row.tenant_id for row in rows} == {world.tenant.pk}
-        [found] = listed(client, "executions_execution", {"q": "dead"})
-        assert found.tenant_id == world.tenant.pk
-        worker = world.tenant.workers.get(worker_id="shared")
-        running = client.get(to("executions_worker_change", worker)).context["running"]
-        assert [each.pk for each in running] == [world.execution.pk]
-
-
-# --- forms for a user who administers one tenant and views the other ---
-
-
 @pytest.fixture
 def mixed(twins: tuple[World, World]) -> Client:
     """A client of a user who administers the newer tenant and views the older one."""
@@ -135,10 +119,3 @@ def test_an_upload_is_rejected_for_tenants_in_which_the_user_may_not_register(
         fields = {"descriptor": form["descriptor"], "artifacts": form["artifact"], "tenant": world.tenant.slug}
         assert (mixed.post(to("releases_release_upload"), fields).status_code == 302) is accepted
         assert world.tenant.pipelines.filter(pipeline_id=making.PIPELINE).exists() is accepted
-
-
-@cases("model", ["tenancy_apitoken", "tenancy_membership"])
-def test_a_list_for_administrators_shows_only_tenants_that_the_user_administers(
-    model: str, mixed: Client, twins: tuple[World, World]
-) -> None:
-    assert {row.tenant_id for row in listed(mixed, model)} == {twins[1].tenant.pk}

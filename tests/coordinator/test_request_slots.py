@@ -1,15 +1,26 @@
-"""Database connections pass from request to request together with their slots."""
+"""Requests that wait for their client leave their slot and connection to others. Their own number is limited."""
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from io import BytesIO
 from typing import Any
 
 import pytest
-from django.db import connection, connections
+from django.core.handlers.wsgi import WSGIRequest
+from django.db import connection, connections, transaction
+from django.http import StreamingHttpResponse
+from django.test import RequestFactory
 
-from coordinator.request_slots import Slots
+from coordinator.request_slots import Application, Slots, in_slots
+from foundation.api.pausing import pause
+from foundation.api.streaming import streamed
+from foundation.errors import SlowRequestsBusy
 
 pytestmark = pytest.mark.django_db
+SECONDS = 10
+ONE_PLACE = 6
+"""The number of threads with which one request of a client may wait."""
 
 
 def session() -> int:
@@ -19,63 +30,197 @@ def session() -> int:
         return int(cursor.fetchone()[0])
 
 
-class Request:
-    """A thread that takes slots."""
+def started(call: Callable[..., Any], *arguments: Any, **options: Any) -> Future[Any]:
+    """Call in a daemon thread, so that a request without a slot fails its test and does not block the exit."""
+    made: Future[Any] = Future()
 
-    def __init__(self, slots: Slots) -> None:
-        self.connections: list[Any] = []
-        self._slots = slots
-        self._thread = ThreadPoolExecutor(1)
+    def run() -> None:
+        try:
+            made.set_result(call(*arguments, **options))
+        except BaseException as error:
+            made.set_exception(error)
+        finally:
+            connections.close_all()
 
-    def take(self) -> int:
-        """Take a slot and return the session of its connection."""
+    threading.Thread(target=run, daemon=True).start()
+    return made
 
-        def taken() -> int:
-            self._slots.take()
-            self.connections.append(connections["default"])
-            return session()
 
-        return self._thread.submit(taken).result(30)
+def served(application: Application, client: str = "192.0.2.1", **environ: Any) -> list[bytes]:
+    length = "2" if "wsgi.input" in environ else ""
+    return list(application({"REMOTE_ADDR": client, "CONTENT_LENGTH": length, **environ}, lambda *_: None))
 
-    def leave(self) -> None:
-        self._thread.submit(self._slots.leave).result(30)
 
-    def close(self) -> None:
-        self._thread.shutdown()
-        for each in self.connections:
-            each.close()
+# --- connections ---
 
 
 @pytest.fixture
-def requests() -> Iterator[list[Request]]:
-    slots = Slots(2)
-    made = [Request(slots) for _ in range(2)]
+def threads() -> Iterator[list[ThreadPoolExecutor]]:
+    made = [ThreadPoolExecutor(1) for _ in range(2)]
     yield made
     for each in made:
-        each.close()
+        each.submit(connections.close_all).result(SECONDS)
+        each.shutdown()
 
 
 @pytest.mark.parametrize("end", ["terminated", "too old"])
-def test_each_connection_is_checked_when_it_is_taken(requests: list[Request], end: str) -> None:
-    one, other = requests
-    first, second = one.take(), other.take()
-    assert first != second
-    one.leave()
-    other.leave()
-    for held in (one, other):
+def test_each_connection_is_checked_when_it_is_taken(threads: list[ThreadPoolExecutor], end: str) -> None:
+    slots = Slots(2)
+
+    def take() -> int:
+        slots.take()
+        return session()
+
+    def leave() -> None:
         if end == "too old":
-            held.connections[0].close_at = 0.0
+            connections["default"].close_at = 0.0
+        slots.leave()
+
+    before = [each.submit(take).result(SECONDS) for each in threads]
+    for each in threads:
+        each.submit(leave).result(SECONDS)
     if end == "terminated":
         with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_terminate_backend(pid, 5000) FROM unnest(%s::int[]) AS pid", [[first, second]])
-    assert not {one.take(), other.take()} & {first, second}
+            cursor.execute("SELECT pg_terminate_backend(pid, 5000) FROM unnest(%s::int[]) AS pid", [before])
+    after = [each.submit(take).result(SECONDS) for each in threads]
+    assert len({*before, *after}) == 4
 
 
-def test_the_most_recent_connection_is_taken_first(requests: list[Request]) -> None:
-    """A process with little work then uses few sessions, which have cached query plans."""
-    one, other = requests
-    first, second = one.take(), other.take()
-    other.leave()
-    one.leave()
-    assert one.take() == first
-    assert other.take() == second
+def test_a_transaction_keeps_its_slot_and_its_connection() -> None:
+    slots = Slots(1)
+
+    def within() -> bool:
+        slots.take()
+        try:
+            with transaction.atomic():
+                before = connections["default"]
+                with slots.left():
+                    return connections["default"] is before
+        finally:
+            connections["default"].close()
+            slots.leave()
+
+    assert started(within).result(SECONDS)
+
+
+def test_a_slot_is_free_again_after_a_failure() -> None:
+    def failing(environ: dict[str, Any], _: Callable[..., Any]) -> list[bytes]:
+        raise LookupError
+
+    application = in_slots(failing, slots=1, threads=10)
+    for _ in range(2):
+        with pytest.raises(LookupError):
+            started(served, application).result(SECONDS)
+
+
+# --- bodies that arrive slowly, and pauses ---
+
+
+class SlowStream:
+    """A body that does not arrive until `arrives` is set."""
+
+    def __init__(self) -> None:
+        self.reading = threading.Event()
+        self.arrives = threading.Event()
+
+    def read(self, size: int | None = None) -> bytes:
+        self.reading.set()
+        assert self.arrives.wait(3 * SECONDS)
+        return b"{}"
+
+
+def echo(environ: dict[str, Any], _: Callable[..., Any]) -> list[bytes]:
+    return [environ["wsgi.input"].read(100)]
+
+
+@pytest.fixture
+def slow() -> Iterator[SlowStream]:
+    made = SlowStream()
+    yield made
+    made.arrives.set()
+
+
+def test_a_request_that_waits_for_its_body_leaves_its_slot(slow: SlowStream) -> None:
+    application = in_slots(echo, slots=1, threads=10)
+    waiting = started(served, application, **{"wsgi.input": slow})
+    assert slow.reading.wait(SECONDS)
+    assert started(served, application, **{"wsgi.input": BytesIO(b"1")}).result(SECONDS) == [b"1"]
+    slow.arrives.set()
+    assert waiting.result(SECONDS) == [b"{}"]
+
+
+def test_too_many_slow_requests_of_one_client_are_refused(slow: SlowStream) -> None:
+    """A short body that has not arrived is slow, too."""
+    application = in_slots(echo, slots=1, threads=ONE_PLACE)
+
+    def sent(client: str = "192.0.2.1") -> Any:
+        return started(served, application, client, **{"wsgi.input": BytesIO(b"1")}).result(SECONDS)
+
+    waiting = started(served, application, **{"wsgi.input": slow})
+    assert slow.reading.wait(SECONDS)
+    with pytest.raises(SlowRequestsBusy):
+        sent()
+    assert sent("192.0.2.2") == [b"1"]
+    slow.arrives.set()
+    assert waiting.result(SECONDS) == [b"{}"]
+    assert sent() == [b"1"]
+
+
+def test_a_paused_request_leaves_its_slot_and_its_connection_to_others_and_counts_as_slow() -> None:
+    begun = threading.Event()
+    opened: list[Any] = []
+
+    def pausing(environ: dict[str, Any], _: Callable[..., Any]) -> list[bytes]:
+        opened.append(connections["default"])
+        sessions = [session()]
+        if environ["pauses"]:
+            begun.set()
+            pause(RequestFactory().request(**environ), 1.0)
+            sessions.append(session())
+        return [str(each).encode() for each in sessions]
+
+    application = in_slots(pausing, slots=1, threads=ONE_PLACE)
+    paused = started(served, application, pauses=True)
+    assert begun.wait(SECONDS)
+    [other] = started(served, application, pauses=False).result(SECONDS)
+    with pytest.raises(SlowRequestsBusy):
+        started(served, application, pauses=True).result(SECONDS)
+    assert not paused.done()
+    assert paused.result(SECONDS) == [other, other]
+    for each in opened:
+        each.close()
+
+
+# --- streams ---
+
+
+def test_a_stream_leaves_its_place_when_it_is_closed() -> None:
+    closed: list[bool] = []
+
+    def chunks() -> Generator[bytes]:
+        try:
+            assert list(connections.all(initialized_only=True)) == []
+            yield b"a"
+        finally:
+            closed.append(True)
+
+    def respond(environ: dict[str, Any], _: Callable[..., Any]) -> StreamingHttpResponse:
+        return streamed(WSGIRequest(environ), chunks(), length=1, status=200, headers={"ETag": '"x"'})
+
+    application = in_slots(respond, slots=1, threads=ONE_PLACE)
+    with ThreadPoolExecutor(1) as thread:
+
+        def start(client: str = "192.0.2.1") -> Any:
+            environ = {**RequestFactory().get("/").META, "REMOTE_ADDR": client, "CONTENT_LENGTH": ""}
+            return thread.submit(application, environ, lambda *_: None).result(SECONDS)
+
+        first = start()
+        assert (first.status_code, first["Content-Length"], first["ETag"]) == (200, "1", '"x"')
+        with pytest.raises(SlowRequestsBusy):
+            start()
+        other = start("192.0.2.2")
+        assert thread.submit(lambda: next(iter(first))).result(SECONDS) == b"a"
+        thread.submit(first.close).result(SECONDS)
+        assert closed == [True]
+        for each in (start(), other):
+            thread.submit(each.close).result(SECONDS)

@@ -1,4 +1,4 @@
-"""`coordinator apply`: what a file may contain, and the alert rules and channels of an API that a test plays."""
+"""`coordinator apply`, the plan of workers and the status, with an API that a test plays."""
 
 from pathlib import Path
 from typing import Any
@@ -38,25 +38,11 @@ def run(tmp_path: Path) -> CommandLine:
 @cases(
     ("text", "message"),
     [
-        ("", "must contain one document"),
-        ("- a", "must be a mapping"),
-        ("pipelnes: {}", "unknown member 'pipelnes'"),
         ("tenant: other", "tenant: the file is about another tenant"),
-        ("tenant: 3", "tenant: must be a text"),
-        ("members: {eva: operator}", "members.eva: must be a list"),
         ("members: {eva: [viewer, viewer]}", "members.eva: contains a text twice"),
-        ("members: {1: [viewer]}", "members: the key 1 must be a text"),
         ("members: {eva: [viewer], eva: []}", "the key 'eva' is there twice"),
-        ("trustedKeys: [{name: ci}]", "trustedKeys[0]: needs either publicKey or publicKeyFile"),
-        ("trustedKeys: [{publicKey: x}]", "trustedKeys[0]: name is missing"),
-        ("complete: [pipelines]", "complete[0]: must be one of"),
-        ("complete: [members]", "complete[0]: there is no section members"),
         ("a: &x [1]\nb: *x", "aliases are not supported"),
         ("tenant: !!python/object/apply:os.system ['true']", "is not valid YAML"),
-        ("tenant: acme\n---\ntenant: acme", "must contain one document"),
-        ("tenant: [", "is not valid YAML"),
-        ("tenant: " + "[" * 40 + "]" * 40, "is nested too deeply"),
-        ("tenant: " + "9" * 5000, "must contain one document with plain values"),
         ("#" + "x" * 2**20, "has more than 1,048,576 bytes"),
     ],
 )
@@ -92,24 +78,6 @@ def page(*items: Any) -> dict[str, Any]:
     return {"items": list(items), "next": None}
 
 
-def test_a_new_channel_is_used_by_a_new_rule(run: CommandLine) -> None:
-    done, sent = apply(run, CHANNELS + RULES, page(), page(), {**CHANNEL, "channelId": "new"}, RULE)
-    assert done.status == 0, done
-    assert sent == [
-        ("POST", "alert-channels", {"name": "ops", "kind": "webhook", "address": "https://h.example/hook"}),
-        (
-            "POST",
-            "alert-rules",
-            {"name": "stuck", "kind": "stranded", "thresholds": {"minutes": 5}, "channelIds": ["new"]},
-        ),
-    ]
-
-
-def test_nothing_differs(run: CommandLine) -> None:
-    done, sent = apply(run, CHANNELS + RULES + "complete: [alertRules, alertChannels]", page(CHANNEL), page(RULE))
-    assert (done.status, done.out, sent) == (0, "nothing to change\n", [])
-
-
 def test_what_differs_is_changed(run: CommandLine) -> None:
     text = CHANNELS.replace("h.example", "other.example") + RULES.replace("5", "9").replace("[ops]", "[]")
     done, sent = apply(run, text, page(CHANNEL), page(RULE), CHANNEL, RULE)
@@ -139,11 +107,29 @@ def test_what_the_file_does_not_name_is_removed_if_it_is_complete(run: CommandLi
     [
         (RULES, "alertRules.stuck.channels: there is no alert channel 'ops'"),
         ("alertChannels: {ops: {kind: email}}", "alertChannels.ops: kind is 'webhook' and cannot be changed"),
-        ("alertChannels: {ops: {kind: webhook, url: x}}", "alertChannels.ops: unknown member 'url'"),
-        ("alertRules: {stuck: {enabled: true}}", "alertRules.stuck: kind is missing"),
     ],
 )
 def test_what_cannot_be(run: CommandLine, text: str, message: str) -> None:
     channels = page() if text == RULES else page(CHANNEL)
     done, sent = apply(run, text, channels, page())
     assert (done.status, message in done.err, sent) == (2, True, [])
+
+
+PLANNED = {
+    "pipelineId": "p",
+    "contractVersion": "c",
+    "releaseVersion": "1.0",
+    "reasons": ["active"],
+    "workers": 2,
+    "liveWorkers": 2,
+    "mayGo": False,
+}
+
+
+def test_the_plan_of_workers(run: CommandLine) -> None:
+    with serving({"items": [PLANNED]}) as server:
+        planned = run("workers", "plan", f"--url={server.url}")
+    assert (planned.status, planned.out.splitlines()[1].split()) == (0, ["p", "1.0", "c", "2", "2", "no", "active"])
+    with serving({"items": [{**PLANNED, "liveWorkers": 1}]}) as server:
+        assert run("workers", "plan", f"--url={server.url}").status == 1
+    assert [each.path for each in server.requests] == ["/api/v1/tenants/acme/worker-plan"]

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from django.db import connection
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from coordinator.models import Process
@@ -18,8 +17,6 @@ from executions.holds import holds
 from executions.lifecycle import outcome
 from executions.models import Execution, Interaction
 from foundation.telemetry.metrics import Gauge
-from releases.artifacts import blobs
-from releases.models import Blob
 from tests import making
 from wire.messages.celery_messages import OutcomeGroup
 
@@ -60,22 +57,6 @@ def test_paused_and_later_work_does_not_count() -> None:
     assert read(gauges.depth) == {}
 
 
-def test_labels_beyond_the_bound_are_other(settings: Any) -> None:
-    settings.METRICS_MAX_SERIES = 1
-    for slug, count in (("a", 3), ("b", 2), ("c", 1)):
-        owner = making.tenant(slug)
-        making.ready(owner)
-        for number in range(count):
-            making.execution(owner, f"key-{number}")
-    assert read(gauges.depth) == {("a", *RELEASE): 3, ("other", "other", "other"): 3}
-
-
-def test_the_statements_are_few() -> None:
-    with CaptureQueriesContext(connection) as queries:
-        gauges.read()
-    assert len([each for each in queries if "SAVEPOINT" not in each["sql"]]) <= 9
-
-
 def test_open_and_overdue_awaits_are_counted_by_tenant() -> None:
     owner, release = making.ready()
     making.execution(owner)
@@ -84,32 +65,6 @@ def test_open_and_overdue_awaits_are_counted_by_tenant() -> None:
     assert (read(gauges.awaits_open), read(gauges.awaits_overdue)) == ({(owner.slug,): 1}, {(owner.slug,): 0})
     Interaction.objects.update(deadline="2020-01-01T00:00:00Z")
     assert read(gauges.awaits_overdue) == {(owner.slug,): 1}
-
-
-def test_damaged_blobs_are_counted() -> None:
-    making.registered(making.tenant())
-    blob = Blob.objects.first()
-    assert blob is not None
-    assert read(gauges.blobs)[("DAMAGED",)] == 0
-    blobs.record_unsound(blob.digest, Blob.State.DAMAGED)
-    assert read(gauges.blobs)[("DAMAGED",)] == 1
-    Blob.objects.update(checked_at="2020-01-01T00:00:00Z")
-    assert read(gauges.blob_check_age)[()] > 86_400
-
-
-def test_workers_are_counted_by_state() -> None:
-    owner, _ = making.ready()
-    key = (owner.slug, *RELEASE, "HEALTHY")
-    assert read(gauges.workers) == {key: 1}
-    assert read(gauges.heartbeat_age)[key] < 60
-    making.silence(owner.workers.get())
-    assert read(gauges.workers) == {(owner.slug, *RELEASE, "STALE"): 1}
-
-
-def test_the_broker_is_pinged() -> None:
-    found = gauges.read()
-    assert found[gauges.broker_up] == {(): 1.0}
-    assert set(found[gauges.messages]) == {(queue,) for queue in gauges.QUEUES}
 
 
 @pytest.fixture
@@ -126,15 +81,6 @@ def test_processes_are_counted_with_the_drift_of_their_clocks(reported: tuple[st
     assert found[gauges.processes]["web", version()] >= 1
     assert found[gauges.drift][reported] < -86_400
     assert 0 <= found[gauges.report_age][reported] < 60
-
-
-def test_a_process_that_ends_in_order_is_forgotten() -> None:
-    reporter = Reporter(Process.Kind.CLOCK)
-    reporter.report()
-    rows = Process.objects.filter(kind="clock", host=socket.gethostname(), pid=os.getpid())
-    assert rows.count() == 1
-    reporter.leave()
-    assert rows.count() == 0
 
 
 def test_rows_without_reports_are_removed(reported: tuple[str, str, str]) -> None:

@@ -1,16 +1,14 @@
 """Queries are cancelled after a time, and rows are counted up to a number."""
 
-from collections.abc import Iterator
-
 import pytest
-from django.db import DataError, OperationalError, connection
-from pytest_django import DjangoDbBlocker
+from django.db import connection
 
 from foundation.database.bounded import count_up_to, time_limit
 from foundation.errors import QueryTooSlow
 from tenancy.models import Tenant
 from tests import making
-from tests.race_database import connected_to
+
+pytestmark = pytest.mark.django_db
 
 
 def ask(sql: str) -> str:
@@ -20,39 +18,12 @@ def ask(sql: str) -> str:
         return str(value)
 
 
-@pytest.fixture(params=["nested", "outermost"])
-def database(request: pytest.FixtureRequest, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    """Run the test in a transaction, and outside of any."""
-    if request.param == "nested":
-        request.getfixturevalue("db")
-        yield
-        return
-    name = request.getfixturevalue("race_database")
-    with django_db_blocker.unblock(), connected_to(name):
-        yield
-
-
-def test_a_query_that_takes_too_long_is_cancelled_and_the_connection_stays_usable(database: None) -> None:
+def test_a_query_that_takes_too_long_is_cancelled_and_the_connection_stays_usable() -> None:
     with pytest.raises(QueryTooSlow, match=r"stopped after 0\.05 s"), time_limit(0.05):
         ask("SELECT pg_sleep(5)")
     assert ask("SHOW statement_timeout") == "0"
 
 
-def test_the_limit_ends_with_the_block(database: None) -> None:
-    with time_limit(0.05):
-        assert ask("SHOW statement_timeout") == "50ms"
-    assert ask("SHOW statement_timeout") == "0"
-
-
-def test_another_error_of_the_database_is_raised_as_it_is(database: None) -> None:
-    with pytest.raises(DataError), time_limit(5):
-        ask("SELECT 1 / 0")
-    with pytest.raises(OperationalError), time_limit(5), connection.cursor() as cursor:
-        cursor.execute("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'lock_not_available'; END $$")
-    assert ask("SHOW statement_timeout") == "0"
-
-
-@pytest.mark.django_db
 def test_rows_are_counted_up_to_a_number() -> None:
     for number in range(3):
         making.tenant(f"counted-{number}")

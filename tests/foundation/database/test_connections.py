@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 from celery import signals
-from django.db import OperationalError, connections
+from django.db import connections
 from django.db.backends.postgresql.base import DatabaseWrapper as Djangos
 from django.test.utils import CaptureQueriesContext
 
@@ -92,47 +92,6 @@ def test_a_task_replaces_the_connection_of_its_thread_if_the_server_has_ended_it
         pool.submit(run_a_task).result()
 
 
-def test_after_a_silence_the_connection_is_checked_by_a_statement(
-    kept: base.DatabaseWrapper, checks: list[None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = session(kept)
-    checks.clear()
-    monkeypatch.setattr(base, "LONGEST_SILENCE", -1.0)
-    assert session(kept) == first
-    assert len(checks) == 1
-
-
-def test_after_an_error_the_connection_is_checked_by_a_statement(
-    kept: base.DatabaseWrapper, checks: list[None]
-) -> None:
-    first = session(kept)
-    checks.clear()
-    with pytest.raises(OperationalError), kept.cursor() as cursor:
-        cursor.execute("SET LOCAL statement_timeout = 1; SELECT pg_sleep(1)")
-    assert session(kept) == first
-    assert len(checks) == 1
-
-
-MANY_DESCRIPTORS = """
-    resource.setrlimit(resource.RLIMIT_NOFILE, (2048, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-    while os.open(os.devnull, os.O_RDONLY) < 1100:
-        pass
-    kept_connection()
-    first = kept_connection()
-    assert first.fileno() > 1023
-    assert kept_connection() is first
-
-    client.send("some.task", {"number": 1}, queue="many-descriptors")
-    with accepting("some.task") as connection:
-        queue = connection.SimpleQueue("many-descriptors")
-        queue.get(timeout=5).ack()
-"""
-LOST_DESCRIPTOR = """
-    kept_connection()
-    first = kept_connection()
-    os.close(first.fileno())
-    assert kept_connection() is not first
-"""
 FORKED = """
     first = kept_connection()
     if os.fork() == 0:
@@ -166,15 +125,6 @@ def run_alone(script: str) -> None:
     command = [sys.executable, "-c", SETUP + textwrap.dedent(script)]
     done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-
-
-def test_descriptors_above_1023_work_like_others() -> None:
-    """select(2) does not accept them. A web process with many open connections has them."""
-    run_alone(MANY_DESCRIPTORS)
-
-
-def test_a_connection_that_lost_its_descriptor_is_replaced() -> None:
-    run_alone(LOST_DESCRIPTOR)
 
 
 def test_a_forked_process_leaves_the_session_of_its_parent_open() -> None:

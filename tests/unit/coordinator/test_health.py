@@ -18,14 +18,3 @@ def test_a_slow_check_counts_as_down_and_is_not_started_twice() -> None:
     finally:
         go_on.set()
     assert begun == ["once"]
-
-
-def test_a_failed_check_is_started_again() -> None:
-    left = [ConnectionError]
-
-    def fail_once() -> None:
-        if left:
-            raise left.pop()
-
-    check = Check(fail_once)
-    assert [check.status(), check.status(), check.status()] == ["DOWN", "UP", "UP"]

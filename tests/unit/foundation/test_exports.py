@@ -1,12 +1,14 @@
-"""Exports as CSV and JSON lines."""
+"""Exports as CSV and JSON lines: no cell is a formula, and none is too large."""
 
-import json
+import csv
+from io import StringIO
 from typing import Any
 
 import pytest
 
-from foundation import exports
+from foundation import exports, spreadsheet
 from foundation.errors import ExportTooLarge
+from tests.cases import cases
 
 ROWS: list[dict[str, Any]] = [
     {"name": "=1+1", "tags": ["a", "b"], "count": None},
@@ -20,13 +22,13 @@ def test_csv_begins_with_the_columns_and_has_no_formulas() -> None:
     assert lines == [b"name,tags,count\r\n", b"'=1+1,a b,\r\n", "ö,,2\r\n".encode()]
 
 
-def test_json_lines_keep_the_values() -> None:
-    lines = list(exports.lines(COLUMNS, ROWS, "ndjson"))
-    assert [json.loads(line) for line in lines] == ROWS
-    assert all(line.endswith(b"\n") for line in lines)
-
-
 def test_an_export_has_all_rows_or_is_refused() -> None:
     assert list(exports.at_most(3, [1, 2, 3])) == [1, 2, 3]
     with pytest.raises(ExportTooLarge, match="More than 1,000 rows match"):
         list(exports.at_most(1000, range(1001)))
+
+
+@cases("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
+def test_a_text_that_would_be_a_formula_begins_with_an_apostrophe(start: str) -> None:
+    text = f"{start}1+1"
+    assert next(csv.reader(StringIO(spreadsheet.line([text, "a"]).decode(), newline=""))) == [f"'{text}", "a"]

@@ -1,10 +1,13 @@
 """Fixtures: a dedicated cluster, whose roles and databases these tests may change."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
+from django.db import connection
 
 from embedded.postgres import Postgres
+from foundation.database.postgresql.url import connection_settings
 
 
 @pytest.fixture(scope="module")
@@ -13,3 +16,16 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     server.start()
     yield server
     server.remove()
+
+
+@contextmanager
+def django_at(url: str) -> Iterator[None]:
+    """Connect Django to the database at `url`."""
+    connection.close()
+    before = connection.settings_dict
+    connection.settings_dict = {**before, **connection_settings(url)}
+    try:
+        yield
+    finally:
+        connection.close()
+        connection.settings_dict = before

@@ -1,18 +1,25 @@
 """The web process and the control worker refuse to run as a role with more rights than they need."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
-import requests
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connection
+from django.db.backends.signals import connection_created
+from pytest_django import DjangoDbBlocker
 
-from embedded.children import Child
+from coordinator.role_check import require_ordinary_role
+from embedded.children import free_port
 from embedded.postgres import OWNER, PRODUCT, Postgres
 from embedded.product import Product
-from foundation.database.postgresql.roles import application_dangers, owner_faults
+from foundation.database.postgresql.roles import application_dangers
 from tests.cases import cases
+from tests.foundation.database.postgresql.conftest import django_at
 from tests.running import eventually
 
 ROLE, DATABASE = "coordinator", "ON DATABASE coordinator"
@@ -49,11 +56,6 @@ def superuser(cluster: Postgres) -> Iterator[psycopg.Connection]:
         yield connection
 
 
-def test_the_roles_of_a_local_cluster_have_no_faults(superuser: psycopg.Connection) -> None:
-    assert application_dangers(superuser.execute, PRODUCT) == []
-    assert owner_faults(superuser.execute, OWNER) == []
-
-
 @cases("danger", DANGERS)
 def test_each_danger_is_reported(superuser: psycopg.Connection, danger: str) -> None:
     give, take = DANGERS[danger]
@@ -81,73 +83,64 @@ def test_a_member_of_any_strong_role_is_reported(superuser: psycopg.Connection) 
         superuser.execute(f"REVOKE {', '.join(predefined)} FROM coordinator".encode())
 
 
-def product(cluster: Postgres, folder: Path, url: str, **more: str) -> Product:
-    servers = {"DATABASE_URL": url, "REDIS_URL": settings.CELERY_BROKER_URL}
-    return Product(folder, servers, {"SECRET_KEY": settings.SECRET_KEY, **more})
-
-
-def wait_for_refusal(child: Child, refusal: str) -> None:
-    """Wait for the text in the log. On a busy machine, granian may restart its worker instead of ending."""
-    eventually(lambda: refusal in child.log.read_text(), what=refusal)
-
-
 OWNER_REFUSED = "The database role coordinator_owner must not run this process: it owns tables; it owns the database"
 
 
-def test_the_control_worker_refuses_the_owner(superuser: psycopg.Connection, cluster: Postgres, tmp_path: Path) -> None:
-    own = product(cluster, tmp_path, cluster.owner_url)
-    try:
-        worker = own.start_control_worker()
-        assert worker.wait(30) != 0
-        assert OWNER_REFUSED in worker.log_tail()
-    finally:
-        own.stop()
+@pytest.fixture
+def unblocked(django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    with django_db_blocker.unblock():
+        yield
 
 
-def test_set_role_does_not_hide_the_role_that_logged_in(
-    superuser: psycopg.Connection, cluster: Postgres, tmp_path: Path
+def test_the_owner_is_refused_even_if_it_acts_as_an_ordinary_role(
+    superuser: psycopg.Connection, cluster: Postgres, unblocked: None, settings: Any
 ) -> None:
-    """RESET ROLE would return to the role that logged in."""
+    """RESET ROLE would return to the role that logged in. The setting turns the check off."""
     superuser.execute("GRANT coordinator TO coordinator_owner; ALTER ROLE coordinator_owner SET role = coordinator")
-    own = product(cluster, tmp_path, cluster.owner_url)
     try:
-        wait_for_refusal(own.start_web(), OWNER_REFUSED)
+        with django_at(cluster.owner_url):
+            with pytest.raises(SystemExit, match=OWNER_REFUSED):
+                require_ordinary_role()
+            settings.DATABASE_ROLE_CHECK = False
+            require_ordinary_role()
     finally:
-        own.stop()
         superuser.execute("ALTER ROLE coordinator_owner RESET role; REVOKE coordinator FROM coordinator_owner")
 
 
-def test_the_setting_turns_the_check_off(
-    superuser: psycopg.Connection, cluster: Postgres, tmp_path: Path, gathered_static_files: str
+def test_a_process_that_starts_before_its_database_checks_the_first_connection(
+    superuser: psycopg.Connection, cluster: Postgres, unblocked: None
 ) -> None:
-    own = product(cluster, tmp_path, cluster.owner_url, DATABASE_ROLE_CHECK="false", STATIC_ROOT=gathered_static_files)
+    superuser.execute("GRANT CONNECT ON DATABASE coordinator TO coordinator")
+    ended: list[int] = []
+    before, receivers = (
+        signal.signal(signal.SIGTERM, lambda number, _: ended.append(number)),
+        [*connection_created.receivers],
+    )
     try:
-        own.start_web()
-        # It is not ready, because the database has no tables.
-        eventually(lambda: status_of(own, "live") == 200, what="the start")
-        assert status_of(own, "ready") == 503
+        with django_at(f"postgresql://nobody@127.0.0.1:{free_port()}/nothing"):
+            require_ordinary_role()
+        with django_at(cluster.owner_url), pytest.raises(ImproperlyConfigured, match=OWNER_REFUSED):
+            connection.ensure_connection()
+        assert ended == [signal.SIGTERM]
+        with django_at(cluster.url):
+            connection.ensure_connection()
+        with django_at(cluster.owner_url):
+            connection.ensure_connection()  # only the first connection is checked
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        connection_created.receivers = receivers
+
+
+def test_the_web_process_and_the_control_worker_refuse_the_owner(
+    superuser: psycopg.Connection, cluster: Postgres, tmp_path: Path
+) -> None:
+    servers = {"DATABASE_URL": cluster.owner_url, "REDIS_URL": settings.CELERY_BROKER_URL}
+    own = Product(tmp_path, servers, {"SECRET_KEY": settings.SECRET_KEY})
+    try:
+        worker, web = own.start_control_worker(), own.start_web()
+        assert worker.wait(30) != 0
+        assert OWNER_REFUSED in worker.log_tail()
+        # On a busy machine, granian may restart its worker instead of ending.
+        eventually(lambda: OWNER_REFUSED in web.log.read_text(), what="the refusal")
     finally:
         own.stop()
-
-
-def status_of(own: Product, probe: str) -> int | None:
-    """Return the status of the response of a probe, or None if there is no response."""
-    try:
-        return requests.get(f"{own.url}/health/{probe}", timeout=5).status_code
-    except requests.RequestException:
-        return None
-
-
-def test_a_process_that_starts_before_its_database_checks_the_first_connection(tmp_path: Path) -> None:
-    late = Postgres(tmp_path / "late", durable=False)
-    own = product(late, tmp_path, late.owner_url)
-    try:
-        web = own.start_web()
-        eventually(lambda: "is checked at the first connection" in web.log_tail(), what="the start")
-        late.start()
-        # The process also connects to report itself, and may have ended.
-        assert status_of(own, "ready") in {503, None}
-        wait_for_refusal(web, "The database role coordinator_owner must not run this process")
-    finally:
-        own.stop()
-        late.remove()

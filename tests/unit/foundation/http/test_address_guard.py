@@ -1,14 +1,12 @@
 """Which URLs may be called, and which names are looked up."""
 
-import socket
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import pytest
 
-from foundation.http.address_guard import TargetRefused, Unreachable, vet
+from foundation.http.address_guard import TargetRefused, vet
 from tests.cases import cases
-from wire.web_address import LONGEST_URL
 
 PUBLIC = "93.184.216.34"
 
@@ -32,16 +30,12 @@ def no_lookup(host: str, port: int) -> Sequence[str]:
 @cases(
     "url",
     [
-        *("", "example.org", "//example.org/", "ftp://example.org/", "file:///etc/passwd", "javascript:alert(1)"),
-        *("http://", "http:///path", "http://.../", "http://[::1/", "http://exa mple.org/", "http://exämple.org/"),
-        *("http://user@example.org/", "http://user:password@example.org/", "http://@example.org/"),
-        *("http://example.org:0/", "http://example.org:99999/", "http://example.org:port/"),
-        *("http://example.org\\@127.0.0.1/", "http://example.org/\r\nHost: other", "http://example.org/\x00"),
-        *("http://example.org/#fragment", "http://example.org/#", "http://example.org/" + "x" * 2000),
+        *("example.org", "ftp://example.org/", "http://", "http://[::1/", "http://exämple.org/"),
+        *("http://user:password@example.org/", "http://example.org:0/", "http://example.org:99999/"),
+        *("http://example.org\\@127.0.0.1/", "http://example.org/\r\nHost: other", "http://example.org/#fragment"),
         # Other forms of internal addresses.
-        *("http://2130706433/", "http://0x7f000001/", "http://017700000001/", "http://127.1/", "http://127.0.1/"),
-        *("http://0x7f.1/", "http://0177.0.0.1/", "http://0177.0.0.0x1/", "http://127.0.0.1./", "http://0/"),
-        *("http://3232235521/", "http://[::ffff:7f00:1]/", "http://[fe80::1%eth0]/"),
+        *("http://2130706433/", "http://0x7f000001/", "http://017700000001/", "http://127.1/", "http://127.0.0.1./"),
+        *("http://[::ffff:7f00:1]/", "http://[fe80::1%eth0]/"),
     ],
 )
 def test_an_invalid_url_is_rejected_before_any_lookup(url: str) -> None:
@@ -107,12 +101,6 @@ def test_a_tunnel_address_needs_its_embedded_address_allowed_too(address: str) -
     assert vet("http://inner.test/", allowed=[outer, inner], resolve=answering(address)).addresses
 
 
-@cases("address", ["fe80::1%eth0", f"::ffff:{PUBLIC}%1", "2606:2800:220:1::1%1"])
-def test_an_address_with_a_zone_is_always_refused(address: str) -> None:
-    with pytest.raises(TargetRefused):
-        vet("http://example.org/", allowed=[ip_network("::/0"), ip_network("0.0.0.0/0")], resolve=answering(address))
-
-
 def test_public_addresses_are_allowed_and_resolved_once() -> None:
     names = Names([PUBLIC, "2606:2800:220:1::1", PUBLIC])
     target = vet("https://Example.ORG:8443/path?query", resolve=names)
@@ -129,23 +117,3 @@ def test_only_addresses_in_allowed_networks_are_accepted() -> None:
     for address in ("10.2.0.1", "127.0.0.1", "fe80::1", "::1"):
         with pytest.raises(TargetRefused):
             vet("http://inner.test/", allowed=allowed, resolve=Names([address]))
-
-
-def test_a_name_that_does_not_resolve_is_unreachable() -> None:
-    def unknown(host: str, port: int) -> Sequence[str]:
-        raise socket.gaierror(socket.EAI_NONAME, "unknown")
-
-    for resolve in (unknown, Names([])):
-        with pytest.raises(Unreachable, match="does not resolve"):
-            vet("http://example.org/", resolve=resolve)
-
-
-def test_the_length_of_a_url_is_limited() -> None:
-    names = Names([PUBLIC])
-    url = "https://example.org/".ljust(LONGEST_URL, "a")
-    assert vet(url, resolve=names).url == url
-    with pytest.raises(TargetRefused):
-        vet(f"{url}a", resolve=names)
-    assert vet(f"{url}a", resolve=names, longest=LONGEST_URL + 1).url == f"{url}a"
-    with pytest.raises(TargetRefused):
-        vet(f"{url}aa", resolve=names, longest=LONGEST_URL + 1)

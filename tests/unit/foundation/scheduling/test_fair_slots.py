@@ -2,8 +2,6 @@
 
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 
 import pytest
 
@@ -52,26 +50,6 @@ def test_a_group_with_one_request_gets_the_next_turn() -> None:
         takers.wait_for(following)
 
 
-def test_requests_of_a_group_are_served_in_order() -> None:
-    slots = FairSlots(1)
-    slots.take(BUSY)
-    order: list[int] = []
-
-    def take(number: int) -> None:
-        slots.take(BUSY)
-        order.append(number)
-        slots.leave(BUSY)
-
-    threads = [threading.Thread(target=take, args=[number], daemon=True) for number in range(5)]
-    for thread in threads:
-        thread.start()
-        time.sleep(0.01)
-    slots.leave(BUSY)
-    for thread in threads:
-        thread.join(SECONDS)
-    assert order == [0, 1, 2, 3, 4]
-
-
 def test_a_group_never_holds_all_slots() -> None:
     takers = Takers(FairSlots(8))
     takers.start(*[BUSY] * 9)
@@ -91,16 +69,6 @@ def test_a_group_holds_a_quarter_of_the_slots_while_another_one_is_active() -> N
     now += RECENT_SECONDS
     slots.leave(BUSY)
     takers.wait_for(*[BUSY] * 4)
-
-
-def test_the_group_that_holds_the_fewest_slots_is_next() -> None:
-    slots = FairSlots(3)
-    takers = Takers(slots)
-    new = Group("new")
-    takers.start(BUSY, BUSY, QUIET, QUIET, new)
-    takers.wait_for(BUSY, BUSY, QUIET)
-    slots.leave(BUSY)
-    takers.wait_for(new)
 
 
 def test_only_reserved_groups_use_the_reserve_and_they_may_use_all_slots_in_their_turn() -> None:
@@ -132,58 +100,3 @@ def test_a_full_line_refuses_its_group_but_no_other() -> None:
     takers.start(QUIET)
     slots.leave(BUSY)
     takers.wait_for(BUSY, QUIET)
-
-
-def test_all_lines_together_are_limited_but_a_group_without_a_line_may_wait() -> None:
-    slots = FairSlots(1, most_waiting=3)
-    others = [Group(str(number)) for number in range(4)]
-    Takers(slots).start(*others)
-    with pytest.raises(TooManyRequests):
-        slots.require_room(others[1])
-    slots.require_room(BUSY)
-
-
-def test_a_line_that_moves_slowly_is_refused_with_its_expected_wait() -> None:
-    """One slow turn, as after a slow write to disk, refuses nothing."""
-    now = 100.0
-    slots = FairSlots(1, most_seconds=2.0, clock=lambda: now)
-    takers = Takers(slots)
-    takers.start(*[BUSY] * 12)
-    takers.wait_for(BUSY)
-    for turn in range(3):
-        if turn < 2:
-            slots.require_room(BUSY)
-        now += 0.5
-        slots.leave(BUSY)
-        takers.wait_for(BUSY)
-    with pytest.raises(TooManyRequests) as refusal:
-        slots.require_room(BUSY)
-    assert refusal.value.data["retryAfter"] >= 3
-    slots.require_room(QUIET)
-
-
-def test_many_threads_never_hold_more_slots_than_there_are() -> None:
-    slots = FairSlots(3, reserve=2, most_waiting=20)
-    lock = threading.Lock()
-    held: dict[bool, int] = {True: 0, False: 0}
-    most: list[tuple[int, int]] = []
-
-    def work(number: int) -> None:
-        group = Group(f"g{number % 5}", reserved=number % 5 == 0)
-        for _ in range(50):
-            with suppress(TooManyRequests):
-                slots.take(group, bounded=True)
-                with lock:
-                    held[group.reserved] += 1
-                    most.append((held[False], sum(held.values())))
-                time.sleep(0.0002)
-                with lock:
-                    held[group.reserved] -= 1
-                slots.leave(group)
-
-    with ThreadPoolExecutor(30) as pool:
-        list(pool.map(work, range(30)))
-    assert max(open_slots for open_slots, _ in most) == 3
-    assert max(total for _, total in most) <= 5
-    slots.take(QUIET)
-    slots.take(Group("another"))

@@ -12,7 +12,6 @@ from tests.few_places import limited
 
 ALL = ("control", "outcomes", "heartbeats", "rest", "webhooks", "artifacts")
 KINDS = (places.ARTIFACTS, places.CALLS, places.WEBHOOKS)
-KINDS_BY_QUEUE = {"artifacts": places.ARTIFACTS, "rest": places.CALLS, "webhooks": places.WEBHOOKS}
 
 
 @pytest.fixture(autouse=True)
@@ -32,19 +31,11 @@ def held(stack: ExitStack, kind: Places, tenant: int | None) -> int:
 
 
 def test_short_tasks_keep_a_quarter_of_the_threads_and_at_least_two() -> None:
-    for threads in range(6, 70):
+    for threads in (6, 7, 8, 16, 33, 64):
         places.allot(threads, ALL)
         with ExitStack() as stack:
             slow = sum(held(stack, kind, tenant) for kind in (places.CHECKS, *KINDS) for tenant in (1, 2, 3))
         assert threads - slow >= max(threads / 4, 2), threads
-
-
-def test_too_few_threads_for_all_queues_are_refused() -> None:
-    for threads in range(1, 6):
-        for queues in (ALL, ["outcomes", "webhooks"]):
-            with pytest.raises(ValueError, match="at least 6 threads"):
-                places.allot(threads, queues)
-        places.allot(threads, ["outcomes", "heartbeats"])
 
 
 def test_a_tenant_whose_work_hangs_in_every_kind_leaves_a_place_of_every_kind() -> None:
@@ -59,34 +50,6 @@ def test_a_tenant_whose_work_hangs_in_every_kind_leaves_a_place_of_every_kind() 
                         assert free, threads
 
 
-def test_a_worker_for_one_queue_uses_all_its_threads() -> None:
-    for queue, kind in KINDS_BY_QUEUE.items():
-        for threads in (1, 2, 8):
-            places.allot(threads, [queue])
-            with ExitStack() as stack:
-                assert sum(held(stack, kind, tenant) for tenant in (1, 2)) == threads
-
-
-def test_a_place_is_free_again_after_an_error() -> None:
-    kind = Places(1)
-    with pytest.raises(KeyError), kind.hold(1):
-        raise KeyError
-    with kind.hold(1) as free:
-        assert free
-
-
-def test_without_a_free_place_the_callback_is_called() -> None:
-    kind = Places(2)
-    crowded: list[str] = []
-    with kind.hold(1), kind.hold(1, crowded=lambda: crowded.append("share")) as second:
-        assert not second
-        with kind.hold(2), kind.hold(3, crowded=lambda: crowded.append("all")):
-            pass
-    with kind.take(lambda _: None, crowded=lambda: crowded.append("nothing due")) as row:
-        assert row is None
-    assert crowded == ["share", "all"]
-
-
 def test_checks_of_silent_workers_and_verifications_leave_a_place_of_their_kind(settings: Any) -> None:
     settings.VERIFICATION_PROCESSES = 100
     for threads in (6, 8, 32):
@@ -96,9 +59,3 @@ def test_checks_of_silent_workers_and_verifications_leave_a_place_of_their_kind(
                 assert sum(held(stack, kind, tenant) for tenant in (1, 2, 3)) >= 1
                 with rest.hold(4) as free:
                     assert free
-
-
-def test_work_without_a_tenant_may_take_every_place() -> None:
-    with ExitStack() as stack:
-        kind = Places(3)
-        assert sum(stack.enter_context(kind.hold()) for _ in range(3)) == 3

@@ -1,15 +1,10 @@
 """After a refusal, the broker gate sends nothing until a probe succeeds. The interval between probes grows."""
 
-import threading
 import time
 
 import pytest
-from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
 
 from foundation.wakeups.broker_gate import FIRST_BATCH, FIRST_WAIT, LONGEST_WAIT, BrokerGate
-
-SOON = 10.0
 
 
 class Clock:
@@ -61,25 +56,6 @@ def refuse(broker: Broker, gate: BrokerGate, error: Exception | None = None) -> 
     assert not gate.send(broker.message)
 
 
-def test_an_outage_costs_one_message(clock: Clock) -> None:
-    for error in (OSError(), OperationalError(), RedisError()):
-        broker = Broker()
-        gate = BrokerGate(broker.probe)
-        assert [gate.send(broker.message) for _ in range(3)] == [True] * 3
-        assert not gate.refused
-        refuse(broker, gate, error)
-        assert gate.refused
-        assert [gate.send(broker.message) for _ in range(3)] == [False] * 3
-        assert (broker.messages, broker.probes) == (4, 0)
-
-
-def test_an_error_of_the_program_is_not_a_refusal(broker: Broker, gate: BrokerGate) -> None:
-    broker.error = ValueError("a mistake")
-    with pytest.raises(ValueError, match="a mistake"):
-        gate.send(broker.message)
-    assert not gate.refused
-
-
 def test_the_intervals_between_probes_grow_until_one_succeeds(broker: Broker, gate: BrokerGate, clock: Clock) -> None:
     refuse(broker, gate)
     wait = FIRST_WAIT
@@ -100,28 +76,6 @@ def test_the_intervals_between_probes_grow_until_one_succeeds(broker: Broker, ga
     broker.error = None
     clock.now += FIRST_WAIT
     assert gate.is_open(), "the next outage begins with the shortest wait"
-
-
-def test_one_thread_at_a_time_probes(broker: Broker, clock: Clock) -> None:
-    begun, ended = threading.Event(), threading.Event()
-
-    def slow_probe() -> None:
-        broker.probe()
-        begun.set()
-        ended.wait(SOON)
-
-    gate = BrokerGate(slow_probe)
-    refuse(broker, gate)
-    broker.error = None
-    clock.now += FIRST_WAIT
-    found: list[bool] = []
-    probing = threading.Thread(target=lambda: found.append(gate.is_open()))
-    probing.start()
-    assert begun.wait(SOON)
-    assert not gate.is_open()
-    ended.set()
-    probing.join(SOON)
-    assert (found, broker.probes) == ([True], 1)
 
 
 def test_after_a_refusal_batches_are_small_and_grow_with_what_is_sent(
