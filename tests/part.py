@@ -47,7 +47,7 @@ PARTS: Mapping[str, Part] = {
     ),
     "product": Part(
         "the running product in each way in which it is used or disturbed",
-        _tests("parts/product", "parts/web", "parts/celery_worker"),
+        _tests("parts/product", "parts/web"),
         tools=["install-pgbouncer"],
     ),
     "recovery": Part(

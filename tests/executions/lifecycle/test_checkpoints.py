@@ -18,9 +18,9 @@ from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
+from tests.celery_worker.working import without_receivers
 from tests.executions.hosting import ASKS, ONE, SPREAD, TOTAL, Hosting
 from tests.making import reached, record
-from tests.parts.celery_worker.working import without_receivers
 from tests.raw_sql import run
 from wire.messages.celery_messages import Outcome, OutcomeGroup
 from wire.messages.sealing import seal

@@ -8,7 +8,7 @@ import requests
 
 from embedded.valkey import Valkey
 from tests.broker import using_broker
-from tests.parts.celery_worker.working import KEY, Gated, Working, command, gated, working
+from tests.celery_worker.working import KEY, Gated, Working, command, gated, working
 from tests.running import eventually
 from wire.broker import client
 from wire.messages.celery_messages import CommandGroup, Heartbeat
