@@ -132,7 +132,7 @@ def connected_to(name: str) -> Iterator[None]:
 @contextmanager
 def _connected(name: str) -> Iterator[psycopg.Connection]:
     """Connect as the owner to the database `name`. If it is empty, connect to the database of DATABASE_URL."""
-    # Sessions that a pooler keeps would stand in the way of the databases' copies and names.
+
     url = urlsplit(os.environ.get("TEST_DIRECT_URL") or os.environ["DATABASE_URL"])
     with psycopg.connect(urlunsplit(url._replace(path=f"/{name}" if name else url.path)), autocommit=True) as made:
         yield made
