@@ -1,7 +1,6 @@
 """`/tpf/admin`: activation, workers and re-drive (wire protocol B.2, B.3)."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -10,10 +9,8 @@ from releases.activation.revocation import revoke
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
-from tests.cases import cases
 from tests.interop.client import call, ok, refused
 from tests.interop.registering import base, register, written
-from wire.messages.limits import LONGEST_WORKER_ID
 
 pytestmark = pytest.mark.django_db
 WORKER = {"workerId": "w-1", "contractVersion": "c", "releaseVersion": "sha256:r", "protocol": " REST "}
@@ -59,36 +56,6 @@ def test_a_worker_registers_sends_heartbeats_drains_and_returns(root: Path, owne
     assert [event.data["cause"] for event in causes] == ["REGISTERED", "OPERATOR_DRAINED", "REGISTERED"]
 
 
-def test_workers_are_listed_by_what_they_host(root: Path, owner: Tenant) -> None:
-    for number, version in enumerate(("sha256:r", "sha256:r", "sha256:q")):
-        body = {**WORKER, "workerId": f"w-{number}", "releaseVersion": version}
-        ok("POST", f"{base(owner)}/workers/register", body)
-
-    def ids(query: str) -> list[str]:
-        return [each["workerId"] for each in ok("GET", f"{base(owner)}/workers{query}")]
-
-    assert ids("?releaseVersion=sha256:r&contractVersion=%20") == ["w-0", "w-1"]
-    assert ids("?contractVersion=d") == []
-    assert refused(call("POST", f"{base(owner)}/workers/nobody/heartbeat")) == (404, "")
-    assert refused(call("POST", f"{base(owner)}/workers/nobody/drain")) == (404, "")
-
-
-LONGEST = "w" * LONGEST_WORKER_ID
-
-
-@cases(
-    ("body", "text"),
-    [
-        (None, "request is required"),
-        *(({**WORKER, name: "  "}, f"{name} is required") for name in WORKER),
-        ({**WORKER, "workerId": f"{LONGEST}w"}, "workerId"),
-    ],
-)
-def test_a_worker_registration_has_its_members_within_bounds(root: Path, owner: Tenant, body: Any, text: str) -> None:
-    status, found = refused(call("POST", f"{base(owner)}/workers/register", body))
-    assert (status, text in found) == (400, True)
-
-
 def test_a_failed_execution_is_redriven(root: Path) -> None:
     owner, _ = making.ready()
     [spent] = making.dead(owner, "spent")
@@ -111,15 +78,6 @@ def test_a_non_retryable_failure_is_redriven_only_with_allow_failed(root: Path) 
     assert ok("POST", path, {"allowFailed": True})["previousStatus"] == "FAILED"
 
 
-def test_an_invalid_redrive_request_is_rejected(root: Path) -> None:
-    owner, _ = making.ready()
-    [spent] = making.dead(owner, "spent")
-    path = f"admin/tenants/{owner.slug}/executions"
-    for body in ({"expectedVersion": "1"}, {"expectedVersion": True}, {"allowFailed": "yes"}, {"reason": 1}):
-        assert call("POST", f"{path}/{spent.pk}/redrive", body).status_code == 400
-    assert refused(call("POST", f"{path}/nonsense/redrive")) == (404, "Execution not found: nonsense")
-
-
 def test_a_revoked_release_is_neither_listed_nor_activated_nor_registered_again(root: Path, owner: Tenant) -> None:
     path = written(root)
     assert register(owner, path).status_code == 200
@@ -130,8 +88,3 @@ def test_a_revoked_release_is_neither_listed_nor_activated_nor_registered_again(
     assert refused(call("GET", f"{base(owner)}/releases/{version}")) == (404, "")
     assert refused(call("POST", f"{base(owner)}/releases/{version}/activate")) == (404, "")
     assert refused(register(owner, path)) == (409, f"Release {version} is REVOKED")
-
-
-def test_an_artifact_uri_of_another_host_is_rejected(root: Path, owner: Tenant) -> None:
-    path = written(root, uri=f"file://127.0.0.1{root}/app.jar")
-    assert refused(register(owner, path)) == (400, "Release JAR artifact must point to a readable local file")

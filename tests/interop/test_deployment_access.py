@@ -37,12 +37,6 @@ def test_an_invalid_request_is_refused_with_its_field(
     assert nothing_is_stored()
 
 
-def test_only_post_of_one_media_type_is_accepted(repository: MavenRepository, deployer: Deployer) -> None:
-    answer = deployer.call(published(repository), media_type="application/json")
-    assert refusal(answer) == (415, "UNSUPPORTED_MEDIA_TYPE")
-    assert refusal(deployer.call(b"", method="GET")) == (405, "METHOD_NOT_ALLOWED")
-
-
 def test_the_disabled_api_is_not_found(repository: MavenRepository, deployer: Deployer, settings: Any) -> None:
     settings.TPF_DEPLOYMENTS_ENABLED = False
     assert refusal(deployer.call(published(repository))) == (404, "NOT_FOUND")
@@ -99,13 +93,6 @@ def test_the_matrix_of_oauth_tokens(
     unsigned = issuer.token(organizations=[owner.slug]).rpartition(".")[0] + "."
     assert refusal(deployer.call(published(repository), bearer=unsigned)) == (401, "NOT_AUTHENTICATED")
     assert nothing_is_stored()
-
-
-def test_an_organization_without_a_tenant_is_not_found(
-    repository: MavenRepository, owner: Tenant, deployer: Deployer, issuer: OAuthIssuer
-) -> None:
-    answer = deployer.call(b"{}", organization="nobody", bearer=issuer.token(organizations=["nobody"]))
-    assert refusal(answer) == (404, "NOT_FOUND")
 
 
 def test_an_environment_selects_the_tenant(repository: MavenRepository, issuer: OAuthIssuer, settings: Any) -> None:

@@ -15,7 +15,6 @@ from tests import making
 from tests.interop.deploying import (
     CONTRACT,
     Deployer,
-    described,
     nothing_is_stored,
     published,
     refusal,
@@ -123,16 +122,6 @@ def test_a_rejected_release_leaves_no_receipt_and_a_retry_tries_again(
     deployer.deploy(document)
     assert [each.status for each in Release.objects.order_by("pk")] == ["REJECTED", "REGISTERED"]
     assert Deployment.objects.count() == 1
-
-
-def test_a_location_that_other_machines_cannot_resolve_is_rejected_before_anything_is_stored(
-    repository: MavenRepository, deployer: Deployer
-) -> None:
-    answer = deployer.call(described(uri="file:///srv/app.jar", digest=making.digest_of(b"x")))
-    assert refusal(answer) == (422, "DEPLOYMENT_REJECTED")
-    [error] = answer.json()["errors"]
-    assert (error["code"], error["field"]) == ("ARTIFACT_NOT_PROMOTABLE", "pipeline-release.json#artifacts[0].uri")
-    assert nothing_is_stored()
 
 
 def test_an_invalid_descriptor_or_one_of_the_older_profile_is_refused(

@@ -10,13 +10,11 @@ from django.utils import timezone
 
 from executions.awaits import awaits
 from executions.models import Execution, Interaction
-from interop import control_plane
-from tests import making
 from tests.cases import cases
-from tests.executions.awaits.parking import make_late, suspended
+from tests.executions.awaits.parking import make_late
 from tests.executions.transports.rest.order_flow import Flow
 from tests.interop.client import call, ok, payload, refused
-from tests.interop.submitting import DECISION, DECISION_TYPE, accepted, mapping, order, place
+from tests.interop.submitting import DECISION, DECISION_TYPE, accepted, mapping, place
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tpf")]
 
@@ -40,29 +38,8 @@ def test_a_pending_question_is_listed_even_if_it_is_late(flow: Flow, question: I
     assert [each["interactionId"] for each in pending(flow)] == [str(question.pk)]
 
 
-def test_pending_questions_are_filtered_and_limited_to_a_maximum(
-    flow: Flow, question: Interaction, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    accepted(flow.owner, order("k2"))
-    flow.dispatch()
-    assert pending(flow)[0]["interactionId"] == str(question.pk)
-    for limit, count in (("", 2), ("?limit=-5", 1), ("?limit=99999", 2)):
-        assert len(pending(flow, limit)) == count, limit
-    assert len(pending(flow, "?group=%20restaurant%20&assignee=")) == 2
-    assert pending(flow, "?group=other") == pending(flow, "?assignee=eva") == pending(flow, "?stepId=x") == []
-    monkeypatch.setattr(control_plane, "MAX_PENDING", 1)
-    assert len(pending(flow, "?limit=2")) == 1
-
-
 def complete(flow: Flow, body: Any) -> Any:
     return call("POST", place(flow.owner, "interactions/complete"), body)
-
-
-def test_timers_are_not_listed(flow: Flow) -> None:
-    owner, release = making.ready()
-    made = suspended((owner, release), transport="timer")
-    assert made.status == "WAITING_EXTERNAL"
-    assert ok("GET", place(owner, "interactions/pending")) == []
 
 
 def test_only_the_first_answer_counts_and_a_repeat_is_a_duplicate(flow: Flow, question: Interaction) -> None:

@@ -1,30 +1,22 @@
 """Releases are registered from files over `/tpf/admin` (wire protocol A.3, A.6)."""
 
 import json
-import os
-import time
 from pathlib import Path
-from threading import Timer
 from typing import Any
 
 import pytest
 
-from executions.workers.eligibility import CHECK_TASK
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
-from tests.interop.client import call, ok, refused
+from tests.interop.client import ok, refused
 from tests.interop.registering import base, register, written
-from tests.wakeups import Broker, broker, names
+from tests.wakeups import broker
 
 __all__ = ["broker"]
 
 pytestmark = pytest.mark.django_db
-
-
-def test_a_registration_causes_a_check_of_the_releases_workers(root: Path, owner: Tenant, broker: Broker) -> None:
-    assert CHECK_TASK in names(broker.after(lambda: register(owner, written(root))))
 
 
 def test_registering_a_release_again_returns_it_unchanged(root: Path, owner: Tenant) -> None:
@@ -42,13 +34,6 @@ def test_registering_a_release_again_returns_it_unchanged(root: Path, owner: Ten
     assert Release.objects.filter(pipeline__tenant=owner).count() == 1
 
 
-@cases("uri", ["app.jar", "file:{root}/app.jar", "{root}/app.jar"])
-def test_the_forms_of_an_artifact_uri(root: Path, owner: Tenant, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(root)
-    answer = register(owner, written(root, uri=uri.format(root=root)))
-    assert answer.status_code == 200, answer.content
-
-
 SHAPE = "Invalid pipeline release descriptor JSON: "
 NO_JAR = "Release JAR artifact must point to a readable local file"
 INVALID: list[tuple[dict[str, Any], dict[str, Any], str]] = [
@@ -56,7 +41,6 @@ INVALID: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"pipelineId": "org.other"}, {}, "Release descriptor pipelineId does not match request path"),
     ({}, {"digest": "md5:1"}, "Release artifact digest must use sha256:<hex>"),
     ({}, {"uri": "/no/such.jar"}, NO_JAR),
-    ({}, {"uri": "/no/such", "kind": "local-file"}, "Release local artifact must point to a readable file"),
     ({}, {"digest": "sha256:" + "0" * 64}, "Release artifact digest does not match local file checksum"),
     ({"contractVersion": "c"}, {}, "Release artifact contractVersion does not match release descriptor"),
 ]
@@ -73,22 +57,6 @@ def test_an_invalid_descriptor_is_reported_and_leaves_no_rows(
     assert refused(register(owner, path)) == (400, text)
     assert ok("GET", f"{base(owner)}/releases") == []
     assert not Release.objects.filter(pipeline__tenant=owner).exists()
-
-
-REQUIRED = "releaseDescriptorPath is required"
-
-
-@cases(
-    ("body", "text"),
-    [
-        *((None, REQUIRED), ({"releaseDescriptorPath": "  "}, REQUIRED)),
-        ({"releaseDescriptorPath": "a/b.json", "unknown": 1}, "releaseDescriptorPath must be absolute"),
-        ({"releaseDescriptorPath": "/no/such/file"}, "releaseDescriptorPath must point to a readable file"),
-        *((b"{", "Invalid request"), ({"releaseDescriptorPath": 7}, "")),
-    ],
-)
-def test_a_request_without_a_valid_path_is_rejected(root: Path, owner: Tenant, body: Any, text: str) -> None:
-    assert refused(call("POST", f"{base(owner)}/releases/register", body)) == (400, text)
 
 
 def test_only_files_below_the_configured_folders_are_opened(
@@ -108,14 +76,3 @@ def test_only_files_below_the_configured_folders_are_opened(
         assert refused(register(owner, path)) == (400, NO_JAR), uri
     settings.TPF_RELEASE_ROOTS = []
     assert refused(register(owner, written(root))) == unreadable
-
-
-def test_a_pipe_is_not_opened(root: Path, owner: Tenant) -> None:
-    pipe = root / "pipe.json"
-    os.mkfifo(pipe)
-    writer = Timer(5, lambda: os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)))  # ends a wait for a writer
-    writer.start()
-    began = time.monotonic()
-    assert register(owner, pipe).status_code == 400
-    writer.cancel()
-    assert time.monotonic() - began < 5

@@ -33,7 +33,6 @@ def unavailable(flow: Flow) -> str:
             {"artifactDigest": "sha256:other"},
             "Worker artifact digest sha256:other does not match active release artifact digest sha256:",
         ),
-        ({"artifactId": "other"}, "Worker artifact id other does not match active release artifact id app"),
     ],
 )
 def test_a_worker_that_reports_another_release_is_not_eligible(
@@ -45,11 +44,6 @@ def test_a_worker_that_reports_another_release_is_not_eligible(
 
 def registered(flow: Flow, **members: str) -> Worker:
     return register(flow.owner, flow.release.identity, worker_id="java-1", protocol="rest", actor="t", **members)
-
-
-def test_a_worker_registered_with_another_artifact_is_not_eligible(flow: Flow) -> None:
-    registered(flow, endpoint=flow.double.endpoint, artifact_digest="sha256:other")
-    assert unavailable(flow) == "Registered worker artifact identity does not match active release"
 
 
 def test_a_worker_that_cannot_be_checked_is_not_eligible(flow: Flow, settings: Any) -> None:

@@ -111,18 +111,6 @@ def test_invalid_submissions_are_rejected(flow: Flow, body: Any, text: str) -> N
     assert not Execution.objects.filter(tenant=flow.owner).exists()
 
 
-def test_types_of_the_contract_are_accepted_in_addition_to_the_prefixes() -> None:
-    owner = making.tenant()
-    types = {"com.acme.Order": {"definition": {}, "definitionFingerprint": "", "runtimeClass": "com.acme.Order"}}
-    making.worker(making.active(owner, canonicalTypes=types))
-    sent = {name: payload(name, ORDER) for name in ("com.acme.Order", "com.acme.Other")}
-    statuses = {
-        name: submit(owner, order(name, pipelineId=making.PIPELINE, inputShape="RAW", inputPayload=each)).status_code
-        for name, each in sent.items()
-    }
-    assert statuses == {"com.acme.Order": 200, "com.acme.Other": 400}
-
-
 def test_without_an_active_release_nothing_is_accepted(flow: Flow) -> None:
     none = (409, "No active release is registered for the requested pipeline")
     assert refused(submit(flow.owner, order(pipelineId="org.other"))) == none

@@ -1,7 +1,6 @@
 """The commands as an author runs them."""
 
 import argparse
-import hashlib
 import json
 import signal
 from collections.abc import Callable, Iterator
@@ -14,7 +13,6 @@ from pipelines.cli import main
 from pipelines.release.connection import Target, target_of
 from tests.cases import cases
 from tests.unit.pipelines.conftest import Author
-from tests.unit.pipelines.small_servers import Recorder, Request, Response, serving
 from wire.messages.limits import LONGEST_WORKER_ID
 from wire.worker_keys import worker_key
 
@@ -116,68 +114,3 @@ def test_the_token_comes_from_a_file_or_the_environment(project: Path, monkeypat
     options.url = None
     with pytest.raises(DefinitionError, match=r"MISSING_OPTION: .*--url"):
         target_of(options)
-
-
-@cases(
-    "arguments",
-    [["biuld"], ["worker", "flow:pipeline"], [*WORKER, "--fetch", "--artifact", "app.zip"]],
-)
-def test_a_wrong_command_shows_its_usage(command: Command, arguments: list[str]) -> None:
-    status, _, errors = command(*arguments)
-    assert status == 2
-    assert "usage: python -m pipelines" in errors
-
-
-@pytest.fixture
-def newer(project: Path, command: Command) -> Callable[..., Path]:
-    """Builds and releases the pipeline with the profile tpf-2026-10. Returns its descriptor."""
-
-    def write(*options: str) -> Path:
-        assert command("build", "flow:pipeline")[0] == 0
-        status, _, errors = command("release", "--profile=tpf-2026-10", "--release-version=1.0", *options)
-        assert (status, errors) == (0, "")
-        return project / "dist/pipeline-release.json"
-
-    return write
-
-
-VERIFY = ("verify-release", "dist/pipeline-release.json")
-
-
-def test_verify_release_explains_what_it_verified(command: Command, newer: Callable[..., Path]) -> None:
-    descriptor = newer()
-    status, printed, errors = command(*VERIFY)
-    assert (status, errors.startswith("warning: ARTIFACT_NOT_PROMOTABLE: ")) == (0, True)
-    assert f"descriptorDigest sha256:{hashlib.sha256(descriptor.read_bytes()).hexdigest()}\n" in printed
-    assert "status           VERIFIED\n" in printed
-    status, printed, errors = command(*VERIFY, "--json", "--promotable")
-    assert (status, errors) == (3, "")
-    document = json.loads(printed)
-    assert (document["operation"], document["status"]) == ("release.verify", "REJECTED")
-    assert [finding["code"] for finding in document["findings"]] == ["ARTIFACT_NOT_PROMOTABLE"]
-
-
-class Denying(Recorder):
-    """A Maven repository that requires credentials."""
-
-    def respond(self, request: Request) -> Response:
-        return Response(401)
-
-
-def test_the_exit_status_of_verify_release_is_the_class_of_the_problem(
-    project: Path, command: Command, newer: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Credentials of a repository come from the environment and are not shown."""
-    descriptor = newer("--maven=org.acme:double:zip:1.0")
-    denying = Denying()
-    with serving(denying):
-        assert command(*VERIFY, "--maven", denying.url)[0] == 5
-    assert command(*VERIFY, "--maven", str(project))[0] == 4
-    assert command("verify-release", "nowhere")[0] == 2
-    monkeypatch.setenv("PIPELINES_MAVEN_CREDENTIALS", "ci:secret")
-    status, _, errors = command(*VERIFY, "--maven", "http://repo.example")
-    assert (status, errors.split(": ")[1], "secret" in errors) == (2, "INVALID_REPOSITORY_CREDENTIALS", False)
-    monkeypatch.delenv("PIPELINES_MAVEN_CREDENTIALS")
-    assert command(*VERIFY, "--promotable")[0] == 0
-    descriptor.write_text(descriptor.read_text().replace('"Double"', '"Triple"'))
-    assert command(*VERIFY)[0] == 3

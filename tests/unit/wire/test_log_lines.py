@@ -5,8 +5,7 @@ import logging
 from typing import Any
 
 from tests.cases import cases
-from wire import log_lines
-from wire.log_lines import FORMS, Form, LineFormatter, bound
+from wire.log_lines import FORMS, Form, LineFormatter
 
 HOSTILE = 'a\nb\r\x1b[31m\x00"} \u2028 \ud800 é 🐍 {"level": "INFO"}'
 
@@ -39,16 +38,6 @@ def test_an_event_is_one_line_of_ascii(form: Form) -> None:
     text = line(form, "%s", HOSTILE, execution=HOSTILE)
     assert text.isascii()
     assert text.isprintable()
-
-
-def test_bound_fields_are_those_of_all_lines_of_the_block() -> None:
-    with bound({"tenant": "outer", "execution": "e"}), bound(lambda: {"tenant": "inner"}):
-        assert {**members(), "timestamp": ""}.items() >= {"tenant": "inner", "execution": "e"}.items()
-        assert members(tenant="own")["tenant"] == "own"
-        named = log_lines.step.set("Charge")
-        assert members()["step"] == "Charge"
-        log_lines.step.reset(named)
-    assert "tenant" not in members()
 
 
 @cases("form", FORMS)

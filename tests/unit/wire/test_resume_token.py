@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.cases import cases
-from wire.resume_token import ResumeToken, ResumeTokenError, derived, key_id, read
+from wire.resume_token import ResumeToken, ResumeTokenError, key_id, read
 
 SECRET = "resume-secret"
 RECORD = ResumeToken("tenant-1", "int-1", "corr-1", "exec-1", "AwaitDecision", 2000000000000, 1767323045678)
@@ -97,7 +97,3 @@ def test_a_token_lasts_until_its_deadline_whenever_it_was_issued() -> None:
     with pytest.raises(ResumeTokenError) as caught:
         RECORD.require(RECORD, now_epoch_ms=2000000000001)
     assert caught.value.code == "EXPIRED"
-
-
-def test_derived_secrets_differ_by_purpose_and_from_their_root() -> None:
-    assert len({"root", derived("root", "a"), derived("root", "b"), derived("other", "a")}) == 4

@@ -56,13 +56,6 @@ def test_a_changed_body_keeps_the_contract_version(author: Author) -> None:
         assert version(author, BASE) == version(author, BASE.replace(before, after))
 
 
-def test_equal_source_compiles_to_the_same_text_and_hints_may_be_strings(author: Author) -> None:
-    first = contract_text(compile_contract(author.pipeline(BASE)))
-    assert contract_text(compile_contract(author.pipeline(BASE))) == first
-    author.write("authored.py", "from __future__ import annotations\n" + (author.folder / "authored.py").read_text())
-    assert contract_text(compile_contract(author.load("authored:pipeline"))) == first
-
-
 def test_steps_and_awaits_in_the_contract(author: Author) -> None:
     pipeline = author.pipeline(
         """

@@ -1,14 +1,11 @@
 """Every mistake of an author has a code, its place, and advice. A build reports all mistakes at once."""
 
-from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipelines import DefinitionError, Pipeline
 from pipelines.authoring.compiler import compile_contract
-from pipelines.cli import main
 from tests.cases import cases
 from tests.unit.pipelines.conftest import Author
 
@@ -27,47 +24,30 @@ def crate(field: str) -> str:
 
 HIDDEN = "def make():\n    @dataclass\n    class Crate:\n        id: int\n    return Crate\nHidden = make()\n"
 GENERIC = 'T = typing.TypeVar("T")\nclass Page(BaseModel, typing.Generic[T]):\n    item: T\n'
-ALIASES = "class Crate(BaseModel):\n    id: int = Field(validation_alias='a', serialization_alias='b')\n\n"
-DECORATED = "def shout(f):\n    return functools.wraps(f)(lambda order: f(order))\n\n@shout\n"
 MISTAKES = [
     # code, what the message must say, body
     ("EMPTY_PIPELINE", "no steps", ""),
     ("NO_TYPE_HINTS", "\"Ship\".*parameter 'order'", step("order")),
     ("UNRESOLVED_HINT", "Crate.*Missing", crate('content: "Missing"')),
     ("UNSUPPORTED_TYPE", '"Ship".*complex.*use a dataclass', step("order: complex")),
-    ("UNSUPPORTED_TYPE", "None", step(gives="Receipt | None")),
     ("UNSUPPORTED_TYPE", "named fields", step("order: dict[str, int]")),
     ("UNSUPPORTED_TYPE", "field 'weight' of authored.Crate", crate("weight: complex")),
-    ("UNSUPPORTED_TYPE", "field 'tags'.*neither a list nor None", crate("tags: list[int | None]")),
-    ("UNSUPPORTED_TYPE", "field 'tags'.*keys of a JSON object are str", crate("tags: dict[int, str]")),
-    ("UNSUPPORTED_TYPE", "field 'id'.*init=False", crate("id: int = field(init=False, default=1)")),
-    ("UNSUPPORTED_TYPE", "same alias", ALIASES + step("crate: Crate")),
-    ("UNSUPPORTED_TYPE", "values are str", "class Size(enum.IntEnum):\n    S = 1\n\n" + step("size: Size")),
     ("TYPE_NOT_IMPORTABLE", "top of a module", HIDDEN + step("crate: Hidden")),
     ("TYPE_NOT_IMPORTABLE", "generic model needs a named subclass", GENERIC + step("page: Page[int]")),
     ("INVALID_SIGNATURE", '"Ship".*takes one input', step("")),
     ("INVALID_SIGNATURE", "second parameter 'speed'", step("order: Order, speed: int")),
     ("ASYNC_STEP", "use def", "@pipeline.step\nasync def ship(order: Order) -> Receipt: ..."),
     ("CARDINALITY_MISMATCH", "hints say ONE_TO_ONE", step(options="(cardinality='ONE_TO_MANY')")),
-    ("CARDINALITY_MISMATCH", "use Iterator", step().replace("...", "\n    yield Receipt(1)")),
     ("DUPLICATE_STEP_NAME", '"Ship"', step(gives="Order") * 2),
-    ("DUPLICATE_STEP_NAME", "capitals do not count", step(gives="Order") + step(options="(name='SHIP')")),
     ("INVALID_STEP_NAME", "printable", step(options="(name=' ')")),
-    ("INVALID_STEP_NAME", "shorten it", step(options="(name='İ' * 200)")),
     ("STEP_NOT_IMPORTABLE", "is a lambda", "pipeline.step(name='Ship')(lambda order: order)"),
-    ("STEP_NOT_IMPORTABLE", "outermost decorator", DECORATED + step()),
-    ("NOT_A_FUNCTION", "not a function", "pipeline.step(Order)"),
     ("TYPES_DO_NOT_CHAIN", '"Bill" takes authored.Order, but "Ship" before it gives', step() + step(name="bill")),
     ("AWAIT_CARDINALITY", "one request per item", step(gives="list[Order]") + awaits(response="list[Order]")),
     ("INVALID_TIMEOUT", '"Approve".*positive', awaits(timeout="timedelta(0)")),
-    ("INVALID_TIMEOUT", '"Cool off".*positive', "pipeline.timer('Cool off', timedelta(0), of=Order)"),
     ("UNKNOWN_TRANSPORT", '"Approve".*carrier-pigeon', awaits(", transport='carrier-pigeon'")),
     ("INVALID_URL", '"Approve" has no url', awaits(", transport='webhook'")),
-    ("INVALID_URL", "has a url, which interaction-api does not take", awaits(", url='https://erp.example/'")),
-    ("INVALID_URL", "ftp://erp.example/", awaits(", transport='webhook', url='ftp://erp.example/'")),
     ("INVALID_URL", "eva@erp", awaits(", transport='webhook', url='https://eva@erp.example/'")),
     ("INVALID_RECIPIENT", '"Approve" has a assignee of 201 characters', awaits(", assignee='a' * 201")),
-    ("INVALID_RECIPIENT", '"Approve" has a group of 0 characters', awaits(", group=''")),
 ]
 
 
@@ -82,13 +62,6 @@ def test_a_mistake_has_a_code_its_place_and_advice(author: Author, code: str, sa
 def test_a_pipeline_id_must_be_usable_everywhere(pipeline_id: Any) -> None:
     with pytest.raises(DefinitionError, match="INVALID_PIPELINE_ID"):
         Pipeline(pipeline_id)
-
-
-def test_a_pipeline_in_main_cannot_be_compiled() -> None:
-    pipeline = Pipeline("org.acme", module="__main__")
-    pipeline.awaits("Approve", request=int, response=int, timeout=timedelta(days=1))
-    with pytest.raises(DefinitionError, match=r"STEP_NOT_IMPORTABLE: .*MODULE:NAME"):
-        compile_contract(pipeline)
 
 
 @cases(
@@ -109,31 +82,3 @@ def test_an_invalid_reference_is_refused(author: Author, code: str, says: str, r
     author.write("leaving.py", "raise SystemExit(3)")
     with pytest.raises(DefinitionError, match=f"^{code}: .*{says}"):
         author.load(reference)
-
-
-MANY = """
-@pipeline.step(name=' ')
-def blank(order: Order) -> Order: ...
-
-@pipeline.step
-def ship(order: set[int]) -> bytes: ...
-
-pipeline.awaits('Approve', request=Order, response=Order, timeout=timedelta(0))
-
-@pipeline.step
-async def bill(order: Order) -> Receipt: ...
-"""
-
-
-def test_a_build_reports_all_mistakes_at_once_in_their_order(
-    author: Author, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    with pytest.raises(DefinitionError) as raised:
-        author.pipeline(MANY)
-    codes = ["INVALID_STEP_NAME", "INVALID_TIMEOUT", "UNSUPPORTED_TYPE", "UNSUPPORTED_TYPE", "ASYNC_STEP"]
-    assert [error.code for error in raised.value.errors] == codes
-    assert str(raised.value).splitlines() == [str(error) for error in raised.value.errors]
-    author.forget()
-    assert main(["build", "authored:pipeline", "--out", str(tmp_path / "dist")]) == 2
-    assert capsys.readouterr().err.splitlines() == [f"error: {error}" for error in raised.value.errors]
-    assert not (tmp_path / "dist").exists()

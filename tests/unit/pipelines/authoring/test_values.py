@@ -125,12 +125,3 @@ def test_json_that_is_not_of_the_type_is_refused_with_its_place(hint: Any, docum
 def test_a_value_that_is_not_of_the_type_is_refused_with_its_place(hint: Any, value: Any, says: str) -> None:
     with pytest.raises(ValueMismatch, match=says):
         typed(hint).encode(value)
-
-
-def test_a_subclass_is_sent_as_the_type_of_the_hint() -> None:
-    @dataclass(frozen=True)
-    class Marked(Line):
-        mark: str = "x"
-
-    assert typed(Line).encode(Marked("a", Decimal(1))).value == Line("a", Decimal(1))
-    assert typed(str).encode("\\u0000 NaN Infinity").document == "\\u0000 NaN Infinity", "which is no NUL"

@@ -75,15 +75,6 @@ def test_tools_that_install_and_editable_distributions_are_not_compared(
     assert more.differences(Required(PYTHON, LOCK + "edited==2.0\n")) == ["edited is 1.0, required is 2.0"]
 
 
-def test_a_distribution_is_editable_only_if_its_installer_says_so(tmp_path: Path) -> None:
-    found = distribution(tmp_path, "alpha", "1.0")
-    for text in ("", "[]", '{"url": "https://h/a.whl"}', '{"dir_info": 1}'):
-        (found.metadata / "direct_url.json").write_text(text)
-        assert not found.is_editable
-    (found.metadata / "direct_url.json").unlink()
-    assert not found.is_editable
-
-
 @cases(
     ("lines", "same"),
     {
@@ -102,13 +93,3 @@ def test_the_fingerprint_covers_files_but_not_the_installer(tmp_path: Path, line
     )
     assert (before.fingerprint == after.fingerprint) is same
     assert before.required == after.required
-
-
-def test_the_fingerprint_does_not_depend_on_folders_or_their_order(environment: Environment, tmp_path: Path) -> None:
-    elsewhere = [
-        distribution(tmp_path / "elsewhere", "beta", "2.0"),
-        distribution(tmp_path / "elsewhere", "alpha", "1.0", "alpha.py,sha256=a,1\n"),
-    ]
-    assert Environment(PYTHON, tuple(elsewhere)).fingerprint == environment.fingerprint
-    for each in (elsewhere[:1], elsewhere[1:], [*elsewhere, distribution(tmp_path, "gamma", "1")]):
-        assert Environment(PYTHON, tuple(each)).fingerprint != environment.fingerprint

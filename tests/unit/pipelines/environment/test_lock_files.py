@@ -8,7 +8,6 @@ import pytest
 from pipelines import DefinitionError
 from pipelines.environment.lock_files import lock_from
 from pipelines.environment.uv import run_uv
-from tests.cases import cases
 from tests.wheels import write_wheel
 
 PROJECT = """
@@ -65,80 +64,3 @@ def test_a_requirements_file_locks_each_distribution_once(tmp_path: Path) -> Non
     path.write_text("a==1\nA==2\n")
     with pytest.raises(DefinitionError, match=r"INVALID_LOCK: .*locked: a is locked more than once"):
         lock_from(path)
-
-
-def pylock(*members: str, head: str = "") -> str:
-    return "\n".join(
-        ['lock-version = "1.0"', 'created-by = "tests"', "extras = ['x']", head, "[[packages]]", "name = 'a'", *members]
-    )
-
-
-DIGEST, OTHER, SOURCE = "ab" * 32, "cd" * 32, "ef" * 32
-
-
-def file(name: str, digest: str) -> str:
-    return f"{{name = '{name}', url = 'https://h/{name}', hashes = {{sha256 = '{digest}'}}}}"
-
-
-WHEEL, OTHER_WHEEL = file("a-1.0-py3-none-any.whl", DIGEST), file("a-1.0-cp311-none-win_arm64.whl", OTHER)
-VERSION = "version = '1.0'"
-
-
-@cases(
-    ("text", "lock"),
-    {
-        "hashes of all files, also of those for other machines": (
-            pylock(VERSION, f"wheels = [{OTHER_WHEEL}, {WHEEL}]", f"sdist = {file('a-1.0.tar.gz', SOURCE)}"),
-            f"a==1.0 --hash=sha256:{DIGEST} --hash=sha256:{OTHER} --hash=sha256:{SOURCE}\n",
-        ),
-        "a marker that does not apply": (
-            pylock(VERSION, "marker = \"sys_platform == 'none'\"", f"wheels = [{WHEEL}]"),
-            "",
-        ),
-        "an extra": (pylock(VERSION, "marker = \"'x' in extras\"", f"wheels = [{WHEEL}]"), ""),
-        "an archive": (
-            pylock(f"archive = {{url = 'https://h/a.zip', hashes = {{sha256 = '{DIGEST}'}}}}"),
-            f"a @ https://h/a.zip --hash=sha256:{DIGEST}\n",
-        ),
-        "a folder, whose code is packed": (pylock("directory = {path = '.', editable = true}"), ""),
-    }.values(),
-)
-def test_pylock_toml(tmp_path: Path, text: str, lock: str) -> None:
-    (tmp_path / "pylock.orders.toml").write_text(text)
-    assert lock_from(tmp_path / "pylock.orders.toml") == lock
-
-
-@cases(
-    ("text", "says"),
-    {
-        "a newer version": (pylock(VERSION, f"wheels = [{WHEEL}]").replace("1.0", "2.0", 1), "2.0"),
-        "another interpreter": (pylock(VERSION, f"wheels = [{WHEEL}]", head="requires-python = '<3'"), "python"),
-        "no version": (pylock(f"wheels = [{WHEEL}]"), "a has no exact version"),
-        "no fitting file": (pylock(VERSION, f"wheels = [{OTHER_WHEEL}]"), "wheel"),
-        "a local archive": (
-            pylock(f"archive = {{path = 'a.zip', hashes = {{sha256 = '{DIGEST}'}}}}"),
-            "other machines do not have",
-        ),
-    }.values(),
-)
-def test_an_unusable_pylock_toml_is_refused(tmp_path: Path, text: str, says: str) -> None:
-    path = tmp_path / "pylock.toml"
-    path.write_text(text)
-    with pytest.raises(DefinitionError, match="INVALID_LOCK") as raised:
-        lock_from(path)
-    assert says in raised.value.message
-
-
-def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "binary.txt").write_bytes(b"\xff\xfe")
-    for name in ("nowhere.txt", "uv.lock", "binary.txt"):
-        with pytest.raises(DefinitionError, match=f"INVALID_LOCK: .*{name}: it cannot be read"):
-            lock_from(tmp_path / name)
-
-
-def test_uv_is_needed_for_uv_lock_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    (tmp_path / "uv.lock").write_text("version = 1\n")
-    with pytest.raises(DefinitionError, match=r"UV_NOT_FOUND: .*uv\.lock can be read with uv only"):
-        lock_from(tmp_path / "uv.lock")

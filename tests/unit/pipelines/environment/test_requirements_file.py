@@ -71,19 +71,3 @@ def test_a_lock_is_read_for_this_interpreter() -> None:
     lock = f'a==1 --hash={HASH}\nb[x]==2 ; os_name == "none"\nc @ https://h/c ; python_version >= "3"\nd===1.0+x\n'
     assert [(each.name, each.version) for each in locked(lock)] == [("a", "1"), ("c", ""), ("d", "1.0+x")]
     assert next(iter(locked("Ab_c==1\n"))) == Locked("Ab_c==1", "ab-c", "1")
-
-
-@cases(
-    ("lock", "line"),
-    [
-        ("a\n", 1),
-        ("a==1\n\n", 2),
-        ("a==1\nb>=2\n", 2),
-        ("# x\n", 1),
-        ("a==1 ; colour == 'red'\n", 1),
-        ("a==1 -r x\n", 1),
-    ],
-)
-def test_a_line_that_build_does_not_write_is_refused(lock: str, line: int) -> None:
-    with pytest.raises(DefinitionError, match=rf"INVALID_LOCK: requirements.lock, line {line}: "):
-        list(locked(lock))

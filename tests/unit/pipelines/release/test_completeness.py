@@ -84,25 +84,6 @@ def test_imports_of_packed_modules_are_followed(author: Author, tmp_path: Path) 
     assert error.message.startswith("acme.orders.rates imports helper")
 
 
-def test_an_installed_package_of_which_a_part_is_packed_must_be_packed(author: Author, tmp_path: Path) -> None:
-    """On a worker the part in the artifact hides the installed package."""
-    reference = write(author, "import packaging.markers; pipeline.packages = ('packaging.markers',)")
-    found = {error.message.split()[2]: error.message for error in errors(reference, tmp_path)}
-    assert {"packaging._parser", "packaging._tokenizer", "packaging.specifiers"} <= found.keys()
-    assert "which is not packed, but a part of its package is; " in found["packaging._parser"]
-    packages = ("packaging.markers", *found)
-    assert all(f"set packages={packages!r}" in message for message in found.values())
-    author.write("acme/orders/flow.py", f"{IMPORTS}{STEP}import packaging.markers; pipeline.packages = {packages}")
-    author.forget()
-    assert build(reference, tmp_path).path.exists()
-
-
-def test_a_file_that_python_cannot_parse_is_named(author: Author, tmp_path: Path) -> None:
-    late = "def late(): from . import rates"
-    [error] = errors(write(author, late, **{"acme/orders/rates.py": "def broken(:"}), tmp_path)
-    assert error.code == "MODULE_FAILED"
-
-
 def test_a_packed_module_with_the_name_of_one_that_workers_load_is_refused(author: Author, tmp_path: Path) -> None:
     for name in ("statistics", "wire"):
         author.write(f"{name}.py", "")

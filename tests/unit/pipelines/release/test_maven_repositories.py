@@ -60,26 +60,6 @@ def failure(tmp_path: Path, *places: str, **options: Any) -> RepositoryError:
     return caught.value
 
 
-def test_an_artifact_comes_from_the_first_repository_that_has_it(
-    repositories: list[Repository], tmp_path: Path
-) -> None:
-    local, (first, second) = tmp_path / "local", repositories
-    local.mkdir()
-    first.found = second.found = Response(404)
-    places = [str(local), f"{first.url}/maven2/", f"{second.url}/maven2/"]
-    assert failure(tmp_path, *places).code == failure(tmp_path).code == "ARTIFACT_FILE_MISSING"
-    second.found = Response(403)
-    assert failure(tmp_path, *places).code == "REPOSITORY_DENIED"
-    second.found = FOUND
-    found = Repositories(places).get(LOCATION, tmp_path / "target")
-    assert found == (tmp_path / "target", f"{second.url}/maven2/{PATH}")
-    assert found[0].read_bytes() == b"the artifact"
-    (local / PATH).parent.mkdir(parents=True)
-    (local / PATH).write_bytes(b"local")
-    assert fetched(tmp_path, *places) == b"local"
-    assert [request.path for request in first.requests] == [f"/maven2/{PATH}"] * 3
-
-
 def test_credentials_are_not_sent_to_the_target_of_a_redirect(repositories: list[Repository], tmp_path: Path) -> None:
     first, second = repositories
     first.redirects = {f"/{PATH}": "/moved?signature=1", "/moved?signature=1": f"{second.url}/store/{PATH}"}

@@ -90,16 +90,6 @@ def test_a_lock_replaces_the_installed_distributions_and_changes_the_digest(auth
     assert build(pipeline, tmp_path, lock=Environment.current().required.lock).digest == default.digest
 
 
-def test_a_new_artifact_replaces_the_old_one_atomically(author: Author, tmp_path: Path) -> None:
-    """A process that reads the old one can read it to its end."""
-    old = build(author.pipeline(STEP), tmp_path / "dist")
-    with old.path.open("rb") as file:
-        new = build(author.pipeline(STEP.replace("Receipt(1)", "Receipt(2)")), tmp_path / "dist")
-        assert f"sha256:{hashlib.sha256(file.read()).hexdigest()}" == old.digest
-    assert (new.path, new.contract) == (old.path, old.contract)
-    assert new.digest != old.digest
-
-
 def test_a_package_or_a_single_module_is_packed_and_others_on_request(author: Author, tmp_path: Path) -> None:
     for path in ("beside.py", "acme/rates.py", "shared/__init__.py", "shared/money/rounding.py"):
         author.write(path, "")

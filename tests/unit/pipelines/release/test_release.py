@@ -11,9 +11,7 @@ import pytest
 from pipelines import DefinitionError
 from pipelines.release.descriptor import release
 from pipelines.release.located_artifacts import Locations
-from pipelines.release.packaging import BuiltArtifact, build
-from tests.unit.pipelines.conftest import STEP, Author
-from wire.documents.contract import CONTRACT_ENTRY
+from pipelines.release.packaging import BuiltArtifact
 from wire.documents.descriptor import CarrierDescriptor, Profile, parse_descriptor
 
 DIGEST = f"sha256:{'1' * 64}"
@@ -90,67 +88,3 @@ def test_several_artifacts_of_one_contract_make_one_release(built: BuiltArtifact
     assert document["compiledTruthArtifactId"] == "second-artifact"
     hosted = {each["artifactId"]: (each["stepIds"], each["capabilities"]) for each in document["artifacts"]}
     assert hosted == {ARTIFACT: ([], []), "second-artifact": (["Ship it"], ["celery", "rest"])}
-
-
-def test_maven_coordinates_replace_the_path_in_canonical_form(built: BuiltArtifact, second: Path) -> None:
-    folder = built.path.parent
-    for coordinates, uri in (
-        ("org.acme:orders:jar:1.0", "maven:org.acme:orders:1.0"),
-        ("org.acme:orders:zip:all:1.0", "maven:org.acme:orders:zip:all:1.0"),
-    ):
-        [entry] = located(folder, built.path, maven=[coordinates])["artifacts"]
-        assert (entry["uri"], entry["digest"]) == (uri, built.digest)
-    for coordinates in ("org.acme:orders:1.0-snapshot", "a:b"):
-        assert refusal(folder, built.path, maven=[coordinates]).code == "INVALID_MAVEN_COORDINATES"
-
-    assert refusal(folder, carrier=ARTIFACT, maven=["org.acme:one:zip:1.0"]).code == "INVALID_MAVEN_COORDINATES"
-
-
-def test_images_pin_where_the_artifact_runs(built: BuiltArtifact) -> None:
-    folder = built.path.parent
-    document = located(folder, images=[IMAGE, IMAGE.replace("/app@", "/gpu@")])
-    first, image = document["artifacts"][:2]
-    assert (image["artifactId"], image["kind"], image["uri"], image["digest"]) == (
-        *("image-1", "container-image"),
-        *(IMAGE, DIGEST),
-    )
-    assert (image["stepIds"], first["stepIds"]) == ([], ["Ship it"])
-    for image in ("oci://registry.example/acme/app:1", f"{IMAGE}0"):
-        assert refusal(folder, images=[image]).code == "INVALID_IMAGE"
-    with pytest.raises(DefinitionError, match="WRONG_PROFILE"):
-        release(folder, locations=Locations(images=[IMAGE]))
-
-
-def test_artifacts_that_do_not_fit_together_are_refused(author: Author, built: BuiltArtifact, tmp_path: Path) -> None:
-    other = author.pipeline(STEP.replace("ship_it", "send"))
-    build(other, tmp_path / "other").path.replace(built.path.parent / "other.zip")
-    with pytest.raises(DefinitionError, match=r"MIXED_ARTIFACTS: .*org.acme.orders.zip.*other.zip"):
-        release(built.path.parent)
-
-
-def test_a_release_that_breaks_a_rule_is_not_written(built: BuiltArtifact, second: Path) -> None:
-    """The archives have the same contract version, and different bytes of the contract."""
-    with zipfile.ZipFile(built.path) as archive, zipfile.ZipFile(second, "w") as copy:
-        for name in archive.namelist():
-            copy.writestr(name, archive.read(name) + (b"\n" if name == CONTRACT_ENTRY else b""))
-    error = refusal(built.path.parent, carrier="second-artifact")
-    assert error.code == "INVALID_RELEASE"
-    assert "CONTRACT_DIFFERS_FROM_CARRIER: pipeline-release.json#artifacts[0]: profile tpf-2026-10: " in error.message
-    assert list(built.path.parent.glob("*.json")) == []
-
-
-def test_files_that_are_not_artifacts_and_blank_versions_are_refused(built: BuiltArtifact, tmp_path: Path) -> None:
-    with pytest.raises(DefinitionError, match=r"NO_ARTIFACT: .*pipelines build"):
-        release(tmp_path)
-    with pytest.raises(DefinitionError, match="INVALID_RELEASE_VERSION"):
-        release(built.path.parent, release_version=" ")
-    file = tmp_path / "text.zip"
-    file.write_text("no zip")
-    with pytest.raises(DefinitionError, match=r"NOT_AN_ARTIFACT: .*text\.zip"):
-        release(tmp_path, [file])
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr(CONTRACT_ENTRY, "{}")
-    with pytest.raises(DefinitionError, match=r"NOT_AN_ARTIFACT: .*contract that cannot be read"):
-        release(tmp_path, [file])
-    error = refusal(built.path.parent, built.path.rename(built.path.with_name("my orders.zip")))
-    assert (error.code, "rename the file" in error.message) == ("INVALID_ARTIFACT_NAME", True)

@@ -4,8 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from securesystemslib.dsse import Envelope as Witness
 from securesystemslib.signer import SSlibKey
 
@@ -61,17 +59,6 @@ def test_a_passphrase_locks_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert signing_key.PASSPHRASE in refused("SIGNING_KEY_LOCKED", made.private)
 
 
-def test_an_unusable_signing_key_has_a_code(tmp_path: Path) -> None:
-    refused("SIGNING_KEY_UNREADABLE", tmp_path / "gone.pem")
-    text = tmp_path / "text.pem"
-    text.write_text("-----BEGIN PRIVATE KEY-----\nsecret\n-----END PRIVATE KEY-----\n")
-    for path in (signing_key.make(tmp_path / "ci.pem").public, text):
-        assert "secret" not in refused("SIGNING_KEY_INVALID", path)
-    other = rsa.generate_private_key(65537, 2048)
-    text.write_bytes(other.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    refused("SIGNING_KEY_INVALID", text)
-
-
 def test_the_envelope_signs_the_exact_bytes_and_other_readers_of_dsse_accept_it(dist: Path, tmp_path: Path) -> None:
     keys = [signing_key.make(tmp_path / name) for name in ("a.pem", "b.pem")]
     written = release(dist, sign_with=[key.private for key in keys])
@@ -84,13 +71,3 @@ def test_the_envelope_signs_the_exact_bytes_and_other_readers_of_dsse_accept_it(
     public = [signing.read_public_key(key.public.read_text()) for key in keys]
     others = [SSlibKey.from_crypto(each, signing.key_id(each)) for each in public]
     assert set(witness.verify(list(others), 2)) == {key.key_id for key in keys}
-
-
-def test_a_release_that_is_not_signed_leaves_no_earlier_signature(dist: Path, tmp_path: Path) -> None:
-    key = signing_key.make(tmp_path / "ci.pem")
-    assert release(dist, sign_with=[key.private]).envelope
-    with pytest.raises(DefinitionError, match="SIGNING_KEY_UNREADABLE"):
-        release(dist, release_version="2.0", sign_with=[tmp_path / "gone.pem"])
-    assert (dist / "pipeline-release.dsse.json").exists()
-    assert release(dist, release_version="2.0").envelope is None
-    assert not (dist / "pipeline-release.dsse.json").exists()

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from pipelines.cli import main
-from pipelines.errors import DefinitionError
 from pipelines.release.provenance import Verified, verify
 from tests import making, signing
 from wire.documents import execution_statement, json_values
@@ -169,26 +168,6 @@ def test_a_signed_statement_that_contradicts_itself_is_no_proof(desk: Desk) -> N
     for statement in (another_artifact, unpinned, another_subject):
         desk.put(statement)
         assert "PROVENANCE_CONTRADICTORY" in desk.problems()
-
-
-def test_a_signed_document_of_another_form_is_no_proof(desk: Desk) -> None:
-    forms: list[Any] = [{**usual(), "predicateType": "https://slsa.dev/provenance/v1"}, {**usual(), "surprise": 1}, []]
-    for form in forms:
-        desk.put(form)
-        assert desk.problems() == ["PROVENANCE_INVALID"]
-    desk.put(usual(), payload_type="application/json")
-    assert desk.problems() == ["PROVENANCE_INVALID"]
-
-
-def test_files_that_cannot_be_used_are_mistakes(desk: Desk, tmp_path: Path) -> None:
-    private = desk.file("private.pem", signing.private_pem("coordinator").encode())
-    with pytest.raises(DefinitionError, match="FILE_UNREADABLE"):
-        verify(tmp_path / "missing", [desk.key])
-    with pytest.raises(DefinitionError, match="PROVENANCE_KEY_INVALID") as error:
-        verify(desk.document, [private])
-    assert "PRIVATE" not in str(error.value)
-    with pytest.raises(DefinitionError, match="INVALID_RELEASE"):
-        verify(desk.document, [desk.key], [], desk.artifact)
 
 
 def test_the_command_prints_facts_and_its_status_says_whether_the_document_is_a_proof(

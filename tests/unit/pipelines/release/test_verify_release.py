@@ -5,9 +5,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from pipelines import DefinitionError
 from pipelines.release.descriptor import ENVELOPE_NAME, release
 from pipelines.release.located_artifacts import Locations
 from pipelines.release.maven_repositories import Repositories
@@ -16,7 +13,6 @@ from pipelines.release.signing_key import make
 from pipelines.release.verify_release import ArtifactStatus, Verification, verify
 from wire.documents.descriptor import Profile
 from wire.findings import Severity
-from wire.release.content import content_of
 
 IMAGE = f"oci://registry.example/acme/app@sha256:{'1' * 64}"
 
@@ -33,18 +29,6 @@ def change(descriptor: Path, **members: Any) -> None:
     descriptor.write_text(json.dumps(json.loads(descriptor.read_bytes()) | members))
 
 
-def test_a_moved_or_renamed_artifact_is_found_and_an_image_is_not_checked(built: BuiltArtifact, tmp_path: Path) -> None:
-    released(built, images=[IMAGE])
-    moved = built.path.parent.rename(tmp_path / "moved")
-    for name in (built.path.name, "renamed.zip"):
-        next(moved.glob("*.zip")).rename(moved / name)
-        verified = verify(moved / "pipeline-release.json")
-        assert verified.exit_status == 0
-        first, image = verified.artifacts
-        assert (first.status, first.found_at) == (ArtifactStatus.VERIFIED, str(moved / name))
-        assert image.status is ArtifactStatus.NOT_CHECKED
-
-
 def test_the_file_that_a_uri_names_is_the_artifact_even_if_another_file_has_the_digest(built: BuiltArtifact) -> None:
     descriptor = released(built)
     shutil.copy(built.path, built.path.with_name("copy.zip"))
@@ -52,19 +36,6 @@ def test_the_file_that_a_uri_names_is_the_artifact_even_if_another_file_has_the_
     verified = verify(descriptor)
     assert (verified.exit_status, errors(verified)) == (4, ["ARTIFACT_DIGEST_MISMATCH"])
     assert verified.artifacts[0].status is ArtifactStatus.MISMATCH
-
-
-def test_given_files_are_matched_by_digest(built: BuiltArtifact, tmp_path: Path) -> None:
-    descriptor = released(built)
-    moved = built.path.rename(tmp_path / "moved")
-    missing = verify(descriptor)
-    assert (missing.exit_status, errors(missing)) == (4, ["ARTIFACT_FILE_MISSING"])
-    assert verify(descriptor, artifacts=[moved]).exit_status == 0
-    other = tmp_path / "other"
-    other.write_bytes(b"other")
-    assert errors(verify(descriptor, artifacts=[moved, other])) == ["ARTIFACT_NOT_IN_RELEASE"]
-    with pytest.raises(DefinitionError, match=r"FILE_UNREADABLE: .*gone"):
-        verify(descriptor, artifacts=[tmp_path / "gone"])
 
 
 def test_a_repository_decides_about_a_maven_uri(built: BuiltArtifact, tmp_path: Path) -> None:
@@ -92,27 +63,6 @@ def test_a_descriptor_that_breaks_a_rule_is_rejected(built: BuiltArtifact) -> No
     descriptor = released(built, Profile.TPF_2026_08)
     change(descriptor, pipelineId="org.acme.others")
     assert errors(verify(descriptor)) == ["ARTIFACT_PIPELINE_MISMATCH"]
-
-
-def test_the_contract_that_publish_sends_is_verified(built: BuiltArtifact) -> None:
-    descriptor = released(built)
-    contract = content_of(built.path.open("rb")).contract
-    assert contract is not None
-    (built.path.parent / "pipeline-contract.json").write_bytes(contract)
-    assert verify(descriptor).exit_status == 0
-    (built.path.parent / "pipeline-contract.json").write_bytes(contract + b"\n")
-    assert errors(verify(descriptor)) == ["CONTRACT_DOCUMENT_DIFFERS"]
-
-
-def test_promotion_needs_locations_that_others_can_find(built: BuiltArtifact) -> None:
-    local = verify(released(built))
-    assert (local.is_promotable, [each.code for each in local.findings]) == (False, ["ARTIFACT_NOT_PROMOTABLE"])
-    assert errors(verify(released(built), promotable=True)) == ["ARTIFACT_NOT_PROMOTABLE"]
-    older = released(built, Profile.TPF_2026_08)
-    assert errors(verify(older, promotable=True)) == ["PROFILE_NOT_PROMOTABLE"]
-    assert not verify(older).is_promotable
-    remote = verify(released(built, maven=["org.acme:orders:zip:1.0"], images=[IMAGE]), promotable=True)
-    assert (remote.exit_status, remote.is_promotable, remote.findings) == (0, True, [])
 
 
 def test_a_signature_is_for_these_bytes(built: BuiltArtifact, tmp_path: Path) -> None:

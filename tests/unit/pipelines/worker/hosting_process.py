@@ -151,17 +151,16 @@ def hosted_each(
     *descriptors: Path,
     then: str = "",
     python: str | Path = sys.executable,
-    before: str = "",
     folder: Path | None = None,
     **environment: str,
 ) -> list[list[dict[str, Any]]]:
     """Host each release in a separate process, and return what each prints.
 
-    `before` is code that runs first, `then` is code that runs in each process after its step.
+    `then` is code that runs in each process after its step.
     """
     path = os.pathsep.join([str(PROJECT), *filter(None, [environment.pop("PYTHONPATH", "")])])
     done = subprocess.run(
-        [python, "-c", before + HOST, then, *(descriptor.absolute() for descriptor in descriptors)],
+        [python, "-c", HOST, then, *(descriptor.absolute() for descriptor in descriptors)],
         cwd=folder or descriptors[0].parent,
         env={"PYTHONPATH": path, **environment},
         capture_output=True,

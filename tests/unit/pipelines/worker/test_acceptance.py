@@ -1,7 +1,6 @@
 """A worker distinguishes acceptance, refusal and silence. No unsigned message stops an accepted worker."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
@@ -9,7 +8,6 @@ from pipelines.worker import acceptance
 from pipelines.worker.acceptance import REFUSALS
 from pipelines.worker.host import Host
 from tests import making
-from tests.cases import cases
 from tests.unit.pipelines.worker.conftest import Hosted, heartbeat
 from wire.messages.celery_messages import Instruction
 from wire.messages.notices import Refusal, RefusalCode
@@ -78,11 +76,3 @@ def test_an_accepted_worker_whose_key_is_revoked_accepts_no_commands_until_it_is
     assert not heartbeat(host).taking
     accept(host, later=timedelta(seconds=1))
     assert host.accepting
-
-
-@cases("other", [{"code": "ANOTHER"}, {"nonce": ""}, {"more": 1}])
-def test_other_unsigned_messages_are_ignored(hosted: Hosted, other: dict[str, Any]) -> None:
-    host = hosted.host()
-    for _ in range(REFUSALS):
-        host.follow({"kind": "refusal", "nonce": heartbeat_nonce(host), "code": "SIGNATURE_INVALID", **other})
-    assert host.acceptance.refusal is None

@@ -160,19 +160,3 @@ return open("shop/data.txt").read() + os.path.relpath(_cffi_backend.__file__)
 def test_a_module_that_python_imports_at_its_start_is_refused(python: Path, tmp_path: Path, outside: Path) -> None:
     [refused] = hosted(packed(tmp_path, {}), PYTHONPATH=str(outside / "start"), python=python)
     assert refused["code"] == "FOREIGN_MODULE"
-
-
-def test_an_artifact_that_does_not_fit_on_the_disk_is_refused(python: Path, tmp_path: Path) -> None:
-    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
-    [refused] = hosted(packed(tmp_path, {"shop/large.txt": "x" * 2000}), before=limit, python=python)
-    assert refused["code"] == "UNPACKING_FAILED"
-
-
-def test_the_unpacked_artifact_is_removed_when_the_process_exits(python: Path, tmp_path: Path) -> None:
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
-    descriptor = packed(tmp_path, in_step("open('shop/flow.py').close()"))
-    forks = "sys.stdout.flush()\nif not os.fork(): sys.exit()\nos.wait(); print(json.dumps(shown(ran(hosted))))"
-    before, after = hosted(descriptor, then=forks, TMPDIR=str(temporary), python=python)
-    assert before["outputs"] == after["outputs"] == ["done"]
-    assert list(temporary.iterdir()) == []

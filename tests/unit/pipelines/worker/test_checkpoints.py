@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import DefinitionError, Pipeline
+from pipelines import Pipeline
 from pipelines.release.descriptor import release
 from pipelines.release.packaging import build
 from tests.unit.pipelines.conftest import Author
@@ -39,11 +39,3 @@ def test_checkpoints_add_one_entry_to_the_artifact_and_change_no_other(pipeline:
     # The semantics are the same, and so is the contract. The way it runs differs, and so does the release.
     assert asking.contract == without.contract
     assert asking.digest != without.digest
-
-
-def test_capabilities_that_cannot_be_read_make_no_release(pipeline: Pipeline, tmp_path: Path) -> None:
-    built = build(pipeline, tmp_path)
-    with zipfile.ZipFile(built.path, "a") as archive:
-        archive.writestr(CAPABILITIES_ENTRY, b"[1]")
-    with pytest.raises(DefinitionError, match=f"NOT_AN_ARTIFACT: .*{CAPABILITIES_ENTRY}"):
-        release(tmp_path)

@@ -110,14 +110,3 @@ def test_a_refusal_is_final_and_shown(coordinator: Coordinator, tmp_path: Path, 
     found = refusal(tmp_path, coordinator, fault)
     assert str(found) == f"COORDINATOR_REFUSED: {status} ARTIFACT_UNKNOWN There is none."
     assert len(coordinator.requests) == 1
-
-
-def test_it_needs_a_coordinator_and_an_artifact_with_code(tmp_path: Path) -> None:
-    image = {"artifactId": "i", "kind": "container-image", "uri": f"r.example/i@{DIGEST}", "digest": DIGEST}
-    nowhere = Target("http://127.0.0.1:1", "acme", "dc_secret")
-    for artifacts, code in (([], "COORDINATOR_UNREACHABLE"), ([image], "NO_ARTIFACT")):
-        with (
-            pytest.raises(DefinitionError, match=code),
-            fetched(descriptor(tmp_path, *artifacts), nowhere, patience=0.2),
-        ):
-            pass

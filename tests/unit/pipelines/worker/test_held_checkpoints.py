@@ -6,7 +6,7 @@ import pytest
 
 from pipelines import Pipeline, StepContext
 from pipelines.failures import Failed
-from pipelines.worker.runner import Completed, Suspended, run
+from pipelines.worker.runner import Completed, run
 from tests.cases import cases
 from tests.unit.pipelines.conftest import Author
 
@@ -69,20 +69,6 @@ def test_a_run_that_resumes_at_any_checkpoint_has_the_same_result(
         payload, shape = (outputs, "MULTI") if many else (outputs[0], "UNI")
         resumed = run(pipeline, payload, start=index, stop=-1, context=context, shape=shape)  # type: ignore[arg-type]
         assert resumed == uninterrupted, index
-
-
-def test_no_checkpoint_is_stored_before_an_await_which_stores_the_same_values(
-    author: Author, context: StepContext
-) -> None:
-    pipeline = author.pipeline(
-        "@pipeline.step\ndef double(n: int) -> int:\n    return 2 * n\n"
-        "@pipeline.step\ndef again(n: int) -> int:\n    return 2 * n\n"
-        "pipeline.awaits('Approve', request=int, response=bool, timeout=timedelta(hours=1))\n"
-    )
-    kept: list[Any] = []
-    outcome = run(pipeline, 1, start=0, stop=-1, context=context, keep=lambda *each: kept.append(each))
-    assert isinstance(outcome, Suspended)
-    assert (kept, outcome.requests) == ([(1, [2], False)], [4])
 
 
 @cases("error", [OSError("broker away"), SystemExit(1)])

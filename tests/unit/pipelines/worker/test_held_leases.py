@@ -3,9 +3,6 @@
 import threading
 import time
 
-import pytest
-
-from pipelines.worker import held_leases
 from pipelines.worker.held_leases import HeldLeases
 from tests.running import eventually
 from tests.unit.pipelines.worker.conftest import command
@@ -27,27 +24,6 @@ def test_a_command_does_not_begin_after_its_lease_and_is_dropped() -> None:
     assert not held.begin(late.lease_token)
     assert [each.lease_token for each in held.in_use().waiting] == [early.lease_token]
     assert not held.begin(later.lease_token)
-
-
-def test_the_newest_leases_are_remembered_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(held_leases, "REMEMBERED", 10)
-    held = HeldLeases()
-    first, *others = [command() for _ in range(11)]
-    held.take([first])
-    held.take(others)
-    assert held.take([others[0], others[-1]]) == []
-    assert held.take([first]) == [first]
-
-
-def test_a_heartbeat_names_no_more_leases_than_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(held_leases, "MOST_LEASES", 10)
-    held = HeldLeases()
-    taken = held.take([command() for _ in range(22)])
-    for each in taken[:11]:
-        held.begin(each.lease_token)
-    in_use = held.in_use()
-    assert [each.lease_token for each in in_use.running] == [each.lease_token for each in taken[:10]]
-    assert [each.lease_token for each in in_use.waiting] == [each.lease_token for each in taken[11:21]]
 
 
 def test_the_time_of_a_transition_counts_from_when_a_thread_begins_it() -> None:

@@ -1,6 +1,5 @@
 """Each command of a hostile step gets exactly one outcome, the rest of its group runs, and no lease stays held."""
 
-import contextlib
 import json
 import signal
 import sys
@@ -9,10 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipelines.failures import Failed
 from pipelines.release.descriptor import release
 from pipelines.release.packaging import build
-from pipelines.worker.boundary import Boundary
 from pipelines.worker.host import Host
 from pipelines.worker.outbox import Report
 from tests.hostile.expected import FAILURES, PIPELINE
@@ -89,23 +86,6 @@ def test_a_celery_host_reports_on_every_command_of_the_group(
             assert str(outcome.execution_id) in caplog.text
 
 
-def test_a_recursion_limit_that_a_step_lowered_is_restored() -> None:
-    """Only in this thread: while the limit is low, every thread with more frames fails."""
-
-    def lower() -> Failed | None:
-        for limit in range(1, 1_000):
-            with contextlib.suppress(RecursionError):
-                sys.setrecursionlimit(limit)
-                raise ValueError("too little room for the rest of the transition")
-        return None
-
-    limit = sys.getrecursionlimit()
-    failed = Boundary().run("an execution", lower, lambda failed: failed)
-    assert sys.getrecursionlimit() == limit
-    assert failed is not None
-    assert failed.failure_class == "ValueError"
-
-
 def test_no_lease_is_held_for_an_outcome_that_cannot_be_reported(host: Host) -> None:
     """A thread continues with the next command after an internal error."""
     reported: list[Report] = []
@@ -116,21 +96,6 @@ def test_no_lease_is_held_for_an_outcome_that_cannot_be_reported(host: Host) -> 
 
     host.execute(sealed(host, *(command(payload=payload("well")) for _ in range(5))), report)
     assert len(reported) == 5
-    assert held(host) == []
-
-
-def test_a_group_runs_in_one_thread_if_no_other_can_be_started(hosted: Hosted) -> None:
-    host = hosted.host()
-    reported: list[Report] = []
-    size = threading.stack_size(2**47)  # more than a process can address
-    try:
-        with pytest.raises(RuntimeError, match="new thread"):
-            threading.Thread(target=print).start()
-        host.execute(sealed(host, *map(command, (1, 2, 3))), reported.append)
-    finally:
-        threading.stack_size(size)
-    assert hosted.marks() == [1, 2, 3]
-    host.drop_leases(reported)
     assert held(host) == []
 
 

@@ -1,11 +1,9 @@
 """A worker reads its key from a file or the environment, and refuses a malformed one."""
 
-import argparse
 from pathlib import Path
 
 import pytest
 
-from pipelines.commands import worker
 from pipelines.errors import DefinitionError
 from pipelines.worker.options import worker_key
 from wire.worker_keys import worker_key as derived
@@ -26,16 +24,3 @@ def test_a_malformed_key_is_refused_without_showing_it(monkeypatch: pytest.Monke
     with pytest.raises(DefinitionError, match="MALFORMED_WORKER_KEY") as caught:
         worker_key(None)
     assert KEY.text[:-1] not in str(caught.value)
-
-
-def test_a_relative_file_of_certificates_is_found_from_any_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A worker that hosts an artifact changes its working folder before it connects to the broker."""
-    monkeypatch.chdir(tmp_path)
-    for options in (["--broker-ca-file=ca.pem"], []):
-        if not options:
-            monkeypatch.setenv("PIPELINES_BROKER_CA_FILE", "ca.pem")
-        parser = argparse.ArgumentParser()
-        worker.add(parser)
-        assert parser.parse_args(["--release=r.json", *options]).broker_ca_file == str(tmp_path / "ca.pem")

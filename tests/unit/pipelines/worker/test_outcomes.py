@@ -75,12 +75,6 @@ def test_a_stop_returns_the_input_of_the_next_step(host: Host) -> None:
     assert (outcome.suspension.step_index, outcome.suspension.requests) == (3, ["6"])
 
 
-def test_unknown_steps_and_inputs_of_another_type_are_refused(host: Host) -> None:
-    for failed in (ran(host, 0, 5, 1), ran(host, 2, 1, 1), ran(host, 1, 2, [0, "x"], "MULTI")):
-        assert failed.failure is not None
-        assert (failed.failure.failure_class, failed.failure.retryable) == ("UNDECODABLE_PAYLOAD", False)
-
-
 def test_checkpoints_are_reported_at_once_if_they_are_requested(host: Host) -> None:
     """The checkpoint message may be lost or may arrive after the failure message. So the failure repeats the newest."""
     last = (2, ["0", "2", "4", "6"])

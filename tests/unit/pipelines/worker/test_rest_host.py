@@ -140,15 +140,6 @@ def test_a_nonce_is_known_while_its_request_is_fresh_and_the_oldest_is_dropped(m
     assert nonces.is_new("5", later, later)
 
 
-def test_a_command_of_another_form_is_refused(host: RestHost) -> None:
-    members: list[dict[str, Any]] = [
-        *({"surprise": 1}, {"tenantId": None}, {"currentStepIndex": "0"}, {"stopBeforeStepIndex": -2}),
-        *({"resultShape": "MANY"}, {"transitionKey": " "}, {"currentStepIndex": 3, "stopBeforeStepIndex": 2}),
-    ]
-    for document in (b"{", b"[]", *(command(uni(ORDER), **each) for each in members)):
-        assert posted(host, document) == (400, None)
-
-
 def test_a_command_that_differs_in_one_part_of_the_identity_fails_before_its_payload_is_read(host: RestHost) -> None:
     for part in ("pipelineId", "contractVersion", "releaseVersion"):
         answer = ran(host, payload("com.acme.Nothing", 1), **{part: "another"})
@@ -156,30 +147,10 @@ def test_a_command_that_differs_in_one_part_of_the_identity_fails_before_its_pay
         assert f"{part}=another" in answer["failure"]["message"]
 
 
-def test_a_payload_that_cannot_be_read_is_a_failure(host: RestHost) -> None:
-    for given, told in (
-        (payload("com.acme.X", 1), "Unsupported transition payload type: com.acme.X"),
-        ({**uni(ORDER), "payloadEncoding": "x"}, "Unsupported transition payload encoding: x"),
-        ({**uni(ORDER), "payload": "{"}, f"Failed to decode transition payload type {SNAPSHOT}"),
-    ):
-        failure = ran(host, given)["failure"]
-        assert failure == {"failureClass": "java.lang.IllegalArgumentException", "message": told}
-
-
 def test_a_failure_that_must_not_be_retried_has_the_class_of_the_protocol(host: RestHost) -> None:
     answer = ran(host, uni({**ORDER, "lines": []}))
     assert answer["failure"]["failureClass"] == "org.pipelineframework.step.NonRetryableException"
     assert answer["failure"]["message"].endswith('step "Validate order": order r1 names no dish')
-
-
-def test_a_result_that_the_coordinator_would_not_read_is_a_failure(
-    host: RestHost, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In the response, the payload is a string in JSON, which doubles the backslashes before its quotes."""
-    monkeypatch.setattr(rest_host, "LONGEST_OUTCOME", 10_000)
-    answer = ran(host, uni({**ORDER, "customer": '"' * 3_400}), stopBeforeStepIndex=0)
-    assert answer["outcome"] == "FAILED"
-    assert "OUTPUT_TOO_LARGE: the outcome has" in answer["failure"]["message"]
 
 
 def test_it_suspends_at_an_await(host: RestHost) -> None:
@@ -197,20 +168,6 @@ def test_it_suspends_at_an_await(host: RestHost) -> None:
     assert interaction["deadlineEpochMs"] - interaction["createdAtEpochMs"] == 30 * 60 * 1000
     again = ran(host, uni(ORDER))["awaitSuspension"]
     assert again["interactions"][0]["correlationId"] == interaction["correlationId"]
-
-
-def test_a_bare_list_is_a_stream_of_its_items(host: RestHost) -> None:
-    decisions = [{"order_id": EXECUTION, "accepted": accepted, "note": "ok"} for accepted in (True, False)]
-    items = [payload(TYPES + "Decision", decision) for decision in decisions]
-    answer = ran(host, payload("java.util.List", {"items": items}), currentStepIndex=3)
-    assert {each["payloadTypeId"] for each in answer["outputPayloads"]} == {TYPES + "FinishedOrder"}
-    assert [json.loads(each["payload"])["state"] for each in answer["outputPayloads"]] == ["ACCEPTED", "REJECTED"]
-
-
-def test_after_its_last_step_it_passes_its_input_through(host: RestHost) -> None:
-    finished = {"order_id": str(uuid.uuid4()), "state": "ACCEPTED", "note": ""}
-    answer = ran(host, payload(TYPES + "FinishedOrder", finished), currentStepIndex=4)
-    assert (answer["outcome"], answer["outputPayloads"], answer["terminalInputPassthrough"]) == ("COMPLETED", [], True)
 
 
 @contextmanager

@@ -117,31 +117,6 @@ def test_an_exception_or_a_wrong_value_of_a_step_is_a_failure(
     assert len(failed.message) <= 512
 
 
-@cases("returned", ["None", "'text'", "{}"])
-def test_many_must_be_an_iterable_of_items(author: Author, context: StepContext, returned: str) -> None:
-    pipeline = author.pipeline(f"@pipeline.step\ndef spread(n: int) -> Iterable[str]:\n    return {returned}")
-    failed = failure(ran(pipeline, 1, context))
-    assert (failed.failure_class, failed.retryable) == (BAD, False)
-
-
-def test_a_step_receives_the_value_as_read_from_json(author: Author, context: StepContext) -> None:
-    """So it does not matter whether two steps run in one transition or in two."""
-    pipeline = author.pipeline(
-        """
-        kept = Receipt(1)
-
-        @pipeline.step
-        def ship(order: Order) -> Receipt:
-            return kept
-
-        @pipeline.step
-        def stamp(receipt: Receipt) -> bool:
-            return receipt is kept
-        """
-    )
-    assert ran(pipeline, {"number": 1}, context) == Completed([False], many=False)
-
-
 def test_the_context_names_the_step_and_the_item(author: Author, context: StepContext) -> None:
     pipeline = author.pipeline(
         """

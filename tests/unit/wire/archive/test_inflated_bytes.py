@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import tracemalloc
 import zipfile
 import zlib
 from dataclasses import replace
@@ -12,8 +10,8 @@ import pytest
 
 from tests.cases import cases
 from tests.unit.wire.archive.inflating import Inflated, counting
-from tests.unit.wire.archive.zips import LIMITS, MEGABYTE, Member, assembled, codes, deflated, stored
-from wire.archive.reader import ArchiveError, Limits, read_contract_entry
+from tests.unit.wire.archive.zips import MEGABYTE, Member, assembled, codes, deflated, stored
+from wire.archive.reader import Limits
 from wire.documents.contract import CONTRACT_ENTRY
 
 PIECE = 256 * 1024
@@ -56,25 +54,6 @@ def test_an_entry_that_is_smaller_than_its_declared_size_is_refused(entry: Membe
     assert codes(assembled(CONTRACT, replace(entry, size=entry.size + 1))) == {"ARCHIVE_SIZE_WRONG"}
 
 
-class Counted(io.BytesIO):
-    """A file that counts the bytes that are read from it."""
-
-    count = 0
-
-    def read(self, size: int | None = -1) -> bytes:
-        data = super().read(size)
-        self.count += len(data)
-        return data
-
-
-@cases(("name", "limit"), [("entries", 1499), ("directory_bytes", 70_000)])
-def test_a_directory_beyond_its_bounds_is_not_read(name: str, limit: int) -> None:
-    file = Counted(assembled(*(stored(f"{number:04}", b"") for number in range(1500))))
-    with pytest.raises(ArchiveError):
-        read_contract_entry(file, Limits(**{name: limit}))
-    assert file.count < 70_000, "only the end of the file is read, to find the end record"
-
-
 def test_nested_archives_are_inflated_within_their_common_bound(inflated: Inflated) -> None:
     limits = Limits(unpacked_bytes=10 * MEGABYTE)
     inner = assembled(deflated("x", bytes(3 * MEGABYTE)))
@@ -97,23 +76,6 @@ def test_compressed_nested_archives_have_a_separate_bound(inflated: Inflated) ->
     assert codes(data, limits) == {"ARCHIVE_NESTED_TOO_LARGE"}
     # The beginning of the first archive beyond the limit is read to recognize it as an archive.
     assert inflated.total <= limits.inner_bytes + PIECE
-
-
-def test_a_compressed_nested_archive_is_unpacked_to_the_disk() -> None:
-    data = assembled(deflated("in.zip", assembled(stored("x", bytes(12 * MEGABYTE)))))
-    tracemalloc.start()
-    try:
-        assert codes(data) == set()
-        assert tracemalloc.get_traced_memory()[1] < 8 * MEGABYTE
-    finally:
-        tracemalloc.stop()
-
-
-def test_nested_archives_up_to_the_depth_are_inspected(inflated: Inflated) -> None:
-    data = assembled(lying(5))
-    for number in range(LIMITS.nesting - 1):
-        data = assembled(stored(f"{number}.zip", data))
-    assert codes(data) == {"ARCHIVE_SIZE_WRONG"}
 
 
 # --- where a deflated stream ends ---

@@ -1,6 +1,6 @@
 """Makes the facts of releases for comparisons."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from tests import making
@@ -47,15 +47,7 @@ def contract(*steps: dict[str, Any], types: Mapping[str, dict[str, Any]] | None 
     return contract_from_json(document)
 
 
-def facts(
-    described: Contract | None = None,
-    *,
-    version: str = "1.0",
-    artifacts: Sequence[dict[str, Any]] | None = None,
-    **members: Any,
-) -> ReleaseFacts:
+def facts(described: Contract | None) -> ReleaseFacts:
     """Return a release whose contract is `described`, with one artifact that is always the same."""
-    document = making.descriptor({"pipelineId": "p", "contractVersion": "c"}, b"x", version)
-    if artifacts is not None:
-        document["artifacts"] = [{**document["artifacts"][0], **artifact} for artifact in artifacts]
-    return ReleaseFacts(descriptor_from_json(document), described, **members)
+    document = making.descriptor({"pipelineId": "p", "contractVersion": "c"}, b"x")
+    return ReleaseFacts(descriptor_from_json(document), described)

@@ -21,7 +21,7 @@ def rows(before: Contract, after: Contract, step_index: int = 1) -> Rows:
 
 PARKED, UNKNOWN = "breaking-for-parked-work", "unknown"
 NAMELESS = {**A, "authoredName": None}
-B_OF_A_LIST, A_OF_MANY = {**B, "cardinality": "MANY_TO_ONE"}, {**A, "cardinality": "ONE_TO_MANY"}
+A_OF_MANY = {**A, "cardinality": "ONE_TO_MANY"}
 
 
 def parked(*paths: str) -> Rows:

@@ -4,7 +4,6 @@ from typing import Any
 
 from tests.cases import cases
 from tests.unit.wire.comparison.releases import Row, contract, facts, step
-from tests.unit.wire.documents.examples import definition, node
 from wire.comparison.comparison import compare
 from wire.documents.contract import Contract
 
@@ -49,31 +48,6 @@ CASES: list[tuple[list[dict[str, Any]], list[dict[str, Any]], list[Row]]] = [
 @cases(("before", "after", "expected"), CASES)
 def test_steps_are_compared_by_name(before: Any, after: Any, expected: list[Row]) -> None:
     assert rows(contract(*before), contract(*after)) == expected
-
-
-def composed(fingerprint: str) -> Contract:
-    root = {**definition("root", [node(0)], "ROOT_TERMINAL"), "definitionFingerprint": fingerprint}
-    return contract(A, schemaVersion=3, composition={"rootDefinitionId": "root", "definitions": [root]})
-
-
-def test_compositions_are_compared_by_definition() -> None:
-    before, after = composed("1"), composed("2")
-    assert rows(before, after) == [("step", "changed", PARKED, 'composition.definitions["root"]')]
-    assert rows(contract(A), after) == [
-        ("step", "added", PARKED, 'composition.definitions["root"]'),
-        ("step", "added", PARKED, "composition.rootDefinitionId"),
-    ]
-
-
-def test_what_workers_need_is_a_capability() -> None:
-    protocols = {"localTransitionExecution": True, "transitionWorkerProtocols": ["local", "rest"]}
-    fewer = {"localTransitionExecution": False, "transitionWorkerProtocols": ["local"]}
-    before, after = contract(A, capabilities=protocols), contract(A, capabilities=fewer, transport="GRPC")
-    assert rows(before, after) == [
-        ("capability", "added", "unknown", "transport"),
-        ("capability", "changed", COMPATIBLE, "capabilities.localTransitionExecution"),
-        ("capability", "removed", COMPATIBLE, "capabilities.transitionWorkerProtocols"),
-    ]
 
 
 def test_an_unknown_contract_cannot_be_compared() -> None:

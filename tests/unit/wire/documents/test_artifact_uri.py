@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.cases import cases
 from wire.documents.artifact_uri import ArtifactUriError, FileUri, ImageUri, MavenUri, parse_artifact_uri
@@ -69,21 +67,6 @@ def test_an_image_has_a_registry_a_repository_and_a_digest(text: str, uri: Image
     assert str(uri) == text
 
 
-@cases(
-    ("text", "promotable"),
-    [
-        ("file:///a", False),
-        ("maven:g:a:1", True),
-        ("maven:g:a:1-SNAPSHOT", False),
-        ("maven:g:a:zip:x:1-Snapshot", False),
-        ("maven:g:a:1-SNAPSHOT.1", True),
-        (f"oci://r/a@{DIGEST}", True),
-    ],
-)
-def test_files_and_snapshots_are_not_promotable(text: str, promotable: bool) -> None:
-    assert parse_artifact_uri(text).is_promotable is promotable
-
-
 # --- refused ---
 
 QUERY, NOT_UTF8 = "a file: URI has no query and no fragment", "the path of a file: URI is not UTF-8"
@@ -133,12 +116,3 @@ def test_any_other_text_is_refused(text: str, expected: tuple[str, str]) -> None
 @cases(("text", "uri"), [(text, uri) for uri, texts in OTHER_SPELLINGS.items() for text in texts])
 def test_another_spelling_of_a_location_is_refused_with_the_canonical_one(text: str, uri: str) -> None:
     assert refusal(text) == (OTHER_SPELLING, f"the canonical form of the uri is {uri}")
-
-
-@given(st.sampled_from(["file:", "file:///", "maven:", "maven:g:", "oci://"]), st.text(max_size=40))
-def test_any_text_is_parsed_or_refused(scheme: str, rest: str) -> None:
-    try:
-        found = parse_artifact_uri(scheme + rest)
-    except ArtifactUriError:
-        return
-    assert str(found) == scheme + rest

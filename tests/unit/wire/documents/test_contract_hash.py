@@ -56,7 +56,6 @@ NEWER_INPUT = VECTOR_INPUT.replace('"schemaVersion":1', '"schemaVersion":3').rep
     ',"capabilities":',
 )
 NEWER_HASH = "9b1f479c3a9408cb0f41d343496668c6bed955add418917b2d115542bf0fb4f1"
-DEFERRED_HASH = "6a4c77a3d4d26540002d0f1e80eb5bccf312ec6b7a35a4792dbceb1214ef3983"
 
 
 def test_the_vector_with_imports_which_stand_before_the_capabilities_with_sorted_keys(vector: dict[str, Any]) -> None:
@@ -66,13 +65,6 @@ def test_the_vector_with_imports_which_stand_before_the_capabilities_with_sorted
     assert hash_input(vector).decode() == NEWER_INPUT
     assert contract_hash(vector) == contract_hash(shuffled(vector)) == NEWER_HASH
     assert hash_findings(publish(vector)) == []
-
-
-def test_the_vector_with_a_step_that_ends_later_whose_keys_are_sorted(vector: dict[str, Any]) -> None:
-    vector["steps"][0] = {"deferredCompletion": {"b": {"d": 1, "c": 2}, "a": []}, **vector["steps"][0]}
-    written = VECTOR_INPUT.replace('ClientStep"}', 'ClientStep","deferredCompletion":{"a":[],"b":{"c":2,"d":1}}}')
-    assert hash_input(vector).decode() == written
-    assert contract_hash(vector) == DEFERRED_HASH
 
 
 @cases(

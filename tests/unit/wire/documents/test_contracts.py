@@ -55,11 +55,6 @@ def test_absent_and_null_members_have_their_defaults() -> None:
         assert parse(steps=[step]).normalised()["steps"] == [STEP_DEFAULTS]
 
 
-def test_present_capabilities_have_separate_defaults() -> None:
-    for written, read in (({}, [False, []]), ({"localTransitionExecution": True}, [True, []])):
-        assert [*parse(capabilities=written).normalised()["capabilities"].values()] == read
-
-
 @cases("document", [CONTRACT, COMPOSED])
 def test_a_contract_with_every_member_is_read_unchanged(document: Document) -> None:
     document["canonicalTypes"]["T"] = {"definition": {"kind": "riddle", "answer": [2.5, {"é": "\u2028"}]}, "extra": ""}
@@ -152,19 +147,3 @@ def test_a_broken_composition_gets_exactly_its_finding(code: str, field: str, va
 )
 def test_a_finding_is_where_the_rule_is_broken(document: Document, code: str, field: str) -> None:
     assert findings_of(parse_contract, document) == [(code, field)]
-
-
-def test_a_contract_gets_every_finding_at_once() -> None:
-    last = COMPOSED["composition"]["definitions"][2]
-    document = changed(COMPOSED, "composition.definitions[3]", {**last, "nodes": [], "continuations": []})
-    document = changed(document, "composition.definitions[4]", {**last, "definitionId": "island"})
-    document = changed(document, "composition.definitions[0].nodes[1].nodeId", "n0")
-    at = "composition.definitions"
-    assert findings_of(parse_contract, document) == [
-        ("COMPOSITION_DEFINITION_DUPLICATE", f"{at}[3].definitionId"),
-        ("COMPOSITION_NODE_DUPLICATE", f"{at}[0].nodes[1].nodeId"),
-        ("COMPOSITION_CONTINUATION_NEXT", f"{at}[0].continuations[0].nextNodeId"),
-        ("COMPOSITION_CONTINUATION_NODE", f"{at}[0].continuations[1].nodeId"),
-        ("COMPOSITION_NODES_EMPTY", f"{at}[3].nodes"),
-        ("COMPOSITION_UNREACHABLE", f"{at}[4]"),
-    ]

@@ -13,7 +13,6 @@ from tests.unit.wire.documents.examples import (
     NEWER,
     OLDER,
     Document,
-    artifact,
     changed,
     encoded,
     findings_of,
@@ -21,14 +20,12 @@ from tests.unit.wire.documents.examples import (
     rows,
 )
 from wire.documents.descriptor import (
-    KINDS,
     NAMES_PROFILE,
     CarrierDescriptor,
     Descriptor,
     Profile,
     descriptor_from_json,
     parse_descriptor,
-    profile_of,
     unpromotable,
 )
 from wire.findings import Severity
@@ -59,54 +56,6 @@ def test_a_descriptor_with_every_member_is_read_unchanged(document: Document, pr
     for absent in (None, DELETED):
         [first, *_] = parse(changed(document, f"{FIRST}.stepIds", absent)).normalised()["artifacts"]
         assert first["stepIds"] == []
-
-
-@cases("value", [None, "", []])
-def test_one_member_decides_the_profile_whatever_its_value(value: Any) -> None:
-    assert profile_of({CARRIER: value}) is Profile.TPF_2026_10
-    assert profile_of({CARRIER.lower(): value, "schemaVersion": 2}) is Profile.TPF_2026_08
-
-
-def test_one_artifact_of_the_newer_profile_is_the_carrier() -> None:
-    descriptor = carried(NEWER)
-    assert descriptor.carrier is descriptor.artifacts[2]
-    assert str(descriptor.carrier.location) == "file:///srv/truth.zip"
-
-
-def test_the_kinds_of_the_profiles() -> None:
-    rules = {"is_stored", "is_image", "is_deployable", "may_carry_contract"}
-    found = {kind.value: {rule for rule in rules if getattr(kind, rule)} for kind in KINDS[Profile.TPF_2026_10]}
-    archive, image = rules - {"is_image"}, {"is_image", "is_deployable"}
-    assert found == {
-        **dict.fromkeys(["jar", "lambda-zip", "application-archive"], archive),
-        "native-binary": {"is_stored", "is_deployable"},
-        **dict.fromkeys(["container-image", "lambda-image"], image),
-        "compiled-truth": {"is_stored", "may_carry_contract"},
-    }
-    assert {kind.value: kind.is_stored for kind in KINDS[Profile.TPF_2026_08]} == {
-        **dict.fromkeys(["jar", "local-file", "native-binary", "lambda-zip"], True),
-        **dict.fromkeys(["container-image", "lambda-image", "external-endpoint"], False),
-    }
-
-
-def test_the_older_profile_reads_kinds_in_any_case_and_keeps_them_in_lower_case() -> None:
-    descriptor = parse(changed(OLDER, f"{FIRST}.kind", "Local-FILE"))
-    assert descriptor.normalised()["artifacts"][0]["kind"] == "local-file"
-
-
-@cases("digest", ["sha256:", "sha256:" + HEX.upper()])
-def test_an_odd_digest_of_a_remote_artifact_is_a_warning(digest: str) -> None:
-    descriptor = parse(changed(OLDER, f"{SECOND}.digest", digest))
-    [warning] = descriptor.warnings
-    assert (warning.code, warning.severity) == ("ARTIFACT_DIGEST_UNUSUAL", Severity.WARNING)
-    assert warning.field == f"{NAME}#{SECOND}.digest"
-
-
-def test_the_older_profile_accepts_what_the_newer_one_does_not() -> None:
-    first = artifact("the app/1", "JAR", "build/../app.jar", DIGEST, ["a", "a", ""])
-    second = artifact("the app/1", "container-image", "registry/app:1", f"sha256:{HEX.upper()}")
-    document = {**OLDER, "artifacts": [first, second, {**first, "kind": "external-endpoint", "uri": "http://x"}]}
-    assert type(parse(document)) is Descriptor
 
 
 IN_BOTH: list[tuple[str, Any, list[Any]]] = [
@@ -165,13 +114,6 @@ def test_a_broken_descriptor_gets_exactly_its_finding(document: Document, code: 
     assert all(message.startswith(NAMES_PROFILE) is (CARRIER in document) for message in messages)
 
 
-def test_a_repeated_artifact_id_is_reported_for_each_artifact() -> None:
-    assert findings_of(parse_descriptor, changed(NEWER, f"{FIRST}.artifactId", "image")) == [
-        ("ARTIFACT_ID_REPEATED", f"{FIRST}.artifactId"),
-        ("ARTIFACT_ID_REPEATED", f"{SECOND}.artifactId"),
-    ]
-
-
 @cases("severity", Severity)
 def test_files_and_snapshots_are_not_promotable(severity: Severity) -> None:
     descriptor = parse(changed(NEWER, f"{FIRST}.uri", "maven:g:a:1-snapshot"))
@@ -180,8 +122,3 @@ def test_files_and_snapshots_are_not_promotable(severity: Severity) -> None:
         ("ARTIFACT_NOT_PROMOTABLE", f"{NAME}#{at}.uri") for at in (FIRST, THIRD)
     ]
     assert all(each.severity is severity and each.message.startswith(NAMES_PROFILE) for each in found)
-
-
-@cases("document", [changed(NEWER, f"{THIRD}.uri", "maven:org.x:app:zip:truth:1.0"), OLDER])
-def test_releases_in_repositories_and_those_of_the_older_profile_are_promotable(document: Document) -> None:
-    assert unpromotable(parse(document), Severity.ERROR) == []

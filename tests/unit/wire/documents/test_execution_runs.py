@@ -1,10 +1,9 @@
 """The parts of an execution, derived from its events: limits, and events that no worker reported."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from wire.documents.execution_runs import MOST_RUNS, Event, runs_of
+from wire.documents.execution_runs import Event, runs_of
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 PINNED = frozenset({"sha256:" + "a" * 64})
@@ -14,26 +13,12 @@ def event(sequence: int, kind: str, status: str, **data: Any) -> Event:
     return Event(sequence, kind, status, NOW + timedelta(seconds=sequence), data)
 
 
-def reported(sequence: int, kind: str, status: str, **changes: Any) -> Event:
-    usual = {"worker": "w", "artifactDigest": "sha256:" + "a" * 64, "code": "artifact", "environment": "e", "steps": []}
-    return event(sequence, kind, status, **{**usual, **changes})
-
-
 def claim(sequence: int, step: int = 0, attempt: int = 0) -> Event:
     return event(sequence, "CLAIMED", "RUNNING", stepIndex=step, attempt=attempt)
 
 
 def outcomes(*events: Event) -> list[str]:
     return [entry["outcome"] for entry in runs_of(events, PINNED, None).entries]
-
-
-def test_more_parts_than_a_document_lists_are_counted() -> None:
-    def endless() -> Iterator[Event]:
-        for number in range(MOST_RUNS + 7):
-            yield reported(number, "OUTCOME_DROPPED", "QUEUED")
-
-    found = runs_of(endless(), PINNED, None)
-    assert (len(found.entries), found.omitted) == (MOST_RUNS, 7)
 
 
 def test_only_a_claimed_part_can_be_lost_and_what_the_coordinator_failed_is_no_part() -> None:

@@ -18,11 +18,9 @@ from wire.messages.payload_envelopes import (
     PayloadRefused,
     TypedPayload,
     listed,
-    natural,
     parts,
     plain,
     read_payload,
-    relabelled,
     snapshot,
     travelling_type,
     typed,
@@ -68,14 +66,6 @@ def test_items_are_read_back_from_a_snapshot_and_from_a_list(items: list[Any], t
 
 
 @cases(
-    ("value", "type_id"),
-    [(True, "Boolean"), (1, "Integer"), (2**31, "Long"), (1.5, "Double"), ("x", "String")],
-)
-def test_a_json_value_has_a_natural_type(value: Any, type_id: str) -> None:
-    assert natural(value).payload_type_id == f"java.lang.{type_id}"
-
-
-@cases(
     ("type_id", "text", "value"),
     [
         ("java.time.Instant", "-1.5", "1969-12-31T23:59:58.5Z"),
@@ -117,39 +107,6 @@ NO_MAPS = [
 )
 def test_invalid_payloads_are_refused(type_id: str, text: str, why: str) -> None:
     assert refused(payload(type_id, text)) == why
-
-
-@cases("type_id", [LIST, SNAPSHOT, "null", "org.acme.X"])
-def test_another_encoding_is_refused(type_id: str) -> None:
-    encoding = "application/tpf-transition-envelope+json"
-    made = payload(type_id, "{}", encoding)
-    assert refused(made) == f"Unsupported transition payload encoding: {encoding}"
-    with pytest.raises(PayloadRefused):
-        parts(made)
-
-
-def test_a_payload_has_three_texts_and_only_a_client_may_send_more() -> None:
-    document: dict[str, Any] = {**payload("null", "null").document(), "more": 1}
-    assert read_payload(document, lenient=True).payload == "null"
-    for wrong in (document, None, {**document, "payload": None}):
-        with pytest.raises(PayloadRefused):
-            read_payload(wrong)
-
-
-def test_a_value_that_would_grow_without_bound_is_refused() -> None:
-    deep: Any = "x"
-    for _ in range(40):
-        deep = [deep]
-    with pytest.raises(PayloadRefused):
-        natural(deep)
-    assert plain(typed(deep, "Order"), ALLOWED) == deep
-
-
-def test_only_containers_are_relabelled() -> None:
-    kept = payload("org.acme.X", '{ "a":1 }')
-    assert relabelled(kept, "Order", ALLOWED) is kept
-    assert relabelled(natural({"a": 1}), "Order", ALLOWED) == payload("Order", '{"a":1}')
-    assert relabelled(natural({"a": 1}), "", ALLOWED) == natural({"a": 1})
 
 
 def test_a_domain_class_is_sent_as_its_transfer_object_only_over_rest() -> None:

@@ -27,7 +27,7 @@ from wire.messages.celery_messages import (
 )
 from wire.messages.limits import TOLERANCE
 from wire.messages.queues import instruction_queue_of, queue_of
-from wire.messages.sealing import KINDS, MOST_BODY_MEMBERS, ProtocolError, Verified, check_fresh, decode, seal, verify
+from wire.messages.sealing import KINDS, ProtocolError, Verified, check_fresh, decode, seal, verify
 from wire.worker_keys import WorkerKey, worker_key
 
 IDENTITY = ReleaseIdentity("acme", "org.x", "sha256:c", "1.0")
@@ -178,12 +178,6 @@ def test_a_body_in_another_form_is_malformed(kind: Any, body: str) -> None:
 def test_a_member_that_a_newer_version_added_is_ignored(body: Any, field: str) -> None:
     newer = resealed(changed(body, field, {"any": ["value"]}), KINDS[type(body)])
     assert decode(newer, type(body)) == body
-
-
-def test_a_body_with_very_many_members_is_refused() -> None:
-    body = json.dumps({**OUTCOMES.model_dump(mode="json", by_alias=True), **dict.fromkeys(range(MOST_BODY_MEMBERS), 0)})
-    with pytest.raises(ProtocolError, match="contains more than 100,000 members"):
-        decode(resealed(body, "outcomes"), OutcomeGroup)
 
 
 @cases("body", BODIES)

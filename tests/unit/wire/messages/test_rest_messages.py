@@ -1,18 +1,12 @@
 """Commands and results are read strictly: missing, unknown and misplaced members (wire protocol D.5, D.6)."""
 
 import json
-import uuid
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from executions.transports.rest.results import Sent, result_of
-from foundation.http.exchange import Response
 from tests.cases import cases
-from tests.unit.wire.messages.test_vectors import COMMAND, COMPLETED, FAILED, WAITING
-from wire.messages.celery_messages import Outcome
+from tests.unit.wire.messages.test_vectors import COMMAND, WAITING
 from wire.messages.payload_envelopes import ENCODING
 from wire.messages.rest_messages import Malformed, TransitionCommand, TransitionResult, parse
 
@@ -20,7 +14,6 @@ STP = {"payloadTypeId": "java.lang.String", "payloadEncoding": ENCODING, "payloa
 OUTPUT = {"outputPayloads": [STP]}
 FAILURE = {"failureClass": "X", "message": None}
 SUSPENSION = json.loads(WAITING)["awaitSuspension"]
-SENT = Sent(uuid.uuid4(), uuid.uuid4(), parse(TransitionCommand, COMMAND.encode()), 4)
 
 
 def result(**members: Any) -> TransitionResult:
@@ -75,37 +68,3 @@ def test_the_error_of_a_malformed_message_contains_no_values() -> None:
     with pytest.raises(Malformed) as caught:
         parse(TransitionResult, b'{"outcome": "a secret"}')
     assert "secret" not in str(caught.value)
-
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=8,
-)
-
-
-def paths(value: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [here, *(path for key, member in inner for path in paths(member, (*here, key)))]
-
-
-@given(st.sampled_from([COMPLETED, FAILED, WAITING]), st.data())
-def test_any_response_of_a_worker_is_an_outcome(text: str, data: st.DataObject) -> None:
-    """If any part of a valid response is replaced by anything, there is still an outcome to record, and no error."""
-    document = json.loads(text)
-    path = data.draw(st.sampled_from(paths(document)[1:]))
-    value = data.draw(json_values)
-    inner = document
-    for key in path[:-1]:
-        inner = inner[key]
-    inner[path[-1]] = value
-    found = result_of(SENT, Response(200, json.dumps(document).encode("utf-8", "surrogatepass"), complete=True))
-    assert isinstance(found.outcome, Outcome)
-
-
-@given(st.binary(max_size=200), st.integers(100, 599))
-def test_any_bytes_are_an_outcome(body: bytes, status: int) -> None:
-    found = result_of(SENT, Response(status, body, complete=True))
-    assert found.outcome.outcome == "FAILED"
-    assert found.outcome.failure is not None
-    assert found.outcome.failure.retryable

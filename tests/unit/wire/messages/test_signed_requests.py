@@ -72,8 +72,3 @@ def test_a_request_within_the_tolerance_is_accepted(offset: timedelta) -> None:
     assert checked(now=NOW + offset)[1] == NOW
     with pytest.raises(Refused, match="too far from the present"):
         checked(now=NOW + offset * 1.001)
-
-
-def test_only_requests_with_a_body_have_a_content_type() -> None:
-    assert HEADERS["Content-Type"] == "application/json"
-    assert signed_headers("secret", "GET", "/p", b"", now=NOW).get("Content-Type") is None

@@ -20,9 +20,7 @@ from tests.unit.wire.release.releasing import (
     newer,
 )
 from wire.documents.contract import CAPABILITIES_ENTRY, CONTRACT_ENTRY, LOCK_ENTRY, PYTHON_ENTRY
-from wire.documents.descriptor import CHECKPOINTS, NAMES_PROFILE
-from wire.findings import Severity
-from wire.release.content import MAX_CAPABILITIES_BYTES
+from wire.documents.descriptor import NAMES_PROFILE
 from wire.release.verification import Verdict, verify
 
 FOLDER = "META-INF/pipeline/"
@@ -73,13 +71,6 @@ def test_the_contract_of_the_carrier_is_valid_and_belongs_to_the_descriptor(cont
     verdict = with_carrier(archive(contract))
     assert {code for code, _ in codes(verdict)} == {code}
     assert all(finding.message.startswith(NAMES_PROFILE) for finding in verdict.findings)
-
-
-def test_the_carrier_is_the_primary_artifact_wherever_it_is() -> None:
-    truth, last = archive(entries=TREE), archive(entries={"x": ""})
-    artifacts = (artifact("jar", "jar", PLAIN, hosts=True), artifact("app", "compiled-truth", truth))
-    verdict = carried((artifacts[0], PLAIN), (artifacts[1], truth), (artifact("last", "jar", last), last))
-    assert verdict == Verdict((), NORMALISED, "app")
 
 
 def test_compiled_truth_has_no_other_entries_but_folders() -> None:
@@ -153,37 +144,3 @@ def test_an_uploaded_contract_stands_in_for_a_carrier_without_bytes(member: str,
     assert not verify(wanted, Store(), DATA).accepted
     verdict = verify(wanted, Store(), altered(**{member: "x"}), identity_only=True)
     assert codes(verdict) == [(code, f"{UPLOADED}#{member}")]
-
-
-def test_an_uploaded_contract_is_compared_with_all_archives_if_the_carrier_has_no_bytes() -> None:
-    same, other = archive(entries={"x": ""}), archive(DATA + b" ")
-    absent = artifact("app", "jar", b"absent", hosts=True)
-    wanted = newer(absent, artifact("same", "jar", same), artifact("other", "jar", other))
-    assert verify(wanted, Store(same), DATA, identity_only=True).accepted
-    verdict = verify(wanted, Store(same, other), DATA, identity_only=True)
-    assert codes(verdict) == [("CONTRACT_DOCUMENT_DIFFERS", UPLOADED)]
-
-
-def test_an_artifact_of_an_accepted_release_requests_checkpoints() -> None:
-    listed = json.dumps(["other", CHECKPOINTS]).ljust(MAX_CAPABILITIES_BYTES)
-    for entries, requested in (
-        ({}, False),
-        ({CAPABILITIES_ENTRY: listed}, True),
-        ({CAPABILITIES_ENTRY: f"{listed} "}, False),
-    ):
-        other = archive(None, entries)
-        verdict = with_carrier(PLAIN, "jar", (artifact("other", "lambda-zip", other), other))
-        assert verdict.checkpoints is requested
-    assert not with_carrier(archive(b"{}", {CAPABILITIES_ENTRY: listed})).checkpoints
-
-
-@cases("written", [b"\xff", "null", "[1, null, {}, []]", "[" * 30_000, json.dumps({CHECKPOINTS: True})])
-def test_any_other_list_requests_nothing_and_rejects_nothing(written: bytes | str) -> None:
-    verdict = with_carrier(archive(entries={CAPABILITIES_ENTRY: written}))
-    assert (verdict.findings, verdict.checkpoints) == ((), False)
-
-
-def test_a_wrong_hash_is_only_a_warning() -> None:
-    verdict = with_carrier(archive(altered(contractHash="beef")))
-    assert verdict.accepted
-    assert [code for code, _ in codes(verdict, Severity.WARNING)] == ["CONTRACT_HASH_MISMATCH"]

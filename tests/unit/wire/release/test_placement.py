@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from tests.cases import cases
-from tests.unit.wire.release.releasing import DATA, NAME, Store, altered, archive, artifact, contract_of, newer
+from tests.unit.wire.release.releasing import DATA, NAME, Store, archive, artifact, contract_of, newer
 from wire.documents.contract import CONTRACT_NAME
 from wire.documents.descriptor import NAMES_PROFILE
-from wire.documents.json_reader import MAX_FINDINGS
-from wire.release.placement import known_capabilities, placement_findings
+from wire.release.placement import placement_findings
 from wire.release.verification import verify
 
 STEPS = f"artifacts[0]!{CONTRACT_NAME}#steps"
@@ -47,35 +46,6 @@ def test_each_step_is_in_exactly_one_artifact(associations: list[Associations], 
     assert found(*associations) == expected
 
 
-def named(*names: str | None) -> list[dict[str, Any]]:
-    return [{"authoredName": name} for name in names]
-
-
-@cases(
-    ("steps", "expected"),
-    [
-        ([], [("CONTRACT_WITHOUT_STEPS", STEPS), ("STEP_UNKNOWN", "artifacts[1].stepIds")]),
-        (named("Ship", None), [("CONTRACT_STEP_UNNAMED", f"{STEPS}[1].authoredName")]),
-        (named("Ship", ""), [("CONTRACT_STEP_UNNAMED", f"{STEPS}[1].authoredName")]),
-        (named("Ship", "Ship"), [("CONTRACT_STEP_REPEATED", f"{STEPS}[{at}].authoredName") for at in (0, 1)]),
-    ],
-)
-def test_the_steps_of_the_contract_have_unique_names(steps: list[Any], expected: Found) -> None:
-    assert found((["Ship"], ["local"]), steps=steps) == expected
-
-
-@cases(
-    ("capabilities", "known"),
-    [
-        (None, ["local", "rest", "grpc", "sqs"]),
-        ({}, []),
-        (protocols("rest", "local", "rest", local=True), ["local", "rest"]),
-    ],
-)
-def test_the_known_capabilities_are_local_and_the_protocols(capabilities: Any, known: list[str]) -> None:
-    assert known_capabilities(contract_of(capabilities=capabilities)) == known
-
-
 UNKNOWN, NOT_COVERED = ("CAPABILITY_UNKNOWN", "artifacts[1].capabilities"), ("CAPABILITY_NOT_COVERED", "")
 
 
@@ -102,11 +72,3 @@ def test_a_release_with_wrong_places_is_rejected_even_if_its_contract_was_upload
     [finding] = [each for each in verdict.findings if each.code != "ARTIFACT_IDENTITY_ONLY"]
     assert (finding.code, finding.message.startswith(NAMES_PROFILE)) == ("STEP_NOT_PLACED", True)
     assert (verdict.accepted, verdict.contract) == (False, None)
-
-
-def test_the_number_of_findings_is_limited() -> None:
-    steps = [{"authoredName": f"step {number}"} for number in range(MAX_FINDINGS + 1)]
-    carrier = archive(altered(steps=steps))
-    verdict = verify(newer(artifact("app", "jar", carrier, stepIds=["a"], capabilities=["local"])), Store(carrier))
-    assert len([each for each in verdict.findings if each.code != "CONTRACT_HASH_MISMATCH"]) == MAX_FINDINGS + 1
-    assert verdict.findings[-1].code == "DOCUMENT_TOO_MANY_FINDINGS"

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 
 from tests.cases import cases
 from tests.unit.wire.release.releasing import (
-    CONTRACT,
     NORMALISED,
     Store,
     altered,
@@ -15,11 +13,8 @@ from tests.unit.wire.release.releasing import (
     artifact,
     codes,
     older,
-    sha,
     verified,
 )
-from wire.findings import Severity
-from wire.release.content import digest_of
 from wire.release.verification import Verdict, verify
 
 AT = "artifacts[0]"
@@ -81,45 +76,4 @@ def test_a_contract_must_be_valid_and_match_the_descriptor(kind: str, contract: 
     assert (verdict.accepted, verdict.contract) == (False, None)
 
 
-def test_equal_digests_are_read_once_and_checked_for_each_artifact() -> None:
-    shelf = Store(NOTHING)
-    kinds = {"a": "jar", "b": "native-binary", "c": "jar"}
-    verdict = verify(older(*(artifact(name, kind, NOTHING) for name, kind in kinds.items())), shelf)
-    assert shelf.opened == ["a"]
-    assert codes(verdict) == [("ARTIFACT_CONTRACT_MISSING", AT), ("ARTIFACT_CONTRACT_MISSING", "artifacts[2]")]
-
-
 FIRST, OTHER = archive(), archive(entries={"x": ""})
-
-
-@cases(
-    ("artifacts", "primary"),
-    [
-        ([("a", "local-file", b"a"), ("b", "local-file", b"b")], "a"),
-        ([("a", "jar", FIRST), ("b", "local-file", b"b")], "a"),
-        ([("a", "jar", FIRST), ("b", "lambda-zip", OTHER), ("c", "local-file", b"c")], "b"),
-        ([("a", "container-image", b""), ("b", "local-file", b"b")], "a"),
-    ],
-)
-def test_the_primary_artifact_is_the_last_with_a_contract_or_else_the_first(
-    artifacts: list[tuple[str, str, bytes]], primary: str
-) -> None:
-    verdict = verified(*((artifact(*each), each[2]) for each in artifacts))
-    assert (verdict.accepted, verdict.primary_artifact_id) == (True, primary)
-
-
-def test_different_contracts_of_one_version_are_a_warning_and_the_last_is_used() -> None:
-    second = archive(altered(platform="FUNCTION"))
-    verdict = verified((artifact("a", "jar", FIRST), FIRST), (artifact("b", "jar", second), second))
-    assert verdict.contract is not None
-    assert verdict.contract["platform"] == "FUNCTION" != CONTRACT.get("platform")
-    assert "CONTRACT_DIFFERS_BETWEEN_ARTIFACTS" in [code for code, _ in codes(verdict, Severity.WARNING)]
-
-
-def test_a_digest_covers_the_complete_file_from_any_position(tmp_path: Path) -> None:
-    body = bytes(range(256)) * 20_000
-    path = tmp_path / "artifact"
-    path.write_bytes(body)
-    with path.open("rb") as file:
-        file.seek(77)
-        assert digest_of(file) == sha(body)
