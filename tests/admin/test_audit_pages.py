@@ -5,12 +5,10 @@ import json
 from io import StringIO
 from typing import Any
 
-import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
 from tenancy import audit
-from tenancy.audit import exports
 from tenancy.models import AuditEntry
 from tests.admin.browsing import to
 from tests.admin.conftest import LogIn, World
@@ -71,15 +69,6 @@ def test_the_filters_select_entries_and_exports(log_in: LogIn, admin: Client, ac
     add(acme, "x", number=1)
     [line] = exported(admin, "ndjson", f"{ACT}&object=x").splitlines()
     assert json.loads(line)["details"] == {"number": 1}
-
-
-def test_an_export_that_is_too_large_is_refused(admin: Client, acme: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    for of in ("1", "2", "3"):
-        add(acme, of)
-    monkeypatch.setattr(exports, "MOST", 2)
-    assert objects(admin, f"{ACT}&object=1") == ["1"]
-    answer: Any = admin.get(f"{to('tenancy_auditentry_export', 'csv')}?{ACT}", follow=True)
-    assert "More than 2 rows match" in answer.text
 
 
 PASSWORD = "correct horse battery"

@@ -1,4 +1,4 @@
-"""The list of executions: its search, columns, views, counts, exports, and acts on what it shows."""
+"""The list of executions: its exports, and acts on what it shows."""
 
 import csv
 from io import StringIO
@@ -27,33 +27,6 @@ def shown(client: Client, **query: Any) -> Any:
     return client.get(to(LIST), query, follow=True)
 
 
-def ids(response: Any) -> set[Any]:
-    return {row.pk for row in response.context["cl"].result_list}
-
-
-@cases(
-    "query",
-    [
-        {"q": "order-", "ended": "1h"},
-        {"step": "1", "status": "DLQ"},
-        {"since": "1h", "release": "1.0", "pipeline": "acme.orders", "error": "NO_FUNDS"},
-    ],
-)
-def test_a_search_shows_what_matches(query: dict[str, str], viewer: Client, failed: Execution) -> None:
-    response = shown(viewer, **query)
-    assert ids(response) == {failed.pk}
-    assert 'data-count="1"' in response.text
-
-
-def test_invalid_conditions_are_named_and_unknown_ones_rejected(viewer: Client) -> None:
-    response = shown(viewer, step=MARKUP, since="yesterday")
-    assert (response.status_code, ids(response)) == (400, set())
-    assert [f'id="error-{name}"' in response.text for name in ("step", "since")] == [True, True]
-    assert MARKUP not in response.text
-    for query in ("input__n=1", "columns=input"):
-        assert viewer.get(f"{to(LIST)}?{query}").status_code == 400
-
-
 # --- exports ---
 
 
@@ -72,13 +45,6 @@ def test_an_export_has_what_the_list_shows_and_nothing_of_another_tenant(
     stranger = log_in("stranger")
     assert "acme" not in export(stranger).getvalue().decode()
     assert export(viewer, step="x")["Location"] == f"{to(LIST)}?step=x"
-
-
-# --- views ---
-
-
-def current(response: Any) -> list[str]:
-    return [tab.name for tab in response.context["tabs"] if tab.current]
 
 
 # --- acts on executions ---

@@ -312,11 +312,3 @@ def test_a_value_in_an_address_that_is_of_no_object_is_not_found(site: Admin, nu
             changed = [*segments[:place], quote(value, safe=""), *segments[place + 1 :]]
             response = safe(client, "get", f"/{'/'.join(changed)}/")
             assert response.status_code in {301, 302, 403, 404}, changed
-
-
-def test_no_value_makes_the_autocompletion_fail(site: Admin) -> None:
-    parameters = {"term": "a", "app_label": "tenancy", "model_name": "membership", "field_name": "tenant"}
-    client = site.client("superuser")
-    for name in parameters:
-        for value in WORST:
-            safe(client, "get", f"{reverse('admin:autocomplete')}?{urlencode({**parameters, name: value})}")

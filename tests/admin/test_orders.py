@@ -9,7 +9,7 @@ from executions.models import DeadLetter, Execution, FailureGroup, Hold, Resubmi
 from releases.models import Release
 from tests import making
 from tests.admin import operator_rows
-from tests.admin.browsing import MARKUP, listed, to
+from tests.admin.browsing import MARKUP, to
 from tests.admin.conftest import LogIn, World
 from tests.cases import cases
 
@@ -64,19 +64,6 @@ def test_a_live_execution_can_be_cancelled_but_not_redriven(operator: Client, ac
     assert cancel not in operator.post(cancel, {"reason": "a mistake"}, follow=True).text
     assert status_of(made) == "CANCELLED"
     assert newest_event(made) == ("CANCELLED", "user:operator", "a mistake")
-
-
-@cases(
-    ("query", "found"),
-    [
-        *(("since=hour", True), ("reason=retry_exhausted", True), ("reason=leases_lost", False), ("error=NO", False)),
-        *(("release=1.0&pipeline=acme.orders", True), ("release=2.0", False), ("now=QUEUED", False)),
-    ],
-)
-def test_the_list_of_dead_letters_is_filtered(query: str, found: bool, operator: Client, acme: World) -> None:
-    [made] = operator_rows.dead(acme, "k", code="NO_FUNDS")
-    expected = [operator_rows.letter(made)] if found else []
-    assert listed(operator, "executions_deadletter", query) == expected
 
 
 # --- pauses ---

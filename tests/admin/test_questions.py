@@ -1,4 +1,4 @@
-"""Questions: the page of one, its generated form, JSON, claims, the decision record, and the list."""
+"""Questions: the page of one, its generated form, JSON, claims, and the decision record."""
 
 import json
 from typing import Any
@@ -210,19 +210,3 @@ def test_a_question_is_claimed_and_released_and_others_see_who_has_it(
     assert kinds(one)[-1] == ("RENEWED", "user:operator")
     post(operator, one, "release")
     assert kinds(one)[-1] == ("RELEASED", "user:operator")
-
-
-# --- the list ---
-
-
-@cases(
-    ("query", "found"),
-    [
-        *(("assignee=eva&group=finance&status=DISPATCHED", True), ("assignee=ev", False), ("group=sales", False)),
-        *(("transport=webhook", False), ("status=COMPLETED", False), ("deadline=hour", True)),
-        *(("deadline=passed", False), ("pipeline=acme.orders", True)),
-    ],
-)
-def test_the_list_is_filtered(query: str, found: bool, operator: Client, acme: World) -> None:
-    one = operator_rows.question(acme, assignee="eva", group="finance")
-    assert listed(operator, "executions_interaction", query) == ([one] if found else [])

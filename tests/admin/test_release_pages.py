@@ -1,7 +1,5 @@
-"""The pages of releases: verification, comparison, downloads, origin of bytes, smoke tests, retirement, revocation."""
+"""The pages of releases: downloads, origin of bytes, smoke tests, retirement, revocation."""
 
-import re
-from collections.abc import Callable
 from typing import Any
 
 from django.test import Client
@@ -9,71 +7,20 @@ from django.test import Client
 from executions.lifecycle import outcome
 from executions.models import Execution, SmokeTest
 from releases.models import Blob, Pipeline, Release, Retirement, Revocation
-from releases.registration.progress import Progress
 from releases.registration.registrar import verify_release
 from tests import making
 from tests.admin.browsing import MARKUP, inert, to, words
 from tests.admin.conftest import LogIn, World
 from tests.maven_repository import maven_repository
-from wire.documents.descriptor import descriptor_from_json
-from wire.findings import Finding
 from wire.messages.celery_messages import OutcomeGroup
 
 CONTRACT = making.contract("acme.orders")
 URI = "maven:com.acme:orders:zip:2.0"
 DATA = making.archive(CONTRACT, code="2.0")
-STEPS = (making.STEP, {**making.STEP, "index": 1, "authoredName": "Screen"})
 
 
 def page_of(release: Release) -> str:
     return to("releases_release_change", release)
-
-
-def pending(world: World, version: str = "2.0") -> Release:
-    data = making.archive(CONTRACT, code=version)
-    return making.upload(world.tenant, making.descriptor(CONTRACT, data, version), data).release
-
-
-# --- verification ---
-
-
-def states(client: Client, release: Release) -> list[tuple[str, list[str]]]:
-    """Return what the page says about each artifact: its state, and the codes of its findings."""
-    page = client.get(page_of(release))
-    rows = [row.verification for row in page.context["artifacts"]]
-    shown = [(row.state, [each["code"] for each in row.findings]) for row in rows]
-    assert all(code in page.text for _, codes in shown for code in codes)
-    if "data-verification" in page.text:
-        assert re.findall(r'<tr data-state="([a-z]*)"', page.text) == [state for state, _ in shown]
-    return shown
-
-
-def test_the_page_follows_the_verification_of_each_artifact_until_the_verdict(viewer: Client, acme: World) -> None:
-    release = pending(acme)
-    status = to("releases_release_status", release)
-    assert f'hx-get="{status}?shown=UPLOADED"' in viewer.get(page_of(release)).text
-    assert viewer.get(status, {"shown": "UPLOADED"}).status_code == 204
-    assert states(viewer, release) == [("waiting", [])]
-    Release.objects.filter(pk=release.pk).update(status="VERIFYING")
-    progress, error = Progress(release.pk), Finding("MAVEN_ARTIFACT_MISSING", "artifacts[0].uri", "is nowhere")
-    descriptor = descriptor_from_json(release.descriptor)
-    steps: list[tuple[Callable[[], None], tuple[str, list[str]]]] = [
-        (lambda: None, ("waiting", [])),
-        (lambda: progress.fetching(0), ("fetching", [])),
-        (lambda: progress.checking(descriptor, descriptor.artifacts[0]), ("checking", [])),
-        (lambda: progress.checked(0, [error]), ("rejected", [error.code])),
-    ]
-    shown = "UPLOADED"
-    for step, expected in steps:
-        step()
-        moved = viewer.get(status, {"shown": shown})
-        assert (moved.status_code, states(viewer, release)) == (200, [expected])
-        assert "hx-get" in moved.text
-        shown = moved.context["shown"]
-        assert viewer.get(status, {"shown": shown}).status_code == 204
-    verify_release(release.pk)
-    done = viewer.get(status, {"shown": shown})
-    assert ['data-status="REGISTERED"' in done.text, "hx-get" in done.text] == [True, False]
 
 
 # --- workers, environment, buttons ---
@@ -94,23 +41,6 @@ def test_untrusted_text_is_never_markup(log_in: LogIn, acme: World) -> None:
         to("executions_worker_change", worker),
     ):
         inert(client.get(address))
-
-
-# --- comparison ---
-
-
-def test_two_releases_are_compared(viewer: Client, acme: World) -> None:
-    newer = making.registered(acme.tenant, "2.0", pipeline_id="acme.orders", steps=STEPS)
-    address = to("releases_pipeline_compare", newer.pipeline_id)
-    page = viewer.get(address)
-    assert (page.context["before"], page.context["after"]) == (acme.release, newer)
-    assert "steps[&quot;Screen&quot;]" in page.text
-    page = viewer.get(address, {"from": "2.0", "to": "1.0"})
-    [removed] = [each for each in page.context["differences"] if each.kind == "removed"]
-    assert (removed.path, removed.impact) == ('steps["Screen"]', "breaking-for-parked-work")
-    assert viewer.get(address, {"to": "9.9"}).status_code == 404
-    empty = Pipeline.objects.create(tenant=acme.tenant, pipeline_id="acme.empty")
-    assert viewer.get(to("releases_pipeline_compare", empty)).status_code == 200
 
 
 # --- downloads ---
@@ -233,18 +163,6 @@ def test_the_page_shows_the_profile_and_the_carrier_and_offers_the_descriptor(vi
 
 
 # --- where the bytes come from ---
-
-
-def test_bytes_from_a_repository_are_shown_so_for_each_release_that_pins_them(
-    viewer: Client, acme: World, settings: Any
-) -> None:
-    with maven_repository() as repository:
-        repository.publish(URI, DATA)
-        repository.configure(settings)
-        first, second = carrying(acme), carrying(acme, "3.0")
-    assert (first.status, second.status) == ("REGISTERED", "REGISTERED")
-    assert [each.artifacts.get().resolved for each in (first, second)] == [True, False]
-    assert origins(viewer, first) == origins(viewer, second) == ["RESOLVED"]
 
 
 def test_what_another_tenant_got_from_a_repository_does_not_count(

@@ -1,6 +1,5 @@
-"""Accounts: the duration of sessions, what ends all sessions of a user, roles, and the time zone of the pages."""
+"""Accounts: the duration of sessions, and what ends all sessions of a user."""
 
-import re
 import time
 from typing import Any
 
@@ -11,10 +10,9 @@ from django.test import Client
 from django.utils import timezone
 
 from tenancy.access import issue_token
-from tenancy.models import Preferences
 from tenancy.roles import Scope
 from tests.admin.browsing import to
-from tests.admin.conftest import LogIn, World
+from tests.admin.conftest import World
 
 PASSWORD = "correct-horse-battery-staple"
 EVERYWHERE = "/admin/auth/user/log-out-everywhere/"
@@ -115,25 +113,3 @@ def test_a_changed_password_ends_the_other_sessions(ada: User) -> None:
     form = {"old_password": PASSWORD, "new_password1": new, "new_password2": new}
     assert here.post(page, form).status_code == 302
     assert [is_logged_in(each) for each in (here, there)] == [True, False]
-
-
-# --- my account ---
-
-
-def choose(client: Client, zone: str) -> str:
-    return client.post(to("account"), {"time_zone": zone}, follow=True).text
-
-
-def test_all_pages_show_times_in_the_chosen_zone(log_in: LogIn, viewer: Client) -> None:
-    def zones(viewer: Client, page: str) -> set[str]:
-        return set(re.findall(r"\d\d:\d\d:\d\d (IST|UTC)", re.sub(r'title="[^"]*"', "", viewer.get(to(page)).text)))
-
-    choose(viewer, "Asia/Kolkata")
-    for page in ("index", "executions_execution_changelist"):
-        assert zones(viewer, page) == {"IST"}, page
-        assert "IST" not in zones(log_in("operator"), page)
-    for wrong in ("Mars/Olympus", "../etc/passwd", "UTC\n"):
-        assert "Nothing changed." in choose(viewer, wrong)
-    assert Preferences.objects.get().time_zone == "Asia/Kolkata"
-    Preferences.objects.update(time_zone="Old/Zone")
-    assert zones(viewer, "account") == {"UTC"}, "a zone that the system no longer knows"

@@ -1,19 +1,13 @@
-"""What holds for the whole admin: which processes load it, the templates that it overrides, and security headers."""
+"""What holds for the whole admin: system checks and security headers."""
 
-import hashlib
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import unfold
 from django.contrib import admin
 from django.core.checks import Tags, run_checks
 from django.test import Client
 
 from coordinator import urls
-from embedded.product import PROJECT
 from executions.models import Execution
 from tests.admin.browsing import to
 from tests.admin.conftest import LogIn, World
@@ -22,32 +16,13 @@ from tests.cases import cases
 from tests.s3 import S3Place
 
 
-def test_a_control_worker_and_the_clock_load_no_page() -> None:
-    program = "import sys, coordinator.celery as made; made.app.loader.import_default_modules(); print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    loaded = set(done.stdout.split())
-    assert "executions.tasks" in loaded
-    assert not loaded & {"coordinator.urls", "executions.admin", "releases.admin", "rest_framework.views"}
-    tracing = ("opentelemetry.sdk.trace", "opentelemetry.exporter")
-    assert not [name for name in loaded if name.startswith(tracing)], "nothing exports spans without an endpoint"
-
-
 def test_the_addresses_load_all_pages_and_these_pass_the_system_checks() -> None:
     assert urls.urlpatterns
     assert admin.site.is_registered(Execution)
     assert run_checks(tags=[Tags.admin]) == []
 
 
-ORIGINALS = Path(unfold.__file__).parent / "templates"
-OURS = PROJECT / "templates"
-KNOWN = "e6e749117ff3b8563e9e5450f6dd3f7465f654b95d92cc9ff9bd2fc94d9da778"
 """The digest of the templates of unfold that ours were written for."""
-
-
-def test_the_overridden_templates_of_unfold_are_those_that_ours_were_written_for() -> None:
-    originals = [ORIGINALS / path.relative_to(OURS) for path in sorted(OURS.rglob("*.html"))]
-    found = b"".join(path.read_bytes() for path in originals if path.exists())
-    assert hashlib.sha256(found).hexdigest() == KNOWN
 
 
 def directives(answer: Any) -> dict[str, list[str]]:

@@ -14,7 +14,7 @@ from knox.crypto import hash_token
 
 from tenancy.admin import exported_list
 from tenancy.models import ApiToken, Membership
-from tests.admin.browsing import listed, to
+from tests.admin.browsing import to
 from tests.admin.conftest import LogIn, World
 from tests.cases import cases
 
@@ -56,10 +56,6 @@ def test_invalid_tokens_are_not_issued(wrong: dict[str, Any], admin: Client, acm
     answer = admin.post(to(ISSUE), token_form(acme, **wrong))
     assert (answer.status_code, *answer.context["form"].errors) == (400, *wrong)
     assert ApiToken.objects.count() == before
-
-
-def tokens(client: Client, query: str = "") -> set[str]:
-    return {token.name for token in listed(client, "tenancy_apitoken", query)}
 
 
 # --- members ---

@@ -64,16 +64,6 @@ def test_the_overview_counts_only_rows_of_the_users_tenant(twins: tuple[World, W
     }
 
 
-def test_the_overview_of_two_tenants_counts_their_pipelines_separately(twins: tuple[World, World]) -> None:
-    operator_rows.dead(twins[1], "dead-2", "dead-3")
-    client = Client()
-    client.force_login(User.objects.get(username="superuser"))
-    lines = client.get(to("index")).context["lines"]
-    failed = {(each.pipeline.tenant.slug, each.pipeline.pipeline_id): each.failed for each in lines}
-    others = {("twin-a", "other.twin-a"): 0, ("twin-b", "other.twin-b"): 0}
-    assert failed == {("twin-a", PIPELINE): 1, ("twin-b", PIPELINE): 3, **others}
-
-
 @pytest.fixture
 def mixed(twins: tuple[World, World]) -> Client:
     """A client of a user who administers the newer tenant and views the older one."""

@@ -4,6 +4,8 @@ import pytest
 from django.test import Client
 
 from executions.models import Execution, Worker, WorkerEligibility, WorkerKeyChange
+from executions.state_machine import moves
+from executions.state_machine.moves import Claim
 from executions.workers.tenant_keys import active_keys, current_key
 from tests import making
 from tests.admin.browsing import MARKUP, listed, to
@@ -21,6 +23,24 @@ def busy(acme: World) -> World:
     owner = WorkerEligibility.objects.get(pk=acme.worker.pk).lease_owner  # as the heartbeat sets it
     Execution.objects.filter(pk=acme.execution.pk).update(lease_owner=owner, lease_worker=acme.worker.worker_id)
     return acme
+
+
+def renew(execution: Execution, claim: Claim, running: float | None = None, worker: str = "w") -> None:
+    """Renew the lease as a heartbeat of the worker does. `running` is how long it runs the claim, in seconds."""
+    held = [(claim.execution_id, claim.lease_token)]
+    begun = {} if running is None else {claim.lease_token: running}
+    moves.renew_leases(execution.tenant_id, held, worker_id=worker, lease_seconds=30, running=begun)
+
+
+def test_the_page_of_a_worker_shows_only_its_own_executions(viewer: Client, acme: World) -> None:
+    making.worker(acme.release, "another")
+    own, others = acme.execution, making.execution(acme.tenant, "of-another", pipeline_id="acme.orders")
+    for claim in making.claimed(acme.tenant):
+        name = acme.worker.worker_id if claim.execution_id == own.pk else "another"
+        renew(own if claim.execution_id == own.pk else others, claim, worker=name)
+    text = viewer.get(to("executions_worker_change", acme.worker)).text
+    assert str(own.pk) in text
+    assert str(others.pk) not in text
 
 
 # --- drains ---

@@ -1,10 +1,8 @@
 """Concurrent evaluations of rules, and concurrent deliveries."""
 
-from functools import partial
-
 import pytest
 
-from alerts import evaluation, silencing
+from alerts import evaluation
 from alerts.delivery import deliveries
 from alerts.models import Alert, AlertDelivery
 from executions.failures.acts import change
@@ -13,7 +11,7 @@ from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.alerts.alerting import ACTOR, channel, let_clear, rule
-from tests.concurrency.racing import parted, race, results_of
+from tests.concurrency.racing import race, results_of
 from tests.receiving import receiving
 
 Ready = tuple[Tenant, Release]
@@ -54,18 +52,3 @@ def test_several_processes_send_each_message_once(ready: Ready, settings: object
         keys = [request.headers["Idempotency-Key"] for request in receiver.requests]
     assert (len(keys), len(set(keys))) == (6, 6)
     assert {*AlertDelivery.objects.values_list("state", flat=True)} == {"SENT"}
-
-
-def test_a_silence_and_a_resolution_leave_a_consistent_history(ready: Ready) -> None:
-    owner, _ = ready
-    rule(owner, "newFailureGroup")
-    making.dead(owner, "dead")
-    evaluation.evaluate()
-    alert = Alert.objects.select_related("tenant", "rule").get()
-    change(owner, FailureGroup.objects.get().pk, actor=ACTOR, acknowledged=True)
-    evaluation.evaluate()
-    let_clear(alert)
-    silence = partial(silencing.silence, alert, until=None, actor=ACTOR)
-    _, refusals = parted(race(evaluation.evaluate, silence))
-    kinds = list(alert.events.values_list("kind", flat=True))
-    assert kinds == (["FIRED", "RESOLVED"] if refusals else ["FIRED", "UNSILENCED", "RESOLVED"])

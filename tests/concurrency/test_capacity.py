@@ -1,23 +1,17 @@
-"""Many processes submit and dispatch at once. No worker gets more than its capacity, and no worker stays idle."""
+"""Many processes claim at once. No worker gets more than its capacity."""
 
-import os
-import subprocess
-import sys
 import time
 from collections import Counter
 from datetime import timedelta
 from functools import partial
-from urllib.parse import urlsplit, urlunsplit
 
 import pytest
-from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
 from executions.models import Execution, Worker
 from executions.state_machine import moves
 from releases.models import Release
-from tenancy.models import Tenant
 from tests import making
 from tests.concurrency.racing import race, results_of
 from tests.concurrency.sessions import another_session
@@ -25,23 +19,6 @@ from tests.raw_sql import run
 from tests.repetition import rounds
 
 pytestmark = pytest.mark.usefixtures("committed")
-PROCESSES = 3
-EACH = 8
-SUBMIT = """
-import sys
-import django
-django.setup()
-from tenancy.models import Tenant
-from executions.lifecycle import dispatch
-from executions.submission.submission import submit
-name, slug, pipeline, count = sys.argv[1:]
-tenant = Tenant.objects.get(slug=slug)
-print("ready", flush=True)
-sys.stdin.readline()
-for number in range(int(count)):
-    submit(tenant, pipeline_id=pipeline, input={"n": 1}, idempotency_key=f"{name}-{number}", actor="token:x")
-    dispatch.dispatch()
-"""
 
 
 def held() -> Counter[str]:
@@ -92,46 +69,3 @@ def test_a_stalled_claim_under_a_quota_blocks_no_other_claim() -> None:
         assert results_of(race(claim)) == [([], True)]
     [(claims, _)] = results_of(race(claim))
     assert len(claims) == 1
-
-
-def test_concurrent_submitters_respect_the_capacity_of_rest_workers(race_database: str) -> None:
-    owner = making.tenant()
-    release = making.active(owner)
-    workers = [rest_worker(release, f"rest-{number}", capacity=2) for number in range(3)]
-    submit_from_processes(race_database, owner)
-    assert held() == {worker.eligibility.lease_owner: 2 for worker in workers}
-    assert Execution.objects.count() == PROCESSES * EACH
-
-
-def submit_from_processes(database: str, owner: Tenant) -> None:
-    url = urlunsplit(urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{database}"))
-    environment = {
-        **os.environ,
-        "DATABASE_URL": url,
-        "DJANGO_SETTINGS_MODULE": "coordinator.settings",
-        "ARTIFACT_ROOT": str(settings.ARTIFACT_ROOT),
-    }
-    arguments = [owner.slug, making.PIPELINE, str(EACH)]
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-c", SUBMIT, str(number), *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=environment,
-            text=True,
-        )
-        for number in range(PROCESSES)
-    ]
-    try:
-        for process in running:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-        for process in running:
-            assert process.stdin is not None
-            process.stdin.write("go\n")
-            process.stdin.flush()
-        assert [process.wait(60) for process in running] == [0] * PROCESSES
-    finally:
-        for process in running:
-            process.kill()
-            process.communicate()

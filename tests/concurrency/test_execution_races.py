@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from threading import Event, Thread
@@ -16,24 +16,19 @@ from redis import Redis
 
 from embedded.valkey import Valkey
 from executions.lifecycle import dispatch, outcome, sweep
-from executions.models import Execution, Worker, WorkerKeyChange
+from executions.models import Execution, Worker
 from executions.state_machine import moves
 from executions.state_machine.moves import Claim
 from executions.submission.submission import submit
-from executions.workers import tenant_keys
-from executions.workers.registry import take_heartbeat
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.broker import using_broker
 from tests.building import eventually
 from tests.concurrency.racing import parted, race, results_of
-from tests.concurrency.sessions import stopped_before_reading
 from tests.repetition import rounds
 from wire.broker.acl import COORDINATOR
-from wire.messages.celery_messages import Heartbeat, Outcome, OutcomeGroup
-from wire.messages.sealing import MOST_SEALS
-from wire.messages.task_messages import LONGEST_MESSAGE
+from wire.messages.celery_messages import Outcome, OutcomeGroup
 
 pytestmark = pytest.mark.usefixtures("committed")
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
@@ -88,15 +83,6 @@ def test_concurrent_claims_never_claim_the_same_execution() -> None:
     assert len({claim.execution_id for claim in claims}) == len({claim.lease_token for claim in claims}) == 60
     for execution in Execution.objects.all():
         assert making.history(execution) == [("SUBMITTED", "QUEUED"), ("CLAIMED", "RUNNING")]
-
-
-def test_concurrent_claims_respect_the_quota_of_a_tenant() -> None:
-    owner, _ = ready()
-    for number in range(20):
-        submitting(owner, f"k{number}", number)()
-    claimed = results_of(race(*[partial(making.claimed, owner, quota=5)] * 6))
-    assert sum(len(claims) for claims in claimed) == 5
-    assert Execution.objects.filter(status="RUNNING").count() == 5
 
 
 @contextmanager
@@ -205,39 +191,6 @@ def test_a_lease_is_either_renewed_or_expired(_: int) -> None:
     assert execution.status == ("RUNNING" if renewed else "QUEUED")
 
 
-def test_concurrent_sweeps_expire_each_lease_once() -> None:
-    owner, _ = ready()
-    for number in range(30):
-        making.execution(owner, f"k{number}")
-    making.claimed(owner)
-    Execution.objects.update(lease_expires_at=LONG_AGO)
-    expired = results_of(race(*[partial(moves.expire_leases, actor="sweep", limit=100, most_takeovers=10)] * 4))
-    assert sum(len(each) for each in expired) == 30
-    for execution in Execution.objects.all():
-        assert [kind for kind, _ in making.history(execution)] == ["SUBMITTED", "CLAIMED", "LEASE_EXPIRED"]
-
-
-# --- workers ---
-
-
-@pytest.mark.parametrize("_", ROUNDS)
-def test_concurrent_heartbeats_of_a_worker_store_the_newest(_: int) -> None:
-    release = making.active(making.tenant())
-    heartbeats = [
-        partial(
-            take_heartbeat,
-            release.pipeline.tenant,
-            release.identity,
-            Heartbeat(worker_id="w", state="HEALTHY", capacity=number),
-            LONG_AGO + timedelta(seconds=number),
-        )
-        for number in (3, 1, 4, 2)
-    ]
-    results_of(race(*heartbeats))
-    worker = Worker.objects.get()
-    assert (worker.capacity, worker.last_sent_at) == (4, LONG_AGO + timedelta(seconds=4))
-
-
 # --- dispatch ---
 
 
@@ -256,20 +209,5 @@ def test_a_command_that_the_broker_rejects_late_does_not_release_a_newer_claim(t
             [claim] = making.claimed(owner)
             broker.client_unpause()
         assert sending.result(30) == 0
-    execution.refresh_from_db()
-    assert (execution.status, execution.lease_token) == ("RUNNING", claim.lease_token)
-
-
-def test_a_command_that_is_too_large_does_not_fail_a_newer_claim(settings: Any) -> None:
-    """Sealing the command takes until the lease has expired."""
-    settings.WORKER_SECRET_FALLBACKS = [f"a secret of before {number}" for number in range(MOST_SEALS - 1)]
-    owner, _ = ready()
-    execution = making.execution(owner, value={"text": "x" * (LONGEST_MESSAGE * 3 // 4 // MOST_SEALS)})
-    tenant_keys.cache.clear()
-    with stopped_before_reading(WorkerKeyChange, dispatch.dispatch) as stopped:
-        Execution.objects.filter(pk=execution.pk).update(lease_expires_at=LONG_AGO)
-        assert sweep.expire_leases() == 1
-        [claim] = making.claimed(owner)
-        stopped.finish()
     execution.refresh_from_db()
     assert (execution.status, execution.lease_token) == ("RUNNING", claim.lease_token)

@@ -4,7 +4,6 @@ from functools import partial
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
 
 from executions.failures import acts, queries
 from executions.lifecycle import outcome
@@ -66,15 +65,3 @@ def test_failures_do_not_wait_for_a_change_of_their_group_nor_for_each_other() -
     assert fail(release, claims[2]) == 1
     figures: Any = queries.figures([group.pk])[group.pk]
     assert (figures.total, FailureGroup.objects.get().is_new) == (3, True)
-
-
-def test_a_change_does_not_wait_for_a_failure() -> None:
-    release, claims = running(2)
-    assert fail(release, claims[0]) == 1
-    group = FailureGroup.objects.get()
-    change = partial(acts.change, group.tenant, group.pk, actor="user:eva", note="seen")
-    with bounded_waits(), transaction.atomic():
-        assert fail(release, claims[1]) == 1
-        [changed] = results_of(race(change))
-        assert changed.note == "seen"
-        assert connection.in_atomic_block

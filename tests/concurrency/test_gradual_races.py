@@ -1,6 +1,5 @@
-"""Gradual activations race with submissions, activations, revocations and the watch."""
+"""Gradual activations race with submissions and the watch; their ends exclude each other."""
 
-from collections.abc import Callable
 from functools import partial
 from threading import Event
 from typing import Any
@@ -12,10 +11,8 @@ from executions.models import Execution
 from executions.submission import admission
 from releases.activation.activation import activate
 from releases.activation.gradual import ending
-from releases.activation.gradual.start import start
-from releases.activation.retirement import retire
 from releases.activation.revocation import revoke
-from releases.models import Activation, GradualActivation, Pipeline, Release
+from releases.models import Activation, Pipeline, Release
 from tests import gradual, making
 from tests.concurrency.racing import parted, race, results_of
 from tests.repetition import rounds
@@ -32,11 +29,6 @@ def history() -> list[str]:
     assert [each.sequence for each in found] == list(range(1, len(found) + 1))
     assert Pipeline.objects.get().activation == found[-1]
     return [each.kind for each in found]
-
-
-def each_alone(*calls: Callable[[], Any]) -> list[Callable[[], Any]]:
-    """Return calls of one type."""
-    return list(calls)
 
 
 @pytest.mark.parametrize("_", ROUNDS)
@@ -91,19 +83,6 @@ def test_of_a_promotion_and_a_withdrawal_one_happens(_: int) -> None:
 
 
 @pytest.mark.parametrize("_", ROUNDS)
-def test_a_revocation_of_the_candidate_and_its_promotion(_: int) -> None:
-    owner, _old = making.ready()
-    made = gradual.started(owner, 5)
-    again = gradual.again(made)
-    calls = each_alone(partial(revoke, made.candidate, **WHY), partial(ending.promote, again, **WHO))
-    _won, lost = parted(race(*calls))
-    assert lost in ([], ["GradualActivationEnded"], ["ReleaseNotRegistered"])
-    assert history()[2:] == (["withdrawal"] if lost else ["promotion"])
-    assert gradual.again(made).status == ("WITHDRAWN" if lost else "PROMOTED")
-    assert Release.objects.get(release_version="2.0").status == "REVOKED"
-
-
-@pytest.mark.parametrize("_", ROUNDS)
 @pytest.mark.parametrize("worse", [True, False])
 def test_two_watches_act_once(_: int, worse: bool) -> None:
     owner, _old = making.ready()
@@ -114,37 +93,3 @@ def test_two_watches_act_once(_: int, worse: bool) -> None:
     assert sum(changed) == 1
     assert history()[2:] == ["withdrawal" if worse else "gradual"]
     assert gradual.again(made).step == (0 if worse else 1)
-
-
-@pytest.mark.parametrize("_", ROUNDS)
-def test_of_two_starts_one_happens(_: int) -> None:
-    owner, _old = making.ready()
-    starts = [partial(start, gradual.candidate(owner, version), gradual.plan(5), **WHO) for version in ("2.0", "3.0")]
-    won, lost = parted(race(*starts))
-    assert (len(won), lost) == (1, ["GradualActivationRunning"])
-    assert GradualActivation.objects.filter(status="RUNNING").count() == 1
-
-
-@pytest.mark.parametrize("_", ROUNDS)
-def test_a_repeated_start_happens_once(_: int) -> None:
-    owner, _old = making.ready()
-    gradual.candidate(owner)
-    starts = []
-    for _again in range(4):
-        release = Release.objects.select_related("pipeline__tenant").get(release_version="2.0")
-        starts.append(partial(start, release, gradual.plan(5), **WHO, operation_key="k"))
-    assert len({made.pk for made in results_of(race(*starts))}) == 1
-    assert history() == ["activation", "gradual"]
-
-
-@pytest.mark.parametrize("_", ROUNDS)
-def test_a_start_and_the_retirement_of_its_candidate(_: int) -> None:
-    owner, _old = making.ready()
-    candidate = gradual.candidate(owner)
-    other = Release.objects.select_related("pipeline__tenant").get(pk=candidate.pk)
-    _won, lost = parted(
-        race(*each_alone(partial(start, candidate, gradual.plan(5), **WHO), partial(retire, other, **WHY)))
-    )
-    assert lost in (["RetirementBlocked"], ["ReleaseNotRegistered"])
-    is_retired = Release.objects.get(pk=candidate.pk).status == "RETIRED"
-    assert is_retired is not GradualActivation.objects.exists()

@@ -1,21 +1,18 @@
-"""Retention, concurrent with re-drives, late outcomes and other sweeps, and killed in the middle."""
+"""Retention, concurrent with late outcomes, and killed in the middle."""
 
 import threading
 from functools import partial
 
 import pytest
-from django.conf import settings
 from django.db import connection, connections, transaction
 
 from executions.lifecycle import outcome, retention
-from executions.lifecycle.redrive import redrive
 from executions.models import Execution, ExecutionEvent
 from executions.state_machine.moves import Claim
 from tenancy.models import Tenant
 from tests import making
-from tests.concurrency.racing import parted, race, results_of
+from tests.concurrency.racing import race
 from tests.concurrency.test_operators import dead, wait_for_a_blocked_session
-from tests.repetition import rounds
 from wire.messages.celery_messages import OutcomeGroup
 
 pytestmark = pytest.mark.usefixtures("committed")
@@ -33,29 +30,6 @@ def old(count: int) -> tuple[Tenant, list[Execution]]:
 
 def left() -> tuple[int, int]:
     return Execution.objects.count(), ExecutionEvent.objects.count()
-
-
-@pytest.mark.parametrize("_", rounds(10))
-def test_of_a_redrive_and_a_removal_one_succeeds(_: int) -> None:
-    owner, [execution] = old(1)
-    removed, redriven = race(remove, partial(redrive, owner, execution.pk, actor="user:bob", reason=""))
-    if removed:
-        assert type(redriven).__name__ in {"ExecutionUnknown", "ExecutionChanged"}
-        assert left() == (0, 0)
-    else:
-        assert results_of([redriven])
-        making.history(execution)
-        assert execution.status == "QUEUED"
-
-
-@pytest.mark.parametrize("_", rounds(5))
-def test_concurrent_sweeps_remove_each_execution_once(_: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "SWEEP_LIMIT", 7)
-    old(50)
-    removed, errors = parted(race(*[remove] * 4))
-    assert errors == []
-    assert sum(removed) + remove() == 50
-    assert left() == (0, 0)
 
 
 def test_a_late_outcome_of_a_removed_execution_is_dropped() -> None:

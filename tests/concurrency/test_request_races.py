@@ -9,15 +9,14 @@ from django.db import connection, transaction
 
 from releases.activation import policy
 from releases.activation.activation import activate
-from releases.activation.requests.carrying_out import carry_out, carry_out_due
+from releases.activation.requests.carrying_out import carry_out
 from releases.activation.requests.requests import withdraw
 from releases.activation.requests.votes import Decision
 from releases.activation.retirement import retire
 from releases.activation.revocation import revoke
 from releases.models import Activation, ActivationRequest, Release, Vote
-from tenancy.models import AuditEntry
 from tests import making
-from tests.concurrency.racing import parted, race, results_of
+from tests.concurrency.racing import parted, race
 from tests.concurrency.sessions import thread
 from tests.concurrency.waiting import until_blocked
 from tests.repetition import rounds
@@ -67,47 +66,6 @@ def test_a_refusal_and_the_last_approval_exclude_each_other(_: int) -> None:
     assert (len(won), lost) == (1, ["RequestNotOpen"])
     assert statuses() == [won[0].status]
     assert active(release) == {"ACTIVATED": "2.0", "REFUSED": "1.0"}[won[0].status]
-
-
-@pytest.mark.parametrize("_", ROUNDS)
-def test_a_person_with_two_tokens_votes_once(_: int) -> None:
-    request = open_request(candidate(2))
-    voter = person(request.release.pipeline.tenant)
-    made = results_of(race(*[partial(voted, request, voter)] * 4))
-    assert {each.status for each in made} == {"OPEN"}
-    assert Vote.objects.count() == 1
-
-
-@pytest.mark.parametrize("_", ROUNDS)
-def test_a_withdrawal_and_the_clock_exclude_each_other(_: int) -> None:
-    release = candidate(0)
-    request = open_request(release, activate_at=soon())
-    let_pass(request, 2)
-    gone, carried_out = race(partial(withdraw, request, **WHY), carry_out_due)
-    assert carried_out in (0, 1)
-    if isinstance(gone, ActivationRequest):
-        assert (statuses(), active(release)) == (["WITHDRAWN"], "1.0")
-    else:
-        assert type(gone).__name__ == "RequestNotOpen"
-        assert (statuses(), active(release)) == (["ACTIVATED"], "2.0")
-    require_sound(release)
-
-
-@pytest.mark.parametrize("_", ROUNDS)
-def test_clocks_activate_a_due_request_once(_: int) -> None:
-    release = candidate(0)
-    let_pass(open_request(release, activate_at=soon()), 2)
-    results_of(race(*[carry_out_due] * 4))
-    assert Activation.objects.filter(release=release).count() == 1
-    assert statuses() == ["ACTIVATED"]
-    assert AuditEntry.objects.filter(act="activation_request.fail").count() == 0
-
-
-def test_concurrent_repeats_of_a_request_are_one() -> None:
-    release = candidate()
-    requester = person(release.pipeline.tenant)
-    made = results_of(race(*[partial(open_request, release, requester, operation_key="k")] * 8))
-    assert {each.pk for each in made} == {ActivationRequest.objects.get().pk}
 
 
 @pytest.mark.parametrize("end", [revoke, retire])

@@ -18,7 +18,7 @@ from releases.states import Status
 from tests import making
 from tests.building import eventually
 from tests.concurrency.racing import race, results_of
-from tests.concurrency.sessions import another_session, digest_lock, lock, locked, stopped_before_writing, thread
+from tests.concurrency.sessions import another_session, digest_lock, locked, stopped_before_writing, thread
 from tests.concurrency.test_operators import wait_for_a_blocked_session
 from tests.maven_repository import MavenRepository, maven_repository
 from tests.releases.registration import located
@@ -68,15 +68,6 @@ def test_two_verifications_at_once_reach_one_verdict() -> None:
     assert list(artifact_store().staging.iterdir()) == []
 
 
-def test_downloads_and_uploads_of_the_same_bytes_do_not_deadlock() -> None:
-    for _ in range(3):
-        releases = [verifying(FIRST, SECOND), verifying(SECOND, FIRST)]
-        upload = partial(making.upload, making.tenant(), located.descriptor(FIRST, SECOND), *FILES)
-        calls = [partial(resolve, release, renew, Progress(release.pk)) for release in releases * 2]
-        results_of(race(*calls, upload))
-        assert [held(release) for release in releases] == [DIGESTS, DIGESTS[::-1]]
-
-
 def test_release_and_bytes_are_locked_until_the_artifact_is_written() -> None:
     release = verifying(FIRST)
     with stopped_before_writing(Artifact, partial(resolve, release, renew, Progress(release.pk))) as stopped:
@@ -109,14 +100,6 @@ def add_bytes(session: psycopg.Connection[Any], release: Release) -> None:
     session.execute(
         "UPDATE releases_artifact SET blob_id = digest, resolved = true WHERE release_id = %s", [release.pk]
     )
-
-
-def test_the_verdict_waits_for_bytes_that_are_being_added() -> None:
-    release = verifying(FIRST)
-    blobs.record_sound(DIGESTS[0], size=1, fingerprint="")
-    with another_session() as session, another_session() as other:
-        add_bytes(session, release)
-        assert not lock(other, release, "NO KEY UPDATE", "SKIP LOCKED")
 
 
 def test_bytes_are_not_added_after_a_verdict_that_was_not_committed() -> None:

@@ -29,11 +29,10 @@ from tests.concurrency.sessions import (
 )
 from tests.concurrency.waiting import until_blocked
 from tests.executions.hosting import LONG_AGO
-from tests.executions.transports.rest.order_flow import ORDER, ORDER_TYPE, PIPELINE, Flow
+from tests.executions.transports.rest.order_flow import ORDER, PIPELINE, Flow
 from tests.executions.transports.rest.serving import serving
 from tests.executions.transports.rest.strict_worker import CONTRACT_STEPS, ENCODING, StrictWorker, completed
 from tests.few_places import limited
-from tests.interop.client import call, payload, switch_on
 from tests.running import eventually
 from wire.worker_keys import worker_key
 
@@ -93,30 +92,6 @@ def test_a_message_whose_lease_has_changed_calls_no_worker(flow: Flow, lock: Lit
     assert made.lease_expires_at == later
 
 
-def test_concurrent_rest_submissions_of_a_key_make_one_execution(flow: Flow, settings: Any) -> None:
-    switch_on(settings)
-
-    def submit(number: int) -> tuple[str, bool]:
-        body = {
-            "pipelineId": PIPELINE,
-            "inputShape": "UNI",
-            "inputPayload": payload(ORDER_TYPE, {**ORDER, "requestId": f"r{number}"}),
-            "idempotencyKey": "one",
-        }
-        answer = call("POST", f"control-plane/tenants/{flow.owner.slug}/executions", body)
-        assert answer.status_code == 200, answer.content
-        return answer.json()["executionId"], answer.json()["duplicate"]
-
-    made = results_of(race(*(partial(submit, number) for number in range(6))))
-    assert len({execution_id for execution_id, _ in made}) == 1
-    assert sorted(duplicate for _, duplicate in made) == [False] + [True] * 5
-    kept = Execution.objects.get(tenant=flow.owner)
-    form = WireForm.objects.get()
-    assert isinstance(form.input, dict)
-    assert form.execution_id == kept.pk
-    assert kept.input["requestId"] in form.input["payload"]["payload"]
-
-
 def test_a_result_and_its_original_outputs_are_one_transaction(flow: Flow) -> None:
     output = {"payloadTypeId": "com.acme.Order", "payloadEncoding": ENCODING, "payload": '{"n":1}'}
     flow.double.answers = [completed(output)]
@@ -154,18 +129,6 @@ def test_a_worker_is_not_called_if_the_lease_was_just_lost(flow: Flow, claimed: 
         assert not claimed or making.claimed(flow.owner)
         assert stopped.finish() is False
     assert flow.double.commands == []
-
-
-def test_concurrent_control_workers_check_a_worker_once(flow: Flow) -> None:
-    Worker.objects.update(capability_checked_at=None, capability_claimed_at=None)
-
-    def claim_and_check() -> None:
-        with capabilities.turns(Places()).take() as due:
-            if due is not None:
-                capabilities.check(due)
-
-    results_of(race(*[claim_and_check] * 6))
-    assert [each.method for each in flow.double.requests] == ["GET"]
 
 
 def test_a_worker_that_another_process_has_just_claimed_is_not_checked(flow: Flow) -> None:

@@ -1,7 +1,6 @@
 """Sweeps of the artifact store, concurrent with registrations: a registered release never loses its bytes."""
 
 import json
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
@@ -20,7 +19,6 @@ from tenancy.models import Tenant
 from tests import making
 from tests.building import eventually
 from tests.concurrency.racing import race, results_of
-from tests.repetition import rounds
 
 pytestmark = pytest.mark.usefixtures("committed")
 NO_AGE = timedelta(seconds=-60)
@@ -34,12 +32,6 @@ def registering(owner: Tenant) -> Callable[[], Registration]:
     return partial(register, owner, json.dumps(DESCRIPTOR).encode(), [making.staged(DATA)], actor="user:x")
 
 
-def sweeping() -> list[str]:
-    """Sweep blobs of any age, but keep staged files."""
-    found = (orphan for orphan in retention.orphans(NO_AGE) if orphan.path is None)
-    return [orphan.name for orphan in retention.remove(found, NO_AGE)]
-
-
 def stray() -> None:
     """Store bytes without a row, as an upload that was never committed does. They are old enough to be removed."""
     making.staged(DATA).staged.keep()
@@ -50,15 +42,6 @@ def holds() -> None:
     for release in Release.objects.all():
         require_sound(release)
         assert artifact_store().verified(DIGEST) is not None
-
-
-@pytest.mark.parametrize("_", rounds(25))
-def test_a_registration_keeps_its_bytes_during_a_sweep(_: int) -> None:
-    owner = making.tenant()
-    stray()
-    results_of(race(registering(owner), sweeping, sweeping, registering(making.tenant())))
-    assert Release.objects.count() == 2
-    holds()
 
 
 def in_the_background(call: Callable[[], Any]) -> "Future[list[Any]]":
@@ -114,23 +97,3 @@ def test_a_registration_waits_for_a_removal_and_stores_its_bytes_again() -> None
     assert registration.created
     assert Blob.objects.get().state == "SOUND"
     holds()
-
-
-def test_registrations_share_the_lock_of_a_digest_and_a_removal_holds_it_exclusively() -> None:
-    barrier = threading.Barrier(3)
-
-    def share() -> bool:
-        with blob_lock.shared([DIGEST]):
-            barrier.wait(30)
-            barrier.wait(30)
-            return True
-
-    def remove() -> bool:
-        barrier.wait(30)
-        with blob_lock.exclusive(DIGEST) as alone:
-            barrier.wait(30)
-            return alone is not None
-
-    assert results_of(race(share, share, remove)) == [True, True, False]
-    with blob_lock.exclusive(DIGEST) as alone:
-        assert alone is not None, "no lease outlives its block"

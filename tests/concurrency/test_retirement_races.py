@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from django.db import connection, connections, transaction
 
-from executions.lifecycle.redrive import redrive
-from executions.lifecycle.revoked import fail_batch, fail_open
+from executions.lifecycle.revoked import fail_open
 from executions.models import Execution
 from executions.models.states import TERMINAL
 from executions.submission.submission import ExecutionRequest, submit_many
@@ -89,32 +88,6 @@ def test_a_submission_that_waits_for_a_retirement_is_pinned_to_the_active_releas
 
 
 @pytest.mark.parametrize("_", ROUNDS)
-def test_no_redrive_slips_past_a_retirement(_: int) -> None:
-    owner, release = making.ready()
-    dead = making.dead(owner, "a", "b", "c")
-    making.worker(making.active(owner, "2.0"), "worker-2")
-    calls: list[Callable[[], Any]] = [partial(redrive, owner, each.pk, actor="", reason="") for each in dead]
-    results = race(*calls, partial(retire, release, **WHY, give_up_failures=True))
-    require_sound(release)
-    names = [type(each).__name__ for each in results]
-    if names[-1] == "Retirement":
-        assert set(names[:-1]) == {"ReleaseRetired"}
-    else:
-        assert names[-1] == "RetirementBlocked"
-        assert "Redriven" in names
-
-
-@pytest.mark.parametrize("_", ROUNDS)
-def test_an_activation_and_a_retirement_exclude_each_other(_: int) -> None:
-    owner, _active = making.ready()
-    release = making.registered(owner, "2.0")
-    activated, retired = race(partial(activate, release, actor="user:test"), partial(retire, release, **WHY))
-    names = type(activated).__name__, type(retired).__name__
-    assert names in {("Activation", "RetirementBlocked"), ("ReleaseNotRegistered", "Retirement")}
-    require_sound(release)
-
-
-@pytest.mark.parametrize("_", ROUNDS)
 def test_an_order_to_fail_misses_no_submission(_: int) -> None:
     owner, release = making.ready()
 
@@ -129,16 +102,3 @@ def test_an_order_to_fail_misses_no_submission(_: int) -> None:
     event = Revocation.objects.get()
     assert event.completed_at is not None
     assert event.failed_executions == made.count()
-
-
-def test_concurrent_control_workers_fail_each_execution_once(settings: Any) -> None:
-    settings.SWEEP_LIMIT = 3
-    owner, release = making.ready()
-    submitting(owner, *(f"k{number}" for number in range(20)))()
-    event = revoke(release, **WHY, open_executions=Order.FAIL)
-    race(*[fail_open] * 4)
-    while fail_batch(event.pk):
-        continue
-    event.refresh_from_db()
-    assert event.failed_executions == 20
-    assert {each.version for each in Execution.objects.all()} == {1}

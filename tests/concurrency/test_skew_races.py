@@ -15,7 +15,6 @@ from django.db import connection, connections, transaction
 from executions.models import Execution, SmokeTest
 from executions.smoke_tests.smoke_tests import start
 from executions.submission.submission import ExecutionRequest, Submission, submit_many
-from executions.submission.waiting import submit_when_open
 from foundation.errors import CoordinatorError
 from releases.activation import policy
 from releases.activation.activation import activate
@@ -25,10 +24,8 @@ from tenancy.models import Tenant
 from tests import making
 from tests.concurrency.racing import race, results_of
 from tests.concurrency.waiting import until_blocked
-from tests.repetition import rounds
 
 pytestmark = pytest.mark.usefixtures("committed")
-ROUNDS = rounds(15)
 ACTOR = "user:ann"
 Verdicts = list[Submission | CoordinatorError]
 
@@ -55,11 +52,6 @@ def grace(owner: Tenant, minutes: int) -> None:
 
 def switch(owner: Tenant, version: str = "2.0") -> None:
     activate(release(owner, version), actor=ACTOR)
-
-
-def switched(owner: Tenant) -> Verdicts:
-    switch(owner)
-    return []
 
 
 def named(version: str, *keys: str) -> list[ExecutionRequest]:
@@ -107,14 +99,6 @@ def test_a_switch_leaves_the_named_release_open(owner: Tenant) -> None:
     assert results(future.result(30)) == ["1.0", "1.0"]
 
 
-def test_a_switch_without_a_grace_closes_the_named_release(owner: Tenant) -> None:
-    grace(owner, 0)
-    with submitting(owner, "1.0") as future:
-        elsewhere(partial(switch, owner))
-    assert results(future.result(30)) == ["RELEASE_NOT_OPEN", "RELEASE_NOT_OPEN"]
-    assert Execution.objects.count() == 0
-
-
 def test_the_end_of_the_grace_closes_the_named_release(owner: Tenant) -> None:
     switch(owner)
     with submitting(owner, "1.0") as future:
@@ -134,31 +118,6 @@ def test_a_revocation_closes_the_named_release(owner: Tenant) -> None:
 # --- everything at once ---
 
 
-def submissions(owner: Tenant, version: str, name: str) -> Callable[[], Verdicts]:
-    """Return a call that submits 20 executions one after the other."""
-
-    def run() -> Verdicts:
-        requests = named(version, *(f"{name}{number}" for number in range(20)))
-        return [submit_many(owner, [request], actor="token:test")[0] for request in requests]
-
-    return run
-
-
-def test_all_waiting_requests_get_the_release_when_it_is_activated(owner: Tenant) -> None:
-    def wait(key: str) -> Verdicts:
-        [request] = named("2.0", key)
-        return [submit_when_open(owner, request, actor="token:test", wait_seconds=20)]
-
-    def activate_later() -> Verdicts:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_sleep(0.5)")
-        return switched(owner)
-
-    *waited, _ = results_of(race(*(partial(wait, f"k{number}") for number in range(8)), activate_later))
-    assert [results(each) for each in waited] == [["2.0"]] * 8
-    assert Execution.objects.filter(release_version="2.0").count() == 8
-
-
 def test_requests_with_one_key_start_one_smoke_test(owner: Tenant) -> None:
     def begin() -> tuple[Any, bool]:
         started = start(release(owner, "2.0"), actor=ACTOR, input={"n": 1}, idempotency_key="k")
@@ -168,11 +127,3 @@ def test_requests_with_one_key_start_one_smoke_test(owner: Tenant) -> None:
     assert sorted(repeated for _, repeated in found) == [False, *[True] * 5]
     assert {made for made, _ in found} == {SmokeTest.objects.get().execution_id}
     assert Execution.objects.get().smoke
-
-
-def test_a_smoke_test_that_races_a_revocation_runs_or_is_refused(owner: Tenant) -> None:
-    revoked = partial(revoke, release(owner, "2.0"), actor=ACTOR, reason="leaked")
-    smoke = partial(start, release(owner, "2.0"), actor=ACTOR, input={"n": 1}, idempotency_key="k")
-    [_, made] = race(revoked, smoke)
-    assert SmokeTest.objects.count() == Execution.objects.count() == (0 if isinstance(made, Exception) else 1)
-    assert not isinstance(made, Exception) or getattr(made, "code", "") == "RELEASE_NOT_ADMITTED"

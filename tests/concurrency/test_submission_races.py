@@ -10,7 +10,6 @@ import pytest
 from django.db import connection, connections, transaction
 
 from executions.models import Execution
-from executions.submission.insertion import LARGE_BYTES
 from executions.submission.submission import ExecutionRequest, Submission, submit_many
 from foundation.errors import CoordinatorError
 from releases.activation.activation import activate
@@ -84,16 +83,6 @@ def test_a_batch_that_races_a_revocation_gets_a_verdict_for_each_item(within: Ca
     assert Execution.objects.count() == 0
 
 
-def test_a_revocation_does_not_touch_the_items_of_another_pipeline() -> None:
-    owner, release = making.ready()
-    making.ready(owner, pipeline_id="org.example.unharmed")
-    mixed = [*orders("a", "b"), *orders("a", "b", pipeline_id="org.example.unharmed")]
-    with submitting(owner, mixed) as batch:
-        elsewhere(revoked(release))
-    assert codes(batch.result()) == ["ACTIVE_RELEASE_REVOKED"] * 2 + ["ACCEPTED"] * 2
-    assert {each.pipeline_id for each in Execution.objects.all()} == {"org.example.unharmed"}
-
-
 def test_a_batch_that_races_a_revocation_and_the_next_activation_is_pinned_to_the_next_release() -> None:
     owner, release = making.ready()
     newer = making.registered(owner, "2.0")
@@ -107,16 +96,3 @@ def test_a_batch_that_races_a_revocation_and_the_next_activation_is_pinned_to_th
         elsewhere(replace)
     assert codes(batch.result()) == ["ACCEPTED"] * 3
     assert set(Execution.objects.values_list("release_version", flat=True)) == {"2.0"}
-
-
-def test_the_connection_of_a_large_submission_is_closed() -> None:
-    """It keeps a buffer as large as the largest statement that it ever sent."""
-    owner, _ = making.ready()
-    used = []
-    for number, size in enumerate((1, 1, LARGE_BYTES)):
-        batch = orders(f"k{number}", value="x" * size)
-        assert codes(submit_many(owner, batch, actor="token:test")) == ["ACCEPTED"]
-        used.append(connection.connection)
-    assert used[0] is used[1] is not used[2]
-    assert used[0] is not None
-    assert used[0].closed

@@ -1,42 +1,18 @@
-"""Concurrent changes of keys and attachments, and activations."""
+"""A revocation of a key, concurrent with an activation."""
 
-import json
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import pytest
 from django.db import connections, transaction
 
-from releases.activation import gates, policy
-from releases.activation.activation import activate
+from releases.activation import gates
 from releases.activation.gates import Switch
-from releases.models import Activation, Attachment, KeyRevocation, Kind, Release, TrustedKey
+from releases.models import KeyRevocation, Kind, TrustedKey
 from releases.registration import attachments
 from releases.trust import trust, trusted_keys
 from tests import making, signing
-from tests.concurrency.racing import parted, race, results_of
-from tests.repetition import rounds
 
 pytestmark = pytest.mark.usefixtures("committed")
-ROUNDS = rounds(8)
-
-
-@pytest.mark.parametrize("_", ROUNDS)
-def test_a_revocation_of_the_key_and_an_activation_are_serialized(_: int) -> None:
-    release = making.registered(making.tenant())
-    policy.change(release.pipeline, {"signaturePolicy": "require"}, actor="user:x")
-    attachments.attach(release, [signing.envelope(release.descriptor)], actor="user:x")
-    key = signing.trusted(release.pipeline.tenant)
-    release = Release.objects.select_related("pipeline__tenant").get(pk=release.pk)
-    won, lost = parted(
-        race(
-            partial(activate, release, actor="user:x"),
-            partial(trusted_keys.revoke, key, actor="user:y", reason="leaked"),
-        )
-    )
-    assert lost in ([], ["SignatureRequired"])
-    assert KeyRevocation.objects.filter(key=key).count() == 1
-    assert Activation.objects.count() == len(won) - 1
 
 
 def test_a_revocation_waits_for_an_activation_that_uses_the_key() -> None:
@@ -60,13 +36,3 @@ def revoked(key: TrustedKey) -> KeyRevocation:
         return trusted_keys.revoke(key, actor="user:y", reason="leaked")
     finally:
         connections.close_all()
-
-
-@pytest.mark.parametrize("_", ROUNDS)
-def test_concurrent_attachments_are_all_stored_and_equal_ones_once(_: int) -> None:
-    release = making.registered(making.tenant())
-    contents = [json.dumps(signing.cyclone([f"c{number}"])).encode() for number in range(3)]
-    results_of(race(*[partial(attachments.attach, release, [content], actor="user:x") for content in contents * 2]))
-    kept = Attachment.objects.filter(release=release)
-    assert [each.position for each in kept] == [0, 1, 2]
-    assert {bytes(each.content) for each in kept} == set(contents)

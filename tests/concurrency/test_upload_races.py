@@ -35,13 +35,6 @@ def place(settings: Any, s3_place: S3Place) -> None:
     settings.UPLOAD_PART_BYTES = 5 * MEBIBYTE
 
 
-def test_concurrent_starts_of_an_upload_are_one_upload() -> None:
-    owner = making.tenant()
-    uploads = results_of(race(*[partial(begun, owner, DATA)] * 4))
-    assert len({(upload.pk, upload.storage_id) for upload in uploads}) == 1
-    assert uploads[0].storage_id
-
-
 def declared(owner: Tenant) -> ArtifactUpload:
     """Make an upload that has not started at the store."""
     return ArtifactUpload.objects.create(
@@ -96,16 +89,6 @@ def test_the_first_of_two_starts_decides_the_multipart_upload(s3_place: S3Place)
     upload.refresh_from_db()
     begun_there = client_of(s3_place).list_multipart_uploads(Bucket=s3_place.bucket, Prefix=s3_place.prefix)
     assert [each["UploadId"] for each in begun_there["Uploads"]] == [upload.storage_id] == [won]
-
-
-def test_an_upload_that_expires_during_its_start_leaves_nothing(s3_place: S3Place) -> None:
-    upload = declared(making.tenant())
-    expire: LiteralString = "UPDATE releases_artifactupload SET status = 'EXPIRED' WHERE id = %s"
-    with overtaken(partial(direct_uploads.missing, upload), expire, upload.pk):
-        pass
-    assert direct_uploads.missing(upload) == (0, [])
-    client = client_of(s3_place)
-    assert not client.list_multipart_uploads(Bucket=s3_place.bucket, Prefix=s3_place.prefix).get("Uploads", ())
 
 
 def test_concurrent_verifications_of_equal_bytes_of_two_tenants_are_one_blob() -> None:

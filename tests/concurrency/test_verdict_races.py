@@ -17,8 +17,7 @@ from releases.errors import ArtifactStoreUnavailable
 from releases.models import Blob, BlobEvent, Release
 from tests import making
 from tests.building import eventually
-from tests.concurrency.racing import race, results_of
-from tests.repetition import rounds
+from tests.concurrency.racing import race
 
 pytestmark = pytest.mark.usefixtures("committed")
 CONTRACT = making.contract()
@@ -117,15 +116,3 @@ def test_bytes_that_are_being_removed_are_not_moved_to_another_store(tmp_path: P
             assert target.stat(DIGEST) is None
             removal.close()
     assert moved == [[Result.COPIED]]
-
-
-@pytest.mark.parametrize("_", rounds(10))
-def test_the_verdict_matches_the_stored_bytes(_: int) -> None:
-    release = registered()
-    damage()
-    heal = partial(making.upload, release.pipeline.tenant, release.descriptor, DATA)
-    race(heal, partial(scrub.check, DIGEST), partial(soundness.require_verified, release), heal)
-    there = artifact_store().verified(DIGEST) is not None
-    assert (state() == "SOUND") == there
-    results_of(race(heal))
-    assert state() == "SOUND"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from coordinator.request_groups import group_of, remember_session
+from coordinator.request_groups import group_of
 from coordinator.request_slots import Application, in_slots
 from foundation.scheduling.fair_slots import Group
 from tenancy.access import issue_token
@@ -98,15 +98,3 @@ def test_a_request_belongs_to_the_tenant_of_a_known_token() -> None:
     TokenAuthentication().authenticate_credentials(plain.encode())
     assert group_of(request) == Group(f"tenant {tenant.slug}")
     assert group_of({**request, "HTTP_AUTHORIZATION": authorization + "x"}) == Group("address 192.0.2.1")
-
-
-def test_a_known_session_uses_the_reserve(settings: Any) -> None:
-    known, unknown = "a" * 32, "b" * 32
-    remember_session(known)
-
-    def of(cookies: str) -> Group:
-        return group_of(environ("/admin/", HTTP_COOKIE=cookies))
-
-    name = settings.SESSION_COOKIE_NAME
-    assert of(f"x=1; {name}={known}") == Group(f"session {known}", reserved=True)
-    assert of(f"{name}={unknown}") == of(f"x{name}={known}") == of("") == Group("address 192.0.2.1")

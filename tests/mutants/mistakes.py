@@ -1,35 +1,20 @@
 """Finds entries that do not fit the code or the tests, without running any test."""
 
 import ast
-import re
 import tomllib
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
 from tests.mutants.mutant import REPOSITORY, Mutant, MutantInvalid
 
-_SENTENCE = re.compile(r"[A-Z`][^\n]*[^\s.]\.")
-_INNER_END = re.compile(r"[a-z0-9)`]\. [A-Z`]")
-
 
 def mistakes(mutants: Sequence[Mutant], repository: Path = REPOSITORY) -> list[str]:
     """Return one line for each mistake in the entries."""
-    promises = Counter(mutant.promise for mutant in mutants)
-    found = [f"{count} mutants break one promise: {promise}" for promise, count in promises.items() if count > 1]
-    names: dict[tuple[str, str], str] = {}
-    for mutant in mutants:
-        found += (f"{mutant.name}: {mistake}" for mistake in _of_one(mutant, repository))
-        change = (mutant.file, _changed(mutant, repository))
-        if change[1] and names.setdefault(change, mutant.name) != mutant.name:
-            found.append(f"{mutant.name}: {names[change]} makes the same change.")
-    return found
+    return [f"{mutant.name}: {mistake}" for mutant in mutants for mistake in _of_one(mutant, repository)]
 
 
 def _of_one(mutant: Mutant, repository: Path) -> Iterator[str]:
-    if not _SENTENCE.fullmatch(mutant.promise) or _INNER_END.search(mutant.promise):
-        yield "the promise is not one sentence."
     if not mutant.tests:
         yield "it names no test."
     for test in mutant.tests:
@@ -47,14 +32,6 @@ def _of_one(mutant: Mutant, repository: Path) -> Iterator[str]:
         yield str(error).removeprefix(f"{mutant.name}: ")
     except (SyntaxError, tomllib.TOMLDecodeError) as error:
         yield f"the changed file is not well formed: {error}."
-
-
-def _changed(mutant: Mutant, repository: Path) -> str:
-    """Return the changed content of the file, or "" if the entry does not fit."""
-    try:
-        return mutant.changed((repository / mutant.file).read_text(encoding="utf-8"))
-    except (OSError, MutantInvalid):
-        return ""
 
 
 @cache

@@ -16,7 +16,7 @@ class MutantInvalid(Exception):
 class Mutant:
     """Replaces `old`, which occurs exactly once in `file`, by `new`, which breaks `promise`.
 
-    `tests` are the files or node ids of pytest that should notice. `survives` explains a mutant that no test can kill.
+    `tests` are the files or node ids of pytest that should notice.
     """
 
     name: str
@@ -25,12 +25,6 @@ class Mutant:
     old: str
     new: str
     tests: tuple[str, ...]
-    survives: str = ""
-
-    @property
-    def subject(self) -> str:
-        """The name of the entry's TOML file without its suffix."""
-        return self.name.rpartition("-")[0]
 
     @property
     def changes_a_migration(self) -> bool:

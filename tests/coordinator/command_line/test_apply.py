@@ -1,4 +1,4 @@
-"""`coordinator apply`, the plan of workers and the status, with an API that a test plays."""
+"""`coordinator apply`, with an API that a test plays."""
 
 from pathlib import Path
 from typing import Any
@@ -100,36 +100,3 @@ def test_what_the_file_does_not_name_is_removed_if_it_is_complete(run: CommandLi
     assert done.status == 0, done
     posts = [each.path.rpartition("acme/")[2] for each in server.requests if each.method == "POST"]
     assert posts == ["alert-rules/r1/remove", "alert-channels/c1/remove"]
-
-
-@cases(
-    ("text", "message"),
-    [
-        (RULES, "alertRules.stuck.channels: there is no alert channel 'ops'"),
-        ("alertChannels: {ops: {kind: email}}", "alertChannels.ops: kind is 'webhook' and cannot be changed"),
-    ],
-)
-def test_what_cannot_be(run: CommandLine, text: str, message: str) -> None:
-    channels = page() if text == RULES else page(CHANNEL)
-    done, sent = apply(run, text, channels, page())
-    assert (done.status, message in done.err, sent) == (2, True, [])
-
-
-PLANNED = {
-    "pipelineId": "p",
-    "contractVersion": "c",
-    "releaseVersion": "1.0",
-    "reasons": ["active"],
-    "workers": 2,
-    "liveWorkers": 2,
-    "mayGo": False,
-}
-
-
-def test_the_plan_of_workers(run: CommandLine) -> None:
-    with serving({"items": [PLANNED]}) as server:
-        planned = run("workers", "plan", f"--url={server.url}")
-    assert (planned.status, planned.out.splitlines()[1].split()) == (0, ["p", "1.0", "c", "2", "2", "no", "active"])
-    with serving({"items": [{**PLANNED, "liveWorkers": 1}]}) as server:
-        assert run("workers", "plan", f"--url={server.url}").status == 1
-    assert [each.path for each in server.requests] == ["/api/v1/tenants/acme/worker-plan"]

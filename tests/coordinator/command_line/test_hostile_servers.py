@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.cases import cases
 from tests.command_line import CommandLine
 from tests.receiving import dripping
 from tests.serving import Serving, serving
@@ -48,17 +47,6 @@ def test_an_error_is_harmless(run: CommandLine) -> None:
     assert "\x1b" not in done.err
 
 
-@cases(
-    ("status", "expected"),
-    [
-        *((400, 2), (401, 4), (404, 5), (409, 3), (429, 7), (503, 6)),
-    ],
-)
-def test_exit_statuses(run: CommandLine, status: int, expected: int) -> None:
-    with serving({"code": "C", "detail": "D"}, status=status) as server:
-        assert run("pipelines", "show", "p", f"--url={server.url}").status == expected
-
-
 def test_a_redirect_is_not_followed(run: CommandLine) -> None:
     with serving({}) as elsewhere, serving({}, status=302, headers={"Location": elsewhere.url}) as server:
         done = run("pipelines", "show", "p", f"--url={server.url}")
@@ -77,26 +65,10 @@ def test_the_next_page_is_on_the_same_server(run: CommandLine) -> None:
     assert {each.headers["Authorization"] for each in server.requests} == {"Bearer the-token"}
 
 
-@cases(
-    "body",
-    [b'{"items": [1]}', b"[" * 200_000],
-)
-def test_responses_that_are_none(run: CommandLine, body: bytes) -> None:
-    with serving(body) as server:
-        done = run("pipelines", "list", f"--url={server.url}")
-    assert (done.status, done.out, done.err.startswith("error: the response is no ")) == (6, "", True)
-
-
 def test_a_response_that_drips_is_cut_off_and_the_change_may_have_happened(run: CommandLine) -> None:
     with dripping(b"HTTP/1.1 200 OK\r\nX: ") as host:
         done = run("executions", "cancel", "e", f"--url=http://{host}", "--request-seconds=1", "--yes")
     assert (done.status, "may have been carried out" in done.err) == (6, True)
-
-
-@cases("url", ["ftp://h", "http://user:pw@h", "http://h\\x"])
-def test_urls_that_are_none(run: CommandLine, url: str) -> None:
-    done = run("pipelines", "list", f"--url={url}")
-    assert (done.status, "pw" in done.err) == (2, False)
 
 
 def test_names_stay_within_their_segment(run: CommandLine) -> None:

@@ -1,18 +1,8 @@
 """The gauges, from rows of every kind."""
 
-import os
-import socket
-from collections.abc import Iterator
-from datetime import timedelta
-from typing import Any
-
 import pytest
-from django.db import connection
-from django.utils import timezone
 
-from coordinator.models import Process
-from coordinator.monitoring import gauges, statements
-from coordinator.monitoring.reports import KEPT_SECONDS, Reporter, version
+from coordinator.monitoring import gauges
 from executions.holds import holds
 from executions.lifecycle import outcome
 from executions.models import Execution, Interaction
@@ -65,39 +55,3 @@ def test_open_and_overdue_awaits_are_counted_by_tenant() -> None:
     assert (read(gauges.awaits_open), read(gauges.awaits_overdue)) == ({(owner.slug,): 1}, {(owner.slug,): 0})
     Interaction.objects.update(deadline="2020-01-01T00:00:00Z")
     assert read(gauges.awaits_overdue) == {(owner.slug,): 1}
-
-
-@pytest.fixture
-def reported() -> Iterator[tuple[str, str, str]]:
-    """The labels of this process, which reports itself as a web process whose clock stands still."""
-    reporter = Reporter(Process.Kind.WEB, clock=lambda: 0.0)
-    reporter.report()
-    yield "web", socket.gethostname(), str(os.getpid())
-    reporter.leave()
-
-
-def test_processes_are_counted_with_the_drift_of_their_clocks(reported: tuple[str, str, str]) -> None:
-    found = gauges.read()
-    assert found[gauges.processes]["web", version()] >= 1
-    assert found[gauges.drift][reported] < -86_400
-    assert 0 <= found[gauges.report_age][reported] < 60
-
-
-def test_rows_without_reports_are_removed(reported: tuple[str, str, str]) -> None:
-    old = timezone.now() - timedelta(seconds=KEPT_SECONDS + 1)
-    members: dict[str, Any] = {"kind": "clock", "version": "", "started_at": old, "drift_seconds": 0}
-    Process.objects.create(host="lost", pid=1, reported_at=old, **members)
-    Process.objects.create(host="slow", pid=1, reported_at=old + timedelta(minutes=1), **members)
-    assert {label[1] for label in read(gauges.report_age)} >= {"lost", "slow"}
-    with connection.cursor() as cursor:
-        values: dict[str, Any] = {
-            "host": "x",
-            "pid": 1,
-            "kind": "web",
-            "version": "",
-            "age": 0,
-            "clock": 0,
-            "kept": KEPT_SECONDS,
-        }
-        cursor.execute(statements.REPORT, values)
-    assert {label[1] for label in read(gauges.report_age)} & {"lost", "slow"} == {"slow"}

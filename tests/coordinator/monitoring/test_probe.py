@@ -33,12 +33,6 @@ def test_a_hanging_loop_is_reported(served: str, now: list[float]) -> None:
         call_command("probe", "control")
 
 
-def test_a_web_process_is_asked_at_its_own_address(served: str) -> None:
-    call_command("probe", "web", url=f"{served}/live")
-    with pytest.raises(CommandError, match="responded with 404"):
-        call_command("probe", "web", url=f"{served}/health/live")
-
-
 def test_a_process_that_does_not_respond_is_reported(settings: Any) -> None:
     settings.METRICS_PORT = free_port()
     with pytest.raises(CommandError, match=r"does not respond: .*refused"):

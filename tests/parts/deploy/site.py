@@ -15,7 +15,7 @@ import requests
 from embedded.children import Children, free_port
 from embedded.product import Product
 from releases.artifacts.store.local import LocalArtifactStore
-from tests.foundation.database.postgresql.tls_front import Authority
+from tests.parts.deploy.authority import Authority
 from tests.running import RunningProduct, TenantInUse, eventually, wait_for_web_processes
 
 HOST = "coordinator.example"

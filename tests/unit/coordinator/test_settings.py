@@ -186,14 +186,6 @@ def test_settings_that_contradict_one_another_are_refused(changes: dict[str, str
     assert refused(**changes)[0].startswith(f"  {says}")
 
 
-def test_valid_oauth_settings() -> None:
-    for origin in ("https://issuer.example", "http://[::1]:8080"):
-        changes = {**OAUTH, "OAUTH_JWKS_URL": f"{origin}/keys", "OAUTH_SCOPES": "a=read, a=executions:submit\nx=y=read"}
-        found = load(**changes)
-        assert (found["OAUTH_ISSUER"], found["OAUTH_JWKS_URL"]) == ("https://issuer.example/", f"{origin}/keys")
-        assert found["OAUTH_SCOPES"] == {"a": ["read", "executions:submit"], "x=y": ["read"]}
-
-
 def test_djangos_own_checks_find_nothing_in_production() -> None:
     production = {"SECRET_KEY": secrets.token_urlsafe(48), "HSTS_SUBDOMAINS": "true", "HSTS_PRELOAD": "true"}
     checked = ("SECURE_", "SESSION_", "CSRF_", "SECRET_KEY", "ALLOWED_HOSTS", "DEBUG", "X_FRAME", "MIDDLEWARE")
@@ -205,25 +197,6 @@ def test_djangos_own_checks_find_nothing_in_production() -> None:
 def test_only_behind_a_proxy_a_header_says_that_a_client_uses_tls() -> None:
     assert load(BEHIND_PROXY="false")["SECURE_PROXY_SSL_HEADER"] is None
     assert load(BEHIND_PROXY="true")["SECURE_PROXY_SSL_HEADER"] == ("HTTP_X_FORWARDED_PROTO", "https")
-
-
-MAVEN = """
-[[repositories]]
-id = "acme"
-url = "https://maven.example"
-groups = ["com.acme.*"]
-credentials = "env:ACME_MAVEN"
-"""
-
-
-def test_maven_repositories_are_read_from_a_file(tmp_path: Path) -> None:
-    file = tmp_path / "repositories.toml"
-    file.write_text(MAVEN)
-    [repository] = load(MAVEN_REPOSITORIES_FILE=str(file))["MAVEN_REPOSITORIES"]
-    assert repository.groups == ("com.acme.*",)
-    file.write_text(MAVEN + MAVEN.replace('"acme"', '"second"').replace("com.acme.*", f"*{MARK}"))
-    [problem] = refused(MAVEN_REPOSITORIES_FILE=str(file))
-    assert problem.startswith("  MAVEN_REPOSITORIES entry 2: groups must be a list of groups such as com.acme")
 
 
 def test_missing_settings_are_reported_at_once() -> None:

@@ -68,14 +68,3 @@ def test_lists_are_read_and_their_problems_reported_without_the_values(
         reported = problem(env)
         assert says in reported
         assert "secret" not in reported
-
-
-def test_a_secure_url_uses_http_for_loopback_addresses_only() -> None:
-    for url in ("https://a.example/keys", "http://127.0.0.1:8080/keys", "http://[::1]/keys"):
-        env = Environment({"URL": url})
-        assert env.url("URL", secure=True) == url
-        env.raise_problems()
-    for url in ("http://a.example/keys", "http://localhost/keys"):
-        env = Environment({"URL": url})
-        assert env.url("URL", secure=True) == ""
-        assert "URL must begin with https://" in problem(env)

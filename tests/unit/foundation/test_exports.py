@@ -1,13 +1,10 @@
-"""Exports as CSV and JSON lines: no cell is a formula, and none is too large."""
+"""Exports as CSV and JSON lines: no cell is a formula."""
 
 import csv
 from io import StringIO
 from typing import Any
 
-import pytest
-
 from foundation import exports, spreadsheet
-from foundation.errors import ExportTooLarge
 from tests.cases import cases
 
 ROWS: list[dict[str, Any]] = [
@@ -20,12 +17,6 @@ COLUMNS = ("name", "tags", "count")
 def test_csv_begins_with_the_columns_and_has_no_formulas() -> None:
     lines = list(exports.lines(COLUMNS, ROWS, "csv"))
     assert lines == [b"name,tags,count\r\n", b"'=1+1,a b,\r\n", "ö,,2\r\n".encode()]
-
-
-def test_an_export_has_all_rows_or_is_refused() -> None:
-    assert list(exports.at_most(3, [1, 2, 3])) == [1, 2, 3]
-    with pytest.raises(ExportTooLarge, match="More than 1,000 rows match"):
-        list(exports.at_most(1000, range(1001)))
 
 
 @cases("start", ["=", "+", "-", "@", "\t", "\r", "\n"])

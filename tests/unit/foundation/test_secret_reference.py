@@ -17,10 +17,3 @@ def test_a_variable_or_a_file_is_read(tmp_path: Path, monkeypatch: pytest.Monkey
     file.write_bytes(b"\xff")
     for reference in ("env:NO_SUCH_VARIABLE", f"file:{tmp_path}/absent", f"file:{file}"):
         assert secret_reference.read(reference) is None
-
-
-def test_the_form_of_a_reference() -> None:
-    for text in ("env:NAME", "env:_a1", "file:/run/secrets/a b"):
-        assert secret_reference.is_reference(text)
-    for text in ("NAME", "env:", "env:1A", "env:NAME\n", "file:", "file:relative"):
-        assert not secret_reference.is_reference(text)

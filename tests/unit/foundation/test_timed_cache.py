@@ -1,4 +1,4 @@
-"""The cache: lifetime, early renewal, and size."""
+"""The cache: lifetime and early renewal."""
 
 import pytest
 
@@ -39,10 +39,3 @@ def test_one_caller_renews_while_the_others_still_get_the_value(clock: Clock) ->
     cache.set("a", 2)
     clock.ahead += 0.6 * SECONDS
     assert [cache.get_or_renew("a") for _ in range(2)] == [None, 2], "a renewed value is due for renewal again"
-
-
-def test_a_full_cache_is_emptied() -> None:
-    cache: TimedCache[str, int] = TimedCache(seconds=SECONDS, most=2)
-    for key in ("a", "b", "c"):
-        cache.set(key, 1)
-    assert [cache.get(key) for key in ("a", "b", "c")] == [None, None, 1]

@@ -3,7 +3,7 @@
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_network
 from pathlib import Path
@@ -77,10 +77,6 @@ def chunked(body: bytes) -> bytes:
     return OK + b"Transfer-Encoding: chunked\r\n\r\n" + framed
 
 
-def until_the_end(body: bytes) -> bytes:
-    return OK + b"\r\n" + body
-
-
 def test_a_request_is_sent_unchanged() -> None:
     with receiving() as receiver:
         receiver.statuses = [201]
@@ -112,27 +108,6 @@ def test_a_response_is_read_up_to_the_limit() -> None:
 def test_an_incomplete_or_malformed_response_is_broken(text: bytes) -> None:
     with responding(text) as url, pytest.raises(Broken):
         send_to(url)
-
-
-HEAD = b"HTTP/1.1 200 OK\r\nX-One: 1\r\n\r\n"
-
-
-@cases("limit", [1000, None])
-def test_headers_that_end_anywhere_before_their_end_are_broken(limit: int | None) -> None:
-    for length in range(0, len(HEAD), 3):
-        with responding(HEAD[:length]) as url, pytest.raises(Broken):
-            send_to(url, limit=limit)
-    with responding(HEAD) as url:
-        assert send_to(url, limit=limit).headers == {"x-one": "1"}
-
-
-@cases("framed", [declared, chunked, until_the_end])
-def test_no_more_than_the_limit_is_received(framed: Callable[[bytes], bytes]) -> None:
-    pieces: list[bytes] = []
-    with responding(framed(bytes(100_001))) as url:
-        assert not send_to(url, limit=100_000, receive=pieces.append).complete
-    assert sum(map(len, pieces)) <= 100_000
-    assert not pieces or framed is not declared
 
 
 def test_the_time_limit_applies_to_the_whole_exchange() -> None:
@@ -169,15 +144,6 @@ def test_a_name_that_changes_after_it_was_vetted_has_no_effect() -> None:
         to = vet(vetted.url("receiver.test"), allowed=LOCAL, resolve=lambda host, port: answers.pop(0))
         assert [send(to).status, send(to).status] == [204, 204]
         assert (len(vetted.requests), len(other.requests), len(answers)) == (2, 0, 1)
-
-
-def test_at_most_three_addresses_are_tried() -> None:
-    refusing = ["127.0.0.7", "127.0.0.8", "127.0.0.9"]
-    with receiving("127.0.0.2") as receiver:
-        assert send(target(receiver.url("receiver.test"), *refusing[1:], "127.0.0.2")).status == 204
-        with pytest.raises(NotConnected):
-            send(target(receiver.url("receiver.test"), *refusing, "127.0.0.2"))
-    assert len(receiver.requests) == 1
 
 
 def test_tls_verifies_the_name_and_uses_the_named_authorities() -> None:

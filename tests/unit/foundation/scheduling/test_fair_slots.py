@@ -6,7 +6,7 @@ import time
 import pytest
 
 from foundation.errors import TooManyRequests
-from foundation.scheduling.fair_slots import RECENT_SECONDS, FairSlots, Group
+from foundation.scheduling.fair_slots import FairSlots, Group
 
 BUSY, QUIET, ADMIN = Group("busy"), Group("quiet"), Group("admin", reserved=True)
 SECONDS = 10
@@ -56,19 +56,6 @@ def test_a_group_never_holds_all_slots() -> None:
     takers.wait_for(*[BUSY] * 7)
     takers.start(QUIET)
     takers.wait_for(QUIET)
-
-
-def test_a_group_holds_a_quarter_of_the_slots_while_another_one_is_active() -> None:
-    now = 100.0
-    slots = FairSlots(8, clock=lambda: now)
-    slots.take(QUIET)
-    slots.leave(QUIET)
-    takers = Takers(slots)
-    takers.start(*[BUSY] * 6)
-    takers.wait_for(BUSY, BUSY)
-    now += RECENT_SECONDS
-    slots.leave(BUSY)
-    takers.wait_for(*[BUSY] * 4)
 
 
 def test_only_reserved_groups_use_the_reserve_and_they_may_use_all_slots_in_their_turn() -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import Any
 
 import pytest
 
@@ -48,14 +47,3 @@ def test_a_tenant_whose_work_hangs_in_every_kind_leaves_a_place_of_every_kind() 
                 for kind in (*KINDS, places.CHECKS):
                     with kind.hold(2) as free:
                         assert free, threads
-
-
-def test_checks_of_silent_workers_and_verifications_leave_a_place_of_their_kind(settings: Any) -> None:
-    settings.VERIFICATION_PROCESSES = 100
-    for threads in (6, 8, 32):
-        places.allot(threads, ALL)
-        with ExitStack() as stack:
-            for kind, rest in ((places.REPEATED_CHECKS, places.CHECKS), (places.RELEASES, places.UPLOADS)):
-                assert sum(held(stack, kind, tenant) for tenant in (1, 2, 3)) >= 1
-                with rest.hold(4) as free:
-                    assert free

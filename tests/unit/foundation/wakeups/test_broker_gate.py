@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from foundation.wakeups.broker_gate import FIRST_BATCH, FIRST_WAIT, LONGEST_WAIT, BrokerGate
+from foundation.wakeups.broker_gate import FIRST_WAIT, LONGEST_WAIT, BrokerGate
 
 
 class Clock:
@@ -76,22 +76,3 @@ def test_the_intervals_between_probes_grow_until_one_succeeds(broker: Broker, ga
     broker.error = None
     clock.now += FIRST_WAIT
     assert gate.is_open(), "the next outage begins with the shortest wait"
-
-
-def test_after_a_refusal_batches_are_small_and_grow_with_what_is_sent(
-    broker: Broker, gate: BrokerGate, clock: Clock
-) -> None:
-    assert gate.batch(500) == 500
-    refuse(broker, gate)
-    broker.error = None
-    clock.now += FIRST_WAIT
-    assert gate.is_open()
-    assert gate.batch(500) == FIRST_BATCH
-    assert gate.batch(3) == 3
-    gate.batch_sent(FIRST_BATCH)
-    gate.batch_sent(1)
-    assert gate.batch(500) == 2 * FIRST_BATCH
-    refuse(broker, gate)
-    assert gate.batch(500) == FIRST_BATCH
-    gate.reset()
-    assert (gate.batch(500), gate.refused) == (500, False)

@@ -1,11 +1,8 @@
-"""A TLS proxy for a PostgreSQL server without TLS, and an authority that signs certificates for it."""
+"""An authority that signs the certificates of servers."""
 
-import contextlib
 import datetime
 import ipaddress
-import socket
 import ssl
-import threading
 from pathlib import Path
 
 from cryptography import x509
@@ -13,7 +10,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-SSL_REQUEST = bytes([0, 0, 0, 8, 4, 210, 22, 47])
 SIGNS_CERTIFICATES = x509.KeyUsage(
     key_cert_sign=True,
     **dict.fromkeys(
@@ -69,53 +65,3 @@ class Authority:
         return builder.add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
         )
-
-
-class TlsFront:
-    """Listens on 127.0.0.1, answers libpq's request for TLS, and forwards the rest to the server at `port`."""
-
-    def __init__(self, context: ssl.SSLContext, port: int) -> None:
-        self._context = context
-        self._target = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        self.encrypted = 0
-        """The number of clients that finished the handshake."""
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def close(self) -> None:
-        self._listener.close()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                threading.Thread(target=self._serve, args=[client], daemon=True).start()
-
-    def _serve(self, client: socket.socket) -> None:
-        with contextlib.suppress(OSError), client, socket.create_connection(("127.0.0.1", self._target)) as server:
-            first = client.recv(8, socket.MSG_WAITALL)
-            if first != SSL_REQUEST:
-                server.sendall(first)
-                _connect(client, server)
-                return
-            client.sendall(b"S")
-            with self._context.wrap_socket(client, server_side=True, do_handshake_on_connect=False) as encrypted:
-                encrypted.do_handshake()
-                self.encrypted += 1
-                _connect(encrypted, server)
-
-
-def _connect(client: socket.socket, server: socket.socket) -> None:
-    """Forward data in both directions until one side closes."""
-    back = threading.Thread(target=_pass_on, args=[server, client], daemon=True)
-    back.start()
-    _pass_on(client, server)
-    back.join()
-
-
-def _pass_on(source: socket.socket, target: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            target.sendall(data)
-        target.shutdown(socket.SHUT_RDWR)
