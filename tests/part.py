@@ -33,10 +33,10 @@ PARTS: Mapping[str, Part] = {
         tools=["install-chromium"],
     ),
     "clients": Part(
-        "clients that are generated from the API's document, and the framework's own",
+        "clients that are generated from the API's document",
         _tests("parts/clients"),
         groups=["clients"],
-        tools=["install-typescript", "install-registry"],
+        tools=["install-typescript"],
     ),
     "deploy": Part(
         "images, charts, units, proxies and alert rules, with the tools that read them",

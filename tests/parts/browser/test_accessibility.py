@@ -37,14 +37,3 @@ def test_axe_finds_nothing_on_any_page(page: Page, acme: tuple[World, str]) -> N
             if way.startswith("narrow") and page.evaluate("document.documentElement.scrollWidth") > NARROW["width"]:
                 problems.append(f"{name} {way}: the page is wider than the screen")
     assert not problems, "\n".join(problems)
-
-
-@pytest.mark.timeout(180)
-def test_axe_finds_nothing_in_open_filters(page: Page, acme: tuple[World, str]) -> None:
-    page.goto("/admin/tenancy/auditentry/?outcome=granted")
-    page.evaluate(AXE)
-    for way in shown_in_each_way(page):
-        page.get_by_role("button", name="Filters").click()
-        expect(page.get_by_role("region", name="Filter panel")).to_be_visible()
-        assert not list(findings(page)), way
-        page.keyboard.press("Escape")

@@ -59,13 +59,3 @@ def test_a_token_is_shown_once_and_works(tenant: TenantInUse, log_in: LogIn) -> 
     page.get_by_role("button", name="Revoke the token").click()
     expect(page.locator("body")).not_to_contain_text("Issue the token")
     assert tenant.http.get(tenant.url("workers")).status_code == 401
-
-
-def test_the_overview_is_updated_until_the_session_ends(tenant: TenantInUse, log_in: LogIn, v1: BuiltRelease) -> None:
-    page = log_in(tenant, Role.VIEWER)
-    expect(page.locator("[data-pipelines]")).to_contain_text("No pipelines yet")
-    tenant.register(v1)
-    tenant.activate(v1, "shown at once")
-    expect(page.locator("[data-activations]")).to_contain_text("shown at once", timeout=20_000)
-    page.context.clear_cookies()
-    page.wait_for_url("**/admin/login/**")

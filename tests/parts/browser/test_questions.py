@@ -1,14 +1,11 @@
-"""Questions that people answer: by the generated form with the keyboard alone, and without JavaScript."""
+"""A question that a person answers by the generated form with the keyboard alone."""
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from executions.models import Interaction, InteractionEvent
 from tests.admin.conftest import World
 from tests.admin.test_questions import ask, with_claims
-from tests.browsing import SCREEN
-from tests.parts.browser.conftest import enter
-from tests.running import PASSWORD
 
 LIST = "/admin/executions/interaction/"
 
@@ -72,31 +69,3 @@ def test_a_question_is_claimed_and_answered_with_the_keyboard_alone(page: Page, 
     expect(page.locator("[data-answer]")).to_contain_text("She called.")
     assert answer_of(question) == (EXPECTED, "She called.", "page")
     assert [event.kind for event in InteractionEvent.objects.filter(interaction=question)] == ["CLAIMED"]
-
-
-def test_a_question_is_answered_without_javascript(
-    browser: Browser, acme: tuple[World, str], question: Interaction
-) -> None:
-    context = browser.new_context(base_url=acme[1], viewport=SCREEN, java_script_enabled=False)
-    context.set_default_timeout(20_000)
-    page = context.new_page()
-    enter(page, PASSWORD)
-    page.goto(LIST)
-    page.get_by_role("link", name="Approve claim", exact=True).click()
-    page.get_by_role("button", name="Claim", exact=True).click()
-    expect(page.locator("[data-claim=mine]")).to_be_visible()
-    page.get_by_role("radio", name="Yes").check()
-    page.get_by_label("Amount").fill("ten")
-    page.get_by_role("radio", name="late").check()
-    for number, text in enumerate(("vip", "oops", "new")):
-        page.get_by_role("button", name="Add an item to Tags").click()
-        page.locator(f"[name='answer.tags.{number}']").fill(text)
-    page.get_by_role("button", name="Remove Tags 2").click()
-    page.locator("#answer-note").fill("She called.")
-    page.get_by_role("button", name="Answer", exact=True).click()
-    expect(page.get_by_text("Amount must be a decimal number.")).to_be_visible()
-    page.get_by_label("Amount").fill("12.50")
-    page.get_by_role("button", name="Answer", exact=True).click()
-    expect(page.locator("[data-answer]")).to_contain_text("She called.")
-    assert answer_of(question) == (EXPECTED, "She called.", "page")
-    context.close()

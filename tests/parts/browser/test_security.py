@@ -10,8 +10,6 @@ from tests.admin.conftest import World
 from tests.admin.named import named
 from tests.admin.pages import FRAGMENTS, READS, url
 from tests.browsing import blocked
-from tests.parts.browser.conftest import enter
-from tests.running import PASSWORD
 
 OTHER_PAGES = ("admin:password_change", "admin:log_out_everywhere", "admin:password_change_done", "admin:login")
 
@@ -62,13 +60,3 @@ def test_an_injected_script_does_not_run(page: Page) -> None:
     assert page.evaluate("window.hit") is None
     assert page.evaluate("document.baseURI.startsWith(location.origin)")
     assert len(problems) >= 5
-
-
-def test_after_too_many_failures_the_page_shows_when_to_try_again(page: Page) -> None:
-    page.context.clear_cookies()
-    for _ in range(5):
-        enter(page, "wrong")
-        expect(page.get_by_text("Please enter the correct")).to_be_visible()
-    enter(page, PASSWORD)
-    expect(page.get_by_role("heading")).to_have_text("Too many failed log-ins")
-    expect(page.locator("p")).to_contain_text("UTC")

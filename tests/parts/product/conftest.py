@@ -1,7 +1,7 @@
-"""The fixtures of `tests/e2e`, requests, pipelines with awaits, and copies of the product with a dedicated broker."""
+"""The fixtures of `tests/e2e`, requests, and copies of the product with a dedicated broker."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,10 @@ import pytest
 from embedded.product import PROJECT, Product
 from embedded.valkey import Valkey
 from releases.artifacts.store.local import LocalArtifactStore
-from tests.building import copy_awaiting
 from tests.database_template import connected_to, database
 from tests.e2e.conftest import tenant, v1, v2
 from tests.receiving import Receiver, receiving
-from tests.running import RunningProduct, TenantInUse, build, eventually
+from tests.running import RunningProduct, TenantInUse, eventually
 from tests.servers import NUMBER, ordinary_url
 from tests.tls_proxy import over_tls, tls_in_front_of
 from wire.worker_keys import worker_key
@@ -23,29 +22,12 @@ from wire.worker_keys import worker_key
 __all__ = ["tenant", "v1", "v2"]
 
 PIPELINES = Path(__file__).parent / "pipelines"
-Host = Callable[[TenantInUse, str], None]
 
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     with receiving() as running:
         yield running
-
-
-@pytest.fixture
-def host(tmp_path: Path, receiver: Receiver) -> Host:
-    """Build, register and activate one of the pipelines with awaits, and start a worker for it."""
-
-    def start(tenant: TenantInUse, name: str) -> None:
-        folder = tmp_path / name
-        # The pipelines without a webhook are built once.
-        copy_awaiting(folder, receiver.url() if name == "booking" else "")
-        release = build(f"awaiting:{name}", folder, tmp_path / f"{name}-release", "1.0")
-        tenant.register(release)
-        tenant.activate(release)
-        tenant.start_worker(release, f"worker-{name}")
-
-    return start
 
 
 def post(tenant: TenantInUse, path: str, status: int = 200, **body: Any) -> Any:
@@ -89,13 +71,6 @@ def start_hosting(tenant: TenantInUse, name: str, release: Path, *options: str, 
     )
     tenant.workers.append(child)
     tenant.wait_for_worker(name, "HEALTHY")
-
-
-@pytest.fixture
-def own_broker(running: RunningProduct, tmp_path: Path) -> Iterator[tuple[RunningProduct, Valkey]]:
-    """A second copy of the product with a dedicated broker that a test may stop."""
-    with product_with_own_broker(running, tmp_path, {}) as product_and_broker:
-        yield product_and_broker
 
 
 @contextmanager

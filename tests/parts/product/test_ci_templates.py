@@ -1,4 +1,4 @@
-"""deploy/ci: the scripts of the GitHub action and the GitLab template, against the running product."""
+"""deploy/ci: the scripts of the GitHub action sign, publish and activate a release of the running product."""
 
 import json
 import os
@@ -8,7 +8,6 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
 
 import pytest
 import yaml
@@ -128,47 +127,3 @@ def test_the_action_signs_publishes_comments_and_activates(
     assert (checkout / "output").read_text() == "allowed=false\nallowed=true\n"
     step("Activate")
     assert tenant.get(f"pipelines/{PIPELINE}")["activeReleaseVersion"] == VERSION
-
-
-def test_the_jobs_for_gitlab_do_the_same(
-    tenant: TenantInUse, checkout: Path, receiver: Receiver, signing_key: str, token: str
-) -> None:
-    assert [rule["when"] for rule in JOBS["activate"]["rules"]] == ["manual"]
-    receiver.statuses = [201]
-    environment = {
-        "PIPELINE": "pinned:pipeline",
-        "LOCK": SPEC["spec"]["inputs"]["lock"]["default"],
-        "VERSION": VERSION,
-        "PIPELINES_URL": tenant.product.url,
-        "PIPELINES_TENANT": tenant.tenant.slug,
-        "PIPELINES_TOKEN": token,
-        "SIGNING_KEY": signing_key,
-        "COMMENT_TOKEN": "glpat_secret",
-        "CI_API_V4_URL": receiver.url(path=""),
-        "CI_PROJECT_ID": "7",
-        "CI_COMMIT_SHA": "abc",
-        "CI_JOB_ID": "8",
-        "GITLAB_USER_LOGIN": "ada",
-    }
-
-    def job(name: str) -> None:
-        installs, *script = JOBS[name]["script"]
-        assert installs == 'pip install -r "$LOCK"'
-        run("\n".join(script), checkout, environment)
-
-    job("release")
-    [comment] = receiver.requests
-    assert (comment.path, comment.headers["PRIVATE-TOKEN"]) == (
-        "/projects/7/repository/commits/abc/comments",
-        "glpat_secret",
-    )
-    [note] = parse_qs(comment.body.decode())["note"]
-    assert note == (checkout / "preflight.md").read_text()
-    assert "refused: WORKER_REQUIRED: " in note
-
-    Pipeline.objects.filter(tenant=tenant.tenant).update(worker_gate="off")
-    job("activate")
-    pipeline = tenant.get(f"pipelines/{PIPELINE}")
-    assert pipeline["activeReleaseVersion"] == VERSION
-    [activation] = tenant.get(f"pipelines/{PIPELINE}/activations")["items"]
-    assert activation["reason"] == "ada started job 8"

@@ -1,4 +1,4 @@
-"""`coordinator` against the running product: each noun, and the exit status of each class of answer."""
+"""`coordinator` against the running product: releases, executions, tokens, and the exit status of answers."""
 
 import json
 from pathlib import Path
@@ -7,9 +7,7 @@ import pytest
 
 from tenancy.roles import Scope
 from tests.command_line import CommandLine
-from tests.e2e.conftest import PIPELINES
-from tests.parts.product.conftest import Host
-from tests.running import BuiltRelease, TenantInUse, build, eventually
+from tests.running import BuiltRelease, TenantInUse
 
 P = "tests.pinned"
 # Each test starts dozens of processes, which takes long on a busy machine.
@@ -91,68 +89,6 @@ def test_executions_from_submission_to_result(
     assert again["resubmittedFrom"] == held
     assert run("executions", "cancel", held, "--yes").status == 3
     assert run.json("executions", "provenance", held)["payload"]
-
-
-def test_failures_and_campaigns(run: CommandLine, tenant: TenantInUse, tmp_path: Path) -> None:
-    gated = build("gated:pipeline", PIPELINES / "gated", tmp_path / "gated", "1.0")
-    tenant.register(gated)
-    tenant.activate(gated)
-    tenant.start_worker(gated, "gatekeeper")
-    gate = tmp_path / "gate"
-    value = json.dumps({"number": 1, "gate": str(gate), "retryable": False})
-    failed = run("executions", "submit", "tests.gated", f"--input={value}", "--wait")
-    assert (failed.status, "FAILED" in failed.out) == (1, True), failed
-    [group] = run.json("failures", "groups")
-    assert run.json("failures", "update", group["failureGroupId"], "--acknowledge", "--note=known")["note"] == "known"
-    [letter] = run.json("failures", "letters", f"--group={group['failureGroupId']}")
-
-    gate.touch()
-    filters = ["--pipeline=tests.gated", "--allow-failed", "--reason=open"]
-    assert run.json("campaigns", "create", *filters, "--dry-run")["count"] == 1
-    assert run.json("campaigns", "list") == []
-    campaign = run.json("campaigns", "create", *filters, "--yes")["campaignId"]
-    ended = run("campaigns", "wait", campaign)
-    assert (ended.status, "COMPLETED" in ended.out) == (0, True), ended
-    [item] = run.json("campaigns", "items", campaign)
-    assert (item["executionId"], item["outcome"]) == (letter["executionId"], "REDRIVEN")
-    assert tenant.wait_for(letter["executionId"], "SUCCEEDED")
-
-
-def test_a_question_is_claimed_and_answered(run: CommandLine, tenant: TenantInUse, host: Host) -> None:
-    host(tenant, "approval")
-    execution = run.json("executions", "submit", "tests.approval", '--input={"number": 4}')["executionId"]
-    tenant.wait_for(execution, "WAITING_EXTERNAL")
-    question = eventually(lambda: run.json("questions", "list", "--status=pending"), what="the question")[0]
-    assert run.json("questions", "show", question["interactionId"])["request"] == {"number": 8}
-    refused = run("questions", "answer", question["interactionId"], '--response={"accepted": "yes"}')
-    assert (refused.status, "response.accepted" in refused.err) == (3, True)
-    answered = run("questions", "answer", question["interactionId"], '--response={"accepted": true, "note": "fine"}')
-    assert answered.status == 0, answered
-    assert run("executions", "wait", execution).status == 0
-
-
-def test_workers_pauses_keys_and_the_audit_log(
-    run: CommandLine, tenant: TenantInUse, v1: BuiltRelease, tmp_path: Path
-) -> None:
-    tenant.register(v1)
-    tenant.activate(v1)
-    assert run("stranded").status == 0
-    tenant.start_worker(v1, "w1")
-    assert [each["workerId"] for each in run.json("workers", "list", "--state=HEALTHY")] == ["w1"]
-    drained = run("workers", "drain", P, "w1", "--wait", "--timeout=30", "--yes", "--output=json")
-    assert (drained.json["taking"], drained.json["holding"]) == (False, 0)
-    assert run("workers", "undrain", P, "w1").status == 0
-    assert run("workers", "drain", P, "w2", "--yes").status == 5
-
-    assert run("pipelines", "pause", P, "--reason=look", "--yes").status == 0
-    assert [each["reason"] for each in run.json("holds")] == ["look"]
-    assert run("pipelines", "resume", P).status == 0
-    assert run.json("status")["coordinator"]["status"] == "UP"
-    acts = [each["act"] for each in run.json("audit", "list", "--limit=500")]
-    assert {"worker.drain", "worker.undrain", "pipeline.pause"} <= set(acts)
-    export = run("audit", "export", "--out=audit.ndjson")
-    lines = (tmp_path / "audit.ndjson").read_text().splitlines()
-    assert (export.status, [json.loads(line)["act"] for line in lines][::-1][: len(acts)]) == (0, acts)
 
 
 def test_tokens_and_profiles(run: CommandLine, tenant: TenantInUse, tmp_path: Path) -> None:

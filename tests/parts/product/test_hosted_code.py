@@ -1,4 +1,4 @@
-"""Workers run the code of their release's artifact, not of a folder, and stop when a step wants other code."""
+"""Workers run the code of their release's artifact, not of a folder."""
 
 import shutil
 from pathlib import Path
@@ -6,9 +6,8 @@ from signal import SIGTERM
 
 from tenancy.roles import Scope
 from tests.e2e.conftest import PIPELINES
-from tests.parts.product.conftest import PIPELINES as OWN_PIPELINES
 from tests.parts.product.conftest import start_hosting
-from tests.running import TenantInUse, build, eventually
+from tests.running import TenantInUse, build
 
 
 def test_an_older_release_is_hosted_from_its_artifact_without_any_source(tenant: TenantInUse, tmp_path: Path) -> None:
@@ -48,26 +47,3 @@ def test_an_older_release_is_hosted_from_its_artifact_without_any_source(tenant:
     assert tenant.result(on_first) == {"number": 1, "made_by": "code v1, attempt 1"}
     assert tenant.result(on_second) == {"number": 2, "made_by": "code v2, attempt 0"}
     assert tenant.events(on_first)[-1]["actor"] == "worker:older"
-
-
-def test_a_worker_stops_after_a_foreign_import_and_finishes_its_other_transitions(
-    tenant: TenantInUse, tmp_path: Path
-) -> None:
-    outside, gate = tmp_path / "outside", tmp_path / "gate"
-    outside.mkdir()
-    (outside / "stranger.py").write_text("")
-    foreign = build("foreign:pipeline", OWN_PIPELINES / "foreign", tmp_path / "release", "1.0")
-    tenant.register(foreign)
-    tenant.activate(foreign)
-    worker = tenant.start_worker(foreign, "celery")
-    running = tenant.accepted("tests.foreign", {"gate": str(gate)}, "running")["executionId"]
-    tenant.wait_until_begun(running)
-    importing = tenant.accepted("tests.foreign", {"folder": str(outside)}, "importing")["executionId"]
-    failed = tenant.wait_for(importing, "FAILED")
-    assert (failed["error"]["code"], failed["attempt"]) == ("FOREIGN_MODULE", 0)
-    assert f"the module stranger in {outside}" in failed["error"]["message"]
-    gate.touch()
-    tenant.wait_for(running, "SUCCEEDED")
-    eventually(lambda: not worker.running, what="its end", seconds=60)
-    assert worker.status == 2
-    assert "error: FOREIGN_MODULE: the module stranger in " in worker.log.read_text()

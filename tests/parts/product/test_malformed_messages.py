@@ -66,19 +66,6 @@ FAULTS = [
 ]
 
 
-# Malformed values under the keys where kombu keeps unacknowledged messages.
-UNACKNOWLEDGED = [
-    b"",
-    b"no line",
-    b"\n",
-    b"\nrubbish",
-    b"control\nrubbish",
-    b"outcomes\n",
-    b"\xff\n\xff",
-    b'[{}, "", "control"]',
-]
-
-
 class Fuzzer:
     """Generates changed and random messages from one seed."""
 
@@ -149,30 +136,3 @@ def test_no_message_ends_a_process(hosted: TenantInUse, v1: BuiltRelease, v2: Bu
             assert len(dead) == client.MOST_DEAD_MESSAGES
             assert all(len(entry) < 3_000 for entry in dead)
     hosted.register(v2)
-
-
-def test_malformed_unacknowledged_messages_stop_neither_the_process_nor_the_redelivery_of_others(
-    hosted: TenantInUse,
-) -> None:
-    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
-        for number, message in enumerate(UNACKNOWLEDGED):
-            redis.hset("unacked", f"held-{number}", message)
-            redis.zadd("unacked_index", {f"held-{number}": number})
-        names = [f"held-{number}" for number in range(len(UNACKNOWLEDGED))]
-        eventually(lambda: not any(redis.hmget("unacked", names)), seconds=30, what="no unacknowledged message")
-    execution_id = hosted.accepted("tests.pinned", {"number": 1}, "k")["executionId"]
-    hosted.wait_for(execution_id, "SUCCEEDED")
-
-
-def test_a_broker_that_rejects_every_command_ends_no_process(hosted: TenantInUse) -> None:
-    """If the key of one queue has a value of another type, the broker rejects reads from every queue."""
-    processes = [child for child in hosted.product.children.started if child.running]
-    [log] = {child.log for child in processes if child.name == "control-worker"}
-    before = log.read_text().count("Connected to")
-    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
-        eventually(lambda: redis.set("rest", "no list", nx=True), what="an empty queue")
-        eventually(lambda: log.read_text().count("Connected to") > before + 2, what="three new connections")
-        redis.delete("rest")
-    execution_id = hosted.accepted("tests.pinned", {"number": 1}, "k")["executionId"]
-    hosted.wait_for(execution_id, "SUCCEEDED")
-    assert [child.name for child in processes if not child.running] == []

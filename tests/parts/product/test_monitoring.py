@@ -1,9 +1,8 @@
-"""A control worker and a clock on their own: metrics, probes, reports, and an outage of the broker."""
+"""A control worker and a clock on their own: probes and reports."""
 
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from signal import SIGTERM
 
 import pytest
 import requests
@@ -54,37 +53,8 @@ def answers(url: str) -> bool:
         return False
 
 
-def probe(product: Product, kind: str, url: str) -> str:
-    return product.manage("probe", kind, "--url", f"{url}/live")
-
-
-def text(url: str) -> str:
-    response = requests.get(f"{url}/metrics", timeout=30)
-    assert response.status_code == 200
-    return response.text
-
-
 def rows() -> set[str]:
     return set(Process.objects.values_list("kind", flat=True))
-
-
-def test_a_control_worker_and_a_clock_tell_how_they_are(alone: Product, valkey: Valkey) -> None:
-    control, control_url = started(alone, "control")
-    clock, clock_url = started(alone, "clock")
-    eventually(lambda: rows() == {"control", "clock"}, seconds=60, what="both reports")
-    assert probe(alone, "control", control_url) == probe(alone, "clock", clock_url) == "UP"
-    found = text(control_url)
-    assert 'coordinator_processes{kind="clock"' in found
-    assert "coordinator_broker_up 1.0" in found
-    assert "coordinator_queue_depth" not in text(clock_url), "the clock reads no gauges"
-    valkey.stop()
-    eventually(lambda: "coordinator_broker_up 0.0" in text(control_url), seconds=30, what="the outage")
-    assert answers(f"{control_url}/live"), "an outage of the broker is no reason to restart it"
-    assert answers(f"{clock_url}/live")
-    for child in (control, clock):
-        child.send(SIGTERM)
-        child.wait(60)
-    assert rows() == set(), "both ended in order"
 
 
 @pytest.mark.parametrize("kind", ["control", "clock"])

@@ -1,11 +1,10 @@
-"""Operators' requests with real processes: a campaign of re-drives, and a resubmission on the next release."""
+"""A campaign of re-drives with real processes."""
 
 import time
 from datetime import datetime
 from pathlib import Path
 
 from tests.e2e.conftest import PIPELINES
-from tests.e2e.orders import build_orders
 from tests.parts.product.conftest import kinds, post
 from tests.running import RunningProduct, TenantInUse, build, eventually
 
@@ -64,34 +63,3 @@ def test_a_campaign_redrives_failures_across_a_pause_and_a_restart(
     assert [(item["outcome"], item["executionStatus"]) for item in items] == [("REDRIVEN", "SUCCEEDED")] * COUNT
     first, *_, last = (datetime.fromisoformat(item["at"]) for item in items)
     assert (last - first).total_seconds() >= (COUNT - 1) / 4 - 1, "240 a minute"
-
-
-def test_only_the_step_that_failed_runs_on_the_next_release(tenant: TenantInUse, tmp_path: Path) -> None:
-    """The next release has another contract: its last step returns one more field."""
-    failure = "        raise RuntimeError("
-    broken = build_orders(
-        tmp_path,
-        "1.0",
-        (failure, "        raise NonRetryable("),
-        ("import Pipeline,", "import NonRetryable, Pipeline,"),
-    )
-    fixed = build_orders(
-        tmp_path, "1.1", (failure, "        print("), ("    attempt: int\n", '    attempt: int\n    note: str = ""\n')
-    )
-    assert broken.document["contractVersion"] != fixed.document["contractVersion"]
-    tenant.register(broken)
-    tenant.activate(broken)
-    tenant.start_worker(broken, "worker-1.0")
-    value = {"number": 1, "folder": str(tmp_path), "fail_times": 9}
-    old = tenant.accepted("tests.orders", value, "k")["executionId"]
-    assert tenant.wait_for(old, "FAILED", seconds=60)["currentStepIndex"] == 1
-
-    tenant.register(fixed)
-    tenant.start_worker(fixed, "worker-1.1")
-    request = {"from": "checkpoint", "releaseVersion": "1.1", "reason": "fixed in 1.1"}
-    new = post(tenant, f"executions/{old}/resubmit", 202, **request)
-    assert (new["currentStepIndex"], new["resubmittedFrom"]) == (1, old)
-    tenant.wait_for(new["executionId"], "SUCCEEDED", seconds=60)
-    made = {"execution_id": new["executionId"], "notes": [], "made_by": "1.1", "attempt": 0, "note": ""}
-    assert tenant.result(new["executionId"]) == made
-    assert [(tmp_path / step).read_text() for step in ("price", "settle")] == ["once\n", "once\nonce\n"]

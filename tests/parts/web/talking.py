@@ -16,10 +16,3 @@ def everything(connection: socket.socket) -> bytes:
     while part := connection.recv(65536):
         received += part
     return received
-
-
-def statuses(port: int, sent: bytes) -> list[int]:
-    """Send requests, and return the status of each response. The last one must close the connection."""
-    with opened(port, sent) as connection:
-        lines = everything(connection).replace(b"HTTP/1.", b"\nHTTP/1.").split(b"\n")
-    return [int(line.split()[1]) for line in lines if line.startswith(b"HTTP/1.")]

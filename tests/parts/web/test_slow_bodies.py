@@ -7,9 +7,8 @@ import pytest
 import requests
 
 from embedded.product import Product
-from tests.building import eventually
 from tests.parts.web.conftest import start_web
-from tests.parts.web.talking import everything, opened
+from tests.parts.web.talking import opened
 from tests.running import TenantInUse
 
 PROMPT = 2.0
@@ -24,20 +23,11 @@ def web(own: Product) -> Product:
     return own
 
 
-def head(tenant: TenantInUse, length: int, more: str = "") -> bytes:
+def head(tenant: TenantInUse, length: int) -> bytes:
     return (
-        f"POST /api/v1/tenants/{tenant.tenant.slug}/executions HTTP/1.1\r\nHost: 127.0.0.1\r\n{more}"
+        f"POST /api/v1/tenants/{tenant.tenant.slug}/executions HTTP/1.1\r\nHost: 127.0.0.1\r\n"
         f"Authorization: {tenant.http.headers['Authorization']!s}\r\nContent-Type: application/json\r\n"
         f"Content-Length: {length}\r\n\r\n"
-    ).encode()
-
-
-def form(length: int) -> bytes:
-    """The log-in form, which needs no session. Its body is read first, to check its token."""
-    cookie = "csrftoken=" + "a" * 32
-    return (
-        f"POST /admin/login/ HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: {cookie}\r\n"
-        f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {length}\r\n\r\n"
     ).encode()
 
 
@@ -60,24 +50,3 @@ def test_incomplete_bodies_and_headers_delay_no_other_request(web: Product, tena
             assert submitted(web, tenant).status_code == 404
             assert requests.get(f"{web.url}/health/ready", timeout=30).ok
             assert time.monotonic() - began < PROMPT
-
-
-def test_one_client_takes_only_its_share_of_the_waiting_places(web: Product, tenant: TenantInUse) -> None:
-    slow = SOURCES[0]
-    body = b'{"pipelineId": "none", "input": {}, "idempotencyKey": "k"}'
-    complete = head(tenant, len(body), "Connection: close\r\n") + body
-    with ExitStack() as held:
-        for _ in range(1200):
-            held.enter_context(opened(web.port, form(500) + b"a=", slow))
-        assert submitted(web, tenant).status_code == 404
-        with opened(web.port, complete, slow) as connection:
-            answer = everything(connection)
-        assert answer.startswith(b"HTTP/1.1 503 ")
-        assert b"SLOW_REQUESTS_BUSY" in answer
-
-    def is_served() -> bool:
-        with opened(web.port, complete, slow) as connection:
-            return everything(connection).startswith(b"HTTP/1.1 404 ")
-
-    # The server frees a place when it notices that the connection is closed.
-    eventually(is_served, seconds=10, what="a free place")
