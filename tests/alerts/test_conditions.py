@@ -1,32 +1,25 @@
 """What each kind of rule finds, and when it stops finding it."""
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from django.utils import timezone
 
 from alerts.conditions import CONDITIONS, MOST_FOUND, Look
-from alerts.configuration import rules
-from alerts.errors import AlertRuleInvalid
 from alerts.kinds import Kind
 from alerts.models import AlertRule
 from executions.models import FinishedCount, Worker
-from executions.workers import registry
-from releases.activation.gradual import ending
 from releases.activation.requests.votes import Decision
 from releases.artifacts import blobs
-from releases.models import Blob, GradualActivation, Release
+from releases.models import Blob, Release
 from tenancy.models import Tenant
-from tests import gradual, making, requesting
-from tests.alerts.alerting import ACTOR, judged, let_clear, rule
-from tests.cases import cases
+from tests import making, requesting
+from tests.alerts.alerting import judged, let_clear, rule
 from tests.executions.awaits.parking import suspended
 from tests.raw_sql import run
 
 pytestmark = pytest.mark.django_db
 Ready = tuple[Tenant, Release]
-AWAIT_TYPES = {"schemaVersion": 2, "canonicalTypes": {}}
 
 
 def subjects(made: AlertRule) -> list[str]:
@@ -125,60 +118,3 @@ def test_requests_that_want_votes() -> None:
     assert subjects(rule(owner, "approvalWanted", name="later", thresholds={"minutes": 5})) == []
     requesting.voted(request, decision=Decision.REFUSE)
     assert subjects(made) == []
-
-
-def test_candidates_that_the_coordinator_withdrew(ready: Ready) -> None:
-    owner, _ = ready
-    made = rule(owner, "gradualWithdrawn")
-    ending.withdraw(gradual.started(owner), actor=ACTOR, reason="slow")
-    assert subjects(made) == [], "a person did it"
-    started = gradual.started(owner, version="3.0")
-    assert subjects(made) == []
-    cause = GradualActivation.Cause.FAILURES
-    ending.withdraw(started, actor="coordinator", reason="it fails", cause=cause)
-    [found] = CONDITIONS[Kind.GRADUAL_WITHDRAWN](Look(made))
-    assert (found.title, found.detail) == (f"The candidate 3.0 of {making.PIPELINE} was withdrawn", "it fails")
-    gradual.started(owner, version="4.0")
-    assert subjects(made) == [], "another candidate follows"
-
-
-def test_planned_activations_that_did_not_happen() -> None:
-    planned = timezone.now() + timedelta(hours=1)
-    request = requesting.open_request(requesting.candidate(approvals=1), activate_at=planned)
-    request = requesting.voted(request)
-    made = rule(request.pipeline.tenant, "scheduleMissed", thresholds={"minutes": 10})
-    assert (request.status, subjects(made)) == ("APPROVED", [])
-    requesting.let_pass(request, 1.1)
-    assert subjects(made) == []
-    requesting.let_pass(request, 0.1)
-    assert subjects(made) == ["request"]
-
-
-def test_due_work_that_waits_although_a_worker_is_alive(ready: Ready) -> None:
-    owner, _ = ready
-    making.execution(owner)
-    made = rule(owner, "scheduleMissed", thresholds={"minutes": 10})
-    assert subjects(made) == []
-    run("UPDATE executions_execution SET next_due_at = now() - interval '11 minutes' WHERE tenant_id = %s", owner.pk)
-    assert subjects(made) == ["due"]
-    registry.drain(owner, making.PIPELINE, "worker-1", actor=ACTOR)
-    assert subjects(made) == [], "it is stranded now"
-
-
-@cases(
-    ("kind", "thresholds", "field"),
-    [
-        ("failureRate", {"percent": 101}, "thresholds.percent"),
-        ("failureRate", {"minimum": True}, "thresholds.minimum"),
-        ("stranded", {"percent": 5}, "thresholds.percent"),
-        ("unknown", {}, "kind"),
-    ],
-)
-def test_thresholds_are_validated_by_kind(ready: Ready, kind: str, thresholds: dict[str, Any], field: str) -> None:
-    with pytest.raises(AlertRuleInvalid) as caught:
-        rule(ready[0], kind, thresholds=thresholds)
-    assert [error["field"] for error in caught.value.errors] == [field]
-    made = rule(ready[0], "failureRate", thresholds={"percent": 5})
-    assert made.thresholds == {"percent": 5, "minutes": 15, "minimum": 20}
-    changed = rules.change(made, actor=ACTOR, thresholds={"minimum": 7})
-    assert changed.thresholds == {"percent": 5, "minutes": 15, "minimum": 7}

@@ -157,20 +157,6 @@ def test_a_message_whose_processes_always_die_is_given_up(ready: Ready, receiver
     assert alert.deliveries.get().error == "no attempt was completed"
 
 
-def test_the_result_of_an_older_attempt_is_ignored(ready: Ready, receiver: Receiver) -> None:
-    owner, _ = ready
-    receiver.statuses = [500]
-    alert = fired(owner, channel(owner, f"http://slow.example:{receiver.port}/"))
-
-    def overtaken(host: str, port: int) -> Sequence[str]:
-        alert.deliveries.update(attempts=2)
-        return ["127.0.0.1"]
-
-    assert deliveries.deliver(resolve=overtaken)
-    delivery = alert.deliveries.get()
-    assert (delivery.state, delivery.error) == ("PENDING", "")
-
-
 def test_an_e_mail_is_sent_to_all_addresses_of_the_channel_or_retried(ready: Ready, settings: Any) -> None:
     owner, _ = ready
     settings.EMAIL_HOST, settings.EMAIL_USE_TLS, settings.EMAIL_USE_SSL = "127.0.0.1", False, False
@@ -190,16 +176,6 @@ def test_an_e_mail_is_sent_to_all_addresses_of_the_channel_or_retried(ready: Rea
     assert mail.recipients == ["ops@example.com", "dev@example.com"]
     assert mail.message["Subject"] == f"[FIRING] {owner.slug}: {alert.title}"
     assert alert.detail in mail.message.get_payload()
-
-
-def test_a_test_message_is_tried_once(ready: Ready, receiver: Receiver) -> None:
-    receiver.statuses = [404]
-    test = deliveries.test(channel(ready[0], receiver.url()), actor=ACTOR)
-    assert sent_all() == 1
-    [request] = receiver.requests
-    assert (request.json["test"], request.json["alertId"]) == (True, None)
-    test.refresh_from_db()
-    assert (test.state, test.error) == ("FAILED", "the receiver responded with status 404")
 
 
 def test_a_disabled_channel_gets_no_message(ready: Ready, receiver: Receiver) -> None:

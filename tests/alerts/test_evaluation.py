@@ -104,18 +104,6 @@ def test_a_silenced_alert_is_resolved_without_a_message(ready: Ready) -> None:
         silencing.silence(alert, until=None, actor=ACTOR)
 
 
-def test_the_end_of_an_unannounced_alert_is_not_announced(ready: Ready) -> None:
-    owner, _ = ready
-    alert = fired(owner, channel(owner), silenced_until=timezone.now() + timedelta(hours=1))
-    acknowledge(owner)
-    judged(alert.rule)
-    rules.change(queries.rule(owner, alert.rule_id), actor=ACTOR, silenced_until=None)
-    let_clear(alert)
-    judged(alert.rule)
-    alert.refresh_from_db()
-    assert (alert.state, states(alert)) == ("RESOLVED", [])
-
-
 def test_one_broken_rule_does_not_stop_the_others(ready: Ready) -> None:
     owner, _ = ready
     broken = rule(owner, "stranded", name="broken")

@@ -5,29 +5,16 @@ from typing import Any
 import pytest
 
 from alerts import retention
-from alerts.delivery import deliveries
-from alerts.models import Alert, AlertDelivery, AlertEvent
+from alerts.models import Alert, AlertEvent
 from releases.models import Release
 from tenancy.models import Tenant
-from tests.alerts.alerting import ACTOR, channel, fired, judged, let_clear, sent_all
+from tests.alerts.alerting import channel, fired, judged, let_clear
 from tests.alerts.test_evaluation import acknowledge
 from tests.cases import cases
 from tests.raw_sql import run, unguarded
 
 pytestmark = pytest.mark.django_db
 Ready = tuple[Tenant, Release]
-
-
-def test_old_messages_are_removed_and_pending_ones_are_not(ready: Ready) -> None:
-    made = channel(ready[0])
-    old, pending = deliveries.test(made, actor=ACTOR), None
-    sent_all()
-    pending = deliveries.test(made, actor=ACTOR)
-    with unguarded(AlertDelivery):
-        run("UPDATE alerts_alertdelivery SET finished_at = now() - interval '91 days' WHERE id = %s", old.pk)
-        run("UPDATE alerts_alertdelivery SET created_at = now() - interval '91 days' WHERE id = %s", pending.pk)
-    assert retention.remove(seconds=5) == 1
-    assert AlertDelivery.objects.get() == pending
 
 
 @cases(("days", "removed"), [(None, 0), (29, 0), (31, 1)])

@@ -140,17 +140,6 @@ def test_a_range_returns_only_its_bytes(ours: TenantApi, hundred: str) -> None:
         assert response.headers["Content-Range"] == f"bytes */{SIZE}"
 
 
-def test_conditions_compare_the_digest(ours: TenantApi, hundred: str) -> None:
-    tag = f'"{hundred}"'
-    for condition, status in {tag: 304, f'"x", W/{tag}': 304, "*": 304, '"x"': 200, hundred: 200}.items():
-        response = fetch(ours, hundred, "HEAD", If_None_Match=condition)
-        assert (response.status_code, response.headers["ETag"]) == (status, tag), condition
-    for condition, status in {tag: 200, "*": 200, '"x"': 412, f"W/{tag}": 412}.items():
-        assert fetch(ours, hundred, If_Match=condition).status_code == status, condition
-    for condition, status in {tag: 206, f"W/{tag}": 200, '"x"': 200}.items():
-        assert fetch(ours, hundred, Range="bytes=0-9", If_Range=condition).status_code == status, condition
-
-
 # --- who may read ---
 
 
@@ -187,15 +176,6 @@ def test_a_release_that_only_names_the_digest_gives_no_right_to_the_bytes(ours: 
     making.upload(theirs.tenant, making.descriptor(CONTRACT, secret, "9.0"), secret)
     making.upload(ours.tenant, making.descriptor(CONTRACT, secret, "9.0"))
     refused(fetch(ours, making.digest_of(secret)), 404, "ARTIFACT_UNKNOWN")
-
-
-def test_an_artifact_whose_bytes_are_elsewhere_says_so(ours: TenantApi, theirs: TenantApi) -> None:
-    digest = "sha256:" + "1" * 64
-    entry = {"artifactId": "i", "kind": "container-image", "uri": f"r.example/i@{digest}", "digest": digest}
-    document = {**making.descriptor(CONTRACT, b"", "5.0"), "artifacts": [entry]}
-    making.upload(ours.tenant, document)
-    refused(fetch(ours, digest), 404, "ARTIFACT_NOT_STORED")
-    refused(fetch(theirs, digest), 404, "ARTIFACT_UNKNOWN")
 
 
 # --- bytes that cannot be read ---

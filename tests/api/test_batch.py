@@ -3,13 +3,8 @@
 import json
 from typing import Any
 
-import hypothesis
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from executions.api.executions import ExecutionView
-from executions.api.submissions import SubmissionRequest
 from executions.models import Execution
 from tests import making
 from tests.api.tenant_api import TenantApi, everything, fields, refused
@@ -29,22 +24,6 @@ def verdicts(ours: TenantApi, *items: Any) -> list[dict[str, Any]]:
     results: list[dict[str, Any]] = json.loads(response.content)["items"]
     assert len(results) == len(items)
     return results
-
-
-def test_a_batch_reports_an_execution_as_a_single_submission_and_a_read_do(ours: TenantApi) -> None:
-    [result] = verdicts(ours, item("k"))
-    read = json.loads(ours.get(f"executions/{result['execution']['executionId']}").content)
-    # A new execution has no links, so the responses to submissions leave them out.
-    assert (read.pop("resubmittedFrom"), read.pop("resubmittedAs")) == (None, [])
-    assert result["execution"] == {**read, "duplicate": False, "dispatchDelayed": False}
-    assert set(read) == set(ExecutionView().fields)
-    again = ours.post("executions", item("k"))
-    assert again.status_code == 200
-    assert again.json() == {**read, "duplicate": True, "dispatchDelayed": False}
-    single = ours.post("executions", item("other"))
-    assert single.status_code == 202
-    assert single.headers["Location"] == single.json()["links"]["self"]
-    assert set(single.json()) == set(result["execution"])
 
 
 def test_a_rejected_item_does_not_affect_the_others(ours: TenantApi) -> None:
@@ -87,26 +66,3 @@ def test_an_invalid_batch_is_rejected(ours: TenantApi, body: dict[str, Any], fou
     before = everything()
     assert fields(refused(ours.post(PATH, body, token=token), 400, "INVALID_REQUEST")) == found
     assert everything() == before
-
-
-TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
-JSON = st.recursive(st.none() | st.booleans() | st.integers(-(2**31), 2**31) | TEXT, st.lists, max_leaves=3)
-NAMES = ["pipelineId", "input", "idempotencyKey", "expectedReleaseVersion", "more"]
-
-
-@given(
-    st.dictionaries(st.sampled_from(NAMES), JSON)
-    | st.fixed_dictionaries(
-        {"pipelineId": st.just(making.PIPELINE) | TEXT, "input": JSON, "idempotencyKey": TEXT},
-        optional={"expectedReleaseVersion": st.none() | TEXT},
-    )
-)
-@hypothesis.settings(max_examples=25, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
-def test_an_item_is_invalid_exactly_if_the_serializer_rejects_it(ours: TenantApi, body: dict[str, Any]) -> None:
-    """Most items are accepted by the plain check, without the serializer."""
-    serializer = SubmissionRequest(data=body)
-    [verdict] = verdicts(ours, body)
-    assert (verdict["status"] == 400) is not serializer.is_valid(), serializer.errors
-    if verdict["status"] == 202:
-        made = Execution.objects.get(pk=verdict["execution"]["executionId"])
-        assert [made.pipeline_id, made.input, made.execution_key] == [body[name] for name in NAMES[:3]]

@@ -48,23 +48,6 @@ def advance(seconds: int = 60) -> int:
     return campaigns.advance()
 
 
-def test_a_preview_counts_and_changes_nothing(operator: Caller, owner: Tenant, dead: list[Execution]) -> None:
-    making.dead(owner, "failed", code="Other", retryable=False)
-    before = everything()
-    found = operator.post("campaigns/preview", {"filters": FILTERS, "allowFailed": True})
-    pin = {"pipelineId": making.PIPELINE, "contractVersion": dead[0].contract_version, "releaseVersion": "1.0"}
-    assert found["count"] == len(found["executions"]) == 4
-    assert found["byErrorCode"] == [{"errorCode": "SomeError", "count": 3}, {"errorCode": "Other", "count": 1}]
-    assert found["byRelease"] == [{"pin": pin, "count": 4}]
-    assert {(each["status"], each["error"]["code"]) for each in found["executions"]} == {
-        ("DLQ", "SomeError"),
-        ("FAILED", "Other"),
-    }
-    filters = {"finishedTo": "2020-01-01T00:00:00+02:00"}
-    assert operator.post("campaigns/preview", {"filters": filters})["count"] == 0
-    assert everything() == before
-
-
 def test_a_campaign_runs_from_its_start_to_its_end(operator: Caller, dead: list[Execution]) -> None:
     path = f"campaigns/{operator.post('campaigns', CAMPAIGN, 201)['campaignId']}"
     advance(2)
@@ -86,25 +69,6 @@ def test_a_campaign_runs_from_its_start_to_its_end(operator: Caller, dead: list[
     advance(1)
     assert operator.get(path)["status"] == "COMPLETED"
     assert operator.get("campaigns?status=RUNNING")["items"] == []
-
-
-def test_a_draft_is_started_with_other_options_or_discarded(
-    operator: Caller, owner: Tenant, dead: list[Execution]
-) -> None:
-    chosen = {"executionIds": [str(dead[0].pk), str(dead[1].pk)], "reason": "fixed", "ratePerMinute": 60}
-    made = operator.post("campaigns", {**chosen, "draft": True, "canary": 1, "stopAfterFailures": 2}, 201)
-    assert (made["status"], made["filters"], made["progress"]["total"], made["events"]) == ("DRAFT", {}, 2, [])
-    making.dead(owner, "later")
-    path = f"campaigns/{made['campaignId']}"
-    started = operator.post(f"{path}/start", {"canary": None, "ratePerMinute": 30})
-    assert (started["status"], started["progress"]["total"], started["ratePerMinute"]) == ("RUNNING", 2, 30)
-    assert (started["canary"], started["stopAfterFailures"], started["reason"]) == (None, 2, "fixed")
-    refused = operator.post(f"{path}/start", {}, 409)
-    assert (refused["code"], refused["campaignStatus"]) == ("CAMPAIGN_REFUSED", "RUNNING")
-    path = f"campaigns/{operator.post('campaigns', {**CAMPAIGN, 'draft': True}, 201)['campaignId']}"
-    removed = operator.post(f"{path}/discard", {"reason": "no"})
-    assert (removed["status"], removed["progress"]["total"]) == ("DRAFT", 4)
-    assert operator.get(path, 404)["code"] == "CAMPAIGN_UNKNOWN"
 
 
 def test_only_campaigns_that_resubmit_need_the_submit_scope(

@@ -1,24 +1,21 @@
-"""REST: filters and pages of executions, failure groups, and which tokens get payloads."""
+"""REST: filters of executions, and which tokens get payloads."""
 
 import json
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
-from django.db import connection
 
-from executions.api import executions as executions_api
 from executions.awaits import interactions
 from executions.lifecycle import outcome
-from executions.models import Execution, FailureGroup
+from executions.models import Execution
 from executions.smoke_tests import smoke_tests
 from releases.models import Release
-from tenancy.models import AuditEntry, Membership, Tenant
-from tenancy.roles import Role, Scope
+from tenancy.models import Tenant
+from tenancy.roles import Scope
 from tests import making
 from tests.api.caller import Caller
 from tests.cases import cases
-from tests.raw_sql import rows, unguarded
+from tests.raw_sql import unguarded
 from wire.messages.celery_messages import OutcomeGroup
 
 pytestmark = pytest.mark.django_db
@@ -82,87 +79,6 @@ def test_a_filter_selects_executions_of_the_tenant(
 ) -> None:
     assert keys(reader, query) == [f"order-{number}" for number in found]
     assert keys(stranger, query) == []
-
-
-# --- pages ---
-
-
-@pytest.fixture
-def crowded(owner: Tenant) -> list[str]:
-    """The ids of 40 executions that have the same creation time, as a batch creates them."""
-    making.copies(making.execution(owner, "copied"), 39)
-    assert Execution.objects.values("created_at").distinct().count() == 1
-    return [str(pk) for pk in Execution.objects.order_by("-created_at", "-id").values_list("pk", flat=True)]
-
-
-def pages(caller: Caller, link: str | None, way: str) -> tuple[list[list[str]], str]:
-    """Return the executions of each page and the URL of the last page."""
-    found, last = [], ""
-    while link is not None:
-        last = link
-        page = caller.http.get(link).json()
-        found.append([item["executionId"] for item in page["items"]])
-        link = page[way]
-    return found, last
-
-
-def test_pages_in_both_directions_contain_every_row_once_in_order(reader: Caller, crowded: list[str]) -> None:
-    url = f"/api/v1/tenants/{reader.tenant.slug}/executions?pageSize=15"
-    there, last = pages(reader, url, "next")
-    assert [each for page in there for each in page] == crowded
-    assert [len(page) for page in there] == [15, 15, 10]
-    back, _ = pages(reader, last, "previous")
-    assert [each for page in reversed(back) for each in page] == crowded
-
-
-def test_a_search_that_takes_too_long_is_refused(
-    reader: Caller, owner: Tenant, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    making.execution(owner)
-
-    def slow(execute: Any, sql: str, *more: Any) -> Any:
-        return execute(
-            sql.replace("SELECT ", "SELECT pg_sleep(5), ", 1) if "executions_execution" in sql else sql, *more
-        )
-
-    monkeypatch.setattr(executions_api, "LIST_SECONDS", 0.01)
-    with connection.execute_wrapper(slow):
-        assert reader.get("executions?releaseVersion=1.0", status=422)["code"] == "QUERY_TOO_SLOW"
-
-
-# --- failure groups ---
-
-
-@pytest.fixture
-def groups(owner: Tenant) -> dict[str, str]:
-    """The paths of the groups of two retried failures and of a final one."""
-    making.dead(owner, "a", "b", code="Lost")
-    making.dead(owner, "c", code="Full", retryable=False)
-    return {group.error_code: f"failure-groups/{group.pk}" for group in FailureGroup.objects.all()}
-
-
-def test_a_group_is_changed_read_and_filtered(operator: Caller, owner: Tenant, groups: dict[str, str]) -> None:
-    path, before = groups["Lost"], rows(FailureGroup)
-    found = operator.patch(path, {"assignee": "nobody", "acknowledged": True}, 422)
-    assert (found["code"], found["assignee"], rows(FailureGroup)) == ("ASSIGNEE_INVALID", "nobody", before)
-    ann = User.objects.create_user("ann")
-    Membership.objects.create(user=ann, tenant=owner, role=Role.OPERATOR)
-    changed = operator.patch(path, {"acknowledged": True, "assignee": "ann", "note": "the bank is down"})
-    assert (changed["new"], changed["note"], changed["assignee"]) == (False, "the bank is down", "ann")
-    assert changed["acknowledgedBy"] == f"token:{operator.token}"
-    assert changed["failures"]["countedAtMost"] == 10_000
-    assert operator.get(path) == changed
-    for query, codes in {
-        "errorCode=Lost": {"Lost"},
-        "new=true": {"Full"},
-        "new=false": {"Lost"},
-        "assignee=ann": {"Lost"},
-        f"pipelineId={making.PIPELINE}&since=2020-01-01T00:00:00Z": {"Lost", "Full"},
-        "since=2999-01-01T00:00:00Z": set(),
-    }.items():
-        assert {each["errorCode"] for each in operator.get(f"failure-groups?{query}")["items"]} == codes, query
-    assert operator.patch(path, {"acknowledged": False})["acknowledgedBy"] == ""
-    assert AuditEntry.objects.filter(act="failure_group.change", outcome="granted").count() == 2
 
 
 # --- payloads ---

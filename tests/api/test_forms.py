@@ -57,29 +57,3 @@ def test_a_form_beyond_a_limit_is_rejected(
         assert "MAX_ARTIFACT_BYTES" not in limits or found["limit"] == 1_000
     for name, value in defaults.items():
         setattr(settings, name, value)
-
-
-def test_a_descriptor_above_the_limit_is_rejected(ours: TenantApi) -> None:
-    form = {**upload(), "descriptor": file(b" " * (1024 * 1024 + 1))}
-    with unchanged():
-        assert refused(ours.post(RELEASES, form), 413, "PAYLOAD_TOO_LARGE")["limit"] == 1024 * 1024
-
-
-@cases(
-    ("body", "content_type"),
-    [
-        (b"nonsense", "multipart/form-data; boundary=x"),
-        (
-            b'--x\r\nContent-Disposition: form-data; name="descriptor"; filename="d"\r\n\r\n{',
-            "multipart/form-data; boundary=x",
-        ),
-    ],
-)
-def test_a_truncated_form_is_rejected(ours: TenantApi, body: bytes, content_type: str) -> None:
-    with unchanged():
-        response = ours.post(RELEASES, body, content_type=content_type)
-    assert (response.status_code, response.json()["code"]) in {
-        (400, "INVALID_REQUEST"),
-        (400, "DESCRIPTOR_INVALID"),
-        (415, "UNSUPPORTED_MEDIA_TYPE"),
-    }

@@ -5,7 +5,6 @@ import json
 from datetime import datetime, timedelta
 
 import pytest
-from django.utils import timezone
 
 from releases.activation import history
 from releases.activation.activation import activate
@@ -15,7 +14,6 @@ from releases.models import Activation, Pipeline, Release
 from releases.queries import pipeline
 from tests import making
 from tests.api.tenant_api import TenantApi, refused
-from tests.cases import cases
 from tests.raw_sql import run, unguarded
 from wire.documents import activation_statement
 from wire.documents.execution_statement import ENVELOPE_MEDIA_TYPE, PAYLOAD_TYPE
@@ -66,22 +64,6 @@ def test_at_each_time_the_newest_activation_that_is_not_later_counts(ours: Tenan
     with unguarded(Activation):
         run("UPDATE releases_activation SET activated_at = %s WHERE sequence = 2", times[0])
     assert ours.get(at(times[0])).json()["activation"]["sequence"] == 2, "the last one of those at one time"
-
-
-def test_a_time_in_the_future_is_rejected(ours: TenantApi) -> None:
-    found = refused(ours.get(at(timezone.now() + timedelta(minutes=1))), 422, "TIME_IN_FUTURE")
-    assert [error["field"] for error in found["errors"]] == ["at"]
-
-
-@cases(
-    "query",
-    [
-        *("at=now", "at=2026-01-01T00:00:00", "at=2026-13-01T00:00:00Z", "at=2026-01-01T00:00:00+01:00"),
-    ],
-)
-def test_a_malformed_time_is_rejected(ours: TenantApi, query: str) -> None:
-    """A plus that is not encoded is a space."""
-    refused(ours.get(f"{ACTIVE}?{query}"), 400, "INVALID_REQUEST")
 
 
 def test_the_export_is_signed_and_has_the_whole_history(

@@ -1,4 +1,4 @@
-"""REST of interactions: lists, responses, claims, and resume tokens."""
+"""REST of interactions: responses, claims, and resume tokens."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from tenancy.roles import Role, Scope
 from tests import making
 from tests.api.caller import Caller
 from tests.cases import cases
-from tests.raw_sql import rows, run
+from tests.raw_sql import rows
 from wire.messages.celery_messages import OutcomeGroup
 
 pytestmark = pytest.mark.django_db
@@ -51,40 +51,6 @@ def waiting(ready: Ready, key: str = "key", **members: Any) -> Interaction:
 
 def token_of(interaction: Interaction) -> str:
     return awaits.resume_token_of(interaction, issued_at=timezone.now()).sign(awaits.resume_secrets()[0])
-
-
-def pending(caller: Caller, query: str = "") -> list[str]:
-    return [item["stepId"] for item in caller.get(f"interactions?status=pending&{query}")["items"]]
-
-
-# --- lists ---
-
-
-def test_pending_interactions_are_filtered_and_ordered_by_deadline() -> None:
-    ready = making.ready()
-    caller = Caller(ready[0], Scope.READ, Scope.ANSWER)
-    waiting(ready, "a", step_id="A", timeout_seconds=30_000, assignee="eva")
-    waiting(ready, "b", step_id="B", timeout_seconds=10_000, group="finance")
-    late = waiting(ready, "c", step_id="C", timeout_seconds=20_000, assignee="eva", group="finance")
-    for query, steps in {
-        "": "BCA",
-        "assignee=eva": "CA",
-        "assignee=eva&group=finance": "C",
-        f"pipelineId={making.PIPELINE}": "BCA",
-        f"executionId={late.execution_id}": "C",
-    }.items():
-        assert pending(caller, query) == list(steps), query
-    # An interaction whose deadline has passed is pending until it is timed out.
-    run("UPDATE executions_interaction SET deadline = now() - interval '1 s' WHERE id = %s", late.pk)
-    assert pending(caller) == ["C", "B", "A"]
-    for name in ({"interactionId": str(late.pk)}, {"correlationId": late.correlation_id}):
-        refused = caller.post(COMPLETE, {**name, "response": RESPONSE}, 409)
-        assert (refused["code"], refused["interactionId"]) == ("AWAIT_TIMEOUT", str(late.pk))
-    assert caller.get(f"executions/{late.execution_id}")["error"]["code"] == "AWAIT_TIMEOUT"
-    assert pending(caller) == ["B", "A"]
-    assert [item["stepId"] for item in caller.get("interactions?status=TIMED_OUT")["items"]] == ["C"]
-    page = caller.get("interactions?status=pending&pageSize=1")
-    assert [each["stepId"] for each in page["items"] + caller.http.get(page["next"]).json()["items"]] == ["B", "A"]
 
 
 # --- responses ---

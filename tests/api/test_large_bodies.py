@@ -1,22 +1,17 @@
 """Large request bodies share a budget of memory. Small ones do not need it."""
 
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
 from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
-from foundation.api.bodies import CHUNK_BYTES, read_body
-from foundation.api.body_budget import LARGE_BYTES, VALUE_BYTES, Budget, budget
-from foundation.errors import PayloadTooLarge
+from foundation.api.body_budget import LARGE_BYTES, VALUE_BYTES, budget
 from releases.trust.evidence import MAX_ATTACHMENT_VALUES
 from tests import making
 from tests.api.tenant_api import TenantApi, everything, refused
 from tests.building import eventually
-from tests.cases import cases
 
 pytestmark = pytest.mark.django_db
 TEXT = "x" * LARGE_BYTES
@@ -52,16 +47,6 @@ def test_a_large_request_is_rejected_while_the_budget_is_spent(ours: TenantApi, 
     assert ours.post("executions", item("k", "short"), token=token).status_code == 202, "it needs no budget"
 
 
-@cases(("size", "read"), [(6, 6), (7, 7), (50, 7)])
-def test_a_bounded_rest_of_a_too_large_body_is_read(settings: Any, size: int, read: int) -> None:
-    """A proxy sends the whole request before it reads the response, so part of the rest is drained."""
-    settings.MAX_REQUEST_BYTES, settings.MAX_BATCH_BYTES = 3 * CHUNK_BYTES, 4 * CHUNK_BYTES
-    stream = BytesIO(b"x" * size * CHUNK_BYTES)
-    with pytest.raises(PayloadTooLarge):
-        read_body(stream, settings.MAX_REQUEST_BYTES, "t")
-    assert stream.tell() == read * CHUNK_BYTES
-
-
 def test_a_large_body_counts_its_values_too(ours: TenantApi, settings: Any) -> None:
     settings.LARGE_BODIES_BYTES = LARGE_BYTES + 50_000 * VALUE_BYTES
     assert budget.take(LARGE_BYTES // 2, "others")
@@ -71,39 +56,6 @@ def test_a_large_body_counts_its_values_too(ours: TenantApi, settings: Any) -> N
         refused(ours.post("executions", many), 503, "LARGE_REQUESTS_BUSY")
     finally:
         budget.give_back(LARGE_BYTES // 2, "others")
-
-
-def test_a_request_waits_for_a_time_and_a_larger_one_than_the_budget_is_admitted_alone() -> None:
-    shared = Budget(lambda: 10, seconds=0.01, most_waiting=1)
-    assert shared.take(6, "a")
-    assert not shared.take(5, "b")
-    assert (shared.taken, shared.waiting) == (6, 0)
-    shared.give_back(6, "a")
-    assert shared.take(11, "a")
-    assert not shared.take(1, "b")
-    shared.give_back(11, "a")
-    assert shared.take(1, "b")
-
-
-def test_an_owner_gets_at_most_half_of_a_free_budget() -> None:
-    shared = Budget(lambda: 10, seconds=0.01, most_waiting=4)
-    assert shared.take(3, "a")
-    assert not shared.take(3, "a")
-    assert shared.take(2, "a")
-    assert shared.take(5, "b")
-
-
-def test_an_owner_gets_half_of_the_places_to_wait() -> None:
-    shared = Budget(lambda: 10, seconds=30, most_waiting=2)
-    assert shared.take(5, "a")
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(shared.take, 1, "a")
-        eventually(lambda: shared.waiting == 1, what="one that waits")
-        began = time.monotonic()
-        assert not shared.take(1, "a")
-        assert time.monotonic() - began < 20, "it was refused at once"
-        shared.give_back(5, "a")
-        assert waiting.result(30)
 
 
 def attached(*contents: bytes) -> dict[str, Any]:
@@ -117,12 +69,6 @@ def test_the_values_of_all_attachments_together_are_limited(ours: TenantApi) -> 
     response = ours.post(RELEASES, attached(half, half), token=token)
     refused(response, 413, "PAYLOAD_TOO_LARGE")
     assert (everything(), budget.taken) == (before, 0)
-
-
-def test_a_large_descriptor_and_attachments_wait_for_the_budget(ours: TenantApi, spent: None) -> None:
-    large = SimpleUploadedFile("pipeline-release.json", b" " * (LARGE_BYTES + 1))
-    for form in (attached(b"[" + b"{}," * LARGE_BYTES + b"{}]"), {"descriptor": large}):
-        refused(ours.post(RELEASES, form), 503, "LARGE_REQUESTS_BUSY")
 
 
 def test_a_large_body_is_charged_to_its_tenant(ours: TenantApi, settings: Any) -> None:

@@ -81,18 +81,6 @@ def test_a_refused_act_changes_nothing(
     assert everything() == before
 
 
-def test_a_cancellation_returns_the_execution_and_can_be_repeated(operator: Caller, owner: Tenant) -> None:
-    live = making.execution(owner)
-    first = operator.post(f"executions/{live.pk}/cancel", {"reason": "a mistake"})
-    assert (first["status"], first["version"]) == ("CANCELLED", 1)
-    assert operator.post(f"executions/{live.pk}/cancel") == first
-    refused = operator.post(f"executions/{live.pk}/redrive", status=409)
-    assert refused["detail"] == f"Execution {live.pk} cannot be re-driven from status CANCELLED"
-
-
-# --- dead letters ---
-
-
 # --- pauses ---
 
 

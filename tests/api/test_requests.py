@@ -1,4 +1,4 @@
-"""Requests to activate a release over REST: votes, times, withdrawals and overrides."""
+"""Requests to activate a release over REST: votes and overrides."""
 
 from typing import Any
 
@@ -6,15 +6,14 @@ import pytest
 from django.contrib.auth.models import User
 
 from releases.activation import policy
-from releases.activation.requests.carrying_out import carry_out_due
-from releases.models import Activation, ActivationRequest, Release, Vote
+from releases.models import Activation, Release, Vote
 from tenancy.access import issue_token
 from tenancy.models import AuditEntry
 from tenancy.roles import GRANTS, Role, Scope
 from tests import making
 from tests.api.tenant_api import TenantApi, everything, fields, refused
 from tests.cases import cases
-from tests.requesting import let_pass, person, soon
+from tests.requesting import person
 
 pytestmark = pytest.mark.django_db
 PIPELINE = "pipelines/{pipeline_id}"
@@ -65,25 +64,6 @@ def test_a_quorum_of_other_people_activates_the_release(ours: TenantApi, newer: 
     assert (newest["request"]["requestId"], newest["request"]["votes"]) == (made["requestId"], done["votes"])
     assert (newest["releaseVersion"], newest["actor"], newest["override"]) == ("2.0", "token:client-0", False)
     assert ours.get(f"{PIPELINE}/active").json()["activation"] == newest
-
-
-def test_a_schedule_is_listed_withdrawn_and_carried_out(ours: TenantApi, newer: Release) -> None:
-    policy.change(newer.pipeline, {"approvals": 0}, actor="user:eva")
-    at = soon().isoformat()
-    first, second = (ours.post(PATH, {**BODY, "activateAt": at, "operationKey": key}).json() for key in "ab")
-    assert ours.post(PATH, {**BODY, "activateAt": at, "operationKey": "a"}).json() == first
-    assert first["status"] == second["status"] == "APPROVED"
-    [blocker] = ours.get(f"{PIPELINE}/retirements?releaseVersion=2.0").json()["blockers"]
-    assert (blocker["kind"], blocker["count"]) == ("SCHEDULE", 2)
-    items = ours.call("GET", blocker["href"]).json()["items"]
-    assert {each["requestId"] for each in items} == {first["requestId"], second["requestId"]}
-    gone = ours.post(f"{PATH}/{second['requestId']}/withdrawal", {"reason": "wrong"}).json()
-    assert (gone["status"], gone["detail"], gone["endedBy"]) == ("WITHDRAWN", "wrong", "token:client-0")
-    let_pass(ActivationRequest.objects.get(pk=first["requestId"]), 2)
-    assert carry_out_due() == 1
-    assert ours.get(PIPELINE).json()["activeReleaseVersion"] == "2.0"
-    refused(ours.post(f"{PATH}/{first['requestId']}/withdrawal", {"reason": "late"}), 409, "REQUEST_NOT_OPEN")
-    assert [each["status"] for each in ours.get(f"{PATH}?status=ACTIVATED").json()["items"]] == ["ACTIVATED"]
 
 
 @cases(

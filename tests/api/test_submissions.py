@@ -6,8 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
 
 from executions.api.submissions import RETRY_SECONDS
 from executions.models import Execution
@@ -38,19 +36,6 @@ def comparable(response: Any) -> tuple[int, str]:
     headers = {name: value for name, value in response.headers.items() if name not in {"Location", "Allow"}}
     document = {name: value for name, value in json.loads(response.content).items() if name not in OWN}
     return response.status_code, UUID.sub("ID", f"{headers} {document}").replace("warm", "cold")
-
-
-def test_a_submission_with_a_cached_token_needs_one_statement(ours: TenantApi) -> None:
-    plain(ours, "warming up")
-    with CaptureQueriesContext(connection) as caught:
-        response = plain(ours, "key")
-    assert response.status_code == 202
-    # Only the test's own transaction causes the savepoint.
-    assert len([query for query in caught if "SAVEPOINT" not in str(query["sql"])]) == 1
-    made = Execution.objects.get(execution_key="key")
-    assert response.headers["Location"] == response.json()["links"]["self"]
-    assert response.headers["Location"].endswith(f"{ours.url('executions')}/{made.pk}")
-    assert made.submitted_by == "token:client-0"
 
 
 @cases(

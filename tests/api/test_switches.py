@@ -1,11 +1,9 @@
-"""REST of revocations, retirements and rollbacks: effects, blockers and refusals."""
+"""REST of revocations, retirements and rollbacks: effects and refusals."""
 
 from typing import Any
 
 import pytest
 
-from executions.campaigns import campaigns
-from executions.campaigns.filters import Filters
 from releases.models import Activation, Release, Retirement, Revocation
 from tenancy.models import Tenant
 from tenancy.roles import Scope
@@ -54,27 +52,6 @@ def test_a_revocation_is_permanent_and_the_release_shows_it(caller: Caller, rele
     assert (shown["status"], shown["revocation"], shown["paused"]) == ("REVOKED", made, None)
     assert caller.post(REVOCATIONS, {**FIRST, "reason": "again"}, 201) == made
     assert caller.post(f"{PIPELINE}/activations", {"releaseVersion": "1.0"}, 409)["code"] == "RELEASE_NOT_REGISTERED"
-
-
-# --- retirements ---
-
-
-def test_the_answer_names_every_blocker_and_links_exactly_its_rows(
-    caller: Caller, owner: Tenant, release: Release
-) -> None:
-    campaign = campaigns.start(owner, Filters(error_code="SomeError"), reason="x", rate_per_minute=1, actor="")
-    found = caller.get(f"{RETIREMENTS}?releaseVersion=1.0")
-    assert (found["releaseVersion"], found["status"], found["safe"]) == ("1.0", "REGISTERED", False)
-    counts = {each["kind"]: (each["count"], each["ignorable"]) for each in found["blockers"]}
-    assert counts == {"QUEUED": (1, False), "DEAD_LETTERED": (1, True), "CAMPAIGN": (1, False)}
-    hrefs = {each["kind"]: each["href"].split(f"{owner.slug}/", 1)[1] for each in found["blockers"]}
-    assert [each["idempotencyKey"] for each in caller.get(hrefs["QUEUED"])["items"]] == ["queued"]
-    assert [each["idempotencyKey"] for each in caller.get(hrefs["DEAD_LETTERED"])["items"]] == ["dead"]
-    assert [each["campaignId"] for each in caller.get(hrefs["CAMPAIGN"])["items"]] == [str(campaign.pk)]
-    assert caller.get(hrefs["CAMPAIGN"].replace("=1.0", "=2.0"))["items"] == []
-    [active, *_] = caller.get(f"{RETIREMENTS}?releaseVersion=2.0")["blockers"]
-    assert active["kind"] == "ACTIVE"
-    assert caller.get(active["href"].split(f"{owner.slug}/", 1)[1])["pipelineId"] == making.PIPELINE
 
 
 # --- rollbacks ---

@@ -1,13 +1,12 @@
-"""REST of workers: lists, events, drains, and stranded work."""
+"""REST of workers: events, drains, and registrations."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.utils import timezone
 
-from executions.models import Execution, Worker
-from executions.state_machine import moves
+from executions.models import Worker
 from executions.transports.rest.calls import may_call
 from tenancy.models import Tenant
 from tenancy.roles import Scope
@@ -46,31 +45,6 @@ def test_a_worker_is_drained_and_undrained(operator: Caller) -> None:
         ("HEALTHY", f"token:{operator.token}", {"cause": "OPERATOR_UNDRAINED", "reason": ""}),
         ("DRAINING", f"token:{operator.token}", {"cause": "OPERATOR_DRAINED", "reason": "new disk"}),
     ]
-
-
-def test_an_execution_shows_its_worker_and_when_it_started(owner: Tenant, operator: Caller) -> None:
-    execution = making.execution(owner)
-
-    def observed() -> tuple[str, str | None, str | None]:
-        found = operator.get(f"executions/{execution.pk}")
-        return found["status"], found["worker"], found["runningSince"]
-
-    assert observed() == ("QUEUED", None, None)
-    [claim] = making.claimed(owner)
-    assert observed() == ("RUNNING", None, None)
-    held = [(claim.execution_id, claim.lease_token)]
-    moves.renew_leases(owner.pk, held, worker_id="a:b", lease_seconds=30)
-    assert observed() == ("RUNNING", "a:b", None)
-    moves.renew_leases(owner.pk, held, worker_id="a:b", lease_seconds=30, running={claim.lease_token: 60})
-    status, worker, since = observed()
-    assert (status, worker) == ("RUNNING", "a:b")
-    assert since is not None
-    assert datetime.fromisoformat(since) < timezone.now() - timedelta(seconds=59)
-    body = {"pipelineId": making.PIPELINE, "input": {"n": 1}, "idempotencyKey": execution.execution_key}
-    repeated = Caller(owner, Scope.SUBMIT).post("executions", body)
-    assert (repeated["worker"], repeated["runningSince"]) == ("a:b", since)
-    Execution.objects.filter(pk=execution.pk).update(lease_protocol="rest", lease_worker="c:d")
-    assert observed()[:2] == ("RUNNING", "c:d")
 
 
 def test_a_rest_worker_is_registered_kept_alive_and_drained(operator: Caller) -> None:

@@ -1,13 +1,11 @@
-"""The scopes that roles and tokens grant, and the commands that create tenants and tokens."""
+"""The scopes that roles and tokens grant."""
 
 from datetime import timedelta
-from io import StringIO
 from itertools import product
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, User
-from django.core.management import CommandError, call_command
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 from knox.crypto import hash_token
@@ -24,7 +22,7 @@ from tenancy.access import (
     tenants_of,
     valid_token,
 )
-from tenancy.models import ApiToken, AuditEntry, Membership, Tenant
+from tenancy.models import ApiToken, Membership, Tenant
 from tenancy.roles import GRANTS, Role, Scope, granted
 from tests import making
 from tests.cases import cases
@@ -152,54 +150,3 @@ def test_token_names_are_unique_in_a_tenant_and_are_the_actor(tenant: Tenant) ->
         issue_token(tenant, issuer, "t", [READ], lifetime=None)
     assert tenant.tokens.count() == 1
     assert (actor(issuer, token), actor(issuer)) == ("token:t", f"user:{issuer.username}")
-
-
-# --- commands ---
-
-
-def output_of(command: str, *arguments: str) -> str:
-    out = StringIO()
-    call_command(command, *arguments, stdout=out)
-    return out.getvalue().strip()
-
-
-def acts() -> list[tuple[str, str, str]]:
-    """Return the act, the actor and the object of each entry in the audit log."""
-    return list(AuditEntry.objects.order_by("id").values_list("act", "actor", "object"))
-
-
-def test_the_command_prints_a_valid_token(tenant: Tenant) -> None:
-    user = member(tenant, Role.OPERATOR)
-    plain = output_of("issue_token", tenant.slug, "ci", "--user", user.username, "--scope", "executions:submit")
-    token = ApiToken.objects.get(digest=hash_token(plain))
-    assert (token.tenant, token.name, token.scopes, token.user) == (tenant, "ci", ["executions:submit"], user)
-    assert acts() == [("token.issue", f"user:{user.username}", "ci")]
-    assert timedelta(days=89) < token.expiry - timezone.now() < timedelta(days=91)
-    with pytest.raises(CommandError, match="tenant:administer"):
-        output_of("issue_token", tenant.slug, "t", "--user", user.username, "--scope", "tenant:administer")
-
-
-@cases("role", Role)
-def test_a_token_without_named_scopes_reads_payloads_if_its_owner_may(tenant: Tenant, role: Role) -> None:
-    output_of("issue_token", tenant.slug, "reader", "--user", member(tenant, role).username)
-    scopes = ApiToken.objects.get(tenant=tenant, name="reader").scopes
-    assert scopes == (["read"] if role is Role.VIEWER else ["payloads:read", "read"])
-
-
-def test_the_command_creates_a_tenant_with_members_and_is_idempotent() -> None:
-    user = User.objects.create_user("first")
-
-    def roles(slug: str) -> list[str]:
-        return sorted(user.memberships.filter(tenant__slug=slug).values_list("role", flat=True))
-
-    for role in ("viewer", "tenant-admin"):
-        assert output_of("create_tenant", "acme", "--name", "Acme", "--member", "first", "--role", role)
-    assert (Tenant.objects.get(slug="acme").name, roles("acme")) == ("Acme", ["tenant-admin", "viewer"])
-    assert [act for act, _, _ in acts()] == ["membership.add", "tenant.create", "membership.add"]
-    assert {actor for _, actor, _ in acts()} == {"coordinator create_tenant"}
-    output_of("create_tenant", "globex", "--member", "first")
-    assert roles("globex") == ["tenant-admin"]
-    for arguments in (("beta", "--member", "nobody"), ("Not a slug",)):
-        with pytest.raises(CommandError):
-            output_of("create_tenant", *arguments)
-        assert not Tenant.objects.filter(slug=arguments[0]).exists()

@@ -90,14 +90,6 @@ def test_an_address_cannot_try_all_accounts(settings: Any) -> None:
     assert log_in(address=ELSEWHERE).status_code == 302
 
 
-def test_refused_attempts_do_not_count_against_the_account(settings: Any) -> None:
-    settings.LOGIN_ATTEMPTS_PER_ACCOUNT = 8
-    fail(5)
-    for _ in range(5):
-        assert log_in().status_code == 429
-    assert log_in(address=ELSEWHERE).status_code == 302
-
-
 def test_a_flood_does_not_lock_an_account_at_an_address_where_it_recently_logged_in(settings: Any) -> None:
     settings.LOGIN_ATTEMPTS_PER_ACCOUNT = 3
     assert log_in().status_code == 302

@@ -4,7 +4,6 @@ import json
 import uuid
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -14,18 +13,13 @@ from hypothesis import strategies as st
 
 from executions.errors import AssigneeInvalid, FailureGroupUnknown
 from executions.failures import acts, queries
-from executions.lifecycle.redrive import redrive
 from executions.models import IS_NEW, DeadLetter, Execution, FailureGroup
-from executions.search.conditions import Search
-from executions.search.matching import matching
-from executions.smoke_tests import smoke_tests
 from executions.state_machine.moves import Claim
 from releases.models import Pipeline, Release
 from tenancy.models import AuditEntry, Membership, Tenant
 from tenancy.roles import Role
 from tests import making
-from tests.cases import cases
-from tests.raw_sql import run, unchanged, unguarded
+from tests.raw_sql import unchanged
 from wire.messages.celery_messages import Failure, Outcome
 
 pytestmark = pytest.mark.django_db
@@ -115,20 +109,6 @@ def test_releases_and_steps_have_separate_groups(owner: Tenant) -> None:
     assert found == {("1.0", 1), ("1.0", 0), ("2.0", 1)}
 
 
-@cases("step", [None, -1, 2**40])
-def test_a_worker_that_reports_no_usable_step_means_the_start_of_the_transition(owner: Tenant, step: Any) -> None:
-    fail(owner, "lost", step=step)
-    assert FailureGroup.objects.get().step_index == 0
-
-
-def test_a_failed_smoke_test_is_in_no_group(owner: Tenant, ready: tuple[Tenant, Release]) -> None:
-    smoke_tests.start(ready[1], actor="user:eva", input={"n": 1}, idempotency_key="k")
-    [claim] = making.claimed(owner)
-    making.record(making.failure(claim))
-    assert DeadLetter.objects.get().group_id is None
-    assert not FailureGroup.objects.exists()
-
-
 @pytest.fixture
 def change(owner: Tenant) -> Callable[..., FailureGroup]:
     fail(owner, "lost")
@@ -172,40 +152,3 @@ def test_only_a_person_who_may_operate_is_an_assignee_and_only_of_groups_of_the_
         acts.change(making.tenant(), group.pk, actor="user:eva", acknowledged=True)
     with pytest.raises(FailureGroupUnknown):
         queries.group(making.tenant(), group.pk)
-
-
-def test_the_figures_say_what_is_still_open_and_when_it_happened(owner: Tenant) -> None:
-    first, *_ = fail(owner, *["lost"] * 5)
-    [group] = queries.groups_of(owner)
-    redrive(owner, first.pk, actor="user:eva", reason="")
-    figures = queries.figures([group.pk])[group.pk]
-    assert (figures.counted, figures.still_open, figures.more) == (5, 4, False)
-    assert (figures.last_hour, figures.last_day) == (5, 5)
-    letters = list(DeadLetter.objects.order_by("id").values_list("id", flat=True))
-    with unguarded(DeadLetter):
-        earlier = "UPDATE executions_deadletter SET created_at = now() - make_interval(mins => %s) WHERE id = ANY(%s)"
-        run(earlier, 90, letters[:2])
-        run(earlier, 3 * 24 * 60, letters[2:3])
-    figures = queries.figures([group.pk])[group.pk]
-    assert figures.trend == (*[0] * 22, 2, 2)
-    assert (figures.counted, figures.last_hour, figures.last_day) == (5, 2, 4)
-    limited = queries.figures([group.pk], most=1, most_in_hour=1)[group.pk]
-    assert (limited.counted, limited.more, limited.trend[-2:]) == (1, True, (1, 1))
-
-
-def test_a_search_finds_the_executions_whose_newest_failure_is_in_the_group(owner: Tenant) -> None:
-    def found(message: str, **conditions: Any) -> set[uuid.UUID]:
-        group = FailureGroup.objects.get(sample_message=message)
-        search = Search(failure_group=group.pk, **conditions)
-        return set(matching([owner], search).values_list("pk", flat=True))
-
-    again, once = (each.pk for each in fail(owner, "lost", "lost"))
-    fail(owner, "the disk is full")
-    assert found("lost") == found("lost", status="failed") == {again, once}
-    redrive(owner, again, actor="user:eva", reason="")
-    assert found("lost") == {again, once}
-    assert found("lost", status="failed") == {once}
-    [claim] = making.claimed(owner)
-    making.record(failed(claim, "the bank is closed"))
-    assert (found("lost"), found("the bank is closed")) == ({once}, {again})
-    assert not matching([making.tenant("other")], Search(failure_group=FailureGroup.objects.all()[0].pk))

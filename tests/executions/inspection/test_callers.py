@@ -1,19 +1,15 @@
 """Recent inputs are checked against another release: whose submissions would be refused, and why. No value is shown."""
 
-from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db.models import F
 
-from executions.inspection import callers as checks
-from executions.inspection.callers import Caller, Callers, callers
+from executions.inspection.callers import Caller, callers
 from executions.models import Execution
 from executions.submission.submission import submit
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
-from tests.raw_sql import unguarded
 
 pytestmark = pytest.mark.django_db
 ID = {"name": "id", "type": {"kind": "scalar", "id": "string"}}
@@ -41,21 +37,6 @@ def strict(owner: Tenant) -> Release:
 def send(owner: Tenant, key: str, value: Any, actor: str = "token:shop", **more: Any) -> Execution:
     made = submit(owner, pipeline_id=making.PIPELINE, input=value, idempotency_key=key, actor=actor, **more)
     return made.execution
-
-
-def ages(days: float, *executions: Execution) -> None:
-    with unguarded(Execution):
-        rows = Execution.objects.filter(pk__in=[each.pk for each in executions])
-        rows.update(created_at=F("created_at") - timedelta(days=days))
-
-
-def by_name(found: Callers) -> dict[str, Caller]:
-    return {each.name: each for each in found.callers}
-
-
-def counts(found: Callers) -> dict[str, tuple[int, int]]:
-    """Return how many executions each caller has, and how many of them were checked."""
-    return {each.name: (each.executions, each.checked) for each in found.callers}
 
 
 def met(caller: Caller) -> list[tuple[str, str]]:
@@ -89,19 +70,3 @@ def test_names_that_are_values_are_not_shown(owner: Tenant) -> None:
     send(owner, "l", {"id": "a", "notes": {}})
     [caller] = callers(after, active).callers
     assert ("input.id", "is not a member of the type") in met(caller)
-
-
-def test_only_the_pipelines_last_days_and_for_the_rate_its_last_hour_count(
-    owner: Tenant, active: Release, strict: Release
-) -> None:
-    old = send(owner, "old", {"id": "a"}, actor="token:gone")
-    recent = send(owner, "recent", {"id": "a"}, actor="token:here")
-    ages(checks.DAYS + 0.1, old)
-    ages(checks.DAYS - 0.1, recent)
-    send(owner, "now", {"id": "a"}, actor="token:here")
-    making.worker(making.active(owner, pipeline_id="org.example.other"), "other")
-    submit(owner, pipeline_id="org.example.other", input={}, idempotency_key="k", actor="token:other")
-    send(making.ready()[0], "k", {})
-    found = callers(strict, active)
-    assert counts(found) == {"token:here": (2, 2)}
-    assert found.per_minute == pytest.approx(1 / 60)

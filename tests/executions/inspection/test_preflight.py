@@ -1,14 +1,10 @@
 """The pre-flight: one answer to what happens if a release becomes active now. It predicts what the activation does."""
 
-from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.utils import timezone
 
-from executions.holds import holds
 from executions.inspection.preflight import Concern, Preflight, preflight
-from executions.models import Execution, Worker
 from foundation.errors import CoordinatorError
 from releases.activation import policy
 from releases.activation.activation import activate
@@ -97,33 +93,6 @@ def test_a_release_that_cannot_be_activated_is_refused_as_by_the_activation(owne
     revoke(newer, actor="user:eva", reason="leaks")
     assert [refusal.code for refusal in preflight(newer).refusals] == ["RELEASE_NOT_REGISTERED"]
     assert outcome_of(newer) == "RELEASE_NOT_REGISTERED"
-
-
-def test_the_workers_of_the_release_and_the_load_of_the_pipeline_are_counted(
-    owner: Tenant, active: Release, newer: Release
-) -> None:
-    for number in range(5):
-        making.execution(owner, f"k{number}")
-    making.claimed(owner, limit=3)
-    making.worker(newer, "w2", capacity=4, abandoned=2)
-    making.worker(newer, "w3", stopped_at=timezone.now())
-    found = preflight(newer)
-    assert (found.hosts.eligible, found.hosts.capacity) == (["w2"], 2)
-    assert (found.load.running, found.load.due, found.load.pinned) == (3, 2, 0)
-    assert concerns(found) == [Concern.CAPACITY]
-    assert preflight(active).load.pinned == 5
-    Worker.objects.filter(worker_id="w2").update(capacity=5)
-    assert concerns(preflight(newer)) == []
-    later, held = Execution.objects.filter(status="QUEUED")
-    Execution.objects.filter(pk=later.pk).update(next_due_at=timezone.now() + timedelta(hours=1))
-    holds.pause(held, actor="user:eva", reason="broken")
-    assert preflight(newer).load.due == 0, "held or not yet due"
-    holds.pause(newer.pipeline, actor="user:eva", reason="a broken bank")
-    assert concerns(preflight(newer)) == [Concern.PAUSE]
-    typed = {"Order": {"definition": {"id": "Order", "kind": "record", "fields": []}}}
-    strict = making.registered(owner, "3.0", canonicalTypes=typed)
-    making.worker(strict, "w4")
-    assert Concern.INPUTS in concerns(preflight(strict))
 
 
 def test_what_stays_on_the_old_release_is_what_would_block_its_retirement(

@@ -1,15 +1,12 @@
 """The plan of transition workers: which releases need some, why, how many, and which may go."""
 
-from typing import Any
-
 import pytest
 from django.utils import timezone
 
-from executions.inspection.worker_plan import MOST_WORKERS, Load, PlannedRelease, Reason, suggested, worker_plan
+from executions.inspection.worker_plan import PlannedRelease, Reason, worker_plan
 from releases.models import Pipeline, Release
 from tenancy.models import Tenant
-from tests import gradual, making
-from tests.cases import cases
+from tests import making
 
 pytestmark = pytest.mark.django_db
 
@@ -44,25 +41,3 @@ def test_a_replaced_release_that_is_still_used_needs_workers(owner: Tenant, acti
     assert planned(owner)["1.0"].reasons == (Reason.AWAITING,)
     Pipeline.objects.update(skew_grace_minutes=5)
     assert Reason.PINNED in planned(owner)["1.0"].reasons
-
-
-def test_the_candidate_of_a_gradual_activation_needs_workers(owner: Tenant) -> None:
-    made = gradual.started(owner, 5, 50)
-    assert planned(owner)[made.candidate.release_version].reasons == (Reason.GRADUAL,)
-
-
-LATE: dict[str, Any] = {"age": 60.0, "running": 0}
-
-
-@cases(
-    ("load", "workers"),
-    [
-        (Load(due=0, running=0, age=0.0, live=5, capacity=50), 1),
-        (Load(due=0, running=11, age=0.0, live=5, capacity=50), 2),
-        (Load(due=70, live=5, capacity=50, **LATE), 7),
-        (Load(due=5000, live=0, capacity=0, **LATE), 1),
-        (Load(due=10_000, live=80, capacity=80, **LATE), MOST_WORKERS),
-    ],
-)
-def test_the_number_follows_the_work_and_its_age(load: Load, workers: int) -> None:
-    assert suggested(load) == workers

@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from executions.search import columns
 from executions.search.conditions import PARAMETERS, Search, parse
 from foundation.errors import InvalidRequest
 from tests.cases import cases
@@ -13,10 +12,6 @@ from tests.cases import cases
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 LONG = "x" * 1501
 GROUP = uuid.UUID(int=17)
-
-
-def test_no_and_empty_parameters_are_no_conditions() -> None:
-    assert parse({}, now=NOW) == parse(dict.fromkeys(PARAMETERS, " "), now=NOW) == Search()
 
 
 def test_each_parameter_is_a_condition() -> None:
@@ -59,10 +54,3 @@ def test_a_wrong_parameter_is_named(name: str, text: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         parse({"status": "live", name: text}, now=NOW)
     assert [error["field"] for error in caught.value.errors] == [name]
-
-
-def test_columns_are_in_a_fixed_order_with_the_id_and_an_unknown_one_is_rejected() -> None:
-    assert columns.chosen(["status", "key", "status"]) == ("id", "key", "status")
-    with pytest.raises(InvalidRequest, match="'input'") as caught:
-        columns.chosen(["id", "input"])
-    assert caught.value.errors[0]["field"] == "columns"

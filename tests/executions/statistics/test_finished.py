@@ -6,12 +6,11 @@ import pytest
 from django.utils import timezone
 
 from executions.models import Execution, FinishedCount
-from executions.statistics import failures, finished, live
+from executions.statistics import finished
 from executions.tasks import count_finished
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
-from tests.raw_sql import run, unguarded
 
 pytestmark = pytest.mark.django_db
 
@@ -43,13 +42,6 @@ def test_counting_twice_changes_nothing(owner: Tenant) -> None:
     assert before == counts() == [(0, 1, 0), (0, 2, 0)]
 
 
-def test_the_current_minute_is_not_counted_but_read(owner: Tenant) -> None:
-    making.dead(owner, "now")
-    finished.count()
-    assert counts() == []
-    assert [totals.failed for totals in finished.last_hour([owner.pk]).releases.values()] == [1]
-
-
 def test_a_late_commit_is_counted_by_the_next_run_and_a_redriven_failure_stays_counted(owner: Tenant) -> None:
     [failed] = failed_at(owner, 2, "first")
     finished.count()
@@ -78,22 +70,3 @@ def test_a_series_has_only_its_tenants_pipeline_and_period(owner: Tenant) -> Non
         finished.count()
     assert finished.last_day([owner.pk]).total(release).failed == 2
     assert set(finished.last_day([owner.pk, other.pk]).releases) > {release}
-
-
-def test_smoke_tests_do_not_count(owner: Tenant) -> None:
-    making.dead(owner, "smoke")
-    making.execution(owner, "live")
-    assert [each.statuses for each in live.live([owner.pk]).values()] == [{"QUEUED": 1}]
-    with unguarded(Execution):
-        run("UPDATE executions_execution SET smoke = true")
-    assert live.live([owner.pk]) == {}
-    assert finished.last_hour([owner.pk]).releases == {}
-    assert failures.recent([owner.pk]) == {}
-
-
-def test_failures_by_release_and_code(owner: Tenant) -> None:
-    making.dead(owner, "a", "b", code="FREQUENT")
-    making.dead(owner, "c", code="RARE")
-    [found] = failures.recent([owner.pk]).values()
-    assert (found.last_day, found.last_hour, found.codes) == (3, 3, [("FREQUENT", 2), ("RARE", 1)])
-    assert failures.recent([owner.pk + 1000]) == {}

@@ -50,16 +50,6 @@ def test_wrong_copies_are_replaced_and_a_blob_is_removed_only_after_it_was_read_
     assert (s3.read(digest), digests(local)) == (GOOD, [])
 
 
-def test_bytes_that_are_damaged_in_both_stores_are_not_removed(local: LocalBench, s3: S3Bench) -> None:
-    """The source has no sound bytes that could replace those of the target."""
-    digest = making.digest_of(GOOD)
-    local.keep(GOOD)
-    for bench in (local, s3):
-        bench.overwrite(digest, bytes(len(GOOD)))
-    assert results(local, s3, remove=True) == {digest: Result.DAMAGED}
-    assert digests(local) == [digest]
-
-
 def test_a_coordinator_changes_its_store_and_continues(settings: Any, s3_place: S3Place) -> None:
     release = making.registered(making.tenant())
     use_s3(settings, s3_place)

@@ -1,25 +1,19 @@
 """Orphaned bytes are listed and removed. Bytes that are needed, young or in use are kept."""
 
-import os
 import threading
 from datetime import timedelta
-from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
 from django.db import connection
-from django.utils import timezone
 
-from releases import tasks
 from releases.activation.revocation import revoke
 from releases.artifacts import blob_lock, retention
 from releases.artifacts.soundness import require_sound, require_sound_verdict
 from releases.artifacts.store import artifact_store
 from releases.errors import ArtifactMissing
-from releases.models import Blob, BlobEvent, Release
+from releases.models import Blob, BlobEvent
 from tenancy.models import Tenant
 from tests import making
-from tests.raw_sql import unguarded
 
 pytestmark = pytest.mark.django_db
 NO_AGE = timedelta(seconds=-60)
@@ -88,50 +82,11 @@ def test_bytes_of_rejected_releases_only_are_removed_and_must_be_sent_again() ->
         require_sound_verdict(Blob.objects.get(pk=digest))
 
 
-def test_old_bytes_of_a_release_that_was_just_rejected_are_kept() -> None:
-    digest, long_ago, day = rejected(making.tenant()), timezone.now() - timedelta(days=3), timedelta(days=1)
-    old = [retention.Orphan(digest, 1, long_ago, retention.Why.REJECTED)]
-    with unguarded(Blob):
-        Blob.objects.update(created_at=long_ago)
-    assert list(retention.remove(old, day)) == []
-    with unguarded(Release):
-        Release.objects.update(status_changed_at=long_ago)
-    assert list(retention.remove(old, day)) == old
-
-
-def test_staged_files_of_a_killed_process_are_removed() -> None:
-    left, growing = making.staged(b"left").staged, making.staged(b"growing").staged
-    os.utime(left.path, (0, 0))
-    hour = timedelta(hours=1)
-    assert (named(hour), removed(hour)) == ({str(left.path): "STAGED"}, [str(left.path)])
-    assert list(artifact_store().staging.iterdir()) == [growing.path]
-    growing.discard()
-    left.discard()
-
-
 def test_bytes_that_came_into_use_after_they_were_listed_are_kept() -> None:
     digest = stray()
     found = list(retention.orphans(NO_AGE))
     making.upload(making.tenant(), making.descriptor(making.contract(), b"stray"), b"stray")
     assert (list(retention.remove(found, NO_AGE)), stored()) == ([], {digest})
-
-
-def test_the_command_removes_only_old_bytes_and_only_with_its_option() -> None:
-    digest = stray()
-    call_command("sweep_artifacts", "--older-than-hours=0")
-    with pytest.raises(CommandError, match="cannot be negative"):
-        call_command("sweep_artifacts", "--remove", "--older-than-hours=-1")
-    call_command("sweep_artifacts", "--remove")
-    assert stored() == {digest}, "it is younger than ORPHAN_HOURS"
-
-
-def test_the_scheduled_task_removes_orphans_only_if_that_is_set(settings: Any) -> None:
-    assert "remove-orphans" not in settings.CELERY_BEAT_SCHEDULE
-    digest = stray()
-    for sweep, hours, expected in ((True, 24, {digest}), (False, -1 / 60, {digest}), (True, -1 / 60, set())):
-        settings.ORPHAN_SWEEP, settings.ORPHAN_HOURS = sweep, hours
-        tasks.remove_orphans()
-        assert stored() == expected
 
 
 def test_nothing_is_removed_while_a_backup_copies_blobs() -> None:

@@ -5,11 +5,9 @@ from itertools import islice
 from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from executions.submission.submission import submit
-from releases import tasks
 from releases.activation.activation import activate
 from releases.artifacts import scrub, soundness
 from releases.artifacts.store import artifact_store
@@ -104,25 +102,3 @@ def test_each_blob_is_due_within_the_set_time_and_the_oldest_check_comes_first(s
     Blob.objects.filter(pk=digests["1.0"]).update(checked_at=timezone.now() - scrub.MISSING_DUE_AFTER)
     assert verdicts(everything=False) == [(digests["1.0"], "MISSING")], "missing bytes are checked again after a minute"
     assert Blob.objects.filter(checking_until=None).count() == 4
-
-
-def test_removed_blobs_and_blobs_that_another_process_reads_are_skipped() -> None:
-    """A message may request a check of bytes that were removed later."""
-    owner = making.tenant()
-    mine, others, removed, dead = (digest_of(making.registered(owner, f"{n}.0")) for n in range(4))
-    Blob.objects.filter(pk=others).update(checking_until=timezone.now() + timedelta(minutes=5))
-    Blob.objects.filter(pk=dead).update(checking_until=timezone.now() - timedelta(minutes=5))
-    Blob.objects.filter(pk=removed).update(state="REMOVED")
-    making.stored_file(removed).unlink()
-    tasks.check_blob(removed)
-    assert (Blob.objects.get(pk=removed).state, events(removed)) == ("REMOVED", [])
-    assert {digest for digest, _ in verdicts()} == {mine, dead}
-
-
-def test_the_command_prints_wrong_blobs_and_fails(capsys: pytest.CaptureFixture[str]) -> None:
-    good, bad = (digest_of(making.registered(making.tenant(), body=body)) for body in ("good", "bad"))
-    making.stored_file(bad).unlink()
-    with pytest.raises(CommandError, match="Not all blobs are sound"):
-        call_command("scrub_artifacts", "--all")
-    out = capsys.readouterr().out
-    assert (f"{bad} MISSING" in out, good in out) == (True, False)

@@ -11,7 +11,6 @@ import pytest
 from pytest_django import DjangoAssertNumQueries
 
 from releases.artifacts.soundness import require_sound, require_verified
-from releases.artifacts.store import artifact_store
 from releases.errors import ArtifactAltered, ArtifactMissing, ArtifactStoreUnavailable
 from releases.models import Blob, BlobEvent, Release
 from tests import making
@@ -96,20 +95,6 @@ def test_an_activation_finds_different_bytes_of_the_same_size_and_times_and_a_su
     assert blob(release).state == "SOUND"
     refused(require_verified, release, ArtifactAltered)
     assert (blob(release).state, events(release)) == ("DAMAGED", ["DAMAGED"])
-
-
-def test_equal_bytes_with_new_times_are_hashed_once(
-    release: Release, django_assert_num_queries: DjangoAssertNumQueries
-) -> None:
-    path, before = file(release), blob(release)
-    path.write_bytes(path.read_bytes())
-    require_verified(release)
-    after, seen = blob(release), artifact_store().stat(before.digest)
-    assert seen is not None
-    assert seen.fingerprint != before.fingerprint
-    assert (after.state, after.fingerprint, events(release)) == ("SOUND", seen.fingerprint, [])
-    with django_assert_num_queries(1):
-        require_verified(release)
 
 
 def test_every_artifact_with_stored_bytes_is_checked() -> None:

@@ -2,7 +2,6 @@
 
 import logging
 import secrets
-import socket
 import time
 from collections.abc import Iterator
 from ipaddress import ip_network
@@ -114,37 +113,7 @@ def test_only_configured_groups_and_tenants_are_resolved(repository: MavenReposi
     assert len(repository.requests) == 1
 
 
-def test_repositories_and_their_mirrors_are_tried_in_order(
-    repository: MavenRepository, second: MavenRepository, settings: Any
-) -> None:
-    with maven_repository() as empty:
-        use_repositories(settings, empty.entry("first", mirrors=(second.url,)), repository.entry("second"))
-        assert downloaded() == DATA
-        assert (len(empty.requests), len(second.requests), len(repository.requests)) == (1, 1, 0)
-        second.file(URI).unlink()
-        assert downloaded() == DATA
-        assert (len(empty.requests), len(second.requests), len(repository.requests)) == (2, 2, 1)
-
-
 # --- findings ---
-
-
-def test_what_no_repository_has_is_missing_and_a_denied_access_is_a_finding(
-    repository: MavenRepository, second: MavenRepository, settings: Any
-) -> None:
-    use_repositories(settings, repository.entry("one"), second.entry("two"))
-    for first, other, expected in (
-        (404, 410, "MAVEN_ARTIFACT_MISSING"),
-        (403, 404, "MAVEN_ACCESS_DENIED"),
-    ):
-        repository.status, second.status = first, other
-        code, message = refusal()
-        assert code == expected
-        assert "one, two" in message or expected == "MAVEN_ACCESS_DENIED"
-    repository.status = 503
-    assert "one" in unavailability(), "it may have the artifact"
-    second.status = None
-    assert downloaded() == DATA
 
 
 def test_the_size_is_limited_also_of_an_endless_body(repository: MavenRepository, settings: Any) -> None:
@@ -177,18 +146,6 @@ def test_other_bytes_are_a_finding_and_a_damaged_download_is_none(repository: Ma
 # --- no verdict ---
 
 
-def test_a_repository_that_fails_or_cannot_be_reached_gives_no_verdict(
-    repository: MavenRepository, settings: Any
-) -> None:
-    for status in (400, 429, 500):
-        repository.status = status
-        assert str(status) in unavailability()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    use_repositories(settings, repository.entry(url=f"http://127.0.0.1:{port}"))
-    assert "acme-releases" in unavailability()
-
-
 @cases("fault", [Fault.SILENT, Fault.STALLED, Fault.SLOW])
 def test_a_download_that_takes_too_long_gives_no_verdict(
     repository: MavenRepository, settings: Any, fault: Fault
@@ -201,30 +158,6 @@ def test_a_download_that_takes_too_long_gives_no_verdict(
 
 
 # --- redirects ---
-
-
-def test_redirects_to_another_server_are_followed_also_to_signed_urls(
-    repository: MavenRepository, second: MavenRepository
-) -> None:
-    repository.location = second.url
-    for status in (302, 308):
-        repository.status = status
-        assert downloaded() == DATA
-    assert second.paths == repository.paths
-    signed = f"{second.url}/com/acme/app/1.2.3/app-1.2.3.jar?signature={'a' * 4000}&path="
-    repository.location = signed
-    assert downloaded() == DATA
-    assert second.paths[-1] == signed.removeprefix(second.url) + repository.paths[0]
-
-
-def test_at_most_three_redirects_are_followed_and_no_malformed_one(repository: MavenRepository) -> None:
-    repository.location = f"{repository.url}/again"
-    assert "redirects" in unavailability()
-    assert len(repository.requests) == 4
-    for count, location in enumerate(("ftp://127.0.0.1", "http://user:pass@127.0.0.1"), 5):
-        repository.location = location
-        assert "redirects" in unavailability()
-        assert len(repository.requests) == count
 
 
 def test_each_address_is_vetted(repository: MavenRepository, second: MavenRepository, settings: Any) -> None:
@@ -253,21 +186,6 @@ def test_tls_is_required_to_stay(second: MavenRepository, settings: Any, tmp_pat
 
 
 # --- credentials ---
-
-
-def test_credentials_are_read_by_reference(
-    repository: MavenRepository, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "password"
-    for credentials in (PASSWORD, "Bearer token-of-acme"):
-        file.write_text(f"{credentials}\n")
-        monkeypatch.setenv("MAVEN_PASSWORD", credentials)
-        repository.require(credentials)
-        repository.configure(settings)
-        assert refusal()[0] == "MAVEN_ACCESS_DENIED"
-        for reference in ("env:MAVEN_PASSWORD", f"file:{file}"):
-            repository.configure(settings, credentials=reference)
-            assert downloaded() == DATA
 
 
 def test_credentials_stay_at_the_origin_of_the_repository(

@@ -177,13 +177,6 @@ def test_scopes(issuer: OAuthIssuer, settings: Any, claims: dict[str, Any], scop
     assert identity(issuer.token(**claims)).scopes == scopes
 
 
-@cases(("value", "organizations"), [("acme", {"acme"}), (["acme", "b"], {"acme", "b"}), (None, set())])
-def test_organizations(issuer: OAuthIssuer, settings: Any, value: object, organizations: set[str]) -> None:
-    settings.OAUTH_ORGANIZATION_CLAIM = "https://acme.example/groups"
-    claims: dict[str, Any] = {"https://acme.example/groups": value}
-    assert identity(issuer.token(**claims)).organizations == organizations
-
-
 def test_without_an_issuer_no_token_is_accepted(issuer: OAuthIssuer, settings: Any) -> None:
     assert is_enabled()
     settings.OAUTH_ISSUER = ""

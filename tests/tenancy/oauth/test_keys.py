@@ -1,8 +1,7 @@
-"""The cache of the issuer's keys: rotation, outages, limits on calls, and many threads."""
+"""The cache of the issuer's keys: rotation, outages, and limits on calls."""
 
 import secrets
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,6 @@ from tests.cases import cases
 from tests.clock import Clock
 from tests.oauth_issuer import OAuthIssuer, jwk, oauth_issuer, private_key
 from tests.tls_proxy import make_certificate
-
-THREADS = 24
 
 
 @pytest.fixture
@@ -142,27 +139,6 @@ def test_the_certificate_of_the_issuer_is_verified_and_only_allowed_networks_are
         clock.ahead += PAUSE_SECONDS
         assert is_accepted(issuer.token())
         assert issuer.requests == 1
-
-
-def test_many_threads_fetch_once(issuer: OAuthIssuer) -> None:
-    issuer.seconds = 0.3
-    with ThreadPoolExecutor(THREADS) as pool:
-        assert all(pool.map(is_accepted, [issuer.token()] * THREADS))
-    assert issuer.requests == 1
-
-
-def test_known_keys_do_not_wait_for_a_refresh(issuer: OAuthIssuer, clock: Clock) -> None:
-    assert is_accepted(issuer.token())
-    issuer.gate.clear()
-    clock.ahead += REFRESH_SECONDS
-    with ThreadPoolExecutor(1) as pool:
-        refresh = pool.submit(is_accepted, issuer.token())
-        assert issuer.waiting.wait(10)
-        assert all(is_accepted(issuer.token()) for _ in range(3))
-        assert not refresh.done()
-        issuer.gate.set()
-        assert refresh.result(10)
-    assert issuer.requests == 2
 
 
 def test_keys_that_do_not_verify_signatures_are_ignored(issuer: OAuthIssuer) -> None:

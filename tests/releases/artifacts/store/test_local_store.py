@@ -5,10 +5,8 @@ import stat
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
-from django.core.checks import run_checks
 
 from releases.artifacts.store.local import LocalArtifactStore
 from releases.artifacts.store.staging import staging_folder
@@ -92,14 +90,6 @@ def test_only_the_coordinators_account_may_use_folders_and_files(tmp_path: Path)
     assert {stat.S_IMODE(path.stat().st_mode) for path in paths if path.is_dir()} == {0o700}
     assert {stat.S_IMODE(path.stat().st_mode) for path in paths if path.is_file()} == {0o600, 0o400}
     growing.discard()
-
-
-def test_a_store_that_others_may_enter_is_reported(settings: Any) -> None:
-    for mode in (0o710, 0o701):
-        settings.ARTIFACT_ROOT.chmod(mode)
-        assert [found.id for found in run_checks(tags=["security"])] == ["releases.W001"]
-    settings.ARTIFACT_ROOT.chmod(0o700)
-    assert run_checks(tags=["security"]) == []
 
 
 def test_a_store_whose_disk_is_not_mounted_reports_no_blob_as_missing_and_accepts_none(local: LocalBench) -> None:

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from releases.artifacts.store.base import CHUNK
 from releases.errors import ArtifactStoreUnavailable
 from tests.making import digest_of
 from tests.releases.artifacts.store.bench import RemoteBench
@@ -40,15 +39,3 @@ def test_a_missing_bucket_is_not_a_missing_blob(remote: RemoteBench, tmp_path: P
     staged.write(b"bytes")
     unavailable(staged.keep)
     unavailable(lambda: list(store.list()))
-
-
-def test_the_callback_is_called_for_each_chunk(remote: RemoteBench) -> None:
-    """A verification renews its claim with it, which takes less than the time that one chunk may take."""
-    calls: list[str] = []
-    data = bytes(9 * CHUNK + 1)
-    remote.keep(data)
-    file = remote.store.read(digest_of(data), lambda: calls.append("read"))
-    assert file is not None
-    file.close()
-    assert remote.store.verified(digest_of(data), lambda: calls.append("verified")) is not None
-    assert (calls.count("read") >= 3, calls.count("verified") >= 3) == (True, True)

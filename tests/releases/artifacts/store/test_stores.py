@@ -135,16 +135,3 @@ def test_staged_files_of_killed_processes_are_distinguished_from_uploads_in_prog
     assert [left.path for left in left_over(bench.store.staging, datetime(2000, 1, 1, tzinfo=UTC))] == [old.path]
     for staged in (old, new):
         staged.discard()
-
-
-def test_a_part_has_exactly_its_bytes_and_holds_nothing(bench: Bench) -> None:
-    bench.keep(LARGE)
-    digest = digest_of(LARGE)
-    for start, stop in ((0, 0), (1_000, 70_000), (2**21, 2**22), (1, len(LARGE)), (len(LARGE) - 3, len(LARGE) + 3)):
-        assert b"".join(bench.store.part(digest, start, stop)) == LARGE[start:stop], (start, stop)
-    assert list(bench.store.part(digest_of(b"never stored"), 0, 9)) == []
-    part = bench.store.part(digest, 0, len(LARGE))
-    assert next(part)
-    del part
-    bench.store.remove(digest)
-    assert bench.everything() == set()

@@ -101,38 +101,6 @@ def test_an_await_shows_who_answered_and_the_execution_continues_after_it() -> N
     assert shown(rows[2]) == [("queued", 3602, 3603), ("work", 3603, 3605)]
 
 
-def test_an_open_await_lasts_until_now_or_its_timeout() -> None:
-    rows = awaiting().rows(now=50, awaits=(Await(1, at(2), None, 2, 1),))
-    assert [(bar.end, bar.lasts, bar.note) for bar in rows[1].bars] == [(at(50), True, "1 of 2 answered.")]
-    assert [row.progress for row in rows] == [Progress.DONE, Progress.NOW, Progress.OPEN]
-    history = awaiting().add(9, "AWAIT_TIMEOUT", "FAILED", stepIndex=1, errorCode="AWAIT_TIMEOUT", errorMessage="late")
-    rows = history.rows(awaits=(Await(1, at(2), at(9), 1, 0),))
-    assert rows[1].progress is Progress.FAILED
-    assert shown(rows[1]) == [("await", 2, 9)]
-
-
-def test_a_pause_is_in_the_row_where_the_execution_stood_and_cut_to_the_execution() -> None:
-    ended = Pause("The execution", "user:ann", at(10), at(20))
-    lasting = Pause("Its pipeline", "user:bob", at(30), None)
-    rows = awaiting().rows(now=40, awaits=(Await(1, at(2), None, 1, 0),), pauses=(ended, lasting))
-    assert shown(rows[1]) == [("await", 2, 40), ("paused", 10, 20), ("paused", 30, 40)]
-    assert [bar.lasts for bar in rows[1].bars] == [True, False, True]
-    assert rows[1].bars[1].note == "The execution was paused by user:ann."
-    history = History().claimed(5).add(6, "SUCCEEDED", "SUCCEEDED", worker="w", steps=[span(0, 5, 6)])
-    early, later = Pause("Its release", "a", at(-50), at(3)), Pause("Its release", "a", at(60), None)
-    rows = history.rows(pauses=(early, later))
-    assert [each for row in rows for each in shown(row) if each[0] == "paused"] == [("paused", 0, 3)]
-
-
-def test_the_times_of_a_worker_with_another_clock_are_moved_and_marked() -> None:
-    history = History().claimed(100)
-    history.add(110, "SUCCEEDED", "SUCCEEDED", worker="w", steps=[span(0, 90, 92), span(1, 92, 97)])
-    rows = history.rows()
-    assert shown(rows[0])[-1] == ("work", 100, 102)
-    assert shown(rows[1]) == [("work", 102, 107)]
-    assert rows[1].bars[0].note == "The worker's clock differs by 10.0 s."
-
-
 @cases("reported", [span(0, 9000, 9001), span(0, 3, 2), span(0, -200, 500), [0, 0, 2**62]])
 def test_times_that_cannot_be_true_are_not_drawn(reported: list[int]) -> None:
     history = History().claimed(1).add(5, "SUCCEEDED", "SUCCEEDED", worker="w", steps=[reported])

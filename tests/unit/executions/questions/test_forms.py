@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from executions.questions.building import form_of, with_problems
 from executions.questions.editing import edited
-from executions.questions.filling import data_of, shared_data
-from executions.questions.parts import MOST_ITEMS, Kind, Part, Problem
+from executions.questions.filling import data_of
+from executions.questions.parts import Part, Problem
 from executions.questions.reading import value_of
 from tests.cases import cases
 from tests.unit.executions.questions.types import named, record, scalar, typed_values, types
@@ -57,12 +57,6 @@ def test_a_form_that_is_filled_with_a_value_reads_as_the_same_value(
     data = data_of(known, expression, value, zone, many=many)
     found = read(form_of(known, expression, data, many=many), zone)
     assert json.dumps(found, sort_keys=True) == json.dumps(value, sort_keys=True)
-
-
-@given(typed_values())
-def test_an_empty_form_never_fails(typed: tuple[dict[str, Any], Any, Any]) -> None:
-    definitions, expression, _ = typed
-    value_of(form_of(Types(definitions), expression, {}), UTC, read_json)
 
 
 @cases(
@@ -142,62 +136,3 @@ def test_items_and_optional_groups_are_added_and_removed_and_other_entries_stay(
     assert [part.number for part in form_of(known, "T", data).parts[0].parts] == ["0", "2", "3"]
     assert "extra" not in read(form_of(known, "T", edited(known, "T", data, "omit:answer.extra")))
     assert edited(known, "T", data, "explode:answer.lines") == data
-
-
-def test_a_list_does_not_grow_without_limit_and_a_longer_one_is_json() -> None:
-    known = types(T=record(x={"type": scalar("integer"), "repeated": True}))
-    data: dict[str, str] = {}
-    for _ in range(MOST_ITEMS + 5):
-        data = edited(known, "T", data, "add:answer.x")
-    [part] = form_of(known, "T", data).parts
-    assert (len(part.parts), part.can_grow) == (MOST_ITEMS, False)
-    long = {"x": list(range(MOST_ITEMS + 1))}
-    form = form_of(known, "T", data_of(known, "T", long, UTC))
-    assert form.parts[0].kind is Kind.JSON
-    assert read(form) == long
-
-
-def test_a_time_is_shown_in_the_zone_of_the_person_and_stays_as_it_was_if_nobody_changes_it() -> None:
-    known = types(T=record(x=scalar("datetime")))
-    was = "2026-07-01T10:30:00.123456+00:00"
-    data = data_of(known, "T", {"x": was}, BERLIN)
-    assert data["answer.x"] == "2026-07-01T12:30:00"
-    for text in ("2026-07-01T12:30:00", "2026-07-01T12:30"):
-        assert read(form_of(known, "T", {**data, "answer.x": text}), BERLIN) == {"x": was}
-    assert read(form_of(known, "T", {**data, "answer.x": "2026-07-01T12:31"}), BERLIN) == {
-        "x": "2026-07-01T12:31:00+02:00"
-    }
-
-
-def test_members_that_request_and_answer_share_by_name_and_type_are_filled_in() -> None:
-    lines = {"type": named("Line"), "repeated": True}
-    known = types(
-        Line=record(sku=scalar("string")),
-        Request=record(
-            secret=scalar("string"),
-            note=scalar("integer"),
-            lines=lines,
-        ),
-        T=record(note=scalar("string"), lines=lines, approved=scalar("boolean")),
-    )
-    request = {"secret": "x", "note": 5, "lines": [{"sku": "a"}]}
-    data = shared_data(known, "T", "Request", request, UTC)
-    assert problems_of(form_of(known, "T", data)) == {"response.approved": "is required"}
-    found = read(form_of(known, "T", {**data, "answer.approved": "true"}))
-    assert found == {"note": "", "lines": [{"sku": "a"}], "approved": True}
-    assert shared_data(known, "T", "Unknown", request, UTC) == {}
-    assert shared_data(known, "T", "Request", ["not", "an", "object"], UTC) == {}
-
-
-def test_a_problem_is_placed_at_the_deepest_part_that_contains_it() -> None:
-    known = types(Inner=record(n=scalar("json")), T=record(inner=named("Inner")))
-    problems: list[Problem] = [
-        {"field": "response.inner.n.deep[3]", "code": "c", "message": "deep"},
-        {"field": "response.inner", "code": "c", "message": "group"},
-        {"field": "elsewhere", "code": "c", "message": "other"},
-    ]
-    form, rest = with_problems(form_of(known, "T", {}), problems)
-    [inner] = form.parts
-    assert list(inner.problems) == ["group"]
-    assert list(inner.parts[0].problems) == ["deep"]
-    assert [problem["field"] for problem in rest] == ["elsewhere"]

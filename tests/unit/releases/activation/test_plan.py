@@ -1,11 +1,8 @@
 """Plans of gradual activations: what is valid, and how they are stored."""
 
-from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from releases.activation.gradual.plan import Bounds, Plan, Step
 from releases.errors import GradualActivationInvalid
@@ -42,17 +39,6 @@ def errors(**changes: Any) -> list[str]:
 )
 def test_every_rule_is_named_with_its_field(changes: dict[str, Any], expected: list[str]) -> None:
     assert errors(**changes) == expected
-
-
-def test_a_share_of_0_is_for_groups_alone() -> None:
-    assert Plan((Step(0, 20, 0),), tags=("beta",)).steps[0].hundredths == 0
-
-
-@given(st.integers(1, 10_000))
-def test_hundredths_of_a_percent_are_exact(hundredths: int) -> None:
-    """Such a share is read from JSON as a float."""
-    [step] = Plan((Step(float(f"{hundredths / 100:.2f}"), 20, 0),)).steps
-    assert (step.hundredths, step.decimal) == (hundredths, Decimal(hundredths) / 100)
 
 
 def test_a_plan_is_read_as_it_was_stored() -> None:

@@ -12,24 +12,6 @@ DIGEST = f"sha256:{HEX}"
 
 
 @cases(
-    ("text", "parts"),
-    [
-        (f"registry.example/app@{DIGEST}", ("registry.example", "app", "", DIGEST)),
-        (f"registry.example:5000/a/b-c__d.e/f@{DIGEST}", ("registry.example:5000", "a/b-c__d.e/f", "", DIGEST)),
-        (f"registry.example/app:1.0@{DIGEST}", ("registry.example", "app", "1.0", DIGEST)),
-        (f"localhost:5000/app:v1@{DIGEST}", ("localhost:5000", "app", "v1", DIGEST)),
-        (f"[2001:db8::1]:5000/app@{DIGEST}", ("[2001:db8::1]:5000", "app", "", DIGEST)),
-        (f"nginx@{DIGEST}", ("docker.io", "library/nginx", "", DIGEST)),
-        ("registry.example/app:1.0", ("registry.example", "app", "1.0", "")),
-        (f"r.example/app@sha512:{HEX * 2}", ("r.example", "app", "", f"sha512:{HEX * 2}")),
-    ],
-)
-def test_a_reference_has_a_host_a_repository_a_tag_and_a_digest(text: str, parts: tuple[str, ...]) -> None:
-    found = ImageReference.parse(text)
-    assert (found.host, found.repository, found.tag, found.digest) == parts
-
-
-@cases(
     "text",
     [
         *("", f"https://r.example/app@{DIGEST}", f"user@r.example/app@{DIGEST}", f"r.example//app@{DIGEST}"),
