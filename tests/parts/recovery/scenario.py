@@ -5,7 +5,7 @@ connection has locked, or a server or process that is frozen or killed.
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,9 @@ class Scenario:
         self.cluster = cluster
         self.release = release
         self.folder = folder
-        identity = release.document
-        self._queue = queue_of(
-            ReleaseIdentity(TENANT, identity["pipelineId"], identity["contractVersion"], identity["releaseVersion"])
-        )
-
-    # --- executions -------------------------------------------------------------------------------
+        document = release.document
+        self._pin = (document["pipelineId"], document["contractVersion"], document["releaseVersion"])
+        self._queue = queue_of(ReleaseIdentity(TENANT, *self._pin))
 
     def folder_of(self, key: str) -> Path:
         """Return the folder for the gate and the marks of one execution."""
@@ -81,12 +78,9 @@ class Scenario:
             return found if found.status in TERMINAL else None
 
         found = eventually(ended_history, seconds=seconds, what=f"the end of {execution_id}")
-        document = self.release.document
-        assert found.pin == (document["pipelineId"], document["contractVersion"], document["releaseVersion"])
-        assert list(contradictions(found)) == []
+        assert found.pin == self._pin
+        assert contradictions(found) == []
         return found
-
-    # --- stopping the product at a point ----------------------------------------------------------
 
     @contextmanager
     def locked(self, statement: str, *parameters: object) -> Iterator[psycopg.Connection]:
@@ -126,30 +120,6 @@ class Scenario:
             self.cluster.start("web")
             self.cluster.product.wait_until_ready()
 
-    @contextmanager
-    def lease_of(self, seconds: float) -> Iterator[None]:
-        """During the block, web process and control worker lease executions for `seconds`.
-
-        A command expires with its lease. So a test in which a worker starts after the command is sent needs a lease
-        that lasts longer than the start.
-        """
-        environment = self.cluster.product.environment
-        before = environment["LEASE_SECONDS"]
-        environment["LEASE_SECONDS"] = str(seconds)
-        self._restart_senders()
-        try:
-            yield
-        finally:
-            environment["LEASE_SECONDS"] = before
-            self._restart_senders()
-
-    def _restart_senders(self) -> None:
-        for name in ("web", "control-1"):
-            with suppress(KeyError):  # a test that failed may have left it dead
-                self.cluster.kill(name)
-            self.cluster.start(name)
-        self.cluster.product.wait_until_ready()
-
     def stop_the_clock(self) -> None:
         """Kill the clock, so that no lease is taken over, and wait until its last messages are processed.
 
@@ -159,8 +129,6 @@ class Scenario:
         eventually(lambda: self._length("control") == 0, what="the end of the clock's last messages")
         with redis.Redis.from_url(self.cluster.valkey.url) as client:
             client.delete("unacked", "unacked_index")
-
-    # --- the broker -------------------------------------------------------------------------------
 
     @property
     def commands(self) -> int:

@@ -2,12 +2,11 @@
 
 import threading
 import time
-from collections import defaultdict
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from tests.parts.recovery.verdict import Promise, Run
+from tests.parts.recovery.verdict import Promise
 from tests.parts.recovery.workload import PIPELINE, jobs
 from tests.parts.upgrade.front import Front
 
@@ -77,11 +76,3 @@ class Load:
     def needed(self) -> dict[str, list[tuple[str, int]]]:
         accepted = {promise.key for promise in self.promises}
         return {job.key: list(job.steps("v1")) for job in self.jobs if job.key in accepted}
-
-
-def runs_of(file: Path) -> dict[str, list[Run]]:
-    found: dict[str, list[Run]] = defaultdict(list)
-    for line in file.read_text().splitlines():
-        execution_id, step, version, attempt = line.split()
-        found[execution_id].append(Run(execution_id, step, version, int(attempt)))
-    return found
