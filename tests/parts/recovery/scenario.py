@@ -5,7 +5,7 @@ connection has locked, or a server or process that is frozen or killed.
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from wire.identity import ReleaseIdentity
 from wire.messages.queues import OUTCOME_QUEUE, queue_of
 
 WORKER = "worker"
-COMPARED_LENGTH = 60
 
 
 class Scenario:
@@ -83,26 +82,22 @@ class Scenario:
         return found
 
     @contextmanager
-    def locked(self, statement: str, *parameters: object) -> Iterator[psycopg.Connection]:
-        """Hold a lock for the block, on a separate connection. Release it at the end."""
+    def locked_row(self, execution_id: str) -> Iterator[None]:
+        """Lock the row of an execution for the block, on a separate connection."""
         with psycopg.connect(self.cluster.postgres.superuser_url()) as connection:
-            connection.execute(statement.encode(), parameters)
-            yield connection
+            connection.execute("SELECT FROM executions_execution WHERE id = %s FOR UPDATE", [execution_id])
+            yield
             connection.rollback()
 
-    def locked_row(self, execution_id: str) -> AbstractContextManager[psycopg.Connection]:
-        return self.locked("SELECT FROM executions_execution WHERE id = %s FOR UPDATE", execution_id)
-
-    def wait_for_lock(self, statement: str = "") -> None:
-        """Wait until any statement, or one that contains the beginning of `statement`, waits for a lock."""
-        query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND strpos(query, %s) > 0"
-        beginning = statement.strip().partition("%")[0][:COMPARED_LENGTH]  # up to its first parameter
+    def wait_for_record(self) -> None:
+        """Wait until the transaction that records an outcome waits for a row. It begins by locking its executions."""
+        query = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%FOR NO KEY UPDATE%'"
 
         def waits() -> bool:
             with self.cluster.connect() as connection:
-                return connection.execute(query, [beginning]).fetchone() != (0,)
+                return connection.execute(query).rowcount > 0
 
-        eventually(waits, seconds=60, what=f"{beginning!r} waiting for a lock")
+        eventually(waits, seconds=60, what="a record that waits for its row")
 
     @contextmanager
     def without_dispatch_from_web(self) -> Iterator[None]:

@@ -6,8 +6,6 @@ from tests.building import eventually
 from tests.parts.recovery.scenario import Scenario
 
 ONCE = ["SUBMITTED", "CLAIMED", "SUCCEEDED"]
-# The transaction that records an outcome begins by locking its executions.
-RECORD = "FOR NO KEY UPDATE"
 
 
 def test_an_unacknowledged_outcome_is_redelivered_and_recorded(scenario: Scenario) -> None:
@@ -22,7 +20,7 @@ def test_an_unacknowledged_outcome_is_redelivered_and_recorded(scenario: Scenari
     scenario.wait_for_run("x")
     with scenario.locked_row(execution_id):
         scenario.open_gate("x")
-        scenario.wait_for_lock(RECORD)
+        scenario.wait_for_record()
         scenario.cluster.kill("control-1")
     assert (scenario.history(execution_id).kinds, scenario.outcomes) == (["SUBMITTED", "CLAIMED"], 0)
     scenario.lock_redelivery()
@@ -40,37 +38,12 @@ def test_a_control_worker_that_shuts_down_records_its_current_outcome(scenario: 
     control = scenario.cluster.process("control-1")
     with scenario.locked_row(execution_id):
         scenario.open_gate("x")
-        scenario.wait_for_lock(RECORD)
+        scenario.wait_for_record()
         control.send(SIGTERM)
         eventually(lambda: "Warm shutdown" in control.log_tail(400), what="the start of the shutdown")
     assert (control.wait(30), scenario.unacknowledged) == (0, 0)
     scenario.cluster.kill("control-1")
     assert scenario.ended(execution_id).kinds == ONCE
-    assert scenario.runs("x") == 1
-
-
-def test_an_outcome_that_was_recorded_but_not_acknowledged_counts_once(scenario: Scenario) -> None:
-    """The broker is frozen before the row is unlocked. The record commits, and the acknowledgement in the broker's
-    socket is lost with the broker. The unacknowledged message is delivered again.
-    """
-    execution_id = scenario.submit("x")
-    scenario.wait_for_run("x")
-    broker = scenario.cluster.valkey
-    assert broker.child is not None
-    with scenario.locked_row(execution_id) as lock:
-        scenario.open_gate("x")
-        scenario.wait_for_lock(RECORD)
-        with scenario.cluster.stopped(broker.child):
-            lock.rollback()
-            scenario.wait_for_event(execution_id, "SUCCEEDED")
-            scenario.cluster.kill("control-1")
-            broker.kill()
-    broker.start()
-
-    scenario.cluster.start("control-1")
-    scenario.wait_for_event(execution_id, "OUTCOME_DROPPED")
-    found = scenario.ended(execution_id)
-    assert (found.kinds, found.version) == ([*ONCE, "OUTCOME_DROPPED"], 2)
     assert scenario.runs("x") == 1
 
 
