@@ -18,7 +18,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import psycopg
 
@@ -32,7 +31,7 @@ from tests.parts.recovery.history import History, histories
 from tests.parts.recovery.hostile import HostileJob, hostile_jobs
 from tests.parts.recovery.retrying_client import RetryingClient
 from tests.parts.recovery.verdict import Promise, faults
-from tests.parts.recovery.workload import PIPELINE, Job, jobs, runs_of
+from tests.parts.recovery.workload import PIPELINE, Job, jobs, pin_of, runs_of
 
 SOURCE = Path(__file__).parent / "pipelines/v1"
 WORKERS = [(version, f"worker-{version}-{letter}") for version in ("v1", "v2", hostile.VERSION) for letter in "ab"]
@@ -183,11 +182,6 @@ class Campaign:
 
         with ThreadPoolExecutor(SUBMITTERS) as pool:
             return [fault for fault in pool.map(repeat, self.all) if fault is not None]
-
-
-def pin_of(response: dict[str, Any]) -> tuple[str, str, str]:
-    pin = response["pin"]
-    return pin["pipelineId"], pin["contractVersion"], pin["releaseVersion"]
 
 
 def _count(found: list[History], kind: str) -> int:

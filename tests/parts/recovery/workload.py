@@ -95,6 +95,11 @@ def jobs(rng: Random, count: int) -> list[Job]:
     return [_job(rng, number) for number in range(count)]
 
 
+def pin_of(response: dict[str, Any]) -> tuple[str, str, str]:
+    pin = response["pin"]
+    return pin["pipelineId"], pin["contractVersion"], pin["releaseVersion"]
+
+
 def runs_of(file: Path) -> dict[str, list[Run]]:
     """Return the runs that steps have recorded, by execution."""
     found: dict[str, list[Run]] = {}

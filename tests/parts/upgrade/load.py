@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 from tests.parts.recovery.verdict import Promise
-from tests.parts.recovery.workload import PIPELINE, jobs
+from tests.parts.recovery.workload import PIPELINE, jobs, pin_of
 from tests.parts.upgrade.front import Front
 
 SUBMITTERS = 2
@@ -54,9 +54,7 @@ class Load:
             body = {"pipelineId": PIPELINE, "input": job.input(self.runs), "idempotencyKey": job.key}
             accepted = self.front.call("POST", "executions", body)
             if accepted is not None:
-                pin = accepted["pin"]
-                pinned = (pin["pipelineId"], pin["contractVersion"], pin["releaseVersion"])
-                self.promises.append(job.promise(accepted["executionId"], pinned, self.runs))
+                self.promises.append(job.promise(accepted["executionId"], pin_of(accepted), self.runs))
                 self.submitted_at.append(time.monotonic())
 
     def _answer(self, part: int) -> None:
