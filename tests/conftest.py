@@ -3,6 +3,7 @@
 import secrets
 import tempfile
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,12 @@ from tests.race_database import race_database
 from tests.repetition import EXAMPLES
 from tests.running import REST_PORT, TPF_ADMIN_TOKEN, TPF_CONTROL_TOKEN, RunningProduct
 from tests.s3 import s3_place, s3_server
-from tests.scheduling import pytest_collection_modifyitems
 from tests.servers import FOLDER, NUMBER, ordinary_url
 from tests.world import module_world
 from wire.documents.descriptor import descriptor_from_json
 
 __all__ = [
     "module_world",
-    "pytest_collection_modifyitems",
     "race_database",
     "s3_place",
     "s3_server",
@@ -41,11 +40,27 @@ __all__ = [
 
 OWN_DATABASES = {connection.settings_dict["NAME"], f"test_{NUMBER}"}
 
+SHORT = "tests/unit/"
+"""A folder of short tests. At the end, they keep all processes busy while one still runs a long test."""
+
 # A busy machine is slow, which is not a fault of the code.
 hypothesis.settings.register_profile(
     "tests", max_examples=EXAMPLES, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("tests")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the tests of the running product after those in a transaction, which would see what it commits."""
+    transactions = set(takewhile(lambda item: "running" not in getattr(item, "fixturenames", ()), items[:]))
+
+    def place(item: pytest.Item) -> int:
+        if item.nodeid.startswith(SHORT):
+            return 2
+        return 0 if item in transactions else 1
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")

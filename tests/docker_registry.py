@@ -75,26 +75,24 @@ class DockerRegistry:
 
         Return the digest of the manifest or index.
         """
-        listed = _LISTED.get(media_type)
-        if listed is None:
-            return self.push(repository, _manifest(media_type), media_type)
-        manifest = _manifest(listed)
-        self.push(repository, manifest, listed)
-        return self.push(repository, _index(media_type, listed, manifest), media_type)
-
-    def push(self, repository: str, manifest: bytes, media_type: str) -> str:
-        """Push the manifest or index, with the configuration and layers that it lists. Return its digest.
-
-        What an index lists must have been pushed before.
-        """
-        document = json.loads(manifest)
+        listed = _LISTED.get(media_type, media_type)
+        config, layer = _IMAGES[listed]
         for blob in (_CONFIG, _LAYER):
-            listed = [document.get("config", {}), *document.get("layers", ())]
-            if any(member.get("digest") == _digest(blob) for member in listed):
-                self._push_blob(repository, blob)
-        digest = _digest(manifest)
-        self._send("PUT", f"http://{self.host}/v2/{repository}/manifests/{digest}", manifest, media_type)
-        return digest
+            self._push_blob(repository, blob)
+        members: dict[str, Any] = {"config": _descriptor(config, _CONFIG), "layers": [_descriptor(layer, _LAYER)]}
+        manifest, digest = self._push(repository, listed, members)
+        if listed == media_type:
+            return digest
+        platform = {"architecture": "amd64", "os": "linux"}
+        listing = {"manifests": [{**_descriptor(listed, manifest), "platform": platform}]}
+        return self._push(repository, media_type, listing)[1]
+
+    def _push(self, repository: str, media_type: str, members: dict[str, Any]) -> tuple[bytes, str]:
+        """Push a manifest or index. Return it with its digest."""
+        document = json.dumps({"schemaVersion": 2, "mediaType": media_type, **members}).encode()
+        digest = _digest(document)
+        self._send("PUT", f"http://{self.host}/v2/{repository}/manifests/{digest}", document, media_type)
+        return document, digest
 
     def _push_blob(self, repository: str, blob: bytes) -> None:
         upload = self._send("POST", f"http://{self.host}/v2/{repository}/blobs/uploads/").headers["Location"]
@@ -127,18 +125,6 @@ def docker_registry(folder: Path, *, requires_password: bool = False) -> Iterato
         yield registry
     finally:
         registry.stop()
-
-
-def _manifest(media_type: str) -> bytes:
-    config, layer = _IMAGES[media_type]
-    document = {"config": _descriptor(config, _CONFIG), "layers": [_descriptor(layer, _LAYER)]}
-    return json.dumps({"schemaVersion": 2, "mediaType": media_type, **document}).encode()
-
-
-def _index(media_type: str, listed: str, manifest: bytes) -> bytes:
-    platform = {"architecture": "amd64", "os": "linux"}
-    document = {"manifests": [{**_descriptor(listed, manifest), "platform": platform}]}
-    return json.dumps({"schemaVersion": 2, "mediaType": media_type, **document}).encode()
 
 
 def _descriptor(media_type: str, content: bytes) -> dict[str, Any]:

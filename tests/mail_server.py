@@ -5,55 +5,49 @@ import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from email.message import Message
 
 
 @dataclass(frozen=True)
 class Mail:
-    sender: str
     recipients: list[str]
     message: Message
 
 
-@dataclass
-class MailServer:
-    port: int
-    mails: list[Mail] = field(default_factory=list)
+class MailServer(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+
+    def __init__(self, refuses: bool) -> None:
+        super().__init__(("127.0.0.1", 0), _Session)
+        self.port: int = self.server_address[1]
+        self.mails: list[Mail] = []
+        self.refuses = refuses
 
 
 class _Session(socketserver.StreamRequestHandler):
     """One session: HELO, MAIL, RCPT, DATA and QUIT (RFC 5321)."""
 
+    server: MailServer
+
     def handle(self) -> None:
         self.reply("220 test")
-        sender, recipients = "", list[str]()
+        recipients = list[str]()
         while line := self.rfile.readline().decode().strip():
             command = line.upper()
-            if command.startswith("MAIL FROM:"):
-                sender = line[10:].split()[0].strip("<>")
-                self.reply("250 ok")
-            elif command.startswith("RCPT TO:"):
+            if command.startswith("RCPT TO:"):
                 recipients.append(line[8:].split()[0].strip("<>"))
-                self.reply("250 ok")
-            elif command == "DATA":
-                self.take(sender, recipients)
             elif command == "QUIT":
                 self.reply("221 bye")
                 return
-            else:
-                self.reply("250 ok")
-
-    def take(self, sender: str, recipients: list[str]) -> None:
-        self.reply("354 start mail input")
-        lines = []
-        while (line := self.rfile.readline()).rstrip() != b".":
-            lines.append(line)
-        if self.server.refuses:  # type: ignore[attr-defined]
-            self.reply("451 later")
-            return
-        self.server.mails.append(Mail(sender, list(recipients), email.message_from_bytes(b"".join(lines))))  # type: ignore[attr-defined]
-        self.reply("250 ok")
+            elif command == "DATA":
+                self.reply("354 start mail input")
+                text = b"".join(iter(self.rfile.readline, b".\r\n"))
+                if self.server.refuses:
+                    self.reply("451 later")
+                    continue
+                self.server.mails.append(Mail(recipients, email.message_from_bytes(text)))
+            self.reply("250 ok")
 
     def reply(self, text: str) -> None:
         self.wfile.write(f"{text}\r\n".encode())
@@ -62,14 +56,11 @@ class _Session(socketserver.StreamRequestHandler):
 @contextmanager
 def mail_server(*, refuses: bool = False) -> Iterator[MailServer]:
     """Run a server on a free port of 127.0.0.1. If `refuses` is true, it responds to each message with 451."""
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Session) as server:
-        made = MailServer(server.server_address[1])
-        server.mails, server.refuses = made.mails, refuses  # type: ignore[attr-defined]
-        server.daemon_threads = True
+    with MailServer(refuses) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         try:
-            yield made
+            yield server
         finally:
             server.shutdown()
             thread.join(10)

@@ -99,23 +99,13 @@ def carrier_descriptor(
     `data` is the archive with the contract `document`. The artifact has all its steps and capabilities.
     """
     contract = contract_from_json(document)
-    artifact = {
-        "artifactId": "app",
-        "kind": kind,
+    made = descriptor(document, data, version, kind, compiledTruthArtifactId="app")
+    made["artifacts"][0] |= {
         "uri": uri,
-        "digest": digest_of(data),
         "stepIds": [step.authored_name for step in contract.steps],
         "capabilities": known_capabilities(contract),
     }
-    return {
-        "schemaVersion": 1,
-        "pipelineId": document["pipelineId"],
-        "contractVersion": document["contractVersion"],
-        "releaseVersion": version,
-        "compiledTruthArtifactId": "app",
-        "artifacts": [artifact],
-        **more,
-    }
+    return {**made, **more}
 
 
 def staged(data: bytes, name: str = "app.zip") -> UploadedArtifact:
@@ -307,15 +297,18 @@ def claimed(owner: Tenant, *, limit: int = 100, lease_seconds: float = 30, quota
 
 def outcome_of(claim: Claim, result: str = "COMPLETED", **members: Any) -> Outcome:
     """Return the outcome that a worker reports for a claim."""
-    defaults: dict[str, Any] = {
+    outputs = ['{"n": 1}'] if result == "COMPLETED" else []
+    return Outcome(**{**_of(claim), "outcome": result, "output_payloads": outputs, **members})
+
+
+def _of(claim: Claim) -> dict[str, Any]:
+    """Return the members of a report that name its transition."""
+    return {
         "execution_id": claim.execution_id,
         "execution_version": claim.version,
         "lease_token": claim.lease_token,
         "transition_key": transition_key(claim.execution_id, claim.step_index, claim.attempt),
-        "outcome": result,
-        "output_payloads": ['{"n": 1}'] if result == "COMPLETED" else [],
     }
-    return Outcome(**{**defaults, **members})
 
 
 def failure(
@@ -327,15 +320,7 @@ def failure(
 
 def reached(claim: Claim, step: int, *outputs: str, **members: Any) -> Checkpoint:
     """Return the checkpoint that a worker reports before `step`, while its transition runs."""
-    defaults: dict[str, Any] = {
-        "execution_id": claim.execution_id,
-        "execution_version": claim.version,
-        "lease_token": claim.lease_token,
-        "transition_key": transition_key(claim.execution_id, claim.step_index, claim.attempt),
-        "next_step_index": step,
-        "output_payloads": list(outputs),
-    }
-    return Checkpoint(**{**defaults, **members})
+    return Checkpoint(**{**_of(claim), "next_step_index": step, "output_payloads": list(outputs), **members})
 
 
 def record(

@@ -3,20 +3,20 @@
 import base64
 import hashlib
 import json
-import ssl
+import shutil
 import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from enum import Enum, auto
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from releases.repositories.configuration import Repository
+from tests.http_server import HttpServer, Request, head, send
 from wire.documents.artifact_uri import MavenUri, parse_artifact_uri
 
 PIECE = 64 * 1024
@@ -44,8 +44,8 @@ class Fault(Enum):
     """The body never ends, and nothing declares its length."""
 
 
-class MavenRepository:
-    """A repository. `url` is its address; with a certificate for 127.0.0.1, it uses TLS.
+class MavenRepository(HttpServer):
+    """A repository at `url`.
 
     If `credentials` is set, it is the only accepted Authorization header. `status` and `fault` apply to artifacts, and
     `checksum_status` to checksum files. If `gate` is set, artifacts are sent when it opens. If `location` is set, every
@@ -54,6 +54,8 @@ class MavenRepository:
     """
 
     def __init__(self, folder: Path, certificate: Path | None = None) -> None:
+        super().__init__(certificate)
+        self.url = self.origin
         self.folder = folder
         self.credentials: str | None = None
         self.status: int | None = None
@@ -63,22 +65,9 @@ class MavenRepository:
         self.gate: threading.Event | None = None
         self.requests: list[tuple[str, str | None]] = []
         self.over = threading.Event()
-        repository = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                with suppress(OSError):  # the client has gone
-                    repository.respond(self)
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        if certificate is not None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificate)
-            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
-        self.url = f"{'https' if certificate else 'http'}://127.0.0.1:{self.server.server_address[1]}"
+    def release(self) -> None:
+        self.over.set()
 
     def publish(self, uri: MavenUri | str, data: bytes, *, checksums: Iterable[str] = CHECKSUMS) -> str:
         """Store an artifact with its checksum files. Return its digest."""
@@ -121,7 +110,7 @@ class MavenRepository:
         encoded = base64.b64encode(credentials.encode()).decode()
         self.credentials = credentials if credentials.startswith("Bearer ") else f"Basic {encoded}"
 
-    def respond(self, request: BaseHTTPRequestHandler) -> None:
+    def respond(self, request: Request) -> None:
         authorization = request.headers.get("Authorization")
         self.requests.append((request.path, authorization))
         path = urlsplit(request.path).path
@@ -130,31 +119,27 @@ class MavenRepository:
         fault = None if is_checksum else self.fault
         file = self.folder / path.removeprefix("/")
         if self.location is not None:
-            _head(request, status or 302, {"Location": f"{self.location}{request.path}", "Content-Length": "0"})
+            send(request, status or 302, {"Location": f"{self.location}{request.path}"})
         elif self.credentials not in (None, authorization):
-            _head(request, 401, {"WWW-Authenticate": "Basic", "Content-Length": "0"})
+            send(request, 401, {"WWW-Authenticate": "Basic"})
         elif status is not None or not file.is_file():
-            _head(request, status or 404, {"Content-Length": "0"})
-        elif fault is None:
+            send(request, status or 404, {})
+        elif fault is not None:
+            self._send_badly(request, file.read_bytes(), fault)
+        else:
             if self.gate is not None and not is_checksum:
                 self.gate.wait(60)
-            self._send(request, file)
-        else:
-            self._send_badly(request, file.read_bytes(), fault)
+            head(request, 200, {"Content-Length": str(file.stat().st_size)})
+            with file.open("rb") as source:
+                shutil.copyfileobj(source, request.wfile, PIECE)
 
-    def _send(self, request: BaseHTTPRequestHandler, file: Path) -> None:
-        _head(request, 200, {"Content-Length": str(file.stat().st_size)})
-        with file.open("rb") as source:
-            while piece := source.read(PIECE):
-                request.wfile.write(piece)
-
-    def _send_badly(self, request: BaseHTTPRequestHandler, data: bytes, fault: Fault) -> None:
+    def _send_badly(self, request: Request, data: bytes, fault: Fault) -> None:
         half = data[: len(data) // 2]
         length = {"Content-Length": str(len(half if fault is Fault.SHORT_LENGTH else data))}
         if fault in (Fault.ENDLESS, Fault.CUT_OFF_UNDECLARED):
             length = {}
         if fault is not Fault.SILENT:
-            _head(request, 200, length)
+            head(request, 200, length)
         match fault:
             case Fault.SILENT:
                 self.over.wait(60)
@@ -183,22 +168,5 @@ def use_repositories(settings: Any, *repositories: Repository) -> None:
 
 @contextmanager
 def maven_repository(certificate: Path | None = None) -> Iterator[MavenRepository]:
-    with tempfile.TemporaryDirectory() as folder:
-        repository = MavenRepository(Path(folder), certificate)
-        serve = repository.server.serve_forever
-        thread = threading.Thread(target=serve, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
-        try:
-            yield repository
-        finally:
-            repository.over.set()
-            repository.server.shutdown()
-            repository.server.server_close()
-            thread.join(10)
-
-
-def _head(request: BaseHTTPRequestHandler, status: int, headers: dict[str, str]) -> None:
-    request.send_response(status)
-    for name, value in headers.items():
-        request.send_header(name, value)
-    request.end_headers()
+    with tempfile.TemporaryDirectory() as folder, MavenRepository(Path(folder), certificate).running() as repository:
+        yield repository

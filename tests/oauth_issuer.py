@@ -5,12 +5,10 @@ It also gives tokens to clients (RFC 6749, section 4.4).
 
 import functools
 import json
-import ssl
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -21,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tenancy.oauth import keys
+from tests.http_server import HttpServer, Request, body_of, send
 
 Kind = Literal["RSA", "EC", "Ed25519"]
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | Ed25519PrivateKey
@@ -50,13 +49,14 @@ def _kind(key: PrivateKey) -> Kind:
     return "EC" if isinstance(key, ec.EllipticCurvePrivateKey) else "Ed25519"
 
 
-class OAuthIssuer:
-    """An issuer with one current key, of the type RSA at first. Tests may change each attribute at any time.
-
-    With a certificate for 127.0.0.1, it uses TLS.
-    """
+class OAuthIssuer(HttpServer):
+    """An issuer with one current key, of the type RSA at first. Tests may change each attribute at any time."""
 
     def __init__(self, certificate: Path | None = None) -> None:
+        super().__init__(certificate)
+        self.name = f"{self.origin}/"
+        """The claim `iss`."""
+        self.jwks_url = f"{self.origin}/keys"
         self.requests = 0
         """The number of requests for the key set."""
         self.is_down = False
@@ -78,47 +78,24 @@ class OAuthIssuer:
         """The secret and the organizations of each client that gets tokens at `/oauth2/token`, by its id."""
         self._rotations = 0
         self.rotate()
-        issuer = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                issuer.requests += 1
-                if not issuer.gate.is_set():
-                    issuer.waiting.set()
-                    issuer.gate.wait(60)
-                time.sleep(issuer.seconds)
-                if issuer.is_down:
-                    return
-                body = issuer.body if issuer.body is not None else json.dumps({"keys": issuer.published}).encode()
-                self._respond(issuer.status, issuer.headers, body)
+    def release(self) -> None:
+        self.gate.set()
 
-            def do_POST(self) -> None:
-                form = self.rfile.read(int(self.headers["Content-Length"])).decode()
-                status, document = issuer.grant(dict(parse_qsl(form)) if self.path == "/oauth2/token" else {})
-                self._respond(status, {"Content-Type": "application/json"}, json.dumps(document).encode())
-
-            def _respond(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        scheme = "http"
-        if certificate is not None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificate)
-            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
-            scheme = "https"
-        self.origin = f"{scheme}://127.0.0.1:{self.server.server_address[1]}"
-        self.name = f"{self.origin}/"
-        """The claim `iss`."""
-        self.jwks_url = f"{self.origin}/keys"
+    def respond(self, request: Request) -> None:
+        if request.command == "POST":
+            form = dict(parse_qsl(body_of(request).decode()))
+            status, document = self.grant(form if request.path == "/oauth2/token" else {})
+            send(request, status, {"Content-Type": "application/json"}, json.dumps(document).encode())
+            return
+        self.requests += 1
+        if not self.gate.is_set():
+            self.waiting.set()
+            self.gate.wait(60)
+        time.sleep(self.seconds)
+        if not self.is_down:
+            body = self.body if self.body is not None else json.dumps({"keys": self.published}).encode()
+            send(request, self.status, self.headers, body)
 
     def rotate(self, kind: Kind = "RSA") -> None:
         """Replace the current key and the key set by a new key."""
@@ -192,13 +169,5 @@ class OAuthIssuer:
 
 @contextmanager
 def oauth_issuer(certificate: Path | None = None) -> Iterator[OAuthIssuer]:
-    issuer = OAuthIssuer(certificate)
-    thread = threading.Thread(target=issuer.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
+    with OAuthIssuer(certificate).running() as issuer:
         yield issuer
-    finally:
-        issuer.gate.set()
-        issuer.server.shutdown()
-        issuer.server.server_close()
-        thread.join(10)

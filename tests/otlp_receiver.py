@@ -1,13 +1,15 @@
 """A receiver of OTLP over HTTP: decodes the spans that processes export."""
 
-import time
+import gzip
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1 import trace_pb2
 
+from tests.building import eventually
 from tests.receiving import Receiver, receiving
 
 
@@ -40,13 +42,12 @@ class OtlpReceiver:
 
     def wait_for(self, names: Sequence[str], trace_id: str | None = None, seconds: float = 30) -> list[ReceivedSpan]:
         """Return the spans of a trace once their names are `names`, in any order."""
-        until = time.monotonic() + seconds
-        while True:
+
+        def received() -> list[ReceivedSpan] | None:
             found = [span for span in self.spans() if trace_id in (None, span.trace_id)]
-            if sorted(span.name for span in found) == sorted(names):
-                return found
-            assert time.monotonic() < until, sorted(span.name for span in found)
-            time.sleep(0.1)
+            return found if sorted(span.name for span in found) == sorted(names) else None
+
+        return eventually(received, seconds=seconds, what=f"the spans {names}")
 
 
 @contextmanager
@@ -57,8 +58,6 @@ def receiving_spans() -> Iterator[OtlpReceiver]:
 
 
 def _decoded(body: bytes) -> Iterator[ReceivedSpan]:
-    import gzip
-
     request = ExportTraceServiceRequest.FromString(gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body)
     for exported in request.resource_spans:
         service = _attributes(exported.resource.attributes)["service.name"]
@@ -75,9 +74,5 @@ def _decoded(body: bytes) -> Iterator[ReceivedSpan]:
                 )
 
 
-def _attributes(pairs: Sequence[object]) -> dict[str, str | int]:
-    found: dict[str, str | int] = {}
-    for pair in pairs:
-        value = getattr(pair, "value")  # noqa: B009
-        found[getattr(pair, "key")] = value.string_value or value.int_value  # noqa: B009
-    return found
+def _attributes(pairs: Sequence[Any]) -> dict[str, str | int]:
+    return {pair.key: pair.value.string_value or pair.value.int_value for pair in pairs}

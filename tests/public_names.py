@@ -6,12 +6,11 @@ replaces with `monkeypatch`, an assignment or a mock. Tests may set public const
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 TESTS = Path(__file__).parent
 OURS = {path.name for path in TESTS.parent.iterdir() if (path / "__init__.py").exists()} | {"tests"}
-REPLACING = {"setattr", "delattr"}
 
 
 def is_ours(module: str | None) -> bool:
@@ -22,61 +21,48 @@ def is_private(name: str) -> bool:
     return name.startswith("_") and not name.endswith("__")
 
 
-class Checker(ast.NodeVisitor):
-    """Collects the violations of one module as pairs (line, complaint)."""
+def complaints(source: str) -> list[tuple[int, str]]:
+    """Return the violations of one module as pairs (line, complaint)."""
+    nodes = list(ast.walk(ast.parse(source)))
+    found = list[tuple[int, str]]()
+    imported = set[str]()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            imported |= {(each.asname or each.name).partition(".")[0] for each in node.names if is_ours(each.name)}
+        elif isinstance(node, ast.ImportFrom):
+            names = {each.name for each in node.names}
+            if node.module == "unittest" and "mock" in names:
+                found.append((node.lineno, "uses mocks"))
+            if is_ours(node.module):
+                imported |= {each.asname or each.name for each in node.names}
+                found += [(node.lineno, f"imports the private name {name}") for name in names if is_private(name)]
 
-    def __init__(self) -> None:
-        self.found: list[tuple[int, str]] = []
-        self._imported: set[str] = set()
-
-    def visit_Import(self, node: ast.Import) -> None:
-        for each in node.names:
-            if is_ours(each.name):
-                self._imported.add((each.asname or each.name).partition(".")[0])
-
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-        if node.module == "unittest" and any(each.name == "mock" for each in node.names):
-            self._complain(node, "uses mocks")
-        if is_ours(node.module):
-            self._imported |= {each.asname or each.name for each in node.names}
-            for each in node.names:
-                if is_private(each.name):
-                    self._complain(node, f"imports the private name {each.name}")
-
-    def visit_Call(self, node: ast.Call) -> None:
-        if isinstance(node.func, ast.Attribute) and node.func.attr in REPLACING and node.args:
-            target, *rest = node.args
-            name = rest[0].value if rest and isinstance(rest[0], ast.Constant) else ""
-            if isinstance(target, ast.Constant):
-                owner, _, name = str(target.value).rpartition(".")
-                self._replaces(node, is_ours(owner), name)
-            else:
-                self._replaces(node, self._is_imported(target), str(name))
-        self.generic_visit(node)
-
-    def visit_Assign(self, node: ast.Assign) -> None:
-        for target in node.targets:
-            if isinstance(target, ast.Attribute):
-                self._replaces(node, self._is_imported(target.value), target.attr)
-        self.generic_visit(node)
-
-    def _is_imported(self, target: ast.expr) -> bool:
+    def is_imported(target: ast.expr) -> bool:
         while isinstance(target, ast.Attribute):
             target = target.value
-        return isinstance(target, ast.Name) and target.id in self._imported
+        return isinstance(target, ast.Name) and target.id in imported
 
-    def _replaces(self, node: ast.AST, ours: bool, name: str) -> None:
-        if ours and (is_private(name) or not name.isupper()):
-            self._complain(node, f"replaces {name!r} of ours")
+    for node in nodes:
+        for name in _replaced(node, is_imported):
+            if is_private(name) or not name.isupper():
+                found.append((getattr(node, "lineno", 0), f"replaces {name!r} of ours"))
+    return found
 
-    def _complain(self, node: ast.AST, complaint: str) -> None:
-        self.found.append((getattr(node, "lineno", 0), complaint))
 
-
-def complaints(source: str) -> list[tuple[int, str]]:
-    checker = Checker()
-    checker.visit(ast.parse(source))
-    return checker.found
+def _replaced(node: ast.AST, is_imported: Callable[[ast.expr], bool]) -> Iterator[str]:
+    """Yield the names in modules of ours that a call or an assignment replaces."""
+    match node:
+        case ast.Call(func=ast.Attribute(attr="setattr" | "delattr"), args=[ast.Constant(value=str(path)), *_]):
+            if is_ours(path):
+                yield path.rpartition(".")[2]
+        case ast.Call(
+            func=ast.Attribute(attr="setattr" | "delattr"), args=[target, ast.Constant(value=str(name)), *_]
+        ) if is_imported(target):
+            yield name
+        case ast.Assign(targets=targets):
+            for each in targets:
+                if isinstance(each, ast.Attribute) and is_imported(each.value):
+                    yield each.attr
 
 
 def check() -> Iterator[str]:

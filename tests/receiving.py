@@ -2,14 +2,14 @@
 
 import json
 import socket
-import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+from tests.http_server import HttpServer, Request, body_of, send
 
 
 @dataclass(frozen=True)
@@ -24,39 +24,21 @@ class Received:
         return json.loads(self.body)
 
 
-class Receiver:
+class Receiver(HttpServer):
     """Responds with `statuses` in order, and then with the last one again. Records all requests."""
 
+    protocol = "HTTP/1.1"  # a client may keep its connection
+
     def __init__(self, host: str, certificate: Path | None) -> None:
+        super().__init__(certificate, host)
         self.requests: list[Received] = []
         self.statuses = [204]
         self.answer_headers: dict[str, str] = {}
-        receiver = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"  # a client may keep its connection
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                receiver.requests.append(Received(self.command, self.path, dict(self.headers), body))
-                status = receiver.statuses[0] if len(receiver.statuses) == 1 else receiver.statuses.pop(0)
-                self.send_response(status)
-                for name, value in receiver.answer_headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            do_GET = do_POST
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer((host, 0), Handler)
-        if certificate is not None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificate)
-            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
-        self.port = self.server.server_address[1]
+    def respond(self, request: Request) -> None:
+        self.requests.append(Received(request.command, request.path, dict(request.headers), body_of(request)))
+        status = self.statuses[0] if len(self.statuses) == 1 else self.statuses.pop(0)
+        send(request, status, self.answer_headers)
 
     def url(self, host: str = "127.0.0.1", path: str = "/hook", scheme: str = "http") -> str:
         return f"{scheme}://{host}:{self.port}{path}"
@@ -64,15 +46,8 @@ class Receiver:
 
 @contextmanager
 def receiving(host: str = "127.0.0.1", certificate: Path | None = None) -> Iterator[Receiver]:
-    receiver = Receiver(host, certificate)
-    thread = threading.Thread(target=receiver.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
+    with Receiver(host, certificate).running() as receiver:
         yield receiver
-    finally:
-        receiver.server.shutdown()
-        receiver.server.server_close()
-        thread.join(10)
 
 
 DRIP_SECONDS = 0.05

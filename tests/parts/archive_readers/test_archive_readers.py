@@ -47,7 +47,7 @@ def test_archives_of_ordinary_tools_are_accepted_and_every_reader_sees_their_fil
             assert {each: files[each] for each in CONTENTS} == expected, (name, reader)
 
 
-@cases("build", ATTACKS.values())
+@cases("build", ATTACKS)
 def test_an_archive_in_which_readers_see_different_files_is_refused(build: Callable[[], bytes], tmp_path: Path) -> None:
     data = build()
     found = read({"attack": data}, tmp_path)["attack"]

@@ -21,15 +21,9 @@ DEMO_SECONDS = 300.0
 READY = "Press Ctrl-C"
 LOG_IN = re.compile(r"Admin: (?P<url>\S+)/admin/ +user (?P<user>\S+) +password (?P<password>\S+)")
 LINK = re.compile(r'\s(?:href|src|hx-get)="(/(?:admin|static)/[^"#?]*)')
-MODELS = (
-    *("releases/pipeline", "releases/release", "releases/trustedkey", "executions/execution"),
-    *("executions/interaction", "executions/deadletter", "executions/campaign", "executions/worker"),
-    *("tenancy/tenant", "tenancy/membership", "tenancy/apitoken", "auth/user"),
-)
-ADD_PAGES = ("releases/release/upload", "tenancy/tenant/add", "tenancy/membership/add", "tenancy/apitoken/add")
-WITH_ROWS = (
-    *("releases/pipeline", "releases/release", "executions/execution", "executions/worker"),
-    *("tenancy/tenant", "tenancy/membership", "tenancy/apitoken", "auth/user"),
+PAGES = (
+    *(r"/admin/releases/release/[0-9a-f-]+/", r"/admin/executions/execution/[0-9a-f-]+/", "/admin/tenancy/tenant/add/"),
+    *("/admin/releases/release/upload/", "/static/coordinator/admin."),
 )
 
 
@@ -104,18 +98,6 @@ def _output_until_ready(terminal: int) -> str:
     return output
 
 
-def test_the_command_lists_the_commands_of_every_app(python: Path, tmp_path: Path) -> None:
-    unconnected = {
-        **{"SECRET_KEY": 50 * "x", "WORKER_SECRET": 50 * "x"},
-        **{"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing", "REDIS_URL": "redis://127.0.0.1:1/0"},
-    }
-    variables = [f"{name}={value}" for name, value in unconnected.items()]
-    command: list[str | Path] = ["env", *variables, python.with_name("coordinator")]
-    listed = installing.run([*command, "help", "--commands"], tmp_path).split()
-    expected = {"migrate", "setup_database", "create_tenant", "issue_token", "worker_key", "scrub_artifacts"}
-    assert expected <= set(listed)
-
-
 def test_it_contains_no_file_that_only_a_checkout_needs(python: Path, tmp_path: Path) -> None:
     code = 'import importlib.metadata as m; print(*m.files("durable-coordinator"), sep="\\n")'
     files = installing.run([python, "-I", "-c", code], tmp_path).split()
@@ -123,11 +105,6 @@ def test_it_contains_no_file_that_only_a_checkout_needs(python: Path, tmp_path: 
     apps = {"coordinator", "interop", "alerts", "executions", "releases", "tenancy"}
     assert packages == {*apps, "embedded", "foundation"}
     assert "embedded/locked_requirements.py" not in files
-
-
-def test_the_demo_runs(demo: Demo) -> None:
-    assert "Executions and their releases" in demo.output
-    assert "COORDINATOR_TOKEN" in (demo.folder / ".local" / "demo.env").read_text()
 
 
 def test_every_page_of_the_admin_and_every_file_that_it_loads_is_served(demo: Demo) -> None:
@@ -141,7 +118,5 @@ def test_every_page_of_the_admin_and_every_file_that_it_loads_is_served(demo: De
         assert response.status_code == 200, path
         if "text/html" in response.headers["Content-Type"]:
             waiting |= set(LINK.findall(response.text)) - visited
-    assert {f"/admin/{page}/" for page in (*MODELS, *ADD_PAGES)} <= visited
-    for model in WITH_ROWS:
-        assert any(re.match(rf"/admin/{model}/[0-9a-f-]+/", path) for path in visited), model
-    assert any(path.startswith("/static/coordinator/admin.") for path in visited)
+    for page in PAGES:
+        assert any(re.match(page, path) for path in visited), page

@@ -1,8 +1,6 @@
 """The wheel of `durable-pipelines`, installed into an empty environment outside of the checkout."""
 
 import json
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,12 +32,6 @@ def double(order: Order, context: StepContext) -> Order:
         raise NonRetryable(f"attempt {context.attempt}: {order.number} is negative")
     return Order(2 * order.number)
 """
-WRONG = """
-from pipelines import Pipeline
-
-pipeline: int = Pipeline("org.acme.orders")
-Pipeline(1)
-"""
 INSTALLED = """
 import importlib.metadata, json
 names = sorted(each.name.lower() for each in importlib.metadata.distributions())
@@ -50,11 +42,8 @@ EVERY_MODULE = """
 import importlib, pkgutil, pipelines, wire
 for package in (pipelines, wire):
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-        try:
+        if module.name != "pipelines.worker.tracing":  # of the extra `tracing`
             importlib.import_module(module.name)
-        except ModuleNotFoundError as error:
-            if (module.name, error.name) != ("pipelines.worker.tracing", "opentelemetry"):  # of the extra `tracing`
-                raise
 """
 
 
@@ -80,19 +69,16 @@ def author(tmp_path_factory: pytest.TempPathFactory) -> Author:
     return Author(folder, python)
 
 
-def test_it_installs_neither_django_nor_a_database_driver_nor_an_s3_client(author: Author) -> None:
+def test_it_installs_what_its_modules_import_and_neither_django_nor_a_database_driver(author: Author) -> None:
     names, files = json.loads(installing.run([author.python, "-I", "-c", INSTALLED], author.folder))
     assert "durable-pipelines" in names
     assert not {"django", "djangorestframework", "psycopg", "psycopg-binary", "boto3", "durable-coordinator"} & {*names}
+    installing.run([author.python, "-I", "-c", EVERY_MODULE], author.folder)
     assert {"pipelines/py.typed", "wire/py.typed", "wire/release/verification.py"} <= {*files}
     assert {file.partition("/")[0] for file in files if not file.startswith("..")} == {
         *("pipelines", "wire"),
         next(file for file in files if ".dist-info/" in file).partition("/")[0],
     }
-
-
-def test_it_installs_what_its_modules_import(author: Author) -> None:
-    installing.run([author.python, "-I", "-c", EVERY_MODULE], author.folder)
 
 
 def test_it_builds_releases_and_hosts_a_pipeline(author: Author) -> None:
@@ -134,29 +120,3 @@ def test_it_builds_releases_and_hosts_a_pipeline(author: Author) -> None:
     assert result["outcome"] == "COMPLETED", result
     [output] = result["outputPayloads"]
     assert json.loads(output["payload"]) == {"number": 42}
-
-
-def test_it_verifies_a_release_of_the_newer_profile(author: Author) -> None:
-    installing.run([author.pipelines, "build", "flow:pipeline", "--out", "newer"], author.folder)
-    installing.run([author.pipelines, "release", "--out", "newer", "--profile", "tpf-2026-10"], author.folder)
-    verify: list[str | Path] = [author.pipelines, "verify-release", "newer/pipeline-release.json", "--json"]
-    assert json.loads(installing.run(verify, author.folder))["status"] == "VERIFIED"
-
-
-def test_mypy_checks_the_module_of_an_author_against_its_types(author: Author) -> None:
-    (author.folder / "wrong.py").write_text(WRONG)
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "mypy", "--strict", "--config-file=", f"--cache-dir={author.folder / 'cache'}"),
-            *(f"--python-executable={author.python}", "flow.py", "wrong.py"),
-        ],
-        cwd=author.folder,
-        env=installing.environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    found = [line.rpartition("[")[2].rstrip("]") for line in done.stdout.splitlines() if "error:" in line]
-    assert found == ["assignment", "arg-type"], done.stdout + done.stderr
-    assert "flow.py" not in done.stdout

@@ -106,14 +106,3 @@ def test_a_changed_environment_differs_until_it_is_synchronised(host: Host) -> N
         host.run(target / "bin/python", "-c", START, host.release)
     host.sync(target)
     assert host.compare(target / "bin/python") == (before, [])
-
-
-def test_a_distribution_of_the_same_version_with_other_code_changes_the_fingerprint(host: Host) -> None:
-    target = host.folder / "replaced"
-    host.sync(target)
-    before, _ = host.compare(target / "bin/python")
-    replaced = write_wheel(host.folder / "replaced-wheels", "rates", "1.0", {"rates.py": "RATE = 4\n"})
-    installing.install(target / "bin/python", [replaced])
-    after, differences = host.compare(target / "bin/python")
-    assert differences == []
-    assert after != before

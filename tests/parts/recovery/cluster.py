@@ -22,6 +22,10 @@ from wire.worker_keys import worker_key
 TENANT = "recovery"
 USER = "operator"
 TPF_TOKEN = "tpf-control-token"
+SCOPES = (
+    *("read", "payloads:read", "executions:submit", "executions:operate", "interactions:complete"),
+    *("releases:register", "releases:activate"),
+)
 LEASE_SECONDS = 4.0
 RETRY_LIMIT = 3
 SETTINGS = {
@@ -37,6 +41,7 @@ SETTINGS = {
     "TPF_CONTROL_PLANE_ENABLED": "true",
     "TPF_CONTROL_PLANE_TOKEN": TPF_TOKEN,
 }
+LIVE = "SELECT count(*) FROM executions_execution WHERE finished_at IS NULL"
 # What each process logs once it is ready.
 READY = {"web": "Started worker-", "clock": "is starting", "": " ready."}
 
@@ -72,19 +77,16 @@ class Cluster:
         self.product.manage("migrate", "--verbosity=0", DATABASE_URL=self.postgres.owner_url)
         self.restore()
         manage = self.product.manage
-        manage("createsuperuser", f"--username={USER}", "--email=o@example.org", "--noinput", **_password())
+        password = {"DJANGO_SUPERUSER_PASSWORD": "correct-horse-battery-staple"}
+        manage("createsuperuser", f"--username={USER}", "--email=o@example.org", "--noinput", **password)
         manage("create_tenant", TENANT, f"--member={USER}")
-        scopes = ("read", "payloads:read", "executions:submit", "executions:operate", "interactions:complete")
-        scope_options = [f"--scope={scope}" for scope in (*scopes, "releases:register", "releases:activate")]
-        self.token = manage("issue_token", TENANT, "test", f"--user={USER}", *scope_options)
+        self.token = manage("issue_token", TENANT, "test", f"--user={USER}", *(f"--scope={each}" for each in SCOPES))
 
     def tear_down(self) -> None:
         for name in list(self._running):
             self.kill(name)
         self.valkey.remove()
         self.postgres.remove()
-
-    # --- members ----------------------------------------------------------------------------------
 
     @property
     def members(self) -> list[str]:
@@ -170,8 +172,6 @@ class Cluster:
             eventually(partial(self.is_ready, name), seconds=60, what=f"{name} ready")
         self.product.wait_until_ready()
 
-    # --- access to the product and its servers ----------------------------------------------------
-
     def client(self) -> Client:
         return Client(self.product.url, TENANT, self.token)
 
@@ -183,11 +183,18 @@ class Cluster:
         """Return a superuser connection that does not belong to the product."""
         return psycopg.connect(self.postgres.superuser_url(), autocommit=True)
 
-    def empty_broker(self) -> None:
-        """Kill the broker and restart it empty."""
-        self.valkey.kill()
-        self.valkey.remove_data()
-        self.valkey.start()
+    def live_executions(self) -> int:
+        """Return the number of executions that have not ended."""
+        with self.connect() as connection:
+            [count] = connection.execute(LIVE).fetchone() or [0]
+        return int(count)
+
+    def activate(self, name: str, release: BuiltRelease, *, concurrency: int = 2) -> None:
+        """Publish and activate a release that the new worker `name` hosts."""
+        self.publish(release)
+        self.host(name, release, concurrency=concurrency)
+        self.client().wait_for_worker(name)
+        self.client().activate(release.pipeline_id, release.version, "")
 
     def publish(self, release: BuiltRelease) -> None:
         """Upload a release and wait until it is registered."""
@@ -195,7 +202,3 @@ class Cluster:
         client.upload(release.pipeline_id, release.descriptor, release.artifact)
         verified = client.verified(release.pipeline_id, release.version)
         assert verified["status"] == "REGISTERED", verified["findings"]
-
-
-def _password() -> dict[str, str]:
-    return {"DJANGO_SUPERUSER_PASSWORD": "correct-horse-battery-staple"}

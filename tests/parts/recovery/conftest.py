@@ -44,10 +44,7 @@ def cluster(shared_cluster: Cluster) -> Iterator[Cluster]:
 def gated(shared_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> BuiltRelease:
     shared_cluster.restore()
     release = build("gated:pipeline", PIPELINES / "gated", tmp_path_factory.mktemp("gated"), "1.0")
-    shared_cluster.publish(release)
-    shared_cluster.host(WORKER, release)
-    shared_cluster.client().wait_for_worker(WORKER)
-    shared_cluster.client().activate(release.pipeline_id, release.version, "")
+    shared_cluster.activate(WORKER, release)
     shared_cluster.remove(WORKER)
     return release
 

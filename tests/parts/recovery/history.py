@@ -1,6 +1,5 @@
 """Reads the recorded histories of executions directly from the database."""
 
-from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, LiteralString
@@ -48,24 +47,19 @@ class History:
         return self.kinds.count(kind)
 
 
-_EXECUTIONS = """
-SELECT e.id::text AS execution_id, execution_key AS key, pipeline_id, contract_version, release_version, status,
-    version, event_count, attempt, result, error_code, created_at, finished_at,
+_QUERY = """
+SELECT e.id::text AS execution_id, execution_key AS key, status, version, event_count, attempt, result, error_code,
+    created_at, finished_at, ARRAY[pipeline_id, contract_version, release_version] AS pin,
     num_nonnulls(lease_token, lease_owner, lease_protocol, lease_worker, lease_expires_at) > 0 AS leased,
-    (SELECT count(*) FROM executions_deadletter d WHERE d.execution_id = e.id) AS dead_letters
+    (SELECT count(*) FROM executions_deadletter d WHERE d.execution_id = e.id) AS dead_letters,
+    ARRAY(SELECT u.status FROM executions_awaitunit u WHERE u.execution_id = e.id) AS units,
+    ARRAY(SELECT i.status FROM executions_interaction i WHERE i.execution_id = e.id
+        ORDER BY step_index, item_index) AS interactions,
+    ARRAY(SELECT i.response FROM executions_interaction i WHERE i.execution_id = e.id
+        ORDER BY step_index, item_index) AS answers,
+    (SELECT jsonb_agg(jsonb_build_array(sequence, kind, v.status, actor, data) ORDER BY sequence)
+        FROM executions_executionevent v WHERE v.execution_id = e.id) AS events
 FROM executions_execution e WHERE {chosen} ORDER BY created_at
-"""
-_EVENTS = """
-SELECT v.execution_id::text, sequence, kind, v.status, actor, data FROM executions_executionevent v
-JOIN executions_execution e ON e.id = v.execution_id WHERE {chosen} ORDER BY v.execution_id, sequence
-"""
-_UNITS = """
-SELECT u.execution_id::text, u.status FROM executions_awaitunit u
-JOIN executions_execution e ON e.id = u.execution_id WHERE {chosen}
-"""
-_INTERACTIONS = """
-SELECT i.execution_id::text, i.status, response FROM executions_interaction i
-JOIN executions_execution e ON e.id = i.execution_id WHERE {chosen} ORDER BY step_index, item_index
 """
 
 
@@ -81,33 +75,9 @@ def history(connection: psycopg.Connection, execution_id: str) -> History:
 
 
 def _read(connection: psycopg.Connection, chosen: LiteralString, parameter: str) -> list[History]:
-    def rows_of(query: LiteralString) -> psycopg.Cursor:
-        return connection.execute(query.format(chosen=chosen), [parameter])
-
-    with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
-        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        rows = cursor.execute(_EXECUTIONS.format(chosen=chosen), [parameter]).fetchall()
-        events: dict[str, list[Event]] = defaultdict(list)
-        for execution_id, *event in rows_of(_EVENTS):
-            events[execution_id].append(Event(*event))
-        units: dict[str, list[str]] = defaultdict(list)
-        for execution_id, status in rows_of(_UNITS):
-            units[execution_id].append(status)
-        interactions: dict[str, list[tuple[str, Any]]] = defaultdict(list)
-        for execution_id, status, response in rows_of(_INTERACTIONS):
-            interactions[execution_id].append((status, response))
-    found = []
-    for row in rows:
-        pin = (row.pop("pipeline_id"), row.pop("contract_version"), row.pop("release_version"))
-        key = row["execution_id"]
-        found.append(
-            History(
-                **row,
-                pin=pin,
-                events=events[key],
-                units=units[key],
-                interactions=[status for status, _ in interactions[key]],
-                answers=[response for _, response in interactions[key]],
-            )
-        )
-    return found
+    with connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(_QUERY.format(chosen=chosen), [parameter]).fetchall()
+    return [
+        History(**{**row, "pin": tuple(row["pin"]), "events": [Event(*event) for event in row["events"] or ()]})
+        for row in rows
+    ]

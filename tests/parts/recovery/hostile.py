@@ -59,5 +59,5 @@ class HostileJob:
 
 def hostile_jobs(rng: Random, count: int) -> list[HostileJob]:
     """A tenth end their worker in the first run, a fifth change their process, and a fifth behave correctly."""
-    kinds = [*[list(FAILURES)] * 5, *[list(TAMPERING)] * 2, *[["well"]] * 2, list(ENDING)]
+    kinds = [list(ENDING), *[list(TAMPERING)] * 2, *[list(FAILURES)] * 5, *[["well"]] * 2]
     return [HostileJob(number, rng.choice(kinds[number % len(kinds)])) for number in range(count)]

@@ -5,7 +5,7 @@ connection has locked, or a server or process that is frozen or killed.
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from wire.identity import ReleaseIdentity
 from wire.messages.queues import OUTCOME_QUEUE, queue_of
 
 WORKER = "worker"
-COMPARED_LENGTH = 60
 
 
 class Scenario:
@@ -32,12 +31,9 @@ class Scenario:
         self.cluster = cluster
         self.release = release
         self.folder = folder
-        identity = release.document
-        self._queue = queue_of(
-            ReleaseIdentity(TENANT, identity["pipelineId"], identity["contractVersion"], identity["releaseVersion"])
-        )
-
-    # --- executions -------------------------------------------------------------------------------
+        document = release.document
+        self._pin = (document["pipelineId"], document["contractVersion"], document["releaseVersion"])
+        self._queue = queue_of(ReleaseIdentity(TENANT, *self._pin))
 
     def folder_of(self, key: str) -> Path:
         """Return the folder for the gate and the marks of one execution."""
@@ -81,34 +77,27 @@ class Scenario:
             return found if found.status in TERMINAL else None
 
         found = eventually(ended_history, seconds=seconds, what=f"the end of {execution_id}")
-        document = self.release.document
-        assert found.pin == (document["pipelineId"], document["contractVersion"], document["releaseVersion"])
-        assert list(contradictions(found)) == []
+        assert found.pin == self._pin
+        assert contradictions(found) == []
         return found
 
-    # --- stopping the product at a point ----------------------------------------------------------
-
     @contextmanager
-    def locked(self, statement: str, *parameters: object) -> Iterator[psycopg.Connection]:
-        """Hold a lock for the block, on a separate connection. Release it at the end."""
+    def locked_row(self, execution_id: str) -> Iterator[None]:
+        """Lock the row of an execution for the block, on a separate connection."""
         with psycopg.connect(self.cluster.postgres.superuser_url()) as connection:
-            connection.execute(statement.encode(), parameters)
-            yield connection
+            connection.execute("SELECT FROM executions_execution WHERE id = %s FOR UPDATE", [execution_id])
+            yield
             connection.rollback()
 
-    def locked_row(self, execution_id: str) -> AbstractContextManager[psycopg.Connection]:
-        return self.locked("SELECT FROM executions_execution WHERE id = %s FOR UPDATE", execution_id)
-
-    def wait_for_lock(self, statement: str = "") -> None:
-        """Wait until any statement, or one that contains the beginning of `statement`, waits for a lock."""
-        query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND strpos(query, %s) > 0"
-        beginning = statement.strip().partition("%")[0][:COMPARED_LENGTH]  # up to its first parameter
+    def wait_for_record(self) -> None:
+        """Wait until the transaction that records an outcome waits for a row. It begins by locking its executions."""
+        query = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%FOR NO KEY UPDATE%'"
 
         def waits() -> bool:
             with self.cluster.connect() as connection:
-                return connection.execute(query, [beginning]).fetchone() != (0,)
+                return connection.execute(query).rowcount > 0
 
-        eventually(waits, seconds=60, what=f"{beginning!r} waiting for a lock")
+        eventually(waits, seconds=60, what="a record that waits for its row")
 
     @contextmanager
     def without_dispatch_from_web(self) -> Iterator[None]:
@@ -126,30 +115,6 @@ class Scenario:
             self.cluster.start("web")
             self.cluster.product.wait_until_ready()
 
-    @contextmanager
-    def lease_of(self, seconds: float) -> Iterator[None]:
-        """During the block, web process and control worker lease executions for `seconds`.
-
-        A command expires with its lease. So a test in which a worker starts after the command is sent needs a lease
-        that lasts longer than the start.
-        """
-        environment = self.cluster.product.environment
-        before = environment["LEASE_SECONDS"]
-        environment["LEASE_SECONDS"] = str(seconds)
-        self._restart_senders()
-        try:
-            yield
-        finally:
-            environment["LEASE_SECONDS"] = before
-            self._restart_senders()
-
-    def _restart_senders(self) -> None:
-        for name in ("web", "control-1"):
-            with suppress(KeyError):  # a test that failed may have left it dead
-                self.cluster.kill(name)
-            self.cluster.start(name)
-        self.cluster.product.wait_until_ready()
-
     def stop_the_clock(self) -> None:
         """Kill the clock, so that no lease is taken over, and wait until its last messages are processed.
 
@@ -159,8 +124,6 @@ class Scenario:
         eventually(lambda: self._length("control") == 0, what="the end of the clock's last messages")
         with redis.Redis.from_url(self.cluster.valkey.url) as client:
             client.delete("unacked", "unacked_index")
-
-    # --- the broker -------------------------------------------------------------------------------
 
     @property
     def commands(self) -> int:

@@ -8,14 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from executions.models.states import TERMINAL
 from tests.building import build, eventually
 from tests.parts.recovery.cluster import TENANT, Cluster
 from tests.parts.recovery.history import histories
 from tests.parts.recovery.verdict import faults
-from tests.parts.recovery.workload import PIPELINE
+from tests.parts.recovery.workload import PIPELINE, runs_of
 from tests.parts.upgrade.front import Front
-from tests.parts.upgrade.load import Load, runs_of
+from tests.parts.upgrade.load import Load
 
 PIPELINES = Path(__file__).parent / "pipelines"
 _GAPS = """
@@ -30,44 +29,25 @@ def up() -> Iterator[ExitStack]:
         yield stack
 
 
-def live(cluster: Cluster) -> int:
-    query = "SELECT count(*) FROM executions_execution WHERE status <> ALL(%s)"
-    with cluster.connect() as connection:
-        [count] = connection.execute(query, [[state.value for state in TERMINAL]]).fetchone() or [0]
-    return int(count)
-
-
 def runs_in(folder: Path) -> int:
     """Return how often the gated step has started."""
     file = folder / "started"
     return len(file.read_text().splitlines()) if file.exists() else 0
 
 
-def replacement(cluster: Cluster, folder: Path) -> Cluster:
-    """Return a new, empty installation with the secrets of the lost one, which a backup does not contain."""
-    other = Cluster(folder)
-    for name in ("SECRET_KEY", "WORKER_SECRET"):
-        other.product.environment[name] = cluster.product.environment[name]
-    other.token = cluster.token
-    return other
-
-
 def test_what_was_acknowledged_before_a_backup_survives_the_loss_of_the_installation(
     up: ExitStack, tmp_path: Path
 ) -> None:
-    first = Cluster(tmp_path / "first")
+    first, second = Cluster(tmp_path / "first"), Cluster(tmp_path / "second")
+    # A backup does not contain the secrets.
+    for name in ("SECRET_KEY", "WORKER_SECRET"):
+        second.product.environment[name] = first.product.environment[name]
     up.callback(first.tear_down)
     first.set_up()
     release = build("chaotic:pipeline", PIPELINES / "v1", tmp_path / "v1", "v1")
-    first.publish(release)
-    first.host("worker", release, concurrency=4)
-    first.client().wait_for_worker("worker")
-    first.client().activate(PIPELINE, "v1", "")
+    first.activate("worker", release, concurrency=4)
     gated = build("gated:pipeline", PIPELINES / "gated", tmp_path / "gated", "1.0")
-    first.publish(gated)
-    first.host("gated-worker", gated)
-    first.client().wait_for_worker("gated-worker")
-    first.client().activate(gated.pipeline_id, "1.0", "")
+    first.activate("gated-worker", gated)
     front = Front(TENANT)
     front.token = first.token
     front.add(first.product)
@@ -88,7 +68,7 @@ def test_what_was_acknowledged_before_a_backup_survives_the_loss_of_the_installa
     first.tear_down()
     shutil.rmtree(tmp_path / "first")
 
-    second = replacement(first, tmp_path / "second")
+    second.token = first.token
     up.callback(second.tear_down)
     second.valkey.start()
     second.postgres.start()
@@ -98,7 +78,7 @@ def test_what_was_acknowledged_before_a_backup_survives_the_loss_of_the_installa
     second.host("gated-worker", gated)
     second.restore()
     front.add(second.product)
-    eventually(lambda: live(second) == 0, seconds=120, what="the end of all executions")
+    eventually(lambda: second.live_executions() == 0, seconds=120, what="the end of all executions")
     with second.connect() as connection:
         found = histories(connection, pipeline_id=PIPELINE)
         [interrupted] = histories(connection, pipeline_id=gated.pipeline_id)

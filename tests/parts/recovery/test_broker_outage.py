@@ -38,26 +38,23 @@ def restart(cluster: Cluster) -> None:
 def test_submissions_are_accepted_during_an_outage_and_their_histories_stay_short(
     short_timeout_scenario: Scenario,
 ) -> None:
+    scenario = short_timeout_scenario
     for fault in ("down", "full"):
-        assert_submissions_continue(short_timeout_scenario, fault)
+        before = submit_for(scenario, f"before-{fault}", 2)
+        long_running = scenario.submit(f"long-{fault}")
+        scenario.wait_for_run(f"long-{fault}")
+        with outage(scenario.cluster, fault):
+            during = submit_for(scenario, f"during-{fault}", OUTAGE_SECONDS)
+        after = submit_for(scenario, f"after-{fault}", STALE_SECONDS + 2)
+        scenario.open_gate(f"long-{fault}")
+        ended = scenario.ended(long_running)
 
-
-def assert_submissions_continue(short_timeout_scenario: Scenario, fault: str) -> None:
-    before = submit_for(short_timeout_scenario, f"before-{fault}", 2)
-    long_running = short_timeout_scenario.submit(f"long-{fault}")
-    short_timeout_scenario.wait_for_run(f"long-{fault}")
-    with outage(short_timeout_scenario.cluster, fault):
-        during = submit_for(short_timeout_scenario, f"during-{fault}", OUTAGE_SECONDS)
-    after = submit_for(short_timeout_scenario, f"after-{fault}", STALE_SECONDS + 2)
-    short_timeout_scenario.open_gate(f"long-{fault}")
-    ended = short_timeout_scenario.ended(long_running)
-
-    assert (ended.count("CLAIMED"), short_timeout_scenario.runs(f"long-{fault}")) == (1, 1), ended.kinds
-    assert {each["httpStatus"] for each in before + during + after} == {202}
-    assert not any(each["dispatchDelayed"] for each in before)
-    assert all(each["dispatchDelayed"] for each in during[len(during) // 2 :])
-    for each in before + during + after:
-        history = short_timeout_scenario.ended(each["executionId"], seconds=90)
-        assert history.status == "SUCCEEDED"
-        assert history.count("CLAIMED") <= 3, history.kinds
-    assert not submit_for(short_timeout_scenario, f"last-{fault}", 0.1)[0]["dispatchDelayed"]
+        assert (ended.count("CLAIMED"), scenario.runs(f"long-{fault}")) == (1, 1), ended.kinds
+        assert {each["httpStatus"] for each in before + during + after} == {202}
+        assert not any(each["dispatchDelayed"] for each in before)
+        assert all(each["dispatchDelayed"] for each in during[len(during) // 2 :])
+        for each in before + during + after:
+            history = scenario.ended(each["executionId"], seconds=90)
+            assert history.status == "SUCCEEDED"
+            assert history.count("CLAIMED") <= 3, history.kinds
+        assert not submit_for(scenario, f"last-{fault}", 0.1)[0]["dispatchDelayed"]

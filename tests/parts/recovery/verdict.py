@@ -13,6 +13,7 @@ from tests.parts.recovery.history import History
 NOTES = frozenset({"OUTCOME_DROPPED", "CHECKPOINT"})
 # These events, and moves without an outcome or a response, may occur any number of times.
 CHANCE = frozenset({"CLAIMED", "LEASE_EXPIRED", "DISPATCH_FAILED"}) | NOTES
+OPEN = frozenset({"WAITING_EXTERNAL", "WAITING", "DISPATCHING", "DISPATCHED"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,75 +45,62 @@ class Run:
     attempt: int
 
 
-def contradictions(history: History) -> Iterator[str]:
-    """Yield the contradictions within the rows of an ended execution, and its illegal moves."""
-    if [event.sequence for event in history.events] != list(range(1, len(history.events) + 1)):
-        yield f"its events are numbered {[event.sequence for event in history.events]}"
-    if history.event_count != len(history.events):
-        yield f"its event count is {history.event_count}, but it has {len(history.events)} events"
+def contradictions(history: History) -> list[str]:
+    """Return the contradictions within the rows of an ended execution, and its illegal moves."""
     moves = [event for event in history.events if event.kind not in NOTES]
-    if history.version != len(moves) - 1:
-        yield f"it is at version {history.version} after {len(moves) - 1} moves"
-    if not moves or (moves[0].kind, moves[0].status) != ("SUBMITTED", State.QUEUED):
-        yield f"it begins with {moves[:1]}"
     states = [State(event.status) for event in moves]
-    for source, target in pairwise(states):
-        if not legal(source, target):
-            yield f"it moved from {source} to {target}"
-    if states and states[-1] != history.status:
-        yield f"it is {history.status}, but its last move led to {states[-1]}"
-    if history.status not in TERMINAL:
-        yield f"it never ended: {history.status}"
+    numbers = [event.sequence for event in history.events]
+    illegal = [f"{source} to {target}" for source, target in pairwise(states) if not legal(source, target)]
+    outcomes = Counter(event.data["transitionKey"] for event in moves if "transitionKey" in event.data)
+    twice = {key: count for key, count in outcomes.items() if count > 1}
+    left_open = OPEN & {*history.units, *history.interactions}
     ends = sum(state in TERMINAL for state in states)
-    if ends != 1:
-        yield f"it ended {ends} times"
-    if history.leased:
-        yield "it ended with a lease"
-    if (history.finished_at is None) != (history.status not in TERMINAL):
-        yield f"it is {history.status} and finished at {history.finished_at}"
-    recorded = [event.data["transitionKey"] for event in moves if "transitionKey" in event.data]
-    for key, count in Counter(recorded).items():
-        if count > 1:
-            yield f"the outcome of {key} was recorded {count} times"
-    if "WAITING_EXTERNAL" in history.units:
-        yield "an await unit is still open"
-    open_interactions = [
-        status for status in history.interactions if status in {"WAITING", "DISPATCHING", "DISPATCHED"}
-    ]
-    if open_interactions:
-        yield f"{len(open_interactions)} interactions are still open"
-    if history.dead_letters != (history.status in {State.FAILED, State.DLQ}):
-        yield f"it is {history.status} with {history.dead_letters} dead letters"
+    has_failed = history.status in {State.FAILED, State.DLQ}
+    consistent = {
+        f"its events are numbered {numbers}": numbers == list(range(1, len(numbers) + 1)),
+        f"its event count is {history.event_count} of {len(numbers)}": history.event_count == len(numbers),
+        f"it is at version {history.version} after {len(moves) - 1} moves": history.version == len(moves) - 1,
+        f"it begins with {history.kinds[:1]}": [(each.kind, each.status) for each in moves[:1]]
+        == [("SUBMITTED", State.QUEUED)],
+        f"it moved from {illegal}": not illegal,
+        f"it is {history.status}, but its last move led to {states[-1:]}": states[-1:] == [history.status],
+        f"it never ended: {history.status}": history.status in TERMINAL,
+        f"it ended {ends} times": ends == 1,
+        "it ended with a lease": not history.leased,
+        f"it finished at {history.finished_at}": (history.finished_at is not None) == (history.status in TERMINAL),
+        f"outcomes were recorded twice: {twice}": not twice,
+        f"it ended while something was {set(left_open)}": not left_open,
+        f"it is {history.status} with {history.dead_letters} dead letters": history.dead_letters == has_failed,
+    }
+    return [what for what, holds in consistent.items() if not holds]
 
 
 def broken_promises(promise: Promise, history: History) -> Iterator[str]:
     """Yield the differences between an execution and its promise."""
-    if history.pin != promise.pin:
-        yield f"its pin was {promise.pin} and is {history.pin}"
-    if history.key != promise.key:
-        yield f"its key was {promise.key} and is {history.key}"
-    if history.status != promise.status:
-        yield f"it should be {promise.status} and is {history.status}"
-    if history.attempt != promise.attempt:
-        yield f"it should have failed {promise.attempt} times and failed {history.attempt} times"
     path = tuple(kind for kind in history.kinds if kind not in CHANCE)
-    if path != promise.path:
-        yield f"its path should be {promise.path} and was {path}"
-    if history.result != promise.result:
-        yield f"its result should be {promise.result} and is {history.result}"
-    if promise.error is not None and history.error_code != promise.error:
-        yield f"it should have failed with {promise.error} and failed with {history.error_code}"
-    if promise.answer is not None and history.answers[:1] != [promise.answer]:
-        yield f"the answer was {promise.answer} and the stored one is {history.answers[:1]}"
+    compared = {
+        "pin": (promise.pin, history.pin),
+        "key": (promise.key, history.key),
+        "status": (promise.status, history.status),
+        "attempt": (promise.attempt, history.attempt),
+        "path": (promise.path, path),
+        "result": (promise.result, history.result),
+        "error": (promise.error, promise.error and history.error_code),
+        "answer": (promise.answer, promise.answer and next(iter(history.answers), None)),
+    }
+    for name, (promised, found) in compared.items():
+        if promised != found:
+            yield f"its {name} should be {promised} and is {found}"
 
 
 def wrong_runs(history: History, runs: Collection[Run], needed: Collection[tuple[str, int]]) -> Iterator[str]:
     """Yield runs of wrong code, missing runs and unneeded runs. `needed` lists the steps with their attempts."""
+    ran = {(run.step, run.attempt) for run in runs}
     for version in {run.version for run in runs} - {history.pin[2]}:
         yield f"it is pinned to {history.pin[2]}, but code of {version} ran for it"
-    for step, attempt in set(needed) - {(run.step, run.attempt) for run in runs}:
+    for step, attempt in {*needed} - ran:
         yield f"attempt {attempt} of {step} was recorded but never ran"
-    for step, attempt in {(run.step, run.attempt) for run in runs} - set(needed):
+    for step, attempt in ran - {*needed}:
         yield f"attempt {attempt} of {step} ran but was not needed"
 
 
@@ -137,7 +125,5 @@ def faults(
         ]
         lines += [f"{history.execution_id} ({history.key}): {what}" for what in wrong]
     lines += [f"{each.execution_id} ({each.key}): no client submitted it" for each in by_id.values()]
-    for key, count in Counter(promise.key for promise in promises).items():
-        if count > 1:
-            lines.append(f"the key {key} has {count} executions")
-    return lines
+    keys = Counter(promise.key for promise in promises)
+    return lines + [f"the key {key} has {count} executions" for key, count in keys.items() if count > 1]

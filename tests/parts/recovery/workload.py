@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from typing import Any
 
 from tests.parts.recovery.cluster import RETRY_LIMIT
-from tests.parts.recovery.verdict import Promise
+from tests.parts.recovery.verdict import Promise, Run
 
 PIPELINE = "tests.chaotic"
 FIRST_STEPS = {"v1": ("prepare",), "v2": ("check", "prepare")}
@@ -92,6 +93,20 @@ class Job:
 
 def jobs(rng: Random, count: int) -> list[Job]:
     return [_job(rng, number) for number in range(count)]
+
+
+def pin_of(response: dict[str, Any]) -> tuple[str, str, str]:
+    pin = response["pin"]
+    return pin["pipelineId"], pin["contractVersion"], pin["releaseVersion"]
+
+
+def runs_of(file: Path) -> dict[str, list[Run]]:
+    """Return the runs that steps have recorded, by execution."""
+    found: dict[str, list[Run]] = {}
+    for line in file.read_text().splitlines():
+        execution_id, step, version, attempt = line.split()
+        found.setdefault(execution_id, []).append(Run(execution_id, step, version, int(attempt)))
+    return found
 
 
 def _job(rng: Random, number: int) -> Job:

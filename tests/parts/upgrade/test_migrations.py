@@ -10,6 +10,7 @@ from pytest_django import DjangoDbBlocker
 
 from embedded.product import PROJECT
 from foundation.database.postgresql.rights import EVERY_COLUMN, RIGHTS
+from tests.cases import cases
 from tests.database_template import connected_to, empty_database
 from tests.parts.upgrade import lint, released
 from tests.servers import NUMBER
@@ -29,11 +30,6 @@ def test_the_migrations_of_a_release_are_unchanged() -> None:
     assert {path: present.get(path) for path in released.recorded()} == released.recorded()
 
 
-def test_the_recorded_release_is_the_last_one() -> None:
-    name, _ = released.last_release_commit()
-    assert released.DIGESTS.read_text().startswith(f"# Migrations of {name}.")
-
-
 def test_newer_migrations_are_safe(empty: None) -> None:
     excused = lint.exceptions()
     found = [
@@ -43,13 +39,6 @@ def test_newer_migrations_are_safe(empty: None) -> None:
         if each.rule not in excused.get(new.name, ())
     ]
     assert not found, "\n".join(found)
-
-
-def test_each_exception_names_a_newer_migration() -> None:
-    newer = {path.removesuffix(".py").replace("/migrations/", ".") for path in released.migrations(PROJECT)} - {
-        ".".join(each) for each in RELEASED
-    }
-    assert set(lint.exceptions()) <= newer
 
 
 def test_an_unsafe_migration_is_found(empty: None) -> None:
@@ -64,30 +53,19 @@ def test_an_unsafe_migration_is_found(empty: None) -> None:
     assert [each.rule for each in lint.problems(two)] == ["several-tables"]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("statement", "atomic", "rule"),
     [
         ("ALTER TABLE executions_worker DROP COLUMN capacity;", True, "ban-drop-column"),
-        ("ALTER TABLE executions_worker RENAME COLUMN capacity TO room;", True, "renaming-column"),
-        ("ALTER TABLE executions_worker ADD COLUMN room integer NOT NULL;", True, "adding-required-field"),
         ('ALTER TABLE "executions_worker" ALTER COLUMN "room" DROP DEFAULT;', True, "default-dropped"),
-        ("ALTER TABLE executions_worker ALTER COLUMN room TYPE bigint;", True, "changing-column-type"),
-        ("ALTER TABLE executions_worker ADD CONSTRAINT x CHECK (room > 0);", True, "constraint-missing-not-valid"),
         ("UPDATE executions_worker SET room = 1;", False, "not-atomic"),
+        ('ALTER TABLE "executions_worker" ADD COLUMN "room" integer DEFAULT 0 NOT NULL;', True, None),
+        ('CREATE INDEX CONCURRENTLY "i" ON "executions_worker" ("room");', False, None),
     ],
 )
-def test_each_unsafe_statement_is_found(statement: str, atomic: bool, rule: str) -> None:
-    assert rule in [each.rule for each in lint.unsafe_statements(statement, atomic=atomic)]
-
-
-def test_safe_statements_are_accepted() -> None:
-    added = """
-        ALTER TABLE "executions_worker" ADD COLUMN "room" integer DEFAULT 0 NOT NULL;
-        CREATE TABLE "t" ("id" bigint NOT NULL PRIMARY KEY, "room" integer NOT NULL);
-        CREATE INDEX "i" ON "t" ("room");
-    """
-    assert lint.unsafe_statements(added, atomic=True) == []
-    assert lint.unsafe_statements('CREATE INDEX CONCURRENTLY "i" ON "executions_worker" ("room");', atomic=False) == []
+def test_each_unsafe_statement_is_found(statement: str, atomic: bool, rule: str | None) -> None:
+    found = [each.rule for each in lint.unsafe_statements(statement, atomic=atomic)]
+    assert rule in found if rule else found == []
 
 
 def test_the_application_role_keeps_every_right_that_the_last_release_uses() -> None:

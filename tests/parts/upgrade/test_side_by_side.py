@@ -12,15 +12,15 @@ import pytest
 from embedded.client import Client
 from embedded.postgres import Postgres
 from embedded.valkey import Valkey
-from executions.models.states import TERMINAL
 from tests.building import eventually
+from tests.parts.recovery.cluster import LIVE
 from tests.parts.recovery.history import histories
 from tests.parts.recovery.verdict import faults
-from tests.parts.recovery.workload import PIPELINE
+from tests.parts.recovery.workload import PIPELINE, runs_of
 from tests.parts.upgrade import released
 from tests.parts.upgrade.deployment import TENANT, Deployment, shared_settings
 from tests.parts.upgrade.front import Front
-from tests.parts.upgrade.load import Load, runs_of
+from tests.parts.upgrade.load import Load
 
 SOURCE = Path(__file__).parents[1] / "recovery/pipelines/v1"
 PHASE_SECONDS = 1.0
@@ -47,9 +47,8 @@ class Installation:
         self.front = Front(TENANT)
 
     def live(self) -> int:
-        query = "SELECT count(*) FROM executions_execution WHERE status <> ALL(%s)"
         with psycopg.connect(self.postgres.superuser_url()) as connection:
-            [count] = connection.execute(query, [[state.value for state in TERMINAL]]).fetchone() or [0]
+            [count] = connection.execute(LIVE).fetchone() or [0]
         return int(count)
 
 

@@ -1,6 +1,7 @@
-"""Version 1 of the campaign's pipeline: retries, an interaction, a timer, and a checkpoint after each step.
+"""The campaign's pipeline: retries, an interaction, a timer, and a checkpoint after each step.
 
-Every run of a step appends a line with the execution, step, version and attempt.
+The campaign makes another version of it by changing VERSION. Every run of a step appends a line with the execution,
+step, version and attempt.
 """
 
 import time
@@ -47,6 +48,13 @@ def work(order: Order, context: StepContext, step: str, failures: int) -> Order:
     if context.attempt < failures:
         raise RuntimeError(f"attempt {context.attempt} of {step} fails")
     return replace(order, trail=f"{order.trail} {VERSION}.{step}".strip())
+
+
+if VERSION != "v1":  # one more step, and therefore another contract
+
+    @pipeline.step
+    def check(order: Order, context: StepContext) -> Order:
+        return work(order, context, "check", 0)
 
 
 @pipeline.step
