@@ -29,21 +29,6 @@ TEXTS = {
     "a template": "{{ 7*7 }}${7}%s{0}",
 }
 NUMBERS = (0, -1, 2**31, 2**63, -(2**63) - 1, 10**400, 0.5, 1e308, -1e-308)
-CURSOR_POSITIONS = (
-    "[]",
-    "[1e400]",
-    "[NaN]",
-    "[null]",
-    "[{}]",
-    '["\\u0000"]',
-    '["\\ud800"]',
-    '["9999-12-31T23:59:59-23:59", "1"]',
-    '["294277-01-01T00:00:00Z", "1"]',
-    f'["{"9" * 400}"]',
-    f"[{'9' * 5000}]",
-    "[" * 3000,
-    '["a", "b", "c"]',
-)
 # The headers that the product or its frameworks read, except those that delimit a message.
 HEADERS = (
     *("Host", "Accept", "Authorization", "Idempotency-Key", "X-Forwarded-For", "X-Forwarded-Proto", "Content-Type"),

@@ -134,13 +134,6 @@ def registered(owner: Tenant, version: str = "1.0", *, body: str = "", **contrac
     return verified(upload(owner, descriptor(made, data, version), data).release)
 
 
-def registered_carrier(owner: Tenant, version: str = "1.0", *, body: str = "", **contract_members: Any) -> Release:
-    """Upload and verify a release of the profile `tpf-2026-10` and return it."""
-    made = contract(**contract_members)
-    data = archive(made, code=body or version)
-    return verified(upload(owner, carrier_descriptor(made, data, version), data).release)
-
-
 def verified(release: Release) -> Release:
     """Verify the release, assert that it is registered, and return it."""
     verify_release(release.pk)

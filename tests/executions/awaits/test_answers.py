@@ -3,7 +3,6 @@
 import dataclasses
 import uuid
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,12 +12,12 @@ from executions.awaits import awaits, interactions
 from executions.errors import AnswerInvalid, ResumeTokenInvalid
 from executions.models import Interaction
 from foundation.errors import CoordinatorError
-from releases.models import Pipeline, Release
+from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
 from tests.executions.awaits.parking import answer, interaction_of, itemized, suspended
-from tests.raw_sql import unchanged, unguarded
+from tests.raw_sql import unchanged
 
 pytestmark = pytest.mark.django_db
 Ready = tuple[Tenant, Release]
@@ -102,20 +101,6 @@ def test_the_token_and_the_identifiers_of_an_answer_must_agree(ready: Ready) -> 
     assert refusal(interactions.complete, making.tenant(), interaction_id=one.pk) == "INTERACTION_UNKNOWN"
 
 
-def test_a_reused_correlation_id_refers_to_the_latest_interaction(ready: Ready) -> None:
-    made = suspended(ready)
-    first = interaction_of(made)
-    answer(first)
-    [claim] = making.claimed(ready[0])
-    assert making.record(making.suspension(claim)) == 1
-    latest = Interaction.objects.exclude(pk=first.pk).get(execution=made)
-    with unguarded(Interaction):
-        Interaction.objects.update(correlation_id="order-1")
-        Interaction.objects.filter(pk=first.pk).update(created_at=first.created_at - timedelta(seconds=1))
-    done = interactions.complete(ready[0], correlation_id="order-1", response={"n": 3}, actor="a")
-    assert (done.interaction.pk, done.duplicate) == (latest.pk, False)
-
-
 @cases(
     ("members", "response", "field"),
     [
@@ -136,12 +121,6 @@ def test_an_answer_of_another_type_is_rejected_and_changes_nothing(
     assert [error["field"] for error in caught.value.errors] == [field]
     one.refresh_from_db()
     assert (one.status, one.version, len(making.history(made))) == ("DISPATCHED", 0, 3)
-
-
-def test_a_pipeline_without_validation_accepts_any_answer(ready: Ready) -> None:
-    made = suspended(ready)
-    Pipeline.objects.filter(tenant=ready[0]).update(validate_answers=False)
-    assert answer(interaction_of(made), "nonsense").interaction.response == "nonsense"
 
 
 @cases(

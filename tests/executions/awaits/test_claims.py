@@ -92,22 +92,6 @@ def test_another_person_claims_only_to_take_over_or_when_the_claim_has_run_out(o
         claims.claim(making.tenant(), one.pk, actor=EVA)
 
 
-def test_a_visit_renews_the_claim_of_the_claimant_alone_and_not_at_once(one: Interaction) -> None:
-    def visit(actor: str) -> Interaction:
-        return claims.renew(interactions.interaction(one.tenant, one.pk), actor=actor)
-
-    claim(one)
-    for actor in (EVA, BOB):
-        visit(actor)
-    assert kinds(one) == [("CLAIMED", EVA)]
-    run_out(one, minutes=10)
-    assert visit(EVA).claimed_until is not None
-    assert kinds(one) == [("CLAIMED", EVA), ("RENEWED", EVA)]
-    run_out(one)
-    visit(EVA)
-    assert len(kinds(one)) == 2
-
-
 def test_only_the_claimant_releases(one: Interaction) -> None:
     with pytest.raises(InteractionNotClaimed):
         claims.release(one.tenant, one.pk, actor=EVA)

@@ -12,14 +12,13 @@ from executions.awaits import awaits
 from executions.errors import AwaitTimedOut, InteractionClosed
 from executions.lifecycle import cancellation, dispatch
 from executions.lifecycle.redrive import redrive
-from executions.models import AwaitUnit, DeadLetter, Execution, Interaction
+from executions.models import AwaitUnit, DeadLetter, Interaction
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
 from tests.executions.awaits.parking import answer, assert_timed_out, interaction_of, itemized, make_late, suspended
 from tests.executions.moments import statuses
-from tests.raw_sql import run
 
 pytestmark = pytest.mark.django_db
 
@@ -103,18 +102,6 @@ def test_one_late_item_fails_the_unit_and_withdraws_the_others(ready: Ready) -> 
     with pytest.raises(InteractionClosed) as caught:
         answer(items[2])
     assert caught.value.data == {"interactionStatus": "CANCELLED"}
-
-
-def test_expiry_is_bounded_and_takes_the_earliest_first(ready: Ready) -> None:
-    made = [suspended(ready, f"k{number}") for number in range(3)]
-    late = "UPDATE executions_interaction SET deadline = now() - make_interval(secs => %s) WHERE execution_id = %s"
-    for number, each in enumerate(made):
-        run(late, 10 - number, each.pk)
-    states = []
-    for _ in range(3):
-        assert awaits.expire(limit=1) == 1
-        states.append("".join(Execution.objects.get(pk=each.pk).status[0] for each in made))
-    assert states == ["FWW", "FFW", "FFF"]
 
 
 def test_an_expired_timer_resumes_the_execution_with_its_request(ready: Ready) -> None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import hmac
-import time
 from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
@@ -24,7 +23,7 @@ from tests.cases import cases
 from tests.executions.awaits.parking import answer, interaction_of, make_late, suspended
 from tests.few_places import limited
 from tests.raw_sql import run
-from tests.receiving import Received, Receiver, dripping, receiving
+from tests.receiving import Received, Receiver, receiving
 from wire.resume_token import read
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("local_receivers")]
@@ -166,27 +165,6 @@ def test_a_forbidden_address_fails_the_execution_and_all_its_items_at_once(
     assert why == "the address of 127.0.0.1 may not be called"
 
 
-@cases(
-    ("beginning", "status", "error"),
-    [
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n", "DISPATCHED", ""),
-        (b"HTTP/1.1 200 OK\r\nX-Slow: ", "WAITING", "the receiver took too long to respond"),
-    ],
-)
-def test_the_head_of_the_response_decides_and_must_arrive_in_time(
-    ready: Ready, settings: Any, beginning: bytes, status: str, error: str
-) -> None:
-    """The coordinator does not wait for the body."""
-    settings.WEBHOOK_TIMEOUT_SECONDS = 0.3
-    began = time.monotonic()
-    with dripping(beginning) as place:
-        made = sent_to(ready, f"http://{place}/hook")
-        webhooks.send()
-    assert time.monotonic() - began < 3
-    one = interaction_of(made)
-    assert (one.status, one.last_dispatch_error) == (status, error)
-
-
 def test_a_receiver_that_is_unreachable_or_has_an_unknown_certificate_is_retried(ready: Ready, settings: Any) -> None:
     def unknown(host: str, port: int) -> Sequence[str]:
         raise OSError(host)
@@ -277,17 +255,6 @@ def test_a_webhook_is_not_sent_after_its_answer_or_its_deadline(ready: Ready, re
     awaits.expire()
     assert Execution.objects.get(pk=late.pk).error_code == "AWAIT_TIMEOUT"
     assert (interaction_of(late).status, interaction_of(late).next_dispatch_at) == ("TIMED_OUT", None)
-
-
-def test_the_webhook_that_has_been_due_longest_is_sent_first(ready: Ready, receiver: Receiver) -> None:
-    ages = {"a": 2, "b": 3, "c": 1}
-    made = {key: sent_to(ready, receiver.url(), key) for key in ages}
-    change = "UPDATE executions_interaction SET next_dispatch_at = now() - make_interval(mins => %s)"
-    for key, age in ages.items():
-        run(f"{change} WHERE execution_id = %s", age, made[key].pk)
-    while webhooks.send():
-        pass
-    assert [request.json["executionId"] for request in receiver.requests] == [str(made[key].pk) for key in "bac"]
 
 
 def test_a_tenant_whose_receivers_hang_leaves_a_place_for_other_tenants(ready: Ready, receiver: Receiver) -> None:

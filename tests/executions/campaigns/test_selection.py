@@ -1,6 +1,6 @@
 """What campaigns contain: filters, previews and drafts, which freeze a selection so that what was shown is done."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
@@ -9,24 +9,17 @@ from executions.campaigns.creating import Options
 from executions.campaigns.filters import Filters, preview
 from executions.errors import (
     CampaignEmpty,
-    CampaignRefused,
-    CampaignTargetInvalid,
-    CampaignUnknown,
     FilterRequired,
     ReleaseRevokedConfirmation,
 )
-from executions.lifecycle.redrive import redrive
 from executions.models import Campaign, CampaignItem, DeadLetter, Execution
-from executions.tasks import sweep
-from foundation.errors import CoordinatorError
 from releases.activation.activation import activate
 from releases.activation.revocation import revoke
-from releases.errors import ReasonRequired
 from tenancy.models import AuditEntry, Tenant
 from tests import making
 from tests.cases import cases
-from tests.executions.campaigns.campaigning import OF_THE_PIPELINE, events, pass_time, progress, record, start
-from tests.raw_sql import unchanged, unguarded
+from tests.executions.campaigns.campaigning import OF_THE_PIPELINE, events, pass_time, progress, start
+from tests.raw_sql import unchanged
 
 pytestmark = pytest.mark.django_db
 
@@ -88,15 +81,6 @@ def test_a_campaign_needs_a_filter(various: Tenant) -> None:
     for select in (preview, start):
         with unchanged(), pytest.raises(FilterRequired):
             select(various, Filters())
-
-
-def test_the_reason_filter_matches_the_latest_failure(quiet: Tenant) -> None:
-    [execution] = making.dead(quiet, "key")
-    redrive(quiet, execution.pk, actor="", reason="")
-    [claim] = making.claimed(quiet)
-    record(making.failure(claim, retryable=False))
-    assert preview(quiet, Filters(reason=DeadLetter.Reason.RETRY_EXHAUSTED), allow_failed=True).count == 0
-    assert preview(quiet, Filters(reason=DeadLetter.Reason.NON_RETRYABLE), allow_failed=True).count == 1
 
 
 Kind = Campaign.Kind
@@ -164,50 +148,3 @@ def test_a_draft_names_revoked_releases_and_runs_them_only_if_that_is_confirmed(
     assert (draft.status, events(draft)) == ("DRAFT", [])
     confirmed = Options(reason="on purpose", rate_per_minute=600, allow_revoked=True)
     assert progress(run(draft, confirmed)) == (0, 10, 0)
-
-
-BAD_OPTIONS: list[tuple[Options, type[CoordinatorError]]] = [
-    (Options(reason=" ", rate_per_minute=1), ReasonRequired),
-    (Options(reason="r", rate_per_minute=1, target_release_version="1.0"), CampaignTargetInvalid),
-    (Options(reason="r", rate_per_minute=1, canary=1), CampaignTargetInvalid),
-    (Options(reason="r", rate_per_minute=1, stop_after_failures=1), CampaignTargetInvalid),
-]
-
-
-def test_a_draft_starts_only_with_a_reason_and_options_that_its_kind_takes(owner: Tenant) -> None:
-    making.execution(owner, "queued")
-    draft = freeze(owner, Kind.CANCEL)
-    for options, error in BAD_OPTIONS:
-        with pytest.raises(error):
-            drafts.start(owner, draft.pk, options, actor=ANN)
-    draft.refresh_from_db()
-    assert draft.status == "DRAFT"
-
-
-def test_neither_a_draft_is_controlled_like_a_campaign_nor_a_campaign_like_a_draft(owner: Tenant) -> None:
-    draft, started = freeze(owner), freeze(owner)
-    drafts.start(owner, started.pk, OPTIONS, actor=ANN)
-    with unchanged():
-        for control in (campaigns.pause, campaigns.resume, campaigns.cancel):
-            with pytest.raises(CampaignRefused):
-                control(owner, draft.pk, actor=ANN)
-        for tenant, campaign, error in (
-            (owner, started, CampaignRefused),
-            (making.tenant(), draft, CampaignUnknown),
-        ):
-            with pytest.raises(error):
-                drafts.start(tenant, campaign.pk, OPTIONS, actor=ANN)
-            with pytest.raises(error):
-                drafts.discard(tenant, campaign.pk, actor=ANN)
-
-
-def test_the_sweep_removes_drafts_after_a_day(owner: Tenant, dead: list[Execution]) -> None:
-    old, young, started = freeze(owner), freeze(owner), freeze(owner)
-    drafts.start(owner, started.pk, OPTIONS, actor=ANN)
-    with unguarded(Campaign):
-        for campaign, age in ((old, 24.1), (young, 23.9), (started, 48)):
-            Campaign.objects.filter(pk=campaign.pk).update(created_at=campaign.created_at - timedelta(hours=age))
-    sweep()
-    assert {*Campaign.objects.values_list("pk", flat=True)} == {young.pk, started.pk}
-    assert not CampaignItem.objects.filter(campaign=old.pk).exists()
-    assert young.items.count() == started.items.count() == 10

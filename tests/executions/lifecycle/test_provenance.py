@@ -8,13 +8,11 @@ from django.conf import settings
 
 from executions import tasks
 from executions.awaits import interactions
-from executions.lifecycle import cancellation, provenance, revoked
+from executions.lifecycle import provenance
 from executions.models import Execution, Interaction
-from executions.state_machine import moves
 from executions.state_machine.moves import Claim
 from executions.transports.celery import command_of
 from pipelines.worker.outbox import Report
-from releases.activation.revocation import Order, revoke
 from releases.models import Release
 from releases.trust import statement_key
 from tests import making, signing
@@ -58,13 +56,6 @@ def run_on_second(hosted: Hosted, claim: Claim) -> None:
         tasks.record(host.sealed([each]))
 
 
-def name_lease(claim: Claim, worker: str) -> None:
-    """Let the worker name its lease in a heartbeat."""
-    tenant = Execution.objects.get(pk=claim.execution_id).tenant_id
-    held = [(claim.execution_id, claim.lease_token)]
-    assert moves.renew_leases(tenant, held, worker_id=worker, lease_seconds=30)
-
-
 def test_a_run_with_retries_on_two_workers_names_both_and_counts_each_step_once(hosting: Hosting) -> None:
     hosted = hosting(MARKS, MARKS, FAILS_TWICE)
     execution = hosted.submit(1)
@@ -89,26 +80,6 @@ def test_a_run_with_retries_on_two_workers_names_both_and_counts_each_step_once(
     assert found["pinnedThroughout"] is False
 
 
-def test_a_takeover_lists_the_lost_part_and_the_late_report_of_its_worker(hosting: Hosting) -> None:
-    hosted = hosting(ONE, checkpoint=False)
-    making.worker(hosted.release, "worker-2", artifact_digest=OTHER)
-    execution = hosted.submit(1)
-    lost = hosted.claim()
-    name_lease(lost, "worker-2")
-    making.lose_lease(lost)
-    hosted.answer(hosted.claim())
-    run_on_second(hosted, lost)
-    found = predicate(execution)
-    assert [(run["outcome"], run["worker"]) for run in found["runs"]] == [
-        ("LEASE_EXPIRED", "worker-2"),
-        ("SUCCEEDED", "worker-1"),
-        ("OUTCOME_DROPPED", "worker-2"),
-    ]
-    unreported, _, late = found["runs"]
-    assert (unreported["artifactDigest"], unreported["findings"]) == (OTHER, ["NOT_REPORTED", "ARTIFACT_NOT_PINNED"])
-    assert ([step["name"] for step in late["steps"]], late["pinned"]) == (["Step 0"], True)
-
-
 def test_the_subject_is_the_artifact_and_no_value_is_disclosed(hosting: Hosting) -> None:
     hosted = hosting(ONE, ASKS, ONE)
     execution = hosted.run(hosted.submit(4321))
@@ -129,23 +100,6 @@ def test_the_subject_is_the_artifact_and_no_value_is_disclosed(hosting: Hosting)
     assert (answer["interactionId"], answer["actor"]) == (str(question.pk), "user:anna")
     for value in ("4322", "8765", execution.execution_key):
         assert value not in json.dumps(document)
-
-
-@cases("outcome", ["CANCELLED", "RELEASE_REVOKED"])
-def test_a_part_that_was_ended_names_the_worker_that_had_it(
-    release: Release, execution: Execution, claim: Claim, outcome: str
-) -> None:
-    [artifact] = release.artifacts.all()
-    making.worker(release, "worker-9", artifact_digest=artifact.digest)
-    name_lease(claim, "worker-9")
-    if outcome == "CANCELLED":
-        cancellation.cancel(execution.tenant, execution.pk, actor="user:anna", reason="a mistake")
-    else:
-        revoke(execution.release, actor="user:anna", reason="leaked", open_executions=Order.FAIL)
-        assert revoked.fail_open() == 1
-    [run] = predicate(execution)["runs"]
-    assert (run["outcome"], run["worker"], run["artifactDigest"]) == (outcome, "worker-9", artifact.digest)
-    assert run["findings"] == ["NOT_REPORTED"]
 
 
 def test_the_worst_report_is_kept_as_reported_and_not_believed(execution: Execution, claim: Claim) -> None:

@@ -1,6 +1,5 @@
 """Terminal failures: which fail at once, which after retries, and the dead letter of each."""
 
-import logging
 from typing import Any
 
 import pytest
@@ -131,30 +130,3 @@ def test_any_outcome_resets_the_count_of_lost_leases(execution: Execution, setti
     Execution.objects.update(next_due_at=making.LONG_AGO)
     lose_lease(execution)
     assert (execution.status, execution.takeovers) == ("QUEUED", 1)
-
-
-def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
-    found = [entry for entry in caplog.records if entry.name == "executions.state_machine.dead_letters"]
-    assert {entry.levelno for entry in found} <= {logging.ERROR}
-    return [entry.getMessage() for entry in found]
-
-
-def test_every_terminal_failure_is_logged_after_its_commit(
-    execution: Execution, settings: Any, caplog: pytest.LogCaptureFixture, django_capture_on_commit_callbacks: Any
-) -> None:
-    settings.TAKEOVER_LIMIT = 0
-    with django_capture_on_commit_callbacks(execute=True):
-        fail(execution, 3, code="OSError tenant=x")
-        again(execution)
-        fail(execution, code="NonRetryable", retryable=False)
-        again(execution)
-        lose_lease(execution)
-        assert lines(caplog) == []
-    start = f"Execution moved to DLQ: tenant={execution.tenant.slug} execution={execution.pk} transition={execution.pk}"
-    first, second, third = lines(caplog)
-    assert first == (
-        f"{start}:0:2 status=DLQ reason=retry_exhausted error=OSError_tenant=x retryable=true retriesObserved=2"
-        " transport=LOCAL platform=COMPUTE"
-    )
-    assert " status=FAILED reason=non_retryable " in second
-    assert " status=DLQ reason=leases_lost " in third

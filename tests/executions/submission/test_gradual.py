@@ -7,7 +7,6 @@ import pytest
 from executions.holds import holds
 from executions.models import Execution
 from executions.submission import admission
-from executions.submission.resubmission import resubmit
 from foundation.errors import CoordinatorError
 from releases.activation.gradual import ending, steps
 from releases.activation.gradual.routing import Routing
@@ -79,21 +78,6 @@ def test_groups_get_the_candidate(owner: Tenant) -> None:
     assert made.tags == made.execution.tags == ["x", "beta"]
     assert send(owner, "a", tags=["other"]).tags == ["x", "beta"]
     assert send(owner, "d").execution.tags is None
-
-
-def test_a_submission_that_expects_a_release_gets_the_active_one(
-    owner: Tenant, all_to_candidate: GradualActivation
-) -> None:
-    assert versions(owner, "a", expected_release_version="1.0") == ["1.0"]
-    assert refusal(owner, expected_release_version="2.0") == "ACTIVE_RELEASE_CHANGED"
-
-
-def test_a_resubmission_gets_the_active_release_and_the_tags(
-    owner: Tenant, all_to_candidate: GradualActivation
-) -> None:
-    [failed] = gradual.ended(all_to_candidate.candidate, failed=1, tags=["beta"])
-    again = resubmit(owner, failed.pk, **WHY)
-    assert (again.release_version, again.tags) == ("1.0", ["beta"])
 
 
 def test_the_next_submission_after_a_withdrawal_gets_the_active_release(

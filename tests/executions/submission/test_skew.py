@@ -1,6 +1,5 @@
 """A submission that names a release gets it while it is active or within its grace, and never another one."""
 
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -9,8 +8,7 @@ from django.utils import timezone
 
 from executions.holds import holds
 from executions.models import Execution, Worker
-from executions.submission.submission import ExecutionRequest, Submission, submit
-from executions.submission.waiting import submit_when_open
+from executions.submission.submission import Submission, submit
 from foundation.errors import CoordinatorError
 from releases.activation import policy
 from releases.activation.activation import activate
@@ -146,35 +144,6 @@ def test_a_key_of_an_execution_on_another_release_is_refused(owner: Tenant) -> N
     assert "another release" in error.detail
     assert send(owner, None).execution_id == first.execution_id
     assert refusal(owner, None, input={"n": 2}).code == "IDEMPOTENCY_KEY_REUSED"
-
-
-def waiting(owner: Tenant, version: str, pause: Callable[[float], None], seconds: float = 30) -> Any:
-    request = ExecutionRequest(making.PIPELINE, {"n": 1}, "k", release_version=version)
-    return submit_when_open(owner, request, actor="token:test", wait_seconds=seconds, pause=pause)
-
-
-def test_a_request_waits_until_its_release_is_active(owner: Tenant) -> None:
-    pauses: list[float] = []
-
-    def pause(seconds: float) -> None:
-        pauses.append(seconds)
-        if len(pauses) == 3:
-            activate(release_of(owner, "3.0"), actor=ACTOR)
-
-    assert waiting(owner, "3.0", pause).release_version == "3.0"
-    assert len(pauses) == 3
-    assert pauses == sorted(pauses)
-
-
-def test_only_a_release_that_was_never_active_is_waited_for(owner: Tenant) -> None:
-    replaced(11)
-
-    def pause(_: float) -> None:
-        raise AssertionError("the request waits")
-
-    assert waiting(owner, "1.0", pause).code == "RELEASE_NOT_OPEN"
-    assert waiting(owner, "5.0", pause).code == "RELEASE_UNKNOWN"
-    assert waiting(owner, "2.0", pause).release_version == "2.0"
 
 
 def test_a_grace_blocks_a_retirement(owner: Tenant) -> None:

@@ -1,6 +1,5 @@
 """Instructions to workers: they follow the worker's row, over a queue that expires when the worker stops reading."""
 
-import json
 import uuid
 from typing import Any
 
@@ -11,7 +10,7 @@ from redis import Redis
 
 from executions import tasks
 from executions.models import Worker
-from executions.workers import instructions, refusals
+from executions.workers import instructions
 from releases.models import Release
 from tests import making
 from tests.broker import owner_url, taken
@@ -20,9 +19,9 @@ from wire.broker import client
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Heartbeat, Instruction
 from wire.messages.limits import MOST_LEASES, TOLERANCE
-from wire.messages.notices import LONGEST_BODY, refusal_of
+from wire.messages.notices import refusal_of
 from wire.messages.queues import INSTRUCTION_TASK, instruction_queue_of, queue_of
-from wire.messages.sealing import MOST_BODY_VALUES, check_fresh, decode, seal, verify
+from wire.messages.sealing import check_fresh, decode, seal, verify
 from wire.worker_keys import WorkerKey, worker_key
 
 pytestmark = pytest.mark.django_db
@@ -116,52 +115,6 @@ def test_the_log_and_the_notice_name_the_refused_heartbeat_and_the_reason(
     refusal = refusal_of(notice)
     assert refusal is not None
     assert (task, refusal.nonce, refusal.code) == (INSTRUCTION_TASK, message["nonce"], "KEY_NOT_ACTIVE")
-
-
-def test_text_from_an_unknown_sender_is_cleaned_and_truncated(
-    identity: ReleaseIdentity, caplog: pytest.LogCaptureFixture
-) -> None:
-    name = "p\n2026-01-01 CRITICAL all is lost\x1b[2J\u202e" + "x" * 400
-    tasks.heartbeat(heartbeat(ReleaseIdentity(identity.tenant_id, name, "c", "r")))
-    [line] = logged(caplog)
-    assert line.isprintable()
-    assert "pipelineId=p\N{REPLACEMENT CHARACTER}2026-01-01 CRITICAL" in line
-    assert len(line) < 1000
-
-
-@cases(
-    "broken",
-    [
-        *({"body": body} for body in ("no json", "[]", '{"workerId": 1}')),
-        {"body": json.dumps({"workerId": "w\n2026-01-01 CRITICAL all is lost"})},
-        {"body": json.dumps({"workerId": "w", "more": "x" * LONGEST_BODY})},
-        {"body": json.dumps({"workerId": "w", "more": [0] * MOST_BODY_VALUES["heartbeat"]})},
-        *({"nonce": ""}, {"tenantId": None}),
-    ],
-)
-def test_the_refusal_of_a_message_without_a_sender_names_none(
-    identity: ReleaseIdentity, broken: dict[str, Any], caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.clear()
-    tasks.heartbeat(making.changed(heartbeat(identity), broken))
-    [line] = logged(caplog)
-    assert line.startswith("Refused a heartbeat: ")
-    assert "It names" not in line
-    assert notices(identity) == []
-
-
-def test_many_refusals_of_one_tenant_or_none_hide_no_refusal_of_another(
-    identity: ReleaseIdentity, caplog: pytest.LogCaptureFixture
-) -> None:
-    bad = ReleaseIdentity(making.tenant("bad").slug, "p", "c", "r")
-    for number in range(refusals.MOST_LINES + 10):
-        tasks.heartbeat({**heartbeat(bad), "nonce": f"n{number}"})
-        tasks.heartbeat(heartbeat(ReleaseIdentity(f"unknown-{number}", "p", "c", "r")))
-    assert len(logged(caplog)) == 2 * refusals.MOST_LINES
-    [(_, [notice])] = notices(bad)
-    assert notice["nonce"] == "n0", "the worker still gets a notice"
-    tasks.heartbeat(heartbeat(identity))
-    assert logged(caplog)[-1].endswith(f"It names worker w of {identity}.")
 
 
 def test_a_notice_replaces_no_instruction(identity: ReleaseIdentity) -> None:

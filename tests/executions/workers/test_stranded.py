@@ -1,8 +1,7 @@
 """Stranded work is listed: the release, the number of executions, and since when."""
 
 from dataclasses import astuple
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 import pytest
 from django.utils import timezone
@@ -12,11 +11,9 @@ from executions.workers.stranded import stranded
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
-from tests.cases import cases
 
 pytestmark = pytest.mark.django_db
 NOW = timezone.now()
-HOUR = timedelta(hours=1)
 
 
 def due_since(execution: Execution, age: timedelta) -> None:
@@ -35,33 +32,6 @@ def test_only_due_executions_count(owner: Tenant, release: Release) -> None:
     assert (found.release_id, found.count) == (release.pk, 1)
     running.refresh_from_db()
     assert running.status == "RUNNING"
-
-
-TWO_HOURS = NOW - 2 * HOUR
-SILENT = {"last_heartbeat_at": TWO_HOURS, "alive_until": TWO_HOURS}
-
-
-@cases(
-    ("due", "changes", "since"),
-    [
-        (3 * HOUR, SILENT, TWO_HOURS),
-        (1 * HOUR, SILENT, NOW - HOUR),
-        (3 * HOUR, {"stopped_at": TWO_HOURS}, TWO_HOURS),
-        (3 * HOUR, {"artifact_digest": "sha256:other", "last_heartbeat_at": NOW}, NOW - 3 * HOUR),
-        (3 * HOUR, {"code": "source", "last_heartbeat_at": NOW}, NOW - 3 * HOUR),
-        # It still sends heartbeats, but accepted its last work two hours ago.
-        (3 * HOUR, {"drained_by_operator_at": TWO_HOURS}, TWO_HOURS),
-    ],
-)
-def test_work_is_stranded_since_its_last_worker_left_or_it_became_due(
-    owner: Tenant, release: Release, due: timedelta, changes: dict[str, Any], since: datetime
-) -> None:
-    due_since(making.execution(owner, "old"), due)
-    due_since(making.execution(owner, "new"), timedelta())
-    Worker.objects.update(**changes)
-    making.worker(release, "earlier", stopped_at=NOW - 9 * HOUR, last_heartbeat_at=NOW - 9 * HOUR)
-    [found] = stranded([owner.pk])
-    assert (found.count, found.since) == (2, since)
 
 
 def test_each_release_of_the_requested_tenants_is_listed_separately(owner: Tenant, release: Release) -> None:

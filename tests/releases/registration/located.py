@@ -1,13 +1,11 @@
 """Descriptors of the profile `tpf-2026-10`, and the files that they describe."""
 
-import json
 from typing import Any
 
 from releases.models import Release
 from releases.registration.registrar import verify_release
 from tests import making
-from wire.documents.contract import CAPABILITIES_ENTRY, contract_from_json
-from wire.documents.descriptor import CHECKPOINTS
+from wire.documents.contract import contract_from_json
 from wire.release.placement import known_capabilities
 
 CONTRACT = making.contract()
@@ -15,7 +13,6 @@ CAPABILITIES = known_capabilities(contract_from_json(CONTRACT))
 TRUTH = making.archive(CONTRACT)
 """An archive with the contract alone."""
 JAR = making.archive(CONTRACT, code="jar")
-CHECKPOINTED = making.archive(CONTRACT, **{CAPABILITIES_ENTRY: json.dumps([CHECKPOINTS])})
 
 
 def artifact(data: bytes, artifact_id: str = "app", **members: Any) -> dict[str, Any]:

@@ -1,7 +1,6 @@
-"""Releases of container images: their references, the checks of registries, and uploaded contract documents."""
+"""Releases of container images: their references, and the checks of registries."""
 
 import base64
-import json
 from collections.abc import Iterator
 from ipaddress import ip_network
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from releases.errors import ReleaseConflict
 from releases.models import Release
 from releases.registration.registrar import verify_release
 from tests import making
@@ -126,18 +124,6 @@ def test_a_registry_with_tls_cannot_request_a_password_without_tls(
         assert in_the_open.requests == []
 
 
-def test_a_token_is_well_formed_and_from_a_public_address_and_its_response_is_limited(registry: ImageRegistry) -> None:
-    registry.digests.add(DIGEST)
-    registry.token = "two words"
-    assert check(registry) == ("VERIFYING", [])
-    registry.token, registry.token_padding = "let-in", "x" * 60_000
-    assert check(registry) == ("REGISTERED", [])
-    registry.token_padding = "x" * 70_000
-    assert check(registry) == ("VERIFYING", [])
-    registry.token_padding, registry.realm = "", "http://169.254.169.254/latest"
-    assert check(registry) == ("REJECTED", [("IMAGE_REGISTRY_NOT_ALLOWED", URI)])
-
-
 def test_a_registry_that_fails_gives_no_verdict_and_is_checked_again_later(registry: ImageRegistry) -> None:
     release = making.upload(making.tenant(), document(registry.reference(DIGEST))).release
     for registry.status in (429, 503):
@@ -163,23 +149,3 @@ def test_only_allowed_registries_are_called_and_with_tls(registry: ImageRegistry
     settings.IMAGE_REGISTRIES_PLAIN_HTTP = [registry.host]
     registry.digests.add(DIGEST)
     assert check(registry) == ("REGISTERED", [])
-
-
-# --- the contract document ---
-
-
-IMAGE = document(f"registry.example/app@{DIGEST}")
-BESIDE = json.dumps(CONTRACT).encode()
-
-
-def test_a_different_contract_document_for_a_stored_version_is_a_conflict() -> None:
-    owner = making.tenant()
-    made = making.upload(owner, IMAGE, contract=BESIDE)
-    assert verdict(made.release) == ("REGISTERED", [])
-    assert made.release.contract is not None
-    assert made.release.contract.document["steps"][0]["authoredName"] == "Validate"
-    again = making.upload(owner, IMAGE, contract=BESIDE)
-    assert (again.release.pk, again.created) == (made.release.pk, False)
-    with pytest.raises(ReleaseConflict):
-        making.upload(owner, IMAGE, contract=BESIDE + b" ")
-    assert making.upload(owner, IMAGE).created is False

@@ -16,8 +16,8 @@ from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
 from tests.releases.registration import located
-from tests.releases.registration.located import CHECKPOINTED, CONTRACT, JAR, TRUTH, verdict
-from wire.documents.descriptor import NAMES_PROFILE, Profile
+from tests.releases.registration.located import CONTRACT, JAR, verdict
+from wire.documents.descriptor import Profile
 
 pytestmark = pytest.mark.django_db
 
@@ -86,34 +86,6 @@ def test_a_newer_release_keeps_the_exact_bytes_of_its_descriptor_and_has_a_confl
     assert bytes(Release.objects.get().descriptor_document) == document
 
 
-# --- findings ---
-
-
-def test_every_finding_of_a_verification_names_the_profile() -> None:
-    other = making.archive(making.contract("org.example.other"))
-    document = located.descriptor(located.truth(other), located.artifact(JAR), located.artifact(b"x", "gone"))
-    release = making.upload(making.tenant(), document, other, JAR).release
-    status, found = verdict(release)
-    assert status == "REJECTED"
-    assert {code for code, _, _ in found} >= {
-        "ARTIFACT_PIPELINE_MISMATCH",
-        "CONTRACT_DIFFERS_FROM_CARRIER",
-        "ARTIFACT_FILE_MISSING",
-        "STEP_PLACED_TWICE",
-    }
-    assert all(finding["message"].startswith(NAMES_PROFILE) for finding in release.findings)
-    assert release.contract is None
-
-
-@cases(("promotable", "expected"), [(False, ("REGISTERED", "warning")), (True, ("REJECTED", "error"))])
-def test_a_promotable_release_has_lasting_locations(promotable: bool, expected: tuple[str, str]) -> None:
-    status, severity = expected
-    release = making.upload(making.tenant(), WITHOUT_BYTES, JAR, promotable=promotable).release
-    assert verdict(release) == (status, [("ARTIFACT_NOT_PROMOTABLE", severity, "artifacts[0].uri")])
-    release = making.upload(making.tenant(), NEWER, JAR, promotable=promotable).release
-    assert verdict(release) == ("REGISTERED", [])
-
-
 # --- missing bytes ---
 
 
@@ -142,33 +114,3 @@ def test_the_contract_of_a_release_without_bytes_is_its_document(document: dict[
     with pytest.raises(InputInvalid):
         making.execution(owner, value={"n": 1})
     assert making.execution(owner, value=[{"n": 1}]).input_shape == "MULTI"
-
-
-@cases(
-    ("at_upload", "at_verification", "expected"),
-    [("reject", "identity-only", "REGISTERED"), ("identity-only", "reject", "REJECTED")],
-)
-def test_the_policy_at_the_verification_applies(at_upload: str, at_verification: str, expected: str) -> None:
-    owner = making.tenant()
-    accepting(owner, at_upload)
-    release = making.upload(owner, WITHOUT_BYTES).release
-    accepting(owner, at_verification)
-    assert verdict(release)[0] == expected
-
-
-# --- checkpoints ---
-
-
-@cases(
-    ("artifacts", "files"),
-    [
-        ([located.truth(), located.artifact(CHECKPOINTED)], [TRUTH, CHECKPOINTED]),
-        ([located.artifact(JAR)], [JAR]),
-    ],
-)
-def test_an_artifact_of_a_newer_release_requests_checkpoints(
-    artifacts: list[dict[str, Any]], files: list[bytes]
-) -> None:
-    owner, requested = making.tenant(), CHECKPOINTED in files
-    release = deployed(making.verified(making.upload(owner, located.descriptor(*artifacts), *files).release))
-    assert (release.checkpoints, making.execution(owner).checkpoints) == (requested, requested)

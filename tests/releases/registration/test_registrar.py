@@ -1,11 +1,9 @@
 """The registration of releases: uploads, verdicts and repeated uploads."""
 
 import json
-from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from releases.artifacts.store import artifact_store
@@ -66,18 +64,6 @@ def test_a_release_is_stored_immediately_and_registered_by_its_verification(
     assert artifact.blob is not None
     assert (artifact.blob.digest, artifact.blob.size) == (making.digest_of(DATA), len(DATA))
     assert artifact.blob.fingerprint == fingerprint(artifact.blob.digest)
-
-
-def test_the_environment_that_an_artifact_requires_is_stored_with_the_verdict(owner: Tenant) -> None:
-    data = making.archive(CONTRACT, **{"META-INF/pipeline/requirements.lock": "attrs==25.1.0\n"})
-    release = making.upload(owner, making.descriptor(CONTRACT, data), data).release
-    assert verdict(release) == ("REGISTERED", [])
-    environment = {
-        **dict.fromkeys(("implementation", "version", "platform"), ""),
-        "distributions": [{"name": "attrs", "version": "25.1.0"}],
-    }
-    assert release.environments == {making.digest_of(data): environment}
-    assert release.artifacts.get().environment == environment
 
 
 def test_a_different_document_for_a_stored_contract_version_is_rejected(owner: Tenant) -> None:
@@ -142,23 +128,6 @@ def test_a_rejected_version_may_be_uploaded_again_and_bytes_need_not(owner: Tena
     assert newer.contract_id == again.release.contract_id
 
 
-def test_a_file_that_a_stored_release_does_not_name_is_not_stored(owner: Tenant) -> None:
-    making.upload(owner, DESCRIPTOR, DATA)
-    assert not making.upload(owner, DESCRIPTOR, b"stray").created
-    assert not Blob.objects.filter(digest=making.digest_of(b"stray")).exists()
-    assert artifact_store().stat(making.digest_of(b"stray")) is None
-    assert staged_files() == []
-
-
-def test_the_time_of_a_verdict_is_the_end_of_its_verification() -> None:
-    """An interrupted verification is repeated."""
-    release = making.upload(making.tenant(), DESCRIPTOR, DATA).release
-    began = timezone.now() - timedelta(hours=1)
-    Release.objects.filter(pk=release.pk).update(status="VERIFYING", status_changed_at=began)
-    assert verdict(release) == ("REGISTERED", [])
-    assert release.status_changed_at > began + timedelta(minutes=59)
-
-
 def test_verification_reads_the_bytes_and_unreadable_ones_give_no_verdict() -> None:
     """The file is replaced by a directory, because root can read any file."""
     release = making.upload(making.tenant(), DESCRIPTOR, DATA).release
@@ -190,12 +159,3 @@ def test_an_invalid_descriptor_is_rejected_with_all_findings_and_stores_nothing(
     assert not Pipeline.objects.filter(tenant=owner).exists()
     assert staged_files() == []
     assert artifact_store().read(making.digest_of(DATA)) is None
-
-
-def test_the_policy_of_a_new_pipeline_begins_with_the_gate_of_its_registration() -> None:
-    document = json.dumps(DESCRIPTOR).encode()
-    assert register(making.tenant(), document, [], actor="user:test").release.pipeline.worker_gate == "require"
-    owner = making.tenant()
-    first = making.upload(owner, DESCRIPTOR, DATA, worker_gate="warn").release
-    making.upload(owner, {**DESCRIPTOR, "releaseVersion": "2.0"}, DATA, worker_gate="off")
-    assert Pipeline.objects.get(pk=first.pipeline_id).worker_gate == "warn"

@@ -28,7 +28,6 @@ JAR = making.archive(located.CONTRACT, code=secrets.token_hex(8))
 DIGEST = making.digest_of(JAR)
 URI = "maven:com.acme:app:1.2.3"
 PATH = "/com/acme/app/1.2.3/app-1.2.3.jar"
-OTHER_URI = "maven:com.acme:copy:1.2.3"
 DOCUMENT = located.descriptor(located.artifact(JAR))
 NOT_LONG = timedelta(0)
 
@@ -105,16 +104,6 @@ def test_downloaded_bytes_are_stored_under_their_digest_for_the_tenant(repositor
     assert repository.paths == [PATH]
 
 
-def test_two_artifacts_with_the_same_bytes_are_downloaded_once(repository: MavenRepository) -> None:
-    copy = located.artifact(JAR, "copy", stepIds=[], uri=OTHER_URI)
-    local = located.artifact(JAR, "local", stepIds=[], uri="file:///builds/app.jar")
-    image = located.image(digest=DIGEST, uri=f"oci://registry.example/acme/app@{DIGEST}", stepIds=[])
-    release = uploaded(None, located.descriptor(located.artifact(JAR), copy, local, image))
-    assert verdict(release) == ("REGISTERED", [("ARTIFACT_NOT_PROMOTABLE", "warning", "artifacts[2].uri")])
-    assert blobs(release) == [DIGEST, DIGEST, DIGEST, None], "an image has no bytes"
-    assert repository.paths == [PATH]
-
-
 # --- refusals ---
 
 
@@ -145,14 +134,6 @@ def test_other_bytes_are_always_an_error(repository: MavenRepository) -> None:
     assert not Blob.objects.filter(pk__in=[DIGEST, making.digest_of(b"other")]).exists()
 
 
-def test_bytes_that_one_of_two_locations_has_are_enough(repository: MavenRepository) -> None:
-    artifacts = [located.artifact(JAR, uri=OTHER_URI), located.artifact(JAR, "copy", stepIds=[], uri=URI)]
-    release = uploaded(None, located.descriptor(*artifacts))
-    assert verdict(release) == ("REGISTERED", [])
-    assert blobs(release) == [DIGEST] * 2
-    assert steps(release) == {"0": (Step.CHECKED, []), "1": (Step.CHECKED, [])}
-
-
 # --- interruptions ---
 
 
@@ -167,16 +148,6 @@ def test_an_unavailable_repository_gives_no_verdict_and_a_second_verification_do
     repository.status = repository.fault = None
     assert verdict(release) == ("REGISTERED", [])
     assert blobs(release) == [DIGEST]
-
-
-def test_bytes_that_arrive_later_replace_an_unavailable_repository(repository: MavenRepository) -> None:
-    repository.status = 503
-    owner = making.tenant()
-    release = uploaded(owner)
-    assert verdict(release) == ("VERIFYING", [])
-    assert uploaded(owner, DOCUMENT, JAR) == release
-    assert list(release.artifacts.values_list("blob", "resolved")) == [(DIGEST, False)]
-    assert verdict(release) == ("REGISTERED", [])
 
 
 def test_a_verdict_during_the_download_is_final(repository: MavenRepository) -> None:
@@ -200,17 +171,3 @@ def steps(release: Release) -> dict[str, tuple[str, list[str]]]:
     return {
         place: (each["step"], [finding["code"] for finding in each["findings"]]) for place, each in progress.items()
     }
-
-
-def test_progress_is_visible_during_the_download_and_ends_with_all_findings(repository: MavenRepository) -> None:
-    other = located.artifact(b"elsewhere", "other", stepIds=[], uri="maven:com.acme:nowhere:1.0")
-    release, seen = verifying(uploaded(None, located.descriptor(other, located.artifact(JAR)))), []
-    resolved(release, repository, lambda: seen.append(steps(release)))
-    assert seen == [{"0": (Step.FETCHING, ["MAVEN_ARTIFACT_MISSING"]), "1": (Step.FETCHING, [])}]
-    release = uploaded(None, located.descriptor(located.artifact(JAR), other))
-    status, found = verdict(release)
-    assert (status, len(found), blobs(release)) == ("REJECTED", 2, [DIGEST, None])
-    codes = ["MAVEN_ARTIFACT_MISSING", "ARTIFACT_FILE_MISSING"]
-    assert steps(release) == {"0": (Step.CHECKED, []), "1": (Step.CHECKED, codes)}
-    messages = {finding["message"] for each in release.progress.values() for finding in each["findings"]}
-    assert messages == {finding["message"] for finding in release.findings}

@@ -10,7 +10,6 @@ from releases.activation.activation import activate, planned
 from releases.activation.revocation import revoke
 from releases.errors import (
     AttachmentInvalid,
-    AttachmentsFull,
     AttachmentUnknown,
     KeyConflict,
     KeyInvalid,
@@ -18,7 +17,7 @@ from releases.errors import (
     ReasonRequired,
     ReleaseNotRegistered,
 )
-from releases.models import Attachment, KeyRevocation, Release
+from releases.models import KeyRevocation, Release
 from releases.registration import attachments
 from releases.registration.registrar import verify_release
 from releases.trust import trust, trusted_keys
@@ -163,21 +162,6 @@ def test_a_contradicting_attachment_rejects_the_release_or_is_rejected_itself(ow
     assert release.attachments.count() == 0
 
 
-def test_an_unreadable_attachment_rejects_the_upload(owner: Tenant) -> None:
-    with pytest.raises(AttachmentInvalid) as caught:
-        uploaded(owner, b"{}", b"[]", signing.envelope(document()))
-    assert [error["code"] for error in caught.value.errors] == ["ATTACHMENT_KIND_UNKNOWN", "DOCUMENT_NOT_OBJECT"]
-    assert rows(Release) == []
-
-
-def test_a_repeated_upload_attaches_new_documents(owner: Tenant) -> None:
-    first, second = signing.envelope(document(), "a"), signing.envelope(document(), "b")
-    release = uploaded(owner, first)
-    assert uploaded(owner, first, second).pk == release.pk
-    assert [bytes(each.content) for each in release.attachments.all()] == [first, second]
-    assert attachments.attach(release, [second], actor="user:test") == []
-
-
 def test_a_release_that_was_revoked_after_it_was_read_accepts_no_attachments(owner: Tenant) -> None:
     first = signing.envelope(document())
     release = uploaded(owner, first)
@@ -187,16 +171,6 @@ def test_a_release_that_was_revoked_after_it_was_read_accepts_no_attachments(own
     for read in (release, Release.objects.select_related("pipeline").get(pk=release.pk)):
         with pytest.raises(ReleaseNotRegistered):
             attachments.attach(read, [signing.envelope(document(), "b")], actor="user:test")
-
-
-def test_the_number_of_attachments_is_limited(owner: Tenant) -> None:
-    many = [json.dumps(signing.cyclone([f"c{number}"])).encode() for number in range(Attachment.MAX_PER_RELEASE + 1)]
-    release = uploaded(owner, *many[:-1])
-    with pytest.raises(AttachmentsFull):
-        attachments.attach(release, many[-1:], actor="user:test")
-    with pytest.raises(AttachmentsFull):
-        uploaded(owner, *many, version="2.0")
-    assert release.attachments.count() == Attachment.MAX_PER_RELEASE
 
 
 def test_an_attachment_is_found_only_in_its_own_pipeline(owner: Tenant) -> None:

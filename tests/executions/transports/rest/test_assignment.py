@@ -8,10 +8,8 @@ from django.utils import timezone
 
 from executions.lifecycle import dispatch, sweep
 from executions.models import Execution, Worker, WorkerEligibility
-from executions.transports.rest import workers
 from executions.workers.registry import CELERY, REST, drain, undrain
 from executions.workers.stranded import stranded
-from releases.models import Release
 from tests import making
 from tests.cases import cases
 from tests.executions.transports.rest.order_flow import PIPELINE, Flow, submit
@@ -102,20 +100,6 @@ def test_a_worker_that_became_ineligible_is_not_called(
     assert flow.dispatch() == 1
 
 
-def test_a_worker_that_is_registered_for_another_release_gets_no_further_capacity(flow: Flow, settings: Any) -> None:
-    submitted(flow, 9)
-    earlier = making.claimed(flow.owner)
-    assert len(earlier) == 8
-    is_of_another_release(flow, settings)
-    making.worker(Release.objects.get(release_version="2.0", pipeline__tenant=flow.owner), "celery-1", capacity=2)
-    submitted(flow, 8, "later")
-    assert protocols(flow) == [CELERY, CELERY]
-    for claim in earlier[:3]:
-        flow.call(claim)
-    claims = making.claimed(flow.owner)
-    assert [(claim.protocol, claim.release_version) for claim in claims] == [(REST, "2.0")] * 3
-
-
 def test_work_stays_due_while_the_origin_is_not_allowed(flow: Flow, settings: Any) -> None:
     execution = submit(flow)
     settings.REST_WORKER_ORIGINS, settings.TAKEOVER_LIMIT = [], 2
@@ -128,30 +112,3 @@ def test_work_stays_due_while_the_origin_is_not_allowed(flow: Flow, settings: An
     assert flow.dispatch() == 1
     causes = [event.data["cause"] for event in flow.worker.events.order_by("id")]
     assert causes == ["REGISTERED", "ENDPOINT_BLOCKED", "ENDPOINT_ALLOWED"]
-
-
-def test_a_review_blocks_only_a_worker_that_runs_and_has_not_changed_meanwhile(flow: Flow, settings: Any) -> None:
-    settings.REST_WORKER_ORIGINS = []
-    rows = Worker.objects.filter(pk=flow.worker.pk)
-    rows.update(stopped_at=timezone.now())
-    assert sweep.endpoints() == 0
-    rows.update(stopped_at=None)
-    earlier, later = rows.get(), rows.get()
-    rows.update(endpoint="https://worker.example")
-    assert not workers.review_endpoint(earlier, actor="sweep"), "it has another endpoint now"
-    rows.update(endpoint=earlier.endpoint)
-    assert [workers.review_endpoint(each, actor="sweep") for each in (earlier, later)] == [True, False]
-    assert [event.data["cause"] for event in flow.worker.events.order_by("id")] == ["REGISTERED", "ENDPOINT_BLOCKED"]
-
-
-def test_a_new_registration_resets_the_worker(flow: Flow) -> None:
-    before = {"capacity": 7, "taking": False, "holding": 5, "running": 4, "abandoned": 3, "transition_seconds": 0.5}
-    since = dict.fromkeys(("draining_since", "drained_by_operator_at", "stopped_at"), timezone.now())
-    verdict = {"blocked_reason": REASON, "capability_error": "another release", "unanswered_checks": 2}
-    Worker.objects.filter(pk=flow.worker.pk).update(**before, **since, **verdict, artifact_id="a", artifact_digest="d")
-    again, new = (
-        dict(Worker.objects.filter(pk=flow.register(name).pk).values().get()) for name in ("java-1", "java-2")
-    )
-    own = {"id", "worker_id", "registered_at", "last_heartbeat_at", "last_sent_at", "alive_until"}
-    assert {name for name in again if again[name] != new[name]} <= own
-    assert WorkerEligibility.objects.filter(worker__tenant=flow.owner, admits=True).count() == 2
