@@ -124,6 +124,7 @@ class Product:
         tenant: str,
         key: str,
         concurrency: int = 2,
+        options: Sequence[str] = (),
     ) -> Child:
         """Start a transition worker that hosts the artifact next to the descriptor `release`.
 
@@ -144,8 +145,8 @@ class Product:
             "PIPELINES_LOG_FORMAT": self.settings.get("LOG_FORMAT", "text"),
         }
         command = [str(self.programs / "python"), "-m", "pipelines", "worker", f"--release={release}"]
-        options = [f"--worker-id={name}", f"--concurrency={concurrency}"]
-        return self.children.start(name, [*command, *options], environment=environment, directory=self.folder)
+        command += [f"--worker-id={name}", f"--concurrency={concurrency}", *options]
+        return self.children.start(name, command, environment=environment, directory=self.folder)
 
     def broker_url(self, tenant: str) -> str:
         """Return the broker URL for the workers of `tenant`: the coordinator's own if there is no REDIS_OWNER_URL."""

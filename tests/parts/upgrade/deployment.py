@@ -64,7 +64,10 @@ class Deployment:
         return manage("issue_token", TENANT, "test", f"--user={USER}", *(f"--scope={scope}" for scope in SCOPES))
 
     def start(self, front: Front, release: Path) -> None:
-        """Start every process, and put the web process into rotation. The worker hosts `release`."""
+        """Start every process, and put the web process into rotation. The worker hosts `release`.
+
+        The other version may have built the release, in an environment without the tools of the tests.
+        """
         name = self.product.folder.name
         self._running["control worker"] = self.product.start_control_worker(f"control-{name}")
         self._running["clock"] = self.product.start_clock()
@@ -75,6 +78,7 @@ class Deployment:
             tenant=TENANT,
             key=worker_key(self.product.environment["WORKER_SECRET"], TENANT).text,
             concurrency=4,
+            options=["--allow-environment-drift"],
         )
         self.product.wait_until_ready()
         front.add(self.product)
