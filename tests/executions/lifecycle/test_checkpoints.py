@@ -9,8 +9,7 @@ import pytest
 from django.db import InterfaceError, OperationalError, connection, transaction
 
 from executions import tasks
-from executions.awaits import interactions
-from executions.models import AwaitUnit, DeadLetter, Execution, Interaction
+from executions.models import AwaitUnit, DeadLetter, Execution
 from executions.state_machine.moves import Claim
 from executions.transports.celery import command_of
 from executions.workers.tenant_keys import current_key
@@ -19,7 +18,6 @@ from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
 from tests.celery_worker.working import without_receivers
-from tests.executions.hosting import ASKS, ONE, SPREAD, TOTAL, Hosting
 from tests.making import reached, record
 from tests.raw_sql import run
 from wire.messages.celery_messages import Outcome, OutcomeGroup
@@ -133,27 +131,6 @@ def test_an_execution_without_checkpoints_stores_none() -> None:
     assert command_of(claim).checkpoints is False
     record(checkpoints=[reached(claim, 1, "2")])
     assert progress(execution) == (0, None)
-
-
-@cases(
-    ("checkpoint", "steps", "value", "answers", "result"),
-    [
-        (False, (ONE, ASKS), 1, [7], [7]),
-        (True, (SPREAD, ASKS, TOTAL), 1, [7, 8], [16]),
-        (True, (SPREAD, ASKS, TOTAL), 3, [], [1]),
-    ],
-)
-def test_an_answered_execution_runs_to_the_end_wherever_its_await_is(
-    hosting: Hosting, checkpoint: bool, steps: tuple[str, ...], value: int, answers: list[int], result: list[int]
-) -> None:
-    hosted = hosting(*steps, checkpoint=checkpoint)
-    execution = hosted.run(hosted.submit(value))
-    assert execution.status == ("WAITING_EXTERNAL" if answers else "SUCCEEDED")
-    questions = Interaction.objects.filter(execution=execution).order_by("item_index")
-    for one, response in zip(questions, answers, strict=True):
-        interactions.complete(hosted.owner, interaction_id=one.pk, response=response, actor="user:eva")
-    execution = hosted.run(execution)
-    assert (execution.status, execution.result, execution.error_message) == ("SUCCEEDED", result, None)
 
 
 @pytest.fixture
