@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 
 from tests.mutants.campaign import BROKEN, KILLED, Verdict
 
-ENOUGH = 0.95
+ENOUGH = 0.97
 
 
 def good_enough(verdicts: Sequence[Verdict]) -> bool:
-    """True if at least 95 % are killed, and no entry is broken."""
+    """True if at least 97 % are killed, and no entry is broken."""
     results = [verdict.result for verdict in verdicts]
     return results.count(KILLED) >= ENOUGH * len(results) and BROKEN not in results
 
