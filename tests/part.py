@@ -40,10 +40,10 @@ PARTS: Mapping[str, Part] = {
     ),
     "deploy": Part(
         "images, charts, units, proxies and alert rules, with the tools that read them",
-        _tests("parts/deploy", "parts/archive_readers"),
+        _tests("parts/deploy"),
         groups=["deploy"],
-        tools=["install-archive-readers", "install-nginx", "install-promtool", "install-deploy-tools"],
-        root="it builds images and runs them with a read-only root, and installs nginx and readers of archives",
+        tools=["install-nginx", "install-promtool", "install-deploy-tools"],
+        root="it builds images and runs them with a read-only root, and installs nginx",
     ),
     "product": Part(
         "the running product in each way in which it is used or disturbed",

@@ -6,7 +6,6 @@ import io
 import zipfile
 
 from tests.cases import cases
-from tests.parts.archive_readers.mutations import Unseekable
 from tests.unit.wire.archive.zips import CONTRACT, END, LOCAL, assembled, codes, named, read, stored, zipped
 from wire.archive.reader import Limits
 from wire.documents.contract import CONTRACT_ENTRY
@@ -14,6 +13,20 @@ from wire.documents.contract import CONTRACT_ENTRY
 BODY = b'{"schemaVersion": 1}'
 ENTRY = (CONTRACT_ENTRY, BODY)
 TEXT = zipped(("a.txt", b"some text " * 20))
+
+
+class Unseekable(io.RawIOBase):
+    """A stream without seek, so that zipfile cannot fill in sizes later and writes data descriptors."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        self.data += data
+        return len(data)
 
 
 def streamed() -> bytes:
