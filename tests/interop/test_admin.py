@@ -11,6 +11,7 @@ from tenancy.models import Tenant
 from tests import making
 from tests.interop.client import call, ok, refused
 from tests.interop.registering import base, register, written
+from wire.messages.limits import LONGEST_WORKER_ID
 
 pytestmark = pytest.mark.django_db
 WORKER = {"workerId": "w-1", "contractVersion": "c", "releaseVersion": "sha256:r", "protocol": " REST "}
@@ -44,6 +45,9 @@ def test_a_worker_registers_sends_heartbeats_drains_and_returns(root: Path, owne
     assert made.pop("lastHeartbeatAtEpochMs") == moment
     assert made.items() >= {"tenantId": owner.slug, "workerId": "w-1", "protocol": "rest", "state": "HEALTHY"}.items()
     assert (made["endpoint"], made["drainingSinceEpochMs"]) == ("http://w:1", 0)
+    assert ok("GET", f"{base(owner)}/workers?releaseVersion=sha256:q") == []
+    too_long = {**WORKER, "workerId": "w" * (LONGEST_WORKER_ID + 1)}
+    assert call("POST", f"{base(owner)}/workers/register", too_long).status_code == 400
     making.silence(Worker.objects.get(worker_id="w-1"))
     assert [each["state"] for each in ok("GET", f"{base(owner)}/workers")] == ["STALE"]
     assert ok("POST", f"{base(owner)}/workers/w-1/heartbeat")["state"] == "HEALTHY"
@@ -63,6 +67,8 @@ def test_a_failed_execution_is_redriven(root: Path) -> None:
     version = spent.version
     message = f"Execution {spent.pk} version mismatch: expected 99 but current version is {version}"
     assert refused(call("POST", f"{path}/{spent.pk}/redrive", {"expectedVersion": 99})) == (409, message)
+    for body in ({"expectedVersion": True}, {"allowFailed": "yes"}, {"reason": 1}):
+        assert call("POST", f"{path}/{spent.pk}/redrive", body).status_code == 400
     made = ok("POST", f"{path}/{spent.pk}/redrive", {"expectedVersion": version, "reason": "x" * 200})
     assert made.items() >= {"previousStatus": "DLQ", "status": "QUEUED", "version": version + 1, "attempt": 1}.items()
     assert (made["executionId"], made["releaseVersion"]) == (str(spent.pk), "1.0")

@@ -121,12 +121,15 @@ def test_submissions_continue_while_a_remote_store_is_unavailable_and_activation
     use_s3(settings, s3_place)
     require_sound(release)
     digits = blob(release).digest.removeprefix("sha256:")
-    client_of(s3_place).delete_object(Bucket=s3_place.bucket, Key=f"{s3_place.prefix}/sha256/{digits}")
+    place = {"Bucket": s3_place.bucket, "Key": f"{s3_place.prefix}/sha256/{digits}"}
+    client_of(s3_place).delete_object(**place)
     require_sound(release)
     Blob.objects.update(state="DAMAGED")
     refused(require_sound, release, ArtifactAltered)
     Blob.objects.update(state="SOUND")
     require_sound(release)
     Clock(monkeypatch).ahead += 30
-    refused(require_sound, release, ArtifactMissing)
-    refused(require_sound, release, ArtifactMissing)
+    for error in (ArtifactMissing, ArtifactMissing, ArtifactAltered, ArtifactAltered):
+        if error is ArtifactAltered:
+            client_of(s3_place).put_object(**place, Body=b"damage")
+        refused(require_sound, release, error)
