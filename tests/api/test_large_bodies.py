@@ -1,5 +1,6 @@
 """Large request bodies share a budget of memory. Small ones do not need it."""
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -9,7 +10,7 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
 from foundation.api.bodies import CHUNK_BYTES, read_body
-from foundation.api.body_budget import LARGE_BYTES, VALUE_BYTES, budget
+from foundation.api.body_budget import LARGE_BYTES, VALUE_BYTES, WAIT_SECONDS, budget
 from foundation.errors import PayloadTooLarge
 from releases.trust.evidence import MAX_ATTACHMENT_VALUES
 from tests import making
@@ -95,7 +96,9 @@ def test_a_large_body_is_charged_to_its_tenant(ours: TenantApi, settings: Any) -
     with ThreadPoolExecutor(2) as pool:
         waiting = [pool.submit(budget.take, 1, owner) for _ in range(2)]
         eventually(lambda: budget.waiting == 2, what="two that wait")
+        began = time.monotonic()
         response = ours.post("executions", item("k"))
+        assert time.monotonic() - began < WAIT_SECONDS
         budget.give_back(size, owner)
         assert all(each.result() for each in waiting)
     budget.give_back(2, owner)
