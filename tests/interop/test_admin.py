@@ -1,8 +1,10 @@
 """`/tpf/admin`: activation, workers and re-drive (wire protocol B.2, B.3)."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.utils import timezone
 
 from executions.models import Worker, WorkerEvent
 from releases.activation.revocation import revoke
@@ -55,6 +57,12 @@ def test_a_worker_registers_sends_heartbeats_drains_and_returns(root: Path, owne
     assert (drained["state"], drained["drainingSinceEpochMs"] > 0) == ("DRAINING", True)
     beaten = ok("POST", f"{base(owner)}/workers/w-1/heartbeat")
     assert (beaten["state"], beaten["drainingSinceEpochMs"]) == ("DRAINING", drained["drainingSinceEpochMs"])
+    first = timezone.now().replace(microsecond=0)
+    Worker.objects.filter(worker_id="w-1").update(
+        draining_since=first - timedelta(hours=1), drained_by_operator_at=first
+    )
+    [shown] = ok("GET", f"{base(owner)}/workers")
+    assert shown["drainingSinceEpochMs"] == int(first.timestamp() * 1000) - 3_600_000
     assert ok("POST", f"{base(owner)}/workers/register", WORKER)["state"] == "HEALTHY"
     causes = WorkerEvent.objects.filter(worker__worker_id="w-1", worker__tenant=owner).order_by("id")
     assert [event.data["cause"] for event in causes] == ["REGISTERED", "OPERATOR_DRAINED", "REGISTERED"]
