@@ -67,7 +67,6 @@ def test_a_large_body_counts_its_values_too(ours: TenantApi, settings: Any) -> N
 
 @cases(("size", "read"), [(6, 6), (7, 7), (50, 7)])
 def test_a_bounded_rest_of_a_too_large_body_is_read(settings: Any, size: int, read: int) -> None:
-    """A proxy sends the whole request before it reads the response."""
     settings.MAX_REQUEST_BYTES, settings.MAX_BATCH_BYTES = 3 * CHUNK_BYTES, 4 * CHUNK_BYTES
     stream = BytesIO(b"x" * size * CHUNK_BYTES)
     with pytest.raises(PayloadTooLarge):

@@ -86,7 +86,7 @@ def test_the_policy_decides_whether_an_activation_needs_a_worker(
 def test_a_refused_activation_requests_the_check_of_a_worker_without_a_verdict(
     required: Release, broker: Broker
 ) -> None:
-    making.worker(required, **REST, capability_checked_at=None)
+    making.worker(required, protocol="rest", capability_checked_at=None)
     assert CHECK_TASK in names(broker.after(lambda: refusal(required)))
 
 

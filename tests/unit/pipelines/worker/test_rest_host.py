@@ -155,7 +155,6 @@ def test_a_failure_that_must_not_be_retried_has_the_class_of_the_protocol(host: 
 
 
 def test_a_result_that_the_coordinator_would_not_read_is_a_failure(host: RestHost) -> None:
-    """In the response, the payload is a string in JSON, which doubles the backslashes before its quotes."""
     answer = ran(host, uni({**ORDER, "customer": '"' * (LONGEST_OUTCOME // 3)}), stopBeforeStepIndex=0)
     assert "OUTPUT_TOO_LARGE: the outcome has" in answer["failure"]["message"]
 
