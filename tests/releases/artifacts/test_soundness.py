@@ -122,14 +122,16 @@ def test_submissions_continue_while_a_remote_store_is_unavailable_and_activation
     require_sound(release)
     digits = blob(release).digest.removeprefix("sha256:")
     place = {"Bucket": s3_place.bucket, "Key": f"{s3_place.prefix}/sha256/{digits}"}
-    client_of(s3_place).delete_object(**place)
+    client = client_of(s3_place)
+    good = client.get_object(**place)["Body"].read()
+    client.delete_object(**place)
     require_sound(release)
     Blob.objects.update(state="DAMAGED")
     refused(require_sound, release, ArtifactAltered)
     Blob.objects.update(state="SOUND")
     require_sound(release)
     Clock(monkeypatch).ahead += 30
-    for error in (ArtifactMissing, ArtifactMissing, ArtifactAltered, ArtifactAltered):
-        if error is ArtifactAltered:
-            client_of(s3_place).put_object(**place, Body=b"damage")
-        refused(require_sound, release, error)
+    refused(require_sound, release, ArtifactMissing)
+    for data, error in ((b"damage", ArtifactAltered), (good, None)):
+        client.put_object(**place, Body=data)
+        refused(require_sound, release, error) if error else require_sound(release)

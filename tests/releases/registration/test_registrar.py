@@ -1,11 +1,9 @@
 """The registration of releases: uploads, verdicts and repeated uploads."""
 
 import json
-from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from releases.artifacts.store import artifact_store
@@ -99,11 +97,7 @@ def test_equal_metadata_returns_the_stored_release_in_any_order_of_members(owner
     assert (again.release.pk, again.created) == (first.pk, False)
     making.upload(owner, DESCRIPTOR, b"stray")
     assert artifact_store().stat(making.digest_of(b"stray")) is None
-    began = timezone.now() - timedelta(hours=1)
-    Release.objects.filter(pk=first.pk).update(status="VERIFYING", status_changed_at=began)
     verify_release(first.pk)
-    first.refresh_from_db()
-    assert first.status_changed_at > began + timedelta(minutes=59), "the end of the verification"
     assert making.upload(owner, DESCRIPTOR).release.status == "REGISTERED"
     assert Release.objects.filter(pipeline__tenant=owner).count() == 1
     assert staged_files() == []

@@ -118,5 +118,5 @@ def test_a_failure_carries_a_traceback_without_values_or_folders(host: Host, cap
 
 
 def test_any_exception_in_a_transition_becomes_its_outcome() -> None:
-    interrupted = Mock(side_effect=KeyboardInterrupt)
-    assert Boundary().run("id", interrupted, lambda failed: failed.failure_class) == "KeyboardInterrupt"
+    leaving = Mock(side_effect=SystemExit)
+    assert Boundary().run("id", leaving, lambda failed: failed.failure_class) == "SystemExit"
