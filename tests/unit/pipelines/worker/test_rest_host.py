@@ -20,7 +20,6 @@ from pipelines.worker.hosted_release import HostedRelease
 from pipelines.worker.rest_host import Nonces, RestHost
 from pipelines.worker.rest_worker import IDLE_SECONDS, Server
 from wire.identity import ReleaseIdentity
-from wire.messages.limits import LONGEST_OUTCOME
 
 SECRET = "worker-secret"
 EXECUTE, CAPABILITIES = "/pipeline/worker/transitions/execute", "/pipeline/worker/capabilities"
@@ -154,8 +153,11 @@ def test_a_failure_that_must_not_be_retried_has_the_class_of_the_protocol(host: 
     assert answer["failure"]["message"].endswith('step "Validate order": order r1 names no dish')
 
 
-def test_a_result_that_the_coordinator_would_not_read_is_a_failure(host: RestHost) -> None:
-    answer = ran(host, uni({**ORDER, "customer": '"' * (LONGEST_OUTCOME // 3)}), stopBeforeStepIndex=0)
+def test_a_result_that_the_coordinator_would_not_read_is_a_failure(
+    host: RestHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rest_host, "LONGEST_OUTCOME", 1000)
+    answer = ran(host, uni({**ORDER, "customer": "x" * 1000}), stopBeforeStepIndex=0)
     assert "OUTPUT_TOO_LARGE: the outcome has" in answer["failure"]["message"]
 
 
