@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from releases.errors import ArtifactStoreUnavailable
-from releases.models import Artifact, Blob
+from releases.models import Artifact, Blob, Pipeline
 from tenancy.models import AuditEntry
 from tenancy.roles import Scope
 from tests import making
@@ -77,6 +77,15 @@ def test_the_bytes_are_returned_with_their_digest_name_and_length(
     assert expected.items() <= dict(head.headers).items()
     url, others = ours.url(f"artifacts/{artifact.digest}"), ours.without(Scope.ARTIFACTS)
     assert ours.call("HEAD", url, token=others).status_code == 403
+
+
+def test_an_artifact_that_a_release_only_identifies_is_known_once_it_is_registered(ours: TenantApi) -> None:
+    Pipeline.objects.filter(tenant=ours.tenant).update(missing_artifacts="identity-only")
+    data = making.archive(CONTRACT, code="elsewhere")
+    release = making.upload(ours.tenant, making.carrier_descriptor(CONTRACT, data, "5.0")).release
+    refused(fetch(ours, making.digest_of(data)), 404, "ARTIFACT_UNKNOWN")
+    making.verified(release)
+    refused(fetch(ours, making.digest_of(data)), 404, "ARTIFACT_NOT_STORED")
 
 
 NAMES = {

@@ -32,6 +32,12 @@ def test_a_form_needs_a_descriptor_as_a_file(ours: TenantApi, descriptor: str) -
         refused(ours.post(RELEASES, b"{}"), 415, "UNSUPPORTED_MEDIA_TYPE")
 
 
+def test_a_descriptor_above_the_limit_is_rejected(ours: TenantApi) -> None:
+    form = {**upload(), "descriptor": file(b" " * (1024 * 1024 + 1))}
+    with unchanged():
+        assert refused(ours.post(RELEASES, form), 413, "PAYLOAD_TOO_LARGE")["limit"] == 1024 * 1024
+
+
 @cases(
     ("limits", "more", "status", "code"),
     [

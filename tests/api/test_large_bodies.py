@@ -1,17 +1,22 @@
 """Large request bodies share a budget of memory. Small ones do not need it."""
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
-from foundation.api.body_budget import LARGE_BYTES, VALUE_BYTES, budget
+from foundation.api.bodies import CHUNK_BYTES, read_body
+from foundation.api.body_budget import LARGE_BYTES, VALUE_BYTES, WAIT_SECONDS, budget
+from foundation.errors import PayloadTooLarge
 from releases.trust.evidence import MAX_ATTACHMENT_VALUES
 from tests import making
 from tests.api.tenant_api import TenantApi, everything, refused
 from tests.building import eventually
+from tests.cases import cases
 
 pytestmark = pytest.mark.django_db
 TEXT = "x" * LARGE_BYTES
@@ -42,6 +47,8 @@ def test_a_large_request_is_rejected_while_the_budget_is_spent(ours: TenantApi, 
     token = ours.all_scopes
     before = everything()
     refused(ours.post("executions", item("k"), token=token), 503, "LARGE_REQUESTS_BUSY")
+    large = SimpleUploadedFile("pipeline-release.json", b" " * (LARGE_BYTES + 1))
+    refused(ours.post(RELEASES, {"descriptor": large}, token=token), 503, "LARGE_REQUESTS_BUSY")
     refused(ours.post("executions:batch", {"items": [item("k")]}, token=token), 503, "LARGE_REQUESTS_BUSY")
     assert everything() == before
     assert ours.post("executions", item("k", "short"), token=token).status_code == 202, "it needs no budget"
@@ -56,6 +63,15 @@ def test_a_large_body_counts_its_values_too(ours: TenantApi, settings: Any) -> N
         refused(ours.post("executions", many), 503, "LARGE_REQUESTS_BUSY")
     finally:
         budget.give_back(LARGE_BYTES // 2, "others")
+
+
+@cases(("size", "read"), [(6, 6), (7, 7), (50, 7)])
+def test_a_bounded_rest_of_a_too_large_body_is_read(settings: Any, size: int, read: int) -> None:
+    settings.MAX_REQUEST_BYTES, settings.MAX_BATCH_BYTES = 3 * CHUNK_BYTES, 4 * CHUNK_BYTES
+    stream = BytesIO(b"x" * size * CHUNK_BYTES)
+    with pytest.raises(PayloadTooLarge):
+        read_body(stream, settings.MAX_REQUEST_BYTES, "t")
+    assert stream.tell() == read * CHUNK_BYTES
 
 
 def attached(*contents: bytes) -> dict[str, Any]:
@@ -79,7 +95,9 @@ def test_a_large_body_is_charged_to_its_tenant(ours: TenantApi, settings: Any) -
     with ThreadPoolExecutor(2) as pool:
         waiting = [pool.submit(budget.take, 1, owner) for _ in range(2)]
         eventually(lambda: budget.waiting == 2, what="two that wait")
+        began = time.monotonic()
         response = ours.post("executions", item("k"))
+        assert time.monotonic() - began < WAIT_SECONDS
         budget.give_back(size, owner)
         assert all(each.result() for each in waiting)
     budget.give_back(2, owner)

@@ -1,8 +1,10 @@
 """`/tpf/admin`: activation, workers and re-drive (wire protocol B.2, B.3)."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.utils import timezone
 
 from executions.models import Worker, WorkerEvent
 from releases.activation.revocation import revoke
@@ -11,6 +13,7 @@ from tenancy.models import Tenant
 from tests import making
 from tests.interop.client import call, ok, refused
 from tests.interop.registering import base, register, written
+from wire.messages.limits import LONGEST_WORKER_ID
 
 pytestmark = pytest.mark.django_db
 WORKER = {"workerId": "w-1", "contractVersion": "c", "releaseVersion": "sha256:r", "protocol": " REST "}
@@ -44,6 +47,9 @@ def test_a_worker_registers_sends_heartbeats_drains_and_returns(root: Path, owne
     assert made.pop("lastHeartbeatAtEpochMs") == moment
     assert made.items() >= {"tenantId": owner.slug, "workerId": "w-1", "protocol": "rest", "state": "HEALTHY"}.items()
     assert (made["endpoint"], made["drainingSinceEpochMs"]) == ("http://w:1", 0)
+    assert ok("GET", f"{base(owner)}/workers?releaseVersion=sha256:q") == []
+    too_long = {**WORKER, "workerId": "w" * (LONGEST_WORKER_ID + 1)}
+    assert call("POST", f"{base(owner)}/workers/register", too_long).status_code == 400
     making.silence(Worker.objects.get(worker_id="w-1"))
     assert [each["state"] for each in ok("GET", f"{base(owner)}/workers")] == ["STALE"]
     assert ok("POST", f"{base(owner)}/workers/w-1/heartbeat")["state"] == "HEALTHY"
@@ -51,6 +57,12 @@ def test_a_worker_registers_sends_heartbeats_drains_and_returns(root: Path, owne
     assert (drained["state"], drained["drainingSinceEpochMs"] > 0) == ("DRAINING", True)
     beaten = ok("POST", f"{base(owner)}/workers/w-1/heartbeat")
     assert (beaten["state"], beaten["drainingSinceEpochMs"]) == ("DRAINING", drained["drainingSinceEpochMs"])
+    first = timezone.now().replace(microsecond=0)
+    Worker.objects.filter(worker_id="w-1").update(
+        draining_since=first - timedelta(hours=1), drained_by_operator_at=first
+    )
+    [shown] = ok("GET", f"{base(owner)}/workers")
+    assert shown["drainingSinceEpochMs"] == int(first.timestamp() * 1000) - 3_600_000
     assert ok("POST", f"{base(owner)}/workers/register", WORKER)["state"] == "HEALTHY"
     causes = WorkerEvent.objects.filter(worker__worker_id="w-1", worker__tenant=owner).order_by("id")
     assert [event.data["cause"] for event in causes] == ["REGISTERED", "OPERATOR_DRAINED", "REGISTERED"]
@@ -63,6 +75,8 @@ def test_a_failed_execution_is_redriven(root: Path) -> None:
     version = spent.version
     message = f"Execution {spent.pk} version mismatch: expected 99 but current version is {version}"
     assert refused(call("POST", f"{path}/{spent.pk}/redrive", {"expectedVersion": 99})) == (409, message)
+    for body in ({"expectedVersion": True}, {"allowFailed": "yes"}, {"reason": 1}):
+        assert call("POST", f"{path}/{spent.pk}/redrive", body).status_code == 400
     made = ok("POST", f"{path}/{spent.pk}/redrive", {"expectedVersion": version, "reason": "x" * 200})
     assert made.items() >= {"previousStatus": "DLQ", "status": "QUEUED", "version": version + 1, "attempt": 1}.items()
     assert (made["executionId"], made["releaseVersion"]) == (str(spent.pk), "1.0")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from interop import deployments
 from releases.activation.revocation import revoke
 from releases.models import Activation, Deployment, Pipeline, Release
 from tenancy.models import Tenant
@@ -107,12 +108,17 @@ def test_a_key_belongs_to_one_descriptor_application_and_environment(
 
 
 def test_a_rejected_release_leaves_no_receipt_and_a_retry_tries_again(
-    repository: MavenRepository, deployer: Deployer
+    repository: MavenRepository, deployer: Deployer, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     document = published(repository)
     repository.file("maven:com.acme:orders:1.0").unlink()
-    deployer.call(document)
-    verify_all()
+    settings.TPF_DEPLOYMENT_WAIT_SECONDS = 30
+    with monkeypatch.context() as patch:
+        patch.setattr(deployments, "pause", lambda *_: verify_all())
+        answer = deployer.call(document)
+    assert refusal(answer) == (422, "DEPLOYMENT_REJECTED")
+    assert answer.json()["errors"] != []
+    settings.TPF_DEPLOYMENT_WAIT_SECONDS = 0
     assert [each.status for each in Release.objects.all()] == ["REJECTED"]
     answer = deployer.call(document)
     assert refusal(answer) == (503, "DEPLOYMENT_PENDING")
@@ -132,6 +138,9 @@ def test_an_invalid_descriptor_or_one_of_the_older_profile_is_refused(
     answer = deployer.call(published(repository, digest="sha256:ABC"))
     assert refusal(answer) == (400, "DESCRIPTOR_INVALID")
     assert [error["code"] for error in answer.json()["errors"]] == ["ARTIFACT_DIGEST_MALFORMED"]
+    answer = deployer.call(published(repository, uri="file:///srv/app.jar"))
+    assert refusal(answer) == (422, "DEPLOYMENT_REJECTED")
+    assert [error["code"] for error in answer.json()["errors"]] == ["ARTIFACT_NOT_PROMOTABLE"]
     assert nothing_is_stored()
 
 

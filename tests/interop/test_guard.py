@@ -99,6 +99,7 @@ def test_a_tenants_token_is_valid_only_for_that_tenant(method: str, path: str, s
 def test_tenants_are_created_only_if_the_settings_say_so(settings: Any) -> None:
     worker = {"workerId": "w", "contractVersion": "c", "releaseVersion": "r", "protocol": "rest"}
     path = "admin/tenants/new-tenant/pipelines/p/workers/register"
+    assert refused(call("GET", RELEASES.replace("/p/", "/p%00/"))) == (404, "")
     assert refused(call("POST", path, worker)) == (404, "Not Found")
     settings.TPF_CREATE_TENANTS = True
     assert call("GET", "admin/tenants/new-tenant/pipelines/p/workers").json() == []

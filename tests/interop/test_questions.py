@@ -10,8 +10,10 @@ from django.utils import timezone
 
 from executions.awaits import awaits
 from executions.models import Execution, Interaction
+from interop import control_plane
+from tests import making
 from tests.cases import cases
-from tests.executions.awaits.parking import make_late
+from tests.executions.awaits.parking import make_late, suspended
 from tests.executions.transports.rest.order_flow import Flow
 from tests.interop.client import call, ok, payload, refused
 from tests.interop.submitting import DECISION, DECISION_TYPE, accepted, mapping, place
@@ -30,12 +32,24 @@ def pending(flow: Flow, query: str = "") -> Any:
     return ok("GET", place(flow.owner, f"interactions/pending{query}"))
 
 
-def test_a_pending_question_is_listed_even_if_it_is_late(flow: Flow, question: Interaction) -> None:
+def test_a_pending_question_is_listed_even_if_it_is_late(
+    flow: Flow, question: Interaction, monkeypatch: pytest.MonkeyPatch
+) -> None:
     [item] = pending(flow)
     assert item["requestPayload"]["requestId"] == "r1"
     assert (item["outputType"], item["stepIndex"], item["status"]) == (DECISION_TYPE, 2, "DISPATCHED")
     make_late(question)
-    assert [each["interactionId"] for each in pending(flow)] == [str(question.pk)]
+    for query in ("", "?limit=0", "?group=%20restaurant%20", f"?stepId={question.step_id}"):
+        assert [each["interactionId"] for each in pending(flow, query)] == [str(question.pk)], query
+    assert pending(flow, "?group=other") == pending(flow, "?assignee=eva") == pending(flow, "?stepId=x") == []
+    monkeypatch.setattr(control_plane, "MAX_PENDING", 0)
+    assert pending(flow, "?limit=2") == []
+
+
+def test_timers_are_not_listed() -> None:
+    owner, release = making.ready()
+    assert suspended((owner, release), transport="timer").status == "WAITING_EXTERNAL"
+    assert ok("GET", place(owner, "interactions/pending")) == []
 
 
 def complete(flow: Flow, body: Any) -> Any:

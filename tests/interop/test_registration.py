@@ -6,22 +6,25 @@ from typing import Any
 
 import pytest
 
+from executions.workers.eligibility import CHECK_TASK
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
 from tests.interop.client import ok, refused
 from tests.interop.registering import base, register, written
-from tests.wakeups import broker
+from tests.wakeups import Broker, broker, names
 
 __all__ = ["broker"]
 
 pytestmark = pytest.mark.django_db
 
 
-def test_registering_a_release_again_returns_it_unchanged(root: Path, owner: Tenant) -> None:
+def test_registering_a_release_again_returns_it_unchanged(root: Path, owner: Tenant, broker: Broker) -> None:
     path = written(root)
-    answer = register(owner, path)
+    answers: list[Any] = []
+    assert CHECK_TASK in names(broker.after(lambda: answers.append(register(owner, path))))
+    [answer] = answers
     assert answer.status_code == 200, answer.content
     record = answer.json()
     digest = making.digest_of((root / "app.jar").read_bytes())
@@ -71,7 +74,8 @@ def test_only_files_below_the_configured_folders_are_opened(
     (root / "folder").symlink_to(outside)
     assert refused(register(owner, root / "folder" / "pipeline-release.json")) == unreadable
     assert refused(register(owner, f"{root}/../outside/pipeline-release.json")) == unreadable
-    for uri in (f"{outside}/app.jar", f"{root}/folder/app.jar", f"{root}/../outside/app.jar"):
+    elsewhere = f"file://elsewhere{root}/app.jar"
+    for uri in (f"{outside}/app.jar", f"{root}/folder/app.jar", f"{root}/../outside/app.jar", elsewhere):
         path = written(root, uri=uri)
         assert refused(register(owner, path)) == (400, NO_JAR), uri
     settings.TPF_RELEASE_ROOTS = []

@@ -111,6 +111,14 @@ def test_invalid_submissions_are_rejected(flow: Flow, body: Any, text: str) -> N
     assert not Execution.objects.filter(tenant=flow.owner).exists()
 
 
+def test_types_of_the_contract_are_accepted_in_addition_to_the_prefixes() -> None:
+    owner, name = making.tenant(), "com.acme.Order"
+    types = {name: {"definition": {}, "definitionFingerprint": "", "runtimeClass": name}}
+    making.worker(making.active(owner, canonicalTypes=types))
+    body = order(pipelineId=making.PIPELINE, inputShape="RAW", inputPayload=payload(name, ORDER))
+    assert submit(owner, body).status_code == 200
+
+
 def test_without_an_active_release_nothing_is_accepted(flow: Flow) -> None:
     none = (409, "No active release is registered for the requested pipeline")
     assert refused(submit(flow.owner, order(pipelineId="org.other"))) == none

@@ -46,6 +46,14 @@ def test_each_tenant_registers_a_version_with_its_own_metadata(twins: tuple[Tena
         assert release.contract.pipeline.tenant == owner
 
 
+def test_a_contract_version_has_a_document_for_each_pipeline(twins: tuple[Tenant, Tenant]) -> None:
+    for name, owner in zip(("Validate", "Renamed"), twins, strict=True):
+        contract = {**CONTRACT, "steps": [{**making.STEP, "authoredName": name}]}
+        data = making.archive(contract)
+        release = making.verified(making.upload(owner, making.descriptor(contract, data), data).release)
+        assert "CONTRACT_CONFLICT" not in {finding["code"] for finding in release.findings}
+
+
 def test_a_direct_upload_of_another_tenant_gives_no_right_to_the_bytes(twins: tuple[Tenant, Tenant]) -> None:
     here, there = twins
     uploaded(making.tenant(), DATA)

@@ -7,6 +7,7 @@ import pytest
 from django.utils import timezone
 
 from executions.models import Worker
+from executions.workers.eligibility import CHECK_TASK
 from executions.workers.worker_gate import START
 from foundation.errors import CoordinatorError
 from releases.activation import activation, gates, policy
@@ -17,7 +18,9 @@ from tenancy.models import AuditEntry, Tenant
 from tests import making
 from tests.cases import cases
 from tests.raw_sql import unchanged
+from tests.wakeups import Broker, broker, names
 
+__all__ = ["broker"]
 pytestmark = pytest.mark.django_db
 AGO = timezone.now() - timedelta(hours=1)
 REST = {"protocol": "rest"}
@@ -78,6 +81,13 @@ def test_the_policy_decides_whether_an_activation_needs_a_worker(
     assert error.detail == found[0].detail
     entry = AuditEntry.objects.filter(tenant=release.pipeline.tenant).latest("sequence")
     assert (entry.act, entry.outcome, entry.reason) == ("release.activate", "denied", error.detail)
+
+
+def test_a_refused_activation_requests_the_check_of_a_worker_without_a_verdict(
+    required: Release, broker: Broker
+) -> None:
+    making.worker(required, protocol="rest", capability_checked_at=None)
+    assert CHECK_TASK in names(broker.after(lambda: refusal(required)))
 
 
 def test_a_rollback_needs_a_worker_too(required: Release) -> None:

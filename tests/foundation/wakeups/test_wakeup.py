@@ -74,6 +74,15 @@ def test_one_message_serves_all_until_its_task_begins(broker: Broker, task: str)
     assert names(broker.sent()) == [task]
 
 
+def test_messages_for_other_tasks_and_other_times_are_all_sent(broker: Broker) -> None:
+    def announce() -> None:
+        wakeup.send_once(EXPIRE_TASK)
+        for seconds in (0, 1, 5):
+            wakeup.send_once(DISPATCH_TASK, delay=timedelta(seconds=seconds))
+
+    assert len(broker.after(announce)) == 4
+
+
 @cases(("send", "seconds"), itertools.product([wakeup.send, wakeup.send_once], [0.9, 7.3]))
 def test_a_delayed_message_is_due_when_its_work_is(broker: Broker, send: Callable[..., None], seconds: float) -> None:
     delay, before = timedelta(seconds=seconds), timezone.now()

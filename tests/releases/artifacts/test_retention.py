@@ -2,10 +2,13 @@
 
 import threading
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import connection
 
+from releases import tasks
 from releases.activation.revocation import revoke
 from releases.artifacts import blob_lock, retention
 from releases.artifacts.soundness import require_sound, require_sound_verdict
@@ -50,6 +53,7 @@ def test_stray_bytes_are_listed_then_removed_with_an_event_and_can_be_uploaded_a
     assert (named(timedelta(hours=1)), removed(timedelta(hours=1))) == ({}, []), "young bytes are kept"
     assert (named(), stored()) == ({digest: "STRAY"}, {digest}), "naming removes nothing"
     assert (removed(), stored(), named()) == ([digest], set(), {})
+    tasks.check_blob(digest)  # requested before they were removed
     assert Blob.objects.get(pk=digest).state == "REMOVED"
     [event] = BlobEvent.objects.filter(digest=digest)
     assert (event.kind, event.data) == ("REMOVED", {"size": 5, "why": "no release refers to it"})
@@ -57,6 +61,23 @@ def test_stray_bytes_are_listed_then_removed_with_an_event_and_can_be_uploaded_a
     assert Blob.objects.get(pk=digest).state == "SOUND"
     require_sound(release)
     assert named() == {}
+
+
+def test_the_command_and_the_scheduled_task_remove_only_old_bytes_and_only_on_request(settings: Any) -> None:
+    digest = stray()
+    call_command("sweep_artifacts", "--older-than-hours=0")
+    call_command("sweep_artifacts", "--remove")
+    with pytest.raises(CommandError, match="cannot be negative"):
+        call_command("sweep_artifacts", "--remove", "--older-than-hours=-1")
+    for sweep, hours, expected in ((True, 24, {digest}), (False, -1 / 60, {digest}), (True, -1 / 60, set())):
+        settings.ORPHAN_SWEEP, settings.ORPHAN_HOURS = sweep, hours
+        tasks.remove_orphans()
+        assert stored() == expected
+
+
+def test_orphans_are_listed_in_several_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "_BATCH", 2)
+    assert sorted(map(stray, (b"1", b"2", b"3"))) == sorted(named())
 
 
 def test_bytes_that_a_release_needs_are_never_orphans_whatever_its_status() -> None:

@@ -8,12 +8,15 @@ import pytest
 from django.utils import timezone
 
 from executions.submission.submission import submit
+from foundation.scheduling import places
+from releases import tasks
 from releases.activation.activation import activate
 from releases.artifacts import scrub, soundness
 from releases.artifacts.store import artifact_store
 from releases.errors import ArtifactAltered, ArtifactStoreUnavailable
 from releases.models import Blob, BlobEvent, Release
 from tests import making
+from tests.few_places import limited
 from tests.releases.artifacts.store.bench import LocalBench, S3Bench
 from tests.s3 import S3Place, use_s3
 
@@ -84,6 +87,20 @@ def test_an_unmounted_local_store_gives_no_verdict(settings: Any) -> None:
     root.rmdir()
     mounted.rename(root)
     assert (verdicts(), events(digest), Blob.objects.get().checking_until) == ([(digest, "SOUND")], [], None)
+
+
+def test_scrubbing_waits_for_a_place_to_read_and_skips_what_another_process_reads() -> None:
+    digest = digest_of(making.registered(making.tenant()))
+    making.stored_file(digest).unlink()
+    Blob.objects.update(checked_at=timezone.now() - timedelta(days=365))
+    with limited(places.ARTIFACTS, 1), places.ARTIFACTS.hold():
+        tasks.scrub_blobs()
+    Blob.objects.update(checking_until=timezone.now() + timedelta(minutes=5))
+    tasks.scrub_blobs()
+    assert Blob.objects.get().state == "SOUND"
+    Blob.objects.update(checking_until=timezone.now() - timedelta(minutes=5))
+    tasks.scrub_blobs()
+    assert Blob.objects.get().state == "MISSING"
 
 
 def test_each_blob_is_due_within_the_set_time_and_the_oldest_check_comes_first(settings: Any) -> None:

@@ -121,7 +121,10 @@ def test_submissions_continue_while_a_remote_store_is_unavailable_and_activation
     use_s3(settings, s3_place)
     require_sound(release)
     digits = blob(release).digest.removeprefix("sha256:")
-    client_of(s3_place).delete_object(Bucket=s3_place.bucket, Key=f"{s3_place.prefix}/sha256/{digits}")
+    place = {"Bucket": s3_place.bucket, "Key": f"{s3_place.prefix}/sha256/{digits}"}
+    client = client_of(s3_place)
+    good = client.get_object(**place)["Body"].read()
+    client.delete_object(**place)
     require_sound(release)
     Blob.objects.update(state="DAMAGED")
     refused(require_sound, release, ArtifactAltered)
@@ -129,4 +132,6 @@ def test_submissions_continue_while_a_remote_store_is_unavailable_and_activation
     require_sound(release)
     Clock(monkeypatch).ahead += 30
     refused(require_sound, release, ArtifactMissing)
-    refused(require_sound, release, ArtifactMissing)
+    for data, error in ((b"damage", ArtifactAltered), (good, None)):
+        client.put_object(**place, Body=data)
+        refused(require_sound, release, error) if error else require_sound(release)

@@ -1,6 +1,7 @@
 """Releases of container images: their references, and the checks of registries."""
 
 import base64
+import json
 from collections.abc import Iterator
 from ipaddress import ip_network
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from releases.errors import ReleaseConflict
 from releases.models import Release
 from releases.registration.registrar import verify_release
 from tests import making
@@ -69,6 +71,15 @@ def test_a_reference_that_does_not_pin_its_image_is_rejected_or_a_warning(
     assert verdict(release) == (status, [(code, URI)])
 
 
+def test_a_different_contract_document_for_a_stored_version_is_a_conflict() -> None:
+    owner, beside = making.tenant(), json.dumps(CONTRACT).encode()
+    image = document(f"registry.example/app@{DIGEST}")
+    made = making.upload(owner, image, contract=beside)
+    assert (made.created, making.upload(owner, image, contract=beside).created) == (True, False)
+    with pytest.raises(ReleaseConflict):
+        making.upload(owner, image, contract=beside + b" ")
+
+
 # --- registries ---
 
 
@@ -128,7 +139,10 @@ def test_a_registry_that_fails_gives_no_verdict_and_is_checked_again_later(regis
     release = making.upload(making.tenant(), document(registry.reference(DIGEST))).release
     for registry.status in (429, 503):
         assert verdict(release) == ("VERIFYING", [])
-    registry.status, registry.breaks_off = None, True
+    registry.status = None
+    for registry.token, registry.token_padding in (("lét-in", ""), ("let-in", "x" * 70_000)):
+        assert verdict(release) == ("VERIFYING", []), "the token is not sent"
+    registry.token, registry.breaks_off = None, True
     assert verdict(release) == ("VERIFYING", [])
     registry.breaks_off = False
     registry.digests.add(DIGEST)

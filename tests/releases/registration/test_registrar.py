@@ -95,6 +95,8 @@ def test_equal_metadata_returns_the_stored_release_in_any_order_of_members(owner
     turned["artifacts"] = [{**turned["artifacts"][0], "stepIds": [], "capabilities": None}]
     again = making.upload(owner, turned, DATA)
     assert (again.release.pk, again.created) == (first.pk, False)
+    making.upload(owner, DESCRIPTOR, b"stray")
+    assert artifact_store().stat(making.digest_of(b"stray")) is None
     verify_release(first.pk)
     assert making.upload(owner, DESCRIPTOR).release.status == "REGISTERED"
     assert Release.objects.filter(pipeline__tenant=owner).count() == 1

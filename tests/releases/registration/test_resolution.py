@@ -93,7 +93,7 @@ def test_downloaded_bytes_are_stored_under_their_digest_for_the_tenant(repositor
     assert repository.paths == [PATH]
     blob = Blob.objects.get(pk=DIGEST)
     assert (blob.size, blob.state) == (len(JAR), "SOUND")
-    assert blobs(release) == [DIGEST]
+    assert (blobs(release), release.artifacts.get().resolved) == ([DIGEST], True)
     assert list(retention.orphans(NOT_LONG)) == []
 
     repository.status = 503
@@ -102,6 +102,16 @@ def test_downloaded_bytes_are_stored_under_their_digest_for_the_tenant(repositor
     assert verdict(next_release) == ("REGISTERED", [])
     assert blobs(uploaded()) == [None], "another tenant downloads the bytes itself"
     assert repository.paths == [PATH]
+
+
+def test_artifacts_share_the_bytes_that_one_location_has_and_an_image_gets_none(repository: MavenRepository) -> None:
+    copies = [located.artifact(JAR, name, stepIds=[], uri=URI.replace("app", name)) for name in ("copy", "more")]
+    image = located.image(digest=DIGEST, uri=f"oci://registry.example/acme/app@{DIGEST}", stepIds=[])
+    release = uploaded(None, located.descriptor(copies[0], located.artifact(JAR), copies[1], image))
+    assert verdict(release) == ("REGISTERED", [])
+    assert blobs(release) == [DIGEST, DIGEST, DIGEST, None]
+    assert repository.paths.count(PATH) == 1
+    assert not any("more" in path for path in repository.paths)
 
 
 # --- refusals ---

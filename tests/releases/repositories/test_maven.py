@@ -157,6 +157,16 @@ def test_a_download_that_takes_too_long_gives_no_verdict(
     assert time.monotonic() - began < 5
 
 
+def test_one_unavailable_repository_does_not_hide_another(
+    repository: MavenRepository, second: MavenRepository, settings: Any
+) -> None:
+    use_repositories(settings, repository.entry("one"), second.entry("two"))
+    repository.status = 503
+    assert downloaded() == DATA
+    second.status = 404
+    assert "one" in unavailability(), "it may have the artifact"
+
+
 # --- redirects ---
 
 

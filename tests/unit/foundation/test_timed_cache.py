@@ -25,6 +25,13 @@ def test_a_value_expires_after_its_lifetime(clock: Clock) -> None:
     assert (cache.get("a"), cache.latest("a")) == (2, 2)
 
 
+def test_a_full_cache_is_emptied() -> None:
+    cache: TimedCache[int, int] = TimedCache(seconds=SECONDS, most=2)
+    for number in range(3):
+        cache.set(number, number)
+    assert [cache.get(number) for number in range(3)] == [None, None, 2]
+
+
 def test_one_caller_renews_while_the_others_still_get_the_value(clock: Clock) -> None:
     cache: TimedCache[str, int] = TimedCache(seconds=SECONDS, renew_after=0.5)
     cache.set("a", 1)

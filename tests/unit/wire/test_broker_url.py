@@ -3,6 +3,8 @@
 import pytest
 
 from tests.cases import cases
+from wire.broker.sentinel import transport_options
+from wire.broker.tls import tls_options
 from wire.broker_url import SentinelUrl, is_sentinel, kombu_url, parse_sentinel, uses_tls
 
 
@@ -22,6 +24,14 @@ def test_the_parts_of_a_url_that_names_sentinels() -> None:
     )
     assert is_sentinel(url)
     assert uses_tls(url)
+
+
+def test_sentinels_get_the_options_of_tls_and_no_password() -> None:
+    plain, secure = (f"{scheme}://user:password@h/broker/0" for scheme in ("sentinel", "sentinels"))
+    assert transport_options(plain, tls_options(plain)) == {"master_name": "broker", "sentinel_kwargs": {}}
+    tls = tls_options(secure, "/ca.pem")
+    assert tls["ssl_check_hostname"]
+    assert transport_options(secure, tls)["sentinel_kwargs"] == {"ssl": True, **tls}
 
 
 @cases(

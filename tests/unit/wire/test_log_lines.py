@@ -4,7 +4,11 @@ import json
 import logging
 from typing import Any
 
+import pytest
+
 from tests.cases import cases
+from wire.broker import log_limit
+from wire.broker.log_limit import MOST, LogLimit
 from wire.log_lines import FORMS, Form, LineFormatter
 
 HOSTILE = 'a\nb\r\x1b[31m\x00"} \u2028 \ud800 é 🐍 {"level": "INFO"}'
@@ -57,3 +61,18 @@ def test_a_failed_task_shows_no_text_of_its_exception() -> None:
     shown = json.loads(LineFormatter("json").format(failed))
     assert shown["event"] == "Task executions.record raised unexpected"
     assert "secret" not in str(shown)
+
+
+def test_errors_of_one_kind_are_limited_and_the_next_window_reports_how_many_were_omitted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limit = LogLimit()
+
+    def passed(text: str, place: int, level: int = logging.ERROR) -> str:
+        made = logging.LogRecord("x", level, "file", place, text, (), None)
+        return made.getMessage() if limit.filter(made) else ""
+
+    assert [passed("failed", 1) for _ in range(MOST + 2)] == ["failed"] * MOST + [""] * 2
+    assert [passed("other", 2), passed("warned", 1, logging.WARNING)] == ["other", "warned"]
+    monkeypatch.setattr(log_limit, "SECONDS", 0.0)
+    assert passed("failed", 1) == "failed (2 more errors of this kind were not logged)"

@@ -131,7 +131,9 @@ def test_an_unavailable_store_never_reports_a_blob_as_missing_or_wrong(bench: Be
 
 def test_staged_files_of_killed_processes_are_distinguished_from_uploads_in_progress(bench: Bench) -> None:
     old, new = bench.store.stage(limit=10), bench.store.stage(limit=10)
-    os.utime(old.path, (0, 0))
+    (bench.store.staging / "folder").mkdir()
+    for path in (old.path, bench.store.staging / "folder"):
+        os.utime(path, (0, 0))
     assert [left.path for left in left_over(bench.store.staging, datetime(2000, 1, 1, tzinfo=UTC))] == [old.path]
     for staged in (old, new):
         staged.discard()

@@ -81,6 +81,12 @@ def test_special_blocks_are_rejected_at_both_edges_and_their_public_neighbours_a
                     assert vet("http://example.org/", resolve=answering(str(neighbour))).addresses == (neighbour,)
 
 
+def test_an_address_with_a_zone_is_always_refused() -> None:
+    for address in ("fe80::1%eth0", "2606:2800:220:1::1%1"):
+        with pytest.raises(TargetRefused):
+            vet("http://example.org/", allowed=[ip_network("::/0")], resolve=answering(address))
+
+
 def test_translated_addresses_are_checked_by_the_embedded_address() -> None:
     for form in TRANSLATED:
         outer = int(ip_network(form)[0])

@@ -102,12 +102,31 @@ def test_a_response_is_read_up_to_the_limit() -> None:
         b"nonsense\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\nX-One: 1\r\n",
         b"HTTP/1.1 200 OK\r\n" + b"X-Many: 1\r\n" * 200 + b"\r\n",
     ],
 )
 def test_an_incomplete_or_malformed_response_is_broken(text: bytes) -> None:
     with responding(text) as url, pytest.raises(Broken):
         send_to(url)
+    with responding(text) as url, pytest.raises(Broken):
+        send_to(url, receive=lambda piece: None)
+
+
+def test_no_more_than_the_limit_is_received() -> None:
+    pieces: list[bytes] = []
+    for framed in (declared, chunked):
+        with responding(framed(bytes(100_001))) as url:
+            assert not send_to(url, limit=100_000, receive=pieces.append).complete
+    assert sum(map(len, pieces)) <= 100_000
+
+
+def test_at_most_three_addresses_are_tried() -> None:
+    refusing = ["127.0.0.7", "127.0.0.8", "127.0.0.9"]
+    with receiving("127.0.0.2") as receiver:
+        assert send(target(receiver.url("receiver.test"), *refusing[1:], "127.0.0.2")).status == 204
+        with pytest.raises(NotConnected):
+            send(target(receiver.url("receiver.test"), *refusing, "127.0.0.2"))
 
 
 def test_the_time_limit_applies_to_the_whole_exchange() -> None:

@@ -35,6 +35,7 @@ def test_short_tasks_keep_a_quarter_of_the_threads_and_at_least_two() -> None:
         with ExitStack() as stack:
             slow = sum(held(stack, kind, tenant) for kind in (places.CHECKS, *KINDS) for tenant in (1, 2, 3))
         assert threads - slow >= max(threads / 4, 2), threads
+        assert places.REPEATED_CHECKS.most < places.CHECKS.most, "a place is left for the checks of other workers"
 
 
 def test_a_tenant_whose_work_hangs_in_every_kind_leaves_a_place_of_every_kind() -> None:

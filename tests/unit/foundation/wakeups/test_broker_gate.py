@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from foundation.wakeups.broker_gate import FIRST_WAIT, LONGEST_WAIT, BrokerGate
+from foundation.wakeups.broker_gate import FIRST_BATCH, FIRST_WAIT, LONGEST_WAIT, BrokerGate
 
 
 class Clock:
@@ -76,3 +76,7 @@ def test_the_intervals_between_probes_grow_until_one_succeeds(broker: Broker, ga
     broker.error = None
     clock.now += FIRST_WAIT
     assert gate.is_open(), "the next outage begins with the shortest wait"
+    assert gate.batch(500) == FIRST_BATCH
+    gate.batch_sent(FIRST_BATCH)
+    gate.batch_sent(1)
+    assert gate.batch(500) == 2 * FIRST_BATCH

@@ -24,6 +24,7 @@ def crate(field: str) -> str:
 
 HIDDEN = "def make():\n    @dataclass\n    class Crate:\n        id: int\n    return Crate\nHidden = make()\n"
 GENERIC = 'T = typing.TypeVar("T")\nclass Page(BaseModel, typing.Generic[T]):\n    item: T\n'
+ALIASES = "class Crate(BaseModel):\n    id: int = Field(validation_alias='a', serialization_alias='b')\n\n"
 MISTAKES = [
     # code, what the message must say, body
     ("EMPTY_PIPELINE", "no steps", ""),
@@ -32,20 +33,29 @@ MISTAKES = [
     ("UNSUPPORTED_TYPE", '"Ship".*complex.*use a dataclass', step("order: complex")),
     ("UNSUPPORTED_TYPE", "named fields", step("order: dict[str, int]")),
     ("UNSUPPORTED_TYPE", "field 'weight' of authored.Crate", crate("weight: complex")),
+    ("UNSUPPORTED_TYPE", "neither a list nor None", crate("tags: list[int | None]")),
+    ("UNSUPPORTED_TYPE", "keys of a JSON object are str", crate("tags: dict[int, str]")),
+    ("UNSUPPORTED_TYPE", "init=False", crate("id: int = field(init=False, default=1)")),
+    ("UNSUPPORTED_TYPE", "same alias", ALIASES + step("crate: Crate")),
+    ("UNSUPPORTED_TYPE", "values are str", "class Size(enum.IntEnum):\n    S = 1\n\n" + step("size: Size")),
     ("TYPE_NOT_IMPORTABLE", "top of a module", HIDDEN + step("crate: Hidden")),
     ("TYPE_NOT_IMPORTABLE", "generic model needs a named subclass", GENERIC + step("page: Page[int]")),
     ("INVALID_SIGNATURE", '"Ship".*takes one input', step("")),
     ("INVALID_SIGNATURE", "second parameter 'speed'", step("order: Order, speed: int")),
     ("ASYNC_STEP", "use def", "@pipeline.step\nasync def ship(order: Order) -> Receipt: ..."),
     ("CARDINALITY_MISMATCH", "hints say ONE_TO_ONE", step(options="(cardinality='ONE_TO_MANY')")),
+    ("CARDINALITY_MISMATCH", "use Iterator", step().replace("...", "\n    yield Receipt(1)")),
     ("DUPLICATE_STEP_NAME", '"Ship"', step(gives="Order") * 2),
     ("INVALID_STEP_NAME", "printable", step(options="(name=' ')")),
+    ("INVALID_STEP_NAME", "shorten it", step(options="(name='İ' * 200)")),
     ("STEP_NOT_IMPORTABLE", "is a lambda", "pipeline.step(name='Ship')(lambda order: order)"),
     ("TYPES_DO_NOT_CHAIN", '"Bill" takes authored.Order, but "Ship" before it gives', step() + step(name="bill")),
     ("AWAIT_CARDINALITY", "one request per item", step(gives="list[Order]") + awaits(response="list[Order]")),
     ("INVALID_TIMEOUT", '"Approve".*positive', awaits(timeout="timedelta(0)")),
+    ("INVALID_TIMEOUT", "hundred years", "pipeline.timer('Cool off', timedelta(days=40_000), of=Order)"),
     ("UNKNOWN_TRANSPORT", '"Approve".*carrier-pigeon', awaits(", transport='carrier-pigeon'")),
     ("INVALID_URL", '"Approve" has no url', awaits(", transport='webhook'")),
+    ("INVALID_URL", "interaction-api does not take", awaits(", url='https://erp.example/'")),
     ("INVALID_URL", "eva@erp", awaits(", transport='webhook', url='https://eva@erp.example/'")),
     ("INVALID_RECIPIENT", '"Approve" has a assignee of 201 characters', awaits(", assignee='a' * 201")),
 ]

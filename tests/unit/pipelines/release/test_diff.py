@@ -56,3 +56,10 @@ def test_equal_releases_and_other_code_are_compatible(
     assert diff(capsys, old / "pipeline-release.json", old) == (0, "no differences\n", "")
     status, out, _ = diff(capsys, old, written(tmp_path / "other", "1.1", code="x = 1"))
     assert (status, out.startswith('compatible: changed artifacts["app"].digest: sha256:')) == (0, True)
+
+
+def test_a_file_with_other_bytes_leaves_the_contract_unknown(
+    capsys: pytest.CaptureFixture[str], old: Path, new: Path
+) -> None:
+    (new / "app.zip").write_bytes((old / "app.zip").read_bytes())
+    assert diff(capsys, old, new)[1].startswith("unknown: changed contract: ")

@@ -80,8 +80,9 @@ def test_an_artifact_holds_the_package_and_its_contract(author: Author, tmp_path
 def test_a_lock_replaces_the_installed_distributions_and_changes_the_digest(author: Author, tmp_path: Path) -> None:
     pipeline = author.pipeline(STEP)
     default = build(pipeline, tmp_path)
-    data = default.path.read_bytes()
-    locked = build(pipeline, tmp_path, lock="alpha==1.0\n")
+    with default.path.open("rb") as file:
+        locked = build(pipeline, tmp_path, lock="alpha==1.0\n")
+        data = file.read()  # of the old file: the new one has replaced it atomically
     assert locked.contract == default.contract
     assert default.digest == artifact_digest(pipeline) == f"sha256:{hashlib.sha256(data).hexdigest()}"
     assert locked.digest == artifact_digest(pipeline, "alpha==1.0\n") != default.digest

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipelines import DefinitionError
-from pipelines.release.descriptor import ENVELOPE_NAME, release
+from pipelines.release.descriptor import CONTRACT_NAME, ENVELOPE_NAME, release
 from pipelines.release.located_artifacts import Locations
 from pipelines.release.packaging import BuiltArtifact
 from pipelines.release.publish import Target, publish
@@ -23,13 +23,14 @@ class Coordinator(Recorder):
     def __init__(self) -> None:
         super().__init__()
         self.location = ""
+        self.statuses = [b"VERIFYING", *[b"REGISTERED"] * 9]
 
     def respond(self, request: Request) -> Response:
         if self.location:
             return Response(307, headers={"Location": self.location})
         if request.method == "POST":
             return Response(202, b"{}")
-        return Response(200, b'{"status": "REGISTERED"}')
+        return Response(200, b'{"status": "%s"}' % self.statuses.pop(0))
 
     @property
     def bodies(self) -> list[bytes]:
@@ -84,7 +85,8 @@ def test_the_token_is_sent_only_to_the_coordinator(
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login user password else\n")
     monkeypatch.setenv("NETRC", str(netrc))
-    published(folder, coordinator)
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    assert published(folder, coordinator)["status"] == "REGISTERED"
     assert {request.authorization for request in coordinator.requests} == {"Bearer dc_secret"}
     assert "dc_secret" not in repr(Target("https://coordinator.example", "acme", "dc_secret"))
 
@@ -92,6 +94,14 @@ def test_the_token_is_sent_only_to_the_coordinator(
     with pytest.raises(DefinitionError, match="307"):
         published(folder, coordinator)
     assert other.requests == []
+
+
+def test_names_are_escaped_in_addresses(folder: Path, coordinator: Coordinator) -> None:
+    change_descriptor(folder, pipelineId="orders?x=1&y", releaseVersion="1?y")
+    del coordinator.statuses[0]
+    published(folder, coordinator, tenant="../acme")
+    releases = "/api/v1/tenants/..%2Facme/pipelines/orders%3Fx%3D1%26y/releases"
+    assert [request.path for request in coordinator.requests] == [releases, f"{releases}/1%3Fy"]
 
 
 def test_files_and_signatures_that_do_not_fit_the_descriptor_are_not_sent(
@@ -121,9 +131,11 @@ def test_only_a_file_that_the_coordinator_gets_from_a_repository_may_be_missing(
     artifact.unlink()
     assert refused(folder, coordinator).startswith("NO_ARTIFACT: the artifact file:///")
     artifact.write_bytes(data)
-    artifact = newer(folder, maven=["org.acme:orders:zip:1.0"])
+    artifact = newer(folder, maven=["org.acme:orders:zip:1.0"], images=[f"oci://ghcr.io/acme/app@sha256:{'1' * 64}"])
+    (folder / CONTRACT_NAME).write_text("{}")
     published(folder, coordinator)
     assert (parts(coordinator), data in coordinator.bodies[-1]) == (1, True), "it is found by its digest"
+    assert b'name="contract"' in coordinator.bodies[-1]
     assert (folder / "pipeline-release.json").read_bytes() in coordinator.bodies[-1]
     artifact.unlink()
     published(folder, coordinator)

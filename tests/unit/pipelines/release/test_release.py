@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipelines import DefinitionError
-from pipelines.release.descriptor import release
+from pipelines.release.descriptor import ENVELOPE_NAME, release
 from pipelines.release.located_artifacts import Locations
 from pipelines.release.packaging import BuiltArtifact
 from wire.documents.descriptor import CarrierDescriptor, Profile, parse_descriptor
@@ -65,7 +65,13 @@ def test_the_release_pins_the_artifact_by_its_digest(built: BuiltArtifact) -> No
         "releaseVersion": built.digest,
         "artifacts": [artifact],
     }
+    (written.path.parent / ENVELOPE_NAME).write_text("the signature of an earlier descriptor")
+    before = written.path.read_bytes()
+    with pytest.raises(DefinitionError):
+        release(built.path.parent, release_version="2", sign_with=[Path("no-such-key")])
+    assert written.path.read_bytes() == before
     first = located(built.path.parent)
+    assert not (written.path.parent / ENVELOPE_NAME).exists()
     carrier = {"kind": "application-archive", "uri": built.path.resolve().as_uri(), "capabilities": ["celery", "rest"]}
     assert first == {
         **written.document,
@@ -88,3 +94,9 @@ def test_several_artifacts_of_one_contract_make_one_release(built: BuiltArtifact
     assert document["compiledTruthArtifactId"] == "second-artifact"
     hosted = {each["artifactId"]: (each["stepIds"], each["capabilities"]) for each in document["artifacts"]}
     assert hosted == {ARTIFACT: ([], []), "second-artifact": (["Ship it"], ["celery", "rest"])}
+
+
+def test_a_release_that_breaks_a_rule_is_not_written(built: BuiltArtifact) -> None:
+    with pytest.raises(DefinitionError, match="INVALID_RELEASE"):
+        release(built.path.parent, release_version="a\0b")
+    assert list(built.path.parent.glob("*.json")) == []

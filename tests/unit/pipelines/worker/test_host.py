@@ -185,3 +185,5 @@ def test_a_shorter_lease_causes_a_heartbeat_before_its_transition_ends(hosted: H
         eventually(hosted.marks, what="the step's start")
         assert host.changed.is_set()
     assert host.shortest_lease == timedelta(seconds=6)
+    outcomes(host, command(1), command(2, lease_seconds=5.0))
+    assert host.shortest_lease == timedelta(seconds=5)

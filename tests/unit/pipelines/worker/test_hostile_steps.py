@@ -5,11 +5,13 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from unittest.mock import Mock
 
 import pytest
 
 from pipelines.release.descriptor import release
 from pipelines.release.packaging import build
+from pipelines.worker.boundary import Boundary
 from pipelines.worker.host import Host
 from pipelines.worker.outbox import Report
 from tests.hostile.expected import FAILURES, PIPELINE
@@ -113,3 +115,8 @@ def test_a_failure_carries_a_traceback_without_values_or_folders(host: Host, cap
     shown = json.loads(LineFormatter("json").format(record))
     assert [frame.split(":")[0] for frame in shown["exception"]["frames"]] == ["hostile.py", "hostile.py"]
     assert "no luck" not in str(shown)
+
+
+def test_any_exception_in_a_transition_becomes_its_outcome() -> None:
+    leaving = Mock(side_effect=SystemExit)
+    assert Boundary().run("id", leaving, lambda failed: failed.failure_class) == "SystemExit"

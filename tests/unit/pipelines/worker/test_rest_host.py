@@ -18,7 +18,7 @@ from pipelines.authoring.compiler import compile_contract
 from pipelines.worker import rest_host
 from pipelines.worker.hosted_release import HostedRelease
 from pipelines.worker.rest_host import Nonces, RestHost
-from pipelines.worker.rest_worker import Server
+from pipelines.worker.rest_worker import IDLE_SECONDS, Server
 from wire.identity import ReleaseIdentity
 
 SECRET = "worker-secret"
@@ -153,6 +153,21 @@ def test_a_failure_that_must_not_be_retried_has_the_class_of_the_protocol(host: 
     assert answer["failure"]["message"].endswith('step "Validate order": order r1 names no dish')
 
 
+def test_a_result_that_the_coordinator_would_not_read_is_a_failure(
+    host: RestHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rest_host, "LONGEST_OUTCOME", 1000)
+    answer = ran(host, uni({**ORDER, "customer": "x" * 1000}), stopBeforeStepIndex=0)
+    assert "OUTPUT_TOO_LARGE: the outcome has" in answer["failure"]["message"]
+
+
+def test_a_bare_list_is_a_stream_of_its_items(host: RestHost) -> None:
+    decisions = [{"order_id": str(uuid.uuid4()), "accepted": each, "note": ""} for each in (True, False)]
+    items = [payload(TYPES + "Decision", each) for each in decisions]
+    answer = ran(host, payload("java.util.List", {"items": items}), currentStepIndex=3)
+    assert [json.loads(each["payload"])["state"] for each in answer["outputPayloads"]] == ["ACCEPTED", "REJECTED"]
+
+
 def test_it_suspends_at_an_await(host: RestHost) -> None:
     answer = ran(host, uni(ORDER))
     assert (answer["outcome"], answer["outputPayloads"], answer["failure"]) == ("WAITING_EXTERNAL", [], None)
@@ -186,6 +201,8 @@ def listening(host: RestHost, capacity: int = 1) -> Iterator[Server]:
 
 def test_it_serves_over_http(host: RestHost) -> None:
     with listening(host) as server:
+        handler: Any = server.RequestHandlerClass
+        assert handler.timeout == IDLE_SECONDS, "a caller that sends nothing is hung up on"
         url = f"http://127.0.0.1:{server.server_address[1]}"
         response = requests.get(url + CAPABILITIES, headers=signed("GET", CAPABILITIES, b""))
         assert response.status_code == 200

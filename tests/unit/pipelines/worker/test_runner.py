@@ -117,6 +117,11 @@ def test_an_exception_or_a_wrong_value_of_a_step_is_a_failure(
     assert len(failed.message) <= 512
 
 
+def test_a_text_is_not_a_stream_of_characters(author: Author, context: StepContext) -> None:
+    pipeline = author.pipeline("@pipeline.step\ndef spread(n: int) -> Iterable[str]:\n    return 'text'")
+    assert failure(ran(pipeline, 1, context)).failure_class == BAD
+
+
 def test_the_context_names_the_step_and_the_item(author: Author, context: StepContext) -> None:
     pipeline = author.pipeline(
         """

@@ -100,3 +100,22 @@ def test_a_call_whose_caller_hung_up_does_not_run_when_its_turn_comes(
         assert calls.call(4).json()["outcome"] == "COMPLETED"
     assert hosted.marks() == [4]
     assert caplog.messages == []
+
+
+def test_a_step_learns_that_the_caller_has_hung_up(hosted: Hosted) -> None:
+    with calling(hosted) as (_, calls):
+        with calls.connected(98):
+            eventually(hosted.marks, what="the step's start")
+        assert calls.call(1).json()["outcome"] == "COMPLETED"
+
+
+def test_a_worker_is_down_while_each_turn_runs_a_step_whose_caller_has_hung_up(hosted: Hosted) -> None:
+    with calling(hosted, 2) as (_, calls):
+        first, second = calls.connected(99), calls.connected(99)
+        eventually(lambda: len(hosted.marks()) == 2, what="both steps")
+        first.close()
+        assert [calls.get() for _ in range(3)] == [200] * 3
+        second.close()
+        eventually(lambda: calls.get() == 503, what="the worker to be down")
+        hosted.finish()
+        eventually(lambda: calls.get() == 200, what="the worker to be up again")

@@ -11,6 +11,7 @@ from releases.trust.provenance import STATEMENT_TYPE
 from tests import signing as making
 from tests.cases import cases
 from wire.documents.descriptor import parse_descriptor
+from wire.documents.json_reader import MAX_VALUES
 from wire.findings import DocumentError
 
 DIGEST, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -54,6 +55,7 @@ def findings_of(evidence: Evidence) -> list[tuple[str, str, str]]:
         (making.envelope(making.statement(DIGEST), payload_type=STATEMENT_TYPE), AttachmentKind.PROVENANCE),
         (making.cyclone(digest=DIGEST), AttachmentKind.SBOM),
         (making.spdx(digest=DIGEST), AttachmentKind.SBOM),
+        ({**making.cyclone(), "properties": [0] * (MAX_VALUES + 1)}, AttachmentKind.SBOM),
         ({**making.spdx(), "relationships": [], "documentDescribes": ["SPDXRef-app"]}, AttachmentKind.SBOM),
     ],
 )

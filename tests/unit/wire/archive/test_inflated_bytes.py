@@ -10,7 +10,7 @@ import pytest
 
 from tests.cases import cases
 from tests.unit.wire.archive.inflating import Inflated, counting
-from tests.unit.wire.archive.zips import MEGABYTE, Member, assembled, codes, deflated, stored
+from tests.unit.wire.archive.zips import HEADER, MEGABYTE, Member, assembled, codes, deflated, patched, stored
 from wire.archive.reader import Limits
 from wire.documents.contract import CONTRACT_ENTRY
 
@@ -60,6 +60,12 @@ def test_nested_archives_are_inflated_within_their_common_bound(inflated: Inflat
     data = assembled(*(stored(f"{number}.zip", inner) for number in range(9)))
     assert codes(data, limits) == {"ARCHIVE_UNPACKS_TOO_LARGE"}
     assert inflated.total <= limits.unpacked_bytes
+
+
+def test_a_directory_beyond_its_bounds_is_not_read() -> None:
+    data = patched(assembled(*(stored(f"{number}", b"") for number in range(30))), HEADER, 0, b"XX", last=True)
+    assert codes(data, Limits(entries=29)) == {"ARCHIVE_TOO_MANY_ENTRIES"}
+    assert codes(data, Limits(directory_bytes=1000)) == {"ARCHIVE_DIRECTORY_TOO_LARGE"}
 
 
 def test_the_entries_of_nested_archives_count_together(inflated: Inflated) -> None:

@@ -122,3 +122,8 @@ def test_files_and_snapshots_are_not_promotable(severity: Severity) -> None:
         ("ARTIFACT_NOT_PROMOTABLE", f"{NAME}#{at}.uri") for at in (FIRST, THIRD)
     ]
     assert all(each.severity is severity and each.message.startswith(NAMES_PROFILE) for each in found)
+
+
+def test_the_ids_of_artifacts_are_unique() -> None:
+    twins = changed(NEWER, f"{SECOND}.artifactId", NEWER["artifacts"][0]["artifactId"])
+    assert ("ARTIFACT_ID_REPEATED", f"{SECOND}.artifactId") in findings_of(parse_descriptor, twins)

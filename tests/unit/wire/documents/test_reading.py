@@ -132,3 +132,11 @@ def test_json_that_parsers_read_differently_is_refused(text: str, expected: list
     data = '{"schemaVersion":1,"pipelineId":"p","contractVersion":"c","contractHash":"h",' + text + "}"
     found = refused(parse_contract, data.encode())
     assert [(each.code, each.field.partition("#")[2]) for each in found] == expected
+
+
+def test_findings_are_bounded_and_quote_hostile_names_short_and_storable() -> None:
+    assert len(refused(parse_contract, {f"m{number}": 0 for number in range(2000)})) == 501
+    for finding in refused(parse_contract, {"\0\ud800" + "x" * 10_000: 1}):
+        assert max(len(finding.field), len(finding.message)) < 500
+        assert "\0" not in finding.field + finding.message
+        (finding.field + finding.message).encode()

@@ -26,8 +26,9 @@ from wire.messages.celery_messages import (
     transition_key,
 )
 from wire.messages.limits import TOLERANCE
+from wire.messages.notices import LONGEST_BODY, sender_of
 from wire.messages.queues import instruction_queue_of, queue_of
-from wire.messages.sealing import KINDS, ProtocolError, Verified, check_fresh, decode, seal, verify
+from wire.messages.sealing import KINDS, MOST_BODY_MEMBERS, ProtocolError, Verified, check_fresh, decode, seal, verify
 from wire.worker_keys import WorkerKey, worker_key
 
 IDENTITY = ReleaseIdentity("acme", "org.x", "sha256:c", "1.0")
@@ -158,6 +159,13 @@ BROKEN: list[tuple[Any, str, list[Any]]] = [
 ]
 
 
+def test_a_body_with_very_many_members_is_refused() -> None:
+    members = dict.fromkeys(map(str, range(MOST_BODY_MEMBERS)), 0)
+    many = {**OUTCOMES.model_dump(mode="json", by_alias=True), **members}
+    with pytest.raises(ProtocolError, match="contains more than 100,000 members"):
+        decode(resealed(json.dumps(many), "outcomes"), OutcomeGroup)
+
+
 @cases(
     ("kind", "body"),
     [
@@ -258,3 +266,12 @@ def test_every_character_of_a_body_and_a_signature_counts(body: Any, member: str
     text[place] = "0" if text[place] != "0" else "1"
     assert refusal(making.changed(message, {member: "".join(text)})) == "SIGNATURE_INVALID"
     assert refusal(making.changed(message, {"signature": message["seals"][0]["signature"][:63]})) == "SIGNATURE_INVALID"
+
+
+def test_a_large_body_is_not_read_before_its_signature_is_verified() -> None:
+    message = seal(IDENTITY, BEAT, KEY)
+    found = sender_of(message)
+    assert found is not None
+    assert (found.worker_id, found.identity) == ("w", IDENTITY)
+    body = json.dumps({"workerId": "w", "more": "x" * LONGEST_BODY})
+    assert sender_of({**message, "seals": [{**message["seals"][0], "body": body}]}) is None

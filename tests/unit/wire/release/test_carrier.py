@@ -20,7 +20,8 @@ from tests.unit.wire.release.releasing import (
     newer,
 )
 from wire.documents.contract import CAPABILITIES_ENTRY, CONTRACT_ENTRY, LOCK_ENTRY, PYTHON_ENTRY
-from wire.documents.descriptor import NAMES_PROFILE
+from wire.documents.descriptor import CHECKPOINTS, NAMES_PROFILE
+from wire.release.content import MAX_CAPABILITIES_BYTES
 from wire.release.verification import Verdict, verify
 
 FOLDER = "META-INF/pipeline/"
@@ -144,3 +145,19 @@ def test_an_uploaded_contract_stands_in_for_a_carrier_without_bytes(member: str,
     assert not verify(wanted, Store(), DATA).accepted
     verdict = verify(wanted, Store(), altered(**{member: "x"}), identity_only=True)
     assert codes(verdict) == [(code, f"{UPLOADED}#{member}")]
+
+
+@cases(
+    ("written", "checkpoints"),
+    [
+        (json.dumps(["other", CHECKPOINTS]), True),
+        (json.dumps([CHECKPOINTS]).ljust(MAX_CAPABILITIES_BYTES), True),
+        (json.dumps([CHECKPOINTS]).ljust(MAX_CAPABILITIES_BYTES + 1), False),
+        *((other, False) for other in ("[" * 30_000, "null", json.dumps({CHECKPOINTS: True}), json.dumps(CHECKPOINTS))),
+    ],
+)
+def test_an_artifact_requests_checkpoints_in_a_small_list_and_any_other_list_nothing(
+    written: str, checkpoints: bool
+) -> None:
+    verdict = with_carrier(archive(entries={CAPABILITIES_ENTRY: written}))
+    assert (verdict.findings, verdict.checkpoints) == ((), checkpoints)

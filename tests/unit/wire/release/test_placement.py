@@ -8,6 +8,7 @@ from tests.cases import cases
 from tests.unit.wire.release.releasing import DATA, NAME, Store, archive, artifact, contract_of, newer
 from wire.documents.contract import CONTRACT_NAME
 from wire.documents.descriptor import NAMES_PROFILE
+from wire.documents.json_reader import MAX_FINDINGS
 from wire.release.placement import placement_findings
 from wire.release.verification import verify
 
@@ -72,3 +73,18 @@ def test_a_release_with_wrong_places_is_rejected_even_if_its_contract_was_upload
     [finding] = [each for each in verdict.findings if each.code != "ARTIFACT_IDENTITY_ONLY"]
     assert (finding.code, finding.message.startswith(NAMES_PROFILE)) == ("STEP_NOT_PLACED", True)
     assert (verdict.accepted, verdict.contract) == (False, None)
+
+
+def test_a_contract_has_steps_and_their_names_are_unique() -> None:
+    assert found(([], ["local"]), steps=[]) == [("CONTRACT_WITHOUT_STEPS", STEPS)]
+    named, unnamed = {"index": 0, "authoredName": "A"}, {"index": 0}
+    for second, code in ((named, "CONTRACT_STEP_REPEATED"), (unnamed, "CONTRACT_STEP_UNNAMED")):
+        steps = [named, {**second, "index": 1}]
+        assert (code, f"{STEPS}[1].authoredName") in found((["A"], ["local"]), steps=steps)
+
+
+def test_findings_about_places_are_limited() -> None:
+    carrier = archive()
+    names = [str(number) for number in range(2 * MAX_FINDINGS)]
+    verdict = verify(newer(artifact("app", "jar", carrier, stepIds=names, capabilities=names)), Store(carrier))
+    assert (len(verdict.findings), verdict.accepted) == (MAX_FINDINGS + 1, False)

@@ -13,8 +13,10 @@ from tests.unit.wire.release.releasing import (
     artifact,
     codes,
     older,
+    sha,
     verified,
 )
+from wire.release.content import digest_of
 from wire.release.verification import Verdict, verify
 
 AT = "artifacts[0]"
@@ -28,6 +30,12 @@ def test_a_valid_jar_is_accepted_with_its_contract() -> None:
     shelf = Store(body)
     assert verify(older(artifact("app", "jar", body)), shelf) == Verdict((), NORMALISED, "app")
     assert [file.closed for file in shelf.files] == [True]
+
+
+def test_a_digest_covers_the_complete_file_from_any_position() -> None:
+    file = io.BytesIO(b"some bytes")
+    file.seek(5)
+    assert digest_of(file) == sha(b"some bytes")
 
 
 @cases("kind", STORED_KINDS[1:])
