@@ -103,6 +103,16 @@ def test_a_transaction_keeps_its_slot_and_its_connection() -> None:
     assert started(within).result(SECONDS)
 
 
+def test_a_slot_is_free_again_after_a_failure() -> None:
+    def failing(environ: dict[str, Any], _: Callable[..., Any]) -> list[bytes]:
+        raise LookupError
+
+    application = in_slots(failing, slots=1, threads=10)
+    for _ in range(2):
+        with pytest.raises(LookupError):
+            started(served, application).result(SECONDS)
+
+
 # --- bodies that arrive slowly, and pauses ---
 
 

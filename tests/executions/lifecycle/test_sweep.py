@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from celery import current_app
+from django.db import OperationalError, connection
 from django.utils import timezone
 
 from executions import tasks
@@ -150,6 +151,23 @@ def test_a_part_of_the_sweep_that_fails_does_not_stop_the_others(
     assert {each for each, done in is_done.items() if done()} == PARTS.keys() - {kind}
     assert due()
     assert "refused by the test" in caplog.text
+
+
+@cases("statement", ["clock_timestamp", "executions_messagepath", "executions_campaign", "rate_per_minute"])
+def test_without_a_database_the_sweep_stops_at_once(ready: Ready, statement: str) -> None:
+    """The outage begins with the probe, with the first or the last part of the sweep, or within a campaign."""
+    a_campaign(ready)
+    tried: list[str] = []
+
+    def unavailable(execute: Callable[..., Any], sql: Any, *more: Any) -> Any:
+        if "SAVEPOINT" in str(sql) or (not tried and statement not in str(sql)):
+            return execute(sql, *more)
+        tried.append(str(sql))
+        raise OperationalError("the server closed the connection")
+
+    with connection.execute_wrapper(unavailable), pytest.raises(OperationalError):
+        tasks.sweep()
+    assert len(tried) == 1
 
 
 def test_executions_that_cannot_be_removed_do_not_block_those_of_other_tenants(
