@@ -104,7 +104,7 @@ def test_the_sweep_finds_due_work(ready: Ready, broker: Broker, of: Callable[[Re
     assert is_done()
 
 
-@cases(("protocol", "stopped", "expected"), [("rest", True, []), ("rest", False, [CHECK_TASK])])
+@cases(("protocol", "stopped", "expected"), [("rest", True, []), ("rest", False, [CHECK_TASK]), ("celery", False, [])])
 def test_the_sweep_announces_nothing_but_checks_of_rest_workers(
     ready: Ready, broker: Broker, protocol: str, stopped: bool, expected: list[str]
 ) -> None:
@@ -144,6 +144,7 @@ PARTS = {"REDRIVEN": a_campaign, "AWAIT_TIMEOUT": a_late_interaction, "LEASE_EXP
 def test_a_part_of_the_sweep_that_fails_does_not_stop_the_others(
     ready: Ready, broker: Broker, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
+    caplog.clear()
     is_done = {each: of(making.ready()) for each, of in PARTS.items()}
     due = due_work(ready)
     refuse("executions_executionevent", "INSERT", f"NEW.kind = '{kind}'")

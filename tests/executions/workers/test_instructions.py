@@ -111,6 +111,8 @@ def test_the_log_and_the_notice_name_the_refused_heartbeat_and_the_reason(
     assert first.startswith(f"Refused a heartbeat: KEY_NOT_ACTIVE: An envelope for {identity}")
     assert making.WRONG_KEY.key_id in first
     assert first.endswith(f"It names worker w of {identity}.")
+    with Redis.from_url(owner_url()) as redis:
+        assert 0 < redis.pttl(instruction_queue_of(identity, "w")) <= TOLERANCE.total_seconds() * 1000
     [(task, [notice])] = notices(identity)
     refusal = refusal_of(notice)
     assert refusal is not None

@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -92,19 +91,6 @@ def test_an_outage_does_not_matter_while_keys_are_cached(issuer: OAuthIssuer, cl
     issuer.is_down = False
     clock.ahead += PAUSE_SECONDS
     assert is_accepted(issuer.token())
-
-
-def test_known_keys_do_not_wait_for_a_refresh(issuer: OAuthIssuer, clock: Clock) -> None:
-    assert is_accepted(issuer.token())
-    issuer.gate.clear()
-    clock.ahead += REFRESH_SECONDS
-    with ThreadPoolExecutor(1) as pool:
-        refresh = pool.submit(is_accepted, issuer.token())
-        assert issuer.waiting.wait(10)
-        assert is_accepted(issuer.token())
-        assert not refresh.done()
-        issuer.gate.set()
-        assert refresh.result(10)
 
 
 @cases(

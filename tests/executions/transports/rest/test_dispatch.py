@@ -28,7 +28,7 @@ from tests.executions.transports.rest.order_flow import (
     parked,
     submit,
 )
-from tests.executions.transports.rest.strict_worker import DTO, ENCODING, SNAPSHOT, STEP_ID
+from tests.executions.transports.rest.strict_worker import DTO, ENCODING, SNAPSHOT, STEP_ID, completed
 from tests.few_places import limited
 from tests.raw_sql import unchanged
 from tests.wakeups import announced
@@ -143,6 +143,12 @@ def test_a_call_without_an_outcome_names_no_code(flow: Flow) -> None:
     Worker.objects.filter(pk=flow.worker.pk).update(artifact_digest=flow.release.artifacts.get().digest)
     [part] = provenance.runs(flow.run([])).entries
     assert (part["worker"], part["artifactDigest"]) == ("java-1", None)
+
+
+def test_a_result_is_recorded_even_if_its_original_payloads_cannot_be_stored(flow: Flow) -> None:
+    output = {"payloadTypeId": "com.acme.Order\0", "payloadEncoding": ENCODING, "payload": '{"n":1}'}
+    made = flow.run(completed(output))
+    assert (made.status, made.result) == ("SUCCEEDED", [{"n": 1}])
 
 
 def test_the_outputs_of_a_dropped_outcome_are_not_stored(flow: Flow) -> None:
