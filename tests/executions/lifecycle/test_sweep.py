@@ -104,7 +104,7 @@ def test_the_sweep_finds_due_work(ready: Ready, broker: Broker, of: Callable[[Re
     assert is_done()
 
 
-@cases(("protocol", "stopped", "expected"), [("rest", True, []), ("rest", False, [CHECK_TASK]), ("celery", False, [])])
+@cases(("protocol", "stopped", "expected"), [("celery", False, []), ("rest", True, []), ("rest", False, [CHECK_TASK])])
 def test_the_sweep_announces_nothing_but_checks_of_rest_workers(
     ready: Ready, broker: Broker, protocol: str, stopped: bool, expected: list[str]
 ) -> None:
