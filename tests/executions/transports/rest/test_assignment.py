@@ -139,6 +139,7 @@ def test_a_new_registration_resets_the_worker(flow: Flow) -> None:
     since = dict.fromkeys(("draining_since", "drained_by_operator_at", "stopped_at"), timezone.now())
     verdict = {"blocked_reason": REASON, "capability_error": "another release", "unanswered_checks": 2}
     Worker.objects.filter(pk=flow.worker.pk).update(**before, **since, **verdict, artifact_id="a", artifact_digest="d")
-    again, new = (Worker.objects.filter(pk=flow.register(name).pk).values().get() for name in ("java-1", "java-2"))
+    rows = [Worker.objects.filter(pk=flow.register(name).pk).values() for name in ("java-1", "java-2")]
+    again, new = (dict(each.get()) for each in rows)
     own = {"id", "worker_id", "registered_at", "last_heartbeat_at", "last_sent_at", "alive_until"}
     assert {name for name in again if again[name] != new[name]} <= own
