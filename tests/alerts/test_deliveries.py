@@ -157,6 +157,17 @@ def test_a_message_whose_processes_always_die_is_given_up(ready: Ready, receiver
     assert alert.deliveries.get().error == "no attempt was completed"
 
 
+def test_the_result_of_an_older_attempt_is_ignored(ready: Ready, receiver: Receiver) -> None:
+    alert = fired(ready[0], channel(ready[0], f"http://slow.example:{receiver.port}/"))
+
+    def overtaken(host: str, port: int) -> Sequence[str]:
+        alert.deliveries.update(attempts=2)
+        return ["127.0.0.1"]
+
+    assert deliveries.deliver(resolve=overtaken)
+    assert states(alert) == [("FIRING", "PENDING")]
+
+
 def test_an_e_mail_is_sent_to_all_addresses_of_the_channel_or_retried(ready: Ready, settings: Any) -> None:
     owner, _ = ready
     settings.EMAIL_HOST, settings.EMAIL_USE_TLS, settings.EMAIL_USE_SSL = "127.0.0.1", False, False

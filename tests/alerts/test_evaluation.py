@@ -86,6 +86,17 @@ def test_a_silenced_rule_tells_nobody_until_its_silence_ends(ready: Ready) -> No
     assert states(alert) == [("FIRING", "PENDING")]
 
 
+def test_an_alert_that_nobody_was_told_of_ends_without_a_message(ready: Ready) -> None:
+    owner, _ = ready
+    alert = fired(owner, channel(owner), silenced_until=timezone.now() + timedelta(hours=1))
+    acknowledge(owner)
+    judged(alert.rule)
+    let_clear(alert)
+    rules.change(queries.rule(owner, alert.rule_id), actor=ACTOR, silenced_until=None)
+    assert [state for state, _ in judged(alert.rule)] == ["RESOLVED"]
+    assert states(alert) == []
+
+
 def test_a_silenced_alert_is_resolved_without_a_message(ready: Ready) -> None:
     owner, _ = ready
     alert = fired(owner, channel(owner))

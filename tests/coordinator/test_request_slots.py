@@ -12,7 +12,7 @@ from django.db import connection, connections, transaction
 from django.http import StreamingHttpResponse
 from django.test import RequestFactory
 
-from coordinator.request_slots import Application, Slots, in_slots
+from coordinator.request_slots import Application, Slots, WaitingPlaces, in_slots
 from foundation.api.pausing import pause
 from foundation.api.streaming import streamed
 from foundation.errors import SlowRequestsBusy
@@ -103,6 +103,16 @@ def test_a_transaction_keeps_its_slot_and_its_connection() -> None:
     assert started(within).result(SECONDS)
 
 
+def test_a_slot_is_free_again_after_a_failure() -> None:
+    def failing(environ: dict[str, Any], _: Callable[..., Any]) -> list[bytes]:
+        raise LookupError
+
+    application = in_slots(failing, slots=1, threads=10)
+    for _ in range(2):
+        with pytest.raises(LookupError):
+            started(served, application).result(SECONDS)
+
+
 # --- bodies that arrive slowly, and pauses ---
 
 
@@ -139,14 +149,16 @@ def test_a_request_that_waits_for_its_body_leaves_its_slot(slow: SlowStream) -> 
     assert waiting.result(SECONDS) == [b"{}"]
 
 
-def test_too_many_slow_requests_of_one_client_are_refused(slow: SlowStream) -> None:
+@pytest.mark.parametrize("length", ["2", "9000000"])
+def test_too_many_slow_requests_of_one_client_are_refused(slow: SlowStream, length: str) -> None:
     """A short body that has not arrived is slow, too."""
     application = in_slots(echo, slots=1, threads=ONE_PLACE)
 
     def sent(client: str = "192.0.2.1") -> Any:
-        return started(served, application, client, **{"wsgi.input": BytesIO(b"1")}).result(SECONDS)
+        body = {"wsgi.input": BytesIO(b"1"), "CONTENT_LENGTH": length}
+        return started(served, application, client, **body).result(SECONDS)
 
-    waiting = started(served, application, **{"wsgi.input": slow})
+    waiting = started(served, application, **{"wsgi.input": slow, "CONTENT_LENGTH": length})
     assert slow.reading.wait(SECONDS)
     with pytest.raises(SlowRequestsBusy):
         sent()
@@ -154,6 +166,16 @@ def test_too_many_slow_requests_of_one_client_are_refused(slow: SlowStream) -> N
     slow.arrives.set()
     assert waiting.result(SECONDS) == [b"{}"]
     assert sent() == [b"1"]
+
+
+def test_all_slow_requests_together_are_limited() -> None:
+    places = WaitingPlaces(4)
+    for client in "abcd":
+        places.take(client)
+    with pytest.raises(SlowRequestsBusy):
+        places.take("e")
+    places.leave("a")
+    places.take("e")
 
 
 def test_a_paused_request_leaves_its_slot_and_its_connection_to_others_and_counts_as_slow() -> None:

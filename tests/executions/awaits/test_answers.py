@@ -3,6 +3,7 @@
 import dataclasses
 import uuid
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
 from tests.executions.awaits.parking import answer, interaction_of, itemized, suspended
-from tests.raw_sql import unchanged
+from tests.raw_sql import unchanged, unguarded
 
 pytestmark = pytest.mark.django_db
 Ready = tuple[Tenant, Release]
@@ -152,3 +153,13 @@ def test_all_items_are_awaited_and_their_order_is_kept(ready: Ready) -> None:
     made.refresh_from_db()
     assert (made.status, made.progress_shape) == ("QUEUED", "MULTI")
     assert made.progress == [{"n": 10}, {"n": 11}, {"n": 12}]
+
+
+def test_a_reused_correlation_id_refers_to_the_latest_interaction(ready: Ready) -> None:
+    first = answer(interaction_of(made := suspended(ready))).interaction
+    making.record(making.suspension(making.claimed(ready[0])[0]))
+    with unguarded(Interaction):
+        Interaction.objects.update(correlation_id="order-1")
+        Interaction.objects.filter(pk=first.pk).update(created_at=first.created_at - timedelta(seconds=1))
+    done = interactions.complete(ready[0], correlation_id="order-1", response={"n": 3}, actor="a")
+    assert (done.interaction, done.duplicate) == (made.interactions.exclude(pk=first.pk).get(), False)

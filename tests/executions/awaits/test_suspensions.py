@@ -19,6 +19,7 @@ from tests import making
 from tests.cases import cases
 from tests.executions.awaits.parking import answer, assert_timed_out, interaction_of, itemized, make_late, suspended
 from tests.executions.moments import statuses
+from tests.raw_sql import run, unguarded
 
 pytestmark = pytest.mark.django_db
 
@@ -95,12 +96,14 @@ def test_a_late_answer_fails_the_execution_too(ready: Ready) -> None:
 def test_one_late_item_fails_the_unit_and_withdraws_the_others(ready: Ready) -> None:
     made, items = itemized(ready, 4)
     answer(items[0])
-    make_late(items[1])
+    with unguarded(Interaction):
+        make_late(*items[:3])
+        run("UPDATE executions_interaction SET deadline = deadline - interval '1 s' WHERE id = %s", items[1].pk)
     awaits.expire()
     assert_timed_out(made, items[1])
-    assert statuses(made) == ["COMPLETED", "TIMED_OUT", "CANCELLED", "CANCELLED"]
+    assert statuses(made) == ["COMPLETED", "TIMED_OUT", "TIMED_OUT", "CANCELLED"]
     with pytest.raises(InteractionClosed) as caught:
-        answer(items[2])
+        answer(items[3])
     assert caught.value.data == {"interactionStatus": "CANCELLED"}
 
 

@@ -265,3 +265,13 @@ def test_a_tenant_whose_receivers_hang_leaves_a_place_for_other_tenants(ready: R
         assert (interaction_of(mine).status, interaction_of(other).status) == ("WAITING", "DISPATCHED")
     assert webhooks.send()
     assert interaction_of(mine).status == "DISPATCHED"
+
+
+def test_the_webhook_that_has_been_due_longest_is_sent_first(ready: Ready, receiver: Receiver) -> None:
+    made = {key: sent_to(ready, receiver.url(), key) for key in "abc"}
+    change = "UPDATE executions_interaction SET next_dispatch_at = now() - make_interval(mins => %s)"
+    for minutes, key in enumerate("cab"):
+        run(f"{change} WHERE execution_id = %s", minutes, made[key].pk)
+    while webhooks.send():
+        pass
+    assert [request.json["executionId"] for request in receiver.requests] == [str(made[key].pk) for key in "bac"]

@@ -1,11 +1,13 @@
 """The sweep advances campaigns at their rates, until they pause themselves or an operator stops them."""
 
+import uuid
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from executions.campaigns import campaigns
+from executions.campaigns import campaigns, drafts
+from executions.campaigns.admitting import credit_of
 from executions.campaigns.results import Results, results_of
 from executions.errors import CampaignRefused, CampaignUnknown
 from executions.lifecycle.cancellation import cancel
@@ -33,6 +35,7 @@ def test_items_are_admitted_at_the_rate_and_the_last_one_completes_the_campaign(
     owner: Tenant, dead: list[Execution]
 ) -> None:
     made = start(owner, rate=60)
+    drafts.freeze(owner, Campaign.Kind.REDRIVE, Execution.objects.all(), actor="user:ann")  # its items stay pending
     for seconds, count in ((0, 0), (3.9, 3), (0, 0), (0.1, 1)):
         assert advance(seconds) == count
     assert progress(made) == (6, 4, 0)
@@ -68,11 +71,29 @@ def test_an_outage_accumulates_at_most_one_minute_of_credit(owner: Tenant) -> No
     assert (advance(20), progress(made)) == (1, (5, 5, 0))
 
 
+def test_sweeps_that_are_far_apart_admit_at_the_full_rate(owner: Tenant, settings: Any) -> None:
+    settings.SWEEP_SECONDS = 120
+    start(owner, rate=3)
+    assert advance(120) == 6
+
+
+def test_the_oldest_running_campaign_is_first_and_a_paused_one_takes_no_place(owner: Tenant, settings: Any) -> None:
+    settings.SWEEP_LIMIT = 1
+    made = [start(owner) for _ in range(3)]
+    with unguarded(Campaign):
+        for minute, each in enumerate(made):
+            Campaign.objects.filter(pk=each.pk).update(created_at=datetime(2026, 1, 1, 0, minute, tzinfo=UTC))
+    campaigns.pause(owner, made[0].pk, actor="")
+    assert advance(1) == 1
+    assert [progress(each)[1] for each in made] == [0, 1, 0]
+
+
 def test_a_pause_accumulates_no_credit(owner: Tenant) -> None:
     made = start(owner, rate=60)
     assert advance(2) == 2
     campaigns.pause(owner, made.pk, actor="user:bob", reason="the bank is down again")
     assert (advance(60), progress(made)) == (0, (8, 2, 0))
+    assert credit_of(made.pk) == (None, 0), "it may have been paused after the sweep found it"
     campaigns.resume(owner, made.pk, actor="user:bob")
     assert (campaigns.advance(), progress(made)) == (0, (8, 2, 0))
     assert (advance(2), progress(made)) == (2, (6, 4, 0))
@@ -107,6 +128,16 @@ def test_items_that_have_changed_are_skipped_with_a_reason(owner: Tenant, dead: 
     assert codes(made) == refused
     assert not made.items.filter(at=None).exists()
     assert changed_rows() == before
+
+
+def test_items_whose_execution_was_removed_or_may_not_be_redriven_any_more_are_skipped(quiet: Tenant) -> None:
+    making.dead(quiet, "failed", "removed", retryable=False)
+    made = start(quiet, allow_failed=True)
+    with unguarded(Campaign), unguarded(CampaignItem):
+        Campaign.objects.update(allow_failed=False)
+        CampaignItem.objects.filter(execution__execution_key="removed").update(execution_id=uuid.uuid4())
+    assert (advance(), progress(made)) == (0, (0, 0, 2))
+    assert set(codes(made).values()) == {"REDRIVE_REFUSED", "EXECUTION_UNKNOWN"}
 
 
 def test_skipped_items_count_against_the_rate(owner: Tenant) -> None:

@@ -12,6 +12,7 @@ from executions.errors import (
     FilterRequired,
     ReleaseRevokedConfirmation,
 )
+from executions.lifecycle.redrive import redrive
 from executions.models import Campaign, CampaignItem, DeadLetter, Execution
 from releases.activation.activation import activate
 from releases.activation.revocation import revoke
@@ -75,6 +76,14 @@ def test_a_preview_shows_what_a_campaign_contains(
     assert {str(item.execution and item.execution.execution_key) for item in items} == keys
     assert [item.execution_id for item in items] == [each.pk for each in found.executions]
     assert {(item.expected_version, item.outcome) for item in items} == {(2, "PENDING")}
+
+
+def test_the_reason_filter_matches_the_latest_failure(quiet: Tenant) -> None:
+    [execution] = making.dead(quiet, "key")
+    redrive(quiet, execution.pk, actor="", reason="")
+    making.record(making.failure(making.claimed(quiet)[0], retryable=False))
+    reasons = (DeadLetter.Reason.RETRY_EXHAUSTED, DeadLetter.Reason.NON_RETRYABLE)
+    assert [preview(quiet, Filters(reason=each), allow_failed=True).count for each in reasons] == [0, 1]
 
 
 def test_a_campaign_needs_a_filter(various: Tenant) -> None:

@@ -1,5 +1,6 @@
 """Checkpoints, which are stored while a transition runs, and the groups of reports that contain them."""
 
+import json
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,6 +10,7 @@ import pytest
 from django.db import InterfaceError, OperationalError, connection, transaction
 
 from executions import tasks
+from executions.lifecycle import outcome
 from executions.models import AwaitUnit, DeadLetter, Execution
 from executions.state_machine.moves import Claim
 from executions.transports.celery import command_of
@@ -19,7 +21,7 @@ from tests import making
 from tests.cases import cases
 from tests.celery_worker.working import without_receivers
 from tests.making import reached, record
-from tests.raw_sql import run
+from tests.raw_sql import refuse, run
 from wire.messages.celery_messages import Outcome, OutcomeGroup
 from wire.messages.sealing import seal
 
@@ -116,6 +118,13 @@ def test_a_checkpoint_of_another_lease_or_that_cannot_be_stored_changes_nothing(
     [sound] = making.claimed(owner)
     record(checkpoints=[reached(claim, 1, "2", **forged), reached(sound, 1, "3")])
     assert [progress(each) for each in (execution, other)] == [(0, None), (1, 3)]
+
+
+def test_a_newer_checkpoint_that_cannot_be_stored_does_not_hide_an_older_one(
+    claim: Claim, execution: Execution
+) -> None:
+    record(checkpoints=[reached(claim, 1, "2"), reached(claim, 2, '"\\u0000"')])
+    assert progress(execution) == (1, 2)
 
 
 @cases("part", ["tenant_id", "pipeline_id", "contract_version", "release_version"])
@@ -232,6 +241,28 @@ def test_checkpoints_in_the_group_of_a_poisoned_outcome_are_stored(group: list[C
     assert DeadLetter.objects.get(execution=failed).reason == "non_retryable"
 
 
+def test_an_outcome_whose_failure_is_rejected_too_is_left_to_its_lease(group: list[Claim]) -> None:
+    poison()
+    refuse("executions_deadletter", "INSERT", "true")
+    first, bad, last = group
+    assert making.record(making.outcome_of(first), poisoned(bad), making.outcome_of(last)) == 2
+    assert statuses() == ["SUCCEEDED", "RUNNING", "SUCCEEDED"]
+    assert making.history(executions()[1])[-1] == ("CLAIMED", "RUNNING")
+
+
+def test_large_awaits_of_a_group_are_decoded_one_at_a_time(group: list[Claim]) -> None:
+    text = json.dumps("x" * (outcome.LONGEST_TOGETHER // 2))
+    locks: list[str] = []
+
+    def noted(execute: Callable[..., Any], sql: Any, *more: Any) -> Any:
+        locks.extend(["lock"] * ("FOR NO KEY UPDATE" in str(sql)))
+        return execute(sql, *more)
+
+    with connection.execute_wrapper(noted):
+        assert making.record(*(making.suspension(claim, text) for claim in group)) == 3
+    assert len(locks) == 3
+
+
 def test_an_await_under_a_lost_lease_is_dropped_and_opens_no_interaction(group: list[Claim]) -> None:
     lost, good, _ = group
     late = making.suspension(lost, transport="webhook", transport_metadata={"url": "http://x.example"})
@@ -257,7 +288,7 @@ def test_an_entire_group_is_retried_while_the_database_is_unavailable(group: lis
         checkpoints=[making.reached(third, 1, "7")],
     )
     message = seal(release.identity, body, current_key(release.identity.tenant_id))
-    left = [OperationalError, InterfaceError]
+    left = [InterfaceError, InterfaceError, OperationalError]
 
     def unavailable(execute: Callable[..., Any], sql: Any, *more: Any) -> Any:
         if left and "UPDATE executions_execution" in str(sql):

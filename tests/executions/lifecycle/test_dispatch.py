@@ -15,7 +15,9 @@ from redis import Redis
 from embedded.valkey import Valkey
 from executions.lifecycle import dispatch
 from executions.models import DeadLetter, Execution, ExecutionEvent, Worker
+from executions.state_machine.moves import Claim
 from executions.submission.submission import submit
+from executions.transports import celery
 from foundation.wakeups.broker_gate import FIRST_BATCH, gate
 from pipelines.worker.outbox import Report
 from releases.models import Release
@@ -33,7 +35,7 @@ from wire.broker.client import Ticket, take_ticket
 from wire.messages.celery_messages import Command, CommandGroup
 from wire.messages.queues import EXECUTE_TASK, queue_of, ticket_of
 from wire.messages.sealing import MOST_SEALS, decode, verify
-from wire.messages.task_messages import LONGEST_MESSAGE
+from wire.messages.task_messages import LONGEST_MESSAGE, MessageRefused
 from wire.worker_keys import worker_key
 
 pytestmark = pytest.mark.django_db
@@ -93,6 +95,20 @@ def test_a_command_that_is_too_large_to_be_sent_fails(owner: Tenant, release: Re
     assert making.history(execution)[-1] == ("FAILED", "FAILED")
     assert execution.error_code == "COMMAND_TOO_LARGE"
     assert DeadLetter.objects.get().execution_id == execution.pk
+
+
+def test_a_command_that_is_too_large_does_not_fail_a_newer_claim(
+    owner: Tenant, execution: Execution, claim: Claim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **options: Any) -> None:
+        raise MessageRefused("too large")
+
+    monkeypatch.setattr(broker, "send", refuse)
+    making.lose_lease(claim)
+    [newer] = making.claimed(owner)
+    assert celery.send([claim]) == []
+    execution.refresh_from_db()
+    assert (execution.status, execution.lease_token) == ("RUNNING", newer.lease_token)
 
 
 def test_dispatch_claims_repeatedly_until_nothing_is_due(owner: Tenant, release: Release, settings: Any) -> None:

@@ -80,6 +80,17 @@ def test_a_run_with_retries_on_two_workers_names_both_and_counts_each_step_once(
     assert found["pinnedThroughout"] is False
 
 
+def test_the_newest_of_several_checkpoints_in_a_message_has_the_steps_of_all(hosting: Hosting) -> None:
+    hosted, found = hosting(ONE, ONE, ONE), list[Report]()
+    execution = hosted.submit(1)
+    key = worker_key(settings.WORKER_SECRET, hosted.owner.slug)
+    commands = CommandGroup(commands=[command_of(hosted.claim())])
+    hosted.host.execute(seal(hosted.release.identity, commands, key), found.append)
+    tasks.record(hosted.host.sealed(found))
+    events = execution.events.filter(data__has_key="worker").order_by("sequence")
+    assert [[index for index, *_ in event.data["steps"]] for event in events] == [[0, 1], [2]]
+
+
 def test_the_subject_is_the_artifact_and_no_value_is_disclosed(hosting: Hosting) -> None:
     hosted = hosting(ONE, ASKS, ONE)
     execution = hosted.run(hosted.submit(4321))

@@ -5,15 +5,18 @@ from typing import Any
 
 import pytest
 
+from executions import tasks
 from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
 from executions.lifecycle import retention
 from executions.lifecycle.cancellation import cancel
 from executions.models import AwaitUnit, Campaign, DeadLetter, Execution, ExecutionEvent, Interaction, WireForm
+from foundation.scheduling import places
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
-from tests.raw_sql import check_foreign_keys_now
+from tests.few_places import limited
+from tests.raw_sql import check_foreign_keys_now, unguarded
 
 pytestmark = pytest.mark.django_db
 HISTORY = (ExecutionEvent, DeadLetter, Interaction, AwaitUnit, WireForm)
@@ -108,7 +111,7 @@ def test_executions_that_a_campaign_has_yet_to_redrive_are_kept_and_its_results_
     dead = making.dead(owner, "a", "b")
     made = campaign(owner)
     making.aged(*dead, days=31)
-    succeeded(owner, "younger", days=31)
+    making.aged(*making.dead(owner, "younger"), days=31)
     settings.SWEEP_LIMIT = 1
     assert remove() == 1
     campaigns.cancel(owner, made.pk, actor="user:ann")
@@ -117,3 +120,32 @@ def test_executions_that_a_campaign_has_yet_to_redrive_are_kept_and_its_results_
     assert {item.execution_id for item in items} == {each.pk for each in dead}
     assert [item.execution for item in items] == [None, None]
     assert campaigns.progress([made.pk])[made.pk].skipped == 2
+
+
+def test_a_dry_run_counts_what_each_tenant_would_lose_and_removes_nothing(owner: Tenant) -> None:
+    succeeded(owner, "old", days=31)
+    other, _ = making.ready()
+    keep(other, 60, None)
+    succeeded(other, "theirs", days=61)
+    assert {tenant: count for tenant, kind, count in retention.removed_next() if count} == {owner: 1, other: 1}
+    assert kept() == {"old", "theirs"}
+
+
+def test_a_removal_waits_for_a_place_and_ends_a_batch_at_its_limit_of_interactions(owner: Tenant) -> None:
+    for key in "abcd":
+        cancelled_while_waiting(owner, key)
+    with limited(places.ARTIFACTS, 1), places.ARTIFACTS.hold():
+        tasks.remove_old()
+    assert kept() == {*"abcd"}
+    with unguarded(AwaitUnit):
+        AwaitUnit.objects.update(expected_items=retention.MOST_INTERACTIONS * 3 // 4)
+    assert [retention.remove(seconds=0), remove()] == [2, 2]
+
+
+def test_a_removal_works_a_fifth_of_the_time(owner: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    succeeded(owner, "old", days=31)
+    paused: list[float] = []
+    monkeypatch.setattr(time, "sleep", paused.append)
+    began = time.monotonic()
+    remove()
+    assert 0 < paused[0] <= 4 * (time.monotonic() - began)

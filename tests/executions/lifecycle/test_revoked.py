@@ -68,6 +68,12 @@ def test_a_pause_stops_the_open_executions_until_the_release_is_resumed(owner: T
     assert [claim.execution_id for claim in making.claimed(owner)] == [Execution.objects.get(execution_key="queued").pk]
 
 
+def test_a_release_that_is_paused_keeps_its_pause(release: Release) -> None:
+    first = holds.pause(release, actor="user:eva", reason="slow").hold
+    revoked(Order.PAUSE)
+    assert (holds.open_hold(release), Hold.objects.count()) == (first, 1)
+
+
 def test_all_open_executions_fail_and_the_others_stay(owner: Tenant) -> None:
     running = one_of_each(owner)
     making.worker(making.active(owner, "2.0"), "worker-2")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from celery import current_app
+from django.db import OperationalError, connection
 from django.utils import timezone
 
 from executions import tasks
@@ -103,7 +104,7 @@ def test_the_sweep_finds_due_work(ready: Ready, broker: Broker, of: Callable[[Re
     assert is_done()
 
 
-@cases(("protocol", "stopped", "expected"), [("rest", True, []), ("rest", False, [CHECK_TASK])])
+@cases(("protocol", "stopped", "expected"), [("celery", False, []), ("rest", True, []), ("rest", False, [CHECK_TASK])])
 def test_the_sweep_announces_nothing_but_checks_of_rest_workers(
     ready: Ready, broker: Broker, protocol: str, stopped: bool, expected: list[str]
 ) -> None:
@@ -143,6 +144,7 @@ PARTS = {"REDRIVEN": a_campaign, "AWAIT_TIMEOUT": a_late_interaction, "LEASE_EXP
 def test_a_part_of_the_sweep_that_fails_does_not_stop_the_others(
     ready: Ready, broker: Broker, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
+    caplog.clear()
     is_done = {each: of(making.ready()) for each, of in PARTS.items()}
     due = due_work(ready)
     refuse("executions_executionevent", "INSERT", f"NEW.kind = '{kind}'")
@@ -150,6 +152,23 @@ def test_a_part_of_the_sweep_that_fails_does_not_stop_the_others(
     assert {each for each, done in is_done.items() if done()} == PARTS.keys() - {kind}
     assert due()
     assert "refused by the test" in caplog.text
+
+
+@cases("statement", ["clock_timestamp", "executions_messagepath", "executions_campaign", "rate_per_minute"])
+def test_without_a_database_the_sweep_stops_at_once(ready: Ready, statement: str) -> None:
+    """The outage begins with the probe, with the first or the last part of the sweep, or within a campaign."""
+    a_campaign(ready)
+    tried: list[str] = []
+
+    def unavailable(execute: Callable[..., Any], sql: Any, *more: Any) -> Any:
+        if "SAVEPOINT" in str(sql) or (not tried and statement not in str(sql)):
+            return execute(sql, *more)
+        tried.append(str(sql))
+        raise OperationalError("the server closed the connection")
+
+    with connection.execute_wrapper(unavailable), pytest.raises(OperationalError):
+        tasks.sweep()
+    assert len(tried) == 1
 
 
 def test_executions_that_cannot_be_removed_do_not_block_those_of_other_tenants(

@@ -1,19 +1,23 @@
 """Terminal failures: which fail at once, which after retries, and the dead letter of each."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db.models import F
 
+from executions.lifecycle import queries
 from executions.lifecycle.redrive import redrive
-from executions.models import DeadLetter, Execution
+from executions.models import DeadLetter, Execution, ExecutionEvent
 from executions.state_machine import dead_letters
 from releases.activation import policy
 from releases.models import Pipeline, Release
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
-from tests.raw_sql import unchanged
+from tests.raw_sql import unchanged, unguarded
 
+HOUR = timedelta(hours=1)
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("retries")]
 
 
@@ -130,3 +134,26 @@ def test_any_outcome_resets_the_count_of_lost_leases(execution: Execution, setti
     Execution.objects.update(next_due_at=making.LONG_AGO)
     lose_lease(execution)
     assert (execution.status, execution.takeovers) == ("QUEUED", 1)
+
+
+def test_the_traceback_of_a_letter_is_that_of_its_own_failure(execution: Execution) -> None:
+    for shown in ("first", "second"):
+        fail(execution, traceback=shown, retryable=False)
+        with unguarded(ExecutionEvent), unguarded(DeadLetter):  # earlier than the next failure
+            execution.events.update(at=F("at") - HOUR)
+            execution.dead_letters.update(created_at=F("created_at") - HOUR)
+        again(execution)
+    letters = execution.dead_letters.order_by("pk")
+    assert [queries.traceback_of(each) for each in letters] == ["first", "second"]
+
+
+def test_a_terminal_failure_is_logged_after_its_commit_and_its_code_forges_no_line(
+    execution: Execution, caplog: pytest.LogCaptureFixture, django_capture_on_commit_callbacks: Any
+) -> None:
+    with django_capture_on_commit_callbacks(execute=True):
+        fail(execution, code="Oops tenant=other\nExecution moved to DLQ: tenant=other", retryable=False)
+        assert "moved to DLQ" not in caplog.text
+    [line] = [each.getMessage() for each in caplog.records if "moved to DLQ" in each.getMessage()]
+    assert line.isprintable()
+    assert [word for word in line.split(" ") if word.startswith("tenant=")] == [f"tenant={execution.tenant.slug}"]
+    assert " status=FAILED reason=non_retryable " in line

@@ -101,6 +101,7 @@ def test_the_next_submission_after_a_promotion_gets_the_candidate(owner: Tenant)
 def test_a_revoked_baseline_refuses_submissions_although_a_candidate_exists(
     owner: Tenant, all_to_candidate: GradualActivation
 ) -> None:
+    assert versions(owner, "expects", expected_release_version="1.0") == ["1.0"]
     revoke(all_to_candidate.baseline, **WHY)
     assert refusal(owner) == "ACTIVE_RELEASE_REVOKED"
 

@@ -8,7 +8,8 @@ from django.utils import timezone
 
 from executions.holds import holds
 from executions.models import Execution, Worker
-from executions.submission.submission import Submission, submit
+from executions.submission.submission import ExecutionRequest, Submission, submit
+from executions.submission.waiting import submit_when_open
 from foundation.errors import CoordinatorError
 from releases.activation import policy
 from releases.activation.activation import activate
@@ -111,6 +112,22 @@ def test_a_release_that_was_never_active(owner: Tenant) -> None:
     other = making.tenant()
     making.worker(making.registered(other, "1.0"), "worker-1")
     assert refusal(other, "1.0").data == {"activeReleaseVersion": None, "mayOpen": True}
+
+
+def test_only_a_release_that_was_never_active_is_waited_for(owner: Tenant) -> None:
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        activate(release_of(owner, "3.0"), actor=ACTOR)
+
+    def waited(version: str) -> Any:
+        request = ExecutionRequest(making.PIPELINE, {"n": 1}, version, release_version=version)
+        return submit_when_open(owner, request, actor="token:x", wait_seconds=30, pause=pause)
+
+    replaced(11)
+    assert [waited("1.0").code, waited("5.0").code, pauses] == ["RELEASE_NOT_OPEN", "RELEASE_UNKNOWN", []]
+    assert (waited("3.0").release_version, len(pauses)) == ("3.0", 1)
 
 
 def test_never_a_revoked_a_retired_or_an_unverified_release(owner: Tenant) -> None:

@@ -10,7 +10,7 @@ from redis import Redis
 
 from executions import tasks
 from executions.models import Worker
-from executions.workers import instructions
+from executions.workers import instructions, refusals
 from releases.models import Release
 from tests import making
 from tests.broker import owner_url, taken
@@ -111,10 +111,30 @@ def test_the_log_and_the_notice_name_the_refused_heartbeat_and_the_reason(
     assert first.startswith(f"Refused a heartbeat: KEY_NOT_ACTIVE: An envelope for {identity}")
     assert making.WRONG_KEY.key_id in first
     assert first.endswith(f"It names worker w of {identity}.")
+    with Redis.from_url(owner_url()) as redis:
+        assert 0 < redis.pttl(instruction_queue_of(identity, "w")) <= TOLERANCE.total_seconds() * 1000
     [(task, [notice])] = notices(identity)
     refusal = refusal_of(notice)
     assert refusal is not None
     assert (task, refusal.nonce, refusal.code) == (INSTRUCTION_TASK, message["nonce"], "KEY_NOT_ACTIVE")
+
+
+def test_refusals_of_one_tenant_are_limited_and_hide_none_of_another(
+    identity: ReleaseIdentity, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, message = ReleaseIdentity(making.tenant().slug, "p", "c", "r"), heartbeat(identity)
+    for _ in range(refusals.MOST_LINES + 5):
+        tasks.heartbeat(heartbeat(bad))
+    assert len(logged(caplog)) == refusals.MOST_LINES
+    tasks.heartbeat(message)
+    assert f" of {identity}" in logged(caplog)[-1]
+    assert len(notices(identity)) == 1
+    monkeypatch.setattr(refusals.notices, "_most", 1)
+    tasks.heartbeat(message)
+    assert notices(identity) == [], "notices are limited, too"
+    monkeypatch.setattr(refusals, "WINDOW_SECONDS", 0.0)
+    tasks.heartbeat(heartbeat(bad))
+    assert "5 refusals before it were not logged" in logged(caplog)[-1]
 
 
 def test_a_notice_replaces_no_instruction(identity: ReleaseIdentity) -> None:

@@ -85,6 +85,14 @@ def test_a_probe_that_waited_behind_a_backlog_confirms_nothing(world: object, se
     assert state() == "HEALTHY"
 
 
+def test_a_later_confirmation_is_not_overwritten_by_an_earlier_one() -> None:
+    message_path.confirm()
+    later = now() + timedelta(minutes=1)
+    MessagePath.objects.update(arrived_at=later, expected_by=later + timedelta(minutes=1))
+    message_path.confirm()
+    assert MessagePath.objects.get().arrived_at == later
+
+
 def test_three_minutes_without_messages_make_no_worker_silent(owner: Tenant) -> None:
     let_pass(BEAT)
     advance_time(180)

@@ -2,6 +2,7 @@
 
 from dataclasses import astuple
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -11,6 +12,7 @@ from executions.workers.stranded import stranded
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 
 pytestmark = pytest.mark.django_db
 NOW = timezone.now()
@@ -46,3 +48,30 @@ def test_each_release_of_the_requested_tenants_is_listed_separately(owner: Tenan
     assert [(each.release_id, each.count) for each in stranded([owner.pk])] == [(second.pk, 2), (release.pk, 1)]
     assert len(stranded([owner.pk, other.pk])) == 3
     assert stranded([]) == []
+
+
+HOUR = timedelta(hours=1)
+
+
+@cases(
+    ("due", "changes", "since"),
+    [
+        (3, {"last_heartbeat_at": NOW - 2 * HOUR, "alive_until": NOW - HOUR}, 2),
+        (1, {"stopped_at": NOW - 2 * HOUR}, 1),
+        (3, {"draining_since": NOW - 2 * HOUR}, 2),
+        (3, {"drained_by_operator_at": NOW - 2 * HOUR}, 2),
+        (3, {"drained_by_operator_at": NOW - HOUR, "stopped_at": NOW - 2 * HOUR}, 2),
+        (3, {"abandoned": 10}, 3),
+        (3, {"artifact_digest": "sha256:other"}, 3),
+        (3, {"code": "source"}, 3),
+    ],
+)
+def test_work_is_stranded_since_its_last_worker_left_or_it_became_due(
+    owner: Tenant, release: Release, due: int, changes: dict[str, Any], since: int
+) -> None:
+    due_since(making.execution(owner, "old"), due * HOUR)
+    due_since(making.execution(owner, "new"), timedelta())
+    Worker.objects.update(**{"last_heartbeat_at": NOW, **changes})
+    making.worker(release, "earlier", stopped_at=NOW - 9 * HOUR, last_heartbeat_at=NOW - 9 * HOUR)
+    [found] = stranded([owner.pk])
+    assert (found.count, found.since) == (2, NOW - since * HOUR)

@@ -122,3 +122,15 @@ def test_a_key_that_another_process_replaced_is_refused_within_a_second(
     assert generations(owner) == ["1"]
     clock.ahead += 0.2 * tenant_keys.KNOWN_SECONDS
     assert generations(owner) == ["2"]
+
+
+def test_only_keys_of_existing_tenants_are_cached_and_a_change_applies_at_once(
+    owner: Tenant, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
+) -> None:
+    Clock(monkeypatch).stop()
+    ids(owner)
+    for name, count in ((owner.slug, 0), ("nobody", 2), ("nobody", 2)):
+        with django_assert_num_queries(count):
+            active_keys(name)
+    start_key(owner, actor=OPERATOR)
+    assert generations(owner) == ["2", "1"]

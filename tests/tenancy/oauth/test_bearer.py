@@ -107,6 +107,14 @@ def test_the_refusal_names_the_rule(issuer: OAuthIssuer, changes: dict[str, Any]
     assert refusal(issuer.token(**changes)).startswith(reason)
 
 
+def test_tokens_that_no_key_could_make_valid_do_not_reach_the_issuer(issuer: OAuthIssuer) -> None:
+    keys.cache.clear()
+    refusal(issuer.token(iss="https://other.example/"))
+    for headers in ({"typ": "logout+jwt"}, {"kid": None}):
+        refusal(issuer.token(headers=headers))
+    assert issuer.requests == 0
+
+
 def test_a_token_is_valid_in_its_time_and_clocks_may_differ_a_little(issuer: OAuthIssuer) -> None:
     now = claims_of(issuer.token())["iat"]
     for claim in ("nbf", "iat"):

@@ -135,6 +135,11 @@ def refused(**changes: str) -> list[str]:
     return problems
 
 
+def test_orphans_are_removed_only_if_that_is_enabled() -> None:
+    schedules = [load(**changes)["CELERY_BEAT_SCHEDULE"] for changes in ({"ORPHAN_SWEEP": "true"}, {})]
+    assert ["remove-orphans" in each for each in schedules] == [True, False]
+
+
 def test_every_setting_has_invalid_values_or_takes_any() -> None:
     assert [name for name, values in INVALID.items() if not values] == []
     assert env.declared.keys() >= ANY_VALUE | BY_NAME.keys()

@@ -8,11 +8,13 @@ from django.utils import timezone
 
 from executions.lifecycle import dispatch, sweep
 from executions.models import Execution, Worker, WorkerEligibility
-from executions.workers.registry import CELERY, REST, drain, undrain
+from executions.transports.rest import workers
+from executions.workers.registry import CELERY, DISPATCH_TASK, REST, drain, undrain
 from executions.workers.stranded import stranded
 from tests import making
 from tests.cases import cases
 from tests.executions.transports.rest.order_flow import PIPELINE, Flow, submit
+from tests.wakeups import announced
 
 pytestmark = pytest.mark.django_db
 REASON = WorkerEligibility.Reason.ENDPOINT_NOT_ALLOWED
@@ -85,7 +87,9 @@ def test_a_worker_that_became_ineligible_is_not_called(
     Execution.objects.filter(pk=execution.pk).update(takeovers=1)
     claim = flow.claim()
     change(flow, settings)
-    assert flow.call(claim) is False
+    with announced() as wakeups:
+        assert flow.call(claim) is False
+    assert DISPATCH_TASK in [each[0] for each in wakeups]
     assert making.claimed(flow.owner) == []
     assert flow.double.commands == []
     execution.refresh_from_db()
@@ -108,7 +112,34 @@ def test_work_stays_due_while_the_origin_is_not_allowed(flow: Flow, settings: An
     assert [each.reasons for each in stranded([flow.owner.pk])] == [[REASON]]
     assert making.history(execution) == [("SUBMITTED", "QUEUED")]
     settings.REST_WORKER_ORIGINS = [flow.double.origin]
-    assert sweep.endpoints() == 1
+    with announced() as wakeups:
+        assert sweep.endpoints() == 1
+    assert [each[0] for each in wakeups] == [DISPATCH_TASK]
     assert flow.dispatch() == 1
     causes = [event.data["cause"] for event in flow.worker.events.order_by("id")]
     assert causes == ["REGISTERED", "ENDPOINT_BLOCKED", "ENDPOINT_ALLOWED"]
+
+
+def test_a_review_blocks_only_a_worker_that_runs_and_has_not_changed_meanwhile(flow: Flow, settings: Any) -> None:
+    settings.REST_WORKER_ORIGINS = []
+    rows = Worker.objects.filter(pk=flow.worker.pk)
+    rows.update(stopped_at=timezone.now())
+    assert sweep.endpoints() == 0
+    rows.update(stopped_at=None)
+    earlier, later = rows.get(), rows.get()
+    rows.update(endpoint="https://worker.example")
+    assert not workers.review_endpoint(earlier, actor="sweep"), "it has another endpoint now"
+    rows.update(endpoint=earlier.endpoint)
+    assert [workers.review_endpoint(each, actor="sweep") for each in (earlier, later)] == [True, False]
+    assert flow.worker.events.filter(data__cause="ENDPOINT_BLOCKED").count() == 1
+
+
+def test_a_new_registration_resets_the_worker(flow: Flow) -> None:
+    before = {"capacity": 7, "taking": False, "holding": 5, "running": 4, "abandoned": 3, "transition_seconds": 0.5}
+    since = dict.fromkeys(("draining_since", "drained_by_operator_at", "stopped_at"), timezone.now())
+    verdict = {"blocked_reason": REASON, "capability_error": "another release", "unanswered_checks": 2}
+    Worker.objects.filter(pk=flow.worker.pk).update(**before, **since, **verdict, artifact_id="a", artifact_digest="d")
+    rows = [Worker.objects.filter(pk=flow.register(name).pk).values() for name in ("java-1", "java-2")]
+    again, new = (dict(each.get()) for each in rows)
+    own = {"id", "worker_id", "registered_at", "last_heartbeat_at", "last_sent_at", "alive_until"}
+    assert {name for name in again if again[name] != new[name]} <= own

@@ -1,19 +1,29 @@
 """Control workers check whether REST workers host their releases; submissions read the verdicts (wire protocol D.8)."""
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
+from executions import tasks
 from executions.errors import WorkerNotChecked, WorkerUnavailable
 from executions.models import Worker
 from executions.submission import admission
 from executions.submission.submission import ExecutionRequest, Submission, submit_many
 from executions.transports.rest import capabilities
-from executions.transports.rest.capabilities import CHECK_SECONDS, LOST_SECONDS
+from executions.transports.rest.capabilities import CHECK_SECONDS, LOST_SECONDS, MOST_COUNTED
+from executions.workers.eligibility import CHECK_FAILED, CHECK_TASK
+from executions.workers.registry import DISPATCH_TASK
 from foundation.scheduling.places import Places
+from tests import making
+from tests.cases import cases
+from tests.deaths import assert_all_or_nothing
 from tests.executions.transports.rest.order_flow import ORDER, PIPELINE, Flow
+from tests.receiving import dripping
+from tests.wakeups import announced
 
 pytestmark = pytest.mark.django_db
 OTHER = {"releaseVersion": "another"}
@@ -76,3 +86,95 @@ def test_a_check_whose_process_was_lost_is_repeated(flow: Flow) -> None:
         claimed_at = timezone.now() - timedelta(seconds=age)
         change(flow.worker, registered_at=long_ago, capability_checked_at=long_ago, capability_claimed_at=claimed_at)
         assert turn() == due
+
+
+def rival() -> Worker:
+    """A worker of another tenant that is due for its first check."""
+    release = making.active(making.tenant())
+    return making.worker(release, protocol="rest", registered_at=timezone.now() - timedelta(hours=1))
+
+
+def test_the_tenant_and_then_the_worker_whose_check_is_oldest_is_next(flow: Flow) -> None:
+    other, third = rival(), flow.register("java-2")
+    checked(flow.worker, CHECK_SECONDS + 1)
+    checked(third, CHECK_SECONDS + 60)
+    checked(other, CHECK_SECONDS + 30)
+    assert [turn() for _ in range(3)] == [other.pk, third.pk, flow.worker.pk]
+
+
+def test_the_latest_check_of_a_tenant_counts_for_its_turn(flow: Flow) -> None:
+    other = rival()
+    checked(flow.register("java-2"), CHECK_SECONDS + 60)
+    checked(other, CHECK_SECONDS + 30)
+    checked(flow.worker, 1)
+    assert turn() == other.pk
+
+
+def test_one_tenant_never_holds_all_places_for_checks(flow: Flow) -> None:
+    for name in ("a", "b"):
+        flow.register(name)
+    turns = capabilities.turns(Places(2))
+    with turns.take() as first, turns.take() as nothing:
+        assert (first is None, nothing) == (False, None)
+        other = rival()
+        with turns.take() as second:
+            assert second == other.pk
+
+
+def test_a_registration_and_a_check_announce_the_next_check(flow: Flow) -> None:
+    """Before the call of a check, so that a worker that hangs delays no other, and after it: its place is free."""
+    assert_all_or_nothing(partial(flow.register, "java-1"))
+    flow.check()
+    with announced() as wakeups:
+        flow.register("java-2")
+    assert [each[0] for each in wakeups] == [DISPATCH_TASK, CHECK_TASK]
+    for count in (2, 0):
+        with announced() as wakeups:
+            tasks.check_capability()
+        assert [each[0] for each in wakeups] == [CHECK_TASK] * count
+
+
+@cases(("count", "interval"), [(1, 10), (2, 20), (12, 300)])
+def test_a_worker_that_does_not_answer_is_checked_at_longer_intervals(
+    flow: Flow, settings: Any, count: int, interval: int
+) -> None:
+    flow.double.faults, settings.REST_WORKER_ORIGINS = [], [*settings.REST_WORKER_ORIGINS, "http://127.0.0.1:1"]
+    silent = flow.register("silent", endpoint="http://127.0.0.1:1")
+    for _ in range(count):
+        capabilities.check(silent.pk)
+    assert Worker.objects.get(pk=silent.pk).unanswered_checks == min(count, MOST_COUNTED)
+    for age, due in ((interval - 2, None), (interval + 2, silent.pk)):
+        checked(silent, age)
+        with capabilities.turns(Places(), unanswered=True).take() as found:
+            assert (turn(), found) == (None, due)
+    change(flow.worker, unanswered_checks=3)
+    flow.check()
+    assert Worker.objects.get(pk=flow.worker.pk).unanswered_checks == 0, "it answers again"
+
+
+def test_a_worker_that_does_not_speak_http_has_a_negative_verdict(flow: Flow, settings: Any) -> None:
+    with dripping(b"nonsense\r\n\r\n") as place:
+        settings.REST_WORKER_ORIGINS = [f"http://{place}"]
+        worker = flow.register("odd", endpoint=f"http://{place}")
+        capabilities.check(worker.pk)
+    worker.refresh_from_db()
+    assert (worker.capability_error.startswith(CHECK_FAILED), worker.unanswered_checks) == (True, 0)
+
+
+def test_at_most_two_registrations_of_a_process_wait_for_a_limited_time(flow: Flow) -> None:
+    """Otherwise all threads that serve requests could wait."""
+    worker, depths, waiting = flow.register(), set[int](), list[int]()
+
+    def another_waits(execute: Any, *query: Any) -> Any:
+        waiting.append(1)
+        depths.add(len(waiting))
+        if len(waiting) < 5:
+            capabilities.await_verdict(worker, seconds=0.05)
+        waiting.pop()
+        return execute(*query)
+
+    for _ in range(2):
+        depths.clear()
+        with connection.execute_wrapper(another_waits):
+            capabilities.await_verdict(worker, seconds=0.05)
+        assert max(depths) == 2

@@ -3,16 +3,21 @@
 import json
 import uuid
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from executions.lifecycle import outcome
+from executions.lifecycle import outcome, provenance, rest_calls
 from executions.models import WireForm, Worker
 from executions.transports.rest import calls, transport, wire_forms
 from executions.transports.rest.commands import payload_of
+from executions.transports.rest.transport import CALL_TASK
+from foundation.scheduling import places
 from tests import making
+from tests.cases import cases
 from tests.deaths import each_death
+from tests.executions import moments
 from tests.executions.transports.rest.order_flow import (
     DECISION,
     ORDER,
@@ -23,8 +28,10 @@ from tests.executions.transports.rest.order_flow import (
     parked,
     submit,
 )
-from tests.executions.transports.rest.strict_worker import DTO, ENCODING, SNAPSHOT, STEP_ID
+from tests.executions.transports.rest.strict_worker import DTO, ENCODING, SNAPSHOT, STEP_ID, completed
+from tests.few_places import limited
 from tests.raw_sql import unchanged
+from tests.wakeups import announced
 from wire.messages.celery_messages import OutcomeGroup
 from wire.messages.payload_envelopes import natural
 
@@ -115,6 +122,33 @@ def test_the_order_flow_resumes_with_its_decision_and_its_output_is_stored_as_re
     [output] = kept.result or []
     assert output["payload"].startswith('{ "state":"ACCEPTED",  "orderId":')
     assert output["payload"].endswith('"total":27.50 }')
+
+
+@cases(("waits", "seconds"), [(0, 0.25), (2, 1), (10_000, 4)])
+def test_a_call_without_a_place_keeps_its_lease_and_waits_longer_and_longer(
+    flow: Flow, waits: int, seconds: float
+) -> None:
+    made = submit(flow)
+    claim = flow.claim(lease_seconds=1)
+    with announced() as wakeups, limited(places.CALLS, 1), places.CALLS.hold():
+        assert not rest_calls.run(claim.execution_id, claim.lease_token, waits)
+    message = (str(claim.execution_id), str(claim.lease_token), waits + 1)
+    assert wakeups == [(CALL_TASK, message, timedelta(seconds=seconds))]
+    made.refresh_from_db()
+    assert made.lease_expires_at is not None
+    assert made.lease_expires_at - moments.now() > timedelta(seconds=calls.lease_seconds() / 2)
+
+
+def test_a_call_without_an_outcome_names_no_code(flow: Flow) -> None:
+    Worker.objects.filter(pk=flow.worker.pk).update(artifact_digest=flow.release.artifacts.get().digest)
+    [part] = provenance.runs(flow.run([])).entries
+    assert (part["worker"], part["artifactDigest"]) == ("java-1", None)
+
+
+def test_a_result_is_recorded_even_if_its_original_payloads_cannot_be_stored(flow: Flow) -> None:
+    output = {"payloadTypeId": "com.acme.Order\0", "payloadEncoding": ENCODING, "payload": '{"n":1}'}
+    made = flow.run(completed(output))
+    assert (made.status, made.result) == ("SUCCEEDED", [{"n": 1}])
 
 
 def test_the_outputs_of_a_dropped_outcome_are_not_stored(flow: Flow) -> None:
