@@ -56,10 +56,10 @@ PARTS: Mapping[str, Part] = {
         groups=["check", "upgrade"],
     ),
     "chance": Part(
-        "races and generated values, often repeated, and the stores and registries of others",
+        "races and generated values, often repeated, and the stores of others",
         _tests("parts/generated", "parts/stores", "concurrency", "executions", "unit", "api"),
         groups=["schemathesis", "stores"],
-        tools=["install-azurite", "install-registry"],
+        tools=["install-azurite"],
         environment={"TEST_THOROUGH": "1"},
     ),
     "mutants": Part(

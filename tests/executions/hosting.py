@@ -57,11 +57,6 @@ def step_{n}(number: int) -> Iterator[int]:
     if number % 3:
         yield from (number, number * 10)
 """
-TOTAL = """
-@pipeline.step
-def step_{n}(numbers: Iterable[int]) -> int:
-    return sum(numbers) + 1
-"""
 EACH = """
 @pipeline.step
 def step_{n}(numbers: list[int]) -> Iterator[int]:
