@@ -38,15 +38,6 @@ def test_texts_are_harmless(run: CommandLine) -> None:
     assert json.loads(tables[2])[0]["pipelineId"] == f"a{ESCAPE}b"
 
 
-def test_an_error_is_harmless(run: CommandLine) -> None:
-    problem = {"code": f"X{ESCAPE}", "detail": f"{ESCAPE}first", "errors": [{"field": ESCAPE, "message": 7}, 1]}
-    with serving(problem, status=409) as server:
-        done = run("pipelines", "show", "p", f"--url={server.url}")
-    assert (done.status, done.out) == (3, "")
-    assert done.err.isascii()
-    assert "\x1b" not in done.err
-
-
 def test_a_redirect_is_not_followed(run: CommandLine) -> None:
     with serving({}) as elsewhere, serving({}, status=302, headers={"Location": elsewhere.url}) as server:
         done = run("pipelines", "show", "p", f"--url={server.url}")

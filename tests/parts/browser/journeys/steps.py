@@ -1,8 +1,7 @@
-"""What journeys share: counted clicks, a small pipeline, and steps that several journeys take."""
+"""A small pipeline, counted clicks, and the steps of a journey."""
 
 import re
 from pathlib import Path
-from typing import Any
 
 from playwright.sync_api import Locator, Page, expect
 
@@ -69,17 +68,8 @@ def active(tenant: TenantInUse, release: BuiltRelease) -> BuiltRelease:
 
 
 def hosted(tenant: TenantInUse, release: BuiltRelease) -> BuiltRelease:
-    tenant.start_worker(release, worker_of(tenant, release))
+    tenant.start_worker(release, f"worker-{tenant.tenant.slug}-{release.version}")
     return release
-
-
-def worker_of(tenant: TenantInUse, release: BuiltRelease) -> str:
-    """Return the name of the worker that hosts the release."""
-    return f"worker-{tenant.tenant.slug}-{release.version}"
-
-
-def accepted(tenant: TenantInUse, value: Any, key: str) -> dict[str, Any]:
-    return tenant.eventually_accepted(PIPELINE, value, key)
 
 
 def open_pipeline(page: Page, clicks: Clicks) -> None:

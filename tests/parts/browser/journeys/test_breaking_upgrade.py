@@ -11,7 +11,6 @@ from tests.parts.browser.journeys.steps import (
     BREAKING,
     PIPELINE,
     Clicks,
-    accepted,
     active,
     approve,
     hosted,
@@ -33,7 +32,7 @@ def test_a_breaking_upgrade_is_requested_and_approved(tenant: TenantInUse, log_i
     hosted(tenant, upgrade)
     tenant.change_policy(PIPELINE, approvals=1)
     gate = tmp_path / "gate"
-    before = accepted(tenant, {"number": 1, "gate": str(gate)}, "before")
+    before = tenant.eventually_accepted(PIPELINE, {"number": 1, "gate": str(gate)}, "before")
 
     page, clicks = log_in(tenant, Role.RELEASE_MANAGER), Clicks()
     open_pipeline(page, clicks)
@@ -44,7 +43,7 @@ def test_a_breaking_upgrade_is_requested_and_approved(tenant: TenantInUse, log_i
     expect(page.locator("[data-differences]")).to_contain_text("currency")
     expect(page.get_by_role("button", name="Activate 2.0")).to_be_disabled()
     request_activation(page, clicks, "Orders need a currency", typed_version="2.0")
-    assert accepted(tenant, {"number": 2}, "meanwhile")["pin"]["releaseVersion"] == "1.0"
+    assert tenant.eventually_accepted(PIPELINE, {"number": 2}, "meanwhile")["pin"]["releaseVersion"] == "1.0"
 
     other = log_in(tenant, Role.TENANT_ADMIN)
     open_request(other, clicks, "2.0")
@@ -55,7 +54,7 @@ def test_a_breaking_upgrade_is_requested_and_approved(tenant: TenantInUse, log_i
     approve(other, clicks, "The shops send it since Monday")
     assert clicks.count <= MOST_CLICKS
 
-    after = accepted(tenant, {"number": 3, "currency": "EUR"}, "after")
+    after = tenant.eventually_accepted(PIPELINE, {"number": 3, "currency": "EUR"}, "after")
     gate.touch()
     pins = {
         key: tenant.wait_for(made["executionId"], "SUCCEEDED")["pin"]["releaseVersion"]
