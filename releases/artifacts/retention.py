@@ -24,7 +24,7 @@ from releases.models import Artifact, ArtifactUpload, Blob
 from releases.states import Status, UploadStatus
 
 log = logging.getLogger(__name__)
-_BATCH = 500
+BATCH = 500
 
 
 class Why(StrEnum):
@@ -60,7 +60,7 @@ def orphans(age: timedelta) -> Iterator[Orphan]:
     for stored in store.list():
         if stored.modified_at < before:
             listed.append(stored)
-        if len(listed) == _BATCH:
+        if len(listed) == BATCH:
             yield from _unneeded(listed, before)
             listed = []
     yield from _unneeded(listed, before)

@@ -15,7 +15,6 @@ from redis import Redis
 from embedded.valkey import Valkey
 from executions.lifecycle import dispatch
 from executions.models import DeadLetter, Execution, ExecutionEvent, Worker
-from executions.state_machine.moves import Claim
 from executions.submission.submission import submit
 from executions.transports import celery
 from foundation.wakeups.broker_gate import FIRST_BATCH, gate
@@ -35,7 +34,7 @@ from wire.broker.client import Ticket, take_ticket
 from wire.messages.celery_messages import Command, CommandGroup
 from wire.messages.queues import EXECUTE_TASK, queue_of, ticket_of
 from wire.messages.sealing import MOST_SEALS, decode, verify
-from wire.messages.task_messages import LONGEST_MESSAGE, MessageRefused
+from wire.messages.task_messages import LONGEST_MESSAGE
 from wire.worker_keys import worker_key
 
 pytestmark = pytest.mark.django_db
@@ -98,12 +97,11 @@ def test_a_command_that_is_too_large_to_be_sent_fails(owner: Tenant, release: Re
 
 
 def test_a_command_that_is_too_large_does_not_fail_a_newer_claim(
-    owner: Tenant, execution: Execution, claim: Claim, monkeypatch: pytest.MonkeyPatch
+    owner: Tenant, release: Release, settings: Any
 ) -> None:
-    def refuse(*_: Any, **options: Any) -> None:
-        raise MessageRefused("too large")
-
-    monkeypatch.setattr(broker, "send", refuse)
+    settings.WORKER_SECRET_FALLBACKS = [f"a secret of before {number}" for number in range(MOST_SEALS - 1)]
+    execution = making.execution(owner, value={"text": "x" * (LONGEST_MESSAGE * 3 // 4 // MOST_SEALS)})
+    [claim] = making.claimed(owner)
     making.lose_lease(claim)
     [newer] = making.claimed(owner)
     assert celery.send([claim]) == []

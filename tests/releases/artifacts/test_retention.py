@@ -76,7 +76,7 @@ def test_the_command_and_the_scheduled_task_remove_only_old_bytes_and_only_on_re
 
 
 def test_orphans_are_listed_in_several_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retention, "_BATCH", 2)
+    monkeypatch.setattr(retention, "BATCH", 2)
     assert sorted(map(stray, (b"1", b"2", b"3"))) == sorted(named())
 
 

@@ -20,6 +20,7 @@ SNAPSHOT = "org.pipelineframework.orchestrator.ExecutionInputSnapshot"
 DTO = "org.pipelineframework.restaurantapproval.common.dto."
 DOMAIN = "org.pipelineframework.restaurantapproval.common.domain."
 TIMEOUT_MS = 1_800_000
+ILLEGAL = "java.lang.IllegalArgumentException"
 STEP_ID = "ProcessAwaitRestaurantDecisionService"
 TEXTS = {
     "tenantId", "executionId", "pipelineId", "contractVersion", "releaseVersion", "resultShape", "transitionKey",
@@ -121,8 +122,7 @@ class StrictWorker:
         own = (self.pipeline_id, self.contract_version, self.release_version)
         if (command["pipelineId"], command["contractVersion"], release) != own:
             message = f"releaseVersion={release} but local worker is releaseVersion={self.release_version}"
-            failure = {"failureClass": "java.lang.IllegalArgumentException", "message": message}
-            return result("FAILED", failure=failure)
+            return result("FAILED", failure={"failureClass": ILLEGAL, "message": message})
         payload = {name: command[name] for name in ("payloadTypeId", "payloadEncoding", "payload")}
         if command["currentStepIndex"] == 3:
             return self.finalise(decode(payload, DTO + "RestaurantDecisionDto"))
@@ -162,7 +162,10 @@ class StrictWorker:
     def finalise(self, decision: Any) -> dict[str, Any]:
         [(variant, details)] = decision.items()
         require(variant in {"accepted", "rejected"}, "decision")
-        order_id = str(uuid.UUID(details["orderId"]))
+        try:
+            order_id = str(uuid.UUID(details["orderId"]))
+        except ValueError as error:
+            return result("FAILED", failure={"failureClass": ILLEGAL, "message": str(error)})
         # Unusual spaces and order, and a trailing zero: clients must get this result unchanged.
         text = f'{{ "state":"{variant.upper()}",  "orderId":"{order_id}", "total":27.50 }}'
         return completed({"payloadTypeId": DTO + "TerminalOrderStateDto", "payloadEncoding": ENCODING, "payload": text})
