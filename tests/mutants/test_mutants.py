@@ -109,5 +109,5 @@ def test_the_report_names_what_survived_and_enough_are_killed_if_no_entry_is_bro
     text = report([killed, survived])
     assert "large-1 in product.py survived: Large ones are rejected." in text
     assert text.endswith("1 of 2 mutants killed: 50.0%\n")
-    few, many = [killed] * 18 + [survived], [killed] * 19 + [survived]
+    few, many = [killed] * 32 + [survived], [killed] * 33 + [survived]
     assert [good_enough(each) for each in (few, many, [*many, Verdict(other, BROKEN, 1.0, "")])] == [False, True, False]
