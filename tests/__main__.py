@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from tests.part import PARTS, Part, part_of_the_day
 
-CPU_MINUTES = 18
+CPU_MINUTES = 12
 """The budget of `make test`, servers included. A run that needs a quarter more fails."""
 PROCESSES = "3"
 """Test processes: one more than two cores, because many tests mostly wait."""
