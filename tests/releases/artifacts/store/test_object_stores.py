@@ -1,8 +1,5 @@
 """What holds for every store on a server: failures of the server and the network are never a verdict on a blob."""
 
-import base64
-import hashlib
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +7,7 @@ import pytest
 
 from releases.errors import ArtifactStoreUnavailable
 from tests.making import digest_of
-from tests.releases.artifacts.store.bench import RemoteBench, S3Bench
+from tests.releases.artifacts.store.bench import RemoteBench
 
 DATA = b"some bytes" * 300_000
 DIGEST = digest_of(DATA)
@@ -42,15 +39,3 @@ def test_a_missing_bucket_is_not_a_missing_blob(remote: RemoteBench, tmp_path: P
     staged.write(b"bytes")
     unavailable(staged.keep)
     unavailable(lambda: list(store.list()))
-
-
-def test_only_complete_bytes_are_saved_and_with_the_options_and_checksum(s3: S3Bench, tmp_path: Path) -> None:
-    store = s3.place.store(tmp_path, object_parameters={"Metadata": {"team": "releases"}})
-    with pytest.raises(NotImplementedError):
-        store.save(store.key(DIGEST), BytesIO(DATA))
-    staged = store.stage(limit=len(DATA))
-    staged.write(DATA)
-    staged.keep()
-    head = s3.client.head_object(Bucket=s3.place.bucket, Key=store.key(DIGEST), ChecksumMode="ENABLED")
-    assert head["Metadata"] == {"team": "releases"}
-    assert base64.b64decode(head["ChecksumSHA256"]) == hashlib.sha256(DATA).digest()
