@@ -37,6 +37,7 @@ CASES: list[tuple[Change, dict[str, Any]]] = [
     ({"contract_version": "'x'"}, because("RELEASE_UNKNOWN")),
     ({"release_version": "'0.4'"}, because("RELEASE_UNKNOWN")),
     ({"tenant_id": tenant("other")}, because("RELEASE_UNKNOWN")),
+    ({"pipeline_id": "'another'"}, because("RELEASE_UNKNOWN")),
     ({"protocol": "'sqs'"}, because("PROTOCOL_NOT_SUPPORTED")),
     ({"abandoned": "1"}, {"capacity": 2}),
     ({"abandoned": "3"}, because("NO_FREE_THREAD", capacity=0)),
