@@ -6,8 +6,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.http_server import HttpServer, Request, body_of, send
 
@@ -81,3 +84,18 @@ def dripping(beginning: bytes) -> Iterator[str]:
         over.set()
         thread.join(10)
         listener.close()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as made:
+        yield made
+
+
+@pytest.fixture
+def local_receivers(settings: Any) -> None:
+    """Receivers on this machine are allowed. The second attempt is due after exactly ten seconds."""
+    settings.WEBHOOK_ALLOWED_NETWORKS = [ip_network("127.0.0.0/8")]
+    settings.WEBHOOK_ATTEMPTS = 3
+    settings.WEBHOOK_DELAY_SECONDS = 10
+    settings.RETRY_JITTER = 0

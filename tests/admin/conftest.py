@@ -115,26 +115,16 @@ def log_in(acme: World) -> LogIn:
     return client_of
 
 
-@pytest.fixture
-def viewer(log_in: LogIn) -> Client:
-    return log_in("viewer")
+def client_as(who: str) -> Callable[..., Client]:
+    """Return a fixture: the client of this user."""
+
+    @pytest.fixture
+    def client(log_in: LogIn) -> Client:
+        return log_in(who)
+
+    return client
 
 
-@pytest.fixture
-def operator(log_in: LogIn) -> Client:
-    return log_in("operator")
-
-
-@pytest.fixture
-def manager(log_in: LogIn) -> Client:
-    return log_in("release-manager")
-
-
-@pytest.fixture
-def admin(log_in: LogIn) -> Client:
-    return log_in("tenant-admin")
-
-
-@pytest.fixture
-def superuser(log_in: LogIn) -> Client:
-    return log_in("superuser")
+viewer, operator, manager, admin, superuser = map(
+    client_as, ("viewer", "operator", "release-manager", "tenant-admin", "superuser")
+)

@@ -163,7 +163,8 @@ def test_pages_without_a_row_change_nothing(site: Admin) -> None:
     for page in READS:
         if re.match(r"\w+_change(list)?\b", page) and page not in CHANGES:
             fields = {"release_version": "9", "action": "delete_selected", "_selected_action": "1"}
-            assert client.post(site.url(page), fields).status_code in {200, 302, 403, 405}, page
+            refused = {403, 405} if "_change " in page else {200, 302, 403, 405}
+            assert client.post(site.url(page), fields).status_code in refused, page
     assert written() == before
 
 

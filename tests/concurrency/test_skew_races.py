@@ -3,18 +3,14 @@
 Each has a separate connection.
 """
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import pytest
-from django.db import connection, connections, transaction
 
 from executions.models import Execution, SmokeTest
 from executions.smoke_tests.smoke_tests import start
-from executions.submission.submission import ExecutionRequest, Submission, submit_many
+from executions.submission.submission import ExecutionRequest
 from foundation.errors import CoordinatorError
 from releases.activation import policy
 from releases.activation.activation import activate
@@ -23,11 +19,10 @@ from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.concurrency.racing import race, results_of
-from tests.concurrency.waiting import until_blocked
+from tests.concurrency.submitting import Verdicts, submitting
 
 pytestmark = pytest.mark.usefixtures("committed")
 ACTOR = "user:ann"
-Verdicts = list[Submission | CoordinatorError]
 
 
 @pytest.fixture
@@ -62,55 +57,27 @@ def results(verdicts: Verdicts) -> list[str]:
     return [each.code if isinstance(each, CoordinatorError) else each.release_version for each in verdicts]
 
 
-@contextmanager
-def submitting(owner: Tenant, version: str) -> Iterator[Future[Verdicts]]:
-    """Submit two executions that name a release. Their INSERT has read the tables and waits while the block runs.
-
-    Another transaction has inserted the first key and is rolled back when the block ends.
-    """
-    batch = named(version, "a", "b")
-
-    def run() -> Verdicts:
-        try:
-            return submit_many(owner, batch, actor="token:test")
-        finally:
-            connections.close_all()
-
-    with ThreadPoolExecutor(1) as pool:
-        with transaction.atomic():
-            submit_many(owner, batch[:1], actor="token:other")
-            future = pool.submit(run)
-            until_blocked(connection)
-            yield future
-            transaction.set_rollback(True)
-        future.result(30)
-
-
-def elsewhere(call: Callable[[], Any]) -> None:
-    results_of(race(call))
-
-
 # --- what happens while the INSERT waits ---
 
 
 def test_a_switch_leaves_the_named_release_open(owner: Tenant) -> None:
-    with submitting(owner, "1.0") as future:
-        elsewhere(partial(switch, owner))
+    with submitting(owner, named("1.0", "a", "b")) as future:
+        results_of(race(partial(switch, owner)))
     assert results(future.result(30)) == ["1.0", "1.0"]
 
 
 def test_the_end_of_the_grace_closes_the_named_release(owner: Tenant) -> None:
     switch(owner)
-    with submitting(owner, "1.0") as future:
-        elsewhere(partial(grace, owner, 0))
+    with submitting(owner, named("1.0", "a", "b")) as future:
+        results_of(race(partial(grace, owner, 0)))
     assert results(future.result(30)) == ["RELEASE_NOT_OPEN", "RELEASE_NOT_OPEN"]
     assert Execution.objects.count() == 0
 
 
 def test_a_revocation_closes_the_named_release(owner: Tenant) -> None:
     switch(owner)
-    with submitting(owner, "1.0") as future:
-        elsewhere(partial(revoke, release(owner, "1.0"), actor=ACTOR, reason="leaked"))
+    with submitting(owner, named("1.0", "a", "b")) as future:
+        results_of(race(partial(revoke, release(owner, "1.0"), actor=ACTOR, reason="leaked")))
     assert results(future.result(30)) == ["RELEASE_NOT_ADMITTED", "RELEASE_NOT_ADMITTED"]
     assert Execution.objects.count() == 0
 

@@ -2,8 +2,10 @@
 
 import ast
 import tomllib
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
 
 from tests.mutants.mutant import REPOSITORY, Mutant, MutantInvalid
@@ -11,10 +13,18 @@ from tests.mutants.mutant import REPOSITORY, Mutant, MutantInvalid
 
 def mistakes(mutants: Sequence[Mutant], repository: Path = REPOSITORY) -> list[str]:
     """Return one line for each mistake in the entries."""
-    return [f"{mutant.name}: {mistake}" for mutant in mutants for mistake in _of_one(mutant, repository)]
+    found = [f"{mutant.name}: {mistake}" for mutant in mutants for mistake in _of_one(mutant, repository)]
+    for what, key in {"promise": attrgetter("promise"), "change": attrgetter("file", "old", "new")}.items():
+        names = defaultdict(list)
+        for mutant in mutants:
+            names[key(mutant)].append(mutant.name)
+        found += [f"{', '.join(each)} have one {what}." for each in names.values() if len(each) > 1]
+    return found
 
 
 def _of_one(mutant: Mutant, repository: Path) -> Iterator[str]:
+    if not mutant.promise.endswith(".") or ". " in mutant.promise:
+        yield "the promise is not one sentence."
     if not mutant.tests:
         yield "it names no test."
     for test in mutant.tests:

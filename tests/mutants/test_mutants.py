@@ -1,5 +1,6 @@
 """The mutants fit the code, and the runner distinguishes killed, survived, hung and broken."""
 
+import datetime
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.mutants.campaign import BROKEN, HUNG, KILLED, SURVIVED, Verdict, verdict, verdicts
+from tests.mutants.choice import of_the_day
 from tests.mutants.lane import Lane
 from tests.mutants.mistakes import mistakes
 from tests.mutants.mutant import Mutant, all_mutants
@@ -40,8 +42,6 @@ def test_countdown():
     while remaining:
         remaining -= LIMIT
         time.sleep(0.01)
-
-
 """
 MUTANT = Mutant("small-1", "Three are allowed.", "product.py", "<=", "<", ("test_product.py::test_the_limit",))
 
@@ -75,12 +75,25 @@ def test_every_mutant_fits_the_code_and_the_tests() -> None:
         ({"new": "<="}, "means the same"),
         ({"new": "< <"}, "not well formed"),
         ({"tests": ()}, "names no test"),
+        ({"promise": "One is here. Two is there."}, "not one sentence"),
         ({"tests": ("test_product.py::test_absent",)}, "no test_product.py::test_absent"),
     ],
 )
 def test_an_entry_that_does_not_fit_is_found(repository: Path, wrong: dict[str, str], mistake: str) -> None:
     (found,) = mistakes([replace(MUTANT, **wrong)], repository)  # type: ignore[arg-type]
     assert mistake in found
+
+
+def test_two_entries_with_one_promise_or_one_change_are_found(repository: Path) -> None:
+    assert len(mistakes([MUTANT, replace(MUTANT, name="small-2")], repository)) == 2
+
+
+def test_each_day_has_different_quick_mutants_until_all_were_chosen() -> None:
+    mutants = [replace(MUTANT, name=f"small-{number}", promise=f"Promise {number}.") for number in range(37)]
+    mutants.append(replace(MUTANT, name="slow-1", tests=("tests/e2e/test_product.py",)))
+    days = [of_the_day(mutants, datetime.date(2026, 1, 1 + number)) for number in range(4)]
+    assert {len(set(day)) for day in days} == {10}
+    assert set().union(*days) == set(mutants[:37])
 
 
 def test_a_mutant_is_killed_survives_hangs_or_is_broken(repository: Path, lane: Lane) -> None:

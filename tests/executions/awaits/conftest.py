@@ -1,15 +1,13 @@
 """A release with a typed await, and a receiver of webhooks."""
 
-from collections.abc import Iterator
-from ipaddress import ip_network
-from typing import Any
-
 import pytest
 
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
-from tests.receiving import Receiver, receiving
+from tests.receiving import local_receivers, receiver
+
+__all__ = ["local_receivers", "receiver"]
 
 ORDER = {
     "Order": {
@@ -26,17 +24,3 @@ ORDER = {
 @pytest.fixture(scope="module")
 def ready(module_world: None) -> tuple[Tenant, Release]:
     return making.ready(schemaVersion=2, canonicalTypes=ORDER)
-
-
-@pytest.fixture
-def local_receivers(settings: Any) -> None:
-    settings.WEBHOOK_ALLOWED_NETWORKS = [ip_network("127.0.0.0/8")]
-    settings.WEBHOOK_ATTEMPTS = 3
-    settings.WEBHOOK_DELAY_SECONDS = 10
-    settings.RETRY_JITTER = 0
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with receiving() as made:
-        yield made

@@ -6,28 +6,20 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from embedded.product import PROJECT, Product
 from embedded.valkey import Valkey
 from releases.artifacts.store.local import LocalArtifactStore
 from tests.database_template import connected_to, database
 from tests.e2e.conftest import tenant, v1, v2
-from tests.receiving import Receiver, receiving
+from tests.receiving import receiver
 from tests.running import RunningProduct, TenantInUse, eventually
 from tests.servers import NUMBER, ordinary_url
 from tests.tls_proxy import over_tls, tls_in_front_of
 from wire.worker_keys import worker_key
 
-__all__ = ["tenant", "v1", "v2"]
+__all__ = ["receiver", "tenant", "v1", "v2"]
 
 PIPELINES = Path(__file__).parent / "pipelines"
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with receiving() as running:
-        yield running
 
 
 def post(tenant: TenantInUse, path: str, status: int = 200, **body: Any) -> Any:

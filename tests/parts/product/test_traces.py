@@ -3,13 +3,12 @@
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.otlp_receiver import OtlpReceiver, ReceivedSpan, receiving_spans
+from tests.otlp_receiver import OtlpReceiver, receiving_spans
 from tests.parts.product.conftest import PIPELINES, product_with_own_broker
-from tests.running import BuiltRelease, RunningProduct, TenantInUse, build
+from tests.running import RunningProduct, TenantInUse, build
 
 RUN = ["POST executions", "send command", "run transition", "step Price", "step Charge", "ask the bank"]
 
@@ -21,61 +20,29 @@ def collector() -> Iterator[OtlpReceiver]:
 
 
 @pytest.fixture
-def traced(running: RunningProduct, collector: OtlpReceiver, tmp_path: Path) -> Iterator[RunningProduct]:
-    """A product that exports spans. Only what its callers trace is traced."""
-    settings = {
-        "TRACES_ENDPOINT": collector.url,
-        "TRACES_SAMPLE": "0",
-        "SUBMISSION_CACHE_SECONDS": "0",
-    }
+def tenant(running: RunningProduct, collector: OtlpReceiver, tmp_path: Path, name: str) -> Iterator[TenantInUse]:
+    """A tenant of a product that exports spans. Only what its callers trace is traced."""
+    settings = {"TRACES_ENDPOINT": collector.url, "TRACES_SAMPLE": "0", "SUBMISSION_CACHE_SECONDS": "0"}
     with product_with_own_broker(running, tmp_path, settings) as (product, _):
-        yield product
-
-
-@pytest.fixture
-def tenant(traced: RunningProduct, name: str) -> Iterator[TenantInUse]:
-    created = traced.tenant(name)
-    yield created
-    created.stop_workers()
-
-
-@pytest.fixture
-def charging(tmp_path: Path) -> BuiltRelease:
-    return build("traced:charging", PIPELINES / "traced", tmp_path / "charging", "1.0")
-
-
-def hosted(tenant: TenantInUse, release: BuiltRelease) -> None:
-    tenant.register(release)
-    tenant.activate(release)
-    tenant.start_worker(release, "worker")
-
-
-def submitted(tenant: TenantInUse, pipeline: str, value: Any) -> tuple[str, str, str]:
-    """Submit in a trace of the caller. Return the execution, the trace and the caller's span."""
-    trace_id, span_id = secrets.token_hex(16), secrets.token_hex(8)
-    response = tenant.http.post(
-        tenant.url("executions"),
-        json={"pipelineId": pipeline, "input": value, "idempotencyKey": "k"},
-        headers={"traceparent": f"00-{trace_id}-{span_id}-01"},
-    )
-    assert response.status_code == 202, response.text
-    return response.json()["executionId"], trace_id, span_id
-
-
-def one(spans: list[ReceivedSpan], name: str) -> ReceivedSpan:
-    [found] = [span for span in spans if span.name == name]
-    return found
+        yield product.tenant(name)
 
 
 def test_one_trace_leads_from_the_request_to_the_record(
-    tenant: TenantInUse, collector: OtlpReceiver, charging: BuiltRelease
+    tenant: TenantInUse, collector: OtlpReceiver, tmp_path: Path
 ) -> None:
-    hosted(tenant, charging)
-    execution_id, trace_id, caller = submitted(tenant, "tests.traced", {"number": 2})
+    release = build("traced:charging", PIPELINES / "traced", tmp_path / "charging", "1.0")
+    tenant.register(release)
+    tenant.activate(release)
+    tenant.start_worker(release, "worker")
+    trace_id, caller = secrets.token_hex(16), secrets.token_hex(8)
+    tenant.http.headers["traceparent"] = f"00-{trace_id}-{caller}-01"
+    execution_id = tenant.accepted("tests.traced", {"number": 2}, "k")["executionId"]
+    del tenant.http.headers["traceparent"]
     tenant.wait_for(execution_id, "SUCCEEDED")
     spans = collector.wait_for([*RUN, "record outcome"], trace_id)
-    parents = {span.name: span.parent_id for span in spans}
-    ids = {span.name: span.span_id for span in spans}
+    by_name = {span.name: span for span in spans}
+    parents = {name: span.parent_id for name, span in by_name.items()}
+    ids = {name: span.span_id for name, span in by_name.items()}
     assert parents == {
         "POST executions": caller,
         "send command": ids["POST executions"],
@@ -85,7 +52,8 @@ def test_one_trace_leads_from_the_request_to_the_record(
         "ask the bank": ids["step Charge"],
         "record outcome": ids["run transition"],
     }
-    services = {span.name: span.service for span in spans}
-    assert (services["run transition"], services["record outcome"]) == ("pipelines-worker", "coordinator-control")
-    assert one(spans, "run transition").attributes["pipelines.execution"] == execution_id
+    run = by_name["run transition"]
+    assert (run.service, by_name["record outcome"].service) == ("pipelines-worker", "coordinator-control")
+    assert run.attributes["pipelines.execution"] == execution_id
+    assert len(by_name) == len(spans)
     assert not any(span.error for span in spans)

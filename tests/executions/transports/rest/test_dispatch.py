@@ -99,8 +99,9 @@ def test_a_message_for_an_execution_of_a_celery_worker_is_ignored(flow: Flow) ->
     owner, _ = making.ready()
     making.execution(owner)
     [claim] = making.claimed(owner)
-    with unchanged():
-        assert not flow.call(claim)
+    for free in (0, 1):
+        with limited(places.CALLS, free), unchanged():
+            assert not flow.call(claim)
 
 
 def test_the_order_flow_resumes_with_its_decision_and_its_output_is_stored_as_received(flow: Flow) -> None:

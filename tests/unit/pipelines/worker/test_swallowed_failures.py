@@ -104,3 +104,23 @@ def test_a_failure_that_a_step_swallows_is_the_outcome_whatever_follows(
     assert (outcome.failure_class, outcome.step_name) == (FAILURES[failure][1], "Spread")
     assert kept == []
     assert sys.modules["authored"].done == [], "code ran with partial data"
+
+
+PASS_ON = """
+@pipeline.step
+def pass_on(numbers: Iterator[int]) -> Iterator[int]:
+    try:
+        yield from numbers
+    except:
+        pass
+"""
+
+
+@cases("following", [*FOLLOWING.values()])
+def test_a_step_that_passes_the_items_on_cannot_swallow_what_ends_the_stream(
+    author: Author, context: StepContext, following: str
+) -> None:
+    body = SOURCE.format(failure="    raise OSError('the disk is gone')")
+    outcome, kept = outcome_of(author.pipeline(body + PASS_ON + following), context)
+    assert isinstance(outcome, Failed), outcome
+    assert (outcome.failure_class, outcome.step_name, kept) == ("OSError", "Spread", [])

@@ -70,7 +70,7 @@ INTEGER, DECIMAL = "must be an integer", "must be a decimal number in a string"
 VARIANT = "must be an object of one member, which is one of: accepted, refused"
 REFUSED: dict[str, list[tuple[str, Any, str]]] = {
     REQUIRED: [
-        ("Order", {"id": UUID}, ".amount"),
+        *(("Order", value, ".amount") for value in ({"id": UUID}, {"id": UUID, "amount": None})),
         ("Order", {**ORDER, "parent": {"amount": "1"}}, ".parent.id"),
     ],
     "is not a member of the type": [("Order", {**ORDER, "extra": 1}, ".extra")],
