@@ -135,14 +135,19 @@ def confirm_messages(sent_at: float) -> None:
     message_path.take_probe(sent_at)
 
 
+@shared_task(name=message_path.CONFIRM_OUTCOMES_TASK)
+def confirm_outcomes(sent_at: float) -> None:
+    message_path.confirm_outcomes(sent_at)
+
+
 @shared_task(name="executions.sweep")
 def sweep() -> None:
     """Recover from lost messages and dead workers, act on deadlines, dispatch due executions and advance campaigns.
 
-    Several schedulers may send this task. While heartbeats cannot renew leases, no lease expires. If a part fails, the
-    error is logged and the other parts still run. A database outage stops the sweep.
+    Several schedulers may send this task. While heartbeats cannot renew leases, or outcomes cannot end them, no lease
+    expires. If a part fails, the error is logged and the other parts still run. A database outage stops the sweep.
     """
-    message_path.send_probe()
+    message_path.send_probes()
     parts: tuple[Callable[[], object], ...] = (
         _expire_leases,
         sweeper.awaits_due,

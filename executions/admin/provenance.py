@@ -22,6 +22,7 @@ ENDS = {
     "OUTCOME_DROPPED": "reported too late, so its outcome was dropped",
     "LEASE_EXPIRED": "lost its lease without a report",
     "LEASES_LOST": "lost its lease without a report, once too often",
+    "LEASE_RESTORED": "had the part when the outcome of an earlier run arrived",
     "CANCELLED": "had the part when the execution was cancelled",
     "RELEASE_REVOKED": "had the part when the release was revoked and its executions were failed",
 }

@@ -130,6 +130,7 @@ class _Drawing:
         self._awaits = awaits
         self._now = now
         self._claim: _Claim | None = None
+        self._lost_claim: _Claim | None = None
         self._wait: tuple[Kind, datetime, str] | None = None
         self._step = 0  # where the execution stands
         self._first = 0  # the step at which it was submitted
@@ -149,8 +150,10 @@ class _Drawing:
             self._checkpoint(event)
         elif event.kind == "OUTCOME_DROPPED":
             self._dropped(event)
-        elif self._claim is not None and event.status != State.RUNNING:
+        elif self._claim is not None and (event.status != State.RUNNING or event.kind == "LEASE_RESTORED"):
             self._released(event, self._claim)
+        if event.kind == "LEASE_RESTORED":
+            self._claim = self._lost_claim
         self._note_failure(event)
         self._note_wait(event)
         self._stood.append((event.at, self._step))
@@ -187,7 +190,7 @@ class _Drawing:
         self._claim.start, self._claim.since = self._step, event.at
 
     def _released(self, event: Event, claim: _Claim) -> None:
-        self._claim = None
+        self._claim, self._lost_claim = None, claim if event.kind == "LEASE_EXPIRED" else self._lost_claim
         if event.kind not in REPORTS or "worker" not in event.data:
             note = _LOST.get(event.kind, "Ended without a report.")
             self._unknown(Kind.LOST, claim, event.at, str(event.data.get("worker") or ""), note)
@@ -343,6 +346,7 @@ _WHY: Final = {
 _LOST: Final = {
     "LEASE_EXPIRED": "The lease was lost. Which steps ran is not known.",
     "LEASES_LOST": "The lease was lost too often. Which steps ran is not known.",
+    "LEASE_RESTORED": "The outcome of an earlier run arrived. Which steps ran is not known.",
     "CANCELLED": "It was running when it was cancelled.",
     "RELEASE_REVOKED": "It was running when its release was revoked.",
     "DISPATCH_FAILED": "It could not be sent to a worker.",

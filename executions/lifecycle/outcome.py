@@ -66,10 +66,10 @@ def retry_policy(pipeline: Pipeline) -> RetryPolicy:
 def record(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened = MappingProxyType({})) -> int:
     """Record a group of outcomes and checkpoints in one transaction, or large ones in one transaction each.
 
-    An outcome is valid only for an execution that is pinned to this release of this tenant, and only under its lease.
-    Any other outcome is dropped; if only its lease is lost, an event records that. If the database rejects one outcome,
-    its execution fails with UNRECORDABLE_OUTCOME; if it rejects a checkpoint, the checkpoint is dropped. The rest of
-    the group is still recorded.
+    An outcome is valid only for an execution that is pinned to this release of this tenant, and only under its lease,
+    or under the newest lost one (ADR 73). Any other outcome is dropped; if only its lease is lost, an event records
+    that. If the database rejects one outcome, its execution fails with UNRECORDABLE_OUTCOME; if it rejects a
+    checkpoint, the checkpoint is dropped. The rest of the group is still recorded.
 
     Returns how many outcomes were recorded, which is how many places they free. Raises `OperationalError` or
     `InterfaceError` if the database is down or busy; the caller retries the whole group.
@@ -134,10 +134,12 @@ def _one_by_one(group: OutcomeGroup) -> Iterator[OutcomeGroup]:
 
 def _record(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened) -> int:
     # Removes repeats. Outcomes under different leases or versions stay: the guard of the move decides which is valid.
-    outcomes = {(each.execution_id, each.execution_version, each.lease_token): each for each in group.outcomes}.values()
+    unique = {(each.execution_id, each.execution_version, each.lease_token): each for each in group.outcomes}
+    outcomes = list(unique.values())
     with transaction.atomic():
         checkpointed = [each.execution_id for each in group.checkpoints]
         known = _lock(identity, [*checkpointed, *(outcome.execution_id for outcome in outcomes)])
+        outcomes = _with_lost_leases(known, outcomes, group.worker_id)
         starts = {pk: locked.step_index for pk, locked in known.items()}
         starts |= checkpoints.keep([each for each in group.checkpoints if each.execution_id in known], group, starts)
         requested = list(_moves(identity, known, group, starts, outcomes, opened))
@@ -182,13 +184,33 @@ class _Locked:
     result_shape: str
     version: int
     step_index: int
+    lost_lease: uuid.UUID | None
 
 
 def _lock(identity: ReleaseIdentity, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, _Locked]:
     """Lock the executions with these ids, and return those of this release."""
     with prepared.cursor() as cursor:
         cursor.execute(statements.LOCK, {"ids": list(set(ids))})
-        return {row[0]: _Locked(*row[:6]) for row in cursor.fetchall() if ReleaseIdentity(*row[6:]) == identity}
+        return {row[0]: _Locked(*row[:7]) for row in cursor.fetchall() if ReleaseIdentity(*row[7:]) == identity}
+
+
+def _with_lost_leases(known: Mapping[uuid.UUID, _Locked], outcomes: list[Outcome], worker_id: str) -> list[Outcome]:
+    """Restore the leases of outcomes that were lost and can come back. Return all, with the restored versions."""
+    lost = [
+        (each.execution_id, each.lease_token, each.outcome == "FAILED")
+        for each in outcomes
+        if each.execution_id in known and known[each.execution_id].lost_lease == each.lease_token
+    ]
+    if not lost:
+        return outcomes
+    versions = moves.restore_leases(lost, worker_id=worker_id)
+    log.warning("Recorded %d outcomes whose leases had been lost", len(versions))
+    return [
+        each.model_copy(update={"execution_version": versions[each.execution_id]})
+        if each.execution_id in versions and known[each.execution_id].lost_lease == each.lease_token
+        else each
+        for each in outcomes
+    ]
 
 
 def _moves(

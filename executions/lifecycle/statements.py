@@ -3,7 +3,7 @@
 # Locks executions in the order of their ids, before any is changed. They are found by their ids alone: see
 # `executions.state_machine.statements`. No row: the executions were removed.
 LOCK = """
-SELECT e.id, e.attempt, e.budget_start, e.result_shape, e.version, e.current_step_index,
+SELECT e.id, e.attempt, e.budget_start, e.result_shape, e.version, e.current_step_index, e.lost_lease,
     (SELECT t.slug FROM tenancy_tenant t WHERE t.id = e.tenant_id), e.pipeline_id, e.contract_version, e.release_version
 FROM executions_execution e WHERE e.id = ANY(%(ids)s) ORDER BY e.id FOR NO KEY UPDATE OF e
 """

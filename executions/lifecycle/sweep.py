@@ -24,7 +24,12 @@ def expire_leases() -> int:
     Returns how many leases had expired.
     """
     with transaction.atomic():
-        expired = moves.expire_leases(actor=owner(), limit=settings.SWEEP_LIMIT, most_takeovers=settings.TAKEOVER_LIMIT)
+        expired = moves.expire_leases(
+            actor=owner(),
+            limit=settings.SWEEP_LIMIT,
+            most_takeovers=settings.TAKEOVER_LIMIT,
+            lease_seconds=settings.LEASE_SECONDS,
+        )
         exhausted = [execution_id for execution_id, each in expired.items() if each.state is State.DLQ]
         dead_letters.write(exhausted, DeadLetter.Reason.LEASES_LOST, retryable=True)
     for each in expired.values():

@@ -18,7 +18,7 @@ from executions.models.failure_group import IS_NEW, FailureGroup
 from executions.models.finished_count import FinishedCount
 from executions.models.hold import Hold
 from executions.models.interaction_event import InteractionEvent
-from executions.models.message_path import MessagePath
+from executions.models.message_path import MessagePath, OutcomePath
 from executions.models.resubmission import Resubmission
 from executions.models.smoke_test import SmokeTest
 from executions.models.wire_form import WireForm
@@ -49,6 +49,7 @@ __all__ = [
     "Interaction",
     "InteractionEvent",
     "MessagePath",
+    "OutcomePath",
     "Resubmission",
     "SmokeTest",
     "StartFrom",

@@ -34,13 +34,14 @@ class Execution(models.Model):
 
     `version` counts moves, `event_count` events. `attempt` counts failed runs and is never reset, so that a
     transition key never repeats; the retry budget counts from `budget_start`. `takeovers` counts the leases lost since
-    the last outcome or checkpoint.
+    the last outcome or checkpoint whose workers may have died.
 
     Exactly the RUNNING executions have a lease. `lease_owner` is the name under which it is held. `lease_protocol` is
     the transport that sends the command: `celery` or `rest`. `lease_worker` is the `worker_id` of the worker that holds
     the lease; with Celery it is null until a heartbeat names the lease. `lease_token` is the fencing token: only an
     outcome with this token is recorded. `running_since` is when a thread began the transition, null until a worker
-    reports it.
+    reports it. `lost_lease` is the token of the newest lost lease, until an outcome is recorded or its worker learns of
+    the loss: an outcome with that token gets the lease back.
 
     A `smoke` execution is a smoke test of its release. It counts for no statistics and belongs to no campaign.
 
@@ -89,6 +90,7 @@ class Execution(models.Model):
     lease_protocol = models.CharField(max_length=20, null=True, choices=[("rest", "REST"), ("celery", "Celery")])
     lease_worker = models.CharField(max_length=200, null=True)
     lease_token = models.UUIDField(null=True)
+    lost_lease = models.UUIDField(null=True)
     lease_expires_at = models.DateTimeField(null=True)
     running_since = models.DateTimeField(null=True)
     last_transition_key = models.CharField(max_length=200, null=True)

@@ -225,14 +225,22 @@ class Expired:
     release_version: str
 
 
-def expire_leases(*, actor: str, limit: int, most_takeovers: int) -> dict[uuid.UUID, Expired]:
+def expire_leases(*, actor: str, limit: int, most_takeovers: int, lease_seconds: float) -> dict[uuid.UUID, Expired]:
     """End at most `limit` expired leases, and queue their executions again under the same attempt (wire protocol E.4).
 
-    If an execution has already lost `most_takeovers` leases in a row, it moves to DLQ instead, because its transition
-    may be what kills the workers. Returns the executions by their ids.
+    If workers that may have died have already lost `most_takeovers` leases of an execution in a row, it moves to DLQ
+    instead, because its transition may be what kills the workers. So does an execution that lost as many in a row and
+    of which nothing else was heard. A lease lasts `lease_seconds`. Returns the executions by their ids.
     """
-    message = f"The lease was lost {most_takeovers + 1} times in a row; the transition may be killing its workers"
-    parameters: dict[str, Any] = {"actor": actor, "limit": limit, "most": most_takeovers, "message": message}
+    losses = most_takeovers + 1
+    parameters: dict[str, Any] = {
+        "actor": actor,
+        "limit": limit,
+        "most": most_takeovers,
+        "lease": lease_seconds,
+        "message": f"The lease was lost {losses} times in a row; the transition may be killing its workers",
+        "unheard": f"The lease was lost {losses} times in a row, and no outcome arrived although workers lived",
+    }
     with connection.cursor() as cursor:
         cursor.execute(statements.EXPIRE, parameters)
         return {row[0]: Expired(State(row[1]), *row[2:]) for row in cursor.fetchall()}
@@ -268,6 +276,31 @@ def renew_leases(
             },
         )
         return {token for (token,) in cursor.fetchall()}
+
+
+def restore_leases(lost: Sequence[tuple[uuid.UUID, uuid.UUID, bool]], *, worker_id: str) -> dict[uuid.UUID, int]:
+    """Give lost leases back to late outcomes that the caller records in the same transaction.
+
+    `lost` names the execution and the token of each outcome, and whether it is a failure. Returns the present versions
+    of the executions whose leases are restored. The executions must be locked.
+    """
+    parameters: dict[str, Any] = {
+        "ids": [execution_id for execution_id, _, _ in lost],
+        "tokens": [token for _, token, _ in lost],
+        "failed": [failed for _, _, failed in lost],
+        "owner": f"worker:{worker_id}",
+        "worker": worker_id,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(statements.RESTORE, parameters)
+        return dict(cursor.fetchall())
+
+
+def forget_lost_leases(lost: Sequence[tuple[uuid.UUID, uuid.UUID]]) -> None:
+    """Make the loss of these leases final, because their worker is told of it. `lost` are executions and tokens."""
+    with connection.cursor() as cursor:
+        ids, tokens = [execution_id for execution_id, _ in lost], [token for _, token in lost]
+        cursor.execute(statements.FORGET_LOST, {"ids": ids, "tokens": tokens})
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,12 +62,14 @@ SELECT place FROM moved
 # come in random order. A quota limits how many executions of each tenant are RUNNING, on workers of all protocols;
 # without a quota they are not counted. Paused executions are not in the index of due ones. For a paused release, the
 # function that counts returns JSON null. The trace context of a traced execution is followed by that of the run whose
-# await it resumes from.
+# await it resumes from. While outcomes are late, nothing is claimed for Celery workers, whose outcomes could not be
+# recorded (ADR 73).
 CLAIM = """
 WITH host AS MATERIALIZED (
     SELECT release_id, tenant_id, protocol, capacity, transition_seconds, lease_owner, worker_name,
         reason IS NULL AS runs
-    FROM executions_workereligibility WHERE present AND release_id IS NOT NULL
+    FROM executions_workereligibility WHERE present AND release_id IS NOT NULL AND (protocol = 'rest'
+        OR NOT EXISTS (SELECT FROM executions_outcomepath WHERE expected_by < now()))
 ), hosted AS (
     SELECT release_id, tenant_id, sum(capacity) FILTER (WHERE runs) AS threads,
         bool_or(protocol = 'rest') FILTER (WHERE runs) AS calls,
@@ -166,26 +168,57 @@ ORDER BY c.next_due_at, c.id
 
 # Ends leases that have expired, each with its event, and skips locked executions. No row: no lease has expired, or
 # other processes end those that have. If a worker held the lease, the event names it and its registered artifact.
+#
+# A lease counts as taken over unless its worker certainly lived: it had not registered since the claim, and sent a
+# heartbeat in the second half of the lease, which would have renewed a lease that it still held. If no heartbeat named
+# the worker, all workers of the release that were alive at the claim must have lived. A call may have been cut off, so
+# its lease always counts. If the history of the last `most` losses and this one contains nothing but claims and
+# losses, the execution ends in DLQ too, because its outcomes do not arrive at all.
 EXPIRE = """
 WITH expired AS (
-    SELECT id, lease_owner, lease_worker, takeovers >= %(most)s AS exhausted FROM executions_execution
-    WHERE status = 'RUNNING' AND lease_expires_at <= now()
+    SELECT id, tenant_id, pipeline_id, contract_version, release_version, lease_owner, lease_protocol, lease_worker,
+        lease_expires_at, updated_at, takeovers, event_count
+    FROM executions_execution WHERE status = 'RUNNING' AND lease_expires_at <= now()
     ORDER BY lease_expires_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+), host AS MATERIALIZED (
+    SELECT w.tenant_id, w.pipeline_id, w.contract_version, w.release_version, w.worker_id, w.registered_at,
+        w.last_heartbeat_at, w.stopped_at, least(w.stopped_at, w.alive_until) AS until
+    FROM executions_worker w WHERE w.protocol = 'celery'
+        AND (w.tenant_id, w.pipeline_id) IN (SELECT tenant_id, pipeline_id FROM expired)
+        AND coalesce(least(w.stopped_at, w.alive_until) >= (SELECT min(updated_at) FROM expired), true)
+), judged AS (
+    SELECT x.*, x.lease_protocol <> 'celery' OR (
+        SELECT bool_and(w.stopped_at IS NULL AND w.registered_at <= x.updated_at
+            AND w.last_heartbeat_at > x.lease_expires_at - make_interval(secs => %(lease)s::float8 / 2))
+        FROM host w WHERE w.tenant_id = x.tenant_id AND w.pipeline_id = x.pipeline_id
+            AND (w.worker_id = x.lease_worker OR x.lease_worker IS NULL
+                AND w.contract_version = x.contract_version AND w.release_version = x.release_version
+                AND coalesce(w.until >= x.updated_at, true))
+        ) IS NOT TRUE AS taken_over
+    FROM expired x
+), decided AS (
+    SELECT j.*, CASE WHEN taken_over AND takeovers >= %(most)s THEN %(message)s
+        WHEN NOT EXISTS (SELECT FROM executions_executionevent v WHERE v.execution_id = j.id
+            AND v.sequence >= j.event_count - 2 * %(most)s AND v.kind NOT IN ('CLAIMED', 'LEASE_EXPIRED'))
+            THEN %(unheard)s END AS error
+    FROM judged j
 ), moved AS (
     UPDATE executions_execution e SET
-        status = CASE WHEN expired.exhausted THEN 'DLQ' ELSE 'QUEUED' END,
-        version = e.version + 1, event_count = e.event_count + 1, takeovers = e.takeovers + 1, next_due_at = now(),
+        status = CASE WHEN d.error IS NULL THEN 'QUEUED' ELSE 'DLQ' END, version = e.version + 1,
+        event_count = e.event_count + 1, takeovers = e.takeovers + d.taken_over::int, next_due_at = now(),
         lease_owner = NULL, lease_protocol = NULL, lease_worker = NULL, lease_token = NULL, lease_expires_at = NULL,
-        running_since = NULL, updated_at = now(), finished_at = CASE WHEN expired.exhausted THEN now() END,
-        error_code = CASE WHEN expired.exhausted THEN 'LEASES_LOST' ELSE e.error_code END,
-        error_message = CASE WHEN expired.exhausted THEN %(message)s ELSE e.error_message END
-    FROM expired WHERE e.id = expired.id
-    RETURNING e.id, e.event_count, e.status, expired.lease_owner, e.takeovers, e.tenant_id, e.pipeline_id,
-        e.release_version, expired.lease_worker
+        lost_lease = e.lease_token, running_since = NULL, updated_at = now(),
+        finished_at = CASE WHEN d.error IS NOT NULL THEN now() END,
+        error_code = CASE WHEN d.error IS NULL THEN e.error_code ELSE 'LEASES_LOST' END,
+        error_message = coalesce(d.error, e.error_message)
+    FROM decided d WHERE e.id = d.id
+    RETURNING e.id, e.event_count, e.status, d.lease_owner, e.takeovers, e.tenant_id, e.pipeline_id,
+        e.release_version, d.lease_worker, d.taken_over
 ), events AS (
     INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
     SELECT id, event_count, CASE status WHEN 'DLQ' THEN 'LEASES_LOST' ELSE 'LEASE_EXPIRED' END, status, %(actor)s,
         jsonb_build_object('leaseOwner', lease_owner, 'takeovers', takeovers) || jsonb_strip_nulls(jsonb_build_object(
+            'workerLived', CASE WHEN NOT taken_over THEN true END,
             'worker', lease_worker, 'registeredArtifactDigest', (SELECT w.artifact_digest FROM executions_worker w
                 WHERE w.tenant_id = moved.tenant_id AND w.pipeline_id = moved.pipeline_id
                     AND w.worker_id = moved.lease_worker)))
@@ -212,6 +245,39 @@ UPDATE executions_execution e SET lease_expires_at = now() + make_interval(secs 
     lease_worker = %(worker)s, running_since = coalesce(e.running_since, now() - make_interval(secs => locked.seconds))
 FROM locked WHERE e.id = locked.id
 RETURNING e.lease_token
+"""
+
+# Gives lost leases back to outcomes that come late, each with its event. Returns the executions and their versions. No
+# row: another outcome was recorded, or the worker has been told that its lease is lost.
+#
+# If another worker has claimed the execution, that lease ends, and the event names its owner. A late failure does not
+# end it: that claim is the retry.
+RESTORE = """
+WITH requested AS (
+    SELECT a.*, e.lease_owner, e.lease_worker FROM executions_execution e
+    JOIN unnest(%(ids)s::uuid[], %(tokens)s::uuid[], %(failed)s::bool[]) AS a(id, token, failed) ON a.id = e.id
+), restored AS (
+    UPDATE executions_execution e SET status = 'RUNNING', version = e.version + (e.status = 'QUEUED')::int,
+        event_count = e.event_count + 1, lease_owner = %(owner)s, lease_protocol = 'celery', lease_worker = %(worker)s,
+        lease_token = a.token, lost_lease = NULL, lease_expires_at = now(), running_since = NULL, updated_at = now()
+    FROM requested a
+    WHERE e.id = a.id AND e.lost_lease = a.token AND (e.status = 'QUEUED' OR e.status = 'RUNNING' AND NOT a.failed)
+    RETURNING e.id, e.event_count, e.status, e.version, a.lease_owner, a.lease_worker
+), events AS (
+    INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
+    SELECT id, event_count, 'LEASE_RESTORED', status, %(owner)s,
+        jsonb_strip_nulls(jsonb_build_object('leaseOwner', lease_owner, 'worker', lease_worker)) FROM restored
+)
+SELECT id, version FROM restored
+"""
+
+# Forgets lost leases whose worker is told of the loss: its transition may then stop early with any outcome. No row:
+# none of them could have come back.
+FORGET_LOST = """
+WITH locked AS (
+    SELECT id FROM executions_execution WHERE id = ANY(%(ids)s) AND lost_lease = ANY(%(tokens)s) ORDER BY id FOR UPDATE
+)
+UPDATE executions_execution e SET lost_lease = NULL FROM locked WHERE e.id = locked.id
 """
 
 # Writes events that change nothing else, in their order. No row: the executions were removed.

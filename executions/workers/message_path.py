@@ -1,28 +1,43 @@
-"""Records whether heartbeats reach the control workers in time.
+"""Records whether heartbeats and outcomes reach the control workers in time.
 
-While they do not, no worker becomes silent, and no lease expires (ADR 24).
+While heartbeats do not, no worker becomes silent, and no lease expires (ADR 24). While outcomes do not, no lease
+expires, and nothing is claimed for Celery workers (ADR 73).
 """
 
 import logging
+from datetime import datetime
 from functools import partial
+from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models.functions import Now
 
-from executions.models import MessagePath
 from executions.workers import statements
 from foundation.wakeups.broker_gate import gate
 from wire.broker import client
-from wire.messages.queues import HEARTBEAT_QUEUE
+from wire.messages.queues import HEARTBEAT_QUEUE, OUTCOME_QUEUE
 
 CONFIRM_TASK = "executions.confirm_messages"
+CONFIRM_OUTCOMES_TASK = "executions.confirm_outcomes"
 log = logging.getLogger(__name__)
 
 
-def send_probe() -> None:
-    """Send a message with the database's time to the queue of heartbeats, behind all heartbeats that wait there."""
-    gate.send(partial(client.send, CONFIRM_TASK, _database_time(), queue=HEARTBEAT_QUEUE))
+def send_probes() -> None:
+    """Send a message with the database's time behind the heartbeats that wait, and one behind the outcomes if any wait.
+
+    An empty queue of outcomes needs no message, because it shows the same as one that has arrived.
+    """
+    now = _database_time()
+    gate.send(partial(client.send, CONFIRM_TASK, now, queue=HEARTBEAT_QUEUE))
+    lengths: list[int] = []
+    if not gate.send(lambda: lengths.append(client.length(OUTCOME_QUEUE))):
+        return
+    if lengths == [0]:
+        confirm_outcomes(now)
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(statements.EXPECT_OUTCOMES, {"sent": now, "seconds": settings.MESSAGE_PATH_SECONDS})
+    gate.send(partial(client.send, CONFIRM_OUTCOMES_TASK, now, queue=OUTCOME_QUEUE))
 
 
 def take_probe(sent_at: float) -> None:
@@ -46,11 +61,42 @@ def confirm() -> None:
         cursor.execute(statements.CONFIRM_MESSAGES, [settings.MESSAGE_PATH_SECONDS])
         interrupted = cursor.fetchone()
         if interrupted:
-            cursor.execute(statements.EXTEND_LEASES, {"since": interrupted[0], "lease": settings.LEASE_SECONDS})
+            _extend_leases(cursor, since=interrupted[0], within=settings.LEASE_SECONDS)
     if interrupted:
         log.warning("Messages arrive again, after %.1f seconds without any", interrupted[1])
 
 
+def confirm_outcomes(sent_at: float) -> None:
+    """Record that all outcomes that were sent before `sent_at` have been read.
+
+    If they had been late and no longer are, the leases that have expired meanwhile are extended.
+    """
+    parameters = {"sent": sent_at, "seconds": settings.MESSAGE_PATH_SECONDS}
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(statements.CONFIRM_OUTCOMES, parameters)
+        late = cursor.fetchone()
+        if late:
+            _extend_leases(cursor, since=late[0], within=0)
+    if late:
+        log.warning("Outcomes are read in time again, after a backlog of %.1f seconds", late[1])
+
+
+def _extend_leases(cursor: Any, *, since: datetime, within: float) -> None:
+    """Extend the leases that were valid at `since` and expire `within` that many seconds, by the time since then."""
+    parameters = {"since": since, "within": within, "lease": settings.LEASE_SECONDS}
+    cursor.execute(statements.EXTEND_LEASES, parameters)
+
+
+def outcome_delay() -> float:
+    """Return by how many seconds outcomes are read late; 0 if they are read within MESSAGE_PATH_SECONDS."""
+    with connection.cursor() as cursor:
+        cursor.execute(statements.OUTCOME_DELAY)
+        found = cursor.fetchone()
+    return float(found[0]) if found else 0.0
+
+
 def is_interrupted() -> bool:
-    """Return True if no message has arrived in time for MESSAGE_PATH_SECONDS."""
-    return MessagePath.objects.filter(expected_by__lt=Now()).exists()
+    """Return True if no heartbeat, or no outcome that waited, could arrive within MESSAGE_PATH_SECONDS."""
+    with connection.cursor() as cursor:
+        cursor.execute(statements.INTERRUPTED)
+        return bool(cursor.fetchone()[0])

@@ -95,7 +95,9 @@ def take_heartbeat(tenant: Tenant, identity: ReleaseIdentity, heartbeat: Heartbe
             return
         before = None if created else worker
         if before is not None:
-            again = {"registered_at": Now()} if before.stopped_at and heartbeat.state != "UNAVAILABLE" else {}
+            # A process without instructions has never accepted a command, so it is new, or another one had this id.
+            is_new = before.stopped_at is not None or not heartbeat.answered
+            again = {"registered_at": Now()} if is_new and heartbeat.state != "UNAVAILABLE" else {}
             Worker.objects.filter(pk=before.pk).update(
                 **_reported(identity, heartbeat, sent_at, before), **_since(heartbeat, before), **again
             )
@@ -127,17 +129,20 @@ def _renewed(tenant: Tenant, heartbeat: Heartbeat) -> set[uuid.UUID]:
 
 
 def _lost_leases(heartbeat: Heartbeat, renewed: Collection[uuid.UUID]) -> list[str]:
-    """Return the lost leases that the worker still holds, for its next instruction.
+    """Return the lost leases that the worker still holds, for its next instruction, and make their loss final.
 
     A lease that was not renewed may also have ended with an outcome that the worker sent after its heartbeat. Such
     leases are young, so only leases of SETTLED_SECONDS or more are returned.
     """
     held = (*heartbeat.running, *heartbeat.waiting)
-    return [
-        str(lease.lease_token)
+    lost = [
+        (lease.execution_id, lease.lease_token)
         for lease in held
         if lease.seconds >= SETTLED_SECONDS and lease.lease_token not in renewed
     ]
+    if lost:
+        moves.forget_lost_leases(lost)
+    return [str(token) for _, token in lost]
 
 
 def announce_lost_lease(execution: Execution) -> None:

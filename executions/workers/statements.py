@@ -25,8 +25,47 @@ WITH interrupted AS (
 SELECT since, extract(epoch FROM now() - since) FROM interrupted
 """
 
+# Records that a message was sent behind the outcomes that wait. No row: an earlier one has not been read.
+EXPECT_OUTCOMES = """
+INSERT INTO executions_outcomepath AS path (id, began_at, unread_since, expected_by)
+SELECT 1, sent, sent, sent + make_interval(secs => %(seconds)s) FROM to_timestamp(%(sent)s::float8) AS sent
+ON CONFLICT (id) DO UPDATE SET began_at = excluded.began_at, unread_since = excluded.unread_since,
+    expected_by = excluded.expected_by
+    WHERE path.unread_since IS NULL
+"""
+
+# Records that the outcomes before a message were read. Returns when the backlog began, and its length in seconds, if
+# outcomes were late until now. No row: they were in time, or they are still late.
+#
+# A message that was read in time ends the backlog. A late one shortens it: the outcomes behind it are as late. One from
+# before the backlog, which the broker delivered twice, changes nothing.
+CONFIRM_OUTCOMES = """
+WITH backlog AS (
+    SELECT began_at, expected_by < now() AS late, sent, sent + make_interval(secs => %(seconds)s) >= now() AS in_time
+    FROM executions_outcomepath, to_timestamp(%(sent)s::float8) AS sent
+    WHERE unread_since <= sent FOR UPDATE OF executions_outcomepath
+), confirmed AS (
+    UPDATE executions_outcomepath SET began_at = CASE WHEN NOT in_time THEN backlog.began_at END,
+        unread_since = CASE WHEN NOT in_time THEN sent END,
+        expected_by = CASE WHEN NOT in_time THEN sent + make_interval(secs => %(seconds)s) END
+    FROM backlog
+)
+SELECT began_at, extract(epoch FROM now() - began_at) FROM backlog WHERE late AND in_time
+"""
+
+# Returns for how many seconds outcomes have not been read. No row: they are read in time.
+OUTCOME_DELAY = """
+SELECT extract(epoch FROM now() - unread_since)::float8 FROM executions_outcomepath WHERE expected_by < now()
+"""
+
+# Returns whether heartbeats or outcomes are late.
+INTERRUPTED = """
+SELECT EXISTS (SELECT FROM executions_messagepath WHERE expected_by < now())
+    OR EXISTS (SELECT FROM executions_outcomepath WHERE expected_by < now())
+"""
+
 # Extends the leases that were valid when the interruption began by its length too, because no heartbeat could renew
-# them. No row: no Celery worker held a lease.
+# them. After a backlog of outcomes, only those that have expired are extended: the outcomes of the others are on time. No row: no Celery worker held a lease.
 #
 # A lease that was granted or renewed later is extended to its full time. The call of a REST worker does not need
 # messages: its lease outlives the call, and its outcome goes straight to the database.
@@ -34,7 +73,7 @@ EXTEND_LEASES = """
 WITH unrenewed AS (
     SELECT id FROM executions_execution
     WHERE status = 'RUNNING' AND lease_expires_at >= %(since)s
-        AND lease_expires_at < now() + make_interval(secs => %(lease)s)
+        AND lease_expires_at < now() + make_interval(secs => %(within)s)
         AND lease_protocol = 'celery'
     ORDER BY id FOR UPDATE
 )

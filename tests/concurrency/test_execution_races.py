@@ -149,7 +149,7 @@ def test_of_a_late_outcome_and_the_sweep_of_its_lease_one_wins(_: int) -> None:
     recorded, expired = results_of(
         race(
             recording(release, making.outcome_of(claim)),
-            lambda: len(moves.expire_leases(actor="sweep", limit=10, most_takeovers=10)),
+            lambda: len(moves.expire_leases(actor="sweep", limit=10, most_takeovers=10, lease_seconds=30)),
         )
     )
     kinds = [kind for kind, _ in making.history(execution)][2:]
@@ -182,7 +182,7 @@ def test_a_lease_is_either_renewed_or_expired(_: int) -> None:
     answers = results_of(
         race(
             lambda: len(moves.renew_leases(owner.pk, held, worker_id="w", lease_seconds=60)),
-            lambda: len(moves.expire_leases(actor="sweep", limit=10, most_takeovers=10)),
+            lambda: len(moves.expire_leases(actor="sweep", limit=10, most_takeovers=10, lease_seconds=30)),
         )
     )
     renewed, expired = answers

@@ -188,6 +188,7 @@ MATRIX = {
         always="succeeded failed cancelled", unguarded="id release_id minute", deletable=True
     ),
     "executions_messagepath": Table(always="arrived_at expected_by"),
+    "executions_outcomepath": Table(together="began_at unread_since expected_by"),
     "alerts_alertchannel": Table(
         always="name address secret enabled removed_at", unguarded="id tenant_id kind created_by created_at"
     ),

@@ -343,6 +343,13 @@ def take_ticket(name: str) -> bool:
             raise OperationalError(str(error)) from error
 
 
+def length(queue: str) -> int:
+    """Return how many messages wait in the queue. Raises the errors of the client if the broker is unavailable."""
+    connection: Any
+    with current_app.pool.acquire(block=True) as connection:
+        return int(connection.default_channel.client.llen(queue))
+
+
 def send_latest(task: str, argument: Any, *, queue: str, seconds: float) -> None:
     """Send a message that replaces all messages in `queue`, and expires after `seconds`.
 

@@ -22,7 +22,7 @@ REPORTS: Final = frozenset(
     {"SUCCEEDED", "FAILED", "RETRY_SCHEDULED", "RETRIES_EXHAUSTED", "AWAITING", "CHECKPOINT", "OUTCOME_DROPPED"}
 )
 """The events with which a worker reports a part."""
-LOST: Final = frozenset({"LEASE_EXPIRED", "LEASES_LOST", "CANCELLED", "RELEASE_REVOKED"})
+LOST: Final = frozenset({"LEASE_EXPIRED", "LEASES_LOST", "LEASE_RESTORED", "CANCELLED", "RELEASE_REVOKED"})
 """The events that end a part without a report."""
 
 
@@ -91,6 +91,7 @@ class _Derivation:
         self._listed: set[tuple[str, int, int, int]] = set()
         self._claim: Event | None = None
         self._start = 0
+        self._lost_claim: tuple[Event | None, int] = None, 0
 
     def add(self, event: Event) -> None:
         if event.kind == "CLAIMED":
@@ -101,6 +102,10 @@ class _Derivation:
             self._append(event, self._lost(event))
         if event.kind == "CHECKPOINT":
             self._start = _number(event.data.get("nextStepIndex")) or self._start
+        if event.kind == "LEASE_EXPIRED":
+            self._lost_claim = self._claim, self._start
+        elif event.kind == "LEASE_RESTORED":
+            self._claim, self._start = self._lost_claim
         if event.status != "RUNNING":
             self._claim = None
 

@@ -44,7 +44,7 @@ _RELEASE = """
 """
 _EXECUTION_STATE = """
     status version event_count current_step_index attempt budget_start takeovers progress progress_shape await_unit_id
-    next_due_at held lease_owner lease_protocol lease_worker lease_token lease_expires_at running_since
+    next_due_at held lease_owner lease_protocol lease_worker lease_token lost_lease lease_expires_at running_since
     last_transition_key result error_code error_message updated_at finished_at
 """
 _FAILURE = """
@@ -246,6 +246,9 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
             delete=True,
         ),
         "executions_messagepath": Rights(insert="id arrived_at expected_by", update="arrived_at expected_by"),
+        "executions_outcomepath": Rights(
+            insert="id began_at unread_since expected_by", update="began_at unread_since expected_by"
+        ),
         # Alerts. Only retention deletes alerts, events and deliveries.
         "alerts_alertchannel": Rights(
             insert="id tenant_id name kind address secret enabled created_by created_at removed_at",

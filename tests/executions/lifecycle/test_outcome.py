@@ -10,12 +10,15 @@ import pytest
 from executions.lifecycle import queries
 from executions.models import Execution
 from executions.state_machine.moves import Claim
+from executions.workers import registry
+from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
+from tests.executions.moments import now
 from tests.raw_sql import rows, unchanged
 from wire.documents import json_text
-from wire.messages.celery_messages import Failure
+from wire.messages.celery_messages import Failure, Heartbeat, HeldLease
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("retries")]
 
@@ -134,3 +137,51 @@ def test_a_single_result_has_at_most_one_value_and_a_stream_any_number(
     making.record(making.outcome_of(making.claimed(owner)[0], output_payloads=outputs))
     execution.refresh_from_db()
     assert (execution.status, execution.error_code or queries.result(execution)) == (status, result)
+
+
+# --- late outcomes ---
+
+
+@cases(
+    ("late", "again", "recorded"),
+    [
+        ("COMPLETED", False, ["LEASE_RESTORED", "SUCCEEDED"]),
+        ("COMPLETED", True, ["CLAIMED", "LEASE_RESTORED", "SUCCEEDED"]),
+        ("FAILED", False, ["LEASE_RESTORED", "RETRY_SCHEDULED"]),
+        ("FAILED", True, ["CLAIMED", "OUTCOME_DROPPED"]),
+    ],
+)
+def test_an_outcome_whose_lease_was_lost_is_recorded_once_unless_another_was_or_a_retry_runs(
+    owner: Tenant, claim: Claim, execution: Execution, late: str, again: bool, recorded: list[str]
+) -> None:
+    making.lose_lease(claim)
+    successors = making.claimed(owner) if again else []
+    found = making.failure(claim) if late == "FAILED" else making.outcome_of(claim)
+    assert making.record(found) == (recorded[-1] != "OUTCOME_DROPPED")
+    assert making.kinds(execution)[3:] == recorded
+    repeated = making.record(found, *map(making.outcome_of, successors))
+    assert repeated == (1 if late == "FAILED" and again else 0)
+
+
+def test_an_outcome_does_not_get_a_lease_back_that_ended_before_another_outcome(
+    owner: Tenant, claim: Claim, execution: Execution
+) -> None:
+    making.lose_lease(claim)
+    [successor] = making.claimed(owner)
+    making.record(making.failure(successor))
+    Execution.objects.update(next_due_at=making.LONG_AGO)
+    making.claimed(owner)
+    assert making.record(making.outcome_of(claim)) == 0
+    assert making.kinds(execution)[-1] == "OUTCOME_DROPPED"
+
+
+def test_a_lease_whose_worker_was_told_of_the_loss_never_comes_back(
+    owner: Tenant, release: Release, claim: Claim
+) -> None:
+    """Its step may have been cancelled, and may have returned anything."""
+    making.lose_lease(claim)
+    lease = HeldLease(execution_id=claim.execution_id, lease_token=claim.lease_token, seconds=2)
+    registry.take_heartbeat(
+        owner, release.identity, Heartbeat(worker_id="w", state="HEALTHY", capacity=1, running=[lease]), now()
+    )
+    assert making.record(making.outcome_of(claim)) == 0

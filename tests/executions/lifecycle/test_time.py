@@ -66,7 +66,7 @@ def leases(ready: Ready) -> Boundary:
     making.claimed(ready[0])
     return (
         update(Execution.objects, "lease_expires_at"),
-        lambda: bool(moves.expire_leases(actor="sweep", limit=10, most_takeovers=5)),
+        lambda: bool(moves.expire_leases(actor="sweep", limit=10, most_takeovers=5, lease_seconds=30)),
     )
 
 
@@ -172,7 +172,7 @@ def a_lost_lease(ready: Ready) -> None:
     making.execution(ready[0])
     making.claimed(ready[0])
     Execution.objects.update(lease_expires_at=now(), next_due_at=now() - timedelta(hours=1))
-    moves.expire_leases(actor="sweep", limit=10, most_takeovers=5)
+    moves.expire_leases(actor="sweep", limit=10, most_takeovers=5, lease_seconds=30)
 
 
 @cases("of", [an_answer, a_redrive, a_lost_lease])

@@ -176,7 +176,7 @@ def let_expire() -> None:
 
 
 def expire(limit: int = 1_000) -> int:
-    return len(moves.expire_leases(actor="sweep", limit=limit, most_takeovers=10))
+    return len(moves.expire_leases(actor="sweep", limit=limit, most_takeovers=10, lease_seconds=30))
 
 
 def renew(claim: Claim, *, tenant: int | None = None, running: float | None = None, worker: str = "w") -> bool:

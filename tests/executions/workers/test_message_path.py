@@ -8,7 +8,7 @@ from django.db.models import F
 
 from executions import tasks
 from executions.errors import WorkerUnavailable
-from executions.models import Execution, MessagePath, Worker, WorkerEligibility
+from executions.models import Execution, MessagePath, OutcomePath, Worker, WorkerEligibility
 from executions.state_machine import moves
 from executions.state_machine.moves import Claim
 from executions.submission.submission import Submission, submit
@@ -18,7 +18,8 @@ from tests import making
 from tests.broker import taken
 from tests.cases import cases
 from tests.executions.moments import now
-from wire.messages.queues import HEARTBEAT_QUEUE
+from wire.broker import client
+from wire.messages.queues import HEARTBEAT_QUEUE, OUTCOME_QUEUE
 
 pytestmark = pytest.mark.django_db
 STALE, BEAT, LEASE = 30, 9, 30
@@ -35,6 +36,8 @@ def advance_time(seconds: float) -> None:
     """Simulate the passage of `seconds`: move all stored times back."""
     ago = timedelta(seconds=seconds)
     MessagePath.objects.update(arrived_at=F("arrived_at") - ago, expected_by=F("expected_by") - ago)
+    moments = ("began_at", "unread_since", "expected_by")
+    OutcomePath.objects.update(**{each: F(each) - ago for each in moments})
     Worker.objects.update(last_heartbeat_at=F("last_heartbeat_at") - ago, alive_until=F("alive_until") - ago)
     Execution.objects.filter(status="RUNNING").update(lease_expires_at=F("lease_expires_at") - ago)
 
@@ -149,3 +152,55 @@ def test_the_call_of_a_rest_worker_does_not_depend_on_messages(execution: Execut
     Execution.objects.update(lease_protocol="rest", lease_worker="worker-1")
     let_pass(0, 180)
     assert seconds_left(execution) < 0
+
+
+# --- outcomes ---
+
+
+def sweep_outcomes() -> list[float]:
+    """Deliver the clock's message behind an outcome that waits. Heartbeats arrive. Return the times of its probes."""
+    taken(OUTCOME_QUEUE)
+    client.send("executions.record", {}, queue=OUTCOME_QUEUE)
+    run_sweep()
+    return [sent_at for task, [sent_at] in taken(OUTCOME_QUEUE) if task == message_path.CONFIRM_OUTCOMES_TASK]
+
+
+def test_while_outcomes_are_late_no_lease_expires_and_nothing_is_claimed(
+    owner: Tenant, execution: Execution, claim: Claim
+) -> None:
+    making.lasting(owner)
+    let_pass(BEAT)
+    [sent_at] = sweep_outcomes()
+    let_pass(*[10] * 9)
+    assert submitted(owner, "due").dispatch_delayed
+    sweep_outcomes()
+    assert making.kinds(execution) == ["SUBMITTED", "CLAIMED"]
+    for seconds in (60, 20):
+        tasks.confirm_outcomes(sent_at - seconds)
+        assert message_path.outcome_delay() == pytest.approx(seconds, abs=3), "the next outcomes are as late"
+    assert making.claimed(owner) == []
+    Worker.objects.update(protocol="rest")
+    assert len(making.claimed(owner)) == 1, "outcomes of calls do not pass through the queue"
+    tasks.confirm_outcomes(sent_at)
+    assert message_path.outcome_delay() == 0
+    assert seconds_left(execution) == pytest.approx(LEASE - BEAT, abs=3)
+
+
+def test_an_empty_queue_shows_that_outcomes_are_read(owner: Tenant, execution: Execution) -> None:
+    sweep_outcomes()
+    advance_time(60)
+    assert making.claimed(owner) == []
+    run_sweep()
+    assert message_path.outcome_delay() == 0
+    assert making.kinds(execution) == ["SUBMITTED", "CLAIMED"]
+
+
+def test_outcomes_are_late_only_while_a_probe_is_unread_also_if_an_earlier_one_is_delivered_again() -> None:
+    [earlier] = sweep_outcomes()
+    tasks.confirm_outcomes(earlier)
+    advance_time(600)
+    assert message_path.outcome_delay() == 0, "the clock may have stopped"
+    sweep_outcomes()
+    advance_time(60)
+    tasks.confirm_outcomes(earlier - 61)
+    assert message_path.outcome_delay() == pytest.approx(60, abs=3)
