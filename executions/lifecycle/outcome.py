@@ -134,15 +134,14 @@ def _one_by_one(group: OutcomeGroup) -> Iterator[OutcomeGroup]:
 
 def _record(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened) -> int:
     # Removes repeats. Outcomes under different leases or versions stay: the guard of the move decides which is valid.
-    unique = {(each.execution_id, each.execution_version, each.lease_token): each for each in group.outcomes}
-    outcomes = list(unique.values())
+    outcomes = {(each.execution_id, each.execution_version, each.lease_token): each for each in group.outcomes}.values()
     with transaction.atomic():
         checkpointed = [each.execution_id for each in group.checkpoints]
         known = _lock(identity, [*checkpointed, *(outcome.execution_id for outcome in outcomes)])
-        outcomes = _with_lost_leases(known, outcomes, group.worker_id)
+        leased = _with_lost_leases(known, outcomes, group.worker_id)
         starts = {pk: locked.step_index for pk, locked in known.items()}
         starts |= checkpoints.keep([each for each in group.checkpoints if each.execution_id in known], group, starts)
-        requested = list(_moves(identity, known, group, starts, outcomes, opened))
+        requested = list(_moves(identity, known, group, starts, leased, opened))
         reporter = reports.reporter(group)
         moved = {id(move) for move in moves.apply([move for move, _ in requested], reporter)}
         _note_dropped([move for move, _ in requested if id(move) not in moved], reporter)
@@ -194,21 +193,24 @@ def _lock(identity: ReleaseIdentity, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID
         return {row[0]: _Locked(*row[:7]) for row in cursor.fetchall() if ReleaseIdentity(*row[7:]) == identity}
 
 
-def _with_lost_leases(known: Mapping[uuid.UUID, _Locked], outcomes: list[Outcome], worker_id: str) -> list[Outcome]:
-    """Restore the leases of outcomes that were lost and can come back. Return all, with the restored versions."""
+def _with_lost_leases(
+    known: Mapping[uuid.UUID, _Locked], outcomes: Collection[Outcome], worker_id: str
+) -> Collection[Outcome]:
+    """Restore the lost leases of late outcomes. Return all outcomes, these with their new versions."""
     lost = [
-        (each.execution_id, each.lease_token, each.outcome == "FAILED")
+        each
         for each in outcomes
-        if each.execution_id in known and known[each.execution_id].lost_lease == each.lease_token
+        if (execution := known.get(each.execution_id)) and each.lease_token == execution.lost_lease
     ]
     if not lost:
         return outcomes
-    versions = moves.restore_leases(lost, worker_id=worker_id)
-    log.warning("Recorded %d outcomes whose leases had been lost", len(versions))
+    versions = moves.restore_leases(
+        [(each.execution_id, each.lease_token, each.outcome == "FAILED") for each in lost], worker_id=worker_id
+    )
+    log.info("Restored %d lost leases for late outcomes", len(versions))
+    restored = {id(each): versions[each.execution_id] for each in lost if each.execution_id in versions}
     return [
-        each.model_copy(update={"execution_version": versions[each.execution_id]})
-        if each.execution_id in versions and known[each.execution_id].lost_lease == each.lease_token
-        else each
+        each.model_copy(update={"execution_version": restored[id(each)]}) if id(each) in restored else each
         for each in outcomes
     ]
 

@@ -7,13 +7,14 @@ from django.db import migrations, models
 FORWARD = """
 CREATE FUNCTION guard_lost_lease() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
-    IF NEW.status NOT IN ('QUEUED', 'RUNNING') THEN
-        NEW.lost_lease := NULL;
-    ELSIF NEW.lost_lease IS DISTINCT FROM OLD.lost_lease
+    IF NEW.lost_lease IS DISTINCT FROM OLD.lost_lease
         AND (OLD.status = 'RUNNING' AND NEW.status = 'QUEUED' AND NEW.lost_lease = OLD.lease_token) IS NOT TRUE
     THEN
         RAISE EXCEPTION 'execution %: it did not lose this lease', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
+    END IF;
+    IF NEW.status NOT IN ('QUEUED', 'RUNNING') THEN
+        NEW.lost_lease := NULL;
     END IF;
     RETURN NEW;
 END $$;
@@ -41,15 +42,13 @@ class Migration(migrations.Migration):
                 "constraints": [
                     models.CheckConstraint(condition=models.Q(("id", 1)), name="outcome_path_once"),
                     models.CheckConstraint(
-                        condition=models.Q(
-                            ("began_at__isnull", True), ("expected_by__isnull", True), ("unread_since__isnull", True)
-                        )
+                        condition=models.Q(began_at=None, unread_since=None, expected_by=None)
                         | models.Q(
-                            ("began_at__isnull", False),
-                            ("began_at__lte", models.F("unread_since")),
-                            ("expected_by__isnull", False),
-                            ("expected_by__gt", models.F("unread_since")),
-                            ("unread_since__isnull", False),
+                            began_at__isnull=False,
+                            unread_since__isnull=False,
+                            expected_by__isnull=False,
+                            began_at__lte=models.F("unread_since"),
+                            expected_by__gt=models.F("unread_since"),
                         ),
                         name="outcome_path_expects_more",
                     ),

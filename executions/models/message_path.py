@@ -41,7 +41,7 @@ class OutcomePath(models.Model):
         constraints = (
             models.CheckConstraint(condition=Q(id=1), name="outcome_path_once"),
             models.CheckConstraint(
-                condition=Q(began_at__isnull=True, unread_since__isnull=True, expected_by__isnull=True)
+                condition=Q(began_at=None, unread_since=None, expected_by=None)
                 | Q(
                     began_at__isnull=False,
                     unread_since__isnull=False,

@@ -207,7 +207,7 @@ WITH expired AS (
         status = CASE WHEN d.error IS NULL THEN 'QUEUED' ELSE 'DLQ' END, version = e.version + 1,
         event_count = e.event_count + 1, takeovers = e.takeovers + d.taken_over::int, next_due_at = now(),
         lease_owner = NULL, lease_protocol = NULL, lease_worker = NULL, lease_token = NULL, lease_expires_at = NULL,
-        lost_lease = e.lease_token, running_since = NULL, updated_at = now(),
+        lost_lease = CASE WHEN d.error IS NULL THEN e.lease_token END, running_since = NULL, updated_at = now(),
         finished_at = CASE WHEN d.error IS NOT NULL THEN now() END,
         error_code = CASE WHEN d.error IS NULL THEN e.error_code ELSE 'LEASES_LOST' END,
         error_message = coalesce(d.error, e.error_message)

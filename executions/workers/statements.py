@@ -65,7 +65,8 @@ SELECT EXISTS (SELECT FROM executions_messagepath WHERE expected_by < now())
 """
 
 # Extends the leases that were valid when the interruption began by its length too, because no heartbeat could renew
-# them. After a backlog of outcomes, only those that have expired are extended: the outcomes of the others are on time. No row: no Celery worker held a lease.
+# them. After a backlog of outcomes, it extends only those that have expired: other outcomes are on time. No row:
+# no Celery worker held such a lease.
 #
 # A lease that was granted or renewed later is extended to its full time. The call of a REST worker does not need
 # messages: its lease outlives the call, and its outcome goes straight to the database.

@@ -126,7 +126,7 @@ MATRIX = {
             """,
             "WAITING_EXTERNAL": f"{LIVE_EXECUTION} progress await_unit_id",
         },
-        together="result status version event_count progress_shape held finished_at",
+        together="result status version event_count progress_shape held finished_at lost_lease",
         kept_by="execution_not_deleted",
     ),
     "executions_executionevent": Table(append_only="event_append_only"),

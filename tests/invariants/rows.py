@@ -18,7 +18,7 @@ from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
 from executions.holds import holds
 from executions.lifecycle import cancellation, outcome
-from executions.models import Campaign, Execution, FinishedCount, Interaction, MessagePath, WireForm
+from executions.models import Campaign, Execution, FinishedCount, Interaction, MessagePath, OutcomePath, WireForm
 from executions.smoke_tests import smoke_tests
 from executions.state_machine import moves
 from executions.workers import registry, tenant_keys
@@ -69,6 +69,7 @@ def make() -> None:
     saved_views.save(user, SavedView.Page.EXECUTIONS, "own", "status=live", tenant=None)
     saved_views.save(user, SavedView.Page.EXECUTIONS, "shared", "status=live", tenant=owner)
     MessagePath.objects.create(arrived_at=timezone.now(), expected_by=timezone.now() + timedelta(days=2))
+    OutcomePath.objects.create()
     Reporter(Process.Kind.WEB).report()
     tenant_keys.start_key(owner, actor=ACTOR)
     BlobLease.objects.create(resource="scrub", holder=uuid.uuid4(), exclusive=True, expires_at=timezone.now())

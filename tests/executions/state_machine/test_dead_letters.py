@@ -1,14 +1,16 @@
 """Terminal failures: which fail at once, which after retries, and the dead letter of each."""
 
+import uuid
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.postgres.functions import TransactionNow
 from django.db.models import F
 
-from executions.lifecycle import queries
+from executions.lifecycle import queries, sweep
 from executions.lifecycle.redrive import redrive
-from executions.models import DeadLetter, Execution, ExecutionEvent
+from executions.models import DeadLetter, Execution, ExecutionEvent, Worker
 from executions.state_machine import dead_letters
 from releases.activation import policy
 from releases.models import Pipeline, Release
@@ -124,6 +126,62 @@ def test_an_execution_that_loses_too_many_leases_in_a_row_fails(
     message = "The lease was lost 3 times in a row; the transition may be killing its workers"
     assert letter(execution, 0) == ("DLQ", "leases_lost", "LEASES_LOST", message, True)
     assert making.kinds(execution) == ["SUBMITTED", *["CLAIMED", "LEASE_EXPIRED"] * 2, "CLAIMED", "LEASES_LOST"]
+
+
+EARLIER, LATER = timedelta(minutes=-5), timedelta(seconds=1)
+LIVES = {"registered_at": EARLIER, "last_heartbeat_at": LATER, "alive_until": HOUR, "stopped_at": None}
+
+
+def set_worker(**facts: Any) -> None:
+    """Set the worker of the module. Times are relative to the database's."""
+    moments = {
+        name: TransactionNow() + value if isinstance(value, timedelta) else value for name, value in facts.items()
+    }
+    Worker.objects.update(**{**{name: TransactionNow() + at if at else None for name, at in LIVES.items()}, **moments})
+
+
+@cases(
+    ("worker", "named", "counted"),
+    [
+        ({}, True, False),
+        ({}, False, False),
+        ({"registered_at": LATER}, True, True),
+        ({"registered_at": LATER}, False, True),
+        ({"stopped_at": LATER}, True, True),
+        ({"last_heartbeat_at": timedelta(seconds=-16)}, True, True),
+        ({"last_heartbeat_at": timedelta(seconds=-16)}, False, True),
+        ({"stopped_at": EARLIER}, False, True),
+    ],
+)
+def test_only_a_lease_whose_worker_may_have_died_counts_as_taken_over(
+    owner: Tenant, execution: Execution, settings: Any, worker: dict[str, Any], named: bool, counted: bool
+) -> None:
+    """No worker is left in the last case: the only one stopped before the claim."""
+    settings.TAKEOVER_LIMIT, settings.LEASE_SECONDS = 2, 30
+    for _ in range(3):
+        set_worker()
+        making.claimed(owner)
+        set_worker(**worker)
+        Execution.objects.update(lease_worker="worker-1" if named else None, lease_expires_at=TransactionNow())
+        assert sweep.expire_leases() == 1
+    execution.refresh_from_db()
+    message = "may be killing its workers" if counted else "no outcome arrived although workers lived"
+    assert (execution.status, execution.takeovers) == ("DLQ", 3 if counted else 0)
+    assert message in execution.error_message
+    assert execution.events.filter(data__workerLived=True).exists() is not counted
+
+
+def test_an_outcome_that_comes_too_late_shows_that_outcomes_arrive(
+    owner: Tenant, execution: Execution, settings: Any
+) -> None:
+    settings.TAKEOVER_LIMIT = 1
+    Worker.objects.update(registered_at=making.LONG_AGO)
+    for _ in range(4):
+        [claim] = making.claimed(owner)
+        making.lose_lease(claim)
+        making.record(making.outcome_of(claim).model_copy(update={"lease_token": uuid.uuid4()}))
+    execution.refresh_from_db()
+    assert (execution.status, execution.takeovers) == ("QUEUED", 0)
 
 
 def test_any_outcome_resets_the_count_of_lost_leases(execution: Execution, settings: Any) -> None:

@@ -137,6 +137,9 @@ def test_a_worker_drains_and_leaves_since_its_first_report_and_may_return(releas
     again = heartbeat(release, 5)
     assert (state(again), again.draining_since, again.stopped_at) == ("HEALTHY", None, None)
     assert again.registered_at > registered.registered_at
+    assert heartbeat(release, 5.1).registered_at == again.registered_at
+    restarted = heartbeat(release, 5.2, answered=False)  # a process that was killed cannot announce its end
+    assert restarted.registered_at > again.registered_at
     assert heartbeat(release, 6, "DRAINING").draining_since != first
 
 

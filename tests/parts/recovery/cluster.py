@@ -92,8 +92,8 @@ class Cluster:
     def members(self) -> list[str]:
         return list(self._starters)
 
-    def add_control_worker(self, name: str) -> None:
-        self._starters[name] = partial(self.product.start_control_worker, name)
+    def add_control_worker(self, name: str, *queues: str) -> None:
+        self._starters[name] = partial(self.product.start_control_worker, name, queues=queues)
         self.start(name)
 
     def host(self, name: str, release: BuiltRelease, *, concurrency: int = 2) -> None:

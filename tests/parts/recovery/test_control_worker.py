@@ -1,8 +1,10 @@
 """The control worker is killed or asked to end while it records an outcome."""
 
+import time
 from signal import SIGTERM
 
 from tests.building import eventually
+from tests.parts.recovery.cluster import LEASE_SECONDS
 from tests.parts.recovery.scenario import Scenario
 
 ONCE = ["SUBMITTED", "CLAIMED", "SUCCEEDED"]
@@ -63,3 +65,23 @@ def test_an_outcome_that_could_not_be_recorded_is_recorded_when_the_database_ret
 
     assert scenario.ended(execution_id).kinds == ONCE
     assert scenario.runs("x") == 1
+
+
+def test_outcomes_that_no_control_worker_reads_cost_no_lease_and_are_recorded_later(scenario: Scenario) -> None:
+    """Heartbeats are read, and outcomes are not: the only control worker does not serve their queue."""
+    scenario.cluster.add_control_worker("others", "control", "heartbeats", "webhooks", "rest", "artifacts")
+    eventually(lambda: scenario.cluster.is_ready("others"), what="the other control worker")
+    scenario.cluster.kill("control-1")
+    for key in ("x", "y"):
+        scenario.open_gate(key)
+    first = scenario.submit("x")
+    scenario.wait_for_run("x", "ended")
+    time.sleep(2.5 * LEASE_SECONDS)
+    second = scenario.submit("y")
+    time.sleep(1)
+    assert [scenario.history(each).kinds for each in (first, second)] == [["SUBMITTED", "CLAIMED"], ["SUBMITTED"]]
+
+    scenario.cluster.start("control-1")
+    assert [scenario.ended(each).kinds for each in (first, second)] == [ONCE, ONCE]
+    assert [scenario.runs(key) for key in ("x", "y")] == [1, 1]
+    scenario.cluster.remove("others")

@@ -12,7 +12,7 @@ from tests.parts.recovery.history import History
 # Events that do not change the state. A checkpoint that a newer one replaces before it is sent leaves no event.
 NOTES = frozenset({"OUTCOME_DROPPED", "CHECKPOINT"})
 # These events, and moves without an outcome or a response, may occur any number of times.
-CHANCE = frozenset({"CLAIMED", "LEASE_EXPIRED", "DISPATCH_FAILED"}) | NOTES
+CHANCE = frozenset({"CLAIMED", "LEASE_EXPIRED", "LEASE_RESTORED", "DISPATCH_FAILED"}) | NOTES
 OPEN = frozenset({"WAITING_EXTERNAL", "WAITING", "DISPATCHING", "DISPATCHED"})
 
 
@@ -47,7 +47,12 @@ class Run:
 
 def contradictions(history: History) -> list[str]:
     """Return the contradictions within the rows of an ended execution, and its illegal moves."""
-    moves = [event for event in history.events if event.kind not in NOTES]
+    moves = [
+        event
+        for before, event in pairwise([None, *history.events])
+        # A lease that is taken from another worker changes no state.
+        if event and event.kind not in NOTES and not (event.kind == "LEASE_RESTORED" and before.status == "RUNNING")
+    ]
     states = [State(event.status) for event in moves]
     numbers = [event.sequence for event in history.events]
     illegal = [f"{source} to {target}" for source, target in pairwise(states) if not legal(source, target)]
