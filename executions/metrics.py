@@ -40,7 +40,9 @@ finished = Counter(
 retries = Counter("coordinator_retries_scheduled_total", "Transitions that failed and are tried again.", RELEASE)
 dead_letters = Counter("coordinator_dead_letters_total", "Terminal failures by their reason.", (*RELEASE, "reason"))
 leases_lost = Counter(
-    "coordinator_leases_lost_total", "Leases that no heartbeat renewed in time: their workers died or hang.", RELEASE
+    "coordinator_leases_lost_total",
+    "Leases that ended without an outcome: mostly, their workers died or hang.",
+    RELEASE,
 )
 heartbeats = Counter("coordinator_heartbeats_total", "Heartbeats of transition workers that were accepted.", RELEASE)
 messages_refused = Counter(

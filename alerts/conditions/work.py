@@ -12,6 +12,7 @@ from alerts.conditions import statements
 from alerts.conditions.activations import request_page
 from alerts.conditions.finding import MOST_FOUND, Finding, Look
 from executions.models import WorkerEligibility
+from executions.workers import message_path
 from executions.workers import stranded as strandings
 from releases.models import ActivationRequest
 from releases.states import RequestStatus
@@ -93,12 +94,14 @@ def _late_work(look: Look) -> list[Finding]:
     with connection.cursor() as cursor:
         cursor.execute(statements.LATE, look.parameters(minutes=look.rule.threshold("minutes")))
         rows = cursor.fetchall()
+    delay = message_path.outcome_delay() if rows else 0
+    why = f" Outcomes are read {delay:.0f} seconds late, so nothing is sent to workers." if delay else ""
     return [
         Finding(
             f"due:{pk}",
             f"Due executions of {name} {version} do not start",
             f"/admin/releases/release/{pk}/change/",
-            f"The oldest has been due since {due:%Y-%m-%d %H:%M:%S} UTC, and a worker is alive.",
+            f"The oldest has been due since {due:%Y-%m-%d %H:%M:%S} UTC, and a worker is alive.{why}",
         )
         for pk, name, version, due in rows
     ]

@@ -52,7 +52,8 @@ def add_to(app: typer.Typer) -> None:
 def status(session: Session) -> int:
     """Show the health of the coordinator, and what needs attention in the tenant.
 
-    The status is 1 if a part is down, a kind of process is missing, migrations are pending, or work is stranded.
+    The status is 1 if a part is down, a kind of process is missing, migrations are pending, outcomes are read late, or
+    work is stranded.
     """
     health = session.client.ready()
     workers = Counter(str(each.get("state")) for each in session.client.pages("workers", {}, MOST_COUNTED))
@@ -67,7 +68,7 @@ def status(session: Session) -> int:
     }
     session.output.document({name: value for name, value in shown.items() if value is not None})
     down = any(part != "UP" for part in health.values())
-    lacking = [member(shown["processes"], name) for name in ("missing", "pendingMigrations")]
+    lacking = [member(shown["processes"], name) for name in ("missing", "pendingMigrations", "outcomeDelaySeconds")]
     return Exit.NEGATIVE if down or lost or any(lacking) else Exit.OK
 
 

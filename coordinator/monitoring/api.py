@@ -46,6 +46,9 @@ class StatusView(serializers.Serializer[Status]):
         help_text="Kinds of processes without any that reports itself.",
     )
     pendingMigrations = serializers.ListField(child=serializers.CharField(), source="migrations")
+    outcomeDelaySeconds = serializers.FloatField(
+        source="outcome_delay", help_text="How late outcomes of workers are read; 0 if they are read in time."
+    )
     processes = ProcessView(many=True)
     queues = QueueView(many=True)
 

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import connection
 
 from coordinator.monitoring import statements
+from executions.workers import message_path
 from foundation.database.bounded import time_limit
 from foundation.telemetry.exposition import Readings
 from foundation.telemetry.metrics import OTHER, Gauge
@@ -49,6 +50,9 @@ drift = Gauge(
 database_time = Gauge("coordinator_database_round_trip_seconds", "The time of the smallest query.")
 broker_time = Gauge("coordinator_broker_round_trip_seconds", "The time of a ping of the broker.")
 broker_up = Gauge("coordinator_broker_up", "1 if the broker answers, else 0.")
+outcome_delay = Gauge(
+    "coordinator_outcome_delay_seconds", "How late outcomes of workers are read; 0 if they are read in time."
+)
 messages = Gauge("coordinator_broker_queue_messages", "Messages that wait for control workers.", ("queue",))
 
 Values = dict[tuple[str, ...], float]
@@ -76,6 +80,7 @@ def _of_database() -> Readings:
         hosts = _rows(statements.WORKERS, most=MOST_ROWS)
         stored = _rows(statements.BLOBS, most=MOST_ROWS)
         running = _rows(statements.PROCESSES)
+        delay = message_path.outcome_delay()
     return {
         database_time: {(): seconds},
         depth: _bounded([(row[:3], row[3]) for row in due], sum, 3),
@@ -87,6 +92,7 @@ def _of_database() -> Readings:
         heartbeat_age: _bounded([(row[:4], row[5]) for row in hosts], max, 3),
         blobs: _with_zeros(("SOUND", "DAMAGED", "MISSING"), {row[:1]: row[1] for row in stored}),
         blob_check_age: {(): max((row[2] for row in stored), default=0.0)},
+        outcome_delay: {(): delay},
         processes: _counted([(row[0], row[3]) for row in running]),
         report_age: {(row[0], row[1], str(row[2])): row[7] for row in running},
         drift: {(row[0], row[1], str(row[2])): row[8] for row in running},

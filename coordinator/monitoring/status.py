@@ -14,6 +14,7 @@ from coordinator.models import Process
 from coordinator.monitoring import statements
 from coordinator.monitoring.gauges import MOST_DUE, MOST_RELEASES
 from coordinator.monitoring.reports import INTERVAL, version
+from executions.workers import message_path
 from foundation.database.bounded import time_limit
 
 READ_SECONDS: Final = 3.0
@@ -70,7 +71,10 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """`missing` are the kinds without a process that reports itself. `migrations` are those that were not applied."""
+    """`missing` are the kinds without a process that reports itself. `migrations` are those that were not applied.
+
+    `outcome_delay` is by how many seconds outcomes are read late, 0 if they are in time.
+    """
 
     version: str
     database: Part
@@ -79,6 +83,7 @@ class Status:
     processes: Sequence[Reported]
     queues: Sequence[Queue]
     migrations: Sequence[str]
+    outcome_delay: float
 
     @property
     def missing(self) -> list[Process.Kind]:
@@ -91,6 +96,7 @@ def status(tenant: str | None = None) -> Status:
     with time_limit(READ_SECONDS):
         due = _rows(statements.DUE, releases=MOST_RELEASES, most=MOST_DUE)
         running = _rows(statements.PROCESSES)
+        delay = message_path.outcome_delay()
     now = timezone.now()
     queues = [
         Queue(slug, pipeline_id, release_version, count, now - timedelta(seconds=seconds), hosted)
@@ -105,6 +111,7 @@ def status(tenant: str | None = None) -> Status:
         processes=[Reported(Process.Kind(row[0]), *row[1:6], *row[7:]) for row in running],
         queues=sorted(queues, key=lambda queue: queue.oldest_due_at),
         migrations=pending_migrations.pending(connection),
+        outcome_delay=delay,
     )
 
 

@@ -1,4 +1,4 @@
-"""What needs attention now. Each item links to a list of exactly the rows that it counts."""
+"""What needs attention now. Each item that counts rows links to a list of exactly these rows."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from executions.awaits.awaits import TIMER
 from executions.models import IS_NEW, Campaign, FailureGroup, Hold, Interaction
 from executions.statistics.failures import MOST_READ, Failures
 from executions.statistics.finished import Series, Totals
+from executions.workers import message_path
 from executions.workers.stranded import Stranded
 from releases import queries
 from releases.models import ActivationRequest, Release
@@ -76,6 +77,14 @@ def _items(tenant_ids: Collection[int], stranded: int, differing: int) -> Iterat
         *("alerts", _at_most(Alert.objects.filter(**of, state=Alert.State.FIRING))),
         *("alert is firing", "alerts are firing", "notifications_active"),
         *(_list("alerts_alert", state=Alert.State.FIRING.value), True),
+    )
+    yield Item(
+        *("outcomes", int(message_path.outcome_delay())),
+        *(
+            "second passes before outcomes are read: no work is sent",
+            "seconds pass before outcomes are read: no work is sent",
+        ),
+        *("schedule", _list("executions_worker"), True),
     )
     yield Item(
         *("stranded", stranded, "execution waits for a worker", "executions wait for a worker", "hourglass_top"),
