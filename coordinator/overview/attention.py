@@ -79,12 +79,9 @@ def _items(tenant_ids: Collection[int], stranded: int, differing: int) -> Iterat
         *(_list("alerts_alert", state=Alert.State.FIRING.value), True),
     )
     yield Item(
-        *("outcomes", int(message_path.outcome_delay())),
-        *(
-            "second passes before outcomes are read: no work is sent",
-            "seconds pass before outcomes are read: no work is sent",
-        ),
-        *("schedule", _list("executions_worker"), True),
+        *("outcomes", int(message_path.outcome_delay()), "second passes before outcomes are read: no work is sent"),
+        *("seconds pass before outcomes are read: no work is sent", "schedule"),
+        *(_list("executions_worker"), True),
     )
     yield Item(
         *("stranded", stranded, "execution waits for a worker", "executions wait for a worker", "hourglass_top"),

@@ -1,13 +1,19 @@
 """The page *Status*."""
 
+from datetime import timedelta
+
 import pytest
 from django.contrib.auth.models import User
+from django.contrib.postgres.functions import TransactionNow
 from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 
 from coordinator.models import Process
+from coordinator.monitoring import gauges
 from coordinator.monitoring.status import status
+from executions.models import OutcomePath
+from tests import making
 
 pytestmark = pytest.mark.django_db
 NOW = Now()
@@ -36,3 +42,16 @@ def test_a_process_is_shown_with_its_clock_and_missed_when_it_is_silent(reported
     assert "No clock reports itself." in superuser.get(reverse(PAGE)).text
     Process.objects.filter(kind="clock").update(reported_at=NOW)
     assert Process.Kind.CLOCK not in status().missing
+
+
+def test_every_surface_says_how_late_outcomes_are_read(superuser: Client) -> None:
+    making.tenant()
+    late = TransactionNow() - timedelta(seconds=40)
+    OutcomePath.objects.create(began_at=late, unread_since=late, expected_by=late + timedelta(seconds=15))
+    assert "40 seconds late" in superuser.get(reverse(PAGE)).text
+    [item] = superuser.get(reverse("admin:index")).context["attention"]
+    assert (item.key, item.number) == ("outcomes", "40")
+    assert gauges.read()[gauges.outcome_delay][()] == pytest.approx(40, abs=3)
+    OutcomePath.objects.update(began_at=None, unread_since=None, expected_by=None)
+    assert (status().outcome_delay, gauges.read()[gauges.outcome_delay]) == (0, {(): 0})
+    assert superuser.get(reverse("admin:index")).context["attention"] == []

@@ -56,6 +56,9 @@ def found_faults(*found: History, runs: list[Run] = RUNS, promises: tuple[Promis
 
 def test_a_correct_history_has_no_fault() -> None:
     assert found_faults(CORRECT) == ""
+    restored = Event(5, "LEASE_RESTORED", "RUNNING", "test", {})
+    later = [replace(each, sequence=each.sequence + 1) for each in EVENTS[4:]]
+    assert found_faults(replace(CORRECT, events=[*EVENTS[:4], restored, *later], event_count=15)) == ""
     assert found_faults(CORRECT, runs=[*RUNS, RUNS[0]]) == "", "a takeover repeats steps"
 
 

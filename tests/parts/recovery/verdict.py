@@ -49,9 +49,9 @@ def contradictions(history: History) -> list[str]:
     """Return the contradictions within the rows of an ended execution, and its illegal moves."""
     moves = [
         event
-        for before, event in pairwise([None, *history.events])
+        for before, event in zip(["", *(each.status for each in history.events)], history.events, strict=False)
         # A lease that is taken from another worker changes no state.
-        if event and event.kind not in NOTES and not (event.kind == "LEASE_RESTORED" and before.status == "RUNNING")
+        if event.kind not in NOTES and (event.kind, before) != ("LEASE_RESTORED", "RUNNING")
     ]
     states = [State(event.status) for event in moves]
     numbers = [event.sequence for event in history.events]

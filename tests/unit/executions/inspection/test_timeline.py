@@ -87,6 +87,18 @@ def test_a_late_outcome_is_drawn_where_it_ran_and_does_not_count() -> None:
     assert ("work", 32, 36) in shown(rows[0])
 
 
+@cases("again", [False, True])
+def test_an_outcome_that_gets_its_lost_lease_back_is_drawn_where_it_ran(again: bool) -> None:
+    history = History().claimed(1).add(31, "LEASE_EXPIRED", "QUEUED", worker="w1")
+    history = history.claimed(32) if again else history
+    history.add(35, "LEASE_RESTORED", "RUNNING", worker="w2")
+    rows = history.add(35, "SUCCEEDED", "SUCCEEDED", worker="w1", steps=[span(0, 2, 34)]).rows()
+    assert [(each.start, each.end, each.worker) for each in rows[0].bars if each.kind is Kind.WORK] == [
+        (at(2), at(34), "w1")
+    ]
+    assert sum(each.kind is Kind.LOST for each in rows[0].bars) == 1 + again
+
+
 def awaiting() -> History:
     history = History().claimed(1)
     return history.add(2, "AWAITING", "WAITING_EXTERNAL", worker="w", steps=[span(0, 1, 2)])
