@@ -25,6 +25,12 @@ WITH interrupted AS (
 SELECT since, extract(epoch FROM now() - since) FROM interrupted
 """
 
+# Returns the database's time in seconds since 1970, and whether a message behind outcomes is unread. Always one row.
+MOMENT = """
+SELECT extract(epoch FROM clock_timestamp())::float8,
+    EXISTS (SELECT FROM executions_outcomepath WHERE unread_since IS NOT NULL)
+"""
+
 # Records that a message was sent behind the outcomes that wait. No row: an earlier one has not been read.
 EXPECT_OUTCOMES = """
 INSERT INTO executions_outcomepath AS path (id, began_at, unread_since, expected_by)
