@@ -431,8 +431,6 @@ CELERY_TASK_ROUTES = {
     "executions.heartbeat": {"queue": "heartbeats"},
     # Shows that heartbeats arrive.
     "executions.confirm_messages": {"queue": "heartbeats"},
-    # Shows that outcomes arrive.
-    "executions.confirm_outcomes": {"queue": "outcomes"},
     # Withdraws candidates, so it does not wait for long tasks.
     "executions.watch_gradual": {"queue": "control"},
     "executions.count_finished": {"queue": "control"},

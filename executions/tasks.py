@@ -68,6 +68,9 @@ def record(message: Any) -> None:
     """
     try:
         verified = verify(message, active_keys)
+        if (sent_at := message_path.probe_time(verified.identity)) is not None:
+            message_path.confirm_outcomes(sent_at)
+            return
         group = decode(verified, OutcomeGroup)
     except ProtocolError as error:
         refusals.refuse_outcomes(message, error)
@@ -133,11 +136,6 @@ def send_webhooks() -> None:
 @shared_task(name=message_path.CONFIRM_TASK)
 def confirm_messages(sent_at: float) -> None:
     message_path.take_probe(sent_at)
-
-
-@shared_task(name=message_path.CONFIRM_OUTCOMES_TASK)
-def confirm_outcomes(sent_at: float) -> None:
-    message_path.confirm_outcomes(sent_at)
 
 
 @shared_task(name="executions.sweep")

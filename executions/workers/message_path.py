@@ -5,6 +5,7 @@ expires, and nothing is claimed for Celery workers (ADR 73).
 """
 
 import logging
+import uuid
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -13,12 +14,18 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from executions.workers import statements
+from executions.workers.tenant_keys import active_keys
 from foundation.wakeups.broker_gate import gate
 from wire.broker import client
-from wire.messages.queues import HEARTBEAT_QUEUE, OUTCOME_QUEUE
+from wire.identity import ReleaseIdentity
+from wire.messages.celery_messages import Checkpoint, OutcomeGroup
+from wire.messages.queues import HEARTBEAT_QUEUE, OUTCOME_QUEUE, RECORD_TASK
+from wire.messages.sealing import seal
 
 CONFIRM_TASK = "executions.confirm_messages"
-CONFIRM_OUTCOMES_TASK = "executions.confirm_outcomes"
+PROBE_TENANT = "@coordinator"
+"""No tenant can have this name, so no worker has its key."""
+NIL = uuid.UUID(int=0)
 log = logging.getLogger(__name__)
 
 
@@ -40,7 +47,25 @@ def send_probes() -> None:
         return
     with connection.cursor() as cursor:
         cursor.execute(statements.EXPECT_OUTCOMES, {"sent": now, "seconds": settings.MESSAGE_PATH_SECONDS})
-    gate.send(partial(client.send, CONFIRM_OUTCOMES_TASK, now, queue=OUTCOME_QUEUE))
+    gate.send(partial(client.send, RECORD_TASK, _outcome_probe(now), queue=OUTCOME_QUEUE))
+
+
+def _outcome_probe(sent_at: float) -> dict[str, Any]:
+    """Return a message of outcomes with the time of sending in its identity.
+
+    Control workers of earlier versions accept nothing else from the queue. To them it is a checkpoint of an execution
+    that does not exist, which they ignore.
+    """
+    identity = ReleaseIdentity(PROBE_TENANT, "outcomes", "probe", repr(sent_at))
+    nothing = Checkpoint(
+        execution_id=NIL, execution_version=0, lease_token=NIL, transition_key="", next_step_index=1, output_payloads=[]
+    )
+    return seal(identity, OutcomeGroup(worker_id="coordinator", checkpoints=[nothing]), *active_keys(PROBE_TENANT))
+
+
+def probe_time(identity: ReleaseIdentity) -> float | None:
+    """Return when a probe with this verified identity was sent; None if the message is no probe."""
+    return float(identity.release_version) if identity.tenant_id == PROBE_TENANT else None
 
 
 def take_probe(sent_at: float) -> None:

@@ -200,7 +200,7 @@ def test_the_queue_of_each_task_and_when_it_is_acknowledged(app: Any) -> None:
         **dict.fromkeys(["executions.sweep", "releases.sweep", "executions.fail_revoked"], "control"),
         **dict.fromkeys(["executions.watch_gradual", "releases.carry_out_requests"], "control"),
         "executions.count_finished": "control",
-        **dict.fromkeys(["executions.record", "executions.confirm_outcomes"], "outcomes"),
+        "executions.record": "outcomes",
         **dict.fromkeys(["executions.heartbeat", "executions.confirm_messages"], "heartbeats"),
         **dict.fromkeys(["executions.send_webhooks", "alerts.deliver"], "webhooks"),
         **dict.fromkeys(["executions.remove_old", "alerts.remove_old"], "artifacts"),

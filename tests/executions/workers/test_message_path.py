@@ -8,25 +8,31 @@ from django.db.models import F
 
 from executions import tasks
 from executions.errors import WorkerUnavailable
+from executions.lifecycle import outcome
 from executions.models import Execution, MessagePath, OutcomePath, Worker, WorkerEligibility
 from executions.state_machine import moves
 from executions.state_machine.moves import Claim
 from executions.submission.submission import Submission, submit
 from executions.workers import message_path
+from executions.workers.tenant_keys import active_keys
 from tenancy.models import Tenant
 from tests import making
 from tests.broker import taken
 from tests.cases import cases
 from tests.executions.moments import now
+from tests.raw_sql import unchanged
 from wire.broker import client
-from wire.messages.queues import HEARTBEAT_QUEUE, OUTCOME_QUEUE
+from wire.messages.celery_messages import OutcomeGroup
+from wire.messages.queues import HEARTBEAT_QUEUE, OUTCOME_QUEUE, RECORD_TASK
+from wire.messages.sealing import decode, seal, verify
 
 pytestmark = pytest.mark.django_db
 STALE, BEAT, LEASE = 30, 9, 30
 
 
 @pytest.fixture(autouse=True)
-def no_cache(settings: Any) -> None:
+def no_cache_and_no_outcomes(settings: Any) -> None:
+    taken(OUTCOME_QUEUE)
     settings.SUBMISSION_CACHE_SECONDS = 0
     settings.MESSAGE_PATH_SECONDS = 15
     settings.LEASE_SECONDS = LEASE
@@ -157,12 +163,18 @@ def test_the_call_of_a_rest_worker_does_not_depend_on_messages(execution: Execut
 # --- outcomes ---
 
 
-def sweep_outcomes() -> list[float]:
-    """Deliver the clock's message behind an outcome that waits. Heartbeats arrive. Return the times of its probes."""
+def sweep_outcomes() -> Any:
+    """Deliver the clock's message while an outcome waits. Heartbeats arrive. Return the probe behind the outcome."""
     taken(OUTCOME_QUEUE)
-    client.send("executions.record", {}, queue=OUTCOME_QUEUE)
+    client.send(RECORD_TASK, {}, queue=OUTCOME_QUEUE)
     run_sweep()
-    return [sent_at for task, [sent_at] in taken(OUTCOME_QUEUE) if task == message_path.CONFIRM_OUTCOMES_TASK]
+    [_, (task, [probe])] = taken(OUTCOME_QUEUE)
+    assert task == RECORD_TASK
+    return probe
+
+
+def sent_at(probe: Any) -> float:
+    return float(probe["releaseVersion"])
 
 
 def test_while_outcomes_are_late_no_lease_expires_and_nothing_is_claimed(
@@ -170,18 +182,18 @@ def test_while_outcomes_are_late_no_lease_expires_and_nothing_is_claimed(
 ) -> None:
     making.lasting(owner)
     let_pass(BEAT)
-    [sent_at] = sweep_outcomes()
+    probe = sweep_outcomes()
     let_pass(*[10] * 9)
     assert submitted(owner, "due").dispatch_delayed
     sweep_outcomes()
     assert making.kinds(execution) == ["SUBMITTED", "CLAIMED"]
     for seconds in (60, 20):
-        tasks.confirm_outcomes(sent_at - seconds)
+        message_path.confirm_outcomes(sent_at(probe) - seconds)
         assert message_path.outcome_delay() == pytest.approx(seconds, abs=3), "the next outcomes are as late"
     assert making.claimed(owner) == []
     Worker.objects.update(protocol="rest")
     assert len(making.claimed(owner)) == 1, "outcomes of calls do not pass through the queue"
-    tasks.confirm_outcomes(sent_at)
+    tasks.record(probe)
     assert message_path.outcome_delay() == 0
     assert seconds_left(execution) == pytest.approx(LEASE - BEAT, abs=3)
 
@@ -196,11 +208,22 @@ def test_an_empty_queue_shows_that_outcomes_are_read(owner: Tenant, execution: E
 
 
 def test_outcomes_are_late_only_while_a_probe_is_unread_also_if_an_earlier_one_is_delivered_again() -> None:
-    [earlier] = sweep_outcomes()
-    tasks.confirm_outcomes(earlier)
+    earlier = sweep_outcomes()
+    tasks.record(earlier)
     advance_time(600)
     assert message_path.outcome_delay() == 0, "the clock may have stopped"
     sweep_outcomes()
     advance_time(60)
-    tasks.confirm_outcomes(earlier - 61)
+    message_path.confirm_outcomes(sent_at(earlier) - 61)
     assert message_path.outcome_delay() == pytest.approx(60, abs=3)
+
+
+def test_a_worker_cannot_send_a_probe_and_the_previous_version_records_none(owner: Tenant) -> None:
+    probe = sweep_outcomes()
+    advance_time(60)
+    body = decode(verify(probe, active_keys), OutcomeGroup)
+    forged = seal(verify(probe, active_keys).identity, body, *active_keys(owner.slug))
+    tasks.record(forged)
+    assert message_path.outcome_delay() > 0
+    with unchanged():
+        assert outcome.record(verify(probe, active_keys).identity, body) == 0
