@@ -49,7 +49,7 @@ def expired_leases() -> Sweep:
     owner, _ = making.ready()
     scenes.running(owner, 2)
     Execution.objects.update(lease_expires_at=LONG_AGO)
-    expire = partial(moves.expire_leases, actor="sweep", limit=10, most_takeovers=10)
+    expire = partial(moves.expire_leases, actor="sweep", limit=10, most_takeovers=10, lease_seconds=30)
     return lambda: len(expire()), scenes.executions()
 
 

@@ -24,6 +24,7 @@ from executions.models import (
     Interaction,
     Resubmission,
     WireForm,
+    Worker,
     WorkerEvent,
 )
 from executions.transports.rest import workers
@@ -86,9 +87,10 @@ def suspensions() -> Scene:
 
 
 def lost_leases() -> Scene:
-    """Make executions that have lost too many leases."""
+    """Make executions that have lost too many leases, whose worker stopped."""
     owner, _ = making.ready()
     scenes.running(owner, 2)
+    Worker.objects.update(stopped_at=timezone.now())
     Execution.objects.update(takeovers=100, lease_expires_at=timezone.now())
     return sweep.expire_leases, []
 
