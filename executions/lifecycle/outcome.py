@@ -24,7 +24,7 @@ from executions.models import DeadLetter
 from executions.models.states import State
 from executions.state_machine import dead_letters, moves
 from executions.state_machine.moves import Move, Note
-from executions.state_machine.retry import RetryPolicy
+from executions.state_machine.retry import OUTCOME_UNKNOWN, RetryPolicy
 from executions.workers.registry import DISPATCH_TASK
 from foundation.database import prepared
 from foundation.wakeups import wakeup
@@ -60,6 +60,7 @@ def retry_policy(pipeline: Pipeline) -> RetryPolicy:
         multiplier=own(pipeline.retry_multiplier, settings.RETRY_MULTIPLIER),
         cap=LONGEST_RETRY_DELAY,
         jitter=settings.RETRY_JITTER,
+        repeat_unknown=pipeline.repeat_unknown_outcomes,
     )
 
 
@@ -230,10 +231,13 @@ def _follow_up(identity: ReleaseIdentity, recorded: list[tuple[Move, Outcome]], 
     ]
     if parkings:
         opening.park(Tenant.objects.get(slug=identity.tenant_id), parkings)
-    failed = [move.execution_id for move, _ in recorded if move.target is State.FAILED]
+    ended = [move for move, _ in recorded if move.target is State.FAILED]
+    failed = [move.execution_id for move in ended if move.error_code != OUTCOME_UNKNOWN]
+    unknown = [move.execution_id for move in ended if move.error_code == OUTCOME_UNKNOWN]
     exhausted = [move.execution_id for move, _ in recorded if move.target is State.DLQ]
     dead_letters.write(failed, DeadLetter.Reason.NON_RETRYABLE, retryable=False)
     dead_letters.write(exhausted, DeadLetter.Reason.RETRY_EXHAUSTED, retryable=True)
+    dead_letters.write(unknown, DeadLetter.Reason.OUTCOME_UNKNOWN, retryable=False)
     for delay in {move.delay for move, _ in recorded if move.target is State.WAIT_RETRY}:
         wakeup.send_once(DISPATCH_TASK, delay=delay)
 
@@ -297,7 +301,8 @@ class _Reported:
         if failure.traceback:
             details["traceback"] = _cleaned(failure.traceback)[:LONGEST_TRACEBACK]
         error = {"error_code": code, "error_message": message}
-        if not failure.retryable:
+        repeatable = self.policy().repeat_unknown if code == OUTCOME_UNKNOWN else failure.retryable
+        if not repeatable:
             return self._to(State.FAILED, "FAILED", details, **error)
         retry = self.execution.attempt + 1 - self.execution.budget_start
         wait = self.policy().wait(retry, random.random)

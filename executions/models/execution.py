@@ -270,6 +270,7 @@ class DeadLetter(models.Model):
         AWAIT_FAILED = "await_failed"
         LEASES_LOST = "leases_lost"
         RELEASE_REVOKED = "release_revoked"
+        OUTCOME_UNKNOWN = "outcome_unknown"
 
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="dead_letters")
     execution = models.ForeignKey(Execution, on_delete=models.PROTECT, related_name="dead_letters")

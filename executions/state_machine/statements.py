@@ -165,11 +165,13 @@ ORDER BY c.next_due_at, c.id
 """
 
 # Ends leases that have expired, each with its event, and skips locked executions. No row: no lease has expired, or
-# other processes end those that have. If a worker held the lease, the event names it and its registered artifact.
+# other processes end those that have. If a worker held the lease, the event names it and its registered artifact. The
+# call of a REST worker is left to `executions.lifecycle.rest_calls`.
 EXPIRE = """
 WITH expired AS (
     SELECT id, lease_owner, lease_worker, takeovers >= %(most)s AS exhausted FROM executions_execution
     WHERE status = 'RUNNING' AND lease_expires_at <= now()
+        AND NOT (lease_protocol = 'rest' AND running_since IS NOT NULL)
     ORDER BY lease_expires_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ), moved AS (
     UPDATE executions_execution e SET
