@@ -51,11 +51,9 @@ def failed_attempts_until(letter: DeadLetter) -> int:
 
 
 def restart_of(execution: Execution) -> str:
-    """Say where a re-drive of a failed execution starts, and what it repeats."""
+    """Say in one sentence where a re-drive of a failed execution starts, and what it repeats."""
     step = step_of(execution.release, execution.current_step_index)
     failure = latest_failure(execution)
-    if failure is not None and failure.reason == DeadLetter.Reason.OUTCOME_UNKNOWN:
-        return f"A worker may have carried it out already. It starts again at {step}, and may then do the work twice."
     if failure is not None and failure.reason in _AWAIT_REASONS:
         return f"It asks the questions of {step} again."
     if _has_checkpoint(execution):
