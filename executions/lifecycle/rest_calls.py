@@ -13,7 +13,6 @@ from functools import partial
 
 from django.conf import settings
 from django.db import DataError, Error, connection, transaction
-from django.db.models.functions import Now
 
 from executions import metrics
 from executions.lifecycle import outcome, statements
@@ -224,24 +223,26 @@ def end_lost() -> int:
 
     Returns how many there were.
     """
-    lost = Execution.objects.filter(
-        status=State.RUNNING, lease_protocol=REST, running_since__isnull=False, lease_expires_at__lte=Now()
-    )
-    rows = lost.select_related("tenant").defer("input", "progress", "result").order_by("lease_expires_at")
+    with connection.cursor() as cursor:
+        cursor.execute(statements.LOST_CALLS, {"limit": settings.SWEEP_LIMIT})
+        tokens = dict(cursor.fetchall())
+    if not tokens:
+        return 0
+    lost = Execution.objects.select_related("tenant").defer("input", "progress", "result")
     ended = 0
-    for execution in rows[: settings.SWEEP_LIMIT]:
-        if outcome.record(execution.pin, _lost(execution)):
+    for execution in lost.filter(pk__in=tokens, lease_token__in=tokens.values()):
+        if outcome.record(execution.pin, _lost(execution, tokens[execution.pk])):
             metrics.leases_lost.add(execution.tenant.slug, execution.pipeline_id, execution.release_version)
             ended += 1
     return ended
 
 
-def _lost(execution: Execution) -> OutcomeGroup:
+def _lost(execution: Execution, lease_token: uuid.UUID) -> OutcomeGroup:
     failure = Failure(failure_class=OUTCOME_UNKNOWN, message=CALLER_LOST, retryable=False)
     unknown = Outcome(
         execution_id=execution.pk,
         execution_version=execution.version,
-        lease_token=execution.lease_token,
+        lease_token=lease_token,
         transition_key=transition_key(execution.pk, execution.current_step_index, execution.attempt),
         outcome="FAILED",
         failure=failure,

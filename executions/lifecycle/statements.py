@@ -111,6 +111,13 @@ UPDATE executions_execution SET lease_expires_at = now() + make_interval(secs =>
 WHERE id = %(id)s AND lease_token = %(token)s AND status = 'RUNNING' AND lease_protocol = 'rest'
 """
 
+# Finds calls whose lease has expired, and returns their leases. No row: no process that made a call was lost.
+LOST_CALLS = """
+SELECT id, lease_token FROM executions_execution
+WHERE status = 'RUNNING' AND lease_expires_at <= now() AND lease_protocol = 'rest' AND running_since IS NOT NULL
+ORDER BY lease_expires_at LIMIT %(limit)s
+"""
+
 # Remove the histories of removed executions. The guards let a history be removed only after its execution.
 REMOVE_HISTORY = (
     "DELETE FROM executions_executionevent WHERE execution_id = ANY(%s)",
