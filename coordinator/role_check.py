@@ -16,7 +16,7 @@ from django.db import Error, connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
-from foundation.database.postgresql.roles import application_dangers
+from foundation.database.postgresql.roles import application_dangers, application_weaknesses
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +52,8 @@ def check(connected: BaseDatabaseWrapper) -> None:
                     " Run coordinator setup_database, and name an ordinary role in DATABASE_URL."
                     " For development, DATABASE_ROLE_CHECK=false turns this check off."
                 )
+            for weakness in application_weaknesses(cursor.execute, role):
+                log.warning("The database role %s %s", role, weakness)
 
 
 def _check_first(connection: BaseDatabaseWrapper, **_: Any) -> None:

@@ -21,6 +21,7 @@ from foundation import secret_reference
 from foundation.api.bodies import read_body
 from foundation.database.postgresql.outage import is_outage
 from foundation.errors import DatabaseUnavailable, LargeRequestsBusy, PayloadTooLarge, SlowRequestsBusy
+from foundation.secret_reference import SHORTEST_TOKEN
 from tenancy import audit
 from tenancy.models import SLUG, Tenant
 from wire.documents.json_reader import read_object
@@ -70,10 +71,10 @@ CONTROL_PLANE = Surface("TPF_CONTROL_PLANE", "tpf-control-plane")
 def _resolve(reference: str) -> list[str] | None:
     """Return the tokens in the file or environment variable that `reference` names, one per line.
 
-    Returns None if it cannot be read or contains none.
+    Lines that are shorter than a token count as empty. Returns None if it cannot be read or contains no token.
     """
-    text = secret_reference.read(reference) or ""
-    return [line.strip() for line in text.splitlines() if line.strip()] or None
+    lines = map(str.strip, (secret_reference.read(reference) or "").splitlines())
+    return [line for line in lines if len(line) >= SHORTEST_TOKEN] or None
 
 
 @method_decorator(csrf_exempt, name="dispatch")
