@@ -64,7 +64,7 @@ class CallResult:
 def result_of(sent: Sent, answer: Response, *, non_retryable: Collection[str] = ()) -> CallResult:
     """Return what a response means. `non_retryable` are further failure classes that no retry helps.
 
-    After a success without a valid result, and if a gateway has no response, the outcome is unknown (ADR 74).
+    If a gateway has no response, the outcome is unknown (ADR 74).
     """
     subject = f"for execution {sent.execution_id}"
     if not 200 <= answer.status < 300:
@@ -73,14 +73,14 @@ def result_of(sent: Sent, answer: Response, *, non_retryable: Collection[str] = 
             sent, code, f"REST transition worker returned HTTP {answer.status} {subject} with response body omitted"
         )
     if answer.complete and is_null(answer.body):
-        return failed(sent, OUTCOME_UNKNOWN, f"REST transition worker returned an empty result {subject}")
+        return failed(sent, FAILED, f"REST transition worker returned an empty result {subject}")
     malformed = f"malformed JSON {subject} with HTTP {answer.status} and response body omitted"
     try:
         if not answer.complete:
             raise Malformed("the response is too long")
         return _meaning(sent, parse(TransitionResult, answer.body), non_retryable)
     except (Malformed, PayloadRefused, ValueError):
-        return failed(sent, OUTCOME_UNKNOWN, f"REST transition worker returned {malformed}")
+        return failed(sent, FAILED, f"REST transition worker returned {malformed}")
 
 
 def failed(
