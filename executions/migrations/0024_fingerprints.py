@@ -27,6 +27,6 @@ $$;
 
 
 class Migration(migrations.Migration):
-    dependencies = (("executions", "0022_validate_traceparent"),)
+    dependencies = (("executions", "0023_unknown_outcomes"),)
 
     operations = (migrations.RunSQL(FINGERPRINT, migrations.RunSQL.noop),)
