@@ -131,7 +131,9 @@ def test_faults_that_it_cannot_fix_are_reported(installation: Installation) -> N
 
 def test_a_refused_change_writes_no_row_into_the_log(installation: Installation) -> None:
     with installation.as_application() as connection, pytest.raises(errors.CheckViolation):
-        connection.execute("UPDATE tenancy_tenant SET name = 'a-payload', quota_workers = -1")
+        connection.execute(
+            "INSERT INTO tenancy_tenant (slug, name, created_at, quota_workers) VALUES ('b', 'a-payload', now(), -1)"
+        )
     log = (installation.cluster.folder / "postgres.log").read_text()
     assert "violates check constraint" in log
     assert "Failing row" not in log
