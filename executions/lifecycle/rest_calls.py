@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
-from django.db import DataError, Error, connection, transaction
+from django.db import Error, connection, transaction
 
 from executions.lifecycle import outcome, statements
 from executions.models import Execution, Worker, WorkerEligibility
@@ -33,6 +33,7 @@ from executions.transports.rest.results import (
 )
 from executions.transports.rest.transport import CALL_TASK
 from executions.workers.registry import DISPATCH_TASK, REST
+from foundation.database.postgresql.outage import rejects_values
 from foundation.http.address_guard import TargetRefused, Unreachable
 from foundation.http.exchange import Broken, NotConnected, TimedOut
 from foundation.scheduling import places
@@ -216,7 +217,9 @@ def _store_outputs(execution: Execution, outputs: list[TypedPayload], version: i
     try:
         with transaction.atomic():
             wire_forms.keep_result(execution.pk, outputs, version=version)
-    except DataError:
+    except Error as error:
+        if not rejects_values(error):
+            raise
         log.exception(
             "The original payloads of execution %s could not be stored", execution.pk, extra={"execution": execution.pk}
         )
