@@ -10,6 +10,7 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_safe
 
 from coordinator import pending_migrations
+from coordinator.monitoring.process import liveness
 from foundation.wakeups.broker_gate import gate
 from releases.artifacts.store import artifact_store
 
@@ -108,8 +109,8 @@ migrations = Check(_require_migrations)
 
 @require_safe
 def live(request: HttpRequest) -> JsonResponse:
-    """Respond with 200 while the process serves requests."""
-    return JsonResponse({"status": "UP"})
+    """Respond with 503 if all slots of the process have been taken by the same requests for LIVENESS_SECONDS."""
+    return JsonResponse({"status": "UP"}) if liveness.is_alive() else JsonResponse({"status": "DOWN"}, status=503)
 
 
 @require_safe

@@ -27,6 +27,7 @@ from foundation.api.problem import refusal
 from foundation.api.streaming import PLACE
 from foundation.errors import SlowRequestsBusy, TooManyRequests
 from foundation.scheduling.fair_slots import NO_GROUP, FairSlots, Group
+from foundation.telemetry.liveness import Liveness
 from tenancy.client_address import client_address
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -43,6 +44,7 @@ class Slots:
     def __init__(self, count: int, *, reserve: int = 0, **limits: Any) -> None:
         self._turns = FairSlots(count, reserve=reserve, **limits)
         self._idle: list[Any] = []
+        self._taken_at = 0.0
         for _ in range(count + reserve):
             connection = connections.create_connection(DEFAULT_DB_ALIAS)
             connection.inc_thread_sharing()
@@ -59,8 +61,14 @@ class Slots:
         """
         self._turns.take(group, bounded=bounded)
         taken = self._idle.pop()
+        self._taken_at = time.monotonic()
         taken.close_if_unusable_or_obsolete()
         connections[DEFAULT_DB_ALIAS] = taken
+
+    @property
+    def stalled_seconds(self) -> float:
+        """Seconds since a request last got a slot, if all slots are taken; otherwise 0."""
+        return 0.0 if self._idle else time.monotonic() - self._taken_at
 
     def leave(self, group: Group = NO_GROUP) -> None:
         """Return the slot and its connection."""
@@ -172,14 +180,22 @@ def _refused(error: TooManyRequests, start_response: Callable[..., Any]) -> Iter
 
 
 def in_slots(
-    application: Application, *, slots: int, threads: int, reserve: int = 0, longest_wait: float = 60.0
+    application: Application,
+    *,
+    slots: int,
+    threads: int,
+    reserve: int = 0,
+    longest_wait: float = 60.0,
+    liveness: Liveness | None = None,
 ) -> Application:
     """Wrap a WSGI application so that it handles at most `slots` requests at once, and `reserve` of reserved groups.
 
     The server has `threads` threads. At most half of them wait for slots. A request that would wait for a slot longer
-    than `longest_wait` seconds gets 429.
+    than `longest_wait` seconds gets 429. `liveness` learns for how long no request has got a slot.
     """
     shared = Slots(slots, reserve=reserve, most_waiting=max(threads // 2, 1), most_seconds=longest_wait)
+    if liveness is not None:
+        liveness.watch(lambda: shared.stalled_seconds)
     waiting = WaitingPlaces(max(threads - 2 * slots, 1))
 
     def respond(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

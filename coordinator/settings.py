@@ -11,6 +11,7 @@ from alerts.secrets import read_alert_secrets
 from coordinator import artifact_stores
 from coordinator.appearance import UNFOLD
 from coordinator.openapi import SPECTACULAR_SETTINGS
+from foundation.database.postgresql.url import TIMEOUTS
 from foundation.env import Environment
 from foundation.telemetry import logs
 from foundation.telemetry.liveness import LONGEST_SILENCE
@@ -294,6 +295,8 @@ DATABASE_APPLICATION_PASSWORD = env.secret("DATABASE_APPLICATION_PASSWORD", requ
 MIGRATION_LOCK_SECONDS = env.number("MIGRATION_LOCK_SECONDS", 5, least=0.01)
 MIGRATION_STATEMENT_SECONDS = env.number("MIGRATION_STATEMENT_SECONDS", 60, least=1)
 MIGRATION_RETRY_SECONDS = env.number("MIGRATION_RETRY_SECONDS", 600, least=0)
+DATABASE_ANSWER_SECONDS = env.number("DATABASE_ANSWER_SECONDS", 30, least=1)
+DATABASE_REQUIRES_SYNCHRONOUS_STANDBY = env.flag("DATABASE_REQUIRES_SYNCHRONOUS_STANDBY", False)
 _database = env.database("DATABASE_URL")
 DATABASE_POOLER = env.choice("DATABASE_POOLER", ("none", "transaction"), "none")
 env.require(
@@ -308,7 +311,7 @@ DATABASES = {
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
         # Only `foundation.database.prepared` prepares statements. A threshold of None would prevent it.
-        "OPTIONS": {"connect_timeout": 5, **_database["OPTIONS"], "prepare_threshold": 5},
+        "OPTIONS": {**TIMEOUTS, **_database["OPTIONS"], "prepare_threshold": 5},
     }
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

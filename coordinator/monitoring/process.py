@@ -14,7 +14,7 @@ from foundation.telemetry.exposition import Exposition, Readings
 from foundation.telemetry.liveness import Liveness
 
 liveness: Final = Liveness(longest_silence=settings.LIVENESS_SECONDS)
-"""The main loop of this process. A web process has none that could hang as a whole, so it always waits."""
+"""The main loop of this process. A web process has none, so it always waits, and its slots tell whether it hangs."""
 exposition: Final = Exposition(gauges.read)
 
 

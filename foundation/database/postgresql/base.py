@@ -7,6 +7,10 @@ only after an error, or after a silence in which a network may have dropped the 
 Django leaves the connection of a thread that has ended to the garbage collector, which may run much later. This backend
 closes it when the thread ends: threads of web processes end when they are idle.
 
+A server that accepts a statement and never answers would block a thread forever. Processes that serve others call
+`guard`: their connections wait for a limited time, and refuse a server that another one has replaced. Commands may
+take hours and have no limit.
+
 Behind a pooler of transactions, a connection has a session of the database only during a transaction (ADR 71). The
 setting POOLER of the connection is then "transaction".
 """
@@ -15,11 +19,15 @@ import os
 import select
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import psycopg
 from django.db.backends.postgresql import base
+
+from foundation.database.postgresql.servers import Server, chooser, timelines
 
 LONGEST_SILENCE = 10.0
 
@@ -49,10 +57,17 @@ _leases = _Leases()
 class DatabaseWrapper(base.DatabaseWrapper):
     """A connection of one thread."""
 
+    answer_seconds: float | None = None
+    """How long a statement may take, if this process is guarded."""
     _used_at = 0.0
+    _server: Server | None = None
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        created = super().get_new_connection(conn_params)
+        connect = super().get_new_connection
+        if self.answer_seconds is None:
+            created = connect(conn_params)
+        else:
+            created, self._server = chooser.connect(conn_params, partial(_limited, connect, self.answer_seconds))
         if not self.allow_thread_sharing:  # a connection that several threads share outlives each of them
             _leases.held[self] = _Lease(created)
         return created
@@ -74,11 +89,19 @@ class DatabaseWrapper(base.DatabaseWrapper):
         now = time.monotonic()
         silent = now - self._used_at > LONGEST_SILENCE
         self._used_at = now
+        if (self._server is not timelines.newest or chooser.is_refusing) and self._is_replaced():
+            return False
         try:
             return super().is_usable() if silent or self.errors_occurred or self._has_news() else True
         except (psycopg.Error, OSError, ValueError):
             # The connection or its descriptor is invalid: Django closes it and opens another.
             return False
+
+    def _is_replaced(self) -> bool:
+        """Return True if the server is refused by now. A pooler may have moved the connection to another server."""
+        if self._server is None:
+            return False
+        return self._server != timelines.newest or (self.is_pooled and chooser.is_refusing)
 
     def _has_news(self) -> bool:
         """Return True if the server has sent something: an idle session receives only notices and its end."""
@@ -89,3 +112,18 @@ class DatabaseWrapper(base.DatabaseWrapper):
         socket = select.poll()
         socket.register(connection.fileno(), select.POLLIN)
         return bool(socket.poll(0))
+
+
+def guard(*, answer_seconds: float) -> None:
+    """Limit each wait of the connections that this process will open, and refuse servers that were replaced.
+
+    After `answer_seconds` without an answer, the statement fails with `OperationalError` and the connection is lost.
+    The server may still carry out the statement: a commit that waits for a silent standby has taken place.
+    """
+    DatabaseWrapper.answer_seconds = answer_seconds
+
+
+def _limited(connect: Callable[[dict[str, Any]], Any], seconds: float, parameters: dict[str, Any]) -> Any:
+    created = connect(parameters)
+    created.wait = partial(created.wait, timeout=seconds)
+    return created
