@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
+from django.db import connection
 from django.test import Client
 from pytest_django import DjangoDbBlocker
 
@@ -35,6 +36,17 @@ def test_the_admin_answers_with_a_page(outage: None) -> None:
     answer = client.get("/admin/")
     assert answer.status_code == 503
     assert b"<html" in answer.content
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+@pytest.mark.django_db
+def test_a_database_that_has_become_read_only_is_unavailable_for_writes() -> None:
+    django_settings.STATIC_ROOT.mkdir(exist_ok=True)
+    with connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION READ ONLY")
+    client = Client(raise_request_exception=False)
+    answer = client.post("/admin/login/", {"username": "eva", "password": "wrong"})
+    assert answer.status_code == 503
     assert int(answer.headers["Retry-After"]) > 0
 
 

@@ -58,6 +58,7 @@ def process(monkeypatch: pytest.MonkeyPatch, settings: Any, django_db_blocker: D
     with django_db_blocker.unblock():
         connections["default"].ensure_connection()  # Django asks once for the types of the database
         connections["default"].close()
+        broker: Any
         with current_app.pool.acquire() as broker:
             broker.default_channel.client.delete(database_guard.KEY)
         start_process(monkeypatch)
