@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from foundation.database.postgresql import base
-from foundation.database.postgresql.servers import Server, timelines
+from foundation.database.postgresql.servers import Chooser, Server, Timelines
 from foundation.wakeups.broker_gate import REFUSALS
 
 KEY: Final = "coordinator:timelines"
@@ -21,14 +21,14 @@ _DURABILITY = "SELECT current_setting('synchronous_standby_names'), current_sett
 
 def start() -> None:
     """Guard all connections that this process opens from now on."""
-    timelines.recall = _exchange
-    base.guard(answer_seconds=settings.DATABASE_ANSWER_SECONDS)
+    base.guard(Chooser(Timelines(_exchange), answer_seconds=settings.DATABASE_ANSWER_SECONDS))
 
 
 def exchange() -> None:
     """Tell other processes the newest timeline that this one has seen, and learn theirs."""
-    if (newest := timelines.newest) is not None:
-        timelines.admit(Server(newest.system, _exchange(newest.system, newest.timeline)))
+    chooser = base.DatabaseWrapper.chooser
+    if chooser is not None and (newest := chooser.timelines.newest) is not None:
+        chooser.timelines.admit(Server(newest.system, _exchange(newest.system, newest.timeline)))
 
 
 def require_synchronous_standby(connected: BaseDatabaseWrapper) -> None:

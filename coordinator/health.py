@@ -9,8 +9,7 @@ from django.db import Error, OperationalError, connections
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_safe
 
-from coordinator import pending_migrations
-from coordinator.monitoring.process import liveness
+from coordinator import pending_migrations, request_slots
 from foundation.wakeups.broker_gate import gate
 from releases.artifacts.store import artifact_store
 
@@ -110,7 +109,9 @@ migrations = Check(_require_migrations)
 @require_safe
 def live(request: HttpRequest) -> JsonResponse:
     """Respond with 503 if all slots of the process have been taken by the same requests for LIVENESS_SECONDS."""
-    return JsonResponse({"status": "UP"}) if liveness.is_alive() else JsonResponse({"status": "DOWN"}, status=503)
+    if not request_slots.liveness.is_alive():
+        return JsonResponse({"status": "DOWN"}, status=503)
+    return JsonResponse({"status": "UP"})
 
 
 @require_safe

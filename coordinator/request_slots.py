@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from io import BytesIO
-from typing import Any
+from typing import Any, Final
 
+from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from coordinator.request_groups import group_of
@@ -33,6 +34,9 @@ from tenancy.client_address import client_address
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 READ_AHEAD_BYTES = 64 * 1024
 HEALTH = "/health/"
+liveness: Final = Liveness(longest_silence=settings.LIVENESS_SECONDS)
+"""Whether this web process works: it hangs if the same requests occupy all slots."""
+liveness.begin_wait()
 
 
 class Slots:
@@ -186,16 +190,14 @@ def in_slots(
     threads: int,
     reserve: int = 0,
     longest_wait: float = 60.0,
-    liveness: Liveness | None = None,
 ) -> Application:
     """Wrap a WSGI application so that it handles at most `slots` requests at once, and `reserve` of reserved groups.
 
     The server has `threads` threads. At most half of them wait for slots. A request that would wait for a slot longer
-    than `longest_wait` seconds gets 429. `liveness` learns for how long no request has got a slot.
+    than `longest_wait` seconds gets 429.
     """
     shared = Slots(slots, reserve=reserve, most_waiting=max(threads // 2, 1), most_seconds=longest_wait)
-    if liveness is not None:
-        liveness.watch(lambda: shared.stalled_seconds)
+    liveness.watch(lambda: shared.stalled_seconds)
     waiting = WaitingPlaces(max(threads - 2 * slots, 1))
 
     def respond(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -66,7 +66,6 @@ application = request_slots.in_slots(
     reserve=settings.WEB_RESERVED_SLOTS,
     threads=_threads,
     longest_wait=settings.WEB_WAIT_SECONDS,
-    liveness=process.liveness,
 )
 if _processes is not None:
     connection_budget.check_soon(processes=_processes, threads=min(_slots, _threads))

@@ -54,7 +54,7 @@ def promoted(former: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture(autouse=True)
-def process(monkeypatch: pytest.MonkeyPatch, settings: Any, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+def process(settings: Any, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     settings.DATABASE_ANSWER_SECONDS = 1.0
     with django_db_blocker.unblock():
         connections["default"].ensure_connection()  # Django asks once for the types of the database
@@ -62,18 +62,9 @@ def process(monkeypatch: pytest.MonkeyPatch, settings: Any, django_db_blocker: D
         broker: Any
         with current_app.pool.acquire() as broker:
             broker.default_channel.client.delete(database_guard.KEY)
-        start_process(monkeypatch)
+        database_guard.start()
         yield
-
-
-def start_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forget what this process knows about servers, as another process that starts now."""
-    timelines = servers.Timelines()
-    monkeypatch.setattr(base.DatabaseWrapper, "answer_seconds", None)
-    monkeypatch.setattr(base, "timelines", timelines)
-    monkeypatch.setattr(base, "chooser", servers.Chooser(timelines))
-    monkeypatch.setattr(database_guard, "timelines", timelines)
-    database_guard.start()
+    base.guard(None)
 
 
 @pytest.fixture
@@ -120,19 +111,19 @@ def test_a_former_primary_that_comes_back_is_refused(
 
 
 def test_a_process_that_starts_learns_from_others_that_a_primary_was_replaced(
-    former: Postgres, promoted: Postgres, connect: Any, monkeypatch: pytest.MonkeyPatch
+    former: Postgres, promoted: Postgres, connect: Any
 ) -> None:
     port(connect(promoted))
     database_guard.exchange()
-    start_process(monkeypatch)
+    database_guard.start()
     assert port(connect(former, promoted)) == promoted.port
-    start_process(monkeypatch)
+    database_guard.start()
     with pytest.raises(OperationalError, match="Refused"):
         port(connect(former))
 
 
 def test_a_running_process_does_not_change_to_another_cluster() -> None:
-    known = servers.Timelines()
+    known = servers.Timelines(lambda system: 0)
     assert known.admit(servers.Server(1, 7)) == servers.Server(1, 7)
     assert [known.admit(servers.Server(*each)) for each in ((2, 9), (1, 6))] == [None, None]
 

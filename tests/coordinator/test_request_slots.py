@@ -1,9 +1,9 @@
 """Requests that wait for their client leave their slot and connection to others. Their own number is limited."""
 
 import threading
-import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from io import BytesIO
 from typing import Any
 
@@ -14,11 +14,10 @@ from django.http import StreamingHttpResponse
 from django.test import RequestFactory
 
 from coordinator import health
-from coordinator.request_slots import Application, Slots, WaitingPlaces, in_slots
+from coordinator.request_slots import Application, Slots, WaitingPlaces, in_slots, liveness
 from foundation.api.pausing import pause
 from foundation.api.streaming import streamed
 from foundation.errors import SlowRequestsBusy
-from foundation.telemetry.liveness import Liveness
 from tests.building import eventually
 
 pytestmark = pytest.mark.django_db
@@ -107,26 +106,25 @@ def test_a_transaction_keeps_its_slot_and_its_connection() -> None:
     assert started(within).result(SECONDS)
 
 
-def test_a_process_whose_slots_are_all_taken_and_never_left_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:
-    liveness, begun, go_on = Liveness(longest_silence=0.3), threading.Event(), threading.Event()
-    liveness.begin_wait()
-    monkeypatch.setattr(health, "liveness", liveness)
+def test_a_process_whose_slots_are_all_taken_and_never_left_is_not_alive() -> None:
+    begun, go_on = threading.Event(), threading.Event()
 
     def hanging(environ: dict[str, Any], _: Callable[..., Any]) -> list[bytes]:
         begun.set()
         go_on.wait(SECONDS)
         return []
 
-    application = in_slots(hanging, slots=1, threads=10, liveness=liveness)
-    time.sleep(0.4)
-    statuses = [health.live(RequestFactory().get("/health/live")).status_code]
+    application = in_slots(hanging, slots=1, threads=10)
+    assert liveness.silent_seconds == 0
     hung = started(served, application)
-    begun.wait(SECONDS)
-    eventually(lambda: not liveness.is_alive(), what="the end of the patience", seconds=SECONDS)
-    statuses.append(health.live(RequestFactory().get("/health/live")).status_code)
+    assert begun.wait(SECONDS)
+    eventually(lambda: liveness.silent_seconds > 0.1, what="silence", seconds=SECONDS)
     go_on.set()
     hung.result(SECONDS)
-    assert [*statuses, liveness.is_alive()] == [200, 503, True]
+    assert liveness.silent_seconds == 0
+    for silence, status in ((60, 200), (61, 503), (0, 200)):
+        liveness.watch(partial(float, silence))
+        assert health.live(RequestFactory().get("/health/live")).status_code == status
 
 
 def test_a_slot_is_free_again_after_a_failure() -> None:

@@ -19,15 +19,13 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable
-from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import psycopg
 from django.db.backends.postgresql import base
 
-from foundation.database.postgresql.servers import Server, chooser, timelines
+from foundation.database.postgresql.servers import Chooser, Server
 
 LONGEST_SILENCE = 10.0
 
@@ -57,17 +55,15 @@ _leases = _Leases()
 class DatabaseWrapper(base.DatabaseWrapper):
     """A connection of one thread."""
 
-    answer_seconds: float | None = None
-    """How long a statement may take, if this process is guarded."""
+    chooser: ClassVar[Chooser | None] = None
     _used_at = 0.0
     _server: Server | None = None
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        connect = super().get_new_connection
-        if self.answer_seconds is None:
-            created = connect(conn_params)
+        if self.chooser is None:
+            created = super().get_new_connection(conn_params)
         else:
-            created, self._server = chooser.connect(conn_params, partial(_limited, connect, self.answer_seconds))
+            created, self._server = self.chooser.connect(conn_params, super().get_new_connection)
         if not self.allow_thread_sharing:  # a connection that several threads share outlives each of them
             _leases.held[self] = _Lease(created)
         return created
@@ -89,7 +85,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         now = time.monotonic()
         silent = now - self._used_at > LONGEST_SILENCE
         self._used_at = now
-        if (self._server is not timelines.newest or chooser.is_refusing) and self._is_replaced():
+        if self._server is not None and self._is_replaced(self._server):
             return False
         try:
             return super().is_usable() if silent or self.errors_occurred or self._has_news() else True
@@ -97,11 +93,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
             # The connection or its descriptor is invalid: Django closes it and opens another.
             return False
 
-    def _is_replaced(self) -> bool:
+    def _is_replaced(self, server: Server) -> bool:
         """Return True if the server is refused by now. A pooler may have moved the connection to another server."""
-        if self._server is None:
+        if self.chooser is None:
             return False
-        return self._server != timelines.newest or (self.is_pooled and chooser.is_refusing)
+        return server is not self.chooser.timelines.newest or (self.chooser.is_refusing and self.is_pooled)
 
     def _has_news(self) -> bool:
         """Return True if the server has sent something: an idle session receives only notices and its end."""
@@ -114,16 +110,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return bool(socket.poll(0))
 
 
-def guard(*, answer_seconds: float) -> None:
-    """Limit each wait of the connections that this process will open, and refuse servers that were replaced.
+def guard(chooser: Chooser | None) -> None:
+    """Let `chooser` choose the servers of the connections that this process will open, and limit their waits.
 
-    After `answer_seconds` without an answer, the statement fails with `OperationalError` and the connection is lost.
-    The server may still carry out the statement: a commit that waits for a silent standby has taken place.
+    When a wait is over, the statement fails with `OperationalError` and the connection is lost. The server may still
+    carry out the statement: a commit that waits for a silent standby has taken place.
     """
-    DatabaseWrapper.answer_seconds = answer_seconds
-
-
-def _limited(connect: Callable[[dict[str, Any]], Any], seconds: float, parameters: dict[str, Any]) -> Any:
-    created = connect(parameters)
-    created.wait = partial(created.wait, timeout=seconds)
-    return created
+    DatabaseWrapper.chooser = chooser

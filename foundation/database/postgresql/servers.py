@@ -9,6 +9,7 @@ import random
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import psycopg
@@ -45,14 +46,14 @@ class Timelines:
     first connection, so that a process that starts does not begin with a former primary.
     """
 
-    def __init__(self, recall: Callable[[int], int] = lambda system: 0) -> None:
+    def __init__(self, recall: Callable[[int], int]) -> None:
         self._lock = threading.Lock()
-        self.recall = recall
+        self._recall = recall
         self.newest: Server | None = None
 
     def admit(self, server: Server) -> Server | None:
         """Return the server as it is remembered; None if it is older than the newest, or belongs to another cluster."""
-        recalled = 0 if self.newest else self.recall(server.system)
+        recalled = 0 if self.newest else self._recall(server.system)
         with self._lock:
             newest = self.newest or Server(server.system, recalled)
             is_newer = server.system == newest.system and server.timeline > newest.timeline
@@ -61,11 +62,15 @@ class Timelines:
 
 
 class Chooser:
-    """Connects to the first host that answers and is not refused. Starts with the primary that it used last."""
+    """Connects to the first host that answers and is not refused. Starts with the primary that it used last.
 
-    def __init__(self, timelines: Timelines) -> None:
+    Its connections wait for each answer for at most `answer_seconds`.
+    """
+
+    def __init__(self, timelines: Timelines, *, answer_seconds: float) -> None:
         self.timelines = timelines
         self.is_refusing = False
+        self._answer_seconds = answer_seconds
         self._preferred = 0
 
     def connect(self, parameters: Mapping[str, Any], connect: Connect) -> tuple[Any, Server | None]:
@@ -80,6 +85,7 @@ class Chooser:
         for last, place in enumerate(order, start=1 - len(order)):
             try:
                 created = connect(attempts[place])
+                created.wait = partial(created.wait, timeout=self._answer_seconds)
                 server = self._admitted(created)
             except psycopg.Error:
                 if not last:
@@ -106,10 +112,6 @@ class Chooser:
         refused.add()
         log.error("%s", message)
         raise psycopg.OperationalError(message)
-
-
-timelines: Final = Timelines()
-chooser: Final = Chooser(timelines)
 
 
 def each_host(parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
