@@ -30,7 +30,7 @@ class Liveness:
         self._beaten_at = self._clock()
 
     def watch(self, stalled: Callable[[], float]) -> None:
-        """Let `stalled` return the silence of a process without a main loop: the seconds in which nothing went on."""
+        """Let `stalled` return the silence of a process without a main loop: the seconds without progress."""
         self._stalled = stalled
 
     @contextmanager

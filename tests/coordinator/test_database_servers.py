@@ -164,9 +164,9 @@ def test_a_silent_host_costs_a_statement_and_the_next_one_uses_another_host(
 def silent_standby(promoted: Postgres) -> Iterator[None]:
     """A synchronous standby that does not answer."""
     with psycopg.connect(promoted.superuser_url(), autocommit=True) as owner:
-        owner.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        owner.execute("ALTER SYSTEM SET synchronous_standby_names = 'missing'")
         owner.execute("SELECT pg_reload_conf()")
-        eventually(lambda: owner.execute("SHOW synchronous_standby_names").fetchone() == ("nobody",), what="reload")
+        eventually(lambda: owner.execute("SHOW synchronous_standby_names").fetchone() == ("missing",), what="reload")
         yield
         owner.execute("ALTER SYSTEM RESET synchronous_standby_names")
         owner.execute("SELECT pg_reload_conf()")
