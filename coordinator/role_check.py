@@ -16,6 +16,7 @@ from django.db import Error, connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
+from coordinator import database_guard
 from foundation.database.postgresql.roles import application_dangers, application_weaknesses
 
 log = logging.getLogger(__name__)
@@ -25,10 +26,8 @@ def require_ordinary_role() -> None:
     """End the process if its role has excessive privileges.
 
     If the database does not answer yet, the check takes place at the first connection. DATABASE_ROLE_CHECK=false
-    disables it.
+    disables it. Also end the process if the database lacks the required synchronous standby.
     """
-    if not settings.DATABASE_ROLE_CHECK:
-        return
     try:
         connection.ensure_connection()
         check(connection)
@@ -43,6 +42,9 @@ def require_ordinary_role() -> None:
 
 def check(connected: BaseDatabaseWrapper) -> None:
     """Raise `ImproperlyConfigured` if the session's role, or the role that logged in, has excessive privileges."""
+    database_guard.require_synchronous_standby(connected)
+    if not settings.DATABASE_ROLE_CHECK:
+        return
     with connected.cursor() as cursor:
         cursor.execute("SELECT DISTINCT unnest(ARRAY[session_user, current_user]::text[])")
         for (role,) in cursor.fetchall():

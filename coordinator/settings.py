@@ -12,6 +12,7 @@ from coordinator import artifact_stores
 from coordinator.appearance import UNFOLD
 from coordinator.openapi import SPECTACULAR_SETTINGS
 from foundation import secret_reference
+from foundation.database.postgresql.url import TIMEOUTS
 from foundation.env import Environment
 from foundation.secret_reference import SHORTEST_TOKEN
 from foundation.telemetry import logs
@@ -296,6 +297,8 @@ DATABASE_APPLICATION_PASSWORD = env.secret("DATABASE_APPLICATION_PASSWORD", requ
 MIGRATION_LOCK_SECONDS = env.number("MIGRATION_LOCK_SECONDS", 5, least=0.01)
 MIGRATION_STATEMENT_SECONDS = env.number("MIGRATION_STATEMENT_SECONDS", 60, least=1)
 MIGRATION_RETRY_SECONDS = env.number("MIGRATION_RETRY_SECONDS", 600, least=0)
+DATABASE_ANSWER_SECONDS = env.number("DATABASE_ANSWER_SECONDS", 30, least=1)
+DATABASE_REQUIRES_SYNCHRONOUS_STANDBY = env.flag("DATABASE_REQUIRES_SYNCHRONOUS_STANDBY", False)
 _database = env.database("DATABASE_URL")
 DATABASE_POOLER = env.choice("DATABASE_POOLER", ("none", "transaction"), "none")
 env.require(
@@ -310,7 +313,7 @@ DATABASES = {
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
         # Only `foundation.database.prepared` prepares statements. A threshold of None would prevent it.
-        "OPTIONS": {"connect_timeout": 5, **_database["OPTIONS"], "prepare_threshold": 5},
+        "OPTIONS": {**TIMEOUTS, **_database["OPTIONS"], "prepare_threshold": 5},
     }
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

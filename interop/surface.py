@@ -19,7 +19,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from foundation import secret_reference
 from foundation.api.bodies import read_body
-from foundation.database.postgresql.outage import is_outage
+from foundation.database.postgresql.outage import may_pass
 from foundation.errors import DatabaseUnavailable, LargeRequestsBusy, PayloadTooLarge, SlowRequestsBusy
 from foundation.secret_reference import SHORTEST_TOKEN
 from tenancy import audit
@@ -107,7 +107,7 @@ class TpfView(View):
             return HttpResponse(refusal.text, status=refusal.status, content_type="application/json")
         except Exception as error:
             log.exception("%s %s failed", request.method, request.path)
-            if is_outage(error):
+            if may_pass(error):
                 return HttpResponse(DatabaseUnavailable.title, status=503, content_type="application/json")
             return HttpResponse(UNEXPECTED, status=500, content_type="application/json")
 

@@ -12,7 +12,7 @@ from datetime import timedelta
 from functools import partial
 
 from django.conf import settings
-from django.db import DataError, Error, connection, transaction
+from django.db import Error, connection, transaction
 
 from executions import metrics
 from executions.lifecycle import outcome, statements
@@ -29,6 +29,7 @@ from executions.transports.rest.results import NOT_CONNECTED, CallResult, Sent, 
 from executions.transports.rest.transport import CALL_TASK
 from executions.workers.registry import DISPATCH_TASK, REST
 from foundation.database.in_hand import record_in_hand
+from foundation.database.postgresql.outage import rejects_values
 from foundation.http.address_guard import TargetRefused, Unreachable
 from foundation.http.exchange import Broken, NotConnected, NotSent, TimedOut
 from foundation.scheduling import places
@@ -212,7 +213,9 @@ def _store_outputs(execution: Execution, outputs: list[TypedPayload], version: i
     try:
         with transaction.atomic():
             wire_forms.keep_result(execution.pk, outputs, version=version)
-    except DataError:
+    except Error as error:
+        if not rejects_values(error):
+            raise
         log.exception(
             "The original payloads of execution %s could not be stored", execution.pk, extra={"execution": execution.pk}
         )

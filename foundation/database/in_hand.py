@@ -5,7 +5,9 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from django.db import InterfaceError, OperationalError, connection
+from django.db import Error, connection
+
+from foundation.database.postgresql.outage import may_pass
 
 log = logging.getLogger(__name__)
 PATIENCE_SECONDS: Final = 300.0
@@ -26,8 +28,8 @@ def record_in_hand(record: Callable[[], Recorded], *, patience: float = PATIENCE
     while True:
         try:
             return record()
-        except (OperationalError, InterfaceError) as error:
-            if time.monotonic() + wait > until:
+        except Error as error:
+            if not may_pass(error) or time.monotonic() + wait > until:
                 raise
             log.warning("A result could not be recorded (%s). Trying again", type(error).__name__)
         connection.close_if_unusable_or_obsolete()
