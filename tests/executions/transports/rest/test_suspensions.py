@@ -15,12 +15,12 @@ from executions.lifecycle.redrive import redrive
 from executions.models import AwaitUnit, Execution, Interaction
 from tests.cases import cases
 from tests.executions.awaits.parking import make_late
-from tests.executions.transports.rest.order_flow import DECISION, ORDER, Flow, altered, answered
+from tests.executions.transports.rest.order_flow import DECISION, FAILED, ORDER, Flow, altered, answered
 from tests.executions.transports.rest.strict_worker import DTO, name_uuid
 from tests.receiving import receiving
 
 pytestmark = pytest.mark.django_db
-UNANSWERABLE, MALFORMED = ("FAILED", "UNANSWERABLE_SUSPENSION"), ("FAILED", "OUTCOME_UNKNOWN")
+UNANSWERABLE, MALFORMED = ("FAILED", "UNANSWERABLE_SUSPENSION"), ("WAIT_RETRY", FAILED)
 LEFT = {"status": "WAITING", "version": 0}
 """An interaction that the worker leaves to the coordinator."""
 
