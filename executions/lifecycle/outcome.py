@@ -43,6 +43,7 @@ LONGEST_MESSAGE = 512
 LONGEST_CODE = 100
 LONGEST_TOGETHER = 1024**2
 """How many characters of payloads are decoded at once, unless one outcome or checkpoint has more."""
+_REASONS = {State.FAILED: DeadLetter.Reason.NON_RETRYABLE, State.DLQ: DeadLetter.Reason.RETRY_EXHAUSTED}
 
 Opened = Mapping[uuid.UUID, ImportedSuspension]
 """What workers have opened themselves of the awaits that their outcomes report, by execution."""
@@ -230,10 +231,7 @@ def _follow_up(identity: ReleaseIdentity, recorded: list[tuple[Move, Outcome]], 
     ]
     if parkings:
         opening.park(Tenant.objects.get(slug=identity.tenant_id), parkings)
-    failed = [move.execution_id for move, _ in recorded if move.target is State.FAILED]
-    exhausted = [move.execution_id for move, _ in recorded if move.target is State.DLQ]
-    dead_letters.write(failed, DeadLetter.Reason.NON_RETRYABLE, retryable=False)
-    dead_letters.write(exhausted, DeadLetter.Reason.RETRY_EXHAUSTED, retryable=True)
+    dead_letters.write({move.execution_id: _REASONS[move.target] for move, _ in recorded if move.target in _REASONS})
     for delay in {move.delay for move, _ in recorded if move.target is State.WAIT_RETRY}:
         wakeup.send_once(DISPATCH_TASK, delay=delay)
 

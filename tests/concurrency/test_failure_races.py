@@ -1,18 +1,24 @@
 """Failures of one group at the same time: they form one group, and none waits for a person's change of it."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import pytest
+from django.db import connection, transaction
 
+from executions.awaits import awaits
 from executions.failures import acts, queries
-from executions.lifecycle import outcome
-from executions.models import DeadLetter, FailureGroup
+from executions.lifecycle import outcome, revoked, sweep
+from executions.models import DeadLetter, Execution, FailureGroup
 from executions.state_machine.moves import Claim
+from releases.activation.revocation import Order, revoke
 from releases.models import Pipeline, Release
 from tests import making
 from tests.concurrency.racing import bounded_waits, race, results_of
-from tests.concurrency.sessions import another_session
+from tests.concurrency.sessions import Call, another_session, thread
+from tests.concurrency.waiting import until_blocked
+from tests.executions.awaits.parking import interaction_of, make_late, suspended
 from wire.messages.celery_messages import OutcomeGroup
 
 pytestmark = pytest.mark.usefixtures("committed")
@@ -28,8 +34,11 @@ def running(count: int) -> tuple[Release, list[Claim]]:
 
 
 def fail(release: Release, *claims: Claim, codes: tuple[str, ...] = ("Lost",)) -> int:
+    """Fail the claims in turn with these codes: the first one for good, and the next one with its retries exhausted."""
     outcomes = [
-        making.failure(claim, codes[number % len(codes)], message=f"order {claim.execution_id} is lost")
+        making.failure(
+            claim, codes[number % len(codes)], message=f"order {claim.execution_id} is lost", retryable=number % 2 > 0
+        )
         for number, claim in enumerate(claims)
     ]
     return outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=outcomes))
@@ -42,7 +51,8 @@ def test_the_first_failures_of_a_group_at_the_same_time_form_one_group() -> None
     assert DeadLetter.objects.filter(group=group).count() == AT_ONCE
 
 
-def test_first_failures_of_several_groups_in_opposite_orders_do_not_deadlock() -> None:
+@pytest.mark.parametrize("_", range(3))
+def test_first_failures_of_several_groups_in_opposite_orders_do_not_deadlock(_: int) -> None:
     codes = ("Lost", "Full")
     release, claims = running(10)
     parts = [claims[start : start + 2] for start in range(0, 10, 2)]
@@ -65,3 +75,36 @@ def test_failures_do_not_wait_for_a_change_of_their_group_nor_for_each_other() -
     assert fail(release, claims[2]) == 1
     figures: Any = queries.figures([group.pk])[group.pk]
     assert (figures.total, FailureGroup.objects.get().is_new) == (3, True)
+
+
+def failed_outcome(settings: Any) -> Call:
+    release, claims = running(1)
+    return partial(fail, release, *claims)
+
+
+def lost_leases(settings: Any) -> Call:
+    settings.TAKEOVER_LIMIT = 0
+    running(1)
+    Execution.objects.update(lease_expires_at=making.LONG_AGO)
+    return sweep.expire_leases
+
+
+def late_answer(settings: Any) -> Call:
+    make_late(interaction_of(suspended(making.ready())))
+    return awaits.expire
+
+
+@pytest.mark.parametrize("kind", [failed_outcome, lost_leases, late_answer])
+def test_a_first_failure_and_the_order_of_a_revocation_to_fail_do_not_deadlock(
+    kind: Callable[[Any], Call], settings: Any
+) -> None:
+    """The failure locks its execution, and at its commit the release of its new group."""
+    fails = kind(settings)
+    event = revoke(Release.objects.get(), actor="user:x", reason="a mistake", open_executions=Order.FAIL)
+    with thread() as other:
+        with transaction.atomic():
+            assert fails() == 1
+            order = other.submit(revoked.fail_batch, event.pk)
+            until_blocked(connection)
+        assert order.result(30) is None, "its execution has failed"
+    assert DeadLetter.objects.filter(group=FailureGroup.objects.get()).count() == 1
