@@ -10,7 +10,7 @@ from django.db import connection, transaction
 from executions.awaits import awaits
 from executions.failures import acts, queries
 from executions.lifecycle import outcome, revoked, sweep
-from executions.models import DeadLetter, Execution, FailureGroup
+from executions.models import DeadLetter, Execution, FailureGroup, is_new
 from executions.state_machine.moves import Claim
 from releases.activation.revocation import Order, revoke
 from releases.models import Pipeline, Release
@@ -75,6 +75,37 @@ def test_failures_do_not_wait_for_a_change_of_their_group_nor_for_each_other() -
     assert fail(release, claims[2]) == 1
     figures: Any = queries.figures([group.pk])[group.pk]
     assert (figures.total, FailureGroup.objects.get().is_new) == (3, True)
+
+
+def test_a_failure_that_an_acknowledgement_did_not_see_opens_its_group_again() -> None:
+    release, claims = running(4)
+    assert fail(release, claims[0]) == 1
+    group = FailureGroup.objects.get()
+    acknowledge = partial(acts.change, group.tenant, group.pk, actor="user:eva", acknowledged=True)
+    with transaction.atomic():
+        acknowledge()
+        assert results_of(race(partial(fail, release, claims[1]))) == [1], "without waiting"
+    assert group.is_new
+    assert FailureGroup.objects.filter(is_new()).exists()
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT now()")
+        assert not results_of(race(acknowledge))[0].is_new
+        assert fail(release, claims[2]) == 1, "in a transaction that began earlier"
+    assert FailureGroup.objects.get().is_new
+
+
+def test_an_acknowledgement_waits_for_failures_that_are_being_written_and_has_seen_them() -> None:
+    release, claims = running(2)
+    assert fail(release, claims[0]) == 1
+    group = FailureGroup.objects.get()
+    with thread() as other:
+        with transaction.atomic():
+            assert fail(release, claims[1]) == 1
+            call = partial(acts.change, group.tenant, group.pk, actor="user:eva", acknowledged=True)
+            acknowledging = other.submit(call)
+            until_blocked(connection, ended=acknowledging.done)
+        assert not acknowledging.result(30).is_new
+    assert not FailureGroup.objects.filter(is_new()).exists()
 
 
 def failed_outcome(settings: Any) -> Call:
