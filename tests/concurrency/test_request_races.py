@@ -9,12 +9,14 @@ from django.db import connection, transaction
 
 from releases.activation import policy
 from releases.activation.activation import activate
+from releases.activation.requests import states
 from releases.activation.requests.carrying_out import carry_out
 from releases.activation.requests.requests import withdraw
 from releases.activation.requests.votes import Decision
 from releases.activation.retirement import retire
 from releases.activation.revocation import revoke
 from releases.models import Activation, ActivationRequest, Release, Vote
+from tenancy.models import Membership
 from tests import making
 from tests.concurrency.racing import parted, race
 from tests.concurrency.sessions import thread
@@ -108,3 +110,19 @@ def test_a_request_that_is_withdrawn_while_the_clock_waits_is_not_carried_out() 
         assert waiting.result(30).status == "WITHDRAWN"
     assert active(release) == "1.0"
     require_sound(release)
+
+
+@pytest.mark.parametrize(("who", "code"), [("requester", "SCOPE_MISSING"), ("voter", "APPROVAL_REQUIRED")])
+def test_a_request_whose_people_lose_the_right_while_it_waits_is_not_carried_out(who: str, code: str) -> None:
+    release = candidate(1)
+    request, voter = open_request(release, activate_at=soon()), person(release.pipeline.tenant)
+    voted(request, voter)
+    let_pass(request, 2)
+    with thread() as other:
+        with transaction.atomic():
+            states.lock(request)
+            waiting = other.submit(carry_out, request)
+            until_blocked(connection, ended=waiting.done)
+            Membership.objects.filter(user=voter if who == "voter" else request.requester).delete()
+        done = waiting.result(30)
+    assert (done.status, done.code, active(release)) == ("FAILED", code, "1.0")
