@@ -46,7 +46,7 @@ END $$
 
 # A failure takes the lock of its tenant in shared mode, and then its time. An acknowledgement takes the same lock
 # exclusively for a moment, and its time meanwhile. So it has seen each failure with an earlier time, and each other one
-# has a later time, whichever of both transactions began or ended first. Neither waits for the other's commit, but for an
+# has a later time, in any order of both transactions. Neither waits for the other's commit, but for an
 # acknowledgement of failures that are being written. The rollback of the inner block ends the lock.
 # 7308 is the class of these locks.
 FAILURES = """

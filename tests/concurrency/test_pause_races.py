@@ -56,7 +56,7 @@ def due_webhook(ready: tuple[Tenant, Release]) -> tuple[Execution, Callable[[], 
     def claim() -> int:
         with connection.cursor() as cursor:
             cursor.execute(statements.CLAIM_WEBHOOK, {"webhook": "webhook", "lease": 60, "full": []})
-            return cursor.rowcount
+            return int(cursor.rowcount)
 
     return suspended(ready, transport="webhook", transport_metadata={"url": "http://127.0.0.1:1"}), claim
 

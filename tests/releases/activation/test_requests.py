@@ -187,15 +187,6 @@ def test_every_gate_is_judged_again_at_the_time() -> None:
     assert (request.status, request.code) == ("FAILED", "WORKER_REQUIRED")
 
 
-def test_a_request_of_somebody_who_left_fails() -> None:
-    release = candidate(0)
-    requester = person(release.pipeline.tenant)
-    request = open_request(release, requester, activate_at=soon())
-    let_pass(request, 2)
-    Membership.objects.filter(user=requester).delete()
-    assert (carry_out(request).code, active(release)) == ("SCOPE_MISSING", "1.0")
-
-
 def test_an_artifact_store_that_does_not_respond_delays_the_activation(settings: Any) -> None:
     request = open_request(candidate(0), activate_at=soon())
     let_pass(request, 2)
