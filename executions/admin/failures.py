@@ -27,7 +27,7 @@ from executions.failures import acts, queries
 from executions.failures.facts import Step
 from executions.failures.queries import Figures
 from executions.lifecycle.queries import traceback_of
-from executions.models import IS_NEW, FailureGroup
+from executions.models import FailureGroup, is_new
 from executions.models.failure_group import LONGEST_ASSIGNEE, LONGEST_NOTE
 from foundation.admin.columns import badge, column, moment
 from foundation.admin.times import relative, timed
@@ -57,8 +57,8 @@ class StateFilter(ScopedFilter):
         if self.value() == MINE:
             return queryset.filter(assignee=request.user.get_username())
         if self.value() == NEW:
-            return queryset.filter(IS_NEW)
-        return queryset.exclude(IS_NEW) if self.value() == ACKNOWLEDGED else queryset
+            return queryset.filter(is_new())
+        return queryset.exclude(is_new()) if self.value() == ACKNOWLEDGED else queryset
 
 
 class LastSeenFilter(SinceFilter):
@@ -139,7 +139,7 @@ class FailureGroupAdmin(ReadOnlyAdmin):
 
     @badge("State", VARIANTS)
     def state(self, group: FailureGroup) -> str:
-        return NEW if group.is_new else ACKNOWLEDGED
+        return NEW if group.is_new_by(_figures(group).newest_at) else ACKNOWLEDGED
 
     @column("Release")
     def on_release(self, group: FailureGroup) -> SafeString:

@@ -227,15 +227,20 @@ def _follow_up(identity: ReleaseIdentity, recorded: list[tuple[Move, Outcome]], 
     ]
     if parkings:
         opening.park(Tenant.objects.get(slug=identity.tenant_id), parkings)
-    ended = [move for move, _ in recorded if move.target is State.FAILED]
-    failed = [move.execution_id for move in ended if move.error_code != OUTCOME_UNKNOWN]
-    unknown = [move.execution_id for move in ended if move.error_code == OUTCOME_UNKNOWN]
-    exhausted = [move.execution_id for move, _ in recorded if move.target is State.DLQ]
-    dead_letters.write(failed, DeadLetter.Reason.NON_RETRYABLE, retryable=False)
-    dead_letters.write(exhausted, DeadLetter.Reason.RETRY_EXHAUSTED, retryable=True)
-    dead_letters.write(unknown, DeadLetter.Reason.OUTCOME_UNKNOWN, retryable=False)
+    reasons = {move.execution_id: _reason(move) for move, _ in recorded}
+    dead_letters.write({execution: reason for execution, reason in reasons.items() if reason is not None})
     for delay in {move.delay for move, _ in recorded if move.target is State.WAIT_RETRY}:
         wakeup.send_once(DISPATCH_TASK, delay=delay)
+
+
+def _reason(move: Move) -> DeadLetter.Reason | None:
+    """Return the reason of the dead letter of a move, None if it has none."""
+    if move.target is State.DLQ:
+        return DeadLetter.Reason.RETRY_EXHAUSTED
+    if move.target is State.FAILED:
+        unknown = move.error_code == OUTCOME_UNKNOWN
+        return DeadLetter.Reason.OUTCOME_UNKNOWN if unknown else DeadLetter.Reason.NON_RETRYABLE
+    return None
 
 
 def _move(reported: "_Reported") -> Move:

@@ -21,9 +21,13 @@ SELECT v.release_id, v.reason FROM releases_revocation v
 WHERE v.id = %(id)s AND v.open_executions = 'fail' AND v.completed_at IS NULL FOR UPDATE SKIP LOCKED
 """
 
-# Waits for the transactions that are submitting or re-driving an execution of the release. Later submissions find it
-# revoked.
-LOCK_RELEASE = "SELECT FROM releases_release r WHERE r.id = %(release)s FOR UPDATE"
+# Waits for the transactions that are submitting or re-driving an execution of a revoked release. Later submissions find
+# it revoked. This is a transaction of its own: an outcome with a new failure group locks the release after its
+# execution, so the order must not hold the release while it waits for executions. No row is impossible.
+WAIT_FOR_SUBMISSIONS = """
+SELECT FROM releases_release r WHERE r.id = (SELECT v.release_id FROM releases_revocation v WHERE v.id = %(id)s)
+FOR UPDATE
+"""
 
 # Locks a batch of open executions of a release in the order of their ids. No row: none is open.
 LOCK_OPEN = """

@@ -27,7 +27,7 @@ def expire_leases() -> int:
     with transaction.atomic():
         expired = moves.expire_leases(actor=owner(), limit=settings.SWEEP_LIMIT, most_takeovers=settings.TAKEOVER_LIMIT)
         exhausted = [execution_id for execution_id, each in expired.items() if each.state is State.DLQ]
-        dead_letters.write(exhausted, DeadLetter.Reason.LEASES_LOST, retryable=True)
+        dead_letters.write(dict.fromkeys(exhausted, DeadLetter.Reason.LEASES_LOST))
     for each in expired.values():
         metrics.leases_lost.add(each.tenant, each.pipeline_id, each.release_version)
     if expired:

@@ -95,7 +95,7 @@ ROW_LOCKS = {
     "a revocation that pauses locks the pipeline before it pauses": Lock(scenes.revocation_that_pauses, Hold),
     "a retirement locks pipeline and release": Lock(scenes.retirement, Retirement),
     "a retirement excludes submissions": Lock(scenes.retirement_of_release, Retirement, against="KEY SHARE"),
-    "an order to fail locks revocation, release and executions": Lock(scenes.ordered_failures, ExecutionEvent),
+    "an order to fail locks revocation and executions": Lock(scenes.ordered_failures, ExecutionEvent),
     "a re-drive keeps its release from being retired": Lock(
         scenes.redrive_of_one, ExecutionEvent, against="UPDATE", leaves="NO KEY UPDATE"
     ),

@@ -37,7 +37,6 @@ def carry_out(request: ActivationRequest) -> ActivationRequest:
     found = _due().filter(pk=request.pk).select_related("release__pipeline__tenant", "requester", "base").first()
     if found is not None:
         try:
-            _require_standing(found)
             _activate(found)
         except CoordinatorError as refusal:
             _refused(found, refusal)
@@ -77,10 +76,11 @@ def _require_standing(request: ActivationRequest) -> None:
 
 def _activate(request: ActivationRequest) -> None:
     def require_approved(_pipeline: Pipeline, _kind: Kind) -> None:
-        """The request may have been withdrawn since it was read."""
+        """The request may have been withdrawn since it was read, and the requester may have lost the right."""
         locked = ActivationRequest.objects.select_for_update().get(pk=request.pk)
         if locked.status != RequestStatus.APPROVED:
             raise states.not_open(locked)
+        _require_standing(locked)
 
     def complete(_made: Activation) -> None:
         states.move(request, RequestStatus.ACTIVATED)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from executions.errors import AssigneeInvalid, FailureGroupUnknown
 from executions.failures import acts, queries
-from executions.models import IS_NEW, DeadLetter, Execution, FailureGroup
+from executions.models import DeadLetter, Execution, FailureGroup, is_new
 from executions.state_machine.moves import Claim
 from releases.models import Pipeline, Release
 from tenancy.models import AuditEntry, Membership, Tenant
@@ -160,7 +160,7 @@ def test_a_group_is_acknowledged_assigned_and_annotated_with_one_entry_each(
     assert (group.assignee, group.note, group.is_new) == ("ann", "the bank is down", True)
     group = change(acknowledged=True)
     assert (group.is_new, group.acknowledged_by) == (False, "user:eva")
-    assert not FailureGroup.objects.filter(IS_NEW).exists()
+    assert not FailureGroup.objects.filter(is_new()).exists()
     for repeated in ({"assignee": "ann", "note": "the bank is down"}, {"acknowledged": True}, {}):
         assert not change(**repeated).is_new
     assert change(acknowledged=False, assignee="").acknowledged_by == ""
