@@ -259,6 +259,10 @@ class ArtifactStoreUnavailable(CoordinatorError):
     title = "The artifact store is unavailable"
 
 
+class ArtifactStoreUnreliable(ArtifactStoreUnavailable):
+    """So many stored artifacts look wrong that the store is probably at fault."""
+
+
 class ApprovalRequired(CoordinatorError):
     code = "APPROVAL_REQUIRED"
     status = 409

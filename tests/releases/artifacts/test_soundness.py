@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import Any
 import pytest
 from pytest_django import DjangoAssertNumQueries
 
-from releases.artifacts.soundness import require_sound, require_verified
+from releases.artifacts.soundness import STAT_SECONDS, require_sound, require_verified
 from releases.errors import ArtifactAltered, ArtifactMissing, ArtifactStoreUnavailable
 from releases.models import Blob, BlobEvent, Release
 from tests import making
 from tests.cases import cases
 from tests.clock import Clock
+from tests.faulty_proxy import faulty_proxy
 from tests.s3 import S3Place, client_of, use_s3
 
 pytestmark = pytest.mark.django_db
@@ -106,6 +108,21 @@ def test_every_artifact_with_stored_bytes_is_checked() -> None:
     making.stored_file(making.digest_of(second)).unlink()
     for require in BOTH:
         refused(require, release, ArtifactMissing)
+
+
+def test_submissions_wait_briefly_for_a_silent_store_and_then_not_at_all(settings: Any, s3_place: S3Place) -> None:
+    with faulty_proxy(s3_place) as proxy:
+        use_s3(settings, proxy.place)
+        release = making.registered(making.tenant(), body=secrets.token_hex(8))
+        proxy.silent = True
+        seconds = []
+        for _ in range(3):
+            began = time.monotonic()
+            require_sound(release)
+            seconds.append(time.monotonic() - began)
+        assert seconds[0] < STAT_SECONDS + 1
+        assert max(seconds[1:]) < 0.5, "the failure is remembered"
+        refused(require_verified, release, ArtifactStoreUnavailable)
 
 
 def test_submissions_continue_while_a_remote_store_is_unavailable_and_activations_do_not(
