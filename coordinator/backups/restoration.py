@@ -22,10 +22,14 @@ SELECT count(*) FROM pg_class c WHERE relnamespace = 'public'::regnamespace
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What was restored. `missing` has the digests of blobs that are neither in the backup nor in the store."""
+    """What was restored. `missing` has the digests of blobs that are neither in the backup nor in the store.
+
+    `blobs` is the number of the others.
+    """
 
     manifest: Manifest
     missing: tuple[str, ...]
+    blobs: int
 
 
 def restore(source: Path, *, allow_missing: bool = False) -> Restored:
@@ -54,7 +58,7 @@ def restore(source: Path, *, allow_missing: bool = False) -> Restored:
     connection.ensure_connection()
     programs.restore(connection.connection, source / DUMP)
     call_command("migrate", verbosity=0)
-    return Restored(found, missing)
+    return Restored(found, missing, sum(1 for _ in manifest.blobs(source)) - len(missing))
 
 
 def _require_known(found: Manifest) -> None:
