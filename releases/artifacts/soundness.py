@@ -13,7 +13,7 @@ from foundation.timed_cache import TimedCache
 from foundation.wakeups import wakeup
 from releases.artifacts import verdicts
 from releases.artifacts.store import ArtifactStore, BlobStat, artifact_store
-from releases.errors import ArtifactAltered, ArtifactMissing, ArtifactStoreUnavailable
+from releases.errors import ArtifactAltered, ArtifactMissing, ArtifactStoreUnavailable, ArtifactUnverified
 from releases.models import Blob, Release
 from releases.queries import blobs as blobs_of
 
@@ -30,8 +30,9 @@ def require_sound(release: Release) -> None:
     """Raise `ArtifactMissing` or `ArtifactAltered` if an artifact of `release` is missing or damaged.
 
     Reads the last verdict, and whether the store has bytes of the right size. It does not read the bytes: if their
-    fingerprint has changed since they were hashed, it sends CHECK_TASK. A store that does not respond within
-    STAT_SECONDS is ignored, because executions do not need it.
+    fingerprint has changed since they were hashed, it sends CHECK_TASK. If they were certainly written again, it raises
+    `ArtifactUnverified` until they are hashed. A store that does not respond within STAT_SECONDS is ignored, because
+    executions do not need it.
     """
     for blob in blobs_of(release):
         require_sound_verdict(blob)
@@ -45,14 +46,19 @@ def require_present(blob: Blob) -> None:
     """Raise an error if the store has no bytes for `blob`, or bytes of another size. Does not read them.
 
     If their fingerprint has changed since they were hashed, CHECK_TASK is sent. Raises `ArtifactMissing`,
-    `ArtifactAltered` and `ArtifactStoreUnavailable`.
+    `ArtifactAltered`, `ArtifactUnverified` and `ArtifactStoreUnavailable`.
     """
-    stat = _stat_of(artifact_store(), blob)
+    store = artifact_store()
+    stat = _stat_of(store, blob)
     if stat is None or stat.size != blob.size:
         wakeup.send(CHECK_TASK, blob.digest)
         raise _altered(blob.digest) if stat else _missing(blob.digest)
     if stat.fingerprint != blob.fingerprint:
         wakeup.send(CHECK_TASK, blob.digest)
+        if store.is_rewritten(blob.fingerprint, stat.fingerprint):
+            raise ArtifactUnverified(
+                f"The bytes of {blob.digest} were written again since they were hashed. Try again."
+            )
 
 
 def require_verified(release: Release) -> None:
@@ -86,14 +92,14 @@ def _raise_unless_sound(digest: str, state: Blob.State) -> None:
 
 
 def _stat_of(store: ArtifactStore, blob: Blob) -> BlobStat | None:
-    """Return what the store has for `blob`. For a remote store, use the cached result if its size is right.
+    """Return what the store has for `blob`. For a remote store, use the cached result if it is the expected one.
 
     Failures of a remote store are cached too.
     """
     if not store.is_remote:
         return store.stat(blob.digest)
     stat = cache.get(blob.digest)
-    if stat is None or stat.size != blob.size:
+    if stat is None or stat.size != blob.size or store.is_rewritten(blob.fingerprint, stat.fingerprint):
         failure = failures.get_or_renew(type(store))
         if failure is not None:
             raise ArtifactStoreUnavailable(failure)

@@ -14,9 +14,8 @@ from django.db import connection
 from pytest_django import DjangoDbBlocker
 
 from releases.activation.retirement import retire
-from releases.artifacts import scrub
-from releases.artifacts.store import artifact_store
-from releases.models import Artifact, Release
+from releases.artifacts import scrub, soundness
+from releases.models import Artifact, Blob, Release
 from tests import making
 from tests.artifact_stores import use_local
 from tests.database_template import connected_to, empty_database
@@ -103,7 +102,7 @@ def test_a_restored_backup_has_every_row_and_every_artifact(
     with connected_to(f"test_{NUMBER}_restored"):
         assert "in flight runs again" in restore(folder)
         assert counts() == before
-        assert artifact_store().verified(artifact.digest) is not None
+        soundness.require_present(Blob.objects.get(digest=artifact.digest))
         with connection.cursor() as cursor:
             cursor.execute("SELECT has_table_privilege(%s, 'executions_execution', 'SELECT')", ["coordinator"])
             assert cursor.fetchone() == (True,)

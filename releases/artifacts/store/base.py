@@ -161,6 +161,13 @@ class ArtifactStore(Storage, ABC):
         """Return the metadata of the bytes without reading them; None if there are none."""
 
     @abstractmethod
+    def is_rewritten(self, before: str, now: str) -> bool:
+        """Compare two fingerprints of a blob. True if its bytes were certainly written again in between.
+
+        False if only other metadata differ, or if one fingerprint is that of a store of another kind.
+        """
+
+    @abstractmethod
     def verified(self, digest: str, while_reading: Callable[[], object] = ...) -> BlobStat | None:
         """Read and hash all bytes. Return their metadata; None if the digest is another one or there are no bytes.
 

@@ -114,6 +114,11 @@ class LocalArtifactStore(ArtifactStore, FileSystemStorage):
                 self._require_store()
                 return None
 
+    def is_rewritten(self, before: str, now: str) -> bool:
+        """Compare the times of modification and the inodes. `chmod` changes neither, nor does a new mount."""
+        old, new = before.split(":"), now.split(":")
+        return len(old) == len(new) and (old[1], old[4]) != (new[1], new[4])
+
     def verified(self, digest: str, while_reading: Callable[[], object] = lambda: None) -> BlobStat | None:
         stat, matches = self._compare(self.file(digest), digest, while_reading)
         return stat if matches else None

@@ -122,6 +122,11 @@ class ObjectArtifactStore(ArtifactStore):
         with self.requests():
             return self._head(key)
 
+    def is_rewritten(self, before: str, now: str) -> bool:
+        """Compare the ETags or generations."""
+        old, new = before.split(":"), now.split(":")
+        return len(old) == len(new) and old[1] != new[1]
+
     def verified(self, digest: str, while_reading: Callable[[], object] = lambda: None) -> BlobStat | None:
         stat, matches = self._compare(self.key(digest), digest, while_reading)
         return stat if matches else None

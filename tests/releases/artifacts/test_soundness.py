@@ -12,8 +12,9 @@ import pytest
 from pytest_django import DjangoAssertNumQueries
 
 from releases.artifacts.soundness import STAT_SECONDS, require_sound, require_verified
-from releases.errors import ArtifactAltered, ArtifactMissing, ArtifactStoreUnavailable
+from releases.errors import ArtifactAltered, ArtifactMissing, ArtifactStoreUnavailable, ArtifactUnverified
 from releases.models import Blob, BlobEvent, Release
+from releases.tasks import check_blob
 from tests import making
 from tests.cases import cases
 from tests.clock import Clock
@@ -84,19 +85,36 @@ def test_missing_bytes_and_bytes_of_another_size_are_named_and_repaired_bytes_ar
 def test_an_activation_finds_different_bytes_of_the_same_size_and_times_and_a_submission_never_hashes(
     release: Release, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    """A submission reads the last verdict, and sends a message to check the bytes."""
+    """A submission reads the last verdict, and sends a message to check the bytes. If they were written, it waits."""
     for require in BOTH:
         with django_assert_num_queries(1):
             require(release)
     path = file(release)
     times = path.stat()
     path.write_bytes(bytes(reversed(path.read_bytes())))
+    with django_assert_num_queries(1):
+        refused(require_sound, release, ArtifactUnverified)
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     with django_assert_num_queries(1):
         require_sound(release)
     assert blob(release).state == "SOUND"
     refused(require_verified, release, ArtifactAltered)
     assert (blob(release).state, events(release)) == ("DAMAGED", ["DAMAGED"])
+
+
+def test_bytes_that_were_written_again_are_accepted_when_they_were_hashed_and_others_are_not(release: Release) -> None:
+    path = file(release)
+    path.chmod(0o400)
+    require_sound(release)
+    copy = path.with_suffix(".copy")
+    copy.write_bytes(path.read_bytes())
+    copy.rename(path)
+    refused(require_sound, release, ArtifactUnverified)
+    check_blob(blob(release).digest)
+    require_sound(release)
+    path.write_bytes(bytes(reversed(path.read_bytes())))
+    check_blob(blob(release).digest)
+    refused(require_sound, release, ArtifactAltered)
 
 
 def test_every_artifact_with_stored_bytes_is_checked() -> None:
@@ -149,6 +167,7 @@ def test_submissions_continue_while_a_remote_store_is_unavailable_and_activation
     require_sound(release)
     Clock(monkeypatch).ahead += 30
     refused(require_sound, release, ArtifactMissing)
-    for data, error in ((b"damage", ArtifactAltered), (good, None)):
+    for data, error in ((b"damage", ArtifactAltered), (good, None), (good[::-1], ArtifactUnverified), (good, None)):
         client.put_object(**place, Body=data)
+        Clock(monkeypatch).ahead += 30
         refused(require_sound, release, error) if error else require_sound(release)
