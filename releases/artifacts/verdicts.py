@@ -22,7 +22,7 @@ State = Blob.State
 PAUSE_SECONDS = 1.0
 """The time between the two reads."""
 FEW, FEW_IN_A_HUNDRED, MANY = 3, 1, 50
-"""So many blobs may become unsound within RECENT: FEW, or FEW_IN_A_HUNDRED of all, but at most MANY."""
+"""The number of blobs that may become unsound within RECENT: FEW, or FEW_IN_A_HUNDRED of all, but at most MANY."""
 RECENT = timedelta(hours=1)
 
 
