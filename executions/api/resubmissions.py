@@ -30,7 +30,7 @@ from executions.errors import (
 from executions.models import StartFrom
 from executions.submission.resubmission import UNCHANGED, resubmit
 from foundation.api.fields import Identifier, SegmentIdentifier
-from releases.errors import ArtifactAltered, ArtifactMissing, NoActiveRelease, ReleaseUnknown
+from releases.errors import ArtifactAltered, ArtifactMissing, ArtifactUnverified, NoActiveRelease, ReleaseUnknown
 from releases.models import IDENTITY_LENGTH
 from tenancy.access import require_scope
 from tenancy.api.tenant_view import TENANT, TenantView
@@ -71,7 +71,7 @@ class Resubmit(TenantView):
             *(ResubmitRefused, VersionMismatch, ExecutionChanged),
             *(NoActiveRelease, ReleaseUnknown, ReleaseNotAdmitted, InputInvalid),
             *(CheckpointMissing, CheckpointIncompatible),
-            *(ArtifactMissing, ArtifactAltered, WorkerUnavailable, WorkerNotChecked),
+            *(ArtifactMissing, ArtifactAltered, ArtifactUnverified, WorkerUnavailable, WorkerNotChecked),
         )
     }
 

@@ -69,7 +69,8 @@ def start(
     A repeated key with an equal input and an equal expected result returns the first smoke test of the release.
 
     Raises, in this order: `TenantNotAllowed`, `IdempotencyKeyReused`, `ReleaseNotAdmitted`, `PipelinePaused`,
-    `InputInvalid`, `ArtifactMissing`, `ArtifactAltered`, `WorkerUnavailable`, and `ExecutionChanged` if the release
+    `InputInvalid`, `ArtifactMissing`, `ArtifactAltered`, `ArtifactUnverified`,
+    `WorkerUnavailable`, and `ExecutionChanged` if the release
     changes meanwhile.
     """
     tenant, pipeline_id = release.pipeline.tenant, release.pipeline.pipeline_id

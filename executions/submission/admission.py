@@ -95,7 +95,7 @@ class Admission:
         return self.release.pipeline.tenant_id, self.release.pipeline.pipeline_id
 
     def require_runnable(self) -> None:
-        """Raise `ArtifactMissing`, `ArtifactAltered` or `WorkerUnavailable` if the release cannot run now."""
+        """Raise `WorkerUnavailable` or what `require_sound` raises if the release cannot run now."""
         require_sound(self.release)
         require_healthy(self.release)
 

@@ -94,7 +94,8 @@ def resubmit(
 
     Raises, in this order: `TenantNotAllowed`, `ExecutionUnknown`, `ResubmitKeyReused`, `IdempotencyKeyReused`,
     `ResubmitRefused`, `VersionMismatch`, `NoActiveRelease`, `ReleaseUnknown`, `ReleaseNotAdmitted`, `InputInvalid`,
-    `CheckpointMissing`, `CheckpointIncompatible`, `ArtifactMissing`, `ArtifactAltered`, `WorkerUnavailable`, and
+    `CheckpointMissing`, `CheckpointIncompatible`, `ArtifactMissing`, `ArtifactAltered`, `ArtifactUnverified`,
+    `WorkerUnavailable`, and
     `ExecutionChanged` if the execution or the release keeps changing meanwhile.
     """
     require_allowed(tenant)

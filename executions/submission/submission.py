@@ -142,8 +142,9 @@ def submit(
 
     Raises, in this order: `TenantNotAllowed`, `TokenInvalid`, `PipelineUnknown`, `IdempotencyKeyReused`,
     `NoActiveRelease`, `PipelinePaused`, `ActiveReleaseChanged`, `InputInvalid`, `ArtifactMissing`, `ArtifactAltered`,
-    `WorkerUnavailable`, `QuotaExceeded`. With `release_version`, it raises `ReleaseUnknown`, `ReleaseNotAdmitted` and
-    `ReleaseNotOpen` instead of `NoActiveRelease`. An input larger than the tenant's quota raises `PayloadTooLarge`.
+    `ArtifactUnverified`, `WorkerUnavailable`, `QuotaExceeded`. With `release_version`, it raises `ReleaseUnknown`,
+    `ReleaseNotAdmitted` and `ReleaseNotOpen` instead of `NoActiveRelease`. An input larger than the tenant's quota
+    raises `PayloadTooLarge`.
     """
     request = ExecutionRequest(
         pipeline_id,

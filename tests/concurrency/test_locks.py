@@ -283,11 +283,11 @@ def test_a_removal_that_was_suspended_removes_nothing() -> None:
 
 def test_a_stopped_scrub_ends_its_lease() -> None:
     def scrubbed() -> int:
-        return len(list(scrub.scrub(60, everything=True)))
+        return len(list(scrub.scrub(60, scrub.Scope.ALL)))
 
     for _ in range(2):
         scenes.uploaded()
-    with closing(cast("Generator[scrub.Checked]", scrub.scrub(60, everything=True))) as scrubbing:
+    with closing(cast("Generator[scrub.Checked]", scrub.scrub(60, scrub.Scope.ALL))) as scrubbing:
         next(scrubbing)
         assert results_of(race(scrubbed)) == [0]
     assert leases() == 0
