@@ -225,10 +225,10 @@ class _Batch:
         admissions = {
             pipeline_id: _ready_admission(self._tenant, pipeline_id) for pipeline_id in _pipelines(self.items)
         }
-        keys: set[Key] = set()
+        keys = {item.key for item in self._large()}
         rows: list[tuple[_Item, Row]] = []
         for item in self.undecided:
-            if item.key in keys or self._too_large(item):
+            if item.key in keys:
                 continue
             keys.add(item.key)
             cached = admissions[item.request.pipeline_id]
@@ -249,6 +249,7 @@ class _Batch:
                 item.verdict = refusal
             return
         self._find_earlier()
+        self._refuse_large()
         states = {target: _State(self._tenant, *target) for target in {item.target for item in self.undecided}}
         rows: dict[Key, tuple[_Item, Row]] = {}
         for item in self.undecided:
@@ -269,9 +270,18 @@ class _Batch:
             if item.key in first:
                 item.verdict = _repeated(item, first[item.key])
 
+    def _large(self) -> list[_Item]:
+        """Return the undecided items whose input exceeds the tenant's quota."""
+        limit = self._tenant.quota_payload_bytes
+        return [] if limit is None else [item for item in self.undecided if item.size > limit]
+
+    def _refuse_large(self) -> None:
+        limit = self._tenant.quota_payload_bytes
+        for item in self._large():
+            detail = f"The input has {item.size:,} bytes, and the tenant's quota payloadBytes is {limit:,}."
+            item.verdict = PayloadTooLarge(detail, limit=limit, quota="payloadBytes")
+
     def _admit(self, state: "_State", item: _Item) -> Row | CoordinatorError:
-        if refusal := self._too_large(item):
-            return refusal
         if isinstance(state.admission, CoordinatorError):
             return state.admission
         admission = self._routed(state.admission, item.request)
@@ -279,14 +289,6 @@ class _Batch:
         if isinstance(shape, CoordinatorError):
             return shape
         return state.unready or self._row(admission, item, shape)
-
-    def _too_large(self, item: _Item) -> PayloadTooLarge | None:
-        """Return why a new input exceeds the tenant's quota. A repeated key returns its execution all the same."""
-        limit = self._tenant.quota_payload_bytes
-        if limit is None or item.size <= limit:
-            return None
-        detail = f"The input has {item.size:,} bytes, and the tenant's quota payloadBytes is {limit:,}."
-        return PayloadTooLarge(detail, limit=limit, quota="payloadBytes")
 
     def _routed(self, active: Admission, request: ExecutionRequest) -> Admission:
         """Return the admission to the release that the request gets.

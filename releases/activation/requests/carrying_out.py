@@ -55,8 +55,8 @@ def carry_out_due(group: int = 100) -> int:
     while True:
         with transaction.atomic():
             # Another process carries out those that it has locked.
-            rows = _due().exclude(pk__in=tried).order_by("activate_at", "created_at")
-            due = list(rows.select_for_update(skip_locked=True)[:group])
+            rows = _due().order_by("activate_at", "created_at").select_for_update(skip_locked=True)
+            due = list((rows.exclude(pk__in=tried) if tried else rows)[:group])
         tried |= {request.pk for request in due}
         for request in due:
             try:
