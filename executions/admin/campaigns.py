@@ -216,7 +216,7 @@ class CampaignAdmin(ReadOnlyAdmin):
 
     def _shown(self, request: HttpRequest, campaign: Campaign) -> dict[str, Any]:
         progress, became = campaigns.progress_of(campaign.pk), results_of(campaign.pk)
-        blocked = [{"pipeline_id": key, "why": why} for key, why in resubmitting.waiting(campaign).items()]
+        blocked = resubmitting.waiting(campaign)
         outcome = request.GET.get("outcome", "")
         outcomes = _outcomes(campaign)
         outcome = outcome if outcome in outcomes else ""
@@ -232,7 +232,7 @@ class CampaignAdmin(ReadOnlyAdmin):
             "verb": VERBS[Campaign.Kind(campaign.kind)],
             "done_word": DONE[Campaign.Kind(campaign.kind)],
             "became": became,
-            "blocked": blocked,
+            "blocked": blocked.items(),
             "kind": KINDS[campaign.kind],
             "conditions": list(conditions(campaign.filters)),
             "events": [{"event": event, "data": on_one_line(event.data)} for event in events],
@@ -247,7 +247,7 @@ class CampaignAdmin(ReadOnlyAdmin):
             # Changes with every change of the page.
             "mark": f"{campaign.status}.{progress.pending}.{progress.done}.{progress.skipped}.{len(events)}."
             f"{became.running}.{became.waiting}.{became.succeeded}.{became.failed_again}."
-            + "".join(f"{each['why'].code}." for each in blocked)
+            + "".join(f"{why.code}." for why in blocked.values())
             + "".join(item.outcome[0] + _current_status(item)[:2] for item in shown),
         }
 

@@ -9,6 +9,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from django.db import transaction
 from django.db.models import QuerySet
@@ -143,7 +144,7 @@ def _target(campaign: Campaign, pipeline_id: str) -> Admission | CoordinatorErro
     return admitted
 
 
-def _may_pass(target: Admission | CoordinatorError) -> bool:
+def _may_pass(target: Admission | CoordinatorError) -> TypeGuard[CoordinatorError]:
     """True if `target` is a refusal that may pass. A named release that is unknown, revoked or retired stays so."""
     return isinstance(target, CoordinatorError) and not isinstance(target, (ReleaseUnknown, ReleaseNotAdmitted))
 

@@ -181,7 +181,7 @@ def test_a_request_that_waits_lets_others_pass() -> None:
     first, second = [open_request(candidate(0, version), activate_at=soon()) for version in ("2.0", "3.0")]
     for each in (first, second):
         let_pass(each, 2)
-    digest = first.release.artifacts.get().blob_id
+    digest = first.release.artifacts.get().digest
     making.stored_file(digest).unlink()
     with blob_lock.exclusive(digest):
         assert carry_out_due(group=1) == 1
