@@ -76,11 +76,12 @@ def waiting(campaign: Campaign) -> dict[str, CoordinatorError]:
     """
     if campaign.kind != Campaign.Kind.RESUBMIT or campaign.status != Status.RUNNING:
         return {}
-    rows = _pending(campaign).exclude(execution=None).order_by("execution__pipeline_id")
-    found = {
-        pipeline_id: _target(campaign, pipeline_id)
-        for pipeline_id in rows.values_list("execution__pipeline_id", flat=True).distinct()[:PIPELINES_SHOWN]
-    }
+    rows = _pending(campaign).exclude(execution=None).values_list("execution__pipeline_id", flat=True)
+    if _has_one_pipeline(campaign):
+        rows = rows.order_by("id")[:1]
+    else:
+        rows = rows.order_by("execution__pipeline_id").distinct()[:PIPELINES_SHOWN]
+    found = {pipeline_id: _target(campaign, pipeline_id) for pipeline_id in rows}
     return {pipeline_id: each for pipeline_id, each in found.items() if _may_pass(each)}
 
 
@@ -99,8 +100,13 @@ def _check(campaign: Campaign, most: int) -> list[_Checked]:
         checked += [_Checked(item, verdict) for item, verdict in judged if verdict is not None]
         last = found[-1].pk if found else last
         # Others take the places of the items that must wait, unless these were the last ones.
-        left = most - len(checked) if len(found) == left else 0
+        left = 0 if len(found) < left or _has_one_pipeline(campaign) else most - len(checked)
     return checked
+
+
+def _has_one_pipeline(campaign: Campaign) -> bool:
+    """True if the filters name a pipeline or a failure group, so that all pending items wait, or none."""
+    return not campaign.filters.keys().isdisjoint(("pipelineId", "failureGroup"))
 
 
 def _pending(campaign: Campaign) -> QuerySet[CampaignItem]:
