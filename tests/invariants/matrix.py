@@ -166,7 +166,7 @@ MATRIX = {
     "executions_campaignitem": Table(
         state="outcome",
         in_state={"PENDING": "outcome code at"},
-        together="new_execution_id",
+        together="new_execution_id accepted_version",
         kept_by="campaign_item_not_deleted",
     ),
     "executions_campaignevent": Table(append_only="campaignevent_append_only"),

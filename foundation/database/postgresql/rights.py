@@ -232,7 +232,9 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
             delete=True,
         ),
         "executions_campaignitem": Rights(
-            insert="campaign_id execution_id expected_version", update="outcome code at new_execution_id", delete=True
+            insert="campaign_id execution_id expected_version",
+            update="outcome code at new_execution_id accepted_version",
+            delete=True,
         ),
         "executions_campaignevent": Rights(insert="campaign_id kind actor data at"),
         "executions_worker": Rights(insert=f"tenant_id pipeline_id worker_id {_WORKER}", update=_WORKER),

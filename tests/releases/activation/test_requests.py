@@ -17,6 +17,7 @@ from releases.activation.requests.requests import expire, withdraw
 from releases.activation.requests.votes import Decision
 from releases.activation.retirement import retire
 from releases.activation.revocation import revoke
+from releases.artifacts import blob_lock
 from releases.models import Activation, Release, Vote
 from tenancy.models import AuditEntry, Membership
 from tests import making
@@ -194,6 +195,17 @@ def test_an_artifact_store_that_does_not_respond_delays_the_activation(settings:
     assert carry_out(request).status == "APPROVED"
     elsewhere.rename(settings.ARTIFACT_ROOT)
     assert carry_out(request).status == "ACTIVATED"
+
+
+def test_a_request_that_waits_lets_others_pass() -> None:
+    first, second = [open_request(candidate(0, version), activate_at=soon()) for version in ("2.0", "3.0")]
+    for each in (first, second):
+        let_pass(each, 2)
+    digest = first.release.artifacts.get().digest
+    making.stored_file(digest).unlink()
+    with blob_lock.exclusive(digest):
+        assert carry_out_due(group=1) == 1
+    assert [active(first.release), active(second.release)] == ["1.0", "3.0"]
 
 
 def test_a_request_without_enough_votes_expires() -> None:
