@@ -44,5 +44,5 @@ END $$;
 
 class Migration(migrations.Migration):
     # Processes of the earlier version handle the refusal of a step as any other error, so nothing is undone.
-    dependencies = (("releases", "0012_blob_leases"),)
+    dependencies = (("releases", "0013_unknown_outcomes"),)
     operations = (migrations.RunSQL(FORWARD, migrations.RunSQL.noop),)
