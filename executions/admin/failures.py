@@ -139,7 +139,7 @@ class FailureGroupAdmin(ReadOnlyAdmin):
 
     @badge("State", VARIANTS)
     def state(self, group: FailureGroup) -> str:
-        return NEW if group.is_new_by(_figures(group).newest_at) else ACKNOWLEDGED
+        return _state(group.is_new_by(_figures(group).newest_at))
 
     @column("Release")
     def on_release(self, group: FailureGroup) -> SafeString:
@@ -181,6 +181,7 @@ class FailureGroupAdmin(ReadOnlyAdmin):
 
     def show(self, request: HttpRequest, row: FailureGroup) -> HttpResponse:
         figures = queries.figures_of(row)
+        new = row.is_new_by(figures.newest_at)
         letters = list(queries.letters(row)[:LETTERS_SHOWN])
         may_operate, may_read = self.may(request, Scope.OPERATE, row), self.may(request, Scope.PAYLOADS, row)
         more: dict[str, Any] = {
@@ -193,8 +194,9 @@ class FailureGroupAdmin(ReadOnlyAdmin):
             "step": _step(row),
             "mark": mark_of(row),
             "active": _active(row),
-            "state": self.state(row),
-            "state_variant": VARIANTS[self.state(row)],
+            "is_new": new,
+            "state": _state(new),
+            "state_variant": VARIANTS[_state(new)],
             "letters": [(letter, STATE_VARIANTS[letter.execution.shown_status]) for letter in letters],
             "may_read": may_read,
             "readers": readers(),
@@ -273,6 +275,10 @@ def _active(group: FailureGroup) -> Any:
 
 def _step(group: FailureGroup) -> Step:
     return Step(group.step_index, group.step_name or "")  # type: ignore[attr-defined]  # annotated
+
+
+def _state(new: bool) -> str:
+    return NEW if new else ACKNOWLEDGED
 
 
 def _figures(group: FailureGroup) -> Figures:

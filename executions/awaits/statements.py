@@ -176,8 +176,8 @@ SELECT EXISTS (
 """
 
 # Claims the webhook that has been due for longest, for the time that one attempt may take, and skips locked and paused
-# ones and full tenants. A pause of the execution waits for the lock of its row, and any other pause for `may_claim`. If
-# the process of an attempt dies, the webhook is due again. No row: no webhook is due.
+# ones and full tenants. The row of the execution is locked first, so that a pause of it waits. Other pauses wait for
+# `may_claim`. If the process of an attempt dies, the webhook is due again. No row: no webhook is due.
 CLAIM_WEBHOOK = """
 UPDATE executions_interaction SET status = 'DISPATCHING', dispatch_attempts = dispatch_attempts + 1,
     version = version + 1, next_dispatch_at = now() + make_interval(secs => %(lease)s), updated_at = now()
@@ -186,7 +186,7 @@ WHERE id = (SELECT due.id FROM (
     WHERE i.transport = %(webhook)s AND i.status IN ('WAITING', 'DISPATCHING') AND i.next_dispatch_at <= now()
         AND i.deadline > now() AND i.tenant_id <> ALL(%(full)s)
         AND NOT e.held AND e.release_id NOT IN (SELECT release_id FROM executions_heldrelease)
-    ORDER BY i.next_dispatch_at LIMIT 1 FOR KEY SHARE OF e SKIP LOCKED FOR UPDATE OF i SKIP LOCKED) due
+    ORDER BY i.next_dispatch_at LIMIT 1 FOR KEY SHARE OF e FOR UPDATE OF i SKIP LOCKED) due
     WHERE may_claim(due.release_id))
 RETURNING id, tenant_id
 """
