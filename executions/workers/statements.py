@@ -71,17 +71,15 @@ SELECT EXISTS (SELECT FROM executions_messagepath WHERE expected_by < now())
 """
 
 # Extends the leases that were valid when the interruption began by its length too, because no heartbeat could renew
-# them. After a backlog of outcomes, it extends only those that have expired: other outcomes are on time. No row:
-# no Celery worker held such a lease.
+# them, and the outcome of a call could not be recorded if the database was away. After a backlog of outcomes, it only
+# extends those that have expired: other outcomes are on time. No row: no worker held such a lease.
 #
-# A lease that was granted or renewed later is extended to its full time. The call of a REST worker does not need
-# messages: its lease outlives the call, and its outcome goes straight to the database.
+# A lease that was granted or renewed later is extended to its full time.
 EXTEND_LEASES = """
 WITH unrenewed AS (
     SELECT id FROM executions_execution
     WHERE status = 'RUNNING' AND lease_expires_at >= %(since)s
         AND lease_expires_at < now() + make_interval(secs => %(within)s)
-        AND lease_protocol = 'celery'
     ORDER BY id FOR UPDATE
 )
 UPDATE executions_execution e

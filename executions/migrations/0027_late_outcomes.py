@@ -28,7 +28,7 @@ DROP FUNCTION guard_lost_lease;
 
 
 class Migration(migrations.Migration):
-    dependencies = (("executions", "0022_validate_traceparent"),)
+    dependencies = (("executions", "0026_resubmissions_are_admitted"),)
     operations = (
         migrations.CreateModel(
             name="OutcomePath",
