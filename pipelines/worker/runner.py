@@ -32,10 +32,11 @@ Keep = Callable[[int, list[Any], bool], None]
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """All requested steps have run. ``many`` is False if ``outputs`` is one single value."""
+    """All requested steps have run, ``step`` as the last one. ``many`` is False if ``outputs`` is one single value."""
 
     outputs: list[Any]
     many: bool
+    step: PlannedStep | None = dataclasses.field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +138,8 @@ class _Transition:
                 return suspended
             current = _Many(iter(()))
         outputs = [encoded.document for encoded in _stream(current)]
-        return self.failure or Completed(outputs, isinstance(current, _Many))
+        last = steps[end - 1] if end > start else None
+        return self.failure or Completed(outputs, isinstance(current, _Many), last)
 
     def _kept(self, keep: Keep, next_index: int, current: Encoded | _Many) -> Encoded | _Many:
         """Store a checkpoint of the values that a step returned. If its stream fails, no checkpoint is stored."""
