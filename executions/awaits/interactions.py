@@ -171,7 +171,7 @@ def replaced(execution: Execution, interaction_id: uuid.UUID, response: Any) -> 
         raise _invalid(problems)
     if not found.unit.itemized:
         return response
-    return [response if place == found.item_index else each for place, each in enumerate(execution.progress)]
+    return [response if place == found.item_index else each for place, each in enumerate(execution.progress or ())]
 
 
 # --- finding --------------------------------------------------------------------------------------

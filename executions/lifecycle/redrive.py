@@ -19,6 +19,7 @@ from executions.workers.registry import DISPATCH_TASK
 from foundation.wakeups import wakeup
 from tenancy import audit
 from tenancy.models import Tenant
+from wire.messages.celery_messages import Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,8 @@ def redrive(
         move = move_of(execution, actor=actor, reason=reason, **details)
         if answer is not None:
             progress = interactions.replaced(execution, answer.interaction_id, answer.response)
-            move = replace(move, progress=progress, progress_shape=execution.progress_shape)
+            shape: Shape = "MULTI" if execution.progress_shape == "MULTI" else "UNI"
+            move = replace(move, progress=progress, progress_shape=shape)
         if not moves.apply([move]):
             raise ExecutionChanged(f"Execution {execution_id} changed before re-drive could be admitted")
         wakeup.send_once(DISPATCH_TASK)

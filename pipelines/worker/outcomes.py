@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pipelines.authoring.plan import PlannedStep
 from pipelines.failures import Failed, message_of
 from pipelines.worker.runner import OUTPUT_TOO_LARGE, Completed, RunResult, Suspended
 from wire.documents.json_text import values_in
@@ -27,12 +26,12 @@ def outcome_of(command: Command, result: RunResult, *, steps: int, spans: Sequen
     if isinstance(result, Failed):
         return failed(command, result, spans)
     documents = result.outputs if isinstance(result, Completed) else result.requests
-    if (too_many := too_large(result.step, items=len(documents))) is not None:
+    if (too_many := too_large(result, items=len(documents))) is not None:
         return failed(command, too_many, spans)
     make = _base(command, spans)
     outcome = _completed(make, command, result, steps) if isinstance(result, Completed) else _suspended(make, result)
     texts = outcome.output_payloads if outcome.suspension is None else outcome.suspension.requests
-    too_much = too_large(result.step, characters=_length(outcome, texts), values=values_in(texts))
+    too_much = too_large(result, characters=_length(outcome, texts), values=values_in(texts))
     return outcome if too_much is None else failed(command, too_much, spans)
 
 
@@ -48,8 +47,10 @@ def failed(command: Command, failure: Failed, spans: Sequence[StepSpan] = ()) ->
     return _base(command, spans)(outcome="FAILED", failure=reported)
 
 
-def too_large(step: PlannedStep | None, *, characters: int = 0, items: int = 0, values: int = 0) -> Failed | None:
-    """Return the failure of a step whose outcome is larger than a message may be; None if it is not."""
+def too_large(
+    result: Completed | Suspended | None, *, characters: int = 0, items: int = 0, values: int = 0
+) -> Failed | None:
+    """Return the failure of the step whose result is larger than a message may be; None if it is not."""
     for count, most, of in (
         (items, MOST_PAYLOADS, "items"),
         (values, MOST_VALUES, "JSON values"),
@@ -57,9 +58,8 @@ def too_large(step: PlannedStep | None, *, characters: int = 0, items: int = 0, 
     ):
         if count > most:
             text = f"the outcome has {count:,} {of}; at most {most:,} can travel"
-            if step is None:
-                return Failed(OUTPUT_TOO_LARGE, text, False)
-            return Failed(OUTPUT_TOO_LARGE, message_of(step.name, text), False, step.index, step.name)
+            index, name = (result.step_index, result.step_name) if result is not None else (None, "")
+            return Failed(OUTPUT_TOO_LARGE, message_of(name, text), False, index, name)
     return None
 
 

@@ -195,7 +195,7 @@ class RestHost:
             # A payload's text is JSON in JSON, so only the values in it are counted.
             texts = [each.payload for each in result.output_payloads]
             values = values_in(texts or [text])
-            too_much = outcomes.too_large(outcome.step, items=len(texts), characters=len(text), values=values)
+            too_much = outcomes.too_large(outcome, items=len(texts), characters=len(text), values=values)
             if too_much is None:
                 return text.encode()
             result = too_much
