@@ -24,6 +24,8 @@ _SERIALIZER: Final = re.compile(
     re.DOTALL,
 )
 _INPUT_TYPE: Final = re.compile(r"input_type=(?P<type>\w+)")
+_LARGE_DECIMAL: Final = re.compile(rb"E[+-]?\d{4}|\d{6000}")
+"""Finds each JSON text with a decimal that only the validator of the contract refuses, and a few others."""
 _SHOWN_ERRORS: Final = 3
 _LOOSER: Final = ("date", "datetime", "decimal", "number", "uuid")
 """The scalars of which pydantic reads more forms than the validator of the contract accepts."""
@@ -59,7 +61,7 @@ class ValueType:
         self.base_id = self.type_id.partition("#")[0]
         self._catalogue = catalogue
         self._is_looser = catalogue.reaches(self.expression, *_LOOSER)
-        self._may_write_others = catalogue.reaches(self.expression, "decimal")
+        self._has_decimals = catalogue.reaches(self.expression, "decimal")
         self._has_free_json = catalogue.reaches(self.expression, "json")
         self._has_times = self._has_free_json or catalogue.reaches(self.expression, "datetime")
         try:
@@ -91,8 +93,9 @@ class ValueType:
         document = self._dump(value, mode="json")
         if self._has_times:
             document = _with_exact_times(document, plain_value)
-        read = self._read(_json_bytes(document))
-        if self._may_write_others:
+        data = _json_bytes(document)
+        read = self._read(data)
+        if self._has_decimals and _LARGE_DECIMAL.search(data):
             self._require(document)
         return Encoded(document, read)
 

@@ -59,12 +59,17 @@ def mismatches(
     return found
 
 
+_Row = tuple[str, Mapping[str, Any], Callable[[Any], bool] | None, str]
+"""A field of a record: its path inside the record, and the check and the rule of a scalar that is not repeated."""
+
+
 class Checker:
     """The types of one contract. The paths and rules that its methods yield are those of `mismatches`."""
 
     def __init__(self, canonical_types: Mapping[str, Any], shown: Set[str] | None = None) -> None:
         self._shown = shown
         self._patterns = set[str]()
+        self._prepared: dict[int, dict[str, _Row] | None] = {}
         self._definitions: dict[str, Mapping[str, Any]] = {}
         entries = [(name, entry) for name, entry in canonical_types.items() if isinstance(entry, Mapping)]
         for name, entry in entries:
@@ -128,26 +133,37 @@ class Checker:
         return ""
 
     def _record(self, definition: Mapping[str, Any], value: Any, path: str, depth: int) -> Iterator[Mismatch]:
-        fields = named_objects(definition.get("fields"), "name")
-        if fields is None:
+        rows = self._rows(definition)
+        if rows is None:
             return
         if not isinstance(value, Mapping):
             yield path, "must be an object"
             return
-        for name, field in fields.items():
-            here = _member(path, name)
+        for name, (at, field, holds, rule) in rows.items():
             member = value.get(name)
             if member is None:
                 optional = field.get("optional") is True
                 if not (self.takes_null(field) if name in value else optional):
-                    yield here, "must not be null" if optional else "is required"
+                    yield path + at, "must not be null" if optional else "is required"
+            elif holds is not None:
+                if not holds(member):
+                    yield path + at, rule
             elif field.get("repeated") is True:
-                yield from self._repeated(field, member, here, depth)
+                yield from self._repeated(field, member, path + at, depth)
             else:
-                yield from self.check(field.get("type"), member, here, depth + 1)
+                yield from self.check(field.get("type"), member, path + at, depth + 1)
         for name in value:
-            if name not in fields:
+            if name not in rows:
                 yield self._undeclared(path, name), "is not a member of the type"
+
+    def _rows(self, definition: Mapping[str, Any]) -> dict[str, _Row] | None:
+        """Return the fields of a record by their names, prepared for checks; None for an unknown form."""
+        key = id(definition)
+        if key not in self._prepared:
+            fields = named_objects(definition.get("fields"), "name")
+            rows = None if fields is None else {name: _row(name, field) for name, field in fields.items()}
+            self._prepared[key] = rows
+        return self._prepared[key]
 
     def _repeated(self, field: Mapping[str, Any], value: Any, path: str, depth: int) -> Iterator[Mismatch]:
         if not isinstance(value, list):
@@ -228,6 +244,13 @@ def named_objects(items: Any, name: str) -> dict[str, Mapping[str, Any]] | None:
             return None
         named[item[name]] = item
     return named
+
+
+def _row(name: str, field: Mapping[str, Any]) -> _Row:
+    expression: Any = field.get("type")
+    is_scalar = isinstance(expression, Mapping) and expression.get("kind") == "scalar" and "repeated" not in field
+    scalar = SCALARS.get(str(expression["id"])) if is_scalar and "id" in expression else None
+    return f".{shown(name)}", field, *(scalar or (None, ""))
 
 
 def _member(path: str, name: str) -> str:
