@@ -69,7 +69,7 @@ class Catalogue:
     def value(self, hint: Any, where: str) -> TypeExpression:
         """Return the type expression for a value between steps. Raises as ``expression`` does.
 
-        A type with rules of its own has the name of the type, "#" and a digest of the rules.
+        A constrained type is named after the type, with "#" and a digest of the constraints.
         """
         expression = self.expression(hint, where)
         rules, bare = (Rules.of(each) if self._constraints else None for each in (hint, plain(hint)))

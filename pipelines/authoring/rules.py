@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from types import CodeType, FunctionType
+from types import CellType, CodeType, FunctionType
 from typing import Any, Final
 
 import pydantic
@@ -176,10 +176,10 @@ def _sources(function: Any, seen: set[CodeType]) -> Iterator[str]:
         yield textwrap.dedent(source).strip()
     except (OSError, TypeError):
         yield repr((function.__code__.co_code, function.__code__.co_names))
-    free = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
-    values = {name: cell.cell_contents for name, cell in free.items()}
-    if package != _PYDANTIC:
-        values |= {name: function.__globals__.get(name) for name in _names(function.__code__)}
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    free = {name: cell.cell_contents for name, cell in cells if cell != CellType()}
+    shared = function.__globals__ if package != _PYDANTIC else {}
+    values = free | {name: shared[name] for name in _names(function.__code__) if name in shared}
     for name, value in sorted(values.items()):
         if isinstance(value, _PLAIN):
             yield f"{name}={value!r}"
@@ -206,7 +206,7 @@ def _bound(kind: str, value: Any) -> Any | None:
 
 
 def _is_default(name: str, value: Any) -> bool:
-    return value in (None, False) or (name, value) == ("microseconds_precision", "truncate")
+    return value is None or value is False or (name, value) == ("microseconds_precision", "truncate")
 
 
 def _text(name: str, value: Any) -> str:

@@ -28,7 +28,7 @@ _LARGE_DECIMAL: Final = re.compile(rb"E[+-]?\d{4}|\d{6000}")
 """Finds each JSON text with a decimal that only the validator of the contract refuses, and a few others."""
 _SHOWN_ERRORS: Final = 3
 _LOOSER: Final = ("date", "datetime", "decimal", "number", "uuid")
-"""The scalars of which pydantic reads more forms than the validator of the contract accepts."""
+"""The scalars for which pydantic is laxer than the validator of the contract."""
 
 
 class ValueMismatch(Exception):

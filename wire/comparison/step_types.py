@@ -15,7 +15,7 @@ from wire.documents.contract import Contract, Step
 from wire.documents.json_reader import shown
 
 TIMER: Final = "timer"
-"""The transport of an await that nobody sees."""
+"""The transport of awaits that end by themselves, so no person or system reads their requests."""
 
 
 class Role(StrEnum):
