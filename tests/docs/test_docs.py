@@ -10,6 +10,7 @@ from foundation.errors import CoordinatorError
 from releases import errors as releases_errors  # noqa: F401
 from tests.docs.pages import DOCUMENTS, ROOT, text_of
 from wire.documents import shape
+from wire.value_limits import LIMITS
 
 LINK = re.compile(r"\]\(([^)#:\s]*)(?:#([^)]+))?\)")
 FINDING = re.compile(
@@ -78,3 +79,9 @@ def test_links_between_pages_lead_to_existing_files_and_headings() -> None:
             if not linked.exists() or (anchor and anchor not in anchors(str(linked.relative_to(ROOT)))):
                 dead.append(f"{page}: {target}#{anchor}")
     assert dead == []
+
+
+def test_the_limits_of_values_are_listed() -> None:
+    section = text_of("docs/pipelines.md").partition("## Limits of values")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| ([\w ]+) \| ([\d,]+) \|$", section, re.MULTILINE)
+    assert {name: int(most.replace(",", "")) for name, most in rows} == LIMITS
