@@ -27,7 +27,7 @@ CROSS JOIN LATERAL (
 ) due
 WHERE p.tenant_id = %(tenant)s AND (%(pipeline)s::bigint IS NULL OR p.id = %(pipeline)s)
     AND due.next_due_at <= now() - make_interval(mins => %(minutes)s)
-    AND EXISTS (SELECT FROM executions_workereligibility v WHERE v.release_id = r.id AND v.reason IS NULL)
+    AND EXISTS (SELECT FROM executions_workereligibility v WHERE v.release_id = r.id AND v.present AND v.reason IS NULL)
     AND NOT EXISTS (SELECT FROM executions_heldrelease h WHERE h.release_id = r.id)
 ORDER BY due.next_due_at, r.id LIMIT %(most)s
 """

@@ -16,7 +16,7 @@ WITH RECURSIVE found (id) AS (
     SELECT id FROM found WHERE id IS NOT NULL LIMIT %(releases)s
 )
 SELECT t.slug, p.pipeline_id, r.release_version, due.count, extract(epoch FROM now() - due.oldest)::float8,
-    EXISTS (SELECT FROM executions_workereligibility v WHERE v.release_id = r.id AND v.reason IS NULL)
+    EXISTS (SELECT FROM executions_workereligibility v WHERE v.release_id = r.id AND v.present AND v.reason IS NULL)
 FROM few
 CROSS JOIN LATERAL (
     SELECT count(*) AS count, min(d.next_due_at) AS oldest FROM (

@@ -182,6 +182,7 @@ MATRIX = {
             capability_checked_at capability_error capability_claimed_at unanswered_checks
         """,
         unguarded="id tenant_id pipeline_id worker_id",
+        kept_by="worker_kept",
     ),
     "executions_workerkeychange": Table(append_only="worker_key_change_append_only"),
     "executions_finishedcount": Table(

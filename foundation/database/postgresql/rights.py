@@ -235,8 +235,9 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
             insert="campaign_id execution_id expected_version", update="outcome code at new_execution_id", delete=True
         ),
         "executions_campaignevent": Rights(insert="campaign_id kind actor data at"),
-        "executions_worker": Rights(insert=f"tenant_id pipeline_id worker_id {_WORKER}", update=_WORKER),
-        "executions_workerevent": Rights(insert="worker_id state actor data at"),
+        # Only retention deletes former workers, with their events.
+        "executions_worker": Rights(insert=f"tenant_id pipeline_id worker_id {_WORKER}", update=_WORKER, delete=True),
+        "executions_workerevent": Rights(insert="worker_id state actor data at", delete=True),
         "executions_workerkeychange": Rights(insert="tenant_id number newest oldest actor reason at"),
         "executions_workereligibility": READ_ONLY,
         # Each process reports itself. Rows without reports are removed.
