@@ -72,11 +72,11 @@ def _monitor_worker(**_: Any) -> None:
 
 
 @signals.beat_init.connect
-def _monitor_clock(**_: Any) -> None:
+def _monitor_clock(sender: Any, **_: Any) -> None:
     from coordinator.models import Process
     from coordinator.monitoring import process
 
-    process.start(Process.Kind.CLOCK)
+    process.start(Process.Kind.CLOCK, jobs=sender.scheduler.ages)
 
 
 @signals.celeryd_after_setup.connect

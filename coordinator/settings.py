@@ -414,7 +414,7 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_WORKER_POOL = "threads"
-CELERY_BEAT_SCHEDULER = "coordinator.monitoring.loops:MemoryScheduler"
+CELERY_BEAT_SCHEDULER = "coordinator.monitoring.loops:SteadyScheduler"
 CELERY_BEAT_MAX_LOOP_INTERVAL = BEAT_SECONDS
 # The default of `--concurrency`. Celery's own default, one thread for each core, may be too few for all queues.
 CELERY_WORKER_CONCURRENCY = 12

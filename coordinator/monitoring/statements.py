@@ -63,7 +63,7 @@ GROUP BY b.state
 # Returns the processes that have reported themselves. Rows without reports are removed, which bounds it.
 PROCESSES = """
 SELECT kind, host, pid, version, started_at, reported_at, extract(epoch FROM now() - started_at)::float8,
-    extract(epoch FROM now() - reported_at)::float8, drift_seconds
+    extract(epoch FROM now() - reported_at)::float8, drift_seconds, jobs
 FROM coordinator_process ORDER BY kind, host, pid LIMIT 1000
 """
 
@@ -77,11 +77,13 @@ WITH old AS (
 ), removed AS (
     DELETE FROM coordinator_process p USING old WHERE p.id = old.id
 )
-INSERT INTO coordinator_process (kind, host, pid, version, started_at, reported_at, drift_seconds)
+INSERT INTO coordinator_process (kind, host, pid, version, started_at, reported_at, drift_seconds, jobs)
 VALUES (%(kind)s, %(host)s, %(pid)s, %(version)s, now() - make_interval(secs => %(age)s), now(),
-    %(clock)s - extract(epoch FROM clock_timestamp())::float8)
+    %(clock)s - extract(epoch FROM clock_timestamp())::float8,
+    (SELECT jsonb_object_agg(name, now() - make_interval(secs => age::float))
+        FROM jsonb_each_text(%(jobs)s) j (name, age)))
 ON CONFLICT (kind, host, pid) DO UPDATE SET version = excluded.version, started_at = excluded.started_at,
-    reported_at = excluded.reported_at, drift_seconds = excluded.drift_seconds
+    reported_at = excluded.reported_at, drift_seconds = excluded.drift_seconds, jobs = excluded.jobs
 """
 
 # Removes the row of a process that ends. No row: it had not reported itself.

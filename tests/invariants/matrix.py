@@ -212,7 +212,7 @@ MATRIX = {
         kept_by="alert_delivery_kept",
     ),
     "coordinator_process": Table(
-        always="version started_at reported_at drift_seconds", unguarded="id kind host pid", deletable=True
+        always="version started_at reported_at drift_seconds jobs", unguarded="id kind host pid", deletable=True
     ),
     "executions_workerevent": Table(state="state", append_only="workerevent_append_only"),
 }

@@ -242,8 +242,8 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         "executions_workereligibility": READ_ONLY,
         # Each process reports itself. Rows without reports are removed.
         "coordinator_process": Rights(
-            insert="kind host pid version started_at reported_at drift_seconds",
-            update="version started_at reported_at drift_seconds",
+            insert="kind host pid version started_at reported_at drift_seconds jobs",
+            update="version started_at reported_at drift_seconds jobs",
             delete=True,
         ),
         "executions_messagepath": Rights(insert="id arrived_at expected_by", update="arrived_at expected_by"),
