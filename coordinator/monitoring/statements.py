@@ -30,13 +30,14 @@ JOIN tenancy_tenant t ON t.id = p.tenant_id
 WHERE due.count > 0 AND NOT EXISTS (SELECT FROM executions_heldrelease h WHERE h.release_id = r.id)
 """
 
-# Returns the open interactions by tenant, and how many of them are past their deadline. Reads at most `most` of them,
-# those with the earliest deadlines, from the index of open ones.
+# Returns the open interactions by tenant, and how many of them are past their deadline. Timers wait for nobody, so they
+# do not count. Counts at most `most`, those with the earliest deadlines, from the index of open ones.
 AWAITS = """
 SELECT t.slug, count(*), count(*) FILTER (WHERE i.deadline <= now())
 FROM (
     SELECT tenant_id, deadline FROM executions_interaction
-    WHERE status IN ('WAITING', 'DISPATCHING', 'DISPATCHED') ORDER BY deadline LIMIT %(most)s
+    WHERE status IN ('WAITING', 'DISPATCHING', 'DISPATCHED') AND transport <> 'timer'
+    ORDER BY deadline LIMIT %(most)s
 ) i
 JOIN tenancy_tenant t ON t.id = i.tenant_id
 GROUP BY t.slug

@@ -12,6 +12,10 @@ _FINISHED = """
         AND e.status IN ('DLQ', 'FAILED') AND NOT e.smoke {bound}
 """
 
+_NEWEST = """AND (%(pipeline)s::bigint IS NULL
+        OR e.release_id IN (SELECT id FROM releases_release WHERE pipeline_id = %(pipeline)s))
+    ORDER BY e.finished_at DESC LIMIT %(most)s"""
+
 # Counts the executions that finished in each complete minute, by release. It starts a few minutes before the newest
 # count, because an execution may be committed some time after its finish time. Counts only grow: an execution that
 # failed and was re-driven stays counted. Safe to run at any time and in several processes at once: the rows are locked
@@ -53,9 +57,7 @@ WITH span AS (
     SELECT f.release_id, f.minute, (f.status = 'SUCCEEDED')::int, (f.status IN ('DLQ', 'FAILED'))::int,
         (f.status = 'CANCELLED')::int
     FROM span CROSS JOIN unnest(%(tenants)s::bigint[]) AS t (id)
-    CROSS JOIN LATERAL (({_FINISHED.format(bound="ORDER BY e.finished_at DESC LIMIT %(most)s")})) f
-    WHERE %(pipeline)s::bigint IS NULL
-        OR f.release_id IN (SELECT id FROM releases_release WHERE pipeline_id = %(pipeline)s)
+    CROSS JOIN LATERAL (({_FINISHED.format(bound=_NEWEST)})) f
 )
 SELECT release_id, date_bin(make_interval(secs => %(seconds)s), minute, %(since)s) AS bucket,
     sum(succeeded)::bigint, sum(failed)::bigint, sum(cancelled)::bigint
