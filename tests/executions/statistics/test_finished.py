@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from executions.lifecycle import redrive
 from executions.models import Execution, FinishedCount
 from executions.statistics import finished
 from executions.tasks import count_finished
@@ -40,6 +41,14 @@ def test_counting_twice_changes_nothing(owner: Tenant) -> None:
     before = counts()
     count_finished()
     assert before == counts() == [(0, 1, 0), (0, 2, 0)]
+
+
+def test_a_failure_that_is_redriven_before_it_is_counted_counts(owner: Tenant) -> None:
+    [failed] = failed_at(owner, 2, "soon")
+    redrive.redrive(owner, failed.pk, actor="user:ann", reason="x", allow_failed=True)
+    assert finished.last_hour([owner.pk]).total(failed.release_id).failed == 1
+    finished.count()
+    assert counts() == [(0, 1, 0)]
 
 
 def test_a_late_commit_is_counted_by_the_next_run_and_a_redriven_failure_stays_counted(owner: Tenant) -> None:
