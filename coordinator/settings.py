@@ -495,6 +495,7 @@ METRICS_FOLDER = env.text("METRICS_FOLDER", "")
 
 LOG_FORMAT = env.choice("LOG_FORMAT", logs.FORMS, "text")
 LOG_LEVEL = env.choice("LOG_LEVEL", logs.LEVELS, "INFO")
+LOG_EXECUTIONS = env.flag("LOG_EXECUTIONS", True)
 LOGGING = logs.configuration(LOG_FORMAT, LOG_LEVEL)
 
 try:

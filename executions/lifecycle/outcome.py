@@ -16,7 +16,7 @@ from typing import Any
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, transaction
 
-from executions import metrics
+from executions import life_lines, metrics
 from executions.awaits import opening
 from executions.awaits.opening import Parking
 from executions.lifecycle import checkpoints, reports, statements
@@ -173,10 +173,12 @@ def _count(identity: ReleaseIdentity, requested: Sequence[tuple[Move, Outcome]],
     """Count what was recorded. `moved` are the ids of the moves that took place."""
     release = identity.tenant_id, identity.pipeline_id, identity.release_version
     metrics.outcome_groups.observe(amount=len(moved))
+    recorded: dict[str, list[uuid.UUID]] = {}
     for move, outcome in requested:
         if id(move) not in moved:
             metrics.outcomes_dropped.add(*release)
             continue
+        recorded.setdefault(move.target.value, []).append(move.execution_id)
         metrics.outcomes.add(*release, move.target.value)
         spans = [outcome.span] if outcome.span else [each[1:] for each in outcome.steps]
         if spans:
@@ -186,6 +188,8 @@ def _count(identity: ReleaseIdentity, requested: Sequence[tuple[Move, Outcome]],
             metrics.finished.add(*release, move.target.value)
         elif move.target is State.WAIT_RETRY:
             metrics.retries.add(*release)
+    for status, ids in recorded.items():
+        life_lines.write(f"Recorded {status}", ((release, each) for each in ids))
 
 
 @dataclass(frozen=True, slots=True)

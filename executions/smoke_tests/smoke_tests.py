@@ -8,12 +8,14 @@ import uuid
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum, StrEnum
+from functools import partial
 from typing import Any, Final
 
 from django.db import transaction
 from django.db.models import Case, F, Func, JSONField, Q, QuerySet, Value, When
 from django.db.models.functions import Coalesce, Now, NullIf
 
+from executions import life_lines
 from executions.errors import ExecutionChanged, IdempotencyKeyReused, SmokeTestUnknown
 from executions.models import Execution, SmokeTest
 from executions.models.states import State
@@ -120,6 +122,9 @@ def _write(row: Row, expected: list[Any] | None, actor: str) -> bool:
             object=row.release.audit_name,
             execution=str(row.id),
         )
+        identity = row.release.identity
+        pin = identity.tenant_id, identity.pipeline_id, identity.release_version
+        transaction.on_commit(partial(life_lines.write, "Accepted", [(pin, row.id)]))
     return True
 
 
