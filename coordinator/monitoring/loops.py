@@ -40,7 +40,7 @@ class LoopBeats(bootsteps.StartStopStep):
 class SteadyScheduler(Scheduler):
     """The scheduler of the clock. All jobs run at intervals, by `clock`, which no change of the host's time moves.
 
-    Every job is due at the start, because none does harm if it runs once more. `sent_at` is when each job was last sent
+    Every job is due at the start, because none does harm if it runs again. `sent_at` is when each job was last sent
     to the broker, by `clock`. The scheduler beats at each tick, and waits until it has connected to the broker once.
     Later it sends without waiting: a message that the broker refuses is an error in the log.
     """
@@ -57,8 +57,7 @@ class SteadyScheduler(Scheduler):
     def setup_schedule(self) -> None:
         for name, job in self.app.conf.beat_schedule.items():
             interval = schedule(job["schedule"], nowfun=self.now, app=self.app)
-            started = self.now() - interval.run_every
-            self.add(name=name, task=job["task"], schedule=interval, last_run_at=started)
+            self.add(name=name, task=job["task"], schedule=interval, last_run_at=self.now() - job["schedule"])
 
     def tick(self, *arguments: Any, **options: Any) -> Any:
         if "producer" in vars(self):

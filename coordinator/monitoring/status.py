@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from django.conf import settings
 from django.db import connection
@@ -105,7 +105,10 @@ def status(tenant: str | None = None) -> Status:
         due = _rows(statements.DUE, releases=MOST_RELEASES, most=MOST_DUE)
         running = _rows(statements.PROCESSES)
     now = timezone.now()
-    processes = [Reported(Process.Kind(row[0]), *row[1:6], *row[7:9], json.loads(row[9] or "{}")) for row in running]
+    processes = [
+        Reported(Process.Kind(kind), host, pid, release, started, reported, silent, drift, json.loads(jobs or "{}"))
+        for kind, host, pid, release, started, reported, _, silent, drift, jobs in running
+    ]
     queues = [
         Queue(slug, pipeline_id, release_version, count, now - timedelta(seconds=seconds), hosted)
         for slug, pipeline_id, release_version, count, seconds, hosted in due
@@ -128,7 +131,7 @@ def _jobs(processes: Sequence[Reported]) -> Iterator[Job]:
     reported = max((each.reported_at for each in processes), default=None)
     for name, job in sorted(settings.CELERY_BEAT_SCHEDULE.items()):
         runs = [datetime.fromisoformat(each.jobs[name]) for each in processes if name in each.jobs]
-        last, every = max(runs, default=None), job["schedule"]
+        last, every = max(runs, default=None), cast("timedelta", job["schedule"])
         late = last is None or reported is None or reported - last > 2 * every + timedelta(seconds=SILENT_AFTER)
         yield Job(name, every.total_seconds(), last, late)
 

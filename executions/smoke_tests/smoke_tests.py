@@ -8,7 +8,6 @@ import uuid
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum, StrEnum
-from functools import partial
 from typing import Any, Final
 
 from django.db import transaction
@@ -124,7 +123,7 @@ def _write(row: Row, expected: list[Any] | None, actor: str) -> bool:
         )
         identity = row.release.identity
         pin = identity.tenant_id, identity.pipeline_id, identity.release_version
-        transaction.on_commit(partial(life_lines.write, "Accepted", [(pin, row.id)]))
+        transaction.on_commit(lambda: life_lines.write("Accepted", [(pin, row.id)]))
     return True
 
 

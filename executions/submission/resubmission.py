@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from functools import partial
 from typing import Any, Final
 
 from django.db import connection, transaction
@@ -292,7 +291,7 @@ def write(plans: Sequence[Plan]) -> set[uuid.UUID]:
     moves.note("RESUBMITTED", [_note(each) for each in written])
     if written:
         wakeup.send_once(DISPATCH_TASK)
-        transaction.on_commit(partial(life_lines.write, "Accepted", [(_pin(each), each.id) for each in written]))
+        transaction.on_commit(lambda: life_lines.write("Accepted", [(_pin(each), each.id) for each in written]))
     return linked
 
 

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, Self
 
 from django.db import transaction
@@ -328,7 +328,7 @@ class _Batch:
                 metrics.submitted.add(*pin)
                 accepted.append((pin, row.id))
                 item.verdict = Submission.inserted(row, item.request, self._actor, at)
-        transaction.on_commit(partial(life_lines.write, "Accepted", accepted))
+        transaction.on_commit(lambda: life_lines.write("Accepted", accepted))
         for item, _ in rows[admitted.count :] if refuse else ():
             item.verdict = admitted.refusal
 

@@ -4,7 +4,7 @@ Names of workers are often new with each start, such as those of pods. So former
 or an admission reads, and do not stay forever.
 """
 
-from typing import Final
+from typing import Any, Final
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -17,7 +17,7 @@ GIVEN_UP_DAYS: Final = 2
 
 def tidy(*, actor: str) -> int:
     """Give up one batch of silent workers, and remove one batch of former ones. Returns how many there were."""
-    parameters = {"limit": settings.SWEEP_LIMIT, "actor": actor}
+    parameters: dict[str, Any] = {"limit": settings.SWEEP_LIMIT, "actor": actor}
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(statements.GIVE_UP, {**parameters, "days": GIVEN_UP_DAYS})
         given_up = int(cursor.rowcount)

@@ -43,8 +43,8 @@ def why_stranded(release_id: int) -> str | None:
     found = set(rows.filter(worker__stopped_at=None).values_list("reason", flat=True))
     if None in found:
         return None
-    reasons = {reason for reason in found if reason is not None}
-    return explained(sorted(reasons) or rows[:1].values_list("reason", flat=True))
+    reasons = found or set(rows.values_list("reason", flat=True)[:1])
+    return explained(sorted(reason for reason in reasons if reason is not None))
 
 
 def stranded(tenant_ids: Collection[int]) -> list[Stranded]:

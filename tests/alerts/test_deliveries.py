@@ -16,7 +16,7 @@ from alerts.configuration import channels, rules
 from alerts.delivery import deliveries
 from alerts.errors import AlertChannelDisabled
 from alerts.models import AlertRule
-from executions.awaits.webhooks import webhook_keys
+from executions.awaits.webhooks import sending_seconds, webhook_keys
 from releases.models import Release
 from tenancy.models import Tenant
 from tests.alerts.alerting import ACTOR, channel, fired, make_due, sent_all, states
@@ -150,7 +150,7 @@ def test_the_message_that_an_alert_fires_never_follows_the_one_that_it_is_resolv
         sent_all()
         assert len(receiver.requests) - before <= len(messages) - bool(alert.deliveries.filter(state="PENDING"))
         for delivery in alert.deliveries.filter(state="PENDING"):
-            assert delivery.next_at - timezone.now() < timedelta(seconds=deliveries.sending_seconds() + 1)
+            assert delivery.next_at - timezone.now() < timedelta(seconds=sending_seconds() + 1)
             make_due(delivery)
     assert [json.loads(request.body)["state"] for request in receiver.requests[before:]] == messages
 

@@ -51,10 +51,8 @@ def test_queries_for_eligible_workers_read_no_former_ones(
     owner: Tenant, release: Release, subtests: pytest.Subtests
 ) -> None:
     [one] = Worker.objects.values()
-    del one["id"]
-    Worker.objects.bulk_create(
-        Worker(**{**one, "worker_id": f"former-{number}", "stopped_at": NOW}) for number in range(FORMER)
-    )
+    changes = ({"id": None, "worker_id": f"former-{number}", "stopped_at": NOW} for number in range(FORMER))
+    Worker.objects.bulk_create(Worker(**{**one, **change}) for change in changes)
     run("ANALYZE executions_worker")
     for name, reader in READERS.items():
         with subtests.test(name):
