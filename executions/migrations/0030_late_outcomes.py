@@ -28,7 +28,7 @@ DROP FUNCTION guard_lost_lease;
 
 
 class Migration(migrations.Migration):
-    dependencies = (("executions", "0026_resubmissions_are_admitted"),)
+    dependencies = (("executions", "0029_eligibility_of_present_workers"),)
     operations = (
         migrations.CreateModel(
             name="OutcomePath",
