@@ -187,7 +187,8 @@ WITH expired AS (
         w.last_heartbeat_at, w.stopped_at, least(w.stopped_at, w.alive_until) AS until
     FROM executions_worker w WHERE w.protocol = 'celery'
         AND (w.tenant_id, w.pipeline_id) IN (SELECT tenant_id, pipeline_id FROM expired)
-        AND coalesce(least(w.stopped_at, w.alive_until) >= (SELECT min(updated_at) FROM expired), true)
+        AND (w.stopped_at IS NULL OR w.stopped_at >= (SELECT min(updated_at) FROM expired))
+        AND coalesce(w.alive_until >= (SELECT min(updated_at) FROM expired), true)
 ), judged AS (
     SELECT x.*, x.lease_protocol <> 'celery' OR (
         SELECT bool_and(w.stopped_at IS NULL AND w.registered_at <= x.updated_at
