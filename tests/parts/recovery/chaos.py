@@ -1,14 +1,19 @@
-"""Kills and freezes the processes of a cluster one at a time, in an order that a seed determines."""
+"""Strikes at the processes, servers and networks of a cluster one at a time, in an order that a seed determines."""
 
+import contextlib
 import threading
 import time
 from collections import Counter
 from collections.abc import Collection
 from random import Random
 
+from coordinator.celery import QUEUES
+from embedded.children import ChildError
 from tests.parts.recovery.cluster import LEASE_SECONDS, Cluster
+from tests.tcp_proxy import TcpProxy
+from wire.messages.queues import OUTCOME_QUEUE
 
-# The relative frequency of each strike. A frozen process continues after its leases have expired.
+# The relative frequency of each strike.
 WEIGHTS = {
     ("kill", "worker-"): 30,
     ("kill", "control-"): 28,
@@ -18,7 +23,17 @@ WEIGHTS = {
     ("freeze", "control-"): 4,
     ("empty", "broker"): 4,
     ("kill", "PostgreSQL"): 4,
+    ("silence", "PostgreSQL"): 3,
+    ("silence", "broker"): 2,
+    ("forget connections to", "PostgreSQL"): 3,
+    ("forget connections to", "broker"): 2,
+    ("make read-only", "PostgreSQL"): 3,
+    ("delay", "outcomes"): 2,
+    ("shorten responses of", "store"): 2,
 }
+SILENT_SECONDS = (1.0, 3 * LEASE_SECONDS)
+LONGEST_RESPONSE = 1000
+"""The bytes of a response of the store that arrive, while they are shortened. It fits headers, and no artifact."""
 ROLES = ("worker-v1", "worker-v2", "worker-h1", "control-", "web", "clock")
 PAUSE_SECONDS = (0.2, 0.7)
 WAIT_PROBABILITY = 0.85
@@ -86,24 +101,60 @@ class Chaos(threading.Thread):
 
     def _strike(self) -> None:
         act, target = self._rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
-        if act == "empty":
-            self._cluster.valkey.kill()
-            self._cluster.valkey.remove_data()
-            self._stopping.wait(self._rng.uniform(0, 1.5))
-            self._cluster.valkey.start()
-        elif target == "PostgreSQL":
-            self._cluster.postgres.kill()
-            self._stopping.wait(self._rng.uniform(0, 1.0))
-            self._cluster.postgres.start()
-        else:
-            name = self._rng.choice([each for each in self._cluster.members if each.startswith(target)])
-            (self._cluster.restart if act == "kill" else self._freeze)(name)
+        match act, target:
+            case "empty", _:
+                self._cluster.valkey.kill()
+                self._cluster.valkey.remove_data()
+                self._stopping.wait(self._rng.uniform(0, 1.5))
+                self._cluster.valkey.start()
+            case "kill", "PostgreSQL":
+                self._cluster.postgres.kill()
+                self._stopping.wait(self._rng.uniform(0, 1.0))
+                self._cluster.postgres.start()
+            case "silence", _:
+                with self._network(target).silent():
+                    self._wait(*SILENT_SECONDS)
+            case "forget connections to", _:
+                self._network(target).forget()
+            case "make read-only", _:
+                with self._cluster.read_only():
+                    self._wait(*SILENT_SECONDS)
+            case "delay", _:
+                self._delay_outcomes()
+            case "shorten responses of", _:
+                with self._cluster.store_network.short(LONGEST_RESPONSE), contextlib.suppress(ChildError):
+                    self._cluster.product.manage("scrub", "--all")
+            case "freeze", _:
+                self._freeze(self._member(target))
+            case _:
+                self._cluster.restart(self._member(target))
         self.strikes[f"{act} {target}"] += 1
         self.kills += act != "freeze"
 
+    def _wait(self, least: float, most: float) -> None:
+        self._stopping.wait(self._rng.uniform(least, most))
+
+    def _member(self, role: str) -> str:
+        return self._rng.choice([each for each in self._cluster.members if each.startswith(role)])
+
+    def _network(self, target: str) -> TcpProxy:
+        return self._cluster.broker_network if target == "broker" else self._cluster.database_network
+
+    def _delay_outcomes(self) -> None:
+        """Let no process read outcomes for some leases, while heartbeats are read."""
+        first, *others = [name for name in self._cluster.members if name.startswith("control-")]
+        self._cluster.serve(first, [name for name in QUEUES if name != OUTCOME_QUEUE])
+        self._cluster.restart(first)
+        with contextlib.ExitStack() as frozen:
+            for name in others:
+                frozen.enter_context(self._cluster.stopped(self._cluster.process(name)))
+            self._wait(2 * LEASE_SECONDS, 4 * LEASE_SECONDS)
+        self._cluster.serve(first)
+        self._cluster.restart(first)
+
     def _freeze(self, name: str) -> None:
         child = self._cluster.process(name)
-        seconds = self._rng.uniform(0.5, 2.0) * LEASE_SECONDS
+        seconds = self._rng.uniform(0.5, 2.0) * LEASE_SECONDS  # afterwards, some of its leases have expired
 
         def freeze() -> None:
             with self._cluster.stopped(child):

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from signal import SIGCONT, SIGSTOP
@@ -15,8 +15,10 @@ from embedded.children import Child
 from embedded.client import Client
 from embedded.postgres import Postgres
 from embedded.product import Product
+from embedded.s3 import S3Server
 from embedded.valkey import Valkey
 from tests.building import BuiltRelease, eventually
+from tests.tcp_proxy import TcpProxy
 from wire.worker_keys import worker_key
 
 TENANT = "recovery"
@@ -33,8 +35,6 @@ SETTINGS = {
     "SWEEP_SECONDS": "0.5",
     # Longer than any process takes to start, so that executions are also claimed for dead workers.
     "WORKER_STALE_SECONDS": "30",
-    # In a campaign an execution may lose many leases in a row and must not fail because of it.
-    "TAKEOVER_LIMIT": "1000",
     "RETRY_LIMIT": str(RETRY_LIMIT),
     "RETRY_DELAY_SECONDS": "0.3",
     "RETRY_MULTIPLIER": "1",
@@ -49,19 +49,26 @@ READY = {"web": "Started worker-", "clock": "is starting", "": " ready."}
 class Cluster:
     """PostgreSQL, Valkey and the processes of the product, with one tenant and a token that has every scope.
 
-    The members are `web`, `clock`, `control-1`, further control workers, and transition workers that `host` adds.
+    The members are `web`, `clock`, `control-1`, further control workers, and transition workers that `host` adds. They
+    reach the servers through `database_network` and `broker_network`.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, s3: bool = False) -> None:
         self.postgres = Postgres(folder / "postgres")
         self.valkey = Valkey(folder / "valkey")
+        self.database_network = TcpProxy(self.postgres.port)
+        self.broker_network = TcpProxy(self.valkey.port)
+        self.s3 = S3Server(folder / "s3") if s3 else None
+        self.store_network = TcpProxy(self.s3.port if self.s3 else 0)
+        store = {} if self.s3 is None else self.s3.environment()
+        store |= {name: self.store_network.in_front_of(url) for name, url in store.items() if name == "S3_ENDPOINT_URL"}
         servers = {
-            "DATABASE_URL": self.postgres.url,
+            "DATABASE_URL": self.database_network.in_front_of(self.postgres.url),
             "DATABASE_OWNER_URL": self.postgres.owner_url,
-            "REDIS_URL": self.valkey.url,
+            "REDIS_URL": self.broker_network.in_front_of(self.valkey.url),
             "REDIS_OWNER_URL": self.valkey.owner_url,
         }
-        self.product = Product(folder / "product", servers, SETTINGS)
+        self.product = Product(folder / "product", servers, SETTINGS | store)
         self.token = ""
         self._running: dict[str, tuple[Child, int]] = {}
         self._starters: dict[str, Callable[[], Child]] = {
@@ -70,10 +77,18 @@ class Cluster:
             "web": self.product.start_web,
         }
 
+    @property
+    def _networks(self) -> list[TcpProxy]:
+        return [self.database_network, self.broker_network, self.store_network]
+
     def set_up(self) -> None:
         """Start everything and create the tenant. Raises `ChildError`."""
         self.valkey.start()
         self.postgres.start()
+        if self.s3 is not None:
+            self.s3.start()
+        for network in self._networks:
+            network.start()
         self.product.manage("migrate", "--verbosity=0", DATABASE_URL=self.postgres.owner_url)
         self.restore()
         manage = self.product.manage
@@ -85,6 +100,10 @@ class Cluster:
     def tear_down(self) -> None:
         for name in list(self._running):
             self.kill(name)
+        for network in self._networks:
+            network.stop()
+        if self.s3 is not None:
+            self.s3.stop()
         self.valkey.remove()
         self.postgres.remove()
 
@@ -93,8 +112,12 @@ class Cluster:
         return list(self._starters)
 
     def add_control_worker(self, name: str) -> None:
-        self._starters[name] = partial(self.product.start_control_worker, name)
+        self.serve(name)
         self.start(name)
+
+    def serve(self, name: str, queues: Sequence[str] = ()) -> None:
+        """Let a control worker serve these queues from its next start on, by default all."""
+        self._starters[name] = partial(self.product.start_control_worker, name, queues=queues)
 
     def host(self, name: str, release: BuiltRelease, *, concurrency: int = 2) -> None:
         """Add and start the transition worker `name`, which hosts `release`."""
@@ -178,6 +201,20 @@ class Cluster:
     def post(self, path: str, body: dict[str, Any]) -> requests.Response:
         url = f"{self.product.url}/api/v1/tenants/{TENANT}/{path}"
         return requests.post(url, json=body, headers={"Authorization": f"Bearer {self.token}"}, timeout=30)
+
+    @contextlib.contextmanager
+    def read_only(self) -> Iterator[None]:
+        """Let the database refuse writes during the block, as one whose disk is full or that has become a standby."""
+        try:
+            with self.connect() as connection:
+                connection.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+                connection.execute("SELECT pg_reload_conf()")
+            yield
+        finally:
+            with self.connect() as connection:
+                connection.execute("SET default_transaction_read_only = off")
+                connection.execute("ALTER SYSTEM RESET default_transaction_read_only")
+                connection.execute("SELECT pg_reload_conf()")
 
     def connect(self) -> psycopg.Connection:
         """Return a superuser connection that does not belong to the product."""
