@@ -94,6 +94,8 @@ class Campaign:
             if each.execution_id in self.operators.cancelled and each.status != "CANCELLED"
         ]
         wrong += self._damage()
+        if errors := self.client.failed_requests["500"]:
+            wrong.append(f"{errors} requests were answered with 500; a failure that passes is 503")
         if len(self.promises) != len(self.all):
             wrong.append(f"{len(self.all)} were submitted, but {len(self.promises)} were accepted")
         print(f"{len(found)} executions in {seconds:.0f} s, by state {dict(Counter(each.status for each in found))}")

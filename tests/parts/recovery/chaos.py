@@ -28,8 +28,8 @@ WEIGHTS = {
     ("forget connections to", "PostgreSQL"): 3,
     ("forget connections to", "broker"): 2,
     ("make read-only", "PostgreSQL"): 3,
-    ("delay", "outcomes"): 2,
-    ("shorten responses of", "store"): 2,
+    ("delay", "outcomes"): 4,
+    ("shorten responses of", "store"): 3,
 }
 SILENT_SECONDS = (1.0, 3 * LEASE_SECONDS)
 LONGEST_RESPONSE = 1000
@@ -157,7 +157,7 @@ class Chaos(threading.Thread):
         seconds = self._rng.uniform(0.5, 2.0) * LEASE_SECONDS  # afterwards, some of its leases have expired
 
         def freeze() -> None:
-            with self._cluster.stopped(child):
+            with contextlib.suppress(ProcessLookupError), self._cluster.stopped(child):  # it may have ended
                 self._stopping.wait(seconds)
 
         thread = threading.Thread(target=freeze, name=f"freeze-{name}", daemon=True)
