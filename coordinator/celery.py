@@ -41,8 +41,9 @@ def _log_start(**_: Any) -> None:
 
 @signals.worker_init.connect
 def _require_ordinary_role(**_: Any) -> None:
-    from coordinator import pending_migrations, role_check, settings_record  # need Django's settings
+    from coordinator import database_guard, pending_migrations, role_check, settings_record  # need Django's settings
 
+    database_guard.start()
     role_check.require_ordinary_role()
     pending_migrations.require_none()
     settings_record.note_settings("worker")
@@ -73,9 +74,11 @@ def _monitor_worker(**_: Any) -> None:
 
 @signals.beat_init.connect
 def _monitor_clock(**_: Any) -> None:
+    from coordinator import database_guard
     from coordinator.models import Process
     from coordinator.monitoring import process
 
+    database_guard.start()
     process.start(Process.Kind.CLOCK)
 
 

@@ -5,11 +5,11 @@ import logging
 import threading
 from collections.abc import Callable
 
-from django.db import Error, connections
+from django.db import Error, OperationalError, connections
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_safe
 
-from coordinator import pending_migrations
+from coordinator import pending_migrations, request_slots
 from foundation.wakeups.broker_gate import gate
 from releases.artifacts.store import artifact_store
 
@@ -53,14 +53,26 @@ class Check:
         return "UP" if attempt.passed else "DOWN"
 
 
-def _connect() -> None:
-    """Open a new connection, because an existing one does not show that another can be opened."""
+# The message is a write that changes no table. Its commit waits for the disk and for synchronous standbys.
+_WRITE = """
+SELECT current_setting('transaction_read_only') = 'on', pg_logical_emit_message(true, 'coordinator', 'ready')
+"""
+
+
+def _commit() -> None:
+    """Commit a write that changes nothing, on a new connection: an existing one does not show that another can open.
+
+    While a synchronous standby is silent, the attempt waits in this thread, and later callers get DOWN.
+    """
     connection = connections.create_connection("default")
     try:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
+            cursor.execute(_WRITE)
+            [read_only, _] = cursor.fetchone()
     finally:
         connection.close()
+    if read_only:
+        raise OperationalError("The database is read-only.")
 
 
 def _require_migrations() -> None:
@@ -90,19 +102,21 @@ def _reach_store() -> None:
 
 
 _migrated = threading.Event()
-database, broker, store = Check(_connect), Check(_reach_broker), Check(_reach_store)
+database, broker, store = Check(_commit), Check(_reach_broker), Check(_reach_store)
 migrations = Check(_require_migrations)
 
 
 @require_safe
 def live(request: HttpRequest) -> JsonResponse:
-    """Respond with 200 while the process serves requests."""
+    """Respond with 503 if all slots of the process have been taken by the same requests for LIVENESS_SECONDS."""
+    if not request_slots.liveness.is_alive():
+        return JsonResponse({"status": "DOWN"}, status=503)
     return JsonResponse({"status": "UP"})
 
 
 @require_safe
 def ready(request: HttpRequest) -> JsonResponse:
-    """Respond with 503 if the database does not accept connections or lacks migrations, and else with 200.
+    """Respond with 503 if the database does not commit a write within CHECK_TIMEOUT or lacks migrations, else with 200.
 
     Without the database, no request can be served. Failures of the broker and the artifact store are reported, and the
     status remains. Without the broker, work is delayed. Without the store, uploads fail. All other requests succeed.

@@ -11,6 +11,7 @@ from pathlib import Path
 from django.apps import apps
 from django.db import Error, ProgrammingError, connection
 from django.db.backends.base.base import BaseDatabaseWrapper
+from psycopg.errors import UndefinedTable
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +22,10 @@ def pending(connected: BaseDatabaseWrapper) -> list[str]:
         with connected.cursor() as cursor:
             cursor.execute("SELECT app, name FROM django_migrations")
             applied = set(cursor.fetchall())
-    except ProgrammingError:  # the table does not exist: nothing was ever applied
+    except ProgrammingError as error:
+        if not isinstance(error.__cause__, UndefinedTable):
+            raise
+        # Nothing was ever applied.
         applied = set()
     return [f"{app}.{name}" for app, name in sorted(shipped() - applied)]
 

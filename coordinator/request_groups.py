@@ -16,18 +16,18 @@ from foundation.timed_cache import TimedCache
 from tenancy.api.authentication import tenant_of
 from tenancy.client_address import client_address
 
-_sessions: TimedCache[str, bool] = TimedCache(seconds=300, most=10_000)
-"""Sessions of users who were logged in at a recent request."""
+_sessions: TimedCache[str, str] = TimedCache(seconds=300, most=10_000)
+"""The ids of the users who were logged in at a recent request, by session."""
 
 
-def remember_session(key: str) -> None:
-    """Give the requests of a session a place in the reserve. Call this only for the session of a user."""
-    if _sessions.get(key) is None:
-        _sessions.set(key, True)
+def remember_session(key: str, user_id: str) -> None:
+    """Give the requests of a user's session the group of the user, which may use the reserve."""
+    if _sessions.get(key) != user_id:
+        _sessions.set(key, user_id)
 
 
 def group_of(environ: Mapping[str, Any]) -> Group:
-    """Return the group of a WSGI request: its tenant, its session, or its client address.
+    """Return the group of a WSGI request: its tenant, the user of its session, or its client address.
 
     Users of the admin may use the reserve.
     """
@@ -35,8 +35,8 @@ def group_of(environ: Mapping[str, Any]) -> Group:
     if authorization and (tenant := tenant_of(authorization)):
         return Group(f"tenant {tenant}")
     session = _session_key(environ.get("HTTP_COOKIE", ""))
-    if session and _sessions.get(session):
-        return Group(f"session {session}", reserved=True)
+    if session and (user_id := _sessions.get(session)):
+        return Group(f"user {user_id}", reserved=True)
     return Group(f"address {client_address(environ)}")
 
 

@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from io import BytesIO
-from typing import Any
+from typing import Any, Final
 
+from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from coordinator.request_groups import group_of
@@ -27,11 +28,15 @@ from foundation.api.problem import refusal
 from foundation.api.streaming import PLACE
 from foundation.errors import SlowRequestsBusy, TooManyRequests
 from foundation.scheduling.fair_slots import NO_GROUP, FairSlots, Group
+from foundation.telemetry.liveness import Liveness
 from tenancy.client_address import client_address
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 READ_AHEAD_BYTES = 64 * 1024
 HEALTH = "/health/"
+liveness: Final = Liveness(longest_silence=settings.LIVENESS_SECONDS)
+"""Whether this web process works: it hangs if the same requests occupy all slots."""
+liveness.begin_wait()
 
 
 class Slots:
@@ -43,6 +48,7 @@ class Slots:
     def __init__(self, count: int, *, reserve: int = 0, **limits: Any) -> None:
         self._turns = FairSlots(count, reserve=reserve, **limits)
         self._idle: list[Any] = []
+        self._taken_at = 0.0
         for _ in range(count + reserve):
             connection = connections.create_connection(DEFAULT_DB_ALIAS)
             connection.inc_thread_sharing()
@@ -59,8 +65,14 @@ class Slots:
         """
         self._turns.take(group, bounded=bounded)
         taken = self._idle.pop()
+        self._taken_at = time.monotonic()
         taken.close_if_unusable_or_obsolete()
         connections[DEFAULT_DB_ALIAS] = taken
+
+    @property
+    def stalled_seconds(self) -> float:
+        """Seconds since a request last got a slot, if all slots are taken; otherwise 0."""
+        return 0.0 if self._idle else time.monotonic() - self._taken_at
 
     def leave(self, group: Group = NO_GROUP) -> None:
         """Return the slot and its connection."""
@@ -172,7 +184,12 @@ def _refused(error: TooManyRequests, start_response: Callable[..., Any]) -> Iter
 
 
 def in_slots(
-    application: Application, *, slots: int, threads: int, reserve: int = 0, longest_wait: float = 60.0
+    application: Application,
+    *,
+    slots: int,
+    threads: int,
+    reserve: int = 0,
+    longest_wait: float = 60.0,
 ) -> Application:
     """Wrap a WSGI application so that it handles at most `slots` requests at once, and `reserve` of reserved groups.
 
@@ -180,6 +197,7 @@ def in_slots(
     than `longest_wait` seconds gets 429.
     """
     shared = Slots(slots, reserve=reserve, most_waiting=max(threads // 2, 1), most_seconds=longest_wait)
+    liveness.watch(lambda: shared.stalled_seconds)
     waiting = WaitingPlaces(max(threads - 2 * slots, 1))
 
     def respond(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -16,7 +16,8 @@ from django.db import Error, connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
-from foundation.database.postgresql.roles import application_dangers
+from coordinator import database_guard
+from foundation.database.postgresql.roles import application_dangers, application_weaknesses
 
 log = logging.getLogger(__name__)
 
@@ -25,10 +26,8 @@ def require_ordinary_role() -> None:
     """End the process if its role has excessive privileges.
 
     If the database does not answer yet, the check takes place at the first connection. DATABASE_ROLE_CHECK=false
-    disables it.
+    disables it. Also end the process if the database lacks the required synchronous standby.
     """
-    if not settings.DATABASE_ROLE_CHECK:
-        return
     try:
         connection.ensure_connection()
         check(connection)
@@ -43,6 +42,9 @@ def require_ordinary_role() -> None:
 
 def check(connected: BaseDatabaseWrapper) -> None:
     """Raise `ImproperlyConfigured` if the session's role, or the role that logged in, has excessive privileges."""
+    database_guard.require_synchronous_standby(connected)
+    if not settings.DATABASE_ROLE_CHECK:
+        return
     with connected.cursor() as cursor:
         cursor.execute("SELECT DISTINCT unnest(ARRAY[session_user, current_user]::text[])")
         for (role,) in cursor.fetchall():
@@ -52,6 +54,8 @@ def check(connected: BaseDatabaseWrapper) -> None:
                     " Run coordinator setup_database, and name an ordinary role in DATABASE_URL."
                     " For development, DATABASE_ROLE_CHECK=false turns this check off."
                 )
+            for weakness in application_weaknesses(cursor.execute, role):
+                log.warning("The database role %s %s", role, weakness)
 
 
 def _check_first(connection: BaseDatabaseWrapper, **_: Any) -> None:

@@ -11,7 +11,10 @@ from alerts.secrets import read_alert_secrets
 from coordinator import artifact_stores
 from coordinator.appearance import UNFOLD
 from coordinator.openapi import SPECTACULAR_SETTINGS
+from foundation import secret_reference
+from foundation.database.postgresql.url import TIMEOUTS
 from foundation.env import Environment
+from foundation.secret_reference import SHORTEST_TOKEN
 from foundation.telemetry import logs
 from foundation.telemetry.liveness import LONGEST_SILENCE
 from releases.repositories.configuration import read_repositories
@@ -172,8 +175,8 @@ env.require(bool(EMAIL_HOST) == bool(DEFAULT_FROM_EMAIL), "EMAIL_HOST and EMAIL_
 PAYLOAD_TYPE_PREFIXES = env.words("PAYLOAD_TYPE_PREFIXES", "org.pipelineframework.")
 REST_WORKER_ORIGINS = env.origins("REST_WORKER_ORIGINS")
 REST_WORKER_BASE_URL = env.url("REST_WORKER_BASE_URL")
-REST_WORKER_SECRET = env.secret("REST_WORKER_SECRET", required=False)
-REST_WORKER_SECRET_FALLBACKS = env.secrets("REST_WORKER_SECRET_FALLBACKS", most=3)
+REST_WORKER_SECRET = env.secret("REST_WORKER_SECRET", shortest=SHORTEST_TOKEN, required=False)
+REST_WORKER_SECRET_FALLBACKS = env.secrets("REST_WORKER_SECRET_FALLBACKS", shortest=SHORTEST_TOKEN, most=3)
 REST_WORKER_CONNECT_SECONDS = env.number("REST_WORKER_CONNECT_SECONDS", 2, least=0.1)
 REST_WORKER_TIMEOUT_SECONDS = env.number("REST_WORKER_TIMEOUT_SECONDS", 30, least=0.1)
 REST_WORKER_MAX_ANSWER_BYTES = env.integer("REST_WORKER_MAX_ANSWER_BYTES", 16 * 1024**2)
@@ -183,13 +186,13 @@ REST_WORKER_CAPACITY = env.integer("REST_WORKER_CAPACITY", 8)
 REST_WORKER_NON_RETRYABLE = env.words("REST_WORKER_NON_RETRYABLE")
 
 TPF_ADMIN_ENABLED = env.flag("TPF_ADMIN_ENABLED", False)
-TPF_ADMIN_TOKEN = env.secret("TPF_ADMIN_TOKEN", required=False)
+TPF_ADMIN_TOKEN = env.secret("TPF_ADMIN_TOKEN", shortest=SHORTEST_TOKEN, required=False)
 TPF_ADMIN_TOKEN_REF = env.text("TPF_ADMIN_TOKEN_REF", "")
 TPF_CONTROL_PLANE_ENABLED = env.flag("TPF_CONTROL_PLANE_ENABLED", False)
-TPF_CONTROL_PLANE_TOKEN = env.secret("TPF_CONTROL_PLANE_TOKEN", required=False)
+TPF_CONTROL_PLANE_TOKEN = env.secret("TPF_CONTROL_PLANE_TOKEN", shortest=SHORTEST_TOKEN, required=False)
 TPF_CONTROL_PLANE_TOKEN_REF = env.text("TPF_CONTROL_PLANE_TOKEN_REF", "")
-TPF_ADMIN_TENANT_TOKENS = env.tenant_secrets("TPF_ADMIN_TENANT_TOKENS")
-TPF_CONTROL_PLANE_TENANT_TOKENS = env.tenant_secrets("TPF_CONTROL_PLANE_TENANT_TOKENS")
+TPF_ADMIN_TENANT_TOKENS = env.tenant_secrets("TPF_ADMIN_TENANT_TOKENS", shortest=SHORTEST_TOKEN)
+TPF_CONTROL_PLANE_TENANT_TOKENS = env.tenant_secrets("TPF_CONTROL_PLANE_TENANT_TOKENS", shortest=SHORTEST_TOKEN)
 for surface, enabled, token, reference, tenant_tokens in (
     ("TPF_ADMIN", TPF_ADMIN_ENABLED, TPF_ADMIN_TOKEN, TPF_ADMIN_TOKEN_REF, TPF_ADMIN_TENANT_TOKENS),
     (
@@ -204,7 +207,7 @@ for surface, enabled, token, reference, tenant_tokens in (
     )
     env.require(not (token and reference), f"Configure only one of {names}")
     env.require(
-        not reference or reference.startswith(("env:", "file:")),
+        not reference or secret_reference.is_reference(reference),
         f"{surface}_TOKEN_REF must be env:NAME or file:/path",
     )
 TPF_CREATE_TENANTS = env.flag("TPF_CREATE_TENANTS", False)
@@ -294,6 +297,8 @@ DATABASE_APPLICATION_PASSWORD = env.secret("DATABASE_APPLICATION_PASSWORD", requ
 MIGRATION_LOCK_SECONDS = env.number("MIGRATION_LOCK_SECONDS", 5, least=0.01)
 MIGRATION_STATEMENT_SECONDS = env.number("MIGRATION_STATEMENT_SECONDS", 60, least=1)
 MIGRATION_RETRY_SECONDS = env.number("MIGRATION_RETRY_SECONDS", 600, least=0)
+DATABASE_ANSWER_SECONDS = env.number("DATABASE_ANSWER_SECONDS", 30, least=1)
+DATABASE_REQUIRES_SYNCHRONOUS_STANDBY = env.flag("DATABASE_REQUIRES_SYNCHRONOUS_STANDBY", False)
 _database = env.database("DATABASE_URL")
 DATABASE_POOLER = env.choice("DATABASE_POOLER", ("none", "transaction"), "none")
 env.require(
@@ -308,7 +313,7 @@ DATABASES = {
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
         # Only `foundation.database.prepared` prepares statements. A threshold of None would prevent it.
-        "OPTIONS": {"connect_timeout": 5, **_database["OPTIONS"], "prepare_threshold": 5},
+        "OPTIONS": {**TIMEOUTS, **_database["OPTIONS"], "prepare_threshold": 5},
     }
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

@@ -14,6 +14,7 @@ from executions.api import urls as executions_urls
 from executions.api.interactions import Resume
 from interop import urls as interop_urls
 from releases.api import urls as releases_urls
+from tenancy.admin.own_password import OwnPasswordView
 from tenancy.api import audit as audit_api
 from tenancy.api import members as members_api
 
@@ -32,6 +33,8 @@ urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
     # Before unfold's page of the same address, which keeps results for minutes and finds only complete keys.
     path("admin/search/", admin.site.admin_view(palette.search)),
+    # Before Django's page, which neither limits nor records wrong guesses of the old password.
+    path("admin/password_change/", admin.site.admin_view(OwnPasswordView.as_view())),
     path("admin/", admin.site.urls),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/v1/tenants/<str:tenant>/", include((tenant_api, "api"))),

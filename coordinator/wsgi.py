@@ -37,13 +37,21 @@ _django = get_wsgi_application()
 
 from django.conf import settings  # noqa: E402 - needs the set-up above
 
-from coordinator import connection_budget, memory, request_slots, role_check, settings_record  # noqa: E402
+from coordinator import (  # noqa: E402
+    connection_budget,
+    database_guard,
+    memory,
+    request_slots,
+    role_check,
+    settings_record,
+)
 from coordinator.models import Process  # noqa: E402
 from coordinator.monitoring import process  # noqa: E402
 from executions.lifecycle.dispatch import dispatch  # noqa: E402
 from executions.workers.registry import DISPATCH_TASK  # noqa: E402
 from foundation.wakeups import wakeup  # noqa: E402
 
+database_guard.start()
 role_check.require_ordinary_role()
 settings_record.note_settings("web")
 memory.return_large_blocks()

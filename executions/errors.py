@@ -37,6 +37,12 @@ class ResubmitKeyReused(CoordinatorError):
     title = "The operation key was used for another resubmission of the execution"
 
 
+class ResubmissionRemoved(CoordinatorError):
+    code = "RESUBMISSION_REMOVED"
+    status = 410
+    title = "The operation key created an execution that was removed after its retention period"
+
+
 class ReleaseNotAdmitted(CoordinatorError):
     code = "RELEASE_NOT_ADMITTED"
     status = 409

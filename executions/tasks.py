@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from celery import shared_task
-from django.db import InterfaceError, OperationalError
+from django.db import Error
 from django.utils import timezone
 
 from executions import metrics
@@ -60,8 +60,8 @@ def tell_worker(worker_pk: int, lost_leases: Sequence[str] = ()) -> None:
     instructions.send(worker_pk, [uuid.UUID(token) for token in lost_leases])
 
 
-# While the database is unavailable, the task is retried, because otherwise finished steps would have to run again.
-@shared_task(name=RECORD_TASK, autoretry_for=(OperationalError, InterfaceError), default_retry_delay=1, max_retries=300)
+# `outcome.record` raises only errors that may pass. Without retries, finished steps would have to run again.
+@shared_task(name=RECORD_TASK, autoretry_for=(Error,), default_retry_delay=1, max_retries=None)
 def record(message: Any) -> None:
     """Record a group of outcomes. Messages have no age limit: a late outcome is valid as long as its lease is, and the
     guard of the version drops a repeated one.

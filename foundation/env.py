@@ -65,9 +65,7 @@ class Environment:
         """A value of at least `shortest` characters that no page, log or error may contain; empty if not required."""
 
         def parse(value: str) -> str:
-            if len(value) < shortest and (value or required):
-                raise ValueError(f"must have at least {shortest} characters")
-            return value
+            return _secret(value, shortest) if value or required else ""
 
         return self._read(name, "secret", None if required else "", parse, fallback="", secret=True)
 
@@ -80,12 +78,12 @@ class Environment:
                 raise ValueError(
                     f"must be at most {most} secrets of at least {shortest} characters, separated by commas"
                 )
-            return found
+            return [_secret(secret, shortest) for secret in found]
 
         return self._read(name, "secret", "", parse, fallback=[], secret=True)
 
-    def tenant_secrets(self, name: str) -> dict[str, list[str]]:
-        """Secrets by tenant, from entries `tenant=secret`, separated by commas or white space.
+    def tenant_secrets(self, name: str, *, shortest: int = 1) -> dict[str, list[str]]:
+        """Secrets of at least `shortest` characters by tenant: `tenant=secret`, separated by commas or white space.
 
         A tenant may have several entries.
         """
@@ -96,7 +94,7 @@ class Environment:
                 tenant, _, secret = entry.partition("=")
                 if not _TENANT.fullmatch(tenant) or not secret:
                     raise ValueError("must be of the form tenant=token, separated by commas")
-                found.setdefault(tenant, []).append(secret)
+                found.setdefault(tenant, []).append(_secret(secret, shortest))
             return found
 
         return self._read(name, "secret", "", parse, fallback={}, secret=True)
@@ -259,7 +257,7 @@ class Environment:
                 host, _, pair = entry.partition("=")
                 if not host or not all(pair.partition(":")) or not pair.isascii():
                     raise ValueError("must be of the form host=user:password")
-                found[host] = pair
+                found[host] = _secret(pair)
             return found
 
         return self._read(name, "secret", "", parse, fallback={}, secret=True)
@@ -363,6 +361,17 @@ class Environment:
             return Path(file).read_text(encoding="utf-8").strip() or None
         except (OSError, UnicodeDecodeError) as error:
             raise ValueError(f"cannot be read from the file that {name}_FILE names ({type(error).__name__})") from error
+
+
+def _secret(value: str, shortest: int = 1) -> str:
+    """Return a secret. Raises `ValueError` if it is too short, or a reference, which would be taken for the secret."""
+    if value.startswith(("env:", "file:")):
+        raise ValueError(
+            "must contain the secret itself and not a reference; <NAME>_FILE names a file that contains it"
+        )
+    if len(value) < shortest:
+        raise ValueError(f"must have at least {shortest} characters for each secret")
+    return value
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

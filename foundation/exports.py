@@ -15,8 +15,8 @@ T = TypeVar("T")
 def lines(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], form: str) -> Iterator[bytes]:
     """Yield one line for each row. CSV begins with the names of the columns.
 
-    In CSV, the items of a list are separated by spaces, and a cell that a spreadsheet would take for a formula begins
-    with an apostrophe.
+    In CSV, the items of a list are separated by spaces, and an apostrophe precedes what a spreadsheet could take for a
+    formula.
     """
     if form == "csv":
         yield spreadsheet.line(columns)

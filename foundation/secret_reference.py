@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Final
 
 RULE: Final = "must be env:NAME or file:/path"
+SHORTEST_TOKEN: Final = 16
+"""How many characters a token has at least that an administrator chooses."""
 _REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:/[^\0]+")
 
 

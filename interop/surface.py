@@ -19,8 +19,9 @@ from django.views.decorators.csrf import csrf_exempt
 
 from foundation import secret_reference
 from foundation.api.bodies import read_body
-from foundation.database.postgresql.outage import is_outage
+from foundation.database.postgresql.outage import may_pass
 from foundation.errors import DatabaseUnavailable, LargeRequestsBusy, PayloadTooLarge, SlowRequestsBusy
+from foundation.secret_reference import SHORTEST_TOKEN
 from tenancy import audit
 from tenancy.models import SLUG, Tenant
 from wire.documents.json_reader import read_object
@@ -70,10 +71,10 @@ CONTROL_PLANE = Surface("TPF_CONTROL_PLANE", "tpf-control-plane")
 def _resolve(reference: str) -> list[str] | None:
     """Return the tokens in the file or environment variable that `reference` names, one per line.
 
-    Returns None if it cannot be read or contains none.
+    Lines that are shorter than a token count as empty. Returns None if it cannot be read or contains no token.
     """
-    text = secret_reference.read(reference) or ""
-    return [line.strip() for line in text.splitlines() if line.strip()] or None
+    lines = map(str.strip, (secret_reference.read(reference) or "").splitlines())
+    return [line for line in lines if len(line) >= SHORTEST_TOKEN] or None
 
 
 @method_decorator(csrf_exempt, name="dispatch")
@@ -106,7 +107,7 @@ class TpfView(View):
             return HttpResponse(refusal.text, status=refusal.status, content_type="application/json")
         except Exception as error:
             log.exception("%s %s failed", request.method, request.path)
-            if is_outage(error):
+            if may_pass(error):
                 return HttpResponse(DatabaseUnavailable.title, status=503, content_type="application/json")
             return HttpResponse(UNEXPECTED, status=500, content_type="application/json")
 

@@ -253,10 +253,20 @@ class ArtifactAltered(CoordinatorError):
     title = "A stored artifact of the release does not match its digest"
 
 
+class ArtifactUnverified(CoordinatorError):
+    code = "ARTIFACT_UNVERIFIED"
+    status = 503
+    title = "A stored artifact of the release was written again and is being checked"
+
+
 class ArtifactStoreUnavailable(CoordinatorError):
     code = "ARTIFACT_STORE_UNAVAILABLE"
     status = 503
     title = "The artifact store is unavailable"
+
+
+class ArtifactStoreUnreliable(ArtifactStoreUnavailable):
+    """So many stored artifacts look wrong that the store is probably at fault."""
 
 
 class ApprovalRequired(CoordinatorError):

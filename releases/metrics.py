@@ -17,6 +17,7 @@ verification_time = Histogram(
 )
 blob_checks = Counter(
     "coordinator_blob_checks_total",
-    "Stored blobs that were read again, by the verdict. NONE means that the store could not be read.",
+    "Stored blobs that were read again, by the verdict. NONE means that the store could not be read, SUSPECT that too"
+    " many looked wrong at once.",
     ("verdict",),
 )

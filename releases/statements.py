@@ -55,14 +55,15 @@ CLAIM_BLOB = """
 UPDATE releases_blob SET checking_until = clock_timestamp() + make_interval(secs => %(claim)s)
 WHERE digest = (
     SELECT digest FROM releases_blob
-    WHERE state <> 'REMOVED' AND checked_at < CASE state WHEN 'MISSING' THEN %(missing)s ELSE %(before)s END
+    WHERE state <> 'REMOVED' AND digest <> ALL(%(skip)s::text[])
+        AND checked_at < CASE state WHEN 'SOUND' THEN %(sound)s WHEN 'MISSING' THEN %(missing)s ELSE %(damaged)s END
         AND (checking_until IS NULL OR checking_until < clock_timestamp())
     ORDER BY checked_at LIMIT 1 FOR UPDATE SKIP LOCKED)
-RETURNING digest
+RETURNING digest, state
 """
-"""Claims for `claim` seconds the blob whose last check is longest ago, and returns its digest.
+"""Claims for `claim` seconds the blob whose last check is longest ago, and returns its digest and state.
 
-Blobs that were checked after `before` are not due, or after `missing` if they are MISSING. No row: no blob is due, or
+Blobs that were checked after the time for their state are not due, nor those in `skip`. No row: no blob is due, or
 other processes have claimed all that are.
 """
 

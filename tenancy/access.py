@@ -58,6 +58,11 @@ def holders(tenant: Tenant, scope: Scope) -> QuerySet[User]:
     return User.objects.filter(Exists(granting), is_active=True).order_by("username")
 
 
+def entitled(tenant: Tenant, scope: Scope) -> QuerySet[User]:
+    """Return the users for whom `may` is true."""
+    return User.objects.filter(Q(is_superuser=True) | Q(pk__in=holders(tenant, scope)), is_active=True)
+
+
 def scopes_in(tenant: Tenant, user: User) -> frozenset[Scope]:
     """Return the scopes that the user's roles in `tenant` grant together."""
     roles = Membership.objects.filter(user_id=user.pk, tenant=tenant).order_by()

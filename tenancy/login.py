@@ -72,14 +72,20 @@ def _audit_log_out(user: User | None, **_: Any) -> None:
         audit.record("user.log_out", tenant=None, actor=actor(user), object_type="user", object=user.get_username())
 
 
+def confirmed(request: HttpRequest, password: str) -> User | None:
+    """Return the current user if this is their password, otherwise None. Raises `LoginThrottled` as a log-in does."""
+    user = authenticate(request, username=request.user.get_username(), password=password)
+    return user if isinstance(user, User) and user.pk == request.user.pk else None
+
+
 def end_everywhere(request: HttpRequest, password: str) -> bool:
     """End all sessions and tokens of the current user. Return False if `password` is not theirs.
 
     This stores the same password with a new salt. Sessions contain a digest of the stored hash, and
     `TokensEndWithPassword` ends the tokens.
     """
-    user = authenticate(request, username=request.user.get_username(), password=password)
-    if user is None or user.pk != request.user.pk:
+    user = confirmed(request, password)
+    if user is None:
         return False
     with transaction.atomic():
         user.set_password(password)

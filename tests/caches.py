@@ -12,6 +12,7 @@ def clear() -> None:
     """Clear the caches and reset the limits of this process."""
     for module in (admission, authentication, soundness, tenant_keys):
         module.cache.clear()
+    soundness.failures.clear()
     for limit in (refusals.lines, refusals.notices, recording.repeats):
         limit.reset()
     allowance.forget()

@@ -26,7 +26,7 @@ class HttpServer:
                 with suppress(OSError):  # the client may have gone
                     owner.respond(self)
 
-            do_POST = do_PATCH = do_HEAD = do_GET
+            do_POST = do_PATCH = do_HEAD = do_PUT = do_DELETE = do_GET
 
             def log_message(self, *_: Any) -> None:
                 pass

@@ -173,6 +173,15 @@ def active(owner: Tenant, version: str = "1.0", **members: Any) -> Release:
     return Release.objects.select_related("pipeline__tenant", "pipeline__activation", "contract").get(pk=release.pk)
 
 
+def replaced(release: Release) -> Release:
+    """Activate a registered release, and then the release that is active now again. Return the former."""
+    activation = Pipeline.objects.get(pk=release.pipeline_id).activation
+    assert activation is not None
+    activate(release, actor="user:test")
+    activate(activation.release, actor="user:test", reason="back")
+    return release
+
+
 def worker(release: Release, name: str = "worker-1", capacity: int = 10, **changes: Any) -> Worker:
     now = timezone.now()
     members: dict[str, Any] = {
@@ -352,9 +361,11 @@ def history(execution: Execution) -> list[tuple[str, str]]:
     return [(event.kind, event.status) for event in events]
 
 
-def dead(owner: Tenant, *keys: str, code: str = "SomeError", retryable: bool = True) -> list[Execution]:
+def dead(
+    owner: Tenant, *keys: str, code: str = "SomeError", retryable: bool = True, pipeline_id: str = PIPELINE
+) -> list[Execution]:
     """Submit executions that end in DLQ if `retryable`, else in FAILED. No other execution may be due."""
-    made = [execution(owner, key) for key in keys]
+    made = [execution(owner, key, pipeline_id=pipeline_id) for key in keys]
     Pipeline.objects.filter(tenant=owner).update(retry_limit=0)
     claims = claimed(owner, limit=len(keys))
     outcomes = [failure(claim, code, retryable=retryable) for claim in claims]

@@ -21,7 +21,7 @@ from tests.building import eventually as eventually
 from wire.worker_keys import worker_key
 
 PASSWORD = "correct-horse-battery-staple"
-TPF_ADMIN_TOKEN, TPF_CONTROL_TOKEN = "tpf-admin-token", "tpf-control-token"
+TPF_ADMIN_TOKEN, TPF_CONTROL_TOKEN = "tpf-administration-token", "tpf-control-token"
 REST_PORT = free_port()
 """The port at which the running product may call a REST worker. Only one test at a time uses it."""
 

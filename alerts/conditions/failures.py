@@ -8,7 +8,7 @@ from django.db.models.functions import Now
 
 from alerts.conditions import statements
 from alerts.conditions.finding import MOST_FOUND, Finding, Look
-from executions.models import IS_NEW, FailureGroup
+from executions.models import FailureGroup, is_new
 
 RECENT: Final = timedelta(days=1)
 STILL: Final = 80
@@ -19,7 +19,7 @@ SUBJECT: Final = "pipeline:"
 def new_groups(look: Look) -> list[Finding]:
     """Find the groups that failed within a day, and since the rule was made, and are not acknowledged."""
     groups = FailureGroup.objects.filter(
-        IS_NEW,
+        is_new(),
         look.of_pipeline("release__pipeline"),
         tenant=look.rule.tenant_id,
         last_seen_at__gte=Now() - RECENT,

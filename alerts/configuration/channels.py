@@ -12,6 +12,7 @@ from alerts.configuration.names import named_once, wrong_name
 from alerts.errors import AlertChannelInvalid, AlertChannelUnknown, TooManyAlertRules
 from alerts.models import AlertChannel, RuleChannel
 from alerts.models.channel import LONGEST_ADDRESS
+from alerts.texts import stored
 from tenancy import audit
 from tenancy.models import Tenant
 from wire import web_address
@@ -67,10 +68,7 @@ def remove(channel: AlertChannel, *, actor: str) -> None:
 def _assign(channel: AlertChannel, changes: dict[str, Any]) -> None:
     for name in _CHANGING:
         if name in changes:
-            value = changes[name]
-            setattr(channel, name, value.strip() if isinstance(value, str) else value)
-    if channel.kind == Kind.EMAIL:
-        channel.address = ",".join(filter(None, map(str.strip, channel.address.split(","))))
+            setattr(channel, name, stored(channel.kind, name, changes[name]))
     wrong = {name: rule for name, rule in _wrong(channel) if rule}
     if wrong:
         raise AlertChannelInvalid(

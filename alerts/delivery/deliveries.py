@@ -22,6 +22,7 @@ from alerts.errors import AlertChannelDisabled
 from alerts.models import AlertChannel, AlertDelivery
 from executions.awaits.webhooks import sending_seconds
 from executions.state_machine.retry import RetryPolicy
+from foundation.database.in_hand import record_in_hand
 from foundation.http import address_guard
 from foundation.http.address_guard import Resolve
 from foundation.scheduling import places
@@ -135,5 +136,9 @@ def _record(delivery: AlertDelivery, state: AlertDelivery.State, error: str, wai
         "error": error[:LONGEST_ERROR],
         "wait": wait,
     }
-    with connection.cursor() as cursor:
-        cursor.execute(statements.RECORD, parameters)
+
+    def record() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(statements.RECORD, parameters)
+
+    record_in_hand(record)

@@ -22,12 +22,18 @@ from releases.artifacts.store.staging import private_folder
 
 _ROWS = 1000
 _WAIT_SECONDS = 5.0
-_BLOBS = "SELECT digest, size FROM releases_blob WHERE state = 'SOUND' ORDER BY digest"
+# Also blobs that are known to be damaged or missing, if a release needs them: the store may have their bytes again.
+_BLOBS = """
+SELECT digest, size FROM releases_blob b WHERE state = 'SOUND' OR state <> 'REMOVED' AND EXISTS (
+    SELECT FROM releases_artifact a JOIN releases_release r ON r.id = a.release_id
+    WHERE a.blob_id = b.digest AND r.status NOT IN ('REJECTED', 'RETIRED'))
+ORDER BY digest
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a backup contains. `unreadable` has the digests of blobs that the store lost or altered unnoticed."""
+    """What a backup contains. `unreadable` has the digests of blobs that it lacks, because the store has lost them."""
 
     manifest: Manifest
     unreadable: tuple[str, ...]
@@ -72,10 +78,10 @@ def _fill(folder: Path) -> Made:
     with _snapshot() as (database, snapshot):
         migrations = [f"{app}.{name}" for app, name in database.execute(_MIGRATIONS)]
         [created_at] = database.execute("SELECT now()::text").fetchone() or [""]
-        listed, count, size = _list_blobs(database, folder, store)
+        listed = _list_blobs(database, folder, store)
         dumped = programs.dump(database, snapshot, folder / DUMP)
         server_version = database.info.server_version
-    unreadable = tuple(_copied(folder, store))
+    count, size, unreadable = _copy_all(folder, store)
     made = Manifest(
         version=version("durable-coordinator"),
         created_at=str(created_at),
@@ -85,6 +91,7 @@ def _fill(folder: Path) -> Made:
         blobs_included=not store.is_remote,
         blob_count=count,
         blob_bytes=size,
+        blobs_missing=len(unreadable),
         files={DUMP: dumped, BLOBS: listed},
     )
     manifest.write(folder, made)
@@ -109,28 +116,34 @@ def _snapshot() -> Iterator[tuple[psycopg.Connection, str]]:
         yield database, str(name)
 
 
-def _list_blobs(database: psycopg.Connection, folder: Path, store: ArtifactStore) -> tuple[File, int, int]:
-    """Write the blobs of the snapshot to a file. Return the file, and the number and the size of the blobs."""
-    file, count, total = HashingFile(folder / BLOBS), 0, 0
+def _list_blobs(database: psycopg.Connection, folder: Path, store: ArtifactStore) -> File:
+    """Write the blobs of the snapshot to a file, and return it."""
+    file = HashingFile(folder / BLOBS)
     with database.cursor("blobs") as rows:
         rows.itersize = _ROWS
         for digest, size in rows.execute(_BLOBS):
             blob = Blob(digest=digest, size=size, key=store.key(digest))
             file.write(json.dumps(blob.model_dump()).encode() + b"\n")
-            count, total = count + 1, total + size
-    return file.finish(), count, total
+    return file.finish()
 
 
-def _copied(folder: Path, store: ArtifactStore) -> Iterator[str]:
-    """Copy each blob, or look it up in a remote store. Yield the digests of those that are not as recorded."""
+def _copy_all(folder: Path, store: ArtifactStore) -> tuple[int, int, tuple[str, ...]]:
+    """Copy each blob, or look it up in a remote store.
+
+    Return the number and the size of those that are as recorded, and the digests of the others.
+    """
+    count, total, unreadable = 0, 0, list[str]()
     for blob in manifest.blobs(folder):
         if store.is_remote:
             stat = store.stat(blob.digest)
             sound = stat is not None and stat.size == blob.size
         else:
-            sound = _copy(folder, store, blob)
-        if not sound:
-            yield blob.digest
+            sound = _copy(folder, store, blob) or _copy(folder, store, blob)  # one wrong read proves nothing
+        if sound:
+            count, total = count + 1, total + blob.size
+        else:
+            unreadable.append(blob.digest)
+    return count, total, tuple(unreadable)
 
 
 def _copy(folder: Path, store: ArtifactStore, blob: Blob) -> bool:

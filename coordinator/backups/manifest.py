@@ -40,6 +40,7 @@ class Blob(_Part):
 class Manifest(_Part):
     """The contents of a backup.
 
+    `blob_count` and `blob_bytes` do not count the `blobs_missing`, which the store had lost. `blobs.jsonl` lists all.
     `version` and `migrations` are those of the coordinator, and `postgresql` is the server's major version. With
     `blobs_included`, the backup contains the bytes of the blobs; without it, they are in the artifact store `store`.
     """
@@ -53,6 +54,7 @@ class Manifest(_Part):
     blobs_included: bool
     blob_count: int
     blob_bytes: int
+    blobs_missing: int = 0
     files: dict[str, File]
 
 

@@ -11,6 +11,7 @@ from coordinator import pending_migrations
 from coordinator.backups import manifest, programs
 from coordinator.backups.errors import BackupError
 from coordinator.backups.manifest import DUMP, Blob, Manifest
+from releases.artifacts import blobs
 from releases.artifacts.store import ArtifactStore, artifact_store
 
 _MOST_NAMED = 5
@@ -22,10 +23,14 @@ SELECT count(*) FROM pg_class c WHERE relnamespace = 'public'::regnamespace
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What was restored. `missing` has the digests of blobs that are neither in the backup nor in the store."""
+    """What was restored. `missing` has the digests of blobs that are neither in the backup nor in the store.
+
+    `blobs` is the number of the others.
+    """
 
     manifest: Manifest
     missing: tuple[str, ...]
+    blobs: int
 
 
 def restore(source: Path, *, allow_missing: bool = False) -> Restored:
@@ -47,14 +52,17 @@ def restore(source: Path, *, allow_missing: bool = False) -> Restored:
         more = ", and others" if len(missing) > _MOST_NAMED else ""
         raise BackupError(f"{len(missing)} blobs are missing or damaged: {', '.join(missing[:_MOST_NAMED])}{more}.")
     store.set_up()
+    kept = {}
     if found.blobs_included:
         for blob in manifest.blobs(source):
             if blob.digest not in missing:
-                _keep(source, store, blob)
+                kept[blob.digest] = blob.size, _keep(source, store, blob)
     connection.ensure_connection()
     programs.restore(connection.connection, source / DUMP)
     call_command("migrate", verbosity=0)
-    return Restored(found, missing)
+    for digest, (size, fingerprint) in kept.items():
+        blobs.record_sound(digest, size=size, fingerprint=fingerprint)
+    return Restored(found, missing, sum(1 for _ in manifest.blobs(source)) - len(missing))
 
 
 def _require_known(found: Manifest) -> None:
@@ -95,13 +103,13 @@ def _is_sound(path: Path, blob: Blob) -> bool:
         return False
 
 
-def _keep(source: Path, store: ArtifactStore, blob: Blob) -> None:
-    """Store one blob of the backup. Does nothing if the store has its bytes."""
+def _keep(source: Path, store: ArtifactStore, blob: Blob) -> str:
+    """Store one blob of the backup, unless the store has its bytes, and return their fingerprint."""
     staged = store.stage(limit=blob.size + 1)
     try:
         with manifest.blob_path(source, blob.digest).open("rb") as file:
             while chunk := file.read(manifest.CHUNK):
                 staged.write(chunk)
-        staged.keep()
+        return staged.keep()
     finally:
         staged.discard()

@@ -56,7 +56,7 @@ def session_limits(
         if has_cookie and request.path_info.startswith(admin) and SESSION_KEY in request.session:
             _end_or_extend(request)
             if SESSION_KEY in request.session:
-                remember_session(request.session.session_key or "")
+                remember_session(request.session.session_key or "", request.session[SESSION_KEY])
         return get_response(request)
 
     return respond

@@ -5,6 +5,7 @@ from typing import Final
 
 from django.conf import settings
 
+from coordinator import request_slots
 from coordinator.models import Process
 from coordinator.monitoring import gauges
 from coordinator.monitoring.reports import Reporter
@@ -14,7 +15,7 @@ from foundation.telemetry.exposition import Exposition, Readings
 from foundation.telemetry.liveness import Liveness
 
 liveness: Final = Liveness(longest_silence=settings.LIVENESS_SECONDS)
-"""The main loop of this process. A web process has none that could hang as a whole, so it always waits."""
+"""The main loop of a control worker or a clock. A web process has slots instead."""
 exposition: Final = Exposition(gauges.read)
 
 
@@ -22,13 +23,11 @@ def start(kind: Process.Kind) -> None:
     """Start the threads of this process. Call this after the last fork. Ends the process if METRICS_PORT is in use."""
     if settings.TRACES_ENDPOINT:
         traces.start(settings.TRACES_ENDPOINT, sample=settings.TRACES_SAMPLE, service=f"coordinator-{kind.value}")
-    if kind is Process.Kind.WEB:
-        liveness.begin_wait()
     if settings.METRICS_PORT:
         # The clock has no task that reads the database, so its counts suffice.
         counts = Exposition(_nothing) if kind is Process.Kind.CLOCK else exposition
-        monitored = Monitored(counts, liveness, settings.METRICS_TOKEN)
         shared = kind is Process.Kind.WEB
+        monitored = Monitored(counts, request_slots.liveness if shared else liveness, settings.METRICS_TOKEN)
         try:
             Endpoint(settings.METRICS_HOST, settings.METRICS_PORT, monitored, shared=shared).start()
         except OSError as error:

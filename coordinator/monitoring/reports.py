@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from django.db import Error, connections
 
+from coordinator import database_guard
 from coordinator.models import Process
 from coordinator.monitoring import statements
 
@@ -45,6 +46,7 @@ class Reporter(threading.Thread):
         atexit.register(self.leave)
         while not self._ended.is_set():
             self.report()
+            database_guard.exchange()
             self._ended.wait(INTERVAL)
 
     def report(self) -> None:

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from alerts.models import Alert
 from executions.awaits.awaits import TIMER
-from executions.models import IS_NEW, Campaign, FailureGroup, Hold, Interaction
+from executions.models import Campaign, FailureGroup, Hold, Interaction, is_new
 from executions.statistics.failures import MOST_READ, Failures
 from executions.statistics.finished import Series, Totals
 from executions.workers.stranded import Stranded
@@ -81,7 +81,7 @@ def _items(tenant_ids: Collection[int], stranded: int, differing: int) -> Iterat
         *("stranded", stranded, "execution waits for a worker", "executions wait for a worker", "hourglass_top"),
         *(_list("executions_execution", stranded="yes"), True),
     )
-    groups = _at_most(FailureGroup.objects.filter(IS_NEW, **of))
+    groups = _at_most(FailureGroup.objects.filter(is_new(), **of))
     yield Item(
         *("failures", groups, "failure group is not acknowledged", "failure groups are not acknowledged", "report"),
         *(_list("executions_failuregroup", state="new"), True),

@@ -16,7 +16,7 @@ from executions.admin.campaign_start import start
 from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
 from executions.admin.filters import STATE_VARIANTS
 from executions.admin.wording import KINDS, conditions
-from executions.campaigns import campaigns
+from executions.campaigns import campaigns, resubmitting
 from executions.campaigns.campaigns import Progress
 from executions.campaigns.results import Results, results, results_of
 from executions.models import Campaign, CampaignItem
@@ -216,6 +216,7 @@ class CampaignAdmin(ReadOnlyAdmin):
 
     def _shown(self, request: HttpRequest, campaign: Campaign) -> dict[str, Any]:
         progress, became = campaigns.progress_of(campaign.pk), results_of(campaign.pk)
+        blocked = resubmitting.waiting(campaign)
         outcome = request.GET.get("outcome", "")
         outcomes = _outcomes(campaign)
         outcome = outcome if outcome in outcomes else ""
@@ -231,6 +232,7 @@ class CampaignAdmin(ReadOnlyAdmin):
             "verb": VERBS[Campaign.Kind(campaign.kind)],
             "done_word": DONE[Campaign.Kind(campaign.kind)],
             "became": became,
+            "blocked": blocked.items(),
             "kind": KINDS[campaign.kind],
             "conditions": list(conditions(campaign.filters)),
             "events": [{"event": event, "data": on_one_line(event.data)} for event in events],
@@ -245,6 +247,7 @@ class CampaignAdmin(ReadOnlyAdmin):
             # Changes with every change of the page.
             "mark": f"{campaign.status}.{progress.pending}.{progress.done}.{progress.skipped}.{len(events)}."
             f"{became.running}.{became.waiting}.{became.succeeded}.{became.failed_again}."
+            + "".join(f"{why.code}." for why in blocked.values())
             + "".join(item.outcome[0] + _current_status(item)[:2] for item in shown),
         }
 

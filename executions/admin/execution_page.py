@@ -14,6 +14,7 @@ from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrivable, redrive
 from executions.models import Execution
 from executions.models.states import State, legal
+from executions.state_machine.retry import OUTCOME_UNKNOWN
 from releases.models import Revocation
 from releases.states import Status
 from tenancy.admin.base import ReadOnlyAdmin
@@ -133,10 +134,16 @@ def _redrive_confirmation(execution: Execution) -> Confirmation:
         back=_page_of(execution),
         facts=_facts(execution),
         version=execution.version,
-        acknowledgement="Its error is not retryable. Run it again anyway." if failed else "",
+        acknowledgement=f"{_why_final(execution)} Run it again anyway." if failed else "",
         second_acknowledgement="Its release is revoked. Run it on that release anyway." if revocation else "",
         refusal=refusal,
     )
+
+
+def _why_final(execution: Execution) -> str:
+    if execution.error_code == OUTCOME_UNKNOWN:
+        return "A worker may have carried it out already, and would do the work twice."
+    return "Its error is not retryable."
 
 
 def _pinned_elsewhere(execution: Execution, revocation: Revocation | None) -> tuple[str, tuple[str, str] | None]:

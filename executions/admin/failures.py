@@ -27,7 +27,7 @@ from executions.failures import acts, queries
 from executions.failures.facts import Step
 from executions.failures.queries import Figures
 from executions.lifecycle.queries import traceback_of
-from executions.models import IS_NEW, FailureGroup
+from executions.models import FailureGroup, is_new
 from executions.models.failure_group import LONGEST_ASSIGNEE, LONGEST_NOTE
 from foundation.admin.columns import badge, column, moment
 from foundation.admin.times import relative, timed
@@ -57,8 +57,8 @@ class StateFilter(ScopedFilter):
         if self.value() == MINE:
             return queryset.filter(assignee=request.user.get_username())
         if self.value() == NEW:
-            return queryset.filter(IS_NEW)
-        return queryset.exclude(IS_NEW) if self.value() == ACKNOWLEDGED else queryset
+            return queryset.filter(is_new())
+        return queryset.exclude(is_new()) if self.value() == ACKNOWLEDGED else queryset
 
 
 class LastSeenFilter(SinceFilter):
@@ -139,7 +139,7 @@ class FailureGroupAdmin(ReadOnlyAdmin):
 
     @badge("State", VARIANTS)
     def state(self, group: FailureGroup) -> str:
-        return NEW if group.is_new else ACKNOWLEDGED
+        return _state(group.is_new_by(_figures(group).newest_at))
 
     @column("Release")
     def on_release(self, group: FailureGroup) -> SafeString:
@@ -181,6 +181,7 @@ class FailureGroupAdmin(ReadOnlyAdmin):
 
     def show(self, request: HttpRequest, row: FailureGroup) -> HttpResponse:
         figures = queries.figures_of(row)
+        new = row.is_new_by(figures.newest_at)
         letters = list(queries.letters(row)[:LETTERS_SHOWN])
         may_operate, may_read = self.may(request, Scope.OPERATE, row), self.may(request, Scope.PAYLOADS, row)
         more: dict[str, Any] = {
@@ -193,8 +194,9 @@ class FailureGroupAdmin(ReadOnlyAdmin):
             "step": _step(row),
             "mark": mark_of(row),
             "active": _active(row),
-            "state": self.state(row),
-            "state_variant": VARIANTS[self.state(row)],
+            "is_new": new,
+            "state": _state(new),
+            "state_variant": VARIANTS[_state(new)],
             "letters": [(letter, STATE_VARIANTS[letter.execution.shown_status]) for letter in letters],
             "may_read": may_read,
             "readers": readers(),
@@ -273,6 +275,10 @@ def _active(group: FailureGroup) -> Any:
 
 def _step(group: FailureGroup) -> Step:
     return Step(group.step_index, group.step_name or "")  # type: ignore[attr-defined]  # annotated
+
+
+def _state(new: bool) -> str:
+    return NEW if new else ACKNOWLEDGED
 
 
 def _figures(group: FailureGroup) -> Figures:

@@ -17,6 +17,7 @@ from executions.models import Execution, StartFrom, WorkerEligibility
 from executions.models.states import State
 from executions.submission.resubmission import RESUBMITTABLE, UNCHANGED, resubmit
 from foundation.errors import CoordinatorError
+from releases.activation.skew import open_or_replaced
 from releases.models import Release
 from releases.states import Status
 from tenancy.access import actor
@@ -106,12 +107,12 @@ def _resubmit(request: HttpRequest, execution: Execution, typed: dict[str, Any])
 
 
 def _releases(execution: Execution) -> list[tuple[str, str]]:
-    """Return the active release, and the other registered releases of the pipeline that have an eligible worker."""
+    """Return the active release, and those that were active before, are registered and have an eligible worker."""
     activation = execution.release.pipeline.activation
     active = activation.release.release_version if activation else None
     hosted = WorkerEligibility.objects.filter(release__pipeline=execution.release.pipeline_id, admits=True)
-    rows = Release.objects.filter(pk__in=hosted.values("release"), status=Status.REGISTERED).order_by("-pk")
-    versions = rows.values_list("release_version", flat=True)
+    rows = Release.objects.filter(pk__in=hosted.values("release"), status=Status.REGISTERED)
+    versions = open_or_replaced(rows).order_by("-pk").values_list("release_version", flat=True)
     return [
         ("", f"{active} (active)" if active else "The active release (none is active now)"),
         *((version, version) for version in versions if version != active),

@@ -16,6 +16,7 @@ REASONS: Final = {
     DeadLetter.Reason.AWAIT_FAILED.value: "question not delivered",
     DeadLetter.Reason.LEASES_LOST.value: "workers lost",
     DeadLetter.Reason.RELEASE_REVOKED.value: "release revoked",
+    DeadLetter.Reason.OUTCOME_UNKNOWN.value: "outcome unknown",
 }
 """Why an execution failed."""
 KINDS: Final = {

@@ -9,7 +9,7 @@ from rest_framework import serializers
 
 from executions.api.executions import ErrorView, PinView
 from executions.api.operators import LONGEST_REASON, START_HELP, STATES
-from executions.campaigns import campaigns, drafts
+from executions.campaigns import campaigns, drafts, resubmitting
 from executions.campaigns.campaigns import HIGHEST_RATE
 from executions.campaigns.filters import WIRE_NAMES, Filters, Preview, RevokedRelease
 from executions.campaigns.results import Results, results
@@ -108,7 +108,7 @@ class CampaignRequest(BoundsRequest):
         required=False,
         allow_null=True,
         default=None,
-        help_text="The release of the new executions, which need not be active. Without it, each gets the release that "
+        help_text="The release of the new executions, which is or was active. Without it, each gets the release that "
         "is active at its time. Only for `resubmit`.",
     )
     vars()["from"] = serializers.ChoiceField(
@@ -251,8 +251,25 @@ class CampaignSummary(serializers.Serializer[Campaign]):
         return dict(ResultsView(found[campaign.pk]).data)
 
 
+class BlockedPipelineView(serializers.Serializer[Any]):
+    pipelineId = serializers.CharField()
+    code = serializers.CharField(help_text="The code of the error that a submission or a resubmission would get now.")
+    detail = serializers.CharField()
+
+
 class CampaignView(CampaignSummary):
+    blocked = serializers.SerializerMethodField(
+        help_text="The pipelines whose pending items wait, and why: only if the campaign resubmits and is RUNNING. "
+        f"At most {resubmitting.PIPELINES_SHOWN} pipelines are judged."
+    )
     events = CampaignEventView(many=True, help_text="The history of the campaign, oldest event first.")
+
+    @extend_schema_field(BlockedPipelineView(many=True))
+    def get_blocked(self, campaign: Campaign) -> list[dict[str, Any]]:
+        return [
+            {"pipelineId": pipeline_id, "code": refusal.code, "detail": refusal.detail}
+            for pipeline_id, refusal in resubmitting.waiting(campaign).items()
+        ]
 
 
 class CampaignItemView(serializers.Serializer[CampaignItem]):

@@ -15,7 +15,7 @@ from executions.errors import AssigneeInvalid, FailureGroupUnknown
 from executions.failures import queries
 from executions.failures.acts import change
 from executions.failures.queries import Figures
-from executions.models import IS_NEW, FailureGroup
+from executions.models import FailureGroup, is_new
 from executions.models.failure_group import LONGEST_ASSIGNEE, LONGEST_NOTE
 from foundation.api.fields import Flag, StrictSerializer, Text
 from foundation.api.filters import FlagFilter, MomentFilter
@@ -68,8 +68,8 @@ class FailureGroupView(serializers.Serializer[FailureGroup]):
     sampleMessage = serializers.CharField(source="sample_message", allow_null=True, help_text=payloads.HELP)
     firstSeenAt = serializers.DateTimeField(source="first_seen_at")
     lastSeenAt = serializers.DateTimeField(source="last_seen_at", help_text="Exact to a minute.")
-    new = serializers.BooleanField(
-        source="is_new", help_text="Whether it has failed since it was acknowledged, or was never acknowledged."
+    new = serializers.SerializerMethodField(
+        help_text="Whether it has failed since it was acknowledged, or was never acknowledged."
     )
     acknowledgedBy = serializers.CharField(source="acknowledged_by", help_text="Empty if it is not acknowledged.")
     acknowledgedAt = serializers.DateTimeField(source="acknowledged_at", allow_null=True)
@@ -82,10 +82,16 @@ class FailureGroupView(serializers.Serializer[FailureGroup]):
         payloads.withhold(["sampleMessage"], shown, self.context)
         return shown
 
+    def get_new(self, group: FailureGroup) -> bool:
+        return group.is_new_by(self._figures(group).newest_at)
+
     @extend_schema_field(FiguresView)
     def get_failures(self, group: FailureGroup) -> dict[str, Any]:
+        return dict(FiguresView(self._figures(group)).data)
+
+    def _figures(self, group: FailureGroup) -> Figures:
         figures: dict[uuid.UUID, Figures] = self.context["figures"]
-        return dict(FiguresView(figures[group.pk]).data)
+        return figures[group.pk]
 
 
 class FailureGroupFilter(filters.FilterSet):
@@ -97,7 +103,7 @@ class FailureGroupFilter(filters.FilterSet):
     since = MomentFilter(field_name="last_seen_at", lookup_expr="gte", label="Groups that have failed since this time.")
 
     def by_state(self, queryset: Any, name: str, value: bool) -> Any:
-        return queryset.filter(IS_NEW) if value else queryset.exclude(IS_NEW)
+        return queryset.filter(is_new()) if value else queryset.exclude(is_new())
 
 
 class LastSeenFirst(NewestFirst):

@@ -58,7 +58,8 @@ class RedriveRequest(CancelRequest):
     allowFailed = Flag(
         required=False,
         default=False,
-        help_text="Also accept an execution that is FAILED: its error was reported as one that a retry cannot help.",
+        help_text="Also accept an execution that is FAILED: its error was reported as one that a retry cannot help, or "
+        "a worker may have carried it out already (`OUTCOME_UNKNOWN`).",
     )
     allowRevoked = Flag(required=False, default=False, help_text="Run the execution even if its release is revoked.")
 

@@ -19,7 +19,9 @@ from executions.errors import (
     ExecutionUnknown,
     IdempotencyKeyReused,
     InputInvalid,
+    PipelinePaused,
     ReleaseNotAdmitted,
+    ResubmissionRemoved,
     ResubmitKeyReused,
     ResubmitRefused,
     TenantNotAllowed,
@@ -30,7 +32,14 @@ from executions.errors import (
 from executions.models import StartFrom
 from executions.submission.resubmission import UNCHANGED, resubmit
 from foundation.api.fields import Identifier, SegmentIdentifier
-from releases.errors import ArtifactAltered, ArtifactMissing, NoActiveRelease, ReleaseUnknown
+from releases.errors import (
+    ArtifactAltered,
+    ArtifactMissing,
+    ArtifactUnverified,
+    NoActiveRelease,
+    ReleaseNotOpen,
+    ReleaseUnknown,
+)
 from releases.models import IDENTITY_LENGTH
 from tenancy.access import require_scope
 from tenancy.api.tenant_view import TENANT, TenantView
@@ -43,7 +52,7 @@ class ResubmitRequest(CancelRequest):
         required=False,
         allow_null=True,
         default=None,
-        help_text="A registered release, which need not be active. Without it, the active release is used.",
+        help_text="A release that is or was active. Without it, the active release is used.",
     )
     input = serializers.JSONField(
         required=False, help_text="Replaces the input. Without it, the input of the old execution is used."
@@ -56,8 +65,8 @@ class ResubmitRequest(CancelRequest):
         required=False,
         allow_null=True,
         default=None,
-        help_text="A repeated key returns the first new execution. Without it, `expectedVersion` is the key. Without "
-        "both, every request creates an execution.",
+        help_text="A repeated key returns the first new execution, or 410 after that was removed. Without a key, "
+        "`expectedVersion` is the key. Without both, every request creates an execution.",
     )
 
 
@@ -67,11 +76,11 @@ class Resubmit(TenantView):
     acts: ClassVar = {"POST": "execution.resubmit"}
     refusals: ClassVar = {
         "POST": (
-            *(TenantNotAllowed, ExecutionUnknown, ResubmitKeyReused, IdempotencyKeyReused),
+            *(TenantNotAllowed, ExecutionUnknown, ResubmissionRemoved, ResubmitKeyReused, IdempotencyKeyReused),
             *(ResubmitRefused, VersionMismatch, ExecutionChanged),
-            *(NoActiveRelease, ReleaseUnknown, ReleaseNotAdmitted, InputInvalid),
+            *(NoActiveRelease, ReleaseUnknown, ReleaseNotAdmitted, PipelinePaused, ReleaseNotOpen, InputInvalid),
             *(CheckpointMissing, CheckpointIncompatible),
-            *(ArtifactMissing, ArtifactAltered, WorkerUnavailable, WorkerNotChecked),
+            *(ArtifactMissing, ArtifactAltered, ArtifactUnverified, WorkerUnavailable, WorkerNotChecked),
         )
     }
 

@@ -29,7 +29,7 @@ from executions.smoke_tests.smoke_tests import ANYTHING, Verdict
 from foundation.api.fields import Identifier, StrictSerializer
 from foundation.api.pagination import NewestFirst
 from releases import queries
-from releases.errors import ArtifactAltered, ArtifactMissing, PipelineUnknown, ReleaseUnknown
+from releases.errors import ArtifactAltered, ArtifactMissing, ArtifactUnverified, PipelineUnknown, ReleaseUnknown
 from releases.models import Release
 from tenancy.api import payloads
 from tenancy.api.tenant_view import TENANT, TenantView
@@ -103,7 +103,15 @@ class SmokeTests(_SmokeTestView, ListAPIView[SmokeTest]):
         "GET": (PipelineUnknown, ReleaseUnknown),
         "POST": (
             *(TenantNotAllowed, PipelineUnknown, ReleaseUnknown, IdempotencyKeyReused, ReleaseNotAdmitted),
-            *(PipelinePaused, InputInvalid, ArtifactMissing, ArtifactAltered, WorkerUnavailable, WorkerNotChecked),
+            *(
+                PipelinePaused,
+                InputInvalid,
+                ArtifactMissing,
+                ArtifactAltered,
+                ArtifactUnverified,
+                WorkerUnavailable,
+                WorkerNotChecked,
+            ),
             ExecutionChanged,
         ),
     }

@@ -45,6 +45,7 @@ from releases.errors import (
     ActiveReleaseRevoked,
     ArtifactAltered,
     ArtifactMissing,
+    ArtifactUnverified,
     NoActiveRelease,
     PipelineUnknown,
     ReleaseNotOpen,
@@ -175,7 +176,7 @@ class _SubmissionView(TenantView):
             *(TenantNotAllowed, PipelineUnknown, IdempotencyKeyReused),
             *(NoActiveRelease, ActiveReleaseRevoked, PipelinePaused, ActiveReleaseChanged, InputInvalid),
             *(ReleaseUnknown, ReleaseNotAdmitted, ReleaseNotOpen),
-            *(ArtifactMissing, ArtifactAltered, WorkerUnavailable, WorkerNotChecked),
+            *(ArtifactMissing, ArtifactAltered, ArtifactUnverified, WorkerUnavailable, WorkerNotChecked),
             *(PayloadTooLarge, QuotaExceeded),
         )
     }

@@ -68,11 +68,10 @@ class Lost:
     unit_status: AwaitUnit.Status
     code: str
     reason: DeadLetter.Reason
-    retryable: bool
 
 
-TIMED_OUT = Lost(AwaitUnit.Status.TIMED_OUT, "AWAIT_TIMEOUT", DeadLetter.Reason.AWAIT_TIMEOUT, retryable=False)
-UNDELIVERABLE = Lost(AwaitUnit.Status.FAILED, "WEBHOOK_UNDELIVERABLE", DeadLetter.Reason.AWAIT_FAILED, retryable=True)
+TIMED_OUT = Lost(AwaitUnit.Status.TIMED_OUT, "AWAIT_TIMEOUT", DeadLetter.Reason.AWAIT_TIMEOUT)
+UNDELIVERABLE = Lost(AwaitUnit.Status.FAILED, "WEBHOOK_UNDELIVERABLE", DeadLetter.Reason.AWAIT_FAILED)
 
 
 def lock(execution_id: uuid.UUID, unit_id: uuid.UUID) -> None:
@@ -160,7 +159,7 @@ def fail(lost: Lost, messages: Mapping[uuid.UUID, str], *, actor: str) -> None:
     for unit_id, *_, step_id, traceparent, since in units:
         if traceparent:
             wait_spans.over(traceparent, unit_id, step_id, since=since, error_class=lost.code)
-    dead_letters.write([move.execution_id for move in failed], lost.reason, retryable=lost.retryable)
+    dead_letters.write({move.execution_id: lost.reason for move in failed})
 
 
 def cancel(execution_ids: Collection[uuid.UUID]) -> int:

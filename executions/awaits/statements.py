@@ -90,12 +90,15 @@ WHERE unit_id = ANY(%(units)s) AND status = ANY(%(open)s)
 # --- deadlines ---
 
 # Locks the executions of interactions that are past their deadline, earliest first, and skips locked and paused
-# executions. No row: nothing is late, or other processes expire what is.
+# executions. A pause waits for those that this found (`may_claim`). No row: nothing is late, or other processes expire
+# what is.
 LOCK_LATE = """
-SELECT e.id FROM executions_interaction i JOIN executions_execution e ON e.id = i.execution_id
-WHERE i.status = ANY(%(open)s) AND i.deadline <= now() AND NOT e.held
-    AND e.release_id NOT IN (SELECT release_id FROM executions_heldrelease)
-ORDER BY i.deadline, i.id LIMIT %(limit)s FOR UPDATE OF e SKIP LOCKED
+SELECT late.id FROM (
+    SELECT e.id, e.release_id FROM executions_interaction i JOIN executions_execution e ON e.id = i.execution_id
+    WHERE i.status = ANY(%(open)s) AND i.deadline <= now() AND NOT e.held
+        AND e.release_id NOT IN (SELECT release_id FROM executions_heldrelease)
+    ORDER BY i.deadline, i.id LIMIT %(limit)s FOR UPDATE OF e SKIP LOCKED) late
+WHERE may_claim(late.release_id)
 """
 
 # Completes the late timers of locked executions; a timer's answer is its request. No row: none is late.
@@ -173,16 +176,18 @@ SELECT EXISTS (
 """
 
 # Claims the webhook that has been due for longest, for the time that one attempt may take, and skips locked and paused
-# ones and full tenants. If the process of an attempt dies, the webhook is due again. No row: no webhook is due.
+# ones and full tenants. The row of the execution is locked first, so that a pause of it waits. Other pauses wait for
+# `may_claim`. If the process of an attempt dies, the webhook is due again. No row: no webhook is due.
 CLAIM_WEBHOOK = """
 UPDATE executions_interaction SET status = 'DISPATCHING', dispatch_attempts = dispatch_attempts + 1,
     version = version + 1, next_dispatch_at = now() + make_interval(secs => %(lease)s), updated_at = now()
-WHERE id = (
-    SELECT i.id FROM executions_interaction i JOIN executions_execution e ON e.id = i.execution_id
+WHERE id = (SELECT due.id FROM (
+    SELECT i.id, e.release_id FROM executions_interaction i JOIN executions_execution e ON e.id = i.execution_id
     WHERE i.transport = %(webhook)s AND i.status IN ('WAITING', 'DISPATCHING') AND i.next_dispatch_at <= now()
         AND i.deadline > now() AND i.tenant_id <> ALL(%(full)s)
         AND NOT e.held AND e.release_id NOT IN (SELECT release_id FROM executions_heldrelease)
-    ORDER BY i.next_dispatch_at LIMIT 1 FOR UPDATE OF i SKIP LOCKED)
+    ORDER BY i.next_dispatch_at LIMIT 1 FOR KEY SHARE OF e FOR UPDATE OF i SKIP LOCKED) due
+    WHERE may_claim(due.release_id))
 RETURNING id, tenant_id
 """
 

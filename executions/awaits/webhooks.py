@@ -26,6 +26,7 @@ from executions.awaits.awaits import SEND_TASK, WEBHOOK, epoch_ms
 from executions.models import Interaction
 from executions.state_machine.moves import owner
 from executions.state_machine.retry import RetryPolicy
+from foundation.database.in_hand import record_in_hand
 from foundation.http import address_guard
 from foundation.http.address_guard import Resolve, TargetRefused, Unreachable
 from foundation.http.exchange import Broken, NotConnected, TimedOut, exchange
@@ -95,10 +96,7 @@ def _send(claimed: uuid.UUID, resolve: Resolve) -> None:
     else:
         failure = _attempt(interaction, resolve)
         metrics.webhooks.add(interaction.tenant.slug, "delivered" if failure is None else "failed")
-        if failure is None:
-            _received(interaction)
-        else:
-            _not_received(interaction, failure)
+        record_in_hand(lambda: _received(interaction) if failure is None else _not_received(interaction, failure))
 
 
 def due_exists() -> bool:

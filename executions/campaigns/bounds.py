@@ -19,11 +19,10 @@ def admissible(campaign: Campaign, credit: int) -> int | None:
     if not waits and campaign.stop_after_failures is None:
         return credit
     found = results_of(campaign.pk)
-    failed = found.failed_again - campaign.failures_accepted
-    if waits and failed > 0:
+    if waits and found.unaccepted:
         _pause(campaign, Cause.CANARY, found)
         return None
-    if campaign.stop_after_failures is not None and failed >= campaign.stop_after_failures:
+    if campaign.stop_after_failures is not None and found.unaccepted >= campaign.stop_after_failures:
         _pause(campaign, Cause.FAILURES, found)
         return None
     return _of_canary(campaign, credit, found) if waits else credit

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.postgres.functions import TransactionNow as Now
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, connection, transaction
 from django.db.models import Count, Q, QuerySet
 
 from executions.campaigns import redriving, resubmitting, statements, stopping
@@ -21,7 +21,6 @@ from executions.campaigns.admitting import ItemResult, Status, credit_of, record
 from executions.campaigns.changes import change, record
 from executions.campaigns.creating import Options, begin, create, require_fitting
 from executions.campaigns.filters import Filters
-from executions.campaigns.results import results_of
 from executions.campaigns.selection import fitting, selected
 from executions.errors import CampaignEmpty, CampaignRefused, CampaignUnknown
 from executions.lifecycle.redrive import redrivable
@@ -180,15 +179,17 @@ def pause(tenant: Tenant, campaign_id: uuid.UUID, *, actor: str, reason: str = "
 def resume(tenant: Tenant, campaign_id: uuid.UUID, *, actor: str, reason: str = "") -> Campaign:
     """Continue at the campaign's rate. No credit accumulates during a pause. Raises as `pause` does.
 
-    If the campaign has paused itself because executions failed again, these are accepted: they no longer count.
+    If the campaign has paused itself because executions failed again, these failures no longer count.
     """
     with transaction.atomic():
-        failed = results_of(campaign_id).failed_again
+        with connection.cursor() as cursor:
+            cursor.execute(statements.ACCEPT_FAILURES, {"campaign": campaign_id, "tenant": tenant.pk})
+            accepted = cursor.rowcount
         found, changed = _change_status(
             *(tenant, campaign_id, {Status.PAUSED}, "RESUMED", actor, reason),
             status=Status.RUNNING,
             changes=statements.RESUME,
-            failed=failed,
+            accepted=accepted,
         )
         if changed:
             record("campaign.resume", tenant, campaign_id, actor, reason)

@@ -9,25 +9,31 @@ import uuid
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from executions.campaigns.admitting import (
     ItemResult,
+    Status,
     credit_of,
     record_admitted,
     record_resubmitted,
     record_skipped,
 )
-from executions.errors import ExecutionChanged, ExecutionUnknown
-from executions.models import Campaign, CampaignItem, Execution, Resubmission, StartFrom
+from executions.errors import ExecutionChanged, ExecutionUnknown, ReleaseNotAdmitted
+from executions.models import Campaign, CampaignItem, Resubmission, StartFrom
 from executions.submission import resubmission
 from executions.submission.admission import Admission
 from executions.submission.resubmission import Plan
 from foundation.errors import CoordinatorError
+from releases.errors import ReleaseUnknown
 
 GROUP = 100
 """The most items that one transaction admits. Their inputs are in memory at the same time."""
+PIPELINES_SHOWN = 20
+"""The most pipelines of a campaign whose items wait that a page or a response lists."""
 ALREADY_RESUBMITTED = "ALREADY_RESUBMITTED"
 """The code of an item whose failure was resubmitted before, by a person or another campaign."""
 
@@ -43,7 +49,7 @@ class _Checked:
 def advance(campaign_id: uuid.UUID) -> int:
     """Admit items until the credit is used up. Return how many executions were resubmitted.
 
-    Items wait, and use no credit, while no worker hosts their target release or the artifact store is unavailable.
+    Items wait, and use no credit, while the target release of their pipeline accepts no executions: see `waiting`.
     """
     resubmitted = 0
     while True:
@@ -62,51 +68,91 @@ def advance(campaign_id: uuid.UUID) -> int:
             return resubmitted
 
 
+def waiting(campaign: Campaign) -> dict[str, CoordinatorError]:
+    """Return why pending items wait, by their pipelines: at most PIPELINES_SHOWN of these.
+
+    An item waits if its target release accepts no executions, for a reason that may pass: for example, the pipeline is
+    paused, the active release is revoked, or no worker hosts it.
+    """
+    if campaign.kind != Campaign.Kind.RESUBMIT or campaign.status != Status.RUNNING:
+        return {}
+    rows = _pending(campaign).exclude(execution=None).values_list("execution__pipeline_id", flat=True)
+    if _has_one_pipeline(campaign):
+        rows = rows.order_by("id")[:1]
+    else:
+        rows = rows.order_by("execution__pipeline_id").distinct()[:PIPELINES_SHOWN]
+    found = {pipeline_id: _target(campaign, pipeline_id) for pipeline_id in rows}
+    return {pipeline_id: each for pipeline_id, each in found.items() if _may_pass(each)}
+
+
 def _check(campaign: Campaign, most: int) -> list[_Checked]:
-    """Check the first `most` pending items. Items that must wait are not among the result."""
-    rows = CampaignItem.objects.filter(campaign=campaign, outcome=ItemResult.PENDING)
+    """Check the first `most` pending items that need not wait."""
+    unread = ["execution__result"] if campaign.continues else ["execution__result", "execution__progress"]
+    rows = _pending(campaign).defer(*unread).order_by("id")
     rows = rows.select_related("execution__tenant", "execution__release__contract", "execution__wire_form")
     targets: dict[str, Admission | CoordinatorError] = {}
-    checked = []
-    unread = ["execution__result"] if campaign.continues else ["execution__result", "execution__progress"]
-    for item in rows.defer(*unread).order_by("id")[:most]:
-        try:
-            checked.append(_Checked(item, _plan(campaign, item, targets)))
-        except CoordinatorError as refusal:
-            if refusal.status != 503:
-                checked.append(_Checked(item, refusal.code))
+    checked: list[_Checked] = []
+    last, left = 0, most
+    while left:
+        waits = [pipeline_id for pipeline_id, target in targets.items() if _may_pass(target)]
+        found = list(rows.filter(pk__gt=last).exclude(execution__pipeline_id__in=waits)[:left])
+        judged = [(item, _judge(campaign, item, targets)) for item in found]
+        checked += [_Checked(item, verdict) for item, verdict in judged if verdict is not None]
+        last = found[-1].pk if found else last
+        # Others take the places of the items that must wait, unless these were the last ones.
+        left = 0 if len(found) < left or _has_one_pipeline(campaign) else most - len(checked)
     return checked
 
 
-def _plan(campaign: Campaign, item: CampaignItem, targets: dict[str, Admission | CoordinatorError]) -> Plan:
+def _has_one_pipeline(campaign: Campaign) -> bool:
+    """True if the filters name a pipeline or a failure group, so that all pending items wait, or none."""
+    return not campaign.filters.keys().isdisjoint(("pipelineId", "failureGroup"))
+
+
+def _pending(campaign: Campaign) -> QuerySet[CampaignItem]:
+    return CampaignItem.objects.filter(campaign=campaign, outcome=ItemResult.PENDING)
+
+
+def _judge(
+    campaign: Campaign, item: CampaignItem, targets: dict[str, Admission | CoordinatorError]
+) -> Plan | str | None:
+    """Return the plan of an item, or the code of the reason why it is skipped. Return None if it must wait."""
     old = item.execution
     if old is None:  # it was removed, because its retention period has ended
-        raise ExecutionUnknown(f"There is no execution {item.execution_id}.")
-    resubmission.check(old, item.expected_version)
-    if old.pipeline_id not in targets:
-        targets[old.pipeline_id] = _target(campaign, old)
-    target = targets[old.pipeline_id]
-    if isinstance(target, CoordinatorError):
-        raise target
-    return resubmission.plan(
-        old,
-        target,
-        operation_key=f"campaign:{campaign.pk}",
-        actor=campaign.created_by,
-        reason=campaign.reason,
-        start_from=StartFrom(campaign.start_from),
-        campaign=campaign.pk,
-    )
-
-
-def _target(campaign: Campaign, old: Execution) -> Admission | CoordinatorError:
-    """Return the release that the pipeline of `old` runs the campaign's items on, or why it runs on no release."""
+        return ExecutionUnknown.code
     try:
-        admitted = resubmission.target(old, campaign.target_release_version or None)
+        resubmission.check(old, item.expected_version)
+        if old.pipeline_id not in targets:
+            targets[old.pipeline_id] = _target(campaign, old.pipeline_id)
+        target = targets[old.pipeline_id]
+        if isinstance(target, CoordinatorError):
+            return None if _may_pass(target) else target.code
+        return resubmission.plan(
+            old,
+            target,
+            operation_key=f"campaign:{campaign.pk}",
+            actor=campaign.created_by,
+            reason=campaign.reason,
+            start_from=StartFrom(campaign.start_from),
+            campaign=campaign.pk,
+        )
+    except CoordinatorError as refusal:
+        return refusal.code
+
+
+def _target(campaign: Campaign, pipeline_id: str) -> Admission | CoordinatorError:
+    """Return the release that a pipeline runs the campaign's items on, or why it runs them on no release."""
+    try:
+        admitted = resubmission.target(campaign.tenant, pipeline_id, campaign.target_release_version or None)
         admitted.require_runnable()
     except CoordinatorError as refusal:
         return refusal
     return admitted
+
+
+def _may_pass(target: Admission | CoordinatorError) -> TypeGuard[CoordinatorError]:
+    """True if `target` is a refusal that may pass. A named release that is unknown, revoked or retired stays so."""
+    return isinstance(target, CoordinatorError) and not isinstance(target, (ReleaseUnknown, ReleaseNotAdmitted))
 
 
 def _admit(campaign: Campaign, checked: Sequence[_Checked]) -> tuple[int, int]:

@@ -14,7 +14,7 @@ class Results:
     """How many executions that a campaign re-drove or resubmitted have each status now.
 
     `running` counts those that are due or running, `waiting` those that wait for an answer. `removed` counts those that
-    retention has removed since.
+    retention has removed since. `unaccepted` counts those that failed again and that no resume has accepted.
     """
 
     running: int = 0
@@ -23,6 +23,7 @@ class Results:
     failed_again: int = 0
     cancelled: int = 0
     removed: int = 0
+    unaccepted: int = 0
 
     @property
     def total(self) -> int:

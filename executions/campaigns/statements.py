@@ -45,7 +45,21 @@ INSERT INTO executions_campaignevent (campaign_id, kind, actor, data)
 SELECT id, %(event)s, %(actor)s, %(data)s::jsonb FROM changed
 """
 
-# What changes with the status. If the campaign has paused itself, a resume accepts its failures.
+# Locks a campaign that has paused itself, and accepts the failures of its executions. An execution counts again when it
+# fails once more. No row: the campaign is not paused, a person paused it, or no execution has failed.
+ACCEPT_FAILURES = """
+WITH paused AS (
+    SELECT id FROM executions_campaign
+    WHERE id = %(campaign)s AND tenant_id = %(tenant)s AND status = 'PAUSED' AND cause <> '' FOR UPDATE
+)
+UPDATE executions_campaignitem i SET accepted_version = e.version
+FROM paused, executions_execution e
+WHERE i.campaign_id = paused.id AND i.outcome IN ('REDRIVEN', 'RESUBMITTED')
+    AND e.id = coalesce(i.new_execution_id, i.execution_id) AND e.status IN ('FAILED', 'DLQ')
+    AND i.accepted_version IS DISTINCT FROM e.version
+"""
+
+# What changes with the status. The previous version of the product reads `failures_accepted`.
 START = """,
     rate_since = now(), created_by = %(actor)s, reason = %(reason)s, rate_per_minute = %(rate)s,
     canary = %(canary)s, stop_after_failures = %(stop_after)s, target_release_version = %(target)s,
@@ -54,18 +68,19 @@ START = """,
 PAUSE = ", cause = %(cause)s"
 RESUME = """,
     rate_since = now(), admitted = 0, cause = '', canary_over = canary_over OR cause = 'canary',
-    failures_accepted = CASE cause WHEN '' THEN failures_accepted ELSE %(failed)s END
+    failures_accepted = failures_accepted + %(accepted)s
 """
 FINISH = ", finished_at = now(), cause = ''"
 END_CANARY = ", rate_since = now(), admitted = 0, canary_over = true"
 
 # Counts the outcomes of the executions that campaigns ran again: the new one of an item that was resubmitted, otherwise
-# its own. No row for a campaign: it has not run any.
+# its own. The last count is that of failures that no resume has accepted. No row for a campaign: it has not run any.
 RESULTS = """
 SELECT i.campaign_id, count(*) FILTER (WHERE e.status IN ('QUEUED', 'RUNNING', 'WAIT_RETRY')),
     count(*) FILTER (WHERE e.status = 'WAITING_EXTERNAL'), count(*) FILTER (WHERE e.status = 'SUCCEEDED'),
     count(*) FILTER (WHERE e.status IN ('FAILED', 'DLQ')), count(*) FILTER (WHERE e.status = 'CANCELLED'),
-    count(*) FILTER (WHERE e.id IS NULL)
+    count(*) FILTER (WHERE e.id IS NULL),
+    count(*) FILTER (WHERE e.status IN ('FAILED', 'DLQ') AND e.version IS DISTINCT FROM i.accepted_version)
 FROM executions_campaignitem i
 LEFT JOIN executions_execution e ON e.id = coalesce(i.new_execution_id, i.execution_id)
 WHERE i.campaign_id = ANY(%s) AND i.outcome IN ('REDRIVEN', 'RESUBMITTED') GROUP BY i.campaign_id

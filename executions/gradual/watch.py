@@ -76,10 +76,13 @@ def describe(found: Evidence) -> str:
 
 
 def _is_over(gradual: GradualActivation, found: Evidence) -> bool:
-    """True if the step has its minimum sample and time and is not the last one, by the clock of the database."""
+    """True if the step has its minimum sample and time, is not the last one, and the next one needs no approvals."""
     plan = operations.plan_of(gradual).steps
     step = plan[gradual.step]
     if gradual.step + 1 == len(plan) or found.candidate.ended < step.minimum_sample:
+        return False
+    if not operations.approved_with_start(gradual.pipeline, gradual.candidate):
+        log.info("The candidate %s stays at its step: the policy requires approvals.", gradual.candidate)
         return False
     since = Now() - timedelta(minutes=step.minimum_minutes)
     return GradualActivation.objects.filter(pk=gradual.pk, step_started_at__lte=since).exists()

@@ -173,7 +173,7 @@ def _pause_releases(target: Release | Pipeline, actor: str, reason: str, refuses
     with connection.cursor() as cursor:
         cursor.execute(statements.PAUSE_RELEASES, parameters)
         [hold_id] = cursor.fetchone()
-        cursor.execute(statements.WAIT_FOR_CLAIMS, {"releases": _releases(target)})
+        cursor.execute(statements.WAIT_FOR_CLAIMS, {"pipeline": pipeline.pk})
     return int(hold_id)
 
 

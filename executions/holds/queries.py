@@ -1,6 +1,6 @@
 """Reads holds. The caller has checked access to the tenant."""
 
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from executions.models import Execution, Hold
 from executions.models.states import State
@@ -33,6 +33,12 @@ def holds_of_release(release: Release) -> list[Hold]:
 def refusing(release: Release) -> Hold | None:
     """Return the oldest open hold of a release or its pipeline that refuses submissions, or None."""
     return _open(_of(release)).filter(refuses_submissions=True).first()
+
+
+def accepting(rows: QuerySet[Release]) -> QuerySet[Release]:
+    """Return the releases among `rows` for which `refusing` returns None."""
+    targets = Q(release=OuterRef("pk")) | Q(pipeline=OuterRef("pipeline_id"))
+    return rows.filter(~Exists(_open(targets).filter(refuses_submissions=True)))
 
 
 def _of(release: Release) -> Q:

@@ -55,15 +55,8 @@ INSERT INTO executions_hold (tenant_id, release_id, pipeline_id, reason, refuses
 VALUES (%(tenant)s, %(release)s, %(pipeline)s, %(reason)s, %(refuses)s, %(actor)s) RETURNING id
 """
 
-# Waits for the claims of these releases that began before the hold. Later claims see the hold (migration 0004). A
-# release without unfinished executions has no claims. No row: no release has any.
-WAIT_FOR_CLAIMS = """
-SELECT pg_advisory_xact_lock(7306, hashint8(r.id)) FROM (
-    SELECT id FROM releases_release WHERE id = ANY(%(releases)s) AND EXISTS (
-        SELECT FROM executions_execution e WHERE e.release_id = releases_release.id
-            AND NOT (e.status IN ('CANCELLED', 'DLQ', 'FAILED', 'SUCCEEDED')))
-    ORDER BY id) r
-"""
+# Waits for the claims of the pipeline that began before the hold. Later claims see the hold (migration 0023).
+WAIT_FOR_CLAIMS = "SELECT pg_advisory_xact_lock(7307, hashint8(%(pipeline)s))"
 
 # Ends the hold of an execution, with its event. No row: the hold has ended.
 RESUME_EXECUTION = """

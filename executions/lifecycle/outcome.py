@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import Error, transaction
 
 from executions import metrics
 from executions.awaits import opening
@@ -24,9 +24,10 @@ from executions.models import DeadLetter
 from executions.models.states import State
 from executions.state_machine import dead_letters, moves
 from executions.state_machine.moves import Move, Note
-from executions.state_machine.retry import RetryPolicy
+from executions.state_machine.retry import OUTCOME_UNKNOWN, RetryPolicy
 from executions.workers.registry import DISPATCH_TASK
 from foundation.database import prepared
+from foundation.database.postgresql.outage import rejects_values
 from foundation.wakeups import wakeup
 from releases.activation.policy import LONGEST_RETRY_DELAY
 from releases.models import Pipeline
@@ -60,6 +61,7 @@ def retry_policy(pipeline: Pipeline) -> RetryPolicy:
         multiplier=own(pipeline.retry_multiplier, settings.RETRY_MULTIPLIER),
         cap=LONGEST_RETRY_DELAY,
         jitter=settings.RETRY_JITTER,
+        repeat_unknown=pipeline.repeat_unknown_outcomes,
     )
 
 
@@ -71,8 +73,8 @@ def record(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened = Mapp
     its execution fails with UNRECORDABLE_OUTCOME; if it rejects a checkpoint, the checkpoint is dropped. The rest of
     the group is still recorded.
 
-    Returns how many outcomes were recorded, which is how many places they free. Raises `OperationalError` or
-    `InterfaceError` if the database is down or busy; the caller retries the whole group.
+    Returns how many outcomes were recorded, which is how many places they free. Raises any other error of the database,
+    because it says nothing about the outcomes; the caller retries the whole group until it is recorded.
     """
     fields = {"tenant": identity.tenant_id, "pipeline": identity.pipeline_id, "release": identity.release_version}
     with bound(fields), recording(identity, group.outcomes):
@@ -84,7 +86,7 @@ def _record_all(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened) 
         try:
             return _record(identity, group, opened)
         except Exception as error:
-            _raise_if_temporary(error)
+            _raise_if_unrelated(error)
     return sum(_record_or_fail(identity, part, opened) for part in _one_by_one(group))
 
 
@@ -94,7 +96,7 @@ def _record_or_fail(identity: ReleaseIdentity, part: OutcomeGroup, opened: Opene
         try:
             return _record(identity, attempt, opened)
         except Exception as error:
-            _raise_if_temporary(error)
+            _raise_if_unrelated(error)
             log.exception("The outcome of worker %s for %s could not be recorded", part.worker_id, identity)
     return 0
 
@@ -107,15 +109,10 @@ def _as_failure(part: OutcomeGroup) -> OutcomeGroup:
     return part.model_copy(update={"checkpoints": [], "outcomes": outcomes})
 
 
-def _raise_if_temporary(error: Exception) -> None:
-    """Raise `error` again if the database is down or busy, which is temporary and unrelated to the outcome.
-
-    psycopg raises the same exceptions for a value that exceeds a limit of the server (class 54), which is permanent.
-    """
-    if isinstance(error, OperationalError | InterfaceError):
-        state = getattr(error.__cause__, "sqlstate", None) or ""
-        if not state.startswith("54"):
-            raise error
+def _raise_if_unrelated(error: Exception) -> None:
+    """Raise `error` again unless the outcome caused it. Otherwise a success would become a failure."""
+    if isinstance(error, Error | OSError | MemoryError) and not rejects_values(error):
+        raise error
 
 
 def _payload_length(group: OutcomeGroup) -> int:
@@ -230,12 +227,20 @@ def _follow_up(identity: ReleaseIdentity, recorded: list[tuple[Move, Outcome]], 
     ]
     if parkings:
         opening.park(Tenant.objects.get(slug=identity.tenant_id), parkings)
-    failed = [move.execution_id for move, _ in recorded if move.target is State.FAILED]
-    exhausted = [move.execution_id for move, _ in recorded if move.target is State.DLQ]
-    dead_letters.write(failed, DeadLetter.Reason.NON_RETRYABLE, retryable=False)
-    dead_letters.write(exhausted, DeadLetter.Reason.RETRY_EXHAUSTED, retryable=True)
+    reasons = {move.execution_id: _reason(move) for move, _ in recorded}
+    dead_letters.write({execution: reason for execution, reason in reasons.items() if reason is not None})
     for delay in {move.delay for move, _ in recorded if move.target is State.WAIT_RETRY}:
         wakeup.send_once(DISPATCH_TASK, delay=delay)
+
+
+def _reason(move: Move) -> DeadLetter.Reason | None:
+    """Return the reason of the dead letter of a move, None if it has none."""
+    if move.target is State.DLQ:
+        return DeadLetter.Reason.RETRY_EXHAUSTED
+    if move.target is State.FAILED:
+        unknown = move.error_code == OUTCOME_UNKNOWN
+        return DeadLetter.Reason.OUTCOME_UNKNOWN if unknown else DeadLetter.Reason.NON_RETRYABLE
+    return None
 
 
 def _move(reported: "_Reported") -> Move:
@@ -297,7 +302,8 @@ class _Reported:
         if failure.traceback:
             details["traceback"] = _cleaned(failure.traceback)[:LONGEST_TRACEBACK]
         error = {"error_code": code, "error_message": message}
-        if not failure.retryable:
+        repeatable = self.policy().repeat_unknown if code == OUTCOME_UNKNOWN else failure.retryable
+        if not repeatable:
             return self._to(State.FAILED, "FAILED", details, **error)
         retry = self.execution.attempt + 1 - self.execution.budget_start
         wait = self.policy().wait(retry, random.random)

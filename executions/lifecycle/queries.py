@@ -54,8 +54,8 @@ def traceback(of: Execution) -> str:
 def traceback_of(letter: DeadLetter) -> str:
     """Return the traceback of the failure that a dead letter records; empty if the worker reported none.
 
-    The letter and its event were written in one transaction, so both have the same time.
+    The event has the time at which the transaction of both began, and the letter a later one.
     """
-    events = letter.execution.events.filter(at=letter.created_at, status=letter.terminal_status)
+    events = letter.execution.events.filter(at__lte=letter.created_at, status=letter.terminal_status)
     data = events.order_by("-sequence").values_list("data", flat=True).first()
     return str((data or {}).get("traceback", ""))

@@ -11,40 +11,38 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
-from django.db import DataError, Error, connection, transaction
+from django.conf import settings
+from django.db import Error, connection, transaction
 
+from executions import metrics
 from executions.lifecycle import outcome, statements
 from executions.models import Execution, Worker, WorkerEligibility
 from executions.models.states import State
 from executions.state_machine import moves
 from executions.state_machine.moves import Move, owner
+from executions.state_machine.retry import OUTCOME_UNKNOWN
 from executions.transports.rest import wire_forms, workers
 from executions.transports.rest.call_spans import called
 from executions.transports.rest.calls import blocked_reason, call, lease_seconds, may_call
 from executions.transports.rest.commands import command_of, non_retryable, payload_of, steps_of
-from executions.transports.rest.results import (
-    BROKEN,
-    NOT_CONNECTED,
-    TIMED_OUT,
-    CallResult,
-    Sent,
-    failed,
-    result_of,
-)
+from executions.transports.rest.results import NOT_CONNECTED, CallResult, Sent, failed, result_of
 from executions.transports.rest.transport import CALL_TASK
 from executions.workers.registry import DISPATCH_TASK, REST
+from foundation.database.in_hand import record_in_hand
+from foundation.database.postgresql.outage import rejects_values
 from foundation.http.address_guard import TargetRefused, Unreachable
-from foundation.http.exchange import Broken, NotConnected, TimedOut
+from foundation.http.exchange import Broken, NotConnected, NotSent, TimedOut
 from foundation.scheduling import places
 from foundation.telemetry import traces
 from foundation.wakeups import wakeup
-from wire.messages.celery_messages import OutcomeGroup, Span
+from wire.messages.celery_messages import Failure, Outcome, OutcomeGroup, Span, transition_key
 from wire.messages.payload_envelopes import PayloadRefused, TypedPayload, natural
 from wire.messages.rest_messages import EXECUTE_PATH
 from wire.traceparent import NONE
 
 log = logging.getLogger(__name__)
 UNDECODABLE_PAYLOAD = "UNDECODABLE_PAYLOAD"
+CALLER_LOST = "The process that called the REST worker ended, or lost the database, before it recorded the outcome"
 REGISTERED_AGAIN = "the worker was registered again"
 
 FIRST_WAIT_SECONDS = 0.25
@@ -95,7 +93,8 @@ def _run(execution_id: uuid.UUID, lease_token: uuid.UUID) -> bool:
         return False
     begun = time.time()
     found = _traced_call(execution, row[0], host.worker)
-    _record(execution, host.worker, found, (_ms(begun), _ms(time.time())))
+    span = _ms(begun), _ms(time.time())
+    record_in_hand(lambda: _record(execution, host.worker, found, span))
     return True
 
 
@@ -170,12 +169,10 @@ def _call(execution: Execution, lease_token: uuid.UUID, worker: Worker, tracepar
             is_wanted=partial(_is_held, execution.pk, lease_token),
             traceparent=traceparent,
         )
-    except TimedOut as error:
-        return failed(sent, TIMED_OUT, f"REST transition worker: {error}")
-    except (NotConnected, Unreachable, TargetRefused) as error:
+    except (NotConnected, NotSent, Unreachable, TargetRefused) as error:
         return failed(sent, NOT_CONNECTED, f"REST transition worker: {error}")
-    except Broken as error:
-        return failed(sent, BROKEN, f"REST transition worker: {error}")
+    except (TimedOut, Broken) as error:
+        return failed(sent, OUTCOME_UNKNOWN, f"REST transition worker: {error}")
     return result_of(sent, answer, non_retryable=non_retryable())
 
 
@@ -205,8 +202,8 @@ def _record(execution: Execution, worker: Worker, found: CallResult, span: Span)
         outcomes=[found.outcome.model_copy(update={"span": span})],
     )
     with transaction.atomic():
-        outcome.record(execution.pin, group, {} if found.opened is None else {execution.pk: found.opened})
-        if found.outputs is not None:
+        recorded = outcome.record(execution.pin, group, {} if found.opened is None else {execution.pk: found.opened})
+        if recorded and found.outputs is not None:
             _store_outputs(execution, found.outputs, found.outcome.execution_version + 1)
         wakeup.send_once(DISPATCH_TASK)
 
@@ -216,7 +213,41 @@ def _store_outputs(execution: Execution, outputs: list[TypedPayload], version: i
     try:
         with transaction.atomic():
             wire_forms.keep_result(execution.pk, outputs, version=version)
-    except DataError:
+    except Error as error:
+        if not rejects_values(error):
+            raise
         log.exception(
             "The original payloads of execution %s could not be stored", execution.pk, extra={"execution": execution.pk}
         )
+
+
+def end_lost() -> int:
+    """Record an unknown outcome for calls whose lease has expired: the worker may have carried them out (ADR 74).
+
+    Returns how many there were.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(statements.LOST_CALLS, {"limit": settings.SWEEP_LIMIT})
+        tokens = dict(cursor.fetchall())
+    if not tokens:
+        return 0
+    lost = Execution.objects.select_related("tenant").defer("input", "progress", "result")
+    ended = 0
+    for execution in lost.filter(pk__in=tokens, lease_token__in=tokens.values()):
+        if outcome.record(execution.pin, _lost(execution, tokens[execution.pk])):
+            metrics.leases_lost.add(execution.tenant.slug, execution.pipeline_id, execution.release_version)
+            ended += 1
+    return ended
+
+
+def _lost(execution: Execution, lease_token: uuid.UUID) -> OutcomeGroup:
+    failure = Failure(failure_class=OUTCOME_UNKNOWN, message=CALLER_LOST, retryable=False)
+    unknown = Outcome(
+        execution_id=execution.pk,
+        execution_version=execution.version,
+        lease_token=lease_token,
+        transition_key=transition_key(execution.pk, execution.current_step_index, execution.attempt),
+        outcome="FAILED",
+        failure=failure,
+    )
+    return OutcomeGroup(worker_id=str(execution.lease_worker), outcomes=[unknown])

@@ -63,13 +63,14 @@ def fail_batch(revocation_id: int) -> int | None:
 
     Returns None if the order is complete, or if another process is carrying it out.
     """
+    with connection.cursor() as cursor:
+        cursor.execute(statements.WAIT_FOR_SUBMISSIONS, {"id": revocation_id})
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(statements.LOCK_ORDER, {"id": revocation_id})
         order = cursor.fetchone()
         if order is None:
             return None
         release_id, reason = order
-        cursor.execute(statements.LOCK_RELEASE, {"release": release_id})
         cursor.execute(statements.LOCK_OPEN, {"release": release_id, "limit": settings.SWEEP_LIMIT})
         failed = _fail([execution_id for (execution_id,) in cursor.fetchall()], reason)
         cursor.execute(statements.NOTE_PROGRESS, {"id": revocation_id, "failed": failed, "complete": not failed})
@@ -81,7 +82,7 @@ def _fail(execution_ids: list[uuid.UUID], reason: str) -> int:
     executions = list(Execution.objects.filter(pk__in=execution_ids).defer("input", "progress", "result"))
     moves.apply([_move(execution, reason) for execution in executions])
     awaits.cancel(execution_ids)
-    dead_letters.write(execution_ids, DeadLetter.Reason.RELEASE_REVOKED, retryable=False)
+    dead_letters.write(dict.fromkeys(execution_ids, DeadLetter.Reason.RELEASE_REVOKED))
     for execution in executions:
         registry.announce_lost_lease(execution)
     return len(executions)

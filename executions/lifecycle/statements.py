@@ -21,9 +21,13 @@ SELECT v.release_id, v.reason FROM releases_revocation v
 WHERE v.id = %(id)s AND v.open_executions = 'fail' AND v.completed_at IS NULL FOR UPDATE SKIP LOCKED
 """
 
-# Waits for the transactions that are submitting or re-driving an execution of the release. Later submissions find it
-# revoked.
-LOCK_RELEASE = "SELECT FROM releases_release r WHERE r.id = %(release)s FOR UPDATE"
+# Waits for the transactions that are submitting or re-driving an execution of a revoked release. Later submissions find
+# it revoked. This is a transaction of its own: an outcome with a new failure group locks the release after its
+# execution, so the order must not hold the release while it waits for executions. No row is impossible.
+WAIT_FOR_SUBMISSIONS = """
+SELECT FROM releases_release r WHERE r.id = (SELECT v.release_id FROM releases_revocation v WHERE v.id = %(id)s)
+FOR UPDATE
+"""
 
 # Locks a batch of open executions of a release in the order of their ids. No row: none is open.
 LOCK_OPEN = """
@@ -109,6 +113,13 @@ RETURNING lease_token
 EXTEND_CALL = """
 UPDATE executions_execution SET lease_expires_at = now() + make_interval(secs => %(lease)s)
 WHERE id = %(id)s AND lease_token = %(token)s AND status = 'RUNNING' AND lease_protocol = 'rest'
+"""
+
+# Finds calls whose lease has expired, and returns their leases. No row: no process that made a call was lost.
+LOST_CALLS = """
+SELECT id, lease_token FROM executions_execution
+WHERE status = 'RUNNING' AND lease_expires_at <= now() AND lease_protocol = 'rest' AND running_since IS NOT NULL
+ORDER BY lease_expires_at LIMIT %(limit)s
 """
 
 # Remove the histories of removed executions. The guards let a history be removed only after its execution.

@@ -7,6 +7,7 @@ from django.db import transaction
 
 from executions import metrics
 from executions.awaits import awaits, webhooks
+from executions.lifecycle import rest_calls
 from executions.models import DeadLetter
 from executions.models.states import State
 from executions.state_machine import dead_letters, moves
@@ -21,17 +22,20 @@ log = logging.getLogger(__name__)
 def expire_leases() -> int:
     """End expired leases. Their executions are queued again, or move to DLQ after too many lost leases in a row.
 
-    Returns how many leases had expired.
+    After the call of a REST worker, the outcome is unknown. Returns how many leases had expired.
     """
     with transaction.atomic():
         expired = moves.expire_leases(actor=owner(), limit=settings.SWEEP_LIMIT, most_takeovers=settings.TAKEOVER_LIMIT)
         exhausted = [execution_id for execution_id, each in expired.items() if each.state is State.DLQ]
-        dead_letters.write(exhausted, DeadLetter.Reason.LEASES_LOST, retryable=True)
+        dead_letters.write(dict.fromkeys(exhausted, DeadLetter.Reason.LEASES_LOST))
     for each in expired.values():
         metrics.leases_lost.add(each.tenant, each.pipeline_id, each.release_version)
     if expired:
         log.warning("%d leases expired; %d executions moved to DLQ", len(expired), len(exhausted))
-    return len(expired)
+    lost = rest_calls.end_lost()
+    if lost:
+        log.warning("%d calls of REST workers have an unknown outcome", lost)
+    return len(expired) + lost
 
 
 def awaits_due() -> int:

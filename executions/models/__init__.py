@@ -14,7 +14,7 @@ from executions.models.execution import (
     Execution,
     ExecutionEvent,
 )
-from executions.models.failure_group import IS_NEW, FailureGroup
+from executions.models.failure_group import FailureGroup, is_new
 from executions.models.finished_count import FinishedCount
 from executions.models.hold import Hold
 from executions.models.interaction_event import InteractionEvent
@@ -29,7 +29,6 @@ __all__ = [
     "CLAIMED",
     "DUE_VALUES",
     "IS_CLAIMED",
-    "IS_NEW",
     "LIVE_VALUES",
     "LONGEST_TAG",
     "MOST_TAGS",
@@ -57,4 +56,5 @@ __all__ = [
     "WorkerEligibility",
     "WorkerEvent",
     "WorkerKeyChange",
+    "is_new",
 ]

@@ -34,8 +34,9 @@ class Campaign(models.Model):
 
     The first `canary` executions must not fail again before the others are admitted; `canary_over` says that they have
     not, or that a person resumed the campaign all the same. The campaign pauses itself when `stop_after_failures` of
-    its executions have failed again, in addition to the `failures_accepted` ones that a person saw before a resume.
-    `cause` says why it paused itself; it is "" if a person paused it.
+    its executions have failed again, without those whose failure a person has accepted by a resume: see `CampaignItem`.
+    `failures_accepted` counts these for processes of the previous version. `cause` says why the campaign paused itself;
+    it is "" if a person paused it.
     """
 
     class Kind(models.TextChoices):
@@ -145,6 +146,7 @@ class CampaignItem(models.Model):
 
     `new_execution` is the execution that a resubmission created, which retention may remove before the item.
     An item outlives its execution: `execution_id` stays after retention has removed it, and `execution` is None.
+    `accepted_version` is the version in which the execution that ran again had failed when a person accepted that.
     """
 
     class Result(models.TextChoices):
@@ -167,6 +169,7 @@ class CampaignItem(models.Model):
     outcome = models.CharField(max_length=12, choices=Result, default=Result.PENDING, db_default=Result.PENDING)
     code = models.CharField(max_length=60, blank=True, default="", db_default="")
     at = models.DateTimeField(null=True)
+    accepted_version = models.BigIntegerField(null=True)
 
     class Meta:
         ordering = ("id",)

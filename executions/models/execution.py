@@ -270,6 +270,12 @@ class DeadLetter(models.Model):
         AWAIT_FAILED = "await_failed"
         LEASES_LOST = "leases_lost"
         RELEASE_REVOKED = "release_revoked"
+        OUTCOME_UNKNOWN = "outcome_unknown"
+
+        @property
+        def is_retryable(self) -> bool:
+            """True if the same transition may succeed when it runs again."""
+            return self in {self.RETRY_EXHAUSTED, self.AWAIT_FAILED, self.LEASES_LOST}
 
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="dead_letters")
     execution = models.ForeignKey(Execution, on_delete=models.PROTECT, related_name="dead_letters")

@@ -1,10 +1,12 @@
 """Groups of failures that have the same cause."""
 
 import uuid
+from datetime import datetime
 
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Exists, F, Max, OuterRef, Q
 
+from executions.models.execution import DeadLetter
 from releases.models import Release
 from tenancy.models import Tenant
 
@@ -16,8 +18,9 @@ class FailureGroup(models.Model):
     """The failures of one release at one step with one fingerprint, and what people have done about them.
 
     A trigger on dead letters adds the group at its first failure and keeps `last_seen_at`, which is exact to a minute
-    so that failures do not wait for each other's locks. `fingerprint` is the hash of the error code and of the message
-    without its ids, numbers and quoted parts. `id` is computed from the release, the step and the fingerprint.
+    so that failures do not wait for each other's locks; the times of the failures are exact. `fingerprint` is the hash
+    of the error code and of the message without its ids, numbers and quoted parts. `id` is computed from the release,
+    the step and the fingerprint.
 
     People change only the acknowledgement, the assignee and the note. A group that has failed since it was
     acknowledged is new again.
@@ -60,8 +63,15 @@ class FailureGroup(models.Model):
     @property
     def is_new(self) -> bool:
         """True if the group was not acknowledged since it last failed."""
-        return self.acknowledged_at is None or self.last_seen_at > self.acknowledged_at
+        return self.is_new_by(self.letters.aggregate(newest=Max("created_at"))["newest"])
+
+    def is_new_by(self, newest_at: datetime | None) -> bool:
+        """Return `is_new` for a caller that has read the time of the newest failure; None if it was removed."""
+        times = filter(None, (self.last_seen_at, newest_at))
+        return self.acknowledged_at is None or max(times) > self.acknowledged_at
 
 
-IS_NEW = Q(acknowledged_at__isnull=True) | Q(last_seen_at__gt=F("acknowledged_at"))
-"""The condition for groups with `is_new`."""
+def is_new() -> Q:
+    """Return the condition for groups with `is_new`."""
+    later = DeadLetter.objects.filter(group=OuterRef("pk"), created_at__gt=OuterRef("acknowledged_at"))
+    return Q(acknowledged_at__isnull=True) | Q(last_seen_at__gt=F("acknowledged_at")) | Q(Exists(later))

@@ -18,6 +18,7 @@ from executions.errors import ExecutionChanged, IdempotencyKeyReused, SmokeTestU
 from executions.models import Execution, SmokeTest
 from executions.models.states import State
 from executions.submission import admission
+from executions.submission.admission import Purpose
 from executions.submission.insertion import Row, commits
 from releases.models import Release
 from tenancy import audit
@@ -69,7 +70,8 @@ def start(
     A repeated key with an equal input and an equal expected result returns the first smoke test of the release.
 
     Raises, in this order: `TenantNotAllowed`, `IdempotencyKeyReused`, `ReleaseNotAdmitted`, `PipelinePaused`,
-    `InputInvalid`, `ArtifactMissing`, `ArtifactAltered`, `WorkerUnavailable`, and `ExecutionChanged` if the release
+    `InputInvalid`, `ArtifactMissing`, `ArtifactAltered`, `ArtifactUnverified`,
+    `WorkerUnavailable`, and `ExecutionChanged` if the release
     changes meanwhile.
     """
     tenant, pipeline_id = release.pipeline.tenant, release.pipeline.pipeline_id
@@ -81,7 +83,7 @@ def start(
         earlier = _earlier(release, key, digest, expected)
         if earlier is not None:
             return Started(earlier, repeated=True)
-        admitted = admission.named(tenant, pipeline_id, release.release_version)
+        admitted = admission.named(tenant, pipeline_id, release.release_version, Purpose.SMOKE_TEST)
         shape = admitted.input_shape(input)
         admitted.require_runnable()
         row = Row.of(admitted, key=key, digest=digest, input=[input], shape=shape, actor=actor, smoke=True)

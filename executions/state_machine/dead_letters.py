@@ -2,7 +2,7 @@
 
 import logging
 import uuid
-from collections.abc import Collection
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -18,18 +18,24 @@ from wire.traceparent import NONE, trace_id
 log = logging.getLogger(__name__)
 
 
-def write(execution_ids: Collection[uuid.UUID], reason: DeadLetter.Reason, *, retryable: bool) -> None:
+def write(reasons: Mapping[uuid.UUID, DeadLetter.Reason]) -> None:
     """Write a dead letter for each of these executions that is FAILED or DLQ; once for each failure.
 
-    After the commit, one ERROR line is logged for each. Operators' scripts search the log for its words.
+    A transaction calls this once, for all of its failures: new failure groups are locked in the order of their ids only
+    within one statement. After the commit, one ERROR line is logged for each. Operators' scripts search the log for its
+    words.
     """
-    if not execution_ids:
+    if not reasons:
         return
-    parameters: dict[str, Any] = {"ids": list(execution_ids), "reason": reason.value, "retryable": retryable}
+    parameters: dict[str, Any] = {
+        "ids": list(reasons),
+        "reasons": [reason.value for reason in reasons.values()],
+        "retryable": [reason.value for reason in DeadLetter.Reason if reason.is_retryable],
+    }
     with connection.cursor() as cursor:
         cursor.execute(statements.WRITE_DEAD_LETTERS, parameters)
         for row in cursor.fetchall():
-            transaction.on_commit(partial(_announce, reason, retryable, *row))
+            transaction.on_commit(partial(_announce, *row))
 
 
 def letters(tenant: Tenant) -> QuerySet[DeadLetter]:
@@ -39,7 +45,7 @@ def letters(tenant: Tenant) -> QuerySet[DeadLetter]:
 
 
 def _announce(
-    reason: DeadLetter.Reason,
+    reason: str,
     retryable: bool,
     tenant: str,
     execution_id: uuid.UUID,
@@ -53,7 +59,7 @@ def _announce(
     pipeline_id: str,
     release_version: str,
 ) -> None:
-    metrics.dead_letters.add(tenant, pipeline_id, release_version, reason.value)
+    metrics.dead_letters.add(tenant, pipeline_id, release_version, reason)
     metrics.finished.add(tenant, pipeline_id, release_version, status)
     log.error(
         "Execution moved to DLQ: tenant=%s execution=%s transition=%s status=%s reason=%s error=%s retryable=%s "
@@ -62,7 +68,7 @@ def _announce(
         execution_id,
         transition_key,
         status,
-        reason.value,
+        reason,
         _word(error),
         str(retryable).lower(),
         retries,

@@ -3,6 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Final
+
+OUTCOME_UNKNOWN: Final = "OUTCOME_UNKNOWN"
+"""The error code of a transition that a worker may have carried out, although nobody knows its outcome (ADR 74)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,7 +14,8 @@ class RetryPolicy:
     """At most `limit` retries follow the first attempt; the waits grow by `multiplier` from `delay` up to `cap`.
 
     Each wait is shortened at random by at most the fraction `jitter`, so that executions which failed together do not
-    all retry together. No wait is lengthened.
+    all retry together. No wait is lengthened. With `repeat_unknown`, a transition whose outcome is unknown is retried
+    too (ADR 74).
     """
 
     limit: int
@@ -18,6 +23,7 @@ class RetryPolicy:
     multiplier: float
     cap: timedelta
     jitter: float
+    repeat_unknown: bool = False
 
     def wait(self, retry: int, chance: Callable[[], float]) -> timedelta | None:
         """Return the time to wait before the `retry`-th retry (from 1); None if no retry is left.

@@ -165,11 +165,13 @@ ORDER BY c.next_due_at, c.id
 """
 
 # Ends leases that have expired, each with its event, and skips locked executions. No row: no lease has expired, or
-# other processes end those that have. If a worker held the lease, the event names it and its registered artifact.
+# other processes end those that have. If a worker held the lease, the event names it and its registered artifact. The
+# call of a REST worker is left to `executions.lifecycle.rest_calls`.
 EXPIRE = """
 WITH expired AS (
     SELECT id, lease_owner, lease_worker, takeovers >= %(most)s AS exhausted FROM executions_execution
     WHERE status = 'RUNNING' AND lease_expires_at <= now()
+        AND NOT (lease_protocol = 'rest' AND running_since IS NOT NULL)
     ORDER BY lease_expires_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ), moved AS (
     UPDATE executions_execution e SET
@@ -240,14 +242,16 @@ WITH written AS (
     INSERT INTO executions_deadletter (tenant_id, execution_id, execution_version, transition_key, terminal_status,
         reason, error_code, error_message, retryable, retries_observed, step_index)
     SELECT e.tenant_id, e.id, e.version, concat(e.id, ':', e.current_step_index, ':', e.attempt), e.status,
-        %(reason)s, e.error_code, e.error_message, %(retryable)s, e.attempt, e.current_step_index
-    FROM executions_execution e WHERE e.id = ANY(%(ids)s) AND e.status IN ('FAILED', 'DLQ')
+        f.reason, e.error_code, e.error_message, f.reason = ANY(%(retryable)s), e.attempt, e.current_step_index
+    FROM executions_execution e
+    JOIN unnest(%(ids)s::uuid[], %(reasons)s::text[]) AS f(id, reason) ON f.id = e.id
+    WHERE e.id = ANY(%(ids)s) AND e.status IN ('FAILED', 'DLQ') ORDER BY e.tenant_id, e.id
     ON CONFLICT (execution_id, execution_version) DO NOTHING
     RETURNING *
 )
-SELECT t.slug, w.execution_id, w.transition_key, w.terminal_status, w.error_code, w.retries_observed,
-    coalesce(c.document ->> 'transport', 'UNKNOWN'), coalesce(c.document ->> 'platform', 'UNKNOWN'), e.traceparent,
-    e.pipeline_id, e.release_version
+SELECT w.reason, w.retryable, t.slug, w.execution_id, w.transition_key, w.terminal_status, w.error_code,
+    w.retries_observed, coalesce(c.document ->> 'transport', 'UNKNOWN'),
+    coalesce(c.document ->> 'platform', 'UNKNOWN'), e.traceparent, e.pipeline_id, e.release_version
 FROM written w
 JOIN tenancy_tenant t ON t.id = w.tenant_id
 JOIN executions_execution e ON e.id = w.execution_id

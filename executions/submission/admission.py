@@ -7,6 +7,7 @@ respects it, even if a process has an older admission in its cache.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from functools import cached_property
 from typing import Any
 
@@ -24,18 +25,32 @@ from releases.activation import skew
 from releases.activation.gradual.routing import Routing
 from releases.artifacts.soundness import require_sound
 from releases.errors import ActiveReleaseChanged
-from releases.models import Activation, Pipeline, Release
+from releases.models import Activation, Release
 from releases.states import Status
 from tenancy.models import Tenant
 from wire.documents.contract import Contract, contract_from_json
+
+
+class Purpose(Enum):
+    """Why a caller names the release of a new execution. It decides which releases the caller may name.
+
+    The guards of the database enforce the same: see ADR 77.
+    """
+
+    SUBMISSION = "submission"
+    """A release that is open: the active one, the candidate, or one that was replaced just now."""
+    RESUBMISSION = "resubmission"
+    """A release that is open, or was active before."""
+    SMOKE_TEST = "smoke test"
+    """Any registered release. The caller holds `releases:activate`."""
 
 
 @dataclass
 class Admission:
     """A release that accepts executions at one moment.
 
-    `activation` is the key of the newest activation of the pipeline. It is None if the release need not be active: see
-    `named`. With `is_named`, the caller named the release, so it may be another one that is still open: see `opened`.
+    `activation` is the key of the newest activation of the pipeline. With `is_named`, the caller named the release, so
+    it may be another one than the active one: see `named`.
     """
 
     release: Release
@@ -95,7 +110,7 @@ class Admission:
         return self.release.pipeline.tenant_id, self.release.pipeline.pipeline_id
 
     def require_runnable(self) -> None:
-        """Raise `ArtifactMissing`, `ArtifactAltered` or `WorkerUnavailable` if the release cannot run now."""
+        """Raise `WorkerUnavailable` or what `require_sound` raises if the release cannot run now."""
         require_sound(self.release)
         require_healthy(self.release)
 
@@ -168,34 +183,21 @@ def _candidate(newest: Activation) -> Candidate | None:
     return Candidate(admission, Routing(str(gradual.pk), int(share * 100), frozenset(gradual.groups["tags"]), actors))
 
 
-def named(tenant: Tenant, pipeline_id: str, release_version: str) -> Admission:
-    """Return the admission to a registered release, whether it is active or not. It is never cached.
+def named(tenant: Tenant, pipeline_id: str, release_version: str, purpose: Purpose) -> Admission:
+    """Return the admission to a release that a caller names for this purpose. It is never cached.
 
-    The caller must also call `require_runnable`. Raises `PipelineUnknown`, `ReleaseUnknown`, `ReleaseNotAdmitted` and
-    `PipelinePaused`.
-    """
-    return Admission(_registered(queries.pipeline(tenant, pipeline_id), release_version), None)
-
-
-def opened(tenant: Tenant, pipeline_id: str, release_version: str) -> Admission:
-    """Return the admission to a release that a caller names: it is active, a candidate, or was replaced just now.
-
-    The policy says how long a replaced release stays open. The admission is never cached, and the INSERT verifies it.
-    The caller must also call `require_ready`. Raises `PipelineUnknown`, `ReleaseUnknown`, `ReleaseNotAdmitted`,
-    `PipelinePaused` and `ReleaseNotOpen`.
+    The policy says how long a replaced release stays open. The statement that inserts the execution verifies the
+    admission. The caller must also call `require_runnable`. Raises `PipelineUnknown`, `ReleaseUnknown`,
+    `ReleaseNotAdmitted`, `PipelinePaused` and `ReleaseNotOpen`.
     """
     pipeline = queries.pipeline(tenant, pipeline_id)
-    release = _registered(pipeline, release_version)
-    skew.require_open(release)
-    return Admission(release, pipeline.activation_id, is_named=True)
-
-
-def _registered(pipeline: Pipeline, release_version: str) -> Release:
     release = queries.release(pipeline, release_version)
     if release.status != Status.REGISTERED:
         raise ReleaseNotAdmitted(f"Release {release_version!r} is {release.status}.", releaseStatus=release.status)
     _require_not_paused(release)
-    return release
+    if purpose is not Purpose.SMOKE_TEST:
+        skew.require_open(release, or_replaced=purpose is Purpose.RESUBMISSION)
+    return Admission(release, pipeline.activation_id, is_named=True)
 
 
 def _require_not_paused(release: Release) -> None:

@@ -105,18 +105,18 @@ class Permits:
             held = self._from_grants(count)
             missing = count - _sum(held)
             if missing and time.monotonic() >= self._refused_until:
-                self._ask(limit, missing)
+                try:
+                    self._ask(limit, missing)
+                except BaseException:
+                    self._give_back(held, 0)
+                    raise
                 held += self._from_grants(missing)
             return held
 
     def end(self, limit: int, held: Held, used: int) -> None:
         """End submissions. `used` of their permits are used up, and the others are free again."""
         with self._lock:
-            for grant, number in held:
-                spent = min(number, used)
-                used -= spent
-                grant.busy -= number
-                grant.free += number - spent
+            self._give_back(held, used)
             oldest = self._grants[0].began if self._grants and self.quota.returns else math.inf
             if oldest < time.monotonic() - RETURN_SECONDS and not any(grant.busy for grant in self._grants):
                 with suppress(Error):  # the submissions are accepted, and the database forgets the grants later
@@ -127,6 +127,14 @@ class Permits:
         return QuotaExceeded(
             f"The tenant's quota {self.quota.name} is {limit:,}.", quota=self.quota.name, retryAfter=seconds
         )
+
+    @staticmethod
+    def _give_back(held: Held, used: int) -> None:
+        for grant, number in held:
+            spent = min(number, used)
+            used -= spent
+            grant.busy -= number
+            grant.free += number - spent
 
     def _from_grants(self, count: int) -> Held:
         held: Held = []
@@ -189,7 +197,7 @@ def admitted(tenant: Tenant, count: int) -> Iterator[Admitted]:
         )
         if limit is not None
     ]
-    result = Admitted(count)
+    result = Admitted(count, inserted=0)  # if permits cannot be taken
     taken: list[tuple[Permits, int, Held]] = []
     try:
         for permits, limit in limits:
@@ -197,6 +205,7 @@ def admitted(tenant: Tenant, count: int) -> Iterator[Admitted]:
             taken.append((permits, limit, held))
             if _sum(held) < result.count:
                 result.count, result.refusal = _sum(held), permits.refusal(limit)
+        result.inserted = None
         yield result
     finally:
         for permits, limit, held in taken:

@@ -1,8 +1,9 @@
 """Resubmits an execution that has ended: runs its input, or the steps after its checkpoint, again as a new execution.
 
-The new execution is pinned to the active release or to a registered release that the caller names. The old execution
-keeps its pin and its result. The link, the new execution and the events of both are written in one transaction, which
-holds the lock of the pipeline: an activation or a revocation is either committed before it, or waits for it.
+The new execution is pinned to the active release, or to a release that the caller names and that is or was active. The
+old execution keeps its pin and its result. The link, the new execution and the events of both are written in one
+transaction, which holds the lock of the pipeline: an activation, a revocation or a pause is either committed before it,
+or waits for it.
 """
 
 import uuid
@@ -17,15 +18,17 @@ from executions.errors import (
     ExecutionChanged,
     ExecutionUnknown,
     IdempotencyKeyReused,
+    ResubmissionRemoved,
     ResubmitKeyReused,
     ResubmitRefused,
     VersionMismatch,
 )
+from executions.holds import queries as holds
 from executions.models import Execution, Resubmission, StartFrom
 from executions.models.states import TERMINAL, State
 from executions.state_machine import moves
 from executions.submission import admission, checkpoint, statements
-from executions.submission.admission import Admission, require_allowed
+from executions.submission.admission import Admission, Purpose, require_allowed
 from executions.submission.identifiers import new_id
 from executions.workers.registry import DISPATCH_TASK
 from foundation.wakeups import wakeup
@@ -87,14 +90,15 @@ def resubmit(
 ) -> Execution:
     """Submit the input of an execution that has ended again, and return the new execution.
 
-    It is pinned to the active release, or to `release_version`, which need not be active. `input` replaces the input.
+    It is pinned to the active release, or to `release_version`, which is or was active. `input` replaces the input.
     With `start_from` CHECKPOINT, it continues from the checkpoint of the old one, if the release provably can. A
     repeated call with the same `operation_key` returns the first new execution. Without a key, `expected_version` is
     the key; without both, every call creates an execution.
 
-    Raises, in this order: `TenantNotAllowed`, `ExecutionUnknown`, `ResubmitKeyReused`, `IdempotencyKeyReused`,
-    `ResubmitRefused`, `VersionMismatch`, `NoActiveRelease`, `ReleaseUnknown`, `ReleaseNotAdmitted`, `InputInvalid`,
-    `CheckpointMissing`, `CheckpointIncompatible`, `ArtifactMissing`, `ArtifactAltered`, `WorkerUnavailable`, and
+    Raises, in this order: `TenantNotAllowed`, `ExecutionUnknown`, `ResubmissionRemoved`, `ResubmitKeyReused`,
+    `IdempotencyKeyReused`, `ResubmitRefused`, `VersionMismatch`, `NoActiveRelease`, `ReleaseUnknown`,
+    `ReleaseNotAdmitted`, `PipelinePaused`, `ReleaseNotOpen`, `InputInvalid`, `CheckpointMissing`,
+    `CheckpointIncompatible`, `ArtifactMissing`, `ArtifactAltered`, `ArtifactUnverified`, `WorkerUnavailable`, and
     `ExecutionChanged` if the execution or the release keeps changing meanwhile.
     """
     require_allowed(tenant)
@@ -105,7 +109,7 @@ def resubmit(
         if earlier is not None:
             return earlier
         check(old, expected_version)
-        admitted = target(old, release_version)
+        admitted = target(tenant, old.pipeline_id, release_version)
         planned = plan(old, admitted, operation_key=key, actor=actor, reason=reason, input=input, start_from=start_from)
         admitted.require_runnable()
         with transaction.atomic():
@@ -162,14 +166,14 @@ def check(old: Execution, expected_version: int | None) -> None:
         )
 
 
-def target(old: Execution, release_version: str | None) -> Admission:
-    """Return the admission to the active release of the execution's pipeline, or to the named release.
+def target(tenant: Tenant, pipeline_id: str, release_version: str | None) -> Admission:
+    """Return the admission to the active release of a pipeline, or to the named release, which is or was active.
 
-    Raises `NoActiveRelease`, `ReleaseUnknown` and `ReleaseNotAdmitted`.
+    Raises `NoActiveRelease`, `ReleaseUnknown`, `ReleaseNotAdmitted`, `PipelinePaused` and `ReleaseNotOpen`.
     """
     if release_version is None:
-        return admission.current(old.tenant, old.pipeline_id)
-    return admission.named(old.tenant, old.pipeline_id, release_version)
+        return admission.current(tenant, pipeline_id)
+    return admission.named(tenant, pipeline_id, release_version, Purpose.RESUBMISSION)
 
 
 def plan(
@@ -236,7 +240,13 @@ def _earlier(
         if other is not None and not Resubmission.objects.filter(pk=other).exists():
             raise IdempotencyKeyReused(f"Execution {other} has the key of the new execution.", executionId=str(other))
         return None
-    made = _execution(old.tenant, link.new_execution_id)
+    made = _found(old.tenant, link.new_execution_id)
+    if made is None:
+        raise ResubmissionRemoved(
+            f"The operation key created execution {link.new_execution_id}, which was removed after its retention "
+            "period. Use another key to run the input again.",
+            executionId=str(link.new_execution_id),
+        )
     digest = old.input_digest if input is UNCHANGED else json_values.digest(input)
     continues = link.checkpoint_step is not None
     if (
@@ -257,17 +267,15 @@ def _earlier(
 def lock_if_current(admissions: Collection[Admission]) -> set[int]:
     """Lock the pipelines of `admissions` and return the keys of the releases that may still get the executions.
 
-    The caller's transaction holds the locks, so that these releases stay registered, and active where that matters.
+    They are registered, their pipelines had no activation since the admission, and no pause refuses submissions. The
+    caller's transaction holds the locks, so that this stays true.
     """
     wanted = {each.release.pipeline_id: each for each in admissions}
     rows = Pipeline.objects.filter(pk__in=wanted).order_by("pk").select_for_update(no_key=True)
     pointers = dict(rows.values_list("pk", "activation_id"))
-    current = {
-        each.release.pk
-        for pipeline, each in wanted.items()
-        if each.activation is None or each.activation == pointers[pipeline]
-    }
-    return set(Release.objects.filter(pk__in=current, status=Status.REGISTERED).values_list("pk", flat=True))
+    current = [each.release.pk for pipeline, each in wanted.items() if each.activation == pointers[pipeline]]
+    registered = Release.objects.filter(pk__in=current, status=Status.REGISTERED)
+    return set(holds.accepting(registered).values_list("pk", flat=True))
 
 
 def write(plans: Sequence[Plan]) -> set[uuid.UUID]:
@@ -337,8 +345,12 @@ def _execution_key(old: Execution, operation_key: str) -> str:
 
 
 def _execution(tenant: Tenant, execution_id: uuid.UUID) -> Execution:
-    rows = Execution.objects.filter(tenant=tenant, pk=execution_id)
-    found = rows.select_related("tenant", "release__contract", "wire_form").first()
+    found = _found(tenant, execution_id)
     if found is None:
         raise ExecutionUnknown(f"There is no execution {execution_id}.")
     return found
+
+
+def _found(tenant: Tenant, execution_id: uuid.UUID) -> Execution | None:
+    rows = Execution.objects.filter(tenant=tenant, pk=execution_id)
+    return rows.select_related("tenant", "release__contract", "wire_form").first()

@@ -14,7 +14,7 @@ from executions import metrics
 from executions.errors import IdempotencyKeyReused, TenantNotAllowed
 from executions.models import Execution
 from executions.submission import admission, allowance
-from executions.submission.admission import Admission
+from executions.submission.admission import Admission, Purpose
 from executions.submission.insertion import Row, commits
 from foundation.errors import CoordinatorError, PayloadTooLarge
 from foundation.telemetry import traces
@@ -32,7 +32,7 @@ MAX_ROUNDS = 5
 class ExecutionRequest:
     """A request to run a pipeline once, with the caller's idempotency key.
 
-    `release_version` names the release to run instead of the active one, if it is still open: see `admission.opened`.
+    `release_version` names the release to run instead of the active one, if it is still open: see `admission.named`.
 
     `input_shape` is UNI or MULTI; if it is None, the contract's first step determines it. `wire_input` is the input in
     its original payloads, to be stored with the execution. With `key_alone` a repeated key returns its first execution
@@ -142,8 +142,9 @@ def submit(
 
     Raises, in this order: `TenantNotAllowed`, `TokenInvalid`, `PipelineUnknown`, `IdempotencyKeyReused`,
     `NoActiveRelease`, `PipelinePaused`, `ActiveReleaseChanged`, `InputInvalid`, `ArtifactMissing`, `ArtifactAltered`,
-    `WorkerUnavailable`, `QuotaExceeded`. With `release_version`, it raises `ReleaseUnknown`, `ReleaseNotAdmitted` and
-    `ReleaseNotOpen` instead of `NoActiveRelease`. An input larger than the tenant's quota raises `PayloadTooLarge`.
+    `ArtifactUnverified`, `WorkerUnavailable`, `QuotaExceeded`. With `release_version`, it raises `ReleaseUnknown`,
+    `ReleaseNotAdmitted` and `ReleaseNotOpen` instead of `NoActiveRelease`. An input larger than the tenant's quota
+    raises `PayloadTooLarge` after `IdempotencyKeyReused`.
     """
     request = ExecutionRequest(
         pipeline_id,
@@ -174,7 +175,6 @@ def submit_many(
     except TenantNotAllowed as refusal:
         return [refusal for _ in requests]
     batch = _Batch(tenant, [_Item(request) for request in requests], actor, token)
-    batch.refuse_large()
     batch.accept_cached()
     for _ in range(MAX_ROUNDS):
         if not batch.undecided:
@@ -202,6 +202,10 @@ class _Item:
     def digest(self) -> str:
         return json_values.digest(self.request.input)
 
+    @cached_property
+    def size(self) -> int:
+        return len(json_writer.text(self.request.input).encode())
+
 
 class _Batch:
     """The requests of one call. Each target is checked once, and all admitted requests are inserted together."""
@@ -216,23 +220,12 @@ class _Batch:
     def undecided(self) -> list[_Item]:
         return [item for item in self.items if item.verdict is None]
 
-    def refuse_large(self) -> None:
-        """Reject the inputs that are larger than the tenant's quota."""
-        limit = self._tenant.quota_payload_bytes
-        if limit is None:
-            return
-        for item in self.items:
-            size = len(json_writer.text(item.request.input).encode())
-            if size > limit:
-                detail = f"The input has {size:,} bytes, and the tenant's quota payloadBytes is {limit:,}."
-                item.verdict = PayloadTooLarge(detail, limit=limit, quota="payloadBytes")
-
     def accept_cached(self) -> None:
         """Accept the items that cached admissions admit. Other items and repeated keys stay undecided."""
         admissions = {
             pipeline_id: _ready_admission(self._tenant, pipeline_id) for pipeline_id in _pipelines(self.items)
         }
-        keys: set[Key] = set()
+        keys = {item.key for item in self._large()}
         rows: list[tuple[_Item, Row]] = []
         for item in self.undecided:
             if item.key in keys:
@@ -256,6 +249,7 @@ class _Batch:
                 item.verdict = refusal
             return
         self._find_earlier()
+        self._refuse_large()
         states = {target: _State(self._tenant, *target) for target in {item.target for item in self.undecided}}
         rows: dict[Key, tuple[_Item, Row]] = {}
         for item in self.undecided:
@@ -275,6 +269,17 @@ class _Batch:
         for item in undecided:
             if item.key in first:
                 item.verdict = _repeated(item, first[item.key])
+
+    def _large(self) -> list[_Item]:
+        """Return the undecided items whose input exceeds the tenant's quota."""
+        limit = self._tenant.quota_payload_bytes
+        return [] if limit is None else [item for item in self.undecided if item.size > limit]
+
+    def _refuse_large(self) -> None:
+        limit = self._tenant.quota_payload_bytes
+        for item in self._large():
+            detail = f"The input has {item.size:,} bytes, and the tenant's quota payloadBytes is {limit:,}."
+            item.verdict = PayloadTooLarge(detail, limit=limit, quota="payloadBytes")
 
     def _admit(self, state: "_State", item: _Item) -> Row | CoordinatorError:
         if isinstance(state.admission, CoordinatorError):
@@ -336,7 +341,7 @@ class _State:
             if release_version is None:
                 self.admission = admission.current(tenant, pipeline_id)
             else:
-                self.admission = admission.opened(tenant, pipeline_id, release_version)
+                self.admission = admission.named(tenant, pipeline_id, release_version, Purpose.SUBMISSION)
         except CoordinatorError as refusal:
             self.admission = refusal
 

@@ -134,4 +134,4 @@ def _fail(claims: list[Claim]) -> None:
     ]
     with transaction.atomic():
         failed = [move.execution_id for move in moves.apply(failures)]
-        dead_letters.write(failed, DeadLetter.Reason.NON_RETRYABLE, retryable=False)
+        dead_letters.write(dict.fromkeys(failed, DeadLetter.Reason.NON_RETRYABLE))

@@ -26,16 +26,14 @@ SELECT since, extract(epoch FROM now() - since) FROM interrupted
 """
 
 # Extends the leases that were valid when the interruption began by its length too, because no heartbeat could renew
-# them. No row: no Celery worker held a lease.
+# them, and the outcome of a call could not be recorded if the database was away. No row: no worker held a lease.
 #
-# A lease that was granted or renewed later is extended to its full time. The call of a REST worker does not need
-# messages: its lease outlives the call, and its outcome goes straight to the database.
+# A lease that was granted or renewed later is extended to its full time.
 EXTEND_LEASES = """
 WITH unrenewed AS (
     SELECT id FROM executions_execution
     WHERE status = 'RUNNING' AND lease_expires_at >= %(since)s
         AND lease_expires_at < now() + make_interval(secs => %(lease)s)
-        AND lease_protocol = 'celery'
     ORDER BY id FOR UPDATE
 )
 UPDATE executions_execution e

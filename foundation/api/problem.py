@@ -15,7 +15,7 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
 
-from foundation.database.postgresql.outage import is_outage
+from foundation.database.postgresql.outage import may_pass
 from foundation.errors import (
     CoordinatorError,
     DatabaseUnavailable,
@@ -93,7 +93,7 @@ def handle(exc: Exception, context: ExceptionHandlerContext) -> Response | None:
     """Return the response to an error in a view. DRF calls this function (EXCEPTION_HANDLER)."""
     if isinstance(exc, RequestDataTooBig):
         exc = PayloadTooLarge("The fields of the form are larger than the coordinator accepts.")
-    if is_outage(exc):
+    if may_pass(exc):
         outage = database_unavailable()
         outage.__cause__ = exc
         exc = outage
@@ -101,8 +101,8 @@ def handle(exc: Exception, context: ExceptionHandlerContext) -> Response | None:
 
 
 def database_unavailable() -> DatabaseUnavailable:
-    """Return the error of a request that fails because of an outage of the database."""
-    return DatabaseUnavailable("The request was not executed. Try again.")
+    """Return the error of a request that fails for a reason that may pass."""
+    return DatabaseUnavailable("The database did not confirm the request. Repeat it, with the same key if it has one.")
 
 
 def problem(error: CoordinatorError) -> dict[str, Any]:
@@ -154,14 +154,14 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def failed(request: HttpRequest) -> HttpResponse:
-    """Django's handler500: returns 503 during an outage of the database, and 500 otherwise.
+    """Django's handler500: returns 503 if the database failed for a reason that may pass, and 500 otherwise.
 
     Code that reads a body may also raise `SlowRequestsBusy`, which has its own problem document.
     """
     error = sys.exception()
     if isinstance(error, SlowRequestsBusy):
         return refusal(error)
-    if is_outage(error):
+    if may_pass(error):
         if request.path.startswith(API):
             return refusal(database_unavailable())
         return HttpResponse(render_to_string("503.html"), status=DatabaseUnavailable.status)

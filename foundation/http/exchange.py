@@ -39,6 +39,10 @@ class Broken(Exception):
     """The connection was lost, or the response is not HTTP. The server may have executed the request."""
 
 
+class NotSent(Broken):
+    """The connection was lost before the request was sent. The server has not received all of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Response:
     """A response. `complete` is False if the body may be longer than `body`, or than what `receive` got.
@@ -83,10 +87,11 @@ def exchange(
         client = http.client.HTTPConnection(target.host, target.port)
         client.response_class = _Response
         client.sock = connection
-        with _failures(deadline):
+        with _failures(deadline, NotSent):
             client.request(
                 method, _path(target), body or None, {**headers, "Host": target.host_header, "Connection": "close"}
             )
+        with _failures(deadline):
             response = client.getresponse()
         with response:
             if receive is None:
@@ -124,14 +129,14 @@ class _Lines(io.BufferedReader):
 
 
 @contextmanager
-def _failures(deadline: float) -> Iterator[None]:
-    """Turn the errors of the connection and of its response into `TimedOut` and `Broken`."""
+def _failures(deadline: float, broken: type[Broken] = Broken) -> Iterator[None]:
+    """Turn the errors of the connection and of its response into `TimedOut` and `broken`."""
     try:
         yield
     except (OSError, http.client.HTTPException, ValueError) as error:
         if time.monotonic() >= deadline or isinstance(error, TimeoutError):
             raise TimedOut("no complete response in time") from None
-        raise Broken(f"the exchange failed ({type(error).__name__})") from None
+        raise broken(f"the exchange failed ({type(error).__name__})") from None
 
 
 def _body(response: http.client.HTTPResponse, limit: int | None) -> tuple[bytes, bool]:

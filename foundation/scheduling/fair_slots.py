@@ -68,8 +68,9 @@ class _Line:
 class FairSlots:
     """`count` slots for all groups, and `reserve` further ones for reserved groups. Safe to use from many threads.
 
-    A group that is not reserved leaves an eighth of the `count` slots to others, and three quarters while another group
-    is active: threads compete for the interpreter, so the requests of that group would take long among many others.
+    A group leaves an eighth of the `count` slots to others, and three quarters while another group is active: threads
+    compete for the interpreter, so the requests of that group would take long among many others. A reserved group may
+    hold the reserve in addition to its share.
 
     At most `most_waiting` requests wait, and at most half of them are of one group. A group whose requests would wait
     longer than `most_seconds` may not add another one. A group without a waiting request always may.
@@ -87,6 +88,7 @@ class FairSlots:
         self._clock = clock
         self._free = count + reserve
         self._open = count
+        self._reserve = reserve
         self._share = count - count // 8
         self._share_of_two = max(count // 4, 1)
         self._newest = self._second = (NO_GROUP, 0.0)
@@ -121,7 +123,10 @@ class FairSlots:
             turn.acquire()
             line.waiting.append(turn)
             self._waiting += 1
-        turn.acquire()
+        # The share of the group grows once no other group is active, which is no event that would serve it.
+        while not turn.acquire(timeout=RECENT_SECONDS):
+            with self._lock:
+                self._serve_waiting()
 
     def leave(self, group: Group) -> None:
         """Return the slot. The next group in turn gets it."""
@@ -130,11 +135,14 @@ class FairSlots:
             line.held -= 1
             self._free += 1
             self._open += not group.reserved
-            # A group that is alone again gets several slots at once.
-            while self._waiting and self._serve_next():
-                pass
+            self._serve_waiting()
             if not line.held and not line.waiting:
                 del self._lines[group]
+
+    def _serve_waiting(self) -> None:
+        # A group that is alone again gets several slots at once.
+        while self._waiting and self._serve_next():
+            pass
 
     def _serve_next(self) -> bool:
         """Serve the group in turn. Return False if no waiting group may hold a slot."""
@@ -154,7 +162,8 @@ class FairSlots:
         self._open -= not group.reserved
 
     def _may_hold(self, group: Group, line: _Line) -> bool:
-        return self._free > 0 and (group.reserved or (self._open > 0 and line.held < self._share_of(group)))
+        own, free = (self._reserve, self._free) if group.reserved else (0, min(self._open, self._free))
+        return free > 0 and line.held < self._share_of(group) + own
 
     def _note(self, group: Group) -> None:
         """Remember the two groups that asked last."""

@@ -24,9 +24,14 @@ class Liveness:
         self._lock = threading.Lock()
         self._beaten_at = clock()
         self._waits = 0
+        self._stalled: Callable[[], float] = lambda: 0.0
 
     def beat(self) -> None:
         self._beaten_at = self._clock()
+
+    def watch(self, stalled: Callable[[], float]) -> None:
+        """Let `stalled` return the silence of a process without a main loop: the seconds without progress."""
+        self._stalled = stalled
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -48,8 +53,8 @@ class Liveness:
 
     @property
     def silent_seconds(self) -> float:
-        """Seconds since the last beat; 0 while the loop waits."""
-        return 0.0 if self._waits else self._clock() - self._beaten_at
+        """Seconds since the last beat. While the loop waits, what `watch` was given says; 0 without it."""
+        return self._stalled() if self._waits else self._clock() - self._beaten_at
 
     def is_alive(self) -> bool:
         return self.silent_seconds <= self._longest_silence

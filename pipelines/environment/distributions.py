@@ -7,12 +7,14 @@ folders and the RECORD files say (PEP 376).
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import re
 import site
 import sys
 import sysconfig
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -25,6 +27,9 @@ _RECORDED: Final = re.compile(
 _CONTENT: Final = re.compile(
     rb"(?!\"?\.\.|[^/]+\.dist-info/(INSTALLER|REQUESTED|RECORD|direct_url\.json|uv_\w+\.json),).+,sha256=[\w-]+,\d*$"
 )
+
+_LINK: Final = re.compile(rb"\"?([^/,]+\.pth|__editable__[^/,]*)\"?,")
+"""A file that refers to the folder of an editable installation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +52,35 @@ class Distribution:
     def content(self) -> bytes:
         """The lines of ``record`` with a digest, in the order of the files' names, without what depends on the machine.
 
-        Left out are programs, which name the interpreter's folder, and what installers write about themselves.
+        Left out are programs, which name the interpreter's folder, what installers write about themselves, and the
+        links of an editable installation to its folder. A file that was changed after its installation has the
+        digest of its present content.
         """
-        return b"\n".join(sorted(line for line in self.record.splitlines() if _CONTENT.match(line)))
+        lines = [line for line in self.record.splitlines() if _CONTENT.match(line)]
+        if self.is_editable:
+            lines = [line for line in lines if not _LINK.match(line)]
+        return b"\n".join(sorted(self._present(lines)))
+
+    def _present(self, lines: list[bytes]) -> Iterator[bytes]:
+        """Yield each line, and a digest of the file after it if its size or its time says that it was changed."""
+        site, installed_at = os.fsencode(self.metadata.parent), None
+        for line in lines:
+            name, _, size = line.rsplit(b",", 2)
+            path = os.path.join(site, name.strip(b'"').replace(b'""', b'"'))  # noqa: PTH118 - of thousands of files
+            try:
+                found = os.stat(path)  # noqa: PTH116
+            except OSError:
+                yield line + b" missing"
+                continue
+            if installed_at is None:
+                installed_at = (self.metadata / "RECORD").stat().st_mtime_ns
+            if found.st_mtime_ns > installed_at or (size and found.st_size != int(size)):
+                digest = hashlib.sha256(Path(os.fsdecode(path)).read_bytes()).digest()
+                present = base64.urlsafe_b64encode(digest).rstrip(b"=")
+                if present not in line:
+                    yield line + b" " + present
+                    continue
+            yield line
 
     @property
     def is_editable(self) -> bool:

@@ -183,11 +183,21 @@ def _folders(pipeline: Pipeline) -> Iterator[Path]:
 
 
 def _files(root: Path) -> Iterator[Path]:
-    for folder, folders, names in os.walk(root):
+    """Yield the files of a package, also those in linked folders, which Python imports as well.
+
+    Raises ``DefinitionError`` SOURCE_UNREADABLE for a link to a folder that contains it.
+    """
+    for folder, folders, names in os.walk(root, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".") and name != "__pycache__"]
+        for link in (Path(folder, name) for name in folders if Path(folder, name).is_symlink()):
+            if Path(folder).resolve().is_relative_to(link.resolve()):
+                raise DefinitionError(
+                    "SOURCE_UNREADABLE", f"cannot pack {link}: it is a link to a folder that contains it"
+                )
         for name in names:
             path = Path(folder, name)
-            if not name.startswith(".") and path.suffix != ".pyc" and path.is_file():
+            is_packed = path.is_file() or not path.exists()  # a link to nothing, which cannot be read
+            if not name.startswith(".") and path.suffix != ".pyc" and is_packed:
                 yield path
 
 

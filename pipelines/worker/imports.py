@@ -2,7 +2,8 @@
 
 Python reports every file whose code is about to run as a module to an audit hook (PEP 578). It does so for every kind
 of import: an import statement, `importlib`, a finder of the author, `runpy`, or `exec` of a compiled file. Such a hook
-cannot be removed. Code that a pipeline generates has no file, and is not restricted.
+cannot be removed. Code that a pipeline or a library generates is not restricted, even if it bears the name of a file:
+Jinja2 compiles Python code from a template, under the template's name.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from types import CodeType
 from typing import Any, Final
 
 from pipelines.environment.distributions import site_folders
@@ -24,6 +26,7 @@ class ForeignModule(ImportError):
     """The artifact, the standard library and the installed distributions do not contain the imported module."""
 
 
+_IMPORTING: Final = ("<frozen importlib", "<frozen runpy")
 _restriction: Final = threading.Lock()
 """Acquired permanently by the process's only restriction."""
 
@@ -63,10 +66,13 @@ class AllowedCode:
                 self.require(spec.origin)
         sys.addaudithook(self._audit)
 
-    def require(self, file: str) -> None:
-        """Raise ``ForeignModule`` unless the code of this file may run."""
+    def require(self, file: str, executed: CodeType | None = None) -> None:
+        """Raise ``ForeignModule`` unless the code of this file may run.
+
+        ``executed`` is code that bears the file's name without being imported. It may run if it was generated.
+        """
         path = canonical(file)
-        if not self._is_allowed(path):
+        if not self._is_allowed(path) and (executed is None or _is_of(path, executed)):
             text = (
                 f"{_module_of(file)} in {path} is neither in the artifact nor in an installed distribution as installed"
             )
@@ -95,8 +101,11 @@ class AllowedCode:
                 self._blamed[each] = True
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
+        executed = None
         if event == "exec":
             file = getattr(arguments[0], "co_filename", "<text>")
+            if not sys._getframe(1).f_code.co_filename.startswith(_IMPORTING):  # the caller of exec
+                executed = arguments[0]
         elif event == "import":
             file = arguments[1]  # only an extension module has one here
         elif event == "open" and _is_lone_bytecode(arguments[0]):
@@ -104,7 +113,7 @@ class AllowedCode:
         else:
             return
         if file and not file.startswith("<"):
-            self.require(file)
+            self.require(file, executed)
 
     def _is_allowed(self, path: str) -> bool:
         if self._installed.is_trusted(path):
@@ -114,6 +123,14 @@ class AllowedCode:
             return digest is not None and hashlib.sha256(Path(path).read_bytes()).hexdigest() == digest
         except OSError:
             return False
+
+
+def _is_of(path: str, code: CodeType) -> bool:
+    """Return True if this is the code of the file, and not code that was generated under its name."""
+    try:
+        return compile(Path(path).read_bytes(), path, "exec", dont_inherit=True) == code
+    except (OSError, SyntaxError, ValueError):
+        return False
 
 
 def _is_lone_bytecode(file: object) -> bool:

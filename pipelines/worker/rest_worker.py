@@ -29,6 +29,7 @@ LARGEST_BODY = 32 * 1024**2
 IDLE_SECONDS = 30.0
 TURN_CHECK_SECONDS = 1.0
 """How often a waiting request checks whether its caller has hung up."""
+RETRY_SECONDS = 10
 DOWN = b'{"status":"DOWN","checks":[]}'
 
 
@@ -143,6 +144,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
+        if status == 503:
+            self.send_header("Retry-After", str(RETRY_SECONDS))
         self.end_headers()
         self.wfile.write(body)
 

@@ -181,6 +181,12 @@ MEMBERS = (
         limits=(1.0, MAX_MULTIPLIER),
         unset="the default",
     ),
+    Member(
+        "repeatUnknownOutcomes",
+        "repeat_unknown_outcomes",
+        "Repeat calls with an unknown outcome",
+        "Whether a call of a REST worker is retried although the worker may have carried it out.",
+    ),
 )
 _MEMBERS = {member.name: member for member in MEMBERS}
 

@@ -1,6 +1,6 @@
 """What activations and the operations on gradual activations require."""
 
-from releases.errors import ActiveReleaseChanged, ReasonRequired, ReleaseNotRegistered
+from releases.errors import ActiveReleaseChanged, ApprovalRequired, ReasonRequired, ReleaseNotRegistered
 from releases.models import Activation, Kind, Pipeline, Release
 from releases.states import Status
 
@@ -35,3 +35,12 @@ def require_expected(newest: Activation | None, expected: str | None) -> None:
             f"The expected active release is {expected or 'none'!r}, but the active release is {active or 'none'!r}.",
             activeReleaseVersion=active or None,
         )
+
+
+def approval_required(pipeline: Pipeline, release: Release) -> ApprovalRequired:
+    """Return the refusal of an activation of `release` that lacks the approvals of the policy."""
+    people = f"{pipeline.approvals} other {'person' if pipeline.approvals == 1 else 'people'}"
+    return ApprovalRequired(
+        f"{people} must approve the activation of release {release.release_version!r}. Request it.",
+        approvals=pipeline.approvals,
+    )

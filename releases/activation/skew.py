@@ -2,12 +2,14 @@
 
 Such a caller names its release. It gets the release while it is active or a candidate, and for a grace time after it
 was replaced. The policy of the pipeline sets the grace. The database decides what is open: see `release_open_until`.
+A resubmission may name a release that was replaced at any time.
 """
 
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import connection
+from django.db.models import DateTimeField, Func, QuerySet
 
 from releases import statements
 from releases.errors import ReleaseNotOpen
@@ -34,10 +36,19 @@ def opening(release: Release) -> Opening:
     return Opening(is_open, grace_ends)
 
 
-def require_open(release: Release) -> None:
-    """Raise `ReleaseNotOpen` unless callers that name the release get it now."""
+def open_or_replaced(rows: QuerySet[Release]) -> QuerySet[Release]:
+    """Return the releases among `rows` that a resubmission may name: they are open, or were active before."""
+    until = Func("pk", function="release_open_until", output_field=DateTimeField())
+    return rows.alias(open_until=until).filter(open_until__isnull=False)
+
+
+def require_open(release: Release, *, or_replaced: bool = False) -> None:
+    """Raise `ReleaseNotOpen` unless callers that name the release get it now.
+
+    With `or_replaced`, it may have been replaced at any time. One that was never active is refused all the same.
+    """
     found = opening(release)
-    if found.is_open:
+    if found.is_open or (or_replaced and found.grace_ends is not None):
         return
     activation = release.pipeline.activation
     active = activation.release.release_version if activation else None

@@ -24,6 +24,7 @@ from releases.errors import (
     ArtifactNotStored,
     ArtifactStoreUnavailable,
     ArtifactUnknown,
+    ArtifactUnverified,
 )
 from releases.models import Artifact
 from tenancy import audit
@@ -50,7 +51,7 @@ class OneArtifact(TenantView):
     refusals: ClassVar = {
         "GET": (
             *(ArtifactUnknown, ArtifactNotStored, ArtifactMissing, ArtifactAltered, ArtifactStoreUnavailable),
-            *(PreconditionFailed, RangeNotSatisfiable, SlowRequestsBusy),
+            *(ArtifactUnverified, PreconditionFailed, RangeNotSatisfiable, SlowRequestsBusy),
         )
     }
     renderer_classes = (BytesRenderer, JSONRenderer)

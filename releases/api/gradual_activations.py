@@ -19,6 +19,7 @@ from releases.api.activations import Activations, ExpectingRequest
 from releases.errors import (
     ActiveReleaseChanged,
     ActiveReleaseRevoked,
+    ApprovalRequired,
     CandidateActive,
     GradualActivationEnded,
     GradualActivationInvalid,
@@ -262,7 +263,7 @@ _REFUSALS = (
 class NextStep(_OneView):
     scopes: ClassVar = {"POST": Scope.ACTIVATE}
     acts: ClassVar = {"POST": "gradual_activation.step"}
-    refusals: ClassVar = {"POST": (*_REFUSALS, StepChanged, NoNextStep)}
+    refusals: ClassVar = {"POST": (*_REFUSALS, StepChanged, NoNextStep, ApprovalRequired)}
 
     @extend_schema(
         operation_id="stepGradualActivation", request=StepOperationRequest, responses=OneGradualActivationView

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from releases.artifacts import blob_lock
 from releases.artifacts.store import ArtifactStore, StoredBlob
-from releases.artifacts.store.base import CHUNK
+from releases.artifacts.store.base import CHUNK, misread
 
 
 class Result(StrEnum):
@@ -54,6 +54,8 @@ def _copy(source: ArtifactStore, target: ArtifactStore, stored: StoredBlob) -> M
             while chunk := file.read(CHUNK):
                 staged.write(chunk)
             if staged.digest != stored.digest:
+                if source.verified(stored.digest) is not None:
+                    raise misread(stored.digest)
                 return Moved(stored.digest, stored.size, Result.DAMAGED)
             staged.keep()
     finally:

@@ -4,28 +4,35 @@ Scrubbing, uploads and activations record the verdict on each blob in its row (`
 of its release in one query and reads no bytes. An activation also reads the bytes that may have changed.
 """
 
+import threading
 import time
+from concurrent.futures import Future
 
 from foundation.errors import CoordinatorError
 from foundation.timed_cache import TimedCache
 from foundation.wakeups import wakeup
 from releases.artifacts import verdicts
 from releases.artifacts.store import ArtifactStore, BlobStat, artifact_store
-from releases.errors import ArtifactAltered, ArtifactMissing, ArtifactStoreUnavailable
+from releases.errors import ArtifactAltered, ArtifactMissing, ArtifactStoreUnavailable, ArtifactUnverified
 from releases.models import Blob, Release
 from releases.queries import blobs as blobs_of
 
 CHECK_TASK = "releases.check_blob"
 cache: TimedCache[str, BlobStat | None] = TimedCache(seconds=30.0, most=10_000)
 """What a remote store has for a digest. The verdict on the bytes is never cached."""
+failures: TimedCache[type[ArtifactStore], str] = TimedCache(seconds=10.0, renew_after=0.5)
+"""Why a remote store was unavailable. One caller tries again after half of this time."""
+STAT_SECONDS = 2.0
+"""How long a request waits for what a remote store has for a digest."""
 
 
 def require_sound(release: Release) -> None:
     """Raise `ArtifactMissing` or `ArtifactAltered` if an artifact of `release` is missing or damaged.
 
     Reads the last verdict, and whether the store has bytes of the right size. It does not read the bytes: if their
-    fingerprint has changed since they were hashed, it sends CHECK_TASK. A store that does not respond is ignored,
-    because executions do not need it.
+    fingerprint has changed since they were hashed, it sends CHECK_TASK. If they were certainly written again, it raises
+    `ArtifactUnverified` until they are hashed. A store that does not respond within STAT_SECONDS is ignored, because
+    executions do not need it.
     """
     for blob in blobs_of(release):
         require_sound_verdict(blob)
@@ -39,14 +46,19 @@ def require_present(blob: Blob) -> None:
     """Raise an error if the store has no bytes for `blob`, or bytes of another size. Does not read them.
 
     If their fingerprint has changed since they were hashed, CHECK_TASK is sent. Raises `ArtifactMissing`,
-    `ArtifactAltered` and `ArtifactStoreUnavailable`.
+    `ArtifactAltered`, `ArtifactUnverified` and `ArtifactStoreUnavailable`.
     """
-    stat = _stat_of(artifact_store(), blob)
+    store = artifact_store()
+    stat = _stat_of(store, blob)
     if stat is None or stat.size != blob.size:
         wakeup.send(CHECK_TASK, blob.digest)
         raise _altered(blob.digest) if stat else _missing(blob.digest)
     if stat.fingerprint != blob.fingerprint:
         wakeup.send(CHECK_TASK, blob.digest)
+        if store.is_rewritten(blob.fingerprint, stat.fingerprint):
+            raise ArtifactUnverified(
+                f"The bytes of {blob.digest} were written again since they were hashed. Try again."
+            )
 
 
 def require_verified(release: Release) -> None:
@@ -65,7 +77,7 @@ def require_sound_verdict(blob: Blob) -> None:
 
 
 def _require_verified(store: ArtifactStore, blob: Blob) -> None:
-    stat = store.stat(blob.digest)
+    stat = _look(store, blob.digest)
     if stat is not None and blob.state == Blob.State.SOUND and stat.fingerprint == blob.fingerprint:
         return
     state = verdicts.judge(blob.digest)
@@ -80,15 +92,48 @@ def _raise_unless_sound(digest: str, state: Blob.State) -> None:
 
 
 def _stat_of(store: ArtifactStore, blob: Blob) -> BlobStat | None:
-    """Return what the store has for `blob`. For a remote store, use the cached result if its size is right."""
+    """Return what the store has for `blob`. For a remote store, use the cached result if it is the expected one.
+
+    Failures of a remote store are cached too.
+    """
     if not store.is_remote:
         return store.stat(blob.digest)
     stat = cache.get(blob.digest)
-    if stat is None or stat.size != blob.size:
+    if stat is None or stat.size != blob.size or store.is_rewritten(blob.fingerprint, stat.fingerprint):
+        failure = failures.get_or_renew(type(store))
+        if failure is not None:
+            raise ArtifactStoreUnavailable(failure)
         since = time.monotonic()
-        stat = store.stat(blob.digest)
+        try:
+            stat = _look(store, blob.digest)
+        except ArtifactStoreUnavailable as error:
+            failures.set(type(store), error.detail)
+            raise
+        failures.discard(type(store))
         cache.set(blob.digest, stat, since=since)
     return stat
+
+
+def _look(store: ArtifactStore, digest: str) -> BlobStat | None:
+    """Return what the store has for a digest. Raises `ArtifactStoreUnavailable`, for a remote store in STAT_SECONDS.
+
+    A thread waits for a silent server until the store's own time is over.
+    """
+    if not store.is_remote:
+        return store.stat(digest)
+    found: Future[BlobStat | None] = Future()
+
+    def look() -> None:
+        try:
+            found.set_result(store.stat(digest))
+        except Exception as error:
+            found.set_exception(error)
+
+    threading.Thread(name="artifact-stat", target=look, daemon=True).start()
+    try:
+        return found.result(STAT_SECONDS)
+    except TimeoutError:
+        raise ArtifactStoreUnavailable(f"The artifact store does not answer within {STAT_SECONDS} seconds.") from None
 
 
 def _missing(digest: str) -> CoordinatorError:

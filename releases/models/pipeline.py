@@ -96,6 +96,11 @@ class Pipeline(models.Model):
     retry_multiplier = models.FloatField(
         null=True, blank=True, help_text="The factor by which the delay grows. Blank: the default."
     )
+    repeat_unknown_outcomes = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="Whether a call of a REST worker runs again although the worker may have carried it out.",
+    )
     activation = models.OneToOneField(
         "Activation", on_delete=models.PROTECT, null=True, editable=False, related_name="+"
     )

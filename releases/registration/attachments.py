@@ -65,7 +65,7 @@ def attach(release: Release, contents: Sequence[bytes], *, actor: str) -> list[A
     if wrong:
         raise AttachmentInvalid(wrong)
     with transaction.atomic():
-        locked = Release.objects.select_for_update().get(pk=release.pk)
+        locked = Release.objects.select_for_update(no_key=True).get(pk=release.pk)
         held = set(locked.attachments.values_list("digest", flat=True))
         new = [each for each in evidence if each.digest not in held]
         if new and locked.status not in {*PENDING, Status.REGISTERED}:

@@ -61,20 +61,22 @@ def deploy(
     """Register the release, wait for its verdict for up to `wait_seconds`, and return the receipt. Activates nothing.
 
     A repeated key with the same document, application and environment returns the first receipt, even if the release
-    would be refused now. The pipeline belongs to the application of its first deployment. `pause` sleeps for a number
-    of seconds and is not called in a transaction.
+    would be refused now. The pipeline belongs to the application of its first receipt: a refused request assigns none.
+    `pause` sleeps for a number of seconds and is not called in a transaction.
 
     Raises, in this order: `DeploymentKeyReused`, `DescriptorInvalid`, `DescriptorProfileUnsupported`,
     `DeploymentRejected` for a descriptor with a location that other machines cannot resolve,
-    `PipelineOfOtherApplication`, `ReleaseConflict`, `DeploymentPending` without a verdict in time, `DeploymentRejected`
-    with the findings of the verification, `ReleaseRevoked` and `ReleaseRetired`.
+    `PipelineOfOtherApplication`, `ReleaseConflict`, the tenant's quotas, `DeploymentPending` without a verdict in time,
+    `DeploymentRejected` with the findings of the verification, `ReleaseRevoked` and `ReleaseRetired`, and
+    `PipelineOfOtherApplication` again if the pipeline was assigned meanwhile.
     """
     deadline = time.monotonic() + wait_seconds
     earlier = _earlier(tenant, request)
     if earlier is not None:
         return earlier
     descriptor = _promotable(request.document)
-    _assign_pipeline(tenant, descriptor.pipeline_id, request.application)
+    pipelines = Pipeline.objects.filter(tenant=tenant, pipeline_id=descriptor.pipeline_id)
+    _require_application(pipelines.first(), request.application)
     release = registrar.register(tenant, request.document, (), actor=actor, promotable=True).release
     _wait_for_verdict(release, deadline, pause)
     _require_registered(release)
@@ -111,18 +113,17 @@ def _promotable(document: bytes) -> CarrierDescriptor:
     return descriptor
 
 
-def _assign_pipeline(tenant: Tenant, pipeline_id: str, application: str) -> None:
+def _require_application(pipeline: Pipeline | None, application: str) -> None:
+    if pipeline is not None and pipeline.application not in ("", application):
+        raise PipelineOfOtherApplication(f"Pipeline {pipeline.pipeline_id!r} belongs to another application.")
+
+
+def _assign_pipeline(pipeline: Pipeline, application: str) -> None:
     """Assign a pipeline without an application to this one. Raises `PipelineOfOtherApplication`."""
-    pipeline, _ = Pipeline.objects.get_or_create(
-        tenant=tenant, pipeline_id=pipeline_id, defaults={"application": application}
-    )
-    rows = Pipeline.objects.filter(pk=pipeline.pk)
-    if not pipeline.application:
-        # No updated row: another deployment was first, for this application or another one.
-        rows.filter(application="").update(application=application)
-        pipeline.refresh_from_db(fields=["application"])
-    if pipeline.application != application:
-        raise PipelineOfOtherApplication(f"Pipeline {pipeline_id!r} belongs to another application.")
+    # No updated row: it has one, perhaps that of a concurrent deployment.
+    Pipeline.objects.filter(pk=pipeline.pk, application="").update(application=application)
+    pipeline.refresh_from_db(fields=["application"])
+    _require_application(pipeline, application)
 
 
 def _wait_for_verdict(release: Release, deadline: float, pause: Callable[[float], None]) -> None:
@@ -158,6 +159,7 @@ def _write_receipt(tenant: Tenant, request: DeploymentRequest, release: Release,
     """Return the receipt: a new one, or that of a concurrent request with the same key."""
     try:
         with transaction.atomic():
+            _assign_pipeline(release.pipeline, request.application)
             created = Deployment.objects.create(
                 tenant=tenant,
                 idempotency_key=request.idempotency_key,

@@ -183,6 +183,8 @@ def _verify(direct: DirectUploads, upload: ArtifactUpload) -> Finding | None:
         upload.refresh_from_db()
         missing = Finding("UPLOAD_GONE", "", "the uploaded bytes are no longer in the artifact store")
         return missing if upload.status == UploadStatus.VERIFYING else None
+    if (staged.digest, staged.size) != (upload.digest, upload.size) and direct.read(name, renew) != staged:
+        raise ArtifactStoreUnavailable("Two reads of the uploaded bytes differ.")
     if staged.size != upload.size:
         return Finding("UPLOAD_SIZE_MISMATCH", "size", f"{staged.size} bytes were uploaded instead of {upload.size}")
     if staged.digest != upload.digest:

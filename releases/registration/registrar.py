@@ -14,10 +14,10 @@ from django.utils import timezone
 from foundation.database import guarded_update
 from foundation.wakeups import wakeup
 from releases import metrics
-from releases.artifacts import blob_lock, blobs
+from releases.artifacts import blob_lock, blobs, verdicts
 from releases.artifacts.store import StagedBlob, artifact_store
 from releases.errors import ArtifactStoreUnavailable, DescriptorInvalid, ReleaseConflict
-from releases.models import Artifact, Contract, MissingArtifacts, Pipeline, Release, WorkerGate
+from releases.models import Artifact, Blob, Contract, MissingArtifacts, Pipeline, Release, WorkerGate
 from releases.registration import (
     attachments,
     image_reference,
@@ -43,6 +43,7 @@ from wire.documents.descriptor import (
     CarrierDescriptor,
     Descriptor,
     Profile,
+    artifact_field,
     descriptor_from_json,
     parse_descriptor,
     profile_of,
@@ -54,6 +55,8 @@ from wire.release.verification import Verdict
 
 VERIFY_TASK = "releases.verify"
 DESCRIPTOR = "pipeline-release.json"
+BYTES_ARE_WRONG = frozenset({"ARTIFACT_DIGEST_MISMATCH", "ARTIFACT_FILE_MISSING", "ARTIFACT_IDENTITY_ONLY"})
+"""Findings that a wrong read of the artifact store may cause."""
 log = logging.getLogger(__name__)
 
 
@@ -291,8 +294,8 @@ def verify_release(release_id: int) -> None:
     """Verify an uploaded release and record the verdict, and count it in the metrics.
 
     Several processes may call this for the same release, at the same time or later. The first verdict is final. A child
-    process reads the artifacts. If the store or a registry does not respond, there is no verdict: the release stays
-    VERIFYING, and the sweep retries it.
+    process reads the artifacts. If the store or a registry does not respond, or one read of the store is wrong, there
+    is no verdict: the release stays VERIFYING, and the sweep retries it.
     """
     release = Release.objects.select_related("pipeline__tenant").get(pk=release_id)
     if release.status not in PENDING:
@@ -378,10 +381,21 @@ def _verify(release: Release) -> Verdict:
         identity_only=identity_only,
         while_waiting=renew,
         checked=progress.checked,
-    ).with_findings(unresolved)
+    )
+    _require_read(verdict, descriptor, held)
+    verdict = verdict.with_findings(unresolved)
     if not settings.IMAGE_REGISTRY_CHECK:
         return verdict
     return verdict.with_findings(image_registry.findings(descriptor))
+
+
+def _require_read(verdict: Verdict, descriptor: Descriptor, held: set[str]) -> None:
+    """Raise `ArtifactStoreUnavailable` if stored bytes look missing or wrong, and a second look does not confirm it."""
+    fields = {finding.field for finding in verdict.findings if finding.code in BYTES_ARE_WRONG}
+    for position, artifact in enumerate(descriptor.artifacts):
+        looks_wrong = fields & {artifact_field(position), artifact_field(position, "digest")}
+        if looks_wrong and artifact.digest in held and verdicts.judge(artifact.digest) in (None, Blob.State.SOUND):
+            raise ArtifactStoreUnavailable(f"The bytes of {artifact.digest} were not read correctly.")
 
 
 def _write_contract(

@@ -129,7 +129,7 @@ class AuditExport(TenantView):
     def get(self, request: Request, tenant: str) -> HttpResponseBase:
         """The tenant's audit log, oldest first: as NDJSON, or as CSV with a line of names. 1,000,000 entries at most.
 
-        In CSV, a cell that a spreadsheet would take for a formula begins with an apostrophe.
+        In CSV, an apostrophe precedes what a spreadsheet could take for a formula.
         """
         entries = StrictFilters().filter_queryset(request, chain.entries(self.tenant), self)
         form = request.query_params["format"]

@@ -63,6 +63,9 @@ def test_a_draft_warns_of_a_revoked_release_and_offers_the_active_one(
     assert "data-revoked" not in other.text
     confirmed = operator.post(of("begin", draft), {**OPTIONS, "allow_revoked": "on"}, follow=True)
     assert "The campaign has started." in words(confirmed)
+    operator.post(of("begin", made), OPTIONS)
+    revoke(newer, actor="user:test", reason="wrong sums")
+    assert "Executions of acme.orders wait. The active release" in words(operator.get(of("change", made)))
 
 
 # --- the page that selects by filters ---

@@ -124,10 +124,12 @@ def sent(execution: Execution, **changes: str) -> dict[str, str]:
 
 def test_an_execution_is_resubmitted_once_and_both_pages_link_each_other(operator: Client, acme: World) -> None:
     [dead] = operator_rows.dead(acme, "k", code="NO_FUNDS")
-    release(acme)
+    making.replaced(release(acme))
+    release(acme, "1.2")  # was never active
     address, page = to("executions_execution_resubmit", dead), to("executions_execution_change", dead)
     form = operator.get(address).text
     assert ['<option value="1.1">1.1</option>' in form, "&quot;n&quot;: 1" in form] == [True, True]
+    assert '"1.2"' not in form
     fields = sent(dead, release="1.1", input='{"n": 2}')
     answer = operator.post(address, fields, follow=True)
     new = Execution.objects.get(origin__execution=dead)

@@ -10,11 +10,15 @@ from django.test import Client
 from django.utils import timezone
 
 from tenancy.access import issue_token
+from tenancy.models import AuditEntry
 from tenancy.roles import Scope
 from tests.admin.browsing import to
 from tests.admin.conftest import World
+from tests.cases import cases
 
 PASSWORD = "correct-horse-battery-staple"
+NEW = "another-horse-battery-staple"
+CHANGE = "/admin/password_change/"
 EVERYWHERE = "/admin/auth/user/log-out-everywhere/"
 HTMX = {"HX-Request": "true"}
 
@@ -100,16 +104,27 @@ def test_logging_out_everywhere_ends_only_the_users_own_sessions_and_tokens(
     assert is_logged_in(logged_in(ada))
 
 
-def test_password_attempts_are_limited_on_the_log_out_everywhere_page(ada: User) -> None:
-    client = logged_in(ada)
-    answers = [client.post(EVERYWHERE, {"password": "wrong"}).status_code for _ in range(7)]
-    assert answers == [400] * 5 + [429] * 2
-    assert client.post(EVERYWHERE, {"password": PASSWORD}).status_code == 429
+@cases(("page", "field", "refused"), [(EVERYWHERE, "password", 400), (CHANGE, "old_password", 200)])
+def test_guesses_of_ones_own_password_are_limited_and_leave_entries(
+    ada: User, page: str, field: str, refused: int
+) -> None:
+    client, before = logged_in(ada), AuditEntry.objects.count()
+    new = {"new_password1": NEW, "new_password2": NEW}
+    answers = [client.post(page, {**new, field: "wrong"}).status_code for _ in range(7)]
+    assert answers == [refused] * 5 + [429] * 2
+    assert client.post(page, {**new, field: PASSWORD}).status_code == 429
+    entries = AuditEntry.objects.order_by("id")[before:]
+    assert {(each.act, each.object, each.outcome) for each in entries} == {
+        ("user.log_in", ada.username, "failed"),
+        ("user.log_in", ada.username, "denied"),
+    }
 
 
 def test_a_changed_password_ends_the_other_sessions(ada: User) -> None:
-    here, there, page = logged_in(ada), logged_in(ada), to("password_change")
-    new = "another-horse-battery-staple"
-    form = {"old_password": PASSWORD, "new_password1": new, "new_password2": new}
-    assert here.post(page, form).status_code == 302
+    here, there = logged_in(ada), logged_in(ada)
+    assert here.get(CHANGE).status_code == 200
+    form = {"old_password": PASSWORD, "new_password1": NEW, "new_password2": NEW}
+    assert here.post(CHANGE, form).status_code == 302
+    entry = AuditEntry.objects.latest("id")
+    assert (entry.act, entry.actor, entry.object) == ("user.password", f"user:{ada.username}", ada.username)
     assert [is_logged_in(each) for each in (here, there)] == [True, False]

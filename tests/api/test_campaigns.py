@@ -8,6 +8,7 @@ import pytest
 from django.db.models import F
 
 from executions.campaigns import campaigns
+from executions.holds import holds
 from executions.models import Campaign, CampaignEvent, CampaignItem, DeadLetter, Execution, ExecutionEvent
 from tenancy.models import Tenant
 from tenancy.roles import Scope
@@ -57,6 +58,7 @@ def test_a_campaign_runs_from_its_start_to_its_end(operator: Caller, dead: list[
     assert {name: found[name] for name in CAMPAIGN} == CAMPAIGN
     assert (found["status"], [event["kind"] for event in found["events"]]) == ("RUNNING", ["STARTED"])
     assert operator.get("campaigns")["items"][0]["progress"] == found["progress"]
+    assert found["blocked"] == []
     first = operator.get(f"{path}/items?pageSize=2")
     items = first["items"] + operator.http.get(first["next"]).json()["items"]
     assert {item["executionId"] for item in items} == {str(execution.pk) for execution in dead}
@@ -81,6 +83,10 @@ def test_only_campaigns_that_resubmit_need_the_submit_scope(
     assert operator.post(f"campaigns/{made['campaignId']}/start", {}, 403)["code"] == "SCOPE_MISSING"
     assert everything() == before
     assert submitter.post(f"campaigns/{made['campaignId']}/start", {})["status"] == "RUNNING"
+    holds.pause(dead[0].release, actor="user:eva", reason="broken", refuses_submissions=True)
+    [blocked] = operator.get(f"campaigns/{made['campaignId']}")["blocked"]
+    assert (blocked["pipelineId"], blocked["code"]) == (making.PIPELINE, "PIPELINE_PAUSED")
+    assert blocked["detail"].endswith("broken")
     made = operator.post("campaigns", {**CAMPAIGN, "kind": "redrive"}, 201)
     assert (made["kind"], made["targetReleaseVersion"], made["from"]) == ("redrive", "", "input")
 

@@ -24,9 +24,9 @@ def operator(owner: Tenant) -> Caller:
 
 @pytest.fixture(scope="module")
 def dead(owner: Tenant) -> Execution:
-    """A failed execution on 1.0. The release 1.1 is registered and has a worker."""
+    """A failed execution on 1.0. The release 1.1 was active before and has a worker."""
     [execution] = making.dead(owner, "key")
-    making.worker(making.registered(owner, "1.1"), "worker-1.1")
+    making.worker(making.replaced(making.registered(owner, "1.1")), "worker-1.1")
     return execution
 
 
@@ -73,12 +73,14 @@ def test_the_new_execution_and_the_old_one_name_each_other(operator: Caller, dea
         ({"expectedVersion": 1}, 409, "VERSION_MISMATCH"),
         ({"from": "checkpoint"}, 409, "CHECKPOINT_MISSING"),
         ({"releaseVersion": "1.4"}, 503, "WORKER_UNAVAILABLE"),
+        ({"releaseVersion": "1.5"}, 409, "RELEASE_NOT_OPEN"),
     ],
 )
 def test_a_refusal_has_a_code_and_changes_nothing(
     operator: Caller, owner: Tenant, dead: Execution, body: dict[str, Any], status: int, code: str
 ) -> None:
-    making.registered(owner, "1.4")
+    making.replaced(making.registered(owner, "1.4"))
+    making.worker(making.registered(owner, "1.5"), "worker-1.5")
     live = making.execution(owner, "live")
     before = everything()
     operator.http.raise_request_exception = False

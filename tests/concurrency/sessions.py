@@ -106,6 +106,10 @@ class Stopped:
         self._session.execute("SELECT pg_cancel_backend(%s)", [self._pid])
         return self._running.exception(30)
 
+    def disconnect(self) -> None:
+        """End the session of the call, as a failover of the database does."""
+        self._session.execute("SELECT pg_terminate_backend(%s, 10000)", [self._pid])
+
     def locks(self) -> int:
         """Return the number of locks of any kind that its session holds. An open transaction always holds some."""
         return _count(self._session, "SELECT count(*) FROM pg_locks WHERE pid = %s", self._pid)

@@ -1,18 +1,24 @@
 """Failures of one group at the same time: they form one group, and none waits for a person's change of it."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import pytest
+from django.db import connection, transaction
 
+from executions.awaits import awaits
 from executions.failures import acts, queries
-from executions.lifecycle import outcome
-from executions.models import DeadLetter, FailureGroup
+from executions.lifecycle import outcome, revoked, sweep
+from executions.models import DeadLetter, Execution, FailureGroup, is_new
 from executions.state_machine.moves import Claim
+from releases.activation.revocation import Order, revoke
 from releases.models import Pipeline, Release
 from tests import making
-from tests.concurrency.racing import bounded_waits, race, results_of
-from tests.concurrency.sessions import another_session
+from tests.concurrency.racing import race, results_of
+from tests.concurrency.sessions import Call, another_session, thread
+from tests.concurrency.waiting import until_blocked
+from tests.executions.awaits.parking import interaction_of, make_late, suspended
 from wire.messages.celery_messages import OutcomeGroup
 
 pytestmark = pytest.mark.usefixtures("committed")
@@ -28,8 +34,11 @@ def running(count: int) -> tuple[Release, list[Claim]]:
 
 
 def fail(release: Release, *claims: Claim, codes: tuple[str, ...] = ("Lost",)) -> int:
+    """Fail the claims in turn with these codes: the first one for good, and the next one with its retries exhausted."""
     outcomes = [
-        making.failure(claim, codes[number % len(codes)], message=f"order {claim.execution_id} is lost")
+        making.failure(
+            claim, codes[number % len(codes)], message=f"order {claim.execution_id} is lost", retryable=number % 2 > 0
+        )
         for number, claim in enumerate(claims)
     ]
     return outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=outcomes))
@@ -42,7 +51,8 @@ def test_the_first_failures_of_a_group_at_the_same_time_form_one_group() -> None
     assert DeadLetter.objects.filter(group=group).count() == AT_ONCE
 
 
-def test_first_failures_of_several_groups_in_opposite_orders_do_not_deadlock() -> None:
+@pytest.mark.parametrize("_", range(3))
+def test_first_failures_of_several_groups_in_opposite_orders_do_not_deadlock(_: int) -> None:
     codes = ("Lost", "Full")
     release, claims = running(10)
     parts = [claims[start : start + 2] for start in range(0, 10, 2)]
@@ -53,15 +63,67 @@ def test_first_failures_of_several_groups_in_opposite_orders_do_not_deadlock() -
     assert FailureGroup.objects.count() == len(codes)
 
 
-def test_failures_do_not_wait_for_a_change_of_their_group_nor_for_each_other() -> None:
+def test_a_failure_that_an_acknowledgement_did_not_see_opens_its_group_again() -> None:
+    """It waits for no change of the group, and opens the group in any order of both transactions."""
     release, claims = running(3)
     assert fail(release, claims[0]) == 1
     group = FailureGroup.objects.get()
-    acts.change(group.tenant, group.pk, actor="user:eva", acknowledged=True)
-    with bounded_waits(), another_session() as other, other.transaction():
+    acknowledge = partial(acts.change, group.tenant, group.pk, actor="user:eva", acknowledged=True)
+    with transaction.atomic():
+        acknowledge()
+        assert results_of(race(partial(fail, release, claims[1]))) == [1]
+    assert FailureGroup.objects.filter(is_new()).exists()
+    with transaction.atomic(), connection.cursor() as cursor, another_session() as other:
+        cursor.execute("SELECT now()")
+        assert not results_of(race(acknowledge))[0].is_new
         other.execute("UPDATE executions_failuregroup SET note = 'held'")
-        [done] = results_of(race(partial(fail, release, claims[1])))
-        assert done == 1
-    assert fail(release, claims[2]) == 1
-    figures: Any = queries.figures([group.pk])[group.pk]
-    assert (figures.total, FailureGroup.objects.get().is_new) == (3, True)
+        assert fail(release, claims[2]) == 1
+    assert FailureGroup.objects.get().is_new
+    assert queries.figures([group.pk])[group.pk].total == 3
+
+
+def test_an_acknowledgement_waits_for_failures_that_are_being_written_and_has_seen_them() -> None:
+    release, claims = running(2)
+    assert fail(release, claims[0]) == 1
+    group = FailureGroup.objects.get()
+    with thread() as other:
+        with transaction.atomic():
+            assert fail(release, claims[1]) == 1
+            call = partial(acts.change, group.tenant, group.pk, actor="user:eva", acknowledged=True)
+            acknowledging = other.submit(call)
+            until_blocked(connection, ended=acknowledging.done)
+        assert not acknowledging.result(30).is_new
+    assert not FailureGroup.objects.filter(is_new()).exists()
+
+
+def failed_outcome(settings: Any) -> Call:
+    release, claims = running(1)
+    return partial(fail, release, *claims)
+
+
+def lost_leases(settings: Any) -> Call:
+    settings.TAKEOVER_LIMIT = 0
+    running(1)
+    Execution.objects.update(lease_expires_at=making.LONG_AGO)
+    return sweep.expire_leases
+
+
+def late_answer(settings: Any) -> Call:
+    make_late(interaction_of(suspended(making.ready())))
+    return awaits.expire
+
+
+@pytest.mark.parametrize("kind", [failed_outcome, lost_leases, late_answer])
+def test_a_first_failure_and_the_order_of_a_revocation_to_fail_do_not_deadlock(
+    kind: Callable[[Any], Call], settings: Any
+) -> None:
+    """The failure locks its execution, and at its commit the release of its new group."""
+    fails = kind(settings)
+    event = revoke(Release.objects.get(), actor="user:x", reason="a mistake", open_executions=Order.FAIL)
+    with thread() as other:
+        with transaction.atomic():
+            assert fails() == 1
+            order = other.submit(revoked.fail_batch, event.pk)
+            until_blocked(connection)
+        assert order.result(30) is None, "its execution has failed"
+    assert DeadLetter.objects.filter(group=FailureGroup.objects.get()).count() == 1

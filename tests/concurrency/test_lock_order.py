@@ -304,7 +304,7 @@ TABLES = [
 def test_tables_are_locked_in_order(scene: Callable[[], Tables]) -> None:
     """The call waits for a row of the first table and has not locked rows of later tables."""
     call, [first], others = scene()
-    with stopped_at_row(first, call) as stopped:
+    with stopped_at_row(first, call, "NO KEY UPDATE") as stopped:
         assert locked(others, against="NO KEY UPDATE") == []
         stopped.finish()
 

@@ -95,7 +95,7 @@ ROW_LOCKS = {
     "a revocation that pauses locks the pipeline before it pauses": Lock(scenes.revocation_that_pauses, Hold),
     "a retirement locks pipeline and release": Lock(scenes.retirement, Retirement),
     "a retirement excludes submissions": Lock(scenes.retirement_of_release, Retirement, against="KEY SHARE"),
-    "an order to fail locks revocation, release and executions": Lock(scenes.ordered_failures, ExecutionEvent),
+    "an order to fail locks revocation and executions": Lock(scenes.ordered_failures, ExecutionEvent),
     "a re-drive keeps its release from being retired": Lock(
         scenes.redrive_of_one, ExecutionEvent, against="UPDATE", leaves="NO KEY UPDATE"
     ),
@@ -283,11 +283,11 @@ def test_a_removal_that_was_suspended_removes_nothing() -> None:
 
 def test_a_stopped_scrub_ends_its_lease() -> None:
     def scrubbed() -> int:
-        return len(list(scrub.scrub(60, everything=True)))
+        return len(list(scrub.scrub(60, scrub.Scope.ALL)))
 
     for _ in range(2):
         scenes.uploaded()
-    with closing(cast("Generator[scrub.Checked]", scrub.scrub(60, everything=True))) as scrubbing:
+    with closing(cast("Generator[scrub.Checked]", scrub.scrub(60, scrub.Scope.ALL))) as scrubbing:
         next(scrubbing)
         assert results_of(race(scrubbed)) == [0]
     assert leases() == 0

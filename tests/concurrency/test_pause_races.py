@@ -1,21 +1,25 @@
 """Pauses, revocations that pause, and resumes race with claims, submissions and each other, on separate connections."""
 
+from collections.abc import Callable
 from functools import partial
 
 import pytest
 from django.db import connection, transaction
 
+from executions.awaits import awaits, statements
 from executions.errors import PipelinePaused
 from executions.holds import holds
+from executions.holds.queries import holds_of
 from executions.models import Execution, Hold
 from executions.state_machine.moves import Claim
 from releases.activation.revocation import Order, revoke
 from releases.models import Release, Revocation
-from tenancy.models import Tenant
+from tenancy.models import AuditEntry, Tenant
 from tests import making
 from tests.concurrency.racing import parted, race, results_of
-from tests.concurrency.sessions import thread
+from tests.concurrency.sessions import stopped_before_writing, thread
 from tests.concurrency.waiting import until_blocked
+from tests.executions.awaits.parking import interaction_of, make_late, suspended
 from tests.executions.holds.targets import TARGETS, target
 
 pytestmark = pytest.mark.usefixtures("committed")
@@ -38,24 +42,55 @@ def revoke_and_pause(release: Release) -> Revocation:
     return revoke(release, actor="user:eva", reason="leaked", open_executions=Order.PAUSE)
 
 
-def running() -> set[object]:
-    return set(Execution.objects.filter(status="RUNNING").values_list("pk", flat=True))
+def due_execution(ready: tuple[Tenant, Release]) -> tuple[Execution, Callable[[], int]]:
+    return making.execution(ready[0]), lambda: len(making.claimed(ready[0]))
 
 
-@pytest.mark.parametrize("kind", TARGETS)
-def test_a_pause_waits_for_a_claim_that_does_not_see_it(kind: str, ready: tuple[Tenant, Release]) -> None:
-    owner, _ = ready
-    made = making.execution(owner)
-    of = target(kind, made)
+def late_timer(ready: tuple[Tenant, Release]) -> tuple[Execution, Callable[[], int]]:
+    made = suspended(ready, transport="timer")
+    make_late(interaction_of(made))
+    return made, awaits.expire
+
+
+def due_webhook(ready: tuple[Tenant, Release]) -> tuple[Execution, Callable[[], int]]:
+    def claim() -> int:
+        with connection.cursor() as cursor:
+            cursor.execute(statements.CLAIM_WEBHOOK, {"webhook": "webhook", "lease": 60, "full": []})
+            return int(cursor.rowcount)
+
+    return suspended(ready, transport="webhook", transport_metadata={"url": "http://127.0.0.1:1"}), claim
+
+
+@pytest.mark.parametrize("kind", [*TARGETS, "revocation"])
+@pytest.mark.parametrize("work", [due_execution, late_timer, due_webhook])
+def test_a_pause_waits_for_a_claim_that_does_not_see_it(
+    work: Callable[[tuple[Tenant, Release]], tuple[Execution, Callable[[], int]]],
+    kind: str,
+    ready: tuple[Tenant, Release],
+) -> None:
+    made, claim = work(ready)
+    call = partial(revoke_and_pause, ready[1]) if kind == "revocation" else partial(pause, target(kind, made))
     with thread() as other:
         with transaction.atomic():
-            assert len(making.claimed(owner)) == 1
-            paused = other.submit(pause, of)
-            until_blocked(connection)
-        assert paused.result(30).created
-    assert running() == {made.pk}
-    making.execution(owner, "later")
-    assert kind == "execution" or making.claimed(owner) == []
+            assert claim() == 1
+            paused = other.submit(call)
+            until_blocked(connection, ended=paused.done)
+        paused.result(30)
+    made.refresh_from_db()
+    assert len(holds_of(made)) == 1
+
+
+@pytest.mark.parametrize("kind", ["release", "pipeline"])
+def test_nothing_that_is_submitted_while_a_pause_is_made_is_claimed(kind: str, ready: tuple[Tenant, Release]) -> None:
+    """The release was idle when the pause looked for claims."""
+    owner, release = ready
+    with stopped_before_writing(
+        AuditEntry, partial(pause, release if kind == "release" else release.pipeline)
+    ) as stopped:
+        making.execution(owner)
+        assert making.claimed(owner) == []
+        stopped.finish()
+    assert making.claimed(owner) == []
 
 
 @pytest.mark.parametrize("kind", TARGETS)

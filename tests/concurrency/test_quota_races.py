@@ -3,12 +3,13 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from django.db import connections
+from django.db import OperationalError, connection, connections
 
 from executions.models import Execution
 from executions.submission.submission import ExecutionRequest, Submission, submit_many
 from tenancy.models import Tenant
 from tests import making
+from tests.concurrency.sessions import another_session
 
 pytestmark = pytest.mark.usefixtures("committed")
 THREADS = 37
@@ -37,3 +38,23 @@ def test_racing_submissions_use_up_a_quota_exactly(batch: int) -> None:
     with ThreadPoolExecutor(THREADS) as pool:
         accepted = sum(pool.map(submit, range(THREADS)))
     assert accepted == Execution.objects.filter(tenant=owner).count() == THREADS
+
+
+def test_permits_are_free_again_if_the_database_fails_while_more_are_taken() -> None:
+    owner, _ = making.ready()
+    Tenant.objects.filter(pk=owner.pk).update(quota_open_executions=1000)
+    owner.refresh_from_db()
+
+    def submit(*keys: str) -> list[object]:
+        return [
+            *submit_many(owner, [ExecutionRequest(making.PIPELINE, {"n": 1}, key) for key in keys], actor="token:x")
+        ]
+
+    for key in "abcd":
+        submit(key)  # the fourth takes a grant of four permits
+    with another_session() as other, connection.cursor() as cursor:
+        other.execute("SELECT FROM tenancy_allowance FOR UPDATE")
+        cursor.execute("SET lock_timeout = '20ms'")
+        with pytest.raises(OperationalError):
+            submit(*(f"k{number}" for number in range(20)))
+        assert [type(made) for made in submit("e", "f")] == [Submission] * 2

@@ -9,12 +9,14 @@ from django.db import connection, transaction
 
 from releases.activation import policy
 from releases.activation.activation import activate
+from releases.activation.requests import states
 from releases.activation.requests.carrying_out import carry_out
 from releases.activation.requests.requests import withdraw
 from releases.activation.requests.votes import Decision
 from releases.activation.retirement import retire
 from releases.activation.revocation import revoke
 from releases.models import Activation, ActivationRequest, Release, Vote
+from tenancy.models import Membership
 from tests import making
 from tests.concurrency.racing import parted, race
 from tests.concurrency.sessions import thread
@@ -96,15 +98,24 @@ def test_a_vote_waits_for_an_activation_and_finds_that_the_active_release_moved(
     assert Activation.objects.get(pipeline=release.pipeline, sequence=2).override
 
 
-def test_a_request_that_is_withdrawn_while_the_clock_waits_is_not_carried_out() -> None:
-    release = candidate(0)
-    request = open_request(release, activate_at=soon())
+@pytest.mark.parametrize("change", ["withdrawn", "SCOPE_MISSING", "APPROVAL_REQUIRED"])
+def test_a_request_that_loses_its_ground_while_the_clock_waits_is_not_carried_out(change: str) -> None:
+    """It is withdrawn, or its requester or its voter loses the right."""
+    release = candidate(1)
+    request, voter = open_request(release, activate_at=soon()), person(release.pipeline.tenant)
+    voted(request, voter)
     let_pass(request, 2)
     with thread() as other:
         with transaction.atomic():
-            withdraw(request, **WHY)
+            states.lock(request)
             waiting = other.submit(carry_out, request)
             until_blocked(connection, ended=waiting.done)
-        assert waiting.result(30).status == "WITHDRAWN"
+            if change == "withdrawn":
+                withdraw(request, **WHY)
+            else:
+                left = request.requester if change == "SCOPE_MISSING" else voter
+                Membership.objects.filter(user=left).delete()
+        done = waiting.result(30)
+    assert (done.status, done.code) == (("WITHDRAWN", "") if change == "withdrawn" else ("FAILED", change))
     assert active(release) == "1.0"
     require_sound(release)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
+from executions.holds import holds
 from executions.models import Execution, Resubmission
 from executions.submission.resubmission import resubmit
 from releases.activation.activation import activate
@@ -61,19 +62,30 @@ def test_equal_resubmissions_create_one_execution(members: dict[str, Any], _: in
     consistent()
 
 
+REFUSALS: dict[str, Callable[[Any], object]] = {
+    "revocation": partial(revoke, actor="user:bob", reason="leaked"),
+    "pause": partial(holds.pause, actor="user:eva", reason="broken", refuses_submissions=True),
+    "pause of the pipeline": lambda release: REFUSALS["pause"](release.pipeline),
+}
+
+
 @pytest.mark.parametrize("named", [True, False], ids=["named", "active"])
-def test_a_resubmission_that_waits_for_a_revocation_is_refused(named: bool) -> None:
+@pytest.mark.parametrize("act", REFUSALS)
+def test_a_resubmission_that_waits_for_a_revocation_or_a_pause_is_refused(act: str, named: bool) -> None:
     owner, execution, release = scene()
-    if not named:
+    if named:
+        making.replaced(release)
+    else:
         activate(release, actor="user:ann")
     with thread() as other:
         waiting = resubmitting(owner, execution, release_version="1.1" if named else None)
         with transaction.atomic():
-            revoke(release, actor="user:bob", reason="leaked")
+            REFUSALS[act](release)
             call = other.submit(waiting)
             until_blocked(connection)
         error = call.exception(30)
-    assert type(error).__name__ == ("ReleaseNotAdmitted" if named else "ActiveReleaseRevoked")
+    revoked = "ReleaseNotAdmitted" if named else "ActiveReleaseRevoked"
+    assert type(error).__name__ == (revoked if act == "revocation" else "PipelinePaused")
     assert not Resubmission.objects.exists()
 
 

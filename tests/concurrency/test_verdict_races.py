@@ -79,7 +79,7 @@ def test_bytes_that_an_upload_is_healing_are_not_judged_damaged(judge: Callable[
     damage()
     with blob_lock.shared([DIGEST]), meanwhile(partial(judge, release)) as judged:
         pass
-    assert isinstance(judged[0], ArtifactStoreUnavailable) or judged == [scrub.Checked(DIGEST, None)]
+    assert isinstance(judged[0], ArtifactStoreUnavailable) or judged[0].state is None  # type: ignore[attr-defined]
     assert (state(), events()) == ("SOUND", [])
     assert making.stored_file(DIGEST).read_bytes() == b"damage"
 

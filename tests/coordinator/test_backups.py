@@ -13,8 +13,9 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from pytest_django import DjangoDbBlocker
 
-from releases.artifacts.store import artifact_store
-from releases.models import Artifact, Release
+from releases.activation.retirement import retire
+from releases.artifacts import scrub, soundness
+from releases.models import Artifact, Blob, Release
 from tests import making
 from tests.artifact_stores import use_local
 from tests.database_template import connected_to, empty_database
@@ -101,7 +102,7 @@ def test_a_restored_backup_has_every_row_and_every_artifact(
     with connected_to(f"test_{NUMBER}_restored"):
         assert "in flight runs again" in restore(folder)
         assert counts() == before
-        assert artifact_store().verified(artifact.digest) is not None
+        soundness.require_present(Blob.objects.get(digest=artifact.digest))
         with connection.cursor() as cursor:
             cursor.execute("SELECT has_table_privilege(%s, 'executions_execution', 'SELECT')", ["coordinator"])
             assert cursor.fetchone() == (True,)
@@ -126,7 +127,7 @@ def test_a_damaged_file_is_found_before_anything_changes(folder: Path, elsewhere
     for name in ("manifest.json", "database.dump", "blobs.jsonl"):
         before = (folder / name).read_bytes()
         content = bytearray(before)
-        content[len(content) // 2] ^= 1
+        content[0] ^= 1
         (folder / name).write_bytes(content)
         assert "damaged" in refused(folder)
         (folder / name).write_bytes(before)
@@ -134,6 +135,28 @@ def test_a_damaged_file_is_found_before_anything_changes(folder: Path, elsewhere
     blob.chmod(0o600)
     blob.write_bytes(b"damaged")
     assert f"1 blobs are missing or damaged: sha256:{blob.name}" in refused(folder)
+
+
+def test_a_backup_says_what_it_lacks_whether_the_damage_is_known_or_not(release: Release, folder: Path) -> None:
+    lost = making.registered(release.pipeline.tenant, "lost")
+    file = making.stored_file(lost.artifacts.get().digest)
+    good = file.read_bytes()
+    file.chmod(0o600)
+    file.write_bytes(good[::-1])
+    for number in range(2):
+        made = folder.with_name(f"backup-{number}")
+        with pytest.raises(CommandError, match=rf"lacks 1 artifacts .*{file.name}.* --all") as caught:
+            backup(made)
+        manifest = json.loads((made / "manifest.json").read_text())
+        copied = [path for path in (made / "blobs").rglob("*") if path.is_file()]
+        assert (caught.value.returncode, manifest["blobCount"], manifest["blobsMissing"]) == (3, len(copied), 1)
+        assert len(copied) == 1
+        assert scrub.check(f"sha256:{file.name}").state == "DAMAGED"
+    file.write_bytes(good)
+    assert "2 artifacts" in backup(folder), "the store has the bytes again"
+    file.unlink()
+    retire(lost, actor="user:test", reason="lost")
+    assert "1 artifacts" in backup(folder.with_name("retired")), "no release needs the bytes"
 
 
 def test_a_backup_of_a_newer_version_is_refused(folder: Path, elsewhere: Path) -> None:

@@ -5,10 +5,13 @@ from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
+from django.db import connection
 from django.test import Client
 from pytest_django import DjangoDbBlocker
 
 from foundation.errors import DatabaseUnavailable
+from tests import making
+from tests.api.tenant_api import tenant_api
 from tests.cases import cases
 from tests.interop.client import call, switch_on
 from tests.race_database import connected_to
@@ -35,6 +38,19 @@ def test_the_admin_answers_with_a_page(outage: None) -> None:
     answer = client.get("/admin/")
     assert answer.status_code == 503
     assert b"<html" in answer.content
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+@pytest.mark.django_db
+def test_a_database_that_has_become_read_only_is_unavailable_for_writes() -> None:
+    django_settings.STATIC_ROOT.mkdir(exist_ok=True)
+    ours = tenant_api()
+    ours.client = Client(raise_request_exception=False)
+    with connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION READ ONLY")
+    body = {"pipelineId": making.PIPELINE, "idempotencyKey": "new", "input": {"n": 1}}
+    answer = ours.post("executions", body)
+    assert (answer.status_code, answer.json()["code"]) == (503, "DATABASE_UNAVAILABLE")
     assert int(answer.headers["Retry-After"]) > 0
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from coordinator.request_groups import group_of
+from coordinator.request_groups import group_of, remember_session
 from coordinator.request_slots import Application, in_slots
 from foundation.scheduling.fair_slots import Group
 from tenancy.access import issue_token
@@ -98,3 +98,14 @@ def test_a_request_belongs_to_the_tenant_of_a_known_token() -> None:
     TokenAuthentication().authenticate_credentials(plain.encode())
     assert group_of(request) == Group(f"tenant {tenant.slug}")
     assert group_of({**request, "HTTP_AUTHORIZATION": authorization + "x"}) == Group("address 192.0.2.1")
+
+
+def test_all_sessions_of_a_user_are_one_group() -> None:
+    def of(session: str) -> Group:
+        return group_of(environ("/admin/", HTTP_COOKIE=f"sessionid={session * 32}"))
+
+    for session, user in (("a", "7"), ("b", "7"), ("c", "8")):
+        remember_session(session * 32, user)
+    assert of("a") == of("b") == Group("user 7", reserved=True)
+    assert of("c") == Group("user 8", reserved=True)
+    assert of("d") == Group("address 192.0.2.1")

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from io import BytesIO
 from typing import Any
 
@@ -12,10 +13,12 @@ from django.db import connection, connections, transaction
 from django.http import StreamingHttpResponse
 from django.test import RequestFactory
 
-from coordinator.request_slots import Application, Slots, WaitingPlaces, in_slots
+from coordinator import health
+from coordinator.request_slots import Application, Slots, WaitingPlaces, in_slots, liveness
 from foundation.api.pausing import pause
 from foundation.api.streaming import streamed
 from foundation.errors import SlowRequestsBusy
+from tests.building import eventually
 
 pytestmark = pytest.mark.django_db
 SECONDS = 10
@@ -101,6 +104,27 @@ def test_a_transaction_keeps_its_slot_and_its_connection() -> None:
             slots.leave()
 
     assert started(within).result(SECONDS)
+
+
+def test_a_process_whose_slots_are_all_taken_and_never_left_is_not_alive() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hanging(environ: dict[str, Any], _: Callable[..., Any]) -> list[bytes]:
+        begun.set()
+        go_on.wait(SECONDS)
+        return []
+
+    application = in_slots(hanging, slots=1, threads=10)
+    assert liveness.silent_seconds == 0
+    hung = started(served, application)
+    assert begun.wait(SECONDS)
+    eventually(lambda: liveness.silent_seconds > 0.1, what="silence", seconds=SECONDS)
+    go_on.set()
+    hung.result(SECONDS)
+    assert liveness.silent_seconds == 0
+    for silence, status in ((60, 200), (61, 503), (0, 200)):
+        liveness.watch(partial(float, silence))
+        assert health.live(RequestFactory().get("/health/live")).status_code == status
 
 
 def test_a_slot_is_free_again_after_a_failure() -> None:

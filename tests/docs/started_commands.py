@@ -21,6 +21,8 @@ STARTED_BY: Final = {
     "coordinator create_tenant": KEYS,
     "coordinator createsuperuser": KEYS,
     "coordinator executions": "parts/product/test_command_line.py::test_executions_from_submission_to_result",
+    "coordinator list_accepted": "executions/submission/test_list_accepted.py::"
+    "test_it_lists_what_was_accepted_since_a_time",
     "coordinator login": "parts/product/test_command_line.py::test_tokens_and_profiles",
     "coordinator migrate": SET_UP,
     "coordinator move_artifacts": "releases/artifacts/test_relocation.py::"

@@ -10,6 +10,7 @@ from django.db import connection
 
 from releases.activation.revocation import revoke
 from releases.models import Activation, Deployment, Pipeline, Release
+from releases.registration.registrar import register
 from tenancy.models import Tenant
 from tests import making
 from tests.interop.deploying import (
@@ -160,19 +161,40 @@ def test_a_pipeline_belongs_to_the_application_of_its_first_deployment(
     assert Pipeline.objects.get().application == "orders"
 
 
-def test_of_two_deployments_under_different_applications_the_second_registers_nothing(
+def test_of_two_deployments_under_different_applications_the_first_receipt_assigns_the_pipeline(
     repository: MavenRepository, owner: Tenant, deployer: Deployer
 ) -> None:
-    making.registered(owner, "0.9")
+    document = published(repository)
+    deployer.call(document)
+    verify_all()
 
     def assign_meanwhile() -> None:
         """Assign the pipeline after the request has read that it belongs to no application."""
-        Pipeline.objects.update(application="other")
+        deployer.deploy(document, "theirs", application="other")
 
     with meanwhile('FROM "releases_pipeline"', assign_meanwhile):
-        answer = deployer.call(published(repository))
-    assert refusal(answer) == (409, "PIPELINE_OF_OTHER_APPLICATION")
-    assert (Pipeline.objects.get().application, Release.objects.count()) == ("other", 1)
+        assert refusal(deployer.call(document)) == (409, "PIPELINE_OF_OTHER_APPLICATION")
+    assert (Pipeline.objects.get().application, Deployment.objects.count()) == ("other", 1)
+
+
+def test_a_refused_deployment_assigns_no_pipeline(
+    repository: MavenRepository, owner: Tenant, deployer: Deployer
+) -> None:
+    document = published(repository)
+    stored = json.dumps(making.descriptor({**CONTRACT, "pipelineId": "another"}, b"")).encode()
+    register(owner, stored, (), actor="user:test")
+    Tenant.objects.filter(pk=owner.pk).update(quota_uploads=1)
+    assert refusal(deployer.call(document)) == (429, "QUOTA_EXCEEDED")
+    assert refusal(deployer.call(published(repository, uri="file:///srv/app.jar"))) == (422, "DEPLOYMENT_REJECTED")
+    assert [pipeline.pipeline_id for pipeline in Pipeline.objects.all()] == ["another"]
+    Tenant.objects.filter(pk=owner.pk).update(quota_uploads=None)
+    repository.file("maven:com.acme:orders:1.0").unlink()
+    deployer.call(document)
+    verify_all()
+    mine = Pipeline.objects.exclude(pipeline_id="another")
+    assert (mine.get().releases.get().status, mine.get().application) == ("REJECTED", "")
+    deployer.deploy_new(published(repository), "theirs", application="other")
+    assert mine.get().application == "other"
 
 
 def test_of_two_requests_with_one_key_the_second_gets_the_receipt_of_the_first(

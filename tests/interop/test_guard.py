@@ -77,9 +77,10 @@ def test_a_token_may_be_a_line_of_a_file_and_is_unavailable_without_it(method: s
     with override_settings(TPF_ADMIN_TOKEN="", TPF_CONTROL_PLANE_TOKEN="", **references):
         assert refused(call(method, path)) == (503, text)
         assert refused(call(method, path, token="")) == (401, "")
-        file.write_text("old\n\n new \n")
-        for token in ("old", "new"):
+        file.write_text("old-token-for-all\n\n new-token-for-all \nshort\n")
+        for token in ("old-token-for-all", "new-token-for-all"):
             assert call(method, path, token=token).status_code not in {401, 503}
+        assert refused(call(method, path, token="short")) == (401, "")
         assert refused(call(method, path)) == (401, "")
 
 

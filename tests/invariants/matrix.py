@@ -65,7 +65,7 @@ MATRIX = {
         always="""
             reason_required signature_policy worker_gate validate_answers unverified_workers missing_artifacts
             rollback_days smoke_test_hours skew_grace_minutes retry_limit retry_delay_seconds retry_multiplier approvals
-            approval_hours emergency_override
+            approval_hours emergency_override repeat_unknown_outcomes
         """,
         state="application",
         in_state={"": "application"},
@@ -166,7 +166,7 @@ MATRIX = {
     "executions_campaignitem": Table(
         state="outcome",
         in_state={"PENDING": "outcome code at"},
-        together="new_execution_id",
+        together="new_execution_id accepted_version",
         kept_by="campaign_item_not_deleted",
     ),
     "executions_campaignevent": Table(append_only="campaignevent_append_only"),

@@ -17,6 +17,7 @@ from tests.invariants.new_rows_of_executions import (
     SUBMISSION,
     execution,
     executions,
+    was_active,
 )
 
 # --- campaigns ---
@@ -115,6 +116,12 @@ def item(kind: str = "resubmit", of: str = "dead") -> str:
         VALUES ({CAMPAIGN}, {execution(of)}, {version(of)})""")
 
 
+def paused(kind: str, target: str, *, refuses: bool = True) -> str:
+    """Return the statement that pauses a release or a pipeline."""
+    return one_line(f"""INSERT INTO executions_hold (tenant_id, {kind}_id, reason, refuses_submissions, started_by)
+        VALUES ({tenant("owner")}, {target}, 'x', {refuses}, '')""")
+
+
 SKIP = f"UPDATE executions_campaignitem SET outcome = 'SKIPPED' WHERE campaign_id = {CAMPAIGN}"
 BY_CAMPAIGN = f"campaign_id = {CAMPAIGN}::uuid & script = "
 
@@ -144,9 +151,12 @@ RESUBMISSION = NewRow(
         execution_pin_exists: script = {submission(REPLACED)}; {{insert}}
         script = {written(f"release_id = {release('0.1')} & release_version = '0.1'")}
         script = {written(f"{REPLACED} & contract_version = 'x'", f"{REPLACED} & release_version = 'x'")}
+        script = {written(REPLACED)}
+        execution_not_refused: setup = {paused("release", release("1.0"))} | {paused("pipeline", pipeline())}
     """,
     f"""
-        script = {written(REPLACED)}
+        script = {written(REPLACED)} & setup = {was_active(minutes=1)}
+        setup = {paused("release", release("0.5"))} | {paused("pipeline", pipeline(), refuses=False)}
         edited = true & script = {written("input_digest = 'other'")}
         {BY_CAMPAIGN} {item()}; {written()}
         {again("failed")} & script = {written(f"execution_key = {key(execution('failed'))}")}
@@ -167,7 +177,7 @@ CONTINUED = NewRow(
         script = {written(f"{CHECKPOINT} & progress_shape = 'MULTI'")}
         resubmission_continues: script = {written()}
     """,
-    f"script = {written(f'{CHECKPOINT} & {REPLACED}')}",
+    f"script = {written(f'{CHECKPOINT} & {REPLACED}')} & setup = {was_active(minutes=1)}",
     script=written(CHECKPOINT),
     setup=f"""UPDATE executions_execution SET current_step_index = 1, progress = '[2]', progress_shape = 'UNI'
         WHERE id = {OLD}""",

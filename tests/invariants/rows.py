@@ -157,9 +157,9 @@ def _requests(owner: Tenant) -> None:
     """Create requests in each state, on a pipeline that had no active release, and needs no approvals any more."""
     members = {"pipeline_id": "org.example.asked"}
     first, second = making.registered(owner, "1.0", **members), making.registered(owner, "2.0", **members)
-    requester = User.objects.create_user("cat")
-    Membership.objects.create(user=requester, tenant=owner, role=Role.RELEASE_MANAGER)
-    voters = [User.objects.create_user(name) for name in ("ann", "bob")]
+    requester, *voters = (User.objects.create_user(name) for name in ("cat", "ann", "bob"))
+    for person in (requester, *voters):
+        Membership.objects.create(user=person, tenant=owner, role=Role.RELEASE_MANAGER)
     rows = Pipeline.objects.filter(pk=first.pipeline_id)
     rows.update(approvals=2)
 

@@ -82,3 +82,23 @@ def test_an_item_is_resubmitted_with_the_execution_that_its_campaign_created(dat
         change.format(created, another): "campaign_item_has_resubmission",
     }
     assert results(database, expected) == expected
+
+
+def test_only_a_resume_accepts_a_failure_in_its_present_version(database: Connection) -> None:
+    again = "UPDATE executions_campaignitem SET accepted_version = {} WHERE outcome = 'RESUBMITTED'"
+    [(version,)] = database.execute(
+        "SELECT e.version FROM executions_execution e JOIN executions_campaignitem i ON i.new_execution_id = e.id"
+    )
+    failed = """UPDATE executions_execution SET status = 'DLQ', result = NULL, error_code = 'E', error_message = 'm'
+        WHERE id = (SELECT new_execution_id FROM executions_resubmission)"""
+    paused = "UPDATE executions_campaign SET status = '{}', cause = '{}', stop_after_failures = 1, finished_at = NULL"
+    changes = {
+        version: "",
+        version + 1: "campaign_resume_accepts",
+        f"{version}, code = 'x'": "campaign_item_outcome_once",
+    }
+    expected = {again.format(value): name for value, name in changes.items()}
+    assert results(database, expected, setup=f"{failed}; {paused.format('PAUSED', 'failures')}") == expected
+    refused = {again.format(version): "campaign_resume_accepts"}
+    for setup in (f"{failed}; {paused.format('PAUSED', '')}", paused.format("PAUSED", "failures")):
+        assert results(database, refused, setup=setup) == refused

@@ -144,7 +144,7 @@ CHOSEN = {
     "executions_interaction": "first_deadline note channel claimed_by claimed_until delegate claim_changes",
     "executions_interactionevent": "at",
     "executions_hold": "ended_at ended_by end_reason started_at",
-    "executions_campaignitem": "code at new_execution_id outcome",
+    "executions_campaignitem": "accepted_version code at new_execution_id outcome",
     "executions_resubmission": "created_at",
     "alerts_alert": "started_at silenced_by clear_since notified_at silenced_until resolved_at state",
     "alerts_alertevent": "at",

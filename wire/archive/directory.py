@@ -9,11 +9,19 @@ from __future__ import annotations
 import io
 import re
 import struct
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
-from wire.documents.contract import MAX_CONTRACT_BYTES
+from wire.documents.contract import (
+    CAPABILITIES_ENTRY,
+    CONTRACT_ENTRY,
+    CONTRACT_NAME,
+    LOCK_ENTRY,
+    MAX_CONTRACT_BYTES,
+    PYTHON_ENTRY,
+)
 from wire.documents.json_reader import shown
 from wire.findings import DocumentError, Finding
 
@@ -102,6 +110,8 @@ WIDE: Final = 0xFFFFFFFF
 WIDE_FIELD: Final = 0x0001
 _SECOND_NAME_FIELD: Final = 0x7075
 _FILE_VERSION: Final = re.compile(r";[0-9]*$")
+_FOLDER: Final = CONTRACT_ENTRY.removesuffix(CONTRACT_NAME)
+_OURS: Final = {name.casefold(): name for name in (CONTRACT_ENTRY, PYTHON_ENTRY, LOCK_ENTRY, CAPABILITIES_ENTRY)}
 
 
 # --- the end record -------------------------------------------------------------------------------
@@ -303,7 +313,18 @@ def _name_rule(name: str) -> tuple[str, str] | None:
         return "ARCHIVE_NAME_UNSAFE", "is empty, or has a part that is empty or a dot"
     if _FILE_VERSION.search(name):
         return "ARCHIVE_NAME_UNSAFE", "ends in a file version, which unzip removes"
+    if _is_variant(name):
+        return (
+            "ARCHIVE_NAME_UNSAFE",
+            f"is that of a file in {_FOLDER} in another case, which some systems do not distinguish",
+        )
     return None
+
+
+def _is_variant(name: str) -> bool:
+    """True if a file system without case could take the entry for a file that the product reads, or for its folder."""
+    folded = unicodedata.normalize("NFKC", name).casefold()
+    return folded.startswith(_FOLDER.casefold()) and not (name.startswith(_FOLDER) and name == _OURS.get(folded, name))
 
 
 def read_at(file: BinaryIO, position: int, size: int) -> bytes:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from alerts.texts import stored
 from coordinator.command_line.apply.changes import Change, Ids, changed, is_same
 from coordinator.command_line.apply.document import Place
 from coordinator.command_line.client import Client, Request, path
@@ -26,8 +27,9 @@ def channel_changes(section: Place, present: Mapping[str, dict[str, Any]]) -> li
     """
     found = []
     for name, place in section.members().items():
-        wanted = {member: each.value for member, each in place.members(_CHANNEL, ("kind",)).items()}
-        known = present.get(name)
+        values = {member: each.value for member, each in place.members(_CHANNEL, ("kind",)).items()}
+        wanted = {member: stored(values["kind"], member, value) for member, value in values.items()}
+        known = present.get(_trimmed(name, place))
         if known is None:
             shown = [(f"alertChannels.{name}", None, {**wanted, **_address_of(wanted)})]
             request = Request("POST", "alert-channels", body={"name": name, **wanted})
@@ -45,9 +47,9 @@ def channel_changes(section: Place, present: Mapping[str, dict[str, Any]]) -> li
 
 
 def rule_changes(
-    section: Place, present: Mapping[str, dict[str, Any]], channels: Mapping[str, dict[str, Any]], added: set[str]
+    section: Place, present: Mapping[str, dict[str, Any]], channels: Mapping[str, dict[str, Any]], named: set[str]
 ) -> list[Change]:
-    """Return the rules to add and to change. `added` are the names of channels that the file adds."""
+    """Return the rules to add and to change. They may use the `named` channels, which are there after all changes."""
     names = {str(each.get("channelId")): name for name, each in channels.items()}
     found = []
     for name, place in section.members().items():
@@ -55,9 +57,9 @@ def rule_changes(
         wanted = {member: each.value for member, each in members.items()}
         if "channels" in members:
             wanted["channels"] = sorted(members["channels"].texts())
-            if unknown := set(wanted["channels"]) - channels.keys() - added:
+            if unknown := set(wanted["channels"]) - named:
                 raise members["channels"].wrong(f"there is no alert channel {sorted(unknown)[0]!r}")
-        known = present.get(name)
+        known = present.get(_trimmed(name, place))
         if known is None:
             found.append(Change([(f"alertRules.{name}", None, wanted)], _added(name, wanted)))
             continue
@@ -97,6 +99,12 @@ def _with_ids(members: dict[str, Any], ids: Ids) -> dict[str, Any]:
     """Return members with the ids of channels in place of their names."""
     found = {member: value for member, value in members.items() if member != "channels"}
     return {**found, "channelIds": [ids[name] for name in members["channels"]]} if "channels" in members else found
+
+
+def _trimmed(name: str, place: Place) -> str:
+    if name != name.strip():
+        raise place.wrong("the name must not begin or end with a space")
+    return name
 
 
 def _differing(present: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:

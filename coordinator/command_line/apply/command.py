@@ -59,7 +59,8 @@ def plan(session: Session, sections: dict[str, Place]) -> tuple[list[Change], Id
     found += alerts.channel_changes(sections["alertChannels"], channels) if wanted else []
     if "alertRules" in sections:
         rules = alerts.by_name(client, "alert-rules")
-        found += alerts.rule_changes(sections["alertRules"], rules, channels, set(wanted))
+        remaining = set(wanted) if "alertChannels" in complete else channels.keys() | wanted.keys()
+        found += alerts.rule_changes(sections["alertRules"], rules, channels, remaining)
         if "alertRules" in complete:
             found += alerts.removals("alertRules", rules, set(sections["alertRules"].members()))
     if "alertChannels" in complete:

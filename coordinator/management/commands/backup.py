@@ -10,6 +10,9 @@ from coordinator.backups.errors import BackupError
 from releases.errors import ArtifactStoreUnavailable
 from tenancy import audit
 
+INCOMPLETE = 3
+"""The exit status if there is a backup, but it lacks artifacts."""
+
 
 class Command(BaseCommand):
     help = (
@@ -37,6 +40,7 @@ class Command(BaseCommand):
             object=folder.name,
             snapshot=found.created_at,
             blobs=found.blob_count,
+            missing=found.blobs_missing,
         )
         where = "in the backup" if found.blobs_included else f"that stay in the store ({found.store})"
         self.stdout.write(
@@ -45,6 +49,8 @@ class Command(BaseCommand):
         )
         if made.unreadable:
             raise CommandError(
-                f"The backup is complete except for {len(made.unreadable)} artifacts that are missing or damaged in"
-                f" the store: {', '.join(made.unreadable[:5])}. Run coordinator scrub_artifacts."
+                f"The backup lacks {found.blobs_missing} artifacts that are missing or damaged in the store:"
+                f" {', '.join(made.unreadable[:5])}{', and others' if found.blobs_missing > 5 else ''}. Run coordinator"
+                " scrub_artifacts --all, upload their releases again, and keep earlier backups until then.",
+                returncode=INCOMPLETE,
             )

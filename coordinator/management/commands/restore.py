@@ -45,6 +45,6 @@ class Command(BaseCommand):
             missing=len(restored.missing),
         )
         self.stdout.write(
-            f"The database is that of {found.created_at}, with {found.blob_count - len(restored.missing)} artifacts."
+            f"The database is that of {found.created_at}, with {restored.blobs} artifacts."
             " Empty the broker, then start the processes: what was in flight runs again."
         )

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
 
-from foundation.database.postgresql.roles import application_dangers, owner_faults
+from foundation.database.postgresql.roles import application_dangers, application_weaknesses, owner_faults
 from foundation.database.postgresql.setup import MAINTENANCE_DATABASE, Names, missing_roles, set_up
 
 OWNER_PASSWORD, APPLICATION_PASSWORD = "DATABASE_OWNER_PASSWORD", "DATABASE_APPLICATION_PASSWORD"
@@ -62,9 +62,12 @@ class Command(BaseCommand):
         with _connect(names.database) as connected:
             faults = [f"{names.owner} {fault}" for fault in owner_faults(connected.execute, names.owner)]
             dangers = application_dangers(connected.execute, names.application)
+            weaknesses = application_weaknesses(connected.execute, names.application)
         faults += [f"{names.application} {danger}" for danger in dangers]
         if faults:
             raise CommandError("\n".join(["The database setup is wrong:", *faults]))
+        for weakness in weaknesses:
+            self.stderr.write(f"{names.application} {weakness}")
         self.stdout.write(f"The database {names.database} is set up for {names.owner} and {names.application}.")
 
 

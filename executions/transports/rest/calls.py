@@ -26,9 +26,12 @@ ANYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 
 def lease_seconds() -> float:
-    """Return for how long a lease outlives one call: connecting to each address, the exchange, and recording."""
+    """Return for how long a lease outlives one call: connecting to each address, the exchange, and recording.
+
+    An outage of the database that lasts longer than MESSAGE_PATH_SECONDS extends the lease.
+    """
     seconds: float = settings.REST_WORKER_CONNECT_SECONDS * address_guard.MOST_ADDRESSES
-    return seconds + float(settings.REST_WORKER_TIMEOUT_SECONDS) + 10
+    return seconds + float(settings.REST_WORKER_TIMEOUT_SECONDS) + 10 + settings.MESSAGE_PATH_SECONDS
 
 
 def base_of(endpoint: str) -> str:

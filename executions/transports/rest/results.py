@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from executions.state_machine.retry import OUTCOME_UNKNOWN
 from foundation.http.exchange import Response
 from wire.messages.celery_messages import Failure, Outcome
 from wire.messages.payload_envelopes import (
@@ -30,7 +31,9 @@ from wire.messages.rest_messages import (
 from wire.messages.suspension import ImportedSuspension, Unanswerable, imported
 
 FAILED = "TransitionWorkerFailureException"
-TIMED_OUT, NOT_CONNECTED, BROKEN = "HttpTimeoutException", "ConnectException", "IOException"
+NOT_CONNECTED = "ConnectException"
+GATEWAY_FAILURES = frozenset({502, 504})
+"""Statuses of a gateway that has no valid response of the worker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +62,15 @@ class CallResult:
 
 
 def result_of(sent: Sent, answer: Response, *, non_retryable: Collection[str] = ()) -> CallResult:
-    """Return what a response means. `non_retryable` are further failure classes that no retry helps."""
+    """Return what a response means. `non_retryable` are further failure classes that no retry helps.
+
+    If a gateway has no response, the outcome is unknown (ADR 74).
+    """
     subject = f"for execution {sent.execution_id}"
     if not 200 <= answer.status < 300:
+        code = OUTCOME_UNKNOWN if answer.status in GATEWAY_FAILURES else FAILED
         return failed(
-            sent, FAILED, f"REST transition worker returned HTTP {answer.status} {subject} with response body omitted"
+            sent, code, f"REST transition worker returned HTTP {answer.status} {subject} with response body omitted"
         )
     if answer.complete and is_null(answer.body):
         return failed(sent, FAILED, f"REST transition worker returned an empty result {subject}")

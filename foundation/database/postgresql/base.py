@@ -7,6 +7,10 @@ only after an error, or after a silence in which a network may have dropped the 
 Django leaves the connection of a thread that has ended to the garbage collector, which may run much later. This backend
 closes it when the thread ends: threads of web processes end when they are idle.
 
+A server that accepts a statement and never answers would block a thread forever. Processes that serve others call
+`guard`: their connections wait for a limited time, and refuse a server that another one has replaced. Commands may
+take hours and have no limit.
+
 Behind a pooler of transactions, a connection has a session of the database only during a transaction (ADR 71). The
 setting POOLER of the connection is then "transaction".
 """
@@ -15,11 +19,13 @@ import os
 import select
 import threading
 import time
-from typing import Any
+from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import psycopg
 from django.db.backends.postgresql import base
+
+from foundation.database.postgresql.servers import Chooser, Server
 
 LONGEST_SILENCE = 10.0
 
@@ -49,10 +55,15 @@ _leases = _Leases()
 class DatabaseWrapper(base.DatabaseWrapper):
     """A connection of one thread."""
 
+    chooser: ClassVar[Chooser | None] = None
     _used_at = 0.0
+    _server: Server | None = None
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        created = super().get_new_connection(conn_params)
+        if self.chooser is None:
+            created = super().get_new_connection(conn_params)
+        else:
+            created, self._server = self.chooser.connect(conn_params, super().get_new_connection)
         if not self.allow_thread_sharing:  # a connection that several threads share outlives each of them
             _leases.held[self] = _Lease(created)
         return created
@@ -74,11 +85,19 @@ class DatabaseWrapper(base.DatabaseWrapper):
         now = time.monotonic()
         silent = now - self._used_at > LONGEST_SILENCE
         self._used_at = now
+        if self._server is not None and self._is_replaced(self._server):
+            return False
         try:
             return super().is_usable() if silent or self.errors_occurred or self._has_news() else True
         except (psycopg.Error, OSError, ValueError):
             # The connection or its descriptor is invalid: Django closes it and opens another.
             return False
+
+    def _is_replaced(self, server: Server) -> bool:
+        """Return True if the server is refused by now. A pooler may have moved the connection to another server."""
+        if self.chooser is None:
+            return False
+        return server is not self.chooser.timelines.newest or (self.chooser.is_refusing and self.is_pooled)
 
     def _has_news(self) -> bool:
         """Return True if the server has sent something: an idle session receives only notices and its end."""
@@ -89,3 +108,12 @@ class DatabaseWrapper(base.DatabaseWrapper):
         socket = select.poll()
         socket.register(connection.fileno(), select.POLLIN)
         return bool(socket.poll(0))
+
+
+def guard(chooser: Chooser | None) -> None:
+    """Let `chooser` choose the servers of the connections that this process will open, and limit their waits.
+
+    When a wait is over, the statement fails with `OperationalError` and the connection is lost. The server may still
+    carry out the statement: a commit that waits for a silent standby has taken place.
+    """
+    DatabaseWrapper.chooser = chooser

@@ -31,7 +31,7 @@ _QUOTAS = """
 _POLICY = """
     reason_required signature_policy worker_gate validate_answers unverified_workers missing_artifacts rollback_days
     smoke_test_hours skew_grace_minutes retry_limit retry_delay_seconds retry_multiplier approvals approval_hours
-    emergency_override
+    emergency_override repeat_unknown_outcomes
 """
 _UPLOAD = """
     id tenant_id digest size part_size storage_id status finding cleared uploaded_by created_at expires_at
@@ -232,7 +232,9 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
             delete=True,
         ),
         "executions_campaignitem": Rights(
-            insert="campaign_id execution_id expected_version", update="outcome code at new_execution_id", delete=True
+            insert="campaign_id execution_id expected_version",
+            update="outcome code at new_execution_id accepted_version",
+            delete=True,
         ),
         "executions_campaignevent": Rights(insert="campaign_id kind actor data at"),
         "executions_worker": Rights(insert=f"tenant_id pipeline_id worker_id {_WORKER}", update=_WORKER),

@@ -39,6 +39,16 @@ SELECT rolsuper,
 FROM pg_roles r WHERE rolname = %s
 """
 
+_WEAKNESSES = """
+SELECT array_remove(ARRAY[
+    (SELECT 'has settings of its own (' || string_agg(setting, ', ' ORDER BY setting) || '): ALTER ROLE ... RESET ALL'
+        FROM pg_db_role_setting, unnest(setconfig) setting
+        WHERE setrole = r.oid AND setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))),
+    CASE WHEN has_function_privilege(r.oid, 'lo_create(oid)', 'EXECUTE')
+        THEN 'may create large objects: run coordinator setup_database as a superuser' END
+], NULL) FROM pg_roles r WHERE r.rolname = %s
+"""
+
 Execute = Callable[..., Any]
 
 
@@ -49,6 +59,15 @@ def application_dangers(execute: Execute, role: str) -> list[str]:
     """
     row = execute(_DANGERS, [role]).fetchone()
     return ["does not exist"] if row is None else list(row[0])
+
+
+def application_weaknesses(execute: Execute, role: str) -> list[str]:
+    """Return what an administrator should look at, but what does not prevent the use of `role`.
+
+    A role may always change its own password and its own settings, such as `statement_timeout`.
+    """
+    row = execute(_WEAKNESSES, [role]).fetchone()
+    return [] if row is None else list(row[0])
 
 
 def owner_faults(execute: Execute, role: str) -> list[str]:

@@ -36,7 +36,7 @@ def set_up(connect: Callable[[str], Connection], names: Names, passwords: Mappin
     """Create the missing roles and the database, and grant the application role its rights.
 
     `connect` opens a connection to the named database, as a role with sufficient privileges. `passwords` maps roles to
-    new passwords. An existing role without an entry keeps its password.
+    new passwords. An existing role without an entry keeps its password. A superuser also hardens the database.
     """
     with connect(MAINTENANCE_DATABASE) as connection:
         connection.autocommit = True
@@ -48,6 +48,20 @@ def set_up(connect: Callable[[str], Connection], names: Names, passwords: Mappin
         if not connection.execute(_SCHEMA_BELONGS_TO_THE_DATABASE, [SCHEMA]).rowcount:
             _run(connection, "ALTER SCHEMA {} OWNER TO pg_database_owner", SCHEMA)
         grant(connection.execute, names.database, names.application)
+        _harden(connection, names.database)
+
+
+def _harden(connection: Connection, database: str) -> None:
+    """Set what only a superuser may: nobody else creates large objects, and no row is written to the server's log.
+
+    The detail of a refused change contains the row, and so the payload.
+    """
+    if connection.info.parameter_status("is_superuser") == "on":
+        _run(
+            connection,
+            "REVOKE EXECUTE ON FUNCTION lo_creat(int), lo_create(oid), lo_from_bytea(oid, bytea) FROM PUBLIC",
+        )
+        _run(connection, "ALTER DATABASE {} SET log_error_verbosity = terse", database)
 
 
 def missing_roles(connection: Connection, names: Names) -> set[str]:

@@ -18,6 +18,14 @@ PARAMETERS = frozenset(
     }
 )
 """The supported query parameters. libpq's other parameters contradict the product's settings or are secrets."""
+TIMEOUTS = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+"""The defaults of parameters that find a host to which the network is interrupted, in seconds and milliseconds."""
 _CHOICES = {
     "sslmode": {"disable", "allow", "prefer", "require", "verify-ca", "verify-full"},
     "target_session_attrs": {"any", "read-write", "read-only", "primary", "standby", "prefer-standby"},

@@ -3,15 +3,13 @@
 All functions that end it hold the lock of the pipeline. The executions that the candidate got keep their pin.
 """
 
-from typing import Any
-
 from django.db import transaction
 
 from releases import queries
 from releases.activation import gates, pointer
 from releases.activation.gates import Switch
 from releases.activation.gradual import operations
-from releases.activation.gradual.steps import require_step
+from releases.activation.gradual.steps import audited, require_step
 from releases.activation.requirements import require_expected, require_reason, require_registered
 from releases.artifacts.soundness import require_verified
 from releases.errors import ApprovalRequired, ReasonRequired, SignatureRequired, SmokeTestRequired, WorkerRequired
@@ -23,15 +21,10 @@ _KINDS = {Status.PROMOTED: Kind.PROMOTION, Status.WITHDRAWN: Kind.WITHDRAWAL}
 LONGEST_REASON = 1000
 
 
-def _audited(gradual: GradualActivation, *, actor: str, **_: Any) -> dict[str, Any]:
-    tenant, name = gradual.pipeline.tenant, gradual.candidate.audit_name
-    return {"tenant": tenant, "actor": actor, "object_type": "release", "object": name}
-
-
 @audit.denials(
     "gradual_activation.promote",
     *(ApprovalRequired, ReasonRequired, SignatureRequired, SmokeTestRequired, WorkerRequired),
-    of=_audited,
+    of=audited,
 )
 def promote(
     gradual: GradualActivation,

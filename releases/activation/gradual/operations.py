@@ -7,7 +7,7 @@ from django.db.models import QuerySet
 from releases.activation import pointer
 from releases.activation.gradual.plan import Plan
 from releases.errors import GradualActivationEnded, GradualActivationUnknown, OperationKeyReused
-from releases.models import GradualActivation, Kind, Pipeline
+from releases.models import GradualActivation, Kind, Pipeline, Release
 from tenancy import audit
 
 Status = GradualActivation.Status
@@ -43,6 +43,21 @@ def lock(gradual: GradualActivation) -> Pipeline:
     pipeline = pointer.locked(gradual.pipeline_id)
     gradual.refresh_from_db(fields=("status", "step", "step_started_at", "cause", "ended_by", "end_reason", "ended_at"))
     return pipeline
+
+
+def approved_with_start(pipeline: Pipeline, candidate: Release) -> bool:
+    """Return whether the running gradual activation of `candidate` has the approvals that the policy requires now.
+
+    They are those of the request that started it, if its policy required as many.
+    """
+    return (
+        not pipeline.approvals
+        or pipeline.activations.filter(
+            gradual__status=Status.RUNNING,
+            gradual__candidate=candidate,
+            request__policy__approvals__gte=pipeline.approvals,
+        ).exists()
+    )
 
 
 def require_running(gradual: GradualActivation) -> None:

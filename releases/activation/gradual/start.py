@@ -56,7 +56,7 @@ def start(
     `GradualActivationRunning`, `ArtifactMissing`, `ArtifactAltered`, `ArtifactStoreUnavailable`,
     `ActiveReleaseChanged`, `OperationKeyReused`, the refusal of a gate, and what `rule` raises.
     """
-    earlier = _earlier(candidate, operation_key, request)
+    earlier = _earlier(candidate, plan, operation_key, request)
     if earlier is not None:
         return earlier
     require_registered(candidate)
@@ -66,7 +66,7 @@ def start(
     require_verified(candidate)
     with transaction.atomic():
         pipeline = pointer.locked(candidate.pipeline_id)
-        earlier = _earlier(candidate, operation_key, request)
+        earlier = _earlier(candidate, plan, operation_key, request)
         if earlier is not None:
             return earlier
         candidate.refresh_from_db(fields=("status",))
@@ -110,15 +110,19 @@ def start(
 
 
 def _earlier(
-    candidate: Release, operation_key: str | None, request: ActivationRequest | None
+    candidate: Release, plan: Plan, operation_key: str | None, request: ActivationRequest | None
 ) -> GradualActivation | None:
-    """Return the gradual activation that carried out the request, or that has the operation key."""
+    """Return the gradual activation that carried out the request, or that has the operation key.
+
+    Raises `OperationKeyReused` if the key started another release or plan.
+    """
     if request is not None:
         return operations.all_of(candidate.pipeline).filter(activations__request=request).first()
     found = operations.repeated(candidate.pipeline, operation_key, Kind.GRADUAL)
-    if found is not None and found.candidate_id != candidate.pk:
+    if found is not None and (found.candidate_id, operations.plan_of(found).columns) != (candidate.pk, plan.columns):
         raise OperationKeyReused(
-            f"The operation key started the gradual activation of release {found.candidate.release_version!r}.",
+            f"The operation key started the gradual activation of release {found.candidate.release_version!r}. Its "
+            "release and its plan must be the same.",
             activeReleaseVersion=found.baseline.release_version,
         )
     return found

@@ -1,15 +1,25 @@
 """Moves a gradual activation to its next step, which has a greater share."""
 
+from typing import Any
+
 from django.db import transaction
 from django.db.models import F
 
 from releases.activation import pointer
 from releases.activation.gradual import operations
-from releases.activation.requirements import require_expected
-from releases.errors import NoNextStep, StepChanged
+from releases.activation.requirements import approval_required, require_expected
+from releases.errors import ApprovalRequired, NoNextStep, StepChanged
 from releases.models import GradualActivation, Kind
+from tenancy import audit
 
 
+def audited(gradual: GradualActivation, *, actor: str, **_: Any) -> dict[str, Any]:
+    """Return the arguments of the entry for a denied operation on a gradual activation."""
+    tenant, name = gradual.pipeline.tenant, gradual.candidate.audit_name
+    return {"tenant": tenant, "actor": actor, "object_type": "release", "object": name}
+
+
+@audit.denials("gradual_activation.step", ApprovalRequired, of=audited)
 def move_on(
     gradual: GradualActivation,
     *,
@@ -22,8 +32,8 @@ def move_on(
     """Move to the next step, with any sample, and return the gradual activation.
 
     With `expected_step`, the call fails unless that step is the current one. A repeated call with the same
-    `operation_key` moves once. Raises `GradualActivationEnded`, `StepChanged`, `NoNextStep`, `ActiveReleaseChanged` and
-    `OperationKeyReused`.
+    `operation_key` moves once. Raises `GradualActivationEnded`, `StepChanged`, `NoNextStep`, `ActiveReleaseChanged`,
+    `OperationKeyReused`, and `ApprovalRequired` if the policy requires more approvals than the start had.
     """
     with transaction.atomic():
         pipeline = operations.lock(gradual)
@@ -36,6 +46,8 @@ def move_on(
         steps = operations.plan_of(gradual).steps
         if gradual.step + 1 >= len(steps):
             raise NoNextStep(f"Step {gradual.step} is the last one. Promote or withdraw the candidate.")
+        if not operations.approved_with_start(pipeline, gradual.candidate):
+            raise approval_required(pipeline, gradual.candidate)
         GradualActivation.objects.filter(pk=gradual.pk).update(step=F("step") + 1)
         share = steps[gradual.step + 1].decimal
         pointer.append(

@@ -7,6 +7,7 @@ next clock task, and concurrent calls activate once.
 import logging
 from http import HTTPStatus
 from typing import Any
+from uuid import UUID
 
 from django.db import DatabaseError, transaction
 from django.db.models import Q, QuerySet
@@ -37,7 +38,6 @@ def carry_out(request: ActivationRequest) -> ActivationRequest:
     found = _due().filter(pk=request.pk).select_related("release__pipeline__tenant", "requester", "base").first()
     if found is not None:
         try:
-            _require_standing(found)
             _activate(found)
         except CoordinatorError as refusal:
             _refused(found, refusal)
@@ -45,23 +45,27 @@ def carry_out(request: ActivationRequest) -> ActivationRequest:
     return request
 
 
-def carry_out_due(limit: int = 100) -> int:
-    """Carry out at most `limit` requests whose time has come. Return how many of them are ACTIVATED then.
+def carry_out_due(group: int = 100) -> int:
+    """Carry out the requests whose time has come, in groups. Return how many of them are ACTIVATED then.
 
     If one cannot be carried out, the error is logged, and the others are still carried out.
     """
-    with transaction.atomic():
-        # Another process carries out those that it has locked.
-        due = list(_due().order_by("activate_at", "created_at").select_for_update(skip_locked=True)[:limit])
-    activated = 0
-    for request in due:
-        try:
-            activated += carry_out(request).status == RequestStatus.ACTIVATED
-        except DatabaseError as error:
-            if is_outage(error):
-                raise
-            log.exception("The activation request %s could not be carried out", request.pk)
-    return activated
+    activated, tried = 0, set[UUID]()
+    while True:
+        with transaction.atomic():
+            # Another process carries out those that it has locked.
+            rows = _due().order_by("activate_at", "created_at").select_for_update(skip_locked=True)
+            due = list((rows.exclude(pk__in=tried) if tried else rows)[:group])
+        tried |= {request.pk for request in due}
+        for request in due:
+            try:
+                activated += carry_out(request).status == RequestStatus.ACTIVATED
+            except DatabaseError as error:
+                if is_outage(error):
+                    raise
+                log.exception("The activation request %s could not be carried out", request.pk)
+        if len(due) < group:
+            return activated
 
 
 def _due() -> QuerySet[ActivationRequest]:
@@ -77,10 +81,11 @@ def _require_standing(request: ActivationRequest) -> None:
 
 def _activate(request: ActivationRequest) -> None:
     def require_approved(_pipeline: Pipeline, _kind: Kind) -> None:
-        """The request may have been withdrawn since it was read."""
+        """The request may have been withdrawn since it was read, and the requester may have lost the right."""
         locked = ActivationRequest.objects.select_for_update().get(pk=request.pk)
         if locked.status != RequestStatus.APPROVED:
             raise states.not_open(locked)
+        _require_standing(locked)
 
     def complete(_made: Activation) -> None:
         states.move(request, RequestStatus.ACTIVATED)

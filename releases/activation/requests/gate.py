@@ -1,10 +1,12 @@
 """The gate of an activation that asks for approvals, and compares an approved request with what it was made on."""
 
 from releases.activation.gates import Gate, Switch, met, unmet, warning
-from releases.activation.requests import snapshot
+from releases.activation.gradual import operations
+from releases.activation.requests import snapshot, states
+from releases.activation.requirements import approval_required
 from releases.activation.rollback import was_active_lately
 from releases.errors import ApprovalRequired, OverrideNotAllowed, RequestOutdated
-from releases.models import ActivationRequest, GradualActivation, Kind, Vote
+from releases.models import ActivationRequest, Kind
 
 NAME = "approval"
 
@@ -24,25 +26,9 @@ def gate(switch: Switch) -> Gate | None:
     if switch.kind == Kind.ROLLBACK and was_active_lately(policy, switch.release):
         days = policy.rollback_days
         return met(NAME, f"A rollback to a release that was active in the last {days} days needs no approval.")
-    if switch.kind == Kind.PROMOTION and _approved_with_start(switch):
+    if switch.kind == Kind.PROMOTION and operations.approved_with_start(policy, switch.release):
         return met(NAME, "Approved with the start.")
-    people = f"{policy.approvals} other {'person' if policy.approvals == 1 else 'people'}"
-    return unmet(
-        NAME,
-        ApprovalRequired(
-            f"{people} must approve the activation of release {switch.release.release_version!r}. Request it.",
-            approvals=policy.approvals,
-        ),
-    )
-
-
-def _approved_with_start(switch: Switch) -> bool:
-    """Return True if an approved request started the running gradual activation, under no weaker policy."""
-    return switch.pipeline.activations.filter(
-        gradual__status=GradualActivation.Status.RUNNING,
-        gradual__candidate=switch.release,
-        request__policy__approvals__gte=switch.pipeline.approvals,
-    ).exists()
+    return unmet(NAME, approval_required(policy, switch.release))
 
 
 def _of_request(switch: Switch, request: ActivationRequest) -> Gate:
@@ -52,5 +38,13 @@ def _of_request(switch: Switch, request: ActivationRequest) -> Gate:
             f"The request is outdated: {snapshot.described(changes)}", moved=[each.to_json() for each in changes]
         )
         return unmet(NAME, refusal)
-    names = [vote.actor for vote in request.counted_votes if vote.decision == Vote.Decision.APPROVE]
+    names = [vote.actor for vote in states.approvals(request)]
+    if len(names) < request.policy["approvals"]:
+        return unmet(NAME, _voters_left(request, names))
     return met(NAME, f"Approved by {', '.join(names)}." if names else "The policy requires no approvals.")
+
+
+def _voters_left(request: ActivationRequest, names: list[str]) -> ApprovalRequired:
+    needed = request.policy["approvals"]
+    detail = f"{needed} people must have approved it, and {len(names)} of those who did may still vote."
+    return ApprovalRequired(detail, approvals=needed)

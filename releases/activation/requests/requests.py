@@ -63,7 +63,7 @@ def ask(
         raise ReasonRequired("A request to activate a release requires a reason.")
     with transaction.atomic():
         pipeline = Pipeline.objects.select_for_update().get(pk=release.pipeline_id)
-        request = _earlier(pipeline, release, columns, operation_key)
+        request = _earlier(pipeline, release, columns, activate_at, operation_key)
         if request is None:
             now = queries.clock()
             _require_in_range(now, activate_at)
@@ -129,18 +129,23 @@ def _expire(request: ActivationRequest) -> bool:
 
 
 def _earlier(
-    pipeline: Pipeline, release: Release, plan: dict[str, Any] | None, operation_key: str | None
+    pipeline: Pipeline,
+    release: Release,
+    plan: dict[str, Any] | None,
+    activate_at: datetime | None,
+    operation_key: str | None,
 ) -> ActivationRequest | None:
     """Return the request that has the operation key.
 
-    Raises `OperationKeyReused` if it is for another release or has another plan.
+    Raises `OperationKeyReused` if it is for another release or time, or has another plan.
     """
     if operation_key is None:
         return None
     found = pipeline.activation_requests.select_related("release").filter(operation_key=operation_key).first()
-    if found is not None and (found.release_id, found.plan) != (release.pk, plan):
+    if found is not None and (found.release_id, found.plan, found.activate_at) != (release.pk, plan, activate_at):
         raise OperationKeyReused(
-            f"The operation key already requested the activation of release {found.release.release_version!r}."
+            f"The operation key already requested the activation of release {found.release.release_version!r}. Its "
+            "release, its time and its plan must be the same."
         )
     return found
 

@@ -12,9 +12,10 @@ from django.db.models import Count
 from foundation.database import guarded_update
 from releases.activation.blockers import Blocker, Kind
 from releases.errors import ReleaseRevoked, RequestNotOpen
-from releases.models import ActivationRequest, Pipeline, Release, Revocation
+from releases.models import ActivationRequest, Pipeline, Release, Revocation, Vote
 from releases.states import REQUEST_MOVES, UNDECIDED, RequestStatus
-from tenancy import audit
+from tenancy import access, audit
+from tenancy.roles import Scope
 
 COORDINATOR = "coordinator"
 """The actor of what happens without a person."""
@@ -36,6 +37,13 @@ def move(request: ActivationRequest, target: RequestStatus, **changes: Any) -> b
     rows = ActivationRequest.objects.filter(pk=request.pk)
     source = RequestStatus(request.status)
     return guarded_update.move(rows, REQUEST_MOVES, source, target, status_changed_at=TransactionNow(), **changes)
+
+
+def approvals(request: ActivationRequest) -> list[Vote]:
+    """Return the approvals of the current round whose voters hold the right to vote now, oldest first."""
+    entitled = access.entitled(request.release.pipeline.tenant, Scope.ACTIVATE)
+    votes = request.votes.filter(round=request.round, decision=Vote.Decision.APPROVE, voter__in=entitled)
+    return list(votes.order_by("pk"))
 
 
 def not_open(request: ActivationRequest, status: str | None = None) -> RequestNotOpen:

@@ -12,7 +12,8 @@ from releases.activation.requests.carrying_out import carry_out
 from releases.errors import AlreadyVoted, OwnRequest, RequestRestarted
 from releases.models import ActivationRequest, Pipeline, Vote
 from releases.states import RequestStatus
-from tenancy import audit
+from tenancy import access, audit
+from tenancy.roles import Scope
 
 Decision = Vote.Decision
 
@@ -28,15 +29,19 @@ def vote(
     """Record the vote of `voter` in the round that they saw. Return the request.
 
     `actor` is the voter or a token of theirs: the person counts. One refusal refuses the request. The last approval
-    that it needs approves it, and then it is carried out if its time has come. A repeated vote changes nothing.
+    that it needs approves it, and then it is carried out if its time has come. Approvals of people who have lost the
+    right to vote do not count. A repeated vote changes nothing.
 
     If something has moved since the round began, the request begins a new one, and the vote does not count. Raises
-    `OwnRequest`, `RequestNotOpen`, `RequestRestarted` with what has moved, and `AlreadyVoted`.
+    `OwnRequest`, `RequestNotOpen`, `RequestRestarted` with what has moved, `AlreadyVoted`, and `ScopeMissing` or
+    `NotFound` if the voter has lost the right.
     """
     with transaction.atomic():
         pipeline, found = states.lock(request)
         if found.requester_id == voter.pk:
             raise OwnRequest("Another person must vote on this request.")
+        # As they are now: the caller may have read them before they were deactivated.
+        access.require(User.objects.get(pk=voter.pk), found.release.pipeline.tenant, Scope.ACTIVATE)
         earlier = found.votes.filter(round=round_number, voter=voter).first()
         if earlier is not None and earlier.decision != decision:
             raise AlreadyVoted(f"The vote of round {round_number} is: {earlier.decision}.", decision=earlier.decision)
@@ -81,7 +86,7 @@ def _count(found: ActivationRequest, ballot: Vote) -> None:
     """Write the vote, and decide the request if the vote decides it."""
     ballot.request, ballot.round = found, found.round
     ballot.save(force_insert=True)
-    approvals = found.votes.filter(round=found.round, decision=Decision.APPROVE).count()
+    approvals = len(states.approvals(found))
     if ballot.decision == Decision.REFUSE:
         states.move(found, RequestStatus.REFUSED)
     elif approvals >= found.approvals_needed:

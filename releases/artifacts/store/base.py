@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, NoReturn
 from django.core.files.storage import Storage
 
 from releases.artifacts.store.staging import StagedBlob
+from releases.errors import ArtifactStoreUnavailable
 
 CHUNK = 1024 * 1024
 """Bytes are read and hashed in chunks of this size, in bytes."""
@@ -160,10 +161,18 @@ class ArtifactStore(Storage, ABC):
         """Return the metadata of the bytes without reading them; None if there are none."""
 
     @abstractmethod
+    def is_rewritten(self, before: str, now: str) -> bool:
+        """Compare two fingerprints of a blob. True if its bytes were certainly written again in between.
+
+        False if only other metadata differ, or if one fingerprint is that of a store of another kind.
+        """
+
+    @abstractmethod
     def verified(self, digest: str, while_reading: Callable[[], object] = ...) -> BlobStat | None:
         """Read and hash all bytes. Return their metadata; None if the digest is another one or there are no bytes.
 
-        Calls `while_reading` for each chunk.
+        Calls `while_reading` for each chunk. Also raises `ArtifactStoreUnavailable` if the store returns less than it
+        lists, or if the bytes change meanwhile.
         """
 
     @abstractmethod
@@ -176,11 +185,26 @@ class ArtifactStore(Storage, ABC):
 
     @abstractmethod
     def quarantine(self, digest: str) -> str | None:
-        """Move the bytes to another name, outside of the blobs, and return it; None if there are none."""
+        """Move wrong bytes to another name, outside of the blobs, and return it; None if there are none.
+
+        The bytes are hashed. If their digest is right, they stay, and `ArtifactStoreUnavailable` is raised.
+        """
+
+    @abstractmethod
+    def restore(self, digest: str) -> BlobStat | None:
+        """Move bytes with this digest back from quarantine and return their metadata; None if there are none.
+
+        The caller has checked that there are no bytes at `digest`.
+        """
 
     def _save(self, name: str, content: Any) -> NoReturn:
         """Django's `save` takes any name, which could store wrong bytes under a digest."""
         raise NotImplementedError("An artifact store saves bytes under their digest: use stage().")
+
+
+def misread(digest: str) -> ArtifactStoreUnavailable:
+    """Return the error for a store whose answers about `digest` contradict each other."""
+    return ArtifactStoreUnavailable(f"The artifact store does not return the bytes of {digest} that it has. Try again.")
 
 
 def hexadecimal(digest: str) -> str:

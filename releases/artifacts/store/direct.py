@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from botocore.exceptions import ClientError
 
 from releases.artifacts.store.base import CHUNK, BlobStat, DirectUploads, StagedObject
+from releases.errors import ArtifactStoreUnavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -108,6 +109,8 @@ class S3DirectUploads(DirectUploads):
                 actual.update(chunk)
                 size += len(chunk)
                 while_reading()
+            if size != response["ContentLength"]:
+                raise ArtifactStoreUnavailable("The artifact store returned only a part of the uploaded bytes.")
             return StagedObject(f"sha256:{actual.hexdigest()}", size, response["ETag"])
 
     def place(self, name: str, staged: StagedObject, key: str, verified: Callable[[], BlobStat | None]) -> bool:

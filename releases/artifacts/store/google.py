@@ -34,6 +34,7 @@ class GoogleArtifactStore(ObjectArtifactStore, GoogleCloudStorage):
     """
 
     _client: Client | None
+    checksum_errors = (DataCorruption,)
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)

@@ -10,7 +10,7 @@ from typing import BinaryIO
 from django.core.files.storage import FileSystemStorage
 from django.utils.module_loading import import_string
 
-from releases.artifacts.store.base import CHUNK, PART_CHUNK, ArtifactStore, BlobStat, StoredBlob, hexadecimal
+from releases.artifacts.store.base import CHUNK, PART_CHUNK, ArtifactStore, BlobStat, StoredBlob, hexadecimal, misread
 from releases.artifacts.store.staging import StagedBlob, disk, private_folder, staging_folder
 from releases.errors import ArtifactStoreUnavailable
 
@@ -67,14 +67,21 @@ class LocalArtifactStore(ArtifactStore, FileSystemStorage):
         self._require_store()
         with disk():
             staged.path.chmod(0o400)
-            private_folder(target.parent)
-            staged.path.replace(target)
-            for directory in (target.parent, target.parent.parent, self.root):
-                _fsync_directory(directory)
+        self._place(staged.path, target)
+        with disk():
             return _blob_stat(target.stat()).fingerprint
 
+    def _place(self, path: Path, target: Path) -> None:
+        with disk():
+            private_folder(target.parent)
+            path.replace(target)
+            for directory in (target.parent, target.parent.parent, self.root):
+                _fsync_directory(directory)
+
     def read(self, digest: str, while_reading: Callable[[], object] = lambda: None) -> BinaryIO | None:
-        path = self.file(digest)
+        return self._open(self.file(digest))
+
+    def _open(self, path: Path) -> BinaryIO | None:
         with disk():
             try:
                 return path.open("rb")
@@ -107,21 +114,34 @@ class LocalArtifactStore(ArtifactStore, FileSystemStorage):
                 self._require_store()
                 return None
 
+    def is_rewritten(self, before: str, now: str) -> bool:
+        """Compare the times of modification and the inodes. `chmod` changes neither, nor does a new mount."""
+        old, new = before.split(":"), now.split(":")
+        return len(old) == len(new) and (old[1], old[4]) != (new[1], new[4])
+
     def verified(self, digest: str, while_reading: Callable[[], object] = lambda: None) -> BlobStat | None:
-        file = self.read(digest)
+        stat, matches = self._compare(self.file(digest), digest, while_reading)
+        return stat if matches else None
+
+    def _compare(
+        self, path: Path, digest: str, while_reading: Callable[[], object] = lambda: None
+    ) -> tuple[BlobStat | None, bool]:
+        """Read a file. Return its metadata, and True if its bytes have the digest.
+
+        Raises `ArtifactStoreUnavailable` if the file changes meanwhile, or ends early.
+        """
+        file = self._open(path)
         if file is None:
-            return None
+            return None, False
         with disk(), file:
             before = _blob_stat(os.fstat(file.fileno()))
             actual = hashlib.sha256()
             while chunk := file.read(CHUNK):
                 actual.update(chunk)
                 while_reading()
-            return (
-                before
-                if f"sha256:{actual.hexdigest()}" == digest and _blob_stat(os.fstat(file.fileno())) == before
-                else None
-            )
+            if file.tell() != before.size or _blob_stat(os.fstat(file.fileno())) != before:
+                raise misread(digest)
+        return before, f"sha256:{actual.hexdigest()}" == digest
 
     def list(self) -> Iterator[StoredBlob]:
         self._require_store()
@@ -146,13 +166,25 @@ class LocalArtifactStore(ArtifactStore, FileSystemStorage):
         path = self.file(digest)
         now = datetime.now(UTC)
         target = self.root / "quarantine" / f"{path.name}-{now:%Y%m%dT%H%M%S%fZ}"
+        stat, matches = self._compare(path, digest)
+        if matches:
+            raise misread(digest)
+        if stat is None:
+            return None
         with disk():
             private_folder(target.parent)
-            try:
-                path.rename(target)
-            except FileNotFoundError:
-                return None
+            path.rename(target)
         return str(target.relative_to(self.root))
+
+    def restore(self, digest: str) -> BlobStat | None:
+        target = self.file(digest)
+        with disk():
+            found = sorted((self.root / "quarantine").glob(f"{target.name}-*"))
+        for path in found:
+            if self._compare(path, digest)[1]:
+                self._place(path, target)
+                return self.stat(digest)
+        return None
 
     def _require_store(self) -> None:
         with disk():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
 
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError
 from storages.backends.s3 import S3Storage
 
 from releases.artifacts.store.base import CHUNK, BlobStat
@@ -33,6 +33,7 @@ class S3ArtifactStore(ObjectArtifactStore, S3Storage):
     """
 
     client_config: Config
+    checksum_errors = (FlexibleChecksumError,)
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -40,9 +41,9 @@ class S3ArtifactStore(ObjectArtifactStore, S3Storage):
             connect_timeout=min(5.0, self.timeout_seconds),
             read_timeout=self.timeout_seconds,
             retries={"mode": "standard", "total_max_attempts": 3},
-            # The store sends the checksum of the whole content and verifies what it reads. It needs no others.
+            # The store sends the checksum of the whole content. The client verifies it when it reads that.
             request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
+            response_checksum_validation="when_supported",
             max_pool_connections=32,
         )
         self.client_config = defaults.merge(self.client_config)

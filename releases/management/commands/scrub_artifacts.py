@@ -13,14 +13,26 @@ class Command(BaseCommand):
     help = "Read the blobs that are due, or all of them, and compare their bytes with their digests."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--all", action="store_true", help="check all blobs, also those that are not due")
+        scope = parser.add_mutually_exclusive_group()
+        scope.add_argument("--all", action="store_true", help="check all blobs, also those that are not due")
+        scope.add_argument(
+            "--heal",
+            action="store_true",
+            help="check only damaged and missing blobs, and take those that are sound back from quarantine",
+        )
+        parser.add_argument(
+            "--accept-damage",
+            action="store_true",
+            help="record damaged and missing blobs even if they are so many that the store may be at fault",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         counts: Counter[str] = Counter()
-        for checked in scrub.scrub(float("inf"), everything=options["all"]):
-            counts[checked.state or "UNREADABLE"] += 1
-            if checked.state != Blob.State.SOUND:
-                self.stdout.write(f"{checked.digest} {checked.state or 'cannot be read'}")
+        scope = scrub.Scope.UNSOUND if options["heal"] else scrub.Scope.ALL if options["all"] else scrub.Scope.DUE
+        for checked in scrub.scrub(float("inf"), scope, accept_damage=options["accept_damage"]):
+            counts[checked.state or "WITHOUT A VERDICT"] += 1
+            if checked.state != Blob.State.SOUND or options["heal"]:
+                self.stdout.write(f"{checked.digest} {checked.state or checked.reason}")
         self.stdout.write(", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "no blob is due")
         if counts.total() != counts[Blob.State.SOUND]:
             raise CommandError("Not all blobs are sound.")

@@ -100,3 +100,18 @@ def test_what_the_file_does_not_name_is_removed_if_it_is_complete(run: CommandLi
     assert done.status == 0, done
     posts = [each.path.rpartition("acme/")[2] for each in server.requests if each.method == "POST"]
     assert posts == ["alert-rules/r1/remove", "alert-channels/c1/remove"]
+
+
+def test_the_second_plan_of_a_file_is_empty_whatever_spaces_it_has(run: CommandLine) -> None:
+    mail = {**CHANNEL, "kind": "email", "address": "a@x.example,b@x.example", "secret": "pager"}
+    text = 'alertChannels:\n  ops: {kind: email, address: " a@x.example, b@x.example ", secret: " pager"}\n'
+    done, _ = apply(run, text, page(mail))
+    assert done.out == "nothing to change\n"
+    done, _ = apply(run, text.replace("ops", '" ops"'), page(mail))
+    assert "alertChannels. ops: the name must not begin or end with a space" in done.err
+
+
+def test_a_rule_uses_no_channel_that_the_file_removes(run: CommandLine) -> None:
+    done, sent = apply(run, "alertChannels: {}\n" + RULES + "complete: [alertChannels]\n", page(CHANNEL), page(RULE))
+    assert "alertRules.stuck.channels: there is no alert channel 'ops'" in done.err
+    assert sent == []

@@ -6,9 +6,12 @@ from typing import Any
 import pytest
 
 from executions.campaigns import campaigns
+from executions.campaigns.filters import Filters
+from executions.campaigns.resubmitting import waiting
 from executions.errors import CampaignTargetInvalid
+from executions.holds import holds
 from executions.lifecycle.redrive import redrive
-from executions.models import Campaign, Execution, Resubmission
+from executions.models import Campaign, Execution, Resubmission, Worker
 from executions.submission.resubmission import resubmit
 from releases.activation.activation import activate
 from releases.activation.revocation import revoke
@@ -29,6 +32,7 @@ from tests.raw_sql import unchanged
 
 pytestmark = pytest.mark.django_db
 RESUBMIT = Campaign.Kind.RESUBMIT
+OTHER = "org.example.returns"
 
 
 def next_release(owner: Tenant, version: str = "1.1", **members: Any) -> Release:
@@ -77,10 +81,10 @@ def test_a_redrive_has_no_target(owner: Tenant) -> None:
 def test_the_target_is_a_named_release_or_the_active_one_at_the_time_of_each_item(
     owner: Tenant, target: str | None, versions: dict[str, int]
 ) -> None:
-    following = next_release(owner)
+    following = making.replaced(next_release(owner))
     made = start(owner, kind=RESUBMIT, target_release_version=target)
     assert advance(4) == 4
-    activate(following, actor="user:ann")
+    activate(following, actor="user:ann", reason="fixed")
     assert advance() == 6
     new = Execution.objects.filter(origin__campaign=made)
     assert Counter(new.values_list("release_version", flat=True)) == versions
@@ -104,25 +108,45 @@ def test_an_item_is_skipped_with_the_reason(owner: Tenant, dead: list[Execution]
         ("2.0", "RELEASE_UNKNOWN"),
         ("1.1", "RELEASE_NOT_ADMITTED"),
         ("1.2", "INPUT_INVALID"),
-        (None, "ACTIVE_RELEASE_REVOKED"),
     ],
 )
 def test_a_target_that_accepts_no_such_executions_skips_the_items(
-    owner: Tenant, dead: list[Execution], version: str | None, code: str
+    owner: Tenant, dead: list[Execution], version: str, code: str
 ) -> None:
     revoke(next_release(owner), actor="user:ann", reason="leaked")
-    next_release(owner, "1.2", steps=[{**making.STEP, "cardinality": "MANY_TO_MANY"}])
+    making.replaced(next_release(owner, "1.2", steps=[{**making.STEP, "cardinality": "MANY_TO_MANY"}]))
     made = start(owner, kind=RESUBMIT, target_release_version=version)
-    if version is None:
-        revoke(dead[0].release, actor="user:ann", reason="leaked")
     assert (advance(), progress(made), {*codes(made).values()}) == (0, (0, 0, 10), {code})
 
 
-def test_items_wait_while_no_worker_hosts_the_target(owner: Tenant, dead: list[Execution]) -> None:
-    target = making.registered(owner, "1.1")
-    made = start(owner, kind=RESUBMIT, target_release_version="1.1")
-    pass_time(60)
-    with unchanged():
-        assert campaigns.advance() == 0
-    making.worker(Release.objects.select_related("pipeline__tenant").get(pk=target.pk), "late")
-    assert (campaigns.advance(), progress(made)) == (10, (0, 10, 0))
+@cases(
+    ("obstacle", "code"),
+    [
+        ("pause", "PIPELINE_PAUSED"),
+        ("revocation", "ACTIVE_RELEASE_REVOKED"),
+        ("silence", "WORKER_UNAVAILABLE"),
+        ("no activation", "RELEASE_NOT_OPEN"),
+    ],
+)
+def test_items_wait_while_their_target_accepts_nothing_and_let_others_pass(
+    owner: Tenant, dead: list[Execution], obstacle: str, code: str
+) -> None:
+    other = making.active(owner, "1.1", pipeline_id=OTHER)
+    making.worker(other, "other")
+    making.dead(owner, *"xyz", pipeline_id=OTHER)
+    following, release = next_release(owner), dead[0].release
+    target = "1.1" if obstacle == "no activation" else None
+    made = start(owner, Filters(error_code="SomeError"), rate=2, kind=RESUBMIT, target_release_version=target)
+    if obstacle == "pause":
+        holds.pause(release.pipeline, actor="user:eva", reason="broken", refuses_submissions=True)
+    elif obstacle == "revocation":
+        revoke(release, actor="user:ann", reason="leaked")
+    elif obstacle == "silence":
+        making.silence(*Worker.objects.filter(worker_id="worker-1"))
+    assert [(advance(), progress(made)) for _ in range(3)] == [(2, (11, 2, 0)), (1, (10, 3, 0)), (0, (10, 3, 0))]
+    assert [(pipeline_id, why.code) for pipeline_id, why in waiting(made).items()] == [(making.PIPELINE, code)]
+    if obstacle == "pause":
+        holds.resume(release.pipeline, actor="user:eva")
+    else:
+        activate(following, actor="user:ann")
+    assert (advance(), progress(made), waiting(made)) == (2, (8, 5, 0), {})

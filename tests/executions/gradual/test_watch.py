@@ -13,7 +13,7 @@ from executions.tasks import watch_gradual
 from releases.activation.gradual import ending, steps
 from releases.activation.gradual.plan import Bounds
 from releases.activation.gradual.start import start
-from releases.models import Activation, GradualActivation
+from releases.models import Activation, GradualActivation, Pipeline
 from tenancy.models import AuditEntry, Tenant
 from tests import gradual, making
 from tests.cases import cases
@@ -61,6 +61,16 @@ def test_a_good_candidate_moves_on_step_by_step_and_stays_at_the_last_one(owner:
         assert standing(made) == ("RUNNING", step, None)
     kinds = Activation.objects.order_by("sequence").values_list("kind", "actor")
     assert list(kinds)[1:] == [("gradual", "user:test"), ("gradual", "coordinator"), ("gradual", "coordinator")]
+
+
+def test_a_step_waits_while_the_policy_requires_approvals(owner: Tenant) -> None:
+    made = gradual.started(owner, 5, 100)
+    gradual.ended(made.candidate, succeeded=FAST)
+    for approvals, changed in ((1, 0), (0, 1)):
+        Pipeline.objects.update(approvals=approvals)
+        assert watch() == changed
+        assert standing(made)[1] == changed
+    assert not AuditEntry.objects.filter(outcome="denied").exists()
 
 
 def test_each_step_needs_its_own_sample(owner: Tenant) -> None:

@@ -71,7 +71,7 @@ def test_a_stream_continues_as_a_stream_if_each_of_its_items_fits() -> None:
     owner = ready(steps=SPREAD)
     good = failed(owner, "good", '{"n": 2}', '{"n": 3}', many=True)
     bad = failed(owner, "bad", '{"n": 2}', "{}", many=True)
-    release(owner, "1.1", SPREAD[:2], WIDER)
+    making.replaced(release(owner, "1.1", SPREAD[:2], WIDER))
     new = resubmit(owner, good.pk, **ON)
     assert (new.progress, new.progress_shape, new.result_shape) == ([{"n": 2}, {"n": 3}], "MULTI", "MATERIALIZED_MULTI")
     assert paths(owner, bad) == ["checkpoint[1].n"]
@@ -91,14 +91,14 @@ def test_what_is_not_proven_is_refused_and_named(
     owner: Tenant, steps: list[dict[str, Any]], types: dict[str, Any], found: list[str]
 ) -> None:
     old = failed(owner)
-    release(owner, "1.1", steps, types)
+    making.replaced(release(owner, "1.1", steps, types))
     assert paths(owner, old) == found
 
 
 @cases("types", [WIDER, order("n")])
 def test_the_stored_value_itself_must_fit_another_release(owner: Tenant, types: dict[str, Any]) -> None:
     good, bad = failed(owner, "good"), failed(owner, "bad", '{"n": "two", "x": 1}')
-    release(owner, "1.1", types=types)
+    making.replaced(release(owner, "1.1", types=types))
     assert reasons(owner, bad) == [
         ("checkpoint.n", "must be an integer"),
         ("checkpoint.x", "is not a member of the type"),
@@ -130,8 +130,8 @@ def test_the_state_of_an_await_continues_on_its_contract_only(answered: bool, st
     else:
         cancel(owner, old.pk, actor="user:ann", reason="")
     old.refresh_from_db()
-    release(owner, "1.1", AWAITING, WIDER)
-    release(owner, "1.2", AWAITING)
+    making.replaced(release(owner, "1.1", AWAITING, WIDER))
+    making.replaced(release(owner, "1.2", AWAITING))
     if step == 2:
         assert resubmit(owner, old.pk, **ON).current_step_index == 2
     else:

@@ -8,7 +8,7 @@ from django.db import connection
 
 from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
-from executions.errors import TenantNotAllowed
+from executions.errors import IdempotencyKeyReused, TenantNotAllowed
 from executions.lifecycle import cancellation
 from executions.lifecycle.redrive import redrive
 from executions.models import Execution
@@ -88,12 +88,16 @@ def test_a_repeated_key_is_never_refused_and_uses_no_permit(owner: Tenant) -> No
     assert (again.duplicate, again.execution_id) == (True, Execution.objects.get(execution_key="k").pk)
 
 
-def test_the_size_of_an_input_is_limited(owner: Tenant) -> None:
+def test_the_size_of_a_new_input_is_limited(owner: Tenant) -> None:
+    value = {"n": 1, "text": "x" * 20}
+    first = making.execution(owner, "before", value)
     owner.quota_payload_bytes = 20
-    error = refusal(owner, "k", value={"n": 1, "text": "x" * 20})
+    error = refusal(owner, "k", value=value)
     assert isinstance(error, PayloadTooLarge)
     assert error.data == {"limit": 20, "quota": "payloadBytes"}
     assert accepted(owner, "k") == 1
+    assert making.execution(owner, "before", value) == first
+    assert isinstance(refusal(owner, "before", value={"text": "x" * 20}), IdempotencyKeyReused)
 
 
 def submit_to(owner: Tenant, count: int, *pipelines: str) -> None:

@@ -9,13 +9,17 @@ from executions.errors import (
     ExecutionUnknown,
     IdempotencyKeyReused,
     InputInvalid,
+    PipelinePaused,
     ReleaseNotAdmitted,
+    ResubmissionRemoved,
     ResubmitKeyReused,
     ResubmitRefused,
     TenantNotAllowed,
     VersionMismatch,
     WorkerUnavailable,
 )
+from executions.holds import holds
+from executions.lifecycle import retention
 from executions.lifecycle.cancellation import cancel
 from executions.models import Execution, Resubmission, WireForm
 from executions.submission import admission, resubmission
@@ -24,10 +28,10 @@ from executions.submission.submission import submit
 from foundation.errors import CoordinatorError
 from releases.activation.activation import activate
 from releases.activation.revocation import revoke
-from releases.errors import NoActiveRelease, ReleaseUnknown
+from releases.errors import NoActiveRelease, ReleaseNotOpen, ReleaseUnknown
 from releases.models import Release
 from tenancy.models import Tenant
-from tests import making
+from tests import gradual, making
 from tests.cases import cases
 from tests.executions.submission.continuing import order
 from tests.raw_sql import unchanged
@@ -43,8 +47,8 @@ def dead(owner: Tenant) -> Execution:
 
 
 def hosted(owner: Tenant, version: str, **members: Any) -> Release:
-    """Return a registered release that is not active, with a healthy worker."""
-    made = making.registered(owner, version, **members)
+    """Return a release that was active before, with a healthy worker."""
+    made = making.replaced(making.registered(owner, version, **members))
     making.worker(Release.objects.select_related("pipeline__tenant").get(pk=made.pk), f"worker-{version}")
     return made
 
@@ -60,7 +64,7 @@ def test_the_new_execution_runs_on_the_active_release_and_the_old_one_keeps_its_
     owner: Tenant, dead: Execution
 ) -> None:
     before = Execution.objects.filter(pk=dead.pk).values().get()
-    activate(hosted(owner, "1.1"), actor="user:ann")
+    activate(gradual.candidate(owner, "1.1"), actor="user:ann")
     new = resubmit(owner, dead.pk, **BY)
     assert (new.status, new.release_version, new.input) == ("QUEUED", "1.1", dead.input)
     assert (new.submitted_by, new.input_digest) == ("user:ann", dead.input_digest)
@@ -123,8 +127,11 @@ def test_a_key_is_not_reused_for_another_resubmission_or_submission(owner: Tenan
     assert refuse(IdempotencyKeyReused, owner, dead, operation_key="other") == {"executionId": str(other.pk)}
 
 
-def test_a_named_release_need_not_be_active(owner: Tenant, dead: Execution) -> None:
+def test_a_named_release_was_active_before(owner: Tenant, dead: Execution) -> None:
     hosted(owner, "1.1")
+    gradual.candidate(owner, "2.0")
+    data = refuse(ReleaseNotOpen, owner, dead, release_version="2.0")
+    assert data == {"activeReleaseVersion": "1.0", "mayOpen": True}
     assert resubmit(owner, dead.pk, **BY, release_version="1.1").release_version == "1.1"
     assert making.execution(owner, "ordinary").release_version == "1.0"
     cached = admission.cached(owner, making.PIPELINE)
@@ -136,12 +143,23 @@ def test_a_named_release_need_not_be_active(owner: Tenant, dead: Execution) -> N
 
 def test_a_release_that_accepts_no_executions_is_refused(owner: Tenant, dead: Execution) -> None:
     revoke(hosted(owner, "1.1"), actor="user:ann", reason="leaked")
-    making.registered(owner, "1.2")
+    making.replaced(making.registered(owner, "1.2"))
     hosted(owner, "1.5", schemaVersion=2, canonicalTypes=order("n", "m"))
     refuse(ReleaseNotAdmitted, owner, dead, release_version="1.1")
     refuse(WorkerUnavailable, owner, dead, release_version="1.2")
     refuse(InputInvalid, owner, dead, release_version="1.5")
     refuse(ReleaseUnknown, owner, dead, release_version="2.0")
+    holds.pause(dead.release, actor="user:eva", reason="broken", refuses_submissions=True)
+    refuse(PipelinePaused, owner, dead)
+
+
+def test_a_repeated_key_says_that_the_new_execution_was_removed(owner: Tenant, dead: Execution) -> None:
+    first = resubmit(owner, dead.pk, **BY, operation_key="k")
+    cancel(owner, first.pk, actor="user:ann", reason="")
+    Tenant.objects.filter(pk=owner.pk).update(retention_days=1)
+    making.aged(first, days=2)
+    assert retention.remove(seconds=5) == 1
+    assert refuse(ResubmissionRemoved, owner, dead, operation_key="k") == {"executionId": str(first.pk)}
 
 
 @cases(("value", "edited"), [({"n": 2}, True), ({"n": 1}, False), (None, True), ([], True)])

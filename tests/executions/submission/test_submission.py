@@ -12,6 +12,7 @@ from foundation.errors import CoordinatorError
 from releases.activation.activation import activate
 from releases.activation.revocation import revoke
 from releases.models import Release
+from releases.tasks import check_blob
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
@@ -84,6 +85,8 @@ def test_errors_have_the_documented_order() -> None:
     file.write_bytes(b"other")
     assert refusal(owner, **wrong).code == "ARTIFACT_ALTERED"
     file.write_bytes(good)
+    assert refusal(owner, **wrong).code == "ARTIFACT_UNVERIFIED"
+    check_blob(making.digest_of(good))
     making.worker(making.registered(owner, "2.0", **TYPED), "of another release")
     assert refusal(owner, **wrong).code == "WORKER_UNAVAILABLE"
     making.worker(release)

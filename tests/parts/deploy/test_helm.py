@@ -10,7 +10,7 @@ from coordinator.celery import QUEUES
 from coordinator.run import PROGRAMS, command_of
 from coordinator.settings import env
 from tests.cases import cases
-from tests.parts.deploy.charts import CHART, RELEASE, container, full, of_kind, pods, rendered, secrets_of
+from tests.parts.deploy.charts import CHART, RELEASE, Document, container, full, of_kind, pods, rendered, secrets_of
 
 VERSIONS = ("1.29", "1.37")
 CORE = {"SECRET_KEY", "WORKER_SECRET", "DATABASE_URL", "REDIS_URL"}
@@ -126,16 +126,41 @@ def test_each_release_is_scaled_by_the_age_of_its_queue() -> None:
     assert "replicas" not in of_kind(full(), "Deployment")["co-worker-orders-1-0"]["spec"]
 
 
-def test_workers_reach_no_database_and_are_reached_by_nobody() -> None:
-    policies = of_kind(full(), "NetworkPolicy")
+PRIVATE = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16"]
+
+
+def of_workers(documents: list[Document]) -> list[Any]:
+    """Return the network policies of transition workers."""
     worker = of_kind(full(), "Deployment")["co-worker-orders-1-0"]["spec"]["template"]["metadata"]["labels"]
-    matching = [each["spec"] for each in policies.values() if selects(each["spec"]["podSelector"], worker)]
+    policies = [each["spec"] for each in of_kind(documents, "NetworkPolicy").values()]
+    return [each for each in policies if selects(each["podSelector"], worker)]
+
+
+@cases(
+    ("network", "excluded"),
+    [
+        ("0.0.0.0/0", PRIVATE),
+        ("0.0.0.0/1", ["10.0.0.0/8", "100.64.0.0/10"]),
+        ("128.0.0.0/1", ["172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"]),
+        ("::/0", ["fc00::/7", "fe80::/10"]),
+        ("10.1.0.0/16", []),
+        ("10.0.0.0/7", ["10.0.0.0/8"]),
+        ("192.0.2.0/24", []),
+    ],
+)
+def test_workers_reach_no_private_network_unless_it_is_named(network: str, excluded: list[str]) -> None:
+    documents = rendered(workerReleases=[RELEASE], networkPolicies={"steps": [network]})
+    rules = [rule for each in of_workers(documents) for rule in each.get("egress", [])]
+    [block] = [to["ipBlock"] for rule in rules for to in rule["to"] if "except" in to.get("ipBlock", {})]
+    assert block == {"cidr": network, "except": excluded}
+    for document in documents:
+        kubernetes_validate.validate(document, VERSIONS[-1], strict=True)
+
+
+def test_workers_reach_no_database_and_are_reached_by_nobody() -> None:
+    matching = of_workers(full())
     ports = [port["port"] for each in matching for rule in each.get("egress", []) for port in rule.get("ports", [])]
     assert 5432 not in ports
-    blocks = [
-        to["ipBlock"] for each in matching for rule in each.get("egress", []) for to in rule["to"] if "ipBlock" in to
-    ]
-    assert [block["except"] for block in blocks if block["cidr"] == "0.0.0.0/0"] == [["10.0.0.0/8"]]
     arriving = [port["port"] for each in matching for rule in each.get("ingress", []) for port in rule["ports"]]
     assert arriving == ["metrics"]
 

@@ -140,6 +140,7 @@ def test_an_operation_key_belongs_to_one_operation_and_returns_its_result(owner:
     new, plan = gradual.candidate(owner), gradual.plan(5, 50, 100)
     first = start(new, plan, **WHO, operation_key="start")
     assert start(new, plan, **WHO, operation_key="start") == first
+    assert refusal(start, new, gradual.plan(6), operation_key="start").code == "OPERATION_KEY_REUSED"
     assert [steps.move_on(first, **WHO, operation_key="step").step for _ in range(2)] == [1, 1]
     ends = [ending.withdraw(first, **WHY, operation_key="end").status for _ in range(2)]
     assert [*ends, steps.move_on(first, **WHO, operation_key="step").status] == ["WITHDRAWN"] * 3
@@ -196,7 +197,9 @@ def test_what_cannot_start(owner: Tenant) -> None:
         ({"signature_policy": "require"}, "SIGNATURE_REQUIRED"),
     ],
 )
-def test_the_policy_applies_to_start_and_promotion_alone(owner: Tenant, policy: dict[str, Any], code: str) -> None:
+def test_the_policy_applies_to_start_and_promotion_and_its_approvals_to_steps(
+    owner: Tenant, policy: dict[str, Any], code: str
+) -> None:
     new, plan = gradual.candidate(owner), gradual.plan(5, 50)
     Pipeline.objects.update(**policy)
     assert refusal(start, new, plan, reason=" ").code == code
@@ -207,7 +210,10 @@ def test_the_policy_applies_to_start_and_promotion_alone(owner: Tenant, policy: 
     if code != "REASON_REQUIRED":
         denied = AuditEntry.objects.filter(outcome="denied").order_by("pk").values_list("act", flat=True)
         assert list(denied) == ["gradual_activation.start", "gradual_activation.promote"]
-    assert steps.move_on(made, **WHY).step == 1
+    if code == "APPROVAL_REQUIRED":
+        assert refusal(steps.move_on, made).code == code
+    else:
+        assert steps.move_on(made, **WHY).step == 1
     ending.withdraw(made, **WHY)
     assert newest(owner).kind == Kind.WITHDRAWAL
 

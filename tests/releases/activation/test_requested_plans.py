@@ -4,14 +4,15 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db import IntegrityError, transaction
 
 from releases import queries
-from releases.activation import policy
+from releases.activation import pointer, policy
 from releases.activation.gradual import ending, operations, steps
 from releases.activation.gradual.plan import Bounds
 from releases.activation.gradual.start import start
 from releases.activation.requests.carrying_out import carry_out_due
-from releases.models import GradualActivation, Release
+from releases.models import GradualActivation, Kind, Release
 from tenancy.models import AuditEntry
 from tests import gradual, making
 from tests.releases.refusals import refusal
@@ -85,12 +86,20 @@ def test_steps_and_the_promotion_need_no_second_approval() -> None:
     assert active(made.candidate) == "2.0"
 
 
-def test_a_promotion_under_a_stricter_policy_needs_approval() -> None:
+def test_steps_and_a_promotion_under_a_stricter_policy_need_approval() -> None:
     made = begun()
     require(2, made.candidate)
-    steps.move_on(made, **WHO)
-    assert refusal(ending.promote, made, **WHO).code == "APPROVAL_REQUIRED"
-    assert AuditEntry.objects.filter(act="gradual_activation.promote", outcome="denied").count() == 1
+    for call in (steps.move_on, ending.promote):
+        error = refusal(call, made, **WHO)
+        assert (error.code, error.data) == ("APPROVAL_REQUIRED", {"approvals": 2})
+    denied = AuditEntry.objects.filter(outcome="denied").order_by("pk").values_list("act", flat=True)
+    assert list(denied) == ["gradual_activation.step", "gradual_activation.promote"]
+    more: dict[str, Any] = {"operation_key": None, "gradual": made, "share": Decimal(50)}
+    with transaction.atomic():
+        pipeline = operations.lock(made)
+        with pytest.raises(IntegrityError, match="requires approvals"):
+            pointer.append(pipeline, made.baseline, Kind.GRADUAL, **WHO, reason="", **more)
+        transaction.set_rollback(True)
     request = open_request(made.candidate)
     for _ in range(2):
         request = voted(request)

@@ -1,21 +1,30 @@
 """Stored bytes are checked within the set time. Damaged bytes are quarantined, reported, rejected and replaced."""
 
+import secrets
+from collections.abc import Iterator
 from datetime import timedelta
+from io import StringIO
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from executions.submission.submission import submit
 from foundation.scheduling import places
 from releases import tasks
 from releases.activation.activation import activate
-from releases.artifacts import scrub, soundness
+from releases.artifacts import blobs, scrub, soundness
+from releases.artifacts import verdicts as verdicts_of
 from releases.artifacts.store import artifact_store
 from releases.errors import ArtifactAltered, ArtifactStoreUnavailable
 from releases.models import Blob, BlobEvent, Release
+from releases.registration.registrar import verify_release
 from tests import making
+from tests.cases import cases
+from tests.faulty_proxy import Fault, FaultyProxy, faulty_proxy, short, wrong
 from tests.few_places import limited
 from tests.releases.artifacts.store.bench import LocalBench, S3Bench
 from tests.s3 import S3Place, use_s3
@@ -34,9 +43,17 @@ def bench(request: pytest.FixtureRequest, settings: Any) -> LocalBench | S3Bench
     return LocalBench(artifact_store())  # type: ignore[arg-type]
 
 
-def verdicts(budget: float = float("inf"), *, everything: bool = True) -> list[tuple[str, str | None]]:
+@pytest.fixture
+def faulty(settings: Any, s3_place: S3Place) -> Iterator[FaultyProxy]:
+    """The configured store is on S3, behind the proxy."""
+    with faulty_proxy(s3_place) as proxy:
+        use_s3(settings, proxy.place)
+        yield proxy
+
+
+def verdicts(scope: scrub.Scope = scrub.Scope.ALL, budget: float = float("inf")) -> list[tuple[str, str | None]]:
     """Return the first results of a scrub that may not end."""
-    return [(checked.digest, checked.state) for checked in islice(scrub.scrub(budget, everything=everything), 20)]
+    return [(checked.digest, checked.state) for checked in islice(scrub.scrub(budget, scope), 20)]
 
 
 def digest_of(release: Release) -> str:
@@ -89,6 +106,91 @@ def test_an_unmounted_local_store_gives_no_verdict(settings: Any) -> None:
     assert (verdicts(), events(digest), Blob.objects.get().checking_until) == ([(digest, "SOUND")], [], None)
 
 
+@cases(
+    ("fault", "reads", "state"),
+    [(short, 1, None), (wrong, 1, "SOUND"), (short, 2, None), (wrong, 2, "SOUND"), (short, 9, None), (wrong, 9, None)],
+)
+def test_wrong_reads_of_right_bytes_are_no_damage(
+    faulty: FaultyProxy, fault: Fault, reads: int, state: str | None
+) -> None:
+    """A short read is an error of the store. Bytes that look wrong at each read are sound in the copy that is moved."""
+    owner, release = making.ready(body=secrets.token_hex(8))
+    digest, everything = digest_of(release), S3Bench(faulty.place, Path()).everything
+    stored = everything()
+    faulty.faults = [fault] * reads
+    assert verdicts() == [(digest, state)]
+    faulty.faults = [fault]
+    with pytest.raises(ArtifactStoreUnavailable):
+        artifact_store().read(digest)
+    assert (everything(), events(digest)) == (stored, [])
+    assert submit(owner, idempotency_key="k", **ORDER).duplicate is False
+    assert verdicts() == [(digest, "SOUND")]
+
+
+def test_a_blob_that_cannot_be_read_does_not_keep_others_from_their_check(faulty: FaultyProxy) -> None:
+    digests = [digest_of(making.registered(making.tenant(), body=secrets.token_hex(8))) for _ in range(2)]
+    faulty.faults = [short]
+    assert [state for _, state in verdicts()] == [None, "SOUND"]
+    assert {digest for digest, _ in verdicts()} == set(digests)
+
+
+def test_many_blobs_that_look_wrong_are_a_fault_of_the_store_until_an_operator_accepts_them() -> None:
+    owner = making.tenant()
+    releases = [making.registered(owner, f"{number}.0", body=f"{number}") for number in range(verdicts_of.FEW + 1)]
+    digests = sorted(digest_of(release) for release in releases)
+    good = {digest: making.stored_file(digest).read_bytes() for digest in digests}
+    bench = LocalBench(artifact_store())  # type: ignore[arg-type]
+    for digest in digests:
+        bench.overwrite(digest, b"damaged")
+    assert sorted(verdicts()) == [(digest, None) for digest in digests]
+    with pytest.raises(CommandError):
+        call_command("scrub_artifacts", "--all", stdout=StringIO())
+    assert Blob.objects.filter(state="SOUND", checking_until=None).count() == len(digests)
+    assert [bench.read(digest) for digest in digests] == [b"damaged"] * len(digests)
+    for release in releases[:-1]:
+        with pytest.raises(ArtifactAltered):
+            soundness.require_verified(release)
+    with pytest.raises(ArtifactStoreUnavailable, match="4 stored artifacts look damaged"):
+        soundness.require_verified(releases[-1])
+    with pytest.raises(CommandError, match="Not all blobs are sound"):
+        call_command("scrub_artifacts", "--all", "--accept-damage", stdout=StringIO())
+    assert Blob.objects.filter(state="DAMAGED").count() == len(digests)
+    bench.overwrite(digests[0], good[digests[0]])
+    assert sorted(verdicts(scrub.Scope.UNSOUND)) == [
+        (digest, "DAMAGED" if number else "SOUND") for number, digest in enumerate(digests)
+    ]
+
+
+@pytest.mark.parametrize("option", ["--all", "--heal"])
+def test_a_blob_that_was_marked_wrongly_comes_back_from_quarantine(bench: LocalBench | S3Bench, option: str) -> None:
+    owner, release = making.ready(body=secrets.token_hex(8))
+    digest, stored = digest_of(release), bench.everything()
+    bench.set_aside(digest)
+    blobs.record_unsound(digest, Blob.State.DAMAGED)
+    with pytest.raises(ArtifactAltered):
+        submit(owner, idempotency_key="k", **ORDER)
+    call_command("scrub_artifacts", option, stdout=StringIO())
+    assert (bench.everything(), events(digest)) == (stored, ["DAMAGED", "HEALED"])
+    assert submit(owner, idempotency_key="k", **ORDER).duplicate is False
+
+
+def test_one_wrong_read_rejects_no_release_and_wrong_bytes_do(faulty: FaultyProxy) -> None:
+    owner, document = making.tenant(), making.contract()
+    for version, status in (("1.0", "REGISTERED"), ("2.0", "REJECTED")):
+        data = making.archive(document, code=secrets.token_hex(8))
+        release = making.upload(owner, making.descriptor(document, data, version), data).release
+        faulty.faults = [wrong]
+        verify_release(release.pk)
+        release.refresh_from_db()
+        assert (release.status, release.findings) == ("VERIFYING", [])
+        if status == "REJECTED":
+            S3Bench(faulty.place, Path()).overwrite(making.digest_of(data), wrong(data))
+        verify_release(release.pk)
+        release.refresh_from_db()
+        assert release.status == status
+    assert Blob.objects.get(digest=making.digest_of(data)).state == "DAMAGED"
+
+
 def test_scrubbing_waits_for_a_place_to_read_and_skips_what_another_process_reads() -> None:
     digest = digest_of(making.registered(making.tenant()))
     making.stored_file(digest).unlink()
@@ -110,12 +212,13 @@ def test_each_blob_is_due_within_the_set_time_and_the_oldest_check_comes_first(s
     for version, days in {"1.0": 5, "2.0": 7, "3.0": 100, "4.0": 0}.items():
         digests[version] = digest_of(making.registered(owner, version))
         Blob.objects.filter(pk=digests[version]).update(checked_at=timezone.now() - timedelta(days=days))
-    assert verdicts(0.0, everything=False) == []
-    assert verdicts(everything=False) == [(digests["3.0"], "SOUND"), (digests["2.0"], "SOUND")]
-    assert verdicts(everything=False) == []
+    due = scrub.Scope.DUE
+    assert verdicts(due, 0.0) == []
+    assert verdicts(due) == [(digests["3.0"], "SOUND"), (digests["2.0"], "SOUND")]
+    assert verdicts(due) == []
     making.stored_file(digests["1.0"]).unlink()
     assert scrub.check(digests["1.0"]).state == "MISSING"
-    assert verdicts(everything=False) == []
+    assert verdicts(due) == []
     Blob.objects.filter(pk=digests["1.0"]).update(checked_at=timezone.now() - scrub.MISSING_DUE_AFTER)
-    assert verdicts(everything=False) == [(digests["1.0"], "MISSING")], "missing bytes are checked again after a minute"
+    assert verdicts(due) == [(digests["1.0"], "MISSING")], "missing bytes are checked again after a minute"
     assert Blob.objects.filter(checking_until=None).count() == 4

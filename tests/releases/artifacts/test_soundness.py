@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import Any
 import pytest
 from pytest_django import DjangoAssertNumQueries
 
-from releases.artifacts.soundness import require_sound, require_verified
-from releases.errors import ArtifactAltered, ArtifactMissing, ArtifactStoreUnavailable
+from releases.artifacts.soundness import STAT_SECONDS, require_sound, require_verified
+from releases.errors import ArtifactAltered, ArtifactMissing, ArtifactStoreUnavailable, ArtifactUnverified
 from releases.models import Blob, BlobEvent, Release
+from releases.tasks import check_blob
 from tests import making
 from tests.cases import cases
 from tests.clock import Clock
+from tests.faulty_proxy import faulty_proxy
 from tests.s3 import S3Place, client_of, use_s3
 
 pytestmark = pytest.mark.django_db
@@ -82,19 +85,36 @@ def test_missing_bytes_and_bytes_of_another_size_are_named_and_repaired_bytes_ar
 def test_an_activation_finds_different_bytes_of_the_same_size_and_times_and_a_submission_never_hashes(
     release: Release, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    """A submission reads the last verdict, and sends a message to check the bytes."""
+    """A submission reads the last verdict, and sends a message to check the bytes. If they were written, it waits."""
     for require in BOTH:
         with django_assert_num_queries(1):
             require(release)
     path = file(release)
     times = path.stat()
     path.write_bytes(bytes(reversed(path.read_bytes())))
+    with django_assert_num_queries(1):
+        refused(require_sound, release, ArtifactUnverified)
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     with django_assert_num_queries(1):
         require_sound(release)
     assert blob(release).state == "SOUND"
     refused(require_verified, release, ArtifactAltered)
     assert (blob(release).state, events(release)) == ("DAMAGED", ["DAMAGED"])
+
+
+def test_bytes_that_were_written_again_are_accepted_when_they_were_hashed_and_others_are_not(release: Release) -> None:
+    path = file(release)
+    path.chmod(0o400)
+    require_sound(release)
+    copy = path.with_suffix(".copy")
+    copy.write_bytes(path.read_bytes())
+    copy.rename(path)
+    refused(require_sound, release, ArtifactUnverified)
+    check_blob(blob(release).digest)
+    require_sound(release)
+    path.write_bytes(bytes(reversed(path.read_bytes())))
+    check_blob(blob(release).digest)
+    refused(require_sound, release, ArtifactAltered)
 
 
 def test_every_artifact_with_stored_bytes_is_checked() -> None:
@@ -106,6 +126,21 @@ def test_every_artifact_with_stored_bytes_is_checked() -> None:
     making.stored_file(making.digest_of(second)).unlink()
     for require in BOTH:
         refused(require, release, ArtifactMissing)
+
+
+def test_submissions_wait_briefly_for_a_silent_store_and_then_not_at_all(settings: Any, s3_place: S3Place) -> None:
+    with faulty_proxy(s3_place) as proxy:
+        use_s3(settings, proxy.place)
+        release = making.registered(making.tenant(), body=secrets.token_hex(8))
+        proxy.silent = True
+        seconds = []
+        for _ in range(3):
+            began = time.monotonic()
+            require_sound(release)
+            seconds.append(time.monotonic() - began)
+        assert seconds[0] < STAT_SECONDS + 1
+        assert max(seconds[1:]) < 0.5, "the failure is remembered"
+        refused(require_verified, release, ArtifactStoreUnavailable)
 
 
 def test_submissions_continue_while_a_remote_store_is_unavailable_and_activations_do_not(
@@ -132,6 +167,7 @@ def test_submissions_continue_while_a_remote_store_is_unavailable_and_activation
     require_sound(release)
     Clock(monkeypatch).ahead += 30
     refused(require_sound, release, ArtifactMissing)
-    for data, error in ((b"damage", ArtifactAltered), (good, None)):
+    for data, error in ((b"damage", ArtifactAltered), (good, None), (good[::-1], ArtifactUnverified), (good, None)):
         client.put_object(**place, Body=data)
+        Clock(monkeypatch).ahead += 30
         refused(require_sound, release, error) if error else require_sound(release)

@@ -22,6 +22,7 @@ from releases.registration import direct_uploads
 from tenancy.models import Tenant
 from tests import making
 from tests.deaths import each_death
+from tests.faulty_proxy import faulty_proxy, short, wrong
 from tests.raw_sql import as_owner, unguarded
 from tests.releases.registration.sending import MEBIBYTE, begun, send, sent, stored
 from tests.s3 import S3Place, client_of, use_s3
@@ -200,6 +201,12 @@ def test_an_unavailable_store_gives_no_verdict_and_a_dead_process_stores_the_blo
     upload = sent(making.tenant(), b"a few bytes")
     use_s3(settings, replace(place, endpoint_url="http://127.0.0.1:1", timeout_seconds=0.2))
     assert finish(upload) == ("VERIFYING", None)
+    with faulty_proxy(place) as proxy:
+        use_s3(settings, proxy.place)
+        proxy.folder = "staging"
+        for fault in (wrong, short):
+            proxy.faults = [fault]
+            assert finish(upload) == ("VERIFYING", None)
     use_s3(settings, place)
     for statement in each_death(lambda: direct_uploads.finish(upload.pk)):
         upload.refresh_from_db()

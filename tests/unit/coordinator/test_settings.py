@@ -24,6 +24,7 @@ VALID = {
 }
 CERTIFICATE = Path(__file__).parents[1] / "foundation" / "tls" / "receiver.pem"
 MARK = "2f1e"
+LONG = MARK + "x" * 16
 """Part of every invalid value, and of no message."""
 BY_KIND = {
     "integer": [f"-{MARK}", "0.5", "-1", "9" * 30, "1_0"],
@@ -35,6 +36,8 @@ BY_KIND = {
         *(f"https://h/?{MARK}", f"https://h/#{MARK}", f"https://user:{MARK}@h/"),
     ],
     "file": [f"/nowhere/{MARK}", __file__],
+    # A reference would be taken for the secret itself.
+    "secret": [f"env:{MARK}{'x' * 32}", f"file:/{MARK}{'x' * 32}"],
     "PostgreSQL URL": [
         *(f"mysql://h/{MARK}", f"postgresql://h:{MARK}/n", f"postgresql://h:1/n?sslmode={MARK}", "postgresql://h"),
         f"postgresql://[{MARK}/n",
@@ -56,14 +59,15 @@ BY_NAME = {
         *(f'["{MARK}"]', f'{{"s3": "{MARK}"}}', f'{{"{MARK}": {{}}}}', "{" + MARK),
     ],
     "SECRET_KEY_FALLBACKS": [MARK, f"{'x' * 32} {MARK}"],
-    "TPF_ADMIN_TENANT_TOKENS": [MARK, f"acme={MARK},=x", f"Acme={MARK}", "acme="],
-    "TPF_CONTROL_PLANE_TENANT_TOKENS": [MARK, f"acme={MARK},b"],
+    **{key: [MARK] for key in ("REST_WORKER_SECRET", "TPF_ADMIN_TOKEN", "TPF_CONTROL_PLANE_TOKEN")},
+    "TPF_ADMIN_TENANT_TOKENS": [MARK, f"acme={LONG},=x", f"Acme={LONG}", "acme=", f"acme={MARK}", f"acme=env:{LONG}"],
+    "TPF_CONTROL_PLANE_TENANT_TOKENS": [MARK, f"acme={LONG},b", f"acme=file:/{LONG}"],
     "ALLOWED_TENANTS": [f"{MARK} inc", "acme,Upper"],
     "ALLOWED_HOSTS": [f"https://{MARK}", f"a {MARK}"],
     "CSRF_TRUSTED_ORIGINS": [MARK, f"https://h/{MARK}", f"https://{MARK}@h"],
     "IMAGE_REGISTRIES": [f"https://{MARK}"],
     "IMAGE_REGISTRIES_PLAIN_HTTP": [f"h/{MARK}"],
-    "IMAGE_REGISTRY_CREDENTIALS": [MARK],
+    "IMAGE_REGISTRY_CREDENTIALS": [MARK, f"h=env:{MARK}"],
     "IMAGE_REGISTRY_ALLOWED_NETWORKS": [f"10.0.0.{MARK}/8"],
     "MAVEN_REPOSITORIES": [
         *(f"[{MARK}", f'[[repositories]]\nid = "{MARK}"', f'[[repositories]]\nurl = "http://{MARK}"'),
@@ -100,12 +104,10 @@ BY_NAME = {
 }
 ANY_VALUE = {
     *("ARTIFACT_ROOT", "STATIC_ROOT", "S3_BUCKET", "S3_PREFIX", "S3_REGION", "PAYLOAD_TYPE_PREFIXES", "WEB_HOST"),
-    *("S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY", "REST_WORKER_SECRET", "REST_WORKER_NON_RETRYABLE"),
-    *("TPF_ADMIN_TOKEN", "TPF_CONTROL_PLANE_TOKEN", "DATABASE_APPLICATION_ROLE"),
-    *("DATABASE_OWNER_PASSWORD", "DATABASE_APPLICATION_PASSWORD"),
+    *("REST_WORKER_NON_RETRYABLE", "DATABASE_APPLICATION_ROLE"),
     *("METRICS_HOST", "METRICS_FOLDER"),
     *("OAUTH_ISSUER", "OAUTH_AUDIENCE", "OAUTH_ORGANIZATION_CLAIM"),
-    *("EMAIL_HOST", "EMAIL_USER", "EMAIL_PASSWORD", "EMAIL_FROM"),
+    *("EMAIL_HOST", "EMAIL_USER", "EMAIL_FROM"),
 }
 """Names, prefixes, keys and folders, which may have any value."""
 INVALID = {
@@ -181,7 +183,7 @@ CONTRADICTIONS: list[tuple[dict[str, str], str]] = [
     ({"HSTS_PRELOAD": "true"}, "HSTS_PRELOAD needs "),
     ({"HSTS_PRELOAD": "true", "HSTS_SUBDOMAINS": "true", "HSTS_SECONDS": "3600"}, "HSTS_PRELOAD needs "),
     *(({f"{name}_ENABLED": "true"}, f"{name}_TOKEN or ") for name in ("TPF_ADMIN", "TPF_CONTROL_PLANE")),
-    ({"TPF_ADMIN_TOKEN": MARK, "TPF_ADMIN_TOKEN_REF": "env:X"}, "Configure only one of TPF_ADMIN_TOKEN or "),
+    ({"TPF_ADMIN_TOKEN": LONG, "TPF_ADMIN_TOKEN_REF": "env:X"}, "Configure only one of TPF_ADMIN_TOKEN or "),
     ({"TPF_ADMIN_TOKEN_REF": "/a/path"}, "TPF_ADMIN_TOKEN_REF must be env:NAME or file:/path"),
 ]
 

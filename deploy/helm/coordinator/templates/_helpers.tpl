@@ -77,3 +77,31 @@ livenessProbe:
   timeoutSeconds: 5
   failureThreshold: 6
 {{- end }}
+
+{{/* The networks of `from` that are inside of the larger network `cidr`, as a JSON list. Kubernetes refuses others. */}}
+{{- define "coordinator.excluded" }}
+{{- $outer := splitList "/" .cidr }}
+{{- $found := list }}
+{{- range .from | uniq }}
+  {{- $inner := splitList "/" . }}
+  {{- $ipv6 := contains ":" . }}
+  {{- if and (eq $ipv6 (contains ":" $.cidr)) (lt (int (last $outer)) (int (last $inner))) }}
+    {{- if $ipv6 }}
+      {{- if eq $.cidr "::/0" }}{{ $found = append $found . }}{{ end }}
+    {{- else }}
+      {{- $size := 1 }}
+      {{- range until (int (sub 32 (int (last $outer)))) }}{{ $size = mul $size 2 }}{{ end }}
+      {{- $first := div (include "coordinator.number" (first $outer) | int64) $size }}
+      {{- if eq $first (div (include "coordinator.number" (first $inner) | int64) $size) }}{{ $found = append $found . }}{{ end }}
+    {{- end }}
+  {{- end }}
+{{- end }}
+{{- toJson $found }}
+{{- end }}
+
+{{/* An IPv4 address as a number. */}}
+{{- define "coordinator.number" }}
+{{- $number := 0 }}
+{{- range splitList "." . }}{{ $number = add (mul $number 256) (int .) }}{{ end }}
+{{- $number }}
+{{- end }}

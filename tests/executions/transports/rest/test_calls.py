@@ -6,12 +6,16 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from executions.models import DeadLetter, Interaction, Worker
+from executions.campaigns.filters import Filters, matching
+from executions.lifecycle import sweep
+from executions.models import DeadLetter, Execution, Interaction, Worker
 from executions.transports.rest import calls
 from executions.workers.tenant_keys import current_key, start_key
 from foundation.http.address_guard import TargetRefused
+from releases.activation import policy
 from tests import making
 from tests.cases import cases
+from tests.deaths import each_death
 from tests.executions.transports.rest.order_flow import DECISION, FAILED, PIPELINE, Flow, answered, submit
 from tests.executions.transports.rest.strict_worker import ENCODING, completed, result
 from tests.receiving import Received, receiving
@@ -106,7 +110,7 @@ def test_an_origin_that_is_not_allowed_is_not_called(settings: Any) -> None:
 
 
 OUTPUT = {"payloadTypeId": "java.lang.String", "payloadEncoding": ENCODING, "payload": '"ok"'}
-FINAL = "NonRetryableException"
+FINAL, UNKNOWN = "NonRetryableException", "OUTCOME_UNKNOWN"
 HTTP = "REST transition worker returned HTTP %d for execution ID with response body omitted"
 MALFORMED = "REST transition worker returned malformed JSON for execution ID with HTTP 200 and response body omitted"
 
@@ -127,7 +131,6 @@ def failed(failure_class: str, message: str | None) -> dict[str, Any]:
             "IllegalStateException",
             "Async queue execution ID produced 2 terminal items for SINGLE result shape",
         ),
-        ({**completed(), "terminalInputPassthrough": True}, "WAIT_RETRY", FAILED, MALFORMED),
     ],
 )
 def test_a_reported_failure_or_impossible_result_fails_the_attempt(
@@ -145,21 +148,47 @@ def test_a_reported_failure_or_impossible_result_fails_the_attempt(
     ("fault", "code", "message"),
     [
         ("500 secret text", FAILED, HTTP % 500),
+        ("503 not now", FAILED, HTTP % 503),
         ("redirect", FAILED, HTTP % 307),
+        *((f"{status} from a gateway", UNKNOWN, HTTP % status) for status in (502, 504)),
         ("200 <html>", FAILED, MALFORMED),
         ('200 {"outcome":"COMPLETED","surprise":1}', FAILED, MALFORMED),
+        (f"200 {json.dumps({**completed(), 'terminalInputPassthrough': True})}", FAILED, MALFORMED),
         ("huge", FAILED, MALFORMED),
         ("200 null", FAILED, "REST transition worker returned an empty result for execution ID"),
-        ("drop", "IOException", "REST transition worker: the exchange failed (ConnectionResetError)"),
-        ("slow", "HttpTimeoutException", "REST transition worker: no complete response in time"),
+        ("drop", UNKNOWN, "REST transition worker: the exchange failed (ConnectionResetError)"),
+        ("slow", UNKNOWN, "REST transition worker: no complete response in time"),
     ],
 )
-def test_an_invalid_response_is_retried(flow: Flow, settings: Any, fault: str, code: str, message: str) -> None:
+@cases("repeats", [False, True])
+def test_only_a_refused_call_is_retried_unless_the_policy_repeats_unknown_outcomes(
+    flow: Flow, settings: Any, fault: str, code: str, message: str, repeats: bool
+) -> None:
     settings.REST_WORKER_TIMEOUT_SECONDS, settings.REST_WORKER_MAX_ANSWER_BYTES = 0.5, 100_000
+    policy.change(flow.release.pipeline, {"repeatUnknownOutcomes": repeats}, actor="user:eva")
     made = flow.run(fault=fault)
-    assert (made.status, made.attempt, made.error_code) == ("WAIT_RETRY", 1, code)
+    is_final = code == UNKNOWN and not repeats
+    assert (made.status, made.attempt, made.error_code) == (*(("FAILED", 0) if is_final else ("WAIT_RETRY", 1)), code)
     assert (made.error_message or "").replace(str(made.pk), "ID") == message
     assert not any(request.path.endswith("/elsewhere") for request in flow.double.requests)
+    letters = DeadLetter.objects.filter(execution=made).values_list("reason", "retryable")
+    assert list(letters) == ([("outcome_unknown", False)] if is_final else [])
+    selected = matching(flow.owner, Filters(reason=DeadLetter.Reason.OUTCOME_UNKNOWN), allow_failed=True)
+    assert selected.contains(made) is is_final
+
+
+@cases("repeats", [False, True])
+def test_a_call_whose_process_died_has_an_unknown_outcome(flow: Flow, repeats: bool) -> None:
+    policy.change(flow.release.pipeline, {"repeatUnknownOutcomes": repeats}, actor="user:eva")
+    made = submit(flow, f"k-{repeats}")
+    claim = flow.claim()
+    next(each_death(lambda: flow.call(claim), text="json_to_recordset"))
+    assert sweep.expire_leases() == 0
+    Execution.objects.update(lease_expires_at=making.LONG_AGO)
+    assert (sweep.expire_leases(), sweep.expire_leases()) == (1, 0)
+    made.refresh_from_db()
+    assert (made.status, made.error_code) == ("WAIT_RETRY" if repeats else "FAILED", UNKNOWN)
+    assert len(flow.double.commands) == 1 + repeats, "each subtest makes one call"
 
 
 def test_an_unreachable_worker_is_retried(flow: Flow, settings: Any) -> None:

@@ -14,6 +14,7 @@ from psycopg import errors
 from pytest_django import DjangoDbBlocker
 
 from embedded.postgres import Postgres
+from foundation.database.postgresql.roles import application_weaknesses
 from tests.foundation.database.postgresql.conftest import django_at
 
 DATABASE, OWNER, APPLICATION = "orders", "orders_owner", "orders_app"
@@ -88,6 +89,9 @@ def test_the_application_reads_and_writes_rows_and_has_no_other_rights(installat
             "ALTER TABLE tenancy_auditentry DISABLE TRIGGER ALL",
             "SET ROLE orders_owner",
             "SET session_replication_role = replica",
+            "SELECT lo_create(0)",
+            "SELECT lo_from_bytea(0, 'x')",
+            "SET log_error_verbosity = verbose",
         ):
             with pytest.raises(errors.InsufficientPrivilege):
                 connection.execute(statement.encode())
@@ -123,3 +127,23 @@ def test_faults_that_it_cannot_fix_are_reported(installation: Installation) -> N
             installation.set_up()
         connection.execute("DROP TABLE public.foreign_table; ALTER ROLE orders_app NOCREATEROLE")
     assert "orders_owner does not own foreign_table\norders_app has CREATEROLE" in str(caught.value)
+
+
+def test_a_refused_change_writes_no_row_into_the_log(installation: Installation) -> None:
+    with installation.as_application() as connection, pytest.raises(errors.CheckViolation):
+        connection.execute(
+            "INSERT INTO tenancy_tenant (slug, name, created_at, quota_workers) VALUES ('b', 'a-payload', now(), -1)"
+        )
+    log = (installation.cluster.folder / "postgres.log").read_text()
+    assert "violates check constraint" in log
+    assert "Failing row" not in log
+
+
+def test_what_the_application_role_has_changed_about_itself_is_reported(installation: Installation) -> None:
+    installation.set_up("--check")
+    with installation.as_application() as connection:
+        connection.execute("ALTER ROLE CURRENT_USER SET statement_timeout = 1")
+        connection.execute("SET statement_timeout = 0")
+        [weakness] = application_weaknesses(connection.execute, APPLICATION)
+        connection.execute("ALTER ROLE CURRENT_USER RESET ALL")
+    assert weakness == "has settings of its own (statement_timeout=1): ALTER ROLE ... RESET ALL"

@@ -51,6 +51,12 @@ class LocalBench(Bench):
     def read(self, digest: str) -> bytes:
         return self.store.file(digest).read_bytes()
 
+    def set_aside(self, digest: str) -> None:
+        """Move right bytes to quarantine, which no method of the store does."""
+        file, folder = self.store.file(digest), self.store.root / "quarantine"
+        folder.mkdir(exist_ok=True)
+        file.rename(folder / f"{file.name}-then")
+
     def everything(self) -> set[str]:
         root = self.store.root
         files = {path.relative_to(root) for path in root.rglob("*") if path.is_file()}
@@ -109,6 +115,13 @@ class S3Bench(RemoteBench):
         response = self.client.get_object(Bucket=self.place.bucket, Key=self.store.key(digest))
         data: bytes = response["Body"].read()
         return data
+
+    def set_aside(self, digest: str) -> None:
+        """Move right bytes to quarantine, which no method of the store does."""
+        key = self.store.key(digest)
+        aside = f"{key.replace('sha256', 'quarantine')}-then"
+        self.client.put_object(Bucket=self.place.bucket, Key=aside, Body=self.read(digest))
+        self.client.delete_object(Bucket=self.place.bucket, Key=key)
 
     def everything(self) -> set[str]:
         prefix = f"{self.place.prefix}/"

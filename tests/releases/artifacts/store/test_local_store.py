@@ -65,7 +65,8 @@ def test_bytes_that_change_while_they_are_hashed_are_not_verified(local: LocalBe
     local.keep(DATA)
     path = local.store.file(DIGEST)
     path.chmod(0o600)
-    assert local.store.verified(DIGEST, lambda: path.write_bytes(DATA)) is None
+    with pytest.raises(ArtifactStoreUnavailable):
+        local.store.verified(DIGEST, lambda: path.write_bytes(DATA))
 
 
 @pytest.fixture
@@ -83,6 +84,8 @@ def test_only_the_coordinators_account_may_use_folders_and_files(tmp_path: Path)
         staged = store.stage(limit=10)
         staged.write(data)
         staged.keep()
+    LocalBench(store).overwrite(digest_of(b"bad"), b"worse")
+    store.file(digest_of(b"bad")).chmod(0o400)
     store.quarantine(digest_of(b"bad"))
     growing = store.stage(limit=10)
     staging_folder(tmp_path / "scratch" / "staging")

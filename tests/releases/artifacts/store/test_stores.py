@@ -107,6 +107,9 @@ def test_the_list_contains_every_blob_and_nothing_else(bench: Bench) -> None:
     bodies = [bytes([number]) * number for number in range(1, 5)]
     for data in bodies:
         bench.keep(data)
+    with pytest.raises(ArtifactStoreUnavailable):
+        bench.store.quarantine(digest_of(bodies[-1]))
+    bench.overwrite(digest_of(bodies[-1]), b"damage")
     bench.store.quarantine(digest_of(bodies[-1]))
     listed = list(bench.store.list())
     assert [stored.digest for stored in listed] == sorted(digest_of(data) for data in bodies[:-1])

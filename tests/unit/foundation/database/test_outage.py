@@ -1,11 +1,13 @@
-"""Distinguishes errors during an outage of PostgreSQL, after which work stops, from errors of one statement."""
+"""One table says what each SQLSTATE means for the work that met it; the class of the exception does not matter."""
 
 import psycopg
-from django.db import IntegrityError, InterfaceError, OperationalError
+from django.db import DataError, IntegrityError, InterfaceError, InternalError, OperationalError, ProgrammingError
 from psycopg import errors
 
-from foundation.database.postgresql.outage import is_outage
+from foundation.database.postgresql.outage import is_outage, may_pass, rejects_values
 from tests.cases import cases
+
+OUTAGE, LATER, REJECTED, PROGRAM = (True, True, False), (False, True, False), (False, False, True), (False,) * 3
 
 
 def caused(error: Exception, cause: Exception | None) -> Exception:
@@ -14,16 +16,33 @@ def caused(error: Exception, cause: Exception | None) -> Exception:
 
 
 @cases(
-    ("error", "expected"),
+    ("codes", "expected"),
     [
-        *((caused(OperationalError(), errors.lookup(each)()), True) for each in ("08006", "53100", "53300", "57P01")),
-        (caused(OperationalError(), errors.lookup("57P03")()), True),
-        *((caused(error(), psycopg.OperationalError()), True) for error in (OperationalError, InterfaceError)),
-        *((error(), True) for error in (OperationalError, InterfaceError)),
-        # A failed statement, or an error of the program.
-        *((caused(OperationalError(), errors.lookup(each)()), False) for each in ("40P01", "54000", "55P03", "57014")),
-        *((error, False) for error in (None, ValueError(), IntegrityError())),
+        ("08006 08P01 25006 28P01 53100 53300 57P01 57P03 58030", OUTAGE),
+        ("0A000 25P03 25P04 26000 40001 40P01 42501 42P05 55P03 55006 57014 XX001 XX002", LATER),
+        ("22003 22P05 23001 23514 54000 54001 P0001", REJECTED),
+        ("42601 42P01 42703 25P02 XX000 99999", PROGRAM),
     ],
 )
-def test_only_a_server_that_cannot_continue_or_is_lost_is_an_outage(error: Exception | None, expected: bool) -> None:
-    assert is_outage(error) is expected
+def test_the_code_decides_and_the_class_does_not(codes: str, expected: tuple[bool, ...]) -> None:
+    for code in codes.split():
+        cause = psycopg.Error()
+        cause.sqlstate = code
+        for error in (OperationalError, InternalError, ProgrammingError, DataError):
+            found = caused(error(), cause)
+            assert (is_outage(found), may_pass(found), rejects_values(found)) == expected, code
+
+
+@cases(
+    ("error", "expected"),
+    [
+        *((caused(error(), psycopg.OperationalError()), OUTAGE) for error in (OperationalError, InterfaceError)),
+        *((error(), OUTAGE) for error in (OperationalError, InterfaceError)),
+        (caused(DataError(), errors.DataError()), REJECTED),
+        *((error, PROGRAM) for error in (None, ValueError(), IntegrityError(), ProgrammingError())),
+    ],
+)
+def test_an_error_without_a_code_is_an_outage_if_the_connection_failed(
+    error: Exception | None, expected: tuple[bool, ...]
+) -> None:
+    assert (is_outage(error), may_pass(error), rejects_values(error)) == expected

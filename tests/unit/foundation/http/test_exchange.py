@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from foundation.http.address_guard import Target, vet
-from foundation.http.exchange import Broken, NotConnected, Response, TimedOut, exchange
+from foundation.http.exchange import Broken, NotConnected, NotSent, Response, TimedOut, exchange
 from tests.cases import cases
 from tests.receiving import dripping, receiving
 
@@ -107,10 +107,16 @@ def test_a_response_is_read_up_to_the_limit() -> None:
     ],
 )
 def test_an_incomplete_or_malformed_response_is_broken(text: bytes) -> None:
-    with responding(text) as url, pytest.raises(Broken):
+    with responding(text) as url, pytest.raises(Broken) as caught:
         send_to(url)
+    assert caught.type is Broken, "the server has received the request"
     with responding(text) as url, pytest.raises(Broken):
         send_to(url, receive=lambda piece: None)
+
+
+def test_a_request_whose_connection_ends_while_it_is_sent_was_not_sent() -> None:
+    with responding(b"") as url, pytest.raises(NotSent):
+        send_to(url, bytes(50_000_000))
 
 
 def test_no_more_than_the_limit_is_received() -> None:

@@ -74,6 +74,21 @@ def test_only_reserved_groups_use_the_reserve_and_they_may_use_all_slots_in_thei
     takers.wait_for(BUSY)
 
 
+def test_a_reserved_group_holds_its_share_and_the_reserve_and_leaves_the_rest_to_others() -> None:
+    takers = Takers(FairSlots(8, reserve=2))
+    takers.start(QUIET, *[ADMIN] * 6)
+    takers.wait_for(QUIET, *[ADMIN] * 4)
+    takers.start(BUSY)
+    takers.wait_for(BUSY)
+
+
+def test_a_group_gets_more_slots_once_the_others_are_no_longer_active() -> None:
+    takers = Takers(FairSlots(8))
+    takers.start(QUIET, *[BUSY] * 3)
+    takers.wait_for(QUIET, BUSY, BUSY)
+    takers.wait_for(BUSY)
+
+
 def test_a_full_line_refuses_its_group_but_no_other() -> None:
     slots = FairSlots(1, most_waiting=4)
     takers = Takers(slots)

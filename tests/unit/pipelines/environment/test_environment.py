@@ -1,5 +1,6 @@
 """The fingerprint of an environment, and how it differs from the one that an artifact requires."""
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -93,3 +94,30 @@ def test_the_fingerprint_covers_files_but_not_the_installer(tmp_path: Path, line
     )
     assert (before.fingerprint == after.fingerprint) is same
     assert before.required == after.required
+
+
+def test_a_file_that_was_changed_after_its_installation_changes_the_fingerprint(tmp_path: Path) -> None:
+    files = {"alpha.py": b"x = 1\n", "alpha/rates.csv": b"1\n"}
+    for name, data in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    record = "".join(f"{name},sha256={hashlib.sha256(data).hexdigest()},{len(data)}\n" for name, data in files.items())
+    environment = Environment(PYTHON, (distribution(tmp_path, "alpha", "1.0", record),))
+    found = {environment.fingerprint}
+    for name, changed in (("alpha.py", b"x = 2\n"), ("alpha/rates.csv", b"12\n"), ("alpha.py", None)):
+        if changed is None:
+            (tmp_path / name).unlink()
+        else:
+            (tmp_path / name).write_bytes(changed)
+        found.add(environment.fingerprint)
+    assert len(found) == 4
+
+
+def test_the_folder_of_an_editable_distribution_does_not_change_the_fingerprint(tmp_path: Path) -> None:
+    links = ("_edited.pth", "__editable__.edited-1.0.pth", "__editable___edited_finder.py")
+    fingerprints = {
+        Environment(PYTHON, (distribution(tmp_path / folder, "edited", "1.0", record, editable=True),)).fingerprint
+        for folder in ("here", "there")
+        for record in ["".join(f"{name},sha256={folder},1\n" for name in links)]
+    }
+    assert len(fingerprints) == 1

@@ -108,3 +108,20 @@ def test_a_package_or_a_single_module_is_packed_and_others_on_request(author: Au
         pipeline.packages = (unknown,)
         with pytest.raises(DefinitionError, match="PACKAGE_NOT_FOUND"):
             build(pipeline, tmp_path)
+
+
+def test_a_linked_folder_is_packed_and_a_link_that_cannot_be_packed_is_named(author: Author, tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / "tables.csv").write_text("a\n")
+    author.write("acme/__init__.py", "")
+    pipeline = author.pipeline(STEP, module="acme.orders.flow")
+    package = author.folder / "acme/orders"
+    link = package / "linked"
+    link.symlink_to(shared)
+    assert "acme/orders/linked/tables.csv" in names(built(pipeline, tmp_path / "out"))
+    for target in (package, tmp_path / "nothing"):
+        link.unlink()
+        link.symlink_to(target)
+        with pytest.raises(DefinitionError, match=f"SOURCE_UNREADABLE.*{link}"):
+            built(pipeline, tmp_path / "out")

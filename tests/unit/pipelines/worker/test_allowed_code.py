@@ -78,7 +78,14 @@ NAMED = {
 def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with modules that no artifact contains."""
     folder = tmp_path_factory.mktemp("outside")
-    for file in ("stranger.py", "start/sitecustomize.py", "shop/data.txt", "project/edited.py", "project/sourced.py"):
+    for file in (
+        "stranger.py",
+        "start/sitecustomize.py",
+        "shop/data.txt",
+        "project/edited.py",
+        "project/sourced.py",
+        "template.html",
+    ):
         (folder / file).parent.mkdir(exist_ok=True)
         (folder / file).write_text("")
     py_compile.compile(str(folder / "stranger.py"), str(folder / "stranger_compiled.pyc"), dfile="<unknown>")
@@ -135,11 +142,16 @@ def test_a_worker_does_not_start_with_another_path_contract_or_module(
 def test_code_from_elsewhere_fails_the_transition_and_a_process_hosts_one_artifact(
     python: Path, tmp_path: Path, outside: Path
 ) -> None:
-    """The artifact, installed and generated code and other programs are not restricted."""
+    """The artifact, installed and generated code and other programs are not restricted.
+
+    Generated code may bear the name of a file: of a template, as from Jinja2, of none, or of one with other text.
+    """
     extension = f"_cffi_backend{EXTENSION_SUFFIXES[0]}"
     code = """
 import os, subprocess, sys
 exec("generated = 1")
+for name in ("/project/sourced.py", "/template.html", "/generated.py"):
+    exec(compile("generated = 1", os.environ["OUTSIDE"] + name, "exec"))
 subprocess.run([sys.executable, os.environ["OUTSIDE"] + "/stranger.py"], check=True)
 import _cffi_backend, library, packaging.metadata
 return open("shop/data.txt").read() + os.path.relpath(_cffi_backend.__file__)

@@ -17,7 +17,7 @@ from examples.orders.pipeline import pipeline as orders
 from pipelines.authoring.compiler import compile_contract
 from pipelines.worker import rest_host
 from pipelines.worker.hosted_release import HostedRelease
-from pipelines.worker.rest_host import Nonces, RestHost
+from pipelines.worker.rest_host import Crowded, Nonces, RestHost
 from pipelines.worker.rest_worker import IDLE_SECONDS, Server
 from wire.identity import ReleaseIdentity
 
@@ -127,17 +127,24 @@ def test_a_nonce_is_accepted_once_for_both_paths(host: RestHost) -> None:
     assert host.respond("POST", EXECUTE, signed("POST", EXECUTE, body, **nonce), body)[0] == 401
 
 
-def test_a_nonce_is_known_while_its_request_is_fresh_and_the_oldest_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_nonce_is_known_while_its_request_is_fresh_and_none_is_forgotten_for_another(
+    host: RestHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(rest_host, "MOST_NONCES", 10)
     nonces, now = Nonces(timedelta(minutes=2)), datetime.now(UTC)
-    assert all(nonces.is_new(str(number), now + timedelta(microseconds=number), now) for number in range(10))
+    assert all(nonces.is_new(str(number), now + timedelta(seconds=number), now) for number in range(10))
     for seconds in (0, 61, 120):
         assert not nonces.is_new("0", now, now + timedelta(seconds=seconds)), seconds
-    assert nonces.is_new("more", now + timedelta(seconds=1), now)
-    assert nonces.is_new("0", now, now), "the oldest was dropped"
-    assert not nonces.is_new("2", now, now), "and no other"
-    later = now + timedelta(minutes=3)
-    assert nonces.is_new("5", later, later)
+        with pytest.raises(Crowded):
+            nonces.is_new("more", now, now + timedelta(seconds=seconds))
+    later = now + timedelta(seconds=121)
+    assert nonces.is_new("more", later, later), "the request of the oldest nonce is no longer accepted"
+    assert not nonces.is_new("1", later, later)
+    monkeypatch.setattr(rest_host, "MOST_NONCES", 1)
+    with listening(host) as server:
+        url = f"http://127.0.0.1:{server.server_address[1]}{CAPABILITIES}"
+        answers = [requests.get(url, headers=signed("GET", CAPABILITIES, b""), timeout=10) for _ in range(2)]
+    assert [(each.status_code, each.headers.get("Retry-After")) for each in answers] == [(200, None), (503, "10")]
 
 
 def test_a_command_that_differs_in_one_part_of_the_identity_fails_before_its_payload_is_read(host: RestHost) -> None:

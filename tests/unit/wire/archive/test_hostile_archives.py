@@ -193,12 +193,28 @@ ACCEPTED: list[Build] = [
 
 NAMES = {
     "ARCHIVE_DUPLICATE_NAME": ["a", "a/", CONTRACT_ENTRY],
-    "ARCHIVE_NAME_UNSAFE": ["", "./b", "b/./c", "b//c", "b\\c", "b;1", "b/c;12", "b\0c", "b\u202ec", "b\u00a0c"],
+    "ARCHIVE_NAME_UNSAFE": [
+        *("", "./b", "b/./c", "b//c", "b\\c", "b;1", "b/c;12", "b\0c", "b\u202ec", "b\u00a0c"),
+        *("meta-inf/pipeline/a", "META-INF/Pipeline/", f"{CONTRACT_ENTRY[:-4]}JSON"),
+        "META-INF/pipeline/python.j\u017fon",
+    ],
     "ARCHIVE_NAME_ABSOLUTE": ["/b", "C:b"],
     "ARCHIVE_NAME_CLIMBS_OUT": ["..", "../b", "b/..", "b/../c"],
     "ARCHIVE_NAME_TOO_LONG": ["n" * 1025],
 }
-HARMLESS_NAMES = ["b/", "b/c", ".b", "..b", "b/...", "b;1c", "é/ü", "Cc:b", "n" * 1024]
+HARMLESS_NAMES = [
+    "b/",
+    "b/c",
+    ".b",
+    "..b",
+    "b/...",
+    "b;1c",
+    "é/ü",
+    "Cc:b",
+    "n" * 1024,
+    "meta-inf/a",
+    "META-INF/pipeline/A",
+]
 
 
 def with_name(name: str) -> bytes:

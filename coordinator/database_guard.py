@@ -1,0 +1,57 @@
+"""Guards the connections of a process against a silent database host and against a former primary (ADR 75).
+
+The processes remember the newest timeline of each cluster in the broker, because a former primary does not know it.
+"""
+
+from typing import Any, Final
+
+from celery import current_app
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from foundation.database.postgresql import base
+from foundation.database.postgresql.servers import Chooser, Server, Timelines
+from foundation.wakeups.broker_gate import REFUSALS
+
+KEY: Final = "coordinator:timelines"
+"""A sorted set in the broker: system identifiers, with their newest timelines."""
+_DURABILITY = "SELECT current_setting('synchronous_standby_names'), current_setting('synchronous_commit')"
+
+
+def start() -> None:
+    """Guard all connections that this process opens from now on."""
+    base.guard(Chooser(Timelines(_exchange), answer_seconds=settings.DATABASE_ANSWER_SECONDS))
+
+
+def exchange() -> None:
+    """Tell other processes the newest timeline that this one has seen, and learn theirs."""
+    chooser = base.DatabaseWrapper.chooser
+    if chooser is not None and (newest := chooser.timelines.newest) is not None:
+        chooser.timelines.admit(Server(newest.system, _exchange(newest.system, newest.timeline)))
+
+
+def require_synchronous_standby(connected: BaseDatabaseWrapper) -> None:
+    """Raise `ImproperlyConfigured` if commits do not wait for a standby although the settings require that."""
+    if not settings.DATABASE_REQUIRES_SYNCHRONOUS_STANDBY:
+        return
+    with connected.cursor() as cursor:
+        cursor.execute(_DURABILITY)
+        standbys, commit = cursor.fetchone()
+    if not standbys or commit not in ("on", "remote_apply"):
+        raise ImproperlyConfigured(
+            "DATABASE_REQUIRES_SYNCHRONOUS_STANDBY is true, but the database does not wait for a standby: it has"
+            f" synchronous_standby_names={standbys!r} and synchronous_commit={commit!r}."
+        )
+
+
+def _exchange(system: int, timeline: int = 0) -> int:
+    """Raise the shared timeline of a system to `timeline`. Return it; `timeline` if the broker does not answer."""
+    connection: Any
+    try:
+        with current_app.pool.acquire(block=True) as connection:
+            client = connection.default_channel.client
+            client.zadd(KEY, {str(system): timeline}, gt=True)
+            return int(client.zscore(KEY, str(system)))
+    except REFUSALS:
+        return timeline
