@@ -1,4 +1,4 @@
-"""A proxy in front of a server that fails as a network does: silence, forgotten connections, short responses."""
+"""A proxy in front of a server that fails as a network does: it falls silent, or forgets connections."""
 
 import contextlib
 import socket
@@ -22,7 +22,6 @@ class TcpProxy:
         self.port: int = self._listener.getsockname()[1]
         self._flowing = threading.Event()
         self._flowing.set()
-        self._longest_response: int | None = None
         self._generation = 0
 
     def in_front_of(self, url: str) -> str:
@@ -44,15 +43,6 @@ class TcpProxy:
         """Forward nothing more on the present connections, which stay open. New connections work."""
         self._generation += 1
 
-    @contextmanager
-    def short(self, longest: int) -> Iterator[None]:
-        """During the block, close each connection after this number of bytes from the server."""
-        self._longest_response = longest
-        try:
-            yield
-        finally:
-            self._longest_response = None
-
     def start(self) -> None:
         threading.Thread(target=self._accept, name=f"proxy-{self._target}", daemon=True).start()
 
@@ -69,24 +59,18 @@ class TcpProxy:
     def _serve(self, client: socket.socket) -> None:
         generation = self._generation
         with contextlib.suppress(OSError), client, socket.create_connection(("127.0.0.1", self._target)) as server:
-            back = threading.Thread(target=self._forward, args=(server, client, generation, True), daemon=True)
+            back = threading.Thread(target=self._forward, args=(server, client, generation), daemon=True)
             back.start()
-            self._forward(client, server, generation, False)
+            self._forward(client, server, generation)
             back.join()
 
-    def _forward(self, source: socket.socket, target: socket.socket, generation: int, is_response: bool) -> None:
-        forwarded = 0
+    def _forward(self, source: socket.socket, target: socket.socket, generation: int) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(CHUNK):
                 self._flowing.wait()
                 if generation != self._generation:
                     continue
-                longest = self._longest_response if is_response else None
-                if longest is not None and forwarded + len(data) > longest:
-                    target.sendall(data[: max(longest - forwarded, 0)])
-                    break
                 target.sendall(data)
-                forwarded += len(data)
         if generation != self._generation:
             time.sleep(KEEPALIVE_SECONDS)
         for end in (source, target):

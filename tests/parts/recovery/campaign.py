@@ -27,7 +27,7 @@ from tests.building import BuiltRelease, build
 from tests.hostile.expected import PIPELINE as HOSTILE_SOURCE
 from tests.parts.recovery import hostile
 from tests.parts.recovery.chaos import Chaos
-from tests.parts.recovery.cluster import Cluster
+from tests.parts.recovery.faulty_cluster import FaultyCluster
 from tests.parts.recovery.history import History, histories
 from tests.parts.recovery.hostile import HostileJob, hostile_jobs
 from tests.parts.recovery.operating import Operators
@@ -50,7 +50,7 @@ TIMEOUT_SECONDS = 600.0
 class Campaign:
     """One campaign in a running cluster."""
 
-    def __init__(self, cluster: Cluster, folder: Path, seed: int, executions: int) -> None:
+    def __init__(self, cluster: FaultyCluster, folder: Path, seed: int, executions: int) -> None:
         self.cluster = cluster
         self.runs = folder / "runs"
         self.promises: list[Promise] = []
@@ -245,7 +245,7 @@ def main() -> int:
     arguments = parser.parse_args()
     print(f"Seed {arguments.seed}: {arguments.executions} executions", flush=True)
     with tempfile.TemporaryDirectory(prefix="coordinator-recovery-") as folder:
-        cluster = Cluster(Path(folder), s3=True)
+        cluster = FaultyCluster(Path(folder))
         try:
             cluster.set_up()
             wrong = Campaign(cluster, Path(folder), arguments.seed, arguments.executions).run()

@@ -8,9 +8,9 @@ from collections.abc import Collection
 from random import Random
 
 from coordinator.celery import QUEUES
-from embedded.children import ChildError
-from tests.parts.recovery.cluster import LEASE_SECONDS, Cluster
-from tests.tcp_proxy import TcpProxy
+from tests.parts.recovery.cluster import LEASE_SECONDS
+from tests.parts.recovery.faulty_cluster import FaultyCluster
+from tests.parts.recovery.replicated import restart_as_primary
 from wire.messages.queues import OUTCOME_QUEUE
 
 # The relative frequency of each strike.
@@ -29,11 +29,14 @@ WEIGHTS = {
     ("forget connections to", "broker"): 2,
     ("make read-only", "PostgreSQL"): 3,
     ("delay", "outcomes"): 4,
-    ("shorten responses of", "store"): 3,
+    ("spoil reads of", "store"): 3,
 }
 SILENT_SECONDS = (1.0, 3 * LEASE_SECONDS)
-LONGEST_RESPONSE = 1000
-"""The bytes of a response of the store that arrive, while they are shortened. It fits headers, and no artifact."""
+SPOILED_READS = 4
+FAILOVER = (4, 16)
+"""The number of strikes before the failover, of which there is one."""
+FORMER_SECONDS = (6.0, 12.0)
+"""How long the former primary accepts connections after the failover."""
 ROLES = ("worker-v1", "worker-v2", "worker-h1", "control-", "web", "clock")
 PAUSE_SECONDS = (0.2, 0.7)
 WAIT_PROBABILITY = 0.85
@@ -48,7 +51,7 @@ class Chaos(threading.Thread):
     log is added to `unexpected_ends` unless its exit status is one of `expected_statuses`.
     """
 
-    def __init__(self, cluster: Cluster, rng: Random, *, expected_statuses: Collection[int]) -> None:
+    def __init__(self, cluster: FaultyCluster, rng: Random, *, expected_statuses: Collection[int]) -> None:
         super().__init__(name="chaos", daemon=True)
         self.strikes: Counter[str] = Counter()
         self.kills = 0
@@ -59,13 +62,18 @@ class Chaos(threading.Thread):
         self._expected_statuses = expected_statuses
         self._stopping = threading.Event()
         self._frozen: list[threading.Thread] = []
+        self._before_failover = rng.randint(*FAILOVER)
 
     def run(self) -> None:
         try:
             while not self._stopping.wait(self._rng.uniform(*PAUSE_SECONDS)):
                 self.restart_ended()
                 self._wait_for_every_role()
-                self._strike()
+                self._before_failover -= 1
+                if self._before_failover == 0:
+                    self._fail_over()
+                else:
+                    self._strike()
         except BaseException as error:
             self.error = error
 
@@ -112,18 +120,17 @@ class Chaos(threading.Thread):
                 self._stopping.wait(self._rng.uniform(0, 1.0))
                 self._cluster.postgres.start()
             case "silence", _:
-                with self._network(target).silent():
+                with self._cluster.silent(target):
                     self._wait(*SILENT_SECONDS)
             case "forget connections to", _:
-                self._network(target).forget()
+                self._cluster.forget_connections(target)
             case "make read-only", _:
                 with self._cluster.read_only():
                     self._wait(*SILENT_SECONDS)
             case "delay", _:
                 self._delay_outcomes()
-            case "shorten responses of", _:
-                with self._cluster.store_network.short(LONGEST_RESPONSE), contextlib.suppress(ChildError):
-                    self._cluster.product.manage("scrub", "--all")
+            case "spoil reads of", _:
+                self.strikes["spoiled read"] += self._cluster.spoil_reads(SPOILED_READS)
             case "freeze", _:
                 self._freeze(self._member(target))
             case _:
@@ -137,8 +144,16 @@ class Chaos(threading.Thread):
     def _member(self, role: str) -> str:
         return self._rng.choice([each for each in self._cluster.members if each.startswith(role)])
 
-    def _network(self, target: str) -> TcpProxy:
-        return self._cluster.broker_network if target == "broker" else self._cluster.database_network
+    def _fail_over(self) -> None:
+        """Promote the standby. Then let the former primary come back, and restart processes that know nothing of it."""
+        former = self._cluster.fail_over()
+        self._wait(1.0, 4.0)
+        restart_as_primary(former)
+        for name in ("web", self._member("control-")):
+            self._cluster.restart(name)
+        self._wait(*FORMER_SECONDS)
+        former.kill()
+        self.strikes["fail over, with the former primary coming back"] += 1
 
     def _delay_outcomes(self) -> None:
         """Let no process read outcomes for some leases, while heartbeats are read."""

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from signal import SIGCONT, SIGSTOP
@@ -15,10 +15,8 @@ from embedded.children import Child
 from embedded.client import Client
 from embedded.postgres import Postgres
 from embedded.product import Product
-from embedded.s3 import S3Server
 from embedded.valkey import Valkey
 from tests.building import BuiltRelease, eventually
-from tests.tcp_proxy import TcpProxy
 from wire.worker_keys import worker_key
 
 TENANT = "recovery"
@@ -49,26 +47,24 @@ READY = {"web": "Started worker-", "clock": "is starting", "": " ready."}
 class Cluster:
     """PostgreSQL, Valkey and the processes of the product, with one tenant and a token that has every scope.
 
-    The members are `web`, `clock`, `control-1`, further control workers, and transition workers that `host` adds. They
-    reach the servers through `database_network` and `broker_network`.
+    The members are `web`, `clock`, `control-1`, further control workers, and transition workers that `host` adds.
+    `environment` replaces settings and addresses of the servers for all processes.
     """
 
-    def __init__(self, folder: Path, *, s3: bool = False) -> None:
-        self.postgres = Postgres(folder / "postgres")
+    def __init__(
+        self, folder: Path, *, postgres: Postgres | None = None, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self.postgres = postgres or Postgres(folder / "postgres")
         self.valkey = Valkey(folder / "valkey")
-        self.database_network = TcpProxy(self.postgres.port)
-        self.broker_network = TcpProxy(self.valkey.port)
-        self.s3 = S3Server(folder / "s3") if s3 else None
-        self.store_network = TcpProxy(self.s3.port if self.s3 else 0)
-        store = {} if self.s3 is None else self.s3.environment()
-        store |= {name: self.store_network.in_front_of(url) for name, url in store.items() if name == "S3_ENDPOINT_URL"}
         servers = {
-            "DATABASE_URL": self.database_network.in_front_of(self.postgres.url),
+            "DATABASE_URL": self.postgres.url,
             "DATABASE_OWNER_URL": self.postgres.owner_url,
-            "REDIS_URL": self.broker_network.in_front_of(self.valkey.url),
+            "REDIS_URL": self.valkey.url,
             "REDIS_OWNER_URL": self.valkey.owner_url,
         }
-        self.product = Product(folder / "product", servers, SETTINGS | store)
+        settings = SETTINGS | dict(environment or {})
+        addresses = {name: settings.pop(name) for name in servers if name in settings}
+        self.product = Product(folder / "product", servers | addresses, settings)
         self.token = ""
         self._running: dict[str, tuple[Child, int]] = {}
         self._starters: dict[str, Callable[[], Child]] = {
@@ -77,18 +73,9 @@ class Cluster:
             "web": self.product.start_web,
         }
 
-    @property
-    def _networks(self) -> list[TcpProxy]:
-        return [self.database_network, self.broker_network, self.store_network]
-
     def set_up(self) -> None:
         """Start everything and create the tenant. Raises `ChildError`."""
-        self.valkey.start()
-        self.postgres.start()
-        if self.s3 is not None:
-            self.s3.start()
-        for network in self._networks:
-            network.start()
+        self.start_servers()
         self.product.manage("migrate", "--verbosity=0", DATABASE_URL=self.postgres.owner_url)
         self.restore()
         manage = self.product.manage
@@ -97,15 +84,18 @@ class Cluster:
         manage("create_tenant", TENANT, f"--member={USER}")
         self.token = manage("issue_token", TENANT, "test", f"--user={USER}", *(f"--scope={each}" for each in SCOPES))
 
+    def start_servers(self) -> None:
+        self.valkey.start()
+        self.postgres.start()
+
+    def remove_servers(self) -> None:
+        self.valkey.remove()
+        self.postgres.remove()
+
     def tear_down(self) -> None:
         for name in list(self._running):
             self.kill(name)
-        for network in self._networks:
-            network.stop()
-        if self.s3 is not None:
-            self.s3.stop()
-        self.valkey.remove()
-        self.postgres.remove()
+        self.remove_servers()
 
     @property
     def members(self) -> list[str]:
@@ -201,20 +191,6 @@ class Cluster:
     def post(self, path: str, body: dict[str, Any]) -> requests.Response:
         url = f"{self.product.url}/api/v1/tenants/{TENANT}/{path}"
         return requests.post(url, json=body, headers={"Authorization": f"Bearer {self.token}"}, timeout=30)
-
-    @contextlib.contextmanager
-    def read_only(self) -> Iterator[None]:
-        """Let the database refuse writes during the block, as one whose disk is full or that has become a standby."""
-        try:
-            with self.connect() as connection:
-                connection.execute("ALTER SYSTEM SET default_transaction_read_only = on")
-                connection.execute("SELECT pg_reload_conf()")
-            yield
-        finally:
-            with self.connect() as connection:
-                connection.execute("SET default_transaction_read_only = off")
-                connection.execute("ALTER SYSTEM RESET default_transaction_read_only")
-                connection.execute("SELECT pg_reload_conf()")
 
     def connect(self) -> psycopg.Connection:
         """Return a superuser connection that does not belong to the product."""
