@@ -19,6 +19,7 @@ from alerts.delivery import deliveries
 from alerts.kinds import Kind
 from alerts.models import Alert, AlertRule
 from alerts.models.alert import LONGEST
+from executions.awaits.webhooks import sending_seconds
 from foundation.database.bounded import time_limit
 from foundation.database.postgresql.outage import is_outage
 from foundation.errors import QueryTooSlow
@@ -67,6 +68,7 @@ def evaluate_rule(rule: AlertRule) -> int:
         "subjects": [finding.subject for finding in found],
         "cut": len(found) >= MOST_FOUND,
         "seconds": CLEAR_SECONDS,
+        "lease": sending_seconds(),
     }
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(statements.LOCK_RULE, parameters)

@@ -20,16 +20,17 @@ INSERT INTO alerts_alertevent (alert_id, kind, actor, data)
 SELECT id, 'FIRED', %(actor)s, '{}' FROM fired RETURNING alert_id
 """
 
-# Notes which firing alerts were found again, and since when the others were not. No row: nothing has changed.
+# Notes which firing alerts were found again, and since when the others were not. While the list of findings is cut, any
+# alert may be among those that are not listed. No row: nothing has changed.
 NOTE = """
-UPDATE alerts_alert SET clear_since = CASE WHEN subject = ANY(%(subjects)s) THEN NULL ELSE now() END
-WHERE rule_id = %(rule)s AND state = 'FIRING'
-    AND (subject = ANY(%(subjects)s) AND clear_since IS NOT NULL
-        OR NOT subject = ANY(%(subjects)s) AND clear_since IS NULL AND NOT %(cut)s)
+UPDATE alerts_alert SET clear_since = CASE WHEN %(cut)s OR subject = ANY(%(subjects)s) THEN NULL ELSE now() END
+WHERE rule_id = %(rule)s AND state = 'FIRING' AND (%(cut)s OR subject = ANY(%(subjects)s)) = (clear_since IS NOT NULL)
 """
 
 # Resolves the firing alerts that were not found for %(seconds)s seconds, or all of a rule that is disabled or removed,
-# each with its event and, if its first message was sent, another message. No row: none is to be resolved.
+# each with its event and, if its first message was written, another message. First messages that wait for another
+# attempt are due at the end of an attempt's lease, because the second message waits for their end. No row: none is to
+# be resolved.
 RESOLVE = """
 WITH resolved AS (
     UPDATE alerts_alert a SET state = 'RESOLVED'
@@ -38,6 +39,9 @@ WITH resolved AS (
         AND (a.clear_since <= now() - make_interval(secs => %(seconds)s) OR NOT r.enabled OR r.removed_at IS NOT NULL)
     RETURNING a.id, a.tenant_id, a.rule_id, a.notified_at IS NOT NULL
         AND coalesce(greatest(a.silenced_until, r.silenced_until) <= now(), true) AS announced
+), hastened AS (
+    UPDATE alerts_alertdelivery d SET next_at = least(d.next_at, now() + make_interval(secs => %(lease)s))
+    FROM resolved a WHERE d.alert_id = a.id AND d.kind = 'FIRING' AND d.state = 'PENDING'
 ), messages AS (
     INSERT INTO alerts_alertdelivery (tenant_id, channel_id, alert_id, kind)
     SELECT a.tenant_id, c.id, a.id, 'RESOLVED' FROM resolved a
@@ -74,20 +78,25 @@ INSERT INTO alerts_alertevent (alert_id, kind, actor, data)
 SELECT id, %(kind)s, %(actor)s, %(data)s::jsonb FROM silenced RETURNING alert_id
 """
 
-# Claims the delivery that has been due for longest, for one attempt. No row: none is due.
+# Claims the delivery that has been due for longest, for one attempt. The message that an alert is resolved waits until
+# the one that it fires is over, so that they never arrive in the wrong order. No row: none is due.
 CLAIM = """
 UPDATE alerts_alertdelivery d SET attempts = d.attempts + 1, next_at = now() + make_interval(secs => %(lease)s)
 WHERE d.id = (
     SELECT c.id FROM alerts_alertdelivery c
     WHERE c.state = 'PENDING' AND c.next_at <= now() AND NOT c.tenant_id = ANY(%(full)s::bigint[])
+        AND NOT (c.kind = 'RESOLVED' AND EXISTS (SELECT FROM alerts_alertdelivery f
+            WHERE f.alert_id = c.alert_id AND f.channel_id = c.channel_id
+                AND f.kind = 'FIRING' AND f.state = 'PENDING'))
     ORDER BY c.next_at, c.id LIMIT 1 FOR UPDATE SKIP LOCKED)
 RETURNING d.id, d.tenant_id
 """
 
 # Records the result of an attempt. No row: the delivery is over, or a newer attempt has started.
 RECORD = """
-UPDATE alerts_alertdelivery SET state = %(state)s, error = %(error)s,
-    next_at = now() + coalesce(%(wait)s::interval, '0')
+UPDATE alerts_alertdelivery d SET state = %(state)s, error = %(error)s, next_at = now() + CASE
+    WHEN d.kind = 'FIRING' AND EXISTS (SELECT FROM alerts_alert a WHERE a.id = d.alert_id AND a.state = 'RESOLVED')
+    THEN '0' ELSE coalesce(%(wait)s::interval, '0') END
 WHERE id = %(id)s AND state = 'PENDING' AND attempts = %(attempt)s
 """
 

@@ -10,7 +10,8 @@ from django.urls import URLPattern, path
 from unfold.admin import ModelAdmin
 
 from coordinator.models import Process
-from coordinator.monitoring.status import SILENT_AFTER, status
+from coordinator.monitoring.reports import SILENT_AFTER
+from coordinator.monitoring.status import status
 
 DEPENDENCIES = (("Database", "database"), ("Broker", "broker"), ("Artifact store", "store"))
 

@@ -73,13 +73,13 @@ def _monitor_worker(**_: Any) -> None:
 
 
 @signals.beat_init.connect
-def _monitor_clock(**_: Any) -> None:
+def _monitor_clock(sender: Any, **_: Any) -> None:
     from coordinator import database_guard
     from coordinator.models import Process
     from coordinator.monitoring import process
 
     database_guard.start()
-    process.start(Process.Kind.CLOCK)
+    process.start(Process.Kind.CLOCK, jobs=sender.scheduler.ages)
 
 
 @signals.celeryd_after_setup.connect

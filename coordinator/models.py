@@ -7,7 +7,8 @@ from django.db.models import Q
 class Process(models.Model):
     """A web process, control worker or clock as it last reported itself. Rows without reports are soon removed.
 
-    `reported_at` is by the database's clock. `drift_seconds` is how far the clock of the process is ahead of it.
+    `reported_at` is by the database's clock. `drift_seconds` is how far the clock of the process is ahead of it. `jobs`
+    has the last run of each periodic job, by the database's clock; null for processes that run none.
     """
 
     class Kind(models.TextChoices):
@@ -22,6 +23,7 @@ class Process(models.Model):
     started_at = models.DateTimeField()
     reported_at = models.DateTimeField()
     drift_seconds = models.FloatField()
+    jobs = models.JSONField(null=True)
 
     class Meta:
         ordering = ("kind", "host", "pid")

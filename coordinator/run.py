@@ -17,7 +17,6 @@ PROGRAMS = {"granian": "granian.cli.entrypoint", "celery": "celery.__main__.main
 """The programs, and the functions that run them."""
 GRANIAN = ("granian", "--interface=wsgi", "coordinator.wsgi:application")
 GRANIAN_LOGGING = Path(__file__).with_name("granian-logging.json")
-FILE_SCHEDULER = "coordinator.monitoring.loops:FileScheduler"
 WEB_OPTIONS = (
     # Most threads only wait for request bodies. WEB_SLOTS is the number of requests handled at once.
     "--blocking-threads=544",
@@ -75,12 +74,11 @@ def _celery(command: str) -> list[str]:
 
 
 def _declare_clock(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--schedule", help="a file that keeps the last run of each job; in memory by default")
+    parser.add_argument("--schedule", help="no effect; earlier versions kept the last run of each job in this file")
 
 
 def _clock(options: argparse.Namespace) -> list[str]:
-    file = [f"--schedule={options.schedule}", f"--scheduler={FILE_SCHEDULER}"] if options.schedule else []
-    return [*_celery("beat"), "--pidfile=", *file]
+    return [*_celery("beat"), "--pidfile="]
 
 
 PROCESSES = {

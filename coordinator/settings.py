@@ -144,6 +144,7 @@ TOKEN_MAX_DAYS = env.integer("TOKEN_MAX_DAYS", 365, most=365)
 TENANT_MAX_IN_FLIGHT = env.integer("TENANT_MAX_IN_FLIGHT", 0, least=0)
 RETENTION_DAYS = env.integer("RETENTION_DAYS", 0, least=0, most=36_500)
 FAILED_RETENTION_DAYS = env.integer("FAILED_RETENTION_DAYS", 0, least=0, most=36_500)
+WORKER_RETENTION_DAYS = env.integer("WORKER_RETENTION_DAYS", 7, least=1, most=36_500)
 RETRY_LIMIT = env.integer("RETRY_LIMIT", 3, least=0)
 RETRY_DELAY_SECONDS = env.number("RETRY_DELAY_SECONDS", 10)
 RETRY_MULTIPLIER = env.number("RETRY_MULTIPLIER", 2, least=1)
@@ -418,7 +419,7 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_WORKER_POOL = "threads"
-CELERY_BEAT_SCHEDULER = "coordinator.monitoring.loops:MemoryScheduler"
+CELERY_BEAT_SCHEDULER = "coordinator.monitoring.loops:SteadyScheduler"
 CELERY_BEAT_MAX_LOOP_INTERVAL = BEAT_SECONDS
 # The default of `--concurrency`. Celery's own default, one thread for each core, may be too few for all queues.
 CELERY_WORKER_CONCURRENCY = 12
@@ -499,6 +500,7 @@ METRICS_FOLDER = env.text("METRICS_FOLDER", "")
 
 LOG_FORMAT = env.choice("LOG_FORMAT", logs.FORMS, "text")
 LOG_LEVEL = env.choice("LOG_LEVEL", logs.LEVELS, "INFO")
+LOG_EXECUTIONS = env.flag("LOG_EXECUTIONS", True)
 LOGGING = logs.configuration(LOG_FORMAT, LOG_LEVEL)
 
 try:

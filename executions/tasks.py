@@ -1,6 +1,7 @@
 """The Celery tasks of executions: thin, and safe to run twice. Invalid messages are rejected here, with a log line."""
 
 import logging
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,10 +18,11 @@ from executions.gradual import watch
 from executions.lifecycle import dispatch as dispatcher
 from executions.lifecycle import outcome, rest_calls, retention, revoked
 from executions.lifecycle import sweep as sweeper
+from executions.state_machine import moves
 from executions.statistics import finished
 from executions.transports.rest import capabilities, workers
 from executions.transports.rest.transport import CALL_TASK
-from executions.workers import instructions, message_path, refusals, registry
+from executions.workers import former, instructions, message_path, refusals, registry
 from executions.workers.eligibility import CHECK_TASK
 from executions.workers.tenant_keys import active_keys
 from foundation.database.postgresql.outage import is_outage
@@ -33,7 +35,10 @@ from wire.messages.queues import HEARTBEAT_TASK, RECORD_TASK
 from wire.messages.sealing import ProtocolError, Verified, check_fresh, decode, verify
 
 log = logging.getLogger(__name__)
+REMOVE_TASK = "executions.remove_old"
 REMOVAL_SECONDS = 10.0
+REMOVALS = 5
+"""How many removals follow each other at most. The clock starts the first one every minute."""
 _checks = capabilities.turns(places.CHECKS)
 _repeated_checks = capabilities.turns(places.REPEATED_CHECKS, unanswered=True)
 
@@ -187,9 +192,17 @@ def count_finished() -> None:
     finished.count()
 
 
-@shared_task(name="executions.remove_old")
-def remove_old() -> None:
-    """Remove old executions for at most REMOVAL_SECONDS; the next run continues. Concurrent runs share the work."""
+@shared_task(name=REMOVE_TASK)
+def remove_old(removals: int = 1) -> None:
+    """Remove old executions for at most REMOVAL_SECONDS, and one batch of former workers.
+
+    The task is short, because the broker delivers a long one again. If its time was up, it sends itself again, and
+    waits for the clock after REMOVALS. Concurrent runs share the work.
+    """
     with places.ARTIFACTS.hold() as free:
         if free:
+            began = time.monotonic()
             retention.remove(seconds=REMOVAL_SECONDS)
+            if time.monotonic() - began >= REMOVAL_SECONDS and removals < REMOVALS:
+                wakeup.send(REMOVE_TASK, removals + 1)
+            former.tidy(actor=moves.owner())

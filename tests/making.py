@@ -14,7 +14,7 @@ from django.db import connection
 from django.utils import timezone
 
 from executions.lifecycle import outcome, sweep
-from executions.models import Execution, Worker
+from executions.models import DeadLetter, Execution, Worker
 from executions.state_machine import moves
 from executions.state_machine.moves import Claim
 from executions.submission.submission import submit
@@ -416,6 +416,7 @@ def aged(*executions: Execution, days: float) -> None:
 
 
 def finished(at: datetime, *executions: Execution) -> None:
-    """Set the finish time of the executions. Disables the triggers that forbid this change."""
-    with unguarded(Execution):
+    """Set the finish time of the executions and of their failures. Disables the triggers that forbid this change."""
+    with unguarded(Execution), unguarded(DeadLetter):
         Execution.objects.filter(pk__in=[each.pk for each in executions]).update(finished_at=at)
+        DeadLetter.objects.filter(execution__in=executions).update(created_at=at)

@@ -22,7 +22,7 @@ from structlog.typing import EventDict
 
 Form = Literal["text", "json"]
 FORMS: Final = ("text", "json")
-FIELDS: Final = ("requestId", "tenant", "pipeline", "release", "execution", "step", "attempt", "traceId")
+FIELDS: Final = ("requestId", "tenant", "pipeline", "release", "execution", "executions", "step", "attempt", "traceId")
 """The fields that a line may have, from `bound` or from the `extra` of the call."""
 MOST_FRAMES: Final = 50
 MOST_CAUSES: Final = 5

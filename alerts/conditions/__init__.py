@@ -1,4 +1,4 @@
-"""What the rules look for: one function for each kind. Each reads a bounded number of rows."""
+"""What the rules look for: one function for each kind. Each statement has a time limit."""
 
 from collections.abc import Callable, Mapping
 from typing import Final

@@ -1,6 +1,5 @@
 """Open questions whose deadline is near."""
 
-from typing import Final
 from urllib.parse import urlencode
 
 from django.db import connection
@@ -8,14 +7,12 @@ from django.db import connection
 from alerts.conditions import statements
 from alerts.conditions.finding import Finding, Look
 
-MOST_READ: Final = 1000
-
 
 def near_deadlines(look: Look) -> list[Finding]:
     """Find the steps with open questions that reach their deadline within the rule's minutes."""
     minutes = look.rule.threshold("minutes")
     with connection.cursor() as cursor:
-        cursor.execute(statements.NEAR_DEADLINES, look.parameters(minutes=minutes, read=MOST_READ))
+        cursor.execute(statements.NEAR_DEADLINES, look.parameters(minutes=minutes))
         rows = cursor.fetchall()
     return [
         Finding(

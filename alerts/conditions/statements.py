@@ -27,24 +27,22 @@ CROSS JOIN LATERAL (
 ) due
 WHERE p.tenant_id = %(tenant)s AND (%(pipeline)s::bigint IS NULL OR p.id = %(pipeline)s)
     AND due.next_due_at <= now() - make_interval(mins => %(minutes)s)
-    AND EXISTS (SELECT FROM executions_workereligibility v WHERE v.release_id = r.id AND v.reason IS NULL)
+    AND EXISTS (SELECT FROM executions_workereligibility v WHERE v.release_id = r.id AND v.present AND v.reason IS NULL)
     AND NOT EXISTS (SELECT FROM executions_heldrelease h WHERE h.release_id = r.id)
 ORDER BY due.next_due_at, r.id LIMIT %(most)s
 """
 
-# Finds the steps with open questions whose deadline is near. Reads the next %(read)s questions of the tenant from the
-# index on the deadline. No row: none is near.
+# Finds the steps with open questions whose deadline is near. Reads all of the tenant's from the index on the deadline,
+# because a limit would hide those of other steps; the time of the statement is limited. Timers are no questions. No
+# row: none is near.
 NEAR_DEADLINES = """
 SELECT p.id, p.pipeline_id, i.step_id, count(*), min(i.deadline)
-FROM (
-    SELECT i.execution_id, i.step_id, i.deadline FROM executions_interaction i
-    WHERE i.tenant_id = %(tenant)s AND i.status IN ('WAITING', 'DISPATCHING', 'DISPATCHED')
-        AND i.deadline <= now() + make_interval(mins => %(minutes)s)
-    ORDER BY i.deadline, i.created_at, i.id LIMIT %(read)s
-) i
+FROM executions_interaction i
 JOIN executions_execution e ON e.id = i.execution_id JOIN releases_release r ON r.id = e.release_id
 JOIN releases_pipeline p ON p.id = r.pipeline_id
-WHERE %(pipeline)s::bigint IS NULL OR p.id = %(pipeline)s
+WHERE i.tenant_id = %(tenant)s AND i.status IN ('WAITING', 'DISPATCHING', 'DISPATCHED') AND i.transport <> 'timer'
+    AND i.deadline <= now() + make_interval(mins => %(minutes)s)
+    AND (%(pipeline)s::bigint IS NULL OR p.id = %(pipeline)s)
 GROUP BY p.id, p.pipeline_id, i.step_id ORDER BY min(i.deadline), p.id, i.step_id LIMIT %(most)s
 """
 

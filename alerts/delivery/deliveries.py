@@ -86,6 +86,9 @@ def _send(claimed: uuid.UUID, resolve: Resolve) -> None:
         # The processes of the last attempts died.
         _record(delivery, AlertDelivery.State.FAILED, delivery.error or "no attempt was completed")
         return
+    if delivery.is_superseded:
+        _record(delivery, AlertDelivery.State.FAILED, "the alert was resolved before the message was accepted")
+        return
     failure = _attempt(delivery, resolve)
     if failure is None:
         _record(delivery, AlertDelivery.State.SENT, "")

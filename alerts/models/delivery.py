@@ -58,5 +58,10 @@ class AlertDelivery(models.Model):
             models.Index(fields=("finished_at",), condition=~Q(state="PENDING"), name="alert_delivery_over"),
         )
 
+    @property
+    def is_superseded(self) -> bool:
+        """True if it says that the alert fires, and the alert is resolved."""
+        return self.kind == self.Kind.FIRING and self.alert is not None and self.alert.state == Alert.State.RESOLVED
+
     def __str__(self) -> str:
         return f"{self.kind} to {self.channel_id}"

@@ -23,7 +23,7 @@ PIPELINES: Final = PROJECT / "benchmarks" / "pipelines"
 SETTINGS: Final = {
     "DJANGO_SETTINGS_MODULE": "coordinator.settings",
     "PUBLIC_URL": "http://127.0.0.1:8000",
-    "LOG_LEVEL": "WARNING",
+    "LOG_LEVEL": "INFO",
     # Longer than the run, so that nothing ends in the middle of it.
     "LEASE_SECONDS": "3600",
     "RETRY_DELAY_SECONDS": "3600",

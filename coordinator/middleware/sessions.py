@@ -8,21 +8,29 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY, logout
 from django.contrib.auth.signals import user_logged_in
+from django.contrib.sessions.models import Session
+from django.db import transaction
 from django.dispatch import receiver
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import reverse
+from django.utils import timezone
 
 from coordinator.request_groups import remember_session
 
 BEGAN, ACTIVE = "began_at", "active_at"
 PRECISION_SECONDS = 60.0
+PRUNE_LIMIT = 100
 SESSION_KEY_FORM = re.compile(r"[a-z0-9]{32}")
 
 
 @receiver(user_logged_in)
 def begin(request: HttpRequest, **_: Any) -> None:
+    """Begin the limits of the session, and remove some that are over: nothing else removes those that no one ends."""
     request.session[BEGAN] = request.session[ACTIVE] = time.time()
+    with transaction.atomic():
+        over = Session.objects.select_for_update(skip_locked=True).filter(expire_date__lt=timezone.now())
+        Session.objects.filter(pk__in=list(over.values_list("pk", flat=True)[:PRUNE_LIMIT])).delete()
 
 
 def well_formed_keys(

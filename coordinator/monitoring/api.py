@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from coordinator.models import Process
-from coordinator.monitoring.status import Part, Queue, Reported, Status, status
+from coordinator.monitoring.status import Job, Part, Queue, Reported, Status, status
 from foundation.errors import QueryTooSlow
 from tenancy.api.tenant_view import TENANT, TenantView
 
@@ -26,6 +26,13 @@ class ProcessView(serializers.Serializer[Reported]):
     driftSeconds = serializers.FloatField(
         source="drift_seconds", help_text="How far its clock is ahead of the database's."
     )
+
+
+class JobView(serializers.Serializer[Job]):
+    name = serializers.CharField()
+    everySeconds = serializers.FloatField(source="every_seconds", help_text="How often the clock starts it.")
+    lastRunAt = serializers.DateTimeField(source="last_run_at", allow_null=True)
+    late = serializers.BooleanField(source="is_late", help_text="True if its last run is too long ago.")
 
 
 class QueueView(serializers.Serializer[Queue]):
@@ -47,6 +54,7 @@ class StatusView(serializers.Serializer[Status]):
     )
     pendingMigrations = serializers.ListField(child=serializers.CharField(), source="migrations")
     processes = ProcessView(many=True)
+    jobs = JobView(many=True, help_text="The periodic jobs of the clock.")
     queues = QueueView(many=True)
 
 

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import connection
 
 from coordinator.monitoring import statements
+from coordinator.monitoring.reports import SILENT_AFTER
 from foundation.database.bounded import time_limit
 from foundation.telemetry.exposition import Readings
 from foundation.telemetry.metrics import OTHER, Gauge
@@ -39,7 +40,9 @@ heartbeat_age = Gauge(
 )
 blobs = Gauge("coordinator_blobs", "Stored blobs by the state of their last check.", ("state",))
 blob_check_age = Gauge("coordinator_blob_check_age_seconds", "The age of the oldest check of a stored blob.")
-processes = Gauge("coordinator_processes", "Processes that report themselves.", ("kind", "version"))
+processes = Gauge(
+    "coordinator_processes", f"Processes that reported themselves within {SILENT_AFTER:g} seconds.", ("kind", "version")
+)
 report_age = Gauge(
     "coordinator_process_report_age_seconds", "The age of the last report of a process.", ("kind", "host", "pid")
 )
@@ -87,7 +90,7 @@ def _of_database() -> Readings:
         heartbeat_age: _bounded([(row[:4], row[5]) for row in hosts], max, 3),
         blobs: _with_zeros(("SOUND", "DAMAGED", "MISSING"), {row[:1]: row[1] for row in stored}),
         blob_check_age: {(): max((row[2] for row in stored), default=0.0)},
-        processes: _counted([(row[0], row[3]) for row in running]),
+        processes: _counted([(row[0], row[3]) for row in running if row[7] <= SILENT_AFTER]),
         report_age: {(row[0], row[1], str(row[2])): row[7] for row in running},
         drift: {(row[0], row[1], str(row[2])): row[8] for row in running},
     }

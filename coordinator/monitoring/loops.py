@@ -1,9 +1,13 @@
 """The beats of the main loops: that of a control worker, and that of the clock."""
 
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from celery import bootsteps
-from celery.beat import PersistentScheduler, Scheduler
+from celery.beat import Scheduler
+from celery.schedules import schedule
 from django.conf import settings
 
 from coordinator.monitoring.process import liveness
@@ -33,12 +37,27 @@ class LoopBeats(bootsteps.StartStopStep):
     terminate = stop
 
 
-class MemoryScheduler(Scheduler):
-    """The scheduler of the clock. It beats at each tick, and waits until it has connected to the broker once.
+class SteadyScheduler(Scheduler):
+    """The scheduler of the clock. All jobs run at intervals, by `clock`, which no change of the host's time moves.
 
-    Later it sends without waiting: a message that the broker refuses is an error in the log. It forgets when the jobs
-    ran last. That does no harm, because all of them are frequent and safe to repeat.
+    Every job is due at the start, because none does harm if it runs again. `sent_at` is when each job was last sent
+    to the broker, by `clock`. The scheduler beats at each tick, and waits until it has connected to the broker once.
+    Later it sends without waiting: a message that the broker refuses is an error in the log.
     """
+
+    def __init__(self, *arguments: Any, clock: Callable[[], float] = time.monotonic, **options: Any) -> None:
+        self.clock = clock
+        self.sent_at: dict[str, float] = {}
+        super().__init__(*arguments, **options)
+
+    def now(self) -> datetime:
+        """Return the time by `clock`, whose beginning means nothing."""
+        return datetime.fromtimestamp(self.clock(), UTC)
+
+    def setup_schedule(self) -> None:
+        for name, job in self.app.conf.beat_schedule.items():
+            interval = schedule(job["schedule"], nowfun=self.now, app=self.app)
+            self.add(name=name, task=job["task"], schedule=interval, last_run_at=self.now() - job["schedule"])
 
     def tick(self, *arguments: Any, **options: Any) -> Any:
         if "producer" in vars(self):
@@ -47,6 +66,11 @@ class MemoryScheduler(Scheduler):
         with liveness.waiting():
             return super().tick(*arguments, **options)
 
+    def apply_async(self, entry: Any, *arguments: Any, **options: Any) -> Any:
+        sent = super().apply_async(entry, *arguments, **options)
+        self.sent_at[entry.name] = self.clock()
+        return sent
 
-class FileScheduler(MemoryScheduler, PersistentScheduler):
-    """A scheduler that keeps the last run of each job in a file."""
+    def ages(self) -> dict[str, float]:
+        """Return how many seconds ago each job was last sent. Jobs that were not sent yet are missing."""
+        return {name: self.clock() - at for name, at in self.sent_at.copy().items()}

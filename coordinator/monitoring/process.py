@@ -8,7 +8,7 @@ from django.conf import settings
 from coordinator import request_slots
 from coordinator.models import Process
 from coordinator.monitoring import gauges
-from coordinator.monitoring.reports import Reporter
+from coordinator.monitoring.reports import Jobs, Reporter, no_jobs
 from foundation.telemetry import traces
 from foundation.telemetry.endpoint import Endpoint, Monitored
 from foundation.telemetry.exposition import Exposition, Readings
@@ -19,8 +19,11 @@ liveness: Final = Liveness(longest_silence=settings.LIVENESS_SECONDS)
 exposition: Final = Exposition(gauges.read)
 
 
-def start(kind: Process.Kind) -> None:
-    """Start the threads of this process. Call this after the last fork. Ends the process if METRICS_PORT is in use."""
+def start(kind: Process.Kind, *, jobs: Jobs = no_jobs) -> None:
+    """Start the threads of this process. Call this after the last fork. Ends the process if METRICS_PORT is in use.
+
+    `jobs` returns how many seconds ago the process last started each of its periodic jobs.
+    """
     if settings.TRACES_ENDPOINT:
         traces.start(settings.TRACES_ENDPOINT, sample=settings.TRACES_SAMPLE, service=f"coordinator-{kind.value}")
     if settings.METRICS_PORT:
@@ -34,7 +37,7 @@ def start(kind: Process.Kind) -> None:
             sys.exit(
                 f"METRICS_PORT: cannot listen at {settings.METRICS_HOST}:{settings.METRICS_PORT}: {error.strerror}"
             )
-    Reporter(kind).start()
+    Reporter(kind, jobs=jobs).start()
 
 
 def _nothing() -> Readings:

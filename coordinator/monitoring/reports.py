@@ -1,12 +1,13 @@
 """Each process reports itself to the database every few seconds, from a separate thread."""
 
 import atexit
+import json
 import logging
 import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from typing import Any, Final
 
@@ -19,8 +20,19 @@ from coordinator.monitoring import statements
 log = logging.getLogger(__name__)
 INTERVAL: Final = 10.0
 """Seconds between two reports of a process."""
+SILENT_AFTER: Final = 3 * INTERVAL
+"""Seconds without a report after which a process counts as silent, and no longer as running."""
+STEP_SECONDS: Final = 2.0
+"""A change of the host's time by more than this between two reports is logged."""
 KEPT_SECONDS: Final = 600.0
 """After this time without a report, the row of a process is removed."""
+
+
+Jobs = Callable[[], Mapping[str, float]]
+
+
+def no_jobs() -> Mapping[str, float]:
+    return {}
 
 
 def version() -> str:
@@ -31,13 +43,16 @@ def version() -> str:
 class Reporter(threading.Thread):
     """Reports this process until it ends. A process that ends in order removes its row.
 
-    An unreachable database costs a log line, when it begins. `clock` returns the seconds since 1970.
+    An unreachable database costs a log line, when it begins, and so does a change of the host's time. `clock` returns
+    the seconds since 1970, and `jobs` how many seconds ago each periodic job was last started.
     """
 
-    def __init__(self, kind: Process.Kind, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, kind: Process.Kind, *, clock: Callable[[], float] = time.time, jobs: Jobs = no_jobs) -> None:
         super().__init__(name="reports", daemon=True)
         self._kind = kind
         self._clock = clock
+        self._jobs = jobs
+        self._offset = clock() - time.monotonic()
         self._began = time.monotonic()
         self._ended = threading.Event()
         self._unreported = False
@@ -51,11 +66,19 @@ class Reporter(threading.Thread):
 
     def report(self) -> None:
         """Write the row of this process."""
+        self._note_step()
         members = {"version": version(), "age": time.monotonic() - self._began, "kept": KEPT_SECONDS}
+        members["jobs"] = json.dumps(self._jobs())
         reported = self._execute(statements.REPORT, {**members, "clock": self._clock()})
         if not reported and not self._unreported:
             log.warning("This process cannot report itself to the database")
         self._unreported = not reported
+
+    def _note_step(self) -> None:
+        offset = self._clock() - time.monotonic()
+        if abs(offset - self._offset) > STEP_SECONDS:
+            log.warning("The time of this host has changed by %+.1f s", offset - self._offset)
+        self._offset = offset
 
     def leave(self) -> None:
         """Remove the row of this process, and report no more."""

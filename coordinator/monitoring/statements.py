@@ -16,7 +16,7 @@ WITH RECURSIVE found (id) AS (
     SELECT id FROM found WHERE id IS NOT NULL LIMIT %(releases)s
 )
 SELECT t.slug, p.pipeline_id, r.release_version, due.count, extract(epoch FROM now() - due.oldest)::float8,
-    EXISTS (SELECT FROM executions_workereligibility v WHERE v.release_id = r.id AND v.reason IS NULL)
+    EXISTS (SELECT FROM executions_workereligibility v WHERE v.release_id = r.id AND v.present AND v.reason IS NULL)
 FROM few
 CROSS JOIN LATERAL (
     SELECT count(*) AS count, min(d.next_due_at) AS oldest FROM (
@@ -30,13 +30,14 @@ JOIN tenancy_tenant t ON t.id = p.tenant_id
 WHERE due.count > 0 AND NOT EXISTS (SELECT FROM executions_heldrelease h WHERE h.release_id = r.id)
 """
 
-# Returns the open interactions by tenant, and how many of them are past their deadline. Reads at most `most` of them,
-# those with the earliest deadlines, from the index of open ones.
+# Returns the open interactions by tenant, and how many of them are past their deadline. Timers wait for nobody, so they
+# do not count. Counts at most `most`, those with the earliest deadlines, from the index of open ones.
 AWAITS = """
 SELECT t.slug, count(*), count(*) FILTER (WHERE i.deadline <= now())
 FROM (
     SELECT tenant_id, deadline FROM executions_interaction
-    WHERE status IN ('WAITING', 'DISPATCHING', 'DISPATCHED') ORDER BY deadline LIMIT %(most)s
+    WHERE status IN ('WAITING', 'DISPATCHING', 'DISPATCHED') AND transport <> 'timer'
+    ORDER BY deadline LIMIT %(most)s
 ) i
 JOIN tenancy_tenant t ON t.id = i.tenant_id
 GROUP BY t.slug
@@ -63,7 +64,7 @@ GROUP BY b.state
 # Returns the processes that have reported themselves. Rows without reports are removed, which bounds it.
 PROCESSES = """
 SELECT kind, host, pid, version, started_at, reported_at, extract(epoch FROM now() - started_at)::float8,
-    extract(epoch FROM now() - reported_at)::float8, drift_seconds
+    extract(epoch FROM now() - reported_at)::float8, drift_seconds, jobs
 FROM coordinator_process ORDER BY kind, host, pid LIMIT 1000
 """
 
@@ -77,11 +78,13 @@ WITH old AS (
 ), removed AS (
     DELETE FROM coordinator_process p USING old WHERE p.id = old.id
 )
-INSERT INTO coordinator_process (kind, host, pid, version, started_at, reported_at, drift_seconds)
+INSERT INTO coordinator_process (kind, host, pid, version, started_at, reported_at, drift_seconds, jobs)
 VALUES (%(kind)s, %(host)s, %(pid)s, %(version)s, now() - make_interval(secs => %(age)s), now(),
-    %(clock)s - extract(epoch FROM clock_timestamp())::float8)
+    %(clock)s - extract(epoch FROM clock_timestamp())::float8,
+    (SELECT jsonb_object_agg(name, now() - make_interval(secs => age::float))
+        FROM jsonb_each_text(%(jobs)s) j (name, age)))
 ON CONFLICT (kind, host, pid) DO UPDATE SET version = excluded.version, started_at = excluded.started_at,
-    reported_at = excluded.reported_at, drift_seconds = excluded.drift_seconds
+    reported_at = excluded.reported_at, drift_seconds = excluded.drift_seconds, jobs = excluded.jobs
 """
 
 # Removes the row of a process that ends. No row: it had not reported itself.

@@ -1,11 +1,13 @@
 """The status of the installation: its processes, what it depends on, and what waits."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, cast
 
+from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
@@ -13,12 +15,10 @@ from coordinator import health, pending_migrations
 from coordinator.models import Process
 from coordinator.monitoring import statements
 from coordinator.monitoring.gauges import MOST_DUE, MOST_RELEASES
-from coordinator.monitoring.reports import INTERVAL, version
+from coordinator.monitoring.reports import SILENT_AFTER, version
 from foundation.database.bounded import time_limit
 
 READ_SECONDS: Final = 3.0
-SILENT_AFTER: Final = 3 * INTERVAL
-"""Seconds without a report after which a process counts as silent."""
 LARGEST_DRIFT: Final = 2.0
 """Seconds by which a clock may differ. Signed messages tolerate more, but times on pages would be wrong."""
 
@@ -42,6 +42,7 @@ class Reported:
     reported_at: datetime
     silent_seconds: float
     drift_seconds: float
+    jobs: Mapping[str, str]
 
     @property
     def is_silent(self) -> bool:
@@ -50,6 +51,16 @@ class Reported:
     @property
     def drifts(self) -> bool:
         return abs(self.drift_seconds) > LARGEST_DRIFT
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A periodic job: how often the clock starts it, and when it last did; None if no clock has reported a run."""
+
+    name: str
+    every_seconds: float
+    last_run_at: datetime | None
+    is_late: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +81,15 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """`missing` are the kinds without a process that reports itself. `migrations` are those that were not applied."""
+    """`jobs` are in alphabetical order. `missing` are the kinds without a process that reports itself. `migrations` are
+    those that were not applied."""
 
     version: str
     database: Part
     broker: Part
     store: Part
     processes: Sequence[Reported]
+    jobs: Sequence[Job]
     queues: Sequence[Queue]
     migrations: Sequence[str]
 
@@ -92,6 +105,10 @@ def status(tenant: str | None = None) -> Status:
         due = _rows(statements.DUE, releases=MOST_RELEASES, most=MOST_DUE)
         running = _rows(statements.PROCESSES)
     now = timezone.now()
+    processes = [
+        Reported(Process.Kind(kind), host, pid, release, started, reported, silent, drift, json.loads(jobs or "{}"))
+        for kind, host, pid, release, started, reported, _, silent, drift, jobs in running
+    ]
     queues = [
         Queue(slug, pipeline_id, release_version, count, now - timedelta(seconds=seconds), hosted)
         for slug, pipeline_id, release_version, count, seconds, hosted in due
@@ -102,10 +119,21 @@ def status(tenant: str | None = None) -> Status:
         database=Part(health.database.status()),
         broker=Part(health.broker.status()),
         store=Part(health.store.status()),
-        processes=[Reported(Process.Kind(row[0]), *row[1:6], *row[7:]) for row in running],
+        processes=processes,
+        jobs=list(_jobs(processes)),
         queues=sorted(queues, key=lambda queue: queue.oldest_due_at),
         migrations=pending_migrations.pending(connection),
     )
+
+
+def _jobs(processes: Sequence[Reported]) -> Iterator[Job]:
+    """Yield the jobs with their last runs. The times of reports are by the database's clock, and so is this."""
+    reported = max((each.reported_at for each in processes), default=None)
+    for name, job in sorted(settings.CELERY_BEAT_SCHEDULE.items()):
+        runs = [datetime.fromisoformat(each.jobs[name]) for each in processes if name in each.jobs]
+        last, every = max(runs, default=None), cast("timedelta", job["schedule"])
+        late = last is None or reported is None or reported - last > 2 * every + timedelta(seconds=SILENT_AFTER)
+        yield Job(name, every.total_seconds(), last, late)
 
 
 def _rows(statement: str, **parameters: int) -> list[tuple[Any, ...]]:

@@ -9,7 +9,6 @@ from executions.models import Execution
 from executions.search.conditions import Search
 from executions.search.matching import matching
 from foundation.database.bounded import time_limit
-from foundation.errors import QueryTooSlow
 from tenancy.access import tenants_of
 
 SHORTEST: Final = 2
@@ -19,16 +18,13 @@ SECONDS: Final = 1
 def find(request: HttpRequest, term: str) -> list[Found]:
     """Return at most EACH executions of the user's tenants: those whose key is the term, and then the newest.
 
-    Returns none if the search takes longer than SECONDS.
+    Raises `QueryTooSlow` if the search takes longer than SECONDS.
     """
     if len(term) < SHORTEST or "\0" in term:
         return []
-    rows = matching(list(tenants_of(request.user)), Search(text=term))
-    try:
-        with time_limit(SECONDS):
-            found = [*rows.filter(execution_key=term)[:EACH], *rows[:EACH]]
-    except QueryTooSlow:
-        return []
+    with time_limit(SECONDS):
+        rows = matching(list(tenants_of(request.user)), Search(text=term))
+        found = [*rows.filter(execution_key=term)[:EACH], *rows[:EACH]]
     return [_found(each) for each in list(dict.fromkeys(found))[:EACH]]
 
 

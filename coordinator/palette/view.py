@@ -8,6 +8,7 @@ from django.template.response import TemplateResponse
 
 from coordinator.palette import executions, pages, releases
 from coordinator.palette.found import Found
+from foundation.errors import QueryTooSlow
 
 LONGEST: Final = 300
 
@@ -17,7 +18,7 @@ def search(request: HttpRequest) -> HttpResponse:
     if request.method not in ("GET", "HEAD"):
         return HttpResponseNotAllowed(["GET", "HEAD"])
     term = request.GET.get("q", "").strip()[:LONGEST]
-    context = {"term": term, "found": find(request, term)}
+    context = {"term": term, **find(request, term)}
     if request.GET.get("part"):
         return TemplateResponse(request, "palette/results.html", context)
     request.current_app = admin.site.name
@@ -25,8 +26,18 @@ def search(request: HttpRequest) -> HttpResponse:
     return TemplateResponse(request, "palette/search.html", {**frame, **context})
 
 
-def find(request: HttpRequest, term: str) -> list[Found]:
-    """Return what the user may see: executions first, because their keys are typed to find them."""
+def find(request: HttpRequest, term: str) -> dict[str, object]:
+    """Return as `found` what the user may see: executions first, because their keys are typed to find them.
+
+    `too_slow` is True if the search for executions reached its time limit, so that there may be some.
+    """
     if not term:
-        return pages.find(request, "")
-    return [*executions.find(request, term), *releases.find(request, term), *pages.find(request, term)]
+        return {"found": pages.find(request, ""), "too_slow": False}
+    found: list[Found] = []
+    try:
+        found += executions.find(request, term)
+        too_slow = False
+    except QueryTooSlow:
+        too_slow = True
+    found += [*releases.find(request, term), *pages.find(request, term)]
+    return {"found": found, "too_slow": too_slow}

@@ -75,7 +75,7 @@ class _NamedFilter(TextFilter):
     def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
         # Ids, not a subquery, so that an index provides the order.
         tenants = list(tenants_of(person).values_list("pk", flat=True))
-        rows = Interaction.objects.filter(tenant__in=tenants, status__in=Interaction.OPEN)
+        rows = Interaction.objects.filter(tenant__in=tenants, status__in=Interaction.OPEN).exclude(transport=TIMER)
         names = set(rows.order_by("deadline").values_list(self.lookup, flat=True)[:NEWEST])
         yield from ((name, name) for name in sorted(name for name in names if name))
 

@@ -12,7 +12,7 @@ DIFFERENCES_SHOWN = 5
 
 def workers(release: Release) -> Section:
     """Return the workers of the release that have not stopped, the newest heartbeats first."""
-    rows = WorkerEligibility.objects.filter(release=release).exclude(state=WorkerEligibility.State.UNAVAILABLE)
+    rows = WorkerEligibility.objects.filter(release=release, worker__stopped_at=None)
     hosts = list(rows.select_related("worker").order_by("-worker__last_heartbeat_at", "pk")[: WORKERS_SHOWN + 1])
     section = {"lines": [_line(host) for host in hosts[:WORKERS_SHOWN]], "more": len(hosts) > WORKERS_SHOWN}
     return Section("executions/release_workers.html", section)

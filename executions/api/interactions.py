@@ -28,7 +28,7 @@ from executions.errors import (
     ResumeTokenInvalid,
 )
 from executions.models import IS_CLAIMED, Interaction
-from foundation.api.fields import Flag, Identifier, StrictSerializer, Text
+from foundation.api.fields import Flag, Id, Identifier, StrictSerializer, Text
 from foundation.api.filters import FlagFilter
 from foundation.api.pagination import NewestFirst
 from tenancy.api import payloads
@@ -42,15 +42,6 @@ REFUSALS = (ResumeTokenInvalid, InteractionUnknown, AwaitTimedOut, InteractionCl
 RESPONSE_HELP = (
     "Any JSON of the contract's type. If the await takes many items in one interaction, this is an array of them."
 )
-
-
-class Id(serializers.UUIDField):
-    """A UUID as a JSON string. Other types are rejected."""
-
-    def to_internal_value(self, data: Any) -> uuid.UUID:
-        if not isinstance(data, str):
-            self.fail("invalid", value=data)
-        return super().to_internal_value(data)
 
 
 class CompleteRequest(StrictSerializer):

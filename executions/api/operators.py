@@ -13,22 +13,25 @@ from rest_framework.response import Response
 
 from executions.api.executions import ExecutionView, PinView
 from executions.errors import (
+    AnswerInvalid,
     CancelRefused,
     ExecutionChanged,
     ExecutionUnknown,
+    InteractionUnknown,
     RedriveRefused,
     ReleaseRevokedConfirmation,
     TenantNotAllowed,
     VersionMismatch,
 )
 from executions.lifecycle.cancellation import cancel
-from executions.lifecycle.redrive import Redriven, redrive
+from executions.lifecycle.redrive import Answer, Redriven, redrive
 from executions.models import DeadLetter
 from executions.models.states import State
 from executions.state_machine import dead_letters
-from foundation.api.fields import Flag, StrictSerializer, Text, WholeNumber
+from foundation.api.fields import Flag, Id, StrictSerializer, Text, WholeNumber
 from foundation.api.pagination import NewestFirst
 from releases.errors import ReleaseRetired
+from tenancy.access import require_scope
 from tenancy.api import payloads
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.roles import Scope
@@ -54,6 +57,11 @@ class CancelRequest(StrictSerializer):
     )
 
 
+class ReplacedAnswer(StrictSerializer):
+    interactionId = Id()
+    response = serializers.JSONField(allow_null=True)
+
+
 class RedriveRequest(CancelRequest):
     allowFailed = Flag(
         required=False,
@@ -62,6 +70,13 @@ class RedriveRequest(CancelRequest):
         "a worker may have carried it out already (`OUTCOME_UNKNOWN`).",
     )
     allowRevoked = Flag(required=False, default=False, help_text="Run the execution even if its release is revoked.")
+    answer = ReplacedAnswer(
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="Another answer for an interaction whose answer the worker could not read (UNDECODABLE_PAYLOAD). The "
+        f"interaction keeps the first one. This also needs the scope `{Scope.ANSWER.value}`.",
+    )
 
 
 class RedriveView(serializers.Serializer[Redriven]):
@@ -125,7 +140,7 @@ class Redrive(TenantView):
     refusals: ClassVar = {
         "POST": (
             *(TenantNotAllowed, ExecutionUnknown, RedriveRefused, VersionMismatch, ExecutionChanged),
-            *(ReleaseRetired, ReleaseRevokedConfirmation),
+            *(ReleaseRetired, ReleaseRevokedConfirmation, InteractionUnknown, AnswerInvalid),
         )
     }
 
@@ -136,6 +151,9 @@ class Redrive(TenantView):
         Its retries are counted from zero again. The body is optional.
         """
         body = RedriveRequest.validated(request.data)
+        answer = body["answer"]
+        if answer is not None:
+            require_scope(self.token, Scope.ANSWER)
         redriven = redrive(
             self.tenant,
             execution_id,
@@ -144,6 +162,7 @@ class Redrive(TenantView):
             expected_version=body["expectedVersion"],
             allow_failed=body["allowFailed"],
             allow_revoked=body["allowRevoked"],
+            answer=None if answer is None else Answer(answer["interactionId"], answer["response"]),
         )
         return Response(RedriveView(redriven).data)
 

@@ -23,9 +23,10 @@ from executions.errors import (
     InteractionClaimed,
     InteractionClosed,
     InteractionUnknown,
+    RedriveRefused,
     ResumeTokenInvalid,
 )
-from executions.models import Interaction
+from executions.models import Execution, Interaction
 from executions.workers.registry import DISPATCH_TASK
 from foundation.wakeups import wakeup
 from tenancy import audit
@@ -37,6 +38,8 @@ from wire.resume_token import ResumeToken, ResumeTokenError, read
 Status = Interaction.Status
 MOST_PROBLEMS = 100
 MOST_CORRELATED = 100
+UNREAD = "UNDECODABLE_PAYLOAD"
+"""The error of a worker that cannot read what a transition starts from. REST workers report it in their message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +131,7 @@ def complete(
         elif unless_claimed and claim is not None and claim.by != actor:
             raise claim.refusal(found.pk)
         elif problems:
-            summary = "; ".join(f"{problem['field']}: {problem['message']}" for problem in problems[:3])
-            raise AnswerInvalid(summary, errors=problems[:MOST_PROBLEMS])
+            raise _invalid(problems)
         else:
             _answer(found, response, actor, channel, note.strip() or None)
             awaits.resume({found.unit_id: 1}, actor=actor)
@@ -148,6 +150,28 @@ def complete(
             executionId=str(found.execution_id),
         )
     return Completion(interaction(tenant, found.pk), duplicate=status == Status.COMPLETED)
+
+
+def replaced(execution: Execution, interaction_id: uuid.UUID, response: Any) -> Any:
+    """Return what an execution starts from if `response` takes the place of an answer that its worker could not read.
+
+    The interaction keeps the answer that it got. Raises `InteractionUnknown`, `RedriveRefused` unless the execution
+    failed because the worker could not read the answers of this interaction's unit, and `AnswerInvalid`.
+    """
+    found = _find(execution.tenant, interaction_id, None, None)
+    unread = UNREAD in (execution.error_code, (execution.error_message or "").partition(":")[0])
+    is_next = (found.execution_id, found.step_index + 1) == (execution.pk, execution.current_step_index)
+    if not (unread and is_next and found.status == Status.COMPLETED) or found.transport == TIMER:
+        raise RedriveRefused(
+            f"The answer of interaction {interaction_id} cannot be replaced: execution {execution.pk} has not failed "
+            f"with {UNREAD} on it.",
+            executionStatus=execution.status,
+        )
+    if problems := _problems(found, response):
+        raise _invalid(problems)
+    if not found.unit.itemized:
+        return response
+    return [response if place == found.item_index else each for place, each in enumerate(execution.progress or ())]
 
 
 # --- finding --------------------------------------------------------------------------------------
@@ -253,6 +277,11 @@ def _answer(found: Interaction, response: Any, actor: str, channel: Interaction.
     }
     with connection.cursor() as cursor:
         cursor.execute(statements.ANSWER, parameters)
+
+
+def _invalid(problems: list[dict[str, str]]) -> AnswerInvalid:
+    summary = "; ".join(f"{problem['field']}: {problem['message']}" for problem in problems[:3])
+    return AnswerInvalid(summary, errors=problems[:MOST_PROBLEMS])
 
 
 def _why_closed(found: Interaction, status: str) -> str:

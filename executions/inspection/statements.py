@@ -84,7 +84,8 @@ LEFT JOIN LATERAL (
         max(CASE WHEN v.artifact_fits IS NOT FALSE AND v.reason NOT IN ('NO_FREE_THREAD', 'UNVERIFIED_CODE')
             THEN least(w.last_heartbeat_at, w.draining_since, w.drained_by_operator_at, w.stopped_at) END) AS until
     FROM executions_workereligibility v JOIN executions_worker w ON w.id = v.worker_id WHERE v.release_id = r.id
-    HAVING bool_or(v.reason IS NULL) IS NOT TRUE
+    HAVING NOT EXISTS (SELECT FROM executions_workereligibility h
+        WHERE h.release_id = r.id AND h.present AND h.reason IS NULL)
 ) host ON true
 LEFT JOIN LATERAL (
     SELECT count(*) AS executions, min(e.created_at) AS oldest FROM executions_execution e

@@ -12,7 +12,6 @@ from executions.inspection import statements
 from executions.inspection.drifts import Drift, Fact, Kind, Subject
 from executions.models import CodeOrigin, Worker, WorkerEligibility
 from executions.workers.hosts import named
-from executions.workers.registry import CELERY
 from executions.workers.worker_gate import START
 from releases.models import Artifact, Pipeline, Release
 from releases.states import Status
@@ -21,7 +20,6 @@ from tenancy.models import Tenant
 MOST_WORKERS: Final = 2_000
 DIFFERENCES_SHOWN: Final = 5
 _HOSTED = ("REGISTERED", "RELEASE_CHANGED")
-State = WorkerEligibility.State
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +44,9 @@ def worker_drift(tenant: Tenant, pipeline: Pipeline | None, releases: Collection
 
     Reads at most MOST_WORKERS workers, of one pipeline or of the whole tenant.
     """
-    rows = WorkerEligibility.objects.filter(Q(release__in=releases) | Q(release=None), worker__tenant=tenant)
-    rows = rows.exclude(state=State.UNAVAILABLE).exclude(state=State.STALE, worker__protocol=CELERY)
+    rows = WorkerEligibility.objects.filter(
+        Q(release__in=releases) | Q(release=None), worker__tenant=tenant, present=True
+    )
     if pipeline is not None:
         rows = rows.filter(worker__pipeline_id=pipeline.pipeline_id)
     rows = rows.select_related("worker", "release__pipeline").order_by("worker__pipeline_id", "worker__worker_id")
@@ -70,10 +69,7 @@ def _differs(host: WorkerEligibility) -> bool:
 
 def differing(rows: QuerySet[Worker]) -> QuerySet[Worker]:
     """Return the workers that differ from the release that they name, or name none that is registered."""
-    present = rows.exclude(eligibility__state=State.UNAVAILABLE).exclude(
-        eligibility__state=State.STALE, protocol=CELERY
-    )
-    return present.filter(
+    return rows.filter(eligibility__present=True).filter(
         Q(eligibility__release=None)
         | Q(eligibility__artifact_fits=False)
         | Q(eligibility__verdict=False)

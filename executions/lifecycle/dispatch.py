@@ -6,7 +6,7 @@ from datetime import timedelta
 from django.conf import settings
 from django.db import transaction
 
-from executions import metrics
+from executions import life_lines, metrics
 from executions.models.states import State
 from executions.state_machine import moves
 from executions.state_machine.moves import Claim, Move, owner
@@ -54,6 +54,9 @@ def dispatch() -> int:
 
 def _count(claims: Sequence[Claim]) -> None:
     metrics.dispatch_groups.observe(amount=len(claims))
+    life_lines.write(
+        "Claimed", (((each.tenant, each.pipeline_id, each.release_version), each.execution_id) for each in claims)
+    )
     for claim in claims:
         release = claim.tenant, claim.pipeline_id, claim.release_version
         metrics.schedule_to_start.observe(*release, amount=max(claim.due_seconds, 0))

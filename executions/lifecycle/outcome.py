@@ -6,6 +6,7 @@ import logging
 import random
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache, partial
@@ -15,7 +16,7 @@ from typing import Any
 from django.conf import settings
 from django.db import Error, transaction
 
-from executions import metrics
+from executions import life_lines, metrics
 from executions.awaits import opening
 from executions.awaits.opening import Parking
 from executions.lifecycle import checkpoints, reports, statements
@@ -44,6 +45,9 @@ LONGEST_MESSAGE = 512
 LONGEST_CODE = 100
 LONGEST_TOGETHER = 1024**2
 """How many characters of payloads are decoded at once, unless one outcome or checkpoint has more."""
+
+LATE_STARTS = 2
+"""How often a group is started again because an execution was changed by a transaction that began later."""
 
 Opened = Mapping[uuid.UUID, ImportedSuspension]
 """What workers have opened themselves of the awaits that their outcomes report, by execution."""
@@ -130,11 +134,23 @@ def _one_by_one(group: OutcomeGroup) -> Iterator[OutcomeGroup]:
 
 
 def _record(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened) -> int:
+    """Record the group in a transaction that began after the last change of its executions, if possible.
+
+    So events in the order of their sequence are also in the order of their times.
+    """
+    for _ in range(LATE_STARTS):
+        with suppress(_Overtaken):
+            return _record_once(identity, group, opened, may_restart=True)
+    return _record_once(identity, group, opened, may_restart=False)
+
+
+def _record_once(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened, *, may_restart: bool) -> int:
     # Removes repeats. Outcomes under different leases or versions stay: the guard of the move decides which is valid.
     outcomes = {(each.execution_id, each.execution_version, each.lease_token): each for each in group.outcomes}.values()
     with transaction.atomic():
         checkpointed = [each.execution_id for each in group.checkpoints]
-        known = _lock(identity, [*checkpointed, *(outcome.execution_id for outcome in outcomes)])
+        ids = [*checkpointed, *(outcome.execution_id for outcome in outcomes)]
+        known = _lock(identity, ids, may_restart=may_restart)
         starts = {pk: locked.step_index for pk, locked in known.items()}
         starts |= checkpoints.keep([each for each in group.checkpoints if each.execution_id in known], group, starts)
         requested = list(_moves(identity, known, group, starts, outcomes, opened))
@@ -154,10 +170,12 @@ def _count(identity: ReleaseIdentity, requested: Sequence[tuple[Move, Outcome]],
     """Count what was recorded. `moved` are the ids of the moves that took place."""
     release = identity.tenant_id, identity.pipeline_id, identity.release_version
     metrics.outcome_groups.observe(amount=len(moved))
+    recorded: dict[str, list[uuid.UUID]] = {}
     for move, outcome in requested:
         if id(move) not in moved:
             metrics.outcomes_dropped.add(*release)
             continue
+        recorded.setdefault(move.target.value, []).append(move.execution_id)
         metrics.outcomes.add(*release, move.target.value)
         spans = [outcome.span] if outcome.span else [each[1:] for each in outcome.steps]
         if spans:
@@ -167,6 +185,8 @@ def _count(identity: ReleaseIdentity, requested: Sequence[tuple[Move, Outcome]],
             metrics.finished.add(*release, move.target.value)
         elif move.target is State.WAIT_RETRY:
             metrics.retries.add(*release)
+    for status, ids in recorded.items():
+        life_lines.write(f"Recorded {status}", ((release, each) for each in ids))
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,11 +201,18 @@ class _Locked:
     step_index: int
 
 
-def _lock(identity: ReleaseIdentity, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, _Locked]:
-    """Lock the executions with these ids, and return those of this release."""
+class _Overtaken(Exception):
+    """An execution was changed by a transaction that began after this one."""
+
+
+def _lock(identity: ReleaseIdentity, ids: Iterable[uuid.UUID], *, may_restart: bool) -> dict[uuid.UUID, _Locked]:
+    """Lock the executions with these ids, and return those of this release. Raises `_Overtaken` if `may_restart`."""
     with prepared.cursor() as cursor:
         cursor.execute(statements.LOCK, {"ids": list(set(ids))})
-        return {row[0]: _Locked(*row[:6]) for row in cursor.fetchall() if ReleaseIdentity(*row[6:]) == identity}
+        rows = cursor.fetchall()
+    if may_restart and any(row[10] for row in rows):
+        raise _Overtaken
+    return {row[0]: _Locked(*row[:6]) for row in rows if ReleaseIdentity(*row[6:10]) == identity}
 
 
 def _moves(

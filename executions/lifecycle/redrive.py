@@ -1,10 +1,12 @@
 """Re-drives an execution that has failed, on the release that it is pinned to (wire protocol E.8)."""
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from django.db import transaction
 
+from executions.awaits import interactions
 from executions.errors import ExecutionChanged, RedriveRefused, VersionMismatch
 from executions.lifecycle import queries
 from executions.lifecycle.pinned_releases import require_runnable
@@ -17,6 +19,7 @@ from executions.workers.registry import DISPATCH_TASK
 from foundation.wakeups import wakeup
 from tenancy import audit
 from tenancy.models import Tenant
+from wire.messages.celery_messages import Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,14 @@ class Redriven:
 
     execution: Execution
     previous_status: State
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A new answer of an interaction."""
+
+    interaction_id: uuid.UUID
+    response: Any
 
 
 def redrivable(allow_failed: bool) -> frozenset[State]:
@@ -41,19 +52,26 @@ def redrive(
     expected_version: int | None = None,
     allow_failed: bool = False,
     allow_revoked: bool = False,
+    answer: Answer | None = None,
 ) -> Redriven:
     """Queue an execution again at the step where it failed, with a fresh retry budget and the same pin.
 
-    With `allow_revoked`, it runs even if its release is revoked. Raises, in this order: `TenantNotAllowed`,
-    `ExecutionUnknown`, `RedriveRefused`, `VersionMismatch`, `ReleaseRetired`, `ReleaseRevokedConfirmation`, and
-    `ExecutionChanged` if another process changed its state first.
+    With `allow_revoked`, it runs even if its release is revoked. `answer` takes the place of an answer that the worker
+    could not read. Raises, in this order: `TenantNotAllowed`, `ExecutionUnknown`, `RedriveRefused`, `VersionMismatch`,
+    `ReleaseRetired`, `ReleaseRevokedConfirmation`, those of `interactions.replaced`, and `ExecutionChanged` if another
+    process changed its state first.
     """
     require_allowed(tenant)
     with transaction.atomic():
         execution = queries.execution(tenant, execution_id)
         check(execution, expected_version, allow_failed)
         require_runnable(execution, allow_revoked)
-        move = move_of(execution, actor=actor, reason=reason)
+        details = {} if answer is None else {"answerReplaced": str(answer.interaction_id)}
+        move = move_of(execution, actor=actor, reason=reason, **details)
+        if answer is not None:
+            progress = interactions.replaced(execution, answer.interaction_id, answer.response)
+            shape: Shape = "MULTI" if execution.progress_shape == "MULTI" else "UNI"
+            move = replace(move, progress=progress, progress_shape=shape)
         if not moves.apply([move]):
             raise ExecutionChanged(f"Execution {execution_id} changed before re-drive could be admitted")
         wakeup.send_once(DISPATCH_TASK)
@@ -65,6 +83,7 @@ def redrive(
             object=execution_id,
             reason=reason,
             previousStatus=move.source,
+            **details,
         )
         return Redriven(queries.execution(tenant, execution_id), move.source)
 

@@ -1,12 +1,15 @@
 """Removes executions that finished longer ago than their tenant's retention term, each with its whole history.
 
-Each bounded batch is one transaction, so that a killed process leaves every execution whole or removed. Processes that
+Tenants take turns, one batch each, in an order that each removal draws by lot. So no backlog makes others wait. Each
+bounded batch is one transaction, so that a killed process leaves every execution whole or removed. Processes that
 remove at the same time skip each other's rows. Guards in the database reject the removal of any other execution.
 Between two batches a process pauses, so that submissions and outcomes find the database and its disk free.
 """
 
 import logging
+import random
 import time
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -51,35 +54,34 @@ _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 def remove(*, seconds: float) -> int:
     """Remove executions that are older than their tenant's term, until none is left or `seconds` have passed.
 
-    Returns how many executions were removed. If the database rejects a removal, the error is logged, and executions of
-    other tenants are still removed.
+    At least one batch is removed. Returns how many executions were removed. If the database rejects a removal, the
+    error is logged, and executions of other tenants are still removed.
     """
     deadline = time.monotonic() + seconds
-    removed = 0
-    for tenant, kind in _terms():
-        removed += _remove_of(tenant, kind, deadline)
-        if time.monotonic() >= deadline:
-            break
-    return removed
-
-
-def _remove_of(tenant: Tenant, kind: Kind, deadline: float) -> int:
-    count = 0
-    try:
+    turns = deque((tenant, kind, _BEGINNING) for tenant, kind in _terms())
+    random.shuffle(turns)
+    removed: Counter[tuple[Tenant, Kind]] = Counter()
+    while turns and (not removed or time.monotonic() < deadline):
+        tenant, kind, since = turns.popleft()
         began = time.monotonic()
-        for batch in _batches(tenant, kind):
-            count += batch
+        count, since = _batch_or_none(tenant, kind, since)
+        if count:
+            removed[tenant, kind] += count
+            turns.append((tenant, kind, since))
             _pause(time.monotonic() - began, deadline)
-            began = time.monotonic()
-            if began >= deadline:
-                break
+    for (tenant, kind), count in removed.items():
+        log.info("removed %d executions of %s that %s long ago", count, tenant, kind.name)
+    return removed.total()
+
+
+def _batch_or_none(tenant: Tenant, kind: Kind, since: datetime) -> tuple[int, datetime]:
+    try:
+        return _batch(tenant, kind, since)
     except DatabaseError as error:
         if is_outage(error):
             raise
         log.exception("Executions of %s that %s could not be removed", tenant, kind.name)
-    if count:
-        log.info("removed %d executions of %s that %s long ago", count, tenant, kind.name)
-    return count
+        return 0, since
 
 
 def _pause(worked: float, deadline: float) -> None:
@@ -107,18 +109,11 @@ def _terms() -> Iterator[tuple[Tenant, Kind]]:
         yield from ((tenant, kind) for kind in KINDS if getattr(tenant, kind.term) is not None)
 
 
-def _batches(tenant: Tenant, kind: Kind) -> Iterator[int]:
-    """Remove batches and yield their sizes. Each starts where the one before ended, and does not read removed rows."""
-    since = _BEGINNING
-    while True:
-        count, since = _batch(tenant, kind, since)
-        if not count:
-            return
-        yield count
-
-
 def _batch(tenant: Tenant, kind: Kind, since: datetime) -> tuple[int, datetime]:
-    """Remove one batch. Return its size, and the latest finish time among the chosen executions."""
+    """Remove one batch. Return its size, and the latest finish time among the chosen executions.
+
+    The next batch starts there, so that it does not read removed rows.
+    """
     # The states are literals, because otherwise the planner does not use the partial index.
     query = statements.CHOOSE_OLD.format(states=", ".join(f"'{state}'" for state in kind.states))
     chosen: dict[str, Any] = {

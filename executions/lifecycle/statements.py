@@ -1,10 +1,12 @@
 """The SQL statements of the use cases: what each does, and what it means if it affects or returns no row."""
 
 # Locks executions in the order of their ids, before any is changed. They are found by their ids alone: see
-# `executions.state_machine.statements`. No row: the executions were removed.
+# `executions.state_machine.statements`. The last column says whether the execution changed in a transaction that began
+# after this one, so that what this one writes would seem to be older. No row: the executions were removed.
 LOCK = """
 SELECT e.id, e.attempt, e.budget_start, e.result_shape, e.version, e.current_step_index,
-    (SELECT t.slug FROM tenancy_tenant t WHERE t.id = e.tenant_id), e.pipeline_id, e.contract_version, e.release_version
+    (SELECT t.slug FROM tenancy_tenant t WHERE t.id = e.tenant_id), e.pipeline_id, e.contract_version,
+    e.release_version, e.updated_at > now()
 FROM executions_execution e WHERE e.id = ANY(%(ids)s) ORDER BY e.id FOR NO KEY UPDATE OF e
 """
 

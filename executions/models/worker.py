@@ -27,6 +27,9 @@ class Worker(models.Model):
     these are `running`, and how many are `abandoned`: their leases are lost, but they still occupy threads. The others
     wait for a thread. `transition_seconds` is the average duration of a transition.
 
+    `stopped_at` is when the worker stopped, or when the coordinator gave it up after a long silence. Since then it is a
+    former worker, which no query for eligible workers reads, and which is removed later.
+
     `alive_until` is when the worker becomes STALE unless a heartbeat arrives, by the database's clock; null means
     never. `blocked_reason` says why the coordinator never calls the worker; it is empty if calls are allowed.
     `capability_checked_at` and `capability_error` store the newest answer of a REST worker on whether it hosts its
@@ -78,6 +81,10 @@ class Worker(models.Model):
             models.CheckConstraint(condition=Q(capacity__gte=1), name="worker_capacity_positive"),
             models.CheckConstraint(condition=Q(code__in=["", *CodeOrigin.values]), name="worker_code_known"),
         )
+        indexes = (
+            models.Index(fields=("tenant", "pipeline_id"), condition=Q(stopped_at=None), name="worker_not_stopped"),
+            models.Index(fields=("stopped_at",), condition=Q(stopped_at__isnull=False), name="worker_stopped"),
+        )
 
     def __str__(self) -> str:
         return self.worker_id
@@ -91,12 +98,14 @@ class Worker(models.Model):
 class WorkerEligibility(models.Model):
     """A worker, the release that it names, and whether it may run that release. A view; nothing writes to it.
 
-    `state` is HEALTHY, STALE, DRAINING or UNAVAILABLE. `reason` says why the worker gets no due work; it is null if the
-    worker may run the release. `admits` is True if the worker allows new executions of the release to be accepted. The
-    two differ only for a STALE REST worker: it admits no new executions, but runs accepted ones (wire protocol D.8).
-    `artifact_fits` is null if the worker names no artifact. `verdict` says whether the last check of a REST worker
-    confirmed that it hosts its release; it is null if no verdict is valid, and for other workers. `lease_owner` is the
-    name under which the worker holds leases.
+    `state` is HEALTHY, STALE, DRAINING or UNAVAILABLE. `present` is True unless the worker stopped or is a silent
+    Celery worker. Only present workers run or admit anything: a query for such workers that names `present` reads no
+    former workers. `reason` says why the worker gets no due work; it is null if the worker may run the release.
+    `admits` is True if the worker allows new executions of the release to be accepted. The two differ only for a STALE
+    REST worker: it admits no new executions, but runs accepted ones (wire protocol D.8). `artifact_fits` is null if the
+    worker names no artifact. `verdict` says whether the last check of a REST worker confirmed that it hosts its
+    release; it is null if no verdict is valid, and for other workers. `lease_owner` is the name under which the worker
+    holds leases.
     """
 
     class State(models.TextChoices):
@@ -124,6 +133,7 @@ class WorkerEligibility(models.Model):
         Worker, on_delete=models.DO_NOTHING, primary_key=True, related_name="eligibility", db_column="worker_id"
     )
     release = models.ForeignKey(Release, on_delete=models.DO_NOTHING, null=True, related_name="+")
+    present = models.BooleanField()
     state = models.CharField(max_length=12, choices=State)
     reason = models.CharField(max_length=40, choices=Reason, null=True)
     admits = models.BooleanField()
@@ -140,7 +150,7 @@ class WorkerEligibility(models.Model):
 
 
 class WorkerEvent(models.Model):
-    """One change of a worker's state, append-only."""
+    """One change of a worker's state, append-only. It is removed with its worker."""
 
     worker = models.ForeignKey(Worker, on_delete=models.PROTECT, related_name="events")
     state = models.CharField(max_length=12)

@@ -15,6 +15,7 @@ from executions.questions.parts import (
     Part,
     Problem,
     marker,
+    may_be_left_out,
     name_of_item,
     name_of_member,
     numbers_in,
@@ -132,7 +133,8 @@ class _Builder:
             name_of_member(group.name, name),
             f"{group.path}.{shown(name)}",
             readable_name(name),
-            required=field.get("optional") is not True,
+            required=not may_be_left_out(field),
+            null=field.get("optional") is not True,
             member=name,
         )
         build = self.repeated if field.get("repeated") is True else self.part
@@ -143,7 +145,7 @@ class _Builder:
             part,
             text=self._data.get(part.name, ""),
             present=self._has(part.name, "given"),
-            null=self._has(part.name, "null"),
+            null=part.null or self._has(part.name, "null"),
             empty=self._has(part.name, "empty"),
             was=self._data.get(marker(part.name, "was"), ""),
         )

@@ -13,6 +13,7 @@ from executions.questions.parts import (
     MOST_ITEMS,
     ROOT,
     marker,
+    may_be_left_out,
     name_of_item,
     name_of_member,
 )
@@ -60,7 +61,7 @@ class _Filler:
             _as_json(self.data, name, value)
 
     def member(self, field: Mapping[str, Any], group: Mapping[str, Any], member: str, name: str, depth: int) -> None:
-        value, optional = group.get(member), field.get("optional") is True
+        value, optional = group.get(member), may_be_left_out(field)
         if value is None and optional:
             if member in group:
                 self.data[marker(name, "null")] = "1"

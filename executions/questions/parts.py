@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 ROOT: Final = "answer"
@@ -112,6 +112,11 @@ def name_of_member(name: str, member: str) -> str:
 
 def name_of_item(name: str, number: str) -> str:
     return f"{name}.{number}"
+
+
+def may_be_left_out(field: Mapping[str, Any]) -> bool:
+    """Return True if nothing need be entered for a field of a record: it is optional, or null stands for nothing."""
+    return field.get("optional") is True or field.get("nullable") is True
 
 
 def marker(name: str, kind: str) -> str:

@@ -26,7 +26,7 @@ MOST_RARE = 500
 """How many executions at most have a rare tag."""
 LEAST_ID = 4
 """How many digits the beginning of an id has at least."""
-_ID = re.compile(r"[0-9a-f]{1,8}(-[0-9a-f]{0,4}){0,3}(-[0-9a-f]{0,12})?|[0-9a-f]{9,32}")
+_ID = re.compile(r"[0-9a-f-]{4,36}")
 
 
 def matching(tenants: Sequence[Tenant], search: Search, *, person: User | None = None) -> QuerySet[Execution]:
@@ -172,14 +172,27 @@ def _own(person: User) -> Q:
 
 
 def _beginning(tenant_ids: Sequence[int], search: Search) -> Q:
-    """Match the beginning of the key or id. The index on keys begins with the tenant and the pipeline."""
+    """Match the beginning of the key or id. The index on keys begins with the tenant and the pipeline.
+
+    An id of an execution of these tenants matches it alone, so that it is found at once.
+    """
     text = search.text or ""
+    ids = _ids(text)
+    if ids and ids[0] == ids[1] and Execution.objects.filter(pk=ids[0], tenant__in=tenant_ids).exists():
+        return Q(pk=ids[0])
     pipelines = [search.pipeline_id] if search.pipeline_id else _pipelines(tenant_ids)
     found = Q(tenant__in=tenant_ids, pipeline_id__in=pipelines, execution_key__startswith=text)
+    return found | Q(pk__range=ids) if ids else found
+
+
+def _ids(text: str) -> tuple[uuid.UUID, uuid.UUID] | None:
+    """Return the first and the last id that begin with `text`, with or without hyphens; None if it begins no id."""
     digits = text.lower().replace("-", "")
-    if len(digits) >= LEAST_ID and _ID.fullmatch(text.lower()):
-        found |= Q(pk__range=(uuid.UUID(digits.ljust(32, "0")), uuid.UUID(digits.ljust(32, "f"))))
-    return found
+    if not (_ID.fullmatch(text.lower()) and LEAST_ID <= len(digits) <= 32):
+        return None
+    first = uuid.UUID(digits.ljust(32, "0"))
+    begins = text.lower() in (digits, str(first)[: len(text)])
+    return (first, uuid.UUID(digits.ljust(32, "f"))) if begins else None
 
 
 def _pipelines(tenant_ids: Sequence[int]) -> list[str]:

@@ -14,6 +14,7 @@ from django.db import transaction
 from django.db.models import Case, F, Func, JSONField, Q, QuerySet, Value, When
 from django.db.models.functions import Coalesce, Now, NullIf
 
+from executions import life_lines
 from executions.errors import ExecutionChanged, IdempotencyKeyReused, SmokeTestUnknown
 from executions.models import Execution, SmokeTest
 from executions.models.states import State
@@ -122,6 +123,9 @@ def _write(row: Row, expected: list[Any] | None, actor: str) -> bool:
             object=row.release.audit_name,
             execution=str(row.id),
         )
+        identity = row.release.identity
+        pin = identity.tenant_id, identity.pipeline_id, identity.release_version
+        transaction.on_commit(lambda: life_lines.write("Accepted", [(pin, row.id)]))
     return True
 
 

@@ -1,21 +1,31 @@
 """The SQL statements of the statistics: what each does, and what bounds it."""
 
-# Selects finished executions of a tenant `t` from two partial indexes on the tenant and the finish time, each in the
-# order of that time. Smoke tests count for no statistics.
+# Selects what finished in a tenant `t`, from two indexes on the tenant and the time, each in the order of that time.
+# Failures are read from their dead letters, because a failed execution may have been re-driven since. OFFSET keeps the
+# planner from reading all executions instead of looking these up. Smoke tests count for no statistics.
 _FINISHED = """
     SELECT e.release_id, date_trunc('minute', e.finished_at) AS minute, e.status FROM executions_execution e
     WHERE e.tenant_id = t.id AND e.finished_at >= span.first AND e.finished_at < span.last
-        AND e.status IN ('SUCCEEDED', 'CANCELLED') AND NOT e.smoke {bound}
+        AND e.status IN ('SUCCEEDED', 'CANCELLED') AND NOT e.smoke {of} {newest_finished}
     ) UNION ALL (
-    SELECT e.release_id, date_trunc('minute', e.finished_at), e.status FROM executions_execution e
-    WHERE e.tenant_id = t.id AND e.finished_at >= span.first AND e.finished_at < span.last
-        AND e.status IN ('DLQ', 'FAILED') AND NOT e.smoke {bound}
+    SELECT e.release_id, date_trunc('minute', d.created_at), d.terminal_status FROM executions_deadletter d
+    CROSS JOIN LATERAL (SELECT e.release_id FROM executions_execution e
+        WHERE e.id = d.execution_id AND NOT e.smoke {of} OFFSET 0) e
+    WHERE d.tenant_id = t.id AND d.created_at >= span.first AND d.created_at < span.last {newest_failed}
 """
 
+_ALL = _FINISHED.format(of="", newest_finished="", newest_failed="")
+_NEWEST = _FINISHED.format(
+    of="""AND (%(pipeline)s::bigint IS NULL
+        OR e.release_id IN (SELECT id FROM releases_release WHERE pipeline_id = %(pipeline)s))""",
+    newest_finished="ORDER BY e.finished_at DESC LIMIT %(most)s",
+    newest_failed="ORDER BY d.created_at DESC, d.id DESC LIMIT %(most)s",
+)
+
 # Counts the executions that finished in each complete minute, by release. It starts a few minutes before the newest
-# count, because an execution may be committed some time after its finish time. Counts only grow: an execution that
-# failed and was re-driven stays counted. Safe to run at any time and in several processes at once: the rows are locked
-# in one order.
+# count, because an execution may be committed some time after its finish time. Counts only grow. An execution that
+# failed and was re-driven stays counted, also if it was re-driven before. Safe to run at any time and in several
+# processes at once: the rows are locked in one order.
 COUNT = f"""
 WITH span AS (
     SELECT greatest((SELECT max(minute) FROM executions_finishedcount) - make_interval(mins => %(overlap)s),
@@ -25,7 +35,7 @@ WITH span AS (
     SELECT f.release_id, f.minute, count(*) FILTER (WHERE f.status = 'SUCCEEDED') AS succeeded,
         count(*) FILTER (WHERE f.status IN ('DLQ', 'FAILED')) AS failed,
         count(*) FILTER (WHERE f.status = 'CANCELLED') AS cancelled
-    FROM span CROSS JOIN tenancy_tenant t CROSS JOIN LATERAL (({_FINISHED.format(bound="")})) f
+    FROM span CROSS JOIN tenancy_tenant t CROSS JOIN LATERAL (({_ALL})) f
     GROUP BY f.release_id, f.minute
 )
 INSERT INTO executions_finishedcount AS known (release_id, minute, succeeded, failed, cancelled)
@@ -53,9 +63,7 @@ WITH span AS (
     SELECT f.release_id, f.minute, (f.status = 'SUCCEEDED')::int, (f.status IN ('DLQ', 'FAILED'))::int,
         (f.status = 'CANCELLED')::int
     FROM span CROSS JOIN unnest(%(tenants)s::bigint[]) AS t (id)
-    CROSS JOIN LATERAL (({_FINISHED.format(bound="ORDER BY e.finished_at DESC LIMIT %(most)s")})) f
-    WHERE %(pipeline)s::bigint IS NULL
-        OR f.release_id IN (SELECT id FROM releases_release WHERE pipeline_id = %(pipeline)s)
+    CROSS JOIN LATERAL (({_NEWEST})) f
 )
 SELECT release_id, date_bin(make_interval(secs => %(seconds)s), minute, %(since)s) AS bucket,
     sum(succeeded)::bigint, sum(failed)::bigint, sum(cancelled)::bigint

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from django.db.models import QuerySet
+
 from executions.errors import WorkerNotChecked, WorkerUnavailable
 from executions.models import WorkerEligibility
 from executions.workers.registry import REST
@@ -11,23 +13,31 @@ from releases.models import Release
 State, Reason = WorkerEligibility.State, WorkerEligibility.Reason
 CHECK_TASK = "executions.check_capability"
 CHECK_FAILED = "REST transition worker capability check failed"
+MOST_NAMED = 20
+"""How many workers an explanation names at most: those that have not stopped, then the newest."""
 NOT_ALLOWED = "the worker's endpoint is not at an origin that REST_WORKER_ORIGINS allows"
 
 
 def require_healthy(release: Release, called: str = "active release") -> None:
     """Raise `WorkerUnavailable`, with the reason, unless a healthy worker hosts exactly this release.
 
-    The reason calls the release `called`. This makes one query. If only REST workers are healthy, the last check of one
-    of them must have confirmed that it hosts the release (wire protocol D.8). Raises `WorkerNotChecked` if none of them
-    has a valid verdict.
+    The reason calls the release `called`. This makes one query unless it raises. If only REST workers are healthy, the
+    last check of one of them must have confirmed that it hosts the release (wire protocol D.8). Raises
+    `WorkerNotChecked` if none of them has a valid verdict.
     """
     rows = WorkerEligibility.objects.filter(release=release).select_related("worker").defer("worker__environment")
-    hosts = [host for host in rows.order_by("worker__worker_id") if host.reason != Reason.PROTOCOL_NOT_SUPPORTED]
-    admitting = [host for host in hosts if host.admits]
+    admitting = list(rows.filter(present=True, admits=True).order_by("worker__worker_id"))
     if not admitting:
-        raise WorkerUnavailable(_why_none(hosts, called))
+        raise WorkerUnavailable(_why_none(_named(rows), called))
     if all(host.worker.protocol == REST for host in admitting):
         _require_verdict(admitting)
+
+
+def _named(rows: QuerySet[WorkerEligibility]) -> list[WorkerEligibility]:
+    supported = rows.exclude(reason=Reason.PROTOCOL_NOT_SUPPORTED).order_by("-worker")
+    hosts = list(supported.filter(worker__stopped_at=None)[:MOST_NAMED])
+    hosts += supported.exclude(worker__stopped_at=None)[: MOST_NAMED - len(hosts)]
+    return sorted(hosts, key=lambda host: host.worker.worker_id)
 
 
 def _require_verdict(hosts: Sequence[WorkerEligibility]) -> None:

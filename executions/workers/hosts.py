@@ -42,9 +42,9 @@ class Hosts:
 
 
 def hosts(release: Release) -> Hosts:
-    """Return the workers of a release. Makes one query."""
-    rows = WorkerEligibility.objects.filter(release=release).select_related("worker").order_by("worker__worker_id")
-    found = list(rows.defer("worker__environment"))
+    """Return the workers of a release that have not stopped. Makes one query."""
+    rows = WorkerEligibility.objects.filter(release=release, worker__stopped_at=None).select_related("worker")
+    found = list(rows.defer("worker__environment").order_by("worker__worker_id"))
     healthy = [host.worker for host in found if host.admits]
     return Hosts(
         eligible=[worker.worker_id for worker in healthy],

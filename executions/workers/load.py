@@ -42,7 +42,7 @@ def in_hand(hosts: Iterable[WorkerEligibility]) -> dict[int, int]:
 
 def fleets(tenants: Collection[int]) -> list[Fleet]:
     """Return the first MOST_RELEASES releases with workers, ordered by tenant, pipeline and version."""
-    hosts = WorkerEligibility.objects.filter(worker__tenant__in=tenants).exclude(state=Host.State.UNAVAILABLE)
+    hosts = WorkerEligibility.objects.filter(worker__tenant__in=tenants, worker__stopped_at=None)
     names = ("worker__tenant__slug", "worker__pipeline_id", "worker__release_version", "release")
     free = F("worker__capacity") - F("worker__abandoned")
     rows = hosts.order_by(*names).values(*names)

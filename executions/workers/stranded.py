@@ -39,11 +39,12 @@ def explained(reasons: Collection[str]) -> str:
 
 def why_stranded(release_id: int) -> str | None:
     """Return why no worker may run the release, in words; None if one may."""
-    found = set(WorkerEligibility.objects.filter(release=release_id).values_list("reason", flat=True))
+    rows = WorkerEligibility.objects.filter(release=release_id).order_by()
+    found = set(rows.filter(worker__stopped_at=None).values_list("reason", flat=True))
     if None in found:
         return None
-    reasons = {reason for reason in found if reason is not None}
-    return explained(sorted(reasons - {"STOPPED"} or reasons))
+    reasons = found or set(rows.values_list("reason", flat=True)[:1])
+    return explained(sorted(reason for reason in reasons if reason is not None))
 
 
 def stranded(tenant_ids: Collection[int]) -> list[Stranded]:

@@ -19,7 +19,9 @@ import pydantic
 from pydantic.dataclasses import is_pydantic_dataclass
 from pydantic.fields import FieldInfo
 
+from pipelines.authoring.rules import Rules
 from pipelines.errors import DefinitionError, collected, raise_all
+from wire.documents.canonical_types import Checker
 from wire.documents.json_writer import fingerprint
 from wire.messages.limits import LONGEST_TYPE
 
@@ -34,6 +36,7 @@ SCALARS: Final[dict[Any, str]] = {
     date: "date",
     UUID: "uuid",
 }
+_ANYTHING: Final = (Any, object)
 _REPEATED: Final = (list, tuple, abc.Sequence)
 _MAPS: Final = (dict, abc.Mapping)
 _ADVICE: Final = (
@@ -45,32 +48,54 @@ TypeExpression = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """A member of a record, with its name in JSON."""
+    """A member of a record, with its names in JSON and in Python."""
 
     name: str
+    attribute: str
     hint: Any
     has_default: bool
 
 
 class Catalogue:
-    """The named types that a pipeline uses, collected while its type hints are read."""
+    """The named types that a pipeline uses, collected while its type hints are read.
 
-    def __init__(self) -> None:
+    Without ``constraints``, the types say as little as those of builds before constraints were part of a contract.
+    """
+
+    def __init__(self, *, constraints: bool = True) -> None:
         self._definitions: dict[str, dict[str, Any]] = {}
+        self._constraints = constraints
 
-    def expression(self, hint: Any, where: str) -> TypeExpression:
+    def value(self, hint: Any, where: str) -> TypeExpression:
+        """Return the type expression for a value between steps. Raises as ``expression`` does.
+
+        A constrained type is named after the type, with "#" and a digest of the constraints.
+        """
+        expression = self.expression(hint, where)
+        rules, bare = (Rules.of(each) if self._constraints else None for each in (hint, plain(hint)))
+        if rules is None or bare is None or "id" not in expression:
+            return expression
+        found = rules.constraints if expression["kind"] == "scalar" else {}
+        if others := [rule for rule in rules.others if rule not in bare.others]:
+            found = {**found, "rules": others}
+        return self._constrained(f"{expression['id']}#{fingerprint(_sorted(found))[:12]}", expression, found)
+
+    def expression(self, hint: Any, where: str, name: str = "", rules: Rules | None = None) -> TypeExpression:
         """Return the type expression for one value, and add every named type in it to the catalogue.
 
-        Raises ``DefinitionError`` UNSUPPORTED_TYPE, TYPE_NOT_IMPORTABLE or UNRESOLVED_HINT, with a message that begins
-        with ``where``.
+        A scalar that ``rules`` constrain is a named type, ``name``. Raises ``DefinitionError`` UNSUPPORTED_TYPE,
+        TYPE_NOT_IMPORTABLE or UNRESOLVED_HINT, with a message that begins with ``where``.
         """
         hint = plain(hint)
-        if hint in (Any, object, dict):
+        if hint in _ANYTHING or (hint is dict and not self._constraints):
             return {"id": JSON, "kind": "scalar"}
+        if hint is dict:
+            hint = dict[str, Any]
         if isinstance(hint, type) and hint in SCALARS:
-            return {"id": SCALARS[hint], "kind": "scalar"}
+            found = rules.constraints if rules is not None else {}
+            return self._constrained(name, {"id": SCALARS[hint], "kind": "scalar"}, found)
         if typing.get_origin(hint) in _MAPS:
-            return self._map(hint, where)
+            return self._map(hint, where, name, rules)
         if isinstance(hint, type) and _is_record(hint):
             return self._named(hint, where, self._record)
         if isinstance(hint, type) and issubclass(hint, Enum):
@@ -92,8 +117,12 @@ class Catalogue:
             for type_id, definition in sorted(self._definitions.items())
         }
 
-    def reaches(self, expression: TypeExpression, scalar: str) -> bool:
-        """Return True if a value of this type may contain the scalar."""
+    def checker(self) -> Checker:
+        """Return the validator of the types so far, which is that of the coordinator."""
+        return Checker({name: {"definition": definition} for name, definition in self._definitions.items()})
+
+    def reaches(self, expression: TypeExpression, *scalars: str) -> bool:
+        """Return True if a value of this type may contain one of the scalars."""
         visited: set[str] = set()
         waiting = [expression]
         while waiting:
@@ -101,26 +130,34 @@ class Catalogue:
             if current["kind"] == "map":
                 waiting.append(current["value"])
             elif current["kind"] == "scalar":
-                if current["id"] == scalar:
+                if current["id"] in scalars:
                     return True
             elif current["id"] not in visited:
                 visited.add(current["id"])
-                waiting += [field["type"] for field in self._definitions[current["id"]].get("fields", ())]
+                definition = self._definitions[current["id"]]
+                waiting += [field["type"] for field in definition.get("fields", ())]
+                waiting += [definition["wraps"]] if "wraps" in definition else []
         return False
 
-    def _map(self, hint: Any, where: str) -> TypeExpression:
+    def _constrained(self, name: str, expression: TypeExpression, found: dict[str, Any]) -> TypeExpression:
+        if not found:
+            return expression
+        self._definitions[name] = _sorted({"id": name, "kind": "wrapper", "wraps": expression, **found})
+        return {"id": name, "kind": "named"}
+
+    def _map(self, hint: Any, where: str, name: str, rules: Rules | None) -> TypeExpression:
         key, value = typing.get_args(hint)
         if plain(key) is not str:
             raise DefinitionError(
                 "UNSUPPORTED_TYPE",
                 f"{where} has the type {shown(hint)}; the keys of a JSON object are str",
             )
-        if plain(value) in (Any, object):
+        if plain(value) in _ANYTHING and not self._constraints:
             return {"id": JSON, "kind": "scalar"}
         return {
             "key": {"id": "string", "kind": "scalar"},
             "kind": "map",
-            "value": self.expression(value, where),
+            "value": self.expression(value, where, name, rules and rules.item),
         }
 
     def _named(self, cls: type, where: str, define: abc.Callable[[type, str], dict[str, Any]]) -> TypeExpression:
@@ -144,28 +181,37 @@ class Catalogue:
 
     def _record(self, cls: type, where: str) -> dict[str, Any]:
         fields, errors = [], list[DefinitionError]()
+        rules = Rules.of(cls) if self._constraints else None
+        rules_of_fields = rules.fields if rules is not None else {}
         for field in _fields(cls, where):
             with collected(errors):
-                fields.append(self._field(cls, field, where))
+                fields.append(self._field(cls, field, where, rules_of_fields.get(field.attribute)))
         raise_all(errors)
-        return {
-            "kind": "record",
-            "fields": sorted(fields, key=lambda field: str(field["name"])),
-        }
+        described = {"kind": "record", "fields": sorted(fields, key=lambda field: str(field["name"]))}
+        if rules is not None and (others := rules.others_of_class):
+            described["rules"] = others
+        return described
 
-    def _field(self, cls: type, field: _Field, where: str) -> dict[str, Any]:
+    def _field(self, cls: type, field: _Field, where: str, rules: Rules | None) -> dict[str, Any]:
         where = f"{where}: field {field.name!r} of {cls.__module__}.{cls.__qualname__}"
-        hint, optional = without_none(field.hint)
+        hint, nullable = without_none(field.hint)
         item = repeated_item(hint, where)
         repeated = item is not None
+        name = f"{cls.__module__}.{cls.__qualname__}.{field.name}"
+        inner = rules.item if rules is not None and repeated else rules
         described: dict[str, Any] = {
             "name": field.name,
-            "type": self.expression(item if repeated else hint, where),
+            "type": self.expression(item if repeated else hint, where, name, inner),
         }
         if repeated:
             described["repeated"] = True
-        if optional or field.has_default:
+        if field.has_default or (nullable and not self._constraints):
             described["optional"] = True
+        if self._constraints and nullable is not field.has_default and (repeated or plain(hint) not in _ANYTHING):
+            described["nullable"] = nullable
+        if rules is not None:
+            described |= rules.constraints if repeated else {}
+            described |= {"rules": rules.others} if rules.others else {}
         return _sorted(described)
 
     def _enum(self, cls: type, where: str) -> dict[str, Any]:
@@ -176,7 +222,10 @@ class Catalogue:
                 f"{where} has the type {shown(cls)}; an Enum needs members whose values are str",
             )
         pattern = "|".join(re.escape(value) for value in sorted(values))
+        rules = Rules.of(cls) if self._constraints else None
+        others = {"rules": rules.others} if rules is not None and rules.others else {}
         return {
+            **others,
             "kind": "wrapper",
             "wraps": {"id": "string", "kind": "scalar"},
             "pattern": f"^(?:{pattern})$",
@@ -279,7 +328,7 @@ def _dataclass_fields(cls: type, where: str) -> list[_Field]:
                 "back; make it a property",
             )
         has_default = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
-        found.append(_Field(field.name, hints[field.name], has_default))
+        found.append(_Field(field.name, field.name, hints[field.name], has_default))
     return found
 
 
@@ -290,7 +339,7 @@ def _model_field(name: str, info: FieldInfo, where: str) -> _Field:
             "UNSUPPORTED_TYPE",
             f"{where}: field {name!r} is read under another alias than it is written; give both the same alias",
         )
-    return _Field(written, info.annotation, not info.is_required())
+    return _Field(written, name, info.annotation, not info.is_required())
 
 
 def _sorted(members: dict[str, Any]) -> dict[str, Any]:

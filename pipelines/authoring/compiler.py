@@ -11,10 +11,11 @@ from pipelines.errors import DefinitionError
 from wire.documents.contract import canonical_catalog_fingerprint, publish
 
 
-def compile_contract(pipeline: Pipeline) -> dict[str, Any]:
+def compile_contract(pipeline: Pipeline, *, constraints: bool = True) -> dict[str, Any]:
     """Return the contract as a JSON object, with ``contractVersion`` and ``contractHash``.
 
-    It depends only on the pipeline's id, module, steps and types. A change in the body of a step does not change it.
+    It depends only on the pipeline's id, module, steps and types, and on the code that validates their values. A change
+    in the body of a step does not change it. Without ``constraints``, it is that of builds before its types had them.
     Raises ``DefinitionError`` for all mistakes that ``plan`` finds, and STEP_NOT_IMPORTABLE for a pipeline that is
     defined in ``__main__``.
     """
@@ -23,7 +24,7 @@ def compile_contract(pipeline: Pipeline) -> dict[str, Any]:
             "STEP_NOT_IMPORTABLE",
             f"pipeline {pipeline.pipeline_id} is defined in __main__; put it in a module and build MODULE:NAME",
         )
-    planned = plan(pipeline)
+    planned = plan(pipeline, constraints=constraints)
     return publish(_document(pipeline, planned))
 
 

@@ -49,25 +49,27 @@ class Plan:
     catalogue: Catalogue
 
 
-def plan(pipeline: Pipeline) -> Plan:
+def plan(pipeline: Pipeline, *, constraints: bool = True) -> Plan:
     """Read and check all steps. The result is cached until the pipeline gets another step.
+
+    ``constraints`` is that of ``Catalogue``.
 
     Raises one ``DefinitionError`` for all mistakes, including those found while the pipeline's module was loaded:
     EMPTY_PIPELINE, NO_TYPE_HINTS, UNRESOLVED_HINT, UNSUPPORTED_TYPE, TYPE_NOT_IMPORTABLE, INVALID_SIGNATURE,
     ASYNC_STEP, CARDINALITY_MISMATCH, STEP_NOT_IMPORTABLE, AWAIT_CARDINALITY, TYPES_DO_NOT_CHAIN.
     """
-    return _plan(pipeline, len(pipeline.parts))
+    return _plan(pipeline, len(pipeline.parts), constraints)
 
 
 @lru_cache(maxsize=64)
-def _plan(pipeline: Pipeline, size: int) -> Plan:
+def _plan(pipeline: Pipeline, size: int, constraints: bool) -> Plan:
     errors = list(pipeline.mistakes)
     if size == 0 and not errors:
         raise DefinitionError(
             "EMPTY_PIPELINE",
             f"pipeline {pipeline.pipeline_id} has no steps; add one with @pipeline.step",
         )
-    catalogue = Catalogue()
+    catalogue = Catalogue(constraints=constraints)
     steps: list[PlannedStep] = []
     for index, part in enumerate(pipeline.parts):
         # If a step cannot be read, the type of the input of a timer after it is unknown.
@@ -306,7 +308,7 @@ def _check_chain(steps: list[PlannedStep], errors: list[DefinitionError]) -> Non
 
 
 def _check_neighbours(before: PlannedStep | None, step: PlannedStep) -> None:
-    if before is not None and before.output.type_id != step.input.type_id:
+    if before is not None and before.output.base_id != step.input.base_id:
         raise DefinitionError(
             "TYPES_DO_NOT_CHAIN",
             f'step "{step.name}" takes {step.input.type_id}, but "{before.name}" before it gives '

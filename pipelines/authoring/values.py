@@ -5,22 +5,30 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from itertools import islice
 from typing import Any, Final, Literal
 
 import pydantic
 import pydantic_core
 
-from pipelines.authoring.catalogue import Catalogue, TypeExpression, plain, shown
+from pipelines.authoring.catalogue import JSON, Catalogue, plain, shown
 from pipelines.errors import DefinitionError
 from pipelines.failures import first_line
+from wire.documents.canonical_types import Checker
+from wire.value_limits import DEEPEST
 
 _SERIALIZER: Final = re.compile(
     r"Expected `(?P<expected>[^`]+)`.*?\[(?:field_name='(?P<field>[^']+)', )?",
     re.DOTALL,
 )
 _INPUT_TYPE: Final = re.compile(r"input_type=(?P<type>\w+)")
+_LARGE_DECIMAL: Final = re.compile(rb"E[+-]?\d{4}|\d{6000}")
+"""Finds each JSON text with a decimal that only the validator of the contract refuses, and a few others."""
 _SHOWN_ERRORS: Final = 3
-_DEEPEST: Final = 500
+_LOOSER: Final = ("date", "datetime", "decimal", "number", "uuid")
+"""The scalars for which pydantic is laxer than the validator of the contract."""
 
 
 class ValueMismatch(Exception):
@@ -42,17 +50,20 @@ class ValueType:
     """
 
     def __init__(self, hint: Any, catalogue: Catalogue, where: str) -> None:
-        self.expression = catalogue.expression(hint, where)
-        if self.expression["kind"] == "map" or self.expression["id"] == "json":
+        self.expression = catalogue.value(hint, where)
+        if self.expression["kind"] == "map" or self.expression["id"].partition("#")[0] == JSON:
             raise DefinitionError(
                 "UNSUPPORTED_TYPE",
                 f"{where} has the type {shown(plain(hint))}; values between steps need named fields, "
                 "make it a dataclass",
             )
         self.type_id = str(self.expression["id"])
+        self.base_id = self.type_id.partition("#")[0]
         self._catalogue = catalogue
+        self._is_looser = catalogue.reaches(self.expression, *_LOOSER)
         self._has_decimals = catalogue.reaches(self.expression, "decimal")
         self._has_free_json = catalogue.reaches(self.expression, "json")
+        self._has_times = self._has_free_json or catalogue.reaches(self.expression, "datetime")
         try:
             self._adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(hint)
         except Exception as error:
@@ -66,19 +77,27 @@ class ValueType:
 
         Decimals, dates and UUIDs are strings in JSON. Unknown members are rejected. Raises ``ValueMismatch``.
         """
-        if self._has_decimals:
-            self._reject_numbers(document, self.expression, "")
-        return self._read(_json_bytes(document))
+        value = self._read(_json_bytes(document))
+        if self._is_looser:
+            self._require(document)
+        return value
 
     def encode(self, value: Any) -> Encoded:
         """Return the JSON of a typed value, and the value that this JSON decodes to.
 
         Raises ``ValueMismatch`` for a value of another type, NaN, Infinity, NUL characters and lone surrogates.
         """
+        plain_value = self._dump(value, mode="python") if self._has_times else None
         if self._has_free_json:
-            _reject_unsafe(self._dump(value, mode="python"))
+            _reject_unsafe(plain_value)
         document = self._dump(value, mode="json")
-        return Encoded(document, self._read(_json_bytes(document)))
+        if self._has_times:
+            document = _with_exact_times(document, plain_value)
+        data = _json_bytes(document)
+        read = self._read(data)
+        if self._has_decimals and _LARGE_DECIMAL.search(data):
+            self._require(document)
+        return Encoded(document, read)
 
     def _dump(self, value: Any, *, mode: Literal["json", "python"]) -> Any:
         try:
@@ -107,32 +126,40 @@ class ValueType:
 
     def _read(self, data: bytes) -> Any:
         try:
-            return self._adapter.validate_json(data, strict=True, extra="forbid", by_alias=True)
+            return self._adapter.validate_json(data, strict=True, extra="forbid", by_alias=True, by_name=False)
         except pydantic.ValidationError as error:
             raise ValueMismatch(_summary(error)) from error
         except Exception as error:
             raise ValueMismatch(f"{type(error).__name__}: {first_line(error)}") from error
 
-    def _reject_numbers(self, document: Any, expression: TypeExpression, path: str) -> None:
-        """Reject decimals in JSON numbers, because they may have lost digits already."""
-        if expression["kind"] == "scalar":
-            if expression["id"] == "decimal" and isinstance(document, int | float):
-                raise ValueMismatch(_at(path, 'a decimal must be a JSON string, such as "10.50"'))
-        elif expression["kind"] == "map":
-            if isinstance(document, dict):
-                for key, item in document.items():
-                    self._reject_numbers(item, expression["value"], f"{path}.{key}")
-        elif isinstance(document, dict):
-            for field in self._catalogue.definition(expression["id"]).get("fields", ()):
-                inner, inner_path = (
-                    document.get(field["name"]),
-                    f"{path}.{field['name']}",
-                )
-                if not (field.get("repeated") and isinstance(inner, list)):
-                    self._reject_numbers(inner, field["type"], inner_path)
-                    continue
-                for index, item in enumerate(inner):
-                    self._reject_numbers(item, field["type"], f"{inner_path}.{index}")
+    @cached_property
+    def _checker(self) -> Checker:
+        return self._catalogue.checker()
+
+    def _require(self, document: Any) -> None:
+        """Raise ``ValueMismatch`` for what the coordinator refuses, with its wording."""
+        found = list(islice(self._checker.check(self.expression, document), _SHOWN_ERRORS))
+        if found:
+            raise ValueMismatch("; ".join(_at(path, rule) for path, rule in found))
+
+
+def _with_exact_times(document: Any, value: Any) -> Any:
+    """Return the document of a value with times in UTC for those whose offset has seconds, which JSON times lack."""
+    if isinstance(value, datetime) and isinstance(document, str):
+        offset = value.utcoffset()
+        if offset is None or not offset % timedelta(minutes=1):
+            return document
+        try:
+            return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        except OverflowError:
+            raise ValueMismatch(f"the offset {offset} has seconds, and the time cannot be written in UTC") from None
+    if isinstance(value, dict) and isinstance(document, dict):
+        for name, member in value.items():
+            if name in document:
+                document[name] = _with_exact_times(document[name], member)
+    elif isinstance(value, list | tuple) and isinstance(document, list) and len(value) == len(document):
+        document[:] = map(_with_exact_times, document, value)
+    return document
 
 
 def _json_bytes(document: Any) -> bytes:
@@ -148,8 +175,8 @@ def _json_bytes(document: Any) -> bytes:
 
 def _reject_unsafe(document: Any, path: str = "", depth: int = 1) -> None:
     """Reject what JSON or PostgreSQL's jsonb cannot contain."""
-    if depth > _DEEPEST:
-        raise ValueMismatch(f"the value nests deeper than {_DEEPEST} levels")
+    if depth > DEEPEST:
+        raise ValueMismatch(f"the value nests deeper than {DEEPEST} levels")
     if isinstance(document, float) and not math.isfinite(document):
         raise ValueMismatch(_at(path, f"{document} is not a JSON number"))
     if isinstance(document, str):

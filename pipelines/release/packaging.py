@@ -67,13 +67,14 @@ def build(pipeline: Pipeline | str, out_dir: Path, *, lock: str | None = None) -
     return BuiltArtifact(out_dir / target.name, _digest(data), len(data), contract)
 
 
-def artifact_digest(pipeline: Pipeline, lock: str | None = None) -> str:
+def artifact_digest(pipeline: Pipeline, lock: str | None = None, contract: dict[str, Any] | None = None) -> str:
     """Return the digest that ``build`` would return for the source on disk and this lock, without writing a file.
 
-    Does not check that the artifact is complete. Raises ``DefinitionError``: those of ``compile_contract``,
+    ``contract`` is that of the code, and by default compiled. Does not check that the artifact is complete. Raises
+    ``DefinitionError``: those of ``compile_contract``,
     PACKAGE_NOT_FOUND, SOURCE_UNREADABLE.
     """
-    return _digest(_archive(_sources(pipeline), _documents(pipeline, compile_contract(pipeline), lock)))
+    return _digest(_archive(_sources(pipeline), _documents(pipeline, contract or compile_contract(pipeline), lock)))
 
 
 def write_atomically(target: Path, data: bytes) -> None:

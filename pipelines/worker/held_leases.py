@@ -40,11 +40,13 @@ class LeasesInUse:
     """The leases in use: of running transitions, and of commands that wait for a thread.
 
     Each list has at most MOST_LEASES entries, the oldest, because a heartbeat cannot name more. The leases of the
-    others expire. ``abandoned`` is the number of threads that run a transition whose lease is lost.
+    others expire. ``running`` includes transitions that have ended and whose outcomes wait to be sent. ``active`` is
+    the number of threads that run a transition under its lease, ``abandoned`` that of threads whose lease is lost.
     """
 
     running: list[HeldLease]
     waiting: list[HeldLease]
+    active: int
     abandoned: int
 
 
@@ -142,8 +144,9 @@ class HeldLeases:
         counting = [(token, lease) for token, lease in held if not lease.lost]
         running = [_held(token, lease, now) for token, lease in counting if lease.running]
         waiting = [_held(token, lease, now) for token, lease in counting if not lease.running]
+        active = sum(lease.running and not lease.ended and not lease.lost for _, lease in held)
         abandoned = sum(lease.lost and not lease.ended for _, lease in held)
-        return LeasesInUse(running[:MOST_LEASES], waiting[:MOST_LEASES], abandoned)
+        return LeasesInUse(running[:MOST_LEASES], waiting[:MOST_LEASES], active, abandoned)
 
 
 def _held(token: uuid.UUID, lease: _Lease, now: float) -> HeldLease:

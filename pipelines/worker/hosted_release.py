@@ -97,7 +97,7 @@ def host_artifact(
     environment = _environment(unpacked.required, allow_drift=allow_drift)
     allowed = AllowedCode(unpacked.folder, unpacked.files)
     pipeline = _loaded(unpacked, allowed)
-    _require_contract(pipeline, unpacked.pipeline, descriptor)
+    _required_contract(pipeline, unpacked.pipeline, descriptor)
     pipeline.close()
     pinned = unpacked.pinned
     return HostedRelease(
@@ -124,8 +124,8 @@ def host_source(reference: str, descriptor_path: Path, tenant: str, *, lock: str
     """
     descriptor = read_descriptor(descriptor_path)
     pipeline = load(reference)
-    _require_contract(pipeline, reference, descriptor)
-    digest = artifact_digest(pipeline, lock)
+    contract = _required_contract(pipeline, reference, descriptor)
+    digest = artifact_digest(pipeline, lock, contract)
     stored = {artifact.digest: artifact.artifact_id for artifact in artifacts_with_code(descriptor)}
     if stored and digest not in stored:
         raise DefinitionError(
@@ -185,19 +185,22 @@ def _environment(required: Required, *, allow_drift: bool) -> WorkerEnvironment:
     )
 
 
-def _require_contract(pipeline: Pipeline, reference: str, descriptor: Descriptor) -> None:
+def _required_contract(pipeline: Pipeline, reference: str, descriptor: Descriptor) -> dict[str, Any]:
+    """Return the contract of the code. A release that an earlier version built has one without constraints."""
     if pipeline.pipeline_id != descriptor.pipeline_id:
         raise DefinitionError(
             "PIPELINE_MISMATCH",
             f"{reference} is pipeline {pipeline.pipeline_id}, but the release is of {descriptor.pipeline_id}",
         )
-    compiled = compile_contract(pipeline)["contractVersion"]
-    if compiled != descriptor.contract_version:
+    compiled = [compile_contract(pipeline, constraints=constraints) for constraints in (True, False)]
+    contract = next((each for each in compiled if each["contractVersion"] == descriptor.contract_version), None)
+    if contract is None:
         raise DefinitionError(
             "CONTRACT_MISMATCH",
-            f"{reference} compiles to contract {compiled}, but the release pins {descriptor.contract_version}; "
-            "host the code of that release, or build and release this code",
+            f"{reference} compiles to contract {compiled[0]['contractVersion']}, but the release pins "
+            f"{descriptor.contract_version}; host the code of that release, or build and release this code",
         )
+    return contract
 
 
 def _identity(tenant: str, descriptor: Descriptor) -> ReleaseIdentity:

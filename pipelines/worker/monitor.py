@@ -97,7 +97,7 @@ class _Gauges(Collector):
         in_use = self._host.leases_in_use()
         values = {
             "pipelines_threads": self._host.capacity,
-            "pipelines_transitions_running": len(in_use.running),
+            "pipelines_transitions_running": in_use.active,
             "pipelines_transitions_waiting": len(in_use.waiting),
             "pipelines_transitions_abandoned": in_use.abandoned,
             "pipelines_accepting": self._host.accepting,

@@ -6,11 +6,12 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pipelines.failures import Failed
+from pipelines.failures import Failed, message_of
 from pipelines.worker.runner import OUTPUT_TOO_LARGE, Completed, RunResult, Suspended
+from wire.documents.json_text import values_in
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Checkpoint, Command, Failure, Outcome, StepSpan, Suspension
-from wire.messages.limits import LONGEST_OUTCOME, MOST_PAYLOADS
+from wire.value_limits import LONGEST_OUTCOME, MOST_PAYLOADS, MOST_VALUES
 
 CERTAINLY_FITTING = LONGEST_OUTCOME // 2
 """How many characters the texts of a report may have if it is not measured. The other members need far fewer."""
@@ -24,14 +25,14 @@ def outcome_of(command: Command, result: RunResult, *, steps: int, spans: Sequen
     """
     if isinstance(result, Failed):
         return failed(command, result, spans)
-    payloads = len(result.outputs if isinstance(result, Completed) else result.requests)
-    if payloads > MOST_PAYLOADS:
-        return failed(command, too_many(payloads), spans)
+    documents = result.outputs if isinstance(result, Completed) else result.requests
+    if (too_many := too_large(result, items=len(documents))) is not None:
+        return failed(command, too_many, spans)
     make = _base(command, spans)
     outcome = _completed(make, command, result, steps) if isinstance(result, Completed) else _suspended(make, result)
     texts = outcome.output_payloads if outcome.suspension is None else outcome.suspension.requests
-    length = _length(outcome, texts)
-    return outcome if length <= LONGEST_OUTCOME else failed(command, too_large(length), spans)
+    too_much = too_large(result, characters=_length(outcome, texts), values=values_in(texts))
+    return outcome if too_much is None else failed(command, too_much, spans)
 
 
 def failed(command: Command, failure: Failed, spans: Sequence[StepSpan] = ()) -> Outcome:
@@ -46,16 +47,20 @@ def failed(command: Command, failure: Failed, spans: Sequence[StepSpan] = ()) ->
     return _base(command, spans)(outcome="FAILED", failure=reported)
 
 
-def too_large(length: int) -> Failed:
-    """Return the failure of a command whose outcome has `length` characters, more than a message carries."""
-    return Failed(
-        OUTPUT_TOO_LARGE, f"the outcome has {length:,} characters; at most {LONGEST_OUTCOME:,} can travel", False
-    )
-
-
-def too_many(payloads: int) -> Failed:
-    """Return the failure of a command with more outputs than a message carries."""
-    return Failed(OUTPUT_TOO_LARGE, f"the outcome has {payloads:,} items; at most {MOST_PAYLOADS:,} can travel", False)
+def too_large(
+    result: Completed | Suspended | None, *, characters: int = 0, items: int = 0, values: int = 0
+) -> Failed | None:
+    """Return the failure of the step whose result is larger than a message may be; None if it is not."""
+    for count, most, of in (
+        (items, MOST_PAYLOADS, "items"),
+        (values, MOST_VALUES, "JSON values"),
+        (characters, LONGEST_OUTCOME, "characters"),
+    ):
+        if count > most:
+            text = f"the outcome has {count:,} {of}; at most {most:,} can travel"
+            index, name = (result.step_index, result.step_name) if result is not None else (None, "")
+            return Failed(OUTPUT_TOO_LARGE, message_of(name, text), False, index, name)
+    return None
 
 
 def _completed(make: Callable[..., Outcome], command: Command, completed: Completed, steps: int) -> Outcome:
@@ -103,7 +108,7 @@ def checkpoint_of(
     command: Command, next_step_index: int, outputs: Sequence[Any], *, many: bool, steps: Sequence[StepSpan] = ()
 ) -> Checkpoint | None:
     """Return a checkpoint with the outputs of the steps before `next_step_index`; None if it is too large to send."""
-    if len(outputs) > MOST_PAYLOADS:
+    if too_large(None, items=len(outputs)) is not None:
         return None
     checkpoint = Checkpoint(
         execution_id=command.execution_id,
@@ -115,7 +120,9 @@ def checkpoint_of(
         many=many,
         steps=list(steps),
     )
-    return checkpoint if _length(checkpoint, checkpoint.output_payloads) <= LONGEST_OUTCOME else None
+    texts = checkpoint.output_payloads
+    fits = too_large(None, characters=_length(checkpoint, texts), values=values_in(texts)) is None
+    return checkpoint if fits else None
 
 
 def _length(report: Outcome | Checkpoint, texts: Sequence[str]) -> int:

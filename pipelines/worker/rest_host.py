@@ -27,9 +27,10 @@ from pipelines.worker.runner import (
     Suspended,
 )
 from pipelines.worker.transition_names import attributes_of, log_fields_of
+from wire.documents.json_text import values_in
 from wire.log_lines import bound
 from wire.messages.celery_messages import Shape
-from wire.messages.limits import LONGEST_OUTCOME, TOLERANCE
+from wire.messages.limits import TOLERANCE
 from wire.messages.payload_envelopes import (
     DEFAULT_PREFIXES,
     LIST,
@@ -199,26 +200,31 @@ class RestHost:
         """Return the result of a command; a failure if anything raises."""
         return self._boundary.run(
             command.execution_id,
-            lambda: self._serialised(command, self._execute(command, hung_up, transition)),
+            lambda: self._execute(command, hung_up, transition),
             lambda failed: _failure(failed).to_json().encode(),
         )
 
-    def _serialised(self, command: TransitionCommand, result: TransitionResult | Failed) -> bytes:
-        if isinstance(result, TransitionResult):
+    def _serialised(self, command: TransitionCommand, outcome: RunResult) -> bytes:
+        result = self._result(command, outcome)
+        if not isinstance(outcome, Failed) and isinstance(result, TransitionResult):
             text = result.to_json()
-            if len(text) <= LONGEST_OUTCOME:
+            # A payload's text is JSON in JSON, so only the values in it are counted.
+            texts = [each.payload for each in result.output_payloads]
+            values = values_in(texts or [text])
+            too_much = outcomes.too_large(outcome, items=len(texts), characters=len(text), values=values)
+            if too_much is None:
                 return text.encode()
-            result = outcomes.too_large(len(text))
-        log_failure(command.execution_id, result)
-        return _failure(result).to_json().encode()
+            result = too_much
+        if isinstance(result, Failed):
+            log_failure(command.execution_id, result)
+            result = _failure(result)
+        return result.to_json().encode()
 
-    def _execute(
-        self, command: TransitionCommand, hung_up: Callable[[], bool], transition: Transition | None
-    ) -> TransitionResult | Failed:
+    def _execute(self, command: TransitionCommand, hung_up: Callable[[], bool], transition: Transition | None) -> bytes:
         """Check the identity of one command, then decode its payload, then run its steps (wire protocol D.11)."""
         mismatch = self._mismatch(command)
         if mismatch is not None:
-            return _failed(ILLEGAL_ARGUMENT, mismatch)
+            return _failed(ILLEGAL_ARGUMENT, mismatch).to_json().encode()
         try:
             value, shape = self._input(command.input)
             outcome = self.release.run(
@@ -230,10 +236,10 @@ class RestHost:
                 around=None if transition is None else transition.in_step,
             )
         except (PayloadRefused, ValueError) as error:
-            return _failed(ILLEGAL_ARGUMENT, str(error))
+            return _failed(ILLEGAL_ARGUMENT, str(error)).to_json().encode()
         if transition is not None and isinstance(outcome, Failed):
             transition.fail(outcome.failure_class, outcome.step_index)
-        return self._result(command, outcome)
+        return self._serialised(command, outcome)
 
     def _mismatch(self, command: TransitionCommand) -> str | None:
         own = self.release.identity

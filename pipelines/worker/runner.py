@@ -32,10 +32,15 @@ Keep = Callable[[int, list[Any], bool], None]
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """All requested steps have run. ``many`` is False if ``outputs`` is one single value."""
+    """All requested steps have run. ``many`` is False if ``outputs`` is one single value.
+
+    ``step_index`` and ``step_name`` are those of the last step that ran.
+    """
 
     outputs: list[Any]
     many: bool
+    step_index: int | None = dataclasses.field(default=None, compare=False)
+    step_name: str = dataclasses.field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,10 @@ class Suspended:
     step: PlannedStep
     requests: list[Any]
     itemized: bool
+
+    @property
+    def step_name(self) -> str:
+        return self.step.name
 
 
 Around = Callable[[PlannedStep, Callable[[], Any]], Any]
@@ -137,7 +146,8 @@ class _Transition:
                 return suspended
             current = _Many(iter(()))
         outputs = [encoded.document for encoded in _stream(current)]
-        return self.failure or Completed(outputs, isinstance(current, _Many))
+        last = (end - 1, steps[end - 1].name) if end > start else ()
+        return self.failure or Completed(outputs, isinstance(current, _Many), *last)
 
     def _kept(self, keep: Keep, next_index: int, current: Encoded | _Many) -> Encoded | _Many:
         """Store a checkpoint of the values that a step returned. If its stream fails, no checkpoint is stored."""

@@ -44,6 +44,12 @@ def test_an_idle_session_ends(viewer: Client, settings: Any) -> None:
     assert not Session.objects.exists()
 
 
+def test_sessions_that_are_over_are_removed_when_someone_signs_in(viewer: Client) -> None:
+    Session.objects.update(expire_date=timezone.now())
+    Client().force_login(User.objects.get(username="viewer"))
+    assert Session.objects.filter(expire_date__gt=timezone.now()).count() == Session.objects.count() == 1
+
+
 def test_automatic_page_updates_do_not_prolong_a_session(viewer: Client, settings: Any) -> None:
     move_back(viewer, settings.SESSION_IDLE_SECONDS - 10, "active_at")
     for _ in range(3):

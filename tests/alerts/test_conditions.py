@@ -8,7 +8,7 @@ from django.utils import timezone
 from alerts.conditions import CONDITIONS, MOST_FOUND, Look
 from alerts.kinds import Kind
 from alerts.models import AlertRule
-from executions.models import FinishedCount, Worker
+from executions.models import FinishedCount, Interaction, Worker
 from releases.activation.requests.votes import Decision
 from releases.artifacts import blobs
 from releases.models import Blob, Release
@@ -16,7 +16,7 @@ from tenancy.models import Tenant
 from tests import making, requesting
 from tests.alerts.alerting import judged, let_clear, rule
 from tests.executions.awaits.parking import suspended
-from tests.raw_sql import run
+from tests.raw_sql import run, unguarded
 
 pytestmark = pytest.mark.django_db
 Ready = tuple[Tenant, Release]
@@ -69,6 +69,14 @@ def test_stranded_work(ready: Ready) -> None:
     assert subjects(rule(owner, "stranded", name="other", pipeline=other)) == []
 
 
+COPIES = """
+INSERT INTO executions_interaction SELECT (jsonb_populate_record(i, jsonb_build_object(
+    'id', gen_random_uuid(), 'item_index', n, 'correlation_id', n::text))).*
+FROM executions_interaction i JOIN executions_execution e ON e.id = i.execution_id, generate_series(1, 1001) n
+WHERE e.execution_key = 'many'
+"""
+
+
 def test_questions_near_their_deadline() -> None:
     from tests.executions.awaits.conftest import ORDER
 
@@ -78,6 +86,15 @@ def test_questions_near_their_deadline() -> None:
     assert subjects(made) == []
     [found] = CONDITIONS[Kind.AWAIT_DEADLINE](Look(rule(ready[0], "awaitDeadline", name="near")))
     assert found.title == f"1 open question of Approve in {making.PIPELINE} near the deadline"
+    making.ready(ready[0], pipeline_id="org.example.b")
+    making.execution(ready[0], "many", pipeline_id="org.example.b")
+    making.record(*(making.suspension(claim, timeout_seconds=60.0) for claim in making.claimed(ready[0])))
+    with unguarded(Interaction):
+        run(COPIES)
+    made = rule(ready[0], "awaitDeadline", name="ours", pipeline=ready[1].pipeline)
+    assert CONDITIONS[Kind.AWAIT_DEADLINE](Look(made)) == [found]
+    suspended(ready, "timer", transport="timer", timeout_seconds=60.0)
+    assert CONDITIONS[Kind.AWAIT_DEADLINE](Look(made)) == [found]
 
 
 def test_damaged_artifacts(ready: Ready) -> None:

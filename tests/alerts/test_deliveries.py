@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import json
 import re
 from collections.abc import Sequence
 from datetime import timedelta
@@ -10,15 +11,18 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from alerts.configuration import channels
+from alerts import evaluation
+from alerts.configuration import channels, rules
 from alerts.delivery import deliveries
 from alerts.errors import AlertChannelDisabled
-from executions.awaits.webhooks import webhook_keys
+from alerts.models import AlertRule
+from executions.awaits.webhooks import sending_seconds, webhook_keys
 from releases.models import Release
 from tenancy.models import Tenant
 from tests.alerts.alerting import ACTOR, channel, fired, make_due, sent_all, states
 from tests.cases import cases
 from tests.mail_server import mail_server
+from tests.raw_sql import run
 from tests.receiving import Receiver
 
 pytestmark = pytest.mark.django_db
@@ -126,6 +130,29 @@ def test_a_message_is_retried_with_growing_waits_and_then_given_up(ready: Ready,
     assert states(alert) == [("FIRING", "FAILED")]
     assert sent_all() == 0
     assert len({request.headers["Idempotency-Key"] for request in receiver.requests}) == 1
+
+
+@cases(("first", "messages"), [(503, ["FIRING", "RESOLVED"]), (204, ["FIRING", "RESOLVED"]), (0, ["RESOLVED"])])
+def test_the_message_that_an_alert_fires_never_follows_the_one_that_it_is_resolved(
+    ready: Ready, receiver: Receiver, first: int, messages: list[str]
+) -> None:
+    owner, _ = ready
+    alert = fired(owner, channel(owner, receiver.url()))
+    receiver.statuses = [first or 204, 204]
+    before = len(receiver.requests)
+    if first:
+        sent_all()
+    else:
+        run("UPDATE alerts_alertdelivery SET attempts = 1, next_at = now() + interval '9 seconds'")  # an attempt
+    rules.change(alert.rule, actor=ACTOR, enabled=False)
+    evaluation.evaluate_rule(AlertRule.objects.select_related("tenant").get(pk=alert.rule.pk))
+    for _ in range(2):
+        sent_all()
+        assert len(receiver.requests) - before <= len(messages) - bool(alert.deliveries.filter(state="PENDING"))
+        for delivery in alert.deliveries.filter(state="PENDING"):
+            assert delivery.next_at - timezone.now() < timedelta(seconds=sending_seconds() + 1)
+            make_due(delivery)
+    assert [json.loads(request.body)["state"] for request in receiver.requests[before:]] == messages
 
 
 def test_the_message_of_a_killed_process_is_sent_again_after_its_lease(

@@ -6,6 +6,7 @@ import pytest
 from django.utils import timezone
 
 from alerts import evaluation, queries, silencing
+from alerts.conditions import MOST_FOUND
 from alerts.configuration import rules
 from alerts.errors import AlertIsResolved
 from alerts.models import Alert
@@ -47,6 +48,19 @@ def test_an_alert_fires_once_is_resolved_after_a_minute_and_fires_again(ready: R
     assert list(alert.events.values_list("kind", "actor")) == [("FIRED", "coordinator"), ("RESOLVED", "coordinator")]
     reopen(owner)
     assert [state for state, _ in judged(alert.rule)] == ["FIRING", "RESOLVED"]
+
+
+def test_no_alert_is_resolved_while_the_list_of_findings_is_cut(ready: Ready) -> None:
+    owner, _ = ready
+    alert = fired(owner)
+    acknowledge(owner)
+    judged(alert.rule)
+    let_clear(alert)
+    for number in range(MOST_FOUND):
+        making.dead(owner, f"k{number}", code=f"C{number}")
+    judged(alert.rule)
+    alert.refresh_from_db()
+    assert (alert.state, alert.clear_since) == ("FIRING", None)
 
 
 def test_a_condition_that_returns_within_a_minute_resolves_nothing(ready: Ready) -> None:

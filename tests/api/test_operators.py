@@ -1,5 +1,6 @@
 """REST of operators: re-drives, cancellations, pauses, and dead letters."""
 
+import uuid
 from typing import Any
 
 import pytest
@@ -66,6 +67,7 @@ def test_a_redrive_keeps_the_pin(operator: Caller, dead: list[Execution]) -> Non
     [
         *(("redrive", {"expectedVersion": version}, 409, "VERSION_MISMATCH") for version in (1, 2**63 - 1)),
         ("redrive", {"reason": "x" * 1001}, 400, "INVALID_REQUEST"),
+        ("redrive", {"answer": {"interactionId": str(uuid.uuid4()), "response": 1}}, 403, "SCOPE_MISSING"),
         ("cancel", {"allowFailed": True}, 400, "INVALID_REQUEST"),
         ("cancel", {}, 409, "CANCEL_REFUSED"),
         ("pause", WHY, 409, "PAUSE_REFUSED"),
@@ -77,7 +79,7 @@ def test_a_refused_act_changes_nothing(
     before = everything()
     refused = operator.post(f"executions/{dead[0].pk}/{act}", body, status)
     assert refused["code"] == code
-    assert {"currentVersion": 2, "executionStatus": "DLQ"}.items() & refused.items() or status == 400
+    assert {"currentVersion": 2, "executionStatus": "DLQ"}.items() & refused.items() or status in (400, 403)
     assert everything() == before
 
 

@@ -11,7 +11,7 @@ from threading import Event, Thread
 from typing import Any
 
 import pytest
-from django.db import connections, transaction
+from django.db import connection, connections, transaction
 from redis import Redis
 
 from embedded.valkey import Valkey
@@ -25,7 +25,10 @@ from tenancy.models import Tenant
 from tests import making
 from tests.broker import using_broker
 from tests.building import eventually
+from tests.concurrency import scenes
 from tests.concurrency.racing import parted, race, results_of
+from tests.concurrency.sessions import thread
+from tests.concurrency.waiting import until_blocked
 from tests.repetition import rounds
 from wire.broker.acl import COORDINATOR
 from wire.messages.celery_messages import Outcome, OutcomeGroup
@@ -211,3 +214,22 @@ def test_a_command_that_the_broker_rejects_late_does_not_release_a_newer_claim(t
         assert sending.result(30) == 0
     execution.refresh_from_db()
     assert (execution.status, execution.lease_token) == ("RUNNING", claim.lease_token)
+
+
+def test_events_are_in_the_order_of_their_times_even_if_an_outcome_waited() -> None:
+    """The outcome of the second execution begins before its checkpoint, and waits for the first execution."""
+    owner, release = making.ready()
+    claims = sorted(scenes.running(owner, 2), key=lambda claim: claim.execution_id)
+    group = OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(claim) for claim in claims])
+    first, second = scenes.executions()
+    with thread() as other:
+        with transaction.atomic():
+            Execution.objects.select_for_update().get(pk=first.pk)
+            recorded = other.submit(outcome.record, release.identity, group)
+            until_blocked(connection, ended=recorded.done)
+            with thread() as worker:
+                reached = OutcomeGroup(worker_id="w", checkpoints=[scenes.checkpoint(claims[1])])
+                worker.submit(outcome.record, release.identity, reached).result(30)
+        assert recorded.result(30) == 2
+    events = list(second.events.order_by("at", "sequence"))
+    assert [each.kind for each in events[-2:]] == ["CHECKPOINT", "SUCCEEDED"]

@@ -3,13 +3,17 @@
 import re
 from functools import cache
 
+from django.apps import apps
+
 from coordinator.settings import env
 from executions import errors as executions_errors  # noqa: F401 - its errors are looked up below
 from foundation.api.problem import FRAMEWORK
+from foundation.database.postgresql.rights import RIGHTS
 from foundation.errors import CoordinatorError
 from releases import errors as releases_errors  # noqa: F401
 from tests.docs.pages import DOCUMENTS, ROOT, text_of
 from wire.documents import shape
+from wire.value_limits import LIMITS
 
 LINK = re.compile(r"\]\(([^)#:\s]*)(?:#([^)]+))?\)")
 FINDING = re.compile(
@@ -33,6 +37,17 @@ def test_every_setting_is_documented_as_it_is_declared() -> None:
         default = {None: "required", "": "empty"}.get(variable.default, f"`{variable.default}`")
         declared[variable.name] = [variable.kind, default]
     assert documented == declared
+
+
+def test_every_table_is_documented_with_its_retention_or_the_reason_why_it_may_grow() -> None:
+    page = (
+        text_of("docs/runbooks/operations.md").partition("## What grows, and what removes it")[2].partition("\n## ")[0]
+    )
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| `")]
+    assert all(len(rule) > 10 for _, _, rule in rows)
+    documented = [(name, removed) for tables, removed, _ in rows for name in re.findall(r"`(\w+)`", tables)]
+    managed = [model._meta.db_table for model in apps.get_models(include_auto_created=True) if model._meta.managed]
+    assert sorted(documented) == sorted((name, "yes" if RIGHTS[name].delete else "no") for name in managed)
 
 
 def errors(base: type[CoordinatorError]) -> set[type[CoordinatorError]]:
@@ -78,3 +93,9 @@ def test_links_between_pages_lead_to_existing_files_and_headings() -> None:
             if not linked.exists() or (anchor and anchor not in anchors(str(linked.relative_to(ROOT)))):
                 dead.append(f"{page}: {target}#{anchor}")
     assert dead == []
+
+
+def test_the_limits_of_values_are_listed() -> None:
+    section = text_of("docs/pipelines.md").partition("## Limits of values")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| ([\w ]+) \| ([\d,]+) \|$", section, re.MULTILINE)
+    assert {name: int(most.replace(",", "")) for name, most in rows} == LIMITS

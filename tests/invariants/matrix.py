@@ -182,6 +182,7 @@ MATRIX = {
             capability_checked_at capability_error capability_claimed_at unanswered_checks
         """,
         unguarded="id tenant_id pipeline_id worker_id",
+        kept_by="worker_kept",
     ),
     "executions_workerkeychange": Table(append_only="worker_key_change_append_only"),
     "executions_finishedcount": Table(
@@ -211,7 +212,7 @@ MATRIX = {
         kept_by="alert_delivery_kept",
     ),
     "coordinator_process": Table(
-        always="version started_at reported_at drift_seconds", unguarded="id kind host pid", deletable=True
+        always="version started_at reported_at drift_seconds jobs", unguarded="id kind host pid", deletable=True
     ),
     "executions_workerevent": Table(state="state", append_only="workerevent_append_only"),
 }

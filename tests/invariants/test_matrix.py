@@ -14,13 +14,13 @@ from foundation.database.postgresql.rights import EVERY_COLUMN, READ_ONLY, RIGHT
 from tests.invariants.attempts import NO_RIGHT, Connection, refusal
 from tests.invariants.matrix import MATRIX
 from tests.invariants.schema import MODELS, fields, key_column, keys_by_state, other_values, put_into, update
-from tests.invariants.test_removals import ALERTS, HISTORY
+from tests.invariants.test_removals import ALERTS, HISTORY, WORKERS
 
 FORCED = {"executions_interaction": "DISPATCHED", "executions_awaitunit": "WAITING_EXTERNAL"}
 """Tables with more states than `rows` creates, and the state whose row is put into the others."""
 UNTRUNCATED = {"executions_wireform", "executions_awaitunit", "executions_interaction"}
 """Tables that have no trigger against TRUNCATE."""
-REMOVED_LATER = {"executions_execution", *HISTORY, "executions_campaign", "executions_campaignitem", *ALERTS}
+REMOVED_LATER = {"executions_execution", *HISTORY, "executions_campaign", "executions_campaignitem", *ALERTS, *WORKERS}
 """Tables whose rows the role only deletes after a time, or with the row that they belong to."""
 
 

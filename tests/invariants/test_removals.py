@@ -19,6 +19,7 @@ HISTORY = {
 }
 """The tables with the history of an execution, each with the trigger that keeps it."""
 ALERTS = ("alerts_alert", "alerts_alertevent", "alerts_alertdelivery")
+WORKERS = ("executions_worker", "executions_workerevent")
 KEPT = "execution_not_deleted"
 
 
@@ -116,3 +117,24 @@ def test_an_alert_is_kept_for_a_day_after_its_end_and_removed_with_its_parts(dat
     assert refusal(database, removal) == ""
     for part in (DELIVERIES, EVENTS):
         assert "_fk_" in refusal(database, f"{REMOVAL}; {part}")
+
+
+# --- workers ---
+
+
+def test_a_worker_is_kept_for_a_day_after_it_stopped_and_removed_with_its_events(database: Connection) -> None:
+    worker = "(SELECT min(worker_id) FROM executions_workerevent)"
+    removal = f"""CREATE TEMPORARY TABLE chosen ON COMMIT DROP AS SELECT {worker} AS id;
+        DELETE FROM executions_worker WHERE id = (SELECT id FROM chosen)"""
+    whole = f"{removal}; DELETE FROM executions_workerevent WHERE worker_id = (SELECT id FROM chosen)"
+    for stopped, drained, expected in (
+        ("NULL", "NULL", "worker_kept"),
+        ("now() - interval '23 hours'", "NULL", "worker_kept"),
+        ("now() - interval '25 hours'", "now()", "worker_kept"),
+        ("now() - interval '25 hours'", "NULL", ""),
+    ):
+        setup = f"""UPDATE executions_worker SET stopped_at = {stopped}, drained_by_operator_at = {drained}
+            WHERE id = {worker}"""
+        assert results(database, [whole], setup=setup, ordinary=False) == {whole: expected}
+    unguarded(database, setup)
+    assert "_fk_" in refusal(database, removal)

@@ -11,15 +11,20 @@ from wire.comparison.differences import Area, Difference, Impact, Kind
 from wire.comparison.steps import step_path, steps_by_name
 from wire.comparison.type_shapes import Types
 from wire.comparison.types import Effect, Rule, TypeChange, compare_types
-from wire.documents.contract import Contract
+from wire.documents.contract import Contract, Step
 from wire.documents.json_reader import shown
+
+TIMER: Final = "timer"
+"""The transport of awaits that end by themselves, so no person or system reads their requests."""
 
 
 class Role(StrEnum):
-    """Who depends on values of a type: those who send inputs, those who read results, or work that has stored them."""
+    """Who depends on values of a type: those who send inputs, those who read results, those who read the requests of
+    awaits, or work that has stored them."""
 
     INPUT = "input"
     OUTPUT = "output"
+    REQUEST = "request"
     BETWEEN = "between"
 
 
@@ -27,12 +32,14 @@ _INPUTS: Final = {
     Rule.REQUIRED_ADDED: "Inputs without this field were accepted, and are refused.",
     Rule.FIELD_REMOVED: "Inputs with this field were accepted, and are refused, because it is unknown.",
     Rule.BECAME_REQUIRED: "Inputs without this field were accepted, and are refused.",
+    Rule.NULL_REFUSED: "Inputs with null for this field were accepted, and are refused.",
     Rule.VARIANT_REMOVED: "Inputs of this variant were accepted, and are refused.",
     Rule.VALUES: "Some inputs that were accepted are refused.",
 }
 _RESULTS: Final = {
     Rule.REQUIRED_ADDED: "Results no longer have this field, on which clients may rely.",
     Rule.BECAME_REQUIRED: "Results may be without this field, on which clients may rely.",
+    Rule.NULL_REFUSED: "Results may have null for this field, which the older type does not allow.",
     Rule.VARIANT_REMOVED: "Results may be of a variant that clients do not know.",
     Rule.VALUES: "Results may have values that the older type does not allow.",
 }
@@ -40,22 +47,28 @@ _STORED: Final = {
     Rule.REQUIRED_ADDED: "Values of parked work have no such field, so it stays on the older release.",
     Rule.FIELD_REMOVED: "Values of parked work may have this field, so it stays on the older release.",
     Rule.BECAME_REQUIRED: "Values of parked work may be without this field, so it stays on the older release.",
+    Rule.NULL_REFUSED: "Values of parked work may have null for this field, so it stays on the older release.",
     Rule.VARIANT_REMOVED: "Values of parked work may be of this variant, so it stays on the older release.",
     Rule.VALUES: "The newer type refuses some values of parked work, so it stays on the older release.",
 }
+_READ: Final = "Requests of an await may have such values. People, clients and receivers of webhooks may not know them."
+_REQUESTS: Final = dict.fromkeys(_RESULTS, _READ)
 _BREAKING: Final = {
     Role.INPUT: (Impact.BREAKING_FOR_CALLERS, _INPUTS),
     Role.OUTPUT: (Impact.BREAKING_FOR_CALLERS, _RESULTS),
+    Role.REQUEST: (Impact.BREAKING_FOR_CALLERS, _REQUESTS),
     Role.BETWEEN: (Impact.BREAKING_FOR_PARKED_WORK, _STORED),
 }
 _WIDENED: Final = {
     Role.INPUT: "Inputs that were accepted are still accepted.",
     Role.OUTPUT: "Results still have the older type.",
-    Role.BETWEEN: "Clients do not see values of this type, and the newer type accepts those of parked work.",
+    Role.REQUEST: "Requests of the await still have the older type.",
+    Role.BETWEEN: "The newer type accepts the values of parked work.",
 }
 _UNDECIDED: Final = {
     Rule.OPAQUE: "The contract has no definition of a type, so its values are not known.",
     Rule.UNCHECKED: "The coordinator does not check this constraint, and the pipeline may.",
+    Rule.CODE: "The code of the pipeline decides which values are accepted, and it differs.",
     Rule.TOO_LARGE: "The type is too large to be compared further.",
 }
 _NO_EXAMPLE: Final = "No value is known that only one of the types accepts."
@@ -111,6 +124,9 @@ def _places(before: Contract, after: Contract) -> Iterator[_Place]:
         f"{step_path(last)}.output", Role.OUTPUT, old[was_last].output_type_id or "", new[last].output_type_id or ""
     )
     for name, step in new.items():
+        if name in old and _asks(old[name]) and _asks(step):
+            ids = old[name].input_type_id or "", step.input_type_id or ""
+            yield _Place(f"{step_path(name)}.request", Role.REQUEST, *ids)
         if name in old and name not in (first, was_first):
             ids = old[name].input_type_id or "", step.input_type_id or ""
             yield _Place(f"{step_path(name)}.input", Role.BETWEEN, *ids)
@@ -119,8 +135,13 @@ def _places(before: Contract, after: Contract) -> Iterator[_Place]:
             yield _Place(f"{step_path(name)}.output", Role.BETWEEN, *ids)
 
 
+def _asks(step: Step) -> bool:
+    """Return True for an await whose requests are read outside: by those who answer, or by a webhook's receiver."""
+    return (step.kind == "await" and step.await_transport != TIMER) or step.deferred_completion is not None
+
+
 def _compared(place: _Place, before: Types, after: Types, *, defined: bool = False) -> Iterator[Difference]:
-    mirrored = place.role is Role.OUTPUT
+    mirrored = place.role in (Role.OUTPUT, Role.REQUEST)
     changes = (
         compare_types(after, place.after, before, place.before)
         if mirrored
@@ -146,8 +167,8 @@ def _difference(place: _Place, change: TypeChange, mirrored: bool) -> Difference
 
 
 def _judged(role: Role, change: TypeChange) -> tuple[Impact, str]:
-    if role is Role.OUTPUT and change.rule is Rule.FIELD_REMOVED:
-        return Impact.COMPATIBLE, "Results have a new field, which clients ignore."
+    if role in (Role.OUTPUT, Role.REQUEST) and change.rule is Rule.FIELD_REMOVED:
+        return Impact.COMPATIBLE, "Values have a new field, which their readers ignore."
     if change.effect is Effect.WIDENED:
         return Impact.COMPATIBLE, _WIDENED[role]
     if change.effect is Effect.NARROWED:

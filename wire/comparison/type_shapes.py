@@ -78,6 +78,10 @@ class Types:
         """Return True if the coordinator accepts the value."""
         return self._checker.accepts(expression, value)
 
+    def takes_null(self, field: Mapping[str, Any]) -> bool:
+        """Return True if this field of a record may be null."""
+        return self._checker.takes_null(field)
+
     def shape(self, expression: Any) -> Shape:
         """Return what the expression stands for. Types without a definition, and endless ones, are opaque."""
         name = expression.get("id") if _is_named(expression) else expression
@@ -111,6 +115,10 @@ class Types:
         """Return a small value that the coordinator accepts and that is not null; NOTHING if none was found."""
         return self._sample(expression, 0, frozenset())[0]
 
+    def sample_of_field(self, field: Mapping[str, Any]) -> Any:
+        """Return a small value of a record's field that is not null; NOTHING if none was found."""
+        return self._field(field, 0, frozenset())[0]
+
     def required(self, record: Shape) -> Any:
         """Return a value of the record with its required fields only; NOTHING if none was found."""
         return self._record(record, 0, frozenset())[0]
@@ -139,15 +147,20 @@ class Types:
         for name, part in shape.parts.items():
             if part.get("optional") is True:
                 continue
-            if part.get("repeated") is True:
-                value[name], more = [], 1
-            else:
-                value[name], more = self._sample(part.get("type"), depth + 1, open_types)
+            value[name], more = self._field(part, depth, open_types)
             weight += more
             if value[name] is NOTHING or weight > _MAX_SAMPLE:
                 return NOTHING, 0
         self._samples[id(shape.body)] = value, weight
         return value, weight
+
+    def _field(self, part: Mapping[str, Any], depth: int, open_types: frozenset[int]) -> tuple[Any, int]:
+        items = items_between(part)
+        fewest, most = items or (1, 1)
+        if fewest == 0 or fewest > min(most, _MAX_SAMPLE):
+            return ([], 1) if fewest == 0 else (NOTHING, 0)
+        value, weight = self._sample(part.get("type"), depth + 1, open_types)
+        return (value, weight) if items is None or value is NOTHING else ([value] * fewest, fewest * weight)
 
     def _union(self, shape: Shape, depth: int, open_types: frozenset[int]) -> tuple[Any, int]:
         for name, part in shape.parts.items():
@@ -261,6 +274,13 @@ def _bounds(wrapper: Mapping[str, Any], name: str) -> Iterator[tuple[Decimal, bo
 
 def _whole(value: Any, default: float) -> float:
     return value if isinstance(value, int) and not isinstance(value, bool) else default
+
+
+def items_between(field: Mapping[str, Any]) -> tuple[int, float] | None:
+    """Return how many items a field has at least and at most; None for a field that is not a list."""
+    if field.get("repeated") is not True:
+        return None
+    return int(_whole(field.get("minItems"), 0)), _whole(field.get("maxItems"), float("inf"))
 
 
 def is_wider_scalar(before: str, after: str) -> bool:

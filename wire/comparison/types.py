@@ -23,6 +23,7 @@ from wire.comparison.type_shapes import (
     Types,
     candidates,
     is_wider_scalar,
+    items_between,
     limits_of,
 )
 from wire.documents.json_reader import shown
@@ -31,7 +32,9 @@ from wire.documents.json_writer import same_json, sorted_text
 MAX_COMPARED: Final = 100_000
 """How many fields and variants are compared. Types with more have one change that says so."""
 _UNCHECKED_OF_FIELDS: Final = ("presence", "nullability", "minItems", "maxItems")
-_UNCHECKED_OF_WRAPPERS: Final = ("format", "allowedValues")
+_UNCHECKED_OF_WRAPPERS: Final = ("format", "allowedValues", "patternSyntax")
+_CODE: Final = "rules"
+"""The member with what only the pipeline's code decides. Fields, records and wrappers may have it."""
 
 Embed = Callable[[Any], Any]
 
@@ -52,11 +55,14 @@ class Rule(StrEnum):
     FIELD_REMOVED = "field-removed"
     BECAME_REQUIRED = "became-required"
     BECAME_OPTIONAL = "became-optional"
+    NULL_REFUSED = "null-refused"
+    NULL_ACCEPTED = "null-accepted"
     VARIANT_ADDED = "variant-added"
     VARIANT_REMOVED = "variant-removed"
     VALUES = "values"
     OPAQUE = "opaque"
     UNCHECKED = "unchecked"
+    CODE = "code"
     TOO_LARGE = "too-large"
 
 
@@ -128,13 +134,26 @@ class _Walk:
                 yield TypeChange(pair.path, Rule.OPAQUE, Effect.UNKNOWN, _described(old), _described(new))
         elif old.form is not new.form:
             yield self._values(pair, old, new, [self._before.sample(pair.before), *candidates(old, new)])
-        elif old.form is Form.SCALAR:
+        else:
+            yield from self._same_form(pair, old, new)
+            if not new.accepts_everything:
+                yield from self._unchecked(pair, old, new)
+
+    def _unchecked(self, pair: _Pair, old: Shape, new: Shape) -> Iterator[TypeChange]:
+        """Yield the constraints that only the pipeline checks: those of wrappers, and the rules of a class."""
+        for member in (*_UNCHECKED_OF_WRAPPERS, _CODE):
+            before, after = ([each[member] for each in shape.wrappers if member in each] for shape in (old, new))
+            yield from _unlike(pair.path, member, before or None, after or None)
+
+    def _same_form(self, pair: _Pair, old: Shape, new: Shape) -> Iterator[TypeChange]:
+        if old.form is Form.SCALAR:
             yield from self._scalars(pair, old, new)
         elif old.form is Form.MAP:
             yield from self._maps(pair, old, new)
         elif (id(old.body), id(new.body)) not in self._visited:
             self._visited.add((id(old.body), id(new.body)))
             self.compared += len(old.parts) + len(new.parts)
+            yield from _unlike(pair.path, _CODE, old.body.get(_CODE), new.body.get(_CODE))
             yield from self._records(pair, old, new) if old.form is Form.RECORD else self._unions(pair, old, new)
 
     # --- records ---
@@ -156,7 +175,10 @@ class _Walk:
                 yield _narrowed(pair, path, Rule.REQUIRED_ADDED, smallest, after=text)
 
     def _field_removed(self, pair: _Pair, name: str, part: Mapping[str, Any], smallest: Any) -> TypeChange:
-        value = None if part.get("optional") is True else _member_of(smallest, name)
+        if part.get("optional") is not True:
+            value = _member_of(smallest, name)
+        else:
+            value = None if self._before.takes_null(part) else self._before.sample_of_field(part)
         path, text = _member(pair.path, name), self._field_text(self._before, part)
         return _narrowed(pair, path, Rule.FIELD_REMOVED, _with(smallest, name, value), before=text)
 
@@ -169,16 +191,26 @@ class _Walk:
             yield _narrowed(pair, path, Rule.BECAME_REQUIRED, smallest, "optional", "required")
         elif is_optional and not was_optional:
             yield TypeChange(path, Rule.BECAME_OPTIONAL, Effect.WIDENED, "required", "optional")
-        for member in _UNCHECKED_OF_FIELDS:
-            if not same_json(old.get(member), new.get(member)):
-                texts = _constraint(member, old.get(member)), _constraint(member, new.get(member))
-                yield TypeChange(path, Rule.UNCHECKED, Effect.UNKNOWN, *texts)
+        if was_optional is is_optional or is_optional:
+            yield from self._null(pair, path, name, (old, new), smallest)
+        for member in (*_UNCHECKED_OF_FIELDS, _CODE):
+            yield from _unlike(path, member, old.get(member), new.get(member))
         repeated = old.get("repeated") is True
         if repeated is not (new.get("repeated") is True):
             yield self._repetition(pair, path, (old, new), _with_at(smallest, name))
             return
-        embed = _inside(pair.embed, _with_at(smallest, name), repeated)
+        embed = _inside(pair.embed, _with_at(smallest, name), items_between(old))
         self.inner.append(_Pair(old.get("type"), new.get("type"), path + "[]" * repeated, pair.depth + 1, embed))
+
+    def _null(
+        self, pair: _Pair, path: str, name: str, fields: tuple[Mapping[str, Any], Mapping[str, Any]], smallest: Any
+    ) -> Iterator[TypeChange]:
+        before, after = self._before.takes_null(fields[0]), self._after.takes_null(fields[1])
+        if before and not after:
+            example = _with(smallest, name, None)
+            yield _narrowed(pair, path, Rule.NULL_REFUSED, example, "null is accepted", "null is refused")
+        elif after and not before and fields[0].get("optional") is fields[1].get("optional"):
+            yield TypeChange(path, Rule.NULL_ACCEPTED, Effect.WIDENED, "null is refused", "null is accepted")
 
     def _repetition(
         self, pair: _Pair, path: str, fields: tuple[Mapping[str, Any], Mapping[str, Any]], place: Embed | None
@@ -189,7 +221,8 @@ class _Walk:
         if old.get("repeated") is True:
             if self._after.shape(new.get("type")).accepts_everything:
                 return TypeChange(path, Rule.VALUES, Effect.WIDENED, *texts)
-            value: Any = NOTHING if self._after.accepts(new.get("type"), []) else []
+            value = self._before.sample_of_field(old)
+            value = NOTHING if self._after.accepts(new.get("type"), value) else value
         else:
             value = self._before.sample(old.get("type"))
         example = NOTHING if place is None or value is NOTHING else place(value)
@@ -252,11 +285,6 @@ class _Walk:
             yield from self._wider(pair, old, new)
         elif not same:
             yield self._values(pair, old, new, chain(_refused_choices(old, new), candidates(old, new)))
-        for member in _UNCHECKED_OF_WRAPPERS:
-            before, after = ([each[member] for each in shape.wrappers if member in each] for shape in (old, new))
-            if not same_json(before, after):
-                texts = _constraint(member, before), _constraint(member, after)
-                yield TypeChange(pair.path, Rule.UNCHECKED, Effect.UNKNOWN, *texts)
 
     def _wider(self, pair: _Pair, old: Shape, new: Shape) -> Iterator[TypeChange]:
         before, after = limits_of(old), limits_of(new)
@@ -289,10 +317,19 @@ def _narrowed(pair: _Pair, path: str, rule: Rule, value: Any, before: str = "", 
 # --- complete values ------------------------------------------------------------------------------
 
 
-def _inside(outer: Embed | None, place: Embed | None, repeated: bool = False) -> Embed | None:
-    if outer is None or place is None:
+def _unlike(path: str, member: str, before: Any, after: Any) -> Iterator[TypeChange]:
+    """Yield a change if a member differs that the coordinator does not check."""
+    if not same_json(before, after):
+        rule = Rule.CODE if member == _CODE else Rule.UNCHECKED
+        yield TypeChange(path, rule, Effect.UNKNOWN, _constraint(member, before), _constraint(member, after))
+
+
+def _inside(outer: Embed | None, place: Embed | None, items: tuple[int, float] | None = None) -> Embed | None:
+    """Return the place inside another one. `items` says that it is a list, and how many items it may have."""
+    count = None if items is None else max(items[0], 1)
+    if outer is None or place is None or (items is not None and max(items[0], 1) > items[1]):
         return None
-    return lambda value: outer(place([value] if repeated else value))
+    return lambda value: outer(place(value if count is None else [value] * count))
 
 
 def _single(name: str) -> Embed:
@@ -304,7 +341,7 @@ def _with_at(smallest: Any, name: str) -> Embed | None:
 
 
 def _with(smallest: Any, name: str, value: Any) -> Any:
-    return NOTHING if smallest is NOTHING else {**smallest, name: value}
+    return NOTHING if NOTHING in (smallest, value) else {**smallest, name: value}
 
 
 def _member_of(smallest: Any, name: str) -> Any:

@@ -6,11 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from wire.documents.json_reader import count_values, holds_more_values
-
-DEEPEST = 500
-"""How many levels a value may nest."""
-MOST_VALUES = 500_000
-"""How many JSON values one text may contain."""
+from wire.value_limits import DEEPEST, MOST_VALUES
 
 
 def storable(text: str) -> Any:
@@ -43,10 +39,15 @@ def storable(text: str) -> Any:
 
 def all_storable(texts: Sequence[str]) -> list[Any]:
     """Return the JSON values in `texts`. Raises ValueError as `storable` does, and for more than MOST_VALUES in all."""
-    # A text has at most as many values as characters, so most texts need not be counted.
-    if sum(map(len, texts)) > MOST_VALUES and sum(count_values(text.encode()) for text in texts) > MOST_VALUES:
+    if values_in(texts) > MOST_VALUES:
         raise ValueError(f"the values contain more than {MOST_VALUES} values")
     return [storable(text) for text in texts]
+
+
+def values_in(texts: Sequence[str]) -> int:
+    """Return the number of JSON values in all texts; 0 if it is certainly at most MOST_VALUES, without counting."""
+    # A text has at most as many values as characters.
+    return sum(count_values(text.encode()) for text in texts) if sum(map(len, texts)) > MOST_VALUES else 0
 
 
 def _finite(text: str) -> float:

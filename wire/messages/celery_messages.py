@@ -18,10 +18,10 @@ from wire.messages.limits import (
     LONGEST_WORKER_ID,
     MOST_DIFFERENCES,
     MOST_LEASES,
-    MOST_PAYLOADS,
     MOST_SPANS,
     MOST_TOGETHER,
 )
+from wire.value_limits import MOST_PAYLOADS
 
 
 class Wire(BaseModel):

@@ -1,4 +1,7 @@
-"""The limits of messages, over the broker and over HTTP. Coordinator, authors' builds and workers share them."""
+"""The limits of messages, over the broker and over HTTP. Coordinator, authors' builds and workers share them.
+
+Those of the values in messages are in `wire.value_limits`.
+"""
 
 from datetime import timedelta
 
@@ -15,12 +18,8 @@ LONGEST_RECIPIENT = 200
 LONGEST_WORKER_ID = 190
 """With a prefix such as `worker:` it fits into the columns for actors and owners of leases."""
 LONGEST_TRACEBACK = 4_000
-LONGEST_OUTCOME = 16 * 1024**2
-"""One outcome, or one checkpoint, as JSON."""
 MOST_TOGETHER = 1_000
 """The number of commands, outcomes or checkpoints in one group."""
-MOST_PAYLOADS = 400_000
-"""The number of outputs in one outcome or checkpoint, or of requests in one await."""
 MOST_LEASES = 10_000
 """The number of leases of one kind that a heartbeat or an instruction names. A worker has at most as many threads."""
 MOST_SPANS = 1_000

@@ -16,8 +16,8 @@ from pydantic.alias_generators import to_camel
 
 from wire.documents.cardinality import ResultShape
 from wire.documents.json_reader import holds_more_values
-from wire.documents.json_text import MOST_VALUES
 from wire.messages.payload_envelopes import TypedPayload
+from wire.value_limits import MOST_VALUES
 
 EXECUTE_PATH = "/pipeline/worker/transitions/execute"
 CAPABILITIES_PATH = "/pipeline/worker/capabilities"

@@ -6,7 +6,7 @@ CLAIM_CHECK = """
 WITH due AS (
     SELECT DISTINCT ON (w.tenant_id) w.id, w.tenant_id, w.capability_checked_at AS since, w.capability_claimed_at
     FROM executions_worker w JOIN executions_workereligibility v ON v.worker_id = w.id
-    WHERE w.protocol = 'rest' AND v.admits AND w.tenant_id <> ALL(%(full)s)
+    WHERE w.protocol = 'rest' AND v.present AND v.admits AND w.tenant_id <> ALL(%(full)s)
         AND (w.unanswered_checks > 0) = %(unanswered)s
         AND coalesce(w.capability_checked_at < statement_timestamp()
             - make_interval(secs => least(%(interval)s * 2 ^ greatest(w.unanswered_checks - 1, 0), %(longest)s)), true)

@@ -237,14 +237,15 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
             delete=True,
         ),
         "executions_campaignevent": Rights(insert="campaign_id kind actor data at"),
-        "executions_worker": Rights(insert=f"tenant_id pipeline_id worker_id {_WORKER}", update=_WORKER),
-        "executions_workerevent": Rights(insert="worker_id state actor data at"),
+        # Only retention deletes former workers, with their events.
+        "executions_worker": Rights(insert=f"tenant_id pipeline_id worker_id {_WORKER}", update=_WORKER, delete=True),
+        "executions_workerevent": Rights(insert="worker_id state actor data at", delete=True),
         "executions_workerkeychange": Rights(insert="tenant_id number newest oldest actor reason at"),
         "executions_workereligibility": READ_ONLY,
         # Each process reports itself. Rows without reports are removed.
         "coordinator_process": Rights(
-            insert="kind host pid version started_at reported_at drift_seconds",
-            update="version started_at reported_at drift_seconds",
+            insert="kind host pid version started_at reported_at drift_seconds jobs",
+            update="version started_at reported_at drift_seconds jobs",
             delete=True,
         ),
         "executions_messagepath": Rights(insert="id arrived_at expected_by", update="arrived_at expected_by"),

@@ -1,7 +1,11 @@
 """The gauges, from rows of every kind."""
 
-import pytest
+from datetime import timedelta
 
+import pytest
+from django.db.models.functions import Now
+
+from coordinator.models import Process
 from coordinator.monitoring import gauges
 from executions.holds import holds
 from executions.lifecycle import outcome
@@ -49,9 +53,17 @@ def test_paused_and_later_work_does_not_count() -> None:
 
 def test_open_and_overdue_awaits_are_counted_by_tenant() -> None:
     owner, release = making.ready()
-    making.execution(owner)
-    group = OutcomeGroup(worker_id="w", outcomes=[making.suspension(claim) for claim in making.claimed(owner)])
-    outcome.record(release.identity, group)
+    for key, transport in (("question", "interaction-api"), ("timer", "timer")):
+        making.execution(owner, key)
+        waits = [making.suspension(claim, transport=transport) for claim in making.claimed(owner)]
+        outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=waits))
     assert (read(gauges.awaits_open), read(gauges.awaits_overdue)) == ({(owner.slug,): 1}, {(owner.slug,): 0})
     Interaction.objects.update(deadline="2020-01-01T00:00:00Z")
     assert read(gauges.awaits_overdue) == {(owner.slug,): 1}
+
+
+def test_only_processes_that_report_themselves_are_counted() -> None:
+    row = {"kind": "control", "host": "h", "started_at": Now(), "drift_seconds": 0.0}
+    Process.objects.create(**row, pid=1, version="1", reported_at=Now())
+    Process.objects.create(**row, pid=2, version="0", reported_at=Now() - timedelta(seconds=31))
+    assert read(gauges.processes) == {("control", "1"): 1}

@@ -10,7 +10,8 @@ import pytest
 from django.utils import timezone
 
 from executions.awaits import awaits, interactions
-from executions.errors import AnswerInvalid, ResumeTokenInvalid
+from executions.errors import AnswerInvalid, RedriveRefused, ResumeTokenInvalid
+from executions.lifecycle.redrive import Answer, redrive
 from executions.models import Interaction
 from foundation.errors import CoordinatorError
 from releases.models import Release
@@ -163,3 +164,30 @@ def test_a_reused_correlation_id_refers_to_the_latest_interaction(ready: Ready) 
         Interaction.objects.filter(pk=first.pk).update(created_at=first.created_at - timedelta(seconds=1))
     done = interactions.complete(ready[0], correlation_id="order-1", response={"n": 3}, actor="a")
     assert (done.interaction, done.duplicate) == (made.interactions.exclude(pk=first.pk).get(), False)
+
+
+@cases("count", [0, 3])
+def test_an_answer_that_the_worker_could_not_read_is_replaced_by_a_redrive(ready: Ready, count: int) -> None:
+    """The interaction keeps the answer that it got. Another failure, or a later one, allows no other answer."""
+    made, items = itemized(ready, count) if count else (one := suspended(ready), [interaction_of(one)])
+    other = interaction_of(suspended(ready, "other"))
+    for item in items:
+        answer(item, {"n": 1})
+    [claim] = making.claimed(ready[0])
+    by: dict[str, Any] = {"actor": "user:op", "reason": "a typo", "allow_failed": True}
+    making.record(making.failure(claim, retryable=False))
+    new = Answer(items[-1].pk, {"n": 2})
+    with unchanged(), pytest.raises(RedriveRefused, match="has not failed with UNDECODABLE_PAYLOAD"):
+        redrive(ready[0], made.pk, **by, answer=new)
+    redrive(ready[0], made.pk, **by)
+    making.record(making.failure(making.claimed(ready[0])[0], "UNDECODABLE_PAYLOAD", retryable=False))
+    refused = [(AnswerInvalid, Answer(new.interaction_id, {"n": "x"})), (RedriveRefused, Answer(other.pk, {"n": 2}))]
+    for error, wrong in refused:
+        with unchanged(), pytest.raises(error):
+            redrive(ready[0], made.pk, **by, answer=wrong)
+    redrive(ready[0], made.pk, **by, answer=new)
+    made.refresh_from_db()
+    assert (made.status, made.progress) == ("QUEUED", [{"n": 1}, {"n": 1}, {"n": 2}] if count else {"n": 2})
+    assert Interaction.objects.get(pk=new.interaction_id).response == {"n": 1}
+    events = made.events.filter(kind="REDRIVEN", data__answerReplaced=str(new.interaction_id))
+    assert [each.status for each in events] == ["QUEUED"]

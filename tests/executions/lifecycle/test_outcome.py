@@ -14,8 +14,8 @@ from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
 from tests.raw_sql import rows, unchanged
-from wire.documents import json_text
 from wire.messages.celery_messages import Failure
+from wire.value_limits import DEEPEST, MOST_VALUES
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("retries")]
 
@@ -96,10 +96,20 @@ def test_a_worker_of_another_release_cannot_record_an_outcome(claim: Claim, exec
         assert making.record(making.outcome_of(claim), identity=other) == 0
 
 
-HALF = "[" + "0," * (json_text.MOST_VALUES // 2) + "0]"
+HALF = "[" + "0," * (MOST_VALUES // 2) + "0]"
 
 
-@cases("outputs", [["1", "{"], ['{"a\\u0000": 1}'], ['["\\ud800"]'], ["1e999"], ["[" * 501 + "]" * 501], [HALF, HALF]])
+@cases(
+    "outputs",
+    [
+        ["1", "{"],
+        ['{"a\\u0000": 1}'],
+        ['["\\ud800"]'],
+        ["1e999"],
+        ["[" * (DEEPEST + 1) + "]" * (DEEPEST + 1)],
+        [HALF, HALF],
+    ],
+)
 def test_outputs_that_cannot_be_stored_fail_the_execution(
     claim: Claim, execution: Execution, outputs: list[str]
 ) -> None:

@@ -17,6 +17,7 @@ from tests import making
 from tests.cases import cases
 from tests.few_places import limited
 from tests.raw_sql import check_foreign_keys_now, unguarded
+from tests.wakeups import announced
 
 pytestmark = pytest.mark.django_db
 HISTORY = (ExecutionEvent, DeadLetter, Interaction, AwaitUnit, WireForm)
@@ -149,3 +150,26 @@ def test_a_removal_works_a_fifth_of_the_time(owner: Tenant, monkeypatch: pytest.
     began = time.monotonic()
     remove()
     assert 0 < paused[0] <= 4 * (time.monotonic() - began)
+
+
+def test_no_backlog_makes_another_tenant_wait(owner: Tenant, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.SWEEP_LIMIT = 1
+    later, _ = making.ready()
+    keep(later, 30, 30)
+    succeeded(owner, *"abcde", days=31)
+    succeeded(later, "theirs", days=31)
+    left: list[int] = []
+    monkeypatch.setattr(time, "sleep", lambda _: left.append(Execution.objects.filter(tenant=later).count()))
+    assert remove() == 6
+    assert left[1] == 0
+
+
+def test_a_removal_whose_time_was_up_is_followed_by_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def followed(*removals: int) -> list[tuple[Any, ...]]:
+        with announced() as wakeups:
+            tasks.remove_old(*removals)
+        return [each[1] for each in wakeups if each[0] == tasks.REMOVE_TASK]
+
+    assert followed() == []
+    monkeypatch.setattr(tasks, "REMOVAL_SECONDS", 0)
+    assert [followed(), followed(tasks.REMOVALS - 1), followed(tasks.REMOVALS)] == [[(2,)], [(tasks.REMOVALS,)], []]

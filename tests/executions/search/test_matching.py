@@ -63,3 +63,15 @@ def test_common_tags_are_found_in_the_tenant_alone(rows: Rows) -> None:
         making.copies(making.execution(tenant, "first"), MOST_RARE + 1, tags=["common"])
     common = matching([other], Search(tag="common"))
     assert (len(common), {row.tenant for row in common}) == (MOST_RARE + 1, {other})
+
+
+def test_an_id_is_found_by_its_beginning_as_it_is_written(rows: Rows) -> None:
+    pk = str(rows["ok"].pk)
+    tenants = [rows["ok"].tenant, making.tenant("other")]
+    digits = pk.replace("-", "")
+    for text in (pk, pk.upper(), digits, pk[:30], digits[:30], pk[:24]):
+        assert "ok" in found(tenants, text=text), text
+    for text in (f"{pk[:5]}-{pk[5:8]}", f"{pk[:8]}--{pk[9:]}", f"{pk[:23]}{pk[24:]}", f"{digits}0", f"{pk}-"):
+        assert found(tenants, text=text) == [], text
+    query = str(matching(tenants, Search(text=pk)).query)
+    assert "execution_key" not in query.partition("WHERE")[2], "only the id is looked up"

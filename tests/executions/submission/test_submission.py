@@ -17,7 +17,7 @@ from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
 from tests.executions.submission.continuing import order
-from tests.raw_sql import as_owner, unchanged
+from tests.raw_sql import unchanged
 from tests.wakeups import announced
 
 pytestmark = pytest.mark.django_db
@@ -91,16 +91,14 @@ def test_errors_have_the_documented_order() -> None:
     assert refusal(owner, **wrong).code == "WORKER_UNAVAILABLE"
     making.worker(release)
     assert send(owner).duplicate is False
-    with as_owner():
-        Worker.objects.filter(tenant=owner).delete()
+    Worker.objects.filter(tenant=owner).update(stopped_at=making.LONG_AGO)
     assert refusal(owner, input={"n": 2}, expected_release_version="0.9").code == "IDEMPOTENCY_KEY_REUSED"
 
 
 def test_a_repeat_returns_the_first_execution_even_if_a_new_one_would_be_rejected(owner: Tenant) -> None:
     first = send(owner, input={"a": 1, "m": 10**16, "b": [1, {"c": 2, "d": 3}]}).execution
     making.active(owner, "2.0")
-    with as_owner():
-        Worker.objects.filter(tenant=owner).delete()
+    Worker.objects.filter(tenant=owner).update(stopped_at=making.LONG_AGO)
     equal = {"b": [1, {"d": 3, "c": 2.0}], "a": 1.0, "m": 1e16}
     again = send(owner, input=equal, expected_release_version="3.0")
     assert (again.execution.pk, again.duplicate, again.execution.release_version) == (first.pk, True, "1.0")

@@ -86,7 +86,7 @@ def test_what_a_person_enters_is_read_exactly(kind: str, text: str, value: Any) 
         ("integer", "9" * 2000, "must be an integer"),
         ("number", "1e9999", "must be a number"),
         ("decimal", "Infinity", "must be a decimal number"),
-        ("date", "2026-02-30", "must be an ISO 8601 date"),
+        ("date", "2026-02-30", "must be a date as YYYY-MM-DD"),
         ("datetime", "tomorrow", "must be a date and time"),
         ("uuid", "x", "must be a UUID"),
         ("boolean", "maybe", "is required"),

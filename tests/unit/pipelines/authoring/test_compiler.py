@@ -101,17 +101,17 @@ def test_every_kind_of_field_has_its_definition(author: Author) -> None:
         """
     )
     types = compile_contract(pipeline)["canonicalTypes"]
-    assert list(types) == ["authored.Crate", "authored.Size"]
+    assert list(types) == ["authored.Crate", "authored.Crate.weight", "authored.Size"]
     scalar = {name: {"id": name, "kind": "scalar"} for name in ("string", "decimal", "json", "datetime")}
     assert types["authored.Crate"]["definition"] == {
         "fields": [
             {"name": "extra", "optional": True, "type": scalar["json"]},
-            {"name": "inner", "optional": True, "type": {"id": "authored.Crate", "kind": "named"}},
-            {"name": "marks", "optional": True, "repeated": True, "type": scalar["string"]},
+            {"name": "inner", "nullable": True, "type": {"id": "authored.Crate", "kind": "named"}},
+            {"name": "marks", "nullable": False, "optional": True, "repeated": True, "type": scalar["string"]},
             {"name": "otherName", "type": {"id": "integer", "kind": "scalar"}},
             {"name": "prices", "type": {"key": scalar["string"], "kind": "map", "value": scalar["decimal"]}},
             {"name": "size", "type": {"id": "authored.Size", "kind": "named"}},
-            {"name": "weight", "type": scalar["decimal"]},
+            {"name": "weight", "type": {"id": "authored.Crate.weight", "kind": "named"}},
         ],
         "id": "authored.Crate",
         "kind": "record",
@@ -122,3 +122,53 @@ def test_every_kind_of_field_has_its_definition(author: Author) -> None:
         "pattern": r"^(?:large|s\+m)$",
         "wraps": scalar["string"],
     }
+
+
+RULED = """
+from pydantic import AfterValidator, StringConstraints, field_validator
+LIMIT = 10
+
+def checked(value):
+    if value > LIMIT:
+        raise ValueError
+    return value
+
+@dataclass
+class Line:
+    amount: {amount} = 7
+    text: {text} = None
+    names: {names} = field(default_factory=list)
+{body}
+
+@pipeline.step
+def pack(line: {line}) -> int: ...
+"""
+PLAIN = {"amount": "int", "text": "str | None", "names": "list[str]", "body": "", "line": "Line"}
+RULES: list[dict[str, str]] = [
+    *({"amount": f"typing.Annotated[int, {rule}]"} for rule in ("Field(ge=1)", "Field(multiple_of=2)")),
+    *({"amount": f"typing.Annotated[int, AfterValidator({code})]"} for code in ("checked", "lambda value: value")),
+    *({"text": f"typing.Annotated[str, {rule}] | None"} for rule in ("Field(pattern='a')", "Field(max_length=3)")),
+    {"text": "typing.Annotated[str, StringConstraints(strip_whitespace=True)] | None"},
+    {"text": "str"},
+    {"names": "typing.Annotated[list[str], Field(min_length=1)]"},
+    {"names": "list[typing.Annotated[str, Field(min_length=1)]]"},
+    {"names": "dict[typing.Annotated[str, Field(min_length=1)], int]"},
+    *({"body": f"    def __post_init__(self):\n        checked(self.amount + {number})"} for number in (1, 2)),
+    {"body": "    def __post_init__(self):\n        checked(self.amount + 1)\nLIMIT = 11"},
+    {"line": "typing.Annotated[Line, AfterValidator(checked)]"},
+]
+
+
+def test_everything_that_decides_whether_a_value_is_accepted_changes_the_contract(author: Author) -> None:
+    """Without constraints the contract is that of earlier versions, so workers still host what these have built."""
+    contracts = [compile_contract(author.pipeline(RULED.format(**PLAIN | rules))) for rules in (PLAIN, *RULES)]
+    assert len({each["contractVersion"] for each in contracts}) == len(contracts)
+    for contract in contracts:
+        assert parse_contract(contract_text(contract).encode()).canonical_types == contract["canonicalTypes"]
+        step = contract["steps"][0]
+        assert step["inputTypeId"] in contract["canonicalTypes"]
+    earlier = [
+        compile_contract(author.pipeline(RULED.format(**PLAIN | rules)), constraints=False)["contractVersion"]
+        for rules in (PLAIN, {"amount": "typing.Annotated[int, Field(ge=1)]"}, RULES[-1])
+    ]
+    assert len(set(earlier)) == 1

@@ -1,7 +1,7 @@
 """Typed values to JSON and back."""
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
@@ -91,14 +91,14 @@ def ordered(**members: Any) -> dict[str, Any]:
     [
         (int, "secret", "valid integer"),
         (str, 1, "valid string"),
-        (Decimal, 1.5, "must be a JSON string"),
+        (Decimal, 1.5, "must be a decimal number in a string"),
         (str, "a\0b", "NUL"),
         (float, float("nan"), "not a JSON number"),
         (Line, None, "object"),
         (Line, {"sku": "a", "price": "1", "colour": "red"}, "colour: Unexpected keyword argument"),
         (Model, {"theAmount": "-1"}, "theAmount: Input should be greater than 0"),
         (Order, ordered(lines=[{"sku": 1, "price": "1"}]), "lines.0.sku: Input should be a valid string"),
-        (Order, ordered(rates={"EUR": 1.1}), "rates.EUR: a decimal must be"),
+        (Order, ordered(rates={"EUR": 1.1}), "rates.EUR: must be a decimal number in a string"),
         (Order, ordered(extra=["a\0"]), "extra.0: the text contains a NUL"),
     ],
 )
@@ -125,3 +125,14 @@ def test_json_that_is_not_of_the_type_is_refused_with_its_place(hint: Any, docum
 def test_a_value_that_is_not_of_the_type_is_refused_with_its_place(hint: Any, value: Any, says: str) -> None:
     with pytest.raises(ValueMismatch, match=says):
         typed(hint).encode(value)
+
+
+@cases("seconds", [-2670, 3208, 1, -86399])
+def test_a_time_whose_offset_has_seconds_is_read_back_as_the_same_moment(seconds: int) -> None:
+    at = datetime(1890, 6, 1, 12, tzinfo=timezone(timedelta(seconds=seconds)))
+    order = Order(1, [], at, extra={"times": [at]})
+    encoded = typed(Order).encode(order)
+    assert encoded.value.placed == at
+    assert encoded.document["extra"] == {"times": [encoded.document["placed"]]}
+    with pytest.raises(ValueMismatch, match="has seconds"):
+        typed(datetime).encode(datetime.min.replace(tzinfo=timezone(timedelta(seconds=1))))

@@ -14,7 +14,11 @@ def test_a_transition_that_runs_for_longer_than_its_first_lease_keeps_its_lease(
     assert held.begin(running.lease_token)
     begun = time.monotonic()
     eventually(lambda: time.monotonic() > begun + 0.02, what="the end of the leases")
-    assert [each.lease_token for each in held.in_use().running] == [running.lease_token]
+    in_use = held.in_use()
+    assert ([each.lease_token for each in in_use.running], in_use.active) == ([running.lease_token], 1)
+    held.end(running.lease_token)
+    in_use = held.in_use()
+    assert (len(in_use.running), in_use.active) == (1, 0), "its outcome waits to be sent"
     assert not held.begin(waiting.lease_token)
 
 

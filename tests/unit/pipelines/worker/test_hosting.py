@@ -1,12 +1,16 @@
 """A worker hosts a release only with exactly the code of that release."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipelines.authoring.compiler import compile_contract
+from pipelines.authoring.loading import load
 from pipelines.errors import DefinitionError
-from tests.unit.pipelines.worker.conftest import Hosted
+from pipelines.release.packaging import artifact_digest
+from tests.unit.pipelines.worker.conftest import SOURCE, Hosted, released
 
 
 def refusal(hosted: Hosted) -> str:
@@ -62,3 +66,13 @@ def test_a_release_that_pins_no_bytes_is_checked_by_its_contract_only(hosted: Ho
     hosted.change_descriptor(artifact(kind="container-image", digest="sha256:" + "1" * 64))
     found = hosted.host().release
     assert (found.artifact_id, found.artifact_digest) == ("", "")
+
+
+def test_a_release_from_before_contracts_had_constraints_is_hosted(tmp_path: Path) -> None:
+    with released(tmp_path, SOURCE.replace("number: int", "number: int = 5")) as hosted:
+        pipeline = load(hosted.reference)
+        earlier = compile_contract(pipeline, constraints=False)
+        assert earlier["contractVersion"] != compile_contract(pipeline)["contractVersion"]
+        hosted.change_descriptor(member("contractVersion", earlier["contractVersion"]))
+        hosted.change_descriptor(artifact(digest=artifact_digest(pipeline, contract=earlier)))
+        assert hosted.host().release.identity.contract_version == earlier["contractVersion"]

@@ -1,7 +1,9 @@
 """A worker reports checkpoints and suspensions of a transition, and nothing that is too large for a message."""
 
+import functools
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -15,7 +17,29 @@ from pipelines.worker.outcomes import checkpoint_of, outcome_of
 from pipelines.worker.runner import Completed, run
 from tests.cases import cases
 from tests.unit.pipelines.worker.conftest import command, outcomes, released, sealed
+from wire.documents.json_text import all_storable
 from wire.messages.celery_messages import Outcome
+from wire.value_limits import DEEPEST, MOST_VALUES
+
+limited = Pipeline("tests.limits")
+
+
+@dataclass
+class Size:
+    values: int
+    levels: int = 3
+
+
+@dataclass
+class Box:
+    inside: Any
+
+
+@limited.step
+def fill_box(size: Size) -> Box:
+    deep = functools.reduce(lambda inner, _: [inner], range(size.levels - 3), list[Any]())
+    return Box([deep, *[0] * (size.values - size.levels)])
+
 
 STEPS = """
 from collections.abc import Iterable, Iterator
@@ -131,3 +155,24 @@ def test_a_result_that_is_too_large_for_a_message_is_a_failure_and_no_checkpoint
     else:
         assert outcome.failure is not None
         assert (outcome.failure.failure_class, outcome.failure.retryable) == ("OUTPUT_TOO_LARGE", False)
+
+
+@cases(
+    ("size", "failure"),
+    [
+        ({"values": MOST_VALUES - 1}, None),
+        ({"values": MOST_VALUES + 1}, "OUTPUT_TOO_LARGE"),
+        ({"values": 300, "levels": DEEPEST}, None),
+        ({"values": 300, "levels": DEEPEST + 1}, "INVALID_STEP_OUTPUT"),
+    ],
+)
+def test_a_worker_reports_what_the_coordinator_stores_and_names_the_step_otherwise(
+    context: StepContext, size: dict[str, int], failure: str | None
+) -> None:
+    outcome = outcome_of(command(), run(limited, size, start=0, stop=-1, context=context), steps=1)
+    assert (outcome.failure and outcome.failure.failure_class) == failure
+    if outcome.failure is not None:
+        assert outcome.failure.message.startswith('step "Fill box": ')
+        assert checkpoint_of(command(), 1, [fill_box(Size(**size)).__dict__], many=False) is None or "levels" in size
+    else:
+        assert len(all_storable(outcome.output_payloads)) == 1

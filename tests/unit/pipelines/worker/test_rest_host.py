@@ -15,7 +15,7 @@ import requests
 
 from examples.orders.pipeline import pipeline as orders
 from pipelines.authoring.compiler import compile_contract
-from pipelines.worker import rest_host
+from pipelines.worker import outcomes, rest_host
 from pipelines.worker.hosted_release import HostedRelease
 from pipelines.worker.rest_host import Crowded, Nonces, RestHost
 from pipelines.worker.rest_worker import IDLE_SECONDS, Server
@@ -163,7 +163,7 @@ def test_a_failure_that_must_not_be_retried_has_the_class_of_the_protocol(host: 
 def test_a_result_that_the_coordinator_would_not_read_is_a_failure(
     host: RestHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rest_host, "LONGEST_OUTCOME", 1000)
+    monkeypatch.setattr(outcomes, "LONGEST_OUTCOME", 1000)
     answer = ran(host, uni({**ORDER, "customer": "x" * 1000}), stopBeforeStepIndex=0)
     assert "OUTPUT_TOO_LARGE: the outcome has" in answer["failure"]["message"]
 

@@ -54,10 +54,21 @@ CASES: list[tuple[str, str, str, str, dict[str, Any], dict[str, Any]]] = [
     (CHANGED, ".by{}", CALLERS, CALLERS, mapped("string"), mapped("integer")),
     (CHANGED, ".by{}", COMPATIBLE, CALLERS, mapped("string", "date"), mapped("string")),
     (CHANGED, ".n", CALLERS, CALLERS, record(field("n", named("Order"))), record(N)),
+    (CHANGED, ".n", CALLERS, COMPATIBLE, record(OPTIONAL_N), record({**OPTIONAL_N, "nullable": False})),
+    (CHANGED, ".n", CALLERS, COMPATIBLE, record({**N, "nullable": True}), record(N)),
     # What the coordinator does not check, or which has no definition.
     (CHANGED, "", UNKNOWN, UNKNOWN, wrapper(pattern="^a+$"), wrapper(pattern="^b+$")),
     (CHANGED, "", UNKNOWN, UNKNOWN, wrapper(allowedValues=[0]), wrapper(allowedValues=[False])),
     (CHANGED, ".n", UNKNOWN, UNKNOWN, record(field("n", named("java.A"))), record(field("n", named("java.B")))),
+    *(
+        (CHANGED, place, UNKNOWN, UNKNOWN, *pair)
+        for place, pair in (
+            ("", (wrapper(rules=["code 1"]), wrapper())),
+            ("", (record(ID), record(ID) | {"rules": ["code 1"]})),
+            (".n", (record(N), record(N | {"rules": ["code 1"]}))),
+            (".n", (record(N | {"repeated": True}), record(N | {"repeated": True, "minItems": 1}))),
+        )
+    ),
 ]
 
 
@@ -107,3 +118,14 @@ def test_types_are_compared_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> No
     )
     found = {(each.impact, each.reason) for each in compare(facts(old), facts(new))}
     assert found == {(Impact.UNKNOWN, "The type is too large to be compared further.")}
+
+
+@cases(("transport", "impacts"), [("interaction-api", [CALLERS]), ("webhook", [CALLERS]), ("timer", [])])
+def test_a_new_value_in_the_request_of_an_await_is_seen_by_those_who_read_it(
+    transport: str, impacts: list[str]
+) -> None:
+    steps = [step("A", outputTypeId="T"), step("Ask", kind="await", awaitTransport=transport, inputTypeId="T")]
+    for before, after in ((wrapper(pattern="^(?:a)$"), wrapper(pattern="^(?:a|b)$")), (record(N), record(OPTIONAL_N))):
+        old, new = (contract(*steps, step("B"), types={"T": each}) for each in (before, after))
+        found = {(each.path, each.impact) for each in compare(facts(old), facts(new)) if "request" in each.path}
+        assert [impact for _, impact in found] == impacts

@@ -95,11 +95,11 @@ REFUSED: dict[str, list[tuple[str, Any, str]]] = {
     "must have at least 2 characters": [("Code", "a", "")],
     "must have at most 3 characters": [("Alias", "abcd", "")],
     "must be one of: light blue, red|green": [("Colour", "red", "")],
-    "the key must be an ISO 8601 date in a string": [("ByDay", {"today": 1}, ".today")],
+    "the key must be a date as YYYY-MM-DD in a string": [("ByDay", {"today": 1}, ".today")],
     "must be a number": [("of-number", value, "") for value in ("1", False)],
     "must be true or false": [("of-boolean", 0, "")],
-    "must be an ISO 8601 date in a string": [("of-date", "yesterday", "")],
-    "must be an ISO 8601 date and time in a string": [("of-datetime", 0, "")],
+    "must be a date as YYYY-MM-DD in a string": [("of-date", "yesterday", "")],
+    "must be an RFC 3339 date and time in a string": [("of-datetime", 0, "")],
 }
 
 

@@ -1,0 +1,103 @@
+"""Former workers: queries for eligible ones do not read them, and they are removed after a time with their events."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from coordinator.monitoring import gauges
+from executions.inspection.drift import drift
+from executions.models import Worker
+from executions.workers import former, hosts, load, registry
+from executions.workers.eligibility import require_healthy
+from executions.workers.stranded import stranded, why_stranded
+from releases.models import Release
+from tenancy.models import Tenant
+from tests import making
+from tests.cases import cases
+from tests.executions.workers.test_workers import heartbeat
+from tests.raw_sql import check_foreign_keys_now, refused, run
+
+pytestmark = pytest.mark.django_db
+FORMER = 2_000
+NOW = timezone.now()
+ROWS_READ = """SELECT seq_tup_read + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables
+    WHERE relname = 'executions_worker'"""
+
+
+def rows_read() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(ROWS_READ)
+        return int(cursor.fetchone()[0])
+
+
+READERS: dict[str, Callable[[Tenant, Release], object]] = {
+    "claim": lambda owner, _: making.claimed(owner),
+    "admission": lambda _, release: require_healthy(release),
+    "silence": lambda *_: registry.note_silent(actor="sweep", limit=10),
+    "hosts": lambda _, release: hosts.hosts(release),
+    "fleets": lambda owner, _: load.fleets([owner.pk]),
+    "stranded": lambda owner, _: stranded([owner.pk]),
+    "explanation": lambda _, release: why_stranded(release.pk),
+    "drift": lambda owner, _: drift(owner),
+    "gauges": lambda *_: gauges.read(),
+}
+
+
+def test_queries_for_eligible_workers_read_no_former_ones(
+    owner: Tenant, release: Release, subtests: pytest.Subtests
+) -> None:
+    [one] = Worker.objects.values()
+    changes = ({"id": None, "worker_id": f"former-{number}", "stopped_at": NOW} for number in range(FORMER))
+    Worker.objects.bulk_create(Worker(**{**one, **change}) for change in changes)
+    run("ANALYZE executions_worker")
+    for name, reader in READERS.items():
+        with subtests.test(name):
+            before = rows_read()
+            reader(owner, release)
+            assert rows_read() - before < FORMER / 10
+
+
+DAY = timedelta(days=1)
+
+
+@cases(
+    ("changes", "left"),
+    [
+        ({"stopped_at": NOW - 8 * DAY}, None),
+        ({"stopped_at": NOW - 6 * DAY}, "STOPPED"),
+        ({"stopped_at": NOW - 8 * DAY, "drained_by_operator_at": NOW}, "STOPPED"),
+        ({"alive_until": NOW - 3 * DAY}, "GIVEN_UP"),
+        ({"alive_until": NOW - DAY}, "STOPPED"),
+        ({"alive_until": NOW - 3 * DAY, "protocol": "rest"}, "STOPPED"),
+        ({"alive_until": None}, "STOPPED"),
+    ],
+)
+def test_a_worker_is_given_up_after_two_days_of_silence_and_removed_a_week_after_it_stopped(
+    release: Release, changes: dict[str, Any], left: str | None
+) -> None:
+    gone = making.worker(release, "w", **changes)
+    registry.note(gone.pk, "UNAVAILABLE", actor="w", cause="STOPPED")
+    assert former.tidy(actor="sweep") == (left != "STOPPED")
+    check_foreign_keys_now()
+    found = list(
+        Worker.objects.filter(pk=gone.pk).values_list("events__data__cause", flat=True).order_by("-events__id")
+    )
+    assert found[:1] == ([left] if left else [])
+
+
+def test_a_worker_that_was_given_up_registers_again(release: Release) -> None:
+    heartbeat(release)
+    Worker.objects.filter(worker_id="w").update(alive_until=NOW - 3 * DAY)
+    former.tidy(actor="sweep")
+    assert Worker.objects.get(worker_id="w").stopped_at is not None
+    assert heartbeat(release, 1).stopped_at is None
+
+
+def test_the_database_keeps_workers_that_have_not_stopped_and_the_events_of_those_that_remain(release: Release) -> None:
+    heartbeat(release)
+    assert refused("DELETE FROM executions_worker WHERE worker_id = 'w'") == "worker_kept"
+    assert refused("DELETE FROM executions_workerevent") == "workerevent_append_only"
