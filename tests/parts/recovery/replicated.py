@@ -54,8 +54,9 @@ class Replicated:
 
 def restart_as_primary(former: Postgres) -> None:
     """Start a former primary as if nothing had happened. It waits for no standby."""
+    with (former.folder / "postgres/cluster/postgresql.auto.conf").open("a") as settings:
+        settings.write("synchronous_standby_names = ''\n")
     former.start()
-    _execute(former, "ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
 
 
 def _execute(server: Postgres, *statements: str) -> None:
