@@ -170,10 +170,12 @@ class Postgres:
         unfinished.rename(self._cluster)
 
     def _set_up(self) -> None:
-        """Set up roles and database as in every installation.
+        """Set up roles and database as in every installation. A standby has those of its primary.
 
         For tests, also let the owner create databases and act as the application role.
         """
+        if (self._cluster / "standby.signal").exists():
+            return
         passwords = {OWNER: self._passwords.owner, PRODUCT: self._passwords.product}
         set_up(
             lambda database: psycopg.connect(self.superuser_url(database)),

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import psycopg
 
@@ -26,11 +27,12 @@ from tests.building import BuiltRelease, build
 from tests.hostile.expected import PIPELINE as HOSTILE_SOURCE
 from tests.parts.recovery import hostile
 from tests.parts.recovery.chaos import Chaos
-from tests.parts.recovery.cluster import Cluster
+from tests.parts.recovery.faulty_cluster import FaultyCluster
 from tests.parts.recovery.history import History, histories
 from tests.parts.recovery.hostile import HostileJob, hostile_jobs
-from tests.parts.recovery.retrying_client import RetryingClient
-from tests.parts.recovery.verdict import Promise, faults
+from tests.parts.recovery.operating import Operators
+from tests.parts.recovery.retrying_client import Refused, RetryingClient
+from tests.parts.recovery.verdict import Pinned, Promise, faults, misplaced
 from tests.parts.recovery.workload import PIPELINE, Job, jobs, pin_of, runs_of
 
 SOURCE = Path(__file__).parent / "pipelines/v1"
@@ -48,7 +50,7 @@ TIMEOUT_SECONDS = 600.0
 class Campaign:
     """One campaign in a running cluster."""
 
-    def __init__(self, cluster: Cluster, folder: Path, seed: int, executions: int) -> None:
+    def __init__(self, cluster: FaultyCluster, folder: Path, seed: int, executions: int) -> None:
         self.cluster = cluster
         self.runs = folder / "runs"
         self.promises: list[Promise] = []
@@ -58,32 +60,47 @@ class Campaign:
         self.all: list[Job | HostileJob] = [*self.jobs, *hostile_jobs(rng, hostile_count)]
         rng.shuffle(self.all)
         self.chaos = Chaos(self.cluster, rng, expected_statuses=hostile.STATUSES)
+        self.client = RetryingClient(cluster)
+        self.operators = Operators(self.client, Random(seed), PIPELINE)
+        self.pins: dict[str, Pinned] = {}
+        self.switch: list[float] = []
         self._folder = folder
         self._stop_answering = threading.Event()
 
     def run(self) -> list[str]:
         """Run all executions under strikes, and check and describe them. Return one line for each fault."""
         self._host_releases()
-        client = RetryingClient(self.cluster)
         began = time.monotonic()
         self.chaos.start()
+        self.operators.start()
         try:
-            with self._interactions_answered(client):
-                self._submit_all(client)
+            with self._interactions_answered():
+                self._submit_all()
                 self._wait_for_the_end()
         finally:
             self.chaos.stop()
+            self.operators.stop()
         seconds = time.monotonic() - began
-        repetitions = self._repeat_all(client)
+        repetitions = self._repeat_all()
         with self.cluster.connect() as connection:
             found = [each for name in (PIPELINE, hostile.PIPELINE) for each in histories(connection, pipeline_id=name)]
         runs, versions = runs_of(self.runs), {each.key: each.pin[2] for each in found}
         needed = {job.key: list(job.steps(versions[job.key])) if job.key in versions else [] for job in self.all}
         wrong = faults(self.promises, found, runs, needed)
+        wrong += misplaced(self.pins, "v1", "v2", *self.switch)
+        wrong += [
+            f"{each.execution_id} ({each.key}): its cancellation was confirmed, but it is {each.status}"
+            for each in found
+            if each.execution_id in self.operators.cancelled and each.status != "CANCELLED"
+        ]
+        wrong += self._damage()
+        if errors := self.client.failed_requests["500"]:
+            wrong.append(f"{errors} requests were answered with 500; a failure that passes is 503")
         if len(self.promises) != len(self.all):
             wrong.append(f"{len(self.all)} were submitted, but {len(self.promises)} were accepted")
         print(f"{len(found)} executions in {seconds:.0f} s, by state {dict(Counter(each.status for each in found))}")
-        print(f"strikes: {dict(self.chaos.strikes)}; requests repeated: {dict(client.failed_requests)}")
+        print(f"strikes: {dict(self.chaos.strikes)}; requests repeated: {dict(self.client.failed_requests)}")
+        print(f"operators: {dict(self.operators.acts)}")
         print(f"takeovers: {_count(found, 'LEASE_EXPIRED')}; outcomes dropped: {_count(found, 'OUTCOME_DROPPED')}")
         print(f"steps: {sum(map(len, needed.values()))} recorded, {sum(map(len, runs.values()))} ran")
         return [*wrong, *repetitions, *self.chaos.unexpected_ends]
@@ -111,30 +128,38 @@ class Campaign:
         (source / "chaotic.py").write_text(text.replace('VERSION = "v1"', f'VERSION = "{version}"'))
         return build("chaotic:pipeline", source, self._folder / version, version)
 
-    def _submit_all(self, client: RetryingClient) -> None:
-        """Submit half of the jobs before the activation of v2, a quarter during it and the rest after it."""
+    def _submit_all(self) -> None:
+        """Submit half of the jobs before v2 gets a share of them, a quarter while it does, and the rest after it."""
         half, most = len(self.all) // 2, len(self.all) * 3 // 4
         with ThreadPoolExecutor(SUBMITTERS) as pool:
-            self.promises += pool.map(lambda job: self._submit(client, job), self.all[:half])
-            activation = pool.submit(client.activate, PIPELINE, "v2")
-            self.promises += pool.map(lambda job: self._submit(client, job), self.all[half:most])
-            activation.result()
-            self.promises += pool.map(lambda job: self._submit(client, job), self.all[most:])
+            self.promises += pool.map(self._submit, self.all[:half])
+            self.switch.append(time.monotonic())
+            activation = pool.submit(self.client.start_gradually, PIPELINE, "v2")
+            self.promises += pool.map(self._submit, self.all[half:most])
+            self.client.promote(PIPELINE, activation.result())
+            self.switch.append(time.monotonic())
+            self.promises += pool.map(self._submit, self.all[most:])
 
-    def _submit(self, client: RetryingClient, job: Job | HostileJob) -> Promise:
-        _, accepted = client.submit(job.pipeline, job.input(str(self.runs)), job.key)
-        return job.promise(accepted["executionId"], pin_of(accepted), str(self.runs))
+    def _submit(self, job: Job | HostileJob) -> Promise:
+        requested_at = time.monotonic()
+        _, accepted = self.client.submit(job.pipeline, job.input(str(self.runs)), job.key)
+        pin = pin_of(accepted)
+        if isinstance(job, Job):
+            self.pins[job.key] = Pinned(requested_at, time.monotonic(), pin[2])
+            if job.unwanted:
+                self.operators.will_cancel(accepted["executionId"])
+        return job.promise(accepted["executionId"], pin, str(self.runs))
 
     @contextmanager
-    def _interactions_answered(self, client: RetryingClient) -> Iterator[None]:
+    def _interactions_answered(self) -> Iterator[None]:
         """Complete every pending interaction during the block, some of them twice."""
 
         def answer_all(part: int) -> None:
             while not self._stop_answering.is_set():
-                for interaction in client.pending():
+                for interaction in self.client.pending():
                     request = interaction["request"]
                     if request["number"] % RESPONDERS == part or request["number"] % 7 == 0:
-                        client.answer(interaction["interactionId"], self.jobs[request["number"]].answer(request))
+                        self._answer(self.jobs[request["number"]], interaction)
                 self._stop_answering.wait(0.2)
 
         with ThreadPoolExecutor(RESPONDERS) as pool:
@@ -146,6 +171,13 @@ class Campaign:
             for each in answering:
                 each.result()
 
+    def _answer(self, job: Job, interaction: dict[str, Any]) -> None:
+        try:
+            self.client.answer(interaction["interactionId"], job.answer(interaction["request"]))
+        except Refused:
+            if not job.unwanted:
+                raise
+
     def _wait_for_the_end(self) -> None:
         """Wait until all executions have ended, or for the timeout. The verdict reports unfinished executions."""
 
@@ -156,7 +188,7 @@ class Campaign:
 
         def all_ended() -> bool:
             self.chaos.restart_ended()  # hostile steps still end their workers
-            return self._live() == 0
+            return self._live() == 0 and self._in_dlq() == 0
 
         _wait(enough_strikes)
         self.chaos.stop()
@@ -169,12 +201,24 @@ class Campaign:
         except psycopg.OperationalError:
             return None
 
-    def _repeat_all(self, client: RetryingClient) -> list[str]:
+    def _in_dlq(self) -> int:
+        with self.cluster.connect() as connection:
+            query = "SELECT count(*) FROM executions_execution WHERE status = 'DLQ' AND pipeline_id = %s"
+            [count] = connection.execute(query, [PIPELINE]).fetchone() or [0]
+        return int(count)
+
+    def _damage(self) -> list[str]:
+        """Return a line for each artifact that the coordinator takes for damaged. None is."""
+        with self.cluster.connect() as connection:
+            rows = connection.execute("SELECT digest, state FROM releases_blob WHERE state <> 'SOUND'").fetchall()
+        return [f"{digest} is {state}" for digest, state in rows]
+
+    def _repeat_all(self) -> list[str]:
         """Submit every job again. Return a line for each response that does not name the first execution."""
         by_key = {promise.key: promise for promise in self.promises}
 
         def repeat(job: Job | HostileJob) -> str | None:
-            status, response = client.submit(job.pipeline, job.input(str(self.runs)), job.key)
+            status, response = self.client.submit(job.pipeline, job.input(str(self.runs)), job.key)
             found, first = (status, response["executionId"], pin_of(response)), by_key[job.key]
             if found == (200, first.execution_id, first.pin):
                 return None
@@ -201,7 +245,7 @@ def main() -> int:
     arguments = parser.parse_args()
     print(f"Seed {arguments.seed}: {arguments.executions} executions", flush=True)
     with tempfile.TemporaryDirectory(prefix="coordinator-recovery-") as folder:
-        cluster = Cluster(Path(folder))
+        cluster = FaultyCluster(Path(folder))
         try:
             cluster.set_up()
             wrong = Campaign(cluster, Path(folder), arguments.seed, arguments.executions).run()

@@ -1,14 +1,19 @@
-"""Kills and freezes the processes of a cluster one at a time, in an order that a seed determines."""
+"""Strikes at the processes, servers and networks of a cluster one at a time, in an order that a seed determines."""
 
+import contextlib
 import threading
 import time
 from collections import Counter
 from collections.abc import Collection
 from random import Random
 
-from tests.parts.recovery.cluster import LEASE_SECONDS, Cluster
+from coordinator.celery import QUEUES
+from tests.parts.recovery.cluster import LEASE_SECONDS
+from tests.parts.recovery.faulty_cluster import FaultyCluster
+from tests.parts.recovery.replicated import restart_as_primary
+from wire.messages.queues import OUTCOME_QUEUE
 
-# The relative frequency of each strike. A frozen process continues after its leases have expired.
+# The relative frequency of each strike.
 WEIGHTS = {
     ("kill", "worker-"): 30,
     ("kill", "control-"): 28,
@@ -18,7 +23,20 @@ WEIGHTS = {
     ("freeze", "control-"): 4,
     ("empty", "broker"): 4,
     ("kill", "PostgreSQL"): 4,
+    ("silence", "PostgreSQL"): 3,
+    ("silence", "broker"): 2,
+    ("forget connections to", "PostgreSQL"): 3,
+    ("forget connections to", "broker"): 2,
+    ("make read-only", "PostgreSQL"): 3,
+    ("delay", "outcomes"): 4,
+    ("spoil reads of", "store"): 3,
 }
+SILENT_SECONDS = (1.0, 3 * LEASE_SECONDS)
+SPOILED_READS = 4
+FAILOVER = (4, 16)
+"""The number of strikes before the failover, of which there is one."""
+FORMER_SECONDS = (6.0, 12.0)
+"""How long the former primary accepts connections after the failover."""
 ROLES = ("worker-v1", "worker-v2", "worker-h1", "control-", "web", "clock")
 PAUSE_SECONDS = (0.2, 0.7)
 WAIT_PROBABILITY = 0.85
@@ -33,7 +51,7 @@ class Chaos(threading.Thread):
     log is added to `unexpected_ends` unless its exit status is one of `expected_statuses`.
     """
 
-    def __init__(self, cluster: Cluster, rng: Random, *, expected_statuses: Collection[int]) -> None:
+    def __init__(self, cluster: FaultyCluster, rng: Random, *, expected_statuses: Collection[int]) -> None:
         super().__init__(name="chaos", daemon=True)
         self.strikes: Counter[str] = Counter()
         self.kills = 0
@@ -44,13 +62,18 @@ class Chaos(threading.Thread):
         self._expected_statuses = expected_statuses
         self._stopping = threading.Event()
         self._frozen: list[threading.Thread] = []
+        self._before_failover = rng.randint(*FAILOVER)
 
     def run(self) -> None:
         try:
             while not self._stopping.wait(self._rng.uniform(*PAUSE_SECONDS)):
                 self.restart_ended()
                 self._wait_for_every_role()
-                self._strike()
+                self._before_failover -= 1
+                if self._before_failover == 0:
+                    self._fail_over()
+                else:
+                    self._strike()
         except BaseException as error:
             self.error = error
 
@@ -86,27 +109,70 @@ class Chaos(threading.Thread):
 
     def _strike(self) -> None:
         act, target = self._rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
-        if act == "empty":
-            self._cluster.valkey.kill()
-            self._cluster.valkey.remove_data()
-            self._stopping.wait(self._rng.uniform(0, 1.5))
-            self._cluster.valkey.start()
-        elif target == "PostgreSQL":
-            self._cluster.postgres.kill()
-            self._stopping.wait(self._rng.uniform(0, 1.0))
-            self._cluster.postgres.start()
-        else:
-            name = self._rng.choice([each for each in self._cluster.members if each.startswith(target)])
-            (self._cluster.restart if act == "kill" else self._freeze)(name)
+        match act, target:
+            case "empty", _:
+                self._cluster.valkey.kill()
+                self._cluster.valkey.remove_data()
+                self._stopping.wait(self._rng.uniform(0, 1.5))
+                self._cluster.valkey.start()
+            case "kill", "PostgreSQL":
+                self._cluster.postgres.kill()
+                self._stopping.wait(self._rng.uniform(0, 1.0))
+                self._cluster.postgres.start()
+            case "silence", _:
+                with self._cluster.silent(target):
+                    self._wait(*SILENT_SECONDS)
+            case "forget connections to", _:
+                self._cluster.forget_connections(target)
+            case "make read-only", _:
+                with self._cluster.read_only():
+                    self._wait(*SILENT_SECONDS)
+            case "delay", _:
+                self._delay_outcomes()
+            case "spoil reads of", _:
+                self.strikes["spoiled read"] += self._cluster.spoil_reads(SPOILED_READS)
+            case "freeze", _:
+                self._freeze(self._member(target))
+            case _:
+                self._cluster.restart(self._member(target))
         self.strikes[f"{act} {target}"] += 1
         self.kills += act != "freeze"
 
+    def _wait(self, least: float, most: float) -> None:
+        self._stopping.wait(self._rng.uniform(least, most))
+
+    def _member(self, role: str) -> str:
+        return self._rng.choice([each for each in self._cluster.members if each.startswith(role)])
+
+    def _fail_over(self) -> None:
+        """Promote the standby. Then let the former primary come back, and restart processes that know nothing of it."""
+        former = self._cluster.fail_over()
+        self._wait(1.0, 4.0)
+        restart_as_primary(former)
+        for name in ("web", self._member("control-")):
+            self._cluster.restart(name)
+        self._wait(*FORMER_SECONDS)
+        former.kill()
+        self.strikes["fail over, with the former primary coming back"] += 1
+
+    def _delay_outcomes(self) -> None:
+        """Let no process read outcomes for some leases, while heartbeats are read."""
+        first, *others = [name for name in self._cluster.members if name.startswith("control-")]
+        self._cluster.serve(first, *(name for name in QUEUES if name != OUTCOME_QUEUE))
+        self._cluster.restart(first)
+        with contextlib.ExitStack() as frozen:
+            for name in others:
+                frozen.enter_context(self._cluster.stopped(self._cluster.process(name)))
+            self._wait(2 * LEASE_SECONDS, 4 * LEASE_SECONDS)
+        self._cluster.serve(first)
+        self._cluster.restart(first)
+
     def _freeze(self, name: str) -> None:
         child = self._cluster.process(name)
-        seconds = self._rng.uniform(0.5, 2.0) * LEASE_SECONDS
+        seconds = self._rng.uniform(0.5, 2.0) * LEASE_SECONDS  # afterwards, some of its leases have expired
 
         def freeze() -> None:
-            with self._cluster.stopped(child):
+            with contextlib.suppress(ProcessLookupError), self._cluster.stopped(child):  # it may have ended
                 self._stopping.wait(seconds)
 
         thread = threading.Thread(target=freeze, name=f"freeze-{name}", daemon=True)

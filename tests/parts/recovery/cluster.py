@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from signal import SIGCONT, SIGSTOP
@@ -33,8 +33,6 @@ SETTINGS = {
     "SWEEP_SECONDS": "0.5",
     # Longer than any process takes to start, so that executions are also claimed for dead workers.
     "WORKER_STALE_SECONDS": "30",
-    # In a campaign an execution may lose many leases in a row and must not fail because of it.
-    "TAKEOVER_LIMIT": "1000",
     "RETRY_LIMIT": str(RETRY_LIMIT),
     "RETRY_DELAY_SECONDS": "0.3",
     "RETRY_MULTIPLIER": "1",
@@ -50,10 +48,13 @@ class Cluster:
     """PostgreSQL, Valkey and the processes of the product, with one tenant and a token that has every scope.
 
     The members are `web`, `clock`, `control-1`, further control workers, and transition workers that `host` adds.
+    `environment` replaces settings and addresses of the servers for all processes.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.postgres = Postgres(folder / "postgres")
+    def __init__(
+        self, folder: Path, *, postgres: Postgres | None = None, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self.postgres = postgres or Postgres(folder / "postgres")
         self.valkey = Valkey(folder / "valkey")
         servers = {
             "DATABASE_URL": self.postgres.url,
@@ -61,7 +62,9 @@ class Cluster:
             "REDIS_URL": self.valkey.url,
             "REDIS_OWNER_URL": self.valkey.owner_url,
         }
-        self.product = Product(folder / "product", servers, SETTINGS)
+        settings = SETTINGS | dict(environment or {})
+        addresses = {name: settings.pop(name) for name in servers if name in settings}
+        self.product = Product(folder / "product", servers | addresses, settings)
         self.token = ""
         self._running: dict[str, tuple[Child, int]] = {}
         self._starters: dict[str, Callable[[], Child]] = {
@@ -72,8 +75,7 @@ class Cluster:
 
     def set_up(self) -> None:
         """Start everything and create the tenant. Raises `ChildError`."""
-        self.valkey.start()
-        self.postgres.start()
+        self.start_servers()
         self.product.manage("migrate", "--verbosity=0", DATABASE_URL=self.postgres.owner_url)
         self.restore()
         manage = self.product.manage
@@ -82,19 +84,30 @@ class Cluster:
         manage("create_tenant", TENANT, f"--member={USER}")
         self.token = manage("issue_token", TENANT, "test", f"--user={USER}", *(f"--scope={each}" for each in SCOPES))
 
+    def start_servers(self) -> None:
+        self.valkey.start()
+        self.postgres.start()
+
+    def remove_servers(self) -> None:
+        self.valkey.remove()
+        self.postgres.remove()
+
     def tear_down(self) -> None:
         for name in list(self._running):
             self.kill(name)
-        self.valkey.remove()
-        self.postgres.remove()
+        self.remove_servers()
 
     @property
     def members(self) -> list[str]:
         return list(self._starters)
 
     def add_control_worker(self, name: str, *queues: str) -> None:
-        self._starters[name] = partial(self.product.start_control_worker, name, queues=queues)
+        self.serve(name, *queues)
         self.start(name)
+
+    def serve(self, name: str, *queues: str) -> None:
+        """Let a control worker serve these queues from its next start on, by default all."""
+        self._starters[name] = partial(self.product.start_control_worker, name, queues=queues)
 
     def host(self, name: str, release: BuiltRelease, *, concurrency: int = 2) -> None:
         """Add and start the transition worker `name`, which hosts `release`."""

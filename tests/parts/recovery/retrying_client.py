@@ -10,8 +10,8 @@ from tests.parts.recovery.cluster import TENANT, Cluster
 
 REQUEST_TIMEOUT_SECONDS = 8.0
 TOTAL_TIMEOUT_SECONDS = 180.0
-WORKERS_RESTART = "WORKER_REQUIRED"
-"""No worker of the release runs at the moment of its activation, so the activation is repeated."""
+PASSING = ("WORKER_REQUIRED", "PIPELINE_PAUSED")
+"""Refusals that pass: no worker of the release runs at the moment, or the pipeline is paused."""
 
 
 class Refused(Exception):
@@ -39,7 +39,7 @@ class RetryingClient:
             else:
                 if response.ok:
                     return response.status_code, response.json()
-                if response.status_code < 500 and WORKERS_RESTART not in response.text:
+                if response.status_code < 500 and not any(code in response.text for code in PASSING):
                     raise Refused(f"{method} {path}: {response.status_code} {response.text}")
                 self.failed_requests[str(response.status_code)] += 1
             time.sleep(0.1)
@@ -48,9 +48,22 @@ class RetryingClient:
     def submit(self, pipeline_id: str, value: Any, key: str) -> tuple[int, dict[str, Any]]:
         return self.call("POST", "executions", {"pipelineId": pipeline_id, "input": value, "idempotencyKey": key})
 
-    def activate(self, pipeline_id: str, version: str) -> None:
-        body = {"releaseVersion": version, "operationKey": f"activate-{version}"}
-        self.call("POST", f"pipelines/{pipeline_id}/activations", body)
+    def start_gradually(self, pipeline_id: str, version: str) -> str:
+        """Give a share of the new executions to the candidate, and return the id of the gradual activation."""
+        body = {
+            "releaseVersion": version,
+            "steps": [{"share": 50, "minimumSample": 1000, "minimumMinutes": 60}],
+            # The strikes must not make it withdraw the candidate.
+            "bounds": {"failurePercentagePoints": 100, "durationFactor": 100, "significance": 0.000001},
+            "operationKey": f"start-{version}",
+        }
+        _, started = self.call("POST", f"pipelines/{pipeline_id}/gradual-activations", body)
+        return str(started["gradualActivationId"])
+
+    def promote(self, pipeline_id: str, gradual_id: str) -> None:
+        """Activate the candidate for all new executions."""
+        path = f"pipelines/{pipeline_id}/gradual-activations/{gradual_id}/promotion"
+        self.call("POST", path, {"reason": "it works", "operationKey": f"promote-{gradual_id}"})
 
     def pending(self) -> list[dict[str, Any]]:
         _, page = self.call("GET", "interactions?status=pending&transport=interaction-api&pageSize=200")

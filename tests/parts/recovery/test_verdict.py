@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.cases import cases
 from tests.parts.recovery.history import Event, History
-from tests.parts.recovery.verdict import Promise, Run, faults
+from tests.parts.recovery.verdict import Pinned, Promise, Run, faults, misplaced
 from tests.parts.recovery.workload import Job
 
 JOB = Job(7, seconds=0.0, early=1, late=0, accepted=True)
@@ -93,3 +93,29 @@ def test_lost_and_repeated_executions_and_wrong_runs_are_detected() -> None:
     assert "but code of v2 ran for it" in found_faults(CORRECT, runs=[*RUNS, replace(RUNS[0], version="v2")])
     assert "of file was recorded but never ran" in found_faults(CORRECT, runs=RUNS[:-1])
     assert "of prepare ran but was not needed" in found_faults(CORRECT, runs=[*RUNS, replace(RUNS[0], attempt=2)])
+
+
+def test_an_unwanted_execution_may_be_cancelled_wherever_it_is() -> None:
+    cancelled = replace(
+        CORRECT,
+        status="CANCELLED",
+        version=6,
+        event_count=8,
+        result=None,
+        events=[*EVENTS[:7], Event(8, "CANCELLED", "CANCELLED", "test", {})],
+        units=[],
+        interactions=[],
+        answers=[],
+    )
+    unwanted = (replace(PROMISE, may_be_cancelled=True),)
+    assert found_faults(cancelled, runs=RUNS[:1], promises=unwanted) == ""
+    assert "its status should be SUCCEEDED" in found_faults(cancelled, runs=RUNS[:1])
+    astray = replace(cancelled, events=[*EVENTS[:4], *EVENTS[7:9], cancelled.events[-1]])
+    assert "its path should be" in found_faults(astray, runs=RUNS[:1], promises=unwanted)
+
+
+def test_pins_follow_the_order_of_activations() -> None:
+    fits = {"before": Pinned(1, 2, "v1"), "between": Pinned(2, 9, "v2"), "while": Pinned(4, 5, "v1")}
+    assert misplaced({**fits, "after": Pinned(7, 8, "v2")}, "v1", "v2", began_at=3, ended_at=6) == []
+    [early, late] = misplaced({"early": Pinned(1, 2, "v2"), "late": Pinned(7, 8, "v1")}, "v1", "v2", 3, 6)
+    assert (early[:6], late[:5]) == ("early:", "late:")

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -21,7 +21,8 @@ class Promise:
     """The response to an accepted submission, and the expected end of its execution.
 
     `path` lists the kinds of its events except those in `CHANCE`. `answer` is the client's response to the first
-    interaction. `error` is the expected error code, or None if any is accepted.
+    interaction. `error` is the expected error code, or None if any is accepted. With `may_be_cancelled`, the execution
+    may also be cancelled at any point of its path.
     """
 
     key: str
@@ -33,6 +34,7 @@ class Promise:
     result: list[Any] | None
     answer: Any = None
     error: str | None = None
+    may_be_cancelled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,8 @@ def contradictions(history: History) -> list[str]:
     twice = {key: count for key, count in outcomes.items() if count > 1}
     left_open = OPEN & {*history.units, *history.interactions}
     ends = sum(state in TERMINAL for state in states)
-    has_failed = history.status in {State.FAILED, State.DLQ}
+    failures = sum(state in {State.FAILED, State.DLQ} for state in states)
+    redrives = sum(event.kind == "REDRIVEN" for event in moves)
     consistent = {
         f"its events are numbered {numbers}": numbers == list(range(1, len(numbers) + 1)),
         f"its event count is {history.event_count} of {len(numbers)}": history.event_count == len(numbers),
@@ -70,12 +73,12 @@ def contradictions(history: History) -> list[str]:
         f"it moved from {illegal}": not illegal,
         f"it is {history.status}, but its last move led to {states[-1:]}": states[-1:] == [history.status],
         f"it never ended: {history.status}": history.status in TERMINAL,
-        f"it ended {ends} times": ends == 1,
+        f"it ended {ends} times, and was re-driven {redrives} times": ends == 1 + redrives,
         "it ended with a lease": not history.leased,
         f"it finished at {history.finished_at}": (history.finished_at is not None) == (history.status in TERMINAL),
         f"outcomes were recorded twice: {twice}": not twice,
         f"it ended while something was {set(left_open)}": not left_open,
-        f"it is {history.status} with {history.dead_letters} dead letters": history.dead_letters == has_failed,
+        f"it failed {failures} times, with {history.dead_letters} dead letters": history.dead_letters == failures,
     }
     return [what for what, holds in consistent.items() if not holds]
 
@@ -83,6 +86,11 @@ def contradictions(history: History) -> list[str]:
 def broken_promises(promise: Promise, history: History) -> Iterator[str]:
     """Yield the differences between an execution and its promise."""
     path = tuple(kind for kind in history.kinds if kind not in CHANCE)
+    if promise.may_be_cancelled and history.status == State.CANCELLED:
+        promised = (*promise.path[: len(path) - 1], "CANCELLED")
+        promise = replace(
+            promise, status=State.CANCELLED, path=promised, attempt=history.attempt, result=None, answer=None
+        )
     compared = {
         "pin": (promise.pin, history.pin),
         "key": (promise.key, history.key),
@@ -103,7 +111,8 @@ def wrong_runs(history: History, runs: Collection[Run], needed: Collection[tuple
     ran = {(run.step, run.attempt) for run in runs}
     for version in {run.version for run in runs} - {history.pin[2]}:
         yield f"it is pinned to {history.pin[2]}, but code of {version} ran for it"
-    for step, attempt in {*needed} - ran:
+    recorded = () if history.status == State.CANCELLED else {*needed} - ran
+    for step, attempt in recorded:
         yield f"attempt {attempt} of {step} was recorded but never ran"
     for step, attempt in ran - {*needed}:
         yield f"attempt {attempt} of {step} ran but was not needed"
@@ -132,3 +141,22 @@ def faults(
     lines += [f"{each.execution_id} ({each.key}): no client submitted it" for each in by_id.values()]
     keys = Counter(promise.key for promise in promises)
     return lines + [f"the key {key} has {count} executions" for key, count in keys.items() if count > 1]
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """When a submission was first requested and when it was answered, and the release that it was pinned to."""
+
+    requested_at: float
+    answered_at: float
+    version: str
+
+
+def misplaced(pins: Mapping[str, Pinned], before: str, after: str, began_at: float, ended_at: float) -> list[str]:
+    """Return a line for each pin that contradicts the activation of `after` in place of `before`.
+
+    The first request for it was sent at `began_at`, and it was answered for the last share at `ended_at`.
+    """
+    early = {key for key, pin in pins.items() if pin.answered_at < began_at and pin.version != before}
+    late = {key for key, pin in pins.items() if pin.requested_at > ended_at and pin.version != after}
+    return [f"{key}: pinned to {pins[key].version}, against the order of activations" for key in sorted(early | late)]

@@ -18,7 +18,8 @@ LAST_STEPS = ("settle", "file")
 class Job:
     """One submission. The step before the interaction fails `early` times, the step after it `late` times.
 
-    If `early` exceeds RETRY_LIMIT, the execution ends in DLQ. If `accepted` is False, it ends in FAILED.
+    If `early` exceeds RETRY_LIMIT, the execution ends in DLQ, until a re-drive gives it the attempt that succeeds. If
+    `accepted` is False, it ends in FAILED. `unwanted` ones are cancelled, if that happens before they end.
     """
 
     number: int
@@ -26,16 +27,13 @@ class Job:
     early: int
     late: int
     accepted: bool
+    unwanted: bool = False
 
     pipeline = PIPELINE
 
     @property
     def key(self) -> str:
         return f"job-{self.number}"
-
-    @property
-    def exhausts_retries(self) -> bool:
-        return self.early > RETRY_LIMIT
 
     def input(self, runs: str) -> dict[str, Any]:
         return {"number": self.number, "runs": runs, "seconds": self.seconds, "early": self.early, "late": self.late}
@@ -52,20 +50,16 @@ class Job:
         attempt = 0
         for step in (*FIRST_STEPS[version], *LAST_STEPS):
             last = attempt + {"prepare": self.early, "settle": self.late}.get(step, 0)
-            if self.exhausts_retries and step == "prepare":
-                last = RETRY_LIMIT
             yield from ((step, each) for each in range(attempt, last + 1))
             attempt = last
-            if (step == "prepare" and self.exhausts_retries) or (step == "settle" and not self.accepted):
+            if step == "settle" and not self.accepted:
                 return
 
     def path(self, version: str) -> Iterator[str]:
         yield "SUBMITTED"
-        if self.exhausts_retries:
-            yield from ["RETRY_SCHEDULED"] * RETRY_LIMIT
-            yield "RETRIES_EXHAUSTED"
-            return
-        yield from ["RETRY_SCHEDULED"] * self.early
+        yield from ["RETRY_SCHEDULED"] * min(self.early, RETRY_LIMIT)
+        if self.early > RETRY_LIMIT:
+            yield from ("RETRIES_EXHAUSTED", "REDRIVEN")
         yield from ("AWAITING", "AWAIT_COMPLETED")
         yield from ["RETRY_SCHEDULED"] * self.late
         if not self.accepted:
@@ -76,7 +70,7 @@ class Job:
     def promise(self, execution_id: str, pin: tuple[str, str, str], runs: str) -> Promise:
         version = pin[2]
         result = None
-        status = "DLQ" if self.exhausts_retries else "SUCCEEDED" if self.accepted else "FAILED"
+        status = "SUCCEEDED" if self.accepted else "FAILED"
         if status == "SUCCEEDED":
             result = [{"number": self.number, "trail": _trail(version, (*FIRST_STEPS[version], *LAST_STEPS))}]
         return Promise(
@@ -84,10 +78,11 @@ class Job:
             execution_id=execution_id,
             pin=pin,
             status=status,
-            attempt=RETRY_LIMIT if self.exhausts_retries else self.early + self.late,
+            attempt=self.early + self.late,
             path=tuple(self.path(version)),
             result=result,
-            answer=None if self.exhausts_retries else self.answer(self.interaction_request(runs, version)),
+            answer=self.answer(self.interaction_request(runs, version)),
+            may_be_cancelled=self.unwanted,
         )
 
 
@@ -114,7 +109,7 @@ def _job(rng: Random, number: int) -> Job:
     late = 0 if early > RETRY_LIMIT else rng.choice([0, 0, 0, min(1, RETRY_LIMIT - early)])
     # Most steps are short. Some are long enough for their worker to be killed while they run.
     seconds = rng.uniform(0.5, 1.5) if rng.random() < 0.15 else rng.uniform(0, 0.1)
-    return Job(number, round(seconds, 3), early, late, accepted=rng.random() < 0.9)
+    return Job(number, round(seconds, 3), early, late, accepted=rng.random() < 0.9, unwanted=rng.random() < 0.08)
 
 
 def _trail(version: str, steps: tuple[str, ...]) -> str:

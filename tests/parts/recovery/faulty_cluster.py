@@ -1,0 +1,99 @@
+"""A cluster whose servers and networks fail as they do in production. Needs no Django."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import LiteralString
+from urllib.parse import urlsplit, urlunsplit
+
+from embedded.children import ChildError
+from embedded.postgres import Postgres
+from embedded.s3 import S3Server
+from tests.faulty_proxy import FaultyProxy, short, wrong
+from tests.parts.recovery.cluster import Cluster
+from tests.parts.recovery.replicated import Replicated
+from tests.s3 import S3Place
+from tests.tcp_proxy import TcpProxy
+
+
+class FaultyCluster(Cluster):
+    """PostgreSQL has a synchronous standby, and artifacts are in S3. Processes reach all servers through proxies."""
+
+    def __init__(self, folder: Path) -> None:
+        self.replicated = Replicated(folder / "postgres")
+        self.s3 = S3Server(folder / "s3")
+        self.store = FaultyProxy(S3Place(self.s3.bucket, endpoint_url=self.s3.endpoint_url))
+        self.networks = {"PostgreSQL": [TcpProxy(server.port) for server in self.replicated.servers]}
+        primary = urlsplit(self.replicated.primary.url)
+        hosts = ",".join(f"127.0.0.1:{network.port}" for network in self.networks["PostgreSQL"])
+        environment = {
+            **self.s3.environment(),
+            "S3_ENDPOINT_URL": self.store.origin,
+            "DATABASE_URL": urlunsplit(primary._replace(netloc=f"{primary.username}:{primary.password}@{hosts}")),
+        }
+        self._proxies = contextlib.ExitStack()
+        super().__init__(folder, postgres=self.replicated.primary, environment=environment)
+        self.networks["broker"] = [TcpProxy(self.valkey.port)]
+        self.product.servers["REDIS_URL"] = self.networks["broker"][0].in_front_of(self.valkey.url)
+        self.product.environment["REDIS_URL"] = self.product.servers["REDIS_URL"]
+
+    def start_servers(self) -> None:
+        self.valkey.start()
+        self.replicated.start()
+        self.s3.start()
+        self._proxies.enter_context(self.store.running())
+        for network in self._networks():
+            network.start()
+            self._proxies.callback(network.stop)
+
+    def remove_servers(self) -> None:
+        self._proxies.close()
+        self.s3.stop()
+        self.valkey.remove()
+        self.replicated.remove()
+
+    @contextlib.contextmanager
+    def silent(self, server: str) -> Iterator[None]:
+        """Let all connections to a server hang during the block. They continue after it."""
+        with contextlib.ExitStack() as silent:
+            for network in self.networks[server]:
+                silent.enter_context(network.silent())
+            yield
+
+    def forget_connections(self, server: str) -> None:
+        """Let all present connections to a server hang for ever."""
+        for network in self.networks[server]:
+            network.forget()
+
+    @contextlib.contextmanager
+    def read_only(self) -> Iterator[None]:
+        """Let the database refuse writes during the block, as one whose disk is full or that has become a standby."""
+        self._set_read_only("ALTER SYSTEM SET default_transaction_read_only = on")
+        try:
+            yield
+        finally:
+            self._set_read_only("ALTER SYSTEM RESET default_transaction_read_only")
+
+    def spoil_reads(self, count: int) -> int:
+        """Read all artifacts while the store spoils the next reads. Return how many it has spoiled."""
+        self.store.faults = [short, wrong] * (count // 2)
+        with contextlib.suppress(ChildError):  # the scrub tells that it could not read everything
+            self.product.manage("scrub_artifacts", "--all")
+        spoiled = count - len(self.store.faults)
+        self.store.faults = []
+        return spoiled
+
+    def fail_over(self) -> Postgres:
+        """Kill the primary, and promote the standby. Return the former primary."""
+        former = self.replicated.fail_over()
+        self.postgres = self.replicated.primary
+        return former
+
+    def _set_read_only(self, statement: LiteralString) -> None:
+        with self.connect() as connection:
+            connection.execute("SET default_transaction_read_only = off")
+            connection.execute(statement)
+            connection.execute("SELECT pg_reload_conf()")
+
+    def _networks(self) -> list[TcpProxy]:
+        return [network for networks in self.networks.values() for network in networks]

@@ -1,0 +1,70 @@
+"""A primary of PostgreSQL with a synchronous standby that can take its place. Needs no Django."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import psycopg
+
+from embedded.postgres import Postgres
+from tests.building import eventually
+
+_IS_STREAMING = "SELECT FROM pg_stat_replication WHERE sync_state = 'sync'"
+_IS_PRIMARY = "SELECT WHERE NOT pg_is_in_recovery()"
+
+
+class Replicated:
+    """`primary` is the server that accepts writes, `standby` the other one; None after the failover."""
+
+    def __init__(self, folder: Path) -> None:
+        self.primary = Postgres(folder / "first")
+        self.standby: Postgres | None = Postgres(folder / "second")
+        self.servers = [self.primary, self.standby]
+
+    def start(self) -> None:
+        """Start both. Each commit then waits for the standby."""
+        standby = self.servers[1]
+        self.primary.start()
+        self.primary.stop()
+        shutil.copy(self.primary.folder / "postgres-passwords.json", standby.folder)
+        cluster = standby.folder / "postgres/cluster"
+        subprocess.run(["cp", "-a", self.primary.folder / "postgres/cluster", cluster], check=True)
+        with (cluster / "postgresql.auto.conf").open("a") as settings:
+            settings.write(f"primary_conninfo = '{self.primary.superuser_url('postgres')}'\n")
+        (cluster / "standby.signal").touch()
+        self.primary.start()
+        self.servers[1] = self.standby = Postgres(standby.folder, port=standby.port)
+        self.standby.start()
+        _execute(self.primary, "ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()")
+        eventually(lambda: _holds(self.primary, _IS_STREAMING), what="a synchronous standby")
+
+    def fail_over(self) -> Postgres:
+        """Kill the primary and promote the standby. Return the former primary, which is stopped."""
+        former, promoted = self.primary, self.servers[1]
+        former.kill()
+        _execute(promoted, "SELECT pg_promote()")
+        eventually(lambda: _holds(promoted, _IS_PRIMARY), what="the promotion")
+        self.primary, self.standby = promoted, None
+        return former
+
+    def remove(self) -> None:
+        for server in self.servers:
+            server.remove()
+
+
+def restart_as_primary(former: Postgres) -> None:
+    """Start a former primary as if nothing had happened. It waits for no standby."""
+    with (former.folder / "postgres/cluster/postgresql.auto.conf").open("a") as settings:
+        settings.write("synchronous_standby_names = ''\n")
+    former.start()
+
+
+def _execute(server: Postgres, *statements: str) -> None:
+    with psycopg.connect(server.superuser_url(), autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+def _holds(server: Postgres, query: str) -> bool:
+    with psycopg.connect(server.superuser_url()) as connection:
+        return connection.execute(query.encode()).rowcount > 0
