@@ -37,7 +37,7 @@ class OwnPasswordView(PasswordChangeView):
         return {**super().get_form_kwargs(), "request": self.request}
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        self.request.current_app = admin.site.name  # type: ignore[attr-defined]  # Django's admin sets it on requests
+        self.request.current_app = admin.site.name
         return {**super().get_context_data(**kwargs), **admin.site.each_context(self.request)}
 
     def form_valid(self, form: Any) -> HttpResponse:
