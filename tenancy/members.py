@@ -1,7 +1,7 @@
 """The members of a tenant: gives and takes roles, and says who holds them.
 
-A role can be given to any name. If no active user has it, the role waits until one does. A tenant sees no difference
-(ADR 80).
+A role can be given to any name. If no active user has it, the role waits until one does. The tenant's people see no
+difference, so that they cannot find out the names of users.
 """
 
 from django.db import IntegrityError, transaction
@@ -36,7 +36,7 @@ def listed(rows: QuerySet[Membership], *, sees_users: bool = False) -> QuerySet[
     )
     known = Q(user__isnull=False) if sees_users else Q(Exists(acted))
     full_name = Trim(Concat("user__first_name", Value(" "), "user__last_name"))
-    return rows.select_related("user", "tenant").annotate(
+    return rows.select_related("user", "tenant").annotate(  # type: ignore[no-redef]  # their types and defaults
         username=USERNAME,
         full_name=Case(When(known, then=full_name), default=Value("")),
         active=Case(When(known, then=F("user__is_active"))),
@@ -46,8 +46,17 @@ def listed(rows: QuerySet[Membership], *, sees_users: bool = False) -> QuerySet[
 
 def names(tenant: Tenant, scope: Scope) -> QuerySet[Membership, str]:
     """Return the names to which the tenant gave roles with `scope`, except those of deactivated users."""
-    rows = Membership.objects.filter(tenant=tenant, role__in=roles_granting(scope)).exclude(user__is_active=False)
-    return rows.annotate(username=USERNAME).order_by("username").values_list("username", flat=True).distinct()
+    rows = _with(scope, Membership.objects.filter(tenant=tenant))
+    return rows.order_by(USERNAME).values_list(USERNAME, flat=True).distinct()
+
+
+def holds(tenant: Tenant, username: str, scope: Scope) -> bool:
+    """True if the name is among `names`."""
+    return _with(scope, named(tenant, username)).exists()
+
+
+def _with(scope: Scope, rows: QuerySet[Membership]) -> QuerySet[Membership]:
+    return rows.filter(role__in=roles_granting(scope)).exclude(user__is_active=False)
 
 
 def named(tenant: Tenant, username: str) -> QuerySet[Membership]:

@@ -74,7 +74,7 @@ def delegate(
     `InteractionClaimed` if the claim of another actor lasts, unless `take_over` is set.
     """
     found = interaction(tenant, interaction_id)
-    if not members.names(tenant, Scope.ANSWER).filter(username=to).exists():
+    if not members.holds(tenant, to, Scope.ANSWER):
         message = "is not a member of the tenant whose role may answer"
         raise DelegateUnknown(
             f"{to!r} {message}.", errors=[{"field": "to", "code": "DELEGATE_UNKNOWN", "message": message}]

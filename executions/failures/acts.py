@@ -71,5 +71,5 @@ def _require_operator(tenant: Tenant, username: str, actor: str) -> None:
     """Refuse superusers who are not members, except the actor: others must not learn their names."""
     if not username or actor == actor_named(username):
         return
-    if not members.names(tenant, Scope.OPERATE).filter(username=username).exists():
+    if not members.holds(tenant, username, Scope.OPERATE):
         raise AssigneeInvalid(f"{username!r} may not operate in tenant {tenant.slug!r}.", assignee=username)

@@ -52,7 +52,7 @@ MATRIX = {
     ),
     "tenancy_allowance": Table(always="second granted settled counted_at", unguarded="tenant_id"),
     "tenancy_grant": Table(unguarded="id tenant_id permits expires_at", deletable=True),
-    "tenancy_membership": Table(always="role", unguarded="id user_id invited tenant_id", deletable=True),
+    "tenancy_membership": Table(always="role", unguarded="id user_id tenant_id", deletable=True),
     "tenancy_apitoken": Table(
         always="last_used_at expiry", unguarded="user_id digest token_key created name scopes tenant_id", deletable=True
     ),
