@@ -54,15 +54,22 @@ DELETE FROM tenancy_membership WHERE user_id IS NULL;
 class Migration(migrations.Migration):
     dependencies = (("tenancy", "0010_quotas"), migrations.swappable_dependency(settings.AUTH_USER_MODEL))
     operations = (
-        migrations.AlterField(
-            model_name="membership",
-            name="user",
-            field=models.ForeignKey(
-                null=True,
-                on_delete=django.db.models.deletion.CASCADE,
-                related_name="memberships",
-                to=settings.AUTH_USER_MODEL,
-            ),
+        # Django would drop the foreign key and add it again.
+        migrations.RunSQL(
+            "ALTER TABLE tenancy_membership ALTER COLUMN user_id DROP NOT NULL",
+            "ALTER TABLE tenancy_membership ALTER COLUMN user_id SET NOT NULL",
+            state_operations=[
+                migrations.AlterField(
+                    model_name="membership",
+                    name="user",
+                    field=models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="memberships",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+            ],
         ),
         migrations.AddField(
             model_name="membership",
