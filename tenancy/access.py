@@ -15,7 +15,7 @@ from foundation.database.postgresql.violations import violated_constraint
 from foundation.errors import CoordinatorError, NotFound
 from tenancy import audit
 from tenancy.models import NAME_ONCE, ApiToken, Membership, Tenant
-from tenancy.roles import Scope, granted, roles_granting
+from tenancy.roles import Scope, roles_granting
 
 
 class ScopeMissing(CoordinatorError):
@@ -52,21 +52,10 @@ def tenants_of(user: User | AnonymousUser, scope: Scope = Scope.READ) -> QuerySe
     return Tenant.objects.filter(Exists(granting))
 
 
-def holders(tenant: Tenant, scope: Scope) -> QuerySet[User]:
-    """Return the members of `tenant` whose roles grant `scope`, by user name."""
-    granting = Membership.objects.filter(user_id=OuterRef("pk"), tenant=tenant, role__in=roles_granting(scope))
-    return User.objects.filter(Exists(granting), is_active=True).order_by("username")
-
-
 def entitled(tenant: Tenant, scope: Scope) -> QuerySet[User]:
     """Return the users for whom `may` is true."""
-    return User.objects.filter(Q(is_superuser=True) | Q(pk__in=holders(tenant, scope)), is_active=True)
-
-
-def scopes_in(tenant: Tenant, user: User) -> frozenset[Scope]:
-    """Return the scopes that the user's roles in `tenant` grant together."""
-    roles = Membership.objects.filter(user_id=user.pk, tenant=tenant).order_by()
-    return granted(roles.values_list("role", flat=True))
+    granting = Membership.objects.filter(user_id=OuterRef("pk"), tenant=tenant, role__in=roles_granting(scope))
+    return User.objects.filter(Q(is_superuser=True) | Exists(granting), is_active=True)
 
 
 def may(user: User | AnonymousUser, tenant: Tenant, scope: Scope) -> bool:
@@ -186,4 +175,8 @@ def end_tokens(owner: User) -> None:
 
 def actor(user: User | AnonymousUser, token: ApiToken | None = None) -> str:
     """Return the name of the user or token for histories."""
-    return f"token:{token.name}" if token is not None else f"user:{user.get_username()}"
+    return f"token:{token.name}" if token is not None else actor_named(user.get_username())
+
+
+def actor_named(username: str) -> str:
+    return f"user:{username}"

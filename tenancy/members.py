@@ -1,18 +1,23 @@
-"""The members of a tenant: gives and takes roles."""
+"""The members of a tenant: gives and takes roles, and says who holds them.
 
-from django.contrib.auth.models import User
-from django.db import transaction
+A role can be given to any name. If no active user has it, the role waits until one does. The tenant's people see no
+difference, so that they cannot find out the names of users.
+"""
 
-from foundation.errors import CoordinatorError, NotFound
+from django.db import IntegrityError, transaction
+from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Value, When
+from django.db.models.functions import Coalesce, Concat, Trim
+
+from foundation.database.postgresql.violations import violated_constraint
+from foundation.errors import NotFound
 from tenancy import audit
-from tenancy.models import Membership, Tenant
-from tenancy.roles import Role
+from tenancy.access import actor_named
+from tenancy.models import AuditEntry, Membership, Tenant
+from tenancy.roles import Role, Scope, granted, roles_granting
 
-
-class UserUnknown(CoordinatorError):
-    code = "USER_UNKNOWN"
-    status = 422
-    title = "There is no active user with this name"
+USERNAME = Coalesce("user__username", "invited")
+LONGEST_USERNAME = 150
+_ONCE = {"membership_once", "invitation_once"}
 
 
 class MemberUnknown(NotFound):
@@ -20,16 +25,67 @@ class MemberUnknown(NotFound):
     title = "The person does not have this role in the tenant"
 
 
+def listed(rows: QuerySet[Membership], *, sees_users: bool = False) -> QuerySet[Membership]:
+    """Return `rows` with `username`, and with `full_name`, `active` and `last_log_in` of users who may be disclosed.
+
+    The tenant's people know of a user once the tenant's audit log has an entry of theirs. Before that, an answer must
+    not differ from that for a name without a user. `sees_users` discloses every user.
+    """
+    acted = AuditEntry.objects.filter(
+        tenant=OuterRef("tenant"), actor=Concat(Value(actor_named("")), OuterRef("user__username"))
+    )
+    known = Q(user__isnull=False) if sees_users else Q(Exists(acted))
+    full_name = Trim(Concat("user__first_name", Value(" "), "user__last_name"))
+    return rows.select_related("user", "tenant").annotate(  # type: ignore[no-redef]  # their types and defaults
+        username=USERNAME,
+        full_name=Case(When(known, then=full_name), default=Value("")),
+        active=Case(When(known, then=F("user__is_active"))),
+        last_log_in=Case(When(known, then=F("user__last_login"))),
+    )
+
+
+def names(tenant: Tenant, scope: Scope) -> QuerySet[Membership, str]:
+    """Return the names to which the tenant gave roles with `scope`, except those of deactivated users."""
+    rows = _with(scope, Membership.objects.filter(tenant=tenant))
+    return rows.order_by(USERNAME).values_list(USERNAME, flat=True).distinct()
+
+
+def holds(tenant: Tenant, username: str, scope: Scope) -> bool:
+    """True if the name is among `names`."""
+    return _with(scope, named(tenant, username)).exists()
+
+
+def _with(scope: Scope, rows: QuerySet[Membership]) -> QuerySet[Membership]:
+    return rows.filter(role__in=roles_granting(scope)).exclude(user__is_active=False)
+
+
+def named(tenant: Tenant, username: str) -> QuerySet[Membership]:
+    """Return the roles of the name in the tenant."""
+    return Membership.objects.filter(Q(user__username=username) | Q(invited=username, user=None), tenant=tenant)
+
+
+def scopes_of(tenant: Tenant, username: str) -> frozenset[Scope]:
+    """Return the scopes that the roles of the name in the tenant grant together."""
+    return granted(named(tenant, username).order_by().values_list("role", flat=True))
+
+
 def add(tenant: Tenant, username: str, role: Role, *, actor: str) -> tuple[Membership, bool]:
-    """Give a role to a user. Return the membership, and whether it is new. Raises `UserUnknown`."""
-    user = User.objects.filter(username=username, is_active=True).first()
-    if user is None:
-        raise UserUnknown(f"There is no active user {username!r}.")
-    with transaction.atomic():
-        member, is_new = Membership.objects.get_or_create(user=user, tenant=tenant, role=role)
-        if is_new:
-            _record("membership.add", member, actor)
-    return member, is_new
+    """Give a role to a name. Return the membership, and whether it is new.
+
+    The result does not tell whether an active user has the name.
+    """
+    rows = listed(named(tenant, username).filter(role=role)).order_by("pk")
+    if found := rows.first():
+        return found, False
+    try:
+        with transaction.atomic():
+            member = Membership.objects.create(invited=username, tenant=tenant, role=role)
+            _record("membership.add", tenant, username, role, actor)
+    except IntegrityError as error:
+        if violated_constraint(error) not in _ONCE:
+            raise
+        return rows[0], False  # another request was faster
+    return rows.get(pk=member.pk), True
 
 
 def remove(tenant: Tenant, username: str, role: Role, *, actor: str) -> Membership:
@@ -37,20 +93,15 @@ def remove(tenant: Tenant, username: str, role: Role, *, actor: str) -> Membersh
 
     Raises `MemberUnknown`.
     """
+    rows = named(tenant, username).filter(role=role).order_by("pk")
     with transaction.atomic():
-        member = (
-            Membership.objects.select_for_update(of=("self",))
-            .select_related("user", "tenant")
-            .filter(tenant=tenant, user__username=username, role=role)
-            .first()
-        )
+        member = listed(rows).select_for_update(of=("self",)).first()
         if member is None:
             raise MemberUnknown(f"{username!r} does not have the role {role.value!r}.")
         Membership.objects.filter(pk=member.pk).delete()
-        _record("membership.remove", member, actor)
+        _record("membership.remove", tenant, username, role, actor)
     return member
 
 
-def _record(act: str, member: Membership, actor: str) -> None:
-    name = member.user.get_username()
-    audit.record(act, tenant=member.tenant, actor=actor, object_type="membership", object=name, role=member.role)
+def _record(act: str, tenant: Tenant, username: str, role: Role, actor: str) -> None:
+    audit.record(act, tenant=tenant, actor=actor, object_type="membership", object=username, role=role)

@@ -1,7 +1,7 @@
 """Tenants, their members, and their API tokens."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -159,9 +159,14 @@ class Grant(models.Model):
 
 
 class Membership(models.Model):
-    """One role of a user in a tenant. A user may have several roles in a tenant: each is a row, and they add up."""
+    """One role of a user in a tenant. A user may have several roles in a tenant: each is a row, and they add up.
 
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="memberships")
+    Without `user`, the role waits for an active user with the name `invited`. Triggers set `user` and clear `invited`
+    when the row is added, or when the user is created, activated or renamed. `tenancy.members` adds and lists the rows.
+    """
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, related_name="memberships")
+    invited = models.CharField(max_length=150, blank=True, default="", db_default="")
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=20, choices=Role)
 
@@ -170,11 +175,23 @@ class Membership(models.Model):
         verbose_name = "member"
         constraints = (
             models.UniqueConstraint(fields=("user", "tenant", "role"), name="membership_once"),
+            models.UniqueConstraint(
+                fields=("invited", "tenant", "role"), condition=models.Q(user=None), name="invitation_once"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(user=None) ^ models.Q(invited=""), name="membership_of_user_or_name"
+            ),
             models.CheckConstraint(condition=models.Q(role__in=Role.values), name="membership_role_known"),
         )
 
+    # Set only by `members.listed`. The defaults disclose nothing of the user.
+    username = ""
+    full_name = ""
+    active: bool | None = None
+    last_log_in: datetime | None = None
+
     def __str__(self) -> str:
-        return f"{self.user} as {self.get_role_display()} of {self.tenant}"
+        return f"{self.user or self.invited} as {self.get_role_display()} of {self.tenant}"
 
 
 class ApiToken(AbstractAuthToken):

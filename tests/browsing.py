@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from importlib.resources import files
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
 from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize, expect, sync_playwright
 
@@ -73,8 +74,8 @@ def log_in(browser: Browser, running: RunningProduct) -> Iterator[LogIn]:
 
 
 def _member(running: RunningProduct, tenant: Tenant, role: Role) -> str:
-    membership = tenant.memberships.filter(role=role).select_related("user").first()
-    return (membership.user if membership else running.member(tenant, role)).username
+    user = User.objects.filter(memberships__tenant=tenant, memberships__role=role).first()
+    return (user or running.member(tenant, role)).username
 
 
 def findings(page: Page) -> Iterator[str]:

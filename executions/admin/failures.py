@@ -33,9 +33,9 @@ from foundation.admin.columns import badge, column, moment
 from foundation.admin.times import relative, timed
 from foundation.errors import CoordinatorError
 from releases.states import Status
+from tenancy import members
 from tenancy.access import actor
 from tenancy.admin.base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter
-from tenancy.models import Membership
 from tenancy.roles import Scope, roles_granting
 
 MOST_GROUPS = 10_000
@@ -307,8 +307,5 @@ def _denial(scope: Scope) -> str:
 
 def _people(group: FailureGroup, username: str) -> list[str]:
     """Return the user names to whom the group can be assigned, the user's own first."""
-    rows = Membership.objects.filter(
-        tenant=group.tenant, role__in=roles_granting(Scope.OPERATE), user__is_active=True
-    ).order_by("user__username")
-    names = rows.values_list("user__username", flat=True).distinct()[:PEOPLE_SHOWN]
+    names = members.names(group.tenant, Scope.OPERATE)[:PEOPLE_SHOWN]
     return list(dict.fromkeys([username, *filter(None, [group.assignee]), *names]))

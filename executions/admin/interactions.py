@@ -38,7 +38,8 @@ from executions.questions.words import person
 from foundation.admin.columns import badge, column, moment
 from foundation.admin.times import timed
 from foundation.errors import CoordinatorError
-from tenancy.access import actor, holders, tenants_of
+from tenancy import members
+from tenancy.access import actor, tenants_of
 from tenancy.admin.base import ReadOnlyAdmin, TenantFilter, problem_of
 from tenancy.roles import Scope
 
@@ -305,7 +306,7 @@ class InteractionAdmin(ReadOnlyAdmin):
             claimant=person(found.claimed_by or ""),
             mine=is_claimed(found) and found.claimed_by == me,
             delegate=person(found.delegate or ""),
-            members=holders(found.tenant, Scope.ANSWER)[:MOST_MEMBERS] if answerable and may_answer else (),
+            members=members.names(found.tenant, Scope.ANSWER)[:MOST_MEMBERS] if answerable and may_answer else (),
             events=found.events.order_by("-sequence")[:20],
             longest_note=claims.LONGEST_NOTE,
             problem=problem,

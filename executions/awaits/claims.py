@@ -16,9 +16,8 @@ from executions.awaits.awaits import TIMER
 from executions.awaits.interactions import Claim, interaction
 from executions.errors import DelegateUnknown, InteractionClosed, InteractionNotClaimed
 from executions.models import Interaction, InteractionEvent
-from tenancy import audit
-from tenancy.access import actor as actor_of
-from tenancy.access import holders
+from tenancy import audit, members
+from tenancy.access import actor_named
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 
@@ -75,8 +74,7 @@ def delegate(
     `InteractionClaimed` if the claim of another actor lasts, unless `take_over` is set.
     """
     found = interaction(tenant, interaction_id)
-    person = holders(tenant, Scope.ANSWER).filter(username=to).first()
-    if person is None:
+    if not members.holds(tenant, to, Scope.ANSWER):
         message = "is not a member of the tenant whose role may answer"
         raise DelegateUnknown(
             f"{to!r} {message}.", errors=[{"field": "to", "code": "DELEGATE_UNKNOWN", "message": message}]
@@ -84,8 +82,8 @@ def delegate(
     with transaction.atomic():
         locked = _lock(found)
         _require_free(found, locked, actor, take_over=take_over)
-        _change(found, locked, Kind.DELEGATED, actor=actor, delegate=actor_of(person), note=note.strip() or None)
-        _record("interaction.delegate", found, actor, to=actor_of(person))
+        _change(found, locked, Kind.DELEGATED, actor=actor, delegate=actor_named(to), note=note.strip() or None)
+        _record("interaction.delegate", found, actor, to=actor_named(to))
     return interaction(tenant, found.pk)
 
 

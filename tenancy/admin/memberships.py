@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -16,8 +15,8 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from foundation.admin.columns import badge, column
 from foundation.admin.times import timed
-from tenancy import audit
-from tenancy.access import actor, scopes_in, tenants_of
+from tenancy import audit, members
+from tenancy.access import actor, tenants_of
 from tenancy.admin.base import Person, ScopedFilter, TenantFilter, TenantScopedAdmin
 from tenancy.admin.exported_list import ExportedList
 from tenancy.models import Membership
@@ -33,7 +32,9 @@ class NewMembershipForm(_MembershipForm):
     """Takes the user's name as text: a list of all users would disclose the members of other tenants."""
 
     username = forms.CharField(
-        max_length=150, widget=UnfoldAdminTextInputWidget, help_text="The name with which the user logs in."
+        max_length=members.LONGEST_USERNAME,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="The name with which the user logs in. If no active user has it, the role waits until one does.",
     )
 
     class Meta:
@@ -42,13 +43,9 @@ class NewMembershipForm(_MembershipForm):
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
-        user = User.objects.filter(username=cleaned.get("username", ""), is_active=True).first()
-        if user is None:
-            self.add_error("username", "There is no active user with this name.")
-        elif Membership.objects.filter(user=user, tenant=cleaned.get("tenant"), role=cleaned.get("role")).exists():
+        self.instance.invited = name = cleaned.get("username", "")
+        if "tenant" in cleaned and members.named(cleaned["tenant"], name).filter(role=cleaned.get("role")).exists():
             self.add_error("username", "This user already has this role.")
-        else:
-            self.instance.user = user
         return cleaned
 
 
@@ -57,9 +54,7 @@ class MembershipForm(_MembershipForm):
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
-        same = Membership.objects.filter(
-            user_id=self.instance.user_id, tenant_id=self.instance.tenant_id, role=cleaned.get("role")
-        )
+        same = members.named(self.instance.tenant, self.instance.username).filter(role=cleaned.get("role"))
         if same.exclude(pk=self.instance.pk).exists():
             self.add_error("role", "This user already has this role.")
         return cleaned
@@ -76,64 +71,73 @@ class RoleFilter(ScopedFilter):
 
 
 class LogInFilter(ScopedFilter):
-    """Filters by the last log-in. Members who never logged in are in each of the choices."""
+    """Filters by the last log-in. Members without a known log-in are in each of the choices."""
 
     title = "last log-in"
     parameter_name = "log-in"
 
     def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
-        yield "never", "Never"
+        yield "never", "Never, or not known"
         yield from ((f"{days}", f"Not for {days} days") for days in (30, 90, 180))
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Membership]) -> QuerySet[Membership]:
-        value, never = self.value(), Q(user__last_login=None)
+        value, never = self.value(), Q(last_log_in=None)
         if value not in {choice for choice, _ in self.lookup_choices}:
             return queryset
         if value == "never":
             return queryset.filter(never)
-        return queryset.filter(never | Q(user__last_login__lt=timezone.now() - timedelta(days=int(value or 0))))
+        return queryset.filter(never | Q(last_log_in__lt=timezone.now() - timedelta(days=int(value or 0))))
 
 
 @admin.register(Membership)
 class MembershipAdmin(ExportedList, TenantScopedAdmin):
-    """Tenant admins give users roles in their tenants. A user may have several roles, each in a separate row."""
+    """Tenant admins give users roles in their tenants. A user may have several roles, each in a separate row.
+
+    Only superusers see whether an active user has the name (`members.listed`).
+    """
 
     needs = Scope.ADMINISTER
     add_label = "Add a member"
-    list_display = ("user", "name", "tenant", "role", "purpose", "state", "last_log_in")
-    list_select_related = ("user", "tenant")
-    ordering = ("user__username", "tenant__slug", "role")
+    list_display = ("person", "name", "tenant", "role", "purpose", "state", "log_in")
+    ordering = (members.USERNAME, "tenant__slug", "role")
     list_filter = (RoleFilter, LogInFilter, TenantFilter)
-    search_fields = ("user__username", "user__first_name", "user__last_name")
+    search_fields = ("username", "full_name")
     search_help_text = "Search by user name or name"
     change_form_outer_after_template = "tenancy/roles.html"
     delete_confirmation_template = "tenancy/remove.html"
     file_name = "members"
     exported: ClassVar = {
-        "user": lambda row: row.user.get_username(),
-        "name": lambda row: row.user.get_full_name(),
+        "user": lambda row: row.username,
+        "name": lambda row: row.full_name,
         "tenant": lambda row: row.tenant.slug,
         "role": lambda row: row.role,
         "scopes": lambda row: sorted(GRANTS[Role(row.role)]),
-        "active": lambda row: row.user.is_active,
-        "lastLogIn": lambda row: row.user.last_login,
+        "active": lambda row: row.active,
+        "lastLogIn": lambda row: row.last_log_in,
     }
 
-    @column("Name", ordering="user__last_name", empty="-")
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Membership]:
+        return members.listed(super().get_queryset(request), sees_users=bool(request.user.is_superuser))
+
+    @column("User", ordering="username")
+    def person(self, member: Membership) -> str:
+        return member.username
+
+    @column("Name", ordering="full_name", empty="-")
     def name(self, member: Membership) -> str | None:
-        return member.user.get_full_name() or None
+        return member.full_name or None
 
     @column("What the role is for")
     def purpose(self, member: Membership) -> str:
         return PURPOSE[Role(member.role)]
 
-    @badge("State", {"active": "success", "inactive": "danger"}, ordering="user__is_active")
+    @badge("State", {"active": "success", "inactive": "danger", "not known": "default"}, ordering="active")
     def state(self, member: Membership) -> str:
-        return "active" if member.user.is_active else "inactive"
+        return "not known" if member.active is None else "active" if member.active else "inactive"
 
-    @column("Last log-in", ordering="user__last_login", empty="never")
-    def last_log_in(self, member: Membership) -> SafeString | None:
-        return timed(member.user.last_login)
+    @column("Last log-in", ordering="last_log_in", empty="-")
+    def log_in(self, member: Membership) -> SafeString | None:
+        return timed(member.last_log_in)
 
     def changeform_view(
         self,
@@ -152,10 +156,10 @@ class MembershipAdmin(ExportedList, TenantScopedAdmin):
         return super().get_form(request, obj, change, form=MembershipForm if obj else NewMembershipForm, **kwargs)
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        return ("user", "tenant", "role") if obj else ("tenant", "username", "role")
+        return ("person", "tenant", "role") if obj else ("tenant", "username", "role")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        return ("user", "tenant") if obj else ()
+        return ("person", "tenant") if obj else ()
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "tenant":
@@ -185,11 +189,23 @@ class MembershipAdmin(ExportedList, TenantScopedAdmin):
         return self.has_view_permission(request, obj)
 
     def save_model(self, request: HttpRequest, obj: Membership, form: Any, change: bool) -> None:
-        held = scopes_in(obj.tenant, obj.user)
-        with transaction.atomic():
-            super().save_model(request, obj, form, change)
-            before = {"before": form.initial.get("role")} if change else {}
-            self._audit("membership.change" if change else "membership.add", request, obj, role=obj.role, **before)
+        obj.username = obj.username or obj.invited
+        held = members.scopes_of(obj.tenant, obj.username)
+        if change:
+            with transaction.atomic():
+                super().save_model(request, obj, form, change)
+                audit.record(
+                    "membership.change",
+                    tenant=obj.tenant,
+                    actor=actor(request.user),
+                    object_type="membership",
+                    object=obj.username,
+                    role=obj.role,
+                    before=form.initial.get("role"),
+                )
+        else:
+            added, _ = members.add(obj.tenant, obj.username, Role(obj.role), actor=actor(request.user))
+            obj.pk = added.pk
         _explain(request, obj, held)
 
     def delete_view(
@@ -202,20 +218,14 @@ class MembershipAdmin(ExportedList, TenantScopedAdmin):
         return super().delete_view(request, object_id, {"heading": "Remove the role", "consequence": text})
 
     def delete_model(self, request: HttpRequest, obj: Membership) -> None:
-        held = scopes_in(obj.tenant, obj.user)
-        with transaction.atomic():
-            super().delete_model(request, obj)
-            self._audit("membership.remove", request, obj, role=obj.role)
+        held = members.scopes_of(obj.tenant, obj.username)
+        members.remove(obj.tenant, obj.username, Role(obj.role), actor=actor(request.user))
         _explain(request, obj, held)
-
-    def _audit(self, act: str, request: HttpRequest, of: Membership, **details: Any) -> None:
-        by, name = actor(request.user), of.user.get_username()
-        audit.record(act, tenant=of.tenant, actor=by, object_type="membership", object=name, **details)
 
 
 def _explain(request: HttpRequest, member: Membership, held: frozenset[Scope]) -> None:
     """Say what the member may do now and not before, and the reverse. `held` are the scopes before the change."""
-    holds, name = scopes_in(member.tenant, member.user), member.user.get_username()
+    holds, name = members.scopes_of(member.tenant, member.username), member.username
     if gained := _listed(holds - held):
         messages.info(request, f"{name} can now: {gained}.")
     if lost := _listed(held - holds):

@@ -18,6 +18,7 @@ from tenancy import audit
 from tenancy.access import actor
 from tenancy.admin.base import TenantScopedAdmin
 from tenancy.admin.exported_list import ExportedList
+from tenancy.members import USERNAME
 from tenancy.models import QUOTA_COLUMNS, ApiToken, Membership, Tenant
 from tenancy.roles import Scope
 
@@ -72,7 +73,7 @@ class TenantAdmin(ExportedList, TenantScopedAdmin):
         tokens = ApiToken.objects.filter(tenant=OuterRef("pk"), expiry__gt=Now()).order_by().values("tenant")
         rows: QuerySet[Tenant] = super().get_queryset(request)
         return rows.annotate(
-            members=Coalesce(Subquery(members.values(found=Count("user", distinct=True))), 0),
+            members=Coalesce(Subquery(members.values(found=Count(USERNAME, distinct=True))), 0),
             valid_tokens=Coalesce(Subquery(tokens.values(found=Count("pk"))), 0),
         )
 

@@ -17,18 +17,18 @@ from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.models import Membership
 from tenancy.roles import GRANTS, Role, Scope
 
-LONGEST_USERNAME = 150
+UNKNOWN = "until the tenant's audit log has an entry of the person"
 
 
 class MemberView(serializers.Serializer[Membership]):
-    username = serializers.CharField(source="user.username", help_text="The name with which the person logs in.")
-    name = serializers.CharField(source="user.get_full_name")
+    username = serializers.CharField(help_text="The name with which the person logs in.")
+    name = serializers.CharField(source="full_name", help_text=f"Empty {UNKNOWN}.")
     role = serializers.ChoiceField(choices=Role.choices)
-    active = serializers.BooleanField(source="user.is_active", help_text="Whether the person can log in.")
+    active = serializers.BooleanField(allow_null=True, help_text=f"Whether the person can log in. Null {UNKNOWN}.")
 
 
 class MemberRequest(StrictSerializer):
-    username = Text(max_length=LONGEST_USERNAME)
+    username = Text(max_length=members.LONGEST_USERNAME)
     role = serializers.ChoiceField(choices=Role.choices)
 
 
@@ -42,17 +42,19 @@ class Members(TenantView, ListAPIView[Membership]):
 
     scopes: ClassVar = {"GET": Scope.ADMINISTER, "POST": Scope.ADMINISTER}
     acts: ClassVar = {"POST": "membership.add"}
-    refusals: ClassVar = {"POST": (members.UserUnknown,)}
     serializer_class = MemberView
     pagination_class = InOrder
     queryset = Membership.objects.none()
 
     def get_queryset(self) -> Any:
-        return Membership.objects.filter(tenant=self.tenant).select_related("user")
+        return members.listed(Membership.objects.filter(tenant=self.tenant))
 
     @extend_schema(operation_id="addMember", request=MemberRequest, responses={201: MemberView, 200: MemberView})
     def post(self, request: Request, tenant: str) -> Response:
-        """Give a user a role. The token must allow everything that the role allows. Repeating it changes nothing."""
+        """Give a person a role. The token must allow everything that the role allows. Repeating it changes nothing.
+
+        If no active user has the name, the role waits until one does. The answer is the same.
+        """
         body = MemberRequest.validated(request.data)
         role = Role(body["role"])
         for scope in sorted(GRANTS[role]):

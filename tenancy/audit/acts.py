@@ -17,7 +17,7 @@ NAMES: Final = (
     *("gradual_activation.promote", "gradual_activation.start", "gradual_activation.step"),
     *("gradual_activation.withdraw", "interaction.answer", "interaction.claim", "interaction.delegate"),
     "interaction.release",
-    *("membership.add", "membership.change", "membership.remove", "policy.change"),
+    *("membership.add", "membership.begin", "membership.change", "membership.remove", "policy.change"),
     *("pipeline.pause", "pipeline.resume"),
     "quotas.change",
     *(

@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+from django.contrib.auth.models import User
+
 from executions.campaigns import campaigns
 from executions.holds import holds
 from executions.models import Hold
@@ -27,7 +29,7 @@ def secret(slug: str) -> str:
 def named(world: World) -> dict[str, object]:
     """Return the keys of an object of each kind by its name."""
     tenant, release = world.tenant, world.release
-    owner = tenant.memberships.filter(role="tenant-admin")[0].user
+    owner = User.objects.filter(memberships__tenant=tenant, memberships__role="tenant-admin")[0]
     rows: dict[str, Any] = {
         "user": owner,
         "tenant": tenant,

@@ -2,6 +2,7 @@
 
 import csv
 import logging
+import re
 from io import StringIO
 from typing import Any
 
@@ -83,13 +84,30 @@ def test_a_member_is_added_by_name_gets_each_role_once_and_leaves(admin: Client,
     assert not Membership.objects.filter(pk=viewer.pk).exists()
 
 
-@cases(("username", "active"), [("unknown", True), ("nobody", False)])
-def test_invalid_memberships_are_rejected(username: str, active: bool, admin: Client, acme: World) -> None:
-    User.objects.filter(username="nobody").update(is_active=active)
-    before = Membership.objects.count()
-    answer = admin.post(to(ADD), member_form(acme, username))
-    assert answer.context["adminform"].form.errors.keys() == {"username"}
-    assert Membership.objects.count() == before
+def test_only_superusers_see_whether_a_member_is_an_active_user(admin: Client, superuser: Client, acme: World) -> None:
+    User.objects.filter(username="nobody").update(first_name="Norma", last_login=timezone.now())
+    pages, names = [], ("nobody", "absent")
+    for name in names:
+        added = admin.post(to(ADD), member_form(acme, name), follow=True)
+        row = Membership.objects.latest("id")
+        [exported] = rows_of(admin, "tenancy_membership", f"q={name}&log-in=never")
+        changed = admin.post(to("tenancy_membership_change", row), {"role": "operator"}, follow=True)
+        listed = admin.get(f"{to('tenancy_membership_changelist')}?q={name}").text
+        [shown] = re.findall(r"<tbody.*?</tbody>", listed, re.DOTALL)
+        form = re.sub(r"<input[^>]*csrf[^>]*>", "", admin.get(to("tenancy_membership_change", row)).text)
+        form = form[form.index('id="membership_form"') : form.index("data-roles")]
+        members = rows_of(admin, "tenancy_tenant")[0]["members"]
+        [active] = [each["active"] for each in rows_of(superuser, "tenancy_membership", f"q={name}")]
+        assert active == ("True" if name == "nobody" else "")
+        removed = admin.post(to("tenancy_membership_delete", row), {"post": "yes"}, follow=True)
+        told = [[str(message) for message in answer.context["messages"]] for answer in (added, changed, removed)]
+        pages.append(repr([exported, told, shown, form, members]).replace(name, "NAME").replace(f"/{row.pk}/", "/ID/"))
+    assert pages[0] == pages[1]
+    admin.post(to(ADD), member_form(acme))
+    searched = [len(rows_of(client, "tenancy_membership", "q=Norma")) for client in (admin, superuser)]
+    assert searched == [0, 1]
+    again = admin.post(to(ADD), member_form(acme))
+    assert again.context["adminform"].form.errors.keys() == {"username"}
 
 
 # --- users ---

@@ -90,7 +90,7 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
             insert="tenant_id second granted settled counted_at", update="second granted settled counted_at"
         ),
         "tenancy_grant": Rights(insert="id tenant_id permits expires_at", delete=True),
-        "tenancy_membership": Rights(insert="user_id tenant_id role", update="role", delete=True),
+        "tenancy_membership": Rights(insert="user_id invited tenant_id role", update="role", delete=True),
         "tenancy_apitoken": Rights(
             insert="digest token_key created expiry name scopes last_used_at user_id tenant_id",
             update="last_used_at expiry",

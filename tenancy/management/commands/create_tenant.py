@@ -2,13 +2,12 @@
 
 from typing import Any
 
-from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
-from tenancy import audit
-from tenancy.models import Membership, Tenant
+from tenancy import audit, members
+from tenancy.models import Tenant
 from tenancy.roles import Role
 
 ACTOR = "coordinator create_tenant"
@@ -20,7 +19,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("slug", help="1 to 63 of a-z, 0-9 and inner hyphens")
         parser.add_argument("--name", help="the display name; the slug by default")
-        parser.add_argument("--member", metavar="USERNAME", help="an existing user to add as a member")
+        parser.add_argument("--member", metavar="USERNAME", help="the user name of a person to add as a member")
         parser.add_argument(
             "--role",
             action="append",
@@ -40,17 +39,13 @@ class Command(BaseCommand):
         if new:
             tenant.save()
         if options["member"]:
-            user = User.objects.filter(username=options["member"]).first()
-            if user is None:
-                raise CommandError(f"There is no user {options['member']!r}.")
             for role in options["role"] or [Role.TENANT_ADMIN]:
-                self._add_member(tenant, user, role)
+                self._add_member(tenant, options["member"], Role(role))
         if new:
             audit.record("tenant.create", tenant=None, actor=ACTOR, object_type="tenant", object=slug)
         self.stdout.write(f"The tenant {slug} exists.")
 
-    def _add_member(self, tenant: Tenant, user: User, role: str) -> None:
-        _, added = Membership.objects.get_or_create(user=user, tenant=tenant, role=role)
-        if added:
-            name = user.get_username()
-            audit.record("membership.add", tenant=tenant, actor=ACTOR, object_type="membership", object=name, role=role)
+    def _add_member(self, tenant: Tenant, username: str, role: Role) -> None:
+        member, _ = members.add(tenant, username, role, actor=ACTOR)
+        if member.user is None:
+            self.stdout.write(f"No active user has the name {username!r}. One who gets it will have the role {role}.")

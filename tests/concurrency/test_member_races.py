@@ -1,0 +1,25 @@
+"""Roles are given to names while their users are created, and twice at once."""
+
+from functools import partial
+
+import pytest
+from django.contrib.auth.models import User
+
+from tenancy import members
+from tenancy.models import AuditEntry
+from tenancy.roles import Role
+from tests import making
+from tests.concurrency.racing import parted, race
+from tests.repetition import rounds
+
+pytestmark = pytest.mark.usefixtures("committed")
+
+
+@pytest.mark.parametrize("_", rounds(5))
+def test_no_role_waits_for_a_user_who_exists(_: int) -> None:
+    tenant = making.tenant()
+    add = partial(members.add, tenant, tenant.slug, Role.VIEWER, actor="user:ann")
+    _results, refused = parted(race(add, partial(User.objects.create_user, tenant.slug), add))
+    assert refused == []
+    assert [row.user for row in tenant.memberships.all()] == [User.objects.get(username=tenant.slug)]
+    assert AuditEntry.objects.filter(tenant=tenant, act="membership.add").count() == 1
