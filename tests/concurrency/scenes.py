@@ -8,6 +8,7 @@ from functools import partial
 from ipaddress import ip_network
 from typing import Any
 
+from django.conf import settings
 from django.db.models import F, Model
 from django.utils import timezone
 
@@ -17,7 +18,7 @@ from executions.campaigns.filters import Filters
 from executions.lifecycle import outcome, retention, revoked
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrive
-from executions.models import AwaitUnit, Campaign, Execution, MessagePath, Worker
+from executions.models import AwaitUnit, Campaign, Execution, Interaction, MessagePath, Worker
 from executions.state_machine.moves import Claim
 from executions.submission.resubmission import resubmit
 from executions.transports.rest import workers
@@ -333,7 +334,9 @@ def answering() -> Scene:
 
 
 def giving_up_a_webhook() -> Scene:
+    """The processes of the last attempts died."""
     made = suspended(making.ready(), transport="webhook", transport_metadata={"url": NOWHERE})
+    Interaction.objects.update(dispatch_attempts=settings.WEBHOOK_ATTEMPTS)
     return webhooks.send, [made, AwaitUnit.objects.get()]
 
 

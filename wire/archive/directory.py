@@ -17,7 +17,6 @@ from typing import BinaryIO, Final
 from wire.documents.contract import (
     CAPABILITIES_ENTRY,
     CONTRACT_ENTRY,
-    CONTRACT_NAME,
     LOCK_ENTRY,
     MAX_CONTRACT_BYTES,
     PYTHON_ENTRY,
@@ -110,7 +109,6 @@ WIDE: Final = 0xFFFFFFFF
 WIDE_FIELD: Final = 0x0001
 _SECOND_NAME_FIELD: Final = 0x7075
 _FILE_VERSION: Final = re.compile(r";[0-9]*$")
-_FOLDER: Final = CONTRACT_ENTRY.removesuffix(CONTRACT_NAME)
 _OURS: Final = {name.casefold(): name for name in (CONTRACT_ENTRY, PYTHON_ENTRY, LOCK_ENTRY, CAPABILITIES_ENTRY)}
 
 
@@ -316,15 +314,14 @@ def _name_rule(name: str) -> tuple[str, str] | None:
     if _is_variant(name):
         return (
             "ARCHIVE_NAME_UNSAFE",
-            f"is that of a file in {_FOLDER} in another case, which some systems do not distinguish",
+            "is that of a file which the product reads, in another case, which some systems do not distinguish",
         )
     return None
 
 
 def _is_variant(name: str) -> bool:
-    """True if a file system without case could take the entry for a file that the product reads, or for its folder."""
-    folded = unicodedata.normalize("NFKC", name).casefold()
-    return folded.startswith(_FOLDER.casefold()) and not (name.startswith(_FOLDER) and name == _OURS.get(folded, name))
+    """True if a file system without case could take the entry for a file that the product reads."""
+    return _OURS.get(unicodedata.normalize("NFKC", name).casefold(), name) != name
 
 
 def read_at(file: BinaryIO, position: int, size: int) -> bytes:

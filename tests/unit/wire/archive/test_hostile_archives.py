@@ -195,7 +195,7 @@ NAMES = {
     "ARCHIVE_DUPLICATE_NAME": ["a", "a/", CONTRACT_ENTRY],
     "ARCHIVE_NAME_UNSAFE": [
         *("", "./b", "b/./c", "b//c", "b\\c", "b;1", "b/c;12", "b\0c", "b\u202ec", "b\u00a0c"),
-        *("meta-inf/pipeline/a", "META-INF/Pipeline/", f"{CONTRACT_ENTRY[:-4]}JSON"),
+        *(CONTRACT_ENTRY.upper(), CONTRACT_ENTRY.replace("pipeline/", "Pipeline/"), f"{CONTRACT_ENTRY[:-4]}JSON"),
         "META-INF/pipeline/python.j\u017fon",
     ],
     "ARCHIVE_NAME_ABSOLUTE": ["/b", "C:b"],
