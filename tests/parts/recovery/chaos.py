@@ -30,8 +30,11 @@ WEIGHTS = {
     ("make read-only", "PostgreSQL"): 3,
     ("delay", "outcomes"): 4,
     ("spoil reads of", "store"): 3,
+    ("set back", "clock"): 3,
 }
 SILENT_SECONDS = (1.0, 3 * LEASE_SECONDS)
+SET_BACK_SECONDS = (30.0, 500.0)
+"""Messages of a clock that is ten minutes late are dropped."""
 SPOILED_READS = 4
 FAILOVER = (4, 16)
 """The number of strikes before the failover, of which there is one."""
@@ -131,6 +134,9 @@ class Chaos(threading.Thread):
                 self._delay_outcomes()
             case "spoil reads of", _:
                 self.strikes["spoiled read"] += self._cluster.spoil_reads(SPOILED_READS)
+            case "set back", _:
+                with self._cluster.clock_set_back(self._rng.uniform(*SET_BACK_SECONDS)):
+                    self._wait(LEASE_SECONDS, 3 * LEASE_SECONDS)
             case "freeze", _:
                 self._freeze(self._member(target))
             case _:

@@ -15,6 +15,8 @@ from tests.parts.recovery.replicated import Replicated
 from tests.s3 import S3Place
 from tests.tcp_proxy import TcpProxy
 
+STEPPED_CLOCK = Path(__file__).parent / "stepped_clock"
+
 
 class FaultyCluster(Cluster):
     """PostgreSQL has a synchronous standby, and artifacts are in S3. Processes reach all servers through proxies."""
@@ -35,7 +37,12 @@ class FaultyCluster(Cluster):
         super().__init__(folder, postgres=self.replicated.primary, environment=environment)
         self.networks["broker"] = [TcpProxy(self.valkey.port)]
         self.product.servers["REDIS_URL"] = self.networks["broker"][0].in_front_of(self.valkey.url)
-        self.product.environment["REDIS_URL"] = self.product.servers["REDIS_URL"]
+        self._step = folder / "step"
+        self.product.environment |= {
+            "REDIS_URL": self.product.servers["REDIS_URL"],
+            "STEPPED_CLOCK": str(self._step),
+            "PYTHONPATH": f"{STEPPED_CLOCK}:{self.product.environment['PYTHONPATH']}",
+        }
 
     def start_servers(self) -> None:
         self.valkey.start()
@@ -73,6 +80,15 @@ class FaultyCluster(Cluster):
             yield
         finally:
             self._set_read_only("ALTER SYSTEM RESET default_transaction_read_only")
+
+    @contextlib.contextmanager
+    def clock_set_back(self, seconds: float) -> Iterator[None]:
+        """Set the time of the clock's host back for the block."""
+        self._step.write_text(f"{-seconds}")
+        try:
+            yield
+        finally:
+            self._step.write_text("0")
 
     def spoil_reads(self, count: int) -> int:
         """Read all artifacts while the store spoils the next reads. Return how many it has spoiled."""
