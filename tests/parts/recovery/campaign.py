@@ -3,7 +3,7 @@
     python -m tests.parts.recovery.campaign --seed 7 --executions 500
 
 The seed determines the submissions and the order of the strikes. What a process does at the time of a strike depends on
-the machine. The exit status is 1 if an execution was lost or an effect happened twice.
+the machine. The exit status is 1 if an execution was lost, an effect happened twice, or another promise was broken.
 """
 
 import argparse
