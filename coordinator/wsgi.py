@@ -70,4 +70,4 @@ application = request_slots.in_slots(
 if _processes is not None:
     connection_budget.check_soon(processes=_processes, threads=min(_slots, _threads))
 if _parent is not None:
-    process.start(Process.Kind.WEB)
+    process.start(Process.Kind.WEB, alive=request_slots.liveness)

@@ -5,7 +5,6 @@ from typing import Final
 
 from django.conf import settings
 
-from coordinator import request_slots
 from coordinator.models import Process
 from coordinator.monitoring import gauges
 from coordinator.monitoring.reports import Jobs, Reporter, no_jobs
@@ -19,10 +18,10 @@ liveness: Final = Liveness(longest_silence=settings.LIVENESS_SECONDS)
 exposition: Final = Exposition(gauges.read)
 
 
-def start(kind: Process.Kind, *, jobs: Jobs = no_jobs) -> None:
+def start(kind: Process.Kind, *, jobs: Jobs = no_jobs, alive: Liveness = liveness) -> None:
     """Start the threads of this process. Call this after the last fork. Ends the process if METRICS_PORT is in use.
 
-    `jobs` returns how many seconds ago the process last started each of its periodic jobs.
+    `jobs` returns how many seconds ago the process last started each of its periodic jobs. `/live` tells `alive`.
     """
     if settings.TRACES_ENDPOINT:
         traces.start(settings.TRACES_ENDPOINT, sample=settings.TRACES_SAMPLE, service=f"coordinator-{kind.value}")
@@ -30,7 +29,7 @@ def start(kind: Process.Kind, *, jobs: Jobs = no_jobs) -> None:
         # The clock has no task that reads the database, so its counts suffice.
         counts = Exposition(_nothing) if kind is Process.Kind.CLOCK else exposition
         shared = kind is Process.Kind.WEB
-        monitored = Monitored(counts, request_slots.liveness if shared else liveness, settings.METRICS_TOKEN)
+        monitored = Monitored(counts, alive, settings.METRICS_TOKEN)
         try:
             Endpoint(settings.METRICS_HOST, settings.METRICS_PORT, monitored, shared=shared).start()
         except OSError as error:
