@@ -22,6 +22,7 @@ from tenancy.roles import Scope
 from wire.broker import sentinel
 from wire.broker.tls import tls_options
 from wire.broker_url import kombu_url, uses_tls
+from wire.worker_keys import SHORTEST_REST_SECRET
 
 __all__ = ["SPECTACULAR_SETTINGS", "UNFOLD"]
 
@@ -176,8 +177,8 @@ env.require(bool(EMAIL_HOST) == bool(DEFAULT_FROM_EMAIL), "EMAIL_HOST and EMAIL_
 PAYLOAD_TYPE_PREFIXES = env.words("PAYLOAD_TYPE_PREFIXES", "org.pipelineframework.")
 REST_WORKER_ORIGINS = env.origins("REST_WORKER_ORIGINS")
 REST_WORKER_BASE_URL = env.url("REST_WORKER_BASE_URL")
-REST_WORKER_SECRET = env.secret("REST_WORKER_SECRET", shortest=SHORTEST_TOKEN, required=False)
-REST_WORKER_SECRET_FALLBACKS = env.secrets("REST_WORKER_SECRET_FALLBACKS", shortest=SHORTEST_TOKEN, most=3)
+REST_WORKER_SECRET = env.secret("REST_WORKER_SECRET", shortest=SHORTEST_REST_SECRET, required=False)
+REST_WORKER_SECRET_FALLBACKS = env.secrets("REST_WORKER_SECRET_FALLBACKS", shortest=SHORTEST_REST_SECRET, most=3)
 REST_WORKER_CONNECT_SECONDS = env.number("REST_WORKER_CONNECT_SECONDS", 2, least=0.1)
 REST_WORKER_TIMEOUT_SECONDS = env.number("REST_WORKER_TIMEOUT_SECONDS", 30, least=0.1)
 REST_WORKER_MAX_ANSWER_BYTES = env.integer("REST_WORKER_MAX_ANSWER_BYTES", 16 * 1024**2)

@@ -6,8 +6,11 @@ from collections.abc import Iterable
 from io import StringIO
 from typing import Final
 
-_FORMULA: Final = re.compile(r"^(?=[=+\-@\t\r\n])|(?<=[;,|\t\r\n])(?=\s*[=+\-@])")
-"""Where a formula could begin: in the text, or after what a spreadsheet may take for the end of a cell."""
+_FORMULA: Final = re.compile(r"""^(?=[\t\r\n])|(?:^|(?<=[;,|\t\r\n]))(?=[\s"]*[=+\-@\uff1d\uff0b\uff0d\uff20])""")
+"""Where a formula could begin: in the text, or after what a spreadsheet may take for the end of a cell.
+
+Spaces and quotes before it do not count, and the signs may be full-width ones.
+"""
 
 
 def line(cells: Iterable[object]) -> bytes:

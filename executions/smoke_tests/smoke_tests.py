@@ -87,7 +87,7 @@ def start(
         admitted = admission.named(tenant, pipeline_id, release.release_version, Purpose.SMOKE_TEST)
         shape = admitted.input_shape(input)
         admitted.require_runnable()
-        row = Row.of(admitted, key=key, digest=digest, input=[input], shape=shape, actor=actor, smoke=True)
+        row = Row.of(admitted, key=key, digest=digest, input=[input], shape=shape, actor=actor, named=True, smoke=True)
         if _write(row, expected, actor):
             return Started(one(release, row.id), repeated=False)
     raise ExecutionChanged(f"Release {release.release_version!r} keeps changing; repeat the request.")

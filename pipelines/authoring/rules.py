@@ -6,17 +6,13 @@ validators, it contains texts with a digest of the code, so that a comparison se
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-import textwrap
-from collections.abc import Callable, Iterator, Mapping
-from datetime import date, datetime, timedelta
+from collections.abc import Mapping
 from decimal import Decimal
-from types import CellType, CodeType, FunctionType
 from typing import Any, Final
 
 import pydantic
 
+from pipelines.authoring.code_digests import PLAIN, PYDANTIC, code_of, package_of
 from wire.documents.canonical_types import RUST
 
 _BOUNDS: Final = {"ge": "minimum", "gt": "minimumExclusive", "le": "maximum", "lt": "maximumExclusive"}
@@ -34,9 +30,7 @@ _CONFIG: Final = (
     *("str_min_length", "str_max_length", "str_strip_whitespace", "str_to_lower", "str_to_upper"),
     *("coerce_numbers_to_str", "regex_engine"),
 )
-_PYDANTIC: Final = "pydantic"
 _CLASSES: Final = ("model", "dataclass")
-_PLAIN: Final = (bool, int, float, str, Decimal, date, datetime, timedelta, type(None))
 
 Schema = Mapping[str, Any]
 
@@ -46,7 +40,7 @@ class Rules:
 
     def __init__(self, schema: Schema, definitions: Mapping[str, Schema]) -> None:
         self._definitions = dict(definitions)
-        self._code: list[str] = []
+        self._functions: list[Any] = []
         self._schema = self._bare(schema)
 
     @classmethod
@@ -57,6 +51,11 @@ class Rules:
         except Exception:
             return None
 
+    @property
+    def _code(self) -> list[str]:
+        """The digests of the author's functions around the validator, with what they use of the class of the value."""
+        return [code_of(each, self._schema.get("cls")) for each in self._functions]
+
     def _bare(self, schema: Schema) -> Schema:
         """Return the validator behind references, defaults and the author's functions, which are noted."""
         while True:
@@ -64,7 +63,7 @@ class Rules:
             if kind == "definitions":
                 self._definitions.update({each["ref"]: each for each in schema["definitions"]})
             elif kind.startswith("function-"):
-                self._code.append(code_of(schema["function"]["function"]))
+                self._functions.append(schema["function"]["function"])
                 if "schema" not in schema:
                     return {"type": kind}
             elif kind == "definition-ref":
@@ -115,7 +114,7 @@ class Rules:
     def others(self) -> list[str]:
         """What decides besides and the contract cannot express, down to the classes inside."""
         expressed = {name for name, _ in self._expressed().values()}
-        found = list(self._code)
+        found = self._code
         if self._schema["type"] in _CLASSES:
             return found
         known = expressed | _IRRELEVANT | {*_INNER}
@@ -138,10 +137,10 @@ class Rules:
             found += [_text(name, config[name]) for name in _CONFIG if config.get(name)]
             if schema.get("post_init"):
                 function = getattr(cls, "__post_init__" if schema["type"] == "dataclass" else "model_post_init")
-                if _package(function) != _PYDANTIC or function.__closure__:  # not for private attributes alone
-                    found.append(code_of(function))
+                if package_of(function) != PYDANTIC or function.__closure__:  # not for private attributes alone
+                    found.append(code_of(function, cls))
             if schema.get("custom_init"):
-                found.append(code_of(cls.__init__))
+                found.append(code_of(cls.__init__, cls))
             schema = self._bare(schema["schema"])
         return sorted({*self._code, *found})
 
@@ -154,47 +153,6 @@ class Rules:
         fields = schema.get("fields", {})
         named = fields.items() if isinstance(fields, Mapping) else ((each["name"], each) for each in fields)
         return {name: Rules(field["schema"], self._definitions) for name, field in named}
-
-
-def code_of(function: Any) -> str:
-    """Return a text that differs if the code of a function differs, or code of the same package that it calls."""
-    digest = hashlib.sha256("\0".join(_sources(function, set())).encode()).hexdigest()
-    return f"code {digest[:16]}"
-
-
-def _sources(function: Any, seen: set[CodeType]) -> Iterator[str]:
-    function = inspect.unwrap(getattr(function, "__func__", function))
-    if not isinstance(function, FunctionType):
-        yield f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__qualname__)}"
-        return
-    if function.__code__ in seen:
-        return
-    seen.add(function.__code__)
-    package = _package(function)
-    try:
-        source = inspect.getsource(function) if package != _PYDANTIC else function.__qualname__
-        yield textwrap.dedent(source).strip()
-    except (OSError, TypeError):
-        yield repr((function.__code__.co_code, function.__code__.co_names))
-    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-    free = {name: cell.cell_contents for name, cell in cells if cell != CellType()}
-    shared = function.__globals__ if package != _PYDANTIC else {}
-    values = free | {name: shared[name] for name in _names(function.__code__) if name in shared}
-    for name, value in sorted(values.items()):
-        if isinstance(value, _PLAIN):
-            yield f"{name}={value!r}"
-        elif isinstance(value, FunctionType) and (name in free or _package(value) == package):
-            yield from _sources(value, seen)
-
-
-def _names(code: CodeType) -> set[str]:
-    """Return the global names that the code and the functions inside of it use."""
-    inner = (each for each in code.co_consts if isinstance(each, CodeType))
-    return set(code.co_names).union(*map(_names, inner))
-
-
-def _package(function: Callable[..., Any]) -> str:
-    return str(getattr(function, "__module__", "")).partition(".")[0]
 
 
 def _bound(kind: str, value: Any) -> Any | None:
@@ -212,4 +170,4 @@ def _is_default(name: str, value: Any) -> bool:
 def _text(name: str, value: Any) -> str:
     if callable(value):
         return f"{name} {code_of(value)}"
-    return f"{name} {value!r}" if isinstance(value, _PLAIN) else f"{name} {type(value).__qualname__}"
+    return f"{name} {value!r}" if isinstance(value, PLAIN) else f"{name} {type(value).__qualname__}"

@@ -26,7 +26,7 @@ class ForeignModule(ImportError):
     """The artifact, the standard library and the installed distributions do not contain the imported module."""
 
 
-_IMPORTING: Final = ("<frozen importlib", "<frozen runpy")
+_IMPORTING: Final = ("<frozen importlib", "<frozen runpy", "<frozen zipimport")
 _restriction: Final = threading.Lock()
 """Acquired permanently by the process's only restriction."""
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from pipelines.errors import DefinitionError
 from pipelines.failures import inform, warn_of
-from pipelines.worker.options import configure_logs, hosted_release, tracer_to, worker_secret
+from pipelines.worker.options import configure_logs, hosted_release, rest_secret, tracer_to
 from pipelines.worker.rest_host import Response, RestHost
 from wire.messages.payload_envelopes import DEFAULT_PREFIXES
 
@@ -40,7 +40,7 @@ def main(arguments: argparse.Namespace) -> int:
     """
     configure_logs(arguments.log_format, arguments.log_level)
     logging.raiseExceptions = False  # a step may close what the log is written to
-    secret = worker_secret(arguments.key_file)
+    secret = rest_secret(arguments.key_file)
     release = hosted_release(arguments)
     prefixes = tuple(arguments.payload_prefix or DEFAULT_PREFIXES)
     host = RestHost(release, secret=secret, prefixes=prefixes, tracer=tracer_to(arguments.traces_endpoint))

@@ -147,6 +147,11 @@ def test_a_result_passes_if_it_equals_the_expected_one(
     assert verdict(test) == (Verdict.PASSED if passes else Verdict.OTHER_RESULT)
 
 
+def test_a_pause_of_the_active_release_refuses_no_smoke_test_of_another(owner: Tenant) -> None:
+    holds.pause(release(owner, "1.0"), actor=ACTOR, reason="broken", refuses_submissions=True)
+    assert begin(owner).execution.release_version == "2.0"
+
+
 def test_a_failure_and_a_cancellation_fail_the_test(owner: Tenant) -> None:
     failed = begin(owner, "failed")
     end(owner, failed, ends=making.failure, retryable=False)

@@ -20,13 +20,13 @@ def test_csv_begins_with_the_columns_and_has_no_formulas() -> None:
     assert lines == [b'"name","tags","count"\r\n', b'"\'=1+1","a b",""\r\n', '"ö","","2"\r\n'.encode()]
 
 
-@cases("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
+@cases("start", ["=", "+", "-", "@", "\t", "\r", "\n", " =", "\uff1d"])
 def test_a_text_that_would_be_a_formula_begins_with_an_apostrophe(start: str) -> None:
     text = f"{start}1+1"
     assert next(csv.reader(StringIO(spreadsheet.line([text, "a"]).decode(), newline=""))) == [f"'{text}", "a"]
 
 
-@cases("separator", [";", ",", "|", "\t", "\n", "; "])
+@cases("separator", [";", ",", "|", "\t", "\n", "; ", ';"'])
 def test_no_part_of_a_line_is_a_formula_wherever_it_is_split(separator: str) -> None:
     line = spreadsheet.line([f"a{separator}=HYPERLINK(A1)+1{separator}b", -1]).decode()
     assert not [part for part in re.split(r"[;,|\t\n]", line) if part.strip(' "').startswith("=")]

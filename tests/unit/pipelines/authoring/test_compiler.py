@@ -172,3 +172,59 @@ def test_everything_that_decides_whether_a_value_is_accepted_changes_the_contrac
         for rules in (PLAIN, {"amount": "typing.Annotated[int, Field(ge=1)]"}, RULES[-1])
     ]
     assert len(set(earlier)) == 1
+
+
+USED = """
+import functools
+import re
+from pydantic import AfterValidator
+
+def of_two(low, value):
+    return value
+
+def guarded(function):
+    @functools.wraps(function)
+    def guard(value, least={default}):
+        return function(value)
+    return guard
+
+class Limits:
+    least = {member}
+    def __init__(self, low):
+        self.low = low
+    def check(self, value):
+        return value
+    def __call__(self, value):
+        return self.check(value)
+
+PATTERN, CHOICES, OWN = re.compile("{pattern}"), [{{"a": {{{item}}}}}], Limits({object})
+
+@guarded
+def checked(value):
+    return value if PATTERN and CHOICES and OWN.low > Limits.least else None
+
+@dataclass
+class Base:
+    def __post_init__(self):
+        assert {base}
+
+@dataclass
+class Line(Base):
+    amount: typing.Annotated[int, AfterValidator(checked), AfterValidator(functools.partial(of_two, {partial}))]
+    count: typing.Annotated[int, AfterValidator(Limits({bound}).check), AfterValidator(Limits({called}))]
+    def __post_init__(self):
+        super().__post_init__()
+        self.validate()
+    def validate(self):
+        assert {method}
+
+@pipeline.step
+def pack(line: Line) -> int: ...
+"""
+
+
+def test_what_a_validator_uses_changes_the_contract(author: Author) -> None:
+    names = ("default", "member", "pattern", "item", "object", "base", "partial", "bound", "called", "method")
+    same = dict.fromkeys(names, "1")
+    written = [USED.format(**same), *(USED.format(**same | {name: "2"}) for name in names)]
+    assert len({compile_contract(author.pipeline(text))["contractVersion"] for text in written}) == len(written)

@@ -1,6 +1,7 @@
 """A worker runs the code of its artifact, of installed distributions and of the standard library, and no other code."""
 
 import py_compile
+import zipfile
 from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.util import find_spec
 from pathlib import Path
@@ -41,6 +42,10 @@ import os
 file = os.environ["OUTSIDE"] + "/stranger.py"
 with open(file) as source:
     exec(compile(source.read(), file, "exec"))
+""",
+    "an archive": """
+import os, zipimport
+zipimport.zipimporter(os.environ["OUTSIDE"] + "/archive.zip").load_module("stranger")
 """,
     "an extension module": "import os, sys; sys.path.insert(0, os.environ['OUTSIDE']); import _cffi_backend",
     "code without its source": "import os, sys; sys.path.insert(0, os.environ['OUTSIDE']); import stranger_compiled",
@@ -89,6 +94,8 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / file).parent.mkdir(exist_ok=True)
         (folder / file).write_text("")
     py_compile.compile(str(folder / "stranger.py"), str(folder / "stranger_compiled.pyc"), dfile="<unknown>")
+    with zipfile.ZipFile(folder / "archive.zip", "w") as archive:
+        archive.writestr("stranger.py", "")
     (folder / EXTENSION.name).write_bytes(EXTENSION.read_bytes())
     return folder
 

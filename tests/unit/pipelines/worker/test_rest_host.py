@@ -21,7 +21,7 @@ from pipelines.worker.rest_host import Crowded, Nonces, RestHost
 from pipelines.worker.rest_worker import IDLE_SECONDS, Server
 from wire.identity import ReleaseIdentity
 
-SECRET = "worker-secret"
+SECRET = "worker-secret-of-acme"
 EXECUTE, CAPABILITIES = "/pipeline/worker/transitions/execute", "/pipeline/worker/capabilities"
 ENCODING = "application/tpf-transition+json"
 SNAPSHOT = "org.pipelineframework.orchestrator.ExecutionInputSnapshot"
