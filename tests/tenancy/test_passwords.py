@@ -1,5 +1,6 @@
 """Weak passwords are refused in every form and command. The help says that a new password ends API tokens."""
 
+from io import StringIO
 from typing import Any
 
 import pytest
@@ -7,6 +8,8 @@ from django.contrib.auth.models import User
 from django.contrib.auth.password_validation import password_validators_help_texts, validate_password
 from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
+
+from tenancy.models import AuditEntry
 
 pytestmark = pytest.mark.django_db
 GOOD = "correct-horse-battery-staple"
@@ -46,3 +49,12 @@ def test_the_command_refuses_a_weak_password_and_accepts_a_good_one_or_none(monk
     monkeypatch.delenv("DJANGO_SUPERUSER_PASSWORD")
     call_command("createsuperuser", "--username=eva", "--email=", "--noinput", verbosity=0)
     assert not User.objects.get(username="eva").has_usable_password()
+
+
+def test_a_password_that_a_command_changes_leaves_an_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    User.objects.create_user("ada")
+    monkeypatch.setattr("getpass.getpass", lambda prompt: GOOD)
+    call_command("changepassword", "ada", stdout=StringIO())
+    assert User.objects.get().check_password(GOOD)
+    entry = AuditEntry.objects.latest("id")
+    assert (entry.act, entry.actor, entry.object) == ("user.password", "coordinator changepassword", "ada")

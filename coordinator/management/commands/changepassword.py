@@ -1,0 +1,18 @@
+"""Django's `changepassword`, extended with an entry in the audit log."""
+
+from getpass import getuser
+from typing import Any
+
+from django.contrib.auth.management.commands import changepassword
+from django.db import transaction
+
+from tenancy import audit
+
+
+class Command(changepassword.Command):
+    def handle(self, *args: Any, **options: Any) -> str:
+        name, by = options["username"] or getuser(), "coordinator changepassword"
+        with transaction.atomic():
+            done: str = super().handle(*args, **{**options, "username": name})
+            audit.record("user.password", tenant=None, actor=by, object_type="user", object=name)
+        return done
