@@ -13,7 +13,7 @@ from tests.parts.recovery.faulty_cluster import FaultyCluster
 from tests.parts.recovery.replicated import restart_as_primary
 from wire.messages.queues import OUTCOME_QUEUE
 
-# The relative frequency of each strike.
+# The relative frequency of each strike, after each has occurred once.
 WEIGHTS = {
     ("kill", "worker-"): 30,
     ("kill", "control-"): 28,
@@ -66,6 +66,7 @@ class Chaos(threading.Thread):
         self._stopping = threading.Event()
         self._frozen: list[threading.Thread] = []
         self._before_failover = rng.randint(*FAILOVER)
+        self._first = rng.sample(list(WEIGHTS), len(WEIGHTS))
 
     def run(self) -> None:
         try:
@@ -111,7 +112,7 @@ class Chaos(threading.Thread):
         return all(any(name.startswith(role) for name in ready) for role in ROLES)
 
     def _strike(self) -> None:
-        act, target = self._rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+        [(act, target)] = [self._first.pop()] if self._first else self._rng.choices([*WEIGHTS], [*WEIGHTS.values()])
         match act, target:
             case "empty", _:
                 self._cluster.valkey.kill()
