@@ -184,7 +184,8 @@ class Campaign:
         def enough_strikes() -> bool:
             live = self._live()
             few = live is not None and live <= len(self.all) * UNFINISHED_SHARE
-            return not self.chaos.is_alive() or (self.chaos.kills >= len(self.all) // 5 and few)
+            enough = self.chaos.is_complete and self.chaos.kills >= len(self.all) // 5
+            return not self.chaos.is_alive() or (enough and few)
 
         def all_ended() -> bool:
             self.chaos.restart_ended()  # hostile steps still end their workers

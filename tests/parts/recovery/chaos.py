@@ -81,6 +81,11 @@ class Chaos(threading.Thread):
         except BaseException as error:
             self.error = error
 
+    @property
+    def is_complete(self) -> bool:
+        """True if each kind of strike has occurred."""
+        return not self._first and self._before_failover <= 0
+
     def stop(self) -> None:
         """Stop striking and restart ended members. Raises the error that ended the thread early, if any."""
         self._stopping.set()
