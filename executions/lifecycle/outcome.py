@@ -7,7 +7,7 @@ import random
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache, partial
 from types import MappingProxyType
@@ -151,7 +151,7 @@ def _record_once(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened,
         checkpointed = [each.execution_id for each in group.checkpoints]
         ids = [*checkpointed, *(outcome.execution_id for outcome in outcomes)]
         known = _lock(identity, ids, may_restart=may_restart)
-        leased = _with_lost_leases(known, outcomes, group.worker_id)
+        known, leased = _with_lost_leases(known, outcomes, group.worker_id)
         starts = {pk: locked.step_index for pk, locked in known.items()}
         starts |= checkpoints.keep([each for each in group.checkpoints if each.execution_id in known], group, starts)
         requested = list(_moves(identity, known, group, starts, leased, opened))
@@ -219,21 +219,21 @@ def _lock(identity: ReleaseIdentity, ids: Iterable[uuid.UUID], *, may_restart: b
 
 def _with_lost_leases(
     known: Mapping[uuid.UUID, _Locked], outcomes: Collection[Outcome], worker_id: str
-) -> Collection[Outcome]:
-    """Restore the lost leases of late outcomes. Return all outcomes, these with their new versions."""
+) -> tuple[Mapping[uuid.UUID, _Locked], Collection[Outcome]]:
+    """Restore the lost leases of late outcomes. Return executions and outcomes, these with their new versions."""
     lost = [
         each
         for each in outcomes
         if (execution := known.get(each.execution_id)) and each.lease_token == execution.lost_lease
     ]
     if not lost:
-        return outcomes
+        return known, outcomes
     versions = moves.restore_leases(
         [(each.execution_id, each.lease_token, each.outcome == "FAILED") for each in lost], worker_id=worker_id
     )
     log.info("Restored %d lost leases for late outcomes", len(versions))
     restored = {id(each): versions[each.execution_id] for each in lost if each.execution_id in versions}
-    return [
+    return {**known, **{pk: replace(known[pk], version=version) for pk, version in versions.items()}}, [
         each.model_copy(update={"execution_version": restored[id(each)]}) if id(each) in restored else each
         for each in outcomes
     ]
