@@ -301,7 +301,7 @@ def test_an_entire_group_is_retried_while_the_database_is_unavailable(group: lis
         checkpoints=[making.reached(third, 1, "7")],
     )
     message = seal(release.identity, body, current_key(release.identity.tenant_id))
-    left: list[type[Exception]] = [InterfaceError, InternalError, OperationalError]
+    left: list[type[Exception]] = [InterfaceError, InternalError, MemoryError, OperationalError]
 
     def unavailable(execute: Callable[..., Any], sql: Any, *more: Any) -> Any:
         if left and "UPDATE executions_execution" in str(sql):
