@@ -11,7 +11,7 @@ from foundation.database.postgresql.outage import rejects_values
 
 log = logging.getLogger(__name__)
 PATIENCE_SECONDS: Final = 300.0
-"""For how long a result in hand is kept, like a message with outcomes (`executions.tasks.record`)."""
+"""For how long a result in hand is kept. The broker keeps a message with outcomes (`executions.tasks.record`)."""
 FIRST_WAIT_SECONDS: Final = 0.25
 LONGEST_WAIT_SECONDS: Final = 2.0
 Recorded = TypeVar("Recorded")
