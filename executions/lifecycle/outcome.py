@@ -186,8 +186,8 @@ def _count(identity: ReleaseIdentity, requested: Sequence[tuple[Move, Outcome]],
             metrics.finished.add(*release, move.target.value)
         elif move.target is State.WAIT_RETRY:
             metrics.retries.add(*release)
-    for status, ids in recorded.items():
-        life_lines.write(f"Recorded {status}", ((release, each) for each in ids))
+    for status, ids in recorded.items():  # the caller's transaction may also store the outputs of a call
+        transaction.on_commit(partial(life_lines.write, f"Recorded {status}", [(release, each) for each in ids]))
 
 
 @dataclass(frozen=True, slots=True)
