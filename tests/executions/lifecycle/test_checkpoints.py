@@ -85,6 +85,14 @@ def test_the_checkpoint_of_the_current_lease_is_stored_if_a_group_has_two_leases
     assert execution.takeovers == (0 if expected > kept else 1)
 
 
+def test_a_late_failure_that_gets_its_lease_back_is_retried_after_the_checkpoint_that_comes_with_it(
+    owner: Tenant, claim: Claim, execution: Execution
+) -> None:
+    making.lose_lease(claim)
+    assert record(making.failure(claim), checkpoints=[reached(claim, 2, "20")]) == 1
+    assert (progress(execution), execution.status) == ((2, 20), "WAIT_RETRY")
+
+
 @cases("again", [False, True])
 def test_a_late_outcome_that_gets_its_lease_back_has_the_steps_since_the_checkpoint(
     owner: Tenant, claim: Claim, execution: Execution, again: bool
