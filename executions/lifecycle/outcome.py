@@ -150,10 +150,10 @@ def _record_once(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened,
     outcomes = {(each.execution_id, each.execution_version, each.lease_token): each for each in group.outcomes}
     if len(outcomes) < len(group.outcomes):
         group = group.model_copy(update={"outcomes": list(outcomes.values())})
-    ids = [each.execution_id for each in (*group.checkpoints, *group.outcomes)]
+    checkpointed = [each.execution_id for each in group.checkpoints]
+    ids = [*checkpointed, *(outcome.execution_id for outcome in group.outcomes)]
     with transaction.atomic():
-        known = _lock(identity, ids, may_restart=may_restart)
-        known, group = _with_lost_leases(known, group)
+        known, group = _with_lost_leases(_lock(identity, ids, may_restart=may_restart), group)
         starts = {pk: locked.step_index for pk, locked in known.items()}
         starts |= checkpoints.keep([each for each in group.checkpoints if each.execution_id in known], group, starts)
         requested = list(_moves(identity, known, group, starts, opened))
