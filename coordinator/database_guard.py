@@ -3,6 +3,8 @@
 The processes remember the newest timeline of each cluster in the broker, because a former primary does not know it.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from celery import current_app
@@ -22,6 +24,16 @@ _DURABILITY = "SELECT current_setting('synchronous_standby_names'), current_sett
 def start() -> None:
     """Guard all connections that this process opens from now on."""
     base.guard(Chooser(Timelines(_exchange), answer_seconds=settings.DATABASE_ANSWER_SECONDS))
+
+
+@contextmanager
+def during_command() -> Iterator[None]:
+    """Refuse a former primary in the block. Commands may take hours, so they wait for answers without a limit."""
+    base.guard(Chooser(Timelines(_exchange), answer_seconds=None))
+    try:
+        yield
+    finally:
+        base.guard(None)
 
 
 def exchange() -> None:

@@ -66,7 +66,7 @@ def tell_worker(worker_pk: int, lost_leases: Sequence[str] = ()) -> None:
 
 
 # `outcome.record` raises only errors that may pass. Without retries, finished steps would have to run again.
-@shared_task(name=RECORD_TASK, autoretry_for=(Error,), default_retry_delay=1, max_retries=None)
+@shared_task(name=RECORD_TASK, autoretry_for=(Error, OSError, MemoryError), default_retry_delay=1, max_retries=None)
 def record(message: Any) -> None:
     """Record a group of outcomes. Messages have no age limit: a late outcome is valid as long as its lease is, and the
     guard of the version drops a repeated one.

@@ -33,8 +33,8 @@ ORDER BY due.next_due_at, r.id LIMIT %(most)s
 """
 
 # Finds the steps with open questions whose deadline is near. Reads all of the tenant's from the index on the deadline,
-# because a limit would hide those of other steps; the time of the statement is limited. Timers are no questions. No
-# row: none is near.
+# because a limit would hide those of other steps; the time of the statement is limited. Timers are no questions, and
+# the deadlines of paused executions move. No row: none is near.
 NEAR_DEADLINES = """
 SELECT p.id, p.pipeline_id, i.step_id, count(*), min(i.deadline)
 FROM executions_interaction i
@@ -42,6 +42,7 @@ JOIN executions_execution e ON e.id = i.execution_id JOIN releases_release r ON 
 JOIN releases_pipeline p ON p.id = r.pipeline_id
 WHERE i.tenant_id = %(tenant)s AND i.status IN ('WAITING', 'DISPATCHING', 'DISPATCHED') AND i.transport <> 'timer'
     AND i.deadline <= now() + make_interval(mins => %(minutes)s)
+    AND NOT e.held AND e.release_id NOT IN (SELECT release_id FROM executions_heldrelease)
     AND (%(pipeline)s::bigint IS NULL OR p.id = %(pipeline)s)
 GROUP BY p.id, p.pipeline_id, i.step_id ORDER BY min(i.deadline), p.id, i.step_id LIMIT %(most)s
 """

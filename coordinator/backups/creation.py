@@ -104,9 +104,15 @@ _MIGRATIONS = "SELECT app, name FROM django_migrations ORDER BY id"
 
 @contextmanager
 def _snapshot() -> Iterator[tuple[psycopg.Connection, str]]:
-    """Yield a connection in a transaction that reads one snapshot, and the name by which others can read it, too."""
+    """Yield a connection in a transaction that reads one snapshot, and the name by which others can read it, too.
+
+    It leads to the server of Django's connection, which `database_guard` has accepted.
+    """
+    connection.ensure_connection()
+    server: psycopg.ConnectionInfo = connection.connection.info
     parameters = {
         **connection.get_connection_params(),
+        **{"host": server.host, "hostaddr": server.hostaddr, "port": server.port},
         "cursor_factory": psycopg.Cursor,
     }
     with psycopg.connect(**parameters) as database:

@@ -33,7 +33,9 @@ oldest = Gauge("coordinator_queue_oldest_seconds", "How long the oldest due exec
 stranded = Gauge("coordinator_stranded_executions", "Due executions whose release has no eligible worker.", RELEASE)
 awaits_open = Gauge("coordinator_awaits_open", "Interactions that wait for an answer.", ("tenant",))
 awaits_overdue = Gauge(
-    "coordinator_awaits_overdue", "Open interactions past their deadline. The sweep ends them.", ("tenant",)
+    "coordinator_awaits_overdue",
+    "Open interactions past their deadline, without those of paused executions. The sweep ends them.",
+    ("tenant",),
 )
 workers = Gauge("coordinator_workers", "Transition workers that have not stopped.", (*RELEASE, "state"))
 heartbeat_age = Gauge(

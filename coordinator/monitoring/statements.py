@@ -30,12 +30,15 @@ JOIN tenancy_tenant t ON t.id = p.tenant_id
 WHERE due.count > 0 AND NOT EXISTS (SELECT FROM executions_heldrelease h WHERE h.release_id = r.id)
 """
 
-# Returns the open interactions by tenant, and how many of them are past their deadline. Timers wait for nobody, so they
-# do not count. Counts at most `most`, those with the earliest deadlines, from the index of open ones.
+# Returns the open interactions by tenant, and how many of them are past their deadline, without those of paused
+# executions, whose deadlines move. Timers wait for nobody, so they do not count. Counts at most `most`, those with the
+# earliest deadlines, from the index of open ones.
 AWAITS = """
-SELECT t.slug, count(*), count(*) FILTER (WHERE i.deadline <= now())
+SELECT t.slug, count(*), count(*) FILTER (WHERE i.deadline <= now() AND NOT EXISTS (
+    SELECT FROM executions_execution e WHERE e.id = i.execution_id
+        AND (e.held OR e.release_id IN (SELECT release_id FROM executions_heldrelease))))
 FROM (
-    SELECT tenant_id, deadline FROM executions_interaction
+    SELECT tenant_id, execution_id, deadline FROM executions_interaction
     WHERE status IN ('WAITING', 'DISPATCHING', 'DISPATCHED') AND transport <> 'timer'
     ORDER BY deadline LIMIT %(most)s
 ) i

@@ -61,10 +61,11 @@ SELECT (SELECT count(*) FROM executions_execution e JOIN releases_release r ON r
             AND NOT e.smoke)
 """
 
-# Counts the open questions of the executions of a release.
+# Counts the open questions of the executions of a release. Timers are no questions.
 QUESTIONS = """
 SELECT count(*) FROM executions_interaction i JOIN executions_execution e ON e.id = i.execution_id
-WHERE i.tenant_id = %(tenant)s AND i.status IN ('WAITING', 'DISPATCHING', 'DISPATCHED') AND e.release_id = %(release)s
+WHERE i.tenant_id = %(tenant)s AND i.status IN ('WAITING', 'DISPATCHING', 'DISPATCHED') AND i.transport <> 'timer'
+    AND e.release_id = %(release)s
 """
 
 # Returns the releases that need workers: the active ones, with the time of their activation, and those with open

@@ -7,11 +7,11 @@ import random
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache, partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from django.conf import settings
 from django.db import Error, transaction
@@ -36,7 +36,7 @@ from tenancy.models import Tenant
 from wire.documents.json_text import all_storable
 from wire.identity import ReleaseIdentity
 from wire.log_lines import bound
-from wire.messages.celery_messages import Failure, Outcome, OutcomeGroup, Suspension
+from wire.messages.celery_messages import Checkpoint, Failure, Outcome, OutcomeGroup, Suspension
 from wire.messages.limits import LONGEST_TRACEBACK
 from wire.messages.suspension import ImportedSuspension
 
@@ -49,6 +49,7 @@ LONGEST_TOGETHER = 1024**2
 LATE_STARTS = 2
 """How often a group is started again because an execution was changed by a transaction that began later."""
 
+Report = TypeVar("Report", Outcome, Checkpoint)
 Opened = Mapping[uuid.UUID, ImportedSuspension]
 """What workers have opened themselves of the awaits that their outcomes report, by execution."""
 
@@ -146,21 +147,22 @@ def _record(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened) -> i
 
 def _record_once(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened, *, may_restart: bool) -> int:
     # Removes repeats. Outcomes under different leases or versions stay: the guard of the move decides which is valid.
-    outcomes = {(each.execution_id, each.execution_version, each.lease_token): each for each in group.outcomes}.values()
+    outcomes = {(each.execution_id, each.execution_version, each.lease_token): each for each in group.outcomes}
+    if len(outcomes) < len(group.outcomes):
+        group = group.model_copy(update={"outcomes": list(outcomes.values())})
+    checkpointed = [each.execution_id for each in group.checkpoints]
+    ids = [*checkpointed, *(outcome.execution_id for outcome in group.outcomes)]
     with transaction.atomic():
-        checkpointed = [each.execution_id for each in group.checkpoints]
-        ids = [*checkpointed, *(outcome.execution_id for outcome in outcomes)]
-        known = _lock(identity, ids, may_restart=may_restart)
-        leased = _with_lost_leases(known, outcomes, group.worker_id)
+        known, group = _with_lost_leases(_lock(identity, ids, may_restart=may_restart), group)
         starts = {pk: locked.step_index for pk, locked in known.items()}
         starts |= checkpoints.keep([each for each in group.checkpoints if each.execution_id in known], group, starts)
-        requested = list(_moves(identity, known, group, starts, leased, opened))
+        requested = list(_moves(identity, known, group, starts, opened))
         reporter = reports.reporter(group)
         moved = {id(move) for move in moves.apply([move for move, _ in requested], reporter)}
         _note_dropped([move for move, _ in requested if id(move) not in moved], reporter)
         _follow_up(identity, [(move, outcome) for move, outcome in requested if id(move) in moved], opened)
     _count(identity, requested, moved)
-    for key in {outcome.execution_id for outcome in outcomes} - known.keys():
+    for key in {outcome.execution_id for outcome in group.outcomes} - known.keys():
         log.warning(
             "Dropped an outcome for %s, which is not an execution of %s", key, identity, extra={"execution": key}
         )
@@ -186,8 +188,8 @@ def _count(identity: ReleaseIdentity, requested: Sequence[tuple[Move, Outcome]],
             metrics.finished.add(*release, move.target.value)
         elif move.target is State.WAIT_RETRY:
             metrics.retries.add(*release)
-    for status, ids in recorded.items():
-        life_lines.write(f"Recorded {status}", ((release, each) for each in ids))
+    for status, ids in recorded.items():  # the caller's transaction may also store the outputs of a call
+        transaction.on_commit(partial(life_lines.write, f"Recorded {status}", [(release, each) for each in ids]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,25 +220,28 @@ def _lock(identity: ReleaseIdentity, ids: Iterable[uuid.UUID], *, may_restart: b
 
 
 def _with_lost_leases(
-    known: Mapping[uuid.UUID, _Locked], outcomes: Collection[Outcome], worker_id: str
-) -> Collection[Outcome]:
-    """Restore the lost leases of late outcomes. Return all outcomes, these with their new versions."""
-    lost = [
-        each
-        for each in outcomes
-        if (execution := known.get(each.execution_id)) and each.lease_token == execution.lost_lease
-    ]
+    known: Mapping[uuid.UUID, _Locked], group: OutcomeGroup
+) -> tuple[Mapping[uuid.UUID, _Locked], OutcomeGroup]:
+    """Restore the lost leases of late outcomes. Return executions and reports, these with their new versions."""
+
+    def is_late(report: Outcome | Checkpoint) -> bool:
+        execution = known.get(report.execution_id)
+        return execution is not None and report.lease_token == execution.lost_lease
+
+    lost = [(each.execution_id, each.lease_token, each.outcome == "FAILED") for each in group.outcomes if is_late(each)]
     if not lost:
-        return outcomes
-    versions = moves.restore_leases(
-        [(each.execution_id, each.lease_token, each.outcome == "FAILED") for each in lost], worker_id=worker_id
-    )
+        return known, group
+    versions = moves.restore_leases(lost, worker_id=group.worker_id)
     log.info("Restored %d lost leases for late outcomes", len(versions))
-    restored = {id(each): versions[each.execution_id] for each in lost if each.execution_id in versions}
-    return [
-        each.model_copy(update={"execution_version": restored[id(each)]}) if id(each) in restored else each
-        for each in outcomes
-    ]
+
+    def present(report: Report) -> Report:
+        if report.execution_id not in versions or not is_late(report):
+            return report
+        return report.model_copy(update={"execution_version": versions[report.execution_id]})
+
+    restored = {pk: replace(known[pk], version=version) for pk, version in versions.items()}
+    found = {"outcomes": [*map(present, group.outcomes)], "checkpoints": [*map(present, group.checkpoints)]}
+    return {**known, **restored}, group.model_copy(update=found)
 
 
 def _moves(
@@ -244,12 +249,11 @@ def _moves(
     known: Mapping[uuid.UUID, _Locked],
     group: OutcomeGroup,
     starts: reports.Starts,
-    outcomes: Iterable[Outcome],
     opened: Opened,
 ) -> Iterator[tuple[Move, Outcome]]:
     """Yield the move that each outcome requests, with the outcome."""
     policy = cache(partial(_policy_of, identity))  # most groups need none
-    for outcome in outcomes:
+    for outcome in group.outcomes:
         execution = known.get(outcome.execution_id)
         if execution is not None:
             # An outcome under a lost lease is dropped. Its event has the spans of all its steps.

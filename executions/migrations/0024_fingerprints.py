@@ -13,7 +13,8 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, public, pg_te
             '[[:space:]]+', ' ', 'g'),
             '[^][[:space:]()<>"'',;:=]+@[[:alnum:]._-]+[.][[:alnum:]]+', '#', 'g'),
             '(?<![0-9A-Za-z])(''[^'']*''|"[^"]*"|`[^`]*`|“[^”]*”|‘[^’]*’|«[^»]*»)(?![0-9A-Za-z])', '#', 'g'),
-            '\m((?:user|customer|client|member|person|patient|employee|owner|account|recipient|sender|name[d]?)[ :=]+)'
+            '\m((?:[Uu]ser|[Cc]ustomer|[Cc]lient|[Mm]ember|[Pp]erson|[Pp]atient|[Ee]mployee|[Oo]wner|[Aa]ccount|[Rr]ecipient'
+                '|[Ss]ender|[Nn]ame[d]?)[ :=]+)'
                 '(?:[[:upper:]][[:alpha:]''-]*[.]?)(?: [[:upper:]][[:alpha:]''-]*[.]?)*', '\1#', 'g'),
             '[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}', '#', 'g'),
             '(?<![0-9A-Za-z]|[0-9][.])(0[xX][0-9a-fA-F]+|(?=[0-9]*[a-fA-F])([0-9a-fA-F]{8,}|(?=[a-fA-F]*[0-9])[0-9a-fA-F]{4,}))(?![0-9A-Za-z])',

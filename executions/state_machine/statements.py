@@ -172,9 +172,9 @@ ORDER BY c.next_due_at, c.id
 #
 # A lease counts as taken over unless its worker certainly lived: it had not registered since the claim, and sent a
 # heartbeat in the second half of the lease, which would have renewed a lease that it still held. If no heartbeat named
-# the worker, all workers of the release that were alive at the claim must have lived. The lease of a call that has not
-# begun always counts. If the history of the last `most` losses and this one contains nothing but claims and
-# losses, the execution ends in DLQ too, because its outcomes do not arrive at all.
+# the worker, all workers of the release that were alive at the claim must have lived: that claim is young, so they are
+# few. The lease of a call that has not begun always counts. If the history of the last `most` losses and this one
+# contains nothing but claims and losses, the execution ends in DLQ too, because its outcomes do not arrive at all.
 EXPIRE = """
 WITH expired AS (
     SELECT id, tenant_id, pipeline_id, contract_version, release_version, lease_owner, lease_protocol, lease_worker,
@@ -182,22 +182,29 @@ WITH expired AS (
     FROM executions_execution WHERE status = 'RUNNING' AND lease_expires_at <= now()
         AND NOT (lease_protocol = 'rest' AND running_since IS NOT NULL)
     ORDER BY lease_expires_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+), unnamed AS (
+    SELECT tenant_id, pipeline_id, updated_at FROM expired WHERE lease_worker IS NULL
 ), host AS MATERIALIZED (
-    SELECT w.tenant_id, w.pipeline_id, w.contract_version, w.release_version, w.worker_id, w.registered_at,
-        w.last_heartbeat_at, w.stopped_at, least(w.stopped_at, w.alive_until) AS until
+    SELECT w.tenant_id, w.pipeline_id, w.contract_version, w.release_version, w.registered_at, w.last_heartbeat_at,
+        w.stopped_at, least(w.stopped_at, w.alive_until) AS until
     FROM executions_worker w WHERE w.protocol = 'celery'
-        AND (w.tenant_id, w.pipeline_id) IN (SELECT tenant_id, pipeline_id FROM expired)
-        AND (w.stopped_at IS NULL OR w.stopped_at >= (SELECT min(updated_at) FROM expired))
-        AND coalesce(w.alive_until >= (SELECT min(updated_at) FROM expired), true)
+        AND (w.tenant_id, w.pipeline_id) IN (SELECT tenant_id, pipeline_id FROM unnamed)
+        AND (w.stopped_at IS NULL OR w.stopped_at >= (SELECT min(updated_at) FROM unnamed))
+        AND coalesce(w.alive_until >= (SELECT min(updated_at) FROM unnamed), true)
 ), judged AS (
     SELECT x.*, x.lease_protocol <> 'celery' OR (
         SELECT bool_and(w.stopped_at IS NULL AND w.registered_at <= x.updated_at
             AND w.last_heartbeat_at > x.lease_expires_at - make_interval(secs => %(lease)s::float8 / 2))
-        FROM host w WHERE w.tenant_id = x.tenant_id AND w.pipeline_id = x.pipeline_id
-            AND (w.worker_id = x.lease_worker OR x.lease_worker IS NULL
-                AND w.contract_version = x.contract_version AND w.release_version = x.release_version
-                AND coalesce(w.until >= x.updated_at, true))
-        ) IS NOT TRUE AS taken_over
+        FROM (
+            SELECT n.stopped_at, n.registered_at, n.last_heartbeat_at FROM executions_worker n
+            WHERE n.tenant_id = x.tenant_id AND n.pipeline_id = x.pipeline_id AND n.worker_id = x.lease_worker
+                AND n.protocol = 'celery'
+            UNION ALL
+            SELECT h.stopped_at, h.registered_at, h.last_heartbeat_at FROM host h
+            WHERE x.lease_worker IS NULL AND h.tenant_id = x.tenant_id AND h.pipeline_id = x.pipeline_id
+                AND h.contract_version = x.contract_version AND h.release_version = x.release_version
+                AND coalesce(h.until >= x.updated_at, true)
+        ) w) IS NOT TRUE AS taken_over
     FROM expired x
 ), decided AS (
     SELECT j.*, CASE WHEN taken_over AND takeovers >= %(most)s THEN %(message)s

@@ -7,11 +7,11 @@ from typing import Final, TypeVar
 
 from django.db import Error, connection
 
-from foundation.database.postgresql.outage import may_pass
+from foundation.database.postgresql.outage import rejects_values
 
 log = logging.getLogger(__name__)
 PATIENCE_SECONDS: Final = 300.0
-"""For how long a result in hand is kept, like a message with outcomes (`executions.tasks.record`)."""
+"""For how long a result in hand is kept. The broker keeps a message with outcomes (`executions.tasks.record`)."""
 FIRST_WAIT_SECONDS: Final = 0.25
 LONGEST_WAIT_SECONDS: Final = 2.0
 Recorded = TypeVar("Recorded")
@@ -21,7 +21,8 @@ def record_in_hand(record: Callable[[], Recorded], *, patience: float = PATIENCE
     """Call `record` until the database accepts what it writes, for at most `patience` seconds. Return its result.
 
     `record` makes one transaction, and must not change anything if that was committed before: the connection may be
-    lost during the commit. Raises the last error when the time is over, and any error that does not pass at once.
+    lost during the commit. Raises the last error when the time is over, and at once if the database rejects the values:
+    any other error says nothing about the result, such as a column that is missing until a migration ends.
     """
     until = time.monotonic() + patience
     wait = FIRST_WAIT_SECONDS
@@ -29,7 +30,7 @@ def record_in_hand(record: Callable[[], Recorded], *, patience: float = PATIENCE
         try:
             return record()
         except Error as error:
-            if not may_pass(error) or time.monotonic() + wait > until:
+            if rejects_values(error) or time.monotonic() + wait > until:
                 raise
             log.warning("A result could not be recorded (%s). Trying again", type(error).__name__)
         connection.close_if_unusable_or_obsolete()

@@ -8,6 +8,7 @@ from django.utils import timezone
 from alerts.conditions import CONDITIONS, MOST_FOUND, Look
 from alerts.kinds import Kind
 from alerts.models import AlertRule
+from executions.holds import holds
 from executions.models import FinishedCount, Interaction, Worker
 from releases.activation.requests.votes import Decision
 from releases.artifacts import blobs
@@ -81,7 +82,7 @@ def test_questions_near_their_deadline() -> None:
     from tests.executions.awaits.conftest import ORDER
 
     ready = making.ready(schemaVersion=2, canonicalTypes=ORDER)
-    suspended(ready, "k", timeout_seconds=3600.0)
+    waits = suspended(ready, "k", timeout_seconds=3600.0)
     made = rule(ready[0], "awaitDeadline", thresholds={"minutes": 59})
     assert subjects(made) == []
     [found] = CONDITIONS[Kind.AWAIT_DEADLINE](Look(rule(ready[0], "awaitDeadline", name="near")))
@@ -95,6 +96,10 @@ def test_questions_near_their_deadline() -> None:
     assert CONDITIONS[Kind.AWAIT_DEADLINE](Look(made)) == [found]
     suspended(ready, "timer", transport="timer", timeout_seconds=60.0)
     assert CONDITIONS[Kind.AWAIT_DEADLINE](Look(made)) == [found]
+    for target in (waits, ready[1]):
+        holds.pause(target, actor="user:eva", reason="a holiday")
+        assert CONDITIONS[Kind.AWAIT_DEADLINE](Look(made)) == []
+        holds.resume(target, actor="user:eva")
 
 
 def test_damaged_artifacts(ready: Ready) -> None:

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery import current_app
 from django.conf import settings as current
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import OperationalError, connection
 from pytest_django import DjangoDbBlocker
 
+from coordinator import database_guard
 from releases.activation.retirement import retire
 from releases.artifacts import scrub, soundness
 from releases.models import Artifact, Blob, Release
@@ -120,6 +122,20 @@ def test_a_backup_overwrites_nothing(folder: Path) -> None:
     folder.rename(folder.with_name("backup.unfinished"))
     with pytest.raises(CommandError, match="was killed"):
         backup(folder)
+
+
+def test_no_backup_is_made_of_a_former_primary(folder: Path) -> None:
+    broker: Any
+    with connection.cursor() as cursor, current_app.pool.acquire() as broker:
+        cursor.execute("SELECT system_identifier FROM pg_control_system()")
+        broker.default_channel.client.zadd(database_guard.KEY, {str(cursor.fetchone()[0]): 1_000})
+        connection.close()
+        try:
+            with pytest.raises(OperationalError, match="Refused the database server"):
+                backup(folder)
+        finally:
+            broker.default_channel.client.delete(database_guard.KEY)
+    assert list(folder.parent.iterdir()) == []
 
 
 def test_a_damaged_file_is_found_before_anything_changes(folder: Path, elsewhere: Path) -> None:

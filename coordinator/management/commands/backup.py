@@ -5,6 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from coordinator import database_guard
 from coordinator.backups.creation import create
 from coordinator.backups.errors import BackupError
 from releases.errors import ArtifactStoreUnavailable
@@ -23,6 +24,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("folder", type=Path, help="must not exist; it appears when the backup is complete")
 
+    @database_guard.during_command()
     def handle(self, *args: Any, **options: Any) -> None:
         folder: Path = options["folder"].absolute()
         try:

@@ -32,8 +32,8 @@ from wire.messages.suspension import ImportedSuspension, Unanswerable, imported
 
 FAILED = "TransitionWorkerFailureException"
 NOT_CONNECTED = "ConnectException"
-GATEWAY_FAILURES = frozenset({502, 504})
-"""Statuses of a gateway that has no valid response of the worker."""
+GATEWAY_FAILURES = frozenset({502, 504, 520, 522, 524, 598, 599})
+"""Statuses of a gateway that has no valid response of the worker. No standard has those above 511, but gateways do."""
 
 
 @dataclass(frozen=True, slots=True)

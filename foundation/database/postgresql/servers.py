@@ -64,10 +64,10 @@ class Timelines:
 class Chooser:
     """Connects to the first host that answers and is not refused. Starts with the primary that it used last.
 
-    Its connections wait for each answer for at most `answer_seconds`.
+    Its connections wait for each answer for at most `answer_seconds`; None is without a limit.
     """
 
-    def __init__(self, timelines: Timelines, *, answer_seconds: float) -> None:
+    def __init__(self, timelines: Timelines, *, answer_seconds: float | None) -> None:
         self.timelines = timelines
         self.is_refusing = False
         self._answer_seconds = answer_seconds

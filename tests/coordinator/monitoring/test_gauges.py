@@ -60,6 +60,8 @@ def test_open_and_overdue_awaits_are_counted_by_tenant() -> None:
     assert (read(gauges.awaits_open), read(gauges.awaits_overdue)) == ({(owner.slug,): 1}, {(owner.slug,): 0})
     Interaction.objects.update(deadline="2020-01-01T00:00:00Z")
     assert read(gauges.awaits_overdue) == {(owner.slug,): 1}
+    holds.pause(release, actor="user:x", reason="a holiday")
+    assert (read(gauges.awaits_open), read(gauges.awaits_overdue)) == ({(owner.slug,): 1}, {(owner.slug,): 0})
 
 
 def test_only_processes_that_report_themselves_are_counted() -> None:

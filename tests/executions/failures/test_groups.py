@@ -111,6 +111,7 @@ def test_codes_split_a_group(one: str, other: str) -> None:
         ("no mail to <ann@example.org>, twice", "no mail to <b@e.org>, twice"),
         ("customer Anna Schmidt has no account", "customer Bob Lee-O'Hara Jr. has no account"),
         ("unknown user: Ann", "unknown user: Bob"),
+        ("Customer Ann is unknown", "Customer Bob Lee is unknown"),
         ("order 00942 is lost", "order 1 is lost"),
     ],
 )

@@ -100,14 +100,15 @@ def test_what_stays_on_the_old_release_is_what_would_block_its_retirement(
 ) -> None:
     making.dead(owner, "dead-1", "dead-2")
     making.execution(owner, "waits")
-    [claim] = making.claimed(owner)
-    assert making.record(making.suspension(claim)) == 1
+    making.execution(owner, "cools off")
+    waits, cools_off = making.claimed(owner)
+    assert making.record(making.suspension(waits), making.suspension(cools_off, transport="timer")) == 2
     making.execution(owner, "runs")
     making.claimed(owner)
     making.execution(owner, "queued")
     found = preflight(newer)
     counts = {each.kind.value: each.count for each in found.remaining}
-    assert counts == {"QUEUED": 1, "RUNNING": 1, "WAITING": 1, "DEAD_LETTERED": 2}
-    assert found.questions == 1
+    assert counts == {"QUEUED": 1, "RUNNING": 1, "WAITING": 2, "DEAD_LETTERED": 2}
+    assert found.questions == 1, "a timer is none"
     activate(newer, actor="user:eva")
     assert blockers(active) == found.remaining

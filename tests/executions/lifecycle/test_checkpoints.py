@@ -85,6 +85,27 @@ def test_the_checkpoint_of_the_current_lease_is_stored_if_a_group_has_two_leases
     assert execution.takeovers == (0 if expected > kept else 1)
 
 
+def test_a_late_failure_that_gets_its_lease_back_is_retried_after_the_checkpoint_that_comes_with_it(
+    owner: Tenant, claim: Claim, execution: Execution
+) -> None:
+    making.lose_lease(claim)
+    assert record(making.failure(claim), checkpoints=[reached(claim, 2, "20")]) == 1
+    assert (progress(execution), execution.status) == ((2, 20), "WAIT_RETRY")
+
+
+@cases("again", [False, True])
+def test_a_late_outcome_that_gets_its_lease_back_has_the_steps_since_the_checkpoint(
+    owner: Tenant, claim: Claim, execution: Execution, again: bool
+) -> None:
+    record(checkpoints=[reached(claim, 2, "20", steps=[(0, 0, 1), (1, 1, 2)])])
+    making.lose_lease(claim)
+    if again:
+        making.claimed(owner)
+    making.record(making.outcome_of(claim, steps=[(step, step, step + 1) for step in range(4)]))
+    event = execution.events.get(kind="SUCCEEDED")
+    assert [step for step, *_ in event.data["steps"]] == [2, 3]
+
+
 def test_a_checkpoint_resets_the_count_of_lost_leases(owner: Tenant, execution: Execution, settings: Any) -> None:
     settings.TAKEOVER_LIMIT = 1
     for step in (1, 2, 3):
@@ -288,7 +309,7 @@ def test_an_entire_group_is_retried_while_the_database_is_unavailable(group: lis
         checkpoints=[making.reached(third, 1, "7")],
     )
     message = seal(release.identity, body, current_key(release.identity.tenant_id))
-    left: list[type[Exception]] = [InterfaceError, InternalError, OperationalError]
+    left: list[type[Exception]] = [InterfaceError, InternalError, MemoryError, OperationalError]
 
     def unavailable(execute: Callable[..., Any], sql: Any, *more: Any) -> Any:
         if left and "UPDATE executions_execution" in str(sql):

@@ -10,7 +10,8 @@ from django.utils import timezone
 
 from coordinator.monitoring import gauges
 from executions.inspection.drift import drift
-from executions.models import Worker
+from executions.lifecycle import sweep
+from executions.models import Execution, Worker
 from executions.workers import former, hosts, load, registry
 from executions.workers.eligibility import require_healthy
 from executions.workers.stranded import stranded, why_stranded
@@ -34,8 +35,18 @@ def rows_read() -> int:
         return int(cursor.fetchone()[0])
 
 
+def end_old_lease(owner: Tenant, _: Release) -> int:
+    """End a lease that was claimed before the former workers stopped, and that a heartbeat has renewed since."""
+    making.execution(owner, "old")
+    assert making.claimed(owner)
+    long_ago = making.LONG_AGO
+    Execution.objects.update(lease_expires_at=long_ago, updated_at=long_ago, lease_worker="w")
+    return sweep.expire_leases()
+
+
 READERS: dict[str, Callable[[Tenant, Release], object]] = {
     "claim": lambda owner, _: making.claimed(owner),
+    "leases": end_old_lease,
     "admission": lambda _, release: require_healthy(release),
     "silence": lambda *_: registry.note_silent(actor="sweep", limit=10),
     "hosts": lambda _, release: hosts.hosts(release),

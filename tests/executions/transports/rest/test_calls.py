@@ -150,7 +150,7 @@ def test_a_reported_failure_or_impossible_result_fails_the_attempt(
         ("500 secret text", FAILED, HTTP % 500),
         ("503 not now", FAILED, HTTP % 503),
         ("redirect", FAILED, HTTP % 307),
-        *((f"{status} from a gateway", UNKNOWN, HTTP % status) for status in (502, 504)),
+        *((f"{status} from a gateway", UNKNOWN, HTTP % status) for status in (502, 504, 520, 522, 524, 598, 599)),
         ("200 <html>", FAILED, MALFORMED),
         ('200 {"outcome":"COMPLETED","surprise":1}', FAILED, MALFORMED),
         (f"200 {json.dumps({**completed(), 'terminalInputPassthrough': True})}", FAILED, MALFORMED),
