@@ -17,15 +17,17 @@ from executions.campaigns.creating import Options
 from executions.lifecycle import checkpoints, outcome
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrive
-from executions.models import Campaign, Execution, Worker
+from executions.models import Campaign, Execution, MessagePath, Worker
 from executions.state_machine import moves
+from executions.transports.rest import workers
 from executions.workers import registry, tenant_keys
-from releases.activation import policy
+from releases.activation import gates, policy
 from releases.activation.activation import activate
 from releases.activation.retirement import retire
 from releases.activation.revocation import revoke
-from releases.models import Attachment, Pipeline, Release
+from releases.models import Attachment, Kind, Pipeline, Release
 from releases.registration import attachments
+from releases.trust import trust, trusted_keys
 from tests import making, signing
 from tests.concurrency import scenes
 from tests.concurrency.sessions import Call, thread
@@ -138,6 +140,22 @@ def an_attachment_of_a_revoked_release() -> Decision:
     [release] = releases("1.0")
     revoking = partial(revoke, scenes.fresh(release), actor="user:x", reason="a mistake")
     return revoking, attached(release, "late"), "ReleaseNotRegistered"
+
+
+def a_key_that_an_activation_relies_on() -> Decision:
+    [release] = releases("1.0")
+    attachments.attach(release, [signing.envelope(release.descriptor)], actor="user:x")
+    key = signing.trusted(release.pipeline.tenant)
+
+    def rely_on_it() -> None:
+        [gate] = gates.require_met(gates.Switch(release, release.pipeline, Kind.ACTIVATION, binding=True))
+        assert (gate.verdict, gate.detail) == (gates.Verdict.MET, "Signed by ci.")
+
+    def revoke_it() -> trust.Standing:
+        trusted_keys.revoke(key, actor="user:y", reason="leaked")
+        return trust.of(release).standing
+
+    return rely_on_it, revoke_it, trust.Standing.REVOKED_KEYS
 
 
 # --- worker keys ---
@@ -328,6 +346,24 @@ def a_rest_worker_with_the_id_of_a_worker_that_now_uses_the_broker() -> Decision
     return heartbeat(release, "worker-1"), call, "WorkerBeatsItself"
 
 
+def a_rest_worker_with_the_id_of_a_worker_that_has_just_started() -> Decision:
+    release = scenes.fresh(making.active(making.tenant()))
+    admit = partial(workers.admit, release.pipeline.tenant, release.identity, worker_id="w", actor="user:x")
+    return heartbeat(release, "w"), partial(admit, endpoint=scenes.NOWHERE), "WorkerBeatsItself"
+
+
+def a_worker_that_is_heard_during_the_sweep() -> Decision:
+    """The sweep reads the workers, and waits for the table of the message path before it locks them."""
+    _, release = making.ready()
+    making.silence(Worker.objects.get())
+
+    def be_heard() -> None:
+        run(f"LOCK TABLE {MessagePath._meta.db_table} IN ACCESS EXCLUSIVE MODE")
+        heartbeat(release, "worker-1")()
+
+    return be_heard, partial(registry.note_silent, actor="clock", limit=10), 0
+
+
 DECISIONS = [
     a_stricter_policy,
     the_last_worker_that_is_drained,
@@ -341,6 +377,7 @@ DECISIONS = [
     the_last_allowed_attachment,
     an_equal_attachment,
     an_attachment_of_a_revoked_release,
+    a_key_that_an_activation_relies_on,
     a_third_key,
     a_key_that_is_revoked_twice,
     a_key_that_is_replaced_twice,
@@ -364,6 +401,8 @@ DECISIONS = [
     an_older_heartbeat,
     a_rest_worker_with_the_id_of_a_starting_worker,
     a_rest_worker_with_the_id_of_a_worker_that_now_uses_the_broker,
+    a_rest_worker_with_the_id_of_a_worker_that_has_just_started,
+    a_worker_that_is_heard_during_the_sweep,
 ]
 
 
