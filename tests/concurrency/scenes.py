@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from ipaddress import ip_network
@@ -257,6 +257,7 @@ def checkpoint(claim: Claim) -> Checkpoint:
 
 def dead(count: int = 3) -> tuple[Tenant, list[Execution]]:
     owner, _ = making.ready()
+    Worker.objects.update(capacity=100)
     making.dead(owner, *(f"k{number}" for number in range(count)))
     return owner, executions()
 
@@ -318,8 +319,8 @@ def campaign_of_resubmissions() -> Scene:
     return campaigns.advance, [made, failed[0].release.pipeline, *failed]
 
 
-def removal() -> Scene:
-    owner, failed = dead()
+def removal(count: int = 3) -> tuple[Callable[[], int], list[Execution]]:
+    owner, failed = dead(count)
     making.aged(*failed, days=31)
     Tenant.objects.filter(pk=owner.pk).update(failed_retention_days=30)
     return partial(retention.remove, seconds=60), failed
