@@ -14,10 +14,11 @@ from django.utils import timezone
 from executions.awaits import awaits
 from executions.campaigns import campaigns, drafts
 from executions.campaigns.creating import Options
+from executions.failures import acts
 from executions.lifecycle import checkpoints, outcome
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrive
-from executions.models import Campaign, Execution, MessagePath, Worker
+from executions.models import Campaign, Execution, FailureGroup, MessagePath, Worker
 from executions.state_machine import moves
 from executions.transports.rest import workers
 from executions.workers import registry, tenant_keys
@@ -288,6 +289,15 @@ def a_campaign_that_pauses_itself_while_a_person_pauses_it() -> Decision:
     return campaigns.advance, lambda: (pause().cause, made.events.count()), ("canary", 2)
 
 
+def an_acknowledgement_of_a_group_with_another_failure() -> Decision:
+    """It has seen the failure, which was written before."""
+    owner, _ = making.ready()
+    making.dead(owner, "first")
+    group = FailureGroup.objects.get()
+    acknowledge = partial(acts.change, owner, group.pk, actor="user:eva", acknowledged=True)
+    return partial(making.dead, owner, "second"), lambda: acknowledge().is_new, False
+
+
 # --- awaits ---
 
 
@@ -394,6 +404,7 @@ DECISIONS = [
     a_started_draft_that_is_discarded,
     a_discarded_draft_that_is_started,
     a_campaign_that_pauses_itself_while_a_person_pauses_it,
+    an_acknowledgement_of_a_group_with_another_failure,
     a_second_answer,
     an_answer_to_a_cancelled_execution,
     an_answer_after_the_deadline,

@@ -82,20 +82,6 @@ def test_a_failure_that_an_acknowledgement_did_not_see_opens_its_group_again() -
     assert queries.figures([group.pk])[group.pk].total == 3
 
 
-def test_an_acknowledgement_waits_for_failures_that_are_being_written_and_has_seen_them() -> None:
-    release, claims = running(2)
-    assert fail(release, claims[0]) == 1
-    group = FailureGroup.objects.get()
-    with thread() as other:
-        with transaction.atomic():
-            assert fail(release, claims[1]) == 1
-            call = partial(acts.change, group.tenant, group.pk, actor="user:eva", acknowledged=True)
-            acknowledging = other.submit(call)
-            until_blocked(connection, ended=acknowledging.done)
-        assert not acknowledging.result(30).is_new
-    assert not FailureGroup.objects.filter(is_new()).exists()
-
-
 def failed_outcome(settings: Any) -> Call:
     release, claims = running(1)
     return partial(fail, release, *claims)
