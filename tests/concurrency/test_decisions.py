@@ -30,6 +30,7 @@ from releases.models import Attachment, Kind, Pipeline, Release
 from releases.registration import attachments
 from releases.trust import trust, trusted_keys
 from tests import making, signing
+from tests.cases import returning
 from tests.concurrency import scenes
 from tests.concurrency.sessions import Call, thread
 from tests.concurrency.waiting import until_blocked
@@ -374,50 +375,7 @@ def a_worker_that_is_heard_during_the_sweep() -> Decision:
     return be_heard, partial(registry.note_silent, actor="clock", limit=10), 0
 
 
-DECISIONS = [
-    a_stricter_policy,
-    the_last_worker_that_is_drained,
-    another_active_release,
-    a_release_that_is_being_revoked,
-    the_same_operation,
-    a_second_revocation,
-    a_release_that_is_being_retired,
-    a_revocation_of_a_release_that_is_being_retired,
-    a_retirement_of_a_release_that_is_being_activated,
-    the_last_allowed_attachment,
-    an_equal_attachment,
-    an_attachment_of_a_revoked_release,
-    a_key_that_an_activation_relies_on,
-    a_third_key,
-    a_key_that_is_revoked_twice,
-    a_key_that_is_replaced_twice,
-    a_redrive_of_a_redriven_execution,
-    a_cancellation_of_a_claimed_execution,
-    an_outcome_of_a_cancelled_execution,
-    a_renewal_for_a_cancelled_execution,
-    a_checkpoint_of_a_cancelled_execution,
-    an_older_checkpoint,
-    a_campaign_with_a_redriven_execution,
-    a_pause_of_a_cancelled_campaign,
-    a_campaign_that_is_paused_twice,
-    a_draft_that_is_started_twice,
-    a_started_draft_that_is_discarded,
-    a_discarded_draft_that_is_started,
-    a_campaign_that_pauses_itself_while_a_person_pauses_it,
-    an_acknowledgement_of_a_group_with_another_failure,
-    a_second_answer,
-    an_answer_to_a_cancelled_execution,
-    an_answer_after_the_deadline,
-    one_worker_too_many,
-    an_older_heartbeat,
-    a_rest_worker_with_the_id_of_a_starting_worker,
-    a_rest_worker_with_the_id_of_a_worker_that_now_uses_the_broker,
-    a_rest_worker_with_the_id_of_a_worker_that_has_just_started,
-    a_worker_that_is_heard_during_the_sweep,
-]
-
-
-@pytest.mark.parametrize("decision", DECISIONS)
+@pytest.mark.parametrize("decision", returning(Decision, globals()))
 def test_the_second_call_sees_what_the_first_has_committed(decision: Callable[[], Decision]) -> None:
     first, second, expected = decision()
     with thread() as other:
