@@ -2,7 +2,6 @@
 
 from functools import partial
 
-import pytest
 from django.db import connection
 
 from executions.awaits import claims, webhooks
@@ -10,7 +9,6 @@ from executions.lifecycle import cancellation
 from executions.models import Interaction, InteractionEvent
 from releases.models import Release
 from tenancy.models import Tenant
-from tests import making
 from tests.concurrency.racing import parted, race, results_of
 from tests.concurrency.sessions import another_session
 from tests.executions.awaits.parking import answer, interaction_of, suspended
@@ -18,11 +16,6 @@ from tests.receiving import Receiver, local_receivers, receiver
 
 __all__ = ["local_receivers", "receiver"]
 Ready = tuple[Tenant, Release]
-
-
-@pytest.fixture
-def ready(committed: None) -> Ready:
-    return making.ready()
 
 
 def test_concurrent_last_answers_are_all_counted(ready: Ready) -> None:

@@ -15,7 +15,7 @@ from executions.awaits import awaits
 from executions.campaigns import campaigns, drafts
 from executions.campaigns.creating import Options
 from executions.failures import acts
-from executions.lifecycle import checkpoints, outcome
+from executions.lifecycle import checkpoints
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrive
 from executions.models import Campaign, Execution, FailureGroup, MessagePath, Worker
@@ -202,10 +202,8 @@ def a_cancellation_of_a_claimed_execution() -> Decision:
 
 
 def an_outcome_of_a_cancelled_execution() -> Decision:
-    owner, release = making.ready()
-    [claim] = scenes.running(owner, 1)
-    group = OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(claim)])
-    return cancelling(Execution.objects.get()), partial(outcome.record, release.identity, group), 0
+    [claim] = scenes.running(making.ready()[0], 1)
+    return cancelling(Execution.objects.get()), partial(making.record, making.outcome_of(claim)), 0
 
 
 def a_renewal_for_a_cancelled_execution() -> Decision:
@@ -222,14 +220,12 @@ def keeping(reached: Checkpoint) -> Callable[[], object]:
 
 
 def a_checkpoint_of_a_cancelled_execution() -> Decision:
-    owner, _ = making.ready()
-    [claim] = scenes.running(owner, 1)
+    [claim] = scenes.running(making.ready()[0], 1)
     return cancelling(Execution.objects.get()), keeping(scenes.checkpoint(claim)), {}
 
 
 def an_older_checkpoint() -> Decision:
-    owner, _ = making.ready()
-    [claim] = scenes.running(owner, 1)
+    [claim] = scenes.running(making.ready()[0], 1)
     older = scenes.checkpoint(claim)
     newer = older.model_copy(update={"next_step_index": 2})
     return keeping(newer), keeping(older), {}

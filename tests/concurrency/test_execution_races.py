@@ -11,7 +11,7 @@ from redis import Redis
 
 from embedded.valkey import Valkey
 from executions.campaigns import campaigns
-from executions.lifecycle import dispatch, outcome, sweep
+from executions.lifecycle import dispatch, sweep
 from executions.lifecycle.redrive import redrive
 from executions.models import Execution, Worker
 from executions.state_machine import moves
@@ -29,16 +29,15 @@ from tests.concurrency.waiting import until_blocked
 from tests.executions.campaigns.campaigning import codes, pass_time
 from tests.repetition import rounds
 from wire.broker.acl import COORDINATOR
-from wire.messages.celery_messages import Outcome, OutcomeGroup
 
 pytestmark = pytest.mark.usefixtures("committed")
 ROUNDS = rounds(5)
 
 
-def ready(capacity: int = 1_000) -> tuple[Tenant, Release]:
-    owner, release = making.ready()
-    Worker.objects.filter(tenant=owner).update(capacity=capacity)
-    return owner, release
+def ready() -> Tenant:
+    owner, _ = making.ready()
+    Worker.objects.filter(tenant=owner).update(capacity=1_000)
+    return owner
 
 
 def submitting(owner: Tenant, key: str, value: Any) -> Any:
@@ -50,7 +49,7 @@ def submitting(owner: Tenant, key: str, value: Any) -> Any:
 
 @pytest.mark.parametrize("_", ROUNDS)
 def test_concurrent_submissions_of_a_key_make_one_execution(_: int) -> None:
-    owner, _release = ready()
+    owner = ready()
     made = results_of(race(*[submitting(owner, "k", {"n": 1}) for _ in range(6)]))
     assert len({each.execution.pk for each in made}) == 1
     assert sorted(each.duplicate for each in made) == [False, *[True] * 5]
@@ -59,7 +58,7 @@ def test_concurrent_submissions_of_a_key_make_one_execution(_: int) -> None:
 
 @pytest.mark.parametrize("_", ROUNDS)
 def test_concurrent_submissions_of_a_key_with_two_inputs_make_one_execution_and_a_conflict(_: int) -> None:
-    owner, _release = ready()
+    owner = ready()
     won, lost = parted(race(submitting(owner, "k", {"n": 1}), submitting(owner, "k", {"n": 2})))
     assert (len(won), lost) == (1, ["IdempotencyKeyReused"])
     assert Execution.objects.get().input == won[0].execution.input
@@ -69,7 +68,7 @@ def test_concurrent_submissions_of_a_key_with_two_inputs_make_one_execution_and_
 
 
 def test_concurrent_claims_never_claim_the_same_execution() -> None:
-    owner, _ = ready()
+    owner = ready()
     for number in range(60):
         making.execution(owner, f"k{number}")
     claims: list[Claim] = []
@@ -82,7 +81,7 @@ def test_concurrent_claims_never_claim_the_same_execution() -> None:
 
 
 def test_a_claim_skips_a_release_that_another_claim_has_locked() -> None:
-    owner, first = ready()
+    owner, first = ready(), Release.objects.get()
     for number in range(5):
         making.execution(owner, f"k{number}")
 
@@ -103,20 +102,19 @@ def test_a_claim_skips_a_release_that_another_claim_has_locked() -> None:
 # --- outcomes ---
 
 
-def recording(release: Release, *outcomes: Outcome) -> Any:
-    group = OutcomeGroup(worker_id="w", outcomes=list(outcomes))
-    return partial(outcome.record, release.identity, group)
+def recording(claim: Claim) -> Any:
+    return partial(making.record, making.outcome_of(claim))
 
 
 @pytest.mark.parametrize("_", rounds(10))
 def test_a_late_outcome_is_recorded_before_or_after_the_sweep_of_its_lease(_: int) -> None:
-    owner, release = ready()
+    owner = ready()
     execution = making.execution(owner)
     [claim] = making.claimed(owner)
     Execution.objects.update(lease_expires_at=making.LONG_AGO)
     recorded, expired = results_of(
         race(
-            recording(release, making.outcome_of(claim)),
+            recording(claim),
             lambda: len(moves.expire_leases(actor="sweep", limit=10, most_takeovers=10, lease_seconds=30)),
         )
     )
@@ -128,21 +126,21 @@ def test_a_late_outcome_is_recorded_before_or_after_the_sweep_of_its_lease(_: in
 
 @pytest.mark.parametrize("_", ROUNDS)
 def test_of_a_late_outcome_and_that_of_the_next_claim_one_is_recorded(_: int) -> None:
-    owner, release = ready()
+    owner = ready()
     making.execution(owner)
     [late] = making.claimed(owner)
     making.lose_lease(late)
     [current] = making.claimed(owner)
-    recorded = results_of(race(*[recording(release, making.outcome_of(each)) for each in (late, current)]))
+    recorded = results_of(race(*[recording(each) for each in (late, current)]))
     assert sorted(recorded) == [0, 1]
 
 
 @pytest.mark.parametrize("_", ROUNDS)
 def test_concurrent_deliveries_of_an_outcome_are_recorded_once(_: int) -> None:
-    owner, release = ready()
+    owner = ready()
     execution = making.execution(owner)
     [claim] = making.claimed(owner)
-    recorded = results_of(race(*[recording(release, making.outcome_of(claim)) for _ in range(3)]))
+    recorded = results_of(race(*[recording(claim) for _ in range(3)]))
     assert sorted(recorded) == [0, 0, 1]
     assert [kind for kind, _ in making.history(execution)][2:] == ["SUCCEEDED", "OUTCOME_DROPPED", "OUTCOME_DROPPED"]
 
@@ -152,7 +150,7 @@ def test_concurrent_deliveries_of_an_outcome_are_recorded_once(_: int) -> None:
 
 @pytest.mark.parametrize("_", rounds(10))
 def test_a_lease_is_either_renewed_or_expired(_: int) -> None:
-    owner, _release = ready()
+    owner = ready()
     execution = making.execution(owner)
     [claim] = making.claimed(owner)
     Execution.objects.update(lease_expires_at=making.LONG_AGO)
@@ -174,7 +172,7 @@ def test_a_lease_is_either_renewed_or_expired(_: int) -> None:
 
 def test_a_command_that_the_broker_rejects_late_does_not_release_a_newer_claim(tmp_path: Path) -> None:
     """The broker stalls until the lease has expired, and then rejects the command."""
-    owner, _ = ready()
+    owner = ready()
     execution = making.execution(owner)
     with Valkey(tmp_path, durable=False) as server, using_broker(server.url), thread() as other:
         with Redis.from_url(server.owner_url) as broker:
@@ -193,18 +191,15 @@ def test_a_command_that_the_broker_rejects_late_does_not_release_a_newer_claim(t
 
 def test_events_are_in_the_order_of_their_times_even_if_an_outcome_waited() -> None:
     """The outcome of the second execution begins before its checkpoint, and waits for the first execution."""
-    owner, release = making.ready()
-    claims = sorted(scenes.running(owner, 2), key=lambda claim: claim.execution_id)
-    group = OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(claim) for claim in claims])
+    claims = sorted(scenes.running(ready(), 2), key=lambda claim: claim.execution_id)
     first, second = scenes.executions()
     with thread() as other:
         with transaction.atomic():
             Execution.objects.select_for_update().get(pk=first.pk)
-            recorded = other.submit(outcome.record, release.identity, group)
+            recorded = other.submit(making.record, *map(making.outcome_of, claims))
             until_blocked(connection, ended=recorded.done)
             with thread() as worker:
-                reached = OutcomeGroup(worker_id="w", checkpoints=[scenes.checkpoint(claims[1])])
-                worker.submit(outcome.record, release.identity, reached).result(30)
+                worker.submit(making.record, checkpoints=[scenes.checkpoint(claims[1])]).result(30)
         assert recorded.result(30) == 2
     events = list(second.events.order_by("at", "sequence"))
     assert [each.kind for each in events[-2:]] == ["CHECKPOINT", "SUCCEEDED"]

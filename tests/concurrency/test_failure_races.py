@@ -9,7 +9,7 @@ from django.db import connection, transaction
 
 from executions.awaits import awaits
 from executions.failures import acts, queries
-from executions.lifecycle import outcome, revoked, sweep
+from executions.lifecycle import revoked, sweep
 from executions.models import DeadLetter, Execution, FailureGroup, is_new
 from executions.state_machine.moves import Claim
 from releases.activation.revocation import Order, revoke
@@ -19,7 +19,6 @@ from tests.concurrency.racing import race, results_of
 from tests.concurrency.sessions import Call, another_session, thread
 from tests.concurrency.waiting import until_blocked
 from tests.executions.awaits.parking import interaction_of, make_late, suspended
-from wire.messages.celery_messages import OutcomeGroup
 
 pytestmark = pytest.mark.usefixtures("committed")
 AT_ONCE = 6
@@ -41,7 +40,7 @@ def fail(release: Release, *claims: Claim, codes: tuple[str, ...] = ("Lost",)) -
         )
         for number, claim in enumerate(claims)
     ]
-    return outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=outcomes))
+    return making.record(*outcomes, identity=release.identity)
 
 
 def test_the_first_failures_of_a_group_at_the_same_time_form_one_group() -> None:

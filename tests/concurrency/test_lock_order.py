@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 
 from executions.awaits import awaits
 from executions.campaigns import campaigns
-from executions.lifecycle import checkpoints, outcome
+from executions.lifecycle import checkpoints
 from executions.models import AwaitUnit, CampaignItem, Execution, Worker
 from executions.models.states import State
 from executions.state_machine import moves
@@ -97,17 +97,15 @@ class Running:
         return checkpoints.keep(reached, OutcomeGroup(worker_id="w", checkpoints=reached), starts)
 
     def recorded(self) -> object:
-        answers = [making.outcome_of(claim) for claim in self.claims]
-        return outcome.record(self.release.identity, OutcomeGroup(worker_id="w", outcomes=answers))
+        return making.record(*map(making.outcome_of, self.claims))
 
     def recorded_checkpoints(self) -> object:
-        reached = [scenes.checkpoint(claim) for claim in self.claims]
-        return outcome.record(self.release.identity, OutcomeGroup(worker_id="w", checkpoints=reached))
+        return making.record(checkpoints=[*map(scenes.checkpoint, self.claims)])
 
     def dropped(self) -> object:
         """Record outcomes for lost leases."""
         answers = [making.outcome_of(claim, execution_version=claim.version + 1) for claim in self.claims]
-        return outcome.record(self.release.identity, OutcomeGroup(worker_id="w", outcomes=answers))
+        return making.record(*answers)
 
     def beaten(self) -> object:
         return scenes.heartbeat_call(self.release, "worker-1", *self.claims)()

@@ -25,11 +25,6 @@ from tests.executions.holds.targets import TARGETS, target
 pytestmark = pytest.mark.usefixtures("committed")
 
 
-@pytest.fixture
-def ready() -> tuple[Tenant, Release]:
-    return making.ready()
-
-
 def pause(of: holds.Target, *, refuses_submissions: bool = False) -> holds.Pause:
     return holds.pause(of, actor="user:eva", reason="broken", refuses_submissions=refuses_submissions)
 

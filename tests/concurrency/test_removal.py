@@ -3,7 +3,6 @@
 import pytest
 from django.db import connection, transaction
 
-from executions.lifecycle import outcome
 from executions.models import Campaign, CampaignItem, Execution, ExecutionEvent
 from executions.state_machine.moves import Claim
 from tests import making
@@ -11,7 +10,6 @@ from tests.concurrency import scenes
 from tests.concurrency.racing import race
 from tests.concurrency.sessions import stopped_before_writing, thread
 from tests.concurrency.waiting import until_blocked
-from wire.messages.celery_messages import OutcomeGroup
 
 pytestmark = pytest.mark.usefixtures("committed")
 
@@ -28,11 +26,10 @@ def test_a_late_outcome_of_a_removed_execution_is_dropped() -> None:
         execution.contract_version, execution.release_version, 1,
         execution.pk, 0, 0, "1", "UNI", "SINGLE", False, 0, "celery", 1, None, False, None, 0.0, 0.0,
     )  # fmt: skip
-    group = OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(claim)])
     with thread() as other:
         with transaction.atomic():
             assert removing() == 1
-            late = other.submit(outcome.record, execution.release.identity, group)
+            late = other.submit(making.record, making.outcome_of(claim))
             until_blocked(connection, ended=late.done)
         assert late.result(30) == 0
     assert left() == (0, 0)
