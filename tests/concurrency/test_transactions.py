@@ -29,6 +29,7 @@ from executions.models import (
 )
 from executions.transports.rest import workers
 from executions.workers import registry
+from foundation.database import in_hand
 from releases.errors import KeyConflict
 from releases.models import (
     Activation,
@@ -57,8 +58,10 @@ pytestmark = pytest.mark.usefixtures("committed")
 
 
 @pytest.fixture(autouse=True)
-def permissions(settings: Any) -> None:
+def permissions(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A result in hand is recorded once, not repeatedly while the database may be unavailable."""
     scenes.permit(settings)
+    monkeypatch.setattr(in_hand, "FIRST_WAIT_SECONDS", in_hand.PATIENCE_SECONDS + 1)
 
 
 def everything() -> dict[str, list[Any]]:
