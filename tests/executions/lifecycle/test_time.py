@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from executions.awaits import awaits, interactions, webhooks
+from executions.awaits import awaits, webhooks
 from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
-from executions.errors import AwaitTimedOut
 from executions.lifecycle import retention
 from executions.lifecycle.redrive import redrive
 from executions.models import Campaign, Execution, Interaction, Worker, WorkerEligibility
@@ -22,7 +21,7 @@ from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
-from tests.executions.awaits.parking import answer, assert_timed_out, interaction_of, suspended
+from tests.executions.awaits.parking import answer, interaction_of, suspended
 from tests.executions.moments import clock, now, set_deadline, statuses
 from tests.wakeups import broker
 from wire.messages.celery_messages import Heartbeat
@@ -127,15 +126,6 @@ def test_a_timer_that_becomes_due_while_another_expires_is_not_timed_out(ready: 
     assert awaits.expire() == 1
     made.refresh_from_db()
     assert (made.status, made.progress) == ("QUEUED", [1, 2])
-
-
-def test_a_late_answer_by_token_fails_the_execution(ready: Ready) -> None:
-    made = suspended(ready)
-    set_deadline(interaction_of(made), now())
-    token = awaits.resume_token_of(interaction_of(made), issued_at=now()).sign(awaits.resume_secrets()[0])
-    with pytest.raises(AwaitTimedOut):
-        interactions.resume(token, response={"n": 1}, actor="")
-    assert_timed_out(made, interaction_of(made))
 
 
 def only(column: str) -> Any:
