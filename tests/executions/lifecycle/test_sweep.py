@@ -32,11 +32,6 @@ IsDone = Callable[[], bool]
 
 
 @pytest.fixture
-def ready(owner: Tenant, release: Release) -> Ready:
-    return owner, release
-
-
-@pytest.fixture
 def app() -> Any:
     current_app.loader.import_default_modules()
     return current_app

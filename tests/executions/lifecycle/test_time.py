@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -23,11 +22,12 @@ from tests import making
 from tests.cases import cases
 from tests.executions.awaits.parking import answer, interaction_of, suspended
 from tests.executions.moments import clock, now, set_deadline, statuses
+from tests.receiving import local_receivers
 from tests.wakeups import broker
 from wire.messages.celery_messages import Heartbeat
 
-__all__ = ["broker"]
-pytestmark = pytest.mark.django_db
+__all__ = ["broker", "local_receivers"]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("local_receivers")]
 Ready = tuple[Tenant, Release]
 TWO: dict[str, Any] = {"requests": ["1", "2"], "itemized": True, "gives_many": True}
 WEBHOOK: dict[str, Any] = {"transport": "webhook", "transport_metadata": {"url": "http://127.0.0.1:1/"}}
@@ -35,12 +35,6 @@ WEBHOOK: dict[str, Any] = {"transport": "webhook", "transport_metadata": {"url":
 MOMENT = timedelta(microseconds=1)
 Boundary = tuple[Callable[[datetime], object], Callable[[], bool]]
 """The first sets the time at which something is due. The second returns True if it is due now."""
-
-
-@pytest.fixture
-def ready(owner: Tenant, release: Release, settings: Any) -> Ready:
-    settings.WEBHOOK_ALLOWED_NETWORKS = [ip_network("127.0.0.0/8")]
-    return owner, release
 
 
 def two_items(ready: Ready, **members: Any) -> tuple[Execution, Interaction, Interaction]:

@@ -17,7 +17,7 @@ from releases.models import Release
 from tenancy.access import issue_token
 from tenancy.models import ApiToken, Membership, Tenant
 from tenancy.roles import Role, Scope
-from tests import making
+from tests import gradual, making
 from tests.cases import cases
 from tests.clock import Clock
 from tests.executions.submission.continuing import order
@@ -46,15 +46,9 @@ def refusal(owner: Tenant, **members: Any) -> tuple[str, int]:
     return caught.value.code, caught.value.status
 
 
-def hosted(owner: Tenant, version: str, **contract: Any) -> Release:
-    release = making.registered(owner, version, **contract)
-    making.worker(release, f"worker-{version}")
-    return release
-
-
 def test_the_next_submissions_use_a_new_activation(owner: Tenant) -> None:
     assert refusal(owner, expected_release_version="2.0") == ("ACTIVE_RELEASE_CHANGED", 409)
-    newer = hosted(owner, "2.0")
+    newer = gradual.candidate(owner, "2.0")
     activate(newer, actor="user:test")
     made = send(owner, "next", expected_release_version="2.0")
     assert (made.release_version, made.execution.release_id) == ("2.0", newer.pk)
@@ -123,7 +117,10 @@ def test_an_ended_token_submits_nothing(owner: Tenant, token: ApiToken, end: Any
 
 def test_the_next_submission_follows_the_contract_of_a_new_activation(owner: Tenant, release: Release) -> None:
     typed = {"schemaVersion": 2, "canonicalTypes": order("n")}
-    activate(hosted(owner, "2.0", **typed, steps=[{**making.STEP, "cardinality": "MANY_TO_MANY"}]), actor="user:test")
+    activate(
+        gradual.candidate(owner, "2.0", **typed, steps=[{**making.STEP, "cardinality": "MANY_TO_MANY"}]),
+        actor="user:test",
+    )
     for wrong in ({"n": 1}, [{"n": "x"}]):
         assert refusal(owner, input=wrong)[0] == "INPUT_INVALID"
     many = send(owner, "many", input=[{"n": 1}]).execution

@@ -19,7 +19,7 @@ from releases.activation.revocation import revoke
 from releases.errors import RetirementBlocked
 from releases.models import Activation, Release
 from tenancy.models import Tenant
-from tests import making
+from tests import gradual, making
 from tests.raw_sql import unchanged, unguarded
 
 pytestmark = pytest.mark.django_db
@@ -31,7 +31,7 @@ def world(module_world: None) -> tuple[Tenant, Release]:
     """A tenant whose release 2.0 replaced 1.0 a moment ago, with a grace of 10 minutes. 3.0 was never active."""
     owner, first = making.ready()
     for version in ("2.0", "3.0"):
-        making.worker(making.registered(owner, version), f"worker-{version}")
+        gradual.candidate(owner, version)
     policy.change(first.pipeline, {"skewGraceMinutes": 10}, actor=ACTOR)
     activate(release_of(owner, "2.0"), actor=ACTOR)
     return owner, first
@@ -110,7 +110,7 @@ def test_a_release_that_was_never_active(owner: Tenant) -> None:
     assert (error.code, error.data) == ("RELEASE_NOT_OPEN", {"activeReleaseVersion": "2.0", "mayOpen": True})
     assert "was never active. The active release is '2.0'." in error.detail
     other = making.tenant()
-    making.worker(making.registered(other, "1.0"), "worker-1")
+    gradual.candidate(other, "1.0")
     assert refusal(other, "1.0").data == {"activeReleaseVersion": None, "mayOpen": True}
 
 
