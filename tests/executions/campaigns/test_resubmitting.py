@@ -19,14 +19,7 @@ from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
 from tests.deaths import assert_all_or_nothing
-from tests.executions.campaigns.campaigning import (
-    advance,
-    codes,
-    events,
-    pass_time,
-    progress,
-    start,
-)
+from tests.executions.campaigns.campaigning import advance, codes, events, pass_time, progress, start
 from tests.gradual import candidate
 from tests.raw_sql import unchanged
 
