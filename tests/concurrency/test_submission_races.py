@@ -16,12 +16,12 @@ from foundation.errors import CoordinatorError
 from releases.activation import policy
 from releases.activation.activation import activate
 from releases.activation.revocation import revoke
-from releases.models import Release
 from tenancy.models import Tenant
 from tests import gradual, making
 from tests.concurrency.racing import race, results_of
 from tests.concurrency.sessions import thread
 from tests.concurrency.waiting import until_blocked
+from tests.making import release_of
 
 pytestmark = pytest.mark.usefixtures("committed")
 Verdicts = list[Submission | CoordinatorError]
@@ -62,13 +62,8 @@ def owner() -> Tenant:
     return made
 
 
-def release(owner: Tenant, version: str) -> Release:
-    rows = Release.objects.select_related("pipeline__tenant", "pipeline__activation__release")
-    return rows.get(pipeline__tenant=owner, release_version=version)
-
-
 def grace(owner: Tenant, minutes: int) -> None:
-    policy.change(release(owner, "1.0").pipeline, {"skewGraceMinutes": minutes}, actor=ACTOR)
+    policy.change(release_of(owner, "1.0").pipeline, {"skewGraceMinutes": minutes}, actor=ACTOR)
 
 
 def no_grace(owner: Tenant) -> None:
@@ -76,11 +71,11 @@ def no_grace(owner: Tenant) -> None:
 
 
 def switch(owner: Tenant) -> None:
-    activate(release(owner, "2.0"), actor=ACTOR)
+    activate(release_of(owner, "2.0"), actor=ACTOR)
 
 
 def revocation(owner: Tenant) -> None:
-    revoke(release(owner, "1.0"), actor=ACTOR, reason="leaked")
+    revoke(release_of(owner, "1.0"), actor=ACTOR, reason="leaked")
 
 
 def replacement(owner: Tenant) -> None:
@@ -120,7 +115,7 @@ def test_each_item_of_a_batch_gets_the_verdict_of_what_happened_while_its_insert
 
 def test_requests_with_one_key_start_one_smoke_test(owner: Tenant) -> None:
     def begin() -> tuple[Any, bool]:
-        started = start(release(owner, "2.0"), actor=ACTOR, input={"n": 1}, idempotency_key="k")
+        started = start(release_of(owner, "2.0"), actor=ACTOR, input={"n": 1}, idempotency_key="k")
         return started.test.execution_id, started.repeated
 
     found = results_of(race(*[begin] * 6))

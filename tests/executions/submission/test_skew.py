@@ -20,6 +20,7 @@ from releases.errors import RetirementBlocked
 from releases.models import Activation, Release
 from tenancy.models import Tenant
 from tests import gradual, making
+from tests.making import release_of
 from tests.raw_sql import unchanged, unguarded
 
 pytestmark = pytest.mark.django_db
@@ -40,11 +41,6 @@ def world(module_world: None) -> tuple[Tenant, Release]:
 @pytest.fixture(autouse=True)
 def long_memory(settings: Any) -> None:
     settings.SUBMISSION_CACHE_SECONDS = 3600
-
-
-def release_of(owner: Tenant, version: str) -> Release:
-    rows = Release.objects.select_related("pipeline__tenant", "pipeline__activation__release")
-    return rows.get(pipeline__tenant=owner, release_version=version)
 
 
 def send(owner: Tenant, version: str | None, key: str = "k", **members: Any) -> Submission:
