@@ -361,12 +361,13 @@ def a_rest_worker_with_the_id_of_a_worker_that_has_just_started() -> Decision:
 
 def a_worker_that_is_heard_during_the_sweep() -> Decision:
     """The sweep reads the workers, and waits for the table of the message path before it locks them."""
-    _, release = making.ready()
-    making.silence(Worker.objects.get())
+    making.ready()
+    worker = Worker.objects.get()
+    making.silence(worker)
 
     def be_heard() -> None:
         run(f"LOCK TABLE {MessagePath._meta.db_table} IN ACCESS EXCLUSIVE MODE")
-        heartbeat(release, "worker-1")()
+        making.silence(worker, since=timezone.now())
 
     return be_heard, partial(registry.note_silent, actor="clock", limit=10), 0
 

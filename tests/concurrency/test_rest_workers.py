@@ -1,8 +1,7 @@
 """Calls of REST workers, concurrent with repeated messages, submissions, lost leases and other control workers."""
 
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import Any, LiteralString
@@ -30,21 +29,22 @@ from tests.concurrency.sessions import (
     thread,
 )
 from tests.concurrency.waiting import until_blocked
+from tests.executions.transports.rest.conftest import serve
 from tests.executions.transports.rest.order_flow import PIPELINE, Flow, hosted, submit
-from tests.executions.transports.rest.serving import serving
-from tests.executions.transports.rest.strict_worker import CONTRACT_STEPS, ENCODING, completed
+from tests.executions.transports.rest.strict_worker import CONTRACT_STEPS, ENCODING, StrictWorker, completed
 from tests.few_places import limited
 from tests.running import eventually
 
+__all__ = ["serve"]
+
 
 @pytest.fixture
-def flow(committed: None, settings: Any) -> Iterator[Flow]:
+def flow(committed: None, serve: Callable[[StrictWorker], StrictWorker], settings: Any) -> Flow:
     release = making.active(making.tenant(), pipeline_id=PIPELINE, steps=CONTRACT_STEPS, transport="REST")
     policy.change(release.pipeline, {"repeatUnknownOutcomes": True, "retryDelaySeconds": 0}, actor="user:test")
-    with ExitStack() as stack:
-        made = hosted(release, lambda worker: stack.enter_context(serving(worker)), settings)
-        settings.REST_WORKER_TIMEOUT_SECONDS = 30
-        yield made
+    made = hosted(release, serve, settings)
+    settings.REST_WORKER_TIMEOUT_SECONDS = 30
+    return made
 
 
 @pytest.fixture
