@@ -12,7 +12,7 @@ Request = BaseHTTPRequestHandler
 
 
 class HttpServer:
-    """A server on `port`, by default a free one. `origin` is its address; with a certificate for 127.0.0.1, it uses TLS."""
+    """A server on `port`, or on a free one. `origin` is its address; with a certificate for 127.0.0.1, it uses TLS."""
 
     protocol = "HTTP/1.0"
 
