@@ -65,7 +65,7 @@ def test_the_published_key_verifies_the_provenance_of_an_execution(ours: TenantA
     """A worker finishes the execution with the artifact of its release."""
     assert statement_of(ours)[1].predicate.execution.finished is False
     [claim] = making.claimed(ours.tenant)
-    about = {"code": "artifact", "environment": "sha256:" + "e" * 64}
+    about: dict[str, Any] = {"code": "artifact", "environment": "sha256:" + "e" * 64}
     digest = ours.release.artifacts.get().digest
     assert making.record(making.outcome_of(claim), worker_id="worker-1", artifact_digest=digest, **about) == 1
     published = ours.get("provenance-key").json()
