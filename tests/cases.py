@@ -61,6 +61,12 @@ def cases(names: str | Sequence[str], rows: Iterable[Any]) -> Callable[[Test], T
     return decorate
 
 
+def returning(result: object, module: dict[str, Any]) -> list[Callable[[], Any]]:
+    """Return the functions without arguments of a module, given as `globals()`, that are annotated with `result`."""
+    functions = [each for each in module.values() if inspect.isfunction(each)]
+    return [each for each in functions if each.__annotations__ == {"return": result}]
+
+
 def current_settings() -> dict[str, Any]:
     return {name: getattr(django_settings, name) for name in dir(django_settings) if name.isupper()}
 

@@ -12,11 +12,11 @@ Request = BaseHTTPRequestHandler
 
 
 class HttpServer:
-    """A server on a free port. `origin` is its address; with a certificate for 127.0.0.1, it uses TLS."""
+    """A server on `port`, or on a free one. `origin` is its address; with a certificate for 127.0.0.1, it uses TLS."""
 
     protocol = "HTTP/1.0"
 
-    def __init__(self, certificate: Path | None = None, host: str = "127.0.0.1") -> None:
+    def __init__(self, certificate: Path | None = None, host: str = "127.0.0.1", port: int = 0) -> None:
         owner = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -31,7 +31,7 @@ class HttpServer:
             def log_message(self, *_: Any) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer((host, 0), Handler)
+        self.server = ThreadingHTTPServer((host, port), Handler)
         if certificate is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate)

@@ -173,6 +173,12 @@ def active(owner: Tenant, version: str = "1.0", **members: Any) -> Release:
     return Release.objects.select_related("pipeline__tenant", "pipeline__activation", "contract").get(pk=release.pk)
 
 
+def release_of(owner: Tenant, version: str) -> Release:
+    """Return the release with this version, of the only pipeline that has one."""
+    related = ("pipeline__tenant", "pipeline__activation__release", "contract")
+    return Release.objects.select_related(*related).get(pipeline__tenant=owner, release_version=version)
+
+
 def replaced(release: Release) -> Release:
     """Activate a registered release, and then the release that is active now again. Return the former."""
     activation = Pipeline.objects.get(pk=release.pipeline_id).activation

@@ -69,7 +69,7 @@ class Facts:
 
 def _admitting_workers(tenant_ids: Sequence[int]) -> Counter[int | None]:
     """Count the workers that admit new executions, by release."""
-    rows = WorkerEligibility.objects.filter(worker__tenant__in=tenant_ids, present=True, admits=True)
+    rows = WorkerEligibility.objects.filter(WorkerEligibility.ADMITTING, worker__tenant__in=tenant_ids)
     return Counter(rows.values_list("release_id", flat=True))
 
 

@@ -64,7 +64,7 @@ def health(pipeline: Pipeline) -> Section:
 
 def _lines(pipeline: Pipeline) -> list[Line]:
     day = finished.last_day([pipeline.tenant_id], pipeline.pk)
-    hosts = WorkerEligibility.objects.filter(release__pipeline=pipeline, present=True, admits=True).order_by()
+    hosts = WorkerEligibility.objects.filter(WorkerEligibility.ADMITTING, release__pipeline=pipeline).order_by()
     workers = dict(hosts.values_list("release_id").annotate(count=Count("pk")))
     active = pipeline.activation.release_id if pipeline.activation else None
     candidate = pipeline.activation.candidate_id if pipeline.activation else None

@@ -110,9 +110,8 @@ def _releases(execution: Execution) -> list[tuple[str, str]]:
     """Return the active release, and those that were active before, are registered and have an eligible worker."""
     activation = execution.release.pipeline.activation
     active = activation.release.release_version if activation else None
-    hosted = WorkerEligibility.objects.filter(
-        release__pipeline=execution.release.pipeline_id, present=True, admits=True
-    )
+    pipeline = execution.release.pipeline_id
+    hosted = WorkerEligibility.objects.filter(WorkerEligibility.ADMITTING, release__pipeline=pipeline)
     rows = Release.objects.filter(pk__in=hosted.values("release"), status=Status.REGISTERED)
     versions = open_or_replaced(rows).order_by("-pk").values_list("release_version", flat=True)
     return [

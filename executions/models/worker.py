@@ -1,5 +1,7 @@
 """Transition workers, their eligibility and their events."""
 
+from typing import Final
+
 from django.contrib.postgres.functions import TransactionNow
 from django.db import models
 from django.db.models import Q
@@ -107,6 +109,9 @@ class WorkerEligibility(models.Model):
     release; it is null if no verdict is valid, and for other workers. `lease_owner` is the name under which the worker
     holds leases.
     """
+
+    ADMITTING: Final = Q(present=True, admits=True)
+    """The condition for workers that admit new executions. It reads no former workers."""
 
     class State(models.TextChoices):
         HEALTHY = "HEALTHY"

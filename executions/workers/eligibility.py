@@ -26,7 +26,7 @@ def require_healthy(release: Release, called: str = "active release") -> None:
     `WorkerNotChecked` if none of them has a valid verdict.
     """
     rows = WorkerEligibility.objects.filter(release=release).select_related("worker").defer("worker__environment")
-    admitting = list(rows.filter(present=True, admits=True).order_by("worker__worker_id"))
+    admitting = list(rows.filter(WorkerEligibility.ADMITTING).order_by("worker__worker_id"))
     if not admitting:
         raise WorkerUnavailable(_why_none(_named(rows), called))
     if all(host.worker.protocol == REST for host in admitting):

@@ -5,6 +5,9 @@ from collections.abc import Iterator
 import pytest
 from pytest_django import DjangoDbBlocker
 
+from releases.models import Release
+from tenancy.models import Tenant
+from tests import making
 from tests.concurrency.racing import bounded_waits
 from tests.race_database import connected_to, emptied
 
@@ -14,3 +17,8 @@ def committed(race_database: str, django_db_blocker: DjangoDbBlocker) -> Iterato
     """Run the test on `race_database`, in all threads, and empty it afterwards."""
     with django_db_blocker.unblock(), connected_to(race_database), bounded_waits(), emptied():
         yield
+
+
+@pytest.fixture
+def ready(committed: None) -> tuple[Tenant, Release]:
+    return making.ready()

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from ipaddress import ip_network
@@ -15,7 +15,7 @@ from django.utils import timezone
 from executions.awaits import awaits, interactions, webhooks
 from executions.campaigns import campaigns, drafts
 from executions.campaigns.filters import Filters
-from executions.lifecycle import outcome, retention, revoked
+from executions.lifecycle import retention, revoked
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrive
 from executions.models import AwaitUnit, Campaign, Execution, Interaction, MessagePath, Worker
@@ -39,7 +39,7 @@ from tests import gradual, making, requesting, signing
 from tests.concurrency.sessions import Call
 from tests.executions.awaits.parking import interaction_of, make_late, suspended
 from tests.raw_sql import run, unguarded
-from wire.messages.celery_messages import Checkpoint, Heartbeat, HeldLease, OutcomeGroup
+from wire.messages.celery_messages import Checkpoint, Heartbeat, HeldLease
 
 Scene = tuple[Call, Sequence[Model]]
 AWAY = timedelta(minutes=3)
@@ -233,31 +233,22 @@ def executions() -> list[Execution]:
 
 
 def recording() -> Scene:
-    owner, release = making.ready()
-    group = OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(claim) for claim in running(owner, 3)])
-    return partial(outcome.record, release.identity, group), executions()
+    outcomes = [making.outcome_of(claim) for claim in running(making.ready()[0], 3)]
+    return partial(making.record, *outcomes), executions()
 
 
 def recording_checkpoints() -> Scene:
-    owner, release = making.ready()
-    reached = [checkpoint(claim) for claim in running(owner, 3)]
-    group = OutcomeGroup(worker_id="w", checkpoints=reached)
-    return partial(outcome.record, release.identity, group), executions()
+    reached = [checkpoint(claim) for claim in running(making.ready()[0], 3)]
+    return partial(making.record, checkpoints=reached), executions()
 
 
 def checkpoint(claim: Claim) -> Checkpoint:
-    return Checkpoint(
-        execution_id=claim.execution_id,
-        execution_version=claim.version,
-        lease_token=claim.lease_token,
-        transition_key="t",
-        next_step_index=1,
-        output_payloads=['{"n": 2}'],
-    )
+    return making.reached(claim, 1, '{"n": 2}')
 
 
 def dead(count: int = 3) -> tuple[Tenant, list[Execution]]:
     owner, _ = making.ready()
+    Worker.objects.update(capacity=100)
     making.dead(owner, *(f"k{number}" for number in range(count)))
     return owner, executions()
 
@@ -273,10 +264,7 @@ def draft(owner: Tenant, kind: Campaign.Kind = Campaign.Kind.REDRIVE) -> Campaig
 
 def fail(owner: Tenant) -> None:
     """End the due executions with failures."""
-    for claim in making.claimed(owner):
-        release = Execution.objects.get(pk=claim.execution_id).release
-        group = OutcomeGroup(worker_id="w", outcomes=[making.failure(claim, retryable=False)])
-        outcome.record(release.identity, group)
+    making.record(*(making.failure(claim, retryable=False) for claim in making.claimed(owner)))
 
 
 def campaign_of_stops(kind: Campaign.Kind) -> Scene:
@@ -319,8 +307,8 @@ def campaign_of_resubmissions() -> Scene:
     return campaigns.advance, [made, failed[0].release.pipeline, *failed]
 
 
-def removal() -> Scene:
-    owner, failed = dead()
+def removal(count: int = 3) -> tuple[Callable[[], int], list[Execution]]:
+    owner, failed = dead(count)
     making.aged(*failed, days=31)
     Tenant.objects.filter(pk=owner.pk).update(failed_retention_days=30)
     return partial(retention.remove, seconds=60), failed

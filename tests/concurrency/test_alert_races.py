@@ -1,6 +1,7 @@
 """Concurrent evaluations of rules, and concurrent deliveries."""
 
-import pytest
+from ipaddress import ip_network
+from typing import Any
 
 from alerts import evaluation
 from alerts.delivery import deliveries
@@ -15,11 +16,6 @@ from tests.concurrency.racing import race, results_of
 from tests.receiving import receiving
 
 Ready = tuple[Tenant, Release]
-
-
-@pytest.fixture
-def ready(committed: None) -> Ready:
-    return making.ready()
 
 
 def test_six_evaluators_open_and_resolve_one_alert_with_one_message_each(ready: Ready) -> None:
@@ -38,10 +34,8 @@ def test_six_evaluators_open_and_resolve_one_alert_with_one_message_each(ready: 
     assert Alert.objects.filter(rule=made).count() == 1
 
 
-def test_several_processes_send_each_message_once(ready: Ready, settings: object) -> None:
-    from ipaddress import ip_network
-
-    settings.WEBHOOK_ALLOWED_NETWORKS = [ip_network("127.0.0.0/8")]  # type: ignore[attr-defined]
+def test_several_processes_send_each_message_once(ready: Ready, settings: Any) -> None:
+    settings.WEBHOOK_ALLOWED_NETWORKS = [ip_network("127.0.0.0/8")]
     with receiving() as receiver:
         made = channel(ready[0], receiver.url())
         for _ in range(6):

@@ -11,7 +11,6 @@ from django.utils import timezone
 
 from executions.models import Execution, Worker
 from executions.state_machine import moves
-from releases.models import Release
 from tests import making
 from tests.concurrency.racing import race, results_of
 from tests.concurrency.sessions import another_session
@@ -28,17 +27,12 @@ def held() -> Counter[str]:
     )
 
 
-def rest_worker(release: Release, name: str, capacity: int) -> Worker:
-    """Register a REST worker whose capability check has just passed."""
-    later = timezone.now() + timedelta(hours=1)
-    return making.worker(release, name, capacity, protocol="rest", capability_checked_at=later, alive_until=None)
-
-
 @pytest.mark.parametrize("_", rounds(5))
 def test_concurrent_claims_respect_the_capacity(_: int) -> None:
     owner, release = making.ready()
     Worker.objects.update(capacity=3)
-    rest = rest_worker(release, "rest-1", capacity=2)
+    checked = {"capability_checked_at": timezone.now() + timedelta(hours=1), "alive_until": None}
+    rest = making.worker(release, "rest-1", capacity=2, protocol="rest", **checked)
     for number in range(20):
         making.execution(owner, f"k{number}")
     results_of(race(*[partial(making.claimed, owner)] * 6))

@@ -14,19 +14,23 @@ from django.utils import timezone
 from executions.awaits import awaits
 from executions.campaigns import campaigns, drafts
 from executions.campaigns.creating import Options
-from executions.lifecycle import checkpoints, outcome
+from executions.failures import acts
+from executions.lifecycle import checkpoints
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrive
-from executions.models import Campaign, Execution, Worker
+from executions.models import Campaign, Execution, FailureGroup, MessagePath, Worker
 from executions.state_machine import moves
+from executions.transports.rest import workers
 from executions.workers import registry, tenant_keys
-from releases.activation import policy
+from releases.activation import gates, policy
 from releases.activation.activation import activate
 from releases.activation.retirement import retire
 from releases.activation.revocation import revoke
-from releases.models import Attachment, Pipeline, Release
+from releases.models import Attachment, Kind, Pipeline, Release
 from releases.registration import attachments
+from releases.trust import trust, trusted_keys
 from tests import making, signing
+from tests.cases import returning
 from tests.concurrency import scenes
 from tests.concurrency.sessions import Call, thread
 from tests.concurrency.waiting import until_blocked
@@ -140,6 +144,22 @@ def an_attachment_of_a_revoked_release() -> Decision:
     return revoking, attached(release, "late"), "ReleaseNotRegistered"
 
 
+def a_key_that_an_activation_relies_on() -> Decision:
+    [release] = releases("1.0")
+    attachments.attach(release, [signing.envelope(release.descriptor)], actor="user:x")
+    key = signing.trusted(release.pipeline.tenant)
+
+    def rely_on_it() -> None:
+        [gate] = gates.require_met(gates.Switch(release, release.pipeline, Kind.ACTIVATION, binding=True))
+        assert (gate.verdict, gate.detail) == (gates.Verdict.MET, "Signed by ci.")
+
+    def revoke_it() -> trust.Standing:
+        trusted_keys.revoke(key, actor="user:y", reason="leaked")
+        return trust.of(release).standing
+
+    return rely_on_it, revoke_it, trust.Standing.REVOKED_KEYS
+
+
 # --- worker keys ---
 
 
@@ -182,10 +202,8 @@ def a_cancellation_of_a_claimed_execution() -> Decision:
 
 
 def an_outcome_of_a_cancelled_execution() -> Decision:
-    owner, release = making.ready()
-    [claim] = scenes.running(owner, 1)
-    group = OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(claim)])
-    return cancelling(Execution.objects.get()), partial(outcome.record, release.identity, group), 0
+    [claim] = scenes.running(making.ready()[0], 1)
+    return cancelling(Execution.objects.get()), partial(making.record, making.outcome_of(claim)), 0
 
 
 def a_renewal_for_a_cancelled_execution() -> Decision:
@@ -202,14 +220,12 @@ def keeping(reached: Checkpoint) -> Callable[[], object]:
 
 
 def a_checkpoint_of_a_cancelled_execution() -> Decision:
-    owner, _ = making.ready()
-    [claim] = scenes.running(owner, 1)
+    [claim] = scenes.running(making.ready()[0], 1)
     return cancelling(Execution.objects.get()), keeping(scenes.checkpoint(claim)), {}
 
 
 def an_older_checkpoint() -> Decision:
-    owner, _ = making.ready()
-    [claim] = scenes.running(owner, 1)
+    [claim] = scenes.running(making.ready()[0], 1)
     older = scenes.checkpoint(claim)
     newer = older.model_copy(update={"next_step_index": 2})
     return keeping(newer), keeping(older), {}
@@ -270,6 +286,15 @@ def a_campaign_that_pauses_itself_while_a_person_pauses_it() -> Decision:
     return campaigns.advance, lambda: (pause().cause, made.events.count()), ("canary", 2)
 
 
+def an_acknowledgement_of_a_group_with_another_failure() -> Decision:
+    """It has seen the failure, which was written before."""
+    owner, _ = making.ready()
+    making.dead(owner, "first")
+    group = FailureGroup.objects.get()
+    acknowledge = partial(acts.change, owner, group.pk, actor="user:eva", acknowledged=True)
+    return partial(making.dead, owner, "second"), lambda: acknowledge().is_new, False
+
+
 # --- awaits ---
 
 
@@ -328,46 +353,26 @@ def a_rest_worker_with_the_id_of_a_worker_that_now_uses_the_broker() -> Decision
     return heartbeat(release, "worker-1"), call, "WorkerBeatsItself"
 
 
-DECISIONS = [
-    a_stricter_policy,
-    the_last_worker_that_is_drained,
-    another_active_release,
-    a_release_that_is_being_revoked,
-    the_same_operation,
-    a_second_revocation,
-    a_release_that_is_being_retired,
-    a_revocation_of_a_release_that_is_being_retired,
-    a_retirement_of_a_release_that_is_being_activated,
-    the_last_allowed_attachment,
-    an_equal_attachment,
-    an_attachment_of_a_revoked_release,
-    a_third_key,
-    a_key_that_is_revoked_twice,
-    a_key_that_is_replaced_twice,
-    a_redrive_of_a_redriven_execution,
-    a_cancellation_of_a_claimed_execution,
-    an_outcome_of_a_cancelled_execution,
-    a_renewal_for_a_cancelled_execution,
-    a_checkpoint_of_a_cancelled_execution,
-    an_older_checkpoint,
-    a_campaign_with_a_redriven_execution,
-    a_pause_of_a_cancelled_campaign,
-    a_campaign_that_is_paused_twice,
-    a_draft_that_is_started_twice,
-    a_started_draft_that_is_discarded,
-    a_discarded_draft_that_is_started,
-    a_campaign_that_pauses_itself_while_a_person_pauses_it,
-    a_second_answer,
-    an_answer_to_a_cancelled_execution,
-    an_answer_after_the_deadline,
-    one_worker_too_many,
-    an_older_heartbeat,
-    a_rest_worker_with_the_id_of_a_starting_worker,
-    a_rest_worker_with_the_id_of_a_worker_that_now_uses_the_broker,
-]
+def a_rest_worker_with_the_id_of_a_worker_that_has_just_started() -> Decision:
+    release = scenes.fresh(making.active(making.tenant()))
+    admit = partial(workers.admit, release.pipeline.tenant, release.identity, worker_id="w", actor="user:x")
+    return heartbeat(release, "w"), partial(admit, endpoint=scenes.NOWHERE), "WorkerBeatsItself"
 
 
-@pytest.mark.parametrize("decision", DECISIONS)
+def a_worker_that_is_heard_during_the_sweep() -> Decision:
+    """The sweep reads the workers, and waits for the table of the message path before it locks them."""
+    making.ready()
+    worker = Worker.objects.get()
+    making.silence(worker)
+
+    def be_heard() -> None:
+        run(f"LOCK TABLE {MessagePath._meta.db_table} IN ACCESS EXCLUSIVE MODE")
+        making.silence(worker, since=timezone.now())
+
+    return be_heard, partial(registry.note_silent, actor="clock", limit=10), 0
+
+
+@pytest.mark.parametrize("decision", returning(Decision, globals()))
 def test_the_second_call_sees_what_the_first_has_committed(decision: Callable[[], Decision]) -> None:
     first, second, expected = decision()
     with thread() as other:

@@ -1,21 +1,19 @@
-"""Concurrent submissions, claims, outcomes and sweeps."""
+"""Concurrent submissions, claims, outcomes, sweeps and campaigns."""
 
 import itertools
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
 import pytest
-from django.db import connection, connections, transaction
+from django.db import connection, transaction
 from redis import Redis
 
 from embedded.valkey import Valkey
-from executions.lifecycle import dispatch, outcome, sweep
+from executions.campaigns import campaigns
+from executions.lifecycle import dispatch, sweep
+from executions.lifecycle.redrive import redrive
 from executions.models import Execution, Worker
 from executions.state_machine import moves
 from executions.state_machine.moves import Claim
@@ -29,19 +27,18 @@ from tests.concurrency import scenes
 from tests.concurrency.racing import parted, race, results_of
 from tests.concurrency.sessions import thread
 from tests.concurrency.waiting import until_blocked
+from tests.executions.campaigns.campaigning import codes, pass_time
 from tests.repetition import rounds
 from wire.broker.acl import COORDINATOR
-from wire.messages.celery_messages import Outcome, OutcomeGroup
 
 pytestmark = pytest.mark.usefixtures("committed")
-LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 ROUNDS = rounds(5)
 
 
-def ready(capacity: int = 1_000) -> tuple[Tenant, Release]:
-    owner, release = making.ready()
-    Worker.objects.filter(tenant=owner).update(capacity=capacity)
-    return owner, release
+def ready() -> Tenant:
+    owner, _ = making.ready()
+    Worker.objects.filter(tenant=owner).update(capacity=1_000)
+    return owner
 
 
 def submitting(owner: Tenant, key: str, value: Any) -> Any:
@@ -53,7 +50,7 @@ def submitting(owner: Tenant, key: str, value: Any) -> Any:
 
 @pytest.mark.parametrize("_", ROUNDS)
 def test_concurrent_submissions_of_a_key_make_one_execution(_: int) -> None:
-    owner, _release = ready()
+    owner = ready()
     made = results_of(race(*[submitting(owner, "k", {"n": 1}) for _ in range(6)]))
     assert len({each.execution.pk for each in made}) == 1
     assert sorted(each.duplicate for each in made) == [False, *[True] * 5]
@@ -62,7 +59,7 @@ def test_concurrent_submissions_of_a_key_make_one_execution(_: int) -> None:
 
 @pytest.mark.parametrize("_", ROUNDS)
 def test_concurrent_submissions_of_a_key_with_two_inputs_make_one_execution_and_a_conflict(_: int) -> None:
-    owner, _release = ready()
+    owner = ready()
     won, lost = parted(race(submitting(owner, "k", {"n": 1}), submitting(owner, "k", {"n": 2})))
     assert (len(won), lost) == (1, ["IdempotencyKeyReused"])
     assert Execution.objects.get().input == won[0].execution.input
@@ -71,16 +68,12 @@ def test_concurrent_submissions_of_a_key_with_two_inputs_make_one_execution_and_
 # --- claims ---
 
 
-def claiming(owner: Tenant, limit: int) -> Any:
-    return partial(making.claimed, owner, limit=limit)
-
-
 def test_concurrent_claims_never_claim_the_same_execution() -> None:
-    owner, _ = ready()
+    owner = ready()
     for number in range(60):
         making.execution(owner, f"k{number}")
     claims: list[Claim] = []
-    while got := list(itertools.chain(*results_of(race(*[claiming(owner, 7)] * 4)))):
+    while got := list(itertools.chain(*results_of(race(*[partial(making.claimed, owner, limit=7)] * 4)))):
         claims += got
     assert len(claims) == 60
     assert len({claim.execution_id for claim in claims}) == len({claim.lease_token for claim in claims}) == 60
@@ -88,70 +81,41 @@ def test_concurrent_claims_never_claim_the_same_execution() -> None:
         assert making.history(execution) == [("SUBMITTED", "QUEUED"), ("CLAIMED", "RUNNING")]
 
 
-@contextmanager
-def claim_in_progress(owner: Tenant, limit: int) -> Iterator[list[Claim]]:
-    """Yield the claims of a transaction that has not committed. It is rolled back at the end of the block."""
-    claimed, release = Event(), Event()
-    found: list[Claim] = []
-
-    def claim_and_wait() -> None:
-        try:
-            with transaction.atomic():
-                found.extend(making.claimed(owner, limit=limit))
-                claimed.set()
-                release.wait(30)
-                transaction.set_rollback(True)
-        finally:
-            connections.close_all()
-
-    thread = Thread(target=claim_and_wait)
-    thread.start()
-    assert claimed.wait(30)
-    try:
-        yield found
-    finally:
-        release.set()
-        thread.join(30)
-
-
 def test_a_claim_skips_a_release_that_another_claim_has_locked() -> None:
-    owner, first = ready()
+    owner, first = ready(), Release.objects.get()
     for number in range(5):
         making.execution(owner, f"k{number}")
-    with claim_in_progress(owner, 3) as taken:
-        assert len(taken) == 3
-        assert making.claimed(owner) == []
+
+    def claim_meanwhile() -> tuple[list[Claim], Execution, list[Claim]]:
+        skipped = making.claimed(owner)
         making.worker(making.active(owner, "2.0"), "worker-2")
-        other = making.execution(owner, "of another release")
-        assert [claim.execution_id for claim in making.claimed(owner)] == [other.pk]
+        return skipped, making.execution(owner, "of another release"), making.claimed(owner)
+
+    with thread() as other, transaction.atomic():
+        assert len(making.claimed(owner, limit=3)) == 3
+        skipped, due, claims = other.submit(claim_meanwhile).result(30)
+        transaction.set_rollback(True)
+    assert (skipped, [claim.execution_id for claim in claims]) == ([], [due.pk])
     left = {claim.execution_id for claim in making.claimed(owner)}
     assert left == set(Execution.objects.filter(release=first).values_list("pk", flat=True))
-
-
-def call_and_close(call: Any) -> Any:
-    try:
-        return call()
-    finally:
-        connections.close_all()
 
 
 # --- outcomes ---
 
 
-def recording(release: Release, *outcomes: Outcome) -> Any:
-    group = OutcomeGroup(worker_id="w", outcomes=list(outcomes))
-    return partial(outcome.record, release.identity, group)
+def recording(claim: Claim) -> Any:
+    return partial(making.record, making.outcome_of(claim))
 
 
 @pytest.mark.parametrize("_", rounds(10))
 def test_a_late_outcome_is_recorded_before_or_after_the_sweep_of_its_lease(_: int) -> None:
-    owner, release = ready()
+    owner = ready()
     execution = making.execution(owner)
     [claim] = making.claimed(owner)
-    Execution.objects.update(lease_expires_at=LONG_AGO)
+    Execution.objects.update(lease_expires_at=making.LONG_AGO)
     recorded, expired = results_of(
         race(
-            recording(release, making.outcome_of(claim)),
+            recording(claim),
             lambda: len(moves.expire_leases(actor="sweep", limit=10, most_takeovers=10, lease_seconds=30)),
         )
     )
@@ -163,21 +127,21 @@ def test_a_late_outcome_is_recorded_before_or_after_the_sweep_of_its_lease(_: in
 
 @pytest.mark.parametrize("_", ROUNDS)
 def test_of_a_late_outcome_and_that_of_the_next_claim_one_is_recorded(_: int) -> None:
-    owner, release = ready()
+    owner = ready()
     making.execution(owner)
     [late] = making.claimed(owner)
     making.lose_lease(late)
     [current] = making.claimed(owner)
-    recorded = results_of(race(*[recording(release, making.outcome_of(each)) for each in (late, current)]))
+    recorded = results_of(race(*[recording(each) for each in (late, current)]))
     assert sorted(recorded) == [0, 1]
 
 
 @pytest.mark.parametrize("_", ROUNDS)
 def test_concurrent_deliveries_of_an_outcome_are_recorded_once(_: int) -> None:
-    owner, release = ready()
+    owner = ready()
     execution = making.execution(owner)
     [claim] = making.claimed(owner)
-    recorded = results_of(race(*[recording(release, making.outcome_of(claim)) for _ in range(3)]))
+    recorded = results_of(race(*[recording(claim) for _ in range(3)]))
     assert sorted(recorded) == [0, 0, 1]
     assert [kind for kind, _ in making.history(execution)][2:] == ["SUCCEEDED", "OUTCOME_DROPPED", "OUTCOME_DROPPED"]
 
@@ -187,10 +151,10 @@ def test_concurrent_deliveries_of_an_outcome_are_recorded_once(_: int) -> None:
 
 @pytest.mark.parametrize("_", rounds(10))
 def test_a_lease_is_either_renewed_or_expired(_: int) -> None:
-    owner, _release = ready()
+    owner = ready()
     execution = making.execution(owner)
     [claim] = making.claimed(owner)
-    Execution.objects.update(lease_expires_at=LONG_AGO)
+    Execution.objects.update(lease_expires_at=making.LONG_AGO)
     held = [(claim.execution_id, claim.lease_token)]
     answers = results_of(
         race(
@@ -209,15 +173,15 @@ def test_a_lease_is_either_renewed_or_expired(_: int) -> None:
 
 def test_a_command_that_the_broker_rejects_late_does_not_release_a_newer_claim(tmp_path: Path) -> None:
     """The broker stalls until the lease has expired, and then rejects the command."""
-    owner, _ = ready()
+    owner = ready()
     execution = making.execution(owner)
-    with Valkey(tmp_path, durable=False) as server, using_broker(server.url), ThreadPoolExecutor(1) as pool:
+    with Valkey(tmp_path, durable=False) as server, using_broker(server.url), thread() as other:
         with Redis.from_url(server.owner_url) as broker:
             broker.execute_command("ACL", "SETUSER", COORDINATOR, "-lpush")
             broker.client_pause(20_000, all=False)
-            sending = pool.submit(call_and_close, dispatch.dispatch)
+            sending = other.submit(dispatch.dispatch)
             eventually(lambda: Execution.objects.get(pk=execution.pk).status == "RUNNING", what="the claim")
-            Execution.objects.filter(pk=execution.pk).update(lease_expires_at=LONG_AGO)
+            Execution.objects.filter(pk=execution.pk).update(lease_expires_at=making.LONG_AGO)
             assert sweep.expire_leases() == 1
             [claim] = making.claimed(owner)
             broker.client_unpause()
@@ -228,18 +192,36 @@ def test_a_command_that_the_broker_rejects_late_does_not_release_a_newer_claim(t
 
 def test_events_are_in_the_order_of_their_times_even_if_an_outcome_waited() -> None:
     """The outcome of the second execution begins before its checkpoint, and waits for the first execution."""
-    owner, release = making.ready()
-    claims = sorted(scenes.running(owner, 2), key=lambda claim: claim.execution_id)
-    group = OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(claim) for claim in claims])
+    claims = sorted(scenes.running(ready(), 2), key=lambda claim: claim.execution_id)
     first, second = scenes.executions()
     with thread() as other:
         with transaction.atomic():
             Execution.objects.select_for_update().get(pk=first.pk)
-            recorded = other.submit(outcome.record, release.identity, group)
+            recorded = other.submit(making.record, *map(making.outcome_of, claims))
             until_blocked(connection, ended=recorded.done)
             with thread() as worker:
-                reached = OutcomeGroup(worker_id="w", checkpoints=[scenes.checkpoint(claims[1])])
-                worker.submit(outcome.record, release.identity, reached).result(30)
+                worker.submit(making.record, checkpoints=[scenes.checkpoint(claims[1])]).result(30)
         assert recorded.result(30) == 2
     events = list(second.events.order_by("at", "sequence"))
     assert [each.kind for each in events[-2:]] == ["CHECKPOINT", "SUCCEEDED"]
+
+
+# --- campaigns ---
+
+
+@pytest.mark.parametrize("_", ROUNDS)
+def test_a_campaign_and_single_redrives_redrive_each_execution_once(_: int) -> None:
+    owner, executions = scenes.dead(10)
+    made = scenes.start_campaign(owner)
+    pass_time(60)
+    by_hand: list[Callable[[], object]] = [
+        partial(redrive, owner, each.pk, actor="user:bob", reason="") for each in executions[:4]
+    ]
+    admitted, *orders = race(campaigns.advance, *by_hand)
+    won, lost = parted(orders)
+    assert set(lost) <= {"ExecutionChanged", "RedriveRefused"}
+    assert [making.kinds(each).count("REDRIVEN") for each in executions] == [1] * 10
+    assert admitted == 10 - len(won)
+    skipped = codes(made).values()
+    assert len(skipped) == len(won)
+    assert {*skipped} <= {"REDRIVE_REFUSED", "VERSION_MISMATCH", "EXECUTION_CHANGED"}

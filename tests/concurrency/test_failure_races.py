@@ -9,7 +9,7 @@ from django.db import connection, transaction
 
 from executions.awaits import awaits
 from executions.failures import acts, queries
-from executions.lifecycle import outcome, revoked, sweep
+from executions.lifecycle import revoked, sweep
 from executions.models import DeadLetter, Execution, FailureGroup, is_new
 from executions.state_machine.moves import Claim
 from releases.activation.revocation import Order, revoke
@@ -19,7 +19,6 @@ from tests.concurrency.racing import race, results_of
 from tests.concurrency.sessions import Call, another_session, thread
 from tests.concurrency.waiting import until_blocked
 from tests.executions.awaits.parking import interaction_of, make_late, suspended
-from wire.messages.celery_messages import OutcomeGroup
 
 pytestmark = pytest.mark.usefixtures("committed")
 AT_ONCE = 6
@@ -41,7 +40,7 @@ def fail(release: Release, *claims: Claim, codes: tuple[str, ...] = ("Lost",)) -
         )
         for number, claim in enumerate(claims)
     ]
-    return outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=outcomes))
+    return making.record(*outcomes, identity=release.identity)
 
 
 def test_the_first_failures_of_a_group_at_the_same_time_form_one_group() -> None:
@@ -80,20 +79,6 @@ def test_a_failure_that_an_acknowledgement_did_not_see_opens_its_group_again() -
         assert fail(release, claims[2]) == 1
     assert FailureGroup.objects.get().is_new
     assert queries.figures([group.pk])[group.pk].total == 3
-
-
-def test_an_acknowledgement_waits_for_failures_that_are_being_written_and_has_seen_them() -> None:
-    release, claims = running(2)
-    assert fail(release, claims[0]) == 1
-    group = FailureGroup.objects.get()
-    with thread() as other:
-        with transaction.atomic():
-            assert fail(release, claims[1]) == 1
-            call = partial(acts.change, group.tenant, group.pk, actor="user:eva", acknowledged=True)
-            acknowledging = other.submit(call)
-            until_blocked(connection, ended=acknowledging.done)
-        assert not acknowledging.result(30).is_new
-    assert not FailureGroup.objects.filter(is_new()).exists()
 
 
 def failed_outcome(settings: Any) -> Call:

@@ -16,13 +16,13 @@ from django.db.models.functions import Now
 
 from executions.awaits import awaits
 from executions.campaigns import campaigns
-from executions.lifecycle import checkpoints, outcome
+from executions.lifecycle import checkpoints
 from executions.models import AwaitUnit, CampaignItem, Execution, Worker
 from executions.models.states import State
 from executions.state_machine import moves
 from executions.state_machine.moves import Claim, Move, Note
 from executions.submission.submission import ExecutionRequest, submit_many
-from releases.models import Blob, Pipeline
+from releases.models import Blob, Pipeline, TrustedKey
 from tenancy.login_throttle import Attempt
 from tenancy.models import LoginCounter
 from tests import making
@@ -97,17 +97,15 @@ class Running:
         return checkpoints.keep(reached, OutcomeGroup(worker_id="w", checkpoints=reached), starts)
 
     def recorded(self) -> object:
-        answers = [making.outcome_of(claim) for claim in self.claims]
-        return outcome.record(self.release.identity, OutcomeGroup(worker_id="w", outcomes=answers))
+        return making.record(*map(making.outcome_of, self.claims))
 
     def recorded_checkpoints(self) -> object:
-        reached = [scenes.checkpoint(claim) for claim in self.claims]
-        return outcome.record(self.release.identity, OutcomeGroup(worker_id="w", checkpoints=reached))
+        return making.record(checkpoints=[*map(scenes.checkpoint, self.claims)])
 
     def dropped(self) -> object:
         """Record outcomes for lost leases."""
         answers = [making.outcome_of(claim, execution_version=claim.version + 1) for claim in self.claims]
-        return outcome.record(self.release.identity, OutcomeGroup(worker_id="w", outcomes=answers))
+        return making.record(*answers)
 
     def beaten(self) -> object:
         return scenes.heartbeat_call(self.release, "worker-1", *self.claims)()
@@ -149,27 +147,28 @@ def test_files_of_an_upload_are_recorded_in_the_order_of_their_digests(order: in
     assert_ordered(uploading, list(Blob.objects.order_by("pk")))
 
 
-def test_an_activation_locks_the_keys_in_order() -> None:
-    call, keys = scenes.activation_with_keys()
-    assert_ordered(call, keys)
-
-
-def test_a_campaign_locks_executions_in_order() -> None:
+def an_old_failure() -> scenes.Scene:
     call, failed = scenes.campaign_start()
     making.aged(scenes.executions()[-1], days=30)
-    assert_ordered(call, failed)
+    return call, failed
 
 
-@pytest.mark.parametrize("scene", [scenes.campaign_of_cancellations, scenes.campaign_of_pauses])
-def test_a_campaign_that_stops_executions_locks_them_in_order(scene: Callable[[], scenes.Scene]) -> None:
-    call, rows = scene()
-    reverse(Execution)
-    assert_ordered(partial(in_the_order_of_the_table, call), [row for row in rows if isinstance(row, Execution)])
-
-
-def test_a_campaign_that_resubmits_locks_executions_in_order() -> None:
-    call, [_campaign, _pipeline, *failed] = scenes.campaign_of_resubmissions()
-    assert_ordered(call, failed)
+@pytest.mark.parametrize(
+    ("scene", "table"),
+    [
+        (scenes.activation_with_keys, TrustedKey),
+        (an_old_failure, Execution),
+        (scenes.campaign_of_cancellations, Execution),
+        (scenes.campaign_of_pauses, Execution),
+        (scenes.campaign_of_resubmissions, Execution),
+        (scenes.end_of_an_interruption, Worker),
+        (scenes.end_of_an_interruption, Execution),
+    ],
+    ids=lambda value: value.__name__,
+)
+def test_a_call_locks_the_rows_of_a_table_in_order(scene: Callable[[], scenes.Scene], table: type[Model]) -> None:
+    call, _ = scene()
+    assert_ordered(call, list(table._default_manager.order_by("pk")))
 
 
 @ORDERS
@@ -184,16 +183,6 @@ def test_cancelled_executions_close_their_units_in_order(order: int) -> None:
             return awaits.cancel([unit.execution_id for unit in units[::order]])
 
     assert_ordered(cancel, units)
-
-
-def test_the_end_of_an_interruption_locks_workers_in_order() -> None:
-    call, [_, *workers] = scenes.end_of_an_interruption()
-    assert_ordered(call, workers)
-
-
-def test_the_end_of_an_interruption_locks_executions_in_order() -> None:
-    call, _ = scenes.end_of_an_interruption()
-    assert_ordered(call, scenes.executions())
 
 
 @pytest.mark.parametrize("account", "abcdef")
@@ -225,85 +214,48 @@ def test_submissions_write_their_keys_in_order() -> None:
 # --- tables ---
 
 
-Tables = tuple[Call, Sequence[Model], Sequence[Model]]
-"""A call, the rows that it locks first, and rows of later tables."""
-
-
-def answer() -> Tables:
-    call, [execution, *rest] = scenes.answering()
-    return call, [execution], rest
-
-
-def unit_of_an_answer() -> Tables:
-    call, [_, unit, interaction] = scenes.answering()
-    return call, [unit], [interaction]
-
-
-def webhook() -> Tables:
-    call, [execution, unit] = scenes.giving_up_a_webhook()
-    return call, [execution], [unit]
-
-
-def cancellation() -> Tables:
-    call, [execution, unit] = scenes.cancelling()
-    return call, [execution], [unit]
-
-
-def activation() -> Tables:
+def activation() -> scenes.Scene:
     call, keys = scenes.activation_with_keys()
-    return call, [Pipeline.objects.get()], keys
+    return call, [Pipeline.objects.get(), *keys]
 
 
-def heartbeat() -> Tables:
+def heartbeat() -> scenes.Scene:
     call, workers = scenes.heartbeat()
-    return call, workers, scenes.executions()
+    return call, [*workers, *scenes.executions()]
 
 
-def heartbeat_after_silence() -> Tables:
-    call, [tenant, worker] = scenes.heartbeat_of_a_silent_worker()
-    return call, [tenant], [worker]
+def interruption() -> scenes.Scene:
+    call, rows = scenes.end_of_an_interruption()
+    return call, [*rows, *scenes.executions()]
 
 
-def admission() -> Tables:
-    call, [tenant, worker] = scenes.admission_of_a_rest_worker()
-    return call, [tenant], [worker]
+def workers_of_an_interruption() -> scenes.Scene:
+    call, [*_, last] = scenes.end_of_an_interruption()
+    return call, [last, *scenes.executions()]
 
 
-def interruption() -> Tables:
-    call, [path, *workers] = scenes.end_of_an_interruption()
-    return call, [path], [*workers, *scenes.executions()]
+def unit_of_an_answer() -> scenes.Scene:
+    call, [_, *rows] = scenes.answering()
+    return call, rows
 
 
-def workers_of_an_interruption() -> Tables:
-    call, [_, *workers] = scenes.end_of_an_interruption()
-    return call, workers[-1:], scenes.executions()
-
-
-def end_of_a_campaign() -> Tables:
+def end_of_a_campaign() -> scenes.Scene:
     _, [campaign] = scenes.campaign_advance()
     call = partial(campaigns.cancel, campaign.tenant, campaign.pk, actor="user:x")  # type: ignore[attr-defined]
-    return call, [campaign], list(CampaignItem.objects.all())
+    return call, [campaign, *CampaignItem.objects.all()]
 
 
 TABLES = [
-    answer,
-    unit_of_an_answer,
-    webhook,
-    cancellation,
-    activation,
-    heartbeat,
-    heartbeat_after_silence,
-    admission,
-    interruption,
-    workers_of_an_interruption,
-    end_of_a_campaign,
+    *(scenes.answering, unit_of_an_answer, scenes.giving_up_a_webhook, scenes.cancelling, activation, heartbeat),
+    *(scenes.heartbeat_of_a_silent_worker, scenes.admission_of_a_rest_worker, interruption),
+    *(workers_of_an_interruption, end_of_a_campaign),
 ]
 
 
 @pytest.mark.parametrize("scene", TABLES)
-def test_tables_are_locked_in_order(scene: Callable[[], Tables]) -> None:
-    """The call waits for a row of the first table and has not locked rows of later tables."""
-    call, [first], others = scene()
+def test_tables_are_locked_in_order(scene: Callable[[], scenes.Scene]) -> None:
+    """The call waits for the first row, and has not locked any of the others, which are rows of later tables."""
+    call, [first, *others] = scene()
     with stopped_at_row(first, call, "NO KEY UPDATE") as stopped:
         assert locked(others, against="NO KEY UPDATE") == []
         stopped.finish()

@@ -299,22 +299,16 @@ def test_a_stopped_scrub_ends_its_lease() -> None:
 
 
 @pytest.mark.parametrize("quota", [0, 2])
-def test_a_claim_holds_no_lock_after_its_commit(quota: int) -> None:
+def test_a_claim_holds_no_lock_after_its_commit_or_failure(quota: int) -> None:
     owner, _ = making.ready()
     making.execution(owner)
-    with thread() as other:
-        assert len(other.submit(partial(making.claimed, owner, quota=quota)).result(30)) == 1
-        assert advisory_locks() == 0
-
-
-@pytest.mark.parametrize("quota", [0, 2])
-def test_a_claim_that_fails_holds_no_lock(quota: int) -> None:
-    owner, _ = making.ready()
-    making.execution(owner)
-    with stopped_before_writing(ExecutionEvent, partial(making.claimed, owner, quota=quota)) as stopped:
+    claim = partial(making.claimed, owner, quota=quota)
+    with stopped_before_writing(ExecutionEvent, claim) as stopped:
         assert isinstance(stopped.fail(), OperationalError)
         assert stopped.locks() == 0
-    assert len(making.claimed(owner, quota=quota)) == 1
+    with thread() as other:
+        assert len(other.submit(claim).result(30)) == 1
+        assert advisory_locks() == 0
 
 
 def test_claims_of_two_pipelines_keep_to_the_quota_of_their_tenant() -> None:

@@ -1,11 +1,13 @@
-"""Roles are given to names while their users are created, and twice at once."""
+"""Roles are given to names while their users are created, and twice at once. Log-ins are attempted at once."""
 
 from functools import partial
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
 
 from tenancy import members
+from tenancy.login_throttle import Attempt
 from tenancy.models import AuditEntry
 from tenancy.roles import Role
 from tests import making
@@ -23,3 +25,9 @@ def test_no_role_waits_for_a_user_who_exists(_: int) -> None:
     assert refused == []
     assert [row.user for row in tenant.memberships.all()] == [User.objects.get(username=tenant.slug)]
     assert AuditEntry.objects.filter(tenant=tenant, act="membership.add").count() == 1
+
+
+def test_concurrent_attempts_to_log_in_are_all_counted() -> None:
+    counted, refused = parted(race(*[Attempt("ada", "192.0.2.1").count for _ in range(12)]))
+    assert len(counted) == settings.LOGIN_ATTEMPTS
+    assert refused == ["LoginThrottled"] * (12 - settings.LOGIN_ATTEMPTS)

@@ -11,7 +11,6 @@ from executions.errors import PipelinePaused
 from executions.holds import holds
 from executions.holds.queries import holds_of
 from executions.models import Execution, Hold
-from executions.state_machine.moves import Claim
 from releases.activation.revocation import Order, revoke
 from releases.models import Release, Revocation
 from tenancy.models import AuditEntry, Tenant
@@ -23,11 +22,6 @@ from tests.executions.awaits.parking import interaction_of, make_late, suspended
 from tests.executions.holds.targets import TARGETS, target
 
 pytestmark = pytest.mark.usefixtures("committed")
-
-
-@pytest.fixture
-def ready() -> tuple[Tenant, Release]:
-    return making.ready()
 
 
 def pause(of: holds.Target, *, refuses_submissions: bool = False) -> holds.Pause:
@@ -115,7 +109,7 @@ def test_a_revocation_that_pauses_covers_a_submission_that_commits_later(ready: 
             other.submit(revoke_and_pause, release).result(30)
         assert making.claimed(owner) == []
         other.submit(resume, release).result(30)
-    assert claimed_ids(making.claimed(owner)) == {late.pk}
+    assert [claim.execution_id for claim in making.claimed(owner)] == [late.pk]
 
 
 @pytest.mark.parametrize("kind", TARGETS)
@@ -139,7 +133,3 @@ def test_no_submission_is_accepted_after_a_refusing_pause(kind: str, ready: tupl
             making.execution(owner, "second")
         other.submit(resume, of).result(30)
         assert making.execution(owner, "third").status == "QUEUED"
-
-
-def claimed_ids(claims: list[Claim]) -> set[object]:
-    return {claim.execution_id for claim in claims}

@@ -2,13 +2,12 @@
 
 import json
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from foundation.scheduling.places import Places
@@ -20,7 +19,8 @@ from releases.registration.turns import of_uploads
 from tenancy.models import Tenant
 from tests import making, signing
 from tests.concurrency.racing import parted, race, results_of
-from tests.concurrency.test_operators import wait_for_a_blocked_session
+from tests.concurrency.sessions import thread
+from tests.concurrency.waiting import until_blocked
 from tests.repetition import rounds
 
 pytestmark = pytest.mark.usefixtures("committed")
@@ -71,11 +71,11 @@ def test_concurrent_equal_uploads_are_one_release_of_one_pipeline(_: int) -> Non
 def after_another(first: Any, second: Any) -> Iterator[list[Any]]:
     """Run `first` after `second` has found no release of the version. The list contains the results of both."""
     made: list[Any] = []
-    with ThreadPoolExecutor(1) as pool:
+    with thread() as other:
         with transaction.atomic():
             made.append(first())
-            late = pool.submit(race, second)
-            wait_for_a_blocked_session()
+            late = other.submit(race, second)
+            until_blocked(connection, ended=late.done)
         made += late.result(30)
     yield made
 

@@ -19,7 +19,7 @@ from tests import making
 from tests.building import eventually
 from tests.concurrency.racing import race, results_of
 from tests.concurrency.sessions import another_session, digest_lock, locked, stopped_before_writing, thread
-from tests.concurrency.test_operators import wait_for_a_blocked_session
+from tests.concurrency.waiting import until_blocked
 from tests.maven_repository import MavenRepository, maven_repository
 from tests.releases.registration import located
 
@@ -115,7 +115,7 @@ def test_bytes_are_not_added_after_a_verdict_that_was_not_committed() -> None:
         session.execute("UPDATE releases_release SET status = 'REGISTERED' WHERE id = %s", [release.pk])
 
         def commit() -> None:
-            wait_for_a_blocked_session()
+            until_blocked(session)
             session.commit()
 
         found = race(late, commit)

@@ -1,19 +1,19 @@
 """Calls of REST workers, concurrent with repeated messages, submissions, lost leases and other control workers."""
 
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import Any, LiteralString
 
 import pytest
-from django.conf import settings as django_settings
 from django.db import connection
 from django.utils import timezone
 
 from executions.lifecycle import cancellation, rest_calls, sweep
 from executions.models import Execution, WireForm, Worker
+from executions.state_machine.moves import Claim
 from executions.transports.rest import capabilities, transport
-from executions.transports.rest.workers import register
 from foundation.http import exchange
 from foundation.scheduling import places
 from foundation.scheduling.places import Places
@@ -29,36 +29,37 @@ from tests.concurrency.sessions import (
     thread,
 )
 from tests.concurrency.waiting import until_blocked
-from tests.executions.hosting import LONG_AGO
-from tests.executions.transports.rest.order_flow import ORDER, PIPELINE, Flow
-from tests.executions.transports.rest.serving import serving
+from tests.executions.transports.rest.conftest import serve
+from tests.executions.transports.rest.order_flow import PIPELINE, Flow, hosted, submit
 from tests.executions.transports.rest.strict_worker import CONTRACT_STEPS, ENCODING, StrictWorker, completed
 from tests.few_places import limited
 from tests.running import eventually
-from wire.worker_keys import worker_key
+
+__all__ = ["serve"]
 
 
 @pytest.fixture
-def flow(committed: None, settings: Any) -> Any:
-    owner = making.tenant()
-    release = making.active(owner, pipeline_id=PIPELINE, steps=CONTRACT_STEPS, transport="REST")
+def flow(committed: None, serve: Callable[[StrictWorker], StrictWorker], settings: Any) -> Flow:
+    release = making.active(making.tenant(), pipeline_id=PIPELINE, steps=CONTRACT_STEPS, transport="REST")
     policy.change(release.pipeline, {"repeatUnknownOutcomes": True, "retryDelaySeconds": 0}, actor="user:test")
-    secret = worker_key(django_settings.WORKER_SECRET, owner.slug).text
-    double = StrictWorker(PIPELINE, release.contract_version, release.release_version, secret)
-    with serving(double):
-        settings.REST_WORKER_ORIGINS = [double.origin]
-        worker = register(
-            owner, release.identity, worker_id="java-1", protocol="rest", endpoint=double.endpoint, actor="user:test"
-        )
-        made = Flow(owner, release, double, worker)
-        made.check()
-        double.requests.clear()
-        yield made
+    made = hosted(release, serve, settings)
+    settings.REST_WORKER_TIMEOUT_SECONDS = 30
+    return made
 
 
-def test_a_message_that_several_processes_receive_calls_the_worker_once(flow: Flow) -> None:
-    made = making.execution(flow.owner, "k", ORDER, PIPELINE)
-    [claim] = making.claimed(flow.owner)
+@pytest.fixture
+def made(flow: Flow) -> Execution:
+    return submit(flow)
+
+
+@pytest.fixture
+def claim(flow: Flow, made: Execution) -> Claim:
+    return flow.claim()
+
+
+def test_a_message_that_several_processes_receive_calls_the_worker_once(
+    flow: Flow, made: Execution, claim: Claim
+) -> None:
     assert transport.send([claim]) == []
     taken = results_of(race(*(partial(rest_calls.run, claim.execution_id, claim.lease_token) for _ in range(6))))
     assert sorted(taken) == [False] * 5 + [True]
@@ -75,10 +76,10 @@ def test_a_message_that_several_processes_receive_calls_the_worker_once(flow: Fl
         pytest.param("SELECT FROM executions_execution FOR UPDATE", 0, id="without a free place"),
     ],
 )
-def test_a_message_whose_lease_has_changed_calls_no_worker(flow: Flow, lock: LiteralString, free: int) -> None:
+def test_a_message_whose_lease_has_changed_calls_no_worker(
+    flow: Flow, made: Execution, claim: Claim, lock: LiteralString, free: int
+) -> None:
     """The lease may change before the message is processed, or while the execution is read."""
-    made = making.execution(flow.owner, "k", ORDER, PIPELINE)
-    [claim] = making.claimed(flow.owner)
     later = timezone.now() + timedelta(days=1)
     with limited(places.CALLS, free), thread() as other, another_session() as session:
         session.execute(lock)
@@ -94,11 +95,11 @@ def test_a_message_whose_lease_has_changed_calls_no_worker(flow: Flow, lock: Lit
     assert made.lease_expires_at == later
 
 
-def test_a_result_in_hand_outlives_a_lost_connection_and_is_recorded_in_one_transaction(flow: Flow) -> None:
+def test_a_result_in_hand_outlives_a_lost_connection_and_is_recorded_in_one_transaction(
+    flow: Flow, made: Execution, claim: Claim
+) -> None:
     output = {"payloadTypeId": "com.acme.Order", "payloadEncoding": ENCODING, "payload": '{"n":1}'}
     flow.double.answers = [completed(output)]
-    made = making.execution(flow.owner, "k", ORDER, PIPELINE)
-    [claim] = making.claimed(flow.owner)
     call = partial(rest_calls.run, claim.execution_id, claim.lease_token)
     with stopped_before_writing(WireForm, call) as stopped:
         stopped.disconnect()
@@ -109,13 +110,13 @@ def test_a_result_in_hand_outlives_a_lost_connection_and_is_recorded_in_one_tran
     assert (made.status, WireForm.objects.count(), len(flow.double.commands)) == ("SUCCEEDED", 1, 1)
 
 
-def test_a_call_that_is_rejected_late_does_not_release_a_newer_claim(flow: Flow, settings: Any) -> None:
+def test_a_call_that_is_rejected_late_does_not_release_a_newer_claim(
+    flow: Flow, made: Execution, claim: Claim, settings: Any
+) -> None:
     """Calls of the worker are no longer allowed. Recording that takes until the lease has expired."""
-    made = making.execution(flow.owner, "k", ORDER, PIPELINE)
-    [claim] = making.claimed(flow.owner)
     settings.REST_WORKER_ORIGINS = []
     with stopped_at_row(flow.worker, partial(rest_calls.run, made.pk, claim.lease_token)) as stopped:
-        Execution.objects.filter(pk=made.pk).update(lease_expires_at=LONG_AGO)
+        Execution.objects.filter(pk=made.pk).update(lease_expires_at=making.LONG_AGO)
         assert sweep.expire_leases() == 1
         [again] = making.claimed(flow.owner)
         assert not stopped.finish()
@@ -124,12 +125,10 @@ def test_a_call_that_is_rejected_late_does_not_release_a_newer_claim(flow: Flow,
 
 
 @pytest.mark.parametrize("claimed", [False, True])
-def test_a_worker_is_not_called_if_the_lease_was_just_lost(flow: Flow, claimed: bool) -> None:
-    making.execution(flow.owner, "k", ORDER, PIPELINE)
-    [claim] = making.claimed(flow.owner)
+def test_a_worker_is_not_called_if_the_lease_was_just_lost(flow: Flow, claim: Claim, claimed: bool) -> None:
     run = partial(rest_calls.run, claim.execution_id, claim.lease_token)
     with stopped_before_reading(Contract, run) as stopped:
-        Execution.objects.update(lease_expires_at=LONG_AGO)
+        Execution.objects.update(lease_expires_at=making.LONG_AGO)
         assert sweep.expire_leases() == 1
         assert not claimed or making.claimed(flow.owner)
         assert stopped.finish() is False
@@ -157,23 +156,16 @@ def test_a_response_does_not_apply_to_a_newer_registration_of_the_worker(flow: F
 
     def register_again() -> None:
         eventually(lambda: flow.double.requests, what="the check")
-        register(
-            flow.owner,
-            flow.release.identity,
-            worker_id="java-1",
-            protocol="rest",
-            endpoint="http://x",
-            actor="user:test",
-        )
+        flow.register(endpoint="http://x")
 
     results_of(race(flow.check, register_again))
     assert Worker.objects.get().capability_checked_at is None
 
 
-def test_an_unavailable_database_does_not_end_the_call_of_a_worker(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unavailable_database_does_not_end_the_call_of_a_worker(
+    flow: Flow, made: Execution, claim: Claim, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While the worker responds slowly, the lease is checked several times, and each connection attempt fails."""
-    made = making.execution(flow.owner, "k", ORDER, PIPELINE)
-    [claim] = making.claimed(flow.owner)
     flow.double.faults, flow.double.slow_seconds = ["slow"], 0.5
     monkeypatch.setattr(exchange, "CHECK_SECONDS", 0.05)
     monkeypatch.setitem(connection.settings_dict, "PORT", "1")
@@ -182,10 +174,8 @@ def test_an_unavailable_database_does_not_end_the_call_of_a_worker(flow: Flow, m
     assert made.status == "SUCCEEDED"
 
 
-def test_a_cancellation_ends_the_call_of_the_worker(flow: Flow) -> None:
+def test_a_cancellation_ends_the_call_of_the_worker(flow: Flow, made: Execution, claim: Claim) -> None:
     """The worker sees that the connection is closed, and its step can stop."""
-    made = making.execution(flow.owner, "k", ORDER, PIPELINE)
-    [claim] = making.claimed(flow.owner)
     assert transport.send([claim]) == []
     flow.double.faults, flow.double.slow_seconds = ["slow"], 25.0
 

@@ -14,7 +14,8 @@ from releases.activation.activation import activate
 from releases.activation.revocation import revoke
 from releases.models import Release
 from tenancy.models import Tenant
-from tests import making
+from tests import gradual, making
+from tests.concurrency import scenes
 from tests.concurrency.racing import race, results_of
 from tests.concurrency.sessions import thread
 from tests.concurrency.waiting import until_blocked
@@ -28,13 +29,7 @@ def scene() -> tuple[Tenant, Execution, Release]:
     """Return a tenant, a failed execution on 1.0, and the registered release 1.1, which is not active."""
     owner, _ = making.ready()
     [execution] = making.dead(owner, "key")
-    return owner, execution, registered(owner)
-
-
-def registered(owner: Tenant, version: str = "1.1") -> Release:
-    release = Release.objects.select_related("pipeline__tenant").get(pk=making.registered(owner, version).pk)
-    making.worker(release, f"worker-{version}")
-    return release
+    return owner, execution, scenes.fresh(gradual.candidate(owner, "1.1"))
 
 
 def resubmitting(owner: Tenant, execution: Execution, **members: Any) -> Callable[[], Any]:

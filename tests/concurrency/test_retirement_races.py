@@ -1,12 +1,11 @@
 """Retirements race with submissions, re-drives and activations; orders to fail race with submissions."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 import pytest
-from django.db import connection, connections, transaction
+from django.db import connection, transaction
 
 from executions.lifecycle.revoked import fail_open
 from executions.models import Execution
@@ -17,8 +16,9 @@ from releases.activation.retirement import retire
 from releases.activation.revocation import Order, revoke
 from releases.errors import RetirementBlocked
 from releases.models import Release, Retirement, Revocation
-from tests import making
+from tests import gradual, making
 from tests.concurrency.racing import race
+from tests.concurrency.sessions import thread
 from tests.concurrency.waiting import until_blocked
 from tests.repetition import rounds
 
@@ -33,16 +33,6 @@ def submitting(owner: Any, *keys: str) -> Callable[[], Any]:
     return partial(submit_many, owner, requests, actor="token:test")
 
 
-def elsewhere(pool: ThreadPoolExecutor, call: Callable[[], Any]) -> Any:
-    def run() -> Any:
-        try:
-            return call()
-        finally:
-            connections.close_all()
-
-    return pool.submit(run)
-
-
 def require_sound(release: Release) -> None:
     """Assert that the release is not both retired and needed."""
     release.refresh_from_db()
@@ -53,14 +43,12 @@ def require_sound(release: Release) -> None:
 
 def test_a_retirement_waits_for_a_submission_that_has_not_committed_and_counts_it() -> None:
     owner, release = making.ready()
-    newer = making.registered(owner, "2.0")
-    making.worker(newer, "worker-2")
-    with ThreadPoolExecutor(1) as pool:
+    newer = gradual.candidate(owner)
+    with thread() as other:
         with transaction.atomic():
             submitting(owner, "late")()
-            activating = elsewhere(pool, partial(activate, newer, actor="user:test"))
-            activating.result(30)
-            retiring = elsewhere(pool, partial(retire, release, **WHY))
+            other.submit(activate, newer, actor="user:test").result(30)
+            retiring = other.submit(retire, release, **WHY)
             until_blocked(connection)
         with pytest.raises(RetirementBlocked, match="QUEUED 1"):
             retiring.result(30)
@@ -69,16 +57,14 @@ def test_a_retirement_waits_for_a_submission_that_has_not_committed_and_counts_i
 
 def test_a_submission_that_waits_for_a_retirement_is_pinned_to_the_active_release() -> None:
     owner, release = making.ready()
-    newer = making.registered(owner, "2.0")
-    making.worker(newer, "worker-2")
-    with ThreadPoolExecutor(1) as pool:
+    newer = gradual.candidate(owner)
+    with thread() as one, thread() as other:
         with transaction.atomic():
             # Another submission of the key is rolled back, so that this one passes its checks before the retirement.
             submitting(owner, "key")()
-            batch = elsewhere(pool, submitting(owner, "key"))
+            batch = one.submit(submitting(owner, "key"))
             until_blocked(connection)
-            with ThreadPoolExecutor(1) as other:
-                elsewhere(other, partial(activate, newer, actor="user:test")).result(30)
+            other.submit(activate, newer, actor="user:test").result(30)
             transaction.set_rollback(True)
         [verdict] = batch.result(30)
     retired = race(partial(retire, release, **WHY))

@@ -22,6 +22,7 @@ from releases.models import Blob
 from tenancy.login_throttle import Attempt
 from tenancy.models import LoginCounter, Tenant
 from tests import making, requesting
+from tests.cases import returning
 from tests.concurrency import scenes
 from tests.concurrency.racing import race, results_of
 from tests.concurrency.sessions import another_session, lock
@@ -129,24 +130,8 @@ def old_login_counters() -> Sweep:
     return attempt, rows
 
 
-SWEEPS = [
-    claims,
-    expired_leases,
-    running_campaigns,
-    old_drafts,
-    late_interactions,
-    due_webhooks,
-    old_executions,
-    silent_workers,
-    blobs_to_check,
-    due_requests,
-    late_requests,
-    old_login_counters,
-]
-
-
 @pytest.mark.parametrize("held", [0, 1])
-@pytest.mark.parametrize("sweep", SWEEPS)
+@pytest.mark.parametrize("sweep", returning(Sweep, globals()))
 def test_a_row_that_another_session_holds_is_skipped(
     sweep: Callable[[], Sweep], held: int, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,57 +1,124 @@
-"""Batches race with changes that end their release, and with each other. Each has a separate connection."""
+"""Batches race with what opens or ends their release, and smoke tests with each other, on separate connections."""
 
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 
-from executions.models import Execution
-from executions.submission.submission import ExecutionRequest
+from executions.models import Execution, SmokeTest
+from executions.smoke_tests.smoke_tests import start
+from executions.submission.submission import ExecutionRequest, Submission, submit_many
 from foundation.errors import CoordinatorError
+from releases.activation import policy
 from releases.activation.activation import activate
 from releases.activation.revocation import revoke
-from releases.models import Release
-from tests import making
+from tenancy.models import Tenant
+from tests import gradual, making
 from tests.concurrency.racing import race, results_of
-from tests.concurrency.submitting import Verdicts, submitting
+from tests.concurrency.sessions import thread
+from tests.concurrency.waiting import until_blocked
+from tests.making import release_of
 
 pytestmark = pytest.mark.usefixtures("committed")
+Verdicts = list[Submission | CoordinatorError]
+ACTOR = "user:ann"
+KEYS = ("a", "b", "c")
 
 
-def orders(*keys: str, pipeline_id: str = making.PIPELINE, value: Any = None) -> list[ExecutionRequest]:
-    return [ExecutionRequest(pipeline_id, {"n": 1} if value is None else value, key) for key in keys]
+@contextmanager
+def submitting(
+    owner: Tenant, batch: Sequence[ExecutionRequest], *, within: Callable[[], Any] = nullcontext
+) -> Iterator["Future[Verdicts]"]:
+    """Submit a batch in a separate thread, in the context `within`. Its INSERT has read the tables and waits while the
+    block runs.
+
+    Another transaction has inserted the first key of the batch and is rolled back when the block ends.
+    """
+
+    def run() -> Verdicts:
+        with within():
+            return submit_many(owner, batch, actor="token:test")
+
+    with thread() as other:
+        with transaction.atomic():
+            submit_many(owner, batch[:1], actor="token:other")
+            future = other.submit(run)
+            until_blocked(connection)
+            yield future
+            transaction.set_rollback(True)
+        future.result(30)
 
 
-def codes(verdicts: Verdicts) -> list[str]:
-    return [each.code if isinstance(each, CoordinatorError) else "ACCEPTED" for each in verdicts]
+@pytest.fixture
+def owner() -> Tenant:
+    """A tenant whose release 1.0 is active, with a grace of 10 minutes. 2.0 has a worker."""
+    made, _ = making.ready()
+    gradual.candidate(made)
+    grace(made, 10)
+    return made
 
 
-def revoked(release: Release) -> Callable[[], Any]:
-    return partial(revoke, release, actor="user:test", reason="a mistake")
+def grace(owner: Tenant, minutes: int) -> None:
+    policy.change(release_of(owner, "1.0").pipeline, {"skewGraceMinutes": minutes}, actor=ACTOR)
 
 
+def no_grace(owner: Tenant) -> None:
+    grace(owner, 0)
+
+
+def switch(owner: Tenant) -> None:
+    activate(release_of(owner, "2.0"), actor=ACTOR)
+
+
+def revocation(owner: Tenant) -> None:
+    revoke(release_of(owner, "1.0"), actor=ACTOR, reason="leaked")
+
+
+def replacement(owner: Tenant) -> None:
+    switch(owner)
+    revocation(owner)
+
+
+@pytest.mark.parametrize(
+    ("named", "is_replaced", "meanwhile", "verdict"),
+    [
+        (None, False, revocation, "ACTIVE_RELEASE_REVOKED"),
+        (None, False, replacement, "2.0"),
+        ("1.0", False, switch, "1.0"),
+        ("1.0", True, no_grace, "RELEASE_NOT_OPEN"),
+        ("1.0", True, revocation, "RELEASE_NOT_ADMITTED"),
+    ],
+)
 @pytest.mark.parametrize("within", [nullcontext, transaction.atomic])
-def test_a_batch_that_races_a_revocation_gets_a_verdict_for_each_item(within: Callable[[], Any]) -> None:
-    owner, release = making.ready()
-    with submitting(owner, orders("a", "b", "c"), within=within) as batch:
-        results_of(race(revoked(release)))
-    assert codes(batch.result()) == ["ACTIVE_RELEASE_REVOKED"] * 3
-    assert Execution.objects.count() == 0
+def test_each_item_of_a_batch_gets_the_verdict_of_what_happened_while_its_insert_waited(
+    owner: Tenant,
+    within: Callable[[], Any],
+    named: str | None,
+    is_replaced: bool,
+    meanwhile: Callable[[Tenant], None],
+    verdict: str,
+) -> None:
+    if is_replaced:
+        switch(owner)
+    batch = [ExecutionRequest(making.PIPELINE, {"n": 1}, key, release_version=named) for key in KEYS]
+    with submitting(owner, batch, within=within) as submitted:
+        results_of(race(partial(meanwhile, owner)))
+    found = [each.code if isinstance(each, CoordinatorError) else each.release_version for each in submitted.result()]
+    assert found == [verdict] * len(KEYS)
+    made = Execution.objects.values_list("release_version", flat=True)
+    assert list(made) == ([verdict] * len(KEYS) if verdict[0].isdigit() else [])
 
 
-def test_a_batch_that_races_a_revocation_and_the_next_activation_is_pinned_to_the_next_release() -> None:
-    owner, release = making.ready()
-    newer = making.registered(owner, "2.0")
-    making.worker(newer, "worker-2")
+def test_requests_with_one_key_start_one_smoke_test(owner: Tenant) -> None:
+    def begin() -> tuple[Any, bool]:
+        started = start(release_of(owner, "2.0"), actor=ACTOR, input={"n": 1}, idempotency_key="k")
+        return started.test.execution_id, started.repeated
 
-    def replace() -> None:
-        activate(newer, actor="user:test")
-        revoke(release, actor="user:test", reason="a mistake")
-
-    with submitting(owner, orders("a", "b", "c")) as batch:
-        results_of(race(replace))
-    assert codes(batch.result()) == ["ACCEPTED"] * 3
-    assert set(Execution.objects.values_list("release_version", flat=True)) == {"2.0"}
+    found = results_of(race(*[begin] * 6))
+    assert sorted(repeated for _, repeated in found) == [False, *[True] * 5]
+    assert {made for made, _ in found} == {SmokeTest.objects.get().execution_id}
+    assert Execution.objects.get().smoke

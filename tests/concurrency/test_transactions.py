@@ -13,7 +13,7 @@ from django.db.models import Model
 from django.utils import timezone
 
 from executions.campaigns import campaigns
-from executions.lifecycle import dispatch, outcome, sweep
+from executions.lifecycle import dispatch, sweep
 from executions.models import (
     AwaitUnit,
     CampaignEvent,
@@ -50,7 +50,6 @@ from tests import making, signing
 from tests.concurrency import scenes
 from tests.concurrency.scenes import Scene
 from tests.concurrency.sessions import Call, stopped_before_writing
-from wire.messages.celery_messages import OutcomeGroup
 from wire.messages.sealing import MOST_SEALS
 from wire.messages.task_messages import LONGEST_MESSAGE
 
@@ -73,17 +72,12 @@ def everything() -> dict[str, list[Any]]:
 
 
 def failed_outcomes() -> Scene:
-    owner, release = making.ready()
-    claims = scenes.running(owner, 2)
-    Pipeline.objects.update(retry_limit=0)
-    group = OutcomeGroup(worker_id="w", outcomes=[making.failure(claim) for claim in claims])
-    return partial(outcome.record, release.identity, group), []
+    outcomes = [making.failure(claim, retryable=False) for claim in scenes.running(making.ready()[0], 2)]
+    return partial(making.record, *outcomes), []
 
 
 def suspensions() -> Scene:
-    owner, release = making.ready()
-    group = OutcomeGroup(worker_id="w", outcomes=[making.suspension(claim) for claim in scenes.running(owner, 2)])
-    return partial(outcome.record, release.identity, group), []
+    return partial(making.record, *map(making.suspension, scenes.running(making.ready()[0], 2))), []
 
 
 def lost_leases() -> Scene:

@@ -5,13 +5,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
-from threading import Thread
 from typing import Any, LiteralString
 
-import psycopg
 import pytest
 import requests
-from django.db import connection
 from django.utils import timezone
 
 from releases.artifacts.store import artifact_store
@@ -20,8 +17,8 @@ from releases.registration import direct_uploads
 from tenancy.models import Tenant
 from tests import making
 from tests.concurrency.racing import race, results_of
-from tests.concurrency.sessions import advisory_locks, digest_lock, stopped_before_writing
-from tests.concurrency.test_operators import wait_for_a_blocked_session
+from tests.concurrency.sessions import advisory_locks, another_session, digest_lock, stopped_before_writing, thread
+from tests.concurrency.waiting import until_blocked
 from tests.releases.registration.sending import MEBIBYTE, begun, sent
 from tests.s3 import S3Place, client_of, use_s3
 
@@ -50,14 +47,13 @@ def declared(owner: Tenant) -> ArtifactUpload:
 @contextmanager
 def overtaken(call: Callable[[], object], sql: LiteralString, *parameters: object) -> Iterator[None]:
     """`call` waits for a row that `sql` has changed in another session, which commits after the block."""
-    known = connection.get_connection_params()
-    late = Thread(target=race, args=(call,))
-    with psycopg.connect(**{name: known[name] for name in ("host", "port", "dbname", "user", "password")}) as session:
+    with thread() as other, another_session() as session:
         session.execute(sql, parameters)
-        late.start()
-        wait_for_a_blocked_session()
+        late = other.submit(race, call)
+        until_blocked(session, ended=late.done)
         yield
-    late.join(30)
+        session.commit()
+        late.result(30)
 
 
 def test_the_loser_of_two_uploads_does_not_affect_the_winner() -> None:

@@ -1,38 +1,45 @@
-"""Verdicts on bytes that another connection uploads or removes at the same time."""
+"""Verdicts on bytes, and removals of them, while another connection uploads, registers or removes the same bytes."""
 
+import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from threading import Thread
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
-from releases.artifacts import blob_lock, blobs, scrub, soundness
+from releases.artifacts import blob_lock, blobs, retention, scrub, soundness
 from releases.artifacts.relocation import Result, relocate
 from releases.artifacts.store import artifact_store
 from releases.artifacts.store.local import LocalArtifactStore
 from releases.errors import ArtifactStoreUnavailable
 from releases.models import Blob, BlobEvent, Release
+from releases.registration.registrar import Registration, register
 from tests import making
 from tests.building import eventually
-from tests.concurrency.racing import race
+from tests.concurrency import scenes
+from tests.concurrency.racing import race, results_of
+from tests.concurrency.sessions import thread
+from tests.concurrency.waiting import until_blocked
 
 pytestmark = pytest.mark.usefixtures("committed")
+NO_AGE = timedelta(seconds=-60)
 CONTRACT = making.contract()
 DATA = making.archive(CONTRACT, code="judged")
 DIGEST = making.digest_of(DATA)
+DESCRIPTOR = making.descriptor(CONTRACT, DATA)
 
 
 def registered() -> Release:
-    return making.verified(making.upload(making.tenant(), making.descriptor(CONTRACT, DATA), DATA).release)
+    return making.verified(making.upload(making.tenant(), DESCRIPTOR, DATA).release)
 
 
-def damage() -> None:
-    path = making.stored_file(DIGEST)
-    path.chmod(0o644)
-    path.write_bytes(b"damage")
+def registering() -> Callable[[], Registration]:
+    document = json.dumps(DESCRIPTOR).encode()
+    return partial(register, making.tenant(), document, [making.staged(DATA)], actor="user:x")
 
 
 def state() -> str:
@@ -44,14 +51,12 @@ def events() -> list[str]:
 
 
 @contextmanager
-def meanwhile(call: Callable[[], object]) -> Iterator[list[object]]:
-    """Run `call` over a separate connection during the block. The list holds its result or exception afterwards."""
-    results: list[object] = []
-    thread = Thread(target=lambda: results.extend(race(call)))
-    thread.start()
-    yield results
-    thread.join(60)
-    assert results
+def meanwhile(call: Callable[[], object]) -> Iterator["Future[list[object]]"]:
+    """Run `call` over a separate connection during the block. It ends after the block."""
+    with thread() as other:
+        running = other.submit(race, call)
+        yield running
+        running.result(60)
 
 
 def wait_for_the_lock() -> None:
@@ -76,10 +81,11 @@ JUDGES: dict[str, Callable[[Release], object]] = {
 def test_bytes_that_an_upload_is_healing_are_not_judged_damaged(judge: Callable[[Release], object]) -> None:
     """The upload holds the digest's lock. A check that has already read the damaged bytes gives no verdict."""
     release = registered()
-    damage()
+    scenes.damage(Blob.objects.get())
     with blob_lock.shared([DIGEST]), meanwhile(partial(judge, release)) as judged:
         pass
-    assert isinstance(judged[0], ArtifactStoreUnavailable) or judged[0].state is None  # type: ignore[attr-defined]
+    [found] = judged.result()
+    assert isinstance(found, ArtifactStoreUnavailable) or found.state is None  # type: ignore[attr-defined]
     assert (state(), events()) == ("SOUND", [])
     assert making.stored_file(DIGEST).read_bytes() == b"damage"
 
@@ -115,4 +121,40 @@ def test_bytes_that_are_being_removed_are_not_moved_to_another_store(tmp_path: P
             wait_for_the_lock()
             assert target.stat(DIGEST) is None
             removal.close()
-    assert moved == [[Result.COPIED]]
+    assert moved.result() == [[Result.COPIED]]
+
+
+def stray() -> None:
+    """Store bytes without a row, as an upload that was never committed does. They are old enough to be removed."""
+    making.staged(DATA).staged.keep()
+
+
+def test_a_sweep_keeps_the_bytes_of_an_uncommitted_registration() -> None:
+    """The worst case: the upload has found the old bytes and reuses them, and no committed row refers to them yet."""
+    stray()
+    found = list(retention.orphans(NO_AGE))
+    assert [orphan.name for orphan in found] == [DIGEST]
+    with thread() as other:
+        with transaction.atomic(), connection.cursor() as cursor:
+            # The lock allows reads, so the sweep continues, but the registration cannot insert its row.
+            cursor.execute("LOCK TABLE releases_release IN EXCLUSIVE MODE")
+            upload = other.submit(registering())
+            until_blocked(connection, ended=upload.done)
+            assert results_of(race(lambda: list(retention.remove(found, NO_AGE)))) == [[]]
+        assert upload.result(30).created
+    soundness.require_sound(Release.objects.get())
+    assert artifact_store().verified(DIGEST) is not None
+
+
+def test_a_registration_waits_for_a_removal_and_stores_its_bytes_again() -> None:
+    stray()
+    with thread() as other:
+        with blob_lock.exclusive(DIGEST) as held:
+            assert held is not None
+            upload = other.submit(registering())
+            wait_for_the_lock()
+            artifact_store().remove(DIGEST)
+            assert not upload.done()
+        assert upload.result(30).created
+    assert state() == "SOUND"
+    assert artifact_store().verified(DIGEST) is not None

@@ -45,6 +45,11 @@ def release(world: tuple[Tenant, Release]) -> Release:
 
 
 @pytest.fixture
+def ready(owner: Tenant, release: Release) -> tuple[Tenant, Release]:
+    return owner, release
+
+
+@pytest.fixture
 def execution(owner: Tenant) -> Execution:
     return making.execution(owner)
 

@@ -101,14 +101,18 @@ class Hosted:
         [claim] = making.claimed(self.owner)
         return claim
 
-    def answer(self, claim: Claim) -> None:
-        """Run the claim and record its outcome, as the worker and the coordinator do."""
+    def reports(self, claim: Claim, host: Host | None = None) -> list[Report]:
+        """Run the claim on a worker, by default the first one. Return what it reports."""
         key = worker_key(settings.WORKER_SECRET, self.owner.slug)
-        command = command_of(claim)
-        reports: list[Report] = []
-        self.host.execute(seal(self.release.identity, CommandGroup(commands=[command]), key), reports.append)
-        for each in reports:
-            tasks.record(self.host.sealed([each]))
+        commands = CommandGroup(commands=[command_of(claim)])
+        found: list[Report] = []
+        (host or self.host).execute(seal(self.release.identity, commands, key), found.append)
+        return found
+
+    def answer(self, claim: Claim, host: Host | None = None) -> None:
+        """Run the claim and record its outcome, as the worker and the coordinator do."""
+        for each in self.reports(claim, host):
+            tasks.record((host or self.host).sealed([each]))
 
     def run(self, execution: Execution) -> Execution:
         """Run claims until no execution is due. Return the execution with its new state."""

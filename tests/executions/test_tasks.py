@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from coordinator.celery import QUEUES
 from executions import tasks
-from executions.models import AwaitUnit, Execution, Worker
+from executions.models import Execution, Worker
 from executions.state_machine.moves import Claim
 from executions.workers.registry import DISPATCH_TASK
 from foundation.wakeups import wakeup
@@ -158,29 +158,6 @@ def test_messages_for_an_unknown_tenant_change_nothing(claim: Claim, caplog: pyt
     with unchanged():
         tasks.record(signed(claim, "outcomes", tenantId="nowhere", body=body))
     assert "is not an execution of tenantId=nowhere" in caplog.text
-
-
-@cases(
-    ("members", "status", "code"),
-    [
-        ({"output_payloads": ['"\\u0000"']}, "FAILED", "UNDECODABLE_OUTPUT"),
-        ({"outcome": "FAILED", "output_payloads": []}, "WAIT_RETRY", "MALFORMED_OUTCOME"),
-        ({"outcome": "WAITING_EXTERNAL"}, "WAIT_RETRY", "MALFORMED_OUTCOME"),
-        ({"stopped_before_step_index": 2**40}, "WAIT_RETRY", "MALFORMED_OUTCOME"),
-        ({"suspension": {"step_index": 2**70}}, "FAILED", "UNANSWERABLE_SUSPENSION"),
-        ({"suspension": {"step_id": "\x00"}}, "FAILED", "UNANSWERABLE_SUSPENSION"),
-    ],
-)
-def test_an_outcome_that_cannot_be_stored_fails_its_execution(
-    claim: Claim, members: dict[str, Any], status: str, code: str
-) -> None:
-    bad = making.outcome_of(claim).model_copy(update=members)
-    if "suspension" in members:
-        bad = making.suspension(claim, **members["suspension"])
-    tasks.record(good(claim, "outcomes", body=OutcomeGroup(worker_id="w", outcomes=[bad])))
-    execution = Execution.objects.get()
-    assert (execution.status, execution.error_code) == (status, code)
-    assert not AwaitUnit.objects.exists()
 
 
 @pytest.fixture

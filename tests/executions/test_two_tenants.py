@@ -55,13 +55,8 @@ Twins = tuple[Twin, Twin]
 
 
 @pytest.fixture(scope="module")
-def world(module_world: None) -> Twins:
+def twins(module_world: None) -> Twins:
     return Twin(*making.ready()), Twin(*making.ready())
-
-
-@pytest.fixture
-def twins(world: Twins) -> Twins:
-    return world
 
 
 def single(owner: Tenant, key: str, value: Any) -> Verdict:

@@ -1,48 +1,21 @@
 """The compatibility surface, switched on, and the order flow."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from executions.transports.rest.workers import register
-from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.concurrency.conftest import committed
-from tests.executions.transports.rest.conftest import broken_broker, serve
-from tests.executions.transports.rest.order_flow import PIPELINE, Flow
-from tests.executions.transports.rest.strict_worker import CONTRACT_STEPS, StrictWorker
+from tests.executions.transports.rest.conftest import broken_broker, flow, order_release, serve
 from tests.interop.client import switch_on
 from tests.interop.deploying import Deployer, token
 from tests.maven_repository import MavenRepository, maven_repository
 from tests.oauth_issuer import OAuthIssuer, oauth_issuer
-from wire.worker_keys import worker_key
 
-__all__ = ["broken_broker", "committed", "serve"]
-
-
-@pytest.fixture(scope="module")
-def order_release(module_world: None) -> Release:
-    """An active release of the order flow, for all tests of the module."""
-    return making.active(making.tenant(), pipeline_id=PIPELINE, steps=CONTRACT_STEPS, transport="REST")
-
-
-@pytest.fixture
-def flow(db: None, order_release: Release, serve: Callable[[StrictWorker], StrictWorker], settings: Any) -> Flow:
-    """The order flow with a worker that is checked."""
-    release = Release.objects.select_related("pipeline__tenant").get(pk=order_release.pk)
-    owner = release.pipeline.tenant
-    secret = worker_key(settings.WORKER_SECRET, owner.slug).text
-    double = serve(StrictWorker(PIPELINE, release.contract_version, release.release_version, secret))
-    settings.REST_WORKER_ORIGINS = [double.origin]
-    settings.REST_WORKER_TIMEOUT_SECONDS = 5
-    at = {"worker_id": "java-1", "protocol": "rest", "endpoint": double.endpoint}
-    made = Flow(owner, release, double, register(owner, release.identity, **at, actor="user:test"))
-    made.check()
-    double.requests.clear()
-    return made
+__all__ = ["broken_broker", "committed", "flow", "order_release", "serve"]
 
 
 @pytest.fixture

@@ -1,15 +1,6 @@
 """Valid new rows of activations and of what governs them, and the wrong values of each."""
 
-from tests.invariants.new_rows import (
-    OTHER_TIMES,
-    NewRow,
-    digest,
-    either,
-    one_line,
-    pipeline,
-    release,
-    tenant,
-)
+from tests.invariants.new_rows import OTHER_TIMES, NewRow, digest, either, one_line, pipeline, release, tenant
 from tests.invariants.new_rows_of_releases import (
     ACTIVE,
     IN_OTHER_PIPELINE,

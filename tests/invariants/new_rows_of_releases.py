@@ -1,16 +1,6 @@
 """Valid new rows of pipelines, releases and artifacts, and the wrong values of each."""
 
-from tests.invariants.new_rows import (
-    OTHER_TIMES,
-    PAST,
-    NewRow,
-    digest,
-    either,
-    one_line,
-    pipeline,
-    release,
-    tenant,
-)
+from tests.invariants.new_rows import OTHER_TIMES, PAST, NewRow, digest, either, one_line, pipeline, release, tenant
 from wire.documents.descriptor import ArtifactKind
 
 OTHER_PIPELINE = "org.example.other"

@@ -1,5 +1,6 @@
 """Suspensions, and the deadlines, timers and cancellations that end them."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from hashlib import md5
 from typing import Any
@@ -8,7 +9,7 @@ from uuid import UUID
 import pytest
 from django.utils import timezone
 
-from executions.awaits import awaits
+from executions.awaits import awaits, interactions
 from executions.errors import AwaitTimedOut, InteractionClosed
 from executions.lifecycle import cancellation, dispatch
 from executions.lifecycle.redrive import redrive
@@ -18,7 +19,7 @@ from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
 from tests.executions.awaits.parking import answer, assert_timed_out, interaction_of, itemized, make_late, suspended
-from tests.executions.moments import statuses
+from tests.executions.moments import now, set_deadline, statuses
 from tests.raw_sql import run, unguarded
 
 pytestmark = pytest.mark.django_db
@@ -50,6 +51,8 @@ def test_a_suspension_parks_the_execution_and_opens_its_interaction(ready: tuple
         ({"timeout_seconds": 1e12}, "hundred years"),
         ({"output_type": "x" * 501}, "more than 500"),
         ({"assignee": "e\x00va"}, "must be printable"),
+        ({"step_id": "\x00"}, ""),
+        ({"step_index": 2**70}, ""),
         ({"transport_metadata": {"url": "\x00"}}, "contains a NUL character"),
     ],
 )
@@ -83,14 +86,19 @@ def test_an_expired_deadline_fails_the_execution_and_a_redrive_asks_again(ready:
     assert made.status == "QUEUED"
 
 
-def test_a_late_answer_fails_the_execution_too(ready: Ready) -> None:
+def by_token(one: Interaction) -> None:
+    token = awaits.resume_token_of(one, issued_at=timezone.now()).sign(awaits.resume_secrets()[0])
+    interactions.resume(token, response={"n": 1}, actor="")
+
+
+@cases("give", [answer, by_token])
+def test_a_late_answer_fails_the_execution_too(ready: Ready, give: Callable[[Interaction], object]) -> None:
     made = suspended(ready)
-    one = interaction_of(made)
-    make_late(one)
+    set_deadline(interaction_of(made), now())
     for _ in range(2):
         with pytest.raises(AwaitTimedOut):
-            answer(one)
-        assert_timed_out(made, one)
+            give(interaction_of(made))
+        assert_timed_out(made, interaction_of(made))
 
 
 def test_one_late_item_fails_the_unit_and_withdraws_the_others(ready: Ready) -> None:

@@ -17,15 +17,7 @@ from executions.tasks import sweep
 from tenancy.models import AuditEntry, Tenant
 from tests import making
 from tests.cases import cases
-from tests.executions.campaigns.campaigning import (
-    advance,
-    codes,
-    events,
-    pass_time,
-    progress,
-    record,
-    start,
-)
+from tests.executions.campaigns.campaigning import advance, codes, events, pass_time, progress, record, start
 from tests.raw_sql import unchanged, unguarded
 
 pytestmark = pytest.mark.django_db

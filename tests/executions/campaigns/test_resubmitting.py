@@ -15,30 +15,17 @@ from executions.models import Campaign, Execution, Resubmission, Worker
 from executions.submission.resubmission import resubmit
 from releases.activation.activation import activate
 from releases.activation.revocation import revoke
-from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
 from tests.deaths import assert_all_or_nothing
-from tests.executions.campaigns.campaigning import (
-    advance,
-    codes,
-    events,
-    pass_time,
-    progress,
-    start,
-)
+from tests.executions.campaigns.campaigning import advance, codes, events, pass_time, progress, start
+from tests.gradual import candidate
 from tests.raw_sql import unchanged
 
 pytestmark = pytest.mark.django_db
 RESUBMIT = Campaign.Kind.RESUBMIT
 OTHER = "org.example.returns"
-
-
-def next_release(owner: Tenant, version: str = "1.1", **members: Any) -> Release:
-    made = making.registered(owner, version, **members)
-    making.worker(Release.objects.select_related("pipeline__tenant").get(pk=made.pk), f"worker-{version}")
-    return made
 
 
 def resubmitted(owner: Tenant, **members: Any) -> Campaign:
@@ -49,7 +36,7 @@ def resubmitted(owner: Tenant, **members: Any) -> Campaign:
 
 
 def test_items_are_resubmitted_at_the_rate_on_the_active_release(owner: Tenant, dead: list[Execution]) -> None:
-    activate(next_release(owner), actor="user:ann")
+    activate(candidate(owner, "1.1"), actor="user:ann")
     made = start(owner, kind=RESUBMIT)
     assert (advance(3.9), progress(made)) == (3, (7, 3, 0))
     pass_time(30)
@@ -81,7 +68,7 @@ def test_a_redrive_has_no_target(owner: Tenant) -> None:
 def test_the_target_is_a_named_release_or_the_active_one_at_the_time_of_each_item(
     owner: Tenant, target: str | None, versions: dict[str, int]
 ) -> None:
-    following = making.replaced(next_release(owner))
+    following = making.replaced(candidate(owner, "1.1"))
     made = start(owner, kind=RESUBMIT, target_release_version=target)
     assert advance(4) == 4
     activate(following, actor="user:ann", reason="fixed")
@@ -113,8 +100,8 @@ def test_an_item_is_skipped_with_the_reason(owner: Tenant, dead: list[Execution]
 def test_a_target_that_accepts_no_such_executions_skips_the_items(
     owner: Tenant, dead: list[Execution], version: str, code: str
 ) -> None:
-    revoke(next_release(owner), actor="user:ann", reason="leaked")
-    making.replaced(next_release(owner, "1.2", steps=[{**making.STEP, "cardinality": "MANY_TO_MANY"}]))
+    revoke(candidate(owner, "1.1"), actor="user:ann", reason="leaked")
+    making.replaced(candidate(owner, "1.2", steps=[{**making.STEP, "cardinality": "MANY_TO_MANY"}]))
     made = start(owner, kind=RESUBMIT, target_release_version=version)
     assert (advance(), progress(made), {*codes(made).values()}) == (0, (0, 0, 10), {code})
 
@@ -134,7 +121,7 @@ def test_items_wait_while_their_target_accepts_nothing_and_let_others_pass(
     other = making.active(owner, "1.1", pipeline_id=OTHER)
     making.worker(other, "other")
     making.dead(owner, *"xyz", pipeline_id=OTHER)
-    following, release = next_release(owner), dead[0].release
+    following, release = candidate(owner, "1.1"), dead[0].release
     target = "1.1" if obstacle == "no activation" else None
     made = start(owner, Filters(error_code="SomeError"), rate=2, kind=RESUBMIT, target_release_version=target)
     if obstacle == "pause":

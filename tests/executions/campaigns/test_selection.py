@@ -7,11 +7,7 @@ import pytest
 from executions.campaigns import campaigns, drafts
 from executions.campaigns.creating import Options
 from executions.campaigns.filters import Filters, preview
-from executions.errors import (
-    CampaignEmpty,
-    FilterRequired,
-    ReleaseRevokedConfirmation,
-)
+from executions.errors import CampaignEmpty, FilterRequired, ReleaseRevokedConfirmation
 from executions.lifecycle.redrive import redrive
 from executions.models import Campaign, CampaignItem, DeadLetter, Execution
 from releases.activation.activation import activate

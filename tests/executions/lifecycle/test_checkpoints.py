@@ -21,7 +21,7 @@ from tests import making
 from tests.cases import cases
 from tests.celery_worker.working import without_receivers
 from tests.making import reached, record
-from tests.raw_sql import refuse, run
+from tests.raw_sql import refuse, run, unchanged
 from wire.messages.celery_messages import Outcome, OutcomeGroup
 from wire.messages.sealing import seal
 
@@ -32,11 +32,6 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("retries")]
 def world(module_world: None) -> tuple[Tenant, Release]:
     """A release with checkpoints and five steps."""
     return making.checkpointing(5)
-
-
-@pytest.fixture
-def retries(settings: Any) -> None:
-    settings.RETRY_LIMIT, settings.RETRY_DELAY_SECONDS, settings.RETRY_JITTER = 3, 1, 0
 
 
 def progress(execution: Execution) -> tuple[int, Any]:
@@ -149,9 +144,12 @@ def test_a_newer_checkpoint_that_cannot_be_stored_does_not_hide_an_older_one(
 
 
 @cases("part", ["tenant_id", "pipeline_id", "contract_version", "release_version"])
-def test_a_worker_of_another_release_cannot_store_a_checkpoint(claim: Claim, execution: Execution, part: str) -> None:
-    record(checkpoints=[reached(claim, 1, "2")], identity=replace(execution.pin, **{part: making.tenant().slug}))
-    assert progress(execution) == (0, None)
+def test_a_worker_of_another_release_cannot_record_an_outcome_or_a_checkpoint(
+    claim: Claim, execution: Execution, part: str
+) -> None:
+    other = replace(execution.pin, **{part: making.tenant().slug})
+    with unchanged():
+        assert record(making.outcome_of(claim), checkpoints=[reached(claim, 1, "2")], identity=other) == 0
 
 
 def test_an_execution_without_checkpoints_stores_none() -> None:
@@ -213,19 +211,15 @@ def test_each_outcome_of_a_group_is_recorded_independently(
     assert str(unknown.execution_id) in caplog.text
 
 
-def test_one_of_two_equal_outcomes_in_a_group_is_recorded(claim: Claim, execution: Execution) -> None:
-    assert making.record(making.outcome_of(claim), making.outcome_of(claim)) == 1
-    assert making.kinds(execution) == ["SUBMITTED", "CLAIMED", "SUCCEEDED"]
-
-
 @cases("first", [True, False])
-def test_a_stale_outcome_does_not_displace_the_current_one_of_its_group(
-    claim: Claim, execution: Execution, first: bool
+@cases(("lease", "dropped"), [({}, []), ({"lease_token": uuid.uuid4()}, ["OUTCOME_DROPPED"])])
+def test_one_outcome_of_an_execution_is_recorded_in_a_group_and_a_stale_one_does_not_displace_it(
+    claim: Claim, execution: Execution, first: bool, lease: dict[str, Any], dropped: list[str]
 ) -> None:
-    stale = making.outcome_of(claim, output_payloads=['"stale"'], lease_token=uuid.uuid4())
-    both = [stale, making.outcome_of(claim, output_payloads=['"right"'])]
+    right = making.outcome_of(claim, output_payloads=['"right"'])
+    both = [right.model_copy(update={"output_payloads": ['"stale"'], **lease}) if lease else right, right]
     assert making.record(*(both if first else both[::-1])) == 1
-    assert making.kinds(execution)[-2:] == ["SUCCEEDED", "OUTCOME_DROPPED"]
+    assert making.kinds(execution) == ["SUBMITTED", "CLAIMED", "SUCCEEDED", *dropped]
     assert execution.result == ["right"]
 
 
@@ -293,12 +287,22 @@ def test_an_await_under_a_lost_lease_is_dropped_and_opens_no_interaction(group: 
     assert statuses() == ["RUNNING", "SUCCEEDED", "RUNNING"]
 
 
-@cases("stopped", [0, 2])
-def test_a_worker_that_stopped_before_the_end_has_not_completed_the_execution(group: list[Claim], stopped: int) -> None:
-    assert making.record(making.outcome_of(group[0], stopped_before_step_index=stopped)) == 1
+@cases(
+    "members",
+    [
+        *({"stopped_before_step_index": step} for step in (0, 2, 2**40)),
+        {"outcome": "FAILED", "output_payloads": []},
+        {"outcome": "WAITING_EXTERNAL"},
+    ],
+)
+def test_a_worker_that_stopped_before_the_end_or_says_nothing_else_has_not_completed_the_execution(
+    group: list[Claim], members: dict[str, Any]
+) -> None:
+    assert making.record(making.outcome_of(group[0]).model_copy(update=members)) == 1
     found = executions()[0]
     assert (found.status, found.error_code, found.result) == ("WAIT_RETRY", "MALFORMED_OUTCOME", None)
     assert (found.current_step_index, found.progress) == (0, None)
+    assert not AwaitUnit.objects.exists()
 
 
 def test_an_entire_group_is_retried_while_the_database_is_unavailable(group: list[Claim], release: Release) -> None:

@@ -85,28 +85,28 @@ def test_an_execution_that_lost_its_lease_is_sent_alone(owner: Tenant, release: 
     assert sorted(sent(release), key=len) == [{made[1]}, {made[0], made[2], made[3]}]
 
 
-def test_a_command_that_is_too_large_to_be_sent_fails(owner: Tenant, release: Release, settings: Any) -> None:
+@pytest.fixture
+def too_large(owner: Tenant, settings: Any) -> Execution:
     settings.WORKER_SECRET_FALLBACKS = [f"a secret of before {number}" for number in range(MOST_SEALS - 1)]
-    execution = making.execution(owner, value={"text": "x" * (LONGEST_MESSAGE * 3 // 4 // MOST_SEALS)})
+    return making.execution(owner, value={"text": "x" * (LONGEST_MESSAGE * 3 // 4 // MOST_SEALS)})
+
+
+def test_a_command_that_is_too_large_to_be_sent_fails(owner: Tenant, release: Release, too_large: Execution) -> None:
     small = making.execution(owner, "small")
     dispatch.dispatch()
     assert sent(release) == [{small.pk}]
-    assert making.history(execution)[-1] == ("FAILED", "FAILED")
-    assert execution.error_code == "COMMAND_TOO_LARGE"
-    assert DeadLetter.objects.get().execution_id == execution.pk
+    assert making.history(too_large)[-1] == ("FAILED", "FAILED")
+    assert too_large.error_code == "COMMAND_TOO_LARGE"
+    assert DeadLetter.objects.get().execution_id == too_large.pk
 
 
-def test_a_command_that_is_too_large_does_not_fail_a_newer_claim(
-    owner: Tenant, release: Release, settings: Any
-) -> None:
-    settings.WORKER_SECRET_FALLBACKS = [f"a secret of before {number}" for number in range(MOST_SEALS - 1)]
-    execution = making.execution(owner, value={"text": "x" * (LONGEST_MESSAGE * 3 // 4 // MOST_SEALS)})
+def test_a_command_that_is_too_large_does_not_fail_a_newer_claim(owner: Tenant, too_large: Execution) -> None:
     [claim] = making.claimed(owner)
     making.lose_lease(claim)
     [newer] = making.claimed(owner)
     assert celery.send([claim]) == []
-    execution.refresh_from_db()
-    assert (execution.status, execution.lease_token) == ("RUNNING", newer.lease_token)
+    too_large.refresh_from_db()
+    assert (too_large.status, too_large.lease_token) == ("RUNNING", newer.lease_token)
 
 
 def test_dispatch_claims_repeatedly_until_nothing_is_due(owner: Tenant, release: Release, settings: Any) -> None:

@@ -4,35 +4,24 @@ import json
 from typing import Any
 
 import pytest
-from django.conf import settings
 
 from executions import tasks
 from executions.awaits import interactions
 from executions.lifecycle import provenance
 from executions.models import Execution, Interaction
 from executions.state_machine.moves import Claim
-from executions.transports.celery import command_of
-from pipelines.worker.outbox import Report
 from releases.models import Release
 from releases.trust import statement_key
 from tests import making, signing
 from tests.cases import cases
-from tests.executions.hosting import ASKS, FAILS_TWICE, MARKS, ONE, Hosted, Hosting
+from tests.executions.hosting import ASKS, FAILS_TWICE, MARKS, ONE, Hosting
 from wire.documents import execution_statement, json_values
 from wire.documents.json_writer import text
 from wire.documents.signing import read_envelope
-from wire.messages.celery_messages import CommandGroup
-from wire.messages.sealing import seal
-from wire.worker_keys import worker_key
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("retries")]
 OTHER = making.digest_of(b"another artifact")
 FOREVER = 2**53 - 1
-
-
-@pytest.fixture(autouse=True)
-def retries(settings: Any) -> None:
-    settings.RETRY_LIMIT, settings.RETRY_DELAY_SECONDS, settings.RETRY_JITTER = 3, 1, 0
 
 
 def statement(execution: Execution) -> dict[str, Any]:
@@ -47,20 +36,11 @@ def predicate(execution: Execution) -> dict[str, Any]:
     return found
 
 
-def run_on_second(hosted: Hosted, claim: Claim) -> None:
-    """Run a claim on another worker, and record what it reports."""
-    host, found = hosted.another(making.granted), list[Report]()
-    key = worker_key(settings.WORKER_SECRET, hosted.owner.slug)
-    host.execute(seal(hosted.release.identity, CommandGroup(commands=[command_of(claim)]), key), found.append)
-    for each in found:
-        tasks.record(host.sealed([each]))
-
-
 def test_a_run_with_retries_on_two_workers_names_both_and_counts_each_step_once(hosting: Hosting) -> None:
     hosted = hosting(MARKS, MARKS, FAILS_TWICE)
     execution = hosted.submit(1)
-    for run in (hosted.answer, lambda claim: run_on_second(hosted, claim), hosted.answer):
-        run(hosted.claim())
+    for host in (hosted.host, hosted.another(making.granted), hosted.host):
+        hosted.answer(hosted.claim(), host)
         Execution.objects.filter(status="WAIT_RETRY").update(next_due_at=making.LONG_AGO)
     found = predicate(execution)
     assert [(run["outcome"], run["attempt"], run["worker"], run["firstStepIndex"]) for run in found["runs"]] == [
@@ -81,12 +61,9 @@ def test_a_run_with_retries_on_two_workers_names_both_and_counts_each_step_once(
 
 
 def test_the_newest_of_several_checkpoints_in_a_message_has_the_steps_of_all(hosting: Hosting) -> None:
-    hosted, found = hosting(ONE, ONE, ONE), list[Report]()
+    hosted = hosting(ONE, ONE, ONE)
     execution = hosted.submit(1)
-    key = worker_key(settings.WORKER_SECRET, hosted.owner.slug)
-    commands = CommandGroup(commands=[command_of(hosted.claim())])
-    hosted.host.execute(seal(hosted.release.identity, commands, key), found.append)
-    tasks.record(hosted.host.sealed(found))
+    tasks.record(hosted.host.sealed(hosted.reports(hosted.claim())))
     events = execution.events.filter(data__has_key="worker").order_by("sequence")
     assert [[index for index, *_ in event.data["steps"]] for event in events] == [[0, 1], [2]]
 

@@ -32,11 +32,6 @@ IsDone = Callable[[], bool]
 
 
 @pytest.fixture
-def ready(owner: Tenant, release: Release) -> Ready:
-    return owner, release
-
-
-@pytest.fixture
 def app() -> Any:
     current_app.loader.import_default_modules()
     return current_app
@@ -93,10 +88,17 @@ def a_campaign(ready: Ready) -> IsDone:
     return lambda: "REDRIVEN" in making.kinds(made)
 
 
-DUE = [due_work, an_expired_lease, a_late_interaction, a_campaign]
-
-
-@cases("of", [*DUE, a_silent_worker, a_worker_whose_endpoint_is_not_allowed])
+@cases(
+    "of",
+    [
+        due_work,
+        an_expired_lease,
+        a_late_interaction,
+        a_campaign,
+        a_silent_worker,
+        a_worker_whose_endpoint_is_not_allowed,
+    ],
+)
 def test_the_sweep_finds_due_work(ready: Ready, broker: Broker, of: Callable[[Ready], IsDone]) -> None:
     is_done = of(ready)
     assert not is_done()

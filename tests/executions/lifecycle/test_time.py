@@ -2,15 +2,13 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from ipaddress import ip_network
 from typing import Any
 
 import pytest
 
-from executions.awaits import awaits, interactions, webhooks
+from executions.awaits import awaits, webhooks
 from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
-from executions.errors import AwaitTimedOut
 from executions.lifecycle import retention
 from executions.lifecycle.redrive import redrive
 from executions.models import Campaign, Execution, Interaction, Worker, WorkerEligibility
@@ -22,13 +20,14 @@ from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
-from tests.executions.awaits.parking import answer, assert_timed_out, interaction_of, suspended
+from tests.executions.awaits.parking import answer, interaction_of, suspended
 from tests.executions.moments import clock, now, set_deadline, statuses
+from tests.receiving import local_receivers
 from tests.wakeups import broker
 from wire.messages.celery_messages import Heartbeat
 
-__all__ = ["broker"]
-pytestmark = pytest.mark.django_db
+__all__ = ["broker", "local_receivers"]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("local_receivers")]
 Ready = tuple[Tenant, Release]
 TWO: dict[str, Any] = {"requests": ["1", "2"], "itemized": True, "gives_many": True}
 WEBHOOK: dict[str, Any] = {"transport": "webhook", "transport_metadata": {"url": "http://127.0.0.1:1/"}}
@@ -36,12 +35,6 @@ WEBHOOK: dict[str, Any] = {"transport": "webhook", "transport_metadata": {"url":
 MOMENT = timedelta(microseconds=1)
 Boundary = tuple[Callable[[datetime], object], Callable[[], bool]]
 """The first sets the time at which something is due. The second returns True if it is due now."""
-
-
-@pytest.fixture
-def ready(owner: Tenant, release: Release, settings: Any) -> Ready:
-    settings.WEBHOOK_ALLOWED_NETWORKS = [ip_network("127.0.0.0/8")]
-    return owner, release
 
 
 def two_items(ready: Ready, **members: Any) -> tuple[Execution, Interaction, Interaction]:
@@ -127,15 +120,6 @@ def test_a_timer_that_becomes_due_while_another_expires_is_not_timed_out(ready: 
     assert awaits.expire() == 1
     made.refresh_from_db()
     assert (made.status, made.progress) == ("QUEUED", [1, 2])
-
-
-def test_a_late_answer_by_token_fails_the_execution(ready: Ready) -> None:
-    made = suspended(ready)
-    set_deadline(interaction_of(made), now())
-    token = awaits.resume_token_of(interaction_of(made), issued_at=now()).sign(awaits.resume_secrets()[0])
-    with pytest.raises(AwaitTimedOut):
-        interactions.resume(token, response={"n": 1}, actor="")
-    assert_timed_out(made, interaction_of(made))
 
 
 def only(column: str) -> Any:

@@ -25,11 +25,12 @@ from releases.activation.blockers import blockers
 from releases.activation.gradual.start import start as start_gradual
 from releases.activation.retirement import retire
 from releases.activation.revocation import revoke
-from releases.models import Activation, Pipeline, Release
+from releases.models import Activation, Pipeline
 from tenancy.models import AuditEntry, Tenant
-from tests import making
+from tests import gradual, making
 from tests.cases import cases
 from tests.gradual import plan
+from tests.making import release_of
 from tests.raw_sql import unguarded
 from wire.messages.celery_messages import Outcome
 
@@ -42,18 +43,13 @@ Ends = Callable[..., Outcome]
 def owner(module_world: None) -> Tenant:
     """A tenant whose release 1.0 is active. Both releases have workers."""
     made, _ = making.ready()
-    making.worker(making.registered(made, "2.0"), "worker-2")
+    gradual.candidate(made)
     return made
-
-
-def release(owner: Tenant, version: str = "2.0") -> Release:
-    rows = Release.objects.select_related("pipeline__tenant", "pipeline__activation__release", "contract")
-    return rows.get(pipeline__tenant=owner, release_version=version)
 
 
 def begin(owner: Tenant, key: str = "k", version: str = "2.0", **members: Any) -> SmokeTest:
     values = {"actor": ACTOR, "input": {"n": 1}, "idempotency_key": key, **members}
-    made: SmokeTest = start(release(owner, version), **values).test
+    made: SmokeTest = start(release_of(owner, version), **values).test
     return made
 
 
@@ -96,7 +92,9 @@ def test_it_runs_on_a_release_that_is_not_active(owner: Tenant) -> None:
 
 def test_a_repeated_key_is_the_same_test_with_one_entry_in_the_audit_log(owner: Tenant) -> None:
     first = begin(owner, expected_result={"n": 1})
-    again = start(release(owner), actor="user:other", input={"n": 1.0}, idempotency_key="k", expected_result={"n": 1.0})
+    again = start(
+        release_of(owner, "2.0"), actor="user:other", input={"n": 1.0}, idempotency_key="k", expected_result={"n": 1.0}
+    )
     assert (again.repeated, again.test.execution_id) == (True, first.execution_id)
     entry = AuditEntry.objects.get(act="release.smoke_test")
     assert (entry.tenant, entry.actor, entry.object) == (owner, ACTOR, f"{making.PIPELINE}/2.0")
@@ -117,10 +115,10 @@ def test_what_a_submission_needs_a_smoke_test_needs(owner: Tenant, settings: Any
     assert refusal(lambda: begin(owner, version=many.release_version)).code == "INPUT_INVALID"
     making.registered(owner, "3.0")
     assert refusal(lambda: begin(owner, version="3.0")).code == "WORKER_UNAVAILABLE"
-    hold = holds.pause(release(owner), actor=ACTOR, reason="broken", refuses_submissions=True).hold
+    hold = holds.pause(release_of(owner, "2.0"), actor=ACTOR, reason="broken", refuses_submissions=True).hold
     assert refusal(lambda: begin(owner)).code == "PIPELINE_PAUSED"
-    holds.resume(hold.release or release(owner), actor=ACTOR)
-    revoke(release(owner), actor=ACTOR, reason="leaked")
+    holds.resume(hold.release or release_of(owner, "2.0"), actor=ACTOR)
+    revoke(release_of(owner, "2.0"), actor=ACTOR, reason="leaked")
     assert refusal(lambda: begin(owner)).code == "RELEASE_NOT_ADMITTED"
     settings.ALLOWED_TENANTS = ["another"]
     assert refusal(lambda: begin(owner, version="1.0")).code == "TENANT_NOT_ALLOWED"
@@ -148,7 +146,7 @@ def test_a_result_passes_if_it_equals_the_expected_one(
 
 
 def test_a_pause_of_the_active_release_refuses_no_smoke_test_of_another(owner: Tenant) -> None:
-    holds.pause(release(owner, "1.0"), actor=ACTOR, reason="broken", refuses_submissions=True)
+    holds.pause(release_of(owner, "1.0"), actor=ACTOR, reason="broken", refuses_submissions=True)
     assert begin(owner).execution.release_version == "2.0"
 
 
@@ -169,7 +167,7 @@ def test_neither_preflights_nor_campaigns_count_it(owner: Tenant) -> None:
     failed = begin(owner, "failed")
     end(owner, failed, ends=making.failure, retryable=False)
     begin(owner, "live")
-    found = preflight(release(owner))
+    found = preflight(release_of(owner, "2.0"))
     assert (found.load.pinned, found.callers.submissions) == (0, 0)
     filters = Filters(pipeline_id=making.PIPELINE)
     assert preview(owner, filters, allow_failed=True).count == 0
@@ -177,10 +175,10 @@ def test_neither_preflights_nor_campaigns_count_it(owner: Tenant) -> None:
 
 def test_it_blocks_a_retirement_only_while_it_runs(owner: Tenant) -> None:
     test = begin(owner)
-    assert [(each.kind, each.count) for each in blockers(release(owner))] == [("QUEUED", 1)]
+    assert [(each.kind, each.count) for each in blockers(release_of(owner, "2.0"))] == [("QUEUED", 1)]
     end(owner, test, ends=making.failure, retryable=False)
-    assert blockers(release(owner)) == []
-    retire(release(owner), actor=ACTOR, reason="replaced")
+    assert blockers(release_of(owner, "2.0")) == []
+    retire(release_of(owner, "2.0"), actor=ACTOR, reason="replaced")
 
 
 @pytest.fixture
@@ -191,11 +189,11 @@ def gated(owner: Tenant) -> Tenant:
 
 
 def activated(owner: Tenant, version: str = "2.0", reason: str = "") -> Activation:
-    return activate(release(owner, version), actor=ACTOR, reason=reason)
+    return activate(release_of(owner, version), actor=ACTOR, reason=reason)
 
 
 def test_an_activation_needs_a_passed_smoke_test_of_its_release(gated: Tenant) -> None:
-    [gate] = [each for each in gates.judge(activation.planned(release(gated))) if each.name == "smoke test"]
+    [gate] = [each for each in gates.judge(activation.planned(release_of(gated, "2.0"))) if each.name == "smoke test"]
     assert gate.verdict is gates.Verdict.UNMET
     assert "has passed no smoke test in the last 2 hours" in gate.detail
     before = Activation.objects.count()
@@ -229,7 +227,7 @@ def test_the_smoke_test_must_not_be_older_than_the_policy_says(gated: Tenant) ->
 def test_a_rollback_to_a_release_that_was_active_lately_needs_none(gated: Tenant) -> None:
     passed(gated)
     activated(gated)
-    [gate] = [each for each in gates.judge(activation.planned(release(gated, "1.0"))) if each.name == "smoke test"]
+    [gate] = [each for each in gates.judge(activation.planned(release_of(gated, "1.0"))) if each.name == "smoke test"]
     assert "was active in the last 30 days" in gate.detail
     with unguarded(Activation):
         Activation.objects.update(activated_at=timezone.now() - timedelta(days=31))
@@ -241,7 +239,7 @@ def test_a_rollback_to_a_release_that_was_active_lately_needs_none(gated: Tenant
 
 
 def test_a_smoke_test_of_the_candidate_is_no_evidence(owner: Tenant) -> None:
-    made = start_gradual(release(owner), plan(50), actor=ACTOR)
+    made = start_gradual(release_of(owner, "2.0"), plan(50), actor=ACTOR)
     end(owner, begin(owner), ends=making.failure, retryable=False)
     with unguarded(Execution):
         Execution.objects.update(created_at=timezone.now())
@@ -251,8 +249,8 @@ def test_a_smoke_test_of_the_candidate_is_no_evidence(owner: Tenant) -> None:
 
 
 def test_a_gradual_activation_needs_a_passed_smoke_test(gated: Tenant) -> None:
-    error = refusal(lambda: start_gradual(release(gated), plan(50), actor=ACTOR))
+    error = refusal(lambda: start_gradual(release_of(gated, "2.0"), plan(50), actor=ACTOR))
     assert error.code == "SMOKE_TEST_REQUIRED"
     assert AuditEntry.objects.filter(act="gradual_activation.start", outcome="denied").exists()
     passed(gated)
-    assert start_gradual(release(gated), plan(50), actor=ACTOR).status == "RUNNING"
+    assert start_gradual(release_of(gated, "2.0"), plan(50), actor=ACTOR).status == "RUNNING"

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from executions.models import Execution, Worker
 from executions.submission import admission
-from executions.submission.submission import ExecutionRequest, Submission, submit, submit_many
+from executions.submission.submission import Submission, submit
 from foundation.errors import CoordinatorError
 from releases.activation import revocation
 from releases.activation.activation import activate
@@ -17,9 +17,10 @@ from releases.models import Release
 from tenancy.access import issue_token
 from tenancy.models import ApiToken, Membership, Tenant
 from tenancy.roles import Role, Scope
-from tests import making
+from tests import gradual, making
 from tests.cases import cases
 from tests.clock import Clock
+from tests.executions.submission.continuing import order
 from tests.making import PIPELINE
 from tests.raw_sql import as_owner, unchanged
 
@@ -45,15 +46,9 @@ def refusal(owner: Tenant, **members: Any) -> tuple[str, int]:
     return caught.value.code, caught.value.status
 
 
-def hosted(owner: Tenant, version: str, **contract: Any) -> Release:
-    release = making.registered(owner, version, **contract)
-    making.worker(release, f"worker-{version}")
-    return release
-
-
 def test_the_next_submissions_use_a_new_activation(owner: Tenant) -> None:
     assert refusal(owner, expected_release_version="2.0") == ("ACTIVE_RELEASE_CHANGED", 409)
-    newer = hosted(owner, "2.0")
+    newer = gradual.candidate(owner, "2.0")
     activate(newer, actor="user:test")
     made = send(owner, "next", expected_release_version="2.0")
     assert (made.release_version, made.execution.release_id) == ("2.0", newer.pk)
@@ -120,43 +115,16 @@ def test_an_ended_token_submits_nothing(owner: Tenant, token: ApiToken, end: Any
     assert [refusal(owner, key=key, token=digest) for key in ("next", "good")] == [expected] * 2
 
 
-def typed(kind: str, **step: Any) -> dict[str, Any]:
-    """Return members of a contract whose first step takes a record with the member `n` of this kind."""
-    member = {"name": "n", "type": {"kind": "scalar", "id": kind}, "optional": False}
-    types = {"Order": {"definition": {"id": "Order", "kind": "record", "fields": [member]}}}
-    return {"schemaVersion": 2, "steps": [{**making.STEP, **step}], "canonicalTypes": types}
-
-
-def summary(owner: Tenant, value: Any, key: str) -> str | tuple[str, str]:
-    """Submit an execution. Return the error code, or the shapes of its input and result."""
-    [verdict] = submit_many(owner, [ExecutionRequest(PIPELINE, value, key)], actor="token:test")
-    if isinstance(verdict, CoordinatorError):
-        return verdict.code
-    return verdict.execution.input_shape, verdict.execution.result_shape
-
-
-NUMBER, ONE = typed("integer"), {"n": 1}
-
-
-@cases(
-    ("after", "value", "expected"),
-    [
-        (typed("string"), ONE, "INPUT_INVALID"),
-        ({}, {"x": 1}, ("UNI", "SINGLE")),
-        (typed("integer", cardinality="MANY_TO_ONE"), [ONE], ("MULTI", "SINGLE")),
-        (typed("integer", cardinality="ONE_TO_MANY"), ONE, ("UNI", "MATERIALIZED_MULTI")),
-    ],
-)
-def test_an_activation_changes_the_contract_of_the_next_submission(
-    after: dict[str, Any], value: Any, expected: str | tuple[str, str]
-) -> None:
-    owner = making.tenant()
-    first, second = hosted(owner, "1.0", **NUMBER), hosted(owner, "2.0", **after)
-    activate(first, actor="user:test")
-    assert summary(owner, ONE, "warm") == ("UNI", "SINGLE")
-    assert admission.cached(owner, PIPELINE) is not None
-    activate(second, actor="user:test")
-    assert summary(owner, value, "after") == expected
-    activate(first, actor="user:test", reason="back")
-    assert summary(owner, ONE, "again") == ("UNI", "SINGLE")
-    assert Execution.objects.get(tenant=owner, execution_key="again").release == first
+def test_the_next_submission_follows_the_contract_of_a_new_activation(owner: Tenant, release: Release) -> None:
+    typed = {"schemaVersion": 2, "canonicalTypes": order("n")}
+    activate(
+        gradual.candidate(owner, "2.0", **typed, steps=[{**making.STEP, "cardinality": "MANY_TO_MANY"}]),
+        actor="user:test",
+    )
+    for wrong in ({"n": 1}, [{"n": "x"}]):
+        assert refusal(owner, input=wrong)[0] == "INPUT_INVALID"
+    many = send(owner, "many", input=[{"n": 1}]).execution
+    assert (many.input_shape, many.result_shape) == ("MULTI", "MATERIALIZED_MULTI")
+    activate(release, actor="user:test", reason="back")
+    one = send(owner, "one", input={"n": "x"}).execution
+    assert (one.input_shape, one.result_shape, one.release) == ("UNI", "SINGLE", release)

@@ -48,9 +48,7 @@ def dead(owner: Tenant) -> Execution:
 
 def hosted(owner: Tenant, version: str, **members: Any) -> Release:
     """Return a release that was active before, with a healthy worker."""
-    made = making.replaced(making.registered(owner, version, **members))
-    making.worker(Release.objects.select_related("pipeline__tenant").get(pk=made.pk), f"worker-{version}")
-    return made
+    return making.replaced(gradual.candidate(owner, version, **members))
 
 
 def refuse(error: type[CoordinatorError], owner: Tenant, old: Execution, **members: Any) -> Any:

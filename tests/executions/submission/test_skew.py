@@ -19,7 +19,8 @@ from releases.activation.revocation import revoke
 from releases.errors import RetirementBlocked
 from releases.models import Activation, Release
 from tenancy.models import Tenant
-from tests import making
+from tests import gradual, making
+from tests.making import release_of
 from tests.raw_sql import unchanged, unguarded
 
 pytestmark = pytest.mark.django_db
@@ -31,7 +32,7 @@ def world(module_world: None) -> tuple[Tenant, Release]:
     """A tenant whose release 2.0 replaced 1.0 a moment ago, with a grace of 10 minutes. 3.0 was never active."""
     owner, first = making.ready()
     for version in ("2.0", "3.0"):
-        making.worker(making.registered(owner, version), f"worker-{version}")
+        gradual.candidate(owner, version)
     policy.change(first.pipeline, {"skewGraceMinutes": 10}, actor=ACTOR)
     activate(release_of(owner, "2.0"), actor=ACTOR)
     return owner, first
@@ -40,11 +41,6 @@ def world(module_world: None) -> tuple[Tenant, Release]:
 @pytest.fixture(autouse=True)
 def long_memory(settings: Any) -> None:
     settings.SUBMISSION_CACHE_SECONDS = 3600
-
-
-def release_of(owner: Tenant, version: str) -> Release:
-    rows = Release.objects.select_related("pipeline__tenant", "pipeline__activation__release")
-    return rows.get(pipeline__tenant=owner, release_version=version)
 
 
 def send(owner: Tenant, version: str | None, key: str = "k", **members: Any) -> Submission:
@@ -110,7 +106,7 @@ def test_a_release_that_was_never_active(owner: Tenant) -> None:
     assert (error.code, error.data) == ("RELEASE_NOT_OPEN", {"activeReleaseVersion": "2.0", "mayOpen": True})
     assert "was never active. The active release is '2.0'." in error.detail
     other = making.tenant()
-    making.worker(making.registered(other, "1.0"), "worker-1")
+    gradual.candidate(other, "1.0")
     assert refusal(other, "1.0").data == {"activeReleaseVersion": None, "mayOpen": True}
 
 

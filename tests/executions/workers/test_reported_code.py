@@ -1,6 +1,6 @@
 """What workers report about their code and environment: it is stored, changes are events, and policies apply."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -8,18 +8,19 @@ from django.conf import settings
 
 from executions import tasks
 from executions.errors import WorkerUnavailable
-from executions.models import Worker, WorkerEligibility
+from executions.models import Worker
 from executions.workers.eligibility import require_healthy
-from executions.workers.registry import INSTRUCT_TASK, drain, take_heartbeat
+from executions.workers.registry import INSTRUCT_TASK, drain
 from releases.activation import policy
 from releases.models import Pipeline, Release
 from tenancy.models import Tenant
 from tests import making
 from tests.broker import taken
 from tests.cases import cases
+from tests.executions.workers.test_workers import heartbeat
 from tests.wakeups import announced
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import Heartbeat, Instruction, WorkerEnvironment
+from wire.messages.celery_messages import Instruction, WorkerEnvironment
 from wire.messages.queues import instruction_queue_of
 from wire.messages.sealing import decode, verify
 from wire.worker_keys import worker_key
@@ -40,13 +41,6 @@ def environment(fingerprint: str = "1", *differences: str, count: int | None = N
     total = len(differences) if count is None else count
     about = {"fingerprint": fingerprint, "python": "cpython 3.12.1", "platform": "linux-x86_64"}
     return WorkerEnvironment(**about, differences=list(differences), difference_count=total)
-
-
-def heartbeat(release: Release, second: int = 0, state: Any = "HEALTHY", **members: Any) -> Worker:
-    """Record a heartbeat of the worker w, sent at `second`."""
-    body = Heartbeat(worker_id="w", state=state, capacity=2, **members)
-    take_heartbeat(release.pipeline.tenant, release.identity, body, SENT + timedelta(seconds=second))
-    return Worker.objects.get(tenant=release.pipeline.tenant, worker_id="w")
 
 
 def events(worker: Worker) -> list[dict[str, Any]]:
@@ -89,25 +83,6 @@ def allow(release: Release) -> None:
     policy.change(release.pipeline, {"unverifiedWorkers": "allow"}, actor="user:admin")
 
 
-@cases("allowed", [False, True])
-@cases("code", [None, "source"])
-def test_a_pipeline_refuses_workers_with_unverified_code_unless_its_policy_allows_them(
-    release: Release, code: Any, allowed: bool
-) -> None:
-    assert Pipeline.objects.get().unverified_workers == "refuse"
-    if allowed:
-        allow(release)
-    worker = heartbeat(release, code=code)
-    found = WorkerEligibility.objects.get(pk=worker.pk)
-    if code != "source" or allowed:
-        assert (found.reason, found.admits) == (None, True)
-        require_healthy(release)
-        return
-    assert (found.reason, found.admits, found.state) == ("UNVERIFIED_CODE", False, "HEALTHY")
-    with pytest.raises(WorkerUnavailable, match="current states: w=UNVERIFIED_CODE"):
-        require_healthy(release)
-
-
 def is_drained(worker: Worker, identity: ReleaseIdentity) -> bool:
     """Send the worker its instruction. Return whether it says to drain."""
     tasks.tell_worker(worker.pk)
@@ -116,10 +91,16 @@ def is_drained(worker: Worker, identity: ReleaseIdentity) -> bool:
     return decode(envelope, Instruction).drain
 
 
-def test_a_refused_worker_is_instructed_to_drain(owner: Tenant, release: Release) -> None:
+def test_a_worker_with_unverified_code_is_refused_and_instructed_to_drain_unless_the_policy_allows_it(
+    owner: Tenant, release: Release
+) -> None:
+    assert Pipeline.objects.get().unverified_workers == "refuse"
     worker = heartbeat(release, code="source")
+    with pytest.raises(WorkerUnavailable, match="current states: w=UNVERIFIED_CODE"):
+        require_healthy(release)
     assert is_drained(worker, release.identity)
     allow(release)
+    require_healthy(release)
     assert not is_drained(worker, release.identity)
     drain(owner, making.PIPELINE, "w", actor="user:olga")
     assert is_drained(worker, release.identity)

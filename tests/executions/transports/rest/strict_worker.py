@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from tests.receiving import Received
+
 EXECUTE = "/pipeline/worker/transitions/execute"
 CAPABILITIES = "/pipeline/worker/capabilities"
 ENCODING = "application/tpf-transition+json"
@@ -48,18 +50,6 @@ class BadRequestError(Exception):
 
 
 @dataclass
-class Request:
-    method: str
-    path: str
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def command(self) -> Any:
-        return json.loads(self.body)
-
-
-@dataclass
 class StrictWorker:
     """Each execute request uses up one of `faults`, or else one of `answers` instead of the flow's result."""
 
@@ -68,7 +58,7 @@ class StrictWorker:
     release_version: str
     secret: str
     prefix: str = ""
-    requests: list[Request] = field(default_factory=list)
+    requests: list[Received] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     answers: list[Any] = field(default_factory=list)
@@ -87,9 +77,9 @@ class StrictWorker:
 
     @property
     def commands(self) -> list[Any]:
-        return [request.command for request in self.requests if request.method == "POST"]
+        return [request.json for request in self.requests if request.method == "POST"]
 
-    def refusal(self, request: Request) -> int | None:
+    def refusal(self, request: Received) -> int | None:
         """Return the status for a request that is not signed as D.3 and D.4 say, or that was sent before."""
         path = request.path.removeprefix(self.prefix)
         if (request.method, path) not in {("POST", EXECUTE), ("GET", CAPABILITIES)}:
