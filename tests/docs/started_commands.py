@@ -45,7 +45,7 @@ STARTED_BY: Final = {
     "pip install": WHEELS,
     "pipelines activate": "parts/product/test_ci_templates.py::test_the_action_signs_publishes_comments_and_activates",
     "pipelines build": README,
-    "pipelines diff": "unit/pipelines/release/test_diff.py::test_equal_releases_and_other_code_are_compatible",
+    "pipelines diff": "unit/pipelines/test_command_line.py::test_equal_releases_and_other_code_are_compatible",
     "pipelines env sync": "parts/distributions/test_environment.py::"
     "test_a_worker_starts_in_the_environment_that_was_made_for_its_release",
     "pipelines key": "parts/product/test_ci_templates.py::signing_key",

@@ -5,14 +5,17 @@ import json
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipelines import DefinitionError
 from pipelines.cli import main
 from pipelines.release.connection import Target, target_of
+from tests import making
 from tests.cases import cases
 from tests.unit.pipelines.conftest import Author
+from tests.unit.pipelines.small_servers import Recorder, Request, Response, serving
 from wire.messages.limits import LONGEST_WORKER_ID
 from wire.worker_keys import worker_key
 
@@ -114,3 +117,119 @@ def test_the_token_comes_from_a_file_or_the_environment(project: Path, monkeypat
     options.url = None
     with pytest.raises(DefinitionError, match=r"MISSING_OPTION: .*--url"):
         target_of(options)
+
+
+# --- activate ---
+
+
+REFUSAL = {"code": "WORKER_REQUIRED", "detail": "No worker may run release '2.0'."}
+MADE = {"sequence": 7, "releaseVersion": "2.0", "previousReleaseVersion": "1.0", "kind": "activation", "reason": "why"}
+
+
+class Coordinator(Recorder):
+    """Answers every request with `answer`."""
+
+    answer: tuple[int, dict[str, Any]] = (200, {})
+
+    def respond(self, request: Request) -> Response:
+        status, document = self.answer
+        return Response(status, json.dumps(document).encode(), {"Content-Type": "application/json"})
+
+
+@pytest.fixture
+def coordinator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Coordinator]:
+    made = Coordinator()
+    with serving(made):
+        monkeypatch.setenv("PIPELINES_TOKEN", "dc_token")
+        monkeypatch.setenv("PIPELINES_URL", made.url)
+        monkeypatch.setenv("PIPELINES_TENANT", "acme")
+        yield made
+
+
+def run(capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, str, str]:
+    status = main(["activate", "org.acme.orders", "2.0", *options])
+    printed = capsys.readouterr()
+    return status, printed.out, printed.err
+
+
+def test_an_activation_sends_the_reason_and_the_expected_release(
+    coordinator: Coordinator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    coordinator.answer = (201, MADE)
+    status, out, err = run(capsys, "--reason", "why", "--expected", "1.0")
+    assert (status, err) == (0, "")
+    assert "#7" in out
+    [request] = coordinator.requests
+    assert (request.method, request.path) == ("POST", "/api/v1/tenants/acme/pipelines/org.acme.orders/activations")
+    body = json.loads(request.body)
+    assert len(body.pop("operationKey")) == 32
+    assert body == {"releaseVersion": "2.0", "reason": "why", "expectedReleaseVersion": "1.0"}
+    assert json.loads(run(capsys, "--json")[1]) == MADE
+
+
+def test_a_refusal_and_a_mistake_have_different_exit_statuses(
+    coordinator: Coordinator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for answer, status in ((409, 3), (422, 3), (403, 2), (503, 2)):
+        coordinator.answer = (answer, REFUSAL)
+        error = f"error: COORDINATOR_REFUSED: {answer} WORKER_REQUIRED No worker may run release '2.0'.\n"
+        assert run(capsys) == (status, "", error)
+
+
+# --- diff ---
+
+
+ID = {"name": "id", "type": {"kind": "scalar", "id": "string"}}
+PRICE = {"name": "price", "type": {"kind": "scalar", "id": "decimal"}}
+
+
+def written(folder: Path, version: str = "1.0", *fields: dict[str, Any], **entries: str) -> Path:
+    """Write a release with its artifact, and return its folder."""
+    folder.mkdir()
+    types = {"Order": {"definition": {"id": "Order", "kind": "record", "fields": [ID, *fields]}}}
+    contract = making.contract(canonicalTypes=types)
+    data = making.archive(contract, **entries)
+    (folder / "app.zip").write_bytes(data)
+    (folder / "pipeline-release.json").write_text(json.dumps(making.descriptor(contract, data, version)))
+    return folder
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    return written(tmp_path / "old")
+
+
+@pytest.fixture
+def new(tmp_path: Path) -> Path:
+    return written(tmp_path / "new", "2.0", PRICE)
+
+
+def diff(capsys: pytest.CaptureFixture[str], *arguments: Path | str) -> tuple[int, str, str]:
+    status = main(["diff", *map(str, arguments)])
+    printed = capsys.readouterr()
+    return status, printed.out, printed.err
+
+
+def test_a_new_required_field_breaks_callers(capsys: pytest.CaptureFixture[str], old: Path, new: Path) -> None:
+    status, out, err = diff(capsys, old, new)
+    assert (status, err) == (1, "")
+    assert out.startswith('breaking-for-callers: added steps["Validate"].input.price: none -> decimal. ')
+    document = json.loads(diff(capsys, old, new, "--json")[1])
+    assert (document["breaking"], document["fromReleaseVersion"], document["toReleaseVersion"]) == (True, "1.0", "2.0")
+    first = document["differences"][0]
+    assert (first["impact"], first["path"]) == ("breaking-for-callers", 'steps["Validate"].input.price')
+
+
+def test_equal_releases_and_other_code_are_compatible(
+    capsys: pytest.CaptureFixture[str], old: Path, tmp_path: Path
+) -> None:
+    assert diff(capsys, old / "pipeline-release.json", old) == (0, "no differences\n", "")
+    status, out, _ = diff(capsys, old, written(tmp_path / "other", "1.1", code="x = 1"))
+    assert (status, out.startswith('compatible: changed artifacts["app"].digest: sha256:')) == (0, True)
+
+
+def test_a_file_with_other_bytes_leaves_the_contract_unknown(
+    capsys: pytest.CaptureFixture[str], old: Path, new: Path
+) -> None:
+    (new / "app.zip").write_bytes((old / "app.zip").read_bytes())
+    assert diff(capsys, old, new)[1].startswith("unknown: changed contract: ")

@@ -14,7 +14,6 @@ from pipelines.release.verify_release import ArtifactStatus, Verification, verif
 from wire.documents.descriptor import Profile
 from wire.findings import Severity
 
-IMAGE = f"oci://registry.example/acme/app@sha256:{'1' * 64}"
 
 
 def released(built: BuiltArtifact, profile: Profile = Profile.TPF_2026_10, **locations: Any) -> Path:

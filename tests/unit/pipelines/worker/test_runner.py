@@ -1,7 +1,8 @@
-"""One transition: cardinalities, streams, awaits, failures."""
+"""One transition: cardinalities, streams, awaits, failures, checkpoints."""
 
 import dataclasses
 import sys
+from textwrap import indent
 from typing import Any, Literal
 
 import pytest
@@ -204,3 +205,197 @@ def test_a_step_can_ask_whether_it_is_cancelled_and_the_next_one_does_not_begin(
     failed = failure(ran(pipeline, 1, cancellable))
     assert (failed.failure_class, failed.step_name) == ("pipelines.errors.Cancelled", "Second")
     assert log == [False, "cancelled now", True]
+
+
+# --- checkpoints ---
+
+
+STEPS = """
+@pipeline.step
+def order(n: int) -> Order:
+    return Order(n, Decimal("10.50"))
+
+@pipeline.step
+def lines(order: Order) -> Iterator[Order]:
+    for number in range(order.number):
+        yield Order(number, order.total)
+
+@pipeline.step
+def ship(order: Order) -> Receipt:
+    return Receipt(order.number, str(order.total))
+
+@pipeline.step
+def join(receipts: list[Receipt]) -> Receipt:
+    return Receipt(len(receipts), ", ".join(each.note for each in receipts))
+
+@pipeline.step
+def show(receipt: Receipt) -> str:
+    return f"{receipt.number}: {receipt.note}"
+"""
+
+
+@pytest.fixture
+def pipeline(author: Author) -> Pipeline:
+    return author.pipeline(STEPS)
+
+
+def kept_by(pipeline: Pipeline, payload: Any, context: StepContext, *, stop: int = -1) -> list[tuple[int, Any, bool]]:
+    kept: list[tuple[int, Any, bool]] = []
+    run(pipeline, payload, start=0, stop=stop, context=context, keep=lambda *each: kept.append(each))
+    return kept
+
+
+def test_each_step_except_the_last_has_a_checkpoint_of_its_output(pipeline: Pipeline, context: StepContext) -> None:
+    total = "10.50"
+    expected = [
+        (1, [{"number": 2, "total": total}], False),
+        (2, [{"number": 0, "total": total}, {"number": 1, "total": total}], True),
+        (3, [{"number": 0, "note": total}, {"number": 1, "note": total}], True),
+        (4, [{"number": 2, "note": "10.50, 10.50"}], False),
+    ]
+    assert kept_by(pipeline, 2, context) == expected
+    for stop in (1, 2, 3, 4):
+        assert kept_by(pipeline, 2, context, stop=stop) == expected[: stop - 1], "and none where the transition stops"
+
+
+@cases("lines", [0, 1])
+def test_a_run_that_resumes_at_any_checkpoint_has_the_same_result(
+    pipeline: Pipeline, context: StepContext, lines: int
+) -> None:
+    """A stream remains a stream, even with one item or none."""
+    uninterrupted = run(pipeline, lines, start=0, stop=-1, context=context)
+    assert isinstance(uninterrupted, Completed)
+    for index, outputs, many in kept_by(pipeline, lines, context):
+        payload, shape = (outputs, "MULTI") if many else (outputs[0], "UNI")
+        resumed = run(pipeline, payload, start=index, stop=-1, context=context, shape=shape)  # type: ignore[arg-type]
+        assert resumed == uninterrupted, index
+
+
+@cases("error", [OSError("broker away"), SystemExit(1)])
+def test_a_checkpoint_that_cannot_be_stored_fails_the_transition_without_naming_a_step(
+    pipeline: Pipeline, context: StepContext, error: BaseException
+) -> None:
+    def keep(*_: Any) -> None:
+        raise error
+
+    failed = run(pipeline, 2, start=0, stop=-1, context=context, keep=keep)
+    assert isinstance(failed, Failed)
+    assert (failed.failure_class, failed.retryable, failed.step_index) == (type(error).__name__, True, None)
+
+
+# --- failures that a step swallows ---
+
+
+FAILURES = {
+    "an error": ("raise OSError('the disk is gone')", "OSError"),
+    "an exit": ("raise SystemExit", "SystemExit"),
+    "the end of a generator": ("raise GeneratorExit", "GeneratorExit"),
+    "a wrong item": ("yield 'two'", "INVALID_STEP_OUTPUT"),
+    "a cancellation": ("cancelled.append(True)\nyield 2", "pipelines.errors.Cancelled"),
+}
+SWALLOWING = {
+    "except": "try:\n    kept.extend(numbers)\nexcept:\n    pass",
+    "finally": "try:\n    kept.extend(numbers)\nfinally:\n    return {kept}",
+    "and read again": "for _ in range(9):\n    with suppress(BaseException):\n        kept.append(next(numbers))",
+    "and raise another": "try:\n    kept.extend(numbers)\nexcept:\n    raise ValueError('from a broken stream')",
+    "and return nonsense": "try:\n    kept.extend(numbers)\nexcept:\n    return ['nonsense']",
+}
+AWAIT = "pipeline.awaits('Approve', request={}, response=bool, timeout=timedelta(hours=1))\n"
+STEP = "@pipeline.step\ndef send(n: int) -> int:\n    done.append(n)\n    return n\n"
+FOLLOWING = {
+    "the end": "",
+    "an await for each item": AWAIT.format("int"),
+    "a step": STEP,
+    "a step and an await": STEP + AWAIT.format("int"),
+}
+SOURCE = """
+from contextlib import suppress
+
+done, cancelled = [], []
+
+@pipeline.step
+def spread(n: int) -> Iterator[int]:
+    yield 1
+{failure}
+
+"""
+RETURNS = """
+@pipeline.step
+def gather(numbers: Iterator[int]) -> list[int]:
+    kept = []
+{swallowing}
+    return kept
+"""
+YIELDS = """
+def collect(numbers):
+    kept = []
+{swallowing}
+    return kept
+
+@pipeline.step
+def gather(numbers: Iterator[int]) -> Iterator[int]:
+    kept = collect(numbers)
+    yield from kept
+"""
+GATHERING = {"returns a list": RETURNS, "yields": YIELDS}
+
+
+def pipeline_of(author: Author, failure: str, gathering: str, swallowing: str, following: str) -> Pipeline:
+    body = GATHERING[gathering].format(swallowing=indent(SWALLOWING[swallowing].format(kept="kept"), "    "))
+    return author.pipeline(
+        SOURCE.format(failure=indent(FAILURES[failure][0], "    ")) + body + "\n" + FOLLOWING[following]
+    )
+
+
+def outcome_of(pipeline: Pipeline, context: StepContext) -> tuple[RunResult, list[Any]]:
+    """Return the outcome of a run without checkpoints (lazy streams) and the checkpoints of a run with them."""
+    kept: list[Any] = []
+    authored = sys.modules["authored"]
+    cancellable = dataclasses.replace(context, cancellation=lambda: bool(authored.cancelled))
+    lazy = run(pipeline, 1, start=0, stop=-1, context=cancellable)
+    authored.cancelled.clear()
+    checked = run(pipeline, 1, start=0, stop=-1, context=cancellable, keep=lambda *each: kept.append(each))
+    assert isinstance(checked, Failed), checked
+    return lazy, kept
+
+
+@cases(
+    ("failure", "gathering", "swallowing", "following"),
+    {
+        *(
+            ("an error", gathering, swallowing, "a step and an await")
+            for gathering in GATHERING
+            for swallowing in SWALLOWING
+        ),
+        *(("an error", gathering, "except", following) for gathering in GATHERING for following in FOLLOWING),
+        *((failure, gathering, "except", "a step") for failure in FAILURES for gathering in GATHERING),
+    },
+)
+def test_a_failure_that_a_step_swallows_is_the_outcome_whatever_follows(
+    author: Author, context: StepContext, failure: str, gathering: str, swallowing: str, following: str
+) -> None:
+    outcome, kept = outcome_of(pipeline_of(author, failure, gathering, swallowing, following), context)
+    assert isinstance(outcome, Failed), outcome
+    assert (outcome.failure_class, outcome.step_name) == (FAILURES[failure][1], "Spread")
+    assert kept == []
+    assert sys.modules["authored"].done == [], "code ran with partial data"
+
+
+PASS_ON = """
+@pipeline.step
+def pass_on(numbers: Iterator[int]) -> Iterator[int]:
+    try:
+        yield from numbers
+    except:
+        pass
+"""
+
+
+@cases("following", [*FOLLOWING.values()])
+def test_a_step_that_passes_the_items_on_cannot_swallow_what_ends_the_stream(
+    author: Author, context: StepContext, following: str
+) -> None:
+    body = SOURCE.format(failure="    raise OSError('the disk is gone')")
+    outcome, kept = outcome_of(author.pipeline(body + PASS_ON + following), context)
+    assert isinstance(outcome, Failed), outcome
+    assert (outcome.failure_class, outcome.step_name, kept) == ("OSError", "Spread", [])
