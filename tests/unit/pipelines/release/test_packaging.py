@@ -15,10 +15,12 @@ from examples.payments_v2.pipeline import pipeline as payments_v2
 from pipelines import DefinitionError, Pipeline
 from pipelines.authoring.compiler import compile_contract
 from pipelines.environment.environment import Environment
+from pipelines.release.descriptor import release
 from pipelines.release.packaging import artifact_digest, build
 from tests.cases import cases
 from tests.unit.pipelines.conftest import IMPORTS, Author
-from wire.documents.contract import CONTRACT_ENTRY, LOCK_ENTRY, PYTHON_ENTRY
+from wire.documents.contract import CAPABILITIES_ENTRY, CONTRACT_ENTRY, LOCK_ENTRY, PYTHON_ENTRY
+from wire.documents.descriptor import CHECKPOINTS, parse_descriptor
 
 REPOSITORY = Path(__file__).resolve().parents[4]
 STEP = "@pipeline.step\ndef ship(order: Order) -> Receipt:\n    return Receipt(1)\n"
@@ -219,3 +221,29 @@ def test_an_installed_package_of_which_a_part_is_packed_must_be_packed(author: A
     """On a worker the part in the artifact hides the installed package."""
     found = errors(write(author, "import packaging.markers; pipeline.packages = ('packaging.markers',)"), tmp_path)
     assert "packaging._parser" in {error.message.split()[2] for error in found}
+
+
+@pytest.fixture
+def pipeline(author: Author) -> Pipeline:
+    return author.pipeline(STEP)
+
+
+def entries(path: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def test_checkpoints_add_one_entry_to_the_artifact_and_change_no_other(pipeline: Pipeline, tmp_path: Path) -> None:
+    assert pipeline.checkpoint is False
+    without = build(pipeline, tmp_path / "without")
+    assert set(entries(without.path)) == {CONTRACT_ENTRY, PYTHON_ENTRY, LOCK_ENTRY, "authored.py"}
+    assert release(tmp_path / "without").document["artifacts"][0]["capabilities"] == []
+
+    pipeline.checkpoint = True
+    asking = build(pipeline, tmp_path / "asking")
+    assert entries(asking.path) == {**entries(without.path), CAPABILITIES_ENTRY: b'["checkpoint-each-step"]\n'}
+    [artifact] = parse_descriptor(release(tmp_path / "asking").path.read_bytes()).artifacts
+    assert artifact.capabilities == (CHECKPOINTS,)
+    # The semantics are the same, and so is the contract. The way it runs differs, and so does the release.
+    assert asking.contract == without.contract
+    assert asking.digest != without.digest

@@ -5,22 +5,23 @@ import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
+
 import pytest
 from securesystemslib.dsse import Envelope as Witness
 from securesystemslib.signer import SSlibKey
+
 from pipelines import DefinitionError
 from pipelines.release import signing_key
 from pipelines.release.descriptor import ENVELOPE_NAME, release
 from pipelines.release.located_artifacts import Locations
+from pipelines.release.maven_repositories import Repositories
 from pipelines.release.packaging import BuiltArtifact
+from pipelines.release.signing_key import make
+from pipelines.release.verify_release import ArtifactStatus, Verification, verify
 from releases.states import AttachmentKind
 from releases.trust.evidence import examine
 from wire.documents import signing
 from wire.documents.descriptor import CarrierDescriptor, Profile, parse_descriptor
-from pipelines.release.maven_repositories import Repositories
-from pipelines.release.signing_key import make
-from pipelines.release.verify_release import ArtifactStatus, Verification, verify
-from wire.documents.descriptor import Profile
 from wire.findings import Severity
 
 DIGEST = f"sha256:{'1' * 64}"
@@ -233,4 +234,4 @@ def test_a_signature_is_for_these_bytes(built: BuiltArtifact, tmp_path: Path) ->
 # --- verification ---
 
 
-
+# --- verification ---
