@@ -19,7 +19,6 @@ from tests.unit.pipelines.small_servers import Recorder, Request, Response, serv
 from wire.messages.limits import LONGEST_WORKER_ID
 from wire.worker_keys import worker_key
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 FLOW = """
 from pipelines import Pipeline
 
@@ -46,9 +45,9 @@ def project(author: Author, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def command(project: Path, capsys: pytest.CaptureFixture[str]) -> Command:
     """Runs a command. Returns its status and what it printed to stdout and stderr."""
 
-    def run(*arguments: str) -> tuple[int, str, str]:
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
         try:
-            status = main(list(arguments), program="python -m pipelines")
+            status = main([*map(str, arguments)], program="python -m pipelines")
         except SystemExit as end:
             status = int(str(end.code))
         return status, *capsys.readouterr()
@@ -146,17 +145,12 @@ def coordinator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Coordinator]:
         yield made
 
 
-def run(capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, str, str]:
-    status = main(["activate", "org.acme.orders", "2.0", *options])
-    printed = capsys.readouterr()
-    return status, printed.out, printed.err
+ACTIVATE = ("activate", "org.acme.orders", "2.0")
 
 
-def test_an_activation_sends_the_reason_and_the_expected_release(
-    coordinator: Coordinator, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_activation_sends_the_reason_and_the_expected_release(coordinator: Coordinator, command: Command) -> None:
     coordinator.answer = (201, MADE)
-    status, out, err = run(capsys, "--reason", "why", "--expected", "1.0")
+    status, out, err = command(*ACTIVATE, "--reason", "why", "--expected", "1.0")
     assert (status, err) == (0, "")
     assert "#7" in out
     [request] = coordinator.requests
@@ -164,16 +158,14 @@ def test_an_activation_sends_the_reason_and_the_expected_release(
     body = json.loads(request.body)
     assert len(body.pop("operationKey")) == 32
     assert body == {"releaseVersion": "2.0", "reason": "why", "expectedReleaseVersion": "1.0"}
-    assert json.loads(run(capsys, "--json")[1]) == MADE
+    assert json.loads(command(*ACTIVATE, "--json")[1]) == MADE
 
 
-def test_a_refusal_and_a_mistake_have_different_exit_statuses(
-    coordinator: Coordinator, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_refusal_and_a_mistake_have_different_exit_statuses(coordinator: Coordinator, command: Command) -> None:
     for answer, status in ((409, 3), (422, 3), (403, 2), (503, 2)):
         coordinator.answer = (answer, REFUSAL)
         error = f"error: COORDINATOR_REFUSED: {answer} WORKER_REQUIRED No worker may run release '2.0'.\n"
-        assert run(capsys) == (status, "", error)
+        assert command(*ACTIVATE) == (status, "", error)
 
 
 # --- diff ---
@@ -204,32 +196,22 @@ def new(tmp_path: Path) -> Path:
     return written(tmp_path / "new", "2.0", PRICE)
 
 
-def diff(capsys: pytest.CaptureFixture[str], *arguments: Path | str) -> tuple[int, str, str]:
-    status = main(["diff", *map(str, arguments)])
-    printed = capsys.readouterr()
-    return status, printed.out, printed.err
-
-
-def test_a_new_required_field_breaks_callers(capsys: pytest.CaptureFixture[str], old: Path, new: Path) -> None:
-    status, out, err = diff(capsys, old, new)
+def test_a_new_required_field_breaks_callers(command: Command, old: Path, new: Path) -> None:
+    status, out, err = command("diff", old, new)
     assert (status, err) == (1, "")
     assert out.startswith('breaking-for-callers: added steps["Validate"].input.price: none -> decimal. ')
-    document = json.loads(diff(capsys, old, new, "--json")[1])
+    document = json.loads(command("diff", old, new, "--json")[1])
     assert (document["breaking"], document["fromReleaseVersion"], document["toReleaseVersion"]) == (True, "1.0", "2.0")
     first = document["differences"][0]
     assert (first["impact"], first["path"]) == ("breaking-for-callers", 'steps["Validate"].input.price')
 
 
-def test_equal_releases_and_other_code_are_compatible(
-    capsys: pytest.CaptureFixture[str], old: Path, tmp_path: Path
-) -> None:
-    assert diff(capsys, old / "pipeline-release.json", old) == (0, "no differences\n", "")
-    status, out, _ = diff(capsys, old, written(tmp_path / "other", "1.1", code="x = 1"))
+def test_equal_releases_and_other_code_are_compatible(command: Command, old: Path, tmp_path: Path) -> None:
+    assert command("diff", old / "pipeline-release.json", old) == (0, "no differences\n", "")
+    status, out, _ = command("diff", old, written(tmp_path / "other", "1.1", code="x = 1"))
     assert (status, out.startswith('compatible: changed artifacts["app"].digest: sha256:')) == (0, True)
 
 
-def test_a_file_with_other_bytes_leaves_the_contract_unknown(
-    capsys: pytest.CaptureFixture[str], old: Path, new: Path
-) -> None:
+def test_a_file_with_other_bytes_leaves_the_contract_unknown(command: Command, old: Path, new: Path) -> None:
     (new / "app.zip").write_bytes((old / "app.zip").read_bytes())
-    assert diff(capsys, old, new)[1].startswith("unknown: changed contract: ")
+    assert command("diff", old, new)[1].startswith("unknown: changed contract: ")

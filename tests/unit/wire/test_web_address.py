@@ -1,8 +1,11 @@
-"""Which URLs are web addresses."""
+"""Which URLs are web addresses, and URLs of brokers that name Sentinels."""
 
 import pytest
 
 from tests.cases import cases
+from wire.broker.sentinel import transport_options
+from wire.broker.tls import tls_options
+from wire.broker_url import SentinelUrl, is_sentinel, kombu_url, parse_sentinel, uses_tls
 from wire.web_address import is_web_address, split
 
 
@@ -30,3 +33,41 @@ def test_other_urls_are_rejected_with_the_broken_rule(url: str, problem: str) ->
         split(url)
     assert url not in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+def test_the_parts_of_a_url_that_names_sentinels() -> None:
+    url = "sentinels://worker-acme:p%40ss@one.example:26380,two,[::1]:5/broker.main/3"
+    assert parse_sentinel(url) == SentinelUrl(
+        hosts=(("one.example", 26380), ("two", 26379), ("::1", 5)),
+        name="broker.main",
+        database=3,
+        user="worker-acme",
+        password="p@ss",
+        with_tls=True,
+    )
+    assert kombu_url(url) == (
+        "sentinel://worker-acme:p%40ss@one.example:26380/3;sentinel://worker-acme:p%40ss@two:26379/3"
+        ";sentinel://worker-acme:p%40ss@[::1]:5/3"
+    )
+    assert is_sentinel(url)
+    assert uses_tls(url)
+
+
+def test_sentinels_get_the_options_of_tls_and_no_password() -> None:
+    plain, secure = (f"{scheme}://user:password@h/broker/0" for scheme in ("sentinel", "sentinels"))
+    assert transport_options(plain, tls_options(plain)) == {"master_name": "broker", "sentinel_kwargs": {}}
+    tls = tls_options(secure, "/ca.pem")
+    assert tls["ssl_check_hostname"]
+    assert transport_options(secure, tls)["sentinel_kwargs"] == {"ssl": True, **tls}
+
+
+@cases(
+    "url",
+    [
+        *("redis://h/name/0", "sentinel://h/0", "sentinel://h/name/x", "sentinel://h,/name/0", "sentinel://h:0/name/0"),
+        *("sentinel://h/name/0?a=b", "sentinel://h;sentinel://h/name/0", "sentinel://h/name/0\n"),
+    ],
+)
+def test_other_urls_are_refused_without_being_quoted(url: str) -> None:
+    with pytest.raises(ValueError, match=r"^must be a sentinel://user:password@host:port,host:port/name/number"):
+        parse_sentinel(url)

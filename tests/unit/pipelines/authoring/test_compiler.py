@@ -1,4 +1,4 @@
-"""The contract of a pipeline, the changes that give it another version, and the mistakes of its author. A build reports all mistakes at once."""
+"""The contract of a pipeline, the changes that give it another version, and the mistakes of its author."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Typed values to JSON and back. The coordinator accepts exactly the values that workers read: types and values are generated."""
+"""Typed values to JSON and back. The coordinator accepts exactly the values that workers read."""
 
 import itertools
 import sys

@@ -1,5 +1,6 @@
 """Lock files of projects, as uv and pip write them. They become locks: exact, portable and without secrets."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pipelines.environment.uv import run_uv
 from tests.cases import cases
 from tests.wheels import write_wheel
 
+REPOSITORY = Path(__file__).resolve().parents[4]
 PROJECT = """
 [project]
 name = "acme-orders"
@@ -26,6 +28,25 @@ dev = ["testing"]
 edited = { path = "edited", editable = true }
 vendored = { path = "vendored-3.0-py3-none-any.whl" }
 """
+
+
+@pytest.fixture
+def uv(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Put the real uv on PATH, cut off from indexes and the user's settings. Return the folder where it finds wheels."""
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    monkeypatch.setenv("PATH", f"{REPOSITORY / '.boot/bin'}{os.pathsep}{os.environ['PATH']}")
+    for name, value in {
+        "UV_NO_CONFIG": "1",
+        "UV_OFFLINE": "1",
+        "UV_NO_INDEX": "1",
+        "UV_FIND_LINKS": str(wheels),
+        "UV_PYTHON_DOWNLOADS": "never",
+        "UV_CACHE_DIR": str(tmp_path / "cache"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)
+    return wheels
 
 
 @pytest.fixture

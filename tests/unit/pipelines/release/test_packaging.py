@@ -1,4 +1,4 @@
-"""The entries of an artifact, and what `build` refuses. Its bytes depend only on the source, the lock, the interpreter and the platform."""
+"""The entries of an artifact, and what `build` refuses. Its bytes depend only on the source, lock and interpreter."""
 
 import hashlib
 import json

@@ -19,7 +19,7 @@ from wire.documents.descriptor import Profile
 
 
 class Coordinator(Recorder):
-    """Accepts and registers each release. With a `location`, it redirects."""
+    """Accepts and registers each release. With a `location`, it redirects every request, as a store also may."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,14 +79,18 @@ def change_descriptor(folder: Path, **members: Any) -> None:
     file.write_text(json.dumps(json.loads(file.read_bytes()) | members))
 
 
-def test_the_token_is_sent_only_to_the_coordinator(
-    folder: Path, coordinators: list[Coordinator], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    coordinator, other = coordinators
+@pytest.fixture
+def hasty_with_netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment has credentials for this machine, and nothing waits before a retry."""
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login user password else\n")
     monkeypatch.setenv("NETRC", str(netrc))
     monkeypatch.setattr("time.sleep", lambda _: None)
+
+
+@pytest.mark.usefixtures("hasty_with_netrc")
+def test_the_token_is_sent_only_to_the_coordinator(folder: Path, coordinators: list[Coordinator]) -> None:
+    coordinator, other = coordinators
     assert published(folder, coordinator)["status"] == "REGISTERED"
     assert {request.authorization for request in coordinator.requests} == {"Bearer dc_secret"}
     assert "dc_secret" not in repr(Target("https://coordinator.example", "acme", "dc_secret"))
@@ -146,15 +150,6 @@ def test_only_a_file_that_the_coordinator_gets_from_a_repository_may_be_missing(
 # --- direct uploads ---
 
 
-class Store(Recorder):
-    """Redirects every request."""
-
-    location = ""
-
-    def respond(self, request: Request) -> Response:
-        return Response(307, headers={"Location": self.location})
-
-
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "app.zip"
@@ -168,16 +163,13 @@ def send(file: Path, status: str, *missing: dict[str, Any]) -> None:
     direct_upload.send(file, "sha256:0", lambda *_, **__: upload, lambda *_: None, verdict_timeout=20.0)
 
 
+@pytest.mark.usefixtures("hasty_with_netrc")
 def test_the_store_gets_no_credentials_and_redirects_are_not_followed(
-    file: Path, monkeypatch: pytest.MonkeyPatch
+    file: Path, coordinators: list[Coordinator]
 ) -> None:
-    netrc = file.with_name("netrc")
-    netrc.write_text("machine 127.0.0.1 login user password else\n")
-    monkeypatch.setenv("NETRC", str(netrc))
-    monkeypatch.setattr("time.sleep", lambda _: None)
-    first, other = Store(), Store()
+    first, other = coordinators
     first.location = other.url
-    with serving(first, other), pytest.raises(DefinitionError, match="STORE_UNREACHABLE"):
+    with pytest.raises(DefinitionError, match="STORE_UNREACHABLE"):
         send(file, "OPEN", {"url": f"{first.url}/0", "offset": 0, "size": 10})
     assert {request.authorization for request in first.requests} == {""}
     assert other.requests == []

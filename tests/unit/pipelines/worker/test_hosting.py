@@ -1,4 +1,4 @@
-"""A worker hosts a release only with exactly the code of that release, and with a key from a file or the environment."""
+"""A worker hosts a release only with exactly the code of that release, and reads its key."""
 
 import json
 from pathlib import Path

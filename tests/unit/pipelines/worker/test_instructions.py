@@ -10,7 +10,6 @@ import pytest
 from pipelines.worker import acceptance
 from pipelines.worker.acceptance import REFUSALS
 from pipelines.worker.host import Host
-from tests import making
 from tests.making import changed, resealed
 from tests.unit.pipelines.worker.conftest import Hosted, command, heartbeat, sealed
 from wire.messages.celery_messages import Instruction
@@ -105,11 +104,6 @@ def heartbeat_nonce(host: Host) -> str:
     return str(host.heartbeat("HEALTHY")["nonce"])
 
 
-def accept(host: Host, later: timedelta = timedelta()) -> None:
-    message = seal(host.release.identity, Instruction(worker_id="w", drain=False), Hosted.key)
-    host.follow(making.resealed(message, Hosted.key, timestamp=(datetime.now(UTC) + later).isoformat()))
-
-
 def test_a_worker_that_is_refused_repeatedly_reports_the_reason(host: Host) -> None:
     """Forged refusals between the genuine ones neither count nor interrupt."""
     for _ in range(REFUSALS):
@@ -135,7 +129,7 @@ def test_a_refusal_must_quote_a_recent_heartbeat_and_counts_once(host: Host, mon
 
 def test_a_worker_that_one_coordinator_accepts_continues(host: Host) -> None:
     refuse(host)
-    accept(host)
+    host.follow(instruction(host, drain=False))
     for _ in range(REFUSALS * 2):
         refuse(host)
     assert host.acceptance.refusal is None
@@ -143,7 +137,7 @@ def test_a_worker_that_one_coordinator_accepts_continues(host: Host) -> None:
 
 
 def test_an_accepted_worker_whose_key_is_revoked_accepts_no_commands_until_it_is_accepted_again(host: Host) -> None:
-    accept(host)
+    host.follow(instruction(host, drain=False))
     for _ in range(REFUSALS * 2):
         heartbeat_nonce(host)
         refuse(host, code="KEY_NOT_ACTIVE")
@@ -156,5 +150,5 @@ def test_an_accepted_worker_whose_key_is_revoked_accepts_no_commands_until_it_is
     assert host.acceptance.refusal is None
     # The next heartbeat reports this, so a coordinator with the key sends an instruction.
     assert not heartbeat(host).taking
-    accept(host, later=timedelta(seconds=1))
+    host.follow(instruction(host, drain=False, sent=datetime.now(UTC) + SECOND))
     assert host.accepting

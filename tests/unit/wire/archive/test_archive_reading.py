@@ -1,7 +1,5 @@
 """Reads contract entries of harmless archives, up to the limits."""
 
-from __future__ import annotations
-
 import io
 import zipfile
 

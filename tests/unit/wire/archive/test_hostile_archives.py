@@ -3,8 +3,6 @@
 Each is refused with its code. A fault in the headers is found before any entry is inflated.
 """
 
-from __future__ import annotations
-
 import io
 import stat
 import struct
@@ -17,7 +15,6 @@ from functools import cache, partial
 import pytest
 
 from tests.cases import cases
-from tests.unit.wire.archive.inflating import Inflated, counting
 from tests.unit.wire.archive.zips import (
     CONTRACT,
     DESCRIPTOR,
@@ -29,11 +26,13 @@ from tests.unit.wire.archive.zips import (
     LOCATOR64,
     MEGABYTE,
     WIDE,
+    Inflated,
     Member,
     assembled,
     both,
     closed,
     codes,
+    counting,
     deflated,
     directory,
     long,

@@ -1,7 +1,5 @@
 """The cost of inspecting an archive: the number of inflated bytes is bounded for valid and invalid archives."""
 
-from __future__ import annotations
-
 import zipfile
 import zlib
 from dataclasses import replace
@@ -9,8 +7,18 @@ from dataclasses import replace
 import pytest
 
 from tests.cases import cases
-from tests.unit.wire.archive.inflating import Inflated, counting
-from tests.unit.wire.archive.zips import HEADER, MEGABYTE, Member, assembled, codes, deflated, patched, stored
+from tests.unit.wire.archive.zips import (
+    HEADER,
+    MEGABYTE,
+    Inflated,
+    Member,
+    assembled,
+    codes,
+    counting,
+    deflated,
+    patched,
+    stored,
+)
 from wire.archive.reader import Limits
 from wire.documents.contract import CONTRACT_ENTRY
 

@@ -1,7 +1,5 @@
 """Checks JSON values against canonical types (wire protocol A.1.3)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from tests.cases import cases

@@ -1,7 +1,5 @@
 """Descriptors of both profiles, apart from their artifacts' bytes (wire protocol A.2, A.3 rules 4 to 10)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from tests.cases import cases

@@ -1,7 +1,5 @@
 """A signature of a descriptor covers every member, and attachments are about exact digests."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from releases.trust.evidence import Evidence, examine

@@ -1,7 +1,5 @@
 """One artifact carries the contract, and the others agree with it (profile `tpf-2026-10`, rule 1)."""
 
-from __future__ import annotations
-
 import io
 import json
 from typing import Any

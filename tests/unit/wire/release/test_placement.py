@@ -1,7 +1,5 @@
 """Each step has one place, and the artifacts cover the capabilities (profile `tpf-2026-10`, rules 5 and 6)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from tests.cases import cases
