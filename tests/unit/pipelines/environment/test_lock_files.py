@@ -32,7 +32,7 @@ vendored = { path = "vendored-3.0-py3-none-any.whl" }
 
 @pytest.fixture
 def uv(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Put the real uv on PATH, cut off from indexes and the user's settings. Return the folder where it finds wheels."""
+    """Put the real uv on PATH, cut off from indexes and the user's settings. Return its folder of wheels."""
     wheels = tmp_path / "wheels"
     wheels.mkdir()
     monkeypatch.setenv("PATH", f"{REPOSITORY / '.boot/bin'}{os.pathsep}{os.environ['PATH']}")

@@ -7,24 +7,20 @@ from tests.unit.wire.comparison.releases import contract, field, named, record, 
 from wire.comparison.checkpoint import checkpoint_differences, taken_type
 from wire.documents.contract import Contract
 
-SAME = {"inputTypeId": "Order", "outputTypeId": "Order"}
-A, B, C, D, X = (step(name, **SAME) for name in "ABCDX")
-QUESTION = {"kind": "await", "awaitTransport": "interaction-api"}
 Rows = list[tuple[str, str]]
 
 
-def rows(before: Contract, after: Contract, step_index: int = 1) -> Rows:
+def changes(before: Contract, after: Contract, step_index: int = 1) -> Rows:
     found = checkpoint_differences(before, after, step_index)
     assert all(each.reason for each in found)
     return [(each.impact.value, each.path) for each in found]
 
 
-PARKED, UNKNOWN = "breaking-for-parked-work", "unknown"
+UNKNOWN = "unknown"
 NAMELESS = {**A, "authoredName": None}
-A_OF_MANY = {**A, "cardinality": "ONE_TO_MANY"}
 
 
-def parked(*paths: str) -> Rows:
+def broken(*paths: str) -> Rows:
     return [(PARKED, f"steps{path}") for path in paths]
 
 
@@ -34,10 +30,10 @@ STEPS: list[tuple[list[dict[str, Any]], list[dict[str, Any]], Rows]] = [
     ([A, B, C], [A, B, {**C, **QUESTION}], []),
     ([A, B], [{**A, "runtimeClass": "x:y"}, B], []),
     # the steps before it and the next one may not
-    ([A, B, C], [B, C], parked('["A"]')),
-    ([A, B], [B, A], parked('["B"]')),
-    ([A, B], [A_OF_MANY, B], [("breaking-for-callers", 'steps["B"].output'), *parked('["A"].cardinality')]),
-    ([A, B], [A, {**B, **QUESTION}], parked('["B"].awaitTransport', '["B"].kind')),
+    ([A, B, C], [B, C], broken('["A"]')),
+    ([A, B], [B, A], broken('["B"]')),
+    ([A, B], [{**A, **OF_MANY}, B], [(CALLERS, 'steps["B"].output'), *broken('["A"].cardinality')]),
+    ([A, B], [A, {**B, **QUESTION}], broken('["B"].awaitTransport', '["B"].kind')),
     # steps that cannot be told apart prove nothing
     ([NAMELESS, B], [NAMELESS, B, C], [(UNKNOWN, 'steps["step 0"]')]),
 ]
@@ -45,7 +41,7 @@ STEPS: list[tuple[list[dict[str, Any]], list[dict[str, Any]], Rows]] = [
 
 @cases(("before", "after", "expected"), STEPS)
 def test_the_steps_up_to_the_checkpoint_must_be_the_same(before: Any, after: Any, expected: Rows) -> None:
-    assert rows(contract(*before), contract(*after)) == expected
+    assert changes(contract(*before), contract(*after)) == expected
 
 
 def typed(types: dict[str, dict[str, Any]], taken: str = "Order") -> Contract:
@@ -64,30 +60,30 @@ TYPES: list[tuple[dict[str, Any], dict[str, Any], Rows]] = [
 
 @cases(("before", "after", "expected"), TYPES)
 def test_the_next_step_must_accept_every_value_that_may_be_stored(before: Any, after: Any, expected: Rows) -> None:
-    assert rows(typed({"Order": before}), typed({"Order": after})) == expected
+    assert changes(typed({"Order": before}), typed({"Order": after})) == expected
 
 
 def test_a_type_that_is_not_defined_proves_nothing() -> None:
     name = "Unknown"
     before = contract({**A, "outputTypeId": name}, {**B, "inputTypeId": name})
     after = contract({**A, "outputTypeId": name}, {**B, "inputTypeId": name}, C)
-    assert rows(before, after) == [(UNKNOWN, "checkpoint")]
+    assert changes(before, after) == [(UNKNOWN, "checkpoint")]
 
 
 def test_what_the_contract_does_not_explain_proves_nothing() -> None:
-    assert rows(contract(A, B), contract(A, B, transport="grpc")) == [(UNKNOWN, "transport")]
+    assert changes(contract(A, B), contract(A, B, transport="grpc")) == [(UNKNOWN, "transport")]
 
 
 def test_after_the_last_step_the_value_is_the_result() -> None:
     before, after = contract(A, B), contract(A, B, module=None, pluginHost=False)
-    assert rows(before, after, 2) == []
+    assert changes(before, after, 2) == []
     assert taken_type(after, 2) == "Order"
-    assert rows(before, contract(A, {**B, "outputTypeId": "Receipt"}, types={"Receipt": record(field("no"))}), 2) != []
-    assert rows(before, after, 3) == [(UNKNOWN, "steps")]
+    assert changes(before, contract(A, {**B, "outputTypeId": "Receipt"}, types={"Receipt": record(field("no"))}), 2) != []
+    assert changes(before, after, 3) == [(UNKNOWN, "steps")]
 
 
 def test_before_the_first_step_the_value_is_an_input() -> None:
-    assert rows(contract(A), contract(A, B), 0) == []
+    assert changes(contract(A), contract(A, B), 0) == []
     wider = {"Order": record(field("id"), field("note"))}
-    assert rows(contract(A), contract(A, types=wider), 0) == [(PARKED, "checkpoint.note")]
+    assert changes(contract(A), contract(A, types=wider), 0) == [(PARKED, "checkpoint.note")]
     assert taken_type(contract(A), 0) == "Order"

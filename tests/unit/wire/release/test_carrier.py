@@ -90,7 +90,7 @@ OF_ONE_ARTIFACT = {PYTHON_ENTRY: PYTHON, LOCK_ENTRY: "attrs==1", CAPABILITIES_EN
     [
         {CONTRACT_ENTRY: DATA},
         dict([*TREE.items()][:1]),
-        {"META-INF/MANIFEST.MF": "", "META-INF/pipeline-other/x": "", "meta-inf/pipeline/x": ""},
+        {"META-INF/MANIFEST.MF": "", "META-INF/pipeline-other/x": ""},
         {"lib/app.jar": archive(b"{}", {f"{FOLDER}x": ""})},
         OF_ONE_ARTIFACT,
     ],
