@@ -14,8 +14,9 @@ from pipelines.cli import main
 from pipelines.release.connection import Target, target_of
 from tests import making
 from tests.cases import cases
+from tests.receiving import Received
 from tests.unit.pipelines.conftest import Author
-from tests.unit.pipelines.small_servers import Recorder, Request, Response, serving
+from tests.unit.pipelines.small_servers import Recorder, Response, serving
 from wire.messages.limits import LONGEST_WORKER_ID
 from wire.worker_keys import worker_key
 
@@ -130,7 +131,7 @@ class Coordinator(Recorder):
 
     answer: tuple[int, dict[str, Any]] = (200, {})
 
-    def respond(self, request: Request) -> Response:
+    def response_to(self, request: Received) -> Response:
         status, document = self.answer
         return Response(status, json.dumps(document).encode(), {"Content-Type": "application/json"})
 

@@ -14,7 +14,8 @@ from pipelines.release.descriptor import CONTRACT_NAME, ENVELOPE_NAME, release
 from pipelines.release.located_artifacts import Locations
 from pipelines.release.packaging import BuiltArtifact
 from pipelines.release.publish import Target, publish
-from tests.unit.pipelines.small_servers import Recorder, Request, Response, serving
+from tests.receiving import Received
+from tests.unit.pipelines.small_servers import Recorder, Response, serving
 from wire.documents.descriptor import Profile
 
 
@@ -26,7 +27,7 @@ class Coordinator(Recorder):
         self.location = ""
         self.statuses = [b"VERIFYING", *[b"REGISTERED"] * 9]
 
-    def respond(self, request: Request) -> Response:
+    def response_to(self, request: Received) -> Response:
         if self.location:
             return Response(307, headers={"Location": self.location})
         if request.method == "POST":
@@ -92,7 +93,7 @@ def hasty_with_netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_token_is_sent_only_to_the_coordinator(folder: Path, coordinators: list[Coordinator]) -> None:
     coordinator, other = coordinators
     assert published(folder, coordinator)["status"] == "REGISTERED"
-    assert {request.authorization for request in coordinator.requests} == {"Bearer dc_secret"}
+    assert {request.headers.get("Authorization") for request in coordinator.requests} == {"Bearer dc_secret"}
     assert "dc_secret" not in repr(Target("https://coordinator.example", "acme", "dc_secret"))
 
     coordinator.location = other.url
@@ -171,7 +172,7 @@ def test_the_store_gets_no_credentials_and_redirects_are_not_followed(
     first.location = other.url
     with pytest.raises(DefinitionError, match="STORE_UNREACHABLE"):
         send(file, "OPEN", {"url": f"{first.url}/0", "offset": 0, "size": 10})
-    assert {request.authorization for request in first.requests} == {""}
+    assert {request.headers.get("Authorization") for request in first.requests} == {None}
     assert other.requests == []
 
 

@@ -15,7 +15,8 @@ from pipelines.release.connection import Target
 from pipelines.worker.artifact import unpack_release
 from pipelines.worker.fetching import fetched
 from tests.cases import cases
-from tests.unit.pipelines.small_servers import Recorder, Request, Response, serving
+from tests.receiving import Received
+from tests.unit.pipelines.small_servers import Recorder, Response, serving
 from tests.unit.pipelines.worker.hosting_process import packed
 from wire.documents.contract import PYTHON_ENTRY
 
@@ -103,7 +104,7 @@ class Coordinator(Recorder):
         super().__init__()
         self.faults: list[dict[str, Any]] = []
 
-    def respond(self, request: Request) -> Response:
+    def response_to(self, request: Received) -> Response:
         fault = self.faults.pop(0) if self.faults else {}
         begin, shift = request.headers.get("Range", ""), fault.pop("shift", 0)
         start = int(begin[6:-1]) if begin and "status" not in fault else 0
@@ -160,7 +161,7 @@ def test_the_artifact_is_downloaded_by_its_digest_with_the_token(coordinator: Co
     assert not path.parent.exists()
     [sent] = coordinator.requests
     assert sent.path == f"/api/v1/tenants/a%2Fb/artifacts/{DIGEST}"
-    assert (sent.authorization, sent.headers["Accept-Encoding"]) == ("Bearer dc_secret", "identity")
+    assert (sent.headers["Authorization"], sent.headers["Accept-Encoding"]) == ("Bearer dc_secret", "identity")
 
 
 def test_a_broken_download_continues_where_it_broke_off(coordinator: Coordinator, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Commands and results are read strictly (wire protocol D.5, D.6), and a suspension matches its command in every part."""
+"""Commands and results are read strictly (wire protocol D.5, D.6). A suspension matches its command in every part."""
 
 import json
 from typing import Any
