@@ -15,11 +15,11 @@ PAGE = text_of("docs/command-line.md")
 ROW = re.compile(r"^\| `coordinator ([^`]+)` \| (.+) \|$", re.MULTILINE)
 
 
-def commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
+def described_commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
     """Yield each command with its arguments, and its help."""
     if hasattr(command, "commands"):
         for name, each in command.commands.items():
-            yield from commands(each, (*words, name))
+            yield from described_commands(each, (*words, name))
         return
     arguments = [each for each in command.params if each.param_type_name == "argument"]
     shown = [(each.metavar or each.name.upper(), each.required) for each in arguments]
@@ -30,7 +30,7 @@ def commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, s
 
 
 def test_every_command_is_described() -> None:
-    assert dict(ROW.findall(PAGE)) == dict(commands(typer.main.get_command(tree())))
+    assert dict(ROW.findall(PAGE)) == dict(described_commands(typer.main.get_command(tree())))
 
 
 def test_the_words_are_those_of_the_tree_and_of_no_management_command() -> None:

@@ -8,10 +8,6 @@ from tests.cases import cases
 from tests.command_line import CommandLine, imported
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> CommandLine:
-    return CommandLine(tmp_path)
-
 
 @cases("command", ["--help", "executions list"])
 def test_no_django_is_loaded(command: str) -> None:

@@ -1,12 +1,16 @@
-"""Queries are cancelled after a time, and rows are counted up to a number."""
+"""Queries are cancelled after a time, rows are counted up to a number, and a pooler of transactions needs no session."""
+
+from collections.abc import Iterator
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
+from pytest_django import DjangoDbBlocker
 
-from foundation.database.bounded import count_up_to, time_limit
+from foundation.database.bounded import count_up_to, in_chunks, time_limit
 from foundation.errors import QueryTooSlow
 from tenancy.models import Tenant
 from tests import making
+from tests.race_database import connected_to, emptied
 
 pytestmark = pytest.mark.django_db
 
@@ -29,3 +33,44 @@ def test_rows_are_counted_up_to_a_number() -> None:
         making.tenant(f"counted-{number}")
     rows = Tenant.objects.filter(slug__startswith="counted-")
     assert [count_up_to(most, rows) for most in (2, 3, 4)] == [None, 3, 3]
+
+
+COUNT = 30
+
+
+@pytest.fixture
+def committed(race_database: str, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    with django_db_blocker.unblock(), connected_to(race_database), emptied():
+        yield
+
+
+@pytest.fixture
+def pooled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(connection.settings_dict, "POOLER", "transaction")
+
+
+def cursors_in_the_server() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_cursors")
+        return int(cursor.fetchone()[0])
+
+
+@pytest.mark.usefixtures("committed", "pooled")
+def test_rows_are_read_with_a_cursor_in_the_server_only_in_a_transaction() -> None:
+    for number in range(COUNT):
+        making.tenant(f"tenant-{number}")
+    rows = Tenant.objects.order_by("pk")
+    read = rows.iterator(chunk_size=2)
+    first = next(read)
+    assert cursors_in_the_server() == 0
+    assert [first, *read] == list(rows)
+    with transaction.atomic():
+        read = rows.iterator(chunk_size=2)
+        next(read)
+        assert cursors_in_the_server() == 1
+        assert len(list(read)) == COUNT - 1
+    read = in_chunks(rows, 2)
+    next(read)
+    assert cursors_in_the_server() == 1
+    assert len(list(read)) == COUNT - 1
+    assert not connection.in_atomic_block

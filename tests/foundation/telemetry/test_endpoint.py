@@ -1,9 +1,11 @@
 """The port of a process: metrics with and without a token, the answer to probes, and when a main loop is alive."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import requests
+from django.core.management import CommandError, call_command
 
 from embedded.children import free_port
 from foundation.telemetry.endpoint import Endpoint, Monitored, bears
@@ -41,13 +43,23 @@ def test_metrics_need_the_token_if_there_is_one(served: tuple[str, str]) -> None
     assert requests.get(f"{url}/admin", timeout=10).status_code == 404
 
 
-def test_a_probe_needs_no_token(served: tuple[str, str], now: list[float]) -> None:
+def test_a_probe_needs_no_token(served: tuple[str, str], now: list[float], settings: Any) -> None:
     url, _ = served
+    settings.METRICS_PORT = int(url.rpartition(":")[2])
+    call_command("probe", "control")
     alive = requests.get(f"{url}/live", timeout=10)
     assert (alive.status_code, alive.text) == (200, "UP\n")
     now[0] = LONGEST_SILENCE + 1
     hanging = requests.get(f"{url}/live", timeout=10)
     assert (hanging.status_code, hanging.text) == (503, "The main loop has hung for 61 s.\n")
+    with pytest.raises(CommandError, match=f"{url}/live responded with 503: The main loop has hung for 61 s."):
+        call_command("probe", "control")
+
+
+def test_a_process_that_does_not_respond_is_reported(settings: Any) -> None:
+    settings.METRICS_PORT = free_port()
+    with pytest.raises(CommandError, match=r"does not respond: .*refused"):
+        call_command("probe", "clock")
 
 
 @cases("header", ["", TOKEN, f"Bearer {TOKEN}x", "Bearer é"])

@@ -10,15 +10,14 @@ from django.core.exceptions import ImproperlyConfigured
 from foundation.env import Environment
 from tests.cases import cases
 
+GRANTS = "tpf:deploy=releases:register, tpf:deploy=read\nx=y=read,"
+CREDENTIALS = "registry.example:5000=eva:p=a:ss, other.example=ci:word\n"
+
 
 def problem(env: Environment) -> str:
     with pytest.raises(ImproperlyConfigured) as caught:
         env.raise_problems()
     return str(caught.value)
-
-
-GRANTS = "tpf:deploy=releases:register, tpf:deploy=read\nx=y=read,"
-CREDENTIALS = "registry.example:5000=eva:p=a:ss, other.example=ci:word\n"
 
 
 @cases(

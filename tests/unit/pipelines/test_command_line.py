@@ -30,6 +30,9 @@ def double(n: int) -> int:
     return 2 * n
 """
 Command = Callable[..., tuple[int, str, str]]
+WORKER = ["worker", "--tenant=acme", "--release=r.json"]
+BROKER = "--broker-url=redis://127.0.0.1:1/0"
+ACTIVATE = ("activate", "org.acme.orders", "2.0")
 
 
 @pytest.fixture
@@ -71,10 +74,6 @@ def test_build_and_release_print_what_they_wrote(project: Path, command: Command
     options = ("dist/org.acme.double.zip", "--release-version", "v7", "--json")
     released = json.loads(command("release", *options)[1])
     assert (released["releaseVersion"], released["artifacts"]) == ("v7", ["org.acme.double.zip"])
-
-
-WORKER = ["worker", "--tenant=acme", "--release=r.json"]
-BROKER = "--broker-url=redis://127.0.0.1:1/0"
 
 
 @cases(
@@ -144,9 +143,6 @@ def coordinator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Coordinator]:
         monkeypatch.setenv("PIPELINES_URL", made.url)
         monkeypatch.setenv("PIPELINES_TENANT", "acme")
         yield made
-
-
-ACTIVATE = ("activate", "org.acme.orders", "2.0")
 
 
 def test_an_activation_sends_the_reason_and_the_expected_release(coordinator: Coordinator, command: Command) -> None:

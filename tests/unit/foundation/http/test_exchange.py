@@ -18,6 +18,7 @@ from tests.receiving import dripping, receiving
 
 CERTIFICATE = Path(__file__).parents[1] / "tls" / "receiver.pem"
 LOCAL = [ip_network("127.0.0.0/8")]
+OK = b"HTTP/1.1 200 OK\r\n"
 
 
 def target(url: str, *addresses: str) -> Target:
@@ -62,9 +63,6 @@ def within(seconds: float) -> Iterator[None]:
     began = time.monotonic()
     yield
     assert time.monotonic() - began < seconds
-
-
-OK = b"HTTP/1.1 200 OK\r\n"
 
 
 def declared(body: bytes) -> bytes:

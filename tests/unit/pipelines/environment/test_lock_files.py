@@ -28,6 +28,8 @@ dev = ["testing"]
 edited = { path = "edited", editable = true }
 vendored = { path = "vendored-3.0-py3-none-any.whl" }
 """
+HASH = "sha256:" + "ab" * 32
+OTHER = "sha256:" + "cd" * 32
 
 
 @pytest.fixture
@@ -88,10 +90,6 @@ def test_a_requirements_file_locks_each_distribution_once(tmp_path: Path) -> Non
     path.write_text("a==1\nA==2\n")
     with pytest.raises(DefinitionError, match=r"INVALID_LOCK: .*locked: a is locked more than once"):
         lock_from(path)
-
-
-HASH = "sha256:" + "ab" * 32
-OTHER = "sha256:" + "cd" * 32
 
 
 @cases(

@@ -20,6 +20,7 @@ PATH = "org/acme/orders/1.0+1/orders-1.0+1.zip"
 CREDENTIALS = "ci:a:secret"
 BASIC = f"Basic {base64.b64encode(CREDENTIALS.encode()).decode()}"
 FOUND = Response(body=b"the artifact")
+REPOSITORY = "https://repo.example"
 
 
 class Repository(Recorder):
@@ -87,9 +88,6 @@ def test_a_download_is_limited_in_size_and_time_and_must_be_complete(repository:
     started = time.monotonic()
     assert "longer than 0.1 s" in str(failure(tmp_path, repository.url, download_seconds=0.1))
     assert time.monotonic() - started < 0.5
-
-
-REPOSITORY = "https://repo.example"
 
 
 @cases(

@@ -14,6 +14,8 @@ from pipelines.worker.options import worker_key
 from tests.unit.pipelines.worker.conftest import SOURCE, Hosted, released
 from wire.worker_keys import worker_key as derived
 
+KEY = derived("a secret", "acme")
+
 
 def refusal(hosted: Hosted) -> str:
     with pytest.raises(DefinitionError) as caught:
@@ -78,9 +80,6 @@ def test_a_release_from_before_contracts_had_constraints_is_hosted(tmp_path: Pat
         hosted.change_descriptor(member("contractVersion", earlier["contractVersion"]))
         hosted.change_descriptor(artifact(digest=artifact_digest(pipeline, contract=earlier)))
         assert hosted.host().release.identity.contract_version == earlier["contractVersion"]
-
-
-KEY = derived("a secret", "acme")
 
 
 def test_the_key_comes_from_a_file_or_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

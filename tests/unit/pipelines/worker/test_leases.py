@@ -12,6 +12,8 @@ from tests.unit.pipelines.worker.conftest import Hosted, command, executing, hea
 from wire.messages.celery_messages import Command, Instruction
 from wire.messages.sealing import seal
 
+PAUSE = threading.Event()
+
 
 def tokens(host: Host) -> tuple[set[uuid.UUID], set[uuid.UUID], int]:
     sent = heartbeat(host)
@@ -101,9 +103,6 @@ def test_the_time_of_a_transition_counts_from_when_a_thread_begins_it() -> None:
     assert held.begin(waiting.lease_token)
     [running] = held.in_use().running
     assert running.seconds <= time.monotonic() - began
-
-
-PAUSE = threading.Event()
 
 
 def test_a_notable_change_is_reported_early_but_not_often() -> None:

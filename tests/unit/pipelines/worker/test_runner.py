@@ -38,6 +38,10 @@ def add(numbers: list[int]) -> Decimal:
 def show(n: Decimal) -> str:
     return f"<{n}>"
 """
+BAD = "INVALID_STEP_OUTPUT"
+SPREAD = "@pipeline.step\ndef spread(n: int) -> Iterator[int]:\n    yield from range(n)\n"
+TIMER = "pipeline.timer('Cool off', timedelta(1){of})\n"
+SHOW_ANSWER = "@pipeline.step\ndef show(answer: bool) -> str:\n    return repr(answer)\n"
 
 
 @pytest.fixture
@@ -87,9 +91,6 @@ def test_an_undecodable_payload_is_final_and_runs_nothing(numbers: Pipeline, con
         assert (failed.failure_class, failed.retryable, failed.step_index) == ("UNDECODABLE_PAYLOAD", False, 0)
         assert says in failed.message
     assert sys.modules["authored"].log == []
-
-
-BAD = "INVALID_STEP_OUTPUT"
 
 
 @cases(
@@ -144,15 +145,8 @@ def test_the_context_names_the_step_and_the_item(author: Author, context: StepCo
     )
 
 
-SPREAD = "@pipeline.step\ndef spread(n: int) -> Iterator[int]:\n    yield from range(n)\n"
-TIMER = "pipeline.timer('Cool off', timedelta(1){of})\n"
-
-
 def awaiting(request: str, response: str) -> str:
     return f"pipeline.awaits('Approve', request={request}, response={response}, timeout=timedelta(hours=1))\n"
-
-
-SHOW_ANSWER = "@pipeline.step\ndef show(answer: bool) -> str:\n    return repr(answer)\n"
 
 
 def test_an_await_suspends_with_its_requests(author: Author, context: StepContext) -> None:

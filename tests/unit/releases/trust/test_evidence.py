@@ -30,6 +30,7 @@ TWO = {
         {"artifactId": "image", "kind": "container-image", "uri": "r/i", "digest": "sha256:" + "c" * 64},
     ],
 }
+OTHER_DESCRIPTOR = ("SIGNATURE_OTHER_DESCRIPTOR", "pipeline-release.dsse.json#payload", "error")
 
 
 def examined(attached: Any, release: dict[str, Any] = RELEASE) -> Evidence:
@@ -85,9 +86,6 @@ def test_the_content_determines_the_kind(attached: Any, kind: AttachmentKind) ->
 )
 def test_an_unreadable_document_is_rejected_with_its_code(attached: Any, code: str) -> None:
     assert code in refused(attached)
-
-
-OTHER_DESCRIPTOR = ("SIGNATURE_OTHER_DESCRIPTOR", "pipeline-release.dsse.json#payload", "error")
 
 
 @cases(

@@ -15,6 +15,10 @@ CALLERS, PARKED, COMPATIBLE = "breaking-for-callers", "breaking-for-parked-work"
 SAME = {"inputTypeId": "Order", "outputTypeId": "Order"}
 A, B, C, D = (step(name, **SAME) for name in "ABCD")
 QUESTION = {"kind": "await", "awaitTransport": "interaction-api"}
+ENVIRONMENT = {"implementation": "CPython", "version": "3.12.1", "platform": "linux", "distributions": []}
+SOURCE = Provenance("https://builder", "https://source@main", "gitCommit:1")
+UNKNOWN = "unknown"
+NAMELESS = {**A, "authoredName": None}
 
 
 def rows(before: Contract, after: Contract) -> list[Row]:
@@ -61,10 +65,6 @@ def test_an_unknown_contract_cannot_be_compared() -> None:
     assert compare(facts(None), facts(None)) == ()
 
 
-ENVIRONMENT = {"implementation": "CPython", "version": "3.12.1", "platform": "linux", "distributions": []}
-SOURCE = Provenance("https://builder", "https://source@main", "gitCommit:1")
-
-
 @cases(
     ("before", "after", "expected"),
     [
@@ -107,10 +107,6 @@ def changes(before: Contract, after: Contract, step_index: int = 1) -> Rows:
     found = checkpoint_differences(before, after, step_index)
     assert all(each.reason for each in found)
     return [(each.impact.value, each.path) for each in found]
-
-
-UNKNOWN = "unknown"
-NAMELESS = {**A, "authoredName": None}
 
 
 def broken(*paths: str) -> Rows:

@@ -29,6 +29,9 @@ GRADUAL = [
     ("gradual", "1.0", "1.0"),
     ("promotion", "2.0", "1.0"),
 ]
+ACTIVATIONS, RELEASES = "predicate.activations", "predicate.releases"
+OTHER_SUBJECTS = "the subjects are not the releases"
+TOO_OLD = "2026-11-26T11:59:59.000000Z"
 
 
 def built(rows: list[tuple[str, str, str | None]] | None = None) -> dict[str, Any]:
@@ -69,15 +72,8 @@ def test_a_history_is_read_back_without_contradictions(rows: list[Any]) -> None:
     assert statement.normalised() == built(rows)
 
 
-ACTIVATIONS, RELEASES = "predicate.activations", "predicate.releases"
-
-
 def changed(path: str, value: Any, rows: list[tuple[str, str, str | None]] | None = None) -> dict[str, Any]:
     return examples.changed(built(rows), path, value)
-
-
-OTHER_SUBJECTS = "the subjects are not the releases"
-TOO_OLD = "2026-11-26T11:59:59.000000Z"
 
 
 @cases(

@@ -24,6 +24,7 @@ from wire.documents.json_reader import (
 
 MB = 1024 * 1024
 EMPTY_OBJECTS = b'{"a": [' + b"{}," * (8 * MB // 3) + b"{}]}"
+TWICE, RANGE = "DOCUMENT_DUPLICATE_KEY", "DOCUMENT_NUMBER_OUT_OF_RANGE"
 
 
 def nested(levels: int) -> dict[str, Any]:
@@ -112,9 +113,6 @@ def test_bytes_that_are_not_a_document_are_refused(parse: Parse, data: bytes, co
 def test_a_document_one_byte_too_large_is_refused(parse: Parse, limit: int) -> None:
     assert findings_of(parse, b"{}" + b" " * (limit - 1)) == [("DOCUMENT_TOO_LARGE", "")]
     assert ("DOCUMENT_TOO_LARGE", "") not in findings_of(parse, b"{}" + b" " * (limit - 2))
-
-
-TWICE, RANGE = "DOCUMENT_DUPLICATE_KEY", "DOCUMENT_NUMBER_OUT_OF_RANGE"
 
 
 @cases(

@@ -64,6 +64,9 @@ BODIES = [COMMANDS, OUTCOMES, BEAT, ORDER]
 
 
 SEALED = seal(IDENTITY, COMMANDS, KEY)
+identities = st.builds(ReleaseIdentity, *[st.text(alphabet='ab,:"\\[] \n/é', max_size=4)] * 4)
+OLD, NEW = (worker_key(SECRET, "acme", generation) for generation in (1, 2))
+ROTATED = seal(IDENTITY, COMMANDS, NEW, OLD)
 
 
 def holding(key: WorkerKey) -> Callable[[str], list[WorkerKey]]:
@@ -221,9 +224,6 @@ def test_a_timestamp_of_another_time_or_without_a_zone_is_refused(timestamp: str
     assert caught.value.code == "TIMESTAMP_REFUSED"
 
 
-identities = st.builds(ReleaseIdentity, *[st.text(alphabet='ab,:"\\[] \n/é', max_size=4)] * 4)
-
-
 @given(identities, identities, st.text(max_size=4), st.text(max_size=4))
 def test_releases_and_workers_share_a_queue_only_if_they_are_equal(
     one: ReleaseIdentity, other: ReleaseIdentity, worker: str, second: str
@@ -238,10 +238,6 @@ def test_the_queue_and_the_transition_key_never_change_between_versions_of_the_p
     queue = "tenant.eb737e40d6ac063f0352520f443534d3.release.9ecc42a66887b6e9d11e46aab5fc6abb732ff22a"
     assert queue_of(IDENTITY) == queue
     assert transition_key(ID, 3, 2) == "00000000-0000-0000-0000-000000000001:3:2"
-
-
-OLD, NEW = (worker_key(SECRET, "acme", generation) for generation in (1, 2))
-ROTATED = seal(IDENTITY, COMMANDS, NEW, OLD)
 
 
 def test_a_message_is_read_with_any_of_its_keys() -> None:

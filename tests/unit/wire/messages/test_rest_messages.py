@@ -15,6 +15,8 @@ STP = {"payloadTypeId": "java.lang.String", "payloadEncoding": ENCODING, "payloa
 OUTPUT = {"outputPayloads": [STP]}
 FAILURE = {"failureClass": "X", "message": None}
 SUSPENSION = json.loads(WAITING)["awaitSuspension"]
+OTHER: dict[str, Any] = {"tenantId": "tenant-2", "executionId": "exec-2", "unitId": "unit-2", "stepIndex": 3}
+PLACES = ["suspension", "unit", "interaction"]
 
 
 def result(**members: Any) -> TransitionResult:
@@ -71,9 +73,6 @@ def test_the_error_of_a_malformed_message_contains_no_values() -> None:
     assert "secret" not in str(caught.value)
 
 
-OTHER: dict[str, Any] = {"tenantId": "tenant-2", "executionId": "exec-2", "unitId": "unit-2", "stepIndex": 3}
-
-
 def kept(document: dict[str, Any]) -> Any:
     suspension = parse(TransitionResult, json.dumps(document).encode()).await_suspension
     assert suspension is not None
@@ -83,9 +82,6 @@ def kept(document: dict[str, Any]) -> Any:
 def test_a_suspension_of_the_command_is_imported() -> None:
     made = kept(json.loads(WAITING))
     assert (made.unit_name, made.step_index, len(made.interactions)) == ("unit-1", 2, 1)
-
-
-PLACES = ["suspension", "unit", "interaction"]
 
 
 @cases(
