@@ -1,15 +1,16 @@
-"""Alerts fire once, are resolved after a minute without their condition, and are silenced."""
+"""Alerts fire once, are resolved after a minute without their condition, are silenced, and old ones are removed."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
 
-from alerts import evaluation, queries, silencing
+from alerts import evaluation, queries, retention, silencing
 from alerts.conditions import MOST_FOUND
 from alerts.configuration import rules
 from alerts.errors import AlertIsResolved
-from alerts.models import Alert
+from alerts.models import Alert, AlertEvent
 from executions.failures.acts import change
 from executions.models import FailureGroup
 from releases.models import Release
@@ -17,6 +18,7 @@ from tenancy.models import Tenant
 from tests import making
 from tests.alerts.alerting import ACTOR, channel, fired, judged, let_clear, rule, states
 from tests.cases import cases
+from tests.raw_sql import run, unguarded
 
 pytestmark = pytest.mark.django_db
 Ready = tuple[Tenant, Release]
@@ -137,3 +139,24 @@ def test_one_broken_rule_does_not_stop_the_others(ready: Ready) -> None:
     making.dead(owner, "dead")
     assert evaluation.evaluate() == 1
     assert Alert.objects.get().rule == made
+
+
+@cases(("days", "removed"), [(None, 0), (29, 0), (31, 1)])
+def test_a_resolved_alert_is_removed_after_its_days_with_its_events_and_messages(
+    ready: Ready, settings: Any, days: int | None, removed: int
+) -> None:
+    settings.ALERT_RETENTION_DAYS, settings.SWEEP_LIMIT = 30, 2
+    owner, _ = ready
+    alert = fired(owner, channel(owner))
+    with unguarded(Alert):
+        run("UPDATE alerts_alert SET started_at = now() - interval '9 years' WHERE id = %s", alert.pk)
+    if days is not None:
+        acknowledge(owner)
+        judged(alert.rule)
+        let_clear(alert)
+        judged(alert.rule)
+        with unguarded(Alert):
+            run("UPDATE alerts_alert SET resolved_at = now() - make_interval(days => %s)", days)
+    assert retention.remove(seconds=5) == removed
+    assert Alert.objects.count() == 1 - removed
+    assert AlertEvent.objects.exists() is (not removed)

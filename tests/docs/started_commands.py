@@ -12,7 +12,7 @@ KEYS = "parts/product/test_worker_key_rotation.py::installation"
 SET_UP = "foundation/database/postgresql/test_setup.py::installation"
 WHEELS = "parts/distributions/test_documented_installation.py::test_the_wheels_are_built_and_installed_as_documented"
 PROGRAMS = "docs/test_commands.py::test_a_program_starts_in_an_empty_environment"
-README = "docs/test_readme.py::test_the_pipeline_of_the_readme_is_built_and_released"
+README = "docs/test_commands.py::test_the_pipeline_of_the_readme_is_built_and_released"
 
 STARTED_BY: Final = {
     "coordinator backup": BACKUP,

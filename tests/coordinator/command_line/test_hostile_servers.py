@@ -2,12 +2,13 @@
 
 import json
 from pathlib import Path
+
 import pytest
-from tests.command_line import CommandLine
-from tests.receiving import dripping
-from tests.serving import Serving, serving
+
 from tests.cases import cases
 from tests.command_line import CommandLine, imported
+from tests.receiving import dripping
+from tests.serving import Serving, serving
 
 ESCAPE = "\x1b]0;owned\x07\x1b[2J\u202e"
 

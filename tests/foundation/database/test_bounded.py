@@ -1,4 +1,4 @@
-"""Queries are cancelled after a time, rows are counted up to a number, and a pooler of transactions needs no session."""
+"""Queries are cancelled after a time, and rows are counted up to a number, and read behind a pooler."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,6 @@ from tenancy.models import Tenant
 from tests import making
 from tests.race_database import connected_to, emptied
 
-pytestmark = pytest.mark.django_db
 
 
 def ask(sql: str) -> str:
@@ -22,12 +21,14 @@ def ask(sql: str) -> str:
         return str(value)
 
 
+@pytest.mark.django_db
 def test_a_query_that_takes_too_long_is_cancelled_and_the_connection_stays_usable() -> None:
     with pytest.raises(QueryTooSlow, match=r"stopped after 0\.05 s"), time_limit(0.05):
         ask("SELECT pg_sleep(5)")
     assert ask("SHOW statement_timeout") == "0"
 
 
+@pytest.mark.django_db
 def test_rows_are_counted_up_to_a_number() -> None:
     for number in range(3):
         making.tenant(f"counted-{number}")

@@ -88,7 +88,7 @@ def test_compiled_truth_has_no_other_entries_but_folders() -> None:
     [
         {CONTRACT_ENTRY: DATA},
         dict([*TREE.items()][:1]),
-        {"META-INF/MANIFEST.MF": "", "META-INF/pipeline-other/x": ""},
+        {"META-INF/MANIFEST.MF": "", "META-INF/pipeline-other/x": "", "meta-inf/pipeline/x": ""},
         {"lib/app.jar": archive(b"{}", {f"{FOLDER}x": ""})},
         OF_ONE_ARTIFACT,
     ],
