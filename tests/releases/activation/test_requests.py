@@ -75,16 +75,14 @@ def test_one_refusal_refuses_the_request() -> None:
     assert refusal(voted, request).data == {"requestStatus": "REFUSED"}
 
 
-def leave(voter: User) -> None:
-    Membership.objects.filter(user=voter).delete()
-
-
-def deactivate(voter: User) -> None:
-    User.objects.filter(pk=voter.pk).update(is_active=False)
-
-
-@cases("lose", [leave, deactivate])
-def test_only_voters_who_hold_the_right_count(lose: Callable[[User], None]) -> None:
+@cases(
+    "lose",
+    [
+        lambda voter: Membership.objects.filter(user=voter).delete(),
+        lambda voter: User.objects.filter(pk=voter.pk).update(is_active=False),
+    ],
+)
+def test_only_voters_who_hold_the_right_count(lose: Callable[[User], object]) -> None:
     release = candidate(2)
     first, second, third = (person(release.pipeline.tenant) for _ in range(3))
     request = open_request(release, activate_at=soon())
