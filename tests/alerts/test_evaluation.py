@@ -52,8 +52,7 @@ def test_an_alert_fires_once_is_resolved_after_a_minute_and_fires_again(ready: R
     assert [state for state, _ in judged(alert.rule)] == ["FIRING", "RESOLVED"]
 
 
-def test_no_alert_is_resolved_while_the_list_of_findings_is_cut(ready: Ready) -> None:
-    owner, _ = ready
+def test_no_alert_is_resolved_while_the_list_of_findings_is_cut(owner: Tenant) -> None:
     alert = fired(owner)
     acknowledge(owner)
     judged(alert.rule)
@@ -65,8 +64,7 @@ def test_no_alert_is_resolved_while_the_list_of_findings_is_cut(ready: Ready) ->
     assert (alert.state, alert.clear_since) == ("FIRING", None)
 
 
-def test_a_condition_that_returns_within_a_minute_resolves_nothing(ready: Ready) -> None:
-    owner, _ = ready
+def test_a_condition_that_returns_within_a_minute_resolves_nothing(owner: Tenant) -> None:
     alert = fired(owner)
     acknowledge(owner)
     judged(alert.rule)
@@ -77,8 +75,7 @@ def test_a_condition_that_returns_within_a_minute_resolves_nothing(ready: Ready)
 
 
 @cases("end", ["disable", "remove"])
-def test_the_alerts_of_a_rule_that_is_disabled_or_removed_are_resolved(ready: Ready, end: str) -> None:
-    owner, _ = ready
+def test_the_alerts_of_a_rule_that_is_disabled_or_removed_are_resolved(owner: Tenant, end: str) -> None:
     alert = fired(owner, channel(owner))
     made = queries.rule(owner, alert.rule_id)
     if end == "disable":
@@ -92,8 +89,7 @@ def test_the_alerts_of_a_rule_that_is_disabled_or_removed_are_resolved(ready: Re
     assert evaluation.evaluate() == 0
 
 
-def test_a_silenced_rule_tells_nobody_until_its_silence_ends(ready: Ready) -> None:
-    owner, _ = ready
+def test_a_silenced_rule_tells_nobody_until_its_silence_ends(owner: Tenant) -> None:
     later = timezone.now() + timedelta(hours=1)
     alert = fired(owner, channel(owner), silenced_until=later)
     assert (alert.state, states(alert)) == ("FIRING", [])
@@ -102,8 +98,7 @@ def test_a_silenced_rule_tells_nobody_until_its_silence_ends(ready: Ready) -> No
     assert states(alert) == [("FIRING", "PENDING")]
 
 
-def test_an_alert_that_nobody_was_told_of_ends_without_a_message(ready: Ready) -> None:
-    owner, _ = ready
+def test_an_alert_that_nobody_was_told_of_ends_without_a_message(owner: Tenant) -> None:
     alert = fired(owner, channel(owner), silenced_until=timezone.now() + timedelta(hours=1))
     acknowledge(owner)
     judged(alert.rule)
@@ -113,8 +108,7 @@ def test_an_alert_that_nobody_was_told_of_ends_without_a_message(ready: Ready) -
     assert states(alert) == []
 
 
-def test_a_silenced_alert_is_resolved_without_a_message(ready: Ready) -> None:
-    owner, _ = ready
+def test_a_silenced_alert_is_resolved_without_a_message(owner: Tenant) -> None:
     alert = fired(owner, channel(owner))
     hour = timezone.now() + timedelta(hours=1)
     for until in (hour, None, hour):
@@ -131,8 +125,7 @@ def test_a_silenced_alert_is_resolved_without_a_message(ready: Ready) -> None:
         silencing.silence(alert, until=None, actor=ACTOR)
 
 
-def test_one_broken_rule_does_not_stop_the_others(ready: Ready) -> None:
-    owner, _ = ready
+def test_one_broken_rule_does_not_stop_the_others(owner: Tenant) -> None:
     broken = rule(owner, "stranded", name="broken")
     type(broken).objects.filter(pk=broken.pk).update(thresholds={"minutes": 10**15})
     made = rule(owner)
@@ -143,10 +136,9 @@ def test_one_broken_rule_does_not_stop_the_others(ready: Ready) -> None:
 
 @cases(("days", "removed"), [(None, 0), (29, 0), (31, 1)])
 def test_a_resolved_alert_is_removed_after_its_days_with_its_events_and_messages(
-    ready: Ready, settings: Any, days: int | None, removed: int
+    owner: Tenant, settings: Any, days: int | None, removed: int
 ) -> None:
     settings.ALERT_RETENTION_DAYS, settings.SWEEP_LIMIT = 30, 2
-    owner, _ = ready
     alert = fired(owner, channel(owner))
     with unguarded(Alert):
         run("UPDATE alerts_alert SET started_at = now() - interval '9 years' WHERE id = %s", alert.pk)

@@ -1,4 +1,4 @@
-"""Activations and rollbacks: each adds an event, judged by the rows under the lock, and a refused one changes nothing."""
+"""Activations and rollbacks: each is an event, judged by the rows under the lock. A refused one changes nothing."""
 
 from datetime import timedelta
 from typing import Any
