@@ -127,17 +127,12 @@ def test_a_refusal_must_quote_a_recent_heartbeat_and_counts_once(host: Host, mon
     assert host.acceptance.refusal is None
 
 
-def test_a_worker_that_one_coordinator_accepts_continues(host: Host) -> None:
+def test_an_accepted_worker_whose_key_is_revoked_accepts_no_commands_until_it_is_accepted_again(host: Host) -> None:
     refuse(host)
     host.follow(instruction(host, drain=False))
     for _ in range(REFUSALS * 2):
         refuse(host)
-    assert host.acceptance.refusal is None
-    assert host.accepting
-
-
-def test_an_accepted_worker_whose_key_is_revoked_accepts_no_commands_until_it_is_accepted_again(host: Host) -> None:
-    host.follow(instruction(host, drain=False))
+    assert (host.acceptance.refusal, host.accepting) == (None, True), "one coordinator accepts it"
     for _ in range(REFUSALS * 2):
         heartbeat_nonce(host)
         refuse(host, code="KEY_NOT_ACTIVE")

@@ -77,9 +77,9 @@ def keys_of(tenant_id: str) -> list[WorkerKey]:
     return [worker_key(SECRET, tenant_id)]
 
 
-def refusal(message: Any) -> str:
+def refusal(message: Any, keys: Callable[[str], list[WorkerKey]] = keys_of) -> str:
     with pytest.raises(ProtocolError) as caught:
-        verify(message, keys_of)
+        verify(message, keys)
     return caught.value.code
 
 
@@ -95,9 +95,7 @@ def test_a_change_of_any_member_that_a_sender_chooses_breaks_the_signature() -> 
     for member, value in CHANGES.items():
         other = making.changed(SEALED, {member: value})
         assert other != SEALED
-        with pytest.raises(ProtocolError) as caught:
-            verify(other, holding(KEY))
-        assert caught.value.code == "SIGNATURE_INVALID", member
+        assert refusal(other, holding(KEY)) == "SIGNATURE_INVALID", member
 
 
 @cases("signature", ["", "é" * 64, SEALED["seals"][0]["signature"].upper()])
@@ -110,15 +108,15 @@ def test_the_key_of_one_tenant_signs_nothing_for_another() -> None:
     assert refusal(forged) == "KEY_NOT_ACTIVE"
 
 
-def without(member: str) -> dict[str, Any]:
-    return {name: value for name, value in SEALED.items() if name != member}
-
-
 @cases(
     "message",
     [
         *[None, [], {}],
-        *[without(member) for member in SEALED if member != "protocolVersion"],
+        *[
+            {name: SEALED[name] for name in SEALED if name != member}
+            for member in SEALED
+            if member != "protocolVersion"
+        ],
         *[{**SEALED, member: 1} for member in SEALED],
         {**SEALED, "extra": ""},
         {**SEALED, "protocolVersion": "2"},
