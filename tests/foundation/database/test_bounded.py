@@ -13,7 +13,6 @@ from tests import making
 from tests.race_database import connected_to, emptied
 
 
-
 def ask(sql: str) -> str:
     with connection.cursor() as cursor:
         cursor.execute(sql)

@@ -1,4 +1,4 @@
-"""What holds for every store on a server, and for the one on S3. Failures of the server are never a verdict on a blob."""
+"""What holds for every store on a server, and for the one on S3. Failures of a server are no verdict on a blob."""
 
 import base64
 import hashlib

@@ -24,7 +24,6 @@ from wire.documents import signing
 from wire.documents.descriptor import CarrierDescriptor, Profile, parse_descriptor
 from wire.findings import Severity
 
-DIGEST = f"sha256:{'1' * 64}"
 ARTIFACT = "org.acme.orders-artifact"
 
 
