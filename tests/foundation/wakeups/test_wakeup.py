@@ -56,15 +56,12 @@ def test_a_long_delay_is_left_to_the_sweep(
     assert len(sent) == count
 
 
-@pytest.fixture
-def long_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make a message that no worker receives suppress others for the whole test."""
-    monkeypatch.setattr(wakeup, "WAKEUP_TIMEOUT", timedelta(hours=1))
-
-
-@pytest.mark.usefixtures("long_timeout")
 @cases("task", [DISPATCH_TASK, EXPIRE_TASK, CHECK_TASK])
-def test_one_message_serves_all_until_its_task_begins(broker: Broker, task: str) -> None:
+def test_one_message_serves_all_until_its_task_begins(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch, task: str
+) -> None:
+    monkeypatch.setattr(wakeup, "WAKEUP_TIMEOUT", timedelta(hours=1))  # longer than the test
+
     def send(count: int = 1) -> None:
         for _ in range(count):
             wakeup.send_once(task)

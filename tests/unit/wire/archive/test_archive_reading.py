@@ -109,11 +109,6 @@ def inflated(monkeypatch: pytest.MonkeyPatch) -> Inflated:
     return counting(monkeypatch)
 
 
-def lying(size: int) -> Member:
-    """Return an entry that inflates to 32 MB, while both headers declare `size` bytes."""
-    return replace(ZEROS, size=size)
-
-
 def test_every_byte_of_an_accepted_archive_is_inflated_once_and_its_contract_twice(inflated: Inflated) -> None:
     data = assembled(deflated("a", bytes(3 * MEGABYTE)), DEFLATED_CONTRACT, stored("b", bytes(MEGABYTE)))
     assert codes(data) == set()
@@ -124,7 +119,7 @@ def test_every_byte_of_an_accepted_archive_is_inflated_once_and_its_contract_twi
 @cases("admitted", [0, PIECE, PIECE + 1, 3 * MEGABYTE])
 @cases("inside", [0, 2])
 def test_an_entry_is_inflated_no_further_than_its_declared_size(inflated: Inflated, admitted: int, inside: int) -> None:
-    data = assembled(DEFLATED_CONTRACT, lying(admitted))
+    data = assembled(DEFLATED_CONTRACT, replace(ZEROS, size=admitted))
     for number in range(inside):
         data = assembled(stored(f"{number}.zip", data))
     before = inflated.total

@@ -89,12 +89,8 @@ def with_zip64_end(data: bytes) -> bytes:
     """The same archive with a zip64 end record, as in large archives."""
     at = data.rfind(END)
     entries, size, start = struct.unpack_from("<HLL", data, at + 10)
-    return data[:at] + zip64_end(entries, size, start, at) + data[at:]
-
-
-def zip64_end(entries: int, size: int, start: int, at: int) -> bytes:
     record = struct.pack("<4sQ2H2L4Q", END64, 44, 45, 45, 0, 0, entries, entries, size, start)
-    return record + struct.pack("<4sLQL", LOCATOR64, 0, at, 1)
+    return data[:at] + record + struct.pack("<4sLQL", LOCATOR64, 0, at, 1) + data[at:]
 
 
 # --- archives that zipfile writes ---

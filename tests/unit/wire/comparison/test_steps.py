@@ -30,10 +30,6 @@ def parked(kind: str, path: str, area: str = "step") -> Row:
     return (area, kind, PARKED, f"steps{path}")
 
 
-def for_callers(path: str) -> Row:
-    return ("step", "changed", CALLERS, f"steps{path}")
-
-
 AWAITING = {**B, **QUESTION}
 OF_A_LIST, OF_MANY = {"cardinality": "MANY_TO_ONE"}, {"cardinality": "ONE_TO_MANY"}
 CASES: list[tuple[list[dict[str, Any]], list[dict[str, Any]], list[Row]]] = [
@@ -44,7 +40,11 @@ CASES: list[tuple[list[dict[str, Any]], list[dict[str, Any]], list[Row]]] = [
     ([A, B], [A], [parked("removed", '["B"]')]),
     ([A, B, C, D], [B, C, D, A], [parked("moved", '["A"]')]),
     ([A, B], [A, AWAITING], [parked("added", '["B"].awaitTransport'), parked("changed", '["B"].kind')]),
-    ([A], [{**A, **OF_A_LIST}], [for_callers('["A"].input'), parked("changed", '["A"].cardinality')]),
+    (
+        [A],
+        [{**A, **OF_A_LIST}],
+        [("step", "changed", CALLERS, 'steps["A"].input'), parked("changed", '["A"].cardinality')],
+    ),
     (
         [{**A, **OF_MANY}, {**B, **OF_A_LIST}],
         [A, B],
