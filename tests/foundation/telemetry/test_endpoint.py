@@ -1,4 +1,4 @@
-"""The port of a process: metrics with and without a token, the answer to probes, and when a main loop is alive."""
+"""The metrics of a process, the port that serves them, the answers to probes, and when a main loop is alive."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 import requests
 from django.core.management import CommandError, call_command
+from prometheus_client.parser import text_string_to_metric_families
 
 from embedded.children import free_port
 from foundation.telemetry.endpoint import Endpoint, Monitored, bears
 from foundation.telemetry.exposition import Exposition
 from foundation.telemetry.liveness import LONGEST_SILENCE, Liveness
+from foundation.telemetry.metrics import Counter
 from tests.cases import cases
 
 TOKEN = "a-token-of-a-scraper"
@@ -83,3 +85,28 @@ def test_a_loop_is_alive_while_it_beats_or_waits_for_another_server() -> None:
     assert liveness.silent_seconds == 0, "the silence counts from the end of the wait"
     now[0] += LONGEST_SILENCE + 1
     assert not liveness.is_alive()
+
+
+def samples(exposition: Exposition, prefix: str) -> dict[str, float]:
+    found = text_string_to_metric_families(exposition.text().decode())
+    return {
+        " ".join([sample.name, *(sample.labels[name] for name in sorted(sample.labels, reverse=True))]): sample.value
+        for family in found
+        for sample in family.samples
+        if sample.name.startswith(prefix) and not sample.name.endswith("_created")
+    }
+
+
+def test_beyond_the_bound_labels_that_name_releases_become_other(settings: Any) -> None:
+    settings.METRICS_MAX_SERIES = 2
+    counter = Counter("example0_runs_total", "Runs.", ("tenant", "pipeline", "outcome"))
+    for number in range(5):
+        counter.add("acme", f"p{number}", "GOOD")
+    counter.add("acme", "p0", "GOOD", amount=10)
+    counter.add("acme", "p9", "BAD")
+    assert samples(Exposition(dict), "example0_") == {
+        "example0_runs_total acme p0 GOOD": 11,
+        "example0_runs_total acme p1 GOOD": 1,
+        "example0_runs_total other other GOOD": 3,
+        "example0_runs_total other other BAD": 1,
+    }

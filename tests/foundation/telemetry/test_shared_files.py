@@ -9,12 +9,13 @@ import pytest
 from foundation.telemetry.shared_files import VARIABLE, share
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def variable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Restore the environment after the test, so that later imports count alone."""
     monkeypatch.setenv(VARIABLE, "")
 
 
+@pytest.mark.usefixtures("variable")
 def test_each_parent_has_a_folder_that_only_its_user_can_read(tmp_path: Path) -> None:
     place = tmp_path / "metrics"
     share(place, os.getpid())
@@ -25,6 +26,7 @@ def test_each_parent_has_a_folder_that_only_its_user_can_read(tmp_path: Path) ->
     assert Path(os.environ[VARIABLE]) == own
 
 
+@pytest.mark.usefixtures("variable")
 def test_a_link_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "metrics").symlink_to(tmp_path / "elsewhere")

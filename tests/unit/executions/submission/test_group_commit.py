@@ -1,6 +1,7 @@
 """Callers that arrive during a commit share the next one, and no caller is affected by rows of another."""
 
 import threading
+from functools import partial
 
 import pytest
 
@@ -83,7 +84,7 @@ def finished(ledger: Ledger, commits: GroupCommit[int, str], *others: tuple[int,
     assert ledger.entered.acquire(timeout=10)
     for number, rows in enumerate(others, start=1):
         callers.call(*rows)
-        eventually(lambda count=number: commits.waiting == count, what="the caller")
+        eventually(partial(lambda count: commits.waiting == count, number), what="the caller")
     ledger.open.set()
     callers.join()
     return callers
