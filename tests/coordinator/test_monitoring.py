@@ -22,6 +22,7 @@ from wire.messages.celery_messages import OutcomeGroup
 
 pytestmark = pytest.mark.django_db
 RELEASE = making.PIPELINE, "1.0"
+__all__ = ["broker"]
 
 
 def read(gauge: Gauge) -> dict[tuple[str, ...], float]:
@@ -73,9 +74,6 @@ def test_only_processes_that_report_themselves_are_counted() -> None:
     Process.objects.create(**row, pid=1, version="1", reported_at=Now())
     Process.objects.create(**row, pid=2, version="0", reported_at=Now() - timedelta(seconds=31))
     assert read(gauges.processes) == {("control", "1"): 1}
-
-
-__all__ = ["broker"]
 
 
 def test_jobs_go_by_a_clock_that_no_change_of_the_time_moves(broker: Broker) -> None:

@@ -43,6 +43,9 @@ BASES = {
     "$DIGEST": f"sha256:{64 * '0'}",
 }
 IDENTIFIER = re.compile(r"\bID\b|\bREQUEST\b|\$EXECUTION_ID")
+PAGE = text_of("docs/command-line.md")
+ROW = re.compile(r"^\| `coordinator ([^`]+)` \| (.+) \|$", re.MULTILINE)
+README = text_of("README.md")
 
 
 def key(command: Command) -> str | None:
@@ -243,10 +246,6 @@ def test_a_program_starts_in_an_empty_environment(subtests: pytest.Subtests) -> 
             assert started(program)
 
 
-PAGE = text_of("docs/command-line.md")
-ROW = re.compile(r"^\| `coordinator ([^`]+)` \| (.+) \|$", re.MULTILINE)
-
-
 def described_commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
     """Yield each command with its arguments, and its help."""
     if hasattr(command, "commands"):
@@ -269,9 +268,6 @@ def test_the_words_are_those_of_the_tree_and_of_no_management_command() -> None:
     words = set(typer.main.get_command(tree()).commands)  # type: ignore[attr-defined]  # it is a group
     assert words == {word for word in WORDS if not word.startswith("-")}
     assert not words & set(get_commands())
-
-
-README = text_of("README.md")
 
 
 def test_the_pipeline_of_the_readme_is_built_and_released(tmp_path: Path) -> None:

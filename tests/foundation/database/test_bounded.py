@@ -12,6 +12,8 @@ from tenancy.models import Tenant
 from tests import making
 from tests.race_database import connected_to, emptied
 
+COUNT = 30
+
 
 def ask(sql: str) -> str:
     with connection.cursor() as cursor:
@@ -33,9 +35,6 @@ def test_rows_are_counted_up_to_a_number() -> None:
         making.tenant(f"counted-{number}")
     rows = Tenant.objects.filter(slug__startswith="counted-")
     assert [count_up_to(most, rows) for most in (2, 3, 4)] == [None, 3, 3]
-
-
-COUNT = 30
 
 
 @pytest.fixture

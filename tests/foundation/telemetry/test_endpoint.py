@@ -1,6 +1,9 @@
 """The metrics of a process, the port that serves them, the answers to probes, and when a main loop is alive."""
 
+import os
+import stat
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +16,7 @@ from foundation.telemetry.endpoint import Endpoint, Monitored, bears
 from foundation.telemetry.exposition import Exposition
 from foundation.telemetry.liveness import LONGEST_SILENCE, Liveness
 from foundation.telemetry.metrics import Counter
+from foundation.telemetry.shared_files import VARIABLE, share
 from tests.cases import cases
 
 TOKEN = "a-token-of-a-scraper"
@@ -110,3 +114,28 @@ def test_beyond_the_bound_labels_that_name_releases_become_other(settings: Any) 
         "example0_runs_total other other GOOD": 3,
         "example0_runs_total other other BAD": 1,
     }
+
+
+@pytest.fixture
+def variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Restore the environment after the test, so that later imports count alone."""
+    monkeypatch.setenv(VARIABLE, "")
+
+
+@pytest.mark.usefixtures("variable")
+def test_each_parent_has_a_folder_that_only_its_user_can_read(tmp_path: Path) -> None:
+    place = tmp_path / "metrics"
+    share(place, os.getpid())
+    own = Path(os.environ[VARIABLE])
+    assert own.parent == place
+    assert {stat.S_IMODE(folder.stat().st_mode) for folder in (place, own)} == {0o700}
+    share(place, os.getpid())
+    assert Path(os.environ[VARIABLE]) == own
+
+
+@pytest.mark.usefixtures("variable")
+def test_a_link_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "metrics").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(PermissionError):
+        share(tmp_path / "metrics", os.getpid())

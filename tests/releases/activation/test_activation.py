@@ -20,6 +20,7 @@ from tests.raw_sql import rows, run, unguarded
 from tests.releases import refusals
 
 pytestmark = pytest.mark.django_db
+WHY: dict[str, Any] = {"actor": "user:ann", "reason": "it fails"}
 
 
 @pytest.fixture
@@ -154,9 +155,6 @@ def test_a_change_of_a_policy_is_that_of_one_member_in_one_tenant(v1: Release) -
     changed = policy.change(early, {"reasonRequired": True}, actor="user:test")
     assert (changed.reason_required, changed.retry_limit) == (True, 9)
     assert [row["id"] for row in rows(Pipeline) if row not in before] == [v1.pipeline_id]
-
-
-WHY: dict[str, Any] = {"actor": "user:ann", "reason": "it fails"}
 
 
 def activated(owner: Tenant, *versions: str) -> list[Release]:

@@ -14,6 +14,8 @@ from tests.releases.artifacts.store.bench import RemoteBench, S3Bench
 
 DATA = b"some bytes" * 300_000
 DIGEST = digest_of(DATA)
+FEW = b"some bytes" * 1_000
+FEW_DIGEST = digest_of(FEW)
 
 
 def unavailable(use: Any, *arguments: Any) -> str:
@@ -42,10 +44,6 @@ def test_a_missing_bucket_is_not_a_missing_blob(remote: RemoteBench, tmp_path: P
     staged.write(b"bytes")
     unavailable(staged.keep)
     unavailable(lambda: list(store.list()))
-
-
-FEW = b"some bytes" * 1_000
-FEW_DIGEST = digest_of(FEW)
 
 
 def test_only_complete_bytes_are_saved_and_with_the_options_and_checksum(s3: S3Bench, tmp_path: Path) -> None:

@@ -1,10 +1,15 @@
-"""The timeline of an execution, derived from its events alone."""
+"""The timeline of an execution, derived from its events alone, and the differences between two JSON values."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from executions.inspection.timeline import Await, Kind, Progress, Row, timeline
+from executions.inspection.value_differences import MISSING, differences
 from tests.cases import cases
+from wire.documents import json_values
 from wire.documents.execution_runs import Event
 
 BEGIN = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -110,3 +115,31 @@ def test_times_that_cannot_be_true_are_not_drawn(reported: list[int]) -> None:
     history = History().claimed(1).add(5, "SUCCEEDED", "SUCCEEDED", worker="w", steps=[reported])
     [bar] = [bar for row in history.rows() for bar in row.bars if bar.kind is Kind.WORK]
     assert (bar.start, bar.end, bar.last) == (at(1), at(5), 2)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.text("ab", max_size=2),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab.", max_size=2), inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@cases(
+    ("one", "other", "found"),
+    [
+        ({"a": 1}, {"a": 1.0}, []),
+        ({"a": 1}, {"a": True}, [("input.a", 1, True)]),
+        ({"a": {"b": [1, 2]}}, {"a": {"b": [1, 3, 4]}}, [("input.a.b[1]", 2, 3), ("input.a.b[2]", MISSING, 4)]),
+        ({"a.b": 1}, {}, [('input["a.b"]', 1, MISSING)]),
+        ([], {}, [("input", [], {})]),
+        (None, {"x": 1}, [("input", None, {"x": 1})]),
+        ({"a": None}, {}, [("input.a", None, MISSING)]),
+    ],
+)
+def test_each_place_is_named(one: Any, other: Any, found: list[tuple[str, Any, Any]]) -> None:
+    assert [(each.path, each.one, each.other) for each in differences("input", one, other)] == found
+
+
+@given(VALUES, VALUES)
+def test_there_is_a_difference_exactly_if_the_values_differ(one: Any, other: Any) -> None:
+    assert (next(differences("x", one, other), None) is None) == json_values.equal(one, other)

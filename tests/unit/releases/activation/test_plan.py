@@ -12,6 +12,9 @@ from releases.errors import GradualActivationInvalid
 from tests.cases import cases
 
 STEP = Step(5, 50, 10)
+IDS = st.uuids().map(str)
+KEYS = st.text(max_size=200)
+LIMITS = st.integers(0, BUCKETS)
 
 
 def errors(**changes: Any) -> list[str]:
@@ -48,11 +51,6 @@ def test_a_plan_is_read_as_it_was_stored() -> None:
     plan = Plan((Step(0.5, 20, 0), STEP), ("beta",), ("ci",), Bounds(1, 2, 0.01))
     assert Plan.from_json(**plan.columns) == plan
     assert Plan.from_json(plan.columns["steps"], {}, {}) == Plan(plan.steps)
-
-
-IDS = st.uuids().map(str)
-KEYS = st.text(max_size=200)
-LIMITS = st.integers(0, BUCKETS)
 
 
 @given(IDS, KEYS, LIMITS, LIMITS)
