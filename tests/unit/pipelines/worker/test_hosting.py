@@ -1,4 +1,4 @@
-"""A worker hosts a release only with exactly the code of that release, and reads its key."""
+"""A worker hosts a release only with exactly the code of that release."""
 
 import json
 from pathlib import Path
@@ -10,11 +10,7 @@ from pipelines.authoring.compiler import compile_contract
 from pipelines.authoring.loading import load
 from pipelines.errors import DefinitionError
 from pipelines.release.packaging import artifact_digest
-from pipelines.worker.options import worker_key
 from tests.unit.pipelines.worker.conftest import SOURCE, Hosted, released
-from wire.worker_keys import worker_key as derived
-
-KEY = derived("a secret", "acme")
 
 
 def refusal(hosted: Hosted) -> str:
@@ -80,18 +76,3 @@ def test_a_release_from_before_contracts_had_constraints_is_hosted(tmp_path: Pat
         hosted.change_descriptor(member("contractVersion", earlier["contractVersion"]))
         hosted.change_descriptor(artifact(digest=artifact_digest(pipeline, contract=earlier)))
         assert hosted.host().release.identity.contract_version == earlier["contractVersion"]
-
-
-def test_the_key_comes_from_a_file_or_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "key"
-    file.write_text(f"{KEY.text}\n")
-    assert worker_key(file) == KEY
-    monkeypatch.setenv("PIPELINES_WORKER_KEY", KEY.text)
-    assert worker_key(None) == KEY
-
-
-def test_a_malformed_key_is_refused_without_showing_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PIPELINES_WORKER_KEY", KEY.text[:-1])
-    with pytest.raises(DefinitionError, match="MALFORMED_WORKER_KEY") as caught:
-        worker_key(None)
-    assert KEY.text[:-1] not in str(caught.value)
