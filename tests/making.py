@@ -127,27 +127,36 @@ def upload(owner: Tenant, document: dict[str, Any], *files: bytes, **more: Any) 
     return register(owner, json.dumps(document).encode(), [staged(data) for data in files], actor="user:test", **more)
 
 
-def registered(owner: Tenant, version: str = "1.0", *, body: str = "", **contract_members: Any) -> Release:
-    """Upload and verify a release and return it."""
+def uploaded(owner: Tenant, version: str = "1.0", *, body: str = "", **contract_members: Any) -> Release:
+    """Upload a release that is not verified yet, and return it."""
     made = contract(**contract_members)
     data = archive(made, code=body or version)
-    return verified(upload(owner, descriptor(made, data, version), data).release)
+    return upload(owner, descriptor(made, data, version), data).release
+
+
+def registered(owner: Tenant, version: str = "1.0", *, body: str = "", **contract_members: Any) -> Release:
+    """Upload and verify a release and return it."""
+    return verified(uploaded(owner, version, body=body, **contract_members))
+
+
+def verdict(release: Release) -> tuple[str, list[tuple[str, str]]]:
+    """Verify the release. Return its status, and the code and field of each finding."""
+    verify_release(release.pk)
+    release.refresh_from_db()
+    return release.status, [(finding["code"], finding["field"]) for finding in release.findings]
 
 
 def verified(release: Release) -> Release:
     """Verify the release, assert that it is registered, and return it."""
-    verify_release(release.pk)
-    release.refresh_from_db()
-    assert release.status == "REGISTERED", release.findings
+    status, findings = verdict(release)
+    assert status == "REGISTERED", findings
     return release
 
 
 def rejected(owner: Tenant, document: dict[str, Any], *files: bytes) -> Release:
     """Upload a release, verify it, assert that it is rejected, and return it."""
     release = upload(owner, document, *files).release
-    verify_release(release.pk)
-    release.refresh_from_db()
-    assert release.status == "REJECTED"
+    assert verdict(release)[0] == "REJECTED"
     return release
 
 

@@ -3,8 +3,8 @@
 import json
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
@@ -58,25 +58,21 @@ MOST_DRIPS = 200
 
 
 @contextmanager
-def dripping(beginning: bytes) -> Iterator[str]:
-    """A server that sends `beginning` to its first client, and then single bytes until the client disconnects.
+def one_client(serve: Callable[[socket.socket, threading.Event], None]) -> Iterator[str]:
+    """A server that calls `serve` with its first client, and with an event that is set after the block.
 
     Yields its host and port.
     """
     listener = socket.create_server(("127.0.0.1", 0))
     over = threading.Event()
 
-    def serve() -> None:
+    def accept() -> None:
         connection, _ = listener.accept()
         with connection, suppress(OSError):
             connection.recv(65536)
-            connection.sendall(beginning)
-            for _ in range(MOST_DRIPS):
-                if over.wait(DRIP_SECONDS):
-                    return
-                connection.sendall(b"x")
+            serve(connection, over)
 
-    thread = threading.Thread(target=serve, daemon=True)
+    thread = threading.Thread(target=accept, daemon=True)
     thread.start()
     try:
         yield f"127.0.0.1:{listener.getsockname()[1]}"
@@ -84,6 +80,19 @@ def dripping(beginning: bytes) -> Iterator[str]:
         over.set()
         thread.join(10)
         listener.close()
+
+
+def dripping(beginning: bytes) -> AbstractContextManager[str]:
+    """A server that sends `beginning` to its first client, and then single bytes until the client disconnects."""
+
+    def drip(connection: socket.socket, over: threading.Event) -> None:
+        connection.sendall(beginning)
+        for _ in range(MOST_DRIPS):
+            if over.wait(DRIP_SECONDS):
+                return
+            connection.sendall(b"x")
+
+    return one_client(drip)
 
 
 @pytest.fixture

@@ -14,12 +14,12 @@ from typing import Any, Final, TypeVar, overload
 
 from pipelines.errors import Cancelled, DefinitionError
 from wire.documents.cardinality import gives_many, takes_many
+from wire.documents.contract import TIMER
 from wire.identifying import is_identifier
 from wire.messages.limits import LONGEST_RECIPIENT, LONGEST_STEP_ID, LONGEST_WAIT
 from wire.web_address import is_web_address
 
 AWAIT_TRANSPORTS: Final = ("interaction-api", "webhook")
-TIMER: Final = "timer"
 
 _MAX_NAME: Final = 200
 _PIPELINE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
-from pipelines.authoring.definition import TIMER, StepContext
+from pipelines.authoring.definition import StepContext
 from pipelines.authoring.plan import PlannedStep, plan
 from pipelines.failures import Failed, log_failure, warn
 from pipelines.worker import outcomes
@@ -27,6 +27,7 @@ from pipelines.worker.runner import (
     Suspended,
 )
 from pipelines.worker.transition_names import attributes_of, log_fields_of
+from wire.documents.contract import TIMER
 from wire.documents.json_text import values_in
 from wire.log_lines import bound
 from wire.messages.celery_messages import Shape

@@ -21,3 +21,9 @@ def ready(module_world: None) -> tuple[Tenant, Release]:
     made = making.ready()
     making.lasting(made[0])
     return made
+
+
+@pytest.fixture
+def owner(ready: tuple[Tenant, Release]) -> Tenant:
+    """The tenant of `ready`."""
+    return ready[0]

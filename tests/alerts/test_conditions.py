@@ -56,8 +56,7 @@ def test_a_failure_rate_fires_at_its_threshold_and_ends_at_four_fifths(ready: Re
     assert subjects(rule(owner, "failureRate", name="all")) == ["pipeline"]
 
 
-def test_stranded_work(ready: Ready) -> None:
-    owner, _ = ready
+def test_stranded_work(owner: Tenant) -> None:
     making.execution(owner)
     made = rule(owner, "stranded", thresholds={"minutes": 5})
     assert subjects(made) == []

@@ -39,9 +39,8 @@ def is_signed(receiver: Receiver, key: str) -> bool:
 
 
 def test_a_webhook_has_the_alert_with_its_links_and_a_signature(
-    ready: Ready, receiver: Receiver, settings: Any
+    owner: Tenant, receiver: Receiver, settings: Any
 ) -> None:
-    owner, _ = ready
     settings.PUBLIC_URL, settings.ALERT_DOCS_URL = "https://coordinator.example", "https://docs.example/main"
     alert = fired(owner, channel(owner, receiver.url()))
     assert sent_all() == 1
@@ -61,9 +60,8 @@ def test_a_webhook_has_the_alert_with_its_links_and_a_signature(
 
 
 def test_a_webhook_is_signed_with_a_secret_of_its_own_tenant_only(
-    ready: Ready, receiver: Receiver, settings: Any, monkeypatch: pytest.MonkeyPatch
+    owner: Tenant, receiver: Receiver, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    owner, _ = ready
     monkeypatch.setenv("A_KEY", SECRET)
     settings.ALERT_SECRETS = {"other": {"key": "env:A_KEY"}, owner.slug: {"key": "env:A_KEY"}}
     made = channel(owner, receiver.url(), secret="key")
@@ -79,13 +77,12 @@ def test_a_webhook_is_signed_with_a_secret_of_its_own_tenant_only(
 
 
 def test_slack_gets_json_at_its_secret_url_which_no_error_shows(
-    ready: Ready,
+    owner: Tenant,
     receiver: Receiver,
     settings: Any,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    owner, _ = ready
     settings.ALERT_SECRETS = {owner.slug: {"ops": "env:A_URL"}}
     slack = channel(owner, "", kind="slack", secret="ops", name="a & b")
     for url in (receiver.url(path=f"/services/{SECRET}"), f"http://127.0.0.1:1/{SECRET}", f"gopher://{SECRET}"):
@@ -106,16 +103,14 @@ def test_slack_gets_json_at_its_secret_url_which_no_error_shows(
         *("http://169.254.169.254/latest/meta-data", "http://0x0a000001/", "http://internal.example/"),
     ],
 )
-def test_an_address_that_may_not_be_called_is_refused_at_once(ready: Ready, url: str) -> None:
-    owner, _ = ready
+def test_an_address_that_may_not_be_called_is_refused_at_once(owner: Tenant, url: str) -> None:
     alert = fired(owner, channel(owner, url))
     assert deliveries.deliver(resolve=lambda host, port: ["10.0.0.1"])
     assert states(alert) == [("FIRING", "FAILED")]
     assert alert.deliveries.get().error == "the address of the receiver may not be called"
 
 
-def test_a_message_is_retried_with_growing_waits_and_then_given_up(ready: Ready, receiver: Receiver) -> None:
-    owner, _ = ready
+def test_a_message_is_retried_with_growing_waits_and_then_given_up(owner: Tenant, receiver: Receiver) -> None:
     receiver.statuses = [500]
     alert = fired(owner, channel(owner, receiver.url()))
     waits = []
@@ -134,9 +129,8 @@ def test_a_message_is_retried_with_growing_waits_and_then_given_up(ready: Ready,
 
 @cases(("first", "messages"), [(503, ["FIRING", "RESOLVED"]), (204, ["FIRING", "RESOLVED"]), (0, ["RESOLVED"])])
 def test_the_message_that_an_alert_fires_never_follows_the_one_that_it_is_resolved(
-    ready: Ready, receiver: Receiver, first: int, messages: list[str]
+    owner: Tenant, receiver: Receiver, first: int, messages: list[str]
 ) -> None:
-    owner, _ = ready
     alert = fired(owner, channel(owner, receiver.url()))
     receiver.statuses = [first or 204, 204]
     before = len(receiver.requests)
@@ -156,9 +150,8 @@ def test_the_message_that_an_alert_fires_never_follows_the_one_that_it_is_resolv
 
 
 def test_the_message_of_a_killed_process_is_sent_again_after_its_lease(
-    ready: Ready, receiver: Receiver, settings: Any
+    owner: Tenant, receiver: Receiver, settings: Any
 ) -> None:
-    owner, _ = ready
     alert = fired(owner, channel(owner, f"http://dying.example:{receiver.port}/"))
 
     def die(host: str, port: int) -> Sequence[str]:
@@ -175,8 +168,7 @@ def test_the_message_of_a_killed_process_is_sent_again_after_its_lease(
     assert (delivery.state, delivery.attempts, len(receiver.requests)) == ("SENT", 2, 1)
 
 
-def test_a_message_whose_processes_always_die_is_given_up(ready: Ready, receiver: Receiver) -> None:
-    owner, _ = ready
+def test_a_message_whose_processes_always_die_is_given_up(owner: Tenant, receiver: Receiver) -> None:
     alert = fired(owner, channel(owner, receiver.url()))
     alert.deliveries.update(attempts=3)
     assert sent_all() == 1
@@ -195,8 +187,7 @@ def test_the_result_of_an_older_attempt_is_ignored(ready: Ready, receiver: Recei
     assert states(alert) == [("FIRING", "PENDING")]
 
 
-def test_an_e_mail_is_sent_to_all_addresses_of_the_channel_or_retried(ready: Ready, settings: Any) -> None:
-    owner, _ = ready
+def test_an_e_mail_is_sent_to_all_addresses_of_the_channel_or_retried(owner: Tenant, settings: Any) -> None:
     settings.EMAIL_HOST, settings.EMAIL_USE_TLS, settings.EMAIL_USE_SSL = "127.0.0.1", False, False
     settings.DEFAULT_FROM_EMAIL = "coordinator@example.com"
     alert = fired(owner, channel(owner, "ops@example.com, dev@example.com", kind="email"))
@@ -216,8 +207,7 @@ def test_an_e_mail_is_sent_to_all_addresses_of_the_channel_or_retried(ready: Rea
     assert alert.detail in mail.message.get_payload()
 
 
-def test_a_disabled_channel_gets_no_message(ready: Ready, receiver: Receiver) -> None:
-    owner, _ = ready
+def test_a_disabled_channel_gets_no_message(owner: Tenant, receiver: Receiver) -> None:
     made = channel(owner, receiver.url())
     alert = fired(owner, made)
     channels.change(made, actor=ACTOR, enabled=False)

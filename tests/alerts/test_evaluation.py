@@ -1,15 +1,16 @@
-"""Alerts fire once, are resolved after a minute without their condition, and are silenced."""
+"""Alerts fire once, are resolved after a minute without their condition, are silenced, and old ones are removed."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
 
-from alerts import evaluation, queries, silencing
+from alerts import evaluation, queries, retention, silencing
 from alerts.conditions import MOST_FOUND
 from alerts.configuration import rules
 from alerts.errors import AlertIsResolved
-from alerts.models import Alert
+from alerts.models import Alert, AlertEvent
 from executions.failures.acts import change
 from executions.models import FailureGroup
 from releases.models import Release
@@ -17,6 +18,7 @@ from tenancy.models import Tenant
 from tests import making
 from tests.alerts.alerting import ACTOR, channel, fired, judged, let_clear, rule, states
 from tests.cases import cases
+from tests.raw_sql import run, unguarded
 
 pytestmark = pytest.mark.django_db
 Ready = tuple[Tenant, Release]
@@ -50,8 +52,7 @@ def test_an_alert_fires_once_is_resolved_after_a_minute_and_fires_again(ready: R
     assert [state for state, _ in judged(alert.rule)] == ["FIRING", "RESOLVED"]
 
 
-def test_no_alert_is_resolved_while_the_list_of_findings_is_cut(ready: Ready) -> None:
-    owner, _ = ready
+def test_no_alert_is_resolved_while_the_list_of_findings_is_cut(owner: Tenant) -> None:
     alert = fired(owner)
     acknowledge(owner)
     judged(alert.rule)
@@ -63,8 +64,7 @@ def test_no_alert_is_resolved_while_the_list_of_findings_is_cut(ready: Ready) ->
     assert (alert.state, alert.clear_since) == ("FIRING", None)
 
 
-def test_a_condition_that_returns_within_a_minute_resolves_nothing(ready: Ready) -> None:
-    owner, _ = ready
+def test_a_condition_that_returns_within_a_minute_resolves_nothing(owner: Tenant) -> None:
     alert = fired(owner)
     acknowledge(owner)
     judged(alert.rule)
@@ -75,8 +75,7 @@ def test_a_condition_that_returns_within_a_minute_resolves_nothing(ready: Ready)
 
 
 @cases("end", ["disable", "remove"])
-def test_the_alerts_of_a_rule_that_is_disabled_or_removed_are_resolved(ready: Ready, end: str) -> None:
-    owner, _ = ready
+def test_the_alerts_of_a_rule_that_is_disabled_or_removed_are_resolved(owner: Tenant, end: str) -> None:
     alert = fired(owner, channel(owner))
     made = queries.rule(owner, alert.rule_id)
     if end == "disable":
@@ -90,8 +89,7 @@ def test_the_alerts_of_a_rule_that_is_disabled_or_removed_are_resolved(ready: Re
     assert evaluation.evaluate() == 0
 
 
-def test_a_silenced_rule_tells_nobody_until_its_silence_ends(ready: Ready) -> None:
-    owner, _ = ready
+def test_a_silenced_rule_tells_nobody_until_its_silence_ends(owner: Tenant) -> None:
     later = timezone.now() + timedelta(hours=1)
     alert = fired(owner, channel(owner), silenced_until=later)
     assert (alert.state, states(alert)) == ("FIRING", [])
@@ -100,8 +98,7 @@ def test_a_silenced_rule_tells_nobody_until_its_silence_ends(ready: Ready) -> No
     assert states(alert) == [("FIRING", "PENDING")]
 
 
-def test_an_alert_that_nobody_was_told_of_ends_without_a_message(ready: Ready) -> None:
-    owner, _ = ready
+def test_an_alert_that_nobody_was_told_of_ends_without_a_message(owner: Tenant) -> None:
     alert = fired(owner, channel(owner), silenced_until=timezone.now() + timedelta(hours=1))
     acknowledge(owner)
     judged(alert.rule)
@@ -111,8 +108,7 @@ def test_an_alert_that_nobody_was_told_of_ends_without_a_message(ready: Ready) -
     assert states(alert) == []
 
 
-def test_a_silenced_alert_is_resolved_without_a_message(ready: Ready) -> None:
-    owner, _ = ready
+def test_a_silenced_alert_is_resolved_without_a_message(owner: Tenant) -> None:
     alert = fired(owner, channel(owner))
     hour = timezone.now() + timedelta(hours=1)
     for until in (hour, None, hour):
@@ -129,11 +125,30 @@ def test_a_silenced_alert_is_resolved_without_a_message(ready: Ready) -> None:
         silencing.silence(alert, until=None, actor=ACTOR)
 
 
-def test_one_broken_rule_does_not_stop_the_others(ready: Ready) -> None:
-    owner, _ = ready
+def test_one_broken_rule_does_not_stop_the_others(owner: Tenant) -> None:
     broken = rule(owner, "stranded", name="broken")
     type(broken).objects.filter(pk=broken.pk).update(thresholds={"minutes": 10**15})
     made = rule(owner)
     making.dead(owner, "dead")
     assert evaluation.evaluate() == 1
     assert Alert.objects.get().rule == made
+
+
+@cases(("days", "removed"), [(None, 0), (29, 0), (31, 1)])
+def test_a_resolved_alert_is_removed_after_its_days_with_its_events_and_messages(
+    owner: Tenant, settings: Any, days: int | None, removed: int
+) -> None:
+    settings.ALERT_RETENTION_DAYS, settings.SWEEP_LIMIT = 30, 2
+    alert = fired(owner, channel(owner))
+    with unguarded(Alert):
+        run("UPDATE alerts_alert SET started_at = now() - interval '9 years' WHERE id = %s", alert.pk)
+    if days is not None:
+        acknowledge(owner)
+        judged(alert.rule)
+        let_clear(alert)
+        judged(alert.rule)
+        with unguarded(Alert):
+            run("UPDATE alerts_alert SET resolved_at = now() - make_interval(days => %s)", days)
+    assert retention.remove(seconds=5) == removed
+    assert Alert.objects.count() == 1 - removed
+    assert AlertEvent.objects.exists() is (not removed)

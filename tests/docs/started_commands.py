@@ -12,7 +12,7 @@ KEYS = "parts/product/test_worker_key_rotation.py::installation"
 SET_UP = "foundation/database/postgresql/test_setup.py::installation"
 WHEELS = "parts/distributions/test_documented_installation.py::test_the_wheels_are_built_and_installed_as_documented"
 PROGRAMS = "docs/test_commands.py::test_a_program_starts_in_an_empty_environment"
-README = "docs/test_readme.py::test_the_pipeline_of_the_readme_is_built_and_released"
+README = "docs/test_commands.py::test_the_pipeline_of_the_readme_is_built_and_released"
 
 STARTED_BY: Final = {
     "coordinator backup": BACKUP,
@@ -45,7 +45,7 @@ STARTED_BY: Final = {
     "pip install": WHEELS,
     "pipelines activate": "parts/product/test_ci_templates.py::test_the_action_signs_publishes_comments_and_activates",
     "pipelines build": README,
-    "pipelines diff": "unit/pipelines/release/test_diff.py::test_equal_releases_and_other_code_are_compatible",
+    "pipelines diff": "unit/pipelines/test_command_line.py::test_equal_releases_and_other_code_are_compatible",
     "pipelines env sync": "parts/distributions/test_environment.py::"
     "test_a_worker_starts_in_the_environment_that_was_made_for_its_release",
     "pipelines key": "parts/product/test_ci_templates.py::signing_key",

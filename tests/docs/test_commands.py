@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from functools import cache
 from io import StringIO
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -42,6 +43,9 @@ BASES = {
     "$DIGEST": f"sha256:{64 * '0'}",
 }
 IDENTIFIER = re.compile(r"\bID\b|\bREQUEST\b|\$EXECUTION_ID")
+PAGE = text_of("docs/command-line.md")
+ROW = re.compile(r"^\| `coordinator ([^`]+)` \| (.+) \|$", re.MULTILINE)
+README = text_of("README.md")
 
 
 def key(command: Command) -> str | None:
@@ -240,3 +244,49 @@ def test_a_program_starts_in_an_empty_environment(subtests: pytest.Subtests) -> 
     for program in programs:
         with subtests.test(program=" ".join(program)):
             assert started(program)
+
+
+def described_commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
+    """Yield each command with its arguments, and its help."""
+    if hasattr(command, "commands"):
+        for name, each in command.commands.items():
+            yield from described_commands(each, (*words, name))
+        return
+    arguments = [each for each in command.params if each.param_type_name == "argument"]
+    shown = [(each.metavar or each.name.upper(), each.required) for each in arguments]
+    yield (
+        " ".join([*words, *(name if required else f"[{name}]" for name, required in shown)]),
+        " ".join(command.help.split()),
+    )
+
+
+def test_every_command_is_described() -> None:
+    assert dict(ROW.findall(PAGE)) == dict(described_commands(typer.main.get_command(tree())))
+
+
+def test_the_words_are_those_of_the_tree_and_of_no_management_command() -> None:
+    words = set(typer.main.get_command(tree()).commands)  # type: ignore[attr-defined]  # it is a group
+    assert words == {word for word in WORDS if not word.startswith("-")}
+    assert not words & set(get_commands())
+
+
+def test_the_pipeline_of_the_readme_is_built_and_released(tmp_path: Path) -> None:
+    [source] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    [file] = re.findall(r"as `(\w+/\w+\.py)`", README)
+    (tmp_path / file).parent.mkdir()
+    (tmp_path / file).write_text(source)
+    commands = re.findall(r"^\$ (.*pipelines (?:build|release) .*)$", README, re.MULTILINE)
+    assert len(commands) == 2
+    path = f"{BIN}:{os.environ['PATH']}"
+    for command in commands:
+        done = subprocess.run(
+            command,
+            shell=True,
+            cwd=tmp_path,
+            env={"PATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "dist").iterdir()} == {"org.example.orders.zip", "pipeline-release.json"}

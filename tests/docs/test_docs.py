@@ -11,6 +11,8 @@ from foundation.api.problem import FRAMEWORK
 from foundation.database.postgresql.rights import RIGHTS
 from foundation.errors import CoordinatorError
 from releases import errors as releases_errors  # noqa: F401
+from releases.activation.policy import MEMBERS, Member
+from releases.models import Pipeline
 from tests.docs.pages import DOCUMENTS, ROOT, text_of
 from wire.documents import shape
 from wire.value_limits import LIMITS
@@ -99,3 +101,23 @@ def test_the_limits_of_values_are_listed() -> None:
     section = text_of("docs/pipelines.md").partition("## Limits of values")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| ([\w ]+) \| ([\d,]+) \|$", section, re.MULTILINE)
     assert {name: int(most.replace(",", "")) for name, most in rows} == LIMITS
+
+
+def values(member: Member) -> str:
+    if member.choices is not None:
+        return ", ".join(f"`{value}`" for value in member.choices.values)
+    if member.limits is None:
+        return "`true`, `false`"
+    return f"{member.limits[0]:g} to {member.limits[1]:g}{', or null' if member.unset else ''}"
+
+
+def default(member: Member) -> str:
+    found = getattr(Pipeline(), member.column)
+    if member.limits is not None:
+        return "null" if found is None else f"{found:g}"
+    return f"`{str(found).lower()}`"
+
+
+def test_every_member_of_a_policy_is_documented() -> None:
+    documented = [row for row in table_rows("policies.md") if len(row) == 4]
+    assert documented == [[f"`{each.name}`", values(each), default(each), each.meaning] for each in MEMBERS]

@@ -1,5 +1,18 @@
 """The domain tests of releases have the rights of the application role."""
 
+from collections.abc import Iterator
+
+import pytest
+
+from releases.artifacts.store import artifact_store
 from tests.application_role import application_role
 
 __all__ = ["application_role"]
+
+
+@pytest.fixture
+def nothing_is_left(artifact_root: None) -> Iterator[None]:
+    """After each test, no staged file is left."""
+    yield
+    staging = artifact_store().staging
+    assert not staging.exists() or list(staging.iterdir()) == []

@@ -91,9 +91,7 @@ def test_an_approval_that_dies_before_its_activation_is_carried_out_by_the_clock
 
 def test_a_verification_that_dies_has_no_verdict_and_is_repeated() -> None:
     """It first moves the release to VERIFYING, and then writes the verdict, findings and contract together."""
-    owner, made = making.tenant(), making.contract()
-    data = making.archive(made)
-    release = making.upload(owner, making.descriptor(made, data), data).release
+    release = making.uploaded(making.tenant())
     for statement in each_death(lambda: verify_release(release.pk)):
         release.refresh_from_db()
         assert release.status in {"UPLOADED", "VERIFYING"}, statement

@@ -1,10 +1,8 @@
 """Two tenants use the same pipelines, versions, bytes and keys. Neither gains any rights from the other."""
 
-from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.utils import timezone
 
 from releases import queries
 from releases.models import ArtifactUpload, Blob, Release
@@ -14,6 +12,7 @@ from releases.trust import trust
 from releases.trust.trust import Standing
 from tenancy.models import Tenant
 from tests import making, signing
+from tests.releases.registration.sending import opened
 
 pytestmark = pytest.mark.django_db
 CONTRACT = making.contract()
@@ -66,14 +65,7 @@ def test_a_direct_upload_of_another_tenant_gives_no_right_to_the_bytes(twins: tu
 
 
 def stored_upload(owner: Tenant) -> None:
-    ArtifactUpload.objects.create(
-        tenant=owner,
-        digest=DIGEST,
-        size=len(DATA),
-        part_size=len(DATA),
-        status="OPEN",
-        expires_at=timezone.now() + timedelta(days=1),
-    )
+    opened(owner, DIGEST)
     for status in ("VERIFYING", "STORED"):
         ArtifactUpload.objects.filter(tenant=owner).update(status=status)
 

@@ -13,7 +13,6 @@ from releases.artifacts.store import artifact_store
 from releases.errors import ArtifactMissing, ArtifactUnverified
 from releases.models import Blob, Release
 from releases.registration.registrar import VERIFY_TASK
-from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
 from tests.few_places import limited
@@ -24,19 +23,13 @@ __all__ = ["broker"]
 pytestmark = pytest.mark.django_db
 
 
-def upload(owner: Tenant, version: str) -> Release:
-    contract = making.contract()
-    data = making.archive(contract, code=version)
-    return making.upload(owner, making.descriptor(contract, data, version), data).release
-
-
 @cases("lost", [False, True])
 def test_uploads_are_verified_one_after_the_other_or_found_by_the_sweep(broker: Broker, lost: bool) -> None:
     owner = making.tenant()
-    upload(owner, "1.0")
+    making.uploaded(owner, "1.0")
     with limited(places.RELEASES, 1), places.RELEASES.hold():
         assert names(broker.after(tasks.verify)) == [VERIFY_TASK + LATER], "there was no place"
-    messages = broker.after(lambda: upload(owner, "2.0"))
+    messages = broker.after(lambda: making.uploaded(owner, "2.0"))
     assert names(messages) == [VERIFY_TASK]
     if lost:
         Release.objects.update(status_changed_at=timezone.now() - timedelta(minutes=3))
@@ -70,7 +63,7 @@ def test_a_submission_that_finds_changed_bytes_announces_a_check(broker: Broker,
 
 def test_a_verification_that_fails_announces_the_next_one(broker: Broker) -> None:
     owner = making.tenant()
-    failing, other = upload(owner, "1.0"), upload(owner, "2.0")
+    failing, other = making.uploaded(owner, "1.0"), making.uploaded(owner, "2.0")
     refuse("releases_release", "UPDATE", f"NEW.id = {failing.pk} AND NEW.status = 'REGISTERED'")
 
     def fail() -> None:

@@ -2,14 +2,16 @@
 
 import json
 import uuid
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from django.conf import settings
-from kombu import Consumer, Queue
+from kombu import Consumer, Exchange, Queue
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from embedded.valkey import Valkey
 from tests.broker import accepting, taken, using_broker
@@ -176,3 +178,36 @@ def test_a_broker_that_cannot_store_an_unacknowledged_message_counts_as_lost(que
 
 def fail(body: Any, message: Any) -> None:
     pytest.fail("The message was accepted")
+
+
+# --- faults of kombu (docs/upstream.md) ---
+
+
+@pytest.fixture
+def channel() -> Iterator[Any]:
+    with accepting("some.task") as connection:
+        made = connection.channel()
+        assert isinstance(made, client.Channel)
+        yield made
+
+
+def test_a_closed_channel_raises_an_error_from_which_celery_recovers(queue: str, channel: Any) -> None:
+    client.send("some.task", {"number": 1}, queue=queue)
+    messages: list[Any] = []
+    connection = channel.connection.client
+    with Consumer(channel, [Queue(queue)], callbacks=[lambda _, message: messages.append(message)], accept=["json"]):
+        connection.drain_events(timeout=5)
+    [message] = messages
+    errors = connection.connection_errors
+    channel.close()
+    with pytest.raises(errors):
+        message.ack()
+    assert issubclass(ResponseError, errors), "an error reply, such as of a broker without memory, is one too"
+
+
+def test_a_declared_queue_leaves_no_key_and_one_client_serves_all_messages(queue: str, channel: Any) -> None:
+    Queue(queue, Exchange(queue), routing_key=queue)(channel).declare()
+    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
+        assert not redis.exists(f"_kombu.binding.{queue}", f"_kombu.binding_permanent.{queue}")
+    with channel.conn_or_acquire() as first, channel.conn_or_acquire() as second:
+        assert first is second

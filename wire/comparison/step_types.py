@@ -11,11 +11,8 @@ from wire.comparison.differences import Area, Difference, Impact, Kind
 from wire.comparison.steps import step_path, steps_by_name
 from wire.comparison.type_shapes import Types
 from wire.comparison.types import Effect, Rule, TypeChange, compare_types
-from wire.documents.contract import Contract, Step
+from wire.documents.contract import TIMER, Contract, Step
 from wire.documents.json_reader import shown
-
-TIMER: Final = "timer"
-"""The transport of awaits that end by themselves, so no person or system reads their requests."""
 
 
 class Role(StrEnum):

@@ -26,6 +26,8 @@ RULE = {
     "channelIds": ["c1"],
     "enabled": True,
 }
+CHANNELS = 'alertChannels:\n  ops: {kind: webhook, address: "https://h.example/hook"}\n'
+RULES = "alertRules:\n  stuck: {kind: stranded, thresholds: {minutes: 5}, channels: [ops]}\n"
 
 
 @pytest.fixture
@@ -68,10 +70,6 @@ def apply(run: CommandLine, text: str, *bodies: Any, options: tuple[str, ...] = 
     return done, [
         (method, path, each.json) for (method, path, body), each in zip(sent, server.requests, strict=True) if body
     ]
-
-
-CHANNELS = 'alertChannels:\n  ops: {kind: webhook, address: "https://h.example/hook"}\n'
-RULES = "alertRules:\n  stuck: {kind: stranded, thresholds: {minutes: 5}, channels: [ops]}\n"
 
 
 def page(*items: Any) -> dict[str, Any]:

@@ -1,11 +1,12 @@
-"""What a server sends is bounded, and harmless on a terminal. The token goes to the coordinator and nowhere else."""
+"""What a server sends is bounded and harmless on a terminal, the token stays private, and Django is not loaded."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from tests.command_line import CommandLine
+from tests.cases import cases
+from tests.command_line import CommandLine, imported
 from tests.receiving import dripping
 from tests.serving import Serving, serving
 
@@ -68,3 +69,21 @@ def test_names_stay_within_their_segment(run: CommandLine) -> None:
         assert run("pipelines", "show", "../../x?y#z", f"--url={server.url}").status == 0
         assert run("pipelines", "show", "..", f"--url={server.url}").status == 2
     assert [each.path for each in server.requests] == ["/api/v1/tenants/acme/pipelines/..%2F..%2Fx%3Fy%23z"]
+
+
+@cases("command", ["--help", "executions list"])
+def test_no_django_is_loaded(command: str) -> None:
+    found = imported(*command.split(), *(["--url=http://127.0.0.1:1", "--tenant=t", "--token=x"] * ("list" in command)))
+    assert {"typer", "coordinator"} <= found
+    assert not found & {"django", "celery", "psycopg", "rest_framework", "boto3", "requests"}
+
+
+def test_a_token_file_is_private(run: CommandLine) -> None:
+    file = run.home / "token"
+    file.write_text("secret-token\n")
+    options = ["--url=http://127.0.0.1:1", "--tenant=t", f"--token-file={file}"]
+    file.chmod(0o640)
+    refused = run("pipelines", "list", *options)
+    assert (refused.status, "chmod 600" in refused.err, "secret-token" in refused.err) == (2, True, False)
+    file.chmod(0o600)
+    assert run("pipelines", "list", *options).status == 6

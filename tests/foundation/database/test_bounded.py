@@ -1,14 +1,18 @@
-"""Queries are cancelled after a time, and rows are counted up to a number."""
+"""Queries are cancelled after a time, and rows are counted up to a number, and read behind a pooler."""
+
+from collections.abc import Iterator
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
+from pytest_django import DjangoDbBlocker
 
-from foundation.database.bounded import count_up_to, time_limit
+from foundation.database.bounded import count_up_to, in_chunks, time_limit
 from foundation.errors import QueryTooSlow
 from tenancy.models import Tenant
 from tests import making
+from tests.race_database import connected_to, emptied
 
-pytestmark = pytest.mark.django_db
+COUNT = 30
 
 
 def ask(sql: str) -> str:
@@ -18,14 +22,54 @@ def ask(sql: str) -> str:
         return str(value)
 
 
+@pytest.mark.django_db
 def test_a_query_that_takes_too_long_is_cancelled_and_the_connection_stays_usable() -> None:
     with pytest.raises(QueryTooSlow, match=r"stopped after 0\.05 s"), time_limit(0.05):
         ask("SELECT pg_sleep(5)")
     assert ask("SHOW statement_timeout") == "0"
 
 
+@pytest.mark.django_db
 def test_rows_are_counted_up_to_a_number() -> None:
     for number in range(3):
         making.tenant(f"counted-{number}")
     rows = Tenant.objects.filter(slug__startswith="counted-")
     assert [count_up_to(most, rows) for most in (2, 3, 4)] == [None, 3, 3]
+
+
+@pytest.fixture
+def committed(race_database: str, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    with django_db_blocker.unblock(), connected_to(race_database), emptied():
+        yield
+
+
+@pytest.fixture
+def pooled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(connection.settings_dict, "POOLER", "transaction")
+
+
+def cursors_in_the_server() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_cursors")
+        return int(cursor.fetchone()[0])
+
+
+@pytest.mark.usefixtures("committed", "pooled")
+def test_rows_are_read_with_a_cursor_in_the_server_only_in_a_transaction() -> None:
+    for number in range(COUNT):
+        making.tenant(f"tenant-{number}")
+    rows = Tenant.objects.order_by("pk")
+    read = rows.iterator(chunk_size=2)
+    first = next(read)
+    assert cursors_in_the_server() == 0
+    assert [first, *read] == list(rows)
+    with transaction.atomic():
+        read = rows.iterator(chunk_size=2)
+        next(read)
+        assert cursors_in_the_server() == 1
+        assert len(list(read)) == COUNT - 1
+    read = in_chunks(rows, 2)
+    next(read)
+    assert cursors_in_the_server() == 1
+    assert len(list(read)) == COUNT - 1
+    assert not connection.in_atomic_block

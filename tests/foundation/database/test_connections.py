@@ -4,7 +4,6 @@ import gc
 import os
 import subprocess
 import sys
-import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -58,10 +57,10 @@ def session(kept: base.DatabaseWrapper) -> int:
         return int(cursor.fetchone()[0])
 
 
-def meanwhile(sql: str, *parameters: Any) -> None:
-    """Run a statement in another session."""
+def meanwhile(sql: str, *parameters: Any) -> int:
+    """Run a statement in another session. Return the number of its rows."""
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as other:
-        other.execute(sql, parameters)
+        return other.execute(sql.encode(), parameters).rowcount
 
 
 def test_a_connection_that_was_used_recently_is_not_checked_by_a_statement(
@@ -93,20 +92,9 @@ def test_a_task_replaces_the_connection_of_its_thread_if_the_server_has_ended_it
 
 
 FORKED = """
-    first = kept_connection()
-    if os.fork() == 0:
-        del connections["default"]
-        gc.collect()
-        os._exit(0)
-    os.wait()
-    assert kept_connection() is first
-"""
-SETUP = """
-import gc, os, resource, django
+import gc, os, django
 django.setup()
 from django.db import connection, connections
-from wire.broker import client
-from tests.broker import accepting
 
 def kept_connection():
     "Return what a new request finds."
@@ -116,19 +104,21 @@ def kept_connection():
         cursor.execute("SELECT 1")
     return connection.connection
 
+first = kept_connection()
+if os.fork() == 0:
+    del connections["default"]
+    gc.collect()
+    os._exit(0)
+os.wait()
+assert kept_connection() is first
 """
 
 
-def run_alone(script: str) -> None:
-    """Run `script` in a separate process, so that its changes to file descriptors affect no other test."""
+def test_a_forked_process_leaves_the_session_of_its_parent_open() -> None:
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "coordinator.settings"}
-    command = [sys.executable, "-c", SETUP + textwrap.dedent(script)]
+    command = [sys.executable, "-c", FORKED]
     done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-
-
-def test_a_forked_process_leaves_the_session_of_its_parent_open() -> None:
-    run_alone(FORKED)
 
 
 def test_the_session_of_a_thread_ends_with_it() -> None:
@@ -144,11 +134,7 @@ def test_the_session_of_a_thread_ends_with_it() -> None:
     try:
         thread.start()
         thread.join()
-        eventually(lambda: not is_open(found[0]), what="the end of the session", seconds=5)
+        open_sessions = "SELECT FROM pg_stat_activity WHERE pid = %s"
+        eventually(lambda: meanwhile(open_sessions, found[0]) == 0, what="the end of the session", seconds=5)
     finally:
         gc.enable()
-
-
-def is_open(pid: int) -> bool:
-    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as other:
-        return other.execute("SELECT FROM pg_stat_activity WHERE pid = %s", [pid]).rowcount > 0

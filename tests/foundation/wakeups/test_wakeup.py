@@ -1,9 +1,12 @@
-"""Wake-ups are sent after the commit and never before it. A broker that is down does not disturb the caller."""
+"""Wake-ups are sent after the commit and never before it, or handled by the sending process itself."""
 
 import itertools
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import pairwise
 
 import pytest
 from django.db import transaction
@@ -15,6 +18,9 @@ from executions.awaits.awaits import EXPIRE_TASK
 from executions.workers.eligibility import CHECK_TASK
 from executions.workers.registry import DISPATCH_TASK
 from foundation.wakeups import wakeup
+from foundation.wakeups.in_process import WakeupThread
+from tests.broker import taken
+from tests.building import eventually
 from tests.cases import cases
 from tests.wakeups import Broker, broker, names
 
@@ -50,15 +56,12 @@ def test_a_long_delay_is_left_to_the_sweep(
     assert len(sent) == count
 
 
-@pytest.fixture
-def long_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make a message that no worker receives suppress others for the whole test."""
-    monkeypatch.setattr(wakeup, "WAKEUP_TIMEOUT", timedelta(hours=1))
-
-
-@pytest.mark.usefixtures("long_timeout")
 @cases("task", [DISPATCH_TASK, EXPIRE_TASK, CHECK_TASK])
-def test_one_message_serves_all_until_its_task_begins(broker: Broker, task: str) -> None:
+def test_one_message_serves_all_until_its_task_begins(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch, task: str
+) -> None:
+    monkeypatch.setattr(wakeup, "WAKEUP_TIMEOUT", timedelta(hours=1))  # longer than the test
+
     def send(count: int = 1) -> None:
         for _ in range(count):
             wakeup.send_once(task)
@@ -97,3 +100,91 @@ def test_a_message_that_no_worker_receives_suppresses_others_for_a_second_at_mos
     with Redis.from_url(broker.url) as redis:
         [mark] = redis.scan_iter("wakeup:*")
         assert seconds * 1000 < redis.pttl(mark) <= (seconds + 1) * 1000
+
+
+# --- in the sending process ---
+
+
+SOON = 5.0
+
+
+@pytest.fixture
+def calls() -> list[float]:
+    """When each call of the handler began."""
+    return []
+
+
+@pytest.fixture
+def gate() -> threading.Event:
+    """The calls return once this event is set."""
+    return threading.Event()
+
+
+@pytest.fixture
+def wakeups(calls: list[float], gate: threading.Event) -> Iterator[WakeupThread]:
+    def handle() -> None:
+        calls.append(time.monotonic())
+        gate.wait(SOON)
+
+    made = WakeupThread(handle, failed=lambda: None)
+    yield made
+    gate.set()
+    made.close()
+
+
+def test_one_call_handles_all_wake_ups_during_a_call_and_none_of_them_waits(
+    wakeups: WakeupThread, calls: list[float], gate: threading.Event
+) -> None:
+    assert not wakeups.is_alive()
+    wakeups.wake()
+    eventually(lambda: calls, what="the first call")
+    for _ in range(50):
+        wakeups.wake()
+    assert not gate.is_set()
+    gate.set()
+    eventually(lambda: len(calls) == 2, what="the second call")
+    time.sleep(0.2)
+    assert len(calls) == 2
+
+
+def test_the_thread_pauses_after_a_call_despite_wake_ups() -> None:
+    """The next call finds the work of all wake-ups during the pause."""
+    calls: list[tuple[float, float]] = []
+
+    def handle() -> None:
+        began = time.monotonic()
+        time.sleep(0.01)
+        thread.wake()
+        calls.append((began, time.monotonic()))
+
+    thread = WakeupThread(handle, failed=lambda: None)
+    thread.wake()
+    eventually(lambda: len(calls) >= 4, what="the fourth call")
+    thread.close()
+    pauses = [began - ended for (_, ended), (began, _) in pairwise(calls[:4])]
+    assert min(pauses) > 0.02
+
+
+@pytest.mark.django_db
+def test_a_delayed_wake_up_is_sent_even_if_the_process_handles_the_task(name: str, broker: Broker) -> None:
+    """The process may no longer run when the wake-up is due."""
+    handled = threading.Event()
+    wakeup.handle_here(f"tests.{name}", handled.set)
+    with broker.commits(execute=True):
+        wakeup.send_once(f"tests.{name}", delay=timedelta(seconds=20))
+    assert taken("control") == [(f"tests.{name}", [])]
+    assert not handled.is_set()
+
+
+@pytest.mark.django_db
+def test_a_wake_up_whose_call_fails_is_sent(name: str, broker: Broker) -> None:
+    failures = [RuntimeError("the database is unavailable")]
+
+    def fail_once() -> None:
+        if failures:
+            raise failures.pop()
+
+    wakeup.handle_here(f"tests.{name}", fail_once)
+    with broker.commits(execute=True):
+        wakeup.send_once(f"tests.{name}")
+    assert eventually(lambda: taken("control"), what="the message") == [(f"tests.{name}", [])]

@@ -68,9 +68,7 @@ def test_a_revocation_stops_submissions_and_keeps_what_was_accepted(owner: Tenan
 
 
 def test_a_release_that_is_not_registered_is_neither_activated_nor_revoked() -> None:
-    contract = making.contract()
-    data = making.archive(contract)
-    release = making.upload(making.tenant(), making.descriptor(contract, data), data).release
+    release = making.uploaded(making.tenant())
     for status in ("UPLOADED", "VERIFYING", "REJECTED"):
         Release.objects.filter(pk=release.pk).update(status=status)
         release.refresh_from_db(fields=["status"])

@@ -1,26 +1,31 @@
-"""Requests to activate a release: how they are made, decided, withdrawn, expired and carried out."""
+"""Requests to activate a release, also gradually: how they are made, decided, withdrawn, expired and carried out."""
 
 from collections.abc import Callable
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import IntegrityError, transaction
 
 from foundation.errors import CoordinatorError
 from releases import queries
-from releases.activation import policy
+from releases.activation import pointer, policy
 from releases.activation.activation import activate
 from releases.activation.blockers import blockers
+from releases.activation.gradual import ending, operations, steps
+from releases.activation.gradual.plan import Bounds
+from releases.activation.gradual.start import start
 from releases.activation.requests.carrying_out import carry_out, carry_out_due
 from releases.activation.requests.requests import expire, withdraw
 from releases.activation.requests.votes import Decision
 from releases.activation.retirement import retire
 from releases.activation.revocation import revoke
 from releases.artifacts import blob_lock
-from releases.models import Activation, Release, Vote
+from releases.models import Activation, GradualActivation, Kind, Release, Vote
 from tenancy.models import AuditEntry, Membership
-from tests import making
+from tests import gradual, making
 from tests.cases import cases
 from tests.raw_sql import run, unguarded
 from tests.releases.refusals import refusal
@@ -75,16 +80,14 @@ def test_one_refusal_refuses_the_request() -> None:
     assert refusal(voted, request).data == {"requestStatus": "REFUSED"}
 
 
-def leave(voter: User) -> None:
-    Membership.objects.filter(user=voter).delete()
-
-
-def deactivate(voter: User) -> None:
-    User.objects.filter(pk=voter.pk).update(is_active=False)
-
-
-@cases("lose", [leave, deactivate])
-def test_only_voters_who_hold_the_right_count(lose: Callable[[User], None]) -> None:
+@cases(
+    "lose",
+    [
+        lambda voter: Membership.objects.filter(user=voter).delete(),
+        lambda voter: User.objects.filter(pk=voter.pk).update(is_active=False),
+    ],
+)
+def test_only_voters_who_hold_the_right_count(lose: Callable[[User], object]) -> None:
     release = candidate(2)
     first, second, third = (person(release.pipeline.tenant) for _ in range(3))
     request = open_request(release, activate_at=soon())
@@ -282,3 +285,95 @@ def test_an_override_needs_the_policy_and_a_reason_and_is_recorded_and_lifts_no_
     made = activate(release, **WHY, override=True)
     assert (made.override, made.request) == (True, None)
     assert '"override":true' in AuditEntry.objects.latest("id").details
+
+
+# --- gradual activations ---
+
+
+WHO: dict[str, Any] = {"actor": "user:ann"}
+PLAN = gradual.plan(5, 50, tags=("canary",), bounds=Bounds(1, 2, 0.01))
+
+
+def begun(approvals: int = 1) -> GradualActivation:
+    """Return a gradual activation that an approved request started."""
+    request = open_request(candidate(approvals), plan=PLAN)
+    for _ in range(approvals):
+        request = voted(request)
+    found = operations.running(request.release.pipeline)
+    assert found is not None
+    return found
+
+
+def require(approvals: int, release: Release) -> None:
+    policy.change(release.pipeline, {"approvals": approvals}, actor="user:admin")
+
+
+def test_the_last_approval_starts_what_was_approved() -> None:
+    release = candidate(2)
+    assert refusal(start, release, PLAN, **WHO).code == "APPROVAL_REQUIRED"
+    request = voted(open_request(release, plan=PLAN))
+    assert (request.status, request.plan) == ("OPEN", PLAN.columns)
+    done = voted(request)
+    made = done.activation
+    assert made.gradual is not None
+    assert (done.status, made.kind, made.candidate, made.share) == ("ACTIVATED", "gradual", release, Decimal(5))
+    assert (operations.plan_of(made.gradual), made.gradual.actor, made.gradual.reason) == (PLAN, done.actor, "faster")
+    assert active(release) == "1.0"
+    acts = list(AuditEntry.objects.order_by("-sequence").values_list("act", flat=True)[:2])
+    assert acts == ["gradual_activation.start", "activation_request.vote"]
+
+
+def test_without_approvals_a_start_happens_once_at_its_time() -> None:
+    request = open_request(candidate(0), plan=PLAN, activate_at=soon())
+    let_pass(request, 2)
+    assert (carry_out_due(), carry_out_due(), GradualActivation.objects.count()) == (1, 0, 1)
+    at_once = open_request(candidate(0), plan=PLAN)
+    assert (at_once.status, at_once.activation.kind) == ("ACTIVATED", "gradual")
+
+
+def test_a_start_that_cannot_happen_is_not_requested() -> None:
+    release = candidate()
+    requester = person(release.pipeline.tenant)
+    first = queries.release(read(release.pipeline.tenant), "1.0")
+    assert refusal(open_request, first, requester, plan=PLAN).code == "CANDIDATE_ACTIVE"
+    made = open_request(release, requester, operation_key="k", plan=PLAN)
+    assert open_request(release, requester, operation_key="k", plan=PLAN) == made
+    for other in (None, gradual.plan(6)):
+        error = refusal(open_request, release, requester, operation_key="k", plan=other)
+        assert error.code == "OPERATION_KEY_REUSED"
+    voted(made)
+    third = making.registered(release.pipeline.tenant, "3.0")
+    assert refusal(open_request, third, requester, plan=PLAN).code == "GRADUAL_ACTIVATION_RUNNING"
+
+
+# --- after the start ---
+
+
+def test_steps_and_the_promotion_need_no_second_approval() -> None:
+    made = begun(2)
+    require(1, made.candidate)
+    assert steps.move_on(made, **WHO).step == 1
+    assert ending.promote(made, **WHO).status == "PROMOTED"
+    assert active(made.candidate) == "2.0"
+
+
+def test_steps_and_a_promotion_under_a_stricter_policy_need_approval() -> None:
+    made = begun()
+    require(2, made.candidate)
+    for call in (steps.move_on, ending.promote):
+        error = refusal(call, made, **WHO)
+        assert (error.code, error.data) == ("APPROVAL_REQUIRED", {"approvals": 2})
+    denied = AuditEntry.objects.filter(outcome="denied").order_by("pk").values_list("act", flat=True)
+    assert list(denied) == ["gradual_activation.step", "gradual_activation.promote"]
+    more: dict[str, Any] = {"operation_key": None, "gradual": made, "share": Decimal(50)}
+    with transaction.atomic():
+        pipeline = operations.lock(made)
+        with pytest.raises(IntegrityError, match="requires approvals"):
+            pointer.append(pipeline, made.baseline, Kind.GRADUAL, **WHO, reason="", **more)
+        transaction.set_rollback(True)
+    request = open_request(made.candidate)
+    for _ in range(2):
+        request = voted(request)
+    done = gradual.again(made)
+    assert (request.status, request.activation.release) == ("ACTIVATED", made.candidate)
+    assert (done.status, done.cause, active(made.candidate)) == ("PROMOTED", "person", "2.0")

@@ -82,8 +82,7 @@ def test_orphans_are_listed_in_several_batches(monkeypatch: pytest.MonkeyPatch) 
 
 def test_bytes_that_a_release_needs_are_never_orphans_whatever_its_status() -> None:
     owner = making.tenant()
-    pending_data = making.archive(making.contract(), code="pending")
-    making.upload(owner, making.descriptor(making.contract(), pending_data, "0.1"), pending_data)
+    making.uploaded(owner, "0.1")
     making.active(owner, "1.0")
     revoke(making.registered(owner, "2.0"), actor="user:test", reason="leaked")
     assert (named(), removed(), len(stored())) == ({}, [], 3)

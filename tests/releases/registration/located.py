@@ -10,8 +10,6 @@ from wire.release.placement import known_capabilities
 
 CONTRACT = making.contract()
 CAPABILITIES = known_capabilities(contract_from_json(CONTRACT))
-TRUTH = making.archive(CONTRACT)
-"""An archive with the contract alone."""
 JAR = making.archive(CONTRACT, code="jar")
 
 
@@ -26,14 +24,6 @@ def artifact(data: bytes, artifact_id: str = "app", **members: Any) -> dict[str,
         "capabilities": CAPABILITIES,
         **members,
     }
-
-
-def truth(data: bytes = TRUTH, **members: Any) -> dict[str, Any]:
-    """Return an artifact that only carries the contract."""
-    uri = "maven:com.acme:truth:zip:1.2.3"
-    return artifact(
-        data, "truth", **{"kind": "compiled-truth", "uri": uri, "stepIds": [], "capabilities": [], **members}
-    )
 
 
 def image(**members: Any) -> dict[str, Any]:

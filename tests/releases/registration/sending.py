@@ -1,8 +1,11 @@
 """Sends the parts of a direct upload as a client does: with HTTP, to the presigned addresses."""
 
 from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
 
 import requests
+from django.utils import timezone
 
 from releases.models import ArtifactUpload
 from releases.registration import direct_uploads
@@ -17,6 +20,13 @@ def begun(owner: Tenant, data: bytes, *, digest: str | None = None, size: int | 
     return direct_uploads.begin(
         owner, digest=digest or making.digest_of(data), size=size or len(data), actor="token:ci"
     )
+
+
+def opened(owner: Tenant, digest: str, expires_at: datetime | None = None) -> ArtifactUpload:
+    """Return the row of an upload of which nothing was sent. It expires in a day, or at `expires_at`."""
+    at = expires_at or timezone.now() + timedelta(days=1)
+    members: dict[str, Any] = {"size": 1, "part_size": 1, "status": "OPEN", "uploaded_by": "user:test"}
+    return ArtifactUpload.objects.create(tenant=owner, digest=digest, expires_at=at, **members)
 
 
 def send(data: bytes, parts: Iterable[Part]) -> list[int]:

@@ -24,7 +24,7 @@ from tests import making
 from tests.deaths import each_death
 from tests.faulty_proxy import faulty_proxy, short, wrong
 from tests.raw_sql import as_owner, unguarded
-from tests.releases.registration.sending import MEBIBYTE, begun, send, sent, stored
+from tests.releases.registration.sending import MEBIBYTE, begun, opened, send, sent, stored
 from tests.s3 import S3Place, client_of, use_s3
 from tests.wakeups import Broker, broker, names
 
@@ -231,17 +231,8 @@ def test_the_size_and_number_of_uploads_are_limited(settings: Any) -> None:
     with pytest.raises(PayloadTooLarge):
         begun(owner, DATA)
     settings.MAX_ARTIFACT_BYTES = 10**9
-    ArtifactUpload.objects.bulk_create(
-        ArtifactUpload(
-            tenant=owner,
-            digest=making.digest_of(bytes([number])),
-            size=1,
-            part_size=1,
-            status="OPEN",
-            expires_at=timezone.now() + timedelta(days=1),
-        )
-        for number in range(direct_uploads.MAX_OPEN)
-    )
+    for number in range(direct_uploads.MAX_OPEN):
+        opened(owner, making.digest_of(bytes([number])))
     with pytest.raises(DirectUploadsFull):
         begun(owner, DATA)
     with as_owner():

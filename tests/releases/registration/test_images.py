@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 
 from releases.errors import ReleaseConflict
-from releases.models import Release
-from releases.registration.registrar import verify_release
 from tests import making
 from tests.cases import cases
 from tests.image_registry import ImageRegistry, image_registry
+from tests.making import verdict
 from tests.receiving import receiving
 from tests.tls_proxy import make_certificate
 
@@ -23,12 +22,6 @@ pytestmark = pytest.mark.django_db
 CONTRACT = making.contract()
 DIGEST = making.digest_of(b"manifest")
 URI = "pipeline-release.json#artifacts[0].uri"
-
-
-def verdict(release: Release) -> tuple[str, list[tuple[str, str]]]:
-    verify_release(release.pk)
-    release.refresh_from_db()
-    return release.status, [(finding["code"], finding["field"]) for finding in release.findings]
 
 
 def document(uri: str, kind: str = "container-image") -> dict[str, Any]:

@@ -13,6 +13,7 @@ from releases.registration.registrar import register, verify_release
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
+from tests.making import verdict
 from tests.raw_sql import rows
 
 pytestmark = pytest.mark.django_db
@@ -25,13 +26,6 @@ DESCRIPTOR = making.descriptor(CONTRACT, DATA)
 @pytest.fixture
 def owner() -> Tenant:
     return making.tenant()
-
-
-def verdict(release: Release) -> tuple[str, list[tuple[str, str]]]:
-    """Return the status after verification, and the code and field of each finding."""
-    verify_release(release.pk)
-    release.refresh_from_db()
-    return release.status, [(finding["code"], finding["field"]) for finding in release.findings]
 
 
 def fingerprint(digest: str) -> str:

@@ -22,7 +22,7 @@ from tests.releases.registration.located import verdict
 from wire.documents.descriptor import NAMES_PROFILE
 from wire.findings import Finding
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("nothing_is_left")]
 
 JAR = making.archive(located.CONTRACT, code=secrets.token_hex(8))
 DIGEST = making.digest_of(JAR)
@@ -41,14 +41,6 @@ def repository(settings: Any) -> Iterator[MavenRepository]:
         yield made
 
 
-@pytest.fixture(autouse=True)
-def nothing_is_left() -> Iterator[None]:
-    """After each test, no staged file is left."""
-    yield
-    staging = artifact_store().staging
-    assert not staging.exists() or list(staging.iterdir()) == []
-
-
 def uploaded(owner: Tenant | None = None, document: dict[str, Any] = DOCUMENT, *files: bytes) -> Release:
     return making.upload(owner or making.tenant(), document, *files).release
 
@@ -58,12 +50,6 @@ def lenient(owner: Tenant | None = None) -> Release:
     owner = owner or making.tenant()
     Pipeline.objects.create(tenant=owner, pipeline_id=making.PIPELINE, missing_artifacts="identity-only")
     return uploaded(owner)
-
-
-def verifying(release: Release) -> Release:
-    """Return the release as its verification sees it."""
-    Release.objects.filter(pk=release.pk).update(status=Status.VERIFYING)
-    return Release.objects.select_related("pipeline").get(pk=release.pk)
 
 
 def resolved(release: Release, repository: MavenRepository, act: Callable[[], object]) -> list[Finding]:
@@ -161,23 +147,16 @@ def test_an_unavailable_repository_gives_no_verdict_and_a_second_verification_do
 
 
 def test_a_verdict_during_the_download_is_final(repository: MavenRepository) -> None:
-    release = verifying(uploaded())
-    judge = Release.objects.filter(pk=release.pk)
+    judge = Release.objects.filter(pk=uploaded().pk)
+    judge.update(status=Status.VERIFYING)
+    release = judge.select_related("pipeline").get()
     assert resolved(release, repository, lambda: judge.update(status="REJECTED")) == []
     assert blobs(release) == [None]
     assert not Blob.objects.filter(pk=DIGEST).exists()
     assert verdict(release) == ("REJECTED", [])
     assert [orphan.name for orphan in retention.orphans(NOT_LONG)] == [DIGEST]
     Progress(release.pk).checked(0, [])
-    assert steps(release) == {"0": (Step.FETCHING, [])}, "progress after the verdict is dropped"
-
-
-# --- progress ---
-
-
-def steps(release: Release) -> dict[str, tuple[str, list[str]]]:
-    """Return the step of each artifact by its position, with the codes of its findings."""
-    progress = Release.objects.get(pk=release.pk).progress
-    return {
-        place: (each["step"], [finding["code"] for finding in each["findings"]]) for place, each in progress.items()
-    }
+    [place, found] = next(iter(judge.get().progress.items()))
+    assert (place, found["step"], found["findings"]) == ("0", Step.FETCHING, []), (
+        "progress after the verdict is dropped"
+    )

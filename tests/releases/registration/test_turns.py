@@ -19,36 +19,21 @@ from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
 from tests.raw_sql import unguarded
+from tests.releases.registration import sending
 from tests.wakeups import Broker, broker, names
 
 __all__ = ["broker"]
 
 pytestmark = pytest.mark.django_db
 
-CONTRACT = making.contract()
-
 
 def uploaded(owner: Tenant, count: int) -> list[int]:
-    made = []
-    for number in range(count):
-        data = making.archive(CONTRACT, code=f"{owner.slug} {number}")
-        made.append(making.upload(owner, making.descriptor(CONTRACT, data, f"{number}.0"), data).release.pk)
-    return made
+    return [making.uploaded(owner, f"{number}.0", body=f"{owner.slug} {number}").pk for number in range(count)]
 
 
 def opened(owner: Tenant, count: int, expires_at: datetime | None = None) -> list[Any]:
-    return [
-        ArtifactUpload.objects.create(
-            tenant=owner,
-            digest=making.digest_of(f"{owner.slug} {expires_at} {number}".encode()),
-            size=1,
-            part_size=1,
-            status="OPEN",
-            uploaded_by="user:test",
-            expires_at=expires_at or timezone.now(),
-        ).pk
-        for number in range(count)
-    ]
+    digests = [making.digest_of(f"{owner.slug} {expires_at} {number}".encode()) for number in range(count)]
+    return [sending.opened(owner, digest, expires_at).pk for digest in digests]
 
 
 def sent(owner: Tenant, count: int) -> list[Any]:

@@ -26,6 +26,7 @@ DATA = secrets.token_bytes(1000)
 DIGEST = making.digest_of(DATA)
 OTHER = making.digest_of(b"other")
 PASSWORD = "builder:secret of acme"
+pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
 
 @pytest.fixture
@@ -43,14 +44,6 @@ def second() -> Iterator[MavenRepository]:
     with maven_repository() as made:
         made.publish(URI, DATA)
         yield made
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left(artifact_root: None) -> Iterator[None]:
-    """After each test, no staged file is left."""
-    yield
-    staging = artifact_store().staging
-    assert not staging.exists() or list(staging.iterdir()) == []
 
 
 def download(digest: str = DIGEST, uri: MavenUri = URI, tenant: str = "acme") -> StagedBlob:

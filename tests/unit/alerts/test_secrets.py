@@ -34,12 +34,13 @@ def test_other_texts_are_rejected_without_showing_them(text: str) -> None:
 def test_a_secret_is_read_when_it_is_needed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = tmp_path / "secret"
     file.write_text("from a file\n")
-    known = read_alert_secrets(f"acme/a=env:A,acme/b=file:{file}")
+    known = read_alert_secrets(f"acme/a=env:A,acme/b=file:{file},acme/d=file:{file}.absent")
     assert secret(known, "acme", "a") is None
     monkeypatch.setenv("A", "from a variable")
     assert secret(known, "acme", "a") == "from a variable"
     assert secret(known, "acme", "b") == "from a file"
     file.write_text(" \n")
     assert secret(known, "acme", "b") is None
-    assert secret(known, "acme", "c") is None
+    file.write_bytes(b"\xff")
+    assert [secret(known, *name) for name in (("acme", "b"), ("acme", "c"), ("acme", "d"))] == [None] * 3
     assert secret(known, "globex", "a") is None

@@ -210,14 +210,11 @@ def test_missing_settings_are_reported_at_once() -> None:
     assert refused(**dict.fromkeys(VALID, "")) == [f"  {name} is required" for name in VALID]
 
 
-def started(command: list[str], **changes: str) -> subprocess.CompletedProcess[str]:
-    environment = {"PATH": os.environ["PATH"], "DJANGO_SETTINGS_MODULE": "coordinator.settings", **VALID, **changes}
-    return subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=60)
-
-
 def test_a_process_ends_with_the_list() -> None:
     command = [str(Path(BIN) / "celery"), "-A", "coordinator.celery", "worker"]
-    done = started(command, LOG_LEVEL=f"loud{MARK}", SWEEP_SECONDS="1e20")
+    wrong = {"LOG_LEVEL": f"loud{MARK}", "SWEEP_SECONDS": "1e20"}
+    environment = {"PATH": os.environ["PATH"], "DJANGO_SETTINGS_MODULE": "coordinator.settings", **VALID, **wrong}
+    done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=60)
     assert done.returncode != 0
     assert [text in done.stderr for text in ("Traceback", MARK)] == [False, False]
     lines = done.stderr.splitlines()

@@ -37,6 +37,7 @@ class Receipt:
     number: int
     note: str = ""
 """
+STEP = "@pipeline.step\ndef ship_it(order: Order) -> Receipt:\n    return Receipt(1)\n"
 
 
 class Author:
@@ -79,9 +80,6 @@ def author(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Author]:
     author = Author(folder)
     yield author
     author.forget()
-
-
-STEP = "@pipeline.step\ndef ship_it(order: Order) -> Receipt:\n    return Receipt(1)\n"
 
 
 @pytest.fixture(scope="session")

@@ -5,18 +5,21 @@ import json
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipelines import DefinitionError
 from pipelines.cli import main
 from pipelines.release.connection import Target, target_of
+from tests import making
 from tests.cases import cases
+from tests.receiving import Received
 from tests.unit.pipelines.conftest import Author
+from tests.unit.pipelines.small_servers import Recorder, Response, serving
 from wire.messages.limits import LONGEST_WORKER_ID
 from wire.worker_keys import worker_key
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 FLOW = """
 from pipelines import Pipeline
 
@@ -27,6 +30,9 @@ def double(n: int) -> int:
     return 2 * n
 """
 Command = Callable[..., tuple[int, str, str]]
+WORKER = ["worker", "--tenant=acme", "--release=r.json"]
+BROKER = "--broker-url=redis://127.0.0.1:1/0"
+ACTIVATE = ("activate", "org.acme.orders", "2.0")
 
 
 @pytest.fixture
@@ -43,9 +49,9 @@ def project(author: Author, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def command(project: Path, capsys: pytest.CaptureFixture[str]) -> Command:
     """Runs a command. Returns its status and what it printed to stdout and stderr."""
 
-    def run(*arguments: str) -> tuple[int, str, str]:
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
         try:
-            status = main(list(arguments), program="python -m pipelines")
+            status = main([*map(str, arguments)], program="python -m pipelines")
         except SystemExit as end:
             status = int(str(end.code))
         return status, *capsys.readouterr()
@@ -68,10 +74,6 @@ def test_build_and_release_print_what_they_wrote(project: Path, command: Command
     options = ("dist/org.acme.double.zip", "--release-version", "v7", "--json")
     released = json.loads(command("release", *options)[1])
     assert (released["releaseVersion"], released["artifacts"]) == ("v7", ["org.acme.double.zip"])
-
-
-WORKER = ["worker", "--tenant=acme", "--release=r.json"]
-BROKER = "--broker-url=redis://127.0.0.1:1/0"
 
 
 @cases(
@@ -114,3 +116,99 @@ def test_the_token_comes_from_a_file_or_the_environment(project: Path, monkeypat
     options.url = None
     with pytest.raises(DefinitionError, match=r"MISSING_OPTION: .*--url"):
         target_of(options)
+
+
+# --- activate ---
+
+
+REFUSAL = {"code": "WORKER_REQUIRED", "detail": "No worker may run release '2.0'."}
+MADE = {"sequence": 7, "releaseVersion": "2.0", "previousReleaseVersion": "1.0", "kind": "activation", "reason": "why"}
+
+
+class Coordinator(Recorder):
+    """Answers every request with `answer`."""
+
+    answer: tuple[int, dict[str, Any]] = (200, {})
+
+    def response_to(self, request: Received) -> Response:
+        status, document = self.answer
+        return Response(status, json.dumps(document).encode(), {"Content-Type": "application/json"})
+
+
+@pytest.fixture
+def coordinator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Coordinator]:
+    made = Coordinator()
+    with serving(made):
+        monkeypatch.setenv("PIPELINES_TOKEN", "dc_token")
+        monkeypatch.setenv("PIPELINES_URL", made.url)
+        monkeypatch.setenv("PIPELINES_TENANT", "acme")
+        yield made
+
+
+def test_an_activation_sends_the_reason_and_the_expected_release(coordinator: Coordinator, command: Command) -> None:
+    coordinator.answer = (201, MADE)
+    status, out, err = command(*ACTIVATE, "--reason", "why", "--expected", "1.0")
+    assert (status, err) == (0, "")
+    assert "#7" in out
+    [request] = coordinator.requests
+    assert (request.method, request.path) == ("POST", "/api/v1/tenants/acme/pipelines/org.acme.orders/activations")
+    body = json.loads(request.body)
+    assert len(body.pop("operationKey")) == 32
+    assert body == {"releaseVersion": "2.0", "reason": "why", "expectedReleaseVersion": "1.0"}
+    assert json.loads(command(*ACTIVATE, "--json")[1]) == MADE
+
+
+def test_a_refusal_and_a_mistake_have_different_exit_statuses(coordinator: Coordinator, command: Command) -> None:
+    for answer, status in ((409, 3), (422, 3), (403, 2), (503, 2)):
+        coordinator.answer = (answer, REFUSAL)
+        error = f"error: COORDINATOR_REFUSED: {answer} WORKER_REQUIRED No worker may run release '2.0'.\n"
+        assert command(*ACTIVATE) == (status, "", error)
+
+
+# --- diff ---
+
+
+ID = {"name": "id", "type": {"kind": "scalar", "id": "string"}}
+PRICE = {"name": "price", "type": {"kind": "scalar", "id": "decimal"}}
+
+
+def written(folder: Path, version: str = "1.0", *fields: dict[str, Any], **entries: str) -> Path:
+    """Write a release with its artifact, and return its folder."""
+    folder.mkdir()
+    types = {"Order": {"definition": {"id": "Order", "kind": "record", "fields": [ID, *fields]}}}
+    contract = making.contract(canonicalTypes=types)
+    data = making.archive(contract, **entries)
+    (folder / "app.zip").write_bytes(data)
+    (folder / "pipeline-release.json").write_text(json.dumps(making.descriptor(contract, data, version)))
+    return folder
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    return written(tmp_path / "old")
+
+
+@pytest.fixture
+def new(tmp_path: Path) -> Path:
+    return written(tmp_path / "new", "2.0", PRICE)
+
+
+def test_a_new_required_field_breaks_callers(command: Command, old: Path, new: Path) -> None:
+    status, out, err = command("diff", old, new)
+    assert (status, err) == (1, "")
+    assert out.startswith('breaking-for-callers: added steps["Validate"].input.price: none -> decimal. ')
+    document = json.loads(command("diff", old, new, "--json")[1])
+    assert (document["breaking"], document["fromReleaseVersion"], document["toReleaseVersion"]) == (True, "1.0", "2.0")
+    first = document["differences"][0]
+    assert (first["impact"], first["path"]) == ("breaking-for-callers", 'steps["Validate"].input.price')
+
+
+def test_equal_releases_and_other_code_are_compatible(command: Command, old: Path, tmp_path: Path) -> None:
+    assert command("diff", old / "pipeline-release.json", old) == (0, "no differences\n", "")
+    status, out, _ = command("diff", old, written(tmp_path / "other", "1.1", code="x = 1"))
+    assert (status, out.startswith('compatible: changed artifacts["app"].digest: sha256:')) == (0, True)
+
+
+def test_a_file_with_other_bytes_leaves_the_contract_unknown(command: Command, old: Path, new: Path) -> None:
+    (new / "app.zip").write_bytes((old / "app.zip").read_bytes())
+    assert command("diff", old, new)[1].startswith("unknown: changed contract: ")

@@ -25,11 +25,6 @@ def line(form: Form, *arguments: Any, **options: Any) -> str:
     return LineFormatter(form).format(record(*arguments, **options))
 
 
-def members(*arguments: Any, **options: Any) -> dict[str, Any]:
-    read: dict[str, Any] = json.loads(line("json", *arguments, **options))
-    return read
-
-
 def raised(error: BaseException, cause: BaseException | None = None) -> BaseException:
     try:
         raise error from cause
@@ -49,7 +44,7 @@ def test_an_exception_shows_its_class_and_frames_and_those_of_its_causes(form: F
     error = raised(ValueError("secret-4711"), raised(KeyError("secret-4712")))
     text = line(form, "failed", error=error)
     assert "secret" not in text
-    shown = members("failed", error=error)["exception"]
+    shown = json.loads(line("json", "failed", error=error))["exception"]
     assert (shown["class"], shown["cause"]["class"]) == ("ValueError", "KeyError")
     assert [frame.rpartition(" in ")[2] for frame in shown["frames"]] == ["raised"]
 

@@ -21,6 +21,8 @@ VECTOR = (
 )
 
 MEMBERS = json.loads(base64.urlsafe_b64decode(VECTOR.partition(".")[0] + "=="))
+SIGNED = RECORD.sign(SECRET)
+OTHER = {"tenant_id": "t", "interaction_id": "i", "correlation_id": "c", "execution_id": "e", "step_id": "s"}
 
 
 def signed(payload: bytes, secret: str = SECRET) -> str:
@@ -33,9 +35,6 @@ def refused(token: str, secret: str = SECRET) -> str:
     with pytest.raises(ResumeTokenError) as caught:
         read(token, [secret])
     return caught.value.code
-
-
-SIGNED = RECORD.sign(SECRET)
 
 
 @cases("token", [VECTOR, SIGNED])
@@ -80,9 +79,6 @@ def test_another_secret_or_another_byte_breaks_the_signature() -> None:
 )
 def test_signed_text_that_is_not_a_token_is_malformed(payload: bytes) -> None:
     assert refused(signed(payload)) == "MALFORMED"
-
-
-OTHER = {"tenant_id": "t", "interaction_id": "i", "correlation_id": "c", "execution_id": "e", "step_id": "s"}
 
 
 @cases(("member", "value"), [*OTHER.items(), ("deadline_epoch_ms", 2000000000001)])

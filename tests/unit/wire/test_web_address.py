@@ -1,8 +1,13 @@
-"""Which URLs are web addresses."""
+"""Which texts are web addresses, URLs of brokers that name Sentinels, identifiers and path segments."""
 
 import pytest
 
 from tests.cases import cases
+from tests.hostile_values import TEXTS
+from wire.broker.sentinel import transport_options
+from wire.broker.tls import tls_options
+from wire.broker_url import SentinelUrl, is_sentinel, kombu_url, parse_sentinel, uses_tls
+from wire.identifying import is_identifier, is_segment
 from wire.web_address import is_web_address, split
 
 
@@ -30,3 +35,74 @@ def test_other_urls_are_rejected_with_the_broken_rule(url: str, problem: str) ->
         split(url)
     assert url not in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+def test_the_parts_of_a_url_that_names_sentinels() -> None:
+    url = "sentinels://worker-acme:p%40ss@one.example:26380,two,[::1]:5/broker.main/3"
+    assert parse_sentinel(url) == SentinelUrl(
+        hosts=(("one.example", 26380), ("two", 26379), ("::1", 5)),
+        name="broker.main",
+        database=3,
+        user="worker-acme",
+        password="p@ss",
+        with_tls=True,
+    )
+    assert kombu_url(url) == (
+        "sentinel://worker-acme:p%40ss@one.example:26380/3;sentinel://worker-acme:p%40ss@two:26379/3"
+        ";sentinel://worker-acme:p%40ss@[::1]:5/3"
+    )
+    assert is_sentinel(url)
+    assert uses_tls(url)
+
+
+def test_sentinels_get_the_options_of_tls_and_no_password() -> None:
+    plain, secure = (f"{scheme}://user:password@h/broker/0" for scheme in ("sentinel", "sentinels"))
+    assert transport_options(plain, tls_options(plain)) == {"master_name": "broker", "sentinel_kwargs": {}}
+    tls = tls_options(secure, "/ca.pem")
+    assert tls["ssl_check_hostname"]
+    assert transport_options(secure, tls)["sentinel_kwargs"] == {"ssl": True, **tls}
+
+
+@cases(
+    "url",
+    [
+        *("redis://h/name/0", "sentinel://h/0", "sentinel://h/name/x", "sentinel://h,/name/0", "sentinel://h:0/name/0"),
+        *("sentinel://h/name/0?a=b", "sentinel://h;sentinel://h/name/0", "sentinel://h/name/0\n"),
+    ],
+)
+def test_other_urls_are_refused_without_being_quoted(url: str) -> None:
+    with pytest.raises(ValueError, match=r"^must be a sentinel://user:password@host:port,host:port/name/number"):
+        parse_sentinel(url)
+
+
+GOOD = ("1.0", "sha256:abc", "Validate <Order>", "...", ".hidden", "été", "日本語", "\N{GRINNING FACE}", "x" * 5000)
+BAD = (
+    *("nothing", "blanks", "a leading blank", "a newline", "U+0000", "a control character"),
+    *("a bidirectional override", "an invisible character", "a filler", "a noncharacter"),
+    *("one dot", "two dots", "not composed"),
+)
+
+
+INVISIBLE = [*"\0\t\n\x1f\x7f\x85\xa0\xad\u200e\u2028\u2066\ufe0f\ufeff\ud800"]
+
+
+@cases("text", GOOD)
+def test_visible_text_is_an_identifier(text: str) -> None:
+    assert is_identifier(text)
+    assert is_segment(text)
+
+
+@cases("text", [" a", "a ", " ", "\u00a0a", "a\u00a0", *(TEXTS[name] for name in BAD)])
+def test_ambiguous_text_and_text_with_a_blank_at_either_end_are_not_identifiers(text: str) -> None:
+    assert not is_identifier(text)
+    assert not is_segment(text)
+
+
+@cases("character", INVISIBLE)
+def test_an_identifier_has_no_invisible_characters(character: str) -> None:
+    assert not any(is_identifier(text) for text in (character, f"a{character}", f"a{character}b", f"{character}b"))
+
+
+def test_an_identifier_may_have_a_slash_and_a_segment_may_not() -> None:
+    assert is_identifier("a/b")
+    assert not is_segment("a/b")

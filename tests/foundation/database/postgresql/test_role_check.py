@@ -47,6 +47,7 @@ DANGERS = {
         f"REVOKE {OWNER} FROM {ROLE}; GRANT {ROLE} TO {OWNER}",
     ),
 }
+OWNER_REFUSED = "The database role coordinator_owner must not run this process: it owns tables; it owns the database"
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +82,6 @@ def test_a_member_of_any_strong_role_is_reported(superuser: psycopg.Connection) 
     finally:
         superuser.execute(f"DROP ROLE {', '.join(made)}".encode())
         superuser.execute(f"REVOKE {', '.join(predefined)} FROM coordinator".encode())
-
-
-OWNER_REFUSED = "The database role coordinator_owner must not run this process: it owns tables; it owns the database"
 
 
 @pytest.fixture

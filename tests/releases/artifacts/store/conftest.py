@@ -8,6 +8,8 @@ from releases.artifacts.store.local import LocalArtifactStore
 from tests.releases.artifacts.store.bench import Bench, LocalBench, RemoteBench, S3Bench
 from tests.s3 import S3Place
 
+REMOTE = [pytest.param("s3", marks=pytest.mark.xdist_group("s3_server"))]
+
 
 @pytest.fixture
 def local(tmp_path: Path) -> LocalBench:
@@ -19,9 +21,6 @@ def local(tmp_path: Path) -> LocalBench:
 @pytest.fixture
 def s3(s3_place: S3Place, tmp_path: Path) -> S3Bench:
     return S3Bench(s3_place, tmp_path / "scratch")
-
-
-REMOTE = [pytest.param("s3", marks=pytest.mark.xdist_group("s3_server"))]
 
 
 @pytest.fixture(params=["local", *REMOTE])

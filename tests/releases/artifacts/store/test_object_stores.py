@@ -1,5 +1,8 @@
-"""What holds for every store on a server: failures of the server and the network are never a verdict on a blob."""
+"""What holds for every store on a server, and for the one on S3. Failures of a server are no verdict on a blob."""
 
+import base64
+import hashlib
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +10,12 @@ import pytest
 
 from releases.errors import ArtifactStoreUnavailable
 from tests.making import digest_of
-from tests.releases.artifacts.store.bench import RemoteBench
+from tests.releases.artifacts.store.bench import RemoteBench, S3Bench
 
 DATA = b"some bytes" * 300_000
 DIGEST = digest_of(DATA)
+FEW = b"some bytes" * 1_000
+FEW_DIGEST = digest_of(FEW)
 
 
 def unavailable(use: Any, *arguments: Any) -> str:
@@ -39,3 +44,15 @@ def test_a_missing_bucket_is_not_a_missing_blob(remote: RemoteBench, tmp_path: P
     staged.write(b"bytes")
     unavailable(staged.keep)
     unavailable(lambda: list(store.list()))
+
+
+def test_only_complete_bytes_are_saved_and_with_the_options_and_checksum(s3: S3Bench, tmp_path: Path) -> None:
+    store = s3.place.store(tmp_path, object_parameters={"Metadata": {"team": "releases"}})
+    with pytest.raises(NotImplementedError):
+        store.save(store.key(FEW_DIGEST), BytesIO(FEW))
+    staged = store.stage(limit=len(FEW))
+    staged.write(FEW)
+    staged.keep()
+    head = s3.client.head_object(Bucket=s3.place.bucket, Key=store.key(FEW_DIGEST), ChecksumMode="ENABLED")
+    assert head["Metadata"] == {"team": "releases"}
+    assert base64.b64decode(head["ChecksumSHA256"]) == hashlib.sha256(FEW).digest()

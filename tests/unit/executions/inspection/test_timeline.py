@@ -1,10 +1,15 @@
-"""The timeline of an execution, derived from its events alone."""
+"""The timeline of an execution, derived from its events alone, and the differences between two JSON values."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from executions.inspection.timeline import Await, Bar, Kind, Pause, Progress, Row, timeline
+from hypothesis import given
+from hypothesis import strategies as st
+
+from executions.inspection.timeline import Await, Kind, Progress, Row, timeline
+from executions.inspection.value_differences import MISSING, differences
 from tests.cases import cases
+from wire.documents import json_values
 from wire.documents.execution_runs import Event
 
 BEGIN = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -37,8 +42,8 @@ class History:
     def claimed(self, seconds: float, attempt: int = 0, step: int = 0) -> "History":
         return self.add(seconds, "CLAIMED", "RUNNING", attempt=attempt, stepIndex=step)
 
-    def rows(self, *, now: float = 1000, awaits: tuple[Await, ...] = (), pauses: tuple[Pause, ...] = ()) -> list[Row]:
-        return timeline(STEPS, self.events, awaits, pauses, now=at(now), running_since=None)
+    def rows(self, *, awaits: tuple[Await, ...] = ()) -> list[Row]:
+        return timeline(STEPS, self.events, awaits, (), now=at(1000), running_since=None)
 
 
 def shown(row: Row) -> list[tuple[str, float, float]]:
@@ -46,10 +51,6 @@ def shown(row: Row) -> list[tuple[str, float, float]]:
     return [
         (bar.kind.value, (bar.start - BEGIN).total_seconds(), (bar.end - BEGIN).total_seconds()) for bar in row.bars
     ]
-
-
-def all_bars(rows: list[Row]) -> list[Bar]:
-    return [bar for row in rows for bar in row.bars]
 
 
 def test_attempts_show_their_failures_and_the_waits_between_them_until_a_redrive_succeeds() -> None:
@@ -99,13 +100,9 @@ def test_an_outcome_that_gets_its_lost_lease_back_is_drawn_where_it_ran(again: b
     assert sum(each.kind is Kind.LOST for each in rows[0].bars) == 1 + again
 
 
-def awaiting() -> History:
-    history = History().claimed(1)
-    return history.add(2, "AWAITING", "WAITING_EXTERNAL", worker="w", steps=[span(0, 1, 2)])
-
-
 def test_an_await_shows_who_answered_and_the_execution_continues_after_it() -> None:
-    history = awaiting().add(3602, "AWAIT_COMPLETED", "QUEUED", stepIndex=1, answers=1).claimed(3603, step=2)
+    history = History().claimed(1).add(2, "AWAITING", "WAITING_EXTERNAL", worker="w", steps=[span(0, 1, 2)])
+    history = history.add(3602, "AWAIT_COMPLETED", "QUEUED", stepIndex=1, answers=1).claimed(3603, step=2)
     history.add(3605, "SUCCEEDED", "SUCCEEDED", worker="w", steps=[span(2, 3603, 3605)])
     rows = history.rows(awaits=(Await(1, at(2), at(3602), 1, 1, ("user:eva",)),))
     assert shown(rows[1]) == [("await", 2, 3602)]
@@ -116,5 +113,33 @@ def test_an_await_shows_who_answered_and_the_execution_continues_after_it() -> N
 @cases("reported", [span(0, 9000, 9001), span(0, 3, 2), span(0, -200, 500), [0, 0, 2**62]])
 def test_times_that_cannot_be_true_are_not_drawn(reported: list[int]) -> None:
     history = History().claimed(1).add(5, "SUCCEEDED", "SUCCEEDED", worker="w", steps=[reported])
-    [bar] = [bar for bar in all_bars(history.rows()) if bar.kind is Kind.WORK]
+    [bar] = [bar for row in history.rows() for bar in row.bars if bar.kind is Kind.WORK]
     assert (bar.start, bar.end, bar.last) == (at(1), at(5), 2)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.text("ab", max_size=2),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab.", max_size=2), inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@cases(
+    ("one", "other", "found"),
+    [
+        ({"a": 1}, {"a": 1.0}, []),
+        ({"a": 1}, {"a": True}, [("input.a", 1, True)]),
+        ({"a": {"b": [1, 2]}}, {"a": {"b": [1, 3, 4]}}, [("input.a.b[1]", 2, 3), ("input.a.b[2]", MISSING, 4)]),
+        ({"a.b": 1}, {}, [('input["a.b"]', 1, MISSING)]),
+        ([], {}, [("input", [], {})]),
+        (None, {"x": 1}, [("input", None, {"x": 1})]),
+        ({"a": None}, {}, [("input.a", None, MISSING)]),
+    ],
+)
+def test_each_place_is_named(one: Any, other: Any, found: list[tuple[str, Any, Any]]) -> None:
+    assert [(each.path, each.one, each.other) for each in differences("input", one, other)] == found
+
+
+@given(VALUES, VALUES)
+def test_there_is_a_difference_exactly_if_the_values_differ(one: Any, other: Any) -> None:
+    assert (next(differences("x", one, other), None) is None) == json_values.equal(one, other)

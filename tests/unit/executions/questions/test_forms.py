@@ -14,7 +14,8 @@ from executions.questions.filling import data_of
 from executions.questions.parts import Part, Problem
 from executions.questions.reading import value_of
 from tests.cases import cases
-from tests.unit.executions.questions.types import named, record, scalar, typed_values, types
+from tests.unit.executions.questions.types import record, typed_values, types
+from tests.unit.wire.comparison.releases import named, scalar
 from wire.comparison.type_shapes import Types
 
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -5,6 +5,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from tests.unit.wire.comparison.releases import named, scalar
 from wire.comparison.type_shapes import Types
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=20)
@@ -24,14 +25,6 @@ SCALARS: dict[str, st.SearchStrategy[Any]] = {
         max_leaves=5,
     ),
 }
-
-
-def scalar(name: str) -> dict[str, str]:
-    return {"kind": "scalar", "id": name}
-
-
-def named(name: str) -> dict[str, str]:
-    return {"kind": "named", "id": name}
 
 
 def record(**fields: Any) -> dict[str, Any]:

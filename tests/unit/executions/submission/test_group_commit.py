@@ -1,12 +1,12 @@
 """Callers that arrive during a commit share the next one, and no caller is affected by rows of another."""
 
 import threading
-from collections.abc import Callable
 from functools import partial
 
 import pytest
 
 from executions.submission.group_commit import GroupCommit
+from tests.building import eventually
 from tests.cases import cases
 
 AWAY, ENDED = -99, -98
@@ -70,23 +70,10 @@ def ledger() -> Ledger:
     return Ledger()
 
 
-def waiting(commits: GroupCommit[int, str], count: int) -> bool:
-    return commits.waiting == count
-
-
 def group_commit(ledger: Ledger, most_rows: int = 10, most_bytes: int = 10_000) -> GroupCommit[int, str]:
     """The size of a row in bytes is the absolute value of its number."""
     limits = {"most_rows": most_rows, "most_bytes": most_bytes}
     return GroupCommit(ledger.write, size=abs, is_outage=lambda error: isinstance(error, ConnectionError), **limits)
-
-
-def until(probe: Callable[[], bool]) -> None:
-    pause = threading.Event()
-    for _ in range(1000):
-        if probe():
-            return
-        pause.wait(0.01)
-    raise AssertionError("the condition did not become true")
 
 
 def finished(ledger: Ledger, commits: GroupCommit[int, str], *others: tuple[int, ...]) -> Callers:
@@ -97,7 +84,7 @@ def finished(ledger: Ledger, commits: GroupCommit[int, str], *others: tuple[int,
     assert ledger.entered.acquire(timeout=10)
     for number, rows in enumerate(others, start=1):
         callers.call(*rows)
-        until(partial(waiting, commits, number))
+        eventually(partial(lambda count: commits.waiting == count, number), what="the caller")
     ledger.open.set()
     callers.join()
     return callers

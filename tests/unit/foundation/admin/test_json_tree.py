@@ -1,7 +1,6 @@
 """JSON as elements that open and close: everything is shown, escaped, and within bounds."""
 
 from html.parser import HTMLParser
-from typing import Any
 
 from foundation.admin.json_tree import tree
 from tests.cases import cases
@@ -23,13 +22,9 @@ class Elements(HTMLParser):
         self.text += data
 
 
-def drawn(value: Any) -> Elements:
-    return Elements(tree(value, "input").html)
-
-
 @cases("text", ["<script>alert(1)</script>", "\"><img src=x onerror='x'>", "&lt;"])
 def test_names_and_texts_are_inert(text: str) -> None:
-    found = drawn({text: [text]})
+    found = Elements(tree({text: [text]}, "input").html)
     assert {tag for tag, _ in found.tags} <= {"details", "summary", "div", "span"}
     assert all(not name.startswith("on") for _, attributes in found.tags for name in attributes)
     assert found.text.count(text.replace('"', '\\"')) == 2

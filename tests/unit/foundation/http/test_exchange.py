@@ -1,7 +1,5 @@
 """One request over a real connection: only to the vetted address, and limited in time and size."""
 
-import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,10 +12,11 @@ import pytest
 from foundation.http.address_guard import Target, vet
 from foundation.http.exchange import Broken, NotConnected, NotSent, Response, TimedOut, exchange
 from tests.cases import cases
-from tests.receiving import dripping, receiving
+from tests.receiving import dripping, one_client, receiving
 
 CERTIFICATE = Path(__file__).parents[1] / "tls" / "receiver.pem"
 LOCAL = [ip_network("127.0.0.0/8")]
+OK = b"HTTP/1.1 200 OK\r\n"
 
 
 def target(url: str, *addresses: str) -> Target:
@@ -34,37 +33,10 @@ def send_to(url: str, body: bytes = b"", **options: Any) -> Response:
 
 
 @contextmanager
-def responding(text: bytes, *, then_silent: bool = False) -> Iterator[str]:
-    """A server that sends `text` to one client, and closes the connection or falls silent. Yields its URL."""
-    over = threading.Event()
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def serve() -> None:
-        connection, _ = listener.accept()
-        with connection:
-            connection.recv(65536)
-            connection.sendall(text)
-            if then_silent:
-                over.wait(60)
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/a/path?q=1"
-    finally:
-        over.set()
-        thread.join(10)
-        listener.close()
-
-
-@contextmanager
-def within(seconds: float) -> Iterator[None]:
-    began = time.monotonic()
-    yield
-    assert time.monotonic() - began < seconds
-
-
-OK = b"HTTP/1.1 200 OK\r\n"
+def responding(text: bytes) -> Iterator[str]:
+    """A server that sends `text` to one client, and closes the connection. Yields its URL."""
+    with one_client(lambda connection, _: connection.sendall(text)) as place:
+        yield f"http://{place}/a/path?q=1"
 
 
 def declared(body: bytes) -> bytes:
@@ -141,8 +113,10 @@ def test_the_time_limit_applies_to_the_whole_exchange() -> None:
     A response without a length is cut off too, although closing its connection would complete it.
     """
     for beginning in (OK + b"X-Slow: ", OK + b"Content-Length: 500\r\n\r\n", OK + b"\r\n"):
-        with within(2), dripping(beginning) as place, pytest.raises(TimedOut):
+        began = time.monotonic()
+        with dripping(beginning) as place, pytest.raises(TimedOut):
             send_to(f"http://{place}/", seconds=0.3)
+        assert time.monotonic() - began < 2
 
 
 def test_redirects_and_the_proxies_and_credentials_of_the_environment_are_ignored(

@@ -1,17 +1,9 @@
 """After a refusal, the broker gate sends nothing until a probe succeeds. The interval between probes grows."""
 
-import time
-
 import pytest
 
 from foundation.wakeups.broker_gate import FIRST_BATCH, FIRST_WAIT, LONGEST_WAIT, BrokerGate
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.clock import Clock
 
 
 class Broker:
@@ -36,8 +28,8 @@ class Broker:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
-    monkeypatch.setattr(time, "monotonic", made)
+    made = Clock(monkeypatch)
+    made.stop()
     return made
 
 
@@ -60,21 +52,21 @@ def test_the_intervals_between_probes_grow_until_one_succeeds(broker: Broker, ga
     refuse(broker, gate)
     wait = FIRST_WAIT
     for number in range(8):
-        clock.now += wait - 0.001
+        clock.ahead += wait - 0.001
         assert not gate.is_open()
         assert broker.probes == number
-        clock.now += 0.002
+        clock.ahead += 0.002
         assert not gate.is_open()
         assert broker.probes == number + 1
         wait = min(2 * wait, LONGEST_WAIT)
     assert wait == LONGEST_WAIT
     broker.error = None
-    clock.now += LONGEST_WAIT
+    clock.ahead += LONGEST_WAIT
     assert [gate.send(broker.message) for _ in range(2)] == [True, True]
     assert (broker.messages, broker.probes, gate.refused) == (3, 9, False)
     refuse(broker, gate)
     broker.error = None
-    clock.now += FIRST_WAIT
+    clock.ahead += FIRST_WAIT
     assert gate.is_open(), "the next outage begins with the shortest wait"
     assert gate.batch(500) == FIRST_BATCH
     gate.batch_sent(FIRST_BATCH)

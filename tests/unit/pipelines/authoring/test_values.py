@@ -1,18 +1,25 @@
-"""Typed values to JSON and back."""
+"""Typed values to JSON and back. The coordinator accepts exactly the values that workers read."""
 
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, timezone
+import itertools
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, field, make_dataclass
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel, Field, computed_field
 
 from pipelines.authoring.catalogue import Catalogue
 from pipelines.authoring.values import ValueMismatch, ValueType
 from tests.cases import cases
+from wire.documents.canonical_types import SCALARS as SCALARS_OF_CONTRACTS
+from wire.documents.canonical_types import mismatches
 
 
 class Colour(StrEnum):
@@ -136,3 +143,104 @@ def test_a_time_whose_offset_has_seconds_is_read_back_as_the_same_moment(seconds
     assert encoded.document["extra"] == {"times": [encoded.document["placed"]]}
     with pytest.raises(ValueMismatch, match="has seconds"):
         typed(datetime).encode(datetime.min.replace(tzinfo=timezone(timedelta(seconds=1))))
+
+
+# --- what the coordinator accepts ---
+
+
+class Shade(StrEnum):
+    RED = "r.d"
+    NONE = ""
+
+
+def bounds(*least: Any) -> st.SearchStrategy[Any]:
+    names = st.sampled_from(["ge", "gt", "le", "lt"])
+    return st.dictionaries(names, st.sampled_from(least), max_size=2).map(lambda members: Field(**members))
+
+
+LENGTHS = st.sampled_from([Field(), Field(min_length=1), Field(max_length=2), Field(min_length=1, max_length=2)])
+PATTERNS = st.sampled_from(["^[a-c]+$", "a|", r"^\d\d", "^(?:a|b)$"]).map(lambda pattern: Field(pattern=pattern))
+PLAIN = st.sampled_from([bool, date, datetime, UUID, Shade, Any, dict, dict[str, Any]])
+CONSTRAINED = st.one_of(
+    st.tuples(st.just(int), bounds(-1, 0, 1, 10**20)),
+    st.tuples(st.just(float), bounds(-1.5, 0, 1e17, 3)),
+    st.tuples(st.just(Decimal), bounds(-1, Decimal("1.50"), 3)),
+    st.tuples(st.just(str), st.one_of(LENGTHS, PATTERNS)),
+).map(lambda pair: Annotated[pair])
+SCALARS = st.one_of(PLAIN, CONSTRAINED)
+HINTS = st.one_of(
+    SCALARS,
+    SCALARS.map(lambda hint: dict[str, hint]),  # type: ignore[valid-type]
+    st.tuples(SCALARS, LENGTHS).map(lambda pair: Annotated[list[pair[0]], pair[1]]),  # type: ignore[valid-type]
+)
+"""The types of fields: scalars, and maps and lists of them."""
+ODD: list[Any] = [
+    *("20240101", "2024-W01-1", "1704067200", "2024-1-1", "2024-02-30", "2024-01-01", "２024-01-01", "2024-01-01T00"),
+    *("2024-01-01t00:00z", "2024-01-01 24:00", "2016-12-31T23:59:60Z", "2024-01-01T00:00:00+05", "2024-01-01x00:00:00"),
+    *("2024-01-01T00:00:00+00:53:28", "2024-01-01T00:00:00,123456789+0530", "2024-01-01T00:00:00.1234567890"),
+    *("0001-01-01T00:00:00+23:00", "2024-01-01T00:00:00+05:60", "2024-01-01T00:00:00+24:00", "9e6145", "NaN"),
+    *(f"{{{UUID(int=7)}}}", UUID(int=7).hex, UUID(int=7).urn, f"{UUID(int=7)}"[:-1] + "６", "0000-" + "0" * 28),
+    *("1_0", " 1", "１", ".5", "5.", "r.d", "rxd", "", 10**400, 10**308, 1.5, True, 0, None, [], {}),
+]
+ZONES = st.one_of(st.none(), st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes))))
+FORMS = st.one_of(
+    st.datetimes(timezones=ZONES).map(datetime.isoformat),
+    st.dates().map(date.isoformat),
+    st.uuids().map(str),
+    st.decimals(allow_nan=False).map(str),
+    st.sampled_from(ODD),
+)
+EDITED = st.tuples(FORMS.map(str), st.integers(0, 30), st.sampled_from(["", "-", ":", "T", "+", "0", "９", "e"])).map(
+    lambda edit: edit[0][: edit[1]] + edit[2] + edit[0][edit[1] + 1 :]
+)
+NUMBERS = st.one_of(st.integers(-3, 3), st.sampled_from([10**17 + 1, 10**20, 10**400, 1.5, 1e17, -0.0]), st.booleans())
+ATOMS = st.one_of(st.none(), NUMBERS, FORMS, EDITED, st.text("abc", max_size=3))
+VALUES = st.one_of(ATOMS, st.lists(ATOMS, max_size=3), st.dictionaries(st.text("ab", max_size=1), ATOMS, max_size=2))
+DEFAULTS = st.sampled_from([{}, {"default": None}, {"default_factory": list}])
+
+
+def record(name: str, hints: list[tuple[Any, Any, bool]]) -> type:
+    """Return an importable dataclass. Each field has a hint, its default, and whether it may be None."""
+    fields = [
+        (f"m{place}", hint | None if nullable else hint, field(**default, kw_only=True))
+        for place, (hint, default, nullable) in enumerate(hints)
+    ]
+    made = make_dataclass(name, fields, namespace={"__module__": __name__})
+    setattr(sys.modules[__name__], name, made)
+    return made
+
+
+@given(st.data(), st.lists(st.tuples(HINTS, DEFAULTS, st.booleans()), min_size=1, max_size=2), st.booleans())
+def test_the_coordinator_accepts_what_a_worker_reads_and_refuses_the_rest(
+    data: Any, hints: list[Any], nests: bool
+) -> None:
+    has_defaults = any(default for _, default, _ in hints)
+    members: dict[str, Any] = {f"m{place}": VALUES for place in range(len(hints))}
+    if nests:
+        inner, inners = record("Inner", hints), st.fixed_dictionaries({}, optional=members)
+        hints = [(inner, {"default": None}, True), (list[inner], {}, False)]  # type: ignore[valid-type]
+        members = {"m0": st.none() | inners, "m1": st.lists(inners, max_size=2)}
+    catalogue = Catalogue()
+    value_type = ValueType(record("Outer", hints), catalogue, "here")
+    document = data.draw(st.fixed_dictionaries({}, optional=members | {"other": ATOMS}))
+    found = mismatches(catalogue.canonical_types(), value_type.type_id, document)
+    try:
+        value = value_type.decode(document)
+    except ValueMismatch:
+        assert found
+        return
+    assert not found
+    if not has_defaults:  # which need not be of the type
+        again = value_type.encode(value)
+        assert again.value == value
+        assert mismatches(catalogue.canonical_types(), value_type.type_id, again.document) == []
+
+
+@cases(("hint", "document"), itertools.product((int, float, Decimal, str, bool, date, datetime, UUID), ODD))
+def test_odd_forms_of_scalars_are_judged_alike(hint: Any, document: Any) -> None:
+    value_type = ValueType(hint, Catalogue(), "here")
+    with suppress(ValueMismatch):
+        value_type.decode(document)
+        assert SCALARS_OF_CONTRACTS[value_type.type_id][0](document)
+        return
+    assert not SCALARS_OF_CONTRACTS[value_type.type_id][0](document)

@@ -1,4 +1,4 @@
-"""The requests of a publisher and its timeout. A small HTTP server replaces the coordinator."""
+"""The requests of a publisher and its timeout. Small HTTP servers replace the coordinator and the store."""
 
 import base64
 import json
@@ -9,23 +9,25 @@ from typing import Any
 import pytest
 
 from pipelines import DefinitionError
+from pipelines.release import direct_upload
 from pipelines.release.descriptor import CONTRACT_NAME, ENVELOPE_NAME, release
 from pipelines.release.located_artifacts import Locations
 from pipelines.release.packaging import BuiltArtifact
 from pipelines.release.publish import Target, publish
-from tests.unit.pipelines.small_servers import Recorder, Request, Response, serving
+from tests.receiving import Received
+from tests.unit.pipelines.small_servers import Recorder, Response, serving
 from wire.documents.descriptor import Profile
 
 
 class Coordinator(Recorder):
-    """Accepts and registers each release. With a `location`, it redirects."""
+    """Accepts and registers each release. With a `location`, it redirects every request, as a store also may."""
 
     def __init__(self) -> None:
         super().__init__()
         self.location = ""
         self.statuses = [b"VERIFYING", *[b"REGISTERED"] * 9]
 
-    def respond(self, request: Request) -> Response:
+    def response_to(self, request: Received) -> Response:
         if self.location:
             return Response(307, headers={"Location": self.location})
         if request.method == "POST":
@@ -78,16 +80,20 @@ def change_descriptor(folder: Path, **members: Any) -> None:
     file.write_text(json.dumps(json.loads(file.read_bytes()) | members))
 
 
-def test_the_token_is_sent_only_to_the_coordinator(
-    folder: Path, coordinators: list[Coordinator], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    coordinator, other = coordinators
+@pytest.fixture
+def hasty_with_netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment has credentials for this machine, and nothing waits before a retry."""
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login user password else\n")
     monkeypatch.setenv("NETRC", str(netrc))
     monkeypatch.setattr("time.sleep", lambda _: None)
+
+
+@pytest.mark.usefixtures("hasty_with_netrc")
+def test_the_token_is_sent_only_to_the_coordinator(folder: Path, coordinators: list[Coordinator]) -> None:
+    coordinator, other = coordinators
     assert published(folder, coordinator)["status"] == "REGISTERED"
-    assert {request.authorization for request in coordinator.requests} == {"Bearer dc_secret"}
+    assert {request.headers.get("Authorization") for request in coordinator.requests} == {"Bearer dc_secret"}
     assert "dc_secret" not in repr(Target("https://coordinator.example", "acme", "dc_secret"))
 
     coordinator.location = other.url
@@ -140,3 +146,36 @@ def test_only_a_file_that_the_coordinator_gets_from_a_repository_may_be_missing(
     artifact.unlink()
     published(folder, coordinator)
     assert parts(coordinator) == 0
+
+
+# --- direct uploads ---
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "app.zip"
+    path.write_bytes(b"0123456789")
+    return path
+
+
+def send(file: Path, status: str, *missing: dict[str, Any]) -> None:
+    """Send a file to a coordinator that always answers with this status and these missing parts."""
+    upload = {"uploadId": "u", "status": status, "size": 10, "received": 0, "finding": None, "missing": list(missing)}
+    direct_upload.send(file, "sha256:0", lambda *_, **__: upload, lambda *_: None, verdict_timeout=20.0)
+
+
+@pytest.mark.usefixtures("hasty_with_netrc")
+def test_the_store_gets_no_credentials_and_redirects_are_not_followed(
+    file: Path, coordinators: list[Coordinator]
+) -> None:
+    first, other = coordinators
+    first.location = other.url
+    with pytest.raises(DefinitionError, match="STORE_UNREACHABLE"):
+        send(file, "OPEN", {"url": f"{first.url}/0", "offset": 0, "size": 10})
+    assert {request.headers.get("Authorization") for request in first.requests} == {None}
+    assert other.requests == []
+
+
+def test_a_rejected_upload_is_an_error(file: Path) -> None:
+    with pytest.raises(DefinitionError, match="UPLOAD_REJECTED"):
+        send(file, "REJECTED")

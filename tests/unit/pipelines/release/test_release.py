@@ -1,4 +1,4 @@
-"""The descriptor of built artifacts, in both profiles."""
+"""The descriptor of built artifacts in both profiles, the keys that sign it, and its verification offline."""
 
 import json
 import shutil
@@ -7,15 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from securesystemslib.dsse import Envelope as Witness
+from securesystemslib.signer import SSlibKey
 
 from pipelines import DefinitionError
+from pipelines.release import signing_key
 from pipelines.release.descriptor import ENVELOPE_NAME, release
 from pipelines.release.located_artifacts import Locations
+from pipelines.release.maven_repositories import Repositories
 from pipelines.release.packaging import BuiltArtifact
+from pipelines.release.signing_key import make
+from pipelines.release.verify_release import ArtifactStatus, Verification, verify
+from releases.states import AttachmentKind
+from releases.trust.evidence import examine
+from wire.documents import signing
 from wire.documents.descriptor import CarrierDescriptor, Profile, parse_descriptor
+from wire.findings import Severity
 
-DIGEST = f"sha256:{'1' * 64}"
-IMAGE = f"oci://registry.example:5000/acme/app@{DIGEST}"
 ARTIFACT = "org.acme.orders-artifact"
 
 
@@ -100,3 +108,129 @@ def test_a_release_that_breaks_a_rule_is_not_written(built: BuiltArtifact) -> No
     with pytest.raises(DefinitionError, match="INVALID_RELEASE"):
         release(built.path.parent, release_version="a\0b")
     assert list(built.path.parent.glob("*.json")) == []
+
+
+# --- signatures ---
+
+
+@pytest.fixture
+def dist(built: BuiltArtifact) -> Path:
+    return built.path.parent
+
+
+def refused(code: str, path: Path) -> str:
+    with pytest.raises(DefinitionError) as caught:
+        signing_key.load(path)
+    assert caught.value.code == code
+    return caught.value.message
+
+
+def test_a_key_is_readable_only_by_its_owner_and_never_overwritten(tmp_path: Path) -> None:
+    made = signing_key.make(tmp_path / "ci.pem")
+    assert made.private.stat().st_mode & 0o777 == 0o600
+    key = signing_key.load(made.private)
+    assert signing.read_public_key(made.public.read_text()) == key.public_key()
+    assert made.key_id == signing.key_id(key.public_key())
+    files = {made.private: made.private.read_bytes(), made.public: made.public.read_bytes()}
+    for missing in files:
+        for path, content in files.items():
+            path.write_bytes(content)
+        missing.unlink()
+        with pytest.raises(DefinitionError, match="KEY_EXISTS"):
+            signing_key.make(tmp_path / "ci.pem")
+        assert {path: path.read_bytes() for path in files if path.exists()} == {
+            path: content for path, content in files.items() if path != missing
+        }
+
+
+def test_a_passphrase_locks_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(signing_key.PASSPHRASE, "a secret of ours")
+    made = signing_key.make(tmp_path / "ci.pem")
+    assert made.encrypted
+    assert b"BEGIN ENCRYPTED PRIVATE KEY" in made.private.read_bytes()
+    assert signing_key.load(made.private).public_key() == signing.read_public_key(made.public.read_text())
+    monkeypatch.setenv(signing_key.PASSPHRASE, "another secret")
+    assert "secret" not in refused("SIGNING_KEY_LOCKED", made.private)
+    monkeypatch.delenv(signing_key.PASSPHRASE)
+    assert signing_key.PASSPHRASE in refused("SIGNING_KEY_LOCKED", made.private)
+
+
+def test_the_envelope_signs_the_exact_bytes_and_other_readers_of_dsse_accept_it(dist: Path, tmp_path: Path) -> None:
+    keys = [signing_key.make(tmp_path / name) for name in ("a.pem", "b.pem")]
+    written = release(dist, sign_with=[key.private for key in keys])
+    assert written.envelope == dist / "pipeline-release.dsse.json"
+    data, descriptor = written.envelope.read_bytes(), written.path.read_bytes()
+    evidence = examine(data, parse_descriptor(descriptor))
+    assert (evidence.kind, evidence.findings) == (AttachmentKind.SIGNATURE, ())
+    witness = Witness.from_dict(json.loads(data))
+    assert (witness.payload, witness.payload_type) == (descriptor, signing.RELEASE_TYPE)
+    public = [signing.read_public_key(key.public.read_text()) for key in keys]
+    others = [SSlibKey.from_crypto(each, signing.key_id(each)) for each in public]
+    assert set(witness.verify(list(others), 2)) == {key.key_id for key in keys}
+
+
+# --- verification ---
+
+
+def released(built: BuiltArtifact, profile: Profile = Profile.TPF_2026_10, **locations: Any) -> Path:
+    return release(built.path.parent, release_version="1.0", profile=profile, locations=Locations(**locations)).path
+
+
+def errors(verified: Verification) -> list[str]:
+    return [finding.code for finding in verified.findings if finding.severity is Severity.ERROR]
+
+
+def change(descriptor: Path, **members: Any) -> None:
+    descriptor.write_text(json.dumps(json.loads(descriptor.read_bytes()) | members))
+
+
+def test_the_file_that_a_uri_names_is_the_artifact_even_if_another_file_has_the_digest(built: BuiltArtifact) -> None:
+    descriptor = released(built)
+    shutil.copy(built.path, built.path.with_name("copy.zip"))
+    built.path.write_bytes(b"other")
+    verified = verify(descriptor)
+    assert (verified.exit_status, errors(verified)) == (4, ["ARTIFACT_DIGEST_MISMATCH"])
+    assert verified.artifacts[0].status is ArtifactStatus.MISMATCH
+
+
+def test_a_repository_decides_about_a_maven_uri(built: BuiltArtifact, tmp_path: Path) -> None:
+    """Without a repository, a file next to the descriptor is enough."""
+    descriptor = released(built, maven=["org.acme:orders:zip:1.0"])
+    assert verify(descriptor).exit_status == 0
+    repository = tmp_path / "repository"
+    file = repository / "org/acme/orders/1.0/orders-1.0.zip"
+    file.parent.mkdir(parents=True)
+    repositories = Repositories([str(repository)])
+    assert errors(verify(descriptor, repositories=repositories)) == ["ARTIFACT_FILE_MISSING"]
+    file.write_bytes(b"other")
+    assert errors(verify(descriptor, repositories=repositories)) == ["ARTIFACT_DIGEST_MISMATCH"]
+    shutil.copy(built.path, file)
+    verified = verify(descriptor, repositories=repositories)
+    assert (verified.exit_status, verified.artifacts[0].found_at) == (0, str(file))
+
+
+def test_a_descriptor_that_breaks_a_rule_is_rejected(built: BuiltArtifact) -> None:
+    descriptor = released(built)
+    change(descriptor, contractVersion="other")
+    verified = verify(descriptor)
+    assert (verified.exit_status, errors(verified)) == (3, ["ARTIFACT_CONTRACT_VERSION_MISMATCH"])
+    # The archive of an older release needs no carrier. Its contract is still compared with the descriptor.
+    descriptor = released(built, Profile.TPF_2026_08)
+    change(descriptor, pipelineId="org.acme.others")
+    assert errors(verify(descriptor)) == ["ARTIFACT_PIPELINE_MISMATCH"]
+
+
+def test_a_signature_is_for_these_bytes(built: BuiltArtifact, tmp_path: Path) -> None:
+    key = make(tmp_path / "ci.pem").private
+    signed = release(built.path.parent, profile=Profile.TPF_2026_10, sign_with=[key])
+    assert verify(signed.path).exit_status == 0
+    change(signed.path)
+    assert errors(verify(signed.path)) == ["SIGNATURE_OTHER_DESCRIPTOR"]
+    (built.path.parent / ENVELOPE_NAME).write_text("[]")
+    assert errors(verify(signed.path)) == ["SIGNATURE_OTHER_DESCRIPTOR"]
+
+
+# --- verification ---
+
+
+# --- verification ---

@@ -1,7 +1,8 @@
-"""One transition: cardinalities, streams, awaits, failures."""
+"""One transition: cardinalities, streams, awaits, failures, checkpoints."""
 
 import dataclasses
 import sys
+from textwrap import indent
 from typing import Any, Literal
 
 import pytest
@@ -30,13 +31,17 @@ def odd(numbers: Iterable[int]) -> Iterator[int]:
     return (n for n in numbers if n % 2)
 
 @pipeline.step
-def add(numbers: list[int]) -> int:
-    return sum(numbers)
+def add(numbers: list[int]) -> Decimal:
+    return Decimal(sum(numbers))
 
 @pipeline.step
-def show(n: int) -> str:
+def show(n: Decimal) -> str:
     return f"<{n}>"
 """
+BAD = "INVALID_STEP_OUTPUT"
+SPREAD = "@pipeline.step\ndef spread(n: int) -> Iterator[int]:\n    yield from range(n)\n"
+TIMER = "pipeline.timer('Cool off', timedelta(1){of})\n"
+SHOW_ANSWER = "@pipeline.step\ndef show(answer: bool) -> str:\n    return repr(answer)\n"
 
 
 @pytest.fixture
@@ -60,9 +65,9 @@ def test_cardinalities_fold_over_one_and_many(numbers: Pipeline, context: StepCo
         (3, 0, 0, [3], False),
         (3, 0, 2, [0, 1, 2, 3, 4, 5], True),
         ([3, 1], 0, 2, [0, 1, 2, 3, 4, 5, 0, 1], True),
-        ([1, 2, 3], 4, -1, ["<1>", "<2>", "<3>"], True),
+        (["1", "2.50"], 4, -1, ["<1>", "<2.50>"], True),
         ([], 0, 3, [], True),
-        ([], 3, 4, [0], False),
+        ([], 3, 4, ["0"], False),
         (5, 2, 3, [5], True),
         ("done", 5, -1, ["done"], False),
     ]
@@ -86,9 +91,6 @@ def test_an_undecodable_payload_is_final_and_runs_nothing(numbers: Pipeline, con
         assert (failed.failure_class, failed.retryable, failed.step_index) == ("UNDECODABLE_PAYLOAD", False, 0)
         assert says in failed.message
     assert sys.modules["authored"].log == []
-
-
-BAD = "INVALID_STEP_OUTPUT"
 
 
 @cases(
@@ -143,15 +145,8 @@ def test_the_context_names_the_step_and_the_item(author: Author, context: StepCo
     )
 
 
-SPREAD = "@pipeline.step\ndef spread(n: int) -> Iterator[int]:\n    yield from range(n)\n"
-TIMER = "pipeline.timer('Cool off', timedelta(1){of})\n"
-
-
 def awaiting(request: str, response: str) -> str:
     return f"pipeline.awaits('Approve', request={request}, response={response}, timeout=timedelta(hours=1))\n"
-
-
-SHOW_ANSWER = "@pipeline.step\ndef show(answer: bool) -> str:\n    return repr(answer)\n"
 
 
 def test_an_await_suspends_with_its_requests(author: Author, context: StepContext) -> None:
@@ -204,3 +199,160 @@ def test_a_step_can_ask_whether_it_is_cancelled_and_the_next_one_does_not_begin(
     failed = failure(ran(pipeline, 1, cancellable))
     assert (failed.failure_class, failed.step_name) == ("pipelines.errors.Cancelled", "Second")
     assert log == [False, "cancelled now", True]
+
+
+# --- checkpoints ---
+
+
+def kept_by(pipeline: Pipeline, payload: Any, context: StepContext, *, stop: int = -1) -> list[tuple[int, Any, bool]]:
+    kept: list[tuple[int, Any, bool]] = []
+    run(pipeline, payload, start=0, stop=stop, context=context, keep=lambda *each: kept.append(each))
+    return kept
+
+
+def test_each_step_except_the_last_has_a_checkpoint_of_its_output(numbers: Pipeline, context: StepContext) -> None:
+    expected = [(1, [4], False), (2, [0, 1, 2, 3], True), (3, [1, 3], True), (4, ["4"], False)]
+    assert kept_by(numbers, 2, context) == expected
+    for stop in (1, 2, 3, 4):
+        assert kept_by(numbers, 2, context, stop=stop) == expected[: stop - 1], "and none where the transition stops"
+
+
+@cases("payload", [0, 1, 2])
+def test_a_run_that_resumes_at_any_checkpoint_has_the_same_result(
+    numbers: Pipeline, context: StepContext, payload: int
+) -> None:
+    """A stream remains a stream, even with one item or none."""
+    uninterrupted = ran(numbers, payload, context)
+    assert isinstance(uninterrupted, Completed)
+    for index, outputs, many in kept_by(numbers, payload, context):
+        resumed = ran(numbers, outputs if many else outputs[0], context, index, "MULTI" if many else "UNI")
+        assert resumed == uninterrupted, index
+
+
+@cases("error", [OSError("broker away"), SystemExit(1)])
+def test_a_checkpoint_that_cannot_be_stored_fails_the_transition_without_naming_a_step(
+    numbers: Pipeline, context: StepContext, error: BaseException
+) -> None:
+    def keep(*_: Any) -> None:
+        raise error
+
+    failed = failure(run(numbers, 2, start=0, stop=-1, context=context, keep=keep))
+    assert (failed.failure_class, failed.retryable, failed.step_index) == (type(error).__name__, True, None)
+
+
+# --- failures that a step swallows ---
+
+
+FAILURES = {
+    "an error": ("raise OSError('the disk is gone')", "OSError"),
+    "an exit": ("raise SystemExit", "SystemExit"),
+    "the end of a generator": ("raise GeneratorExit", "GeneratorExit"),
+    "a wrong item": ("yield 'two'", "INVALID_STEP_OUTPUT"),
+    "a cancellation": ("cancelled.append(True)\nyield 2", "pipelines.errors.Cancelled"),
+}
+SWALLOWING = {
+    "except": "try:\n    kept.extend(numbers)\nexcept:\n    pass",
+    "finally": "try:\n    kept.extend(numbers)\nfinally:\n    return {kept}",
+    "and read again": "for _ in range(9):\n    with suppress(BaseException):\n        kept.append(next(numbers))",
+    "and raise another": "try:\n    kept.extend(numbers)\nexcept:\n    raise ValueError('from a broken stream')",
+    "and return nonsense": "try:\n    kept.extend(numbers)\nexcept:\n    return ['nonsense']",
+}
+AWAIT = "pipeline.awaits('Approve', request={}, response=bool, timeout=timedelta(hours=1))\n"
+STEP = "@pipeline.step\ndef send(n: int) -> int:\n    done.append(n)\n    return n\n"
+FOLLOWING = {
+    "the end": "",
+    "an await for each item": AWAIT.format("int"),
+    "a step": STEP,
+    "a step and an await": STEP + AWAIT.format("int"),
+}
+SOURCE = """
+from contextlib import suppress
+
+done, cancelled = [], []
+
+@pipeline.step
+def spread(n: int) -> Iterator[int]:
+    yield 1
+{failure}
+
+"""
+RETURNS = """
+@pipeline.step
+def gather(numbers: Iterator[int]) -> list[int]:
+    kept = []
+{swallowing}
+    return kept
+"""
+YIELDS = """
+def collect(numbers):
+    kept = []
+{swallowing}
+    return kept
+
+@pipeline.step
+def gather(numbers: Iterator[int]) -> Iterator[int]:
+    kept = collect(numbers)
+    yield from kept
+"""
+GATHERING = {"returns a list": RETURNS, "yields": YIELDS}
+
+
+def pipeline_of(author: Author, failure: str, gathering: str, swallowing: str, following: str) -> Pipeline:
+    body = GATHERING[gathering].format(swallowing=indent(SWALLOWING[swallowing].format(kept="kept"), "    "))
+    return author.pipeline(
+        SOURCE.format(failure=indent(FAILURES[failure][0], "    ")) + body + "\n" + FOLLOWING[following]
+    )
+
+
+def outcome_of(pipeline: Pipeline, context: StepContext) -> tuple[RunResult, list[Any]]:
+    """Return the outcome of a run without checkpoints (lazy streams) and the checkpoints of a run with them."""
+    kept: list[Any] = []
+    authored = sys.modules["authored"]
+    cancellable = dataclasses.replace(context, cancellation=lambda: bool(authored.cancelled))
+    lazy = run(pipeline, 1, start=0, stop=-1, context=cancellable)
+    authored.cancelled.clear()
+    checked = run(pipeline, 1, start=0, stop=-1, context=cancellable, keep=lambda *each: kept.append(each))
+    assert isinstance(checked, Failed), checked
+    return lazy, kept
+
+
+@cases(
+    ("failure", "gathering", "swallowing", "following"),
+    {
+        *(
+            ("an error", gathering, swallowing, "a step and an await")
+            for gathering in GATHERING
+            for swallowing in SWALLOWING
+        ),
+        *(("an error", gathering, "except", following) for gathering in GATHERING for following in FOLLOWING),
+        *((failure, gathering, "except", "a step") for failure in FAILURES for gathering in GATHERING),
+    },
+)
+def test_a_failure_that_a_step_swallows_is_the_outcome_whatever_follows(
+    author: Author, context: StepContext, failure: str, gathering: str, swallowing: str, following: str
+) -> None:
+    outcome, kept = outcome_of(pipeline_of(author, failure, gathering, swallowing, following), context)
+    assert isinstance(outcome, Failed), outcome
+    assert (outcome.failure_class, outcome.step_name) == (FAILURES[failure][1], "Spread")
+    assert kept == []
+    assert sys.modules["authored"].done == [], "code ran with partial data"
+
+
+PASS_ON = """
+@pipeline.step
+def pass_on(numbers: Iterator[int]) -> Iterator[int]:
+    try:
+        yield from numbers
+    except:
+        pass
+"""
+
+
+@cases("following", [*FOLLOWING.values()])
+def test_a_step_that_passes_the_items_on_cannot_swallow_what_ends_the_stream(
+    author: Author, context: StepContext, following: str
+) -> None:
+    body = SOURCE.format(failure="    raise OSError('the disk is gone')")
+    outcome, kept = outcome_of(author.pipeline(body + PASS_ON + following), context)
+    assert isinstance(outcome, Failed), outcome
+    assert (outcome.failure_class, outcome.step_name, kept) == ("OSError", "Spread", [])

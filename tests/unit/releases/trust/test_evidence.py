@@ -1,4 +1,4 @@
-"""Attachments: the content determines the kind, is parsed strictly, and is compared with the descriptor."""
+"""Attachments: the content determines the kind, is parsed strictly, and is compared with the whole descriptor."""
 
 import json
 from typing import Any
@@ -10,37 +10,32 @@ from releases.trust.evidence import MAX_ATTACHMENT_BYTES, Evidence, examine
 from releases.trust.provenance import STATEMENT_TYPE
 from tests import signing as making
 from tests.cases import cases
+from tests.unit.wire.documents.examples import DIGEST, NEWER, OLDER, OTHER_DIGEST, Document, artifact, changed
 from wire.documents.descriptor import parse_descriptor
 from wire.documents.json_reader import MAX_VALUES
 from wire.findings import DocumentError
 
-DIGEST, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
-RELEASE = {
-    "schemaVersion": 1,
-    "pipelineId": "org.example.orders",
-    "contractVersion": "c",
-    "releaseVersion": "1.0",
-    "artifacts": [{"artifactId": "app", "kind": "local-file", "uri": "app.zip", "digest": DIGEST}],
-}
-TWO = {
-    **RELEASE,
+OTHER, ABSENT = OTHER_DIGEST, "sha256:" + "c" * 64
+APP, MORE = "artifacts[0]", "artifacts[1]"
+FIRST = artifact("app", "local-file", "app.zip", DIGEST, ["Validate", "Ship"], "checkpoints")
+SECOND = {**FIRST, "artifactId": "more", "digest": OTHER, "uri": "more.zip"}
+RELEASE: Document = {**OLDER, "artifacts": [FIRST]}
+TWO: Document = {**OLDER, "artifacts": [FIRST, SECOND]}
+CARRIED: Document = {
+    **NEWER,
     "artifacts": [
-        *RELEASE["artifacts"],  # type: ignore[misc]
-        {"artifactId": "more", "kind": "jar", "uri": "more.jar", "digest": OTHER},
-        {"artifactId": "image", "kind": "container-image", "uri": "r/i", "digest": "sha256:" + "c" * 64},
+        {**FIRST, "kind": "jar", "uri": "file:///app.zip"},
+        {**SECOND, "kind": "jar", "uri": "maven:org.x:more:1"},
     ],
+    "compiledTruthArtifactId": "app",
 }
+MEMBERS: Document = {"pipelineId": "other", "contractVersion": "d", "releaseVersion": "1.1"}
+ARTIFACT: Document = {"artifactId": "other", "digest": ABSENT, "stepIds": ["Validate"], "capabilities": []}
 
 
-def examined(attached: Any, release: dict[str, Any] = RELEASE) -> Evidence:
+def examined(attached: Any, release: Document = RELEASE) -> Evidence:
     content = attached if isinstance(attached, bytes) else json.dumps(attached).encode()
     return examine(content, parse_descriptor(json.dumps(release).encode()))
-
-
-def refused(attached: Any) -> set[str]:
-    with pytest.raises(DocumentError) as caught:
-        examined(attached)
-    return {finding.code for finding in caught.value.findings}
 
 
 def findings_of(evidence: Evidence) -> list[tuple[str, str, str]]:
@@ -84,16 +79,18 @@ def test_the_content_determines_the_kind(attached: Any, kind: AttachmentKind) ->
     ],
 )
 def test_an_unreadable_document_is_rejected_with_its_code(attached: Any, code: str) -> None:
-    assert code in refused(attached)
-
-
-OTHER_DESCRIPTOR = ("SIGNATURE_OTHER_DESCRIPTOR", "pipeline-release.dsse.json#payload", "error")
+    with pytest.raises(DocumentError) as caught:
+        examined(attached)
+    assert code in {finding.code for finding in caught.value.findings}
 
 
 @cases(
     ("attached", "finding"),
     [
-        (making.envelope({**RELEASE, "releaseVersion": "2.0"}), OTHER_DESCRIPTOR),
+        (
+            making.envelope({**RELEASE, "releaseVersion": "2.0"}),
+            ("SIGNATURE_OTHER_DESCRIPTOR", "pipeline-release.dsse.json#payload", "error"),
+        ),
         (making.statement(DIGEST, OTHER), ("PROVENANCE_SUBJECT_UNKNOWN", "provenance#subject[1]", "error")),
         (making.cyclone(digest=OTHER), ("SBOM_SUBJECT_UNKNOWN", "sbom#metadata.component", "error")),
         (making.spdx(digest=OTHER), ("SBOM_SUBJECT_UNKNOWN", "sbom#packages[0]", "error")),
@@ -103,3 +100,43 @@ def test_a_document_about_something_else_has_a_finding(attached: Any, finding: t
     evidence = examined(attached)
     assert findings_of(evidence) == [finding]
     assert evidence.contradicts
+
+
+# --- what a signature and a provenance cover ---
+
+
+def changes(release: Document, kind: str, uri: str) -> list[Document]:
+    """Return the release with each of its members changed alone, and with other or reordered artifacts."""
+    members = ARTIFACT | {"kind": kind, "uri": uri}
+    first, second = release["artifacts"]
+    return [
+        *(changed(release, name, value) for name, value in MEMBERS.items()),
+        *(changed(release, f"{MORE}.{name}", value) for name, value in members.items()),
+        {**release, "artifacts": [first]},
+        {**release, "artifacts": [second, first]},
+        changed(changed(release, f"{APP}.digest", OTHER_DIGEST), f"{MORE}.digest", DIGEST),
+    ]
+
+
+@cases(
+    ("release", "other"),
+    [
+        *((TWO, other) for other in changes(TWO, "jar", "other.zip")),
+        *((CARRIED, other) for other in changes(CARRIED, "lambda-zip", "maven:org.x:more:2")),
+        (CARRIED, {**CARRIED, "compiledTruthArtifactId": "more"}),
+    ],
+)
+def test_a_signature_is_valid_for_exactly_the_signed_descriptor(release: Document, other: Document) -> None:
+    for signed, released in ((release, other), (other, release)):
+        evidence = examined(making.envelope(signed), released)
+        assert [finding.code for finding in evidence.findings] == ["SIGNATURE_OTHER_DESCRIPTOR"]
+        assert evidence.contradicts
+        assert examined(making.envelope(signed), signed).findings == ()
+
+
+@cases("subjects", [(ABSENT, OTHER_DIGEST), (DIGEST, ABSENT)])
+def test_every_subject_of_a_provenance_counts_in_a_signed_one_too(subjects: tuple[str, str]) -> None:
+    statement = making.statement(*subjects)
+    found = [code for code, _, _ in findings_of(examined(statement, TWO))]
+    assert found == ["PROVENANCE_SUBJECT_UNKNOWN", "PROVENANCE_ARTIFACT_UNCOVERED"]
+    assert examined(making.envelope(statement, payload_type=STATEMENT_TYPE), TWO).contradicts

@@ -1,12 +1,31 @@
-"""Reads contract entries of harmless archives, up to the limits."""
-
-from __future__ import annotations
+"""Reads contract entries of harmless archives, up to the limits. The number of inflated bytes is always bounded."""
 
 import io
 import zipfile
+import zlib
+from dataclasses import replace
+
+import pytest
 
 from tests.cases import cases
-from tests.unit.wire.archive.zips import CONTRACT, END, LOCAL, assembled, codes, named, read, stored, zipped
+from tests.unit.wire.archive.zips import (
+    CONTRACT,
+    END,
+    HEADER,
+    LOCAL,
+    MEGABYTE,
+    Inflated,
+    Member,
+    assembled,
+    codes,
+    counting,
+    deflated,
+    named,
+    patched,
+    read,
+    stored,
+    zipped,
+)
 from wire.archive.reader import Limits
 from wire.documents.contract import CONTRACT_ENTRY
 
@@ -77,3 +96,101 @@ def test_the_contract_of_any_harmless_file_is_read(data: bytes, contract: bytes 
 def test_each_limit_is_the_largest_number_that_is_allowed(data: bytes, name: str, limit: int, code: str) -> None:
     assert codes(data, Limits(**{name: limit})) == set()
     assert codes(data, Limits(**{name: limit - 1})) == {code}
+
+
+PIECE = 256 * 1024
+"""The maximum number of bytes that one step reads, and that it inflates."""
+DEFLATED_CONTRACT = deflated(CONTRACT_ENTRY, b"{}")
+ZEROS = deflated("bomb", bytes(32 * MEGABYTE))
+
+
+@pytest.fixture
+def inflated(monkeypatch: pytest.MonkeyPatch) -> Inflated:
+    return counting(monkeypatch)
+
+
+def test_every_byte_of_an_accepted_archive_is_inflated_once_and_its_contract_twice(inflated: Inflated) -> None:
+    data = assembled(deflated("a", bytes(3 * MEGABYTE)), DEFLATED_CONTRACT, stored("b", bytes(MEGABYTE)))
+    assert codes(data) == set()
+    assert inflated.total == 3 * MEGABYTE + 2 * len(b"{}")
+    assert inflated.most <= PIECE
+
+
+@cases("admitted", [0, PIECE, PIECE + 1, 3 * MEGABYTE])
+@cases("inside", [0, 2])
+def test_an_entry_is_inflated_no_further_than_its_declared_size(inflated: Inflated, admitted: int, inside: int) -> None:
+    data = assembled(DEFLATED_CONTRACT, replace(ZEROS, size=admitted))
+    for number in range(inside):
+        data = assembled(stored(f"{number}.zip", data))
+    before = inflated.total
+    assert codes(data) == {"ARCHIVE_SIZE_WRONG"}
+    assert 0 < inflated.total - before <= admitted + PIECE + len(b"{}")
+    assert inflated.most <= PIECE
+
+
+@cases("entry", [stored("a", b"x" * 100), deflated("a", b"x" * 100)])
+def test_an_entry_that_is_smaller_than_its_declared_size_is_refused(entry: Member) -> None:
+    assert codes(assembled(DEFLATED_CONTRACT, replace(entry, size=entry.size + 1))) == {"ARCHIVE_SIZE_WRONG"}
+
+
+def test_nested_archives_are_inflated_within_their_common_bound(inflated: Inflated) -> None:
+    limits = Limits(unpacked_bytes=10 * MEGABYTE)
+    inner = assembled(deflated("x", bytes(3 * MEGABYTE)))
+    data = assembled(*(stored(f"{number}.zip", inner) for number in range(9)))
+    assert codes(data, limits) == {"ARCHIVE_UNPACKS_TOO_LARGE"}
+    assert inflated.total <= limits.unpacked_bytes
+
+
+def test_a_directory_beyond_its_bounds_is_not_read() -> None:
+    data = patched(assembled(*(stored(f"{number}", b"") for number in range(30))), HEADER, 0, b"XX", last=True)
+    assert codes(data, Limits(entries=29)) == {"ARCHIVE_TOO_MANY_ENTRIES"}
+    assert codes(data, Limits(directory_bytes=1000)) == {"ARCHIVE_DIRECTORY_TOO_LARGE"}
+
+
+def test_the_entries_of_nested_archives_count_together(inflated: Inflated) -> None:
+    inner = assembled(*(stored(f"{number}", b"") for number in range(30)))
+    data = assembled(*(stored(f"{number}.zip", inner) for number in range(4)))
+    assert codes(data, Limits(entries=124)) == set()
+    assert codes(data, Limits(entries=123)) == {"ARCHIVE_TOO_MANY_ENTRIES"}
+
+
+def test_compressed_nested_archives_have_a_separate_bound(inflated: Inflated) -> None:
+    limits = Limits(inner_bytes=10 * MEGABYTE)
+    inner = assembled(stored("x", bytes(3 * MEGABYTE)))
+    data = assembled(*(deflated(f"{number}.zip", inner) for number in range(9)))
+    assert codes(data, limits) == {"ARCHIVE_NESTED_TOO_LARGE"}
+    # The beginning of the first archive beyond the limit is read to recognize it as an archive.
+    assert inflated.total <= limits.inner_bytes + PIECE
+
+
+# --- where a deflated stream ends ---
+
+
+def of_length(length: int) -> tuple[bytes, bytes]:
+    """Return a deflated stream of exactly `length` bytes and its inflated content."""
+    packed, body = b"", b""
+    while left := length - len(packed):
+        size = min(0xFFFF, left - 5)
+        packed += bytes([left == size + 5]) + size.to_bytes(2, "little") + (size ^ 0xFFFF).to_bytes(2, "little")
+        packed, body = packed + bytes(size), body + bytes(size)
+    return packed, body
+
+
+def followed(length: int, rest: bytes) -> Member:
+    """Return an entry with a deflated stream of `length` bytes, followed by `rest`. Its headers declare both."""
+    packed, body = of_length(length)
+    return Member(b"a", packed + rest, len(body), zlib.crc32(body), zipfile.ZIP_DEFLATED)
+
+
+@cases("length", [100, PIECE, PIECE + 1])
+@cases("rest", [b"x", bytes(2 * PIECE)])
+def test_bytes_after_the_end_of_a_deflated_stream_are_refused(length: int, rest: bytes) -> None:
+    assert codes(assembled(followed(length, b""), DEFLATED_CONTRACT)) == set()
+    assert codes(assembled(followed(length, rest), DEFLATED_CONTRACT)) == {"ARCHIVE_SIZE_WRONG"}
+
+
+@cases("missing", [1, 90])
+def test_a_deflated_stream_without_its_end_is_refused(missing: int) -> None:
+    packed, body = of_length(100)
+    cut = Member(b"a", packed[:-missing], len(body), zlib.crc32(body), zipfile.ZIP_DEFLATED)
+    assert codes(assembled(cut)) == {"ARCHIVE_SIZE_WRONG"}

@@ -3,8 +3,6 @@
 Each is refused with its code. A fault in the headers is found before any entry is inflated.
 """
 
-from __future__ import annotations
-
 import io
 import stat
 import struct
@@ -17,7 +15,6 @@ from functools import cache, partial
 import pytest
 
 from tests.cases import cases
-from tests.unit.wire.archive.inflating import Inflated, counting
 from tests.unit.wire.archive.zips import (
     CONTRACT,
     DESCRIPTOR,
@@ -29,11 +26,13 @@ from tests.unit.wire.archive.zips import (
     LOCATOR64,
     MEGABYTE,
     WIDE,
+    Inflated,
     Member,
     assembled,
     both,
     closed,
     codes,
+    counting,
     deflated,
     directory,
     long,
@@ -56,6 +55,9 @@ A, B = stored("a", b"first"), deflated("b", b"second" * 9)
 PLAIN = assembled(A, CONTRACT, B)
 TEXTS = zipped(("a.txt", b"some text " * 20), ("b.txt", b"other text " * 20))
 packed = partial(zipped, method=zipfile.ZIP_STORED)
+WIDE_SIZES = struct.pack("<HHQQ", 1, 16, B.size, len(B.packed))
+WIDE_SIZE = struct.pack("<HHQ", 1, 8, A.size)
+SECOND_NAME = struct.pack("<HHBL", 0x7075, 6, 1, zlib.crc32(b"a")) + b"x"
 
 
 def chain(depth: int) -> bytes:
@@ -133,11 +135,6 @@ def described(**changes: object) -> bytes:
     descriptor = struct.pack("<4s3L", DESCRIPTOR, *B.sizes)
     member = replace(B, flags=0x8, local_sizes=(0, 0, 0), after=descriptor)
     return assembled(CONTRACT, replace(member, **changes), A)  # type: ignore[arg-type]
-
-
-WIDE_SIZES = struct.pack("<HHQQ", 1, 16, B.size, len(B.packed))
-WIDE_SIZE = struct.pack("<HHQ", 1, 8, A.size)
-SECOND_NAME = struct.pack("<HHBL", 0x7075, 6, 1, zlib.crc32(b"a")) + b"x"
 
 
 def wide(**changes: object) -> bytes:

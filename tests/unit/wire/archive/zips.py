@@ -1,7 +1,5 @@
 """Builds zip archives field by field, including archives that no tool would produce."""
 
-from __future__ import annotations
-
 import io
 import stat
 import struct
@@ -10,6 +8,9 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import pytest
 
 from wire.archive.reader import ArchiveError, Limits, read_contract_entry
 from wire.documents.contract import CONTRACT_ENTRY
@@ -88,12 +89,8 @@ def with_zip64_end(data: bytes) -> bytes:
     """The same archive with a zip64 end record, as in large archives."""
     at = data.rfind(END)
     entries, size, start = struct.unpack_from("<HLL", data, at + 10)
-    return data[:at] + zip64_end(entries, size, start, at) + data[at:]
-
-
-def zip64_end(entries: int, size: int, start: int, at: int) -> bytes:
     record = struct.pack("<4sQ2H2L4Q", END64, 44, 45, 45, 0, 0, entries, entries, size, start)
-    return record + struct.pack("<4sLQL", LOCATOR64, 0, at, 1)
+    return data[:at] + record + struct.pack("<4sLQL", LOCATOR64, 0, at, 1) + data[at:]
 
 
 # --- archives that zipfile writes ---
@@ -153,3 +150,34 @@ def long(value: int) -> bytes:
 
 
 CONTRACT = stored(CONTRACT_ENTRY, b"{}")
+
+
+# --- counting what zlib inflates ---
+
+
+@dataclass
+class Inflated:
+    """The number of bytes that zlib returned: in total, and at most in one call."""
+
+    total: int = 0
+    most: int = 0
+
+
+def counting(monkeypatch: pytest.MonkeyPatch) -> Inflated:
+    counts, real = Inflated(), zlib.decompressobj
+
+    class Counting:
+        def __init__(self, *arguments: Any) -> None:
+            self._inner = real(*arguments)
+
+        def decompress(self, *arguments: Any) -> bytes:
+            data = self._inner.decompress(*arguments)
+            counts.total += len(data)
+            counts.most = max(counts.most, len(data))
+            return data
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._inner, name)
+
+    monkeypatch.setattr(zlib, "decompressobj", Counting)
+    return counts

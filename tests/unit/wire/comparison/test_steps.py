@@ -1,10 +1,11 @@
-"""Differences of steps, and who is affected by them."""
+"""Differences of steps, who is affected by them, and whether a checkpoint of one release can continue on another."""
 
 from dataclasses import replace
 from typing import Any
 
 from tests.cases import cases
-from tests.unit.wire.comparison.releases import Row, contract, facts, step
+from tests.unit.wire.comparison.releases import Row, contract, facts, field, named, record, step
+from wire.comparison.checkpoint import checkpoint_differences, taken_type
 from wire.comparison.comparison import compare
 from wire.comparison.differences import MAX_DIFFERENCES
 from wire.comparison.facts import Package, Provenance
@@ -14,6 +15,10 @@ CALLERS, PARKED, COMPATIBLE = "breaking-for-callers", "breaking-for-parked-work"
 SAME = {"inputTypeId": "Order", "outputTypeId": "Order"}
 A, B, C, D = (step(name, **SAME) for name in "ABCD")
 QUESTION = {"kind": "await", "awaitTransport": "interaction-api"}
+ENVIRONMENT = {"implementation": "CPython", "version": "3.12.1", "platform": "linux", "distributions": []}
+SOURCE = Provenance("https://builder", "https://source@main", "gitCommit:1")
+UNKNOWN = "unknown"
+NAMELESS = {**A, "authoredName": None}
 
 
 def rows(before: Contract, after: Contract) -> list[Row]:
@@ -23,10 +28,6 @@ def rows(before: Contract, after: Contract) -> list[Row]:
 
 def parked(kind: str, path: str, area: str = "step") -> Row:
     return (area, kind, PARKED, f"steps{path}")
-
-
-def for_callers(path: str) -> Row:
-    return ("step", "changed", CALLERS, f"steps{path}")
 
 
 AWAITING = {**B, **QUESTION}
@@ -39,7 +40,11 @@ CASES: list[tuple[list[dict[str, Any]], list[dict[str, Any]], list[Row]]] = [
     ([A, B], [A], [parked("removed", '["B"]')]),
     ([A, B, C, D], [B, C, D, A], [parked("moved", '["A"]')]),
     ([A, B], [A, AWAITING], [parked("added", '["B"].awaitTransport'), parked("changed", '["B"].kind')]),
-    ([A], [{**A, **OF_A_LIST}], [for_callers('["A"].input'), parked("changed", '["A"].cardinality')]),
+    (
+        [A],
+        [{**A, **OF_A_LIST}],
+        [("step", "changed", CALLERS, 'steps["A"].input'), parked("changed", '["A"].cardinality')],
+    ),
     (
         [{**A, **OF_MANY}, {**B, **OF_A_LIST}],
         [A, B],
@@ -58,10 +63,6 @@ def test_an_unknown_contract_cannot_be_compared() -> None:
     [found] = compare(facts(contract(A)), facts(None))
     assert (found.path, found.impact) == ("contract", "unknown")
     assert compare(facts(None), facts(None)) == ()
-
-
-ENVIRONMENT = {"implementation": "CPython", "version": "3.12.1", "platform": "linux", "distributions": []}
-SOURCE = Provenance("https://builder", "https://source@main", "gitCommit:1")
 
 
 @cases(
@@ -94,3 +95,86 @@ def test_differences_are_bounded() -> None:
     packages = [Package(str(number)) for number in range(MAX_DIFFERENCES + 9)]
     found = compare(replace(facts(None), packages=[]), replace(facts(None), packages=packages))
     assert (len(found), found[-1].reason[:18]) == (MAX_DIFFERENCES + 1, "9 more differences")
+
+
+# --- checkpoints ---
+
+
+Rows = list[tuple[str, str]]
+
+
+def changes(before: Contract, after: Contract, step_index: int = 1) -> Rows:
+    found = checkpoint_differences(before, after, step_index)
+    assert all(each.reason for each in found)
+    return [(each.impact.value, each.path) for each in found]
+
+
+def broken(*paths: str) -> Rows:
+    return [(PARKED, f"steps{path}") for path in paths]
+
+
+STEPS: list[tuple[list[dict[str, Any]], list[dict[str, Any]], Rows]] = [
+    # what comes after the checkpoint, and classes of steps that have run, may change
+    ([A, B, C], [A, B, C, D], []),
+    ([A, B, C], [A, B, {**C, **QUESTION}], []),
+    ([A, B], [{**A, "runtimeClass": "x:y"}, B], []),
+    # the steps before it and the next one may not
+    ([A, B, C], [B, C], broken('["A"]')),
+    ([A, B], [B, A], broken('["B"]')),
+    ([A, B], [{**A, **OF_MANY}, B], [(CALLERS, 'steps["B"].output'), *broken('["A"].cardinality')]),
+    ([A, B], [A, {**B, **QUESTION}], broken('["B"].awaitTransport', '["B"].kind')),
+    # steps that cannot be told apart prove nothing
+    ([NAMELESS, B], [NAMELESS, B, C], [(UNKNOWN, 'steps["step 0"]')]),
+]
+
+
+@cases(("before", "after", "expected"), STEPS)
+def test_the_steps_up_to_the_checkpoint_must_be_the_same(before: Any, after: Any, expected: Rows) -> None:
+    assert changes(contract(*before), contract(*after)) == expected
+
+
+def typed(types: dict[str, dict[str, Any]], taken: str = "Order") -> Contract:
+    return contract(A, {**B, "inputTypeId": taken}, types=types)
+
+
+ORDER = record(field("id"))
+OPAQUE = field("id", named("Opaque"))
+TYPES: list[tuple[dict[str, Any], dict[str, Any], Rows]] = [
+    (ORDER, record(field("id"), field("note", optional=True)), []),
+    (record(field("id"), field("n")), ORDER, [(PARKED, "checkpoint.n")]),
+    (ORDER, record(field("id", "integer")), [(PARKED, "checkpoint.id")]),
+    (record(OPAQUE), record(OPAQUE, field("note", optional=True)), [(UNKNOWN, "checkpoint.id")]),
+]
+
+
+@cases(("before", "after", "expected"), TYPES)
+def test_the_next_step_must_accept_every_value_that_may_be_stored(before: Any, after: Any, expected: Rows) -> None:
+    assert changes(typed({"Order": before}), typed({"Order": after})) == expected
+
+
+def test_a_type_that_is_not_defined_proves_nothing() -> None:
+    name = "Unknown"
+    before = contract({**A, "outputTypeId": name}, {**B, "inputTypeId": name})
+    after = contract({**A, "outputTypeId": name}, {**B, "inputTypeId": name}, C)
+    assert changes(before, after) == [(UNKNOWN, "checkpoint")]
+
+
+def test_what_the_contract_does_not_explain_proves_nothing() -> None:
+    assert changes(contract(A, B), contract(A, B, transport="grpc")) == [(UNKNOWN, "transport")]
+
+
+def test_after_the_last_step_the_value_is_the_result() -> None:
+    before, after = contract(A, B), contract(A, B, module=None, pluginHost=False)
+    assert changes(before, after, 2) == []
+    assert taken_type(after, 2) == "Order"
+    assert (
+        changes(before, contract(A, {**B, "outputTypeId": "Receipt"}, types={"Receipt": record(field("no"))}), 2) != []
+    )
+    assert changes(before, after, 3) == [(UNKNOWN, "steps")]
+
+
+def test_before_the_first_step_the_value_is_an_input() -> None:
+    assert changes(contract(A), contract(A, B), 0) == []
+    wider = {"Order": record(field("id"), field("note"))}
+    assert changes(contract(A), contract(A, types=wider), 0) == [(PARKED, "checkpoint.note")]
+    assert taken_type(contract(A), 0) == "Order"

@@ -13,6 +13,8 @@ from wire.comparison.differences import Impact
 CALLERS, PARKED, COMPATIBLE, UNKNOWN = "breaking-for-callers", "breaking-for-parked-work", "compatible", "unknown"
 Found = list[tuple[str, str, str]]
 ID = field("id")
+UNION = {"kind": "union", "variants": [{"discriminator": "a", "payload": scalar("string")}]}
+UNION_OF_TWO = {"kind": "union", "variants": [*UNION["variants"], {"discriminator": "b", "payload": scalar("string")}]}
 
 
 def found_for(before: dict[str, Any], after: dict[str, Any], *, place: str = "input", **more: dict[str, Any]) -> Found:
@@ -28,10 +30,6 @@ def found_for(before: dict[str, Any], after: dict[str, Any], *, place: str = "in
     assert {each.area.value for each in found} <= {"type"}
     assert all(each.path.startswith(prefix) for each in found)
     return [(each.kind.value, each.impact.value, each.path.removeprefix(prefix)) for each in found]
-
-
-UNION = {"kind": "union", "variants": [{"discriminator": "a", "payload": scalar("string")}]}
-UNION_OF_TWO = {"kind": "union", "variants": [*UNION["variants"], {"discriminator": "b", "payload": scalar("string")}]}
 
 
 def mapped(value: str, key: str = "string") -> dict[str, Any]:

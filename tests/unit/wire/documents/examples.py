@@ -1,7 +1,5 @@
 """Documents that keep every rule, for tests to break one at a time."""
 
-from __future__ import annotations
-
 import copy
 import json
 import re

@@ -1,4 +1,4 @@
-"""The statement about the activation history of a pipeline: it is deterministic, and reading finds contradictions."""
+"""Statements: about the activation history of a pipeline, and the parts of an execution, derived from its events."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,6 +10,7 @@ from tests import signing
 from tests.cases import cases
 from tests.unit.wire.documents import examples
 from wire.documents import activation_statement as statements
+from wire.documents.execution_runs import Event, runs_of
 from wire.documents.execution_statement import PAYLOAD_TYPE
 from wire.documents.json_writer import text
 from wire.documents.signing import sign
@@ -28,6 +29,9 @@ GRADUAL = [
     ("gradual", "1.0", "1.0"),
     ("promotion", "2.0", "1.0"),
 ]
+ACTIVATIONS, RELEASES = "predicate.activations", "predicate.releases"
+OTHER_SUBJECTS = "the subjects are not the releases"
+TOO_OLD = "2026-11-26T11:59:59.000000Z"
 
 
 def built(rows: list[tuple[str, str, str | None]] | None = None) -> dict[str, Any]:
@@ -68,15 +72,8 @@ def test_a_history_is_read_back_without_contradictions(rows: list[Any]) -> None:
     assert statement.normalised() == built(rows)
 
 
-ACTIVATIONS, RELEASES = "predicate.activations", "predicate.releases"
-
-
 def changed(path: str, value: Any, rows: list[tuple[str, str, str | None]] | None = None) -> dict[str, Any]:
     return examples.changed(built(rows), path, value)
-
-
-OTHER_SUBJECTS = "the subjects are not the releases"
-TOO_OLD = "2026-11-26T11:59:59.000000Z"
 
 
 @cases(
@@ -127,3 +124,39 @@ def test_a_signed_history_is_verified_offline_and_only_with_its_key(tmp_path: Pa
     assert problem.startswith("PROVENANCE_NOT_SIGNED")
     [problem] = verify(signed(tmp_path, changed("predicate.activations[3].kind", "activation")), [key]).problems
     assert problem.startswith("PROVENANCE_CONTRADICTORY")
+
+
+# --- parts of executions ---
+
+
+PINNED = frozenset({"sha256:" + "a" * 64})
+
+
+def event(sequence: int, kind: str, status: str, **data: Any) -> Event:
+    return Event(sequence, kind, status, NOW + timedelta(seconds=sequence), data)
+
+
+def claim(sequence: int, step: int = 0, attempt: int = 0) -> Event:
+    return event(sequence, "CLAIMED", "RUNNING", stepIndex=step, attempt=attempt)
+
+
+def outcomes(*events: Event) -> list[str]:
+    return [entry["outcome"] for entry in runs_of(events, PINNED, None).entries]
+
+
+def test_only_a_claimed_part_can_be_lost_and_what_the_coordinator_failed_is_no_part() -> None:
+    assert outcomes(event(1, "CANCELLED", "CANCELLED")) == []
+    assert outcomes(claim(1), event(2, "CANCELLED", "CANCELLED")) == ["CANCELLED"]
+    assert outcomes(claim(1), event(2, "RELEASE_REVOKED", "FAILED")) == ["RELEASE_REVOKED"]
+    assert outcomes(claim(1), event(2, "DISPATCH_FAILED", "QUEUED"), event(3, "CANCELLED", "CANCELLED")) == []
+    assert outcomes(claim(1), event(2, "FAILED", "FAILED", errorCode="PAYLOAD_TOO_LARGE")) == []
+    assert outcomes(claim(1), event(2, "LEASES_LOST", "DLQ", leaseOwner="w")) == ["LEASES_LOST"]
+
+
+def test_a_lease_that_comes_back_ends_the_claim_that_followed_and_continues_its_own() -> None:
+    expired, restored = event(2, "LEASE_EXPIRED", "QUEUED"), event(4, "LEASE_RESTORED", "RUNNING")
+    done = event(5, "SUCCEEDED", "SUCCEEDED", worker="w", attempt=0)
+    assert outcomes(claim(1), expired, restored, done) == ["LEASE_EXPIRED", "SUCCEEDED"]
+    found = runs_of([claim(1, step=2), expired, claim(3), restored, done], PINNED, None).entries
+    assert [entry["outcome"] for entry in found] == ["LEASE_EXPIRED", "LEASE_RESTORED", "SUCCEEDED"]
+    assert [entry["firstStepIndex"] for entry in found] == [2, 0, 2]

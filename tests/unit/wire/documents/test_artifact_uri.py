@@ -1,7 +1,5 @@
 """Each location of an artifact has exactly one spelling (profile `tpf-2026-10`, rules 2 to 4)."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.cases import cases

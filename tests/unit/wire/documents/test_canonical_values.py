@@ -1,20 +1,10 @@
 """Checks JSON values against canonical types (wire protocol A.1.3)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from tests.cases import cases
+from tests.unit.wire.comparison.releases import named, scalar
 from wire.documents.canonical_types import MAX_MISMATCHES, mismatches
-
-
-def scalar(name: str) -> dict[str, str]:
-    return {"id": name, "kind": "scalar"}
-
-
-def named(name: str) -> dict[str, str]:
-    return {"id": name, "kind": "named"}
-
 
 SCALARS = ("string", "integer", "number", "boolean", "decimal", "date", "datetime", "uuid", "json", "riddle")
 DEFINITIONS: dict[str, dict[str, Any]] = {

@@ -1,7 +1,5 @@
 """The hash of a contract (wire protocol A.1.5)."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from typing import Any

@@ -1,7 +1,5 @@
 """Contracts: their defaults, and the finding about each broken rule (wire protocol A.1)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from tests.cases import cases

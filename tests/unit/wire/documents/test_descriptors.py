@@ -1,7 +1,5 @@
 """Descriptors of both profiles, apart from their artifacts' bytes (wire protocol A.2, A.3 rules 4 to 10)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from tests.cases import cases
@@ -21,7 +19,6 @@ from tests.unit.wire.documents.examples import (
 )
 from wire.documents.descriptor import (
     NAMES_PROFILE,
-    CarrierDescriptor,
     Descriptor,
     Profile,
     descriptor_from_json,
@@ -40,12 +37,6 @@ def parse(document: Document) -> Descriptor:
     """Return the descriptor, which is read back equal from its normalised form."""
     descriptor = parse_descriptor(encoded(document))
     assert descriptor_from_json(descriptor.normalised()) == descriptor
-    return descriptor
-
-
-def carried(document: Document) -> CarrierDescriptor:
-    descriptor = parse(document)
-    assert isinstance(descriptor, CarrierDescriptor)
     return descriptor
 
 

@@ -1,14 +1,15 @@
 """Bytes become one JSON object, strictly and within limits, or are refused with findings."""
 
-from __future__ import annotations
-
 import json
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from tests.cases import cases
 from tests.unit.wire.documents.examples import findings_of, refused
+from wire.documents import json_values
 from wire.documents.contract import MAX_CONTRACT_BYTES, parse_contract
 from wire.documents.descriptor import MAX_DESCRIPTOR_BYTES, parse_descriptor
 from wire.documents.json_reader import (
@@ -23,6 +24,7 @@ from wire.documents.json_reader import (
 
 MB = 1024 * 1024
 EMPTY_OBJECTS = b'{"a": [' + b"{}," * (8 * MB // 3) + b"{}]}"
+TWICE, RANGE = "DOCUMENT_DUPLICATE_KEY", "DOCUMENT_NUMBER_OUT_OF_RANGE"
 
 
 def nested(levels: int) -> dict[str, Any]:
@@ -40,20 +42,14 @@ def counted(value: Any) -> tuple[int, int]:
     return 1 + sum(each for each, _ in numbers), named + sum(each for _, each in numbers)
 
 
-def assert_counted(text: bytes, value: Any) -> None:
-    number, named = counted(value)
-    assert count_values(text) == number
-    assert holds_more_values(text, number - 1)
-    assert not holds_more_values(text, number)
-    assert holds_more_members(text, named - 1)
-    assert not holds_more_members(text, named)
-
-
 @cases("shift", range(17))
 def test_values_are_counted_wherever_the_text_is_cut(shift: int) -> None:
     part = '["\\\\","\\"[,",{"b:":{}}]'
-    text = "[" + " " * (64 * 1024 - shift) + part + "," + "[]," * 500 + part + "]"
-    assert_counted(text.encode(), json.loads(text))
+    text = f"[{' ' * (64 * 1024 - shift)}{part},{'[],' * 500}{part}]".encode()
+    number, named = counted(json.loads(text))
+    assert count_values(text) == number
+    assert [holds_more_values(text, each) for each in (number - 1, number)] == [True, False]
+    assert [holds_more_members(text, each) for each in (named - 1, named)] == [True, False]
 
 
 @cases("text", [EMPTY_OBJECTS, b"[" * 8 * MB])
@@ -113,9 +109,6 @@ def test_a_document_one_byte_too_large_is_refused(parse: Parse, limit: int) -> N
     assert ("DOCUMENT_TOO_LARGE", "") not in findings_of(parse, b"{}" + b" " * (limit - 2))
 
 
-TWICE, RANGE = "DOCUMENT_DUPLICATE_KEY", "DOCUMENT_NUMBER_OUT_OF_RANGE"
-
-
 @cases(
     ("text", "expected"),
     [
@@ -140,3 +133,14 @@ def test_findings_are_bounded_and_quote_hostile_names_short_and_storable() -> No
         assert max(len(finding.field), len(finding.message)) < 500
         assert "\0" not in finding.field + finding.message
         (finding.field + finding.message).encode()
+
+
+def test_values_that_look_alike_differ() -> None:
+    values = [1, "1", True, [1], {"1": 1}, None, [], {}, "", "1.0", "null", "é", "e\u0301", "\ud800", 2**53 + 1]
+    assert len({json_values.digest(value) for value in values}) == len(values)
+
+
+@cases("value", [float("inf"), float("nan")])
+def test_a_number_that_is_not_finite_has_no_digest(value: float) -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        json_values.digest([1.0, value])

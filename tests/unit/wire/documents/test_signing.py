@@ -21,6 +21,7 @@ SECRET = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac03
 PUBLIC = bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a")
 # DSSE protocol 1.0.2: PAE("http://example.com/HelloWorld", "hello world").
 PAE = b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"
+SIGNED: dict[str, Any] = json.loads(making.envelope(DOCUMENT))
 
 
 def test_a_signature_is_the_one_over_the_published_encoding() -> None:
@@ -33,9 +34,6 @@ def test_a_signature_is_the_one_over_the_published_encoding() -> None:
     envelope = signing.Envelope(b"hello world", "http://example.com/HelloWorld", ())
     assert envelope.is_signed_by(key.public_key(), signing.Signature("", key.sign(PAE)))
     assert not envelope.is_signed_by(key.public_key(), signing.Signature("", key.sign(b"hello world")))
-
-
-SIGNED: dict[str, Any] = json.loads(making.envelope(DOCUMENT))
 
 
 def encoded(data: bytes) -> str:

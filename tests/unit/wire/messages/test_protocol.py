@@ -64,6 +64,9 @@ BODIES = [COMMANDS, OUTCOMES, BEAT, ORDER]
 
 
 SEALED = seal(IDENTITY, COMMANDS, KEY)
+identities = st.builds(ReleaseIdentity, *[st.text(alphabet='ab,:"\\[] \n/é', max_size=4)] * 4)
+OLD, NEW = (worker_key(SECRET, "acme", generation) for generation in (1, 2))
+ROTATED = seal(IDENTITY, COMMANDS, NEW, OLD)
 
 
 def holding(key: WorkerKey) -> Callable[[str], list[WorkerKey]]:
@@ -74,9 +77,9 @@ def keys_of(tenant_id: str) -> list[WorkerKey]:
     return [worker_key(SECRET, tenant_id)]
 
 
-def refusal(message: Any) -> str:
+def refusal(message: Any, keys: Callable[[str], list[WorkerKey]] = keys_of) -> str:
     with pytest.raises(ProtocolError) as caught:
-        verify(message, keys_of)
+        verify(message, keys)
     return caught.value.code
 
 
@@ -92,9 +95,7 @@ def test_a_change_of_any_member_that_a_sender_chooses_breaks_the_signature() -> 
     for member, value in CHANGES.items():
         other = making.changed(SEALED, {member: value})
         assert other != SEALED
-        with pytest.raises(ProtocolError) as caught:
-            verify(other, holding(KEY))
-        assert caught.value.code == "SIGNATURE_INVALID", member
+        assert refusal(other, holding(KEY)) == "SIGNATURE_INVALID", member
 
 
 @cases("signature", ["", "é" * 64, SEALED["seals"][0]["signature"].upper()])
@@ -107,15 +108,15 @@ def test_the_key_of_one_tenant_signs_nothing_for_another() -> None:
     assert refusal(forged) == "KEY_NOT_ACTIVE"
 
 
-def without(member: str) -> dict[str, Any]:
-    return {name: value for name, value in SEALED.items() if name != member}
-
-
 @cases(
     "message",
     [
         *[None, [], {}],
-        *[without(member) for member in SEALED if member != "protocolVersion"],
+        *[
+            {name: SEALED[name] for name in SEALED if name != member}
+            for member in SEALED
+            if member != "protocolVersion"
+        ],
         *[{**SEALED, member: 1} for member in SEALED],
         {**SEALED, "extra": ""},
         {**SEALED, "protocolVersion": "2"},
@@ -221,9 +222,6 @@ def test_a_timestamp_of_another_time_or_without_a_zone_is_refused(timestamp: str
     assert caught.value.code == "TIMESTAMP_REFUSED"
 
 
-identities = st.builds(ReleaseIdentity, *[st.text(alphabet='ab,:"\\[] \n/é', max_size=4)] * 4)
-
-
 @given(identities, identities, st.text(max_size=4), st.text(max_size=4))
 def test_releases_and_workers_share_a_queue_only_if_they_are_equal(
     one: ReleaseIdentity, other: ReleaseIdentity, worker: str, second: str
@@ -238,10 +236,6 @@ def test_the_queue_and_the_transition_key_never_change_between_versions_of_the_p
     queue = "tenant.eb737e40d6ac063f0352520f443534d3.release.9ecc42a66887b6e9d11e46aab5fc6abb732ff22a"
     assert queue_of(IDENTITY) == queue
     assert transition_key(ID, 3, 2) == "00000000-0000-0000-0000-000000000001:3:2"
-
-
-OLD, NEW = (worker_key(SECRET, "acme", generation) for generation in (1, 2))
-ROTATED = seal(IDENTITY, COMMANDS, NEW, OLD)
 
 
 def test_a_message_is_read_with_any_of_its_keys() -> None:

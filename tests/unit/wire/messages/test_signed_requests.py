@@ -21,6 +21,7 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 TOLERANCE = timedelta(minutes=2)
 BODY = b'{"a": 1}'
 HEADERS = signed_headers("secret", "POST", EXECUTE_PATH, BODY, now=NOW)
+SIGNED = HEADERS[SIGNATURE]
 
 
 def checked(**changes: Any) -> tuple[str, datetime]:
@@ -34,9 +35,6 @@ def test_an_unchanged_signed_request_is_accepted() -> None:
 
 def with_header(name: str, value: str) -> dict[str, Any]:
     return {"headers": {**HEADERS, name: value}}
-
-
-SIGNED = HEADERS[SIGNATURE]
 
 
 @cases(

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.cases import cases
+from wire.messages.grouping import MOST_BYTES, groups
 from wire.messages.queues import EXECUTE_TASK, HEARTBEAT_TASK, INSTRUCTION_TASK, RECORD_TASK
 from wire.messages.task_messages import (
     LONGEST_AGE,
@@ -156,3 +157,10 @@ def test_only_tasks_with_payloads_have_large_messages() -> None:
 def test_an_envelope_with_too_many_values_is_refused_unread(envelope: Any) -> None:
     assert refusal(unsigned(content=body(envelope))) == "MESSAGE_MALFORMED"
     assert refusal(written(UNSIGNED_HEADER, body(envelope))) == "MESSAGE_MALFORMED"
+
+
+def test_groups_keep_the_order_and_are_bounded_by_number_and_bytes() -> None:
+    assert list(groups([1, 2, 3, 4, 5], [1] * 5, most=2)) == [[1, 2], [3, 4], [5]]
+    sizes = [10, MOST_BYTES - 5, 10, MOST_BYTES * 3, 10]
+    assert list(groups("abcde", sizes, most=100)) == [["a"], ["b"], ["c"], ["d"], ["e"]]
+    assert list(groups("abc", [10, MOST_BYTES - 10, 1], most=100)) == [["a", "b"], ["c"]]

@@ -1,7 +1,5 @@
 """Releases of both profiles for tests, built from the bytes of their artifacts."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

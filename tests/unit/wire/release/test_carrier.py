@@ -1,7 +1,5 @@
 """One artifact carries the contract, and the others agree with it (profile `tpf-2026-10`, rule 1)."""
 
-from __future__ import annotations
-
 import io
 import json
 from typing import Any
@@ -30,6 +28,8 @@ TREE = {f"{FOLDER}openapi.json": "{}", f"{FOLDER}types/order.json": "[]"}
 FIRST, SECOND, UPLOADED = "artifacts[0]", "artifacts[1]", "pipeline-contract.json"
 PLAIN = archive()
 HOSTED = (artifact("app", "jar", PLAIN, hosts=True), PLAIN)
+PYTHON = json.dumps({"implementation": "cpython", "version": "3", "platform": "any"})
+OF_ONE_ARTIFACT = {PYTHON_ENTRY: PYTHON, LOCK_ENTRY: "attrs==1", CAPABILITIES_ENTRY: "[]"}
 
 
 def with_carrier(body: bytes, kind: str = "application-archive", *others: Bodies, **options: object) -> Verdict:
@@ -81,10 +81,6 @@ def test_compiled_truth_has_no_other_entries_but_folders() -> None:
     assert codes(with_carrier(other, "compiled-truth")) == [("COMPILED_TRUTH_OTHER_ENTRIES", FIRST)]
     assert codes(beside(other, "compiled-truth")) == [("COMPILED_TRUTH_OTHER_ENTRIES", SECOND)]
     assert with_carrier(other, "jar").accepted
-
-
-PYTHON = json.dumps({"implementation": "cpython", "version": "3", "platform": "any"})
-OF_ONE_ARTIFACT = {PYTHON_ENTRY: PYTHON, LOCK_ENTRY: "attrs==1", CAPABILITIES_ENTRY: "[]"}
 
 
 @cases(

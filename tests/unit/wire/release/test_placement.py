@@ -1,7 +1,5 @@
 """Each step has one place, and the artifacts cover the capabilities (profile `tpf-2026-10`, rules 5 and 6)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from tests.cases import cases
@@ -16,6 +14,7 @@ STEPS = f"artifacts[0]!{CONTRACT_NAME}#steps"
 BOTH = ["Validate", "Ship"]
 Associations = tuple[list[str], list[str]]
 Found = list[tuple[str, str]]
+UNKNOWN, NOT_COVERED = ("CAPABILITY_UNKNOWN", "artifacts[1].capabilities"), ("CAPABILITY_NOT_COVERED", "")
 
 
 def found(*associations: Associations, **members: Any) -> Found:
@@ -45,9 +44,6 @@ def protocols(*names: str, local: bool = False) -> dict[str, Any]:
 )
 def test_each_step_is_in_exactly_one_artifact(associations: list[Associations], expected: Found) -> None:
     assert found(*associations) == expected
-
-
-UNKNOWN, NOT_COVERED = ("CAPABILITY_UNKNOWN", "artifacts[1].capabilities"), ("CAPABILITY_NOT_COVERED", "")
 
 
 @cases(

@@ -1,7 +1,5 @@
 """Artifacts are verified against their descriptor (wire protocol A.3, rules 11 to 17)."""
 
-from __future__ import annotations
-
 import io
 
 from tests.cases import cases
@@ -82,6 +80,3 @@ def test_a_contract_must_be_valid_and_match_the_descriptor(kind: str, contract: 
     verdict = verified((artifact("app", kind, body), body))
     assert codes(verdict) == [(code, field)]
     assert (verdict.accepted, verdict.contract) == (False, None)
-
-
-FIRST, OTHER = archive(), archive(entries={"x": ""})

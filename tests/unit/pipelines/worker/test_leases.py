@@ -1,12 +1,18 @@
-"""If a lease is lost, its step can detect it, and a command that no thread has begun does not run."""
+"""The leases that a worker holds: when they begin, how long they last, what follows if one is lost, and its pace."""
 
+import threading
+import time
 import uuid
 
+from pipelines.worker.held_leases import HeldLeases
 from pipelines.worker.host import Host
+from pipelines.worker.pace import QUIET_SECONDS, Pace
 from tests.running import eventually
 from tests.unit.pipelines.worker.conftest import Hosted, command, executing, heartbeat
 from wire.messages.celery_messages import Command, Instruction
 from wire.messages.sealing import seal
+
+PAUSE = threading.Event()
 
 
 def tokens(host: Host) -> tuple[set[uuid.UUID], set[uuid.UUID], int]:
@@ -65,3 +71,62 @@ def test_a_thread_that_continues_is_reported_until_it_is_free(hosted: Hosted, ho
         assert report.outcome.outcome == "COMPLETED"
         eventually(host.changed.is_set, what="the news of a free thread")
         assert heartbeat(host).abandoned == 0
+
+
+def test_a_transition_that_runs_for_longer_than_its_first_lease_keeps_its_lease() -> None:
+    held = HeldLeases()
+    [running, waiting] = held.take([command(lease_seconds=0.01), command(lease_seconds=0.01)])
+    assert held.begin(running.lease_token)
+    begun = time.monotonic()
+    eventually(lambda: time.monotonic() > begun + 0.02, what="the end of the leases")
+    in_use = held.in_use()
+    assert ([each.lease_token for each in in_use.running], in_use.active) == ([running.lease_token], 1)
+    held.end(running.lease_token)
+    in_use = held.in_use()
+    assert (len(in_use.running), in_use.active) == (1, 0), "its outcome waits to be sent"
+    assert not held.begin(waiting.lease_token)
+
+
+def test_a_command_does_not_begin_after_its_lease_and_is_dropped() -> None:
+    held = HeldLeases()
+    [late, later, early] = held.take([command(lease_seconds=-0.001), command(lease_seconds=-0.001), command()])
+    assert not held.begin(late.lease_token)
+    assert [each.lease_token for each in held.in_use().waiting] == [early.lease_token]
+    assert not held.begin(later.lease_token)
+
+
+def test_the_time_of_a_transition_counts_from_when_a_thread_begins_it() -> None:
+    held = HeldLeases()
+    [waiting] = held.take([command()])
+    threading.Event().wait(0.05)
+    began = time.monotonic()
+    assert held.begin(waiting.lease_token)
+    [running] = held.in_use().running
+    assert running.seconds <= time.monotonic() - began
+
+
+def test_a_notable_change_is_reported_early_but_not_often() -> None:
+    pace = Pace()
+    with pace.measured(lambda: True) as is_news:
+        pass
+    assert not is_news(), "its lease was lost"
+    with pace.measured():
+        pass
+    pace.report()
+    with pace.measured() as is_news:
+        PAUSE.wait(0.02)
+    assert not is_news()
+    PAUSE.wait(QUIET_SECONDS)
+    assert is_news()
+
+
+def test_a_transition_that_lost_its_lease_does_not_count() -> None:
+    pace, lost = Pace(), threading.Event()
+    with pace.measured():
+        pass
+    with pace.measured(lost.is_set):
+        PAUSE.wait(0.2)
+        assert (pace.report() or 0) >= 0.2
+        lost.set()
+        assert (pace.report() or 1) < 0.02
+    assert (pace.report() or 1) < 0.02
