@@ -10,9 +10,9 @@ from tenancy import audit
 
 
 class Command(changepassword.Command):
-    def handle(self, *args: Any, **options: Any) -> str:
+    def handle(self, *args: Any, **options: Any) -> str | None:
         name, by = options["username"] or getuser(), "coordinator changepassword"
         with transaction.atomic():
-            done: str = super().handle(*args, **{**options, "username": name})
+            done = super().handle(*args, **{**options, "username": name})
             audit.record("user.password", tenant=None, actor=by, object_type="user", object=name)
         return done

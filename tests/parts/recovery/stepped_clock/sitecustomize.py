@@ -10,7 +10,8 @@ import sys
 import time
 from typing import Any
 
-_real_time, _RealDatetime = time.time, datetime.datetime
+_real_time = time.time
+_Datetime = datetime.datetime
 
 
 def _step() -> float:
@@ -25,13 +26,13 @@ class _IsAny(type):
     """Instances of the real class, which the C code of libraries makes, are instances too."""
 
     def __instancecheck__(cls, instance: object) -> bool:
-        return isinstance(instance, _RealDatetime)
+        return isinstance(instance, _Datetime)
 
 
-class _Stepped(_RealDatetime, metaclass=_IsAny):
+class _Stepped(_Datetime, metaclass=_IsAny):
     @classmethod
     def now(cls, tz: Any = None) -> Any:
-        return _RealDatetime.now(tz) + datetime.timedelta(seconds=_step())
+        return _Datetime.now(tz) + datetime.timedelta(seconds=_step())
 
 
 if sys.orig_argv[-2:] == ["run", "clock"]:
