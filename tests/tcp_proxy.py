@@ -51,6 +51,10 @@ class TcpProxy:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
+    def accepted(self, client: socket.socket) -> socket.socket:
+        """Return the connection on which a client sends what is forwarded."""
+        return client
+
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
@@ -58,7 +62,11 @@ class TcpProxy:
 
     def _serve(self, client: socket.socket) -> None:
         generation = self._generation
-        with contextlib.suppress(OSError), client, socket.create_connection(("127.0.0.1", self._target)) as server:
+        with (
+            contextlib.suppress(OSError),
+            self.accepted(client) as client,
+            socket.create_connection(("127.0.0.1", self._target)) as server,
+        ):
             back = threading.Thread(target=self._forward, args=(server, client, generation), daemon=True)
             back.start()
             self._forward(client, server, generation)

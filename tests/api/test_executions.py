@@ -33,11 +33,6 @@ def stranger(module_world: None) -> Caller:
     return Caller(making.tenant(), Scope.READ)
 
 
-@pytest.fixture(scope="module")
-def operator(owner: Tenant) -> Caller:
-    return Caller(owner, Scope.READ, Scope.PAYLOADS, Scope.SUBMIT, Scope.OPERATE)
-
-
 # --- filters ---
 
 

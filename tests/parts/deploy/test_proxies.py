@@ -14,9 +14,8 @@ import requests
 
 from embedded.children import Children, free_port
 from embedded.product import BIN, PROJECT, Product
-from releases.artifacts.store.local import LocalArtifactStore
 from tests.parts.deploy.authority import Authority
-from tests.running import RunningProduct, TenantInUse, eventually, wait_for_web_processes
+from tests.running import RunningProduct, TenantInUse, another_product, eventually, wait_for_web_processes
 
 HOST = "coordinator.example"
 FORM = "multipart/form-data; boundary=b"
@@ -118,10 +117,9 @@ def site(
 ) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp(request.param)
     settings = {"HTTPS_ONLY": "true", "BEHIND_PROXY": "true", "ALLOWED_HOSTS": HOST}
-    product = Product(folder / "product", running.product.servers, {**running.product.settings, **settings})
-    LocalArtifactStore(Path(product.environment["ARTIFACT_ROOT"])).set_up()
-    made = Site(request.param, folder, product)
-    with product.children, Children(folder) as children:
+    settings = {**running.product.settings, **settings}
+    with another_product(folder, running.product.servers, settings) as product, Children(folder) as children:
+        made = Site(request.param, folder, product)
         web = product.start_web()
         children.start(made.proxy, made.command(), environment={**os.environ, "HOME": str(folder)})
         eventually(made.is_ready, seconds=60, what="the site")

@@ -8,14 +8,12 @@ import psycopg
 import pytest
 from pytest_django import DjangoDbBlocker
 
-from embedded.product import Product
 from embedded.valkey import Valkey
-from releases.artifacts.store.local import LocalArtifactStore
 from tests.building import copy_awaiting
 from tests.database_template import connected_to, database
 from tests.parts.product.conftest import complete, pending
 from tests.pgbouncer import pgbouncer
-from tests.running import BuiltRelease, RunningProduct, TenantInUse, build
+from tests.running import BuiltRelease, RunningProduct, TenantInUse, another_product, build
 from tests.servers import NUMBER, ordinary_url
 
 POOL = 4
@@ -46,14 +44,9 @@ def tenant(
             "RETENTION_DAYS": "1",
         }
         servers = {"DATABASE_URL": url, "REDIS_URL": valkey.url, "REDIS_OWNER_URL": valkey.owner_url}
-        product = Product(tmp_path / "product", servers, settings, web_processes=2)
-        LocalArtifactStore(Path(product.environment["ARTIFACT_ROOT"])).set_up()
-        try:
+        with another_product(tmp_path, servers, settings) as product, django_db_blocker.unblock():
             product.start()
-            with django_db_blocker.unblock():
-                yield RunningProduct(product).tenant(name)
-        finally:
-            product.stop()
+            yield RunningProduct(product).tenant(name)
 
 
 def sessions(tenant: TenantInUse) -> tuple[int, int]:

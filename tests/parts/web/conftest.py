@@ -11,9 +11,8 @@ from embedded.children import Child
 from embedded.guard import descendants
 from embedded.product import Product
 from pipelines.release.publish import Target, publish
-from releases.artifacts.store.local import LocalArtifactStore
 from tenancy.roles import Scope
-from tests.running import RunningProduct, TenantInUse, wait_for_web_processes
+from tests.running import RunningProduct, TenantInUse, another_product, wait_for_web_processes
 
 
 @pytest.fixture
@@ -24,10 +23,8 @@ def tenant(running: RunningProduct, name: str) -> TenantInUse:
 @pytest.fixture
 def own(running: RunningProduct, tmp_path: Path) -> Iterator[Product]:
     """Another instance of the product on the same servers. None of its processes is started."""
-    made = Product(tmp_path / "product", running.product.servers, running.product.settings)
-    LocalArtifactStore(Path(made.environment["ARTIFACT_ROOT"])).set_up()
-    yield made
-    made.stop()
+    with another_product(tmp_path, running.product.servers, running.product.settings) as made:
+        yield made
 
 
 def start_web(own: Product) -> Child:
