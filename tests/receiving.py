@@ -3,8 +3,8 @@
 import json
 import socket
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
@@ -73,8 +73,8 @@ MOST_DRIPS = 200
 
 
 @contextmanager
-def dripping(beginning: bytes) -> Iterator[str]:
-    """A server that sends `beginning` to its first client, and then single bytes until the client disconnects.
+def raw_server(beginning: bytes, then: Callable[[socket.socket, threading.Event], object]) -> Iterator[str]:
+    """A server that sends `beginning` to its first client, and then does what `then` says until the event is set.
 
     Yields its host and port.
     """
@@ -86,10 +86,7 @@ def dripping(beginning: bytes) -> Iterator[str]:
         with connection, suppress(OSError):
             connection.recv(65536)
             connection.sendall(beginning)
-            for _ in range(MOST_DRIPS):
-                if over.wait(DRIP_SECONDS):
-                    return
-                connection.sendall(b"x")
+            then(connection, over)
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
@@ -99,6 +96,18 @@ def dripping(beginning: bytes) -> Iterator[str]:
         over.set()
         thread.join(10)
         listener.close()
+
+
+def dripping(beginning: bytes) -> AbstractContextManager[str]:
+    """A server that sends `beginning` to its first client, and then single bytes until the client disconnects."""
+
+    def drip(connection: socket.socket, over: threading.Event) -> None:
+        for _ in range(MOST_DRIPS):
+            if over.wait(DRIP_SECONDS):
+                return
+            connection.sendall(b"x")
+
+    return raw_server(beginning, drip)
 
 
 @pytest.fixture

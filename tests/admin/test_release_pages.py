@@ -4,7 +4,6 @@ from typing import Any
 
 from django.test import Client
 
-from executions.lifecycle import outcome
 from executions.models import Execution, SmokeTest
 from releases.models import Blob, Pipeline, Release, Retirement, Revocation
 from releases.registration.registrar import verify_release
@@ -12,7 +11,6 @@ from tests import making
 from tests.admin.browsing import MARKUP, inert, to, words
 from tests.admin.conftest import LogIn, World
 from tests.maven_repository import maven_repository
-from wire.messages.celery_messages import OutcomeGroup
 
 CONTRACT = making.contract("acme.orders")
 URI = "maven:com.acme:orders:zip:2.0"
@@ -92,8 +90,7 @@ def test_the_form_starts_a_smoke_test_once_and_the_pages_show_its_verdict(
     assert (test.expected_result, test.actor) == ([{"n": 1}], "user:release-manager")
     assert Execution.objects.get(pk=test.execution_id).input == {"n": 1}
     [claim] = making.claimed(acme.tenant)
-    group = OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(claim)])
-    assert outcome.record(acme.release.identity, group) == 1
+    assert making.record(making.outcome_of(claim)) == 1
     assert " passed " in words(manager.get(page_of(acme.release)))
     assert str(claim.execution_id) in log_in("viewer").get(to("executions_smoketest_changelist")).text
 
@@ -106,15 +103,8 @@ def act(client: Client, name: str, release: Release, **fields: str) -> str:
 # --- retirement ---
 
 
-def test_a_release_that_nothing_needs_is_retired_with_a_reason(manager: Client, acme: World) -> None:
-    release = making.registered(acme.tenant, "3.0", pipeline_id="acme.orders")
-    assert "A reason is required" in act(manager, "retire", release, reason="")
-    assert not Retirement.objects.exists()
-    assert "“replaced”" in act(manager, "retire", release, reason="replaced")
-    assert Retirement.objects.get().actor == "user:release-manager"
-
-
-def test_a_needed_release_is_not_retired_and_failures_are_given_up_with_a_tick(manager: Client, acme: World) -> None:
+def test_a_release_is_retired_with_a_reason_and_failures_are_given_up_with_a_tick(manager: Client, acme: World) -> None:
+    assert "A reason is required" in act(manager, "retire", acme.release, reason="")
     shown = act(manager, "retire", acme.release, reason="x", ignore_failures="on")
     assert "ACTIVE 1, QUEUED 1" in shown
     making.claimed(acme.tenant)
@@ -122,8 +112,9 @@ def test_a_needed_release_is_not_retired_and_failures_are_given_up_with_a_tick(m
     making.active(acme.tenant, "2.0", pipeline_id="acme.orders")
     act(manager, "retire", acme.release, reason="x")
     assert not Retirement.objects.exists()
-    act(manager, "retire", acme.release, reason="x", ignore_failures="on")
-    assert Retirement.objects.get().given_up_failures == 1
+    assert "“replaced”" in act(manager, "retire", acme.release, reason="replaced", ignore_failures="on")
+    made = Retirement.objects.get()
+    assert (made.actor, made.given_up_failures) == ("user:release-manager", 1)
 
 
 # --- revocation ---

@@ -7,15 +7,12 @@ from typing import Any
 
 import pytest
 
-from executions.lifecycle import outcome
 from releases.models import Release
 from releases.registration.registrar import register
 from tests import making, signing
 from tests.api.tenant_api import TenantApi, refused
-from tests.executions.lifecycle.recording import pin
 from wire.documents import execution_statement
 from wire.documents.signing import read_envelope, read_public_key
-from wire.messages.celery_messages import OutcomeGroup
 
 pytestmark = pytest.mark.django_db
 CONTRACT = making.contract()
@@ -68,14 +65,9 @@ def test_the_published_key_verifies_the_provenance_of_an_execution(ours: TenantA
     """A worker finishes the execution with the artifact of its release."""
     assert statement_of(ours)[1].predicate.execution.finished is False
     [claim] = making.claimed(ours.tenant)
-    group = OutcomeGroup(
-        worker_id="worker-1",
-        artifact_digest=ours.release.artifacts.get().digest,
-        code="artifact",
-        environment="sha256:" + "e" * 64,
-        outcomes=[making.outcome_of(claim)],
-    )
-    assert outcome.record(pin(claim), group) == 1
+    ran = {"artifact_digest": ours.release.artifacts.get().digest, "code": "artifact"}
+    environment = "sha256:" + "e" * 64
+    assert making.record(making.outcome_of(claim), worker_id="worker-1", environment=environment, **ran) == 1
     published = ours.get("provenance-key").json()
     assert published["keyId"] == signing.key_id("coordinator")
     envelope, statement = statement_of(ours)

@@ -5,14 +5,12 @@ from typing import Any
 
 import pytest
 
-from executions.lifecycle import outcome
 from releases.models import Release
 from releases.registration.registrar import verify_release
 from tests import making
 from tests.api.furnished import conforms
 from tests.api.tenant_api import TenantApi, upload
 from tests.cases import cases
-from wire.messages.celery_messages import OutcomeGroup
 
 TRACEBACK = 'Traceback (most recent call last):\n  File "orders.py", line 1, in act\nBadThing: why'
 pytestmark = pytest.mark.django_db
@@ -49,7 +47,7 @@ def test_a_finished_execution_shows_its_result_or_error(
     [claim] = making.claimed(ours.tenant)
     failure = making.failure(claim, "BadThing", retryable=False, traceback=TRACEBACK)
     reported = failure if failed else making.outcome_of(claim)
-    outcome.record(ours.release.identity, OutcomeGroup(worker_id="w", outcomes=[reported]))
+    making.record(reported)
     shown, result, events = (
         conforms(document, "GET", EXECUTION + path, ours.get(EXECUTION + path)) for path in ("", "/result", "/events")
     )

@@ -17,10 +17,10 @@ from tests.executions.transports.rest.strict_worker import CONTRACT_STEPS, Stric
 from tests.interop.client import switch_on
 from tests.interop.deploying import Deployer, token
 from tests.maven_repository import MavenRepository, maven_repository
-from tests.oauth_issuer import OAuthIssuer, oauth_issuer
+from tests.oauth_issuer import issuer
 from wire.worker_keys import worker_key
 
-__all__ = ["broken_broker", "committed", "serve"]
+__all__ = ["broken_broker", "committed", "issuer", "serve"]
 
 
 @pytest.fixture(scope="module")
@@ -79,10 +79,3 @@ def repository(settings: Any) -> Iterator[MavenRepository]:
 def deployer(owner: Tenant) -> Deployer:
     """A client of the deployment API with an API token of the tenant."""
     return Deployer(owner.slug, token(owner))
-
-
-@pytest.fixture
-def issuer(settings: Any) -> Iterator[OAuthIssuer]:
-    with oauth_issuer() as made:
-        made.configure(settings)
-        yield made

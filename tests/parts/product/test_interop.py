@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,9 @@ import requests
 from embedded.product import PROJECT, Product
 from tests import making
 from tests.executions.transports.rest.serving import serving
-from tests.executions.transports.rest.strict_worker import CONTRACT_STEPS, DTO, ENCODING, StrictWorker
+from tests.executions.transports.rest.strict_worker import CONTRACT_STEPS, DTO, StrictWorker
+from tests.interop.client import payload
+from tests.interop.submitting import DECISION, DECISION_TYPE
 from tests.running import (
     REST_PORT,
     TPF_ADMIN_TOKEN,
@@ -30,12 +31,7 @@ from wire.worker_keys import worker_key
 
 PIPELINE = "org.pipelineframework.restaurantapproval"
 ORDER = {"requestId": "r1", "customerId": "c1", "amount": 27.5}
-DECISION = {"accepted": {"orderId": str(uuid.uuid4()), "note": "ok"}}
 LINES = [{"dish": "soup", "quantity": 2, "price": "4.50"}]
-
-
-def payload(type_id: str, value: Any) -> dict[str, str]:
-    return {"payloadTypeId": type_id, "payloadEncoding": ENCODING, "payload": json.dumps(value)}
 
 
 @dataclass
@@ -124,10 +120,7 @@ class ExistingClient:
         return self.ok("POST", "control-plane/{t}/interactions/complete", body)
 
     def decide(self, execution_id: str, decision: Any = None) -> Any:
-        return self.complete(
-            self.interaction(execution_id),
-            payload(DTO + "RestaurantDecisionDto", DECISION if decision is None else decision),
-        )
+        return self.complete(self.interaction(execution_id), payload(DECISION_TYPE, decision or DECISION))
 
     def result(self, execution_id: str) -> Any:
         return self.ok("GET", f"control-plane/{{t}}/executions/{execution_id}/result")["resultPayload"]

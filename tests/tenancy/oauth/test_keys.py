@@ -19,13 +19,6 @@ from tests.tls_proxy import make_certificate
 
 
 @pytest.fixture
-def issuer(settings: Any) -> Iterator[OAuthIssuer]:
-    with oauth_issuer() as issuer:
-        issuer.configure(settings)
-        yield issuer
-
-
-@pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
 

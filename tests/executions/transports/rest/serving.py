@@ -3,7 +3,6 @@
 import json
 import socket
 import struct
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from tests.executions.transports.rest.strict_worker import BadRequestError, Request, StrictWorker, completed
+from tests.http_server import in_a_thread
 
 
 @contextmanager
@@ -98,11 +98,5 @@ def serving(worker: StrictWorker, port: int = 0) -> Iterator[StrictWorker]:
     server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     server.daemon_threads = True
     worker.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
+    with in_a_thread(server):
         yield worker
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(10)

@@ -1,7 +1,5 @@
 """One request over a real connection: only to the vetted address, and limited in time and size."""
 
-import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +12,7 @@ import pytest
 from foundation.http.address_guard import Target, vet
 from foundation.http.exchange import Broken, NotConnected, NotSent, Response, TimedOut, exchange
 from tests.cases import cases
-from tests.receiving import dripping, receiving
+from tests.receiving import dripping, raw_server, receiving
 
 CERTIFICATE = Path(__file__).parents[1] / "tls" / "receiver.pem"
 LOCAL = [ip_network("127.0.0.0/8")]
@@ -36,25 +34,8 @@ def send_to(url: str, body: bytes = b"", **options: Any) -> Response:
 @contextmanager
 def responding(text: bytes, *, then_silent: bool = False) -> Iterator[str]:
     """A server that sends `text` to one client, and closes the connection or falls silent. Yields its URL."""
-    over = threading.Event()
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def serve() -> None:
-        connection, _ = listener.accept()
-        with connection:
-            connection.recv(65536)
-            connection.sendall(text)
-            if then_silent:
-                over.wait(60)
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/a/path?q=1"
-    finally:
-        over.set()
-        thread.join(10)
-        listener.close()
+    with raw_server(text, lambda _, over: over.wait(60) if then_silent else None) as place:
+        yield f"http://{place}/a/path?q=1"
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 import hashlib
 import hmac
 import json
-import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from pipelines.worker import outcomes, rest_host
 from pipelines.worker.hosted_release import HostedRelease
 from pipelines.worker.rest_host import Crowded, Nonces, RestHost
 from pipelines.worker.rest_worker import IDLE_SECONDS, Server
+from tests.http_server import in_a_thread
 from wire.identity import ReleaseIdentity
 
 SECRET = "worker-secret"
@@ -196,14 +196,8 @@ def test_it_suspends_at_an_await(host: RestHost) -> None:
 def listening(host: RestHost, capacity: int = 1) -> Iterator[Server]:
     """Serve the host on a free port."""
     server = Server("127.0.0.1:0", host, capacity=capacity)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
+    with in_a_thread(server):
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(10)
 
 
 def test_it_serves_over_http(host: RestHost) -> None:
