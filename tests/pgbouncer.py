@@ -6,13 +6,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import psycopg
 
 from embedded.children import Children, free_port
 from embedded.product import PROJECT
-from tests.building import eventually
+from tests.building import at_port, eventually
 
 UNPACKED = PROJECT / ".local" / "pgbouncer" / "usr"
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin:{UNPACKED}/sbin")
@@ -34,7 +34,7 @@ def pgbouncer(url: str, *others: str, pool: int, more: str = "") -> Iterator[str
         with Children(folder) as children:
             command: list[str | Path] = [PGBOUNCER, _configured(folder, port, url, others, pool, more)]
             child = children.start("pgbouncer", command, environment={"LD_LIBRARY_PATH": libraries})
-            made = _at_port(url, port)
+            made = at_port(url, port)
             eventually(lambda: not child.running or _answers(made), what="PgBouncer")
             child_log = child.log_tail()
             assert child.running, child_log
@@ -64,11 +64,6 @@ def _configured(folder: Path, port: int, url: str, others: tuple[str, ...], pool
     roles = {(each.username, each.password) for each in map(urlsplit, (url, *others))}
     users.write_text("".join(f'"{name}" "{password}"\n' for name, password in sorted(roles, key=str)))
     return made
-
-
-def _at_port(url: str, port: int) -> str:
-    place = urlsplit(url)
-    return urlunsplit(place._replace(netloc=f"{place.username}:{place.password}@127.0.0.1:{port}"))
 
 
 def _answers(url: str) -> bool:

@@ -11,6 +11,7 @@ import requests
 from embedded.backing import Backing
 from embedded.product import Product
 from tests import transaction_calls
+from tests.building import first_tenant
 from tests.database_template import database
 from tests.running import PASSWORD
 from tests.s3 import S3Place
@@ -54,10 +55,7 @@ def s3_product(folder: Path, where: S3Place, static_root: str, **settings: str) 
         product = Product(folder / "product", backing.environment(), {**defaults, **settings}, web_processes=1)
         try:
             product.start()
-            person = [f"--username={PERSON}", "--email=ann@example.org", "--noinput"]
-            product.manage("createsuperuser", *person, DJANGO_SUPERUSER_PASSWORD=PASSWORD)
-            product.manage("create_tenant", TENANT, f"--member={PERSON}")
-            scopes = ("--scope=read", "--scope=releases:register")
-            yield S3Product(product, product.manage("issue_token", TENANT, "ci", f"--user={PERSON}", *scopes))
+            scopes = ("read", "releases:register")
+            yield S3Product(product, first_tenant(product, TENANT, PERSON, PASSWORD, scopes))
         finally:
             product.stop()

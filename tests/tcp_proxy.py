@@ -6,7 +6,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit, urlunsplit
+
+from tests.building import at_port
 
 CHUNK = 65536
 KEEPALIVE_SECONDS = 5.0
@@ -26,9 +27,7 @@ class TcpProxy:
 
     def in_front_of(self, url: str) -> str:
         """Return the URL with the port of this proxy."""
-        parts = urlsplit(url)
-        credentials, at, _ = parts.netloc.rpartition("@")
-        return urlunsplit(parts._replace(netloc=f"{credentials}{at}127.0.0.1:{self.port}"))
+        return at_port(url, self.port)
 
     @contextmanager
     def silent(self) -> Iterator[None]:

@@ -1,50 +1,18 @@
-"""A proxy that terminates TLS for a server without TLS, and certificates for the proxy."""
+"""A proxy that terminates TLS for a server without TLS."""
 
-import datetime
-import ipaddress
 import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-
+from tests.building import at_port
 from tests.tcp_proxy import TcpProxy
-
-
-def make_certificate(file: Path, address: str) -> Path:
-    """Write a self-signed certificate for an IP address, with its key, and return the file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tests")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    file.write_bytes(made.public_bytes(serialization.Encoding.PEM) + private)
-    return file
 
 
 def over_tls(url: str, port: int) -> str:
     """Return the `rediss://` URL for the server of a `redis://` URL behind a TLS proxy on `port`."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(scheme="rediss", netloc=f"{parts.username}:{parts.password}@127.0.0.1:{port}"))
+    return at_port(url, port, scheme="rediss")
 
 
 class TlsProxy(TcpProxy):

@@ -15,7 +15,7 @@ from tests.executions.transports.rest.conftest import broken_broker, serve
 from tests.executions.transports.rest.order_flow import PIPELINE, Flow
 from tests.executions.transports.rest.strict_worker import CONTRACT_STEPS, StrictWorker
 from tests.interop.client import switch_on
-from tests.interop.deploying import Deployer, token
+from tests.interop.deploying import Deployer, published, token
 from tests.maven_repository import MavenRepository, maven_repository
 from tests.oauth_issuer import issuer
 from wire.worker_keys import worker_key
@@ -73,6 +73,12 @@ def repository(settings: Any) -> Iterator[MavenRepository]:
     with maven_repository() as made:
         made.configure(settings)
         yield made
+
+
+@pytest.fixture
+def document(repository: MavenRepository) -> bytes:
+    """The descriptor of a published JAR."""
+    return published(repository)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import requests
 
 from embedded.children import Children, free_port
 from embedded.product import BIN, PROJECT, Product
-from tests.parts.deploy.authority import Authority
+from tests.authority import Authority
 from tests.running import RunningProduct, TenantInUse, another_product, eventually, wait_for_web_processes
 
 HOST = "coordinator.example"
@@ -47,8 +47,7 @@ class Site:
         self.proxy, self.folder, self.product = proxy, folder, product
         self.plain_port, self.port = free_port(), free_port()
         authority = Authority(folder, "authority")
-        authority.server(HOST)
-        self.certificate = folder / f"{HOST}.pem"
+        self.certificate = authority.issue(folder / f"{HOST}.pem", "127.0.0.1", HOST)
         self.context = ssl.create_default_context(cafile=authority.file)
 
     def command(self) -> list[str]:

@@ -16,6 +16,7 @@ from tests import making
 from tests.executions.transports.rest.serving import serving
 from tests.executions.transports.rest.strict_worker import CONTRACT_STEPS, DTO, StrictWorker
 from tests.interop.client import payload
+from tests.interop.registering import written
 from tests.interop.submitting import DECISION, DECISION_TYPE
 from tests.running import (
     REST_PORT,
@@ -51,26 +52,14 @@ class ExistingClient:
         assert response.status_code == 200, (path, response.status_code, response.text)
         return response.json()
 
-    def write_release(self, contract: dict[str, Any], version: str) -> Path:
-        """Write a jar and its descriptor to the folder from which releases are registered. Return the descriptor."""
-        folder = Path(self.product.settings["TPF_RELEASE_ROOTS"]) / self.tenant
-        folder.mkdir(parents=True, exist_ok=True)
-        data = making.archive(contract, code=version)
-        jar = folder / f"{version.replace(':', '-')}.jar"
-        jar.write_bytes(data)
-        document = making.descriptor(contract, data, version, "jar")
-        document["artifacts"][0]["uri"] = jar.as_uri()
-        path = jar.with_suffix(".json")
-        path.write_text(json.dumps(document))
-        return path
-
     def release(self, version: str = "sha256:one") -> dict[str, Any]:
         """Register and activate the order flow."""
         contract = making.contract(PIPELINE, CONTRACT_STEPS, transport="REST")
         base = f"admin/{{t}}/pipelines/{PIPELINE}/releases"
-        registered = self.ok(
-            "POST", f"{base}/register", {"releaseDescriptorPath": str(self.write_release(contract, version))}
-        )
+        folder = Path(self.product.settings["TPF_RELEASE_ROOTS"]) / self.tenant
+        folder.mkdir(parents=True)
+        path = written(folder, version, contract=contract)
+        registered = self.ok("POST", f"{base}/register", {"releaseDescriptorPath": str(path)})
         assert registered["status"] == "REGISTERED"
         active = self.ok("POST", f"{base}/{version}/activate")
         assert active["status"] == "ACTIVE"

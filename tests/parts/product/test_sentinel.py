@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 import pytest
 from redis import Redis
 
+from tests.authority import make_certificate
 from tests.parts.product.conftest import product_with_own_database
 from tests.running import BuiltRelease, RunningProduct, TenantInUse
 from tests.sentinel import Watched, watched
-from tests.tls_proxy import make_certificate
 
 EXECUTIONS = 150
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,3 +61,18 @@ def peaks(root: int) -> dict[int, int]:
         status = Path(f"/proc/{pid}/status").read_text()
         found[pid] = int(status.partition("VmHWM:")[2].split()[0]) * 1024
     return found
+
+
+def opened(port: int, sent: bytes = b"", source: str = "127.0.0.1") -> socket.socket:
+    """Return a connection from the address `source` on which `sent` has been sent."""
+    made = socket.create_connection(("127.0.0.1", port), timeout=10, source_address=(source, 0))
+    made.sendall(sent)
+    return made
+
+
+def everything(connection: socket.socket) -> bytes:
+    """Return all bytes until the server closes the connection."""
+    received = b""
+    while part := connection.recv(65536):
+        received += part
+    return received

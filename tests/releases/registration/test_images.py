@@ -13,10 +13,10 @@ from releases.errors import ReleaseConflict
 from releases.models import Release
 from releases.registration.registrar import verify_release
 from tests import making
+from tests.authority import make_certificate
 from tests.cases import cases
 from tests.image_registry import ImageRegistry, image_registry
 from tests.receiving import receiving
-from tests.tls_proxy import make_certificate
 
 pytestmark = pytest.mark.django_db
 
