@@ -17,8 +17,6 @@ from urllib.parse import urlsplit, urlunsplit
 from embedded.product import PROJECT, Product
 
 T = TypeVar("T")
-AWAITING = Path(__file__).parent / "e2e/pipelines/awaiting"
-NO_WEBHOOK = "http://127.0.0.1:1/"
 
 
 def eventually(probe: Callable[[], T | None], *, seconds: float = 30, what: str = "it") -> T:
@@ -45,14 +43,6 @@ def at_port(url: str, port: int, **parts: str) -> str:
     place = urlsplit(url)
     credentials, at, _ = place.netloc.rpartition("@")
     return urlunsplit(place._replace(netloc=f"{credentials}{at}127.0.0.1:{port}", **parts))
-
-
-def copy_awaiting(folder: Path, webhook: str = "") -> None:
-    """Copy the pipelines with awaits into `folder`. The pipeline `booking` calls `webhook`, if it is given."""
-    shutil.copytree(AWAITING, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    if webhook:
-        source = folder / "awaiting.py"
-        source.write_text(source.read_text().replace(NO_WEBHOOK, webhook))
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def admin(owner: Tenant) -> Caller:
     return Caller(owner, Scope.ADMINISTER, Scope.ACTIVATE)
 
 
-def test_an_activation_that_the_policy_refuses_is_denied(admin: Caller, owner: Tenant) -> None:
+def test_an_activation_that_the_policy_refuses_is_denied(admin: Caller, owner: Tenant, release: Release) -> None:
     making.silence(*Worker.objects.filter(tenant=owner))
     refusals: tuple[tuple[dict[str, Any], str, str], ...] = (
         ({"reasonRequired": True, "signaturePolicy": "require"}, "", "REASON_REQUIRED"),
@@ -95,5 +95,5 @@ def test_an_activation_that_the_policy_refuses_is_denied(admin: Caller, owner: T
         assert entry.reason == problem["detail"]
     assert problem["command"] == START
     assert START in problem["detail"]
-    making.worker(Release.objects.select_related("pipeline__tenant").get(pipeline__tenant=owner), "another")
-    assert admin.post(f"{PIPELINE}/activations", {"releaseVersion": "1.0", "reason": "because"}, 201)["sequence"] == 2
+    making.worker(release, "another")
+    assert admin.post(f"{PIPELINE}/activations", {"releaseVersion": "1.0", "reason": "because"}, 201)["sequence"] == 3

@@ -27,10 +27,6 @@ def post(tenant: TenantInUse, path: str, status: int = 200, **body: Any) -> Any:
     return response.json()
 
 
-def kinds(tenant: TenantInUse, execution_id: str) -> list[str]:
-    return [event["kind"] for event in tenant.events(execution_id)]
-
-
 def pending(tenant: TenantInUse, execution_id: str, count: int = 1) -> list[dict[str, Any]]:
     """Wait until the execution has so many open interactions, and return them in their order."""
 
