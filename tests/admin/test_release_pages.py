@@ -110,8 +110,9 @@ def test_a_release_is_retired_with_a_reason_and_failures_are_given_up_with_a_tic
     assert "A reason is required" in act(manager, "retire", acme.release, reason="")
     shown = act(manager, "retire", acme.release, reason="x", ignore_failures="on")
     assert "ACTIVE 1, QUEUED 1" in shown
-    making.claimed(acme.tenant)
-    making.dead_of(acme.execution)
+    Pipeline.objects.filter(pk=acme.release.pipeline_id).update(retry_limit=0)
+    [claim] = making.claimed(acme.tenant)
+    making.record(making.failure(claim))
     making.active(acme.tenant, "2.0", pipeline_id="acme.orders")
     act(manager, "retire", acme.release, reason="x")
     assert not Retirement.objects.exists()
