@@ -118,7 +118,7 @@ def test_the_published_key_verifies_the_provenance_of_an_execution(ours: TenantA
     """A worker finishes the execution with the artifact of its release."""
     assert statement_of(ours)[1].predicate.execution.finished is False
     [claim] = making.claimed(ours.tenant)
-    ran = {"artifact_digest": ours.release.artifacts.get().digest, "code": "artifact"}
+    ran: dict[str, Any] = {"artifact_digest": ours.release.artifacts.get().digest, "code": "artifact"}
     environment = "sha256:" + "e" * 64
     assert making.record(making.outcome_of(claim), worker_id="worker-1", environment=environment, **ran) == 1
     published = ours.get("provenance-key").json()
