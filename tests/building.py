@@ -8,16 +8,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit, urlunsplit
 
-from embedded.product import PROJECT
+from embedded.product import PROJECT, Product
 
 T = TypeVar("T")
-AWAITING = Path(__file__).parent / "e2e/pipelines/awaiting"
-NO_WEBHOOK = "http://127.0.0.1:1/"
 
 
 def eventually(probe: Callable[[], T | None], *, seconds: float = 30, what: str = "it") -> T:
@@ -31,12 +30,19 @@ def eventually(probe: Callable[[], T | None], *, seconds: float = 30, what: str 
     raise AssertionError(f"{what} did not happen within {seconds} s")
 
 
-def copy_awaiting(folder: Path, webhook: str = "") -> None:
-    """Copy the pipelines with awaits into `folder`. The pipeline `booking` calls `webhook`, if it is given."""
-    shutil.copytree(AWAITING, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    if webhook:
-        source = folder / "awaiting.py"
-        source.write_text(source.read_text().replace(NO_WEBHOOK, webhook))
+def first_tenant(product: Product, slug: str, person: str, password: str, scopes: Iterable[str]) -> str:
+    """Create a superuser and a tenant with the product's commands, and return a token with the scopes."""
+    account = [f"--username={person}", f"--email={person}@example.org", "--noinput"]
+    product.manage("createsuperuser", *account, DJANGO_SUPERUSER_PASSWORD=password)
+    product.manage("create_tenant", slug, f"--member={person}")
+    return product.manage("issue_token", slug, "ci", f"--user={person}", *(f"--scope={scope}" for scope in scopes))
+
+
+def at_port(url: str, port: int, **parts: str) -> str:
+    """Return the URL with this port of 127.0.0.1, and the other `parts`."""
+    place = urlsplit(url)
+    credentials, at, _ = place.netloc.rpartition("@")
+    return urlunsplit(place._replace(netloc=f"{credentials}{at}127.0.0.1:{port}", **parts))
 
 
 @dataclass(frozen=True)

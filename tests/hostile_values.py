@@ -1,7 +1,5 @@
 """Values that break code that does not expect them."""
 
-from collections.abc import Iterator
-
 TEXTS = {
     "nothing": "",
     "blanks": "  ",
@@ -29,23 +27,3 @@ TEXTS = {
     "a template": "{{ 7*7 }}${7}%s{0}",
 }
 NUMBERS = (0, -1, 2**31, 2**63, -(2**63) - 1, 10**400, 0.5, 1e308, -1e-308)
-# The headers that the product or its frameworks read, except those that delimit a message.
-HEADERS = (
-    *("Host", "Accept", "Authorization", "Idempotency-Key", "X-Forwarded-For", "X-Forwarded-Proto", "Content-Type"),
-    *("Accept-Language", "Accept-Encoding", "Referer", "Origin", "If-Modified-Since", "If-None-Match", "Range"),
-    *("User-Agent", "HX-Request", "X-CSRFToken", "X-Requested-With"),
-)
-
-
-def headers(*cookies: str) -> Iterator[dict[str, str]]:
-    """Yield headers with each of these texts in each header and each of `cookies`, as a WSGI server passes them on.
-
-    Servers reject control characters in a header. A cookie can contain them in the escaped form that Django decodes.
-    """
-    for text in TEXTS.values():
-        for cookie in cookies:
-            escaped = "".join(f"\\{byte:03o}" for byte in text.encode())
-            yield {"Cookie": f'{cookie}="{escaped}{"a" * 20}"'}
-        if all(character >= " " for character in text):
-            for name in HEADERS:
-                yield {name: text.encode().decode("latin-1")}

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socketserver import BaseServer
 from typing import Any, Self
 
 Request = BaseHTTPRequestHandler
@@ -47,16 +48,24 @@ class HttpServer:
 
     @contextmanager
     def running(self) -> Iterator[Self]:
-        serve = self.server.serve_forever
-        thread = threading.Thread(target=serve, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
-        try:
-            yield self
-        finally:
-            self.release()
-            self.server.shutdown()
-            self.server.server_close()
-            thread.join(10)
+        with in_a_thread(self.server):
+            try:
+                yield self
+            finally:
+                self.release()
+
+
+@contextmanager
+def in_a_thread(server: BaseServer) -> Iterator[None]:
+    """Serve during the block."""
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(10)
 
 
 def body_of(request: Request) -> bytes:

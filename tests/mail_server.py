@@ -2,11 +2,12 @@
 
 import email
 import socketserver
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
+
+from tests.http_server import in_a_thread
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,6 @@ class _Session(socketserver.StreamRequestHandler):
 @contextmanager
 def mail_server(*, refuses: bool = False) -> Iterator[MailServer]:
     """Run a server on a free port of 127.0.0.1. If `refuses` is true, it responds to each message with 451."""
-    with MailServer(refuses) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join(10)
+    server = MailServer(refuses)
+    with in_a_thread(server):
+        yield server

@@ -389,26 +389,6 @@ def dead(
     return list(Execution.objects.filter(pk__in=[each.pk for each in made]).order_by("execution_key"))
 
 
-def dead_of(running: Execution) -> Execution:
-    """End a claimed execution in DLQ, and return it."""
-    Pipeline.objects.filter(tenant=running.tenant_id).update(retry_limit=0)
-    running.refresh_from_db()
-    assert running.lease_token is not None
-    key = transition_key(running.pk, running.current_step_index, running.attempt)
-    failed = Outcome(
-        execution_id=running.pk,
-        execution_version=running.version,
-        lease_token=running.lease_token,
-        transition_key=key,
-        outcome="FAILED",
-        output_payloads=[],
-        failure=Failure(failure_class="SomeError", message="why", retryable=True, traceback=""),
-    )
-    assert outcome.record(running.release.identity, OutcomeGroup(worker_id="w", outcomes=[failed])) == 1
-    running.refresh_from_db()
-    return running
-
-
 def suspension(claim: Claim, request: str = '{"n": 1}', **members: Any) -> Outcome:
     """Return the outcome of a worker that reached an await at the first step of the claim."""
     defaults: dict[str, Any] = {

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 from urllib.parse import parse_qsl
 
 import jwt
+import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -171,3 +172,11 @@ class OAuthIssuer(HttpServer):
 def oauth_issuer(certificate: Path | None = None) -> Iterator[OAuthIssuer]:
     with OAuthIssuer(certificate).running() as issuer:
         yield issuer
+
+
+@pytest.fixture
+def issuer(settings: Any) -> Iterator[OAuthIssuer]:
+    """An issuer whose tokens this process accepts."""
+    with oauth_issuer() as made:
+        made.configure(settings)
+        yield made

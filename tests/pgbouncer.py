@@ -6,23 +6,23 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import psycopg
 
 from embedded.children import Children, free_port
 from embedded.product import PROJECT
-from tests.building import eventually
+from tests.building import at_port, eventually
 
 UNPACKED = PROJECT / ".local" / "pgbouncer" / "usr"
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin:{UNPACKED}/sbin")
 
 
 @contextmanager
-def pgbouncer(url: str, *others: str, pool: int, more: str = "") -> Iterator[str]:
-    """Run PgBouncer for the database of `url` and the roles of `url` and `others`. Yield the URL of the database there.
+def pgbouncer(url: str, *, pool: int, more: str = "") -> Iterator[str]:
+    """Run PgBouncer for the database and the role of `url`. Yield the URL of the database there.
 
-    Each role has at most `pool` connections to each database. `more` is added to the configuration.
+    The role has at most `pool` connections to each database. `more` is added to the configuration.
     """
     assert PGBOUNCER, "there is no PgBouncer; on Debian: apt-get install pgbouncer"
     port = free_port()
@@ -32,16 +32,16 @@ def pgbouncer(url: str, *others: str, pool: int, more: str = "") -> Iterator[str
         folder.chmod(0o755)
         libraries = ":".join(map(str, UNPACKED.glob("lib/*")))
         with Children(folder) as children:
-            command: list[str | Path] = [PGBOUNCER, _configured(folder, port, url, others, pool, more)]
+            command: list[str | Path] = [PGBOUNCER, _configured(folder, port, url, pool, more)]
             child = children.start("pgbouncer", command, environment={"LD_LIBRARY_PATH": libraries})
-            made = _at_port(url, port)
+            made = at_port(url, port)
             eventually(lambda: not child.running or _answers(made), what="PgBouncer")
             child_log = child.log_tail()
             assert child.running, child_log
             yield made
 
 
-def _configured(folder: Path, port: int, url: str, others: tuple[str, ...], pool: int, more: str) -> Path:
+def _configured(folder: Path, port: int, url: str, pool: int, more: str) -> Path:
     """Write the shipped configuration with the addresses of this test."""
     text = (PROJECT / "deploy" / "pgbouncer.ini").read_text()
     server = urlsplit(url)
@@ -61,14 +61,8 @@ def _configured(folder: Path, port: int, url: str, others: tuple[str, ...], pool
     text += more
     made = folder / "pgbouncer.ini"
     made.write_text(text)
-    roles = {(each.username, each.password) for each in map(urlsplit, (url, *others))}
-    users.write_text("".join(f'"{name}" "{password}"\n' for name, password in sorted(roles, key=str)))
+    users.write_text(f'"{server.username}" "{server.password}"\n')
     return made
-
-
-def _at_port(url: str, port: int) -> str:
-    place = urlsplit(url)
-    return urlunsplit(place._replace(netloc=f"{place.username}:{place.password}@127.0.0.1:{port}"))
 
 
 def _answers(url: str) -> bool:

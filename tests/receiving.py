@@ -1,18 +1,20 @@
-"""Real servers for the coordinator's requests: one that records them, and one whose response never ends."""
+"""Real servers for requests: one that records them and responds as a test says, and one whose response never ends."""
 
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from tests.http_server import HttpServer, Request, body_of, send
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Received:
 
 
 class Receiver(HttpServer):
-    """Responds with `statuses` in order, and then with the last one again. Records all requests."""
+    """Responds with `statuses` and `bodies` in order, and then with the last one again. Records all requests."""
 
     protocol = "HTTP/1.1"  # a client may keep its connection
 
@@ -36,21 +38,34 @@ class Receiver(HttpServer):
         super().__init__(certificate, host)
         self.requests: list[Received] = []
         self.statuses = [204]
+        self.bodies = [b""]
         self.answer_headers: dict[str, str] = {}
 
     def respond(self, request: Request) -> None:
         self.requests.append(Received(request.command, request.path, dict(request.headers), body_of(request)))
-        status = self.statuses[0] if len(self.statuses) == 1 else self.statuses.pop(0)
-        send(request, status, self.answer_headers)
+        send(request, _next(self.statuses), self.answer_headers, _next(self.bodies))
 
     def url(self, host: str = "127.0.0.1", path: str = "/hook", scheme: str = "http") -> str:
         return f"{scheme}://{host}:{self.port}{path}"
+
+
+def _next(left: list[T]) -> T:
+    return left[0] if len(left) == 1 else left.pop(0)
 
 
 @contextmanager
 def receiving(host: str = "127.0.0.1", certificate: Path | None = None) -> Iterator[Receiver]:
     with Receiver(host, certificate).running() as receiver:
         yield receiver
+
+
+@contextmanager
+def serving(*bodies: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Iterator[Receiver]:
+    """Respond with `bodies` in order, and then with the last one again. Bodies other than bytes are sent as JSON."""
+    with receiving() as server:
+        server.statuses, server.answer_headers = [status], dict(headers or {})
+        server.bodies = [body if isinstance(body, bytes) else json.dumps(body).encode() for body in bodies]
+        yield server
 
 
 DRIP_SECONDS = 0.05

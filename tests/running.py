@@ -2,8 +2,10 @@
 
 import functools
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -12,6 +14,7 @@ from django.contrib.auth.models import User
 
 from embedded.children import Child, free_port
 from embedded.product import PROJECT, Product
+from releases.artifacts.store.local import LocalArtifactStore
 from tenancy.access import issue_token
 from tenancy.models import Membership, Tenant
 from tenancy.roles import Role, Scope
@@ -180,6 +183,19 @@ class TenantInUse:
     def stop_workers(self) -> None:
         for child in self.workers:
             child.stop()
+
+
+@contextmanager
+def another_product(
+    folder: Path, servers: Mapping[str, str], settings: Mapping[str, str], **options: Any
+) -> Iterator[Product]:
+    """A copy of the product, none of whose processes is started. All are stopped after the block."""
+    product = Product(folder / "product", servers, settings, **options)
+    LocalArtifactStore(Path(product.environment["ARTIFACT_ROOT"])).set_up()
+    try:
+        yield product
+    finally:
+        product.stop()
 
 
 def wait_for_web_processes(product: Product, web: Child) -> None:

@@ -46,6 +46,17 @@ class S3Place:
             options=options,
         )
 
+    def environment(self) -> dict[str, str]:
+        """Return the settings of a process of the product that uses this store."""
+        return {
+            "ARTIFACT_STORE": "s3",
+            "S3_ENDPOINT_URL": self.endpoint_url,
+            "S3_BUCKET": self.bucket,
+            "S3_PREFIX": self.prefix,
+            "S3_ACCESS_KEY_ID": self.access_key_id,
+            "S3_SECRET_ACCESS_KEY": self.secret_access_key,
+        }
+
     def store(self, root: Path, **options: Any) -> S3ArtifactStore:
         return S3ArtifactStore(**self.backend(root, **options)["OPTIONS"])
 

@@ -6,7 +6,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit, urlunsplit
+
+from tests.building import at_port
 
 CHUNK = 65536
 KEEPALIVE_SECONDS = 5.0
@@ -26,9 +27,7 @@ class TcpProxy:
 
     def in_front_of(self, url: str) -> str:
         """Return the URL with the port of this proxy."""
-        parts = urlsplit(url)
-        credentials, at, _ = parts.netloc.rpartition("@")
-        return urlunsplit(parts._replace(netloc=f"{credentials}{at}127.0.0.1:{self.port}"))
+        return at_port(url, self.port)
 
     @contextmanager
     def silent(self) -> Iterator[None]:
@@ -51,6 +50,10 @@ class TcpProxy:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
+    def accepted(self, client: socket.socket) -> socket.socket:
+        """Return the connection on which a client sends what is forwarded."""
+        return client
+
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
@@ -58,7 +61,11 @@ class TcpProxy:
 
     def _serve(self, client: socket.socket) -> None:
         generation = self._generation
-        with contextlib.suppress(OSError), client, socket.create_connection(("127.0.0.1", self._target)) as server:
+        with (
+            contextlib.suppress(OSError),
+            self.accepted(client) as client,
+            socket.create_connection(("127.0.0.1", self._target)) as server,
+        ):
             back = threading.Thread(target=self._forward, args=(server, client, generation), daemon=True)
             back.start()
             self._forward(client, server, generation)

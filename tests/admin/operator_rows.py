@@ -9,13 +9,12 @@ from alerts.delivery import deliveries
 from alerts.models import Alert, AlertChannel
 from executions.campaigns import campaigns, drafts
 from executions.campaigns.filters import Filters
-from executions.lifecycle import outcome
 from executions.models import Campaign, DeadLetter, Execution, Interaction
-from releases.models import Pipeline, Release
+from releases.models import Pipeline
 from tests import making
 from tests.admin.conftest import World
 from tests.alerts import alerting
-from wire.messages.celery_messages import Outcome, OutcomeGroup
+from wire.messages.celery_messages import Outcome
 
 
 def pipeline_of(world: World) -> str:
@@ -76,8 +75,7 @@ def alert(world: World, name: str = "") -> Alert:
 
 
 def record(world: World, *outcomes: Outcome) -> None:
-    identity = Release.objects.select_related("pipeline__tenant").get(pk=world.release.pk).identity
-    assert outcome.record(identity, OutcomeGroup(worker_id="w", outcomes=list(outcomes))) == len(outcomes)
+    assert making.record(*outcomes) == len(outcomes)
 
 
 def _missing() -> Interaction:

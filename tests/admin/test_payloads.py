@@ -8,7 +8,6 @@ from typing import Any
 from django.test import Client
 
 from executions.admin import curl
-from executions.lifecycle import outcome
 from executions.models import Execution
 from tenancy.models import AuditEntry
 from tests import making
@@ -17,7 +16,7 @@ from tests.admin.browsing import to
 from tests.admin.conftest import LogIn, World
 from tests.admin.pages import READERS
 from tests.cases import cases
-from wire.messages.celery_messages import Outcome, OutcomeGroup
+from wire.messages.celery_messages import Outcome
 
 SECRET = "the-secret-payload"
 NAMES = ("input", "result", "error", "checkpoint", "request")
@@ -39,7 +38,7 @@ def ended(world: World, key: str, value: Any, result: Any = ...) -> Execution:
     done: Outcome = making.failure(claim, "NO_FUNDS", retryable=False, message=SECRET, traceback=SECRET)
     if result is not ...:
         done = making.outcome_of(claim, output_payloads=[json.dumps(result)], steps=[(0, 1, 2)])
-    outcome.record(world.release.identity, OutcomeGroup(worker_id="w", outcomes=[done]))
+    making.record(done)
     made.refresh_from_db()
     assert made.status == ("FAILED" if result is ... else "SUCCEEDED")
     return made

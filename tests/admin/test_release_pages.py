@@ -1,18 +1,19 @@
-"""The pages of releases: downloads, origin of bytes, smoke tests, retirement, revocation."""
+"""The pages of releases: downloads, origin of bytes, smoke tests, retirement, revocation, keys and attachments."""
 
+import json
 from typing import Any
 
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
-from executions.lifecycle import outcome
 from executions.models import Execution, SmokeTest
-from releases.models import Blob, Pipeline, Release, Retirement, Revocation
+from releases.models import Blob, KeyRevocation, Pipeline, Release, Retirement, Revocation, TrustedKey
 from releases.registration.registrar import verify_release
-from tests import making
+from tests import making, signing
 from tests.admin.browsing import MARKUP, inert, to, words
 from tests.admin.conftest import LogIn, World
 from tests.maven_repository import maven_repository
-from wire.messages.celery_messages import OutcomeGroup
+from tests.raw_sql import rows
 
 CONTRACT = making.contract("acme.orders")
 URI = "maven:com.acme:orders:zip:2.0"
@@ -92,8 +93,7 @@ def test_the_form_starts_a_smoke_test_once_and_the_pages_show_its_verdict(
     assert (test.expected_result, test.actor) == ([{"n": 1}], "user:release-manager")
     assert Execution.objects.get(pk=test.execution_id).input == {"n": 1}
     [claim] = making.claimed(acme.tenant)
-    group = OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(claim)])
-    assert outcome.record(acme.release.identity, group) == 1
+    assert making.record(making.outcome_of(claim)) == 1
     assert " passed " in words(manager.get(page_of(acme.release)))
     assert str(claim.execution_id) in log_in("viewer").get(to("executions_smoketest_changelist")).text
 
@@ -106,24 +106,19 @@ def act(client: Client, name: str, release: Release, **fields: str) -> str:
 # --- retirement ---
 
 
-def test_a_release_that_nothing_needs_is_retired_with_a_reason(manager: Client, acme: World) -> None:
-    release = making.registered(acme.tenant, "3.0", pipeline_id="acme.orders")
-    assert "A reason is required" in act(manager, "retire", release, reason="")
-    assert not Retirement.objects.exists()
-    assert "“replaced”" in act(manager, "retire", release, reason="replaced")
-    assert Retirement.objects.get().actor == "user:release-manager"
-
-
-def test_a_needed_release_is_not_retired_and_failures_are_given_up_with_a_tick(manager: Client, acme: World) -> None:
+def test_a_release_is_retired_with_a_reason_and_failures_are_given_up_with_a_tick(manager: Client, acme: World) -> None:
+    assert "A reason is required" in act(manager, "retire", acme.release, reason="")
     shown = act(manager, "retire", acme.release, reason="x", ignore_failures="on")
     assert "ACTIVE 1, QUEUED 1" in shown
-    making.claimed(acme.tenant)
-    making.dead_of(acme.execution)
+    Pipeline.objects.filter(pk=acme.release.pipeline_id).update(retry_limit=0)
+    [claim] = making.claimed(acme.tenant)
+    making.record(making.failure(claim))
     making.active(acme.tenant, "2.0", pipeline_id="acme.orders")
     act(manager, "retire", acme.release, reason="x")
     assert not Retirement.objects.exists()
-    act(manager, "retire", acme.release, reason="x", ignore_failures="on")
-    assert Retirement.objects.get().given_up_failures == 1
+    assert "“replaced”" in act(manager, "retire", acme.release, reason="replaced", ignore_failures="on")
+    made = Retirement.objects.get()
+    assert (made.actor, made.given_up_failures) == ("user:release-manager", 1)
 
 
 # --- revocation ---
@@ -174,3 +169,50 @@ def test_what_another_tenant_got_from_a_repository_does_not_count(
         theirs = carrying(globex)
     assert (theirs.status, theirs.artifacts.get().resolved) == ("REGISTERED", True)
     assert origins(viewer, carrying(acme, "2.0", DATA)) == ["UPLOADED"]
+
+
+# --- trusted keys and attachments ---
+
+
+def signed(world: World, *names: str) -> bytes:
+    return signing.envelope(world.release.descriptor, *names)
+
+
+def attach(client: Client, world: World, *contents: bytes) -> Any:
+    files = {"attachment": [SimpleUploadedFile("attached.json", content) for content in contents]}
+    return client.post(to("releases_release_attach", world.release), files)
+
+
+def test_an_administrator_trusts_a_key_and_revokes_it(log_in: LogIn, acme: World) -> None:
+    client, new = log_in("tenant-admin"), to("releases_trustedkey_new")
+    body = {"tenant": acme.tenant.pk, "name": "ci", "public_key": signing.public_pem()}
+    assert client.post(new, {**body, "public_key": "none"}).status_code in {400, 422}
+    answer = client.post(new, body)
+    key = TrustedKey.objects.get()
+    assert answer["Location"] == to("releases_trustedkey_change", key)
+    assert (key.tenant, key.key_id, key.added_by) == (acme.tenant, signing.key_id(), "user:tenant-admin-of-acme")
+    assert client.post(new, body).status_code == 409
+    revoke = to("releases_trustedkey_revoke", key)
+    assert client.post(revoke, {"reason": " "}).status_code == 302
+    assert rows(KeyRevocation) == []
+    shown = client.post(revoke, {"reason": "leaked"}, follow=True)
+    assert ["leaked" in shown.text, "data-revoke" in shown.text] == [True, False]
+    assert KeyRevocation.objects.get().actor == "user:tenant-admin-of-acme"
+
+
+def test_a_release_manager_attaches_and_a_viewer_downloads(
+    log_in: LogIn, manager: Client, acme: World, newer: Release
+) -> None:
+    digest = acme.release.artifacts.get().digest
+    sent = [signed(acme), json.dumps(signing.statement(digest)).encode(), json.dumps(signing.spdx()).encode()]
+    assert attach(manager, acme, *sent).status_code == 302
+    assert "https://ci.example/builder" in manager.get(page_of(acme.release)).text
+    kept = list(acme.release.attachments.all())
+    assert [each.attached_by for each in kept] == ["user:release-manager"] * 3
+    copy = log_in("viewer").get(to("releases_release_attachment", acme.release, kept[1]))
+    assert copy.content == sent[1]
+    assert copy["Content-Disposition"].startswith("attachment;")
+    assert log_in("viewer").get(to("releases_release_attachment", newer, kept[1])).status_code == 404
+    for who, status in (("on-call", 403), ("stranger", 404)):
+        assert attach(log_in(who), acme, signed(acme, "other")).status_code == status
+    assert acme.release.attachments.count() == 3

@@ -22,9 +22,6 @@ def test_the_addresses_load_all_pages_and_these_pass_the_system_checks() -> None
     assert run_checks(tags=[Tags.admin]) == []
 
 
-"""The digest of the templates of unfold that ours were written for."""
-
-
 def directives(answer: Any) -> dict[str, list[str]]:
     policy = answer.headers["Content-Security-Policy"]
     return {name: values for name, *values in (each.split() for each in policy.split("; "))}

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.test import override_settings
 
+from executions.models import Execution
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making, signing
@@ -62,6 +63,11 @@ def ready(module_world: None) -> tuple[Tenant, Release]:
     made = making.ready()
     making.lasting(made[0])
     return made
+
+
+@pytest.fixture(scope="module")
+def dead(owner: Tenant) -> list[Execution]:
+    return making.dead(owner, "k0", "k1", "k2")
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ from django.utils import timezone
 from executions.awaits import awaits
 from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
-from executions.lifecycle import outcome
 from executions.models import FailureGroup, Interaction
 from executions.smoke_tests import smoke_tests
 from releases.activation.gradual.start import start
@@ -21,7 +20,6 @@ from tests import gradual, making, signing
 from tests.alerts import alerting
 from tests.api.tenant_api import TenantApi
 from tests.requesting import open_request, soon
-from wire.messages.celery_messages import OutcomeGroup
 
 
 def populate(ours: TenantApi) -> dict[str, list[str]]:
@@ -36,8 +34,7 @@ def populate(ours: TenantApi) -> dict[str, list[str]]:
     )
     making.execution(owner, "waits")
     [claim] = making.claimed(owner)
-    group = OutcomeGroup(worker_id="worker-1", outcomes=[making.suspension(claim, timeout_seconds=86_400.0)])
-    assert outcome.record(release.identity, group) == 1
+    assert making.record(making.suspension(claim, timeout_seconds=86_400.0), worker_id="worker-1") == 1
     interaction = Interaction.objects.get(tenant=owner)
     live = making.execution(owner, "live")
     smoke_test = smoke_tests.start(release, actor="user:eva", input={"n": 1}, idempotency_key="first").test

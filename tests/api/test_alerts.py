@@ -9,7 +9,6 @@ from tests.api.tenant_api import TenantApi, fields, refused
 from tests.cases import cases
 
 pytestmark = pytest.mark.django_db
-LATER = "2030-01-01T00:00:00Z"
 HOOK = {"name": "hook", "kind": "webhook", "address": "https://receiver.example/secret-path?token=x"}
 
 

@@ -21,14 +21,6 @@ pytestmark = pytest.mark.django_db
 CONTRACT = making.contract()
 
 
-def pinned(ours: TenantApi) -> Artifact:
-    return Artifact.objects.select_related("blob").get(release=ours.release)
-
-
-def data_of(artifact: Artifact) -> bytes:
-    return making.stored_file(artifact.digest).read_bytes()
-
-
 def fetch(ours: TenantApi, digest: str, method: str = "GET", **headers: str) -> Any:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return ours.call(method, ours.url(f"artifacts/{digest}"), headers=named)
@@ -41,12 +33,12 @@ def body(response: Any) -> bytes:
 
 @pytest.fixture
 def artifact(ours: TenantApi) -> Artifact:
-    return pinned(ours)
+    return Artifact.objects.get(release=ours.release)
 
 
 @pytest.fixture
 def data(artifact: Artifact) -> bytes:
-    return data_of(artifact)
+    return making.stored_file(artifact.digest).read_bytes()
 
 
 def described(data: bytes) -> dict[str, str]:

@@ -1,18 +1,12 @@
 """The OpenAPI document is complete: every input and output has a type, except values that may be any JSON."""
 
-from collections.abc import Iterator
 from typing import Any
 
-Schema = dict[str, Any]
+from tests.api.furnished import operations
 
 
-def operations(document: Schema) -> Iterator[tuple[str, Schema]]:
-    for item in document["paths"].values():
-        yield from ((method, each) for method, each in item.items())
-
-
-def test_each_operation_documents_its_token_responses_and_errors(document: Schema) -> None:
-    for _, operation in operations(document):
+def test_each_operation_documents_its_token_responses_and_errors(document: dict[str, Any]) -> None:
+    for operation in operations(document).values():
         statuses = operation["responses"]
         assert any(status < "300" for status in statuses)
         for status, response in statuses.items():

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from executions.awaits import interactions
-from executions.lifecycle import outcome
 from executions.models import Execution
 from executions.smoke_tests import smoke_tests
 from releases.models import Release
@@ -16,7 +15,6 @@ from tests import making
 from tests.api.caller import Caller
 from tests.cases import cases
 from tests.raw_sql import unguarded
-from wire.messages.celery_messages import OutcomeGroup
 
 pytestmark = pytest.mark.django_db
 SECRET = "the-secret-payload"
@@ -31,11 +29,6 @@ def reader(owner: Tenant) -> Caller:
 @pytest.fixture(scope="module")
 def stranger(module_world: None) -> Caller:
     return Caller(making.tenant(), Scope.READ)
-
-
-@pytest.fixture(scope="module")
-def operator(owner: Tenant) -> Caller:
-    return Caller(owner, Scope.READ, Scope.PAYLOADS, Scope.SUBMIT, Scope.OPERATE)
 
 
 # --- filters ---
@@ -84,16 +77,10 @@ def test_a_filter_selects_executions_of_the_tenant(
 # --- payloads ---
 
 
-def record(release: Release, *outcomes: Any) -> None:
-    group = OutcomeGroup(worker_id="w", outcomes=list(outcomes))
-    assert outcome.record(release.identity, group) == len(outcomes)
-
-
-def test_the_message_and_the_traceback_of_an_error_are_payloads_and_its_code_is_not(ready: Ready) -> None:
-    owner, release = ready
+def test_the_message_and_the_traceback_of_an_error_are_payloads_and_its_code_is_not(owner: Tenant) -> None:
     made = making.execution(owner, "failed", {"text": SECRET})
     [claim] = making.claimed(owner)
-    record(release, making.failure(claim, "NO_FUNDS", retryable=False, message=SECRET, traceback=SECRET))
+    making.record(making.failure(claim, "NO_FUNDS", retryable=False, message=SECRET, traceback=SECRET))
     body = {"pipelineId": making.PIPELINE, "input": {"text": SECRET}, "idempotencyKey": "failed"}
     path = f"executions/{made.pk}"
     for more, shown in (((Scope.PAYLOADS,), SECRET), ((), None)):
@@ -115,7 +102,7 @@ def test_the_result_and_the_expected_result_of_a_smoke_test_are_payloads(ready: 
     owner, release = ready
     made = making.execution(owner, "done")
     [claim] = making.claimed(owner)
-    record(release, making.outcome_of(claim, output_payloads=[json.dumps({"text": SECRET})]))
+    making.record(making.outcome_of(claim, output_payloads=[json.dumps({"text": SECRET})]))
     path = f"executions/{made.pk}/result"
     refused = Caller(owner, *(set(Scope) - {Scope.PAYLOADS})).get(path, 403)
     assert (refused["code"], SECRET in json.dumps(refused)) == ("SCOPE_MISSING", False)
@@ -136,12 +123,11 @@ def test_the_result_and_the_expected_result_of_a_smoke_test_are_payloads(ready: 
     ],
 )
 def test_questions_and_answers_are_shown_to_readers_and_to_those_who_answer(
-    ready: Ready, scopes: tuple[Scope, ...], visible: bool
+    owner: Tenant, scopes: tuple[Scope, ...], visible: bool
 ) -> None:
-    owner, release = ready
     made = making.execution(owner, "asks")
     [claim] = making.claimed(owner)
-    record(release, making.suspension(claim, requests=[json.dumps({"text": SECRET})], timeout_seconds=86_400.0))
+    making.record(making.suspension(claim, requests=[json.dumps({"text": SECRET})], timeout_seconds=86_400.0))
     question = made.await_units.get().interactions.get()
     interactions.complete(owner, interaction_id=question.pk, response={"text": SECRET}, actor="user:eva")
     caller = Caller(owner, *scopes)

@@ -3,21 +3,18 @@
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 from django.utils import timezone
 from rest_framework.test import APIClient
 
 from executions.awaits import awaits
-from executions.lifecycle import outcome
-from executions.models import Interaction, InteractionEvent
+from executions.models import Interaction
 from releases.models import Release
-from tenancy.models import Membership, Tenant
-from tenancy.roles import Role, Scope
+from tenancy.models import Tenant
+from tenancy.roles import Scope
 from tests import making
 from tests.api.caller import Caller
 from tests.cases import cases
 from tests.raw_sql import rows
-from wire.messages.celery_messages import OutcomeGroup
 
 pytestmark = pytest.mark.django_db
 Ready = tuple[Tenant, Release]
@@ -37,15 +34,10 @@ def bob(owner: Tenant) -> Caller:
 
 @pytest.fixture(scope="module")
 def one(ready: Ready) -> Interaction:
-    return waiting(ready)
-
-
-def waiting(ready: Ready, key: str = "key", **members: Any) -> Interaction:
-    owner, release = ready
-    execution = making.execution(owner, key)
+    owner, _ = ready
+    execution = making.execution(owner, "key")
     [claim] = making.claimed(owner)
-    suspension = making.suspension(claim, **{"timeout_seconds": 86_400.0, **members})
-    outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=[suspension]))
+    making.record(making.suspension(claim, timeout_seconds=86_400.0))
     return Interaction.objects.get(execution=execution)
 
 
@@ -78,29 +70,13 @@ def test_an_interaction_is_completed_by_each_identifier(one: Interaction, eva: C
 # --- claims ---
 
 
-def act(caller: Caller, of: Interaction, name: str, body: Any = None, status: int = 200) -> Any:
-    return caller.post(f"interactions/{of.pk}/{name}", body, status)
-
-
-def test_an_interaction_is_claimed_taken_over_and_released(one: Interaction, eva: Caller, bob: Caller) -> None:
-    shown = act(eva, one, "claim")
+def test_a_claim_of_another_person_is_only_taken_over(one: Interaction, eva: Caller, bob: Caller) -> None:
+    path = f"interactions/{one.pk}/claim"
+    shown = eva.post(path)
     assert (shown["claimedBy"], shown["status"]) == (f"token:{eva.token}", "DISPATCHED")
-    assert shown["claimedUntil"]
-    refused = act(bob, one, "claim", {"takeOver": False}, 409)
+    refused = bob.post(path, {"takeOver": False}, 409)
     assert (refused["code"], refused["claimedBy"]) == ("INTERACTION_CLAIMED", f"token:{eva.token}")
-    assert act(bob, one, "release", status=409)["code"] == "INTERACTION_NOT_CLAIMED"
-    assert act(bob, one, "claim", {"takeOver": True})["claimedBy"] == f"token:{bob.token}"
-    assert act(bob, one, "release")["claimedBy"] is None
-    assert [event.kind for event in InteractionEvent.objects.all()] == ["CLAIMED", "TAKEN_OVER", "RELEASED"]
-
-
-def test_an_interaction_is_passed_on_to_a_member(one: Interaction, eva: Caller) -> None:
-    carl = User.objects.create_user("carl")
-    refused = act(eva, one, "delegate", {"to": "carl"}, 422)
-    assert [(error["field"], error["code"]) for error in refused["errors"]] == [("to", "DELEGATE_UNKNOWN")]
-    Membership.objects.create(user=carl, tenant=one.tenant, role=Role.OPERATOR)
-    shown = act(eva, one, "delegate", {"to": "carl", "note": "please"})
-    assert (shown["delegate"], shown["claimedBy"]) == ("user:carl", None)
+    assert bob.post(path, {"takeOver": True})["claimedBy"] == f"token:{bob.token}"
 
 
 # --- resume tokens ---

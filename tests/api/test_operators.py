@@ -1,20 +1,19 @@
-"""REST of operators: re-drives, cancellations, pauses, and dead letters."""
+"""REST of operators: re-drives, cancellations, pauses, and resubmissions."""
 
 import uuid
 from typing import Any
 
 import pytest
 
-from executions.models import DeadLetter, Execution, ExecutionEvent, Hold
+from executions.models import Execution, Hold
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 from tests import making
 from tests.api.caller import Caller
 from tests.cases import cases
-from tests.raw_sql import rows
+from tests.raw_sql import unchanged
 
 pytestmark = pytest.mark.django_db
-TABLES = (Execution, ExecutionEvent, DeadLetter, Hold)
 PIPELINE = f"pipelines/{making.PIPELINE}"
 WHY = {"reason": "broken"}
 
@@ -22,15 +21,6 @@ WHY = {"reason": "broken"}
 @pytest.fixture(scope="module")
 def operator(owner: Tenant) -> Caller:
     return Caller(owner, Scope.READ, Scope.PAYLOADS, Scope.SUBMIT, Scope.OPERATE, Scope.ACTIVATE)
-
-
-@pytest.fixture(scope="module")
-def dead(owner: Tenant) -> list[Execution]:
-    return making.dead(owner, "k0", "k1", "k2")
-
-
-def everything() -> list[Any]:
-    return [rows(table) for table in TABLES]
 
 
 def pin_of(execution: Execution) -> dict[str, str]:
@@ -76,11 +66,10 @@ def test_a_redrive_keeps_the_pin(operator: Caller, dead: list[Execution]) -> Non
 def test_a_refused_act_changes_nothing(
     operator: Caller, dead: list[Execution], act: str, body: Any, status: int, code: str
 ) -> None:
-    before = everything()
-    refused = operator.post(f"executions/{dead[0].pk}/{act}", body, status)
+    with unchanged():
+        refused = operator.post(f"executions/{dead[0].pk}/{act}", body, status)
     assert refused["code"] == code
     assert {"currentVersion": 2, "executionStatus": "DLQ"}.items() & refused.items() or status in (400, 403)
-    assert everything() == before
 
 
 # --- pauses ---
@@ -123,3 +112,53 @@ def test_a_paused_pipeline_refuses_submissions(operator: Caller) -> None:
     assert refused["since"] == Hold.objects.get().started_at.isoformat()
     operator.post(f"{PIPELINE}/resume")
     assert operator.post("executions", submission, 202)["paused"] is None
+
+
+# --- resubmissions ---
+
+
+@pytest.fixture(scope="module")
+def finished(owner: Tenant) -> Execution:
+    """A failed execution on 1.0. The release 1.1 was active before and has a worker."""
+    [execution] = making.dead(owner, "key")
+    making.worker(making.replaced(making.registered(owner, "1.1")), "worker-1.1")
+    return execution
+
+
+def test_the_new_execution_and_the_old_one_name_each_other(operator: Caller, finished: Execution) -> None:
+    path = f"executions/{finished.pk}"
+    body = {"reason": "fixed", "releaseVersion": "1.1", "input": {"n": 2}, "operationKey": "k", "expectedVersion": 2}
+    new = operator.post(f"{path}/resubmit", body, 202)
+    assert (new["status"], new["pin"]["releaseVersion"], new["version"]) == ("QUEUED", "1.1", 0)
+    assert (new["resubmittedFrom"], new["resubmittedAs"]) == (str(finished.pk), [])
+    assert new["idempotencyKey"] == f"resubmit:{finished.pk}:k"
+    assert operator.get(f"executions/{new['executionId']}") == new
+    old = operator.get(path)
+    assert (old["status"], old["pin"]["releaseVersion"], old["resubmittedFrom"]) == ("DLQ", "1.0", None)
+    [link] = old["resubmittedAs"]
+    assert link.pop("createdAt")
+    assert link == {
+        "executionId": new["executionId"],
+        "releaseVersion": "1.1",
+        "status": "QUEUED",
+        "edited": True,
+        "checkpointStep": None,
+        "reason": "fixed",
+        "actor": f"token:{operator.token}",
+        "campaignId": None,
+    }
+    found = operator.get(f"executions?resubmittedFrom={finished.pk}")["items"]
+    assert [each["executionId"] for each in found] == [new["executionId"]]
+    assert operator.get(f"executions?resubmittedFrom={uuid.uuid4()}")["items"] == []
+    with unchanged():
+        assert operator.post(f"{path}/resubmit", body, 202) == new, "the key is the same"
+        refused = operator.post(f"{path}/resubmit", {**body, "input": 1}, 409)
+    assert (refused["code"], refused["executionId"]) == ("RESUBMIT_KEY_REUSED", new["executionId"])
+
+
+@cases(("body", "code"), [({"expectedVersion": 1}, "VERSION_MISMATCH"), ({"from": "checkpoint"}, "CHECKPOINT_MISSING")])
+def test_a_refusal_has_a_code_and_changes_nothing(
+    operator: Caller, finished: Execution, body: dict[str, Any], code: str
+) -> None:
+    with unchanged():
+        assert operator.post(f"executions/{finished.pk}/resubmit", body, 409)["code"] == code

@@ -14,7 +14,8 @@ from releases.activation import policy
 from releases.activation.activation import activate
 from releases.models import Release
 from tenancy.api import authentication
-from tests import making
+from tenancy.roles import Scope
+from tests import gradual, making
 from tests.api.tenant_api import TenantApi, fields, refused
 from tests.cases import cases
 
@@ -143,3 +144,24 @@ def test_a_request_waits_without_a_slot_until_its_release_is_active(two: TenantA
     assert response.status_code == 202, response.content
     assert response.json()["pin"]["releaseVersion"] == "3.0"
     assert len(pauses) == 2
+
+
+def test_routing_keys_and_tags_of_a_submission(ours: TenantApi) -> None:
+    """A gradual activation whose candidate gets no share, but the executions of two groups."""
+    gradual.candidate(ours.tenant)
+    steps = [{"share": 0, "minimumSample": 20, "minimumMinutes": 0}]
+    plan = {"releaseVersion": "2.0", "steps": steps, "groups": {"tags": ["beta"], "tokens": ["client-1"]}}
+    assert ours.post("pipelines/{pipeline_id}/gradual-activations", plan).status_code == 201
+    body = {"pipelineId": making.PIPELINE, "input": {"n": 1}, "routingKey": "customer-7", "tags": ["beta", "eu"]}
+    for key in ("cold", "warm"):
+        response = ours.post("executions", {**body, "idempotencyKey": key})
+        assert response.status_code == 202, response.content
+        made = response.json()
+        assert (made["pin"]["releaseVersion"], made["tags"]) == ("2.0", ["beta", "eu"])
+        again = ours.post("executions", {**body, "idempotencyKey": key, "tags": []}).json()
+        assert (again["duplicate"], again["tags"]) == (True, ["beta", "eu"])
+        assert ours.get(f"executions/{made['executionId']}").json()["tags"] == ["beta", "eu"]
+    plain = {**body, "idempotencyKey": "plain", "tags": [], "routingKey": None}
+    assert ours.post("executions", plain).json()["pin"]["releaseVersion"] == "1.0"
+    by_group = ours.post("executions", {**plain, "idempotencyKey": "group"}, token=ours.token(Scope.SUBMIT)).json()
+    assert (by_group["submittedBy"], by_group["pin"]["releaseVersion"]) == ("token:client-1", "2.0")

@@ -15,7 +15,7 @@ from tenancy.api.authentication import remembered
 from tenancy.models import ApiToken, Membership
 from tenancy.roles import GRANTS, Role, Scope
 from tests import making
-from tests.api.tenant_api import TenantApi, refused
+from tests.api.tenant_api import TenantApi, everything, refused
 from tests.cases import cases
 from tests.clock import Clock
 
@@ -64,6 +64,16 @@ def deactivate(owner: User) -> None:
 def change_password(owner: User) -> None:
     owner.set_password("another-horse-battery-staple")
     owner.save()
+
+
+@cases("authorization", ["", "Bearer", "Bearer nonsense", "Bearer dc_" + "0" * 64, "Basic YTpi", "Bearer é"])
+def test_an_invalid_token_is_rejected(ours: TenantApi, authorization: str) -> None:
+    before = everything()
+    for method in ("GET", "POST"):
+        response: Any = ours.call(method, ours.url("executions"), headers={"Authorization": authorization})
+        refused(response, 401, "NOT_AUTHENTICATED")
+        assert response.headers["WWW-Authenticate"] == "Bearer"
+    assert everything() == before
 
 
 # --- owners ---
@@ -205,6 +215,7 @@ def test_an_expired_token_that_was_used_before_is_rejected(ours: TenantApi, toke
     ApiToken.objects.update(expiry=timezone.now(), last_used_at=timezone.now())
     if not warm:
         authentication.cache.clear()
-    refused(ours.get("executions", token=token), 401, "NOT_AUTHENTICATED")
+    before = everything()
+    assert "expired" in refused(ours.get("executions", token=token), 401, "NOT_AUTHENTICATED")["detail"]
     refused(submit(ours, "next", token), 401, "NOT_AUTHENTICATED")
-    assert not Execution.objects.filter(execution_key="next").exists()
+    assert everything() == before, "the token is kept"

@@ -1,20 +1,80 @@
-"""REST of direct uploads."""
+"""Uploads over REST: forms that are invalid, too large or truncated leave nothing, and direct uploads."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import requests
 
+from releases.artifacts.store import artifact_store
 from releases.models import ArtifactUpload
 from releases.registration import direct_uploads
 from tenancy.models import AuditEntry
 from tests import making
-from tests.api.tenant_api import TenantApi, refused
-from tests.artifact_stores import use_local
+from tests.api.tenant_api import TenantApi, everything, fields, file, refused, upload
+from tests.cases import cases
 from tests.s3 import S3Place, use_s3
 
 pytestmark = pytest.mark.django_db
+RELEASES = "pipelines/{pipeline_id}/releases"
+
+
+@contextmanager
+def unchanged() -> Iterator[None]:
+    before = everything()
+    yield
+    assert everything() == before
+    assert list(artifact_store().staging.iterdir()) == []
+
+
+@cases("descriptor", ["missing", "text"])
+def test_a_form_needs_a_descriptor_as_a_file(ours: TenantApi, descriptor: str) -> None:
+    form = upload()
+    content = form.pop("descriptor").read().decode()
+    form |= {"descriptor": content} if descriptor == "text" else {}
+    with unchanged():
+        assert fields(refused(ours.post(RELEASES, form), 400, "INVALID_REQUEST")) == {"descriptor": "REQUIRED"}
+        refused(ours.post(RELEASES, b"{}"), 415, "UNSUPPORTED_MEDIA_TYPE")
+
+
+def test_a_descriptor_above_the_limit_is_rejected(ours: TenantApi) -> None:
+    form = {**upload(), "descriptor": file(b" " * (1024 * 1024 + 1))}
+    with unchanged():
+        assert refused(ours.post(RELEASES, form), 413, "PAYLOAD_TOO_LARGE")["limit"] == 1024 * 1024
+
+
+@cases(
+    ("limits", "more", "status", "code"),
+    [
+        ({"DATA_UPLOAD_MAX_NUMBER_FILES": 3}, {"more": [b"1", b"2"]}, 400, "INVALID_REQUEST"),
+        ({"DATA_UPLOAD_MAX_NUMBER_FIELDS": 3}, {f"f{n}": "x" for n in range(4)}, 400, "INVALID_REQUEST"),
+        ({"DATA_UPLOAD_MAX_MEMORY_SIZE": 1_000}, {"text": "x" * 1_001}, 413, "PAYLOAD_TOO_LARGE"),
+        ({"MAX_ARTIFACT_BYTES": 1_000}, {"first": b"x" * 500, "second": b"x" * 1_001}, 413, "PAYLOAD_TOO_LARGE"),
+    ],
+)
+def test_a_form_beyond_a_limit_is_rejected(
+    ours: TenantApi, settings: Any, limits: dict[str, int], more: dict[str, Any], status: int, code: str
+) -> None:
+    defaults = {name: getattr(settings, name) for name in limits}
+    files = {
+        name: [file(each) for each in value] if isinstance(value, list) else file(value)
+        for name, value in more.items()
+        if not isinstance(value, str)
+    }
+    with unchanged():
+        for name, value in limits.items():
+            setattr(settings, name, value)
+        found = refused(ours.post(RELEASES, {**upload(), **more, **files}), status, code)
+        assert "MAX_ARTIFACT_BYTES" not in limits or found["limit"] == 1_000
+    for name, value in defaults.items():
+        setattr(settings, name, value)
+
+
+# --- direct uploads ---
+
+
 DATA = os.urandom(100_000)
 DECLARED: dict[str, Any] = {"digest": making.digest_of(DATA), "size": len(DATA)}
 
@@ -48,13 +108,6 @@ def test_an_upload_is_started_sent_completed_and_stored(ours: TenantApi, s3: Non
     assert (again["uploadId"], again["status"], again["missing"]) == (upload["uploadId"], "STORED", [])
 
 
-def test_a_store_without_direct_uploads_and_another_tenant_know_no_upload(
-    ours: TenantApi, theirs: TenantApi, s3: None, settings: Any
-) -> None:
-    upload = ours.post("artifact-uploads", DECLARED).json()["uploadId"]
-    before = list(ArtifactUpload.objects.values())
-    for method, path in (("GET", f"artifact-uploads/{upload}"), ("POST", f"artifact-uploads/{upload}/complete")):
-        refused(theirs.call(method, theirs.url(path)), 404, "UPLOAD_UNKNOWN")
-    use_local(settings, settings.ARTIFACT_ROOT)
+def test_a_store_without_direct_uploads_starts_none(ours: TenantApi) -> None:
     refused(ours.post("artifact-uploads", DECLARED), 409, "DIRECT_UPLOADS_UNAVAILABLE")
-    assert list(ArtifactUpload.objects.values()) == before
+    assert not ArtifactUpload.objects.exists()

@@ -9,6 +9,7 @@ BACKUP = (
     "parts/recovery/test_backup.py::test_what_was_acknowledged_before_a_backup_survives_the_loss_of_the_installation"
 )
 KEYS = "parts/product/test_worker_key_rotation.py::installation"
+TENANT = "building.py::first_tenant"
 SET_UP = "foundation/database/postgresql/test_setup.py::installation"
 WHEELS = "parts/distributions/test_documented_installation.py::test_the_wheels_are_built_and_installed_as_documented"
 PROGRAMS = "docs/test_commands.py::test_a_program_starts_in_an_empty_environment"
@@ -18,8 +19,8 @@ STARTED_BY: Final = {
     "coordinator backup": BACKUP,
     "coordinator broker_acl": "coordinator/test_command_settings.py::test_some_commands_need_only_the_database",
     "coordinator collectstatic": "coordinator/test_command_settings.py::test_some_commands_need_no_setting",
-    "coordinator create_tenant": KEYS,
-    "coordinator createsuperuser": KEYS,
+    "coordinator create_tenant": TENANT,
+    "coordinator createsuperuser": TENANT,
     "coordinator executions": "parts/product/test_command_line.py::test_executions_from_submission_to_result",
     "coordinator list_accepted": "executions/submission/test_list_accepted.py::"
     "test_it_lists_what_was_accepted_since_a_time",
@@ -49,7 +50,7 @@ STARTED_BY: Final = {
     "pipelines env sync": "parts/distributions/test_environment.py::"
     "test_a_worker_starts_in_the_environment_that_was_made_for_its_release",
     "pipelines key": "parts/product/test_ci_templates.py::signing_key",
-    "pipelines publish": "parts/product/test_publish.py::test_publish_uploads_waits_and_activates_and_can_be_repeated",
+    "pipelines publish": "parts/product/test_located_release.py::test_a_release_is_verified_published_and_executed",
     "pipelines release": README,
     "pipelines verify-provenance": "parts/product/test_provenance.py::"
     "test_the_code_of_an_execution_is_proven_with_the_commands_of_the_guide",

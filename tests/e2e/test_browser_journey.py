@@ -1,22 +1,12 @@
 """The journey of a release manager in Chromium, from the upload of a release to the result of an execution."""
 
-from collections.abc import Iterator
-
-import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from tenancy.roles import Role
 from tests.browsing import AXE, LogIn, browser, findings, log_in
-from tests.running import BuiltRelease, RunningProduct, TenantInUse
+from tests.running import BuiltRelease, TenantInUse
 
 __all__ = ["browser", "log_in"]
-
-
-@pytest.fixture
-def tenant(browser: Browser, running: RunningProduct, name: str) -> Iterator[TenantInUse]:
-    created = running.tenant(name)
-    yield created
-    created.stop_workers()
 
 
 def check(page: Page) -> None:

@@ -99,12 +99,7 @@ def pair(
         servers = {"DATABASE_URL": postgres.url, "REDIS_URL": valkey.url, "REDIS_OWNER_URL": valkey.owner_url}
         environment = {
             "STATIC_ROOT": gathered_static_files,
-            "ARTIFACT_STORE": "s3",
-            "S3_ENDPOINT_URL": place.endpoint_url,
-            "S3_BUCKET": place.bucket,
-            "S3_PREFIX": place.prefix,
-            "S3_ACCESS_KEY_ID": place.access_key_id,
-            "S3_SECRET_ACCESS_KEY": place.secret_access_key,
+            **place.environment(),
             "SECRET_KEY": settings.SECRET_KEY,
             "WORKER_SECRET": settings.WORKER_SECRET,
             "SWEEP_SECONDS": "0.5",

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import redis
 from embedded.backing import Backing
 from embedded.guard import descendants
 from embedded.shared_place import remove_place
+from tests.building import eventually
 from tests.embedded.test_children import gone
 
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
@@ -33,13 +33,6 @@ def start_supervisor(folder: Path) -> tuple[subprocess.Popen[str], dict[str, str
         line = process.stdout.readline()
     assert line, "the supervisor ended before its servers ran"
     return process, json.loads(line)
-
-
-def wait_until_gone(pids: list[int], seconds: float) -> list[int]:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and not all(gone(pid) for pid in pids):
-        time.sleep(0.05)
-    return [pid for pid in pids if not gone(pid)]
 
 
 @pytest.fixture
@@ -63,7 +56,7 @@ def test_no_process_outlives_a_killed_supervisor_and_servers_restart_with_their_
         assert connection.execute("SELECT text FROM note").fetchone() == ("here",)
         assert connection.execute("SHOW fsync").fetchone() == ("on",)
     process.wait()
-    assert wait_until_gone(everyone, 10) == []
+    eventually(lambda: all(map(gone, everyone)), seconds=10, what="the end of all")
 
 
 def test_an_outside_server_replaces_only_its_local_counterpart(folder: Path) -> None:

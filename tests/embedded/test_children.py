@@ -3,24 +3,15 @@
 import os
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from embedded.children import Child, Children
 from embedded.guard import descendants
+from tests.building import eventually
 
 SLEEP = ["sleep", "600"]
-
-
-def within(seconds: float, condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def gone(pid: int) -> bool:
@@ -38,13 +29,13 @@ def log(tmp_path: Path) -> Path:
 
 def test_signals_are_forwarded_to_the_command(log: Path) -> None:
     child = Child(["sh", "-c", "trap 'exit 5' TERM; echo ready; while true; do sleep 0.1; done"], name="child", log=log)
-    assert within(10, lambda: "ready" in log.read_text())
+    eventually(lambda: "ready" in log.read_text(), seconds=10)
     assert child.stop() == 5
 
 
 def test_the_descendants_of_a_killed_command_are_killed(log: Path) -> None:
     child = Child(["sh", "-c", "setsid -f sleep 600; sleep 600 & echo ready; sleep 600"], name="family", log=log)
-    assert within(10, lambda: len(descendants(os.getpid())) >= 5 and "ready" in log.read_text())
+    eventually(lambda: len(descendants(os.getpid())) >= 5 and "ready" in log.read_text(), seconds=10)
     everyone = descendants(child.guard_pid)
     assert len(everyone) == 4
     child.kill()
@@ -54,7 +45,7 @@ def test_the_descendants_of_a_killed_command_are_killed(log: Path) -> None:
 def test_a_killed_guard_ends_the_command(log: Path) -> None:
     child = Child(SLEEP, name="child", log=log)
     os.kill(child.guard_pid, signal.SIGKILL)
-    assert within(5, lambda: gone(child.pid))
+    eventually(lambda: gone(child.pid), seconds=5)
     child.wait()
 
 
@@ -65,7 +56,7 @@ def test_all_children_share_one_grace_period(tmp_path: Path) -> None:
                 f"stubborn-{number}", ["sh", "-c", "trap '' TERM; echo ready; while true; do sleep 0.1; done"]
             )
         quick = children.start("quick", SLEEP)
-        assert within(10, lambda: all("ready" in child.log_tail() for child in children.started[:3]))
+        eventually(lambda: all("ready" in child.log_tail() for child in children.started[:3]), seconds=10)
         children.require_running()
         every = list(children.started)
         begin = time.monotonic()

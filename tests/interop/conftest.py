@@ -11,11 +11,11 @@ from tests import making
 from tests.concurrency.conftest import committed
 from tests.executions.transports.rest.conftest import broken_broker, flow, order_release, serve
 from tests.interop.client import switch_on
-from tests.interop.deploying import Deployer, token
+from tests.interop.deploying import Deployer, published, token
 from tests.maven_repository import MavenRepository, maven_repository
-from tests.oauth_issuer import OAuthIssuer, oauth_issuer
+from tests.oauth_issuer import issuer
 
-__all__ = ["broken_broker", "committed", "flow", "order_release", "serve"]
+__all__ = ["broken_broker", "committed", "flow", "issuer", "order_release", "serve"]
 
 
 @pytest.fixture
@@ -49,13 +49,12 @@ def repository(settings: Any) -> Iterator[MavenRepository]:
 
 
 @pytest.fixture
-def deployer(owner: Tenant) -> Deployer:
-    """A client of the deployment API with an API token of the tenant."""
-    return Deployer(owner.slug, token(owner))
+def document(repository: MavenRepository) -> bytes:
+    """The descriptor of a published JAR."""
+    return published(repository)
 
 
 @pytest.fixture
-def issuer(settings: Any) -> Iterator[OAuthIssuer]:
-    with oauth_issuer() as made:
-        made.configure(settings)
-        yield made
+def deployer(owner: Tenant) -> Deployer:
+    """A client of the deployment API with an API token of the tenant."""
+    return Deployer(owner.slug, token(owner))

@@ -15,9 +15,16 @@ def base(owner: Tenant) -> str:
     return f"admin/tenants/{owner.slug}/pipelines/{PIPELINE}"
 
 
-def written(root: Path, version: str = "sha256:abc", kind: str = "jar", uri: str = "", **more: Any) -> Path:
+def written(
+    root: Path,
+    version: str = "sha256:abc",
+    kind: str = "jar",
+    uri: str = "",
+    contract: dict[str, Any] | None = None,
+    **more: Any,
+) -> Path:
     """Write a descriptor and its artifact to `root`. Return the path of the descriptor."""
-    contract = making.contract()
+    contract = contract or making.contract()
     data = making.archive(contract, code=version)
     jar = root / "app.jar"
     jar.write_bytes(data)

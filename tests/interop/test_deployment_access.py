@@ -9,8 +9,7 @@ from tenancy.models import Tenant
 from tenancy.roles import Scope
 from tests import making
 from tests.cases import cases
-from tests.interop.deploying import Deployer, nothing_is_stored, published, refusal, token
-from tests.maven_repository import MavenRepository
+from tests.interop.deploying import Deployer, nothing_is_stored, refusal, token
 from tests.oauth_issuer import OAuthIssuer
 
 pytestmark = pytest.mark.django_db
@@ -29,58 +28,55 @@ BAD_NAMES = ["a ", "..", "a\u200bb", "x" * 501]
     ],
 )
 def test_an_invalid_request_is_refused_with_its_field(
-    repository: MavenRepository, deployer: Deployer, field: str, changes: dict[str, Any]
+    document: bytes, deployer: Deployer, field: str, changes: dict[str, Any]
 ) -> None:
-    answer = deployer.call(published(repository), **changes)
+    answer = deployer.call(document, **changes)
     assert refusal(answer) == (400, "INVALID_REQUEST")
     assert answer.json()["errors"][0]["field"] == field
     assert nothing_is_stored()
 
 
-def test_the_disabled_api_is_not_found(repository: MavenRepository, deployer: Deployer, settings: Any) -> None:
+def test_the_disabled_api_is_not_found(document: bytes, deployer: Deployer, settings: Any) -> None:
     settings.TPF_DEPLOYMENTS_ENABLED = False
-    assert refusal(deployer.call(published(repository))) == (404, "NOT_FOUND")
+    assert refusal(deployer.call(document)) == (404, "NOT_FOUND")
     assert refusal(deployer.call(b"", headers={"Authorization": None})) == (404, "NOT_FOUND")
     assert nothing_is_stored()
 
 
-def test_a_request_without_a_valid_token_is_not_authenticated(repository: MavenRepository, deployer: Deployer) -> None:
+def test_a_request_without_a_valid_token_is_not_authenticated(document: bytes, deployer: Deployer) -> None:
     for header in (None, "", "Bearer", "Bearer wrong", "Basic YTpi", "Bearer a.b.c"):
-        answer = deployer.call(published(repository), headers={"Authorization": header})
+        answer = deployer.call(document, headers={"Authorization": header})
         assert refusal(answer) == (401, "NOT_AUTHENTICATED"), header
         assert answer.headers["WWW-Authenticate"] == "Bearer"
     assert nothing_is_stored()
 
 
 def test_a_token_of_another_tenant_is_refused_whether_the_organization_exists_or_not(
-    repository: MavenRepository, deployer: Deployer
+    document: bytes, deployer: Deployer
 ) -> None:
     for organization in (making.tenant().slug, "nobody", deployer.organization.upper()):
-        answer = deployer.call(published(repository), organization=organization)
+        answer = deployer.call(document, organization=organization)
         assert refusal(answer) == (403, "PERMISSION_DENIED")
     assert nothing_is_stored()
 
 
-def test_a_token_without_the_scope_is_refused(repository: MavenRepository, owner: Tenant, deployer: Deployer) -> None:
+def test_a_token_without_the_scope_is_refused(document: bytes, owner: Tenant, deployer: Deployer) -> None:
     others = [scope for scope in Scope if scope is not Scope.REGISTER]
-    answer = deployer.call(published(repository), bearer=token(owner, *others))
+    answer = deployer.call(document, bearer=token(owner, *others))
     assert refusal(answer) == (403, "SCOPE_MISSING")
     assert nothing_is_stored()
 
 
 def test_an_oauth_token_deploys_for_its_organizations(
-    repository: MavenRepository, owner: Tenant, deployer: Deployer, issuer: OAuthIssuer
+    document: bytes, owner: Tenant, deployer: Deployer, issuer: OAuthIssuer
 ) -> None:
     bearer = issuer.token(subject="ci-robot", organizations=["other", owner.slug])
-    document = published(repository)
     deployment = Deployment.objects.get(pk=deployer.deploy_new(document, bearer=bearer))
     assert (deployment.actor, deployment.tenant) == ("oauth:ci-robot", owner)
     assert Release.objects.get().uploaded_by == "oauth:ci-robot"
 
 
-def test_the_matrix_of_oauth_tokens(
-    repository: MavenRepository, owner: Tenant, deployer: Deployer, issuer: OAuthIssuer
-) -> None:
+def test_the_matrix_of_oauth_tokens(document: bytes, owner: Tenant, deployer: Deployer, issuer: OAuthIssuer) -> None:
     matrix: dict[tuple[int, str], list[dict[str, Any]]] = {
         (401, "NOT_AUTHENTICATED"): [{"expires_in": -60}, {"audience": "https://elsewhere.example"}],
         (403, "PERMISSION_DENIED"): [{"organizations": [making.tenant().slug]}, {"organizations": []}],
@@ -89,16 +85,15 @@ def test_the_matrix_of_oauth_tokens(
     for expected, variants in matrix.items():
         for members in variants:
             bearer = issuer.token(**{"organizations": [owner.slug], **members})
-            assert refusal(deployer.call(published(repository), bearer=bearer)) == expected, members
+            assert refusal(deployer.call(document, bearer=bearer)) == expected, members
     unsigned = issuer.token(organizations=[owner.slug]).rpartition(".")[0] + "."
-    assert refusal(deployer.call(published(repository), bearer=unsigned)) == (401, "NOT_AUTHENTICATED")
+    assert refusal(deployer.call(document, bearer=unsigned)) == (401, "NOT_AUTHENTICATED")
     assert nothing_is_stored()
 
 
-def test_an_environment_selects_the_tenant(repository: MavenRepository, issuer: OAuthIssuer, settings: Any) -> None:
+def test_an_environment_selects_the_tenant(document: bytes, issuer: OAuthIssuer, settings: Any) -> None:
     settings.TPF_DEPLOYMENT_ENVIRONMENTS = {"production": "", "staging": "staging-"}
     acme, staging = making.tenant("acme"), making.tenant("staging-acme")
-    document = published(repository)
     caller = Deployer("acme", issuer.token(organizations=["acme"]))
     first = caller.deploy_new(document)
     second = caller.deploy_new(document, environment="staging")
@@ -111,11 +106,10 @@ def test_an_environment_selects_the_tenant(repository: MavenRepository, issuer: 
 
 
 def test_no_organization_reaches_the_tenant_of_another_one_in_another_environment(
-    repository: MavenRepository, issuer: OAuthIssuer, settings: Any
+    document: bytes, issuer: OAuthIssuer, settings: Any
 ) -> None:
     settings.TPF_DEPLOYMENT_ENVIRONMENTS = {"production": "", "test": "st", "staging": "staging-"}
     making.tenant("staging-acme")
-    document = published(repository)
     for organization, environment in (("staging-acme", "production"), ("aging-acme", "test")):
         caller = Deployer(organization, issuer.token(organizations=[organization]))
         assert refusal(caller.call(document, environment=environment)) == (403, "PERMISSION_DENIED")

@@ -46,9 +46,8 @@ def meanwhile(sql: str, act: Callable[[], object]) -> Iterator[None]:
 
 
 def test_a_release_is_registered_with_its_exact_bytes_and_a_receipt(
-    repository: MavenRepository, owner: Tenant, deployer: Deployer
+    document: bytes, owner: Tenant, deployer: Deployer
 ) -> None:
-    document = published(repository)
     deployment_id = deployer.deploy_new(document, "key-1", application="Æther orders", environment="eu west")
     receipt = Deployment.objects.get(pk=deployment_id)
     release = Release.objects.get()
@@ -62,10 +61,7 @@ def test_a_release_is_registered_with_its_exact_bytes_and_a_receipt(
     assert Pipeline.objects.get().worker_gate == "require"
 
 
-def test_a_repeated_request_gets_the_same_receipt_whatever_happened_since(
-    repository: MavenRepository, deployer: Deployer
-) -> None:
-    document = published(repository)
+def test_a_repeated_request_gets_the_same_receipt_whatever_happened_since(document: bytes, deployer: Deployer) -> None:
     first = deployer.deploy_new(document)
     assert deployer.deploy(document) == first
     release = Release.objects.get()
@@ -77,9 +73,8 @@ def test_a_repeated_request_gets_the_same_receipt_whatever_happened_since(
 
 
 def test_another_key_or_another_tenant_with_equal_bytes_gets_its_own_receipt(
-    repository: MavenRepository, deployer: Deployer
+    document: bytes, deployer: Deployer
 ) -> None:
-    document = published(repository)
     made = [deployer.deploy_new(document)]
     made += [deployer.deploy(document, "key-2"), deployer.deploy(document, "staging", environment="staging")]
     assert Release.objects.count() == 1
@@ -90,10 +85,7 @@ def test_another_key_or_another_tenant_with_equal_bytes_gets_its_own_receipt(
     assert {each.tenant_id for each in Deployment.objects.all()} == {each.pk for each in Tenant.objects.all()}
 
 
-def test_a_key_belongs_to_one_descriptor_application_and_environment(
-    repository: MavenRepository, deployer: Deployer
-) -> None:
-    document = published(repository)
+def test_a_key_belongs_to_one_descriptor_application_and_environment(document: bytes, deployer: Deployer) -> None:
     first = deployer.deploy_new(document)
     for other, changes in (
         (document + b" ", {}),
@@ -108,9 +100,8 @@ def test_a_key_belongs_to_one_descriptor_application_and_environment(
 
 
 def test_a_rejected_release_leaves_no_receipt_and_a_retry_tries_again(
-    repository: MavenRepository, deployer: Deployer
+    repository: MavenRepository, document: bytes, deployer: Deployer
 ) -> None:
-    document = published(repository)
     repository.file("maven:com.acme:orders:1.0").unlink()
     deployer.call(document)
     verify_all()
@@ -139,8 +130,7 @@ def test_an_invalid_descriptor_or_one_of_the_older_profile_is_refused(
     assert nothing_is_stored()
 
 
-def test_a_descriptor_has_at_most_a_mebibyte(repository: MavenRepository, deployer: Deployer) -> None:
-    document = published(repository)
+def test_a_descriptor_has_at_most_a_mebibyte(document: bytes, deployer: Deployer) -> None:
     largest = document + b" " * (MAX_DESCRIPTOR_BYTES - len(document))
     assert refusal(deployer.call(largest + b" ")) == (413, "PAYLOAD_TOO_LARGE")
     assert nothing_is_stored()
@@ -148,10 +138,10 @@ def test_a_descriptor_has_at_most_a_mebibyte(repository: MavenRepository, deploy
 
 
 def test_a_pipeline_belongs_to_the_application_of_its_first_deployment(
-    repository: MavenRepository, owner: Tenant, deployer: Deployer
+    repository: MavenRepository, document: bytes, owner: Tenant, deployer: Deployer
 ) -> None:
     assert making.registered(owner, "0.9").pipeline.application == ""
-    deployer.deploy_new(published(repository), "k1")
+    deployer.deploy_new(document, "k1")
     assert refusal(deployer.call(published(repository, "2.0"), "k2", application="other")) == (
         409,
         "PIPELINE_OF_OTHER_APPLICATION",
@@ -162,9 +152,8 @@ def test_a_pipeline_belongs_to_the_application_of_its_first_deployment(
 
 
 def test_of_two_deployments_under_different_applications_the_first_receipt_assigns_the_pipeline(
-    repository: MavenRepository, owner: Tenant, deployer: Deployer
+    document: bytes, owner: Tenant, deployer: Deployer
 ) -> None:
-    document = published(repository)
     deployer.call(document)
     verify_all()
 
@@ -178,9 +167,8 @@ def test_of_two_deployments_under_different_applications_the_first_receipt_assig
 
 
 def test_a_refused_deployment_assigns_no_pipeline(
-    repository: MavenRepository, owner: Tenant, deployer: Deployer
+    repository: MavenRepository, document: bytes, owner: Tenant, deployer: Deployer
 ) -> None:
-    document = published(repository)
     stored = json.dumps(making.descriptor({**CONTRACT, "pipelineId": "another"}, b"")).encode()
     register(owner, stored, (), actor="user:test")
     Tenant.objects.filter(pk=owner.pk).update(quota_uploads=1)
@@ -198,9 +186,9 @@ def test_a_refused_deployment_assigns_no_pipeline(
 
 
 def test_of_two_requests_with_one_key_the_second_gets_the_receipt_of_the_first(
-    repository: MavenRepository, deployer: Deployer
+    document: bytes, deployer: Deployer
 ) -> None:
-    document, made = published(repository), list[str]()
+    made = list[str]()
     deployer.deploy_new(document, "first")
     looked_up = 'FROM "releases_deployment"'
     with meanwhile(looked_up, lambda: made.append(deployer.deploy(document))):

@@ -1,6 +1,5 @@
 """Suspensions of REST workers over `/tpf`: unsupported ones, and ids that the worker chose."""
 
-import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -11,11 +10,9 @@ from executions.errors import CorrelationAmbiguous
 from executions.models import Execution, Interaction
 from tests import making
 from tests.executions.transports.rest.order_flow import ORDER, PIPELINE, Flow
-from tests.executions.transports.rest.strict_worker import DTO
 from tests.interop.client import call, payload, refused, switch_on
+from tests.interop.submitting import DECISION, DECISION_TYPE
 
-DECISION_TYPE = DTO + "RestaurantDecisionDto"
-DECISION = {"accepted": {"orderId": str(uuid.uuid4()), "note": "ok"}}
 Change = Callable[[dict[str, Any]], Any]
 
 

@@ -5,14 +5,12 @@ from typing import Any
 
 import pytest
 
-from executions.lifecycle import outcome
 from executions.models import Execution, Interaction, Worker
 from executions.state_machine import moves
 from tenancy.models import Tenant
 from tests import making
 from tests.interop.client import call, ok, payload, refused, switch_on
 from tests.raw_sql import unguarded
-from wire.messages.celery_messages import OutcomeGroup
 
 pytestmark = pytest.mark.django_db
 STRING = payload("java.lang.String", "v")
@@ -76,9 +74,7 @@ def questions(twins: list[Tenant]) -> list[Interaction]:
     """Return one interaction of each tenant. Both have the same correlation id."""
     claims, _ = moves.claim(owner="dispatcher", limit=10, lease_seconds=30, quota=0)
     for claim in claims:
-        release = Execution.objects.get(pk=claim.execution_id).release
-        group = OutcomeGroup(worker_id="worker-1", outcomes=[making.suspension(claim)])
-        assert outcome.record(release.identity, group) == 1
+        assert making.record(making.suspension(claim), worker_id="worker-1") == 1
     with unguarded(Interaction):
         Interaction.objects.update(correlation_id="order-1")
     return [Interaction.objects.get(tenant=owner) for owner in twins]

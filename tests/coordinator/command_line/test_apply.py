@@ -7,7 +7,7 @@ import pytest
 
 from tests.cases import cases
 from tests.command_line import CommandLine
-from tests.serving import serving
+from tests.receiving import serving
 
 CHANNEL = {
     "channelId": "c1",
@@ -65,7 +65,7 @@ def apply(run: CommandLine, text: str, *bodies: Any, options: tuple[str, ...] = 
     """Apply a file to an API that responds with `bodies`. Return the output, and the requests that change something."""
     (run.home / "t.yaml").write_text(text)
     with serving(*bodies) as server:
-        done = run("apply", "t.yaml", *options, f"--url={server.url}")
+        done = run("apply", "t.yaml", *options, f"--url={server.origin}")
     sent = [(each.method, each.path.removeprefix("/api/v1/tenants/acme/"), each.body) for each in server.requests]
     return done, [
         (method, path, each.json) for (method, path, body), each in zip(sent, server.requests, strict=True) if body
@@ -94,7 +94,7 @@ def test_what_the_file_does_not_name_is_removed_if_it_is_complete(run: CommandLi
     text = "alertChannels: {}\nalertRules: {}\ncomplete: [alertRules, alertChannels]"
     (run.home / "t.yaml").write_text(text)
     with serving(page(CHANNEL), page(RULE), RULE, CHANNEL) as server:
-        done = run("apply", "t.yaml", "--yes", f"--url={server.url}")
+        done = run("apply", "t.yaml", "--yes", f"--url={server.origin}")
     assert done.status == 0, done
     posts = [each.path.rpartition("acme/")[2] for each in server.requests if each.method == "POST"]
     assert posts == ["alert-rules/r1/remove", "alert-channels/c1/remove"]

@@ -7,8 +7,7 @@ import pytest
 
 from tests.cases import cases
 from tests.command_line import CommandLine, imported
-from tests.receiving import dripping
-from tests.serving import Serving, serving
+from tests.receiving import dripping, serving
 
 ESCAPE = "\x1b]0;owned\x07\x1b[2J\u202e"
 
@@ -25,9 +24,9 @@ def pipeline(name: str) -> dict[str, object]:
 def test_texts_are_harmless(run: CommandLine) -> None:
     with serving({"items": [pipeline(f"a{ESCAPE}b")], "next": None}) as server:
         tables = [
-            run("pipelines", "list", f"--url={server.url}").out,
-            run.on_a_terminal("pipelines", "list", f"--url={server.url}", columns=300).out,
-            run("pipelines", "list", f"--url={server.url}", "--output=json").out,
+            run("pipelines", "list", f"--url={server.origin}").out,
+            run.on_a_terminal("pipelines", "list", f"--url={server.origin}", columns=300).out,
+            run("pipelines", "list", f"--url={server.origin}", "--output=json").out,
         ]
     for shown in tables[:2]:
         assert r"a\x1b]0;owned\x07\x1b[2J\u202eb" in shown
@@ -40,17 +39,17 @@ def test_texts_are_harmless(run: CommandLine) -> None:
 
 
 def test_a_redirect_is_not_followed(run: CommandLine) -> None:
-    with serving({}) as elsewhere, serving({}, status=302, headers={"Location": elsewhere.url}) as server:
-        done = run("pipelines", "show", "p", f"--url={server.url}")
+    with serving({}) as elsewhere, serving({}, status=302, headers={"Location": elsewhere.origin}) as server:
+        done = run("pipelines", "show", "p", f"--url={server.origin}")
         assert (done.status, elsewhere.requests) == (6, [])
-        assert f"redirects to {elsewhere.url}" in done.err
+        assert f"redirects to {elsewhere.origin}" in done.err
 
 
 def test_the_next_page_is_on_the_same_server(run: CommandLine) -> None:
     with serving({"items": [], "next": None}) as elsewhere:
-        first = {"items": [pipeline("one")], "next": f"{elsewhere.url}/api?cursor=abc&pageSize=9"}
+        first = {"items": [pipeline("one")], "next": f"{elsewhere.origin}/api?cursor=abc&pageSize=9"}
         with serving(first, {"items": [pipeline("two")], "next": None}) as server:
-            found = run.json("pipelines", "list", f"--url={server.url}")
+            found = run.json("pipelines", "list", f"--url={server.origin}")
     assert [each["pipelineId"] for each in found] == ["one", "two"]
     assert elsewhere.requests == []
     assert [each.path.rpartition("?")[2] for each in server.requests] == ["pageSize=50", "pageSize=49&cursor=abc"]
@@ -64,10 +63,9 @@ def test_a_response_that_drips_is_cut_off_and_the_change_may_have_happened(run: 
 
 
 def test_names_stay_within_their_segment(run: CommandLine) -> None:
-    server: Serving
     with serving({}) as server:
-        assert run("pipelines", "show", "../../x?y#z", f"--url={server.url}").status == 0
-        assert run("pipelines", "show", "..", f"--url={server.url}").status == 2
+        assert run("pipelines", "show", "../../x?y#z", f"--url={server.origin}").status == 0
+        assert run("pipelines", "show", "..", f"--url={server.origin}").status == 2
     assert [each.path for each in server.requests] == ["/api/v1/tenants/acme/pipelines/..%2F..%2Fx%3Fy%23z"]
 
 

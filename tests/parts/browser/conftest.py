@@ -13,27 +13,18 @@ from django.utils import timezone
 from playwright.sync_api import Browser, Page
 from pytest_django import DjangoDbBlocker
 
-from embedded.product import Product
 from executions.models import Worker
-from releases.artifacts.store.local import LocalArtifactStore
 from tenancy.roles import Role
 from tests.admin.conftest import World, furnished, person
 from tests.artifact_stores import use_local
 from tests.browsing import SCREEN, browser, log_in
 from tests.database_template import connected_to, database
-from tests.e2e.conftest import v1
+from tests.e2e.conftest import tenant, v1
 from tests.race_database import emptied
-from tests.running import PASSWORD, RunningProduct, TenantInUse
+from tests.running import PASSWORD, another_product
 from tests.servers import NUMBER, ordinary_url
 
-__all__ = ["browser", "log_in", "v1"]
-
-
-@pytest.fixture
-def tenant(browser: Browser, running: RunningProduct, name: str) -> Iterator[TenantInUse]:
-    created = running.tenant(name)
-    yield created
-    created.stop_workers()
+__all__ = ["browser", "log_in", "tenant", "v1"]
 
 
 @dataclass(frozen=True)
@@ -49,21 +40,13 @@ class Pages:
 def pages(
     django_db_setup: None, tmp_path_factory: pytest.TempPathFactory, gathered_static_files: str
 ) -> Iterator[Pages]:
-    folder = tmp_path_factory.mktemp("pages")
-    artifacts = folder / "artifacts"
-    LocalArtifactStore(artifacts).set_up()
+    settings = {"STATIC_ROOT": gathered_static_files, "WEB_DISPATCHES": "false"}
     with database(f"test_{NUMBER}_pages") as name:
-        product = Product(
-            folder / "product",
-            {"DATABASE_URL": ordinary_url(name), "REDIS_URL": django_settings.CELERY_BROKER_URL},
-            {"ARTIFACT_ROOT": str(artifacts), "STATIC_ROOT": gathered_static_files, "WEB_DISPATCHES": "false"},
-        )
-        try:
+        servers = {"DATABASE_URL": ordinary_url(name), "REDIS_URL": django_settings.CELERY_BROKER_URL}
+        with another_product(tmp_path_factory.mktemp("pages"), servers, settings) as product:
             product.start_web()
             product.wait_until_ready()
-            yield Pages(product.url, name, artifacts)
-        finally:
-            product.stop()
+            yield Pages(product.url, name, Path(product.environment["ARTIFACT_ROOT"]))
 
 
 @pytest.fixture

@@ -8,16 +8,17 @@ import pytest
 from playwright.sync_api import Browser, Request, Route, expect
 
 from tests import making
-from tests.running import PASSWORD
+from tests.parts.browser.conftest import enter
+from tests.parts.product.conftest import product_with_own_broker
+from tests.running import PASSWORD, RunningProduct
 from tests.s3 import S3Place, client_of
-from tests.s3_product import PERSON, s3_product
 
 SIZE = 17 * 2**20
 
 
 @pytest.mark.timeout(300)
 def test_a_large_file_is_uploaded_to_the_store_and_resumed_after_a_failure(
-    browser: Browser, django_db_setup: None, tmp_path: Path, s3_place: S3Place, gathered_static_files: str
+    browser: Browser, running: RunningProduct, tmp_path: Path, s3_place: S3Place
 ) -> None:
     contract = making.contract("acme.large")
     large, small = os.urandom(SIZE), making.archive(contract)
@@ -27,10 +28,12 @@ def test_a_large_file_is_uploaded_to_the_store_and_resumed_after_a_failure(
     files = {"large.bin": large, "app.zip": small, "pipeline-release.json": json.dumps(document).encode()}
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
-    with s3_product(tmp_path, s3_place, gathered_static_files) as running:
-        cors = {"AllowedMethods": ["PUT"], "AllowedOrigins": [running.product.url], "AllowedHeaders": ["*"]}
+    settings = {**s3_place.environment(), "UPLOAD_PART_BYTES": str(5 * 2**20)}
+    with product_with_own_broker(running, tmp_path, settings) as (product, _):
+        person = product.tenant("acme").admin.username
+        cors = {"AllowedMethods": ["PUT"], "AllowedOrigins": [product.url], "AllowedHeaders": ["*"]}
         client_of(s3_place).put_bucket_cors(Bucket=s3_place.bucket, CORSConfiguration={"CORSRules": [cors]})
-        context = browser.new_context(base_url=running.product.url)
+        context = browser.new_context(base_url=product.url)
         context.set_default_timeout(30_000)
         page = context.new_page()
         sent: list[str] = []
@@ -45,11 +48,9 @@ def test_a_large_file_is_uploaded_to_the_store_and_resumed_after_a_failure(
 
         page.route(f"{s3_place.endpoint_url}/**", fail_some)
         page.on("request", lambda request: requests.append(request))
+        enter(page, PASSWORD, person)
+        page.wait_for_url("**/admin/")
         page.goto("/admin/releases/release/upload/")
-        page.fill("#id_username", PERSON)
-        page.fill("#id_password", PASSWORD)
-        page.get_by_role("button", name="Log in").click()
-        page.wait_for_url("**/admin/releases/release/upload/")
         page_url = page.url
         page.set_input_files("#descriptor", str(tmp_path / "pipeline-release.json"))
         page.set_input_files("#artifacts", [str(tmp_path / "large.bin"), str(tmp_path / "app.zip")])

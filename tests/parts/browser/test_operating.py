@@ -37,25 +37,3 @@ def test_the_page_of_an_execution_shows_a_retry_and_the_result_without_a_reload(
     with page.expect_download() as download:
         page.get_by_role("link", name="Download the signed document").click()
     assert download.value.suggested_filename == f"provenance-{accepted['executionId']}.dsse.json"
-
-
-def test_a_token_is_shown_once_and_works(tenant: TenantInUse, log_in: LogIn) -> None:
-    page = log_in(tenant, Role.TENANT_ADMIN)
-    page.goto("/admin/tenancy/apitoken/add/")
-    page.fill("#id_name", "robot")
-    page.get_by_role("button", name="Issue the token").click()
-    plain = page.locator("[data-token] .dc-mono").inner_text()
-    tenant.http.headers["Authorization"] = f"Bearer {plain}"
-    assert tenant.get("workers")["items"] == []
-    assert plain not in page.url
-    page.get_by_role("link", name="I have copied it").click()
-    expect(page.locator("#result_list")).to_contain_text("robot")
-    assert plain not in page.content()
-    page.get_by_role("link", name="robot").click()
-    page.wait_for_url("**/change/")
-    assert plain not in page.content()
-    assert plain not in str(page.context.cookies())
-    page.get_by_role("link", name="Delete API token").click()
-    page.get_by_role("button", name="Revoke the token").click()
-    expect(page.locator("body")).not_to_contain_text("Issue the token")
-    assert tenant.http.get(tenant.url("workers")).status_code == 401

@@ -14,9 +14,8 @@ import requests
 
 from embedded.children import Children, free_port
 from embedded.product import BIN, PROJECT, Product
-from releases.artifacts.store.local import LocalArtifactStore
-from tests.parts.deploy.authority import Authority
-from tests.running import RunningProduct, TenantInUse, eventually, wait_for_web_processes
+from tests.authority import Authority
+from tests.running import RunningProduct, TenantInUse, another_product, eventually, wait_for_web_processes
 
 HOST = "coordinator.example"
 FORM = "multipart/form-data; boundary=b"
@@ -48,8 +47,7 @@ class Site:
         self.proxy, self.folder, self.product = proxy, folder, product
         self.plain_port, self.port = free_port(), free_port()
         authority = Authority(folder, "authority")
-        authority.server(HOST)
-        self.certificate = folder / f"{HOST}.pem"
+        self.certificate = authority.issue(folder / f"{HOST}.pem", "127.0.0.1", HOST)
         self.context = ssl.create_default_context(cafile=authority.file)
 
     def command(self) -> list[str]:
@@ -118,10 +116,9 @@ def site(
 ) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp(request.param)
     settings = {"HTTPS_ONLY": "true", "BEHIND_PROXY": "true", "ALLOWED_HOSTS": HOST}
-    product = Product(folder / "product", running.product.servers, {**running.product.settings, **settings})
-    LocalArtifactStore(Path(product.environment["ARTIFACT_ROOT"])).set_up()
-    made = Site(request.param, folder, product)
-    with product.children, Children(folder) as children:
+    settings = {**running.product.settings, **settings}
+    with another_product(folder, running.product.servers, settings) as product, Children(folder) as children:
+        made = Site(request.param, folder, product)
         web = product.start_web()
         children.start(made.proxy, made.command(), environment={**os.environ, "HOME": str(folder)})
         eventually(made.is_ready, seconds=60, what="the site")

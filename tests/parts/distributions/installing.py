@@ -39,12 +39,15 @@ def install(python: Path, wheels: Sequence[Path], *requirements: str) -> None:
     _uv("pip", "install", "--python", python, "--constraint", locked, *wheels, *requirements)
 
 
-def run(command: Sequence[str | Path], directory: Path) -> str:
-    """Run a command outside of the checkout and return its output. Fails the test if the command fails."""
+def run(command: Sequence[str | Path], directory: Path, **more: str) -> str:
+    """Run a command outside of the checkout and return its output. Fails the test if the command fails.
+
+    `more` are added to its environment.
+    """
     done = subprocess.run(
         command,
         cwd=directory,
-        env=environment(),
+        env={**environment(), **more},
         capture_output=True,
         text=True,
         check=False,
@@ -68,14 +71,4 @@ def uv() -> Path:
 
 
 def _uv(*arguments: str | Path) -> None:
-    command = [uv(), "--quiet", *arguments]
-    done = subprocess.run(
-        command,
-        cwd=REPOSITORY,
-        env={**environment(), "UV_FROZEN": "1", "UV_PYTHON_DOWNLOADS": "never"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, f"{command} failed:\n{done.stderr}"
+    run([uv(), "--quiet", *arguments], REPOSITORY, UV_FROZEN="1", UV_PYTHON_DOWNLOADS="never")

@@ -25,6 +25,7 @@ from tests.api.populated import populate
 from tests.api.tenant_api import tenant_api
 from tests.broker import broker_urls
 from tests.database_template import connected_to, database
+from tests.running import another_product
 from tests.servers import NUMBER, ordinary_url
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
@@ -40,23 +41,17 @@ def own_database(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> I
 @contextmanager
 def serving(name: str, folder: Path, static_root: str) -> Iterator[Product]:
     """Run a web process without control workers, so that only requests change the database."""
-    product = Product(
-        folder,
-        {"DATABASE_URL": ordinary_url(name), **broker_urls()},
-        {
-            **transaction_calls.environment(),
-            "STATIC_ROOT": static_root,
-            "SECRET_KEY": settings.SECRET_KEY,
-            "WORKER_SECRET": settings.WORKER_SECRET,
-            "ARTIFACT_ROOT": str(settings.ARTIFACT_ROOT),
-        },
-    )
-    try:
+    same = {
+        "SECRET_KEY": settings.SECRET_KEY,
+        "WORKER_SECRET": settings.WORKER_SECRET,
+        "ARTIFACT_ROOT": str(settings.ARTIFACT_ROOT),
+    }
+    servers = {"DATABASE_URL": ordinary_url(name), **broker_urls()}
+    environment = {**transaction_calls.environment(), "STATIC_ROOT": static_root, **same}
+    with another_product(folder, servers, environment) as product:
         product.start_web()
         product.wait_until_ready()
         yield product
-    finally:
-        product.stop()
 
 
 @pytest.mark.timeout(900)

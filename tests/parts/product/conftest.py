@@ -8,11 +8,10 @@ from typing import Any
 
 from embedded.product import PROJECT, Product
 from embedded.valkey import Valkey
-from releases.artifacts.store.local import LocalArtifactStore
 from tests.database_template import connected_to, database
 from tests.e2e.conftest import tenant, v1, v2
 from tests.receiving import receiver
-from tests.running import RunningProduct, TenantInUse, eventually
+from tests.running import RunningProduct, TenantInUse, another_product, eventually
 from tests.servers import NUMBER, ordinary_url
 from tests.tls_proxy import over_tls, tls_in_front_of
 from wire.worker_keys import worker_key
@@ -26,10 +25,6 @@ def post(tenant: TenantInUse, path: str, status: int = 200, **body: Any) -> Any:
     response = tenant.http.post(tenant.url(path), json=body)
     assert response.status_code == status, response.text
     return response.json()
-
-
-def kinds(tenant: TenantInUse, execution_id: str) -> list[str]:
-    return [event["kind"] for event in tenant.events(execution_id)]
 
 
 def pending(tenant: TenantInUse, execution_id: str, count: int = 1) -> list[dict[str, Any]]:
@@ -66,29 +61,35 @@ def start_hosting(tenant: TenantInUse, name: str, release: Path, *options: str, 
 
 
 @contextmanager
+def product_with_own_database(
+    running: RunningProduct, folder: Path, broker: Mapping[str, str], settings: Mapping[str, str], **options: Any
+) -> Iterator[Product]:
+    """A second copy of the product with the given `settings`, whose processes are not started.
+
+    With a shared database, each copy would claim executions meant for the other's workers. Within the block, the test
+    also writes its rows to the new database.
+    """
+    with database(f"test_{NUMBER}_own") as name, connected_to(name):
+        servers = {"DATABASE_URL": ordinary_url(name), **broker}
+        with another_product(folder, servers, {**running.product.settings, **settings}, **options) as product:
+            yield product
+
+
+@contextmanager
 def product_with_own_broker(
     running: RunningProduct, folder: Path, settings: Mapping[str, str], certificate: Path | None = None
 ) -> Iterator[tuple[RunningProduct, Valkey]]:
     """Run a second copy of the product with the given `settings`, a dedicated broker and a dedicated database.
 
-    With a shared database, each copy would claim executions meant for the other's workers. Within the block, the test
-    also writes its rows to the new database. With a `certificate`, the product reaches the broker only over TLS.
+    With a `certificate`, the product reaches the broker only over TLS.
     """
     with ExitStack() as up:
-        name = up.enter_context(database(f"test_{NUMBER}_own"))
-        up.enter_context(connected_to(name))
         valkey = up.enter_context(Valkey(folder / "valkey"))
         broker_url = valkey.url
         if certificate is not None:
             port = up.enter_context(tls_in_front_of(valkey.port, certificate))
             broker_url = over_tls(valkey.url, port)
-        servers = {
-            "DATABASE_URL": ordinary_url(name),
-            "REDIS_URL": broker_url,
-            "REDIS_OWNER_URL": valkey.owner_url,
-        }
-        product = Product(folder / "product", servers, {**running.product.settings, **settings}, web_processes=1)
-        LocalArtifactStore(Path(product.environment["ARTIFACT_ROOT"])).set_up()
-        up.callback(product.stop)
+        broker = {"REDIS_URL": broker_url, "REDIS_OWNER_URL": valkey.owner_url}
+        product = up.enter_context(product_with_own_database(running, folder, broker, settings, web_processes=1))
         product.start()
         yield RunningProduct(product), valkey

@@ -12,9 +12,10 @@ from redis import Redis
 from redis.exceptions import ConnectionError as ConnectionLostError
 
 from embedded.valkey import Valkey
+from tests.authority import make_certificate
 from tests.parts.product.conftest import post, product_with_own_broker
 from tests.running import BuiltRelease, RunningProduct, TenantInUse
-from tests.tls_proxy import make_certificate, over_tls, tls_in_front_of
+from tests.tls_proxy import over_tls, tls_in_front_of
 from wire.broker.tls import tls_options
 from wire.messages.queues import tenant_prefix
 

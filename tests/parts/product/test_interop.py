@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,10 @@ import requests
 from embedded.product import PROJECT, Product
 from tests import making
 from tests.executions.transports.rest.serving import serving
-from tests.executions.transports.rest.strict_worker import CONTRACT_STEPS, DTO, ENCODING, StrictWorker
+from tests.executions.transports.rest.strict_worker import CONTRACT_STEPS, DTO, StrictWorker
+from tests.interop.client import payload
+from tests.interop.registering import written
+from tests.interop.submitting import DECISION, DECISION_TYPE
 from tests.running import (
     REST_PORT,
     TPF_ADMIN_TOKEN,
@@ -30,12 +32,7 @@ from wire.worker_keys import worker_key
 
 PIPELINE = "org.pipelineframework.restaurantapproval"
 ORDER = {"requestId": "r1", "customerId": "c1", "amount": 27.5}
-DECISION = {"accepted": {"orderId": str(uuid.uuid4()), "note": "ok"}}
 LINES = [{"dish": "soup", "quantity": 2, "price": "4.50"}]
-
-
-def payload(type_id: str, value: Any) -> dict[str, str]:
-    return {"payloadTypeId": type_id, "payloadEncoding": ENCODING, "payload": json.dumps(value)}
 
 
 @dataclass
@@ -55,26 +52,14 @@ class ExistingClient:
         assert response.status_code == 200, (path, response.status_code, response.text)
         return response.json()
 
-    def write_release(self, contract: dict[str, Any], version: str) -> Path:
-        """Write a jar and its descriptor to the folder from which releases are registered. Return the descriptor."""
-        folder = Path(self.product.settings["TPF_RELEASE_ROOTS"]) / self.tenant
-        folder.mkdir(parents=True, exist_ok=True)
-        data = making.archive(contract, code=version)
-        jar = folder / f"{version.replace(':', '-')}.jar"
-        jar.write_bytes(data)
-        document = making.descriptor(contract, data, version, "jar")
-        document["artifacts"][0]["uri"] = jar.as_uri()
-        path = jar.with_suffix(".json")
-        path.write_text(json.dumps(document))
-        return path
-
     def release(self, version: str = "sha256:one") -> dict[str, Any]:
         """Register and activate the order flow."""
         contract = making.contract(PIPELINE, CONTRACT_STEPS, transport="REST")
         base = f"admin/{{t}}/pipelines/{PIPELINE}/releases"
-        registered = self.ok(
-            "POST", f"{base}/register", {"releaseDescriptorPath": str(self.write_release(contract, version))}
-        )
+        folder = Path(self.product.settings["TPF_RELEASE_ROOTS"]) / self.tenant
+        folder.mkdir(parents=True)
+        path = written(folder, version, contract=contract)
+        registered = self.ok("POST", f"{base}/register", {"releaseDescriptorPath": str(path)})
         assert registered["status"] == "REGISTERED"
         active = self.ok("POST", f"{base}/{version}/activate")
         assert active["status"] == "ACTIVE"
@@ -124,10 +109,7 @@ class ExistingClient:
         return self.ok("POST", "control-plane/{t}/interactions/complete", body)
 
     def decide(self, execution_id: str, decision: Any = None) -> Any:
-        return self.complete(
-            self.interaction(execution_id),
-            payload(DTO + "RestaurantDecisionDto", DECISION if decision is None else decision),
-        )
+        return self.complete(self.interaction(execution_id), payload(DECISION_TYPE, decision or DECISION))
 
     def result(self, execution_id: str) -> Any:
         return self.ok("GET", f"control-plane/{{t}}/executions/{execution_id}/result")["resultPayload"]

@@ -25,9 +25,8 @@ def release(tmp_path: Path) -> BuiltRelease:
     return BuiltRelease(built.reference, built.directory, built.descriptor, built.artifact, document)
 
 
-def pipelines(*arguments: str | Path, **environment: str) -> dict[str, Any]:
-    """Run a command that succeeds, and return what it prints."""
-    done = subprocess.run(
+def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [sys.executable, "-m", "pipelines", *arguments],
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), **environment},
         capture_output=True,
@@ -35,6 +34,11 @@ def pipelines(*arguments: str | Path, **environment: str) -> dict[str, Any]:
         check=False,
         timeout=120,
     )
+
+
+def pipelines(*arguments: str | Path, **environment: str) -> dict[str, Any]:
+    """Run a command that succeeds, and return what it prints."""
+    done = run(*arguments, **environment)
     assert done.returncode == 0, done.stdout + done.stderr
     printed: dict[str, Any] = json.loads(done.stdout)
     return printed
@@ -43,17 +47,28 @@ def pipelines(*arguments: str | Path, **environment: str) -> dict[str, Any]:
 def test_a_release_is_verified_published_and_executed(
     tenant: TenantInUse, release: BuiltRelease, tmp_path: Path
 ) -> None:
-    """The retry repeats the failed step only, because the artifact requests checkpoints."""
+    """A repeated `publish` continues. The retry repeats the failed step only, since the artifact has checkpoints."""
     verified = pipelines("verify-release", release.descriptor, "--json")
     assert verified["status"] == "VERIFIED"
+    environment = {
+        "PIPELINES_URL": tenant.product.url,
+        "PIPELINES_TENANT": tenant.tenant.slug,
+        "PIPELINES_TOKEN": tenant.token([Scope.READ, Scope.REGISTER, Scope.ACTIVATE]),
+    }
+    publish = ("publish", release.descriptor.parent)
+    done = run(*publish, **environment)
+    assert (done.returncode, done.stderr.count("\n")) == (0, 1), done.stderr
+    assert done.stderr.startswith("warning: ARTIFACT_NOT_PROMOTABLE: ")
+    assert dict(line.split(maxsplit=1) for line in done.stdout.splitlines())["status"] == "REGISTERED"
+    refused = run(*publish, "--activate", **environment)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "error: WORKER_REQUIRED: " in refused.stderr
+    assert f"pipelines worker --release {release.descriptor}" in refused.stderr
+    assert tenant.get(f"pipelines/{release.pipeline_id}")["activeReleaseVersion"] is None
+
     tenant.start_worker(release, "worker")
-    published = pipelines(
-        *("publish", release.descriptor.parent, "--activate", "--json"),
-        PIPELINES_URL=tenant.product.url,
-        PIPELINES_TENANT=tenant.tenant.slug,
-        PIPELINES_TOKEN=tenant.token([Scope.READ, Scope.REGISTER, Scope.ACTIVATE]),
-    )
-    assert published["release"]["status"] == "REGISTERED"
+    published = pipelines(*publish, "--activate", "--reason=first", "--json", **environment)
+    assert (published["release"]["status"], published["activation"]["reason"]) == ("REGISTERED", "first")
     stored = Release.objects.get(pipeline__tenant=tenant.tenant)
     assert stored.descriptor_digest == verified["descriptorDigest"]
     assert stored.descriptor_digest == f"sha256:{hashlib.sha256(release.descriptor.read_bytes()).hexdigest()}"

@@ -11,27 +11,17 @@ from coordinator.models import Process
 from embedded.children import Child, free_port
 from embedded.product import BIN, Product
 from embedded.valkey import Valkey
-from releases.artifacts.store.local import LocalArtifactStore
-from tests.database_template import connected_to, database
+from tests.parts.product.conftest import product_with_own_database
 from tests.running import RunningProduct, eventually
-from tests.servers import NUMBER, ordinary_url
 
 
 @pytest.fixture
-def valkey(tmp_path: Path) -> Iterator[Valkey]:
-    with Valkey(tmp_path / "valkey") as made:
-        yield made
-
-
-@pytest.fixture
-def alone(running: RunningProduct, valkey: Valkey, tmp_path: Path) -> Iterator[Product]:
+def alone(running: RunningProduct, tmp_path: Path) -> Iterator[Product]:
     """A product with its own database and broker, none of whose processes is started."""
-    with database(f"test_{NUMBER}_monitored") as name, connected_to(name):
-        servers = {"DATABASE_URL": ordinary_url(name), "REDIS_URL": valkey.url, "REDIS_OWNER_URL": valkey.owner_url}
-        product = Product(tmp_path / "product", servers, running.product.settings)
-        LocalArtifactStore(Path(product.environment["ARTIFACT_ROOT"])).set_up()
-        yield product
-        product.stop()
+    with Valkey(tmp_path / "valkey") as valkey:
+        broker = {"REDIS_URL": valkey.url, "REDIS_OWNER_URL": valkey.owner_url}
+        with product_with_own_database(running, tmp_path, broker, {}) as product:
+            yield product
 
 
 def started(product: Product, kind: str) -> tuple[Child, str]:

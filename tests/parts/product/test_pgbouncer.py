@@ -8,14 +8,12 @@ import psycopg
 import pytest
 from pytest_django import DjangoDbBlocker
 
-from embedded.product import Product
 from embedded.valkey import Valkey
-from releases.artifacts.store.local import LocalArtifactStore
-from tests.building import copy_awaiting
 from tests.database_template import connected_to, database
+from tests.e2e.orders import PIPELINE, build_orders
 from tests.parts.product.conftest import complete, pending
 from tests.pgbouncer import pgbouncer
-from tests.running import BuiltRelease, RunningProduct, TenantInUse, build
+from tests.running import BuiltRelease, RunningProduct, TenantInUse, another_product
 from tests.servers import NUMBER, ordinary_url
 
 POOL = 4
@@ -46,14 +44,9 @@ def tenant(
             "RETENTION_DAYS": "1",
         }
         servers = {"DATABASE_URL": url, "REDIS_URL": valkey.url, "REDIS_OWNER_URL": valkey.owner_url}
-        product = Product(tmp_path / "product", servers, settings, web_processes=2)
-        LocalArtifactStore(Path(product.environment["ARTIFACT_ROOT"])).set_up()
-        try:
+        with another_product(tmp_path, servers, settings) as product, django_db_blocker.unblock():
             product.start()
-            with django_db_blocker.unblock():
-                yield RunningProduct(product).tenant(name)
-        finally:
-            product.stop()
+            yield RunningProduct(product).tenant(name)
 
 
 def sessions(tenant: TenantInUse) -> tuple[int, int]:
@@ -88,16 +81,16 @@ def test_the_whole_journey_of_a_release_and_its_executions(
     assert count <= POOL
     assert prepared <= 20
 
-    copy_awaiting(tmp_path / "approval")
-    approval = build("awaiting:approval", tmp_path / "approval", tmp_path / "approval-release", "1.0")
-    tenant.register(approval)
-    tenant.activate(approval)
-    tenant.start_worker(approval, "worker-approval")
-    waiting = tenant.accepted("tests.approval", {"number": 4}, "k")["executionId"]
+    orders = build_orders(tmp_path / "orders", "1.0")
+    tenant.register(orders)
+    tenant.activate(orders)
+    tenant.start_worker(orders, "worker-orders")
+    value = {"number": 4, "folder": str(tmp_path), "questions": 1}
+    waiting = tenant.accepted(PIPELINE, value, "k")["executionId"]
     [interaction] = pending(tenant, waiting)
-    complete(tenant, interaction, {"accepted": True, "note": "fine"})
+    complete(tenant, interaction, {"note": "fine"})
     tenant.wait_for(waiting, "SUCCEEDED")
-    assert tenant.result(waiting) == {"text": "settled: fine"}
+    assert tenant.result(waiting)["notes"] == ["fine"]
 
     exported = tenant.http.get(tenant.url("audit/export?format=ndjson"))
     assert exported.status_code == 200, exported.text

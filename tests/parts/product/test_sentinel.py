@@ -7,16 +7,12 @@ from threading import Event
 from urllib.parse import urlsplit
 
 import pytest
-from pytest_django import DjangoDbBlocker
 from redis import Redis
 
-from embedded.product import Product
-from releases.artifacts.store.local import LocalArtifactStore
-from tests.database_template import connected_to, database
+from tests.authority import make_certificate
+from tests.parts.product.conftest import product_with_own_database
 from tests.running import BuiltRelease, RunningProduct, TenantInUse
 from tests.sentinel import Watched, watched
-from tests.servers import NUMBER, ordinary_url
-from tests.tls_proxy import make_certificate
 
 EXECUTIONS = 150
 
@@ -34,35 +30,13 @@ def brokers(tmp_path: Path, certificate: Path) -> Iterator[Watched]:
 
 @pytest.fixture
 def tenant(
-    django_db_setup: None,
-    django_db_blocker: DjangoDbBlocker,
-    brokers: Watched,
-    certificate: Path,
-    tmp_path: Path,
-    gathered_static_files: str,
-    name: str,
+    running: RunningProduct, brokers: Watched, certificate: Path, tmp_path: Path, name: str
 ) -> Iterator[TenantInUse]:
-    with database(f"test_{NUMBER}_sentinel") as made, connected_to(made):
-        settings = {
-            "STATIC_ROOT": gathered_static_files,
-            "SWEEP_SECONDS": "0.5",
-            "LEASE_SECONDS": "5",
-            "WORKER_STALE_SECONDS": "10",
-            "REDIS_CA_FILE": str(certificate),
-        }
-        servers = {
-            "DATABASE_URL": ordinary_url(made),
-            "REDIS_URL": brokers.url,
-            "REDIS_OWNER_URL": brokers.primary.owner_url,
-        }
-        product = Product(tmp_path / "product", servers, settings, web_processes=1)
-        LocalArtifactStore(Path(product.environment["ARTIFACT_ROOT"])).set_up()
-        try:
-            product.start()
-            with django_db_blocker.unblock():
-                yield RunningProduct(product).tenant(name)
-        finally:
-            product.stop()
+    settings = {"LEASE_SECONDS": "5", "WORKER_STALE_SECONDS": "10", "REDIS_CA_FILE": str(certificate)}
+    broker = {"REDIS_URL": brokers.url, "REDIS_OWNER_URL": brokers.primary.owner_url}
+    with product_with_own_database(running, tmp_path, broker, settings, web_processes=1) as product:
+        product.start()
+        yield RunningProduct(product).tenant(name)
 
 
 @pytest.mark.timeout(500)

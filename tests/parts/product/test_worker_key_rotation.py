@@ -13,6 +13,7 @@ from embedded.children import Child
 from embedded.client import Client
 from embedded.product import Product
 from releases.artifacts.store.local import LocalArtifactStore
+from tests.building import first_tenant
 from tests.database_template import database
 from tests.running import BuiltRelease, eventually
 from tests.servers import NUMBER, ordinary_url
@@ -116,11 +117,7 @@ def installation(django_db_setup: None, tmp_path: Path, gathered_static_files: s
         try:
             for product in products[:2]:
                 product.start()
-            manage = products[0].manage
-            person = ["--username=ann", "--email=a@example.org", "--noinput"]
-            manage("createsuperuser", *person, DJANGO_SUPERUSER_PASSWORD="a-long-and-odd-passphrase")
-            manage("create_tenant", TENANT, "--member=ann")
-            token = manage("issue_token", TENANT, "ci", "--user=ann", *(f"--scope={scope}" for scope in SCOPES))
+            token = first_tenant(products[0], TENANT, "ann", "a-long-and-odd-passphrase", SCOPES)
             yield Installation(products[:2], products[2], token)
         finally:
             for product in reversed(products):

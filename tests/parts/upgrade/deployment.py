@@ -7,13 +7,13 @@ from typing import Any
 
 from embedded.children import Child
 from embedded.product import Product
+from tests.building import first_tenant
 from tests.parts.recovery.cluster import SETTINGS
 from tests.parts.upgrade.front import Front
 from tests.parts.upgrade.released import Version
 from wire.worker_keys import worker_key
 
 TENANT = "upgrading"
-USER = "operator"
 SCOPES = (
     *("read", "payloads:read", "executions:submit", "interactions:complete"),
     *("releases:register", "releases:activate"),
@@ -57,11 +57,7 @@ class Deployment:
 
     def create_tenant(self) -> str:
         """Create the tenant, and return a token for it."""
-        password = {"DJANGO_SUPERUSER_PASSWORD": "correct-horse-battery-staple"}
-        manage = self.product.manage
-        manage("createsuperuser", f"--username={USER}", "--email=o@example.org", "--noinput", **password)
-        manage("create_tenant", TENANT, f"--member={USER}")
-        return manage("issue_token", TENANT, "test", f"--user={USER}", *(f"--scope={scope}" for scope in SCOPES))
+        return first_tenant(self.product, TENANT, "operator", "correct-horse-battery-staple", SCOPES)
 
     def start(self, front: Front, release: Path) -> None:
         """Start every process, and put the web process into rotation. The worker hosts `release`.

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +12,8 @@ from embedded.children import Child
 from embedded.guard import descendants
 from embedded.product import Product
 from pipelines.release.publish import Target, publish
-from releases.artifacts.store.local import LocalArtifactStore
 from tenancy.roles import Scope
-from tests.running import RunningProduct, TenantInUse, wait_for_web_processes
+from tests.running import RunningProduct, TenantInUse, another_product, wait_for_web_processes
 
 
 @pytest.fixture
@@ -24,10 +24,8 @@ def tenant(running: RunningProduct, name: str) -> TenantInUse:
 @pytest.fixture
 def own(running: RunningProduct, tmp_path: Path) -> Iterator[Product]:
     """Another instance of the product on the same servers. None of its processes is started."""
-    made = Product(tmp_path / "product", running.product.servers, running.product.settings)
-    LocalArtifactStore(Path(made.environment["ARTIFACT_ROOT"])).set_up()
-    yield made
-    made.stop()
+    with another_product(tmp_path, running.product.servers, running.product.settings) as made:
+        yield made
 
 
 def start_web(own: Product) -> Child:
@@ -63,3 +61,18 @@ def peaks(root: int) -> dict[int, int]:
         status = Path(f"/proc/{pid}/status").read_text()
         found[pid] = int(status.partition("VmHWM:")[2].split()[0]) * 1024
     return found
+
+
+def opened(port: int, sent: bytes = b"", source: str = "127.0.0.1") -> socket.socket:
+    """Return a connection from the address `source` on which `sent` has been sent."""
+    made = socket.create_connection(("127.0.0.1", port), timeout=10, source_address=(source, 0))
+    made.sendall(sent)
+    return made
+
+
+def everything(connection: socket.socket) -> bytes:
+    """Return all bytes until the server closes the connection."""
+    received = b""
+    while part := connection.recv(65536):
+        received += part
+    return received

@@ -1,4 +1,4 @@
-"""Downloads of artifacts from the real web process: framing, memory, slow clients, and bytes that break off."""
+"""Large files and the real web process: memory, framing, slow clients, and bytes that break off."""
 
 import hashlib
 import http.client
@@ -16,8 +16,7 @@ from django.db import connection
 from embedded.children import Child
 from embedded.product import Product
 from releases.artifacts.store.local import LocalArtifactStore
-from tests.parts.web.conftest import peaks, published, start_web
-from tests.parts.web.talking import opened
+from tests.parts.web.conftest import opened, peaks, published, start_web
 from tests.running import TenantInUse
 
 MEBIBYTE = 2**20
@@ -130,14 +129,25 @@ def test_bytes_that_break_off_break_the_connection(own: Product, tenant: TenantI
     """The last byte is wrong, which no scrub has found. The client never gets a complete body."""
     path = stored(own, digest)
     path.chmod(0o600)
+    times = path.stat()
     with path.open("rb+") as file:
         file.seek(-1, os.SEEK_END)
         [last] = file.read(1)
         file.seek(-1, os.SEEK_END)
         file.write(bytes([last ^ 1]))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     received: list[int] = []
     with requests.get(f"{own.url}{path_of(tenant, digest)}", headers=headers(tenant), stream=True, timeout=60) as got:
         assert got.status_code == 200
         with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
             received.extend(len(chunk) for chunk in got.iter_content(65536))
     assert 0 < sum(received) < SIZE
+
+
+def test_a_large_upload_is_never_held_in_memory(own: Product, web: Child, tenant: TenantInUse, tmp_path: Path) -> None:
+    before = peaks(web.guard_pid)
+    with (tmp_path / "larger.bin").open("wb") as file:
+        file.truncate(4 * SIZE)
+    published(own.url, tenant, tmp_path / "larger.bin")
+    grown = [peak - before.get(pid, 0) for pid, peak in peaks(web.guard_pid).items()]
+    assert max(grown) < 64 * MEBIBYTE

@@ -15,8 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from embedded.guard import descendants
 from embedded.product import BIN, PROJECT, Product
-from tests.parts.web.conftest import start_web
-from tests.parts.web.talking import everything, opened
+from tests.parts.web.conftest import everything, opened, start_web
 from tests.running import TenantInUse, eventually
 
 KEEP_ALIVE = b"GET /health/ready HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"

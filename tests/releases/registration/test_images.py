@@ -11,11 +11,11 @@ import pytest
 
 from releases.errors import ReleaseConflict
 from tests import making
+from tests.authority import make_certificate
 from tests.cases import cases
 from tests.image_registry import ImageRegistry, image_registry
 from tests.making import verdict
 from tests.receiving import receiving
-from tests.tls_proxy import make_certificate
 
 pytestmark = pytest.mark.django_db
 

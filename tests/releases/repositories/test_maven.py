@@ -16,9 +16,9 @@ from releases.repositories.configuration import read_repositories
 from releases.repositories.errors import ArtifactRefused, RepositoryUnavailable
 from releases.repositories.maven import fetch
 from tests import making
+from tests.authority import make_certificate
 from tests.cases import cases
 from tests.maven_repository import Fault, MavenRepository, maven_repository, use_repositories
-from tests.tls_proxy import make_certificate
 from wire.documents.artifact_uri import MavenUri
 
 URI = MavenUri("com.acme", "app", "1.2.3")

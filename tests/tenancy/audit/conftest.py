@@ -1,16 +1,5 @@
 """Tests in this package commit, because a chain is verified in a separate transaction."""
 
-from collections.abc import Iterator
+from tests.concurrency.conftest import committed
 
-import pytest
-from pytest_django import DjangoDbBlocker
-
-from tests.concurrency.racing import bounded_waits
-from tests.race_database import connected_to, emptied
-
-
-@pytest.fixture
-def committed(race_database: str, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    """Run the test on `race_database`, in all threads, and empty it afterwards."""
-    with django_db_blocker.unblock(), connected_to(race_database), bounded_waits(), emptied():
-        yield
+__all__ = ["committed"]

@@ -4,7 +4,6 @@ import base64
 import hashlib
 import hmac
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -25,16 +24,9 @@ from tenancy.oauth.bearer import (
 )
 from tenancy.roles import Scope
 from tests.cases import cases
-from tests.oauth_issuer import OAuthIssuer, jwk, oauth_issuer, private_key
+from tests.oauth_issuer import OAuthIssuer, jwk, private_key
 
 LONGEST_SUBJECT = LONGEST_ACTOR - len("oauth:")
-
-
-@pytest.fixture
-def issuer(settings: Any) -> Iterator[OAuthIssuer]:
-    with oauth_issuer() as issuer:
-        issuer.configure(settings)
-        yield issuer
 
 
 def refusal(token: str) -> str:

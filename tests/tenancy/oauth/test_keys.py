@@ -12,17 +12,10 @@ from tenancy.access import TokenInvalid
 from tenancy.oauth import keys
 from tenancy.oauth.bearer import identity
 from tenancy.oauth.keys import LONGEST_SECONDS, MAX_BYTES, PAUSE_SECONDS, REFRESH_SECONDS, IssuerUnavailable
+from tests.authority import make_certificate
 from tests.cases import cases
 from tests.clock import Clock
 from tests.oauth_issuer import OAuthIssuer, jwk, oauth_issuer, private_key
-from tests.tls_proxy import make_certificate
-
-
-@pytest.fixture
-def issuer(settings: Any) -> Iterator[OAuthIssuer]:
-    with oauth_issuer() as issuer:
-        issuer.configure(settings)
-        yield issuer
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import datetime
 import ipaddress
-import ssl
 from pathlib import Path
 
 from cryptography import x509
@@ -26,7 +25,6 @@ class Authority:
     """Signs the certificates of servers. Its own certificate is in `file`."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        self._folder = folder
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self._key = ec.generate_private_key(ec.SECP256R1())
         certificate = (
@@ -37,22 +35,18 @@ class Authority:
         self.file = folder / f"{name}.pem"
         self.file.write_bytes(certificate.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
-    def server(self, host: str) -> ssl.SSLContext:
-        """Return a server's TLS context with a certificate for `host` and 127.0.0.1."""
+    def issue(self, file: Path, address: str = "127.0.0.1", *hosts: str) -> Path:
+        """Write a certificate for an IP address and hosts, with its chain and key, and return the file."""
         key = ec.generate_private_key(ec.SECP256R1())
-        names = [x509.DNSName(host), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
-        builder = self._builder(subject, key).add_extension(x509.SubjectAlternativeName(names), critical=False)
-        chain = self._folder / f"{host}.pem"
-        chain.write_bytes(
-            builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-            + key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
+        names = [x509.IPAddress(ipaddress.ip_address(address)), *map(x509.DNSName, hosts)]
+        builder = self._builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, address)]), key)
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        private = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(chain)
-        return context
+        issued = builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+        file.write_bytes(issued + self.file.read_bytes() + private)
+        return file
 
     def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.UTC)
@@ -65,3 +59,8 @@ class Authority:
         return builder.add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
         )
+
+
+def make_certificate(file: Path, address: str) -> Path:
+    """Write a certificate for an IP address, and return the file. Clients that trust it trust its own authority."""
+    return Authority(file.parent, f"authority-of-{file.stem}").issue(file, address)

@@ -1,0 +1,3 @@
+from tests.oauth_issuer import issuer
+
+__all__ = ["issuer"]
