@@ -16,12 +16,9 @@ from releases.models import Release, Revocation
 from tenancy.models import AuditEntry, Tenant
 from tests import making
 from tests.concurrency.racing import parted, race, results_of
-from tests.concurrency.sessions import stopped_before_writing, thread
-from tests.concurrency.waiting import until_blocked
+from tests.concurrency.sessions import ended_after, stopped_before_writing, thread
 from tests.executions.awaits.parking import interaction_of, make_late, suspended
 from tests.executions.holds.targets import TARGETS, target
-
-pytestmark = pytest.mark.usefixtures("committed")
 
 
 def pause(of: holds.Target, *, refuses_submissions: bool = False) -> holds.Pause:
@@ -64,12 +61,11 @@ def test_a_pause_waits_for_a_claim_that_does_not_see_it(
 ) -> None:
     made, claim = work(ready)
     call = partial(revoke_and_pause, ready[1]) if kind == "revocation" else partial(pause, target(kind, made))
-    with thread() as other:
-        with transaction.atomic():
-            assert claim() == 1
-            paused = other.submit(call)
-            until_blocked(connection, ended=paused.done)
-        paused.result(30)
+
+    def claim_one() -> None:
+        assert claim() == 1
+
+    ended_after(claim_one, call).result()
     made.refresh_from_db()
     assert len(holds_of(made)) == 1
 
