@@ -6,6 +6,8 @@ from typing import Any
 from django.test import Client
 from django.urls import reverse
 
+from releases.models import Activation, Release
+
 MARKUP = "<img src=x onerror=alert(1)>"
 INERT = "&lt;img src=x"
 
@@ -31,6 +33,18 @@ def listed(client: Client, model: str, query: Any = "") -> list[Any]:
     response = client.get(f"{address}?{query}") if isinstance(query, str) else client.get(address, query)
     assert response.status_code == 200, response.status_code
     return list(response.context["cl"].result_list)
+
+
+def history(release: Release) -> list[Activation]:
+    """Return the activations of the release's pipeline, the oldest first."""
+    return list(Activation.objects.filter(pipeline=release.pipeline).order_by("sequence"))
+
+
+def exported(client: Client, model: str, form: str, query: str = "") -> str:
+    """Return the streamed export of a list, in the form `csv` or `ndjson`."""
+    response: Any = client.get(f"{to(f'{model}_export', form)}?{query}")
+    assert response.status_code == 200
+    return b"".join(response).decode()
 
 
 def at(client: Client, address: str) -> list[Any]:

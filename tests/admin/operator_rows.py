@@ -26,7 +26,7 @@ def question(world: World, key: str = "asks", **members: Any) -> Interaction:
     made = making.execution(world.tenant, key, pipeline_id=pipeline_of(world))
     claims = {claim.execution_id: claim for claim in making.claimed(world.tenant)}
     record(world, making.suspension(claims[made.pk], **members))
-    return Interaction.objects.filter(execution=made).order_by("item_index").first() or _missing()
+    return Interaction.objects.filter(execution=made).order_by("item_index")[0]
 
 
 def dead(world: World, *keys: str, **members: Any) -> list[Execution]:
@@ -76,7 +76,3 @@ def alert(world: World, name: str = "") -> Alert:
 
 def record(world: World, *outcomes: Outcome) -> None:
     assert making.record(*outcomes) == len(outcomes)
-
-
-def _missing() -> Interaction:
-    raise AssertionError("the execution has no question")

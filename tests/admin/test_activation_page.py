@@ -11,7 +11,7 @@ from releases.activation.activation import activate
 from releases.models import Activation, ActivationRequest, GradualActivation, Release
 from tenancy.roles import Role
 from tests import making
-from tests.admin.browsing import said, to
+from tests.admin.browsing import history, said, to
 from tests.admin.conftest import LogIn, World, log_in_as, person
 from tests.cases import cases
 from tests.requesting import soon
@@ -29,10 +29,6 @@ def form_of(client: Client, release: Release, **more: str) -> dict[str, str]:
     context = client.get(address(release)).context
     active = context["active"].release_version if context["active"] else ""
     return {"expected_release_version": active, "operation_key": context["operation_key"], "reason": "", **more}
-
-
-def history(release: Release) -> list[Activation]:
-    return list(Activation.objects.filter(pipeline=release.pipeline).order_by("sequence"))
 
 
 def test_an_activation_is_shown_before_and_in_the_history_and_repeated_once(manager: Client, newer: Release) -> None:

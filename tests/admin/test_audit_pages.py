@@ -10,10 +10,11 @@ from django.test import Client
 
 from tenancy import audit
 from tenancy.models import AuditEntry
-from tests.admin.browsing import to
+from tests.admin.browsing import exported, to
 from tests.admin.conftest import LogIn, World
 
-LIST = "tenancy_auditentry_changelist"
+ENTRIES = "tenancy_auditentry"
+LIST = f"{ENTRIES}_changelist"
 ACT = "act=thing.change"
 
 
@@ -23,15 +24,9 @@ def add(world: World | None, of: str, **details: Any) -> None:
     audit.record("thing.change", tenant=tenant, actor="user:eva", **members, **details)
 
 
-def exported(client: Client, form: str, query: str = "") -> str:
-    response: Any = client.get(f"{to('tenancy_auditentry_export', form)}?{query}")
-    assert response.status_code == 200
-    return b"".join(response).decode()
-
-
 def objects(client: Client, query: str) -> list[str]:
     """Return the objects of the entries in the export."""
-    return [row["object"] for row in csv.DictReader(StringIO(exported(client, "csv", query)))]
+    return [row["object"] for row in csv.DictReader(StringIO(exported(client, ENTRIES, "csv", query)))]
 
 
 def test_the_list_shows_the_entries_of_the_tenant(log_in: LogIn, admin: Client, acme: World, globex: World) -> None:
@@ -62,12 +57,12 @@ def test_the_filters_select_entries_and_exports(log_in: LogIn, admin: Client, ac
         "&from=nonsense": [],
     }.items():
         assert sorted(objects(client, ACT + query)) == expected, query
-        assert len(exported(client, "ndjson", ACT + query).splitlines()) == len(expected)
+        assert len(exported(client, ENTRIES, "ndjson", ACT + query).splitlines()) == len(expected)
         assert client.get(f"{to(LIST)}?{ACT}{query}").status_code == 200
     assert sorted(objects(admin, ACT)) == ["one", "two"]
     assert admin.get(to("tenancy_auditentry_export", "xml")).status_code == 404
     add(acme, "x", number=1)
-    [line] = exported(admin, "ndjson", f"{ACT}&object=x").splitlines()
+    [line] = exported(admin, ENTRIES, "ndjson", f"{ACT}&object=x").splitlines()
     assert json.loads(line)["details"] == {"number": 1}
 
 

@@ -7,9 +7,9 @@ from django.test import Client
 
 from releases.activation import policy
 from releases.activation.activation import activate
-from releases.models import Activation, GradualActivation, Pipeline, Release
+from releases.models import GradualActivation, Pipeline, Release
 from tests import gradual
-from tests.admin.browsing import said, to, words
+from tests.admin.browsing import history, said, to, words
 from tests.admin.conftest import LogIn, World
 from tests.cases import cases
 
@@ -55,8 +55,7 @@ def test_from_the_start_to_the_promotion(manager: Client, acme: World, newer: Re
     assert said(moved) == ["Release 2.0 gets 25 % of new executions of acme.orders."]
     done = manager.post(address(newer, "_promote", made), {**operation, "operation_key": "p"}, follow=True)
     assert said(done) == ["Release 2.0 is active for new executions of acme.orders."]
-    kinds = Activation.objects.filter(pipeline=newer.pipeline).order_by("sequence").values_list("kind", flat=True)
-    assert list(kinds) == ["activation", "gradual", "gradual", "promotion"]
+    assert [each.kind for each in history(newer)] == ["activation", "gradual", "gradual", "promotion"]
 
 
 def test_on_call_staff_withdraw_with_a_reason(log_in: LogIn, newer: Release, started: GradualActivation) -> None:
@@ -77,10 +76,6 @@ def replaced(newer: Release) -> Release:
     """The active release, which replaced 1.0."""
     activate(newer, actor="user:somebody", reason="faster")
     return newer
-
-
-def history(release: Release) -> list[Activation]:
-    return list(Activation.objects.filter(pipeline=release.pipeline).order_by("sequence"))
 
 
 def test_on_call_rolls_back_in_one_step(log_in: LogIn, replaced: Release) -> None:

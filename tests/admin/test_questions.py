@@ -13,44 +13,24 @@ from tests.admin.browsing import MARKUP, inert, listed, to
 from tests.admin.conftest import LogIn, World
 from tests.cases import cases
 from tests.raw_sql import run, unguarded
+from tests.unit.wire.comparison.releases import catalogue, field, named, record, wrapper
 
-
-def scalar(name: str) -> dict[str, str]:
-    return {"kind": "scalar", "id": name}
-
-
-def field(name: str, kind: Any, **more: bool) -> dict[str, Any]:
-    return {"name": name, "type": kind if isinstance(kind, dict) else scalar(kind), **more}
-
-
-def record(*fields: dict[str, Any]) -> dict[str, Any]:
-    return {"kind": "record", "fields": list(fields)}
-
-
-def named(name: str) -> dict[str, str]:
-    return {"kind": "named", "id": name}
-
-
-DEFINITIONS: dict[str, dict[str, Any]] = {
-    "Claim": record(
+TYPES = catalogue(
+    Claim=record(
         field("claimId", "string"),
         field("customerName", "string"),
         field("amount", "decimal"),
         field("lines", named("Line"), repeated=True),
     ),
-    "Line": record(field("sku", "string"), field("price", "decimal")),
-    "Reason": {"kind": "wrapper", "wraps": scalar("string"), "pattern": "^(?:fraud|late|other)$"},
-    "Decision": record(
+    Line=record(field("sku"), field("price", "decimal")),
+    Reason=wrapper(pattern="^(?:fraud|late|other)$"),
+    Decision=record(
         field("approved", "boolean"),
         field("amount", "decimal"),
         field("reason", named("Reason"), optional=True),
         field("tags", "string", repeated=True),
     ),
-}
-TYPES = {
-    name: {"definition": {"id": name, **definition}, "definitionFingerprint": "", "runtimeClass": name}
-    for name, definition in DEFINITIONS.items()
-}
+)
 STEPS = [
     making.STEP,
     {

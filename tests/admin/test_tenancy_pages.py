@@ -15,7 +15,7 @@ from knox.crypto import hash_token
 
 from tenancy.admin import exported_list
 from tenancy.models import ApiToken, Membership
-from tests.admin.browsing import to
+from tests.admin.browsing import exported, to
 from tests.admin.conftest import LogIn, World
 from tests.cases import cases
 
@@ -139,14 +139,8 @@ def test_users_cannot_be_deleted(log_in: LogIn, acme: World) -> None:
 # --- exports and filters ---
 
 
-def export(client: Client, model: str, form: str = "csv", query: str = "") -> str:
-    response: Any = client.get(f"{to(f'{model}_export', form)}?{query}")
-    assert response.status_code == 200
-    return b"".join(response).decode()
-
-
 def rows_of(client: Client, model: str, query: str = "") -> list[dict[str, str]]:
-    return list(csv.DictReader(StringIO(export(client, model, "csv", query))))
+    return list(csv.DictReader(StringIO(exported(client, model, "csv", query))))
 
 
 def test_an_export_has_what_the_search_and_the_filters_select_of_the_own_tenant(

@@ -14,7 +14,9 @@ from django.test import override_settings
 from executions.models import Execution
 from releases.models import Release
 from tenancy.models import Tenant
+from tenancy.roles import Scope
 from tests import making, signing
+from tests.api.caller import Caller
 from tests.api.tenant_api import TenantApi, tenant_api
 
 
@@ -26,6 +28,11 @@ def installation() -> Iterator[None]:
         PROVENANCE_KEY=signing.private_pem("coordinator"), REST_WORKER_ORIGINS=["http://worker.example"]
     ):
         yield
+
+
+@pytest.fixture(autouse=True)
+def in_transaction(db: None) -> None:
+    """What a test writes is rolled back."""
 
 
 @pytest.fixture(scope="session")
@@ -73,3 +80,8 @@ def dead(owner: Tenant) -> list[Execution]:
 @pytest.fixture(scope="module")
 def owner(ready: tuple[Tenant, Release]) -> Tenant:
     return ready[0]
+
+
+@pytest.fixture(scope="module")
+def operator(owner: Tenant) -> Caller:
+    return Caller(owner, Scope.OPERATE, Scope.READ)

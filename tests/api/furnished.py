@@ -2,8 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -21,7 +19,7 @@ from releases.activation.activation import activate
 from tests import making, signing
 from tests.api.endpoints import CHANGES, OTHER, PIPELINE, QUERIES, VOTED, Endpoint
 from tests.api.populated import populate
-from tests.api.tenant_api import TenantApi, everything, file, refused, tenant_api, upload
+from tests.api.tenant_api import TenantApi, file, refused, tenant_api, upload
 from tests.raw_sql import unguarded
 from tests.requesting import open_request
 
@@ -97,14 +95,6 @@ def voted(owner: Any) -> str:
     policy.change(release.pipeline, {"approvals": 2}, actor="user:eva")
     holds.pause(release, actor="user:eva", reason="broken")
     return str(open_request(release).pk)
-
-
-@contextmanager
-def unchanged() -> Iterator[None]:
-    """Assert that the block changes no row."""
-    before = everything()
-    yield
-    assert everything() == before
 
 
 # --- the OpenAPI document ---

@@ -1,7 +1,6 @@
 """A tenant with an object of each kind, so that each URL of the API exists."""
 
 import base64
-from datetime import timedelta
 
 from django.contrib.auth.models import User
 from django.utils import timezone
@@ -12,13 +11,13 @@ from executions.campaigns.filters import Filters
 from executions.models import FailureGroup, Interaction
 from executions.smoke_tests import smoke_tests
 from releases.activation.gradual.start import start
-from releases.models import ArtifactUpload
 from releases.registration import attachments
 from tenancy.models import Membership
 from tenancy.roles import Role
 from tests import gradual, making, signing
 from tests.alerts import alerting
 from tests.api.tenant_api import TenantApi
+from tests.releases.registration.sending import opened
 from tests.requesting import open_request, soon
 
 
@@ -45,14 +44,7 @@ def populate(ours: TenantApi) -> dict[str, list[str]]:
     request = open_request(making.registered(owner, "asked"), actor="user:eva", activate_at=soon())
     candidate = making.registered(owner, "0.8", body="candidate")
     running = start(candidate, gradual.plan(5, 50, tags=("beta",)), actor="user:eva", reason="faster")
-    upload = ArtifactUpload.objects.create(
-        tenant=owner,
-        digest=making.digest_of(b"x"),
-        size=1,
-        part_size=1,
-        status="OPEN",
-        expires_at=timezone.now() + timedelta(days=1),
-    )
+    upload = opened(owner, making.digest_of(b"x"))
     alert = alerting.of_failures(rule)
     member = User.objects.create_user(f"member-{owner.slug}")
     Membership.objects.create(user=member, tenant=owner, role=Role.OPERATOR)

@@ -1,6 +1,8 @@
 """A tenant with a client of its REST API, snapshots of the database, and checks of responses."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -117,6 +119,14 @@ def everything() -> list[tuple[str, str]]:
     with connection.cursor() as cursor:
         cursor.execute(f"{' UNION ALL '.join(rows)} ORDER BY 1, 2")
         return list(cursor.fetchall())
+
+
+@contextmanager
+def unchanged() -> Iterator[None]:
+    """Assert that the block changes nothing but the audit log and the last use of tokens."""
+    before = everything()
+    yield
+    assert everything() == before
 
 
 def refused(response: Any, status: int, code: str) -> dict[str, Any]:

@@ -2,13 +2,10 @@
 
 from typing import Any
 
-import pytest
-
 from alerts.models import AlertChannel
 from tests.api.tenant_api import TenantApi, fields, refused
 from tests.cases import cases
 
-pytestmark = pytest.mark.django_db
 HOOK = {"name": "hook", "kind": "webhook", "address": "https://receiver.example/secret-path?token=x"}
 
 

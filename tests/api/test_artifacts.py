@@ -17,7 +17,6 @@ from tests import making
 from tests.api.tenant_api import TenantApi, file, refused, upload
 from tests.cases import cases
 
-pytestmark = pytest.mark.django_db
 CONTRACT = making.contract()
 
 

@@ -17,15 +17,9 @@ from tests.api.caller import Caller
 from tests.cases import cases
 from tests.raw_sql import unchanged
 
-pytestmark = pytest.mark.django_db
 FILTERS = {"pipelineId": making.PIPELINE}
 CAMPAIGN = {"filters": FILTERS, "reason": "the bank is back", "ratePerMinute": 60}
 RESUBMIT = {**CAMPAIGN, "kind": "resubmit"}
-
-
-@pytest.fixture(scope="module")
-def operator(owner: Tenant) -> Caller:
-    return Caller(owner, Scope.OPERATE, Scope.READ)
 
 
 @pytest.fixture(scope="module")

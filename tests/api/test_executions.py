@@ -16,7 +16,6 @@ from tests.api.caller import Caller
 from tests.cases import cases
 from tests.raw_sql import unguarded
 
-pytestmark = pytest.mark.django_db
 SECRET = "the-secret-payload"
 Ready = tuple[Tenant, Release]
 

@@ -18,7 +18,6 @@ from tests.raw_sql import run, unguarded
 from wire.documents import activation_statement
 from wire.documents.execution_statement import ENVELOPE_MEDIA_TYPE, PAYLOAD_TYPE
 
-pytestmark = pytest.mark.django_db
 ACTIVE = "pipelines/{pipeline_id}/active"
 EXPORT = "pipelines/{pipeline_id}/history/export"
 INSTANT = timedelta(microseconds=1)

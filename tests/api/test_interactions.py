@@ -16,7 +16,6 @@ from tests.api.caller import Caller
 from tests.cases import cases
 from tests.raw_sql import rows
 
-pytestmark = pytest.mark.django_db
 Ready = tuple[Tenant, Release]
 COMPLETE = "interactions/complete"
 RESPONSE = {"n": 5}
@@ -24,11 +23,6 @@ RESPONSE = {"n": 5}
 
 @pytest.fixture(scope="module")
 def eva(owner: Tenant) -> Caller:
-    return Caller(owner, Scope.READ, Scope.ANSWER)
-
-
-@pytest.fixture(scope="module")
-def bob(owner: Tenant) -> Caller:
     return Caller(owner, Scope.READ, Scope.ANSWER)
 
 
@@ -70,7 +64,8 @@ def test_an_interaction_is_completed_by_each_identifier(one: Interaction, eva: C
 # --- claims ---
 
 
-def test_a_claim_of_another_person_is_only_taken_over(one: Interaction, eva: Caller, bob: Caller) -> None:
+def test_a_claim_of_another_person_is_only_taken_over(one: Interaction, owner: Tenant, eva: Caller) -> None:
+    bob = Caller(owner, Scope.READ, Scope.ANSWER)
     path = f"interactions/{one.pk}/claim"
     shown = eva.post(path)
     assert (shown["claimedBy"], shown["status"]) == (f"token:{eva.token}", "DISPATCHED")

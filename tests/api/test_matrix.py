@@ -30,12 +30,12 @@ from tests.api.endpoints import (
     named,
     unknown_code,
 )
-from tests.api.furnished import Furnished, conforms, furnished, operations, pages, unchanged
-from tests.api.tenant_api import everything, refused
+from tests.api.furnished import Furnished, conforms, furnished, operations, pages
+from tests.api.tenant_api import everything, refused, unchanged
 from tests.cases import rolled_back
 
 # Each test sends hundreds of requests, which takes long on a busy machine.
-pytestmark = [pytest.mark.django_db, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 CHANGING = [endpoint for endpoint in CHANGES if endpoint[1] not in NEEDS_S3]
 AUDITED = [*CHANGES, ("GET", "artifacts/{artifact_digest}")]
 FILTERED = [
@@ -269,14 +269,3 @@ def test_the_identifier_of_another_tenants_interaction_completes_nothing(world: 
         for name in ("interactionId", "correlationId", "resumeToken"):
             body = {name: world.theirs.names[name], "response": 1}
             refused(world.ours.api.post("interactions/complete", body), 404, "INTERACTION_UNKNOWN")
-
-
-def test_idempotency_keys_belong_to_a_tenant(world: World) -> None:
-    for ours in (world.ours.api, world.theirs.api):
-        body = {"pipelineId": making.PIPELINE, "input": {"n": 1}, "idempotencyKey": "first"}
-        mine = str(ours.execution.pk)
-        assert ours.post("executions", body).json()["executionId"] == mine
-        [verdict] = ours.post("executions:batch", {"items": [body]}).json()["items"]
-        assert (verdict["status"], verdict["execution"]["executionId"]) == (200, mine)
-        reused = refused(ours.post("executions", {**body, "input": {"n": 2}}), 409, "IDEMPOTENCY_KEY_REUSED")
-        assert reused["executionId"] == mine

@@ -11,13 +11,13 @@ from urllib.parse import quote
 import pytest
 
 from tests.api.endpoints import BODIES, PIPELINE, RESUME, RESUMPTION, SCOPES, Endpoint, named
-from tests.api.furnished import Furnished, furnished, operations, pages, resolved, unchanged
-from tests.api.tenant_api import fields
+from tests.api.furnished import Furnished, furnished, operations, pages, resolved
+from tests.api.tenant_api import fields, unchanged
 from tests.cases import cases
 from tests.hostile_values import NUMBERS, TEXTS
 
 # Each test sends hundreds of requests, which takes long on a busy machine.
-pytestmark = [pytest.mark.django_db, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 EVERY = [*SCOPES, RESUME]
 
 

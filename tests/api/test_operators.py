@@ -13,7 +13,6 @@ from tests.api.caller import Caller
 from tests.cases import cases
 from tests.raw_sql import unchanged
 
-pytestmark = pytest.mark.django_db
 PIPELINE = f"pipelines/{making.PIPELINE}"
 WHY = {"reason": "broken"}
 

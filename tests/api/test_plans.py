@@ -2,14 +2,11 @@
 
 import socket
 
-import pytest
 from django.conf import settings
 
 from coordinator.models import Process
 from coordinator.monitoring.reports import Reporter, version
 from tests.api.tenant_api import TenantApi
-
-pytestmark = pytest.mark.django_db
 
 
 def test_a_tenant_sees_no_hosts_and_only_its_own_queues(ours: TenantApi, theirs: TenantApi) -> None:

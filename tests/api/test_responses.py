@@ -18,7 +18,6 @@ from wire.documents import execution_statement
 from wire.documents.signing import read_envelope, read_public_key
 
 TRACEBACK = 'Traceback (most recent call last):\n  File "orders.py", line 1, in act\nBadThing: why'
-pytestmark = pytest.mark.django_db
 PIPELINE = "pipelines/{pipeline_id}"
 RELEASES = f"{PIPELINE}/releases"
 EXECUTION = "executions/{execution_id}"

@@ -12,7 +12,6 @@ from executions.models import Execution
 from foundation.api.pausing import PAUSE
 from releases.activation import policy
 from releases.activation.activation import activate
-from releases.models import Release
 from tenancy.api import authentication
 from tenancy.roles import Scope
 from tests import gradual, making
@@ -20,7 +19,6 @@ from tests.api.tenant_api import TenantApi, fields, refused
 from tests.cases import cases
 
 PLAIN = {"pipelineId": making.PIPELINE, "input": {"n": 1}, "idempotencyKey": "key"}
-pytestmark = pytest.mark.django_db
 # The members that differ between executions.
 OWN = ("executionId", "createdAt", "nextDueAt", "updatedAt", "links", "idempotencyKey")
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -84,8 +82,7 @@ def two(ours: TenantApi) -> TenantApi:
 
 
 def switch(ours: TenantApi, version: str) -> None:
-    rows = Release.objects.select_related("pipeline__tenant")
-    activate(rows.get(pipeline__tenant=ours.tenant, release_version=version), actor="user:test")
+    activate(making.release_of(ours.tenant, version), actor="user:test")
 
 
 def body(version: Any = None, key: str = "k", **more: Any) -> dict[str, Any]:

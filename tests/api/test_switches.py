@@ -14,7 +14,6 @@ from tests import making
 from tests.api.caller import Caller
 from tests.raw_sql import rows, run, unchanged, unguarded
 
-pytestmark = pytest.mark.django_db
 PIPELINE = f"pipelines/{making.PIPELINE}"
 REVOCATIONS, ROLLBACK = f"{PIPELINE}/revocations", f"{PIPELINE}/rollback"
 WHY = {"reason": "it fails"}

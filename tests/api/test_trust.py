@@ -3,12 +3,9 @@
 import json
 from typing import Any
 
-import pytest
-
 from tests import signing
 from tests.api.tenant_api import TenantApi, file, refused, upload
 
-pytestmark = pytest.mark.django_db
 KEYS = "trusted-keys"
 KEY = f"{KEYS}/{signing.key_id()}"
 PIPELINE = "pipelines/{pipeline_id}"

@@ -13,19 +13,18 @@ from releases.models import ArtifactUpload
 from releases.registration import direct_uploads
 from tenancy.models import AuditEntry
 from tests import making
-from tests.api.tenant_api import TenantApi, everything, fields, file, refused, upload
+from tests.api.tenant_api import TenantApi, fields, file, refused, unchanged, upload
 from tests.cases import cases
 from tests.s3 import S3Place, use_s3
 
-pytestmark = pytest.mark.django_db
 RELEASES = "pipelines/{pipeline_id}/releases"
 
 
 @contextmanager
-def unchanged() -> Iterator[None]:
-    before = everything()
-    yield
-    assert everything() == before
+def nothing_left() -> Iterator[None]:
+    """Assert that the block changes no row and leaves no staged file."""
+    with unchanged():
+        yield
     assert list(artifact_store().staging.iterdir()) == []
 
 
@@ -34,14 +33,14 @@ def test_a_form_needs_a_descriptor_as_a_file(ours: TenantApi, descriptor: str) -
     form = upload()
     content = form.pop("descriptor").read().decode()
     form |= {"descriptor": content} if descriptor == "text" else {}
-    with unchanged():
+    with nothing_left():
         assert fields(refused(ours.post(RELEASES, form), 400, "INVALID_REQUEST")) == {"descriptor": "REQUIRED"}
         refused(ours.post(RELEASES, b"{}"), 415, "UNSUPPORTED_MEDIA_TYPE")
 
 
 def test_a_descriptor_above_the_limit_is_rejected(ours: TenantApi) -> None:
     form = {**upload(), "descriptor": file(b" " * (1024 * 1024 + 1))}
-    with unchanged():
+    with nothing_left():
         assert refused(ours.post(RELEASES, form), 413, "PAYLOAD_TOO_LARGE")["limit"] == 1024 * 1024
 
 
@@ -63,7 +62,7 @@ def test_a_form_beyond_a_limit_is_rejected(
         for name, value in more.items()
         if not isinstance(value, str)
     }
-    with unchanged():
+    with nothing_left():
         for name, value in limits.items():
             setattr(settings, name, value)
         found = refused(ours.post(RELEASES, {**upload(), **more, **files}), status, code)

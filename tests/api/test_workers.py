@@ -1,31 +1,20 @@
 """REST of workers: events, drains, and registrations."""
 
-from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.utils import timezone
 
 from executions.models import Worker
 from executions.transports.rest.calls import may_call
-from tenancy.models import Tenant
-from tenancy.roles import Scope
 from tests import making
 from tests.api.caller import Caller
 from tests.api.endpoints import REST_WORKER
 from tests.cases import cases
 from tests.raw_sql import rows
 
-pytestmark = pytest.mark.django_db
 PATH = f"workers/{making.PIPELINE}/worker-1"
-LONG_AGO = timezone.now() - timedelta(hours=1)
 ORIGIN = "https://orders.internal:8443"
 WORKER = {**REST_WORKER, "endpoint": f"{ORIGIN}/"}
-
-
-@pytest.fixture(scope="module")
-def operator(owner: Tenant) -> Caller:
-    return Caller(owner, Scope.OPERATE, Scope.READ)
 
 
 @pytest.fixture(autouse=True)

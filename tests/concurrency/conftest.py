@@ -1,6 +1,8 @@
 """Tests in this package commit, and use several connections."""
 
 from collections.abc import Iterator
+from ipaddress import ip_network
+from typing import Any
 
 import pytest
 from pytest_django import DjangoDbBlocker
@@ -9,14 +11,23 @@ from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.concurrency.racing import bounded_waits
+from tests.concurrency.scenes import NOWHERE
 from tests.race_database import connected_to, emptied
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def committed(race_database: str, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """Run the test on `race_database`, in all threads, and empty it afterwards."""
     with django_db_blocker.unblock(), connected_to(race_database), bounded_waits(), emptied():
         yield
+
+
+@pytest.fixture(autouse=True)
+def permissions(settings: Any) -> None:
+    """Allow calls to NOWHERE, with one webhook attempt."""
+    settings.WEBHOOK_ALLOWED_NETWORKS = [ip_network("127.0.0.0/8")]
+    settings.WEBHOOK_ATTEMPTS = 1
+    settings.REST_WORKER_ORIGINS = [NOWHERE]
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, LiteralString
+from typing import Any, LiteralString, TypeVar
 
 import psycopg
-from django.db import connection, connections
+from django.db import connection, connections, transaction
 from django.db.models import Model
 from psycopg import sql
 
@@ -15,6 +15,7 @@ from releases.errors import ArtifactStoreUnavailable
 from tests.concurrency.racing import race, results_of
 from tests.concurrency.waiting import until_blocked
 
+T = TypeVar("T")
 Call = Callable[[], object]
 
 
@@ -34,6 +35,19 @@ def thread() -> Iterator[ThreadPoolExecutor]:
             yield made
         finally:
             made.submit(connections.close_all).result(30)
+
+
+def ended_after(first: Call, second: Callable[[], T], then: Call = lambda: None) -> Future[T]:
+    """Commit `first` and `then` in one transaction, for which `second` waits in another session after `first`.
+
+    Return the future of `second`, which has ended.
+    """
+    with thread() as other, transaction.atomic():
+        first()
+        running = other.submit(second)
+        until_blocked(connection, ended=running.done)
+        then()
+    return running
 
 
 def lock(session: psycopg.Connection[Any], row: Model, strength: str = "UPDATE", wait: str = "NOWAIT") -> bool:

@@ -18,7 +18,7 @@ from tests.wakeups import broker
 from wire.worker_keys import WorkerKey
 
 __all__ = ["broker"]
-pytestmark = pytest.mark.usefixtures("committed", "broker")
+pytestmark = pytest.mark.usefixtures("broker")
 
 
 @pytest.fixture

@@ -1,8 +1,5 @@
 """Concurrent evaluations of rules, and concurrent deliveries."""
 
-from ipaddress import ip_network
-from typing import Any
-
 from alerts import evaluation
 from alerts.delivery import deliveries
 from alerts.models import Alert, AlertDelivery
@@ -34,8 +31,7 @@ def test_six_evaluators_open_and_resolve_one_alert_with_one_message_each(ready: 
     assert Alert.objects.filter(rule=made).count() == 1
 
 
-def test_several_processes_send_each_message_once(ready: Ready, settings: Any) -> None:
-    settings.WEBHOOK_ALLOWED_NETWORKS = [ip_network("127.0.0.0/8")]
+def test_several_processes_send_each_message_once(ready: Ready) -> None:
     with receiving() as receiver:
         made = channel(ready[0], receiver.url())
         for _ in range(6):

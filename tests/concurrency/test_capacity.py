@@ -17,8 +17,6 @@ from tests.concurrency.sessions import another_session
 from tests.raw_sql import run
 from tests.repetition import rounds
 
-pytestmark = pytest.mark.usefixtures("committed")
-
 
 def held() -> Counter[str]:
     """Return the number of leases of each owner. No execution ends in these tests, so this is also the maximum."""

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
 from django.utils import timezone
 
 from executions.awaits import awaits
@@ -32,25 +31,22 @@ from releases.trust import trust, trusted_keys
 from tests import making, signing
 from tests.cases import returning
 from tests.concurrency import scenes
-from tests.concurrency.sessions import Call, thread
-from tests.concurrency.waiting import until_blocked
+from tests.concurrency.sessions import Call, ended_after
 from tests.executions.awaits.parking import answer, interaction_of, suspended
 from tests.raw_sql import run
 from wire.messages.celery_messages import Checkpoint, Heartbeat, OutcomeGroup
 
-pytestmark = pytest.mark.usefixtures("committed")
 Decision = tuple[Call, Call, object]
 """A first call, a second call that waits for it, and the result or exception name of the second call."""
 
 
 @pytest.fixture(autouse=True)
-def permissions(settings: Any) -> None:
-    scenes.permit(settings)
+def few_workers(settings: Any) -> None:
     settings.MAX_TENANT_WORKERS = 2
 
 
 def verdict(of: "Future[object]") -> object:
-    error = of.exception(30)
+    error = of.exception()
     return of.result() if error is None else type(error).__name__
 
 
@@ -375,21 +371,12 @@ def a_worker_that_is_heard_during_the_sweep() -> Decision:
 @pytest.mark.parametrize("decision", returning(Decision, globals()))
 def test_the_second_call_sees_what_the_first_has_committed(decision: Callable[[], Decision]) -> None:
     first, second, expected = decision()
-    with thread() as other:
-        with transaction.atomic():
-            first()
-            running = other.submit(second)
-            until_blocked(connection, ended=running.done)
-        assert verdict(running) == expected
+    assert verdict(ended_after(first, second)) == expected
 
 
 def test_one_interruption_is_credited_once() -> None:
     call, _ = scenes.end_of_an_interruption()
-    with thread() as other:
-        with transaction.atomic():
-            call()
-            credited = list(Worker.objects.values_list("alive_until", flat=True))
-            running = other.submit(call)
-            until_blocked(connection, ended=running.done)
-        running.result(30)
-    assert list(Worker.objects.values_list("alive_until", flat=True)) == credited
+    alive = Worker.objects.order_by("pk").values_list("alive_until", flat=True)
+    credited: list[object] = []
+    ended_after(call, call, lambda: credited.extend(alive.all())).result()
+    assert list(alive.all()) == credited

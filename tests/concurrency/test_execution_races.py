@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 from redis import Redis
 
 from embedded.valkey import Valkey
@@ -25,13 +25,11 @@ from tests.broker import using_broker
 from tests.building import eventually
 from tests.concurrency import scenes
 from tests.concurrency.racing import parted, race, results_of
-from tests.concurrency.sessions import thread
-from tests.concurrency.waiting import until_blocked
+from tests.concurrency.sessions import ended_after, thread
 from tests.executions.campaigns.campaigning import codes, pass_time
 from tests.repetition import rounds
 from wire.broker.acl import COORDINATOR
 
-pytestmark = pytest.mark.usefixtures("committed")
 ROUNDS = rounds(5)
 
 
@@ -113,12 +111,7 @@ def test_a_late_outcome_is_recorded_before_or_after_the_sweep_of_its_lease(_: in
     execution = making.execution(owner)
     [claim] = making.claimed(owner)
     Execution.objects.update(lease_expires_at=making.LONG_AGO)
-    recorded, expired = results_of(
-        race(
-            recording(claim),
-            lambda: len(moves.expire_leases(actor="sweep", limit=10, most_takeovers=10, lease_seconds=30)),
-        )
-    )
+    recorded, expired = results_of(race(recording(claim), sweep.expire_leases))
     kinds = [kind for kind, _ in making.history(execution)][2:]
     assert recorded, "nobody else has recorded one"
     assert (expired, kinds[:-1]) in [(0, []), (1, ["LEASE_EXPIRED", "LEASE_RESTORED"])]
@@ -159,7 +152,7 @@ def test_a_lease_is_either_renewed_or_expired(_: int) -> None:
     answers = results_of(
         race(
             lambda: len(moves.renew_leases(owner.pk, held, worker_id="w", lease_seconds=60)),
-            lambda: len(moves.expire_leases(actor="sweep", limit=10, most_takeovers=10, lease_seconds=30)),
+            sweep.expire_leases,
         )
     )
     renewed, expired = answers
@@ -194,14 +187,10 @@ def test_events_are_in_the_order_of_their_times_even_if_an_outcome_waited() -> N
     """The outcome of the second execution begins before its checkpoint, and waits for the first execution."""
     claims = sorted(scenes.running(ready(), 2), key=lambda claim: claim.execution_id)
     first, second = scenes.executions()
-    with thread() as other:
-        with transaction.atomic():
-            Execution.objects.select_for_update().get(pk=first.pk)
-            recorded = other.submit(making.record, *map(making.outcome_of, claims))
-            until_blocked(connection, ended=recorded.done)
-            with thread() as worker:
-                worker.submit(making.record, checkpoints=[scenes.checkpoint(claims[1])]).result(30)
-        assert recorded.result(30) == 2
+    lock_first = partial(Execution.objects.select_for_update().get, pk=first.pk)
+    end = partial(making.record, *map(making.outcome_of, claims))
+    keep = partial(making.record, checkpoints=[scenes.checkpoint(claims[1])])
+    assert ended_after(lock_first, end, lambda: results_of(race(keep))).result() == 2
     events = list(second.events.order_by("at", "sequence"))
     assert [each.kind for each in events[-2:]] == ["CHECKPOINT", "SUCCEEDED"]
 

@@ -16,11 +16,9 @@ from releases.activation.revocation import Order, revoke
 from releases.models import Pipeline, Release
 from tests import making
 from tests.concurrency.racing import race, results_of
-from tests.concurrency.sessions import Call, another_session, thread
-from tests.concurrency.waiting import until_blocked
+from tests.concurrency.sessions import Call, another_session, ended_after
 from tests.executions.awaits.parking import interaction_of, make_late, suspended
 
-pytestmark = pytest.mark.usefixtures("committed")
 AT_ONCE = 6
 
 
@@ -105,10 +103,6 @@ def test_a_first_failure_and_the_order_of_a_revocation_to_fail_do_not_deadlock(
     """The failure locks its execution, and at its commit the release of its new group."""
     fails = kind(settings)
     event = revoke(Release.objects.get(), actor="user:x", reason="a mistake", open_executions=Order.FAIL)
-    with thread() as other:
-        with transaction.atomic():
-            assert fails() == 1
-            order = other.submit(revoked.fail_batch, event.pk)
-            until_blocked(connection)
-        assert order.result(30) is None, "its execution has failed"
+    order = ended_after(fails, partial(revoked.fail_batch, event.pk))
+    assert order.result() is None, "its execution has failed"
     assert DeadLetter.objects.filter(group=FailureGroup.objects.get()).count() == 1

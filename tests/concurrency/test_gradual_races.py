@@ -17,7 +17,6 @@ from tests import gradual, making
 from tests.concurrency.racing import parted, race, results_of
 from tests.repetition import rounds
 
-pytestmark = pytest.mark.usefixtures("committed")
 ROUNDS = rounds(10)
 WHO: dict[str, Any] = {"actor": "user:ann"}
 WHY: dict[str, Any] = {**WHO, "reason": "because"}

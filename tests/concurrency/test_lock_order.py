@@ -27,19 +27,13 @@ from tenancy.login_throttle import Attempt
 from tenancy.models import LoginCounter
 from tests import making
 from tests.concurrency import scenes
-from tests.concurrency.sessions import Call, another_session, lock, locked, stopped_at_row, thread
+from tests.concurrency.sessions import Call, another_session, ended_after, lock, locked, stopped_at_row, thread
 from tests.concurrency.waiting import until_blocked
 from tests.executions.awaits.parking import suspended
 from tests.raw_sql import unguarded
 from wire.messages.celery_messages import OutcomeGroup
 
-pytestmark = pytest.mark.usefixtures("committed")
 ORDERS = pytest.mark.parametrize("order", [1, -1], ids=["ascending", "descending"])
-
-
-@pytest.fixture(autouse=True)
-def permissions(settings: Any) -> None:
-    scenes.permit(settings)
 
 
 def reverse(table: type[Model]) -> None:
@@ -201,13 +195,9 @@ def test_submissions_write_their_keys_in_order() -> None:
         orders = [ExecutionRequest(making.PIPELINE, {"n": 1}, key) for key in keys]
         return [type(made).__name__ for made in submit_many(owner, orders, actor="token:x")]
 
-    with thread() as other:
-        with transaction.atomic():
-            submit("a")
-            running = other.submit(submit, "c", "b", "a")
-            until_blocked(connection, ended=running.done)
-            assert submit("c") == ["Submission"]
-        assert running.result(30) == ["Submission"] * 3
+    last: list[str] = []
+    running = ended_after(partial(submit, "a"), partial(submit, "c", "b", "a"), lambda: last.extend(submit("c")))
+    assert (last, running.result()) == (["Submission"], ["Submission"] * 3)
     assert Execution.objects.count() == 3
 
 

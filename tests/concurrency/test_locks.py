@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
 import pytest
 from django.db import OperationalError, transaction
@@ -58,13 +58,6 @@ from tests.concurrency.sessions import (
     stopped_before_writing,
     thread,
 )
-
-pytestmark = pytest.mark.usefixtures("committed")
-
-
-@pytest.fixture(autouse=True)
-def permissions(settings: Any) -> None:
-    scenes.permit(settings)
 
 
 @dataclass(frozen=True)

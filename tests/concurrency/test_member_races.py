@@ -14,8 +14,6 @@ from tests import making
 from tests.concurrency.racing import parted, race
 from tests.repetition import rounds
 
-pytestmark = pytest.mark.usefixtures("committed")
-
 
 @pytest.mark.parametrize("_", rounds(5))
 def test_no_role_waits_for_a_user_who_exists(_: int) -> None:

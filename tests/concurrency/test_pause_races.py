@@ -16,12 +16,9 @@ from releases.models import Release, Revocation
 from tenancy.models import AuditEntry, Tenant
 from tests import making
 from tests.concurrency.racing import parted, race, results_of
-from tests.concurrency.sessions import stopped_before_writing, thread
-from tests.concurrency.waiting import until_blocked
+from tests.concurrency.sessions import ended_after, stopped_before_writing
 from tests.executions.awaits.parking import interaction_of, make_late, suspended
 from tests.executions.holds.targets import TARGETS, target
-
-pytestmark = pytest.mark.usefixtures("committed")
 
 
 def pause(of: holds.Target, *, refuses_submissions: bool = False) -> holds.Pause:
@@ -64,12 +61,11 @@ def test_a_pause_waits_for_a_claim_that_does_not_see_it(
 ) -> None:
     made, claim = work(ready)
     call = partial(revoke_and_pause, ready[1]) if kind == "revocation" else partial(pause, target(kind, made))
-    with thread() as other:
-        with transaction.atomic():
-            assert claim() == 1
-            paused = other.submit(call)
-            until_blocked(connection, ended=paused.done)
-        paused.result(30)
+
+    def claim_one() -> None:
+        assert claim() == 1
+
+    ended_after(claim_one, call).result()
     made.refresh_from_db()
     assert len(holds_of(made)) == 1
 
@@ -93,22 +89,20 @@ def test_a_claim_during_a_pause_takes_nothing(kept: bool, kind: str, ready: tupl
     owner, _ = ready
     made = making.execution(owner)
     of = target(kind, made)
-    with thread() as other:
-        with transaction.atomic():
-            pause(of)
-            assert other.submit(making.claimed, owner).result(30) == []
-            transaction.set_rollback(not kept)
-        assert len(making.claimed(owner)) == (0 if kept else 1)
+    with transaction.atomic():
+        pause(of)
+        assert results_of(race(partial(making.claimed, owner))) == [[]]
+        transaction.set_rollback(not kept)
+    assert len(making.claimed(owner)) == (0 if kept else 1)
 
 
 def test_a_revocation_that_pauses_covers_a_submission_that_commits_later(ready: tuple[Tenant, Release]) -> None:
     owner, release = ready
-    with thread() as other:
-        with transaction.atomic():
-            late = making.execution(owner)
-            other.submit(revoke_and_pause, release).result(30)
-        assert making.claimed(owner) == []
-        other.submit(resume, release).result(30)
+    with transaction.atomic():
+        late = making.execution(owner)
+        results_of(race(partial(revoke_and_pause, release)))
+    assert making.claimed(owner) == []
+    results_of(race(partial(resume, release)))
     assert [claim.execution_id for claim in making.claimed(owner)] == [late.pk]
 
 
@@ -127,9 +121,8 @@ def test_of_several_pauses_at_once_one_is_made(kind: str, ready: tuple[Tenant, R
 def test_no_submission_is_accepted_after_a_refusing_pause(kind: str, ready: tuple[Tenant, Release]) -> None:
     owner, _ = ready
     of = target(kind, making.execution(owner, "first"))  # its admission is cached now
-    with thread() as other:
-        other.submit(partial(pause, of, refuses_submissions=True)).result(30)
-        with pytest.raises(PipelinePaused):
-            making.execution(owner, "second")
-        other.submit(resume, of).result(30)
-        assert making.execution(owner, "third").status == "QUEUED"
+    results_of(race(partial(pause, of, refuses_submissions=True)))
+    with pytest.raises(PipelinePaused):
+        making.execution(owner, "second")
+    results_of(race(partial(resume, of)))
+    assert making.execution(owner, "third").status == "QUEUED"

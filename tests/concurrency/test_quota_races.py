@@ -11,7 +11,6 @@ from tenancy.models import Tenant
 from tests import making
 from tests.concurrency.sessions import another_session
 
-pytestmark = pytest.mark.usefixtures("committed")
 THREADS = 37
 
 

@@ -1,13 +1,10 @@
 """Concurrent uploads, verifications and activations."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
 from django.utils import timezone
 
 from foundation.scheduling.places import Places
@@ -18,12 +15,11 @@ from releases.registration.registrar import Registration, register, verify_relea
 from releases.registration.turns import of_uploads
 from tenancy.models import Tenant
 from tests import making, signing
-from tests.concurrency.racing import parted, race, results_of
-from tests.concurrency.sessions import thread
-from tests.concurrency.waiting import until_blocked
+from tests.concurrency.racing import race, results_of
+from tests.concurrency.sessions import ended_after
+from tests.releases.registration.sending import opened
 from tests.repetition import rounds
 
-pytestmark = pytest.mark.usefixtures("committed")
 ROUNDS = rounds(5)
 
 
@@ -67,44 +63,24 @@ def test_concurrent_equal_uploads_are_one_release_of_one_pipeline(_: int) -> Non
     assert list(artifact_store().staging.iterdir()) == []
 
 
-@contextmanager
-def after_another(first: Any, second: Any) -> Iterator[list[Any]]:
-    """Run `first` after `second` has found no release of the version. The list contains the results of both."""
-    made: list[Any] = []
-    with thread() as other:
-        with transaction.atomic():
-            made.append(first())
-            late = other.submit(race, second)
-            until_blocked(connection, ended=late.done)
-        made += late.result(30)
-    yield made
-
-
 def test_the_attachments_of_the_later_of_two_equal_uploads_are_stored() -> None:
     owner = making.tenant()
     envelopes = [signing.envelope(DESCRIPTOR, name) for name in ("a", "b")]
     calls = [partial(uploading(owner, DESCRIPTOR, DATA), attached=[each]) for each in envelopes]
-    with after_another(*calls) as (first, second):
-        assert (first.created, second.created) == (True, False)
-        assert [bytes(each.content) for each in first.release.attachments.all()] == envelopes
+    later = ended_after(*calls).result()
+    assert not later.created
+    assert [bytes(each.content) for each in later.release.attachments.all()] == envelopes
 
 
 def test_the_later_of_two_uploads_does_not_add_a_different_contract() -> None:
     owner = making.tenant()
     with_contract = partial(uploading(owner, DESCRIPTOR, DATA), contract=json.dumps(CONTRACT).encode())
-    with after_another(uploading(owner, DESCRIPTOR, DATA), with_contract) as made:
-        assert parted(made)[1] == ["ReleaseConflict"]
+    error = ended_after(uploading(owner, DESCRIPTOR, DATA), with_contract).exception()
+    assert type(error).__name__ == "ReleaseConflict"
 
 
 def test_a_direct_upload_that_another_process_has_just_claimed_is_skipped() -> None:
-    upload = ArtifactUpload.objects.create(
-        tenant=making.tenant(),
-        digest=making.digest_of(DATA),
-        size=1,
-        part_size=1,
-        status="OPEN",
-        expires_at=timezone.now(),
-    )
+    upload = opened(making.tenant(), making.digest_of(DATA))
     row = ArtifactUpload.objects.filter(pk=upload.pk)
     row.update(status="VERIFYING", status_changed_at=timezone.now())
 
@@ -112,8 +88,7 @@ def test_a_direct_upload_that_another_process_has_just_claimed_is_skipped() -> N
         with of_uploads(Places()).take() as due:
             return due
 
-    with after_another(lambda: row.update(claimed_at=timezone.now()), take) as taken:
-        assert taken == [1, None]
+    assert ended_after(lambda: row.update(claimed_at=timezone.now()), take).result() is None
 
 
 @pytest.mark.parametrize("_", ROUNDS)

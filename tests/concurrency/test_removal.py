@@ -1,6 +1,7 @@
 """Retention, concurrent with late outcomes and campaigns, and killed in the middle."""
 
-import pytest
+from functools import partial
+
 from django.db import connection, transaction
 
 from executions.models import Campaign, CampaignItem, Execution, ExecutionEvent
@@ -8,10 +9,8 @@ from executions.state_machine.moves import Claim
 from tests import making
 from tests.concurrency import scenes
 from tests.concurrency.racing import race
-from tests.concurrency.sessions import stopped_before_writing, thread
+from tests.concurrency.sessions import ended_after, stopped_before_writing, thread
 from tests.concurrency.waiting import until_blocked
-
-pytestmark = pytest.mark.usefixtures("committed")
 
 
 def left() -> tuple[int, int]:
@@ -26,12 +25,7 @@ def test_a_late_outcome_of_a_removed_execution_is_dropped() -> None:
         execution.contract_version, execution.release_version, 1,
         execution.pk, 0, 0, "1", "UNI", "SINGLE", False, 0, "celery", 1, None, False, None, 0.0, 0.0,
     )  # fmt: skip
-    with thread() as other:
-        with transaction.atomic():
-            assert removing() == 1
-            late = other.submit(making.record, making.outcome_of(claim))
-            until_blocked(connection, ended=late.done)
-        assert late.result(30) == 0
+    assert ended_after(removing, partial(making.record, making.outcome_of(claim))).result() == 0
     assert left() == (0, 0)
 
 

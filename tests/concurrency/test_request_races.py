@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
 
 from releases.activation import policy
 from releases.activation.activation import activate
@@ -19,12 +18,10 @@ from releases.models import Activation, ActivationRequest, Release, Vote
 from tenancy.models import Membership
 from tests import making
 from tests.concurrency.racing import parted, race
-from tests.concurrency.sessions import thread
-from tests.concurrency.waiting import until_blocked
+from tests.concurrency.sessions import ended_after
 from tests.repetition import rounds
 from tests.requesting import active, candidate, let_pass, open_request, person, soon, voted
 
-pytestmark = pytest.mark.usefixtures("committed")
 ROUNDS = rounds(5)
 WHY: dict[str, Any] = {"actor": "user:ann", "reason": "wrong"}
 Call = Callable[[], Any]
@@ -86,13 +83,7 @@ def test_a_vote_waits_for_an_activation_and_finds_that_the_active_release_moved(
     policy.change(release.pipeline, {"emergencyOverride": True}, actor="user:admin")
     rival = making.registered(release.pipeline.tenant, "3.0")
     request = open_request(release)
-    call = voting(request)
-    with thread() as other:
-        with transaction.atomic():
-            activate(rival, **WHY, override=True)
-            waiting = other.submit(call)
-            until_blocked(connection, ended=waiting.done)
-        error = waiting.exception(30)
+    error = ended_after(partial(activate, rival, **WHY, override=True), voting(request)).exception()
     assert type(error).__name__ == "RequestRestarted"
     assert active(release) == "3.0"
     assert Activation.objects.get(pipeline=release.pipeline, sequence=2).override
@@ -105,17 +96,15 @@ def test_a_request_that_loses_its_ground_while_the_clock_waits_is_not_carried_ou
     request, voter = open_request(release, activate_at=soon()), person(release.pipeline.tenant)
     voted(request, voter)
     let_pass(request, 2)
-    with thread() as other:
-        with transaction.atomic():
-            states.lock(request)
-            waiting = other.submit(carry_out, request)
-            until_blocked(connection, ended=waiting.done)
-            if change == "withdrawn":
-                withdraw(request, **WHY)
-            else:
-                left = request.requester if change == "SCOPE_MISSING" else voter
-                Membership.objects.filter(user=left).delete()
-        done = waiting.result(30)
+
+    def lose_ground() -> None:
+        if change == "withdrawn":
+            withdraw(request, **WHY)
+        else:
+            left = request.requester if change == "SCOPE_MISSING" else voter
+            Membership.objects.filter(user=left).delete()
+
+    done = ended_after(partial(states.lock, request), partial(carry_out, request), lose_ground).result()
     assert (done.status, done.code) == (("WITHDRAWN", "") if change == "withdrawn" else ("FAILED", change))
     assert active(release) == "1.0"
     require_sound(release)

@@ -23,7 +23,6 @@ from tests.concurrency.waiting import until_blocked
 from tests.maven_repository import MavenRepository, maven_repository
 from tests.releases.registration import located
 
-pytestmark = pytest.mark.usefixtures("committed")
 FILES = [making.archive(located.CONTRACT, code=code) for code in ("first", "second")]
 DIGESTS = [making.digest_of(data) for data in FILES]
 FIRST, SECOND = (

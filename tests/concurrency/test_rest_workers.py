@@ -1,10 +1,11 @@
 """Calls of REST workers, concurrent with repeated messages, submissions, lost leases and other control workers."""
 
 import time
+import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
-from typing import Any, LiteralString
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -21,18 +22,12 @@ from releases.activation import policy
 from releases.models import Contract
 from tests import making
 from tests.concurrency.racing import race, results_of
-from tests.concurrency.sessions import (
-    another_session,
-    stopped_at_row,
-    stopped_before_reading,
-    stopped_before_writing,
-    thread,
-)
-from tests.concurrency.waiting import until_blocked
+from tests.concurrency.sessions import ended_after, stopped_at_row, stopped_before_reading, stopped_before_writing
 from tests.executions.transports.rest.conftest import serve
 from tests.executions.transports.rest.order_flow import PIPELINE, Flow, hosted, submit
 from tests.executions.transports.rest.strict_worker import CONTRACT_STEPS, ENCODING, StrictWorker, completed
 from tests.few_places import limited
+from tests.raw_sql import run
 from tests.running import eventually
 
 __all__ = ["serve"]
@@ -77,19 +72,14 @@ def test_a_message_that_several_processes_receive_calls_the_worker_once(
     ],
 )
 def test_a_message_whose_lease_has_changed_calls_no_worker(
-    flow: Flow, made: Execution, claim: Claim, lock: LiteralString, free: int
+    flow: Flow, made: Execution, claim: Claim, lock: str, free: int
 ) -> None:
     """The lease may change before the message is processed, or while the execution is read."""
     later = timezone.now() + timedelta(days=1)
-    with limited(places.CALLS, free), thread() as other, another_session() as session:
-        session.execute(lock)
-        called = other.submit(rest_calls.run, claim.execution_id, claim.lease_token)
-        until_blocked(session, ended=called.done)
-        session.execute(
-            "UPDATE executions_execution SET lease_token = gen_random_uuid(), lease_expires_at = %s", [later]
-        )
-        session.commit()
-        assert called.result(30) is False
+    change = partial(Execution.objects.update, lease_token=uuid.uuid4(), lease_expires_at=later)
+    with limited(places.CALLS, free):
+        call = partial(rest_calls.run, claim.execution_id, claim.lease_token)
+        assert ended_after(partial(run, lock), call, change).result() is False
     assert flow.double.commands == []
     made.refresh_from_db()
     assert made.lease_expires_at == later
@@ -126,8 +116,8 @@ def test_a_call_that_is_rejected_late_does_not_release_a_newer_claim(
 
 @pytest.mark.parametrize("claimed", [False, True])
 def test_a_worker_is_not_called_if_the_lease_was_just_lost(flow: Flow, claim: Claim, claimed: bool) -> None:
-    run = partial(rest_calls.run, claim.execution_id, claim.lease_token)
-    with stopped_before_reading(Contract, run) as stopped:
+    call = partial(rest_calls.run, claim.execution_id, claim.lease_token)
+    with stopped_before_reading(Contract, call) as stopped:
         Execution.objects.update(lease_expires_at=making.LONG_AGO)
         assert sweep.expire_leases() == 1
         assert not claimed or making.claimed(flow.owner)
@@ -142,13 +132,9 @@ def test_a_worker_that_another_process_has_just_claimed_is_not_checked(flow: Flo
         with capabilities.turns(Places()).take() as due:
             return due
 
-    with thread() as other, another_session() as session:
-        session.execute("SELECT FROM executions_worker FOR UPDATE")
-        claiming = other.submit(claim_and_check)
-        until_blocked(session, ended=claiming.done)
-        session.execute("UPDATE executions_worker SET capability_claimed_at = now()")
-        session.commit()
-        assert claiming.result(30) is None
+    lock = partial(run, "SELECT FROM executions_worker FOR UPDATE")
+    claim = partial(run, "UPDATE executions_worker SET capability_claimed_at = now()")
+    assert ended_after(lock, claim_and_check, claim).result() is None
 
 
 def test_a_response_does_not_apply_to_a_newer_registration_of_the_worker(flow: Flow) -> None:
@@ -184,11 +170,11 @@ def test_a_cancellation_ends_the_call_of_the_worker(flow: Flow, made: Execution,
         cancellation.cancel(flow.owner, made.pk, actor="user:test", reason="a test")
         return time.monotonic()
 
-    def run() -> float:
+    def call() -> float:
         assert rest_calls.run(claim.execution_id, claim.lease_token)
         return time.monotonic()
 
-    cancelled, ended = results_of(race(cancel, run))
+    cancelled, ended = results_of(race(cancel, call))
     assert 0 < ended - cancelled < 10
     made.refresh_from_db()
     assert made.status == "CANCELLED"

@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
 
 from executions.holds import holds
 from executions.models import Execution, Resubmission
@@ -17,11 +16,9 @@ from tenancy.models import Tenant
 from tests import gradual, making
 from tests.concurrency import scenes
 from tests.concurrency.racing import race, results_of
-from tests.concurrency.sessions import thread
-from tests.concurrency.waiting import until_blocked
+from tests.concurrency.sessions import ended_after
 from tests.repetition import rounds
 
-pytestmark = pytest.mark.usefixtures("committed")
 ROUNDS = rounds(5)
 
 
@@ -72,13 +69,8 @@ def test_a_resubmission_that_waits_for_a_revocation_or_a_pause_is_refused(act: s
         making.replaced(release)
     else:
         activate(release, actor="user:ann")
-    with thread() as other:
-        waiting = resubmitting(owner, execution, release_version="1.1" if named else None)
-        with transaction.atomic():
-            REFUSALS[act](release)
-            call = other.submit(waiting)
-            until_blocked(connection)
-        error = call.exception(30)
+    waiting = resubmitting(owner, execution, release_version="1.1" if named else None)
+    error = ended_after(partial(REFUSALS[act], release), waiting).exception()
     revoked = "ReleaseNotAdmitted" if named else "ActiveReleaseRevoked"
     assert type(error).__name__ == (revoked if act == "revocation" else "PipelinePaused")
     assert not Resubmission.objects.exists()
@@ -86,12 +78,6 @@ def test_a_resubmission_that_waits_for_a_revocation_or_a_pause_is_refused(act: s
 
 def test_a_resubmission_that_waits_for_an_activation_gets_the_new_release() -> None:
     owner, execution, release = scene()
-    with thread() as other:
-        waiting = resubmitting(owner, execution)
-        with transaction.atomic():
-            activate(release, actor="user:bob")
-            call = other.submit(waiting)
-            until_blocked(connection)
-        made = call.result(30)
+    made = ended_after(partial(activate, release, actor="user:bob"), resubmitting(owner, execution)).result()
     assert made.release_version == "1.1"
     consistent()

@@ -17,12 +17,11 @@ from releases.activation.revocation import Order, revoke
 from releases.errors import RetirementBlocked
 from releases.models import Release, Retirement, Revocation
 from tests import gradual, making
-from tests.concurrency.racing import race
-from tests.concurrency.sessions import thread
+from tests.concurrency.racing import race, results_of
+from tests.concurrency.sessions import ended_after, thread
 from tests.concurrency.waiting import until_blocked
 from tests.repetition import rounds
 
-pytestmark = pytest.mark.usefixtures("committed")
 ROUNDS = rounds(20)
 WHY: dict[str, Any] = {"actor": "user:ann", "reason": "replaced"}
 OPEN = sorted({"QUEUED", "RUNNING", "WAIT_RETRY", "WAITING_EXTERNAL"} - {state.value for state in TERMINAL})
@@ -44,14 +43,13 @@ def require_sound(release: Release) -> None:
 def test_a_retirement_waits_for_a_submission_that_has_not_committed_and_counts_it() -> None:
     owner, release = making.ready()
     newer = gradual.candidate(owner)
-    with thread() as other:
-        with transaction.atomic():
-            submitting(owner, "late")()
-            other.submit(activate, newer, actor="user:test").result(30)
-            retiring = other.submit(retire, release, **WHY)
-            until_blocked(connection)
-        with pytest.raises(RetirementBlocked, match="QUEUED 1"):
-            retiring.result(30)
+
+    def submit_late() -> None:
+        submitting(owner, "late")()
+        results_of(race(partial(activate, newer, actor="user:test")))
+
+    with pytest.raises(RetirementBlocked, match="QUEUED 1"):
+        ended_after(submit_late, partial(retire, release, **WHY)).result()
     require_sound(release)
 
 

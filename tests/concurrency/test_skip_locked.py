@@ -29,15 +29,9 @@ from tests.concurrency.sessions import another_session, lock
 from tests.executions.awaits.parking import make_late, suspended
 from tests.raw_sql import unguarded
 
-pytestmark = pytest.mark.usefixtures("committed")
 LONG_AGO = timezone.now() - timedelta(days=40)
 Sweep = tuple[Callable[[], Any], Sequence[Model]]
 """A call that finds two rows, and these rows. The call returns the number of rows that it processed."""
-
-
-@pytest.fixture(autouse=True)
-def permissions(settings: Any) -> None:
-    scenes.permit(settings)
 
 
 def claims() -> Sweep:

@@ -23,7 +23,6 @@ from tests.concurrency.sessions import thread
 from tests.concurrency.waiting import until_blocked
 from tests.making import release_of
 
-pytestmark = pytest.mark.usefixtures("committed")
 Verdicts = list[Submission | CoordinatorError]
 ACTOR = "user:ann"
 KEYS = ("a", "b", "c")

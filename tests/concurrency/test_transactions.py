@@ -53,13 +53,6 @@ from tests.concurrency.sessions import Call, stopped_before_writing
 from wire.messages.sealing import MOST_SEALS
 from wire.messages.task_messages import LONGEST_MESSAGE
 
-pytestmark = pytest.mark.usefixtures("committed")
-
-
-@pytest.fixture(autouse=True)
-def permissions(settings: Any) -> None:
-    scenes.permit(settings)
-
 
 def everything() -> dict[str, list[Any]]:
     """Return all rows of the product's tables."""

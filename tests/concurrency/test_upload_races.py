@@ -3,26 +3,23 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from functools import partial
 from typing import Any, LiteralString
 
 import pytest
 import requests
-from django.utils import timezone
 
 from releases.artifacts.store import artifact_store
-from releases.models import ArtifactUpload, Blob
+from releases.models import Blob
 from releases.registration import direct_uploads
-from tenancy.models import Tenant
 from tests import making
 from tests.concurrency.racing import race, results_of
 from tests.concurrency.sessions import advisory_locks, another_session, digest_lock, stopped_before_writing, thread
 from tests.concurrency.waiting import until_blocked
-from tests.releases.registration.sending import MEBIBYTE, begun, sent
+from tests.releases.registration.sending import MEBIBYTE, begun, opened, sent
 from tests.s3 import S3Place, client_of, use_s3
 
-pytestmark = [pytest.mark.usefixtures("committed"), pytest.mark.xdist_group("s3_server")]
+pytestmark = pytest.mark.xdist_group("s3_server")
 DATA = os.urandom(6 * MEBIBYTE)
 
 
@@ -30,18 +27,6 @@ DATA = os.urandom(6 * MEBIBYTE)
 def place(settings: Any, s3_place: S3Place) -> None:
     use_s3(settings, s3_place)
     settings.UPLOAD_PART_BYTES = 5 * MEBIBYTE
-
-
-def declared(owner: Tenant) -> ArtifactUpload:
-    """Make an upload that has not started at the store."""
-    return ArtifactUpload.objects.create(
-        tenant=owner,
-        digest=making.digest_of(DATA),
-        size=len(DATA),
-        part_size=len(DATA),
-        status="OPEN",
-        expires_at=timezone.now() + timedelta(hours=1),
-    )
 
 
 @contextmanager
@@ -60,7 +45,7 @@ def test_the_loser_of_two_uploads_does_not_affect_the_winner() -> None:
     """The loser has started at the store. It is rejected only after the winner's upload has completed there."""
     owner, direct = making.tenant(), artifact_store().direct
     assert direct is not None
-    upload = declared(owner)
+    upload = opened(owner, making.digest_of(DATA), size=len(DATA))
     name = str(upload.pk)
     won = direct.begin(name)
     win: LiteralString = "UPDATE releases_artifactupload SET storage_id = %s, status = 'VERIFYING' WHERE id = %s"
@@ -77,7 +62,7 @@ def test_the_first_of_two_starts_decides_the_multipart_upload(s3_place: S3Place)
     """The first upload may already have parts. The second call aborts only the multipart upload that it started."""
     owner, direct = making.tenant(), artifact_store().direct
     assert direct is not None
-    upload = declared(owner)
+    upload = opened(owner, making.digest_of(DATA), size=len(DATA))
     won = direct.begin(str(upload.pk))
     win: LiteralString = "UPDATE releases_artifactupload SET storage_id = %s WHERE id = %s"
     with overtaken(partial(begun, owner, DATA), win, won, upload.pk):

@@ -25,7 +25,6 @@ from tests.concurrency.racing import race, results_of
 from tests.concurrency.sessions import thread
 from tests.concurrency.waiting import until_blocked
 
-pytestmark = pytest.mark.usefixtures("committed")
 NO_AGE = timedelta(seconds=-60)
 CONTRACT = making.contract()
 DATA = making.archive(CONTRACT, code="judged")

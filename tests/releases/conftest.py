@@ -5,9 +5,17 @@ from collections.abc import Iterator
 import pytest
 
 from releases.artifacts.store import artifact_store
+from tenancy.models import Tenant
+from tests import making
 from tests.application_role import application_role
+from tests.wakeups import broker
 
-__all__ = ["application_role"]
+__all__ = ["application_role", "broker"]
+
+
+@pytest.fixture
+def owner(db: None) -> Tenant:
+    return making.tenant()
 
 
 @pytest.fixture

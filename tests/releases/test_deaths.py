@@ -13,6 +13,7 @@ from releases.artifacts import blobs
 from releases.models import Blob, Contract
 from releases.registration.registrar import register, verify_release
 from tests import making
+from tests.cases import returning
 from tests.deaths import assert_all_or_nothing, each_death
 from tests.requesting import active, candidate, let_pass, open_request, person, soon, voted
 
@@ -54,18 +55,7 @@ def healed_blob() -> Act:
     return lambda: blobs.record_sound(digest, size=1, fingerprint="new")
 
 
-@pytest.mark.parametrize(
-    "prepare",
-    [
-        registration,
-        activation,
-        vote,
-        carried_out_request,
-        revocation,
-        healed_blob,
-    ],
-    ids=lambda prepare: prepare.__name__,
-)
+@pytest.mark.parametrize("prepare", returning(Act, globals()))
 def test_a_process_that_dies_at_any_write_changes_nothing(prepare: Callable[[], Act]) -> None:
     assert_all_or_nothing(prepare())
 

@@ -7,7 +7,6 @@ import pytest
 from releases import queries
 from releases.models import ArtifactUpload, Blob, Release
 from releases.registration import attachments
-from releases.registration.registrar import verify_release
 from releases.trust import trust
 from releases.trust.trust import Standing
 from tenancy.models import Tenant
@@ -28,8 +27,7 @@ def twins() -> tuple[Tenant, Tenant]:
 def uploaded(owner: Tenant, *files: bytes, **changes: Any) -> Release:
     """Upload and verify a release. Return it with its verdict."""
     release = making.upload(owner, {**making.descriptor(CONTRACT, DATA), **changes}, *files).release
-    verify_release(release.pk)
-    release.refresh_from_db()
+    making.verdict(release)
     return release
 
 

@@ -17,9 +17,8 @@ from tests import making
 from tests.cases import cases
 from tests.few_places import limited
 from tests.raw_sql import refuse
-from tests.wakeups import LATER, Broker, broker, names
+from tests.wakeups import LATER, Broker, names
 
-__all__ = ["broker"]
 pytestmark = pytest.mark.django_db
 
 

@@ -14,7 +14,7 @@ from releases.activation.rollback import roll_back, target, warnings
 from releases.errors import NoActiveRelease
 from releases.models import Activation, Kind, Pipeline, Release
 from tenancy.models import Tenant
-from tests import making
+from tests import making, requesting
 from tests.cases import cases
 from tests.raw_sql import rows, run, unguarded
 from tests.releases import refusals
@@ -165,13 +165,9 @@ def activated(owner: Tenant, *versions: str) -> list[Release]:
     return made
 
 
-def pipeline_now(owner: Tenant) -> Pipeline:
-    return queries.pipeline(owner, making.PIPELINE)
-
-
 def step(owner: Tenant, **more: Any) -> Activation:
     """Roll back in one step, as a person who may activate any release."""
-    return roll_back(pipeline_now(owner), **{**WHY, "recent_only": False, **more})
+    return roll_back(requesting.read(owner), **{**WHY, "recent_only": False, **more})
 
 
 def rollback_refusal(owner: Tenant, **more: Any) -> CoordinatorError:
@@ -190,19 +186,19 @@ def age(release: Release, days: float) -> None:
 
 def test_steps_return_to_what_was_replaced_and_never_forward(owner: Tenant) -> None:
     making.registered(owner, "0.1")
-    assert (target(pipeline_now(owner)), rollback_refusal(owner).code) == (None, "NOTHING_TO_ROLL_BACK_TO")
+    assert (target(requesting.read(owner)), rollback_refusal(owner).code) == (None, "NOTHING_TO_ROLL_BACK_TO")
     first, second, third = activated(owner, "1.0", "2.0", "3.0")
     activate(third, actor="user:ann")
     made = step(owner, reason="  it fails ")
     assert (made.release, made.previous, made.kind, made.is_rollback) == (second, third, Kind.ROLLBACK, True)
     assert (made.sequence, made.reason, made.actor) == (5, "it fails", "user:ann")
-    assert queries.active_release(pipeline_now(owner)) == second
+    assert queries.active_release(requesting.read(owner)) == second
     [warning] = warnings(made.release)
     assert warning.startswith("No healthy worker hosts it")
     making.worker(second)
     assert warnings(made.release) == []
     assert step(owner).release == first
-    assert (target(pipeline_now(owner)), rollback_refusal(owner).code) == (None, "NOTHING_TO_ROLL_BACK_TO")
+    assert (target(requesting.read(owner)), rollback_refusal(owner).code) == (None, "NOTHING_TO_ROLL_BACK_TO")
     activated(owner, "4.0")
     assert step(owner).release == first
 
@@ -247,7 +243,7 @@ def test_a_repeated_operation_key_is_the_same_rollback(owner: Tenant) -> None:
     first, second, _third = activated(owner, "1.0", "2.0", "3.0")
     made = step(owner, operation_key="k")
     assert [step(owner, operation_key="k"), step(owner, operation_key="k", release=second)] == [made, made]
-    assert pipeline_now(owner).activations.count() == 4
+    assert requesting.read(owner).activations.count() == 4
     assert rollback_refusal(owner, expected_release_version="1.0").code == "ACTIVE_RELEASE_CHANGED"
     for wrong in ({"release": first}, {"operation_key": "1.0"}, {"operation_key": "1.0", "release": first}):
         assert rollback_refusal(owner, **{"operation_key": "k", **wrong}).code == "OPERATION_KEY_REUSED"

@@ -23,7 +23,7 @@ from releases.activation.requests.votes import Decision
 from releases.activation.retirement import retire
 from releases.activation.revocation import revoke
 from releases.artifacts import blob_lock
-from releases.models import Activation, GradualActivation, Kind, Release, Vote
+from releases.models import Activation, ActivationRequest, GradualActivation, Kind, Release, Vote
 from tenancy.models import AuditEntry, Membership
 from tests import gradual, making
 from tests.cases import cases
@@ -37,6 +37,15 @@ WHY: dict[str, Any] = {"actor": "user:ann", "reason": "wrong"}
 
 def acts() -> list[str]:
     return list(AuditEntry.objects.order_by("id").values_list("act", flat=True))
+
+
+def failed_when_due(request: ActivationRequest) -> str:
+    """Let the request become due and fail. Return the code of its failure."""
+    let_pass(request, 2)
+    assert carry_out_due() == 0
+    request.refresh_from_db()
+    assert (request.status, active(request.release)) == ("FAILED", "1.0")
+    return request.code
 
 
 # --- approvals ---
@@ -96,10 +105,7 @@ def test_only_voters_who_hold_the_right_count(lose: Callable[[User], object]) ->
     assert refusal(voted, request, first, Decision.REFUSE).status == 404
     assert [voted(request, second).status, voted(request, third).status] == ["OPEN", "APPROVED"], "when it is decided"
     lose(second)
-    let_pass(request, 2)
-    assert carry_out_due() == 0
-    request.refresh_from_db()
-    assert (request.status, request.code, active(release)) == ("FAILED", "APPROVAL_REQUIRED", "1.0"), "and carried out"
+    assert failed_when_due(request) == "APPROVAL_REQUIRED", "and carried out"
     assert request.detail == "2 people must have approved it, and 1 of those who did may still vote."
 
 
@@ -159,10 +165,7 @@ def test_an_approved_request_fails_if_something_moved_before_its_time() -> None:
     request = voted(open_request(release, activate_at=soon()))
     assert request.status == "APPROVED"
     change_policy(release)
-    let_pass(request, 2)
-    assert carry_out_due() == 0
-    request.refresh_from_db()
-    assert (request.status, request.code, active(release)) == ("FAILED", "REQUEST_OUTDATED", "1.0")
+    assert failed_when_due(request) == "REQUEST_OUTDATED"
     assert "retryLimit was none and is now 7" in request.detail
     assert acts()[-1] == "activation_request.fail"
 
@@ -185,10 +188,7 @@ def test_every_gate_is_judged_again_at_the_time() -> None:
     release = candidate(0)
     policy.change(release.pipeline, {"workerGate": "require"}, actor="user:admin")
     request = open_request(release, activate_at=soon())
-    let_pass(request, 2)
-    assert carry_out_due() == 0
-    request.refresh_from_db()
-    assert (request.status, request.code) == ("FAILED", "WORKER_REQUIRED")
+    assert failed_when_due(request) == "WORKER_REQUIRED"
 
 
 def test_an_artifact_store_that_does_not_respond_delays_the_activation(settings: Any) -> None:

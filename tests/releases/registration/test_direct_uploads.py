@@ -26,9 +26,7 @@ from tests.faulty_proxy import faulty_proxy, short, wrong
 from tests.raw_sql import as_owner, unguarded
 from tests.releases.registration.sending import MEBIBYTE, begun, opened, send, sent, stored
 from tests.s3 import S3Place, client_of, use_s3
-from tests.wakeups import Broker, broker, names
-
-__all__ = ["broker"]
+from tests.wakeups import Broker, names
 
 pytestmark = [pytest.mark.django_db, pytest.mark.xdist_group("s3_server")]
 DATA, SMALL = os.urandom(12 * MEBIBYTE), os.urandom(1000)

@@ -23,11 +23,6 @@ DATA = making.archive(CONTRACT)
 DESCRIPTOR = making.descriptor(CONTRACT, DATA)
 
 
-@pytest.fixture
-def owner() -> Tenant:
-    return making.tenant()
-
-
 def fingerprint(digest: str) -> str:
     found = artifact_store().stat(digest)
     assert found is not None

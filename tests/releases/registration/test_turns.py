@@ -20,9 +20,7 @@ from tests import making
 from tests.cases import cases
 from tests.raw_sql import unguarded
 from tests.releases.registration import sending
-from tests.wakeups import Broker, broker, names
-
-__all__ = ["broker"]
+from tests.wakeups import Broker, names
 
 pytestmark = pytest.mark.django_db
 

@@ -31,11 +31,6 @@ from tests.releases.refusals import refusal
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def owner() -> Tenant:
-    return making.tenant()
-
-
 def uploaded(owner: Tenant, *attached: bytes, version: str = "1.0") -> Release:
     """An uploaded and verified release with attachments."""
     contract = making.contract()

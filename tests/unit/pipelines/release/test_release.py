@@ -228,9 +228,3 @@ def test_a_signature_is_for_these_bytes(built: BuiltArtifact, tmp_path: Path) ->
     assert errors(verify(signed.path)) == ["SIGNATURE_OTHER_DESCRIPTOR"]
     (built.path.parent / ENVELOPE_NAME).write_text("[]")
     assert errors(verify(signed.path)) == ["SIGNATURE_OTHER_DESCRIPTOR"]
-
-
-# --- verification ---
-
-
-# --- verification ---

@@ -58,14 +58,18 @@ class Broker:
         self.groups.append(list(group))
 
 
-def sent(*reports: Report) -> list[list[Report]]:
-    """Return the groups in which an outbox sends reports that it gets before it starts."""
-    broker = Broker()
-    outbox = Outbox(broker.send)
+def empty(outbox: Outbox, *reports: Report) -> None:
+    """Let the outbox send reports that it gets before it starts, and end."""
     for report in reports:
         outbox.put(report)
     outbox.start()
     assert outbox.close(10)
+
+
+def sent(*reports: Report) -> list[list[Report]]:
+    """Return the groups in which an outbox sends the reports."""
+    broker = Broker()
+    empty(Outbox(broker.send), *reports)
     return broker.groups
 
 
@@ -120,11 +124,7 @@ def test_only_a_report_that_can_never_be_sent_is_lost() -> None:
             raise ValueError("no JSON")
         delivered.extend(group)
 
-    outbox = Outbox(send, done.extend, retry_seconds=0.01)
-    outbox.put(bad)
-    outbox.put(good)
-    outbox.start()
-    assert outbox.close(10)
+    empty(Outbox(send, done.extend, retry_seconds=0.01), bad, good)
     assert (delivered, done) == ([good], [bad, good])
 
 
@@ -138,10 +138,7 @@ def test_a_report_is_done_once_the_broker_has_it_and_not_before() -> None:
         before.append(len(done))
         broker.send(group)
 
-    outbox = Outbox(send, done.extend, retry_seconds=0.01)
     report = outcome()
-    outbox.put(report)
-    outbox.start()
-    assert outbox.close(10)
+    empty(Outbox(send, done.extend, retry_seconds=0.01), report)
     assert broker.groups == [[report]]
     assert (before, done) == ([0] * (MOST_TRIES + 3), [report])

@@ -257,13 +257,12 @@ SWALLOWING = {
     "and raise another": "try:\n    kept.extend(numbers)\nexcept:\n    raise ValueError('from a broken stream')",
     "and return nonsense": "try:\n    kept.extend(numbers)\nexcept:\n    return ['nonsense']",
 }
-AWAIT = "pipeline.awaits('Approve', request={}, response=bool, timeout=timedelta(hours=1))\n"
 STEP = "@pipeline.step\ndef send(n: int) -> int:\n    done.append(n)\n    return n\n"
 FOLLOWING = {
     "the end": "",
-    "an await for each item": AWAIT.format("int"),
+    "an await for each item": awaiting("int", "bool"),
     "a step": STEP,
-    "a step and an await": STEP + AWAIT.format("int"),
+    "a step and an await": STEP + awaiting("int", "bool"),
 }
 SOURCE = """
 from contextlib import suppress

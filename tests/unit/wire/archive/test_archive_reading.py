@@ -5,20 +5,17 @@ import zipfile
 import zlib
 from dataclasses import replace
 
-import pytest
-
 from tests.cases import cases
+from tests.unit.wire.archive.conftest import Inflated
 from tests.unit.wire.archive.zips import (
     CONTRACT,
     END,
     HEADER,
     LOCAL,
     MEGABYTE,
-    Inflated,
     Member,
     assembled,
     codes,
-    counting,
     deflated,
     named,
     patched,
@@ -102,11 +99,6 @@ PIECE = 256 * 1024
 """The maximum number of bytes that one step reads, and that it inflates."""
 DEFLATED_CONTRACT = deflated(CONTRACT_ENTRY, b"{}")
 ZEROS = deflated("bomb", bytes(32 * MEGABYTE))
-
-
-@pytest.fixture
-def inflated(monkeypatch: pytest.MonkeyPatch) -> Inflated:
-    return counting(monkeypatch)
 
 
 def test_every_byte_of_an_accepted_archive_is_inflated_once_and_its_contract_twice(inflated: Inflated) -> None:

@@ -15,6 +15,7 @@ from functools import cache, partial
 import pytest
 
 from tests.cases import cases
+from tests.unit.wire.archive.conftest import Inflated
 from tests.unit.wire.archive.zips import (
     CONTRACT,
     DESCRIPTOR,
@@ -26,13 +27,11 @@ from tests.unit.wire.archive.zips import (
     LOCATOR64,
     MEGABYTE,
     WIDE,
-    Inflated,
     Member,
     assembled,
     both,
     closed,
     codes,
-    counting,
     deflated,
     directory,
     long,
@@ -262,11 +261,6 @@ ENDS: Rows = {
 
 def rows(*tables: Rows) -> Iterator[tuple[Build, str]]:
     return ((build, code) for table in tables for code, builds in table.items() for build in builds)
-
-
-@pytest.fixture
-def inflated(monkeypatch: pytest.MonkeyPatch) -> Inflated:
-    return counting(monkeypatch)
 
 
 @cases(("build", "code"), rows(IN_THE_DATA))

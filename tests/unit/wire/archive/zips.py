@@ -8,9 +8,6 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import pytest
 
 from wire.archive.reader import ArchiveError, Limits, read_contract_entry
 from wire.documents.contract import CONTRACT_ENTRY
@@ -150,34 +147,3 @@ def long(value: int) -> bytes:
 
 
 CONTRACT = stored(CONTRACT_ENTRY, b"{}")
-
-
-# --- counting what zlib inflates ---
-
-
-@dataclass
-class Inflated:
-    """The number of bytes that zlib returned: in total, and at most in one call."""
-
-    total: int = 0
-    most: int = 0
-
-
-def counting(monkeypatch: pytest.MonkeyPatch) -> Inflated:
-    counts, real = Inflated(), zlib.decompressobj
-
-    class Counting:
-        def __init__(self, *arguments: Any) -> None:
-            self._inner = real(*arguments)
-
-        def decompress(self, *arguments: Any) -> bytes:
-            data = self._inner.decompress(*arguments)
-            counts.total += len(data)
-            counts.most = max(counts.most, len(data))
-            return data
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._inner, name)
-
-    monkeypatch.setattr(zlib, "decompressobj", Counting)
-    return counts

@@ -3,31 +3,24 @@
 from typing import Any
 
 from tests.cases import cases
-from tests.unit.wire.comparison.releases import named, scalar
+from tests.unit.wire.comparison.releases import field, named, record, scalar, wrapper
 from wire.documents.canonical_types import MAX_MISMATCHES, mismatches
 
 SCALARS = ("string", "integer", "number", "boolean", "decimal", "date", "datetime", "uuid", "json", "riddle")
 DEFINITIONS: dict[str, dict[str, Any]] = {
-    "Order": {
-        "kind": "record",
-        "fields": [
-            {"name": "amount", "type": scalar("decimal")},
-            {"name": "id", "type": scalar("uuid")},
-            {
-                "name": "labels",
-                "type": {"key": scalar("string"), "kind": "map", "value": scalar("integer")},
-                "optional": True,
-            },
-            {"name": "lines", "type": named("Line"), "repeated": True, "optional": True},
-            {"name": "note", "type": scalar("string"), "optional": True},
-            {"name": "parent", "type": named("Order"), "optional": True},
-        ],
-    },
-    "Line": {"kind": "record", "fields": [{"name": "count", "type": named("Count")}]},
-    "Count": {"kind": "wrapper", "wraps": scalar("integer"), "minimum": 1, "maximumExclusive": 100},
-    "Price": {"kind": "wrapper", "wraps": scalar("decimal"), "minimum": "0", "minimumExclusive": True, "maximum": 10},
-    "Code": {"kind": "wrapper", "wraps": scalar("string"), "minLength": 2, "maxLength": 3, "pattern": "(a+)+$"},
-    "Colour": {"kind": "wrapper", "wraps": scalar("string"), "pattern": r"^(?:light\ blue|red\|green)$"},
+    "Order": record(
+        field("amount", "decimal"),
+        field("id", "uuid"),
+        field("labels", {"key": scalar("string"), "kind": "map", "value": scalar("integer")}, optional=True),
+        field("lines", named("Line"), repeated=True, optional=True),
+        field("note", optional=True),
+        field("parent", named("Order"), optional=True),
+    ),
+    "Line": record(field("count", named("Count"))),
+    "Count": wrapper("integer", minimum=1, maximumExclusive=100),
+    "Price": wrapper("decimal", minimum="0", minimumExclusive=True, maximum=10),
+    "Code": wrapper(minLength=2, maxLength=3, pattern="(a+)+$"),
+    "Colour": wrapper(pattern=r"^(?:light\ blue|red\|green)$"),
     "Alias": {"kind": "alias", "target": named("Code")},
     "Loop": {"kind": "alias", "target": named("Loop")},
     "Reply": {
