@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 
 from celery import bootsteps
 from celery.beat import Scheduler
@@ -11,6 +11,9 @@ from celery.schedules import schedule
 from django.conf import settings
 
 from coordinator.monitoring.process import liveness
+
+FIRST_RUN: Final = timedelta(minutes=1)
+"""When a job with a longer interval runs for the first time after the start."""
 
 
 class LoopBeats(bootsteps.StartStopStep):
@@ -40,7 +43,7 @@ class LoopBeats(bootsteps.StartStopStep):
 class SteadyScheduler(Scheduler):
     """The scheduler of the clock. All jobs run at intervals, by `clock`, which no change of the host's time moves.
 
-    Every job is due at the start, because none does harm if it runs again. `sent_at` is when each job was last sent
+    Every job is due within a minute of the start, because none does harm if it runs again. `sent_at` is when each job was last sent
     to the broker, by `clock`. The scheduler beats at each tick, and waits until it has connected to the broker once.
     Later it sends without waiting: a message that the broker refuses is an error in the log.
     """
@@ -57,7 +60,8 @@ class SteadyScheduler(Scheduler):
     def setup_schedule(self) -> None:
         for name, job in self.app.conf.beat_schedule.items():
             interval = schedule(job["schedule"], nowfun=self.now, app=self.app)
-            self.add(name=name, task=job["task"], schedule=interval, last_run_at=self.now() - job["schedule"])
+            saved = max(job["schedule"] - FIRST_RUN, timedelta())
+            self.add(name=name, task=job["task"], schedule=interval, last_run_at=self.now() - saved)
 
     def tick(self, *arguments: Any, **options: Any) -> Any:
         if "producer" in vars(self):
