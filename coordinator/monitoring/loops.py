@@ -43,9 +43,9 @@ class LoopBeats(bootsteps.StartStopStep):
 class SteadyScheduler(Scheduler):
     """The scheduler of the clock. All jobs run at intervals, by `clock`, which no change of the host's time moves.
 
-    Every job is due within a minute of the start, because none does harm if it runs again. `sent_at` is when each job was last sent
-    to the broker, by `clock`. The scheduler beats at each tick, and waits until it has connected to the broker once.
-    Later it sends without waiting: a message that the broker refuses is an error in the log.
+    Every job is due within a minute of the start, because none does harm if it runs again. `sent_at` is when each job
+    was last sent to the broker, by `clock`. The scheduler beats at each tick, and waits until it has connected to the
+    broker once. Later it sends without waiting: a message that the broker refuses is an error in the log.
     """
 
     def __init__(self, *arguments: Any, clock: Callable[[], float] = time.monotonic, **options: Any) -> None:
