@@ -215,7 +215,6 @@ def both(text: str) -> str:
 
 
 RELEASED = "kind = 'RELEASED' & claimed_by = NULL::text & claimed_until = NULL::timestamptz"
-DELEGATED = f"{RELEASED} & kind = 'DELEGATED' & delegate = 'user:y'"
 CLAIM_EVENT = NewRow(
     "executions_interactionevent",
     f"""

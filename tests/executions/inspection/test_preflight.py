@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def newer(owner: Tenant, active: Release) -> Release:
+def newer(owner: Tenant, release: Release) -> Release:
     return making.registered(owner, "2.0")
 
 
@@ -31,14 +31,14 @@ def with_policy(release: Release, **members: Any) -> None:
     policy.change(release.pipeline, members, actor="user:admin")
 
 
-def test_it_names_what_is_replaced_and_by_what_kind_of_activation(active: Release, newer: Release) -> None:
+def test_it_names_what_is_replaced_and_by_what_kind_of_activation(release: Release, newer: Release) -> None:
     found = preflight(newer)
-    assert (found.active, found.kind, found.reason_required, found.is_allowed) == (active, "activation", False, True)
+    assert (found.active, found.kind, found.reason_required, found.is_allowed) == (release, "activation", False, True)
     with_policy(newer, reasonRequired=True)
     assert preflight(newer).reason_required
     with_policy(newer, reasonRequired=False)
     activate(newer, actor="user:eva")
-    back = preflight(active)
+    back = preflight(release)
     assert (back.active, back.kind, back.reason_required) == (newer, "rollback", True)
     first = preflight(making.registered(making.tenant()))
     assert (first.active, first.remaining, first.differences, first.is_allowed) == (None, [], (), True)
@@ -96,7 +96,7 @@ def test_a_release_that_cannot_be_activated_is_refused_as_by_the_activation(owne
 
 
 def test_what_stays_on_the_old_release_is_what_would_block_its_retirement(
-    owner: Tenant, active: Release, newer: Release
+    owner: Tenant, release: Release, newer: Release
 ) -> None:
     making.dead(owner, "dead-1", "dead-2")
     making.execution(owner, "waits")
@@ -111,4 +111,4 @@ def test_what_stays_on_the_old_release_is_what_would_block_its_retirement(
     assert counts == {"QUEUED": 1, "RUNNING": 1, "WAITING": 2, "DEAD_LETTERED": 2}
     assert found.questions == 1, "a timer is none"
     activate(newer, actor="user:eva")
-    assert blockers(active) == found.remaining
+    assert blockers(release) == found.remaining

@@ -5,7 +5,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from celery import current_app
 from django.db import OperationalError, connection
 from django.utils import timezone
 
@@ -29,12 +28,6 @@ __all__ = ["broker"]
 pytestmark = pytest.mark.django_db
 Ready = tuple[Tenant, Release]
 IsDone = Callable[[], bool]
-
-
-@pytest.fixture
-def app() -> Any:
-    current_app.loader.import_default_modules()
-    return current_app
 
 
 def test_the_clock_runs_every_job_at_its_interval(app: Any, settings: Any) -> None:
