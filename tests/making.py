@@ -46,6 +46,11 @@ STEP = {
 }
 
 
+def steps(*names: str) -> list[dict[str, Any]]:
+    """Return steps of a contract with these names, in this order."""
+    return [{**STEP, "index": index, "authoredName": name} for index, name in enumerate(names)]
+
+
 def tenant(slug: str | None = None) -> Tenant:
     slug = slug or f"t-{secrets.token_hex(5)}"
     return Tenant.objects.create(slug=slug, name=slug)

@@ -23,7 +23,7 @@ from tests.raw_sql import unchanged
 from wire.messages.celery_messages import Failure
 
 pytestmark = pytest.mark.django_db
-STEPS = [{**making.STEP, "index": index, "authoredName": name} for index, name in enumerate(("Validate", "Ship"))]
+STEPS = making.steps("Validate", "Ship")
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from tenancy.models import Tenant
 from tests import making
 from wire.documents.descriptor import CHECKPOINTS
 
-STEPS = [{**making.STEP, "index": index, "authoredName": name} for index, name in enumerate("ABC")]
+STEPS = making.steps(*"ABC")
 
 
 def order(*fields: str, optional: Sequence[str] = ()) -> dict[str, Any]:
