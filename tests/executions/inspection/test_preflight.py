@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from executions.inspection.preflight import Concern, Preflight, preflight
+from executions.inspection.preflight import Concern, preflight
 from foundation.errors import CoordinatorError
 from releases.activation import policy
 from releases.activation.activation import activate
@@ -21,10 +21,6 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def newer(owner: Tenant, release: Release) -> Release:
     return making.registered(owner, "2.0")
-
-
-def concerns(found: Preflight) -> list[Concern]:
-    return [each.concern for each in found.warnings]
 
 
 def with_policy(release: Release, **members: Any) -> None:
@@ -79,7 +75,7 @@ def test_the_verdict_is_that_of_the_activation(
     assert [(gate.name, gate.verdict.value) for gate in found.gates] == verdicts
     assert [refusal.code for refusal in found.refusals][:1] == ([code] if code else [])
     assert found.is_allowed == (code is None)
-    assert (Concern.GATE in concerns(found)) == ("warning" in dict(verdicts).values())
+    assert (Concern.GATE in [each.concern for each in found.warnings]) == ("warning" in dict(verdicts).values())
     assert outcome_of(newer) == code
 
 
