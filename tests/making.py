@@ -46,6 +46,11 @@ STEP = {
 }
 
 
+def steps(*names: str) -> list[dict[str, Any]]:
+    """Return steps of a contract with these names, in this order."""
+    return [{**STEP, "index": index, "authoredName": name} for index, name in enumerate(names)]
+
+
 def tenant(slug: str | None = None) -> Tenant:
     slug = slug or f"t-{secrets.token_hex(5)}"
     return Tenant.objects.create(slug=slug, name=slug)
@@ -248,14 +253,20 @@ def ready(owner: Tenant | None = None, **members: Any) -> tuple[Tenant, Release]
 
 def checkpointing(steps: int = 2) -> tuple[Tenant, Release]:
     """Create a tenant, an active release with checkpoints, and a healthy worker of the release."""
-    owner, made = tenant(), contract(steps=[{**STEP, "index": index} for index in range(steps)])
-    data = archive(made)
-    document = descriptor(made, data)
-    document["artifacts"][0]["capabilities"] = [CHECKPOINTS]
-    release = verified(upload(owner, document, data).release)
+    owner = tenant()
+    release = with_checkpoints(owner, contract(steps=[{**STEP, "index": index} for index in range(steps)]))
     activate(release, actor="user:test")
-    worker(release)
-    return owner, Release.objects.select_related("pipeline__tenant").get(pk=release.pk)
+    return owner, release
+
+
+def with_checkpoints(owner: Tenant, document: dict[str, Any], version: str = "1.0") -> Release:
+    """Return a registered release of the contract `document`, with checkpoints and a healthy worker."""
+    data = archive(document, code=version)
+    made = descriptor(document, data, version)
+    made["artifacts"][0]["capabilities"] = [CHECKPOINTS]
+    release = verified(upload(owner, made, data).release)
+    worker(release, f"worker-{version}")
+    return Release.objects.select_related("pipeline__tenant").get(pk=release.pk)
 
 
 def resealed(message: dict[str, Any], key: WorkerKey, **changes: Any) -> dict[str, Any]:

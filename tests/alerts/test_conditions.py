@@ -17,6 +17,7 @@ from tenancy.models import Tenant
 from tests import making, requesting
 from tests.alerts.alerting import judged, let_clear, rule
 from tests.executions.awaits.parking import suspended
+from tests.executions.submission.continuing import order
 from tests.raw_sql import run, unguarded
 
 pytestmark = pytest.mark.django_db
@@ -78,9 +79,7 @@ WHERE e.execution_key = 'many'
 
 
 def test_questions_near_their_deadline() -> None:
-    from tests.executions.awaits.conftest import ORDER
-
-    ready = making.ready(schemaVersion=2, canonicalTypes=ORDER)
+    ready = making.ready(schemaVersion=2, canonicalTypes=order("n"))
     waits = suspended(ready, "k", timeout_seconds=3600.0)
     made = rule(ready[0], "awaitDeadline", thresholds={"minutes": 59})
     assert subjects(made) == []

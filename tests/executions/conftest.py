@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery import current_app
 
 from executions.models import Execution
 from executions.state_machine.moves import Claim
@@ -58,6 +59,12 @@ def execution(owner: Tenant) -> Execution:
 def claim(owner: Tenant, execution: Execution) -> Claim:
     [claim] = making.claimed(owner)
     return claim
+
+
+@pytest.fixture
+def app() -> Any:
+    current_app.loader.import_default_modules()
+    return current_app
 
 
 @pytest.fixture

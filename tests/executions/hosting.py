@@ -25,16 +25,15 @@ from tenancy.models import Tenant
 from tests import making
 from wire.messages.celery_messages import CommandGroup
 from wire.messages.sealing import seal
-from wire.worker_keys import worker_key
+from wire.worker_keys import WorkerKey, worker_key
 
 LONG_AGO = making.LONG_AGO
 
 SOURCE = """
-from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
-from pipelines import NonRetryable, Pipeline, StepContext
+from pipelines import Pipeline, StepContext
 
 HERE = Path(__file__).parent
 pipeline = Pipeline("tests.{name}", checkpoint={checkpoint})
@@ -50,17 +49,6 @@ ONE = """
 @pipeline.step
 def step_{n}(number: int) -> int:
     return number + 1
-"""
-SPREAD = """
-@pipeline.step
-def step_{n}(number: int) -> Iterator[int]:
-    if number % 3:
-        yield from (number, number * 10)
-"""
-EACH = """
-@pipeline.step
-def step_{n}(numbers: list[int]) -> Iterator[int]:
-    yield from reversed(numbers[1:])
 """
 FAILS_TWICE = """
 @pipeline.step
@@ -89,10 +77,13 @@ class Hosted:
     host: Host
     folder: Path
 
+    @property
+    def key(self) -> WorkerKey:
+        return worker_key(settings.WORKER_SECRET, self.owner.slug)
+
     def another(self, take_ticket: Callable[[str], bool]) -> Host:
         """Return another worker of the same release."""
-        key = worker_key(settings.WORKER_SECRET, self.owner.slug)
-        return Host(self.host.release, key=key, worker_id="worker-2", capacity=1, take_ticket=take_ticket)
+        return Host(self.host.release, key=self.key, worker_id="worker-2", capacity=1, take_ticket=take_ticket)
 
     def submit(self, value: Any) -> Execution:
         return making.execution(self.owner, secrets.token_hex(4), value, self.release.pipeline.pipeline_id)
@@ -103,10 +94,9 @@ class Hosted:
 
     def reports(self, claim: Claim, host: Host | None = None) -> list[Report]:
         """Run the claim on a worker, by default the first one. Return what it reports."""
-        key = worker_key(settings.WORKER_SECRET, self.owner.slug)
         commands = CommandGroup(commands=[command_of(claim)])
         found: list[Report] = []
-        (host or self.host).execute(seal(self.release.identity, commands, key), found.append)
+        (host or self.host).execute(seal(self.release.identity, commands, self.key), found.append)
         return found
 
     def answer(self, claim: Claim, host: Host | None = None) -> None:

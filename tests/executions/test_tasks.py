@@ -10,7 +10,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from celery import current_app
 from django.conf import settings
 from django.utils import timezone
 
@@ -158,12 +157,6 @@ def test_messages_for_an_unknown_tenant_change_nothing(claim: Claim, caplog: pyt
     with unchanged():
         tasks.record(signed(claim, "outcomes", tenantId="nowhere", body=body))
     assert "is not an execution of tenantId=nowhere" in caplog.text
-
-
-@pytest.fixture
-def app() -> Any:
-    current_app.loader.import_default_modules()
-    return current_app
 
 
 def test_the_queue_of_each_task_and_when_it_is_acknowledged(app: Any) -> None:

@@ -9,7 +9,8 @@ import pytest
 from tenancy.models import Tenant
 from tests import making
 from tests.concurrency.conftest import committed
-from tests.executions.transports.rest.conftest import broken_broker, flow, order_release, serve
+from tests.executions.conftest import broken_broker
+from tests.executions.transports.rest.conftest import flow, order_release, serve
 from tests.interop.client import switch_on
 from tests.interop.deploying import Deployer, published, token
 from tests.maven_repository import MavenRepository, maven_repository

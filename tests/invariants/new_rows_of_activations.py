@@ -8,6 +8,7 @@ from tests.invariants.new_rows_of_releases import (
     OTHER_PIPELINE,
     PIPELINE,
     RELEASE,
+    paused,
     status_of,
 )
 from tests.invariants.rows import GRADUAL_PIPELINE
@@ -75,12 +76,6 @@ def deployed(release_id: str) -> str:
     """Return the columns of a deployment of the release."""
     found = f"(SELECT descriptor_digest FROM releases_release WHERE id = {release_id})"
     return f"release_id = {release_id} & descriptor_digest = {found}"
-
-
-def hold(column: str, target: str) -> str:
-    """Return a statement that pauses a release or a pipeline."""
-    return one_line(f"""INSERT INTO executions_hold (tenant_id, {column}, reason, refuses_submissions, started_by)
-        VALUES ({tenant("owner")}, {target}, 'x', false, '')""")
 
 
 REVOKED = status_of("0.5", "REVOKED")
@@ -241,7 +236,7 @@ ACTIVATIONS = [
             open_executions = 'fail' & completed_at = now()
             revocation_of_revoked: release_id = {release("0.2")} | {release("0.3")} | {release("0.4")} | {ACTIVE}
             revocation_pauses_release: open_executions = 'pause'
-            open_executions = 'pause' & script = {REVOKED}; {{insert}}; {hold("pipeline_id", pipeline())}
+            open_executions = 'pause' & script = {REVOKED}; {{insert}}; {paused("pipeline", pipeline())}
         """,
         script=f"{REVOKED}; {{insert}}",
     ),

@@ -10,6 +10,7 @@ from tests.invariants.new_rows_of_executions import (
     executions,
     was_active,
 )
+from tests.invariants.new_rows_of_releases import paused
 
 # --- campaigns ---
 
@@ -105,12 +106,6 @@ def item(kind: str = "resubmit", of: str = "dead") -> str:
     campaign = NEW_CAMPAIGN.statement(f"kind = '{kind}'")
     return one_line(f"""{campaign}; INSERT INTO executions_campaignitem (campaign_id, execution_id, expected_version)
         VALUES ({CAMPAIGN}, {execution(of)}, {version(of)})""")
-
-
-def paused(kind: str, target: str, *, refuses: bool = True) -> str:
-    """Return the statement that pauses a release or a pipeline."""
-    return one_line(f"""INSERT INTO executions_hold (tenant_id, {kind}_id, reason, refuses_submissions, started_by)
-        VALUES ({tenant("owner")}, {target}, 'x', {refuses}, '')""")
 
 
 SKIP = f"UPDATE executions_campaignitem SET outcome = 'SKIPPED' WHERE campaign_id = {CAMPAIGN}"
@@ -215,7 +210,6 @@ def both(text: str) -> str:
 
 
 RELEASED = "kind = 'RELEASED' & claimed_by = NULL::text & claimed_until = NULL::timestamptz"
-DELEGATED = f"{RELEASED} & kind = 'DELEGATED' & delegate = 'user:y'"
 CLAIM_EVENT = NewRow(
     "executions_interactionevent",
     f"""

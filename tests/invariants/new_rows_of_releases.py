@@ -21,6 +21,12 @@ def status_of(version: str, *statuses: str) -> str:
     return either(change.format(status) for status in statuses)
 
 
+def paused(kind: str, target: str, *, refuses: bool = True) -> str:
+    """Return the statement that pauses a release or a pipeline."""
+    return one_line(f"""INSERT INTO executions_hold (tenant_id, {kind}_id, reason, refuses_submissions, started_by)
+        VALUES ({tenant("owner")}, {target}, 'x', {refuses}, '')""")
+
+
 def content_of(column: str, size: int) -> str:
     """Return content of `size` bytes for the column, with its digest."""
     content = f"convert_to(repeat(' ', {size}), 'UTF8')"

@@ -1,29 +1,24 @@
 """A tenant with failed executions, which the tests of a module share."""
 
-import copy
-
 import pytest
 
 from executions.models import Execution
+from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 
 
 @pytest.fixture(scope="module")
-def failing(module_world: None) -> tuple[Tenant, list[Execution]]:
-    owner, _ = making.ready()
-    return owner, making.dead(owner, *[f"k{number}" for number in range(10)])
+def world(module_world: None) -> tuple[Tenant, Release]:
+    made = making.ready()
+    making.dead(made[0], *[f"k{number}" for number in range(10)])
+    return made
 
 
 @pytest.fixture
-def owner(failing: tuple[Tenant, list[Execution]]) -> Tenant:
-    return copy.deepcopy(failing[0])
-
-
-@pytest.fixture
-def dead(failing: tuple[Tenant, list[Execution]]) -> list[Execution]:
+def dead(owner: Tenant) -> list[Execution]:
     """Ten executions in DLQ that finished at the same time."""
-    return copy.deepcopy(failing[1])
+    return list(Execution.objects.filter(tenant=owner).order_by("execution_key"))
 
 
 @pytest.fixture

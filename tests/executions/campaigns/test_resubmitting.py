@@ -1,7 +1,6 @@
 """Campaigns resubmit failed executions on the active or a named release, each failure at most once."""
 
 from collections import Counter
-from typing import Any
 
 import pytest
 
@@ -26,13 +25,6 @@ from tests.raw_sql import unchanged
 pytestmark = pytest.mark.django_db
 RESUBMIT = Campaign.Kind.RESUBMIT
 OTHER = "org.example.returns"
-
-
-def resubmitted(owner: Tenant, **members: Any) -> Campaign:
-    """Start a campaign that resubmits, and let it advance for a minute."""
-    made = start(owner, kind=RESUBMIT, **members)
-    advance()
-    return made
 
 
 def test_items_are_resubmitted_at_the_rate_on_the_active_release(owner: Tenant, dead: list[Execution]) -> None:
@@ -84,7 +76,8 @@ def test_an_item_is_skipped_with_the_reason(owner: Tenant, dead: list[Execution]
     redrive(owner, redriven.pk, actor="user:ann", reason="")
     assert (advance(), progress(first)) == (8, (0, 8, 2))
     assert codes(first) == {by_hand.pk: "ALREADY_RESUBMITTED", redriven.pk: "RESUBMIT_REFUSED"}
-    again = resubmitted(owner)
+    again = start(owner, kind=RESUBMIT)
+    advance()
     assert (progress(again), {*codes(again).values()}) == ((0, 0, 9), {"ALREADY_RESUBMITTED"})
     assert Resubmission.objects.count() == 9
 

@@ -14,43 +14,35 @@ from hypothesis import strategies as st
 from executions.errors import AssigneeInvalid, FailureGroupUnknown
 from executions.failures import acts, queries
 from executions.models import DeadLetter, Execution, FailureGroup, is_new
-from executions.state_machine.moves import Claim
 from releases.models import Pipeline, Release
 from tenancy.models import AuditEntry, Membership, Tenant
 from tenancy.roles import Role
 from tests import making
 from tests.cases import cases
 from tests.raw_sql import unchanged
-from wire.messages.celery_messages import Failure, Outcome
+from wire.messages.celery_messages import Failure
 
 pytestmark = pytest.mark.django_db
-STEPS = [{**making.STEP, "index": index, "authoredName": name} for index, name in enumerate(("Validate", "Ship"))]
+STEPS = making.steps("Validate", "Ship")
 
 
 @pytest.fixture(scope="module")
-def ready(module_world: None) -> tuple[Tenant, Release]:
+def world(module_world: None) -> tuple[Tenant, Release]:
     made = making.ready(steps=STEPS)
     Pipeline.objects.update(retry_limit=0)
     return made
-
-
-@pytest.fixture
-def owner(db: None, ready: tuple[Tenant, Release]) -> Tenant:
-    return ready[0]
 
 
 def fail(owner: Tenant, *messages: str, code: str = "OSError", step: int | None = 1) -> list[Execution]:
     """Submit an execution for each message, and fail it at `step` with the message."""
     made = [making.execution(owner, str(uuid.uuid4())) for _ in messages]
     claims = {claim.execution_id: claim for claim in making.claimed(owner)}
-    outcomes = [failed(claims[each.pk], message, code, step) for each, message in zip(made, messages, strict=True)]
+    outcomes = []
+    for each, message in zip(made, messages, strict=True):
+        failure = Failure(failure_class=code, message=message, retryable=True, step_index=step)
+        outcomes.append(making.outcome_of(claims[each.pk], "FAILED", failure=failure))
     assert making.record(*outcomes) == len(messages)
     return made
-
-
-def failed(claim: Claim, message: str, code: str = "OSError", step: int | None = 1) -> Outcome:
-    failure = Failure(failure_class=code, message=message, retryable=True, step_index=step)
-    return making.outcome_of(claim, "FAILED", failure=failure)
 
 
 def fingerprint(message: str, code: str = "OSError") -> str:
@@ -120,13 +112,13 @@ def test_people_and_their_addresses_do_not_split_a_group(one: str, other: str) -
     assert fingerprint(one) != fingerprint("customer has no order")
 
 
-def test_failures_with_the_same_cause_form_a_group(owner: Tenant, ready: tuple[Tenant, Release]) -> None:
+def test_failures_with_the_same_cause_form_a_group(owner: Tenant, release: Release) -> None:
     first, second, _ = fail(owner, "order 1 is lost", "order 22 is lost", "the disk is full")
     fail(owner, "order 3 is lost")
     lost, full = queries.groups_of(owner).order_by("sample_message")
     assert (lost.error_code, full.sample_message) == ("OSError", "the disk is full")
     assert lost.sample_message in {"order 1 is lost", "order 22 is lost"}
-    assert (lost.release, lost.step_index, lost.step_name) == (ready[1], 1, "Ship")  # type: ignore[attr-defined]
+    assert (lost.release, lost.step_index, lost.step_name) == (release, 1, "Ship")  # type: ignore[attr-defined]
     assert {letter.execution_id for letter in queries.letters(lost)} >= {first.pk, second.pk}
     figures = queries.figures([lost.pk, full.pk])
     assert [figures[each.pk].total for each in (lost, full)] == [3, 1]

@@ -15,19 +15,13 @@ from releases.activation.gradual.plan import Bounds
 from releases.activation.gradual.start import start
 from releases.models import Activation, GradualActivation, Pipeline
 from tenancy.models import AuditEntry, Tenant
-from tests import gradual, making
+from tests import gradual
 from tests.cases import cases
 from tests.raw_sql import run, unguarded
 
 pytestmark = pytest.mark.django_db
 Cause = GradualActivation.Cause
 FAST, SLOW = [1.0 + n / 100 for n in range(30)], [3.0 + n / 100 for n in range(30)]
-
-
-@pytest.fixture(scope="module")
-def owner(module_world: None) -> Tenant:
-    made, _ = making.ready()
-    return made
 
 
 def standing(made: GradualActivation) -> tuple[str, int, str | None]:

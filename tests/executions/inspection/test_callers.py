@@ -24,8 +24,8 @@ def order(*fields: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def first_release(module_world: None) -> Release:
-    return making.ready(canonicalTypes=order(ID, {**PRICE, "optional": True}))[1]
+def world(module_world: None) -> tuple[Tenant, Release]:
+    return making.ready(canonicalTypes=order(ID, {**PRICE, "optional": True}))
 
 
 @pytest.fixture
@@ -44,11 +44,11 @@ def met(caller: Caller) -> list[tuple[str, str]]:
 
 
 def test_a_caller_whose_inputs_would_be_refused_is_named_with_an_example(
-    owner: Tenant, active: Release, strict: Release
+    owner: Tenant, release: Release, strict: Release
 ) -> None:
     old = [send(owner, f"old-{n}", {"id": SECRET}) for n in range(3)]
     send(owner, "new", {"id": "a", "price": "1.50"}, actor="token:app")
-    found = callers(strict, active)
+    found = callers(strict, release)
     assert (found.submissions, found.count, found.sampled, found.checked, found.failing) == (4, 2, 4, 4, 3)
     shop, app = found.callers
     assert (shop.name, shop.executions, shop.checked, shop.failing) == ("token:shop", 3, 3, 3)

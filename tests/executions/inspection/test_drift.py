@@ -32,14 +32,14 @@ def facts(found: Drift) -> dict[str, str]:
     ],
 )
 def test_a_worker_of_something_else_is_found_with_the_evidence(
-    owner: Tenant, active: Release, members: dict[str, Any], kind: Kind, name: str
+    owner: Tenant, release: Release, members: dict[str, Any], kind: Kind, name: str
 ) -> None:
     rest: dict[str, Any] = {
         "protocol": "rest",
         "endpoint": "https://worker.example",
         "capability_checked_at": timezone.now(),
     }
-    worker = making.worker(active, "odd", **rest, **members)
+    worker = making.worker(release, "odd", **rest, **members)
     [found] = drift(owner)
     assert (found.kind, found.subject, found.name) == (kind, Subject.WORKER, "odd")
     assert facts(found)[name] in members.values()
@@ -47,7 +47,7 @@ def test_a_worker_of_something_else_is_found_with_the_evidence(
         assert (found.release_version, found.since) == ("1.0", worker.registered_at)
 
 
-def test_an_active_release_without_workers_is_found_since_its_activation(owner: Tenant, active: Release) -> None:
+def test_an_active_release_without_workers_is_found_since_its_activation(owner: Tenant, release: Release) -> None:
     newer = making.active(owner, "2.0")
     [found] = drift(owner)
     assert (found.kind, found.subject, found.name) == (Kind.DEPLOYMENT, Subject.RELEASE, "2.0")
@@ -56,13 +56,13 @@ def test_an_active_release_without_workers_is_found_since_its_activation(owner: 
     assert "pipelines worker" in found.remedy
 
 
-def test_each_pipeline_and_each_tenant_has_its_own_drift(owner: Tenant, active: Release) -> None:
+def test_each_pipeline_and_each_tenant_has_its_own_drift(owner: Tenant, release: Release) -> None:
     making.execution(owner)
-    assert drift(owner) == drift(owner, active.pipeline) == []
+    assert drift(owner) == drift(owner, release.pipeline) == []
     other = making.active(owner, pipeline_id="org.example.other")
     [found] = drift(owner)
     assert (found.pipeline_id, found.kind) == ("org.example.other", Kind.DEPLOYMENT)
-    assert (drift(owner, active.pipeline), drift(owner, other.pipeline)) == ([], [found])
+    assert (drift(owner, release.pipeline), drift(owner, other.pipeline)) == ([], [found])
     stranger, theirs = making.ready()
     making.worker(theirs, "odd", artifact_digest=OTHER_DIGEST)
     making.worker(theirs, "early", release_version="9.0")

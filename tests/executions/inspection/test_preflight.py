@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from executions.inspection.preflight import Concern, Preflight, preflight
+from executions.inspection.preflight import Concern, preflight
 from foundation.errors import CoordinatorError
 from releases.activation import policy
 from releases.activation.activation import activate
@@ -19,26 +19,22 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def newer(owner: Tenant, active: Release) -> Release:
+def newer(owner: Tenant, release: Release) -> Release:
     return making.registered(owner, "2.0")
-
-
-def concerns(found: Preflight) -> list[Concern]:
-    return [each.concern for each in found.warnings]
 
 
 def with_policy(release: Release, **members: Any) -> None:
     policy.change(release.pipeline, members, actor="user:admin")
 
 
-def test_it_names_what_is_replaced_and_by_what_kind_of_activation(active: Release, newer: Release) -> None:
+def test_it_names_what_is_replaced_and_by_what_kind_of_activation(release: Release, newer: Release) -> None:
     found = preflight(newer)
-    assert (found.active, found.kind, found.reason_required, found.is_allowed) == (active, "activation", False, True)
+    assert (found.active, found.kind, found.reason_required, found.is_allowed) == (release, "activation", False, True)
     with_policy(newer, reasonRequired=True)
     assert preflight(newer).reason_required
     with_policy(newer, reasonRequired=False)
     activate(newer, actor="user:eva")
-    back = preflight(active)
+    back = preflight(release)
     assert (back.active, back.kind, back.reason_required) == (newer, "rollback", True)
     first = preflight(making.registered(making.tenant()))
     assert (first.active, first.remaining, first.differences, first.is_allowed) == (None, [], (), True)
@@ -79,7 +75,7 @@ def test_the_verdict_is_that_of_the_activation(
     assert [(gate.name, gate.verdict.value) for gate in found.gates] == verdicts
     assert [refusal.code for refusal in found.refusals][:1] == ([code] if code else [])
     assert found.is_allowed == (code is None)
-    assert (Concern.GATE in concerns(found)) == ("warning" in dict(verdicts).values())
+    assert (Concern.GATE in [each.concern for each in found.warnings]) == ("warning" in dict(verdicts).values())
     assert outcome_of(newer) == code
 
 
@@ -96,7 +92,7 @@ def test_a_release_that_cannot_be_activated_is_refused_as_by_the_activation(owne
 
 
 def test_what_stays_on_the_old_release_is_what_would_block_its_retirement(
-    owner: Tenant, active: Release, newer: Release
+    owner: Tenant, release: Release, newer: Release
 ) -> None:
     making.dead(owner, "dead-1", "dead-2")
     making.execution(owner, "waits")
@@ -111,4 +107,4 @@ def test_what_stays_on_the_old_release_is_what_would_block_its_retirement(
     assert counts == {"QUEUED": 1, "RUNNING": 1, "WAITING": 2, "DEAD_LETTERED": 2}
     assert found.questions == 1, "a timer is none"
     activate(newer, actor="user:eva")
-    assert blockers(active) == found.remaining
+    assert blockers(release) == found.remaining

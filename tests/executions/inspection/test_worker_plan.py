@@ -4,7 +4,7 @@ import pytest
 from django.utils import timezone
 
 from executions.inspection.worker_plan import PlannedRelease, Reason, worker_plan
-from releases.models import Pipeline, Release
+from releases.models import Pipeline
 from tenancy.models import Tenant
 from tests import making
 
@@ -31,7 +31,7 @@ def test_the_workers_of_a_replaced_release_may_go(owner: Tenant) -> None:
     assert (active.release_version, active.workers, active.load.live) == ("1.1", 1, 0)
 
 
-def test_a_replaced_release_that_is_still_used_needs_workers(owner: Tenant, active: Release) -> None:
+def test_a_replaced_release_that_is_still_used_needs_workers(owner: Tenant) -> None:
     """Callers may name it for some time, or its executions are open or wait for answers."""
     making.execution(owner)
     found = replaced(owner)["1.0"]

@@ -278,15 +278,6 @@ def test_large_awaits_of_a_group_are_decoded_one_at_a_time(group: list[Claim]) -
     assert len(locks) == 3
 
 
-def test_an_await_under_a_lost_lease_is_dropped_and_opens_no_interaction(group: list[Claim]) -> None:
-    lost, good, _ = group
-    late = making.suspension(lost, transport="webhook", transport_metadata={"url": "http://x.example"})
-    assert making.record(late.model_copy(update={"lease_token": uuid.uuid4()}), making.outcome_of(good)) == 1
-    assert executions()[0].events.get(kind="OUTCOME_DROPPED").data["outcome"] == "WAITING_EXTERNAL"
-    assert not AwaitUnit.objects.exists()
-    assert statuses() == ["RUNNING", "SUCCEEDED", "RUNNING"]
-
-
 @cases(
     "members",
     [

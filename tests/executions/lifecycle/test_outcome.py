@@ -2,12 +2,13 @@
 
 import json
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from executions.lifecycle import queries
-from executions.models import Execution
+from executions.models import AwaitUnit, Execution
 from executions.state_machine.moves import Claim
 from executions.workers import registry
 from releases.models import Release
@@ -16,7 +17,7 @@ from tests import making
 from tests.cases import cases
 from tests.executions.moments import now
 from tests.raw_sql import rows
-from wire.messages.celery_messages import Failure, Heartbeat, HeldLease
+from wire.messages.celery_messages import Failure, Heartbeat, HeldLease, Outcome
 from wire.value_limits import DEEPEST, MOST_VALUES
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("retries")]
@@ -72,22 +73,30 @@ def test_a_non_retryable_failure_fails_at_once_with_its_error_truncated_and_clea
     assert execution.events.get(kind="FAILED").data["traceback"] == "Trace\ufffd\n" + "x" * 3_993
 
 
-@cases(("wrong", "result"), [({"execution_version": 0}, "COMPLETED"), ({"lease_token": uuid.uuid4()}, "FAILED")])
+OTHER_LEASE = {"lease_token": uuid.uuid4()}
+
+
+@cases(
+    ("wrong", "of", "status"),
+    [
+        ({"execution_version": 0}, making.outcome_of, "SUCCEEDED"),
+        (OTHER_LEASE, making.failure, "WAIT_RETRY"),
+        (OTHER_LEASE, making.suspension, "WAITING_EXTERNAL"),
+    ],
+)
 def test_outcomes_under_another_lease_are_dropped_and_recorded_as_events_in_their_order(
-    claim: Claim, execution: Execution, wrong: dict[str, Any], result: str
+    claim: Claim, execution: Execution, wrong: dict[str, Any], of: Callable[[Claim], Outcome], status: str
 ) -> None:
     [before] = rows(Execution)
-    right = making.outcome_of(claim) if result == "COMPLETED" else making.failure(claim)
+    right = of(claim)
     late = [right.model_copy(update={"transition_key": key, **wrong}) for key in ("first", "second")]
     assert [making.record(each) for each in late] == [0, 0]
     assert making.record(*(each.model_copy(update={"lease_token": uuid.uuid4()}) for each in late)) == 0
     assert rows(Execution) == [{**before, "event_count": before["event_count"] + 4}]
     events = execution.events.filter(kind="OUTCOME_DROPPED").order_by("sequence")
     assert [each.data["transitionKey"] for each in events] == ["first", "second", "first", "second"]
-    expected = {"COMPLETED": "SUCCEEDED", "FAILED": "WAIT_RETRY"}[result]
-    assert {(each.actor, each.data["reason"], each.data["outcome"]) for each in events} == {
-        ("worker:w", "lease lost", expected)
-    }
+    facts = {(each.actor, each.data["reason"], each.data["outcome"]) for each in events}
+    assert (facts, AwaitUnit.objects.exists()) == ({("worker:w", "lease lost", status)}, False)
     assert making.record(right) == 1
 
 

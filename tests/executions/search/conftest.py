@@ -11,7 +11,7 @@ from tests import making
 from tests.raw_sql import unguarded
 from wire.messages.celery_messages import Failure
 
-STEPS = [{**making.STEP, "index": index, "authoredName": name} for index, name in enumerate(("Validate", "Ship"))]
+STEPS = making.steps("Validate", "Ship")
 KEYS = ("ok", "failed", "dlq", "claimed", "running", "asks", "queued", "other")
 """In the order of their submission, an hour apart."""
 

@@ -66,26 +66,14 @@ def test_no_more_is_claimed_than_eligible_workers_have_free_places(owner: Tenant
     assert counts(owner, 1) == [1]
 
 
-@pytest.fixture
-def two(owner: Tenant, release: Release) -> None:
-    """Six due executions of a release that has two workers, worker-1 and worker-2, with two places each."""
+@cases("drain", ["draining_since", "drained_by_operator_at"])
+def test_work_of_a_draining_worker_takes_no_place_of_other_workers(owner: Tenant, release: Release, drain: str) -> None:
     Worker.objects.update(capacity=2)
     making.worker(release, "worker-2", capacity=2)
     submitted(owner, 6)
-
-
-def hold(owner: Tenant, count: int = 2) -> list[moves.Claim]:
-    """Claim executions. Return the claims, which worker-1 has named in a heartbeat."""
-    claims = making.claimed(owner, limit=count)
-    leases = [(claim.execution_id, claim.lease_token) for claim in claims]
-    named = moves.renew_leases(owner.pk, leases, worker_id="worker-1", lease_seconds=30)
-    assert named == {token for _, token in leases}
-    return claims
-
-
-@cases("drain", ["draining_since", "drained_by_operator_at"])
-def test_work_of_a_draining_worker_takes_no_place_of_other_workers(owner: Tenant, two: None, drain: str) -> None:
-    held = hold(owner)
+    held = making.claimed(owner, limit=2)
+    leases = [(claim.execution_id, claim.lease_token) for claim in held]
+    moves.renew_leases(owner.pk, leases, worker_id="worker-1", lease_seconds=30)
     Worker.objects.filter(worker_id="worker-1").update(**{drain: timezone.now()})
     assert counts(owner, 2) == [2, 0]
     # When its work is done, the other workers still have only their own places.
@@ -131,21 +119,16 @@ def test_a_claim_is_limited_in_bytes_and_reports_that_more_is_due(owner: Tenant)
     assert not Execution.objects.filter(status="QUEUED").exists()
 
 
-def all_claimed(limit: int) -> list[moves.Claim]:
-    return moves.claim(owner="dispatcher", limit=limit, lease_seconds=30)[0]
-
-
-def busy(owner: Tenant, name: str, count: int, capacity: int = 10_000) -> Release:
-    """Return a release whose worker has `count` executions to run, which have been due for long."""
-    release = making.active(owner, pipeline_id=name)
-    making.worker(release, capacity=capacity)
+def busy(owner: Tenant, name: str, count: int) -> None:
+    """Make a release whose worker has `count` executions to run, which have been due for long."""
+    making.worker(making.active(owner, pipeline_id=name), capacity=10_000)
     made = making.execution(owner, f"of-{name}", pipeline_id=name)
     making.copies(made, count - 1, next_due_at=making.LONG_AGO)
-    return release
 
 
 def shares(limit: int) -> Counter[tuple[str, str]]:
-    return Counter((each.tenant, each.pipeline_id) for each in all_claimed(limit))
+    claims, _ = moves.claim(owner="dispatcher", limit=limit, lease_seconds=30)
+    return Counter((each.tenant, each.pipeline_id) for each in claims)
 
 
 def test_the_next_claim_includes_a_small_pipeline_of_a_tenant_with_a_large_backlog() -> None:

@@ -13,7 +13,7 @@ from executions.lifecycle.redrive import redrive
 from executions.models import DeadLetter, Execution, ExecutionEvent, Worker
 from executions.state_machine import dead_letters
 from releases.activation import policy
-from releases.models import Pipeline, Release
+from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
@@ -84,18 +84,14 @@ def test_an_execution_that_has_not_failed_has_no_letter(execution: Execution) ->
     assert not DeadLetter.objects.exists()
 
 
-def change_policy(owner: Tenant, **own: Any) -> None:
-    policy.change(Pipeline.objects.select_related("tenant").get(tenant=owner), own, actor="user:test")
-
-
 @cases(
     ("own", "delays"),
     [({"retryLimit": 0}, []), ({"retryLimit": 3, "retryDelaySeconds": 600, "retryMultiplier": 3}, [600, 1800, 1800])],
 )
 def test_a_pipelines_retry_policy_overrides_the_coordinators(
-    owner: Tenant, execution: Execution, own: dict[str, Any], delays: list[float]
+    execution: Execution, own: dict[str, Any], delays: list[float]
 ) -> None:
-    change_policy(owner, **own)
+    policy.change(execution.release.pipeline, own, actor="user:test")
     fail(execution, len(delays) + 1)
     assert (execution.status, execution.attempt) == ("DLQ", len(delays))
     events = execution.events.filter(kind="RETRY_SCHEDULED").order_by("sequence")

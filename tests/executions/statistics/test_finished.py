@@ -16,13 +16,6 @@ from tests import making
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture(scope="module")
-def owner(module_world: None) -> Tenant:
-    owner, release = making.ready()
-    making.worker(release, "another", capacity=100)
-    return owner
-
-
 def failed_at(owner: Tenant, minutes: float, *keys: str) -> list[Execution]:
     made = making.dead(owner, *keys)
     making.finished(timezone.now() - timedelta(minutes=minutes), *made)

@@ -9,9 +9,8 @@ from releases.activation.activation import activate
 from releases.models import Pipeline, Release
 from tenancy.models import Tenant
 from tests import making
-from wire.documents.descriptor import CHECKPOINTS
 
-STEPS = [{**making.STEP, "index": index, "authoredName": name} for index, name in enumerate("ABC")]
+STEPS = making.steps(*"ABC")
 
 
 def order(*fields: str, optional: Sequence[str] = ()) -> dict[str, Any]:
@@ -33,13 +32,7 @@ def release(
     """Return a registered release with checkpoints and a healthy worker."""
     types = order("n") if types is None else types
     made = making.contract(pipeline_id, steps=steps, schemaVersion=2, canonicalTypes=types)
-    data = making.archive(made, code=version)
-    document = making.descriptor(made, data, version)
-    document["artifacts"][0]["capabilities"] = [CHECKPOINTS]
-    verified = making.verified(making.upload(owner, document, data).release)
-    found = Release.objects.select_related("pipeline__tenant").get(pk=verified.pk)
-    making.worker(found, f"worker-{version}")
-    return found
+    return making.with_checkpoints(owner, made, version)
 
 
 def ready(**members: Any) -> Tenant:

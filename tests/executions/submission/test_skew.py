@@ -65,15 +65,11 @@ def replaced(minutes: float) -> None:
         Activation.objects.filter(pk__in=newest).update(activated_at=timezone.now() - timedelta(minutes=minutes))
 
 
-def event_of(made: Submission) -> Any:
-    return Execution.objects.get(pk=made.execution_id).events.get().data
-
-
 def test_a_replaced_release_within_its_grace(owner: Tenant) -> None:
     made = send(owner, "1.0")
     assert (made.release_version, made.duplicate) == ("1.0", False)
     assert Execution.objects.get().release == release_of(owner, "1.0")
-    assert event_of(made)["requestedReleaseVersion"] == "1.0"
+    assert made.execution.events.get().data["requestedReleaseVersion"] == "1.0"
     assert send(owner, "1.0").duplicate
     replaced(11)
     assert send(owner, "1.0").execution_id == made.execution_id, "a repeated submission gets its execution"

@@ -1,6 +1,5 @@
 """What workers report about their code and environment: it is stored, changes are events, and policies apply."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -26,7 +25,6 @@ from wire.messages.sealing import decode, verify
 from wire.worker_keys import worker_key
 
 pytestmark = pytest.mark.django_db
-SENT = datetime(2026, 1, 1, tzinfo=UTC)
 MISSING = "b is not installed, required is 2"
 
 

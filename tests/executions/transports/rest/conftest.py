@@ -8,12 +8,9 @@ import pytest
 
 from releases.models import Release
 from tests import making
-from tests.executions.conftest import broken_broker
 from tests.executions.transports.rest.order_flow import PIPELINE, Flow, hosted
 from tests.executions.transports.rest.serving import serving
 from tests.executions.transports.rest.strict_worker import CONTRACT_STEPS, StrictWorker
-
-__all__ = ["broken_broker"]
 
 
 @pytest.fixture

@@ -20,10 +20,6 @@ pytestmark = pytest.mark.django_db
 REASON = WorkerEligibility.Reason.ENDPOINT_NOT_ALLOWED
 
 
-def submitted(flow: Flow, count: int, name: str = "k") -> list[Execution]:
-    return [submit(flow, f"{name}{number}") for number in range(count)]
-
-
 def protocols(flow: Flow) -> list[str]:
     """Claim what is due. Return the protocols of the claims."""
     return sorted(claim.protocol for claim in making.claimed(flow.owner))
@@ -33,7 +29,8 @@ def protocols(flow: Flow) -> list[str]:
 def test_claims_are_shared_by_free_capacity(flow: Flow, celery: int, expected: list[str]) -> None:
     if celery:
         making.worker(flow.release, "celery-1", capacity=celery)
-    submitted(flow, 20)
+    for number in range(20):
+        submit(flow, f"k{number}")
     assert protocols(flow) == expected
     assert protocols(flow) == []
     owners = Execution.objects.filter(lease_protocol=REST).values_list("lease_owner", flat=True)
