@@ -75,10 +75,6 @@ def printed_keys(ready: Ready) -> list[str]:
     return printed.getvalue().split()
 
 
-def signatures(request: Received) -> list[str]:
-    return request.headers["X-Coordinator-Signature"].split(",v1=")[1:]
-
-
 def expected_signature(request: Received, key: str) -> str:
     timestamp = request.headers["X-Coordinator-Signature"].partition(",")[0].removeprefix("t=")
     assert abs(int(timestamp) - timezone.now().timestamp()) < 60
@@ -126,7 +122,8 @@ def test_webhooks_are_signed_with_both_keys_while_the_secret_is_rotated(
     sent_to(ready, receiver.url())
     webhooks.send()
     [request] = receiver.requests
-    assert signatures(request) == [expected_signature(request, key) for key in (new, old)]
+    signatures = request.headers["X-Coordinator-Signature"].split(",v1=")[1:]
+    assert signatures == [expected_signature(request, key) for key in (new, old)]
     assert read(request.json["resumeToken"], awaits.resume_secrets()[:1])
     assert webhooks.webhook_keys("other")[0] != new
     assert "callback" not in request.json, "there is no public URL"

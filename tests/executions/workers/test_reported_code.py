@@ -3,13 +3,13 @@
 from typing import Any
 
 import pytest
-from django.conf import settings
 
 from executions import tasks
 from executions.errors import WorkerUnavailable
 from executions.models import Worker
 from executions.workers.eligibility import require_healthy
 from executions.workers.registry import INSTRUCT_TASK, drain
+from executions.workers.tenant_keys import active_keys
 from releases.activation import policy
 from releases.models import Pipeline, Release
 from tenancy.models import Tenant
@@ -22,7 +22,6 @@ from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Instruction, WorkerEnvironment
 from wire.messages.queues import instruction_queue_of
 from wire.messages.sealing import decode, verify
-from wire.worker_keys import worker_key
 
 pytestmark = pytest.mark.django_db
 MISSING = "b is not installed, required is 2"
@@ -85,8 +84,7 @@ def is_drained(worker: Worker, identity: ReleaseIdentity) -> bool:
     """Send the worker its instruction. Return whether it says to drain."""
     tasks.tell_worker(worker.pk)
     [(_, [message])] = taken(instruction_queue_of(identity, worker.worker_id))
-    envelope = verify(message, lambda tenant: [worker_key(settings.WORKER_SECRET, tenant)])
-    return decode(envelope, Instruction).drain
+    return decode(verify(message, active_keys), Instruction).drain
 
 
 def test_a_worker_with_unverified_code_is_refused_and_instructed_to_drain_unless_the_policy_allows_it(
