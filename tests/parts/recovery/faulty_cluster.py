@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import LiteralString
 from urllib.parse import urlsplit, urlunsplit
@@ -49,7 +50,7 @@ class FaultyCluster(Cluster):
         self.replicated.start()
         self.s3.start()
         self._proxies.enter_context(self.store.running())
-        for network in self._networks():
+        for network in chain(*self.networks.values()):
             network.start()
             self._proxies.callback(network.stop)
 
@@ -110,6 +111,3 @@ class FaultyCluster(Cluster):
             connection.execute("SET default_transaction_read_only = off")
             connection.execute(statement)
             connection.execute("SELECT pg_reload_conf()")
-
-    def _networks(self) -> list[TcpProxy]:
-        return [network for networks in self.networks.values() for network in networks]

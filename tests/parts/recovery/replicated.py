@@ -14,12 +14,11 @@ _IS_PRIMARY = "SELECT WHERE NOT pg_is_in_recovery()"
 
 
 class Replicated:
-    """`primary` is the server that accepts writes, `standby` the other one; None after the failover."""
+    """`primary` is the server that accepts writes. `servers` are both, the first primary first."""
 
     def __init__(self, folder: Path) -> None:
-        self.primary = Postgres(folder / "first")
-        self.standby: Postgres | None = Postgres(folder / "second")
-        self.servers = [self.primary, self.standby]
+        self.servers = [Postgres(folder / "first"), Postgres(folder / "second")]
+        self.primary = self.servers[0]
 
     def start(self) -> None:
         """Start both. Each commit then waits for the standby."""
@@ -33,18 +32,19 @@ class Replicated:
             settings.write(f"primary_conninfo = '{self.primary.superuser_url('postgres')}'\n")
         (cluster / "standby.signal").touch()
         self.primary.start()
-        self.servers[1] = self.standby = Postgres(standby.folder, port=standby.port)
-        self.standby.start()
-        _execute(self.primary, "ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()")
-        eventually(lambda: _holds(self.primary, _IS_STREAMING), what="a synchronous standby")
+        self.servers[1] = Postgres(standby.folder, port=standby.port)
+        self.servers[1].start()
+        _rows(self.primary, "ALTER SYSTEM SET synchronous_standby_names = '*'")
+        _rows(self.primary, "SELECT pg_reload_conf()")
+        eventually(lambda: _rows(self.primary, _IS_STREAMING), what="a synchronous standby")
 
     def fail_over(self) -> Postgres:
         """Kill the primary and promote the standby. Return the former primary, which is stopped."""
         former, promoted = self.primary, self.servers[1]
         former.kill()
-        _execute(promoted, "SELECT pg_promote()")
-        eventually(lambda: _holds(promoted, _IS_PRIMARY), what="the promotion")
-        self.primary, self.standby = promoted, None
+        _rows(promoted, "SELECT pg_promote()")
+        eventually(lambda: _rows(promoted, _IS_PRIMARY), what="the promotion")
+        self.primary = promoted
         return former
 
     def remove(self) -> None:
@@ -59,12 +59,6 @@ def restart_as_primary(former: Postgres) -> None:
     former.start()
 
 
-def _execute(server: Postgres, *statements: str) -> None:
+def _rows(server: Postgres, statement: str) -> int:
     with psycopg.connect(server.superuser_url(), autocommit=True) as connection:
-        for statement in statements:
-            connection.execute(statement.encode())
-
-
-def _holds(server: Postgres, query: str) -> bool:
-    with psycopg.connect(server.superuser_url()) as connection:
-        return connection.execute(query.encode()).rowcount > 0
+        return connection.execute(statement.encode()).rowcount

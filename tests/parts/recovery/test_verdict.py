@@ -96,17 +96,9 @@ def test_lost_and_repeated_executions_and_wrong_runs_are_detected() -> None:
 
 
 def test_an_unwanted_execution_may_be_cancelled_wherever_it_is() -> None:
-    cancelled = replace(
-        CORRECT,
-        status="CANCELLED",
-        version=6,
-        event_count=8,
-        result=None,
-        events=[*EVENTS[:7], Event(8, "CANCELLED", "CANCELLED", "test", {})],
-        units=[],
-        interactions=[],
-        answers=[],
-    )
+    events = [*EVENTS[:7], Event(8, "CANCELLED", "CANCELLED", "test", {})]
+    unasked = replace(CORRECT, result=None, units=[], interactions=[], answers=[])
+    cancelled = replace(unasked, status="CANCELLED", version=6, event_count=8, events=events)
     unwanted = (replace(PROMISE, may_be_cancelled=True),)
     assert found_faults(cancelled, runs=RUNS[:1], promises=unwanted) == ""
     assert "its status should be SUCCEEDED" in found_faults(cancelled, runs=RUNS[:1])

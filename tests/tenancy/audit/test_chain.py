@@ -15,8 +15,6 @@ from tenancy.models import AuditEntry, AuditHead, Tenant
 from tests import making
 from tests.raw_sql import unguarded
 
-pytestmark = pytest.mark.usefixtures("committed")
-
 
 @pytest.fixture
 def owner() -> Tenant:

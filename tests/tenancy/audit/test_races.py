@@ -2,7 +2,6 @@
 
 from functools import partial
 
-import pytest
 from django.db import transaction
 
 from releases.activation import policy
@@ -15,7 +14,6 @@ from tests import making
 from tests.concurrency.racing import race, results_of
 from tests.concurrency.sessions import locked, stopped_at_row
 
-pytestmark = pytest.mark.usefixtures("committed")
 CONNECTIONS, EACH = 8, 10
 
 
