@@ -84,7 +84,7 @@ def with_names(document: dict[str, Any], names: dict[str, list[str]]) -> dict[st
         is_release = parameter["name"] in ("from", "to") and parameter["schema"].get("format") != "date-time"
         if parameter["in"] == "path" or parameter["name"] == "cursor" or is_release:
             parameter["schema"] = {"enum": names[parameter["name"]]}
-    for component in ("Submission", "Activation", "Rollback", "Complete", "Resume", "Member"):
+    for component in ("Submission", "Activation", "Rollback", "Complete", "Resume"):
         properties = document["components"]["schemas"][f"{component}Request"]["properties"]
         for member in properties.keys() & names.keys():
             optional = [None] if "null" in properties[member]["type"] else []

@@ -8,8 +8,9 @@ from tests.parts.stores.azure import AzurePlace, azure_place, azure_server
 from tests.parts.stores.bench import AzureBench, GoogleBench
 from tests.parts.stores.google import GooglePlace, google_place, google_server
 from tests.releases.artifacts.store.bench import RemoteBench
+from tests.releases.artifacts.store.conftest import s3
 
-__all__ = ["azure_place", "azure_server", "google_place", "google_server"]
+__all__ = ["azure_place", "azure_server", "google_place", "google_server", "s3"]
 
 
 @pytest.fixture
