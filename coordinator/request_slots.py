@@ -184,12 +184,7 @@ def _refused(error: TooManyRequests, start_response: Callable[..., Any]) -> Iter
 
 
 def in_slots(
-    application: Application,
-    *,
-    slots: int,
-    threads: int,
-    reserve: int = 0,
-    longest_wait: float = 60.0,
+    application: Application, *, slots: int, threads: int, reserve: int = 0, longest_wait: float = 60.0
 ) -> Application:
     """Wrap a WSGI application so that it handles at most `slots` requests at once, and `reserve` of reserved groups.
 

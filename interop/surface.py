@@ -20,7 +20,13 @@ from django.views.decorators.csrf import csrf_exempt
 from foundation import secret_reference
 from foundation.api.bodies import read_body
 from foundation.database.postgresql.outage import may_pass
-from foundation.errors import DatabaseUnavailable, LargeRequestsBusy, PayloadTooLarge, SlowRequestsBusy
+from foundation.errors import (
+    CoordinatorError,
+    DatabaseUnavailable,
+    LargeRequestsBusy,
+    PayloadTooLarge,
+    SlowRequestsBusy,
+)
 from foundation.secret_reference import SHORTEST_TOKEN
 from tenancy import audit
 from tenancy.models import SLUG, Tenant
@@ -105,6 +111,10 @@ class TpfView(View):
             return JsonResponse(handler(request, **trimmed), safe=False, json_dumps_params={"ensure_ascii": False})
         except Refusal as refusal:
             return HttpResponse(refusal.text, status=refusal.status, content_type="application/json")
+        except (
+            CoordinatorError
+        ) as error:  # such as a quota or an unavailable store, about which the protocol says nothing
+            return HttpResponse(error.detail, status=error.status, content_type="application/json")
         except Exception as error:
             log.exception("%s %s failed", request.method, request.path)
             if may_pass(error):

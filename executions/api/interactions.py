@@ -28,7 +28,7 @@ from executions.errors import (
     ResumeTokenInvalid,
 )
 from executions.models import IS_CLAIMED, Interaction
-from foundation.api.fields import Flag, Id, Identifier, StrictSerializer, Text
+from foundation.api.fields import Flag, Identifier, StrictSerializer, Text, Uuid
 from foundation.api.filters import FlagFilter
 from foundation.api.pagination import NewestFirst
 from tenancy.api import payloads
@@ -54,7 +54,7 @@ class CompleteRequest(StrictSerializer):
         ]
     }
 
-    interactionId = Id(required=False, allow_null=True, default=None)
+    interactionId = Uuid(required=False, allow_null=True, default=None)
     correlationId = Identifier(max_length=200, required=False, allow_null=True, default=None)
     resumeToken = Text(max_length=LONGEST, required=False, allow_null=True, default=None)
     response = serializers.JSONField(allow_null=True, help_text=RESPONSE_HELP)

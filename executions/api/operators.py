@@ -28,7 +28,7 @@ from executions.lifecycle.redrive import Answer, Redriven, redrive
 from executions.models import DeadLetter
 from executions.models.states import State
 from executions.state_machine import dead_letters
-from foundation.api.fields import Flag, Id, StrictSerializer, Text, WholeNumber
+from foundation.api.fields import Flag, StrictSerializer, Text, Uuid, WholeNumber
 from foundation.api.pagination import NewestFirst
 from releases.errors import ReleaseRetired
 from tenancy.access import require_scope
@@ -58,7 +58,7 @@ class CancelRequest(StrictSerializer):
 
 
 class ReplacedAnswer(StrictSerializer):
-    interactionId = Id()
+    interactionId = Uuid()
     response = serializers.JSONField(allow_null=True)
 
 

@@ -55,7 +55,7 @@ INSERT INTO executions_hold (tenant_id, release_id, pipeline_id, reason, refuses
 VALUES (%(tenant)s, %(release)s, %(pipeline)s, %(reason)s, %(refuses)s, %(actor)s) RETURNING id
 """
 
-# Waits for the claims of the pipeline that began before the hold. Later claims see the hold (migration 0023).
+# Waits for the claims of the pipeline that began before the hold. Later claims see the hold (`may_claim`).
 WAIT_FOR_CLAIMS = "SELECT pg_advisory_xact_lock(7307, hashint8(%(pipeline)s))"
 
 # Ends the hold of an execution, with its event. No row: the hold has ended.

@@ -5,13 +5,13 @@ dropped if its lease is lost.
 import logging
 import random
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache, partial
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 
 from django.conf import settings
 from django.db import Error, transaction
@@ -19,7 +19,8 @@ from django.db import Error, transaction
 from executions import life_lines, metrics
 from executions.awaits import opening
 from executions.awaits.opening import Parking
-from executions.lifecycle import checkpoints, reports, statements
+from executions.lifecycle import checkpoints, reports
+from executions.lifecycle.locked import Locked, Overtaken, lock, with_lost_leases
 from executions.lifecycle.recorded_spans import recording
 from executions.models import DeadLetter
 from executions.models.states import State
@@ -27,7 +28,6 @@ from executions.state_machine import dead_letters, moves
 from executions.state_machine.moves import Move, Note
 from executions.state_machine.retry import OUTCOME_UNKNOWN, RetryPolicy
 from executions.workers.registry import DISPATCH_TASK
-from foundation.database import prepared
 from foundation.database.postgresql.outage import rejects_values
 from foundation.wakeups import wakeup
 from releases.activation.policy import LONGEST_RETRY_DELAY
@@ -36,7 +36,7 @@ from tenancy.models import Tenant
 from wire.documents.json_text import all_storable
 from wire.identity import ReleaseIdentity
 from wire.log_lines import bound
-from wire.messages.celery_messages import Checkpoint, Failure, Outcome, OutcomeGroup, Suspension
+from wire.messages.celery_messages import Failure, Outcome, OutcomeGroup, Suspension
 from wire.messages.limits import LONGEST_TRACEBACK
 from wire.messages.suspension import ImportedSuspension
 
@@ -49,7 +49,6 @@ LONGEST_TOGETHER = 1024**2
 LATE_STARTS = 2
 """How often a group is started again because an execution was changed by a transaction that began later."""
 
-Report = TypeVar("Report", Outcome, Checkpoint)
 Opened = Mapping[uuid.UUID, ImportedSuspension]
 """What workers have opened themselves of the awaits that their outcomes report, by execution."""
 
@@ -140,7 +139,7 @@ def _record(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened) -> i
     So events in the order of their sequence are also in the order of their times.
     """
     for _ in range(LATE_STARTS):
-        with suppress(_Overtaken):
+        with suppress(Overtaken):
             return _record_once(identity, group, opened, may_restart=True)
     return _record_once(identity, group, opened, may_restart=False)
 
@@ -153,7 +152,7 @@ def _record_once(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened,
     checkpointed = [each.execution_id for each in group.checkpoints]
     ids = [*checkpointed, *(outcome.execution_id for outcome in group.outcomes)]
     with transaction.atomic():
-        known, group = _with_lost_leases(_lock(identity, ids, may_restart=may_restart), group)
+        known, group = with_lost_leases(lock(identity, ids, may_restart=may_restart), group)
         starts = {pk: locked.step_index for pk, locked in known.items()}
         starts |= checkpoints.keep([each for each in group.checkpoints if each.execution_id in known], group, starts)
         requested = list(_moves(identity, known, group, starts, opened))
@@ -192,61 +191,9 @@ def _count(identity: ReleaseIdentity, requested: Sequence[tuple[Move, Outcome]],
         transaction.on_commit(partial(life_lines.write, f"Recorded {status}", [(release, each) for each in ids]))
 
 
-@dataclass(frozen=True, slots=True)
-class _Locked:
-    """A locked execution, as it was before its outcome."""
-
-    pk: uuid.UUID
-    attempt: int
-    budget_start: int
-    result_shape: str
-    version: int
-    step_index: int
-    lost_lease: uuid.UUID | None
-
-
-class _Overtaken(Exception):
-    """An execution was changed by a transaction that began after this one."""
-
-
-def _lock(identity: ReleaseIdentity, ids: Iterable[uuid.UUID], *, may_restart: bool) -> dict[uuid.UUID, _Locked]:
-    """Lock the executions with these ids, and return those of this release. Raises `_Overtaken` if `may_restart`."""
-    with prepared.cursor() as cursor:
-        cursor.execute(statements.LOCK, {"ids": list(set(ids))})
-        rows = cursor.fetchall()
-    if may_restart and any(row[11] for row in rows):
-        raise _Overtaken
-    return {row[0]: _Locked(*row[:7]) for row in rows if ReleaseIdentity(*row[7:11]) == identity}
-
-
-def _with_lost_leases(
-    known: Mapping[uuid.UUID, _Locked], group: OutcomeGroup
-) -> tuple[Mapping[uuid.UUID, _Locked], OutcomeGroup]:
-    """Restore the lost leases of late outcomes. Return executions and reports, these with their new versions."""
-
-    def is_late(report: Outcome | Checkpoint) -> bool:
-        execution = known.get(report.execution_id)
-        return execution is not None and report.lease_token == execution.lost_lease
-
-    lost = [(each.execution_id, each.lease_token, each.outcome == "FAILED") for each in group.outcomes if is_late(each)]
-    if not lost:
-        return known, group
-    versions = moves.restore_leases(lost, worker_id=group.worker_id)
-    log.info("Restored %d lost leases for late outcomes", len(versions))
-
-    def present(report: Report) -> Report:
-        if report.execution_id not in versions or not is_late(report):
-            return report
-        return report.model_copy(update={"execution_version": versions[report.execution_id]})
-
-    restored = {pk: replace(known[pk], version=version) for pk, version in versions.items()}
-    found = {"outcomes": [*map(present, group.outcomes)], "checkpoints": [*map(present, group.checkpoints)]}
-    return {**known, **restored}, group.model_copy(update=found)
-
-
 def _moves(
     identity: ReleaseIdentity,
-    known: Mapping[uuid.UUID, _Locked],
+    known: Mapping[uuid.UUID, Locked],
     group: OutcomeGroup,
     starts: reports.Starts,
     opened: Opened,
@@ -317,7 +264,7 @@ def _move(reported: "_Reported") -> Move:
 class _Reported:
     """A reported outcome and its execution. The methods return the move that it requests."""
 
-    execution: _Locked
+    execution: Locked
     outcome: Outcome
     worker_id: str
     report: Mapping[str, Any]

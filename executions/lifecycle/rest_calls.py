@@ -7,6 +7,7 @@ has no effect. The lease outlives the call, and no transaction is open while the
 import logging
 import time
 import uuid
+from collections import defaultdict
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -35,6 +36,7 @@ from foundation.http.exchange import Broken, NotConnected, NotSent, TimedOut
 from foundation.scheduling import places
 from foundation.telemetry import traces
 from foundation.wakeups import wakeup
+from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Failure, Outcome, OutcomeGroup, Span, transition_key
 from wire.messages.payload_envelopes import PayloadRefused, TypedPayload, natural
 from wire.messages.rest_messages import EXECUTE_PATH
@@ -232,17 +234,21 @@ def end_lost() -> int:
     if not tokens:
         return 0
     lost = Execution.objects.select_related("tenant").defer("input", "progress", "result")
-    ended = 0
+    groups = defaultdict[tuple[ReleaseIdentity, str], list[Outcome]](list)
     for execution in lost.filter(pk__in=tokens, lease_token__in=tokens.values()):
-        if outcome.record(execution.pin, _lost(execution, tokens[execution.pk])):
-            metrics.leases_lost.add(execution.tenant.slug, execution.pipeline_id, execution.release_version)
-            ended += 1
+        unknown = _lost(execution, tokens[execution.pk])
+        groups[execution.pin, str(execution.lease_worker)].append(unknown)
+    ended = 0
+    for (pin, worker_id), unknown_ones in groups.items():
+        count = outcome.record(pin, OutcomeGroup(worker_id=worker_id, outcomes=unknown_ones))
+        metrics.leases_lost.add(pin.tenant_id, pin.pipeline_id, pin.release_version, amount=count)
+        ended += count
     return ended
 
 
-def _lost(execution: Execution, lease_token: uuid.UUID) -> OutcomeGroup:
+def _lost(execution: Execution, lease_token: uuid.UUID) -> Outcome:
     failure = Failure(failure_class=OUTCOME_UNKNOWN, message=CALLER_LOST, retryable=False)
-    unknown = Outcome(
+    return Outcome(
         execution_id=execution.pk,
         execution_version=execution.version,
         lease_token=lease_token,
@@ -250,4 +256,3 @@ def _lost(execution: Execution, lease_token: uuid.UUID) -> OutcomeGroup:
         outcome="FAILED",
         failure=failure,
     )
-    return OutcomeGroup(worker_id=str(execution.lease_worker), outcomes=[unknown])

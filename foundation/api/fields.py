@@ -1,7 +1,6 @@
 """Strict serializer fields: types are not converted, and unknown members are rejected."""
 
 import re
-import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar
@@ -27,15 +26,6 @@ class Text(serializers.CharField):
             self.fail("not_text")
         if data.isspace() and not self.allow_blank:
             self.fail("blank")
-        return super().to_internal_value(data)
-
-
-class Id(serializers.UUIDField):
-    """A UUID as a JSON string. Other types are rejected."""
-
-    def to_internal_value(self, data: Any) -> uuid.UUID:
-        if not isinstance(data, str):
-            self.fail("invalid", value=data)
         return super().to_internal_value(data)
 
 

@@ -10,21 +10,21 @@ from django.db import Error, connection
 from foundation.database.postgresql.outage import rejects_values
 
 log = logging.getLogger(__name__)
-PATIENCE_SECONDS: Final = 300.0
+KEPT_SECONDS: Final = 300.0
 """For how long a result in hand is kept. The broker keeps a message with outcomes (`executions.tasks.record`)."""
 FIRST_WAIT_SECONDS: Final = 0.25
 LONGEST_WAIT_SECONDS: Final = 2.0
 Recorded = TypeVar("Recorded")
 
 
-def record_in_hand(record: Callable[[], Recorded], *, patience: float = PATIENCE_SECONDS) -> Recorded:
-    """Call `record` until the database accepts what it writes, for at most `patience` seconds. Return its result.
+def record_in_hand(record: Callable[[], Recorded]) -> Recorded:
+    """Call `record` until the database accepts what it writes, for at most KEPT_SECONDS. Return its result.
 
     `record` makes one transaction, and must not change anything if that was committed before: the connection may be
     lost during the commit. Raises the last error when the time is over, and at once if the database rejects the values:
     any other error says nothing about the result, such as a column that is missing until a migration ends.
     """
-    until = time.monotonic() + patience
+    until = time.monotonic() + KEPT_SECONDS
     wait = FIRST_WAIT_SECONDS
     while True:
         try:

@@ -49,6 +49,12 @@ INVALID: list[tuple[dict[str, Any], dict[str, Any], str]] = [
 ]
 
 
+def test_a_quota_refuses_a_release_with_its_reason(root: Path, owner: Tenant) -> None:
+    Tenant.objects.update(quota_storage_bytes=1)
+    status, text = refused(register(owner, written(root)))
+    assert (status, "storageBytes" in text) == (409, True)
+
+
 @cases(("members", "artifact", "text"), INVALID)
 def test_an_invalid_descriptor_is_reported_and_leaves_no_rows(
     root: Path, owner: Tenant, members: dict[str, Any], artifact: dict[str, Any], text: str
