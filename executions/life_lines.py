@@ -1,7 +1,7 @@
 """Log lines about executions that take their course: accepted, claimed, recorded, cancelled.
 
 Work that is done for a group of executions of one release is one line, with the ids of all, because a line takes about
-as long as a small query. Failures have lines of their own. Call this after the commit.
+as long as a small query. Failures have separate lines. Call this after the commit.
 """
 
 import logging

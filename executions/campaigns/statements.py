@@ -46,7 +46,7 @@ SELECT id, %(event)s, %(actor)s, %(data)s::jsonb FROM changed
 """
 
 # Locks a campaign that has paused itself, and accepts the failures of its executions. An execution counts again when it
-# fails once more. No row: the campaign is not paused, a person paused it, or no execution has failed.
+# fails again. No row: the campaign is not paused, a person paused it, or no execution has failed.
 ACCEPT_FAILURES = """
 WITH paused AS (
     SELECT id FROM executions_campaign

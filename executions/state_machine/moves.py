@@ -297,7 +297,7 @@ def restore_leases(lost: Sequence[tuple[uuid.UUID, uuid.UUID, bool]], *, worker_
 
 
 def forget_lost_leases(lost: Sequence[tuple[uuid.UUID, uuid.UUID]]) -> None:
-    """Make the loss of these leases final, because their worker is told of it. `lost` are executions and tokens."""
+    """Make the loss of these leases final, because their worker is informed. `lost` are executions and tokens."""
     with connection.cursor() as cursor:
         ids, tokens = [execution_id for execution_id, _ in lost], [token for _, token in lost]
         cursor.execute(statements.FORGET_LOST, {"ids": ids, "tokens": tokens})

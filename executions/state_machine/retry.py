@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Final
 
 OUTCOME_UNKNOWN: Final = "OUTCOME_UNKNOWN"
-"""The error code of a transition that a worker may have carried out, although nobody knows its outcome (ADR 74)."""
+"""The error code of a transition that a worker may have carried out, although its outcome is unknown (ADR 74)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -258,7 +258,7 @@ RETURNING e.lease_token
 """
 
 # Gives lost leases back to outcomes that come late, each with its event. Returns the executions and their versions. No
-# row: another outcome was recorded, or the worker has been told that its lease is lost.
+# row: another outcome was recorded, or the worker has been informed that its lease is lost.
 #
 # If another worker has claimed the execution, that lease ends, and the event names its owner. A late failure does not
 # end it: that claim is the retry.
@@ -281,7 +281,7 @@ WITH requested AS (
 SELECT id, version FROM restored
 """
 
-# Forgets lost leases whose worker is told of the loss: its transition may then stop early with any outcome. No row:
+# Forgets lost leases whose worker is informed of the loss: its transition may then stop early with any outcome. No row:
 # none of them could have come back.
 FORGET_LOST = """
 WITH locked AS (

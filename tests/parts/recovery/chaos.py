@@ -37,7 +37,7 @@ SET_BACK_SECONDS = (30.0, 500.0)
 """Messages of a clock that is ten minutes late are dropped."""
 SPOILED_READS = 4
 FAILOVER = (4, 16)
-"""The number of strikes before the failover, of which there is one."""
+"""The number of strikes before the only failover."""
 FORMER_SECONDS = (6.0, 12.0)
 """How long the former primary accepts connections after the failover."""
 ROLES = ("worker-v1", "worker-v2", "worker-h1", "control-", "web", "clock")

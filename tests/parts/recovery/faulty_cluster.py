@@ -69,7 +69,7 @@ class FaultyCluster(Cluster):
             yield
 
     def forget_connections(self, server: str) -> None:
-        """Let all present connections to a server hang for ever."""
+        """Let all present connections to a server hang permanently."""
         for network in self.networks[server]:
             network.forget()
 

@@ -33,8 +33,7 @@ class Operators(threading.Thread):
     def run(self) -> None:
         try:
             while not self._stopping.wait(self._rng.uniform(*BETWEEN_SECONDS)):
-                act = self._rng.choice([self._pause, self._cancel, self._cancel_together, self._redrive])
-                act()
+                self._rng.choice([self._pause, self._cancel, self._cancel_together, self._redrive])()
         except BaseException as error:
             self.error = error
 
@@ -52,7 +51,7 @@ class Operators(threading.Thread):
         self._stopping.wait(self._rng.uniform(*PAUSE_SECONDS))
         with contextlib.suppress(Refused):  # an earlier request, whose response was lost, may have ended the pause
             self._client.call("POST", f"{path}/resume", {"reason": "no trouble"})
-        self.acts["pause" if not refuses else "pause that refuses submissions"] += 1
+        self.acts["pause that refuses submissions" if refuses else "pause"] += 1
 
     def _cancel(self) -> None:
         if not self._unwanted:

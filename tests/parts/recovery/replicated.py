@@ -10,7 +10,6 @@ from embedded.postgres import Postgres
 from tests.building import eventually
 
 _IS_STREAMING = "SELECT FROM pg_stat_replication WHERE sync_state = 'sync'"
-_IS_PRIMARY = "SELECT WHERE NOT pg_is_in_recovery()"
 
 
 class Replicated:
@@ -43,7 +42,7 @@ class Replicated:
         former, promoted = self.primary, self.servers[1]
         former.kill()
         _rows(promoted, "SELECT pg_promote()")
-        eventually(lambda: _rows(promoted, _IS_PRIMARY), what="the promotion")
+        eventually(lambda: _rows(promoted, "SELECT WHERE NOT pg_is_in_recovery()"), what="the promotion")
         self.primary = promoted
         return former
 

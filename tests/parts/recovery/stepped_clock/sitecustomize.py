@@ -1,4 +1,4 @@
-"""Moves the wall clock of `coordinator run clock`, as if somebody had set the time of its host.
+"""Moves the wall clock of `coordinator run clock`, as if the time of its host was set.
 
 Python imports this module at the start of a process whose path contains its folder. The file that STEPPED_CLOCK names
 contains the seconds. Monotonic clocks are unchanged.
