@@ -23,6 +23,7 @@ from foundation.database.postgresql.url import connection_settings
 from wire.broker_url import is_sentinel, parse_sentinel
 from wire.identifying import is_identifier
 from wire.web_address import is_web_address
+from wire.worker_keys import REFERENCES
 
 T = TypeVar("T")
 MOST = 1e9
@@ -365,7 +366,7 @@ class Environment:
 
 def _secret(value: str, shortest: int = 1) -> str:
     """Return a secret. Raises `ValueError` if it is too short, or a reference, which would be taken for the secret."""
-    if value.startswith(("env:", "file:")):
+    if value.startswith(REFERENCES):
         raise ValueError(
             "must contain the secret itself and not a reference; <NAME>_FILE names a file that contains it"
         )

@@ -12,6 +12,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 FIRST_GENERATION = 1
+REFERENCES = ("env:", "file:")
+"""How references begin, which some settings accept. A secret that begins so is a reference that nothing resolves."""
 SHORTEST_REST_SECRET = 16
 """How many characters a secret has at least that all REST workers share in place of keys."""
 _TEXT = re.compile(r"([1-9][0-9]{0,8})-([0-9a-f]{12})\.([0-9a-f]{64})")

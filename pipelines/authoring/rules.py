@@ -47,9 +47,10 @@ class Rules:
     def of(cls, hint: Any) -> Rules | None:
         """Return the rules of a type; None if pydantic rejects it."""
         try:
-            return cls(pydantic.TypeAdapter(hint).core_schema, {})
-        except Exception:
+            schema = pydantic.TypeAdapter(hint).core_schema
+        except (pydantic.PydanticUserError, NameError):
             return None
+        return cls(schema, {})
 
     @property
     def _code(self) -> list[str]:

@@ -15,7 +15,7 @@ from pipelines.worker.fetching import fetched
 from pipelines.worker.hosted_release import HostedRelease, host_artifact, host_source
 from wire.broker_url import is_sentinel, parse_sentinel, uses_tls
 from wire.log_lines import Form, LineFormatter
-from wire.worker_keys import SHORTEST_REST_SECRET, MalformedKey, WorkerKey, parse_key
+from wire.worker_keys import REFERENCES, SHORTEST_REST_SECRET, MalformedKey, WorkerKey, parse_key
 
 if TYPE_CHECKING:
     from pipelines.worker.tracing import Tracer
@@ -105,7 +105,7 @@ def worker_key(file: Path | None) -> WorkerKey:
 def rest_secret(file: Path | None) -> str:
     """Return the secret that verifies calls of a REST worker. Raises ``DefinitionError`` MALFORMED_WORKER_KEY."""
     secret = worker_secret(file)
-    if len(secret) < SHORTEST_REST_SECRET or secret.startswith(("env:", "file:")):
+    if len(secret) < SHORTEST_REST_SECRET or secret.startswith(REFERENCES):
         text = f"the secret is a reference, or has fewer than {SHORTEST_REST_SECRET} characters"
         raise DefinitionError("MALFORMED_WORKER_KEY", f"{text}; --key-file names a file that contains it")
     return secret
