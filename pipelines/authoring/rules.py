@@ -47,7 +47,7 @@ class Rules:
     def of(cls, hint: Any) -> Rules | None:
         """Return the rules of a type; None if pydantic rejects it."""
         try:
-            schema = pydantic.TypeAdapter(hint).core_schema
+            schema = dict(pydantic.TypeAdapter(hint).core_schema)  # it may not be built before it is read
         except (pydantic.PydanticUserError, NameError):
             return None
         return cls(schema, {})
