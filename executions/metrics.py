@@ -48,6 +48,11 @@ heartbeats = Counter("coordinator_heartbeats_total", "Heartbeats of transition w
 messages_refused = Counter(
     "coordinator_worker_messages_refused_total", "Messages of workers that were refused, by the code.", ("code",)
 )
+unknown_members = Counter(
+    "coordinator_unknown_members_total",
+    "Members of messages of REST workers that this version does not know, by the message.",
+    ("message",),
+)
 webhooks = Counter(
     "coordinator_webhooks_total", "Attempts to send webhooks of interactions, by their result.", ("tenant", "result")
 )

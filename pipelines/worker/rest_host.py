@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 from pipelines.authoring.definition import StepContext
-from pipelines.authoring.plan import PlannedStep, plan
-from pipelines.failures import Failed, log_failure, warn
+from pipelines.authoring.plan import plan
+from pipelines.failures import Failed, inform, log_failure, warn
 from pipelines.worker import outcomes
 from pipelines.worker.boundary import Boundary
 from pipelines.worker.hosted_release import HostedRelease
+from pipelines.worker.rest_suspension import suspension_of
 from pipelines.worker.runner import (
     INVALID_STEP_OUTPUT,
     OUTPUT_TOO_LARGE,
@@ -27,7 +27,6 @@ from pipelines.worker.runner import (
     Suspended,
 )
 from pipelines.worker.transition_names import attributes_of, log_fields_of
-from wire.documents.contract import TIMER
 from wire.documents.json_text import values_in
 from wire.log_lines import bound
 from wire.messages.celery_messages import Shape
@@ -49,19 +48,17 @@ from wire.messages.rest_messages import (
     EXECUTE_PATH,
     NON_RETRYABLE,
     TO_THE_END,
+    UNKNOWN_STEP,
     Capabilities,
     Malformed,
-    Refused,
+    SentPayload,
     TransitionCommand,
     TransitionResult,
     WireFailure,
-    WireInteraction,
-    WireSuspension,
-    WireUnit,
-    check_signature,
-    name_uuid,
     parse,
 )
+from wire.messages.signed_requests import Refused, check_signature
+from wire.messages.unknown_members import NewNames, unknown_members
 from wire.traceparent import NONE, received
 
 if TYPE_CHECKING:
@@ -72,7 +69,6 @@ METHODS = {EXECUTE_PATH: "POST", CAPABILITIES_PATH: "GET", HEALTH_PATH: "GET"}
 ILLEGAL_ARGUMENT = "java.lang.IllegalArgumentException"
 MOST_NONCES = 200_000
 """How many requests are remembered, with about 200 bytes each: those of two minutes at 1,600 a second."""
-DAY_SECONDS = 86_400
 Response = tuple[int, bytes]
 """The status and the body of an HTTP response."""
 
@@ -132,6 +128,7 @@ class RestHost:
         self._steps = planned.steps
         self._allowed = Allowed(prefixes, frozenset(planned.catalogue.canonical_types()))
         self._boundary = Boundary()
+        self._logged = NewNames()
 
     def respond(
         self,
@@ -171,6 +168,8 @@ class RestHost:
         except Malformed as error:
             warn("Refused a malformed command: %s", error)
             return 400, b""
+        for name in self._logged.among(unknown_members(command)):
+            inform("Ignored the unknown member %s of a command", name)
         parent = context_of(headers)
         with bound(log_fields_of(self.release.identity, command, parent)):
             return 200, self._traced(command, hung_up, parent)
@@ -202,7 +201,7 @@ class RestHost:
         return self._boundary.run(
             command.execution_id,
             lambda: self._execute(command, hung_up, transition),
-            lambda failed: _failure(failed).to_json().encode(),
+            lambda failed: _failure(command, failed).to_json().encode(),
         )
 
     def _serialised(self, command: TransitionCommand, outcome: RunResult) -> bytes:
@@ -218,14 +217,17 @@ class RestHost:
             result = too_much
         if isinstance(result, Failed):
             log_failure(command.execution_id, result)
-            result = _failure(result)
+            result = _failure(command, result)
         return result.to_json().encode()
 
     def _execute(self, command: TransitionCommand, hung_up: Callable[[], bool], transition: Transition | None) -> bytes:
         """Check the identity of one command, then decode its payload, then run its steps (wire protocol D.11)."""
         mismatch = self._mismatch(command)
         if mismatch is not None:
-            return _failed(ILLEGAL_ARGUMENT, mismatch).to_json().encode()
+            return _failed(command, ILLEGAL_ARGUMENT, mismatch).to_json().encode()
+        unsupported = _unsupported(command)
+        if unsupported is not None:
+            return self._serialised(command, unsupported)
         try:
             value, shape = self._input(command.input)
             outcome = self.release.run(
@@ -237,7 +239,7 @@ class RestHost:
                 around=None if transition is None else transition.in_step,
             )
         except (PayloadRefused, ValueError) as error:
-            return _failed(ILLEGAL_ARGUMENT, str(error)).to_json().encode()
+            return _failed(command, ILLEGAL_ARGUMENT, str(error)).to_json().encode()
         if transition is not None and isinstance(outcome, Failed):
             transition.fail(outcome.failure_class, outcome.step_index)
         return self._serialised(command, outcome)
@@ -280,7 +282,7 @@ class RestHost:
         if isinstance(outcome, Failed):
             return outcome
         if isinstance(outcome, Suspended):
-            return TransitionResult(outcome="WAITING_EXTERNAL", await_suspension=_suspension(command, outcome))
+            return TransitionResult(outcome="WAITING_EXTERNAL", await_suspension=suspension_of(command, outcome))
         return self._completed(command, outcome)
 
     def _completed(self, command: TransitionCommand, outcome: Completed) -> TransitionResult | Failed:
@@ -290,7 +292,7 @@ class RestHost:
         echoed = stop == command.current_step_index
         type_id = self._steps[stop].input.type_id if echoed else self._steps[stop - 1].output.type_id
         try:
-            payloads = [typed(output, type_id) for output in outcome.outputs]
+            payloads = [SentPayload(**vars(typed(output, type_id))) for output in outcome.outputs]
         except PayloadRefused as error:
             code = OUTPUT_TOO_LARGE if isinstance(error, PayloadTooLong) else INVALID_STEP_OUTPUT
             return Failed(code, f"the output cannot be sent: {error}", retryable=False)
@@ -302,94 +304,29 @@ def context_of(headers: Mapping[str, str]) -> str:
     return received(next((value for name, value in headers.items() if name.lower() == "traceparent"), NONE))
 
 
-def _failure(failed: Failed) -> TransitionResult:
+def _unsupported(command: TransitionCommand) -> Failed | None:
+    """Return why no step of a command may run; None for a command of a kind that pipelines in Python support."""
+    if command.page_context is not None:
+        return Failed("PAGED_SOURCE_UNSUPPORTED", "a pipeline in Python has no paged sources", retryable=False)
+    if not command.is_replay:
+        message = f"a pipeline in Python has no commands, so {command.redrive_intent} has no effect to repeat"
+        return Failed("COMMAND_REDRIVE_UNSUPPORTED", message, retryable=False)
+    return None
+
+
+def _failure(command: TransitionCommand, failed: Failed) -> TransitionResult:
     """Return a failure. The protocol has no field for the traceback; the class says whether a retry may help."""
     if failed.retryable:
-        return _failed(failed.failure_class, failed.message)
-    return _failed(NON_RETRYABLE, f"{failed.failure_class}: {failed.message}")
+        return _failed(command, failed.failure_class, failed.message, failed.step_index)
+    return _failed(command, NON_RETRYABLE, f"{failed.failure_class}: {failed.message}", failed.step_index)
 
 
-def _failed(failure_class: str, message: str) -> TransitionResult:
-    return TransitionResult(outcome="FAILED", failure=WireFailure(failure_class=failure_class, message=message))
-
-
-# --- suspensions (wire protocol F.1) --------------------------------------------------------------
-
-
-def _suspension(command: TransitionCommand, suspended: Suspended) -> WireSuspension:
-    waits = suspended.step.waits
-    if waits is None:
-        raise TypeError(f"step {suspended.step.name} is not an await")
-    unit_id = name_uuid(command.tenant_id, command.execution_id, waits.step_id, suspended.step_index)
-    now = int(datetime.now(UTC).timestamp() * 1000)
-    places = range(len(suspended.requests)) if suspended.itemized else [None]
-    interactions = [
-        _interaction(command, suspended, unit_id, place, request, now)
-        for place, request in zip(places, suspended.requests, strict=True)
-    ]
-    unit = WireUnit(
-        tenant_id=command.tenant_id,
-        unit_id=unit_id,
-        execution_id=command.execution_id,
-        step_id=waits.step_id,
-        step_index=suspended.step_index,
-        cardinality=str(suspended.step.cardinality),
-        version=1,
-        status="WAITING_EXTERNAL",
-        primary_interaction_id=None if suspended.itemized else interactions[0].interaction_id,
-        expected_item_count=len(interactions) if suspended.itemized else None,
-        dispatch_complete=suspended.itemized,
-        created_at_epoch_ms=now,
-        updated_at_epoch_ms=now,
-        ttl_epoch_s=interactions[0].ttl_epoch_s,
+def _failed(
+    command: TransitionCommand, failure_class: str, message: str, step_index: int | None = None
+) -> TransitionResult:
+    """Return a failure, with the failed step if the coordinator knows that member: earlier versions refuse it."""
+    step = UNKNOWN_STEP if step_index is None else step_index
+    failure = WireFailure(
+        failure_class=failure_class, message=message, failed_step_index=step if command.reads_failed_step else None
     )
-    return WireSuspension(
-        tenant_id=command.tenant_id,
-        execution_id=command.execution_id,
-        unit_id=unit_id,
-        step_index=suspended.step_index,
-        unit=unit,
-        interactions=interactions,
-    )
-
-
-def _interaction(
-    command: TransitionCommand, suspended: Suspended, unit_id: str, place: int | None, request: Any, now: int
-) -> WireInteraction:
-    """Return an interaction of the protocol. Webhooks and timers stay WAITING, because the coordinator handles them."""
-    step: PlannedStep = suspended.step
-    waits = step.waits
-    if waits is None:
-        raise TypeError(f"step {step.name} is not an await")
-    item = "" if place is None else f":item={place}"
-    key = f"{command.execution_id}:{waits.step_id}{item}"
-    deadline = now + int(waits.timeout.total_seconds() * 1000)
-    is_handled_by_coordinator = waits.transport in (TIMER, "webhook")
-    metadata: dict[str, Any] = dict(waits.transport_metadata)
-    if not is_handled_by_coordinator:
-        metadata |= {"adapter": waits.transport, "dispatchedAtEpochMs": now}
-    return WireInteraction(
-        tenant_id=command.tenant_id,
-        execution_id=command.execution_id,
-        step_id=waits.step_id,
-        step_index=suspended.step_index,
-        output_type=step.output.type_id,
-        interaction_id=str(uuid.uuid4()),
-        correlation_id=name_uuid(command.tenant_id, command.execution_id, waits.step_id, key),
-        causation_id=f"{command.execution_id}:{suspended.step_index}" + ("" if place is None else f":{place}"),
-        idempotency_key=key,
-        version=0 if is_handled_by_coordinator else 2,
-        status="WAITING" if is_handled_by_coordinator else "DISPATCHED",
-        request_payload=request,
-        unit_id=unit_id,
-        item_index=place,
-        assignee=waits.assignee,
-        group=waits.group,
-        transport_type=waits.transport,
-        transport_metadata=metadata,
-        deadline_epoch_ms=deadline,
-        created_at_epoch_ms=now,
-        updated_at_epoch_ms=now,
-        ttl_epoch_s=deadline // 1000 + DAY_SECONDS,
-        transport_output_type=step.output.type_id,
-    )
+    return TransitionResult(outcome="FAILED", failure=failure)

@@ -73,8 +73,12 @@ class TypedPayload(_Strict):
     payload: str
 
     def document(self) -> dict[str, str]:
-        """Return the payload as a JSON object, with its members in the order of the protocol."""
-        return self.model_dump(by_alias=True)
+        """Return the payload as a JSON object with the members of the protocol, in its order."""
+        return {
+            "payloadTypeId": self.payload_type_id,
+            "payloadEncoding": self.payload_encoding,
+            "payload": self.payload,
+        }
 
 
 class _Mapping(_Strict):

@@ -1,14 +1,12 @@
 """The messages between coordinator and REST workers (wire protocol D). Pure; both sides share this module.
 
-One request contains one command, and its response the result. Both sides are strict. An unknown member makes a message
-malformed. A missing number reads as 0 and a missing flag as false. A missing text is an error if it is required.
+One request contains one command, and its response the result. Both sides accept members that they do not know, because
+the other side may be of a later version (ADR 80). Known members are read strictly. A missing number reads as 0 and a
+missing flag as false. A missing text is an error if it is required.
 """
 
 import hashlib
-import hmac
 import uuid
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -21,11 +19,11 @@ from wire.value_limits import MOST_VALUES
 
 EXECUTE_PATH = "/pipeline/worker/transitions/execute"
 CAPABILITIES_PATH = "/pipeline/worker/capabilities"
-TIMESTAMP, NONCE, SIGNATURE = "X-TPF-Worker-Timestamp", "X-TPF-Worker-Nonce", "X-TPF-Worker-Signature"
 PROTOCOL_VERSION = "1"
 CAPABILITY_ENCODING = "application/tpf-transition-envelope+json"
 LOCAL_CONTRACT = "local-contract"
 TO_THE_END = -1
+UNKNOWN_STEP = -1
 
 NON_RETRYABLE = "org.pipelineframework.step.NonRetryableException"
 NON_RETRYABLE_CLASSES = frozenset(
@@ -78,16 +76,55 @@ Flag = Annotated[bool, BeforeValidator(_false)]
 Filled = Annotated[str, BeforeValidator(_filled)]
 
 
+def _or(text: str | None, default: str) -> str:
+    return text if text and text.strip() else default
+
+
+def _is_absent(value: object) -> bool:
+    return value is None
+
+
+# Members that were added after August 2026 are omitted unless they say something: earlier versions refuse them.
+_Later = Field(default=None, exclude_if=_is_absent)
+
+
 class _Wire(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow", alias_generator=to_camel, populate_by_name=True)
 
     def to_json(self) -> str:
         """Return compact JSON, with the members in the order of their declaration."""
         return self.model_dump_json(by_alias=True)
 
 
+class PageCompletion(_Wire):
+    """How far a worker has read one page of a paged source. `exhausted`: there is no further page."""
+
+    consumed_records: Count = 0
+    next_checkpoint: Filled | None = None
+    exhausted: Flag = False
+
+    @model_validator(mode="after")
+    def _ends_or_continues(self) -> Self:
+        if not self.exhausted and self.next_checkpoint is None:
+            raise ValueError("a page that is not the last one has no nextCheckpoint")
+        return self
+
+
+class PageContext(_Wire):
+    """The page of a paged source that a command reads."""
+
+    page_index: Count = 0
+    source_identity: Filled
+    start_checkpoint: Filled | None = None
+    max_records: Annotated[int, Field(ge=1, lt=2**31)]
+    suspended_completion: PageCompletion | None = None
+
+
 class TransitionCommand(_Wire):
-    """Exactly the 15 members of wire protocol D.5. A missing `stopBeforeStepIndex` reads as 0, not as "to the end"."""
+    """The 15 members of wire protocol D.5, then those that the framework has added since August 2026.
+
+    A missing `stopBeforeStepIndex` reads as 0, not as "to the end". A missing `redriveIntent` reads as REPLAY.
+    """
 
     tenant_id: str
     execution_id: str
@@ -104,6 +141,11 @@ class TransitionCommand(_Wire):
     payload_type_id: str
     payload_encoding: str
     payload: str
+    redrive_intent: Literal["REPLAY", "RETRY_FAILED_COMMAND", "REISSUE_COMMAND"] | None = _Later
+    redrive_step_index: int | None = _Later
+    redrive_command_id: str | None = _Later
+    redrive_reason: str | None = _Later
+    page_context: PageContext | None = _Later
 
     @model_validator(mode="after")
     def _stops_ahead(self) -> Self:
@@ -111,6 +153,29 @@ class TransitionCommand(_Wire):
         if stop != TO_THE_END and stop < self.current_step_index:
             raise ValueError("stopBeforeStepIndex is before currentStepIndex")
         return self
+
+    @model_validator(mode="after")
+    def _names_the_effect(self) -> Self:
+        if self.is_replay:
+            return self
+        if not (self.redrive_command_id or "").strip():
+            raise ValueError(f"{self.redrive_intent} requires redriveCommandId")
+        if self.redrive_intent == "REISSUE_COMMAND" and not (self.redrive_reason or "").strip():
+            raise ValueError("REISSUE_COMMAND requires redriveReason")
+        step, stop = self.redrive_step_index or 0, self.stop_before_step_index
+        if self.redrive_intent == "RETRY_FAILED_COMMAND" and (step < self.current_step_index or 0 <= stop <= step):
+            raise ValueError("redriveStepIndex is not a step of the command")
+        return self
+
+    @property
+    def is_replay(self) -> bool:
+        """True if the command runs its steps without a decision about the effects of an earlier run."""
+        return self.redrive_intent in (None, "REPLAY")
+
+    @property
+    def reads_failed_step(self) -> bool:
+        """True if the sender knows `failedStepIndex`. Earlier versions refuse it, and have no `redriveCommandId`."""
+        return "redrive_command_id" in self.model_fields_set
 
     @property
     def input(self) -> TypedPayload:
@@ -127,15 +192,25 @@ class TransitionCommand(_Wire):
 
 
 class WireFailure(_Wire):
-    """The failure of a result (wire protocol D.6)."""
+    """The failure of a result (wire protocol D.6). A missing step is as unknown as UNKNOWN_STEP."""
 
     failure_class: str
     message: str | None = None
+    failed_step_index: Annotated[int, Field(ge=-1, lt=2**31)] | None = _Later
+    failed_command_id: str | None = _Later
 
 
 UnitStatus = Literal["WAITING_EXTERNAL", "COMPLETED", "FAILED", "TIMED_OUT", "CANCELLED", "EXPIRED"]
 InteractionStatus = Literal[
-    "WAITING", "DISPATCHING", "DISPATCHED", "COMPLETED", "FAILED", "TIMED_OUT", "CANCELLED", "EXPIRED"
+    "WAITING",
+    "DISPATCHING",
+    "DISPATCHED",
+    "COMPLETION_OBSERVED",
+    "COMPLETED",
+    "FAILED",
+    "TIMED_OUT",
+    "CANCELLED",
+    "EXPIRED",
 ]
 
 
@@ -214,24 +289,27 @@ class WireSuspension(_Wire):
     step_index: Count = 0
     unit: WireUnit | None = None
     interactions: Annotated[list[WireInteraction], BeforeValidator(_empty)] = Field(default_factory=list)
+    page_completion: PageCompletion | None = _Later
+
+
+class SentPayload(TypedPayload):
+    """A payload of a message. In contrast to payloads inside of payloads, it may have unknown members."""
+
+    model_config = ConfigDict(extra="allow")
 
 
 class TransitionResult(_Wire):
     """The result of a command. Each outcome has only the members that belong to it (wire protocol D.6)."""
 
     outcome: Literal["COMPLETED", "WAITING_EXTERNAL", "FAILED"]
-    output_payloads: Annotated[list[TypedPayload], BeforeValidator(_empty)] = Field(default_factory=list)
+    output_payloads: Annotated[list[SentPayload], BeforeValidator(_empty)] = Field(default_factory=list)
     await_suspension: WireSuspension | None = None
     failure: WireFailure | None = None
     terminal_output_published: Flag = False
     terminal_input_passthrough: Flag = False
 
-    @model_validator(mode="before")
-    @classmethod
-    def _without_decoded_items(cls, document: Any) -> Any:
-        if isinstance(document, Mapping):
-            return {name: value for name, value in document.items() if name != "decodedOutputItems"}
-        return document
+    page_completion: PageCompletion | None = _Later
+    decoded_output_items: Any = Field(default=None, exclude=True)
 
     @model_validator(mode="after")
     def _exclusive(self) -> Self:
@@ -241,18 +319,19 @@ class TransitionResult(_Wire):
         if (self.failure is not None) != (self.outcome == "FAILED"):
             raise ValueError("failure belongs to FAILED")
         if not completed and (
-            self.output_payloads or self.terminal_output_published or self.terminal_input_passthrough
+            self.output_payloads
+            or self.terminal_output_published
+            or self.terminal_input_passthrough
+            or self.page_completion
         ):
-            raise ValueError("outputs belong to COMPLETED")
+            raise ValueError("outputs and pageCompletion belong to COMPLETED")
         if self.terminal_input_passthrough and (self.output_payloads or self.terminal_output_published):
             raise ValueError("a result that passes its input through has no other outputs")
         return self
 
 
 class Capabilities(_Wire):
-    """The release that a worker hosts (wire protocol D.7). Unknown members are ignored."""
-
-    model_config = ConfigDict(extra="ignore")
+    """The release that a worker hosts (wire protocol D.7)."""
 
     protocol_version: str
     provider_name: str | None = None
@@ -282,67 +361,6 @@ def parse(model: type[Message], body: bytes) -> Message:
 def is_null(body: bytes) -> bool:
     """Return True if `body` is the JSON text `null`."""
     return body.strip() == b"null"
-
-
-# --- signatures -----------------------------------------------------------------------------------
-
-
-def signature(secret: str, method: str, path: str, timestamp: str, nonce: str, body: bytes) -> str:
-    """Return the signature of a request (wire protocol D.3).
-
-    `path` is the path of the protocol, without a base path.
-    """
-    canonical = "\n".join((method.upper(), path, timestamp, nonce, hashlib.sha256(body).hexdigest()))
-    return hmac.new(secret.encode(), canonical.encode(), hashlib.sha256).hexdigest()
-
-
-def signed_headers(secret: str, method: str, path: str, body: bytes, *, now: datetime) -> dict[str, str]:
-    """Return the headers of one request, with a new nonce."""
-    timestamp = now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    nonce = str(uuid.uuid4())
-    headers = {"Accept": "application/json"} | ({"Content-Type": "application/json"} if method == "POST" else {})
-    return headers | {
-        TIMESTAMP: timestamp,
-        NONCE: nonce,
-        SIGNATURE: signature(secret, method, path, timestamp, nonce, body),
-    }
-
-
-class Refused(Exception):
-    """A request is rejected. The text is only for the log."""
-
-
-def check_signature(
-    secret: str, method: str, path: str, headers: Mapping[str, str], body: bytes, *, now: datetime, tolerance: timedelta
-) -> tuple[str, datetime]:
-    """Return the nonce and the time of a request with a valid signature (wire protocol D.4).
-
-    Raises `Refused`, also if the time differs from `now` by more than `tolerance`.
-    """
-    lower = {name.lower(): value for name, value in headers.items()}
-    timestamp, nonce, received = (lower.get(name.lower()) or "" for name in (TIMESTAMP, NONCE, SIGNATURE))
-    if not (timestamp.strip() and nonce.strip() and received.strip()):
-        raise Refused("a signature header is missing")
-    sent = _instant(timestamp)
-    if sent is None or abs(now - sent) > tolerance:
-        raise Refused("the timestamp is not an instant, or too far from the present")
-    expected = signature(secret, method, path, timestamp, nonce, body)
-    if not hmac.compare_digest(expected.encode(), received.encode("utf-8", "surrogateescape")):
-        raise Refused("the signature is wrong")
-    return nonce, sent
-
-
-def _instant(text: str) -> datetime | None:
-    """Return the ISO 8601 instant in `text`; None for a date, a number or a time without an offset."""
-    try:
-        moment = datetime.fromisoformat(text) if "T" in text.upper() else None
-    except ValueError:
-        return None
-    return moment if moment is not None and moment.tzinfo is not None else None
-
-
-def _or(text: str | None, default: str) -> str:
-    return text if text and text.strip() else default
 
 
 # --- identities -----------------------------------------------------------------------------------

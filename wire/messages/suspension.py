@@ -37,6 +37,9 @@ _DURABLE = {
     "payload",
 }
 PROJECTOR = "tpf.await.completion.projector"
+_CALLBACK = "CONNECTOR_CALLBACK"
+_ACCEPTED, _REJECTED = ("SUCCEEDED", "AMBIGUOUS"), ("TERMINAL", "USER_ACTION_REQUIRED")
+_UNSETTLED = ("WAITING", "DISPATCHING", "COMPLETION_OBSERVED")
 _DURABLE_ENCODING = "application/tpf-canonical+json"
 
 Status = Literal["WAITING", "DISPATCHING", "DISPATCHED", "COMPLETED"]
@@ -50,6 +53,10 @@ _KEPT: dict[str, Status] = {
 
 class Unanswerable(Exception):
     """A suspension that can never be answered. Its execution fails with the reason instead of waiting."""
+
+
+class Unsettled(Exception):
+    """A worker does not know yet whether the command of an await was accepted. A later attempt reports it."""
 
 
 class ImportedInteraction(BaseModel):
@@ -91,8 +98,9 @@ def imported(command: TransitionCommand, suspension: WireSuspension) -> Imported
     """Return the suspension that ended `command`.
 
     Raises `Unanswerable` if the execution would hang or resume with a wrong answer: the unit is missing or finished,
-    belongs to another execution, lacks interactions or has too many, or its answers need conversion. Raises pydantic's
-    ValidationError for values beyond the coordinator's limits.
+    belongs to another execution, lacks interactions or has too many, or its answers need conversion. Raises `Unsettled`
+    if an answer could come before its command is known to be accepted. Raises pydantic's ValidationError for values
+    beyond the coordinator's limits.
     """
     unit, interactions = _checked(command, suspension)
     first = interactions[0]
@@ -135,8 +143,25 @@ def _checked(command: TransitionCommand, suspension: WireSuspension) -> tuple[Wi
     for each in interactions:
         if (each.tenant_id, each.execution_id, each.step_index) != (named[0], named[1], named[3]):
             raise Unanswerable("An interaction of the suspension belongs to another execution or step")
+    settled = [_settled(each) for each in interactions]
+    for each in settled:
         _require_plain_answer(each)
-    return unit, interactions
+    return unit, settled
+
+
+def _settled(interaction: WireInteraction) -> WireInteraction:
+    """Return the interaction with the status that follows from the dispatch of its command, if it has one (ADR 80)."""
+    status, metadata = interaction.status, interaction.transport_metadata
+    if status != "COMPLETION_OBSERVED" and metadata.get("completionMode") != _CALLBACK:
+        return interaction
+    settlement = metadata.get("commandSettlement")
+    if settlement in _REJECTED:
+        raise Unanswerable("The command of the await was rejected, so no answer to it counts")
+    if status not in _UNSETTLED:
+        return interaction
+    if settlement not in _ACCEPTED:
+        raise Unsettled("The worker has not recorded yet whether the command of the await was accepted")
+    return interaction.model_copy(update={"status": "COMPLETED" if status == "COMPLETION_OBSERVED" else "DISPATCHED"})
 
 
 def _require_plain_answer(interaction: WireInteraction) -> None:

@@ -15,7 +15,7 @@ from executions.workers.tenant_keys import active_keys
 from foundation.http import address_guard
 from foundation.http.address_guard import TargetRefused
 from foundation.http.exchange import Response, exchange
-from wire.messages.rest_messages import signed_headers
+from wire.messages.signed_requests import signed_headers
 from wire.traceparent import NONE
 from wire.web_address import DEFAULT_PORTS
 

@@ -13,6 +13,7 @@ from django.db.models.functions import Least, Now
 from executions.models import Worker, WorkerEligibility
 from executions.transports.rest import statements
 from executions.transports.rest.calls import call
+from executions.transports.rest.reading import read
 from executions.workers.eligibility import CHECK_FAILED
 from foundation.http.address_guard import TargetRefused, Unreachable
 from foundation.http.exchange import Broken, NotConnected, TimedOut
@@ -20,7 +21,7 @@ from foundation.scheduling.places import Places
 from foundation.scheduling.turns import Turns
 from releases.models import Release
 from wire.documents.json_reader import shown
-from wire.messages.rest_messages import CAPABILITIES_PATH, PROTOCOL_VERSION, Capabilities, Malformed, parse
+from wire.messages.rest_messages import CAPABILITIES_PATH, PROTOCOL_VERSION, Capabilities, Malformed
 
 CHECK_SECONDS = 10
 """A worker is due for a check this many seconds after its last one."""
@@ -104,7 +105,7 @@ def _why_not(release: Release, worker: Worker) -> str | None:
         answer = call(worker.endpoint, slug, "GET", CAPABILITIES_PATH, most_seconds=CALL_SECONDS)
         if not (200 <= answer.status < 300 and answer.complete):
             raise Malformed(f"HTTP {answer.status}")
-        reported = parse(Capabilities, answer.body)
+        reported = read(Capabilities, answer.body)
     except (TargetRefused, Broken, Malformed) as error:
         return f"{CHECK_FAILED}: {error}"
     if reported.protocol_version != PROTOCOL_VERSION:

@@ -1,13 +1,15 @@
-"""Turns the HTTP response of a REST worker, or a failed call, into an outcome (wire protocol D.9, D.10). Pure."""
+"""Turns the HTTP response of a REST worker, or a failed call, into an outcome (wire protocol D.9, D.10)."""
 
 import json
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from executions.state_machine.retry import OUTCOME_UNKNOWN
+from executions.transports.rest.reading import read
 from foundation.http.exchange import Response
+from wire.documents.json_reader import quoted
 from wire.messages.celery_messages import Failure, Outcome
 from wire.messages.payload_envelopes import (
     LIST,
@@ -26,12 +28,13 @@ from wire.messages.rest_messages import (
     TransitionResult,
     WireFailure,
     is_null,
-    parse,
 )
-from wire.messages.suspension import ImportedSuspension, Unanswerable, imported
+from wire.messages.suspension import ImportedSuspension, Unanswerable, Unsettled, imported
 
 FAILED = "TransitionWorkerFailureException"
 NOT_CONNECTED = "ConnectException"
+PAGED_SOURCE_UNSUPPORTED = "PAGED_SOURCE_UNSUPPORTED"
+COMMAND_UNSETTLED = "COMMAND_UNSETTLED"
 GATEWAY_FAILURES = frozenset({502, 504, 520, 522, 524, 598, 599})
 """Statuses of a gateway that has no valid response of the worker. No standard has those above 511, but gateways do."""
 
@@ -78,27 +81,39 @@ def result_of(sent: Sent, answer: Response, *, non_retryable: Collection[str] = 
     try:
         if not answer.complete:
             raise Malformed("the response is too long")
-        return _meaning(sent, parse(TransitionResult, answer.body), non_retryable)
+        return _meaning(sent, read(TransitionResult, answer.body), non_retryable)
     except (Malformed, PayloadRefused, ValueError):
         return failed(sent, FAILED, f"REST transition worker returned {malformed}")
 
 
 def failed(
-    sent: Sent, failure_class: str, message: str, *, retryable: bool = True, reported: bool = False
+    sent: Sent,
+    failure_class: str,
+    message: str,
+    *,
+    retryable: bool = True,
+    reported: bool = False,
+    step_index: int | None = None,
 ) -> CallResult:
-    failure = Failure(failure_class=failure_class, message=message, retryable=retryable)
+    failure = Failure(failure_class=failure_class, message=message, retryable=retryable, step_index=step_index)
     return CallResult(_outcome(sent, outcome="FAILED", failure=failure), reported=reported)
 
 
 def _meaning(sent: Sent, result: TransitionResult, non_retryable: Collection[str]) -> CallResult:
     if result.failure is not None:
         return _failure(sent, result.failure, non_retryable)
+    if result.page_completion or (result.await_suspension and result.await_suspension.page_completion):
+        message = "The worker reports a page of a paged source, which this coordinator did not request"
+        return failed(sent, PAGED_SOURCE_UNSUPPORTED, message, retryable=False, reported=True)
     if result.await_suspension is not None:
         try:
             suspension = imported(sent.command, result.await_suspension)
         except Unanswerable as error:
             return failed(sent, "UNANSWERABLE_SUSPENSION", str(error), retryable=False, reported=True)
+        except Unsettled as error:
+            return failed(sent, COMMAND_UNSETTLED, str(error), reported=True)
         return CallResult(_outcome(sent, outcome="WAITING_EXTERNAL", suspension=suspension), opened=suspension)
+    outputs: Sequence[TypedPayload]
     outputs = _passed_on(sent) if result.terminal_input_passthrough else result.output_payloads
     if sent.command.result_shape == "SINGLE" and len(outputs) > 1:
         message = (
@@ -111,9 +126,19 @@ def _meaning(sent: Sent, result: TransitionResult, non_retryable: Collection[str
 
 def _failure(sent: Sent, failure: WireFailure, non_retryable: Collection[str]) -> CallResult:
     name, message = failure.failure_class, (failure.message or "").strip()
+    if (command := failure.failed_command_id or "").strip():
+        message = f"command {quoted(command)}: {message}" if message else f"command {quoted(command)}"
+    step = _failed_step(sent, failure.failed_step_index)
     if name in NON_RETRYABLE_CLASSES or name in non_retryable:
-        return failed(sent, "NonRetryableException", message or name, retryable=False, reported=True)
-    return failed(sent, FAILED, f"{name}: {message}" if message else name, reported=True)
+        return failed(sent, "NonRetryableException", message or name, retryable=False, reported=True, step_index=step)
+    return failed(sent, FAILED, f"{name}: {message}" if message else name, reported=True, step_index=step)
+
+
+def _failed_step(sent: Sent, index: int | None) -> int | None:
+    """Return the step that failed; None if the worker names none that the command runs."""
+    if index is None or index < sent.command.current_step_index:
+        return None
+    return index if sent.steps is None or index < sent.steps else None
 
 
 def _passed_on(sent: Sent) -> list[TypedPayload]:

@@ -5,22 +5,34 @@ from typing import Any
 
 import pytest
 from django.utils import timezone
+from prometheus_client import REGISTRY
 
 from executions.campaigns.filters import Filters, matching
 from executions.lifecycle import sweep
 from executions.models import DeadLetter, Execution, Interaction, Worker
-from executions.transports.rest import calls
+from executions.transports.rest import calls, wire_forms
 from executions.workers.tenant_keys import current_key, start_key
 from foundation.http.address_guard import TargetRefused
 from releases.activation import policy
 from tests import making
 from tests.cases import cases
 from tests.deaths import each_death
-from tests.executions.transports.rest.order_flow import DECISION, FAILED, PIPELINE, Flow, answered, submit
+from tests.executions.transports.rest.order_flow import (
+    DECISION,
+    FAILED,
+    ORDER,
+    PIPELINE,
+    Flow,
+    answered,
+    parked,
+    submit,
+)
 from tests.executions.transports.rest.strict_worker import ENCODING, completed, result
 from tests.receiving import Received, receiving
 from wire.messages.limits import TOLERANCE
-from wire.messages.rest_messages import CAPABILITIES_PATH, Refused, check_signature
+from wire.messages.payload_envelopes import TypedPayload
+from wire.messages.rest_messages import CAPABILITIES_PATH
+from wire.messages.signed_requests import Refused, check_signature
 
 
 @cases(
@@ -145,6 +157,63 @@ def test_a_reported_failure_or_impossible_result_fails_the_attempt(
 
 
 @cases(
+    ("place", "members", "step", "text"),
+    [
+        ("step", {}, 0, "wrong"),
+        *(("step", {"failedStepIndex": unknown}, 0, "wrong") for unknown in (None, -1, 4)),
+        ("step", {"failedStepIndex": 1, "failedCommandId": None}, 1, "wrong"),
+        ("await", {"failedStepIndex": 2}, 3, "wrong"),
+        ("step", {"failedStepIndex": 1, "failedCommandId": 'charge-"1"'}, 1, 'command "charge-\\"1\\"": wrong'),
+    ],
+)
+def test_the_step_and_the_command_that_failed_are_those_that_a_later_worker_names(
+    flow: Flow, settings: Any, place: str, members: dict[str, Any], step: int, text: str
+) -> None:
+    """An earlier worker names none, and -1 means unknown. A step that the command does not run is unknown too."""
+    settings.REST_WORKER_NON_RETRYABLE = ["org.acme.Final"]
+    answer = result("FAILED", failure={"failureClass": "org.acme.Final", "message": "wrong", **members})
+    if place == "await":
+        made, question = parked(flow)
+        answered(flow, question)
+        flow.double.answers = [answer]
+        flow.advance(made)
+    else:
+        made = flow.run(answer)
+    assert (made.status, made.error_message) == ("FAILED", text)
+    assert DeadLetter.objects.get(execution=made).failed_step_index == step
+
+
+PAGE = {"consumedRecords": 2, "nextCheckpoint": "c-2", "exhausted": False}
+
+
+@cases("page", [PAGE, {**PAGE, "nextCheckpoint": None, "exhausted": True}])
+@cases("outcome", ["COMPLETED", "WAITING_EXTERNAL"])
+def test_a_page_is_never_taken_for_the_whole_result(flow: Flow, page: dict[str, Any], outcome: str) -> None:
+    def suspend(command: Any) -> Any:
+        answer = flow.double.suspend(command, ORDER)
+        answer["awaitSuspension"]["pageCompletion"] = page
+        return answer
+
+    made = flow.run({**completed(OUTPUT), "pageCompletion": page} if outcome == "COMPLETED" else suspend)
+    assert (made.status, made.error_code, made.result) == ("FAILED", "PAGED_SOURCE_UNSUPPORTED", None)
+
+
+def test_unknown_members_are_accepted_and_counted(flow: Flow, caplog: pytest.LogCaptureFixture) -> None:
+    def count(message: str) -> float:
+        return REGISTRY.get_sample_value("coordinator_unknown_members_total", {"message": message}) or 0.0
+
+    before = count("result"), count("capabilities")
+    with caplog.at_level("INFO", "executions.transports.rest.reading"):
+        flow.double.capabilities = {"surprise": 1}
+        flow.check()
+        made = flow.run({**completed({**OUTPUT, "new": "1"}), "pageCompletion": None, "new": {"a": 1}})
+    assert made.status == "SUCCEEDED"
+    assert (count("result"), count("capabilities")) == (before[0] + 2, before[1] + 1)
+    assert caplog.messages[-1:] == ["Ignored the unknown member 'new' of a REST worker's result"]
+    assert wire_forms.outputs(made.pk) == [TypedPayload.model_validate(OUTPUT)]
+
+
+@cases(
     ("fault", "code", "message"),
     [
         ("500 secret text", FAILED, HTTP % 500),
@@ -152,7 +221,7 @@ def test_a_reported_failure_or_impossible_result_fails_the_attempt(
         ("redirect", FAILED, HTTP % 307),
         *((f"{status} from a gateway", UNKNOWN, HTTP % status) for status in (502, 504, 520, 522, 524, 598, 599)),
         ("200 <html>", FAILED, MALFORMED),
-        ('200 {"outcome":"COMPLETED","surprise":1}', FAILED, MALFORMED),
+        ('200 {"outcome":"COMPLETED","surprise":1,"failure":{}}', FAILED, MALFORMED),
         (f"200 {json.dumps({**completed(), 'terminalInputPassthrough': True})}", FAILED, MALFORMED),
         ("huge", FAILED, MALFORMED),
         ("200 null", FAILED, "REST transition worker returned an empty result for execution ID"),

@@ -21,6 +21,7 @@ from tests.receiving import receiving
 
 pytestmark = pytest.mark.django_db
 UNANSWERABLE, MALFORMED = ("FAILED", "UNANSWERABLE_SUSPENSION"), ("WAIT_RETRY", FAILED)
+UNSETTLED = ("WAIT_RETRY", "COMMAND_UNSETTLED")
 LEFT = {"status": "WAITING", "version": 0}
 """An interaction that the worker leaves to the coordinator."""
 
@@ -49,7 +50,7 @@ def change(suspension: dict[str, Any], place: str, members: dict[str, Any]) -> N
         ("interaction", {"status": "EXPIRED"}, UNANSWERABLE),
         ("interaction", {"deadlineEpochMs": 10**17}, UNANSWERABLE),
         ("interaction", {**LEFT, "transportType": "webhook", "transportMetadata": {"url": "file:///x"}}, UNANSWERABLE),
-        ("suspension", {"surprise": 1}, MALFORMED),
+        ("interaction", {"status": "COMPLETION_OBSERVED"}, UNSETTLED),
         ("unit", {"expectedItemCount": 1, "completedItemCount": 2}, MALFORMED),
         ("interaction", {"outputType": " "}, MALFORMED),
         ("interaction", {"status": "LOST"}, MALFORMED),

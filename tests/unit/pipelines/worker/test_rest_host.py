@@ -152,6 +152,51 @@ def test_a_failure_that_must_not_be_retried_has_the_class_of_the_protocol(host: 
     assert answer["failure"]["message"].endswith('step "Validate order": order r1 names no dish')
 
 
+LATER = {"redriveIntent": "REPLAY", "redriveStepIndex": -1, "redriveCommandId": None, "redriveReason": None}
+
+
+def test_a_later_coordinator_learns_which_step_failed_and_an_earlier_one_gets_what_it_knows(host: RestHost) -> None:
+    wrong = uni({**ORDER, "lines": []})
+    for command, failed in (
+        ({}, {}),
+        (LATER, {"failedStepIndex": 0}),
+        ({**LATER, "pageContext": None}, {"failedStepIndex": 0}),
+    ):
+        failure = ran(host, wrong, **command)["failure"]
+        assert failure.items() >= failed.items()
+        assert set(failure) == {"failureClass", "message", *failed}
+    assert ran(host, wrong, **LATER, releaseVersion="2.0")["failure"]["failedStepIndex"] == -1, "no step ran"
+
+
+PAGE = {"pageIndex": 0, "sourceIdentity": "s", "startCheckpoint": None, "maxRecords": 1, "suspendedCompletion": None}
+REISSUE = {**LATER, "redriveIntent": "REISSUE_COMMAND", "redriveCommandId": "c", "redriveReason": "lost"}
+
+
+def test_a_command_for_effects_or_pages_runs_no_step(host: RestHost) -> None:
+    retry = {**LATER, "redriveIntent": "RETRY_FAILED_COMMAND", "redriveCommandId": "c", "redriveStepIndex": 0}
+    for members, code in (
+        (REISSUE, "COMMAND_REDRIVE_UNSUPPORTED"),
+        (retry, "COMMAND_REDRIVE_UNSUPPORTED"),
+        ({**LATER, "pageContext": PAGE}, "PAGED_SOURCE_UNSUPPORTED"),
+    ):
+        failure = ran(host, uni(ORDER), **members)["failure"]
+        assert failure["failureClass"] == "org.pipelineframework.step.NonRetryableException"
+        assert failure["message"].startswith(f"{code}: a pipeline in Python has no")
+        assert failure["failedStepIndex"] == -1
+    assert ran(host, uni(ORDER), **LATER)["outcome"] == "WAITING_EXTERNAL"
+
+
+def test_a_command_that_contradicts_itself_is_refused_and_unknown_members_are_accepted(
+    host: RestHost, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = json.dumps(command(uni(ORDER), **{**REISSUE, "redriveReason": " "})).encode()
+    assert host.respond("POST", EXECUTE, signed("POST", EXECUTE, body), body) == (400, b"")
+    with caplog.at_level("INFO", "pipelines.failures"):
+        for _ in range(2):
+            assert ran(host, uni(ORDER), surprise={"a": 1})["outcome"] == "WAITING_EXTERNAL"
+    assert caplog.messages[1:] == ["Ignored the unknown member 'surprise' of a command"]
+
+
 def test_a_result_that_the_coordinator_would_not_read_is_a_failure(
     host: RestHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,5 @@
-"""Commands and results are read strictly (wire protocol D.5, D.6). A suspension matches its command in every part."""
+"""Known members are read strictly (wire protocol D.5, D.6), and unknown ones are accepted. A suspension matches its
+command in every part."""
 
 import json
 from typing import Any
@@ -8,8 +9,9 @@ import pytest
 from tests.cases import cases
 from tests.unit.wire.messages.test_vectors import COMMAND, WAITING
 from wire.messages.payload_envelopes import ENCODING
-from wire.messages.rest_messages import Malformed, TransitionCommand, TransitionResult, parse
-from wire.messages.suspension import Unanswerable, imported
+from wire.messages.rest_messages import Capabilities, Malformed, TransitionCommand, TransitionResult, parse
+from wire.messages.suspension import Unanswerable, Unsettled, imported
+from wire.messages.unknown_members import LONGEST_NAME, MOST_NAMES, NewNames, unknown_members
 
 STP = {"payloadTypeId": "java.lang.String", "payloadEncoding": ENCODING, "payload": '"x"'}
 OUTPUT = {"outputPayloads": [STP]}
@@ -36,12 +38,14 @@ def test_a_missing_or_null_member_has_its_default() -> None:
 BROKEN: dict[str | None, list[dict[str, Any]]] = {
     None: [{}, {"outcome": "DONE"}],
     "COMPLETED": [
-        *({"surprise": 1}, {"failure": FAILURE}, {"awaitSuspension": SUSPENSION}),
+        *({"failure": FAILURE}, {"awaitSuspension": SUSPENSION}, {"pageCompletion": {"consumedRecords": 1}}),
         {"outputPayloads": [STP], "terminalInputPassthrough": True},
-        {"outputPayloads": [{**STP, "more": 1}]},
     ],
     "WAITING_EXTERNAL": [{}, *({"awaitSuspension": SUSPENSION, **more} for more in ({"failure": FAILURE}, OUTPUT))],
-    "FAILED": [{}, {"failure": {"message": "no class"}}, {"failure": FAILURE, "awaitSuspension": SUSPENSION}],
+    "FAILED": [
+        *({}, {"failure": {"message": "no class"}}, {"failure": FAILURE, "awaitSuspension": SUSPENSION}),
+        *({"failure": {**FAILURE, "failedStepIndex": -2}}, {"failure": FAILURE, "pageCompletion": {"exhausted": True}}),
+    ],
 }
 
 
@@ -65,6 +69,80 @@ def test_a_command_without_a_stop_reads_as_nothing_to_run() -> None:
     document["currentStepIndex"] = 3
     with pytest.raises(Malformed):
         parse(TransitionCommand, json.dumps(document).encode())
+
+
+NULLS = dict.fromkeys(["redriveCommandId", "redriveReason", "pageContext"])
+PAGE = {"pageIndex": 0, "sourceIdentity": "s", "startCheckpoint": None, "maxRecords": 1, "suspendedCompletion": None}
+RETRY = {"redriveIntent": "RETRY_FAILED_COMMAND", "redriveCommandId": "c"}
+REISSUE = {"redriveIntent": "REISSUE_COMMAND", "redriveCommandId": "c", "redriveReason": "lost"}
+
+
+def later(**members: Any) -> TransitionCommand:
+    """Return a command with the members that the framework sends since 26.9, nulls included."""
+    document = {
+        **json.loads(COMMAND),
+        "currentStepIndex": 1,
+        "redriveIntent": "REPLAY",
+        "redriveStepIndex": -1,
+        **NULLS,
+    }
+    return parse(TransitionCommand, json.dumps(document | members).encode())
+
+
+@cases(
+    ("members", "is_replay"),
+    [
+        ({}, True),
+        ({"redriveIntent": None}, True),
+        ({"redriveCommandId": "", "redriveStepIndex": 0}, True),
+        ({**RETRY, "redriveStepIndex": 1}, False),
+        ({**RETRY, "redriveStepIndex": 2, "stopBeforeStepIndex": 3}, False),
+        (REISSUE, False),
+    ],
+)
+def test_a_later_command_says_whether_it_is_a_replay(members: dict[str, Any], is_replay: bool) -> None:
+    command = later(**members)
+    assert (command.is_replay, command.reads_failed_step) == (is_replay, True)
+    assert not parse(TransitionCommand, COMMAND.encode()).reads_failed_step
+    assert later(pageContext=PAGE).page_context is not None
+
+
+@cases(
+    "members",
+    [
+        {"redriveIntent": "REPEAT"},
+        *({**RETRY, "redriveStepIndex": step} for step in (None, 0)),
+        {**RETRY, "redriveStepIndex": 3, "stopBeforeStepIndex": 3},
+        *({**RETRY, "redriveStepIndex": 1, "redriveCommandId": text} for text in (None, " ")),
+        *({**REISSUE, name: text} for name in ("redriveCommandId", "redriveReason") for text in (None, " ")),
+        *({"pageContext": {**PAGE, **wrong}} for wrong in ({"pageIndex": -1}, {"maxRecords": 0})),
+        *({"pageContext": {**PAGE, name: " "}} for name in ("sourceIdentity", "startCheckpoint")),
+        {"pageContext": {**PAGE, "suspendedCompletion": {"exhausted": False}}},
+    ],
+)
+def test_a_later_command_that_contradicts_itself_is_malformed(members: dict[str, Any]) -> None:
+    with pytest.raises(Malformed):
+        later(**members)
+
+
+def test_unknown_members_are_accepted_in_every_part_of_a_message() -> None:
+    suspension = {**SUSPENSION, "b": 1, "pageCompletion": {"exhausted": True, "c": 1}}
+    suspension["unit"], [interaction] = {**SUSPENSION["unit"], "d": 1}, SUSPENSION["interactions"]
+    suspension["interactions"] = [{**interaction, "e": {"f": 1}}, {**interaction, "e": 2}]
+    waiting = result(outcome="WAITING_EXTERNAL", awaitSuspension=suspension, a=1, decodedOutputItems=None)
+    assert sorted(unknown_members(waiting)) == ["a", "b", "c", "d", "e", "e"]
+    assert unknown_members(result(outcome="COMPLETED", outputPayloads=[STP, {**STP, "g": 1}])) == ["g"]
+    assert unknown_members(result(outcome="FAILED", failure={**FAILURE, "failedCommandId": None, "h": 1})) == ["h"]
+    assert unknown_members(later(pageContext={**PAGE, "i": 1}, j=1)) == ["j", "i"]
+    hosted = {"protocolVersion": "1", "pipelineId": "p", "contractVersion": "c", "releaseVersion": "r", "k": 1}
+    assert unknown_members(parse(Capabilities, json.dumps(hosted).encode())) == ["k"]
+
+
+def test_each_unknown_name_is_logged_once_bounded_and_escaped() -> None:
+    names = NewNames()
+    assert names.among(["é\n", "é\n", "x" * 10**6]) == ["'\\xe9\\n'", f"'{'x' * LONGEST_NAME}'"]
+    assert names.among(["é\n"]) == []
+    assert len(names.among(map(str, range(1000)))) == MOST_NAMES - 2
 
 
 def test_the_error_of_a_malformed_message_contains_no_values() -> None:
@@ -123,3 +201,40 @@ def test_a_unit_without_exactly_one_request_per_item_is_unanswerable(unit: dict[
     """It would resume without the other responses."""
     with pytest.raises(Unanswerable, match="has not sent all of its requests"):
         kept(itemized(**unit))
+
+
+CALLBACK = {"completionMode": "CONNECTOR_CALLBACK"}
+
+
+@cases(
+    ("status", "metadata", "expected"),
+    [
+        *((status, CALLBACK, Unsettled) for status in ("WAITING", "DISPATCHING", "COMPLETION_OBSERVED")),
+        ("COMPLETION_OBSERVED", {}, Unsettled),
+        ("COMPLETION_OBSERVED", {**CALLBACK, "commandSettlement": "RETRYABLE"}, Unsettled),
+        *(
+            (status, {**CALLBACK, "commandSettlement": settlement}, Unanswerable)
+            for status in ("DISPATCHING", "COMPLETION_OBSERVED", "COMPLETED")
+            for settlement in ("TERMINAL", "USER_ACTION_REQUIRED")
+        ),
+        *(
+            (status, {**CALLBACK, "commandSettlement": settlement}, then)
+            for status, then in (("DISPATCHING", "DISPATCHED"), ("COMPLETION_OBSERVED", "COMPLETED"))
+            for settlement in ("SUCCEEDED", "AMBIGUOUS")
+        ),
+        *((status, CALLBACK, status) for status in ("DISPATCHED", "COMPLETED")),
+        ("DISPATCHING", {"commandSettlement": "TERMINAL"}, "DISPATCHING"),
+    ],
+)
+def test_an_answer_counts_only_after_its_command_is_known_to_be_accepted(
+    status: str, metadata: dict[str, Any], expected: Any
+) -> None:
+    document = json.loads(WAITING)
+    [interaction] = document["awaitSuspension"]["interactions"]
+    interaction |= {"status": status, "transportMetadata": metadata, "responsePayload": {"paid": True}}
+    if isinstance(expected, str):
+        [made] = kept(document).interactions
+        assert (made.status, made.response) == (expected, '{"paid": true}' if expected == "COMPLETED" else None)
+    else:
+        with pytest.raises(expected):
+            kept(document)

@@ -6,16 +6,8 @@ from typing import Any
 import pytest
 
 from tests.cases import cases
-from wire.messages.rest_messages import (
-    CAPABILITIES_PATH,
-    EXECUTE_PATH,
-    NONCE,
-    SIGNATURE,
-    TIMESTAMP,
-    Refused,
-    check_signature,
-    signed_headers,
-)
+from wire.messages.rest_messages import CAPABILITIES_PATH, EXECUTE_PATH
+from wire.messages.signed_requests import NONCE, SIGNATURE, TIMESTAMP, Refused, check_signature, signed_headers
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 TOLERANCE = timedelta(minutes=2)

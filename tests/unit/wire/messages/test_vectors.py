@@ -14,8 +14,8 @@ from wire.messages.rest_messages import (
     execution_key,
     name_uuid,
     parse,
-    signature,
 )
+from wire.messages.signed_requests import signature
 
 ENCODING = "application/tpf-transition+json"
 TIMESTAMP, NONCE = "2026-01-02T03:04:05.678Z", "11111111-2222-3333-4444-555555555555"
