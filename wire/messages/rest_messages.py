@@ -40,7 +40,8 @@ NON_RETRYABLE_CLASSES = frozenset(
         "org.pipelineframework.invocation.PipelineRecursionLimitExceededException",
     }
 )
-"""Failures that no retry can fix (wire protocol D.10). Settings can add the classes of own applications."""
+"""Failures that no retry can fix: the framework's subclasses of NON_RETRYABLE, the same in August and November 2026
+(wire protocol D.10). Settings can add the classes of own applications."""
 
 
 class Malformed(Exception):

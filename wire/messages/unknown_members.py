@@ -9,12 +9,18 @@ LONGEST_NAME = 100
 
 
 def unknown_members(message: BaseModel) -> list[str]:
-    """Return the names of the unknown members of a message and of its parts. A repeated name appears repeatedly."""
-    names = list(message.model_extra or ())
-    for value in vars(message).values():
-        for part in value if isinstance(value, list) else (value,):
-            if isinstance(part, BaseModel):
-                names += unknown_members(part)
+    """Return the names of the unknown members of a message and of its parts, in any order. Names may repeat."""
+    names: list[str] = []
+    rest = [message]
+    while rest:
+        part = rest.pop()
+        if part.__pydantic_extra__:
+            names += part.__pydantic_extra__
+        for value in vars(part).values():
+            if isinstance(value, list):
+                rest += [item for item in value if isinstance(item, BaseModel)]
+            elif isinstance(value, BaseModel):
+                rest.append(value)
     return names
 
 

@@ -1,6 +1,7 @@
 """Calls of REST workers: allowed origins, the base URL, and signatures while keys are rotated."""
 
 import json
+import uuid
 from typing import Any
 
 import pytest
@@ -202,14 +203,14 @@ def test_unknown_members_are_accepted_and_counted(flow: Flow, caplog: pytest.Log
     def count(message: str) -> float:
         return REGISTRY.get_sample_value("coordinator_unknown_members_total", {"message": message}) or 0.0
 
-    before = count("result"), count("capabilities")
+    name, before = uuid.uuid4().hex, (count("result"), count("capabilities"))
     with caplog.at_level("INFO", "executions.transports.rest.reading"):
         flow.double.capabilities = {"surprise": 1}
         flow.check()
-        made = flow.run({**completed({**OUTPUT, "new": "1"}), "pageCompletion": None, "new": {"a": 1}})
+        made = flow.run({**completed({**OUTPUT, name: "1"}), "pageCompletion": None, name: {"a": 1}})
     assert made.status == "SUCCEEDED"
     assert (count("result"), count("capabilities")) == (before[0] + 2, before[1] + 1)
-    assert caplog.messages[-1:] == ["Ignored the unknown member 'new' of a REST worker's result"]
+    assert caplog.messages[-1:] == [f"Ignored the unknown member '{name}' of a REST worker's result"]
     assert wire_forms.outputs(made.pk) == [TypedPayload.model_validate(OUTPUT)]
 
 
