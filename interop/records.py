@@ -10,6 +10,7 @@ from executions.models.states import State
 from releases.artifacts.store import artifact_store
 from releases.models import Activation, Artifact, Release
 from tenancy.models import Tenant
+from wire.documents import release_evidence
 
 FOREVER = 2**63 - 1
 
@@ -21,6 +22,8 @@ def release(row: Release, active: Activation | None, *, activated: bool = False)
     """
     is_active = active is not None and active.release_id == row.pk
     at = epoch_ms(active.activated_at) if active is not None and is_active else 0
+    primary = _primary(row)
+    stored = primary["primaryArtifactChecksum"]
     return {
         "tenantId": row.pipeline.tenant.slug,
         "pipelineId": row.pipeline.pipeline_id,
@@ -28,7 +31,8 @@ def release(row: Release, active: Activation | None, *, activated: bool = False)
         "releaseVersion": row.release_version,
         "status": "ACTIVE" if is_active else "REGISTERED",
         "descriptor": row.descriptor,
-        **_primary(row),
+        **primary,
+        "primaryArtifactUri": artifact_store().address(stored) if stored else "",
         "contract": row.contract.document if row.contract else None,
         "createdAtEpochMs": epoch_ms(row.created_at),
         "updatedAtEpochMs": at if activated and at else epoch_ms(row.status_changed_at),
@@ -44,10 +48,19 @@ def _primary(row: Release) -> dict[str, Any]:
     return {
         "primaryArtifactId": found.artifact_id if found else "",
         "primaryArtifactDigest": found.digest if found else "",
-        "primaryArtifactUri": artifact_store().address(blob.digest) if blob else "",
+        "primaryArtifactUri": found.uri if found and blob else "",
         "primaryArtifactSizeBytes": blob.size if blob else 0,
         "primaryArtifactChecksum": blob.digest if blob else "",
     }
+
+
+def evidence(row: Release) -> dict[str, Any]:
+    """Return the immutable identity of a registered release with its fingerprint, for clients since November 2026.
+
+    It depends only on what never changes. So the URI of the primary artifact is that of the descriptor, while a release
+    record has the address of the stored bytes, which can move to another store.
+    """
+    return release_evidence.evidence(row.descriptor, row.contract.document if row.contract else None, _primary(row))
 
 
 def worker(row: Worker, tenant: Tenant) -> dict[str, Any]:
