@@ -63,6 +63,41 @@ def evidence(row: Release) -> dict[str, Any]:
     return release_evidence.evidence(row.descriptor, row.contract.document if row.contract else None, _primary(row))
 
 
+def _event(row: Activation) -> dict[str, Any]:
+    """Return the members of an activation. Its id has the sequence, by which the admin and the API name it."""
+    release, pipeline = row.release, row.release.pipeline
+    return {
+        "activationId": f"{pipeline.tenant.slug}:{pipeline.pipeline_id}:{row.sequence}",
+        "contractVersion": release.contract_version,
+        "releaseVersion": release.release_version,
+        "immutableReleaseIdentity": evidence(release),
+        "activatedAtEpochMs": epoch_ms(row.activated_at),
+    }
+
+
+def receipt(row: Activation) -> dict[str, Any]:
+    """Return the receipt of an activation with an operation key. It depends only on what never changes."""
+    pipeline = row.release.pipeline
+    return {
+        "schemaVersion": 1,
+        "operationKey": row.operation_key,
+        "tenantId": pipeline.tenant.slug,
+        "pipelineId": pipeline.pipeline_id,
+        **_event(row),
+    }
+
+
+def current_activation(tenant_id: str, pipeline_id: str, row: Activation | None) -> dict[str, Any]:
+    """Return what made the active release active. The state LEGACY_UNKNOWN does not occur: all have an event."""
+    return {
+        "schemaVersion": 1,
+        "tenantId": tenant_id,
+        "pipelineId": pipeline_id,
+        "state": "IDENTIFIED" if row else "NONE",
+        "identifiedEvent": _event(row) if row else None,
+    }
+
+
 def worker(row: Worker, tenant: Tenant) -> dict[str, Any]:
     since = [moment for moment in (row.draining_since, row.drained_by_operator_at) if moment is not None]
     return {

@@ -174,5 +174,5 @@ def _double(value: float) -> str:
     if value == 0 or 1e-3 <= abs(value) < 1e7:
         return repr(value)
     shortest = Decimal(repr(value))
-    first, *rest = "".join(map(str, shortest.as_tuple().digits)).rstrip("0")
-    return f"{'-' * (value < 0)}{first}.{''.join(rest) or '0'}E{shortest.adjusted()}"
+    digits = "".join(map(str, shortest.as_tuple().digits)).rstrip("0")
+    return f"{'-' * (value < 0)}{digits[0]}.{digits[1:] or '0'}E{shortest.adjusted()}"
