@@ -174,7 +174,7 @@ def _in_form(request: HttpRequest, document: HttpResponse, text: str, page: Call
 
     It is a problem document below `/api`, a text on the compatibility surface, and a page elsewhere.
     """
-    root = request.path.split("/")[1]
+    root = request.path.lstrip("/").partition("/")[0]
     if root == "api":
         return document
     if root in COMPATIBILITY:

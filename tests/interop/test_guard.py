@@ -120,7 +120,7 @@ def test_tenants_are_created_only_if_the_settings_say_so(settings: Any) -> None:
     [
         *(
             ("GET", path, 404)
-            for path in ("/tpf", "/tpf/", "/tpf/x", "/tpf/admin/tenants/t", "/pipeline/x", "/q/health")
+            for path in ("/tpf", "/tpf/", "/%2Ftpf/x", "/tpf/admin/tenants/t", "/pipeline/x", "/q/health")
         ),
         *(("POST", f"/tpf/{RELEASES}/{end}", 404) for end in ("", "a%2Fb/c", "1/activate/", "1/deactivate")),
         *((method, f"/tpf/{RELEASES}", 405) for method in ("POST", "PUT", "DELETE", "OPTIONS")),
