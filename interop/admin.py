@@ -20,12 +20,14 @@ from interop.surface import ADMIN, Refusal, TpfView, body_of, bounded, flag_of, 
 from releases import queries
 from releases.activation import activation
 from releases.errors import NoActiveRelease, PipelineUnknown
-from releases.models import Kind, Pipeline, Release
+from releases.models import SWITCHES, Activation, Kind, Pipeline, Release
 from releases.states import Status
 from tenancy.models import Tenant
 from wire.identity import ReleaseIdentity
 from wire.messages.limits import LONGEST_WORKER_ID
 
+KEY_REUSED = "The operation key belongs to the activation of another release"
+LONGEST_OPERATION_KEY = 200
 MAX_REASON_CHARACTERS = 80
 ROLLED_BACK = "rolled back by a call of /tpf, which has no reason"
 VERDICT_WAIT_SECONDS = 1.0
@@ -49,6 +51,11 @@ class ReleaseView(TpfView):
         if found is None:
             raise Refusal(404)
         return found
+
+    def operation(self, tenant_id: str, pipeline_id: str, key: str) -> Activation | None:
+        """Return the activation or rollback with the operation key. The API may have made it."""
+        pipeline = self.pipeline(tenant_id, pipeline_id)
+        return None if pipeline is None else _switches(pipeline).filter(operation_key=key, gradual=None).first()
 
 
 def _registered(pipeline: Pipeline) -> QuerySet[Release]:
@@ -95,11 +102,52 @@ class OneRelease(ReleaseView):
 class Activate(ReleaseView):
     def post(self, request: HttpRequest, tenant_id: str, pipeline_id: str, release_version: str) -> dict[str, Any]:
         found = self.registered(tenant_id, pipeline_id, release_version)
-        try:
-            event = activation.activate(found, actor=ADMIN.actor, reason=_reason(found))
-        except CoordinatorError as error:
-            raise Refusal(409, error.detail) from None
-        return records.release(found, event, activated=True)
+        return records.release(found, _activated(found), activated=True)
+
+
+class ActivationOperations(ReleaseView):
+    """Activates a release once for an operation key. A repeated call gets the receipt of that activation."""
+
+    def post(self, request: HttpRequest, tenant_id: str, pipeline_id: str) -> dict[str, Any]:
+        body = body_of(request) or {}
+        key = segment(required(body, "operationKey", LONGEST_OPERATION_KEY), "operationKey")
+        contract_version, release_version = required(body, "contractVersion"), required(body, "releaseVersion")
+        made = self.operation(tenant_id, pipeline_id, key)
+        release = made.release if made else self.registered(tenant_id, pipeline_id, release_version)
+        if (release.contract_version, release.release_version) != (contract_version, release_version):
+            raise Refusal(409, KEY_REUSED if made else f"Release {release_version} has another contract version")
+        return records.receipt(made or _activated(release, key))
+
+
+class ActivationOperation(ReleaseView):
+    def get(self, request: HttpRequest, tenant_id: str, pipeline_id: str, operation_key: str) -> dict[str, Any]:
+        made = self.operation(tenant_id, pipeline_id, operation_key)
+        if made is None:
+            raise Refusal(404)
+        return records.receipt(made)
+
+
+class CurrentActivation(ReleaseView):
+    def get(self, request: HttpRequest, tenant_id: str, pipeline_id: str) -> dict[str, Any]:
+        pipeline = self.pipeline(tenant_id, pipeline_id)
+        newest = None if pipeline is None else _switches(pipeline).order_by("-sequence").first()
+        if newest is not None and newest.release.status != Status.REGISTERED:
+            newest = None
+        return records.current_activation(tenant_id, pipeline_id, newest)
+
+
+def _switches(pipeline: Pipeline) -> QuerySet[Activation]:
+    """Return the activations that made a release active. The steps of gradual activations are none of them."""
+    return pipeline.activations.select_related("release__pipeline__tenant", "release__contract").filter(
+        kind__in=SWITCHES
+    )
+
+
+def _activated(release: Release, operation_key: str | None = None) -> Activation:
+    try:
+        return activation.activate(release, actor=ADMIN.actor, reason=_reason(release), operation_key=operation_key)
+    except CoordinatorError as error:
+        raise Refusal(409, error.detail) from None
 
 
 def _reason(release: Release) -> str:
@@ -225,6 +273,9 @@ urlpatterns = [
     path(_PIPELINE + "releases/active", ActiveRelease.as_view()),
     path(_PIPELINE + "releases/<str:releaseVersion>", OneRelease.as_view()),
     path(_PIPELINE + "releases/<str:releaseVersion>/activate", Activate.as_view()),
+    path(_PIPELINE + "current-activation", CurrentActivation.as_view()),
+    path(_PIPELINE + "activation-operations", ActivationOperations.as_view()),
+    path(_PIPELINE + "activation-operations/<str:operationKey>", ActivationOperation.as_view()),
     path(_PIPELINE + "workers/register", RegisterWorker.as_view()),
     path(_PIPELINE + "workers/<str:workerId>/heartbeat", Heartbeat.as_view()),
     path(_PIPELINE + "workers/<str:workerId>/drain", Drain.as_view()),

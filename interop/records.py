@@ -10,6 +10,7 @@ from executions.models.states import State
 from releases.artifacts.store import artifact_store
 from releases.models import Activation, Artifact, Release
 from tenancy.models import Tenant
+from wire.documents import release_evidence
 
 FOREVER = 2**63 - 1
 
@@ -21,6 +22,8 @@ def release(row: Release, active: Activation | None, *, activated: bool = False)
     """
     is_active = active is not None and active.release_id == row.pk
     at = epoch_ms(active.activated_at) if active is not None and is_active else 0
+    primary = _primary(row)
+    stored = primary["primaryArtifactChecksum"]
     return {
         "tenantId": row.pipeline.tenant.slug,
         "pipelineId": row.pipeline.pipeline_id,
@@ -28,7 +31,8 @@ def release(row: Release, active: Activation | None, *, activated: bool = False)
         "releaseVersion": row.release_version,
         "status": "ACTIVE" if is_active else "REGISTERED",
         "descriptor": row.descriptor,
-        **_primary(row),
+        **primary,
+        "primaryArtifactUri": artifact_store().address(stored) if stored else "",
         "contract": row.contract.document if row.contract else None,
         "createdAtEpochMs": epoch_ms(row.created_at),
         "updatedAtEpochMs": at if activated and at else epoch_ms(row.status_changed_at),
@@ -44,9 +48,53 @@ def _primary(row: Release) -> dict[str, Any]:
     return {
         "primaryArtifactId": found.artifact_id if found else "",
         "primaryArtifactDigest": found.digest if found else "",
-        "primaryArtifactUri": artifact_store().address(blob.digest) if blob else "",
+        "primaryArtifactUri": found.uri if found and blob else "",
         "primaryArtifactSizeBytes": blob.size if blob else 0,
         "primaryArtifactChecksum": blob.digest if blob else "",
+    }
+
+
+def evidence(row: Release) -> dict[str, Any]:
+    """Return the immutable identity of a registered release with its fingerprint, for clients since November 2026.
+
+    It depends only on what never changes. So the URI of the primary artifact is that of the descriptor, while a release
+    record has the address of the stored bytes, which can move to another store.
+    """
+    return release_evidence.evidence(row.descriptor, row.contract.document if row.contract else None, _primary(row))
+
+
+def _event(row: Activation) -> dict[str, Any]:
+    """Return the members of an activation. Its id has the sequence, by which the admin and the API name it."""
+    release, pipeline = row.release, row.release.pipeline
+    return {
+        "activationId": f"{pipeline.tenant.slug}:{pipeline.pipeline_id}:{row.sequence}",
+        "contractVersion": release.contract_version,
+        "releaseVersion": release.release_version,
+        "immutableReleaseIdentity": evidence(release),
+        "activatedAtEpochMs": epoch_ms(row.activated_at),
+    }
+
+
+def receipt(row: Activation) -> dict[str, Any]:
+    """Return the receipt of an activation with an operation key. It depends only on what never changes."""
+    pipeline = row.release.pipeline
+    return {
+        "schemaVersion": 1,
+        "operationKey": row.operation_key,
+        "tenantId": pipeline.tenant.slug,
+        "pipelineId": pipeline.pipeline_id,
+        **_event(row),
+    }
+
+
+def current_activation(tenant_id: str, pipeline_id: str, row: Activation | None) -> dict[str, Any]:
+    """Return what made the active release active. The state LEGACY_UNKNOWN does not occur: all have an event."""
+    return {
+        "schemaVersion": 1,
+        "tenantId": tenant_id,
+        "pipelineId": pipeline_id,
+        "state": "IDENTIFIED" if row else "NONE",
+        "identifiedEvent": _event(row) if row else None,
     }
 
 

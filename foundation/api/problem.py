@@ -1,6 +1,7 @@
 """Turns all errors into HTTP responses of type `application/problem+json` (RFC 9457)."""
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
@@ -26,7 +27,8 @@ from foundation.errors import (
     SlowRequestsBusy,
 )
 
-API = "/api/"
+COMPATIBILITY = {"tpf", "pipeline", "q"}
+"""The first parts of the paths of the compatibility surface. Its errors are texts with the media type of JSON."""
 TYPE = "urn:durable-coordinator:problem:"
 # The code and the title of each error that the framework raises, by the framework's code.
 FRAMEWORK = {
@@ -139,18 +141,14 @@ def _place(attr: str) -> str:
 
 
 def malformed(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Django's handler400: returns a problem document below `/api/`, and a page elsewhere."""
-    if not request.path.startswith(API):
-        return bad_request(request, exception)
-    return refusal(InvalidRequest("The request is malformed, or ALLOWED_HOSTS does not list its host."))
+    """Django's handler400."""
+    error = InvalidRequest("The request is malformed, or ALLOWED_HOSTS does not list its host.")
+    return _in_form(request, refusal(error), error.title, lambda: bad_request(request, exception))
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Django's handler404: returns a problem document below `/api/`, and a page elsewhere."""
-    if not request.path.startswith(API):
-        return page_not_found(request, exception)
-    code, title = FRAMEWORK["not_found"]
-    return JsonResponse(_document(code, title, 404, title), status=404, content_type=ProblemRenderer.media_type)
+    """Django's handler404."""
+    return _in_form(request, _framework("not_found", 404), "Not Found", lambda: page_not_found(request, exception))
 
 
 def failed(request: HttpRequest) -> HttpResponse:
@@ -162,13 +160,31 @@ def failed(request: HttpRequest) -> HttpResponse:
     if isinstance(error, SlowRequestsBusy):
         return refusal(error)
     if may_pass(error):
-        if request.path.startswith(API):
-            return refusal(database_unavailable())
-        return HttpResponse(render_to_string("503.html"), status=DatabaseUnavailable.status)
-    if not request.path.startswith(API):
-        return server_error(request)
-    code, title = FRAMEWORK["error"]
-    return JsonResponse(_document(code, title, 500, title), status=500, content_type=ProblemRenderer.media_type)
+        unavailable = database_unavailable()
+
+        def page() -> HttpResponse:
+            return HttpResponse(render_to_string("503.html"), status=unavailable.status)
+
+        return _in_form(request, refusal(unavailable), unavailable.title, page)
+    return _in_form(request, _framework("error", 500), "An unexpected error occurred", lambda: server_error(request))
+
+
+def _in_form(request: HttpRequest, document: HttpResponse, text: str, page: Callable[[], HttpResponse]) -> HttpResponse:
+    """Return an error outside of views in the form of its address.
+
+    It is a problem document below `/api`, a text on the compatibility surface, and a page elsewhere.
+    """
+    root = request.path.lstrip("/").partition("/")[0]
+    if root == "api":
+        return document
+    if root in COMPATIBILITY:
+        return HttpResponse(text, status=document.status_code, content_type="application/json")
+    return page()
+
+
+def _framework(name: str, status: int) -> HttpResponse:
+    code, title = FRAMEWORK[name]
+    return JsonResponse(_document(code, title, status, title), status=status, content_type=ProblemRenderer.media_type)
 
 
 def _document(code: str, title: str, status: int, detail: str) -> dict[str, Any]:

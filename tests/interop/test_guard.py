@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.test import override_settings
+from django.test import Client, override_settings
 
 from tenancy.models import Tenant
 from tests.cases import cases
@@ -17,6 +17,9 @@ ADDRESSES = [
     ("GET", "admin/tenants/t/pipelines/p/releases/active"),
     ("GET", "admin/tenants/t/pipelines/p/releases/sha256:abc"),
     ("POST", "admin/tenants/t/pipelines/p/releases/sha256:abc/activate"),
+    ("GET", "admin/tenants/t/pipelines/p/current-activation"),
+    ("POST", "admin/tenants/t/pipelines/p/activation-operations"),
+    ("GET", "admin/tenants/t/pipelines/p/activation-operations/k"),
     ("POST", "admin/tenants/t/pipelines/p/workers/register"),
     ("POST", "admin/tenants/t/pipelines/p/workers/w/heartbeat"),
     ("POST", "admin/tenants/t/pipelines/p/workers/w/drain"),
@@ -30,6 +33,7 @@ ADDRESSES = [
 ]
 UNAVAILABLE = {
     "releases": "Release admin token is unavailable",
+    "activation": "Release admin token is unavailable",
     "workers": "Worker lifecycle admin token is unavailable",
     "redrive": "Execution admin token is unavailable",
     "control-plane": "Hosted control-plane admin token is unavailable",
@@ -109,3 +113,24 @@ def test_tenants_are_created_only_if_the_settings_say_so(settings: Any) -> None:
     assert Tenant.objects.get().slug == "new-tenant"
     status, text = refused(call("POST", path.replace("new-tenant", "Not_A_Slug"), worker))
     assert (status, text.startswith("tenantId is not acceptable")) == (400, True)
+
+
+@cases(
+    ("method", "path", "status"),
+    [
+        *(
+            ("GET", path, 404)
+            for path in ("/tpf", "/tpf/", "/%2Ftpf/x", "/tpf/admin/tenants/t", "/pipeline/x", "/q/health")
+        ),
+        *(("POST", f"/tpf/{RELEASES}/{end}", 404) for end in ("", "a%2Fb/c", "1/activate/", "1/deactivate")),
+        *((method, f"/tpf/{RELEASES}", 405) for method in ("POST", "PUT", "DELETE", "OPTIONS")),
+        ("POST", "/api/v1/organizations/acme/deployments/", 404),
+    ],
+)
+def test_an_unknown_address_gets_an_error_in_the_form_of_its_surface(method: str, path: str, status: int) -> None:
+    client = Client(enforce_csrf_checks=True, headers={"Authorization": f"Bearer {ADMIN}"})
+    form = "application/problem+json" if path.startswith("/api") else "application/json"
+    answer = client.generic(method, path)
+    assert (answer.status_code, answer.headers["Content-Type"], b"<" in answer.content) == (status, form, False)
+    elsewhere = client.generic(method, path, headers={"Host": "elsewhere.example"})
+    assert (elsewhere.status_code, elsewhere.headers["Content-Type"]) == (400, form)

@@ -280,7 +280,7 @@ def _hashed(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return the members that the hash covers, in the generator's order and without nulls."""
     ordered: dict[str, Any] = {}
     for name in _HASHED:
-        value = _without_nulls(document.get(name))
+        value = without_nulls(document.get(name))
         if value is not None:
             ordered[name] = _member_order(name, value)
     return ordered
@@ -307,9 +307,10 @@ def _ordered_by(model: type[Document], value: Any) -> Any:
     return ordered
 
 
-def _without_nulls(value: Any) -> Any:
+def without_nulls(value: Any) -> Any:
+    """Return `value` without the members of objects that are null, at any depth."""
     if isinstance(value, dict):
-        return {key: _without_nulls(member) for key, member in value.items() if member is not None}
+        return {key: without_nulls(member) for key, member in value.items() if member is not None}
     if isinstance(value, list):
-        return [_without_nulls(item) for item in value]
+        return [without_nulls(item) for item in value]
     return value
