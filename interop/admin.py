@@ -1,22 +1,21 @@
-"""`/tpf/admin`: releases, workers and re-drive (wire protocol B.2)."""
+"""`/tpf/admin`: releases and workers (wire protocol B.2)."""
 
-import uuid
 from typing import Any
 
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import path
 
-from executions.errors import ExecutionUnknown, WorkerLimitReached, WorkerUnknown
-from executions.lifecycle import redrive
+from executions.errors import WorkerLimitReached, WorkerUnknown
 from executions.models import Worker
 from executions.transports.rest import workers
 from executions.transports.rest.capabilities import await_verdict
 from executions.workers import registry as worker_registry
 from foundation.errors import CoordinatorError
 from interop import records
+from interop.redrives import Redrive
 from interop.registration import register_from
-from interop.surface import ADMIN, Refusal, TpfView, body_of, bounded, flag_of, identifier, required, segment, text_of
+from interop.surface import ADMIN, Refusal, TpfView, body_of, bounded, identifier, required, segment, text_of
 from releases import queries
 from releases.activation import activation
 from releases.errors import NoActiveRelease, PipelineUnknown
@@ -28,7 +27,6 @@ from wire.messages.limits import LONGEST_WORKER_ID
 
 KEY_REUSED = "The operation key belongs to the activation of another release"
 LONGEST_OPERATION_KEY = 200
-MAX_REASON_CHARACTERS = 80
 ROLLED_BACK = "rolled back by a call of /tpf, which has no reason"
 VERDICT_WAIT_SECONDS = 1.0
 
@@ -229,35 +227,6 @@ class Workers(WorkerView):
         names = {name: value for name, value in requested.items() if value and "\x00" not in value}
         rows = Worker.objects.select_related("eligibility").filter(tenant=tenant, pipeline_id=pipeline_id, **names)
         return [records.worker(row, tenant) for row in rows.order_by("worker_id")]
-
-
-class Redrive(TpfView):
-    surface = ADMIN
-    unavailable = "Execution admin token is unavailable"
-
-    def post(self, request: HttpRequest, tenant_id: str, execution_id: str) -> dict[str, Any]:
-        body = body_of(request) or {}
-        expected = body.get("expectedVersion")
-        if expected is not None and type(expected) is not int:
-            raise Refusal(400)
-        unknown = Refusal(404, f"Execution not found: {execution_id}")
-        tenant = self.tenant(tenant_id)
-        if tenant is None:
-            raise unknown
-        try:
-            redriven = redrive.redrive(
-                tenant,
-                uuid.UUID(execution_id),
-                actor=ADMIN.actor,
-                reason=(text_of(body, "reason") or "operator")[:MAX_REASON_CHARACTERS],
-                expected_version=expected,
-                allow_failed=flag_of(body, "allowFailed"),
-            )
-        except (ExecutionUnknown, ValueError):
-            raise unknown from None
-        except CoordinatorError as error:
-            raise Refusal(error.status, error.detail) from None
-        return records.redriven(redriven)
 
 
 def _known_or_404(tenant: Tenant | None) -> Tenant:

@@ -7,12 +7,15 @@ from executions.awaits.interactions import Completion
 from executions.lifecycle.redrive import Redriven
 from executions.models import Execution, Interaction, Worker
 from executions.models.states import State
+from executions.state_machine.retry import OUTCOME_UNKNOWN
 from releases.artifacts.store import artifact_store
 from releases.models import Activation, Artifact, Release
 from tenancy.models import Tenant
 from wire.documents import release_evidence
 
 FOREVER = 2**63 - 1
+_ERROR_CODES: dict[str | None, str] = {OUTCOME_UNKNOWN: "REMOTE_OUTCOME_UNKNOWN"}
+"""The founding framework's names of codes that it calls otherwise."""
 
 
 def release(row: Release, active: Activation | None, *, activated: bool = False) -> dict[str, Any]:
@@ -118,6 +121,7 @@ def worker(row: Worker, tenant: Tenant) -> dict[str, Any]:
 
 
 def redriven(result: Redriven) -> dict[str, Any]:
+    """Return the record of a re-drive. Its intent is REPLAY, because others are refused."""
     row = result.execution
     return {
         "tenantId": row.tenant.slug,
@@ -131,11 +135,16 @@ def redriven(result: Redriven) -> dict[str, Any]:
         "contractVersion": row.contract_version,
         "releaseVersion": row.release_version,
         "updatedAtEpochMs": epoch_ms(row.updated_at),
+        "intent": "REPLAY",
+        "targetCommandId": None,
     }
 
 
 def status(row: Execution) -> dict[str, Any]:
-    """Return a status record. The protocol has no state CANCELLED, so it is FAILED with the error code CANCELLED."""
+    """Return a status record. The protocol has no state CANCELLED, so it is FAILED with the error code CANCELLED.
+
+    An unknown outcome is FAILED too, with the founding framework's error code (ADR 83).
+    """
     cancelled = row.status == State.CANCELLED
     return {
         "executionId": str(row.pk),
@@ -145,7 +154,7 @@ def status(row: Execution) -> dict[str, Any]:
         "version": row.version,
         "nextDueAtEpochMs": FOREVER if row.status == State.WAITING_EXTERNAL else epoch_ms(row.next_due_at),
         "updatedAtEpochMs": epoch_ms(row.updated_at),
-        "errorCode": "CANCELLED" if cancelled else row.error_code,
+        "errorCode": "CANCELLED" if cancelled else _ERROR_CODES.get(row.error_code, row.error_code),
         "errorMessage": "The execution was cancelled" if cancelled else row.error_message,
     }
 

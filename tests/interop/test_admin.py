@@ -1,7 +1,9 @@
 """`/tpf/admin`: activation, workers and re-drive (wire protocol B.2, B.3)."""
 
+import uuid
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -11,8 +13,10 @@ from releases.activation.revocation import revoke
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
+from tests.cases import cases
 from tests.interop.client import call, ok, refused
 from tests.interop.registering import base, register, written
+from tests.raw_sql import unchanged
 from wire.messages.limits import LONGEST_WORKER_ID
 
 pytestmark = pytest.mark.django_db
@@ -80,16 +84,72 @@ def test_a_failed_execution_is_redriven(root: Path) -> None:
     made = ok("POST", f"{path}/{spent.pk}/redrive", {"expectedVersion": version, "reason": "x" * 200})
     assert made.items() >= {"previousStatus": "DLQ", "status": "QUEUED", "version": version + 1, "attempt": 1}.items()
     assert (made["executionId"], made["releaseVersion"]) == (str(spent.pk), "1.0")
+    assert list(made.items())[-2:] == [("intent", "REPLAY"), ("targetCommandId", None)]
     assert len(spent.events.get(kind="REDRIVEN").data["reason"]) == 80
 
 
-def test_a_non_retryable_failure_is_redriven_only_with_allow_failed(root: Path) -> None:
+def test_an_unknown_outcome_has_the_frameworks_code_and_is_redriven_only_with_allow_failed(root: Path) -> None:
     owner, _ = making.ready()
-    [failed] = making.dead(owner, "failed", retryable=False)
+    [failed] = making.dead(owner, "failed", code="OUTCOME_UNKNOWN", retryable=False)
+    result = ok("GET", f"control-plane/tenants/{owner.slug}/executions/{failed.pk}/result")
+    assert (result["status"]["status"], result["status"]["errorCode"]) == ("FAILED", "REMOTE_OUTCOME_UNKNOWN")
     path = f"admin/tenants/{owner.slug}/executions/{failed.pk}/redrive"
     message = f"Execution {failed.pk} cannot be re-driven from status FAILED"
     assert refused(call("POST", path, {"allowFailed": False, "expectedVersion": 99})) == (409, message)
-    assert ok("POST", path, {"allowFailed": True})["previousStatus"] == "FAILED"
+    assert ok("POST", path, {"allowFailed": True, "targetCommandId": " "})["previousStatus"] == "FAILED"
+
+
+RETRY: dict[str, Any] = {"intent": "RETRY_FAILED_COMMAND", "allowFailed": True}
+REISSUE: dict[str, Any] = {
+    "intent": "REISSUE_COMMAND",
+    "targetCommandId": "c",
+    "reason": "r",
+    "expectedVersion": "{version}",
+}
+NO_RETRY = "Pipeline control plane does not support deliberate Command retry redrive"
+NO_REISSUE = "Pipeline control plane does not support targeted Command reissue"
+
+
+@cases(
+    ("state", "body", "status", "text"),
+    [
+        *(("DLQ", {"intent": intent}, 400, "") for intent in ("", "replay", "RETRY", 0, True, ["REPLAY"])),
+        *(("DLQ", {**REISSUE, "expectedVersion": wrong}, 400, "") for wrong in ("1", True, 1.0)),
+        ("DLQ", {"targetCommandId": "c"}, 400, "targetCommandId is only valid for REISSUE_COMMAND"),
+        ("FAILED", {**RETRY, "targetCommandId": "c"}, 400, "targetCommandId is only valid for REISSUE_COMMAND"),
+        ("DLQ", {**REISSUE, "expectedVersion": None}, 400, "REISSUE_COMMAND requires expectedVersion"),
+        ("DLQ", {**REISSUE, "reason": " "}, 400, "REISSUE_COMMAND requires a nonblank reason"),
+        ("DLQ", {**REISSUE, "targetCommandId": " "}, 400, "REISSUE_COMMAND requires targetCommandId"),
+        ("DLQ", {**REISSUE, "allowFailed": True}, 400, "REISSUE_COMMAND does not accept allowFailed=true"),
+        ("FAILED", {**RETRY, "allowFailed": False}, 409, "Execution {id} cannot be re-driven from status FAILED"),
+        ("SUCCEEDED", RETRY, 409, "Execution {id} cannot be re-driven from status SUCCEEDED"),
+        ("FAILED", REISSUE, 409, "Execution {id} cannot be re-driven from status FAILED"),
+        *(
+            (state, {**body, "expectedVersion": 99}, 409, "Execution {id} version mismatch: expected 99 but current ")
+            for state, body in (("FAILED", RETRY), ("SUCCEEDED", REISSUE), ("DLQ", REISSUE))
+        ),
+        ("DLQ", RETRY, 409, "Deliberate Command retry requires an explicitly allowed FAILED execution"),
+        ("DLQ", REISSUE, 409, "Command reissue requires a SUCCEEDED execution"),
+        *(("FAILED", RETRY, 501, NO_RETRY), ("SUCCEEDED", REISSUE, 501, NO_REISSUE)),
+        *(("", RETRY, 404, "Execution not found: "), ("", REISSUE, 404, "Execution not found: ")),
+    ],
+)
+def test_what_is_no_replay_is_refused_and_never_done_as_one(
+    root: Path, owner: Tenant, state: str, body: dict[str, Any], status: int, text: str
+) -> None:
+    making.ready(owner)
+    if state == "SUCCEEDED":
+        made = making.execution(owner)
+        [claim] = making.claimed(owner)
+        making.record(making.outcome_of(claim, output_payloads=["1"]))
+        made.refresh_from_db()
+    else:
+        [made] = making.dead(owner, "k", retryable=state != "FAILED")
+    sent = {**body, "expectedVersion": made.version} if body.get("expectedVersion") == "{version}" else body
+    key = made.pk if state else uuid.uuid4()
+    with unchanged():
+        answer = refused(call("POST", f"admin/tenants/{owner.slug}/executions/{key}/redrive", sent))
+    assert (answer[0], answer[1][: len(text.format(id=key))]) == (status, text.format(id=key))
 
 
 def test_a_revoked_release_is_neither_listed_nor_activated_nor_registered_again(root: Path, owner: Tenant) -> None:
