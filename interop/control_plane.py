@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from contextlib import AbstractContextManager
 from typing import Any, cast, get_args
 
 from django.conf import settings
@@ -80,20 +81,14 @@ class Executions(ControlPlaneView):
         body = body_of(request)
         if body is None:
             raise Refusal(400, "pipelineId is required")
-        pipeline_id = required(body, "pipelineId")
-        shape = required(body, "inputShape")
-        if shape not in get_args(SnapshotShape):
-            raise Refusal(400)
-        if body.get("inputPayload") is None:
-            raise Refusal(400, "inputPayload is required")
+        pipeline_id, shape = required(body, "pipelineId"), input_shape(body)
         tenant = self.tenant(tenant_id)
         if tenant is None:
             raise Refusal(409, NO_ACTIVE)
         if flag_of(body, "outputStreaming"):
             raise Refusal(400, NO_STREAMING)
-        attributes = {"http.request.method": "POST", "pipelines.tenant": tenant.slug}
-        with traces.serving("POST executions", request.META.get("HTTP_TRACEPARENT"), attributes):
-            submission = _submit(tenant, pipeline_id, cast("SnapshotShape", shape), body)
+        with served("POST executions", request, tenant):
+            submission = _submit(tenant, pipeline_id, shape, body)
         return {
             "executionId": str(submission.execution_id),
             "duplicate": submission.duplicate,
@@ -102,18 +97,30 @@ class Executions(ControlPlaneView):
         }
 
 
+def input_shape(body: dict[str, Any]) -> SnapshotShape:
+    """Return the shape of the input in `body`. Raises `Refusal` if the shape or the input is missing or unknown."""
+    shape = required(body, "inputShape")
+    if shape not in get_args(SnapshotShape):
+        raise Refusal(400)
+    if body.get("inputPayload") is None:
+        raise Refusal(400, "inputPayload is required")
+    return cast("SnapshotShape", shape)
+
+
+def served(name: str, request: HttpRequest, tenant: Tenant) -> AbstractContextManager[Any]:
+    """Serve a submission: its executions join the trace of the request."""
+    attributes = {"http.request.method": "POST", "pipelines.tenant": tenant.slug}
+    return traces.serving(name, request.META.get("HTTP_TRACEPARENT"), attributes)
+
+
 def _submit(tenant: Tenant, pipeline_id: str, shape: SnapshotShape, body: dict[str, Any]) -> Submission:
     """Submit to the active release. Repeats if another release is activated meanwhile, because the key contains it."""
     for _ in range(SUBMISSION_ATTEMPTS):
         release = _active(tenant, pipeline_id)
-        try:
-            payload = read_payload(body["inputPayload"], lenient=True)
-            ingress = ingress_of(release, shape, payload)
-        except PayloadRefused:
-            raise Refusal(400, INVALID_PAYLOAD) from None
+        ingress = read_input(release, shape, read_input_payload(body))
         key = execution_key(pipeline_id, release.release_version, _key(tenant, body, ingress))
         try:
-            return _admit(tenant, release, ingress, key)
+            return accept(tenant, release, ingress, key, expected_release_version=release.release_version)
         except ActiveReleaseChanged:
             continue
     raise Refusal(409, "Releases are activated too fast to submit to one of them")
@@ -135,7 +142,27 @@ def _key(tenant: Tenant, body: dict[str, Any], ingress: Ingress) -> str:
     return server_key(tenant.slug, ingress.value)
 
 
-def _admit(tenant: Tenant, release: Release, ingress: Ingress, key: str) -> Submission:
+def read_input_payload(body: dict[str, Any]) -> TypedPayload:
+    """Return the payload of the input as it was sent. Raises `Refusal`."""
+    try:
+        return read_payload(body["inputPayload"], lenient=True)
+    except PayloadRefused:
+        raise Refusal(400, INVALID_PAYLOAD) from None
+
+
+def read_input(release: Release, shape: SnapshotShape, payload: TypedPayload) -> Ingress:
+    """Return the input of `release` from its payload. Raises `Refusal`."""
+    try:
+        return ingress_of(release, shape, payload)
+    except PayloadRefused:
+        raise Refusal(400, INVALID_PAYLOAD) from None
+
+
+def accept(tenant: Tenant, release: Release, ingress: Ingress, key: str, **named: Any) -> Submission:
+    """Submit to `release`. `named` says by which argument of `submit` it is named.
+
+    Raises `Refusal` with the protocol's text, or the error of `submit`, whose status and text the client gets.
+    """
     try:
         return submit(
             tenant,
@@ -143,19 +170,15 @@ def _admit(tenant: Tenant, release: Release, ingress: Ingress, key: str) -> Subm
             input=ingress.value,
             idempotency_key=key,
             actor=CONTROL_PLANE.actor,
-            expected_release_version=release.release_version,
             input_shape=ingress.shape,
             wire_input=ingress.snapshot.document(),
             key_alone=True,
+            **named,
         )
     except InputInvalid:
         raise Refusal(400, INVALID_PAYLOAD) from None
     except WorkerUnavailable as error:
         raise Refusal(503, f"No worker available for active release: {error.detail}") from None
-    except ActiveReleaseChanged:
-        raise
-    except CoordinatorError as error:
-        raise Refusal(error.status, error.detail) from None
 
 
 class OneExecution(ControlPlaneView):

@@ -5,13 +5,14 @@ from typing import Any
 from executions.awaits.awaits import epoch_ms
 from executions.awaits.interactions import Completion
 from executions.lifecycle.redrive import Redriven
-from executions.models import Execution, Interaction, Worker
+from executions.models import AdmissionReceipt, Execution, Interaction, Worker
 from executions.models.states import State
 from executions.state_machine.retry import OUTCOME_UNKNOWN
 from releases.artifacts.store import artifact_store
 from releases.models import Activation, Artifact, Release
 from tenancy.models import Tenant
 from wire.documents import release_evidence
+from wire.messages.admissions import SCHEMA_VERSION
 
 FOREVER = 2**63 - 1
 _ERROR_CODES: dict[str | None, str] = {OUTCOME_UNKNOWN: "REMOTE_OUTCOME_UNKNOWN"}
@@ -156,6 +157,24 @@ def status(row: Execution) -> dict[str, Any]:
         "updatedAtEpochMs": epoch_ms(row.updated_at),
         "errorCode": "CANCELLED" if cancelled else _ERROR_CODES.get(row.error_code, row.error_code),
         "errorMessage": "The execution was cancelled" if cancelled else row.error_message,
+    }
+
+
+def admission(row: AdmissionReceipt) -> dict[str, Any]:
+    """Return the receipt of an execution that was admitted under a client key. It never changes."""
+    return {
+        "schemaVersion": SCHEMA_VERSION,
+        "tenantId": row.pipeline.tenant.slug,
+        "pipelineId": row.pipeline.pipeline_id,
+        "clientKey": row.client_key,
+        "contractVersion": row.release.contract_version,
+        "releaseVersion": row.release.release_version,
+        "executionId": str(row.execution_id),
+        "releaseMetadataFingerprint": row.release_fingerprint,
+        "primaryArtifactId": row.artifact_id,
+        "primaryArtifactDigest": row.artifact_digest,
+        "intentFingerprint": row.intent_fingerprint,
+        "admittedAtEpochMs": epoch_ms(row.created_at),
     }
 
 

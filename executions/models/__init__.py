@@ -1,5 +1,6 @@
 """Executions, their history, awaits, workers, and campaigns."""
 
+from executions.models.admission_receipt import AdmissionReceipt
 from executions.models.awaits import IS_CLAIMED, AwaitUnit, Interaction
 from executions.models.campaign import Campaign, CampaignEvent, CampaignItem, StartFrom
 from executions.models.execution import (
@@ -34,6 +35,7 @@ __all__ = [
     "MOST_TAGS",
     "PERSON",
     "TERMINAL_VALUES",
+    "AdmissionReceipt",
     "AwaitUnit",
     "Campaign",
     "CampaignEvent",

@@ -10,6 +10,7 @@ from django.db import IntegrityError, connection, transaction
 from psycopg.types.json import Json
 
 from executions import metrics
+from executions.models import AdmissionReceipt
 from executions.submission import statements
 from executions.submission.admission import Admission
 from executions.submission.group_commit import GroupCommit
@@ -36,16 +37,18 @@ _PIN_EXISTS = "execution_pin_exists"
 class Row:
     """A new execution. `document` is its row as the statement expects it: JSON in UTF-8.
 
-    `interrupted` is true if no message reached the control workers when the row was admitted.
+    `interrupted` is true if no message reached the control workers when the row was admitted. `receipt` is written with
+    the execution.
     """
 
     id: uuid.UUID
     release: Release
     interrupted: bool
     document: bytes
+    receipt: AdmissionReceipt | None = None
 
     @classmethod
-    def of(cls, admission: Admission, **columns: Any) -> Self:
+    def of(cls, admission: Admission, receipt: AdmissionReceipt | None = None, **columns: Any) -> Self:
         """Make a row that is pinned to the release of `admission`."""
         execution_id = new_id()
         document = {
@@ -57,7 +60,7 @@ class Row:
             **columns,
         }
         text = json_writer.text(document)
-        return cls(execution_id, admission.release, admission.interrupted, text.encode())
+        return cls(execution_id, admission.release, admission.interrupted, text.encode(), receipt)
 
 
 def _insert(rows: list[Row]) -> list[datetime | None]:
@@ -65,6 +68,11 @@ def _insert(rows: list[Row]) -> list[datetime | None]:
 
     If a release is revoked during the statement, no row is inserted. Callers check the admission of such rows again.
     """
+    receipts: list[AdmissionReceipt] = []
+    for row in rows:
+        if row.receipt is not None:
+            row.receipt.execution_id = row.id
+            receipts.append(row.receipt)
     document = b"[%b]" % b",".join([row.document for row in rows])
     columns: dict[str, Any] = {
         "rows": Json(document, dumps=bytes),
@@ -72,10 +80,13 @@ def _insert(rows: list[Row]) -> list[datetime | None]:
         "roles": _SUBMITTING_ROLES,
     }
     try:
-        # Outside of a transaction, the statement is a transaction and needs no savepoint.
-        with transaction.atomic() if connection.in_atomic_block else nullcontext(), prepared.cursor() as cursor:
+        # Outside of a transaction, a single statement is a transaction and needs no savepoint.
+        in_transaction = connection.in_atomic_block or receipts
+        with transaction.atomic() if in_transaction else nullcontext(), prepared.cursor() as cursor:
             cursor.execute(statements.INSERT, columns)
             inserted: dict[uuid.UUID, datetime] = dict(cursor.fetchall())
+            if receipts:
+                AdmissionReceipt.objects.bulk_create([each for each in receipts if each.execution_id in inserted])
     except IntegrityError as error:
         if violated_constraint(error) != _PIN_EXISTS:
             raise

@@ -14,7 +14,7 @@ from django.db import transaction
 
 from executions import life_lines, metrics
 from executions.errors import IdempotencyKeyReused, TenantNotAllowed
-from executions.models import Execution
+from executions.models import AdmissionReceipt, Execution
 from executions.submission import admission, allowance
 from executions.submission.admission import Admission, Purpose
 from executions.submission.insertion import Row, commits
@@ -39,7 +39,8 @@ class ExecutionRequest:
     `input_shape` is UNI or MULTI; if it is None, the contract's first step determines it. `wire_input` is the input in
     its original payloads, to be stored with the execution. With `key_alone` a repeated key returns its first execution
     for any input (wire protocol C.1.2). `tags`, and `routing_key` or else the idempotency key, decide whether a
-    candidate gets the execution. With `expected_release_version`, only the active release does.
+    candidate gets the execution. With `expected_release_version`, only the active release does. `receipt` is written
+    with a new execution, in the same transaction.
     """
 
     pipeline_id: str
@@ -52,6 +53,7 @@ class ExecutionRequest:
     release_version: str | None = None
     routing_key: str | None = None
     tags: Sequence[str] = ()
+    receipt: AdmissionReceipt | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,7 @@ def submit(
     wire_input: Any = None,
     key_alone: bool = False,
     release_version: str | None = None,
+    receipt: AdmissionReceipt | None = None,
 ) -> Submission:
     """Submit one execution. The members of `ExecutionRequest` describe the arguments.
 
@@ -157,6 +160,7 @@ def submit(
         wire_input,
         key_alone,
         release_version,
+        receipt=receipt,
     )
     [verdict] = submit_many(tenant, [request], actor=actor, token=token)
     if isinstance(verdict, CoordinatorError):
@@ -306,6 +310,7 @@ class _Batch:
         request = item.request
         return Row.of(
             admission,
+            request.receipt,
             key=request.idempotency_key,
             digest=item.digest,
             input=[request.input],

@@ -138,6 +138,7 @@ MATRIX = {
     ),
     "executions_resubmission": Table(append_only="resubmission_append_only"),
     "executions_smoketest": Table(append_only="smoke_test_append_only"),
+    "executions_admissionreceipt": Table(append_only="admission_receipt_append_only"),
     "executions_awaitunit": Table(
         state="status",
         in_state={"WAITING_EXTERNAL": "status updated_at"},

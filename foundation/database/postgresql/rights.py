@@ -188,6 +188,12 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
             delete=True,
         ),
         "executions_smoketest": Rights(insert="execution_id release_id expected_result actor created_at", delete=True),
+        "executions_admissionreceipt": Rights(
+            insert="""
+                execution_id pipeline_id release_id client_key intent_fingerprint release_fingerprint artifact_id
+                artifact_digest
+            """
+        ),
         "executions_awaitunit": Rights(
             insert="""
                 id tenant_id execution_id step_id step_index itemized gives_many expected_items worker_name traceparent
