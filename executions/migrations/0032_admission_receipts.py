@@ -21,8 +21,6 @@ BEGIN
 END $$;
 CREATE TRIGGER admission_receipt_of_execution AFTER INSERT ON executions_admissionreceipt
     FOR EACH ROW EXECUTE FUNCTION guard_admission_receipt();
-CREATE TRIGGER admission_receipt_starts AFTER INSERT ON executions_admissionreceipt
-    FOR EACH ROW WHEN ((NEW.created_at = now()) IS NOT TRUE) EXECUTE FUNCTION refuse_insert();
 CREATE TRIGGER admission_receipt_append_only BEFORE UPDATE OR DELETE ON executions_admissionreceipt
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER admission_receipt_not_truncated BEFORE TRUNCATE ON executions_admissionreceipt
@@ -30,7 +28,6 @@ CREATE TRIGGER admission_receipt_not_truncated BEFORE TRUNCATE ON executions_adm
 """
 BACKWARD = """
 DROP FUNCTION guard_admission_receipt CASCADE;
-DROP TRIGGER admission_receipt_starts ON executions_admissionreceipt;
 DROP TRIGGER admission_receipt_append_only ON executions_admissionreceipt;
 DROP TRIGGER admission_receipt_not_truncated ON executions_admissionreceipt;
 """

@@ -1,5 +1,6 @@
 """Batches race with what opens or ends their release, and smoke tests with each other, on separate connections."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
-from executions.models import Execution, SmokeTest
+from executions.models import AdmissionReceipt, Execution, SmokeTest
 from executions.smoke_tests.smoke_tests import start
 from executions.submission.submission import ExecutionRequest, Submission, submit_many
 from foundation.errors import CoordinatorError
@@ -21,6 +22,8 @@ from tests import gradual, making
 from tests.concurrency.racing import race, results_of
 from tests.concurrency.sessions import thread
 from tests.concurrency.waiting import until_blocked
+from tests.deaths import each_death
+from tests.interop.client import call, payload, switch_on
 from tests.making import release_of
 
 Verdicts = list[Submission | CoordinatorError]
@@ -121,3 +124,39 @@ def test_requests_with_one_key_start_one_smoke_test(owner: Tenant) -> None:
     assert sorted(repeated for _, repeated in found) == [False, *[True] * 5]
     assert {made for made, _ in found} == {SmokeTest.objects.get().execution_id}
     assert Execution.objects.get().smoke
+
+
+@pytest.fixture
+def admit(owner: Tenant, settings: Any) -> Callable[[int], tuple[int, bytes]]:
+    """Admits a number under a client key over /tpf, and returns the status and the receipt."""
+    switch_on(settings)
+    release = release_of(owner, "1.0")
+
+    def post(number: int) -> tuple[int, bytes]:
+        body = {
+            **{"clientKey": "k", "inputShape": "UNI", "inputPayload": payload("java.lang.Integer", number)},
+            **{"contractVersion": release.contract_version, "releaseVersion": release.release_version},
+        }
+        path = f"control-plane/tenants/{owner.slug}/pipelines/{making.PIPELINE}/execution-admissions"
+        answer = call("POST", path, body)
+        return answer.status_code, answer.content
+
+    return post
+
+
+def test_one_of_the_requests_with_a_client_key_is_admitted(admit: Callable[[int], tuple[int, bytes]]) -> None:
+    found = results_of(race(*[partial(admit, number) for number in (1, 2) * 3]))
+    assert sorted(status for status, _ in found) == [200] * 3 + [409] * 3
+    [receipt] = {content for status, content in found if status == 200}
+    made = Execution.objects.get()
+    assert json.loads(receipt)["executionId"] == str(AdmissionReceipt.objects.get().pk) == str(made.pk)
+
+
+def test_a_process_that_dies_before_it_writes_the_receipt_admits_nothing(
+    admit: Callable[[int], tuple[int, bytes]],
+) -> None:
+    assert "INSERT" in next(each_death(lambda: admit(1), text="executions_admissionreceipt"))
+    assert not Execution.objects.exists()
+    status, receipt = admit(1)
+    assert (status, json.loads(receipt)["executionId"]) == (200, str(Execution.objects.get().pk))
+    assert admit(1) == (200, receipt)

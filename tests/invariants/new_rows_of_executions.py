@@ -1,6 +1,6 @@
 """Valid new rows of executions, and the wrong values of each."""
 
-from tests.invariants.new_rows import OTHER_TIMES, NewRow, change, either, one_line, release, tenant
+from tests.invariants.new_rows import OTHER_TIMES, NewRow, change, either, one_line, pipeline, release, tenant
 from tests.invariants.new_rows_of_releases import ACTIVE, NOT_REGISTERED, OTHER_PIPELINE, status_of
 from tests.invariants.new_rows_of_releases import IN_OTHER_PIPELINE as OTHER_RELEASE
 from tests.invariants.rows import GRADUAL_PIPELINE
@@ -253,7 +253,33 @@ SMOKE_TEST = NewRow(
     """,
     script=tried(),
 )
+NEW_KEY = "concat('execution', chr(160), 'admission:k')"
+
+
+def admitted(text: str = "") -> str:
+    """Return the script that inserts the execution with a change and then the receipt."""
+    return SUBMISSION.statement({"id": NEW_TEST, "execution_key": NEW_KEY, **change(text)}) + "; {insert}"
+
+
+RECEIPT = NewRow(
+    "executions_admissionreceipt",
+    f"""
+        execution_id = {NEW_TEST} & release_id = {ACTIVE} & pipeline_id = {pipeline()} & client_key = 'k'
+        intent_fingerprint = repeat('a', 64) & release_fingerprint = repeat('0', 64)
+    """,
+    f"""
+        admission_receipt_fingerprints: intent_fingerprint = '' | repeat('A', 64) | repeat('a', 63)
+        release_fingerprint = '' | repeat('g', 64)
+        admission_receipt_of_execution: execution_id = gen_random_uuid() | {execution("queued")}
+        release_id = {release("0.5")} | {release("1.0", "rival")} | 0
+        pipeline_id = {pipeline("rival")} | {pipeline(name=OTHER_PIPELINE)} | 0
+        client_key = 'K' | ''
+        script = {admitted("execution_key = 'k'")} | {admitted("execution_key = 'execution admission:k'")} | {{insert}}
+        admission_receipt_key_once: client_key = 'admitted'
+    """,
+    script=admitted(),
+)
 EXECUTIONS = [
     *(SUBMISSION, START, DEAD_LETTER, AWAIT_UNIT, INTERACTION, ITEM, WIRE_INPUT, WIRE_RESULT),
-    *(FAILURE_GROUP, SMOKE_TEST),
+    *(FAILURE_GROUP, SMOKE_TEST, RECEIPT),
 ]

@@ -18,9 +18,19 @@ from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
 from executions.holds import holds
 from executions.lifecycle import cancellation, outcome
-from executions.models import Campaign, Execution, FinishedCount, Interaction, MessagePath, OutcomePath, WireForm
+from executions.models import (
+    AdmissionReceipt,
+    Campaign,
+    Execution,
+    FinishedCount,
+    Interaction,
+    MessagePath,
+    OutcomePath,
+    WireForm,
+)
 from executions.smoke_tests import smoke_tests
 from executions.state_machine import moves
+from executions.submission.submission import submit
 from executions.workers import registry, tenant_keys
 from releases.activation.activation import activate
 from releases.activation.gradual import ending
@@ -49,6 +59,7 @@ from tenancy.preferences import choose_zone
 from tenancy.roles import Role, Scope
 from tests import gradual, making, signing
 from tests.requesting import let_pass
+from wire.messages.admissions import admission_key
 from wire.messages.celery_messages import Outcome, OutcomeGroup
 
 ACTOR = "user:test"
@@ -251,6 +262,7 @@ def _executions(owner: Tenant) -> None:
     )
     tested = smoke_tests.start(active, actor=ACTOR, input={"n": 1}, idempotency_key="k", expected_result={"n": 1}).test
     _run(tested.execution, making.outcome_of)
+    _admitted(owner, active)
     _campaign(owner)
     campaigns.pause(owner, _campaign(owner).pk, actor=ACTOR)
     campaigns.cancel(owner, _campaign(owner).pk, actor=ACTOR)
@@ -259,6 +271,28 @@ def _executions(owner: Tenant) -> None:
     moves.renew_leases(owner.pk, [(claim.execution_id, claim.lease_token)], worker_id="worker-1", lease_seconds=3600)
     with transaction.atomic():
         WireForm.objects.create(execution=_submitted(owner, "queued"), input=[1])
+
+
+def _admitted(owner: Tenant, release: Release) -> None:
+    receipt = AdmissionReceipt(
+        pipeline=release.pipeline,
+        release=release,
+        client_key="admitted",
+        intent_fingerprint="0" * 64,
+        release_fingerprint="1" * 64,
+        artifact_id="app",
+        artifact_digest="sha256:2",
+    )
+    made = submit(
+        owner,
+        pipeline_id=making.PIPELINE,
+        input={"n": 1},
+        idempotency_key=admission_key("admitted"),
+        actor=ACTOR,
+        release_version=release.release_version,
+        receipt=receipt,
+    )
+    _run(made.execution, making.outcome_of)
 
 
 def _submitted(owner: Tenant, key: str) -> Execution:

@@ -145,7 +145,7 @@ CHOSEN = {
     "executions_interactionevent": "at",
     "executions_hold": "ended_at ended_by end_reason started_at",
     "executions_campaignitem": "accepted_version code at new_execution_id outcome",
-    "executions_resubmission": "created_at",
+    **dict.fromkeys(("executions_resubmission", "executions_admissionreceipt"), "created_at"),
     "alerts_alert": "started_at silenced_by clear_since notified_at silenced_until resolved_at state",
     "alerts_alertevent": "at",
     "alerts_alertdelivery": "attempts error finished_at next_at created_at state",
