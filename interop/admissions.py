@@ -80,8 +80,8 @@ def _exact(body: dict[str, Any], name: str, longest: int) -> str:
 
 
 def _receipt(tenant: Tenant, pipeline_id: str, client_key: str) -> AdmissionReceipt | None:
-    rows = AdmissionReceipt.objects.select_related("pipeline__tenant", "release")
-    return rows.filter(pipeline__tenant=tenant, pipeline__pipeline_id=pipeline_id, client_key=client_key).first()
+    rows = AdmissionReceipt.objects.select_related("tenant", "release")
+    return rows.filter(tenant=tenant, pipeline_id=pipeline_id, client_key=client_key).first()
 
 
 def _admit(tenant: Tenant, intent: AdmissionIntent) -> None:
@@ -91,7 +91,8 @@ def _admit(tenant: Tenant, intent: AdmissionIntent) -> None:
         raise Refusal(400, NO_STREAMING)
     evidence = records.evidence(release)
     receipt = AdmissionReceipt(
-        pipeline=release.pipeline,
+        tenant=tenant,
+        pipeline_id=intent.pipeline_id,
         release=release,
         client_key=intent.client_key,
         intent_fingerprint=intent.fingerprint(),

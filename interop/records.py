@@ -164,8 +164,8 @@ def admission(row: AdmissionReceipt) -> dict[str, Any]:
     """Return the receipt of an execution that was admitted under a client key. It never changes."""
     return {
         "schemaVersion": SCHEMA_VERSION,
-        "tenantId": row.pipeline.tenant.slug,
-        "pipelineId": row.pipeline.pipeline_id,
+        "tenantId": row.tenant.slug,
+        "pipelineId": row.pipeline_id,
         "clientKey": row.client_key,
         "contractVersion": row.release.contract_version,
         "releaseVersion": row.release.release_version,

@@ -9,9 +9,9 @@ from django.db import migrations, models
 FORWARD = """
 CREATE FUNCTION guard_admission_receipt() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
-    IF NOT EXISTS (SELECT FROM executions_execution e JOIN releases_release r ON r.id = e.release_id
-        WHERE e.id = NEW.execution_id AND e.created_at = now() AND r.id = NEW.release_id
-            AND r.pipeline_id = NEW.pipeline_id
+    IF NOT EXISTS (SELECT FROM executions_execution e
+        WHERE e.id = NEW.execution_id AND e.created_at = now() AND e.release_id = NEW.release_id
+            AND e.tenant_id = NEW.tenant_id AND e.pipeline_id = NEW.pipeline_id
             AND e.execution_key = concat('execution', chr(160), 'admission:', NEW.client_key))
     THEN
         RAISE EXCEPTION 'admission receipt %: it is written with its execution, which has its key', NEW.execution_id
@@ -34,7 +34,7 @@ DROP TRIGGER admission_receipt_not_truncated ON executions_admissionreceipt;
 
 
 class Migration(migrations.Migration):
-    dependencies = (("executions", "0030_late_outcomes"), ("releases", "0014_approved_steps"))
+    dependencies = (("executions", "0030_late_outcomes"),)
     operations = (
         migrations.CreateModel(
             name="AdmissionReceipt",
@@ -51,14 +51,15 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
-                    "pipeline",
+                    "tenant",
                     models.ForeignKey(
                         db_index=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="+",
-                        to="releases.pipeline",
+                        to="tenancy.tenant",
                     ),
                 ),
+                ("pipeline_id", models.CharField(max_length=500)),
                 (
                     "release",
                     models.ForeignKey(
@@ -81,7 +82,9 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ("-created_at", "-execution_id"),
                 "constraints": [
-                    models.UniqueConstraint(fields=("pipeline", "client_key"), name="admission_receipt_key_once"),
+                    models.UniqueConstraint(
+                        fields=("tenant", "pipeline_id", "client_key"), name="admission_receipt_key_once"
+                    ),
                     models.CheckConstraint(
                         condition=models.Q(
                             ("intent_fingerprint__regex", "^[0-9a-f]{64}$"),

@@ -1,6 +1,6 @@
 """Valid new rows of executions, and the wrong values of each."""
 
-from tests.invariants.new_rows import OTHER_TIMES, NewRow, change, either, one_line, pipeline, release, tenant
+from tests.invariants.new_rows import OTHER_TIMES, NewRow, change, either, one_line, release, tenant
 from tests.invariants.new_rows_of_releases import ACTIVE, NOT_REGISTERED, OTHER_PIPELINE, status_of
 from tests.invariants.new_rows_of_releases import IN_OTHER_PIPELINE as OTHER_RELEASE
 from tests.invariants.rows import GRADUAL_PIPELINE
@@ -264,7 +264,7 @@ def admitted(text: str = "") -> str:
 RECEIPT = NewRow(
     "executions_admissionreceipt",
     f"""
-        execution_id = {NEW_TEST} & release_id = {ACTIVE} & pipeline_id = {pipeline()} & client_key = 'k'
+        execution_id = {NEW_TEST} & release_id = {ACTIVE} & pipeline_id = 'org.example.orders' & client_key = 'k'
         intent_fingerprint = repeat('a', 64) & release_fingerprint = repeat('0', 64)
     """,
     f"""
@@ -272,7 +272,8 @@ RECEIPT = NewRow(
         release_fingerprint = '' | repeat('g', 64)
         admission_receipt_of_execution: execution_id = gen_random_uuid() | {execution("queued")}
         release_id = {release("0.5")} | {release("1.0", "rival")} | 0
-        pipeline_id = {pipeline("rival")} | {pipeline(name=OTHER_PIPELINE)} | 0
+        tenant_id = {tenant("other")} | {tenant("rival")} | 0
+        pipeline_id = '{OTHER_PIPELINE}' | 'x'
         client_key = 'K' | ''
         script = {admitted("execution_key = 'k'")} | {admitted("execution_key = 'execution admission:k'")} | {{insert}}
         admission_receipt_key_once: client_key = 'admitted'

@@ -275,7 +275,8 @@ def _executions(owner: Tenant) -> None:
 
 def _admitted(owner: Tenant, release: Release) -> None:
     receipt = AdmissionReceipt(
-        pipeline=release.pipeline,
+        tenant=owner,
+        pipeline_id=making.PIPELINE,
         release=release,
         client_key="admitted",
         intent_fingerprint="0" * 64,

@@ -190,8 +190,8 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         "executions_smoketest": Rights(insert="execution_id release_id expected_result actor created_at", delete=True),
         "executions_admissionreceipt": Rights(
             insert="""
-                execution_id pipeline_id release_id client_key intent_fingerprint release_fingerprint artifact_id
-                artifact_digest
+                execution_id tenant_id pipeline_id release_id client_key intent_fingerprint release_fingerprint
+                artifact_id artifact_digest
             """
         ),
         "executions_awaitunit": Rights(
