@@ -78,7 +78,7 @@ def test_an_execution_is_admitted_with_a_receipt(flow: Flow) -> None:
     }
     assert (made.release, made.input, made.input_shape) == (flow.release, ORDER, "UNI")
     assert made.events.get().data["requestedReleaseVersion"] == "1.0"
-    assert WireForm.objects.get().input["payload"] == sent["inputPayload"]
+    assert WireForm.objects.values_list("input", flat=True).get()["payload"] == sent["inputPayload"]
     flow.advance(made)
     assert len(flow.double.commands) == 1
 
