@@ -77,10 +77,6 @@ def test_a_failed_execution_is_redriven(root: Path) -> None:
     [spent] = making.dead(owner, "spent")
     path = f"admin/tenants/{owner.slug}/executions"
     version = spent.version
-    message = f"Execution {spent.pk} version mismatch: expected 99 but current version is {version}"
-    assert refused(call("POST", f"{path}/{spent.pk}/redrive", {"expectedVersion": 99})) == (409, message)
-    for body in ({"expectedVersion": True}, {"allowFailed": "yes"}, {"reason": 1}):
-        assert call("POST", f"{path}/{spent.pk}/redrive", body).status_code == 400
     made = ok("POST", f"{path}/{spent.pk}/redrive", {"expectedVersion": version, "reason": "x" * 200})
     assert made.items() >= {"previousStatus": "DLQ", "status": "QUEUED", "version": version + 1, "attempt": 1}.items()
     assert (made["executionId"], made["releaseVersion"]) == (str(spent.pk), "1.0")
@@ -94,20 +90,16 @@ def test_an_unknown_outcome_has_the_frameworks_code_and_is_redriven_only_with_al
     result = ok("GET", f"control-plane/tenants/{owner.slug}/executions/{failed.pk}/result")
     assert (result["status"]["status"], result["status"]["errorCode"]) == ("FAILED", "REMOTE_OUTCOME_UNKNOWN")
     path = f"admin/tenants/{owner.slug}/executions/{failed.pk}/redrive"
-    message = f"Execution {failed.pk} cannot be re-driven from status FAILED"
-    assert refused(call("POST", path, {"allowFailed": False, "expectedVersion": 99})) == (409, message)
+    assert call("POST", path, {"allowFailed": False}).status_code == 409
     assert ok("POST", path, {"allowFailed": True, "targetCommandId": " "})["previousStatus"] == "FAILED"
 
 
-RETRY: dict[str, Any] = {"intent": "RETRY_FAILED_COMMAND", "allowFailed": True}
-REISSUE: dict[str, Any] = {
-    "intent": "REISSUE_COMMAND",
-    "targetCommandId": "c",
-    "reason": "r",
-    "expectedVersion": "{version}",
-}
+RETRY = {"intent": "RETRY_FAILED_COMMAND", "allowFailed": True}
+REISSUE = {"intent": "REISSUE_COMMAND", "targetCommandId": "c", "reason": "r", "expectedVersion": "{version}"}
 NO_RETRY = "Pipeline control plane does not support deliberate Command retry redrive"
 NO_REISSUE = "Pipeline control plane does not support targeted Command reissue"
+OTHER_STATE = "Execution {id} cannot be re-driven from status "
+OTHER_VERSION = "Execution {id} version mismatch: expected 99 but current version is "
 
 
 @cases(
@@ -115,36 +107,35 @@ NO_REISSUE = "Pipeline control plane does not support targeted Command reissue"
     [
         *(("DLQ", {"intent": intent}, 400, "") for intent in ("", "replay", "RETRY", 0, True, ["REPLAY"])),
         *(("DLQ", {**REISSUE, "expectedVersion": wrong}, 400, "") for wrong in ("1", True, 1.0)),
-        ("DLQ", {"targetCommandId": "c"}, 400, "targetCommandId is only valid for REISSUE_COMMAND"),
-        ("FAILED", {**RETRY, "targetCommandId": "c"}, 400, "targetCommandId is only valid for REISSUE_COMMAND"),
+        *(("DLQ", wrong, 400, "") for wrong in ({"allowFailed": "yes"}, {"reason": 1})),
+        *(("DLQ", {**body, "targetCommandId": "c"}, 400, "targetCommandId is only valid ") for body in ({}, RETRY)),
         ("DLQ", {**REISSUE, "expectedVersion": None}, 400, "REISSUE_COMMAND requires expectedVersion"),
         ("DLQ", {**REISSUE, "reason": " "}, 400, "REISSUE_COMMAND requires a nonblank reason"),
         ("DLQ", {**REISSUE, "targetCommandId": " "}, 400, "REISSUE_COMMAND requires targetCommandId"),
         ("DLQ", {**REISSUE, "allowFailed": True}, 400, "REISSUE_COMMAND does not accept allowFailed=true"),
-        ("FAILED", {**RETRY, "allowFailed": False}, 409, "Execution {id} cannot be re-driven from status FAILED"),
-        ("SUCCEEDED", RETRY, 409, "Execution {id} cannot be re-driven from status SUCCEEDED"),
-        ("FAILED", REISSUE, 409, "Execution {id} cannot be re-driven from status FAILED"),
+        *((None, body, 404, "Execution not found: {id}") for body in (RETRY, REISSUE)),
+        *(("FAILED", body, 409, f"{OTHER_STATE}FAILED") for body in ({**RETRY, "allowFailed": False}, REISSUE)),
+        ("SUCCEEDED", RETRY, 409, f"{OTHER_STATE}SUCCEEDED"),
+        ("FAILED", {"allowFailed": False, "expectedVersion": 99}, 409, f"{OTHER_STATE}FAILED"),
         *(
-            (state, {**body, "expectedVersion": 99}, 409, "Execution {id} version mismatch: expected 99 but current ")
-            for state, body in (("FAILED", RETRY), ("SUCCEEDED", REISSUE), ("DLQ", REISSUE))
+            (state, {**body, "expectedVersion": 99}, 409, OTHER_VERSION)
+            for state, body in (("DLQ", {}), ("FAILED", RETRY))
         ),
+        *((state, {**REISSUE, "expectedVersion": 99}, 409, OTHER_VERSION) for state in ("SUCCEEDED", "DLQ")),
         ("DLQ", RETRY, 409, "Deliberate Command retry requires an explicitly allowed FAILED execution"),
         ("DLQ", REISSUE, 409, "Command reissue requires a SUCCEEDED execution"),
         *(("FAILED", RETRY, 501, NO_RETRY), ("SUCCEEDED", REISSUE, 501, NO_REISSUE)),
-        *(("", RETRY, 404, "Execution not found: "), ("", REISSUE, 404, "Execution not found: ")),
     ],
 )
 def test_what_is_no_replay_is_refused_and_never_done_as_one(
-    root: Path, owner: Tenant, state: str, body: dict[str, Any], status: int, text: str
+    root: Path, owner: Tenant, state: str | None, body: dict[str, Any], status: int, text: str
 ) -> None:
     making.ready(owner)
+    [made] = making.dead(owner, "k", retryable=state != "FAILED")
     if state == "SUCCEEDED":
         made = making.execution(owner)
-        [claim] = making.claimed(owner)
-        making.record(making.outcome_of(claim, output_payloads=["1"]))
+        making.record(making.outcome_of(making.claimed(owner)[0]))
         made.refresh_from_db()
-    else:
-        [made] = making.dead(owner, "k", retryable=state != "FAILED")
     sent = {**body, "expectedVersion": made.version} if body.get("expectedVersion") == "{version}" else body
     key = made.pk if state else uuid.uuid4()
     with unchanged():

@@ -253,14 +253,6 @@ SMOKE_TEST = NewRow(
     """,
     script=tried(),
 )
-NEW_KEY = "concat('execution', chr(160), 'admission:k')"
-
-
-def admitted(text: str = "") -> str:
-    """Return the script that inserts the execution with a change and then the receipt."""
-    return SUBMISSION.statement({"id": NEW_TEST, "execution_key": NEW_KEY, **change(text)}) + "; {insert}"
-
-
 RECEIPT = NewRow(
     "executions_admissionreceipt",
     f"""
@@ -275,10 +267,10 @@ RECEIPT = NewRow(
         tenant_id = {tenant("other")} | {tenant("rival")} | 0
         pipeline_id = '{OTHER_PIPELINE}' | 'x'
         client_key = 'K' | ''
-        script = {admitted("execution_key = 'k'")} | {admitted("execution_key = 'execution admission:k'")} | {{insert}}
+        script = {tried("smoke = false & execution_key = 'execution admission:k'")} | {{insert}}
         admission_receipt_key_once: client_key = 'admitted'
     """,
-    script=admitted(),
+    script=tried("smoke = false & execution_key = concat('execution', chr(160), 'admission:k')"),
 )
 EXECUTIONS = [
     *(SUBMISSION, START, DEAD_LETTER, AWAIT_UNIT, INTERACTION, ITEM, WIRE_INPUT, WIRE_RESULT),

@@ -30,7 +30,7 @@ from executions.models import (
 )
 from executions.smoke_tests import smoke_tests
 from executions.state_machine import moves
-from executions.submission.submission import submit
+from executions.submission.submission import ExecutionRequest, Submission, submit_many
 from executions.workers import registry, tenant_keys
 from releases.activation.activation import activate
 from releases.activation.gradual import ending
@@ -274,25 +274,12 @@ def _executions(owner: Tenant) -> None:
 
 
 def _admitted(owner: Tenant, release: Release) -> None:
-    receipt = AdmissionReceipt(
-        tenant=owner,
-        pipeline_id=making.PIPELINE,
-        release=release,
-        client_key="admitted",
-        intent_fingerprint="0" * 64,
-        release_fingerprint="1" * 64,
-        artifact_id="app",
-        artifact_digest="sha256:2",
-    )
-    made = submit(
-        owner,
-        pipeline_id=making.PIPELINE,
-        input={"n": 1},
-        idempotency_key=admission_key("admitted"),
-        actor=ACTOR,
-        release_version=release.release_version,
-        receipt=receipt,
-    )
+    """Admit an execution under the client key `admitted`."""
+    receipt = AdmissionReceipt(tenant=owner, pipeline_id=making.PIPELINE, release=release, client_key="admitted")
+    receipt.intent_fingerprint = receipt.release_fingerprint = "0" * 64
+    request = ExecutionRequest(making.PIPELINE, {"n": 1}, admission_key("admitted"), receipt=receipt)
+    [made] = submit_many(owner, [request], actor=ACTOR)
+    assert isinstance(made, Submission)
     _run(made.execution, making.outcome_of)
 
 
