@@ -5,10 +5,12 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any, BinaryIO
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from foundation.database import guarded_update
@@ -28,10 +30,9 @@ from releases.registration import (
     upload_quotas,
     verification_pool,
 )
-from releases.registration.image_registry import RegistryUnavailable
 from releases.registration.progress import Progress
 from releases.registration.verification_pool import VerificationUnavailable
-from releases.repositories.errors import RepositoryUnavailable
+from releases.repositories.errors import Unanswered
 from releases.states import MOVES, PENDING, Status
 from releases.trust.evidence import Evidence
 from tenancy import audit
@@ -294,8 +295,9 @@ def verify_release(release_id: int) -> None:
     """Verify an uploaded release and record the verdict, and count it in the metrics.
 
     Several processes may call this for the same release, at the same time or later. The first verdict is final. A child
-    process reads the artifacts. If the store or a registry does not respond, or one read of the store is wrong, there
-    is no verdict: the release stays VERIFYING, and the sweep retries it.
+    process reads the artifacts. If the store, a repository or a registry does not respond, or one read of the store is
+    wrong, there is no verdict: the release stays VERIFYING, and the sweep retries it. After `verification_hours`, a
+    release whose repository or registry does not respond is rejected.
     """
     release = Release.objects.select_related("pipeline__tenant").get(pk=release_id)
     if release.status not in PENDING:
@@ -312,17 +314,18 @@ def _verify_and_record(release: Release) -> str | None:
     release_id = release.pk
     row = Release.objects.filter(pk=release_id)
     guarded_update.move(row, MOVES, Status.UPLOADED, Status.VERIFYING, status_changed_at=timezone.now())
+    progress = Progress(release_id)
     try:
-        verdict = _verify(release)
-    except (
-        ArtifactStoreUnavailable,
-        RegistryUnavailable,
-        RepositoryUnavailable,
-        VerificationUnavailable,
-        OSError,
-    ) as error:
-        log.warning("release %s cannot be verified yet: %s", release_id, type(error).__name__)
-        return "POSTPONED"
+        verdict = _verify(release, progress)
+    except (ArtifactStoreUnavailable, VerificationUnavailable, OSError) as error:
+        return _postponed(release, type(error).__name__)
+    except Unanswered as error:
+        if not _has_waited(release):
+            progress.unanswered(error.position, error.finding)
+            return _postponed(release, str(error))
+        hours = release.pipeline.verification_hours
+        reason = f"{error}. The policy lets a release wait for {hours} hours after its upload (verificationHours)."
+        verdict = Verdict((replace(error.finding, message=reason),), None, "")
     findings = [*(Finding.from_json(finding) for finding in release.findings), *verdict.findings]
     with transaction.atomic():
         if not row.select_for_update(no_key=True).filter(status=Status.VERIFYING).values("pk"):
@@ -349,6 +352,17 @@ def _verify_and_record(release: Release) -> str | None:
     return status.value
 
 
+def _postponed(release: Release, reason: str) -> str:
+    log.warning("release %s cannot be verified yet: %s", release.pk, reason)
+    return "POSTPONED"
+
+
+def _has_waited(release: Release) -> bool:
+    """Return True if the release was uploaded so long ago that it no longer waits for repositories and registries."""
+    longest = timedelta(hours=release.pipeline.verification_hours)
+    return Release.objects.filter(pk=release.pk, created_at__lte=Now() - longest).exists()
+
+
 def _record(act: str, release: Release, actor: str, **details: Any) -> None:
     name, tenant = release.audit_name, release.pipeline.tenant
     audit.record(act, tenant=tenant, actor=actor, object_type="release", object=name, **details)
@@ -358,10 +372,10 @@ def _has_errors(findings: Sequence[Finding]) -> bool:
     return any(finding.severity is Severity.ERROR for finding in findings)
 
 
-def _verify(release: Release) -> Verdict:
+def _verify(release: Release, progress: Progress) -> Verdict:
     store = artifact_store()
     descriptor = descriptor_from_json(release.descriptor)
-    renew, progress = turns.renewing_release(release.pk), Progress(release.pk)
+    renew = turns.renewing_release(release.pk)
     unresolved = resolution.resolve(release, renew, progress)
     held = set(release.artifacts.exclude(blob=None).values_list("digest", flat=True))
 
