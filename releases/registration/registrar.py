@@ -99,6 +99,7 @@ def register(
     any_reference: bool = False,
     promotable: bool = False,
     worker_gate: WorkerGate = WorkerGate.REQUIRE,
+    lease_seconds: float = blob_lock.TIMEOUT_SECONDS,
 ) -> Registration:
     """Store an uploaded release with the status UPLOADED and start its verification.
 
@@ -108,15 +109,16 @@ def register(
     are attached to the release, even if it is already stored. With `any_reference`, an image reference that does not
     pin the digest of its artifact is a warning and not an error. With `promotable`, a location that other machines
     cannot always resolve is an error and not a warning. If this is the first release of its pipeline, the policy of the
-    pipeline begins with `worker_gate`. The staged files are always consumed. Raises
-    `DescriptorInvalid` with all findings, `ReleaseConflict` if the release is stored with different metadata, and what
-    `attachments.attach` raises. The tenant's quotas raise `QuotaExceeded` and `StorageQuotaReached`.
+    pipeline begins with `worker_gate`. Waits up to `lease_seconds` for a process that removes its bytes. The staged
+    files are always consumed. Raises `DescriptorInvalid` with all findings, `ReleaseConflict` if the release is stored
+    with different metadata, `ArtifactStoreUnavailable`, and what `attachments.attach` raises. The tenant's quotas raise
+    `QuotaExceeded` and `StorageQuotaReached`.
     """
     try:
         descriptor = read_descriptor(document, pipeline_id)
         existing = _existing(tenant, descriptor, document, contract)
         if existing is not None:
-            _heal(existing, files)
+            missing_bytes.heal(existing, {file.staged.digest: file.staged for file in files}, lease_seconds)
             attachments.attach(existing, attached, actor=actor)
             if files:
                 _record("release.restore_bytes", existing, actor, digests=sorted(file.staged.digest for file in files))
@@ -125,7 +127,11 @@ def register(
         findings += unpromotable(descriptor, Severity.ERROR if promotable else Severity.WARNING)
         evidence = attachments.examined(attached, descriptor)
         registration = _store(
-            tenant, descriptor, files, Upload(actor, document, contract, evidence, findings, worker_gate)
+            tenant,
+            descriptor,
+            files,
+            Upload(actor, document, contract, evidence, findings, worker_gate),
+            lease_seconds,
         )
         if not registration.created:
             attachments.attach(registration.release, attached, actor=actor)
@@ -193,13 +199,19 @@ def _bytes(column: bytes | memoryview | None) -> bytes | None:
     return None if column is None else bytes(column)
 
 
-def _store(tenant: Tenant, descriptor: Descriptor, files: Sequence[UploadedArtifact], upload: Upload) -> Registration:
+def _store(
+    tenant: Tenant,
+    descriptor: Descriptor,
+    files: Sequence[UploadedArtifact],
+    upload: Upload,
+    lease_seconds: float,
+) -> Registration:
     wanted = {artifact.digest for artifact in descriptor.artifacts if artifact.kind.is_stored}
     unmatched = [_matches_no_artifact(file) for file in files if file.staged.digest not in wanted]
     findings = [*upload.findings, *unmatched, *(finding for each in upload.evidence for finding in each.findings)]
     staged = {file.staged.digest: file.staged for file in files if file.staged.digest in wanted}
     # The lease prevents the removal of these bytes until the rows that refer to them are committed.
-    with blob_lock.shared(wanted) as lease:
+    with blob_lock.shared(wanted, timeout=lease_seconds) as lease:
         fingerprints = {digest: blob.keep() for digest, blob in staged.items()}
         return _commit(lease, tenant, descriptor, replace(upload, findings=findings), wanted, staged, fingerprints)
 
@@ -231,21 +243,6 @@ def _commit(
             raise
         return Registration(existing, created=False)
     return Registration(release, created=True)
-
-
-def _heal(release: Release, files: Sequence[UploadedArtifact]) -> None:
-    """Replace missing or damaged bytes of a stored release with uploaded ones. Until its verdict, add missing ones."""
-    staged = {file.staged.digest: file.staged for file in files}
-    held = set(release.artifacts.filter(blob__in=staged.keys()).values_list("blob", flat=True))
-    for digest in sorted(held):
-        with blob_lock.shared([digest]) as lease:
-            fingerprint = staged[digest].keep()
-            with lease.transaction():
-                blobs.record_sound(digest, size=staged[digest].size, fingerprint=fingerprint)
-    if release.status in PENDING:
-        for digest in sorted(missing_bytes.digests(release) & staged.keys()):
-            missing_bytes.add(release, staged[digest], resolved=False)
-        missing_bytes.add_owned(release)
 
 
 def _write_release(tenant: Tenant, descriptor: Descriptor, upload: Upload) -> Release:

@@ -19,7 +19,7 @@ from coordinator import health
 from coordinator.health import Check
 from coordinator.request_groups import group_of, remember_session
 from coordinator.request_slots import Application, Slots, WaitingPlaces, in_slots, liveness
-from foundation.api.pausing import pause
+from foundation.api.pausing import arrived_at, pause
 from foundation.api.streaming import streamed
 from foundation.errors import SlowRequestsBusy
 from foundation.scheduling.fair_slots import Group
@@ -180,6 +180,18 @@ def test_a_request_that_waits_for_its_body_leaves_its_slot(slow: SlowStream) -> 
     assert started(served, application, **{"wsgi.input": BytesIO(b"1")}).result(SECONDS) == [b"1"]
     slow.arrives.set()
     assert waiting.result(SECONDS) == [b"{}"]
+
+
+def test_a_request_arrives_before_its_body(slow: SlowStream) -> None:
+    def times(environ: dict[str, Any], _: Callable[..., Any]) -> list[Any]:
+        return [arrived_at(RequestFactory().request(**environ))]
+
+    waiting = started(served, in_slots(times, slots=1, threads=10), **{"wsgi.input": slow})
+    assert slow.reading.wait(SECONDS)
+    began = time.monotonic()
+    slow.arrives.set()
+    [arrived] = waiting.result(SECONDS)
+    assert began - SECONDS < arrived < began
 
 
 @pytest.mark.parametrize("length", ["2", "9000000"])
