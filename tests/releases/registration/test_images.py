@@ -111,7 +111,7 @@ def test_a_missing_manifest_and_a_different_digest_are_findings(registry: ImageR
         (404, None, b"manifest", ("REJECTED", [("IMAGE_MANIFEST_MISSING", URI)])),
     ],
 )
-def test_a_registry_without_head_is_asked_for_the_manifest_itself(
+def test_a_registry_without_head_gets_a_get_request(
     registry: ImageRegistry, head: int, get: int | None, body: bytes, expected: tuple[str, list[Any]]
 ) -> None:
     registry.digests.add(DIGEST)
