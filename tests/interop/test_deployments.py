@@ -130,8 +130,7 @@ def test_a_call_that_waits_ends_before_its_client_gives_up(
     def pause(seconds: float) -> None:
         clock.ahead += seconds
 
-    answer = deployer.call(document, environ={ARRIVED: arrived, PAUSE: pause})
-    assert refusal(answer) == (503, "DEPLOYMENT_PENDING")
+    assert refusal(deployer.call(document, environ={ARRIVED: arrived, PAUSE: pause})) == (503, "DEPLOYMENT_PENDING")
     assert 50 <= time.monotonic() - arrived < 55
 
 
