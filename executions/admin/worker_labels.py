@@ -27,6 +27,7 @@ ENVIRONMENT_VARIANTS = {
     "not compared": "default",
     NOT_REPORTED: "default",
 }
+_IMAGE_KINDS = frozenset(kind.value for kind in ArtifactKind if kind.is_image)
 
 
 def code_of(worker: Worker) -> str:
@@ -38,8 +39,9 @@ def code_of(worker: Worker) -> str:
 
 def images_of(release: Release) -> list[tuple[str, str]]:
     """Return the id and the digest of each image that the release pins."""
-    kinds = [kind for kind in ArtifactKind if kind.is_image]
-    return list(release.artifacts.filter(kind__in=kinds).values_list("artifact_id", "digest"))
+    return [
+        (each["artifactId"], each["digest"]) for each in release.descriptor["artifacts"] if each["kind"] in _IMAGE_KINDS
+    ]
 
 
 def declares_image(worker: Worker, images: list[tuple[str, str]]) -> bool:
