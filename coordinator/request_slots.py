@@ -23,7 +23,7 @@ from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from coordinator.request_groups import group_of
-from foundation.api.pausing import PAUSE
+from foundation.api.pausing import ARRIVED, PAUSE
 from foundation.api.problem import refusal
 from foundation.api.streaming import PLACE
 from foundation.errors import SlowRequestsBusy, TooManyRequests
@@ -198,6 +198,7 @@ def in_slots(
     def respond(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if environ.get("PATH_INFO", "").startswith(HEALTH):
             return application(environ, start_response)
+        environ[ARRIVED] = time.monotonic()
         group = group_of(environ)
         environ[PLACE] = lambda: waiting.hold(client_address(environ))
         environ[PAUSE] = lambda seconds: _pause(shared, waiting, client_address(environ), group, seconds)

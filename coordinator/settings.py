@@ -220,8 +220,12 @@ TPF_IDEMPOTENCY = env.choice(
 
 TPF_DEPLOYMENTS_ENABLED = env.flag("TPF_DEPLOYMENTS_ENABLED", False)
 TPF_DEPLOYMENT_ENVIRONMENTS = env.tenant_prefixes("TPF_DEPLOYMENT_ENVIRONMENTS")
-# Clients of this surface wait for a response for 60 seconds.
-TPF_DEPLOYMENT_WAIT_SECONDS = env.number("TPF_DEPLOYMENT_WAIT_SECONDS", 45, most=59)
+# Clients of this surface wait for 60 seconds. At the end of this time, the request may have to wait for a slot again.
+TPF_DEPLOYMENT_WAIT_SECONDS = env.number("TPF_DEPLOYMENT_WAIT_SECONDS", 45, most=50)
+env.require(
+    not TPF_DEPLOYMENTS_ENABLED or TPF_DEPLOYMENT_WAIT_SECONDS + WEB_WAIT_SECONDS <= 55,
+    "TPF_DEPLOYMENT_WAIT_SECONDS and WEB_WAIT_SECONDS may be at most 55 together when TPF_DEPLOYMENTS_ENABLED=true",
+)
 
 TRACES_ENDPOINT = env.url("TRACES_ENDPOINT")
 env.require(

@@ -15,7 +15,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from foundation.api.bodies import read_body
-from foundation.api.pausing import pause
+from foundation.api.pausing import arrived_at, pause
 from foundation.api.problem import refusal
 from foundation.errors import InvalidRequest, NotFound
 from releases.errors import DeploymentPending
@@ -93,7 +93,10 @@ class Deployments(APIView):
         super().initial(request, *args, **kwargs)
 
     def post(self, request: Request, organization: str, application: str, environment: str) -> HttpResponse:
-        """Register the release that the body describes, and wait for its verdict."""
+        """Register the release that the body describes, and wait for its verdict.
+
+        Clients give up after 60 seconds. So the time to wait begins before the body and the slot of the request.
+        """
         caller: Any = request.auth
         tenant = caller.tenant if isinstance(caller, ApiToken) else _tenant(_slug(organization, environment))
         wanted = DeploymentRequest(
@@ -107,7 +110,7 @@ class Deployments(APIView):
                 tenant,
                 wanted,
                 actor=_actor(caller),
-                wait_seconds=settings.TPF_DEPLOYMENT_WAIT_SECONDS,
+                deadline=arrived_at(request._request) + settings.TPF_DEPLOYMENT_WAIT_SECONDS,
                 pause=partial(pause, request._request),
             )
         except DeploymentPending as pending:

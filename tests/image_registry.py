@@ -25,6 +25,10 @@ class ImageRegistry(HttpServer):
         """Additional text in the token document."""
         self.password: str | None = None
         self.status: int | None = None
+        self.head_status: int | None = None
+        """The response to each HEAD request, even if it is authorised."""
+        self.manifest = b"manifest"
+        """The body of each response with a manifest."""
         self.realm: str | None = None
         self.location: str | None = None
         self.breaks_off = False
@@ -46,12 +50,15 @@ class ImageRegistry(HttpServer):
         if self.breaks_off:
             request.wfile.write(b"HTTP/1.1 200 OK\r\n")
         else:
-            send(request, *self._response(request.path, request.headers.get("Authorization", "")))
+            send(request, *self._response(request, request.headers.get("Authorization", "")))
 
     def reference(self, digest: str) -> str:
         return f"{self.host}/{REPOSITORY}@{digest}"
 
-    def _response(self, path: str, authorization: str) -> tuple[int, dict[str, str], bytes]:
+    def _response(self, request: Request, authorization: str) -> tuple[int, dict[str, str], bytes]:
+        path = request.path
+        if self.head_status is not None and request.command == "HEAD":
+            return self.head_status, {}, b""
         if self.status is not None:
             return self.status, {"Location": self.location or ""}, b""
         if path.startswith("/token"):
@@ -65,7 +72,7 @@ class ImageRegistry(HttpServer):
         digest = path.removeprefix(prefix)
         if not path.startswith(prefix) or digest not in self.digests:
             return 404, {}, b""
-        return 200, {"Docker-Content-Digest": self.reported_digest or digest}, b'{"schemaVersion": 2}'
+        return 200, {"Docker-Content-Digest": self.reported_digest or digest}, self.manifest
 
 
 @contextmanager

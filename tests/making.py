@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from django.db import connection
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from executions.lifecycle import outcome, sweep
@@ -149,6 +150,12 @@ def verdict(release: Release) -> tuple[str, list[tuple[str, str]]]:
     verify_release(release.pk)
     release.refresh_from_db()
     return release.status, [(finding["code"], finding["field"]) for finding in release.findings]
+
+
+def uploaded_ago(release: Release, **duration: float) -> None:
+    """Let the upload of `release` be this long ago."""
+    with unguarded(Release):
+        Release.objects.filter(pk=release.pk).update(created_at=Now() - timedelta(**duration))
 
 
 def verified(release: Release) -> Release:

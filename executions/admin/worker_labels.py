@@ -1,6 +1,8 @@
 """What admin pages say about the state, the code and the environment of a worker."""
 
 from executions.models import CodeOrigin, Worker, WorkerEligibility
+from releases.models import Release
+from wire.documents.descriptor import ArtifactKind
 
 DRAINED = "DRAINED"
 WORKER_VARIANTS = {
@@ -11,10 +13,12 @@ WORKER_VARIANTS = {
     "UNAVAILABLE": "default",
 }
 NOT_REPORTED = "not reported"
+OF_IMAGE = "unverified: an image"
+"""The worker's code cannot be compared with the image that its release pins."""
 CODE_VARIANTS = {
     CodeOrigin.ARTIFACT.label: "success",
     CodeOrigin.SOURCE.label: "danger",
-    CodeOrigin.IMAGE.label: "info",
+    OF_IMAGE: "info",
     NOT_REPORTED: "default",
 }
 ENVIRONMENT_VARIANTS = {
@@ -23,11 +27,29 @@ ENVIRONMENT_VARIANTS = {
     "not compared": "default",
     NOT_REPORTED: "default",
 }
+_IMAGE_KINDS = frozenset(kind.value for kind in ArtifactKind if kind.is_image)
 
 
 def code_of(worker: Worker) -> str:
     """Return where the worker's code comes from: a key of CODE_VARIANTS."""
+    if worker.code == CodeOrigin.IMAGE:
+        return OF_IMAGE
     return str(CodeOrigin(worker.code).label) if worker.code else NOT_REPORTED
+
+
+def images_of(release: Release) -> list[tuple[str, str]]:
+    """Return the id and the digest of each image that the release pins."""
+    return [
+        (each["artifactId"], each["digest"]) for each in release.descriptor["artifacts"] if each["kind"] in _IMAGE_KINDS
+    ]
+
+
+def declares_image(worker: Worker, images: list[tuple[str, str]]) -> bool:
+    """Return True if the worker says that it runs one of `images`. Nothing proves it."""
+    return any(
+        worker.artifact_digest == digest or (not worker.artifact_digest and worker.artifact_id == artifact_id)
+        for artifact_id, digest in images
+    )
 
 
 def environment_of(worker: Worker) -> str:

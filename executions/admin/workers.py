@@ -21,7 +21,9 @@ from executions.admin.worker_labels import (
     NOT_REPORTED,
     WORKER_VARIANTS,
     code_of,
+    declares_image,
     environment_of,
+    images_of,
     remaining,
     state_of,
 )
@@ -122,11 +124,11 @@ class WorkerAdmin(ReadOnlyAdmin):
     def load(self, worker: Any) -> str:
         return f"{worker.in_hand:,} of {max(worker.capacity - worker.abandoned, 0):,}"
 
-    @badge("Artifact", {"as verified": "success", "another": "danger", "no such release": "danger"})
+    @badge("Artifact", {"as pinned": "success", "another": "danger", "no such release": "danger"})
     def artifact(self, worker: Worker) -> str | None:
         if worker.eligibility.release_id is None:
             return "no such release"
-        return {True: "as verified", False: "another", None: None}[worker.eligibility.artifact_fits]
+        return {True: "as pinned", False: "another", None: None}[worker.eligibility.artifact_fits]
 
     @badge("Code", CODE_VARIANTS)
     def code_origin(self, worker: Worker) -> str | None:
@@ -173,6 +175,7 @@ class WorkerAdmin(ReadOnlyAdmin):
             "remaining": remaining(row, in_hand),
             "code": code_of(row),
             "code_variant": CODE_VARIANTS[code_of(row)],
+            "of_image": host.release is not None and declares_image(row, images_of(host.release)),
             "refused": host.reason == WorkerEligibility.Reason.UNVERIFIED_CODE,
             "drain": _drain_event(row) if row.drained_by_operator_at else None,
             "called_at": base_of(row.endpoint) if row.protocol == REST else "",

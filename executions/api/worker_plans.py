@@ -19,7 +19,9 @@ class PlannedReleaseView(serializers.Serializer[PlannedRelease]):
     artifactDigest = serializers.CharField(
         source="artifact_digest", help_text="The digest of the artifact that its workers host. Empty if it has none."
     )
-    image = serializers.CharField(help_text="The reference of the image that its workers run. Empty if it is no image.")
+    image = serializers.CharField(
+        help_text="The reference of the image from which to start its workers. Empty if it is no image."
+    )
     reasons = serializers.ListField(
         child=serializers.ChoiceField(choices=[reason.value for reason in Reason]),
         help_text="Why it needs workers. `pinned`: it was replaced just now, and callers that name it still get it.",

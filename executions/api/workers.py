@@ -77,10 +77,15 @@ class WorkerView(serializers.Serializer[Worker]):
         help_text="The number of threads that still ran transitions which were cancelled or given to others."
     )
     artifactId = serializers.CharField(source="artifact_id")
-    artifactDigest = serializers.CharField(source="artifact_digest")
+    artifactDigest = serializers.CharField(
+        source="artifact_digest",
+        help_text="The digest of the artifact that the worker says it hosts. If the artifact is an image, the "
+        "coordinator cannot tell whether the worker runs it.",
+    )
     code = serializers.SerializerMethodField(
-        help_text="Where the worker's code comes from: the release's artifact, a folder (`source`, unverified), or the "
-        "container image that the release pins. Null if the worker does not report it."
+        help_text="Where the worker's code comes from: the release's artifact, a folder (`source`, unverified), or "
+        "`image` if the release pins images only, with which no code can be compared. Null if the worker does not "
+        "report it."
     )
     environment = serializers.SerializerMethodField(
         help_text="The worker's Python environment. Null if the worker does not report it."

@@ -16,6 +16,7 @@ from releases.models import (
     LONGEST_APPROVAL_HOURS,
     LONGEST_ROLLBACK_DAYS,
     LONGEST_SKEW_GRACE_MINUTES,
+    LONGEST_VERIFICATION_HOURS,
     MOST_APPROVALS,
     OLDEST_SMOKE_TEST_HOURS,
     MissingArtifacts,
@@ -142,6 +143,14 @@ MEMBERS = (
         "Missing artifacts",
         "Whether a release is registered whose bytes were not uploaded and are in no repository.",
         choices=MissingArtifacts,
+    ),
+    Member(
+        "verificationHours",
+        "verification_hours",
+        "Hours for a verification without answers",
+        "How many hours after its upload a release waits for repositories and registries that do not answer. Then it "
+        "is rejected.",
+        limits=(1, LONGEST_VERIFICATION_HOURS),
     ),
     Member(
         "rollBackDays",

@@ -14,6 +14,7 @@ MOST_APPROVALS = 10
 LONGEST_APPROVAL_HOURS = 720
 OLDEST_SMOKE_TEST_HOURS = 8760
 LONGEST_SKEW_GRACE_MINUTES = 43_200
+LONGEST_VERIFICATION_HOURS = 720
 
 
 class SignaturePolicy(models.TextChoices):
@@ -75,6 +76,11 @@ class Pipeline(models.Model):
     )
     unverified_workers = models.CharField(max_length=10, choices=UnverifiedWorkers, default=UnverifiedWorkers.REFUSE)
     missing_artifacts = models.CharField(max_length=15, choices=MissingArtifacts, default=MissingArtifacts.REJECT)
+    verification_hours = models.PositiveIntegerField(
+        default=24,
+        db_default=24,
+        help_text="How many hours after its upload a release waits for repositories and registries without an answer.",
+    )
     rollback_days = models.PositiveIntegerField(
         default=30,
         help_text="How many days ago a release may have been active so that the scope releases:roll-back suffices.",
@@ -137,6 +143,10 @@ class Pipeline(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(missing_artifacts__in=MissingArtifacts.values), name="pipeline_missing_artifacts_known"
+            ),
+            models.CheckConstraint(
+                condition=Q(verification_hours__range=(1, LONGEST_VERIFICATION_HOURS)),
+                name="pipeline_verification_hours",
             ),
             models.CheckConstraint(
                 condition=Q(unverified_workers__in=UnverifiedWorkers.values), name="pipeline_unverified_workers_known"

@@ -55,29 +55,32 @@ def deploy(
     request: DeploymentRequest,
     *,
     actor: str,
-    wait_seconds: float,
+    deadline: float,
     pause: Callable[[float], None] = time.sleep,
 ) -> Deployment:
-    """Register the release, wait for its verdict for up to `wait_seconds`, and return the receipt. Activates nothing.
+    """Register the release, wait for its verdict until `deadline`, and return the receipt. Activates nothing.
 
     A repeated key with the same document, application and environment returns the first receipt, even if the release
     would be refused now. The pipeline belongs to the application of its first receipt: a refused request assigns none.
-    `pause` sleeps for a number of seconds and is not called in a transaction.
+    `deadline` is a time of the monotonic clock. `pause` sleeps for a number of seconds and is not called in a
+    transaction.
 
     Raises, in this order: `DeploymentKeyReused`, `DescriptorInvalid`, `DescriptorProfileUnsupported`,
     `DeploymentRejected` for a descriptor with a location that other machines cannot resolve,
-    `PipelineOfOtherApplication`, `ReleaseConflict`, the tenant's quotas, `DeploymentPending` without a verdict in time,
+    `PipelineOfOtherApplication`, `ReleaseConflict`, the tenant's quotas, `ArtifactStoreUnavailable` if stored bytes of
+    the release are being removed for that long, `DeploymentPending` without a verdict in time,
     `DeploymentRejected` with the findings of the verification, `ReleaseRevoked` and `ReleaseRetired`, and
     `PipelineOfOtherApplication` again if the pipeline was assigned meanwhile.
     """
-    deadline = time.monotonic() + wait_seconds
     earlier = _earlier(tenant, request)
     if earlier is not None:
         return earlier
     descriptor = _promotable(request.document)
     pipelines = Pipeline.objects.filter(tenant=tenant, pipeline_id=descriptor.pipeline_id)
     _require_application(pipelines.first(), request.application)
-    release = registrar.register(tenant, request.document, (), actor=actor, promotable=True).release
+    left = max(deadline - time.monotonic(), 0.0)
+    registration = registrar.register(tenant, request.document, (), actor=actor, promotable=True, lease_seconds=left)
+    release = registration.release
     _wait_for_verdict(release, deadline, pause)
     _require_registered(release)
     return _write_receipt(tenant, request, release, actor)

@@ -1,11 +1,13 @@
-"""Checks that registries have the images of a release, with a HEAD request for each manifest (OCI distribution API).
+"""Checks that registries have the images of a release, with a request for each manifest (OCI distribution API).
 
-No image is pulled. If a registry does not respond, there is no verdict (`RegistryUnavailable`) and the check is retried
-later. Requests are sent only to public addresses and to the networks that the installation allows
-(`foundation.http.address_guard`). Redirects are not followed.
+The request is HEAD, or GET if the registry does not implement HEAD: then the manifest must have the digest. No image is
+pulled. If a registry gives no usable response, there is no verdict and the check is retried later. Requests are sent
+only to public addresses and to the networks that the installation allows (`foundation.http.address_guard`). Redirects
+are not followed.
 """
 
 import base64
+import hashlib
 import json
 import logging
 import re
@@ -21,7 +23,9 @@ from foundation.http.address_guard import TargetRefused, Unreachable
 from foundation.http.exchange import Broken, NotConnected, Response, TimedOut, exchange
 from releases.registration import image_reference
 from releases.registration.image_reference import DOCKER_HUB, ImageReference
+from releases.repositories.errors import ArtifactRefused, RepositoryUnavailable, Unanswered
 from wire.documents.descriptor import ArtifactRef, Descriptor, artifact_field
+from wire.documents.json_reader import shown
 from wire.findings import Finding
 
 log = logging.getLogger(__name__)
@@ -33,25 +37,16 @@ MANIFESTS: Final = ", ".join(
         "application/vnd.docker.distribution.manifest.v2+json",
     )
 )
+MAX_MANIFEST_BYTES: Final = 4 * 1024 * 1024
+"""The specification requires that clients and registries support manifests of this size."""
+_NO_HEAD: Final = (405, 501)
 _MAX_TOKEN_BYTES = 64 * 1024
 _PARAMETER = re.compile(r'([a-zA-Z]+)="([^"\\]*)"')
 _PRINTABLE = re.compile(r"[!-~]+")
 
 
-class RegistryUnavailable(Exception):
-    """There is no verdict, because a registry cannot be reached or gave no usable response."""
-
-
-class _Rejected(Exception):
-    """A finding, with its code and message."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
 def findings(descriptor: Descriptor) -> list[Finding]:
-    """Return a finding for each image that its registry does not have. Raises `RegistryUnavailable`.
+    """Return a finding for each image that its registry does not have. Raises `Unanswered`.
 
     The checks of all images together may take IMAGE_REGISTRY_SECONDS. References that do not pin the digest of their
     artifact are skipped, because they have findings already (`image_reference.findings`).
@@ -64,8 +59,11 @@ def findings(descriptor: Descriptor) -> list[Finding]:
             continue
         try:
             _Check(reference, artifact, deadline).run()
-        except _Rejected as rejected:
-            found.append(Finding(rejected.code, artifact_field(position, "uri"), str(rejected)))
+        except ArtifactRefused as refusal:
+            found.append(Finding(refusal.code, artifact_field(position, "uri"), str(refusal)))
+        except RepositoryUnavailable as error:
+            message = f"image {shown(artifact.artifact_id)}: {reference.host} is unavailable: {error}"
+            raise Unanswered("IMAGE_REGISTRY_UNAVAILABLE", position, message) from error
     return found
 
 
@@ -78,34 +76,46 @@ class _Check:
     deadline: float
 
     def run(self) -> None:
-        """Return if the registry has the manifest. Raises `_Rejected` and `RegistryUnavailable`."""
+        """Return if the registry has the manifest. Raises `ArtifactRefused` and `RepositoryUnavailable`."""
         host = self.reference.host
         if settings.IMAGE_REGISTRIES and host not in settings.IMAGE_REGISTRIES:
-            raise _Rejected("IMAGE_REGISTRY_NOT_ALLOWED", f"{host} is not among the registries in IMAGE_REGISTRIES")
-        response = self._head({})
-        if response.status == 401:
-            response = self._head(self._authorised(response))
-        self._judge(response)
+            raise ArtifactRefused(
+                "IMAGE_REGISTRY_NOT_ALLOWED", f"{host} is not among the registries in IMAGE_REGISTRIES"
+            )
+        response = self._ask("HEAD")
+        if response.status not in _NO_HEAD:
+            self._judge(response, response.headers.get("docker-content-digest"))
+            return
+        response = self._ask("GET")
+        if response.status == 200 and not response.complete:
+            message = f"{host} has a manifest of more than {MAX_MANIFEST_BYTES} bytes"
+            raise ArtifactRefused("IMAGE_MANIFEST_TOO_LARGE", message)
+        self._judge(response, f"sha256:{hashlib.sha256(response.body).hexdigest()}")
 
-    def _judge(self, response: Response) -> None:
+    def _ask(self, method: str) -> Response:
+        """Return the response to a request for the manifest, with the authorization that the registry requires."""
+        response = self._request(method, {})
+        return self._request(method, self._authorised(response)) if response.status == 401 else response
+
+    def _judge(self, response: Response, digest: str | None) -> None:
+        """Return if the response is a manifest. `digest` is that of the manifest, if it is known."""
         host = self.reference.host
         if response.status == 404:
-            raise _Rejected(
+            raise ArtifactRefused(
                 "IMAGE_MANIFEST_MISSING", f"{host} has no manifest {self.artifact.digest} in this repository"
             )
         if response.status in (401, 403):
-            raise _Rejected("IMAGE_REGISTRY_DENIED", f"{host} denies this coordinator access to the repository")
+            raise ArtifactRefused("IMAGE_REGISTRY_DENIED", f"{host} denies this coordinator access to the repository")
         if response.status != 200:
-            raise RegistryUnavailable(f"{host} responded with status {response.status}")
-        digest = response.headers.get("docker-content-digest", "")
+            raise RepositoryUnavailable(f"it responded with status {response.status}")
         if digest and digest != self.artifact.digest:
-            raise _Rejected("IMAGE_MANIFEST_OTHER_DIGEST", f"{host} returned a manifest with a different digest")
+            raise ArtifactRefused("IMAGE_MANIFEST_OTHER_DIGEST", f"{host} returned a manifest with a different digest")
 
-    def _head(self, headers: dict[str, str]) -> Response:
+    def _request(self, method: str, headers: dict[str, str]) -> Response:
         scheme = "http" if self.reference.host in settings.IMAGE_REGISTRIES_PLAIN_HTTP else "https"
         host = "registry-1.docker.io" if self.reference.host == DOCKER_HUB else self.reference.host
         url = f"{scheme}://{host}/v2/{self.reference.repository}/manifests/{self.artifact.digest}"
-        return _call("HEAD", url, {"Accept": MANIFESTS, **headers}, self.deadline)
+        return _call(method, url, {"Accept": MANIFESTS, **headers}, self.deadline, MAX_MANIFEST_BYTES)
 
     def _authorised(self, challenged: Response) -> dict[str, str]:
         """Return the authorization header for a challenge: a token from the realm of the registry, or the password."""
@@ -121,19 +131,19 @@ class _Check:
         realm, host = challenge.get("realm", ""), self.reference.host
         # A registry must not make us send a password without TLS.
         if urlsplit(realm).scheme != "https" and host not in settings.IMAGE_REGISTRIES_PLAIN_HTTP:
-            raise _Rejected("IMAGE_REGISTRY_DENIED", f"{host} names no https address for tokens")
+            raise ArtifactRefused("IMAGE_REGISTRY_DENIED", f"{host} names no https address for tokens")
         query = {"service": challenge.get("service", ""), "scope": f"repository:{self.reference.repository}:pull"}
         joined = f"{realm}{'&' if urlsplit(realm).query else '?'}{urlencode(query)}"
-        response = _call("GET", joined, self._password(), self.deadline)
+        response = _call("GET", joined, self._password(), self.deadline, _MAX_TOKEN_BYTES)
         if response.status in (400, 401, 403, 404):
-            raise _Rejected("IMAGE_REGISTRY_DENIED", f"{host} gives this coordinator no token for the repository")
+            raise ArtifactRefused("IMAGE_REGISTRY_DENIED", f"{host} gives this coordinator no token for the repository")
         try:
             document = json.loads(response.body) if response.status == 200 and response.complete else None
         except (ValueError, RecursionError):
             document = None
         token = (document.get("token") or document.get("access_token")) if isinstance(document, dict) else None
         if not isinstance(token, str) or not _PRINTABLE.fullmatch(token):
-            raise RegistryUnavailable(f"{host} returned no usable token (status {response.status})")
+            raise RepositoryUnavailable(f"no usable token was returned (status {response.status})")
         return token
 
     def _password(self) -> dict[str, str]:
@@ -141,10 +151,11 @@ class _Check:
         return {"Authorization": f"Basic {base64.b64encode(known.encode()).decode()}"} if known else {}
 
 
-def _call(method: str, url: str, headers: dict[str, str], deadline: float) -> Response:
+def _call(method: str, url: str, headers: dict[str, str], deadline: float, limit: int) -> Response:
+    """Return the response, with at most `limit` bytes of its body."""
     remaining = deadline - time.monotonic()
     if remaining <= 0:
-        raise RegistryUnavailable("the registries of this release take too long")
+        raise RepositoryUnavailable("the registries of this release take too long")
     try:
         target = address_guard.vet(url, allowed=settings.IMAGE_REGISTRY_ALLOWED_NETWORKS)
         return exchange(
@@ -154,11 +165,11 @@ def _call(method: str, url: str, headers: dict[str, str], deadline: float) -> Re
             headers=headers,
             connect_seconds=remaining / address_guard.MOST_ADDRESSES,
             seconds=remaining,
-            limit=_MAX_TOKEN_BYTES,
+            limit=limit,
             ca_file=settings.IMAGE_REGISTRY_CA_FILE,
         )
     except TargetRefused as error:
-        raise _Rejected("IMAGE_REGISTRY_NOT_ALLOWED", f"the registry may not be called: {error}") from None
+        raise ArtifactRefused("IMAGE_REGISTRY_NOT_ALLOWED", f"the registry may not be called: {error}") from None
     except (Unreachable, NotConnected, TimedOut, Broken) as error:
         log.warning("registry %s: %s", urlsplit(url).netloc, error)
-        raise RegistryUnavailable(str(error)) from error
+        raise RepositoryUnavailable(str(error)) from error

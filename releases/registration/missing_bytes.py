@@ -1,9 +1,9 @@
-"""Adds bytes to a release that has no verdict yet and misses them: uploaded ones, or downloaded ones.
+"""Adds bytes to a stored release: uploaded or downloaded ones that it misses, and right ones for damaged ones.
 
 Knowledge of a digest gives no right to its bytes: the tenant has sent them, or may download them.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from django.db.models import F, QuerySet
 
@@ -46,11 +46,28 @@ def add(release: Release, staged: StagedBlob, *, resolved: bool) -> None:
                 _missing(release, [digest]).update(blob=digest, resolved=resolved)
 
 
-def add_owned(release: Release) -> None:
+def heal(release: Release, staged: Mapping[str, StagedBlob], lease_seconds: float) -> None:
+    """Replace missing or damaged bytes of a stored release with the uploaded ones. Until its verdict, add missing ones.
+
+    Waits up to `lease_seconds` for each process that removes the same bytes.
+    """
+    held = set(release.artifacts.filter(blob__in=staged.keys()).values_list("blob", flat=True))
+    for digest in sorted(held):
+        with blob_lock.shared([digest], timeout=lease_seconds) as lease:
+            fingerprint = staged[digest].keep()
+            with lease.transaction():
+                blobs.record_sound(digest, size=staged[digest].size, fingerprint=fingerprint)
+    if release.status in PENDING:
+        for digest in sorted(digests(release) & staged.keys()):
+            add(release, staged[digest], resolved=False)
+        _add_owned(release, lease_seconds)
+
+
+def _add_owned(release: Release, lease_seconds: float) -> None:
     """Add the bytes that the tenant has sent since the release was stored."""
     tenant = release.pipeline.tenant
     wanted = digests(release)
-    with blob_lock.shared(wanted) as lease, lease.transaction():
+    with blob_lock.shared(wanted, timeout=lease_seconds) as lease, lease.transaction():
         if _is_pending(release):
             _missing(release, owned(tenant, wanted)).update(blob=F("digest"))
 

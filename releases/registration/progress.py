@@ -1,14 +1,14 @@
 """Records how far the verification of a release is, for the people who watch it. It decides nothing."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from releases.models import Release
 from releases.states import Status
 from wire.documents.descriptor import ArtifactRef, Descriptor
-from wire.findings import Finding
+from wire.findings import Finding, Severity
 
 
 class Step(StrEnum):
@@ -33,6 +33,10 @@ class Progress:
     def refused(self, position: int, finding: Finding) -> None:
         """No repository has the bytes. Another artifact may still bring them."""
         self._take([position], Step.FETCHING, [finding])
+
+    def unanswered(self, position: int, finding: Finding) -> None:
+        """A repository or registry gave no usable response about the artifact. A later verification asks again."""
+        self._take([position], Step.FETCHING, [replace(finding, severity=Severity.WARNING)])
 
     def checking(self, descriptor: Descriptor, artifact: ArtifactRef) -> None:
         """The bytes are stored, and they are read for all artifacts with their digest."""

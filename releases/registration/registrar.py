@@ -5,10 +5,12 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any, BinaryIO
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from foundation.database import guarded_update
@@ -28,10 +30,9 @@ from releases.registration import (
     upload_quotas,
     verification_pool,
 )
-from releases.registration.image_registry import RegistryUnavailable
 from releases.registration.progress import Progress
 from releases.registration.verification_pool import VerificationUnavailable
-from releases.repositories.errors import RepositoryUnavailable
+from releases.repositories.errors import Unanswered
 from releases.states import MOVES, PENDING, Status
 from releases.trust.evidence import Evidence
 from tenancy import audit
@@ -98,6 +99,7 @@ def register(
     any_reference: bool = False,
     promotable: bool = False,
     worker_gate: WorkerGate = WorkerGate.REQUIRE,
+    lease_seconds: float = blob_lock.TIMEOUT_SECONDS,
 ) -> Registration:
     """Store an uploaded release with the status UPLOADED and start its verification.
 
@@ -107,15 +109,16 @@ def register(
     are attached to the release, even if it is already stored. With `any_reference`, an image reference that does not
     pin the digest of its artifact is a warning and not an error. With `promotable`, a location that other machines
     cannot always resolve is an error and not a warning. If this is the first release of its pipeline, the policy of the
-    pipeline begins with `worker_gate`. The staged files are always consumed. Raises
-    `DescriptorInvalid` with all findings, `ReleaseConflict` if the release is stored with different metadata, and what
-    `attachments.attach` raises. The tenant's quotas raise `QuotaExceeded` and `StorageQuotaReached`.
+    pipeline begins with `worker_gate`. Waits up to `lease_seconds` for a process that removes its bytes. The staged
+    files are always consumed. Raises `DescriptorInvalid` with all findings, `ReleaseConflict` if the release is stored
+    with different metadata, `ArtifactStoreUnavailable`, and what `attachments.attach` raises. The tenant's quotas raise
+    `QuotaExceeded` and `StorageQuotaReached`.
     """
     try:
         descriptor = read_descriptor(document, pipeline_id)
         existing = _existing(tenant, descriptor, document, contract)
         if existing is not None:
-            _heal(existing, files)
+            missing_bytes.heal(existing, {file.staged.digest: file.staged for file in files}, lease_seconds)
             attachments.attach(existing, attached, actor=actor)
             if files:
                 _record("release.restore_bytes", existing, actor, digests=sorted(file.staged.digest for file in files))
@@ -124,7 +127,11 @@ def register(
         findings += unpromotable(descriptor, Severity.ERROR if promotable else Severity.WARNING)
         evidence = attachments.examined(attached, descriptor)
         registration = _store(
-            tenant, descriptor, files, Upload(actor, document, contract, evidence, findings, worker_gate)
+            tenant,
+            descriptor,
+            files,
+            Upload(actor, document, contract, evidence, findings, worker_gate),
+            lease_seconds,
         )
         if not registration.created:
             attachments.attach(registration.release, attached, actor=actor)
@@ -192,13 +199,19 @@ def _bytes(column: bytes | memoryview | None) -> bytes | None:
     return None if column is None else bytes(column)
 
 
-def _store(tenant: Tenant, descriptor: Descriptor, files: Sequence[UploadedArtifact], upload: Upload) -> Registration:
+def _store(
+    tenant: Tenant,
+    descriptor: Descriptor,
+    files: Sequence[UploadedArtifact],
+    upload: Upload,
+    lease_seconds: float,
+) -> Registration:
     wanted = {artifact.digest for artifact in descriptor.artifacts if artifact.kind.is_stored}
     unmatched = [_matches_no_artifact(file) for file in files if file.staged.digest not in wanted]
     findings = [*upload.findings, *unmatched, *(finding for each in upload.evidence for finding in each.findings)]
     staged = {file.staged.digest: file.staged for file in files if file.staged.digest in wanted}
     # The lease prevents the removal of these bytes until the rows that refer to them are committed.
-    with blob_lock.shared(wanted) as lease:
+    with blob_lock.shared(wanted, timeout=lease_seconds) as lease:
         fingerprints = {digest: blob.keep() for digest, blob in staged.items()}
         return _commit(lease, tenant, descriptor, replace(upload, findings=findings), wanted, staged, fingerprints)
 
@@ -230,21 +243,6 @@ def _commit(
             raise
         return Registration(existing, created=False)
     return Registration(release, created=True)
-
-
-def _heal(release: Release, files: Sequence[UploadedArtifact]) -> None:
-    """Replace missing or damaged bytes of a stored release with uploaded ones. Until its verdict, add missing ones."""
-    staged = {file.staged.digest: file.staged for file in files}
-    held = set(release.artifacts.filter(blob__in=staged.keys()).values_list("blob", flat=True))
-    for digest in sorted(held):
-        with blob_lock.shared([digest]) as lease:
-            fingerprint = staged[digest].keep()
-            with lease.transaction():
-                blobs.record_sound(digest, size=staged[digest].size, fingerprint=fingerprint)
-    if release.status in PENDING:
-        for digest in sorted(missing_bytes.digests(release) & staged.keys()):
-            missing_bytes.add(release, staged[digest], resolved=False)
-        missing_bytes.add_owned(release)
 
 
 def _write_release(tenant: Tenant, descriptor: Descriptor, upload: Upload) -> Release:
@@ -294,8 +292,9 @@ def verify_release(release_id: int) -> None:
     """Verify an uploaded release and record the verdict, and count it in the metrics.
 
     Several processes may call this for the same release, at the same time or later. The first verdict is final. A child
-    process reads the artifacts. If the store or a registry does not respond, or one read of the store is wrong, there
-    is no verdict: the release stays VERIFYING, and the sweep retries it.
+    process reads the artifacts. If the store, a repository or a registry does not respond, or one read of the store is
+    wrong, there is no verdict: the release stays VERIFYING, and the sweep retries it. After `verification_hours`, a
+    release whose repository or registry does not respond is rejected.
     """
     release = Release.objects.select_related("pipeline__tenant").get(pk=release_id)
     if release.status not in PENDING:
@@ -312,17 +311,18 @@ def _verify_and_record(release: Release) -> str | None:
     release_id = release.pk
     row = Release.objects.filter(pk=release_id)
     guarded_update.move(row, MOVES, Status.UPLOADED, Status.VERIFYING, status_changed_at=timezone.now())
+    progress = Progress(release_id)
     try:
-        verdict = _verify(release)
-    except (
-        ArtifactStoreUnavailable,
-        RegistryUnavailable,
-        RepositoryUnavailable,
-        VerificationUnavailable,
-        OSError,
-    ) as error:
-        log.warning("release %s cannot be verified yet: %s", release_id, type(error).__name__)
-        return "POSTPONED"
+        verdict = _verify(release, progress)
+    except (ArtifactStoreUnavailable, VerificationUnavailable, OSError) as error:
+        return _postponed(release, type(error).__name__)
+    except Unanswered as error:
+        if not _has_waited(release):
+            progress.unanswered(error.position, error.finding)
+            return _postponed(release, str(error))
+        hours = release.pipeline.verification_hours
+        reason = f"{error}. The policy lets a release wait for {hours} hours after its upload (verificationHours)."
+        verdict = Verdict((replace(error.finding, message=reason),), None, "")
     findings = [*(Finding.from_json(finding) for finding in release.findings), *verdict.findings]
     with transaction.atomic():
         if not row.select_for_update(no_key=True).filter(status=Status.VERIFYING).values("pk"):
@@ -349,6 +349,17 @@ def _verify_and_record(release: Release) -> str | None:
     return status.value
 
 
+def _postponed(release: Release, reason: str) -> str:
+    log.warning("release %s cannot be verified yet: %s", release.pk, reason)
+    return "POSTPONED"
+
+
+def _has_waited(release: Release) -> bool:
+    """Return True if the release was uploaded so long ago that it no longer waits for repositories and registries."""
+    longest = timedelta(hours=release.pipeline.verification_hours)
+    return Release.objects.filter(pk=release.pk, created_at__lte=Now() - longest).exists()
+
+
 def _record(act: str, release: Release, actor: str, **details: Any) -> None:
     name, tenant = release.audit_name, release.pipeline.tenant
     audit.record(act, tenant=tenant, actor=actor, object_type="release", object=name, **details)
@@ -358,10 +369,10 @@ def _has_errors(findings: Sequence[Finding]) -> bool:
     return any(finding.severity is Severity.ERROR for finding in findings)
 
 
-def _verify(release: Release) -> Verdict:
+def _verify(release: Release, progress: Progress) -> Verdict:
     store = artifact_store()
     descriptor = descriptor_from_json(release.descriptor)
-    renew, progress = turns.renewing_release(release.pk), Progress(release.pk)
+    renew = turns.renewing_release(release.pk)
     unresolved = resolution.resolve(release, renew, progress)
     held = set(release.artifacts.exclude(blob=None).values_list("digest", flat=True))
 

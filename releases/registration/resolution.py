@@ -8,7 +8,7 @@ from releases.models import Artifact, MissingArtifacts, Release
 from releases.registration import missing_bytes
 from releases.registration.progress import Progress
 from releases.repositories import maven
-from releases.repositories.errors import OTHER_DIGEST, ArtifactRefused
+from releases.repositories.errors import OTHER_DIGEST, ArtifactRefused, RepositoryUnavailable, Unanswered
 from wire.documents.artifact_uri import MavenUri
 from wire.documents.descriptor import (
     DESCRIPTOR_NAME,
@@ -17,13 +17,14 @@ from wire.documents.descriptor import (
     artifact_field,
     descriptor_from_json,
 )
+from wire.documents.json_reader import shown
 from wire.findings import Finding, Severity
 
 
 def resolve(release: Release, renew: Callable[[], None], progress: Progress) -> list[Finding]:
     """Store the missing bytes of artifacts with a `maven:` URI, and return a finding for each that cannot be had.
 
-    The release is VERIFYING. `renew` is called regularly while bytes arrive. Raises `RepositoryUnavailable` and
+    The release is VERIFYING. `renew` is called regularly while bytes arrive. Raises `Unanswered` and
     `ArtifactStoreUnavailable`, after which a retry may succeed.
     """
     wanted = list(_missing(release))
@@ -35,6 +36,9 @@ def resolve(release: Release, renew: Callable[[], None], progress: Progress) -> 
         progress.fetching(missing.position)
         try:
             _store(release, missing, location, renew)
+        except RepositoryUnavailable as error:
+            message = f"{NAMES_PROFILE}artifact {shown(missing.artifact_id)}: {error}"
+            raise Unanswered("MAVEN_REPOSITORY_UNAVAILABLE", missing.position, message) from error
         except ArtifactRefused as refusal:
             refusals.append((missing, _finding(release, missing, refusal)))
             progress.refused(missing.position, refusals[-1][1])

@@ -6,7 +6,7 @@ from typing import Any
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
-from executions.models import Execution, SmokeTest
+from executions.models import Execution, SmokeTest, Worker
 from releases.models import Blob, KeyRevocation, Pipeline, Release, Retirement, Revocation, TrustedKey
 from releases.registration.registrar import verify_release
 from tests import making, signing
@@ -71,6 +71,24 @@ def test_artifacts_that_cannot_be_downloaded(viewer: Client, acme: World, globex
         assert viewer.get(artifact_of(release)).status_code == 404
     for other in (newer, globex.release):
         assert viewer.get(artifact_of(acme.release, other)).status_code == 404
+
+
+def test_the_page_of_an_image_says_that_workers_prove_nothing_and_what_they_declare(
+    viewer: Client, acme: World
+) -> None:
+    said = "The coordinator cannot tell whether a worker runs this image."
+    assert said not in words(viewer.get(page_of(acme.release)))
+    image = making.upload(acme.tenant, making.descriptor(CONTRACT, b"", "4.0", "container-image")).release
+    making.worker(image, "by-digest", artifact_digest=making.digest_of(b""))
+    making.worker(image, "by-id", artifact_id="app")
+    silent = making.worker(image, "silent", code="image")
+    shown = viewer.get(page_of(image))
+    assert said in words(shown)
+    assert [words(shown).count(text) for text in ("declared, not proved", "not declared")] == [2, 1]
+    for worker in Worker.objects.filter(release_version="4.0"):
+        text = words(viewer.get(to("executions_worker_change", worker)))
+        assert ("an image: declared, not proved" in text) == (worker != silent)
+        assert ("unverified: an image" in text) == (worker == silent)
 
 
 def test_bytes_that_cannot_be_read_are_a_message_on_the_page(viewer: Client, acme: World) -> None:

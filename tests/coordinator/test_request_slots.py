@@ -19,7 +19,7 @@ from coordinator import health
 from coordinator.health import Check
 from coordinator.request_groups import group_of, remember_session
 from coordinator.request_slots import Application, Slots, WaitingPlaces, in_slots, liveness
-from foundation.api.pausing import pause
+from foundation.api.pausing import arrived_at, pause
 from foundation.api.streaming import streamed
 from foundation.errors import SlowRequestsBusy
 from foundation.scheduling.fair_slots import Group
@@ -173,13 +173,21 @@ def slow() -> Iterator[SlowStream]:
     made.arrives.set()
 
 
-def test_a_request_that_waits_for_its_body_leaves_its_slot(slow: SlowStream) -> None:
-    application = in_slots(echo, slots=1, threads=10)
+def test_a_request_that_waits_for_its_body_leaves_its_slot_and_has_arrived_before_it(slow: SlowStream) -> None:
+    arrived = []
+
+    def dated(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        arrived.append(arrived_at(RequestFactory().request(**environ)))
+        return echo(environ, start_response)
+
+    application, began = in_slots(dated, slots=1, threads=10), time.monotonic()
     waiting = started(served, application, **{"wsgi.input": slow})
     assert slow.reading.wait(SECONDS)
     assert started(served, application, **{"wsgi.input": BytesIO(b"1")}).result(SECONDS) == [b"1"]
+    sent = time.monotonic()
     slow.arrives.set()
     assert waiting.result(SECONDS) == [b"{}"]
+    assert began <= arrived[-1] < sent
 
 
 @pytest.mark.parametrize("length", ["2", "9000000"])

@@ -72,7 +72,7 @@ class Deployer:
     headers: dict[str, str] = field(default_factory=dict)
 
     def call(self, document: bytes, key: str = "key", *, method: str = "POST", **changes: Any) -> Any:
-        """Return the response. `changes` are parts of the path, the bearer, the media type, or headers."""
+        """Return the response. `changes` are parts of the path, bearer, media type, headers or `environ`."""
         parts = {
             name: changes.pop(name, getattr(self, name)) for name in ("organization", "application", "environment")
         }
@@ -88,9 +88,10 @@ class Deployer:
             "X-TPF-Deployment-Mode": "CUSTOMER_MANAGED",
             **changes.pop("headers", {}),
         }
+        environ = changes.pop("environ", {})
         assert not changes
         sent = {name: value for name, value in headers.items() if value is not None}
-        return Client(raise_request_exception=False).generic(method, path, document, headers=sent)
+        return Client(raise_request_exception=False).generic(method, path, document, headers=sent, **environ)
 
     def deploy(self, document: bytes, key: str = "key", **changes: Any) -> str:
         """Deploy a release whose verdict is there, and return the id of the deployment."""

@@ -1,6 +1,7 @@
 """The deployment API: what it accepts and refuses, and its receipts. Verdicts are made between the requests."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -8,11 +9,14 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from foundation.api.pausing import ARRIVED, PAUSE
 from releases.activation.revocation import revoke
+from releases.artifacts import blob_lock
 from releases.models import Activation, Deployment, Pipeline, Release
 from releases.registration.registrar import register
 from tenancy.models import Tenant
 from tests import making
+from tests.clock import Clock
 from tests.interop.deploying import (
     CONTRACT,
     Deployer,
@@ -114,6 +118,31 @@ def test_a_rejected_release_leaves_no_receipt_and_a_retry_tries_again(
     deployer.deploy(document)
     assert [each.status for each in Release.objects.order_by("pk")] == ["REJECTED", "REGISTERED"]
     assert Deployment.objects.count() == 1
+
+
+def test_a_call_that_waits_ends_before_its_client_gives_up(
+    document: bytes, deployer: Deployer, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The request took 20 seconds to arrive, so it waits for 30 more. Clients wait for 60 seconds."""
+    settings.TPF_DEPLOYMENT_WAIT_SECONDS, clock = 50, Clock(monkeypatch)
+    arrived = time.monotonic() - 20
+
+    def pause(seconds: float) -> None:
+        clock.ahead += seconds
+
+    assert refusal(deployer.call(document, environ={ARRIVED: arrived, PAUSE: pause})) == (503, "DEPLOYMENT_PENDING")
+    assert 50 <= time.monotonic() - arrived < 55
+
+
+def test_a_call_waits_for_the_removal_of_its_bytes_no_longer_than_for_its_verdict(
+    document: bytes, deployer: Deployer
+) -> None:
+    for earlier in ("no release", "an unverified release"):
+        began = time.monotonic()
+        with blob_lock.exclusive(json.loads(document)["artifacts"][0]["digest"]):
+            assert refusal(deployer.call(document)) == (503, "ARTIFACT_STORE_UNAVAILABLE"), earlier
+        assert time.monotonic() - began < 5
+        deployer.call(document)
 
 
 def test_an_invalid_descriptor_or_one_of_the_older_profile_is_refused(

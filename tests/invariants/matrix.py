@@ -65,7 +65,7 @@ MATRIX = {
         always="""
             reason_required signature_policy worker_gate validate_answers unverified_workers missing_artifacts
             rollback_days smoke_test_hours skew_grace_minutes retry_limit retry_delay_seconds retry_multiplier approvals
-            approval_hours emergency_override repeat_unknown_outcomes
+            approval_hours emergency_override repeat_unknown_outcomes verification_hours
         """,
         state="application",
         in_state={"": "application"},

@@ -44,7 +44,7 @@ class Wire(BaseModel):
 Shape = Literal["UNI", "MULTI"]
 WorkerState = Literal["HEALTHY", "DRAINING", "UNAVAILABLE"]
 CodeOrigin = Literal["artifact", "source", "image"]
-"""Where a worker's code comes from: the release's artifact, a folder, or the container image that the release pins."""
+"""Where a worker's code comes from: the release's artifact, a folder, or unknown, as the release pins only images."""
 
 
 def _segment(text: str) -> str:

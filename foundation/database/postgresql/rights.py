@@ -31,7 +31,7 @@ _QUOTAS = """
 _POLICY = """
     reason_required signature_policy worker_gate validate_answers unverified_workers missing_artifacts rollback_days
     smoke_test_hours skew_grace_minutes retry_limit retry_delay_seconds retry_multiplier approvals approval_hours
-    emergency_override repeat_unknown_outcomes
+    emergency_override repeat_unknown_outcomes verification_hours
 """
 _UPLOAD = """
     id tenant_id digest size part_size storage_id status finding cleared uploaded_by created_at expires_at

@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 
+from releases.activation import policy
 from releases.errors import ReleaseConflict
+from releases.registration.image_registry import MANIFESTS, MAX_MANIFEST_BYTES
 from tests import making
 from tests.authority import make_certificate
 from tests.cases import cases
 from tests.image_registry import ImageRegistry, image_registry
 from tests.making import verdict
 from tests.receiving import receiving
+from wire.findings import Finding, Severity
 
 pytestmark = pytest.mark.django_db
 
@@ -93,6 +96,53 @@ def test_a_missing_manifest_and_a_different_digest_are_findings(registry: ImageR
     registry.status, registry.location = 307, f"http://{registry.host}/elsewhere"
     assert check(registry) == ("VERIFYING", []), "a redirect is not followed"
     assert len(registry.requests) == 3
+
+
+@cases(
+    ("head", "get", "body", "expected"),
+    [
+        (405, None, b"manifest", ("REGISTERED", [])),
+        (501, None, b"manifest", ("REGISTERED", [])),
+        (501, None, b"manifest ", ("REJECTED", [("IMAGE_MANIFEST_OTHER_DIGEST", URI)])),
+        (501, None, b"m" * (MAX_MANIFEST_BYTES + 1), ("REJECTED", [("IMAGE_MANIFEST_TOO_LARGE", URI)])),
+        (501, 404, b"", ("REJECTED", [("IMAGE_MANIFEST_MISSING", URI)])),
+        (501, 307, b"", ("VERIFYING", [])),
+        (501, 501, b"", ("VERIFYING", [])),
+        (404, None, b"manifest", ("REJECTED", [("IMAGE_MANIFEST_MISSING", URI)])),
+    ],
+)
+def test_a_registry_without_head_gets_a_get_request(
+    registry: ImageRegistry, head: int, get: int | None, body: bytes, expected: tuple[str, list[Any]]
+) -> None:
+    registry.digests.add(DIGEST)
+    registry.token, registry.head_status, registry.status, registry.manifest = "let-in", head, get, body
+    registry.requests.clear()
+    registry.location = f"http://{registry.host}/elsewhere"
+    assert check(registry) == expected
+    manifests = [(method, headers["Accept"]) for method, path, headers in registry.requests if "/manifests/" in path]
+    assert manifests[0] == ("HEAD", MANIFESTS)
+    assert set(manifests[1:]) == (set() if head == 404 else {("GET", MANIFESTS)})
+
+
+def test_a_registry_that_never_answers_rejects_the_release_after_the_hours_of_the_policy(
+    registry: ImageRegistry, settings: Any
+) -> None:
+    release = making.upload(making.tenant(), document(registry.reference(DIGEST))).release
+    policy.change(release.pipeline, {"verificationHours": 3}, actor="user:ann")
+    settings.IMAGE_REGISTRY_SECONDS = 0.2
+    registry.gate.clear()
+    making.uploaded_ago(release, hours=2, minutes=59)
+    assert verdict(release) == ("VERIFYING", [])
+    [known] = release.progress.values()
+    reason = f"image app: {registry.host} is unavailable: no complete response in time"
+    assert known["findings"] == [Finding("IMAGE_REGISTRY_UNAVAILABLE", URI, reason, Severity.WARNING).to_json()]
+    making.uploaded_ago(release, hours=3)
+    assert verdict(release) == ("REJECTED", [("IMAGE_REGISTRY_UNAVAILABLE", URI)])
+    assert release.findings[0]["message"].startswith(f"{reason}. ")
+    registry.gate.set()
+    registry.digests.add(DIGEST)
+    again = making.upload(release.pipeline.tenant, release.descriptor)
+    assert (again.created, verdict(again.release)) == (True, ("REGISTERED", []))
 
 
 def test_a_password_is_sent_only_to_the_token_server_of_its_own_registry(

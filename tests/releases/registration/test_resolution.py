@@ -146,6 +146,19 @@ def test_an_unavailable_repository_gives_no_verdict_and_a_second_verification_do
     assert blobs(release) == [DIGEST]
 
 
+def test_a_repository_that_never_answers_rejects_the_release_after_the_hours_of_the_policy(
+    repository: MavenRepository, settings: Any
+) -> None:
+    settings.MAVEN_SECONDS, repository.fault = 0.2, Fault.SILENT
+    for release in (uploaded(), lenient()):
+        making.uploaded_ago(release, hours=23)
+        assert verdict(release) == ("VERIFYING", [])
+        making.uploaded_ago(release, hours=24)
+        assert verdict(release) == ("REJECTED", [("MAVEN_REPOSITORY_UNAVAILABLE", "error", "artifacts[0].uri")])
+        message = f"{NAMES_PROFILE}artifact app: the Maven repository acme-releases is unavailable: "
+        assert release.findings[0]["message"].startswith(message)
+
+
 def test_a_verdict_during_the_download_is_final(repository: MavenRepository) -> None:
     judge = Release.objects.filter(pk=uploaded().pk)
     judge.update(status=Status.VERIFYING)

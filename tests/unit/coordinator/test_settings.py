@@ -85,7 +85,7 @@ BY_NAME = {
     "REST_WORKER_ORIGINS": [f"https://h/{MARK}", f"https://h:{MARK}", f"https://{MARK}@h"],
     "TPF_RELEASE_ROOTS": [MARK],
     "TPF_DEPLOYMENT_ENVIRONMENTS": [MARK, f"={MARK}", f"a={MARK},a=b", f"a= {MARK}", f"a=B{MARK}", f"\u200b{MARK}=b"],
-    "TPF_DEPLOYMENT_WAIT_SECONDS": ["60", "59.1"],
+    "TPF_DEPLOYMENT_WAIT_SECONDS": ["51", "50.1"],
     "TPF_ADMIN_TOKEN_REF": [MARK],
     "TPF_CONTROL_PLANE_TOKEN_REF": [MARK],
     "RETENTION_DAYS": ["36501"],
@@ -184,6 +184,10 @@ CONTRADICTIONS: list[tuple[dict[str, str], str]] = [
     ({"HSTS_PRELOAD": "true", "HSTS_SUBDOMAINS": "true", "HSTS_SECONDS": "3600"}, "HSTS_PRELOAD needs "),
     *(({f"{name}_ENABLED": "true"}, f"{name}_TOKEN or ") for name in ("TPF_ADMIN", "TPF_CONTROL_PLANE")),
     ({"TPF_ADMIN_TOKEN": LONG, "TPF_ADMIN_TOKEN_REF": "env:X"}, "Configure only one of TPF_ADMIN_TOKEN or "),
+    (
+        {"TPF_DEPLOYMENTS_ENABLED": "true", "TPF_DEPLOYMENT_WAIT_SECONDS": "50", "WEB_WAIT_SECONDS": "5.1"},
+        "TPF_DEPLOYMENT_WAIT_SECONDS and WEB_WAIT_SECONDS may be at most 55 together",
+    ),
     ({"TPF_ADMIN_TOKEN_REF": "/a/path"}, "TPF_ADMIN_TOKEN_REF must be env:NAME or file:/path"),
 ]
 
