@@ -16,7 +16,19 @@ from executions.workers import registry as worker_registry
 from foundation.errors import CoordinatorError
 from interop import records
 from interop.registration import register_from
-from interop.surface import ADMIN, Refusal, TpfView, body_of, bounded, flag_of, identifier, required, segment, text_of
+from interop.surface import (
+    ADMIN,
+    Refusal,
+    TpfView,
+    body_of,
+    bounded,
+    flag_of,
+    identifier,
+    required,
+    segment,
+    text_of,
+    text_of_error,
+)
 from releases import queries
 from releases.activation import activation
 from releases.errors import NoActiveRelease, PipelineUnknown
@@ -98,7 +110,7 @@ class Activate(ReleaseView):
         try:
             event = activation.activate(found, actor=ADMIN.actor, reason=_reason(found))
         except CoordinatorError as error:
-            raise Refusal(409, error.detail) from None
+            raise Refusal(409, text_of_error(error)) from None
         return records.release(found, event, activated=True)
 
 

@@ -34,7 +34,8 @@ from interop.surface import (
     text_of,
 )
 from releases import queries as registry
-from releases.errors import ActiveReleaseChanged, NoActiveRelease, PipelineUnknown
+from releases.artifacts.soundness import require_verified
+from releases.errors import ActiveReleaseChanged, ArtifactUnverified, NoActiveRelease, PipelineUnknown
 from releases.models import Release
 from tenancy.models import Tenant
 from wire.identifying import is_identifier
@@ -103,7 +104,10 @@ class Executions(ControlPlaneView):
 
 
 def _submit(tenant: Tenant, pipeline_id: str, shape: SnapshotShape, body: dict[str, Any]) -> Submission:
-    """Submit to the active release. Repeats if another release is activated meanwhile, because the key contains it."""
+    """Submit to the active release. Repeats if another release is activated meanwhile, because the key contains it.
+
+    Bytes of an artifact that were written again are hashed before the response.
+    """
     for _ in range(SUBMISSION_ATTEMPTS):
         release = _active(tenant, pipeline_id)
         try:
@@ -116,6 +120,9 @@ def _submit(tenant: Tenant, pipeline_id: str, shape: SnapshotShape, body: dict[s
             return _admit(tenant, release, ingress, key)
         except ActiveReleaseChanged:
             continue
+        except ArtifactUnverified:
+            # The original hashes the artifact at each submission, and its clients do not repeat a refused one.
+            require_verified(release)
     raise Refusal(409, "Releases are activated too fast to submit to one of them")
 
 
@@ -152,10 +159,6 @@ def _admit(tenant: Tenant, release: Release, ingress: Ingress, key: str) -> Subm
         raise Refusal(400, INVALID_PAYLOAD) from None
     except WorkerUnavailable as error:
         raise Refusal(503, f"No worker available for active release: {error.detail}") from None
-    except ActiveReleaseChanged:
-        raise
-    except CoordinatorError as error:
-        raise Refusal(error.status, error.detail) from None
 
 
 class OneExecution(ControlPlaneView):

@@ -1,7 +1,8 @@
 """Checks that the store has the bytes that a release pins, and that they match their digests.
 
 Scrubbing, uploads and activations record the verdict on each blob in its row (`blobs`). A submission reads the verdicts
-of its release in one query and reads no bytes. An activation also reads the bytes that may have changed.
+of its release in one query and reads no bytes. An activation also reads the bytes that may have changed, and so does a
+submission over `/tpf` if they were written again.
 """
 
 import threading

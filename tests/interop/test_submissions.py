@@ -1,5 +1,8 @@
 """Submissions over `/tpf/control-plane`, and the workers without which they are rejected (wire protocol C.1, D.8)."""
 
+import secrets
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -143,6 +146,46 @@ def test_a_submission_that_races_with_an_activation_is_accepted_for_the_new_rele
         made = accepted(flow.owner)
     assert raced
     assert (made.release_id, made.execution_key) == (second.pk, execution_key(PIPELINE, "2.0", "k"))
+
+
+# --- stored artifacts ---
+
+
+def rewrite(path: Path) -> None:
+    copy = path.with_suffix(".copy")
+    copy.write_bytes(path.read_bytes())
+    copy.rename(path)
+
+
+def alter(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[::-1])
+
+
+def lengthen(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"!")
+
+
+MISSING = (409, "Stored release artifact is missing or unreadable")
+ALTERED = (409, "Stored release artifact checksum does not match registry metadata")
+
+
+@cases(("damage", "refusal"), [(rewrite, None), (Path.unlink, MISSING), (alter, ALTERED), (lengthen, ALTERED)])
+def test_an_artifact_is_judged_before_the_response_to_a_submission(
+    damage: Callable[[Path], object], refusal: tuple[int, str] | None
+) -> None:
+    """The original hashes at each submission. Here bytes are hashed that were written again."""
+    owner, release = making.ready(body=secrets.token_hex(8))
+    body = order(pipelineId=making.PIPELINE, inputPayload=payload("java.lang.String", "v"))
+    damage(making.stored_file(release.artifacts.get().digest))
+    answer = submit(owner, body)
+    if refusal is None:
+        assert answer.status_code == 200, answer.content
+        return
+    assert refused(answer) == refusal
+    assert not Execution.objects.filter(tenant=owner).exists()
+    activation = f"admin/tenants/{owner.slug}/pipelines/{making.PIPELINE}/releases/1.0/activate"
+    assert refused(call("POST", activation)) == refusal
+    assert refused(submit(owner, body)) == refusal
 
 
 # --- workers ---
