@@ -20,6 +20,5 @@ def text_of(name: str) -> str:
 def is_function(node: str) -> bool:
     """Return whether `node`, written as FILE::NAME, names a function at the top of a file."""
     file, _, name = node.partition("::")
-    if not (ROOT / file).is_file():
-        return False
-    return any(isinstance(each, ast.FunctionDef) and each.name == name for each in ast.parse(text_of(file)).body)
+    body = ast.parse(text_of(file)).body if (ROOT / file).is_file() else []
+    return any(isinstance(each, ast.FunctionDef) and each.name == name for each in body)

@@ -40,23 +40,20 @@ def test_registering_a_release_again_returns_it_unchanged(root: Path, owner: Ten
 
 SHAPE = "Invalid pipeline release descriptor JSON: "
 NO_JAR = "Release JAR artifact must point to a readable local file"
-NO_PREFIX = "Release artifact digest must use sha256:<hex>"
 OCTOBER: dict[str, Any] = {"compiledTruthArtifactId": "app"}
+NO_KIND = "Unsupported release artifact kind"
 OCTOBER_DIGEST = "Release artifact digest must use sha256:<64 lowercase hex>"
 INVALID: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"scope": "x"}, {}, f'{SHAPE}Unrecognized field "scope"'),
     ({"pipelineId": "org.other"}, {}, "Release descriptor pipelineId does not match request path"),
-    ({}, {"digest": "md5:1"}, NO_PREFIX),
-    ({}, {"digest": "0" * 64}, NO_PREFIX),
+    ({}, {"digest": "md5:1"}, "Release artifact digest must use sha256:<hex>"),
     ({}, {"digest": " "}, "digest is required"),
     ({}, {"digest": None}, f"{SHAPE}digest is required"),
     ({}, {"digest": "sha256:0a"}, OTHER_DIGEST),
     ({}, {"digest": "sha256:" + "A" * 64}, OTHER_DIGEST),
-    ({}, {"kind": "wheel"}, "Unsupported release artifact kind wheel"),
-    (OCTOBER, {"kind": "local-file"}, "Unsupported release artifact kind local-file"),
-    (OCTOBER, {"kind": "external-endpoint"}, "Unsupported release artifact kind external-endpoint"),
-    (OCTOBER, {"digest": "sha256:0a"}, OCTOBER_DIGEST),
-    (OCTOBER, {"digest": "sha256:" + "A" * 64}, OCTOBER_DIGEST),
+    ({}, {"kind": "wheel"}, f"{NO_KIND} wheel"),
+    *((OCTOBER, {"kind": kind}, f"{NO_KIND} {kind}") for kind in ("local-file", "external-endpoint")),
+    *((OCTOBER, {"digest": f"sha256:{hexadecimal}"}, OCTOBER_DIGEST) for hexadecimal in ("0a", "A" * 64)),
     ({}, {"uri": "/no/such.jar"}, NO_JAR),
     ({}, {"digest": "sha256:" + "0" * 64}, OTHER_DIGEST),
     ({"contractVersion": "c"}, {}, "Release artifact contractVersion does not match release descriptor"),
@@ -79,11 +76,6 @@ def test_an_invalid_descriptor_is_reported_and_leaves_no_rows(
     assert refused(register(owner, path)) == (400, text)
     assert ok("GET", f"{base(owner)}/releases") == []
     assert not Release.objects.filter(pipeline__tenant=owner).exists()
-
-
-@cases("kind", ["local-file", "external-endpoint"])
-def test_the_older_profile_has_kinds_that_the_newer_one_lost(root: Path, owner: Tenant, kind: str) -> None:
-    assert register(owner, written(root, kind=kind)).json()["descriptor"]["artifacts"][0]["kind"] == kind
 
 
 def test_only_files_below_the_configured_folders_are_opened(
