@@ -105,7 +105,7 @@ def pair(
 ) -> Iterator[Pair]:
     """Both coordinators run. The first release was uploaded to one, is activated by the other, and has a worker."""
     folder = tmp_path_factory.mktemp("pair")
-    place = replace(s3_server, prefix="pair")
+    place = replace(s3_server, prefix=folder.name)
     with ExitStack() as up:
         valkey = up.enter_context(Valkey(folder / "valkey"))
         postgres = up.enter_context(Postgres(folder / "postgres"))
