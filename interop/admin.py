@@ -15,7 +15,18 @@ from foundation.errors import CoordinatorError
 from interop import records
 from interop.redrives import Redrive
 from interop.registration import register_from
-from interop.surface import ADMIN, Refusal, TpfView, body_of, bounded, identifier, required, segment, text_of
+from interop.surface import (
+    ADMIN,
+    Refusal,
+    TpfView,
+    body_of,
+    bounded,
+    identifier,
+    required,
+    segment,
+    text_of,
+    text_of_error,
+)
 from releases import queries
 from releases.activation import activation
 from releases.errors import NoActiveRelease, PipelineUnknown
@@ -108,7 +119,7 @@ class ActivationOperations(ReleaseView):
 
     def post(self, request: HttpRequest, tenant_id: str, pipeline_id: str) -> dict[str, Any]:
         body = body_of(request) or {}
-        key = segment(required(body, "operationKey", LONGEST_OPERATION_KEY), "operationKey")
+        key = identifier(required(body, "operationKey", LONGEST_OPERATION_KEY), "operationKey")
         contract_version, release_version = required(body, "contractVersion"), required(body, "releaseVersion")
         made = self.operation(tenant_id, pipeline_id, key)
         release = made.release if made else self.registered(tenant_id, pipeline_id, release_version)
@@ -145,7 +156,7 @@ def _activated(release: Release, operation_key: str | None = None) -> Activation
     try:
         return activation.activate(release, actor=ADMIN.actor, reason=_reason(release), operation_key=operation_key)
     except CoordinatorError as error:
-        raise Refusal(409, error.detail) from None
+        raise Refusal(409, text_of_error(error)) from None
 
 
 def _reason(release: Release) -> str:
@@ -244,7 +255,7 @@ urlpatterns = [
     path(_PIPELINE + "releases/<str:releaseVersion>/activate", Activate.as_view()),
     path(_PIPELINE + "current-activation", CurrentActivation.as_view()),
     path(_PIPELINE + "activation-operations", ActivationOperations.as_view()),
-    path(_PIPELINE + "activation-operations/<str:operationKey>", ActivationOperation.as_view()),
+    path(_PIPELINE + "activation-operations/<path:operationKey>", ActivationOperation.as_view()),
     path(_PIPELINE + "workers/register", RegisterWorker.as_view()),
     path(_PIPELINE + "workers/<str:workerId>/heartbeat", Heartbeat.as_view()),
     path(_PIPELINE + "workers/<str:workerId>/drain", Drain.as_view()),

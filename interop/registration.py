@@ -25,8 +25,16 @@ from releases.registration.registrar import UploadedArtifact, register, verify_r
 from releases.registration.verification_pool import VerificationUnavailable, verify
 from releases.states import Status
 from tenancy.models import Tenant
-from wire.documents.descriptor import MAX_DESCRIPTOR_BYTES, ArtifactRef, Descriptor, parse_descriptor
+from wire.documents.descriptor import (
+    MATCHES_NO_FILE,
+    MAX_DESCRIPTOR_BYTES,
+    NAMES_PROFILE,
+    ArtifactRef,
+    Descriptor,
+    parse_descriptor,
+)
 from wire.findings import DocumentError, Severity
+from wire.release.verification import OTHER_DIGEST
 
 OpenArtifact = Callable[[ArtifactRef], BinaryIO | None]
 NOT_ABSOLUTE = "releaseDescriptorPath must be absolute"
@@ -63,7 +71,7 @@ def register_from(tenant: Tenant, pipeline_id: str, descriptor_path: str, *, act
             worker_gate=WorkerGate.WARN,
         ).release
     except DescriptorInvalid as error:
-        raise Refusal(400, error.errors[0]["message"]) from None
+        raise _refusal(error.errors[0]["message"]) from None
     except ReleaseConflict as error:
         raise Refusal(409, error.detail) from None
     verify_release(release.pk)
@@ -82,7 +90,12 @@ def _is_error(finding: Mapping[str, str]) -> bool:
 
 def _refuse_first(messages: Iterable[str]) -> None:
     for message in messages:
-        raise Refusal(400, message)
+        raise _refusal(message)
+
+
+def _refusal(message: str) -> Refusal:
+    """Return a refusal with the text of the protocol, which compares digests of any form and names no profile."""
+    return Refusal(400, OTHER_DIGEST if message in MATCHES_NO_FILE else message.removeprefix(NAMES_PROFILE))
 
 
 def _descriptor_bytes(path: Path) -> bytes:
@@ -97,7 +110,7 @@ def _descriptor(document: bytes, pipeline_id: str) -> Descriptor:
     try:
         descriptor = parse_descriptor(document)
     except DocumentError as error:
-        raise Refusal(400, error.findings[0].message) from None
+        raise _refusal(error.findings[0].message) from None
     if descriptor.pipeline_id.strip() != pipeline_id:
         raise Refusal(400, "Release descriptor pipelineId does not match request path")
     return descriptor

@@ -28,6 +28,7 @@ from foundation.errors import (
     SlowRequestsBusy,
 )
 from foundation.secret_reference import SHORTEST_TOKEN
+from releases.errors import ArtifactAltered, ArtifactMissing
 from tenancy import audit
 from tenancy.models import SLUG, Tenant
 from wire.documents.json_reader import read_object
@@ -37,6 +38,11 @@ from wire.identifying import RULE, SEGMENT_RULE, is_identifier, is_segment
 log = logging.getLogger(__name__)
 BEARER = "Bearer "
 NOT_FOUND, INVALID, UNEXPECTED = "Not Found", "Invalid request", "An unexpected error occurred"
+STORED = {
+    ArtifactMissing: "Stored release artifact is missing or unreadable",
+    ArtifactAltered: "Stored release artifact checksum does not match registry metadata",
+}
+"""The texts of the protocol for what is wrong with a stored artifact (wire protocol A.4)."""
 
 
 class Refusal(Exception):
@@ -114,7 +120,7 @@ class TpfView(View):
         except (
             CoordinatorError
         ) as error:  # such as a quota or an unavailable store, about which the protocol says nothing
-            return HttpResponse(error.detail, status=error.status, content_type="application/json")
+            return HttpResponse(text_of_error(error), status=error.status, content_type="application/json")
         except Exception as error:
             log.exception("%s %s failed", request.method, request.path)
             if may_pass(error):
@@ -143,6 +149,11 @@ class TpfView(View):
         if found is None:
             raise Refusal(404, NOT_FOUND)
         return found
+
+
+def text_of_error(error: CoordinatorError) -> str:
+    """Return the text of the protocol for `error`, or the detail of the error if the protocol has none."""
+    return STORED.get(type(error), error.detail)
 
 
 def _guard(surface: Surface, names: dict[str, str]) -> None:

@@ -48,7 +48,7 @@ PARTS: Mapping[str, Part] = {
     "product": Part(
         "the running product in each way in which it is used or disturbed",
         _tests("parts/product", "parts/web"),
-        tools=["install-pgbouncer"],
+        tools=["install-pgbouncer", "install-registry"],
     ),
     "recovery": Part(
         "killed processes and servers under load, backups, upgrades and the distributions",

@@ -16,6 +16,8 @@ from tenancy.models import Tenant
 from wire.traceparent import NONE, trace_id
 
 log = logging.getLogger(__name__)
+UNKNOWN = "UNKNOWN"
+"""What the log line says if the contract does not name a transport or a platform."""
 
 
 def write(reasons: Mapping[uuid.UUID, DeadLetter.Reason]) -> None:
@@ -72,8 +74,8 @@ def _announce(
         _word(error),
         str(retryable).lower(),
         retries,
-        _word(transport.upper()),
-        _word(platform.upper()),
+        _word(transport.strip().upper() or UNKNOWN),
+        _word(platform.strip().upper() or UNKNOWN),
         extra={
             "tenant": tenant,
             "execution": execution_id,

@@ -324,8 +324,8 @@ WITH written AS (
     RETURNING *
 )
 SELECT w.reason, w.retryable, t.slug, w.execution_id, w.transition_key, w.terminal_status, w.error_code,
-    w.retries_observed, coalesce(c.document ->> 'transport', 'UNKNOWN'),
-    coalesce(c.document ->> 'platform', 'UNKNOWN'), e.traceparent, e.pipeline_id, e.release_version
+    w.retries_observed, coalesce(c.document ->> 'transport', ''), coalesce(c.document ->> 'platform', ''),
+    e.traceparent, e.pipeline_id, e.release_version
 FROM written w
 JOIN tenancy_tenant t ON t.id = w.tenant_id
 JOIN executions_execution e ON e.id = w.execution_id

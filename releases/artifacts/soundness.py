@@ -1,7 +1,8 @@
 """Checks that the store has the bytes that a release pins, and that they match their digests.
 
 Scrubbing, uploads and activations record the verdict on each blob in its row (`blobs`). A submission reads the verdicts
-of its release in one query and reads no bytes. An activation also reads the bytes that may have changed.
+of its release in one query and reads no bytes. An activation also reads the bytes that may have changed, and so does a
+submission over `/tpf` if they were written again.
 """
 
 import threading
@@ -24,6 +25,9 @@ failures: TimedCache[type[ArtifactStore], str] = TimedCache(seconds=10.0, renew_
 """Why a remote store was unavailable. One caller tries again after half of this time."""
 STAT_SECONDS = 2.0
 """How long a request waits for what a remote store has for a digest."""
+VERDICT_SECONDS = 3.0
+"""How long a request tries to judge bytes that another process judges, writes or removes."""
+_TURN_SECONDS = 0.05
 
 
 def require_sound(release: Release) -> None:
@@ -80,7 +84,10 @@ def _require_verified(store: ArtifactStore, blob: Blob) -> None:
     stat = _look(store, blob.digest)
     if stat is not None and blob.state == Blob.State.SOUND and stat.fingerprint == blob.fingerprint:
         return
-    state = verdicts.judge(blob.digest)
+    deadline = time.monotonic() + VERDICT_SECONDS
+    # Requests that judge the same bytes at once do so one after the other.
+    while (state := verdicts.judge(blob.digest)) is None and time.monotonic() < deadline:
+        time.sleep(_TURN_SECONDS)
     if state is None:
         raise ArtifactStoreUnavailable(f"The bytes of {blob.digest} are being written or removed. Try again.")
     _raise_unless_sound(blob.digest, state)

@@ -15,7 +15,7 @@ from releases.artifacts import blob_lock, blobs, retention, scrub, soundness
 from releases.artifacts.relocation import Result, relocate
 from releases.artifacts.store import artifact_store
 from releases.artifacts.store.local import LocalArtifactStore
-from releases.errors import ArtifactStoreUnavailable
+from releases.errors import ArtifactAltered, ArtifactStoreUnavailable
 from releases.models import Blob, BlobEvent, Release
 from releases.registration.registrar import Registration, register
 from tests import making
@@ -102,6 +102,13 @@ def test_bytes_that_are_being_removed_are_not_judged_sound(judge: Callable[[Rele
             blobs.record_removed(DIGEST, size=len(DATA))
             removal.close()
     assert (state(), events()) == ("REMOVED", ["REMOVED"])
+
+
+def test_processes_that_judge_the_same_damaged_bytes_at_the_same_time_agree() -> None:
+    release = registered()
+    scenes.damage(Blob.objects.get())
+    raced = race(*3 * [partial(soundness.require_verified, release)])
+    assert [type(each) for each in raced] == 3 * [ArtifactAltered]
 
 
 def test_bytes_that_are_being_removed_are_not_moved_to_another_store(tmp_path: Path) -> None:

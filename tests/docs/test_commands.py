@@ -1,6 +1,5 @@
 """The commands of the documents, the Makefile and `deploy/` exist, take these options, and are started by a test."""
 
-import ast
 import json
 import os
 import re
@@ -28,7 +27,7 @@ from embedded.product import BIN, PROJECT
 from pipelines.cli import main as run_pipelines
 from tests.docs import commands
 from tests.docs.commands import Command
-from tests.docs.pages import text_of
+from tests.docs.pages import is_function, text_of
 from tests.docs.started_commands import NOT_STARTED, STARTED_BY
 
 OPTION = re.compile(r"(?<![\w-])--?[a-zA-Z][\w-]*")
@@ -66,10 +65,8 @@ def test_every_command_is_started_by_a_test_or_has_a_reason() -> None:
 def test_the_tests_that_start_them_exist() -> None:
     wrong = []
     for command, node in STARTED_BY.items():
-        file, _, name = node.partition("::")
-        source = text_of(f"tests/{file}")
-        functions = {each.name for each in ast.walk(ast.parse(source)) if isinstance(each, ast.FunctionDef)}
-        if name not in functions or not re.search(rf"\b{command.split()[-1]}", source):
+        source = text_of(f"tests/{node.partition('::')[0]}")
+        if not is_function(f"tests/{node}") or not re.search(rf"\b{command.split()[-1]}", source):
             wrong.append(f"{node} for {command}")
     assert wrong == []
 

@@ -13,7 +13,7 @@ from foundation.errors import CoordinatorError
 from releases import errors as releases_errors  # noqa: F401
 from releases.activation.policy import MEMBERS, Member
 from releases.models import Pipeline
-from tests.docs.pages import DOCUMENTS, ROOT, text_of
+from tests.docs.pages import DOCUMENTS, ROOT, is_function, text_of
 from wire.documents import shape
 from wire.value_limits import LIMITS
 
@@ -95,6 +95,13 @@ def test_links_between_pages_lead_to_existing_files_and_headings() -> None:
             if not linked.exists() or (anchor and anchor not in anchors(str(linked.relative_to(ROOT)))):
                 dead.append(f"{page}: {target}#{anchor}")
     assert dead == []
+
+
+def test_each_claim_of_the_founding_document_names_one_test_that_exists() -> None:
+    section = text_of("docs/interoperation.md").partition("## The founding document")[2].partition("\n## ")[0]
+    nodes = re.findall(r"^\| .+ \| (.+) \|$", section, re.MULTILINE)[1:]
+    assert nodes
+    assert [node for node in nodes if not (node.startswith("`tests/") and is_function(node.strip("`")))] == []
 
 
 def test_the_limits_of_values_are_listed() -> None:

@@ -57,6 +57,14 @@ def test_an_execution_is_admitted_with_a_receipt(flow: Flow) -> None:
     assert WireForm.objects.values_list("input__payload", flat=True).get() == PAYLOAD
 
 
+def test_bytes_that_were_written_again_are_hashed_before_an_admission(flow: Flow) -> None:
+    file = making.stored_file(flow.release.artifacts.get().digest)
+    data = file.read_bytes()
+    file.unlink()
+    file.write_bytes(data)
+    assert ok("POST", place(flow), body(flow))["clientKey"] == "k/1"
+
+
 def no_worker(of: Flow) -> None:
     making.silence(of.worker)
 

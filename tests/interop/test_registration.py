@@ -14,6 +14,7 @@ from tests.cases import cases
 from tests.interop.client import ok, refused
 from tests.interop.registering import base, register, written
 from tests.wakeups import Broker, broker, names
+from wire.release.verification import OTHER_DIGEST
 
 __all__ = ["broker"]
 
@@ -39,12 +40,22 @@ def test_registering_a_release_again_returns_it_unchanged(root: Path, owner: Ten
 
 SHAPE = "Invalid pipeline release descriptor JSON: "
 NO_JAR = "Release JAR artifact must point to a readable local file"
+OCTOBER: dict[str, Any] = {"compiledTruthArtifactId": "app"}
+NO_KIND = "Unsupported release artifact kind"
+OCTOBER_DIGEST = "Release artifact digest must use sha256:<64 lowercase hex>"
 INVALID: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"scope": "x"}, {}, f'{SHAPE}Unrecognized field "scope"'),
     ({"pipelineId": "org.other"}, {}, "Release descriptor pipelineId does not match request path"),
     ({}, {"digest": "md5:1"}, "Release artifact digest must use sha256:<hex>"),
+    ({}, {"digest": " "}, "digest is required"),
+    ({}, {"digest": None}, f"{SHAPE}digest is required"),
+    ({}, {"digest": "sha256:0a"}, OTHER_DIGEST),
+    ({}, {"digest": "sha256:" + "A" * 64}, OTHER_DIGEST),
+    ({}, {"kind": "wheel"}, f"{NO_KIND} wheel"),
+    *((OCTOBER, {"kind": kind}, f"{NO_KIND} {kind}") for kind in ("local-file", "external-endpoint")),
+    *((OCTOBER, {"digest": f"sha256:{hexadecimal}"}, OCTOBER_DIGEST) for hexadecimal in ("0a", "A" * 64)),
     ({}, {"uri": "/no/such.jar"}, NO_JAR),
-    ({}, {"digest": "sha256:" + "0" * 64}, "Release artifact digest does not match local file checksum"),
+    ({}, {"digest": "sha256:" + "0" * 64}, OTHER_DIGEST),
     ({"contractVersion": "c"}, {}, "Release artifact contractVersion does not match release descriptor"),
 ]
 
@@ -74,6 +85,7 @@ def test_only_files_below_the_configured_folders_are_opened(
     outside.mkdir()
     unreadable = (400, "releaseDescriptorPath must point to a readable file")
     assert refused(register(owner, written(outside))) == unreadable
+    assert refused(register(owner, "pipeline-release.json")) == (400, "releaseDescriptorPath must be absolute")
     (root / "link.json").symlink_to(outside / "pipeline-release.json")
     assert refused(register(owner, root / "link.json")) == unreadable
     (root / "folder").symlink_to(outside)

@@ -1,5 +1,9 @@
 """Submissions over `/tpf/control-plane`, and the workers without which they are rejected (wire protocol C.1, D.8)."""
 
+import secrets
+import shutil
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -143,6 +147,34 @@ def test_a_submission_that_races_with_an_activation_is_accepted_for_the_new_rele
         made = accepted(flow.owner)
     assert raced
     assert (made.release_id, made.execution_key) == (second.pk, execution_key(PIPELINE, "2.0", "k"))
+
+
+MISSING = "Stored release artifact is missing or unreadable"
+ALTERED = "Stored release artifact checksum does not match registry metadata"
+
+
+@cases(
+    ("damage", "refusal"),
+    [
+        (lambda path: Path(shutil.copy(path, path.with_suffix(".copy"))).rename(path), None),
+        (Path.unlink, MISSING),
+        (lambda path: path.write_bytes(path.read_bytes()[::-1]), ALTERED),
+        (lambda path: path.write_bytes(b"shorter"), ALTERED),
+    ],
+)
+def test_an_artifact_is_judged_before_the_response_to_a_submission(
+    damage: Callable[[Path], object], refusal: str | None
+) -> None:
+    owner, release = making.ready(body=secrets.token_hex(8))
+    body = order(pipelineId=making.PIPELINE, inputPayload=payload("java.lang.String", "v"))
+    damage(making.stored_file(release.artifacts.get().digest))
+    answer = submit(owner, body)
+    if refusal is None:
+        assert answer.status_code == 200, answer.content
+        return
+    activation = call("POST", f"admin/tenants/{owner.slug}/pipelines/{making.PIPELINE}/releases/1.0/activate")
+    assert [refused(each) for each in (answer, activation, submit(owner, body))] == 3 * [(409, refusal)]
+    assert not Execution.objects.filter(tenant=owner).exists()
 
 
 # --- workers ---

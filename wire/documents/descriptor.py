@@ -39,6 +39,10 @@ _DIGEST_PREFIX = "sha256:"
 _HEX = re.compile(r"[0-9a-f]{64}")
 _ANY_CASE_HEX = re.compile(r"[0-9A-Fa-f]{64}")
 _MALFORMED_DIGEST = "Release artifact digest must use sha256:<hex>"
+_UPPER_CASE_DIGEST = "Release artifact digest must be in lower case: an upper-case digest matches no file"
+_NOT_HEX_DIGEST = "Release artifact digest must have 64 hex digits after sha256: another one matches no file"
+MATCHES_NO_FILE: Final = frozenset({_UPPER_CASE_DIGEST, _NOT_HEX_DIGEST})
+"""Messages about digests that no file can have. The framework compares them with the file like any other digest."""
 
 RefT = TypeVar("RefT", bound="ArtifactRef")
 _CARRIER = "compiledTruthArtifactId"
@@ -176,9 +180,8 @@ class ArtifactRef(Document):
         if kind is None or not kind.is_stored or _HEX.fullmatch(hexadecimal):
             return digest
         if _ANY_CASE_HEX.fullmatch(hexadecimal):
-            message = "Release artifact digest must be in lower case: an upper-case digest matches no file"
-            raise PydanticCustomError("ARTIFACT_DIGEST_UPPER_CASE", message)
-        raise PydanticCustomError("ARTIFACT_DIGEST_MALFORMED", _MALFORMED_DIGEST)
+            raise PydanticCustomError("ARTIFACT_DIGEST_UPPER_CASE", _UPPER_CASE_DIGEST)
+        raise PydanticCustomError("ARTIFACT_DIGEST_MALFORMED", _NOT_HEX_DIGEST)
 
 
 def _unambiguous_id(text: str) -> str:
@@ -215,9 +218,8 @@ class LocatedArtifactRef(ArtifactRef):
     @classmethod
     def _digest_rules(cls, digest: str, info: ValidationInfo) -> str:
         if not _HEX.fullmatch(digest.removeprefix(_DIGEST_PREFIX)) or not digest.startswith(_DIGEST_PREFIX):
-            raise PydanticCustomError(
-                "ARTIFACT_DIGEST_MALFORMED", "digest must be sha256: and 64 lower-case hex digits"
-            )
+            message = "Release artifact digest must use sha256:<64 lowercase hex>"
+            raise PydanticCustomError("ARTIFACT_DIGEST_MALFORMED", message)
         uri = info.data.get("uri")
         location = parse_artifact_uri(uri) if uri is not None else None
         if isinstance(location, ImageUri) and location.digest != digest:

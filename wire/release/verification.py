@@ -38,6 +38,7 @@ OpenArtifact = Callable[[ArtifactRef], BinaryIO | None]
 """Opens the bytes of a stored artifact as a seekable file. Returns None if there are none."""
 Checked = Callable[[int, Sequence[Finding]], object]
 """Is called after each stored artifact with its position and its findings."""
+OTHER_DIGEST = "Release artifact digest does not match local file checksum"
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,8 +228,7 @@ class _Inspection:
 
     def _check_digest(self, actual: str) -> None:
         if self.artifact.digest != actual:
-            message = "Release artifact digest does not match local file checksum"
-            self._reject("ARTIFACT_DIGEST_MISMATCH", message, "digest")
+            self._reject("ARTIFACT_DIGEST_MISMATCH", OTHER_DIGEST, "digest")
 
     @property
     def _needs_contract(self) -> bool:

@@ -213,3 +213,14 @@ def test_a_terminal_failure_is_logged_after_its_commit_and_its_code_forges_no_li
     assert line.isprintable()
     assert [word for word in line.split(" ") if word.startswith("tenant=")] == [f"tenant={execution.tenant.slug}"]
     assert " status=FAILED reason=non_retryable " in line
+
+
+@cases(("named", "shown"), [(" compute ", "COMPUTE"), (None, "UNKNOWN"), (" ", "UNKNOWN")])
+def test_the_line_names_transport_and_platform_in_upper_case_or_unknown(
+    named: str | None, shown: str, caplog: pytest.LogCaptureFixture, django_capture_on_commit_callbacks: Any
+) -> None:
+    caplog.clear()
+    owner, _ = making.ready(transport=named, platform=named)
+    with django_capture_on_commit_callbacks(execute=True):
+        fail(making.execution(owner), retryable=False)
+    assert f" transport={shown} platform={shown}\n" in caplog.text
