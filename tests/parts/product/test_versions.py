@@ -140,3 +140,40 @@ def test_an_order_that_fails_is_retried_and_redriven(client: ExistingClient, wor
     worker.answers = [message(client.version, "result-failed-non-retryable", failure={"message": "sold out"})]
     ended = client.wait_for(client.submit("order-2"), "FAILED", "DLQ")
     assert (ended["errorCode"], ended["errorMessage"], ended["attempt"]) == ("NonRetryableException", "sold out", 0)
+
+
+@pytest.mark.parametrize("client", ["november"], indirect=True)
+def test_a_client_of_november_activates_and_admits_with_receipts(
+    running: RunningProduct, client: ExistingClient, worker: VersionedWorker
+) -> None:
+    """`interop/test_activation_operations.py` and `interop/test_admissions.py` have what is refused."""
+    registered(client, TWO)
+    pin = {"contractVersion": worker.contract_version, "releaseVersion": ONE}
+
+    def current() -> Any:
+        return client.ok("GET", "admin/{p}/current-activation", "current-activation")["identifiedEvent"]
+
+    def operated(key: str, release: str) -> Any:
+        body = client.request("activation", operationKey=key, **pin | {"releaseVersion": release})
+        return client.ok("POST", "admin/{p}/activation-operations", "activation", body)
+
+    def admitted() -> Any:
+        sent = client.submission("unused")["inputPayload"]
+        body = client.request("admission", clientKey="order-1", inputPayload=sent, **pin)
+        return client.ok("POST", "control-plane/{p}/execution-admissions", "admission", body)
+
+    first, again = operated("one", ONE), operated("two", TWO)
+    assert current()["activationId"] == again["activationId"] != first["activationId"]
+    operated("three", ONE)
+    receipt = admitted()
+    client.wait_for(receipt["executionId"], "WAITING_EXTERNAL")
+    activated(client, TWO)
+    running.kill("web")
+    running.restore()
+    assert operated("one", ONE) == client.ok("GET", "admin/{p}/activation-operations/one", "activation") == first
+    assert current()["releaseVersion"] == TWO
+    assert admitted() == client.ok("GET", "control-plane/{p}/execution-admissions/order-1", "admission") == receipt
+    assert receipt["releaseMetadataFingerprint"] == first["immutableReleaseIdentity"]["metadataFingerprint"]
+    client.decide(receipt["executionId"])
+    client.wait_for(receipt["executionId"], "SUCCEEDED")
+    assert {command["releaseVersion"] for command in worker.commands} == {ONE}

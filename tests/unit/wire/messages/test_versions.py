@@ -1,0 +1,48 @@
+"""Messages of three versions of the founding framework are known completely, and each version reads what is sent."""
+
+import json
+
+import pytest
+
+from tests.cases import cases
+from tests.interop.stored import VERSIONS, message, names, unread
+from wire.messages.rest_messages import Capabilities, TransitionCommand, TransitionResult, parse
+from wire.messages.suspension import Unsettled, imported
+from wire.messages.unknown_members import unknown_members
+
+MODELS = {"command": TransitionCommand, "result": TransitionResult, "capabilities": Capabilities}
+STORED = [(version, kind, name) for version in VERSIONS for kind in MODELS for name in names(version, kind)]
+
+
+def parsed(version: str, kind: str, name: str) -> TransitionCommand | TransitionResult | Capabilities:
+    body = json.dumps(message(version, name)).encode()
+    found: TransitionCommand | TransitionResult | Capabilities = parse(MODELS[kind], body)
+    return found
+
+
+@cases(("version", "kind", "name"), STORED)
+def test_each_message_is_known_completely(version: str, kind: str, name: str) -> None:
+    assert unknown_members(parsed(version, kind, name)) == []
+
+
+@cases("version", VERSIONS)
+def test_each_suspension_waits_for_its_answers(version: str) -> None:
+    command = parsed(version, "command", "command")
+    assert isinstance(command, TransitionCommand)
+    for name in names(version, "result-waiting"):
+        result = parsed(version, "result", name)
+        assert isinstance(result, TransitionResult)
+        assert result.await_suspension is not None
+        if name == "result-waiting-observed":
+            with pytest.raises(Unsettled):
+                imported(command, result.await_suspension)
+        else:
+            assert len(imported(command, result.await_suspension).interactions) == 1 + name.endswith("items"), name
+
+
+@cases("version", VERSIONS)
+def test_each_version_reads_a_command(version: str) -> None:
+    """A coordinator sends the members of August to all workers, and later versions have defaults for the others."""
+    sent = json.loads(parsed("august", "command", "command").to_json())
+    assert sent == message("august", "command")
+    assert unread(version, "command", sent) == []
