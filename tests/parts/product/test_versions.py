@@ -13,7 +13,7 @@ from tests.executions.transports.rest.serving import serving
 from tests.executions.transports.rest.strict_worker import CONTRACT_STEPS, DTO
 from tests.interop.client import payload
 from tests.interop.registering import written
-from tests.interop.stored import VERSIONS, message
+from tests.interop.stored import VERSIONS, message, unread
 from tests.interop.submitting import NO_WORKER
 from tests.parts.product.existing_client import PIPELINE, ExistingClient, VersionedWorker
 from tests.running import REST_PORT, RunningProduct, eventually
@@ -131,6 +131,7 @@ def test_an_order_that_fails_is_retried_and_redriven(client: ExistingClient, wor
         assert retry.status_code in {409, 501}, "no plain replay instead"
         assert redriven(client, dead, "redrive-reissue", targetCommandId="command-1").status_code == 409
     answer = redriven(client, dead, allowFailed=True)
+    assert unread(client.version, "answer-redriven", answer.json()) == []
     assert (answer.status_code, answer.json()["previousStatus"], answer.json()["attempt"]) == (200, dead["status"], 3)
     client.wait_for(drilled, "FAILED", "DLQ")
     resumes = [each for each in worker.commands if each["executionId"] == drilled and each["currentStepIndex"] == 3]
