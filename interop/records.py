@@ -134,7 +134,6 @@ def worker(row: Worker, tenant: Tenant) -> dict[str, Any]:
 
 
 def redriven(result: Redriven) -> dict[str, Any]:
-    """Return the record of a re-drive. Its intent is REPLAY, because others are refused."""
     row = result.execution
     return {
         "tenantId": row.tenant.slug,
@@ -148,8 +147,6 @@ def redriven(result: Redriven) -> dict[str, Any]:
         "contractVersion": row.contract_version,
         "releaseVersion": row.release_version,
         "updatedAtEpochMs": epoch_ms(row.updated_at),
-        "intent": "REPLAY",
-        "targetCommandId": None,
     }
 
 

@@ -46,3 +46,14 @@ def test_each_version_reads_a_command(version: str) -> None:
     sent = json.loads(parsed("august", "command", "command").to_json())
     assert sent == message("august", "command")
     assert unread(version, "command", sent) == []
+
+
+def test_release_records_are_read_by_clients_of_their_time() -> None:
+    old, new = (message(version, "answer-release") for version in ("august", "november"))
+    step = ".contract.steps[]"
+    assert unread("october", "answer-release", new) == []
+    assert set(unread("november", "answer-release", old)) == {f"{step}.awaitTransport"}
+    assert set(unread("august", "answer-release", new)) >= {
+        ".descriptor.compiledTruthArtifactId",
+        f"{step}.deferredCompletion",
+    }
