@@ -1,6 +1,7 @@
 """Messages of three versions of the founding framework are known completely, and each version reads what is sent."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from wire.messages.rest_messages import Capabilities, TransitionCommand, Transit
 from wire.messages.suspension import Unsettled, imported
 from wire.messages.unknown_members import unknown_members
 
-MODELS = {"command": TransitionCommand, "result": TransitionResult, "capabilities": Capabilities}
+MODELS: dict[str, Any] = {"command": TransitionCommand, "result": TransitionResult, "capabilities": Capabilities}
 STORED = [(version, kind, name) for version in VERSIONS for kind in MODELS for name in names(version, kind)]
 
 
