@@ -15,10 +15,8 @@ MODELS: dict[str, Any] = {"command": TransitionCommand, "result": TransitionResu
 STORED = [(version, kind, name) for version in VERSIONS for kind in MODELS for name in names(version, kind)]
 
 
-def parsed(version: str, kind: str, name: str) -> TransitionCommand | TransitionResult | Capabilities:
-    body = json.dumps(message(version, name)).encode()
-    found: TransitionCommand | TransitionResult | Capabilities = parse(MODELS[kind], body)
-    return found
+def parsed(version: str, kind: str, name: str) -> Any:
+    return parse(MODELS[kind], json.dumps(message(version, name)).encode())
 
 
 @cases(("version", "kind", "name"), STORED)
@@ -29,16 +27,13 @@ def test_each_message_is_known_completely(version: str, kind: str, name: str) ->
 @cases("version", VERSIONS)
 def test_each_suspension_waits_for_its_answers(version: str) -> None:
     command = parsed(version, "command", "command")
-    assert isinstance(command, TransitionCommand)
     for name in names(version, "result-waiting"):
-        result = parsed(version, "result", name)
-        assert isinstance(result, TransitionResult)
-        assert result.await_suspension is not None
+        suspension = parsed(version, "result", name).await_suspension
         if name == "result-waiting-observed":
             with pytest.raises(Unsettled):
-                imported(command, result.await_suspension)
+                imported(command, suspension)
         else:
-            assert len(imported(command, result.await_suspension).interactions) == 1 + name.endswith("items"), name
+            assert len(imported(command, suspension).interactions) == 1 + name.endswith("items"), name
 
 
 @cases("version", VERSIONS)
@@ -54,7 +49,5 @@ def test_release_records_are_read_by_clients_of_their_time() -> None:
     step = ".contract.steps[]"
     assert unread("october", "answer-release", new) == []
     assert set(unread("november", "answer-release", old)) == {f"{step}.awaitTransport"}
-    assert set(unread("august", "answer-release", new)) >= {
-        ".descriptor.compiledTruthArtifactId",
-        f"{step}.deferredCompletion",
-    }
+    newer = {".descriptor.compiledTruthArtifactId", f"{step}.deferredCompletion"}
+    assert set(unread("august", "answer-release", new)) >= newer
