@@ -102,6 +102,3 @@ class VersionedWorker(StrictWorker):
     def run(self, command: dict[str, Any]) -> dict[str, Any]:
         made = super().run(command)
         return dict(with_values(message(self.version, RESULTS[made["outcome"]]), made))
-
-    def capability_document(self) -> dict[str, Any]:
-        return dict(message(self.version, "capabilities", **super().capability_document()))

@@ -40,9 +40,8 @@ def test_each_version_reads_the_results_of_its_commands(host: RestHost, version:
     assert unread(version, "capabilities", json.loads(hosted)) == []
     assert ran(host, version, "command", uni(ORDER))["outcome"] == "WAITING_EXTERNAL"
     assert ran(host, version, "command-resumed", payload(TYPES + "Decision", DECISION))["outcome"] == "COMPLETED"
-    failures = {"command": "names no dish"}
+    failures = {"command": "names no dish", "command-page": "PAGED_SOURCE_UNSUPPORTED"}
     failures |= dict.fromkeys(("command-retry", "command-reissue"), "COMMAND_REDRIVE_UNSUPPORTED")
-    failures["command-page"] = "PAGED_SOURCE_UNSUPPORTED"
     for name in set(names(version, "command")) - {"command-resumed"}:
         failure = ran(host, version, name, uni({**ORDER, "lines": []}))["failure"]
         assert failures[name] in failure["message"]
