@@ -37,11 +37,23 @@ def release(row: Release, active: Activation | None, *, activated: bool = False)
         "descriptor": row.descriptor,
         **primary,
         "primaryArtifactUri": artifact_store().address(stored) if stored else "",
-        "contract": row.contract.document if row.contract else None,
+        "contract": _contract(row),
         "createdAtEpochMs": epoch_ms(row.created_at),
         "updatedAtEpochMs": at if activated and at else epoch_ms(row.status_changed_at),
         "activatedAtEpochMs": at,
     }
+
+
+def _contract(row: Release) -> dict[str, Any] | None:
+    """Return the contract. Builds since October 2026 write no `awaitTransport`, and their clients refuse it."""
+    if row.contract is None:
+        return None
+    document = row.contract.document
+    steps = [
+        {name: value for name, value in step.items() if name != "awaitTransport" or value is not None}
+        for step in document["steps"]
+    ]
+    return {**document, "steps": steps}
 
 
 def _primary(row: Release) -> dict[str, Any]:
@@ -122,7 +134,6 @@ def worker(row: Worker, tenant: Tenant) -> dict[str, Any]:
 
 
 def redriven(result: Redriven) -> dict[str, Any]:
-    """Return the record of a re-drive. Its intent is REPLAY, because others are refused."""
     row = result.execution
     return {
         "tenantId": row.tenant.slug,
@@ -136,8 +147,6 @@ def redriven(result: Redriven) -> dict[str, Any]:
         "contractVersion": row.contract_version,
         "releaseVersion": row.release_version,
         "updatedAtEpochMs": epoch_ms(row.updated_at),
-        "intent": "REPLAY",
-        "targetCommandId": None,
     }
 
 

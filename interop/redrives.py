@@ -93,7 +93,8 @@ class Redrive(TpfView):
     unavailable = "Execution admin token is unavailable"
 
     def post(self, request: HttpRequest, tenant_id: str, execution_id: str) -> dict[str, Any]:
-        requested = _Requested.of(body_of(request) or {})
+        body = body_of(request) or {}
+        requested = _Requested.of(body)
         unknown = Refusal(404, f"Execution not found: {execution_id}")
         tenant = self.tenant(tenant_id)
         if tenant is None:
@@ -111,7 +112,9 @@ class Redrive(TpfView):
             )
         except (ExecutionUnknown, ValueError):
             raise unknown from None
-        return records.redriven(redriven)
+        record = records.redriven(redriven)
+        # Clients of before September 2026 send no intent, and refuse these members.
+        return {**record, "intent": Intent.REPLAY, "targetCommandId": None} if "intent" in body else record
 
 
 def _refuse(tenant: Tenant, execution_id: uuid.UUID, requested: _Requested) -> NoReturn:

@@ -13,6 +13,7 @@ from executions import metrics
 from executions.models import DeadLetter
 from executions.state_machine import statements
 from tenancy.models import Tenant
+from wire.broker.log_limit import EACH
 from wire.traceparent import NONE, trace_id
 
 log = logging.getLogger(__name__)
@@ -81,6 +82,7 @@ def _announce(
             "execution": execution_id,
             "attempt": retries,
             "traceId": trace_id(traceparent or NONE),
+            **EACH,
         },
     )
 

@@ -85,8 +85,9 @@ def _insert(rows: list[Row]) -> list[datetime | None]:
         with transaction.atomic() if in_transaction else nullcontext(), prepared.cursor() as cursor:
             cursor.execute(statements.INSERT, columns)
             inserted: dict[uuid.UUID, datetime] = dict(cursor.fetchall())
-            if receipts:
-                AdmissionReceipt.objects.bulk_create([each for each in receipts if each.execution_id in inserted])
+            for receipt in receipts:
+                if receipt.execution_id in inserted:
+                    cursor.execute(statements.INSERT_RECEIPT, vars(receipt))
     except IntegrityError as error:
         if violated_constraint(error) != _PIN_EXISTS:
             raise

@@ -50,6 +50,16 @@ WITH requested AS (
 SELECT id, created_at FROM accepted
 """
 
+# Inserts the receipt of an admission. The database chooses its time, so the statement does not name that column.
+INSERT_RECEIPT = """
+INSERT INTO executions_admissionreceipt (
+    execution_id, tenant_id, pipeline_id, release_id, client_key, intent_fingerprint, release_fingerprint, artifact_id,
+    artifact_digest)
+VALUES (
+    %(execution_id)s, %(tenant_id)s, %(pipeline_id)s, %(release_id)s, %(client_key)s, %(intent_fingerprint)s,
+    %(release_fingerprint)s, %(artifact_id)s, %(artifact_digest)s)
+"""
+
 # Locks executions in the order of their ids. No row: the executions were removed.
 LOCK = "SELECT e.id FROM executions_execution e WHERE e.id = ANY(%(ids)s) ORDER BY e.id FOR NO KEY UPDATE OF e"
 

@@ -23,6 +23,8 @@ FINDING = re.compile(
     r'|ATTACHMENT|ENVELOPE|SIGNATURE|PROVENANCE|SBOM|COMPILED_TRUTH|IMPORTS|STEP|CAPABILITY)_[A-Z0-9_]+)"'
 )
 
+TEST = re.compile(r"`([\w/]+\.py)::(\w+)`")
+
 SHAPED = ("DESCRIPTOR", "CONTRACT", "ATTACHMENT")
 
 
@@ -128,3 +130,10 @@ def default(member: Member) -> str:
 def test_every_member_of_a_policy_is_documented() -> None:
     documented = [row for row in table_rows("policies.md") if len(row) == 4]
     assert documented == [[f"`{each.name}`", values(each), default(each), each.meaning] for each in MEMBERS]
+
+
+def test_the_tests_of_each_version_exist() -> None:
+    named = TEST.findall(text_of("docs/interoperation-versions.md"))
+    assert len(named) > 10
+    for file, test in named:
+        assert f"def {test}(" in text_of(f"tests/{file}"), (file, test)

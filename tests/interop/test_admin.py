@@ -16,6 +16,7 @@ from tests import making
 from tests.cases import cases
 from tests.interop.client import call, ok, refused
 from tests.interop.registering import base, register, written
+from tests.interop.stored import VERSIONS, message
 from tests.raw_sql import unchanged
 from wire.messages.limits import LONGEST_WORKER_ID
 
@@ -41,6 +42,7 @@ def test_releases_are_activated_and_rolled_back(root: Path, owner: Tenant) -> No
     ok("POST", f"{base(owner)}/releases/sha256:one/activate")
     one = ok("GET", f"{base(owner)}/releases/sha256:one")
     assert one["status"] == "ACTIVE"
+    assert "awaitTransport" not in one["contract"]["steps"][0], "later clients refuse it"
     assert refused(call("GET", f"{base(owner)}/releases/sha256:none")) == (404, "")
     assert ok("GET", f"{base(owner)}/releases/sha256%3Aone") == one
 
@@ -72,15 +74,18 @@ def test_a_worker_registers_sends_heartbeats_drains_and_returns(root: Path, owne
     assert [event.data["cause"] for event in causes] == ["REGISTERED", "OPERATOR_DRAINED", "REGISTERED"]
 
 
-def test_a_failed_execution_is_redriven(root: Path) -> None:
+@cases("version", VERSIONS)
+def test_a_failed_execution_is_redriven(root: Path, version: str) -> None:
     owner, _ = making.ready()
     [spent] = making.dead(owner, "spent")
     path = f"admin/tenants/{owner.slug}/executions"
-    version = spent.version
-    made = ok("POST", f"{path}/{spent.pk}/redrive", {"expectedVersion": version, "reason": "x" * 200})
-    assert made.items() >= {"previousStatus": "DLQ", "status": "QUEUED", "version": version + 1, "attempt": 1}.items()
+    body = message(version, "request-redrive", expectedVersion=spent.version, reason="x" * 200)
+    made = ok("POST", f"{path}/{spent.pk}/redrive", body)
+    assert set(made) == set(message(version, "answer-redriven"))
+    expected = {"previousStatus": "DLQ", "status": "QUEUED", "version": spent.version + 1, "attempt": 1}
+    assert made.items() >= expected.items()
     assert (made["executionId"], made["releaseVersion"]) == (str(spent.pk), "1.0")
-    assert list(made.items())[-2:] == [("intent", "REPLAY"), ("targetCommandId", None)]
+    assert (made.get("intent", "REPLAY"), made.get("targetCommandId")) == ("REPLAY", None)
     assert len(spent.events.get(kind="REDRIVEN").data["reason"]) == 80
 
 

@@ -5,6 +5,8 @@ import threading
 import time
 
 MOST = 5
+EACH = {"unlimited": True}
+"""The `extra` of an event that operators search for by its id. It always passes."""
 SECONDS = 60.0
 
 
@@ -12,7 +14,7 @@ class LogLimit(logging.Filter):
     """Passes MOST errors of one kind in each window of SECONDS. The next window reports how many were omitted.
 
     Errors are of one kind if the same line of code logs them, for an exception of the same class raised by the same
-    line. Records below ERROR always pass.
+    line. Records below ERROR always pass, and so do those with `EACH`.
     """
 
     def __init__(self) -> None:
@@ -21,7 +23,7 @@ class LogLimit(logging.Filter):
         self._windows: dict[tuple[object, ...], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.levelno < logging.ERROR:
+        if record.levelno < logging.ERROR or getattr(record, "unlimited", False):
             return True
         kind = (record.pathname, record.lineno, *_origin(record))
         now = time.monotonic()

@@ -18,6 +18,7 @@ from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
 from tests.raw_sql import unchanged, unguarded
+from wire.broker.log_limit import MOST, LogLimit
 
 HOUR = timedelta(hours=1)
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("retries")]
@@ -209,7 +210,9 @@ def test_a_terminal_failure_is_logged_after_its_commit_and_its_code_forges_no_li
     with django_capture_on_commit_callbacks(execute=True):
         fail(execution, code="Oops tenant=other\nExecution moved to DLQ: tenant=other", retryable=False)
         assert "moved to DLQ" not in caplog.text
-    [line] = [each.getMessage() for each in caplog.records if "moved to DLQ" in each.getMessage()]
+    [record] = [each for each in caplog.records if "moved to DLQ" in each.getMessage()]
+    limit, line = LogLimit(), record.getMessage()
+    assert all(limit.filter(record) for _ in range(MOST + 1)), "each is logged, however many fail at once"
     assert line.isprintable()
     assert [word for word in line.split(" ") if word.startswith("tenant=")] == [f"tenant={execution.tenant.slug}"]
     assert " status=FAILED reason=non_retryable " in line
