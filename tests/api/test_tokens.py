@@ -199,15 +199,6 @@ def test_the_lifetime_of_an_entry_begins_before_the_look_up(ours: TenantApi, clo
     assert not is_remembered(ours.all_scopes)
 
 
-def test_only_submissions_use_cached_tokens(ours: TenantApi, token: str) -> None:
-    ApiToken.objects.all().delete()
-    for path in ("executions", "pipelines", "executions/{execution_id}"):
-        refused(ours.get(path, token=token), 401, "NOT_AUTHENTICATED")
-    for path in ("executions/{execution_id}/cancel", "workers/p/w/drain"):
-        refused(ours.post(path, {}, token=token), 401, "NOT_AUTHENTICATED")
-    refused(submit(ours, "next", token), 401, "NOT_AUTHENTICATED")
-
-
 @cases("warm", [True, False])
 def test_an_expired_token_that_was_used_before_is_rejected(ours: TenantApi, token: str, warm: bool) -> None:
     ApiToken.objects.update(expiry=timezone.now(), last_used_at=timezone.now())

@@ -69,21 +69,6 @@ def test_a_command_runs_and_its_lease_is_held_until_its_outcome_is_sent(worker: 
     worker.heartbeat(lambda beat: tokens(beat) == (set(), set()), "the end of the lease")
 
 
-def test_a_group_of_commands_runs_one_after_the_other_and_each_has_its_own_outcome(worker: Working) -> None:
-    first, failing, last = command(120, lease_seconds=0.9), command(13), command(1)
-    worker.send(first, failing, last)
-    worker.pipeline.wait_for(120)
-    waiting = {failing.lease_token, last.lease_token}
-    worker.heartbeat(lambda beat: tokens(beat) == ({first.lease_token}, waiting), "what runs and what waits")
-    worker.pipeline.open(120)
-    found = [worker.outcome_of(each) for each in (first, failing, last)]
-    assert [each.outcome for each in found] == ["COMPLETED", "FAILED", "COMPLETED"]
-    # A failure repeats the last checkpoint, which may also have been sent before it.
-    reached = [each for each in worker.checkpoints if each.lease_token == failing.lease_token]
-    assert reached
-    assert all((each.next_step_index, each.output_payloads) == (1, ['{"number": 13}']) for each in reached)
-
-
 def test_a_message_without_its_ticket_does_not_run(worker: Working, caplog: pytest.LogCaptureFixture) -> None:
     worker.send(command(2), ticket=False)
     message = seal(worker.identity, CommandGroup(commands=[command(2)]), KEY)

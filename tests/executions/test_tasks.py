@@ -111,12 +111,6 @@ def test_a_message_that_was_changed_in_transit_is_rejected(
     assert refused(kind, making.changed(good(claim, kind), changes), caplog) == code
 
 
-@cases("kind", KINDS)
-@cases("message", [None, "{}", b"\xff", [[]], {"kind": "outcomes"}])
-def test_a_value_that_is_not_a_message_is_rejected(kind: str, message: Any, caplog: pytest.LogCaptureFixture) -> None:
-    assert refused(kind, message, caplog) == "ENVELOPE_MALFORMED"
-
-
 BODIES = (
     "{",
     '{"workerId": "\\ud800"}',

@@ -9,10 +9,7 @@ from django.conf import settings as configured
 from django.contrib.auth.models import User
 
 from executions import tasks
-from executions.awaits import interactions
-from executions.errors import ExecutionUnknown
-from executions.lifecycle import queries
-from executions.models import Execution, Interaction, Worker
+from executions.models import Execution, Worker
 from executions.state_machine.moves import Claim
 from executions.submission import admission
 from executions.submission.submission import ExecutionRequest, Submission, submit, submit_many
@@ -25,7 +22,7 @@ from tenancy.roles import Role, Scope
 from tests import making
 from tests.cases import cases
 from tests.making import PIPELINE
-from tests.raw_sql import as_owner, unchanged, unguarded
+from tests.raw_sql import as_owner, unchanged
 from wire.messages.celery_messages import Heartbeat, HeldLease, OutcomeGroup
 from wire.messages.sealing import seal
 from wire.worker_keys import worker_key
@@ -129,16 +126,6 @@ def test_a_cached_token_cannot_submit_with_a_role_in_another_tenant(twins: Twins
     assert refused.code == "NOT_AUTHENTICATED"
 
 
-def test_a_correlation_id_identifies_a_question_of_the_same_tenant(twins: Twins) -> None:
-    for twin in twins:
-        making.record(making.suspension(twin.claim()))
-    with unguarded(Interaction):
-        Interaction.objects.update(correlation_id="order-1")
-    for twin in twins:
-        done = interactions.complete(twin.owner, correlation_id="order-1", response=1, actor="user:eva")
-        assert (done.interaction.tenant, done.duplicate) == (twin.owner, False)
-
-
 def test_a_worker_of_another_tenant_reaches_no_lease(twins: Twins) -> None:
     """The other tenant's worker of the same name knows the fencing token, as if it had a copy of the command.
 
@@ -162,11 +149,3 @@ def test_the_retry_policy_of_the_same_tenant_applies(twins: Twins) -> None:
     for twin in twins:
         making.record(making.failure(twin.claim()))
     assert [Execution.objects.get(tenant=twin.owner).status for twin in twins] == ["DLQ", "WAIT_RETRY"]
-
-
-def test_an_execution_is_found_in_its_own_tenant_only(twins: Twins) -> None:
-    for one, other in (twins, twins[::-1]):
-        made = making.execution(one.owner, "k")
-        assert queries.execution(one.owner, made.pk) == made
-        with pytest.raises(ExecutionUnknown):
-            queries.execution(other.owner, made.pk)

@@ -106,11 +106,3 @@ def test_a_rollback_needs_a_worker_too(required: Release) -> None:
     assert caught.value.code == "WORKER_REQUIRED"
     former.update(stopped_at=None)
     assert back().release == required
-
-
-def test_the_policy_of_the_moment_applies(release: Release) -> None:
-    early, late = (Release.objects.select_related("pipeline__tenant").get(pk=release.pk) for _ in range(2))
-    with_policy(release, "require")
-    assert refusal(early).code == "WORKER_REQUIRED"
-    with_policy(release, "off")
-    assert activate(late, actor="user:test").sequence == 1

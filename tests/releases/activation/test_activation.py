@@ -103,38 +103,6 @@ def test_an_operation_key_belongs_to_one_activation_of_its_pipeline(v1: Release,
     assert Activation.objects.filter(pipeline=v1.pipeline).count() == 2
 
 
-def test_a_release_without_its_bytes_or_that_was_revoked_after_it_was_read_is_not_activated(
-    v1: Release, v2: Release
-) -> None:
-    making.stored_file(v2.artifacts.get().digest).unlink()
-    assert refusal(v2).code == "ARTIFACT_MISSING"
-    revoke(Release.objects.get(pk=v1.pk), actor="user:test", reason="leaked")
-    assert v1.status == "REGISTERED"
-    assert refusal(v1).code == "RELEASE_NOT_REGISTERED"
-
-
-@cases(
-    ("change", "code"),
-    [({"signaturePolicy": "require"}, "SIGNATURE_REQUIRED"), ({"reasonRequired": True}, "REASON_REQUIRED")],
-)
-def test_the_policy_under_the_lock_applies(v1: Release, change: dict[str, Any], code: str) -> None:
-    early = read(v1)
-    policy.change(pipeline_of(v1), change, actor="user:admin")
-    assert refusal(early, reason=" \n").code == code
-    policy.change(pipeline_of(v1), {"signaturePolicy": "off"}, actor="user:admin")
-    assert go(early, reason=" because ").reason == "because"
-
-
-def test_the_expected_release_is_compared_with_the_one_that_is_active_under_the_lock(v1: Release, v2: Release) -> None:
-    go(v1)
-    early = read(v2)
-    go(read(v2))
-    assert refusal(early, expected_release_version="1.0").code == "ACTIVE_RELEASE_CHANGED"
-    event = go(early, expected_release_version="2.0")
-    assert (event.sequence, event.previous_id) == (3, v2.pk)
-    assert pipeline_of(v1).activation == event
-
-
 # --- policies ---
 
 

@@ -7,7 +7,6 @@ import pytest
 
 from releases.activation import gates, policy
 from releases.activation.activation import activate, planned
-from releases.activation.revocation import revoke
 from releases.errors import (
     AttachmentInvalid,
     AttachmentUnknown,
@@ -15,7 +14,6 @@ from releases.errors import (
     KeyInvalid,
     KeyUnknown,
     ReasonRequired,
-    ReleaseNotRegistered,
 )
 from releases.models import KeyRevocation, Release
 from releases.registration import attachments
@@ -155,17 +153,6 @@ def test_a_contradicting_attachment_rejects_the_release_or_is_rejected_itself(ow
         attachments.attach(release, [attached], actor="user:test")
     assert caught.value.errors[0]["code"] == "SIGNATURE_OTHER_DESCRIPTOR"
     assert release.attachments.count() == 0
-
-
-def test_a_release_that_was_revoked_after_it_was_read_accepts_no_attachments(owner: Tenant) -> None:
-    first = signing.envelope(document())
-    release = uploaded(owner, first)
-    revoke(Release.objects.select_related("pipeline").get(pk=release.pk), actor="user:test", reason="leaked")
-    assert release.status == "REGISTERED"
-    assert attachments.attach(release, [first], actor="user:test") == []
-    for read in (release, Release.objects.select_related("pipeline").get(pk=release.pk)):
-        with pytest.raises(ReleaseNotRegistered):
-            attachments.attach(read, [signing.envelope(document(), "b")], actor="user:test")
 
 
 def test_an_attachment_is_found_only_in_its_own_pipeline(owner: Tenant) -> None:
