@@ -1,4 +1,4 @@
-"""Alerts fire once, are resolved after a minute without their condition, are silenced, and old ones are removed."""
+"""What each kind of rule finds. Alerts fire once, are resolved after a minute, are silenced, and removed when old."""
 
 from datetime import timedelta
 from typing import Any
@@ -7,17 +7,23 @@ import pytest
 from django.utils import timezone
 
 from alerts import evaluation, queries, retention, silencing
-from alerts.conditions import MOST_FOUND
+from alerts.conditions import CONDITIONS, MOST_FOUND, Look
 from alerts.configuration import rules
 from alerts.errors import AlertIsResolved
-from alerts.models import Alert, AlertEvent
+from alerts.kinds import Kind
+from alerts.models import Alert, AlertEvent, AlertRule
 from executions.failures.acts import change
-from executions.models import FailureGroup
-from releases.models import Release
+from executions.holds import holds
+from executions.models import FailureGroup, FinishedCount, Interaction, Worker
+from releases.activation.requests.votes import Decision
+from releases.artifacts import blobs
+from releases.models import Blob, Release
 from tenancy.models import Tenant
-from tests import making
+from tests import making, requesting
 from tests.alerts.alerting import ACTOR, channel, fired, judged, let_clear, rule, states
 from tests.cases import cases
+from tests.executions.awaits.parking import suspended
+from tests.executions.submission.continuing import order
 from tests.raw_sql import run, unguarded
 
 pytestmark = pytest.mark.django_db
@@ -152,3 +158,119 @@ def test_a_resolved_alert_is_removed_after_its_days_with_its_events_and_messages
     assert retention.remove(seconds=5) == removed
     assert Alert.objects.count() == 1 - removed
     assert AlertEvent.objects.exists() is (not removed)
+
+
+def subjects(made: AlertRule) -> list[str]:
+    """Return what the rule finds now, as the texts before the keys."""
+    return [finding.subject.rpartition(":")[0] for finding in CONDITIONS[Kind(made.kind)](Look(made))]
+
+
+def finished(release: Release, succeeded: int, failed: int, minutes_ago: int = 1) -> None:
+    minute = timezone.now().replace(second=0, microsecond=0) - timedelta(minutes=minutes_ago)
+    counts = {"succeeded": succeeded, "failed": failed, "cancelled": 0}
+    FinishedCount.objects.filter(release=release).delete()
+    FinishedCount.objects.create(release=release, minute=minute, **counts)
+
+
+def test_a_failure_rate_fires_at_its_threshold_and_ends_at_four_fifths(ready: Ready) -> None:
+    owner, release = ready
+    made = rule(owner, "failureRate", thresholds={"percent": 50, "minutes": 5, "minimum": 10})
+    for succeeded, failed, minutes_ago in ((5, 4, 1), (6, 5, 1), (0, 100, 7)):
+        finished(release, succeeded, failed, minutes_ago)
+        assert judged(made) == []
+    finished(release, 5, 5)
+    assert judged(made) == [("FIRING", f"50 % of the executions of {making.PIPELINE} fail")]
+    finished(release, 60, 40)
+    judged(made)
+    assert made.alerts.get().clear_since is None
+    finished(release, 61, 39)
+    judged(made)
+    let_clear(made.alerts.get())
+    assert [state for state, _ in judged(made)] == ["RESOLVED"]
+    finished(release, 100, 0)
+    finished(making.active(owner, pipeline_id="org.example.other"), 0, 100)
+    assert subjects(rule(owner, "failureRate", name="here", pipeline=release.pipeline)) == []
+    assert subjects(rule(owner, "failureRate", name="all")) == ["pipeline"]
+
+
+def test_stranded_work(owner: Tenant) -> None:
+    making.execution(owner)
+    made = rule(owner, "stranded", thresholds={"minutes": 5})
+    assert subjects(made) == []
+    making.silence(*Worker.objects.filter(tenant=owner), since=timezone.now() - timedelta(minutes=4))
+    assert subjects(made) == []
+    run("UPDATE executions_execution SET next_due_at = now() - interval '6 minutes' WHERE tenant_id = %s", owner.pk)
+    making.silence(*Worker.objects.filter(tenant=owner), since=timezone.now() - timedelta(minutes=6))
+    assert subjects(made) == ["release"]
+    other = making.active(owner, pipeline_id="org.example.other").pipeline
+    assert subjects(rule(owner, "stranded", name="other", pipeline=other)) == []
+
+
+COPIES = """
+INSERT INTO executions_interaction SELECT (jsonb_populate_record(i, jsonb_build_object(
+    'id', gen_random_uuid(), 'item_index', n, 'correlation_id', n::text))).*
+FROM executions_interaction i JOIN executions_execution e ON e.id = i.execution_id, generate_series(1, 1001) n
+WHERE e.execution_key = 'many'
+"""
+
+
+def test_questions_near_their_deadline() -> None:
+    ready = making.ready(schemaVersion=2, canonicalTypes=order("n"))
+    waits = suspended(ready, "k", timeout_seconds=3600.0)
+    made = rule(ready[0], "awaitDeadline", thresholds={"minutes": 59})
+    assert subjects(made) == []
+    [found] = CONDITIONS[Kind.AWAIT_DEADLINE](Look(rule(ready[0], "awaitDeadline", name="near")))
+    assert found.title == f"1 open question of Approve in {making.PIPELINE} near the deadline"
+    making.ready(ready[0], pipeline_id="org.example.b")
+    making.execution(ready[0], "many", pipeline_id="org.example.b")
+    making.record(*(making.suspension(claim, timeout_seconds=60.0) for claim in making.claimed(ready[0])))
+    with unguarded(Interaction):
+        run(COPIES)
+    made = rule(ready[0], "awaitDeadline", name="ours", pipeline=ready[1].pipeline)
+    assert CONDITIONS[Kind.AWAIT_DEADLINE](Look(made)) == [found]
+    suspended(ready, "timer", transport="timer", timeout_seconds=60.0)
+    assert CONDITIONS[Kind.AWAIT_DEADLINE](Look(made)) == [found]
+    for target in (waits, ready[1]):
+        holds.pause(target, actor="user:eva", reason="a holiday")
+        assert CONDITIONS[Kind.AWAIT_DEADLINE](Look(made)) == []
+        holds.resume(target, actor="user:eva")
+
+
+def test_damaged_artifacts(ready: Ready) -> None:
+    owner, release = ready
+    made = rule(owner, "blobDamaged")
+    assert subjects(made) == []
+    digest = release.artifacts.get().digest
+    blobs.record_unsound(digest, Blob.State.DAMAGED)
+    assert subjects(made) == ["release"]
+    blobs.record_sound(digest, size=Blob.objects.get(pk=digest).size, fingerprint="f")
+    assert subjects(made) == []
+
+
+def test_lost_workers(ready: Ready) -> None:
+    owner, release = ready
+    worker = Worker.objects.get(tenant=owner)
+    made = rule(owner, "workerLost", thresholds={"minutes": 5})
+    for minutes, found in ((0, []), (5, []), (6, ["worker"]), (60 * 24 + 7, [])):
+        making.silence(worker, since=timezone.now() - timedelta(minutes=minutes))
+        assert subjects(made) == found, minutes
+    making.silence(worker)
+    assert subjects(made) == ["worker"]
+    Worker.objects.filter(pk=worker.pk).update(stopped_at=timezone.now())
+    assert subjects(made) == []
+    many = [making.worker(release, f"lost-{number}") for number in range(MOST_FOUND + 1)]
+    making.silence(*many[1:])
+    assert [state for state, _ in judged(made)] == ["FIRING"] * MOST_FOUND
+    making.silence(many[0], since=timezone.now() - timedelta(minutes=6))
+    judged(made)
+    assert not made.alerts.filter(clear_since__isnull=False).exists(), "a list that is cut resolves nothing"
+
+
+def test_requests_that_want_votes() -> None:
+    request = requesting.open_request(requesting.candidate(approvals=1))
+    owner = request.pipeline.tenant
+    made = rule(owner, "approvalWanted")
+    assert subjects(made) == ["request"]
+    assert subjects(rule(owner, "approvalWanted", name="later", thresholds={"minutes": 5})) == []
+    requesting.voted(request, decision=Decision.REFUSE)
+    assert subjects(made) == []

@@ -1,17 +1,20 @@
-"""What the metrics of executions count, and when."""
+"""What the metrics of executions count, and the log lines about the course of executions."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.test import TestCase
 from prometheus_client import REGISTRY
 
 from executions.lifecycle import cancellation, dispatch, sweep
 from executions.models import Execution
-from executions.submission.submission import submit
+from executions.submission.submission import ExecutionRequest, submit, submit_many
 from releases.models import Pipeline
 from tenancy.models import Tenant
 from tests import making
+from wire.log_lines import LineFormatter
 
 pytestmark = pytest.mark.django_db
 Count = Callable[..., float]
@@ -72,3 +75,45 @@ def test_retries_dead_letters_dispatches_lost_leases_and_cancellations_are_count
     with django_capture_on_commit_callbacks(execute=True):
         cancellation.cancel(owner, other.pk, actor="user:x", reason="a mistake")
     assert count("executions_finished_total", outcome="CANCELLED") == 1
+
+
+PIN = f" pipeline={making.PIPELINE} release=1.0 "
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    records = [each for each in caplog.records if each.name == "executions.life_lines"]
+    caplog.clear()
+    return [LineFormatter().format(record).partition("executions.life_lines ")[2] for record in records]
+
+
+def test_the_life_of_an_execution_is_logged_with_its_pin_unless_that_is_switched_off(
+    caplog: pytest.LogCaptureFixture, settings: Any
+) -> None:
+    owner, _ = making.ready()
+    with caplog.at_level(logging.INFO, "executions.life_lines"), TestCase.captureOnCommitCallbacks(execute=True):
+        one = making.execution(owner, "one")
+    assert lines(caplog) == [f"Accepted tenant={owner.slug}{PIN}execution={one.pk}"]
+    with caplog.at_level(logging.INFO, "executions.life_lines"), TestCase.captureOnCommitCallbacks(execute=True):
+        making.execution(owner, "one")
+        assert dispatch.dispatch() == 1
+        assert lines(caplog) == [f"Claimed tenant={owner.slug}{PIN}execution={one.pk}"]
+        one.refresh_from_db()
+        cancellation.cancel(owner, one.pk, actor="user:ann", reason="")
+    assert lines(caplog) == [f"Cancelled tenant={owner.slug}{PIN}execution={one.pk}"]
+
+    requests = [ExecutionRequest(making.PIPELINE, {"n": 1}, key) for key in ("a", "b")]
+    with caplog.at_level(logging.INFO, "executions.life_lines"):
+        with TestCase.captureOnCommitCallbacks(execute=True):
+            submitted = submit_many(owner, requests, actor="token:test")
+        ids = ",".join(str(each.execution.pk) for each in submitted)  # type: ignore[union-attr]
+        assert lines(caplog) == [f"Accepted tenant={owner.slug}{PIN}executions={ids}"]
+        with TestCase.captureOnCommitCallbacks(execute=True):
+            making.record(*map(making.outcome_of, making.claimed(owner)))
+            assert lines(caplog) == [], "it may be rolled back"
+        [recorded] = lines(caplog)
+        assert recorded.startswith(f"Recorded SUCCEEDED tenant={owner.slug}{PIN}executions=")
+        assert set(recorded.rpartition("=")[2].split(",")) == {*ids.split(",")}
+        settings.LOG_EXECUTIONS = False
+        making.execution(owner, "silent")
+        making.record(*map(making.outcome_of, making.claimed(owner)))
+    assert lines(caplog) == []

@@ -1,20 +1,40 @@
-"""Submissions: errors and their order, pins, idempotency keys, and shapes of inputs."""
+"""Submissions: errors, pins, idempotency keys and shapes of inputs; and resubmissions of executions that have ended."""
 
+import uuid
 from typing import Any
 
 import pytest
 from django.utils import timezone
 
-from executions.models import Execution, Worker
+from executions.errors import (
+    ExecutionUnknown,
+    IdempotencyKeyReused,
+    InputInvalid,
+    PipelinePaused,
+    ReleaseNotAdmitted,
+    ResubmissionRemoved,
+    ResubmitKeyReused,
+    ResubmitRefused,
+    TenantNotAllowed,
+    VersionMismatch,
+    WorkerUnavailable,
+)
+from executions.holds import holds
+from executions.lifecycle import retention
+from executions.lifecycle.cancellation import cancel
+from executions.models import Execution, Resubmission, WireForm, Worker
+from executions.submission import admission, resubmission
+from executions.submission.resubmission import resubmit
 from executions.submission.submission import ExecutionRequest, Submission, submit, submit_many
 from executions.workers.registry import DISPATCH_TASK
 from foundation.errors import CoordinatorError
 from releases.activation.activation import activate
 from releases.activation.revocation import revoke
+from releases.errors import NoActiveRelease, ReleaseNotOpen, ReleaseUnknown
 from releases.models import Release
 from releases.tasks import check_blob
 from tenancy.models import Tenant
-from tests import making
+from tests import gradual, making
 from tests.cases import cases
 from tests.executions.submission.continuing import order
 from tests.raw_sql import unchanged
@@ -163,3 +183,148 @@ def test_an_input_of_a_wrong_type_is_rejected_with_each_path(contract: Contract,
     assert (error.code, {found["code"] for found in error.errors}) == ("INPUT_INVALID", {"INPUT_TYPE"})
     assert [found["field"] for found in error.errors] == fields
     assert len(error.detail) < 1_000
+
+
+BY: dict[str, Any] = {"actor": "user:ann", "reason": "fixed in 1.1"}
+
+
+@pytest.fixture
+def dead(owner: Tenant) -> Execution:
+    [execution] = making.dead(owner, "key")
+    return execution
+
+
+def hosted(owner: Tenant, version: str, **members: Any) -> Release:
+    """Return a release that was active before, with a healthy worker."""
+    return making.replaced(gradual.candidate(owner, version, **members))
+
+
+def refuse(error: type[CoordinatorError], owner: Tenant, old: Execution, **members: Any) -> Any:
+    """Assert that the resubmission is refused and changes nothing. Return the data of the error."""
+    with unchanged(), pytest.raises(error) as caught:
+        resubmit(owner, old.pk, **BY, **members)
+    return caught.value.data
+
+
+def test_the_new_execution_runs_on_the_active_release_and_the_old_one_keeps_its_pin(
+    owner: Tenant, dead: Execution
+) -> None:
+    before = Execution.objects.filter(pk=dead.pk).values().get()
+    activate(gradual.candidate(owner, "1.1"), actor="user:ann")
+    new = resubmit(owner, dead.pk, **BY)
+    assert (new.status, new.release_version, new.input) == ("QUEUED", "1.1", dead.input)
+    assert (new.submitted_by, new.input_digest) == ("user:ann", dead.input_digest)
+    assert Execution.objects.filter(pk=dead.pk).values().get() == {**before, "event_count": before["event_count"] + 1}
+    assert making.history(new) == [("SUBMITTED", "QUEUED")]
+    versions = {"contractVersion": new.contract_version, "releaseVersion": "1.1"}
+    assert new.events.get().data == {**versions, "resubmittedFrom": str(dead.pk)}
+    assert making.history(dead)[-1] == ("RESUBMITTED", "DLQ")
+    event = dead.events.get(kind="RESUBMITTED")
+    assert event.actor == "user:ann"
+    assert event.data == {**versions, "executionId": str(new.pk), "reason": "fixed in 1.1", "edited": False}
+    [link] = resubmission.links(dead)
+    assert (link.resubmission.pk, link.resubmission.edited, link.resubmission.reason) == (new.pk, False, "fixed in 1.1")
+    assert (link.status, link.release_version) == ("QUEUED", "1.1")
+    origin = resubmission.origin(new)
+    assert origin is not None
+    assert origin.execution_id == dead.pk
+    assert [claim.execution_id for claim in making.claimed(owner)] == [new.pk]
+
+
+def test_only_what_has_ended_is_resubmitted_by_its_tenant_and_with_its_version(
+    owner: Tenant, dead: Execution, settings: Any
+) -> None:
+    [fatal] = making.dead(owner, "fatal", retryable=False)
+    assert resubmit(owner, fatal.pk, **BY).status == "QUEUED"
+    queued = making.execution(owner, "queued")
+    assert refuse(ResubmitRefused, owner, queued) == {"executionStatus": "QUEUED"}
+    making.claimed(owner)
+    assert refuse(ResubmitRefused, owner, queued) == {"executionStatus": "RUNNING"}
+    assert refuse(VersionMismatch, owner, dead, expected_version=1) == {"currentVersion": 2}
+    refuse(ExecutionUnknown, making.tenant(), dead)
+    refuse(ExecutionUnknown, owner, Execution(pk=uuid.uuid4()))
+    settings.ALLOWED_TENANTS = ["another"]
+    refuse(TenantNotAllowed, owner, dead)
+
+
+def test_a_repeated_operation_key_or_expected_version_returns_the_first_execution(
+    owner: Tenant, dead: Execution
+) -> None:
+    first = resubmit(owner, dead.pk, **BY, operation_key="k")
+    assert first.execution_key == f"resubmit:{dead.pk}:k"
+    with unchanged():
+        assert resubmit(owner, dead.pk, **BY, operation_key="k") == first
+        assert resubmit(owner, dead.pk, **BY, operation_key="k", release_version="1.0") == first
+    by_version = resubmit(owner, dead.pk, **BY, expected_version=2)
+    assert resubmit(owner, dead.pk, **BY, expected_version=2) == by_version
+    new = {first.pk, by_version.pk, *(resubmit(owner, dead.pk, **BY).pk for _ in range(3))}
+    assert len(new) == 5, "without a key every call creates an execution"
+    assert {link.resubmission.pk for link in resubmission.links(dead)} == new
+
+
+def test_a_key_is_not_reused_for_another_resubmission_or_submission(owner: Tenant, dead: Execution) -> None:
+    hosted(owner, "1.1")
+    first = resubmit(owner, dead.pk, **BY, operation_key="k")
+    changed: list[dict[str, Any]] = [{"input": {"n": 2}}, {"release_version": "1.1"}]
+    for changes in changed:
+        data = refuse(ResubmitKeyReused, owner, dead, operation_key="k", **changes)
+        assert data == {"executionId": str(first.pk)}
+    other = making.execution(owner, f"resubmit:{dead.pk}:other")
+    assert refuse(IdempotencyKeyReused, owner, dead, operation_key="other") == {"executionId": str(other.pk)}
+
+
+def test_a_named_release_was_active_before(owner: Tenant, dead: Execution) -> None:
+    hosted(owner, "1.1")
+    gradual.candidate(owner, "2.0")
+    data = refuse(ReleaseNotOpen, owner, dead, release_version="2.0")
+    assert data == {"activeReleaseVersion": "1.0", "mayOpen": True}
+    assert resubmit(owner, dead.pk, **BY, release_version="1.1").release_version == "1.1"
+    assert making.execution(owner, "ordinary").release_version == "1.0"
+    cached = admission.cached(owner, making.PIPELINE)
+    assert cached is None or cached.release.release_version == "1.0"
+    revoke(dead.release, actor="user:ann", reason="leaked")
+    refuse(NoActiveRelease, owner, dead)
+    assert resubmit(owner, dead.pk, **BY, release_version="1.1").release_version == "1.1"
+
+
+def test_a_release_that_accepts_no_executions_is_refused(owner: Tenant, dead: Execution) -> None:
+    revoke(hosted(owner, "1.1"), actor="user:ann", reason="leaked")
+    making.replaced(making.registered(owner, "1.2"))
+    hosted(owner, "1.5", schemaVersion=2, canonicalTypes=order("n", "m"))
+    refuse(ReleaseNotAdmitted, owner, dead, release_version="1.1")
+    refuse(WorkerUnavailable, owner, dead, release_version="1.2")
+    refuse(InputInvalid, owner, dead, release_version="1.5")
+    refuse(ReleaseUnknown, owner, dead, release_version="2.0")
+    holds.pause(dead.release, actor="user:eva", reason="broken", refuses_submissions=True)
+    refuse(PipelinePaused, owner, dead)
+
+
+def test_a_repeated_key_says_that_the_new_execution_was_removed(owner: Tenant, dead: Execution) -> None:
+    first = resubmit(owner, dead.pk, **BY, operation_key="k")
+    cancel(owner, first.pk, actor="user:ann", reason="")
+    Tenant.objects.filter(pk=owner.pk).update(retention_days=1)
+    making.aged(first, days=2)
+    assert retention.remove(seconds=5) == 1
+    assert refuse(ResubmissionRemoved, owner, dead, operation_key="k") == {"executionId": str(first.pk)}
+
+
+@cases(("value", "edited"), [({"n": 2}, True), ({"n": 1}, False), (None, True), ([], True)])
+def test_an_edited_input_may_be_any_value(owner: Tenant, dead: Execution, value: Any, edited: bool) -> None:
+    new = resubmit(owner, dead.pk, **BY, input=value)
+    assert (new.input, new.input_shape) == (value, "UNI")
+    assert Resubmission.objects.get().edited == dead.events.get(kind="RESUBMITTED").data["edited"] == edited
+    dead.refresh_from_db()
+    assert dead.input == {"n": 1}
+
+
+@cases(("changes", "kept"), [({}, True), ({"input": {"n": 2}}, False), ({"release_version": "1.1"}, False)])
+def test_typed_payloads_are_kept_with_an_unchanged_input_and_input_type(
+    owner: Tenant, changes: dict[str, Any], kept: bool
+) -> None:
+    hosted(owner, "1.1", steps=[{**making.STEP, "inputTypeId": "Invoice"}])
+    document = {"shape": "UNI", "payload": {"payloadTypeId": "Order"}}
+    one: dict[str, Any] = {"pipeline_id": making.PIPELINE, "input": {"n": 1}, "idempotency_key": "k", "actor": "x"}
+    submitted = submit(owner, **one, wire_input=document)
+    cancel(owner, submitted.execution_id, actor="user:ann", reason="")
+    new = resubmit(owner, submitted.execution_id, **BY, **changes)
+    assert list(WireForm.objects.filter(pk=new.pk).values_list("input", flat=True)) == ([document] if kept else [])
