@@ -1,6 +1,10 @@
-"""Accounts: the duration of sessions, and what ends all sessions of a user."""
+"""Accounts, tenants, memberships and API tokens: their pages, the duration of sessions, and what ends them."""
 
+import csv
+import logging
+import re
 import time
+from io import StringIO
 from typing import Any
 
 import pytest
@@ -8,11 +12,13 @@ from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.test import Client
 from django.utils import timezone
+from knox.crypto import hash_token
 
 from tenancy.access import issue_token
-from tenancy.models import AuditEntry
+from tenancy.admin import exported_list
+from tenancy.models import ApiToken, AuditEntry, Membership
 from tenancy.roles import Scope
-from tests.admin.browsing import to
+from tests.admin.browsing import exported, to
 from tests.admin.conftest import World
 from tests.cases import cases
 
@@ -134,3 +140,133 @@ def test_a_changed_password_ends_the_other_sessions(ada: User) -> None:
     entry = AuditEntry.objects.latest("id")
     assert (entry.act, entry.actor, entry.object) == ("user.password", f"user:{ada.username}", ada.username)
     assert [is_logged_in(each) for each in (here, there)] == [True, False]
+
+
+ISSUE, ADD = "tenancy_apitoken_add", "tenancy_membership_add"
+
+
+# --- tokens ---
+
+
+def token_form(world: World, **more: Any) -> dict[str, Any]:
+    return {"tenant": world.tenant.pk, "name": "robot", "scopes": ["read"], "lifetime": "30", **more}
+
+
+def test_only_one_response_contains_the_plain_text_of_a_token(
+    admin: Client, acme: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        answer = admin.post(to(ISSUE), token_form(acme, scopes=["read", "executions:submit"]))
+    plain, token = answer.context["plain"], ApiToken.objects.get(name="robot")
+    assert (answer.status_code, answer.text.count(plain)) == (200, 1)
+    assert "no-store" in answer["Cache-Control"]
+    assert (token.digest, token.scopes) == (hash_token(plain), ["executions:submit", "read"])
+    assert plain not in caplog.text
+    assert plain not in str(admin.cookies)
+    assert not any(plain in str(session.get_decoded()) for session in Session.objects.all())
+    for name, arguments in (("changelist", []), ("change", [token]), ("delete", [token]), ("add", [])):
+        assert plain not in admin.get(to(f"tenancy_apitoken_{name}", *arguments)).text
+    assert admin.post(to("tenancy_apitoken_delete", token), {"post": "yes"}).status_code == 302
+    assert not ApiToken.objects.filter(pk=token.pk).exists()
+
+
+@cases(
+    "wrong",
+    [{"scopes": []}, {"scopes": ["everything"]}, {"lifetime": "1000000"}, {"name": "token-of-acme"}],
+)
+def test_invalid_tokens_are_not_issued(wrong: dict[str, Any], admin: Client, acme: World) -> None:
+    before = ApiToken.objects.count()
+    answer = admin.post(to(ISSUE), token_form(acme, **wrong))
+    assert (answer.status_code, *answer.context["form"].errors) == (400, *wrong)
+    assert ApiToken.objects.count() == before
+
+
+# --- members ---
+
+
+def member_form(world: World, username: str = "nobody", role: str = "viewer") -> dict[str, Any]:
+    return {"tenant": world.tenant.pk, "username": username, "role": role}
+
+
+def test_a_member_is_added_by_name_gets_each_role_once_and_leaves(admin: Client, acme: World, globex: World) -> None:
+    text = admin.get(to(ADD)).text
+    assert ["globex" in text, "nobody" in text] == [False, False], "the form lists neither users nor other tenants"
+    for role in ("viewer", "on-call"):
+        assert admin.post(to(ADD), member_form(acme, role=role)).status_code == 302
+    rows = Membership.objects.filter(user__username="nobody").order_by("role")
+    assert [(row.tenant, row.role) for row in rows] == [(acme.tenant, "on-call"), (acme.tenant, "viewer")]
+    viewer, other = rows[1], User.objects.get(username="superuser")
+    change = to("tenancy_membership_change", viewer)
+    assert admin.post(change, {"role": "on-call"}).context["adminform"].form.errors.keys() == {"role"}
+    moved = {"role": "operator", "tenant": globex.tenant.pk, "user": other.pk, "username": "superuser"}
+    assert admin.post(change, moved).status_code == 302
+    kept = Membership.objects.get(pk=viewer.pk)
+    assert (kept.tenant, kept.user, kept.role) == (acme.tenant, viewer.user, "operator")
+    assert admin.post(to("tenancy_membership_delete", viewer), {"post": "yes"}).status_code == 302
+    assert not Membership.objects.filter(pk=viewer.pk).exists()
+
+
+def test_only_superusers_see_whether_a_member_is_an_active_user(admin: Client, superuser: Client, acme: World) -> None:
+    User.objects.filter(username="nobody").update(first_name="Norma", last_login=timezone.now())
+    pages, names = [], ("nobody", "absent")
+    for name in names:
+        added = admin.post(to(ADD), member_form(acme, name), follow=True)
+        row = Membership.objects.latest("id")
+        [exported] = rows_of(admin, "tenancy_membership", f"q={name}&log-in=never")
+        changed = admin.post(to("tenancy_membership_change", row), {"role": "operator"}, follow=True)
+        listed = admin.get(f"{to('tenancy_membership_changelist')}?q={name}").text
+        [shown] = re.findall(r"<tbody.*?</tbody>", listed, re.DOTALL)
+        form = re.sub(r"<input[^>]*csrf[^>]*>", "", admin.get(to("tenancy_membership_change", row)).text)
+        form = form[form.index('id="membership_form"') : form.index("data-roles")]
+        members = rows_of(admin, "tenancy_tenant")[0]["members"]
+        [active] = [each["active"] for each in rows_of(superuser, "tenancy_membership", f"q={name}")]
+        assert active == ("True" if name == "nobody" else "")
+        removed = admin.post(to("tenancy_membership_delete", row), {"post": "yes"}, follow=True)
+        told = [[str(message) for message in answer.context["messages"]] for answer in (added, changed, removed)]
+        pages.append(repr([exported, told, shown, form, members]).replace(name, "NAME").replace(f"/{row.pk}/", "/ID/"))
+    assert pages[0] == pages[1]
+    admin.post(to(ADD), member_form(acme))
+    searched = [len(rows_of(client, "tenancy_membership", "q=Norma")) for client in (admin, superuser)]
+    assert searched == [0, 1]
+    again = admin.post(to(ADD), member_form(acme))
+    assert again.context["adminform"].form.errors.keys() == {"username"}
+
+
+# --- users ---
+
+
+def test_no_form_disables_a_password_because_that_would_not_end_the_tokens(
+    superuser: Client, acme: World, fast_hashing: None
+) -> None:
+    owner = acme.token.user
+    owner.set_password(PASSWORD)
+    owner.save()
+    address, new = to("auth_user_password_change", owner), "another-horse-battery-staple"
+    superuser.post(address, {"password1": "", "password2": "", "usable_password": "false", "unset-password": "1"})
+    owner.refresh_from_db()
+    assert owner.check_password(PASSWORD)
+    assert superuser.post(address, {"password1": new, "password2": new}).status_code == 302
+    acme.token.refresh_from_db()
+    assert acme.token.expiry <= timezone.now()
+
+
+# --- exports and filters ---
+
+
+def rows_of(client: Client, model: str, query: str = "") -> list[dict[str, str]]:
+    return list(csv.DictReader(StringIO(exported(client, model, "csv", query))))
+
+
+def test_an_export_has_what_the_search_and_the_filters_select_of_the_own_tenant(
+    superuser: Client, admin: Client, acme: World, globex: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert {row["tenant"] for row in rows_of(admin, "tenancy_membership")} == {"acme"}
+    assert [row["name"] for row in rows_of(admin, "tenancy_apitoken")] == ["token-of-acme"]
+    assert [row["user"] for row in rows_of(admin, "tenancy_membership", "role=viewer&q=view")] == ["viewer"]
+    [row] = rows_of(admin, "tenancy_tenant")
+    assert (row["slug"], row["members"], row["validTokens"]) == ("acme", "5", "1")
+    User.objects.filter(username="viewer").update(first_name="=HYPERLINK(1)")
+    assert "'=HYPERLINK(1)" in {row["name"] for row in rows_of(superuser, "auth_user")}, "no cell is a formula"
+    monkeypatch.setattr(exported_list, "MOST", 2)
+    answer = admin.get(f"{to('tenancy_membership_export', 'csv')}?q=o", follow=True)
+    assert "More than 2 rows match" in answer.text

@@ -1,4 +1,4 @@
-"""Submissions: with a cached token they are served without the framework, and the response is the same."""
+"""Submissions: with a cached token they are served without the framework. Batches have a result for each item."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from releases.activation.activation import activate
 from tenancy.api import authentication
 from tenancy.roles import Scope
 from tests import gradual, making
-from tests.api.tenant_api import TenantApi, fields, refused
+from tests.api.tenant_api import TenantApi, fields, refused, unchanged
 from tests.cases import cases
 
 PLAIN = {"pipelineId": making.PIPELINE, "input": {"n": 1}, "idempotencyKey": "key"}
@@ -162,3 +162,58 @@ def test_routing_keys_and_tags_of_a_submission(ours: TenantApi) -> None:
     assert ours.post("executions", plain).json()["pin"]["releaseVersion"] == "1.0"
     by_group = ours.post("executions", {**plain, "idempotencyKey": "group"}, token=ours.token(Scope.SUBMIT)).json()
     assert (by_group["submittedBy"], by_group["pin"]["releaseVersion"]) == ("token:client-1", "2.0")
+
+
+PATH = "executions:batch"
+
+
+def item(key: str, **members: Any) -> dict[str, Any]:
+    return {"pipelineId": making.PIPELINE, "input": {"n": 1}, "idempotencyKey": key, **members}
+
+
+def verdicts(ours: TenantApi, *items: Any) -> list[dict[str, Any]]:
+    response = ours.post(PATH, {"items": list(items)})
+    assert response.status_code == 200, response.content
+    results: list[dict[str, Any]] = json.loads(response.content)["items"]
+    assert len(results) == len(items)
+    return results
+
+
+def test_a_rejected_item_does_not_affect_the_others(ours: TenantApi) -> None:
+    verdicts(ours, item("taken", input={"n": 0}))
+    results = verdicts(
+        ours,
+        item("one"),
+        item("taken"),
+        item("unknown", pipelineId="no.such.pipeline"),
+        "no object",
+        item("x", extra=1),
+        item("other", expectedReleaseVersion="0.9"),
+        item("taken", input={"n": 0}),
+        item("last"),
+    )
+    assert [each["status"] for each in results] == [202, 409, 404, 400, 400, 409, 200, 202]
+    codes = [each["problem"]["code"] for each in results if each["problem"]]
+    assert [each["execution"] is None for each in results] == [each["problem"] is not None for each in results]
+    assert codes == [
+        "IDEMPOTENCY_KEY_REUSED",
+        "PIPELINE_UNKNOWN",
+        "INVALID_REQUEST",
+        "INVALID_REQUEST",
+        "ACTIVE_RELEASE_CHANGED",
+    ]
+    assert fields(results[4]["problem"]) == {"extra": "UNKNOWN_MEMBER"}
+    assert Execution.objects.filter(execution_key__in=["one", "last"]).count() == 2
+
+
+@cases(
+    ("body", "found"),
+    [
+        ({}, {"items": "REQUIRED"}),
+        ({"items": []}, {"items": "MIN_LENGTH"}),
+        ({"items": [item("k")] * 1001}, {"items": "MAX_LENGTH"}),
+    ],
+)
+def test_an_invalid_batch_is_rejected(ours: TenantApi, body: dict[str, Any], found: dict[str, str]) -> None:
+    with unchanged():
+        assert fields(refused(ours.post(PATH, body), 400, "INVALID_REQUEST")) == found
