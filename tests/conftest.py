@@ -19,6 +19,7 @@ from embedded.product import Product
 from releases.artifacts.store.local import LocalArtifactStore
 from releases.registration.verification_pool import verify
 from tests import caches, making, signing, transaction_calls
+from tests.application_role import application_role
 from tests.artifact_stores import use_local
 from tests.broker import broker_urls
 from tests.cases import current_settings
@@ -32,6 +33,7 @@ from tests.world import module_world
 from wire.documents.descriptor import descriptor_from_json
 
 __all__ = [
+    "application_role",
     "module_world",
     "race_database",
     "s3_place",

@@ -1,14 +1,13 @@
-"""Fixtures of the tests of alerts, which run with the rights of the application role."""
+"""Fixtures of the tests of alerts."""
 
 import pytest
 
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
-from tests.application_role import application_role
 from tests.receiving import local_receivers, receiver
 
-__all__ = ["application_role", "local_receivers", "receiver"]
+__all__ = ["local_receivers", "receiver"]
 
 
 @pytest.fixture(autouse=True)

@@ -28,6 +28,7 @@ from tenancy.api.authentication import TokenAuthentication
 from tenancy.roles import Scope
 from tests import making
 from tests.building import eventually
+from tests.raw_sql import as_owner
 
 pytestmark = pytest.mark.django_db
 SECONDS = 10
@@ -92,7 +93,7 @@ def test_each_connection_is_checked_when_it_is_taken(threads: list[ThreadPoolExe
     for each in threads:
         each.submit(leave).result(SECONDS)
     if end == "terminated":
-        with connection.cursor() as cursor:
+        with as_owner(), connection.cursor() as cursor:
             cursor.execute("SELECT pg_terminate_backend(pid, 5000) FROM unnest(%s::int[]) AS pid", [before])
     after = [each.submit(take).result(SECONDS) for each in threads]
     assert len({*before, *after}) == 4

@@ -1,4 +1,4 @@
-"""Fixtures of the execution tests, which run with the rights of the application role.
+"""Fixtures of the execution tests.
 
 The tests of a module share a tenant with an active release that a healthy worker hosts.
 """
@@ -16,11 +16,8 @@ from executions.state_machine.moves import Claim
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
-from tests.application_role import application_role
 from tests.broker import using_broker
 from tests.executions.hosting import Hosting
-
-__all__ = ["application_role"]
 
 
 @pytest.fixture

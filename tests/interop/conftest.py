@@ -8,7 +8,6 @@ import pytest
 
 from tenancy.models import Tenant
 from tests import making
-from tests.application_role import application_role
 from tests.executions.conftest import broken_broker
 from tests.executions.transports.rest.conftest import flow, order_release, serve
 from tests.interop.client import switch_on
@@ -16,7 +15,7 @@ from tests.interop.deploying import Deployer, published, token
 from tests.maven_repository import MavenRepository, maven_repository
 from tests.oauth_issuer import issuer
 
-__all__ = ["application_role", "broken_broker", "flow", "issuer", "order_release", "serve"]
+__all__ = ["broken_broker", "flow", "issuer", "order_release", "serve"]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The domain tests of releases have the rights of the application role."""
+"""Fixtures of the domain tests of releases."""
 
 from collections.abc import Iterator
 
@@ -7,10 +7,9 @@ import pytest
 from releases.artifacts.store import artifact_store
 from tenancy.models import Tenant
 from tests import making
-from tests.application_role import application_role
 from tests.wakeups import broker
 
-__all__ = ["application_role", "broker"]
+__all__ = ["broker"]
 
 
 @pytest.fixture
