@@ -114,6 +114,7 @@ def test_the_life_of_an_execution_is_logged_with_its_pin_unless_that_is_switched
         assert recorded.startswith(f"Recorded SUCCEEDED tenant={owner.slug}{PIN}executions=")
         assert set(recorded.rpartition("=")[2].split(",")) == {*ids.split(",")}
         settings.LOG_EXECUTIONS = False
-        making.execution(owner, "silent")
-        making.record(*map(making.outcome_of, making.claimed(owner)))
+        with TestCase.captureOnCommitCallbacks(execute=True):
+            making.execution(owner, "silent")
+            making.record(*map(making.outcome_of, making.claimed(owner)))
     assert lines(caplog) == []
