@@ -1,4 +1,4 @@
-"""The broker's client: messages as Celery reads them, with and without acknowledgements."""
+"""The broker's client, and its users on a real server: a worker's credentials permit exactly what it needs."""
 
 import json
 import uuid
@@ -9,14 +9,20 @@ from typing import Any, cast
 
 import pytest
 from django.conf import settings
+from django.core.management import CommandError, call_command
 from kombu import Consumer, Exchange, Queue
 from redis import Redis
-from redis.exceptions import ResponseError
+from redis.exceptions import NoPermissionError, ResponseError
 
-from embedded.valkey import Valkey
+from coordinator.celery import QUEUES
+from embedded.valkey import Valkey, worker_url
+from tests import making
 from tests.broker import accepting, taken, using_broker
 from tests.cases import cases
 from wire.broker import client, log_limit
+from wire.broker.acl import worker_user
+from wire.identity import ReleaseIdentity
+from wire.messages.queues import HEARTBEAT_QUEUE, OUTCOME_QUEUE, instruction_queue_of, queue_of, tenant_prefix
 
 ONE = {"number": 1}
 
@@ -211,3 +217,139 @@ def test_a_declared_queue_leaves_no_key_and_one_client_serves_all_messages(queue
         assert not redis.exists(f"_kombu.binding.{queue}", f"_kombu.binding_permanent.{queue}")
     with channel.conn_or_acquire() as first, channel.conn_or_acquire() as second:
         assert first is second
+
+
+TENANT = "acme"
+OWN = ReleaseIdentity(TENANT, "payments", "1", "1.0")
+OWN_QUEUES = (queue_of(OWN), f"{queue_of(OWN)}\x06\x163", instruction_queue_of(OWN, "w-1"))
+OTHERS = [ReleaseIdentity(tenant, "payments", "1", "1.0") for tenant in ("acme-2", "acm", "*")]
+FOREIGN_KEYS = (
+    *(name for other in OTHERS for name in (queue_of(other), instruction_queue_of(other, "w-1"))),
+    *(queue for queue in QUEUES if queue not in {OUTCOME_QUEUE, HEARTBEAT_QUEUE}),
+    *("unacked", "coordinator:probe", "wakeup:x:0"),
+    *(tenant_prefix(TENANT)[:-1], "", f"x{queue_of(OWN)}"),
+)
+ALLOWED = {
+    *("ping", "select", "client|setinfo", "multi", "exec"),
+    *("brpop", "lpush", "rpush", "llen", "ltrim", "expire", "getdel"),
+}
+# Commands that authenticate, reset or close a connection. Redis applies no ACL to them.
+UNRESTRICTED = {"auth", "hello", "quit", "reset"}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    with Valkey(tmp_path_factory.mktemp("acl"), durable=False) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def owner(server: Valkey) -> Iterator[Any]:
+    with Redis.from_url(server.owner_url) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def worker(server: Valkey) -> Iterator[Any]:
+    with Redis.from_url(worker_url(server.owner_url, TENANT)) as client:
+        yield client
+
+
+def test_a_worker_may_use_the_queues_of_its_tenant(worker: Any) -> None:
+    for queue in OWN_QUEUES:
+        assert worker.lpush(queue, "message") == 1
+        assert worker.llen(queue) == 1
+        assert worker.brpop([queue], 1)[1] == b"message"
+
+
+@cases("queue", [OUTCOME_QUEUE, HEARTBEAT_QUEUE])
+def test_a_worker_may_append_to_outcomes_and_heartbeats_and_nothing_else(worker: Any, owner: Any, queue: str) -> None:
+    assert worker.lpush(queue, "message") == 1
+    for command in ("BRPOP {} 1", "LLEN {}", "LPOP {}", "RPUSH {} x", "LTRIM {} 0 0", "BRPOP {} {own} 1"):
+        with pytest.raises(NoPermissionError):
+            worker.execute_command(*command.format(queue, own=OWN_QUEUES[0]).split())
+    assert owner.lrange(queue, 0, -1) == [b"message"]
+    assert owner.delete(queue) == 1
+
+
+@cases("key", FOREIGN_KEYS)
+def test_every_other_key_is_refused(worker: Any, owner: Any, key: str) -> None:
+    for arguments in (("LPUSH", key, "x"), ("LLEN", key), ("BRPOP", key, 1), ("BRPOP", OWN_QUEUES[0], key, 1)):
+        with pytest.raises(NoPermissionError):
+            worker.execute_command(*arguments)
+    assert not owner.exists(key)
+
+
+def test_every_other_command_is_refused(owner: Any) -> None:
+    """Ask the server about each of its commands, with keys of the tenant as arguments."""
+    permitted = set()
+    for name, arity in commands(owner):
+        words = name.split("|")
+        words += [OWN_QUEUES[0]] * (abs(arity) - len(words))
+        answer = owner.execute_command("ACL", "DRYRUN", worker_user(TENANT), *words)
+        if "permissions to run" not in text(answer):
+            permitted.add(name)
+    assert permitted >= ALLOWED
+    assert permitted - ALLOWED <= UNRESTRICTED
+
+
+def commands(owner: Any) -> list[tuple[str, int]]:
+    """Name and arity of every command of the server, or of its subcommands if it has any."""
+    found: list[tuple[str, int]] = []
+    for entry in owner.execute_command("COMMAND").values():
+        leaves = [(text(sub[0]), sub[1]) for sub in entry["subcommands"]]
+        found += leaves or [(entry["name"], entry["arity"])]
+    assert len(found) > 300
+    return found
+
+
+def text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+@pytest.fixture
+def tenants(db: None) -> None:
+    making.tenant("acme")
+    making.tenant("acme-2")
+
+
+def printed(capsys: Any, *arguments: Any, **options: Any) -> list[str]:
+    call_command("broker_acl", *arguments, **options)
+    found: list[str] = capsys.readouterr().out.splitlines()
+    return found
+
+
+def test_the_command_prints_a_complete_acl_file(tenants: None, tmp_path: Path, capsys: Any) -> None:
+    folder = tmp_path / "passwords"
+    lines = printed(capsys, passwords=folder)
+    assert [line.split()[1] for line in lines] == ["coordinator", "worker-acme", "worker-acme-2", "default"]
+    assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o600}
+    assert folder.stat().st_mode & 0o777 == 0o700
+    for file in folder.iterdir():
+        assert file.read_text().strip() not in "\n".join(lines)
+    assert printed(capsys, passwords=folder) == lines
+
+
+def test_the_commands_for_one_tenant_replace_its_user_and_accept_each_password_of_the_file(
+    tenants: None, tmp_path: Path, capsys: Any, server: Valkey, owner: Any
+) -> None:
+    for _ in range(2):
+        [line] = printed(capsys, "acme", passwords=tmp_path, commands=True)
+        owner.execute_command(*line.split())
+    user = owner.acl_getuser("worker-acme")
+    assert len(user["passwords"]) == len(user["selectors"]) == 1
+    passwords = ["old" * 12, "new" * 12]
+    (tmp_path / "worker-acme").write_text("\n".join(passwords))
+    [line] = printed(capsys, "acme", passwords=tmp_path, commands=True)
+    owner.execute_command(*line.split())
+    for password in passwords:
+        with Redis(port=server.port, username="worker-acme", password=password) as client:
+            assert client.ping()
+
+
+@cases("content", ["", f"{'long' * 10}\nshort"])
+def test_weak_passwords_are_refused_and_not_shown(tenants: None, tmp_path: Path, content: str) -> None:
+    (tmp_path / "worker-acme").write_text(content)
+    with pytest.raises(CommandError, match="at least 32 characters") as caught:
+        call_command("broker_acl", "acme", passwords=tmp_path)
+    assert "long" not in str(caught.value)

@@ -20,6 +20,8 @@ from pipelines.worker import outcomes, rest_host
 from pipelines.worker.hosted_release import HostedRelease
 from pipelines.worker.rest_host import HEALTH_PATH, Crowded, Nonces, RestHost
 from pipelines.worker.rest_worker import IDLE_SECONDS, Server
+from tests.cases import cases
+from tests.interop.stored import VERSIONS, message, names, unread
 from tests.running import eventually
 from tests.unit.pipelines.worker.conftest import Hosted
 from wire.identity import ReleaseIdentity
@@ -366,3 +368,33 @@ def test_a_worker_is_down_while_each_turn_runs_a_step_whose_caller_has_hung_up(h
         eventually(lambda: calls.get() == 503, what="the worker to be down")
         hosted.finish()
         eventually(lambda: calls.get() == 200, what="the worker to be up again")
+
+
+__all__ = ["host"]
+DECISION = {"order_id": str(uuid.uuid4()), "accepted": True, "note": ""}
+
+
+def ran_version(host: RestHost, version: str, name: str, given: dict[str, str]) -> Any:
+    pin = {"pipelineId": host.release.identity.pipeline_id, "contractVersion": CONTRACT, "releaseVersion": "1.0"}
+    body = json.dumps(message(version, name, tenantId="acme", executionId=EXECUTION, **pin, **given)).encode()
+    status, text = host.respond("POST", EXECUTE, signed("POST", EXECUTE, body), body)
+    assert status == 200, (version, name)
+    result = json.loads(text)
+    assert unread(version, "result", result) == [], (version, name)
+    return result
+
+
+@cases("version", VERSIONS)
+def test_each_version_reads_the_results_of_its_commands(host: RestHost, version: str) -> None:
+    _, hosted = host.respond("GET", CAPABILITIES, signed("GET", CAPABILITIES, b""), b"")
+    assert unread(version, "capabilities", json.loads(hosted)) == []
+    assert ran_version(host, version, "command", uni(ORDER))["outcome"] == "WAITING_EXTERNAL"
+    assert (
+        ran_version(host, version, "command-resumed", payload(TYPES + "Decision", DECISION))["outcome"] == "COMPLETED"
+    )
+    failures = {"command": "names no dish", "command-page": "PAGED_SOURCE_UNSUPPORTED"}
+    failures |= dict.fromkeys(("command-retry", "command-reissue"), "COMMAND_REDRIVE_UNSUPPORTED")
+    for name in set(names(version, "command")) - {"command-resumed"}:
+        failure = ran_version(host, version, name, uni({**ORDER, "lines": []}))["failure"]
+        assert failures[name] in failure["message"]
+        assert failure.get("failedStepIndex") == (None if version == "august" else 0 if name == "command" else -1)

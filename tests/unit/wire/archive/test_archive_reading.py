@@ -6,13 +6,13 @@ import zlib
 from dataclasses import replace
 
 from tests.cases import cases
-from tests.unit.wire.archive.conftest import Inflated
-from tests.unit.wire.archive.zips import (
+from tests.unit.wire.archive.conftest import (
     CONTRACT,
     END,
     HEADER,
     LOCAL,
     MEGABYTE,
+    Inflated,
     Member,
     assembled,
     codes,

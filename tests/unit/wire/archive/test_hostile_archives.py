@@ -15,8 +15,7 @@ from functools import cache, partial
 import pytest
 
 from tests.cases import cases
-from tests.unit.wire.archive.conftest import Inflated
-from tests.unit.wire.archive.zips import (
+from tests.unit.wire.archive.conftest import (
     CONTRACT,
     DESCRIPTOR,
     END,
@@ -27,6 +26,7 @@ from tests.unit.wire.archive.zips import (
     LOCATOR64,
     MEGABYTE,
     WIDE,
+    Inflated,
     Member,
     assembled,
     both,

@@ -1,15 +1,26 @@
 """Known members are read strictly (wire protocol D.5, D.6), and unknown ones are accepted. A suspension matches its
-command in every part."""
+command in every part. A signed request is accepted only if no signed part was changed (D.3, D.4)."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from tests.cases import cases
+from tests.interop.stored import VERSIONS, message, names, unread
 from tests.unit.wire.messages.test_vectors import COMMAND, WAITING
 from wire.messages.payload_envelopes import ENCODING
-from wire.messages.rest_messages import Capabilities, Malformed, TransitionCommand, TransitionResult, parse
+from wire.messages.rest_messages import (
+    CAPABILITIES_PATH,
+    EXECUTE_PATH,
+    Capabilities,
+    Malformed,
+    TransitionCommand,
+    TransitionResult,
+    parse,
+)
+from wire.messages.signed_requests import NONCE, SIGNATURE, TIMESTAMP, Refused, check_signature, signed_headers
 from wire.messages.suspension import Unanswerable, Unsettled, imported
 from wire.messages.unknown_members import LONGEST_NAME, MOST_NAMES, NewNames, unknown_members
 
@@ -238,3 +249,100 @@ def test_an_answer_counts_only_after_its_command_is_known_to_be_accepted(
     else:
         with pytest.raises(expected):
             kept(document)
+
+
+MODELS: dict[str, Any] = {"command": TransitionCommand, "result": TransitionResult, "capabilities": Capabilities}
+STORED = [(version, kind, name) for version in VERSIONS for kind in MODELS for name in names(version, kind)]
+
+
+def parsed(version: str, kind: str, name: str) -> Any:
+    return parse(MODELS[kind], json.dumps(message(version, name)).encode())
+
+
+@cases(("version", "kind", "name"), STORED)
+def test_each_message_is_known_completely(version: str, kind: str, name: str) -> None:
+    assert unknown_members(parsed(version, kind, name)) == []
+
+
+@cases("version", VERSIONS)
+def test_each_suspension_waits_for_its_answers(version: str) -> None:
+    command = parsed(version, "command", "command")
+    for name in names(version, "result-waiting"):
+        suspension = parsed(version, "result", name).await_suspension
+        if name == "result-waiting-observed":
+            with pytest.raises(Unsettled):
+                imported(command, suspension)
+        else:
+            assert len(imported(command, suspension).interactions) == 1 + name.endswith("items"), name
+
+
+@cases("version", VERSIONS)
+def test_each_version_reads_a_command(version: str) -> None:
+    """A coordinator sends the members of August to all workers, and later versions have defaults for the others."""
+    sent = json.loads(parsed("august", "command", "command").to_json())
+    assert sent == message("august", "command")
+    assert unread(version, "command", sent) == []
+
+
+def test_release_records_are_read_by_clients_of_their_time() -> None:
+    old, new = (message(version, "answer-release") for version in ("august", "november"))
+    step = ".contract.steps[]"
+    assert unread("october", "answer-release", new) == []
+    assert set(unread("november", "answer-release", old)) == {f"{step}.awaitTransport"}
+    newer = {".descriptor.compiledTruthArtifactId", f"{step}.deferredCompletion"}
+    assert set(unread("august", "answer-release", new)) >= newer
+
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+TOLERANCE = timedelta(minutes=2)
+BODY = b'{"a": 1}'
+HEADERS = signed_headers("secret", "POST", EXECUTE_PATH, BODY, now=NOW)
+SIGNED = HEADERS[SIGNATURE]
+
+
+def checked(**changes: Any) -> tuple[str, datetime]:
+    parts: dict[str, Any] = {"secret": "secret", "method": "POST", "path": EXECUTE_PATH, "headers": HEADERS}
+    return check_signature(**{**parts, "body": BODY, "now": NOW, "tolerance": TOLERANCE, **changes})
+
+
+def test_an_unchanged_signed_request_is_accepted() -> None:
+    assert checked() == (HEADERS[NONCE], NOW)
+
+
+def with_header(name: str, value: str) -> dict[str, Any]:
+    return {"headers": {**HEADERS, name: value}}
+
+
+@cases(
+    "changes",
+    [
+        {"secret": "Secret"},
+        {"method": "GET"},
+        *({"path": path} for path in (CAPABILITIES_PATH, EXECUTE_PATH + "/")),
+        *({"body": body} for body in (BODY + b" ", BODY.replace(b"1", b"2"), b"")),
+        with_header(NONCE, HEADERS[NONCE][:-1]),
+        with_header(TIMESTAMP, HEADERS[TIMESTAMP].replace("05.000Z", "05.001Z")),
+        with_header(TIMESTAMP, HEADERS[TIMESTAMP].replace("Z", "+00:00")),
+        *(with_header(SIGNATURE, wrong) for wrong in (SIGNED[:-1], SIGNED[:8], SIGNED.upper(), SIGNED + "0", "é")),
+        # Text cannot move between signed parts.
+        {"path": EXECUTE_PATH + "\n" + HEADERS[TIMESTAMP], **with_header(NONCE, HEADERS[NONCE] + "\n")},
+    ],
+)
+def test_a_request_with_another_signed_part_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(Refused, match="signature is wrong"):
+        checked(**changes)
+
+
+@cases("name", [TIMESTAMP, NONCE, SIGNATURE])
+@cases("value", [None, "", " "])
+def test_a_request_without_one_of_its_headers_is_refused(name: str, value: str | None) -> None:
+    headers = {key: each for key, each in HEADERS.items() if key != name} | ({} if value is None else {name: value})
+    with pytest.raises(Refused, match="header is missing"):
+        checked(headers=headers)
+
+
+@cases("offset", [TOLERANCE, -TOLERANCE])
+def test_a_request_within_the_tolerance_is_accepted(offset: timedelta) -> None:
+    assert checked(now=NOW + offset)[1] == NOW
+    with pytest.raises(Refused, match="too far from the present"):
+        checked(now=NOW + offset * 1.001)
