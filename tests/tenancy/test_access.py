@@ -42,6 +42,7 @@ EXPECTED = {
         *(Scope.REGISTER, Scope.ACTIVATE, Scope.ROLL_BACK, Scope.ADMINISTER),
     },
 }
+PAGE = SavedView.Page.EXECUTIONS
 
 
 @pytest.fixture(scope="module")
@@ -191,9 +192,6 @@ def test_a_role_that_the_user_has_already_is_not_given_twice_and_a_removed_one_n
         (user.pk, given.role),
         (user.pk, Role.ON_CALL),
     ]
-
-
-PAGE = SavedView.Page.EXECUTIONS
 
 
 def names(person: User) -> list[str]:

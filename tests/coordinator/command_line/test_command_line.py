@@ -12,6 +12,8 @@ from tests.receiving import dripping, serving
 
 NOWHERE = {"COORDINATOR_TENANT": "acme", "COORDINATOR_TOKEN": "the-token", "COORDINATOR_URL": "http://127.0.0.1:1"}
 ESCAPE = "\x1b]0;owned\x07\x1b[2J\u202e"
+CHANNELS = 'alertChannels:\n  ops: {kind: webhook, address: "https://h.example/hook"}\n'
+RULES = "alertRules:\n  stuck: {kind: stranded, thresholds: {minutes: 5}, channels: [ops]}\n"
 
 
 @pytest.fixture
@@ -90,24 +92,13 @@ def test_a_token_file_is_private(run: CommandLine) -> None:
 
 
 CHANNEL = {
-    "channelId": "c1",
-    "name": "ops",
-    "kind": "webhook",
-    "address": "https://h.example/…",
-    "secret": "",
-    "enabled": True,
+    **{"channelId": "c1", "name": "ops", "kind": "webhook"},
+    **{"address": "https://h.example/…", "secret": "", "enabled": True},
 }
 RULE = {
-    "ruleId": "r1",
-    "name": "stuck",
-    "kind": "stranded",
-    "thresholds": {"minutes": 5},
-    "pipelineId": None,
-    "channelIds": ["c1"],
-    "enabled": True,
+    **{"ruleId": "r1", "name": "stuck", "kind": "stranded", "thresholds": {"minutes": 5}},
+    **{"pipelineId": None, "channelIds": ["c1"], "enabled": True},
 }
-CHANNELS = 'alertChannels:\n  ops: {kind: webhook, address: "https://h.example/hook"}\n'
-RULES = "alertRules:\n  stuck: {kind: stranded, thresholds: {minutes: 5}, channels: [ops]}\n"
 
 
 @cases(

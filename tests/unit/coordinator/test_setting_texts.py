@@ -16,6 +16,7 @@ from tests.cases import cases
 
 GRANTS = "tpf:deploy=releases:register, tpf:deploy=read\nx=y=read,"
 CREDENTIALS = "registry.example:5000=eva:p=a:ss, other.example=ci:word\n"
+TEXT = " acme/slack=env:SLACK , acme/pager.1=file:/run/a=b,globex/slack=env:OTHER,"
 
 
 @cases(
@@ -65,9 +66,6 @@ def test_lists_are_read_and_their_problems_reported_without_the_values(
         with pytest.raises(ImproperlyConfigured, match=re.escape(says)) as caught:
             env.raise_problems()
         assert "secret" not in str(caught.value)
-
-
-TEXT = " acme/slack=env:SLACK , acme/pager.1=file:/run/a=b,globex/slack=env:OTHER,"
 
 
 def test_the_references_by_tenant_and_name() -> None:

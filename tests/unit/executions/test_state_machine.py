@@ -1,5 +1,6 @@
 """The automaton of an execution, against the house's table written out again, and the waits before its retries."""
 
+from dataclasses import replace
 from datetime import timedelta
 from itertools import product
 from typing import Any
@@ -23,6 +24,16 @@ LEGAL = {
     *{(X, Q), (X, F), (X, C)},
     *{(F, Q), (D, Q)},
 }
+policies = st.builds(
+    RetryPolicy,
+    limit=st.integers(0, 200),
+    delay=st.floats(0, 10_000).map(lambda seconds: timedelta(seconds=seconds)),
+    multiplier=st.floats(0, 1_000),
+    cap=st.just(LONGEST_RETRY_DELAY),
+    jitter=st.floats(0, 1),
+)
+THREE_RETRIES = RetryPolicy(limit=3, delay=timedelta(seconds=10), multiplier=2.0, cap=LONGEST_RETRY_DELAY, jitter=0.1)
+chances = st.floats(0, 1, exclude_max=True)
 
 
 def test_the_moves_are_those_of_the_table() -> None:
@@ -36,31 +47,8 @@ def test_only_what_is_due_can_be_claimed() -> None:
     assert set(sources(MOVES, R)) == DUE == {Q, W}
 
 
-policies = st.builds(
-    RetryPolicy,
-    limit=st.integers(0, 200),
-    delay=st.floats(0, 10_000).map(lambda seconds: timedelta(seconds=seconds)),
-    multiplier=st.floats(0, 1_000),
-    cap=st.just(LONGEST_RETRY_DELAY),
-    jitter=st.floats(0, 1),
-)
-chances = st.floats(0, 1, exclude_max=True)
-
-
 def never() -> float:
     return 0.0
-
-
-def policy_of(**changes: Any) -> RetryPolicy:
-    """Three retries after 10, 20 and 40 seconds, with changes."""
-    defaults = {
-        "limit": 3,
-        "delay": timedelta(seconds=10),
-        "multiplier": 2.0,
-        "cap": LONGEST_RETRY_DELAY,
-        "jitter": 0.1,
-    }
-    return RetryPolicy(**{**defaults, **changes})
 
 
 def seconds(policy: RetryPolicy, retry: int) -> float | None:
@@ -82,7 +70,7 @@ def seconds(policy: RetryPolicy, retry: int) -> float | None:
 def test_waits_grow_until_the_limit_and_none_is_longer_than_thirty_minutes(
     changes: dict[str, Any], waits: list[float | None]
 ) -> None:
-    assert [seconds(policy_of(**changes), retry) for retry in range(1, len(waits) + 1)] == waits
+    assert [seconds(replace(THREE_RETRIES, **changes), retry) for retry in range(1, len(waits) + 1)] == waits
 
 
 @given(policies, st.integers(1, 250), chances)

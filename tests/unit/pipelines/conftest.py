@@ -4,6 +4,7 @@ import importlib
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent
@@ -71,27 +72,28 @@ class Author:
         return any(str(origin).startswith(str(self.folder)) for origin in origins)
 
 
+@contextmanager
+def writing(folder: Path) -> Iterator[Author]:
+    """Let an author write modules into the folder, from which they are imported during the block."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "dont_write_bytecode", True)
+        patch.syspath_prepend(str(folder))
+        author = Author(folder)
+        yield author
+        author.forget()
+
+
 @pytest.fixture
-def author(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Author]:
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    folder = tmp_path / "source"
-    folder.mkdir()
-    monkeypatch.syspath_prepend(str(folder))
-    author = Author(folder)
-    yield author
-    author.forget()
+def author(tmp_path: Path) -> Iterator[Author]:
+    (tmp_path / "source").mkdir()
+    with writing(tmp_path / "source") as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
 def built_once(tmp_path_factory: pytest.TempPathFactory) -> BuiltArtifact:
-    folder = tmp_path_factory.mktemp("built")
-    author = Author(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "dont_write_bytecode", True)
-        patch.syspath_prepend(str(folder))
-        made = build(author.pipeline(STEP), folder / "dist")
-        author.forget()
-    return made
+    with writing(tmp_path_factory.mktemp("built")) as author:
+        return build(author.pipeline(STEP), author.folder / "dist")
 
 
 @pytest.fixture

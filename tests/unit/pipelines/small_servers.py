@@ -1,8 +1,7 @@
 """Small HTTP servers, which replace coordinators, repositories and stores."""
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tests.http_server import HttpServer, Request, body_of, head
@@ -25,7 +24,6 @@ class Recorder(HttpServer):
 
     def __init__(self) -> None:
         super().__init__()
-        self.url = self.origin
         self.requests: list[Received] = []
 
     def response_to(self, request: Received) -> Response:
@@ -40,12 +38,3 @@ class Recorder(HttpServer):
         for part in [response.body[: response.cut]] if not response.pause else map(bytes, zip(response.body)):
             request.wfile.write(part)
             time.sleep(response.pause)
-
-
-@contextmanager
-def serving(*servers: Recorder) -> Iterator[None]:
-    """Serve requests until the block ends."""
-    with ExitStack() as stack:
-        for each in servers:
-            stack.enter_context(each.running())
-        yield

@@ -34,6 +34,8 @@ SCALARS: dict[str, st.SearchStrategy[Any]] = {
         max_leaves=5,
     ),
 }
+BERLIN = ZoneInfo("Europe/Berlin")
+ZONES = [UTC, BERLIN, ZoneInfo("Pacific/Apia"), ZoneInfo("America/New_York")]
 
 
 def record(**fields: Any) -> dict[str, Any]:
@@ -106,10 +108,6 @@ def typed_values(draw: Any) -> tuple[dict[str, Any], Any, Any]:
     drawn = Drawn(draw)
     expression, value = drawn.typed()
     return drawn.definitions, expression, value
-
-
-BERLIN = ZoneInfo("Europe/Berlin")
-ZONES = [UTC, BERLIN, ZoneInfo("Pacific/Apia"), ZoneInfo("America/New_York")]
 
 
 def read_json(text: str, path: str) -> tuple[Any, list[Problem]]:

@@ -15,6 +15,10 @@ from tests.cases import cases
 from tests.receiving import dripping, one_client, receiving
 
 PUBLIC = "93.184.216.34"
+# Packets to these prefixes go to the embedded IPv4 address.
+TRANSLATED = ["::ffff:0:0/96", "64:ff9b::/96"]
+LOCAL = [ip_network("127.0.0.0/8")]
+OK = b"HTTP/1.1 200 OK\r\n"
 
 
 class Names:
@@ -63,8 +67,6 @@ SPECIAL = [
     # Everything outside of Global Unicast.
     *("::/3", "4000::/2", "8000::/1"),
 ]
-# Packets to these prefixes go to the embedded IPv4 address.
-TRANSLATED = ["::ffff:0:0/96", "64:ff9b::/96"]
 
 
 def answering(*addresses: str) -> Names:
@@ -132,8 +134,6 @@ def test_only_addresses_in_allowed_networks_are_accepted() -> None:
 
 
 CERTIFICATE = Path(__file__).parents[1] / "tls" / "receiver.pem"
-LOCAL = [ip_network("127.0.0.0/8")]
-OK = b"HTTP/1.1 200 OK\r\n"
 
 
 def target(url: str, *addresses: str) -> Target:

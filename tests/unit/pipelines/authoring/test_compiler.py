@@ -28,6 +28,10 @@ def split(order: Order) -> Iterator[Line]:
 def ship(lines: list[Line]) -> Receipt:
     return Receipt(1)
 """
+PLAIN = {"amount": "int", "text": "str | None", "names": "list[str]", "body": "", "line": "Line"}
+HIDDEN = "def make():\n    @dataclass\n    class Crate:\n        id: int\n    return Crate\nHidden = make()\n"
+GENERIC = 'T = typing.TypeVar("T")\nclass Page(BaseModel, typing.Generic[T]):\n    item: T\n'
+ALIASES = "class Crate(BaseModel):\n    id: int = Field(validation_alias='a', serialization_alias='b')\n\n"
 
 
 def version(author: Author, body: str) -> Any:
@@ -149,7 +153,6 @@ class Line:
 @pipeline.step
 def pack(line: {line}) -> int: ...
 """
-PLAIN = {"amount": "int", "text": "str | None", "names": "list[str]", "body": "", "line": "Line"}
 RULES: list[dict[str, str]] = [
     *({"amount": f"typing.Annotated[int, {rule}]"} for rule in ("Field(ge=1)", "Field(multiple_of=2)")),
     *({"amount": f"typing.Annotated[int, AfterValidator({code})]"} for code in ("checked", "lambda value: value")),
@@ -248,9 +251,6 @@ def crate(field: str) -> str:
     return f"@dataclass\nclass Crate:\n    {field}\n\n" + step("crate: Crate")
 
 
-HIDDEN = "def make():\n    @dataclass\n    class Crate:\n        id: int\n    return Crate\nHidden = make()\n"
-GENERIC = 'T = typing.TypeVar("T")\nclass Page(BaseModel, typing.Generic[T]):\n    item: T\n'
-ALIASES = "class Crate(BaseModel):\n    id: int = Field(validation_alias='a', serialization_alias='b')\n\n"
 MISTAKES = [
     # code, what the message must say, body
     ("EMPTY_PIPELINE", "no steps", ""),

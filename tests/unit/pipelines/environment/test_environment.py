@@ -24,6 +24,8 @@ from tests.wheels import write_wheel
 
 PYTHON = Interpreter("cpython", "3.12.4", "linux-x86_64")
 LOCK = "alpha==1.0\nbeta==2.0\n"
+HASH = "sha256:" + "ab" * 32
+OTHER = "sha256:" + "cd" * 32
 
 
 def distribution(folder: Path, name: str, version: str, record: str = "", *, editable: bool = False) -> Distribution:
@@ -147,8 +149,6 @@ dev = ["testing"]
 edited = { path = "edited", editable = true }
 vendored = { path = "vendored-3.0-py3-none-any.whl" }
 """
-HASH = "sha256:" + "ab" * 32
-OTHER = "sha256:" + "cd" * 32
 
 
 @pytest.fixture
@@ -217,10 +217,7 @@ def test_a_requirements_file_locks_each_distribution_once(tmp_path: Path) -> Non
         "spaces": ("  idna == 3.10  ", "idna==3.10"),
         "a name that is not normalised": ("Ruamel_YAML.clib==1", "ruamel-yaml-clib==1"),
         "extras": ("celery[sqs, redis]==5.7", "celery[redis,sqs]==5.7"),
-        "a marker": (
-            "colorama==0.4 ; sys_platform=='win32'",
-            'colorama==0.4 ; sys_platform == "win32"',
-        ),
+        "a marker": ("colorama==0.4 ; sys_platform=='win32'", 'colorama==0.4 ; sys_platform == "win32"'),
         "hashes in further lines": (
             f"a==1 \\\n    --hash={HASH} \\\n    --hash={OTHER}",
             f"a==1 --hash={HASH} --hash={OTHER}",

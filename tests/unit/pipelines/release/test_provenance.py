@@ -18,7 +18,6 @@ from wire.documents import activation_statement as statements
 from wire.documents import execution_statement, json_values
 from wire.documents.descriptor import descriptor_from_json
 from wire.documents.execution_runs import Event, runs_of
-from wire.documents.execution_statement import PAYLOAD_TYPE
 from wire.documents.json_writer import text
 from wire.documents.signing import sign
 
@@ -26,6 +25,10 @@ NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 ARTIFACT, OTHER = b"the artifact", b"another artifact"
 DESCRIPTOR = making.descriptor(making.contract(), ARTIFACT)
 MS = int(NOW.timestamp() * 1000)
+ACTIVATIONS, RELEASES = "predicate.activations", "predicate.releases"
+OTHER_SUBJECTS = "the subjects are not the releases"
+TOO_OLD = "2026-11-26T11:59:59.000000Z"
+PINNED = frozenset({"sha256:" + "a" * 64})
 
 
 def event(sequence: int, kind: str, status: str, **data: Any) -> Event:
@@ -202,9 +205,6 @@ GRADUAL = [
     ("gradual", "1.0", "1.0"),
     ("promotion", "2.0", "1.0"),
 ]
-ACTIVATIONS, RELEASES = "predicate.activations", "predicate.releases"
-OTHER_SUBJECTS = "the subjects are not the releases"
-TOO_OLD = "2026-11-26T11:59:59.000000Z"
 
 
 def history(rows: list[tuple[str, str, str | None]] | None = None) -> dict[str, Any]:
@@ -282,29 +282,21 @@ def test_the_votes_of_a_request_are_read_and_must_not_contradict_it() -> None:
     assert "its requester voted on" in found
 
 
-def signed_history(folder: Path, document: dict[str, Any], name: str = "coordinator") -> Path:
-    path = folder / "history.dsse.json"
-    path.write_bytes(sign(text(document).encode(), PAYLOAD_TYPE, [signing.private_key(name)]))
-    return path
-
-
-def test_a_signed_history_is_verified_offline_and_only_with_its_key(tmp_path: Path) -> None:
-    key = tmp_path / "coordinator.pub.pem"
-    key.write_text(signing.public_pem("coordinator"))
-    verified = verify(signed_history(tmp_path, history()), [key])
+def test_a_signed_history_is_verified_offline_and_only_with_its_key(desk: Desk) -> None:
+    desk.put(history())
+    verified = verify(desk.document, [desk.key])
     assert (verified.problems, verified.facts["activations"]) == ([], history()["predicate"]["activations"])
-    [problem] = verify(signed_history(tmp_path, history(), "stranger"), [key]).problems
-    assert problem.startswith("PROVENANCE_NOT_SIGNED")
-    [problem] = verify(
-        signed_history(tmp_path, changed_history("predicate.activations[3].kind", "activation")), [key]
-    ).problems
-    assert problem.startswith("PROVENANCE_CONTRADICTORY")
+    contradictory = changed_history("predicate.activations[3].kind", "activation")
+    for document, name, code in (
+        (history(), "stranger", "PROVENANCE_NOT_SIGNED"),
+        (contradictory, "coordinator", "PROVENANCE_CONTRADICTORY"),
+    ):
+        desk.put(document, name)
+        [problem] = verify(desk.document, [desk.key]).problems
+        assert problem.startswith(code)
 
 
 # --- parts of executions ---
-
-
-PINNED = frozenset({"sha256:" + "a" * 64})
 
 
 def claim(sequence: int, step: int = 0, attempt: int = 0) -> Event:

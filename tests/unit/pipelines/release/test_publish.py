@@ -20,7 +20,7 @@ from pipelines.release.packaging import BuiltArtifact
 from pipelines.release.publish import Target, publish
 from tests.cases import cases
 from tests.receiving import Received
-from tests.unit.pipelines.small_servers import Recorder, Response, serving
+from tests.unit.pipelines.small_servers import Recorder, Response
 from wire.documents.artifact_uri import MavenUri
 from wire.documents.descriptor import Profile
 
@@ -47,9 +47,8 @@ class Coordinator(Recorder):
 
 @pytest.fixture
 def coordinators() -> Iterator[list[Coordinator]]:
-    made = [Coordinator(), Coordinator()]
-    with serving(*made):
-        yield made
+    with Coordinator().running() as first, Coordinator().running() as second:
+        yield [first, second]
 
 
 @pytest.fixture
@@ -64,7 +63,7 @@ def folder(built: BuiltArtifact) -> Path:
 
 
 def published(folder: Path, coordinator: Coordinator, *, tenant: str = "acme") -> dict[str, Any]:
-    target = Target(coordinator.url, tenant, "dc_secret")
+    target = Target(coordinator.origin, tenant, "dc_secret")
     return publish(folder, target, progress=lambda _sent, _total: None, verdict_timeout=20)
 
 
@@ -102,7 +101,7 @@ def test_the_token_is_sent_only_to_the_coordinator(folder: Path, coordinators: l
     assert {request.headers.get("Authorization") for request in coordinator.requests} == {"Bearer dc_secret"}
     assert "dc_secret" not in repr(Target("https://coordinator.example", "acme", "dc_secret"))
 
-    coordinator.location = other.url
+    coordinator.location = other.origin
     with pytest.raises(DefinitionError, match="307"):
         published(folder, coordinator)
     assert other.requests == []
@@ -175,9 +174,9 @@ def test_the_store_gets_no_credentials_and_redirects_are_not_followed(
     file: Path, coordinators: list[Coordinator]
 ) -> None:
     first, other = coordinators
-    first.location = other.url
+    first.location = other.origin
     with pytest.raises(DefinitionError, match="STORE_UNREACHABLE"):
-        send(file, "OPEN", {"url": f"{first.url}/0", "offset": 0, "size": 10})
+        send(file, "OPEN", {"url": f"{first.origin}/0", "offset": 0, "size": 10})
     assert {request.headers.get("Authorization") for request in first.requests} == {None}
     assert other.requests == []
 
@@ -211,9 +210,8 @@ class Repository(Recorder):
 
 @pytest.fixture
 def repositories() -> Iterator[list[Repository]]:
-    made = [Repository(), Repository()]
-    with serving(*made):
-        yield made
+    with Repository().running() as first, Repository().running() as second:
+        yield [first, second]
 
 
 @pytest.fixture
@@ -236,8 +234,8 @@ def failure(tmp_path: Path, *places: str, **options: Any) -> RepositoryError:
 
 def test_credentials_are_not_sent_to_the_target_of_a_redirect(repositories: list[Repository], tmp_path: Path) -> None:
     first, second = repositories
-    first.redirects = {f"/{PATH}": "/moved?signature=1", "/moved?signature=1": f"{second.url}/store/{PATH}"}
-    assert fetched(tmp_path, first.url, credentials=CREDENTIALS) == b"the artifact"
+    first.redirects = {f"/{PATH}": "/moved?signature=1", "/moved?signature=1": f"{second.origin}/store/{PATH}"}
+    assert fetched(tmp_path, first.origin, credentials=CREDENTIALS) == b"the artifact"
     assert [request.headers.get("Authorization") for request in first.requests] == [BASIC] * 2
     assert [(request.path, request.headers.get("Authorization")) for request in second.requests] == [
         (f"/store/{PATH}", None)
@@ -247,18 +245,18 @@ def test_credentials_are_not_sent_to_the_target_of_a_redirect(repositories: list
 @cases("location", ["", "file:///etc/passwd", "http://user:password@127.0.0.1/", f"/{PATH}"])
 def test_redirects_lead_to_a_web_address_and_end(repository: Repository, tmp_path: Path, location: str) -> None:
     repository.redirects[f"/{PATH}"] = location
-    error = failure(tmp_path, repository.url)
+    error = failure(tmp_path, repository.origin)
     assert (error.code, "password" in str(error)) == ("REPOSITORY_UNREACHABLE", False)
 
 
 def test_a_download_is_limited_in_size_and_time_and_must_be_complete(repository: Repository, tmp_path: Path) -> None:
-    assert "more than 11 bytes" in str(failure(tmp_path, repository.url, max_bytes=11))
+    assert "more than 11 bytes" in str(failure(tmp_path, repository.origin, max_bytes=11))
     for broken in (Response(body=b"text", cut=1), Response(206, b"text")):
         repository.found = broken
-        assert failure(tmp_path, repository.url).code == "REPOSITORY_UNREACHABLE"
+        assert failure(tmp_path, repository.origin).code == "REPOSITORY_UNREACHABLE"
     repository.found = Response(body=b"the artifact", pause=0.05)
     started = time.monotonic()
-    assert "longer than 0.1 s" in str(failure(tmp_path, repository.url, download_seconds=0.1))
+    assert "longer than 0.1 s" in str(failure(tmp_path, repository.origin, download_seconds=0.1))
     assert time.monotonic() - started < 0.5
 
 

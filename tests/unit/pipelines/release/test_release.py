@@ -81,11 +81,7 @@ def test_the_release_pins_the_artifact_by_its_digest(built: BuiltArtifact) -> No
     first = located(built.path.parent)
     assert not (written.path.parent / ENVELOPE_NAME).exists()
     carrier = {"kind": "application-archive", "uri": built.path.resolve().as_uri(), "capabilities": ["celery", "rest"]}
-    assert first == {
-        **written.document,
-        "compiledTruthArtifactId": ARTIFACT,
-        "artifacts": [artifact | carrier],
-    }
+    assert first == {**written.document, "compiledTruthArtifactId": ARTIFACT, "artifacts": [artifact | carrier]}
 
 
 def test_several_artifacts_of_one_contract_make_one_release(built: BuiltArtifact, second: Path) -> None:

@@ -19,7 +19,7 @@ from pipelines.worker.artifact import unpack_release
 from pipelines.worker.fetching import fetched
 from tests.cases import cases
 from tests.receiving import Received
-from tests.unit.pipelines.small_servers import Recorder, Response, serving
+from tests.unit.pipelines.small_servers import Recorder, Response
 from tests.unit.pipelines.worker.conftest import SOURCE, Hosted, released
 from tests.unit.pipelines.worker.hosting_process import packed
 from wire.documents.contract import PYTHON_ENTRY
@@ -186,8 +186,7 @@ class Coordinator(Recorder):
 
 @pytest.fixture
 def coordinator() -> Iterator[Coordinator]:
-    made = Coordinator()
-    with serving(made):
+    with Coordinator().running() as made:
         yield made
 
 
@@ -208,7 +207,7 @@ def pinning(folder: Path, *artifacts: dict[str, str], **members: str) -> Path:
 
 def fetch(folder: Path, coordinator: Coordinator, *faults: dict[str, Any], patience: float = 20) -> bytes:
     coordinator.faults = list(faults)
-    with fetched(pinning(folder), Target(coordinator.url, "acme", "dc_secret"), patience=patience) as path:
+    with fetched(pinning(folder), Target(coordinator.origin, "acme", "dc_secret"), patience=patience) as path:
         return path.read_bytes()
 
 
@@ -224,7 +223,7 @@ def test_the_artifact_is_downloaded_by_its_digest_with_the_token(coordinator: Co
     app = {"artifactId": "app", "kind": "application-archive", "uri": "maven:org.acme:app:zip:1.0", "digest": DIGEST}
     other = {"artifactId": "other", "kind": "jar", "uri": "maven:org.acme:other:1.0", "digest": f"sha256:{'1' * 64}"}
     release = pinning(tmp_path, other, app, compiledTruthArtifactId="app")
-    with fetched(release, Target(coordinator.url, "a/b", "dc_secret")) as path:
+    with fetched(release, Target(coordinator.origin, "a/b", "dc_secret")) as path:
         assert path.read_bytes() == BYTES
         assert path.parent.stat().st_mode & 0o777 == 0o700
     assert not path.parent.exists()
@@ -254,7 +253,7 @@ def test_other_bytes_than_the_descriptor_pins_are_refused(coordinator: Coordinat
 def test_a_refusal_is_final_and_shown(coordinator: Coordinator, tmp_path: Path, status: int) -> None:
     problem = json.dumps({"code": "ARTIFACT_UNKNOWN", "detail": "There is none."}).encode()
     coordinator.requests.clear()
-    fault = {"status": status, "body": problem, "headers": {"Location": f"{coordinator.url}/elsewhere"}}
+    fault = {"status": status, "body": problem, "headers": {"Location": f"{coordinator.origin}/elsewhere"}}
     found = failure(tmp_path, coordinator, fault)
     assert str(found) == f"COORDINATOR_REFUSED: {status} ARTIFACT_UNKNOWN There is none."
     assert len(coordinator.requests) == 1

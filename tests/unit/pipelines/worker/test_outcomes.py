@@ -26,6 +26,9 @@ from wire.messages.grouping import MOST_BYTES
 from wire.value_limits import DEEPEST, MOST_VALUES
 
 limited = Pipeline("tests.limits")
+HERE = ReleaseIdentity("acme", "orders", "c1", "1.0")
+ELSEWHERE = ReleaseIdentity("acme", "orders", "c2", "2.0")
+LARGE = "x" * (MOST_BYTES // 2)
 
 
 @dataclass
@@ -180,11 +183,6 @@ def test_a_worker_reports_what_the_coordinator_stores_and_names_the_step_otherwi
         assert checkpoint_of(command(), 1, [fill_box(Size(**size)).__dict__], many=False) is None or "levels" in size
     else:
         assert len(all_storable(outcome.output_payloads)) == 1
-
-
-HERE = ReleaseIdentity("acme", "orders", "c1", "1.0")
-ELSEWHERE = ReleaseIdentity("acme", "orders", "c2", "2.0")
-LARGE = "x" * (MOST_BYTES // 2)
 
 
 def outcome(

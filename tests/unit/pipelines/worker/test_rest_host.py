@@ -21,6 +21,7 @@ from pipelines.worker.hosted_release import HostedRelease
 from pipelines.worker.rest_host import HEALTH_PATH, Crowded, Nonces, RestHost
 from pipelines.worker.rest_worker import IDLE_SECONDS, Server
 from tests.cases import cases
+from tests.http_server import in_a_thread
 from tests.interop.stored import VERSIONS, message, names, unread
 from tests.running import eventually
 from tests.unit.pipelines.worker.conftest import Hosted
@@ -35,6 +36,11 @@ IDENTITY = ReleaseIdentity("acme", orders.pipeline_id, CONTRACT, "1.0")
 TYPES = "examples.orders.pipeline."
 EXECUTION = "9c485e0a-c86a-4657-9a8c-01efde1759a5"
 ORDER = {"request_id": "r1", "customer": "eva", "lines": [{"dish": "soup", "quantity": 2, "price": "4.50"}]}
+LATER = {"redriveIntent": "REPLAY", "redriveStepIndex": -1, "redriveCommandId": None, "redriveReason": None}
+PAGE = {"pageIndex": 0, "sourceIdentity": "s", "startCheckpoint": None, "maxRecords": 1, "suspendedCompletion": None}
+REISSUE = {**LATER, "redriveIntent": "REISSUE_COMMAND", "redriveCommandId": "c", "redriveReason": "lost"}
+__all__ = ["host"]
+DECISION = {"order_id": str(uuid.uuid4()), "accepted": True, "note": ""}
 
 
 @pytest.fixture
@@ -65,18 +71,10 @@ def uni(value: Any, type_id: str = TYPES + "OrderRequest") -> dict[str, str]:
 
 def command(given: dict[str, str], **members: Any) -> dict[str, Any]:
     return {
-        "tenantId": "acme",
-        "executionId": EXECUTION,
-        "pipelineId": orders.pipeline_id,
-        "contractVersion": CONTRACT,
-        "releaseVersion": "1.0",
-        "currentStepIndex": 0,
-        "stopBeforeStepIndex": -1,
-        "attempt": 0,
-        "resultShape": "SINGLE",
-        "executionVersion": 1,
-        "transitionKey": f"{EXECUTION}:0:0",
-        "traceId": f"{EXECUTION}:0:0",
+        **{"tenantId": "acme", "executionId": EXECUTION, "executionVersion": 1},
+        **{"pipelineId": orders.pipeline_id, "contractVersion": CONTRACT, "releaseVersion": "1.0"},
+        **{"currentStepIndex": 0, "stopBeforeStepIndex": -1, "attempt": 0, "resultShape": "SINGLE"},
+        **dict.fromkeys(["transitionKey", "traceId"], f"{EXECUTION}:0:0"),
         **given,
         **members,
     }
@@ -154,9 +152,6 @@ def test_a_failure_that_must_not_be_retried_has_the_class_of_the_protocol(host: 
     assert answer["failure"]["message"].endswith('step "Validate order": order r1 names no dish')
 
 
-LATER = {"redriveIntent": "REPLAY", "redriveStepIndex": -1, "redriveCommandId": None, "redriveReason": None}
-
-
 def test_a_later_coordinator_learns_which_step_failed_and_an_earlier_one_gets_what_it_knows(host: RestHost) -> None:
     wrong = uni({**ORDER, "lines": []})
     for command, failed in (
@@ -168,10 +163,6 @@ def test_a_later_coordinator_learns_which_step_failed_and_an_earlier_one_gets_wh
         assert failure.items() >= failed.items()
         assert set(failure) == {"failureClass", "message", *failed}
     assert ran(host, wrong, **LATER, releaseVersion="2.0")["failure"]["failedStepIndex"] == -1, "no step ran"
-
-
-PAGE = {"pageIndex": 0, "sourceIdentity": "s", "startCheckpoint": None, "maxRecords": 1, "suspendedCompletion": None}
-REISSUE = {**LATER, "redriveIntent": "REISSUE_COMMAND", "redriveCommandId": "c", "redriveReason": "lost"}
 
 
 def test_a_command_for_effects_or_pages_runs_no_step(host: RestHost) -> None:
@@ -235,14 +226,8 @@ def test_it_suspends_at_an_await(host: RestHost) -> None:
 def listening(host: RestHost, capacity: int = 1) -> Iterator[Server]:
     """Serve the host on a free port."""
     server = Server("127.0.0.1:0", host, capacity=capacity)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
+    with in_a_thread(server):
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(10)
 
 
 def test_it_serves_over_http(host: RestHost) -> None:
@@ -368,10 +353,6 @@ def test_a_worker_is_down_while_each_turn_runs_a_step_whose_caller_has_hung_up(h
         eventually(lambda: calls.get() == 503, what="the worker to be down")
         hosted.finish()
         eventually(lambda: calls.get() == 200, what="the worker to be up again")
-
-
-__all__ = ["host"]
-DECISION = {"order_id": str(uuid.uuid4()), "accepted": True, "note": ""}
 
 
 def ran_version(host: RestHost, version: str, name: str, given: dict[str, str]) -> Any:

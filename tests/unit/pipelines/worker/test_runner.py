@@ -42,6 +42,7 @@ BAD = "INVALID_STEP_OUTPUT"
 SPREAD = "@pipeline.step\ndef spread(n: int) -> Iterator[int]:\n    yield from range(n)\n"
 TIMER = "pipeline.timer('Cool off', timedelta(1){of})\n"
 SHOW_ANSWER = "@pipeline.step\ndef show(answer: bool) -> str:\n    return repr(answer)\n"
+STEP = "@pipeline.step\ndef send(n: int) -> int:\n    done.append(n)\n    return n\n"
 
 
 @pytest.fixture
@@ -257,7 +258,6 @@ SWALLOWING = {
     "and raise another": "try:\n    kept.extend(numbers)\nexcept:\n    raise ValueError('from a broken stream')",
     "and return nonsense": "try:\n    kept.extend(numbers)\nexcept:\n    return ['nonsense']",
 }
-STEP = "@pipeline.step\ndef send(n: int) -> int:\n    done.append(n)\n    return n\n"
 FOLLOWING = {
     "the end": "",
     "an await for each item": awaiting("int", "bool"),

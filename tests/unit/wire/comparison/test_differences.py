@@ -22,6 +22,17 @@ ENVIRONMENT = {"implementation": "CPython", "version": "3.12.1", "platform": "li
 SOURCE = Provenance("https://builder", "https://source@main", "gitCommit:1")
 UNKNOWN = "unknown"
 NAMELESS = {**A, "authoredName": None}
+AWAITING = {**B, **QUESTION}
+OF_A_LIST, OF_MANY = {"cardinality": "MANY_TO_ONE"}, {"cardinality": "ONE_TO_MANY"}
+Rows = list[tuple[str, str]]
+ORDER = record(field("id"))
+OPAQUE = field("id", named("Opaque"))
+Found = list[tuple[str, str, str]]
+ID = field("id")
+UNION = {"kind": "union", "variants": [{"discriminator": "a", "payload": scalar("string")}]}
+UNION_OF_TWO = {"kind": "union", "variants": [*UNION["variants"], {"discriminator": "b", "payload": scalar("string")}]}
+ADDED, REMOVED, CHANGED = "added", "removed", "changed"
+N, OPTIONAL_N, INTEGER_N = field("n"), field("n", optional=True), field("n", "integer")
 
 
 def rows(before: Contract, after: Contract) -> list[Row]:
@@ -33,8 +44,6 @@ def parked(kind: str, path: str, area: str = "step") -> Row:
     return (area, kind, PARKED, f"steps{path}")
 
 
-AWAITING = {**B, **QUESTION}
-OF_A_LIST, OF_MANY = {"cardinality": "MANY_TO_ONE"}, {"cardinality": "ONE_TO_MANY"}
 CASES: list[tuple[list[dict[str, Any]], list[dict[str, Any]], list[Row]]] = [
     ([A, B], [A, B], []),
     ([A], [A, B], [("step", "added", COMPATIBLE, 'steps["B"]')]),
@@ -103,9 +112,6 @@ def test_differences_are_bounded() -> None:
 # --- checkpoints ---
 
 
-Rows = list[tuple[str, str]]
-
-
 def changes(before: Contract, after: Contract, step_index: int = 1) -> Rows:
     found = checkpoint_differences(before, after, step_index)
     assert all(each.reason for each in found)
@@ -140,8 +146,6 @@ def typed(types: dict[str, dict[str, Any]], taken: str = "Order") -> Contract:
     return contract(A, {**B, "inputTypeId": taken}, types=types)
 
 
-ORDER = record(field("id"))
-OPAQUE = field("id", named("Opaque"))
 TYPES: list[tuple[dict[str, Any], dict[str, Any], Rows]] = [
     (ORDER, record(field("id"), field("note", optional=True)), []),
     (record(field("id"), field("n")), ORDER, [(PARKED, "checkpoint.n")]),
@@ -183,12 +187,6 @@ def test_before_the_first_step_the_value_is_an_input() -> None:
     assert taken_type(contract(A), 0) == "Order"
 
 
-Found = list[tuple[str, str, str]]
-ID = field("id")
-UNION = {"kind": "union", "variants": [{"discriminator": "a", "payload": scalar("string")}]}
-UNION_OF_TWO = {"kind": "union", "variants": [*UNION["variants"], {"discriminator": "b", "payload": scalar("string")}]}
-
-
 def found_for(before: dict[str, Any], after: dict[str, Any], *, place: str = "input", **more: dict[str, Any]) -> Found:
     """Return the kinds, impacts and paths inside a type that is an input, a result, or between steps."""
     steps = {
@@ -208,8 +206,6 @@ def mapped(value: str, key: str = "string") -> dict[str, Any]:
     return record(field("by", {"kind": "map", "key": scalar(key), "value": scalar(value)}))
 
 
-ADDED, REMOVED, CHANGED = "added", "removed", "changed"
-N, OPTIONAL_N, INTEGER_N = field("n"), field("n", optional=True), field("n", "integer")
 TYPES_CASES: list[tuple[str, str, str, str, dict[str, Any], dict[str, Any]]] = [
     (ADDED, ".n", CALLERS, COMPATIBLE, record(ID), record(ID, N)),
     (ADDED, ".n", COMPATIBLE, COMPATIBLE, record(ID), record(ID, OPTIONAL_N)),

@@ -17,6 +17,8 @@ DIGEST, OTHER_DIGEST = f"sha256:{HEX}", "sha256:" + "0b" * 32
 LONG = "x" * 501
 DELETED = ...
 _SEGMENT = re.compile(r'"(?:[^"\\]|\\.)*"|\w+')
+NO_COMPOSITION: Document = {"rootDefinitionId": "", "definitions": []}
+RELEASE = {"schemaVersion": 1, "pipelineId": "org.x", "contractVersion": "sha256:abc", "releaseVersion": "1.0"}
 
 
 def changed(document: Document, field: str, value: Any) -> Document:
@@ -81,7 +83,6 @@ def _step(index: int, **members: Any) -> Document:
     }
 
 
-NO_COMPOSITION: Document = {"rootDefinitionId": "", "definitions": []}
 CONTRACT: Document = {
     "schemaVersion": 2,
     "pipelineId": "org.x",
@@ -157,7 +158,6 @@ def artifact(artifact_id: str, kind: str, uri: str, digest: str, steps: Iterable
     return {**named, "stepIds": [*steps], "capabilities": [*more]}
 
 
-RELEASE = {"schemaVersion": 1, "pipelineId": "org.x", "contractVersion": "sha256:abc", "releaseVersion": "1.0"}
 OLDER: Document = {
     **RELEASE,
     "artifacts": [

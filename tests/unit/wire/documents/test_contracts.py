@@ -52,6 +52,13 @@ STEP_DEFAULTS: Document = {
     "kind": "internal",
 }
 IMPORTS = ("importedDefinitions", "capabilityImports")
+UNKNOWN, MISSING, BLANK = "CONTRACT_UNKNOWN_MEMBER", "CONTRACT_MISSING_MEMBER", "CONTRACT_BLANK_MEMBER"
+WRONG_TYPE, VERSION = "CONTRACT_WRONG_TYPE", "CONTRACT_SCHEMA_VERSION_UNSUPPORTED"
+OUT_OF_RANGE, CHARACTER = "CONTRACT_NUMBER_OUT_OF_RANGE", "DOCUMENT_BAD_CHARACTER"
+NEEDS_3 = "IMPORTS_REQUIRE_SCHEMA_VERSION_3"
+VECTOR_HASH = "6009c40295c6bc55afedd38031ff97e1ab45d59eaab8fbe4c720d3d526e2a3b9"
+NEWER_HASH = "9b1f479c3a9408cb0f41d343496668c6bed955add418917b2d115542bf0fb4f1"
+UNKNOWN_TO_CLIENTS = "awaitTransport"
 
 
 def parse(**members: Any) -> Contract:
@@ -89,11 +96,6 @@ def test_a_contract_with_every_member_is_read_unchanged(document: Document) -> N
 def test_the_result_shape_is_folded_over_the_steps(cardinalities: list[str | None], shape: str) -> None:
     assert parse(steps=[{"cardinality": cardinality} for cardinality in cardinalities]).result_shape == shape
 
-
-UNKNOWN, MISSING, BLANK = "CONTRACT_UNKNOWN_MEMBER", "CONTRACT_MISSING_MEMBER", "CONTRACT_BLANK_MEMBER"
-WRONG_TYPE, VERSION = "CONTRACT_WRONG_TYPE", "CONTRACT_SCHEMA_VERSION_UNSUPPORTED"
-OUT_OF_RANGE, CHARACTER = "CONTRACT_NUMBER_OUT_OF_RANGE", "DOCUMENT_BAD_CHARACTER"
-NEEDS_3 = "IMPORTS_REQUIRE_SCHEMA_VERSION_3"
 
 BROKEN: list[tuple[str, Any, list[Any]]] = [
     (UNKNOWN, ("owner", "steps[1].id", "capabilities.grpc", 'composition["root id"]'), [1, None]),
@@ -171,7 +173,6 @@ VECTOR_INPUT = (
     '"44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","capabilities":'
     '{"localTransitionExecution":true,"transitionWorkerProtocols":["local","rest","grpc","sqs"]}}'
 )
-VECTOR_HASH = "6009c40295c6bc55afedd38031ff97e1ab45d59eaab8fbe4c720d3d526e2a3b9"
 
 
 @pytest.fixture
@@ -200,7 +201,6 @@ NEWER_INPUT = VECTOR_INPUT.replace('"schemaVersion":1', '"schemaVersion":3').rep
     ',"importedDefinitions":[{"a":{"c":[{"x":1,"y":2}],"d":"é"},"b":1},{}],"capabilityImports":[{"m":true,"n":[]}]'
     ',"capabilities":',
 )
-NEWER_HASH = "9b1f479c3a9408cb0f41d343496668c6bed955add418917b2d115542bf0fb4f1"
 
 
 def test_the_vector_with_imports_which_stand_before_the_capabilities_with_sorted_keys(vector: dict[str, Any]) -> None:
@@ -246,7 +246,6 @@ def test_the_fingerprint_is_over_sorted_keys_in_utf16_order() -> None:
 RELEASES: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("release_evidence.json").read_text())[
     "releases"
 ]
-UNKNOWN_TO_CLIENTS = "awaitTransport"
 
 
 @cases("name", RELEASES)

@@ -36,6 +36,10 @@ NAME = "pipeline-release.json"
 CARRIER = "compiledTruthArtifactId"
 WRONG_TYPE = "DESCRIPTOR_WRONG_TYPE"
 FIRST, SECOND, THIRD = "artifacts[0]", "artifacts[1]", "artifacts[2]"
+MALFORMED, OTHER_SPELLING = "ARTIFACT_URI_MALFORMED", "ARTIFACT_URI_NOT_CANONICAL"
+UNSUPPORTED = "ARTIFACT_URI_SCHEME_UNSUPPORTED"
+PARTS = "maven:groupId:artifactId[:extension[:classifier]]:version"
+QUERY, NOT_UTF8 = "a file: URI has no query and no fragment", "the path of a file: URI is not UTF-8"
 
 
 def parse(document: Document) -> Descriptor:
@@ -125,11 +129,6 @@ def test_the_ids_of_artifacts_are_unique() -> None:
     assert ("ARTIFACT_ID_REPEATED", f"{SECOND}.artifactId") in findings_of(parse_descriptor, twins)
 
 
-MALFORMED, OTHER_SPELLING = "ARTIFACT_URI_MALFORMED", "ARTIFACT_URI_NOT_CANONICAL"
-UNSUPPORTED = "ARTIFACT_URI_SCHEME_UNSUPPORTED"
-PARTS = "maven:groupId:artifactId[:extension[:classifier]]:version"
-
-
 def refusal(text: str) -> tuple[str, str]:
     with pytest.raises(ArtifactUriError) as caught:
         parse_artifact_uri(text)
@@ -185,7 +184,6 @@ def test_an_image_has_a_registry_a_repository_and_a_digest(text: str, uri: Image
 
 # --- refused ---
 
-QUERY, NOT_UTF8 = "a file: URI has no query and no fragment", "the path of a file: URI is not UTF-8"
 REFUSED: dict[tuple[str, str], list[str]] = {
     (UNSUPPORTED, "the uri is not a file:, maven: or oci: URI"): [
         *("", "/srv/app.jar", "https://example.org/app.jar", "FILE:///a", " file:///a")

@@ -76,6 +76,14 @@ WAITING = (
     '"transportOutputType":"org.x.OutDto"}]},"failure":null,"terminalOutputPublished":false,'
     '"terminalInputPassthrough":false}'
 )
+ALLOWED = Allowed(("org.acme.",), frozenset({"Order"}))
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=10)
+scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts
+objects = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4), max_leaves=12
+)
+ONE = '{"payloadTypeId":"java.lang.String","payloadEncoding":"application/tpf-transition+json","payload":"\\"v\\""}'
+UNSUPPORTED = ["com.acme.X", "org.acmes", "", "java.lang.Object"]
 
 
 @cases(
@@ -151,14 +159,6 @@ def test_8_containers_and_scalars(value: Any, type_id: str, text: str) -> None:
     assert plain(read_payload(made.document()), Allowed()) == value
 
 
-ALLOWED = Allowed(("org.acme.",), frozenset({"Order"}))
-texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=10)
-scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts
-objects = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4), max_leaves=12
-)
-
-
 def payload(type_id: str, text: str) -> TypedPayload:
     return TypedPayload(payload_type_id=type_id, payload_encoding=ENCODING, payload=text)
 
@@ -201,10 +201,6 @@ def test_valid_payloads_are_read(type_id: str, text: str, value: Any) -> None:
     assert plain(payload(type_id, text), ALLOWED) == value
 
 
-ONE = '{"payloadTypeId":"java.lang.String","payloadEncoding":"application/tpf-transition+json","payload":"\\"v\\""}'
-
-
-UNSUPPORTED = ["com.acme.X", "org.acmes", "", "java.lang.Object"]
 UNDECODABLE = [
     *(("org.acme.X", "{"), ("org.acme.X", '"\\u0000"'), ("java.lang.Integer", "true"), ("java.lang.Boolean", "1")),
     *(("java.time.Instant", "1e400"), (SNAPSHOT, '{"shape":"TWO"}'), (SNAPSHOT, '{"shape":"UNI","more":1}')),

@@ -45,6 +45,20 @@ DATA = json.dumps(CONTRACT).encode()
 NORMALISED = parse_contract(DATA).normalised()
 Bodies = tuple[dict[str, Any], bytes]
 """An artifact and its bytes."""
+AT = "artifacts[0]"
+INSIDE = f"{AT}!pipeline-contract.json"
+STORED_KINDS = ["jar", "local-file", "native-binary", "lambda-zip"]
+FOLDER = "META-INF/pipeline/"
+CARRIERS = ["jar", "application-archive", "lambda-zip", "compiled-truth"]
+TREE = {f"{FOLDER}openapi.json": "{}", f"{FOLDER}types/order.json": "[]"}
+FIRST, SECOND, UPLOADED = "artifacts[0]", "artifacts[1]", "pipeline-contract.json"
+PYTHON = json.dumps({"implementation": "cpython", "version": "3", "platform": "any"})
+OF_ONE_ARTIFACT = {PYTHON_ENTRY: PYTHON, LOCK_ENTRY: "attrs==1", CAPABILITIES_ENTRY: "[]"}
+STEPS_FIELD = f"artifacts[0]!{CONTRACT_NAME}#steps"
+BOTH = ["Validate", "Ship"]
+Associations = tuple[list[str], list[str]]
+Found = list[tuple[str, str]]
+UNKNOWN, NOT_COVERED = ("CAPABILITY_UNKNOWN", "artifacts[1].capabilities"), ("CAPABILITY_NOT_COVERED", "")
 
 
 def altered(**members: Any) -> bytes:
@@ -130,10 +144,7 @@ def codes(verdict: Verdict, severity: Severity = Severity.ERROR) -> list[tuple[s
     return [(each.code, each.field.removeprefix(f"{NAME}#")) for each in found]
 
 
-AT = "artifacts[0]"
-INSIDE = f"{AT}!pipeline-contract.json"
 NOTHING = archive(None, {"app.py": ""})
-STORED_KINDS = ["jar", "local-file", "native-binary", "lambda-zip"]
 
 
 def test_a_valid_jar_is_accepted_with_its_contract() -> None:
@@ -195,14 +206,8 @@ def test_a_contract_must_be_valid_and_match_the_descriptor(kind: str, contract: 
     assert (verdict.accepted, verdict.contract) == (False, None)
 
 
-FOLDER = "META-INF/pipeline/"
-CARRIERS = ["jar", "application-archive", "lambda-zip", "compiled-truth"]
-TREE = {f"{FOLDER}openapi.json": "{}", f"{FOLDER}types/order.json": "[]"}
-FIRST, SECOND, UPLOADED = "artifacts[0]", "artifacts[1]", "pipeline-contract.json"
 PLAIN = archive()
 HOSTED = (artifact("app", "jar", PLAIN, hosts=True), PLAIN)
-PYTHON = json.dumps({"implementation": "cpython", "version": "3", "platform": "any"})
-OF_ONE_ARTIFACT = {PYTHON_ENTRY: PYTHON, LOCK_ENTRY: "attrs==1", CAPABILITIES_ENTRY: "[]"}
 
 
 def with_carrier(body: bytes, kind: str = "application-archive", *others: Bodies, **options: object) -> Verdict:
@@ -330,13 +335,6 @@ def test_an_artifact_requests_checkpoints_in_a_small_list_and_any_other_list_not
 ) -> None:
     verdict = with_carrier(archive(entries={CAPABILITIES_ENTRY: written}))
     assert (verdict.findings, verdict.checkpoints) == ((), checkpoints)
-
-
-STEPS_FIELD = f"artifacts[0]!{CONTRACT_NAME}#steps"
-BOTH = ["Validate", "Ship"]
-Associations = tuple[list[str], list[str]]
-Found = list[tuple[str, str]]
-UNKNOWN, NOT_COVERED = ("CAPABILITY_UNKNOWN", "artifacts[1].capabilities"), ("CAPABILITY_NOT_COVERED", "")
 
 
 def found(*associations: Associations, **members: Any) -> Found:
