@@ -244,9 +244,6 @@ def test_a_paused_request_leaves_its_slot_and_its_connection_to_others_and_count
         each.close()
 
 
-# --- streams ---
-
-
 def test_a_stream_leaves_its_place_when_it_is_closed() -> None:
     closed: list[bool] = []
 

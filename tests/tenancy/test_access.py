@@ -98,9 +98,6 @@ def test_the_roles_of_a_user_in_a_tenant_add_up(tenant: Tenant, roles: tuple[Rol
     assert {scope for scope in Scope if may(user, tenant, scope)} == EXPECTED[roles[1]]
 
 
-# --- tokens ---
-
-
 def test_only_the_digest_of_a_token_is_stored(tenant: Tenant) -> None:
     token, plain = issue_token(tenant, member(tenant, Role.OPERATOR), "ci", [SUBMIT, READ], lifetime=timedelta(days=1))
     assert plain.startswith("dc_")

@@ -89,9 +89,7 @@ def test_a_message_for_an_empty_queue_is_sent_only_to_an_empty_queue(redis: Any,
 
 
 @cases(("no_ack", "acknowledge", "left"), [(False, True, 0), (True, True, 0), (True, False, 0), (False, False, 1)])
-def test_only_an_unacknowledged_message_stays_in_progress(
-    redis: Any, queue: str, no_ack: bool, acknowledge: bool, left: int
-) -> None:
+def test_only_unacknowledged_messages_stay(redis: Any, queue: str, no_ack: bool, acknowledge: bool, left: int) -> None:
     queue = f"{queue}.{no_ack}.{acknowledge}"
     client.send("some.task", ONE, queue=queue)
     assert received(Queue(queue, no_ack=no_ack), acknowledge=acknowledge) == [ONE]
@@ -110,9 +108,7 @@ def test_the_message_of_a_dead_consumer_is_delivered_again_first_and_once(queue:
 
 
 @cases("ack_emulation", [False, True])
-def test_a_message_that_arrives_after_its_consumer_was_cancelled_is_put_back(
-    redis: Any, queue: str, ack_emulation: bool
-) -> None:
+def test_a_message_for_a_cancelled_consumer_is_put_back(redis: Any, queue: str, ack_emulation: bool) -> None:
     """A cancelled consumer has often requested the next message from the broker already."""
     with accepting("some.task", ack_emulation=ack_emulation) as connection, connection.channel() as channel:
         consumer = Consumer(channel, [Queue(queue)], callbacks=[fail], accept=["json"])
@@ -218,9 +214,7 @@ def test_a_closed_channel_raises_an_error_from_which_celery_recovers(queue: str,
     assert issubclass(ResponseError, errors), "an error reply, such as of a broker without memory, is one too"
 
 
-def test_a_declared_queue_leaves_no_key_and_one_client_serves_all_messages(
-    redis: Any, queue: str, channel: Any
-) -> None:
+def test_a_declared_queue_leaves_no_key_and_one_client_serves_all(redis: Any, queue: str, channel: Any) -> None:
     Queue(queue, Exchange(queue), routing_key=queue)(channel).declare()
     assert not redis.exists(f"_kombu.binding.{queue}", f"_kombu.binding_permanent.{queue}")
     with channel.conn_or_acquire() as first, channel.conn_or_acquire() as second:

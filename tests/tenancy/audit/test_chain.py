@@ -64,14 +64,6 @@ def test_an_entry_has_the_origin_of_its_request(owner: Tenant) -> None:
     assert (second.request_id, second.address) == ("", "")
 
 
-def test_an_act_that_is_rolled_back_leaves_no_entry(owner: Tenant) -> None:
-    with transaction.atomic():
-        act(owner)
-        transaction.set_rollback(True)
-    act(owner)
-    assert chain.verify(owner) == chain.Verified(1, chain.entries(owner).get().hash)
-
-
 def test_the_database_computes_the_documented_hash_for_every_character(owner: Tenant) -> None:
     points = [*range(0xD800), *range(0xE000, sys.maxunicode, 97)]
     with transaction.atomic():
@@ -81,9 +73,6 @@ def test_the_database_computes_the_documented_hash_for_every_character(owner: Te
         for text in ("a\x00b", "\ud800", "x" * 5_000):
             act(owner, reason=text, detail=text)
     assert isinstance(chain.verify(owner), chain.Verified)
-
-
-# --- verification ---
 
 
 @pytest.mark.parametrize(

@@ -287,9 +287,7 @@ def test_without_keys_no_token_can_be_verified(
     assert is_accepted(issuer.token())
 
 
-def test_the_certificate_of_the_issuer_is_verified_and_only_allowed_networks_are_called(
-    settings: Any, tmp_path: Path, clock: Clock
-) -> None:
+def test_only_a_verified_issuer_in_an_allowed_network_is_called(settings: Any, tmp_path: Path, clock: Clock) -> None:
     certificate = make_certificate(tmp_path / "certificate.pem", "127.0.0.1")
     with oauth_issuer(certificate) as issuer:
         issuer.configure(settings)

@@ -67,16 +67,12 @@ def seconds(policy: RetryPolicy, retry: int) -> float | None:
         ({"limit": 10_000, "multiplier": 1e300}, [10, 1800, 1800]),
     ],
 )
-def test_waits_grow_until_the_limit_and_none_is_longer_than_thirty_minutes(
-    changes: dict[str, Any], waits: list[float | None]
-) -> None:
+def test_waits_grow_up_to_thirty_minutes_until_the_limit(changes: dict[str, Any], waits: list[float | None]) -> None:
     assert [seconds(replace(THREE_RETRIES, **changes), retry) for retry in range(1, len(waits) + 1)] == waits
 
 
 @given(policies, st.integers(1, 250), chances)
-def test_jitter_only_shortens_and_waits_never_get_shorter_from_retry_to_retry(
-    policy: RetryPolicy, retry: int, chance: float
-) -> None:
+def test_jitter_only_shortens_and_waits_never_get_shorter(policy: RetryPolicy, retry: int, chance: float) -> None:
     full, shortened, later = (
         policy.wait(retry, never),
         policy.wait(retry, lambda: chance),

@@ -91,9 +91,7 @@ def refuse(broker: Broker, gate: BrokerGate, error: Exception | None = None) -> 
     assert not gate.send(broker.message)
 
 
-def test_the_intervals_between_probes_grow_until_one_succeeds(
-    broker: Broker, gate: BrokerGate, stopped_clock: Clock
-) -> None:
+def test_probes_become_rarer_until_one_succeeds(broker: Broker, gate: BrokerGate, stopped_clock: Clock) -> None:
     refuse(broker, gate)
     wait = FIRST_WAIT
     for number in range(8):

@@ -123,9 +123,6 @@ def test_the_token_comes_from_a_file_or_the_environment(project: Path, monkeypat
         target_of(options)
 
 
-# --- activate ---
-
-
 @pytest.fixture
 def coordinator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
     with serving(MADE, status=201, headers={"Content-Type": "application/json"}) as made:
@@ -153,9 +150,6 @@ def test_a_refusal_and_a_mistake_have_different_exit_statuses(coordinator: Recei
         coordinator.statuses = [answer]
         error = f"error: COORDINATOR_REFUSED: {answer} WORKER_REQUIRED No worker may run release '2.0'.\n"
         assert command(*ACTIVATE) == (status, "", error)
-
-
-# --- diff ---
 
 
 def written(folder: Path, version: str = "1.0", *fields: dict[str, Any], **entries: str) -> Path:

@@ -137,9 +137,7 @@ def one(kind: Any, **data: str) -> Part:
 
 
 @given(typed_values(), st.sampled_from(ZONES), st.booleans())
-def test_a_form_that_is_filled_with_a_value_reads_as_the_same_value(
-    typed: tuple[dict[str, Any], Any, Any], zone: Any, many: bool
-) -> None:
+def test_a_form_reads_as_the_value_that_fills_it(typed: tuple[dict[str, Any], Any, Any], zone: Any, many: bool) -> None:
     definitions, expression, value = typed
     known = Types(definitions)
     value = [value, value] if many else value

@@ -236,9 +236,7 @@ def test_the_time_limit_applies_to_the_whole_exchange() -> None:
         assert time.monotonic() - began < 2
 
 
-def test_redirects_and_the_proxies_and_credentials_of_the_environment_are_ignored(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_redirects_and_what_the_environment_says_are_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login somebody password secret\n")
     netrc.chmod(0o600)

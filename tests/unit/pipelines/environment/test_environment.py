@@ -76,9 +76,7 @@ def test_other_distributions_are_differences(environment: Environment, lock: str
     assert environment.differences(Required(PYTHON, lock)) == differences
 
 
-def test_tools_that_install_and_editable_distributions_are_not_compared(
-    environment: Environment, tmp_path: Path
-) -> None:
+def test_installers_and_editable_distributions_are_not_compared(environment: Environment, tmp_path: Path) -> None:
     """An artifact packs the code of editable ones, and a worker runs no other local code."""
     pip, edited = distribution(tmp_path, "pip", "26.0"), distribution(tmp_path, "edited", "1.0", editable=True)
     more = replace(environment, distributions=(*environment.distributions, pip, edited))

@@ -45,16 +45,10 @@ def built(*events: Event) -> dict[str, Any]:
     """Return a statement about an execution with these events."""
     digest = making.digest_of(ARTIFACT)
     execution = execution_statement.Execution(
-        execution_id="01a21681-7945-7460-8cee-c9e98145da6d",
-        tenant="acme",
-        key="payments-monday",
-        status="SUCCEEDED",
-        events=len(events),
-        submitted_at=NOW,
-        finished_at=NOW + timedelta(seconds=9),
-        input_digest=json_values.digest({"n": 1}),
-        result_digest=json_values.digest({"n": 2}),
-    )
+        execution_id="01a21681-7945-7460-8cee-c9e98145da6d", tenant="acme", key="payments-monday", status="SUCCEEDED",
+        events=len(events), submitted_at=NOW, finished_at=NOW + timedelta(seconds=9),
+        input_digest=json_values.digest({"n": 1}), result_digest=json_values.digest({"n": 2}),
+    )  # fmt: skip
     pin = execution_statement.Pin(
         pipeline_id=making.PIPELINE,
         contract_version=DESCRIPTOR["contractVersion"],
@@ -173,9 +167,7 @@ def test_a_signed_statement_that_contradicts_itself_is_no_proof(desk: Desk) -> N
         assert "PROVENANCE_CONTRADICTORY" in desk.problems()
 
 
-def test_the_command_prints_facts_and_its_status_says_whether_the_document_is_a_proof(
-    desk: Desk, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_prints_facts_and_its_status_is_the_verdict(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["verify-provenance", str(desk.document), "--key", str(desk.key), "--release", str(desk.release)]
     assert main([*command, "--artifact", str(desk.artifact)]) == 0
     assert f"SUCCEEDED by worker-1, {making.digest_of(ARTIFACT)}, pinned" in capsys.readouterr().out
@@ -294,9 +286,6 @@ def test_a_signed_history_is_verified_offline_and_only_with_its_key(desk: Desk) 
         desk.put(document, name)
         [problem] = verify(desk.document, [desk.key]).problems
         assert problem.startswith(code)
-
-
-# --- parts of executions ---
 
 
 def claim(sequence: int, step: int = 0, attempt: int = 0) -> Event:

@@ -20,7 +20,7 @@ from pipelines.release.packaging import BuiltArtifact
 from pipelines.release.publish import Target, publish
 from tests.cases import cases
 from tests.receiving import Received
-from tests.unit.pipelines.small_servers import Recorder, Response
+from tests.unit.pipelines.conftest import Recorder, Response
 from wire.documents.artifact_uri import MavenUri
 from wire.documents.descriptor import Profile
 
@@ -115,9 +115,7 @@ def test_names_are_escaped_in_addresses(folder: Path, coordinator: Coordinator) 
     assert [request.path for request in coordinator.requests] == [releases, f"{releases}/1%3Fy"]
 
 
-def test_files_and_signatures_that_do_not_fit_the_descriptor_are_not_sent(
-    folder: Path, coordinator: Coordinator
-) -> None:
+def test_files_and_signatures_that_do_not_fit_are_not_sent(folder: Path, coordinator: Coordinator) -> None:
     (folder / ENVELOPE_NAME).write_text(json.dumps({"payload": base64.b64encode(b"another").decode()}))
     assert "signs another descriptor" in refused(folder, coordinator)
     (folder / ENVELOPE_NAME).unlink()
@@ -132,9 +130,7 @@ def newer(folder: Path, **locations: Any) -> Path:
     return artifact
 
 
-def test_only_a_file_that_the_coordinator_gets_from_a_repository_may_be_missing(
-    folder: Path, coordinator: Coordinator
-) -> None:
+def test_only_a_file_that_comes_from_a_repository_may_be_missing(folder: Path, coordinator: Coordinator) -> None:
     artifact = newer(folder)
     data = artifact.read_bytes()
     artifact.write_bytes(b"other")
@@ -153,9 +149,6 @@ def test_only_a_file_that_the_coordinator_gets_from_a_repository_may_be_missing(
     assert parts(coordinator) == 0
 
 
-# --- direct uploads ---
-
-
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "app.zip"
@@ -170,9 +163,7 @@ def send(file: Path, status: str, *missing: dict[str, Any]) -> None:
 
 
 @pytest.mark.usefixtures("hasty_with_netrc")
-def test_the_store_gets_no_credentials_and_redirects_are_not_followed(
-    file: Path, coordinators: list[Coordinator]
-) -> None:
+def test_stores_get_no_credentials_and_redirects_are_not_followed(file: Path, coordinators: list[Coordinator]) -> None:
     first, other = coordinators
     first.location = other.origin
     with pytest.raises(DefinitionError, match="STORE_UNREACHABLE"):
@@ -271,9 +262,7 @@ def test_a_download_is_limited_in_size_and_time_and_must_be_complete(repository:
         ([REPOSITORY, f"{REPOSITORY}:8443"], "ci:secret", "INVALID_REPOSITORY_CREDENTIALS"),
     ],
 )
-def test_credentials_reach_one_host_and_no_network_in_clear_text(
-    places: list[str], credentials: str, code: str
-) -> None:
+def test_credentials_reach_one_host_and_never_in_clear_text(places: list[str], credentials: str, code: str) -> None:
     """An error shows neither credentials nor the URL of a repository."""
     with pytest.raises(DefinitionError) as caught:
         Repositories(places, credentials).require_usable()

@@ -106,9 +106,6 @@ def test_a_release_that_breaks_a_rule_is_not_written(built: BuiltArtifact) -> No
     assert list(built.path.parent.glob("*.json")) == []
 
 
-# --- signatures ---
-
-
 @pytest.fixture
 def dist(built: BuiltArtifact) -> Path:
     return built.path.parent
@@ -163,9 +160,6 @@ def test_the_envelope_signs_the_exact_bytes_and_other_readers_of_dsse_accept_it(
     public = [signing.read_public_key(key.public.read_text()) for key in keys]
     others = [SSlibKey.from_crypto(each, signing.key_id(each)) for each in public]
     assert set(witness.verify(list(others), 2)) == {key.key_id for key in keys}
-
-
-# --- verification ---
 
 
 def released(built: BuiltArtifact, profile: Profile = Profile.TPF_2026_10, **locations: Any) -> Path:

@@ -124,9 +124,7 @@ def python(tmp_path_factory: pytest.TempPathFactory, outside: Path) -> Path:
     return environment.python
 
 
-def test_code_from_elsewhere_stops_a_worker_that_starts(
-    python: Path, tmp_path: Path, outside: Path, subtests: pytest.Subtests
-) -> None:
+def test_foreign_code_prevents_a_start(python: Path, tmp_path: Path, outside: Path, subtests: pytest.Subtests) -> None:
     releases = [packed(tmp_path / str(number), at_import(code)) for number, code in enumerate(TRICKS.values())]
     for trick, [refused] in zip(TRICKS, hosted_each(*releases, python=python, OUTSIDE=str(outside)), strict=True):
         with subtests.test(trick):
@@ -229,9 +227,7 @@ def is_clean(text: str, allowed: str = "") -> bool:
     return all(each in allowed or (ord(each) >= 32 and not 0xD800 <= ord(each) < 0xE000) for each in text)
 
 
-def test_a_celery_host_reports_on_every_command_of_the_group(
-    host: Host, caplog: pytest.LogCaptureFixture, subtests: pytest.Subtests
-) -> None:
+def test_every_command_gets_an_outcome(host: Host, caplog: pytest.LogCaptureFixture, subtests: pytest.Subtests) -> None:
     handler = signal.getsignal(signal.SIGTERM)
     before, *outcomes, _, _, after = answers(host, "well", *FAILURES, *UNDONE, "well")
     assert signal.getsignal(signal.SIGTERM) == handler

@@ -45,7 +45,7 @@ class Tickets:
         return len(self.names) <= self.granted
 
 
-def test_a_message_that_nobody_with_the_key_signed_as_commands_takes_no_ticket_and_causes_no_report(
+def test_a_message_not_signed_as_commands_takes_no_ticket_and_causes_no_report(
     hosted: Hosted,
 ) -> None:
     tickets = Tickets(1)
@@ -63,9 +63,7 @@ def test_a_message_that_nobody_with_the_key_signed_as_commands_takes_no_ticket_a
 
 
 @cases("part", ["tenant_id", "pipeline_id", "contract_version", "release_version"])
-def test_a_command_for_another_release_fails_before_its_payload_is_decoded(
-    hosted: Hosted, host: Host, part: str
-) -> None:
+def test_a_command_for_another_release_fails_before_it_is_decoded(hosted: Hosted, host: Host, part: str) -> None:
     """One command has a valid payload, the other one cannot even be parsed. Both have the same outcome."""
     meant = replace(host.release.identity, **{part: "elsewhere"})
     message = executed(host, sealed(host, command(1), command(payload="{no json"), identity=meant))

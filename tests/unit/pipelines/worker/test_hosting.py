@@ -19,7 +19,7 @@ from pipelines.worker.artifact import unpack_release
 from pipelines.worker.fetching import fetched
 from tests.cases import cases
 from tests.receiving import Received
-from tests.unit.pipelines.small_servers import Recorder, Response
+from tests.unit.pipelines.conftest import Recorder, Response
 from tests.unit.pipelines.worker.conftest import SOURCE, Hosted, released
 from tests.unit.pipelines.worker.hosting_process import packed
 from wire.documents.contract import PYTHON_ENTRY
@@ -156,9 +156,6 @@ def test_a_file_without_the_entries_that_a_worker_needs_is_refused(descriptor: P
     artifact.write_bytes(b"PK\x03\x04 cut short")
     pin(descriptor)
     assert refusal_to_unpack(descriptor) == "NOT_AN_ARTIFACT"
-
-
-# --- downloads ---
 
 
 BYTES = os.urandom(1_000_000)

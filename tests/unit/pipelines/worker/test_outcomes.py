@@ -185,27 +185,24 @@ def test_a_worker_reports_what_the_coordinator_stores_and_names_the_step_otherwi
         assert len(all_storable(outcome.output_payloads)) == 1
 
 
+def ids_of(token: uuid.UUID | None) -> dict[str, Any]:
+    made = token or uuid.uuid4()
+    return {"execution_id": uuid.uuid4(), "lease_token": made, "execution_version": 1, "transition_key": "k"}
+
+
 def outcome(
     token: uuid.UUID | None = None, identity: ReleaseIdentity = HERE, output: str = "", asked: str = "", why: str = ""
 ) -> Report:
-    ids = {"execution_id": uuid.uuid4(), "lease_token": token or uuid.uuid4(), "execution_version": 1}
     waits: dict[str, Any] = {"step_index": 0, "step_id": "Ask", "itemized": False, "gives_many": False}
     waits |= {"request_shape": "UNI", "output_type": "Order", "transport": "interaction-api", "timeout_seconds": 60.0}
     suspension = Suspension(requests=[asked], **waits) if asked else None
     failure = Failure(failure_class="E", message="m", retryable=True, traceback=why)
-    members: dict[str, Any] = {**ids, "transition_key": "k", "outcome": "FAILED", "output_payloads": [output]}
+    members = {**ids_of(token), "outcome": "FAILED", "output_payloads": [output]}
     return Report(identity, outcome=Outcome(**members, suspension=suspension, failure=failure))
 
 
 def checkpoint(token: uuid.UUID | None = None, step: int = 1, output: str = "1") -> Report:
-    made = Checkpoint(
-        execution_id=uuid.uuid4(),
-        execution_version=1,
-        lease_token=token or uuid.uuid4(),
-        transition_key="k",
-        next_step_index=step,
-        output_payloads=[output],
-    )
+    made = Checkpoint(**ids_of(token), next_step_index=step, output_payloads=[output])
     return Report(HERE, checkpoint=made)
 
 

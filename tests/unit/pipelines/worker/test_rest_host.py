@@ -119,9 +119,7 @@ def test_a_nonce_is_accepted_once_for_both_paths(host: RestHost) -> None:
     assert host.respond("POST", EXECUTE, signed("POST", EXECUTE, body, **nonce), body)[0] == 401
 
 
-def test_a_nonce_is_known_while_its_request_is_fresh_and_none_is_forgotten_for_another(
-    host: RestHost, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_nonce_is_forgotten_while_its_request_is_fresh(host: RestHost, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rest_host, "MOST_NONCES", 10)
     nonces, now = Nonces(timedelta(minutes=2)), datetime.now(UTC)
     assert all(nonces.is_new(str(number), now + timedelta(seconds=number), now) for number in range(10))
@@ -179,9 +177,7 @@ def test_a_command_for_effects_or_pages_runs_no_step(host: RestHost) -> None:
     assert ran(host, uni(ORDER), **LATER)["outcome"] == "WAITING_EXTERNAL"
 
 
-def test_a_command_that_contradicts_itself_is_refused_and_unknown_members_are_accepted(
-    host: RestHost, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_contradictions_are_refused_but_unknown_members_read(host: RestHost, caplog: pytest.LogCaptureFixture) -> None:
     body = json.dumps(command(uni(ORDER), **{**REISSUE, "redriveReason": " "})).encode()
     assert host.respond("POST", EXECUTE, signed("POST", EXECUTE, body), body) == (400, b"")
     with caplog.at_level("INFO", "pipelines.failures"):
@@ -190,9 +186,7 @@ def test_a_command_that_contradicts_itself_is_refused_and_unknown_members_are_ac
     assert caplog.messages[1:] == ["Ignored the unknown member 'surprise' of a command"]
 
 
-def test_a_result_that_the_coordinator_would_not_read_is_a_failure(
-    host: RestHost, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_result_that_no_coordinator_would_read_is_a_failure(host: RestHost, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outcomes, "LONGEST_OUTCOME", 1000)
     answer = ran(host, uni({**ORDER, "customer": "x" * 1000}), stopBeforeStepIndex=0)
     assert "OUTPUT_TOO_LARGE: the outcome has" in answer["failure"]["message"]
@@ -316,9 +310,7 @@ def test_no_more_transitions_run_at_once_than_there_are_turns(hosted: Hosted) ->
     assert hosted.marks() == [99, 1]
 
 
-def test_a_call_whose_caller_hung_up_does_not_run_when_its_turn_comes(
-    hosted: Hosted, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_call_whose_caller_hung_up_never_runs(hosted: Hosted, caplog: pytest.LogCaptureFixture) -> None:
     """It ends while it waits, before its command is read, so it reports no failure. Its turn is free for the next."""
     with calling(hosted) as (server, calls):
         before = handlers()

@@ -56,9 +56,7 @@ def test_a_plan_is_read_as_it_was_stored() -> None:
 
 
 @given(IDS, KEYS, LIMITS, LIMITS)
-def test_a_greater_share_keeps_every_key_that_has_the_candidate(
-    gradual_id: str, key: str, one: int, other: int
-) -> None:
+def test_a_greater_share_keeps_every_key_of_the_candidate(gradual_id: str, key: str, one: int, other: int) -> None:
     less, more = sorted((one, other))
     assert Routing(gradual_id, less).takes(key) <= Routing(gradual_id, more).takes(key)
 

@@ -125,9 +125,6 @@ def both(data: bytes, offset: int, value: bytes) -> bytes:
     return patched(patched(data, LOCAL, offset, value), HEADER, offset + 2, value)
 
 
-# --- reading ---
-
-
 def read(data: bytes, limits: Limits = LIMITS) -> bytes | None:
     return read_contract_entry(io.BytesIO(data), limits)
 

@@ -257,9 +257,7 @@ def test_a_fault_in_the_data_is_refused(build: Build, code: str) -> None:
 
 
 @cases(("build", "code"), rows(IN_THE_SIZES, PLACES, HEADERS, ENDS))
-def test_a_fault_in_the_headers_is_refused_before_any_entry_is_inflated(
-    inflated: Inflated, build: Build, code: str
-) -> None:
+def test_a_wrong_header_is_refused_before_any_entry_is_inflated(inflated: Inflated, build: Build, code: str) -> None:
     data, before = build(), inflated.total
     assert codes(data) == {code}
     assert inflated.total == before

@@ -109,9 +109,6 @@ def test_differences_are_bounded() -> None:
     assert (len(found), found[-1].reason[:18]) == (MAX_DIFFERENCES + 1, "9 more differences")
 
 
-# --- checkpoints ---
-
-
 def changes(before: Contract, after: Contract, step_index: int = 1) -> Rows:
     found = checkpoint_differences(before, after, step_index)
     assert all(each.reason for each in found)
@@ -287,9 +284,7 @@ def test_types_are_compared_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @cases(("transport", "impacts"), [("interaction-api", [CALLERS]), ("webhook", [CALLERS]), ("timer", [])])
-def test_a_new_value_in_the_request_of_an_await_is_seen_by_those_who_read_it(
-    transport: str, impacts: list[str]
-) -> None:
+def test_a_new_value_in_the_request_of_an_await_is_seen_by_its_readers(transport: str, impacts: list[str]) -> None:
     steps = [step("A", outputTypeId="T"), step("Ask", kind="await", awaitTransport=transport, inputTypeId="T")]
     for before, after in ((wrapper(pattern="^(?:a)$"), wrapper(pattern="^(?:a|b)$")), (record(N), record(OPTIONAL_N))):
         old, new = (contract(*steps, step("B"), types={"T": each}) for each in (before, after))

@@ -70,15 +70,9 @@ def findings_of(parse: Callable[[bytes], object], data: Any) -> list[tuple[str, 
 
 def _step(index: int, **members: Any) -> Document:
     return {
-        "index": index,
-        "authoredName": "Validate",
-        "kind": "internal",
-        "cardinality": "ONE_TO_ONE",
-        "inputTypeId": "org.x.In",
-        "outputTypeId": "org.x.Out",
-        "runtimeClass": "org.x.Svc",
-        "clientClass": "org.x.Client",
-        "awaitTransport": None,
+        **{"index": index, "authoredName": "Validate", "kind": "internal", "cardinality": "ONE_TO_ONE"},
+        **{"inputTypeId": "org.x.In", "outputTypeId": "org.x.Out"},
+        **{"runtimeClass": "org.x.Svc", "clientClass": "org.x.Client", "awaitTransport": None},
         **members,
     }
 
@@ -103,15 +97,9 @@ CONTRACT: Document = {
 
 def node(index: int, **members: Any) -> Document:
     return {
-        "index": index,
-        "nodeId": f"n{index}",
-        "kind": "direct",
-        "inputContractId": "In",
-        "outputContractId": "Out",
-        "cardinality": "ONE_TO_ONE",
-        "targetDefinitionId": "",
-        "acceptedContractIds": ["In"],
-        "terminal": False,
+        **{"index": index, "nodeId": f"n{index}", "kind": "direct", "cardinality": "ONE_TO_ONE"},
+        **{"inputContractId": "In", "outputContractId": "Out", "acceptedContractIds": ["In"]},
+        **{"targetDefinitionId": "", "terminal": False},
         **members,
     }
 

@@ -135,8 +135,6 @@ def refusal(text: str) -> tuple[str, str]:
     return caught.value.code, str(caught.value)
 
 
-# --- accepted ---
-
 JAVA = {
     "/": "file:///",
     "/srv/app.jar": "file:///srv/app.jar",
@@ -181,8 +179,6 @@ def test_an_image_has_a_registry_a_repository_and_a_digest(text: str, uri: Image
     assert parse_artifact_uri(text) == uri
     assert str(uri) == text
 
-
-# --- refused ---
 
 REFUSED: dict[tuple[str, str], list[str]] = {
     (UNSUPPORTED, "the uri is not a file:, maven: or oci: URI"): [

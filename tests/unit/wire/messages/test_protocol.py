@@ -210,9 +210,7 @@ def test_a_timestamp_of_another_time_or_without_a_zone_is_refused(timestamp: str
 
 
 @given(identities, identities, st.text(max_size=4), st.text(max_size=4))
-def test_releases_and_workers_share_a_queue_only_if_they_are_equal(
-    one: ReleaseIdentity, other: ReleaseIdentity, worker: str, second: str
-) -> None:
+def test_only_equal_ones_share_a_queue(one: ReleaseIdentity, other: ReleaseIdentity, worker: str, second: str) -> None:
     assert (queue_of(one) == queue_of(other)) is (one == other)
     equal = (one, worker) == (other, second)
     assert (instruction_queue_of(one, worker) == instruction_queue_of(other, second)) is equal

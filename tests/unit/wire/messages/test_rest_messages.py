@@ -240,9 +240,7 @@ def test_a_unit_without_exactly_one_request_per_item_is_unanswerable(unit: dict[
         ("DISPATCHING", {"commandSettlement": "TERMINAL"}, "DISPATCHING"),
     ],
 )
-def test_an_answer_counts_only_after_its_command_is_known_to_be_accepted(
-    status: str, metadata: dict[str, Any], expected: Any
-) -> None:
+def test_an_answer_counts_once_its_command_is_accepted(status: str, metadata: dict[str, Any], expected: Any) -> None:
     document = json.loads(WAITING)
     [interaction] = document["awaitSuspension"]["interactions"]
     interaction |= {"status": status, "transportMetadata": metadata, "responsePayload": {"paid": True}}
