@@ -304,7 +304,7 @@ def test_a_request_beyond_the_line_is_refused_before_its_body_is_read() -> None:
     def respond(line: str, headers: list[tuple[str, str]]) -> None:
         responses.append((line, dict(headers)))
 
-    body = {"CONTENT_LENGTH": "10", "wsgi.input": None}  # which cannot be read
+    body: dict[str, Any] = {"CONTENT_LENGTH": "10", "wsgi.input": None}  # which cannot be read
     [answer] = started(application, environ("/more", **body), respond).result(SECONDS)
     [(line, headers)] = responses
     assert line == "429 Too Many Requests"

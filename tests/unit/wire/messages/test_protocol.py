@@ -106,6 +106,13 @@ def test_the_key_of_one_tenant_signs_nothing_for_another() -> None:
     assert refusal(forged) == "KEY_NOT_ACTIVE"
 
 
+WRONG_MEMBERS: list[dict[str, Any]] = [
+    *({"extra": ""}, {"protocolVersion": "2"}, {"kind": "gossip"}, {"nonce": "n" * 101}, {"pipelineId": "a\x00b"}),
+    *({"releaseVersion": "v" * 501}, {"seals": []}, {"seals": SEALED["seals"] * 9}),
+]
+WRONG_PARTS: list[tuple[str, Any]] = [("body", {}), ("body", "\ud800"), ("keyId", "k" * 41)]
+
+
 @cases(
     "message",
     [
@@ -116,13 +123,8 @@ def test_the_key_of_one_tenant_signs_nothing_for_another() -> None:
             if member != "protocolVersion"
         ],
         *[{**SEALED, member: 1} for member in SEALED],
-        *({**SEALED, **wrong} for wrong in ({"extra": ""}, {"protocolVersion": "2"}, {"kind": "gossip"})),
-        *({**SEALED, **wrong} for wrong in ({"nonce": "n" * 101}, {"pipelineId": "a\x00b"})),
-        *(
-            {**SEALED, **wrong}
-            for wrong in ({"releaseVersion": "v" * 501}, {"seals": []}, {"seals": SEALED["seals"] * 9})
-        ),
-        *(making.changed(SEALED, wrong) for wrong in ({"body": {}}, {"body": "\ud800"}, {"keyId": "k" * 41})),
+        *({**SEALED, **members} for members in WRONG_MEMBERS),
+        *(making.changed(SEALED, {name: value}) for name, value in WRONG_PARTS),
     ],
 )
 def test_a_message_without_the_form_of_an_envelope_is_malformed(message: Any) -> None:
