@@ -25,11 +25,8 @@ from tests.race_database import emptied
 from tests.servers import NUMBER
 
 TABLES = (
-    "tenancy_tenant",
-    "releases_release",
-    "releases_activation",
-    "executions_execution",
-    "executions_executionevent",
+    *("tenancy_tenant", "releases_release", "releases_activation"),
+    *("executions_execution", "executions_executionevent"),
 )
 
 
@@ -88,9 +85,7 @@ def counts() -> dict[str, int]:
     return found
 
 
-def test_a_restored_backup_has_every_row_and_every_artifact(
-    release: Release, folder: Path, elsewhere: Path, settings: Any
-) -> None:
+def test_a_restored_backup_is_complete(release: Release, folder: Path, elsewhere: Path, settings: Any) -> None:
     before = counts()
     assert "1 artifacts" in backup(folder)
     password = connection.get_connection_params()["password"]

@@ -245,9 +245,6 @@ def test_a_paused_request_leaves_its_slot_and_its_connection_to_others_and_count
         each.close()
 
 
-# --- streams ---
-
-
 def test_a_stream_leaves_its_place_when_it_is_closed() -> None:
     closed: list[bool] = []
 
@@ -283,71 +280,42 @@ def test_a_stream_leaves_its_place_when_it_is_closed() -> None:
 # --- groups ---
 
 
-class Blocking:
-    """An application whose requests to `/block` wait until `over` is set."""
-
-    def __init__(self) -> None:
-        self.over = threading.Event()
-        self.begun = threading.Event()
-
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-        if environ["PATH_INFO"] == "/block":
-            self.begun.set()
-            assert self.over.wait(3 * SECONDS)
-        start_response("200 OK", [])
-        return [b"served"]
-
-
-class Unread(BytesIO):
-    """A body that must not be read."""
-
-    def read(self, size: int | None = None) -> bytes:
-        raise AssertionError
-
-
 def environ(path: str, client: str = "192.0.2.1", **more: Any) -> dict[str, Any]:
     return {"PATH_INFO": path, "REMOTE_ADDR": client, **more}
 
 
-def within_thread(served: Application, *arguments: Any) -> list[bytes]:
-    """Call in another thread, because a slot replaces the connection of its thread."""
-    with ThreadPoolExecutor(1) as pool:
-        return list(pool.submit(served, *arguments).result(SECONDS))
-
-
-class Status:
-    """Records what an application passes to `start_response`."""
-
-    def __init__(self) -> None:
-        self.line, self.headers = "", dict[str, str]()
-
-    def __call__(self, line: str, headers: list[tuple[str, str]]) -> None:
-        self.line, self.headers = line, dict(headers)
-
-
 def test_a_request_beyond_the_line_is_refused_before_its_body_is_read() -> None:
-    application = Blocking()
-    served = in_slots(application, slots=1, threads=4)  # one request of a group may wait
-    threads = []
+    begun, over = threading.Event(), threading.Event()
+
+    def blocking(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        if environ["PATH_INFO"] == "/block":
+            begun.set()
+            assert over.wait(3 * SECONDS)
+        start_response("200 OK", [])
+        return [b"served"]
+
+    application = in_slots(blocking, slots=1, threads=4)  # one request of a group may wait
+    waiting = []
     for _ in range(2):
-        thread = threading.Thread(target=served, args=[environ("/block"), lambda *_: None], daemon=True)
-        threads.append(thread)
-        thread.start()
-        assert application.begun.wait(SECONDS)
+        waiting.append(started(application, environ("/block"), lambda *_: None))
+        assert begun.wait(SECONDS)
         time.sleep(0.05)
-    status = Status()
-    body: dict[str, Any] = {"CONTENT_LENGTH": "10", "wsgi.input": Unread()}
-    [answer] = within_thread(served, environ("/more", **body), status)
-    assert status.line == "429 Too Many Requests"
-    assert status.headers["Retry-After"] == "1"
-    assert status.headers["Content-Type"] == "application/problem+json"
+    responses: list[tuple[str, dict[str, str]]] = []
+
+    def respond(line: str, headers: list[tuple[str, str]]) -> None:
+        responses.append((line, dict(headers)))
+
+    body: dict[str, Any] = {"CONTENT_LENGTH": "10", "wsgi.input": None}  # which cannot be read
+    [answer] = started(application, environ("/more", **body), respond).result(SECONDS)
+    [(line, headers)] = responses
+    assert line == "429 Too Many Requests"
+    assert (headers["Retry-After"], headers["Content-Type"]) == ("1", "application/problem+json")
     assert b"TOO_MANY_REQUESTS" in answer
-    health = Status()
-    assert within_thread(served, environ("/health/live"), health) == [b"served"]
-    application.over.set()
-    for thread in threads:
-        thread.join(SECONDS)
-    assert within_thread(served, environ("/more"), status) == [b"served"]
+    assert list(started(application, environ("/health/live"), respond).result(SECONDS)) == [b"served"]
+    over.set()
+    for each in waiting:
+        each.result(SECONDS)
+    assert list(started(application, environ("/more"), respond).result(SECONDS)) == [b"served"]
 
 
 def test_a_request_belongs_to_the_tenant_of_a_known_token() -> None:

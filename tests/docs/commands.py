@@ -1,16 +1,21 @@
-"""The commands that the documents, the Makefile and the files of `deploy/` contain."""
+"""The documents of the repository, each read once, and the commands that they, the Makefile and `deploy/` contain."""
 
 import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import yaml
 
-from tests.docs.pages import DOCUMENTS, ROOT, text_of
-
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted(
+    str(path.relative_to(ROOT))
+    for pattern in ("*.md", "docs/**/*.md", "examples/**/*.md", "distributions/*/*.md")
+    for path in ROOT.glob(pattern)
+)
 SHELLS = {"sh", "console"}
 HISTORY = ("CHANGELOG.md", "docs/adr/")
 """Documents whose sentences name commands of former versions."""
@@ -20,6 +25,11 @@ PROGRAMS = {"coordinator", "pipelines"}
 FENCE = re.compile(r"^ *```(\S*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"(?<!`)`((?:[A-Z_]+=\S+ )?(?:coordinator|pipelines|make|python3? -m) [^`\n]+)`(?!`)")
 ASSIGNMENT = re.compile(r"[A-Za-z_]+=")
+
+
+@cache
+def text_of(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,9 @@ from coordinator.settings import env
 from embedded.product import BIN, PROJECT
 from pipelines.cli import main as run_pipelines
 from tests.docs import commands
-from tests.docs.commands import Command
-from tests.docs.pages import is_function, text_of
+from tests.docs.commands import Command, text_of
 from tests.docs.started_commands import NOT_STARTED, STARTED_BY
+from tests.mutants.mistakes import is_function
 
 OPTION = re.compile(r"(?<![\w-])--?[a-zA-Z][\w-]*")
 SHOWN = [*commands.fenced(), *commands.deployed()]
@@ -277,13 +277,7 @@ def test_the_pipeline_of_the_readme_is_built_and_released(tmp_path: Path) -> Non
     path = f"{BIN}:{os.environ['PATH']}"
     for command in commands:
         done = subprocess.run(
-            command,
-            shell=True,
-            cwd=tmp_path,
-            env={"PATH": path},
-            capture_output=True,
-            text=True,
-            check=False,
+            command, shell=True, cwd=tmp_path, env={"PATH": path}, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "dist").iterdir()} == {"org.example.orders.zip", "pipeline-release.json"}

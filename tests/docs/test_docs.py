@@ -1,7 +1,9 @@
-"""The documentation agrees with the code: settings, errors, findings, and links between pages."""
+"""The documentation agrees with the code: settings, errors, findings, names, and links between pages."""
 
 import re
+import tomllib
 from functools import cache
+from pkgutil import resolve_name
 
 from django.apps import apps
 
@@ -13,7 +15,8 @@ from foundation.errors import CoordinatorError
 from releases import errors as releases_errors  # noqa: F401
 from releases.activation.policy import MEMBERS, Member
 from releases.models import Pipeline
-from tests.docs.pages import DOCUMENTS, ROOT, is_function, text_of
+from tests.docs.commands import DOCUMENTS, ROOT, text_of
+from tests.mutants.mistakes import is_function
 from wire.documents import shape
 from wire.value_limits import LIMITS
 
@@ -26,6 +29,14 @@ FINDING = re.compile(
 TEST = re.compile(r"`([\w/]+\.py)::(\w+)`")
 
 SHAPED = ("DESCRIPTOR", "CONTRACT", "ATTACHMENT")
+ARCHITECTURE, UPSTREAM = text_of("docs/architecture.md"), text_of("docs/upstream.md")
+TEXT = "\n".join((ARCHITECTURE, UPSTREAM, text_of("CONTRIBUTING.md")))
+PROJECT = tomllib.loads(text_of("pyproject.toml"))
+TOP = PROJECT["tool"]["importlinter"]["root_packages"]
+DOTTED = re.compile(rf"`((?:{'|'.join(TOP)})(?:\.\w+)+)`")
+FILE = re.compile(r"`((?:\w+/)+[\w.]*|\w+\.(?:py|toml))`")
+TASKS = {"releases.verify"}
+"""Names of Celery tasks, which look like dotted names."""
 
 
 def table_rows(page: str) -> list[list[str]]:
@@ -135,5 +146,44 @@ def test_every_member_of_a_policy_is_documented() -> None:
 def test_the_tests_of_each_version_exist() -> None:
     named = TEST.findall(text_of("docs/interoperation-versions.md"))
     assert len(named) > 10
-    for file, test in named:
-        assert f"def {test}(" in text_of(f"tests/{file}"), (file, test)
+    assert [each for each in named if not is_function(f"tests/{'::'.join(each)}")] == []
+
+
+def test_every_dotted_name_exists() -> None:
+    names = set(DOTTED.findall(TEXT)) - TASKS
+    assert names
+    assert [name for name in sorted(names) if not exists(name)] == []
+
+
+def exists(name: str) -> bool:
+    module, attribute = name, ""
+    while not is_module(module):
+        module, _, last = module.rpartition(".")
+        attribute = f"{last}.{attribute}" if attribute else last
+        if not module:
+            return False
+    try:
+        if attribute:
+            resolve_name(f"{module}:{attribute}")
+    except AttributeError:
+        return False
+    return True
+
+
+def is_module(name: str) -> bool:
+    """Return whether `name` is a module of the product, without importing it."""
+    path = ROOT.joinpath(*name.split("."))
+    return (path / "__init__.py").exists() or path.with_suffix(".py").exists()
+
+
+def test_every_file_and_folder_exists() -> None:
+    names = set(FILE.findall(TEXT))
+    assert names
+    assert [name for name in sorted(names) if not (ROOT / name).exists()] == []
+
+
+def test_every_package_is_described() -> None:
+    described = set(re.findall(r"^\| `([\w/]+/)` \|", ARCHITECTURE, re.MULTILINE))
+    files = {folder for top in TOP for folder in (ROOT / top).rglob("__init__.py")}
+    packages = {f"{file.parent.relative_to(ROOT)}/" for file in files}
+    assert described == {name for name in packages if not re.search("/(migrations|management)/", name)}

@@ -9,12 +9,10 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.mutants.campaign import BaselineFailed, baseline, verdicts
-from tests.mutants.choice import of_the_day
+from tests.mutants.campaign import BaselineFailed, baseline, good_enough, report, verdicts
 from tests.mutants.lane import lane
 from tests.mutants.mistakes import mistakes
-from tests.mutants.mutant import all_mutants
-from tests.mutants.report import good_enough, report
+from tests.mutants.mutant import all_mutants, of_the_day
 
 
 def main() -> int:

@@ -1,7 +1,7 @@
-"""Runs the tests on the unchanged code and then on each mutant, in several lanes at once."""
+"""Runs the tests on the unchanged code and then on each mutant, in several lanes at once, and reports the results."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
@@ -25,6 +25,7 @@ _NOTICED = re.compile(r"^(?:FAILED|ERROR) \S+", re.MULTILINE)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+ENOUGH = 0.97
 
 
 class BaselineFailed(Exception):
@@ -128,3 +129,34 @@ def _expected(mutant: Mutant, seconds: Mapping[str, float]) -> float:
         for test, taken in seconds.items()
         if any(test == each or test.startswith((f"{each}::", f"{each}[", f"{each}/")) for each in mutant.tests)
     )
+
+
+def good_enough(verdicts: Sequence[Verdict]) -> bool:
+    """True if at least 97 % are killed, and no entry is broken."""
+    results = [verdict.result for verdict in verdicts]
+    return results.count(KILLED) >= ENOUGH * len(results) and BROKEN not in results
+
+
+def report(verdicts: Sequence[Verdict]) -> str:
+    """Return a line for each mutant, and details of the mutants that need attention."""
+    return "\n".join(_lines(verdicts)) + "\n"
+
+
+def _lines(verdicts: Sequence[Verdict]) -> Iterator[str]:
+    for verdict in verdicts:
+        noticed = f" [{verdict.note}]" if verdict.result == KILLED else ""
+        yield f"{verdict.result:9} {verdict.mutant.name}: {verdict.mutant.promise}{noticed}"
+    for verdict in verdicts:
+        yield from _details(verdict)
+    killed = sum(verdict.result == KILLED for verdict in verdicts)
+    yield ""
+    yield f"{killed} of {len(verdicts)} mutants killed: {killed / max(len(verdicts), 1):.1%}"
+
+
+def _details(verdict: Verdict) -> Iterator[str]:
+    mutant = verdict.mutant
+    if verdict.result == KILLED:
+        return
+    yield ""
+    yield f"{mutant.name} in {mutant.file} {verdict.result}: {mutant.promise}"
+    yield verdict.note if verdict.result == BROKEN else f"  No test in {', '.join(mutant.tests)} failed."

@@ -53,11 +53,13 @@ def _meaning(file: str, text: str) -> object:
 
 
 def _exists(test: str, repository: Path) -> bool:
-    """True if `test` is an existing file or folder, or a node id whose class and function the file defines."""
+    return is_function(test, repository) if "::" in test else (repository / test).exists()
+
+
+def is_function(test: str, repository: Path = REPOSITORY) -> bool:
+    """True if `test` is a node id whose class and function the file defines."""
     name, *parts = test.partition("[")[0].split("::")
     path = repository / name
-    if not parts:
-        return path.exists()
     return path.is_file() and tuple(parts) in _definitions(path)
 
 

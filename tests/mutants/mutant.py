@@ -1,11 +1,15 @@
 """A mutant: one small, dangerous change of the product that the tests must notice. TOML files hold the mutants."""
 
+import datetime
+import hashlib
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
 REPOSITORY = FOLDER.parent.parent
+_SLOW_TESTS = ("tests/e2e/", "tests/parts/")
 
 
 class MutantInvalid(Exception):
@@ -52,3 +56,17 @@ def all_mutants(folder: Path = FOLDER) -> list[Mutant]:
             except (KeyError, TypeError) as error:
                 raise MutantInvalid(f"{name}: {error}") from None
     return found
+
+
+def of_the_day(mutants: Sequence[Mutant], day: datetime.date, number: int = 10) -> list[Mutant]:
+    """Return `number` quick mutants. Each day has different ones until all were chosen."""
+    quick = [mutant for mutant in mutants if is_quick(mutant)]
+    # A stable order that mixes the subjects.
+    mixed = sorted(quick, key=lambda mutant: hashlib.sha256(mutant.promise.encode()).digest())
+    first = day.toordinal() * number
+    return [mixed[index % len(mixed)] for index in range(first, first + min(number, len(mixed)))]
+
+
+def is_quick(mutant: Mutant) -> bool:
+    """True if the mutant changes no migration and none of its tests starts the product."""
+    return not mutant.changes_a_migration and not any(test.startswith(_SLOW_TESTS) for test in mutant.tests)

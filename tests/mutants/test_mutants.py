@@ -8,12 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.mutants.campaign import BROKEN, HUNG, KILLED, SURVIVED, Verdict, verdict, verdicts
-from tests.mutants.choice import of_the_day
+from tests.mutants.campaign import BROKEN, HUNG, KILLED, SURVIVED, Verdict, good_enough, report, verdict, verdicts
 from tests.mutants.lane import Lane
 from tests.mutants.mistakes import mistakes
-from tests.mutants.mutant import Mutant, all_mutants
-from tests.mutants.report import good_enough, report
+from tests.mutants.mutant import Mutant, all_mutants, of_the_day
 
 PRODUCT = """\
 LIMIT = 3

@@ -1,4 +1,4 @@
-"""The scopes that roles and tokens grant."""
+"""The scopes that roles and tokens grant, roles that wait for a user, and views that people share."""
 
 from datetime import timedelta
 from itertools import product
@@ -11,6 +11,7 @@ from django.utils import timezone
 from knox.crypto import hash_token
 
 from foundation.errors import NotFound
+from tenancy import members, saved_views
 from tenancy.access import (
     ScopeMissing,
     TokenLifetimeInvalid,
@@ -22,7 +23,7 @@ from tenancy.access import (
     tenants_of,
     valid_token,
 )
-from tenancy.models import ApiToken, Membership, Tenant
+from tenancy.models import ApiToken, AuditEntry, Membership, SavedView, Tenant
 from tenancy.roles import GRANTS, Role, Scope, granted
 from tests import making
 from tests.cases import cases
@@ -41,6 +42,7 @@ EXPECTED = {
         *(Scope.REGISTER, Scope.ACTIVATE, Scope.ROLL_BACK, Scope.ADMINISTER),
     },
 }
+PAGE = SavedView.Page.EXECUTIONS
 
 
 @pytest.fixture(scope="module")
@@ -96,9 +98,6 @@ def test_the_roles_of_a_user_in_a_tenant_add_up(tenant: Tenant, roles: tuple[Rol
     assert {scope for scope in Scope if may(user, tenant, scope)} == EXPECTED[roles[1]]
 
 
-# --- tokens ---
-
-
 def test_only_the_digest_of_a_token_is_stored(tenant: Tenant) -> None:
     token, plain = issue_token(tenant, member(tenant, Role.OPERATOR), "ci", [SUBMIT, READ], lifetime=timedelta(days=1))
     assert plain.startswith("dc_")
@@ -150,3 +149,74 @@ def test_token_names_are_unique_in_a_tenant_and_are_the_actor(tenant: Tenant) ->
         issue_token(tenant, issuer, "t", [READ], lifetime=None)
     assert tenant.tokens.count() == 1
     assert (actor(issuer, token), actor(issuer)) == ("token:t", f"user:{issuer.username}")
+
+
+def give(tenant: Tenant, name: str = "eva", role: Role = Role.VIEWER) -> Membership:
+    return members.add(tenant, name, role, actor="user:ann")[0]
+
+
+@cases("way", ["created", "activated", "renamed", "there"])
+def test_a_role_reaches_the_active_user_of_the_name(way: str) -> None:
+    tenant, other = making.tenant(), making.tenant()
+    name = {"created": "", "activated": "eva", "renamed": "old", "there": "eva"}[way]
+    user = User.objects.create_user(name, is_active=way != "activated") if name else None
+    given = give(tenant)
+    give(other, "ed")
+    assert (given.user is None) is (way != "there")
+    entries = AuditEntry.objects.filter(act="membership.begin")
+    assert not entries.exists()
+    if user is None:
+        user = User.objects.create_user("eva")
+    elif way != "there":
+        user.username, user.is_active = "eva", True
+        user.save()
+    assert (list(tenants_of(user)), Membership.objects.get(pk=given.pk).user) == ([tenant], user)
+    begun = [(entry.tenant, entry.object, entry.details) for entry in entries]
+    expected = [(None, "eva", f'{{"role":"viewer","tenant":"{tenant.slug}"}}')]
+    assert begun == (expected if way != "there" else []), "the tenant's own chain does not tell"
+
+
+def test_a_role_that_the_user_has_already_is_not_given_twice_and_a_removed_one_not_at_all() -> None:
+    tenant = making.tenant()
+    user = User.objects.create_user("old")
+    given = Membership.objects.create(user=user, tenant=tenant, role=Role.VIEWER)
+    for role in (Role.VIEWER, Role.OPERATOR, Role.ON_CALL):
+        give(tenant, role=role)
+    members.remove(tenant, "eva", Role.OPERATOR, actor="user:ann")
+    user.username = "eva"
+    user.save()
+    assert list(tenant.memberships.order_by("id").values_list("user", "role")) == [
+        (user.pk, given.role),
+        (user.pk, Role.ON_CALL),
+    ]
+
+
+def names(person: User) -> list[str]:
+    return [view.name for view in saved_views.views(person, PAGE)]
+
+
+def test_an_own_view_is_seen_by_its_owner_alone(tenant: Tenant) -> None:
+    eva, ann = member(tenant, Role.VIEWER), member(tenant, Role.TENANT_ADMIN)
+    saved_views.save(eva, PAGE, "mine", "status=live", tenant=None)
+    assert (names(eva), names(ann)) == (["mine"], [])
+    with pytest.raises(NotFound):
+        saved_views.remove(ann, SavedView.objects.get().pk)
+    saved_views.remove(eva, SavedView.objects.get().pk)
+    assert not SavedView.objects.exists()
+
+
+def test_a_shared_view_is_seen_by_the_members_of_the_tenant(tenant: Tenant) -> None:
+    eva, ann = member(tenant, Role.OPERATOR), member(tenant, Role.VIEWER)
+    stranger = member(making.tenant(), Role.TENANT_ADMIN)
+    with pytest.raises(ScopeMissing):
+        saved_views.save(ann, PAGE, "theirs", "", tenant=tenant)
+    with pytest.raises(NotFound):
+        saved_views.save(stranger, PAGE, "theirs", "", tenant=tenant)
+    view = saved_views.save(eva, PAGE, "ours", "", tenant=tenant)
+    assert (names(eva), names(ann), names(stranger)) == (["ours"], ["ours"], [])
+    for person, error in ((ann, ScopeMissing), (stranger, NotFound)):
+        with pytest.raises(error):
+            saved_views.remove(person, view.pk)
+    other = member(tenant, Role.ON_CALL)
+    saved_views.remove(other, view.pk)
+    assert not SavedView.objects.exists()

@@ -1,24 +1,38 @@
-"""The broker's client: messages as Celery reads them, with and without acknowledgements."""
+"""The broker's client, and its users on a real server: a worker's credentials permit exactly what it needs."""
 
+import inspect
 import json
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
+from pkgutil import resolve_name
+from typing import Any
 
 import pytest
 from django.conf import settings
+from django.core.management import CommandError, call_command
 from kombu import Consumer, Exchange, Queue
 from redis import Redis
-from redis.exceptions import ResponseError
+from redis.exceptions import NoPermissionError, ResponseError
 
-from embedded.valkey import Valkey
+from coordinator.celery import QUEUES
+from embedded.valkey import Valkey, worker_url
+from tests import making
 from tests.broker import accepting, taken, using_broker
 from tests.cases import cases
 from wire.broker import client, log_limit
+from wire.broker.acl import worker_user
+from wire.identity import ReleaseIdentity
+from wire.messages.queues import HEARTBEAT_QUEUE, OUTCOME_QUEUE, instruction_queue_of, queue_of, tenant_prefix
 
 ONE = {"number": 1}
+TENANT = "acme"
+OWN = ReleaseIdentity(TENANT, "payments", "1", "1.0")
+OWN_QUEUES = (queue_of(OWN), f"{queue_of(OWN)}\x06\x163", instruction_queue_of(OWN, "w-1"))
+OTHERS = [ReleaseIdentity(tenant, "payments", "1", "1.0") for tenant in ("acme-2", "acm", "*")]
+# Commands that authenticate, reset or close a connection. Redis applies no ACL to them.
+UNRESTRICTED = {"auth", "hello", "quit", "reset"}
 
 
 @pytest.fixture
@@ -26,11 +40,15 @@ def queue() -> str:
     return f"test.{uuid.uuid4()}"
 
 
-def unacknowledged(queue: str) -> int:
+@pytest.fixture
+def redis() -> Iterator[Any]:
+    with Redis.from_url(settings.CELERY_BROKER_URL) as client:
+        yield client
+
+
+def unacknowledged(redis: Any, queue: str) -> int:
     """Return the number of unacknowledged messages of a queue. Other tests use the same broker at the same time."""
-    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
-        messages: Any = redis.hvals("unacked")
-        return sum(queue.encode() in message for message in messages)
+    return sum(queue.encode() in message for message in redis.hvals("unacked"))
 
 
 def received(queue: Queue, *, acknowledge: bool = True) -> list[Any]:
@@ -56,33 +74,26 @@ def test_messages_are_those_of_tasks_with_one_argument_and_keep_their_order(queu
     assert taken(queue) == [("some.task", [value]) for value in values]
 
 
-def time_to_live(queue: str) -> int:
-    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
-        return cast("int", redis.ttl(queue))
-
-
-def test_the_latest_message_replaces_those_of_its_queue_and_expires(queue: str) -> None:
+def test_the_latest_message_replaces_those_of_its_queue_and_expires(redis: Any, queue: str) -> None:
     client.send("some.task", 1, queue=queue)
     client.send_latest("some.task", 2, queue=queue, seconds=55.5)
-    assert 50 <= time_to_live(queue) <= 56
+    assert 50 <= redis.ttl(queue) <= 56
     assert taken(queue) == [("some.task", [2])]
 
 
-def test_a_message_for_an_empty_queue_is_sent_only_to_an_empty_queue(queue: str) -> None:
+def test_a_message_for_an_empty_queue_is_sent_only_to_an_empty_queue(redis: Any, queue: str) -> None:
     for number in (1, 2):
         client.send_if_empty("some.task", number, queue=queue, seconds=55.5)
-    assert 50 <= time_to_live(queue) <= 56
+    assert 50 <= redis.ttl(queue) <= 56
     assert taken(queue) == [("some.task", [1])]
 
 
 @cases(("no_ack", "acknowledge", "left"), [(False, True, 0), (True, True, 0), (True, False, 0), (False, False, 1)])
-def test_only_an_unacknowledged_message_stays_in_progress(
-    queue: str, no_ack: bool, acknowledge: bool, left: int
-) -> None:
+def test_only_unacknowledged_messages_stay(redis: Any, queue: str, no_ack: bool, acknowledge: bool, left: int) -> None:
     queue = f"{queue}.{no_ack}.{acknowledge}"
     client.send("some.task", ONE, queue=queue)
     assert received(Queue(queue, no_ack=no_ack), acknowledge=acknowledge) == [ONE]
-    assert (unacknowledged(queue), taken(queue)) == (left, [])
+    assert (unacknowledged(redis, queue), taken(queue)) == (left, [])
 
 
 def test_the_message_of_a_dead_consumer_is_delivered_again_first_and_once(queue: str) -> None:
@@ -97,7 +108,7 @@ def test_the_message_of_a_dead_consumer_is_delivered_again_first_and_once(queue:
 
 
 @cases("ack_emulation", [False, True])
-def test_a_message_that_arrives_after_its_consumer_was_cancelled_is_put_back(queue: str, ack_emulation: bool) -> None:
+def test_a_message_for_a_cancelled_consumer_is_put_back(redis: Any, queue: str, ack_emulation: bool) -> None:
     """A cancelled consumer has often requested the next message from the broker already."""
     with accepting("some.task", ack_emulation=ack_emulation) as connection, connection.channel() as channel:
         consumer = Consumer(channel, [Queue(queue)], callbacks=[fail], accept=["json"])
@@ -108,7 +119,7 @@ def test_a_message_that_arrives_after_its_consumer_was_cancelled_is_put_back(que
         client.send("some.task", ONE, queue=queue)
         with suppress(TimeoutError):
             connection.drain_events(timeout=5)
-    assert (unacknowledged(queue), taken(queue)) == (0, [("some.task", [ONE])])
+    assert (unacknowledged(redis, queue), taken(queue)) == (0, [("some.task", [ONE])])
 
 
 def test_a_backlog_in_one_queue_delays_no_other_queue(queue: str) -> None:
@@ -126,20 +137,19 @@ def test_a_backlog_in_one_queue_delays_no_other_queue(queue: str) -> None:
 
 @cases("takes_batches", [False, True])
 def test_the_newest_dead_messages_are_kept_in_part(
-    queue: str, caplog: pytest.LogCaptureFixture, takes_batches: bool
+    redis: Any, queue: str, caplog: pytest.LogCaptureFixture, takes_batches: bool
 ) -> None:
     caplog.clear()
     secret = "x" * 10_000
     accepted = accepting("some.task", takes_batches=takes_batches)
-    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
-        redis.lpush(queue, *(f"{number} {secret}" for number in range(client.MOST_DEAD_MESSAGES + 20)))
-        with accepted as connection, Consumer(connection.channel(), [Queue(queue)], callbacks=[fail]):
-            while redis.llen(queue):
-                connection.drain_events(timeout=5)
-        name = client.dead_messages_of(queue)
-        kept: Any = [json.loads(entry) for entry in cast("list[bytes]", redis.lrange(name, 0, -1))]
-        assert 0 < cast("int", redis.ttl(name)) <= client.DEAD_MESSAGE_SECONDS
-        redis.delete(name)
+    redis.lpush(queue, *(f"{number} {secret}" for number in range(client.MOST_DEAD_MESSAGES + 20)))
+    with accepted as connection, Consumer(connection.channel(), [Queue(queue)], callbacks=[fail]):
+        while redis.llen(queue):
+            connection.drain_events(timeout=5)
+    name = client.dead_messages_of(queue)
+    kept: Any = [json.loads(entry) for entry in redis.lrange(name, 0, -1)]
+    assert 0 < redis.ttl(name) <= client.DEAD_MESSAGE_SECONDS
+    redis.delete(name)
     assert [entry["excerpt"].partition(" ")[0] for entry in kept] == [str(n) for n in range(119, 19, -1)]
     assert {(entry["code"], entry["bytes"] > 10_000) for entry in kept} == {("MESSAGE_MALFORMED", True)}
     assert {len(entry["excerpt"]) for entry in kept} == {client.LONGEST_EXCERPT}
@@ -148,18 +158,17 @@ def test_the_newest_dead_messages_are_kept_in_part(
 
 
 @cases("room", [1, 3])
-def test_messages_that_a_consumer_has_no_room_for_go_back_in_order(queue: str, room: int) -> None:
-    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
-        redis.lpush(queue, b"garbage")
-        for number in range(5):
-            client.send("some.task", {"number": number}, queue=queue)
-        found: list[int] = []
-        with accepting("some.task", takes_batches=True) as connection, connection.channel() as channel:
-            consumer = Consumer(channel, [Queue(queue)], callbacks=[lambda body, _: found.append(body[0][0]["number"])])
-            consumer.qos(prefetch_count=room)
-            with consumer:
-                connection.drain_events(timeout=5)
-        redis.delete(client.dead_messages_of(queue))
+def test_messages_that_a_consumer_has_no_room_for_go_back_in_order(redis: Any, queue: str, room: int) -> None:
+    redis.lpush(queue, b"garbage")
+    for number in range(5):
+        client.send("some.task", {"number": number}, queue=queue)
+    found: list[int] = []
+    with accepting("some.task", takes_batches=True) as connection, connection.channel() as channel:
+        consumer = Consumer(channel, [Queue(queue)], callbacks=[lambda body, _: found.append(body[0][0]["number"])])
+        consumer.qos(prefetch_count=room)
+        with consumer:
+            connection.drain_events(timeout=5)
+    redis.delete(client.dead_messages_of(queue))
     assert found == list(range(room))
     assert [argument["number"] for _, [argument] in taken(queue)] == list(range(room, 5))
 
@@ -205,9 +214,168 @@ def test_a_closed_channel_raises_an_error_from_which_celery_recovers(queue: str,
     assert issubclass(ResponseError, errors), "an error reply, such as of a broker without memory, is one too"
 
 
-def test_a_declared_queue_leaves_no_key_and_one_client_serves_all_messages(queue: str, channel: Any) -> None:
+def test_a_declared_queue_leaves_no_key_and_one_client_serves_all(redis: Any, queue: str, channel: Any) -> None:
     Queue(queue, Exchange(queue), routing_key=queue)(channel).declare()
-    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
-        assert not redis.exists(f"_kombu.binding.{queue}", f"_kombu.binding_permanent.{queue}")
+    assert not redis.exists(f"_kombu.binding.{queue}", f"_kombu.binding_permanent.{queue}")
     with channel.conn_or_acquire() as first, channel.conn_or_acquire() as second:
         assert first is second
+
+
+FOREIGN_KEYS = (
+    *(name for other in OTHERS for name in (queue_of(other), instruction_queue_of(other, "w-1"))),
+    *(queue for queue in QUEUES if queue not in {OUTCOME_QUEUE, HEARTBEAT_QUEUE}),
+    *("unacked", "coordinator:probe", "wakeup:x:0"),
+    *(tenant_prefix(TENANT)[:-1], "", f"x{queue_of(OWN)}"),
+)
+ALLOWED = {
+    *("ping", "select", "client|setinfo", "multi", "exec"),
+    *("brpop", "lpush", "rpush", "llen", "ltrim", "expire", "getdel"),
+}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    with Valkey(tmp_path_factory.mktemp("acl"), durable=False) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def owner(server: Valkey) -> Iterator[Any]:
+    with Redis.from_url(server.owner_url) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def worker(server: Valkey) -> Iterator[Any]:
+    with Redis.from_url(worker_url(server.owner_url, TENANT)) as client:
+        yield client
+
+
+def test_a_worker_may_use_the_queues_of_its_tenant(worker: Any) -> None:
+    for queue in OWN_QUEUES:
+        assert worker.lpush(queue, "message") == 1
+        assert worker.llen(queue) == 1
+        assert worker.brpop([queue], 1)[1] == b"message"
+
+
+@cases("queue", [OUTCOME_QUEUE, HEARTBEAT_QUEUE])
+def test_a_worker_may_append_to_outcomes_and_heartbeats_and_nothing_else(worker: Any, owner: Any, queue: str) -> None:
+    assert worker.lpush(queue, "message") == 1
+    for command in ("BRPOP {} 1", "LLEN {}", "LPOP {}", "RPUSH {} x", "LTRIM {} 0 0", "BRPOP {} {own} 1"):
+        with pytest.raises(NoPermissionError):
+            worker.execute_command(*command.format(queue, own=OWN_QUEUES[0]).split())
+    assert owner.lrange(queue, 0, -1) == [b"message"]
+    assert owner.delete(queue) == 1
+
+
+@cases("key", FOREIGN_KEYS)
+def test_every_other_key_is_refused(worker: Any, owner: Any, key: str) -> None:
+    for arguments in (("LPUSH", key, "x"), ("LLEN", key), ("BRPOP", key, 1), ("BRPOP", OWN_QUEUES[0], key, 1)):
+        with pytest.raises(NoPermissionError):
+            worker.execute_command(*arguments)
+    assert not owner.exists(key)
+
+
+def test_every_other_command_is_refused(owner: Any) -> None:
+    """Ask the server about each of its commands, with keys of the tenant as arguments."""
+    permitted = set()
+    for name, arity in commands(owner):
+        words = name.split("|")
+        words += [OWN_QUEUES[0]] * (abs(arity) - len(words))
+        answer = owner.execute_command("ACL", "DRYRUN", worker_user(TENANT), *words)
+        if "permissions to run" not in text(answer):
+            permitted.add(name)
+    assert permitted >= ALLOWED
+    assert permitted - ALLOWED <= UNRESTRICTED
+
+
+def commands(owner: Any) -> list[tuple[str, int]]:
+    """Name and arity of every command of the server, or of its subcommands if it has any."""
+    found: list[tuple[str, int]] = []
+    for entry in owner.execute_command("COMMAND").values():
+        leaves = [(text(sub[0]), sub[1]) for sub in entry["subcommands"]]
+        found += leaves or [(entry["name"], entry["arity"])]
+    assert len(found) > 300
+    return found
+
+
+def text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+@pytest.fixture
+def tenants(db: None) -> None:
+    making.tenant("acme")
+    making.tenant("acme-2")
+
+
+def printed(capsys: Any, *arguments: Any, **options: Any) -> list[str]:
+    call_command("broker_acl", *arguments, **options)
+    found: list[str] = capsys.readouterr().out.splitlines()
+    return found
+
+
+def test_the_command_prints_a_complete_acl_file(tenants: None, tmp_path: Path, capsys: Any) -> None:
+    folder = tmp_path / "passwords"
+    lines = printed(capsys, passwords=folder)
+    assert [line.split()[1] for line in lines] == ["coordinator", "worker-acme", "worker-acme-2", "default"]
+    assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o600}
+    assert folder.stat().st_mode & 0o777 == 0o700
+    for file in folder.iterdir():
+        assert file.read_text().strip() not in "\n".join(lines)
+    assert printed(capsys, passwords=folder) == lines
+
+
+def test_the_commands_for_one_tenant_replace_its_user_and_accept_each_password_of_the_file(
+    tenants: None, tmp_path: Path, capsys: Any, server: Valkey, owner: Any
+) -> None:
+    for _ in range(2):
+        [line] = printed(capsys, "acme", passwords=tmp_path, commands=True)
+        owner.execute_command(*line.split())
+    user = owner.acl_getuser("worker-acme")
+    assert len(user["passwords"]) == len(user["selectors"]) == 1
+    passwords = ["old" * 12, "new" * 12]
+    (tmp_path / "worker-acme").write_text("\n".join(passwords))
+    [line] = printed(capsys, "acme", passwords=tmp_path, commands=True)
+    owner.execute_command(*line.split())
+    for password in passwords:
+        with Redis(port=server.port, username="worker-acme", password=password) as client:
+            assert client.ping()
+
+
+@cases("content", ["", f"{'long' * 10}\nshort"])
+def test_weak_passwords_are_refused_and_not_shown(tenants: None, tmp_path: Path, content: str) -> None:
+    (tmp_path / "worker-acme").write_text(content)
+    with pytest.raises(CommandError, match="at least 32 characters") as caught:
+        call_command("broker_acl", "acme", passwords=tmp_path)
+    assert "long" not in str(caught.value)
+
+
+METHODS = {
+    "kombu.transport.redis:Channel._brpop_read": ["self", "options"],
+    "kombu.transport.redis:Channel._connparams": ["self", "asynchronous"],
+    "kombu.transport.redis:Channel._create_client": ["self", "asynchronous"],
+    "kombu.transport.redis:Channel._put": ["self", "queue", "message", "kwargs"],
+    "kombu.transport.redis:Channel._queue_bind": ["self", "exchange", "routing_key", "pattern", "queue"],
+    "kombu.transport.redis:Channel._restore": ["self", "message", "leftmost"],
+    "kombu.transport.redis:QoS._remove_from_indices": ["self", "delivery_tag", "pipe"],
+    "kombu.transport.virtual.base:Transport._deliver": ["self", "message", "queue"],
+    "drf_spectacular.openapi:AutoSchema._get_filter_parameters": ["self"],
+    "drf_spectacular.openapi:AutoSchema._get_response_bodies": ["self", "direction"],
+    "drf_spectacular.openapi:AutoSchema._insert_field_validators": ["self", "field", "schema"],
+    "drf_spectacular.openapi:AutoSchema._is_list_view": ["self", "serializer"],
+    "drf_spectacular.openapi:AutoSchema._map_basic_serializer": ["self", "serializer", "direction"],
+    "drf_spectacular.openapi:AutoSchema._map_serializer_field": ["self", "field", "direction", "bypass_extensions"],
+}
+ATTRIBUTES = [
+    "kombu.transport.redis:Channel._closing",
+    "kombu.transport.redis:Channel._in_poll",
+    "kombu.transport.virtual.base:QoS._delivered",
+]
+
+
+def test_private_names_exist_and_private_methods_have_the_expected_parameters() -> None:
+    found = {name: list(inspect.signature(resolve_name(name)).parameters) for name in METHODS}
+    assert found == METHODS
+    for name in ATTRIBUTES:
+        resolve_name(name)

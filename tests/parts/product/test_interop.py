@@ -86,7 +86,7 @@ def test_one_pipeline_is_hosted_by_both_kinds_of_worker_at_once(tenant: TenantIn
 
 
 def test_the_worker_runs_an_order_for_coordinators_of_every_version(tenant: TenantInUse, orders: BuiltRelease) -> None:
-    """`unit/pipelines/worker/test_versions.py` has the other commands."""
+    """`unit/pipelines/worker/test_rest_host.py` has the other commands."""
     start_rest_host(tenant, orders)
     secret = worker_key(tenant.product.environment["WORKER_SECRET"], tenant.tenant.slug).text
     pin = {name: orders.document[name] for name in ("pipelineId", "contractVersion", "releaseVersion")}

@@ -1,6 +1,7 @@
-"""The chain of audit entries: what the database writes, and how the command finds changes of it."""
+"""The chain of audit entries: what the database writes, races, and how the command finds changes of it."""
 
 import sys
+from functools import partial
 from io import StringIO
 from typing import Any
 
@@ -8,11 +9,16 @@ import pytest
 from django.core.management import call_command
 from django.db import connection, transaction
 
+from releases.activation import policy
+from releases.activation.activation import activate
+from releases.activation.revocation import revoke
 from tenancy import audit
 from tenancy.audit import chain
 from tenancy.audit.origin import Origin, serving
 from tenancy.models import AuditEntry, AuditHead, Tenant
 from tests import making
+from tests.concurrency.racing import race, results_of
+from tests.concurrency.sessions import locked, stopped_at_row
 from tests.raw_sql import unguarded
 
 
@@ -21,8 +27,8 @@ def owner() -> Tenant:
     return making.tenant()
 
 
-def act(tenant: Tenant | None, name: str = "thing.change", **more: Any) -> None:
-    audit.record(name, tenant=tenant, actor="user:eva", object_type="thing", object="one", **more)
+def act(tenant: Tenant | None, actor: str = "user:eva", **more: Any) -> None:
+    audit.record("thing.change", tenant=tenant, actor=actor, object_type="thing", object="one", **more)
 
 
 def verified(*arguments: str) -> tuple[int, str]:
@@ -58,14 +64,6 @@ def test_an_entry_has_the_origin_of_its_request(owner: Tenant) -> None:
     assert (second.request_id, second.address) == ("", "")
 
 
-def test_an_act_that_is_rolled_back_leaves_no_entry(owner: Tenant) -> None:
-    with transaction.atomic():
-        act(owner)
-        transaction.set_rollback(True)
-    act(owner)
-    assert chain.verify(owner) == chain.Verified(1, chain.entries(owner).get().hash)
-
-
 def test_the_database_computes_the_documented_hash_for_every_character(owner: Tenant) -> None:
     points = [*range(0xD800), *range(0xE000, sys.maxunicode, 97)]
     with transaction.atomic():
@@ -75,9 +73,6 @@ def test_the_database_computes_the_documented_hash_for_every_character(owner: Te
         for text in ("a\x00b", "\ud800", "x" * 5_000):
             act(owner, reason=text, detail=text)
     assert isinstance(chain.verify(owner), chain.Verified)
-
-
-# --- verification ---
 
 
 @pytest.mark.parametrize(
@@ -119,3 +114,40 @@ def test_an_earlier_head_shows_that_a_chain_was_written_anew(owner: Tenant) -> N
     act(owner, reason="another")
     assert verified(owner.slug)[0] == 0
     assert verified(owner.slug, "--expect", head)[0] == 1
+
+
+CONNECTIONS, EACH = 8, 10
+
+
+def test_eight_connections_append_to_two_chains_without_gaps() -> None:
+    chains = [making.tenant(), None]
+
+    def append(number: int) -> None:
+        for step in range(EACH):
+            with transaction.atomic():
+                act(chains[(number + step) % 2], actor=f"user:{number}")
+                if step % 5 == 4:
+                    transaction.set_rollback(True)
+
+    results_of(race(*[partial(append, number) for number in range(CONNECTIONS)]))
+    kept = CONNECTIONS * EACH * 4 // 5
+    assert AuditEntry.objects.count() == kept
+    for tenant in chains:
+        found = list(chain.entries(tenant).order_by("sequence"))
+        assert [entry.sequence for entry in found] == list(range(1, len(found) + 1))
+        assert [entry.at for entry in found] == sorted(entry.at for entry in found)
+        assert isinstance(chain.verify(tenant), chain.Verified)
+
+
+def test_the_head_of_a_chain_is_the_last_lock_of_a_use_case() -> None:
+    """While another session holds the head, the use case has locked every other row that it locks."""
+    release = making.active(making.tenant())
+    pipeline, head = release.pipeline, AuditHead.objects.get(tenant=release.pipeline.tenant)
+    for use_case in (
+        lambda: policy.change(pipeline, {"reasonRequired": True}, actor="user:a"),
+        lambda: activate(release, actor="user:a", reason="again"),
+        lambda: revoke(release, actor="user:a", reason="leaked"),
+    ):
+        with stopped_at_row(head, use_case) as stopped:
+            assert locked([pipeline], against="NO KEY UPDATE") == [pipeline]
+            stopped.finish()

@@ -1,11 +1,13 @@
-"""Exports as CSV and JSON lines: no cell is a formula."""
+"""Exports as CSV and JSON lines, and JSON in a page: nothing in them is active."""
 
 import csv
 import re
+from html.parser import HTMLParser
 from io import StringIO
 from typing import Any
 
 from foundation import exports, spreadsheet
+from foundation.admin.json_tree import tree
 from tests.cases import cases
 
 ROWS: list[dict[str, Any]] = [
@@ -31,3 +33,27 @@ def test_no_part_of_a_line_is_a_formula_wherever_it_is_split(separator: str) -> 
     line = spreadsheet.line([f"a{separator}=HYPERLINK(A1)+1{separator}b", -1]).decode()
     assert not [part for part in re.split(r"[;,|\t\n]", line) if part.strip(' "').startswith("=")]
     assert line.endswith(',"-1"\r\n')
+
+
+class Elements(HTMLParser):
+    """Collects the tags with their attributes, and the text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@cases("text", ["<script>alert(1)</script>", "\"><img src=x onerror='x'>", "&lt;"])
+def test_names_and_texts_are_inert(text: str) -> None:
+    found = Elements(tree({text: [text]}, "input").html)
+    assert {tag for tag, _ in found.tags} <= {"details", "summary", "div", "span"}
+    assert all(not name.startswith("on") for _, attributes in found.tags for name in attributes)
+    assert found.text.count(text.replace('"', '\\"')) == 2

@@ -1,8 +1,9 @@
-"""The cache: lifetime and early renewal."""
+"""The cache: lifetime and early renewal. The broker gate: probes at growing intervals after a refusal."""
 
 import pytest
 
 from foundation.timed_cache import TimedCache
+from foundation.wakeups.broker_gate import FIRST_BATCH, FIRST_WAIT, LONGEST_WAIT, BrokerGate
 from tests.clock import Clock
 
 SECONDS = 1000.0
@@ -46,3 +47,71 @@ def test_one_caller_renews_while_the_others_still_get_the_value(clock: Clock) ->
     cache.set("a", 2)
     clock.ahead += 0.6 * SECONDS
     assert [cache.get_or_renew("a") for _ in range(2)] == [None, 2], "a renewed value is due for renewal again"
+
+
+class Broker:
+    """A broker that refuses everything while `error` is set. Counts probes and messages."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.probes = self.messages = 0
+
+    def probe(self) -> None:
+        self.probes += 1
+        self._accept()
+
+    def message(self) -> None:
+        self.messages += 1
+        self._accept()
+
+    def _accept(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.fixture
+def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock(monkeypatch)
+    made.stop()
+    return made
+
+
+@pytest.fixture
+def broker() -> Broker:
+    return Broker()
+
+
+@pytest.fixture
+def gate(broker: Broker, stopped_clock: Clock) -> BrokerGate:
+    return BrokerGate(broker.probe)
+
+
+def refuse(broker: Broker, gate: BrokerGate, error: Exception | None = None) -> None:
+    broker.error = error or OSError("refused")
+    assert not gate.send(broker.message)
+
+
+def test_probes_become_rarer_until_one_succeeds(broker: Broker, gate: BrokerGate, stopped_clock: Clock) -> None:
+    refuse(broker, gate)
+    wait = FIRST_WAIT
+    for number in range(8):
+        stopped_clock.ahead += wait - 0.001
+        assert not gate.is_open()
+        assert broker.probes == number
+        stopped_clock.ahead += 0.002
+        assert not gate.is_open()
+        assert broker.probes == number + 1
+        wait = min(2 * wait, LONGEST_WAIT)
+    assert wait == LONGEST_WAIT
+    broker.error = None
+    stopped_clock.ahead += LONGEST_WAIT
+    assert [gate.send(broker.message) for _ in range(2)] == [True, True]
+    assert (broker.messages, broker.probes, gate.refused) == (3, 9, False)
+    refuse(broker, gate)
+    broker.error = None
+    stopped_clock.ahead += FIRST_WAIT
+    assert gate.is_open(), "the next outage begins with the shortest wait"
+    assert gate.batch(500) == FIRST_BATCH
+    gate.batch_sent(FIRST_BATCH)
+    gate.batch_sent(1)
+    assert gate.batch(500) == 2 * FIRST_BATCH

@@ -1,10 +1,12 @@
-"""An author who writes modules into the folder of the test, and loads pipelines from them."""
+"""An author who writes modules into the folder of the test and loads pipelines from them, and small HTTP servers."""
 
 import importlib
 import shutil
 import sys
-from collections.abc import Iterator
-from dataclasses import replace
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from textwrap import dedent
 from types import ModuleType
@@ -14,6 +16,8 @@ import pytest
 from pipelines import Pipeline, StepContext
 from pipelines.authoring.loading import load
 from pipelines.release.packaging import BuiltArtifact, build
+from tests.http_server import HttpServer, Request, body_of, head
+from tests.receiving import Received
 
 IMPORTS = """
 import enum, functools, typing
@@ -71,27 +75,28 @@ class Author:
         return any(str(origin).startswith(str(self.folder)) for origin in origins)
 
 
+@contextmanager
+def writing(folder: Path) -> Iterator[Author]:
+    """Let an author write modules into the folder, from which they are imported during the block."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "dont_write_bytecode", True)
+        patch.syspath_prepend(str(folder))
+        author = Author(folder)
+        yield author
+        author.forget()
+
+
 @pytest.fixture
-def author(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Author]:
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    folder = tmp_path / "source"
-    folder.mkdir()
-    monkeypatch.syspath_prepend(str(folder))
-    author = Author(folder)
-    yield author
-    author.forget()
+def author(tmp_path: Path) -> Iterator[Author]:
+    (tmp_path / "source").mkdir()
+    with writing(tmp_path / "source") as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
 def built_once(tmp_path_factory: pytest.TempPathFactory) -> BuiltArtifact:
-    folder = tmp_path_factory.mktemp("built")
-    author = Author(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "dont_write_bytecode", True)
-        patch.syspath_prepend(str(folder))
-        made = build(author.pipeline(STEP), folder / "dist")
-        author.forget()
-    return made
+    with writing(tmp_path_factory.mktemp("built")) as author:
+        return build(author.pipeline(STEP), author.folder / "dist")
 
 
 @pytest.fixture
@@ -105,11 +110,38 @@ def built(built_once: BuiltArtifact, tmp_path: Path) -> BuiltArtifact:
 @pytest.fixture
 def context() -> StepContext:
     return StepContext(
-        tenant_id="acme",
-        execution_id="e-1",
-        pipeline_id="org.acme.orders",
-        contract_version="sha256:c",
-        release_version="sha256:r",
-        attempt=2,
-        transition_key="e-1:0:2",
-    )
+        tenant_id="acme", pipeline_id="org.acme.orders", contract_version="sha256:c", release_version="sha256:r",
+        execution_id="e-1", attempt=2, transition_key="e-1:0:2",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Response:
+    """`cut` is how many bytes of the body are sent, `pause` the seconds after each byte."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    cut: int | None = None
+    pause: float = 0
+
+
+class Recorder(HttpServer):
+    """Keeps all requests. `response_to` says how to answer one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests: list[Received] = []
+
+    def response_to(self, request: Received) -> Response:
+        raise NotImplementedError
+
+    def respond(self, request: Request) -> None:
+        received = Received(request.command, request.path, dict(request.headers), body_of(request))
+        self.requests.append(received)
+        response = self.response_to(received)
+        headers = {"Content-Length": str(len(response.body)), **response.headers}
+        head(request, response.status, {name: value for name, value in headers.items() if value})
+        for part in [response.body[: response.cut]] if not response.pause else map(bytes, zip(response.body)):
+            request.wfile.write(part)
+            time.sleep(response.pause)

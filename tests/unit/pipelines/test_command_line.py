@@ -1,4 +1,4 @@
-"""The commands as an author runs them."""
+"""The commands as an author runs them, and the secrets of workers."""
 
 import argparse
 import json
@@ -12,11 +12,11 @@ import pytest
 from pipelines import DefinitionError
 from pipelines.cli import main
 from pipelines.release.connection import Target, target_of
+from pipelines.worker import options as worker_options
 from tests import making
 from tests.cases import cases
-from tests.receiving import Received
+from tests.receiving import Receiver, serving
 from tests.unit.pipelines.conftest import Author
-from tests.unit.pipelines.small_servers import Recorder, Response, serving
 from wire.messages.limits import LONGEST_WORKER_ID
 from wire.worker_keys import worker_key
 
@@ -33,6 +33,11 @@ Command = Callable[..., tuple[int, str, str]]
 WORKER = ["worker", "--tenant=acme", "--release=r.json"]
 BROKER = "--broker-url=redis://127.0.0.1:1/0"
 ACTIVATE = ("activate", "org.acme.orders", "2.0")
+REFUSAL = {"code": "WORKER_REQUIRED", "detail": "No worker may run release '2.0'."}
+MADE = {"sequence": 7, "releaseVersion": "2.0", "previousReleaseVersion": "1.0", "kind": "activation", "reason": "why"}
+ID = {"name": "id", "type": {"kind": "scalar", "id": "string"}}
+PRICE = {"name": "price", "type": {"kind": "scalar", "id": "decimal"}}
+KEY = worker_key("a secret", "acme")
 
 
 @pytest.fixture
@@ -118,35 +123,16 @@ def test_the_token_comes_from_a_file_or_the_environment(project: Path, monkeypat
         target_of(options)
 
 
-# --- activate ---
-
-
-REFUSAL = {"code": "WORKER_REQUIRED", "detail": "No worker may run release '2.0'."}
-MADE = {"sequence": 7, "releaseVersion": "2.0", "previousReleaseVersion": "1.0", "kind": "activation", "reason": "why"}
-
-
-class Coordinator(Recorder):
-    """Answers every request with `answer`."""
-
-    answer: tuple[int, dict[str, Any]] = (200, {})
-
-    def response_to(self, request: Received) -> Response:
-        status, document = self.answer
-        return Response(status, json.dumps(document).encode(), {"Content-Type": "application/json"})
-
-
 @pytest.fixture
-def coordinator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Coordinator]:
-    made = Coordinator()
-    with serving(made):
+def coordinator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
+    with serving(MADE, status=201, headers={"Content-Type": "application/json"}) as made:
         monkeypatch.setenv("PIPELINES_TOKEN", "dc_token")
-        monkeypatch.setenv("PIPELINES_URL", made.url)
+        monkeypatch.setenv("PIPELINES_URL", made.origin)
         monkeypatch.setenv("PIPELINES_TENANT", "acme")
         yield made
 
 
-def test_an_activation_sends_the_reason_and_the_expected_release(coordinator: Coordinator, command: Command) -> None:
-    coordinator.answer = (201, MADE)
+def test_an_activation_sends_the_reason_and_the_expected_release(coordinator: Receiver, command: Command) -> None:
     status, out, err = command(*ACTIVATE, "--reason", "why", "--expected", "1.0")
     assert (status, err) == (0, "")
     assert "#7" in out
@@ -158,18 +144,12 @@ def test_an_activation_sends_the_reason_and_the_expected_release(coordinator: Co
     assert json.loads(command(*ACTIVATE, "--json")[1]) == MADE
 
 
-def test_a_refusal_and_a_mistake_have_different_exit_statuses(coordinator: Coordinator, command: Command) -> None:
+def test_a_refusal_and_a_mistake_have_different_exit_statuses(coordinator: Receiver, command: Command) -> None:
+    coordinator.bodies = [json.dumps(REFUSAL).encode()]
     for answer, status in ((409, 3), (422, 3), (403, 2), (503, 2)):
-        coordinator.answer = (answer, REFUSAL)
+        coordinator.statuses = [answer]
         error = f"error: COORDINATOR_REFUSED: {answer} WORKER_REQUIRED No worker may run release '2.0'.\n"
         assert command(*ACTIVATE) == (status, "", error)
-
-
-# --- diff ---
-
-
-ID = {"name": "id", "type": {"kind": "scalar", "id": "string"}}
-PRICE = {"name": "price", "type": {"kind": "scalar", "id": "decimal"}}
 
 
 def written(folder: Path, version: str = "1.0", *fields: dict[str, Any], **entries: str) -> Path:
@@ -212,3 +192,27 @@ def test_equal_releases_and_other_code_are_compatible(command: Command, old: Pat
 def test_a_file_with_other_bytes_leaves_the_contract_unknown(command: Command, old: Path, new: Path) -> None:
     (new / "app.zip").write_bytes((old / "app.zip").read_bytes())
     assert command("diff", old, new)[1].startswith("unknown: changed contract: ")
+
+
+def test_the_key_comes_from_a_file_or_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "key"
+    file.write_text(f"{KEY.text}\n")
+    assert worker_options.worker_key(file) == KEY
+    monkeypatch.setenv("PIPELINES_WORKER_KEY", KEY.text)
+    assert worker_options.worker_key(None) == KEY
+
+
+def test_a_malformed_key_is_refused_without_showing_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIPELINES_WORKER_KEY", KEY.text[:-1])
+    with pytest.raises(DefinitionError, match="MALFORMED_WORKER_KEY") as caught:
+        worker_options.worker_key(None)
+    assert KEY.text[:-1] not in str(caught.value)
+
+
+@cases("secret", ["x" * 15, "env:REST_WORKER_SECRET", "file:/run/secrets/key"])
+def test_a_rest_worker_refuses_a_short_secret_and_a_reference(monkeypatch: pytest.MonkeyPatch, secret: str) -> None:
+    monkeypatch.setenv("PIPELINES_WORKER_KEY", "x" * 16)
+    assert worker_options.rest_secret(None) == "x" * 16
+    monkeypatch.setenv("PIPELINES_WORKER_KEY", secret)
+    with pytest.raises(DefinitionError, match="MALFORMED_WORKER_KEY"):
+        worker_options.rest_secret(None)

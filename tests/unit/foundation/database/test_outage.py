@@ -42,7 +42,5 @@ def test_the_code_decides_and_the_class_does_not(codes: str, expected: tuple[boo
         *((error, PROGRAM) for error in (None, ValueError(), IntegrityError(), ProgrammingError())),
     ],
 )
-def test_an_error_without_a_code_is_an_outage_if_the_connection_failed(
-    error: Exception | None, expected: tuple[bool, ...]
-) -> None:
+def test_without_a_code_a_failed_connection_is_an_outage(error: Exception | None, expected: tuple[bool, ...]) -> None:
     assert (is_outage(error), may_pass(error), rejects_values(error)) == expected

@@ -211,9 +211,7 @@ def record(name: str, hints: list[tuple[Any, Any, bool]]) -> type:
 
 
 @given(st.data(), st.lists(st.tuples(HINTS, DEFAULTS, st.booleans()), min_size=1, max_size=2), st.booleans())
-def test_the_coordinator_accepts_what_a_worker_reads_and_refuses_the_rest(
-    data: Any, hints: list[Any], nests: bool
-) -> None:
+def test_the_coordinator_accepts_exactly_what_a_worker_reads(data: Any, hints: list[Any], nests: bool) -> None:
     has_defaults = any(default for _, default, _ in hints)
     members: dict[str, Any] = {f"m{place}": VALUES for place in range(len(hints))}
     if nests:

@@ -133,21 +133,15 @@ def test_a_linked_folder_is_packed_and_a_link_that_cannot_be_packed_is_named(aut
 # --- completeness ---
 
 
-MODULES = {
-    "acme/__init__.py": "",
-    "acme/orders/__init__.py": "",
-    "acme/orders/rates.py": "",
-    "acme/billing.py": "",
-    "helper.py": "",
-    "shared/__init__.py": "",
-    "shared/money.py": "",
-    "spread/inner/part.py": "",
-}
+MODULES = (
+    *("acme/__init__.py", "acme/orders/__init__.py", "acme/orders/rates.py", "acme/billing.py", "helper.py"),
+    *("shared/__init__.py", "shared/money.py", "spread/inner/part.py"),
+)
 
 
 def write(author: Author, body: str, **files: str) -> str:
     """Write a pipeline in the package acme.orders, and modules next to it. Return the pipeline's reference."""
-    for path, text in {**MODULES, **files}.items():
+    for path, text in {**dict.fromkeys(MODULES, ""), **files}.items():
         author.write(path, text)
     author.write("acme/orders/flow.py", IMPORTS + STEP + body)
     author.forget()

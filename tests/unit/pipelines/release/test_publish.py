@@ -1,7 +1,10 @@
-"""The requests of a publisher and its timeout. Small HTTP servers replace the coordinator and the store."""
+"""The requests of a publisher and of a worker that gets its artifact from a Maven repository.
+
+Small HTTP servers replace the coordinator, the store, and the repositories of other companies."""
 
 import base64
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +15,13 @@ from pipelines import DefinitionError
 from pipelines.release import direct_upload
 from pipelines.release.descriptor import CONTRACT_NAME, ENVELOPE_NAME, release
 from pipelines.release.located_artifacts import Locations
+from pipelines.release.maven_repositories import Repositories, RepositoryError
 from pipelines.release.packaging import BuiltArtifact
 from pipelines.release.publish import Target, publish
+from tests.cases import cases
 from tests.receiving import Received
-from tests.unit.pipelines.small_servers import Recorder, Response, serving
+from tests.unit.pipelines.conftest import Recorder, Response
+from wire.documents.artifact_uri import MavenUri
 from wire.documents.descriptor import Profile
 
 
@@ -41,9 +47,8 @@ class Coordinator(Recorder):
 
 @pytest.fixture
 def coordinators() -> Iterator[list[Coordinator]]:
-    made = [Coordinator(), Coordinator()]
-    with serving(*made):
-        yield made
+    with Coordinator().running() as first, Coordinator().running() as second:
+        yield [first, second]
 
 
 @pytest.fixture
@@ -58,7 +63,7 @@ def folder(built: BuiltArtifact) -> Path:
 
 
 def published(folder: Path, coordinator: Coordinator, *, tenant: str = "acme") -> dict[str, Any]:
-    target = Target(coordinator.url, tenant, "dc_secret")
+    target = Target(coordinator.origin, tenant, "dc_secret")
     return publish(folder, target, progress=lambda _sent, _total: None, verdict_timeout=20)
 
 
@@ -96,7 +101,7 @@ def test_the_token_is_sent_only_to_the_coordinator(folder: Path, coordinators: l
     assert {request.headers.get("Authorization") for request in coordinator.requests} == {"Bearer dc_secret"}
     assert "dc_secret" not in repr(Target("https://coordinator.example", "acme", "dc_secret"))
 
-    coordinator.location = other.url
+    coordinator.location = other.origin
     with pytest.raises(DefinitionError, match="307"):
         published(folder, coordinator)
     assert other.requests == []
@@ -110,9 +115,7 @@ def test_names_are_escaped_in_addresses(folder: Path, coordinator: Coordinator) 
     assert [request.path for request in coordinator.requests] == [releases, f"{releases}/1%3Fy"]
 
 
-def test_files_and_signatures_that_do_not_fit_the_descriptor_are_not_sent(
-    folder: Path, coordinator: Coordinator
-) -> None:
+def test_files_and_signatures_that_do_not_fit_are_not_sent(folder: Path, coordinator: Coordinator) -> None:
     (folder / ENVELOPE_NAME).write_text(json.dumps({"payload": base64.b64encode(b"another").decode()}))
     assert "signs another descriptor" in refused(folder, coordinator)
     (folder / ENVELOPE_NAME).unlink()
@@ -127,9 +130,7 @@ def newer(folder: Path, **locations: Any) -> Path:
     return artifact
 
 
-def test_only_a_file_that_the_coordinator_gets_from_a_repository_may_be_missing(
-    folder: Path, coordinator: Coordinator
-) -> None:
+def test_only_a_file_that_comes_from_a_repository_may_be_missing(folder: Path, coordinator: Coordinator) -> None:
     artifact = newer(folder)
     data = artifact.read_bytes()
     artifact.write_bytes(b"other")
@@ -148,9 +149,6 @@ def test_only_a_file_that_the_coordinator_gets_from_a_repository_may_be_missing(
     assert parts(coordinator) == 0
 
 
-# --- direct uploads ---
-
-
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "app.zip"
@@ -165,13 +163,11 @@ def send(file: Path, status: str, *missing: dict[str, Any]) -> None:
 
 
 @pytest.mark.usefixtures("hasty_with_netrc")
-def test_the_store_gets_no_credentials_and_redirects_are_not_followed(
-    file: Path, coordinators: list[Coordinator]
-) -> None:
+def test_stores_get_no_credentials_and_redirects_are_not_followed(file: Path, coordinators: list[Coordinator]) -> None:
     first, other = coordinators
-    first.location = other.url
+    first.location = other.origin
     with pytest.raises(DefinitionError, match="STORE_UNREACHABLE"):
-        send(file, "OPEN", {"url": f"{first.url}/0", "offset": 0, "size": 10})
+        send(file, "OPEN", {"url": f"{first.origin}/0", "offset": 0, "size": 10})
     assert {request.headers.get("Authorization") for request in first.requests} == {None}
     assert other.requests == []
 
@@ -179,3 +175,96 @@ def test_the_store_gets_no_credentials_and_redirects_are_not_followed(
 def test_a_rejected_upload_is_an_error(file: Path) -> None:
     with pytest.raises(DefinitionError, match="UPLOAD_REJECTED"):
         send(file, "REJECTED")
+
+
+LOCATION = MavenUri("org.acme", "orders", "1.0+1", "zip")
+PATH = "org/acme/orders/1.0+1/orders-1.0+1.zip"
+CREDENTIALS = "ci:a:secret"
+BASIC = f"Basic {base64.b64encode(CREDENTIALS.encode()).decode()}"
+FOUND = Response(body=b"the artifact")
+REPOSITORY = "https://repo.example"
+
+
+class Repository(Recorder):
+    """Answers requests for the artifact. `redirects` has locations by path. Everything else is unknown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found = FOUND
+        self.redirects: dict[str, str] = {}
+
+    def response_to(self, request: Received) -> Response:
+        if request.path in self.redirects:
+            return Response(302, headers={"Location": self.redirects[request.path]})
+        return self.found if request.path.endswith(PATH) else Response(404)
+
+
+@pytest.fixture
+def repositories() -> Iterator[list[Repository]]:
+    with Repository().running() as first, Repository().running() as second:
+        yield [first, second]
+
+
+@pytest.fixture
+def repository(repositories: list[Repository]) -> Repository:
+    return repositories[0]
+
+
+def fetched(tmp_path: Path, *places: str, **options: Any) -> bytes:
+    asked = Repositories(places, **options)
+    asked.require_usable()
+    path, _ = asked.get(LOCATION, tmp_path / "target")
+    return path.read_bytes()
+
+
+def failure(tmp_path: Path, *places: str, **options: Any) -> RepositoryError:
+    with pytest.raises(RepositoryError) as caught:
+        fetched(tmp_path, *places, **options)
+    return caught.value
+
+
+def test_credentials_are_not_sent_to_the_target_of_a_redirect(repositories: list[Repository], tmp_path: Path) -> None:
+    first, second = repositories
+    first.redirects = {f"/{PATH}": "/moved?signature=1", "/moved?signature=1": f"{second.origin}/store/{PATH}"}
+    assert fetched(tmp_path, first.origin, credentials=CREDENTIALS) == b"the artifact"
+    assert [request.headers.get("Authorization") for request in first.requests] == [BASIC] * 2
+    assert [(request.path, request.headers.get("Authorization")) for request in second.requests] == [
+        (f"/store/{PATH}", None)
+    ]
+
+
+@cases("location", ["", "file:///etc/passwd", "http://user:password@127.0.0.1/", f"/{PATH}"])
+def test_redirects_lead_to_a_web_address_and_end(repository: Repository, tmp_path: Path, location: str) -> None:
+    repository.redirects[f"/{PATH}"] = location
+    error = failure(tmp_path, repository.origin)
+    assert (error.code, "password" in str(error)) == ("REPOSITORY_UNREACHABLE", False)
+
+
+def test_a_download_is_limited_in_size_and_time_and_must_be_complete(repository: Repository, tmp_path: Path) -> None:
+    assert "more than 11 bytes" in str(failure(tmp_path, repository.origin, max_bytes=11))
+    for broken in (Response(body=b"text", cut=1), Response(206, b"text")):
+        repository.found = broken
+        assert failure(tmp_path, repository.origin).code == "REPOSITORY_UNREACHABLE"
+    repository.found = Response(body=b"the artifact", pause=0.05)
+    started = time.monotonic()
+    assert "longer than 0.1 s" in str(failure(tmp_path, repository.origin, download_seconds=0.1))
+    assert time.monotonic() - started < 0.5
+
+
+@cases(
+    ("places", "credentials", "code"),
+    [
+        (["/tmp", "https://ci:secret@repo.example/maven"], "", "INVALID_REPOSITORY"),
+        (["/tmp", f"{REPOSITORY}/?secret=1"], "", "INVALID_REPOSITORY"),
+        (["/tmp", "/nowhere/secret"], "", "INVALID_REPOSITORY"),
+        ([REPOSITORY], "secret", "INVALID_REPOSITORY_CREDENTIALS"),
+        (["http://repo.example"], "ci:secret", "INVALID_REPOSITORY_CREDENTIALS"),
+        ([REPOSITORY, f"{REPOSITORY}:8443"], "ci:secret", "INVALID_REPOSITORY_CREDENTIALS"),
+    ],
+)
+def test_credentials_reach_one_host_and_never_in_clear_text(places: list[str], credentials: str, code: str) -> None:
+    """An error shows neither credentials nor the URL of a repository."""
+    with pytest.raises(DefinitionError) as caught:
+        Repositories(places, credentials).require_usable()
+    assert caught.value.code == code
+    assert "secret" not in str(caught.value)

@@ -81,11 +81,7 @@ def test_the_release_pins_the_artifact_by_its_digest(built: BuiltArtifact) -> No
     first = located(built.path.parent)
     assert not (written.path.parent / ENVELOPE_NAME).exists()
     carrier = {"kind": "application-archive", "uri": built.path.resolve().as_uri(), "capabilities": ["celery", "rest"]}
-    assert first == {
-        **written.document,
-        "compiledTruthArtifactId": ARTIFACT,
-        "artifacts": [artifact | carrier],
-    }
+    assert first == {**written.document, "compiledTruthArtifactId": ARTIFACT, "artifacts": [artifact | carrier]}
 
 
 def test_several_artifacts_of_one_contract_make_one_release(built: BuiltArtifact, second: Path) -> None:
@@ -108,9 +104,6 @@ def test_a_release_that_breaks_a_rule_is_not_written(built: BuiltArtifact) -> No
     with pytest.raises(DefinitionError, match="INVALID_RELEASE"):
         release(built.path.parent, release_version="a\0b")
     assert list(built.path.parent.glob("*.json")) == []
-
-
-# --- signatures ---
 
 
 @pytest.fixture
@@ -167,9 +160,6 @@ def test_the_envelope_signs_the_exact_bytes_and_other_readers_of_dsse_accept_it(
     public = [signing.read_public_key(key.public.read_text()) for key in keys]
     others = [SSlibKey.from_crypto(each, signing.key_id(each)) for each in public]
     assert set(witness.verify(list(others), 2)) == {key.key_id for key in keys}
-
-
-# --- verification ---
 
 
 def released(built: BuiltArtifact, profile: Profile = Profile.TPF_2026_10, **locations: Any) -> Path:

@@ -3,7 +3,6 @@
 import json
 import logging
 import secrets
-import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from pipelines.worker.host import Host
 from pipelines.worker.hosted_release import host_source
 from pipelines.worker.outbox import Report
 from tests import making
+from tests.unit.pipelines.conftest import writing
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Command, CommandGroup, Heartbeat, Outcome, OutcomeGroup
 from wire.messages.sealing import decode, seal, verify
@@ -97,16 +97,20 @@ class Hosted:
 
 
 @contextmanager
+def hosting(folder: Path, module: str, out: Path) -> Iterator[Hosted]:
+    """Build the pipeline of a module into `out` and release it."""
+    with writing(folder):
+        build(f"{module}:pipeline", out)
+        yield Hosted(folder, module, release(out, release_version="1.0").path)
+
+
+@contextmanager
 def released(folder: Path, source: str) -> Iterator[Hosted]:
     """Write a module with a pipeline, build it and release it."""
     module = f"hosted_{secrets.token_hex(4)}"
     (folder / f"{module}.py").write_text(source)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(folder))
-        patch.setattr(sys, "dont_write_bytecode", True)
-        build(f"{module}:pipeline", folder / "dist")
-        yield Hosted(folder, module, release(folder / "dist", release_version="1.0").path)
-        sys.modules.pop(module, None)
+    with hosting(folder, module, folder / "dist") as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -155,17 +159,10 @@ def spoiled_log() -> Iterator[None]:
 
 def command(number: Any = 1, **members: Any) -> Command:
     defaults: dict[str, Any] = {
-        "execution_id": uuid.uuid4(),
-        "current_step_index": 0,
-        "stop_before_step_index": -1,
-        "attempt": 0,
-        "result_shape": "SINGLE",
-        "execution_version": 7,
-        "transition_key": "the:key:0",
-        "lease_token": uuid.uuid4(),
-        "lease_seconds": 30.0,
-        "shape": "UNI",
-        "payload": json.dumps({"number": number}),
+        **{"execution_id": uuid.uuid4(), "execution_version": 7, "transition_key": "the:key:0"},
+        **{"current_step_index": 0, "stop_before_step_index": -1, "attempt": 0, "result_shape": "SINGLE"},
+        **{"lease_token": uuid.uuid4(), "lease_seconds": 30.0},
+        **{"shape": "UNI", "payload": json.dumps({"number": number})},
     }
     return Command(**{**defaults, **members})
 

@@ -1,13 +1,23 @@
-"""A worker runs the code of its artifact, of installed distributions and of the standard library, and no other code."""
+"""A worker runs only code of its artifact, of distributions and the standard library, and survives hostile steps."""
 
+import json
 import py_compile
+import signal
+import threading
 import zipfile
+from collections.abc import Iterator
 from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.util import find_spec
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
+from pipelines.worker.boundary import Boundary
+from pipelines.worker.host import Host
+from pipelines.worker.outbox import Report
+from tests.hostile.expected import FAILURES, PIPELINE
+from tests.unit.pipelines.worker.conftest import Hosted, command, heartbeat, hosting, sealed
 from tests.unit.pipelines.worker.hosting_process import (
     FLOW,
     Environment,
@@ -17,6 +27,10 @@ from tests.unit.pipelines.worker.hosting_process import (
     in_step,
     packed,
 )
+from wire.log_lines import LineFormatter
+from wire.messages.celery_messages import HeldLease, Outcome, OutcomeGroup
+from wire.messages.limits import LONGEST_TRACEBACK
+from wire.messages.sealing import decode, verify
 
 EXTENSION = Path(str(getattr(find_spec("_cffi_backend"), "origin", "")))
 """Any extension module."""
@@ -77,20 +91,16 @@ NAMED = {
     "a changed file of the artifact": "shop",
 }
 """What the error names, if not the stranger."""
+UNDONE = ("signal handlers", "silence in the log")
+"""What these change in the process is undone."""
 
 
 @pytest.fixture(scope="module")
 def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with modules that no artifact contains."""
     folder = tmp_path_factory.mktemp("outside")
-    for file in (
-        "stranger.py",
-        "start/sitecustomize.py",
-        "shop/data.txt",
-        "project/edited.py",
-        "project/sourced.py",
-        "template.html",
-    ):
+    modules = ("stranger.py", "start/sitecustomize.py", "project/edited.py", "project/sourced.py")
+    for file in (*modules, "shop/data.txt", "template.html"):
         (folder / file).parent.mkdir(exist_ok=True)
         (folder / file).write_text("")
     py_compile.compile(str(folder / "stranger.py"), str(folder / "stranger_compiled.pyc"), dfile="<unknown>")
@@ -114,9 +124,7 @@ def python(tmp_path_factory: pytest.TempPathFactory, outside: Path) -> Path:
     return environment.python
 
 
-def test_code_from_elsewhere_stops_a_worker_that_starts(
-    python: Path, tmp_path: Path, outside: Path, subtests: pytest.Subtests
-) -> None:
+def test_foreign_code_prevents_a_start(python: Path, tmp_path: Path, outside: Path, subtests: pytest.Subtests) -> None:
     releases = [packed(tmp_path / str(number), at_import(code)) for number, code in enumerate(TRICKS.values())]
     for trick, [refused] in zip(TRICKS, hosted_each(*releases, python=python, OUTSIDE=str(outside)), strict=True):
         with subtests.test(trick):
@@ -179,3 +187,92 @@ return open("shop/data.txt").read() + os.path.relpath(_cffi_backend.__file__)
 def test_a_module_that_python_imports_at_its_start_is_refused(python: Path, tmp_path: Path, outside: Path) -> None:
     [refused] = hosted(packed(tmp_path, {}), PYTHONPATH=str(outside / "start"), python=python)
     assert refused["code"] == "FOREIGN_MODULE"
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosted]:
+    with hosting(PIPELINE, "hostile", tmp_path_factory.mktemp("hostile")) as made:
+        yield made
+
+
+@pytest.fixture
+def host(hostile: Hosted) -> Host:
+    return hostile.host()
+
+
+def payload(trick: str) -> str:
+    return json.dumps({"number": 7, "trick": trick})
+
+
+def answers(host: Host, *tricks: str) -> list[Outcome]:
+    """Return the outcomes of one group in the order of its commands, exactly one for each."""
+    commands = [command(payload=payload(trick), result_shape="MATERIALIZED_MULTI") for trick in tricks]
+    reports: list[Report] = []
+    runner = threading.Thread(target=host.execute, args=(sealed(host, *commands), reports.append))
+    runner.start()
+    runner.join(60)
+    host.drop_leases(reports)
+    outcomes = decode(verify(host.sealed(reports), lambda _: [Hosted.key]), OutcomeGroup).outcomes
+    assert sorted(each.lease_token for each in outcomes) == sorted(each.lease_token for each in commands)
+    by_lease = {each.lease_token: each for each in outcomes}
+    return [by_lease[each.lease_token] for each in commands]
+
+
+def held(host: Host) -> list[HeldLease]:
+    sent = heartbeat(host)
+    return sent.running + sent.waiting
+
+
+def is_clean(text: str, allowed: str = "") -> bool:
+    return all(each in allowed or (ord(each) >= 32 and not 0xD800 <= ord(each) < 0xE000) for each in text)
+
+
+def test_every_command_gets_an_outcome(host: Host, caplog: pytest.LogCaptureFixture, subtests: pytest.Subtests) -> None:
+    handler = signal.getsignal(signal.SIGTERM)
+    before, *outcomes, _, _, after = answers(host, "well", *FAILURES, *UNDONE, "well")
+    assert signal.getsignal(signal.SIGTERM) == handler
+    assert [each.output_payloads for each in (before, after)] == [['{"value": 7}']] * 2
+    assert held(host) == []
+    for trick, outcome in zip(FAILURES, outcomes, strict=True):
+        with subtests.test(trick):
+            assert outcome.failure is not None
+            assert (outcome.failure.failure_class, outcome.failure.retryable) == FAILURES[trick]
+            assert 0 < len(outcome.failure.message) <= 512
+            assert is_clean(outcome.failure.message)
+            assert len(outcome.failure.traceback) <= LONGEST_TRACEBACK
+            assert is_clean(outcome.failure.traceback, "\t\n")
+            assert str(outcome.execution_id) in caplog.text
+
+
+def test_no_lease_is_held_for_an_outcome_that_cannot_be_reported(host: Host) -> None:
+    """A thread continues with the next command after an internal error."""
+    reported: list[Report] = []
+
+    def report(answer: Report) -> None:
+        reported.append(answer)
+        raise MemoryError
+
+    host.execute(sealed(host, *(command(payload=payload("well")) for _ in range(5))), report)
+    assert len(reported) == 5
+    assert held(host) == []
+
+
+def test_a_failure_carries_a_traceback_without_values_or_folders(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    """The log has its frames without the message."""
+    [outcome] = answers(host, "an error")
+    assert outcome.failure is not None
+    lines = outcome.failure.traceback.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[1].startswith('  File "hostile.py", line ')
+    assert lines[-1] == "RuntimeError: no luck"
+    assert str(PIPELINE) not in outcome.failure.traceback
+    assert "pipelines/worker/runner.py" not in outcome.failure.traceback
+    [record] = [each for each in caplog.records if str(outcome.execution_id) in each.getMessage()]
+    shown = json.loads(LineFormatter("json").format(record))
+    assert [frame.split(":")[0] for frame in shown["exception"]["frames"]] == ["hostile.py", "hostile.py"]
+    assert "no luck" not in str(shown)
+
+
+def test_any_exception_in_a_transition_becomes_its_outcome() -> None:
+    leaving = Mock(side_effect=SystemExit)
+    assert Boundary().run("id", leaving, lambda failed: failed.failure_class) == "SystemExit"

@@ -1,6 +1,10 @@
-"""A worker hosts a release only with exactly the code of that release."""
+"""A worker hosts a release only with exactly the code of that release, which it downloads into a private folder."""
 
+import hashlib
 import json
+import os
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +13,16 @@ import pytest
 from pipelines.authoring.compiler import compile_contract
 from pipelines.authoring.loading import load
 from pipelines.errors import DefinitionError
+from pipelines.release.connection import Target
 from pipelines.release.packaging import artifact_digest
+from pipelines.worker.artifact import unpack_release
+from pipelines.worker.fetching import fetched
+from tests.cases import cases
+from tests.receiving import Received
+from tests.unit.pipelines.conftest import Recorder, Response
 from tests.unit.pipelines.worker.conftest import SOURCE, Hosted, released
+from tests.unit.pipelines.worker.hosting_process import packed
+from wire.documents.contract import PYTHON_ENTRY
 
 
 def refusal(hosted: Hosted) -> str:
@@ -76,3 +88,169 @@ def test_a_release_from_before_contracts_had_constraints_is_hosted(tmp_path: Pat
         hosted.change_descriptor(member("contractVersion", earlier["contractVersion"]))
         hosted.change_descriptor(artifact(digest=artifact_digest(pipeline, contract=earlier)))
         assert hosted.host().release.identity.contract_version == earlier["contractVersion"]
+
+
+@pytest.fixture
+def descriptor(tmp_path: Path) -> Path:
+    return packed(tmp_path, {})
+
+
+def artifact_of(descriptor: Path) -> Path:
+    [artifact] = descriptor.parent.glob("*.zip")
+    return artifact
+
+
+def refusal_to_unpack(descriptor: Path, artifact: Path | None = None) -> str:
+    with pytest.raises(DefinitionError) as caught:
+        unpack_release(descriptor, artifact)
+    return caught.value.code
+
+
+def change(descriptor: Path, **members: Any) -> None:
+    document = json.loads(descriptor.read_text())
+    document["artifacts"][0].update(members)
+    descriptor.write_text(json.dumps(document))
+
+
+def pin(descriptor: Path) -> None:
+    """Write the digest of the artifact as it is now into the descriptor."""
+    change(descriptor, digest=f"sha256:{hashlib.sha256(artifact_of(descriptor).read_bytes()).hexdigest()}")
+
+
+def test_exactly_the_pinned_bytes_are_unpacked_into_a_private_folder(descriptor: Path, tmp_path: Path) -> None:
+    artifact = artifact_of(descriptor)
+    with zipfile.ZipFile(artifact) as archive:
+        names = archive.namelist()
+    for moved in (artifact, tmp_path / "moved"):
+        artifact.rename(moved)
+        unpacked = unpack_release(descriptor, None if moved == artifact else moved)
+        assert unpacked.files == {
+            str(unpacked.folder / name): hashlib.sha256((unpacked.folder / name).read_bytes()).hexdigest()
+            for name in names
+        }
+        assert unpacked.folder.stat().st_mode & 0o777 == 0o700
+        assert unpacked.pipeline == "shop.flow:pipeline"
+    assert refusal_to_unpack(descriptor) == "NO_ARTIFACT"
+    artifact.write_bytes(moved.read_bytes() + b"x")
+    assert refusal_to_unpack(descriptor) == "ARTIFACT_MISMATCH"
+
+
+def test_an_artifact_outside_of_the_folder_is_not_opened_without_an_option(descriptor: Path) -> None:
+    change(descriptor, uri="../elsewhere.zip")
+    assert refusal_to_unpack(descriptor) == "NO_ARTIFACT"
+    change(descriptor, kind="container-image", uri="registry/image")  # which pins no code
+    assert refusal_to_unpack(descriptor) == "NO_ARTIFACT"
+    assert refusal_to_unpack(descriptor, artifact_of(descriptor)) == "ARTIFACT_MISMATCH"
+
+
+def test_a_file_without_the_entries_that_a_worker_needs_is_refused(descriptor: Path) -> None:
+    artifact = artifact_of(descriptor)
+    with zipfile.ZipFile(artifact) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(artifact, "w") as archive:
+        for name, content in entries.items():
+            if name != PYTHON_ENTRY:
+                archive.writestr(name, content)
+    pin(descriptor)
+    assert refusal_to_unpack(descriptor) == "NOT_AN_ARTIFACT"
+    artifact.write_bytes(b"PK\x03\x04 cut short")
+    pin(descriptor)
+    assert refusal_to_unpack(descriptor) == "NOT_AN_ARTIFACT"
+
+
+BYTES = os.urandom(1_000_000)
+DIGEST = f"sha256:{hashlib.sha256(BYTES).hexdigest()}"
+CHUNK = 16 * 1024
+
+
+class Coordinator(Recorder):
+    """Serves DATA. Each request takes the next of `faults`; without one, it gets the range that it asks for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.faults: list[dict[str, Any]] = []
+
+    def response_to(self, request: Received) -> Response:
+        fault = self.faults.pop(0) if self.faults else {}
+        begin, shift = request.headers.get("Range", ""), fault.pop("shift", 0)
+        start = int(begin[6:-1]) if begin and "status" not in fault else 0
+        headers = {"Content-Range": f"bytes {start + shift}-{len(BYTES) - 1}/{len(BYTES)}"} if start else {}
+        headers.update(fault.pop("headers", {}))
+        return Response(
+            **{"status": 206 if start else 200, "body": BYTES[start + shift :], "headers": headers, **fault}
+        )
+
+
+@pytest.fixture
+def coordinator() -> Iterator[Coordinator]:
+    with Coordinator().running() as made:
+        yield made
+
+
+def pinning(folder: Path, *artifacts: dict[str, str], **members: str) -> Path:
+    """Write a descriptor that pins DATA, or `artifacts`."""
+    entry = {"artifactId": "app", "kind": "local-file", "uri": "app.zip", "digest": DIGEST}
+    document = {
+        "schemaVersion": 1,
+        "pipelineId": "org.example.orders",
+        "contractVersion": "c",
+        "releaseVersion": "1.0",
+        "artifacts": list(artifacts) or [entry],
+    }
+    path = folder / "pipeline-release.json"
+    path.write_text(json.dumps(document | members))
+    return path
+
+
+def fetch(folder: Path, coordinator: Coordinator, *faults: dict[str, Any], patience: float = 20) -> bytes:
+    coordinator.faults = list(faults)
+    with fetched(pinning(folder), Target(coordinator.origin, "acme", "dc_secret"), patience=patience) as path:
+        return path.read_bytes()
+
+
+def failure(folder: Path, coordinator: Coordinator, *faults: dict[str, Any]) -> DefinitionError:
+    with pytest.raises(DefinitionError) as caught:
+        fetch(folder, coordinator, *faults, patience=0.2)
+    assert "dc_secret" not in str(caught.value)
+    return caught.value
+
+
+def test_the_artifact_is_downloaded_by_its_digest_with_the_token(coordinator: Coordinator, tmp_path: Path) -> None:
+    """The file is private and exists only within the block. Of several artifacts, it is that of the carrier."""
+    app = {"artifactId": "app", "kind": "application-archive", "uri": "maven:org.acme:app:zip:1.0", "digest": DIGEST}
+    other = {"artifactId": "other", "kind": "jar", "uri": "maven:org.acme:other:1.0", "digest": f"sha256:{'1' * 64}"}
+    release = pinning(tmp_path, other, app, compiledTruthArtifactId="app")
+    with fetched(release, Target(coordinator.origin, "a/b", "dc_secret")) as path:
+        assert path.read_bytes() == BYTES
+        assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert not path.parent.exists()
+    [sent] = coordinator.requests
+    assert sent.path == f"/api/v1/tenants/a%2Fb/artifacts/{DIGEST}"
+    assert (sent.headers["Authorization"], sent.headers["Accept-Encoding"]) == ("Bearer dc_secret", "identity")
+
+
+def test_a_broken_download_continues_where_it_broke_off(coordinator: Coordinator, tmp_path: Path) -> None:
+    assert fetch(tmp_path, coordinator, {"cut": 20 * CHUNK + 1}, {"status": 503}, {"cut": 10 * CHUNK}) == BYTES
+    ranges = [sent.headers.get("Range") for sent in coordinator.requests]
+    assert ranges == [None, f"bytes={20 * CHUNK}-", f"bytes={20 * CHUNK}-", f"bytes={30 * CHUNK}-"]
+    assert {sent.headers["If-Range"] for sent in coordinator.requests[1:]} == {f'"{DIGEST}"'}
+    assert fetch(tmp_path, coordinator, {"cut": 300_000}, {"status": 200}) == BYTES, "all bytes again"
+    assert fetch(tmp_path, coordinator, {"headers": {"Content-Length": ""}}) == BYTES, "a body without a length"
+
+
+def test_other_bytes_than_the_descriptor_pins_are_refused(coordinator: Coordinator, tmp_path: Path) -> None:
+    cut = {"headers": {"Content-Length": ""}, "cut": 300_000}
+    other = {"body": BYTES[:-1] + bytes([BYTES[-1] ^ 1])}
+    assert failure(tmp_path, coordinator, cut).code == "ARTIFACT_MISMATCH"
+    assert failure(tmp_path, coordinator, other).code == "ARTIFACT_MISMATCH"
+    assert failure(tmp_path, coordinator, {"cut": 300_000}, {"shift": 1}).code == "COORDINATOR_REFUSED"
+
+
+@cases("status", [403, 416, 307])
+def test_a_refusal_is_final_and_shown(coordinator: Coordinator, tmp_path: Path, status: int) -> None:
+    problem = json.dumps({"code": "ARTIFACT_UNKNOWN", "detail": "There is none."}).encode()
+    coordinator.requests.clear()
+    fault = {"status": status, "body": problem, "headers": {"Location": f"{coordinator.origin}/elsewhere"}}
+    found = failure(tmp_path, coordinator, fault)
+    assert str(found) == f"COORDINATOR_REFUSED: {status} ARTIFACT_UNKNOWN There is none."
+    assert len(coordinator.requests) == 1

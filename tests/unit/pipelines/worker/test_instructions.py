@@ -57,9 +57,7 @@ def test_it_drains_and_accepts_again_as_instructed_and_reports_it_at_once(now: d
         assert host.changed.is_set()
 
 
-def test_anything_but_a_fresh_signed_instruction_to_this_worker_is_ignored(
-    host: Host, caplog: pytest.LogCaptureFixture, now: datetime
-) -> None:
+def test_only_its_fresh_signed_instructions_count(host: Host, caplog: pytest.LogCaptureFixture, now: datetime) -> None:
     ours, body = host.release.identity, Instruction(worker_id="w", drain=False)
     wrong_order = changed(instruction(host, drain=True), {"body": '{"workerId":"w","drain":false}'})
     late, early = (instruction(host, drain=False, sent=now + each) for each in (-OLDEST, OLDEST))
@@ -76,9 +74,7 @@ def test_anything_but_a_fresh_signed_instruction_to_this_worker_is_ignored(
         assert ignored(host, message, caplog) == code
 
 
-def test_an_instruction_is_followed_once_and_no_older_one_after_it(
-    now: datetime, host: Host, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_instructions_are_followed_once_in_order(now: datetime, host: Host, caplog: pytest.LogCaptureFixture) -> None:
     forged = resealed(instruction(host, drain=True), worker_key("a secret", "other"), timestamp=now.isoformat())
     assert ignored(host, forged, caplog) == "KEY_NOT_ACTIVE"  # and it does not outdate the older one that follows
     first, second = instruction(host, drain=False, sent=now - SECOND), instruction(host, drain=True, sent=now)
@@ -90,9 +86,6 @@ def test_an_instruction_is_followed_once_and_no_older_one_after_it(
         assert ignored(host, message, caplog) == "ORDER_OUTDATED"
     host.follow(instruction(host, drain=False, sent=now + SECOND))
     assert host.accepting
-
-
-# --- refusals ---
 
 
 def refuse(host: Host, nonce: str = "", code: RefusalCode = "SIGNATURE_INVALID") -> None:

@@ -20,6 +20,9 @@ from pipelines.worker import outcomes, rest_host
 from pipelines.worker.hosted_release import HostedRelease
 from pipelines.worker.rest_host import HEALTH_PATH, Crowded, Nonces, RestHost
 from pipelines.worker.rest_worker import IDLE_SECONDS, Server
+from tests.cases import cases
+from tests.http_server import in_a_thread
+from tests.interop.stored import VERSIONS, message, names, unread
 from tests.running import eventually
 from tests.unit.pipelines.worker.conftest import Hosted
 from wire.identity import ReleaseIdentity
@@ -33,6 +36,11 @@ IDENTITY = ReleaseIdentity("acme", orders.pipeline_id, CONTRACT, "1.0")
 TYPES = "examples.orders.pipeline."
 EXECUTION = "9c485e0a-c86a-4657-9a8c-01efde1759a5"
 ORDER = {"request_id": "r1", "customer": "eva", "lines": [{"dish": "soup", "quantity": 2, "price": "4.50"}]}
+LATER = {"redriveIntent": "REPLAY", "redriveStepIndex": -1, "redriveCommandId": None, "redriveReason": None}
+PAGE = {"pageIndex": 0, "sourceIdentity": "s", "startCheckpoint": None, "maxRecords": 1, "suspendedCompletion": None}
+REISSUE = {**LATER, "redriveIntent": "REISSUE_COMMAND", "redriveCommandId": "c", "redriveReason": "lost"}
+__all__ = ["host"]
+DECISION = {"order_id": str(uuid.uuid4()), "accepted": True, "note": ""}
 
 
 @pytest.fixture
@@ -63,18 +71,10 @@ def uni(value: Any, type_id: str = TYPES + "OrderRequest") -> dict[str, str]:
 
 def command(given: dict[str, str], **members: Any) -> dict[str, Any]:
     return {
-        "tenantId": "acme",
-        "executionId": EXECUTION,
-        "pipelineId": orders.pipeline_id,
-        "contractVersion": CONTRACT,
-        "releaseVersion": "1.0",
-        "currentStepIndex": 0,
-        "stopBeforeStepIndex": -1,
-        "attempt": 0,
-        "resultShape": "SINGLE",
-        "executionVersion": 1,
-        "transitionKey": f"{EXECUTION}:0:0",
-        "traceId": f"{EXECUTION}:0:0",
+        **{"tenantId": "acme", "executionId": EXECUTION, "executionVersion": 1},
+        **{"pipelineId": orders.pipeline_id, "contractVersion": CONTRACT, "releaseVersion": "1.0"},
+        **{"currentStepIndex": 0, "stopBeforeStepIndex": -1, "attempt": 0, "resultShape": "SINGLE"},
+        **dict.fromkeys(["transitionKey", "traceId"], f"{EXECUTION}:0:0"),
         **given,
         **members,
     }
@@ -119,9 +119,7 @@ def test_a_nonce_is_accepted_once_for_both_paths(host: RestHost) -> None:
     assert host.respond("POST", EXECUTE, signed("POST", EXECUTE, body, **nonce), body)[0] == 401
 
 
-def test_a_nonce_is_known_while_its_request_is_fresh_and_none_is_forgotten_for_another(
-    host: RestHost, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_nonce_is_forgotten_while_its_request_is_fresh(host: RestHost, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rest_host, "MOST_NONCES", 10)
     nonces, now = Nonces(timedelta(minutes=2)), datetime.now(UTC)
     assert all(nonces.is_new(str(number), now + timedelta(seconds=number), now) for number in range(10))
@@ -152,9 +150,6 @@ def test_a_failure_that_must_not_be_retried_has_the_class_of_the_protocol(host: 
     assert answer["failure"]["message"].endswith('step "Validate order": order r1 names no dish')
 
 
-LATER = {"redriveIntent": "REPLAY", "redriveStepIndex": -1, "redriveCommandId": None, "redriveReason": None}
-
-
 def test_a_later_coordinator_learns_which_step_failed_and_an_earlier_one_gets_what_it_knows(host: RestHost) -> None:
     wrong = uni({**ORDER, "lines": []})
     for command, failed in (
@@ -166,10 +161,6 @@ def test_a_later_coordinator_learns_which_step_failed_and_an_earlier_one_gets_wh
         assert failure.items() >= failed.items()
         assert set(failure) == {"failureClass", "message", *failed}
     assert ran(host, wrong, **LATER, releaseVersion="2.0")["failure"]["failedStepIndex"] == -1, "no step ran"
-
-
-PAGE = {"pageIndex": 0, "sourceIdentity": "s", "startCheckpoint": None, "maxRecords": 1, "suspendedCompletion": None}
-REISSUE = {**LATER, "redriveIntent": "REISSUE_COMMAND", "redriveCommandId": "c", "redriveReason": "lost"}
 
 
 def test_a_command_for_effects_or_pages_runs_no_step(host: RestHost) -> None:
@@ -186,9 +177,7 @@ def test_a_command_for_effects_or_pages_runs_no_step(host: RestHost) -> None:
     assert ran(host, uni(ORDER), **LATER)["outcome"] == "WAITING_EXTERNAL"
 
 
-def test_a_command_that_contradicts_itself_is_refused_and_unknown_members_are_accepted(
-    host: RestHost, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_contradictions_are_refused_but_unknown_members_read(host: RestHost, caplog: pytest.LogCaptureFixture) -> None:
     body = json.dumps(command(uni(ORDER), **{**REISSUE, "redriveReason": " "})).encode()
     assert host.respond("POST", EXECUTE, signed("POST", EXECUTE, body), body) == (400, b"")
     with caplog.at_level("INFO", "pipelines.failures"):
@@ -197,9 +186,7 @@ def test_a_command_that_contradicts_itself_is_refused_and_unknown_members_are_ac
     assert caplog.messages[1:] == ["Ignored the unknown member 'surprise' of a command"]
 
 
-def test_a_result_that_the_coordinator_would_not_read_is_a_failure(
-    host: RestHost, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_result_that_no_coordinator_would_read_is_a_failure(host: RestHost, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outcomes, "LONGEST_OUTCOME", 1000)
     answer = ran(host, uni({**ORDER, "customer": "x" * 1000}), stopBeforeStepIndex=0)
     assert "OUTPUT_TOO_LARGE: the outcome has" in answer["failure"]["message"]
@@ -233,14 +220,8 @@ def test_it_suspends_at_an_await(host: RestHost) -> None:
 def listening(host: RestHost, capacity: int = 1) -> Iterator[Server]:
     """Serve the host on a free port."""
     server = Server("127.0.0.1:0", host, capacity=capacity)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
+    with in_a_thread(server):
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(10)
 
 
 def test_it_serves_over_http(host: RestHost) -> None:
@@ -329,9 +310,7 @@ def test_no_more_transitions_run_at_once_than_there_are_turns(hosted: Hosted) ->
     assert hosted.marks() == [99, 1]
 
 
-def test_a_call_whose_caller_hung_up_does_not_run_when_its_turn_comes(
-    hosted: Hosted, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_call_whose_caller_hung_up_never_runs(hosted: Hosted, caplog: pytest.LogCaptureFixture) -> None:
     """It ends while it waits, before its command is read, so it reports no failure. Its turn is free for the next."""
     with calling(hosted) as (server, calls):
         before = handlers()
@@ -366,3 +345,29 @@ def test_a_worker_is_down_while_each_turn_runs_a_step_whose_caller_has_hung_up(h
         eventually(lambda: calls.get() == 503, what="the worker to be down")
         hosted.finish()
         eventually(lambda: calls.get() == 200, what="the worker to be up again")
+
+
+def ran_version(host: RestHost, version: str, name: str, given: dict[str, str]) -> Any:
+    pin = {"pipelineId": host.release.identity.pipeline_id, "contractVersion": CONTRACT, "releaseVersion": "1.0"}
+    body = json.dumps(message(version, name, tenantId="acme", executionId=EXECUTION, **pin, **given)).encode()
+    status, text = host.respond("POST", EXECUTE, signed("POST", EXECUTE, body), body)
+    assert status == 200, (version, name)
+    result = json.loads(text)
+    assert unread(version, "result", result) == [], (version, name)
+    return result
+
+
+@cases("version", VERSIONS)
+def test_each_version_reads_the_results_of_its_commands(host: RestHost, version: str) -> None:
+    _, hosted = host.respond("GET", CAPABILITIES, signed("GET", CAPABILITIES, b""), b"")
+    assert unread(version, "capabilities", json.loads(hosted)) == []
+    assert ran_version(host, version, "command", uni(ORDER))["outcome"] == "WAITING_EXTERNAL"
+    assert (
+        ran_version(host, version, "command-resumed", payload(TYPES + "Decision", DECISION))["outcome"] == "COMPLETED"
+    )
+    failures = {"command": "names no dish", "command-page": "PAGED_SOURCE_UNSUPPORTED"}
+    failures |= dict.fromkeys(("command-retry", "command-reissue"), "COMMAND_REDRIVE_UNSUPPORTED")
+    for name in set(names(version, "command")) - {"command-resumed"}:
+        failure = ran_version(host, version, name, uni({**ORDER, "lines": []}))["failure"]
+        assert failures[name] in failure["message"]
+        assert failure.get("failedStepIndex") == (None if version == "august" else 0 if name == "command" else -1)

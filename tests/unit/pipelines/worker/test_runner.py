@@ -42,6 +42,7 @@ BAD = "INVALID_STEP_OUTPUT"
 SPREAD = "@pipeline.step\ndef spread(n: int) -> Iterator[int]:\n    yield from range(n)\n"
 TIMER = "pipeline.timer('Cool off', timedelta(1){of})\n"
 SHOW_ANSWER = "@pipeline.step\ndef show(answer: bool) -> str:\n    return repr(answer)\n"
+STEP = "@pipeline.step\ndef send(n: int) -> int:\n    done.append(n)\n    return n\n"
 
 
 @pytest.fixture
@@ -190,18 +191,13 @@ def second(n: int) -> int:
 """
 
 
-def test_a_step_can_ask_whether_it_is_cancelled_and_the_next_one_does_not_begin(
-    author: Author, context: StepContext
-) -> None:
+def test_a_step_can_ask_whether_it_is_cancelled_and_the_next_never_begins(author: Author, context: StepContext) -> None:
     pipeline = author.pipeline(CANCELLED_ON_THE_WAY)
     log = sys.modules["authored"].log
     cancellable = dataclasses.replace(context, cancellation=lambda: "cancelled now" in log)
     failed = failure(ran(pipeline, 1, cancellable))
     assert (failed.failure_class, failed.step_name) == ("pipelines.errors.Cancelled", "Second")
     assert log == [False, "cancelled now", True]
-
-
-# --- checkpoints ---
 
 
 def kept_by(pipeline: Pipeline, payload: Any, context: StepContext, *, stop: int = -1) -> list[tuple[int, Any, bool]]:
@@ -218,9 +214,7 @@ def test_each_step_except_the_last_has_a_checkpoint_of_its_output(numbers: Pipel
 
 
 @cases("payload", [0, 1, 2])
-def test_a_run_that_resumes_at_any_checkpoint_has_the_same_result(
-    numbers: Pipeline, context: StepContext, payload: int
-) -> None:
+def test_a_run_from_any_checkpoint_has_the_same_result(numbers: Pipeline, context: StepContext, payload: int) -> None:
     """A stream remains a stream, even with one item or none."""
     uninterrupted = ran(numbers, payload, context)
     assert isinstance(uninterrupted, Completed)
@@ -257,7 +251,6 @@ SWALLOWING = {
     "and raise another": "try:\n    kept.extend(numbers)\nexcept:\n    raise ValueError('from a broken stream')",
     "and return nonsense": "try:\n    kept.extend(numbers)\nexcept:\n    return ['nonsense']",
 }
-STEP = "@pipeline.step\ndef send(n: int) -> int:\n    done.append(n)\n    return n\n"
 FOLLOWING = {
     "the end": "",
     "an await for each item": awaiting("int", "bool"),
@@ -348,9 +341,7 @@ def pass_on(numbers: Iterator[int]) -> Iterator[int]:
 
 
 @cases("following", [*FOLLOWING.values()])
-def test_a_step_that_passes_the_items_on_cannot_swallow_what_ends_the_stream(
-    author: Author, context: StepContext, following: str
-) -> None:
+def test_a_step_that_passes_items_on_swallows_no_failure(author: Author, context: StepContext, following: str) -> None:
     body = SOURCE.format(failure="    raise OSError('the disk is gone')")
     outcome, kept = outcome_of(author.pipeline(body + PASS_ON + following), context)
     assert isinstance(outcome, Failed), outcome

@@ -1,11 +1,13 @@
-"""Plans of gradual activations, and their routing: stable, monotone, and evenly distributed."""
+"""Gradual activations: plans, their routing, and the statistics against published examples."""
 
+import math
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from executions.gradual.statistics import fisher_exact, mann_whitney
 from releases.activation.gradual.plan import Bounds, Plan, Step
 from releases.activation.gradual.routing import BUCKETS, Routing, bucket
 from releases.errors import GradualActivationInvalid
@@ -54,9 +56,7 @@ def test_a_plan_is_read_as_it_was_stored() -> None:
 
 
 @given(IDS, KEYS, LIMITS, LIMITS)
-def test_a_greater_share_keeps_every_key_that_has_the_candidate(
-    gradual_id: str, key: str, one: int, other: int
-) -> None:
+def test_a_greater_share_keeps_every_key_of_the_candidate(gradual_id: str, key: str, one: int, other: int) -> None:
     less, more = sorted((one, other))
     assert Routing(gradual_id, less).takes(key) <= Routing(gradual_id, more).takes(key)
 
@@ -79,3 +79,18 @@ def test_groups_get_the_candidate_at_any_share(gradual_id: str, key: str) -> Non
 def test_buckets_stay_as_they_are() -> None:
     """Another hash would move callers in the middle of a gradual activation."""
     assert bucket("0f7f4dd8-7a8e-4b0e-9d3f-8a0d1f6f4f11", "order-1") == 3996
+
+
+def test_published_examples_of_failures() -> None:
+    """Fisher, The Design of Experiments (3 of 4 cups right by chance); The Logic of Inductive Inference (twins)."""
+    assert fisher_exact(3, 4, 1, 4) == pytest.approx(17 / 70)
+    assert fisher_exact(4, 4, 0, 4) == pytest.approx(1 / 70)
+    assert fisher_exact(10, 13, 2, 17) == pytest.approx(619 / 1_330_665)
+    assert fisher_exact(1000, 1000, 0, 1000) == pytest.approx(1 / math.comb(2000, 1000))
+
+
+def test_equal_values_are_no_evidence() -> None:
+    assert mann_whitney([1.0] * 30, [1.0] * 30) == 1
+    assert mann_whitney([1.0] * 30, [2.0] * 30) == pytest.approx(1)
+    assert mann_whitney([2.0] * 30, [1.0] * 30) < 1e-10
+    assert mann_whitney([], []) == 1

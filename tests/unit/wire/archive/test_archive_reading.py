@@ -6,13 +6,13 @@ import zlib
 from dataclasses import replace
 
 from tests.cases import cases
-from tests.unit.wire.archive.conftest import Inflated
-from tests.unit.wire.archive.zips import (
+from tests.unit.wire.archive.conftest import (
     CONTRACT,
     END,
     HEADER,
     LOCAL,
     MEGABYTE,
+    Inflated,
     Member,
     assembled,
     codes,
@@ -29,6 +29,10 @@ from wire.documents.contract import CONTRACT_ENTRY
 BODY = b'{"schemaVersion": 1}'
 ENTRY = (CONTRACT_ENTRY, BODY)
 TEXT = zipped(("a.txt", b"some text " * 20))
+PIECE = 256 * 1024
+"""The maximum number of bytes that one step reads, and that it inflates."""
+DEFLATED_CONTRACT = deflated(CONTRACT_ENTRY, b"{}")
+ZEROS = deflated("bomb", bytes(32 * MEGABYTE))
 
 
 class Unseekable(io.RawIOBase):
@@ -93,12 +97,6 @@ def test_the_contract_of_any_harmless_file_is_read(data: bytes, contract: bytes 
 def test_each_limit_is_the_largest_number_that_is_allowed(data: bytes, name: str, limit: int, code: str) -> None:
     assert codes(data, Limits(**{name: limit})) == set()
     assert codes(data, Limits(**{name: limit - 1})) == {code}
-
-
-PIECE = 256 * 1024
-"""The maximum number of bytes that one step reads, and that it inflates."""
-DEFLATED_CONTRACT = deflated(CONTRACT_ENTRY, b"{}")
-ZEROS = deflated("bomb", bytes(32 * MEGABYTE))
 
 
 def test_every_byte_of_an_accepted_archive_is_inflated_once_and_its_contract_twice(inflated: Inflated) -> None:

@@ -17,6 +17,8 @@ DIGEST, OTHER_DIGEST = f"sha256:{HEX}", "sha256:" + "0b" * 32
 LONG = "x" * 501
 DELETED = ...
 _SEGMENT = re.compile(r'"(?:[^"\\]|\\.)*"|\w+')
+NO_COMPOSITION: Document = {"rootDefinitionId": "", "definitions": []}
+RELEASE = {"schemaVersion": 1, "pipelineId": "org.x", "contractVersion": "sha256:abc", "releaseVersion": "1.0"}
 
 
 def changed(document: Document, field: str, value: Any) -> Document:
@@ -68,20 +70,13 @@ def findings_of(parse: Callable[[bytes], object], data: Any) -> list[tuple[str, 
 
 def _step(index: int, **members: Any) -> Document:
     return {
-        "index": index,
-        "authoredName": "Validate",
-        "kind": "internal",
-        "cardinality": "ONE_TO_ONE",
-        "inputTypeId": "org.x.In",
-        "outputTypeId": "org.x.Out",
-        "runtimeClass": "org.x.Svc",
-        "clientClass": "org.x.Client",
-        "awaitTransport": None,
+        **{"index": index, "authoredName": "Validate", "kind": "internal", "cardinality": "ONE_TO_ONE"},
+        **{"inputTypeId": "org.x.In", "outputTypeId": "org.x.Out"},
+        **{"runtimeClass": "org.x.Svc", "clientClass": "org.x.Client", "awaitTransport": None},
         **members,
     }
 
 
-NO_COMPOSITION: Document = {"rootDefinitionId": "", "definitions": []}
 CONTRACT: Document = {
     "schemaVersion": 2,
     "pipelineId": "org.x",
@@ -102,15 +97,9 @@ CONTRACT: Document = {
 
 def node(index: int, **members: Any) -> Document:
     return {
-        "index": index,
-        "nodeId": f"n{index}",
-        "kind": "direct",
-        "inputContractId": "In",
-        "outputContractId": "Out",
-        "cardinality": "ONE_TO_ONE",
-        "targetDefinitionId": "",
-        "acceptedContractIds": ["In"],
-        "terminal": False,
+        **{"index": index, "nodeId": f"n{index}", "kind": "direct", "cardinality": "ONE_TO_ONE"},
+        **{"inputContractId": "In", "outputContractId": "Out", "acceptedContractIds": ["In"]},
+        **{"targetDefinitionId": "", "terminal": False},
         **members,
     }
 
@@ -157,7 +146,6 @@ def artifact(artifact_id: str, kind: str, uri: str, digest: str, steps: Iterable
     return {**named, "stepIds": [*steps], "capabilities": [*more]}
 
 
-RELEASE = {"schemaVersion": 1, "pipelineId": "org.x", "contractVersion": "sha256:abc", "releaseVersion": "1.0"}
 OLDER: Document = {
     **RELEASE,
     "artifacts": [

@@ -1,6 +1,10 @@
-"""Descriptors of both profiles, apart from their artifacts' bytes (wire protocol A.2, A.3 rules 4 to 10)."""
+"""Descriptors of both profiles, apart from their artifacts' bytes (wire protocol A.2, A.3 rules 4 to 10).
+
+Each location of an artifact has exactly one spelling (profile `tpf-2026-10`, rules 2 to 4)."""
 
 from typing import Any
+
+import pytest
 
 from tests.cases import cases
 from tests.unit.wire.documents.examples import (
@@ -17,6 +21,7 @@ from tests.unit.wire.documents.examples import (
     refused,
     rows,
 )
+from wire.documents.artifact_uri import ArtifactUriError, FileUri, ImageUri, MavenUri, parse_artifact_uri
 from wire.documents.descriptor import (
     NAMES_PROFILE,
     Descriptor,
@@ -31,6 +36,10 @@ NAME = "pipeline-release.json"
 CARRIER = "compiledTruthArtifactId"
 WRONG_TYPE = "DESCRIPTOR_WRONG_TYPE"
 FIRST, SECOND, THIRD = "artifacts[0]", "artifacts[1]", "artifacts[2]"
+MALFORMED, OTHER_SPELLING = "ARTIFACT_URI_MALFORMED", "ARTIFACT_URI_NOT_CANONICAL"
+UNSUPPORTED = "ARTIFACT_URI_SCHEME_UNSUPPORTED"
+PARTS = "maven:groupId:artifactId[:extension[:classifier]]:version"
+QUERY, NOT_UTF8 = "a file: URI has no query and no fragment", "the path of a file: URI is not UTF-8"
 
 
 def parse(document: Document) -> Descriptor:
@@ -118,3 +127,102 @@ def test_files_and_snapshots_are_not_promotable(severity: Severity) -> None:
 def test_the_ids_of_artifacts_are_unique() -> None:
     twins = changed(NEWER, f"{SECOND}.artifactId", NEWER["artifacts"][0]["artifactId"])
     assert ("ARTIFACT_ID_REPEATED", f"{SECOND}.artifactId") in findings_of(parse_descriptor, twins)
+
+
+def refusal(text: str) -> tuple[str, str]:
+    with pytest.raises(ArtifactUriError) as caught:
+        parse_artifact_uri(text)
+    return caught.value.code, str(caught.value)
+
+
+JAVA = {
+    "/": "file:///",
+    "/srv/app.jar": "file:///srv/app.jar",
+    "/ a%b%20c ": "file:///%20a%25b%2520c%20",
+    "/é/ü/e\u0301": "file:///%C3%A9/%C3%BC/e%CC%81",
+    "/ !\"#$%&'()*+,-.0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefghijklmnopqrstuvwxyz{|}~\x7f": (
+        "file:///%20!%22%23$%25&'()*+,-.0123456789:;%3C=%3E%3F@ABCDEFGHIJKLMNOPQRSTUVWXYZ%5B%5C%5D%5E_"
+        "%60abcdefghijklmnopqrstuvwxyz%7B%7C%7D~%7F"
+    ),
+}
+"""`Path.of(path).toUri()` of OpenJDK 17 on Linux, with UTF-8 as the encoding of names."""
+MAVEN = {
+    "maven:org.example:app:1.0": (MavenUri("org.example", "app", "1.0"), "org/example/app/1.0/app-1.0.jar"),
+    "maven:g:a:zip:1": (MavenUri("g", "a", "1", "zip"), "g/a/1/a-1.zip"),
+    "maven:g:a:tar.gz:linux-x86_64:1": (
+        MavenUri("g", "a", "1", "tar.gz", "linux-x86_64"),
+        "g/a/1/a-1-linux-x86_64.tar.gz",
+    ),
+}
+IMAGES = {
+    f"oci://ghcr.io/acme/app@{DIGEST}": ImageUri("ghcr.io", "acme/app", DIGEST),
+    f"oci://Reg_1.x-y/a/b/C._~-d@{DIGEST}": ImageUri("Reg_1.x-y", "a/b/C._~-d", DIGEST),
+}
+
+
+@cases(("path", "uri"), JAVA.items())
+def test_a_file_is_escaped_as_java_does(path: str, uri: str) -> None:
+    assert str(FileUri(path)) == uri
+    assert parse_artifact_uri(uri) == FileUri(path)
+
+
+@cases(("text", "expected"), MAVEN.items())
+def test_maven_coordinates_have_a_path_in_the_default_layout(text: str, expected: tuple[MavenUri, str]) -> None:
+    uri, path = expected
+    assert parse_artifact_uri(text) == uri
+    assert str(uri) == text
+    assert uri.path == path
+
+
+@cases(("text", "uri"), IMAGES.items())
+def test_an_image_has_a_registry_a_repository_and_a_digest(text: str, uri: ImageUri) -> None:
+    assert parse_artifact_uri(text) == uri
+    assert str(uri) == text
+
+
+REFUSED: dict[tuple[str, str], list[str]] = {
+    (UNSUPPORTED, "the uri is not a file:, maven: or oci: URI"): [
+        *("", "/srv/app.jar", "https://example.org/app.jar", "FILE:///a", " file:///a")
+    ],
+    (MALFORMED, "a file: URI is absolute, and names no host"): [*("file:", "file:a", "file://localhost/a")],
+    (MALFORMED, "the file: URI is malformed"): ["file://[/a", "file:///\ud800"],
+    (MALFORMED, QUERY): ["file:///a?", "file:///a#"],
+    (MALFORMED, "the path of a file: URI contains a null character"): ["file:///a%00b"],
+    (MALFORMED, NOT_UTF8): ["file:///%FF", "file:///%C0%AE%C0%AE/a"],
+    (MALFORMED, f"a maven: URI is {PARTS}"): ["maven:g:a", "maven:g:a:zip:x:1:2"],
+    (MALFORMED, f"a maven: URI has no //: {PARTS}"): ["maven://g:a:1"],
+    **{
+        (MALFORMED, f"the {part} of the maven: URI is malformed"): [f"maven:{uri}" for uri in uris]
+        for part, uris in {
+            "groupId": [f"{group}:a:1" for group in ("", "..", "org..x", ".org", "org/x")],
+            "artifactId": [f"g:{artifact}:1" for artifact in ("", "..", "a+b")],
+            "extension": ["g:a::1"],
+            "classifier": ["g:a:jar::1", "g:a:jar:x~y:1"],
+            "version": [f"g:a:{version}" for version in ("", "..", "1/2", "1\n")],
+        }.items()
+    },
+    (MALFORMED, "an oci: URI is oci://registry/repository@sha256:<64 lower-case hex digits>"): [
+        *(f"oci{rest}@{DIGEST}" for rest in (":r/a", "://r", "://u@r/a", "://r/a:1")),
+        *("oci://r/a", f"oci://r/a@{DIGEST}\n", f"oci://r/a@sha256:{HEX.upper()}", f"oci://r/a@sha512:{HEX}{HEX}"),
+    ],
+}
+OTHER_SPELLINGS = {
+    "maven:g:a:1": ["maven:g:a:jar:1"],
+    "file:///a": ["file:/a", "file:////a", "file:///a/", "file:///a/.", "file:///%61", "file:///a\n"],
+    "file:///a/b": ["file:///a//b", "file:///a%2Fb"],
+    "file:///b": ["file:///a/../b", "file:///a/%2E%2E/b"],
+    "file:///": ["file:///.."],
+    "file:///%C3%A9": ["file:///%c3%a9", "file:///é"],
+    "file:///a%20": ["file:///a "],
+    "file:///a%25": ["file:///a%"],
+}
+
+
+@cases(("text", "expected"), [(text, expected) for expected, texts in REFUSED.items() for text in texts])
+def test_any_other_text_is_refused(text: str, expected: tuple[str, str]) -> None:
+    assert refusal(text) == expected
+
+
+@cases(("text", "uri"), [(text, uri) for uri, texts in OTHER_SPELLINGS.items() for text in texts])
+def test_another_spelling_of_a_location_is_refused_with_the_canonical_one(text: str, uri: str) -> None:
+    assert refusal(text) == (OTHER_SPELLING, f"the canonical form of the uri is {uri}")

@@ -25,6 +25,8 @@ from wire.documents.json_reader import (
 MB = 1024 * 1024
 EMPTY_OBJECTS = b'{"a": [' + b"{}," * (8 * MB // 3) + b"{}]}"
 TWICE, RANGE = "DOCUMENT_DUPLICATE_KEY", "DOCUMENT_NUMBER_OUT_OF_RANGE"
+Parse = Callable[[bytes], object]
+PARSERS: list[tuple[Parse, int]] = [(parse_contract, MAX_CONTRACT_BYTES), (parse_descriptor, MAX_DESCRIPTOR_BYTES)]
 
 
 def nested(levels: int) -> dict[str, Any]:
@@ -84,8 +86,6 @@ def test_a_document_is_read_up_to_its_bounds(document: dict[str, Any]) -> None:
     assert read_object(json.dumps(document).encode(), name="it", limit=MB) == document
 
 
-Parse = Callable[[bytes], object]
-PARSERS: list[tuple[Parse, int]] = [(parse_contract, MAX_CONTRACT_BYTES), (parse_descriptor, MAX_DESCRIPTOR_BYTES)]
 BYTES: dict[str, list[bytes]] = {
     "DOCUMENT_NOT_JSON": [b"", b'{"schemaVersion":1,}', b"{}{}", b'{"module":"\x01"}'],
     "DOCUMENT_NOT_OBJECT": [b"null", b"[{}]"],

@@ -1,15 +1,26 @@
 """Known members are read strictly (wire protocol D.5, D.6), and unknown ones are accepted. A suspension matches its
-command in every part."""
+command in every part. A signed request is accepted only if no signed part was changed (D.3, D.4)."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from tests.cases import cases
+from tests.interop.stored import VERSIONS, message, names, unread
 from tests.unit.wire.messages.test_vectors import COMMAND, WAITING
 from wire.messages.payload_envelopes import ENCODING
-from wire.messages.rest_messages import Capabilities, Malformed, TransitionCommand, TransitionResult, parse
+from wire.messages.rest_messages import (
+    CAPABILITIES_PATH,
+    EXECUTE_PATH,
+    Capabilities,
+    Malformed,
+    TransitionCommand,
+    TransitionResult,
+    parse,
+)
+from wire.messages.signed_requests import NONCE, SIGNATURE, TIMESTAMP, Refused, check_signature, signed_headers
 from wire.messages.suspension import Unanswerable, Unsettled, imported
 from wire.messages.unknown_members import LONGEST_NAME, MOST_NAMES, NewNames, unknown_members
 
@@ -19,6 +30,18 @@ FAILURE = {"failureClass": "X", "message": None}
 SUSPENSION = json.loads(WAITING)["awaitSuspension"]
 OTHER: dict[str, Any] = {"tenantId": "tenant-2", "executionId": "exec-2", "unitId": "unit-2", "stepIndex": 3}
 PLACES = ["suspension", "unit", "interaction"]
+NULLS = dict.fromkeys(["redriveCommandId", "redriveReason", "pageContext"])
+PAGE = {"pageIndex": 0, "sourceIdentity": "s", "startCheckpoint": None, "maxRecords": 1, "suspendedCompletion": None}
+RETRY = {"redriveIntent": "RETRY_FAILED_COMMAND", "redriveCommandId": "c"}
+REISSUE = {"redriveIntent": "REISSUE_COMMAND", "redriveCommandId": "c", "redriveReason": "lost"}
+CALLBACK = {"completionMode": "CONNECTOR_CALLBACK"}
+MODELS: dict[str, Any] = {"command": TransitionCommand, "result": TransitionResult, "capabilities": Capabilities}
+STORED = [(version, kind, name) for version in VERSIONS for kind in MODELS for name in names(version, kind)]
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+TOLERANCE = timedelta(minutes=2)
+BODY = b'{"a": 1}'
+HEADERS = signed_headers("secret", "POST", EXECUTE_PATH, BODY, now=NOW)
+SIGNED = HEADERS[SIGNATURE]
 
 
 def result(**members: Any) -> TransitionResult:
@@ -69,12 +92,6 @@ def test_a_command_without_a_stop_reads_as_nothing_to_run() -> None:
     document["currentStepIndex"] = 3
     with pytest.raises(Malformed):
         parse(TransitionCommand, json.dumps(document).encode())
-
-
-NULLS = dict.fromkeys(["redriveCommandId", "redriveReason", "pageContext"])
-PAGE = {"pageIndex": 0, "sourceIdentity": "s", "startCheckpoint": None, "maxRecords": 1, "suspendedCompletion": None}
-RETRY = {"redriveIntent": "RETRY_FAILED_COMMAND", "redriveCommandId": "c"}
-REISSUE = {"redriveIntent": "REISSUE_COMMAND", "redriveCommandId": "c", "redriveReason": "lost"}
 
 
 def later(**members: Any) -> TransitionCommand:
@@ -203,9 +220,6 @@ def test_a_unit_without_exactly_one_request_per_item_is_unanswerable(unit: dict[
         kept(itemized(**unit))
 
 
-CALLBACK = {"completionMode": "CONNECTOR_CALLBACK"}
-
-
 @cases(
     ("status", "metadata", "expected"),
     [
@@ -226,9 +240,7 @@ CALLBACK = {"completionMode": "CONNECTOR_CALLBACK"}
         ("DISPATCHING", {"commandSettlement": "TERMINAL"}, "DISPATCHING"),
     ],
 )
-def test_an_answer_counts_only_after_its_command_is_known_to_be_accepted(
-    status: str, metadata: dict[str, Any], expected: Any
-) -> None:
+def test_an_answer_counts_once_its_command_is_accepted(status: str, metadata: dict[str, Any], expected: Any) -> None:
     document = json.loads(WAITING)
     [interaction] = document["awaitSuspension"]["interactions"]
     interaction |= {"status": status, "transportMetadata": metadata, "responsePayload": {"paid": True}}
@@ -238,3 +250,85 @@ def test_an_answer_counts_only_after_its_command_is_known_to_be_accepted(
     else:
         with pytest.raises(expected):
             kept(document)
+
+
+def parsed(version: str, kind: str, name: str) -> Any:
+    return parse(MODELS[kind], json.dumps(message(version, name)).encode())
+
+
+@cases(("version", "kind", "name"), STORED)
+def test_each_message_is_known_completely(version: str, kind: str, name: str) -> None:
+    assert unknown_members(parsed(version, kind, name)) == []
+
+
+@cases("version", VERSIONS)
+def test_each_suspension_waits_for_its_answers(version: str) -> None:
+    command = parsed(version, "command", "command")
+    for name in names(version, "result-waiting"):
+        suspension = parsed(version, "result", name).await_suspension
+        if name == "result-waiting-observed":
+            with pytest.raises(Unsettled):
+                imported(command, suspension)
+        else:
+            assert len(imported(command, suspension).interactions) == 1 + name.endswith("items"), name
+
+
+@cases("version", VERSIONS)
+def test_each_version_reads_a_command(version: str) -> None:
+    """A coordinator sends the members of August to all workers, and later versions have defaults for the others."""
+    sent = json.loads(parsed("august", "command", "command").to_json())
+    assert sent == message("august", "command")
+    assert unread(version, "command", sent) == []
+
+
+def test_release_records_are_read_by_clients_of_their_time() -> None:
+    old, new = (message(version, "answer-release") for version in ("august", "november"))
+    step = ".contract.steps[]"
+    assert unread("october", "answer-release", new) == []
+    assert set(unread("november", "answer-release", old)) == {f"{step}.awaitTransport"}
+    newer = {".descriptor.compiledTruthArtifactId", f"{step}.deferredCompletion"}
+    assert set(unread("august", "answer-release", new)) >= newer
+
+
+def checked(**changes: Any) -> tuple[str, datetime]:
+    parts: dict[str, Any] = {"secret": "secret", "method": "POST", "path": EXECUTE_PATH, "headers": HEADERS}
+    return check_signature(**{**parts, "body": BODY, "now": NOW, "tolerance": TOLERANCE, **changes})
+
+
+def with_header(name: str, value: str) -> dict[str, Any]:
+    return {"headers": {**HEADERS, name: value}}
+
+
+@cases(
+    "changes",
+    [
+        {"secret": "Secret"},
+        {"method": "GET"},
+        *({"path": path} for path in (CAPABILITIES_PATH, EXECUTE_PATH + "/")),
+        *({"body": body} for body in (BODY + b" ", BODY.replace(b"1", b"2"), b"")),
+        with_header(NONCE, HEADERS[NONCE][:-1]),
+        with_header(TIMESTAMP, HEADERS[TIMESTAMP].replace("05.000Z", "05.001Z")),
+        with_header(TIMESTAMP, HEADERS[TIMESTAMP].replace("Z", "+00:00")),
+        *(with_header(SIGNATURE, wrong) for wrong in (SIGNED[:-1], SIGNED[:8], SIGNED.upper(), SIGNED + "0", "é")),
+        # Text cannot move between signed parts.
+        {"path": EXECUTE_PATH + "\n" + HEADERS[TIMESTAMP], **with_header(NONCE, HEADERS[NONCE] + "\n")},
+    ],
+)
+def test_a_request_with_another_signed_part_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(Refused, match="signature is wrong"):
+        checked(**changes)
+
+
+@cases("name", [TIMESTAMP, NONCE, SIGNATURE])
+@cases("value", [None, "", " "])
+def test_a_request_without_one_of_its_headers_is_refused(name: str, value: str | None) -> None:
+    headers = {key: each for key, each in HEADERS.items() if key != name} | ({} if value is None else {name: value})
+    with pytest.raises(Refused, match="header is missing"):
+        checked(headers=headers)
+
+
+@cases("offset", [TOLERANCE, -TOLERANCE])
+def test_an_unchanged_signed_request_within_the_tolerance_is_accepted(offset: timedelta) -> None:
+    assert checked() == checked(now=NOW + offset) == (HEADERS[NONCE], NOW)
+    with pytest.raises(Refused, match="too far from the present"):
+        checked(now=NOW + offset * 1.001)

@@ -23,6 +23,7 @@ KEYS = signing_keys(["new", "old"])
 HEADER = {"task": "signed", "eta": None, "expires": None, "retries": 0}
 UNSIGNED_HEADER = {**HEADER, "task": "bare"}
 ENVELOPE = {"kind": "outcomes"}
+EVERYWHERE = TaskMessages(accepts=lambda _queue, _task: True, keys=KEYS)
 
 
 def accepts(queue: str, task: str) -> bool:
@@ -82,7 +83,6 @@ def test_the_task_of_a_worker_has_one_envelope(content: bytes) -> None:
     assert refusal(written(UNSIGNED_HEADER, content)) == "MESSAGE_MALFORMED"
 
 
-EVERYWHERE = TaskMessages(accepts=lambda _queue, _task: True, keys=KEYS)
 FORGED = TaskMessages(keys=signing_keys(["other"])).write("queue", HEADER, body(1))
 
 

@@ -1,12 +1,36 @@
-"""The vectors of the wire protocol's appendix 1, but for the contract hash (3) and the resume token (5)."""
+"""The vectors of the wire protocol's appendix 1, but for the contract hash (3) and the resume token (5).
 
+Plain JSON and typed payloads represent the same values (wire protocol C.3)."""
+
+import json
 from decimal import Decimal
 from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.cases import cases
 from wire.messages.admissions import AdmissionIntent
 from wire.messages.celery_messages import transition_key
-from wire.messages.payload_envelopes import Allowed, TypedPayload, natural, plain, read_payload, snapshot
+from wire.messages.payload_envelopes import (
+    ENCODING,
+    LIST,
+    MAP,
+    SET,
+    SNAPSHOT,
+    Allowed,
+    PayloadRefused,
+    TypedPayload,
+    listed,
+    natural,
+    parts,
+    plain,
+    read_payload,
+    snapshot,
+    travelling_type,
+    typed,
+)
 from wire.messages.rest_messages import (
     CAPABILITIES_PATH,
     EXECUTE_PATH,
@@ -18,7 +42,6 @@ from wire.messages.rest_messages import (
 )
 from wire.messages.signed_requests import signature
 
-ENCODING = "application/tpf-transition+json"
 TIMESTAMP, NONCE = "2026-01-02T03:04:05.678Z", "11111111-2222-3333-4444-555555555555"
 COMMAND = (
     '{"tenantId":"tenant-1","executionId":"exec-1","pipelineId":"p","contractVersion":"c","releaseVersion":"r",'
@@ -53,6 +76,14 @@ WAITING = (
     '"transportOutputType":"org.x.OutDto"}]},"failure":null,"terminalOutputPublished":false,'
     '"terminalInputPassthrough":false}'
 )
+ALLOWED = Allowed(("org.acme.",), frozenset({"Order"}))
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=10)
+scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts
+objects = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4), max_leaves=12
+)
+ONE = '{"payloadTypeId":"java.lang.String","payloadEncoding":"application/tpf-transition+json","payload":"\\"v\\""}'
+UNSUPPORTED = ["com.acme.X", "org.acmes", "", "java.lang.Object"]
 
 
 @cases(
@@ -120,5 +151,83 @@ def test_7_results_are_read_and_written_exactly(text: str) -> None:
 )
 def test_8_containers_and_scalars(value: Any, type_id: str, text: str) -> None:
     made = natural(value)
-    assert made.document() == {"payloadTypeId": type_id, "payloadEncoding": ENCODING, "payload": text}
+    assert made.document() == {
+        "payloadTypeId": type_id,
+        "payloadEncoding": "application/tpf-transition+json",
+        "payload": text,
+    }
     assert plain(read_payload(made.document()), Allowed()) == value
+
+
+def payload(type_id: str, text: str) -> TypedPayload:
+    return TypedPayload(payload_type_id=type_id, payload_encoding=ENCODING, payload=text)
+
+
+@given(objects, st.sampled_from(["Order", "org.acme.Order", "string", None]))
+def test_a_value_is_read_back_from_a_typed_payload(value: Any, type_id: str | None) -> None:
+    try:
+        made = typed(value, type_id)
+    except PayloadRefused:
+        assert type_id in {"string", None}
+        return
+    assert plain(read_payload(json.loads(json.dumps(made.document()))), ALLOWED) == value
+
+
+@given(st.lists(objects, max_size=4), st.sampled_from(["Order", "org.acme.Order"]))
+def test_items_are_read_back_from_a_snapshot_and_from_a_list(items: list[Any], type_id: str) -> None:
+    many = snapshot("MULTI", items, type_id).as_payload()
+    assert (many.payload_type_id, plain(many, ALLOWED)) == (SNAPSHOT, items)
+    one = snapshot("UNI", items, type_id).as_payload()
+    assert plain(one, ALLOWED) == items
+    bare = listed(typed(item, type_id) for item in items)
+    assert plain(bare, ALLOWED) == items
+    assert [plain(part, ALLOWED) for part in parts(bare)] == items
+
+
+@cases(
+    ("type_id", "text", "value"),
+    [
+        ("java.time.Instant", "-1.5", "1969-12-31T23:59:58.5Z"),
+        ("java.time.Instant", "1767323045.123456789", "2026-01-02T03:04:05.123456789Z"),
+        ("java.math.BigDecimal", "27.50", 27.5),
+        ("java.time.LocalDate", '"2026-01-02"', "2026-01-02"),
+        ("null", "whatever", None),
+        (LIST, '{"items":null}', []),
+        (SET, "{}", []),
+        ("org.acme.Any", '{"a": [1]}', {"a": [1]}),
+    ],
+)
+def test_valid_payloads_are_read(type_id: str, text: str, value: Any) -> None:
+    assert plain(payload(type_id, text), ALLOWED) == value
+
+
+UNDECODABLE = [
+    *(("org.acme.X", "{"), ("org.acme.X", '"\\u0000"'), ("java.lang.Integer", "true"), ("java.lang.Boolean", "1")),
+    *(("java.time.Instant", "1e400"), (SNAPSHOT, '{"shape":"TWO"}'), (SNAPSHOT, '{"shape":"UNI","more":1}')),
+]
+NO_MAPS = [
+    *("[]", f'{{"items":{{" ":{ONE}}}}}', f'{{"items":{{"k":{ONE}}},"more":1}}', '{"items":{"k":null}}'),
+    f'{{"items":{{"k":{ONE[:-1]},"more":"1"}}}}}}',
+]
+
+
+@cases(
+    ("type_id", "text", "why"),
+    [
+        *((name, "{}", f"Unsupported transition payload type: {name}") for name in UNSUPPORTED),
+        *((name, text, f"Failed to decode transition payload type {name}") for name, text in UNDECODABLE),
+        *((MAP, text, "Failed to decode transition map payload") for text in NO_MAPS),
+        (LIST, '{"items":["text"]}', "Failed to decode transition list payload"),
+    ],
+)
+def test_invalid_payloads_are_refused(type_id: str, text: str, why: str) -> None:
+    with pytest.raises(PayloadRefused) as caught:
+        plain(payload(type_id, text), ALLOWED)
+    assert str(caught.value) == why
+
+
+def test_a_domain_class_is_sent_as_its_transfer_object_only_over_rest() -> None:
+    name = "org.x.common.domain.Order"
+    assert travelling_type(name, "REST") == "org.x.common.dto.OrderDto"
+    assert travelling_type(name, "LOCAL") == travelling_type(name, None) == name
+    assert travelling_type("Order", "REST") == "Order"

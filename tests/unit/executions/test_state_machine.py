@@ -1,15 +1,29 @@
-"""When a failed transition runs again (wire protocol E.5)."""
+"""The automaton of an execution, against the house's table written out again, and the waits before its retries."""
 
+from dataclasses import replace
 from datetime import timedelta
+from itertools import product
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from executions.models.states import DUE, MOVES, TERMINAL, State, legal
 from executions.state_machine.retry import RetryPolicy
+from foundation.database.guarded_update import sources
 from releases.activation.policy import LONGEST_RETRY_DELAY
 from tests.cases import cases
 
+Q, R, W, X = State.QUEUED, State.RUNNING, State.WAIT_RETRY, State.WAITING_EXTERNAL
+S, F, D, C = State.SUCCEEDED, State.FAILED, State.DLQ, State.CANCELLED
+
+LEGAL = {
+    *{(Q, R), (Q, F), (Q, C)},
+    *{(R, S), (R, X), (R, W), (R, F), (R, D), (R, Q), (R, C)},
+    *{(W, R), (W, F), (W, C)},
+    *{(X, Q), (X, F), (X, C)},
+    *{(F, Q), (D, Q)},
+}
 policies = st.builds(
     RetryPolicy,
     limit=st.integers(0, 200),
@@ -18,23 +32,23 @@ policies = st.builds(
     cap=st.just(LONGEST_RETRY_DELAY),
     jitter=st.floats(0, 1),
 )
+THREE_RETRIES = RetryPolicy(limit=3, delay=timedelta(seconds=10), multiplier=2.0, cap=LONGEST_RETRY_DELAY, jitter=0.1)
 chances = st.floats(0, 1, exclude_max=True)
+
+
+def test_the_moves_are_those_of_the_table() -> None:
+    assert {(source, target) for source, target in product(State, State) if legal(source, target)} == LEGAL
+    assert set(MOVES) == set(State)
+    assert {S, F, D, C} == TERMINAL
+    assert {state: MOVES[state] for state in TERMINAL} == {S: set(), C: set(), F: {Q}, D: {Q}}
+
+
+def test_only_what_is_due_can_be_claimed() -> None:
+    assert set(sources(MOVES, R)) == DUE == {Q, W}
 
 
 def never() -> float:
     return 0.0
-
-
-def policy_of(**changes: Any) -> RetryPolicy:
-    """Three retries after 10, 20 and 40 seconds, with changes."""
-    defaults = {
-        "limit": 3,
-        "delay": timedelta(seconds=10),
-        "multiplier": 2.0,
-        "cap": LONGEST_RETRY_DELAY,
-        "jitter": 0.1,
-    }
-    return RetryPolicy(**{**defaults, **changes})
 
 
 def seconds(policy: RetryPolicy, retry: int) -> float | None:
@@ -53,16 +67,12 @@ def seconds(policy: RetryPolicy, retry: int) -> float | None:
         ({"limit": 10_000, "multiplier": 1e300}, [10, 1800, 1800]),
     ],
 )
-def test_waits_grow_until_the_limit_and_none_is_longer_than_thirty_minutes(
-    changes: dict[str, Any], waits: list[float | None]
-) -> None:
-    assert [seconds(policy_of(**changes), retry) for retry in range(1, len(waits) + 1)] == waits
+def test_waits_grow_up_to_thirty_minutes_until_the_limit(changes: dict[str, Any], waits: list[float | None]) -> None:
+    assert [seconds(replace(THREE_RETRIES, **changes), retry) for retry in range(1, len(waits) + 1)] == waits
 
 
 @given(policies, st.integers(1, 250), chances)
-def test_jitter_only_shortens_and_waits_never_get_shorter_from_retry_to_retry(
-    policy: RetryPolicy, retry: int, chance: float
-) -> None:
+def test_jitter_only_shortens_and_waits_never_get_shorter(policy: RetryPolicy, retry: int, chance: float) -> None:
     full, shortened, later = (
         policy.wait(retry, never),
         policy.wait(retry, lambda: chance),

@@ -1,7 +1,8 @@
-"""`pipelines verify-provenance`: only a signed, unchanged document about the given artifacts and release is a proof."""
+"""Statements about executions and activations: only a signed, unchanged one without contradictions is a proof."""
 
 import base64
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ import pytest
 from pipelines.cli import main
 from pipelines.release.provenance import Verified, verify
 from tests import making, signing
+from tests.cases import cases
+from tests.unit.wire.documents import examples
+from wire.documents import activation_statement as statements
 from wire.documents import execution_statement, json_values
 from wire.documents.descriptor import descriptor_from_json
 from wire.documents.execution_runs import Event, runs_of
@@ -21,6 +25,10 @@ NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 ARTIFACT, OTHER = b"the artifact", b"another artifact"
 DESCRIPTOR = making.descriptor(making.contract(), ARTIFACT)
 MS = int(NOW.timestamp() * 1000)
+ACTIVATIONS, RELEASES = "predicate.activations", "predicate.releases"
+OTHER_SUBJECTS = "the subjects are not the releases"
+TOO_OLD = "2026-11-26T11:59:59.000000Z"
+PINNED = frozenset({"sha256:" + "a" * 64})
 
 
 def event(sequence: int, kind: str, status: str, **data: Any) -> Event:
@@ -37,16 +45,10 @@ def built(*events: Event) -> dict[str, Any]:
     """Return a statement about an execution with these events."""
     digest = making.digest_of(ARTIFACT)
     execution = execution_statement.Execution(
-        execution_id="01a21681-7945-7460-8cee-c9e98145da6d",
-        tenant="acme",
-        key="payments-monday",
-        status="SUCCEEDED",
-        events=len(events),
-        submitted_at=NOW,
-        finished_at=NOW + timedelta(seconds=9),
-        input_digest=json_values.digest({"n": 1}),
-        result_digest=json_values.digest({"n": 2}),
-    )
+        execution_id="01a21681-7945-7460-8cee-c9e98145da6d", tenant="acme", key="payments-monday", status="SUCCEEDED",
+        events=len(events), submitted_at=NOW, finished_at=NOW + timedelta(seconds=9),
+        input_digest=json_values.digest({"n": 1}), result_digest=json_values.digest({"n": 2}),
+    )  # fmt: skip
     pin = execution_statement.Pin(
         pipeline_id=making.PIPELINE,
         contract_version=DESCRIPTOR["contractVersion"],
@@ -165,9 +167,7 @@ def test_a_signed_statement_that_contradicts_itself_is_no_proof(desk: Desk) -> N
         assert "PROVENANCE_CONTRADICTORY" in desk.problems()
 
 
-def test_the_command_prints_facts_and_its_status_says_whether_the_document_is_a_proof(
-    desk: Desk, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_prints_facts_and_its_status_is_the_verdict(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["verify-provenance", str(desk.document), "--key", str(desk.key), "--release", str(desk.release)]
     assert main([*command, "--artifact", str(desk.artifact)]) == 0
     assert f"SUCCEEDED by worker-1, {making.digest_of(ARTIFACT)}, pinned" in capsys.readouterr().out
@@ -182,3 +182,133 @@ def test_the_command_prints_facts_and_its_status_says_whether_the_document_is_a_
     assert refused["verified"] is False
     assert "runs" not in refused
     assert main(["verify-provenance", str(desk.document), "--key", str(desk.artifact)]) == 2
+
+
+ROWS = [
+    ("activation", "1.0", None),
+    ("activation", "2.0", "1.0"),
+    ("activation", "2.0", "2.0"),
+    ("rollback", "1.0", "2.0"),
+]
+GRADUAL = [
+    ("activation", "1.0", None),
+    ("gradual", "1.0", "1.0"),
+    ("withdrawal", "1.0", "1.0"),
+    ("gradual", "1.0", "1.0"),
+    ("promotion", "2.0", "1.0"),
+]
+
+
+def history(rows: list[tuple[str, str, str | None]] | None = None) -> dict[str, Any]:
+    revoked = statements.Revoked("user:eva", "leaks", NOW + timedelta(hours=1))
+    releases = [
+        statements.Known(version, "c", digit * 64, [("app", f"sha256:{digit * 64}")], revocation)
+        for version, digit, revocation in (("1.0", "1", None), ("2.0", "2", revoked))
+    ]
+    activations = []
+    for number, (kind, version, previous) in enumerate(ROWS if rows is None else rows, 1):
+        when = NOW + timedelta(seconds=number)
+        candidate = ("2.0", 12.5) if kind == "gradual" else (None, None)
+        usual = statements.Activated(number, kind, version, previous, "user:ann", "why", when)
+        activations.append(replace(usual, candidate_release_version=candidate[0], share=candidate[1]))
+    return statements.build("acme", "org.example.orders", releases, activations, 0)
+
+
+def requested(**changes: Any) -> dict[str, Any]:
+    """Return the history whose second activation carries out a request, with changes of its only vote."""
+    vote = statements.Voted("user:bob", "approve", "fine", NOW)
+    document = history()
+    request = statements.Requested("r-1", NOW, [vote])
+    activated = statements.Activated(2, "activation", "2.0", "1.0", "user:ann", "why", NOW, request=request)
+    [made] = statements.build("acme", "org.example.orders", [], [activated], 0)["predicate"]["activations"]
+    made["request"]["votes"][0].update(changes)
+    document["predicate"]["activations"][1]["request"] = made["request"]
+    return document
+
+
+def read(document: dict[str, Any]) -> statements.Statement:
+    return statements.read(text(document).encode())
+
+
+@cases("rows", [ROWS, GRADUAL])
+def test_a_history_is_read_back_without_contradictions(rows: list[Any]) -> None:
+    statement = read(history(rows))
+    assert statement.contradictions() == []
+    assert statement.normalised() == history(rows)
+
+
+def changed_history(path: str, value: Any, rows: list[tuple[str, str, str | None]] | None = None) -> dict[str, Any]:
+    return examples.changed(history(rows), path, value)
+
+
+@cases(
+    ("rows", "path", "value", "problem"),
+    [
+        *(
+            (GRADUAL, f"{ACTIVATIONS}[{place}].kind", kind, "contradicts")
+            for place, kind in ((1, "activation"), (0, "gradual"), (1, "withdrawal"), (2, "promotion"), (4, "rollback"))
+        ),
+        (GRADUAL, f"{ACTIVATIONS}[1].candidate", {"releaseVersion": "3.0", "share": 1}, "is not listed"),
+        (ROWS, f"{ACTIVATIONS}[1].sequence", 3, "has the place 2"),
+        (ROWS, f"{ACTIVATIONS}[1].previousReleaseVersion", "2.0", "does not replace the release"),
+        (ROWS, f"{ACTIVATIONS}[0].previousReleaseVersion", "2.0", "unless it is the first one"),
+        (ROWS, f"{ACTIVATIONS}[2].activatedAt", TOO_OLD, "is older"),
+        (ROWS, f"{ACTIVATIONS}[3].kind", "activation", "which the history contradicts"),
+        (ROWS, f"{ACTIVATIONS}[3].reason", " ", "rollback without a reason"),
+        (ROWS, f"{ACTIVATIONS}[3].releaseVersion", "3.0", "is not listed"),
+        (ROWS, f"{RELEASES}[0].descriptorDigest.sha256", "3" * 64, OTHER_SUBJECTS),
+    ],
+)
+def test_contradictions_are_found(rows: Any, path: str, value: Any, problem: str) -> None:
+    found = read(changed_history(path, value, rows)).contradictions()
+    assert any(problem in each for each in found), found
+
+
+def test_the_votes_of_a_request_are_read_and_must_not_contradict_it() -> None:
+    statement = read(requested())
+    assert statement.contradictions() == []
+    assert statement.normalised() == requested()
+    [found] = read(requested(decision="refuse")).contradictions()
+    assert "a request that was refused" in found
+    [found] = read(requested(actor="user:ann")).contradictions()
+    assert "its requester voted on" in found
+
+
+def test_a_signed_history_is_verified_offline_and_only_with_its_key(desk: Desk) -> None:
+    desk.put(history())
+    verified = verify(desk.document, [desk.key])
+    assert (verified.problems, verified.facts["activations"]) == ([], history()["predicate"]["activations"])
+    contradictory = changed_history("predicate.activations[3].kind", "activation")
+    for document, name, code in (
+        (history(), "stranger", "PROVENANCE_NOT_SIGNED"),
+        (contradictory, "coordinator", "PROVENANCE_CONTRADICTORY"),
+    ):
+        desk.put(document, name)
+        [problem] = verify(desk.document, [desk.key]).problems
+        assert problem.startswith(code)
+
+
+def claim(sequence: int, step: int = 0, attempt: int = 0) -> Event:
+    return event(sequence, "CLAIMED", "RUNNING", stepIndex=step, attempt=attempt)
+
+
+def outcomes(*events: Event) -> list[str]:
+    return [entry["outcome"] for entry in runs_of(events, PINNED, None).entries]
+
+
+def test_only_a_claimed_part_can_be_lost_and_what_the_coordinator_failed_is_no_part() -> None:
+    assert outcomes(event(1, "CANCELLED", "CANCELLED")) == []
+    assert outcomes(claim(1), event(2, "CANCELLED", "CANCELLED")) == ["CANCELLED"]
+    assert outcomes(claim(1), event(2, "RELEASE_REVOKED", "FAILED")) == ["RELEASE_REVOKED"]
+    assert outcomes(claim(1), event(2, "DISPATCH_FAILED", "QUEUED"), event(3, "CANCELLED", "CANCELLED")) == []
+    assert outcomes(claim(1), event(2, "FAILED", "FAILED", errorCode="PAYLOAD_TOO_LARGE")) == []
+    assert outcomes(claim(1), event(2, "LEASES_LOST", "DLQ", leaseOwner="w")) == ["LEASES_LOST"]
+
+
+def test_a_lease_that_comes_back_ends_the_claim_that_followed_and_continues_its_own() -> None:
+    expired, restored = event(2, "LEASE_EXPIRED", "QUEUED"), event(4, "LEASE_RESTORED", "RUNNING")
+    done = event(5, "SUCCEEDED", "SUCCEEDED", worker="w", attempt=0)
+    assert outcomes(claim(1), expired, restored, done) == ["LEASE_EXPIRED", "SUCCEEDED"]
+    found = runs_of([claim(1, step=2), expired, claim(3), restored, done], PINNED, None).entries
+    assert [entry["outcome"] for entry in found] == ["LEASE_EXPIRED", "LEASE_RESTORED", "SUCCEEDED"]
+    assert [entry["firstStepIndex"] for entry in found] == [2, 0, 2]
