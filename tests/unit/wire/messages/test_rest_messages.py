@@ -93,7 +93,7 @@ def later(**members: Any) -> TransitionCommand:
     ("members", "is_replay"),
     [
         ({}, True),
-        ({"redriveIntent": None}, True),
+        ({"redriveIntent": None, "stopBeforeStepIndex": -2}, True),
         ({"redriveCommandId": "", "redriveStepIndex": 0}, True),
         ({**RETRY, "redriveStepIndex": 1}, False),
         ({**RETRY, "redriveStepIndex": 2, "stopBeforeStepIndex": 3}, False),
