@@ -31,10 +31,11 @@ from wire.documents.descriptor import (
     NAMES_PROFILE,
     ArtifactRef,
     Descriptor,
+    artifact_field,
     parse_descriptor,
 )
-from wire.findings import DocumentError, Severity
-from wire.release.verification import OTHER_DIGEST
+from wire.findings import DocumentError, Finding, Severity
+from wire.release.verification import FILE_MISSING, OTHER_DIGEST, unreadable
 
 OpenArtifact = Callable[[ArtifactRef], BinaryIO | None]
 NOT_ABSOLUTE = "releaseDescriptorPath must be absolute"
@@ -57,7 +58,7 @@ def register_from(tenant: Tenant, pipeline_id: str, descriptor_path: str, *, act
         verdict = verify(descriptor, open_artifact)
     except VerificationUnavailable as error:
         raise Refusal(503, f"Failed to inspect release artifact: {error}") from None
-    _refuse_first(finding.message for finding in verdict.findings if finding.severity is Severity.ERROR)
+    _refuse_first(_message(finding, descriptor) for finding in verdict.findings if finding.severity is Severity.ERROR)
     files = _staged(descriptor, open_artifact)
     try:
         # Clients of the framework activate a release before its workers start.
@@ -82,6 +83,14 @@ def register_from(tenant: Tenant, pipeline_id: str, descriptor_path: str, *, act
     if release.status != Status.REGISTERED:
         raise Refusal(409, f"Release {release.release_version} is {release.status}")
     return release
+
+
+def _message(finding: Finding, descriptor: Descriptor) -> str:
+    """Return the message of a finding. A missing file has the protocol's text, also in the newer profile."""
+    if finding.code != FILE_MISSING:
+        return finding.message
+    kinds = {artifact_field(position): each.kind for position, each in enumerate(descriptor.artifacts)}
+    return unreadable(kinds[finding.field])
 
 
 def _is_error(finding: Mapping[str, str]) -> bool:

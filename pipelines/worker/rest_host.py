@@ -12,6 +12,8 @@ from datetime import UTC, datetime, timedelta
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
+
 from pipelines.authoring.definition import StepContext
 from pipelines.authoring.plan import plan
 from pipelines.failures import Failed, inform, log_failure, warn
@@ -41,13 +43,13 @@ from wire.messages.payload_envelopes import (
     TypedPayload,
     plain,
     read_snapshot,
+    snapshot_value,
     typed,
 )
 from wire.messages.rest_messages import (
     CAPABILITIES_PATH,
     EXECUTE_PATH,
     NON_RETRYABLE,
-    TO_THE_END,
     UNKNOWN_STEP,
     Capabilities,
     Malformed,
@@ -168,8 +170,7 @@ class RestHost:
         except Malformed as error:
             warn("Refused a malformed command: %s", error)
             return 400, b""
-        for name in self._logged.among(unknown_members(command)):
-            inform("Ignored the unknown member %s of a command", name)
+        self._log_unknown(command)
         parent = context_of(headers)
         with bound(log_fields_of(self.release.identity, command, parent)):
             return 200, self._traced(command, hung_up, parent)
@@ -257,13 +258,18 @@ class RestHost:
 
     def _input(self, payload: TypedPayload) -> tuple[Any, Shape]:
         """Return the input and its shape. A MULTI snapshot and a list are streams (wire protocol D.5)."""
-        many = payload.payload_type_id == LIST
         if payload.payload_type_id == SNAPSHOT:
-            many = read_snapshot(payload).shape == "MULTI"
-        return plain(payload, self._allowed), "MULTI" if many else "UNI"
+            snapshot = read_snapshot(payload)
+            self._log_unknown(snapshot)
+            return snapshot_value(snapshot, self._allowed), "MULTI" if snapshot.shape == "MULTI" else "UNI"
+        return plain(payload, self._allowed), "MULTI" if payload.payload_type_id == LIST else "UNI"
+
+    def _log_unknown(self, message: BaseModel) -> None:
+        for name in self._logged.among(unknown_members(message)):
+            inform("Ignored the unknown member %s of a command", name)
 
     def _stop(self, command: TransitionCommand) -> int:
-        return len(self._steps) if command.stop_before_step_index == TO_THE_END else command.stop_before_step_index
+        return len(self._steps) if command.stop_before_step_index < 0 else command.stop_before_step_index
 
     def _context(self, command: TransitionCommand, hung_up: Callable[[], bool]) -> StepContext:
         contract, release = command.versions

@@ -40,6 +40,7 @@ def test_registering_a_release_again_returns_it_unchanged(root: Path, owner: Ten
 
 SHAPE = "Invalid pipeline release descriptor JSON: "
 NO_JAR = "Release JAR artifact must point to a readable local file"
+NO_FILE = "Release local artifact must point to a readable file"
 OCTOBER: dict[str, Any] = {"compiledTruthArtifactId": "app"}
 NO_KIND = "Unsupported release artifact kind"
 OCTOBER_DIGEST = "Release artifact digest must use sha256:<64 lowercase hex>"
@@ -55,6 +56,8 @@ INVALID: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     *((OCTOBER, {"kind": kind}, f"{NO_KIND} {kind}") for kind in ("local-file", "external-endpoint")),
     *((OCTOBER, {"digest": f"sha256:{hexadecimal}"}, OCTOBER_DIGEST) for hexadecimal in ("0a", "A" * 64)),
     ({}, {"uri": "/no/such.jar"}, NO_JAR),
+    (OCTOBER, {"uri": "file:///no/such.jar"}, NO_JAR),
+    (OCTOBER, {"uri": "file:///no/such", "kind": "compiled-truth"}, NO_FILE),
     ({}, {"digest": "sha256:" + "0" * 64}, OTHER_DIGEST),
     ({"contractVersion": "c"}, {}, "Release artifact contractVersion does not match release descriptor"),
 ]

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
 from wire.documents import json_writer
@@ -90,15 +90,22 @@ class _Items(_Strict):
 
 
 class Snapshot(_Strict):
-    """The input of an execution: one payload, or the items of a stream."""
+    """The input of an execution: one payload, or the items of a stream. It may have members of later versions.
+
+    `pipeline_context` is the policy of the request for versions, replays and caches. Coordinators of the framework send
+    it since October 2026, and earlier workers refuse it. It has no meaning here.
+    """
+
+    model_config = ConfigDict(extra="allow")
 
     shape: SnapshotShape
     payload: TypedPayload | None = None
-    items: list[TypedPayload] = []
+    items: Annotated[list[TypedPayload], BeforeValidator(lambda items: [] if items is None else items)] = []
+    pipeline_context: Any = None
 
     def document(self) -> dict[str, Any]:
-        """Return the snapshot as a JSON object."""
-        return self.model_dump(by_alias=True)
+        """Return the snapshot as a JSON object, with the members that every version knows."""
+        return self.model_dump(by_alias=True, include={"shape", "payload", "items"})
 
     def as_payload(self) -> TypedPayload:
         """Return the payload that contains this snapshot."""

@@ -150,8 +150,7 @@ class TransitionCommand(_Wire):
 
     @model_validator(mode="after")
     def _stops_ahead(self) -> Self:
-        stop = self.stop_before_step_index
-        if stop != TO_THE_END and stop < self.current_step_index:
+        if 0 <= self.stop_before_step_index < self.current_step_index:
             raise ValueError("stopBeforeStepIndex is before currentStepIndex")
         return self
 

@@ -38,6 +38,7 @@ OpenArtifact = Callable[[ArtifactRef], BinaryIO | None]
 """Opens the bytes of a stored artifact as a seekable file. Returns None if there are none."""
 Checked = Callable[[int, Sequence[Finding]], object]
 """Is called after each stored artifact with its position and its findings."""
+FILE_MISSING = "ARTIFACT_FILE_MISSING"
 OTHER_DIGEST = "Release artifact digest does not match local file checksum"
 
 
@@ -220,11 +221,9 @@ class _Inspection:
             )
         elif isinstance(self.descriptor, CarrierDescriptor):
             message = "the bytes of this artifact were not uploaded, and no repository has them"
-            self._reject("ARTIFACT_FILE_MISSING", message)
-        elif self.artifact.kind is ArtifactKind.JAR:
-            self._reject("ARTIFACT_FILE_MISSING", "Release JAR artifact must point to a readable local file")
+            self._reject(FILE_MISSING, message)
         else:
-            self._reject("ARTIFACT_FILE_MISSING", "Release local artifact must point to a readable file")
+            self._reject(FILE_MISSING, unreadable(self.artifact.kind))
 
     def _check_digest(self, actual: str) -> None:
         if self.artifact.digest != actual:
@@ -267,6 +266,13 @@ class _Inspection:
         """Return a finding about the content of the artifact, with the field of the artifact before its own."""
         outer = artifact_field(self.position)
         return replace(finding, field=f"{outer}!{finding.field}" if finding.field else outer)
+
+
+def unreadable(kind: ArtifactKind) -> str:
+    """Return the protocol's text for an artifact of this kind whose file cannot be read."""
+    if kind is ArtifactKind.JAR:
+        return "Release JAR artifact must point to a readable local file"
+    return "Release local artifact must point to a readable file"
 
 
 def read_contract_document(descriptor: Descriptor, data: bytes) -> tuple[Contract | None, list[Finding]]:

@@ -13,7 +13,8 @@ from tests.interop.client import payload
 from tests.interop.stored import VERSIONS, message, unread
 from tests.parts.product.existing_client import ExistingClient
 from tests.running import REST_PORT, BuiltRelease, TenantInUse, build, eventually
-from tests.unit.pipelines.worker.test_rest_host import CAPABILITIES, EXECUTE, signed, uni
+from tests.unit.pipelines.worker.test_rest_host import CAPABILITIES, EXECUTE, signed
+from tests.unit.pipelines.worker.test_versions import inputs
 from wire.worker_keys import worker_key
 
 ENDPOINT = f"http://127.0.0.1:{REST_PORT}"
@@ -105,10 +106,10 @@ def test_the_worker_runs_an_order_for_coordinators_of_every_version(tenant: Tena
             return sent("POST", EXECUTE, "result", json.dumps(command).encode())
 
         assert sent("GET", CAPABILITIES, "capabilities").items() >= pin.items()
-        waiting = ran("command", **uni(order(1), TYPES + "OrderRequest"))
+        [waiting, *_] = [ran("command", **given) for given in inputs(version, order(1), TYPES + "OrderRequest")]
         [interaction] = waiting["awaitSuspension"]["interactions"]
         decision = {"order_id": interaction["requestPayload"]["order_id"], "accepted": True, "note": "ok"}
         ended = ran("command-resumed", **payload(TYPES + "Decision", decision))
         assert json.loads(ended["outputPayloads"][0]["payload"])["state"] == "ACCEPTED"
-        refused = ran("command", **uni({**order(1), "lines": []}, TYPES + "OrderRequest"))
+        refused = ran("command", **inputs(version, {**order(1), "lines": []}, TYPES + "OrderRequest")[0])
         assert refused["failure"]["failureClass"] == "org.pipelineframework.step.NonRetryableException"

@@ -39,7 +39,6 @@ ORDER = {"request_id": "r1", "customer": "eva", "lines": [{"dish": "soup", "quan
 LATER = {"redriveIntent": "REPLAY", "redriveStepIndex": -1, "redriveCommandId": None, "redriveReason": None}
 PAGE = {"pageIndex": 0, "sourceIdentity": "s", "startCheckpoint": None, "maxRecords": 1, "suspendedCompletion": None}
 REISSUE = {**LATER, "redriveIntent": "REISSUE_COMMAND", "redriveCommandId": "c", "redriveReason": "lost"}
-__all__ = ["host"]
 DECISION = {"order_id": str(uuid.uuid4()), "accepted": True, "note": ""}
 
 
@@ -182,8 +181,9 @@ def test_contradictions_are_refused_but_unknown_members_read(host: RestHost, cap
     assert host.respond("POST", EXECUTE, signed("POST", EXECUTE, body), body) == (400, b"")
     with caplog.at_level("INFO", "pipelines.failures"):
         for _ in range(2):
-            assert ran(host, uni(ORDER), surprise={"a": 1})["outcome"] == "WAITING_EXTERNAL"
-    assert caplog.messages[1:] == ["Ignored the unknown member 'surprise' of a command"]
+            given = payload(SNAPSHOT, {"shape": "UNI", "payload": payload(TYPES + "OrderRequest", ORDER), "more": 1})
+            assert ran(host, given, surprise={"a": 1}, stopBeforeStepIndex=-2)["outcome"] == "WAITING_EXTERNAL"
+    assert caplog.messages[1:] == [f"Ignored the unknown member '{name}' of a command" for name in ("surprise", "more")]
 
 
 def test_a_result_that_no_coordinator_would_read_is_a_failure(host: RestHost, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -347,6 +347,12 @@ def test_a_worker_is_down_while_each_turn_runs_a_step_whose_caller_has_hung_up(h
         eventually(lambda: calls.get() == 200, what="the worker to be up again")
 
 
+def inputs(version: str, value: Any) -> list[dict[str, str]]:
+    """Return `value` as each input that a coordinator of the version sends."""
+    order = payload(TYPES + "OrderRequest", value)
+    return [payload(SNAPSHOT, message(version, name, payload=order)) for name in names(version, "snapshot")]
+
+
 def ran_version(host: RestHost, version: str, name: str, given: dict[str, str]) -> Any:
     pin = {"pipelineId": host.release.identity.pipeline_id, "contractVersion": CONTRACT, "releaseVersion": "1.0"}
     body = json.dumps(message(version, name, tenantId="acme", executionId=EXECUTION, **pin, **given)).encode()
@@ -361,13 +367,13 @@ def ran_version(host: RestHost, version: str, name: str, given: dict[str, str]) 
 def test_each_version_reads_the_results_of_its_commands(host: RestHost, version: str) -> None:
     _, hosted = host.respond("GET", CAPABILITIES, signed("GET", CAPABILITIES, b""), b"")
     assert unread(version, "capabilities", json.loads(hosted)) == []
-    assert ran_version(host, version, "command", uni(ORDER))["outcome"] == "WAITING_EXTERNAL"
-    assert (
-        ran_version(host, version, "command-resumed", payload(TYPES + "Decision", DECISION))["outcome"] == "COMPLETED"
-    )
+    for given in inputs(version, ORDER):
+        assert ran_version(host, version, "command", given)["outcome"] == "WAITING_EXTERNAL"
+    decision = payload(TYPES + "Decision", DECISION)
+    assert ran_version(host, version, "command-resumed", decision)["outcome"] == "COMPLETED"
     failures = {"command": "names no dish", "command-page": "PAGED_SOURCE_UNSUPPORTED"}
     failures |= dict.fromkeys(("command-retry", "command-reissue"), "COMMAND_REDRIVE_UNSUPPORTED")
     for name in set(names(version, "command")) - {"command-resumed"}:
-        failure = ran_version(host, version, name, uni({**ORDER, "lines": []}))["failure"]
+        failure = ran_version(host, version, name, inputs(version, {**ORDER, "lines": []})[0])["failure"]
         assert failures[name] in failure["message"]
         assert failure.get("failedStepIndex") == (None if version == "august" else 0 if name == "command" else -1)

@@ -10,7 +10,7 @@ import pytest
 from tests.cases import cases
 from tests.interop.stored import VERSIONS, message, names, unread
 from tests.unit.wire.messages.test_vectors import COMMAND, WAITING
-from wire.messages.payload_envelopes import ENCODING
+from wire.messages.payload_envelopes import ENCODING, SNAPSHOT, TypedPayload, read_snapshot
 from wire.messages.rest_messages import (
     CAPABILITIES_PATH,
     EXECUTE_PATH,
@@ -110,7 +110,7 @@ def later(**members: Any) -> TransitionCommand:
     ("members", "is_replay"),
     [
         ({}, True),
-        ({"redriveIntent": None}, True),
+        ({"redriveIntent": None, "stopBeforeStepIndex": -2}, True),
         ({"redriveCommandId": "", "redriveStepIndex": 0}, True),
         ({**RETRY, "redriveStepIndex": 1}, False),
         ({**RETRY, "redriveStepIndex": 2, "stopBeforeStepIndex": 3}, False),
@@ -275,10 +275,17 @@ def test_each_suspension_waits_for_its_answers(version: str) -> None:
 
 @cases("version", VERSIONS)
 def test_each_version_reads_a_command(version: str) -> None:
-    """A coordinator sends the members of August to all workers, and later versions have defaults for the others."""
+    """A coordinator sends the members of August to all workers. Later versions have defaults for the others."""
     sent = json.loads(parsed("august", "command", "command").to_json())
     assert sent == message("august", "command")
     assert unread(version, "command", sent) == []
+    for name in names(version, "snapshot"):
+        given = TypedPayload(
+            payload_type_id=SNAPSHOT, payload_encoding=ENCODING, payload=json.dumps(message(version, name))
+        )
+        read = read_snapshot(given)
+        assert unknown_members(read) == []
+        assert read.document() == message("august", "snapshot")
 
 
 def test_release_records_are_read_by_clients_of_their_time() -> None:
