@@ -6,6 +6,7 @@ A page without a row in `pages.py` fails this module.
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -25,7 +26,6 @@ from tenancy.roles import GRANTS
 from tests import signing
 from tests.admin import pages
 from tests.admin.conftest import USERS, World, furnished, log_in_as
-from tests.admin.forms import forms_of
 from tests.admin.named import named, secret
 from tests.admin.pages import CHANGES, ELSEWHERE, EVERYONE, READS
 from tests.cases import cases, rolled_back
@@ -313,3 +313,28 @@ def test_a_value_in_an_address_that_is_of_no_object_is_not_found(site: Admin, nu
             changed = [*segments[:place], quote(value, safe=""), *segments[place + 1 :]]
             response = safe(client, "get", f"/{'/'.join(changed)}/")
             assert response.status_code in {301, 302, 403, 404}, changed
+
+
+class Forms(HTMLParser):
+    """Collects the forms of a page: the method of each, and the first value of each field."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        attributes = {name: value or "" for name, value in attrs}
+        if tag == "form":
+            self.found.append((attributes.get("method", "get").lower(), {}))
+        elif tag in {"input", "select", "textarea"} and attributes.get("name") and self.found:
+            self.found[-1][1].setdefault(attributes["name"], attributes.get("value", ""))
+            self._select = attributes["name"] if tag == "select" else None
+        elif tag == "option" and self.found and getattr(self, "_select", None) and attributes.get("value"):
+            fields = self.found[-1][1]
+            fields[self._select or ""] = fields[self._select or ""] or attributes["value"]
+
+
+def forms_of(response: Any) -> list[tuple[str, dict[str, str]]]:
+    """Return the forms of a page. A download has none."""
+    return [] if response.streaming else Forms(response.text).found
