@@ -80,12 +80,9 @@ def of(name: str, row: Any) -> str:
     return to(f"executions_campaign_{name}", row)
 
 
-def ids(*executions: Execution) -> list[str]:
-    return [str(execution.pk) for execution in executions]
-
-
 def select(client: Client, kind: str, *executions: Execution) -> Any:
-    return client.post(to("executions_campaign_draft"), {"kind": kind, "execution": ids(*executions)}, follow=True)
+    ids = [str(execution.pk) for execution in executions]
+    return client.post(to("executions_campaign_draft"), {"kind": kind, "execution": ids}, follow=True)
 
 
 # --- drafts ---

@@ -94,10 +94,6 @@ def failed(acme: World) -> Execution:
     return made
 
 
-def listed(client: Client, **query: Any) -> Any:
-    return client.get(to(LIST), query, follow=True)
-
-
 # --- exports ---
 
 
@@ -157,7 +153,8 @@ def test_the_selected_executions_become_a_draft(
 def test_all_that_match_become_a_draft_which_later_matches_do_not_join(
     log_in: LogIn, operator: Client, acme: World, dead: list[Execution]
 ) -> None:
-    assert f"{to('executions_execution_act', 'redrive')}?q=order-" in listed(operator, q="order-").text
+    shown = operator.get(to(LIST), {"q": "order-"}, follow=True).text
+    assert f"{to('executions_execution_act', 'redrive')}?q=order-" in shown
     assert act(log_in("viewer"), "redrive", "status=failed", rows="all").status_code == 403
     draft = drafted(act(operator, "redrive", "status=failed&q=order-", rows="all", execution=[dead[2].pk]))
     operator_rows.dead(acme, "order-4")

@@ -244,7 +244,7 @@ def test_attachments_are_uploaded_listed_and_downloaded_unchanged(ours: TenantAp
     digest = document["artifacts"][0]["digest"]
     evidence = (signing.statement(digest), signing.spdx(digest=digest))
     sent = [signing.envelope(document), *(json.dumps(each).encode() for each in evidence)]
-    made = ours.post(RELEASES, {**form, "attachment": files(*sent)})
+    made = ours.post(RELEASES, {**form, "attachment": files(*sent, sent[0])})
     assert made.status_code == 202, made.content
     shown = made.json()["attachments"]
     assert [each["kind"] for each in shown] == ["signature", "provenance", "sbom"]

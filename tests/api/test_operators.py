@@ -22,14 +22,6 @@ def operator(owner: Tenant) -> Caller:
     return Caller(owner, Scope.READ, Scope.PAYLOADS, Scope.SUBMIT, Scope.OPERATE, Scope.ACTIVATE)
 
 
-def pin_of(execution: Execution) -> dict[str, str]:
-    return {
-        "pipelineId": making.PIPELINE,
-        "contractVersion": execution.contract_version,
-        "releaseVersion": "1.0",
-    }
-
-
 # --- re-drive and cancel ---
 
 
@@ -39,7 +31,7 @@ def test_a_redrive_keeps_the_pin(operator: Caller, dead: list[Execution]) -> Non
     dead[0].refresh_from_db()
     assert redriven == {
         "executionId": str(dead[0].pk),
-        "pin": pin_of(dead[0]),
+        "pin": {"pipelineId": making.PIPELINE, "contractVersion": dead[0].contract_version, "releaseVersion": "1.0"},
         "previousStatus": "DLQ",
         "status": "QUEUED",
         "version": 3,

@@ -174,15 +174,12 @@ def test_a_bounded_rest_of_a_too_large_body_is_read(settings: Any, size: int, re
     assert stream.tell() == read * CHUNK_BYTES
 
 
-def attached(*contents: bytes) -> dict[str, Any]:
-    files = [SimpleUploadedFile(f"{number}.json", content) for number, content in enumerate(contents)]
-    return {"descriptor": SimpleUploadedFile("pipeline-release.json", b"{}"), "attachment": files}
-
-
 def test_the_values_of_all_attachments_together_are_limited(ours: TenantApi) -> None:
     half = b"[" + b"{}," * (MAX_ATTACHMENT_VALUES // 2) + b"{}]"
     token, before = ours.all_scopes, everything()
-    response = ours.post(RELEASES, attached(half, half), token=token)
+    files = [SimpleUploadedFile(name, half) for name in ("0.json", "1.json")]
+    form = {"descriptor": SimpleUploadedFile("pipeline-release.json", b"{}"), "attachment": files}
+    response = ours.post(RELEASES, form, token=token)
     refused(response, 413, "PAYLOAD_TOO_LARGE")
     assert (everything(), budget.taken) == (before, 0)
 

@@ -339,14 +339,7 @@ def test_an_item_is_skipped_with_the_reason(owner: Tenant, dead: list[Execution]
     assert Resubmission.objects.count() == 9
 
 
-@cases(
-    ("version", "code"),
-    [
-        ("2.0", "RELEASE_UNKNOWN"),
-        ("1.1", "RELEASE_NOT_ADMITTED"),
-        ("1.2", "INPUT_INVALID"),
-    ],
-)
+@cases(("version", "code"), [("2.0", "RELEASE_UNKNOWN"), ("1.1", "RELEASE_NOT_ADMITTED"), ("1.2", "INPUT_INVALID")])
 def test_a_target_that_accepts_no_such_executions_skips_the_items(
     owner: Tenant, dead: list[Execution], version: str, code: str
 ) -> None:

@@ -1,5 +1,6 @@
-"""What operators are told about releases: the pre-flight of an activation, drift, and the plan of workers."""
+"""What operators are told about releases: pre-flights, drift, the plan of workers, and what finished and when."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,7 +10,10 @@ from executions.inspection.drift import drift
 from executions.inspection.drifts import Drift, Kind, Subject
 from executions.inspection.preflight import Concern, preflight
 from executions.inspection.worker_plan import PlannedRelease, Reason, worker_plan
-from executions.models import Execution, Worker, WorkerEvent
+from executions.lifecycle import redrive
+from executions.models import Execution, FinishedCount, Worker, WorkerEvent
+from executions.statistics import finished
+from executions.tasks import count_finished
 from foundation.errors import CoordinatorError
 from releases.activation import policy
 from releases.activation.activation import activate
@@ -205,3 +209,69 @@ def test_a_replaced_release_that_is_still_used_needs_workers(owner: Tenant) -> N
     assert planned(owner)["1.0"].reasons == (Reason.AWAITING,)
     Pipeline.objects.update(skew_grace_minutes=5)
     assert Reason.PINNED in planned(owner)["1.0"].reasons
+
+
+def failed_at(owner: Tenant, minutes: float, *keys: str) -> list[Execution]:
+    made = making.dead(owner, *keys)
+    making.finished(timezone.now() - timedelta(minutes=minutes), *made)
+    return made
+
+
+def counts() -> list[tuple[int, int, int]]:
+    rows = FinishedCount.objects.order_by("minute")
+    return list(rows.values_list("succeeded", "failed", "cancelled"))
+
+
+def test_counting_twice_changes_nothing(owner: Tenant) -> None:
+    failed_at(owner, 30, "a", "b")
+    failed_at(owner, 40, "c")
+    count_finished()
+    before = counts()
+    count_finished()
+    assert before == counts() == [(0, 1, 0), (0, 2, 0)]
+
+
+def test_a_failure_that_is_redriven_before_it_is_counted_counts(owner: Tenant) -> None:
+    [failed] = failed_at(owner, 2, "soon")
+    redrive.redrive(owner, failed.pk, actor="user:ann", reason="x", allow_failed=True)
+    assert finished.last_hour([owner.pk]).total(failed.release_id).failed == 1
+    finished.count()
+    assert counts() == [(0, 1, 0)]
+
+
+def test_a_late_commit_is_counted_by_the_next_run_and_a_redriven_failure_stays_counted(owner: Tenant) -> None:
+    [failed] = failed_at(owner, 2, "first")
+    finished.count()
+    failed_at(owner, 2, "late")
+    assert sum(failed for _, failed, _ in counts()) == 1
+    finished.count()
+    assert sum(failed for _, failed, _ in counts()) == 2
+    making.finished(timezone.now(), failed)
+    finished.count()
+    assert sum(failed for _, failed, _ in counts()) == 2
+
+
+def test_a_series_has_only_its_tenants_pipeline_and_period(owner: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = making.ready()[0]
+    failed_at(other, 5, "theirs")
+    failed_at(owner, 5, "recent")
+    failed_at(owner, 90, "older")
+    for _ in range(2):  # before and after the clock has counted
+        hour, day = finished.last_hour([owner.pk]), finished.last_day([owner.pk])
+        [release] = hour.releases
+        assert hour.total(release).failed == sum(hour.values(release, "failed")) == 1
+        assert sum(day.values(release, "finished")) == day.total(release).finished
+        pipeline = Release.objects.get(pk=release).pipeline_id
+        assert finished.last_hour([owner.pk], pipeline).total(release).failed == 1
+        assert finished.last_hour([owner.pk], pipeline + 1000).releases == {}
+        finished.count()
+    assert finished.last_day([owner.pk]).total(release).failed == 2
+    assert set(finished.last_day([owner.pk, other.pk]).releases) > {release}
+    monkeypatch.setattr(finished, "MOST_RECENT", 1)
+    failed_at(owner, 1, "mine")
+    [mine] = Release.objects.filter(pk=release)
+    making.execution(
+        owner, "newer", pipeline_id=making.ready(owner, pipeline_id="org.example.b")[1].pipeline.pipeline_id
+    )
+    making.record(*(making.failure(claim, retryable=False) for claim in making.claimed(owner)))
+    assert finished.last_hour([owner.pk], mine.pipeline_id).total(release).failed == 2

@@ -16,7 +16,6 @@ from executions.lifecycle import retention, sweep
 from executions.lifecycle.redrive import redrive
 from executions.models import Campaign, Execution, Interaction, MessagePath, Worker, WorkerEligibility
 from executions.state_machine import moves
-from executions.state_machine.moves import Claim
 from executions.transports.rest.workers import register
 from executions.workers import message_path
 from executions.workers.eligibility import CHECK_TASK
@@ -140,13 +139,6 @@ def test_the_lease_of_a_claim_lasts_for_the_time_that_its_worker_needs(
     Worker.objects.update(protocol=protocol)
     moves.claim(owner="dispatcher", limit=10, lease_seconds=lease, call_seconds=call)
     assert only("lease_expires_at") == now() + timedelta(seconds=expected)
-
-
-def test_a_renewed_lease_lasts_for_the_full_time_from_now(ready: Ready, claim: Claim) -> None:
-    held = [(claim.execution_id, claim.lease_token)]
-    moves.renew_leases(ready[0].pk, held, worker_id="w", lease_seconds=20, running={claim.lease_token: 3})
-    assert only("lease_expires_at") == now() + timedelta(seconds=20)
-    assert only("running_since") == now() - timedelta(seconds=3)
 
 
 def an_answer(ready: Ready) -> None:

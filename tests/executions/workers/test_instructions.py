@@ -1,7 +1,8 @@
-"""Instructions to workers follow the worker's row; and the keys of a tenant's workers, which operators replace."""
+"""Instructions to workers follow the worker's row; the keys of a tenant's workers, and the limit of their number."""
 
 import secrets
 import uuid
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ from tests.cases import cases
 from tests.clock import Clock
 from wire.broker import client
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import Heartbeat, Instruction, OutcomeGroup
+from wire.messages.celery_messages import Heartbeat, Instruction, OutcomeGroup, WorkerState
 from wire.messages.limits import MOST_LEASES, TOLERANCE
 from wire.messages.notices import refusal_of
 from wire.messages.queues import INSTRUCTION_TASK, instruction_queue_of, queue_of
@@ -36,14 +37,12 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def queue(release: Release) -> str:
-    """The queue of the worker w, which is empty."""
     name = instruction_queue_of(release.identity, "w")
     taken(name)
     return name
 
 
 def only(queue: str, release: Release) -> Instruction:
-    """Take the only instruction in the queue."""
     [(task, [message])] = taken(queue)
     assert task == INSTRUCTION_TASK
     envelope = verify(message, lambda tenant: [worker_key(settings.WORKER_SECRET, tenant)])
@@ -256,3 +255,76 @@ def test_only_keys_of_existing_tenants_are_cached_and_a_change_applies_at_once(
             active_keys(name)
     start_key(owner, actor=OPERATOR)
     assert generations(owner) == ["2", "1"]
+
+
+MOST_IDS = 20
+LONG_AGO = timezone.now() - timedelta(days=1, minutes=1)
+
+
+@pytest.fixture
+def limited(settings: Any) -> Tenant:
+    settings.MAX_TENANT_WORKERS = 2
+    return making.tenant()
+
+
+def identity_of(tenant: Tenant) -> ReleaseIdentity:
+    return ReleaseIdentity(tenant.slug, "p", "c", "r")
+
+
+def send(tenant: Tenant, *names: str, state: WorkerState = "HEALTHY") -> dict[str, Any]:
+    """Deliver a heartbeat of each worker. Return the last one."""
+    for name in names:
+        heartbeat = Heartbeat(worker_id=name, state=state, capacity=1)
+        message = seal(identity_of(tenant), heartbeat, current_key(tenant.slug))
+        tasks.heartbeat(message)
+    return message
+
+
+def names(tenant: Tenant) -> set[str]:
+    return set(Worker.objects.filter(tenant=tenant).values_list("worker_id", flat=True))
+
+
+def state(name: str) -> str:
+    return Worker.objects.get(worker_id=name).eligibility.state
+
+
+def test_a_heartbeat_beyond_the_limit_registers_no_worker_and_is_refused(limited: Tenant) -> None:
+    message = send(limited, "a", "b", "c")
+    assert names(limited) == {"a", "b"}
+    [(_, [notice])] = taken(instruction_queue_of(identity_of(limited), "c"))
+    refusal = refusal_of(notice)
+    assert refusal is not None
+    assert (refusal.nonce, refusal.code) == (message["nonce"], "WORKER_LIMIT_REACHED")
+    other = making.tenant()
+    send(other, "of-another-tenant")
+    assert names(other) == {"of-another-tenant"}
+
+
+def test_workers_that_stopped_or_fell_silent_make_room_for_others(limited: Tenant) -> None:
+    for number in range(4):
+        send(limited, f"stopped-{number}")
+        send(limited, f"stopped-{number}", state="UNAVAILABLE")
+    for number in range(4):
+        send(limited, f"silent-{number}")
+        making.silence(Worker.objects.get(worker_id=f"silent-{number}"))
+    assert len(names(limited)) == 8
+
+
+def test_the_number_of_ids_within_a_day_is_limited_too(limited: Tenant) -> None:
+    for number in range(MOST_IDS + 1):
+        send(limited, f"w-{number}")
+        send(limited, f"w-{number}", state="UNAVAILABLE")
+    assert names(limited) == {f"w-{number}" for number in range(MOST_IDS)}
+    send(limited, "w-0")
+    assert state("w-0") == "HEALTHY"
+
+
+def test_a_worker_that_was_silent_for_a_day_no_longer_counts_and_returns_only_below_the_limit(limited: Tenant) -> None:
+    send(limited, "a", "b")
+    Worker.objects.filter(worker_id="a").update(last_heartbeat_at=LONG_AGO)
+    send(limited, "c", "a")
+    assert names(limited) == {"a", "b", "c"}
+    assert Worker.objects.get(worker_id="a").last_heartbeat_at == LONG_AGO
+    Worker.objects.filter(worker_id="b").update(last_heartbeat_at=LONG_AGO)
+    send(limited, "a")
+    assert Worker.objects.get(worker_id="a").last_heartbeat_at > LONG_AGO

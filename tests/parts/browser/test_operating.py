@@ -46,8 +46,6 @@ MOST_CLICKS = 8
 
 
 class Clicks:
-    """Counts the clicks of a person."""
-
     def __init__(self) -> None:
         self.count = 0
 
@@ -57,7 +55,6 @@ class Clicks:
 
 
 def open_pipeline(page: Page, clicks: Clicks) -> None:
-    """Go from the overview to the page of the pipeline."""
     page.goto("/admin/")
     clicks.on(page.get_by_role("link", name=PIPELINE, exact=True).first)
     expect(page.get_by_role("heading", name=PIPELINE, level=1)).to_be_visible()

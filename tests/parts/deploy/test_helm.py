@@ -42,7 +42,6 @@ def full() -> list[Document]:
 
 
 def of_kind(documents: list[Document], *kinds: str) -> dict[str, Document]:
-    """Return the documents of these kinds by their names."""
     return {each["metadata"]["name"]: each for each in documents if each["kind"] in kinds}
 
 

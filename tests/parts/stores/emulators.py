@@ -47,7 +47,6 @@ class AzurePlace:
         return f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={self.key};BlobEndpoint={url};"
 
     def backend(self, root: Path) -> artifact_stores.Backend:
-        """Return the store as an entry of STORAGES."""
         options: dict[str, Any] = {
             "connection_string": self.connection_string,
             "azure_container": self.container,
@@ -114,7 +113,6 @@ class GooglePlace:
     timeout_seconds: float = 5.0
 
     def backend(self, root: Path) -> artifact_stores.Backend:
-        """Return the store as an entry of STORAGES."""
         options: dict[str, Any] = {
             "bucket_name": self.bucket,
             "project_id": "tests",

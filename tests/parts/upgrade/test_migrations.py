@@ -98,7 +98,6 @@ def _is_new(migration: Migration, before: Collection[tuple[str, str]]) -> bool:
 
 
 def problems(new: NewMigration) -> list[Problem]:
-    """Return what is unsafe in one migration."""
     found = unsafe_statements(new.sql, atomic=new.atomic)
     if len(new.locked) > 1:
         tables = ", ".join(sorted(new.locked))
@@ -146,7 +145,6 @@ RELEASED = {(path.partition("/")[0], Path(path).stem) for path in released.recor
 
 @pytest.fixture
 def empty(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    """Connect Django to an empty database."""
     with django_db_blocker.unblock(), empty_database(f"test_{NUMBER}_empty") as name, connected_to(name):
         yield
 

@@ -201,12 +201,8 @@ def test_an_upgrade_under_load_and_the_way_back_lose_nothing(installation: Insta
         found = histories(connection, pipeline_id=PIPELINE)
     assert faults(load.promises, found, runs_of(tmp_path / "runs"), load.needed()) == []
     assert len(load.promises) > 20
-    assert longest_gap(load.submitted_at) < 5
+    gaps = [after - before for before, after in pairwise(load.submitted_at)]
+    assert max(gaps) < 5, "the longest time in seconds without an accepted submission"
     actors = {event.actor for history in found for event in history.events}
     assert {"worker:worker-old", "worker:worker-new"} <= actors
     assert old.errors() + new.errors() == []
-
-
-def longest_gap(times: list[float]) -> float:
-    """Return the longest time in seconds without an accepted submission."""
-    return max(after - before for before, after in pairwise(times))

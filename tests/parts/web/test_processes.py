@@ -29,7 +29,6 @@ KEEP_ALIVE = b"GET /health/ready HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
 @contextmanager
 def locked_tenants(product: Product) -> Iterator[psycopg.Connection]:
-    """Lock the table of tenants within the block."""
     database = conninfo_to_dict(product.servers["DATABASE_URL"])["dbname"]
     with psycopg.connect(os.environ["DATABASE_OWNER_URL"], dbname=str(database)) as connection:
         connection.execute("LOCK TABLE tenancy_tenant IN ACCESS EXCLUSIVE MODE")

@@ -28,10 +28,9 @@ from releases.models import Blob, BlobEvent, Release
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
-from tests.faulty_proxy import Fault, FaultyProxy, faulty_proxy, short, wrong
 from tests.few_places import limited
 from tests.releases.artifacts.store.bench import LocalBench, S3Bench
-from tests.s3 import S3Place, use_s3
+from tests.s3 import Fault, FaultyProxy, S3Place, faulty_proxy, short, use_s3, wrong
 
 pytestmark = pytest.mark.django_db
 ORDER: dict[str, Any] = {"pipeline_id": making.PIPELINE, "input": {"n": 1}, "actor": "token:test"}

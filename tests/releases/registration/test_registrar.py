@@ -170,7 +170,6 @@ def send(owner: Tenant, document: bytes, *files: bytes) -> Registration:
 
 
 def deployed(release: Release) -> Release:
-    """Start a worker of the release and activate it."""
     making.worker(release, f"worker-{release.release_version}")
     activate(release, actor="user:test")
     return release

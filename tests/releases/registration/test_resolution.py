@@ -34,7 +34,6 @@ NOT_LONG = timedelta(0)
 
 @pytest.fixture
 def repository(settings: Any) -> Iterator[MavenRepository]:
-    """A configured repository with the artifact."""
     with maven_repository() as made:
         made.publish(URI, JAR)
         made.configure(settings)
@@ -133,9 +132,7 @@ def test_other_bytes_are_always_an_error(repository: MavenRepository) -> None:
 # --- interruptions ---
 
 
-def test_an_unavailable_repository_gives_no_verdict_and_a_second_verification_does(
-    repository: MavenRepository,
-) -> None:
+def test_an_unavailable_repository_gives_no_verdict_and_a_second_verification_does(repository: MavenRepository) -> None:
     release = lenient()
     for status, fault in ((503, None), (None, Fault.DAMAGED)):
         repository.status, repository.fault = status, fault
