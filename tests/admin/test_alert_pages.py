@@ -85,9 +85,6 @@ def select(client: Client, kind: str, *executions: Execution) -> Any:
     return client.post(to("executions_campaign_draft"), {"kind": kind, "execution": ids}, follow=True)
 
 
-# --- drafts ---
-
-
 def test_ticked_executions_become_a_draft_that_is_started(operator: Client, acme: World) -> None:
     first, second, _ = operator_rows.dead(acme, "k1", "k2", "k3")
     page = select(operator, "redrive", first, second)
@@ -123,9 +120,6 @@ def test_a_draft_warns_of_a_revoked_release_and_offers_the_active_one(
     operator.post(of("begin", made), OPTIONS)
     revoke(newer, actor="user:test", reason="wrong sums")
     assert "Executions of acme.orders wait. The active release" in words(operator.get(of("change", made)))
-
-
-# --- the page that selects by filters ---
 
 
 def test_a_campaign_is_previewed_and_then_started(operator: Client, acme: World) -> None:

@@ -32,9 +32,6 @@ def test_the_page_of_a_worker_shows_only_its_own_executions(viewer: Client, acme
     assert str(others.pk) not in text
 
 
-# --- drains ---
-
-
 def test_a_drain_is_shown_with_its_actor_and_reason_until_it_ends(
     viewer: Client, operator: Client, busy: World
 ) -> None:
@@ -52,9 +49,6 @@ def test_a_drain_is_shown_with_its_actor_and_reason_until_it_ends(
     worker.refresh_from_db()
     assert worker.drained_by_operator_at is None
     assert [event.actor for event in worker.events.all()] == ["user:operator"] * 2
-
-
-# --- the keys of a tenant's workers ---
 
 
 def key_page(world: World, change: str) -> str:

@@ -95,9 +95,6 @@ def voted(owner: Any) -> str:
     return str(open_request(release).pk)
 
 
-# --- the OpenAPI document ---
-
-
 def operations(document: dict[str, Any]) -> dict[Endpoint, dict[str, Any]]:
     return {
         (method.upper(), path.removeprefix(TENANT)): operation

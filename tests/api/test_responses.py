@@ -68,9 +68,6 @@ def test_a_finished_execution_shows_its_result_or_error(
     assert datetime.fromisoformat(shown["finishedAt"]) >= datetime.fromisoformat(shown["createdAt"])
 
 
-# --- descriptors and provenance ---
-
-
 CONTRACT = making.contract()
 DATA = making.archive(CONTRACT, code="2.0")
 ODD_BYTES = json.dumps(making.carrier_descriptor(CONTRACT, DATA, "2.0"), indent=3).encode() + b"\r\n \n"

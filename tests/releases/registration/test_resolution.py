@@ -66,9 +66,6 @@ def blobs(release: Release) -> list[str | None]:
     return list(release.artifacts.values_list("blob", flat=True))
 
 
-# --- bytes ---
-
-
 def test_downloaded_bytes_are_stored_under_their_digest_for_the_tenant(repository: MavenRepository) -> None:
     owner = making.tenant()
     release = uploaded(owner)
@@ -99,9 +96,6 @@ def test_artifacts_share_the_bytes_that_one_location_has_and_an_image_gets_none(
     assert not any("more" in path for path in repository.paths)
 
 
-# --- refusals ---
-
-
 @cases(("status", "code"), [(404, "MAVEN_ARTIFACT_MISSING"), (None, "MAVEN_NOT_CONFIGURED")])
 def test_a_refusal_is_an_error_unless_the_pipeline_accepts_releases_without_bytes(
     repository: MavenRepository, settings: Any, status: int | None, code: str
@@ -127,9 +121,6 @@ def test_other_bytes_are_always_an_error(repository: MavenRepository) -> None:
         assert found[-1] == ("MAVEN_ARTIFACT_OTHER_DIGEST", "error", "artifacts[0].uri")
         assert (blobs(release), artifact_store().stat(making.digest_of(b"other"))) == ([None], None)
     assert not Blob.objects.filter(pk__in=[DIGEST, making.digest_of(b"other")]).exists()
-
-
-# --- interruptions ---
 
 
 def test_an_unavailable_repository_gives_no_verdict_and_a_second_verification_does(repository: MavenRepository) -> None:

@@ -43,9 +43,6 @@ def with_policy(release: Release, signature_policy: str) -> Release:
     return Release.objects.select_related("pipeline__tenant", "pipeline__activation").get(pk=release.pk)
 
 
-# --- verdicts on signatures ---
-
-
 @cases(
     ("signers", "standing", "verdicts"),
     [
@@ -84,9 +81,6 @@ def test_the_key_id_of_a_signature_is_only_a_hint(owner: Tenant) -> None:
     )
 
 
-# --- the policy ---
-
-
 @cases("signer", ["", "ci", "old"])
 def test_the_signature_policy_applies_to_activations(owner: Tenant, signer: str) -> None:
     signing.trusted(owner)
@@ -115,9 +109,6 @@ def test_signed_provenance_is_not_a_signature_over_the_release(owner: Tenant) ->
     assert refusal(activate, release, actor="user:test").code == "SIGNATURE_REQUIRED"
 
 
-# --- attachments ---
-
-
 def test_a_contradicting_attachment_rejects_the_release_or_is_rejected_itself(owner: Tenant) -> None:
     attached = signing.envelope({**document(), "releaseVersion": "2.0"})
     rejected = uploaded(owner, attached)
@@ -136,9 +127,6 @@ def test_an_attachment_is_found_only_in_its_own_pipeline(owner: Tenant) -> None:
     other = making.registered(making.tenant())
     with pytest.raises(AttachmentUnknown):
         attachments.find(other.pipeline, kept.digest)
-
-
-# --- keys ---
 
 
 def test_a_key_is_stored_in_one_form_for_its_tenant_with_a_name_of_its_own(owner: Tenant) -> None:
