@@ -32,13 +32,7 @@ from tests.servers import FOLDER, NUMBER, ordinary_url
 from tests.world import module_world
 from wire.documents.descriptor import descriptor_from_json
 
-__all__ = [
-    "application_role",
-    "module_world",
-    "race_database",
-    "s3_place",
-    "s3_server",
-]
+__all__ = ["application_role", "module_world", "race_database", "s3_place", "s3_server"]
 
 OWN_DATABASES = {connection.settings_dict["NAME"], f"test_{NUMBER}"}
 
@@ -143,7 +137,6 @@ def restored_product(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture
 def name() -> str:
-    """A unique name."""
     return f"t-{secrets.token_hex(5)}"
 
 

@@ -37,7 +37,6 @@ def started(owner: Tenant, *shares: float, version: str = "2.0", **members: Any)
 
 
 def again(gradual: GradualActivation) -> GradualActivation:
-    """Read a gradual activation again."""
     return one(gradual.pipeline, gradual.pk)
 
 

@@ -57,7 +57,6 @@ class HttpServer:
 
 @contextmanager
 def in_a_thread(server: BaseServer) -> Iterator[None]:
-    """Serve during the block."""
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:

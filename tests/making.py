@@ -48,7 +48,6 @@ STEP = {
 
 
 def steps(*names: str) -> list[dict[str, Any]]:
-    """Return steps of a contract with these names, in this order."""
     return [{**STEP, "index": index, "authoredName": name} for index, name in enumerate(names)]
 
 
@@ -121,7 +120,6 @@ def staged(data: bytes, name: str = "app.zip") -> UploadedArtifact:
 
 
 def stored_file(digest: str) -> Path:
-    """Return the path of a blob in the local store."""
     store = artifact_store()
     assert isinstance(store, LocalArtifactStore)
     return store.file(digest)
@@ -141,7 +139,6 @@ def uploaded(owner: Tenant, version: str = "1.0", *, body: str = "", **contract_
 
 
 def registered(owner: Tenant, version: str = "1.0", *, body: str = "", **contract_members: Any) -> Release:
-    """Upload and verify a release and return it."""
     return verified(uploaded(owner, version, body=body, **contract_members))
 
 
@@ -251,7 +248,6 @@ def execution(owner: Tenant, key: str = "key", value: Any = None, pipeline_id: s
 
 
 def ready(owner: Tenant | None = None, **members: Any) -> tuple[Tenant, Release]:
-    """Create a tenant with an active release that a healthy worker hosts."""
     owner = owner or tenant()
     release = active(owner, **members)
     worker(release)
@@ -337,7 +333,6 @@ def outcome_of(claim: Claim, result: str = "COMPLETED", **members: Any) -> Outco
 
 
 def _of(claim: Claim) -> dict[str, Any]:
-    """Return the members of a report that name its transition."""
     return {
         "execution_id": claim.execution_id,
         "execution_version": claim.version,
@@ -381,7 +376,6 @@ def lose_lease(claim: Claim) -> None:
 
 
 def kinds(execution: Execution) -> list[str]:
-    """Return the kind of each event of the execution."""
     return [kind for kind, _ in history(execution)]
 
 
@@ -424,7 +418,6 @@ def suspension(claim: Claim, request: str = '{"n": 1}', **members: Any) -> Outco
 
 
 def aged(*executions: Execution, days: float) -> None:
-    """Set the finish time of the executions to `days` days ago."""
     finished(timezone.now() - timedelta(days=days), *executions)
 
 

@@ -102,7 +102,6 @@ class MavenRepository(HttpServer):
 
     @property
     def paths(self) -> list[str]:
-        """The paths of the requests."""
         return [path for path, _ in self.requests]
 
     def require(self, credentials: str) -> None:

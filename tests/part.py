@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of `make test-all`."""
-
     proves: str
     command: Sequence[str]
     """What to run, as `python -m`."""

@@ -19,7 +19,6 @@ from tests.raw_sql import unguarded
 
 
 def person(owner: Tenant, role: Role = Role.RELEASE_MANAGER) -> User:
-    """Return a new member of the tenant."""
     user = User.objects.create_user(f"person-{secrets.token_hex(5)}")
     Membership.objects.create(user=user, tenant=owner, role=role)
     return user
@@ -54,7 +53,6 @@ def voted(
 
 
 def active(release: Release) -> str | None:
-    """Return the version of the active release of the pipeline."""
     activation = read(release.pipeline.tenant).activation
     return activation.release.release_version if activation else None
 

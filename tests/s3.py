@@ -1,12 +1,16 @@
-"""The S3 server of a test run. The first test that needs it starts it, unless the environment names another."""
+"""The S3 server of a test run, and a proxy in front of it that spoils reads of blobs or falls silent."""
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from http.client import HTTPConnection
 from pathlib import Path
+from threading import Event
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 import pytest
@@ -16,6 +20,7 @@ from coordinator import artifact_stores
 from embedded.s3 import S3Server
 from releases.artifacts.store.s3 import S3ArtifactStore
 from tests.artifact_stores import use_store
+from tests.http_server import HttpServer, Request, body_of, head
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,6 @@ class S3Place:
     timeout_seconds: float = 20.0
 
     def backend(self, root: Path, **options: Any) -> artifact_stores.Backend:
-        """Return the store as an entry of STORAGES."""
         return artifact_stores.s3(
             root,
             bucket=self.bucket,
@@ -101,5 +105,60 @@ def _client(place: S3Place) -> Any:
 
 
 def use_s3(settings: Any, place: S3Place) -> None:
-    """Make the product's settings name the store at `place`."""
     use_store(settings, "s3", place.backend(settings.ARTIFACT_ROOT))
+
+
+Fault = Callable[[bytes], bytes]
+
+
+def short(body: bytes) -> bytes:
+    return body[:-1]
+
+
+def wrong(body: bytes) -> bytes:
+    return body[:-1] + bytes([body[-1] ^ 1])
+
+
+class FaultyProxy(HttpServer):
+    """Spoils the next reads of `folder` by `faults`, one each. While `silent` is True, it never answers."""
+
+    protocol = "HTTP/1.1"
+
+    def __init__(self, place: S3Place) -> None:
+        super().__init__()
+        self.place = replace(place, endpoint_url=self.origin)
+        self.faults: list[Fault] = []
+        self.folder = "sha256"
+        self.silent = False
+        self._over = Event()
+        self._server = urlsplit(place.endpoint_url).netloc
+
+    def respond(self, request: Request) -> None:
+        if self.silent:
+            self._over.wait()
+            return
+        connection = HTTPConnection(self._server)
+        connection.request(request.command, request.path, body_of(request), dict(request.headers))
+        response = connection.getresponse()
+        body, headers = response.read(), dict(response.headers)
+        connection.close()
+        if request.command != "HEAD":
+            if self.faults and request.command == "GET" and self._is_blob(request.path):
+                body = self.faults.pop(0)(body)
+            headers["Content-Length"] = str(len(body))
+        headers.pop("Transfer-Encoding", None)
+        head(request, response.status, headers)
+        request.wfile.write(body)
+
+    def _is_blob(self, path: str) -> bool:
+        """Return False for a list of objects or parts."""
+        return f"/{self.folder}/" in path and "uploadId=" not in path
+
+    def release(self) -> None:
+        self._over.set()
+
+
+@contextmanager
+def faulty_proxy(place: S3Place) -> Iterator[FaultyProxy]:
+    with FaultyProxy(place).running() as proxy:
+        yield proxy

@@ -11,7 +11,7 @@ from redis import Redis
 from embedded.children import Child, Children, free_port
 from embedded.valkey import Valkey
 from tests.building import eventually
-from tests.tls_proxy import tls_in_front_of
+from tests.tcp_proxy import tls_in_front_of
 from wire.broker.acl import COORDINATOR, COORDINATOR_RULES, enable
 
 NAME = "broker"

@@ -90,10 +90,6 @@ def spdx(packages: Sequence[str] = ("requests",), digest: str = "") -> dict[str,
         "name": "app",
         "packages": [described, *({"SPDXID": f"SPDXRef-{name}", "name": name} for name in packages)],
         "relationships": [
-            {
-                "spdxElementId": "SPDXRef-DOCUMENT",
-                "relationshipType": "DESCRIBES",
-                "relatedSpdxElement": "SPDXRef-app",
-            }
+            {"spdxElementId": "SPDXRef-DOCUMENT", "relationshipType": "DESCRIBES", "relatedSpdxElement": "SPDXRef-app"}
         ],
     }

@@ -30,7 +30,6 @@ def environment() -> dict[str, str]:
 
 
 def watch() -> None:
-    """Record the calls of this process."""
     sys.addaudithook(_on_event)
     for name in SENDING:
         _wrap(socket.socket, name)

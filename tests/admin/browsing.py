@@ -18,7 +18,6 @@ def to(name: str, *rows: Any) -> str:
 
 
 def said(response: Any) -> list[str]:
-    """Return the messages on the page."""
     return [str(message) for message in response.context["messages"]]
 
 

@@ -24,8 +24,6 @@ LogIn = Callable[..., Client]
 
 @dataclass(frozen=True)
 class World:
-    """A tenant with its rows."""
-
     tenant: Tenant
     release: Release
     worker: Worker

@@ -213,11 +213,6 @@ def url(page: str, names: Names) -> str:
     return reverse(f"admin:{name}", args=[names.get(each, each) for each in arguments])
 
 
-def has_object(page: str, names: Names) -> bool:
-    return any(argument in names for argument in page.split()[1:])
-
-
 def fields_of(page: str, names: Names) -> dict[str, Any]:
-    """Return the fields that the form of the page sends."""
     fields = CHANGES[page].fields.items()
     return {name: value.format(**names) if isinstance(value, str) else value for name, value in fields}

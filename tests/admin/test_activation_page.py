@@ -25,7 +25,6 @@ def address(release: Release) -> str:
 
 
 def form_of(client: Client, release: Release, **more: str) -> dict[str, str]:
-    """Return the fields of the form on the page."""
     context = client.get(address(release)).context
     active = context["active"].release_version if context["active"] else ""
     return {"expected_release_version": active, "operation_key": context["operation_key"], "reason": "", **more}
@@ -308,9 +307,7 @@ def test_only_the_members_that_the_form_sends_change(
 
 @cases(
     "wrong",
-    [
-        *({"rollback_days": "0"}, {"retry_limit": "1.5"}, {"reason_required": "perhaps"}, {"worker_gate": "perhaps"}),
-    ],
+    [{"rollback_days": "0"}, {"retry_limit": "1.5"}, {"reason_required": "perhaps"}, {"worker_gate": "perhaps"}],
 )
 def test_an_invalid_value_changes_nothing(log_in: LogIn, acme: World, wrong: dict[str, str]) -> None:
     before = Pipeline.objects.values().get(pk=acme.release.pipeline_id)

@@ -80,15 +80,9 @@ def of(name: str, row: Any) -> str:
     return to(f"executions_campaign_{name}", row)
 
 
-def ids(*executions: Execution) -> list[str]:
-    return [str(execution.pk) for execution in executions]
-
-
 def select(client: Client, kind: str, *executions: Execution) -> Any:
-    return client.post(to("executions_campaign_draft"), {"kind": kind, "execution": ids(*executions)}, follow=True)
-
-
-# --- drafts ---
+    ids = [str(execution.pk) for execution in executions]
+    return client.post(to("executions_campaign_draft"), {"kind": kind, "execution": ids}, follow=True)
 
 
 def test_ticked_executions_become_a_draft_that_is_started(operator: Client, acme: World) -> None:
@@ -126,9 +120,6 @@ def test_a_draft_warns_of_a_revoked_release_and_offers_the_active_one(
     operator.post(of("begin", made), OPTIONS)
     revoke(newer, actor="user:test", reason="wrong sums")
     assert "Executions of acme.orders wait. The active release" in words(operator.get(of("change", made)))
-
-
-# --- the page that selects by filters ---
 
 
 def test_a_campaign_is_previewed_and_then_started(operator: Client, acme: World) -> None:

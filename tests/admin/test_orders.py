@@ -24,9 +24,6 @@ def status_of(execution: Execution) -> str:
     return execution.status
 
 
-# --- re-drives and cancellations ---
-
-
 def test_a_request_from_a_stale_page_is_rejected_and_the_page_shows_the_current_state(
     operator: Client, acme: World
 ) -> None:
@@ -105,9 +102,6 @@ def test_a_pause_is_made_shown_and_ended_on_the_pages(kind: str, log_in: LogIn, 
     assert "data-paused" not in client.get(page).text
     client.post(f"{pause}?submissions=refuse", {"reason": "broken"})
     assert Hold.objects.get(ended_at=None).refuses_submissions is (kind != "execution")
-
-
-# --- resubmissions ---
 
 
 def release(world: World, version: str = "1.1") -> Release:

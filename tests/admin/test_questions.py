@@ -88,9 +88,6 @@ def kinds(of: Interaction) -> list[tuple[str, str]]:
     return [(event.kind, event.actor) for event in InteractionEvent.objects.filter(interaction=of).order_by("sequence")]
 
 
-# --- answers as JSON ---
-
-
 def test_an_answer_resumes_the_execution_and_is_stored_with_its_first_actor(
     log_in: LogIn, operator: Client, acme: World
 ) -> None:
@@ -147,9 +144,6 @@ def test_external_text_is_escaped(operator: Client, world: World) -> None:
         inert(shown)
 
 
-# --- the form ---
-
-
 def test_an_answer_by_the_form_is_stored_with_its_note_and_shown_as_a_decision(operator: Client, world: World) -> None:
     one = ask(world)
     fields = {"answer.reason": "=late", "answer.tags:items": "0 3", "answer.tags.0": "a", "answer.tags.3": "b"}
@@ -168,9 +162,6 @@ def test_a_wrong_entry_has_its_problem_beside_the_field_and_stays(operator: Clie
         assert text in shown.text
     assert answer(operator, one, note="x" * 2001).status_code == 400
     open_and_unanswered(one)
-
-
-# --- claims ---
 
 
 def test_a_question_is_claimed_and_released_and_others_see_who_has_it(

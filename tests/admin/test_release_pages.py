@@ -307,8 +307,6 @@ def test_a_rejected_upload_says_why_and_leaves_nothing(
 
 
 class Untouchable:
-    """A request body that must not be read."""
-
     def read(self, *_: object) -> bytes:
         raise AssertionError("the body was read")
 

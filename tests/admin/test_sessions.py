@@ -170,10 +170,7 @@ def test_only_one_response_contains_the_plain_text_of_a_token(
     assert not ApiToken.objects.filter(pk=token.pk).exists()
 
 
-@cases(
-    "wrong",
-    [{"scopes": []}, {"scopes": ["everything"]}, {"lifetime": "1000000"}, {"name": "token-of-acme"}],
-)
+@cases("wrong", [{"scopes": []}, {"scopes": ["everything"]}, {"lifetime": "1000000"}, {"name": "token-of-acme"}])
 def test_invalid_tokens_are_not_issued(wrong: dict[str, Any], admin: Client, acme: World) -> None:
     before = ApiToken.objects.count()
     answer = admin.post(to(ISSUE), token_form(acme, **wrong))

@@ -47,7 +47,6 @@ def member(world: World) -> Client:
 
 
 def figures(client: Client) -> dict[str, Any]:
-    """Return the counts on the overview."""
     found = client.get(to("index")).context
     names = ("live_count", "retry_count", "failed_count", "worker_count", "waiting_count", "stranded_count")
     lines = [(each.workers, sorted(each.live.items()), each.failed) for each in found["lines"]]

@@ -3,17 +3,12 @@
 import pytest
 from django.test import Client
 
-from executions.models import Execution, Worker, WorkerEligibility, WorkerKeyChange
+from executions.models import Execution, WorkerEligibility, WorkerKeyChange
 from executions.state_machine import moves
-from executions.state_machine.moves import Claim
 from executions.workers.tenant_keys import active_keys, current_key
 from tests import making
 from tests.admin.browsing import MARKUP, listed, to
 from tests.admin.conftest import LogIn, World
-
-
-def page(world: World, worker: Worker | None = None) -> str:
-    return to("executions_worker_change", worker or world.worker)
 
 
 @pytest.fixture
@@ -25,25 +20,16 @@ def busy(acme: World) -> World:
     return acme
 
 
-def renew(execution: Execution, claim: Claim, running: float | None = None, worker: str = "w") -> None:
-    """Renew the lease as a heartbeat of the worker does. `running` is how long it runs the claim, in seconds."""
-    held = [(claim.execution_id, claim.lease_token)]
-    begun = {} if running is None else {claim.lease_token: running}
-    moves.renew_leases(execution.tenant_id, held, worker_id=worker, lease_seconds=30, running=begun)
-
-
 def test_the_page_of_a_worker_shows_only_its_own_executions(viewer: Client, acme: World) -> None:
     making.worker(acme.release, "another")
     own, others = acme.execution, making.execution(acme.tenant, "of-another", pipeline_id="acme.orders")
     for claim in making.claimed(acme.tenant):
         name = acme.worker.worker_id if claim.execution_id == own.pk else "another"
-        renew(own if claim.execution_id == own.pk else others, claim, worker=name)
+        held = [(claim.execution_id, claim.lease_token)]
+        moves.renew_leases(acme.tenant.pk, held, worker_id=name, lease_seconds=30)
     text = viewer.get(to("executions_worker_change", acme.worker)).text
     assert str(own.pk) in text
     assert str(others.pk) not in text
-
-
-# --- drains ---
 
 
 def test_a_drain_is_shown_with_its_actor_and_reason_until_it_ends(
@@ -51,7 +37,8 @@ def test_a_drain_is_shown_with_its_actor_and_reason_until_it_ends(
 ) -> None:
     worker = busy.worker
     drain, undrain = (to(f"executions_worker_{act}", worker) for act in ("drain", "undrain"))
-    assert [drain in client.get(page(busy)).text for client in (viewer, operator)] == [False, True]
+    page = to("executions_worker_change", worker)
+    assert [drain in client.get(page).text for client in (viewer, operator)] == [False, True]
     shown = operator.post(drain, {"reason": MARKUP}, follow=True)
     for text in ("DRAINING", "<strong>user:operator</strong> requested a drain", undrain):
         assert text in shown.text
@@ -62,9 +49,6 @@ def test_a_drain_is_shown_with_its_actor_and_reason_until_it_ends(
     worker.refresh_from_db()
     assert worker.drained_by_operator_at is None
     assert [event.actor for event in worker.events.all()] == ["user:operator"] * 2
-
-
-# --- the keys of a tenant's workers ---
 
 
 def key_page(world: World, change: str) -> str:

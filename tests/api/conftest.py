@@ -66,7 +66,6 @@ def theirs(shared_theirs: TenantApi) -> TenantApi:
 
 @pytest.fixture(scope="module")
 def ready(module_world: None) -> tuple[Tenant, Release]:
-    """A tenant with an active release that a healthy worker hosts."""
     made = making.ready()
     making.lasting(made[0])
     return made

@@ -40,13 +40,11 @@ class Furnished:
         return self.api.url("") + path.format(**names)
 
     def request(self, method: str, path: str, **more: Any) -> Any:
-        """Send the request of the endpoint's row."""
         if method == "GET":
             return self.api.call("GET", self.url(path) + QUERIES.get(path, ""), **more)
         return self.api.call(method, self.url_of(method, path), self.body(method, path), **more)
 
     def url_of(self, method: str, path: str) -> str:
-        """Return the URL of the request of the endpoint's row."""
         at = CHANGES[method, path].at if (method, path) in CHANGES else {}
         return self.url(path, **{name: value.format(**self.names) for name, value in at.items()})
 
@@ -95,9 +93,6 @@ def voted(owner: Any) -> str:
     policy.change(release.pipeline, {"approvals": 2}, actor="user:eva")
     holds.pause(release, actor="user:eva", reason="broken")
     return str(open_request(release).pk)
-
-
-# --- the OpenAPI document ---
 
 
 def operations(document: dict[str, Any]) -> dict[Endpoint, dict[str, Any]]:

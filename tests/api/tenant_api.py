@@ -94,7 +94,6 @@ def is_form(body: Any) -> bool:
 
 
 def upload(version: str = "2.0", **changes: Any) -> dict[str, Any]:
-    """Return the form of a valid release."""
     contract = making.contract()
     data = making.archive(contract, code=version)
     document = {**making.descriptor(contract, data, version), **changes}

@@ -30,9 +30,6 @@ def stranger(module_world: None) -> Caller:
     return Caller(making.tenant(), Scope.READ)
 
 
-# --- filters ---
-
-
 @pytest.fixture
 def two(owner: Tenant) -> tuple[Execution, Execution]:
     """A failed execution, and a queued one with a tag."""
@@ -71,9 +68,6 @@ def test_a_filter_selects_executions_of_the_tenant(
 ) -> None:
     assert keys(reader, query) == [f"order-{number}" for number in found]
     assert keys(stranger, query) == []
-
-
-# --- payloads ---
 
 
 def test_the_message_and_the_traceback_of_an_error_are_payloads_and_its_code_is_not(owner: Tenant) -> None:

@@ -39,9 +39,6 @@ def token_of(interaction: Interaction) -> str:
     return awaits.resume_token_of(interaction, issued_at=timezone.now()).sign(awaits.resume_secrets()[0])
 
 
-# --- responses ---
-
-
 @cases("name", ["interactionId", "correlationId", "resumeToken"])
 def test_an_interaction_is_completed_by_each_identifier(one: Interaction, eva: Caller, name: str) -> None:
     body = {"interactionId": str(one.pk), "correlationId": one.correlation_id, "resumeToken": token_of(one)}
@@ -61,9 +58,6 @@ def test_an_interaction_is_completed_by_each_identifier(one: Interaction, eva: C
     assert (again["duplicate"], again["response"]) == (True, RESPONSE)
 
 
-# --- claims ---
-
-
 def test_a_claim_of_another_person_is_only_taken_over(one: Interaction, owner: Tenant, eva: Caller) -> None:
     bob = Caller(owner, Scope.READ, Scope.ANSWER)
     path = f"interactions/{one.pk}/claim"
@@ -72,9 +66,6 @@ def test_a_claim_of_another_person_is_only_taken_over(one: Interaction, owner: T
     refused = bob.post(path, {"takeOver": False}, 409)
     assert (refused["code"], refused["claimedBy"]) == ("INTERACTION_CLAIMED", f"token:{eva.token}")
     assert bob.post(path, {"takeOver": True})["claimedBy"] == f"token:{bob.token}"
-
-
-# --- resume tokens ---
 
 
 def resume(body: Any, status: int = 200) -> Any:

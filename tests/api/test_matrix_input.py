@@ -83,7 +83,6 @@ WRONG: dict[str, Any] = {
 
 
 def members_of(document: dict[str, Any], method: str, path: str) -> dict[str, Any]:
-    """Return the documented members of a JSON body."""
     content = operations(document)[method, path]["requestBody"]["content"]["application/json"]
     found: dict[str, Any] = resolved(document, content["schema"])["properties"]
     return found
@@ -152,7 +151,6 @@ def test_each_documented_bound_of_a_member_is_enforced(
 
 
 def types_of(document: dict[str, Any], schema: dict[str, Any]) -> set[str]:
-    """Return the JSON types of a member."""
     if "$ref" in schema or "allOf" in schema:
         return types_of(document, resolved(document, schema))
     named = schema.get("type", list(WRONG))

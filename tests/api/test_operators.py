@@ -22,24 +22,13 @@ def operator(owner: Tenant) -> Caller:
     return Caller(owner, Scope.READ, Scope.PAYLOADS, Scope.SUBMIT, Scope.OPERATE, Scope.ACTIVATE)
 
 
-def pin_of(execution: Execution) -> dict[str, str]:
-    return {
-        "pipelineId": making.PIPELINE,
-        "contractVersion": execution.contract_version,
-        "releaseVersion": "1.0",
-    }
-
-
-# --- re-drive and cancel ---
-
-
 def test_a_redrive_keeps_the_pin(operator: Caller, dead: list[Execution]) -> None:
     body = {"reason": "fixed", "expectedVersion": 2, "allowFailed": False}
     redriven = operator.post(f"executions/{dead[0].pk}/redrive", body)
     dead[0].refresh_from_db()
     assert redriven == {
         "executionId": str(dead[0].pk),
-        "pin": pin_of(dead[0]),
+        "pin": {"pipelineId": making.PIPELINE, "contractVersion": dead[0].contract_version, "releaseVersion": "1.0"},
         "previousStatus": "DLQ",
         "status": "QUEUED",
         "version": 3,
@@ -69,9 +58,6 @@ def test_a_refused_act_changes_nothing(
         refused = operator.post(f"executions/{dead[0].pk}/{act}", body, status)
     assert refused["code"] == code
     assert {"currentVersion": 2, "executionStatus": "DLQ"}.items() & refused.items() or status in (400, 403)
-
-
-# --- pauses ---
 
 
 def paused(hold: dict[str, Any]) -> dict[str, Any]:
@@ -111,9 +97,6 @@ def test_a_paused_pipeline_refuses_submissions(operator: Caller) -> None:
     assert refused["since"] == Hold.objects.get().started_at.isoformat()
     operator.post(f"{PIPELINE}/resume")
     assert operator.post("executions", submission, 202)["paused"] is None
-
-
-# --- resubmissions ---
 
 
 @pytest.fixture(scope="module")

@@ -1,17 +1,21 @@
-"""What responses contain: releases, executions, descriptors and the provenance of executions."""
+"""What responses contain: releases, executions, provenance and the status; and what the OpenAPI document says."""
 
 import base64
 import hashlib
 import json
+import socket
 from datetime import datetime
 from typing import Any
 
 import pytest
+from django.conf import settings
 
+from coordinator.models import Process
+from coordinator.monitoring.reports import Reporter, version
 from releases.models import Release
 from releases.registration.registrar import register, verify_release
 from tests import making, signing
-from tests.api.furnished import conforms
+from tests.api.furnished import conforms, operations
 from tests.api.tenant_api import TenantApi, refused, upload
 from tests.cases import cases
 from wire.documents import execution_statement
@@ -62,9 +66,6 @@ def test_a_finished_execution_shows_its_result_or_error(
     assert result["result"] == (None if failed else {"n": 1})
     assert [event["sequence"] for event in events["items"]] == [1, 2, 3]
     assert datetime.fromisoformat(shown["finishedAt"]) >= datetime.fromisoformat(shown["createdAt"])
-
-
-# --- descriptors and provenance ---
 
 
 CONTRACT = making.contract()
@@ -133,3 +134,44 @@ def test_the_published_key_verifies_the_provenance_of_an_execution(ours: TenantA
     settings.PROVENANCE_KEY = ""
     for path in (PROVENANCE, "provenance-key"):
         refused(ours.get(path), 409, "PROVENANCE_KEY_MISSING")
+
+
+def test_each_operation_documents_its_token_responses_and_errors(document: dict[str, Any]) -> None:
+    for operation in operations(document).values():
+        statuses = operation["responses"]
+        assert any(status < "300" for status in statuses)
+        for status, response in statuses.items():
+            assert response["content"]
+            if status >= "400":
+                [(media, content)] = response["content"].items()
+                assert (media, content["schema"]) == (
+                    "application/problem+json",
+                    {"$ref": "#/components/schemas/Problem"},
+                )
+                assert response["x-codes"], status
+        anonymous = operation["operationId"] == "resume"
+        assert statuses.keys() >= ({"406", "500"} if anonymous else {"401", "403", "404", "406", "500"})
+        assert anonymous or operation["security"] == [{"bearerToken": []}]
+        path = {each["name"] for each in operation.get("parameters", ()) if each["in"] == "path"}
+        assert anonymous or "tenant" in path
+        assert operation["description"]
+
+
+def test_a_tenant_sees_no_hosts_and_only_its_own_queues(ours: TenantApi, theirs: TenantApi) -> None:
+    reporter = Reporter(
+        Process.Kind.CLOCK, clock=lambda: 1_000_000.0, jobs=lambda: {"evaluate-alerts": 20.0, "scrub-blobs": 900.0}
+    )
+    reporter.report()
+    try:
+        response = ours.get("status")
+    finally:
+        reporter.leave()
+    assert socket.gethostname() not in response.content.decode()
+    body = response.json()
+    assert (body["version"], body["database"], body["broker"]) == (version(), "UP", "UP")
+    jobs = {each["name"]: (each["late"], each["lastRunAt"] is None) for each in body["jobs"]}
+    ran = {"evaluate-alerts": (False, False), "scrub-blobs": (True, False)}
+    assert jobs == dict.fromkeys(settings.CELERY_BEAT_SCHEDULE, (True, True)) | ran
+    assert [queue["due"] for queue in body["queues"]] == [1], "the one of the fixture"
+    [process] = [each for each in body["processes"] if each["driftSeconds"] < -86_400]
+    assert (process["kind"], process["version"], process["silent"]) == ("clock", version(), False)

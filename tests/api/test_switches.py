@@ -1,18 +1,13 @@
-"""REST of policies, revocations and rollbacks."""
-
-from typing import Any
+"""REST of revocations and rollbacks."""
 
 import pytest
 
-from executions.models import Worker
-from executions.workers.worker_gate import START
 from releases.models import Activation, Release
-from tenancy.audit import recording
-from tenancy.models import AuditEntry, Tenant
+from tenancy.models import Tenant
 from tenancy.roles import Scope
 from tests import making
 from tests.api.caller import Caller
-from tests.raw_sql import rows, run, unchanged, unguarded
+from tests.raw_sql import run, unchanged, unguarded
 
 PIPELINE = f"pipelines/{making.PIPELINE}"
 REVOCATIONS, ROLLBACK = f"{PIPELINE}/revocations", f"{PIPELINE}/rollback"
@@ -63,36 +58,3 @@ def test_a_token_that_may_only_roll_back_reaches_the_releases_of_the_last_days(o
     assert (found["code"], found["rollBackDays"]) == ("ROLLBACK_TOO_FAR", 30)
     Caller(owner, Scope.ROLL_BACK, Scope.ACTIVATE).post(ROLLBACK, WHY, 201)
     on_call.post(ROLLBACK, {**WHY, "releaseVersion": "2.0"}, 201)
-
-
-# --- policies ---
-
-
-@pytest.fixture(scope="module")
-def admin(owner: Tenant) -> Caller:
-    return Caller(owner, Scope.ADMINISTER, Scope.ACTIVATE)
-
-
-def test_an_activation_that_the_policy_refuses_is_denied(admin: Caller, owner: Tenant, release: Release) -> None:
-    making.silence(*Worker.objects.filter(tenant=owner))
-    refusals: tuple[tuple[dict[str, Any], str, str], ...] = (
-        ({"reasonRequired": True, "signaturePolicy": "require"}, "", "REASON_REQUIRED"),
-        ({}, "because", "SIGNATURE_REQUIRED"),
-        ({"signaturePolicy": "off", "workerGate": "require"}, "because", "WORKER_REQUIRED"),
-    )
-    for policy, reason, code in refusals:
-        admin.patch(PIPELINE, policy)
-        recording.repeats.reset()
-        before, entries = rows(Activation), AuditEntry.objects.count()
-        status = 422 if code == "REASON_REQUIRED" else 409
-        problem = admin.post(
-            f"{PIPELINE}/activations", {"releaseVersion": "1.0", **({"reason": reason} if reason else {})}, status
-        )
-        assert (problem["code"], rows(Activation)) == (code, before)
-        [entry] = AuditEntry.objects.order_by("id")[entries:]
-        assert (entry.act, entry.outcome, entry.object) == ("release.activate", "denied", f"{making.PIPELINE}/1.0")
-        assert entry.reason == problem["detail"]
-    assert problem["command"] == START
-    assert START in problem["detail"]
-    making.worker(release, "another")
-    assert admin.post(f"{PIPELINE}/activations", {"releaseVersion": "1.0", "reason": "because"}, 201)["sequence"] == 3

@@ -11,7 +11,7 @@ BACKUP = (
 KEYS = "parts/product/test_worker_key_rotation.py::installation"
 TENANT = "building.py::first_tenant"
 SET_UP = "foundation/database/postgresql/test_setup.py::installation"
-WHEELS = "parts/distributions/test_documented_installation.py::test_the_wheels_are_built_and_installed_as_documented"
+WHEELS = "parts/distributions/test_durable_coordinator.py::test_the_wheels_are_built_and_installed_as_documented"
 PROGRAMS = "docs/test_commands.py::test_a_program_starts_in_an_empty_environment"
 README = "docs/test_commands.py::test_the_pipeline_of_the_readme_is_built_and_released"
 
@@ -22,8 +22,7 @@ STARTED_BY: Final = {
     "coordinator create_tenant": TENANT,
     "coordinator createsuperuser": TENANT,
     "coordinator executions": "parts/product/test_command_line.py::test_executions_from_submission_to_result",
-    "coordinator list_accepted": "executions/submission/test_list_accepted.py::"
-    "test_it_lists_what_was_accepted_since_a_time",
+    "coordinator list_accepted": "executions/submission/test_quotas.py::test_it_lists_what_was_accepted_since_a_time",
     "coordinator login": "parts/product/test_command_line.py::test_tokens_and_profiles",
     "coordinator migrate": SET_UP,
     "coordinator move_artifacts": "releases/artifacts/test_relocation.py::"
@@ -39,7 +38,7 @@ STARTED_BY: Final = {
     "coordinator verify_audit": BACKUP,
     "coordinator worker_key": KEYS,
     "make bench": PROGRAMS,
-    "make demo": "parts/distributions/test_documented_installation.py::test_the_demo_ends_without_a_terminal",
+    "make demo": "parts/distributions/test_durable_coordinator.py::test_the_demo_ends_without_a_terminal",
     "make help": PROGRAMS,
     "make mutants": PROGRAMS,
     "make recovery": "parts/recovery/test_programs.py::test_a_program_runs_to_its_end",
@@ -47,7 +46,7 @@ STARTED_BY: Final = {
     "pipelines activate": "parts/product/test_ci_templates.py::test_the_action_signs_publishes_comments_and_activates",
     "pipelines build": README,
     "pipelines diff": "unit/pipelines/test_command_line.py::test_equal_releases_and_other_code_are_compatible",
-    "pipelines env sync": "parts/distributions/test_environment.py::"
+    "pipelines env sync": "parts/distributions/test_durable_pipelines.py::"
     "test_a_worker_starts_in_the_environment_that_was_made_for_its_release",
     "pipelines key": "parts/product/test_ci_templates.py::signing_key",
     "pipelines publish": "parts/product/test_located_release.py::test_a_release_is_verified_published_and_executed",

@@ -82,7 +82,6 @@ class Hosted:
         return worker_key(settings.WORKER_SECRET, self.owner.slug)
 
     def another(self, take_ticket: Callable[[str], bool]) -> Host:
-        """Return another worker of the same release."""
         return Host(self.host.release, key=self.key, worker_id="worker-2", capacity=1, take_ticket=take_ticket)
 
     def submit(self, value: Any) -> Execution:
@@ -116,8 +115,6 @@ class Hosted:
 
 @dataclass
 class Hosting:
-    """Makes hosted pipelines in the folder of one test."""
-
     folder: Path
     monkeypatch: pytest.MonkeyPatch
 

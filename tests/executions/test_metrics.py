@@ -28,7 +28,6 @@ def owner() -> Tenant:
 
 @pytest.fixture
 def count(owner: Tenant, settings: Any) -> Count:
-    """Returns the value of a sample of the tenant."""
     settings.METRICS_MAX_SERIES = 10**6  # other tests of this process have many tenants
 
     def value(name: str, **labels: str) -> float:

@@ -1,21 +1,32 @@
-"""A process that dies between two writes about a release leaves no partial change."""
+"""No wake-up that is lost, and no process that dies between two writes, leaves work about a release half done."""
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 
 import pytest
+from django.db import DatabaseError
+from django.utils import timezone
 
+from foundation.scheduling import places
+from releases import tasks
 from releases.activation.activation import activate
 from releases.activation.requests.carrying_out import carry_out, carry_out_due
 from releases.activation.revocation import revoke
 from releases.artifacts import blobs
-from releases.models import Blob, Contract
-from releases.registration.registrar import register, verify_release
+from releases.artifacts.soundness import CHECK_TASK, require_sound
+from releases.artifacts.store import artifact_store
+from releases.errors import ArtifactMissing, ArtifactUnverified
+from releases.models import Blob, Contract, Release
+from releases.registration.registrar import VERIFY_TASK, register, verify_release
 from tests import making
-from tests.cases import returning
+from tests.cases import cases, returning
 from tests.deaths import assert_all_or_nothing, each_death
+from tests.few_places import limited
+from tests.raw_sql import refuse
 from tests.requesting import active, candidate, let_pass, open_request, person, soon, voted
+from tests.wakeups import LATER, Broker, names
 
 pytestmark = pytest.mark.django_db
 Act = Callable[[], object]
@@ -88,3 +99,55 @@ def test_a_verification_that_dies_has_no_verdict_and_is_repeated() -> None:
         assert not Contract.objects.filter(pipeline=release.pipeline).exists(), statement
     release.refresh_from_db()
     assert (release.status, release.contract_id) == ("REGISTERED", Contract.objects.get(pipeline=release.pipeline).pk)
+
+
+@cases("lost", [False, True])
+def test_uploads_are_verified_one_after_the_other_or_found_by_the_sweep(broker: Broker, lost: bool) -> None:
+    owner = making.tenant()
+    making.uploaded(owner, "1.0")
+    with limited(places.RELEASES, 1), places.RELEASES.hold():
+        assert names(broker.after(tasks.verify)) == [VERIFY_TASK + LATER], "there was no place"
+    messages = broker.after(lambda: making.uploaded(owner, "2.0"))
+    assert names(messages) == [VERIFY_TASK]
+    if lost:
+        Release.objects.update(status_changed_at=timezone.now() - timedelta(minutes=3))
+        messages = broker.after(tasks.sweep)
+        assert names(messages) == [VERIFY_TASK] * 2
+    broker.deliver(messages)
+    assert list(Release.objects.values_list("status", flat=True)) == ["REGISTERED"] * 2
+
+
+@cases("missing", [True, False])
+def test_a_submission_that_finds_changed_bytes_announces_a_check(broker: Broker, missing: bool) -> None:
+    release = making.registered(making.tenant())
+    digest = release.artifacts.get().digest
+    path = making.stored_file(digest)
+    path.chmod(0o644)
+    path.unlink() if missing else path.write_bytes(path.read_bytes())
+
+    def submit() -> None:
+        with pytest.raises(ArtifactMissing if missing else ArtifactUnverified):
+            require_sound(release)
+
+    assert names(broker.after(submit)) == [CHECK_TASK]
+    with limited(places.ARTIFACTS, 1), places.ARTIFACTS.hold():
+        messages = broker.after(lambda: tasks.check_blob(digest))
+    assert names(messages) == [CHECK_TASK + LATER], "there was no place"
+    broker.deliver(messages)
+    blob, found = Blob.objects.get(), artifact_store().stat(digest)
+    assert blob.state == ("MISSING" if missing else "SOUND")
+    assert found is None or found.fingerprint == blob.fingerprint
+
+
+def test_a_verification_that_fails_announces_the_next_one(broker: Broker) -> None:
+    owner = making.tenant()
+    failing, other = making.uploaded(owner, "1.0"), making.uploaded(owner, "2.0")
+    refuse("releases_release", "UPDATE", f"NEW.id = {failing.pk} AND NEW.status = 'REGISTERED'")
+
+    def fail() -> None:
+        with pytest.raises(DatabaseError):
+            tasks.verify()
+
+    broker.deliver(broker.after(fail))
+    assert Release.objects.get(pk=failing.pk).status == "VERIFYING"
+    assert Release.objects.get(pk=other.pk).status == "REGISTERED"

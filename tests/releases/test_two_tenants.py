@@ -25,7 +25,6 @@ def twins() -> tuple[Tenant, Tenant]:
 
 
 def uploaded(owner: Tenant, *files: bytes, **changes: Any) -> Release:
-    """Upload and verify a release. Return it with its verdict."""
     release = making.upload(owner, {**making.descriptor(CONTRACT, DATA), **changes}, *files).release
     making.verdict(release)
     return release

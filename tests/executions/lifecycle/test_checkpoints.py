@@ -30,7 +30,6 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("retries")]
 
 @pytest.fixture(scope="module")
 def world(module_world: None) -> tuple[Tenant, Release]:
-    """A release with checkpoints and five steps."""
     return making.checkpointing(5)
 
 

@@ -10,7 +10,7 @@ from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
 from executions.lifecycle import retention
 from executions.lifecycle.cancellation import cancel
-from executions.models import AwaitUnit, Campaign, DeadLetter, Execution, ExecutionEvent, Interaction, WireForm
+from executions.models import AwaitUnit, DeadLetter, Execution, ExecutionEvent, Interaction, WireForm
 from foundation.scheduling import places
 from tenancy.models import Tenant
 from tests import making
@@ -47,10 +47,6 @@ def cancelled_while_waiting(owner: Tenant, key: str = "waiting") -> Execution:
     cancel(owner, made.pk, actor="user:ann", reason="")
     making.aged(made, days=31)
     return made
-
-
-def campaign(owner: Tenant) -> Campaign:
-    return campaigns.start(owner, Filters(pipeline_id=making.PIPELINE), reason="x", rate_per_minute=60, actor="user:a")
 
 
 def remove() -> int:
@@ -110,7 +106,7 @@ def test_executions_that_a_campaign_has_yet_to_redrive_are_kept_and_its_results_
     owner: Tenant, settings: Any
 ) -> None:
     dead = making.dead(owner, "a", "b")
-    made = campaign(owner)
+    made = campaigns.start(owner, Filters(pipeline_id=making.PIPELINE), reason="x", rate_per_minute=60, actor="user:a")
     making.aged(*dead, days=31)
     making.aged(*making.dead(owner, "younger"), days=31)
     settings.SWEEP_LIMIT = 1

@@ -230,7 +230,7 @@ def test_only_the_first_worker_that_names_a_lease_renews_it(claim: Claim) -> Non
 def test_only_what_a_thread_has_started_runs_and_nothing_runs_without_a_lease(claim: Claim, end: str) -> None:
     assert (row().status, row().running_since) == ("RUNNING", None)
     renew(claim)
-    assert row().running_since is None
+    assert (row().running_since, row().lease_expires_at) == (None, now() + timedelta(hours=1))
     renew(claim, running=100)
     since = row().running_since
     assert since == now() - timedelta(seconds=100)

@@ -63,6 +63,8 @@ def letter(execution: Execution, attempt: int) -> tuple[Any, ...]:
 
 def test_exhausted_retries_leave_a_letter_with_all_that_triage_needs(execution: Execution) -> None:
     fail(execution, 2)
+    dead_letters.write({execution.pk: DeadLetter.Reason.NON_RETRYABLE})
+    dead_letters.write({})
     assert (execution.status, DeadLetter.objects.exists()) == ("WAIT_RETRY", False)
     fail(execution, code="OSError", message="the disk is full")
     assert (execution.status, execution.attempt) == ("DLQ", 2)
@@ -77,12 +79,6 @@ def test_a_non_retryable_failure_fails_at_once_and_leaves_a_letter(execution: Ex
     fail(execution, code="NonRetryable", message="never", retryable=False)
     assert execution.status == "FAILED"
     assert letter(execution, retries) == ("FAILED", "non_retryable", "NonRetryable", "never", False)
-
-
-def test_an_execution_that_has_not_failed_has_no_letter(execution: Execution) -> None:
-    dead_letters.write({execution.pk: DeadLetter.Reason.NON_RETRYABLE})
-    dead_letters.write({})
-    assert not DeadLetter.objects.exists()
 
 
 @cases(

@@ -1,6 +1,8 @@
-"""Instructions to workers: they follow the worker's row, over a queue that expires when the worker stops reading."""
+"""Instructions to workers follow the worker's row; the keys of a tenant's workers, and the limit of their number."""
 
+import secrets
 import uuid
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,15 +11,21 @@ from django.utils import timezone
 from redis import Redis
 
 from executions import tasks
-from executions.models import Worker
-from executions.workers import instructions, refusals
+from executions.errors import WorkerKeyChangeRefused
+from executions.lifecycle.dispatch import dispatch
+from executions.models import Execution, Worker, WorkerKeyChange
+from executions.state_machine.moves import Claim
+from executions.workers import instructions, refusals, tenant_keys
+from executions.workers.tenant_keys import active_keys, current_key, revoke_old_key, start_key
 from releases.models import Release
+from tenancy.models import Tenant
 from tests import making
 from tests.broker import owner_url, taken
 from tests.cases import cases
+from tests.clock import Clock
 from wire.broker import client
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import Heartbeat, Instruction
+from wire.messages.celery_messages import Heartbeat, Instruction, OutcomeGroup, WorkerState
 from wire.messages.limits import MOST_LEASES, TOLERANCE
 from wire.messages.notices import refusal_of
 from wire.messages.queues import INSTRUCTION_TASK, instruction_queue_of, queue_of
@@ -29,14 +37,12 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def queue(release: Release) -> str:
-    """The queue of the worker w, which is empty."""
     name = instruction_queue_of(release.identity, "w")
     taken(name)
     return name
 
 
 def only(queue: str, release: Release) -> Instruction:
-    """Take the only instruction in the queue."""
     [(task, [message])] = taken(queue)
     assert task == INSTRUCTION_TASK
     envelope = verify(message, lambda tenant: [worker_key(settings.WORKER_SECRET, tenant)])
@@ -138,3 +144,187 @@ def test_a_notice_replaces_no_instruction(identity: ReleaseIdentity) -> None:
     client.send_latest(INSTRUCTION_TASK, {"an": "instruction"}, queue=instruction_queue_of(identity, "w"), seconds=60)
     tasks.heartbeat(heartbeat(identity))
     assert notices(identity) == [(INSTRUCTION_TASK, [{"an": "instruction"}])]
+
+
+OPERATOR = "user:eva"
+
+
+def ids(owner: Tenant) -> list[str]:
+    return [key.key_id for key in active_keys(owner.slug)]
+
+
+def accepted(owner: Tenant, *keys: WorkerKey) -> list[bool]:
+    """Return for each key whether a heartbeat that is sealed with it registers a worker."""
+    names = [secrets.token_hex(4) for _ in keys]
+    for name, key in zip(names, keys, strict=True):
+        heartbeat = Heartbeat(worker_id=name, state="HEALTHY", capacity=1)
+        tasks.heartbeat(seal(ReleaseIdentity(owner.slug, "p", "c", "r"), heartbeat, key))
+    return [Worker.objects.filter(worker_id=name).exists() for name in names]
+
+
+def test_both_keys_are_active_until_the_old_one_is_revoked(owner: Tenant, settings: Any) -> None:
+    other = making.tenant()
+    [old] = active_keys(owner.slug)
+    assert old == worker_key(settings.WORKER_SECRET, owner.slug, 1) == current_key(owner.slug)
+    new = start_key(owner, actor=OPERATOR, reason="yearly")
+    assert new == current_key(owner.slug)
+    assert ids(owner) == [new.key_id, old.key_id]
+    assert accepted(owner, old, new) == [True, True]
+    revoke_old_key(owner, actor="user:ben")
+    assert ids(owner) == [new.key_id]
+    assert accepted(owner, old, new) == [False, True]
+    changes = WorkerKeyChange.objects.order_by("number").values_list("number", "newest", "oldest", "actor", "reason")
+    assert list(changes) == [(1, 2, 1, OPERATOR, "yearly"), (2, 2, 2, "user:ben", "")]
+    assert accepted(other, *active_keys(other.slug)) == [True]
+    assert ids(other) == [worker_key(settings.WORKER_SECRET, other.slug, 1).key_id]
+
+
+def test_an_invalid_change_of_keys_is_rejected_and_changes_nothing(owner: Tenant) -> None:
+    with pytest.raises(WorkerKeyChangeRefused):
+        revoke_old_key(owner, actor=OPERATOR)
+    start_key(owner, actor=OPERATOR)
+    before = ids(owner)
+    with pytest.raises(WorkerKeyChangeRefused):
+        start_key(owner, actor=OPERATOR)
+    assert (ids(owner), WorkerKeyChange.objects.count()) == (before, 1)
+
+
+@cases(("revoke", "expected"), [(False, "SUCCEEDED"), (True, "RUNNING")])
+def test_outcomes_of_a_revoked_key_are_not_recorded(
+    owner: Tenant, release: Release, claim: Claim, revoke: bool, expected: str
+) -> None:
+    old = current_key(owner.slug)
+    start_key(owner, actor=OPERATOR)
+    if revoke:
+        revoke_old_key(owner, actor=OPERATOR)
+    tasks.record(seal(release.identity, OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(claim)]), old))
+    assert Execution.objects.get().status == expected
+
+
+@cases("encrypts", [True, False])
+def test_a_command_is_read_with_either_active_key(
+    owner: Tenant, release: Release, settings: Any, encrypts: bool
+) -> None:
+    settings.ENCRYPT_PAYLOADS = encrypts
+    keys = [current_key(owner.slug), start_key(owner, actor=OPERATOR)]
+    making.execution(owner, value={"n": "MARKER"})
+    assert dispatch() == 1
+    [(_, [message])] = taken(queue_of(release.identity))
+    assert all("MARKER" in making.body_of(message, key) for key in keys)
+    assert ("MARKER" in str(message)) is not encrypts
+
+
+def test_keys_of_an_old_secret_are_active_while_it_is_a_fallback(owner: Tenant, settings: Any) -> None:
+    old = current_key(owner.slug)
+    settings.WORKER_SECRET_FALLBACKS, settings.WORKER_SECRET = [settings.WORKER_SECRET], "n" * 32
+    new = current_key(owner.slug)
+    assert ids(owner) == [new.key_id, old.key_id]
+    assert accepted(owner, old, new) == [True, True]
+    start_key(owner, actor=OPERATOR)
+    assert len(set(ids(owner))) == 4, "two secrets and two generations"
+    assert accepted(owner, *active_keys(owner.slug)) == [True] * 4
+    settings.WORKER_SECRET_FALLBACKS = []
+    assert accepted(owner, old, new) == [False, True]
+
+
+def generations(owner: Tenant) -> list[str]:
+    return [key.key_id.partition("-")[0] for key in active_keys(owner.slug)]
+
+
+def test_a_key_that_another_process_replaced_is_refused_within_a_second(
+    owner: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert tenant_keys.KNOWN_SECONDS <= 1
+    clock = Clock(monkeypatch)
+    clock.stop()
+    assert generations(owner) == ["1"]
+    WorkerKeyChange.objects.create(tenant=owner, number=1, newest=2, oldest=2, actor="user:eva", reason="")
+    clock.ahead += 0.9 * tenant_keys.KNOWN_SECONDS
+    assert generations(owner) == ["1"]
+    clock.ahead += 0.2 * tenant_keys.KNOWN_SECONDS
+    assert generations(owner) == ["2"]
+
+
+def test_only_keys_of_existing_tenants_are_cached_and_a_change_applies_at_once(
+    owner: Tenant, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
+) -> None:
+    Clock(monkeypatch).stop()
+    ids(owner)
+    for name, count in ((owner.slug, 0), ("nobody", 2), ("nobody", 2)):
+        with django_assert_num_queries(count):
+            active_keys(name)
+    start_key(owner, actor=OPERATOR)
+    assert generations(owner) == ["2", "1"]
+
+
+MOST_IDS = 20
+LONG_AGO = timezone.now() - timedelta(days=1, minutes=1)
+
+
+@pytest.fixture
+def limited(settings: Any) -> Tenant:
+    settings.MAX_TENANT_WORKERS = 2
+    return making.tenant()
+
+
+def identity_of(tenant: Tenant) -> ReleaseIdentity:
+    return ReleaseIdentity(tenant.slug, "p", "c", "r")
+
+
+def send(tenant: Tenant, *names: str, state: WorkerState = "HEALTHY") -> dict[str, Any]:
+    """Deliver a heartbeat of each worker. Return the last one."""
+    for name in names:
+        heartbeat = Heartbeat(worker_id=name, state=state, capacity=1)
+        message = seal(identity_of(tenant), heartbeat, current_key(tenant.slug))
+        tasks.heartbeat(message)
+    return message
+
+
+def names(tenant: Tenant) -> set[str]:
+    return set(Worker.objects.filter(tenant=tenant).values_list("worker_id", flat=True))
+
+
+def state(name: str) -> str:
+    return Worker.objects.get(worker_id=name).eligibility.state
+
+
+def test_a_heartbeat_beyond_the_limit_registers_no_worker_and_is_refused(limited: Tenant) -> None:
+    message = send(limited, "a", "b", "c")
+    assert names(limited) == {"a", "b"}
+    [(_, [notice])] = taken(instruction_queue_of(identity_of(limited), "c"))
+    refusal = refusal_of(notice)
+    assert refusal is not None
+    assert (refusal.nonce, refusal.code) == (message["nonce"], "WORKER_LIMIT_REACHED")
+    other = making.tenant()
+    send(other, "of-another-tenant")
+    assert names(other) == {"of-another-tenant"}
+
+
+def test_workers_that_stopped_or_fell_silent_make_room_for_others(limited: Tenant) -> None:
+    for number in range(4):
+        send(limited, f"stopped-{number}")
+        send(limited, f"stopped-{number}", state="UNAVAILABLE")
+    for number in range(4):
+        send(limited, f"silent-{number}")
+        making.silence(Worker.objects.get(worker_id=f"silent-{number}"))
+    assert len(names(limited)) == 8
+
+
+def test_the_number_of_ids_within_a_day_is_limited_too(limited: Tenant) -> None:
+    for number in range(MOST_IDS + 1):
+        send(limited, f"w-{number}")
+        send(limited, f"w-{number}", state="UNAVAILABLE")
+    assert names(limited) == {f"w-{number}" for number in range(MOST_IDS)}
+    send(limited, "w-0")
+    assert state("w-0") == "HEALTHY"
+
+
+def test_a_worker_that_was_silent_for_a_day_no_longer_counts_and_returns_only_below_the_limit(limited: Tenant) -> None:
+    send(limited, "a", "b")
+    Worker.objects.filter(worker_id="a").update(last_heartbeat_at=LONG_AGO)
+    send(limited, "c", "a")
+    assert names(limited) == {"a", "b", "c"}
+    assert Worker.objects.get(worker_id="a").last_heartbeat_at == LONG_AGO
+    Worker.objects.filter(worker_id="b").update(last_heartbeat_at=LONG_AGO)
+    send(limited, "a")
+    assert Worker.objects.get(worker_id="a").last_heartbeat_at > LONG_AGO

@@ -29,7 +29,6 @@ MISSING = "b is not installed, required is 2"
 
 @pytest.fixture(scope="module")
 def world(module_world: None) -> tuple[Tenant, Release]:
-    """An active release without workers."""
     owner = making.tenant()
     return owner, making.active(owner)
 

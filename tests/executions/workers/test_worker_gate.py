@@ -44,7 +44,6 @@ def world(module_world: None) -> tuple[Tenant, Release]:
 
 @pytest.fixture
 def required(release: Release) -> Release:
-    """The release of a pipeline that requires a worker."""
     return with_policy(release, "require")
 
 

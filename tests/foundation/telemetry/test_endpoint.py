@@ -29,7 +29,6 @@ def now() -> list[float]:
 
 @pytest.fixture(params=["", TOKEN])
 def served(request: pytest.FixtureRequest, now: list[float]) -> Iterator[tuple[str, str]]:
-    """The address of a server, and its token."""
     port = free_port()
     monitored = Monitored(Exposition(dict), Liveness(lambda: now[0]), request.param)
     server = Endpoint("127.0.0.1", port, monitored)

@@ -102,9 +102,6 @@ def test_a_message_that_no_worker_receives_suppresses_others_for_a_second_at_mos
         assert seconds * 1000 < redis.pttl(mark) <= (seconds + 1) * 1000
 
 
-# --- in the sending process ---
-
-
 SOON = 5.0
 
 

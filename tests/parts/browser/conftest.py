@@ -80,7 +80,6 @@ def page(browser: Browser, acme: tuple[World, str]) -> Iterator[Page]:
 
 
 def enter(page: Page, password: str, username: str = "root") -> None:
-    """Log in."""
     page.goto("/admin/login/")
     page.fill("#id_username", username)
     page.fill("#id_password", password)

@@ -10,8 +10,7 @@ from playwright.sync_api import Page
 
 from tests.admin.conftest import World
 from tests.admin.pages import FRAGMENTS
-from tests.parts.browser.test_accessibility import shown_in_each_way
-from tests.parts.browser.test_security import addresses
+from tests.parts.browser.test_pages import addresses, shown_in_each_way
 
 FOLDER = Path("screenshots")
 

@@ -4,7 +4,7 @@ import re
 
 from playwright.sync_api import Page, expect
 
-from tests.parts.browser.test_accessibility import NARROW
+from tests.parts.browser.test_pages import NARROW
 
 
 def tab_to(page: Page, name: str, *, most: int = 60) -> None:

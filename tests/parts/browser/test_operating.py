@@ -1,11 +1,14 @@
-"""Pages of operators and tenant administrators in a real browser."""
+"""What people do in a real browser: they watch an execution, and request and approve a breaking upgrade."""
 
+import re
 from pathlib import Path
 
-from playwright.sync_api import expect
+import pytest
+from playwright.sync_api import Locator, Page, expect
 
 from tenancy.roles import Role
 from tests.browsing import LogIn
+from tests.e2e.orders import PIPELINE, build_orders
 from tests.running import BuiltRelease, TenantInUse
 
 
@@ -37,3 +40,85 @@ def test_the_page_of_an_execution_shows_a_retry_and_the_result_without_a_reload(
     with page.expect_download() as download:
         page.get_by_role("link", name="Download the signed document").click()
     assert download.value.suggested_filename == f"provenance-{accepted['executionId']}.dsse.json"
+
+
+MOST_CLICKS = 8
+
+
+class Clicks:
+    def __init__(self) -> None:
+        self.count = 0
+
+    def on(self, target: Locator) -> None:
+        self.count += 1
+        target.click()
+
+
+def open_pipeline(page: Page, clicks: Clicks) -> None:
+    page.goto("/admin/")
+    clicks.on(page.get_by_role("link", name=PIPELINE, exact=True).first)
+    expect(page.get_by_role("heading", name=PIPELINE, level=1)).to_be_visible()
+
+
+def request_activation(page: Page, clicks: Clicks, reason: str, typed_version: str) -> None:
+    """Request the activation on the page that activates a release. The policy asks for one approval."""
+    page.get_by_label(f"Type {typed_version} to confirm").fill(typed_version)
+    page.get_by_label("Reason").fill(reason)
+    clicks.on(page.get_by_role("button", name="Request activation"))
+    expect(page.get_by_text("The request waits for 1 approval by other people.")).to_be_visible()
+    expect(page.get_by_text("This is your request, so other people must vote on it.")).to_be_visible()
+
+
+def open_request(page: Page, clicks: Clicks, version: str) -> None:
+    """Go from the overview to the only request that waits for approval."""
+    page.goto("/admin/")
+    clicks.on(page.get_by_role("link", name=re.compile("1 activation request waits for approval")))
+    clicks.on(page.get_by_role("link", name=version, exact=True))
+
+
+def approve(page: Page, clicks: Clicks, comment: str) -> None:
+    """Approve the request whose page is shown, with the vote that activates the release."""
+    page.get_by_label("Comment").fill(comment)
+    clicks.on(page.get_by_role("button", name="Approve"))
+    expect(page.get_by_text("The vote counts. The request is ACTIVATED.")).to_be_visible()
+
+
+@pytest.mark.timeout(120)
+def test_a_breaking_upgrade_is_requested_and_approved(tenant: TenantInUse, log_in: LogIn, tmp_path: Path) -> None:
+    first = build_orders(tmp_path, "1.0")
+    upgrade = build_orders(tmp_path, "2.0", ("    folder: str\n", "    folder: str\n    currency: str\n"))
+    for release in (first, upgrade):
+        tenant.register(release)
+        tenant.start_worker(release, f"worker-{tenant.tenant.slug}-{release.version}")
+    tenant.activate(first)
+    tenant.change_policy(PIPELINE, approvals=1)
+    order = {"number": 1, "folder": str(tmp_path)}
+    before = tenant.eventually_accepted(PIPELINE, {**order, "waits": True}, "before")
+
+    page, clicks = log_in(tenant, Role.RELEASE_MANAGER), Clicks()
+    open_pipeline(page, clicks)
+    clicks.on(page.get_by_role("link", name="Activate", exact=True))
+    expect(page.get_by_role("heading", name="Pre-flight")).to_be_visible()
+    expect(page.get_by_text("1 other person must approve the activation").first).to_be_visible()
+    expect(page.get_by_text("breaking-for-callers").first).to_be_visible()
+    expect(page.locator("[data-differences]")).to_contain_text("currency")
+    expect(page.get_by_role("button", name="Activate 2.0")).to_be_disabled()
+    request_activation(page, clicks, "Orders need a currency", "2.0")
+    assert tenant.eventually_accepted(PIPELINE, order, "meanwhile")["pin"]["releaseVersion"] == "1.0"
+
+    other = log_in(tenant, Role.TENANT_ADMIN)
+    open_request(other, clicks, "2.0")
+    expect(other.get_by_text("Release 2.0 is breaking for callers")).to_be_visible()
+    clicks.on(other.get_by_role("link", name="Pre-flight"))
+    expect(other.locator("[data-differences]")).to_contain_text("currency")
+    clicks.on(other.get_by_role("link", name="Open the request"))
+    approve(other, clicks, "The shops send it since Monday")
+    assert clicks.count <= MOST_CLICKS
+
+    after = tenant.eventually_accepted(PIPELINE, {**order, "currency": "EUR"}, "after")
+    (tmp_path / "gate").touch()
+    pins = {
+        key: tenant.wait_for(made["executionId"], "SUCCEEDED")["pin"]["releaseVersion"]
+        for key, made in {"before": before, "after": after}.items()
+    }
+    assert pins == {"before": "1.0", "after": "2.0"}

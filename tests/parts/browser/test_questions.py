@@ -16,7 +16,6 @@ def question(acme: tuple[World, str]) -> Interaction:
 
 
 def tab_to(page: Page, to: Locator) -> None:
-    """Press Tab until the element has the focus."""
     for _ in range(200):
         if to.evaluate("element => element === document.activeElement"):
             return
@@ -27,11 +26,6 @@ def tab_to(page: Page, to: Locator) -> None:
 def press(page: Page, name: str, key: str = "Enter") -> None:
     tab_to(page, page.get_by_role("button", name=name, exact=True))
     page.keyboard.press(key)
-
-
-def answer_of(of: Interaction) -> tuple[object, str | None, str | None]:
-    of.refresh_from_db()
-    return of.response, of.note, of.channel
 
 
 EXPECTED = {"approved": True, "amount": "12.50", "reason": "late", "tags": ["vip", "new"]}
@@ -67,5 +61,6 @@ def test_a_question_is_claimed_and_answered_with_the_keyboard_alone(page: Page, 
     page.keyboard.type("She called.")
     press(page, "Answer")
     expect(page.locator("[data-answer]")).to_contain_text("She called.")
-    assert answer_of(question) == (EXPECTED, "She called.", "page")
+    question.refresh_from_db()
+    assert (question.response, question.note, question.channel) == (EXPECTED, "She called.", "page")
     assert [event.kind for event in InteractionEvent.objects.filter(interaction=question)] == ["CLAIMED"]

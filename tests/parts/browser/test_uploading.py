@@ -1,10 +1,73 @@
-"""The upload page in a real browser, with hostile descriptors."""
+"""The upload page in a real browser: a large file resumes after a failure, and hostile descriptors do nothing."""
 
 import json
+import os
+from pathlib import Path
 
-from playwright.sync_api import FilePayload, Page, expect
+import pytest
+from playwright.sync_api import Browser, FilePayload, Page, Request, Route, expect
 
+from tests import making
 from tests.admin.conftest import World
+from tests.parts.browser.conftest import enter
+from tests.parts.product.conftest import product_with_own_broker
+from tests.running import PASSWORD, RunningProduct
+from tests.s3 import S3Place, client_of
+
+SIZE = 17 * 2**20
+
+
+@pytest.mark.timeout(300)
+def test_a_large_file_is_uploaded_to_the_store_and_resumed_after_a_failure(
+    browser: Browser, running: RunningProduct, tmp_path: Path, s3_place: S3Place
+) -> None:
+    contract = making.contract("acme.large")
+    large, small = os.urandom(SIZE), making.archive(contract)
+    document = making.descriptor(contract, small)
+    artifact = {"artifactId": "large", "kind": "native-binary", "uri": "x/large.bin", "digest": making.digest_of(large)}
+    document["artifacts"].append(artifact)
+    files = {"large.bin": large, "app.zip": small, "pipeline-release.json": json.dumps(document).encode()}
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    settings = {**s3_place.environment(), "UPLOAD_PART_BYTES": str(5 * 2**20)}
+    with product_with_own_broker(running, tmp_path, settings) as (product, _):
+        person = product.tenant("acme").admin.username
+        cors = {"AllowedMethods": ["PUT"], "AllowedOrigins": [product.url], "AllowedHeaders": ["*"]}
+        client_of(s3_place).put_bucket_cors(Bucket=s3_place.bucket, CORSConfiguration={"CORSRules": [cors]})
+        context = browser.new_context(base_url=product.url)
+        context.set_default_timeout(30_000)
+        page = context.new_page()
+        sent: list[str] = []
+        requests: list[Request] = []
+
+        def fail_some(route: Route) -> None:
+            sent.append(route.request.url)
+            if len(sent) in (2, 3, 4, 5, 6, 7):  # until the page gives up
+                route.abort()
+            else:
+                route.continue_()
+
+        page.route(f"{s3_place.endpoint_url}/**", fail_some)
+        page.on("request", lambda request: requests.append(request))
+        enter(page, PASSWORD, person)
+        page.wait_for_url("**/admin/")
+        page.goto("/admin/releases/release/upload/")
+        page_url = page.url
+        page.set_input_files("#descriptor", str(tmp_path / "pipeline-release.json"))
+        page.set_input_files("#artifacts", [str(tmp_path / "large.bin"), str(tmp_path / "app.zip")])
+        page.get_by_role("button", name="Upload").click()
+        expect(page.locator("#direct-status")).to_contain_text("Press Upload to resume", timeout=60_000)
+        expect(page.locator("#direct-progress")).to_be_visible()
+        page.get_by_role("button", name="Upload").click()
+        page.wait_for_url("**/change/", timeout=60_000)
+        expect(page.locator("#release-live")).to_have_attribute("data-status", "REGISTERED", timeout=60_000)
+        expect(page.locator("[data-artifacts]")).to_contain_text("17.0")
+        parts = [url.partition("partNumber=")[2].partition("&")[0] for url in sent]
+        assert parts.count("1") == 1, "a stored part must not be sent again"
+        [form] = [each for each in requests if each.method == "POST" and each.url == page_url]
+        assert len(small) < form.sizes()["requestBodySize"] < SIZE // 4, "the form must not contain the large file"
+        context.close()
+
 
 UPLOAD = "/admin/releases/release/upload/"
 SCRIPT = "<img src=x onerror=window.owned=1>"

@@ -55,7 +55,6 @@ def document(running: RunningProduct, tmp_path: Path) -> Path:
 
 
 def run(*command: str | Path, cwd: Path, **environment: str) -> str:
-    """Return what the command prints."""
     variables = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "RUFF_NO_CACHE": "true", **environment}
     done = subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr

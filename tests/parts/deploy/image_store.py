@@ -36,7 +36,8 @@ class Images:
     def build(self, target: str) -> Path:
         """Build one target of the Containerfile and return the folder with its root. Takes about a minute."""
         limits = {"nofile": resource.RLIMIT_NOFILE, "nproc": resource.RLIMIT_NPROC}
-        ulimits = [f"--ulimit={name}={most}:{most}" for name, most in _hard(limits).items()]
+        hard = {name: resource.getrlimit(limit)[1] for name, limit in limits.items()}  # Buildah's may be above them
+        ulimits = [f"--ulimit={name}={most}:{most}" for name, most in hard.items()]
         volumes = [f"--volume={CERTIFICATES}:{CERTIFICATES}:ro"] if CERTIFICATES.exists() else []
         self._buildah(
             *("build", "--quiet", "--isolation=chroot", "--pull=never", f"--signature-policy={self._policy}"),
@@ -61,11 +62,6 @@ class Images:
         )
         assert done.returncode == 0, f"buildah {arguments[0]} failed:\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
         return done.stdout.strip()
-
-
-def _hard(limits: Mapping[str, int]) -> dict[str, int]:
-    """Return the hard limits of this process. Buildah's own defaults may be above them."""
-    return {name: resource.getrlimit(limit)[1] for name, limit in limits.items()}
 
 
 def inside(

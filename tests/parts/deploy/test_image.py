@@ -32,8 +32,6 @@ OF_HOST = {"PATH", "HOME", "LANG", "TZ", "PYTHONPATH", "STATIC_ROOT", "ARTIFACT_
 
 @dataclass
 class Built:
-    """The two images, and the folders with their roots."""
-
     images: Images
     coordinator: Path
     worker: Path
@@ -51,7 +49,6 @@ def built() -> Iterator[Built]:
 
 
 def environment_of(built: Built, image: str) -> dict[str, str]:
-    """Return the environment that an image sets."""
     variables = built.images.configuration(image)["Env"]
     assert isinstance(variables, list)
     return dict(variable.split("=", 1) for variable in variables)

@@ -18,7 +18,6 @@ def build_wheel(package: str, out: Path) -> Path:
 
 
 def copy_checkout(folder: Path) -> None:
-    """Copy the files of the repository into a new folder."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     for name in filter(None, listed.stdout.split("\0")):
         if (REPOSITORY / name).is_file():

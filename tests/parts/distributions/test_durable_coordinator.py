@@ -1,4 +1,4 @@
-"""The wheel of `durable-coordinator[embedded]`, installed into an empty environment outside of the checkout."""
+"""The wheel of `durable-coordinator[embedded]` in an empty environment, and the documented installation."""
 
 import os
 import pty
@@ -6,6 +6,7 @@ import re
 import select
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from embedded.product import PROJECT
 from tests.parts.distributions import installing
 
 pytestmark = pytest.mark.timeout(600)
@@ -120,3 +122,41 @@ def test_every_page_of_the_admin_and_every_file_that_it_loads_is_served(demo: De
             waiting |= set(LINK.findall(response.text)) - visited
     for page in PAGES:
         assert any(re.match(page, path) for path in visited), page
+
+
+def test_the_wheels_are_built_and_installed_as_documented(tmp_path: Path) -> None:
+    page = (PROJECT / "docs" / "deployment.md").read_text(encoding="utf-8")
+    [build] = re.findall(r"^python3 -m pip wheel .*$", page, re.MULTILINE)
+    [export] = re.findall(r"^export PIP_FIND_LINKS=.*$", page, re.MULTILINE)
+    [install] = re.findall(r"&& /opt/coordinator/bin/(pip install \S+)$", page, re.MULTILINE)
+    checkout = tmp_path / "checkout"
+    installing.copy_checkout(checkout)
+    # Only these two are installed: other tests install the requirements.
+    script = f"{build}\n{export}\npython3 -m venv {tmp_path / 'opt'}\n{tmp_path / 'opt'}/bin/{install} --no-deps\n"
+    script += f"{tmp_path / 'opt'}/bin/pip install durable-pipelines --no-deps\n"
+    done = subprocess.run(
+        ["sh", "-eu", "-c", script],
+        cwd=checkout,
+        env={**installing.environment(), "PATH": f"{Path(sys.base_prefix) / 'bin'}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {path.name for path in (tmp_path / "opt" / "bin").iterdir()} >= {"coordinator", "pipelines"}
+
+
+def test_the_demo_ends_without_a_terminal() -> None:
+    """It then prints no address and no password, because nothing listens there any more."""
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    done = subprocess.run(
+        ["make", "--old-file=setup", "demo"],
+        cwd=PROJECT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Executions and their releases" in done.stdout
+    assert done.stdout.rstrip().splitlines()[-1].startswith("The demo is complete and stopped.")
+    assert not re.search("password|Press Ctrl-C", done.stdout)

@@ -1,6 +1,7 @@
-"""The wheel of `durable-pipelines`, installed into an empty environment outside of the checkout."""
+"""The wheel of `durable-pipelines` in an empty environment, and environments that `pipelines env sync` makes."""
 
 import json
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from embedded.children import Child, free_port
 from tests.building import eventually
 from tests.parts.distributions import installing
 from tests.unit.pipelines.worker.test_rest_host import EXECUTE, SECRET, command, payload, signed
+from tests.wheels import write_wheel
 
 FLOW = """
 from dataclasses import dataclass
@@ -120,3 +122,102 @@ def test_it_builds_releases_and_hosts_a_pipeline(author: Author) -> None:
     assert result["outcome"] == "COMPLETED", result
     [output] = result["outputPayloads"]
     assert json.loads(output["payload"]) == {"number": 42}
+
+
+PRICES = """
+import rates
+from pipelines import Pipeline
+
+pipeline = Pipeline("org.acme.prices")
+
+@pipeline.step
+def price(amount: int) -> int:
+    return amount * rates.RATE
+"""
+COMPARE = """
+import json, sys
+from pathlib import Path
+from pipelines.environment.environment import Environment
+from pipelines.worker.artifact import unpack_release
+current = Environment.current()
+print(json.dumps([current.fingerprint, current.differences(unpack_release(Path(sys.argv[1])).required)]))
+"""
+
+START = """
+import sys
+from pathlib import Path
+from pipelines.worker.hosted_release import host_artifact
+hosted = host_artifact(Path(sys.argv[1]), "acme")
+print(hosted.code, hosted.environment.fingerprint, hosted.pipeline.pipeline_id)
+"""
+
+
+class Host:
+    """An author's environment with `durable-pipelines` and a library, and the release that was built in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.wheels = folder / "wheels"
+        own = installing.build_wheel("durable-pipelines", self.wheels)
+        library = write_wheel(self.wheels, "rates", "1.0", {"rates.py": "RATE = 2\n"})
+        self.python = installing.empty_environment(folder / "author")
+        installing.install(self.python, [own, library])
+        (folder / "flow.py").write_text(PRICES)
+        self.run(self.python, "-m", "pipelines", "build", "flow:pipeline")
+        self.run(self.python, "-m", "pipelines", "release")
+        self.release = folder / "dist/pipeline-release.json"
+
+    def run(self, python: Path, *arguments: str | Path) -> str:
+        return installing.run([python, *arguments], self.folder)
+
+    def compare(self, python: Path) -> tuple[str, list[str]]:
+        """Return the fingerprint of an environment, and its differences from what the release requires."""
+        fingerprint, differences = json.loads(self.run(python, "-c", COMPARE, self.release))
+        return fingerprint, differences
+
+    def sync(self, target: Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [self.python, "-m", "pipelines", "env", "sync", target, "--release", self.release, "--json"],
+            cwd=self.folder,
+            env={
+                **installing.environment(),
+                "PATH": f"{installing.uv().parent}:/usr/bin:/bin",
+                "UV_FIND_LINKS": str(self.wheels),
+                "UV_PYTHON_DOWNLOADS": "never",
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Host:
+    return Host(tmp_path_factory.mktemp("host"))
+
+
+def test_a_worker_starts_in_the_environment_that_was_made_for_its_release(host: Host) -> None:
+    made = host.sync(host.folder / "made")
+    assert (made.returncode, made.stderr) == (0, "")
+    assert json.loads(made.stdout)["path"] == str(host.folder / "made")
+    python = host.folder / "made/bin/python"
+    fingerprint, differences = host.compare(python)
+    assert differences == []
+    assert fingerprint == host.compare(host.python)[0], "the author's environment is in another folder"
+    assert host.run(python, "-c", START, host.release).split() == ["artifact", fingerprint, "org.acme.prices"]
+
+
+def test_a_changed_environment_differs_until_it_is_synchronised(host: Host) -> None:
+    target = host.folder / "changed"
+    host.sync(target)
+    before, _ = host.compare(target / "bin/python")
+    other = write_wheel(host.folder / "other", "rates", "2.0", {"rates.py": "RATE = 3\n"})
+    installing.install(target / "bin/python", [other, write_wheel(host.folder / "other", "more", "1.0")])
+    after, differences = host.compare(target / "bin/python")
+    assert differences == ["more 1.0 is installed, but not required", "rates is 2.0, required is 1.0"]
+    assert after != before
+    with pytest.raises(AssertionError, match=r"ENVIRONMENT_DRIFT: .*rates is 2\.0, required is 1\.0"):
+        host.run(target / "bin/python", "-c", START, host.release)
+    host.sync(target)
+    assert host.compare(target / "bin/python") == (before, [])

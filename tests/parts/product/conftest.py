@@ -13,7 +13,7 @@ from tests.e2e.conftest import tenant, v1, v2
 from tests.receiving import receiver
 from tests.running import RunningProduct, TenantInUse, another_product, eventually
 from tests.servers import NUMBER, ordinary_url
-from tests.tls_proxy import over_tls, tls_in_front_of
+from tests.tcp_proxy import over_tls, tls_in_front_of
 from wire.worker_keys import worker_key
 
 __all__ = ["receiver", "tenant", "v1", "v2"]

@@ -49,8 +49,6 @@ TIMEOUT_SECONDS = 600.0
 
 
 class Campaign:
-    """One campaign in a running cluster."""
-
     def __init__(self, cluster: FaultyCluster, folder: Path, seed: int, executions: int) -> None:
         self.cluster = cluster
         self.runs = folder / "runs"

@@ -83,7 +83,6 @@ class Chaos(threading.Thread):
 
     @property
     def is_complete(self) -> bool:
-        """True if each kind of strike has occurred."""
         return not self._first and self._before_failover <= 0
 
     def stop(self) -> None:

@@ -197,7 +197,6 @@ class Cluster:
         return psycopg.connect(self.postgres.superuser_url(), autocommit=True)
 
     def live_executions(self) -> int:
-        """Return the number of executions that have not ended."""
         with self.connect() as connection:
             [count] = connection.execute(LIVE).fetchone() or [0]
         return int(count)

@@ -10,10 +10,9 @@ from urllib.parse import urlsplit, urlunsplit
 from embedded.children import ChildError
 from embedded.postgres import Postgres
 from embedded.s3 import S3Server
-from tests.faulty_proxy import FaultyProxy, short, wrong
 from tests.parts.recovery.cluster import Cluster
 from tests.parts.recovery.replicated import Replicated
-from tests.s3 import S3Place
+from tests.s3 import FaultyProxy, S3Place, short, wrong
 from tests.tcp_proxy import TcpProxy
 
 STEPPED_CLOCK = Path(__file__).parent / "stepped_clock"

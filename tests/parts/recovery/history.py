@@ -69,7 +69,6 @@ def histories(connection: psycopg.Connection, *, pipeline_id: str) -> list[Histo
 
 
 def history(connection: psycopg.Connection, execution_id: str) -> History:
-    """Return one execution, as `histories` does."""
     [found] = _read(connection, "e.id = %s", execution_id)
     return found
 

@@ -50,7 +50,6 @@ class Scenario:
         (self.folder_of(key) / "gate").touch()
 
     def open_gates(self) -> None:
-        """Open the gates of all executions of this test."""
         for folder in self.folder.iterdir():
             (folder / "gate").touch()
 

@@ -4,9 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.parts.stores.azure import AzurePlace, azure_place, azure_server
-from tests.parts.stores.bench import AzureBench, GoogleBench
-from tests.parts.stores.google import GooglePlace, google_place, google_server
+from tests.parts.stores.emulators import (
+    AzureBench,
+    AzurePlace,
+    GoogleBench,
+    GooglePlace,
+    azure_place,
+    azure_server,
+    google_place,
+    google_server,
+)
 from tests.releases.artifacts.store.bench import RemoteBench
 from tests.releases.artifacts.store.conftest import s3
 

@@ -1,4 +1,3 @@
 """The tests of every artifact store, on Google Cloud Storage and Azure Blob Storage."""
 
-from tests.releases.artifacts.store.test_object_stores import *  # noqa: F403
 from tests.releases.artifacts.store.test_stores import *  # noqa: F403

@@ -1,26 +1,150 @@
-"""Migrations of a release never change, and newer ones keep the processes of that release working."""
+"""Migrations of a release never change, and newer ones keep the processes of that release working.
 
-from collections.abc import Iterator
-from dataclasses import replace
+An unsafe statement blocks the running processes, or breaks those of the version before. A migration that locks two
+tables may be in a deadlock with a query of both, and PostgreSQL may end the query instead of the migration.
+"""
+
+import json
+import re
+import subprocess
+import tomllib
+from collections.abc import Collection, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+from django.db import connection, transaction
+from django.db.migrations import Migration
+from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.loader import MigrationLoader
 from pytest_django import DjangoDbBlocker
 
-from embedded.product import PROJECT
+from embedded.product import BIN, PROJECT
 from foundation.database.postgresql.rights import EVERY_COLUMN, RIGHTS
 from tests.cases import cases
 from tests.database_template import connected_to, empty_database
-from tests.parts.upgrade import lint, released
+from tests.parts.upgrade import released
 from tests.servers import NUMBER
+
+CONFIGURATION = Path(__file__).with_name("squawk.toml")
+EXCEPTIONS = Path(__file__).with_name("exceptions.toml")
+OURS = frozenset(path.partition("/")[0] for path in released.migrations(PROJECT))
+"""The labels of the product's apps that have migrations."""
+_DROPPED_DEFAULT = re.compile(r'ALTER TABLE "?(\w+)"? ALTER COLUMN "?(\w+)"? DROP DEFAULT')
+_CONCURRENT = re.compile(r"(CREATE (UNIQUE )?|DROP )INDEX CONCURRENTLY")
+
+
+@dataclass(frozen=True, slots=True)
+class NewMigration:
+    """A migration that is in no release.
+
+    `name` is like `executions.0020_name`; `sql` is what it executes. `locked` are the tables of the last release whose
+    readers or writers its transaction makes wait.
+    """
+
+    name: str
+    sql: str
+    atomic: bool
+    locked: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """The rule that a statement breaks, and what is wrong. `line` counts from 1."""
+
+    rule: str
+    line: int
+    message: str
+
+
+def new_migrations(before: Collection[tuple[str, str]]) -> Iterator[NewMigration]:
+    """Migrate the connected, empty database, and yield each migration that is not among `before` when it is due.
+
+    `before` contains app labels and names. Migrations of other projects are applied, too.
+    """
+    executor = MigrationExecutor(connection)
+    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    old = [each for each in plan if not _is_new(each[0], before)]
+    new = [each for each in plan if _is_new(each[0], before)]
+    state = executor.migrate(None, plan=old)
+    released_tables = frozenset(connection.introspection.table_names(include_views=True))
+    for migration, _ in new:
+        name = f"{migration.app_label}.{migration.name}"
+        statements = MigrationLoader(connection, replace_migrations=False).collect_sql([(migration, False)])
+        locked = frozenset[str]()
+        with transaction.atomic() if migration.atomic else nullcontext():
+            state = executor.migrate(None, plan=[(migration, False)], state=state)
+            if migration.atomic:
+                locked = _locked() & released_tables
+        yield NewMigration(name, "\n".join(statements), migration.atomic, locked)
+
+
+def _locked() -> frozenset[str]:
+    """Return the tables that this transaction has locked against writers, or against readers too."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT DISTINCT c.relname FROM pg_locks l JOIN pg_class c ON c.oid = l.relation"
+            " WHERE c.relkind IN ('r', 'v') AND l.pid = pg_backend_pid() AND l.mode = ANY(%s)",
+            [["ShareLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock"]],
+        )
+        return frozenset(name for (name,) in cursor.fetchall())
+
+
+def _is_new(migration: Migration, before: Collection[tuple[str, str]]) -> bool:
+    return migration.app_label in OURS and (migration.app_label, migration.name) not in before
+
+
+def problems(new: NewMigration) -> list[Problem]:
+    found = unsafe_statements(new.sql, atomic=new.atomic)
+    if len(new.locked) > 1:
+        tables = ", ".join(sorted(new.locked))
+        found.append(
+            Problem("several-tables", 1, f"It locks {tables}. Lock one table of the last release in each migration.")
+        )
+    return found
+
+
+def unsafe_statements(sql: str, *, atomic: bool) -> list[Problem]:
+    """Return what is unsafe in these statements. `atomic` says that they run in one transaction."""
+    command: list[str | Path] = [BIN / "squawk", f"--config={CONFIGURATION}", "--reporter=json"]
+    if atomic:
+        command.append("--assume-in-transaction")
+    done = subprocess.run(command, input=sql, capture_output=True, text=True)
+    assert done.stdout, done.stderr
+    found = [Problem(each["rule_name"], each["line"] + 1, each["message"]) for each in json.loads(done.stdout)]
+    return [*found, *_own_rules(sql, atomic)]
+
+
+def _own_rules(sql: str, atomic: bool) -> Iterator[Problem]:
+    for number, line in enumerate(sql.splitlines(), 1):
+        if found := _DROPPED_DEFAULT.search(line):
+            yield Problem(
+                "default-dropped",
+                number,
+                f"The version before inserts into {found[1]} without {found[2]}. Give the field a db_default.",
+            )
+        # `coordinator migrate` sets no time limits for it.
+        if not atomic and line.strip() and not line.startswith("--") and not _CONCURRENT.match(line.strip()):
+            yield Problem(
+                "not-atomic", number, "A migration that is not atomic only builds or drops indexes concurrently."
+            )
+
+
+def exceptions() -> dict[str, frozenset[str]]:
+    """Return the rules that a migration may break, by its name. `exceptions.toml` says why."""
+    listed: list[dict[str, Any]] = tomllib.loads(EXCEPTIONS.read_text(encoding="utf-8")).get("exception", [])
+    assert all(each["reason"] for each in listed)
+    return {each["migration"]: frozenset(each["rules"]) for each in listed}
+
 
 RELEASED = {(path.partition("/")[0], Path(path).stem) for path in released.recorded()}
 
 
 @pytest.fixture
 def empty(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    """Connect Django to an empty database."""
     with django_db_blocker.unblock(), empty_database(f"test_{NUMBER}_empty") as name, connected_to(name):
         yield
 
@@ -31,11 +155,11 @@ def test_the_migrations_of_a_release_are_unchanged() -> None:
 
 
 def test_newer_migrations_are_safe(empty: None) -> None:
-    excused = lint.exceptions()
+    excused = exceptions()
     found = [
         f"{new.name}:{each.line} {each.rule}: {each.message}"
-        for new in lint.new_migrations(RELEASED)
-        for each in lint.problems(new)
+        for new in new_migrations(RELEASED)
+        for each in problems(new)
         if each.rule not in excused.get(new.name, ())
     ]
     assert not found, "\n".join(found)
@@ -44,13 +168,13 @@ def test_newer_migrations_are_safe(empty: None) -> None:
 def test_an_unsafe_migration_is_found(empty: None) -> None:
     """The last migration of version 0.1.0 builds an index while submissions wait."""
     older = RELEASED - {("executions", "0019_submitted_by_people")}
-    for new in lint.new_migrations(older):
+    for new in new_migrations(older):
         if new.name == "executions.0019_submitted_by_people":
             break
     assert new.locked == {"executions_execution"}
-    assert [each.rule for each in lint.problems(new)] == ["require-concurrent-index-creation"]
+    assert [each.rule for each in problems(new)] == ["require-concurrent-index-creation"]
     two = replace(new, sql="", locked=frozenset({"executions_execution", "executions_awaitunit"}))
-    assert [each.rule for each in lint.problems(two)] == ["several-tables"]
+    assert [each.rule for each in problems(two)] == ["several-tables"]
 
 
 @cases(
@@ -64,7 +188,7 @@ def test_an_unsafe_migration_is_found(empty: None) -> None:
     ],
 )
 def test_each_unsafe_statement_is_found(statement: str, atomic: bool, rule: str | None) -> None:
-    found = [each.rule for each in lint.unsafe_statements(statement, atomic=atomic)]
+    found = [each.rule for each in unsafe_statements(statement, atomic=atomic)]
     assert rule in found if rule else found == []
 
 

@@ -1,12 +1,15 @@
-"""Ending web processes does not affect clients."""
+"""Ending web processes does not affect clients, and a deployment is answered before its client gives up."""
 
 import contextlib
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.client import HTTPResponse
+from io import BytesIO
+from pathlib import Path
 from signal import SIGKILL, SIGTERM
 
 import psycopg
@@ -15,15 +18,17 @@ from psycopg.conninfo import conninfo_to_dict
 
 from embedded.guard import descendants
 from embedded.product import BIN, PROJECT, Product
+from tenancy.roles import Scope
+from tests.interop.deploying import MEDIA_TYPE, published
+from tests.maven_repository import Fault, maven_repository
 from tests.parts.web.conftest import everything, opened, start_web
-from tests.running import TenantInUse, eventually
+from tests.running import RunningProduct, TenantInUse, another_product, eventually
 
 KEEP_ALIVE = b"GET /health/ready HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
 
 @contextmanager
 def locked_tenants(product: Product) -> Iterator[psycopg.Connection]:
-    """Lock the table of tenants within the block."""
     database = conninfo_to_dict(product.servers["DATABASE_URL"])["dbname"]
     with psycopg.connect(os.environ["DATABASE_OWNER_URL"], dbname=str(database)) as connection:
         connection.execute("LOCK TABLE tenancy_tenant IN ACCESS EXCLUSIVE MODE")
@@ -89,3 +94,35 @@ def is_running(pid: int) -> bool:
         os.kill(pid, 0)
         return True
     return False
+
+
+PATH = "/api/v1/organizations/{}/applications/orders/environments/production/deployments"
+HEADERS = {"Idempotency-Key": "key", "Content-Type": MEDIA_TYPE, "X-TPF-Deployment-Mode": "CUSTOMER_MANAGED"}
+
+
+class Late(BytesIO):
+    """A body that is sent late."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        time.sleep(0 if self.tell() else 8)
+        return super().read(size)
+
+
+def test_the_longest_wait_for_a_silent_repository_ends_before_the_client_gives_up(
+    running: RunningProduct, tenant: TenantInUse, tmp_path: Path
+) -> None:
+    with maven_repository() as repository:
+        document, repository.fault = published(repository), Fault.SILENT
+        maven = {"MAVEN_REPOSITORIES": repository.toml(), "MAVEN_ALLOWED_NETWORKS": "127.0.0.0/8"}
+        longest = {"TPF_DEPLOYMENTS_ENABLED": "true", "TPF_DEPLOYMENT_WAIT_SECONDS": "50"}
+        settings = {**running.product.settings, **longest, **maven}
+        with another_product(tmp_path, running.product.servers, settings) as own:
+            start_web(own)
+            running.kill("control-worker")  # it knows no repository, so it would reject the release
+            own.start_control_worker()
+            headers = {**HEADERS, "Authorization": f"Bearer {tenant.token([Scope.REGISTER])}"}
+            began, url = time.monotonic(), own.url + PATH.format(tenant.tenant.slug)
+            answer = requests.post(url, data=Late(document), headers=headers, timeout=60)
+            assert 50 <= time.monotonic() - began < 55
+            assert (answer.status_code, answer.json()["code"]) == (503, "DEPLOYMENT_PENDING")
+            assert repository.paths

@@ -67,13 +67,7 @@ def test_each_activation_is_an_event_and_the_newest_one_counts(v1: Release, v2: 
 
 @cases(
     ("active", "expected", "refused"),
-    [
-        (False, "", False),
-        (False, "1.0", True),
-        (True, "1.0", False),
-        (True, "", True),
-        (True, "2.0", True),
-    ],
+    [(False, "", False), (False, "1.0", True), (True, "1.0", False), (True, "", True), (True, "2.0", True)],
 )
 def test_an_expected_release_must_be_the_active_one(
     v1: Release, v2: Release, active: bool, expected: str | None, refused: bool
@@ -126,7 +120,6 @@ def test_a_change_of_a_policy_is_that_of_one_member_in_one_tenant(v1: Release) -
 
 
 def activated(owner: Tenant, *versions: str) -> list[Release]:
-    """Register and activate the releases, one after the other."""
     made = [making.registered(owner, version) for version in versions]
     for release in made:
         activate(release, actor="user:ann", operation_key=release.release_version)

@@ -45,9 +45,6 @@ def counts(release: Release) -> dict[str, int]:
     return {each.kind.value: each.count for each in blockers(release)}
 
 
-# --- revocations ---
-
-
 def test_a_revocation_stops_submissions_and_keeps_what_was_accepted(owner: Tenant) -> None:
     release = Release.objects.select_related("pipeline__tenant").get(pipeline__tenant=owner)
     accepted = making.execution(owner, "first")
@@ -75,9 +72,6 @@ def test_a_release_that_is_not_registered_is_neither_activated_nor_revoked() -> 
         for call in (activate, revoke):
             error = refusal(call, release, actor="", reason="why")
             assert (error.code, error.data) == ("RELEASE_NOT_REGISTERED", {"releaseStatus": status})
-
-
-# --- retirements ---
 
 
 def test_a_release_that_nothing_needs_is_retired_for_good(owner: Tenant) -> None:

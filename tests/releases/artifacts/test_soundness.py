@@ -18,8 +18,7 @@ from releases.tasks import check_blob
 from tests import making
 from tests.cases import cases
 from tests.clock import Clock
-from tests.faulty_proxy import faulty_proxy
-from tests.s3 import S3Place, client_of, use_s3
+from tests.s3 import S3Place, client_of, faulty_proxy, use_s3
 
 pytestmark = pytest.mark.django_db
 BOTH = (require_sound, require_verified)

@@ -30,7 +30,6 @@ def opened(owner: Tenant, digest: str, expires_at: datetime | None = None, size:
 
 
 def send(data: bytes, parts: Iterable[Part]) -> list[int]:
-    """PUT each part, and return the statuses."""
     return [
         requests.put(part.url, data=data[part.offset : part.offset + part.size], timeout=20).status_code
         for part in parts

@@ -22,10 +22,9 @@ from releases.registration import direct_uploads
 from tenancy.models import Tenant
 from tests import making
 from tests.deaths import each_death
-from tests.faulty_proxy import faulty_proxy, short, wrong
 from tests.raw_sql import as_owner, unguarded
 from tests.releases.registration.sending import MEBIBYTE, begun, opened, send, sent, stored
-from tests.s3 import S3Place, client_of, use_s3
+from tests.s3 import S3Place, client_of, faulty_proxy, short, use_s3, wrong
 from tests.wakeups import Broker, names
 
 pytestmark = [pytest.mark.django_db, pytest.mark.xdist_group("s3_server")]

@@ -34,7 +34,6 @@ NOT_LONG = timedelta(0)
 
 @pytest.fixture
 def repository(settings: Any) -> Iterator[MavenRepository]:
-    """A configured repository with the artifact."""
     with maven_repository() as made:
         made.publish(URI, JAR)
         made.configure(settings)
@@ -67,9 +66,6 @@ def blobs(release: Release) -> list[str | None]:
     return list(release.artifacts.values_list("blob", flat=True))
 
 
-# --- bytes ---
-
-
 def test_downloaded_bytes_are_stored_under_their_digest_for_the_tenant(repository: MavenRepository) -> None:
     owner = making.tenant()
     release = uploaded(owner)
@@ -100,9 +96,6 @@ def test_artifacts_share_the_bytes_that_one_location_has_and_an_image_gets_none(
     assert not any("more" in path for path in repository.paths)
 
 
-# --- refusals ---
-
-
 @cases(("status", "code"), [(404, "MAVEN_ARTIFACT_MISSING"), (None, "MAVEN_NOT_CONFIGURED")])
 def test_a_refusal_is_an_error_unless_the_pipeline_accepts_releases_without_bytes(
     repository: MavenRepository, settings: Any, status: int | None, code: str
@@ -130,12 +123,7 @@ def test_other_bytes_are_always_an_error(repository: MavenRepository) -> None:
     assert not Blob.objects.filter(pk__in=[DIGEST, making.digest_of(b"other")]).exists()
 
 
-# --- interruptions ---
-
-
-def test_an_unavailable_repository_gives_no_verdict_and_a_second_verification_does(
-    repository: MavenRepository,
-) -> None:
+def test_an_unavailable_repository_gives_no_verdict_and_a_second_verification_does(repository: MavenRepository) -> None:
     release = lenient()
     for status, fault in ((503, None), (None, Fault.DAMAGED)):
         repository.status, repository.fault = status, fault

@@ -1,10 +1,13 @@
 """Verification in child processes: the limits on each artifact, and what a child can access."""
 
+import functools
 import io
+import json
 import os
 import signal
 import time
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,7 +18,6 @@ from releases.artifacts.store.base import CHUNK
 from releases.errors import ArtifactStoreUnavailable
 from releases.registration.verification_pool import verify
 from tests import making
-from tests.releases.registration import heavy
 from wire.archive.directory import DEFAULT_LIMITS
 from wire.documents.contract import CONTRACT_ENTRY
 from wire.documents.descriptor import ArtifactRef, Descriptor, descriptor_from_json
@@ -24,6 +26,50 @@ from wire.release.verification import verify as verify_here
 CONTRACT = making.contract()
 DATA = making.archive(CONTRACT)
 OpenArtifact = Callable[[ArtifactRef], BinaryIO | None]
+
+
+ENTRY_BYTES = 16 * 1024**2
+"""Entries up to this size may have any compression ratio."""
+
+
+def heavy_archive(document: dict[str, Any], *, entries: int, salt: str = "") -> bytes:
+    """Return a valid archive with a contract and `entries` entries of 16 MiB each when unpacked."""
+    buffer = io.BytesIO()
+    packed, checksum = _packed_entry()
+    with zipfile.ZipFile(buffer, "w") as file:
+        file.writestr(zipfile.ZipInfo(CONTRACT_ENTRY), json.dumps(document))
+        file.writestr(zipfile.ZipInfo("salt"), salt)
+        for number in range(entries):
+            info = zipfile.ZipInfo(f"{number}")
+            info.CRC, info.file_size, info.compress_size = checksum, ENTRY_BYTES, len(packed)
+            info.header_offset, info.compress_type = buffer.tell(), zipfile.ZIP_DEFLATED
+            buffer.write(info.FileHeader(zip64=False))
+            buffer.write(packed)
+            file.filelist.append(info)
+            file.NameToInfo[info.filename] = info
+        file.start_dir = buffer.tell()
+    return buffer.getvalue()
+
+
+@functools.cache
+def _packed_entry() -> tuple[bytes, int]:
+    """Return the compressed bytes of an entry and its checksum."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return packer.compress(bytes(ENTRY_BYTES)) + packer.flush(), zlib.crc32(bytes(ENTRY_BYTES))
+
+
+def verification_processes() -> list[int]:
+    """Return the ids of the verification processes that this process has started."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes()
+            started_by = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:  # the process has ended
+            continue
+        if b"releases.registration.verification_process" in command and started_by == os.getpid():
+            found.append(int(folder.name))
+    return found
 
 
 def described(*files: bytes) -> Descriptor:
@@ -56,7 +102,7 @@ def codes(descriptor: Descriptor, open_artifact: OpenArtifact) -> list[tuple[str
 
 
 def kill_all() -> None:
-    for pid in heavy.verification_processes():
+    for pid in verification_processes():
         os.kill(pid, signal.SIGKILL)
 
 
@@ -85,7 +131,7 @@ def test_a_release_whose_artifacts_take_too_much_cpu_time_is_rejected_and_the_ne
     on_disk: Callable[..., OpenArtifact], settings: Any
 ) -> None:
     settings.VERIFICATION_CPU_SECONDS = 1
-    files = [heavy.archive(CONTRACT, entries=10, salt=str(number)) for number in range(30)]
+    files = [heavy_archive(CONTRACT, entries=10, salt=str(number)) for number in range(30)]
     [(code, field)] = codes(described(*files), on_disk(*files))
     assert (code, field.startswith("pipeline-release.json#artifacts[")) == ("ARTIFACT_CPU_EXCEEDED", True)
     assert codes(described(DATA), on_disk(DATA)) == []
@@ -134,21 +180,21 @@ def test_a_child_that_hangs_is_killed(on_disk: Callable[..., OpenArtifact], sett
     settings.VERIFICATION_SECONDS = 1
 
     def stop() -> None:
-        for pid in heavy.verification_processes():
+        for pid in verification_processes():
             os.kill(pid, signal.SIGSTOP)
 
     waited: list[None] = []
     verdict = verify(described(DATA), on_disk(DATA, before=stop), while_waiting=lambda: waited.append(None))
     assert [finding.code for finding in verdict.findings] == ["ARTIFACT_NOT_VERIFIABLE"]
     assert waited
-    assert heavy.verification_processes() == []
+    assert verification_processes() == []
 
 
 def test_a_child_holds_no_secret_and_no_connection(on_disk: Callable[..., OpenArtifact]) -> None:
     children: list[tuple[set[str], list[str], str, str]] = []
 
     def look() -> None:
-        for pid in heavy.verification_processes():
+        for pid in verification_processes():
             place = Path(f"/proc/{pid}")
             names = {each.partition("=")[0] for each in (place / "environ").read_text().split("\0") if each}
             files = [str(each.readlink()) for each in (place / "fd").iterdir()]
@@ -177,7 +223,7 @@ def test_only_so_many_children_wait_for_the_next_release(on_disk: Callable[..., 
         assert codes(described(DATA), on_disk(DATA)) == []
 
     assert codes(described(DATA), on_disk(DATA, before=another)) == []
-    assert len(heavy.verification_processes()) == 1
+    assert len(verification_processes()) == 1
 
 
 def test_a_child_whose_release_was_broken_off_serves_no_other(on_disk: Callable[..., OpenArtifact]) -> None:
@@ -186,11 +232,11 @@ def test_a_child_whose_release_was_broken_off_serves_no_other(on_disk: Callable[
     children: list[int] = []
 
     def away() -> None:
-        children.extend(heavy.verification_processes())
+        children.extend(verification_processes())
         raise ArtifactStoreUnavailable("away")
 
     with pytest.raises(ArtifactStoreUnavailable):
         verify(described(DATA), on_disk(DATA, before=away))
     assert len(children) == 1
-    assert heavy.verification_processes() == []
+    assert verification_processes() == []
     assert codes(described(DATA), on_disk(DATA)) == []

@@ -31,7 +31,6 @@ pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
 @pytest.fixture
 def repository(settings: Any) -> Iterator[MavenRepository]:
-    """A configured repository with the artifact."""
     with maven_repository() as made:
         made.publish(URI, DATA)
         made.configure(settings)
@@ -62,14 +61,12 @@ def downloaded(digest: str = DIGEST, uri: MavenUri = URI, tenant: str = "acme") 
 
 
 def refusal(digest: str = DIGEST, uri: MavenUri = URI, tenant: str = "acme") -> tuple[str, str]:
-    """Return the code and message of the finding."""
     with pytest.raises(ArtifactRefused) as refused:
         download(digest, uri, tenant)
     return refused.value.code, str(refused.value)
 
 
 def unavailability(digest: str = DIGEST) -> str:
-    """Return the message of the error."""
     with pytest.raises(RepositoryUnavailable) as unavailable:
         download(digest)
     return str(unavailable.value)

@@ -7,15 +7,8 @@ import pytest
 
 from releases.activation import gates, policy
 from releases.activation.activation import activate, planned
-from releases.errors import (
-    AttachmentInvalid,
-    AttachmentUnknown,
-    KeyConflict,
-    KeyInvalid,
-    KeyUnknown,
-    ReasonRequired,
-)
-from releases.models import KeyRevocation, Release
+from releases.errors import AttachmentInvalid, AttachmentUnknown, KeyConflict, KeyInvalid, KeyUnknown
+from releases.models import Release
 from releases.registration import attachments
 from releases.registration.registrar import verify_release
 from releases.trust import trust, trusted_keys
@@ -23,14 +16,12 @@ from releases.trust.trust import Standing, Verdict
 from tenancy.models import Tenant
 from tests import making, signing
 from tests.cases import cases
-from tests.raw_sql import rows
 from tests.releases.refusals import refusal
 
 pytestmark = pytest.mark.django_db
 
 
 def uploaded(owner: Tenant, *attached: bytes, version: str = "1.0") -> Release:
-    """An uploaded and verified release with attachments."""
     contract = making.contract()
     data = making.archive(contract, code=version)
     release = making.upload(owner, making.descriptor(contract, data, version), data, attached=attached).release
@@ -50,9 +41,6 @@ def digest() -> str:
 def with_policy(release: Release, signature_policy: str) -> Release:
     policy.change(release.pipeline, {"signaturePolicy": signature_policy}, actor="user:admin")
     return Release.objects.select_related("pipeline__tenant", "pipeline__activation").get(pk=release.pk)
-
-
-# --- verdicts on signatures ---
 
 
 @cases(
@@ -93,9 +81,6 @@ def test_the_key_id_of_a_signature_is_only_a_hint(owner: Tenant) -> None:
     )
 
 
-# --- the policy ---
-
-
 @cases("signer", ["", "ci", "old"])
 def test_the_signature_policy_applies_to_activations(owner: Tenant, signer: str) -> None:
     signing.trusted(owner)
@@ -124,24 +109,6 @@ def test_signed_provenance_is_not_a_signature_over_the_release(owner: Tenant) ->
     assert refusal(activate, release, actor="user:test").code == "SIGNATURE_REQUIRED"
 
 
-# --- attachments ---
-
-
-def test_attachments_of_an_upload_are_stored_unchanged(owner: Tenant) -> None:
-    sent = [
-        signing.envelope(document()),
-        json.dumps(signing.statement(digest())).encode(),
-        json.dumps(signing.cyclone(digest=digest())).encode(),
-    ]
-    release = uploaded(owner, *sent, sent[0])
-    assert (release.status, release.findings) == ("REGISTERED", [])
-    kept = list(release.attachments.all())
-    assert [bytes(each.content) for each in kept] == sent
-    assert [each.kind for each in kept] == ["signature", "provenance", "sbom"]
-    assert {each.attached_by for each in kept} == {"user:test"}
-    assert bytes(attachments.find(release.pipeline, kept[2].digest).content) == sent[2]
-
-
 def test_a_contradicting_attachment_rejects_the_release_or_is_rejected_itself(owner: Tenant) -> None:
     attached = signing.envelope({**document(), "releaseVersion": "2.0"})
     rejected = uploaded(owner, attached)
@@ -162,9 +129,6 @@ def test_an_attachment_is_found_only_in_its_own_pipeline(owner: Tenant) -> None:
         attachments.find(other.pipeline, kept.digest)
 
 
-# --- keys ---
-
-
 def test_a_key_is_stored_in_one_form_for_its_tenant_with_a_name_of_its_own(owner: Tenant) -> None:
     pem = "\n  " + signing.public_pem() + "\n\n"
     key = trusted_keys.add(owner, name=" ci ", public_key=pem, actor="user:admin")
@@ -182,12 +146,3 @@ def test_a_key_is_stored_in_one_form_for_its_tenant_with_a_name_of_its_own(owner
             trusted_keys.add(owner, name=name, public_key=pem, actor="user:admin")
         assert [error["field"] for error in caught.value.errors] == [field]
     assert trusted_keys.of(owner).get() == key
-
-
-def test_a_key_revocation_requires_a_reason_and_the_first_one_is_kept(owner: Tenant) -> None:
-    key = signing.trusted(owner)
-    with pytest.raises(ReasonRequired):
-        trusted_keys.revoke(key, actor="user:admin", reason=" ")
-    first = trusted_keys.revoke(key, actor="user:admin", reason="leaked")
-    assert trusted_keys.revoke(key, actor="user:other", reason="again") == first
-    assert [row["reason"] for row in rows(KeyRevocation)] == ["leaked"]

@@ -20,7 +20,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
 
 @contextmanager
 def django_at(url: str) -> Iterator[None]:
-    """Connect Django to the database at `url`."""
     connection.close()
     before = connection.settings_dict
     connection.settings_dict = {**before, **connection_settings(url)}

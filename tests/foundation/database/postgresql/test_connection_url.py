@@ -1,13 +1,16 @@
-"""The parameters of `DATABASE_URL` take effect, and a server on another machine must have a verified certificate."""
+"""The parameters of `DATABASE_URL` take effect; and the functions of the database use our tables only."""
 
 from typing import Any
 
 import pytest
 from django.db import connection
 
+from executions.models import ExecutionEvent
 from foundation.database.postgresql.base import DatabaseWrapper
 from foundation.database.postgresql.url import connection_settings
+from tests import making
 from tests.cases import cases
+from tests.raw_sql import check_foreign_keys_now, refused, run
 from tests.servers import ORDINARY_URL
 
 pytestmark = pytest.mark.django_db
@@ -63,3 +66,25 @@ def test_wrong_parameters_are_refused_by_name(query: str, message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         connection_settings(f"postgresql://h/n?{query}")
     assert "secret" not in str(caught.value)
+
+
+def test_every_function_has_a_fixed_search_path() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT proname, proconfig FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
+            " AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = pg_proc.oid AND deptype = 'e')"
+        )
+        functions = dict(cursor.fetchall())
+    assert {"guard_history", "guard_activation", "worker_clock", "count_running_for_claim"} <= functions.keys()
+    fixed = ["search_path=pg_catalog, public, pg_temp"]
+    assert {name: config for name, config in functions.items() if config != fixed} == {}
+
+
+def test_a_temporary_table_does_not_allow_history_to_be_deleted() -> None:
+    owner, _ = making.ready()
+    execution = making.execution(owner)
+    check_foreign_keys_now()
+    run("CREATE TEMPORARY TABLE executions_execution (id uuid) ON COMMIT DROP")
+    sql = "DELETE FROM executions_executionevent WHERE execution_id = %s"
+    assert refused(sql, execution.pk) == "event_append_only"
+    assert ExecutionEvent.objects.filter(execution_id=execution.pk).count() == 1

@@ -71,8 +71,6 @@ class LocalBench(Bench):
 
 
 class RemoteBench(Bench):
-    """A store on a server, which may be unreachable."""
-
     store: ObjectArtifactStore
     place: Any
     folder: Path

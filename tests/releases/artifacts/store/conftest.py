@@ -32,6 +32,5 @@ def bench(request: pytest.FixtureRequest) -> Bench:
 
 @pytest.fixture(params=REMOTE)
 def remote(request: pytest.FixtureRequest) -> RemoteBench:
-    """Each store on a server in turn."""
     made: RemoteBench = request.getfixturevalue(request.param)
     return made

@@ -1,9 +1,14 @@
-"""What every store guarantees: bytes are stored completely under their digest, once, and never overwritten."""
+"""What every store guarantees: bytes are stored completely under their digest, once; and what those on servers do."""
 
+import base64
+import hashlib
 import os
 import re
 import stat
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +16,7 @@ from foundation.errors import PayloadTooLarge
 from releases.artifacts.store.staging import left_over
 from releases.errors import ArtifactStoreUnavailable
 from tests.making import digest_of
-from tests.releases.artifacts.store.bench import Bench
+from tests.releases.artifacts.store.bench import Bench, RemoteBench, S3Bench
 
 DATA = b"some bytes" * 10_000
 DIGEST = digest_of(DATA)
@@ -140,3 +145,49 @@ def test_staged_files_of_killed_processes_are_distinguished_from_uploads_in_prog
     assert [left.path for left in left_over(bench.store.staging, datetime(2000, 1, 1, tzinfo=UTC))] == [old.path]
     for staged in (old, new):
         staged.discard()
+
+
+MANY = b"some bytes" * 300_000
+MANY_DIGEST = digest_of(MANY)
+FEW = b"some bytes" * 1_000
+FEW_DIGEST = digest_of(FEW)
+
+
+def unavailable(use: Any, *arguments: Any) -> str:
+    with pytest.raises(ArtifactStoreUnavailable) as caught:
+        use(*arguments)
+    return caught.value.detail
+
+
+def test_an_object_that_another_process_created_first_is_kept(remote: RemoteBench) -> None:
+    """The loser of a race reads the winner's object, here known by its metadata, and does not write it again."""
+    staged = remote.store.stage(limit=10**9)
+    staged.write(MANY)
+    staged.sync()
+    remote.label(MANY_DIGEST, MANY)
+    staged.keep()
+    assert remote.labelled(MANY_DIGEST)
+
+
+def test_a_missing_bucket_is_not_a_missing_blob(remote: RemoteBench, tmp_path: Path) -> None:
+    store = remote.elsewhere(tmp_path / "elsewhere")
+    for use in (store.stat, store.verified, store.read, store.remove, store.quarantine):
+        message = unavailable(use, MANY_DIGEST)
+        assert message.startswith("The artifact store refused: ")
+        assert "no-such-bucket" not in message
+    staged = store.stage(limit=100)
+    staged.write(b"bytes")
+    unavailable(staged.keep)
+    unavailable(lambda: list(store.list()))
+
+
+def test_only_complete_bytes_are_saved_and_with_the_options_and_checksum(s3: S3Bench, tmp_path: Path) -> None:
+    store = s3.place.store(tmp_path, object_parameters={"Metadata": {"team": "releases"}})
+    with pytest.raises(NotImplementedError):
+        store.save(store.key(FEW_DIGEST), BytesIO(FEW))
+    staged = store.stage(limit=len(FEW))
+    staged.write(FEW)
+    staged.keep()
+    head = s3.client.head_object(Bucket=s3.place.bucket, Key=store.key(FEW_DIGEST), ChecksumMode="ENABLED")
+    assert head["Metadata"] == {"team": "releases"}
+    assert base64.b64decode(head["ChecksumSHA256"]) == hashlib.sha256(FEW).digest()

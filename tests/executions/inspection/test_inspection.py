@@ -1,0 +1,277 @@
+"""What operators are told about releases: pre-flights, drift, the plan of workers, and what finished and when."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from executions.inspection.drift import drift
+from executions.inspection.drifts import Drift, Kind, Subject
+from executions.inspection.preflight import Concern, preflight
+from executions.inspection.worker_plan import PlannedRelease, Reason, worker_plan
+from executions.lifecycle import redrive
+from executions.models import Execution, FinishedCount, Worker, WorkerEvent
+from executions.statistics import finished
+from executions.tasks import count_finished
+from foundation.errors import CoordinatorError
+from releases.activation import policy
+from releases.activation.activation import activate
+from releases.activation.blockers import blockers
+from releases.activation.revocation import revoke
+from releases.models import Activation, Pipeline, Release
+from tenancy.models import Tenant
+from tests import making
+from tests.cases import cases
+from tests.raw_sql import rows
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def newer(owner: Tenant, release: Release) -> Release:
+    return making.registered(owner, "2.0")
+
+
+def with_policy(release: Release, **members: Any) -> None:
+    policy.change(release.pipeline, members, actor="user:admin")
+
+
+def test_it_names_what_is_replaced_and_by_what_kind_of_activation(release: Release, newer: Release) -> None:
+    found = preflight(newer)
+    assert (found.active, found.kind, found.reason_required, found.is_allowed) == (release, "activation", False, True)
+    with_policy(newer, reasonRequired=True)
+    assert preflight(newer).reason_required
+    with_policy(newer, reasonRequired=False)
+    activate(newer, actor="user:eva")
+    back = preflight(release)
+    assert (back.active, back.kind, back.reason_required) == (newer, "rollback", True)
+    first = preflight(making.registered(making.tenant()))
+    assert (first.active, first.remaining, first.differences, first.is_allowed) == (None, [], (), True)
+
+
+def outcome_of(release: Release, **options: Any) -> str | None:
+    """Activate the release. Return the code of the refusal, or None."""
+    try:
+        activate(release, actor="user:eva", reason="because", **options)
+    except CoordinatorError as refusal:
+        return refusal.code
+    return None
+
+
+@cases(
+    ("members", "has_worker", "code", "verdicts"),
+    [
+        ({}, True, None, []),
+        ({"workerGate": "require"}, True, None, [("worker", "met")]),
+        ({"workerGate": "require"}, False, "WORKER_REQUIRED", [("worker", "unmet")]),
+        ({"workerGate": "warn"}, False, None, [("worker", "warning")]),
+        ({"signaturePolicy": "require"}, True, "SIGNATURE_REQUIRED", [("signatures", "unmet")]),
+        (
+            {"signaturePolicy": "require", "workerGate": "require"},
+            False,
+            "SIGNATURE_REQUIRED",
+            [("signatures", "unmet"), ("worker", "unmet")],
+        ),
+    ],
+)
+def test_the_verdict_is_that_of_the_activation(
+    newer: Release, members: dict[str, Any], has_worker: bool, code: str | None, verdicts: list[tuple[str, str]]
+) -> None:
+    with_policy(newer, **members)
+    if has_worker:
+        making.worker(newer, "w2")
+    found = preflight(newer)
+    assert [(gate.name, gate.verdict.value) for gate in found.gates] == verdicts
+    assert [refusal.code for refusal in found.refusals][:1] == ([code] if code else [])
+    assert found.is_allowed == (code is None)
+    assert (Concern.GATE in [each.concern for each in found.warnings]) == ("warning" in dict(verdicts).values())
+    assert outcome_of(newer) == code
+
+
+def test_a_release_that_cannot_be_activated_is_refused_as_by_the_activation(owner: Tenant, newer: Release) -> None:
+    file = making.stored_file(newer.artifacts.get().digest)
+    data = file.read_bytes()
+    file.unlink()
+    assert [refusal.code for refusal in preflight(newer).refusals] == ["ARTIFACT_MISSING"]
+    assert outcome_of(newer) == "ARTIFACT_MISSING"
+    file.write_bytes(data)
+    revoke(newer, actor="user:eva", reason="leaks")
+    assert [refusal.code for refusal in preflight(newer).refusals] == ["RELEASE_NOT_REGISTERED"]
+    assert outcome_of(newer) == "RELEASE_NOT_REGISTERED"
+
+
+def test_what_stays_on_the_old_release_is_what_would_block_its_retirement(
+    owner: Tenant, release: Release, newer: Release
+) -> None:
+    making.dead(owner, "dead-1", "dead-2")
+    making.execution(owner, "waits")
+    making.execution(owner, "cools off")
+    waits, cools_off = making.claimed(owner)
+    assert making.record(making.suspension(waits), making.suspension(cools_off, transport="timer")) == 2
+    making.execution(owner, "runs")
+    making.claimed(owner)
+    making.execution(owner, "queued")
+    found = preflight(newer)
+    counts = {each.kind.value: each.count for each in found.remaining}
+    assert counts == {"QUEUED": 1, "RUNNING": 1, "WAITING": 2, "DEAD_LETTERED": 2}
+    assert found.questions == 1, "a timer is none"
+    activate(newer, actor="user:eva")
+    assert blockers(release) == found.remaining
+
+
+OTHER_DIGEST = "sha256:" + "0" * 64
+
+
+def facts(found: Drift) -> dict[str, str]:
+    return {fact.name: fact.value for fact in found.evidence}
+
+
+@cases(
+    ("members", "kind", "name"),
+    [
+        ({"contract_version": OTHER_DIGEST}, Kind.CONTRACT, "The worker's contract"),
+        ({"release_version": "9.0"}, Kind.DEPLOYMENT, "The worker's release"),
+        ({"artifact_digest": OTHER_DIGEST}, Kind.ARTIFACT, "The worker's artifact"),
+        ({"capability_error": "another release"}, Kind.DEPLOYMENT, "The last check"),
+    ],
+)
+def test_a_worker_of_something_else_is_found_with_the_evidence(
+    owner: Tenant, release: Release, members: dict[str, Any], kind: Kind, name: str
+) -> None:
+    rest: dict[str, Any] = {
+        "protocol": "rest",
+        "endpoint": "https://worker.example",
+        "capability_checked_at": timezone.now(),
+    }
+    worker = making.worker(release, "odd", **rest, **members)
+    [found] = drift(owner)
+    assert (found.kind, found.subject, found.name) == (kind, Subject.WORKER, "odd")
+    assert facts(found)[name] in members.values()
+    if kind != Kind.DEPLOYMENT:
+        assert (found.release_version, found.since) == ("1.0", worker.registered_at)
+
+
+def test_an_active_release_without_workers_is_found_since_its_activation(owner: Tenant, release: Release) -> None:
+    newer = making.active(owner, "2.0")
+    [found] = drift(owner)
+    assert (found.kind, found.subject, found.name) == (Kind.DEPLOYMENT, Subject.RELEASE, "2.0")
+    assert facts(found) == {"Active": "yes", "Open executions": "0", "Workers": "no worker names the release"}
+    assert found.since == Activation.objects.get(release=newer).activated_at
+    assert "pipelines worker" in found.remedy
+
+
+def test_each_pipeline_and_each_tenant_has_its_own_drift(owner: Tenant, release: Release) -> None:
+    making.execution(owner)
+    assert drift(owner) == drift(owner, release.pipeline) == []
+    other = making.active(owner, pipeline_id="org.example.other")
+    [found] = drift(owner)
+    assert (found.pipeline_id, found.kind) == ("org.example.other", Kind.DEPLOYMENT)
+    assert (drift(owner, release.pipeline), drift(owner, other.pipeline)) == ([], [found])
+    stranger, theirs = making.ready()
+    making.worker(theirs, "odd", artifact_digest=OTHER_DIGEST)
+    making.worker(theirs, "early", release_version="9.0")
+    making.execution(stranger)
+    making.active(stranger, "2.0")
+    before = rows(Execution), rows(Worker), rows(WorkerEvent), rows(Release)
+    assert drift(owner) == [found]
+    assert len(drift(stranger)) == 3
+    assert (rows(Execution), rows(Worker), rows(WorkerEvent), rows(Release)) == before
+
+
+def planned(owner: Tenant) -> dict[str, PlannedRelease]:
+    return {each.release_version: each for each in worker_plan(owner)}
+
+
+def replaced(owner: Tenant) -> dict[str, PlannedRelease]:
+    """Activate release 1.1 in place of 1.0, and return the plan."""
+    making.worker(making.active(owner, "1.1", body="# another"), "of-the-next")
+    return planned(owner)
+
+
+def test_the_workers_of_a_replaced_release_may_go(owner: Tenant) -> None:
+    making.dead(owner, "finished")
+    assert planned(owner)["1.0"].reasons == (Reason.ACTIVE,)
+    found = replaced(owner)["1.0"]
+    assert (found.reasons, found.workers, found.may_go, found.load.live) == ((), 0, True, 1)
+    owner.workers.update(stopped_at=timezone.now())
+    [active] = worker_plan(owner)
+    assert (active.release_version, active.workers, active.load.live) == ("1.1", 1, 0)
+
+
+def test_a_replaced_release_that_is_still_used_needs_workers(owner: Tenant) -> None:
+    """Callers may name it for some time, or its executions are open or wait for answers."""
+    making.execution(owner)
+    found = replaced(owner)["1.0"]
+    assert (found.reasons, found.may_go, found.load.due) == ((Reason.OPEN,), False, 1)
+    [claim] = making.claimed(owner)
+    making.record(making.suspension(claim))
+    assert planned(owner)["1.0"].reasons == (Reason.AWAITING,)
+    Pipeline.objects.update(skew_grace_minutes=5)
+    assert Reason.PINNED in planned(owner)["1.0"].reasons
+
+
+def failed_at(owner: Tenant, minutes: float, *keys: str) -> list[Execution]:
+    made = making.dead(owner, *keys)
+    making.finished(timezone.now() - timedelta(minutes=minutes), *made)
+    return made
+
+
+def counts() -> list[tuple[int, int, int]]:
+    rows = FinishedCount.objects.order_by("minute")
+    return list(rows.values_list("succeeded", "failed", "cancelled"))
+
+
+def test_counting_twice_changes_nothing(owner: Tenant) -> None:
+    failed_at(owner, 30, "a", "b")
+    failed_at(owner, 40, "c")
+    count_finished()
+    before = counts()
+    count_finished()
+    assert before == counts() == [(0, 1, 0), (0, 2, 0)]
+
+
+def test_a_failure_that_is_redriven_before_it_is_counted_counts(owner: Tenant) -> None:
+    [failed] = failed_at(owner, 2, "soon")
+    redrive.redrive(owner, failed.pk, actor="user:ann", reason="x", allow_failed=True)
+    assert finished.last_hour([owner.pk]).total(failed.release_id).failed == 1
+    finished.count()
+    assert counts() == [(0, 1, 0)]
+
+
+def test_a_late_commit_is_counted_by_the_next_run_and_a_redriven_failure_stays_counted(owner: Tenant) -> None:
+    [failed] = failed_at(owner, 2, "first")
+    finished.count()
+    failed_at(owner, 2, "late")
+    assert sum(failed for _, failed, _ in counts()) == 1
+    finished.count()
+    assert sum(failed for _, failed, _ in counts()) == 2
+    making.finished(timezone.now(), failed)
+    finished.count()
+    assert sum(failed for _, failed, _ in counts()) == 2
+
+
+def test_a_series_has_only_its_tenants_pipeline_and_period(owner: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = making.ready()[0]
+    failed_at(other, 5, "theirs")
+    failed_at(owner, 5, "recent")
+    failed_at(owner, 90, "older")
+    for _ in range(2):  # before and after the clock has counted
+        hour, day = finished.last_hour([owner.pk]), finished.last_day([owner.pk])
+        [release] = hour.releases
+        assert hour.total(release).failed == sum(hour.values(release, "failed")) == 1
+        assert sum(day.values(release, "finished")) == day.total(release).finished
+        pipeline = Release.objects.get(pk=release).pipeline_id
+        assert finished.last_hour([owner.pk], pipeline).total(release).failed == 1
+        assert finished.last_hour([owner.pk], pipeline + 1000).releases == {}
+        finished.count()
+    assert finished.last_day([owner.pk]).total(release).failed == 2
+    assert set(finished.last_day([owner.pk, other.pk]).releases) > {release}
+    monkeypatch.setattr(finished, "MOST_RECENT", 1)
+    failed_at(owner, 1, "mine")
+    [mine] = Release.objects.filter(pk=release)
+    making.execution(
+        owner, "newer", pipeline_id=making.ready(owner, pipeline_id="org.example.b")[1].pipeline.pipeline_id
+    )
+    making.record(*(making.failure(claim, retryable=False) for claim in making.claimed(owner)))
+    assert finished.last_hour([owner.pk], mine.pipeline_id).total(release).failed == 2
