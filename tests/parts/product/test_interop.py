@@ -13,8 +13,7 @@ from tests.interop.client import payload
 from tests.interop.stored import VERSIONS, message, unread
 from tests.parts.product.existing_client import ExistingClient
 from tests.running import REST_PORT, BuiltRelease, TenantInUse, build, eventually
-from tests.unit.pipelines.worker.test_rest_host import CAPABILITIES, EXECUTE, signed
-from tests.unit.pipelines.worker.test_versions import inputs
+from tests.unit.pipelines.worker.test_rest_host import CAPABILITIES, EXECUTE, inputs, signed
 from wire.worker_keys import worker_key
 
 ENDPOINT = f"http://127.0.0.1:{REST_PORT}"

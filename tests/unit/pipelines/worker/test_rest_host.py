@@ -347,10 +347,10 @@ def test_a_worker_is_down_while_each_turn_runs_a_step_whose_caller_has_hung_up(h
         eventually(lambda: calls.get() == 200, what="the worker to be up again")
 
 
-def inputs(version: str, value: Any) -> list[dict[str, str]]:
+def inputs(version: str, value: Any, type_id: str = TYPES + "OrderRequest") -> list[dict[str, str]]:
     """Return `value` as each input that a coordinator of the version sends."""
-    order = payload(TYPES + "OrderRequest", value)
-    return [payload(SNAPSHOT, message(version, name, payload=order)) for name in names(version, "snapshot")]
+    given = payload(type_id, value)
+    return [payload(SNAPSHOT, message(version, name, payload=given)) for name in names(version, "snapshot")]
 
 
 def ran_version(host: RestHost, version: str, name: str, given: dict[str, str]) -> Any:
