@@ -45,13 +45,14 @@ _PARAMETER = re.compile(r'([a-zA-Z]+)="([^"\\]*)"')
 _PRINTABLE = re.compile(r"[!-~]+")
 
 
-def findings(descriptor: Descriptor) -> list[Finding]:
-    """Return a finding for each image that its registry does not have. Raises `Unanswered`.
+def findings(descriptor: Descriptor) -> tuple[list[Finding], Unanswered | None]:
+    """Return a finding for each image that its registry does not have, and the first image without a verdict.
 
     The checks of all images together may take IMAGE_REGISTRY_SECONDS. References that do not pin the digest of their
     artifact are skipped, because they have findings already (`image_reference.findings`).
     """
     found: list[Finding] = []
+    unanswered: Unanswered | None = None
     deadline = time.monotonic() + settings.IMAGE_REGISTRY_SECONDS
     for position, artifact in image_reference.images(descriptor):
         reference = image_reference.pinned(artifact)
@@ -63,8 +64,8 @@ def findings(descriptor: Descriptor) -> list[Finding]:
             found.append(Finding(refusal.code, artifact_field(position, "uri"), str(refusal)))
         except RepositoryUnavailable as error:
             message = f"image {shown(artifact.artifact_id)}: {reference.host} is unavailable: {error}"
-            raise Unanswered("IMAGE_REGISTRY_UNAVAILABLE", position, message) from error
-    return found
+            unanswered = unanswered or Unanswered("IMAGE_REGISTRY_UNAVAILABLE", position, message)
+    return found, unanswered
 
 
 @dataclass(frozen=True, slots=True)

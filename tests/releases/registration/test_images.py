@@ -145,6 +145,28 @@ def test_a_registry_that_never_answers_rejects_the_release_after_the_hours_of_th
     assert (again.created, verdict(again.release)) == (True, ("REGISTERED", []))
 
 
+@cases("order", [1, -1])
+def test_a_refusal_is_certain_although_another_registry_does_not_answer(
+    registry: ImageRegistry, settings: Any, order: int
+) -> None:
+    registry.digests.clear()
+    silent = "localhost:1"
+    settings.IMAGE_REGISTRIES_PLAIN_HTTP = [registry.host, silent]
+    several = document("")
+    [image] = several["artifacts"]
+    images = [{**image, "artifactId": host, "uri": f"{host}/acme/app@{DIGEST}"} for host in (registry.host, silent)]
+    several["artifacts"] = images[::order]
+    release = making.upload(making.tenant(), several).release
+    assert verdict(release)[0] == "REJECTED"
+    found = [(finding["code"], finding["severity"]) for finding in release.findings]
+    assert found == [("IMAGE_MANIFEST_MISSING", "error"), ("IMAGE_REGISTRY_UNAVAILABLE", "warning")]
+    registry.digests.add(DIGEST)
+    assert verdict(making.upload(making.tenant(), several).release) == ("VERIFYING", [])
+    several["artifacts"].append({**image, "artifactId": "any", "uri": f"{registry.host}/acme/app:latest"})
+    found = verdict(making.upload(making.tenant(), several).release)[1]
+    assert {code for code, _ in found} == {"IMAGE_REFERENCE_NOT_PINNED", "IMAGE_REGISTRY_UNAVAILABLE"}
+
+
 def test_a_password_is_sent_only_to_the_token_server_of_its_own_registry(
     registry: ImageRegistry, settings: Any
 ) -> None:
