@@ -26,6 +26,7 @@ from releases.errors import (
 )
 from releases.models import Deployment, Pipeline, Release
 from releases.registration import registrar
+from releases.registration.progress import findings_so_far
 from releases.states import PENDING, Status
 from tenancy import audit
 from tenancy.models import Tenant
@@ -154,12 +155,13 @@ def _wait_for_verdict(release: Release, deadline: float, pause: Callable[[float]
         if left <= 0:
             raise DeploymentPending(
                 f"Release {release.release_version!r} is {release.status}. "
-                "Repeat the request with the same idempotency key."
+                "Repeat the request with the same idempotency key.",
+                errors=findings_so_far(release),
             )
         pause(min(seconds, left))
         seconds = min(seconds * PAUSE_GROWTH, LONGEST_PAUSE_SECONDS)
         with _answers(deadline):
-            release.refresh_from_db(fields=["status"])
+            release.refresh_from_db(fields=["status", "progress"])
 
 
 def _require_registered(release: Release) -> None:

@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from releases.activation import policy
 from releases.errors import ReleaseConflict
 from releases.registration.image_registry import MANIFESTS, MAX_MANIFEST_BYTES
+from releases.registration.progress import findings_so_far, waits_until
 from tests import making
 from tests.authority import make_certificate
 from tests.cases import cases
@@ -136,6 +138,8 @@ def test_a_registry_that_never_answers_rejects_the_release_after_the_hours_of_th
     [known] = release.progress.values()
     reason = f"image app: {registry.host} is unavailable: no complete response in time"
     assert known["findings"] == [Finding("IMAGE_REGISTRY_UNAVAILABLE", URI, reason, Severity.WARNING).to_json()]
+    assert findings_so_far(release) == known["findings"]
+    assert waits_until(release) == release.created_at + timedelta(hours=3)
     making.uploaded_ago(release, hours=3)
     assert verdict(release) == ("REJECTED", [("IMAGE_REGISTRY_UNAVAILABLE", URI)])
     assert release.findings[0]["message"].startswith(f"{reason}. ")
