@@ -151,19 +151,21 @@ def test_a_registry_that_never_answers_rejects_the_release_after_the_hours_of_th
 
 @cases("order", [1, -1])
 def test_a_refusal_is_certain_although_another_registry_does_not_answer(
-    registry: ImageRegistry, settings: Any, order: int
+    registry: ImageRegistry, settings: Any, caplog: pytest.LogCaptureFixture, order: int
 ) -> None:
     registry.digests.clear()
+    caplog.clear()
     silent = "localhost:1"
     settings.IMAGE_REGISTRIES_PLAIN_HTTP = [registry.host, silent]
     several = document("")
     [image] = several["artifacts"]
     images = [{**image, "artifactId": host, "uri": f"{host}/acme/app@{DIGEST}"} for host in (registry.host, silent)]
-    several["artifacts"] = images[::order]
+    several["artifacts"] = images[::order] + [{**images[1], "artifactId": f"more-{count}"} for count in range(5)]
     release = making.upload(making.tenant(), several).release
     assert verdict(release)[0] == "REJECTED"
     found = [(finding["code"], finding["severity"]) for finding in release.findings]
     assert found == [("IMAGE_MANIFEST_MISSING", "error"), ("IMAGE_REGISTRY_UNAVAILABLE", "warning")]
+    assert caplog.text.count(f"registry {silent}: ") == 3, "it is not asked for ever"
     registry.digests.add(DIGEST)
     assert verdict(making.upload(making.tenant(), several).release) == ("VERIFYING", [])
     several["artifacts"].append({**image, "artifactId": "any", "uri": f"{registry.host}/acme/app:latest"})
