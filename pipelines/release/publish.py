@@ -76,8 +76,10 @@ def publish(
             if release["status"] in _DECIDED:
                 return release
             time.sleep(_PAUSE_SECONDS)
+    known = "".join(f"\n  {finding['code']}: {finding['message']}" for finding in release["findings"])
     raise DefinitionError(
-        "VERDICT_OVERDUE", f"the release is still {release['status']} after {verdict_timeout:g} s; check it later"
+        "VERDICT_OVERDUE",
+        f"the release is still {release['status']} after {verdict_timeout:g} s; check it later{known}",
     )
 
 

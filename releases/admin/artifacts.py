@@ -22,11 +22,12 @@ from tenancy.roles import Scope
 from wire.documents.descriptor import ArtifactKind, artifact_field
 from wire.findings import Severity
 
-STATES = {Step.FETCHING: "fetching", Step.CHECKING: "checking"}
+STATES = {Step.FETCHING: "fetching", Step.UNANSWERED: "no answer", Step.CHECKING: "checking"}
 VARIANTS = {
     "": "default",
     "waiting": "default",
     "fetching": "info",
+    "no answer": "warning",
     "checking": "info",
     "verified": "success",
     "rejected": "danger",
@@ -84,7 +85,7 @@ def _verification(artifact: Artifact) -> Verification:
         findings = [each for each in release.findings if each["field"].startswith(place)]
     if any(each["severity"] == Severity.ERROR for each in findings):
         return Verification("rejected", findings)
-    if not ArtifactKind(artifact.kind).is_stored:
+    if not ArtifactKind(artifact.kind).is_stored and step.get("step") != Step.UNANSWERED:
         return Verification("", findings)
     if step.get("step") == Step.CHECKED:
         return Verification("verified" if artifact.blob_id is not None else "", findings)

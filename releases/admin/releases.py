@@ -28,6 +28,7 @@ from releases.admin.type_listings import listing
 from releases.admin.uploads import ListWithUpload, upload
 from releases.api import descriptors
 from releases.models import Kind, Pipeline, Release, Retirement, Revocation
+from releases.registration.progress import waits_until
 from releases.states import PENDING, Status
 from releases.trust import trust
 from tenancy.access import actor, tenants_of
@@ -263,6 +264,7 @@ class ReleaseAdmin(ListWithUpload):
             "stages": stages(release),
             "pending": release.status in PENDING,
             "shown": _shown(release),
+            "waits_until": waits_until(release),
             "active": active,
             "is_rollback": activation.kind_of(release, active) == Kind.ROLLBACK,
             "artifacts": artifacts.of(release),

@@ -30,6 +30,7 @@ from releases.errors import (
 )
 from releases.models import Artifact, Blob, Release
 from releases.registration import registrar
+from releases.registration.progress import findings_so_far
 from releases.states import Status
 from releases.trust import trust
 from tenancy.api.tenant_view import TENANT, TenantView
@@ -101,7 +102,7 @@ class ReleaseView(ReleaseSummary):
     revocation = RevocationView(default=None, allow_null=True)
     retirement = RetirementView(default=None, allow_null=True)
     primaryArtifactId = serializers.CharField(source="primary_artifact_id")
-    findings = FindingView(many=True)
+    findings = serializers.SerializerMethodField()
     artifacts = ArtifactView(many=True)
     trust = serializers.SerializerMethodField()
     attachments = serializers.SerializerMethodField()
@@ -114,6 +115,10 @@ class ReleaseView(ReleaseSummary):
     descriptor = serializers.DictField(
         help_text="The uploaded descriptor, pipeline-release.json, with defaults and nulls."
     )
+
+    @extend_schema_field(FindingView(many=True))
+    def get_findings(self, release: Release) -> Any:
+        return FindingView(findings_so_far(release), many=True).data
 
     @extend_schema_field(TrustView)
     def get_trust(self, release: Release) -> Any:

@@ -7,10 +7,12 @@ the verdict, or registers the release again if it was rejected.
 import hashlib
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 
 from foundation.database.postgresql.violations import violated_constraint
 from releases.errors import (
@@ -24,6 +26,7 @@ from releases.errors import (
 )
 from releases.models import Deployment, Pipeline, Release
 from releases.registration import registrar
+from releases.registration.progress import findings_so_far
 from releases.states import PENDING, Status
 from tenancy import audit
 from tenancy.models import Tenant
@@ -34,6 +37,8 @@ KEY_ONCE = "deployment_key_once"
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 1.0
 PAUSE_GROWTH = 1.5
+ANSWER_SECONDS = 4.0
+"""How long after the end of the wait the database may take to answer."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,8 @@ def deploy(
     A repeated key with the same document, application and environment returns the first receipt, even if the release
     would be refused now. The pipeline belongs to the application of its first receipt: a refused request assigns none.
     `deadline` is a time of the monotonic clock. `pause` sleeps for a number of seconds and is not called in a
-    transaction.
+    transaction. A statement that the database answers too late, for example because of a lock, fails: see
+    `_answers`.
 
     Raises, in this order: `DeploymentKeyReused`, `DescriptorInvalid`, `DescriptorProfileUnsupported`,
     `DeploymentRejected` for a descriptor with a location that other machines cannot resolve,
@@ -72,18 +78,30 @@ def deploy(
     `DeploymentRejected` with the findings of the verification, `ReleaseRevoked` and `ReleaseRetired`, and
     `PipelineOfOtherApplication` again if the pipeline was assigned meanwhile.
     """
-    earlier = _earlier(tenant, request)
-    if earlier is not None:
-        return earlier
+    with _answers(deadline):
+        earlier = _earlier(tenant, request)
+        if earlier is not None:
+            return earlier
+        release = _register(tenant, request, actor, deadline)
+    _wait_for_verdict(release, deadline, pause)
+    with _answers(deadline):
+        _require_registered(release)
+        return _write_receipt(tenant, request, release, actor)
+
+
+def _answers(deadline: float) -> AbstractContextManager[None]:
+    """Let the database answer until shortly after `deadline`. Use this in parts: a pause may change the connection."""
+    wrapper: Any = connection
+    answers: AbstractContextManager[None] = wrapper.answered_until(deadline + ANSWER_SECONDS)
+    return answers
+
+
+def _register(tenant: Tenant, request: DeploymentRequest, actor: str, deadline: float) -> Release:
     descriptor = _promotable(request.document)
     pipelines = Pipeline.objects.filter(tenant=tenant, pipeline_id=descriptor.pipeline_id)
     _require_application(pipelines.first(), request.application)
     left = max(deadline - time.monotonic(), 0.0)
-    registration = registrar.register(tenant, request.document, (), actor=actor, promotable=True, lease_seconds=left)
-    release = registration.release
-    _wait_for_verdict(release, deadline, pause)
-    _require_registered(release)
-    return _write_receipt(tenant, request, release, actor)
+    return registrar.register(tenant, request.document, (), actor=actor, promotable=True, lease_seconds=left).release
 
 
 def _earlier(tenant: Tenant, request: DeploymentRequest) -> Deployment | None:
@@ -137,11 +155,13 @@ def _wait_for_verdict(release: Release, deadline: float, pause: Callable[[float]
         if left <= 0:
             raise DeploymentPending(
                 f"Release {release.release_version!r} is {release.status}. "
-                "Repeat the request with the same idempotency key."
+                "Repeat the request with the same idempotency key.",
+                errors=findings_so_far(release),
             )
         pause(min(seconds, left))
         seconds = min(seconds * PAUSE_GROWTH, LONGEST_PAUSE_SECONDS)
-        release.refresh_from_db(fields=["status"])
+        with _answers(deadline):
+            release.refresh_from_db(fields=["status", "progress"])
 
 
 def _require_registered(release: Release) -> None:

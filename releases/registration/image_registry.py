@@ -39,23 +39,26 @@ MANIFESTS: Final = ", ".join(
 )
 MAX_MANIFEST_BYTES: Final = 4 * 1024 * 1024
 """The specification requires that clients and registries support manifests of this size."""
+MOST_UNANSWERED: Final = 3
 _NO_HEAD: Final = (405, 501)
 _MAX_TOKEN_BYTES = 64 * 1024
 _PARAMETER = re.compile(r'([a-zA-Z]+)="([^"\\]*)"')
 _PRINTABLE = re.compile(r"[!-~]+")
 
 
-def findings(descriptor: Descriptor) -> list[Finding]:
-    """Return a finding for each image that its registry does not have. Raises `Unanswered`.
+def findings(descriptor: Descriptor) -> tuple[list[Finding], Unanswered | None]:
+    """Return a finding for each image that its registry does not have, and the first image without a verdict.
 
-    The checks of all images together may take IMAGE_REGISTRY_SECONDS. References that do not pin the digest of their
-    artifact are skipped, because they have findings already (`image_reference.findings`).
+    The checks of all images together may take IMAGE_REGISTRY_SECONDS, and end after MOST_UNANSWERED images without a
+    verdict. References that do not pin the digest of their artifact are skipped, because they have findings already
+    (`image_reference.findings`).
     """
     found: list[Finding] = []
+    unanswered: list[Unanswered] = []
     deadline = time.monotonic() + settings.IMAGE_REGISTRY_SECONDS
     for position, artifact in image_reference.images(descriptor):
         reference = image_reference.pinned(artifact)
-        if reference is None:
+        if reference is None or len(unanswered) == MOST_UNANSWERED:
             continue
         try:
             _Check(reference, artifact, deadline).run()
@@ -63,8 +66,8 @@ def findings(descriptor: Descriptor) -> list[Finding]:
             found.append(Finding(refusal.code, artifact_field(position, "uri"), str(refusal)))
         except RepositoryUnavailable as error:
             message = f"image {shown(artifact.artifact_id)}: {reference.host} is unavailable: {error}"
-            raise Unanswered("IMAGE_REGISTRY_UNAVAILABLE", position, message) from error
-    return found
+            unanswered.append(Unanswered("IMAGE_REGISTRY_UNAVAILABLE", position, message))
+    return found, unanswered[0] if unanswered else None
 
 
 @dataclass(frozen=True, slots=True)

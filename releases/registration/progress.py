@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from releases.models import Release
-from releases.states import Status
+from releases.states import PENDING, Status
 from wire.documents.descriptor import ArtifactRef, Descriptor
 from wire.findings import Finding, Severity
 
@@ -15,8 +16,25 @@ class Step(StrEnum):
     """What the verification does with an artifact. Before the first step, the artifact waits."""
 
     FETCHING = "FETCHING"
+    UNANSWERED = "UNANSWERED"
     CHECKING = "CHECKING"
     CHECKED = "CHECKED"
+
+
+def findings_so_far(release: Release) -> list[dict[str, str]]:
+    """Return the findings of a release. Before its verdict, they include those of the verification so far."""
+    found: list[dict[str, str]] = release.findings
+    if release.status not in PENDING:
+        return found
+    return found + [each for step in release.progress.values() for each in step["findings"]]
+
+
+def waits_until(release: Release) -> datetime | None:
+    """Return when a release that waits for a repository or registry is rejected. None if it waits for no answer."""
+    waits = any(step["step"] == Step.UNANSWERED for step in release.progress.values())
+    if not waits or release.status not in PENDING:
+        return None
+    return release.created_at + timedelta(hours=release.pipeline.verification_hours)
 
 
 @dataclass(slots=True)
@@ -36,7 +54,7 @@ class Progress:
 
     def unanswered(self, position: int, finding: Finding) -> None:
         """A repository or registry gave no usable response about the artifact. A later verification asks again."""
-        self._take([position], Step.FETCHING, [replace(finding, severity=Severity.WARNING)])
+        self._take([position], Step.UNANSWERED, [replace(finding, severity=Severity.WARNING)])
 
     def checking(self, descriptor: Descriptor, artifact: ArtifactRef) -> None:
         """The bytes are stored, and they are read for all artifacts with their digest."""

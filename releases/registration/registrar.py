@@ -373,7 +373,9 @@ def _verify(release: Release, progress: Progress) -> Verdict:
     store = artifact_store()
     descriptor = descriptor_from_json(release.descriptor)
     renew = turns.renewing_release(release.pk)
-    unresolved = resolution.resolve(release, renew, progress)
+    unresolved, unanswered = resolution.resolve(release, renew, progress)
+    if unanswered is not None:
+        return _decided(release, Verdict(tuple(unresolved), None, ""), unanswered)
     held = set(release.artifacts.exclude(blob=None).values_list("digest", flat=True))
 
     def open_artifact(artifact: ArtifactRef) -> BinaryIO | None:
@@ -397,7 +399,17 @@ def _verify(release: Release, progress: Progress) -> Verdict:
     verdict = verdict.with_findings(unresolved)
     if not settings.IMAGE_REGISTRY_CHECK:
         return verdict
-    return verdict.with_findings(image_registry.findings(descriptor))
+    absent, unanswered = image_registry.findings(descriptor)
+    return _decided(release, verdict.with_findings(absent), unanswered)
+
+
+def _decided(release: Release, verdict: Verdict, unanswered: Unanswered | None) -> Verdict:
+    """Return the verdict. Raises `Unanswered` only if the answer can change it: an error is certain without it."""
+    if unanswered is None:
+        return verdict
+    if verdict.accepted and not _has_errors([Finding.from_json(finding) for finding in release.findings]):
+        raise unanswered
+    return verdict.with_findings([replace(unanswered.finding, severity=Severity.WARNING)])
 
 
 def _require_read(verdict: Verdict, descriptor: Descriptor, held: set[str]) -> None:

@@ -21,30 +21,33 @@ from wire.documents.json_reader import shown
 from wire.findings import Finding, Severity
 
 
-def resolve(release: Release, renew: Callable[[], None], progress: Progress) -> list[Finding]:
+def resolve(release: Release, renew: Callable[[], None], progress: Progress) -> tuple[list[Finding], Unanswered | None]:
     """Store the missing bytes of artifacts with a `maven:` URI, and return a finding for each that cannot be had.
 
-    The release is VERIFYING. `renew` is called regularly while bytes arrive. Raises `Unanswered` and
+    The first artifact without a verdict ends the search, because further ones may have the same slow repository. It is
+    returned, too. The release is VERIFYING. `renew` is called regularly while bytes arrive. Raises
     `ArtifactStoreUnavailable`, after which a retry may succeed.
     """
     wanted = list(_missing(release))
     if len(wanted) > settings.MAX_RELEASE_ARTIFACTS:
         message = f"{NAMES_PROFILE}at most {settings.MAX_RELEASE_ARTIFACTS} artifacts of a release are downloaded"
-        return [Finding("MAVEN_TOO_MANY_ARTIFACTS", DESCRIPTOR_NAME, message)]
-    refusals = []
-    for missing, location in wanted:
+        return [Finding("MAVEN_TOO_MANY_ARTIFACTS", DESCRIPTOR_NAME, message)], None
+    refusals, open_digests, unanswered = [], set[str](), None
+    for place, (missing, location) in enumerate(wanted):
         progress.fetching(missing.position)
         try:
             _store(release, missing, location, renew)
         except RepositoryUnavailable as error:
             message = f"{NAMES_PROFILE}artifact {shown(missing.artifact_id)}: {error}"
-            raise Unanswered("MAVEN_REPOSITORY_UNAVAILABLE", missing.position, message) from error
+            unanswered = Unanswered("MAVEN_REPOSITORY_UNAVAILABLE", missing.position, message)
+            open_digests = {other.digest for other, _ in wanted[place:]}
+            break
         except ArtifactRefused as refusal:
             refusals.append((missing, _finding(release, missing, refusal)))
             progress.refused(missing.position, refusals[-1][1])
-    # The location of another artifact may have had the same bytes.
+    # The location of another artifact may have the same bytes.
     stored = set(release.artifacts.exclude(blob=None).values_list("digest", flat=True))
-    return [finding for missing, finding in refusals if missing.digest not in stored]
+    return [finding for missing, finding in refusals if missing.digest not in stored | open_digests], unanswered
 
 
 def _missing(release: Release) -> Iterator[tuple[Artifact, MavenUri]]:

@@ -3,6 +3,8 @@
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,8 +14,10 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client, override_settings
 
 from executions.models import Execution, SmokeTest, Worker
+from releases.api.releases import ReleaseView
 from releases.models import ArtifactUpload, Blob, KeyRevocation, Pipeline, Release, Retirement, Revocation, TrustedKey
 from releases.registration import direct_uploads
+from releases.registration.progress import Progress
 from releases.registration.registrar import verify_release
 from tests import making, signing
 from tests.admin.browsing import MARKUP, inert, to, words
@@ -22,6 +26,8 @@ from tests.cases import cases
 from tests.maven_repository import maven_repository
 from tests.raw_sql import rows
 from tests.s3 import S3Place, use_s3
+from wire.documents.descriptor import artifact_field
+from wire.findings import Finding, Severity
 
 CONTRACT = making.contract("acme.orders")
 URI = "maven:com.acme:orders:zip:2.0"
@@ -50,6 +56,19 @@ def test_untrusted_text_is_never_markup(log_in: LogIn, acme: World) -> None:
         to("executions_worker_change", worker),
     ):
         inert(client.get(address))
+
+
+def test_a_release_that_waits_for_a_server_says_why_and_until_when(viewer: Client, acme: World) -> None:
+    release = making.uploaded(acme.tenant, "2.0", pipeline_id="acme.orders")
+    Release.objects.filter(pk=release.pk).update(status="VERIFYING")
+    silent = Finding("MAVEN_REPOSITORY_UNAVAILABLE", artifact_field(0, "uri"), "acme-releases is silent")
+    Progress(release.pk).unanswered(0, silent)
+    text = words(viewer.get(page_of(release)))
+    until = release.created_at + timedelta(hours=24)
+    for expected in ("no answer", silent.code, silent.message, f"before {until:%Y-%m-%d %H:%M:%S} UTC"):
+        assert expected in text
+    release.refresh_from_db()
+    assert ReleaseView(release).data["findings"] == [replace(silent, severity=Severity.WARNING).to_json()]
 
 
 # --- downloads ---

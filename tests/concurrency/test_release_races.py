@@ -1,23 +1,30 @@
 """Concurrent uploads, verifications and activations."""
 
 import json
+import time
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
 import pytest
+from django.db import OperationalError, connection
 from django.utils import timezone
+from psycopg import sql
 
 from foundation.scheduling.places import Places
 from releases.activation.activation import activate
 from releases.artifacts.store import artifact_store
-from releases.models import Activation, ArtifactUpload, Blob, Contract, Pipeline, Release
+from releases.errors import DeploymentPending
+from releases.models import Activation, ArtifactUpload, Blob, Contract, Deployment, Pipeline, Release
+from releases.registration.deployments import DeploymentRequest, deploy
 from releases.registration.registrar import Registration, register, verify_release
 from releases.registration.turns import of_uploads
 from tenancy.models import Tenant
 from tests import making, signing
 from tests.concurrency.racing import race, results_of
-from tests.concurrency.sessions import ended_after
+from tests.concurrency.sessions import another_session, ended_after
 from tests.interop.client import call, switch_on
+from tests.releases.registration import located
 from tests.releases.registration.sending import opened
 from tests.repetition import rounds
 
@@ -41,6 +48,26 @@ def test_concurrent_activations_are_a_sequence_without_a_gap() -> None:
         returns = event.release_id in {each.release_id for each in events[: event.sequence - 1]}
         assert event.is_rollback is (returns and event.release_id != event.previous_id)
     assert newest(releases[0].pipeline) == events[-1]
+
+
+@pytest.mark.parametrize("table", ["releases_release", "releases_deployment"])
+def test_a_deployment_that_waits_for_a_lock_fails_before_its_client_gives_up(table: str) -> None:
+    document = located.descriptor()
+    release = making.upload(owner := making.tenant(), document, located.JAR).release
+    making.verified(release)
+    if table == "releases_release":
+        document = {**document, "releaseVersion": "2.0"}
+    request = DeploymentRequest(json.dumps(document).encode(), "shop", "production", "key")
+    began = time.monotonic()
+    with another_session() as other:
+        other.execute(sql.SQL("LOCK TABLE {} IN EXCLUSIVE MODE").format(sql.Identifier(table)))
+        with pytest.raises(OperationalError):
+            deploy(owner, request, actor="token:ci", deadline=began - 10)
+        connection.close()
+    assert time.monotonic() - began < 5
+    with pytest.raises(DeploymentPending) if table == "releases_release" else nullcontext():
+        deploy(owner, request, actor="token:ci", deadline=began)
+    assert Deployment.objects.count() == (table == "releases_deployment")
 
 
 def test_concurrent_operations_with_one_key_are_one_activation(settings: Any) -> None:

@@ -120,17 +120,22 @@ def test_a_rejected_release_leaves_no_receipt_and_a_retry_tries_again(
     assert Deployment.objects.count() == 1
 
 
-def test_a_call_that_waits_ends_before_its_client_gives_up(
-    document: bytes, deployer: Deployer, settings: Any, monkeypatch: pytest.MonkeyPatch
+def test_a_call_that_waits_ends_before_its_client_gives_up_and_says_which_server_does_not_answer(
+    repository: MavenRepository, document: bytes, deployer: Deployer, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The request took 20 seconds to arrive, so it waits for 30 more. Clients wait for 60 seconds."""
+    repository.status = 503
+    deployer.call(document)
+    verify_all()
     settings.TPF_DEPLOYMENT_WAIT_SECONDS, clock = 50, Clock(monkeypatch)
     arrived = time.monotonic() - 20
 
     def pause(seconds: float) -> None:
         clock.ahead += seconds
 
-    assert refusal(deployer.call(document, environ={ARRIVED: arrived, PAUSE: pause})) == (503, "DEPLOYMENT_PENDING")
+    answer = deployer.call(document, environ={ARRIVED: arrived, PAUSE: pause})
+    assert refusal(answer) == (503, "DEPLOYMENT_PENDING")
+    assert [error["code"] for error in answer.json()["errors"]] == ["MAVEN_REPOSITORY_UNAVAILABLE"]
     assert 50 <= time.monotonic() - arrived < 55
 
 

@@ -10,6 +10,7 @@ import pytest
 from django.db import connection
 
 from executions.models import Execution, WireForm, Worker
+from executions.transports.rest.capabilities import MOST_BYTES
 from executions.transports.rest.workers import register
 from releases.activation.activation import activate
 from tests import making
@@ -194,6 +195,7 @@ def unavailable(flow: Flow) -> str:
     [
         ({"protocolVersion": "2"}, "Worker capability protocol version is unsupported"),
         ({"releaseVersion": "9"}, "but active release is pipelineId="),
+        ({"unknown": "x" * MOST_BYTES}, "capability check failed: the response has more than 262144 bytes"),
         ({"contractVersion": "c"}, "Worker hosts pipelineId="),
         (
             {"artifactDigest": "sha256:other"},

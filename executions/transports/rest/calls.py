@@ -87,6 +87,7 @@ def call(
     body: bytes = b"",
     *,
     most_seconds: float = math.inf,
+    most_bytes: float = math.inf,
     is_wanted: Callable[[], bool] | None = None,
     traceparent: str = NONE,
 ) -> Response:
@@ -95,7 +96,8 @@ def call(
     While several secrets are active, a worker that answers 401 is called again with the next one. It verifies the
     signature first (wire protocol D.4), so the refused call had no effect. All exchanges together take at most
     REST_WORKER_TIMEOUT_SECONDS, and at most `most_seconds`. No further secret is tried once this time is over, counted
-    from before the first connection. `traceparent` is sent in the header of that name, unless it is empty.
+    from before the first connection. The response has at most REST_WORKER_MAX_ANSWER_BYTES, and at most `most_bytes`:
+    a longer one is not `complete`. `traceparent` is sent in the header of that name, unless it is empty.
 
     Raises `TargetRefused` for an origin that is not on the list, `Unreachable` for a name that does not resolve, and
     what `exchange` raises.
@@ -113,7 +115,7 @@ def call(
             headers=signed_headers(secret, method, path, body, now=timezone.now()) | traced,
             connect_seconds=settings.REST_WORKER_CONNECT_SECONDS,
             seconds=max(until - time.monotonic(), 0.001),
-            limit=settings.REST_WORKER_MAX_ANSWER_BYTES,
+            limit=int(min(settings.REST_WORKER_MAX_ANSWER_BYTES, most_bytes)),
             ca_file=settings.REST_WORKER_CA_FILE,
             is_wanted=is_wanted,
         )

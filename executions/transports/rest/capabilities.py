@@ -29,6 +29,8 @@ LONGEST_INTERVAL_SECONDS = 300
 """The interval doubles up to this with each further check that a worker does not answer. A registration resets it."""
 CALL_SECONDS = 5.0
 """The timeout of a check."""
+MOST_BYTES = 256 * 1024
+"""A report has some hundred bytes. Reading one of many megabytes at each check would delay the checks of others."""
 MOST_COUNTED = 10
 LOST_SECONDS = 60
 """A check that takes longer is repeated: its process has died."""
@@ -102,9 +104,11 @@ def _why_not(release: Release, worker: Worker) -> str | None:
     """Return why the worker cannot host the release; None if it can. Raises what `call` does if it does not answer."""
     try:
         slug = release.pipeline.tenant.slug
-        answer = call(worker.endpoint, slug, "GET", CAPABILITIES_PATH, most_seconds=CALL_SECONDS)
-        if not (200 <= answer.status < 300 and answer.complete):
+        answer = call(worker.endpoint, slug, "GET", CAPABILITIES_PATH, most_seconds=CALL_SECONDS, most_bytes=MOST_BYTES)
+        if not 200 <= answer.status < 300:
             raise Malformed(f"HTTP {answer.status}")
+        if not answer.complete:
+            raise Malformed(f"the response has more than {MOST_BYTES} bytes")
         reported = read(Capabilities, answer.body)
     except (TargetRefused, Broken, Malformed) as error:
         return f"{CHECK_FAILED}: {error}"

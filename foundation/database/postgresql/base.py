@@ -15,10 +15,14 @@ Behind a pooler of transactions, a connection has a session of the database only
 setting POOLER of the connection is then "transaction".
 """
 
+import math
 import os
 import select
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
@@ -28,6 +32,20 @@ from django.db.backends.postgresql import base
 from foundation.database.postgresql.servers import Chooser, Server
 
 LONGEST_SILENCE = 10.0
+LEAST_ANSWER_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Limited:
+    """Waits for an answer until `deadline`, at least for LEAST_ANSWER_SECONDS and at most for `most` seconds."""
+
+    wait: Callable[..., Any]
+    deadline: float
+    most: float
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        left = max(self.deadline - time.monotonic(), LEAST_ANSWER_SECONDS)
+        return self.wait(*arguments, **{**options, "timeout": min(left, self.most)})
 
 
 class _Lease:
@@ -58,12 +76,14 @@ class DatabaseWrapper(base.DatabaseWrapper):
     chooser: ClassVar[Chooser | None] = None
     _used_at = 0.0
     _server: Server | None = None
+    _deadline: float | None = None
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         if self.chooser is None:
             created = super().get_new_connection(conn_params)
         else:
             created, self._server = self.chooser.connect(conn_params, super().get_new_connection)
+        self._limit_waits(created)
         if not self.allow_thread_sharing:  # a connection that several threads share outlives each of them
             _leases.held[self] = _Lease(created)
         return created
@@ -92,6 +112,29 @@ class DatabaseWrapper(base.DatabaseWrapper):
         except (psycopg.Error, OSError, ValueError):
             # The connection or its descriptor is invalid: Django closes it and opens another.
             return False
+
+    @contextmanager
+    def answered_until(self, deadline: float) -> Iterator[None]:
+        """Wait for no answer in the block beyond `deadline`, a time of the monotonic clock.
+
+        Each statement may take LEAST_ANSWER_SECONDS. After that it fails like one to a silent server (`guard`), for
+        example because it waits for a lock.
+        """
+        self._deadline = deadline
+        self.ensure_connection()
+        self._limit_waits(self.connection)
+        try:
+            yield
+        finally:
+            self._deadline = None
+            current: Any = self.connection
+            if current is not None and isinstance(current.wait, _Limited):
+                current.wait = current.wait.wait
+
+    def _limit_waits(self, created: Any) -> None:
+        if self._deadline is not None and not isinstance(created.wait, _Limited):
+            most = (self.chooser and self.chooser.answer_seconds) or math.inf
+            created.wait = _Limited(created.wait, self._deadline, most)
 
     def _is_replaced(self, server: Server) -> bool:
         """Return True if the server is refused by now. A pooler may have moved the connection to another server."""

@@ -70,7 +70,7 @@ class Chooser:
     def __init__(self, timelines: Timelines, *, answer_seconds: float | None) -> None:
         self.timelines = timelines
         self.is_refusing = False
-        self._answer_seconds = answer_seconds
+        self.answer_seconds = answer_seconds
         self._preferred = 0
 
     def connect(self, parameters: Mapping[str, Any], connect: Connect) -> tuple[Any, Server | None]:
@@ -85,7 +85,7 @@ class Chooser:
         for last, place in enumerate(order, start=1 - len(order)):
             try:
                 created = connect(attempts[place])
-                created.wait = partial(created.wait, timeout=self._answer_seconds)
+                created.wait = partial(created.wait, timeout=self.answer_seconds)
                 server = self._admitted(created)
             except psycopg.Error:
                 if not last:

@@ -163,6 +163,8 @@ def test_a_client_of_november_activates_and_admits_with_receipts(
         body = client.request("admission", clientKey="order-1", inputPayload=sent, **pin)
         return client.ok("POST", "control-plane/{p}/execution-admissions", "admission", body)
 
+    none = client.ok("GET", "admin/{t}/pipelines/none/current-activation", "no-activation")
+    assert none == message(client.version, "answer-no-activation", tenantId=client.tenant, pipelineId="none")
     first, again = operated("one", ONE), operated("two", TWO)
     assert current()["activationId"] == again["activationId"] != first["activationId"]
     operated("three", ONE)

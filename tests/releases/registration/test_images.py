@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from releases.activation import policy
 from releases.errors import ReleaseConflict
 from releases.registration.image_registry import MANIFESTS, MAX_MANIFEST_BYTES
+from releases.registration.progress import findings_so_far, waits_until
 from tests import making
 from tests.authority import make_certificate
 from tests.cases import cases
@@ -209,6 +211,8 @@ def test_a_registry_that_never_answers_rejects_the_release_after_the_hours_of_th
     [known] = release.progress.values()
     reason = f"image app: {registry.host} is unavailable: no complete response in time"
     assert known["findings"] == [Finding("IMAGE_REGISTRY_UNAVAILABLE", URI, reason, Severity.WARNING).to_json()]
+    assert findings_so_far(release) == known["findings"]
+    assert waits_until(release) == release.created_at + timedelta(hours=3)
     making.uploaded_ago(release, hours=3)
     assert verdict(release) == ("REJECTED", [("IMAGE_REGISTRY_UNAVAILABLE", URI)])
     assert release.findings[0]["message"].startswith(f"{reason}. ")
@@ -216,6 +220,30 @@ def test_a_registry_that_never_answers_rejects_the_release_after_the_hours_of_th
     registry.digests.add(DIGEST)
     again = making.upload(release.pipeline.tenant, release.descriptor)
     assert (again.created, verdict(again.release)) == (True, ("REGISTERED", []))
+
+
+@cases("order", [1, -1])
+def test_a_refusal_is_certain_although_another_registry_does_not_answer(
+    registry: ImageRegistry, settings: Any, caplog: pytest.LogCaptureFixture, order: int
+) -> None:
+    registry.digests.clear()
+    caplog.clear()
+    silent = "localhost:1"
+    settings.IMAGE_REGISTRIES_PLAIN_HTTP = [registry.host, silent]
+    several = document("")
+    [image] = several["artifacts"]
+    images = [{**image, "artifactId": host, "uri": f"{host}/acme/app@{DIGEST}"} for host in (registry.host, silent)]
+    several["artifacts"] = images[::order] + [{**images[1], "artifactId": f"more-{count}"} for count in range(5)]
+    release = making.upload(making.tenant(), several).release
+    assert verdict(release)[0] == "REJECTED"
+    found = [(finding["code"], finding["severity"]) for finding in release.findings]
+    assert found == [("IMAGE_MANIFEST_MISSING", "error"), ("IMAGE_REGISTRY_UNAVAILABLE", "warning")]
+    assert caplog.text.count(f"registry {silent}: ") == 3, "it is not asked for ever"
+    registry.digests.add(DIGEST)
+    assert verdict(making.upload(making.tenant(), several).release) == ("VERIFYING", [])
+    several["artifacts"].append({**image, "artifactId": "any", "uri": f"{registry.host}/acme/app:latest"})
+    found = verdict(making.upload(making.tenant(), several).release)[1]
+    assert {code for code, _ in found} == {"IMAGE_REFERENCE_NOT_PINNED", "IMAGE_REGISTRY_UNAVAILABLE"}
 
 
 def test_a_password_is_sent_only_to_the_token_server_of_its_own_registry(

@@ -59,7 +59,7 @@ def resolved(release: Release, repository: MavenRepository, act: Callable[[], ob
         if repository.requests and due:
             due.pop()()
 
-    return resolve(release, renew, Progress(release.pk))
+    return resolve(release, renew, Progress(release.pk))[0]
 
 
 def blobs(release: Release) -> list[str | None]:
@@ -145,6 +145,20 @@ def test_a_repository_that_never_answers_rejects_the_release_after_the_hours_of_
         assert verdict(release) == ("REJECTED", [("MAVEN_REPOSITORY_UNAVAILABLE", "error", "artifacts[0].uri")])
         message = f"{NAMES_PROFILE}artifact app: the Maven repository acme-releases is unavailable: "
         assert release.findings[0]["message"].startswith(message)
+
+
+def test_a_refusal_is_certain_although_another_download_fails(repository: MavenRepository) -> None:
+    repository.fault = Fault.DAMAGED
+    unpublished = located.artifact(b"other", "other", stepIds=[])
+    assert verdict(uploaded(None, located.descriptor(unpublished, located.artifact(JAR)))) == (
+        "REJECTED",
+        [
+            ("MAVEN_ARTIFACT_MISSING", "error", "artifacts[0].uri"),
+            ("MAVEN_REPOSITORY_UNAVAILABLE", "warning", "artifacts[1].uri"),
+        ],
+    )
+    same_bytes = located.artifact(JAR, "other", stepIds=[])
+    assert verdict(uploaded(None, located.descriptor(same_bytes, located.artifact(JAR)))) == ("VERIFYING", [])
 
 
 def test_a_verdict_during_the_download_is_final(repository: MavenRepository) -> None:

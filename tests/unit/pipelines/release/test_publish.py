@@ -31,6 +31,7 @@ class Coordinator(Recorder):
     def __init__(self) -> None:
         super().__init__()
         self.location = ""
+        self.finding = b""
         self.statuses = [b"VERIFYING", *[b"REGISTERED"] * 9]
 
     def response_to(self, request: Received) -> Response:
@@ -38,7 +39,7 @@ class Coordinator(Recorder):
             return Response(307, headers={"Location": self.location})
         if request.method == "POST":
             return Response(202, b"{}")
-        return Response(200, b'{"status": "%s"}' % self.statuses.pop(0))
+        return Response(200, b'{"status": "%s", "findings": [%s]}' % (self.statuses.pop(0), self.finding))
 
     @property
     def bodies(self) -> list[bytes]:
@@ -62,9 +63,11 @@ def folder(built: BuiltArtifact) -> Path:
     return built.path.parent
 
 
-def published(folder: Path, coordinator: Coordinator, *, tenant: str = "acme") -> dict[str, Any]:
+def published(
+    folder: Path, coordinator: Coordinator, *, tenant: str = "acme", verdict_timeout: float = 20
+) -> dict[str, Any]:
     target = Target(coordinator.origin, tenant, "dc_secret")
-    return publish(folder, target, progress=lambda _sent, _total: None, verdict_timeout=20)
+    return publish(folder, target, progress=lambda _sent, _total: None, verdict_timeout=verdict_timeout)
 
 
 def refused(folder: Path, coordinator: Coordinator) -> str:
@@ -105,6 +108,14 @@ def test_the_token_is_sent_only_to_the_coordinator(folder: Path, coordinators: l
     with pytest.raises(DefinitionError, match="307"):
         published(folder, coordinator)
     assert other.requests == []
+
+
+def test_a_verdict_that_is_overdue_names_the_server_that_does_not_answer(
+    folder: Path, coordinator: Coordinator
+) -> None:
+    coordinator.finding = b'{"code": "IMAGE_REGISTRY_UNAVAILABLE", "message": "it is silent"}'
+    with pytest.raises(DefinitionError, match=r"VERIFYING after .* later\n  IMAGE_REGISTRY_UNAVAILABLE: it is silent"):
+        published(folder, coordinator, verdict_timeout=0.4)
 
 
 def test_names_are_escaped_in_addresses(folder: Path, coordinator: Coordinator) -> None:
