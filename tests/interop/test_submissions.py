@@ -154,13 +154,19 @@ MISSING = "Stored release artifact is missing or unreadable"
 ALTERED = "Stored release artifact checksum does not match registry metadata"
 
 
+def write(path: Path, data: bytes) -> None:
+    """Write to a file of the store, which its processes may only read."""
+    path.chmod(0o644)
+    path.write_bytes(data)
+
+
 @cases(
     ("damage", "refusal"),
     [
         (lambda path: Path(shutil.copy(path, path.with_suffix(".copy"))).rename(path), None),
         (Path.unlink, MISSING),
-        (lambda path: path.write_bytes(path.read_bytes()[::-1]), ALTERED),
-        (lambda path: path.write_bytes(b"shorter"), ALTERED),
+        (lambda path: write(path, path.read_bytes()[::-1]), ALTERED),
+        (lambda path: write(path, b"shorter"), ALTERED),
     ],
 )
 def test_an_artifact_is_judged_before_the_response_to_a_submission(
