@@ -153,7 +153,7 @@ def redriven(result: Redriven) -> dict[str, Any]:
 def status(row: Execution) -> dict[str, Any]:
     """Return a status record. The protocol has no state CANCELLED, so it is FAILED with the error code CANCELLED.
 
-    An unknown outcome is FAILED too, with the founding framework's error code (ADR 83).
+    An unknown outcome is FAILED too, with the founding framework's error code (ADR 82).
     """
     cancelled = row.status == State.CANCELLED
     return {
