@@ -89,7 +89,7 @@ class ExistingClient:
 
 @dataclass
 class VersionedWorker(StrictWorker):
-    """The strict worker with the messages of a version."""
+    """The strict worker with the messages of a version. That of November also has a member of a later version."""
 
     version: str = "november"
 
@@ -101,4 +101,5 @@ class VersionedWorker(StrictWorker):
 
     def run(self, command: dict[str, Any]) -> dict[str, Any]:
         made = super().run(command)
-        return dict(with_values(message(self.version, RESULTS[made["outcome"]]), made))
+        later = {"laterMember": {}} if self.version == "november" else {}
+        return {**with_values(message(self.version, RESULTS[made["outcome"]]), made), **later}
