@@ -101,5 +101,5 @@ class VersionedWorker(StrictWorker):
 
     def run(self, command: dict[str, Any]) -> dict[str, Any]:
         made = super().run(command)
-        later = {"laterMember": {}} if self.version == "november" else {}
+        later: dict[str, Any] = {"laterMember": {}} if self.version == "november" else {}
         return {**with_values(message(self.version, RESULTS[made["outcome"]]), made), **later}
