@@ -53,6 +53,10 @@ Opened = Mapping[uuid.UUID, ImportedSuspension]
 """What workers have opened themselves of the awaits that their outcomes report, by execution."""
 
 
+RETRY_COLUMNS = ("retry_limit", "retry_delay_seconds", "retry_multiplier", "repeat_unknown_outcomes")
+"""What `retry_policy` reads."""
+
+
 def retry_policy(pipeline: Pipeline) -> RetryPolicy:
     """Return the retry policy of a pipeline. Settings that the pipeline does not have come from the coordinator."""
 
@@ -211,7 +215,8 @@ def _moves(
 
 
 def _policy_of(identity: ReleaseIdentity) -> RetryPolicy:
-    return retry_policy(Pipeline.objects.get(tenant__slug=identity.tenant_id, pipeline_id=identity.pipeline_id))
+    columns = Pipeline.objects.only(*RETRY_COLUMNS)
+    return retry_policy(columns.get(tenant__slug=identity.tenant_id, pipeline_id=identity.pipeline_id))
 
 
 def _follow_up(identity: ReleaseIdentity, recorded: list[tuple[Move, Outcome]], opened: Opened) -> None:
