@@ -18,7 +18,7 @@ HEAD: Final = """\
 # Metrics
 
 `coordinator list_metrics` prints this page. [Observability](observability.md#metrics) describes how the metrics are
-served. The labels `tenant`, `pipeline` and `release` become `other` beyond `METRICS_MAX_SERIES` series of a metric.
+served. The labels `tenant`, `pipeline` and `release` become `other` beyond 500 series of a metric.
 """
 
 

@@ -2,7 +2,6 @@
 
 import logging
 import os
-from pathlib import Path
 
 from django.conf import settings
 
@@ -15,8 +14,7 @@ def share_counts() -> None:
     """Share the counts if a setting serves them. If the folder cannot be used, each process counts alone."""
     if not (settings.METRICS_TOKEN or settings.METRICS_PORT):
         return
-    place = Path(settings.METRICS_FOLDER) if settings.METRICS_FOLDER else shared_files.default_place()
     try:
-        shared_files.share(place, os.getppid())
+        shared_files.share(shared_files.default_place(), os.getppid())
     except OSError as error:
-        log.warning("METRICS_FOLDER: each web process counts alone: %s", error)
+        log.warning("Each web process counts alone: %s", error)
