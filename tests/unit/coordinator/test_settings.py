@@ -100,7 +100,7 @@ ANY_VALUE = {
 }
 """Names, prefixes, keys and folders, which may have any value."""
 INVALID = {
-    name: [*BY_KIND.get(variable.kind, []), *BY_NAME.get(name, [])]
+    name: [*BY_KIND.get(variable.kind.partition(",")[0], []), *BY_NAME.get(name, [])]
     for name, variable in env.declared.items()
     if name not in ANY_VALUE
 }
