@@ -258,7 +258,7 @@ MIDDLEWARE = [
     "coordinator.middleware.request_origin.request_origin",
     "coordinator.middleware.log_fields.log_fields",
     "coordinator.middleware.retry_after.retry_after",
-    "foundation.api.body_budget.returns_budget",
+    "foundation.api.bodies.returns_budget",
     "coordinator.middleware.security_headers.security_headers",
     "coordinator.middleware.admin_addresses.without_nul",
     "django.middleware.security.SecurityMiddleware",
@@ -388,7 +388,7 @@ REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_PREFIX": "dc_"}
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["tenancy.api.authentication.TokenAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["tenancy.api.permissions.HoldsScope"],
-    "DEFAULT_PARSER_CLASSES": ["foundation.api.parsers.StrictJSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["foundation.api.bodies.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PAGINATION_CLASS": "foundation.api.pagination.NewestFirst",
     "DEFAULT_FILTER_BACKENDS": ["foundation.api.filters.StrictFilters"],

@@ -9,8 +9,7 @@ from django.db import connection
 
 from coordinator import pending_migrations
 from coordinator.backups import manifest, programs
-from coordinator.backups.errors import BackupError
-from coordinator.backups.manifest import DUMP, Blob, Manifest
+from coordinator.backups.manifest import DUMP, BackupError, Blob, Manifest
 from releases.artifacts import blobs
 from releases.artifacts.store import ArtifactStore, artifact_store
 

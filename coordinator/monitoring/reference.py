@@ -7,7 +7,7 @@ from coordinator.middleware import request_metrics
 from coordinator.monitoring import gauges
 from executions import metrics as executions
 from foundation.telemetry.metrics import Description, catalogue
-from foundation.wakeups import metrics as wakeups
+from foundation.wakeups import broker_gate as wakeups
 from pipelines.worker import monitor
 from releases import metrics as releases
 
