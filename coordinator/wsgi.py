@@ -38,11 +38,10 @@ _django = get_wsgi_application()
 from django.conf import settings  # noqa: E402 - needs the set-up above
 
 from coordinator import (  # noqa: E402
-    connection_budget,
+    boot_checks,
     database_guard,
     memory,
     request_slots,
-    role_check,
     settings_record,
 )
 from coordinator.models import Process  # noqa: E402
@@ -52,13 +51,13 @@ from executions.workers.registry import DISPATCH_TASK  # noqa: E402
 from foundation.wakeups import wakeup  # noqa: E402
 
 database_guard.start()
-role_check.require_ordinary_role()
+boot_checks.require_ordinary_role()
 settings_record.note_settings("web")
 memory.return_large_blocks()
 if settings.WEB_DISPATCHES:
     wakeup.handle_here(DISPATCH_TASK, dispatch)
 
-_processes, _threads = connection_budget.granian_workers(sys.argv) or (None, 2**16)
+_processes, _threads = boot_checks.granian_workers(sys.argv) or (None, 2**16)
 _slots = settings.WEB_SLOTS + settings.WEB_RESERVED_SLOTS
 application = request_slots.in_slots(
     _django,
@@ -68,6 +67,6 @@ application = request_slots.in_slots(
     longest_wait=settings.WEB_WAIT_SECONDS,
 )
 if _processes is not None:
-    connection_budget.check_soon(processes=_processes, threads=min(_slots, _threads))
+    boot_checks.count_connections_soon(processes=_processes, threads=min(_slots, _threads))
 if _parent is not None:
     process.start(Process.Kind.WEB, alive=request_slots.liveness)

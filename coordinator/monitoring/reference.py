@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from coordinator.middleware import request_metrics
+from coordinator.middleware import requests
 from coordinator.monitoring import gauges
 from executions import metrics as executions
 from foundation.telemetry.metrics import Description, catalogue
@@ -11,7 +11,7 @@ from foundation.wakeups import broker_gate as wakeups
 from pipelines.worker import monitor
 from releases import metrics as releases
 
-DEFINING: Final = (executions, releases, gauges, request_metrics, wakeups)
+DEFINING: Final = (executions, releases, gauges, requests, wakeups)
 """The modules that define metrics. Their import fills the catalogue."""
 PREFIX: Final = "coordinator_"
 HEAD: Final = """\
