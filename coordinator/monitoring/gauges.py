@@ -9,8 +9,8 @@ from celery import current_app
 from django.conf import settings
 from django.db import connection
 
+from coordinator.models import Process
 from coordinator.monitoring import statements
-from coordinator.monitoring.reports import SILENT_AFTER
 from executions.workers import message_path
 from foundation.database.bounded import time_limit
 from foundation.telemetry.exposition import Readings
@@ -44,7 +44,9 @@ heartbeat_age = Gauge(
 blobs = Gauge("coordinator_blobs", "Stored blobs by the state of their last check.", ("state",))
 blob_check_age = Gauge("coordinator_blob_check_age_seconds", "The age of the oldest check of a stored blob.")
 processes = Gauge(
-    "coordinator_processes", f"Processes that reported themselves within {SILENT_AFTER:g} seconds.", ("kind", "version")
+    "coordinator_processes",
+    f"Processes that reported themselves within {Process.SILENT_SECONDS:g} seconds.",
+    ("kind", "version"),
 )
 report_age = Gauge(
     "coordinator_process_report_age_seconds", "The age of the last report of a process.", ("kind", "host", "pid")
@@ -98,7 +100,7 @@ def _of_database() -> Readings:
         blobs: _with_zeros(("SOUND", "DAMAGED", "MISSING"), {row[:1]: row[1] for row in stored}),
         blob_check_age: {(): max((row[2] for row in stored), default=0.0)},
         outcome_delay: {(): delay},
-        processes: _counted([(row[0], row[3]) for row in running if row[7] <= SILENT_AFTER]),
+        processes: _counted([(row[0], row[3]) for row in running if row[7] <= Process.SILENT_SECONDS]),
         report_age: {(row[0], row[1], str(row[2])): row[7] for row in running},
         drift: {(row[0], row[1], str(row[2])): row[8] for row in running},
     }

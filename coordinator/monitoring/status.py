@@ -15,7 +15,7 @@ from coordinator import boot_checks, health
 from coordinator.models import Process
 from coordinator.monitoring import statements
 from coordinator.monitoring.gauges import MOST_DUE, MOST_RELEASES
-from coordinator.monitoring.reports import SILENT_AFTER, version
+from coordinator.monitoring.process import version
 from executions.workers import message_path
 from foundation.database.bounded import time_limit
 
@@ -47,7 +47,7 @@ class Reported:
 
     @property
     def is_silent(self) -> bool:
-        return self.silent_seconds > SILENT_AFTER
+        return self.silent_seconds > Process.SILENT_SECONDS
 
     @property
     def drifts(self) -> bool:
@@ -137,7 +137,9 @@ def _jobs(processes: Sequence[Reported]) -> Iterator[Job]:
     for name, job in sorted(settings.CELERY_BEAT_SCHEDULE.items()):
         runs = [datetime.fromisoformat(each.jobs[name]) for each in processes if name in each.jobs]
         last, every = max(runs, default=None), cast("timedelta", job["schedule"])
-        late = last is None or reported is None or reported - last > 2 * every + timedelta(seconds=SILENT_AFTER)
+        late = (
+            last is None or reported is None or reported - last > 2 * every + timedelta(seconds=Process.SILENT_SECONDS)
+        )
         yield Job(name, every.total_seconds(), last, late)
 
 

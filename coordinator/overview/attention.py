@@ -11,8 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from alerts.models import Alert
-from executions.awaits.awaits import TIMER
-from executions.models import Campaign, FailureGroup, Hold, Interaction, is_new
+from executions.models import IS_QUESTION, Campaign, FailureGroup, Hold, Interaction, is_new
 from executions.statistics.failures import MOST_READ, Failures
 from executions.statistics.finished import Series, Totals
 from executions.workers import message_path
@@ -98,7 +97,7 @@ def _items(tenant_ids: Collection[int], stranded: int, differing: int) -> Iterat
         *("releases have damaged or missing artifacts", "broken_image"),
         *(_list("releases_release", artifacts="unsound"), True),
     )
-    questions = Interaction.objects.filter(**of, status__in=Interaction.OPEN).exclude(transport=TIMER)
+    questions = Interaction.objects.filter(IS_QUESTION, **of)
     due = _at_most(questions.filter(deadline__gt=now, deadline__lte=now + SOON))
     yield Item(
         *("questions", due, "question must be answered within the hour"),

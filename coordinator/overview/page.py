@@ -5,9 +5,9 @@ from typing import Any, Final
 
 from django.http import HttpRequest
 
+from coordinator.navigation import MAX_COUNTED, waiting_count
 from coordinator.overview import attention, charts
 from coordinator.overview.pipelines import PIPELINES_SHOWN, Facts, lines
-from coordinator.overview.questions import MAX_COUNTED, waiting_count
 from executions.models.states import State
 from executions.statistics import failures
 from executions.statistics.live import MOST_COUNTED

@@ -11,7 +11,7 @@ import pytest
 from django.conf import settings
 
 from coordinator.models import Process
-from coordinator.monitoring.reports import Reporter, version
+from coordinator.monitoring.process import Reporter, version
 from releases.models import Release
 from releases.registration.registrar import register, verify_release
 from tests import making, signing
