@@ -11,20 +11,8 @@ from releases.models.blob import Blob, BlobEvent, BlobLease
 from releases.models.contract import Contract
 from releases.models.deployment import KEY_LENGTH, Deployment
 from releases.models.gradual_activation import GradualActivation
-from releases.models.pipeline import (
-    IDENTITY_LENGTH,
-    LONGEST_APPROVAL_HOURS,
-    LONGEST_ROLLBACK_DAYS,
-    LONGEST_SKEW_GRACE_MINUTES,
-    LONGEST_VERIFICATION_HOURS,
-    MOST_APPROVALS,
-    OLDEST_SMOKE_TEST_HOURS,
-    MissingArtifacts,
-    Pipeline,
-    SignaturePolicy,
-    UnverifiedWorkers,
-    WorkerGate,
-)
+from releases.models.pipeline import IDENTITY_LENGTH, Pipeline
+from releases.models.policy import MissingArtifacts, SignaturePolicy, UnverifiedWorkers, WorkerGate
 from releases.models.release import Artifact, Release, Retirement, Revocation
 from releases.models.trusted_key import KeyRevocation, TrustedKey
 from releases.models.upload import ArtifactUpload
@@ -32,13 +20,7 @@ from releases.models.upload import ArtifactUpload
 __all__ = [
     "IDENTITY_LENGTH",
     "KEY_LENGTH",
-    "LONGEST_APPROVAL_HOURS",
-    "LONGEST_ROLLBACK_DAYS",
     "LONGEST_SCHEDULE",
-    "LONGEST_SKEW_GRACE_MINUTES",
-    "LONGEST_VERIFICATION_HOURS",
-    "MOST_APPROVALS",
-    "OLDEST_SMOKE_TEST_HOURS",
     "SWITCHES",
     "Activation",
     "ActivationRequest",

@@ -13,8 +13,8 @@ from foundation.api.problem import FRAMEWORK
 from foundation.database.postgresql.rights import RIGHTS
 from foundation.errors import CoordinatorError
 from releases import errors as releases_errors  # noqa: F401
-from releases.activation.policy import MEMBERS, Member
 from releases.models import Pipeline
+from releases.models.policy import MEMBERS, Member
 from tests.docs.commands import DOCUMENTS, ROOT, text_of
 from tests.mutants.mistakes import is_function
 from wire.documents import shape

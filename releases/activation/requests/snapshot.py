@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from releases.activation.policy import MEMBERS
 from releases.models import Activation, ActivationRequest, Pipeline
+from releases.models.policy import MEMBERS
 
 ACTIVE = "activeRelease"
 
