@@ -105,10 +105,9 @@ class OnePipeline(TenantView):
     @extend_schema(operation_id="changePolicy", request=PolicyRequest, responses=PipelineView)
     def patch(self, request: Request, tenant: str, pipeline_id: str) -> Response:
         """Change the pipeline's policy. It applies from the next activation, answer, failure and claim on."""
-        body = PolicyRequest(data=request.data)
-        body.is_valid(raise_exception=True)
+        changes = PolicyRequest.validated(request.data)
         pipeline = queries.pipeline(self.tenant, pipeline_id)
-        return Response(PipelineView(policy.change(pipeline, body.validated_data, actor=self.actor)).data)
+        return Response(PipelineView(policy.change(pipeline, changes, actor=self.actor)).data)
 
 
 urlpatterns = [
