@@ -1,7 +1,7 @@
 """The base class of all errors that a caller can see, and the errors that all parts of the product share.
 
 Each subclass has a stable `code`, the HTTP `status` of the response, and a `title` that is equal for all occurrences.
-The code is the name of the class in capitals, such as QUOTA_EXCEEDED for `QuotaExceeded`, unless the class sets another.
+The code is the name of the class in capitals, like QUOTA_EXCEEDED for `QuotaExceeded`, unless the class names another.
 `docs/errors.md` lists all of them; a test compares the list with the classes.
 """
 
