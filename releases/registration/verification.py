@@ -21,12 +21,7 @@ from releases.artifacts import blobs
 from releases.artifacts.store import artifact_store
 from releases.errors import ArtifactStoreUnavailable
 from releases.models import Artifact, Blob, Contract, MissingArtifacts, Pipeline, Release
-from releases.registration import (
-    image_registry,
-    missing_bytes,
-    turns,
-    verification_pool,
-)
+from releases.registration import image_registry, missing_bytes, turns, verification_pool
 from releases.registration.progress import Progress
 from releases.registration.verification_pool import VerificationUnavailable
 from releases.repositories import maven
