@@ -35,7 +35,7 @@ SPECTACULAR_SETTINGS = {
         "DriftKind": "executions.inspection.drifts.Kind",
         "DriftSubject": "executions.inspection.drifts.Subject",
         "WorkerPlanReason": "executions.inspection.worker_plan.Reason",
-        "BlockerKind": "releases.activation.blockers.Kind",
+        "BlockerKind": "releases.activation.retirement.Kind",
         "SmokeTestVerdict": "executions.smoke_tests.smoke_tests.Verdict",
         "AttachmentKind": "releases.states.AttachmentKind",
         "CampaignKind": "executions.models.Campaign.Kind",

@@ -6,10 +6,11 @@ class ExecutionsConfig(AppConfig):
 
     def ready(self) -> None:
         from executions.gradual import comparison
-        from executions.lifecycle import retirement, revoked
+        from executions.lifecycle import revoked
+        from executions.lifecycle.retirement import blockers
         from executions.smoke_tests import smoke_gate
         from executions.workers import hosts, worker_gate
-        from releases.activation import blockers, gates, revocation, rollback
+        from releases.activation import gates, retirement, revocation, rollback
         from releases.activation.gradual import evidence
 
         if hosts.warnings not in rollback.warning_sources:
@@ -19,7 +20,7 @@ class ExecutionsConfig(AppConfig):
                 gates.sources.append(gate)
         if comparison.evidence not in evidence.sources:
             evidence.sources.append(comparison.evidence)
-        if retirement.blockers not in blockers.blocker_sources:
-            blockers.blocker_sources.append(retirement.blockers)
+        if blockers not in retirement.blocker_sources:
+            retirement.blocker_sources.append(blockers)
         if revoked.follow not in revocation.followers:
             revocation.followers.append(revoked.follow)

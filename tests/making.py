@@ -23,7 +23,8 @@ from releases.activation.activation import activate
 from releases.artifacts.store import artifact_store
 from releases.artifacts.store.local import LocalArtifactStore
 from releases.models import Deployment, Pipeline, Release, WorkerGate
-from releases.registration.registrar import Registration, UploadedArtifact, register, verify_release
+from releases.registration.registrar import Registration, UploadedArtifact, register
+from releases.registration.verification import verify_release
 from tenancy.models import Tenant
 from tests.raw_sql import as_owner, unguarded
 from wire.documents.contract import CONTRACT_ENTRY, contract_from_json, publish

@@ -13,9 +13,9 @@ from executions.inspection.preflight import Caution, Concern, preflight
 from executions.workers.hosts import Hosts
 from foundation.errors import CoordinatorError
 from releases import queries
-from releases.activation.blockers import Blocker
-from releases.activation.blockers import Kind as BlockerKind
 from releases.activation.gates import Gate, Verdict
+from releases.activation.retirement import Blocker
+from releases.activation.retirement import Kind as BlockerKind
 from releases.api.comparison import DifferenceView
 from releases.errors import PipelineUnknown, ReleaseUnknown
 from releases.models import Kind

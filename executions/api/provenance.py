@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from executions.errors import ExecutionUnknown
 from executions.lifecycle import provenance, queries
-from releases.api.envelopes import EnvelopeView
+from releases.api.history import EnvelopeView
 from releases.errors import ProvenanceKeyMissing
 from releases.trust import statement_key
 from tenancy.api.tenant_view import TENANT, TenantView

@@ -32,7 +32,7 @@ from foundation.http.address_guard import Resolve, TargetRefused, Unreachable
 from foundation.http.exchange import Broken, NotConnected, TimedOut, exchange
 from foundation.scheduling import places
 from foundation.wakeups import wakeup
-from releases.activation.policy import LONGEST_RETRY_DELAY
+from releases.models.policy import LONGEST_RETRY_DELAY
 from wire.resume_token import derived
 
 log = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from executions.inspection.callers import Callers, callers
 from executions.workers.hosts import Hosts, hosts
 from foundation.errors import CoordinatorError
 from releases.activation import activation, comparison, gates
-from releases.activation.blockers import Blocker, Kind, blockers
 from releases.activation.gates import Gate, Switch, Verdict
+from releases.activation.retirement import Blocker, Kind, blockers
 from releases.artifacts.soundness import require_sound
 from releases.errors import ReleaseNotRegistered
 from releases.models import Kind as ActivationKind

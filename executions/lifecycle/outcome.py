@@ -30,8 +30,8 @@ from executions.state_machine.retry import OUTCOME_UNKNOWN, RetryPolicy
 from executions.workers.registry import DISPATCH_TASK
 from foundation.database.postgresql.outage import rejects_values
 from foundation.wakeups import wakeup
-from releases.activation.policy import LONGEST_RETRY_DELAY
 from releases.models import Pipeline
+from releases.models.policy import LONGEST_RETRY_DELAY
 from tenancy.models import Tenant
 from wire.documents.json_text import all_storable
 from wire.identity import ReleaseIdentity

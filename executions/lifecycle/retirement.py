@@ -3,7 +3,7 @@
 from django.db import connection
 
 from executions.lifecycle import statements
-from releases.activation.blockers import Blocker, Kind
+from releases.activation.retirement import Blocker, Kind
 from releases.models import Release
 
 STATUSES = {

@@ -22,7 +22,7 @@ from foundation.errors import CoordinatorError
 from foundation.timed_cache import TimedCache
 from releases import queries
 from releases.activation import skew
-from releases.activation.gradual.routing import Routing
+from releases.activation.gradual.plan import Routing
 from releases.artifacts.soundness import require_sound
 from releases.errors import ActiveReleaseChanged
 from releases.models import Activation, Release

@@ -4,13 +4,11 @@ import time
 from collections.abc import Callable
 
 from executions.submission.submission import ExecutionRequest, Verdict, submit_many
+from foundation import pauses
 from releases.errors import ReleaseNotOpen
 from tenancy.models import Tenant
 
 LONGEST_WAIT_SECONDS = 30
-FIRST_PAUSE_SECONDS = 0.05
-LONGEST_PAUSE_SECONDS = 1.0
-PAUSE_GROWTH = 1.5
 
 
 def submit_when_open(
@@ -28,11 +26,10 @@ def submit_when_open(
     number of seconds and is not called in a transaction.
     """
     deadline = time.monotonic() + wait_seconds
-    seconds = FIRST_PAUSE_SECONDS
-    while True:
+    [verdict] = submit_many(tenant, [request], actor=actor, token=token)
+    for seconds in pauses.until(deadline):
+        if not isinstance(verdict, ReleaseNotOpen) or not verdict.may_open:
+            break
+        pause(seconds)
         [verdict] = submit_many(tenant, [request], actor=actor, token=token)
-        left = deadline - time.monotonic()
-        if not isinstance(verdict, ReleaseNotOpen) or not verdict.may_open or left <= 0:
-            return verdict
-        pause(min(seconds, left))
-        seconds = min(seconds * PAUSE_GROWTH, LONGEST_PAUSE_SECONDS)
+    return verdict

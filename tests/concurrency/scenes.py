@@ -32,7 +32,8 @@ from releases.artifacts import retention as bytes_retention
 from releases.artifacts import scrub
 from releases.models import Blob, Release
 from releases.registration import attachments
-from releases.registration.registrar import register, verify_release
+from releases.registration.registrar import register
+from releases.registration.verification import verify_release
 from tenancy.models import Tenant
 from tests import gradual, making, requesting, signing
 from tests.concurrency.sessions import Call

@@ -17,7 +17,7 @@ from executions.tasks import count_finished
 from foundation.errors import CoordinatorError
 from releases.activation import policy
 from releases.activation.activation import activate
-from releases.activation.blockers import blockers
+from releases.activation.retirement import blockers
 from releases.activation.revocation import revoke
 from releases.models import Activation, Pipeline, Release
 from tenancy.models import Tenant

@@ -21,9 +21,8 @@ from executions.smoke_tests.smoke_tests import Verdict, start
 from foundation.errors import CoordinatorError
 from releases.activation import activation, gates, policy, rollback
 from releases.activation.activation import activate
-from releases.activation.blockers import blockers
 from releases.activation.gradual.start import start as start_gradual
-from releases.activation.retirement import retire
+from releases.activation.retirement import blockers, retire
 from releases.activation.revocation import revoke
 from releases.models import Activation, Pipeline
 from tenancy.models import AuditEntry, Tenant

@@ -15,7 +15,7 @@ from foundation.errors import CoordinatorError
 from releases.activation import revocation
 from releases.activation.activation import activate
 from releases.activation.gradual import ending, steps
-from releases.activation.gradual.routing import Routing
+from releases.activation.gradual.plan import Routing
 from releases.activation.gradual.start import start
 from releases.activation.revocation import revoke
 from releases.models import GradualActivation, Pipeline, Release

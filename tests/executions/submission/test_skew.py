@@ -13,8 +13,7 @@ from executions.submission.waiting import submit_when_open
 from foundation.errors import CoordinatorError
 from releases.activation import policy
 from releases.activation.activation import activate
-from releases.activation.blockers import Kind, blockers
-from releases.activation.retirement import retire
+from releases.activation.retirement import Kind, blockers, retire
 from releases.activation.revocation import revoke
 from releases.errors import RetirementBlocked
 from releases.models import Activation, Release

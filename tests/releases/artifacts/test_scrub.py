@@ -20,7 +20,7 @@ from releases import tasks
 from releases.activation.activation import activate
 from releases.activation.revocation import revoke
 from releases.artifacts import blob_lock, blobs, retention, scrub, soundness
-from releases.artifacts import verdicts as verdicts_of
+from releases.artifacts import blobs as verdicts_of
 from releases.artifacts.soundness import require_sound, require_sound_verdict
 from releases.artifacts.store import artifact_store
 from releases.errors import ArtifactAltered, ArtifactMissing, ArtifactStoreUnavailable
