@@ -27,7 +27,7 @@ from executions.workers.eligibility import CHECK_TASK
 from executions.workers.tenant_keys import active_keys
 from foundation.database.postgresql.outage import is_outage
 from foundation.scheduling import places
-from foundation.scheduling.turns import Turns
+from foundation.scheduling.places import Turns
 from foundation.wakeups import wakeup
 from tenancy.models import Tenant
 from wire.messages.celery_messages import Heartbeat, OutcomeGroup

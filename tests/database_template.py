@@ -24,11 +24,11 @@ from psycopg import sql
 from coordinator import apps as coordinator_apps
 from coordinator.backups.programs import find
 from executions.models import states as execution_states
-from foundation.database.postgresql import grants, rights
+from foundation.database.postgresql import rights, setup
 from foundation.database.postgresql.setup import grant
 from releases import states as release_states
 
-MODULES = (execution_states, release_states, coordinator_apps, grants, rights)
+MODULES = (execution_states, release_states, coordinator_apps, setup, rights)
 LOCK = 7_140_211
 """The key of the advisory lock that a process holds while it looks for or creates the template."""
 

@@ -8,7 +8,7 @@ from django.db import IntegrityError
 
 from alerts.errors import AlertNameTaken
 from alerts.models.channel import LONGEST_NAME
-from foundation.database.postgresql.violations import violated_constraint
+from foundation.database.postgresql.outage import violated_constraint
 from wire.identifying import RULE, is_identifier
 
 _ONCE: Final = {"alert_channel_name_once", "alert_rule_name_once"}

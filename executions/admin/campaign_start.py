@@ -12,7 +12,7 @@ from executions.campaigns import drafts
 from executions.campaigns.filters import WIRE_NAMES, Filters
 from executions.campaigns.selection import selected
 from executions.models import Campaign
-from foundation.admin.moments import MomentField
+from foundation.admin.times import MomentField
 from foundation.errors import CoordinatorError
 from releases.models import IDENTITY_LENGTH
 from tenancy.access import actor, may, tenants_of

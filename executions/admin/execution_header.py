@@ -12,7 +12,7 @@ from executions.models import DUE_VALUES, TERMINAL_VALUES, Execution, Interactio
 from executions.models.states import State, legal
 from executions.submission.resubmission import RESUBMITTABLE, links, origin
 from executions.workers.stranded import why_stranded
-from foundation.admin.durations import lasting
+from foundation.admin.times import lasting
 from releases.models import Revocation
 from releases.states import Status
 

@@ -31,11 +31,9 @@ from executions.errors import (
 from executions.models import LONGEST_TAG, MOST_TAGS
 from executions.submission.submission import ExecutionRequest, Submission, Verdict, submit_many
 from executions.submission.waiting import LONGEST_WAIT_SECONDS, submit_when_open
-from foundation.api import pausing
-from foundation.api.body_budget import LARGE_BYTES
-from foundation.api.fields import Identifier, SegmentIdentifier, StrictSerializer, WholeNumber
-from foundation.api.parsers import StrictJSONParser, strict_json
-from foundation.api.plain_check import plain_check
+from foundation.api import streaming
+from foundation.api.bodies import LARGE_BYTES, StrictJSONParser, strict_json
+from foundation.api.fields import Identifier, SegmentIdentifier, StrictSerializer, WholeNumber, plain_check
 from foundation.api.problem import invalid, problem, refusal
 from foundation.api.schema import PROBLEM_REFERENCE
 from foundation.errors import CoordinatorError, PayloadTooLarge, QuotaExceeded
@@ -271,7 +269,7 @@ def _verdict_of(request: HttpRequest | Request, token: ApiToken, body: Any) -> V
     if not (seconds := body.get("waitSeconds", 0)):
         [verdict] = submit_many(token.tenant, [parsed], **own)
         return verdict
-    pause = partial(pausing.pause, request)
+    pause = partial(streaming.pause, request)
     return submit_when_open(token.tenant, parsed, **own, wait_seconds=seconds, pause=pause)
 
 

@@ -17,8 +17,7 @@ from executions.submission.group_commit import GroupCommit
 from executions.submission.identifiers import new_id
 from executions.workers.registry import DISPATCH_TASK
 from foundation.database import prepared
-from foundation.database.postgresql.outage import is_outage
-from foundation.database.postgresql.violations import violated_constraint
+from foundation.database.postgresql.outage import is_outage, violated_constraint
 from foundation.wakeups import wakeup
 from releases.models import Release
 from tenancy.roles import Scope, roles_granting

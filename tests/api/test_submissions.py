@@ -9,7 +9,7 @@ import pytest
 
 from executions.api.submissions import RETRY_SECONDS
 from executions.models import Execution
-from foundation.api.pausing import PAUSE
+from foundation.api.streaming import PAUSE
 from releases.activation import policy
 from releases.activation.activation import activate
 from tenancy.api import authentication

@@ -13,7 +13,7 @@ import requests
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from coordinator import pending_migrations
+from coordinator import boot_checks
 from coordinator.management.commands.migrate import LOCK
 from embedded.product import Product
 from tests.broker import broker_urls
@@ -99,7 +99,7 @@ def test_a_migration_that_gets_no_lock_says_so_and_applies_nothing(older: str, s
         with pytest.raises(CommandError, match=r"got no lock within 0\.2 s"):
             migrate()
     assert not has_index()
-    assert "executions.0019_submitted_by_people" in pending_migrations.pending(connection)
+    assert "executions.0019_submitted_by_people" in boot_checks.pending(connection)
 
 
 def test_only_one_process_migrates_at_a_time(older: str, settings: Any) -> None:
