@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 import hashlib
+import platform
+import sys
+import sysconfig
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from operator import attrgetter
 
 from pipelines.environment.distributions import Distribution, installed_distributions
-from pipelines.environment.interpreter import Interpreter
 from pipelines.environment.lock import UNLOCKED, lock_of, locked, same_version
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """A Python implementation such as ``cpython``, its exact version, and its platform such as ``linux-x86_64``."""
+
+    implementation: str
+    version: str
+    platform: str
+
+    @classmethod
+    def current(cls) -> Interpreter:
+        """Return the interpreter that runs this process."""
+        return cls(sys.implementation.name, platform.python_version(), sysconfig.get_platform())
+
+    def as_json(self) -> dict[str, str]:
+        """Return the members of the interpreter in an artifact's ``python.json``."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)

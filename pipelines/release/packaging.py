@@ -17,12 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.authoring.compiler import compile_contract, contract_text
+from pipelines.authoring.compiler import compile_contract, contract_text, load, reference_of
 from pipelines.authoring.definition import Pipeline
-from pipelines.authoring.loading import load, reference_of
 from pipelines.environment.environment import Environment
 from pipelines.errors import DefinitionError
-from pipelines.release.completeness import require_complete
+from pipelines.release.local_imports import require_complete
 from wire.documents.contract import CAPABILITIES_ENTRY, CONTRACT_ENTRY, LOCK_ENTRY, PYTHON_ENTRY
 from wire.documents.descriptor import CHECKPOINTS
 

@@ -17,7 +17,7 @@ from pipelines.authoring.definition import Cardinality, Pipeline, StepContext
 from pipelines.authoring.plan import PlannedStep, plan
 from pipelines.authoring.values import Encoded, ValueMismatch, ValueType
 from pipelines.failures import Failed, failed_by, message_of
-from pipelines.worker.step_times import StepTimes
+from pipelines.worker.transition import StepTimes
 from wire import log_lines
 from wire.messages.celery_messages import Shape
 
