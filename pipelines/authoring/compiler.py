@@ -29,15 +29,11 @@ def load(reference: str) -> Pipeline:
         )
     module = _import(module_name)
     if not hasattr(module, name):
-        raise DefinitionError(
-            "NAME_NOT_FOUND",
-            f"module {module_name} has no {name!r}; {_pipelines_in(module)}",
-        )
+        raise DefinitionError("NAME_NOT_FOUND", f"module {module_name} has no {name!r}; {_pipelines_in(module)}")
     found = getattr(module, name)
     if not isinstance(found, Pipeline):
         raise DefinitionError(
-            "NOT_A_PIPELINE",
-            f"{reference} is a {type(found).__name__}, not a Pipeline; {_pipelines_in(module)}",
+            "NOT_A_PIPELINE", f"{reference} is a {type(found).__name__}, not a Pipeline; {_pipelines_in(module)}"
         )
     if found.mistakes:
         plan(found)
@@ -77,10 +73,7 @@ def _import(name: str) -> object:
 
 
 def _failed(name: str, error: BaseException) -> DefinitionError:
-    return DefinitionError(
-        "MODULE_FAILED",
-        f"module {name} cannot be imported: {type(error).__name__}: {error}",
-    )
+    return DefinitionError("MODULE_FAILED", f"module {name} cannot be imported: {type(error).__name__}: {error}")
 
 
 def _pipelines_in(module: object) -> str:

@@ -142,8 +142,7 @@ def add_env(parser: argparse.ArgumentParser) -> None:
 
 
 def _sync(arguments: argparse.Namespace) -> int:
-    from pipelines.environment.lock_files import missing_in
-    from pipelines.environment.uv import sync
+    from pipelines.environment.lock_files import missing_in, sync
     from pipelines.worker.artifact import unpack_release
 
     unpacked = unpack_release(arguments.release, arguments.artifact)

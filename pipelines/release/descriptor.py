@@ -207,15 +207,11 @@ def release(
         message = f"--carrier, --maven and --image need --profile {Profile.TPF_2026_10}"
         raise DefinitionError("WRONG_PROFILE", message)
     if release_version is not None and not release_version.strip():
-        raise DefinitionError(
-            "INVALID_RELEASE_VERSION",
-            "the release version is blank; leave it out or name one",
-        )
+        raise DefinitionError("INVALID_RELEASE_VERSION", "the release version is blank; leave it out or name one")
     paths = list(artifacts) or sorted(out_dir.glob("*.zip"))
     if not paths:
         raise DefinitionError(
-            "NO_ARTIFACT",
-            f"there is no artifact in {out_dir}; run pipelines build MODULE:NAME first",
+            "NO_ARTIFACT", f"there is no artifact in {out_dir}; run pipelines build MODULE:NAME first"
         )
     contracts = {path: _contract(path) for path in paths}
     contract = _only_one(contracts)
@@ -286,8 +282,7 @@ def _contract(path: Path) -> Contract:
         raise DefinitionError("NO_ARTIFACT", f"there is no file {path}") from error
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         raise DefinitionError(
-            "NOT_AN_ARTIFACT",
-            f"{path} is not a zip file with the entry {CONTRACT_ENTRY}; build it again",
+            "NOT_AN_ARTIFACT", f"{path} is not a zip file with the entry {CONTRACT_ENTRY}; build it again"
         ) from error
     except DocumentError as error:
         raise DefinitionError("NOT_AN_ARTIFACT", f"{path} contains a contract that cannot be read: {error}") from error

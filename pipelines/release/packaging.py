@@ -155,10 +155,7 @@ def _roots(pipeline: Pipeline) -> dict[str, Path]:
         roots[name] = _located(name)
     for name, root in roots.items():
         if not root.exists():
-            raise DefinitionError(
-                "PACKAGE_NOT_FOUND",
-                f"{name} has no source on disk at {root}; it cannot be packed",
-            )
+            raise DefinitionError("PACKAGE_NOT_FOUND", f"{name} has no source on disk at {root}; it cannot be packed")
     return {name: root.absolute() for name, root in roots.items()}
 
 
@@ -172,8 +169,7 @@ def _located(name: str) -> Path:
         return Path(folders[0])
     if spec is None or not spec.has_location or spec.origin is None:
         raise DefinitionError(
-            "PACKAGE_NOT_FOUND",
-            f"packages names {name!r}, which cannot be found as Python source; check the name",
+            "PACKAGE_NOT_FOUND", f"packages names {name!r}, which cannot be found as Python source; check the name"
         )
     return Path(spec.origin)
 
