@@ -162,7 +162,7 @@ class Channel(redis.Channel):
             super().basic_ack(delivery_tag, multiple)
 
     def basic_publish(self, message: dict[str, Any], exchange: str, routing_key: str, **options: Any) -> None:
-        """Send a message to a queue. If it has a ticket, store the ticket first. Ignores the property `expiration`."""
+        """Send a message of Celery to a queue. Ignores the property `expiration`."""
         if exchange:
             raise NotImplementedError("Messages are sent to queues by name, without exchanges.")
         headers, body = message["headers"], message["body"]
@@ -173,20 +173,8 @@ class Channel(redis.Channel):
             "retries": headers.get("retries", 0),
         }
         text = self.messages.write(routing_key, header, body if isinstance(body, bytes) else body.encode())
-        latest_for, only_for, ticket = map(message["properties"].get, ("latest_for", "only_for", "ticket"))
         with self.conn_or_acquire() as client:
-            if latest_for is not None:
-                with client.pipeline(transaction=True) as pipe:
-                    pipe.lpush(routing_key, text).ltrim(routing_key, 0, 0)
-                    pipe.pexpire(routing_key, int(latest_for * 1000)).execute()
-            elif only_for is not None:
-                client.transaction(partial(_push_if_empty, routing_key, text, int(only_for * 1000)), routing_key)
-            elif ticket is not None:
-                with client.pipeline(transaction=False) as pipe:
-                    milliseconds = max(int(ticket.seconds * 1000), 1)
-                    pipe.set(ticket.name, "", px=milliseconds).lpush(routing_key, text).execute()
-            else:
-                client.lpush(routing_key, text)
+            client.lpush(routing_key, text)
 
     def read(self) -> bool:
         """Read one answer of the broker. Raises `Empty` if it contains no message."""
@@ -333,14 +321,20 @@ def survive_broker_loss() -> None:
 
 
 def send(task: str, argument: Any, *, queue: str, ticket: Ticket | None = None) -> None:
-    """Send a task of one argument to the queue of that name.
+    """Send a task of one argument to the queue of that name. If the message has a ticket, store the ticket first.
 
-    Takes a fraction of the time of `Celery.send_task`, for frequent messages: without routes, signals and a readable
-    form of the argument. Raises kombu's `OperationalError` or OSError if the broker does not accept the message. It may
-    have accepted the message all the same, so the ticket is then removed if possible.
+    Takes a fraction of the time of `Celery.send_task`, for frequent messages. Raises kombu's `OperationalError` or
+    OSError if the broker does not accept the message. It may have accepted the message all the same, so the ticket is
+    then removed if possible.
     """
     try:
-        _publish(task, argument, queue, {} if ticket is None else {"ticket": ticket})
+        with _connected() as (channel, client):
+            text = _text(channel, task, argument, queue)
+            if ticket is None:
+                client.lpush(queue, text)
+            else:
+                with client.pipeline(transaction=False) as pipe:
+                    pipe.set(ticket.name, "", px=max(int(ticket.seconds * 1000), 1)).lpush(queue, text).execute()
     except (OperationalError, OSError):
         if ticket is not None:
             with suppress(OperationalError, OSError):
@@ -353,22 +347,14 @@ def take_ticket(name: str) -> bool:
 
     Raises kombu's `OperationalError` if the broker is unavailable.
     """
-    with current_app.producer_pool.acquire(block=True) as producer:
-        connection: Any = producer.connection
-        lost = connection.connection_errors + connection.channel_errors
-        try:
-            channel: Any = producer.channel
-            with channel.conn_or_acquire() as client:
-                return client.getdel(name) is not None
-        except lost as error:
-            raise OperationalError(str(error)) from error
+    with _connected() as (_, client):
+        return client.getdel(name) is not None
 
 
 def length(queue: str) -> int:
-    """Return how many messages wait in the queue. Raises the errors of the client if the broker is unavailable."""
-    connection: Any
-    with current_app.pool.acquire(block=True) as connection:
-        return int(connection.default_channel.client.llen(queue))
+    """Return how many messages wait in the queue. Raises as `take_ticket` does."""
+    with _connected() as (_, client):
+        return int(client.llen(queue))
 
 
 def send_latest(task: str, argument: Any, *, queue: str, seconds: float) -> None:
@@ -376,28 +362,31 @@ def send_latest(task: str, argument: Any, *, queue: str, seconds: float) -> None
 
     So at most one message waits there, even if no consumer reads the queue. Raises as `send` does.
     """
-    _publish(task, argument, queue, {"latest_for": seconds})
+    with _connected() as (channel, client), client.pipeline(transaction=True) as pipe:
+        text = _text(channel, task, argument, queue)
+        pipe.lpush(queue, text).ltrim(queue, 0, 0).pexpire(queue, int(seconds * 1000)).execute()
 
 
 def send_if_empty(task: str, argument: Any, *, queue: str, seconds: float) -> None:
     """Send a message that expires after `seconds`, unless others wait in `queue`. Raises as `send` does."""
-    _publish(task, argument, queue, {"only_for": seconds})
+    with _connected() as (channel, client):
+        text = _text(channel, task, argument, queue)
+        client.transaction(partial(_push_if_empty, queue, text, int(seconds * 1000)), queue)
 
 
-def _publish(task: str, argument: Any, queue: str, properties: dict[str, Any]) -> None:
+def _text(channel: Channel, task: str, argument: Any, queue: str) -> bytes:
     body = json_writer.text([[argument], {}, NOTHING_FOLLOWS]).encode()
+    return channel.messages.write(queue, {"task": task, "eta": None, "expires": None, "retries": 0}, body)
+
+
+@contextmanager
+def _connected() -> Iterator[tuple[Channel, Any]]:
+    """Provide a channel of this process's pool and its client. A lost connection raises `OperationalError`."""
     with current_app.producer_pool.acquire(block=True) as producer:
         connection: Any = producer.connection
-        lost = connection.connection_errors + connection.channel_errors
         try:
-            producer.publish(
-                body,
-                exchange="",
-                routing_key=queue,
-                content_type="application/json",
-                content_encoding="utf-8",
-                headers={"task": task},
-                **properties,
-            )
-        except lost as error:
+            channel: Any = producer.channel
+            with channel.conn_or_acquire() as client:
+                yield channel, client
+        except connection.connection_errors + connection.channel_errors as error:
             raise OperationalError(str(error)) from error
