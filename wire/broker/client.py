@@ -136,20 +136,22 @@ class Channel(redis.Channel):
         client.set_response_callback("BRPOP", self.receive)
         return client
 
+    def sender(self) -> Any:
+        """Return the one client with which this channel sends. Raises a lost connection if the channel is closed.
+
+        Kombu creates a client for each message, which costs half as much as sending it. On a closed channel, it fails
+        with an error from which Celery does not recover.
+        """
+        if self.connection is None:
+            raise ConnectionLostError("The channel was closed when the connection was lost.")
+        if self.shared_client is None or self.shared_client.connection_pool is not self.pool:
+            self.shared_client = self.Client(connection_pool=self.pool)
+        return self.shared_client
+
     @contextmanager
     def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:
-        """Provide `client`, or the one client of this channel.
-
-        Kombu creates one for each message, which costs half as much as sending it. On a closed channel, it fails with
-        an error from which Celery does not recover.
-        """
-        if client is None:
-            if self.connection is None:
-                raise ConnectionLostError("The channel was closed when the connection was lost.")
-            if self.shared_client is None or self.shared_client.connection_pool is not self.pool:
-                self.shared_client = self.Client(connection_pool=self.pool)
-            client = self.shared_client
-        yield client
+        """Provide `client`, or else `sender`."""
+        yield self.sender() if client is None else client
 
     def close(self) -> None:
         self.takes_batches = False
@@ -386,7 +388,6 @@ def _connected() -> Iterator[tuple[Channel, Any]]:
         connection: Any = producer.connection
         try:
             channel: Any = producer.channel
-            with channel.conn_or_acquire() as client:
-                yield channel, client
+            yield channel, channel.sender()
         except connection.connection_errors + connection.channel_errors as error:
             raise OperationalError(str(error)) from error
