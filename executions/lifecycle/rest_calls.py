@@ -23,11 +23,11 @@ from executions.state_machine import moves
 from executions.state_machine.moves import Move, owner
 from executions.state_machine.retry import OUTCOME_UNKNOWN
 from executions.transports.rest import wire_forms, workers
-from executions.transports.rest.call_spans import called
 from executions.transports.rest.calls import blocked_reason, call, lease_seconds, may_call
 from executions.transports.rest.commands import command_of, non_retryable, payload_of, steps_of
 from executions.transports.rest.results import NOT_CONNECTED, CallResult, Sent, failed, result_of
 from executions.transports.rest.transport import CALL_TASK
+from executions.transports.spans import called
 from executions.workers.registry import DISPATCH_TASK, REST
 from foundation.database.in_hand import record_in_hand
 from foundation.database.postgresql.outage import rejects_values

@@ -13,8 +13,7 @@ import pytest
 
 from pipelines import DefinitionError
 from pipelines.release import direct_upload
-from pipelines.release.descriptor import CONTRACT_NAME, ENVELOPE_NAME, release
-from pipelines.release.located_artifacts import Locations
+from pipelines.release.descriptor import CONTRACT_NAME, ENVELOPE_NAME, Locations, release
 from pipelines.release.maven_repositories import Repositories, RepositoryError
 from pipelines.release.packaging import BuiltArtifact
 from pipelines.release.publish import Target, publish

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.authoring.compiler import compile_contract
-from pipelines.authoring.loading import load
+from pipelines.authoring.compiler import compile_contract, load
 from pipelines.errors import DefinitionError
 from pipelines.release.connection import Target
 from pipelines.release.packaging import artifact_digest

@@ -1,9 +1,10 @@
-"""The spans of commands on their way to a worker."""
+"""The spans of commands on their way to a worker, and of calls of REST workers."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from executions.models import AwaitUnit, Execution
 from executions.state_machine.moves import Claim
 from foundation.telemetry import traces
 from foundation.telemetry.traces import Attributes, Kind, Span
@@ -76,3 +77,29 @@ def _submission(claim: Claim) -> str:
 
 def _suspended_run(claim: Claim) -> str:
     return (claim.traceparent or NONE).partition(" ")[2]
+
+
+def called(execution: Execution) -> Span:
+    """Begin the span of a call for a traced execution. It links to the run whose await the execution resumes from."""
+    suspended = AwaitUnit.objects.filter(
+        execution=execution,
+        status=AwaitUnit.Status.COMPLETED,
+        step_index=execution.current_step_index - 1,
+        traceparent__isnull=False,
+    )
+    run = suspended.order_by("-created_at").values_list("traceparent", flat=True).first()
+    return traces.begin(
+        "call worker",
+        Kind.CLIENT,
+        execution.traceparent or "",
+        {
+            "http.request.method": "POST",
+            "pipelines.tenant": execution.tenant.slug,
+            "pipelines.pipeline": execution.pipeline_id,
+            "pipelines.release": execution.release_version,
+            "pipelines.execution": str(execution.pk),
+            "pipelines.step.index": execution.current_step_index,
+            "pipelines.attempt": execution.attempt,
+        },
+        links=[run] if run else [],
+    )
