@@ -3,7 +3,6 @@
 import re
 import uuid
 from contextlib import AbstractContextManager
-from functools import partial
 from typing import Any, cast, get_args
 
 from django.conf import settings
@@ -17,7 +16,7 @@ from executions.errors import CorrelationAmbiguous, ExecutionUnknown, InputInval
 from executions.lifecycle import queries
 from executions.models import Execution, Interaction
 from executions.models.states import State
-from executions.submission.submission import Submission, submit
+from executions.submission.submission import ExecutionRequest, Submission, submit
 from executions.transports.rest import wire_forms
 from foundation.errors import CoordinatorError, NotFound
 from foundation.telemetry import traces
@@ -161,18 +160,15 @@ def read_input(release: Release, shape: SnapshotShape, payload: TypedPayload) ->
 
 
 def accept(tenant: Tenant, release: Release, ingress: Ingress, key: str, **named: Any) -> Submission:
-    """Submit to `release`. `named` says by which argument of `submit` it is named.
+    """Submit to `release`. `named` says by which member of `ExecutionRequest` it is named.
 
     Bytes of an artifact that were written again are hashed first. Raises `Refusal` with the protocol's text, or the
     error of `submit`, whose status and text the client gets.
     """
-    attempt = partial(
-        submit,
-        tenant,
-        pipeline_id=release.pipeline.pipeline_id,
-        input=ingress.value,
-        idempotency_key=key,
-        actor=CONTROL_PLANE.actor,
+    request = ExecutionRequest(
+        release.pipeline.pipeline_id,
+        ingress.value,
+        key,
         input_shape=ingress.shape,
         wire_input=ingress.snapshot.document(),
         key_alone=True,
@@ -180,11 +176,11 @@ def accept(tenant: Tenant, release: Release, ingress: Ingress, key: str, **named
     )
     try:
         try:
-            return attempt()
+            return submit(tenant, request, actor=CONTROL_PLANE.actor)
         except ArtifactUnverified:
             # The original hashes the artifact at each submission, and its clients do not repeat a refused one.
             require_verified(release)
-            return attempt()
+            return submit(tenant, request, actor=CONTROL_PLANE.actor)
     except InputInvalid:
         raise Refusal(400, INVALID_PAYLOAD) from None
     except WorkerUnavailable as error:

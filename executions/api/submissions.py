@@ -267,12 +267,12 @@ def _verdict_of(request: HttpRequest | Request, token: ApiToken, body: Any) -> V
     parsed = _parsed(body)
     if isinstance(parsed, CoordinatorError):
         return parsed
-    own = {"actor": actor(token.user, token), "token": token.digest}
+    by = actor(token.user, token)
     if not (seconds := body.get("waitSeconds", 0)):
-        [verdict] = submit_many(token.tenant, [parsed], **own)
+        [verdict] = submit_many(token.tenant, [parsed], actor=by, token=token.digest)
         return verdict
     pause = partial(pausing.pause, request)
-    return submit_when_open(token.tenant, parsed, **own, wait_seconds=seconds, pause=pause)
+    return submit_when_open(token.tenant, parsed, actor=by, token=token.digest, wait_seconds=seconds, pause=pause)
 
 
 def _refused(error: CoordinatorError) -> HttpResponse:

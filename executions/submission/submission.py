@@ -122,22 +122,8 @@ Target = tuple[str, str | None]
 """A pipeline's id and the release that a request names."""
 
 
-def submit(
-    tenant: Tenant,
-    *,
-    pipeline_id: str,
-    input: Any,  # noqa: A002 - the protocol's name
-    idempotency_key: str,
-    actor: str,
-    expected_release_version: str | None = None,
-    token: str | None = None,
-    input_shape: str | None = None,
-    wire_input: Any = None,
-    key_alone: bool = False,
-    release_version: str | None = None,
-    receipt: AdmissionReceipt | None = None,
-) -> Submission:
-    """Submit one execution. The members of `ExecutionRequest` describe the arguments.
+def submit(tenant: Tenant, request: ExecutionRequest, *, actor: str, token: str | None = None) -> Submission:
+    """Submit one execution.
 
     When this returns, the execution is durable and pinned, and it will run, even if another release is activated later.
     A repeated key with an equal input returns the first execution, even if a new one would be rejected now.
@@ -151,17 +137,6 @@ def submit(
     `ReleaseNotAdmitted` and `ReleaseNotOpen` instead of `NoActiveRelease`. An input larger than the tenant's quota
     raises `PayloadTooLarge` after `IdempotencyKeyReused`.
     """
-    request = ExecutionRequest(
-        pipeline_id,
-        input,
-        idempotency_key,
-        expected_release_version,
-        input_shape,
-        wire_input,
-        key_alone,
-        release_version,
-        receipt=receipt,
-    )
     [verdict] = submit_many(tenant, [request], actor=actor, token=token)
     if isinstance(verdict, CoordinatorError):
         raise verdict
@@ -308,20 +283,22 @@ class _Batch:
 
     def _row(self, admission: Admission, item: _Item, shape: str) -> Row:
         request = item.request
-        return Row.of(
-            admission,
-            request.receipt,
-            key=request.idempotency_key,
-            digest=item.digest,
-            input=[request.input],
-            shape=shape,
-            actor=self._actor,
-            token=self._token,
-            wire_input=request.wire_input,
-            **({"tags": list(request.tags)} if request.tags else {}),
-            **({"named": True} if request.release_version is not None else {}),
-            **({"traceparent": traced} if (traced := traces.current()) else {}),
-        )
+        columns: dict[str, Any] = {
+            "key": request.idempotency_key,
+            "digest": item.digest,
+            "input": [request.input],
+            "shape": shape,
+            "actor": self._actor,
+            "token": self._token,
+            "wire_input": request.wire_input,
+        }
+        if request.tags:
+            columns["tags"] = list(request.tags)
+        if request.release_version is not None:
+            columns["named"] = True
+        if traceparent := traces.current():
+            columns["traceparent"] = traceparent
+        return Row.of(admission, request.receipt, **columns)
 
     def _insert(self, rows: Sequence[tuple[_Item, Row]], *, refuse: bool) -> None:
         """Insert the rows that the tenant's quotas permit. If `refuse`, reject the others."""
