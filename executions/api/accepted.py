@@ -46,7 +46,7 @@ def accepted_json(submission: Submission, address: str, *, payloads: bool) -> di
         "submittedBy": submission.submitted_by,
         "tags": list(submission.tags),
         "createdAt": created,
-        **({"nextDueAt": created, "updatedAt": created, "finishedAt": None} if earlier is None else _times(earlier)),
+        **(_new_times(created) if earlier is None else _times(earlier)),
         "links": {
             "self": here,
             "result": f"{here}/result",
@@ -85,6 +85,10 @@ def _state(execution: Execution, payloads: bool) -> dict[str, Any]:
         "error": error,
         "paused": pause_of(execution),
     }
+
+
+def _new_times(created: str) -> dict[str, str | None]:
+    return {"nextDueAt": created, "updatedAt": created, "finishedAt": None}
 
 
 def _times(execution: Execution) -> dict[str, str | None]:

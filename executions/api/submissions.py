@@ -65,6 +65,8 @@ RETRY_SECONDS = 5
 JSON, ANYTHING = "application/json", "*/*"
 MAX_KEY_LENGTH = 200
 TRACEPARENT = "HTTP_TRACEPARENT"
+NOT_RUNNABLE = (ArtifactMissing, ArtifactAltered, ArtifactUnverified, WorkerUnavailable, WorkerNotChecked)
+"""Why a release cannot run a new execution at the moment."""
 
 
 class _UsualRequest(StrictSerializer):
@@ -173,11 +175,20 @@ class _SubmissionView(TenantView):
     acts: ClassVar = {"POST": "execution.submit"}
     refusals: ClassVar = {
         "POST": (
-            *(TenantNotAllowed, PipelineUnknown, IdempotencyKeyReused),
-            *(NoActiveRelease, ActiveReleaseRevoked, PipelinePaused, ActiveReleaseChanged, InputInvalid),
-            *(ReleaseUnknown, ReleaseNotAdmitted, ReleaseNotOpen),
-            *(ArtifactMissing, ArtifactAltered, ArtifactUnverified, WorkerUnavailable, WorkerNotChecked),
-            *(PayloadTooLarge, QuotaExceeded),
+            TenantNotAllowed,
+            PipelineUnknown,
+            IdempotencyKeyReused,
+            NoActiveRelease,
+            ActiveReleaseRevoked,
+            PipelinePaused,
+            ActiveReleaseChanged,
+            InputInvalid,
+            ReleaseUnknown,
+            ReleaseNotAdmitted,
+            ReleaseNotOpen,
+            *NOT_RUNNABLE,
+            PayloadTooLarge,
+            QuotaExceeded,
         )
     }
 

@@ -38,9 +38,13 @@ def lock(identity: ReleaseIdentity, ids: Iterable[uuid.UUID], *, may_restart: bo
     with prepared.cursor() as cursor:
         cursor.execute(statements.LOCK, {"ids": list(set(ids))})
         rows = cursor.fetchall()
-    if may_restart and any(row[11] for row in rows):
-        raise Overtaken
-    return {row[0]: Locked(*row[:7]) for row in rows if ReleaseIdentity(*row[7:11]) == identity}
+    found = {}
+    for pk, attempt, start, shape, version, step, lost, tenant, pipeline, contract, release, is_overtaken in rows:
+        if may_restart and is_overtaken:
+            raise Overtaken
+        if ReleaseIdentity(tenant, pipeline, contract, release) == identity:
+            found[pk] = Locked(pk, attempt, start, shape, version, step, lost)
+    return found
 
 
 def with_lost_leases(
