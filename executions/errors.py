@@ -1,6 +1,6 @@
 """The errors of executions, each with its code and HTTP status."""
 
-from foundation.errors import CoordinatorError, NotFound
+from foundation.errors import Conflict, CoordinatorError, NotFound, Unprocessable
 
 
 class ExecutionUnknown(NotFound):
@@ -8,15 +8,13 @@ class ExecutionUnknown(NotFound):
     title = "The tenant has no such execution"
 
 
-class InputInvalid(CoordinatorError):
+class InputInvalid(Unprocessable):
     code = "INPUT_INVALID"
-    status = 422
     title = "The input does not fit the first step of the active release's contract"
 
 
-class IdempotencyKeyReused(CoordinatorError):
+class IdempotencyKeyReused(Conflict):
     code = "IDEMPOTENCY_KEY_REUSED"
-    status = 409
     title = "The idempotency key belongs to an execution with another input or release"
 
 
@@ -25,15 +23,13 @@ class SmokeTestUnknown(NotFound):
     title = "The release has no such smoke test"
 
 
-class ResubmitRefused(CoordinatorError):
+class ResubmitRefused(Conflict):
     code = "RESUBMIT_REFUSED"
-    status = 409
     title = "Only an execution that has ended can be resubmitted"
 
 
-class ResubmitKeyReused(CoordinatorError):
+class ResubmitKeyReused(Conflict):
     code = "RESUBMIT_KEY_REUSED"
-    status = 409
     title = "The operation key was used for another resubmission of the execution"
 
 
@@ -43,9 +39,8 @@ class ResubmissionRemoved(CoordinatorError):
     title = "The operation key created an execution that was removed after its retention period"
 
 
-class ReleaseNotAdmitted(CoordinatorError):
+class ReleaseNotAdmitted(Conflict):
     code = "RELEASE_NOT_ADMITTED"
-    status = 409
     title = "The release accepts no executions"
 
 
@@ -54,33 +49,28 @@ class WorkerUnknown(NotFound):
     title = "The pipeline has no such worker"
 
 
-class WorkerEndpointRefused(CoordinatorError):
+class WorkerEndpointRefused(Unprocessable):
     code = "WORKER_ENDPOINT_REFUSED"
-    status = 422
     title = "The installation does not allow calls to this endpoint"
 
 
-class WorkerEndpointInvalid(CoordinatorError):
+class WorkerEndpointInvalid(Unprocessable):
     code = "WORKER_ENDPOINT_INVALID"
-    status = 422
     title = "The endpoint is not an origin, such as https://worker.example:8443"
 
 
-class WorkerBeatsItself(CoordinatorError):
+class WorkerBeatsItself(Conflict):
     code = "WORKER_BEATS_ITSELF"
-    status = 409
     title = "The worker sends its own heartbeats over the broker"
 
 
-class WorkerLimitReached(CoordinatorError):
+class WorkerLimitReached(Conflict):
     code = "WORKER_LIMIT_REACHED"
-    status = 409
     title = "The tenant has reached its limit of workers"
 
 
-class WorkerKeyChangeRefused(CoordinatorError):
+class WorkerKeyChangeRefused(Conflict):
     code = "WORKER_KEY_CHANGE_REFUSED"
-    status = 409
     title = "The tenant's worker keys do not allow this change"
 
 
@@ -92,67 +82,56 @@ class WorkerUnavailable(CoordinatorError):
 
 class WorkerNotChecked(WorkerUnavailable):
     code = "WORKER_NOT_CHECKED"
-    status = 503
     title = "No REST worker that hosts the active release was checked recently"
 
 
-class RedriveRefused(CoordinatorError):
+class RedriveRefused(Conflict):
     code = "REDRIVE_REFUSED"
-    status = 409
     title = "The execution's status does not allow a re-drive"
 
 
-class ReleaseRevokedConfirmation(CoordinatorError):
+class ReleaseRevokedConfirmation(Conflict):
     code = "RELEASE_REVOKED_CONFIRMATION"
-    status = 409
     title = "The release is revoked, so running it again needs a confirmation"
 
 
-class CancelRefused(CoordinatorError):
+class CancelRefused(Conflict):
     code = "CANCEL_REFUSED"
-    status = 409
     title = "The execution is terminal and cannot be cancelled"
 
 
-class PauseRefused(CoordinatorError):
+class PauseRefused(Conflict):
     code = "PAUSE_REFUSED"
-    status = 409
     title = "The execution is terminal and cannot be paused"
 
 
-class NotPaused(CoordinatorError):
+class NotPaused(Conflict):
     code = "NOT_PAUSED"
-    status = 409
     title = "It is not paused"
 
 
-class PipelinePaused(CoordinatorError):
+class PipelinePaused(Conflict):
     code = "PIPELINE_PAUSED"
-    status = 409
     title = "The pipeline or its active release is paused and refuses submissions"
 
 
-class VersionMismatch(CoordinatorError):
+class VersionMismatch(Conflict):
     code = "VERSION_MISMATCH"
-    status = 409
     title = "The execution has another version than the caller expected"
 
 
-class ExecutionChanged(CoordinatorError):
+class ExecutionChanged(Conflict):
     code = "EXECUTION_CHANGED"
-    status = 409
     title = "The execution changed while the request was processed"
 
 
-class CheckpointMissing(CoordinatorError):
+class CheckpointMissing(Conflict):
     code = "CHECKPOINT_MISSING"
-    status = 409
     title = "The execution has no checkpoint"
 
 
-class CheckpointIncompatible(CoordinatorError):
+class CheckpointIncompatible(Conflict):
     code = "CHECKPOINT_INCOMPATIBLE"
-    status = 409
     title = "The release is not proven to continue from the checkpoint"
 
 
@@ -161,27 +140,23 @@ class CampaignUnknown(NotFound):
     title = "The tenant has no such campaign"
 
 
-class CampaignRefused(CoordinatorError):
+class CampaignRefused(Conflict):
     code = "CAMPAIGN_REFUSED"
-    status = 409
     title = "The campaign's status does not allow this"
 
 
-class CampaignTargetInvalid(CoordinatorError):
+class CampaignTargetInvalid(Unprocessable):
     code = "CAMPAIGN_TARGET_INVALID"
-    status = 422
     title = "The campaign's kind does not take this"
 
 
-class CampaignEmpty(CoordinatorError):
+class CampaignEmpty(Conflict):
     code = "CAMPAIGN_EMPTY"
-    status = 409
     title = "The campaign would contain no execution"
 
 
-class FilterRequired(CoordinatorError):
+class FilterRequired(Unprocessable):
     code = "FILTER_REQUIRED"
-    status = 422
     title = "A campaign needs at least one filter"
 
 
@@ -196,21 +171,18 @@ class InteractionUnknown(NotFound):
     title = "The tenant has no such interaction"
 
 
-class CorrelationAmbiguous(CoordinatorError):
+class CorrelationAmbiguous(Conflict):
     code = "CORRELATION_AMBIGUOUS"
-    status = 409
     title = "Several interactions have this correlation id"
 
 
-class InteractionClosed(CoordinatorError):
+class InteractionClosed(Conflict):
     code = "INTERACTION_CLOSED"
-    status = 409
     title = "The interaction cannot be answered"
 
 
-class AwaitTimedOut(CoordinatorError):
+class AwaitTimedOut(Conflict):
     code = "AWAIT_TIMEOUT"
-    status = 409
     title = "The answer came after the await's deadline"
 
 
@@ -220,9 +192,8 @@ class ResumeTokenInvalid(CoordinatorError):
     title = "The resume token is not valid for the interaction"
 
 
-class AnswerInvalid(CoordinatorError):
+class AnswerInvalid(Unprocessable):
     code = "ANSWER_INVALID"
-    status = 422
     title = "The answer does not fit the type that the contract names for the await"
 
 
@@ -231,25 +202,21 @@ class FailureGroupUnknown(NotFound):
     title = "The tenant has no such failure group"
 
 
-class AssigneeInvalid(CoordinatorError):
+class AssigneeInvalid(Unprocessable):
     code = "ASSIGNEE_INVALID"
-    status = 422
     title = "The assignee may not operate in the tenant"
 
 
-class InteractionClaimed(CoordinatorError):
+class InteractionClaimed(Conflict):
     code = "INTERACTION_CLAIMED"
-    status = 409
     title = "Another caller has claimed the interaction"
 
 
-class InteractionNotClaimed(CoordinatorError):
+class InteractionNotClaimed(Conflict):
     code = "INTERACTION_NOT_CLAIMED"
-    status = 409
     title = "The caller has not claimed the interaction"
 
 
-class DelegateUnknown(CoordinatorError):
+class DelegateUnknown(Unprocessable):
     code = "DELEGATE_UNKNOWN"
-    status = 422
     title = "No member of the tenant with this name may answer"

@@ -32,6 +32,18 @@ class InvalidRequest(CoordinatorError):
     title = "The request does not have the required form"
 
 
+class Conflict(CoordinatorError):
+    """The present state does not allow the request."""
+
+    status = 409
+
+
+class Unprocessable(CoordinatorError):
+    """The request has the required form, and a value that is not acceptable."""
+
+    status = 422
+
+
 class NotFound(CoordinatorError):
     code = "NOT_FOUND"
     status = 404

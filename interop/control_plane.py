@@ -16,7 +16,8 @@ from executions.errors import CorrelationAmbiguous, ExecutionUnknown, InputInval
 from executions.lifecycle import queries
 from executions.models import Execution, Interaction
 from executions.models.states import State
-from executions.submission.submission import ExecutionRequest, Submission, submit
+from executions.submission.requests import ExecutionRequest, Submission
+from executions.submission.submission import submit
 from executions.transports.rest import wire_forms
 from foundation.errors import CoordinatorError, NotFound
 from foundation.telemetry import traces
@@ -306,3 +307,28 @@ urlpatterns = [
     path(_TENANT + "interactions/pending", Pending.as_view()),
     path(_TENANT + "interactions/complete", Complete.as_view()),
 ]
+
+
+class CompleteWithToken(TpfView):
+    """Accepts an answer in plain JSON. The tenant is that of the header `x-tenant-id`, or of the token."""
+
+    surface = CONTROL_PLANE
+    bearer = False
+
+    def post(self, request: HttpRequest) -> dict[str, Any]:
+        body = body_of(request)
+        if body is None:
+            raise Refusal(400, "Await completion request is required")
+        named = {name: text_of(body, name) for name in ("interactionId", "correlationId", "resumeToken")}
+        if not (named["interactionId"] or named["correlationId"]):
+            raise Refusal(400, "interactionId or correlationId is required")
+        if body.get("responsePayload") is None:
+            raise Refusal(400, "responsePayload is required")
+        if not named["resumeToken"]:
+            raise Refusal(401)
+        actor = identifier(text_of(body, "actor"), "actor", 150)
+        tenant_id = request.headers.get("x-tenant-id", "").strip() or claimed(named["resumeToken"], "tenantId")
+        return complete(self.known_tenant(tenant_id), named, body["responsePayload"], actor)
+
+
+application_urlpatterns = [path("interactions/complete", CompleteWithToken.as_view())]

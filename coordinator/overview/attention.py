@@ -16,7 +16,7 @@ from executions.models import Campaign, FailureGroup, Hold, Interaction, is_new
 from executions.statistics.failures import MOST_READ, Failures
 from executions.statistics.finished import Series, Totals
 from executions.workers import message_path
-from executions.workers.stranded import Stranded
+from executions.workers.eligibility import Stranded
 from releases import queries
 from releases.models import ActivationRequest, Release
 from releases.states import RequestStatus

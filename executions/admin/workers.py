@@ -27,7 +27,7 @@ from executions.admin.worker_labels import (
     remaining,
     state_of,
 )
-from executions.inspection.worker_drift import differing
+from executions.inspection.drift import differing
 from executions.models import Execution, Worker, WorkerEligibility, WorkerEvent
 from executions.models.states import State
 from executions.transports.rest.calls import base_of

@@ -29,8 +29,8 @@ from executions.errors import (
     WorkerUnavailable,
 )
 from executions.models import LONGEST_TAG, MOST_TAGS
-from executions.submission.submission import ExecutionRequest, Submission, Verdict, submit_many
-from executions.submission.waiting import LONGEST_WAIT_SECONDS, submit_when_open
+from executions.submission.requests import ExecutionRequest, Submission, Verdict
+from executions.submission.submission import LONGEST_WAIT_SECONDS, submit_many, submit_when_open
 from foundation.api import pausing
 from foundation.api.body_budget import LARGE_BYTES
 from foundation.api.fields import Identifier, SegmentIdentifier, StrictSerializer, WholeNumber

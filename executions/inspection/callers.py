@@ -86,6 +86,10 @@ class Callers:
     def failing(self) -> int:
         return sum(each.failing for each in self.callers)
 
+    @property
+    def rounded_rate(self) -> float:
+        return round(self.per_minute, 2)
+
 
 def callers(release: Release, active: Release | None) -> Callers:
     """Check recent inputs of the pipeline against the first step of `release`.

@@ -78,10 +78,11 @@ def _wait(execution_id: uuid.UUID, lease_token: uuid.UUID, waits: int) -> None:
 def _run(execution_id: uuid.UUID, lease_token: uuid.UUID) -> bool:
     with connection.cursor() as cursor:
         cursor.execute(statements.START_CALL, {"id": execution_id, "token": lease_token, "lease": lease_seconds()})
-        token: uuid.UUID | None = next(iter(cursor.fetchone() or ()), None)
-    if token is None:
+        started = cursor.fetchone()
+    if started is None:
         log.info("The lease of %s was lost before its call", execution_id, extra={"execution": execution_id})
         return False
+    [token] = started
     execution = Execution.objects.select_related("tenant", "release__contract").get(pk=execution_id)
     if execution.lease_token != token or execution.lease_worker is None:
         return False

@@ -214,7 +214,9 @@ def _claim_once(
         cursor.execute(CLAIM, parameters)
         rows = cursor.fetchall()
     [(is_work_left, *_), *_] = rows
-    claims = [Claim(execution_id, *more, claimed_at) for _, execution_id, *more in rows if execution_id is not None]
+    claims = [
+        Claim(execution_id, *more, claimed_at=claimed_at) for _, execution_id, *more in rows if execution_id is not None
+    ]
     return claims, bool(is_work_left)
 
 

@@ -30,7 +30,7 @@ from executions.models.states import TERMINAL, State
 from executions.state_machine import moves
 from executions.submission import admission, checkpoint, statements
 from executions.submission.admission import Admission, Purpose, require_allowed
-from executions.submission.identifiers import new_id
+from executions.submission.insertion import new_id
 from executions.workers.registry import DISPATCH_TASK
 from foundation.wakeups import wakeup
 from releases.models import Pipeline, Release

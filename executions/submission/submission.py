@@ -3,25 +3,25 @@
 This is the active release, or the candidate of a gradual activation for the part of the executions that it gets.
 """
 
+import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
-from typing import Any, Self
+from typing import Any
 
 from django.db import transaction
 
 from executions import life_lines, metrics
 from executions.errors import IdempotencyKeyReused, TenantNotAllowed
-from executions.models import AdmissionReceipt, Execution
+from executions.models import Execution
 from executions.submission import admission, allowance
 from executions.submission.admission import Admission, Purpose
 from executions.submission.insertion import Row, commits
+from executions.submission.requests import ExecutionRequest, Submission, Verdict
 from foundation.errors import CoordinatorError, PayloadTooLarge
 from foundation.telemetry import traces
-from foundation.wakeups.broker_gate import gate
-from releases.errors import ActiveReleaseChanged
+from releases.errors import ActiveReleaseChanged, ReleaseNotOpen
 from tenancy.access import require_valid
 from tenancy.models import Tenant
 from tenancy.roles import Scope
@@ -30,92 +30,6 @@ from wire.documents import json_values, json_writer
 MAX_ROUNDS = 5
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutionRequest:
-    """A request to run a pipeline once, with the caller's idempotency key.
-
-    `release_version` names the release to run instead of the active one, if it is still open: see `admission.named`.
-
-    `input_shape` is UNI or MULTI; if it is None, the contract's first step determines it. `wire_input` is the input in
-    its original payloads, to be stored with the execution. With `key_alone` a repeated key returns its first execution
-    for any input (wire protocol C.1.2). `tags`, and `routing_key` or else the idempotency key, decide whether a
-    candidate gets the execution. With `expected_release_version`, only the active release does. `receipt` is written
-    with a new execution, in the same transaction.
-    """
-
-    pipeline_id: str
-    input: Any
-    idempotency_key: str
-    expected_release_version: str | None = None
-    input_shape: str | None = None
-    wire_input: Any = None
-    key_alone: bool = False
-    release_version: str | None = None
-    routing_key: str | None = None
-    tags: Sequence[str] = ()
-    receipt: AdmissionReceipt | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """An accepted request: its execution, and whether an earlier request with the same key created that.
-
-    `earlier` is the current row of a duplicate's execution. `dispatch_delayed` is True if no message can be sent at the
-    moment.
-    """
-
-    execution_id: uuid.UUID
-    pipeline_id: str
-    contract_version: str
-    release_version: str
-    idempotency_key: str
-    submitted_by: str
-    created_at: datetime
-    duplicate: bool = False
-    dispatch_delayed: bool = False
-    earlier: Execution | None = None
-    tags: Sequence[str] = ()
-
-    @classmethod
-    def repeated(cls, first: Execution) -> Self:
-        """Return the result for a key that created the execution `first` before."""
-        return cls(
-            first.pk,
-            first.pipeline_id,
-            first.contract_version,
-            first.release_version,
-            first.execution_key,
-            first.submitted_by,
-            first.created_at,
-            duplicate=True,
-            earlier=first,
-            tags=first.tags or (),
-        )
-
-    @classmethod
-    def inserted(cls, row: Row, request: ExecutionRequest, actor: str, at: datetime) -> Self:
-        """Return the result for a row that was inserted at `at`, without reading the row again."""
-        release = row.release
-        return cls(
-            row.id,
-            request.pipeline_id,
-            release.contract_version,
-            release.release_version,
-            request.idempotency_key,
-            actor,
-            at,
-            dispatch_delayed=row.interrupted or gate.refused,
-            tags=request.tags,
-        )
-
-    @property
-    def execution(self) -> Execution:
-        """The execution's row. A new one is read from the database."""
-        return self.earlier or Execution.objects.select_related("tenant").get(pk=self.execution_id)
-
-
-Verdict = Submission | CoordinatorError
-"""The result of one request: accepted, or the reason why not."""
 Key = tuple[str, str]
 """A pipeline's id and an idempotency key."""
 Target = tuple[str, str | None]
@@ -393,3 +307,34 @@ def _repeated(item: _Item, first: Execution) -> Verdict:
 
 def _unstable(request: ExecutionRequest) -> CoordinatorError:
     return ActiveReleaseChanged(f"The active release of {request.pipeline_id!r} keeps changing; submit again.")
+
+
+LONGEST_WAIT_SECONDS = 30
+FIRST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 1.0
+PAUSE_GROWTH = 1.5
+
+
+def submit_when_open(
+    tenant: Tenant,
+    request: ExecutionRequest,
+    *,
+    actor: str,
+    token: str | None = None,
+    wait_seconds: float,
+    pause: Callable[[float], None] = time.sleep,
+) -> Verdict:
+    """Submit `request` as `submit_many` does. If its release was never active, wait for up to `wait_seconds`.
+
+    Each attempt decides by the current state, so a release that is revoked meanwhile is refused. `pause` sleeps for a
+    number of seconds and is not called in a transaction.
+    """
+    deadline = time.monotonic() + wait_seconds
+    seconds = FIRST_PAUSE_SECONDS
+    while True:
+        [verdict] = submit_many(tenant, [request], actor=actor, token=token)
+        left = deadline - time.monotonic()
+        if not isinstance(verdict, ReleaseNotOpen) or not verdict.may_open or left <= 0:
+            return verdict
+        pause(min(seconds, left))
+        seconds = min(seconds * PAUSE_GROWTH, LONGEST_PAUSE_SECONDS)

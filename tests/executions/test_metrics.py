@@ -10,7 +10,8 @@ from prometheus_client import REGISTRY
 
 from executions.lifecycle import cancellation, dispatch, sweep
 from executions.models import Execution
-from executions.submission.submission import ExecutionRequest, submit_many
+from executions.submission.requests import ExecutionRequest
+from executions.submission.submission import submit_many
 from releases.models import Pipeline
 from tenancy.models import Tenant
 from tests import making

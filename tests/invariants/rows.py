@@ -30,7 +30,8 @@ from executions.models import (
 )
 from executions.smoke_tests import smoke_tests
 from executions.state_machine import moves
-from executions.submission.submission import ExecutionRequest, Submission, submit_many
+from executions.submission.requests import ExecutionRequest, Submission
+from executions.submission.submission import submit_many
 from executions.workers import registry, tenant_keys
 from releases.activation.activation import activate
 from releases.activation.gradual import ending

@@ -13,7 +13,7 @@ from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrive
 from executions.models import Execution, Hold, Interaction
 from executions.state_machine.moves import Claim
-from executions.workers.stranded import stranded
+from executions.workers.eligibility import stranded
 from releases.errors import ReasonRequired
 from releases.models import Release
 from tenancy.models import Tenant

@@ -10,7 +10,7 @@ from django.utils import timezone
 from executions.holds import holds
 from executions.models import Execution, Worker
 from executions.submission import admission
-from executions.submission.submission import Submission
+from executions.submission.requests import Submission
 from foundation.errors import CoordinatorError
 from releases.activation import revocation
 from releases.activation.activation import activate

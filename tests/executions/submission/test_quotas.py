@@ -15,7 +15,8 @@ from executions.errors import IdempotencyKeyReused, TenantNotAllowed
 from executions.lifecycle import cancellation
 from executions.lifecycle.redrive import redrive
 from executions.models import Execution
-from executions.submission.submission import ExecutionRequest, Submission, submit_many
+from executions.submission.requests import ExecutionRequest, Submission
+from executions.submission.submission import submit_many
 from foundation.errors import CoordinatorError, PayloadTooLarge, QuotaExceeded
 from tenancy.models import Tenant
 from tests import making

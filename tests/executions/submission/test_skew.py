@@ -8,8 +8,8 @@ from django.utils import timezone
 
 from executions.holds import holds
 from executions.models import Execution, Worker
-from executions.submission.submission import ExecutionRequest, Submission
-from executions.submission.waiting import submit_when_open
+from executions.submission.requests import ExecutionRequest, Submission
+from executions.submission.submission import submit_when_open
 from foundation.errors import CoordinatorError
 from releases.activation import policy
 from releases.activation.activation import activate

@@ -24,8 +24,9 @@ from executions.lifecycle import retention
 from executions.lifecycle.cancellation import cancel
 from executions.models import Execution, Resubmission, WireForm, Worker
 from executions.submission import admission, resubmission
+from executions.submission.requests import ExecutionRequest, Submission
 from executions.submission.resubmission import resubmit
-from executions.submission.submission import ExecutionRequest, Submission, submit_many
+from executions.submission.submission import submit_many
 from executions.workers.registry import DISPATCH_TASK
 from foundation.errors import CoordinatorError
 from releases.activation.activation import activate
