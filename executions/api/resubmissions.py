@@ -52,7 +52,7 @@ class ResubmitRequest(CancelRequest):
     input = serializers.JSONField(
         required=False, help_text="Replaces the input. Without it, the input of the old execution is used."
     )
-    vars()["from"] = serializers.ChoiceField(
+    from_ = serializers.ChoiceField(
         choices=StartFrom.choices, required=False, default=StartFrom.INPUT.value, help_text=START_HELP
     )
     operationKey = Identifier(

@@ -3,13 +3,14 @@
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from rest_framework import serializers
 
 from wire.identifying import RULE, SEGMENT_RULE, is_identifier, is_segment
 
 Limits = tuple[float, float]
+Row = TypeVar("Row")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
@@ -132,7 +133,15 @@ class Flag(serializers.BooleanField):
         return data
 
 
-class StrictSerializer(serializers.Serializer[Any]):
+# Members whose names Python reserves are declared with an underscore behind the name, such as `from_`. This is no
+# docstring, because the OpenAPI document shows inherited ones.
+class KeywordMembers(serializers.Serializer[Row]):
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls._declared_fields = {name.removesuffix("_"): field for name, field in cls._declared_fields.items()}
+
+
+class StrictSerializer(KeywordMembers[Any]):
     """A request body. Each unknown member is an error."""
 
     schema_rules: ClassVar[dict[str, Any]] = {}

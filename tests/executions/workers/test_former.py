@@ -13,7 +13,7 @@ from coordinator.monitoring import gauges
 from executions.inspection.drift import drift
 from executions.lifecycle import sweep
 from executions.models import Execution, Worker
-from executions.workers import eligibility, load, registry
+from executions.workers import eligibility, registry
 from executions.workers.eligibility import require_healthy, stranded, why_stranded
 from releases.models import Release
 from tenancy.models import Tenant
@@ -50,7 +50,7 @@ READERS: dict[str, Callable[[Tenant, Release], object]] = {
     "admission": lambda _, release: require_healthy(release),
     "silence": lambda *_: registry.note_silent(actor="sweep", limit=10),
     "hosts": lambda _, release: eligibility.hosts(release),
-    "fleets": lambda owner, _: load.fleets([owner.pk]),
+    "fleets": lambda owner, _: eligibility.fleets([owner.pk]),
     "stranded": lambda owner, _: stranded([owner.pk]),
     "explanation": lambda _, release: why_stranded(release.pk),
     "drift": lambda owner, _: drift(owner),
