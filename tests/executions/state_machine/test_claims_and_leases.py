@@ -171,16 +171,6 @@ def test_the_next_claim_includes_a_small_pipeline_of_a_tenant_with_a_large_backl
         assert shares(100) == {(owner.slug, "busy"): 50, (owner.slug, "trickle"): 1}
 
 
-def test_a_tenant_with_many_pipelines_gets_no_more_than_a_tenant_with_one() -> None:
-    many, one = making.tenant(), making.tenant()
-    for number in range(3):
-        busy(many, f"busy-{number}", 15)
-    busy(one, "only", 30)
-    found = shares(24)
-    assert found.pop((one.slug, "only")) == 12
-    assert list(found.values()) == [4] * 3
-
-
 def row() -> Execution:
     return Execution.objects.select_related("tenant").get()
 
