@@ -34,6 +34,10 @@ def accepted_json(submission: Submission, address: str, *, payloads: bool) -> di
     """
     here = f"{address}/{submission.execution_id}"
     created, earlier = _instant(submission.created_at), submission.earlier
+    if earlier is None:
+        state, times = _NEW_STATE, {"nextDueAt": created, "updatedAt": created, "finishedAt": None}
+    else:
+        state, times = _state(earlier, payloads), _times(earlier)
     return {
         "executionId": str(submission.execution_id),
         "pin": {
@@ -42,11 +46,11 @@ def accepted_json(submission: Submission, address: str, *, payloads: bool) -> di
             "releaseVersion": submission.release_version,
         },
         "idempotencyKey": submission.idempotency_key,
-        **(_NEW_STATE if earlier is None else _state(earlier, payloads)),
+        **state,
         "submittedBy": submission.submitted_by,
         "tags": list(submission.tags),
         "createdAt": created,
-        **(_new_times(created) if earlier is None else _times(earlier)),
+        **times,
         "links": {
             "self": here,
             "result": f"{here}/result",
@@ -85,10 +89,6 @@ def _state(execution: Execution, payloads: bool) -> dict[str, Any]:
         "error": error,
         "paused": pause_of(execution),
     }
-
-
-def _new_times(created: str) -> dict[str, str | None]:
-    return {"nextDueAt": created, "updatedAt": created, "finishedAt": None}
 
 
 def _times(execution: Execution) -> dict[str, str | None]:

@@ -129,6 +129,7 @@ class Claim:
     `claimed_at` is the time of this process's monotonic clock shortly before the lease began.
     """
 
+    claimed_at: float
     execution_id: uuid.UUID
     tenant: str
     pipeline_id: str
@@ -149,7 +150,6 @@ class Claim:
     has_rest_worker: bool
     traceparent: str | None
     due_seconds: float
-    claimed_at: float
 
 
 STOCK_SECONDS = 0.4
@@ -214,9 +214,7 @@ def _claim_once(
         cursor.execute(CLAIM, parameters)
         rows = cursor.fetchall()
     [(is_work_left, *_), *_] = rows
-    claims = [
-        Claim(execution_id, *more, claimed_at=claimed_at) for _, execution_id, *more in rows if execution_id is not None
-    ]
+    claims = [Claim(claimed_at, execution_id, *more) for _, execution_id, *more in rows if execution_id is not None]
     return claims, bool(is_work_left)
 
 
