@@ -1,222 +1,176 @@
 """The errors of executions, each with its code and HTTP status."""
 
-from foundation.errors import Conflict, CoordinatorError, NotFound, Unprocessable
+from foundation.errors import CoordinatorError, NotFound
 
 
 class ExecutionUnknown(NotFound):
-    code = "EXECUTION_UNKNOWN"
     title = "The tenant has no such execution"
 
 
-class InputInvalid(Unprocessable):
-    code = "INPUT_INVALID"
+class InputInvalid(CoordinatorError, status=422):
     title = "The input does not fit the first step of the active release's contract"
 
 
-class IdempotencyKeyReused(Conflict):
-    code = "IDEMPOTENCY_KEY_REUSED"
+class IdempotencyKeyReused(CoordinatorError, status=409):
     title = "The idempotency key belongs to an execution with another input or release"
 
 
 class SmokeTestUnknown(NotFound):
-    code = "SMOKE_TEST_UNKNOWN"
     title = "The release has no such smoke test"
 
 
-class ResubmitRefused(Conflict):
-    code = "RESUBMIT_REFUSED"
+class ResubmitRefused(CoordinatorError, status=409):
     title = "Only an execution that has ended can be resubmitted"
 
 
-class ResubmitKeyReused(Conflict):
-    code = "RESUBMIT_KEY_REUSED"
+class ResubmitKeyReused(CoordinatorError, status=409):
     title = "The operation key was used for another resubmission of the execution"
 
 
-class ResubmissionRemoved(CoordinatorError):
-    code = "RESUBMISSION_REMOVED"
-    status = 410
+class ResubmissionRemoved(CoordinatorError, status=410):
     title = "The operation key created an execution that was removed after its retention period"
 
 
-class ReleaseNotAdmitted(Conflict):
-    code = "RELEASE_NOT_ADMITTED"
+class ReleaseNotAdmitted(CoordinatorError, status=409):
     title = "The release accepts no executions"
 
 
 class WorkerUnknown(NotFound):
-    code = "WORKER_UNKNOWN"
     title = "The pipeline has no such worker"
 
 
-class WorkerEndpointRefused(Unprocessable):
-    code = "WORKER_ENDPOINT_REFUSED"
+class WorkerEndpointRefused(CoordinatorError, status=422):
     title = "The installation does not allow calls to this endpoint"
 
 
-class WorkerEndpointInvalid(Unprocessable):
-    code = "WORKER_ENDPOINT_INVALID"
+class WorkerEndpointInvalid(CoordinatorError, status=422):
     title = "The endpoint is not an origin, such as https://worker.example:8443"
 
 
-class WorkerBeatsItself(Conflict):
-    code = "WORKER_BEATS_ITSELF"
+class WorkerBeatsItself(CoordinatorError, status=409):
     title = "The worker sends its own heartbeats over the broker"
 
 
-class WorkerLimitReached(Conflict):
-    code = "WORKER_LIMIT_REACHED"
+class WorkerLimitReached(CoordinatorError, status=409):
     title = "The tenant has reached its limit of workers"
 
 
-class WorkerKeyChangeRefused(Conflict):
-    code = "WORKER_KEY_CHANGE_REFUSED"
+class WorkerKeyChangeRefused(CoordinatorError, status=409):
     title = "The tenant's worker keys do not allow this change"
 
 
-class WorkerUnavailable(CoordinatorError):
-    code = "WORKER_UNAVAILABLE"
-    status = 503
+class WorkerUnavailable(CoordinatorError, status=503):
     title = "No healthy worker hosts the active release"
 
 
 class WorkerNotChecked(WorkerUnavailable):
-    code = "WORKER_NOT_CHECKED"
     title = "No REST worker that hosts the active release was checked recently"
 
 
-class RedriveRefused(Conflict):
-    code = "REDRIVE_REFUSED"
+class RedriveRefused(CoordinatorError, status=409):
     title = "The execution's status does not allow a re-drive"
 
 
-class ReleaseRevokedConfirmation(Conflict):
-    code = "RELEASE_REVOKED_CONFIRMATION"
+class ReleaseRevokedConfirmation(CoordinatorError, status=409):
     title = "The release is revoked, so running it again needs a confirmation"
 
 
-class CancelRefused(Conflict):
-    code = "CANCEL_REFUSED"
+class CancelRefused(CoordinatorError, status=409):
     title = "The execution is terminal and cannot be cancelled"
 
 
-class PauseRefused(Conflict):
-    code = "PAUSE_REFUSED"
+class PauseRefused(CoordinatorError, status=409):
     title = "The execution is terminal and cannot be paused"
 
 
-class NotPaused(Conflict):
-    code = "NOT_PAUSED"
+class NotPaused(CoordinatorError, status=409):
     title = "It is not paused"
 
 
-class PipelinePaused(Conflict):
-    code = "PIPELINE_PAUSED"
+class PipelinePaused(CoordinatorError, status=409):
     title = "The pipeline or its active release is paused and refuses submissions"
 
 
-class VersionMismatch(Conflict):
-    code = "VERSION_MISMATCH"
+class VersionMismatch(CoordinatorError, status=409):
     title = "The execution has another version than the caller expected"
 
 
-class ExecutionChanged(Conflict):
-    code = "EXECUTION_CHANGED"
+class ExecutionChanged(CoordinatorError, status=409):
     title = "The execution changed while the request was processed"
 
 
-class CheckpointMissing(Conflict):
-    code = "CHECKPOINT_MISSING"
+class CheckpointMissing(CoordinatorError, status=409):
     title = "The execution has no checkpoint"
 
 
-class CheckpointIncompatible(Conflict):
-    code = "CHECKPOINT_INCOMPATIBLE"
+class CheckpointIncompatible(CoordinatorError, status=409):
     title = "The release is not proven to continue from the checkpoint"
 
 
 class CampaignUnknown(NotFound):
-    code = "CAMPAIGN_UNKNOWN"
     title = "The tenant has no such campaign"
 
 
-class CampaignRefused(Conflict):
-    code = "CAMPAIGN_REFUSED"
+class CampaignRefused(CoordinatorError, status=409):
     title = "The campaign's status does not allow this"
 
 
-class CampaignTargetInvalid(Unprocessable):
-    code = "CAMPAIGN_TARGET_INVALID"
+class CampaignTargetInvalid(CoordinatorError, status=422):
     title = "The campaign's kind does not take this"
 
 
-class CampaignEmpty(Conflict):
-    code = "CAMPAIGN_EMPTY"
+class CampaignEmpty(CoordinatorError, status=409):
     title = "The campaign would contain no execution"
 
 
-class FilterRequired(Unprocessable):
-    code = "FILTER_REQUIRED"
+class FilterRequired(CoordinatorError, status=422):
     title = "A campaign needs at least one filter"
 
 
-class TenantNotAllowed(CoordinatorError):
-    code = "TENANT_NOT_ALLOWED"
-    status = 403
+class TenantNotAllowed(CoordinatorError, status=403):
     title = "This coordinator does not serve the tenant"
 
 
 class InteractionUnknown(NotFound):
-    code = "INTERACTION_UNKNOWN"
     title = "The tenant has no such interaction"
 
 
-class CorrelationAmbiguous(Conflict):
-    code = "CORRELATION_AMBIGUOUS"
+class CorrelationAmbiguous(CoordinatorError, status=409):
     title = "Several interactions have this correlation id"
 
 
-class InteractionClosed(Conflict):
-    code = "INTERACTION_CLOSED"
+class InteractionClosed(CoordinatorError, status=409):
     title = "The interaction cannot be answered"
 
 
-class AwaitTimedOut(Conflict):
+class AwaitTimedOut(CoordinatorError, status=409):
     code = "AWAIT_TIMEOUT"
     title = "The answer came after the await's deadline"
 
 
-class ResumeTokenInvalid(CoordinatorError):
-    code = "RESUME_TOKEN_INVALID"
-    status = 400
+class ResumeTokenInvalid(CoordinatorError, status=400):
     title = "The resume token is not valid for the interaction"
 
 
-class AnswerInvalid(Unprocessable):
-    code = "ANSWER_INVALID"
+class AnswerInvalid(CoordinatorError, status=422):
     title = "The answer does not fit the type that the contract names for the await"
 
 
 class FailureGroupUnknown(NotFound):
-    code = "FAILURE_GROUP_UNKNOWN"
     title = "The tenant has no such failure group"
 
 
-class AssigneeInvalid(Unprocessable):
-    code = "ASSIGNEE_INVALID"
+class AssigneeInvalid(CoordinatorError, status=422):
     title = "The assignee may not operate in the tenant"
 
 
-class InteractionClaimed(Conflict):
-    code = "INTERACTION_CLAIMED"
+class InteractionClaimed(CoordinatorError, status=409):
     title = "Another caller has claimed the interaction"
 
 
-class InteractionNotClaimed(Conflict):
-    code = "INTERACTION_NOT_CLAIMED"
+class InteractionNotClaimed(CoordinatorError, status=409):
     title = "The caller has not claimed the interaction"
 
 
-class DelegateUnknown(Unprocessable):
-    code = "DELEGATE_UNKNOWN"
+class DelegateUnknown(CoordinatorError, status=422):
     title = "No member of the tenant with this name may answer"
