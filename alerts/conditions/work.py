@@ -12,8 +12,8 @@ from alerts.conditions import statements
 from alerts.conditions.activations import request_page
 from alerts.conditions.finding import MOST_FOUND, Finding, Look
 from executions.models import WorkerEligibility
+from executions.workers import eligibility as strandings
 from executions.workers import message_path
-from executions.workers import stranded as strandings
 from releases.models import ActivationRequest
 from releases.states import RequestStatus
 

@@ -11,7 +11,7 @@ from coordinator.overview.questions import MAX_COUNTED, waiting_count
 from executions.models.states import State
 from executions.statistics import failures
 from executions.statistics.live import MOST_COUNTED
-from executions.workers.stranded import stranded
+from executions.workers.eligibility import stranded
 from releases.models import Activation, Release
 from tenancy.access import tenants_of
 from tenancy.admin.base import holds_anywhere

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from django.db.models import OuterRef, Subquery
 
-from executions.inspection.worker_drift import differing
+from executions.inspection.drift import differing
 from executions.models import Worker, WorkerEligibility
 from executions.statistics import finished
 from executions.statistics.finished import Series, Totals

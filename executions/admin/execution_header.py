@@ -11,7 +11,7 @@ from executions.lifecycle.redrive import redrivable
 from executions.models import DUE_VALUES, TERMINAL_VALUES, Execution, Interaction
 from executions.models.states import State, legal
 from executions.submission.resubmission import RESUBMITTABLE, links, origin
-from executions.workers.stranded import why_stranded
+from executions.workers.eligibility import why_stranded
 from foundation.admin.times import lasting
 from releases.models import Revocation
 from releases.states import Status

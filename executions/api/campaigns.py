@@ -98,7 +98,10 @@ class Campaigns(TenantView, ListAPIView[Campaign]):
     acts: ClassVar = {"POST": "campaign.start"}
     refusals: ClassVar = {
         "POST": (
-            *(TenantNotAllowed, CampaignTargetInvalid, FilterRequired, CampaignEmpty),
+            TenantNotAllowed,
+            CampaignTargetInvalid,
+            FilterRequired,
+            CampaignEmpty,
             ReleaseRevokedConfirmation,
         )
     }
@@ -159,8 +162,12 @@ class CampaignStart(TenantView):
     acts: ClassVar = {"POST": "campaign.start"}
     refusals: ClassVar = {
         "POST": (
-            *(TenantNotAllowed, CampaignUnknown, CampaignRefused, CampaignTargetInvalid),
-            *(ReasonRequired, ReleaseRevokedConfirmation),
+            TenantNotAllowed,
+            CampaignUnknown,
+            CampaignRefused,
+            CampaignTargetInvalid,
+            ReasonRequired,
+            ReleaseRevokedConfirmation,
         )
     }
 

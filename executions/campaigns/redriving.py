@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from executions.campaigns.admitting import ItemResult, record_done, record_skipped
 from executions.errors import ExecutionChanged, ExecutionUnknown
-from executions.lifecycle.pinned_releases import lock_statuses
-from executions.lifecycle.redrive import check, move_of
+from executions.lifecycle.redrive import check, lock_statuses, move_of
 from executions.models import Campaign, CampaignItem, Execution
 from executions.state_machine import moves
 from executions.workers.registry import DISPATCH_TASK

@@ -78,12 +78,13 @@ def _wait(execution_id: uuid.UUID, lease_token: uuid.UUID, waits: int) -> None:
 def _run(execution_id: uuid.UUID, lease_token: uuid.UUID) -> bool:
     with connection.cursor() as cursor:
         cursor.execute(statements.START_CALL, {"id": execution_id, "token": lease_token, "lease": lease_seconds()})
-        row = cursor.fetchone()
-    if row is None:
+        started = cursor.fetchone()
+    if started is None:
         log.info("The lease of %s was lost before its call", execution_id, extra={"execution": execution_id})
         return False
+    [token] = started
     execution = Execution.objects.select_related("tenant", "release__contract").get(pk=execution_id)
-    if execution.lease_token != row[0] or execution.lease_worker is None:
+    if execution.lease_token != token or execution.lease_worker is None:
         return False
     host = WorkerEligibility.objects.select_related("worker").get(
         worker__tenant=execution.tenant_id,
@@ -91,10 +92,10 @@ def _run(execution_id: uuid.UUID, lease_token: uuid.UUID) -> bool:
         worker__worker_id=execution.lease_worker,
     )
     if refusal := _refusal(execution, host):
-        _give_back(execution, row[0], refusal)
+        _give_back(execution, token, refusal)
         return False
     begun = time.time()
-    found = _traced_call(execution, row[0], host.worker)
+    found = _traced_call(execution, token, host.worker)
     span = _ms(begun), _ms(time.time())
     record_in_hand(lambda: _record(execution, host.worker, found, span))
     return True

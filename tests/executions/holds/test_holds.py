@@ -13,8 +13,7 @@ from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrive
 from executions.models import Execution, Hold, Interaction
 from executions.state_machine.moves import Claim
-from executions.submission.submission import submit
-from executions.workers.stranded import stranded
+from executions.workers.eligibility import stranded
 from releases.errors import ReasonRequired
 from releases.models import Release
 from tenancy.models import Tenant
@@ -287,7 +286,7 @@ def test_submissions_wait_or_are_refused(owner: Tenant, kind: str) -> None:
     with unchanged(), pytest.raises(PipelinePaused) as caught:
         making.execution(owner, "refused")
     assert caught.value.data == {"since": hold.started_at.isoformat(), "reason": "broken"}
-    repeated = submit(owner, pipeline_id=making.PIPELINE, input=made.input, idempotency_key="before", actor="user:x")
+    repeated = making.submitted(owner, "before", made.input, actor="user:x")
     assert repeated.duplicate
     resume(target(kind, made))
     assert making.execution(owner, "after").status == "QUEUED"
