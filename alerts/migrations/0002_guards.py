@@ -20,8 +20,7 @@ BEGIN
     END IF;
     RETURN NEW;
 END $$;
-CREATE TRIGGER alert_rule_new BEFORE INSERT ON alerts_alertrule
-    FOR EACH ROW EXECUTE FUNCTION guard_new_alert_rule();
+CREATE TRIGGER alert_rule_new BEFORE INSERT ON alerts_alertrule FOR EACH ROW EXECUTE FUNCTION guard_new_alert_rule();
 
 CREATE FUNCTION guard_rule_channel() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
@@ -33,8 +32,7 @@ BEGIN
     END IF;
     RETURN NEW;
 END $$;
-CREATE TRIGGER rule_channel_new BEFORE INSERT ON alerts_rulechannel
-    FOR EACH ROW EXECUTE FUNCTION guard_rule_channel();
+CREATE TRIGGER rule_channel_new BEFORE INSERT ON alerts_rulechannel FOR EACH ROW EXECUTE FUNCTION guard_rule_channel();
 """
 ALERTS = """
 CREATE FUNCTION guard_new_alert() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
@@ -65,8 +63,7 @@ BEGIN
     RETURN NEW;
 END $$;
 CREATE TRIGGER alert_guard BEFORE UPDATE OR DELETE ON alerts_alert FOR EACH ROW EXECUTE FUNCTION guard_alert();
-CREATE TRIGGER alert_not_truncated BEFORE TRUNCATE ON alerts_alert
-    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER alert_not_truncated BEFORE TRUNCATE ON alerts_alert FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
 -- Events are removed with their alert only.
 CREATE FUNCTION guard_alert_event() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
@@ -124,5 +121,5 @@ CREATE TRIGGER alert_delivery_not_truncated BEFORE TRUNCATE ON alerts_alertdeliv
 
 
 class Migration(migrations.Migration):
-    dependencies = (("alerts", "0001_tables"), ("releases", "0003_guards_activations"))
+    dependencies = (("alerts", "0001_tables"), ("releases", "0004_guards_requests"))
     operations = (migrations.RunSQL(RULES), migrations.RunSQL(ALERTS), migrations.RunSQL(DELIVERIES))

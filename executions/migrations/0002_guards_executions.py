@@ -317,103 +317,14 @@ CREATE TRIGGER smoke_test_append_only BEFORE UPDATE OR DELETE ON executions_smok
 CREATE TRIGGER smoke_test_not_truncated BEFORE TRUNCATE ON executions_smoketest
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 """
-HOLDS = """
--- The releases that are paused, each by its own hold or by that of its pipeline.
-CREATE VIEW executions_heldrelease AS
-SELECT release_id, started_at FROM executions_hold WHERE ended_at IS NULL AND release_id IS NOT NULL
-UNION ALL
-SELECT r.id, h.started_at FROM executions_hold h JOIN releases_release r ON r.pipeline_id = h.pipeline_id
-WHERE h.ended_at IS NULL AND h.pipeline_id IS NOT NULL;
-
--- The time by which the deadlines of an execution are judged. It stands still while any hold of it is open.
-CREATE FUNCTION execution_clock(execution uuid) RETURNS timestamptz LANGUAGE sql VOLATILE SET search_path = pg_catalog, public, pg_temp AS $$
-    SELECT coalesce((
-        SELECT min(h.started_at) FROM executions_execution e
-        JOIN releases_release r ON r.id = e.release_id
-        JOIN executions_hold h ON h.ended_at IS NULL
-            AND (h.execution_id = e.id OR h.release_id = r.id OR h.pipeline_id = r.pipeline_id)
-        WHERE e.id = execution), clock_timestamp())
-$$;
-
--- The times of a hold are those of the clock, not of the transaction: a transaction that waited for the lock of the
--- pipeline began before the hold that preceded this one ended.
-CREATE FUNCTION guard_hold() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
-BEGIN
-    IF TG_OP = 'INSERT' THEN
-        IF NEW.ended_at IS NOT NULL OR NEW.tenant_id IS DISTINCT FROM coalesce(
-            (SELECT e.tenant_id FROM executions_execution e WHERE e.id = NEW.execution_id),
-            (SELECT p.tenant_id FROM releases_release r JOIN releases_pipeline p ON p.id = r.pipeline_id
-                WHERE r.id = NEW.release_id),
-            (SELECT p.tenant_id FROM releases_pipeline p WHERE p.id = NEW.pipeline_id))
-        THEN
-            RAISE EXCEPTION 'a hold starts open, and its target belongs to its tenant'
-                USING ERRCODE = 'restrict_violation', CONSTRAINT = 'hold_starts_open';
-        END IF;
-        NEW.started_at := clock_timestamp();
-        RETURN NEW;
-    END IF;
-    IF TG_OP = 'DELETE' AND OLD.execution_id IS NOT NULL
-        AND NOT EXISTS (SELECT FROM executions_execution WHERE id = OLD.execution_id)
-    THEN
-        RETURN OLD;
-    END IF;
-    IF TG_OP = 'DELETE' OR OLD.ended_at IS NOT NULL OR NEW.ended_at IS NULL
-        OR (NEW.id, NEW.tenant_id, NEW.execution_id, NEW.release_id, NEW.pipeline_id, NEW.reason,
-            NEW.refuses_submissions, NEW.started_by, NEW.started_at)
-        IS DISTINCT FROM
-        (OLD.id, OLD.tenant_id, OLD.execution_id, OLD.release_id, OLD.pipeline_id, OLD.reason,
-            OLD.refuses_submissions, OLD.started_by, OLD.started_at)
-    THEN
-        RAISE EXCEPTION 'hold %: it ends once, and never changes otherwise', OLD.id
-            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'hold_ends_once';
-    END IF;
-    NEW.ended_at := clock_timestamp();
-    RETURN NEW;
-END $$;
-CREATE TRIGGER hold_guard BEFORE INSERT OR UPDATE OR DELETE ON executions_hold
-    FOR EACH ROW EXECUTE FUNCTION guard_hold();
-CREATE TRIGGER hold_not_truncated BEFORE TRUNCATE ON executions_hold
-    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
-
-CREATE FUNCTION guard_held() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
-DECLARE
-    execution uuid := CASE TG_TABLE_NAME WHEN 'executions_hold' THEN to_jsonb(NEW) ->> 'execution_id'
-        ELSE to_jsonb(NEW) ->> 'id' END;
-BEGIN
-    IF (SELECT e.held FROM executions_execution e WHERE e.id = execution) IS DISTINCT FROM
-        EXISTS (SELECT FROM executions_hold h WHERE h.execution_id = execution AND h.ended_at IS NULL)
-    THEN
-        RAISE EXCEPTION 'execution %: it is held exactly while it has an open hold', execution
-            USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
-    END IF;
-    RETURN NULL;
-END $$;
-CREATE TRIGGER hold_holds_execution AFTER INSERT OR UPDATE ON executions_hold
-    FOR EACH ROW WHEN (NEW.execution_id IS NOT NULL) EXECUTE FUNCTION guard_held();
-CREATE TRIGGER execution_held_by_hold AFTER UPDATE OF held ON executions_execution
-    FOR EACH ROW EXECUTE FUNCTION guard_held();
-
-CREATE FUNCTION guard_pausing_revocation() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
-BEGIN
-    IF NOT EXISTS (SELECT FROM executions_hold h WHERE h.release_id = NEW.release_id AND h.ended_at IS NULL) THEN
-        RAISE EXCEPTION 'release %: it must be paused in the transaction of the revocation that orders it', NEW.release_id
-            USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
-    END IF;
-    RETURN NULL;
-END $$;
-CREATE CONSTRAINT TRIGGER revocation_pauses_release AFTER INSERT ON releases_revocation
-    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.open_executions = 'pause')
-    EXECUTE FUNCTION guard_pausing_revocation();
-"""
 
 
 class Migration(migrations.Migration):
-    dependencies = (("executions", "0001_tables"), ("releases", "0003_guards_activations"))
+    dependencies = (("executions", "0001_tables"), ("releases", "0004_guards_requests"))
     operations = (
         migrations.RunSQL(EXECUTIONS),
         migrations.RunSQL(HISTORY),
         migrations.RunSQL(WIRE_FORMS),
         migrations.RunSQL(ADMISSION_RECEIPTS),
         migrations.RunSQL(SMOKE_TESTS),
-        migrations.RunSQL(HOLDS),
     )

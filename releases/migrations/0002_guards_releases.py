@@ -23,10 +23,8 @@ BEGIN
     RETURN NEW;
 END $$;
 CREATE TRIGGER blob_guard BEFORE UPDATE ON releases_blob FOR EACH ROW EXECUTE FUNCTION guard_blob();
-CREATE TRIGGER blob_not_deleted BEFORE DELETE ON releases_blob
-    FOR EACH ROW EXECUTE FUNCTION refuse_change();
-CREATE TRIGGER blob_not_truncated BEFORE TRUNCATE ON releases_blob
-    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER blob_not_deleted BEFORE DELETE ON releases_blob FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER blob_not_truncated BEFORE TRUNCATE ON releases_blob FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
 -- The events DAMAGED, MISSING and HEALED are written before the blob's state changes, so they must name a different
 -- state. REMOVED is written after the change.
@@ -42,8 +40,7 @@ BEGIN
     END IF;
     RETURN NULL;
 END $$;
-CREATE TRIGGER blob_event_of_change AFTER INSERT ON releases_blobevent
-    FOR EACH ROW EXECUTE FUNCTION guard_blob_event();
+CREATE TRIGGER blob_event_of_change AFTER INSERT ON releases_blobevent FOR EACH ROW EXECUTE FUNCTION guard_blob_event();
 CREATE TRIGGER blob_event_starts AFTER INSERT ON releases_blobevent
     FOR EACH ROW WHEN ((NEW.at = now()) IS NOT TRUE) EXECUTE FUNCTION refuse_insert();
 CREATE TRIGGER blob_event_append_only BEFORE UPDATE OR DELETE ON releases_blobevent
@@ -159,8 +156,7 @@ END $$;
 CREATE TRIGGER release_progress_of_verification BEFORE UPDATE ON releases_release FOR EACH ROW
     WHEN (NEW.progress IS DISTINCT FROM OLD.progress AND (OLD.status <> 'VERIFYING' OR NEW.status <> 'VERIFYING'))
     EXECUTE FUNCTION guard_progress();
-CREATE TRIGGER release_not_deleted BEFORE DELETE ON releases_release
-    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER release_not_deleted BEFORE DELETE ON releases_release FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER release_not_truncated BEFORE TRUNCATE ON releases_release
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 """
@@ -244,8 +240,7 @@ BEGIN
     RETURN NEW;
 END $$;
 CREATE TRIGGER artifact_update_guard BEFORE UPDATE ON releases_artifact FOR EACH ROW EXECUTE FUNCTION guard_artifact();
-CREATE TRIGGER artifact_not_deleted BEFORE DELETE ON releases_artifact
-    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER artifact_not_deleted BEFORE DELETE ON releases_artifact FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER artifact_not_truncated BEFORE TRUNCATE ON releases_artifact
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 """
@@ -319,8 +314,7 @@ BEGIN
     END IF;
     RETURN NEW;
 END $$;
-CREATE TRIGGER revocation_guard BEFORE UPDATE ON releases_revocation
-    FOR EACH ROW EXECUTE FUNCTION guard_revocation();
+CREATE TRIGGER revocation_guard BEFORE UPDATE ON releases_revocation FOR EACH ROW EXECUTE FUNCTION guard_revocation();
 CREATE TRIGGER revocation_append_only BEFORE DELETE ON releases_revocation
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER revocation_not_truncated BEFORE TRUNCATE ON releases_revocation

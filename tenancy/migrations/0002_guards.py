@@ -22,8 +22,7 @@ BEGIN
     NEW.action_time := now();
     RETURN NEW;
 END $$;
-CREATE TRIGGER admin_log_stamped BEFORE INSERT ON django_admin_log
-    FOR EACH ROW EXECUTE FUNCTION stamp_admin_log();
+CREATE TRIGGER admin_log_stamped BEFORE INSERT ON django_admin_log FOR EACH ROW EXECUTE FUNCTION stamp_admin_log();
 
 CREATE FUNCTION stamp_token() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN

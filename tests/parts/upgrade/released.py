@@ -72,7 +72,7 @@ def previous_commit() -> tuple[str, str]:
     anew = _git("log", "-1", "--format=%H", "--", *_ANEW).decode().strip()
     name, release = _release()
     newer = _git("rev-list", f"{release}..{anew}") if anew else b""
-    return ("the new migrations", anew) if newer else (name, release)
+    return (f"{name} with new migrations", anew) if newer else (name, release)
 
 
 def previous_file(path: str) -> str:
