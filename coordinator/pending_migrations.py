@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def pending(connected: BaseDatabaseWrapper) -> list[str]:
-    """Return the migrations that the database lacks, such as `executions.0001_initial`, in the order of their names."""
+    """Return the migrations that the database lacks, such as `executions.0001_tables`, in the order of their names."""
     try:
         with connected.cursor() as cursor:
             cursor.execute("SELECT app, name FROM django_migrations")

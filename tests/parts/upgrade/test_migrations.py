@@ -10,7 +10,7 @@ import subprocess
 import tomllib
 from collections.abc import Collection, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -172,15 +172,13 @@ def test_the_migrations_of_a_next_version_are_safe(empty: None, settings: Any) -
     column, index = (new for new in new_migrations(RELEASED) if "next" in new.name)
     assert (column.locked, index.atomic) == ({"executions_execution"}, False)
     assert problems(column) + problems(index) == []
-    two = replace(column, locked=frozenset({"executions_execution", "executions_awaitunit"}))
-    assert [each.rule for each in problems(two)] == ["several-tables"]
 
 
 def test_an_unsafe_migration_is_found(empty: None) -> None:
     """The tables of alerts refer to tenants and pipelines, whose writers wait meanwhile."""
     new = next(new_migrations({(app, name) for app, name in RELEASED if app != "alerts"}))
     assert (new.name, new.locked) == ("alerts.0001_tables", {"tenancy_tenant", "releases_pipeline"})
-    assert {"adding-foreign-key-constraint", "several-tables"} <= {each.rule for each in problems(new)}
+    assert [each.rule for each in problems(new)] == ["several-tables"]
 
 
 @cases(
