@@ -106,7 +106,7 @@ class Interaction(models.Model):
     OPEN = (Status.WAITING, Status.DISPATCHING, Status.DISPATCHED)
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    # A unit may have very many interactions. So one foreign key of all three columns (migration 0002) stands in for one
+    # A unit may have very many interactions. So one foreign key of all three columns (migration 0004) stands in for one
     # of each, and the indexes below serve the columns.
     tenant = models.ForeignKey(
         Tenant, on_delete=models.PROTECT, related_name="interactions", db_constraint=False, db_index=False
