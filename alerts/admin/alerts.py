@@ -18,10 +18,10 @@ from unfold.paginator import InfinitePaginator
 from alerts import queries
 from alerts.admin.channels import shown
 from alerts.admin.forms import HOURS, SilenceForm
-from alerts.delivery.message import runbook_of
-from alerts.kinds import PURPOSE, Kind
+from alerts.evaluation import silence
+from alerts.kinds import Kind
+from alerts.messages import runbook_of
 from alerts.models import Alert
-from alerts.silencing import silence
 from foundation.admin.columns import badge, column
 from foundation.admin.times import timed
 from foundation.errors import CoordinatorError
@@ -101,7 +101,7 @@ class AlertAdmin(ReadOnlyAdmin):
             "alert": row,
             "state": state,
             "variant": VARIANTS[state],
-            "purpose": PURPOSE[kind],
+            "purpose": kind.purpose,
             "runbook": runbook_of(kind),
             "events": list(row.events.all()),
             "deliveries": shown(queries.newest_deliveries(row)),

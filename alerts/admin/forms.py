@@ -11,9 +11,8 @@ from unfold.widgets import (
     UnfoldBooleanWidget,
 )
 
-from alerts.kinds import NAMES, THRESHOLDS, Kind
-from alerts.models import AlertChannel, AlertRule
-from alerts.models.channel import LONGEST_ADDRESS, LONGEST_NAME
+from alerts.kinds import NAMES, Kind
+from alerts.models import LONGEST_ADDRESS, LONGEST_NAME, AlertChannel, AlertRule
 from releases.models import IDENTITY_LENGTH
 from tenancy.models import Tenant
 
@@ -90,7 +89,7 @@ class RuleForm(forms.Form):
     def __init__(self, request: HttpRequest, tenants: QuerySet[Tenant], rule: AlertRule | None = None) -> None:
         super().__init__(request.POST if request.method == "POST" else None, initial=_rule_values(rule))
         for name in NAMES:
-            if rule is None or any(each.name == name for each in THRESHOLDS[Kind(rule.kind)]):
+            if rule is None or any(each.name == name for each in Kind(rule.kind).thresholds):
                 self.fields[name] = _threshold(name, rule)
         self.order_fields(["tenant", "kind", "name", *NAMES])
         _choose_once(self, tenants, rule is not None)
@@ -117,7 +116,7 @@ class RuleForm(forms.Form):
 def _threshold(name: str, rule: AlertRule | None) -> forms.IntegerField:
     """Return the field of one threshold. Its rule is checked by the use case."""
     kinds = [Kind(rule.kind)] if rule is not None else list(Kind)
-    known = {kind: each for kind in kinds for each in THRESHOLDS[kind] if each.name == name}
+    known = {kind: each for kind in kinds for each in kind.thresholds if each.name == name}
     text = "; ".join(f"{kind.label}: {each.meaning}, {each.default} if empty" for kind, each in known.items())
     if rule is not None:
         text = "; ".join(f"{each.meaning[0].upper()}{each.meaning[1:]}" for each in known.values())

@@ -23,12 +23,12 @@ from executions.lifecycle import checkpoints, reports
 from executions.lifecycle.locked import Locked, Overtaken, lock, with_lost_leases
 from executions.lifecycle.recorded_spans import recording
 from executions.models import DeadLetter
-from executions.models.states import State
+from executions.models.states import OUTCOME_UNKNOWN, State
 from executions.state_machine import dead_letters, moves
 from executions.state_machine.moves import Move, Note
-from executions.state_machine.retry import OUTCOME_UNKNOWN, RetryPolicy
 from executions.workers.registry import DISPATCH_TASK
 from foundation.database.postgresql.outage import rejects_values
+from foundation.scheduling.retry import RetryPolicy
 from foundation.wakeups import wakeup
 from releases.activation.policy import LONGEST_RETRY_DELAY
 from releases.models import Pipeline

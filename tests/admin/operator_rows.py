@@ -4,8 +4,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from alerts import evaluation
-from alerts.delivery import deliveries
+from alerts import deliveries, evaluation
 from alerts.models import Alert, AlertChannel
 from executions.campaigns import campaigns, drafts
 from executions.campaigns.filters import Filters

@@ -317,7 +317,7 @@ def giving_up_a_webhook() -> Scene:
     """The processes of the last attempts died."""
     made = suspended(making.ready(), transport="webhook", transport_metadata={"url": NOWHERE})
     Interaction.objects.update(dispatch_attempts=settings.WEBHOOK_ATTEMPTS)
-    return webhooks.send, [made, AwaitUnit.objects.get()]
+    return webhooks.OUTBOX.send, [made, AwaitUnit.objects.get()]
 
 
 def timing_out() -> Scene:

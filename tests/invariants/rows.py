@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.utils import timezone
 
-from alerts.configuration import channels, rules
+from alerts import channels, rules
 from alerts.models import Alert, AlertDelivery
 from coordinator.models import Process
 from coordinator.monitoring.reports import Reporter

@@ -247,11 +247,11 @@ def test_a_resume_token_stays_valid_after_its_deadline_was_moved(parked: Suspend
 @cases("kind", TARGETS)
 def test_no_webhook_is_sent_during_the_pause_and_its_next_attempt_is_moved(parked: Suspended, kind: str) -> None:
     made = parked(**WEBHOOK)
-    assert webhooks.due_exists()
+    assert webhooks.OUTBOX.is_due()
     pause(target(kind, made))
-    assert (webhooks.due_exists(), webhooks.send()) == (False, False)
+    assert (webhooks.OUTBOX.is_due(), webhooks.OUTBOX.send()) == (False, False)
     resume(target(kind, made))
-    assert webhooks.due_exists()
+    assert webhooks.OUTBOX.is_due()
     old_interactions()
     ages = "updated_at = now() - interval '2 hours', next_dispatch_at = now() + interval '5 minutes'"
     set_interactions(ages)

@@ -76,7 +76,7 @@ def open_interactions(ready: Ready) -> Boundary:
 
 def webhooks_to_send(ready: Ready) -> Boundary:
     suspended(ready, **WEBHOOK)
-    return update(Interaction.objects, "next_dispatch_at"), webhooks.send
+    return update(Interaction.objects, "next_dispatch_at"), webhooks.OUTBOX.send
 
 
 def removal(ready: Ready) -> Boundary:

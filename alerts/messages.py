@@ -7,8 +7,9 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
-from alerts.kinds import Kind, runbook
-from alerts.models import AlertDelivery
+from alerts.kinds import Kind
+from alerts.models import Alert, AlertDelivery
+from foundation.admin.addresses import page_of
 
 _SLACK = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
@@ -107,7 +108,7 @@ def message_of(delivery: AlertDelivery) -> Message:
         kind=alert.rule.kind,
         started_at=alert.started_at,
         resolved_at=alert.resolved_at,
-        page=_page(f"/admin/alerts/alert/{alert.pk}/change/"),
+        page=_page(page_of(Alert, alert.pk)),
         about=_page(alert.path),
         runbook=runbook_of(Kind(alert.rule.kind)),
     )
@@ -119,4 +120,4 @@ def _page(path: str) -> str:
 
 def runbook_of(kind: Kind) -> str:
     """Return the address of the runbook; "" without ALERT_DOCS_URL."""
-    return f"{settings.ALERT_DOCS_URL}/{runbook(kind)}" if settings.ALERT_DOCS_URL else ""
+    return f"{settings.ALERT_DOCS_URL}/{kind.runbook}" if settings.ALERT_DOCS_URL else ""

@@ -9,7 +9,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from alerts import queries
-from alerts.configuration.names import named_once, wrong_name
+from alerts.channels import named_once, wrong_name
 from alerts.errors import AlertChannelUnknown, AlertRuleInvalid, AlertRuleUnknown, TooManyAlertRules
 from alerts.kinds import Kind, complete, wrong_thresholds
 from alerts.models import AlertChannel, AlertRule, RuleChannel

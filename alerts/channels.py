@@ -1,26 +1,29 @@
-"""Adds, changes and removes the channels of a tenant."""
+"""Adds, changes and removes the channels of a tenant. Names are unique among the channels, and among the rules."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
-from alerts.configuration.names import named_once, wrong_name
-from alerts.errors import AlertChannelInvalid, AlertChannelUnknown, TooManyAlertRules
-from alerts.models import AlertChannel, RuleChannel
-from alerts.models.channel import LONGEST_ADDRESS
+from alerts.errors import AlertChannelInvalid, AlertChannelUnknown, AlertNameTaken, TooManyAlertRules
+from alerts.models import LONGEST_ADDRESS, LONGEST_NAME, AlertChannel, RuleChannel
 from alerts.texts import stored
+from foundation.database.postgresql.violations import violated_constraint
 from tenancy import audit
 from tenancy.models import Tenant
 from wire import web_address
+from wire.identifying import RULE, is_identifier
 
 Kind = AlertChannel.Kind
 MOST_CHANNELS: Final = 50
 MOST_RECIPIENTS: Final = 10
 _SECRET = re.compile(r"[A-Za-z0-9._-]{0,100}")
+_ONCE: Final = {"alert_channel_name_once", "alert_rule_name_once"}
 _CHANGING = ("name", "address", "secret", "enabled")
 
 
@@ -128,3 +131,21 @@ def _record(act: str, channel: AlertChannel, actor: str, **details: Any) -> None
 
 def _removed(channel: AlertChannel) -> AlertChannelUnknown:
     return AlertChannelUnknown(f"There is no alert channel {channel.pk}.")
+
+
+def wrong_name(name: str) -> str:
+    """Return what is wrong with a name; "" if it is valid."""
+    if not is_identifier(name):
+        return RULE
+    return "" if len(name) <= LONGEST_NAME else f"must have at most {LONGEST_NAME} characters"
+
+
+@contextmanager
+def named_once(name: str) -> Iterator[None]:
+    """Raise `AlertNameTaken` if the block writes a name that is taken."""
+    try:
+        yield
+    except IntegrityError as error:
+        if violated_constraint(error) not in _ONCE:
+            raise
+        raise AlertNameTaken(f"The name {name!r} is taken.") from None
