@@ -16,12 +16,10 @@ from django.contrib.postgres.functions import TransactionNow as Now
 from django.db import DatabaseError, connection, transaction
 from django.db.models import Count, Q, QuerySet
 
-from executions.campaigns import redriving, resubmitting, statements, stopping
-from executions.campaigns.admitting import ItemResult, Status, credit_of, record_admitted
-from executions.campaigns.changes import change, record
+from executions.campaigns import acting, resubmitting, statements
+from executions.campaigns.admitting import ItemResult, Status, change, credit_of, record, record_admitted
 from executions.campaigns.creating import Options, begin, create, require_fitting
-from executions.campaigns.filters import Filters
-from executions.campaigns.selection import fitting, selected
+from executions.campaigns.selection import Filters, fitting, selected
 from executions.errors import CampaignEmpty, CampaignRefused, CampaignUnknown
 from executions.lifecycle.redrive import redrivable
 from executions.models import Campaign, CampaignItem, Execution
@@ -263,9 +261,9 @@ def advance() -> int:
 
 
 _ACTS: dict[str, Callable[[Campaign, Sequence[CampaignItem]], int]] = {
-    Kind.REDRIVE: redriving.redrive,
-    Kind.CANCEL: stopping.cancel,
-    Kind.PAUSE: stopping.pause,
+    Kind.REDRIVE: acting.redrive,
+    Kind.CANCEL: acting.cancel,
+    Kind.PAUSE: acting.pause,
 }
 
 

@@ -4,7 +4,7 @@ While a hold is open, no due work of its target is claimed: no execution, timer,
 finishes, and its outcome is recorded. Several holds may cover one execution; its work continues when all have ended.
 
 The lock of the pipeline's row serialises the pauses and resumes of the pipeline, its releases and its executions. It is
-taken before the locks of executions.
+taken before the locks of executions. The caller has checked access to the tenant.
 """
 
 import logging
@@ -14,17 +14,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from executions.errors import ExecutionUnknown, NotPaused, PauseRefused
 from executions.holds import statements
 from executions.models import TERMINAL_VALUES, Execution, Hold, Interaction
+from executions.models.states import State
 from executions.workers.registry import DISPATCH_TASK
 from foundation.wakeups import wakeup
 from releases.errors import ReasonRequired
 from releases.models import Pipeline, Release
 from tenancy import audit
+from tenancy.models import Tenant
 
 log = logging.getLogger(__name__)
+_OVER = (State.SUCCEEDED.value, State.CANCELLED.value)
+"""Nothing of such an execution is left to do, so its hold has no effect. It is removed with the execution."""
 MOVED_AT_ONCE = 1000
 """How many executions one statement moves."""
 
@@ -194,3 +199,44 @@ def _move_times(hold: Hold, target: Target) -> None:
             some: dict[str, Any] = {"hold": hold.pk, "ids": ids[start : start + MOVED_AT_ONCE]}
             cursor.execute(statements.MOVE_DUE, some)
             cursor.execute(statements.MOVE_DEADLINES, {**some, "open": [status.value for status in Interaction.OPEN]})
+
+
+# --- reading ---
+
+
+def open_holds(tenant: Tenant) -> QuerySet[Hold]:
+    """Return the tenant's open holds, newest first, without those of executions that succeeded or were cancelled."""
+    rows = Hold.objects.filter(tenant=tenant, ended_at=None).exclude(execution__status__in=_OVER)
+    rows = rows.select_related("tenant", "execution", "pipeline", "release__pipeline")
+    return rows.defer("execution__input", "execution__result", "execution__progress").order_by("-started_at", "-id")
+
+
+def holds_of(execution: Execution) -> list[Hold]:
+    """Return the open holds that keep an execution from being claimed: its own, its release's and its pipeline's."""
+    if execution.status in _OVER:
+        return []
+    return list(_open(Q(execution=execution) | _of(execution.release)))
+
+
+def holds_of_release(release: Release) -> list[Hold]:
+    """Return the open holds of a release and of its pipeline, the oldest first."""
+    return list(_open(_of(release)))
+
+
+def refusing(release: Release) -> Hold | None:
+    """Return the oldest open hold of a release or its pipeline that refuses submissions, or None."""
+    return _open(_of(release)).filter(refuses_submissions=True).first()
+
+
+def accepting(rows: QuerySet[Release]) -> QuerySet[Release]:
+    """Return the releases among `rows` for which `refusing` returns None."""
+    targets = Q(release=OuterRef("pk")) | Q(pipeline=OuterRef("pipeline_id"))
+    return rows.filter(~Exists(_open(targets).filter(refuses_submissions=True)))
+
+
+def _of(release: Release) -> Q:
+    return Q(release=release) | Q(pipeline=release.pipeline_id)
+
+
+def _open(targets: Q) -> QuerySet[Hold]:
+    return Hold.objects.filter(targets, ended_at=None).order_by("started_at", "id")

@@ -12,7 +12,7 @@ from alerts.conditions import CONDITIONS, MOST_FOUND, Look
 from alerts.errors import AlertIsResolved
 from alerts.kinds import Kind
 from alerts.models import Alert, AlertEvent, AlertRule
-from executions.failures.acts import change
+from executions.failures.queries import change
 from executions.holds import holds
 from executions.models import FailureGroup, FinishedCount, Interaction, Worker
 from releases.activation.requests.votes import Decision

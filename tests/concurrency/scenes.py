@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from executions.awaits import awaits, interactions, webhooks
 from executions.campaigns import campaigns, drafts
-from executions.campaigns.filters import Filters
+from executions.campaigns.selection import Filters
 from executions.lifecycle import retention, revoked
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrive

@@ -2,7 +2,7 @@
 
 from alerts import deliveries, evaluation
 from alerts.models import Alert, AlertDelivery
-from executions.failures.acts import change
+from executions.failures.queries import change
 from executions.models import FailureGroup
 from releases.models import Release
 from tenancy.models import Tenant

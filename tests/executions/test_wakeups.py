@@ -15,7 +15,7 @@ from executions import tasks
 from executions.awaits import opening, webhooks
 from executions.awaits.awaits import EXPIRE_TASK, SEND_TASK
 from executions.campaigns import campaigns
-from executions.campaigns.filters import Filters
+from executions.campaigns.selection import Filters
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrive
 from executions.lifecycle.revoked import FAIL_TASK

@@ -15,7 +15,7 @@ from coordinator.models import Process
 from coordinator.monitoring.reports import Reporter
 from executions.awaits import claims, interactions
 from executions.campaigns import campaigns
-from executions.campaigns.filters import Filters
+from executions.campaigns.selection import Filters
 from executions.holds import holds
 from executions.lifecycle import cancellation, outcome
 from executions.models import (

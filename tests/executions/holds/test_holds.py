@@ -8,7 +8,7 @@ import pytest
 
 from executions.awaits import awaits, interactions, webhooks
 from executions.errors import NotPaused, PauseRefused, PipelinePaused
-from executions.holds import holds, queries
+from executions.holds import holds
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrive
 from executions.models import Execution, Hold, Interaction
@@ -170,10 +170,10 @@ def test_the_open_holds_of_a_tenant_are_listed_newest_first(owner: Tenant, relea
         resume(target(kind, execution))
     found = [pause(target(kind, execution)) for kind in TARGETS]
     pause(making.ready()[1])
-    assert list(queries.open_holds(owner)) == found[::-1]
-    assert queries.holds_of(execution) == found
+    assert list(holds.open_holds(owner)) == found[::-1]
+    assert holds.holds_of(execution) == found
     resume(release)
-    assert list(queries.open_holds(owner)) == [found[2], found[0]]
+    assert list(holds.open_holds(owner)) == [found[2], found[0]]
 
 
 @cases("kind", TARGETS)
