@@ -1,7 +1,7 @@
 """Adds, changes and removes the channels of a tenant. Names are unique among the channels, and among the rules."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from alerts.errors import AlertChannelInvalid, AlertChannelUnknown, AlertNameTak
 from alerts.models import LONGEST_ADDRESS, LONGEST_NAME, AlertChannel, RuleChannel
 from alerts.texts import stored
 from foundation.database.postgresql.violations import violated_constraint
+from foundation.errors import CoordinatorError
 from tenancy import audit
 from tenancy.models import Tenant
 from wire import web_address
@@ -72,22 +73,17 @@ def _assign(channel: AlertChannel, changes: dict[str, Any]) -> None:
     for name in _CHANGING:
         if name in changes:
             setattr(channel, name, stored(channel.kind, name, changes[name]))
-    wrong = {name: rule for name, rule in _wrong(channel) if rule}
-    if wrong:
-        raise AlertChannelInvalid(
-            "; ".join(f"{name} {rule}" for name, rule in wrong.items()),
-            errors=[{"field": name, "code": "INVALID", "message": rule} for name, rule in wrong.items()],
-        )
+    require_valid(AlertChannelInvalid, _wrong(channel))
 
 
-def _wrong(channel: AlertChannel) -> list[tuple[str, str]]:
+def _wrong(channel: AlertChannel) -> dict[str, str]:
     if channel.kind not in Kind.values:
-        return [("kind", f"must be one of {', '.join(Kind.values)}")]
-    return [
-        ("name", wrong_name(channel.name)),
-        ("address", _wrong_address(channel)),
-        ("secret", _wrong_secret(channel)),
-    ]
+        return {"kind": f"must be one of {', '.join(Kind.values)}"}
+    return {
+        "name": wrong_name(channel.name),
+        "address": _wrong_address(channel),
+        "secret": _wrong_secret(channel),
+    }
 
 
 def _wrong_address(channel: AlertChannel) -> str:
@@ -131,6 +127,16 @@ def _record(act: str, channel: AlertChannel, actor: str, **details: Any) -> None
 
 def _removed(channel: AlertChannel) -> AlertChannelUnknown:
     return AlertChannelUnknown(f"There is no alert channel {channel.pk}.")
+
+
+def require_valid(error: type[CoordinatorError], rules: Mapping[str, str]) -> None:
+    """Raise `error` with the rules that members violate. "" stands for a valid member."""
+    wrong = {name: rule for name, rule in rules.items() if rule}
+    if wrong:
+        raise error(
+            "; ".join(f"{name} {rule}" for name, rule in wrong.items()),
+            errors=[{"field": name, "code": "INVALID", "message": rule} for name, rule in wrong.items()],
+        )
 
 
 def wrong_name(name: str) -> str:

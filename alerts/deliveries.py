@@ -9,9 +9,8 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
-from alerts import statements, texts
+from alerts import messages, statements, texts
 from alerts.errors import AlertChannelDisabled
-from alerts.messages import message_of
 from alerts.models import AlertChannel, AlertDelivery
 from foundation.http.address_guard import Resolve
 from foundation.wakeups import wakeup
@@ -72,16 +71,18 @@ def _send(delivery: AlertDelivery, resolve: Resolve) -> Failure | None:
     channel = delivery.channel
     if not channel.enabled or channel.removed_at is not None:
         return Failure("the channel is disabled", final=True)
-    message, tenant, message_id = message_of(delivery), delivery.tenant.slug, str(delivery.pk)
+    tenant, message_id = delivery.tenant.slug, str(delivery.pk)
     if channel.kind == AlertChannel.Kind.EMAIL:
-        return mail(channel.address.split(","), message.headline, message.text(), message_id=message_id)
+        return mail(
+            channel.address.split(","), messages.headline(delivery), messages.text(delivery), message_id=message_id
+        )
     secret = texts.secret(settings.ALERT_SECRETS, tenant, channel.secret) if channel.secret else None
     if channel.secret and secret is None:
         return Failure(f"ALERT_SECRETS has no readable secret {channel.secret!r} of the tenant")
     if channel.kind == AlertChannel.Kind.SLACK:
-        body = json.dumps(message.slack(), ensure_ascii=False).encode()
+        body = json.dumps(messages.slack(delivery), ensure_ascii=False).encode()
         return post(secret or "", body, {}, message_id=message_id, resolve=resolve)
-    body = json.dumps(message.document(), ensure_ascii=False).encode()
+    body = json.dumps(messages.document(delivery), ensure_ascii=False).encode()
     headers = signed(body, [secret] if secret else webhook_keys(tenant))
     return post(channel.address, body, headers, message_id=message_id, resolve=resolve)
 

@@ -9,7 +9,7 @@ taken before the locks of executions. The caller has checked access to the tenan
 
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,17 +76,9 @@ def pause_executions(executions: Sequence[Execution], *, actor: str, reason: str
     if not executions:
         return set()
     releases = Release.objects.filter(pk__in={execution.release_id for execution in executions})
-    parameters: dict[str, Any] = {
-        "ids": [execution.pk for execution in executions],
-        "versions": [execution.version for execution in executions],
-        "reason": reason,
-        "actor": actor,
-        "terminal": TERMINAL_VALUES,
-    }
     with connection.cursor() as cursor:
         cursor.execute(statements.LOCK_PIPELINES, [list(releases.values_list("pipeline_id", flat=True))])
-        cursor.execute(statements.PAUSE_EXECUTIONS, parameters)
-        return {execution_id for (execution_id,) in cursor.fetchall()}
+    return set(_pause_executions({execution.pk: execution.version for execution in executions}, actor, reason))
 
 
 def hold_release(release: Release, *, actor: str, reason: str) -> None:
@@ -144,21 +136,27 @@ def _lock_pipeline(target: Target) -> None:
     else:
         pipeline_id = Release.objects.values_list("pipeline_id", flat=True).get(pk=target.release_id)
     with connection.cursor() as cursor:
-        cursor.execute(statements.LOCK_PIPELINE, [pipeline_id])
+        cursor.execute(statements.LOCK_PIPELINES, [[pipeline_id]])
 
 
-def _pause_execution(execution: Execution, actor: str, reason: str) -> int:
+def _pause_executions(versions: Mapping[uuid.UUID, int | None], actor: str, reason: str) -> dict[uuid.UUID, int]:
+    """Pause the executions that have these versions; None stands for any. Return the hold of each that was paused."""
     parameters: dict[str, Any] = {
-        "execution": execution.pk,
+        "ids": list(versions),
+        "versions": list(versions.values()),
         "reason": reason,
         "actor": actor,
         "terminal": TERMINAL_VALUES,
     }
     with connection.cursor() as cursor:
-        cursor.execute(statements.PAUSE_EXECUTION, parameters)
-        row = cursor.fetchone()
-    if row is not None:
-        return int(row[0])
+        cursor.execute(statements.PAUSE_EXECUTIONS, parameters)
+        return dict(cursor.fetchall())
+
+
+def _pause_execution(execution: Execution, actor: str, reason: str) -> int:
+    holds = _pause_executions({execution.pk: None}, actor, reason)
+    if execution.pk in holds:
+        return holds[execution.pk]
     status = Execution.objects.filter(pk=execution.pk).values_list("status", flat=True).first()
     if status is None:
         raise ExecutionUnknown(f"There is no execution {execution.pk}.")

@@ -35,7 +35,7 @@ def test_several_processes_send_each_message_once(ready: Ready) -> None:
         made = channel(ready[0], receiver.url())
         for _ in range(6):
             deliveries.test(made, actor=ACTOR)
-        results_of(race(*[deliveries.deliver] * 12))
+        results_of(race(*[deliveries.OUTBOX.send] * 12))
         while deliveries.OUTBOX.send():
             pass
         keys = [request.headers["Idempotency-Key"] for request in receiver.requests]
