@@ -66,7 +66,8 @@ class Look:
         shared = {"tenant": self.rule.tenant_id, "pipeline": self.rule.pipeline_id, "most": MOST_FOUND}
         with connection.cursor() as cursor:
             cursor.execute(statement, {**shared, **more})
-            return cursor.fetchall()
+            found: list[tuple[Any, ...]] = cursor.fetchall()
+        return found
 
     @property
     def minutes(self) -> timedelta:
@@ -253,7 +254,7 @@ def _late_activations(look: Look) -> list[Finding]:
             f"The planned activation of {request.release.pipeline.pipeline_id} {request.release.release_version} "
             + ("failed" if request.status == RequestStatus.FAILED else "is late"),
             page_of(ActivationRequest, request.pk),
-            f"It was planned for {_utc(request.activate_at)}. {request.detail}".strip(),
+            f"It was planned for {request.activate_at:%Y-%m-%d %H:%M:%S} UTC. {request.detail}".strip(),
         )
         for request in found
     ]
