@@ -2,7 +2,6 @@
 
 import uuid
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin, messages
@@ -119,12 +118,10 @@ class AlertAdmin(ReadOnlyAdmin):
             raise PermissionDenied
         form = SilenceForm(request.POST)
         if form.is_valid():
-            hours = form.cleaned_data["hours"]
-            until = timezone.now() + timedelta(hours=hours) if hours else None
             try:
-                silence(alert, until=until, actor=actor(request.user))
+                silence(alert, until=form.until, actor=actor(request.user))
             except CoordinatorError as error:
                 messages.error(request, error.detail)
             else:
-                messages.success(request, "The alert is silenced." if hours else "The silence has ended.")
+                messages.success(request, "The alert is silenced." if form.until else "The silence has ended.")
         return redirect("admin:alerts_alert_change", alert.pk)

@@ -1,10 +1,12 @@
 """The forms of rules, channels and silences."""
 
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 from unfold.widgets import (
     UnfoldAdminSelectWidget,
     UnfoldAdminTextInputWidget,
@@ -28,6 +30,12 @@ class SilenceForm(forms.Form):
     """For how many hours a rule or an alert is silenced. 0 ends its silence."""
 
     hours = forms.TypedChoiceField(choices=[(0, "end"), *HOURS], coerce=int)
+
+    @property
+    def until(self) -> datetime | None:
+        """The end of the silence that a valid form requests; None ends it now."""
+        hours = self.cleaned_data["hours"]
+        return timezone.now() + timedelta(hours=hours) if hours else None
 
 
 class ChannelForm(forms.Form):

@@ -1,7 +1,6 @@
 """The list of rules, the page of a rule, and the forms that change it."""
 
 import uuid
-from datetime import timedelta
 
 from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
@@ -96,8 +95,6 @@ class AlertRuleAdmin(ConfigurationAdmin):
         rule = self.to_change(request, object_id)
         form = SilenceForm(request.POST)
         if form.is_valid():
-            hours = form.cleaned_data["hours"]
-            until = timezone.now() + timedelta(hours=hours) if hours else None
-            rules.change(rule, actor=actor(request.user), silenced_until=until)
-            messages.success(request, "The rule is silenced." if hours else "The silence has ended.")
+            rules.change(rule, actor=actor(request.user), silenced_until=form.until)
+            messages.success(request, "The rule is silenced." if form.until else "The silence has ended.")
         return self.to_page(rule)
