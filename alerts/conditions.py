@@ -12,11 +12,10 @@ from django.utils import timezone
 
 from alerts import statements
 from alerts.kinds import Kind
-from alerts.models import AlertRule
+from alerts.models import AlertRule, page_of
 from executions.models import FailureGroup, Interaction, Worker, WorkerEligibility, is_new
 from executions.workers import message_path
 from executions.workers import stranded as strandings
-from foundation.admin.addresses import page_of
 from releases.models import ActivationRequest, GradualActivation, Pipeline, Release
 from releases.states import RequestStatus
 

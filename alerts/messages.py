@@ -9,8 +9,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from alerts.kinds import Kind
-from alerts.models import Alert, AlertDelivery
-from foundation.admin.addresses import page_of
+from alerts.models import Alert, AlertDelivery, page_of
 
 _SLACK = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 

@@ -2,7 +2,7 @@
 
 import uuid
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from django.contrib.postgres.functions import RandomUUID, TransactionNow
 from django.db import models
@@ -118,12 +118,21 @@ class RuleChannel(models.Model):
         return f"{self.rule_id} to {self.channel_id}"
 
 
+def page_of(model: type[models.Model], key: object = None, **query: str) -> str:
+    """Return the path of the admin's page of the row with this key, or of the list of the rows that match `query`.
+
+    It is written here and not resolved, because a control worker does not load the pages.
+    """
+    rows = f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
+    return f"{rows}?{urlencode(query)}" if key is None else f"{rows}{key}/change/"
+
+
 class Alert(models.Model):
     """A rule applies to one subject: FIRING, then RESOLVED, which is final.
 
-    A rule has at most one FIRING alert of a subject. `path` is the page of what it is about. `clear_since` is when the
-    condition was first not met, or null while it is met; the alert is resolved once that lasted for a minute.
-    `notified_at` is null until its messages were written, which a silence delays.
+    A rule has at most one FIRING alert of a subject. `path` is the page of what it is about (`page_of`).
+    `clear_since` is when the condition was first not met, or null while it is met; the alert is resolved once that
+    lasted for a minute. `notified_at` is null until its messages were written, which a silence delays.
     """
 
     class State(models.TextChoices):
