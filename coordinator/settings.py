@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from django.core.exceptions import ImproperlyConfigured
 
-from alerts.secrets import read_alert_secrets
+from alerts.texts import read_alert_secrets
 from coordinator import artifact_stores
 from coordinator.appearance import UNFOLD
 from coordinator.openapi import SPECTACULAR_SETTINGS

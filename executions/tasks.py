@@ -135,7 +135,7 @@ def expire_awaits() -> None:
 
 @shared_task(name=awaits.SEND_TASK)
 def send_webhooks() -> None:
-    webhooks.send()
+    webhooks.OUTBOX.send()
 
 
 @shared_task(name=message_path.CONFIRM_TASK)

@@ -11,7 +11,7 @@ from django.urls import path
 from django.utils import timezone
 
 from executions.awaits import interactions
-from executions.awaits.awaits import TIMER, epoch_ms
+from executions.awaits.awaits import epoch_ms
 from executions.errors import CorrelationAmbiguous, ExecutionUnknown, InputInvalid, WorkerUnavailable
 from executions.lifecycle import queries
 from executions.models import Execution, Interaction
@@ -40,6 +40,7 @@ from releases.artifacts.soundness import require_verified
 from releases.errors import ActiveReleaseChanged, ArtifactUnverified, NoActiveRelease, PipelineUnknown
 from releases.models import Release
 from tenancy.models import Tenant
+from wire.documents.contract import TIMER
 from wire.identifying import is_identifier
 from wire.messages.payload_envelopes import (
     PayloadRefused,

@@ -11,15 +11,14 @@ from django.urls import reverse
 from django.utils import timezone
 
 from alerts.models import Alert
-from executions.awaits.awaits import TIMER
 from executions.models import Campaign, FailureGroup, Hold, Interaction, is_new
-from executions.statistics.failures import MOST_READ, Failures
-from executions.statistics.finished import Series, Totals
+from executions.statistics.finished import MOST_READ, Failures, Series, Totals
 from executions.workers import message_path
 from executions.workers.eligibility import Stranded
 from releases import queries
 from releases.models import ActivationRequest, Release
 from releases.states import RequestStatus
+from wire.documents.contract import TIMER
 
 MOST_COUNTED: Final = 10_000
 FAILING_SHOWN: Final = 5

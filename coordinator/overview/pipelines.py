@@ -10,8 +10,7 @@ from django.db.models import OuterRef, Subquery
 from executions.inspection.drift import differing
 from executions.models import Worker, WorkerEligibility
 from executions.statistics import finished
-from executions.statistics.finished import Series, Totals
-from executions.statistics.live import Live, live
+from executions.statistics.finished import Live, Series, Totals, live
 from releases.models import SWITCHES, Activation, Pipeline, Release
 
 PIPELINES_SHOWN: Final = 100

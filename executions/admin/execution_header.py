@@ -6,7 +6,7 @@ from django.utils import timezone
 
 from executions.admin.filters import STATE_VARIANTS
 from executions.failures import facts
-from executions.holds.queries import holds_of
+from executions.holds.holds import holds_of
 from executions.lifecycle.redrive import redrivable
 from executions.models import DUE_VALUES, TERMINAL_VALUES, Execution, Interaction
 from executions.models.states import State, legal

@@ -10,10 +10,9 @@ from rest_framework import serializers
 from executions.api.executions import ErrorView, PinView
 from executions.api.operators import LONGEST_REASON, START_HELP, STATES
 from executions.campaigns import campaigns, drafts, resubmitting
+from executions.campaigns.admitting import Results, results
 from executions.campaigns.campaigns import HIGHEST_RATE
-from executions.campaigns.filters import WIRE_NAMES, Filters, Preview, RevokedRelease
-from executions.campaigns.results import Results, results
-from executions.campaigns.selection import MOST_CHOSEN
+from executions.campaigns.selection import MOST_CHOSEN, WIRE_NAMES, Filters, Preview, RevokedRelease
 from executions.models import Campaign, CampaignEvent, CampaignItem, DeadLetter, Execution, StartFrom
 from foundation.api.fields import Flag, KeywordMembers, SegmentIdentifier, StrictSerializer, Text, Uuid, WholeNumber
 from releases.models import IDENTITY_LENGTH

@@ -29,8 +29,7 @@ from executions.api.campaign_documents import (
 from executions.api.operators import NewestCreated
 from executions.campaigns import campaigns, drafts
 from executions.campaigns.creating import Options
-from executions.campaigns.filters import preview
-from executions.campaigns.selection import chosen, selected
+from executions.campaigns.selection import chosen, preview, selected
 from executions.errors import (
     CampaignEmpty,
     CampaignRefused,

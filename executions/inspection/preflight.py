@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from django.db import connection
 
-from executions.holds import queries as holds
+from executions.holds import holds
 from executions.inspection import statements
 from executions.inspection.callers import Callers, callers
 from executions.workers.eligibility import Hosts, hosts

@@ -22,12 +22,12 @@ from executions.awaits.opening import Parking
 from executions.lifecycle import reports
 from executions.lifecycle.reports import Locked, Overtaken, lock, recording, with_lost_leases
 from executions.models import DeadLetter
-from executions.models.states import State
+from executions.models.states import OUTCOME_UNKNOWN, State
 from executions.state_machine import dead_letters, moves
 from executions.state_machine.moves import Move, Note
-from executions.state_machine.retry import OUTCOME_UNKNOWN, RetryPolicy
 from executions.workers.registry import DISPATCH_TASK
 from foundation.database.postgresql.outage import rejects_values
+from foundation.scheduling.retry import RetryPolicy
 from foundation.wakeups import wakeup
 from releases.models import Pipeline
 from releases.models.policy import LONGEST_RETRY_DELAY

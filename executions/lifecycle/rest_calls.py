@@ -18,10 +18,9 @@ from django.db import Error, connection, transaction
 from executions import metrics
 from executions.lifecycle import outcome, statements
 from executions.models import Execution, Worker, WorkerEligibility
-from executions.models.states import State
+from executions.models.states import OUTCOME_UNKNOWN, State
 from executions.state_machine import moves
 from executions.state_machine.moves import Move, owner
-from executions.state_machine.retry import OUTCOME_UNKNOWN
 from executions.transports.rest import wire_forms, workers
 from executions.transports.rest.calls import blocked_reason, call, lease_seconds, may_call
 from executions.transports.rest.commands import command_of, non_retryable, payload_of, steps_of

@@ -8,7 +8,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from executions.models.execution import Execution
-from executions.questions.words import title_of
+from executions.questions.readable import title_of
 from tenancy.models import Tenant
 from wire.traceparent import SQL_FORM
 

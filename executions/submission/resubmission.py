@@ -24,7 +24,7 @@ from executions.errors import (
     ResubmitRefused,
     VersionMismatch,
 )
-from executions.holds import queries as holds
+from executions.holds import holds
 from executions.models import Execution, Resubmission, StartFrom
 from executions.models.states import TERMINAL, State
 from executions.state_machine import moves

@@ -13,7 +13,7 @@ from django.utils import timezone
 from executions.awaits import awaits
 from executions.campaigns import campaigns, drafts
 from executions.campaigns.creating import Options
-from executions.failures import acts
+from executions.failures import queries
 from executions.lifecycle import reports
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrive
@@ -287,7 +287,7 @@ def an_acknowledgement_of_a_group_with_another_failure() -> Decision:
     owner, _ = making.ready()
     making.dead(owner, "first")
     group = FailureGroup.objects.get()
-    acknowledge = partial(acts.change, owner, group.pk, actor="user:eva", acknowledged=True)
+    acknowledge = partial(queries.change, owner, group.pk, actor="user:eva", acknowledged=True)
     return partial(making.dead, owner, "second"), lambda: acknowledge().is_new, False
 
 

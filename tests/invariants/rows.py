@@ -9,13 +9,13 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.utils import timezone
 
-from alerts.configuration import channels, rules
+from alerts import channels, rules
 from alerts.models import Alert, AlertDelivery
 from coordinator.models import Process
 from coordinator.monitoring.reports import Reporter
 from executions.awaits import claims, interactions
 from executions.campaigns import campaigns
-from executions.campaigns.filters import Filters
+from executions.campaigns.selection import Filters
 from executions.holds import holds
 from executions.lifecycle import cancellation, outcome
 from executions.models import (

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from executions.state_machine.retry import OUTCOME_UNKNOWN
+from executions.models.states import OUTCOME_UNKNOWN
 from executions.transports.rest.calls import read
 from foundation.http.exchange import Response
 from wire.documents.json_reader import quoted

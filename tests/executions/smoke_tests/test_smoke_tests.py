@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from executions.campaigns.filters import Filters, preview
+from executions.campaigns.selection import Filters, preview
 from executions.gradual.comparison import evidence
 from executions.holds import holds
 from executions.inspection.preflight import preflight

@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from executions.campaigns import campaigns
-from executions.campaigns.filters import Filters
+from executions.campaigns.selection import Filters
 from executions.errors import IdempotencyKeyReused, TenantNotAllowed
 from executions.lifecycle import cancellation
 from executions.lifecycle.redrive import redrive

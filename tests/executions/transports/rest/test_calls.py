@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 from prometheus_client import REGISTRY
 
-from executions.campaigns.filters import Filters, matching
+from executions.campaigns.selection import Filters, matching
 from executions.lifecycle import sweep
 from executions.models import DeadLetter, Execution, Interaction, Worker
 from executions.transports.rest import calls, wire_forms

@@ -1,12 +1,8 @@
-"""Decides when a failed transition runs again (wire protocol E.5). Nothing else decides it."""
+"""Decides when a failed transition runs again (wire protocol E.5) or a message is sent again. Nothing else does."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
-
-OUTCOME_UNKNOWN: Final = "OUTCOME_UNKNOWN"
-"""The error code of a transition that a worker may have carried out, although its outcome is unknown (ADR 74)."""
 
 
 @dataclass(frozen=True, slots=True)

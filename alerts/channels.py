@@ -1,26 +1,30 @@
-"""Adds, changes and removes the channels of a tenant."""
+"""Adds, changes and removes the channels of a tenant. Names are unique among the channels, and among the rules."""
 
 import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
-from alerts.configuration.names import named_once, wrong_name
-from alerts.errors import AlertChannelInvalid, AlertChannelUnknown, TooManyAlertRules
-from alerts.models import AlertChannel, RuleChannel
-from alerts.models.channel import LONGEST_ADDRESS
+from alerts.errors import AlertChannelInvalid, AlertChannelUnknown, AlertNameTaken, TooManyAlertRules
+from alerts.models import LONGEST_ADDRESS, LONGEST_NAME, AlertChannel, RuleChannel
 from alerts.texts import stored
+from foundation.database.postgresql.outage import violated_constraint
+from foundation.errors import CoordinatorError
 from tenancy import audit
 from tenancy.models import Tenant
 from wire import web_address
+from wire.identifying import RULE, is_identifier
 
 Kind = AlertChannel.Kind
 MOST_CHANNELS: Final = 50
 MOST_RECIPIENTS: Final = 10
 _SECRET = re.compile(r"[A-Za-z0-9._-]{0,100}")
+_ONCE: Final = {"alert_channel_name_once", "alert_rule_name_once"}
 _CHANGING = ("name", "address", "secret", "enabled")
 
 
@@ -69,22 +73,17 @@ def _assign(channel: AlertChannel, changes: dict[str, Any]) -> None:
     for name in _CHANGING:
         if name in changes:
             setattr(channel, name, stored(channel.kind, name, changes[name]))
-    wrong = {name: rule for name, rule in _wrong(channel) if rule}
-    if wrong:
-        raise AlertChannelInvalid(
-            "; ".join(f"{name} {rule}" for name, rule in wrong.items()),
-            errors=[{"field": name, "code": "INVALID", "message": rule} for name, rule in wrong.items()],
-        )
+    require_valid(AlertChannelInvalid, _wrong(channel))
 
 
-def _wrong(channel: AlertChannel) -> list[tuple[str, str]]:
+def _wrong(channel: AlertChannel) -> dict[str, str]:
     if channel.kind not in Kind.values:
-        return [("kind", f"must be one of {', '.join(Kind.values)}")]
-    return [
-        ("name", wrong_name(channel.name)),
-        ("address", _wrong_address(channel)),
-        ("secret", _wrong_secret(channel)),
-    ]
+        return {"kind": f"must be one of {', '.join(Kind.values)}"}
+    return {
+        "name": wrong_name(channel.name),
+        "address": _wrong_address(channel),
+        "secret": _wrong_secret(channel),
+    }
 
 
 def _wrong_address(channel: AlertChannel) -> str:
@@ -128,3 +127,31 @@ def _record(act: str, channel: AlertChannel, actor: str, **details: Any) -> None
 
 def _removed(channel: AlertChannel) -> AlertChannelUnknown:
     return AlertChannelUnknown(f"There is no alert channel {channel.pk}.")
+
+
+def require_valid(error: type[CoordinatorError], rules: Mapping[str, str]) -> None:
+    """Raise `error` with the rules that members violate. "" stands for a valid member."""
+    wrong = {name: rule for name, rule in rules.items() if rule}
+    if wrong:
+        raise error(
+            "; ".join(f"{name} {rule}" for name, rule in wrong.items()),
+            errors=[{"field": name, "code": "INVALID", "message": rule} for name, rule in wrong.items()],
+        )
+
+
+def wrong_name(name: str) -> str:
+    """Return what is wrong with a name; "" if it is valid."""
+    if not is_identifier(name):
+        return RULE
+    return "" if len(name) <= LONGEST_NAME else f"must have at most {LONGEST_NAME} characters"
+
+
+@contextmanager
+def named_once(name: str) -> Iterator[None]:
+    """Raise `AlertNameTaken` if the block writes a name that is taken."""
+    try:
+        yield
+    except IntegrityError as error:
+        if violated_constraint(error) not in _ONCE:
+            raise
+        raise AlertNameTaken(f"The name {name!r} is taken.") from None

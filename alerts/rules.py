@@ -9,7 +9,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from alerts import queries
-from alerts.configuration.names import named_once, wrong_name
+from alerts.channels import named_once, require_valid, wrong_name
 from alerts.errors import AlertChannelUnknown, AlertRuleInvalid, AlertRuleUnknown, TooManyAlertRules
 from alerts.kinds import Kind, complete, wrong_thresholds
 from alerts.models import AlertChannel, AlertRule, RuleChannel
@@ -94,12 +94,7 @@ def _assign(rule: AlertRule, changes: dict[str, Any]) -> None:
         if name in changes:
             value = changes[name]
             setattr(rule, name, value.strip() if isinstance(value, str) else value)
-    wrong = _wrong(rule)
-    if wrong:
-        raise AlertRuleInvalid(
-            "; ".join(f"{name} {text}" for name, text in wrong.items()),
-            errors=[{"field": name, "code": "INVALID", "message": text} for name, text in wrong.items()],
-        )
+    require_valid(AlertRuleInvalid, _wrong(rule))
     rule.thresholds = complete(Kind(rule.kind), rule.thresholds)
 
 
@@ -107,8 +102,7 @@ def _wrong(rule: AlertRule) -> dict[str, str]:
     if rule.kind not in Kind.values:
         return {"kind": f"must be one of {', '.join(Kind.values)}"}
     wrong = {f"thresholds.{name}": text for name, text in wrong_thresholds(Kind(rule.kind), rule.thresholds).items()}
-    name = wrong_name(rule.name)
-    return {"name": name, **wrong} if name else wrong
+    return {"name": wrong_name(rule.name), **wrong}
 
 
 def _channels(tenant: Tenant, channel_ids: Collection[uuid.UUID]) -> list[AlertChannel]:
