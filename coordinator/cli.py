@@ -2,9 +2,19 @@
 
 import os
 import sys
+from typing import Final
 
-from coordinator.command_line.words import WORDS
 from coordinator.command_settings import fill_in
+
+WORDS: Final = frozenset(
+    {
+        *("releases", "requests", "gradual", "executions", "failures", "campaigns", "questions", "workers"),
+        *("pipelines", "keys", "members", "alerts", "audit"),
+        *("status", "stranded", "drift", "holds", "quotas", "apply", "login", "profiles"),
+        *("--help", "--install-completion", "--show-completion"),
+    }
+)
+"""The first words of the commands in `coordinator.command_line`, which is not imported for any other command."""
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from coordinator_client.errors import ClientError
 from pipelines.commands import (
     activate,
     build,
@@ -19,7 +20,7 @@ from pipelines.commands import (
     verify_release,
     worker,
 )
-from pipelines.errors import DefinitionError
+from pipelines.errors import DefinitionError, of_client
 
 
 def main(argv: Sequence[str] | None = None, program: str = "pipelines") -> int:
@@ -31,8 +32,9 @@ def main(argv: Sequence[str] | None = None, program: str = "pipelines") -> int:
     arguments = _parser(program).parse_args(argv)
     try:
         return int(arguments.run(arguments))
-    except DefinitionError as error:
-        for each in error.errors:
+    except (DefinitionError, ClientError) as error:
+        found = of_client(error) if isinstance(error, ClientError) else error
+        for each in found.errors:
             print(f"error: {each}", file=sys.stderr)
         return 2
 

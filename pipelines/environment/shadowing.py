@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pipelines.errors import DefinitionError
 
-_WORKER: Final = frozenset({"pipelines", "wire"})
+_WORKER: Final = frozenset({"coordinator_client", "pipelines", "wire"})
 
 
 def top_level_modules(entries: Iterable[str]) -> set[str]:
