@@ -20,7 +20,7 @@ from pipelines.commands import (
     verify_release,
     worker,
 )
-from pipelines.errors import DefinitionError, of_client
+from pipelines.errors import DefinitionError
 
 
 def main(argv: Sequence[str] | None = None, program: str = "pipelines") -> int:
@@ -32,10 +32,14 @@ def main(argv: Sequence[str] | None = None, program: str = "pipelines") -> int:
     arguments = _parser(program).parse_args(argv)
     try:
         return int(arguments.run(arguments))
-    except (DefinitionError, ClientError) as error:
-        found = of_client(error) if isinstance(error, ClientError) else error
-        for each in found.errors:
+    except DefinitionError as error:
+        for each in error.errors:
             print(f"error: {each}", file=sys.stderr)
+        return 2
+    except ClientError as error:
+        from pipelines.release.connection import of_client
+
+        print(f"error: {of_client(error)}", file=sys.stderr)
         return 2
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from coordinator_client.errors import ClientError, Refused, Unreachable
-
 
 class DefinitionError(Exception):
     """A pipeline cannot be loaded, compiled, packed, released, published or hosted.
@@ -31,17 +29,6 @@ class DefinitionError(Exception):
         first.args = ("\n".join(str(error) for error in every),)
         first.errors = every
         return first
-
-
-def of_client(error: ClientError) -> DefinitionError:
-    """Return the error that says why a call of the coordinator failed.
-
-    Its code is COORDINATOR_REFUSED, COORDINATOR_UNREACHABLE, or INVALID_URL if no request was made.
-    """
-    if isinstance(error, Refused):
-        text = "\n".join([f"{error.status} {error.code} {error.detail}", *error.fields]) if error.code else str(error)
-        return DefinitionError("COORDINATOR_REFUSED", text)
-    return DefinitionError("COORDINATOR_UNREACHABLE" if isinstance(error, Unreachable) else "INVALID_URL", str(error))
 
 
 @contextmanager

@@ -11,7 +11,6 @@ from typing import Any
 
 from coordinator_client.errors import Refused
 from pipelines.commands.options import add_json, add_target, show
-from pipelines.errors import of_client
 
 REFUSED = 3
 """The exit status if the activation is refused."""
@@ -49,7 +48,7 @@ def _run(arguments: argparse.Namespace) -> int:
     except Refused as refused:
         if refused.status not in REFUSING:
             raise
-        print(f"error: {of_client(refused)}", file=sys.stderr)
+        print(f"error: {connection.of_client(refused)}", file=sys.stderr)
         return REFUSED
     shown = {
         "pipelineId": arguments.pipeline,

@@ -6,6 +6,7 @@ import argparse
 import os
 
 from coordinator_client.api import Client, Connection
+from coordinator_client.errors import ClientError, Refused, Unreachable
 from coordinator_client.profiles import coordinator_url, is_token
 from pipelines.errors import DefinitionError
 
@@ -40,3 +41,14 @@ def _token(arguments: argparse.Namespace) -> str:
     if not is_token(token):
         raise DefinitionError("MISSING_OPTION", "set --token-file FILE or COORDINATOR_TOKEN")
     return token
+
+
+def of_client(error: ClientError) -> DefinitionError:
+    """Return the error that says why a call of the coordinator failed.
+
+    Its code is COORDINATOR_REFUSED, COORDINATOR_UNREACHABLE, or INVALID_URL if no request was made.
+    """
+    if isinstance(error, Refused):
+        text = "\n".join([f"{error.status} {error.code} {error.detail}", *error.fields]) if error.code else str(error)
+        return DefinitionError("COORDINATOR_REFUSED", text)
+    return DefinitionError("COORDINATOR_UNREACHABLE" if isinstance(error, Unreachable) else "INVALID_URL", str(error))

@@ -14,7 +14,8 @@ from typing import BinaryIO, Final
 from coordinator_client.api import Client, Request, refused
 from coordinator_client.errors import ClientError, Refused, Unreachable
 from coordinator_client.http import Response
-from pipelines.errors import DefinitionError, of_client
+from pipelines.errors import DefinitionError
+from pipelines.release.connection import of_client
 from pipelines.worker.artifact import hosted_artifact, read_descriptor
 
 PATIENCE_SECONDS: Final = 60.0
