@@ -100,10 +100,12 @@ class Client:
     def download(self, request: Request, receive: Callable[[bytes], object]) -> None:
         """Pass the body of the response to `receive` in pieces."""
         seconds = self.connection.seconds
-        limits = {"seconds": seconds * DOWNLOAD_FACTOR, "silent_seconds": seconds}
-        with self.opened(request, {"Accept": "*/*"}, **limits) as response:
+        whole = seconds * DOWNLOAD_FACTOR
+        with self.opened(request, {"Accept": "*/*"}, seconds=whole, silent_seconds=seconds) as response:
             if response.status != 200:
                 raise refused(response)
+            if not response.has_end:  # such as one that ended within its headers
+                raise Unreachable("the response has no length")
             received = 0
             for piece in response.pieces():
                 received += len(piece)

@@ -38,6 +38,8 @@ class Response:
     def __init__(self, response: http.client.HTTPResponse, deadline: float) -> None:
         self.status = response.status
         self.headers: Mapping[str, str] = {name.lower(): value for name, value in response.getheaders()}
+        self.has_end = response.chunked or response.length is not None
+        """True if the end of the body can be told from the end of the connection."""
         self._response = response
         self._deadline = deadline
 
