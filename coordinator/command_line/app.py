@@ -1,6 +1,7 @@
 """The tree of commands that use the REST API."""
 
 import io
+import os
 import sys
 
 import typer
@@ -10,7 +11,7 @@ from coordinator.command_line.apply import command as apply
 from coordinator.command_line.commands import root
 
 root.changing("apply")(apply.apply)
-for each in (
+NOUNS = (
     releases.releases,
     releases.requests,
     releases.gradual,
@@ -25,7 +26,8 @@ for each in (
     tenant.alerts,
     tenant.audit,
     login.stored,
-):
+)
+for each in NOUNS:
     root.app.add_typer(each.app)
 
 
@@ -39,4 +41,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for terminals that cannot show every character
+    if "_COORDINATOR_COMPLETE" not in os.environ:  # which looks at all commands
+        for noun in NOUNS:
+            if noun.app.info.name not in sys.argv[1:2]:
+                noun.app.registered_commands = []  # typer would build them, which takes longer than most commands
     tree()(prog_name="coordinator")

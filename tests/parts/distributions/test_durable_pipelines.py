@@ -41,8 +41,8 @@ files = [str(file) for file in importlib.metadata.files("durable-pipelines")]
 print(json.dumps([names, files]))
 """
 EVERY_MODULE = """
-import importlib, pkgutil, pipelines, wire
-for package in (pipelines, wire):
+import importlib, pkgutil, coordinator_client, pipelines, wire
+for package in (coordinator_client, pipelines, wire):
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         if module.name != "pipelines.worker.tracing":  # of the extra `tracing`
             importlib.import_module(module.name)
