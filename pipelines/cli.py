@@ -7,6 +7,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from coordinator_client.errors import ClientError
 from pipelines.commands import activate, building, checking, publish, worker
 from pipelines.errors import DefinitionError
 
@@ -23,6 +24,11 @@ def main(argv: Sequence[str] | None = None, program: str = "pipelines") -> int:
     except DefinitionError as error:
         for each in error.errors:
             print(f"error: {each}", file=sys.stderr)
+        return 2
+    except ClientError as error:
+        from pipelines.release.connection import of_client
+
+        print(f"error: {of_client(error)}", file=sys.stderr)
         return 2
 
 

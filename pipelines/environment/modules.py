@@ -11,12 +11,14 @@ from importlib.machinery import all_suffixes
 from pathlib import Path
 from typing import Any, Final
 
+import coordinator_client
 import wire
 from pipelines.environment.distributions import hexadecimal, recorded_modules
 from pipelines.errors import DefinitionError
 
 _OWN_FOLDERS: Final = tuple(
-    os.path.realpath(folder) + os.sep for folder in (str(Path(__file__).parents[1]), *wire.__path__)
+    os.path.realpath(folder) + os.sep
+    for folder in (str(Path(__file__).parents[1]), *coordinator_client.__path__, *wire.__path__)
 )
 """The code of the worker itself, which may be installed from a folder for development."""
 _UNRECORDED: Final = frozenset({"_virtualenv.py"})
@@ -25,7 +27,7 @@ _SITES: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.se
 
 
 class InstalledCode:
-    """The files of the standard library, of installed distributions, and of the packages `pipelines` and `wire`."""
+    """The files of the standard library, of installed distributions, and of the worker's own packages."""
 
     def __init__(self) -> None:
         self._library = tuple({os.path.realpath(sysconfig.get_path(n)) + os.sep for n in ("stdlib", "platstdlib")})
@@ -56,7 +58,7 @@ def canonical(file: str) -> str:
     return os.path.join(os.path.realpath(folder), name)  # noqa: PTH118 - of each import
 
 
-_WORKER: Final = frozenset({"pipelines", "wire"})
+_WORKER: Final = frozenset({"coordinator_client", "pipelines", "wire"})
 
 
 def top_level_modules(entries: Iterable[str]) -> set[str]:
