@@ -132,7 +132,7 @@ def _check_first(connection: BaseDatabaseWrapper, **_: Any) -> None:
 
 
 def pending(connected: BaseDatabaseWrapper) -> list[str]:
-    """Return the migrations that the database lacks, such as `executions.0001_initial`, in the order of their names.
+    """Return the migrations that the database lacks, such as `executions.0001_tables`, in the order of their names.
 
     A database that has more migrations is fine: it belongs to a newer version, whose migrations keep this one working.
     """

@@ -6,7 +6,15 @@ import sys
 from collections.abc import MutableMapping, Sequence
 from typing import Final
 
-from coordinator.command_line.words import WORDS
+WORDS: Final = frozenset(
+    {
+        *("releases", "requests", "gradual", "executions", "failures", "campaigns", "questions", "workers"),
+        *("pipelines", "keys", "members", "alerts", "audit"),
+        *("status", "stranded", "drift", "holds", "quotas", "apply", "login", "profiles"),
+        *("--help", "--install-completion", "--show-completion"),
+    }
+)
+"""The first words of the commands in `coordinator.command_line`, which is not imported for any other command."""
 
 
 def main() -> None:

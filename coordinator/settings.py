@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from django.core.exceptions import ImproperlyConfigured
 
-from alerts.secrets import read_alert_secrets
+from alerts.texts import read_alert_secrets
 from coordinator import artifact_stores
 from coordinator.appearance import UNFOLD
 from coordinator.openapi import SPECTACULAR_SETTINGS
@@ -428,6 +428,8 @@ CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_TASK_DEFAULT_QUEUE = "control"
+# Messages are sent to queues by name. The broker would keep the bindings of an exchange forever.
+CELERY_TASK_DEFAULT_EXCHANGE = ""
 # A message is accepted only from its task's queue.
 CELERY_TASK_ROUTES = {
     "executions.record": {"queue": "outcomes"},

@@ -2,8 +2,8 @@
 
 from executions.admin.release_retirement import lines_of
 from executions.inspection.preflight import preflight_of
-from releases.activation.blockers import FAILURES, Kind
 from releases.activation.gates import Gate, Switch, Verdict
+from releases.activation.retirement import FAILURES, Kind
 from releases.admin.activations import preview_sources
 from releases.admin.comparison import context_of
 from releases.admin.sections import Section

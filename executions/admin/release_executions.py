@@ -8,7 +8,7 @@ from executions.admin.filters import STATE_VARIANTS
 from executions.admin.release_retirement import STATUSES
 from executions.inspection.release_counts import MOST_READ, counts_of
 from executions.models.states import State
-from releases.activation.blockers import Kind
+from releases.activation.retirement import Kind
 from releases.admin.releases import section_sources
 from releases.admin.sections import Section
 from releases.models import Release

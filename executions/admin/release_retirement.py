@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 from django.urls import reverse
 
 from executions.search.conditions import HELD
-from releases.activation.blockers import FAILURES, Blocker, Kind, blockers
+from releases.activation.retirement import FAILURES, Blocker, Kind, blockers
 from releases.admin.releases import section_sources
 from releases.admin.sections import Section
 from releases.models import Release

@@ -1,7 +1,5 @@
 """Extends the tenant's page with a preview of what retention would remove, and with the tenant's worker keys."""
 
-from typing import Any
-
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 from django.utils.html import format_html, format_html_join
@@ -14,6 +12,7 @@ from foundation.admin.columns import column
 from tenancy import quotas
 from tenancy.admin.tenants import TenantAdmin
 from tenancy.models import Tenant
+from tenancy.quota_table import QUOTAS
 
 TERMS = (1, 7, 30, 90, 365)
 
@@ -28,14 +27,8 @@ def quota_use(tenant: Tenant) -> SafeString:
     used = use(tenant)
     # After a rejected form, `tenant` contains the rejected input.
     limits = quotas.limits(Tenant.objects.get(pk=tenant.pk))
-    rows = ((_label(quota), _of(used[quota.name], limits[quota.name])) for quota in quotas.QUOTAS)
+    rows = ((quota.label.capitalize(), _of(used[quota.name], limits[quota.name])) for quota in QUOTAS)
     return format_html_join("", "<div>{}: {}</div>", rows)
-
-
-def _label(quota: quotas.Quota) -> str:
-    """Return the label of the quota's field without "most"."""
-    field: Any = Tenant._meta.get_field(quota.column)
-    return str(field.verbose_name).removeprefix("most ").capitalize()
 
 
 def _of(used: int | None, limit: int | None) -> SafeString | str:

@@ -6,7 +6,7 @@
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from rest_framework import serializers
 from rest_framework.serializers import Field, JSONField, ListField
@@ -14,6 +14,7 @@ from rest_framework.serializers import Field, JSONField, ListField
 from wire.identifying import RULE, SEGMENT_RULE, is_identifier, is_segment
 
 Limits = tuple[float, float]
+Row = TypeVar("Row")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
@@ -136,7 +137,15 @@ class Flag(serializers.BooleanField):
         return data
 
 
-class StrictSerializer(serializers.Serializer[Any]):
+# Members whose names Python reserves are declared with an underscore behind the name, such as `from_`. This is no
+# docstring, because the OpenAPI document shows inherited ones.
+class KeywordMembers(serializers.Serializer[Row]):
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls._declared_fields = {name.removesuffix("_"): field for name, field in cls._declared_fields.items()}
+
+
+class StrictSerializer(KeywordMembers[Any]):
     """A request body. Each unknown member is an error."""
 
     schema_rules: ClassVar[dict[str, Any]] = {}

@@ -11,8 +11,8 @@ from django.shortcuts import redirect
 
 from foundation.errors import CoordinatorError
 from releases.activation import policy
-from releases.activation.policy import MEMBERS, Member
 from releases.models import Pipeline
+from releases.models.policy import MEMBERS, Member
 from tenancy.access import actor
 from tenancy.admin.base import ReadOnlyAdmin
 from tenancy.roles import Scope

@@ -26,7 +26,7 @@ from releases.admin.diagrams import diagram
 from releases.admin.sections import Section
 from releases.admin.type_listings import listing
 from releases.admin.uploads import ListWithUpload, upload
-from releases.api import descriptors
+from releases.api.artifacts import respond_descriptor
 from releases.models import Kind, Pipeline, Release, Retirement, Revocation
 from releases.registration.progress import waits_until
 from releases.states import PENDING, Status
@@ -241,7 +241,7 @@ class ReleaseAdmin(ListWithUpload):
         """Download the exact bytes of the descriptor, as the API does."""
         if request.method not in ("GET", "HEAD"):
             return HttpResponseNotAllowed(["GET", "HEAD"])
-        return descriptors.respond(request, self.row_or_404(request, object_id))
+        return respond_descriptor(request, self.row_or_404(request, object_id))
 
     def show(self, request: HttpRequest, row: Release) -> HttpResponse:
         return self.page(request, "releases/release.html", title=str(row), original=row, **self._context(request, row))

@@ -19,7 +19,8 @@ from tenancy.access import actor
 from tenancy.admin.base import TenantScopedAdmin
 from tenancy.admin.exported_list import ExportedList
 from tenancy.members import USERNAME
-from tenancy.models import QUOTA_COLUMNS, ApiToken, Membership, Tenant
+from tenancy.models import ApiToken, Membership, Tenant
+from tenancy.quota_table import QUOTAS
 from tenancy.roles import Scope
 
 Row = Callable[[Tenant], str]
@@ -64,7 +65,7 @@ class TenantAdmin(ExportedList, TenantScopedAdmin):
         "failedRetentionDays": lambda row: row.failed_retention_days,
         "created": lambda row: row.created_at,
     }
-    fields = ("slug", "name", "retention_days", "failed_retention_days", *QUOTA_COLUMNS)
+    fields = ("slug", "name", "retention_days", "failed_retention_days", *(quota.column for quota in QUOTAS))
     _rows: ClassVar[list[Row]] = []
     _urls: ClassVar[list[Urls]] = []
 

@@ -12,8 +12,7 @@ from django.db.models.functions import Least, Now
 
 from executions.models import Worker, WorkerEligibility
 from executions.transports.rest import statements
-from executions.transports.rest.calls import call
-from executions.transports.rest.reading import read
+from executions.transports.rest.calls import call, read
 from executions.workers.eligibility import CHECK_FAILED
 from foundation.http.address_guard import TargetRefused, Unreachable
 from foundation.http.exchange import Broken, NotConnected, TimedOut

@@ -11,7 +11,7 @@ from typing import Any, LiteralString
 
 from psycopg import Connection, sql
 
-from foundation.database.postgresql.rights import EVERY_COLUMN, RIGHTS, Rights
+from foundation.database.postgresql.rights import EVERY_COLUMN, RIGHTS, Rights, named
 
 MAINTENANCE_DATABASE = "postgres"
 _OWN_OBJECTS = """
@@ -154,7 +154,7 @@ def _table_grant(name: str, rights: Rights, columns: Collection[str], role: str)
 def _column_grant(right: LiteralString, granted: str, existing: Collection[str]) -> list[sql.Composable]:
     if granted == EVERY_COLUMN:
         return [sql.SQL(right)]
-    columns = [sql.Identifier(name) for name in granted.split() if name in existing]
+    columns = [sql.Identifier(name) for name in named(granted, existing)]
     return [sql.SQL(right + " ({})").format(sql.SQL(", ").join(columns))] if columns else []
 
 
