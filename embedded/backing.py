@@ -62,15 +62,13 @@ class Backing:
 
     def stop(self) -> None:
         """Stop the local servers, and remove a temporary folder."""
-        if not self._temporary:
-            for server in (self.valkey, self.postgres):
-                if server is not None:
-                    server.stop()
-            return
         for server in (self.valkey, self.postgres):
-            if server is not None:
+            if server is not None and self._temporary:
                 server.remove()
-        shutil.rmtree(self.folder, ignore_errors=True)
+            elif server is not None:
+                server.stop()
+        if self._temporary:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
         self.start()

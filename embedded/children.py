@@ -6,7 +6,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGKILL, SIGSTOP, SIGTERM, Signals
@@ -149,6 +150,49 @@ class Child:
         """Raise `ChildError` with the end of the log if the command has ended."""
         if not self.running:
             raise ChildError(f"{self.name} ended with status {self.status}:\n{self.log_tail()}")
+
+
+class Server(ABC):
+    """A context manager that runs a server as a child process with its data in one folder."""
+
+    child: Child | None = None
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start the server and return when it accepts work. Raises `ChildError` with the end of the log."""
+
+    @abstractmethod
+    def remove(self) -> None:
+        """Stop the server and remove its data."""
+
+    def stop(self) -> None:
+        """Shut down. What the server keeps is then on disk."""
+        if self.child is not None:
+            self.child.stop()
+
+    def kill(self) -> None:
+        """Send SIGKILL to the server."""
+        if self.child is not None:
+            self.child.kill()
+
+    def run(self, child: Child, is_ready: Callable[[], bool], *, seconds: float) -> None:
+        """Wait until the started server is ready. Otherwise kill it and raise `ChildError` with the end of its log."""
+        self.child = child
+        deadline = time.monotonic() + seconds
+        while not is_ready():
+            if not child.running or time.monotonic() > deadline:
+                child.kill()
+                raise ChildError(f"{child.name} is not ready:\n{child.log_tail()}")
+            time.sleep(0.01)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
 
 
 class Children:
