@@ -10,7 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from alerts.texts import read_alert_secrets
 from coordinator import artifact_stores
 from coordinator.appearance import UNFOLD
-from coordinator.openapi import SPECTACULAR_SETTINGS
+from coordinator.rest import REST_FRAMEWORK, SPECTACULAR_SETTINGS
 from foundation import secret_reference
 from foundation.database.postgresql.url import TIMEOUTS
 from foundation.env import Environment
@@ -19,12 +19,11 @@ from foundation.telemetry import logs
 from foundation.telemetry.liveness import LONGEST_SILENCE
 from releases.repositories.configuration import read_repositories
 from tenancy.roles import Scope
-from wire.broker import sentinel
 from wire.broker.tls import tls_options
 from wire.broker_url import kombu_url, uses_tls
 from wire.worker_keys import SHORTEST_REST_SECRET
 
-__all__ = ["SPECTACULAR_SETTINGS", "UNFOLD"]
+__all__ = ["REST_FRAMEWORK", "SPECTACULAR_SETTINGS", "UNFOLD"]
 
 env = Environment(os.environ)
 
@@ -385,21 +384,6 @@ OAUTH_CA_FILE = env.certificates("OAUTH_CA_FILE")
 KNOX_TOKEN_MODEL = "tenancy.ApiToken"  # noqa: S105 - the name of a model
 REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_PREFIX": "dc_"}
 
-REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["tenancy.api.authentication.TokenAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["tenancy.api.permissions.HoldsScope"],
-    "DEFAULT_PARSER_CLASSES": ["foundation.api.bodies.StrictJSONParser"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PAGINATION_CLASS": "foundation.api.pagination.NewestFirst",
-    "DEFAULT_FILTER_BACKENDS": ["foundation.api.filters.StrictFilters"],
-    "DEFAULT_SCHEMA_CLASS": "tenancy.api.schema.TenantSchema",
-    # The OpenAPI document does not describe responses to OPTIONS.
-    "DEFAULT_METADATA_CLASS": None,
-    "EXCEPTION_HANDLER": "foundation.api.problem.handle",
-    "UNAUTHENTICATED_USER": None,
-    "PAGE_SIZE": 50,
-}
-
 REDIS_URL = env.redis_url("REDIS_URL")
 REDIS_CA_FILE = env.certificates("REDIS_CA_FILE")
 env.require(
@@ -411,69 +395,11 @@ LIVENESS_SECONDS = LONGEST_SILENCE
 BEAT_SECONDS = LIVENESS_SECONDS / 12
 BROKER_TLS = tls_options(REDIS_URL, REDIS_CA_FILE)
 BROKER_TIMEOUTS = {"socket_connect_timeout": 2, "socket_timeout": 10}
+# `coordinator.celery` has what no installation chooses.
 CELERY_BROKER_URL = kombu_url(REDIS_URL)
 CELERY_BROKER_USE_SSL = BROKER_TLS or False
-CELERY_TASK_IGNORE_RESULT = True
-CELERY_TASK_SERIALIZER = "json"
-CELERY_ACCEPT_CONTENT = ["json"]
-CELERY_WORKER_POOL = "threads"
-CELERY_BEAT_SCHEDULER = "coordinator.monitoring.loops:SteadyScheduler"
-CELERY_BEAT_MAX_LOOP_INTERVAL = BEAT_SECONDS
-# The default of `--concurrency`. Celery's own default, one thread for each core, may be too few for all queues.
-CELERY_WORKER_CONCURRENCY = 12
-CELERY_TASK_ACKS_LATE = True
-CELERY_WORKER_PREFETCH_MULTIPLIER = 1
-# With remote control, any client of the broker could stop the worker and read these settings.
-CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
-CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-CELERY_BROKER_CONNECTION_MAX_RETRIES = None
-CELERY_TASK_DEFAULT_QUEUE = "control"
-# Messages are sent to queues by name. The broker would keep the bindings of an exchange forever.
-CELERY_TASK_DEFAULT_EXCHANGE = ""
-# A message is accepted only from its task's queue.
-CELERY_TASK_ROUTES = {
-    "executions.record": {"queue": "outcomes"},
-    "executions.heartbeat": {"queue": "heartbeats"},
-    # Shows that heartbeats arrive.
-    "executions.confirm_messages": {"queue": "heartbeats"},
-    # Withdraws candidates, so it does not wait for long tasks.
-    "executions.watch_gradual": {"queue": "control"},
-    "executions.count_finished": {"queue": "control"},
-    # Receivers of webhooks and REST workers may be slow. An installation can serve these queues with separate workers.
-    "executions.send_webhooks": {"queue": "webhooks"},
-    "executions.call_rest_worker": {"queue": "rest"},
-    # Each activation checks artifacts in their store, which may be slow. It must not wait behind long verifications.
-    "releases.carry_out_requests": {"queue": "control"},
-    # Reading entire artifacts, and requests to image registries, may take long.
-    "releases.verify": {"queue": "artifacts"},
-    "releases.scrub": {"queue": "artifacts"},
-    "releases.check_blob": {"queue": "artifacts"},
-    "releases.finish_upload": {"queue": "artifacts"},
-    "releases.remove_orphans": {"queue": "artifacts"},
-    # So may the removal of old executions.
-    "executions.remove_old": {"queue": "artifacts"},
-    "alerts.evaluate": {"queue": "control"},
-    "alerts.deliver": {"queue": "webhooks"},
-    "alerts.remove_old": {"queue": "artifacts"},
-}
-# A wake-up may be lost, so its sender must not wait for an unreachable broker: `max_retries` applies to connections for
-# sending, which would otherwise be tried for six seconds. Workers and the clock wait as the settings above say.
-CELERY_BROKER_TRANSPORT_OPTIONS = {
-    # Messages of a killed control worker are redelivered before leases end. Its tasks are short and safe to repeat.
-    "visibility_timeout": 15,
-    "unacked_restore_interval": 5,
-    "unacked_restore_throttle": 1,
-    # One worker at a time redelivers, under a lock. If it is killed, the lock is free after this time.
-    "unacked_mutex_expire": 10,
-    "max_retries": 0,
-    **BROKER_TIMEOUTS,
-    **sentinel.transport_options(REDIS_URL, BROKER_TLS, **BROKER_TIMEOUTS),
-}
-CELERY_TASK_PUBLISH_RETRY = False
 # Tasks share their thread's connection. `coordinator.celery` replaces one that the database has closed.
 CELERY_DB_REUSE_MAX = 10_000
-CELERY_WORKER_HIJACK_ROOT_LOGGER = False
-CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE = {
     "sweep-executions": {"task": "executions.sweep", "schedule": timedelta(seconds=SWEEP_SECONDS)},
     "watch-gradual-activations": {"task": "executions.watch_gradual", "schedule": timedelta(seconds=15)},

@@ -16,10 +16,8 @@ from foundation.database.bounded import time_limit
 from foundation.telemetry.exposition import Readings
 from foundation.telemetry.metrics import OTHER, Gauge
 from foundation.wakeups.broker_gate import REFUSALS
-from wire.messages.queues import HEARTBEAT_QUEUE, OUTCOME_QUEUE
 
 RELEASE: Final = ("tenant", "pipeline", "release")
-QUEUES: Final = ("control", OUTCOME_QUEUE, HEARTBEAT_QUEUE, "webhooks", "rest", "artifacts")
 READ_SECONDS: Final = 2.0
 """A query that takes longer is cancelled. The gauges are then missing."""
 MOST_DUE: Final = 5_000
@@ -119,7 +117,7 @@ def _of_broker() -> Readings:
             client = connected.default_channel.client
             client.ping()
             seconds = time.perf_counter() - begun
-            lengths: Values = {(queue,): float(client.llen(queue)) for queue in QUEUES}
+            lengths: Values = {(queue.name,): float(client.llen(queue.name)) for queue in current_app.conf.task_queues}
     except REFUSALS:
         return {broker_up: {(): 0.0}}
     return {broker_up: {(): 1.0}, broker_time: {(): seconds}, messages: lengths}
