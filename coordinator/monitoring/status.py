@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, cast
 
-from django.conf import settings
+from celery import current_app
 from django.db import connection
 from django.utils import timezone
 
@@ -134,7 +134,7 @@ def status(tenant: str | None = None) -> Status:
 def _jobs(processes: Sequence[Reported]) -> Iterator[Job]:
     """Yield the jobs with their last runs. The times of reports are by the database's clock, and so is this."""
     reported = max((each.reported_at for each in processes), default=None)
-    for name, job in sorted(settings.CELERY_BEAT_SCHEDULE.items()):
+    for name, job in sorted(current_app.conf.beat_schedule.items()):
         runs = [datetime.fromisoformat(each.jobs[name]) for each in processes if name in each.jobs]
         last, every = max(runs, default=None), cast("timedelta", job["schedule"])
         late = (
