@@ -7,14 +7,14 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
+from embedded.children import Stopped
 from embedded.postgres import Postgres
 from embedded.valkey import Valkey
 
 
-class Backing:
+class Backing(Stopped):
     """A context manager that runs PostgreSQL and Valkey, unless `outside` names other servers.
 
     `outside` (default: the environment) may hold DATABASE_URL (with DATABASE_OWNER_URL, the role that
@@ -73,11 +73,6 @@ class Backing:
     def __enter__(self) -> Self:
         self.start()
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
 
 def for_tests() -> None:

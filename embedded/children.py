@@ -152,7 +152,22 @@ class Child:
             raise ChildError(f"{self.name} ended with status {self.status}:\n{self.log_tail()}")
 
 
-class Server(ABC):
+class Stopped(ABC):
+    """A context manager that stops what it runs."""
+
+    @abstractmethod
+    def stop(self) -> None: ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+class Server(Stopped):
     """A context manager that runs a server as a child process with its data in one folder."""
 
     child: Child | None = None
@@ -189,13 +204,8 @@ class Server(ABC):
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
-
-class Children:
+class Children(Stopped):
     """A context manager that stops all the child processes that it has started."""
 
     def __init__(self, logs: Path) -> None:
@@ -233,11 +243,3 @@ class Children:
             except TimeoutError:
                 child.kill()
             self.started.pop()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()

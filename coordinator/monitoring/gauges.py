@@ -78,15 +78,15 @@ def read() -> Readings:
 def _of_database() -> Readings:
     begun = time.perf_counter()
     with time_limit(READ_SECONDS):
-        _rows("SELECT 1")
+        rows("SELECT 1")
         seconds = time.perf_counter() - begun
-        due = _rows(statements.DUE, releases=MOST_RELEASES, most=MOST_DUE)
-        waiting = _rows(statements.AWAITS, most=MOST_ROWS)
-        hosts = _rows(statements.WORKERS, most=MOST_ROWS)
-        stored = _rows(statements.BLOBS, most=MOST_ROWS)
+        due = rows(statements.DUE, releases=MOST_RELEASES, most=MOST_DUE)
+        waiting = rows(statements.AWAITS, most=MOST_ROWS)
+        hosts = rows(statements.WORKERS, most=MOST_ROWS)
+        stored = rows(statements.BLOBS, most=MOST_ROWS)
         running = [
             ((kind, host, str(pid)), version, silent, drifted)
-            for kind, host, pid, version, _, _, _, silent, drifted, _ in _rows(statements.PROCESSES)
+            for kind, host, pid, version, _, _, _, silent, drifted, _ in rows(statements.PROCESSES)
         ]
         delay = message_path.outcome_delay()
     return {
@@ -127,7 +127,8 @@ def _with_zeros(names: Sequence[str], values: Values) -> Values:
     return {**{(name,): 0.0 for name in names}, **values}
 
 
-def _rows(statement: str, **parameters: int) -> list[tuple[Any, ...]]:
+def rows(statement: str, **parameters: int) -> list[tuple[Any, ...]]:
+    """Return the rows of a statement of `coordinator.monitoring.statements`."""
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         return list(cursor.fetchall())

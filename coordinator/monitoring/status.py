@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from celery import current_app
 from django.db import connection
@@ -14,7 +14,7 @@ from django.utils import timezone
 from coordinator import boot_checks, health
 from coordinator.models import Process
 from coordinator.monitoring import statements
-from coordinator.monitoring.gauges import MOST_DUE, MOST_RELEASES
+from coordinator.monitoring.gauges import MOST_DUE, MOST_RELEASES, rows
 from coordinator.monitoring.process import version
 from executions.workers import message_path
 from foundation.database.bounded import time_limit
@@ -105,8 +105,8 @@ class Status:
 def status(tenant: str | None = None) -> Status:
     """Return the status now, with the queues of one tenant, or of all. Raises `QueryTooSlow`."""
     with time_limit(READ_SECONDS):
-        due = _rows(statements.DUE, releases=MOST_RELEASES, most=MOST_DUE)
-        running = _rows(statements.PROCESSES)
+        due = rows(statements.DUE, releases=MOST_RELEASES, most=MOST_DUE)
+        running = rows(statements.PROCESSES)
         delay = message_path.outcome_delay()
     now = timezone.now()
     processes = [
@@ -141,9 +141,3 @@ def _jobs(processes: Sequence[Reported]) -> Iterator[Job]:
             last is None or reported is None or reported - last > 2 * every + timedelta(seconds=Process.SILENT_SECONDS)
         )
         yield Job(name, every.total_seconds(), last, late)
-
-
-def _rows(statement: str, **parameters: int) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
-        return list(cursor.fetchall())
