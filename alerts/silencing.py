@@ -9,6 +9,7 @@ from alerts import statements
 from alerts.errors import AlertIsResolved
 from alerts.models import Alert, AlertEvent
 from tenancy import audit
+from tenancy.audit.acts import Act
 
 
 def silence(alert: Alert, *, until: datetime | None, actor: str) -> Alert:
@@ -30,7 +31,7 @@ def silence(alert: Alert, *, until: datetime | None, actor: str) -> Alert:
             cursor.execute(statements.SILENCE, parameters)
             if cursor.rowcount == 0:
                 raise AlertIsResolved(f"The alert {alert.pk} is resolved, so there is nothing to silence.")
-        act = "alert.silence" if until else "alert.unsilence"
+        act = Act.ALERT_SILENCE if until else Act.ALERT_UNSILENCE
         audit.record(act, tenant=alert.tenant, actor=actor, object_type="alert", object=alert.pk, rule=alert.rule.name)
     alert.refresh_from_db()
     return alert

@@ -28,6 +28,7 @@ from foundation.http.address_guard import Resolve
 from foundation.scheduling import places
 from foundation.wakeups import wakeup
 from tenancy import audit
+from tenancy.audit.acts import Act
 
 log = logging.getLogger(__name__)
 DELIVER_TASK: Final = "alerts.deliver"
@@ -62,7 +63,7 @@ def test(channel: AlertChannel, *, actor: str) -> AlertDelivery:
         if row is None:
             raise AlertChannelDisabled(f"The alert channel {channel.name!r} is disabled.")
         audit.record(
-            "alert_channel.test", tenant=channel.tenant, actor=actor, object_type="alert_channel", object=channel.name
+            Act.ALERT_CHANNEL_TEST, tenant=channel.tenant, actor=actor, object_type="alert_channel", object=channel.name
         )
         wakeup.send(DELIVER_TASK)
     return AlertDelivery.objects.select_related("channel").get(pk=row[0])

@@ -26,6 +26,7 @@ from foundation.errors import QueryTooSlow
 from releases.api.pauses import PausableView, with_pauses
 from tenancy.api import payloads
 from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.audit.acts import declares
 from tenancy.roles import Scope
 
 LIST_SECONDS = 5
@@ -275,9 +276,9 @@ class OneExecution(TenantView):
 
 @extend_schema(parameters=[TENANT], tags=["executions"])
 class ExecutionResult(TenantView):
-    scopes: ClassVar = {"GET": Scope.PAYLOADS}
     refusals: ClassVar = {"GET": (ExecutionUnknown,)}
 
+    @declares(None, Scope.PAYLOADS)
     @extend_schema(operation_id="executionResult", responses=ResultView)
     def get(self, request: Request, tenant: str, execution_id: uuid.UUID) -> Response:
         """The result of an execution. `result` is null unless it succeeded."""

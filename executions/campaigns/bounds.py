@@ -4,6 +4,7 @@ from executions.campaigns import statements
 from executions.campaigns.changes import COORDINATOR, change, record
 from executions.campaigns.results import Results, results_of
 from executions.models import Campaign
+from tenancy.audit.acts import Act
 
 Cause = Campaign.Cause
 Status = Campaign.Status
@@ -61,4 +62,4 @@ def _pause(campaign: Campaign, cause: Cause, found: Results) -> None:
         cause=cause.value,
     )
     if changed:
-        record("campaign.pause", campaign.tenant, campaign.pk, COORDINATOR, "", **details)
+        record(Act.CAMPAIGN_PAUSE, campaign.tenant, campaign.pk, COORDINATOR, "", **details)

@@ -9,6 +9,7 @@ from django.db import connection
 
 from executions.campaigns import statements
 from tenancy import audit
+from tenancy.audit.acts import Act
 from tenancy.models import Tenant
 
 COORDINATOR = "coordinator"
@@ -46,6 +47,6 @@ def change(
         return bool(cursor.rowcount)
 
 
-def record(act: str, tenant: Tenant, campaign_id: uuid.UUID, actor: str, reason: str, **details: Any) -> None:
+def record(act: Act, tenant: Tenant, campaign_id: uuid.UUID, actor: str, reason: str, **details: Any) -> None:
     """Record an act on a campaign in the audit log. Call this last in the transaction."""
     audit.record(act, tenant=tenant, actor=actor, object_type="campaign", object=campaign_id, reason=reason, **details)

@@ -11,6 +11,7 @@ from executions.failures import queries
 from executions.models import FailureGroup
 from tenancy import audit, members
 from tenancy.access import actor_named
+from tenancy.audit.acts import Act
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 
@@ -45,7 +46,7 @@ def change(
         if changes:
             _write(group, actor, changes)
             audit.record(
-                "failure_group.change",
+                Act.FAILURE_GROUP_CHANGE,
                 tenant=tenant,
                 actor=actor,
                 object_type="failure_group",

@@ -23,6 +23,7 @@ from foundation.wakeups import wakeup
 from releases.errors import ReasonRequired
 from releases.models import Pipeline, Release
 from tenancy import audit
+from tenancy.audit.acts import Act
 
 log = logging.getLogger(__name__)
 MOVED_AT_ONCE = 1000
@@ -120,11 +121,11 @@ def open_hold(target: Target) -> Hold | None:
     return Hold.objects.filter(**{_kind(target): target}, ended_at=None).first()
 
 
-def _audit(act: str, target: Target, actor: str, reason: str) -> None:
+def _audit(act: Act, target: Target, actor: str, reason: str) -> None:
     kind = _kind(target)
     tenant = target.pipeline.tenant if isinstance(target, Release) else target.tenant
     name = target.audit_name if isinstance(target, Release) else str(target)
-    audit.record(f"{kind}.{act}", tenant=tenant, actor=actor, object_type=kind, object=name, reason=reason)
+    audit.record(Act(f"{kind}.{act}"), tenant=tenant, actor=actor, object_type=kind, object=name, reason=reason)
 
 
 def _kind(target: Target) -> str:

@@ -18,6 +18,7 @@ from executions.submission.admission import require_allowed
 from executions.workers.registry import DISPATCH_TASK
 from foundation.wakeups import wakeup
 from tenancy import audit
+from tenancy.audit.acts import Act
 from tenancy.models import Tenant
 from wire.messages.celery_messages import Shape
 
@@ -76,7 +77,7 @@ def redrive(
             raise ExecutionChanged(f"Execution {execution_id} changed before re-drive could be admitted")
         wakeup.send_once(DISPATCH_TASK)
         audit.record(
-            "execution.redrive",
+            Act.EXECUTION_REDRIVE,
             tenant=tenant,
             actor=actor,
             object_type="execution",

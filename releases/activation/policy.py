@@ -26,6 +26,7 @@ from releases.models import (
     WorkerGate,
 )
 from tenancy import audit
+from tenancy.audit.acts import Act
 
 log = logging.getLogger(__name__)
 
@@ -225,7 +226,7 @@ def _change(pipeline: Pipeline, changes: Mapping[str, Any], actor: str) -> None:
         before = Pipeline.objects.select_for_update().get(pk=pipeline.pk)
         Pipeline.objects.filter(pk=pipeline.pk).update(**{columns[name]: value for name, value in changes.items()})
         audit.record(
-            "policy.change",
+            Act.POLICY_CHANGE,
             tenant=pipeline.tenant,
             actor=actor,
             object_type="pipeline",

@@ -15,6 +15,7 @@ from releases.errors import ReasonRequired, ReleaseNotRegistered, RetirementBloc
 from releases.models import Pipeline, Release, Retirement
 from releases.states import MOVES, Status
 from tenancy import audit
+from tenancy.audit.acts import Act
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ def _retire(locked: Release, actor: str, reason: str, give_up_failures: bool) ->
     log.info("%s retired %s and gave up %d failures", actor, locked, count)
     event = Retirement.objects.create(release=locked, actor=actor, reason=reason, given_up_failures=count)
     audit.record(
-        "release.retire",
+        Act.RELEASE_RETIRE,
         tenant=locked.pipeline.tenant,
         actor=actor,
         object_type="release",

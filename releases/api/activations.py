@@ -31,9 +31,8 @@ from releases.errors import (
 )
 from releases.models import IDENTITY_LENGTH, Activation, Kind, Vote
 from releases.models import ActivationRequest as Requested
-from tenancy import audit
-from tenancy.access import ScopeMissing, require_scope
 from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 
 
@@ -110,8 +109,6 @@ class OldestSequenceLast(NewestFirst):
 class Activations(TenantView, ListAPIView[Activation]):
     """The activations of the pipeline, newest first."""
 
-    scopes: ClassVar = {"POST": Scope.ACTIVATE}
-    acts: ClassVar = {"POST": "release.activate"}
     refusals: ClassVar = {
         "GET": (PipelineUnknown,),
         "POST": (
@@ -135,6 +132,7 @@ class Activations(TenantView, ListAPIView[Activation]):
     def get_queryset(self) -> Any:
         return queries.history(queries.pipeline(self.tenant, self.kwargs["pipeline_id"]))
 
+    @declares(Act.RELEASE_ACTIVATE, Scope.ACTIVATE)
     @extend_schema(operation_id="activate", request=ActivationRequest, responses={201: ActivationView})
     def post(self, request: Request, tenant: str, pipeline_id: str) -> Response:
         """Make a registered release active for new executions. Existing executions keep their release."""
@@ -142,7 +140,7 @@ class Activations(TenantView, ListAPIView[Activation]):
         body.is_valid(raise_exception=True)
         pipeline = queries.pipeline(self.tenant, pipeline_id)
         if body.validated_data["override"]:
-            self._require_administrator(request)
+            self.require(Scope.ADMINISTER)
         event = activation.activate(
             queries.release(pipeline, body.validated_data["releaseVersion"]),
             actor=self.actor,
@@ -152,21 +150,6 @@ class Activations(TenantView, ListAPIView[Activation]):
             override=body.validated_data["override"],
         )
         return Response(ActivationView(event).data, status=status.HTTP_201_CREATED)
-
-    def _require_administrator(self, request: Request) -> None:
-        """Raise `ScopeMissing` unless the token may override. The denial is recorded."""
-        try:
-            require_scope(self.token, Scope.ADMINISTER)
-        except ScopeMissing as refusal:
-            audit.deny(
-                "release.activate",
-                tenant=self.tenant,
-                actor=self.actor,
-                object_type="path",
-                object=request.path,
-                reason=refusal.detail,
-            )
-            raise
 
 
 urlpatterns = [path("pipelines/<str:pipeline_id>/activations", Activations.as_view(), name="activations")]

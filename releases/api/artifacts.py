@@ -29,6 +29,7 @@ from releases.errors import (
 from releases.models import Artifact
 from tenancy import audit
 from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 
 log = logging.getLogger(__name__)
@@ -46,8 +47,6 @@ class BytesRenderer(JSONRenderer):
 
 @extend_schema(parameters=[TENANT], tags=["releases"])
 class OneArtifact(TenantView):
-    scopes: ClassVar = {"GET": Scope.ARTIFACTS}
-    acts: ClassVar = {"GET": "artifact.download"}
     refusals: ClassVar = {
         "GET": (
             *(ArtifactUnknown, ArtifactNotStored, ArtifactMissing, ArtifactAltered, ArtifactStoreUnavailable),
@@ -56,6 +55,7 @@ class OneArtifact(TenantView):
     }
     renderer_classes = (BytesRenderer, JSONRenderer)
 
+    @declares(Act.ARTIFACT_DOWNLOAD, Scope.ARTIFACTS)
     @extend_schema(
         operation_id="artifact",
         parameters=[RANGE],
@@ -101,7 +101,7 @@ def respond(request: HttpRequest, artifact: Artifact, *, actor: str) -> HttpResp
     tenant = artifact.release.pipeline.tenant
     log.info("%s of tenant %s downloads %s of %s bytes of %s", actor, tenant, len(wanted), blob.size, blob.digest)
     audit.observe(
-        "artifact.download",
+        Act.ARTIFACT_DOWNLOAD,
         tenant=tenant,
         actor=actor,
         object_type="artifact",

@@ -19,6 +19,7 @@ from releases.errors import PipelineUnknown, ReasonRequired, ReleaseNotRegistere
 from releases.models import IDENTITY_LENGTH, Release, Retirement
 from releases.states import Status
 from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 
 _STATUSES = {
@@ -71,8 +72,6 @@ class RetirementAnswerView(serializers.Serializer[Any]):
 
 @extend_schema(parameters=[TENANT], tags=["releases"])
 class Retirements(TenantView):
-    scopes: ClassVar = {"POST": Scope.ACTIVATE}
-    acts: ClassVar = {"POST": "release.retire"}
     refusals: ClassVar = {
         "GET": (InvalidRequest, PipelineUnknown, ReleaseUnknown),
         "POST": (PipelineUnknown, ReleaseUnknown, ReleaseNotRegistered, ReasonRequired, RetirementBlocked),
@@ -97,6 +96,7 @@ class Retirements(TenantView):
         }
         return Response(RetirementAnswerView(answer).data)
 
+    @declares(Act.RELEASE_RETIRE, Scope.ACTIVATE)
     @extend_schema(operation_id="retire", request=RetirementRequest, responses={201: RetirementView})
     def post(self, request: Request, tenant: str, pipeline_id: str) -> Response:
         """Retire a release that nothing needs, permanently. Its artifacts and its workers may go afterwards."""

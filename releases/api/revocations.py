@@ -15,6 +15,7 @@ from releases.activation.revocation import Order
 from releases.errors import PipelineUnknown, ReasonRequired, ReleaseNotRegistered, ReleaseUnknown
 from releases.models import IDENTITY_LENGTH, Revocation
 from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 
 
@@ -53,10 +54,9 @@ class RevocationRequest(StrictSerializer):
 
 @extend_schema(parameters=[TENANT], tags=["releases"])
 class Revocations(TenantView):
-    scopes: ClassVar = {"POST": Scope.ACTIVATE}
-    acts: ClassVar = {"POST": "release.revoke"}
     refusals: ClassVar = {"POST": (PipelineUnknown, ReleaseUnknown, ReleaseNotRegistered, ReasonRequired)}
 
+    @declares(Act.RELEASE_REVOKE, Scope.ACTIVATE)
     @extend_schema(operation_id="revoke", request=RevocationRequest, responses={201: RevocationView})
     def post(self, request: Request, tenant: str, pipeline_id: str) -> Response:
         """Revoke a registered release permanently. The order `openExecutions` decides about its open executions."""

@@ -15,6 +15,7 @@ from releases.api.activations import Activations, ActivationView, ExpectingReque
 from releases.errors import NoRollback, NothingToRollBackTo, RollbackTooFar
 from releases.models import IDENTITY_LENGTH
 from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 
 
@@ -37,10 +38,9 @@ class RollbackView(ActivationView):
 
 @extend_schema(parameters=[TENANT], tags=["activations"])
 class Rollbacks(TenantView):
-    scopes: ClassVar = {"POST": Scope.ROLL_BACK}
-    acts: ClassVar = {"POST": "release.activate"}
     refusals: ClassVar = {"POST": (*Activations.refusals["POST"], NothingToRollBackTo, NoRollback, RollbackTooFar)}
 
+    @declares(Act.RELEASE_ACTIVATE, Scope.ROLL_BACK)
     @extend_schema(operation_id="rollBack", request=RollbackRequest, responses={201: RollbackView})
     def post(self, request: Request, tenant: str, pipeline_id: str) -> Response:
         """Make a release active again that was active before. Existing executions keep their release.

@@ -36,6 +36,7 @@ from releases.repositories.errors import Unanswered
 from releases.states import MOVES, PENDING, Status
 from releases.trust.evidence import Evidence
 from tenancy import audit
+from tenancy.audit.acts import Act
 from tenancy.models import Tenant
 from wire.documents import json_values
 from wire.documents.descriptor import (
@@ -121,7 +122,9 @@ def register(
             missing_bytes.heal(existing, {file.staged.digest: file.staged for file in files}, lease_seconds)
             attachments.attach(existing, attached, actor=actor)
             if files:
-                _record("release.restore_bytes", existing, actor, digests=sorted(file.staged.digest for file in files))
+                _record(
+                    Act.RELEASE_RESTORE_BYTES, existing, actor, digests=sorted(file.staged.digest for file in files)
+                )
             return Registration(existing, created=False)
         findings = image_reference.findings(descriptor, _severity(descriptor, any_reference))
         findings += unpromotable(descriptor, Severity.ERROR if promotable else Severity.WARNING)
@@ -235,7 +238,7 @@ def _commit(
             attachments.write(release, upload.evidence, actor=upload.actor)
             _write_artifacts(release, descriptor, owned=missing_bytes.owned(tenant, wanted) | fingerprints.keys())
             wakeup.send(VERIFY_TASK)
-            _record("release.upload", release, upload.actor, descriptorDigest=release.descriptor_digest)
+            _record(Act.RELEASE_UPLOAD, release, upload.actor, descriptorDigest=release.descriptor_digest)
     except IntegrityError:
         # Another upload of the same version was committed first.
         existing = _existing(tenant, descriptor, upload.document, upload.contract)
@@ -345,7 +348,7 @@ def _verify_and_record(release: Release) -> str | None:
             status_changed_at=timezone.now(),
         )
         codes = sorted({finding.code for finding in findings if finding.severity is Severity.ERROR})
-        _record("release.reject" if codes else "release.register", release, "coordinator", errors=codes)
+        _record(Act.RELEASE_REJECT if codes else Act.RELEASE_REGISTER, release, "coordinator", errors=codes)
     return status.value
 
 
@@ -360,7 +363,7 @@ def _has_waited(release: Release) -> bool:
     return Release.objects.filter(pk=release.pk, created_at__lte=Now() - longest).exists()
 
 
-def _record(act: str, release: Release, actor: str, **details: Any) -> None:
+def _record(act: Act, release: Release, actor: str, **details: Any) -> None:
     name, tenant = release.audit_name, release.pipeline.tenant
     audit.record(act, tenant=tenant, actor=actor, object_type="release", object=name, **details)
 

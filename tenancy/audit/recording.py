@@ -8,6 +8,7 @@ from django.db import connection, transaction
 
 from foundation.errors import CoordinatorError
 from tenancy.audit import origin, statements
+from tenancy.audit.acts import Act
 from tenancy.audit.repeats import Repeats
 from tenancy.models import AuditEntry, Tenant
 from wire.documents import json_writer
@@ -25,7 +26,7 @@ repeats = Repeats(seconds=60, most=10_000)
 
 
 def record(
-    act: str,
+    act: Act,
     *,
     tenant: Tenant | None,
     actor: str,
@@ -60,7 +61,7 @@ def record(
         cursor.execute(statements.CHECK_LATER)
 
 
-def deny(act: str, *, tenant: Tenant | None, actor: str, object_type: str, object: object, reason: str) -> None:  # noqa: A002
+def deny(act: Act, *, tenant: Tenant | None, actor: str, object_type: str, object: object, reason: str) -> None:  # noqa: A002
     """Append an entry for a denied act. Call this outside of the transaction that the denial rolls back.
 
     Each process writes at most one entry per chain, actor and act in a minute. The next one has the number of those
@@ -79,7 +80,7 @@ def deny(act: str, *, tenant: Tenant | None, actor: str, object_type: str, objec
 
 
 def denials(
-    act: str, *refusals: type[CoordinatorError], of: Callable[..., Mapping[str, Any]]
+    act: Act, *refusals: type[CoordinatorError], of: Callable[..., Mapping[str, Any]]
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorate a use case that opens its own transaction: if it raises one of `refusals`, the denial is recorded.
 
@@ -101,7 +102,7 @@ def denials(
 
 
 def observe(
-    act: str,
+    act: Act,
     *,
     tenant: Tenant | None,
     actor: str,
@@ -128,7 +129,7 @@ def observe(
     )
 
 
-def _bounded(key: tuple[object, ...], act: str, **entry: Any) -> None:
+def _bounded(key: tuple[object, ...], act: Act, **entry: Any) -> None:
     left_out = repeats.take(key)
     if left_out is not None:
         more: dict[str, Any] = {"leftOut": left_out} if left_out else {}

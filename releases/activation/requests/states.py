@@ -15,6 +15,7 @@ from releases.errors import ReleaseRevoked, RequestNotOpen
 from releases.models import ActivationRequest, Pipeline, Release, Revocation, Vote
 from releases.states import REQUEST_MOVES, UNDECIDED, RequestStatus
 from tenancy import access, audit
+from tenancy.audit.acts import Act
 from tenancy.roles import Scope
 
 COORDINATOR = "coordinator"
@@ -51,9 +52,9 @@ def not_open(request: ActivationRequest, status: str | None = None) -> RequestNo
     return RequestNotOpen(f"The request is {status}.", requestStatus=status)
 
 
-def record(act: str, request: ActivationRequest, actor: str, reason: str = "", **details: Any) -> None:
+def record(act: Act, request: ActivationRequest, actor: str, reason: str = "", **details: Any) -> None:
     """Append an entry to the audit log. Call this last in a transaction."""
-    audit.record(f"activation_request.{act}", **named(request, actor), reason=reason, **details)
+    audit.record(act, **named(request, actor), reason=reason, **details)
 
 
 def named(request: ActivationRequest, actor: str) -> dict[str, Any]:
