@@ -121,7 +121,7 @@ def open_hold(target: Target) -> Hold | None:
     return Hold.objects.filter(**{_kind(target): target}, ended_at=None).first()
 
 
-def _audit(act: Act, target: Target, actor: str, reason: str) -> None:
+def _audit(act: str, target: Target, actor: str, reason: str) -> None:
     kind = _kind(target)
     tenant = target.pipeline.tenant if isinstance(target, Release) else target.tenant
     name = target.audit_name if isinstance(target, Release) else str(target)
