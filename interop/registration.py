@@ -21,7 +21,8 @@ from releases.artifacts.store import artifact_store
 from releases.artifacts.store.base import CHUNK
 from releases.errors import DescriptorInvalid, ReleaseConflict
 from releases.models import Release, WorkerGate
-from releases.registration.registrar import UploadedArtifact, register, verify_release
+from releases.registration.registrar import UploadedArtifact, register
+from releases.registration.verification import verify_release
 from releases.registration.verification_pool import VerificationUnavailable, verify
 from releases.states import Status
 from tenancy.models import Tenant

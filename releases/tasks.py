@@ -9,11 +9,11 @@ from celery import shared_task
 from django.conf import settings
 
 from foundation.scheduling import places
-from foundation.scheduling.turns import Turns
+from foundation.scheduling.places import Turns
 from foundation.wakeups import wakeup
 from releases.activation.requests import carrying_out, requests
 from releases.artifacts import retention, scrub, soundness
-from releases.registration import direct_uploads, registrar, turns
+from releases.registration import direct_uploads, registrar, turns, verification
 
 SCRUB_BUDGET_SECONDS = 50.0
 REMOVE_TASK = "releases.remove_orphans"
@@ -50,7 +50,7 @@ def _take_turn(task: str, of: Turns, work: Callable[[Any], object]) -> None:
 @shared_task(name=registrar.VERIFY_TASK, acks_late=False)
 def verify() -> None:
     """Verify the release whose turn it is. This may take long, so the message is acknowledged first."""
-    _take_turn(registrar.VERIFY_TASK, _releases, registrar.verify_release)
+    _take_turn(registrar.VERIFY_TASK, _releases, verification.verify_release)
 
 
 @shared_task(name=direct_uploads.FINISH_TASK, acks_late=False)

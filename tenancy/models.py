@@ -15,6 +15,7 @@ from django.db.models.functions import Left
 from django.utils.functional import cached_property
 from knox.models import AbstractAuthToken
 
+from tenancy.quota_table import MOST_OF_A_QUOTA, QUOTAS
 from tenancy.roles import Role, Scope, granted
 from wire.identifying import RULE, is_identifier
 
@@ -44,21 +45,15 @@ def _failed_retention_days() -> int | None:
     return settings.FAILED_RETENTION_DAYS or None
 
 
-QUOTA_COLUMNS = (
-    *("quota_submissions", "quota_open_executions", "quota_payload_bytes"),
-    *("quota_storage_bytes", "quota_uploads", "quota_workers"),
-)
-MOST_OF_A_QUOTA = 2**53 - 1
-
-
-def _quota(name: str, effect: str) -> Any:
-    """Return the column of a quota. Null is no limit (`tenancy.quotas`)."""
+def _quota(column: str) -> Any:
+    """Return the column of a quota. Null is no limit."""
+    [quota] = [each for each in QUOTAS if each.column == column]
     return models.BigIntegerField(
-        f"most {name}",
+        f"most {quota.label}",
         null=True,
         blank=True,
         validators=[MinValueValidator(1), MaxValueValidator(MOST_OF_A_QUOTA)],
-        help_text=f"{effect} Empty: no limit.",
+        help_text=f"{quota.effect} Empty: no limit.",
     )
 
 
@@ -89,12 +84,12 @@ class Tenant(models.Model):
         validators=TERM,
         help_text="The same for FAILED and DLQ executions, which can be re-driven until then.",
     )
-    quota_submissions = _quota("submissions a second", "Further ones get 429 until the next second.")
-    quota_open_executions = _quota("open executions", "Submissions get 429 while this many have not ended.")
-    quota_payload_bytes = _quota("bytes of an input", "Larger inputs are refused.")
-    quota_storage_bytes = _quota("stored bytes", "Uploads beyond this are refused.")
-    quota_uploads = _quota("uploads an hour", "Further uploads of releases get 429.")
-    quota_workers = _quota("live workers", "Further workers are not registered. MAX_TENANT_WORKERS applies too.")
+    quota_submissions = _quota("quota_submissions")
+    quota_open_executions = _quota("quota_open_executions")
+    quota_payload_bytes = _quota("quota_payload_bytes")
+    quota_storage_bytes = _quota("quota_storage_bytes")
+    quota_uploads = _quota("quota_uploads")
+    quota_workers = _quota("quota_workers")
 
     class Meta:
         ordering = ("slug",)
@@ -110,10 +105,11 @@ class Tenant(models.Model):
             ),
             *(
                 models.CheckConstraint(
-                    condition=models.Q((column, None)) | models.Q((f"{column}__range", (1, MOST_OF_A_QUOTA))),
-                    name=f"tenant_{column}",
+                    condition=models.Q((quota.column, None))
+                    | models.Q((f"{quota.column}__range", (1, MOST_OF_A_QUOTA))),
+                    name=f"tenant_{quota.column}",
                 )
-                for column in QUOTA_COLUMNS
+                for quota in QUOTAS
             ),
         )
 

@@ -1,8 +1,6 @@
-"""The quotas of a tenant: their names, and how they are changed. Null is no limit."""
+"""How the quotas of a tenant are changed. Null is no limit."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -11,7 +9,8 @@ from foundation.errors import CoordinatorError
 from tenancy import audit
 from tenancy.access import ScopeMissing
 from tenancy.audit.acts import Act
-from tenancy.models import MOST_OF_A_QUOTA, Tenant
+from tenancy.models import Tenant
+from tenancy.quota_table import QUOTAS
 
 
 class StorageQuotaReached(CoordinatorError):
@@ -20,26 +19,6 @@ class StorageQuotaReached(CoordinatorError):
     code = "STORAGE_QUOTA_REACHED"
     status = 409
     title = "The tenant's artifacts would need more storage than its quota"
-
-
-@dataclass(frozen=True)
-class Quota:
-    """A quota: its name in the API, its column in `Tenant`, and what it limits."""
-
-    name: str
-    column: str
-    meaning: str
-
-
-QUOTAS: Final = (
-    Quota("submissionsPerSecond", "quota_submissions", "Submissions that are accepted in a second."),
-    Quota("openExecutions", "quota_open_executions", "Executions that have not ended."),
-    Quota("payloadBytes", "quota_payload_bytes", "Bytes of the input of one submission, as compact JSON in UTF-8."),
-    Quota("storageBytes", "quota_storage_bytes", "Bytes of the artifacts of all releases, each digest once."),
-    Quota("uploadsPerHour", "quota_uploads", "Releases and direct uploads of artifacts within an hour."),
-    Quota("workers", "quota_workers", "Workers that are alive. MAX_TENANT_WORKERS applies too."),
-)
-MOST: Final = MOST_OF_A_QUOTA
 
 
 def limits(tenant: Tenant) -> dict[str, int | None]:

@@ -6,8 +6,8 @@ import threading
 import time
 from typing import Self
 
-USUAL_SECONDS = 0.05
-"""The CPU time of the reference work while `make test` runs on a machine with two quiet cores."""
+USUAL_SECONDS = 0.03
+"""The CPU time of the reference work on a machine with two quiet cores."""
 INTERVAL_SECONDS = 5
 _TEXTS = [hashlib.sha256(number.to_bytes(4)).digest() for number in range(100_000)]
 

@@ -37,7 +37,8 @@ from pipelines.worker.outbox import Report
 from releases.activation.activation import activate
 from releases.artifacts.store import artifact_store
 from releases.models import Release, WorkerGate
-from releases.registration.registrar import UploadedArtifact, register, verify_release
+from releases.registration.registrar import UploadedArtifact, register
+from releases.registration.verification import verify_release
 from tenancy.models import Tenant
 from wire.broker.client import send, take_ticket
 from wire.messages.celery_messages import Failure, Outcome, OutcomeGroup, WorkerEnvironment, transition_key

@@ -16,10 +16,9 @@ from executions.admin.campaign_drafts import require
 from executions.admin.execution_search import SearchRequest
 from executions.admin.wording import REASONS
 from executions.campaigns.drafts import freeze
-from executions.campaigns.filters import WIRE_NAMES, Filters
-from executions.campaigns.selection import MOST_CHOSEN, chosen, selected
+from executions.campaigns.selection import MOST_CHOSEN, WIRE_NAMES, Filters, chosen, selected
 from executions.models import Campaign, Execution
-from foundation.admin.moments import MomentField
+from foundation.admin.times import MomentField
 from foundation.database.bounded import time_limit
 from foundation.errors import CoordinatorError, InvalidRequest
 from releases.models import IDENTITY_LENGTH

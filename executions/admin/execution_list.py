@@ -18,7 +18,7 @@ from executions.admin.campaign_drafts import VERBS, scopes_of
 from executions.admin.execution_search import SearchRequest
 from executions.admin.filters import NEWEST, STATE_VARIANTS
 from executions.models import TERMINAL_VALUES, Campaign, DeadLetter, Execution
-from executions.search import columns, exports
+from executions.search import columns
 from executions.search.conditions import STATUSES
 from foundation.admin.columns import badge, column, copyable
 from foundation.api.streaming import streamed_file
@@ -242,7 +242,7 @@ def export(pages: ReadOnlyAdmin, request: HttpRequest, form: str) -> HttpRespons
     try:
         if requested.problem:
             raise requested.problem
-        lines: Any = exports.lines(requested.rows(), requested.columns, form)
+        lines: Any = columns.lines(requested.rows(), requested.columns, form)
         return streamed_file(request, lines, media_type=FORMATS[form], filename=f"executions.{form}")
     except CoordinatorError as problem:
         messages.error(request, problem.detail)

@@ -11,15 +11,14 @@ from executions.admin import execution_comparison, execution_tabs, payloads, pro
 from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
 from executions.admin.filters import STATE_VARIANTS
 from executions.failures import facts
-from executions.holds.queries import holds_of
+from executions.holds.holds import holds_of
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrivable, redrive
 from executions.models import DUE_VALUES, TERMINAL_VALUES, Execution, Interaction
-from executions.models.states import State, legal
-from executions.state_machine.retry import OUTCOME_UNKNOWN
+from executions.models.states import OUTCOME_UNKNOWN, State, legal
 from executions.submission.resubmission import RESUBMITTABLE, links, origin
-from executions.workers.stranded import why_stranded
-from foundation.admin.durations import lasting
+from executions.workers.eligibility import why_stranded
+from foundation.admin.times import lasting
 from releases.models import Revocation
 from releases.states import Status
 from tenancy.admin.base import ReadOnlyAdmin, serves

@@ -18,7 +18,7 @@ from executions.inspection.timeline_axis import Axis
 from executions.lifecycle import queries
 from executions.models import AwaitUnit, DeadLetter, Execution, Hold, Interaction
 from foundation.admin.columns import on_one_line, precise
-from foundation.admin.durations import lasting
+from foundation.admin.times import lasting
 from wire.documents.execution_runs import Event
 
 EVENTS_SHOWN = 100

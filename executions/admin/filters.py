@@ -9,13 +9,13 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from executions.awaits.awaits import TIMER
 from executions.awaits.opening import FIRST_STATUS
 from executions.models import CLAIMED, IS_CLAIMED, Interaction
 from executions.models.states import State
 from releases.admin import releases
 from tenancy.access import actor, tenants_of
 from tenancy.admin.lists import Person, ScopedFilter, TextFilter
+from wire.documents.contract import TIMER
 
 STATE_VARIANTS = {
     State.QUEUED.value: "info",

@@ -28,10 +28,8 @@ from executions.admin.filters import (
 from executions.admin.payloads import bounded_json, readers, tenants_shown
 from executions.admin.wording import QUESTIONS
 from executions.awaits import claims, interactions
-from executions.awaits.awaits import TIMER
 from executions.models import Interaction
-from executions.questions.readable import readable, telling_fields
-from executions.questions.words import person
+from executions.questions.readable import person, readable, telling_fields
 from foundation.admin.columns import badge, column, moment
 from foundation.admin.times import timed
 from foundation.errors import CoordinatorError
@@ -41,6 +39,7 @@ from tenancy.admin.base import ReadOnlyAdmin, problem_of, serves
 from tenancy.admin.lists import TenantFilter
 from tenancy.audit.acts import Act
 from tenancy.roles import Scope
+from wire.documents.contract import TIMER
 
 Status = Interaction.Status
 VARIANTS = {

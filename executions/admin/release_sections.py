@@ -21,8 +21,8 @@ from executions.inspection.release_counts import MOST_READ, counts_of
 from executions.models import WorkerEligibility
 from executions.models.states import State
 from executions.search.conditions import HELD
-from releases.activation.blockers import FAILURES, Blocker, Kind, blockers
 from releases.activation.gates import Gate, Switch, Verdict
+from releases.activation.retirement import FAILURES, Blocker, Kind, blockers
 from releases.admin.activations import preview_sources
 from releases.admin.comparison import context_of
 from releases.admin.releases import section_sources

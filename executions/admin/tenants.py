@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
@@ -20,6 +19,7 @@ from tenancy.admin.base import TenantScopedAdmin, serves
 from tenancy.admin.tenants import TenantAdmin
 from tenancy.audit.acts import Act
 from tenancy.models import Tenant
+from tenancy.quota_table import QUOTAS
 from tenancy.roles import Scope
 from wire.worker_keys import WorkerKey
 
@@ -36,14 +36,8 @@ def quota_use(tenant: Tenant) -> SafeString:
     used = use(tenant)
     # After a rejected form, `tenant` contains the rejected input.
     limits = quotas.limits(Tenant.objects.get(pk=tenant.pk))
-    rows = ((_label(quota), _of(used[quota.name], limits[quota.name])) for quota in quotas.QUOTAS)
+    rows = ((quota.label.capitalize(), _of(used[quota.name], limits[quota.name])) for quota in QUOTAS)
     return format_html_join("", "<div>{}: {}</div>", rows)
-
-
-def _label(quota: quotas.Quota) -> str:
-    """Return the label of the quota's field without "most"."""
-    field: Any = Tenant._meta.get_field(quota.column)
-    return str(field.verbose_name).removeprefix("most ").capitalize()
 
 
 def _of(used: int | None, limit: int | None) -> SafeString | str:

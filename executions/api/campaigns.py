@@ -29,8 +29,7 @@ from executions.api.campaign_documents import (
 from executions.api.operators import NewestCreated
 from executions.campaigns import campaigns, drafts
 from executions.campaigns.creating import Options
-from executions.campaigns.filters import preview
-from executions.campaigns.selection import chosen, selected
+from executions.campaigns.selection import chosen, preview, selected
 from executions.errors import (
     CampaignEmpty,
     CampaignRefused,
@@ -96,7 +95,10 @@ class Campaigns(TenantView, ListAPIView[Campaign]):
 
     refusals: ClassVar = {
         "POST": (
-            *(TenantNotAllowed, CampaignTargetInvalid, FilterRequired, CampaignEmpty),
+            TenantNotAllowed,
+            CampaignTargetInvalid,
+            FilterRequired,
+            CampaignEmpty,
             ReleaseRevokedConfirmation,
         )
     }
@@ -156,8 +158,12 @@ class OneCampaign(TenantView):
 class CampaignStart(TenantView):
     refusals: ClassVar = {
         "POST": (
-            *(TenantNotAllowed, CampaignUnknown, CampaignRefused, CampaignTargetInvalid),
-            *(ReasonRequired, ReleaseRevokedConfirmation),
+            TenantNotAllowed,
+            CampaignUnknown,
+            CampaignRefused,
+            CampaignTargetInvalid,
+            ReasonRequired,
+            ReleaseRevokedConfirmation,
         )
     }
 

@@ -138,8 +138,15 @@ class NewestCreated(NewestFirst):
 class Redrive(TenantView):
     refusals: ClassVar = {
         "POST": (
-            *(TenantNotAllowed, ExecutionUnknown, RedriveRefused, VersionMismatch, ExecutionChanged),
-            *(ReleaseRetired, ReleaseRevokedConfirmation, InteractionUnknown, AnswerInvalid),
+            TenantNotAllowed,
+            ExecutionUnknown,
+            RedriveRefused,
+            VersionMismatch,
+            ExecutionChanged,
+            ReleaseRetired,
+            ReleaseRevokedConfirmation,
+            InteractionUnknown,
+            AnswerInvalid,
         )
     }
 

@@ -16,6 +16,7 @@ from tenancy.api.permissions import denial
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.models import Tenant
+from tenancy.quota_table import MOST_OF_A_QUOTA, QUOTAS
 from tenancy.roles import Scope
 
 
@@ -26,7 +27,7 @@ class QuotaView(serializers.Serializer[Any]):
 
 class QuotasView(serializers.Serializer[Any]):
     def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
-        return {quota.name: QuotaView(help_text=quota.meaning) for quota in quotas.QUOTAS}
+        return {quota.name: QuotaView(help_text=quota.meaning) for quota in QUOTAS}
 
 
 class QuotasRequest(StrictSerializer):
@@ -35,9 +36,9 @@ class QuotasRequest(StrictSerializer):
     def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
         return {
             quota.name: WholeNumber(
-                required=False, allow_null=True, min_value=1, max_value=quotas.MOST, help_text=quota.meaning
+                required=False, allow_null=True, min_value=1, max_value=MOST_OF_A_QUOTA, help_text=quota.meaning
             )
-            for quota in quotas.QUOTAS
+            for quota in QUOTAS
         }
 
 

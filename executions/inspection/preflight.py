@@ -5,14 +5,14 @@ from enum import StrEnum
 
 from django.db import connection
 
-from executions.holds import queries as holds
+from executions.holds import holds
 from executions.inspection import statements
 from executions.inspection.callers import Callers, callers
-from executions.workers.hosts import Hosts, hosts
+from executions.workers.eligibility import Hosts, hosts
 from foundation.errors import CoordinatorError
 from releases.activation import activation, comparison, gates
-from releases.activation.blockers import Blocker, Kind, blockers
 from releases.activation.gates import Gate, Switch, Verdict
+from releases.activation.retirement import Blocker, Kind, blockers
 from releases.artifacts.soundness import require_sound
 from releases.errors import ReleaseNotRegistered
 from releases.models import Kind as ActivationKind

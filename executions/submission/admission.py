@@ -14,7 +14,7 @@ from typing import Any
 from django.conf import settings
 
 from executions.errors import InputInvalid, PipelinePaused, ReleaseNotAdmitted, TenantNotAllowed
-from executions.holds import queries as holds
+from executions.holds import holds
 from executions.submission import inputs
 from executions.workers import message_path
 from executions.workers.eligibility import require_healthy
@@ -22,7 +22,7 @@ from foundation.errors import CoordinatorError
 from foundation.timed_cache import TimedCache
 from releases import queries
 from releases.activation import skew
-from releases.activation.gradual.routing import Routing
+from releases.activation.gradual.plan import Routing
 from releases.artifacts.soundness import require_sound
 from releases.errors import ActiveReleaseChanged
 from releases.models import Activation, Release

@@ -15,7 +15,7 @@ from releases import queries
 from releases.activation import gates, pointer
 from releases.activation.gates import Switch, Verdict
 from releases.activation.gradual import ending
-from releases.activation.requirements import require_expected, require_reason, require_registered
+from releases.activation.pointer import require_expected, require_reason, require_registered
 from releases.artifacts.soundness import require_verified
 from releases.errors import (
     ApprovalRequired,

@@ -1,4 +1,4 @@
-"""Appends to the activations of a pipeline, and moves its pointer to the new one.
+"""Appends to the activations of a pipeline, moves its pointer to the new one, and says what each of them requires.
 
 The pointer decides which release a new execution gets. The INSERT of an execution compares it with the activation that
 its admission was read from. So each new activation applies to all executions that are submitted afterwards.
@@ -10,7 +10,9 @@ from functools import partial
 from django.db import transaction
 
 from releases import metrics
+from releases.errors import ActiveReleaseChanged, ApprovalRequired, ReasonRequired, ReleaseNotRegistered
 from releases.models import Activation, ActivationRequest, GradualActivation, Kind, Pipeline, Release
+from releases.states import Status
 
 
 def locked(pipeline_id: int) -> Pipeline:
@@ -59,3 +61,44 @@ def append(
 
 def _count(pipeline: Pipeline, kind: Kind) -> None:
     metrics.activations.add(pipeline.tenant.slug, pipeline.pipeline_id, kind.value)
+
+
+def require_registered(release: Release) -> None:
+    if release.status != Status.REGISTERED:
+        raise ReleaseNotRegistered(
+            f"Release {release.release_version!r} is {release.status}.", releaseStatus=release.status
+        )
+
+
+def require_reason(pipeline: Pipeline, reason: str, kind: Kind = Kind.ACTIVATION, *, override: bool = False) -> None:
+    """Raise `ReasonRequired` if the reason is blank although the kind of activation or the policy requires one.
+
+    An override requires one, too.
+    """
+    if reason.strip():
+        return
+    if override:
+        raise ReasonRequired("An emergency override requires a reason.")
+    if kind in {Kind.ROLLBACK, Kind.WITHDRAWAL}:
+        raise ReasonRequired(f"A {kind.value} requires a reason.")
+    if pipeline.reason_required:
+        raise ReasonRequired(f"The policy of pipeline {pipeline.pipeline_id!r} requires a reason.")
+
+
+def require_expected(newest: Activation | None, expected: str | None) -> None:
+    """Raise `ActiveReleaseChanged` unless `expected` is None or the active release, or "" if none is active."""
+    active = newest.release.release_version if newest else ""
+    if expected is not None and expected != active:
+        raise ActiveReleaseChanged(
+            f"The expected active release is {expected or 'none'!r}, but the active release is {active or 'none'!r}.",
+            activeReleaseVersion=active or None,
+        )
+
+
+def approval_required(pipeline: Pipeline, release: Release) -> ApprovalRequired:
+    """Return the refusal of an activation of `release` that lacks the approvals of the policy."""
+    people = f"{pipeline.approvals} other {'person' if pipeline.approvals == 1 else 'people'}"
+    return ApprovalRequired(
+        f"{people} must approve the activation of release {release.release_version!r}. Request it.",
+        approvals=pipeline.approvals,
+    )

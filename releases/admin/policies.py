@@ -9,8 +9,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
 from releases.activation import policy
-from releases.activation.policy import MEMBERS, Member
 from releases.models import Pipeline
+from releases.models.policy import MEMBERS, Member
 from tenancy.access import actor
 from tenancy.admin.base import POST, ReadOnlyAdmin, attempt, serves
 from tenancy.audit.acts import Act

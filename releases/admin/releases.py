@@ -19,7 +19,7 @@ from releases.admin import activations, artifacts, requests, uploads
 from releases.admin.contracts import diagram, listing
 from releases.admin.sections import Section, open_holds
 from releases.admin.uploads import ListWithUpload
-from releases.api import descriptors
+from releases.api.artifacts import respond_descriptor
 from releases.models import Kind, Pipeline, Release, Retirement, Revocation
 from releases.registration.progress import waits_until
 from releases.states import PENDING, Status
@@ -179,7 +179,7 @@ class ReleaseAdmin(ListWithUpload):
     @serves("<int:object_id>/descriptor/", methods=READ)
     def descriptor(self, request: HttpRequest, release: Release) -> HttpResponse:
         """Download the exact bytes of the descriptor, as the API does."""
-        return descriptors.respond(request, release)
+        return respond_descriptor(request, release)
 
     def show(self, request: HttpRequest, row: Release) -> HttpResponse:
         return self.page(request, "releases/release.html", title=str(row), original=row, **self._context(request, row))

@@ -10,7 +10,7 @@ from rest_framework.response import Response
 
 from foundation.api.fields import StrictSerializer, WholeNumber
 from foundation.errors import PayloadTooLarge, QuotaExceeded
-from releases.api.findings import FindingView
+from releases.api.trusted_keys import FindingView
 from releases.errors import (
     ArtifactStoreUnavailable,
     DirectUploadsFull,
@@ -77,9 +77,8 @@ class ArtifactUploads(TenantView):
 
         Releases of the tenant may name the digest of a STORED upload without sending the bytes again.
         """
-        body = ArtifactUploadRequest(data=request.data)
-        body.is_valid(raise_exception=True)
-        upload = direct_uploads.begin(self.tenant, **body.validated_data, actor=self.actor)
+        body = ArtifactUploadRequest.validated(request.data)
+        upload = direct_uploads.begin(self.tenant, **body, actor=self.actor)
         url = reverse("api:upload", args=(tenant, upload.pk))
         headers = {"Location": request.build_absolute_uri(url)}
         return Response(represent(upload), status=status.HTTP_201_CREATED, headers=headers)

@@ -1,4 +1,4 @@
-"""REST: the stored bytes of artifacts."""
+"""REST: the stored bytes of artifacts, and the exact bytes of release descriptors."""
 
 import logging
 from base64 import b64encode
@@ -17,6 +17,7 @@ from foundation.api.problem import refusal
 from foundation.api.streaming import streamed
 from foundation.errors import PreconditionFailed, RangeNotSatisfiable, SlowRequestsBusy
 from foundation.http.ranges import is_unchanged, requested_range
+from releases import queries
 from releases.artifacts import downloads
 from releases.errors import (
     ArtifactAltered,
@@ -25,12 +26,15 @@ from releases.errors import (
     ArtifactStoreUnavailable,
     ArtifactUnknown,
     ArtifactUnverified,
+    DescriptorUnknown,
+    PipelineUnknown,
 )
-from releases.models import Artifact
+from releases.models import Artifact, Release
 from tenancy import audit
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
+from wire.documents.descriptor import DESCRIPTOR_NAME
 
 log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/octet-stream"
@@ -89,7 +93,9 @@ def respond(request: HttpRequest, artifact: Artifact, *, actor: str) -> HttpResp
         response = refusal(error)
         response.headers["Content-Range"] = f"bytes */{blob.size}"
         return response
-    headers = _unchanging(etag) | _described(artifact)
+    disposition = content_disposition_header(True, downloads.file_name(artifact))
+    headers = _unchanging(etag) | _saved(artifact.digest, disposition)
+    headers |= {"Content-Type": MEDIA_TYPE, "Accept-Ranges": "bytes"}
     if request.method == "HEAD":
         downloads.require_readable(blob)
         return HttpResponse(headers={**headers, "Content-Length": str(blob.size)})
@@ -117,15 +123,47 @@ def _unchanging(etag: str) -> dict[str, str]:
     return {"ETag": etag, "Cache-Control": "private, no-cache"}
 
 
-def _described(artifact: Artifact) -> dict[str, Any]:
-    binary = bytes.fromhex(artifact.digest.removeprefix("sha256:"))
+def _saved(digest: str, disposition: str | None) -> dict[str, Any]:
+    """Browsers save the bytes and never display them, because their content is not trusted."""
+    binary = bytes.fromhex(digest.removeprefix("sha256:"))
     return {
-        "Content-Type": MEDIA_TYPE,
-        "Content-Disposition": content_disposition_header(True, downloads.file_name(artifact)),
+        "Content-Disposition": disposition,
         "Repr-Digest": f"sha-256=:{b64encode(binary).decode()}:",
-        "Accept-Ranges": "bytes",
         "X-Content-Type-Options": "nosniff",
     }
 
 
-urlpatterns = [path("artifacts/<str:artifact_digest>", OneArtifact.as_view(), name="artifact")]
+@extend_schema(parameters=[TENANT], tags=["releases"])
+class OneDescriptor(TenantView):
+    refusals: ClassVar = {"GET": (PipelineUnknown, DescriptorUnknown, PreconditionFailed)}
+
+    @extend_schema(operation_id="descriptor", responses={(200, "application/json"): OpenApiTypes.OBJECT})
+    def get(self, request: Request, tenant: str, pipeline_id: str, descriptor_digest: str) -> HttpResponse:
+        """The bytes of the release descriptor with this SHA-256, as they were uploaded.
+
+        The digest is `descriptorDigest` of a release. The header `Repr-Digest` repeats it, and it is the entity tag.
+        """
+        pipeline = queries.pipeline(self.tenant, pipeline_id)
+        return respond_descriptor(request._request, queries.described(pipeline, descriptor_digest))
+
+
+def respond_descriptor(request: HttpRequest, release: Release) -> HttpResponse:
+    """Return the response to a GET or HEAD for the descriptor of `release`. Honours conditions."""
+    etag = f'"{release.descriptor_digest}"'
+    try:
+        if is_unchanged(request.headers, etag):
+            return HttpResponse(status=304, headers=_unchanging(etag))
+    except PreconditionFailed as error:
+        return refusal(error)
+    headers = _unchanging(etag) | _saved(release.descriptor_digest, f'attachment; filename="{DESCRIPTOR_NAME}"')
+    return HttpResponse(bytes(release.descriptor_document), content_type="application/json", headers=headers)
+
+
+urlpatterns = [
+    path("artifacts/<str:artifact_digest>", OneArtifact.as_view(), name="artifact"),
+    path(
+        "pipelines/<str:pipeline_id>/descriptors/<str:descriptor_digest>",
+        OneDescriptor.as_view(),
+        name="descriptor",
+    ),
+]

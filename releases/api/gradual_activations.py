@@ -94,17 +94,19 @@ class GradualActivationRequest(PlanRequest, ExpectingRequest):
 class OperationRequest(StrictSerializer):
     reason = Text(max_length=1000, required=False, default="", allow_blank=True)
     expectedReleaseVersion = SegmentIdentifier(
+        source="expected_release_version",
         max_length=IDENTITY_LENGTH,
         required=False,
         allow_null=True,
         default=None,
         help_text="Reject the request unless this release is active.",
     )
-    operationKey = Identifier(max_length=200, required=False, allow_null=True, default=None)
+    operationKey = Identifier(source="operation_key", max_length=200, required=False, allow_null=True, default=None)
 
 
 class StepOperationRequest(OperationRequest):
     expectedStep = WholeNumber(
+        source="expected_step",
         required=False,
         allow_null=True,
         default=None,
@@ -227,14 +229,9 @@ class GradualActivations(TenantView, ListAPIView[GradualActivation]):
         """
         body = GradualActivationRequest.validated(request.data)
         pipeline = queries.pipeline(self.tenant, pipeline_id)
-        gradual = start.start(
-            queries.release(pipeline, body["releaseVersion"]),
-            Plan.from_json(body["steps"], body["groups"], body["bounds"]),
-            actor=self.actor,
-            reason=body["reason"],
-            expected_release_version=body["expectedReleaseVersion"],
-            operation_key=body["operationKey"],
-        )
+        candidate = queries.release(pipeline, body.pop("releaseVersion"))
+        planned = Plan.from_json(body.pop("steps"), body.pop("groups"), body.pop("bounds"))
+        gradual = start.start(candidate, planned, actor=self.actor, **body)
         return Response(OneGradualActivationView(gradual).data, status=status.HTTP_201_CREATED)
 
 
@@ -270,14 +267,7 @@ class NextStep(_OneView):
     def post(self, request: Request, tenant: str, pipeline_id: str, gradual_id: uuid.UUID) -> Response:
         """Move to the next step now, with any sample. The body is optional."""
         body = StepOperationRequest.validated(request.data)
-        gradual = steps.move_on(
-            self.one(pipeline_id, gradual_id),
-            actor=self.actor,
-            reason=body["reason"],
-            expected_step=body["expectedStep"],
-            expected_release_version=body["expectedReleaseVersion"],
-            operation_key=body["operationKey"],
-        )
+        gradual = steps.move_on(self.one(pipeline_id, gradual_id), actor=self.actor, **body)
         return Response(OneGradualActivationView(gradual).data)
 
 
@@ -293,13 +283,7 @@ class Promotion(_OneView):
         The body is optional.
         """
         body = OperationRequest.validated(request.data)
-        gradual = ending.promote(
-            self.one(pipeline_id, gradual_id),
-            actor=self.actor,
-            reason=body["reason"],
-            expected_release_version=body["expectedReleaseVersion"],
-            operation_key=body["operationKey"],
-        )
+        gradual = ending.promote(self.one(pipeline_id, gradual_id), actor=self.actor, **body)
         return Response(OneGradualActivationView(gradual).data)
 
 
@@ -314,13 +298,7 @@ class WithdrawalOfCandidate(_OneView):
     def post(self, request: Request, tenant: str, pipeline_id: str, gradual_id: uuid.UUID) -> Response:
         """Give the candidate no further executions. Each later submission gets the active release."""
         body = GradualWithdrawalRequest.validated(request.data)
-        gradual = ending.withdraw(
-            self.one(pipeline_id, gradual_id),
-            actor=self.actor,
-            reason=body["reason"],
-            expected_release_version=body["expectedReleaseVersion"],
-            operation_key=body["operationKey"],
-        )
+        gradual = ending.withdraw(self.one(pipeline_id, gradual_id), actor=self.actor, **body)
         return Response(OneGradualActivationView(gradual).data)
 
 

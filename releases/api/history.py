@@ -1,6 +1,6 @@
 """REST: what was active at a time, and the signed activation history."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.http import HttpResponse
 from django.urls import path
@@ -14,11 +14,22 @@ from foundation.errors import InvalidRequest
 from releases import queries
 from releases.activation import history
 from releases.api.activations import ActivationView
-from releases.api.envelopes import EnvelopeView
 from releases.errors import NoneActiveThen, PipelineUnknown, ProvenanceKeyMissing, TimeInFuture
 from releases.models import Pipeline
 from tenancy.api.tenant_view import TENANT, TenantView
 from wire.documents.execution_statement import ENVELOPE_MEDIA_TYPE
+
+
+class SignatureView(serializers.Serializer[Any]):
+    keyid = serializers.CharField(help_text="The id of the coordinator's key.")
+    sig = serializers.CharField(help_text="The signature, in base64.")
+
+
+class EnvelopeView(serializers.Serializer[Any]):
+    payload = serializers.CharField(help_text="The in-toto statement, in base64.")
+    payloadType = serializers.CharField()
+    signatures = SignatureView(many=True)
+
 
 AT = OpenApiParameter(
     "at", {"type": "string", "format": "date-time"}, description="An RFC 3339 time, not in the future. By default, now."

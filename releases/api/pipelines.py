@@ -15,12 +15,13 @@ from releases.activation import policy
 from releases.api.pauses import PausableView, with_pauses
 from releases.errors import PipelineUnknown, PolicyInvalid
 from releases.models import Pipeline
+from releases.models.policy import MEMBERS, Member
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 
 
-def _shown(member: policy.Member) -> serializers.Field[Any, Any, Any, Any]:
+def _shown(member: Member) -> serializers.Field[Any, Any, Any, Any]:
     """Return the field of a response that shows a member of the policy."""
     options: dict[str, Any] = {"help_text": member.meaning, "allow_null": bool(member.unset)}
     if member.column != member.name:  # DRF rejects a source that is the name
@@ -32,7 +33,7 @@ def _shown(member: policy.Member) -> serializers.Field[Any, Any, Any, Any]:
     return (serializers.IntegerField if member.is_integer else serializers.FloatField)(**options)
 
 
-def _requested(member: policy.Member) -> serializers.Field[Any, Any, Any, Any]:
+def _requested(member: Member) -> serializers.Field[Any, Any, Any, Any]:
     """Return the field of a request that changes a member of the policy."""
     options: dict[str, Any] = {"required": False, "help_text": member.meaning, "allow_null": bool(member.unset)}
     if member.choices is not None:
@@ -68,14 +69,14 @@ class PipelineView(PausableView[Pipeline]):
     createdAt = serializers.DateTimeField(source="created_at")
 
     def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
-        return {**super().get_fields(), **{member.name: _shown(member) for member in policy.MEMBERS}}
+        return {**super().get_fields(), **{member.name: _shown(member) for member in MEMBERS}}
 
 
 class PolicyRequest(StrictSerializer):
     """Changes to a policy. Omitted members do not change. A number that is null resets to the default."""
 
     def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
-        return {member.name: _requested(member) for member in policy.MEMBERS}
+        return {member.name: _requested(member) for member in MEMBERS}
 
 
 @extend_schema(parameters=[TENANT], tags=["pipelines"])
@@ -104,10 +105,9 @@ class OnePipeline(TenantView):
     @extend_schema(operation_id="changePolicy", request=PolicyRequest, responses=PipelineView)
     def patch(self, request: Request, tenant: str, pipeline_id: str) -> Response:
         """Change the pipeline's policy. It applies from the next activation, answer, failure and claim on."""
-        body = PolicyRequest(data=request.data)
-        body.is_valid(raise_exception=True)
+        changes = PolicyRequest.validated(request.data)
         pipeline = queries.pipeline(self.tenant, pipeline_id)
-        return Response(PipelineView(policy.change(pipeline, body.validated_data, actor=self.actor)).data)
+        return Response(PipelineView(policy.change(pipeline, changes, actor=self.actor)).data)
 
 
 urlpatterns = [

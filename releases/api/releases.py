@@ -3,6 +3,7 @@
 from typing import Any, ClassVar
 
 from django.urls import path, reverse
+from django_filters import rest_framework as filters
 from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers, status
 from rest_framework.generics import ListAPIView
@@ -10,14 +11,13 @@ from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from foundation.api.pagination import NewestFirst
 from foundation.errors import QuotaExceeded
 from releases import queries
-from releases.api.findings import FindingView
 from releases.api.multipart import receive
 from releases.api.pauses import PausableView, with_pauses
-from releases.api.retirements import RetirementView
-from releases.api.revocations import RevocationView
-from releases.api.trust import AttachmentView, TrustView
+from releases.api.retirements import RetirementView, RevocationView
+from releases.api.trusted_keys import AttachmentView, FindingView, TrustView
 from releases.errors import (
     ArtifactStoreUnavailable,
     AttachmentInvalid,
@@ -28,7 +28,7 @@ from releases.errors import (
     ReleaseNotRegistered,
     ReleaseUnknown,
 )
-from releases.models import Artifact, Blob, Release
+from releases.models import Artifact, Blob, Deployment, Release
 from releases.registration import registrar
 from releases.registration.progress import findings_so_far
 from releases.states import Status
@@ -210,7 +210,46 @@ class OneRelease(TenantView):
         return Response(ReleaseView(queries.release(pipeline, release_version)).data)
 
 
+class DeploymentView(serializers.Serializer[Deployment]):
+    deploymentId = serializers.UUIDField(source="id")
+    pipelineId = serializers.CharField(source="release.pipeline.pipeline_id")
+    releaseVersion = serializers.CharField(source="release.release_version")
+    application = serializers.CharField()
+    environment = serializers.CharField()
+    descriptorDigest = serializers.CharField(
+        source="descriptor_digest", help_text="The SHA-256 of the descriptor that was deployed."
+    )
+    actor = serializers.CharField()
+    createdAt = serializers.DateTimeField(source="created_at")
+
+
+class DeploymentFilter(filters.FilterSet):
+    pipelineId = filters.CharFilter(field_name="release__pipeline__pipeline_id")
+    environment = filters.CharFilter()
+
+
+class NewestCreated(NewestFirst):
+    ordering = ("-created_at", "-id")
+
+
+@extend_schema(parameters=[TENANT], tags=["releases"])
+class Deployments(TenantView, ListAPIView[Deployment]):
+    """The releases that the deployment API registered, newest first: what was deployed, where, and by whom.
+
+    A deployment is a receipt. It activates nothing.
+    """
+
+    serializer_class = DeploymentView
+    filterset_class = DeploymentFilter
+    pagination_class = NewestCreated
+    queryset = Deployment.objects.none()
+
+    def get_queryset(self) -> Any:
+        return Deployment.objects.filter(tenant=self.tenant).select_related("release__pipeline")
+
+
 urlpatterns = [
     path("pipelines/<str:pipeline_id>/releases", Releases.as_view(), name="releases"),
     path("pipelines/<str:pipeline_id>/releases/<path:release_version>", OneRelease.as_view(), name="release"),
+    path("deployments", Deployments.as_view(), name="deployments"),
 ]

@@ -98,6 +98,7 @@ class NewActivationRequest(ExpectingRequest):
         help_text="Start a gradual activation with this plan. By default, the release becomes active.",
     )
     activateAt = Moment(
+        source="activate_at",
         required=False,
         allow_null=True,
         default=None,
@@ -108,7 +109,9 @@ class NewActivationRequest(ExpectingRequest):
 
 class VoteRequest(StrictSerializer):
     decision = serializers.ChoiceField(choices=Vote.Decision.choices)
-    round = WholeNumber(min_value=1, max_value=LONGEST_ROUND, help_text="The round that the voter has seen.")
+    round = WholeNumber(
+        source="round_number", min_value=1, max_value=LONGEST_ROUND, help_text="The round that the voter has seen."
+    )
     comment = Text(max_length=1000, required=False, allow_blank=True, default="")
 
 
@@ -157,16 +160,9 @@ class ActivationRequests(TenantView, ListAPIView[ActivationRequest]):
         """
         body = NewActivationRequest.validated(request.data)
         pipeline = queries.pipeline(self.tenant, pipeline_id)
-        made = requests.ask(
-            queries.release(pipeline, body["releaseVersion"]),
-            requester=self.token.user,
-            actor=self.actor,
-            reason=body["reason"],
-            plan=_plan(body["gradual"]),
-            activate_at=body["activateAt"],
-            expected_release_version=body["expectedReleaseVersion"],
-            operation_key=body["operationKey"],
-        )
+        release = queries.release(pipeline, body.pop("releaseVersion"))
+        plan = _plan(body.pop("gradual"))
+        made = requests.ask(release, requester=self.token.user, actor=self.actor, plan=plan, **body)
         return Response(_shown(made), status=status.HTTP_201_CREATED)
 
 
@@ -200,14 +196,8 @@ class Votes(_OneRequest):
         The last approval that a request needs carries it out, unless it waits for its time.
         """
         body = VoteRequest.validated(request.data)
-        made = votes.vote(
-            self.found(),
-            voter=self.token.user,
-            actor=self.actor,
-            decision=Vote.Decision(body["decision"]),
-            round_number=body["round"],
-            comment=body["comment"],
-        )
+        decision = Vote.Decision(body.pop("decision"))
+        made = votes.vote(self.found(), voter=self.token.user, actor=self.actor, decision=decision, **body)
         return Response(_shown(made))
 
 

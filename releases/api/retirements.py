@@ -1,4 +1,4 @@
-"""REST: what still needs a release, and retirements."""
+"""REST: revocations of releases, what still needs a release, and retirements."""
 
 from typing import Any, ClassVar
 from urllib.parse import urlencode
@@ -12,15 +12,65 @@ from rest_framework.response import Response
 from foundation.api.fields import Flag, SegmentIdentifier, StrictSerializer, Text
 from foundation.errors import InvalidRequest
 from releases import queries
-from releases.activation.blockers import FAILURES, Blocker, Kind, blockers
+from releases.activation import revocation
 from releases.activation.requests.states import KINDS
-from releases.activation.retirement import retire
+from releases.activation.retirement import FAILURES, Blocker, Kind, blockers, retire
+from releases.activation.revocation import Order
 from releases.errors import PipelineUnknown, ReasonRequired, ReleaseNotRegistered, ReleaseUnknown, RetirementBlocked
-from releases.models import IDENTITY_LENGTH, Release, Retirement
+from releases.models import IDENTITY_LENGTH, Release, Retirement, Revocation
 from releases.states import Status
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
+
+
+class RevocationView(serializers.Serializer[Revocation]):
+    releaseVersion = serializers.CharField(source="release.release_version")
+    actor = serializers.CharField()
+    reason = serializers.CharField()
+    revokedAt = serializers.DateTimeField(source="revoked_at")
+    openExecutions = serializers.ChoiceField(
+        choices=Order.choices,
+        source="open_executions",
+        help_text="The order about the executions that are open: `leave` lets them run, `pause` pauses the release, "
+        "`fail` ends them.",
+    )
+    failedExecutions = serializers.IntegerField(
+        source="failed_executions", help_text="How many executions the order `fail` has ended so far."
+    )
+    completedAt = serializers.DateTimeField(
+        source="completed_at",
+        allow_null=True,
+        help_text="When the order `fail` found no more open executions. Null before that, and for other orders.",
+    )
+
+
+class RevocationRequest(StrictSerializer):
+    releaseVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH)
+    reason = Text(max_length=1000)
+    openExecutions = serializers.ChoiceField(
+        choices=Order.choices,
+        required=False,
+        default=Order.LEAVE.value,
+        help_text="`pause` pauses the release, so that its open executions wait until it is resumed. `fail` ends them "
+        "with the code RELEASE_REVOKED.",
+    )
+
+
+@extend_schema(parameters=[TENANT], tags=["releases"])
+class Revocations(TenantView):
+    refusals: ClassVar = {"POST": (PipelineUnknown, ReleaseUnknown, ReleaseNotRegistered, ReasonRequired)}
+
+    @declares(Act.RELEASE_REVOKE, Scope.ACTIVATE)
+    @extend_schema(operation_id="revoke", request=RevocationRequest, responses={201: RevocationView})
+    def post(self, request: Request, tenant: str, pipeline_id: str) -> Response:
+        """Revoke a registered release permanently. The order `openExecutions` decides about its open executions."""
+        body = RevocationRequest.validated(request.data)
+        release = queries.release(queries.pipeline(self.tenant, pipeline_id), body["releaseVersion"])
+        order = Order(body["openExecutions"])
+        event = revocation.revoke(release, actor=self.actor, reason=body["reason"], open_executions=order)
+        return Response(RevocationView(event).data, status=status.HTTP_201_CREATED)
+
 
 _STATUSES = {
     Kind.QUEUED: "QUEUED",
@@ -101,16 +151,9 @@ class Retirements(TenantView):
     def post(self, request: Request, tenant: str, pipeline_id: str) -> Response:
         """Retire a release that nothing needs, permanently. Its artifacts and its workers may go afterwards."""
         body = RetirementRequest.validated(request.data)
-        event = retire(
-            self._release(pipeline_id, body["releaseVersion"]),
-            actor=self.actor,
-            reason=body["reason"],
-            give_up_failures=body["ignoreFailures"],
-        )
+        release = queries.release(queries.pipeline(self.tenant, pipeline_id), body["releaseVersion"])
+        event = retire(release, actor=self.actor, reason=body["reason"], give_up_failures=body["ignoreFailures"])
         return Response(RetirementView(event).data, status=status.HTTP_201_CREATED)
-
-    def _release(self, pipeline_id: str, release_version: str) -> Release:
-        return queries.release(queries.pipeline(self.tenant, pipeline_id), release_version)
 
 
 def _blocker(tenant: str, release: Release, blocker: Blocker) -> dict[str, Any]:
@@ -138,4 +181,7 @@ def _href(tenant: str, release: Release, kind: Kind) -> str:
     return f"{reverse('api:executions', args=(tenant,))}?{urlencode(rows)}"
 
 
-urlpatterns = [path("pipelines/<str:pipeline_id>/retirements", Retirements.as_view(), name="retirements")]
+urlpatterns = [
+    path("pipelines/<str:pipeline_id>/revocations", Revocations.as_view(), name="revocations"),
+    path("pipelines/<str:pipeline_id>/retirements", Retirements.as_view(), name="retirements"),
+]

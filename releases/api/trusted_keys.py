@@ -11,13 +11,54 @@ from rest_framework.response import Response
 
 from foundation.api.fields import Identifier, StrictSerializer, Text
 from releases.errors import KeyConflict, KeyInvalid, KeyUnknown, ReasonRequired
-from releases.models import KeyRevocation, TrustedKey
+from releases.models import KeyRevocation, SignaturePolicy, TrustedKey
+from releases.states import AttachmentKind
 from releases.trust import trusted_keys
-from releases.trust.trust import is_revoked
+from releases.trust.trust import Standing, Trust, Verdict, is_revoked
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 from wire.documents.signing import MAX_KEY_CHARACTERS
+
+
+class FindingView(serializers.Serializer[Any]):
+    code = serializers.CharField()
+    field = serializers.CharField()
+    message = serializers.CharField()
+    severity = serializers.ChoiceField(choices=["error", "warning"])
+
+
+class SignerView(serializers.Serializer[Any]):
+    verdict = serializers.ChoiceField(choices=[verdict.value for verdict in Verdict])
+    keyId = serializers.CharField(
+        source="key_id",
+        allow_blank=True,
+        help_text="The id of the key that verified the signature. If none did, the id that the signature claims.",
+    )
+    keyName = serializers.CharField(source="key.name", default=None, allow_null=True)
+
+
+class TrustView(serializers.Serializer[Trust]):
+    policy = serializers.ChoiceField(choices=SignaturePolicy.choices)
+    standing = serializers.ChoiceField(choices=[standing.value for standing in Standing])
+    met = serializers.BooleanField(source="is_met", help_text="Whether the policy allows the release to be activated.")
+    signers = SignerView(many=True)
+
+
+class AttachmentFindingView(FindingView):
+    pass
+
+
+class AttachmentView(serializers.Serializer[Any]):
+    kind = serializers.ChoiceField(source="attachment.kind", choices=[kind.value for kind in AttachmentKind])
+    digest = serializers.CharField(source="attachment.digest")
+    summary = serializers.DictField(
+        source="attachment.summary", help_text="What the document claims. The coordinator does not verify it."
+    )
+    findings = AttachmentFindingView(source="attachment.findings", many=True)
+    signers = SignerView(many=True)
+    attachedBy = serializers.CharField(source="attachment.attached_by")
+    attachedAt = serializers.DateTimeField(source="attachment.attached_at")
 
 
 class KeyRevocationView(serializers.Serializer[KeyRevocation]):
@@ -63,14 +104,8 @@ class TrustedKeys(TenantView, ListAPIView[TrustedKey]):
     @extend_schema(operation_id="trustKey", request=NewKeyRequest, responses={201: TrustedKeyView})
     def post(self, request: Request, tenant: str) -> Response:
         """Trust a key. To rotate keys, add the new key and revoke the old one when no release needs it."""
-        body = NewKeyRequest(data=request.data)
-        body.is_valid(raise_exception=True)
-        key = trusted_keys.add(
-            self.tenant,
-            name=body.validated_data["name"],
-            public_key=body.validated_data["publicKey"],
-            actor=self.actor,
-        )
+        body = NewKeyRequest.validated(request.data)
+        key = trusted_keys.add(self.tenant, name=body["name"], public_key=body["publicKey"], actor=self.actor)
         return Response(TrustedKeyView(key).data, status=status.HTTP_201_CREATED)
 
 
@@ -82,10 +117,9 @@ class RevokeKey(TenantView):
     @extend_schema(operation_id="revokeKey", request=KeyRevocationRequest, responses=TrustedKeyView)
     def post(self, request: Request, tenant: str, key_id: str) -> Response:
         """Revoke a trusted key permanently. Active releases stay active. Releases that only it signed are flagged."""
-        body = KeyRevocationRequest(data=request.data)
-        body.is_valid(raise_exception=True)
+        body = KeyRevocationRequest.validated(request.data)
         key = trusted_keys.find(self.tenant, key_id)
-        trusted_keys.revoke(key, actor=self.actor, reason=body.validated_data["reason"])
+        trusted_keys.revoke(key, actor=self.actor, reason=body["reason"])
         return Response(TrustedKeyView(trusted_keys.find(self.tenant, key_id)).data)
 
 

@@ -1,11 +1,23 @@
-"""Records verdicts on blobs. The state of a blob and the event of its change are written in one transaction."""
+"""Decides whether stored bytes are sound, and records that. Nothing else calls bytes damaged or missing (ADR 79).
+
+One wrong read shows that something is wrong, but not what. So a verdict against bytes that were sound needs a second
+read, later and over other connections, and the digest of the bytes that are moved to quarantine. If many blobs look
+wrong at once, the store is at fault and not the blobs: there is no verdict until an operator demands it. The state of a
+blob and the event of its change are written in one transaction.
+"""
 
 import logging
+import time
+from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
 
+from releases.artifacts import blob_lock
+from releases.artifacts.store import ArtifactStore, BlobStat, artifact_store, configured_store
+from releases.errors import ArtifactStoreUnavailable, ArtifactStoreUnreliable
 from releases.models import Blob, BlobEvent
 
 log = logging.getLogger(__name__)
@@ -56,3 +68,82 @@ def record_removed(digest: str, *, size: int, **data: Any) -> None:
 
 def _write(digest: str, **changes: Any) -> None:
     Blob.objects.filter(digest=digest).update(checked_at=Now(), checking_until=None, **changes)
+
+
+PAUSE_SECONDS = 1.0
+"""The time between the two reads."""
+FEW, FEW_IN_A_HUNDRED, MANY = 3, 1, 50
+"""The number of blobs that may become unsound within RECENT: FEW, or FEW_IN_A_HUNDRED of all, but at most MANY."""
+RECENT = timedelta(hours=1)
+
+
+def is_sound(digest: str) -> bool:
+    """Hash the bytes at `digest` once. If they are right, record SOUND, and return True.
+
+    False is no verdict: nothing is recorded. SOUND is recorded under a lease that prevents removal of the bytes.
+    """
+    store = artifact_store()
+    verified = store.verified(digest)
+    if verified is not None:
+        with blob_lock.shared([digest]) as lease:
+            if store.stat(digest) == verified:
+                _sound(lease, digest, verified)
+                return True
+    return False
+
+
+def judge(digest: str, *, suspects: int = 1, accept_damage: bool = False) -> Blob.State | None:
+    """Decide about the bytes at `digest`, record the verdict and return it. Damaged bytes are put into quarantine.
+
+    If there are no bytes, right ones are taken back from quarantine. `suspects` is the number of blobs that look wrong
+    now. With `accept_damage`, it does not matter how many.
+
+    Every verdict other than SOUND is recorded under a lease that also prevents uploads. Returns None, without a
+    verdict, if an upload or a removal holds a lease. Raises `ArtifactStoreUnavailable`, also if the lease is lost, and
+    `ArtifactStoreUnreliable`.
+    """
+    if is_sound(digest):
+        return State.SOUND
+    if Blob.objects.filter(digest=digest, state=State.SOUND).exists():
+        if not accept_damage:
+            require_few(suspects)
+        time.sleep(PAUSE_SECONDS)
+    # A new store has new connections.
+    store = configured_store(settings.ARTIFACT_STORE)
+    with blob_lock.exclusive(digest) as lease:
+        if lease is None:
+            return None
+        verified = store.verified(digest)
+        return _unsound(lease, store, digest) if verified is None else _sound(lease, digest, verified)
+
+
+def require_few(suspects: int) -> None:
+    """Raise `ArtifactStoreUnreliable` if too many blobs look wrong: `suspects`, and those with a recent verdict."""
+    recent = BlobEvent.objects.filter(kind__in=(State.DAMAGED, State.MISSING), at__gt=Now() - RECENT)
+    count = suspects + recent.values("digest").distinct().count()
+    share = Blob.objects.exclude(state=State.REMOVED).count() * FEW_IN_A_HUNDRED // 100
+    if count > max(FEW, min(share, MANY)):
+        log.error("%s stored blobs look damaged or missing. The artifact store is unreliable: none is judged", count)
+        raise ArtifactStoreUnreliable(
+            f"{count} stored artifacts look damaged or missing within an hour. The artifact store is probably at fault,"
+            " so nothing is judged. If they are really lost, run coordinator scrub_artifacts --all --accept-damage."
+        )
+
+
+def _sound(lease: blob_lock.Lease, digest: str, verified: BlobStat) -> Blob.State:
+    with lease.transaction():
+        record_sound(digest, size=verified.size, fingerprint=verified.fingerprint)
+    return State.SOUND
+
+
+def _unsound(lease: blob_lock.Lease, store: ArtifactStore, digest: str) -> Blob.State:
+    if not lease.renew():
+        raise ArtifactStoreUnavailable(f"The check of {digest} took too long.")
+    place = store.quarantine(digest)
+    restored = store.restore(digest) if place is None else None
+    if restored is not None:
+        return _sound(lease, digest, restored)
+    with lease.transaction():
+        if place is None:
+            return record_unsound(digest, State.MISSING)
+        return record_unsound(digest, State.DAMAGED, quarantined=place)

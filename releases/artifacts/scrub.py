@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import connection
 
 from releases import metrics, queries, statements
-from releases.artifacts import blob_lock, verdicts
+from releases.artifacts import blob_lock, blobs
 from releases.errors import ArtifactStoreUnavailable, ArtifactStoreUnreliable
 from releases.models import Blob
 
@@ -83,7 +83,7 @@ def scrub(budget_seconds: float, scope: Scope = Scope.DUE, *, accept_damage: boo
 def check(digest: str, *, suspects: int = 1, accept_damage: bool = False) -> Checked:
     """Decide about one blob and record the verdict. Several processes may check the same blob at the same time."""
     try:
-        state = verdicts.judge(digest, suspects=suspects, accept_damage=accept_damage)
+        state = blobs.judge(digest, suspects=suspects, accept_damage=accept_damage)
     except ArtifactStoreUnavailable as error:
         return _no_verdict(digest, error)
     if state is None:
@@ -94,7 +94,7 @@ def check(digest: str, *, suspects: int = 1, accept_damage: bool = False) -> Che
 def _look(digest: str) -> Checked | None:
     """Read a sound blob once. Return None if it looks wrong."""
     try:
-        return _verdict(digest, Blob.State.SOUND) if verdicts.is_sound(digest) else None
+        return _verdict(digest, Blob.State.SOUND) if blobs.is_sound(digest) else None
     except ArtifactStoreUnavailable as error:
         return _no_verdict(digest, error)
 
@@ -102,7 +102,7 @@ def _look(digest: str) -> Checked | None:
 def _too_many(suspects: list[str]) -> list[Checked]:
     """Return the results of the suspects if there are too many of them to judge any."""
     try:
-        verdicts.require_few(len(suspects))
+        blobs.require_few(len(suspects))
     except ArtifactStoreUnreliable as error:
         return [_no_verdict(digest, error) for digest in suspects]
     return []

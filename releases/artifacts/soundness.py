@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from foundation.errors import CoordinatorError
 from foundation.timed_cache import TimedCache
 from foundation.wakeups import wakeup
-from releases.artifacts import verdicts
+from releases.artifacts import blobs
 from releases.artifacts.store import ArtifactStore, BlobStat, artifact_store
 from releases.errors import ArtifactAltered, ArtifactMissing, ArtifactStoreUnavailable, ArtifactUnverified
 from releases.models import Blob, Release
@@ -86,7 +86,7 @@ def _require_verified(store: ArtifactStore, blob: Blob) -> None:
         return
     deadline = time.monotonic() + VERDICT_SECONDS
     # Requests that judge the same bytes at once do so one after the other.
-    while (state := verdicts.judge(blob.digest)) is None and time.monotonic() < deadline:
+    while (state := blobs.judge(blob.digest)) is None and time.monotonic() < deadline:
         time.sleep(_TURN_SECONDS)
     if state is None:
         raise ArtifactStoreUnavailable(f"The bytes of {blob.digest} are being written or removed. Try again.")

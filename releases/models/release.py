@@ -1,5 +1,6 @@
-"""Releases, their artifacts, revocations and retirements."""
+"""Contracts, releases with their artifacts, revocations, retirements and receipts of deployments."""
 
+import uuid
 from typing import Any
 
 from django.contrib.postgres.fields import ArrayField
@@ -8,11 +9,26 @@ from django.db import models
 from django.db.models import Q
 
 from releases.models.blob import Blob
-from releases.models.contract import Contract
 from releases.models.pipeline import IDENTITY_LENGTH, Pipeline
 from releases.states import Status
+from tenancy.models import Tenant
 from wire.documents.descriptor import ArtifactKind, Profile, profile_of
 from wire.identity import ReleaseIdentity
+
+
+class Contract(models.Model):
+    """The semantics of a pipeline at one contract version. `document` is normalised. A contract never changes."""
+
+    pipeline = models.ForeignKey(Pipeline, on_delete=models.PROTECT, related_name="contracts")
+    contract_version = models.CharField(max_length=IDENTITY_LENGTH)
+    document = models.JSONField()
+    created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("pipeline", "contract_version"), name="contract_once"),)
+
+    def __str__(self) -> str:
+        return self.contract_version
 
 
 class Release(models.Model):
@@ -203,3 +219,38 @@ class Retirement(models.Model):
 
     def __str__(self) -> str:
         return f"{self.release} retired"
+
+
+KEY_LENGTH = 200
+"""The longest idempotency key, in characters."""
+
+
+class Deployment(models.Model):
+    """The receipt of a request that registered a release through the deployment API. It never changes.
+
+    A request with the same key gets the same receipt, if it is about the same bytes and the same place.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="deployments")
+    idempotency_key = models.CharField(max_length=KEY_LENGTH)
+    release = models.ForeignKey(Release, on_delete=models.PROTECT, related_name="deployments")
+    descriptor_digest = models.CharField(max_length=71)
+    application = models.CharField(max_length=IDENTITY_LENGTH)
+    environment = models.CharField(max_length=IDENTITY_LENGTH)
+    actor = models.CharField(max_length=200)
+    created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
+
+    class Meta:
+        ordering = ("-created_at", "-id")
+        constraints = (
+            models.UniqueConstraint(fields=("tenant", "idempotency_key"), name="deployment_key_once"),
+            models.CheckConstraint(
+                condition=~Q(idempotency_key="") & ~Q(application="") & ~Q(environment=""),
+                name="deployment_names_its_place",
+            ),
+        )
+        indexes = (models.Index(fields=("tenant", "-created_at", "-id"), name="deployment_newest"),)
+
+    def __str__(self) -> str:
+        return f"{self.release} in {self.environment}"

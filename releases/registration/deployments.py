@@ -14,7 +14,8 @@ from typing import Any
 
 from django.db import IntegrityError, connection, transaction
 
-from foundation.database.postgresql.violations import violated_constraint
+from foundation import pauses
+from foundation.database.postgresql.outage import violated_constraint
 from releases.errors import (
     DeploymentKeyReused,
     DeploymentPending,
@@ -35,9 +36,6 @@ from wire.documents.descriptor import CarrierDescriptor, Profile, unpromotable
 from wire.findings import Severity
 
 KEY_ONCE = "deployment_key_once"
-FIRST_PAUSE_SECONDS = 0.05
-LONGEST_PAUSE_SECONDS = 1.0
-PAUSE_GROWTH = 1.5
 ANSWER_SECONDS = 4.0
 """How long after the end of the wait the database may take to answer."""
 
@@ -150,19 +148,18 @@ def _assign_pipeline(pipeline: Pipeline, application: str) -> None:
 
 def _wait_for_verdict(release: Release, deadline: float, pause: Callable[[float], None]) -> None:
     """Return when the release has a verdict. Raises `DeploymentPending` at the deadline."""
-    seconds = FIRST_PAUSE_SECONDS
-    while release.status in PENDING:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise DeploymentPending(
-                f"Release {release.release_version!r} is {release.status}. "
-                "Repeat the request with the same idempotency key.",
-                errors=findings_so_far(release),
-            )
-        pause(min(seconds, left))
-        seconds = min(seconds * PAUSE_GROWTH, LONGEST_PAUSE_SECONDS)
+    for seconds in pauses.until(deadline):
+        if release.status not in PENDING:
+            return
+        pause(seconds)
         with _answers(deadline):
             release.refresh_from_db(fields=["status", "progress"])
+    if release.status in PENDING:
+        raise DeploymentPending(
+            f"Release {release.release_version!r} is {release.status}. Repeat the request with the same idempotency "
+            "key.",
+            errors=findings_so_far(release),
+        )
 
 
 def _require_registered(release: Release) -> None:

@@ -1,65 +1,43 @@
-"""Registers releases: stores a descriptor with its files, and then verifies them (wire protocol A.3, A.5)."""
+"""Registers releases: stores a descriptor with its files, and starts their verification (wire protocol A.3)."""
 
 import hashlib
-import logging
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
-from typing import Any, BinaryIO
+from typing import Any
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
-from django.db.models.functions import Now
-from django.utils import timezone
+from django.db import IntegrityError
 
-from foundation.database import guarded_update
 from foundation.wakeups import wakeup
-from releases import metrics
-from releases.artifacts import blob_lock, blobs, verdicts
-from releases.artifacts.store import StagedBlob, artifact_store
-from releases.errors import ArtifactStoreUnavailable, DescriptorInvalid, ReleaseConflict
-from releases.models import Artifact, Blob, Contract, MissingArtifacts, Pipeline, Release, WorkerGate
+from releases.artifacts import blob_lock, blobs
+from releases.artifacts.store import StagedBlob
+from releases.errors import DescriptorInvalid, ReleaseConflict
+from releases.models import Artifact, Pipeline, Release, WorkerGate
 from releases.registration import (
     attachments,
-    image_reference,
     image_registry,
     missing_bytes,
-    resolution,
-    turns,
     upload_quotas,
-    verification_pool,
 )
-from releases.registration.progress import Progress
-from releases.registration.verification_pool import VerificationUnavailable
-from releases.repositories.errors import Unanswered
-from releases.states import MOVES, PENDING, Status
+from releases.states import Status
 from releases.trust.evidence import Evidence
 from tenancy import audit
 from tenancy.audit.acts import Act
 from tenancy.models import Tenant
-from wire.documents import json_values
 from wire.documents.descriptor import (
+    DESCRIPTOR_NAME,
     MAX_DESCRIPTOR_BYTES,
-    ArtifactRef,
     CarrierDescriptor,
     Descriptor,
     Profile,
-    artifact_field,
-    descriptor_from_json,
     parse_descriptor,
     profile_of,
     unpromotable,
 )
 from wire.documents.json_reader import scan
 from wire.findings import DocumentError, Finding, Severity
-from wire.release.verification import Verdict
 
 VERIFY_TASK = "releases.verify"
-DESCRIPTOR = "pipeline-release.json"
-BYTES_ARE_WRONG = frozenset({"ARTIFACT_DIGEST_MISMATCH", "ARTIFACT_FILE_MISSING", "ARTIFACT_IDENTITY_ONLY"})
-"""Findings that a wrong read of the artifact store may cause."""
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -126,7 +104,7 @@ def register(
                     Act.RELEASE_RESTORE_BYTES, existing, actor, digests=sorted(file.staged.digest for file in files)
                 )
             return Registration(existing, created=False)
-        findings = image_reference.findings(descriptor, _severity(descriptor, any_reference))
+        findings = image_registry.unusable(descriptor, _severity(descriptor, any_reference))
         findings += unpromotable(descriptor, Severity.ERROR if promotable else Severity.WARNING)
         evidence = attachments.examined(attached, descriptor)
         registration = _store(
@@ -152,14 +130,14 @@ def read_descriptor(document: bytes, pipeline_id: str | None = None) -> Descript
         raise DescriptorInvalid(error.findings, _profile(document)) from None
     if pipeline_id is not None and descriptor.pipeline_id.strip() != pipeline_id.strip():
         message = "Release descriptor pipelineId does not match request path"
-        finding = Finding("DESCRIPTOR_PIPELINE_MISMATCH", f"{DESCRIPTOR}#pipelineId", message)
+        finding = Finding("DESCRIPTOR_PIPELINE_MISMATCH", f"{DESCRIPTOR_NAME}#pipelineId", message)
         raise DescriptorInvalid([finding], descriptor.profile)
     return descriptor
 
 
 def _profile(document: bytes) -> Profile | None:
     """Return the profile of an invalid descriptor. None if it is no JSON object."""
-    found, _ = scan(document, name=DESCRIPTOR, limit=MAX_DESCRIPTOR_BYTES)
+    found, _ = scan(document, name=DESCRIPTOR_NAME, limit=MAX_DESCRIPTOR_BYTES)
     return None if found is None else profile_of(found)
 
 
@@ -288,152 +266,9 @@ def _matches_no_artifact(file: UploadedArtifact) -> Finding:
         f"The uploaded file {file.file_name!r} has the digest {file.staged.digest}, "
         "which no stored artifact of the descriptor has"
     )
-    return Finding("UPLOAD_MATCHES_NO_ARTIFACT", DESCRIPTOR, message)
-
-
-def verify_release(release_id: int) -> None:
-    """Verify an uploaded release and record the verdict, and count it in the metrics.
-
-    Several processes may call this for the same release, at the same time or later. The first verdict is final. A child
-    process reads the artifacts. If the store, a repository or a registry does not respond, or one read of the store is
-    wrong, there is no verdict: the release stays VERIFYING, and the sweep retries it. After `verification_hours`, a
-    release whose repository or registry does not respond is rejected.
-    """
-    release = Release.objects.select_related("pipeline__tenant").get(pk=release_id)
-    if release.status not in PENDING:
-        return
-    begun = time.perf_counter()
-    verdict = _verify_and_record(release)
-    if verdict is not None:
-        metrics.verifications.add(release.pipeline.tenant.slug, verdict)
-        metrics.verification_time.observe(verdict, amount=time.perf_counter() - begun)
-
-
-def _verify_and_record(release: Release) -> str | None:
-    """Return the recorded verdict, or POSTPONED if none was recorded. Return None if another process recorded one."""
-    release_id = release.pk
-    row = Release.objects.filter(pk=release_id)
-    guarded_update.move(row, MOVES, Status.UPLOADED, Status.VERIFYING, status_changed_at=timezone.now())
-    progress = Progress(release_id)
-    try:
-        verdict = _verify(release, progress)
-    except (ArtifactStoreUnavailable, VerificationUnavailable, OSError) as error:
-        return _postponed(release, type(error).__name__)
-    except Unanswered as error:
-        if not _has_waited(release):
-            progress.unanswered(error.position, error.finding)
-            return _postponed(release, str(error))
-        hours = release.pipeline.verification_hours
-        reason = f"{error}. The policy lets a release wait for {hours} hours after its upload (verificationHours)."
-        verdict = Verdict((replace(error.finding, message=reason),), None, "")
-    findings = [*(Finding.from_json(finding) for finding in release.findings), *verdict.findings]
-    with transaction.atomic():
-        if not row.select_for_update(no_key=True).filter(status=Status.VERIFYING).values("pk"):
-            return None  # another process has recorded a verdict
-        contract = None
-        if not _has_errors(findings):
-            contract, conflict = _write_contract(release.pipeline, release.contract_version, verdict.contract)
-            findings += conflict
-        status = Status.REJECTED if _has_errors(findings) else Status.REGISTERED
-        guarded_update.move(
-            row,
-            MOVES,
-            Status.VERIFYING,
-            status,
-            findings=[finding.to_json() for finding in findings],
-            contract=contract,
-            environments={} if _has_errors(findings) else verdict.environments,
-            checkpoints=verdict.checkpoints and not _has_errors(findings),
-            primary_artifact_id=verdict.primary_artifact_id,
-            status_changed_at=timezone.now(),
-        )
-        codes = sorted({finding.code for finding in findings if finding.severity is Severity.ERROR})
-        _record(Act.RELEASE_REJECT if codes else Act.RELEASE_REGISTER, release, "coordinator", errors=codes)
-    return status.value
-
-
-def _postponed(release: Release, reason: str) -> str:
-    log.warning("release %s cannot be verified yet: %s", release.pk, reason)
-    return "POSTPONED"
-
-
-def _has_waited(release: Release) -> bool:
-    """Return True if the release was uploaded so long ago that it no longer waits for repositories and registries."""
-    longest = timedelta(hours=release.pipeline.verification_hours)
-    return Release.objects.filter(pk=release.pk, created_at__lte=Now() - longest).exists()
+    return Finding("UPLOAD_MATCHES_NO_ARTIFACT", DESCRIPTOR_NAME, message)
 
 
 def _record(act: Act, release: Release, actor: str, **details: Any) -> None:
     name, tenant = release.audit_name, release.pipeline.tenant
     audit.record(act, tenant=tenant, actor=actor, object_type="release", object=name, **details)
-
-
-def _has_errors(findings: Sequence[Finding]) -> bool:
-    return any(finding.severity is Severity.ERROR for finding in findings)
-
-
-def _verify(release: Release, progress: Progress) -> Verdict:
-    store = artifact_store()
-    descriptor = descriptor_from_json(release.descriptor)
-    renew = turns.renewing_release(release.pk)
-    unresolved, unanswered = resolution.resolve(release, renew, progress)
-    if unanswered is not None:
-        return _decided(release, Verdict(tuple(unresolved), None, ""), unanswered)
-    held = set(release.artifacts.exclude(blob=None).values_list("digest", flat=True))
-
-    def open_artifact(artifact: ArtifactRef) -> BinaryIO | None:
-        renew()
-        if artifact.digest not in held:
-            return None
-        progress.checking(descriptor, artifact)
-        return store.read(artifact.digest, renew)
-
-    document = _bytes(release.contract_document)
-    identity_only = release.pipeline.missing_artifacts == MissingArtifacts.IDENTITY_ONLY
-    verdict = verification_pool.verify(
-        descriptor,
-        open_artifact,
-        document,
-        identity_only=identity_only,
-        while_waiting=renew,
-        checked=progress.checked,
-    )
-    _require_read(verdict, descriptor, held)
-    verdict = verdict.with_findings(unresolved)
-    if not settings.IMAGE_REGISTRY_CHECK:
-        return verdict
-    absent, unanswered = image_registry.findings(descriptor)
-    return _decided(release, verdict.with_findings(absent), unanswered)
-
-
-def _decided(release: Release, verdict: Verdict, unanswered: Unanswered | None) -> Verdict:
-    """Return the verdict. Raises `Unanswered` only if the answer can change it: an error is certain without it."""
-    if unanswered is None:
-        return verdict
-    if verdict.accepted and not _has_errors([Finding.from_json(finding) for finding in release.findings]):
-        raise unanswered
-    return verdict.with_findings([replace(unanswered.finding, severity=Severity.WARNING)])
-
-
-def _require_read(verdict: Verdict, descriptor: Descriptor, held: set[str]) -> None:
-    """Raise `ArtifactStoreUnavailable` if stored bytes look missing or wrong, and a second look does not confirm it."""
-    fields = {finding.field for finding in verdict.findings if finding.code in BYTES_ARE_WRONG}
-    for position, artifact in enumerate(descriptor.artifacts):
-        looks_wrong = fields & {artifact_field(position), artifact_field(position, "digest")}
-        if looks_wrong and artifact.digest in held and verdicts.judge(artifact.digest) in (None, Blob.State.SOUND):
-            raise ArtifactStoreUnavailable(f"The bytes of {artifact.digest} were not read correctly.")
-
-
-def _write_contract(
-    pipeline: Pipeline, version: str, document: dict[str, Any] | None
-) -> tuple[Contract | None, list[Finding]]:
-    """Return the row of the contract, which its first release creates. A different document is a finding."""
-    if document is None:
-        return None, []
-    contract, _ = Contract.objects.get_or_create(
-        pipeline=pipeline, contract_version=version, defaults={"document": document}
-    )
-    if json_values.equal(contract.document, document):
-        return contract, []
-    message = f"Contract version {version} is already registered with a different document"
-    return None, [Finding("CONTRACT_CONFLICT", DESCRIPTOR + "#contractVersion", message)]

@@ -11,8 +11,7 @@ from django.conf import settings
 
 from releases.artifacts.store import StagedBlob, artifact_store
 from releases.repositories.configuration import Repository
-from releases.repositories.errors import OTHER_DIGEST, ArtifactRefused, RepositoryUnavailable
-from releases.repositories.requests import Client
+from releases.repositories.requests import OTHER_DIGEST, ArtifactRefused, Client, RepositoryUnavailable
 from wire.documents.artifact_uri import MavenUri
 from wire.documents.json_reader import shown
 

@@ -17,7 +17,8 @@ from tenancy.admin.base import TenantScopedAdmin, View, declares_views
 from tenancy.admin.lists import ExportedList, text, time
 from tenancy.audit.acts import Act
 from tenancy.members import USERNAME
-from tenancy.models import QUOTA_COLUMNS, ApiToken, Membership, Tenant
+from tenancy.models import ApiToken, Membership, Tenant
+from tenancy.quota_table import QUOTAS
 from tenancy.roles import Scope
 
 Row = Callable[[Tenant], str]
@@ -62,7 +63,7 @@ class TenantAdmin(ExportedList, TenantScopedAdmin):
         "failedRetentionDays": lambda row: row.failed_retention_days,
         "created": lambda row: row.created_at,
     }
-    fields = ("slug", "name", "retention_days", "failed_retention_days", *QUOTA_COLUMNS)
+    fields = ("slug", "name", "retention_days", "failed_retention_days", *(quota.column for quota in QUOTAS))
     _rows: ClassVar[list[Row]] = []
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Tenant]:

@@ -16,7 +16,7 @@ from django.utils import timezone
 from executions.admin.payloads import curl_command
 from executions.models import Campaign, CampaignItem, Execution, Interaction
 from releases.models import Blob, Pipeline
-from releases.registration.registrar import verify_release
+from releases.registration.verification import verify_release
 from tenancy.models import AuditEntry, Membership
 from tests import making, requesting
 from tests.admin import operator_rows

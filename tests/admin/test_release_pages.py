@@ -18,7 +18,7 @@ from releases.api.releases import ReleaseView
 from releases.models import ArtifactUpload, Blob, KeyRevocation, Pipeline, Release, Retirement, Revocation, TrustedKey
 from releases.registration import direct_uploads
 from releases.registration.progress import Progress
-from releases.registration.registrar import verify_release
+from releases.registration.verification import verify_release
 from tests import making, signing
 from tests.admin.browsing import MARKUP, inert, to, words
 from tests.admin.conftest import LogIn, World

@@ -13,7 +13,8 @@ from django.conf import settings
 from coordinator.models import Process
 from coordinator.monitoring.reports import Reporter, version
 from releases.models import Release
-from releases.registration.registrar import register, verify_release
+from releases.registration.registrar import register
+from releases.registration.verification import verify_release
 from tests import making, signing
 from tests.api.furnished import conforms, operations
 from tests.api.tenant_api import TenantApi, refused, upload

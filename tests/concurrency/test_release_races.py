@@ -17,8 +17,9 @@ from releases.artifacts.store import artifact_store
 from releases.errors import DeploymentPending
 from releases.models import Activation, ArtifactUpload, Blob, Contract, Deployment, Pipeline, Release
 from releases.registration.deployments import DeploymentRequest, deploy
-from releases.registration.registrar import Registration, register, verify_release
+from releases.registration.registrar import Registration, register
 from releases.registration.turns import of_uploads
+from releases.registration.verification import verify_release
 from tenancy.models import Tenant
 from tests import making, signing
 from tests.concurrency.racing import race, results_of

@@ -12,8 +12,7 @@ from releases.artifacts import blob_lock, blobs
 from releases.artifacts.store import artifact_store
 from releases.models import Artifact, Blob, Release
 from releases.registration.progress import Progress
-from releases.registration.registrar import verify_release
-from releases.registration.resolution import resolve
+from releases.registration.verification import resolve, verify_release
 from releases.states import Status
 from tests import making
 from tests.building import eventually

@@ -13,8 +13,9 @@ from foundation.api.problem import FRAMEWORK
 from foundation.database.postgresql.rights import RIGHTS
 from foundation.errors import CoordinatorError
 from releases import errors as releases_errors  # noqa: F401
-from releases.activation.policy import MEMBERS, Member
 from releases.models import Pipeline
+from releases.models.policy import MEMBERS, Member
+from tenancy.quota_table import QUOTAS
 from tests.docs.commands import DOCUMENTS, ROOT, text_of
 from tests.mutants.mistakes import is_function
 from wire.documents import shape
@@ -142,6 +143,11 @@ def default(member: Member) -> str:
 def test_every_member_of_a_policy_is_documented() -> None:
     documented = [row for row in table_rows("policies.md") if len(row) == 4]
     assert documented == [[f"`{each.name}`", values(each), default(each), each.meaning] for each in MEMBERS]
+
+
+def test_every_quota_is_documented() -> None:
+    section = text_of("docs/quotas.md").partition("| quota | limits |")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == [quota.name for quota in QUOTAS]
 
 
 def test_the_tests_of_each_version_exist() -> None:

@@ -11,7 +11,7 @@ from django.test import Client
 
 from foundation.api.problem import TYPE
 from releases.models import Deployment, Pipeline, Release
-from releases.registration.registrar import verify_release
+from releases.registration.verification import verify_release
 from tenancy.access import issue_token
 from tenancy.models import Membership, Tenant
 from tenancy.roles import Role, Scope

@@ -6,6 +6,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from releases.models.policy import MEMBERS
+from tenancy.quota_table import QUOTAS
+
 
 @dataclass(frozen=True)
 class Table:
@@ -44,10 +47,7 @@ OPEN_INTERACTION = "status version deadline dispatch_attempts next_dispatch_at l
 
 MATRIX = {
     "tenancy_tenant": Table(
-        always="""
-            name retention_days failed_retention_days quota_submissions quota_open_executions quota_payload_bytes
-            quota_storage_bytes quota_uploads quota_workers
-        """,
+        always=" ".join(("name retention_days failed_retention_days", *(quota.column for quota in QUOTAS))),
         unguarded="id slug created_at",
     ),
     "tenancy_allowance": Table(always="second granted settled counted_at", unguarded="tenant_id"),
@@ -62,11 +62,7 @@ MATRIX = {
     "tenancy_auditentry": Table(append_only="audit_append_only"),
     "tenancy_audithead": Table(kept_by="audit_head_not_deleted"),
     "releases_pipeline": Table(
-        always="""
-            reason_required signature_policy worker_gate validate_answers unverified_workers missing_artifacts
-            rollback_days smoke_test_hours skew_grace_minutes retry_limit retry_delay_seconds retry_multiplier approvals
-            approval_hours emergency_override repeat_unknown_outcomes verification_hours
-        """,
+        always=" ".join(member.column for member in MEMBERS),
         state="application",
         in_state={"": "application"},
         together="activation_id",

@@ -10,7 +10,7 @@ from django.core.management import call_command
 from django.db.models.fields import AutoFieldMixin
 from psycopg import sql
 
-from foundation.database.postgresql.rights import EVERY_COLUMN, READ_ONLY, RIGHTS, Rights
+from foundation.database.postgresql.rights import EVERY_COLUMN, READ_ONLY, RIGHTS, Rights, named
 from tests.invariants.attempts import NO_RIGHT, Connection, refusal
 from tests.invariants.matrix import MATRIX
 from tests.invariants.schema import MODELS, fields, key_column, keys_by_state, other_values, put_into, update
@@ -164,10 +164,6 @@ SCHEMA = (
 )
 
 
-def listed(columns: str, of: set[str]) -> set[str]:
-    return of if columns == EVERY_COLUMN else {*columns.split()}
-
-
 def test_the_role_has_the_rights_that_are_listed(ordinary: Connection) -> None:
     tables, columns = ordinary.execute(TABLES).fetchall(), ordinary.execute(COLUMNS).fetchall()
     assert {name for name, *_ in tables} == {*RIGHTS}
@@ -177,8 +173,8 @@ def test_the_role_has_the_rights_that_are_listed(ordinary: Connection) -> None:
         rights = RIGHTS[name]
         assert (select, delete, more) == (True, rights.delete, False), name
         granted = {column: found for table, column, *found in columns if table == name}
-        assert {column for column, (insert, _, _) in granted.items() if insert} == listed(rights.insert, {*granted})
-        assert {column for column, (_, update, _) in granted.items() if update} == listed(rights.update, {*granted})
+        assert {column for column, (insert, _, _) in granted.items() if insert} == {*named(rights.insert, granted)}
+        assert {column for column, (_, update, _) in granted.items() if update} == {*named(rights.update, granted)}
         assert not any(references for _, _, references in granted.values()), name
 
 
@@ -186,10 +182,10 @@ def test_no_right_is_wider_than_its_use() -> None:
     """Triggers also reject these changes. Privileges are tested separately, so that each layer works alone."""
     for table, expected in MATRIX.items():
         found = RIGHTS[table]
-        assert {*found.update.split()} == expected.ever_changed | TO_LOCK.get(table, set()), table
+        assert {*named(found.update, fields(table))} == expected.ever_changed | TO_LOCK.get(table, set()), table
         assert found.delete == (expected.deletable or table in REMOVED_LATER), table
         chosen = {*CHOSEN.get(table, "").split(), *(name for name, field in fields(table).items() if numbered(field))}
-        assert {*found.insert.split()} == {*fields(table)} - chosen, table
+        assert {*named(found.insert, fields(table))} == {*fields(table)} - chosen, table
 
 
 def numbered(field: Any) -> bool:

@@ -19,7 +19,8 @@ from releases.artifacts.soundness import CHECK_TASK, require_sound
 from releases.artifacts.store import artifact_store
 from releases.errors import ArtifactMissing, ArtifactUnverified
 from releases.models import Blob, Contract, Release
-from releases.registration.registrar import VERIFY_TASK, register, verify_release
+from releases.registration.registrar import VERIFY_TASK, register
+from releases.registration.verification import verify_release
 from tests import making
 from tests.cases import cases, returning
 from tests.deaths import assert_all_or_nothing, each_death

@@ -124,8 +124,7 @@ def build(
 
 
 def _activation(activated: Activated) -> dict[str, Any]:
-    candidate = activated.candidate_release_version
-    return {
+    members: dict[str, Any] = {
         "sequence": activated.sequence,
         "kind": activated.kind,
         "releaseVersion": activated.release_version,
@@ -133,10 +132,14 @@ def _activation(activated: Activated) -> dict[str, Any]:
         "actor": activated.actor,
         "reason": activated.reason,
         "activatedAt": instant(activated.activated_at),
-        **({"override": True} if activated.override else {}),
-        **({"request": _request(activated.request)} if activated.request else {}),
-        **({} if candidate is None else {"candidate": {"releaseVersion": candidate, "share": activated.share}}),
     }
+    if activated.override:
+        members["override"] = True
+    if activated.request:
+        members["request"] = _request(activated.request)
+    if (candidate := activated.candidate_release_version) is not None:
+        members["candidate"] = {"releaseVersion": candidate, "share": activated.share}
+    return members
 
 
 def _request(requested: Requested) -> dict[str, Any]:

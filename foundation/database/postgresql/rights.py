@@ -2,19 +2,20 @@
 
 The role may read every table that is listed here. It has no rights on other tables. A column that `insert` does not
 name gets its default: the database chooses ids, times and initial states. Triggers enforce the rest (see the migrations
-`0002_invariants`): which values a new row may have, which changes are legal, and which rows may be deleted.
+`*_guards*`): which values a new row may have, which changes are legal, and which rows may be deleted.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 EVERY_COLUMN = "*"
+EVERY_COLUMN_BUT = "* but"
 
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """The rights on one table. `insert` and `update` list columns, or are EVERY_COLUMN."""
+    """The rights on one table. `insert` and `update` list columns, or are EVERY_COLUMN, or list what they leave out."""
 
     insert: str = ""
     update: str = ""
@@ -22,16 +23,18 @@ class Rights:
 
 
 READ_ONLY = Rights()
+
+
+def named(columns: str, existing: Collection[str]) -> list[str]:
+    """Return which existing columns of a table `insert` or `update` names."""
+    if columns.startswith(EVERY_COLUMN):
+        left_out = columns.removeprefix(EVERY_COLUMN_BUT).split()
+        return [name for name in existing if name not in left_out]
+    return [name for name in columns.split() if name in existing]
+
+
 _PERSON = """
     password last_login is_superuser username first_name last_name email is_staff is_active date_joined
-"""
-_QUOTAS = """
-    quota_submissions quota_open_executions quota_payload_bytes quota_storage_bytes quota_uploads quota_workers
-"""
-_POLICY = """
-    reason_required signature_policy worker_gate validate_answers unverified_workers missing_artifacts rollback_days
-    smoke_test_hours skew_grace_minutes retry_limit retry_delay_seconds retry_multiplier approvals approval_hours
-    emergency_override repeat_unknown_outcomes verification_hours
 """
 _UPLOAD = """
     id tenant_id digest size part_size storage_id status finding cleared uploaded_by created_at expires_at
@@ -82,10 +85,7 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         ),
         "django_session": Rights(insert=EVERY_COLUMN, update=EVERY_COLUMN, delete=True),
         # Tenants
-        "tenancy_tenant": Rights(
-            insert=f"slug name created_at retention_days failed_retention_days {_QUOTAS}",
-            update=f"name retention_days failed_retention_days {_QUOTAS}",
-        ),
+        "tenancy_tenant": Rights(insert=f"{EVERY_COLUMN_BUT} id", update=f"{EVERY_COLUMN_BUT} id slug created_at"),
         "tenancy_allowance": Rights(
             insert="tenant_id second granted settled counted_at", update="second granted settled counted_at"
         ),
@@ -107,8 +107,7 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         "tenancy_audithead": READ_ONLY,
         # Releases
         "releases_pipeline": Rights(
-            insert=f"tenant_id pipeline_id application activation_id created_at {_POLICY}",
-            update=f"activation_id application {_POLICY}",
+            insert=f"{EVERY_COLUMN_BUT} id", update=f"{EVERY_COLUMN_BUT} id tenant_id pipeline_id created_at"
         ),
         "releases_contract": Rights(insert="pipeline_id contract_version document created_at"),
         "releases_blob": Rights(

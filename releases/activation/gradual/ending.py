@@ -10,7 +10,7 @@ from releases.activation import gates, pointer
 from releases.activation.gates import Switch
 from releases.activation.gradual import operations
 from releases.activation.gradual.steps import audited, require_step
-from releases.activation.requirements import require_expected, require_reason, require_registered
+from releases.activation.pointer import require_expected, require_reason, require_registered
 from releases.artifacts.soundness import require_verified
 from releases.errors import ApprovalRequired, ReasonRequired, SignatureRequired, SmokeTestRequired, WorkerRequired
 from releases.models import GradualActivation, Kind, Pipeline, Release

@@ -10,7 +10,7 @@ from releases.activation import gates, pointer
 from releases.activation.gates import Switch
 from releases.activation.gradual import operations
 from releases.activation.gradual.plan import Plan
-from releases.activation.requirements import require_expected, require_reason, require_registered
+from releases.activation.pointer import require_expected, require_reason, require_registered
 from releases.artifacts.soundness import require_verified
 from releases.errors import (
     ApprovalRequired,

@@ -7,7 +7,7 @@ from django.db.models import F
 
 from releases.activation import pointer
 from releases.activation.gradual import operations
-from releases.activation.requirements import approval_required, require_expected
+from releases.activation.pointer import approval_required, require_expected
 from releases.errors import ApprovalRequired, NoNextStep, StepChanged
 from releases.models import GradualActivation, Kind
 from tenancy import audit

@@ -2,8 +2,8 @@
 
 from releases.activation.gates import Gate, Switch, met, unmet, warning
 from releases.activation.gradual import operations
-from releases.activation.requests import snapshot, states
-from releases.activation.requirements import approval_required
+from releases.activation.pointer import approval_required
+from releases.activation.requests import states
 from releases.activation.rollback import was_active_lately
 from releases.errors import ApprovalRequired, OverrideNotAllowed, RequestOutdated
 from releases.models import ActivationRequest, Kind
@@ -32,10 +32,10 @@ def gate(switch: Switch) -> Gate | None:
 
 
 def _of_request(switch: Switch, request: ActivationRequest) -> Gate:
-    changes = snapshot.moved(request, switch.pipeline)
+    changes = states.moved(request, switch.pipeline)
     if changes:
         refusal = RequestOutdated(
-            f"The request is outdated: {snapshot.described(changes)}", moved=[each.to_json() for each in changes]
+            f"The request is outdated: {states.described(changes)}", moved=[each.to_json() for each in changes]
         )
         return unmet(NAME, refusal)
     names = [vote.actor for vote in states.approvals(request)]

@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 from releases import queries
 from releases.activation.gradual.plan import Plan
 from releases.activation.gradual.start import require_startable
-from releases.activation.requests import snapshot, states
+from releases.activation.requests import states
 from releases.activation.requests.carrying_out import carry_out
 from releases.errors import (
     ActivationTimeInvalid,
@@ -78,7 +78,7 @@ def ask(
                 release=release,
                 base=pipeline.activation,
                 plan=columns,
-                policy=snapshot.policy_of(pipeline),
+                policy=states.policy_of(pipeline),
                 requester=requester,
                 actor=actor,
                 reason=reason.strip(),

@@ -7,7 +7,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from foundation.errors import CoordinatorError
-from releases.activation.requests import snapshot, states
+from releases.activation.requests import states
 from releases.activation.requests.carrying_out import carry_out
 from releases.errors import AlreadyVoted, OwnRequest, RequestRestarted
 from releases.models import ActivationRequest, Pipeline, Vote
@@ -66,18 +66,18 @@ def _refusal(pipeline: Pipeline, found: ActivationRequest, actor: str, round_num
         states.move(found, RequestStatus.EXPIRED)
         states.record(Act.ACTIVATION_REQUEST_EXPIRE, found, states.COORDINATOR)
         return states.not_open(found, RequestStatus.EXPIRED)
-    changes = [each.to_json() for each in snapshot.moved(found, pipeline)]
+    changes = [each.to_json() for each in states.moved(found, pipeline)]
     if changes:
         _restart(pipeline, found, actor, changes)
     elif round_number == found.round:
         return None
-    said = snapshot.described([snapshot.Moved(**each) for each in found.moved])
+    said = states.described([states.Moved(**each) for each in found.moved])
     return RequestRestarted(f"The request is in round {found.round}. {said}", round=found.round, moved=found.moved)
 
 
 def _restart(pipeline: Pipeline, found: ActivationRequest, actor: str, changes: list[dict[str, Any]]) -> None:
     """Begin a new round, made on what the pipeline is now. Votes of earlier rounds are kept and do not count."""
-    found.base, found.policy = pipeline.activation, snapshot.policy_of(pipeline)
+    found.base, found.policy = pipeline.activation, states.policy_of(pipeline)
     found.round, found.moved = found.round + 1, changes
     found.save(update_fields=("base", "policy", "round", "moved"))
     states.record(Act.ACTIVATION_REQUEST_RESTART, found, actor, round=found.round, moved=changes)

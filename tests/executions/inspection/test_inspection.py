@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from executions.inspection.drift import drift
-from executions.inspection.drifts import Drift, Kind, Subject
+from executions.inspection.drift import Drift, Kind, Subject, drift
 from executions.inspection.preflight import Concern, preflight
 from executions.inspection.worker_plan import PlannedRelease, Reason, worker_plan
 from executions.lifecycle import redrive
@@ -17,7 +16,7 @@ from executions.tasks import count_finished
 from foundation.errors import CoordinatorError
 from releases.activation import policy
 from releases.activation.activation import activate
-from releases.activation.blockers import blockers
+from releases.activation.retirement import blockers
 from releases.activation.revocation import revoke
 from releases.models import Activation, Pipeline, Release
 from tenancy.models import Tenant

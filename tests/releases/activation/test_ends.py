@@ -6,14 +6,13 @@ from typing import Any
 import pytest
 
 from executions.campaigns import campaigns
-from executions.campaigns.filters import Filters, preview
+from executions.campaigns.selection import Filters, preview
 from executions.errors import CampaignEmpty
 from executions.lifecycle import outcome
 from executions.lifecycle.redrive import redrive
 from executions.models import Execution, ExecutionEvent
 from releases.activation.activation import activate
-from releases.activation.blockers import Blocker, Kind, blockers
-from releases.activation.retirement import retire
+from releases.activation.retirement import Blocker, Kind, blockers, retire
 from releases.activation.revocation import revoke
 from releases.artifacts import downloads, retention
 from releases.errors import ArtifactNotStored, NoActiveRelease, ReleaseRetired

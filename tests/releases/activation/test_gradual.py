@@ -7,7 +7,7 @@ import pytest
 
 from foundation.errors import CoordinatorError
 from releases import queries
-from releases.activation import blockers, gates
+from releases.activation import gates, retirement
 from releases.activation.activation import activate
 from releases.activation.gates import Switch
 from releases.activation.gradual import ending, operations, steps
@@ -125,8 +125,8 @@ def test_a_revocation_of_either_release_withdraws_the_candidate(
 
 
 def test_both_releases_cannot_be_retired_while_it_is_running(begun: GradualActivation) -> None:
-    assert {each.kind.value for each in blockers.blockers(begun.candidate)} == {"GRADUAL"}
-    assert {each.kind.value for each in blockers.blockers(begun.baseline)} == {"ACTIVE", "GRADUAL"}
+    assert {each.kind.value for each in retirement.blockers(begun.candidate)} == {"GRADUAL"}
+    assert {each.kind.value for each in retirement.blockers(begun.baseline)} == {"ACTIVE", "GRADUAL"}
     assert refusal(retire, begun.candidate, reason="old").code == "RETIREMENT_BLOCKED"
     ending.withdraw(begun, **WHY)
     retire(begun.candidate, **WHY)

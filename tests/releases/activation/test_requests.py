@@ -13,14 +13,13 @@ from foundation.errors import CoordinatorError
 from releases import queries
 from releases.activation import pointer, policy
 from releases.activation.activation import activate
-from releases.activation.blockers import blockers
 from releases.activation.gradual import ending, operations, steps
 from releases.activation.gradual.plan import Bounds
 from releases.activation.gradual.start import start
 from releases.activation.requests.carrying_out import carry_out, carry_out_due
 from releases.activation.requests.requests import expire, withdraw
 from releases.activation.requests.votes import Decision
-from releases.activation.retirement import retire
+from releases.activation.retirement import blockers, retire
 from releases.activation.revocation import revoke
 from releases.artifacts import blob_lock
 from releases.models import Activation, ActivationRequest, GradualActivation, Kind, Release, Vote

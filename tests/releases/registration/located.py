@@ -3,7 +3,7 @@
 from typing import Any
 
 from releases.models import Release
-from releases.registration.registrar import verify_release
+from releases.registration.verification import verify_release
 from tests import making
 from wire.documents.contract import contract_from_json
 from wire.release.placement import known_capabilities

@@ -13,7 +13,8 @@ from releases.activation.activation import activate
 from releases.artifacts.store import artifact_store
 from releases.errors import DescriptorInvalid, ReleaseConflict
 from releases.models import Blob, Contract, Pipeline, Release
-from releases.registration.registrar import Registration, register, verify_release
+from releases.registration.registrar import Registration, register
+from releases.registration.verification import verify_release
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases

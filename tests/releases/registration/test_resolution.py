@@ -11,7 +11,7 @@ from releases.artifacts import retention
 from releases.artifacts.store import artifact_store
 from releases.models import Blob, Pipeline, Release
 from releases.registration.progress import Progress, Step
-from releases.registration.resolution import resolve
+from releases.registration.verification import resolve
 from releases.states import Status
 from tenancy.models import Tenant
 from tests import making

@@ -10,7 +10,7 @@ from releases.activation.activation import activate, planned
 from releases.errors import AttachmentInvalid, AttachmentUnknown, KeyConflict, KeyInvalid, KeyUnknown
 from releases.models import Release
 from releases.registration import attachments
-from releases.registration.registrar import verify_release
+from releases.registration.verification import verify_release
 from releases.trust import trust, trusted_keys
 from releases.trust.trust import Standing, Verdict
 from tenancy.models import Tenant

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executions.gradual.statistics import fisher_exact, mann_whitney
-from releases.activation.gradual.plan import Bounds, Plan, Step
-from releases.activation.gradual.routing import BUCKETS, Routing, bucket
+from releases.activation.gradual.plan import BUCKETS, Bounds, Plan, Routing, Step, bucket
 from releases.errors import GradualActivationInvalid
 from tests.cases import cases
 
