@@ -37,7 +37,7 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "tenancy.api.schema.TenantSchema",
     # The OpenAPI document does not describe responses to OPTIONS.
     "DEFAULT_METADATA_CLASS": None,
-    "EXCEPTION_HANDLER": "foundation.api.problem.handle",
+    "EXCEPTION_HANDLER": "tenancy.api.tenant_view.handle",
     "UNAUTHENTICATED_USER": None,
     "PAGE_SIZE": 50,
 }

@@ -217,9 +217,9 @@ TRACES_SAMPLE = env.number("TRACES_SAMPLE", 0.01, least=0, most=1)
 INSTALLED_APPS = [
     # The first app, because its `createsuperuser` replaces Django's.
     "coordinator",
-    "unfold",
+    "unfold.apps.BasicAppConfig",
     # `coordinator.urls` loads the admin pages, so only processes that serve pages import them.
-    "django.contrib.admin.apps.SimpleAdminConfig",
+    "tenancy.apps.AdminSiteConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -257,7 +257,6 @@ MIDDLEWARE = [
     "coordinator.middleware.admin_pages.time_zones",
     "django.contrib.messages.middleware.MessageMiddleware",
     "tenancy.login.ThrottledPage",
-    "coordinator.middleware.admin_denials.admin_denials",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 ROOT_URLCONF = "coordinator.urls"
@@ -325,6 +324,7 @@ AUTHENTICATION_BACKENDS = ["tenancy.login.ThrottledBackend"]
 LOGIN_ATTEMPTS = env.integer("LOGIN_ATTEMPTS", 5)
 LOGIN_ATTEMPTS_PER_ADDRESS = env.integer("LOGIN_ATTEMPTS_PER_ADDRESS", 50)
 LOGIN_ATTEMPTS_PER_ACCOUNT = env.integer("LOGIN_ATTEMPTS_PER_ACCOUNT", 100)
+CSRF_FAILURE_VIEW = "tenancy.admin_site.without_token"
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
 SESSION_IDLE_SECONDS = env.integer("SESSION_IDLE_SECONDS", 3600, most=86_400)

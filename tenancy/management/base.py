@@ -6,6 +6,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from foundation.errors import CoordinatorError
 from tenancy import audit
+from tenancy.audit.acts import Act
 from tenancy.models import Tenant
 
 
@@ -23,7 +24,7 @@ class Command(BaseCommand):
         """Who acts in the audit log, such as `coordinator backup`."""
         return f"coordinator {type(self).__module__.rpartition('.')[2]}"
 
-    def record(self, act: str, object_type: str, name: str, **details: Any) -> None:
+    def record(self, act: Act, object_type: str, name: str, **details: Any) -> None:
         """Record an act of the installation on the object of this type and name."""
         audit.record(act, tenant=None, actor=self.actor, object_type=object_type, object=name, **details)
 

@@ -7,6 +7,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from coordinator import database_guard
 from coordinator.backups.creation import create
+from tenancy.audit.acts import Act
 from tenancy.management import base
 
 INCOMPLETE = 3
@@ -28,7 +29,7 @@ class Command(base.Command):
         made = create(folder)
         found = made.manifest
         counts = {"blobs": found.blob_count, "missing": found.blobs_missing}
-        self.record("backup.create", "backup", folder.name, snapshot=found.created_at, **counts)
+        self.record(Act.BACKUP_CREATE, "backup", folder.name, snapshot=found.created_at, **counts)
         where = "in the backup" if found.blobs_included else f"that stay in the store ({found.store})"
         self.stdout.write(
             f"{folder}: the database of {found.created_at}, and {found.blob_count} artifacts of"

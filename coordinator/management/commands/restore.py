@@ -6,6 +6,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from coordinator.backups.restoration import restore
+from tenancy.audit.acts import Act
 from tenancy.management import base
 
 
@@ -29,7 +30,7 @@ class Command(base.Command):
         restored = restore(folder, allow_missing=options["allow_missing_artifacts"])
         found = restored.manifest
         missing = len(restored.missing)
-        self.record("backup.restore", "backup", folder.name, snapshot=found.created_at, missing=missing)
+        self.record(Act.BACKUP_RESTORE, "backup", folder.name, snapshot=found.created_at, missing=missing)
         self.stdout.write(
             f"The database is that of {found.created_at}, with {restored.blobs} artifacts."
             " Empty the broker, then start the processes: what was in flight runs again."

@@ -9,6 +9,7 @@ from django.core.management.base import CommandError, CommandParser
 from releases.artifacts.relocation import Result, relocate
 from releases.artifacts.store import configured_store
 from releases.errors import ArtifactStoreUnavailable
+from tenancy.audit.acts import Act
 from tenancy.management import base
 
 
@@ -48,7 +49,7 @@ class Command(base.Command):
         finally:
             summary = ", ".join(f"{count} {result.value}" for result, count in counts.items())
             done = {"remove": options["remove"], "copied": counts[Result.COPIED], "bytes": size}
-            self.record("artifacts.move", "artifact_store", f"{source}/{target}", **done)
+            self.record(Act.ARTIFACTS_MOVE, "artifact_store", f"{source}/{target}", **done)
             self.stdout.write(f"{summary or 'nothing to copy'}; {size} bytes copied")
         if counts[Result.DAMAGED]:
             raise CommandError(f"{counts[Result.DAMAGED]} blobs of the source do not match their digest.")

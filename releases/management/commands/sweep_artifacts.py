@@ -7,6 +7,7 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
 from releases.artifacts import retention
+from tenancy.audit.acts import Act
 from tenancy.management import base
 
 
@@ -34,6 +35,6 @@ class Command(base.Command):
             count, size = count + 1, size + orphan.size
             self.stdout.write(f"{orphan.name}  {orphan.size} bytes  since {orphan.since:%F %T}  {orphan.why.value}")
         if options["remove"]:
-            self.record("artifacts.remove", "artifact_store", settings.ARTIFACT_STORE, files=count, bytes=size)
+            self.record(Act.ARTIFACTS_REMOVE, "artifact_store", settings.ARTIFACT_STORE, files=count, bytes=size)
         done = "were removed" if options["remove"] else "would be removed. Use --remove to remove them"
         self.stdout.write(f"{count} files of {size} bytes {done}")

@@ -7,6 +7,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 
 from tenancy import members
+from tenancy.audit.acts import Act
 from tenancy.management import base
 from tenancy.models import Tenant
 from tenancy.roles import Role
@@ -41,7 +42,7 @@ class Command(base.Command):
             for role in options["role"] or [Role.TENANT_ADMIN]:
                 self._add_member(tenant, options["member"], Role(role))
         if new:
-            self.record("tenant.create", "tenant", slug)
+            self.record(Act.TENANT_CREATE, "tenant", slug)
         self.stdout.write(f"The tenant {slug} exists.")
 
     def _add_member(self, tenant: Tenant, username: str, role: Role) -> None:
