@@ -136,7 +136,7 @@ class Postgres(Server):
         if self._account is not None:
             os.chown(password_file, self._account.uid, self._account.gid)
         log = self.folder / "initdb.log"
-        command = [
+        command: list[str | Path] = [
             binaries / "initdb",
             f"--pgdata={unfinished}",
             f"--username={SUPERUSER}",
