@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, cast
 
-from celery import current_app
 from django.db import connection
 from django.utils import timezone
 
 from coordinator import boot_checks, health
+from coordinator.jobs import periodic_jobs
 from coordinator.models import Process
 from coordinator.monitoring import statements
 from coordinator.monitoring.gauges import MOST_DUE, MOST_RELEASES, rows
@@ -134,7 +134,7 @@ def status(tenant: str | None = None) -> Status:
 def _jobs(processes: Sequence[Reported]) -> Iterator[Job]:
     """Yield the jobs with their last runs. The times of reports are by the database's clock, and so is this."""
     reported = max((each.reported_at for each in processes), default=None)
-    for name, job in sorted(current_app.conf.beat_schedule.items()):
+    for name, job in sorted(periodic_jobs().items()):
         runs = [datetime.fromisoformat(each.jobs[name]) for each in processes if name in each.jobs]
         last, every = max(runs, default=None), cast("timedelta", job["schedule"])
         late = (
