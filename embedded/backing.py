@@ -7,14 +7,14 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from types import TracebackType
 from typing import Self
 
-from embedded.children import Stopped
 from embedded.postgres import Postgres
 from embedded.valkey import Valkey
 
 
-class Backing(Stopped):
+class Backing:
     """A context manager that runs PostgreSQL and Valkey, unless `outside` names other servers.
 
     `outside` (default: the environment) may hold DATABASE_URL (with DATABASE_OWNER_URL, the role that
@@ -62,17 +62,24 @@ class Backing(Stopped):
 
     def stop(self) -> None:
         """Stop the local servers, and remove a temporary folder."""
+        if not self._temporary:
+            for server in (self.valkey, self.postgres):
+                if server is not None:
+                    server.stop()
+            return
         for server in (self.valkey, self.postgres):
-            if server is not None and self._temporary:
+            if server is not None:
                 server.remove()
-            elif server is not None:
-                server.stop()
-        if self._temporary:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
         self.start()
         return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
 
 
 def for_tests() -> None:

@@ -6,8 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGKILL, SIGSTOP, SIGTERM, Signals
@@ -152,60 +151,7 @@ class Child:
             raise ChildError(f"{self.name} ended with status {self.status}:\n{self.log_tail()}")
 
 
-class Stopped(ABC):
-    """A context manager that stops what it runs."""
-
-    @abstractmethod
-    def stop(self) -> None: ...
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-
-class Server(Stopped):
-    """A context manager that runs a server as a child process with its data in one folder."""
-
-    child: Child | None = None
-
-    @abstractmethod
-    def start(self) -> None:
-        """Start the server and return when it accepts work. Raises `ChildError` with the end of the log."""
-
-    @abstractmethod
-    def remove(self) -> None:
-        """Stop the server and remove its data."""
-
-    def stop(self) -> None:
-        """Shut down. What the server keeps is then on disk."""
-        if self.child is not None:
-            self.child.stop()
-
-    def kill(self) -> None:
-        """Send SIGKILL to the server."""
-        if self.child is not None:
-            self.child.kill()
-
-    def run(self, child: Child, is_ready: Callable[[], bool], *, seconds: float) -> None:
-        """Wait until the started server is ready. Otherwise kill it and raise `ChildError` with the end of its log."""
-        self.child = child
-        deadline = time.monotonic() + seconds
-        while not is_ready():
-            if not child.running or time.monotonic() > deadline:
-                child.kill()
-                raise ChildError(f"{child.name} is not ready:\n{child.log_tail()}")
-            time.sleep(0.01)
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-
-class Children(Stopped):
+class Children:
     """A context manager that stops all the child processes that it has started."""
 
     def __init__(self, logs: Path) -> None:
@@ -243,3 +189,11 @@ class Children(Stopped):
             except TimeoutError:
                 child.kill()
             self.started.pop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
