@@ -12,11 +12,9 @@ from django.utils import timezone
 
 from executions import metrics
 from executions.awaits import awaits, webhooks
-from executions.campaigns import campaigns, drafts
 from executions.errors import WorkerLimitReached
-from executions.gradual import watch
 from executions.lifecycle import dispatch as dispatcher
-from executions.lifecycle import outcome, rest_calls, retention, revoked
+from executions.lifecycle import outcome, rest_calls, retention
 from executions.lifecycle import sweep as sweeper
 from executions.state_machine import moves
 from executions.statistics import finished
@@ -29,6 +27,9 @@ from foundation.database.postgresql.outage import is_outage
 from foundation.scheduling import places
 from foundation.scheduling.places import Turns
 from foundation.wakeups import wakeup
+from governance.campaigns import campaigns, drafts
+from governance.gradual import watch
+from governance.retirement import revoked
 from tenancy.models import Tenant
 from wire.messages.celery_messages import Heartbeat, OutcomeGroup
 from wire.messages.queues import HEARTBEAT_TASK, RECORD_TASK

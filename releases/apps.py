@@ -5,9 +5,10 @@ class ReleasesConfig(AppConfig):
     name = "releases"
 
     def ready(self) -> None:
+        from governance.activation import gates
+        from governance.requests import gate, states
+        from governance.retirement import retirement, revocation
         from releases import checks  # noqa: F401  # registers them
-        from releases.activation import gates, retirement, revocation
-        from releases.activation.requests import gate, states
 
         if gate.gate not in gates.sources:
             gates.sources.append(gate.gate)

@@ -11,7 +11,7 @@ from django.conf import settings
 from foundation.scheduling import places
 from foundation.scheduling.places import Turns
 from foundation.wakeups import wakeup
-from releases.activation.requests import carrying_out, requests
+from governance.requests import carrying_out, requests
 from releases.artifacts import retention, scrub, soundness
 from releases.registration import direct_uploads, registrar, turns, verification
 

@@ -14,7 +14,6 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from executions.admin.campaign_drafts import VERBS, scopes_of
 from executions.admin.execution_search import SearchRequest
 from executions.admin.filters import NEWEST, STATE_VARIANTS
 from executions.models import TERMINAL_VALUES, Campaign, DeadLetter, Execution
@@ -24,7 +23,8 @@ from foundation.admin.columns import badge, column, copyable
 from foundation.api.streaming import streamed_file
 from foundation.errors import CoordinatorError
 from foundation.exports import FORMATS
-from releases.admin.releases import CHOICES_SHOWN
+from governance.campaigns.draft_pages import VERBS, scopes_of
+from governance.release_page import CHOICES_SHOWN
 from releases.models import Pipeline, Release
 from tenancy.admin.base import ReadOnlyAdmin, holds_anywhere, serves
 from tenancy.admin.lists import text, time

@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
 
-from executions.admin import execution_comparison, execution_tabs, payloads, provenance, resubmit
+from executions.admin import execution_comparison, execution_tabs, payloads, provenance
 from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
 from executions.admin.filters import STATE_VARIANTS
 from executions.failures import facts
@@ -16,9 +16,10 @@ from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrivable, redrive
 from executions.models import DUE_VALUES, TERMINAL_VALUES, Execution, Interaction
 from executions.models.states import OUTCOME_UNKNOWN, State, legal
-from executions.submission.resubmission import RESUBMITTABLE, links, origin
 from executions.workers.eligibility import why_stranded
 from foundation.admin.times import lasting
+from governance.resubmission import pages
+from governance.resubmission.resubmission import RESUBMITTABLE, links, origin
 from releases.models import Revocation
 from releases.states import Status
 from tenancy.admin.base import ReadOnlyAdmin, serves
@@ -105,13 +106,13 @@ def _open_questions(execution: Execution) -> list[Interaction]:
 
 
 class ExecutionPages(ReadOnlyAdmin):
-    """The pages of one execution. `executions.admin.executions` adds the list."""
+    """The pages of one execution. `governance.execution_page` adds the list."""
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Execution]:
         rows: QuerySet[Execution] = super().get_queryset(request).defer("progress")
         return rows
 
-    resubmit = resubmit.show
+    pages = pages.show
     compare = execution_comparison.show
     payload = payloads.download
 

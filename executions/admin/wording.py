@@ -7,7 +7,7 @@ from django.urls import reverse
 
 from executions.models import Campaign, DeadLetter, Interaction
 from executions.questions.readable import readable_name
-from executions.smoke_tests.smoke_tests import Verdict
+from governance.smoke_tests.smoke_tests import Verdict
 
 REASONS: Final = {
     DeadLetter.Reason.RETRY_EXHAUSTED.value: "no retries left",

@@ -19,11 +19,11 @@ from executions.models import Execution, ExecutionEvent
 from executions.models.states import State
 from executions.search.conditions import Search
 from executions.search.matching import narrowed
-from executions.submission import resubmission
 from foundation.api.filters import FlagFilter, MomentFilter
 from foundation.api.pagination import NewestFirst
 from foundation.database.bounded import time_limit
 from foundation.errors import QueryTooSlow
+from governance.resubmission import resubmission
 from releases.api.history import EnvelopeView
 from releases.api.pauses import PausableView, with_pauses
 from releases.errors import ProvenanceKeyMissing

@@ -1,20 +1,11 @@
 """The URLs of executions, campaigns, interactions and workers of a tenant."""
 
-from executions.api import (
-    campaigns,
-    drift,
-    executions,
-    failure_groups,
-    holds,
-    interactions,
-    operators,
-    preflights,
-    quotas,
-    resubmissions,
-    smoke_tests,
-    submissions,
-    workers,
-)
+from executions.api import executions, failure_groups, holds, interactions, operators, quotas, submissions, workers
+from governance.campaigns import api
+from governance.drift import api as drift
+from governance.preflight import api as preflights
+from governance.resubmission import api as resubmissions
+from governance.smoke_tests import api as smoke_tests
 
 urlpatterns = [
     *submissions.urlpatterns,
@@ -24,7 +15,7 @@ urlpatterns = [
     *failure_groups.urlpatterns,
     *resubmissions.urlpatterns,
     *smoke_tests.urlpatterns,
-    *campaigns.urlpatterns,
+    *api.urlpatterns,
     *interactions.urlpatterns,
     *workers.urlpatterns,
     *preflights.urlpatterns,

@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from executions.errors import ExecutionUnknown
 from executions.lifecycle import statements
 from executions.models import DeadLetter, Execution, ExecutionEvent
-from releases.activation.retirement import Blocker, Kind
+from governance.retirement.retirement import Blocker, Kind
 from releases.models import Release
 from tenancy.models import Tenant
 

@@ -11,11 +11,11 @@ from rest_framework.response import Response
 
 from foundation.api.fields import Moment, StrictSerializer
 from foundation.errors import InvalidRequest
+from governance.activation.api import ActivationView
 from releases import queries
-from releases.activation import history
-from releases.api.activations import ActivationView
 from releases.errors import NoneActiveThen, PipelineUnknown, ProvenanceKeyMissing, TimeInFuture
 from releases.models import Pipeline
+from releases.pointer import history
 from tenancy.api.tenant_view import TENANT, TenantView
 from wire.documents.execution_statement import ENVELOPE_MEDIA_TYPE
 

@@ -13,10 +13,10 @@ from rest_framework.response import Response
 
 from foundation.api.pagination import NewestFirst
 from foundation.errors import QuotaExceeded
+from governance.retirement.api import RetirementView, RevocationView
 from releases import queries
 from releases.api.multipart import receive
 from releases.api.pauses import PausableView, with_pauses
-from releases.api.retirements import RetirementView, RevocationView
 from releases.api.trusted_keys import AttachmentView, FindingView, TrustView
 from releases.errors import (
     ArtifactStoreUnavailable,

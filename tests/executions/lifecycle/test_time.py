@@ -10,8 +10,6 @@ from django.utils import timezone
 
 from executions import tasks
 from executions.awaits import awaits, webhooks
-from executions.campaigns import campaigns
-from executions.campaigns.selection import Filters
 from executions.lifecycle import retention, sweep
 from executions.lifecycle.redrive import redrive
 from executions.models import Campaign, Execution, Interaction, MessagePath, Worker, WorkerEligibility
@@ -20,6 +18,8 @@ from executions.transports.rest.workers import register
 from executions.workers import message_path
 from executions.workers.eligibility import CHECK_TASK
 from executions.workers.registry import take_heartbeat
+from governance.campaigns import campaigns
+from governance.campaigns.selection import Filters
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making

@@ -23,14 +23,15 @@ from executions.holds import holds
 from executions.lifecycle import retention
 from executions.lifecycle.cancellation import cancel
 from executions.models import Execution, Resubmission, WireForm, Worker
-from executions.submission import admission, resubmission
+from executions.submission import admission
 from executions.submission.requests import ExecutionRequest, Submission
-from executions.submission.resubmission import resubmit
 from executions.submission.submission import submit_many
 from executions.workers.registry import DISPATCH_TASK
 from foundation.errors import CoordinatorError
-from releases.activation.activation import activate
-from releases.activation.revocation import revoke
+from governance.activation.activation import activate
+from governance.resubmission import resubmission
+from governance.resubmission.resubmission import resubmit
+from governance.retirement.revocation import revoke
 from releases.errors import NoActiveRelease, ReleaseNotOpen, ReleaseUnknown
 from releases.models import Release
 from releases.tasks import check_blob

@@ -6,17 +6,18 @@ from typing import Any
 import pytest
 
 from foundation.errors import CoordinatorError
+from governance.activation import gates
+from governance.activation.activation import activate
+from governance.activation.gates import Switch
+from governance.activation.rollback import roll_back, target
+from governance.gradual import ending, operations, steps
+from governance.gradual.start import start
+from governance.retirement import retirement
+from governance.retirement.retirement import retire
+from governance.retirement.revocation import revoke
 from releases import queries
-from releases.activation import gates, retirement
-from releases.activation.activation import activate
-from releases.activation.gates import Switch
-from releases.activation.gradual import ending, operations, steps
-from releases.activation.gradual.start import start
-from releases.activation.policy import change
-from releases.activation.retirement import retire
-from releases.activation.revocation import revoke
-from releases.activation.rollback import roll_back, target
 from releases.models import Activation, GradualActivation, Kind, Pipeline, Release
+from releases.policy import change
 from tenancy.models import AuditEntry, Tenant
 from tests import gradual, making
 from tests.cases import cases

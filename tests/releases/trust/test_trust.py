@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from releases.activation import gates, policy
-from releases.activation.activation import activate, planned
+from governance.activation import gates
+from governance.activation.activation import activate, planned
+from releases import policy
 from releases.errors import AttachmentInvalid, AttachmentUnknown, KeyConflict, KeyInvalid, KeyUnknown
 from releases.models import Release
 from releases.registration import attachments

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executions.gradual.statistics import fisher_exact, mann_whitney
-from releases.activation.gradual.plan import BUCKETS, Bounds, Plan, Routing, Step, bucket
+from governance.gradual.plan import BUCKETS, Bounds, Plan, Routing, Step, bucket
+from governance.gradual.statistics import fisher_exact, mann_whitney
 from releases.errors import GradualActivationInvalid
 from tests.cases import cases
 
