@@ -12,6 +12,7 @@ from coordinator.monitoring import view as monitoring
 from coordinator.palette import view as palette
 from executions.api import urls as executions_urls
 from executions.api.interactions import Resume
+from governance import urls as governance_urls
 from interop import urls as interop_urls
 from releases.api import urls as releases_urls
 from tenancy.admin.users import OwnPasswordView
@@ -22,6 +23,7 @@ from tenancy.api import members as members_api
 tenant_api = [
     *executions_urls.urlpatterns,
     *releases_urls.urlpatterns,
+    *governance_urls.urlpatterns,
     *members_api.urlpatterns,
     *audit_api.urlpatterns,
     *alerts_urls.urlpatterns,

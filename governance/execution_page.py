@@ -1,8 +1,9 @@
-"""The list of executions: its search, columns, saved views, exports, and acts on many rows.
+"""The list of executions: its search, columns, saved views, exports, and acts on many rows. Adds resubmissions.
 
 `executions.admin.execution_page` has the page of one execution.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.contrib import admin
@@ -11,12 +12,21 @@ from django.shortcuts import redirect
 from unfold.paginator import InfinitePaginator
 
 from executions.admin import execution_views
-from executions.admin.execution_list import ExecutionColumns, acts, columns_of, export, fields
+from executions.admin.execution_list import ExecutionColumns, columns_of, export, fields
 from executions.admin.execution_page import ExecutionPages
 from executions.admin.execution_search import COLUMNS, ExecutionList, SearchRequest, tidy_query
-from executions.models import Execution
+from executions.models import Campaign, Execution
 from executions.search import columns
 from governance.campaigns import selection_pages
+from governance.campaigns.draft_pages import VERBS, scopes_of
+from governance.resubmission import pages as resubmission
+from tenancy.admin.base import holds_anywhere
+from tenancy.admin.template_tags import denial_of
+from tenancy.roles import Scope
+
+Kind = Campaign.Kind
+ICONS = {Kind.REDRIVE: "replay", Kind.RESUBMIT: "redo", Kind.PAUSE: "pause", Kind.CANCEL: "cancel"}
+"""The acts on many executions, each with its icon."""
 
 
 @admin.register(Execution)
@@ -30,6 +40,7 @@ class ExecutionAdmin(ExecutionColumns, ExecutionPages):
     show_full_result_count = False
     sortable_by = ()
     act = selection_pages.act
+    resubmit = resubmission.show
     export = export
     save_view = execution_views.save
     remove_view = execution_views.remove
@@ -57,3 +68,16 @@ class ExecutionAdmin(ExecutionColumns, ExecutionPages):
         if requested.problem:
             response.status_code = requested.problem.status
         return response
+
+
+def acts(request: HttpRequest) -> list[dict[str, Any]]:
+    """Return the acts on many executions, each with the reason why the user may not do it, or ""."""
+    return [
+        {"name": kind.value, "label": VERBS[kind], "icon": icon, "why_not": _denial(request, scopes_of(kind))}
+        for kind, icon in ICONS.items()
+    ]
+
+
+def _denial(request: HttpRequest, scopes: Iterable[Scope]) -> str:
+    missing = [scope for scope in scopes if not holds_anywhere(request, scope)]
+    return denial_of(missing[0]) if missing else ""

@@ -1,6 +1,6 @@
 """The page of a pipeline: its active release, policy, releases and activations."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin
@@ -12,11 +12,11 @@ from django.http import Http404, HttpRequest, HttpResponse
 from foundation import moments
 from foundation.admin.columns import column
 from foundation.errors import CoordinatorError
-from governance import policy_page
+from governance import pipeline_sections, policy_page
 from governance.activation import pages as activations
 from governance.comparison import pages as comparison
 from governance.gradual import pages as gradual_activations
-from governance.sections import Section, open_holds
+from governance.sections import open_holds
 from releases import queries
 from releases.admin.uploads import ListWithUpload
 from releases.api.history import export
@@ -30,9 +30,6 @@ from tenancy.roles import Scope
 
 NEWEST_RELEASES = 50
 HISTORY_PAGE = 25
-
-section_sources: list[Callable[[Pipeline], Section]] = []
-"""What other packages add to the page of a pipeline."""
 
 
 @admin.register(Pipeline)
@@ -98,7 +95,7 @@ class PipelineAdmin(ListWithUpload):
             more_releases=len(releases) > NEWEST_RELEASES,
             may_activate=self.may(request, Scope.ACTIVATE, pipeline),
             holds=open_holds(pipeline),
-            sections=[source(pipeline) for source in section_sources],
+            sections=[pipeline_sections.health(pipeline), pipeline_sections.drift_of(pipeline)],
             policy=policy_page.shown(pipeline),
             may_administer=self.may(request, Scope.ADMINISTER, pipeline),
         )

@@ -12,7 +12,6 @@ from executions.models import Interaction, WorkerEligibility
 from executions.statistics import finished
 from executions.statistics.finished import Totals
 from governance.drift.drift import Kind, drift
-from governance.pipeline_page import section_sources
 from governance.sections import Section
 from releases.models import SWITCHES, Activation, ActivationRequest, Pipeline, Release
 from releases.states import UNDECIDED
@@ -134,6 +133,3 @@ def drift_of(pipeline: Pipeline) -> Section:
     found = drift(pipeline.tenant, pipeline)
     lines = [(each, DRIFT_VARIANTS[each.kind]) for each in found[:DRIFTS_SHOWN]]
     return Section("executions/drift.html", {"lines": lines, "more": max(len(found) - DRIFTS_SHOWN, 0)})
-
-
-section_sources += [health, drift_of]

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.contrib import admin
@@ -13,22 +12,25 @@ from django.shortcuts import redirect
 from django.urls import reverse
 
 from foundation.admin.columns import badge
+from governance import release_sections
 from governance.activation import activation, pages
 from governance.requests import pages as requests
 from governance.retirement import retirement, revocation
-from governance.sections import Section, open_holds
+from governance.sections import open_holds
+from governance.smoke_tests import pages as smoke_pages
 from releases import queries
 from releases.admin import artifacts, uploads
 from releases.admin.contracts import diagram, listing
+from releases.admin.filters import CHOICES_SHOWN, PipelineFilter
 from releases.admin.uploads import ListWithUpload
 from releases.api.artifacts import respond_descriptor
-from releases.models import Kind, Pipeline, Release, Retirement, Revocation
+from releases.models import Kind, Release, Retirement, Revocation
 from releases.registration.progress import waits_until
 from releases.states import PENDING, Status
 from releases.trust import trust
-from tenancy.access import actor, tenants_of
+from tenancy.access import actor
 from tenancy.admin.base import POST, READ, attempt, serves
-from tenancy.admin.lists import Person, ScopedFilter, TenantFilter, text, time
+from tenancy.admin.lists import ScopedFilter, TenantFilter, text, time
 from tenancy.audit.acts import Act
 from tenancy.roles import Scope
 
@@ -46,12 +48,7 @@ STANDINGS = {
     trust.Standing.UNTRUSTED: "untrusted",
 }
 STANDING_VARIANTS = {"signed": "success", "revoked keys": "danger", "untrusted": "warning"}
-CHOICES_SHOWN = 100
 DEPLOYMENTS_SHOWN = 20
-
-
-section_sources: list[Callable[[Release], Section]] = []
-"""What other packages add to the page of a release."""
 
 
 class StatusFilter(ScopedFilter):
@@ -73,18 +70,6 @@ class ArtifactsFilter(ScopedFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Release]) -> QuerySet[Release]:
         return queries.with_unsound_artifacts(queryset) if self.value() == "unsound" else queryset
-
-
-class PipelineFilter(ScopedFilter):
-    """Filters by pipeline id."""
-
-    title = parameter_name = "pipeline"
-    lookup = "pipeline__pipeline_id"
-
-    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
-        rows = Pipeline.objects.filter(tenant__in=tenants_of(person)).order_by("pipeline_id")
-        names = rows.values_list("pipeline_id", flat=True).distinct()
-        yield from ((name, name) for name in names[:CHOICES_SHOWN])
 
 
 @admin.register(Release)
@@ -219,7 +204,12 @@ class ReleaseAdmin(ListWithUpload):
             "retirement": Retirement.objects.filter(release=release).first() if is_over else None,
             "trust": trust.of(release, signers=trust.signers_in(attached)),
             "attached": attached,
-            "sections": [source(release) for source in section_sources],
+            "sections": [
+                release_sections.retirement(release),
+                release_sections.executions(release),
+                release_sections.workers(release),
+                smoke_pages.section(release),
+            ],
             "may_register": self.may(request, Scope.REGISTER, release),
             "upload_again": f"{reverse('admin:releases_release_upload')}?again={release.pk}",
             "may_attach": release.status in {*PENDING, Status.REGISTERED}

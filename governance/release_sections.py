@@ -20,11 +20,9 @@ from executions.inspection.release_counts import MOST_READ, counts_of
 from executions.models import WorkerEligibility
 from executions.models.states import State
 from executions.search.conditions import HELD
-from governance.activation.gates import Gate, Switch, Verdict
-from governance.activation.pages import preview_sources
+from governance.activation.gate import Gate, Switch, Verdict
 from governance.comparison.pages import context_of
 from governance.preflight.preflight import preflight_of
-from governance.release_page import section_sources
 from governance.retirement.retirement import FAILURES, Blocker, Kind, blockers
 from governance.sections import Section
 from releases.models import Release
@@ -163,7 +161,3 @@ def preview(switch: Switch, judged: list[Gate]) -> Section:
         **context_of(found.differences),
     }
     return Section("executions/preflight.html", section)
-
-
-section_sources += [retirement, executions, workers]
-preview_sources.append(preview)

@@ -18,10 +18,10 @@ from executions.models import CodeOrigin, Execution, Worker, WorkerEligibility, 
 from executions.models.states import State
 from executions.transports.rest.calls import base_of
 from executions.workers import eligibility, registry
+from executions.workers.eligibility import differing
 from executions.workers.registry import REST
 from foundation.admin.columns import badge, column, moment, on_one_line
 from foundation.admin.times import relative
-from governance.drift.drift import differing
 from releases.models import Release
 from tenancy.access import tenants_of
 from tenancy.admin.base import ReadOnlyAdmin, serves

@@ -12,7 +12,7 @@ from typing import Any
 from django.db import transaction
 
 from governance.activation import gates
-from governance.activation.gates import Switch, Verdict
+from governance.activation.gate import Switch, Verdict
 from governance.gradual import ending
 from releases import queries
 from releases.artifacts.soundness import require_verified

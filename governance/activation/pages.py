@@ -1,7 +1,6 @@
 """The page that confirms an activation, and the form on the page of a pipeline that rolls it back in one step."""
 
 import uuid
-from collections.abc import Callable
 from typing import Any, Final
 
 from django import forms
@@ -10,11 +9,11 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
 from foundation.errors import CoordinatorError
+from governance import release_sections
 from governance.activation import activation, gates, rollback
-from governance.activation.gates import Gate, Switch, Verdict
+from governance.activation.gate import Verdict
 from governance.comparison import comparison
 from governance.requests import gate as approvals
-from governance.sections import Section
 from releases import queries
 from releases.models import IDENTITY_LENGTH, Activation, Kind, Pipeline, Release
 from releases.states import UNDECIDED, Status
@@ -23,9 +22,6 @@ from tenancy.admin.base import POST, ReadOnlyAdmin, problem_of, serves
 from tenancy.audit.acts import Act
 from tenancy.models import validate_identifier
 from tenancy.roles import Scope
-
-preview_sources: list[Callable[[Switch, list[Gate]], Section]] = []
-"""What other packages add to the page, for example what the activation would do. They get the verdicts on its gates."""
 
 TYPED: Final = "typed_version"
 """The name of the field with the typed version, in each form that makes a release active or requests that."""
@@ -136,7 +132,7 @@ def _confirmation(
         is_registered=release.status == Status.REGISTERED,
         is_active=active is not None and active.pk == release.pk,
         is_rollback=switch.kind == Kind.ROLLBACK,
-        sections=[source(switch, judged) for source in preview_sources],
+        sections=[release_sections.preview(switch, judged)],
         refusing=[gate for gate in refusing if not (may_override and gate.name == approvals.NAME)],
         is_breaking=needs_typing(pipeline, release),
         needs_request=needs_request,

@@ -1,15 +1,12 @@
 """Returns a pipeline to a release that was active before."""
 
-from collections.abc import Callable
-from datetime import timedelta
-
-from django.db.models.functions import Now
-
+from executions.workers import eligibility
 from governance.activation import activation, gates
-from governance.activation.gates import Verdict
+from governance.activation.gate import Verdict
 from releases import queries
 from releases.errors import NoRollback, NothingToRollBackTo, OperationKeyReused, ReasonRequired, RollbackTooFar
 from releases.models import Activation, Kind, Pipeline, Release
+from releases.pointer.history import was_active_lately
 
 
 def target(pipeline: Pipeline) -> Release | None:
@@ -77,21 +74,10 @@ def roll_back(
     return _rollback(made)
 
 
-# Apps above this one add functions that return warnings, for example that no worker hosts the release.
-warning_sources: list[Callable[[Release], list[str]]] = []
-
-
 def warnings(release: Release) -> list[str]:
-    """Return what is wrong with a release that is active again: its gates with a warning, and what apps above add."""
+    """Return what is wrong with a release that is active again: its gates with a warning, and its workers."""
     judged = [gate.detail for gate in gates.judge(activation.planned(release)) if gate.verdict is not Verdict.MET]
-    return [*judged, *(warning for source in warning_sources for warning in source(release))]
-
-
-def was_active_lately(pipeline: Pipeline, release: Release) -> bool:
-    """True if another release replaced `release` in the last `rollback_days` days."""
-    since = Now() - timedelta(days=pipeline.rollback_days)
-    replaced = pipeline.activations.filter(previous=release, activated_at__gte=since)
-    return replaced.exclude(release=release).exists()
+    return [*judged, *eligibility.warnings(release)]
 
 
 def _earlier(pipeline: Pipeline, operation_key: str | None) -> Activation | None:

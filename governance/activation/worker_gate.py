@@ -4,7 +4,7 @@ from typing import Final
 
 from executions.errors import WorkerNotChecked, WorkerUnavailable
 from executions.workers.eligibility import require_healthy
-from governance.activation.gates import Gate, Switch, met, unmet, warning
+from governance.activation.gate import Gate, Switch, met, unmet, warning
 from releases.errors import WorkerRequired
 from releases.models import WorkerGate
 

@@ -11,11 +11,11 @@ from enum import StrEnum
 from typing import Any, Final
 
 from django.db import connection
-from django.db.models import Max, Q, QuerySet
+from django.db.models import Max, Q
 
 from executions.inspection import statements
 from executions.inspection.callers import DAYS, SCANNED
-from executions.models import CodeOrigin, Worker, WorkerEligibility
+from executions.models import CodeOrigin, WorkerEligibility
 from executions.workers.eligibility import explained, named
 from governance.activation.worker_gate import START
 from releases.models import Artifact, Blob, BlobEvent, Pipeline, Release
@@ -213,17 +213,6 @@ def _differs(host: WorkerEligibility) -> bool:
     worker = host.worker
     is_wrong = host.release_id is None or host.artifact_fits is False or host.verdict is False
     return is_wrong or worker.code == CodeOrigin.SOURCE or bool(worker.difference_count)
-
-
-def differing(rows: QuerySet[Worker]) -> QuerySet[Worker]:
-    """Return the workers that differ from the release that they name, or name none that is registered."""
-    return rows.filter(eligibility__present=True).filter(
-        Q(eligibility__release=None)
-        | Q(eligibility__artifact_fits=False)
-        | Q(eligibility__verdict=False)
-        | Q(code=CodeOrigin.SOURCE)
-        | Q(environment__differenceCount__gt=0)
-    )
 
 
 def _known(tenant: Tenant, hosts: list[WorkerEligibility]) -> _Known:

@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from foundation.api.fields import Identifier, Number, SegmentIdentifier, StrictSerializer, Text, WholeNumber
 from foundation.api.pagination import NewestFirst
 from governance.activation.api import Activations, ExpectingRequest
-from governance.gradual import ending, evidence, operations, plan, start, steps
+from governance.gradual import ending, measured, operations, plan, start, steps
 from governance.gradual.plan import Bounds, Plan
 from releases import queries
 from releases.errors import (
@@ -141,14 +141,14 @@ class PlanView(serializers.Serializer[Any]):
     bounds = BoundsView()
 
 
-class SampleView(serializers.Serializer[evidence.Sample]):
+class SampleView(serializers.Serializer[measured.Sample]):
     ended = serializers.IntegerField(help_text="At most 1,000, the newest.")
     failed = serializers.IntegerField()
     timed = serializers.IntegerField(help_text="Those that succeeded without an await or a pause.")
     medianSeconds = serializers.FloatField(source="median_seconds", allow_null=True)
 
 
-class EvidenceView(serializers.Serializer[evidence.Evidence]):
+class EvidenceView(serializers.Serializer[measured.Evidence]):
     candidate = SampleView(help_text="Executions of the current step.")
     baseline = SampleView(help_text="Executions since the start.")
     failureProbability = serializers.FloatField(
@@ -188,7 +188,7 @@ class OneGradualActivationView(GradualActivationView):
 
     @extend_schema_field(EvidenceView(allow_null=True))
     def get_evidence(self, gradual: GradualActivation) -> dict[str, Any] | None:
-        found = evidence.of(gradual)
+        found = measured.evidence(gradual)
         return None if found is None else dict(EvidenceView(found).data)
 
 

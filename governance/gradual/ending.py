@@ -6,7 +6,7 @@ All functions that end it hold the lock of the pipeline. The executions that the
 from django.db import transaction
 
 from governance.activation import gates
-from governance.activation.gates import Switch
+from governance.activation.gate import Switch
 from governance.gradual import operations
 from governance.gradual.steps import audited, require_step
 from releases import queries

@@ -1,17 +1,47 @@
 """Compares the executions of a candidate with those of its baseline."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
 from typing import Any
 
 from django.db import connection
 
-from governance.gradual.evidence import Evidence, Sample
 from governance.gradual.operations import plan_of
 from governance.gradual.plan import SAMPLES, Bounds
 from governance.gradual.statistics import fisher_exact, mann_whitney
 from releases.models import GradualActivation
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The newest executions of one release. `timed` are those that succeeded and whose duration is comparable."""
+
+    ended: int
+    failed: int
+    timed: int
+    median_seconds: float | None
+
+    @property
+    def failure_rate(self) -> float:
+        """The failures in percent; 0 if none has ended."""
+        return 100 * self.failed / self.ended if self.ended else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Both samples, and the probabilities of such differences by chance if the candidate is not worse.
+
+    `crossed` is the bound that the candidate crosses, or None. A probability is None if the samples are too small.
+    """
+
+    candidate: Sample
+    baseline: Sample
+    failure_probability: float | None
+    duration_probability: float | None
+    crossed: GradualActivation.Cause | None = None
+
 
 # Returns, for each of the newest executions of each release that were created since its time and have ended: the
 # release, whether it failed, and its duration in seconds. The duration is null if it failed, waited for an answer, or

@@ -12,7 +12,7 @@ from django.shortcuts import redirect
 
 from foundation.errors import InvalidRequest
 from governance.activation.pages import TYPED, not_typed
-from governance.gradual import ending, evidence, operations, start, steps
+from governance.gradual import ending, measured, operations, start, steps
 from governance.gradual.plan import Bounds, Plan, Step
 from governance.requests import requests
 from governance.requests.pages import outcome
@@ -99,7 +99,7 @@ def shown(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline) -> dic
             "gradual_plan": plan,
             "gradual_step": current,
             "gradual_next": following[0] if following else None,
-            "gradual_evidence": evidence.of(gradual),
+            "gradual_evidence": measured.evidence(gradual),
         }
     return {
         **context,

@@ -4,7 +4,6 @@ Pure. A routing key has a fixed bucket, and a share covers the buckets below a l
 while the share stays the same, and a greater share keeps every key that has the candidate already.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -140,28 +139,3 @@ def _wrong_step(field: str, step: Step) -> Iterator[tuple[str, str]]:
 def _outside(field: str, value: float, limits: tuple[float, float]) -> Iterator[tuple[str, str]]:
     if not limits[0] <= value <= limits[1]:
         yield field, f"must be from {limits[0]:g} to {limits[1]:g}"
-
-
-BUCKETS = 10_000
-
-
-def bucket(gradual_id: str, key: str) -> int:
-    """Return the bucket of a routing key, from 0 to BUCKETS - 1. Other gradual activations give it other buckets."""
-    digest = hashlib.sha256(f"{gradual_id}:{key}".encode(errors="surrogatepass")).digest()
-    return int.from_bytes(digest[:8], "big") % BUCKETS
-
-
-@dataclass(frozen=True, slots=True)
-class Routing:
-    """The routing at one step: the candidate gets the buckets below `limit`, all these tags, and all these actors."""
-
-    gradual_id: str
-    limit: int
-    tags: frozenset[str] = frozenset()
-    actors: frozenset[str] = frozenset()
-
-    def takes(self, key: str, *, tags: Sequence[str] = (), actor: str = "") -> bool:
-        """Return True if an execution with this routing key gets the candidate."""
-        if actor in self.actors or not self.tags.isdisjoint(tags):
-            return True
-        return self.limit > 0 and bucket(self.gradual_id, key) < self.limit

@@ -6,7 +6,7 @@ from typing import Any
 from django.db import transaction
 
 from governance.activation import gates
-from governance.activation.gates import Switch
+from governance.activation.gate import Switch
 from governance.gradual import operations
 from governance.gradual.plan import Plan
 from releases import queries

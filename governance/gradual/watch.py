@@ -13,8 +13,7 @@ from django.db.models.functions import Now
 from foundation.database.postgresql.outage import is_outage
 from foundation.errors import CoordinatorError
 from governance.gradual import ending, operations, steps
-from governance.gradual.evidence import Evidence
-from governance.gradual.measured import evidence
+from governance.gradual.measured import Evidence, evidence
 from releases.errors import GradualActivationEnded, StepChanged
 from releases.models import GradualActivation
 

@@ -11,7 +11,7 @@ from executions.inspection.callers import Callers, callers
 from executions.workers.eligibility import Hosts, hosts
 from foundation.errors import CoordinatorError
 from governance.activation import activation, gates
-from governance.activation.gates import Gate, Switch, Verdict
+from governance.activation.gate import Gate, Switch, Verdict
 from governance.comparison import comparison
 from governance.retirement.retirement import Blocker, Kind, blockers
 from releases.artifacts.soundness import require_sound

@@ -13,11 +13,12 @@ from rest_framework.response import Response
 
 from foundation.api.fields import Moment, StrictSerializer, Text, WholeNumber
 from foundation.api.pagination import NewestFirst
-from governance.activation.api import ExpectingRequest, VoteView
+from governance.activation.api import ExpectingRequest
 from governance.gradual.api import PlanRequest, PlanView
 from governance.gradual.plan import Plan
 from governance.requests import requests, votes
 from releases import queries
+from releases.api.history import VoteView
 from releases.errors import (
     ActivationTimeInvalid,
     ActiveReleaseChanged,

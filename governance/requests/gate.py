@@ -1,11 +1,11 @@
 """The gate of an activation that asks for approvals, and compares an approved request with what it was made on."""
 
-from governance.activation.gates import Gate, Switch, met, unmet, warning
-from governance.activation.rollback import was_active_lately
+from governance.activation.gate import Gate, Switch, met, unmet, warning
 from governance.gradual import operations
 from governance.requests import states
 from releases.errors import ApprovalRequired, OverrideNotAllowed, RequestOutdated
 from releases.models import ActivationRequest, Kind
+from releases.pointer.history import was_active_lately
 from releases.pointer.pointer import approval_required
 
 NAME = "approval"

@@ -9,12 +9,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from django.contrib.postgres.functions import TransactionNow
-from django.db.models import Count
 
 from foundation.database import guarded_update
-from governance.retirement.retirement import Blocker, Kind
 from releases.errors import ReleaseRevoked, RequestNotOpen
-from releases.models import Activation, ActivationRequest, Pipeline, Release, Revocation, Vote
+from releases.models import Activation, ActivationRequest, Pipeline, Revocation, Vote
 from releases.models.policy import MEMBERS
 from releases.states import REQUEST_MOVES, UNDECIDED, RequestStatus
 from tenancy import access, audit
@@ -24,8 +22,6 @@ from tenancy.roles import Scope
 COORDINATOR = "coordinator"
 """The actor of what happens without a person."""
 LONGEST_DETAIL = 2000
-KINDS = {RequestStatus.OPEN: Kind.APPROVAL, RequestStatus.APPROVED: Kind.SCHEDULE}
-"""How each undecided request blocks the retirement of its release."""
 
 
 def lock(request: ActivationRequest) -> tuple[Pipeline, ActivationRequest]:
@@ -76,13 +72,6 @@ def fail_revoked(revocation: Revocation) -> None:
     detail = f"The release was revoked: {revocation.reason}"[:LONGEST_DETAIL]
     for request in rows.order_by("pk").select_for_update():
         move(request, RequestStatus.FAILED, code=ReleaseRevoked.code, detail=detail)
-
-
-def blockers(release: Release) -> list[Blocker]:
-    """Return the undecided requests for a release: those that collect votes, and those that wait for their time."""
-    rows = ActivationRequest.objects.filter(release=release, status__in=UNDECIDED).order_by("-status")
-    counts = rows.values_list("status").annotate(count=Count("pk"))
-    return [Blocker(KINDS[RequestStatus(status)], count) for status, count in counts]
 
 
 ACTIVE = "activeRelease"

@@ -13,9 +13,9 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
 from executions.admin.confirmation import HIGHEST_VERSION, LONGEST_REASON
 from executions.admin.payloads import JSON_SHOWN, typed_value
 from executions.models import Execution, StartFrom, WorkerEligibility
-from executions.models.states import State
+from executions.models.states import TERMINAL, State
 from foundation.errors import CoordinatorError
-from governance.resubmission.resubmission import RESUBMITTABLE, UNCHANGED, resubmit
+from governance.resubmission.resubmission import UNCHANGED, resubmit
 from releases.models import Release
 from releases.pointer.skew import open_or_replaced
 from releases.states import Status
@@ -119,7 +119,7 @@ def _releases(execution: Execution) -> list[tuple[str, str]]:
 
 def _refusal(execution: Execution) -> str:
     state = State(execution.status)
-    return "" if state in RESUBMITTABLE else f"It is {state}. It must end before it can be resubmitted."
+    return "" if state in TERMINAL else f"It is {state}. It must end before it can be resubmitted."
 
 
 def _page(

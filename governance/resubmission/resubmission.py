@@ -42,9 +42,7 @@ from tenancy.models import Tenant
 from wire.documents import json_values, json_writer
 
 MAX_ROUNDS = 5
-LINKS_SHOWN = 20
 """The most new executions of one execution that a page or a response lists."""
-RESUBMITTABLE = TERMINAL
 
 
 class Unchanged(Enum):
@@ -131,34 +129,12 @@ def resubmit(
     raise ExecutionChanged(f"Execution {execution_id} or its pipeline keeps changing; resubmit it again.")
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
-    """A link to a new execution, and its status and release; "" if it was removed after its retention period."""
-
-    resubmission: Resubmission
-    status: str = ""
-    release_version: str = ""
-
-
-def links(of: Execution) -> list[Link]:
-    """Return the newest links to the new executions of `of`, at most LINKS_SHOWN."""
-    rows = list(Resubmission.objects.filter(execution=of)[:LINKS_SHOWN])
-    found = Execution.objects.filter(pk__in=[each.pk for each in rows])
-    states = {pk: (status, release) for pk, status, release in found.values_list("pk", "status", "release_version")}
-    return [Link(each, *states.get(each.pk, ())) for each in rows]
-
-
-def origin(of: Execution) -> Resubmission | None:
-    """Return the link to the execution that `of` resubmits. None for an ordinary submission, or if that was removed."""
-    return Resubmission.objects.filter(new_execution=of).first()
-
-
 # --- checks, outside of transactions ---
 
 
 def check(old: Execution, expected_version: int | None) -> None:
     """Raise `ResubmitRefused` or `VersionMismatch` if the execution may not be resubmitted."""
-    if State(old.status) not in RESUBMITTABLE:
+    if State(old.status) not in TERMINAL:
         raise ResubmitRefused(
             f"Execution {old.pk} is {old.status}. It must end before it can be resubmitted.",
             executionStatus=old.status,

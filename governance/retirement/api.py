@@ -11,38 +11,17 @@ from rest_framework.response import Response
 
 from foundation.api.fields import Flag, SegmentIdentifier, StrictSerializer, Text
 from foundation.errors import InvalidRequest
-from governance.requests.states import KINDS
 from governance.retirement import revocation
-from governance.retirement.retirement import FAILURES, Blocker, Kind, blockers, retire
+from governance.retirement.retirement import FAILURES, KINDS, Blocker, Kind, blockers, retire
 from governance.retirement.revocation import Order
 from releases import queries
+from releases.api.releases import RetirementView, RevocationView
 from releases.errors import PipelineUnknown, ReasonRequired, ReleaseNotRegistered, ReleaseUnknown, RetirementBlocked
-from releases.models import IDENTITY_LENGTH, Release, Retirement, Revocation
+from releases.models import IDENTITY_LENGTH, Release
 from releases.states import Status
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
-
-
-class RevocationView(serializers.Serializer[Revocation]):
-    releaseVersion = serializers.CharField(source="release.release_version")
-    actor = serializers.CharField()
-    reason = serializers.CharField()
-    revokedAt = serializers.DateTimeField(source="revoked_at")
-    openExecutions = serializers.ChoiceField(
-        choices=Order.choices,
-        source="open_executions",
-        help_text="The order about the executions that are open: `leave` lets them run, `pause` pauses the release, "
-        "`fail` ends them.",
-    )
-    failedExecutions = serializers.IntegerField(
-        source="failed_executions", help_text="How many executions the order `fail` has ended so far."
-    )
-    completedAt = serializers.DateTimeField(
-        source="completed_at",
-        allow_null=True,
-        help_text="When the order `fail` found no more open executions. Null before that, and for other orders.",
-    )
 
 
 class RevocationRequest(StrictSerializer):
@@ -84,16 +63,6 @@ _STATUSES = {
 
 REQUESTS = {kind: status for status, kind in KINDS.items()}
 """The status of the requests that each kind of blocker counts."""
-
-
-class RetirementView(serializers.Serializer[Retirement]):
-    releaseVersion = serializers.CharField(source="release.release_version")
-    actor = serializers.CharField()
-    reason = serializers.CharField()
-    givenUpFailures = serializers.IntegerField(
-        source="given_up_failures", help_text="How many failures could still be re-driven."
-    )
-    retiredAt = serializers.DateTimeField(source="retired_at")
 
 
 class RetirementRequest(StrictSerializer):

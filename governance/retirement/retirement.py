@@ -5,19 +5,19 @@ its check of the status to its commit. So it is either counted as a blocker, or 
 """
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from django.db import transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db import connection, transaction
+from django.db.models import Count, Exists, OuterRef, Q
 from django.utils import timezone
 
+from executions.lifecycle import statements
 from foundation.database import guarded_update
 from releases.errors import ReasonRequired, ReleaseNotRegistered, RetirementBlocked
-from releases.models import GradualActivation, Pipeline, Release, Retirement
+from releases.models import ActivationRequest, GradualActivation, Pipeline, Release, Retirement
 from releases.pointer import skew
-from releases.states import MOVES, Status
+from releases.states import MOVES, UNDECIDED, RequestStatus, Status
 from tenancy import audit
 from tenancy.audit.acts import Act
 
@@ -55,11 +55,6 @@ class Blocker:
     count: int
 
 
-# The requests of this app, and apps above it, add functions that return blockers, for example about the executions of
-# the release. A function reads all its counts from one snapshot, so that a row that changes its state is never missed.
-blocker_sources: list[Callable[[Release], list[Blocker]]] = []
-
-
 def blockers(release: Release) -> list[Blocker]:
     """Return everything that needs the release now."""
     running = GradualActivation.objects.filter(pipeline=OuterRef("pk"), status=GradualActivation.Status.RUNNING)
@@ -71,7 +66,40 @@ def blockers(release: Release) -> list[Blocker]:
         own.append(Blocker(Kind.GRADUAL, 1))
     if skew.opening(release).is_in_grace:
         own.append(Blocker(Kind.SKEW_GRACE, 1))
-    return [*own, *(blocker for source in blocker_sources for blocker in source(release))]
+    return [*own, *_requests(release), *_executions(release)]
+
+
+KINDS = {RequestStatus.OPEN: Kind.APPROVAL, RequestStatus.APPROVED: Kind.SCHEDULE}
+"""How each undecided request blocks the retirement of its release."""
+_STATUSES = {
+    "QUEUED": Kind.QUEUED,
+    "RUNNING": Kind.RUNNING,
+    "WAIT_RETRY": Kind.RETRYING,
+    "WAITING_EXTERNAL": Kind.WAITING,
+    "FAILED": Kind.FAILED,
+    "DLQ": Kind.DEAD_LETTERED,
+    "CAMPAIGN": Kind.CAMPAIGN,
+}
+
+
+def _requests(release: Release) -> list[Blocker]:
+    """Return the undecided requests for a release: those that collect votes, and those that wait for their time."""
+    rows = ActivationRequest.objects.filter(release=release, status__in=UNDECIDED).order_by("-status")
+    counts = rows.values_list("status").annotate(count=Count("pk"))
+    return [Blocker(KINDS[RequestStatus(status)], count) for status, count in counts]
+
+
+def _executions(release: Release) -> list[Blocker]:
+    """Return the open executions, the failures and the unfinished campaigns of a release, all from one snapshot.
+
+    A failure counts until retention removes it, because it can be re-driven until then. A failed smoke test does not
+    count. A campaign counts while it has an execution of the release that it has yet to re-drive.
+    """
+    parameters = {"release": release.pk, "tenant": release.pipeline.tenant_id}
+    with connection.cursor() as cursor:
+        cursor.execute(statements.COUNT_BLOCKERS, parameters)
+        counts = dict(cursor.fetchall())
+    return [Blocker(kind, counts[name]) for name, kind in _STATUSES.items() if counts.get(name)]
 
 
 log = logging.getLogger(__name__)

@@ -1,16 +1,16 @@
 """Revokes a registered release permanently. An order decides about its open executions.
 
-The order is part of the revocation. Apps above this one carry it out. They pause in the same transaction.
+The order is part of the revocation. `revoked` carries it out. A pause is made in the same transaction.
 The progress of failures is recorded, so that the order survives the process that revoked the release.
 """
-
-from collections.abc import Callable
 
 from django.db import transaction
 from django.utils import timezone
 
 from foundation.database import guarded_update
 from governance.gradual import ending
+from governance.requests import states
+from governance.retirement import revoked
 from releases.errors import ReasonRequired, ReleaseNotRegistered
 from releases.models import Release, Revocation
 from releases.pointer import pointer
@@ -19,9 +19,6 @@ from tenancy import audit
 from tenancy.audit.acts import Act
 
 Order = Revocation.OpenExecutions
-
-# Called in the transaction of a new revocation, which has locked the pipeline.
-followers: list[Callable[[Revocation], None]] = []
 
 
 def revoke(release: Release, *, actor: str, reason: str, open_executions: Order = Order.LEAVE) -> Revocation:
@@ -51,8 +48,8 @@ def revoke(release: Release, *, actor: str, reason: str, open_executions: Order 
             event = Revocation.objects.create(
                 release=release, actor=actor, reason=reason.strip(), open_executions=open_executions
             )
-            for follow in followers:
-                follow(event)
+            states.fail_revoked(event)
+            revoked.follow(event)
             audit.record(
                 Act.RELEASE_REVOKE,
                 tenant=release.pipeline.tenant,

@@ -22,10 +22,10 @@ from executions.state_machine.moves import Move, owner
 from executions.workers import registry
 from foundation.database.postgresql.outage import is_outage
 from foundation.wakeups import wakeup
-from governance.retirement.revocation import Order
 from releases.models import Revocation
 
 log = logging.getLogger(__name__)
+Order = Revocation.OpenExecutions
 FAIL_TASK = "executions.fail_revoked"
 CODE = "RELEASE_REVOKED"
 LONGEST_MESSAGE = Execution._meta.get_field("error_message").max_length

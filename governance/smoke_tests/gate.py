@@ -1,10 +1,10 @@
 """The gate of an activation that asks for a smoke test of the release."""
 
-from governance.activation.gates import Gate, Switch, met, unmet
-from governance.activation.rollback import was_active_lately
+from governance.activation.gate import Gate, Switch, met, unmet
 from governance.smoke_tests.smoke_tests import newest_passed
 from releases.errors import SmokeTestRequired
 from releases.models import Kind
+from releases.pointer.history import was_active_lately
 
 NAME = "smoke test"
 

@@ -1,7 +1,7 @@
 """Smoke tests: the list, the section on the page of a release, and the form that starts one."""
 
 import uuid
-from typing import Any
+from typing import Any, Final
 
 from django import forms
 from django.contrib import admin, messages
@@ -11,11 +11,9 @@ from django.shortcuts import redirect
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from executions.admin.payloads import typed_value
-from executions.admin.wording import VERDICTS
 from executions.models import SmokeTest
 from foundation.admin.columns import badge, column, on_one_line
 from foundation.errors import CoordinatorError
-from governance.release_page import section_sources
 from governance.sections import Section
 from governance.smoke_tests import smoke_tests
 from governance.smoke_tests.smoke_tests import ANYTHING, Started, Verdict
@@ -29,6 +27,12 @@ from tenancy.models import validate_identifier
 from tenancy.roles import Scope
 
 SHOWN = 20
+VERDICTS: Final = {
+    Verdict.PENDING.value: "running",
+    Verdict.PASSED.value: "passed",
+    Verdict.OTHER_RESULT.value: "other result",
+    Verdict.FAILED.value: "failed",
+}
 VARIANTS = {
     Verdict.PENDING.value: "info",
     Verdict.PASSED.value: "success",
@@ -139,7 +143,7 @@ def _page(
     )
 
 
-def _section(release: Release) -> Section:
+def section(release: Release) -> Section:
     """Return the newest smoke tests of the release."""
     newest = list(smoke_tests.of(release)[: SHOWN + 1])
     lines = [
@@ -156,6 +160,3 @@ def _section(release: Release) -> Section:
 
 def _expected(test: SmokeTest) -> str:
     return "any" if test.expected_result is None else on_one_line({"result": test.expected_result[0]})
-
-
-section_sources.append(_section)

@@ -1,7 +1,5 @@
-"""The admin pages of pipelines, releases, activation requests and trusted keys."""
+"""The admin pages of trusted keys. `governance` has those of pipelines and releases."""
 
-from governance import pipeline_page, release_page
-from governance.requests import pages
 from releases.admin import trusted_keys
 
-__all__ = ["pipelines", "releases", "requests", "trusted_keys"]
+__all__ = ["trusted_keys"]

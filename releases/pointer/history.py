@@ -1,10 +1,11 @@
 """Answers what was active at a time, who activated it and why, and signs the activation history of a pipeline."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Q
+from django.db.models.functions import Now
 
 from releases import queries
 from releases.errors import NoneActiveThen, TimeInFuture
@@ -130,3 +131,10 @@ def _known(release: Release) -> activation_statement.Known:
         revocation=revocation
         and activation_statement.Revoked(revocation.actor, revocation.reason, revocation.revoked_at),
     )
+
+
+def was_active_lately(pipeline: Pipeline, release: Release) -> bool:
+    """True if another release replaced `release` in the last `rollback_days` days."""
+    since = Now() - timedelta(days=pipeline.rollback_days)
+    replaced = pipeline.activations.filter(previous=release, activated_at__gte=since)
+    return replaced.exclude(release=release).exists()

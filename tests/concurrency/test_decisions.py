@@ -21,6 +21,7 @@ from executions.transports.rest import workers
 from executions.workers import registry, tenant_keys
 from governance.activation import gates
 from governance.activation.activation import activate
+from governance.activation.gate import Switch, Verdict
 from governance.campaigns import campaigns, drafts
 from governance.campaigns.creating import Options
 from governance.retirement.retirement import retire
@@ -147,8 +148,8 @@ def a_key_that_an_activation_relies_on() -> Decision:
     key = signing.trusted(release.pipeline.tenant)
 
     def rely_on_it() -> None:
-        [gate] = gates.require_met(gates.Switch(release, release.pipeline, Kind.ACTIVATION, binding=True))
-        assert (gate.verdict, gate.detail) == (gates.Verdict.MET, "Signed by ci.")
+        [gate] = gates.require_met(Switch(release, release.pipeline, Kind.ACTIVATION, binding=True))
+        assert (gate.verdict, gate.detail) == (Verdict.MET, "Signed by ci.")
 
     def revoke_it() -> trust.Standing:
         trusted_keys.revoke(key, actor="user:y", reason="leaked")

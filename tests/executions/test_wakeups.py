@@ -21,6 +21,7 @@ from executions.workers import registry
 from executions.workers.registry import DISPATCH_TASK, INSTRUCT_TASK, take_heartbeat
 from executions.workers.tenant_keys import active_keys
 from foundation.scheduling import places
+from governance import tasks as governance_tasks
 from governance.campaigns import campaigns
 from governance.campaigns.selection import Filters
 from governance.retirement.revocation import Order, revoke
@@ -84,7 +85,7 @@ class Scene:
 
     def work(self, cause: Callable[[], object], *wakeups: str, **members: Any) -> Work:
         """Return work that is done once the execution `key` is RUNNING, unless `members` override this."""
-        return Work(cause, list(wakeups), **{"is_done": self.is_running, "sweep": tasks.sweep, **members})
+        return Work(cause, list(wakeups), **{"is_done": self.is_running, "sweep": governance_tasks.sweep, **members})
 
     def instructions(self) -> list[Instruction]:
         """Take the instructions in the queue of worker-1."""

@@ -12,7 +12,6 @@ from executions.holds import holds
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrive
 from executions.models import Campaign, CampaignItem, Execution, Resubmission, Worker
-from executions.tasks import sweep
 from governance.activation.activation import activate
 from governance.campaigns import campaigns, drafts
 from governance.campaigns.admitting import Results, credit_of, results_of
@@ -20,6 +19,7 @@ from governance.campaigns.resubmitting import waiting
 from governance.campaigns.selection import Filters
 from governance.resubmission.resubmission import resubmit
 from governance.retirement.revocation import revoke
+from governance.tasks import sweep
 from tenancy.models import AuditEntry, Tenant
 from tests import making
 from tests.cases import cases

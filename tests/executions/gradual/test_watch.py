@@ -6,13 +6,13 @@ import pytest
 
 from executions.holds import holds
 from executions.models import AwaitUnit
-from executions.tasks import watch_gradual
 from governance.gradual import ending, steps
 from governance.gradual.measured import compare, evidence
 from governance.gradual.plan import Bounds
 from governance.gradual.start import start
 from governance.gradual.watch import describe, watch, watch_one
 from governance.resubmission.resubmission import resubmit
+from governance.tasks import watch_gradual
 from releases.models import Activation, GradualActivation, Pipeline
 from tenancy.models import AuditEntry, Tenant
 from tests import gradual, making

@@ -14,11 +14,11 @@ from executions.submission.requests import Submission
 from foundation.errors import CoordinatorError
 from governance.activation.activation import activate
 from governance.gradual import ending, steps
-from governance.gradual.plan import Routing
 from governance.gradual.start import start
 from governance.retirement import revocation
 from governance.retirement.revocation import revoke
 from releases.models import GradualActivation, Pipeline, Release
+from releases.pointer.routing import Routing
 from tenancy.access import issue_token
 from tenancy.models import ApiToken, Membership, Tenant
 from tenancy.roles import Role, Scope

@@ -8,7 +8,7 @@ import pytest
 from foundation.errors import CoordinatorError
 from governance.activation import gates
 from governance.activation.activation import activate
-from governance.activation.gates import Switch
+from governance.activation.gate import Switch
 from governance.activation.rollback import roll_back, target
 from governance.gradual import ending, operations, steps
 from governance.gradual.start import start
@@ -216,17 +216,16 @@ def test_the_policy_applies_to_start_and_promotion_and_its_approvals_to_steps(
     assert newest(owner).kind == Kind.WITHDRAWAL
 
 
-def test_start_and_promotion_are_judged_before_their_transaction_and_in_it(owner: Tenant) -> None:
+def test_start_and_promotion_are_judged_before_their_transaction_and_in_it(
+    owner: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
     judged: list[tuple[Kind, bool]] = []
 
     def judge(switch: Switch) -> None:
         judged.append((switch.kind, switch.binding))
 
-    gates.sources.append(judge)
-    try:
-        made = gradual.started(owner, 5, 10)
-        steps.move_on(made, **WHO)
-        ending.promote(made, **WHO)
-    finally:
-        gates.sources.remove(judge)
+    monkeypatch.setattr(gates, "GATES", (*gates.GATES, judge))
+    made = gradual.started(owner, 5, 10)
+    steps.move_on(made, **WHO)
+    ending.promote(made, **WHO)
     assert judged == [(kind, binding) for kind in (Kind.GRADUAL, Kind.PROMOTION) for binding in (False, True)]
