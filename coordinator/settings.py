@@ -32,7 +32,6 @@ WORKER_SECRET = env.secret("WORKER_SECRET", shortest=32)
 WORKER_SECRET_FALLBACKS = env.secrets("WORKER_SECRET_FALLBACKS", shortest=32, most=3)
 ENCRYPT_PAYLOADS = env.flag("ENCRYPT_PAYLOADS", True)
 MAX_TENANT_WORKERS = env.integer("MAX_TENANT_WORKERS", 1000)
-DEBUG = False
 ALLOWED_HOSTS = env.hosts("ALLOWED_HOSTS", "localhost,127.0.0.1")
 CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS")
 HTTPS_ONLY = env.flag("HTTPS_ONLY", True)
@@ -237,6 +236,7 @@ INSTALLED_APPS = [
     "releases",
     "executions",
     "alerts",
+    "governance",
 ]
 MIDDLEWARE = [
     "coordinator.middleware.requests.request_metrics",

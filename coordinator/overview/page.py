@@ -10,12 +10,11 @@ from django.http import HttpRequest
 
 from coordinator.navigation import MAX_COUNTED, waiting_count
 from coordinator.overview import attention, charts
-from executions.inspection.drift import differing
 from executions.models import Worker, WorkerEligibility
 from executions.models.states import State
 from executions.statistics import finished
 from executions.statistics.finished import Live, Series, Totals, live
-from executions.workers.eligibility import stranded
+from executions.workers.eligibility import differing, stranded
 from releases.models import SWITCHES, Activation, Pipeline, Release
 from tenancy.access import tenants_of
 from tenancy.admin.base import holds_anywhere

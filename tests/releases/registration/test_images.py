@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from releases.activation import policy
+from releases import policy
 from releases.errors import ReleaseConflict
 from releases.registration import image_registry as registries
 from releases.registration.image_registry import MANIFESTS, MAX_MANIFEST_BYTES
