@@ -181,4 +181,4 @@ app.conf.update(
         **sentinel.transport_options(settings.REDIS_URL, settings.BROKER_TLS, **settings.BROKER_TIMEOUTS),
     },
 )
-app.autodiscover_tasks(["releases", "executions", "alerts"])
+app.autodiscover_tasks(["releases", "executions", "governance", "alerts"])
