@@ -72,7 +72,8 @@ class StagedBlob:
 
     def open(self) -> BinaryIO:
         """Return the bytes that are on the disk. Call `sync` first."""
-        return self.path.open("rb")
+        with disk():
+            return self.path.open("rb")
 
     def keep(self) -> str:
         """Make the bytes durable in the store and return their fingerprint. See `ArtifactStore.keep`."""
