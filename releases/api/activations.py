@@ -10,7 +10,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from foundation.api.fields import Flag, Identifier, SegmentIdentifier, StrictSerializer, Text
-from foundation.api.pagination import NewestFirst
 from releases import queries
 from releases.activation import activation, rollback
 from releases.errors import (
@@ -106,10 +105,6 @@ class ActivationRequest(ExpectingRequest):
     )
 
 
-class OldestSequenceLast(NewestFirst):
-    ordering = "-sequence"
-
-
 @extend_schema(parameters=[TENANT], tags=["activations"])
 class Activations(TenantView, ListAPIView[Activation]):
     """The activations of the pipeline, newest first."""
@@ -133,7 +128,7 @@ class Activations(TenantView, ListAPIView[Activation]):
         ),
     }
     serializer_class = ActivationView
-    pagination_class = OldestSequenceLast
+    ordering = "-sequence"
     queryset = Activation.objects.none()
 
     def get_queryset(self) -> Any:

@@ -11,7 +11,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from foundation.api.fields import Identifier, Number, SegmentIdentifier, StrictSerializer, Text, WholeNumber
-from foundation.api.pagination import NewestFirst
 from releases import queries
 from releases.activation.gradual import ending, evidence, operations, plan, start, steps
 from releases.activation.gradual.plan import Bounds, Plan
@@ -191,10 +190,6 @@ class OneGradualActivationView(GradualActivationView):
         return None if found is None else dict(EvidenceView(found).data)
 
 
-class NewestGradualActivations(NewestFirst):
-    ordering = ("-started_at", "-id")
-
-
 @extend_schema(parameters=[TENANT], tags=["activations"])
 class GradualActivations(TenantView, ListAPIView[GradualActivation]):
     """The gradual activations of the pipeline, newest first."""
@@ -210,7 +205,7 @@ class GradualActivations(TenantView, ListAPIView[GradualActivation]):
         ),
     }
     serializer_class = GradualActivationView
-    pagination_class = NewestGradualActivations
+    ordering = ("-started_at", "-id")
     queryset = GradualActivation.objects.none()
 
     def get_queryset(self) -> Any:

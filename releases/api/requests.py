@@ -12,7 +12,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from foundation.api.fields import Moment, StrictSerializer, Text, WholeNumber
-from foundation.api.pagination import NewestFirst
 from releases import queries
 from releases.activation.gradual.plan import Plan
 from releases.activation.requests import requests, votes
@@ -123,10 +122,6 @@ class RequestFilter(filters.FilterSet):
     releaseVersion = filters.CharFilter(field_name="release__release_version")
 
 
-class NewestRequests(NewestFirst):
-    ordering = ("-created_at", "-id")
-
-
 @extend_schema(parameters=[TENANT], tags=["activations"])
 class ActivationRequests(TenantView, ListAPIView[ActivationRequest]):
     """The requests to activate releases of the pipeline, newest first."""
@@ -143,7 +138,7 @@ class ActivationRequests(TenantView, ListAPIView[ActivationRequest]):
     }
     serializer_class = ActivationRequestView
     filterset_class = RequestFilter
-    pagination_class = NewestRequests
+    ordering = ("-created_at", "-id")
     queryset = ActivationRequest.objects.none()
 
     def get_queryset(self) -> Any:

@@ -72,25 +72,21 @@ def require_verified(release: Release) -> None:
     """
     store = artifact_store()
     for blob in blobs_of(release):
-        _require_verified(store, blob)
+        stat = _look(store, blob.digest)
+        if stat is not None and blob.state == Blob.State.SOUND and stat.fingerprint == blob.fingerprint:
+            continue
+        deadline = time.monotonic() + VERDICT_SECONDS
+        # Requests that judge the same bytes at once do so one after the other.
+        while (state := blobs.judge(blob.digest)) is None and time.monotonic() < deadline:
+            time.sleep(_TURN_SECONDS)
+        if state is None:
+            raise ArtifactStoreUnavailable(f"The bytes of {blob.digest} are being written or removed. Try again.")
+        _raise_unless_sound(blob.digest, state)
 
 
 def require_sound_verdict(blob: Blob) -> None:
     """Raise `ArtifactMissing` or `ArtifactAltered` if the last verdict on `blob` is not SOUND."""
     _raise_unless_sound(blob.digest, Blob.State(blob.state))
-
-
-def _require_verified(store: ArtifactStore, blob: Blob) -> None:
-    stat = _look(store, blob.digest)
-    if stat is not None and blob.state == Blob.State.SOUND and stat.fingerprint == blob.fingerprint:
-        return
-    deadline = time.monotonic() + VERDICT_SECONDS
-    # Requests that judge the same bytes at once do so one after the other.
-    while (state := blobs.judge(blob.digest)) is None and time.monotonic() < deadline:
-        time.sleep(_TURN_SECONDS)
-    if state is None:
-        raise ArtifactStoreUnavailable(f"The bytes of {blob.digest} are being written or removed. Try again.")
-    _raise_unless_sound(blob.digest, state)
 
 
 def _raise_unless_sound(digest: str, state: Blob.State) -> None:
