@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.conf import settings
@@ -20,7 +20,7 @@ from foundation.database import guarded_update
 from foundation.errors import PayloadTooLarge
 from foundation.wakeups import wakeup
 from releases.artifacts import blob_lock, blobs
-from releases.artifacts.store import DirectUploads, artifact_store
+from releases.artifacts.store import artifact_store
 from releases.errors import (
     ArtifactStoreUnavailable,
     DirectUploadsFull,
@@ -35,6 +35,9 @@ from releases.states import UPLOAD_MOVES, UploadStatus
 from tenancy import audit
 from tenancy.models import Tenant
 from wire.findings import Finding
+
+if TYPE_CHECKING:
+    from releases.artifacts.store.s3 import DirectUploads
 
 FINISH_TASK = "releases.finish_upload"
 MAX_URLS = 100
@@ -172,7 +175,7 @@ def clear(upload: ArtifactUpload) -> bool:
     return True
 
 
-def _verify(direct: DirectUploads, upload: ArtifactUpload) -> Finding | None:
+def _verify(direct: "DirectUploads", upload: ArtifactUpload) -> Finding | None:
     """Return what is wrong with the bytes.
 
     None if they are stored under their digest, or if another process has recorded the verdict.
@@ -201,7 +204,7 @@ def _verify(direct: DirectUploads, upload: ArtifactUpload) -> Finding | None:
     return None
 
 
-def _direct() -> DirectUploads:
+def _direct() -> "DirectUploads":
     direct = artifact_store().direct
     if direct is None:
         raise DirectUploadsUnavailable(
@@ -254,7 +257,7 @@ def _record(act: str, upload: ArtifactUpload, actor: str) -> None:
     audit.record(act, tenant=upload.tenant, actor=actor, object_type="artifact_upload", object=upload.pk, **details)
 
 
-def _open(direct: DirectUploads, upload: ArtifactUpload) -> None:
+def _open(direct: "DirectUploads", upload: ArtifactUpload) -> None:
     storage_id = direct.begin(str(upload.pk))
     unopened = ArtifactUpload.objects.filter(pk=upload.pk, status=UploadStatus.OPEN, storage_id="")
     if not unopened.update(storage_id=storage_id):

@@ -7,12 +7,15 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from django.core.files.storage import Storage
 
 from releases.artifacts.store.staging import StagedBlob, staging_folder
 from releases.errors import ArtifactStoreUnavailable
+
+if TYPE_CHECKING:
+    from releases.artifacts.store.s3 import DirectUploads
 
 CHUNK = 1024 * 1024
 """Bytes are read and hashed in chunks of this size, in bytes."""
@@ -42,65 +45,6 @@ class BlobStat:
     fingerprint: str
 
 
-class DirectUploads(ABC):
-    """Uploads that a client sends straight to the store: parts by presigned requests, under a staging name.
-
-    Nothing that a client sends reaches the name of a digest before the coordinator has read and hashed it. Every
-    method may raise `ArtifactStoreUnavailable`. `name` identifies an upload.
-    """
-
-    @abstractmethod
-    def origins(self) -> list[str]:
-        """Return the origins, such as `https://s3.example`, to which clients send parts."""
-
-    @abstractmethod
-    def begin(self, name: str) -> str:
-        """Begin an upload and return the server's ID of it."""
-
-    @abstractmethod
-    def url(self, name: str, storage_id: str, number: int, size: int) -> str:
-        """Return the URL to which a client PUTs part `number`. The server accepts only `size` bytes."""
-
-    @abstractmethod
-    def parts(self, name: str, storage_id: str) -> dict[int, int]:
-        """Return the size of each received part by its number; empty if the upload is complete or unknown."""
-
-    @abstractmethod
-    def join(self, name: str, storage_id: str) -> bool:
-        """Join the parts into one object. Idempotent. Return False if neither exists."""
-
-    @abstractmethod
-    def read(self, name: str, while_reading: Callable[[], object] = ...) -> "StagedObject | None":
-        """Read and hash the joined object in constant memory; None if it does not exist.
-
-        Calls `while_reading` for each chunk.
-        """
-
-    @abstractmethod
-    def place(self, name: str, staged: "StagedObject", key: str, verified: Callable[[], BlobStat | None]) -> bool:
-        """Copy exactly the bytes that were read to `key`, on the server, unless `verified` finds them there.
-
-        Return False if the staging name no longer holds those bytes.
-        """
-
-    @abstractmethod
-    def abort(self, name: str, storage_id: str) -> None:
-        """Delete the parts of one upload. Keeps the joined object, which another upload may have made."""
-
-    @abstractmethod
-    def discard(self, name: str, storage_id: str) -> None:
-        """Delete everything that a finished upload left: its parts and the joined object."""
-
-
-@dataclass(frozen=True, slots=True)
-class StagedObject:
-    """The digest, size in bytes and ETag of an object under a staging name, as it was read."""
-
-    digest: str
-    size: int
-    tag: str
-
-
 class ArtifactStore(Storage, ABC):
     """A Django storage whose files are blobs, each named by its SHA-256 digest.
 
@@ -110,7 +54,7 @@ class ArtifactStore(Storage, ABC):
     The store does not know the database. A caller that removes or replaces bytes holds the digest's lease
     (`releases.artifacts.blob_lock`), because the store cannot know who is about to refer to them.
 
-    A subclass implements requests for one file or object by its name, its key. The caller of these is in `requests`.
+    A subclass implements requests for one file or object by its key, the name. They are sent within `requests`.
     """
 
     is_remote: bool
@@ -121,7 +65,7 @@ class ArtifactStore(Storage, ABC):
     """What `_get` raises, after the last byte, if the bytes do not match the server's checksum."""
 
     @property
-    def direct(self) -> DirectUploads | None:
+    def direct(self) -> "DirectUploads | None":
         """The direct uploads of this store; None if it does not support them."""
         return None
 

@@ -4,6 +4,7 @@ import base64
 import hashlib
 from collections.abc import Callable, Iterator
 from copy import copy
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError
 from storages.backends.s3 import S3Storage
 
-from releases.artifacts.store.base import CHUNK, BlobStat, DirectUploads, StagedObject
+from releases.artifacts.store.base import CHUNK, BlobStat
 from releases.artifacts.store.objects import ObjectArtifactStore
 from releases.artifacts.store.staging import StagedBlob
 from releases.errors import ArtifactStoreUnavailable
@@ -28,20 +29,33 @@ _ABSENT_UPLOAD = ("NoSuchUpload", *_ABSENT)
 _EXISTS = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
 
 
-class S3DirectUploads(DirectUploads):
-    """The direct uploads of one S3 store: multipart uploads, each of an object `<location>/staging/<name>`.
+@dataclass(frozen=True, slots=True)
+class StagedObject:
+    """The digest, size in bytes and ETag of an object under a staging name, as it was read."""
 
-    A presigned request accepts one part of one upload, of exactly its size, for a short time.
+    digest: str
+    size: int
+    tag: str
+
+
+class DirectUploads:
+    """Uploads that a client sends straight to the store: multipart uploads, of the object `<location>/staging/<name>`.
+
+    A presigned request accepts one part of one upload, of exactly its size, for a short time. Nothing that a client
+    sends reaches the name of a digest before the coordinator has read and hashed it. Every method may raise
+    `ArtifactStoreUnavailable`.
     """
 
     def __init__(self, store: "S3ArtifactStore") -> None:
         self._store = store
 
     def origins(self) -> list[str]:
+        """Return the origins, such as `https://s3.example`, to which clients send parts."""
         with self._store.requests():
             return self._store.public_origins
 
     def begin(self, name: str) -> str:
+        """Begin an upload and return the server's ID of it."""
         key = self._key(name)
         with self._store.requests():
             response = self._store.client.create_multipart_upload(
@@ -50,6 +64,7 @@ class S3DirectUploads(DirectUploads):
             return response["UploadId"]
 
     def url(self, name: str, storage_id: str, number: int, size: int) -> str:
+        """Return the URL to which a client PUTs part `number`. The server accepts only `size` bytes."""
         part = {"PartNumber": number, "ContentLength": size}
         with self._store.requests():
             return self._store.public_client.generate_presigned_url(
@@ -57,9 +72,11 @@ class S3DirectUploads(DirectUploads):
             )
 
     def parts(self, name: str, storage_id: str) -> dict[int, int]:
+        """Return the size of each received part by its number; empty if the upload is complete or unknown."""
         return {number: size for number, (size, _) in self._parts(name, storage_id).items()}
 
     def join(self, name: str, storage_id: str) -> bool:
+        """Join the parts into one object. Idempotent. Return False if neither exists."""
         parts = self._parts(name, storage_id)
         if not parts:
             return self._exists(name)
@@ -73,6 +90,10 @@ class S3DirectUploads(DirectUploads):
         return self._exists(name)  # another process has joined them
 
     def read(self, name: str, while_reading: Callable[[], object] = lambda: None) -> StagedObject | None:
+        """Read and hash the joined object in constant memory; None if it does not exist.
+
+        Calls `while_reading` for each chunk.
+        """
         with self._store.requests(), self._store.ignoring(*_ABSENT_UPLOAD):
             response = self._store.client.get_object(Bucket=self._store.bucket_name, Key=self._key(name))
             actual, size = hashlib.sha256(), 0
@@ -86,6 +107,10 @@ class S3DirectUploads(DirectUploads):
         return None
 
     def place(self, name: str, staged: StagedObject, key: str, verified: Callable[[], BlobStat | None]) -> bool:
+        """Copy exactly the bytes that were read to `key`, on the server, unless `verified` finds them there.
+
+        Return False if the staging name no longer holds those bytes.
+        """
         if verified() is not None:
             return True
         # An object at the key is now either damaged or was created by another process after the check.
@@ -111,10 +136,12 @@ class S3DirectUploads(DirectUploads):
         return False
 
     def abort(self, name: str, storage_id: str) -> None:
+        """Delete the parts of one upload. Keeps the joined object, which another upload may have made."""
         with self._store.requests(), self._store.ignoring(*_ABSENT_UPLOAD):
             self._store.client.abort_multipart_upload(**self._upload(name, storage_id))
 
     def discard(self, name: str, storage_id: str) -> None:
+        """Delete everything that a finished upload left: its parts and the joined object."""
         if storage_id:
             self.abort(name, storage_id)
         with self._store.requests():
@@ -179,8 +206,8 @@ class S3ArtifactStore(ObjectArtifactStore, S3Storage):
         return client
 
     @cached_property
-    def direct(self) -> S3DirectUploads:
-        return S3DirectUploads(self)
+    def direct(self) -> DirectUploads:
+        return DirectUploads(self)
 
     @cached_property
     def public_origins(self) -> list[str]:
