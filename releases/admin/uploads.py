@@ -12,8 +12,9 @@ from django.views.decorators.csrf import csrf_protect
 
 from foundation.errors import CoordinatorError, InvalidRequest
 from releases.api.multipart import ReleaseUpload, receive
+from releases.artifacts.store import artifact_store
 from releases.models import Release
-from releases.registration import direct_uploads, registrar
+from releases.registration import registrar
 from releases.states import Status
 from tenancy.access import actor, tenants_of
 from tenancy.admin.base import ReadOnlyAdmin, holds_anywhere, problem_of
@@ -106,7 +107,7 @@ def _form(pages: ReadOnlyAdmin, request: HttpRequest, error: CoordinatorError | 
         title="Upload a release",
         tenants=tenants_of(request.user, Scope.REGISTER),
         again=_again(pages, request),
-        direct=reverse("admin:releases_release_upload") + "direct/" if direct_uploads.are_supported() else "",
+        direct=reverse("admin:releases_release_upload") + "direct/" if artifact_store().direct else "",
         direct_bytes=DIRECT_BYTES,
         problem=problem_of(error) if error else None,
     )

@@ -57,11 +57,6 @@ class Part:
     url: str
 
 
-def are_supported() -> bool:
-    """True if the artifact store supports direct uploads."""
-    return artifact_store().direct is not None
-
-
 def begin(tenant: Tenant, *, digest: str, size: int, actor: str) -> ArtifactUpload:
     """Return the tenant's upload of those bytes: a live or stored one, or else a new one.
 
@@ -218,11 +213,8 @@ def _current(tenant: Tenant, digest: str, size: int) -> ArtifactUpload | None:
     live = rows.filter(status=UploadStatus.VERIFYING) | rows.filter(
         status=UploadStatus.OPEN, expires_at__gt=timezone.now()
     )
-    return live.first() or rows.filter(status=UploadStatus.STORED, digest__in=_sound(digest)).first()
-
-
-def _sound(digest: str) -> list[str]:
-    return list(Blob.objects.filter(digest=digest, state=Blob.State.SOUND).values_list("digest", flat=True))
+    sound = Blob.objects.filter(digest=digest, state=Blob.State.SOUND)
+    return live.first() or rows.filter(status=UploadStatus.STORED, digest__in=sound.values("digest")).first()
 
 
 def _create(tenant: Tenant, digest: str, size: int, actor: str) -> ArtifactUpload:

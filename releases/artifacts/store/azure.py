@@ -29,7 +29,7 @@ class AzureArtifactStore(ObjectArtifactStore, AzureStorage):
     """
 
     client_options: dict[str, Any]
-    errors = (AzureError,)
+    errors = (AzureError, OSError)
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)

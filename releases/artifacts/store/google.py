@@ -28,7 +28,7 @@ class GoogleArtifactStore(ObjectArtifactStore, GoogleCloudStorage):
 
     _client: Client | None
     checksum_errors = (DataCorruption,)
-    errors = (GoogleAPIError, GoogleAuthError, DataCorruption)
+    errors = (GoogleAPIError, GoogleAuthError, DataCorruption, OSError)
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)

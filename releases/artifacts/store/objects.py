@@ -131,7 +131,7 @@ class ObjectArtifactStore(ArtifactStore):
     def requests(self) -> Iterator[None]:
         try:
             yield
-        except (*self.errors, OSError) as error:
+        except self.errors as error:
             code = self.code_of(error)
             what = f"refused: {code}" if code else f"does not answer: {type(error).__name__}"
             raise ArtifactStoreUnavailable(f"The artifact store {what}.") from error

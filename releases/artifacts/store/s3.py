@@ -175,7 +175,7 @@ class S3ArtifactStore(ObjectArtifactStore, S3Storage):
 
     client_config: Config
     checksum_errors = (FlexibleChecksumError,)
-    errors = (ClientError, BotoCoreError)
+    errors = (ClientError, BotoCoreError, OSError)
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
