@@ -14,7 +14,7 @@ from executions.api import urls as executions_urls
 from executions.api.interactions import Resume
 from interop import urls as interop_urls
 from releases.api import urls as releases_urls
-from tenancy.admin.own_password import OwnPasswordView
+from tenancy.admin.users import OwnPasswordView
 from tenancy.api import audit as audit_api
 from tenancy.api import members as members_api
 

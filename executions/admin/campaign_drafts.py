@@ -1,13 +1,11 @@
 """The pages of a draft: what was selected, the options, and the requests to make, start and discard it."""
 
-import uuid
 from collections import Counter
 from typing import Any
 
 from django import forms
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from unfold.widgets import (
     UnfoldAdminIntegerFieldWidget,
@@ -24,12 +22,12 @@ from executions.campaigns import drafts
 from executions.campaigns.campaigns import HIGHEST_RATE
 from executions.campaigns.creating import Options, executions_of
 from executions.campaigns.drafts import Contents
-from executions.campaigns.selection import MOST_CHOSEN, chosen
-from executions.models import Campaign, Execution, StartFrom
+from executions.models import Campaign, StartFrom
 from foundation.errors import CoordinatorError
 from releases.models import IDENTITY_LENGTH
 from tenancy.access import actor, may
-from tenancy.admin.base import ReadOnlyAdmin, problem_of
+from tenancy.admin.base import ReadOnlyAdmin, problem_of, serves
+from tenancy.audit.acts import Act, Denied
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 
@@ -207,36 +205,10 @@ def _elsewhere(draft: Campaign, found: Contents) -> int:
 # --- requests -------------------------------------------------------------------------------------
 
 
-def make(pages: ReadOnlyAdmin, request: HttpRequest) -> HttpResponse:
-    """Freeze the executions that a person has ticked, and show the draft. Takes `kind` and many `execution`."""
-    if request.method != "POST":
-        return HttpResponse(status=405, headers={"Allow": "POST"})
-    kind, ids = request.POST.get("kind", ""), _ids(request.POST.getlist("execution"))
-    if kind not in Kind.values or not ids:
-        messages.error(request, "Select executions and what to do with them first.")
-        return redirect("admin:executions_execution_changelist")
-    tenants = list(Tenant.objects.filter(pk__in=Execution.objects.filter(pk__in=ids).order_by().values("tenant"))[:2])
-    if not any(may(request.user, tenant, Scope.READ) for tenant in tenants):
-        raise Http404
-    if len(tenants) > 1:
-        messages.error(request, "Select executions of one tenant.")
-        return redirect("admin:executions_execution_changelist")
-    [tenant] = tenants
-    _require(request, tenant, kind)
-    try:
-        draft = drafts.freeze(tenant, Kind(kind), chosen(tenant, ids), actor=actor(request.user))
-    except CoordinatorError as error:
-        messages.error(request, error.detail)
-        return redirect("admin:executions_execution_changelist")
-    left_out = len(ids) - draft.items.count()
-    if left_out:
-        messages.warning(request, f"{left_out:,} of the {len(ids):,} selected executions do not allow this.")
-    return redirect("admin:executions_campaign_change", draft.pk)
-
-
+@serves("<uuid:object_id>/begin/", Act.CAMPAIGN_START, Scope.OPERATE)
 def begin(pages: ReadOnlyAdmin, request: HttpRequest, draft: Campaign) -> HttpResponse:
     """Start a draft with the options that were sent."""
-    _require(request, draft.tenant, draft.kind)
+    require(request, draft.tenant, draft.kind, Act.CAMPAIGN_START)
     if request.method != "POST":
         return redirect("admin:executions_campaign_change", draft.pk)
     if draft.status != Campaign.Status.DRAFT:
@@ -255,8 +227,9 @@ def begin(pages: ReadOnlyAdmin, request: HttpRequest, draft: Campaign) -> HttpRe
     return redirect("admin:executions_campaign_change", campaign.pk)
 
 
+@serves("<uuid:object_id>/discard/", Act.CAMPAIGN_DISCARD, Scope.OPERATE)
 def discard(pages: ReadOnlyAdmin, request: HttpRequest, draft: Campaign) -> HttpResponse:
-    _require(request, draft.tenant, draft.kind)
+    require(request, draft.tenant, draft.kind, Act.CAMPAIGN_DISCARD)
     if request.method != "POST":
         return redirect("admin:executions_campaign_change", draft.pk)
     try:
@@ -268,9 +241,10 @@ def discard(pages: ReadOnlyAdmin, request: HttpRequest, draft: Campaign) -> Http
     return redirect("admin:executions_campaign_changelist")
 
 
+@serves("<uuid:object_id>/instead/", Act.CAMPAIGN_DRAFT, Scope.OPERATE)
 def instead(pages: ReadOnlyAdmin, request: HttpRequest, draft: Campaign) -> HttpResponse:
     """Make another draft, which resubmits the executions of one that would re-drive them."""
-    _require(request, draft.tenant, Kind.RESUBMIT)
+    require(request, draft.tenant, Kind.RESUBMIT, Act.CAMPAIGN_DRAFT)
     if request.method != "POST":
         return redirect("admin:executions_campaign_change", draft.pk)
     try:
@@ -289,18 +263,7 @@ def instead(pages: ReadOnlyAdmin, request: HttpRequest, draft: Campaign) -> Http
     return redirect("admin:executions_campaign_change", other.pk)
 
 
-def _require(request: HttpRequest, tenant: Tenant, kind: str) -> None:
+def require(request: HttpRequest, tenant: Tenant, kind: str, act: Act) -> None:
+    """Raise `Denied` unless the user holds all scopes that a campaign of this kind needs."""
     if not all(may(request.user, tenant, scope) for scope in scopes_of(kind)):
-        request.denied_tenant = tenant  # type: ignore[attr-defined]  # the audit log needs it
-        raise PermissionDenied
-
-
-def _ids(texts: list[str]) -> set[uuid.UUID]:
-    """Return the ids among `texts`, at most MOST_CHOSEN. What is no id was not selected on a page."""
-    found = set()
-    for text in texts[:MOST_CHOSEN]:
-        try:
-            found.add(uuid.UUID(text))
-        except ValueError:
-            continue
-    return found
+        raise Denied(act, tenant)

@@ -1,18 +1,15 @@
 """Campaigns: the list, the page of one with its progress, and the operators' requests to control it."""
 
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.urls import URLPattern, reverse
-from django.utils.safestring import SafeString
+from django.urls import reverse
 from django.utils.text import Truncator
 
-from executions.admin import campaign_drafts
-from executions.admin.campaign_start import start
+from executions.admin import campaign_drafts, campaign_selection
 from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
 from executions.admin.filters import STATE_VARIANTS
 from executions.admin.wording import KINDS, conditions
@@ -21,10 +18,11 @@ from executions.campaigns.admitting import Results, results, results_of
 from executions.campaigns.campaigns import Progress
 from executions.models import Campaign, CampaignItem
 from foundation.admin.columns import badge, column, moment, on_one_line
-from foundation.admin.times import timed
 from releases.models import Release
 from tenancy.access import tenants_of
-from tenancy.admin.base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter
+from tenancy.admin.base import ReadOnlyAdmin, serves
+from tenancy.admin.lists import KeyFilter, ScopedFilter, TenantFilter, time
+from tenancy.audit.acts import Act
 from tenancy.roles import Scope
 
 Status = Campaign.Status
@@ -70,38 +68,21 @@ FILTERS_SHOWN = 60
 LARGE = 10_000
 """The page of a campaign with more items is updated less often, because it counts their results."""
 EVENTS_SHOWN = 50
-LONGEST_KEY = 19
 LIVE = (Status.RUNNING, Status.PAUSED)
 
 
 class StatusFilter(ScopedFilter):
-    title = "status"
-    parameter_name = "status"
-
-    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
-        yield from ((status.value, status.value) for status in Status)
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Campaign]) -> QuerySet[Campaign]:
-        return queryset.filter(status=self.value()) if self.value() else queryset
+    title = parameter_name = "status"
+    options = tuple((status.value, status.value) for status in Status)
 
 
-class WaitingReleaseFilter(ScopedFilter):
+class WaitingReleaseFilter(KeyFilter):
     """Filters by the key of a release. The campaign has yet to re-drive an execution of it."""
 
-    title = "release"
-    parameter_name = "release"
+    title = parameter_name = "release"
 
-    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
-        yield from ()
-
-    def has_output(self) -> bool:
-        return True
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Campaign]) -> QuerySet[Campaign]:
-        key = self.value() or ""
-        if not (key.isascii() and key.isdigit() and len(key) < LONGEST_KEY):
-            return queryset.none() if key else queryset
-        release = Release.objects.select_related("pipeline").filter(pk=int(key)).first()
+    def of_key(self, queryset: QuerySet[Campaign], key: int) -> QuerySet[Campaign]:
+        release = Release.objects.select_related("pipeline").filter(pk=key).first()
         if release is None:
             return queryset.none()
         return campaigns.waiting_for(queryset, release.pipeline.pipeline_id, release.release_version)
@@ -118,9 +99,7 @@ class CampaignAdmin(ReadOnlyAdmin):
     empty = "Start a campaign to act on many executions at once. Nothing happens before you have seen a preview."
     change_list_template = "executions/campaign_list.html"
 
-    @column("Created")
-    def created(self, campaign: Campaign) -> SafeString | None:
-        return timed(campaign.created_at)
+    created = time("Created", "created_at")
 
     @badge("Status", {**VARIANTS, **{f"{status}, FAILED AGAIN": "danger" for status in VARIANTS}})
     def state(self, campaign: Campaign) -> str:
@@ -158,48 +137,23 @@ class CampaignAdmin(ReadOnlyAdmin):
         more = {"may_start": tenants_of(request.user, Scope.OPERATE).exists()}
         return super().changelist_view(request, {**more, **(extra_context or {})})
 
-    def own_urls(self) -> list[URLPattern]:
-        return [
-            self.own("start/", "start", self.start),
-            self.own("draft/", "draft", self.draft),
-            self.own("<uuid:object_id>/begin/", "begin", self.begin),
-            self.own("<uuid:object_id>/discard/", "discard", self.discard),
-            self.own("<uuid:object_id>/instead/", "instead", self.instead),
-            self.own("<uuid:object_id>/pause/", "pause", self.pause),
-            self.own("<uuid:object_id>/resume/", "resume", self.resume),
-            self.own("<uuid:object_id>/cancel/", "cancel", self.cancel),
-            self.fragment("<uuid:object_id>/live/", "live", self.live),
-        ]
+    start = campaign_selection.start
+    draft = campaign_selection.make
+    begin = campaign_drafts.begin
+    discard = campaign_drafts.discard
+    instead = campaign_drafts.instead
 
-    def start(self, request: HttpRequest) -> HttpResponse:
-        return start(self, request)
+    @serves("<uuid:object_id>/pause/", Act.CAMPAIGN_PAUSE, Scope.OPERATE)
+    def pause(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
+        return confirm(self, request, campaign, _pause_confirmation, _carrying_out(campaigns.pause))
 
-    def draft(self, request: HttpRequest) -> HttpResponse:
-        return campaign_drafts.make(self, request)
+    @serves("<uuid:object_id>/resume/", Act.CAMPAIGN_RESUME, Scope.OPERATE)
+    def resume(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
+        return confirm(self, request, campaign, _resume_confirmation, _carrying_out(campaigns.resume))
 
-    def begin(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
-        return campaign_drafts.begin(self, request, self.row_or_404(request, object_id))
-
-    def discard(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
-        return campaign_drafts.discard(self, request, self.row_or_404(request, object_id))
-
-    def instead(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
-        return campaign_drafts.instead(self, request, self.row_or_404(request, object_id))
-
-    def pause(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
-        return confirm(
-            self, request, self.row_or_404(request, object_id), _pause_confirmation, _carrying_out(campaigns.pause)
-        )
-
-    def resume(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
-        return confirm(
-            self, request, self.row_or_404(request, object_id), _resume_confirmation, _carrying_out(campaigns.resume)
-        )
-
-    def cancel(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
-        return confirm(
-            self, request, self.row_or_404(request, object_id), _cancel_confirmation, _carrying_out(campaigns.cancel)
-        )
+    @serves("<uuid:object_id>/cancel/", Act.CAMPAIGN_CANCEL, Scope.OPERATE)
+    def cancel(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
+        return confirm(self, request, campaign, _cancel_confirmation, _carrying_out(campaigns.cancel))
 
     def show(self, request: HttpRequest, row: Campaign) -> HttpResponse:
         if row.status == Status.DRAFT:
@@ -207,9 +161,10 @@ class CampaignAdmin(ReadOnlyAdmin):
         more: dict[str, Any] = {"title": _name(row), "original": row}
         return self.page(request, "executions/campaign.html", **more, **self._shown(request, row))
 
-    def live(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
+    @serves("<uuid:object_id>/live/", polled=True)
+    def live(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
         """Return the live part of the page, or 204 if the page already shows its current state."""
-        shown = self._shown(request, self.row_or_404(request, object_id))
+        shown = self._shown(request, campaign)
         if request.GET.get("shown") == shown["mark"]:
             return HttpResponse(status=204)
         return self.page(request, "executions/campaign_live.html", **shown)

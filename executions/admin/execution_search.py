@@ -23,7 +23,7 @@ from releases.activation.skew import opening
 from releases.models import Release
 from tenancy.access import tenants_of
 from tenancy.admin.base import PRESERVED
-from tenancy.admin.bounded_list import BoundedList
+from tenancy.admin.lists import BoundedList
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 

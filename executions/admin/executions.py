@@ -8,11 +8,10 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import URLPattern
 from unfold.paginator import InfinitePaginator
 
-from executions.admin import execution_acts, execution_export, execution_form, execution_views
-from executions.admin.execution_columns import ExecutionColumns
+from executions.admin import campaign_selection, execution_views
+from executions.admin.execution_list import ExecutionColumns, acts, columns_of, export, fields
 from executions.admin.execution_page import ExecutionPages
 from executions.admin.execution_search import COLUMNS, ExecutionList, SearchRequest, tidy_query
 from executions.models import Execution
@@ -29,6 +28,10 @@ class ExecutionAdmin(ExecutionColumns, ExecutionPages):
     paginator = InfinitePaginator
     show_full_result_count = False
     sortable_by = ()
+    act = campaign_selection.act
+    export = export
+    save_view = execution_views.save
+    remove_view = execution_views.remove
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ExecutionList]:
         return ExecutionList
@@ -43,9 +46,9 @@ class ExecutionAdmin(ExecutionColumns, ExecutionPages):
         requested = SearchRequest.of(request)
         more = {
             "requested": requested,
-            "fields": list(execution_form.fields(requested)),
-            "columns": execution_form.columns_of(requested),
-            "acts": execution_form.acts(request),
+            "fields": list(fields(requested)),
+            "columns": columns_of(requested),
+            "acts": acts(request),
             "tabs": list(execution_views.tabs(requested)),
             "most_exported": columns.MOST,
         }
@@ -53,12 +56,3 @@ class ExecutionAdmin(ExecutionColumns, ExecutionPages):
         if requested.problem:
             response.status_code = requested.problem.status
         return response
-
-    def own_urls(self) -> list[URLPattern]:
-        return [
-            self.own("act/<str:kind>/", "act", execution_acts.view(self)),
-            self.own("export/<str:form>/", "export", execution_export.view(self)),
-            self.own("views/", "save_view", execution_views.saving(self)),
-            self.own("views/<int:view_id>/remove/", "remove_view", execution_views.removing(self)),
-            *super().own_urls(),
-        ]

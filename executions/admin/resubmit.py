@@ -6,13 +6,12 @@ from typing import Any
 
 from django import forms
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
 
 from executions.admin.confirmation import HIGHEST_VERSION, LONGEST_REASON
-from executions.admin.documents import JSON_SHOWN, typed_value
+from executions.admin.payloads import JSON_SHOWN, typed_value
 from executions.models import Execution, StartFrom, WorkerEligibility
 from executions.models.states import State
 from executions.submission.resubmission import RESUBMITTABLE, UNCHANGED, resubmit
@@ -21,11 +20,10 @@ from releases.activation.skew import open_or_replaced
 from releases.models import Release
 from releases.states import Status
 from tenancy.access import actor
-from tenancy.admin.base import ReadOnlyAdmin, problem_of
+from tenancy.admin.base import ReadOnlyAdmin, problem_of, serves
+from tenancy.audit.acts import Act
 from tenancy.roles import Scope
 
-SCOPES = (Scope.OPERATE, Scope.SUBMIT)
-"""A resubmission is an operator's request that creates an execution."""
 LONGEST_KEY = 200
 STARTS = (
     (StartFrom.INPUT.value, "with the input, at the first step"),
@@ -74,10 +72,9 @@ class ResubmitForm(forms.Form):
         field.choices = _releases(execution)
 
 
+@serves("<uuid:object_id>/resubmit/", Act.EXECUTION_RESUBMIT, Scope.OPERATE, Scope.SUBMIT)
 def show(pages: ReadOnlyAdmin, request: HttpRequest, execution: Execution) -> HttpResponse:
-    """Show the form on GET, and resubmit on POST. Requires both SCOPES in the execution's tenant."""
-    if not all(pages.may(request, scope, execution) for scope in SCOPES):
-        raise PermissionDenied
+    """Show the form on GET, and resubmit on POST. It is an operator's request that creates an execution."""
     if request.method != "POST":
         return _page(pages, request, execution, ResubmitForm(execution), status=409 if _refusal(execution) else 200)
     form = ResubmitForm(execution, request.POST)

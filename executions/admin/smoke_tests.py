@@ -5,28 +5,26 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import URLPattern
-from django.utils.safestring import SafeString
 from unfold.widgets import UnfoldAdminTextareaWidget
 
-from executions.admin.documents import typed_value
+from executions.admin.payloads import typed_value
 from executions.admin.wording import VERDICTS
 from executions.models import SmokeTest
 from executions.smoke_tests import smoke_tests
 from executions.smoke_tests.smoke_tests import ANYTHING, Started, Verdict
 from foundation.admin.columns import badge, column, on_one_line
-from foundation.admin.times import timed
 from foundation.errors import CoordinatorError
 from releases.admin.releases import section_sources
 from releases.admin.sections import Section
 from releases.models import Release
 from releases.states import Status
 from tenancy.access import actor
-from tenancy.admin.base import ReadOnlyAdmin, TenantFilter, TenantScopedAdmin, problem_of
+from tenancy.admin.base import ReadOnlyAdmin, TenantScopedAdmin, problem_of, serves
+from tenancy.admin.lists import TenantFilter, text, time
+from tenancy.audit.acts import Act
 from tenancy.models import validate_identifier
 from tenancy.roles import Scope
 
@@ -58,15 +56,11 @@ class SmokeTestForm(forms.Form):
     idempotency_key = forms.CharField(max_length=200, validators=[validate_identifier], widget=forms.HiddenInput)
 
 
-class SmokeTestTenantFilter(TenantFilter):
-    lookup = "release__pipeline__tenant__slug"
-
-
 @admin.register(SmokeTest)
 class SmokeTestAdmin(ReadOnlyAdmin):
     tenant_path = "release__pipeline__tenant"
     list_display = ("key", "state", "pipeline", "release_version", "tenant", "actor", "started")
-    list_filter = (SmokeTestTenantFilter,)
+    list_filter = (TenantFilter,)
     ordering = ("-created_at", "-execution_id")
     list_per_page = 50
     sortable_by = ()
@@ -83,45 +77,27 @@ class SmokeTestAdmin(ReadOnlyAdmin):
     def state(self, test: Any) -> str:
         return VERDICTS[test.verdict]
 
-    @column("Pipeline")
-    def pipeline(self, test: SmokeTest) -> str:
-        return test.release.pipeline.pipeline_id
-
-    @column("Release")
-    def release_version(self, test: SmokeTest) -> str:
-        return test.release.release_version
-
-    @column("Tenant")
-    def tenant(self, test: SmokeTest) -> str:
-        return test.release.pipeline.tenant.slug
-
-    @column("Started")
-    def started(self, test: SmokeTest) -> SafeString | None:
-        return timed(test.created_at)
+    pipeline = text("Pipeline", "release.pipeline.pipeline_id")
+    release_version = text("Release", "release.release_version")
+    tenant = text("Tenant", "release.pipeline.tenant.slug")
+    started = time("Started", "created_at")
 
     def show(self, request: HttpRequest, row: SmokeTest) -> HttpResponse:
         return redirect("admin:executions_execution_change", row.execution_id)
 
-    def own_urls(self) -> list[URLPattern]:
-        return [self.own("release/<int:object_id>/new/", "new", self.new)]
-
-    def new(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        """Show the form on GET, and start a smoke test of the release on POST."""
-        pages = self.admin_site.get_model_admin(Release)
-        assert isinstance(pages, TenantScopedAdmin)  # noqa: S101 - the pages of releases are
-        release = pages.row_or_404(request, object_id)
-        if not pages.may(request, Scope.ACTIVATE, release):
-            raise PermissionDenied
+    @serves("release/<int:object_id>/new/", Act.RELEASE_SMOKE_TEST, Scope.ACTIVATE, model=Release)
+    def new(self, request: HttpRequest, release: Release) -> HttpResponse:
+        """Show the form on GET, and start a smoke test of the release on POST. `self` has the pages of releases."""
         if request.method != "POST":
             form = SmokeTestForm(initial={"idempotency_key": str(uuid.uuid4())})
-            return _page(pages, request, release, form, status=409 if _refusal(release) else 200)
+            return _page(self, request, release, form, status=409 if _refusal(release) else 200)
         form = SmokeTestForm(request.POST)
         if not form.is_valid():
-            return _page(pages, request, release, form, status=400)
+            return _page(self, request, release, form, status=400)
         try:
             started = _start(request, release, form.cleaned_data)
         except CoordinatorError as error:
-            return _page(pages, request, release, form, status=error.status, error=error)
+            return _page(self, request, release, form, status=error.status, error=error)
         messages.success(request, f"The smoke test is running on release {release.release_version}.")
         return redirect("admin:executions_execution_change", started.test.execution_id)
 

@@ -44,6 +44,7 @@ from foundation.api.pagination import NewestFirst
 from releases.errors import ReasonRequired
 from tenancy.access import require_scope
 from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 
 
@@ -76,10 +77,9 @@ class InOrder(NewestFirst):
 
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
 class CampaignPreview(TenantView):
-    scopes: ClassVar = {"POST": Scope.OPERATE}
-    acts: ClassVar = {"POST": "campaign.preview"}
     refusals: ClassVar = {"POST": (FilterRequired,)}
 
+    @declares(Act.CAMPAIGN_PREVIEW, Scope.OPERATE)
     @extend_schema(operation_id="previewCampaign", request=PreviewRequest, responses=PreviewView)
     def post(self, request: Request, tenant: str) -> Response:
         """Return what a campaign with these filters would contain if it started now, without starting it."""
@@ -93,8 +93,6 @@ class CampaignPreview(TenantView):
 class Campaigns(TenantView, ListAPIView[Campaign]):
     """The tenant's campaigns, newest first."""
 
-    scopes: ClassVar = {"POST": Scope.OPERATE}
-    acts: ClassVar = {"POST": "campaign.start"}
     refusals: ClassVar = {
         "POST": (
             TenantNotAllowed,
@@ -120,6 +118,7 @@ class Campaigns(TenantView, ListAPIView[Campaign]):
     def get_serializer_context(self) -> dict[str, Any]:
         return {**super().get_serializer_context(), **getattr(self, "_counts", {})}
 
+    @declares(Act.CAMPAIGN_START, Scope.OPERATE)
     @extend_schema(operation_id="startCampaign", request=CampaignRequest, responses={201: CampaignView})
     def post(self, request: Request, tenant: str) -> Response:
         """Re-drive, resubmit, cancel or pause all executions that match the filters now, at a rate.
@@ -157,8 +156,6 @@ class OneCampaign(TenantView):
 
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
 class CampaignStart(TenantView):
-    scopes: ClassVar = {"POST": Scope.OPERATE}
-    acts: ClassVar = {"POST": "campaign.start"}
     refusals: ClassVar = {
         "POST": (
             TenantNotAllowed,
@@ -170,6 +167,7 @@ class CampaignStart(TenantView):
         )
     }
 
+    @declares(Act.CAMPAIGN_START, Scope.OPERATE)
     @extend_schema(operation_id="startDraft", request=CampaignStartRequest, responses=CampaignView)
     def post(self, request: Request, tenant: str, campaign_id: uuid.UUID) -> Response:
         """Start a draft: act on exactly the executions that it contains. The body is optional.
@@ -186,10 +184,9 @@ class CampaignStart(TenantView):
 
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
 class CampaignDiscard(TenantView):
-    scopes: ClassVar = {"POST": Scope.OPERATE}
-    acts: ClassVar = {"POST": "campaign.discard"}
     refusals: ClassVar = {"POST": (CampaignUnknown, CampaignRefused)}
 
+    @declares(Act.CAMPAIGN_DISCARD, Scope.OPERATE)
     @extend_schema(operation_id="discardDraft", request=CampaignChangeRequest, responses=CampaignView)
     def post(self, request: Request, tenant: str, campaign_id: uuid.UUID) -> Response:
         """Remove a draft, and return it as it was. Nothing was done to its executions. The body is optional."""
@@ -215,10 +212,9 @@ class CampaignItems(TenantView, ListAPIView[CampaignItem]):
 
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
 class CampaignPause(TenantView):
-    scopes: ClassVar = {"POST": Scope.OPERATE}
-    acts: ClassVar = {"POST": "campaign.pause"}
     refusals: ClassVar = {"POST": (CampaignUnknown, CampaignRefused)}
 
+    @declares(Act.CAMPAIGN_PAUSE, Scope.OPERATE)
     @extend_schema(operation_id="pauseCampaign", request=CampaignChangeRequest, responses=CampaignView)
     def post(self, request: Request, tenant: str, campaign_id: uuid.UUID) -> Response:
         """Admit no further items until the campaign is resumed. The body is optional."""
@@ -228,10 +224,9 @@ class CampaignPause(TenantView):
 
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
 class CampaignResume(TenantView):
-    scopes: ClassVar = {"POST": Scope.OPERATE}
-    acts: ClassVar = {"POST": "campaign.resume"}
     refusals: ClassVar = {"POST": (CampaignUnknown, CampaignRefused)}
 
+    @declares(Act.CAMPAIGN_RESUME, Scope.OPERATE)
     @extend_schema(operation_id="resumeCampaign", request=CampaignChangeRequest, responses=CampaignView)
     def post(self, request: Request, tenant: str, campaign_id: uuid.UUID) -> Response:
         """Continue at the campaign's rate. The body is optional."""
@@ -241,10 +236,9 @@ class CampaignResume(TenantView):
 
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
 class CampaignCancel(TenantView):
-    scopes: ClassVar = {"POST": Scope.OPERATE}
-    acts: ClassVar = {"POST": "campaign.cancel"}
     refusals: ClassVar = {"POST": (CampaignUnknown, CampaignRefused)}
 
+    @declares(Act.CAMPAIGN_CANCEL, Scope.OPERATE)
     @extend_schema(operation_id="cancelCampaign", request=CampaignChangeRequest, responses=CampaignView)
     def post(self, request: Request, tenant: str, campaign_id: uuid.UUID) -> Response:
         """Skip all pending items. What was done to executions stays. The body is optional."""

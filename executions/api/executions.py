@@ -30,6 +30,7 @@ from releases.errors import ProvenanceKeyMissing
 from releases.trust import statement_key
 from tenancy.api import payloads
 from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.audit.acts import declares
 from tenancy.roles import Scope
 from wire.documents.execution_statement import ENVELOPE_MEDIA_TYPE
 from wire.documents.signing import key_id, to_pem
@@ -281,9 +282,9 @@ class OneExecution(TenantView):
 
 @extend_schema(parameters=[TENANT], tags=["executions"])
 class ExecutionResult(TenantView):
-    scopes: ClassVar = {"GET": Scope.PAYLOADS}
     refusals: ClassVar = {"GET": (ExecutionUnknown,)}
 
+    @declares(None, Scope.PAYLOADS)
     @extend_schema(operation_id="executionResult", responses=ResultView)
     def get(self, request: Request, tenant: str, execution_id: uuid.UUID) -> Response:
         """The result of an execution. `result` is null unless it succeeded."""

@@ -38,6 +38,7 @@ from releases.errors import (
 from releases.models import IDENTITY_LENGTH
 from tenancy.access import require_scope
 from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 
 
@@ -67,8 +68,6 @@ class ResubmitRequest(CancelRequest):
 
 @extend_schema(parameters=[TENANT], tags=["executions"])
 class Resubmit(TenantView):
-    scopes: ClassVar = {"POST": Scope.OPERATE}
-    acts: ClassVar = {"POST": "execution.resubmit"}
     refusals: ClassVar = {
         "POST": (
             TenantNotAllowed,
@@ -91,6 +90,7 @@ class Resubmit(TenantView):
         )
     }
 
+    @declares(Act.EXECUTION_RESUBMIT, Scope.OPERATE)
     @extend_schema(operation_id="resubmitExecution", request=ResubmitRequest, responses={202: OneExecutionView})
     def post(self, request: Request, tenant: str, execution_id: uuid.UUID) -> Response:
         """Run the input of an execution that has ended again, as a new execution. Return the new execution.

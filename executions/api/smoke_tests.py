@@ -31,6 +31,7 @@ from releases.errors import PipelineUnknown, ReleaseUnknown
 from releases.models import Release
 from tenancy.api import payloads
 from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 
 
@@ -95,8 +96,6 @@ class _SmokeTestView(TenantView):
 class SmokeTests(_SmokeTestView, ListAPIView[SmokeTest]):
     """The smoke tests of the release, newest first."""
 
-    scopes: ClassVar = {"POST": Scope.ACTIVATE}
-    acts: ClassVar = {"POST": "release.smoke_test"}
     refusals: ClassVar = {
         "GET": (PipelineUnknown, ReleaseUnknown),
         "POST": (
@@ -118,6 +117,7 @@ class SmokeTests(_SmokeTestView, ListAPIView[SmokeTest]):
     def get_queryset(self) -> Any:
         return smoke_tests.of(self.release())
 
+    @declares(Act.RELEASE_SMOKE_TEST, Scope.ACTIVATE)
     @extend_schema(
         operation_id="smokeTest", request=SmokeTestRequest, responses={202: SmokeTestView, 200: SmokeTestView}
     )

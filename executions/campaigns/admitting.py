@@ -14,6 +14,7 @@ from django.db.models import F
 from executions.campaigns import statements
 from executions.models import Campaign, CampaignItem
 from tenancy import audit
+from tenancy.audit.acts import Act
 from tenancy.models import Tenant
 
 Cause = Campaign.Cause
@@ -54,7 +55,7 @@ def change(
         return bool(cursor.rowcount)
 
 
-def record(act: str, tenant: Tenant, campaign_id: uuid.UUID, actor: str, reason: str, **details: Any) -> None:
+def record(act: Act, tenant: Tenant, campaign_id: uuid.UUID, actor: str, reason: str, **details: Any) -> None:
     """Record an act on a campaign in the audit log. Call this last in the transaction."""
     audit.record(act, tenant=tenant, actor=actor, object_type="campaign", object=campaign_id, reason=reason, **details)
 
@@ -124,7 +125,7 @@ def _of_canary(campaign: Campaign, credit: int, found: Results) -> int:
 def _pause(campaign: Campaign, cause: Cause, found: Results) -> None:
     details = {"cause": cause.value, "failedAgain": found.failed_again}
     if _change(campaign, Status.PAUSED, "PAUSED", details, statements.PAUSE, cause=cause.value):
-        record("campaign.pause", campaign.tenant, campaign.pk, COORDINATOR, "", **details)
+        record(Act.CAMPAIGN_PAUSE, campaign.tenant, campaign.pk, COORDINATOR, "", **details)
 
 
 def _change(

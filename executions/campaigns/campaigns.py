@@ -26,6 +26,7 @@ from executions.models import Campaign, CampaignItem, Execution
 from executions.submission.admission import require_allowed
 from foundation.database.postgresql.outage import is_outage
 from foundation.errors import CoordinatorError
+from tenancy.audit.acts import Act
 from tenancy.models import Tenant
 
 log = logging.getLogger(__name__)
@@ -156,7 +157,7 @@ def start(
             raise CampaignEmpty("No execution matches that a campaign of this kind may contain.")
         begin(created, options, actor=actor, count=count)
         details = {"items": count, "ratePerMinute": options.rate_per_minute}
-        record("campaign.start", tenant, created.pk, actor, options.reason, **details)
+        record(Act.CAMPAIGN_START, tenant, created.pk, actor, options.reason, **details)
         return campaign(tenant, created.pk)
 
 
@@ -168,7 +169,7 @@ def pause(tenant: Tenant, campaign_id: uuid.UUID, *, actor: str, reason: str = "
     with transaction.atomic():
         found, changed = _change_status(tenant, campaign_id, {Status.RUNNING}, Status.PAUSED, "PAUSED", actor, reason)
         if changed:
-            record("campaign.pause", tenant, campaign_id, actor, reason)
+            record(Act.CAMPAIGN_PAUSE, tenant, campaign_id, actor, reason)
     return found
 
 
@@ -193,7 +194,7 @@ def resume(tenant: Tenant, campaign_id: uuid.UUID, *, actor: str, reason: str = 
             accepted=accepted,
         )
         if changed:
-            record("campaign.resume", tenant, campaign_id, actor, reason)
+            record(Act.CAMPAIGN_RESUME, tenant, campaign_id, actor, reason)
     return found
 
 
@@ -207,7 +208,7 @@ def cancel(tenant: Tenant, campaign_id: uuid.UUID, *, actor: str, reason: str = 
         pending = CampaignItem.objects.filter(campaign=cancelled, outcome=ItemResult.PENDING)
         pending.update(outcome=ItemResult.SKIPPED, code=CANCELLED, at=Now())
         if changed:
-            record("campaign.cancel", tenant, campaign_id, actor, reason)
+            record(Act.CAMPAIGN_CANCEL, tenant, campaign_id, actor, reason)
         return cancelled
 
 

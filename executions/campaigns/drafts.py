@@ -21,6 +21,7 @@ from executions.models import Campaign, Execution
 from executions.models.states import State
 from executions.submission.admission import require_allowed
 from releases.models import Pipeline
+from tenancy.audit.acts import Act
 from tenancy.models import Tenant
 
 MOST_ITEMS = 100_000
@@ -88,7 +89,7 @@ def freeze(
         )
         if not count:
             raise CampaignEmpty(_why_empty(kind))
-        record("campaign.draft", tenant, draft.pk, actor, options.reason, items=count, kind=kind.value)
+        record(Act.CAMPAIGN_DRAFT, tenant, draft.pk, actor, options.reason, items=count, kind=kind.value)
         return campaign(tenant, draft.pk)
 
 
@@ -111,7 +112,7 @@ def start(tenant: Tenant, campaign_id: uuid.UUID, options: Options, *, actor: st
         if not (draft.status == Status.DRAFT and begin(draft, options, actor=actor, count=count)):
             raise _refused(tenant, campaign_id)
         details = {"kind": draft.kind, "items": count, "ratePerMinute": options.rate_per_minute}
-        record("campaign.start", tenant, campaign_id, actor, options.reason, **details)
+        record(Act.CAMPAIGN_START, tenant, campaign_id, actor, options.reason, **details)
         return campaign(tenant, campaign_id)
 
 
@@ -122,7 +123,7 @@ def discard(tenant: Tenant, campaign_id: uuid.UUID, *, actor: str, reason: str =
         if cursor.fetchone() is None:
             raise _refused(tenant, campaign_id)
         _remove(campaign_id)
-        record("campaign.discard", tenant, campaign_id, actor, reason)
+        record(Act.CAMPAIGN_DISCARD, tenant, campaign_id, actor, reason)
 
 
 def remove_old() -> int:

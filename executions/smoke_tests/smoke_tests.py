@@ -23,6 +23,7 @@ from executions.submission.admission import Purpose
 from executions.submission.insertion import Row, commits
 from releases.models import Release
 from tenancy import audit
+from tenancy.audit.acts import Act
 from wire.documents import json_values
 
 MAX_ROUNDS = 5
@@ -116,7 +117,7 @@ def _write(row: Row, expected: list[Any] | None, actor: str) -> bool:
             return False
         SmokeTest.objects.create(execution_id=row.id, release=row.release, expected_result=expected, actor=actor)
         audit.record(
-            "release.smoke_test",
+            Act.RELEASE_SMOKE_TEST,
             tenant=row.release.pipeline.tenant,
             actor=actor,
             object_type="release",

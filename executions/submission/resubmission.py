@@ -36,6 +36,7 @@ from foundation.wakeups import wakeup
 from releases.models import Pipeline, Release
 from releases.states import Status
 from tenancy import audit
+from tenancy.audit.acts import Act
 from tenancy.models import Tenant
 from wire.documents import json_values, json_writer
 
@@ -116,7 +117,7 @@ def resubmit(
         with transaction.atomic():
             if lock_if_current([admitted]) and write([planned]):
                 audit.record(
-                    "execution.resubmit",
+                    Act.EXECUTION_RESUBMIT,
                     tenant=tenant,
                     actor=actor,
                     object_type="execution",

@@ -29,6 +29,7 @@ from releases.errors import (
 from releases.models import Activation, ActivationRequest, Kind, Pipeline, Release
 from releases.trust import trust
 from tenancy import audit
+from tenancy.audit.acts import Act
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ def _audited(release: Release, *, actor: str, **_: Any) -> dict[str, Any]:
 
 
 @audit.denials(
-    "release.activate",
+    Act.RELEASE_ACTIVATE,
     *(ApprovalRequired, OverrideNotAllowed, ReasonRequired, SignatureRequired, SmokeTestRequired, WorkerRequired),
     of=_audited,
 )
@@ -131,7 +132,7 @@ def activate(
         if complete is not None:
             complete(activation)
         audit.record(
-            "release.activate",
+            Act.RELEASE_ACTIVATE,
             tenant=release.pipeline.tenant,
             actor=actor,
             object_type="release",

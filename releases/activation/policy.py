@@ -11,6 +11,7 @@ from releases.errors import PolicyInvalid
 from releases.models import Pipeline
 from releases.models.policy import MEMBERS
 from tenancy import audit
+from tenancy.audit.acts import Act
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ def _change(pipeline: Pipeline, changes: Mapping[str, Any], actor: str) -> None:
         before = Pipeline.objects.select_for_update().get(pk=pipeline.pk)
         Pipeline.objects.filter(pk=pipeline.pk).update(**{columns[name]: value for name, value in changes.items()})
         audit.record(
-            "policy.change",
+            Act.POLICY_CHANGE,
             tenant=pipeline.tenant,
             actor=actor,
             object_type="pipeline",

@@ -19,6 +19,7 @@ from releases.errors import ReasonRequired, ReleaseNotRegistered, RetirementBloc
 from releases.models import GradualActivation, Pipeline, Release, Retirement
 from releases.states import MOVES, Status
 from tenancy import audit
+from tenancy.audit.acts import Act
 
 
 class Kind(StrEnum):
@@ -118,7 +119,7 @@ def _retire(locked: Release, actor: str, reason: str, give_up_failures: bool) ->
     log.info("%s retired %s and gave up %d failures", actor, locked, count)
     event = Retirement.objects.create(release=locked, actor=actor, reason=reason, given_up_failures=count)
     audit.record(
-        "release.retire",
+        Act.RELEASE_RETIRE,
         tenant=locked.pipeline.tenant,
         actor=actor,
         object_type="release",

@@ -16,6 +16,7 @@ from releases.errors import ReasonRequired, ReleaseNotRegistered
 from releases.models import Release, Revocation
 from releases.states import MOVES, Status
 from tenancy import audit
+from tenancy.audit.acts import Act
 
 Order = Revocation.OpenExecutions
 
@@ -53,7 +54,7 @@ def revoke(release: Release, *, actor: str, reason: str, open_executions: Order 
             for follow in followers:
                 follow(event)
             audit.record(
-                "release.revoke",
+                Act.RELEASE_REVOKE,
                 tenant=release.pipeline.tenant,
                 actor=actor,
                 object_type="release",

@@ -4,14 +4,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import Http404, HttpRequest, HttpResponse
 
 from releases import queries
 from releases.activation import comparison
 from releases.errors import ReleaseUnknown
 from releases.models import Pipeline, Release
 from releases.states import Status
-from tenancy.admin.base import ReadOnlyAdmin
+from tenancy.admin.base import READ, ReadOnlyAdmin, serves
 from wire.comparison.differences import Area, Difference, Impact
 from wire.identifying import is_segment
 
@@ -51,14 +51,13 @@ class Section:
     rows: list[Row]
 
 
+@serves("<int:object_id>/compare/", methods=READ)
 def page(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline) -> HttpResponse:
     """Show the differences between the releases that the query names as `from` and `to`.
 
     By default these are the active release and the registered one that was uploaded last. If they are the same, the
     former is the release that the active one replaced.
     """
-    if request.method not in ("GET", "HEAD"):
-        return HttpResponseNotAllowed(["GET", "HEAD"])
     pipeline = queries.pipeline(pipeline.tenant, pipeline.pipeline_id)
     active = pipeline.activation.release if pipeline.activation else None
     after = _named(pipeline, request.GET.get("to")) or _newest(pipeline)

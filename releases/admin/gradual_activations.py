@@ -6,22 +6,23 @@ from typing import Any
 
 from django import forms
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied, ValidationError
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.core.exceptions import ValidationError
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
-from foundation.errors import CoordinatorError, InvalidRequest
+from foundation.errors import InvalidRequest
 from releases import queries
 from releases.activation.gradual import ending, evidence, operations, start, steps
 from releases.activation.gradual.plan import Bounds, Plan, Step
 from releases.activation.requests import requests
-from releases.admin import confirmations
+from releases.admin.activations import TYPED, not_typed
 from releases.admin.requests import outcome
 from releases.errors import GradualActivationUnknown
 from releases.models import IDENTITY_LENGTH, Activation, GradualActivation, Pipeline, Release
 from releases.states import Status
 from tenancy.access import actor
-from tenancy.admin.base import ReadOnlyAdmin
+from tenancy.admin.base import POST, ReadOnlyAdmin, attempt, serves
+from tenancy.audit.acts import Act
 from tenancy.models import validate_identifier
 from tenancy.roles import Scope
 
@@ -117,13 +118,14 @@ def _candidates(pipeline: Pipeline) -> list[Release]:
     return list(rows.order_by("-id")[:MOST_CANDIDATES])
 
 
+@serves("<int:object_id>/gradual/", Act.GRADUAL_ACTIVATION_START, Scope.ACTIVATE, methods=POST)
 def begin(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline) -> HttpResponse:
     """Start a gradual activation, or request it. A repeated POST is the same start or request."""
 
     def act(fields: dict[str, Any], form: StartForm) -> str:
         found = queries.pipeline(pipeline.tenant, pipeline.pipeline_id)
         candidate = queries.release(found, fields["release_version"])
-        if wrong := confirmations.missing(found, candidate, fields[confirmations.FIELD]):
+        if wrong := not_typed(found, candidate, fields[TYPED]):
             raise InvalidRequest(wrong)
         if fields["request"]:
             how = {**_operation(request, fields), "requester": request.user}
@@ -131,9 +133,16 @@ def begin(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline) -> Htt
         start.start(candidate, form.plan, **_operation(request, fields))
         return f"Release {candidate.release_version} gets its share of new executions of {pipeline}."
 
-    return _operate(pages, request, pipeline, Scope.ACTIVATE, StartForm(request.POST), act)
+    return _operate(request, pipeline, StartForm(request.POST), act)
 
 
+@serves(
+    "<int:object_id>/gradual/<uuid:gradual_id>/step/",
+    Act.GRADUAL_ACTIVATION_STEP,
+    Scope.ACTIVATE,
+    name="gradual_step",
+    methods=POST,
+)
 def step(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline, gradual_id: uuid.UUID) -> HttpResponse:
     def act(fields: dict[str, Any], _: StepForm) -> str:
         gradual = _one(pipeline, gradual_id)
@@ -141,23 +150,37 @@ def step(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline, gradual
         share = operations.plan_of(moved).steps[moved.step].share
         return f"Release {gradual.candidate.release_version} gets {share:g} % of new executions of {pipeline}."
 
-    return _operate(pages, request, pipeline, Scope.ACTIVATE, StepForm(request.POST), act)
+    return _operate(request, pipeline, StepForm(request.POST), act)
 
 
+@serves(
+    "<int:object_id>/gradual/<uuid:gradual_id>/promote/",
+    Act.GRADUAL_ACTIVATION_PROMOTE,
+    Scope.ACTIVATE,
+    name="gradual_promote",
+    methods=POST,
+)
 def promote(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline, gradual_id: uuid.UUID) -> HttpResponse:
     def act(fields: dict[str, Any], _: OperationForm) -> str:
         gradual = ending.promote(_one(pipeline, gradual_id), **_operation(request, fields))
         return f"Release {gradual.candidate.release_version} is active for new executions of {pipeline}."
 
-    return _operate(pages, request, pipeline, Scope.ACTIVATE, OperationForm(request.POST), act)
+    return _operate(request, pipeline, OperationForm(request.POST), act)
 
 
+@serves(
+    "<int:object_id>/gradual/<uuid:gradual_id>/withdraw/",
+    Act.GRADUAL_ACTIVATION_WITHDRAW,
+    Scope.ROLL_BACK,
+    name="gradual_withdraw",
+    methods=POST,
+)
 def withdraw(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline, gradual_id: uuid.UUID) -> HttpResponse:
     def act(fields: dict[str, Any], _: WithdrawalForm) -> str:
         gradual = ending.withdraw(_one(pipeline, gradual_id), **_operation(request, fields))
         return f"Release {gradual.candidate.release_version} was withdrawn: it gets no further executions."
 
-    return _operate(pages, request, pipeline, Scope.ROLL_BACK, WithdrawalForm(request.POST), act)
+    return _operate(request, pipeline, WithdrawalForm(request.POST), act)
 
 
 def _operation(request: HttpRequest, fields: dict[str, Any]) -> dict[str, Any]:
@@ -173,23 +196,11 @@ def _one(pipeline: Pipeline, gradual_id: uuid.UUID) -> GradualActivation:
 
 
 def _operate(
-    pages: ReadOnlyAdmin,
-    request: HttpRequest,
-    pipeline: Pipeline,
-    scope: Scope,
-    form: Any,
-    act: Callable[[dict[str, Any], Any], str],
+    request: HttpRequest, pipeline: Pipeline, form: Any, act: Callable[[dict[str, Any], Any], str]
 ) -> HttpResponse:
     """Do what a valid form asks for, and return to the page of the pipeline with a message."""
-    if request.method != "POST":
-        return HttpResponseNotAllowed(["POST"])
-    if not pages.may(request, scope, pipeline):
-        raise PermissionDenied
     if form.is_valid():
-        try:
-            messages.success(request, act(form.cleaned_data, form))
-        except CoordinatorError as error:
-            messages.error(request, f"{error.code}: {error.detail} Nothing changed.")
+        attempt(request, lambda: act(form.cleaned_data, form), "{error.code}: {error.detail} Nothing changed.")
     else:
         wrong = "; ".join(f"{form[name].label}: {' '.join(errors)}" for name, errors in form.errors.items())
         messages.error(request, f"{wrong} Nothing changed.")

@@ -1,31 +1,28 @@
 """The page of a pipeline: its active release, policy, releases and activations."""
 
-import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from django.contrib import admin
 from django.core.exceptions import ValidationError as ValidationFailed
 from django.core.paginator import Page, Paginator
 from django.db.models import Count, OuterRef, QuerySet, Subquery
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
-from django.urls import URLPattern
-from django.utils.safestring import SafeString
+from django.http import Http404, HttpRequest, HttpResponse
 
 from foundation import moments
 from foundation.admin.columns import column
-from foundation.admin.times import timed
 from foundation.errors import CoordinatorError
 from releases import queries
 from releases.activation import history
-from releases.admin import comparison, gradual_activations, policies, rollbacks
-from releases.admin.pauses import open_holds
-from releases.admin.sections import Section
+from releases.admin import activations, comparison, gradual_activations, policies
+from releases.admin.sections import Section, open_holds
 from releases.admin.uploads import ListWithUpload
 from releases.api.history import export
 from releases.errors import NoneActiveThen, ProvenanceKeyMissing
 from releases.models import SWITCHES, Activation, Pipeline, Release
 from releases.trust import statement_key, trust
-from tenancy.admin.base import TenantFilter
+from tenancy.admin.base import READ, serves
+from tenancy.admin.lists import TenantFilter, text, time
 from tenancy.roles import Scope
 
 NEWEST_RELEASES = 50
@@ -35,6 +32,7 @@ section_sources: list[Callable[[Pipeline], Section]] = []
 """What other packages add to the page of a pipeline."""
 
 
+@admin.register(Pipeline)
 class PipelineAdmin(ListWithUpload):
     list_display = ("pipeline_id", "tenant", "active_release", "since", "release_count")
     list_select_related = ("tenant", "activation__release")
@@ -63,33 +61,20 @@ class PipelineAdmin(ListWithUpload):
     def active_release(self, pipeline: Pipeline) -> str | None:
         return pipeline.activation.release.release_version if pipeline.activation else None
 
-    @column("Active since", empty="-")
-    def since(self, pipeline: Any) -> SafeString | None:
-        return timed(pipeline.active_since)
+    since = time("Active since", "active_since", empty="-")
+    release_count = text("Releases", "release_count", ordering="release_count")
 
-    @column("Releases", ordering="release_count")
-    def release_count(self, pipeline: Any) -> int:
-        count: int = pipeline.release_count
-        return count
-
-    def own_urls(self) -> list[URLPattern]:
-        return [
-            self.own("<int:object_id>/policy/", "policy", self.policy),
-            self.own("<int:object_id>/compare/", "compare", self.compare),
-            self.own("<int:object_id>/rollback/", "rollback", self.rollback),
-            self.own("<int:object_id>/gradual/", "gradual", self.gradual),
-            self.own("<int:object_id>/gradual/<uuid:gradual_id>/step/", "gradual_step", self.gradual_step),
-            self.own("<int:object_id>/gradual/<uuid:gradual_id>/promote/", "gradual_promote", self.gradual_promote),
-            self.own("<int:object_id>/gradual/<uuid:gradual_id>/withdraw/", "gradual_withdraw", self.gradual_withdraw),
-            self.own("<int:object_id>/history/", "history_export", self.history_export),
-        ]
-
-    def compare(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        return comparison.page(self, request, self.row_or_404(request, object_id))
+    compare = comparison.page
+    rollback = activations.roll_back
+    gradual = gradual_activations.begin
+    gradual_step = gradual_activations.step
+    gradual_promote = gradual_activations.promote
+    gradual_withdraw = gradual_activations.withdraw
+    policy = policies.change
 
     def show(self, request: HttpRequest, row: Pipeline) -> HttpResponse:
         pipeline = row
-        activations = _history(pipeline).get_page(request.GET.get("page"))
+        shown = _history(pipeline).get_page(request.GET.get("page"))
         releases = list(pipeline.releases.order_by("-id")[: NEWEST_RELEASES + 1])
         return self.page(
             request,
@@ -98,13 +83,13 @@ class PipelineAdmin(ListWithUpload):
             original=pipeline,
             pipeline=pipeline,
             active=pipeline.activation,
-            activated=_newest_switch(pipeline, activations),
+            activated=_newest_switch(pipeline, shown),
             trust=_trust(pipeline),
-            history=activations,
-            formerly_active=_formerly_active(pipeline, activations, releases),
+            history=shown,
+            formerly_active=_formerly_active(pipeline, shown, releases),
             is_signed=statement_key.is_configured(),
             **_active_then(pipeline, request.GET.get("at", "").strip()),
-            **rollbacks.offered(self, request, pipeline),
+            **activations.rollback_offered(self, request, pipeline),
             **gradual_activations.shown(self, request, pipeline),
             releases=releases[:NEWEST_RELEASES],
             more_releases=len(releases) > NEWEST_RELEASES,
@@ -115,33 +100,13 @@ class PipelineAdmin(ListWithUpload):
             may_administer=self.may(request, Scope.ADMINISTER, pipeline),
         )
 
-    def rollback(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        return rollbacks.roll_back(self, request, self.row_or_404(request, object_id))
-
-    def gradual(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        return gradual_activations.begin(self, request, self.row_or_404(request, object_id))
-
-    def gradual_step(self, request: HttpRequest, object_id: int, gradual_id: uuid.UUID) -> HttpResponse:
-        return gradual_activations.step(self, request, self.row_or_404(request, object_id), gradual_id)
-
-    def gradual_promote(self, request: HttpRequest, object_id: int, gradual_id: uuid.UUID) -> HttpResponse:
-        return gradual_activations.promote(self, request, self.row_or_404(request, object_id), gradual_id)
-
-    def gradual_withdraw(self, request: HttpRequest, object_id: int, gradual_id: uuid.UUID) -> HttpResponse:
-        return gradual_activations.withdraw(self, request, self.row_or_404(request, object_id), gradual_id)
-
-    def history_export(self, request: HttpRequest, object_id: int) -> HttpResponse:
+    @serves("<int:object_id>/history/", methods=READ)
+    def history_export(self, request: HttpRequest, row: Pipeline) -> HttpResponse:
         """Download the signed activation history. Without a key or a history, the document does not exist."""
-        if request.method not in ("GET", "HEAD"):
-            return HttpResponseNotAllowed(["GET", "HEAD"])
-        row = self.row_or_404(request, object_id)
         try:
             return export(queries.pipeline(row.tenant, row.pipeline_id))
         except (NoneActiveThen, ProvenanceKeyMissing):
             raise Http404 from None
-
-    def policy(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        return policies.change(self, request, self.row_or_404(request, object_id))
 
 
 def _active_then(pipeline: Pipeline, at: str) -> dict[str, Any]:

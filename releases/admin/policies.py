@@ -5,16 +5,15 @@ from typing import Any
 
 from django import forms
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
-from foundation.errors import CoordinatorError
 from releases.activation import policy
 from releases.models import Pipeline
 from releases.models.policy import MEMBERS, Member
 from tenancy.access import actor
-from tenancy.admin.base import ReadOnlyAdmin
+from tenancy.admin.base import POST, ReadOnlyAdmin, attempt, serves
+from tenancy.audit.acts import Act
 from tenancy.roles import Scope
 
 ON, OFF = "on", "off"
@@ -73,28 +72,20 @@ def _shown(member: Member, value: Any) -> Shown:
     return Shown(member, value, member.unset if value is None else f"{value:g}")
 
 
+@serves("<int:object_id>/policy/", Act.POLICY_CHANGE, Scope.ADMINISTER, methods=POST)
 def change(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline) -> HttpResponse:
-    """Change the policy. Requires the right to administer the tenant."""
-    if request.method != "POST":
-        return HttpResponseNotAllowed(["POST"])
-    if not pages.may(request, Scope.ADMINISTER, pipeline):
-        raise PermissionDenied
     form = PolicyForm(request.POST)
+
+    def save() -> str:
+        policy.change(pipeline, form.changes, actor=actor(request.user))
+        return f"The policy of {pipeline} was saved."
+
     if form.is_valid():
-        _change(request, pipeline, form.changes)
+        attempt(request, save, "{error.code}: {error.detail}. Nothing changed.")
     else:
         wrong = "; ".join(_title(column) for column in form.errors)
         messages.error(request, f"The form has values that a policy cannot have: {wrong}. Nothing changed.")
     return redirect("admin:releases_pipeline_change", pipeline.pk)
-
-
-def _change(request: HttpRequest, pipeline: Pipeline, changes: dict[str, Any]) -> None:
-    try:
-        policy.change(pipeline, changes, actor=actor(request.user))
-    except CoordinatorError as error:
-        messages.error(request, f"{error.code}: {error.detail}. Nothing changed.")
-        return
-    messages.success(request, f"The policy of {pipeline} was saved.")
 
 
 def _title(column: str) -> str:

@@ -5,34 +5,29 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from django.contrib import messages
-from django.core.exceptions import BadRequest, PermissionDenied
+from django.contrib import admin
+from django.core.exceptions import BadRequest
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
-from django.http.response import HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import URLPattern, reverse
-from django.utils.safestring import SafeString
-from django.views.decorators.csrf import csrf_exempt
+from django.urls import reverse
 
-from foundation.admin.columns import badge, column
-from foundation.admin.times import timed
-from foundation.errors import CoordinatorError
+from foundation.admin.columns import badge
 from releases import queries
 from releases.activation import activation, retirement, revocation
-from releases.admin import artifact_uploads, artifacts, attachments, pauses, requests
-from releases.admin.activations import activate
-from releases.admin.diagrams import diagram
-from releases.admin.sections import Section
-from releases.admin.type_listings import listing
-from releases.admin.uploads import ListWithUpload, upload
+from releases.admin import activations, artifacts, requests, uploads
+from releases.admin.contracts import diagram, listing
+from releases.admin.sections import Section, open_holds
+from releases.admin.uploads import ListWithUpload
 from releases.api.artifacts import respond_descriptor
 from releases.models import Kind, Pipeline, Release, Retirement, Revocation
 from releases.registration.progress import waits_until
 from releases.states import PENDING, Status
 from releases.trust import trust
 from tenancy.access import actor, tenants_of
-from tenancy.admin.base import Person, ScopedFilter, TenantFilter
+from tenancy.admin.base import POST, READ, attempt, serves
+from tenancy.admin.lists import Person, ScopedFilter, TenantFilter, text, time
+from tenancy.audit.acts import Act
 from tenancy.roles import Scope
 
 VARIANTS = {
@@ -58,47 +53,39 @@ section_sources: list[Callable[[Release], Section]] = []
 
 
 class StatusFilter(ScopedFilter):
-    title = "status"
-    parameter_name = "status"
-
-    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
-        yield from ((status.value, status.value) for status in Status)
-        yield queries.REJECTED_RECENTLY, "Rejected and not uploaded again"
+    title = parameter_name = "status"
+    options = (
+        *((status.value, status.value) for status in Status),
+        (queries.REJECTED_RECENTLY, "Rejected and not uploaded again"),
+    )
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Release]) -> QuerySet[Release]:
         if self.value() == queries.REJECTED_RECENTLY:
             return queries.rejected_recently(queryset)
-        return queryset.filter(status=self.value()) if self.value() else queryset
+        return super().queryset(request, queryset)
 
 
 class ArtifactsFilter(ScopedFilter):
-    title = "artifacts"
-    parameter_name = "artifacts"
-
-    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
-        yield "unsound", "Damaged or missing"
+    title = parameter_name = "artifacts"
+    options = (("unsound", "Damaged or missing"),)
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Release]) -> QuerySet[Release]:
         return queries.with_unsound_artifacts(queryset) if self.value() == "unsound" else queryset
 
 
 class PipelineFilter(ScopedFilter):
-    title = "pipeline"
-    parameter_name = "pipeline"
+    """Filters by pipeline id."""
+
+    title = parameter_name = "pipeline"
+    lookup = "pipeline__pipeline_id"
 
     def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
         rows = Pipeline.objects.filter(tenant__in=tenants_of(person)).order_by("pipeline_id")
         names = rows.values_list("pipeline_id", flat=True).distinct()
         yield from ((name, name) for name in names[:CHOICES_SHOWN])
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Release]) -> QuerySet[Release]:
-        return queryset.filter(pipeline__pipeline_id=self.value()) if self.value() else queryset
 
-
-class ReleaseTenantFilter(TenantFilter):
-    lookup = "pipeline__tenant__slug"
-
-
+@admin.register(Release)
 class ReleaseAdmin(ListWithUpload):
     tenant_path = "pipeline__tenant"
     list_display = (
@@ -112,7 +99,7 @@ class ReleaseAdmin(ListWithUpload):
         "uploaded_at",
     )
     list_select_related = ("pipeline__tenant", "pipeline__activation")
-    list_filter = (StatusFilter, ArtifactsFilter, PipelineFilter, ReleaseTenantFilter)
+    list_filter = (StatusFilter, ArtifactsFilter, PipelineFilter, TenantFilter)
     search_fields = ("release_version", "pipeline__pipeline_id")
     search_help_text = "Search by version or pipeline"
     ordering = ("-id",)
@@ -124,13 +111,9 @@ class ReleaseAdmin(ListWithUpload):
         is_one = request.resolver_match is not None and "object_id" in request.resolver_match.kwargs
         return rows.select_related("contract", "pipeline__activation__release") if is_one else rows
 
-    @column("Pipeline", ordering="pipeline__pipeline_id")
-    def pipeline_name(self, release: Release) -> str:
-        return release.pipeline.pipeline_id
-
-    @column("Tenant", ordering="pipeline__tenant__slug")
-    def tenant(self, release: Release) -> str:
-        return release.pipeline.tenant.slug
+    pipeline_name = text("Pipeline", "pipeline.pipeline_id", ordering="pipeline__pipeline_id")
+    tenant = text("Tenant", "pipeline.tenant.slug", ordering="pipeline__tenant__slug")
+    uploaded_at = time("Uploaded", "created_at", ordering="id")
 
     @badge("Status", VARIANTS, ordering="status")
     def state(self, release: Release) -> str:
@@ -144,10 +127,6 @@ class ReleaseAdmin(ListWithUpload):
     def signed(self, release: Any) -> str | None:
         return STANDINGS.get(release.standing)
 
-    @column("Uploaded", ordering="id")
-    def uploaded_at(self, release: Release) -> SafeString | None:
-        return timed(release.created_at)
-
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         """Add the standing of the signatures to each row, which a query cannot compute."""
         changelist = super().get_changelist_instance(request)
@@ -156,99 +135,58 @@ class ReleaseAdmin(ListWithUpload):
             release.standing = found[release.pk]
         return changelist
 
-    def own_urls(self) -> list[URLPattern]:
-        # `upload` and `attach` install their upload handler first and then check the CSRF token themselves.
-        return [
-            self.own("upload/", "upload", csrf_exempt(self.upload)),
-            self.own("upload/direct/<slug:tenant>/", "direct", self.direct),
-            self.own("upload/direct/<slug:tenant>/<str:upload_id>/", "direct_one", self.direct_one),
-            self.own("<int:object_id>/activate/", "activate", self.activate),
-            self.own("<int:object_id>/request/", "request", self.request),
-            self.own("<int:object_id>/revoke/", "revoke", self.revoke),
-            self.own("<int:object_id>/retire/", "retire", self.retire),
-            self.own("<int:object_id>/attach/", "attach", csrf_exempt(self.attach)),
-            self.own("<int:object_id>/attachments/<int:attachment_id>/", "attachment", self.attachment),
-            self.own("<int:object_id>/artifacts/<int:artifact_id>/", "artifact", self.artifact),
-            self.own("<int:object_id>/descriptor/", "descriptor", self.descriptor),
-            self.fragment("<int:object_id>/status/", "status", self.status),
-        ]
+    upload = uploads.upload
+    direct = uploads.begin_direct
+    direct_one = uploads.one_direct
+    activate = activations.activate
+    request = requests.ask
+    attach = uploads.attach
+    attachment = uploads.attachment
+    artifact = artifacts.copy
 
-    def upload(self, request: HttpRequest) -> HttpResponse:
-        return upload(self, request)
-
-    def direct(self, request: HttpRequest, tenant: str) -> HttpResponse:
-        return artifact_uploads.begin(request, tenant)
-
-    def direct_one(self, request: HttpRequest, tenant: str, upload_id: str) -> HttpResponse:
-        return artifact_uploads.one(request, tenant, upload_id)
-
-    def activate(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        return activate(self, request, self.row_or_404(request, object_id))
-
-    def request(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        return requests.ask(self, request, self.row_or_404(request, object_id))
-
-    def revoke(self, request: HttpRequest, object_id: int) -> HttpResponse:
+    @serves("<int:object_id>/revoke/", Act.RELEASE_REVOKE, Scope.ACTIVATE, methods=POST)
+    def revoke(self, request: HttpRequest, release: Release) -> HttpResponse:
         """Revoke the release permanently."""
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
-        release = self.row_or_404(request, object_id)
-        if not self.may(request, Scope.ACTIVATE, release):
-            raise PermissionDenied
-        try:
+
+        def end() -> str:
             revocation.revoke(
                 release,
                 actor=actor(request.user),
                 reason=request.POST.get("reason", "")[:1000],
                 open_executions=_order(request.POST.get("open_executions", revocation.Order.LEAVE)),
             )
-        except CoordinatorError as error:
-            messages.error(request, f"{error.title}: {error.detail}")
-        else:
-            messages.success(request, f"Release {release} is revoked and can never be activated again.")
+            return f"Release {release} is revoked and can never be activated again."
+
+        attempt(request, end, "{error.title}: {error.detail}")
         return redirect("admin:releases_release_change", release.pk)
 
-    def retire(self, request: HttpRequest, object_id: int) -> HttpResponse:
+    @serves("<int:object_id>/retire/", Act.RELEASE_RETIRE, Scope.ACTIVATE, methods=POST)
+    def retire(self, request: HttpRequest, release: Release) -> HttpResponse:
         """Retire the release permanently, if nothing needs it."""
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
-        release = self.row_or_404(request, object_id)
-        if not self.may(request, Scope.ACTIVATE, release):
-            raise PermissionDenied
-        try:
+
+        def end() -> str:
             retirement.retire(
                 release,
                 actor=actor(request.user),
                 reason=request.POST.get("reason", "")[:1000],
                 give_up_failures=bool(request.POST.get("ignore_failures")),
             )
-        except CoordinatorError as error:
-            messages.error(request, f"{error.title}: {error.detail}")
-        else:
-            messages.success(request, f"Release {release} is retired. Its workers may be stopped.")
+            return f"Release {release} is retired. Its workers may be stopped."
+
+        attempt(request, end, "{error.title}: {error.detail}")
         return redirect("admin:releases_release_change", release.pk)
 
-    def attach(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        return attachments.attach(self, request, self.row_or_404(request, object_id))
-
-    def attachment(self, request: HttpRequest, object_id: int, attachment_id: int) -> HttpResponse:
-        return attachments.copy(self.row_or_404(request, object_id), attachment_id)
-
-    def artifact(self, request: HttpRequest, object_id: int, artifact_id: int) -> HttpResponseBase:
-        return artifacts.copy(self, request, self.row_or_404(request, object_id), artifact_id)
-
-    def descriptor(self, request: HttpRequest, object_id: int) -> HttpResponse:
+    @serves("<int:object_id>/descriptor/", methods=READ)
+    def descriptor(self, request: HttpRequest, release: Release) -> HttpResponse:
         """Download the exact bytes of the descriptor, as the API does."""
-        if request.method not in ("GET", "HEAD"):
-            return HttpResponseNotAllowed(["GET", "HEAD"])
-        return respond_descriptor(request, self.row_or_404(request, object_id))
+        return respond_descriptor(request, release)
 
     def show(self, request: HttpRequest, row: Release) -> HttpResponse:
         return self.page(request, "releases/release.html", title=str(row), original=row, **self._context(request, row))
 
-    def status(self, request: HttpRequest, object_id: int) -> HttpResponse:
+    @serves("<int:object_id>/status/", polled=True)
+    def status(self, request: HttpRequest, release: Release) -> HttpResponse:
         """Return the live part of the page, or 204 if the page already shows the status and how far it is."""
-        release = self.row_or_404(request, object_id)
         if request.GET.get("shown") == _shown(release):
             return HttpResponse(status=204)
         return self.page(request, "releases/release_live.html", **self._context(request, release))
@@ -257,7 +195,7 @@ class ReleaseAdmin(ListWithUpload):
         active = release.pipeline.activation.release if release.pipeline.activation else None
         contract = queries.contract_of(release)
         is_over = release.status in {Status.REVOKED, Status.RETIRED}
-        holds = pauses.open_holds(release, release.pipeline)
+        holds = open_holds(release, release.pipeline)
         attached = trust.attached(release)
         return {
             "release": release,

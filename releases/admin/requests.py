@@ -1,29 +1,24 @@
 """Requests to activate a release: the list, the page of one with its votes, and the forms that make and decide them."""
 
-import uuid
-from collections.abc import Iterator
 from typing import Any
 
 from django import forms
-from django.contrib import messages
-from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.contrib import admin, messages
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import URLPattern
-from django.utils.safestring import SafeString
 
 from foundation import moments
-from foundation.admin.columns import badge, column, moment
-from foundation.admin.times import timed
+from foundation.admin.columns import badge, moment
 from foundation.errors import CoordinatorError
 from releases import queries
 from releases.activation.requests import requests, votes
-from releases.admin import confirmations
+from releases.admin.activations import TYPED, needs_typing, not_typed
 from releases.models import IDENTITY_LENGTH, ActivationRequest, Release, Vote
 from releases.states import UNDECIDED, RequestStatus
 from tenancy.access import actor
-from tenancy.admin.base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter
+from tenancy.admin.base import POST, ReadOnlyAdmin, attempt, serves
+from tenancy.admin.lists import KeyFilter, ScopedFilter, TenantFilter, text, time
+from tenancy.audit.acts import Act
 from tenancy.models import validate_identifier
 from tenancy.roles import Scope
 
@@ -37,7 +32,6 @@ VARIANTS = {
     RequestStatus.FAILED.value: "danger",
 }
 PAGE = "admin:releases_activationrequest_change"
-LONGEST_KEY = 19
 
 
 class MomentField(forms.CharField):
@@ -69,19 +63,17 @@ class VoteForm(forms.Form):
     comment = forms.CharField(required=False, max_length=1000)
 
 
+@serves("<int:object_id>/request/", Act.ACTIVATION_REQUEST_CREATE, Scope.ACTIVATE, methods=POST)
 def ask(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpResponse:
     """Request the activation of the release. A repeated POST is the same request."""
-    if request.method != "POST":
-        return HttpResponseNotAllowed(["POST"])
-    if not pages.may(request, Scope.ACTIVATE, release):
-        raise PermissionDenied
     form = RequestForm(request.POST)
     if not form.is_valid():
         errors = "; ".join(f"{form[name].label}: {error}" for name, found in form.errors.items() for error in found)
         messages.error(request, f"{errors} Nothing changed.")
         return redirect("admin:releases_release_activate", release.pk)
+    typed = form.cleaned_data
     pipeline = queries.pipeline(release.pipeline.tenant, release.pipeline.pipeline_id)
-    if wrong := confirmations.missing(pipeline, release, form.cleaned_data[confirmations.FIELD]):
+    if wrong := not_typed(pipeline, release, typed.pop(TYPED)):
         messages.error(request, f"{wrong} Nothing changed.")
         return redirect("admin:releases_release_activate", release.pk)
     try:
@@ -89,10 +81,7 @@ def ask(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpRes
             release,
             requester=request.user,  # type: ignore[arg-type]  # they are logged in
             actor=actor(request.user),
-            reason=form.cleaned_data["reason"],
-            activate_at=form.cleaned_data["activate_at"],
-            expected_release_version=form.cleaned_data["expected_release_version"],
-            operation_key=form.cleaned_data["operation_key"],
+            **typed,
         )
     except CoordinatorError as error:
         messages.error(request, f"{error.code}: {error.detail} Nothing changed.")
@@ -114,86 +103,39 @@ def outcome(made: ActivationRequest) -> str:
 
 
 class StatusFilter(ScopedFilter):
-    title = "status"
-    parameter_name = "status"
-
-    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
-        yield from ((status.value, status.value) for status in RequestStatus)
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[ActivationRequest]) -> QuerySet[ActivationRequest]:
-        return queryset.filter(status=self.value()) if self.value() else queryset
-
-
-class KeyFilter(ScopedFilter):
-    """Filters by the key of a release or a pipeline, for links from their pages."""
-
-    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
-        yield from ()
-
-    def has_output(self) -> bool:
-        return True
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[ActivationRequest]) -> QuerySet[ActivationRequest]:
-        key = self.value() or ""
-        if not (key.isascii() and key.isdigit() and len(key) < LONGEST_KEY):
-            return queryset.none() if key else queryset
-        return queryset.filter(**{f"{self.parameter_name}_id": int(key)})
+    title = parameter_name = "status"
+    options = tuple((status.value, status.value) for status in RequestStatus)
 
 
 class ReleaseFilter(KeyFilter):
-    title = "release"
-    parameter_name = "release"
+    title = parameter_name = "release"
 
 
 class PipelineFilter(KeyFilter):
-    title = "pipeline"
-    parameter_name = "pipeline"
+    title = parameter_name = "pipeline"
 
 
-class RequestTenantFilter(TenantFilter):
-    lookup = "pipeline__tenant__slug"
-
-
+@admin.register(ActivationRequest)
 class RequestAdmin(ReadOnlyAdmin):
     tenant_path = "pipeline__tenant"
     list_display = ("requested", "tenant", "pipeline_name", "version", "state", "at", "actor", "reason")
     list_select_related = ("pipeline__tenant", "release")
-    list_filter = (StatusFilter, ReleaseFilter, PipelineFilter, RequestTenantFilter)
+    list_filter = (StatusFilter, ReleaseFilter, PipelineFilter, TenantFilter)
     ordering = ("-created_at", "-id")
     list_display_links = ("requested", "version")
     empty = "An activation that needs approvals, or a later time, is requested on the page that activates the release."
     list_per_page = 50
     sortable_by = ()
 
-    @column("Requested")
-    def requested(self, row: ActivationRequest) -> SafeString | None:
-        return timed(row.created_at)
-
-    @column("Tenant")
-    def tenant(self, row: ActivationRequest) -> str:
-        return row.pipeline.tenant.slug
-
-    @column("Pipeline")
-    def pipeline_name(self, row: ActivationRequest) -> str:
-        return row.pipeline.pipeline_id
-
-    @column("Release")
-    def version(self, row: ActivationRequest) -> str:
-        return row.release.release_version
+    requested = time("Requested", "created_at")
+    tenant = text("Tenant", "pipeline.tenant.slug")
+    pipeline_name = text("Pipeline", "pipeline.pipeline_id")
+    version = text("Release", "release.release_version")
+    at = time("Activates", "activate_at", empty="when approved")
 
     @badge("Status", VARIANTS)
     def state(self, row: ActivationRequest) -> str:
         return row.status
-
-    @column("Activates", empty="when approved")
-    def at(self, row: ActivationRequest) -> SafeString | None:
-        return timed(row.activate_at)
-
-    def own_urls(self) -> list[URLPattern]:
-        return [
-            self.own("<uuid:object_id>/vote/", "vote", self.vote),
-            self.own("<uuid:object_id>/withdraw/", "withdraw", self.withdraw),
-        ]
 
     def show(self, request: HttpRequest, row: ActivationRequest) -> HttpResponse:
         found = queries.request(row.pipeline, row.pk)
@@ -211,19 +153,18 @@ class RequestAdmin(ReadOnlyAdmin):
             is_undecided=found.status in UNDECIDED,
             is_open=is_open,
             is_own=is_open and found.requester_id == request.user.pk,
-            is_breaking=found.status in UNDECIDED and confirmations.is_needed(pipeline, found.release),
+            is_breaking=found.status in UNDECIDED and needs_typing(pipeline, found.release),
         )
 
-    def vote(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
+    @serves("<uuid:object_id>/vote/", Act.ACTIVATION_REQUEST_VOTE, Scope.ACTIVATE, methods=POST)
+    def vote(self, request: HttpRequest, row: ActivationRequest) -> HttpResponse:
         """Approve or refuse the request. A repeated POST is the same vote."""
-        row = self._decided(request, object_id)
-        if isinstance(row, HttpResponse):
-            return row
         form = VoteForm(request.POST)
         if not form.is_valid():
             messages.error(request, "Choose a decision, with a comment of at most 1,000 characters. Nothing changed.")
             return redirect(PAGE, row.pk)
-        try:
+
+        def cast() -> str:
             made = votes.vote(
                 row,
                 voter=request.user,  # type: ignore[arg-type]  # they are logged in
@@ -232,29 +173,16 @@ class RequestAdmin(ReadOnlyAdmin):
                 round_number=form.cleaned_data["round"],
                 comment=form.cleaned_data["comment"],
             )
-        except CoordinatorError as error:
-            messages.error(request, f"{error.code}: {error.detail} The vote does not count.")
-        else:
-            messages.success(request, f"The vote counts. {outcome(made)}")
+            return f"The vote counts. {outcome(made)}"
+
+        attempt(request, cast, "{error.code}: {error.detail} The vote does not count.")
         return redirect(PAGE, row.pk)
 
-    def withdraw(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
-        row = self._decided(request, object_id)
-        if isinstance(row, HttpResponse):
-            return row
-        try:
+    @serves("<uuid:object_id>/withdraw/", Act.ACTIVATION_REQUEST_WITHDRAW, Scope.ACTIVATE, methods=POST)
+    def withdraw(self, request: HttpRequest, row: ActivationRequest) -> HttpResponse:
+        def end() -> str:
             requests.withdraw(row, actor=actor(request.user), reason=request.POST.get("reason", "")[:1000])
-        except CoordinatorError as error:
-            messages.error(request, f"{error.code}: {error.detail} Nothing changed.")
-        else:
-            messages.success(request, "The request is withdrawn.")
-        return redirect(PAGE, row.pk)
+            return "The request is withdrawn."
 
-    def _decided(self, request: HttpRequest, object_id: uuid.UUID) -> ActivationRequest | HttpResponse:
-        """Return the request that a form decides, or the response to another method than POST."""
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
-        row: ActivationRequest = self.row_or_404(request, object_id)
-        if not self.may(request, Scope.ACTIVATE, row):
-            raise PermissionDenied
-        return row
+        attempt(request, end, "{error.code}: {error.detail} Nothing changed.")
+        return redirect(PAGE, row.pk)

@@ -1,4 +1,4 @@
-"""Parts of pages that other packages add."""
+"""Parts of the pages of releases and pipelines: the pauses, and those that other packages add."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,3 +10,8 @@ class Section:
 
     template: str
     section: Any
+
+
+def open_holds(*rows: Any) -> list[Any]:
+    """Return the open holds of these rows. Each row has a relation `holds`."""
+    return [hold for row in rows for hold in row.holds.filter(ended_at=None).select_related("release")]

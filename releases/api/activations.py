@@ -33,9 +33,8 @@ from releases.errors import (
 )
 from releases.models import IDENTITY_LENGTH, Activation, Kind, Vote
 from releases.models import ActivationRequest as Requested
-from tenancy import audit
-from tenancy.access import ScopeMissing, require_scope
 from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 
 
@@ -109,8 +108,6 @@ class ActivationRequest(ExpectingRequest):
 class Activations(TenantView, ListAPIView[Activation]):
     """The activations of the pipeline, newest first."""
 
-    scopes: ClassVar = {"POST": Scope.ACTIVATE}
-    acts: ClassVar = {"POST": "release.activate"}
     refusals: ClassVar = {
         "GET": (PipelineUnknown,),
         "POST": (
@@ -134,31 +131,17 @@ class Activations(TenantView, ListAPIView[Activation]):
     def get_queryset(self) -> Any:
         return queries.history(queries.pipeline(self.tenant, self.kwargs["pipeline_id"]))
 
+    @declares(Act.RELEASE_ACTIVATE, Scope.ACTIVATE)
     @extend_schema(operation_id="activate", request=ActivationRequest, responses={201: ActivationView})
     def post(self, request: Request, tenant: str, pipeline_id: str) -> Response:
         """Make a registered release active for new executions. Existing executions keep their release."""
         body = ActivationRequest.validated(request.data)
         pipeline = queries.pipeline(self.tenant, pipeline_id)
         if body["override"]:
-            self._require_administrator(request)
+            self.require(Scope.ADMINISTER)
         release = queries.release(pipeline, body.pop("releaseVersion"))
         event = activation.activate(release, actor=self.actor, **body)
         return Response(ActivationView(event).data, status=status.HTTP_201_CREATED)
-
-    def _require_administrator(self, request: Request) -> None:
-        """Raise `ScopeMissing` unless the token may override. The denial is recorded."""
-        try:
-            require_scope(self.token, Scope.ADMINISTER)
-        except ScopeMissing as refusal:
-            audit.deny(
-                "release.activate",
-                tenant=self.tenant,
-                actor=self.actor,
-                object_type="path",
-                object=request.path,
-                reason=refusal.detail,
-            )
-            raise
 
 
 class RollbackRequest(ExpectingRequest):
@@ -180,10 +163,9 @@ class RollbackView(ActivationView):
 
 @extend_schema(parameters=[TENANT], tags=["activations"])
 class Rollbacks(TenantView):
-    scopes: ClassVar = {"POST": Scope.ROLL_BACK}
-    acts: ClassVar = {"POST": "release.activate"}
     refusals: ClassVar = {"POST": (*Activations.refusals["POST"], NothingToRollBackTo, NoRollback, RollbackTooFar)}
 
+    @declares(Act.RELEASE_ACTIVATE, Scope.ROLL_BACK)
     @extend_schema(operation_id="rollBack", request=RollbackRequest, responses={201: RollbackView})
     def post(self, request: Request, tenant: str, pipeline_id: str) -> Response:
         """Make a release active again that was active before. Existing executions keep their release.

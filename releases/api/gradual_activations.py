@@ -33,6 +33,7 @@ from releases.errors import (
 )
 from releases.models import IDENTITY_LENGTH, GradualActivation
 from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 
 _DEFAULT = Bounds()
@@ -194,8 +195,6 @@ class OneGradualActivationView(GradualActivationView):
 class GradualActivations(TenantView, ListAPIView[GradualActivation]):
     """The gradual activations of the pipeline, newest first."""
 
-    scopes: ClassVar = {"POST": Scope.ACTIVATE}
-    acts: ClassVar = {"POST": "gradual_activation.start"}
     refusals: ClassVar = {
         "GET": (PipelineUnknown,),
         "POST": (
@@ -211,6 +210,7 @@ class GradualActivations(TenantView, ListAPIView[GradualActivation]):
     def get_queryset(self) -> Any:
         return operations.all_of(queries.pipeline(self.tenant, self.kwargs["pipeline_id"]))
 
+    @declares(Act.GRADUAL_ACTIVATION_START, Scope.ACTIVATE)
     @extend_schema(
         operation_id="startGradualActivation",
         request=GradualActivationRequest,
@@ -253,10 +253,9 @@ _REFUSALS = (
 
 @extend_schema(parameters=[TENANT], tags=["activations"])
 class NextStep(_OneView):
-    scopes: ClassVar = {"POST": Scope.ACTIVATE}
-    acts: ClassVar = {"POST": "gradual_activation.step"}
     refusals: ClassVar = {"POST": (*_REFUSALS, StepChanged, NoNextStep, ApprovalRequired)}
 
+    @declares(Act.GRADUAL_ACTIVATION_STEP, Scope.ACTIVATE)
     @extend_schema(
         operation_id="stepGradualActivation", request=StepOperationRequest, responses=OneGradualActivationView
     )
@@ -269,10 +268,9 @@ class NextStep(_OneView):
 
 @extend_schema(parameters=[TENANT], tags=["activations"])
 class Promotion(_OneView):
-    scopes: ClassVar = {"POST": Scope.ACTIVATE}
-    acts: ClassVar = {"POST": "gradual_activation.promote"}
     refusals: ClassVar = {"POST": tuple(dict.fromkeys((*_REFUSALS, *Activations.refusals["POST"])))}
 
+    @declares(Act.GRADUAL_ACTIVATION_PROMOTE, Scope.ACTIVATE)
     @extend_schema(operation_id="promote", request=OperationRequest, responses=OneGradualActivationView)
     def post(self, request: Request, tenant: str, pipeline_id: str, gradual_id: uuid.UUID) -> Response:
         """Make the candidate the active release, at any step. Existing executions keep their release.
@@ -286,10 +284,9 @@ class Promotion(_OneView):
 
 @extend_schema(parameters=[TENANT], tags=["activations"])
 class WithdrawalOfCandidate(_OneView):
-    scopes: ClassVar = {"POST": Scope.ROLL_BACK}
-    acts: ClassVar = {"POST": "gradual_activation.withdraw"}
     refusals: ClassVar = {"POST": (*_REFUSALS, ReasonRequired)}
 
+    @declares(Act.GRADUAL_ACTIVATION_WITHDRAW, Scope.ROLL_BACK)
     @extend_schema(
         operation_id="withdrawCandidate", request=GradualWithdrawalRequest, responses=OneGradualActivationView
     )

@@ -17,6 +17,7 @@ from releases.errors import PipelineUnknown, PolicyInvalid
 from releases.models import Pipeline
 from releases.models.policy import MEMBERS, Member
 from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 
 
@@ -93,8 +94,6 @@ class Pipelines(TenantView, ListAPIView[Pipeline]):
 
 @extend_schema(parameters=[TENANT], tags=["pipelines"])
 class OnePipeline(TenantView):
-    scopes: ClassVar = {"PATCH": Scope.ADMINISTER}
-    acts: ClassVar = {"PATCH": "policy.change"}
     refusals: ClassVar = {"GET": (PipelineUnknown,), "PATCH": (PipelineUnknown, PolicyInvalid)}
 
     @extend_schema(operation_id="pipeline", responses=PipelineView)
@@ -102,6 +101,7 @@ class OnePipeline(TenantView):
         """One pipeline with its active release."""
         return Response(PipelineView(queries.pipeline(self.tenant, pipeline_id)).data)
 
+    @declares(Act.POLICY_CHANGE, Scope.ADMINISTER)
     @extend_schema(operation_id="changePolicy", request=PolicyRequest, responses=PipelineView)
     def patch(self, request: Request, tenant: str, pipeline_id: str) -> Response:
         """Change the pipeline's policy. It applies from the next activation, answer, failure and claim on."""

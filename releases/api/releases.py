@@ -33,6 +33,7 @@ from releases.registration.progress import findings_so_far
 from releases.states import Status
 from releases.trust import trust
 from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.audit.acts import Act, declares
 from tenancy.quotas import StorageQuotaReached
 from tenancy.roles import Scope
 from wire.documents.descriptor import Profile
@@ -149,8 +150,6 @@ class ReleaseUploadRequest(serializers.Serializer[Any]):
 class Releases(TenantView, ListAPIView[Release]):
     """The pipeline's releases, newest first."""
 
-    scopes: ClassVar = {"POST": Scope.REGISTER}
-    acts: ClassVar = {"POST": "release.upload"}
     refusals: ClassVar = {
         "GET": (PipelineUnknown,),
         "POST": (
@@ -167,6 +166,7 @@ class Releases(TenantView, ListAPIView[Release]):
         pipeline = queries.pipeline(self.tenant, self.kwargs["pipeline_id"])
         return with_pauses(pipeline.releases.select_related("pipeline__activation"))
 
+    @declares(Act.RELEASE_UPLOAD, Scope.REGISTER)
     @extend_schema(
         operation_id="registerRelease",
         request={"multipart/form-data": ReleaseUploadRequest},

@@ -39,6 +39,7 @@ from releases.errors import (
 from releases.models import ActivationRequest, Vote
 from releases.states import RequestStatus
 from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 
 LONGEST_ROUND = 2**31 - 1
@@ -126,8 +127,6 @@ class RequestFilter(filters.FilterSet):
 class ActivationRequests(TenantView, ListAPIView[ActivationRequest]):
     """The requests to activate releases of the pipeline, newest first."""
 
-    scopes: ClassVar = {"POST": Scope.ACTIVATE}
-    acts: ClassVar = {"POST": "activation_request.create"}
     refusals: ClassVar = {
         "GET": (PipelineUnknown,),
         "POST": (
@@ -144,6 +143,7 @@ class ActivationRequests(TenantView, ListAPIView[ActivationRequest]):
     def get_queryset(self) -> Any:
         return queries.requests(queries.pipeline(self.tenant, self.kwargs["pipeline_id"]))
 
+    @declares(Act.ACTIVATION_REQUEST_CREATE, Scope.ACTIVATE)
     @extend_schema(
         operation_id="requestActivation", request=NewActivationRequest, responses={201: ActivationRequestView}
     )
@@ -179,12 +179,11 @@ class OneActivationRequest(_OneRequest):
 
 @extend_schema(parameters=[TENANT], tags=["activations"])
 class Votes(_OneRequest):
-    scopes: ClassVar = {"POST": Scope.ACTIVATE}
-    acts: ClassVar = {"POST": "activation_request.vote"}
     refusals: ClassVar = {
         "POST": (PipelineUnknown, RequestUnknown, OwnRequest, RequestNotOpen, RequestRestarted, AlreadyVoted)
     }
 
+    @declares(Act.ACTIVATION_REQUEST_VOTE, Scope.ACTIVATE)
     @extend_schema(operation_id="voteOnActivation", request=VoteRequest, responses=ActivationRequestView)
     def post(self, request: Request, tenant: str, pipeline_id: str, request_id: uuid.UUID) -> Response:
         """Approve or refuse a request of another person. The owner of the token is the voter.
@@ -199,10 +198,9 @@ class Votes(_OneRequest):
 
 @extend_schema(parameters=[TENANT], tags=["activations"])
 class Withdrawal(_OneRequest):
-    scopes: ClassVar = {"POST": Scope.ACTIVATE}
-    acts: ClassVar = {"POST": "activation_request.withdraw"}
     refusals: ClassVar = {"POST": (PipelineUnknown, RequestUnknown, RequestNotOpen, ReasonRequired)}
 
+    @declares(Act.ACTIVATION_REQUEST_WITHDRAW, Scope.ACTIVATE)
     @extend_schema(operation_id="withdrawActivation", request=WithdrawalRequest, responses=ActivationRequestView)
     def post(self, request: Request, tenant: str, pipeline_id: str, request_id: uuid.UUID) -> Response:
         """Withdraw a request that is not decided, or not carried out yet."""

@@ -20,6 +20,7 @@ from releases.errors import PipelineUnknown, ReasonRequired, ReleaseNotRegistere
 from releases.models import IDENTITY_LENGTH, Release, Retirement, Revocation
 from releases.states import Status
 from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 
 
@@ -58,10 +59,9 @@ class RevocationRequest(StrictSerializer):
 
 @extend_schema(parameters=[TENANT], tags=["releases"])
 class Revocations(TenantView):
-    scopes: ClassVar = {"POST": Scope.ACTIVATE}
-    acts: ClassVar = {"POST": "release.revoke"}
     refusals: ClassVar = {"POST": (PipelineUnknown, ReleaseUnknown, ReleaseNotRegistered, ReasonRequired)}
 
+    @declares(Act.RELEASE_REVOKE, Scope.ACTIVATE)
     @extend_schema(operation_id="revoke", request=RevocationRequest, responses={201: RevocationView})
     def post(self, request: Request, tenant: str, pipeline_id: str) -> Response:
         """Revoke a registered release permanently. The order `openExecutions` decides about its open executions."""
@@ -122,8 +122,6 @@ class RetirementAnswerView(serializers.Serializer[Any]):
 
 @extend_schema(parameters=[TENANT], tags=["releases"])
 class Retirements(TenantView):
-    scopes: ClassVar = {"POST": Scope.ACTIVATE}
-    acts: ClassVar = {"POST": "release.retire"}
     refusals: ClassVar = {
         "GET": (InvalidRequest, PipelineUnknown, ReleaseUnknown),
         "POST": (PipelineUnknown, ReleaseUnknown, ReleaseNotRegistered, ReasonRequired, RetirementBlocked),
@@ -148,6 +146,7 @@ class Retirements(TenantView):
         }
         return Response(RetirementAnswerView(answer).data)
 
+    @declares(Act.RELEASE_RETIRE, Scope.ACTIVATE)
     @extend_schema(operation_id="retire", request=RetirementRequest, responses={201: RetirementView})
     def post(self, request: Request, tenant: str, pipeline_id: str) -> Response:
         """Retire a release that nothing needs, permanently. Its artifacts and its workers may go afterwards."""

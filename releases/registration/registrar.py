@@ -17,6 +17,7 @@ from releases.registration import attachments, image_registry, missing_bytes, up
 from releases.states import Status
 from releases.trust.evidence import Evidence
 from tenancy import audit
+from tenancy.audit.acts import Act
 from tenancy.models import Tenant
 from wire.documents.descriptor import (
     DESCRIPTOR_NAME,
@@ -97,7 +98,9 @@ def register(
             missing_bytes.heal(existing, {file.staged.digest: file.staged for file in files}, lease_seconds)
             attachments.attach(existing, attached, actor=actor)
             if files:
-                _record("release.restore_bytes", existing, actor, digests=sorted(file.staged.digest for file in files))
+                _record(
+                    Act.RELEASE_RESTORE_BYTES, existing, actor, digests=sorted(file.staged.digest for file in files)
+                )
             return Registration(existing, created=False)
         evidence = attachments.examined(attached, descriptor)
         wanted = {artifact.digest for artifact in descriptor.artifacts if artifact.kind.is_stored}
@@ -191,7 +194,7 @@ def _store(lease: blob_lock.Lease, upload: _Upload, wanted: set[str]) -> Registr
             owned = missing_bytes.owned(upload.tenant, wanted) | fingerprints.keys()
             _write_artifacts(release, upload.descriptor, owned)
             wakeup.send(VERIFY_TASK)
-            _record("release.upload", release, upload.actor, descriptorDigest=release.descriptor_digest)
+            _record(Act.RELEASE_UPLOAD, release, upload.actor, descriptorDigest=release.descriptor_digest)
     except IntegrityError:
         # Another upload of the same version was committed first.
         existing = _existing(upload.tenant, upload.descriptor, upload.document, upload.contract)
@@ -245,6 +248,6 @@ def _matches_no_artifact(file: UploadedArtifact) -> Finding:
     return Finding("UPLOAD_MATCHES_NO_ARTIFACT", DESCRIPTOR_NAME, message)
 
 
-def _record(act: str, release: Release, actor: str, **details: Any) -> None:
+def _record(act: Act, release: Release, actor: str, **details: Any) -> None:
     name, tenant = release.audit_name, release.pipeline.tenant
     audit.record(act, tenant=tenant, actor=actor, object_type="release", object=name, **details)

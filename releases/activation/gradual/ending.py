@@ -15,6 +15,7 @@ from releases.artifacts.soundness import require_verified
 from releases.errors import ApprovalRequired, ReasonRequired, SignatureRequired, SmokeTestRequired, WorkerRequired
 from releases.models import GradualActivation, Kind, Pipeline, Release
 from tenancy import audit
+from tenancy.audit.acts import Act
 
 Cause, Status = GradualActivation.Cause, GradualActivation.Status
 _KINDS = {Status.PROMOTED: Kind.PROMOTION, Status.WITHDRAWN: Kind.WITHDRAWAL}
@@ -22,7 +23,7 @@ LONGEST_REASON = 1000
 
 
 @audit.denials(
-    "gradual_activation.promote",
+    Act.GRADUAL_ACTIVATION_PROMOTE,
     *(ApprovalRequired, ReasonRequired, SignatureRequired, SmokeTestRequired, WorkerRequired),
     of=audited,
 )
@@ -61,7 +62,7 @@ def promote(
         require_reason(pipeline, reason, Kind.PROMOTION)
         gates.require_met(Switch(candidate, pipeline, Kind.PROMOTION, binding=True))
         _end(pipeline, gradual, Status.PROMOTED, Cause.PERSON, actor, reason, operation_key)
-        operations.record("promote", gradual, actor=actor, reason=reason)
+        operations.record(Act.GRADUAL_ACTIVATION_PROMOTE, gradual, actor=actor, reason=reason)
     return operations.one(pipeline, gradual.pk)
 
 
@@ -90,7 +91,7 @@ def withdraw(
         require_expected(pipeline.activation, expected_release_version)
         require_step(gradual, expected_step)
         _end(pipeline, gradual, Status.WITHDRAWN, cause, actor, reason, operation_key)
-        operations.record("withdraw", gradual, actor=actor, reason=reason, cause=cause.value)
+        operations.record(Act.GRADUAL_ACTIVATION_WITHDRAW, gradual, actor=actor, reason=reason, cause=cause.value)
     return operations.one(pipeline, gradual.pk)
 
 

@@ -9,6 +9,7 @@ from releases.activation.gradual.plan import Plan
 from releases.errors import GradualActivationEnded, GradualActivationUnknown, OperationKeyReused
 from releases.models import GradualActivation, Kind, Pipeline, Release
 from tenancy import audit
+from tenancy.audit.acts import Act
 
 Status = GradualActivation.Status
 
@@ -90,10 +91,10 @@ def repeated(
     return one(pipeline, gradual.pk)
 
 
-def record(act: str, gradual: GradualActivation, *, actor: str, reason: str, **details: Any) -> None:
+def record(act: Act, gradual: GradualActivation, *, actor: str, reason: str, **details: Any) -> None:
     """Record an act in the audit log. Call this last in the transaction."""
     audit.record(
-        f"gradual_activation.{act}",
+        act,
         tenant=gradual.pipeline.tenant,
         actor=actor,
         object_type="release",

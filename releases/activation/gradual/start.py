@@ -24,6 +24,7 @@ from releases.errors import (
 )
 from releases.models import Activation, ActivationRequest, GradualActivation, Kind, Pipeline, Release
 from tenancy import audit
+from tenancy.audit.acts import Act
 
 
 def _audited(candidate: Release, *_: Any, actor: str, **__: Any) -> dict[str, Any]:
@@ -32,7 +33,7 @@ def _audited(candidate: Release, *_: Any, actor: str, **__: Any) -> dict[str, An
 
 
 @audit.denials(
-    "gradual_activation.start",
+    Act.GRADUAL_ACTIVATION_START,
     *(ApprovalRequired, ReasonRequired, SignatureRequired, SmokeTestRequired, WorkerRequired),
     of=_audited,
 )
@@ -98,7 +99,7 @@ def start(
         if complete is not None:
             complete(activation)
         operations.record(
-            "start",
+            Act.GRADUAL_ACTIVATION_START,
             gradual,
             actor=actor,
             reason=gradual.reason,

@@ -11,6 +11,7 @@ from releases.activation.pointer import approval_required, require_expected
 from releases.errors import ApprovalRequired, NoNextStep, StepChanged
 from releases.models import GradualActivation, Kind
 from tenancy import audit
+from tenancy.audit.acts import Act
 
 
 def audited(gradual: GradualActivation, *, actor: str, **_: Any) -> dict[str, Any]:
@@ -19,7 +20,7 @@ def audited(gradual: GradualActivation, *, actor: str, **_: Any) -> dict[str, An
     return {"tenant": tenant, "actor": actor, "object_type": "release", "object": name}
 
 
-@audit.denials("gradual_activation.step", ApprovalRequired, of=audited)
+@audit.denials(Act.GRADUAL_ACTIVATION_STEP, ApprovalRequired, of=audited)
 def move_on(
     gradual: GradualActivation,
     *,
@@ -60,7 +61,9 @@ def move_on(
             gradual=gradual,
             share=share,
         )
-        operations.record("step", gradual, actor=actor, reason=reason, step=gradual.step + 1, share=float(share))
+        operations.record(
+            Act.GRADUAL_ACTIVATION_STEP, gradual, actor=actor, reason=reason, step=gradual.step + 1, share=float(share)
+        )
     return operations.one(pipeline, gradual.pk)
 
 

@@ -22,6 +22,7 @@ from releases.activation.requests import states
 from releases.models import Activation, ActivationRequest, Kind, Pipeline
 from releases.states import RequestStatus
 from tenancy import access
+from tenancy.audit.acts import Act
 from tenancy.roles import Scope
 
 log = logging.getLogger(__name__)
@@ -112,4 +113,4 @@ def _refused(request: ActivationRequest, refusal: CoordinatorError) -> None:
         if locked.status == RequestStatus.APPROVED:
             detail = refusal.detail[: states.LONGEST_DETAIL]
             states.move(locked, RequestStatus.FAILED, code=refusal.code, detail=detail)
-            states.record("fail", locked, states.COORDINATOR, detail, code=refusal.code)
+            states.record(Act.ACTIVATION_REQUEST_FAIL, locked, states.COORDINATOR, detail, code=refusal.code)

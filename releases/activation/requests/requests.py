@@ -26,6 +26,7 @@ from releases.errors import (
 from releases.models import ActivationRequest, Pipeline, Release
 from releases.states import UNDECIDED, RequestStatus, Status
 from tenancy import audit
+from tenancy.audit.acts import Act
 
 FURTHEST = timedelta(days=365)
 """How far in the future the time of an activation may be."""
@@ -36,7 +37,7 @@ def _audited(release: Release, *, actor: str, **_: Any) -> dict[str, Any]:
     return {"tenant": tenant, "actor": actor, "object_type": "release", "object": name}
 
 
-@audit.denials("activation_request.create", ReasonRequired, of=_audited)
+@audit.denials(Act.ACTIVATION_REQUEST_CREATE, ReasonRequired, of=_audited)
 def ask(
     release: Release,
     *,
@@ -88,7 +89,7 @@ def ask(
             )
             at = activate_at and activate_at.isoformat()
             details = {"activateAt": at, "approvals": pipeline.approvals, "gradual": columns}
-            states.record("create", request, actor, request.reason, **details)
+            states.record(Act.ACTIVATION_REQUEST_CREATE, request, actor, request.reason, **details)
     return carry_out(request)
 
 
@@ -105,7 +106,7 @@ def withdraw(request: ActivationRequest, *, actor: str, reason: str) -> Activati
             if found.status not in UNDECIDED:
                 raise states.not_open(found)
             states.move(found, RequestStatus.WITHDRAWN, detail=reason.strip(), ended_by=actor)
-            states.record("withdraw", found, actor, reason.strip())
+            states.record(Act.ACTIVATION_REQUEST_WITHDRAW, found, actor, reason.strip())
     found.refresh_from_db()
     return found
 
@@ -124,7 +125,7 @@ def _expire(request: ActivationRequest) -> bool:
         if found.status != RequestStatus.OPEN:
             return False
         states.move(found, RequestStatus.EXPIRED)
-        states.record("expire", found, states.COORDINATOR)
+        states.record(Act.ACTIVATION_REQUEST_EXPIRE, found, states.COORDINATOR)
     return True
 
 

@@ -18,6 +18,7 @@ from releases.models import Activation, ActivationRequest, Pipeline, Release, Re
 from releases.models.policy import MEMBERS
 from releases.states import REQUEST_MOVES, UNDECIDED, RequestStatus
 from tenancy import access, audit
+from tenancy.audit.acts import Act
 from tenancy.roles import Scope
 
 COORDINATOR = "coordinator"
@@ -54,9 +55,9 @@ def not_open(request: ActivationRequest, status: str | None = None) -> RequestNo
     return RequestNotOpen(f"The request is {status}.", requestStatus=status)
 
 
-def record(act: str, request: ActivationRequest, actor: str, reason: str = "", **details: Any) -> None:
+def record(act: Act, request: ActivationRequest, actor: str, reason: str = "", **details: Any) -> None:
     """Append an entry to the audit log. Call this last in a transaction."""
-    audit.record(f"activation_request.{act}", **named(request, actor), reason=reason, **details)
+    audit.record(act, **named(request, actor), reason=reason, **details)
 
 
 def named(request: ActivationRequest, actor: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from releases.errors import AlreadyVoted, OwnRequest, RequestRestarted
 from releases.models import ActivationRequest, Pipeline, Vote
 from releases.states import RequestStatus
 from tenancy import access, audit
+from tenancy.audit.acts import Act
 from tenancy.roles import Scope
 
 Decision = Vote.Decision
@@ -22,7 +23,7 @@ def _audited(request: ActivationRequest, *, actor: str, **_: Any) -> dict[str, A
     return states.named(request, actor)
 
 
-@audit.denials("activation_request.vote", OwnRequest, of=_audited)
+@audit.denials(Act.ACTIVATION_REQUEST_VOTE, OwnRequest, of=_audited)
 def vote(
     request: ActivationRequest, *, voter: User, actor: str, decision: Decision, round_number: int, comment: str = ""
 ) -> ActivationRequest:
@@ -63,7 +64,7 @@ def _refusal(pipeline: Pipeline, found: ActivationRequest, actor: str, round_num
         return states.not_open(found)
     if ActivationRequest.objects.filter(pk=found.pk, expires_at__lte=Now()).exists():
         states.move(found, RequestStatus.EXPIRED)
-        states.record("expire", found, states.COORDINATOR)
+        states.record(Act.ACTIVATION_REQUEST_EXPIRE, found, states.COORDINATOR)
         return states.not_open(found, RequestStatus.EXPIRED)
     changes = [each.to_json() for each in states.moved(found, pipeline)]
     if changes:
@@ -79,7 +80,7 @@ def _restart(pipeline: Pipeline, found: ActivationRequest, actor: str, changes: 
     found.base, found.policy = pipeline.activation, states.policy_of(pipeline)
     found.round, found.moved = found.round + 1, changes
     found.save(update_fields=("base", "policy", "round", "moved"))
-    states.record("restart", found, actor, round=found.round, moved=changes)
+    states.record(Act.ACTIVATION_REQUEST_RESTART, found, actor, round=found.round, moved=changes)
 
 
 def _count(found: ActivationRequest, ballot: Vote) -> None:
@@ -92,5 +93,11 @@ def _count(found: ActivationRequest, ballot: Vote) -> None:
     elif approvals >= found.approvals_needed:
         states.move(found, RequestStatus.APPROVED)
     states.record(
-        "vote", found, ballot.actor, ballot.comment, decision=ballot.decision, round=found.round, approvals=approvals
+        Act.ACTIVATION_REQUEST_VOTE,
+        found,
+        ballot.actor,
+        ballot.comment,
+        decision=ballot.decision,
+        round=found.round,
+        approvals=approvals,
     )

@@ -1,4 +1,4 @@
-"""How a pipeline does, on its page: its activations as a picture, and its releases with their shares and failures."""
+"""What the page of a pipeline says about its work: how its releases do, and the drift."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from typing import Any, Final
 from django.db.models import Count
 from django.utils import timezone
 
+from executions.inspection.drift import Kind, drift
 from executions.models import Interaction, WorkerEligibility
 from executions.statistics import finished
 from executions.statistics.finished import Totals
@@ -119,4 +120,20 @@ def _questions(pipeline: Pipeline) -> int:
     return rows.filter(execution__pipeline_id=pipeline.pipeline_id).order_by()[: MOST_QUESTIONS + 1].count()
 
 
-section_sources.insert(0, health)
+DRIFTS_SHOWN = 50
+DRIFT_VARIANTS = {
+    Kind.CONTRACT: "danger",
+    Kind.ARTIFACT: "danger",
+    Kind.ENVIRONMENT: "warning",
+    Kind.DEPLOYMENT: "danger",
+    Kind.CALLERS: "info",
+}
+
+
+def drift_of(pipeline: Pipeline) -> Section:
+    found = drift(pipeline.tenant, pipeline)
+    lines = [(each, DRIFT_VARIANTS[each.kind]) for each in found[:DRIFTS_SHOWN]]
+    return Section("executions/drift.html", {"lines": lines, "more": max(len(found) - DRIFTS_SHOWN, 0)})
+
+
+section_sources += [health, drift_of]
