@@ -10,27 +10,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from foundation.api.fields import Flag, Identifier, SegmentIdentifier, StrictSerializer, Text
-from releases import queries
+from releases import errors, queries
 from releases.activation import activation, rollback
-from releases.errors import (
-    ActiveReleaseChanged,
-    ApprovalRequired,
-    ArtifactAltered,
-    ArtifactMissing,
-    ArtifactStoreUnavailable,
-    NoRollback,
-    NothingToRollBackTo,
-    OperationKeyReused,
-    OverrideNotAllowed,
-    PipelineUnknown,
-    ReasonRequired,
-    ReleaseNotRegistered,
-    ReleaseUnknown,
-    RollbackTooFar,
-    SignatureRequired,
-    SmokeTestRequired,
-    WorkerRequired,
-)
 from releases.models import IDENTITY_LENGTH, Activation, Kind, Vote
 from releases.models import ActivationRequest as Requested
 from tenancy.api.tenant_view import TENANT, TenantView
@@ -109,19 +90,22 @@ class Activations(TenantView, ListAPIView[Activation]):
     """The activations of the pipeline, newest first."""
 
     refusals: ClassVar = {
-        "GET": (PipelineUnknown,),
+        "GET": (errors.PipelineUnknown,),
         "POST": (
-            *(
-                PipelineUnknown,
-                ReleaseUnknown,
-                ReleaseNotRegistered,
-                ReasonRequired,
-                ArtifactMissing,
-                ArtifactStoreUnavailable,
-                ArtifactAltered,
-            ),
-            *(ActiveReleaseChanged, OperationKeyReused, SignatureRequired, WorkerRequired, SmokeTestRequired),
-            *(ApprovalRequired, OverrideNotAllowed),
+            errors.PipelineUnknown,
+            errors.ReleaseUnknown,
+            errors.ReleaseNotRegistered,
+            errors.ReasonRequired,
+            errors.ArtifactMissing,
+            errors.ArtifactStoreUnavailable,
+            errors.ArtifactAltered,
+            errors.ActiveReleaseChanged,
+            errors.OperationKeyReused,
+            errors.SignatureRequired,
+            errors.WorkerRequired,
+            errors.SmokeTestRequired,
+            errors.ApprovalRequired,
+            errors.OverrideNotAllowed,
         ),
     }
     serializer_class = ActivationView
@@ -163,7 +147,9 @@ class RollbackView(ActivationView):
 
 @extend_schema(parameters=[TENANT], tags=["activations"])
 class Rollbacks(TenantView):
-    refusals: ClassVar = {"POST": (*Activations.refusals["POST"], NothingToRollBackTo, NoRollback, RollbackTooFar)}
+    refusals: ClassVar = {
+        "POST": (*Activations.refusals["POST"], errors.NothingToRollBackTo, errors.NoRollback, errors.RollbackTooFar)
+    }
 
     @declares(Act.RELEASE_ACTIVATE, Scope.ROLL_BACK)
     @extend_schema(operation_id="rollBack", request=RollbackRequest, responses={201: RollbackView})

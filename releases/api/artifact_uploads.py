@@ -10,15 +10,8 @@ from rest_framework.response import Response
 
 from foundation.api.fields import StrictSerializer, WholeNumber
 from foundation.errors import PayloadTooLarge, QuotaExceeded
+from releases import errors
 from releases.api.trusted_keys import FindingView
-from releases.errors import (
-    ArtifactStoreUnavailable,
-    DirectUploadsFull,
-    DirectUploadsUnavailable,
-    UploadIncomplete,
-    UploadNotOpen,
-    UploadUnknown,
-)
 from releases.models import ArtifactUpload
 from releases.registration import direct_uploads
 from releases.states import UploadStatus
@@ -65,8 +58,12 @@ def represent(upload: ArtifactUpload) -> dict[str, Any]:
 class ArtifactUploads(TenantView):
     refusals: ClassVar = {
         "POST": (
-            *(DirectUploadsUnavailable, DirectUploadsFull, PayloadTooLarge, ArtifactStoreUnavailable),
-            *(QuotaExceeded, StorageQuotaReached),
+            errors.DirectUploadsUnavailable,
+            errors.DirectUploadsFull,
+            PayloadTooLarge,
+            errors.ArtifactStoreUnavailable,
+            QuotaExceeded,
+            StorageQuotaReached,
         )
     }
 
@@ -86,7 +83,9 @@ class ArtifactUploads(TenantView):
 
 @extend_schema(parameters=[TENANT], tags=["releases"])
 class OneArtifactUpload(TenantView):
-    refusals: ClassVar = {"GET": (UploadUnknown, DirectUploadsUnavailable, ArtifactStoreUnavailable)}
+    refusals: ClassVar = {
+        "GET": (errors.UploadUnknown, errors.DirectUploadsUnavailable, errors.ArtifactStoreUnavailable)
+    }
 
     @declares(None, Scope.REGISTER)
     @extend_schema(operation_id="upload", responses=ArtifactUploadView)
@@ -98,7 +97,13 @@ class OneArtifactUpload(TenantView):
 @extend_schema(parameters=[TENANT], tags=["releases"])
 class CompleteArtifactUpload(TenantView):
     refusals: ClassVar = {
-        "POST": (UploadUnknown, UploadNotOpen, UploadIncomplete, DirectUploadsUnavailable, ArtifactStoreUnavailable)
+        "POST": (
+            errors.UploadUnknown,
+            errors.UploadNotOpen,
+            errors.UploadIncomplete,
+            errors.DirectUploadsUnavailable,
+            errors.ArtifactStoreUnavailable,
+        )
     }
 
     @declares(Act.ARTIFACT_UPLOAD_COMPLETE, Scope.REGISTER)

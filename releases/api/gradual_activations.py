@@ -11,26 +11,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from foundation.api.fields import Identifier, Number, SegmentIdentifier, StrictSerializer, Text, WholeNumber
-from releases import queries
+from releases import errors, queries
 from releases.activation.gradual import ending, evidence, operations, plan, start, steps
 from releases.activation.gradual.plan import Bounds, Plan
 from releases.api.activations import Activations, ExpectingRequest
-from releases.errors import (
-    ActiveReleaseChanged,
-    ActiveReleaseRevoked,
-    ApprovalRequired,
-    CandidateActive,
-    GradualActivationEnded,
-    GradualActivationInvalid,
-    GradualActivationRunning,
-    GradualActivationUnknown,
-    NoActiveRelease,
-    NoNextStep,
-    OperationKeyReused,
-    PipelineUnknown,
-    ReasonRequired,
-    StepChanged,
-)
 from releases.models import IDENTITY_LENGTH, GradualActivation
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.audit.acts import Act, declares
@@ -196,11 +180,14 @@ class GradualActivations(TenantView, ListAPIView[GradualActivation]):
     """The gradual activations of the pipeline, newest first."""
 
     refusals: ClassVar = {
-        "GET": (PipelineUnknown,),
+        "GET": (errors.PipelineUnknown,),
         "POST": (
             *Activations.refusals["POST"],
-            *(GradualActivationInvalid, NoActiveRelease, ActiveReleaseRevoked),
-            *(CandidateActive, GradualActivationRunning),
+            errors.GradualActivationInvalid,
+            errors.NoActiveRelease,
+            errors.ActiveReleaseRevoked,
+            errors.CandidateActive,
+            errors.GradualActivationRunning,
         ),
     }
     serializer_class = GradualActivationView
@@ -237,7 +224,7 @@ class _OneView(TenantView):
 
 @extend_schema(parameters=[TENANT], tags=["activations"])
 class OneGradualActivation(_OneView):
-    refusals: ClassVar = {"GET": (PipelineUnknown, GradualActivationUnknown)}
+    refusals: ClassVar = {"GET": (errors.PipelineUnknown, errors.GradualActivationUnknown)}
 
     @extend_schema(operation_id="gradualActivation", responses=OneGradualActivationView)
     def get(self, request: Request, tenant: str, pipeline_id: str, gradual_id: uuid.UUID) -> Response:
@@ -246,14 +233,17 @@ class OneGradualActivation(_OneView):
 
 
 _REFUSALS = (
-    *(PipelineUnknown, GradualActivationUnknown, GradualActivationEnded),
-    *(ActiveReleaseChanged, OperationKeyReused),
+    errors.PipelineUnknown,
+    errors.GradualActivationUnknown,
+    errors.GradualActivationEnded,
+    errors.ActiveReleaseChanged,
+    errors.OperationKeyReused,
 )
 
 
 @extend_schema(parameters=[TENANT], tags=["activations"])
 class NextStep(_OneView):
-    refusals: ClassVar = {"POST": (*_REFUSALS, StepChanged, NoNextStep, ApprovalRequired)}
+    refusals: ClassVar = {"POST": (*_REFUSALS, errors.StepChanged, errors.NoNextStep, errors.ApprovalRequired)}
 
     @declares(Act.GRADUAL_ACTIVATION_STEP, Scope.ACTIVATE)
     @extend_schema(
@@ -284,7 +274,7 @@ class Promotion(_OneView):
 
 @extend_schema(parameters=[TENANT], tags=["activations"])
 class WithdrawalOfCandidate(_OneView):
-    refusals: ClassVar = {"POST": (*_REFUSALS, ReasonRequired)}
+    refusals: ClassVar = {"POST": (*_REFUSALS, errors.ReasonRequired)}
 
     @declares(Act.GRADUAL_ACTIVATION_WITHDRAW, Scope.ROLL_BACK)
     @extend_schema(

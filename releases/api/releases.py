@@ -12,21 +12,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from foundation.errors import QuotaExceeded
-from releases import queries
+from releases import errors, queries
 from releases.api.multipart import receive
 from releases.api.pauses import PausableView, with_pauses
 from releases.api.retirements import RetirementView, RevocationView
 from releases.api.trusted_keys import AttachmentView, FindingView, TrustView
-from releases.errors import (
-    ArtifactStoreUnavailable,
-    AttachmentInvalid,
-    AttachmentsFull,
-    DescriptorInvalid,
-    PipelineUnknown,
-    ReleaseConflict,
-    ReleaseNotRegistered,
-    ReleaseUnknown,
-)
 from releases.models import Artifact, Blob, Deployment, Release
 from releases.registration import registrar
 from releases.registration.progress import findings_so_far
@@ -151,11 +141,16 @@ class Releases(TenantView, ListAPIView[Release]):
     """The pipeline's releases, newest first."""
 
     refusals: ClassVar = {
-        "GET": (PipelineUnknown,),
+        "GET": (errors.PipelineUnknown,),
         "POST": (
-            *(DescriptorInvalid, ReleaseConflict, ArtifactStoreUnavailable),
-            *(AttachmentInvalid, AttachmentsFull, ReleaseNotRegistered),
-            *(QuotaExceeded, StorageQuotaReached),
+            errors.DescriptorInvalid,
+            errors.ReleaseConflict,
+            errors.ArtifactStoreUnavailable,
+            errors.AttachmentInvalid,
+            errors.AttachmentsFull,
+            errors.ReleaseNotRegistered,
+            QuotaExceeded,
+            StorageQuotaReached,
         ),
     }
     parser_classes = (MultiPartParser,)
@@ -200,7 +195,7 @@ class Releases(TenantView, ListAPIView[Release]):
 
 @extend_schema(parameters=[TENANT], tags=["releases"])
 class OneRelease(TenantView):
-    refusals: ClassVar = {"GET": (PipelineUnknown, ReleaseUnknown)}
+    refusals: ClassVar = {"GET": (errors.PipelineUnknown, errors.ReleaseUnknown)}
 
     @extend_schema(operation_id="release", responses=ReleaseView)
     def get(self, request: Request, tenant: str, pipeline_id: str, release_version: str) -> Response:
