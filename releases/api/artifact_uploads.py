@@ -35,23 +35,22 @@ class PartView(serializers.Serializer[direct_uploads.Part]):
     url = serializers.CharField(help_text="PUT exactly these bytes to this address. Start within 15 minutes.")
 
 
-class ArtifactUploadView(serializers.Serializer[ArtifactUpload]):
-    uploadId = serializers.UUIDField(source="id")
-    digest = serializers.CharField()
-    size = serializers.IntegerField()
-    status = serializers.ChoiceField(choices=[each.value for each in UploadStatus])
-    finding = FindingView(allow_null=True, help_text="Why the upload was rejected.")
+class ArtifactUploadView(serializers.Serializer[Any]):
+    uploadId = serializers.UUIDField(source="upload.id")
+    digest = serializers.CharField(source="upload.digest")
+    size = serializers.IntegerField(source="upload.size")
+    status = serializers.ChoiceField(source="upload.status", choices=[each.value for each in UploadStatus])
+    finding = FindingView(source="upload.finding", allow_null=True, help_text="Why the upload was rejected.")
     received = serializers.IntegerField(help_text="The number of bytes that have arrived.")
     missing = PartView(many=True, help_text="The first parts that are missing. If there are none, complete the upload.")
-    createdAt = serializers.DateTimeField(source="created_at")
-    expiresAt = serializers.DateTimeField(source="expires_at")
+    createdAt = serializers.DateTimeField(source="upload.created_at")
+    expiresAt = serializers.DateTimeField(source="upload.expires_at")
 
 
 def represent(upload: ArtifactUpload) -> dict[str, Any]:
     """Return the JSON representation of `upload`, with its missing parts. Raises `ArtifactStoreUnavailable`."""
     received, missing = direct_uploads.missing(upload)
-    upload.received, upload.missing = received, missing  # type: ignore[attr-defined]
-    return dict(ArtifactUploadView(upload).data)
+    return dict(ArtifactUploadView({"upload": upload, "received": received, "missing": missing}).data)
 
 
 @extend_schema(parameters=[TENANT], tags=["releases"])
