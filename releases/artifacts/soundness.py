@@ -33,10 +33,8 @@ _TURN_SECONDS = 0.05
 def require_sound(release: Release) -> None:
     """Raise `ArtifactMissing` or `ArtifactAltered` if an artifact of `release` is missing or damaged.
 
-    Reads the last verdict, and whether the store has bytes of the right size. It does not read the bytes: if their
-    fingerprint has changed since they were hashed, it sends CHECK_TASK. If they were certainly written again, it raises
-    `ArtifactUnverified` until they are hashed. A store that does not respond within STAT_SECONDS is ignored, because
-    executions do not need it.
+    Asks for the last verdict, and then as `require_present` does, but ignores a store that does not respond within
+    STAT_SECONDS, because executions do not need it.
     """
     for blob in blobs_of(release):
         require_sound_verdict(blob)
@@ -49,8 +47,9 @@ def require_sound(release: Release) -> None:
 def require_present(blob: Blob) -> None:
     """Raise an error if the store has no bytes for `blob`, or bytes of another size. Does not read them.
 
-    If their fingerprint has changed since they were hashed, CHECK_TASK is sent. Raises `ArtifactMissing`,
-    `ArtifactAltered`, `ArtifactUnverified` and `ArtifactStoreUnavailable`.
+    If their fingerprint has changed since they were hashed, CHECK_TASK is sent. If they were certainly written again,
+    `ArtifactUnverified` is raised until they are hashed. Also raises `ArtifactMissing`, `ArtifactAltered` and
+    `ArtifactStoreUnavailable`.
     """
     store = artifact_store()
     stat = _stat_of(store, blob)

@@ -176,7 +176,7 @@ def _verify(direct: "DirectUploads", upload: ArtifactUpload) -> Finding | None:
 
     None if they are stored under their digest, or if another process has recorded the verdict.
     """
-    name, store, renew = str(upload.pk), artifact_store(), turns.renewing_upload(upload.pk)
+    name, store, renew = str(upload.pk), artifact_store(), turns.UPLOADS.renewing(upload.pk)
     staged = direct.read(name, renew) if direct.join(name, upload.storage_id) else None
     if staged is None:
         upload.refresh_from_db()

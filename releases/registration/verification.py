@@ -135,7 +135,7 @@ def _has_errors(findings: Sequence[Finding]) -> bool:
 def _verify(release: Release, progress: Progress) -> Verdict:
     store = artifact_store()
     descriptor = descriptor_from_json(release.descriptor)
-    renew = turns.renewing_release(release.pk)
+    renew = turns.RELEASES.renewing(release.pk)
     unresolved, unanswered = resolve(release, renew, progress)
     if unanswered is not None:
         return _decided(release, Verdict(tuple(unresolved), None, ""), unanswered)

@@ -11,7 +11,7 @@ from django.core.files.storage import FileSystemStorage
 from django.utils.module_loading import import_string
 
 from releases.artifacts.store.base import CHUNK, PART_CHUNK, ArtifactStore, BlobStat, hexadecimal, misread
-from releases.artifacts.store.staging import StagedBlob, disk, private_folder
+from releases.artifacts.store.staging import StagedBlob, disk, private_folder, sync_folder
 from releases.errors import ArtifactStoreUnavailable
 
 MARKER = ".artifact-store"
@@ -76,7 +76,7 @@ class LocalArtifactStore(ArtifactStore, FileSystemStorage):
         private_folder(target.parent)
         path.replace(target)
         for directory in (target.parent, target.parent.parent, self.root):
-            _fsync_directory(directory)
+            sync_folder(directory)
 
     def read(self, digest: str, while_reading: Callable[[], object] = lambda: None) -> BinaryIO | None:
         with disk():
@@ -180,11 +180,3 @@ def _chunks(file: BinaryIO) -> Iterator[bytes]:
 def _blob_stat(stat: os.stat_result) -> BlobStat:
     tag = f"{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}:{stat.st_dev}:{stat.st_ino}"
     return BlobStat(stat.st_size, tag)
-
-
-def _fsync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
