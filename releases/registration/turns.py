@@ -1,7 +1,7 @@
 """Chooses the next release and the next direct upload to verify, so that tenants take turns (ADR 33)."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -24,12 +24,14 @@ class Queue:
     """Rows of one kind that wait for verification, or whose process has died.
 
     `statement` claims the next one. `claimed` is the column with the time of its claim, or of the last renewal.
+    With one of the `statuses`, a row waits. `unclaimed` are further conditions.
     """
 
     model: type[Release] | type[ArtifactUpload]
     statement: str
     claimed: str
-    waiting: Q
+    statuses: Collection[str]
+    unclaimed: tuple[Q, ...] = ()
 
     def turns(self, places: Places) -> Turns:
         """Return the turns for the verification. The oldest row of a tenant is first."""
@@ -37,7 +39,9 @@ class Queue:
 
     def stalled(self) -> QuerySet[Any]:
         """Return the rows that wait and have not changed for STALLED."""
-        return self.model.objects.filter(self.waiting, status_changed_at__lt=Now() - STALLED)
+        return self.model.objects.filter(
+            *self.unclaimed, status__in=self.statuses, status_changed_at__lt=Now() - STALLED
+        )
 
     def renewing(self, key: Any) -> Callable[[], None]:
         """Return a function that renews the claim of a row that is being verified, at most once in RENEWED."""
@@ -53,10 +57,11 @@ class Queue:
         return renew_if_due
 
 
-RELEASES = Queue(Release, statements.CLAIM_NEXT_RELEASE, "status_changed_at", Q(status__in=PENDING))
+RELEASES = Queue(Release, statements.CLAIM_NEXT_RELEASE, "status_changed_at", PENDING)
 UPLOADS = Queue(
     ArtifactUpload,
     statements.CLAIM_NEXT_UPLOAD,
     "claimed_at",
-    Q(Q(claimed_at=None) | Q(claimed_at__lt=Now() - STALLED), status=UploadStatus.VERIFYING),
+    (UploadStatus.VERIFYING,),
+    (Q(claimed_at=None) | Q(claimed_at__lt=Now() - STALLED),),
 )
