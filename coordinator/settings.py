@@ -252,6 +252,7 @@ INSTALLED_APPS = [
     "releases",
     "executions",
     "alerts",
+    "governance",
 ]
 MIDDLEWARE = [
     "coordinator.middleware.requests.request_metrics",

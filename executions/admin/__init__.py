@@ -1,29 +1,5 @@
-"""Admin pages of executions, dead letters, questions, campaigns and workers. Extends those of tenants and releases."""
+"""Admin pages of dead letters, failures, pauses, questions and workers. `governance` has those of executions."""
 
-from executions.admin import (
-    campaigns,
-    dead_letters,
-    executions,
-    failures,
-    holds,
-    interactions,
-    pipeline_sections,
-    release_sections,
-    smoke_tests,
-    tenants,
-    workers,
-)
+from executions.admin import dead_letters, failures, holds, interactions, tenants, workers
 
-__all__ = [
-    "campaigns",
-    "dead_letters",
-    "executions",
-    "failures",
-    "holds",
-    "interactions",
-    "pipeline_sections",
-    "release_sections",
-    "smoke_tests",
-    "tenants",
-    "workers",
-]
+__all__ = ["dead_letters", "failures", "holds", "interactions", "tenants", "workers"]

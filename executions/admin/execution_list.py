@@ -1,6 +1,6 @@
 """What the list of executions is made of: its columns, the form above it, and its download."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -14,22 +14,19 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from executions.admin.campaign_drafts import VERBS, scopes_of
 from executions.admin.execution_search import SearchRequest
 from executions.admin.filters import NEWEST, STATE_VARIANTS
-from executions.models import TERMINAL_VALUES, Campaign, DeadLetter, Execution
+from executions.models import TERMINAL_VALUES, DeadLetter, Execution
 from executions.search import columns
 from executions.search.conditions import STATUSES
 from foundation.admin.columns import badge, column, copyable
 from foundation.api.streaming import streamed_file
 from foundation.errors import CoordinatorError
 from foundation.exports import FORMATS
-from releases.admin.releases import CHOICES_SHOWN
+from releases.admin.filters import CHOICES_SHOWN
 from releases.models import Pipeline, Release
-from tenancy.admin.base import ReadOnlyAdmin, holds_anywhere, serves
+from tenancy.admin.base import ReadOnlyAdmin, serves
 from tenancy.admin.lists import text, time
-from tenancy.admin.template_tags import denial_of
-from tenancy.roles import Scope
 
 HEAD = 23
 """How many characters of an id are hidden from view: those that it shares with ids of about the same time."""
@@ -132,7 +129,6 @@ def spelled(length: timedelta) -> str:
     return f"{hours} h {minutes} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"
 
 
-Kind = Campaign.Kind
 RELEASES_SHOWN = 100
 TIME_SPANS = ("15m", "1h", "24h", "7d")
 LABELS = {
@@ -152,8 +148,6 @@ LABELS = {
     "tenant": "Tenant",
 }
 HINTS = {"step": "2", "tag": "customer=42", "by": "me", "since": "2h", "until": "2026-01-31 14:00", "ended": "15m"}
-ICONS = {Kind.REDRIVE: "replay", Kind.RESUBMIT: "redo", Kind.PAUSE: "pause", Kind.CANCEL: "cancel"}
-"""The acts on many executions, each with its icon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,19 +195,6 @@ def fields(requested: SearchRequest) -> Iterator[Field]:
 def columns_of(requested: SearchRequest) -> list[tuple[str, str, bool]]:
     """Return the name and label of each column that can be chosen, and whether it is shown."""
     return [(name, label, name in requested.columns) for name, (label, _) in columns.COLUMNS.items() if name != "id"]
-
-
-def acts(request: HttpRequest) -> list[dict[str, Any]]:
-    """Return the acts on many executions, each with the reason why the user may not do it, or ""."""
-    return [
-        {"name": kind.value, "label": VERBS[kind], "icon": icon, "why_not": _denial(request, scopes_of(kind))}
-        for kind, icon in ICONS.items()
-    ]
-
-
-def _denial(request: HttpRequest, scopes: Iterable[Scope]) -> str:
-    missing = [scope for scope in scopes if not holds_anywhere(request, scope)]
-    return denial_of(missing[0]) if missing else ""
 
 
 def _pipelines(requested: SearchRequest) -> list[str]:

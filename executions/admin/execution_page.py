@@ -7,16 +7,16 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
 
-from executions.admin import execution_comparison, execution_tabs, payloads, provenance, resubmit
+from executions.admin import execution_comparison, execution_tabs, payloads, provenance
 from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
 from executions.admin.filters import STATE_VARIANTS
 from executions.failures import facts
 from executions.holds.holds import holds_of
 from executions.lifecycle.cancellation import cancel
+from executions.lifecycle.queries import links, origin
 from executions.lifecycle.redrive import redrivable, redrive
 from executions.models import DUE_VALUES, TERMINAL_VALUES, Execution, Interaction
-from executions.models.states import OUTCOME_UNKNOWN, State, legal
-from executions.submission.resubmission import RESUBMITTABLE, links, origin
+from executions.models.states import OUTCOME_UNKNOWN, TERMINAL, State, legal
 from executions.workers.eligibility import why_stranded
 from foundation.admin.times import lasting
 from releases.models import Revocation
@@ -83,7 +83,7 @@ def _refusals(execution: Execution, state: State) -> dict[str, str]:
         redrive = "Its release is retired, so it cannot run again. Resubmit it."
     return {
         "redrive": redrive,
-        "resubmit": "" if state in RESUBMITTABLE else "It must end before it can be resubmitted.",
+        "resubmit": "" if state in TERMINAL else "It must end before it can be resubmitted.",
         "cancel": ended,
         "pause": ended,
     }
@@ -105,13 +105,12 @@ def _open_questions(execution: Execution) -> list[Interaction]:
 
 
 class ExecutionPages(ReadOnlyAdmin):
-    """The pages of one execution. `executions.admin.executions` adds the list."""
+    """The pages of one execution. `governance.execution_page` adds the list and the acts."""
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Execution]:
         rows: QuerySet[Execution] = super().get_queryset(request).defer("progress")
         return rows
 
-    resubmit = resubmit.show
     compare = execution_comparison.show
     payload = payloads.download
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 from executions.awaits.opening import FIRST_STATUS
 from executions.models import CLAIMED, IS_CLAIMED, Interaction
 from executions.models.states import State
-from releases.admin import releases
+from releases.admin import filters
 from tenancy.access import actor, tenants_of
 from tenancy.admin.lists import Person, ScopedFilter, TextFilter
 from wire.documents.contract import TIMER
@@ -43,7 +43,7 @@ def newest_first(request: HttpRequest) -> tuple[str, ...]:
     return ("-id",) if everything else ("-created_at", "-id")
 
 
-class PipelineFilter(releases.PipelineFilter):
+class PipelineFilter(filters.PipelineFilter):
     lookup = "pipeline_id"
 
 

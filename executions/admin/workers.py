@@ -14,11 +14,11 @@ from django.utils.safestring import SafeString
 
 from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
 from executions.admin.filters import PipelineFilter, ReleaseFilter
-from executions.inspection.drift import differing
 from executions.models import CodeOrigin, Execution, Worker, WorkerEligibility, WorkerEvent
 from executions.models.states import State
 from executions.transports.rest.calls import base_of
 from executions.workers import eligibility, registry
+from executions.workers.eligibility import differing
 from executions.workers.registry import REST
 from foundation.admin.columns import badge, column, moment, on_one_line
 from foundation.admin.times import relative

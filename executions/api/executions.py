@@ -19,7 +19,6 @@ from executions.models import Execution, ExecutionEvent
 from executions.models.states import State
 from executions.search.conditions import Search
 from executions.search.matching import narrowed
-from executions.submission import resubmission
 from foundation.api.filters import FlagFilter, MomentFilter
 from foundation.api.pagination import NewestFirst
 from foundation.database.bounded import time_limit
@@ -155,12 +154,12 @@ class OneExecutionView(ExecutionView):
 
     @extend_schema_field(serializers.UUIDField(allow_null=True))
     def get_resubmittedFrom(self, execution: Execution) -> uuid.UUID | None:  # noqa: N802 - the name of its field
-        origin = resubmission.origin(execution)
+        origin = queries.origin(execution)
         return origin.execution_id if origin else None
 
     @extend_schema_field(ResubmittedView(many=True))
     def get_resubmittedAs(self, execution: Execution) -> list[Any]:  # noqa: N802 - the name of its field
-        return list(ResubmittedView(resubmission.links(execution), many=True).data)
+        return list(ResubmittedView(queries.links(execution), many=True).data)
 
     @extend_schema_field(FailureView(allow_null=True))
     def get_error(self, execution: Execution) -> dict[str, Any] | None:

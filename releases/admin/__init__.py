@@ -1,5 +1,5 @@
-"""The admin pages of pipelines, releases, activation requests and trusted keys."""
+"""The admin pages of trusted keys. `governance` has those of pipelines and releases."""
 
-from releases.admin import pipelines, releases, requests, trusted_keys
+from releases.admin import trusted_keys
 
-__all__ = ["pipelines", "releases", "requests", "trusted_keys"]
+__all__ = ["trusted_keys"]

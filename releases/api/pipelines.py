@@ -10,8 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from foundation.api.fields import Flag, Number, StrictSerializer, WholeNumber
-from releases import queries
-from releases.activation import policy
+from releases import policy, queries
 from releases.api.pauses import PausableView, with_pauses
 from releases.errors import PipelineUnknown, PolicyInvalid
 from releases.models import Pipeline

@@ -15,9 +15,8 @@ from foundation.errors import QuotaExceeded
 from releases import errors, queries
 from releases.api.multipart import receive
 from releases.api.pauses import PausableView, with_pauses
-from releases.api.retirements import RetirementView, RevocationView
 from releases.api.trusted_keys import AttachmentView, FindingView, TrustView
-from releases.models import Artifact, Blob, Deployment, Release
+from releases.models import Artifact, Blob, Deployment, Release, Retirement, Revocation
 from releases.registration import registrar
 from releases.registration.progress import findings_so_far
 from releases.states import Status
@@ -27,6 +26,37 @@ from tenancy.audit.acts import Act, declares
 from tenancy.quotas import StorageQuotaReached
 from tenancy.roles import Scope
 from wire.documents.descriptor import Profile
+
+
+class RevocationView(serializers.Serializer[Revocation]):
+    releaseVersion = serializers.CharField(source="release.release_version")
+    actor = serializers.CharField()
+    reason = serializers.CharField()
+    revokedAt = serializers.DateTimeField(source="revoked_at")
+    openExecutions = serializers.ChoiceField(
+        choices=Revocation.OpenExecutions.choices,
+        source="open_executions",
+        help_text="The order about the executions that are open: `leave` lets them run, `pause` pauses the release, "
+        "`fail` ends them.",
+    )
+    failedExecutions = serializers.IntegerField(
+        source="failed_executions", help_text="How many executions the order `fail` has ended so far."
+    )
+    completedAt = serializers.DateTimeField(
+        source="completed_at",
+        allow_null=True,
+        help_text="When the order `fail` found no more open executions. Null before that, and for other orders.",
+    )
+
+
+class RetirementView(serializers.Serializer[Retirement]):
+    releaseVersion = serializers.CharField(source="release.release_version")
+    actor = serializers.CharField()
+    reason = serializers.CharField()
+    givenUpFailures = serializers.IntegerField(
+        source="given_up_failures", help_text="How many failures could still be re-driven."
+    )
+    retiredAt = serializers.DateTimeField(source="retired_at")
 
 
 class DistributionView(serializers.Serializer[Any]):

@@ -9,9 +9,9 @@ import pytest
 from django.core.management import call_command
 from django.db import connection, transaction
 
-from releases.activation import policy
-from releases.activation.activation import activate
-from releases.activation.revocation import revoke
+from governance.activation.activation import activate
+from governance.retirement.revocation import revoke
+from releases import policy
 from tenancy import audit
 from tenancy.audit import chain
 from tenancy.audit.acts import Act
