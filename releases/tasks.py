@@ -20,8 +20,8 @@ REMOVE_TASK = "releases.remove_orphans"
 NO_PLACE_DELAY = timedelta(seconds=10)
 # The largest number of messages that the sweep sends per task. Each verification that ends sends the next message.
 MAX_WAKEUPS = 16
-_releases = turns.of_releases(places.RELEASES)
-_uploads = turns.of_uploads(places.UPLOADS)
+_releases = turns.RELEASES.turns(places.RELEASES)
+_uploads = turns.UPLOADS.turns(places.UPLOADS)
 
 
 def _in_place(task: str, work: Callable[..., object], *arguments: Any) -> None:
@@ -61,11 +61,8 @@ def finish_upload() -> None:
 @shared_task(name="releases.sweep")
 def sweep() -> None:
     """Send messages again for stalled verifications, and expire overdue direct uploads."""
-    for task, rows in (
-        (registrar.VERIFY_TASK, turns.stalled_releases()),
-        (direct_uploads.FINISH_TASK, turns.stalled_uploads()),
-    ):
-        for _ in range(min(rows.count(), MAX_WAKEUPS)):
+    for task, queue in ((registrar.VERIFY_TASK, turns.RELEASES), (direct_uploads.FINISH_TASK, turns.UPLOADS)):
+        for _ in range(min(queue.stalled().count(), MAX_WAKEUPS)):
             wakeup.send(task)
     direct_uploads.expire()
 

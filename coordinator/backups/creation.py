@@ -1,7 +1,6 @@
 """Makes a backup while processes run, without blocking any of them."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from coordinator.backups import manifest, programs
 from coordinator.backups.manifest import BLOBS, DUMP, Blob, File, HashingFile, Manifest
 from releases.artifacts import blob_lock
 from releases.artifacts.store import ArtifactStore, artifact_store
-from releases.artifacts.store.staging import private_folder
+from releases.artifacts.store.staging import private_folder, sync_folder
 
 _ROWS = 1000
 _WAIT_SECONDS = 5.0
@@ -52,7 +51,7 @@ def create(target: Path) -> Made:
                 raise CommandError("Another backup of this installation is running.")
             made = _fill(unfinished)
         unfinished.rename(target)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
@@ -97,7 +96,7 @@ def _fill(folder: Path) -> Made:
         files={DUMP: dumped, BLOBS: listed},
     )
     manifest.write(folder, made)
-    _sync_folder(folder)
+    sync_folder(folder)
     return Made(made, unreadable)
 
 
@@ -169,11 +168,3 @@ def _copy(folder: Path, store: ArtifactStore, blob: Blob) -> bool:
     if not sound:
         path.unlink()
     return sound
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

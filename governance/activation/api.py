@@ -10,29 +10,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from foundation.api.fields import Flag, Identifier, SegmentIdentifier, StrictSerializer, Text
-from foundation.api.pagination import NewestFirst
 from governance.activation import activation, rollback
-from releases import queries
+from releases import errors, queries
 from releases.api.history import ActivationView
-from releases.errors import (
-    ActiveReleaseChanged,
-    ApprovalRequired,
-    ArtifactAltered,
-    ArtifactMissing,
-    ArtifactStoreUnavailable,
-    NoRollback,
-    NothingToRollBackTo,
-    OperationKeyReused,
-    OverrideNotAllowed,
-    PipelineUnknown,
-    ReasonRequired,
-    ReleaseNotRegistered,
-    ReleaseUnknown,
-    RollbackTooFar,
-    SignatureRequired,
-    SmokeTestRequired,
-    WorkerRequired,
-)
 from releases.models import IDENTITY_LENGTH, Activation
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.audit.acts import Act, declares
@@ -65,32 +45,31 @@ class ActivationRequest(ExpectingRequest):
     )
 
 
-class OldestSequenceLast(NewestFirst):
-    ordering = "-sequence"
-
-
 @extend_schema(parameters=[TENANT], tags=["activations"])
 class Activations(TenantView, ListAPIView[Activation]):
     """The activations of the pipeline, newest first."""
 
     refusals: ClassVar = {
-        "GET": (PipelineUnknown,),
+        "GET": (errors.PipelineUnknown,),
         "POST": (
-            *(
-                PipelineUnknown,
-                ReleaseUnknown,
-                ReleaseNotRegistered,
-                ReasonRequired,
-                ArtifactMissing,
-                ArtifactStoreUnavailable,
-                ArtifactAltered,
-            ),
-            *(ActiveReleaseChanged, OperationKeyReused, SignatureRequired, WorkerRequired, SmokeTestRequired),
-            *(ApprovalRequired, OverrideNotAllowed),
+            errors.PipelineUnknown,
+            errors.ReleaseUnknown,
+            errors.ReleaseNotRegistered,
+            errors.ReasonRequired,
+            errors.ArtifactMissing,
+            errors.ArtifactStoreUnavailable,
+            errors.ArtifactAltered,
+            errors.ActiveReleaseChanged,
+            errors.OperationKeyReused,
+            errors.SignatureRequired,
+            errors.WorkerRequired,
+            errors.SmokeTestRequired,
+            errors.ApprovalRequired,
+            errors.OverrideNotAllowed,
         ),
     }
     serializer_class = ActivationView
-    pagination_class = OldestSequenceLast
+    ordering = "-sequence"
     queryset = Activation.objects.none()
 
     def get_queryset(self) -> Any:
@@ -128,7 +107,9 @@ class RollbackView(ActivationView):
 
 @extend_schema(parameters=[TENANT], tags=["activations"])
 class Rollbacks(TenantView):
-    refusals: ClassVar = {"POST": (*Activations.refusals["POST"], NothingToRollBackTo, NoRollback, RollbackTooFar)}
+    refusals: ClassVar = {
+        "POST": (*Activations.refusals["POST"], errors.NothingToRollBackTo, errors.NoRollback, errors.RollbackTooFar)
+    }
 
     @declares(Act.RELEASE_ACTIVATE, Scope.ROLL_BACK)
     @extend_schema(operation_id="rollBack", request=RollbackRequest, responses={201: RollbackView})

@@ -5,10 +5,10 @@ from typing import Any, ClassVar
 from django.urls import path
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
-from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from foundation.api.filters import require_known
 from foundation.errors import InvalidRequest
 from governance.comparison import comparison
 from releases import queries
@@ -60,9 +60,10 @@ class Comparison(TenantView):
     def get(self, request: Request, tenant: str, pipeline_id: str) -> Response:
         """What changes for callers and for parked work from one release to another one."""
         pipeline = queries.pipeline(self.tenant, pipeline_id)
-        versions = _versions(request)
-        after = _release(pipeline, versions["to"]) or comparison.newest_release(pipeline)
-        before = _release(pipeline, versions["from"]) or queries.active_release(pipeline)
+        require_known(request, NAMES)
+        versions = request.query_params
+        after = _release(pipeline, versions.get("to")) or comparison.newest_release(pipeline)
+        before = _release(pipeline, versions.get("from")) or queries.active_release(pipeline)
         found = comparison.differences(before, after)
         breaking = any(each.is_breaking for each in found)
         shown = {"before": before, "after": after, "breaking": breaking, "differences": found}
@@ -70,24 +71,12 @@ class Comparison(TenantView):
 
 
 def _release(pipeline: Pipeline, version: str | None) -> Release | None:
-    return None if version is None else queries.release(pipeline, version)
-
-
-def _versions(request: Request) -> dict[str, str | None]:
-    """Return the parameters; None for one that is absent. Raises DRF's `ValidationError` for others and empty ones."""
-    errors = {
-        name: ErrorDetail("is not a known parameter", code="unknown_parameter")
-        for name in sorted(request.query_params.keys() - set(NAMES))
-    }
-    values = {name: request.query_params.get(name) for name in NAMES}
-    errors |= {name: ErrorDetail("must not be empty", code="blank") for name in NAMES if values[name] == ""}
-    if errors:
-        raise ValidationError(errors)
+    if version is None:
+        return None
     # No release has such a version, and PostgreSQL does not accept U+0000.
-    malformed = next((value for value in values.values() if value is not None and not is_segment(value)), None)
-    if malformed is not None:
-        raise ReleaseUnknown(f"There is no release {malformed!r}.")
-    return values
+    if not is_segment(version):
+        raise ReleaseUnknown(f"There is no release {version!r}.")
+    return queries.release(pipeline, version)
 
 
 urlpatterns = [path("pipelines/<str:pipeline_id>/comparison", Comparison.as_view(), name="comparison")]

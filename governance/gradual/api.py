@@ -11,27 +11,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from foundation.api.fields import Identifier, Number, SegmentIdentifier, StrictSerializer, Text, WholeNumber
-from foundation.api.pagination import NewestFirst
 from governance.activation.api import Activations, ExpectingRequest
 from governance.gradual import ending, measured, operations, plan, start, steps
 from governance.gradual.plan import Bounds, Plan
-from releases import queries
-from releases.errors import (
-    ActiveReleaseChanged,
-    ActiveReleaseRevoked,
-    ApprovalRequired,
-    CandidateActive,
-    GradualActivationEnded,
-    GradualActivationInvalid,
-    GradualActivationRunning,
-    GradualActivationUnknown,
-    NoActiveRelease,
-    NoNextStep,
-    OperationKeyReused,
-    PipelineUnknown,
-    ReasonRequired,
-    StepChanged,
-)
+from releases import errors, queries
 from releases.models import IDENTITY_LENGTH, GradualActivation
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.audit.acts import Act, declares
@@ -192,24 +175,23 @@ class OneGradualActivationView(GradualActivationView):
         return None if found is None else dict(EvidenceView(found).data)
 
 
-class NewestGradualActivations(NewestFirst):
-    ordering = ("-started_at", "-id")
-
-
 @extend_schema(parameters=[TENANT], tags=["activations"])
 class GradualActivations(TenantView, ListAPIView[GradualActivation]):
     """The gradual activations of the pipeline, newest first."""
 
     refusals: ClassVar = {
-        "GET": (PipelineUnknown,),
+        "GET": (errors.PipelineUnknown,),
         "POST": (
             *Activations.refusals["POST"],
-            *(GradualActivationInvalid, NoActiveRelease, ActiveReleaseRevoked),
-            *(CandidateActive, GradualActivationRunning),
+            errors.GradualActivationInvalid,
+            errors.NoActiveRelease,
+            errors.ActiveReleaseRevoked,
+            errors.CandidateActive,
+            errors.GradualActivationRunning,
         ),
     }
     serializer_class = GradualActivationView
-    pagination_class = NewestGradualActivations
+    ordering = ("-started_at", "-id")
     queryset = GradualActivation.objects.none()
 
     def get_queryset(self) -> Any:
@@ -242,7 +224,7 @@ class _OneView(TenantView):
 
 @extend_schema(parameters=[TENANT], tags=["activations"])
 class OneGradualActivation(_OneView):
-    refusals: ClassVar = {"GET": (PipelineUnknown, GradualActivationUnknown)}
+    refusals: ClassVar = {"GET": (errors.PipelineUnknown, errors.GradualActivationUnknown)}
 
     @extend_schema(operation_id="gradualActivation", responses=OneGradualActivationView)
     def get(self, request: Request, tenant: str, pipeline_id: str, gradual_id: uuid.UUID) -> Response:
@@ -251,14 +233,17 @@ class OneGradualActivation(_OneView):
 
 
 _REFUSALS = (
-    *(PipelineUnknown, GradualActivationUnknown, GradualActivationEnded),
-    *(ActiveReleaseChanged, OperationKeyReused),
+    errors.PipelineUnknown,
+    errors.GradualActivationUnknown,
+    errors.GradualActivationEnded,
+    errors.ActiveReleaseChanged,
+    errors.OperationKeyReused,
 )
 
 
 @extend_schema(parameters=[TENANT], tags=["activations"])
 class NextStep(_OneView):
-    refusals: ClassVar = {"POST": (*_REFUSALS, StepChanged, NoNextStep, ApprovalRequired)}
+    refusals: ClassVar = {"POST": (*_REFUSALS, errors.StepChanged, errors.NoNextStep, errors.ApprovalRequired)}
 
     @declares(Act.GRADUAL_ACTIVATION_STEP, Scope.ACTIVATE)
     @extend_schema(
@@ -289,7 +274,7 @@ class Promotion(_OneView):
 
 @extend_schema(parameters=[TENANT], tags=["activations"])
 class WithdrawalOfCandidate(_OneView):
-    refusals: ClassVar = {"POST": (*_REFUSALS, ReasonRequired)}
+    refusals: ClassVar = {"POST": (*_REFUSALS, errors.ReasonRequired)}
 
     @declares(Act.GRADUAL_ACTIVATION_WITHDRAW, Scope.ROLL_BACK)
     @extend_schema(

@@ -15,6 +15,7 @@ from foundation.errors import CoordinatorError, InvalidRequest
 from releases.api.artifact_uploads import ArtifactUploadRequest, represent
 from releases.api.attachments import download
 from releases.api.multipart import ReleaseUpload, receive
+from releases.artifacts.store import artifact_store
 from releases.models import ArtifactUpload, Release
 from releases.registration import attachments, direct_uploads, registrar
 from releases.states import Status
@@ -111,7 +112,7 @@ def _form(pages: ReadOnlyAdmin, request: HttpRequest, error: CoordinatorError | 
         title="Upload a release",
         tenants=tenants_of(request.user, Scope.REGISTER),
         again=_again(pages, request),
-        direct=reverse("admin:releases_release_upload") + "direct/" if direct_uploads.are_supported() else "",
+        direct=reverse("admin:releases_release_upload") + "direct/" if artifact_store().direct else "",
         direct_bytes=DIRECT_BYTES,
         problem=problem_of(error) if error else None,
     )

@@ -10,15 +10,8 @@ from rest_framework.response import Response
 
 from foundation.api.fields import StrictSerializer, WholeNumber
 from foundation.errors import PayloadTooLarge, QuotaExceeded
+from releases import errors
 from releases.api.trusted_keys import FindingView
-from releases.errors import (
-    ArtifactStoreUnavailable,
-    DirectUploadsFull,
-    DirectUploadsUnavailable,
-    UploadIncomplete,
-    UploadNotOpen,
-    UploadUnknown,
-)
 from releases.models import ArtifactUpload
 from releases.registration import direct_uploads
 from releases.states import UploadStatus
@@ -42,31 +35,34 @@ class PartView(serializers.Serializer[direct_uploads.Part]):
     url = serializers.CharField(help_text="PUT exactly these bytes to this address. Start within 15 minutes.")
 
 
-class ArtifactUploadView(serializers.Serializer[ArtifactUpload]):
-    uploadId = serializers.UUIDField(source="id")
-    digest = serializers.CharField()
-    size = serializers.IntegerField()
-    status = serializers.ChoiceField(choices=[each.value for each in UploadStatus])
-    finding = FindingView(allow_null=True, help_text="Why the upload was rejected.")
+class ArtifactUploadView(serializers.Serializer[Any]):
+    uploadId = serializers.UUIDField(source="upload.id")
+    digest = serializers.CharField(source="upload.digest")
+    size = serializers.IntegerField(source="upload.size")
+    status = serializers.ChoiceField(source="upload.status", choices=[each.value for each in UploadStatus])
+    finding = FindingView(source="upload.finding", allow_null=True, help_text="Why the upload was rejected.")
     received = serializers.IntegerField(help_text="The number of bytes that have arrived.")
     missing = PartView(many=True, help_text="The first parts that are missing. If there are none, complete the upload.")
-    createdAt = serializers.DateTimeField(source="created_at")
-    expiresAt = serializers.DateTimeField(source="expires_at")
+    createdAt = serializers.DateTimeField(source="upload.created_at")
+    expiresAt = serializers.DateTimeField(source="upload.expires_at")
 
 
 def represent(upload: ArtifactUpload) -> dict[str, Any]:
     """Return the JSON representation of `upload`, with its missing parts. Raises `ArtifactStoreUnavailable`."""
     received, missing = direct_uploads.missing(upload)
-    upload.received, upload.missing = received, missing  # type: ignore[attr-defined]
-    return dict(ArtifactUploadView(upload).data)
+    return dict(ArtifactUploadView({"upload": upload, "received": received, "missing": missing}).data)
 
 
 @extend_schema(parameters=[TENANT], tags=["releases"])
 class ArtifactUploads(TenantView):
     refusals: ClassVar = {
         "POST": (
-            *(DirectUploadsUnavailable, DirectUploadsFull, PayloadTooLarge, ArtifactStoreUnavailable),
-            *(QuotaExceeded, StorageQuotaReached),
+            errors.DirectUploadsUnavailable,
+            errors.DirectUploadsFull,
+            PayloadTooLarge,
+            errors.ArtifactStoreUnavailable,
+            QuotaExceeded,
+            StorageQuotaReached,
         )
     }
 
@@ -86,7 +82,9 @@ class ArtifactUploads(TenantView):
 
 @extend_schema(parameters=[TENANT], tags=["releases"])
 class OneArtifactUpload(TenantView):
-    refusals: ClassVar = {"GET": (UploadUnknown, DirectUploadsUnavailable, ArtifactStoreUnavailable)}
+    refusals: ClassVar = {
+        "GET": (errors.UploadUnknown, errors.DirectUploadsUnavailable, errors.ArtifactStoreUnavailable)
+    }
 
     @declares(None, Scope.REGISTER)
     @extend_schema(operation_id="upload", responses=ArtifactUploadView)
@@ -98,7 +96,13 @@ class OneArtifactUpload(TenantView):
 @extend_schema(parameters=[TENANT], tags=["releases"])
 class CompleteArtifactUpload(TenantView):
     refusals: ClassVar = {
-        "POST": (UploadUnknown, UploadNotOpen, UploadIncomplete, DirectUploadsUnavailable, ArtifactStoreUnavailable)
+        "POST": (
+            errors.UploadUnknown,
+            errors.UploadNotOpen,
+            errors.UploadIncomplete,
+            errors.DirectUploadsUnavailable,
+            errors.ArtifactStoreUnavailable,
+        )
     }
 
     @declares(Act.ARTIFACT_UPLOAD_COMPLETE, Scope.REGISTER)

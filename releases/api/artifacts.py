@@ -17,18 +17,8 @@ from foundation.api.problem import refusal
 from foundation.api.streaming import streamed
 from foundation.errors import PreconditionFailed, RangeNotSatisfiable, SlowRequestsBusy
 from foundation.http.ranges import is_unchanged, requested_range
-from releases import queries
+from releases import errors, queries
 from releases.artifacts import downloads
-from releases.errors import (
-    ArtifactAltered,
-    ArtifactMissing,
-    ArtifactNotStored,
-    ArtifactStoreUnavailable,
-    ArtifactUnknown,
-    ArtifactUnverified,
-    DescriptorUnknown,
-    PipelineUnknown,
-)
 from releases.models import Artifact, Release
 from tenancy import audit
 from tenancy.api.tenant_view import TENANT, TenantView
@@ -53,8 +43,15 @@ class BytesRenderer(JSONRenderer):
 class OneArtifact(TenantView):
     refusals: ClassVar = {
         "GET": (
-            *(ArtifactUnknown, ArtifactNotStored, ArtifactMissing, ArtifactAltered, ArtifactStoreUnavailable),
-            *(ArtifactUnverified, PreconditionFailed, RangeNotSatisfiable, SlowRequestsBusy),
+            errors.ArtifactUnknown,
+            errors.ArtifactNotStored,
+            errors.ArtifactMissing,
+            errors.ArtifactAltered,
+            errors.ArtifactStoreUnavailable,
+            errors.ArtifactUnverified,
+            PreconditionFailed,
+            RangeNotSatisfiable,
+            SlowRequestsBusy,
         )
     }
     renderer_classes = (BytesRenderer, JSONRenderer)
@@ -135,7 +132,7 @@ def _saved(digest: str, disposition: str | None) -> dict[str, Any]:
 
 @extend_schema(parameters=[TENANT], tags=["releases"])
 class OneDescriptor(TenantView):
-    refusals: ClassVar = {"GET": (PipelineUnknown, DescriptorUnknown, PreconditionFailed)}
+    refusals: ClassVar = {"GET": (errors.PipelineUnknown, errors.DescriptorUnknown, PreconditionFailed)}
 
     @extend_schema(operation_id="descriptor", responses={(200, "application/json"): OpenApiTypes.OBJECT})
     def get(self, request: Request, tenant: str, pipeline_id: str, descriptor_digest: str) -> HttpResponse:

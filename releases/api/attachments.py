@@ -12,17 +12,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from foundation.errors import InvalidRequest
-from releases import queries
+from releases import errors, queries
 from releases.api.multipart import ATTACHMENT_FIELD, ReleaseUpload, receive
 from releases.api.releases import ReleaseView
-from releases.errors import (
-    AttachmentInvalid,
-    AttachmentsFull,
-    AttachmentUnknown,
-    PipelineUnknown,
-    ReleaseNotRegistered,
-    ReleaseUnknown,
-)
 from releases.models import IDENTITY_LENGTH, Attachment
 from releases.registration import attachments
 from tenancy.api.tenant_view import TENANT, TenantView
@@ -42,8 +34,11 @@ class AttachmentRequest(serializers.Serializer[Any]):
 class Attachments(TenantView):
     refusals: ClassVar = {
         "POST": (
-            *(PipelineUnknown, ReleaseUnknown, ReleaseNotRegistered),
-            *(AttachmentInvalid, AttachmentsFull),
+            errors.PipelineUnknown,
+            errors.ReleaseUnknown,
+            errors.ReleaseNotRegistered,
+            errors.AttachmentInvalid,
+            errors.AttachmentsFull,
         )
     }
     parser_classes = (MultiPartParser,)
@@ -69,14 +64,14 @@ def _release_version(form: Any, upload: ReleaseUpload) -> str:
     version = form.get("releaseVersion")
     if not isinstance(version, str) or not is_segment(version) or not upload.attached:
         missing = "attachment" if upload.attached == [] else "releaseVersion"
-        errors = [{"field": missing, "code": "REQUIRED", "message": "is required"}]
-        raise InvalidRequest("The request needs 'releaseVersion' and a file 'attachment'.", errors=errors)
+        required = {"field": missing, "code": "REQUIRED", "message": "is required"}
+        raise InvalidRequest("The request needs 'releaseVersion' and a file 'attachment'.", errors=[required])
     return version
 
 
 @extend_schema(parameters=[TENANT], tags=["releases"])
 class OneAttachment(TenantView):
-    refusals: ClassVar = {"GET": (PipelineUnknown, AttachmentUnknown)}
+    refusals: ClassVar = {"GET": (errors.PipelineUnknown, errors.AttachmentUnknown)}
 
     @extend_schema(operation_id="attachment", responses={(200, "application/json"): OpenApiTypes.OBJECT})
     def get(self, request: Request, tenant: str, pipeline_id: str, digest: str) -> HttpResponse:

@@ -26,8 +26,12 @@ from wire.documents.json_reader import count_values
 DESCRIPTOR_FIELD = "descriptor"
 CONTRACT_FIELD = "contract"
 ATTACHMENT_FIELD = "attachment"
-_DOCUMENTS = {DESCRIPTOR_FIELD: MAX_DESCRIPTOR_BYTES, CONTRACT_FIELD: MAX_CONTRACT_BYTES}
-"""The fields that contain one document, with the maximum size of each in bytes."""
+_LIMITS = {
+    DESCRIPTOR_FIELD: MAX_DESCRIPTOR_BYTES,
+    CONTRACT_FIELD: MAX_CONTRACT_BYTES,
+    ATTACHMENT_FIELD: MAX_ATTACHMENT_BYTES,
+}
+"""The fields that are kept in memory, with the maximum size in bytes: of a document, or of all attachments together."""
 
 
 class ReleaseUpload(FileUploadHandler):
@@ -49,8 +53,7 @@ class ReleaseUpload(FileUploadHandler):
         self._owner = owner
         self._attached_values = 0
         self.files: list[UploadedArtifact] = []
-        self._documents: dict[str, bytearray] = {}
-        self._attached: list[bytearray] = []
+        self._kept: dict[str, list[bytearray]] = {}
         self._staged: StagedBlob | None = None
 
     @property
@@ -72,43 +75,39 @@ class ReleaseUpload(FileUploadHandler):
         return descriptor
 
     def _document(self, field: str) -> bytes | None:
-        return bytes(self._documents[field]) if field in self._documents else None
+        return bytes(self._kept[field][-1]) if field in self._kept else None
 
     @property
     def attached(self) -> list[bytes]:
         """The bytes of each attachment."""
-        return [bytes(each) for each in self._attached]
+        return [bytes(each) for each in self._kept.get(ATTACHMENT_FIELD, ())]
 
     def new_file(self, *args: Any, **kwargs: Any) -> None:
         super().new_file(*args, **kwargs)
-        if self.field_name in _DOCUMENTS:
-            self._documents[self.field_name], self._staged = bytearray(), None
+        field = self.field_name or ""
+        if field not in _LIMITS:
+            self._staged = artifact_store().stage(settings.MAX_ARTIFACT_BYTES)
+            self.files.append(UploadedArtifact(self.file_name or "", self._staged))
             return
-        if self.field_name == ATTACHMENT_FIELD:
-            if len(self._attached) == Attachment.MAX_PER_RELEASE:
-                raise PayloadTooLarge(
-                    f"At most {Attachment.MAX_PER_RELEASE} files can be attached.", limit=Attachment.MAX_PER_RELEASE
-                )
-            self._attached.append(bytearray())
-            self._staged = None
-            return
-        self._staged = artifact_store().stage(settings.MAX_ARTIFACT_BYTES)
-        self.files.append(UploadedArtifact(self.file_name or "", self._staged))
+        self._staged = None
+        earlier = self._kept.get(field, []) if field == ATTACHMENT_FIELD else []
+        most = Attachment.MAX_PER_RELEASE
+        if len(earlier) == most:
+            raise PayloadTooLarge(f"At most {most} files can be attached.", limit=most)
+        self._kept[field] = [*earlier, bytearray()]
 
     def receive_data_chunk(self, raw_data: bytes, _start: int) -> None:
         if self._staged is not None:
             self._staged.write(raw_data)
-        elif self.field_name == ATTACHMENT_FIELD:
-            self._attached[-1] += raw_data
-            if sum(map(len, self._attached)) > MAX_ATTACHMENT_BYTES:
-                raise PayloadTooLarge(
-                    f"Attachments may have at most {MAX_ATTACHMENT_BYTES} bytes together.", limit=MAX_ATTACHMENT_BYTES
-                )
-        elif self.field_name in self._documents:
-            document, limit = self._documents[self.field_name], _DOCUMENTS[self.field_name]
-            document += raw_data
-            if len(document) > limit:
-                raise PayloadTooLarge(f"A {self.field_name} may have at most {limit} bytes.", limit=limit)
+            return
+        field = self.field_name or ""
+        kept, limit = self._kept[field], _LIMITS[field]
+        kept[-1] += raw_data
+        if sum(map(len, kept)) > limit:
+            what = f"A {field} may have at most {limit} bytes"
+            if field == ATTACHMENT_FIELD:
+                what = f"Attachments may have at most {limit} bytes together"
+            raise PayloadTooLarge(f"{what}.", limit=limit)
 
     def file_complete(self, file_size: int) -> "UploadedFile[bytes]":
         """Return an empty file for Django's form parser. The bytes are already in memory or in the artifact store."""
@@ -120,16 +119,16 @@ class ReleaseUpload(FileUploadHandler):
 
     def _admit(self) -> None:
         """Reserve the memory that parsing the last document or attachment needs."""
-        if self.field_name != ATTACHMENT_FIELD:
-            admit(self._documents[self.field_name or ""], self._owner)
-            return
-        self._attached_values += count_values(bytes(self._attached[-1]))
-        if self._attached_values > MAX_ATTACHMENT_VALUES:
-            raise PayloadTooLarge(
-                f"Attachments may have at most {MAX_ATTACHMENT_VALUES} values together.",
-                limit=MAX_ATTACHMENT_VALUES,
-            )
-        admit(self._attached[-1], self._owner)
+        field = self.field_name or ""
+        last = self._kept[field][-1]
+        if field == ATTACHMENT_FIELD:
+            self._attached_values += count_values(bytes(last))
+            if self._attached_values > MAX_ATTACHMENT_VALUES:
+                raise PayloadTooLarge(
+                    f"Attachments may have at most {MAX_ATTACHMENT_VALUES} values together.",
+                    limit=MAX_ATTACHMENT_VALUES,
+                )
+        admit(last, self._owner)
 
 
 @contextmanager

@@ -11,22 +11,11 @@ from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from foundation.api.pagination import NewestFirst
 from foundation.errors import QuotaExceeded
-from releases import queries
+from releases import errors, queries
 from releases.api.multipart import receive
 from releases.api.pauses import PausableView, with_pauses
 from releases.api.trusted_keys import AttachmentView, FindingView, TrustView
-from releases.errors import (
-    ArtifactStoreUnavailable,
-    AttachmentInvalid,
-    AttachmentsFull,
-    DescriptorInvalid,
-    PipelineUnknown,
-    ReleaseConflict,
-    ReleaseNotRegistered,
-    ReleaseUnknown,
-)
 from releases.models import Artifact, Blob, Deployment, Release, Retirement, Revocation
 from releases.registration import registrar
 from releases.registration.progress import findings_so_far
@@ -182,11 +171,16 @@ class Releases(TenantView, ListAPIView[Release]):
     """The pipeline's releases, newest first."""
 
     refusals: ClassVar = {
-        "GET": (PipelineUnknown,),
+        "GET": (errors.PipelineUnknown,),
         "POST": (
-            *(DescriptorInvalid, ReleaseConflict, ArtifactStoreUnavailable),
-            *(AttachmentInvalid, AttachmentsFull, ReleaseNotRegistered),
-            *(QuotaExceeded, StorageQuotaReached),
+            errors.DescriptorInvalid,
+            errors.ReleaseConflict,
+            errors.ArtifactStoreUnavailable,
+            errors.AttachmentInvalid,
+            errors.AttachmentsFull,
+            errors.ReleaseNotRegistered,
+            QuotaExceeded,
+            StorageQuotaReached,
         ),
     }
     parser_classes = (MultiPartParser,)
@@ -231,7 +225,7 @@ class Releases(TenantView, ListAPIView[Release]):
 
 @extend_schema(parameters=[TENANT], tags=["releases"])
 class OneRelease(TenantView):
-    refusals: ClassVar = {"GET": (PipelineUnknown, ReleaseUnknown)}
+    refusals: ClassVar = {"GET": (errors.PipelineUnknown, errors.ReleaseUnknown)}
 
     @extend_schema(operation_id="release", responses=ReleaseView)
     def get(self, request: Request, tenant: str, pipeline_id: str, release_version: str) -> Response:
@@ -258,10 +252,6 @@ class DeploymentFilter(filters.FilterSet):
     environment = filters.CharFilter()
 
 
-class NewestCreated(NewestFirst):
-    ordering = ("-created_at", "-id")
-
-
 @extend_schema(parameters=[TENANT], tags=["releases"])
 class Deployments(TenantView, ListAPIView[Deployment]):
     """The releases that the deployment API registered, newest first: what was deployed, where, and by whom.
@@ -271,7 +261,7 @@ class Deployments(TenantView, ListAPIView[Deployment]):
 
     serializer_class = DeploymentView
     filterset_class = DeploymentFilter
-    pagination_class = NewestCreated
+    ordering = ("-created_at", "-id")
     queryset = Deployment.objects.none()
 
     def get_queryset(self) -> Any:

@@ -14,7 +14,7 @@ import threading
 import time
 import uuid
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from django.db import Error, connection, transaction
@@ -78,73 +78,58 @@ class Lease:
             return int(cursor.rowcount)
 
 
+Holding = AbstractContextManager[Lease | None]
+"""A context with the lease, or None if another holder's is in the way."""
+
+
 @contextmanager
 def shared(digests: Collection[str], *, timeout: float = TIMEOUT_SECONDS) -> Iterator[Lease]:
     """Hold a shared lease on each of `digests`, so that their bytes are not removed.
 
     Waits while others hold exclusive leases. Raises `ArtifactStoreUnavailable` after `timeout` seconds.
     """
-    lease, deadline = Lease(digests), time.monotonic() + timeout
-    while not lease.take(exclusive=False):
-        if time.monotonic() > deadline:
+    with _held(digests, exclusive=False, timeout=timeout) as lease:
+        if lease is None:
             raise ArtifactStoreUnavailable("Some of the bytes of this upload are being removed. Try again.")
-        time.sleep(_POLL_SECONDS)
-    with _renewed(lease):
         yield lease
 
 
+def exclusive(digest: str) -> Holding:
+    """Try to hold the exclusive lease on `digest`, without waiting."""
+    return _held([digest], exclusive=True)
+
+
+def scrubber() -> Holding:
+    """Try to hold the lease of the scrubber, without waiting: one process scrubs at a time."""
+    return _held([_SCRUB], exclusive=True)
+
+
+def no_removals(*, timeout: float = TIMEOUT_SECONDS) -> Holding:
+    """Hold off removals of blobs, for a backup that copies them. Removals that have begun end first."""
+    return _held([_REMOVALS], exclusive=True, timeout=timeout)
+
+
+def removal() -> Holding:
+    """Hold this while blobs are removed. Does not wait for a backup that holds off removals."""
+    return _held([_REMOVALS], exclusive=False)
+
+
 @contextmanager
-def exclusive(digest: str) -> Iterator[Lease | None]:
-    """Try to hold the exclusive lease on `digest`, without waiting. Yield None if another holder's is in the way."""
-    lease = Lease([digest])
-    if not lease.take(exclusive=True):
+def _held(resources: Collection[str], *, exclusive: bool, timeout: float = 0.0) -> Iterator[Lease | None]:
+    """Hold a lease during the block, and renew it over a separate connection.
+
+    Yields None if leases of other holders are in the way for `timeout` seconds.
+    """
+    lease, deadline = Lease(resources), time.monotonic() + timeout
+    while not (taken := lease.take(exclusive=exclusive)) and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+    if not taken:
         yield None
         return
-    with _renewed(lease):
-        yield lease
-
-
-@contextmanager
-def scrubber() -> Iterator[bool]:
-    """Try to hold the lease of the scrubber, without waiting. Yield False if another process scrubs."""
-    with exclusive(_SCRUB) as lease:
-        yield lease is not None
-
-
-@contextmanager
-def no_removals(*, timeout: float = TIMEOUT_SECONDS) -> Iterator[bool]:
-    """Hold off removals of blobs, for a backup that copies them. Removals that have begun end first.
-
-    Yields False if that takes more than `timeout` seconds: another process holds them off.
-    """
-    lease, deadline = Lease([_REMOVALS]), time.monotonic() + timeout
-    while not (held := lease.take(exclusive=True)) and time.monotonic() < deadline:
-        time.sleep(_POLL_SECONDS)
-    if not held:
-        yield False
-        return
-    with _renewed(lease):
-        yield True
-
-
-@contextmanager
-def removal() -> Iterator[bool]:
-    """Hold this while blobs are removed. Does not wait. Yields False while a backup holds off removals."""
-    lease = Lease([_REMOVALS])
-    if not lease.take(exclusive=False):
-        yield False
-        return
-    with _renewed(lease):
-        yield True
-
-
-@contextmanager
-def _renewed(lease: Lease) -> Iterator[None]:
-    """Renew the lease during the block, over a separate connection, and end it."""
     over = threading.Event()
     threading.Thread(name="blob-lease", target=_renew, args=(lease, over), daemon=True).start()
     try:
-        yield
+        yield lease
     finally:
         over.set()
         lease.end()

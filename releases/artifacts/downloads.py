@@ -4,6 +4,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from itertools import chain
 from pathlib import PurePosixPath
 from urllib.parse import unquote
@@ -50,16 +51,12 @@ def file_name(artifact: Artifact) -> str:
 
     A file of a `maven:` URI has the name that it has in a repository.
     """
-    name = PurePosixPath(unquote(_path(artifact.uri)).replace("\\", "/")).name
+    path = artifact.uri
+    with suppress(ArtifactUriError):
+        location = parse_artifact_uri(artifact.uri)
+        path = location.path if isinstance(location, MavenUri) else path
+    name = PurePosixPath(unquote(path).replace("\\", "/")).name
     return _UNSAFE.sub("_", name[-MAX_NAME:]) or "artifact"
-
-
-def _path(uri: str) -> str:
-    try:
-        location = parse_artifact_uri(uri)
-    except ArtifactUriError:
-        return uri
-    return location.path if isinstance(location, MavenUri) else uri
 
 
 def require_readable(blob: Blob) -> None:

@@ -65,14 +65,9 @@ def _copy(source: ArtifactStore, target: ArtifactStore, stored: StoredBlob) -> M
 
 def _remove(source: ArtifactStore, target: ArtifactStore, stored: StoredBlob, moved: Moved) -> Moved:
     if target.verified(stored.digest) is None:
-        moved = _replace(source, target, stored)
+        target.quarantine(stored.digest)
+        moved = _copy(source, target, stored)
         if moved.result is not Result.COPIED:
             return moved
     source.remove(stored.digest)
     return moved
-
-
-def _replace(source: ArtifactStore, target: ArtifactStore, stored: StoredBlob) -> Moved:
-    """Replace the wrong bytes of a blob in the target."""
-    target.quarantine(stored.digest)
-    return _copy(source, target, stored)

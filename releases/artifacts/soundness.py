@@ -33,10 +33,8 @@ _TURN_SECONDS = 0.05
 def require_sound(release: Release) -> None:
     """Raise `ArtifactMissing` or `ArtifactAltered` if an artifact of `release` is missing or damaged.
 
-    Reads the last verdict, and whether the store has bytes of the right size. It does not read the bytes: if their
-    fingerprint has changed since they were hashed, it sends CHECK_TASK. If they were certainly written again, it raises
-    `ArtifactUnverified` until they are hashed. A store that does not respond within STAT_SECONDS is ignored, because
-    executions do not need it.
+    Asks for the last verdict, and then as `require_present` does, but ignores a store that does not respond within
+    STAT_SECONDS, because executions do not need it.
     """
     for blob in blobs_of(release):
         require_sound_verdict(blob)
@@ -49,8 +47,9 @@ def require_sound(release: Release) -> None:
 def require_present(blob: Blob) -> None:
     """Raise an error if the store has no bytes for `blob`, or bytes of another size. Does not read them.
 
-    If their fingerprint has changed since they were hashed, CHECK_TASK is sent. Raises `ArtifactMissing`,
-    `ArtifactAltered`, `ArtifactUnverified` and `ArtifactStoreUnavailable`.
+    If their fingerprint has changed since they were hashed, CHECK_TASK is sent. If they were certainly written again,
+    `ArtifactUnverified` is raised until they are hashed. Also raises `ArtifactMissing`, `ArtifactAltered` and
+    `ArtifactStoreUnavailable`.
     """
     store = artifact_store()
     stat = _stat_of(store, blob)
@@ -72,25 +71,21 @@ def require_verified(release: Release) -> None:
     """
     store = artifact_store()
     for blob in blobs_of(release):
-        _require_verified(store, blob)
+        stat = _look(store, blob.digest)
+        if stat is not None and blob.state == Blob.State.SOUND and stat.fingerprint == blob.fingerprint:
+            continue
+        deadline = time.monotonic() + VERDICT_SECONDS
+        # Requests that judge the same bytes at once do so one after the other.
+        while (state := blobs.judge(blob.digest)) is None and time.monotonic() < deadline:
+            time.sleep(_TURN_SECONDS)
+        if state is None:
+            raise ArtifactStoreUnavailable(f"The bytes of {blob.digest} are being written or removed. Try again.")
+        _raise_unless_sound(blob.digest, state)
 
 
 def require_sound_verdict(blob: Blob) -> None:
     """Raise `ArtifactMissing` or `ArtifactAltered` if the last verdict on `blob` is not SOUND."""
     _raise_unless_sound(blob.digest, Blob.State(blob.state))
-
-
-def _require_verified(store: ArtifactStore, blob: Blob) -> None:
-    stat = _look(store, blob.digest)
-    if stat is not None and blob.state == Blob.State.SOUND and stat.fingerprint == blob.fingerprint:
-        return
-    deadline = time.monotonic() + VERDICT_SECONDS
-    # Requests that judge the same bytes at once do so one after the other.
-    while (state := blobs.judge(blob.digest)) is None and time.monotonic() < deadline:
-        time.sleep(_TURN_SECONDS)
-    if state is None:
-        raise ArtifactStoreUnavailable(f"The bytes of {blob.digest} are being written or removed. Try again.")
-    _raise_unless_sound(blob.digest, state)
 
 
 def _raise_unless_sound(digest: str, state: Blob.State) -> None:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.conf import settings
@@ -20,7 +20,7 @@ from foundation.database import guarded_update
 from foundation.errors import PayloadTooLarge
 from foundation.wakeups import wakeup
 from releases.artifacts import blob_lock, blobs
-from releases.artifacts.store import DirectUploads, artifact_store
+from releases.artifacts.store import artifact_store
 from releases.errors import (
     ArtifactStoreUnavailable,
     DirectUploadsFull,
@@ -36,6 +36,9 @@ from tenancy import audit
 from tenancy.audit.acts import Act
 from tenancy.models import Tenant
 from wire.findings import Finding
+
+if TYPE_CHECKING:
+    from releases.artifacts.store.s3 import DirectUploads
 
 FINISH_TASK = "releases.finish_upload"
 MAX_URLS = 100
@@ -54,11 +57,6 @@ class Part:
     offset: int
     size: int
     url: str
-
-
-def are_supported() -> bool:
-    """True if the artifact store supports direct uploads."""
-    return artifact_store().direct is not None
 
 
 def begin(tenant: Tenant, *, digest: str, size: int, actor: str) -> ArtifactUpload:
@@ -174,12 +172,12 @@ def clear(upload: ArtifactUpload) -> bool:
     return True
 
 
-def _verify(direct: DirectUploads, upload: ArtifactUpload) -> Finding | None:
+def _verify(direct: "DirectUploads", upload: ArtifactUpload) -> Finding | None:
     """Return what is wrong with the bytes.
 
     None if they are stored under their digest, or if another process has recorded the verdict.
     """
-    name, store, renew = str(upload.pk), artifact_store(), turns.renewing_upload(upload.pk)
+    name, store, renew = str(upload.pk), artifact_store(), turns.UPLOADS.renewing(upload.pk)
     staged = direct.read(name, renew) if direct.join(name, upload.storage_id) else None
     if staged is None:
         upload.refresh_from_db()
@@ -203,7 +201,7 @@ def _verify(direct: DirectUploads, upload: ArtifactUpload) -> Finding | None:
     return None
 
 
-def _direct() -> DirectUploads:
+def _direct() -> "DirectUploads":
     direct = artifact_store().direct
     if direct is None:
         raise DirectUploadsUnavailable(
@@ -217,11 +215,8 @@ def _current(tenant: Tenant, digest: str, size: int) -> ArtifactUpload | None:
     live = rows.filter(status=UploadStatus.VERIFYING) | rows.filter(
         status=UploadStatus.OPEN, expires_at__gt=timezone.now()
     )
-    return live.first() or rows.filter(status=UploadStatus.STORED, digest__in=_sound(digest)).first()
-
-
-def _sound(digest: str) -> list[str]:
-    return list(Blob.objects.filter(digest=digest, state=Blob.State.SOUND).values_list("digest", flat=True))
+    sound = Blob.objects.filter(digest=digest, state=Blob.State.SOUND)
+    return live.first() or rows.filter(status=UploadStatus.STORED, digest__in=sound.values("digest")).first()
 
 
 def _create(tenant: Tenant, digest: str, size: int, actor: str) -> ArtifactUpload:
@@ -256,7 +251,7 @@ def _record(act: Act, upload: ArtifactUpload, actor: str) -> None:
     audit.record(act, tenant=upload.tenant, actor=actor, object_type="artifact_upload", object=upload.pk, **details)
 
 
-def _open(direct: DirectUploads, upload: ArtifactUpload) -> None:
+def _open(direct: "DirectUploads", upload: ArtifactUpload) -> None:
     storage_id = direct.begin(str(upload.pk))
     unopened = ArtifactUpload.objects.filter(pk=upload.pk, status=UploadStatus.OPEN, storage_id="")
     if not unopened.update(storage_id=storage_id):

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
@@ -13,12 +13,7 @@ from releases.artifacts import blob_lock, blobs
 from releases.artifacts.store import StagedBlob
 from releases.errors import DescriptorInvalid, ReleaseConflict
 from releases.models import Artifact, Pipeline, Release, WorkerGate
-from releases.registration import (
-    attachments,
-    image_registry,
-    missing_bytes,
-    upload_quotas,
-)
+from releases.registration import attachments, image_registry, missing_bytes, upload_quotas
 from releases.states import Status
 from releases.trust.evidence import Evidence
 from tenancy import audit
@@ -49,14 +44,17 @@ class UploadedArtifact:
 
 
 @dataclass(frozen=True)
-class Upload:
-    """The parts of an upload other than its files. `document` is the descriptor, `findings` are those so far."""
+class _Upload:
+    """An upload that was read, with its findings so far. `staged` are the files that its artifacts have, by digest."""
 
+    tenant: Tenant
     actor: str
     document: bytes
+    descriptor: Descriptor
     contract: bytes | None
     evidence: Sequence[Evidence]
     findings: Sequence[Finding]
+    staged: Mapping[str, StagedBlob]
     worker_gate: WorkerGate
 
 
@@ -104,16 +102,19 @@ def register(
                     Act.RELEASE_RESTORE_BYTES, existing, actor, digests=sorted(file.staged.digest for file in files)
                 )
             return Registration(existing, created=False)
-        findings = image_registry.unusable(descriptor, _severity(descriptor, any_reference))
-        findings += unpromotable(descriptor, Severity.ERROR if promotable else Severity.WARNING)
         evidence = attachments.examined(attached, descriptor)
-        registration = _store(
-            tenant,
-            descriptor,
-            files,
-            Upload(actor, document, contract, evidence, findings, worker_gate),
-            lease_seconds,
-        )
+        wanted = {artifact.digest for artifact in descriptor.artifacts if artifact.kind.is_stored}
+        findings = [
+            *image_registry.unusable(descriptor, _severity(descriptor, any_reference)),
+            *unpromotable(descriptor, Severity.ERROR if promotable else Severity.WARNING),
+            *(_matches_no_artifact(file) for file in files if file.staged.digest not in wanted),
+            *(finding for each in evidence for finding in each.findings),
+        ]
+        staged = {file.staged.digest: file.staged for file in files if file.staged.digest in wanted}
+        upload = _Upload(tenant, actor, document, descriptor, contract, evidence, findings, staged, worker_gate)
+        # The lease prevents the removal of these bytes until the rows that refer to them are committed.
+        with blob_lock.shared(wanted, timeout=lease_seconds) as lease:
+            registration = _store(lease, upload, wanted)
         if not registration.created:
             attachments.attach(registration.release, attached, actor=actor)
         return registration
@@ -180,55 +181,33 @@ def _bytes(column: bytes | memoryview | None) -> bytes | None:
     return None if column is None else bytes(column)
 
 
-def _store(
-    tenant: Tenant,
-    descriptor: Descriptor,
-    files: Sequence[UploadedArtifact],
-    upload: Upload,
-    lease_seconds: float,
-) -> Registration:
-    wanted = {artifact.digest for artifact in descriptor.artifacts if artifact.kind.is_stored}
-    unmatched = [_matches_no_artifact(file) for file in files if file.staged.digest not in wanted]
-    findings = [*upload.findings, *unmatched, *(finding for each in upload.evidence for finding in each.findings)]
-    staged = {file.staged.digest: file.staged for file in files if file.staged.digest in wanted}
-    # The lease prevents the removal of these bytes until the rows that refer to them are committed.
-    with blob_lock.shared(wanted, timeout=lease_seconds) as lease:
-        fingerprints = {digest: blob.keep() for digest, blob in staged.items()}
-        return _commit(lease, tenant, descriptor, replace(upload, findings=findings), wanted, staged, fingerprints)
-
-
-def _commit(
-    lease: blob_lock.Lease,
-    tenant: Tenant,
-    descriptor: Descriptor,
-    upload: Upload,
-    wanted: set[str],
-    staged: Mapping[str, StagedBlob],
-    fingerprints: Mapping[str, str],
-) -> Registration:
+def _store(lease: blob_lock.Lease, upload: _Upload, wanted: set[str]) -> Registration:
+    fingerprints = {digest: blob.keep() for digest, blob in upload.staged.items()}
     try:
         with lease.transaction():
-            upload_quotas.admit(tenant, {digest: blob.size for digest, blob in staged.items()})
+            upload_quotas.admit(upload.tenant, {digest: blob.size for digest, blob in upload.staged.items()})
             # Sorted, so that two uploads of the same files cannot deadlock.
             for digest in sorted(fingerprints):
-                blobs.record_sound(digest, size=staged[digest].size, fingerprint=fingerprints[digest])
-            release = _write_release(tenant, descriptor, upload)
+                blobs.record_sound(digest, size=upload.staged[digest].size, fingerprint=fingerprints[digest])
+            release = _write_release(upload)
             attachments.write(release, upload.evidence, actor=upload.actor)
-            _write_artifacts(release, descriptor, owned=missing_bytes.owned(tenant, wanted) | fingerprints.keys())
+            owned = missing_bytes.owned(upload.tenant, wanted) | fingerprints.keys()
+            _write_artifacts(release, upload.descriptor, owned)
             wakeup.send(VERIFY_TASK)
             _record(Act.RELEASE_UPLOAD, release, upload.actor, descriptorDigest=release.descriptor_digest)
     except IntegrityError:
         # Another upload of the same version was committed first.
-        existing = _existing(tenant, descriptor, upload.document, upload.contract)
+        existing = _existing(upload.tenant, upload.descriptor, upload.document, upload.contract)
         if existing is None:
             raise
         return Registration(existing, created=False)
     return Registration(release, created=True)
 
 
-def _write_release(tenant: Tenant, descriptor: Descriptor, upload: Upload) -> Release:
+def _write_release(upload: _Upload) -> Release:
+    descriptor = upload.descriptor
     pipeline, _ = Pipeline.objects.get_or_create(
-        tenant=tenant, pipeline_id=descriptor.pipeline_id, defaults={"worker_gate": upload.worker_gate}
+        tenant=upload.tenant, pipeline_id=descriptor.pipeline_id, defaults={"worker_gate": upload.worker_gate}
     )
     return Release.objects.create(
         pipeline=pipeline,

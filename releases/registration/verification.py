@@ -135,7 +135,7 @@ def _has_errors(findings: Sequence[Finding]) -> bool:
 def _verify(release: Release, progress: Progress) -> Verdict:
     store = artifact_store()
     descriptor = descriptor_from_json(release.descriptor)
-    renew = turns.renewing_release(release.pk)
+    renew = turns.RELEASES.renewing(release.pk)
     unresolved, unanswered = resolve(release, renew, progress)
     if unanswered is not None:
         return _decided(release, Verdict(tuple(unresolved), None, ""), unanswered)
@@ -248,11 +248,7 @@ def _download(release: Release, missing: Artifact, location: MavenUri, renew: Ca
 
 
 def _refusal_finding(release: Release, missing: Artifact, refusal: ArtifactRefused) -> Finding:
-    field = artifact_field(missing.position, "uri")
-    return Finding(refusal.code, field, NAMES_PROFILE + str(refusal), _refusal_severity(release, refusal))
-
-
-def _refusal_severity(release: Release, refusal: ArtifactRefused) -> Severity:
-    """Return WARNING if the pipeline accepts releases without bytes. Other bytes are always an error."""
+    """Return a warning if the pipeline accepts releases without bytes. Other bytes are always an error."""
     lenient = release.pipeline.missing_artifacts == MissingArtifacts.IDENTITY_ONLY
-    return Severity.WARNING if lenient and refusal.code != OTHER_DIGEST else Severity.ERROR
+    severity = Severity.WARNING if lenient and refusal.code != OTHER_DIGEST else Severity.ERROR
+    return Finding(refusal.code, artifact_field(missing.position, "uri"), NAMES_PROFILE + str(refusal), severity)

@@ -75,7 +75,7 @@ def envelope_of(content: bytes) -> signing.Envelope:
 
 def packages_of(content: bytes) -> Iterator[Package]:
     """Yield the packages in the content of an attached SBOM. Raises `DocumentError`."""
-    yield from sbom.packages(sbom.read_bill(_object(content)))
+    yield from sbom.read_bill(_object(content)).contained()
 
 
 def _enveloped(content: bytes, envelope: signing.Envelope, descriptor: Descriptor) -> Evidence:

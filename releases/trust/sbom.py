@@ -5,7 +5,7 @@ The components are counted. If an SBOM names its subject by digest, the subject 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, ConfigDict, Field
@@ -31,22 +31,16 @@ class _Part(Document):
     model_config = ConfigDict(extra="ignore")
 
 
-def _require(supported: bool, formats: str) -> None:
-    if not supported:
-        raise PydanticCustomError("SBOM_FORMAT_UNSUPPORTED", f"Only {formats} is supported")
+def _supported(is_supported: Callable[[str], bool], formats: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not is_supported(value):
+            raise PydanticCustomError("SBOM_FORMAT_UNSUPPORTED", f"Only {formats} is supported")
+        return value
+
+    return AfterValidator(check)
 
 
 # --- CycloneDX ---
-
-
-def _cyclone_format(value: str) -> str:
-    _require(value == "CycloneDX", "the format CycloneDX")
-    return value
-
-
-def _cyclone_version(value: str) -> str:
-    _require(value.startswith("1."), "CycloneDX 1.x")
-    return value
 
 
 class _Hash(_Part):
@@ -75,8 +69,8 @@ class _CycloneMetadata(_Part):
 
 
 class _CycloneDx(_Part):
-    bom_format: Annotated[RequiredText, AfterValidator(_cyclone_format)]
-    spec_version: Annotated[RequiredText, AfterValidator(_cyclone_version)]
+    bom_format: Annotated[RequiredText, _supported(lambda value: value == "CycloneDX", "the format CycloneDX")]
+    spec_version: Annotated[RequiredText, _supported(lambda value: value.startswith("1."), "CycloneDX 1.x")]
     version: Int32 = 1
     metadata: _CycloneMetadata | None = None
     components: Annotated[tuple[_Component, ...], ArrayOrNull] = ()
@@ -90,6 +84,7 @@ class _CycloneDx(_Part):
         return sum(each.count for each in self.components)
 
     def contained(self) -> Iterator[Package]:
+        """Yield the packages that the SBOM lists, without its subjects. They are unverified claims of the SBOM."""
         waiting = list(reversed(self.components))
         while waiting:
             component = waiting.pop()
@@ -103,11 +98,6 @@ class _CycloneDx(_Part):
 
 
 # --- SPDX ---
-
-
-def _spdx_version(value: str) -> str:
-    _require(value in SPDX_VERSIONS, " or ".join(SPDX_VERSIONS))
-    return value
 
 
 class _Checksum(_Part):
@@ -143,7 +133,7 @@ class _Relationship(_Part):
 
 
 class _Spdx(_Part):
-    spdx_version: Annotated[RequiredText, AfterValidator(_spdx_version)]
+    spdx_version: Annotated[RequiredText, _supported(lambda value: value in SPDX_VERSIONS, " or ".join(SPDX_VERSIONS))]
     id: RequiredText = Field(alias="SPDXID")
     name: RequiredText
     document_describes: Texts = ()
@@ -189,11 +179,8 @@ def is_bill(document: Mapping[str, Any]) -> bool:
 
 def read_bill(document: Mapping[str, Any]) -> Bill:
     """Parse a JSON object as an SBOM. Raises `DocumentError` with all findings."""
-    read: Bill | None
-    if "bomFormat" in document:
-        read, findings = shape(_CycloneDx, document, _DIALECT)
-    else:
-        read, findings = shape(_Spdx, document, _DIALECT)
+    model: type[_CycloneDx] | type[_Spdx] = _CycloneDx if "bomFormat" in document else _Spdx
+    read, findings = shape(model, document, _DIALECT)
     if read is None:
         raise DocumentError(findings)
     return read
@@ -212,11 +199,6 @@ def artifact_findings(bill: Bill, descriptor: Descriptor) -> list[Finding]:
         for field, name, digest in bill.subjects()
         if digest and f"sha256:{digest}" not in artifacts
     ]
-
-
-def packages(bill: Bill) -> Iterator[Package]:
-    """Yield the packages that the SBOM lists, without its subjects. They are unverified claims of the SBOM."""
-    return bill.contained()
 
 
 def summary(bill: Bill) -> dict[str, Any]:

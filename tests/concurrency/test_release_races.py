@@ -18,7 +18,7 @@ from releases.errors import DeploymentPending
 from releases.models import Activation, ArtifactUpload, Blob, Contract, Deployment, Pipeline, Release
 from releases.registration.deployments import DeploymentRequest, deploy
 from releases.registration.registrar import Registration, register
-from releases.registration.turns import of_uploads
+from releases.registration.turns import UPLOADS
 from releases.registration.verification import verify_release
 from tenancy.models import Tenant
 from tests import making, signing
@@ -129,7 +129,7 @@ def test_a_direct_upload_that_another_process_has_just_claimed_is_skipped() -> N
     row.update(status="VERIFYING", status_changed_at=timezone.now())
 
     def take() -> Any:
-        with of_uploads(Places()).take() as due:
+        with UPLOADS.turns(Places()).take() as due:
             return due
 
     assert ended_after(lambda: row.update(claimed_at=timezone.now()), take).result() is None

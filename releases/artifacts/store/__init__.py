@@ -9,13 +9,12 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files.storage import Storage, storages
 
-from releases.artifacts.store.base import ArtifactStore, BlobStat, DirectUploads, StoredBlob
+from releases.artifacts.store.base import ArtifactStore, BlobStat, StoredBlob
 from releases.artifacts.store.staging import StagedBlob
 
 __all__ = [
     "ArtifactStore",
     "BlobStat",
-    "DirectUploads",
     "StagedBlob",
     "StoredBlob",
     "artifact_store",

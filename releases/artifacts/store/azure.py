@@ -2,19 +2,21 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http import HTTPStatus
-from typing import Any, BinaryIO
+from datetime import datetime
+from typing import Any
 
-from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError, ResourceNotFoundError
+from azure.core.exceptions import AzureError, HttpResponseError
 from azure.storage.blob import BlobServiceClient, ContentSettings
 from storages.backends.azure_storage import AzureStorage
 
 from releases.artifacts.store.base import BlobStat
-from releases.artifacts.store.objects import ObjectArtifactStore, StoredObject
+from releases.artifacts.store.objects import ObjectArtifactStore
 from releases.artifacts.store.staging import StagedBlob
 from releases.errors import ArtifactStoreUnavailable
 
+_EXISTS = ("BlobAlreadyExists",)
+_ABSENT = "BlobNotFound"
+"""The code if the container exists and the blob does not."""
 COPY_SECONDS = 300.0
 """A copy within the server that takes longer than this fails, in seconds."""
 
@@ -27,6 +29,7 @@ class AzureArtifactStore(ObjectArtifactStore, AzureStorage):
     """
 
     client_options: dict[str, Any]
+    errors = (AzureError, OSError)
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -54,19 +57,14 @@ class AzureArtifactStore(ObjectArtifactStore, AzureStorage):
         url: str = self.client.get_blob_client(self.key(digest)).url
         return url.partition("?")[0]
 
-    @contextmanager
-    def requests(self) -> Iterator[None]:
-        try:
-            yield
-        except HttpResponseError as error:
-            if error.status_code is None:  # the response broke off
-                raise _unanswered(error) from error
-            raise ArtifactStoreUnavailable(f"The artifact store refused: {_error_code(error)}.") from error
-        except (AzureError, OSError) as error:
-            raise _unanswered(error) from error
+    def code_of(self, error: BaseException) -> str:
+        if not isinstance(error, HttpResponseError) or error.status_code is None:  # without a status, it broke off
+            return ""
+        code = getattr(error, "error_code", None) or error.status_code
+        return str(getattr(code, "value", code))
 
-    def _upload(self, key: str, body: BinaryIO, staged: StagedBlob, *, once: bool) -> bool:
-        try:
+    def _upload(self, key: str, staged: StagedBlob, *, once: bool) -> bool:
+        with staged.open() as body, self.ignoring(*_EXISTS if once else ()):
             self.client.upload_blob(
                 key,
                 body,
@@ -76,56 +74,41 @@ class AzureArtifactStore(ObjectArtifactStore, AzureStorage):
                 max_concurrency=self.upload_max_conn,
                 content_settings=ContentSettings(**self._get_content_settings_parameters(key)),
             )
-        except ResourceExistsError:
-            if once:
-                return False
-            raise
-        return True
+            return True
+        return False
 
     def _head(self, key: str) -> BlobStat | None:
-        try:
+        with self.ignoring(_ABSENT):
             return _blob_stat(self.client.get_blob_client(key).get_blob_properties())
-        except ResourceNotFoundError as error:
-            _require_container(error)
-            return None
+        return None
 
     def _get(self, key: str) -> tuple[BlobStat, Iterator[bytes]] | None:
-        try:
+        with self.ignoring(_ABSENT):
             # The later ranges carry the ETag of the first one as a condition.
             content = self.client.download_blob(key)
-        except ResourceNotFoundError as error:
-            _require_container(error)
-            return None
-        return _blob_stat(content.properties), content.chunks()
+            return _blob_stat(content.properties), content.chunks()
+        return None
 
     def _get_range(self, key: str, start: int, stop: int) -> bytes:
-        try:
+        with self.ignoring(_ABSENT, "InvalidRange"):
             found: bytes = self.client.download_blob(key, offset=start, length=stop - start).readall()
-        except ResourceNotFoundError as error:
-            _require_container(error)
-            return b""
-        except HttpResponseError as error:
-            if error.status_code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-                raise
-            return b""
-        return found
+            return found
+        return b""
 
-    def _objects(self, prefix: str) -> Iterator[StoredObject]:
+    def _objects(self, prefix: str) -> Iterator[tuple[str, int, datetime]]:
         for blob in self.client.list_blobs(name_starts_with=prefix):
-            yield StoredObject(blob.name, blob.size, blob.last_modified)
+            yield blob.name, blob.size, blob.last_modified
 
     def _delete(self, key: str) -> None:
-        try:
+        with self.ignoring(_ABSENT):
             self.client.delete_blob(key)
-        except ResourceNotFoundError as error:
-            _require_container(error)
 
     def _copy(self, key: str, target: str) -> bool:
-        copy, deadline = self.client.get_blob_client(target), time.monotonic() + COPY_SECONDS
-        try:
+        status, deadline = "", time.monotonic() + COPY_SECONDS
+        copy = self.client.get_blob_client(target)
+        with self.ignoring(_ABSENT):
             status = copy.start_copy_from_url(self.client.get_blob_client(key).url)["copy_status"]
-        except ResourceNotFoundError as error:
-            _require_container(error)
+        if not status:
             return False
         while status == "pending" and time.monotonic() < deadline:
             time.sleep(0.5)
@@ -133,21 +116,6 @@ class AzureArtifactStore(ObjectArtifactStore, AzureStorage):
         if status != "success":
             raise ArtifactStoreUnavailable("The artifact store did not copy an object.")
         return True
-
-
-def _require_container(error: ResourceNotFoundError) -> None:
-    """Raise `error` unless it says that the container exists and the blob does not."""
-    if _error_code(error) != "BlobNotFound":
-        raise error
-
-
-def _unanswered(error: Exception) -> ArtifactStoreUnavailable:
-    return ArtifactStoreUnavailable(f"The artifact store does not answer: {type(error).__name__}.")
-
-
-def _error_code(error: HttpResponseError) -> str:
-    code = getattr(error, "error_code", None) or error.status_code or "unknown"
-    return str(getattr(code, "value", code))
 
 
 def _blob_stat(properties: Any) -> BlobStat:

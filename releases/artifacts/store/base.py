@@ -1,16 +1,21 @@
 """The interface of every artifact store (wire protocol A.4)."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from django.core.files.storage import Storage
 
-from releases.artifacts.store.staging import StagedBlob
+from releases.artifacts.store.staging import StagedBlob, staging_folder
 from releases.errors import ArtifactStoreUnavailable
+
+if TYPE_CHECKING:
+    from releases.artifacts.store.s3 import DirectUploads
 
 CHUNK = 1024 * 1024
 """Bytes are read and hashed in chunks of this size, in bytes."""
@@ -40,99 +45,58 @@ class BlobStat:
     fingerprint: str
 
 
-class DirectUploads(ABC):
-    """Uploads that a client sends straight to the store: parts by presigned requests, under a staging name.
-
-    Nothing that a client sends reaches the name of a digest before the coordinator has read and hashed it. Every
-    method may raise `ArtifactStoreUnavailable`. `name` identifies an upload.
-    """
-
-    @abstractmethod
-    def origins(self) -> list[str]:
-        """Return the origins, such as `https://s3.example`, to which clients send parts."""
-
-    @abstractmethod
-    def begin(self, name: str) -> str:
-        """Begin an upload and return the server's ID of it."""
-
-    @abstractmethod
-    def url(self, name: str, storage_id: str, number: int, size: int) -> str:
-        """Return the URL to which a client PUTs part `number`. The server accepts only `size` bytes."""
-
-    @abstractmethod
-    def parts(self, name: str, storage_id: str) -> dict[int, int]:
-        """Return the size of each received part by its number; empty if the upload is complete or unknown."""
-
-    @abstractmethod
-    def join(self, name: str, storage_id: str) -> bool:
-        """Join the parts into one object. Idempotent. Return False if neither exists."""
-
-    @abstractmethod
-    def read(self, name: str, while_reading: Callable[[], object] = ...) -> "StagedObject | None":
-        """Read and hash the joined object in constant memory; None if it does not exist.
-
-        Calls `while_reading` for each chunk.
-        """
-
-    @abstractmethod
-    def place(self, name: str, staged: "StagedObject", key: str, verified: Callable[[], BlobStat | None]) -> bool:
-        """Copy exactly the bytes that were read to `key`, on the server, unless `verified` finds them there.
-
-        Return False if the staging name no longer holds those bytes.
-        """
-
-    @abstractmethod
-    def abort(self, name: str, storage_id: str) -> None:
-        """Delete the parts of one upload. Keeps the joined object, which another upload may have made."""
-
-    @abstractmethod
-    def discard(self, name: str, storage_id: str) -> None:
-        """Delete everything that a finished upload left: its parts and the joined object."""
-
-
-@dataclass(frozen=True, slots=True)
-class StagedObject:
-    """The digest, size in bytes and ETag of an object under a staging name, as it was read."""
-
-    digest: str
-    size: int
-    tag: str
-
-
 class ArtifactStore(Storage, ABC):
     """A Django storage whose files are blobs, each named by its SHA-256 digest.
 
-    Every method that is declared here may raise `ArtifactStoreUnavailable`, which says nothing about any blob. A method
-    that takes a digest raises `ValueError` for anything else than `sha256:` and 64 lower-case hex digits.
+    Every method may raise `ArtifactStoreUnavailable`, which says nothing about any blob. A method that takes a digest
+    raises `ValueError` for anything else than `sha256:` and 64 lower-case hex digits.
 
     The store does not know the database. A caller that removes or replaces bytes holds the digest's lease
     (`releases.artifacts.blob_lock`), because the store cannot know who is about to refer to them.
+
+    A subclass implements requests for one file or object by its key, the name. They are sent within `requests`.
     """
 
     is_remote: bool
     """True if `stat` is a call over the network."""
     staging: Path
     """The folder of this machine in which uploads are received."""
+    checksum_errors: tuple[type[Exception], ...] = ()
+    """What `_get` raises, after the last byte, if the bytes do not match the server's checksum."""
 
     @property
-    def direct(self) -> DirectUploads | None:
+    def direct(self) -> "DirectUploads | None":
         """The direct uploads of this store; None if it does not support them."""
         return None
 
-    @abstractmethod
     def set_up(self) -> None:
-        """Create an empty store at the configured place. Does nothing to an existing store."""
+        """Create an empty store at the configured place. Does nothing to an existing store, or to one on a server."""
 
-    @abstractmethod
     def stage(self, limit: int) -> StagedBlob:
         """Begin to receive at most `limit` bytes."""
+        return StagedBlob(staging_folder(self.staging), limit, self.keep)
 
-    @abstractmethod
     def keep(self, staged: StagedBlob) -> str:
         """Make staged bytes durable under their digest, once, and return their fingerprint.
 
         If the store already has the right bytes, they are verified and left unchanged. Wrong bytes are replaced.
         """
+        staged.sync()
+        if not self._put(staged, once=True):
+            present = self.verified(staged.digest)
+            if present is not None:
+                staged.discard()
+                return present.fingerprint
+            self._put(staged, once=False)  # damaged: any other writer replaces it by the same bytes
+        present = self.stat(staged.digest)
+        if present is None or present.size != staged.size:
+            raise ArtifactStoreUnavailable("The artifact store accepted an upload and does not have it.")
+        staged.discard()
+        return present.fingerprint
+
+    def _put(self, staged: StagedBlob, *, once: bool) -> bool:
+        with self.requests():
+            return self._upload(self.key(staged.digest), staged, once=once)
 
     @abstractmethod
     def read(self, digest: str, while_reading: Callable[[], object] = ...) -> BinaryIO | None:
@@ -156,9 +120,11 @@ class ArtifactStore(Storage, ABC):
     def address(self, digest: str) -> str:
         """Return a URI that tells people and other programs where the bytes are. Nothing opens it."""
 
-    @abstractmethod
     def stat(self, digest: str) -> BlobStat | None:
         """Return the metadata of the bytes without reading them; None if there are none."""
+        key = self.key(digest)
+        with self.requests():
+            return self._head(key)
 
     @abstractmethod
     def is_rewritten(self, before: str, now: str) -> bool:
@@ -167,21 +133,56 @@ class ArtifactStore(Storage, ABC):
         False if only other metadata differ, or if one fingerprint is that of a store of another kind.
         """
 
-    @abstractmethod
-    def verified(self, digest: str, while_reading: Callable[[], object] = ...) -> BlobStat | None:
+    def verified(self, digest: str, while_reading: Callable[[], object] = lambda: None) -> BlobStat | None:
         """Read and hash all bytes. Return their metadata; None if the digest is another one or there are no bytes.
 
         Calls `while_reading` for each chunk. Also raises `ArtifactStoreUnavailable` if the store returns less than it
         lists, or if the bytes change meanwhile.
         """
+        stat, matches = self._compare(self.key(digest), digest, while_reading)
+        return stat if matches else None
 
-    @abstractmethod
+    def _compare(
+        self, key: str, digest: str, while_reading: Callable[[], object] = lambda: None
+    ) -> tuple[BlobStat | None, bool]:
+        """Read the bytes at `key`. Return their metadata, and True if they have the digest.
+
+        Raises `ArtifactStoreUnavailable` if other bytes are not all that the store lists. A file must not change while
+        it is read, whatever its bytes are: a response of a server is of one object.
+        """
+        with self.requests():
+            response = self._get(key)
+            if response is None:
+                return None, False
+            stat, chunks = response
+            actual, size = hashlib.sha256(), 0
+            with suppress(*self.checksum_errors):  # all bytes have arrived, so the digest decides
+                for chunk in chunks:
+                    actual.update(chunk)
+                    size += len(chunk)
+                    while_reading()
+            matches = f"sha256:{actual.hexdigest()}" == digest
+            if not (matches and self.is_remote) and (size != stat.size or self._head(key) != stat):
+                raise misread(digest)
+            return stat, matches
+
     def list(self) -> Iterator[StoredBlob]:
         """Yield every blob, in the order of the digests."""
+        with self.requests():
+            for name, size, modified_at in self._objects(self.name_of("sha256", "")):
+                digest = f"sha256:{name.rpartition('/')[2]}"
+                try:
+                    is_blob = self.key(digest) == name
+                except ValueError:
+                    continue
+                if is_blob:
+                    yield StoredBlob(digest, size, modified_at)
 
-    @abstractmethod
     def remove(self, digest: str) -> None:
         """Remove the bytes. Does nothing if there are none."""
+        key = self.key(digest)
+        with self.requests():
+            self._delete(key)
 
     @abstractmethod
     def quarantine(self, digest: str) -> str | None:
@@ -200,6 +201,40 @@ class ArtifactStore(Storage, ABC):
     def _save(self, name: str, content: Any) -> NoReturn:
         """Django's `save` takes any name, which could store wrong bytes under a digest."""
         raise NotImplementedError("An artifact store saves bytes under their digest: use stage().")
+
+    @abstractmethod
+    def name_of(self, *parts: str) -> str:
+        """Return the name of an object below the location."""
+
+    @abstractmethod
+    def requests(self) -> AbstractContextManager[None]:
+        """Return a context in which errors of the disk or the client library become `ArtifactStoreUnavailable`.
+
+        Messages contain a code or the name of an error class, and no path.
+        """
+
+    @abstractmethod
+    def _upload(self, key: str, staged: StagedBlob, *, once: bool) -> bool:
+        """Write the bytes, with a checksum that a server verifies.
+
+        If `once` is true, create the object, or return False if there is one. Otherwise replace it.
+        """
+
+    @abstractmethod
+    def _head(self, key: str) -> BlobStat | None:
+        """Return the metadata of an object; None if the bucket exists and the object does not."""
+
+    @abstractmethod
+    def _get(self, key: str) -> tuple[BlobStat, Iterator[bytes]] | None:
+        """Return the metadata and the content, in chunks; None if the bucket exists and the object does not."""
+
+    @abstractmethod
+    def _objects(self, prefix: str) -> Iterator[tuple[str, int, datetime]]:
+        """Yield name, size in bytes and time of each object whose name begins with `prefix`, sorted by name."""
+
+    @abstractmethod
+    def _delete(self, key: str) -> None:
+        """Delete an object. Does nothing if it does not exist."""
 
 
 def misread(digest: str) -> ArtifactStoreUnavailable:

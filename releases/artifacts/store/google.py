@@ -1,16 +1,10 @@
 """The artifact store on Google Cloud Storage. Needs the extra `gcs`."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, BinaryIO
+from datetime import datetime
+from typing import Any
 
-from google.api_core.exceptions import (
-    GoogleAPICallError,
-    GoogleAPIError,
-    NotFound,
-    PreconditionFailed,
-    RequestRangeNotSatisfiable,
-)
+from google.api_core.exceptions import GoogleAPICallError, GoogleAPIError
 from google.auth.exceptions import GoogleAuthError
 from google.cloud.storage import Blob, Client
 from google.cloud.storage.exceptions import DataCorruption
@@ -18,9 +12,8 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from storages.backends.gcloud import GoogleCloudStorage
 
 from releases.artifacts.store.base import CHUNK, BlobStat
-from releases.artifacts.store.objects import ObjectArtifactStore, StoredObject
+from releases.artifacts.store.objects import ObjectArtifactStore
 from releases.artifacts.store.staging import StagedBlob
-from releases.errors import ArtifactStoreUnavailable
 
 _RANGE = 8 * CHUNK
 """Objects are fetched in ranges of this size, in bytes. Each range is retried alone."""
@@ -35,6 +28,7 @@ class GoogleArtifactStore(ObjectArtifactStore, GoogleCloudStorage):
 
     _client: Client | None
     checksum_errors = (DataCorruption,)
+    errors = (GoogleAPIError, GoogleAuthError, DataCorruption, OSError)
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -62,23 +56,17 @@ class GoogleArtifactStore(ObjectArtifactStore, GoogleCloudStorage):
     def address(self, digest: str) -> str:
         return f"gs://{self.bucket_name}/{self.key(digest)}"
 
-    @contextmanager
-    def requests(self) -> Iterator[None]:
-        try:
-            yield
-        except GoogleAPICallError as error:
-            raise ArtifactStoreUnavailable(f"The artifact store refused: {type(error).__name__}.") from error
-        except (GoogleAPIError, GoogleAuthError, DataCorruption, OSError) as error:
-            raise ArtifactStoreUnavailable(f"The artifact store does not answer: {type(error).__name__}.") from error
+    def code_of(self, error: BaseException) -> str:
+        return type(error).__name__ if isinstance(error, GoogleAPICallError) else ""
 
-    def _upload(self, key: str, body: BinaryIO, staged: StagedBlob, *, once: bool) -> bool:
+    def _upload(self, key: str, staged: StagedBlob, *, once: bool) -> bool:
         blob = self.bucket.blob(key)
         parameters = self.get_object_parameters(key)
         acl = parameters.pop("acl", self.default_acl)
         content_type = parameters.pop("content_type", "application/octet-stream")
         for name, value in parameters.items():
             setattr(blob, name, value)
-        try:
+        with staged.open() as body, self.ignoring("PreconditionFailed"):
             blob.upload_from_file(
                 body,
                 size=staged.size,
@@ -88,9 +76,8 @@ class GoogleArtifactStore(ObjectArtifactStore, GoogleCloudStorage):
                 if_generation_match=0 if once else None,
                 **self._limits,
             )
-        except PreconditionFailed:
-            return False
-        return True
+            return True
+        return False
 
     def _head(self, key: str) -> BlobStat | None:
         blob = self._blob(key)
@@ -105,26 +92,24 @@ class GoogleArtifactStore(ObjectArtifactStore, GoogleCloudStorage):
         return _blob_stat(blob), iter(lambda: content.read(CHUNK), b"")
 
     def _get_range(self, key: str, start: int, stop: int) -> bytes:
-        try:
+        with self.ignoring("NotFound", "RequestRangeNotSatisfiable"):
             # A range has no checksum.
             found: bytes = self.bucket.blob(key).download_as_bytes(
                 start=start, end=stop - 1, checksum=None, **self._limits
             )
-        except (NotFound, RequestRangeNotSatisfiable) as error:
-            if isinstance(error, NotFound):
-                self._require_bucket()
-            return b""
-        return found
+            return found
+        self._require_bucket()
+        return b""
 
-    def _objects(self, prefix: str) -> Iterator[StoredObject]:
+    def _objects(self, prefix: str) -> Iterator[tuple[str, int, datetime]]:
         for blob in self.bucket.list_blobs(prefix=prefix, **self._limits):
-            yield StoredObject(blob.name, blob.size, blob.updated)
+            yield blob.name, blob.size, blob.updated
 
     def _delete(self, key: str) -> None:
-        try:
+        with self.ignoring("NotFound"):
             self.bucket.delete_blob(key, **self._limits)
-        except NotFound:
-            self._require_bucket()
+            return
+        self._require_bucket()
 
     def _copy(self, key: str, target: str) -> bool:
         source = self._blob(key)

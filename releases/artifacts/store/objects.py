@@ -1,11 +1,10 @@
 """What the artifact stores of many hosts have in common: blobs as objects of a storage server (wire protocol A.4)."""
 
-import hashlib
 import os
 import tempfile
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,22 +13,21 @@ from weakref import WeakSet
 
 from django.core.exceptions import ImproperlyConfigured
 
-from releases.artifacts.store.base import CHUNK, ArtifactStore, BlobStat, StoredBlob, hexadecimal, misread
-from releases.artifacts.store.staging import StagedBlob, disk, staging_folder
+from releases.artifacts.store.base import CHUNK, ArtifactStore, BlobStat, hexadecimal, misread
+from releases.artifacts.store.staging import disk, staging_folder
 from releases.errors import ArtifactStoreUnavailable
-
-
-@dataclass(frozen=True, slots=True)
-class StoredObject:
-    """One entry of a server's listing. `size` is in bytes."""
-
-    name: str
-    size: int
-    modified_at: datetime
-
 
 PART_BYTES = 2 * CHUNK
 """A part of an object is fetched in ranges of this size, in bytes, so that no connection waits for a slow reader."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ignoring(AbstractContextManager[None, bool]):
+    code_of: Callable[[BaseException], str]
+    codes: tuple[str, ...]
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> bool:
+        return error is not None and self.code_of(error) in self.codes
 
 
 class ObjectArtifactStore(ArtifactStore):
@@ -43,8 +41,8 @@ class ObjectArtifactStore(ArtifactStore):
     is_remote = True
     client: Any
     """The client of this process, of the library that connects to the server. Threads share it."""
-    checksum_errors: tuple[type[Exception], ...] = ()
-    """What the client raises, after the last byte, if the bytes do not match the server's checksum."""
+    errors: tuple[type[Exception], ...]
+    """What the client raises if the server refuses a request, or does not answer."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -58,33 +56,12 @@ class ObjectArtifactStore(ArtifactStore):
         defaults: dict[str, Any] = super().get_default_settings()  # type: ignore[misc]
         return defaults | {"staging": None, "timeout_seconds": 20.0}
 
-    def set_up(self) -> None:
-        """Do nothing: the operator creates the bucket."""
-
-    def stage(self, limit: int) -> StagedBlob:
-        return StagedBlob(staging_folder(self.staging), limit, self.keep)
-
     def key(self, digest: str) -> str:
         return self.name_of("sha256", hexadecimal(digest))
 
     def name_of(self, *parts: str) -> str:
-        """Return the name of an object below the location."""
         name: str = self._normalize_name("/".join(parts))  # type: ignore[attr-defined]
         return name
-
-    def keep(self, staged: StagedBlob) -> str:
-        staged.sync()
-        if not self._put(staged, once=True):
-            present = self.verified(staged.digest)
-            if present is not None:
-                staged.discard()
-                return present.fingerprint
-            self._put(staged, once=False)  # damaged: any other writer replaces it by the same bytes
-        present = self.stat(staged.digest)
-        if present is None or present.size != staged.size:
-            raise ArtifactStoreUnavailable("The artifact store accepted an upload and does not have it.")
-        staged.discard()
-        return present.fingerprint
 
     def read(self, digest: str, while_reading: Callable[[], object] = lambda: None) -> BinaryIO | None:
         key = self.key(digest)
@@ -117,58 +94,10 @@ class ObjectArtifactStore(ArtifactStore):
                 return
             yield chunk
 
-    def stat(self, digest: str) -> BlobStat | None:
-        key = self.key(digest)
-        with self.requests():
-            return self._head(key)
-
     def is_rewritten(self, before: str, now: str) -> bool:
         """Compare the ETags or generations."""
         old, new = before.split(":"), now.split(":")
         return len(old) == len(new) and old[1] != new[1]
-
-    def verified(self, digest: str, while_reading: Callable[[], object] = lambda: None) -> BlobStat | None:
-        stat, matches = self._compare(self.key(digest), digest, while_reading)
-        return stat if matches else None
-
-    def _compare(
-        self, key: str, digest: str, while_reading: Callable[[], object] = lambda: None
-    ) -> tuple[BlobStat | None, bool]:
-        """Read an object. Return its metadata, and True if its bytes have the digest.
-
-        Raises `ArtifactStoreUnavailable` if other bytes are not all that the server lists.
-        """
-        with self.requests():
-            response = self._get(key)
-            if response is None:
-                return None, False
-            stat, chunks = response
-            actual, size = hashlib.sha256(), 0
-            with suppress(*self.checksum_errors):  # all bytes have arrived, so the digest decides
-                for chunk in chunks:
-                    actual.update(chunk)
-                    size += len(chunk)
-                    while_reading()
-            matches = f"sha256:{actual.hexdigest()}" == digest
-            if not matches and (size != stat.size or self._head(key) != stat):
-                raise misread(digest)
-            return stat, matches
-
-    def list(self) -> Iterator[StoredBlob]:
-        prefix = self.name_of("sha256", "")
-        with self.requests():
-            for stored in self._objects(prefix):
-                digest = f"sha256:{stored.name.removeprefix(prefix)}"
-                try:
-                    hexadecimal(digest)
-                except ValueError:  # not an object of this store
-                    continue
-                yield StoredBlob(digest, stored.size, stored.modified_at)
-
-    def remove(self, digest: str) -> None:
-        key = self.key(digest)
-        with self.requests():
-            self._delete(key)
 
     def quarantine(self, digest: str) -> str | None:
         key = self.key(digest)
@@ -185,7 +114,7 @@ class ObjectArtifactStore(ArtifactStore):
 
     def restore(self, digest: str) -> BlobStat | None:
         with self.requests():
-            found = [stored.name for stored in self._objects(self.name_of("quarantine", hexadecimal(digest)))]
+            found = [name for name, _, _ in self._objects(self.name_of("quarantine", hexadecimal(digest)))]
         for name in found:
             if self._compare(name, digest)[1]:
                 with self.requests():
@@ -198,48 +127,30 @@ class ObjectArtifactStore(ArtifactStore):
                 return stat
         return None
 
-    def _put(self, staged: StagedBlob, *, once: bool) -> bool:
-        with self.requests(), _opened(staged) as body:
-            return self._upload(self.key(staged.digest), body, staged, once=once)
+    @contextmanager
+    def requests(self) -> Iterator[None]:
+        try:
+            yield
+        except self.errors as error:
+            code = self.code_of(error)
+            what = f"refused: {code}" if code else f"does not answer: {type(error).__name__}"
+            raise ArtifactStoreUnavailable(f"The artifact store {what}.") from error
+
+    def ignoring(self, *codes: str) -> AbstractContextManager[None, bool]:
+        """Return a context that ends without an error if the server refuses a request with one of the codes."""
+        return _Ignoring(self.code_of, codes)
 
     @abstractmethod
-    def requests(self) -> AbstractContextManager[None]:
-        """Return a context in which errors of the client library become `ArtifactStoreUnavailable`.
-
-        An error of the server or of the connection says nothing about a blob. Messages contain a code or the name of an
-        error class and nothing else.
-        """
+    def code_of(self, error: BaseException) -> str:
+        """Return the code with which the server refused a request; empty for every other error."""
 
     @abstractmethod
     def disconnect(self) -> None:
         """Forget open connections, without closing them. The next request opens new ones."""
 
     @abstractmethod
-    def _upload(self, key: str, body: BinaryIO, staged: StagedBlob, *, once: bool) -> bool:
-        """Send the bytes with a checksum that the server verifies.
-
-        If `once` is true, create the object, or return False if there is one. Otherwise replace it.
-        """
-
-    @abstractmethod
-    def _head(self, key: str) -> BlobStat | None:
-        """Return the metadata of an object; None if the bucket exists and the object does not."""
-
-    @abstractmethod
-    def _get(self, key: str) -> tuple[BlobStat, Iterator[bytes]] | None:
-        """Return the metadata and the content, in chunks; None if the bucket exists and the object does not."""
-
-    @abstractmethod
     def _get_range(self, key: str, start: int, stop: int) -> bytes:
         """Return the bytes from position `start` to before `stop`; fewer if the object ends there or does not exist."""
-
-    @abstractmethod
-    def _objects(self, prefix: str) -> Iterator[StoredObject]:
-        """Yield the objects whose names begin with `prefix`, sorted by name."""
-
-    @abstractmethod
-    def _delete(self, key: str) -> None:
-        """Delete an object. Does nothing if it does not exist."""
 
     @abstractmethod
     def _copy(self, key: str, target: str) -> bool:
@@ -256,8 +167,3 @@ def _disconnect_all() -> None:
 
 # Two processes must not share a connection.
 os.register_at_fork(after_in_child=_disconnect_all)
-
-
-def _opened(staged: StagedBlob) -> BinaryIO:
-    with disk():
-        return staged.open()

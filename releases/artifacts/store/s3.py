@@ -3,18 +3,19 @@
 import base64
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from copy import copy
+from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError
 from storages.backends.s3 import S3Storage
 
-from releases.artifacts.store.base import CHUNK, BlobStat, DirectUploads, StagedObject
-from releases.artifacts.store.objects import ObjectArtifactStore, StoredObject
+from releases.artifacts.store.base import CHUNK, BlobStat
+from releases.artifacts.store.objects import ObjectArtifactStore
 from releases.artifacts.store.staging import StagedBlob
 from releases.errors import ArtifactStoreUnavailable
 
@@ -23,67 +24,78 @@ if TYPE_CHECKING:
 
 URL_SECONDS = 900
 """A client must begin a presigned request within this time, in seconds."""
-_ABSENT_UPLOAD = frozenset({"NoSuchUpload", "NoSuchKey", "404", "NotFound"})
+_ABSENT = ("NoSuchKey", "404", "NotFound")
+_ABSENT_UPLOAD = ("NoSuchUpload", *_ABSENT)
+_EXISTS = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
 
 
-class S3DirectUploads(DirectUploads):
-    """The direct uploads of one S3 store: multipart uploads, each of an object `<location>/staging/<name>`.
+@dataclass(frozen=True, slots=True)
+class StagedObject:
+    """The digest, size in bytes and ETag of an object under a staging name, as it was read."""
 
-    A presigned request accepts one part of one upload, of exactly its size, for a short time.
+    digest: str
+    size: int
+    tag: str
+
+
+class DirectUploads:
+    """Uploads that a client sends straight to the store: multipart uploads, of the object `<location>/staging/<name>`.
+
+    A presigned request accepts one part of one upload, of exactly its size, for a short time. Nothing that a client
+    sends reaches the name of a digest before the coordinator has read and hashed it. Every method may raise
+    `ArtifactStoreUnavailable`.
     """
 
-    def __init__(self, bucket: "S3ArtifactStore") -> None:
-        self._bucket = bucket
+    def __init__(self, store: "S3ArtifactStore") -> None:
+        self._store = store
 
     def origins(self) -> list[str]:
-        with self._bucket.requests():
-            return self._bucket.public_origins
+        """Return the origins, such as `https://s3.example`, to which clients send parts."""
+        with self._store.requests():
+            return self._store.public_origins
 
     def begin(self, name: str) -> str:
+        """Begin an upload and return the server's ID of it."""
         key = self._key(name)
-        with self._bucket.requests():
-            response = self._bucket.client.create_multipart_upload(
-                Bucket=self._bucket.bucket_name, Key=key, **self._bucket.write_parameters(key)
+        with self._store.requests():
+            response = self._store.client.create_multipart_upload(
+                Bucket=self._store.bucket_name, Key=key, **self._store.write_parameters(key)
             )
             return response["UploadId"]
 
     def url(self, name: str, storage_id: str, number: int, size: int) -> str:
-        where = {"Bucket": self._bucket.bucket_name, "Key": self._key(name), "UploadId": storage_id}
-        with self._bucket.requests():
-            return self._bucket.public_client.generate_presigned_url(
-                "upload_part", Params={**where, "PartNumber": number, "ContentLength": size}, ExpiresIn=URL_SECONDS
+        """Return the URL to which a client PUTs part `number`. The server accepts only `size` bytes."""
+        part = {"PartNumber": number, "ContentLength": size}
+        with self._store.requests():
+            return self._store.public_client.generate_presigned_url(
+                "upload_part", Params={**self._upload(name, storage_id), **part}, ExpiresIn=URL_SECONDS
             )
 
     def parts(self, name: str, storage_id: str) -> dict[int, int]:
+        """Return the size of each received part by its number; empty if the upload is complete or unknown."""
         return {number: size for number, (size, _) in self._parts(name, storage_id).items()}
 
     def join(self, name: str, storage_id: str) -> bool:
+        """Join the parts into one object. Idempotent. Return False if neither exists."""
         parts = self._parts(name, storage_id)
         if not parts:
             return self._exists(name)
         joined = [{"PartNumber": number, "ETag": tag} for number, (_, tag) in sorted(parts.items())]
-        with self._bucket.requests():
-            try:
-                self._bucket.client.complete_multipart_upload(
-                    Bucket=self._bucket.bucket_name,
-                    Key=self._key(name),
-                    UploadId=storage_id,
-                    MultipartUpload={"Parts": joined},  # type: ignore[typeddict-item]
-                )
-            except ClientError as error:
-                if error_code(error) not in _ABSENT_UPLOAD:
-                    raise
-                return self._exists(name)  # another process has joined them
-        return True
+        with self._store.requests(), self._store.ignoring(*_ABSENT_UPLOAD):
+            self._store.client.complete_multipart_upload(
+                **self._upload(name, storage_id),
+                MultipartUpload={"Parts": joined},  # type: ignore[typeddict-item]
+            )
+            return True
+        return self._exists(name)  # another process has joined them
 
     def read(self, name: str, while_reading: Callable[[], object] = lambda: None) -> StagedObject | None:
-        with self._bucket.requests():
-            try:
-                response = self._bucket.client.get_object(Bucket=self._bucket.bucket_name, Key=self._key(name))
-            except ClientError as error:
-                if error_code(error) not in _ABSENT_UPLOAD:
-                    raise
-                return None
+        """Read and hash the joined object in constant memory; None if it does not exist.
+
+        Calls `while_reading` for each chunk.
+        """
+        with self._store.requests(), self._store.ignoring(*_ABSENT_UPLOAD):
+            response = self._store.client.get_object(Bucket=self._store.bucket_name, Key=self._key(name))
             actual, size = hashlib.sha256(), 0
             for chunk in response["Body"].iter_chunks(CHUNK):
                 actual.update(chunk)
@@ -92,8 +104,13 @@ class S3DirectUploads(DirectUploads):
             if size != response["ContentLength"]:
                 raise ArtifactStoreUnavailable("The artifact store returned only a part of the uploaded bytes.")
             return StagedObject(f"sha256:{actual.hexdigest()}", size, response["ETag"])
+        return None
 
     def place(self, name: str, staged: StagedObject, key: str, verified: Callable[[], BlobStat | None]) -> bool:
+        """Copy exactly the bytes that were read to `key`, on the server, unless `verified` finds them there.
+
+        Return False if the staging name no longer holds those bytes.
+        """
         if verified() is not None:
             return True
         # An object at the key is now either damaged or was created by another process after the check.
@@ -106,75 +123,47 @@ class S3DirectUploads(DirectUploads):
     def _copied(self, name: str, staged: StagedObject, key: str, *, once: bool) -> bool:
         """Copy the object. Return False if `once` is true and `key` exists, or if the staged object is another one."""
         condition: dict[str, Any] = {"IfNoneMatch": "*"} if once else {}
-        with self._bucket.requests():
-            try:
-                self._bucket.client.copy_object(
-                    Bucket=self._bucket.bucket_name,
-                    Key=key,
-                    CopySource={"Bucket": self._bucket.bucket_name, "Key": self._key(name)},
-                    CopySourceIfMatch=staged.tag,
-                    **condition,
-                    **self._bucket.write_parameters(key),
-                )
-            except ClientError as error:
-                if error_code(error) not in _ABSENT_UPLOAD | _EXISTS:
-                    raise
-                return False
-        return True
+        with self._store.requests(), self._store.ignoring(*_ABSENT_UPLOAD, *_EXISTS):
+            self._store.client.copy_object(
+                Bucket=self._store.bucket_name,
+                Key=key,
+                CopySource={"Bucket": self._store.bucket_name, "Key": self._key(name)},
+                CopySourceIfMatch=staged.tag,
+                **condition,
+                **self._store.write_parameters(key),
+            )
+            return True
+        return False
 
     def abort(self, name: str, storage_id: str) -> None:
-        with self._bucket.requests():
-            try:
-                self._bucket.client.abort_multipart_upload(
-                    Bucket=self._bucket.bucket_name, Key=self._key(name), UploadId=storage_id
-                )
-            except ClientError as error:
-                if error_code(error) not in _ABSENT_UPLOAD:
-                    raise
+        """Delete the parts of one upload. Keeps the joined object, which another upload may have made."""
+        with self._store.requests(), self._store.ignoring(*_ABSENT_UPLOAD):
+            self._store.client.abort_multipart_upload(**self._upload(name, storage_id))
 
     def discard(self, name: str, storage_id: str) -> None:
+        """Delete everything that a finished upload left: its parts and the joined object."""
         if storage_id:
             self.abort(name, storage_id)
-        with self._bucket.requests():
-            self._bucket.client.delete_object(Bucket=self._bucket.bucket_name, Key=self._key(name))
+        with self._store.requests():
+            self._store.client.delete_object(Bucket=self._store.bucket_name, Key=self._key(name))
 
     def _parts(self, name: str, storage_id: str) -> dict[int, tuple[int, str]]:
         """Return the size and ETag of each received part by its number."""
         received: dict[int, tuple[int, str]] = {}
-        with self._bucket.requests():
-            pages = self._bucket.client.get_paginator("list_parts").paginate(
-                Bucket=self._bucket.bucket_name, Key=self._key(name), UploadId=storage_id
-            )
-            try:
-                for page in pages:
-                    received |= {part["PartNumber"]: (part["Size"], part["ETag"]) for part in page.get("Parts", ())}
-            except ClientError as error:
-                if error_code(error) not in _ABSENT_UPLOAD:
-                    raise
+        with self._store.requests(), self._store.ignoring(*_ABSENT_UPLOAD):
+            for page in self._store.client.get_paginator("list_parts").paginate(**self._upload(name, storage_id)):
+                received |= {part["PartNumber"]: (part["Size"], part["ETag"]) for part in page.get("Parts", ())}
         return received
 
     def _exists(self, name: str) -> bool:
-        with self._bucket.requests():
-            try:
-                self._bucket.client.head_object(Bucket=self._bucket.bucket_name, Key=self._key(name))
-            except ClientError as error:
-                if error_code(error) not in _ABSENT_UPLOAD:
-                    raise
-                self._bucket.client.head_bucket(Bucket=self._bucket.bucket_name)
-                return False
-            return True
+        with self._store.requests():
+            return self._store._head(self._key(name)) is not None
+
+    def _upload(self, name: str, storage_id: str) -> dict[str, Any]:
+        return {"Bucket": self._store.bucket_name, "Key": self._key(name), "UploadId": storage_id}
 
     def _key(self, name: str) -> str:
-        return self._bucket.name_of("staging", name)
-
-
-def error_code(error: ClientError) -> str:
-    """Return the code of a server's error, such as `NoSuchKey`, or a status such as `404`."""
-    return str(error.response.get("Error", {}).get("Code", "unknown"))
-
-
-_ABSENT = frozenset({"NoSuchKey", "404", "NotFound"})
-_EXISTS = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"})
+        return self._store.name_of("staging", name)
 
 
 class S3ArtifactStore(ObjectArtifactStore, S3Storage):
@@ -186,6 +175,7 @@ class S3ArtifactStore(ObjectArtifactStore, S3Storage):
 
     client_config: Config
     checksum_errors = (FlexibleChecksumError,)
+    errors = (ClientError, BotoCoreError, OSError)
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -216,8 +206,8 @@ class S3ArtifactStore(ObjectArtifactStore, S3Storage):
         return client
 
     @cached_property
-    def direct(self) -> S3DirectUploads:
-        return S3DirectUploads(self)
+    def direct(self) -> DirectUploads:
+        return DirectUploads(self)
 
     @cached_property
     def public_origins(self) -> list[str]:
@@ -243,23 +233,18 @@ class S3ArtifactStore(ObjectArtifactStore, S3Storage):
     def address(self, digest: str) -> str:
         return f"s3://{self.bucket_name}/{self.key(digest)}"
 
-    @contextmanager
-    def requests(self) -> Iterator[None]:
-        try:
-            yield
-        except ClientError as error:
-            raise ArtifactStoreUnavailable(f"The artifact store refused: {error_code(error)}.") from error
-        except (BotoCoreError, OSError) as error:
-            raise ArtifactStoreUnavailable(f"The artifact store does not answer: {type(error).__name__}.") from error
+    def code_of(self, error: BaseException) -> str:
+        """Return a code such as `NoSuchKey`, or a status such as `404`."""
+        return str(error.response.get("Error", {}).get("Code", "unknown")) if isinstance(error, ClientError) else ""
 
     def write_parameters(self, key: str) -> dict[str, Any]:
         """Return what the options `object_parameters` and `default_acl` say about a new object."""
         parameters: dict[str, Any] = self._get_write_parameters(key)
         return parameters
 
-    def _upload(self, key: str, body: BinaryIO, staged: StagedBlob, *, once: bool) -> bool:
+    def _upload(self, key: str, staged: StagedBlob, *, once: bool) -> bool:
         condition: dict[str, Any] = {"IfNoneMatch": "*"} if once else {}
-        try:
+        with staged.open() as body, self.ignoring(*_EXISTS if once else ()):
             self.client.put_object(
                 Bucket=self.bucket_name,
                 Key=key,
@@ -269,64 +254,49 @@ class S3ArtifactStore(ObjectArtifactStore, S3Storage):
                 **condition,
                 **self.write_parameters(key),
             )
-        except ClientError as error:
-            if once and error_code(error) in _EXISTS:
-                return False
-            raise
-        return True
+            return True
+        return False
 
     def _head(self, key: str) -> BlobStat | None:
-        try:
+        with self.ignoring(*_ABSENT):
             return _blob_stat(self.client.head_object(Bucket=self.bucket_name, Key=key))
-        except ClientError as error:
-            if error_code(error) not in _ABSENT:
-                raise
-            # The response to HEAD has no body, so a missing bucket looks like a missing object.
-            self.client.head_bucket(Bucket=self.bucket_name)
-            return None
+        # The response to HEAD has no body, so a missing bucket looks like a missing object.
+        self.client.head_bucket(Bucket=self.bucket_name)
+        return None
 
     def _get(self, key: str) -> tuple[BlobStat, Iterator[bytes]] | None:
-        try:
+        with self.ignoring("NoSuchKey"):
             response = self.client.get_object(Bucket=self.bucket_name, Key=key)
-        except ClientError as error:
-            if error_code(error) != "NoSuchKey":
-                raise
-            return None
-        return _blob_stat(response), response["Body"].iter_chunks(CHUNK)
+            return _blob_stat(response), response["Body"].iter_chunks(CHUNK)
+        return None
 
     def _get_range(self, key: str, start: int, stop: int) -> bytes:
-        try:
+        with self.ignoring("NoSuchKey", "InvalidRange"):
             response = self.client.get_object(Bucket=self.bucket_name, Key=key, Range=f"bytes={start}-{stop - 1}")
-        except ClientError as error:
-            if error_code(error) not in {"NoSuchKey", "InvalidRange"}:
-                raise
-            return b""
-        if "ContentRange" not in response:
-            raise ArtifactStoreUnavailable("The artifact store ignores ranges.")
-        return response["Body"].read()
+            if "ContentRange" not in response:
+                raise ArtifactStoreUnavailable("The artifact store ignores ranges.")
+            return response["Body"].read()
+        return b""
 
-    def _objects(self, prefix: str) -> Iterator[StoredObject]:
+    def _objects(self, prefix: str) -> Iterator[tuple[str, int, datetime]]:
         pages = self.client.get_paginator("list_objects_v2")
         for page in pages.paginate(Bucket=self.bucket_name, Prefix=prefix):
             for row in page.get("Contents", ()):
-                yield StoredObject(row["Key"], row["Size"], row["LastModified"])
+                yield row["Key"], row["Size"], row["LastModified"]
 
     def _delete(self, key: str) -> None:
         self.client.delete_object(Bucket=self.bucket_name, Key=key)
 
     def _copy(self, key: str, target: str) -> bool:
-        try:
+        with self.ignoring("NoSuchKey"):
             self.client.copy_object(
                 Bucket=self.bucket_name,
                 Key=target,
                 CopySource={"Bucket": self.bucket_name, "Key": key},
                 **self.write_parameters(target),
             )
-        except ClientError as error:
-            if error_code(error) != "NoSuchKey":
-                raise
-            return False
-        return True
+            return True
+        return False
 
 
 def _blob_stat(response: Any) -> BlobStat:

@@ -4,7 +4,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -72,7 +72,8 @@ class StagedBlob:
 
     def open(self) -> BinaryIO:
         """Return the bytes that are on the disk. Call `sync` first."""
-        return self.path.open("rb")
+        with disk():
+            return self.path.open("rb")
 
     def keep(self) -> str:
         """Make the bytes durable in the store and return their fingerprint. See `ArtifactStore.keep`."""
@@ -98,6 +99,15 @@ def private_folder(path: Path) -> None:
         folder.chmod(0o700)
 
 
+def sync_folder(path: Path) -> None:
+    """Flush the names in a folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 @dataclass(frozen=True, slots=True)
 class LeftOver:
     """A file in the staging folder that an interrupted upload left behind. `size` is in bytes."""
@@ -112,15 +122,8 @@ def left_over(folder: Path, before: datetime) -> Iterator[LeftOver]:
     with disk():
         paths = sorted(folder.iterdir()) if folder.exists() else []
     for path in paths:
-        file = _regular_file(path)
-        if file is not None and file.modified_at < before:
-            yield file
-
-
-def _regular_file(path: Path) -> LeftOver | None:
-    with disk():
-        try:
+        with disk(), suppress(FileNotFoundError):  # kept or discarded meanwhile
             stat = path.stat()
-        except FileNotFoundError:  # kept or discarded meanwhile
-            return None
-    return LeftOver(path, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC)) if S_ISREG(stat.st_mode) else None
+            modified_at = datetime.fromtimestamp(stat.st_mtime, UTC)
+            if S_ISREG(stat.st_mode) and modified_at < before:
+                yield LeftOver(path, stat.st_size, modified_at)

@@ -12,7 +12,7 @@ from releases import tasks
 from releases.models import ArtifactUpload, Release
 from releases.registration import direct_uploads
 from releases.registration.direct_uploads import FINISH_TASK
-from releases.registration.turns import of_releases, of_uploads, renewing_release, renewing_upload
+from releases.registration.turns import RELEASES, UPLOADS
 from releases.states import Status
 from tenancy.models import Tenant
 from tests import making
@@ -51,7 +51,7 @@ def one_by_one(turns: Turns) -> list[Any]:
     raise AssertionError(f"the turns never end: {found}")
 
 
-@cases(("make", "kind"), [(uploaded, of_releases), (sent, of_uploads)])
+@cases(("make", "kind"), [(uploaded, RELEASES.turns), (sent, UPLOADS.turns)])
 def test_tenants_take_turns_and_a_verification_is_due_again_only_after_its_process_was_lost(
     make: Any, kind: Callable[[Places], Turns]
 ) -> None:
@@ -74,11 +74,11 @@ def test_a_waiting_release_is_not_a_turn_of_its_tenant() -> None:
             Release.objects.filter(pk=release.pk).update(status_changed_at=now - timedelta(minutes=minutes))
     [first], [second] = (uploaded(owner, 1) for owner in tenants)
     Release.objects.filter(pk=second).update(status_changed_at=now - timedelta(minutes=1))
-    assert one_by_one(of_releases(Places())) == [first, second]
+    assert one_by_one(RELEASES.turns(Places())) == [first, second]
 
 
 def test_a_later_tenant_waits_for_at_most_one_verification() -> None:
-    many, turns = uploaded(making.tenant(), 4), of_releases(Places())
+    many, turns = uploaded(making.tenant(), 4), RELEASES.turns(Places())
     Release.objects.filter(pk=many[3]).update(status_changed_at=timezone.now() - timedelta(minutes=1))
     turns.places.most = 1
     with turns.take() as first:
@@ -91,7 +91,7 @@ def test_a_later_tenant_waits_for_at_most_one_verification() -> None:
 
 
 def test_one_tenant_never_takes_all_turns() -> None:
-    many, turns = uploaded(making.tenant(), 4), of_releases(Places())
+    many, turns = uploaded(making.tenant(), 4), RELEASES.turns(Places())
     turns.places.most = 3
     with turns.take() as first, turns.take() as second:
         assert [first, second] == many[:2]
@@ -106,8 +106,8 @@ def test_a_renewal_after_the_verdict_changes_nothing() -> None:
     release, [upload] = making.registered(making.tenant()), sent(making.tenant(), 1)
     ArtifactUpload.objects.filter(pk=upload).update(status="REJECTED", finding={}, status_changed_at=timezone.now())
     before = release.status_changed_at
-    renewing_release(release.pk)()
-    renewing_upload(upload)()
+    RELEASES.renewing(release.pk)()
+    UPLOADS.renewing(upload)()
     release.refresh_from_db()
     assert release.status_changed_at == before
     assert ArtifactUpload.objects.get(pk=upload).claimed_at is None
@@ -117,7 +117,7 @@ def test_a_claim_is_renewed_at_most_once_in_an_interval() -> None:
     [release], [upload] = uploaded(making.tenant(), 1), sent(making.tenant(), 1)
     long_ago = timezone.now() - timedelta(minutes=3)
     Release.objects.filter(pk=release).update(status=Status.VERIFYING)
-    renew_release, renew_upload = renewing_release(release), renewing_upload(upload)
+    renew_release, renew_upload = RELEASES.renewing(release), UPLOADS.renewing(upload)
     for renewed in (True, False):
         Release.objects.filter(pk=release).update(status_changed_at=long_ago)
         ArtifactUpload.objects.filter(pk=upload).update(claimed_at=long_ago)
