@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
-from coordinator_client.errors import ClientError, Refused, Unreachable
+from coordinator_client.errors import ClientError, NotConnected, Refused, Unreachable
 from coordinator_client.http import Body, Response, opened
 
 SECONDS: Final = 120.0
@@ -164,9 +164,9 @@ class Client:
                 **limits,
             ) as response:
                 yield response
+        except NotConnected as error:
+            raise NotConnected(f"the coordinator cannot be reached: {error}") from None
         except Unreachable as error:
-            if not error.sent:
-                raise Unreachable(f"the coordinator cannot be reached: {error}", sent=False) from None
             if request.method != "GET":
                 raise Unreachable(f"{error}; the request may have been carried out") from None
             raise

@@ -13,11 +13,23 @@ class ClientError(Exception):
 
 
 class Unreachable(ClientError):
-    """No valid response arrived. If the request was sent, the server may have carried it out."""
+    """No valid response arrived. The server may have carried the request out."""
 
-    def __init__(self, message: str, *, sent: bool = True) -> None:
-        super().__init__(message)
-        self.sent = sent
+
+class NotConnected(Unreachable):
+    """No connection could be opened. Nothing was sent."""
+
+
+class TimedOut(Unreachable):
+    """No complete response arrived in time."""
+
+
+class Broken(Unreachable):
+    """The connection was lost, or the response is not HTTP."""
+
+
+class NotSent(Broken):
+    """The connection was lost before the request was sent. The server has not received all of it."""
 
 
 class Refused(ClientError):
