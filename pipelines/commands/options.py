@@ -41,6 +41,13 @@ def add_target(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--token", metavar="TOKEN", help="prefer --token-file or $COORDINATOR_TOKEN")
 
 
+def add_repeated(
+    parser: argparse.ArgumentParser, option: str, metavar: str, text: str, *, kind: type = Path, required: bool = False
+) -> None:
+    """Add an option that may be given several times, and by default never."""
+    parser.add_argument(option, action="append", default=[], type=kind, metavar=metavar, help=text, required=required)
+
+
 def add_json(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 

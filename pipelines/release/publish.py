@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from coordinator_client.api import Client
 from coordinator_client.errors import Refused
 from pipelines.errors import DefinitionError
 from pipelines.release.descriptor import CONTRACT_NAME, DESCRIPTOR_NAME, ENVELOPE_NAME, other_descriptor
-from pipelines.release.direct_upload import DIRECT_BYTES, send
+from pipelines.release.direct_upload import DIRECT_BYTES, Progress, send
 from pipelines.release.local_files import LocalFiles
 from wire.documents.artifact_uri import MavenUri
 from wire.documents.descriptor import ArtifactRef, Descriptor, LocatedArtifactRef, parse_descriptor
@@ -32,9 +32,6 @@ _DECIDED: Final = frozenset({"REGISTERED", "REJECTED", "REVOKED", "RETIRED"})
 
 ATTACHED: Final = (ENVELOPE_NAME, "*.intoto.json", "*.intoto.jsonl", "*.cdx.json", "bom.json", "*.spdx.json")
 """The usual names of a release's signatures, provenance and SBOM."""
-
-Progress = Callable[[int, int], None]
-"""Receives the number of bytes sent so far, and the total number."""
 
 
 def publish(

@@ -303,16 +303,8 @@ def read_release(path: Path) -> LocalRelease:
 def _files(descriptor: Descriptor, folder: Path) -> dict[str, Path]:
     """Return the files of the artifacts by digest. A file with other bytes is none."""
     local = LocalFiles(folder)
-    found = {each.digest: _sound(local, each) for each in descriptor.artifacts if each.kind.is_stored}
-    return {digest: path for digest, path in found.items() if path is not None}
-
-
-def _sound(local: LocalFiles, artifact: ArtifactRef) -> Path | None:
-    path = local.find(artifact)
-    try:
-        return path if path is not None and local.digest(path) == artifact.digest else None
-    except OSError:
-        return None
+    found = [(each, local.find(each)) for each in descriptor.artifacts if each.kind.is_stored]
+    return {each.digest: path for each, path in found if path is not None and local.has(path, each)}
 
 
 def _signers(descriptor: Path, data: bytes) -> list[str]:

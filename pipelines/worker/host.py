@@ -15,7 +15,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pipelines.authoring.definition import StepContext
 from pipelines.failures import Failed, failed_by, inform, log_failure, message_of, warn
 from pipelines.worker import outcomes
 from pipelines.worker.acceptance import Acceptance
@@ -23,7 +22,7 @@ from pipelines.worker.held_leases import HeldLeases, LeasesInUse, Pace
 from pipelines.worker.hosted_release import HostedRelease
 from pipelines.worker.outbox import Report
 from pipelines.worker.runner import UNDECODABLE_PAYLOAD, Around, Keep, RunResult
-from pipelines.worker.transition import Boundary, StepTimes, attributes_of, log_fields_of
+from pipelines.worker.transition import Boundary, StepTimes, attributes_of, context_of, log_fields_of
 from wire.log_lines import bound
 from wire.messages.celery_messages import (
     Checkpoint,
@@ -237,13 +236,15 @@ class Host:
     def _run(self, command: Command, report: Callable[[Report], None]) -> Report:
         """Run one command. Its log lines have its fields."""
         with bound(log_fields_of(self.release.identity, command, command.traceparent)):
-            return self._run_traced(command, report) if command.traceparent else self._run_command(command, report)
+            if not command.traceparent:
+                return self._run_command(command, report)
+            if self._tracer is None:
+                return _traced(self._run_command(command, report), command.traceparent)
+            return self._run_traced(self._tracer, command, report)
 
-    def _run_traced(self, command: Command, report: Callable[[Report], None]) -> Report:
+    def _run_traced(self, tracer: Tracer, command: Command, report: Callable[[Report], None]) -> Report:
         """Run one command in a span. The outcome reports the context of that span."""
-        if self._tracer is None:
-            return _traced(self._run_command(command, report), command.traceparent)
-        with self._tracer.transition(
+        with tracer.transition(
             command.traceparent, attributes_of(self.release.identity, command), suspended_run=command.suspended_run
         ) as transition:
             ended = self._run_command(command, report, transition.in_step)
@@ -287,23 +288,14 @@ class Host:
     def _run_steps(self, command: Command, keep: Keep | None, times: StepTimes, around: Around | None) -> RunResult:
         steps = len(self.release.pipeline.parts)
         identity = self.release.identity
-        context = StepContext(
-            tenant_id=identity.tenant_id,
-            execution_id=str(command.execution_id),
-            pipeline_id=identity.pipeline_id,
-            contract_version=identity.contract_version,
-            release_version=identity.release_version,
-            attempt=command.attempt,
-            transition_key=command.transition_key,
-            cancellation=partial(self._leases.is_lost, command.lease_token),
-        )
+        is_lost = partial(self._leases.is_lost, command.lease_token)
         try:
             return self.release.run(
                 json.loads(command.payload),
                 start=command.current_step_index,
                 # After an await at the end, no step is left to run: the response is the result.
                 stop=steps if command.current_step_index == steps else command.stop_before_step_index,
-                context=context,
+                context=context_of(identity, command, identity.tenant_id, is_lost),
                 shape=command.shape,
                 keep=keep,
                 times=times,

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from pipelines.authoring.definition import StepContext
 from pipelines.authoring.plan import plan
 from pipelines.failures import Failed, inform, warn
 from pipelines.worker.hosted_release import HostedRelease
 from pipelines.worker.rest_results import encoded, failed_result, failure_result, stop_of
-from pipelines.worker.transition import Boundary, attributes_of, log_fields_of
+from pipelines.worker.transition import Boundary, attributes_of, context_of, log_fields_of
 from wire.log_lines import bound
 from wire.messages.celery_messages import Shape
 from wire.messages.limits import TOLERANCE
@@ -154,7 +153,7 @@ class RestHost:
             warn("Refused a malformed command: %s", error)
             return 400, b""
         self._log_unknown(command)
-        parent = context_of(headers)
+        parent = trace_context_of(headers)
         with bound(log_fields_of(self.release.identity, command, parent)):
             return 200, self._traced(command, hung_up, parent)
 
@@ -202,7 +201,8 @@ class RestHost:
                 value,
                 start=command.current_step_index,
                 stop=stop_of(command, self._steps),
-                context=self._context(command, hung_up),
+                # The identity is that of the command.
+                context=context_of(self.release.identity, command, command.tenant_id, hung_up),
                 shape=shape,
                 around=None if transition is None else transition.in_step,
             )
@@ -235,21 +235,8 @@ class RestHost:
         for name in self._logged.among(unknown_members(message)):
             inform("Ignored the unknown member %s of a command", name)
 
-    def _context(self, command: TransitionCommand, hung_up: Callable[[], bool]) -> StepContext:
-        contract, release = command.versions
-        return StepContext(
-            tenant_id=command.tenant_id,
-            execution_id=command.execution_id,
-            pipeline_id=command.pipeline_id,
-            contract_version=contract,
-            release_version=release,
-            attempt=command.attempt,
-            transition_key=command.transition_key,
-            cancellation=hung_up,
-        )
 
-
-def context_of(headers: Mapping[str, str]) -> str:
+def trace_context_of(headers: Mapping[str, str]) -> str:
     """Return the trace context of a request."""
     return received(next((value for name, value in headers.items() if name.lower() == "traceparent"), NONE))
 

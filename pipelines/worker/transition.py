@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
+from pipelines.authoring.definition import StepContext
 from pipelines.failures import Failed, failed_by, log_failure
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import StepSpan
@@ -43,6 +44,22 @@ def log_fields_of(
         "attempt": command.attempt,
         "traceId": trace_id(traceparent),
     }
+
+
+def context_of(
+    identity: ReleaseIdentity, command: Command | TransitionCommand, tenant_id: str, cancellation: Callable[[], bool]
+) -> StepContext:
+    """Return what the steps of a command's transition on a release know of it."""
+    return StepContext(
+        tenant_id=tenant_id,
+        execution_id=str(command.execution_id),
+        pipeline_id=identity.pipeline_id,
+        contract_version=identity.contract_version,
+        release_version=identity.release_version,
+        attempt=command.attempt,
+        transition_key=command.transition_key,
+        cancellation=cancellation,
+    )
 
 
 class StepTimes:
