@@ -63,7 +63,7 @@ def publish(
         and send(each, digest, client.call, progress, verdict_timeout=verdict_timeout)
     }
     artifacts = [("artifact", each) for each in files if each not in sent]
-    body = _Multipart([*_documents(folder), *artifacts, *attachments], progress)
+    body = Multipart([*_documents(folder), *artifacts, *attachments], progress)
     client.upload(releases, body, body.content_type)
     address = f"{releases}/{api.path(descriptor.release_version)}"
     deadline = time.monotonic() + verdict_timeout
@@ -179,7 +179,7 @@ def _check_envelope(folder: Path) -> None:
         raise DefinitionError("INVALID_RELEASE", f"{path} {problem}; sign the release again")
 
 
-class _Multipart:
+class Multipart:
     """A multipart body. It is read from disk while it is sent, in constant memory."""
 
     def __init__(self, parts: list[tuple[str, Path]], progress: Progress) -> None:
