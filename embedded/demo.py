@@ -102,12 +102,7 @@ class Demo:
         """Start a worker for a release. Return when the worker has registered."""
         name = f"worker-{built.version}"
         with self.console.status(f"Starting {name}"):
-            child = self.product.start_worker(
-                name,
-                release=built.descriptor,
-                tenant=TENANT,
-                key=self.worker_key,
-            )
+            child = self.product.start_worker(name, release=built.descriptor, tenant=TENANT, key=self.worker_key)
             self.client.wait_for_worker(name)
         self.say(f"{name} hosts release {built.version}: it runs the artifact whose digest the release pins")
         return child

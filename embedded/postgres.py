@@ -156,12 +156,7 @@ class Postgres:
             "UTF8",
             "--locale=C.UTF-8",
         ]
-        command += [
-            "-A",
-            "scram-sha-256",
-            f"--pwfile={password_file}",
-            *([] if self.durable else ["--no-sync"]),
-        ]
+        command += ["-A", "scram-sha-256", f"--pwfile={password_file}", *([] if self.durable else ["--no-sync"])]
         child = Child(command, name="initdb", log=log, directory=Path("/"), account=self._account)
         status = child.wait()
         password_file.unlink()
@@ -178,9 +173,7 @@ class Postgres:
             return
         passwords = {OWNER: self._passwords.owner, PRODUCT: self._passwords.product}
         set_up(
-            lambda database: psycopg.connect(self.superuser_url(database)),
-            Names(DATABASE, OWNER, PRODUCT),
-            passwords,
+            lambda database: psycopg.connect(self.superuser_url(database)), Names(DATABASE, OWNER, PRODUCT), passwords
         )
         with psycopg.connect(self.superuser_url()) as connection:
             connection.execute(f"ALTER ROLE {OWNER} CREATEDB")

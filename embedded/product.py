@@ -117,14 +117,7 @@ class Product:
         return self._start("clock", "coordinator", "run", "clock")
 
     def start_worker(
-        self,
-        name: str,
-        *,
-        release: Path,
-        tenant: str,
-        key: str,
-        concurrency: int = 2,
-        options: Sequence[str] = (),
+        self, name: str, *, release: Path, tenant: str, key: str, concurrency: int = 2, options: Sequence[str] = ()
     ) -> Child:
         """Start a transition worker that hosts the artifact next to the descriptor `release`.
 

@@ -192,17 +192,11 @@ def _planned_timer(index: int, timer: Await, catalogue: Catalogue, before: list[
 def _check_importable(where: str, function: Callable[..., Any]) -> None:
     module, qualname = function.__module__, getattr(function, "__qualname__", "?")
     if module == "__main__":
-        problem, advice = (
-            "is defined in __main__",
-            "move it to a module that can be imported and build MODULE:NAME",
-        )
+        problem, advice = ("is defined in __main__", "move it to a module that can be imported and build MODULE:NAME")
     elif "<lambda>" in qualname:
         problem, advice = "is a lambda", "define it with def at module level"
     elif "<locals>" in qualname:
-        problem, advice = (
-            f"is {qualname}, defined inside another function",
-            "move it to module level",
-        )
+        problem, advice = (f"is {qualname}, defined inside another function", "move it to module level")
     elif importable(module, qualname) is not function:
         problem = f"is not the object at {module}.{qualname}"
         advice = "let @pipeline.step be the outermost decorator and use the function's name only once"
@@ -213,10 +207,7 @@ def _check_importable(where: str, function: Callable[..., Any]) -> None:
 
 def _parameters(where: str, function: Callable[..., Any]) -> tuple[inspect.Parameter, bool]:
     parameters = list(inspect.signature(function).parameters.values())
-    positional = (
-        inspect.Parameter.POSITIONAL_ONLY,
-        inspect.Parameter.POSITIONAL_OR_KEYWORD,
-    )
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     if not 1 <= len(parameters) <= 2 or any(parameter.kind not in positional for parameter in parameters):
         raise DefinitionError(
             "INVALID_SIGNATURE",
@@ -267,11 +258,7 @@ def _shape(hint: Any, where: str) -> tuple[Any, bool, bool]:
     item = typing.get_args(bare)[0]
     if typing.get_origin(plain(item)) in _STREAMS:
         raise DefinitionError("UNSUPPORTED_TYPE", f"{where} is {shown(bare)}; wrap the inner list in a dataclass")
-    return (
-        item,
-        True,
-        typing.get_origin(bare) in _LISTS or typing.get_origin(bare) is abc.Collection,
-    )
+    return (item, True, typing.get_origin(bare) in _LISTS or typing.get_origin(bare) is abc.Collection)
 
 
 def _check_cardinality(where: str, step: Step, hinted: Cardinality) -> None:

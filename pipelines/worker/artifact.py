@@ -19,13 +19,7 @@ from pipelines.release.local_files import named_file
 from wire.archive.layout import Layout
 from wire.archive.reader import ArchiveError, content, read_layout
 from wire.documents.contract import LOCK_ENTRY, PYTHON_ENTRY
-from wire.documents.descriptor import (
-    MAX_DESCRIPTOR_BYTES,
-    ArtifactRef,
-    CarrierDescriptor,
-    Descriptor,
-    parse_descriptor,
-)
+from wire.documents.descriptor import MAX_DESCRIPTOR_BYTES, ArtifactRef, CarrierDescriptor, Descriptor, parse_descriptor
 from wire.documents.json_reader import shown
 from wire.findings import DocumentError
 
