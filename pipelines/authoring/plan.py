@@ -133,8 +133,18 @@ class _Typed:
 
 
 def _typed(hint: Any, catalogue: Catalogue, where: str) -> _Typed:
-    item, many, collects = _shape(hint, where)
-    return _Typed(ValueType(item, catalogue, where), many, collects)
+    bare = plain(hint)
+    if bare in _STREAMS:
+        raise DefinitionError(
+            "UNSUPPORTED_TYPE", f"{where} is {shown(bare)} without an item type; write {shown(bare)}[T]"
+        )
+    if typing.get_origin(bare) not in _STREAMS:
+        return _Typed(ValueType(hint, catalogue, where), many=False, collects=False)
+    item = typing.get_args(bare)[0]
+    if typing.get_origin(plain(item)) in _STREAMS:
+        raise DefinitionError("UNSUPPORTED_TYPE", f"{where} is {shown(bare)}; wrap the inner list in a dataclass")
+    collects = typing.get_origin(bare) in (*_LISTS, abc.Collection)
+    return _Typed(ValueType(item, catalogue, where), many=True, collects=collects)
 
 
 def _both(first: Callable[[], _Typed], second: Callable[[], _Typed]) -> tuple[_Typed, _Typed]:
@@ -170,8 +180,8 @@ def _planned_timer(index: int, timer: Await, catalogue: Catalogue, before: list[
     where = f'timer "{timer.name}"'
     many = ends_in_stream(step.cardinality for step in before)
     if timer.request is not None:
-        hint, named_many, _ = _shape(timer.request, f"{where}, its type")
-        value_type, many = ValueType(hint, catalogue, f"{where}, its type"), many or named_many
+        named = _typed(timer.request, catalogue, f"{where}, its type")
+        value_type, many = named.item, many or named.many
     elif before:
         value_type = before[-1].output
     else:
@@ -244,21 +254,6 @@ def _hint(where: str, hints: dict[str, Any], name: str) -> Any:
             "contract is made from the hints",
         )
     return hints[name]
-
-
-def _shape(hint: Any, where: str) -> tuple[Any, bool, bool]:
-    """Return the type of one item, whether there are many, and whether they are collected in a list."""
-    bare = plain(hint)
-    if bare in _STREAMS:
-        raise DefinitionError(
-            "UNSUPPORTED_TYPE", f"{where} is {shown(bare)} without an item type; write {shown(bare)}[T]"
-        )
-    if typing.get_origin(bare) not in _STREAMS:
-        return hint, False, False
-    item = typing.get_args(bare)[0]
-    if typing.get_origin(plain(item)) in _STREAMS:
-        raise DefinitionError("UNSUPPORTED_TYPE", f"{where} is {shown(bare)}; wrap the inner list in a dataclass")
-    return (item, True, typing.get_origin(bare) in _LISTS or typing.get_origin(bare) is abc.Collection)
 
 
 def _check_cardinality(where: str, step: Step, hinted: Cardinality) -> None:

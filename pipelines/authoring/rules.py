@@ -1,6 +1,8 @@
 """Reads from pydantic's validator of a type what decides, besides the type, whether a value is accepted.
 
-The contract contains what it can express, such as bounds and lengths. Of everything else, such as the author's own"""
+The contract contains what it can express, such as bounds and lengths. Of everything else, such as the author's own
+validators, it contains a digest.
+"""
 
 from __future__ import annotations
 

@@ -13,11 +13,12 @@ from coordinator_client import api
 from coordinator_client.api import Client
 from coordinator_client.errors import Refused
 from pipelines.errors import DefinitionError
-from pipelines.release.descriptor import CONTRACT_NAME, DESCRIPTOR_NAME, ENVELOPE_NAME, other_descriptor
+from pipelines.release.descriptor import ENVELOPE_NAME, other_descriptor
 from pipelines.release.direct_upload import DIRECT_BYTES, Progress, send
 from pipelines.release.local_files import LocalFiles
 from wire.documents.artifact_uri import MavenUri
-from wire.documents.descriptor import ArtifactRef, Descriptor, LocatedArtifactRef, parse_descriptor
+from wire.documents.contract import CONTRACT_NAME
+from wire.documents.descriptor import DESCRIPTOR_NAME, ArtifactRef, Descriptor, LocatedArtifactRef, parse_descriptor
 from wire.documents.json_reader import shown
 from wire.findings import DocumentError
 

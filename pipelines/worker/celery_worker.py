@@ -60,7 +60,6 @@ def main(arguments: argparse.Namespace) -> int:
     Raises `DefinitionError`, WORKER_REFUSED among others: no coordinator accepts this worker.
     """
     configure_logs(arguments.log_format, arguments.log_level)
-    logging.raiseExceptions = False  # a step may close what the log is written to
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.WARNING)  # not two lines for each message
     required(arguments.tenant, "--tenant", "PIPELINES_TENANT")

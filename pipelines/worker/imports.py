@@ -79,6 +79,11 @@ class AllowedCode:
             self._blame(text)
             raise ForeignModule(text, path=path)
 
+    def require_none_foreign(self) -> None:
+        """Raise ``DefinitionError`` FOREIGN_MODULE if there was a foreign module."""
+        if self.foreign:
+            raise DefinitionError("FOREIGN_MODULE", f"{self.foreign}; pack it, or install it, and release that")
+
     def begin_transition(self) -> None:
         """Watch a transition in this thread until `end_transition`.
 
