@@ -76,7 +76,6 @@ class Client:
         self.connection = connection
 
     def address(self, request: Request) -> str:
-        """Return the whole URL of a request."""
         url = self.connection.url.rstrip("/")
         if request.path.startswith("/"):
             return f"{url}{request.target}"
@@ -181,7 +180,6 @@ def items_of(page: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def cursor_of(page: Mapping[str, Any]) -> str | None:
-    """Return the cursor of the next page."""
     following = page.get("next")
     try:
         found = parse_qs(urlsplit(following).query).get("cursor") if isinstance(following, str) else None
@@ -191,7 +189,6 @@ def cursor_of(page: Mapping[str, Any]) -> str | None:
 
 
 def refused(response: Response) -> Refused:
-    """Return the error of a response with an unexpected status."""
     return Refused(response.status, response.headers, _object(response) or {})
 
 

@@ -49,7 +49,6 @@ class Refused(ClientError):
 
 
 def _fields(errors: object) -> list[str]:
-    """Return a line for each of the first errors of members."""
     found = errors[:50] if isinstance(errors, list) else []
     return [
         f"  {each.get('field', '')}: {each.get('message', '')}"[:_LONGEST] for each in found if isinstance(each, dict)

@@ -46,13 +46,11 @@ class Target:
 
     @property
     def host_header(self) -> str:
-        """The value of the Host header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
     @property
     def path(self) -> str:
-        """The path with the query."""
         parts = urlsplit(self.url)
         return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
@@ -166,8 +164,13 @@ def exchanged(
         client.response_class = _Response
         client.sock = connection
         content: bytes | Iterable[bytes] | None = body if len(body) else None
-        with _failures(deadline, NotSent), suppress(*((BrokenPipeError, ConnectionResetError) * may_respond_early)):
-            client.request(method, target.path, content, {**headers, "Host": target.host_header, "Connection": "close"})
+        every = {**headers, "Host": target.host_header, "Connection": "close"}
+        with _failures(deadline, NotSent):
+            try:
+                client.request(method, target.path, content, every)
+            except (BrokenPipeError, ConnectionResetError):
+                if not may_respond_early:
+                    raise
         with _failures(deadline):
             response = client.getresponse()
         with response:

@@ -142,7 +142,6 @@ class Child:
         return self.wait()
 
     def log_tail(self, lines: int = 20) -> str:
-        """Return the last lines of the log."""
         return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
 
     def require_running(self) -> None:

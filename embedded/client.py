@@ -25,7 +25,6 @@ class Client:
         return self._api.upload(f"pipelines/{pipeline_id}/releases", body, body.content_type)
 
     def verified(self, pipeline_id: str, version: str, *, seconds: float = TIMEOUT_SECONDS) -> dict[str, Any]:
-        """Return the release when its verification has ended."""
         return self._until(f"pipelines/{pipeline_id}/releases/{version}", {"REGISTERED", "REJECTED"}, seconds)
 
     def activate(self, pipeline_id: str, version: str, reason: str) -> dict[str, Any]:

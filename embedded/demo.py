@@ -67,7 +67,6 @@ class Demo:
         self._started = started
 
     def say(self, text: str) -> None:
-        """Print `text` with the seconds since the start."""
         self.console.print(f"[dim]{time.monotonic() - self._started:5.1f} s[/]  {text}")
 
     def set_up(self) -> None:

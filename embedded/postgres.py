@@ -38,8 +38,6 @@ _NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes":
 
 @dataclass(frozen=True, slots=True)
 class Passwords:
-    """The passwords of the three roles of a cluster."""
-
     superuser: str
     owner: str
     product: str
@@ -123,7 +121,6 @@ class Postgres(Server):
             self.child.stop(grace=30, number=signal.SIGINT)
 
     def remove(self) -> None:
-        """Stop the server and remove its data."""
         self.stop()
         remove_place(self._link)
 

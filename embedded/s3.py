@@ -83,7 +83,6 @@ class S3Server(Server):
         self._run(child, self._accepts_writes, seconds=_READY_SECONDS, pause=0.1)
 
     def remove(self) -> None:
-        """Stop the server and remove its data."""
         self.stop()
         shutil.rmtree(self.folder / "s3", ignore_errors=True)
 

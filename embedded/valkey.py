@@ -56,7 +56,6 @@ class Valkey(Server):
         shutil.rmtree(self._data, ignore_errors=True)
 
     def remove(self) -> None:
-        """Stop the server, and remove its data and its users."""
         self.stop()
         self.remove_data()
         self._users.unlink(missing_ok=True)

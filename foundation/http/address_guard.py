@@ -91,7 +91,6 @@ def vet(url: str, *, allowed: Iterable[Network] = (), resolve: Resolve = resolve
 
 
 def _parts(url: str, longest: int) -> tuple[str, str, int]:
-    """Return the scheme, the host and the port."""
     try:
         parts = web_address.split(url, longest)
     except ValueError as error:

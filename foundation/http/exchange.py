@@ -13,7 +13,8 @@ from socket import socket
 
 from coordinator_client import http
 from coordinator_client.errors import ClientError, NotConnected
-from foundation.http.address_guard import MOST_ADDRESSES, Target
+from coordinator_client.http import Target
+from foundation.http.address_guard import MOST_ADDRESSES
 
 CHECK_SECONDS = 3.0
 

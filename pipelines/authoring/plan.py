@@ -44,8 +44,6 @@ class PlannedStep:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All steps in order, and the named types that they use."""
-
     steps: tuple[PlannedStep, ...]
     catalogue: Catalogue
 

@@ -140,7 +140,6 @@ def _names(code: CodeType) -> set[str]:
 
 
 def package_of(value: Any) -> str:
-    """Return the top-level package of a function, a class or an object."""
     return str(getattr(value, "__module__", "")).partition(".")[0]
 
 

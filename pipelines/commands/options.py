@@ -35,7 +35,6 @@ def add_coordinator(parser: argparse.ArgumentParser) -> None:
 
 
 def add_target(parser: argparse.ArgumentParser) -> None:
-    """Add the options that name a tenant of a coordinator, and a token."""
     add_coordinator(parser)
     parser.add_argument("--tenant", help="the tenant's slug; default: $COORDINATOR_TENANT")
     parser.add_argument("--token", metavar="TOKEN", help="prefer --token-file or $COORDINATOR_TOKEN")
@@ -61,7 +60,6 @@ def show(facts: dict[str, Any], arguments: argparse.Namespace) -> None:
 
 
 def warn(text: str) -> None:
-    """Print a warning to stderr, if there is one."""
     if text:
         print(f"warning: {text}", file=sys.stderr)
 

@@ -130,5 +130,4 @@ def recorded_modules() -> dict[str, str]:
 
 
 def hexadecimal(digest: str) -> str:
-    """Return the hexadecimal form of a digest from ``recorded_modules``."""
     return base64.urlsafe_b64decode(digest + "=" * (-len(digest) % 4)).hex()

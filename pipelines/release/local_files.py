@@ -82,7 +82,6 @@ class LocalFiles:
     _digests: dict[Path, str] = field(default_factory=dict)
 
     def digest(self, path: Path) -> str:
-        """Return the digest of a file as ``digest_of`` does."""
         if path not in self._digests:
             self._digests[path] = digest_of(path)
         return self._digests[path]

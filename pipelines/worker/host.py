@@ -208,7 +208,6 @@ class Host:
             self.changed.set()  # an operator may be waiting for the last lease
 
     def leases_in_use(self) -> LeasesInUse:
-        """Return the leases that this worker holds now, and how many threads run lost ones."""
         return self._leases.in_use()
 
     def heartbeat(self, state: WorkerState) -> dict[str, Any]:
@@ -248,8 +247,7 @@ class Host:
             command.traceparent, attributes_of(self.release.identity, command), suspended_run=command.suspended_run
         ) as transition:
             ended = self._run_command(command, report, transition.in_step)
-            failure = ended.outcome.failure if ended.outcome else None
-            if failure is not None:
+            if ended.outcome is not None and (failure := ended.outcome.failure) is not None:
                 transition.fail(failure.failure_class, failure.step_index)
             return _traced(ended, transition.traceparent)
 

@@ -237,7 +237,6 @@ class RestHost:
 
 
 def trace_context_of(headers: Mapping[str, str]) -> str:
-    """Return the trace context of a request."""
     return received(next((value for name, value in headers.items() if name.lower() == "traceparent"), NONE))
 
 

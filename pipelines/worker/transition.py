@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 
 def attributes_of(identity: ReleaseIdentity, command: Command | TransitionCommand) -> dict[str, str | int]:
-    """Return the attributes of the span of a command's transition on a release."""
     return {
         "pipelines.tenant": identity.tenant_id,
         "pipelines.pipeline": identity.pipeline_id,
@@ -35,7 +34,6 @@ def attributes_of(identity: ReleaseIdentity, command: Command | TransitionComman
 def log_fields_of(
     identity: ReleaseIdentity, command: Command | TransitionCommand, traceparent: str
 ) -> dict[str, str | int]:
-    """Return the fields of the log lines of a command's transition on a release."""
     return {
         "tenant": identity.tenant_id,
         "pipeline": identity.pipeline_id,
@@ -49,7 +47,6 @@ def log_fields_of(
 def context_of(
     identity: ReleaseIdentity, command: Command | TransitionCommand, tenant_id: str, cancellation: Callable[[], bool]
 ) -> StepContext:
-    """Return what the steps of a command's transition on a release know of it."""
     return StepContext(
         tenant_id=tenant_id,
         execution_id=str(command.execution_id),

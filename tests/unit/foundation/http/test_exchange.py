@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from coordinator_client.errors import Broken, NotConnected, NotSent, TimedOut
-from foundation.http.address_guard import Target, TargetRefused, vet
+from coordinator_client.http import Target
+from foundation.http.address_guard import TargetRefused, vet
 from foundation.http.exchange import Response, exchange
 from tests.cases import cases
 from tests.receiving import dripping, one_client, receiving
