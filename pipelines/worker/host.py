@@ -277,18 +277,11 @@ class Host:
 
     def _outcome(self, command: Command, keep: Keep | None, times: StepTimes, around: Around | None) -> Outcome:
         steps = len(self.release.pipeline.parts)
-        result = self._run_steps(command, keep, times, around)
-        outcome = outcomes.outcome_of(command, result, steps=steps, spans=times.spans())
-        if outcome.failure is not None:
-            log_failure(command.execution_id, result if isinstance(result, Failed) else outcome.failure)
-        return outcome
-
-    def _run_steps(self, command: Command, keep: Keep | None, times: StepTimes, around: Around | None) -> RunResult:
-        steps = len(self.release.pipeline.parts)
         identity = self.release.identity
         is_lost = partial(self._leases.is_lost, command.lease_token)
+        result: RunResult
         try:
-            return self.release.run(
+            result = self.release.run(
                 json.loads(command.payload),
                 start=command.current_step_index,
                 # After an await at the end, no step is left to run: the response is the result.
@@ -300,7 +293,11 @@ class Host:
                 around=around,
             )
         except ValueError as error:
-            return Failed(UNDECODABLE_PAYLOAD, message_of("", str(error)), retryable=False)
+            result = Failed(UNDECODABLE_PAYLOAD, message_of("", str(error)), retryable=False)
+        outcome = outcomes.outcome_of(command, result, steps=steps, spans=times.spans())
+        if outcome.failure is not None:
+            log_failure(command.execution_id, result if isinstance(result, Failed) else outcome.failure)
+        return outcome
 
 
 def _traced(report: Report, traceparent: str) -> Report:

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from pipelines.authoring.compiler import compile_contract, load
 from pipelines.authoring.definition import Pipeline
+from pipelines.environment.distributions import shadowed_modules, top_level_modules
 from pipelines.environment.environment import Environment, Required
-from pipelines.environment.modules import shadowed_modules, top_level_modules
 from pipelines.errors import DefinitionError, raise_all
 from pipelines.failures import Failed, message_of
 from pipelines.release.packaging import artifact_digest

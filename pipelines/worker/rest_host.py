@@ -155,7 +155,7 @@ class RestHost:
         self._log_unknown(command)
         parent = trace_context_of(headers)
         with bound(log_fields_of(self.release.identity, command, parent)):
-            return 200, self._traced(command, hung_up, parent)
+            return 200, self._executed(command, hung_up, parent)
 
     def capabilities(self) -> Capabilities:
         """Return the identity of the hosted release (wire protocol D.7)."""
@@ -170,22 +170,20 @@ class RestHost:
             artifact_digest=self.release.artifact_digest,
         )
 
-    def _traced(self, command: TransitionCommand, hung_up: Callable[[], bool], parent: str) -> bytes:
-        """Return the result of a command. If its caller traces it, it runs in a span."""
-        if self._tracer is None or parent == NONE:
-            return self._executed(command, hung_up)
-        with self._tracer.transition(parent, attributes_of(self.release.identity, command)) as transition:
-            return self._executed(command, hung_up, transition)
+    def _executed(self, command: TransitionCommand, hung_up: Callable[[], bool], parent: str) -> bytes:
+        """Return the result of a command; a failure if anything raises. If its caller traces it, it runs in a span."""
 
-    def _executed(
-        self, command: TransitionCommand, hung_up: Callable[[], bool], transition: Transition | None = None
-    ) -> bytes:
-        """Return the result of a command; a failure if anything raises."""
-        return self._boundary.run(
-            command.execution_id,
-            lambda: self._execute(command, hung_up, transition),
-            lambda failure: failure_result(command, failure).to_json().encode(),
-        )
+        def run(transition: Transition | None = None) -> bytes:
+            return self._boundary.run(
+                command.execution_id,
+                lambda: self._execute(command, hung_up, transition),
+                lambda failure: failure_result(command, failure).to_json().encode(),
+            )
+
+        if self._tracer is None or parent == NONE:
+            return run()
+        with self._tracer.transition(parent, attributes_of(self.release.identity, command)) as transition:
+            return run(transition)
 
     def _execute(self, command: TransitionCommand, hung_up: Callable[[], bool], transition: Transition | None) -> bytes:
         """Check the identity of one command, then decode its payload, then run its steps (wire protocol D.11)."""
