@@ -29,6 +29,7 @@ from benchmarks.submission import submission
 from benchmarks.throughput import batch, checkpointed, one_by_one
 from benchmarks.verdicts import verdicts
 from benchmarks.versions import VersionError
+from coordinator_client.errors import ClientError
 from embedded.children import ChildError
 from embedded.client import DemoError
 
@@ -50,7 +51,7 @@ PARTS: dict[str, Callable[[Report, Plan], None]] = {
     "pages": pages,
 }
 LONG = {"growth", "pages"}
-FAILURES = (LedgerError, LoadError, PeerMissing, ChildError, DemoError, VersionError)
+FAILURES = (LedgerError, LoadError, PeerMissing, ChildError, ClientError, DemoError, VersionError)
 
 
 def main() -> int:

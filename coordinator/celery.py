@@ -69,9 +69,11 @@ def _check_connection_budget(sender: Any, **_: Any) -> None:
 @signals.worker_init.connect
 def _monitor_worker(**_: Any) -> None:
     from coordinator.models import Process
-    from coordinator.monitoring import loops, process
+    from coordinator.monitoring import process
 
-    app.steps["consumer"].add(loops.LoopBeats)
+    liveness = process.liveness
+    waits = {"begin_wait": liveness.begin_wait, "end_wait": liveness.end_wait}
+    app.steps["consumer"].add(quiet_consumer.loop_beats(settings.BEAT_SECONDS, beat=liveness.beat, **waits))
     process.start(Process.Kind.CONTROL)
 
 

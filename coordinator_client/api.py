@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
-from coordinator_client.errors import ClientError, Refused, Unreachable
+from coordinator_client.errors import ClientError, NotConnected, Refused, Unreachable
 from coordinator_client.http import Body, Response, opened
 
 SECONDS: Final = 120.0
@@ -76,7 +76,6 @@ class Client:
         self.connection = connection
 
     def address(self, request: Request) -> str:
-        """Return the whole URL of a request."""
         url = self.connection.url.rstrip("/")
         if request.path.startswith("/"):
             return f"{url}{request.target}"
@@ -164,9 +163,9 @@ class Client:
                 **limits,
             ) as response:
                 yield response
+        except NotConnected as error:
+            raise NotConnected(f"the coordinator cannot be reached: {error}") from None
         except Unreachable as error:
-            if not error.sent:
-                raise Unreachable(f"the coordinator cannot be reached: {error}", sent=False) from None
             if request.method != "GET":
                 raise Unreachable(f"{error}; the request may have been carried out") from None
             raise
@@ -181,7 +180,6 @@ def items_of(page: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def cursor_of(page: Mapping[str, Any]) -> str | None:
-    """Return the cursor of the next page."""
     following = page.get("next")
     try:
         found = parse_qs(urlsplit(following).query).get("cursor") if isinstance(following, str) else None
@@ -191,7 +189,6 @@ def cursor_of(page: Mapping[str, Any]) -> str | None:
 
 
 def refused(response: Response) -> Refused:
-    """Return the error of a response with an unexpected status."""
     return Refused(response.status, response.headers, _object(response) or {})
 
 

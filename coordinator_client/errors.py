@@ -13,11 +13,23 @@ class ClientError(Exception):
 
 
 class Unreachable(ClientError):
-    """No valid response arrived. If the request was sent, the server may have carried it out."""
+    """No valid response arrived. The server may have carried the request out."""
 
-    def __init__(self, message: str, *, sent: bool = True) -> None:
-        super().__init__(message)
-        self.sent = sent
+
+class NotConnected(Unreachable):
+    """No connection could be opened. Nothing was sent."""
+
+
+class TimedOut(Unreachable):
+    """No complete response arrived in time."""
+
+
+class Broken(Unreachable):
+    """The connection was lost, or the response is not HTTP."""
+
+
+class NotSent(Broken):
+    """The connection was lost before the request was sent. The server has not received all of it."""
 
 
 class Refused(ClientError):
@@ -37,7 +49,6 @@ class Refused(ClientError):
 
 
 def _fields(errors: object) -> list[str]:
-    """Return a line for each of the first errors of members."""
     found = errors[:50] if isinstance(errors, list) else []
     return [
         f"  {each.get('field', '')}: {each.get('message', '')}"[:_LONGEST] for each in found if isinstance(each, dict)

@@ -1,28 +1,58 @@
 """One HTTP request and its response, limited in time.
 
-Redirects are not followed, the environment (proxies, .netrc) is ignored, and no cookie is kept. Each request opens a
-new connection: if a server closes a connection that is being reused, a client cannot know whether a POST was executed.
+Redirects are not followed, the environment (proxies, .netrc) is ignored, no cookie is kept, and the body is not
+decoded. The time limit applies to the whole exchange, so a response that arrives byte by byte is cut off too.
+
+This uses `http.client` and not urllib3 (ADR 41). Each request opens a new connection: if a server closes a connection
+that is being reused, a client cannot know whether a POST was executed.
 """
 
 from __future__ import annotations
 
 import http.client
+import io
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
-from coordinator_client.errors import ClientError, Unreachable
+from coordinator_client.errors import Broken, ClientError, NotConnected, NotSent, TimedOut, Unreachable
+from wire.web_address import DEFAULT_PORTS
 
 CONNECT_SECONDS: Final = 10.0
 SILENT_SECONDS: Final = 120.0
 """How long a server may send nothing, unless the caller limits that or the whole exchange."""
 PIECE: Final = 64 * 1024
 """The largest piece of a response, in bytes."""
+
+Address = IPv4Address | IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A URL, and the addresses of its host that may be called."""
+
+    url: str
+    scheme: str
+    host: str
+    port: int
+    addresses: tuple[Address, ...]
+
+    @property
+    def host_header(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
+    @property
+    def path(self) -> str:
+        parts = urlsplit(self.url)
+        return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 
 class Body(Protocol):
@@ -33,30 +63,32 @@ class Body(Protocol):
 
 
 class Response:
-    """A response whose body is not read yet. The names in `headers` are in lower case."""
+    """A response whose body is not read yet. The names in `headers` are in lower case; the last of a name counts."""
 
     def __init__(self, response: http.client.HTTPResponse, deadline: float) -> None:
         self.status = response.status
         self.headers: Mapping[str, str] = {name.lower(): value for name, value in response.getheaders()}
+        self.length = response.length
+        """The declared length of the body in bytes; None if it is not known."""
         self.has_end = response.chunked or response.length is not None
         """True if the end of the body can be told from the end of the connection."""
         self._response = response
         self._deadline = deadline
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield the body as it arrives. Raises `Unreachable`; also if it ends early."""
-        declared, received = self._response.length, 0
-        while declared is None or received < declared:
-            with failures(self._deadline):
-                piece = self._response.read1(PIECE if declared is None else min(PIECE, declared - received))
-                if not piece and declared is not None:
-                    raise http.client.IncompleteRead(b"", declared - received)
+        """Yield the body as it arrives. Raises `TimedOut`, and `Broken`, also if it ends early."""
+        received = 0
+        while self.length is None or received < self.length:
+            with _failures(self._deadline):
+                piece = self._response.read1(PIECE if self.length is None else min(PIECE, self.length - received))
+                if not piece and self.length is not None:
+                    raise http.client.IncompleteRead(b"", self.length - received)
             if not piece:
                 break
             received += len(piece)
             yield piece
         if time.monotonic() >= self._deadline:  # a connection that was cut off looks like the end of a body
-            raise Unreachable("no complete response in time")
+            raise TimedOut("no complete response in time")
 
     def body(self, limit: int) -> bytes:
         """Return the body. Raises `Unreachable`; also if it has more than `limit` bytes."""
@@ -86,73 +118,162 @@ def opened(
     `ca_file` contains certificates in PEM form that replace the authorities of the system. Raises `Unreachable`, and
     `ClientError` if the certificates cannot be read.
     """
-    parts = urlsplit(url)
-    connection = _connection(parts.scheme, parts.hostname or "", parts.port, ca_file)
+    context = tls_context(ca_file) if url.lower().startswith("https:") else None
     try:
-        try:
-            connection.connect()
-        except (OSError, ValueError) as error:
-            raise Unreachable(f"no connection ({type(error).__name__})", sent=False) from None
-        connection.sock.settimeout(silent_seconds or seconds or SILENT_SECONDS)
-        with _cut_off(connection.sock, seconds) as deadline:
-            target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-            with failures(deadline):
-                _send(connection, method, target, body, {**headers, "Connection": "close"})
-                response = connection.getresponse()
-            with response:
-                yield Response(response, deadline)
-    finally:
-        connection.close()
-
-
-def _connection(scheme: str, host: str, port: int | None, ca_file: str) -> http.client.HTTPConnection:
-    if scheme.lower() != "https":
-        return http.client.HTTPConnection(host, port, timeout=CONNECT_SECONDS)
-    try:
-        context = ssl.create_default_context(cafile=ca_file or None)
-    except OSError as error:
-        raise ClientError(f"the certificate authorities cannot be read ({type(error).__name__})") from None
-    return http.client.HTTPSConnection(host, port, timeout=CONNECT_SECONDS, context=context)
-
-
-def _send(
-    connection: http.client.HTTPConnection, method: str, target: str, body: bytes | Body, headers: dict[str, str]
-) -> None:
+        target = _target(url)
+        connection = connected(target, CONNECT_SECONDS, context)
+    except (OSError, ValueError) as error:
+        raise NotConnected(f"no connection ({type(error).__name__})") from None
     # The length is given, because http.client would otherwise send a body that it iterates over in chunks.
     length = {"Content-Length": str(len(body))} if method in {"POST", "PUT", "PATCH"} else {}
-    content: bytes | Iterable[bytes] | None = body if len(body) else None
-    # A server that refuses a large body may respond and close the connection before it has read all of it.
-    with suppress(BrokenPipeError, ConnectionResetError):
-        connection.request(method, target, content, {**headers, **length})
+    with exchanged(
+        connection,
+        target,
+        method,
+        body,
+        {**headers, **length},
+        seconds=seconds,
+        silent_seconds=silent_seconds,
+        # A server that refuses a large body may respond and close the connection before it has read all of it.
+        may_respond_early=True,
+    ) as response:
+        yield response
 
 
 @contextmanager
-def failures(deadline: float) -> Iterator[None]:
-    """Turn the errors of a connection and of its response into `Unreachable`."""
+def exchanged(
+    connection: socket.socket,
+    target: Target,
+    method: str,
+    body: bytes | Body,
+    headers: Mapping[str, str],
+    *,
+    seconds: float | None,
+    silent_seconds: float | None = None,
+    may_respond_early: bool = False,
+) -> Iterator[Response]:
+    """Send a request over a connection, and yield its response. Close the connection at the end of the block.
+
+    The limits are those of `opened`. Raises `TimedOut`, `Broken`, and `NotSent` if the connection ends while the
+    request is sent. With `may_respond_early`, the response is read nevertheless.
+    """
+    given = [each for each in (seconds, silent_seconds) if each is not None]
+    with _cut_off(connection, seconds) as deadline:
+        connection.settimeout(min(given, default=SILENT_SECONDS))
+        client = http.client.HTTPConnection(target.host, target.port)
+        client.response_class = _Response
+        client.sock = connection
+        content: bytes | Iterable[bytes] | None = body if len(body) else None
+        every = {**headers, "Host": target.host_header, "Connection": "close"}
+        with _failures(deadline, NotSent):
+            try:
+                client.request(method, target.path, content, every)
+            except (BrokenPipeError, ConnectionResetError):
+                if not may_respond_early:
+                    raise
+        with _failures(deadline):
+            response = client.getresponse()
+        with response:
+            yield Response(response, deadline)
+
+
+def resolve(host: str, port: int) -> list[str]:
+    """Return the addresses that the system's resolver finds. Raises `OSError`."""
+    return [str(found[4][0]) for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+
+
+def tls_context(ca_file: str) -> ssl.SSLContext:
+    """Return what verifies certificates. Raises `ClientError` if the file with the authorities cannot be read."""
+    try:
+        return ssl.create_default_context(cafile=ca_file or None)
+    except OSError as error:
+        raise ClientError(f"the certificate authorities cannot be read ({type(error).__name__})") from None
+
+
+def connected(target: Target, seconds: float, context: ssl.SSLContext | None) -> socket.socket:
+    """Connect to the first address of the target that accepts the connection, with TLS if there is a `context`.
+
+    Each address may take `seconds`, including TLS, which verifies the certificate against the name. Raises the
+    `OSError` of the last address.
+    """
+    failure = OSError("there is no address")
+    for address in target.addresses:
+        plain = None
+        deadline = time.monotonic() + seconds
+        try:
+            plain = socket.create_connection((str(address), target.port), timeout=seconds)
+            if context is None:
+                return plain
+            # This timeout applies to the whole handshake, not to each read.
+            plain.settimeout(max(deadline - time.monotonic(), 0.001))
+            return context.wrap_socket(plain, server_hostname=target.host)
+        except OSError as error:
+            failure = error
+            if plain is not None:
+                plain.close()
+    raise failure
+
+
+def shut_down(connection: socket.socket) -> None:
+    """End a connection in the middle of an exchange. Its owner closes it."""
+    with suppress(OSError):  # it is closed already
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+def _target(url: str) -> Target:
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme]
+    return Target(url, parts.scheme, host, port, tuple(map(ip_address, resolve(host, port))))
+
+
+class _Response(http.client.HTTPResponse):
+    """A response with complete headers. `http.client` takes the end of the connection for the end of the headers."""
+
+    def begin(self) -> None:
+        lines = self.fp = _Lines(self.fp.detach())
+        super().begin()
+        if lines.ended:
+            raise http.client.IncompleteRead(b"")
+
+
+class _Lines(io.BufferedReader):
+    """Sets `ended` when no line is left to read."""
+
+    ended = False
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        line = super().readline(size)
+        self.ended = self.ended or not line
+        return line
+
+
+@contextmanager
+def _failures(deadline: float, broken: type[Broken] = Broken) -> Iterator[None]:
+    """Turn the errors of the connection and of its response into `TimedOut` and `broken`."""
     try:
         yield
     except (OSError, http.client.HTTPException, ValueError) as error:
         if time.monotonic() >= deadline or isinstance(error, TimeoutError):
-            raise Unreachable("no complete response in time") from None
-        raise Unreachable(f"the exchange failed ({type(error).__name__})") from None
+            raise TimedOut("no complete response in time") from None
+        raise broken(f"the exchange failed ({type(error).__name__})") from None
 
 
 @contextmanager
 def _cut_off(connection: socket.socket, seconds: float | None) -> Iterator[float]:
-    """Shut the connection down after `seconds`, also if bytes still arrive. Yields the deadline of `time.monotonic`."""
-    if seconds is None:
-        yield float("inf")
-        return
+    """Close the connection at the end. Shut it down after `seconds`, also if bytes still arrive.
 
-    def shut_down() -> None:
-        with suppress(OSError):  # it is closed already
-            connection.shutdown(socket.SHUT_RDWR)
-
-    deadline = time.monotonic() + seconds
-    timer = threading.Timer(seconds, shut_down)
-    timer.daemon = True
-    timer.start()
+    Yields the deadline, as a reading of `time.monotonic`.
+    """
+    timer = None
+    deadline = float("inf")
+    if seconds is not None:
+        deadline = time.monotonic() + seconds
+        timer = threading.Timer(seconds, shut_down, [connection])
+        timer.daemon = True
+        timer.start()
     try:
         yield deadline
     finally:
-        timer.cancel()
+        if timer is not None:
+            timer.cancel()
+        connection.close()

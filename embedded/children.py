@@ -6,11 +6,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGKILL, SIGSTOP, SIGTERM, Signals
-from types import TracebackType
 from typing import Self
 
 _GUARD = Path(__file__).with_name("guard.py")
@@ -142,7 +142,6 @@ class Child:
         return self.wait()
 
     def log_tail(self, lines: int = 20) -> str:
-        """Return the last lines of the log."""
         return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
 
     def require_running(self) -> None:
@@ -193,7 +192,45 @@ class Children:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+class Server(ABC):
+    """A server on 127.0.0.1, which is a child process with data in a folder. As a context manager, it is running."""
+
+    def __init__(self, folder: Path, port: int | None = None) -> None:
+        self.folder = folder
+        self.port = port or free_port()
+        self.child: Child | None = None
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start the server and return when it is ready. Raises `ChildError` with the end of the log."""
+
+    def stop(self) -> None:
+        """Shut down, so that all data is on disk if the server is durable."""
+        if self.child is not None:
+            self.child.stop()
+
+    def kill(self) -> None:
+        """Send SIGKILL to the server."""
+        if self.child is not None:
+            self.child.kill()
+
+    def _run(self, child: Child, is_ready: Callable[[], bool], *, seconds: float, pause: float) -> None:
+        """Return when the server is ready. Kill it, and raise `ChildError`, if it ends or is not ready in time."""
+        self.child = child
+        deadline = time.monotonic() + seconds
+        while not is_ready():
+            if not child.running or time.monotonic() > deadline:
+                child.kill()
+                raise ChildError(f"{child.name} does not accept requests:\n{child.log_tail()}")
+            time.sleep(pause)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self.stop()

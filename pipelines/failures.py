@@ -77,7 +77,6 @@ def cleaned(text: str, longest: int) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of the text of `error`."""
     text = cleaned(_safely("", str, error), LONGEST_MESSAGE)
     return text.partition("\n")[0] or cleaned(_safely(UNNAMED, _class_name, error), LONGEST_CLASS)
 
@@ -110,17 +109,11 @@ def inform(text: str, *arguments: object) -> None:
 
 def log_failure(execution_id: object, failed: Failed | Failure) -> None:
     """Log a failure: its class and where it was raised. Its message may contain a payload, so it is not logged."""
-    warn(
-        "Execution %s failed with %s",
-        execution_id,
-        failed.failure_class,
-        extra={
-            "execution": execution_id,
-            **({"step": failed.step_name} if isinstance(failed, Failed) and failed.step_name else {}),
-            "errorClass": failed.failure_class,
-            "frames": failed.frames if isinstance(failed, Failed) else (),
-        },
-    )
+    frames = failed.frames if isinstance(failed, Failed) else ()
+    extra = {"execution": execution_id, "errorClass": failed.failure_class, "frames": frames}
+    if isinstance(failed, Failed) and failed.step_name:
+        extra["step"] = failed.step_name
+    warn("Execution %s failed with %s", execution_id, failed.failure_class, extra=extra)
 
 
 def warn_of(error: BaseException, text: str, *arguments: object) -> None:

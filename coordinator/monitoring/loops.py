@@ -1,4 +1,4 @@
-"""The beats of the main loops: that of a control worker, and that of the clock."""
+"""The scheduler of the clock, whose main loop beats."""
 
 import time
 from collections.abc import Callable
@@ -6,39 +6,13 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, Final
 
-from celery import bootsteps
 from celery.beat import Scheduler
 from celery.schedules import schedule
-from django.conf import settings
 
 from coordinator.monitoring.process import liveness
 
 FIRST_RUN: Final = timedelta(minutes=1)
 """When a job with a longer interval runs for the first time after the start."""
-
-
-class LoopBeats(bootsteps.StartStopStep):
-    """Beats in the event loop of a control worker. Until the loop has a connection, it waits."""
-
-    requires = ("celery.worker.consumer.tasks:Tasks",)
-
-    def __init__(self, parent: Any, **options: Any) -> None:
-        super().__init__(parent, **options)
-        self._timer: Any = None
-        liveness.begin_wait()
-
-    def start(self, parent: Any) -> None:
-        liveness.end_wait()
-        self._timer = parent.timer.call_repeatedly(settings.BEAT_SECONDS, liveness.beat)
-
-    def stop(self, parent: Any) -> None:
-        """Celery also calls this when it loses the connection."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-            liveness.begin_wait()
-
-    terminate = stop
 
 
 class SteadyScheduler(Scheduler):

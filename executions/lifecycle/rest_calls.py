@@ -15,6 +15,7 @@ from functools import partial
 from django.conf import settings
 from django.db import Error, connection, transaction
 
+from coordinator_client.errors import Broken, NotConnected, NotSent, TimedOut
 from executions import metrics
 from executions.lifecycle import outcome, statements
 from executions.models import Execution, Worker, WorkerEligibility
@@ -31,7 +32,6 @@ from executions.workers.registry import DISPATCH_TASK, REST
 from foundation.database.in_hand import record_in_hand
 from foundation.database.postgresql.outage import rejects_values
 from foundation.http.address_guard import TargetRefused, Unreachable
-from foundation.http.exchange import Broken, NotConnected, NotSent, TimedOut
 from foundation.scheduling import places
 from foundation.telemetry import traces
 from foundation.wakeups import wakeup

@@ -7,9 +7,9 @@ name resolves to others by then (see `foundation.http.exchange`).
 import ipaddress
 import socket
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
+from coordinator_client.http import Address, Target, resolve
 from wire import web_address
 from wire.web_address import DEFAULT_PORTS, LONGEST_URL
 
@@ -59,7 +59,6 @@ def is_special(address: IPv4Address | IPv6Address) -> bool:
     return any(address in block for block in _BLOCKS_6)
 
 
-Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 Resolve = Callable[[str, int], Sequence[str]]
 
@@ -74,28 +73,6 @@ class TargetRefused(Exception):
 
 class Unreachable(Exception):
     """A host whose name does not resolve. A retry may help."""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A URL, and the vetted addresses of its host."""
-
-    url: str
-    scheme: str
-    host: str
-    port: int
-    addresses: tuple[Address, ...]
-
-    @property
-    def host_header(self) -> str:
-        """The value of the Host header."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
-
-
-def resolve(host: str, port: int) -> list[str]:
-    """Return the addresses that the system's resolver finds. Raises `OSError`."""
-    return [str(found[4][0]) for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
 
 def vet(url: str, *, allowed: Iterable[Network] = (), resolve: Resolve = resolve, longest: int = LONGEST_URL) -> Target:
@@ -114,7 +91,6 @@ def vet(url: str, *, allowed: Iterable[Network] = (), resolve: Resolve = resolve
 
 
 def _parts(url: str, longest: int) -> tuple[str, str, int]:
-    """Return the scheme, the host and the port."""
     try:
         parts = web_address.split(url, longest)
     except ValueError as error:

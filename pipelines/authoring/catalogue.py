@@ -222,12 +222,7 @@ class Catalogue:
         pattern = "|".join(re.escape(value) for value in sorted(values))
         rules = Rules.of(cls) if self._constraints else None
         others = {"rules": rules.others} if rules is not None and rules.others else {}
-        return {
-            **others,
-            "kind": "wrapper",
-            "wraps": {"id": "string", "kind": "scalar"},
-            "pattern": f"^(?:{pattern})$",
-        }
+        return {**others, "kind": "wrapper", "wraps": {"id": "string", "kind": "scalar"}, "pattern": f"^(?:{pattern})$"}
 
 
 def plain(hint: Any) -> Any:

@@ -116,10 +116,7 @@ def _document(pipeline: Pipeline, planned: Plan) -> dict[str, Any]:
         "steps": [_step(step) for step in planned.steps],
         "canonicalTypes": canonical_types,
         "canonicalCatalogFingerprint": canonical_catalog_fingerprint(canonical_types),
-        "capabilities": {
-            "localTransitionExecution": False,
-            "transitionWorkerProtocols": ["celery", "rest"],
-        },
+        "capabilities": {"localTransitionExecution": False, "transitionWorkerProtocols": ["celery", "rest"]},
     }
 
 

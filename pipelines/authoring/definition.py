@@ -168,12 +168,7 @@ class Pipeline:
     """
 
     def __init__(
-        self,
-        pipeline_id: str,
-        *,
-        packages: Sequence[str] = (),
-        checkpoint: bool = False,
-        module: str | None = None,
+        self, pipeline_id: str, *, packages: Sequence[str] = (), checkpoint: bool = False, module: str | None = None
     ) -> None:
         if not isinstance(pipeline_id, str) or not _PIPELINE_ID.fullmatch(pipeline_id):
             raise DefinitionError(
@@ -212,11 +207,7 @@ class Pipeline:
 
     @overload
     def step(
-        self,
-        /,
-        *,
-        name: str | None = None,
-        cardinality: Cardinality | str | None = None,
+        self, /, *, name: str | None = None, cardinality: Cardinality | str | None = None
     ) -> Callable[[_Function], _Function]: ...
 
     def step(

@@ -44,8 +44,6 @@ class PlannedStep:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All steps in order, and the named types that they use."""
-
     steps: tuple[PlannedStep, ...]
     catalogue: Catalogue
 
@@ -133,8 +131,18 @@ class _Typed:
 
 
 def _typed(hint: Any, catalogue: Catalogue, where: str) -> _Typed:
-    item, many, collects = _shape(hint, where)
-    return _Typed(ValueType(item, catalogue, where), many, collects)
+    bare = plain(hint)
+    if bare in _STREAMS:
+        raise DefinitionError(
+            "UNSUPPORTED_TYPE", f"{where} is {shown(bare)} without an item type; write {shown(bare)}[T]"
+        )
+    if typing.get_origin(bare) not in _STREAMS:
+        return _Typed(ValueType(hint, catalogue, where), many=False, collects=False)
+    item = typing.get_args(bare)[0]
+    if typing.get_origin(plain(item)) in _STREAMS:
+        raise DefinitionError("UNSUPPORTED_TYPE", f"{where} is {shown(bare)}; wrap the inner list in a dataclass")
+    collects = typing.get_origin(bare) in (*_LISTS, abc.Collection)
+    return _Typed(ValueType(item, catalogue, where), many=True, collects=collects)
 
 
 def _both(first: Callable[[], _Typed], second: Callable[[], _Typed]) -> tuple[_Typed, _Typed]:
@@ -170,8 +178,8 @@ def _planned_timer(index: int, timer: Await, catalogue: Catalogue, before: list[
     where = f'timer "{timer.name}"'
     many = ends_in_stream(step.cardinality for step in before)
     if timer.request is not None:
-        hint, named_many, _ = _shape(timer.request, f"{where}, its type")
-        value_type, many = ValueType(hint, catalogue, f"{where}, its type"), many or named_many
+        named = _typed(timer.request, catalogue, f"{where}, its type")
+        value_type, many = named.item, many or named.many
     elif before:
         value_type = before[-1].output
     else:
@@ -192,17 +200,11 @@ def _planned_timer(index: int, timer: Await, catalogue: Catalogue, before: list[
 def _check_importable(where: str, function: Callable[..., Any]) -> None:
     module, qualname = function.__module__, getattr(function, "__qualname__", "?")
     if module == "__main__":
-        problem, advice = (
-            "is defined in __main__",
-            "move it to a module that can be imported and build MODULE:NAME",
-        )
+        problem, advice = ("is defined in __main__", "move it to a module that can be imported and build MODULE:NAME")
     elif "<lambda>" in qualname:
         problem, advice = "is a lambda", "define it with def at module level"
     elif "<locals>" in qualname:
-        problem, advice = (
-            f"is {qualname}, defined inside another function",
-            "move it to module level",
-        )
+        problem, advice = (f"is {qualname}, defined inside another function", "move it to module level")
     elif importable(module, qualname) is not function:
         problem = f"is not the object at {module}.{qualname}"
         advice = "let @pipeline.step be the outermost decorator and use the function's name only once"
@@ -213,10 +215,7 @@ def _check_importable(where: str, function: Callable[..., Any]) -> None:
 
 def _parameters(where: str, function: Callable[..., Any]) -> tuple[inspect.Parameter, bool]:
     parameters = list(inspect.signature(function).parameters.values())
-    positional = (
-        inspect.Parameter.POSITIONAL_ONLY,
-        inspect.Parameter.POSITIONAL_OR_KEYWORD,
-    )
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     if not 1 <= len(parameters) <= 2 or any(parameter.kind not in positional for parameter in parameters):
         raise DefinitionError(
             "INVALID_SIGNATURE",
@@ -253,25 +252,6 @@ def _hint(where: str, hints: dict[str, Any], name: str) -> Any:
             "contract is made from the hints",
         )
     return hints[name]
-
-
-def _shape(hint: Any, where: str) -> tuple[Any, bool, bool]:
-    """Return the type of one item, whether there are many, and whether they are collected in a list."""
-    bare = plain(hint)
-    if bare in _STREAMS:
-        raise DefinitionError(
-            "UNSUPPORTED_TYPE", f"{where} is {shown(bare)} without an item type; write {shown(bare)}[T]"
-        )
-    if typing.get_origin(bare) not in _STREAMS:
-        return hint, False, False
-    item = typing.get_args(bare)[0]
-    if typing.get_origin(plain(item)) in _STREAMS:
-        raise DefinitionError("UNSUPPORTED_TYPE", f"{where} is {shown(bare)}; wrap the inner list in a dataclass")
-    return (
-        item,
-        True,
-        typing.get_origin(bare) in _LISTS or typing.get_origin(bare) is abc.Collection,
-    )
 
 
 def _check_cardinality(where: str, step: Step, hinted: Cardinality) -> None:

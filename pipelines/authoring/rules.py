@@ -1,6 +1,8 @@
 """Reads from pydantic's validator of a type what decides, besides the type, whether a value is accepted.
 
-The contract contains what it can express, such as bounds and lengths. Of everything else, such as the author's own"""
+The contract contains what it can express, such as bounds and lengths. Of everything else, such as the author's own
+validators, it contains a digest.
+"""
 
 from __future__ import annotations
 
@@ -138,7 +140,6 @@ def _names(code: CodeType) -> set[str]:
 
 
 def package_of(value: Any) -> str:
-    """Return the top-level package of a function, a class or an object."""
     return str(getattr(value, "__module__", "")).partition(".")[0]
 
 

@@ -19,10 +19,7 @@ from pipelines.failures import first_line
 from wire.documents.canonical_types import Checker
 from wire.value_limits import DEEPEST
 
-_SERIALIZER: Final = re.compile(
-    r"Expected `(?P<expected>[^`]+)`.*?\[(?:field_name='(?P<field>[^']+)', )?",
-    re.DOTALL,
-)
+_SERIALIZER: Final = re.compile(r"Expected `(?P<expected>[^`]+)`.*?\[(?:field_name='(?P<field>[^']+)', )?", re.DOTALL)
 _INPUT_TYPE: Final = re.compile(r"input_type=(?P<type>\w+)")
 _LARGE_DECIMAL: Final = re.compile(rb"E[+-]?\d{4}|\d{6000}")
 """Finds each JSON text with a decimal that only the validator of the contract refuses, and a few others."""

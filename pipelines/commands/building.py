@@ -14,6 +14,7 @@ from pipelines.commands.options import (
     add_out,
     add_reference,
     add_release_file,
+    add_repeated,
     import_from_here,
     show,
     warn,
@@ -83,24 +84,14 @@ def add_release(parser: argparse.ArgumentParser) -> None:
         metavar="ARTIFACT_ID",
         help="tpf-2026-10: which of several artifacts has the contract and its steps",
     )
-    parser.add_argument(
-        "--maven",
-        action="append",
-        default=[],
-        metavar="GROUP:ARTIFACT[:EXTENSION[:CLASSIFIER]]:VERSION",
-        help="tpf-2026-10: where the artifact will be in Maven repositories, instead of a file of this machine; "
-        "once for each artifact",
+    text = (
+        "tpf-2026-10: where the artifact will be in Maven repositories, instead of a file of this machine; "
+        "once for each artifact"
     )
-    parser.add_argument(
-        "--image",
-        action="append",
-        default=[],
-        metavar="OCI_URI",
-        help="tpf-2026-10: oci://registry/repository@sha256:..., an image in which the artifact runs; may be repeated",
-    )
-    parser.add_argument(
-        "--sign", action="append", default=[], type=Path, metavar="KEY", help="sign with this key; may be repeated"
-    )
+    add_repeated(parser, "--maven", "GROUP:ARTIFACT[:EXTENSION[:CLASSIFIER]]:VERSION", text, kind=str)
+    text = "tpf-2026-10: oci://registry/repository@sha256:..., an image in which the artifact runs; may be repeated"
+    add_repeated(parser, "--image", "OCI_URI", text, kind=str)
+    add_repeated(parser, "--sign", "KEY", "sign with this key; may be repeated")
     add_json(parser)
     parser.set_defaults(run=_release)
 

@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.commands.options import add_json, show, warn
+from pipelines.commands.options import add_json, add_repeated, show, warn
 
 if TYPE_CHECKING:
     from pipelines.release.verify_release import CheckedArtifact, LocalRelease
@@ -19,22 +19,13 @@ if TYPE_CHECKING:
 
 def add_verify_release(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("descriptor", type=Path, metavar="DESCRIPTOR", help="the pipeline-release.json")
-    parser.add_argument(
-        "--artifact",
-        action="append",
-        default=[],
-        type=Path,
-        metavar="FILE",
-        help="an artifact that is not next to the descriptor; may be repeated",
+    text = "an artifact that is not next to the descriptor; may be repeated"
+    add_repeated(parser, "--artifact", "FILE", text)
+    text = (
+        "a repository that has the artifacts with maven: URIs, such as ~/.m2/repository; may be repeated; "
+        "user:password is read from $PIPELINES_MAVEN_CREDENTIALS only"
     )
-    parser.add_argument(
-        "--maven",
-        action="append",
-        default=[],
-        metavar="DIR_OR_URL",
-        help="a repository that has the artifacts with maven: URIs, such as ~/.m2/repository; may be repeated; "
-        "user:password is read from $PIPELINES_MAVEN_CREDENTIALS only",
-    )
+    add_repeated(parser, "--maven", "DIR_OR_URL", text, kind=str)
     parser.add_argument(
         "--contract", type=Path, metavar="FILE", help="the contract to upload; default: pipeline-contract.json, if any"
     )
@@ -86,22 +77,10 @@ _LISTS = frozenset({"runs", "awaits", "activations", "releases"})
 
 def add_verify_provenance(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="the signed document, as the coordinator returns it")
-    parser.add_argument(
-        "--key",
-        action="append",
-        required=True,
-        type=Path,
-        metavar="PUBLIC.pem",
-        help="the coordinator's public key; repeat it after a rotation: one of them must have signed",
-    )
-    parser.add_argument(
-        "--artifact",
-        action="append",
-        default=[],
-        type=Path,
-        metavar="FILE",
-        help="an artifact; each one that is given, and no other, must have run; may be repeated",
-    )
+    text = "the coordinator's public key; repeat it after a rotation: one of them must have signed"
+    add_repeated(parser, "--key", "PUBLIC.pem", text, required=True)
+    text = "an artifact; each one that is given, and no other, must have run; may be repeated"
+    add_repeated(parser, "--artifact", "FILE", text)
     parser.add_argument("--release", type=Path, metavar="FILE", help="the pipeline-release.json of the execution's pin")
     add_json(parser)
     parser.set_defaults(run=_verify_provenance)

@@ -35,10 +35,16 @@ def add_coordinator(parser: argparse.ArgumentParser) -> None:
 
 
 def add_target(parser: argparse.ArgumentParser) -> None:
-    """Add the options that name a tenant of a coordinator, and a token."""
     add_coordinator(parser)
     parser.add_argument("--tenant", help="the tenant's slug; default: $COORDINATOR_TENANT")
     parser.add_argument("--token", metavar="TOKEN", help="prefer --token-file or $COORDINATOR_TOKEN")
+
+
+def add_repeated(
+    parser: argparse.ArgumentParser, option: str, metavar: str, text: str, *, kind: type = Path, required: bool = False
+) -> None:
+    """Add an option that may be given several times, and by default never."""
+    parser.add_argument(option, action="append", default=[], type=kind, metavar=metavar, help=text, required=required)
 
 
 def add_json(parser: argparse._ActionsContainer) -> None:
@@ -54,7 +60,6 @@ def show(facts: dict[str, Any], arguments: argparse.Namespace) -> None:
 
 
 def warn(text: str) -> None:
-    """Print a warning to stderr, if there is one."""
     if text:
         print(f"warning: {text}", file=sys.stderr)
 

@@ -31,32 +31,25 @@ class Interpreter:
 
     @classmethod
     def current(cls) -> Interpreter:
-        """Return the interpreter that runs this process."""
         return cls(sys.implementation.name, platform.python_version(), sysconfig.get_platform())
 
     def as_json(self) -> dict[str, str]:
-        """Return the members of the interpreter in an artifact's ``python.json``."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
 class Required:
-    """The environment that an artifact requires: its interpreter, and its ``requirements.lock``."""
-
     interpreter: Interpreter
     lock: str
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """An interpreter and the distributions that are installed for it."""
-
     interpreter: Interpreter
     distributions: tuple[Distribution, ...]
 
     @classmethod
     def current(cls) -> Environment:
-        """Return the environment of this process."""
         return cls(Interpreter.current(), tuple(installed_distributions()))
 
     @property

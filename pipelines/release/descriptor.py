@@ -15,18 +15,12 @@ from typing import Any, Final
 from pipelines.errors import DefinitionError, raise_all
 from pipelines.release.local_files import digest_of
 from pipelines.release.packaging import write_atomically
-from wire.documents.artifact_uri import (
-    MAVEN,
-    ArtifactUriError,
-    FileUri,
-    ImageUri,
-    MavenUri,
-    parse_artifact_uri,
-)
+from wire.documents.artifact_uri import MAVEN, ArtifactUriError, FileUri, ImageUri, MavenUri, parse_artifact_uri
 from wire.documents.contract import CAPABILITIES_ENTRY, CONTRACT_ENTRY, MAX_CONTRACT_BYTES, Contract, parse_contract
-from wire.documents.descriptor import ArtifactKind, Profile, parse_descriptor
+from wire.documents.descriptor import DESCRIPTOR_NAME, ArtifactKind, Profile, parse_descriptor
 from wire.documents.json_reader import shown
 from wire.findings import DocumentError, Severity
+from wire.release.content import MAX_CAPABILITIES_BYTES
 from wire.release.placement import known_capabilities
 from wire.release.verification import verify
 
@@ -166,12 +160,7 @@ def _image(number: int, text: str) -> dict[str, Any]:
     }
 
 
-DESCRIPTOR_NAME: Final = "pipeline-release.json"
 ENVELOPE_NAME: Final = "pipeline-release.dsse.json"
-CONTRACT_NAME: Final = "pipeline-contract.json"
-"""A contract with this name next to the descriptor is published too. A release of images alone needs one."""
-MAX_CAPABILITIES_BYTES: Final = 64 * 1024
-"""The largest list of capabilities that ``build`` may have packed."""
 
 
 @dataclass(frozen=True, slots=True)

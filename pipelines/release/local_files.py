@@ -66,6 +66,14 @@ def digest_of(path: Path) -> str:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
+def named_digest(path: Path) -> str:
+    """Return the digest of a file that the author named. Raises ``DefinitionError``: FILE_UNREADABLE."""
+    try:
+        return digest_of(path)
+    except OSError as error:
+        raise unreadable(path, error) from None
+
+
 @dataclass(slots=True)
 class LocalFiles:
     """The files of a release's folder. Each file is hashed at most once."""
@@ -74,7 +82,6 @@ class LocalFiles:
     _digests: dict[Path, str] = field(default_factory=dict)
 
     def digest(self, path: Path) -> str:
-        """Return the digest of a file as ``digest_of`` does."""
         if path not in self._digests:
             self._digests[path] = digest_of(path)
         return self._digests[path]
@@ -87,11 +94,12 @@ class LocalFiles:
         no digest.
         """
         own, named = uri_file(artifact), named_file(artifact, self.folder)
-        if named is not None and (own is not None or self._has(named, artifact)):
+        if named is not None and (own is not None or self.has(named, artifact)):
             return named
-        return next((path for path in self._files() if self._has(path, artifact)), named)
+        return next((path for path in self._files() if self.has(path, artifact)), named)
 
-    def _has(self, path: Path, artifact: ArtifactRef) -> bool:
+    def has(self, path: Path, artifact: ArtifactRef) -> bool:
+        """True if the file can be read and has the digest of the artifact."""
         try:
             return self.digest(path) == artifact.digest
         except OSError:

@@ -14,7 +14,7 @@ from typing import Final
 
 from pipelines.authoring.definition import Pipeline
 from pipelines.authoring.plan import plan
-from pipelines.environment.modules import InstalledCode, canonical, shadowed_modules, top_level_modules
+from pipelines.environment.distributions import InstalledCode, canonical, shadowed_modules, top_level_modules
 from pipelines.errors import DefinitionError, raise_all
 
 _TYPE_CHECKING: Final = "TYPE_CHECKING"
@@ -88,20 +88,6 @@ class Unpacked:
     is_installed: bool
 
 
-def unpacked_modules(start: Iterable[str], sources: Mapping[str, Path], loaded: Iterable[str]) -> list[Unpacked]:
-    """Return the modules that are imported and that a worker would not find.
-
-    These are local modules that are not packed, and installed modules whose package is packed only in part.
-
-    Follows the import statements of the modules in ``start`` through all local files, packed or not, also those in
-    functions. ``loaded`` are further modules that the import of the pipeline has loaded in any way.
-    ``sources`` are the packed files by the names of their entries.
-
-    Raises ``DefinitionError``: MODULE_FAILED for a local file that Python cannot parse, SOURCE_UNREADABLE.
-    """
-    return _Search(sources).unpacked(start, loaded)
-
-
 def module_of(entry: str) -> str:
     """Return the name of the module in an entry of an artifact; an empty text if the entry is no module."""
     if not entry.endswith(".py"):
@@ -118,7 +104,16 @@ class _Search:
         self._found: dict[str, Unpacked] = {}
 
     def unpacked(self, start: Iterable[str], loaded: Iterable[str]) -> list[Unpacked]:
-        """Follow the statements first, because they tell which module is the importer."""
+        """Return the modules that are imported and that a worker would not find.
+
+        These are local modules that are not packed, and installed modules whose package is packed only in part.
+
+        Follows the import statements of the modules in ``start`` through all local files, packed or not, also those in
+        functions. ``loaded`` are further modules that the import of the pipeline has loaded in any way. The statements
+        are first, because they tell which module is the importer.
+
+        Raises ``DefinitionError``: MODULE_FAILED for a local file that Python cannot parse, SOURCE_UNREADABLE.
+        """
         self._follow("the pipeline", [each for module in start for each in self._located(module)])
         self._follow("the pipeline", list(_loaded_files(loaded)))
         return [self._found[name] for name in sorted(self._found)]
@@ -196,7 +191,7 @@ def require_complete(pipeline: Pipeline, sources: Mapping[str, Path], loaded: Co
     packed = {module_of(entry) for entry in sources}
     modules = {step.function.__module__: step.name for step in plan(pipeline).steps if step.function is not None}
     steps = {module: name for module, name in modules.items() if module not in packed}
-    unpacked = unpacked_modules([pipeline.module, *modules], sources, loaded)
+    unpacked = _Search(sources).unpacked([pipeline.module, *modules], loaded)
     local = {each.name for each in unpacked}
     # A step in an installed package is packed with the whole package, because a package is in one place only.
     missing = local | {module.partition(".")[0] for module in steps if module not in local}

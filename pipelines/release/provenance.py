@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BufferedReader
 from pathlib import Path
 from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from pipelines.errors import DefinitionError
+from pipelines.release.local_files import named_digest, read_bounded
 from wire.documents import activation_statement, execution_statement, json_values
 from wire.documents.descriptor import parse_descriptor
 from wire.documents.json_reader import read_object
@@ -110,7 +108,7 @@ def _artifact_problems(statement: execution_statement.Statement, artifacts: Sequ
     if not artifacts:
         return []
     ran = {each.digest.sha256 for each in statement.subject if each.annotations is not None}
-    artifacts_by_digest = {_digest(path): path for path in artifacts}
+    artifacts_by_digest = {named_digest(path).removeprefix("sha256:"): path for path in artifacts}
     problems = [
         f"ARTIFACT_DID_NOT_RUN: no part ran {path}, which has the digest sha256:{digest}"
         for digest, path in artifacts_by_digest.items()
@@ -148,20 +146,5 @@ def _key(path: Path) -> Ed25519PublicKey:
         raise DefinitionError("PROVENANCE_KEY_INVALID", f"{path}: {message}") from None
 
 
-def _digest(path: Path) -> str:
-    with _opened(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _read(path: Path) -> bytes:
-    with _opened(path) as file:
-        return file.read(MAX_BYTES + 1)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[BufferedReader]:
-    try:
-        with path.open("rb") as file:
-            yield file
-    except OSError as error:
-        raise DefinitionError("FILE_UNREADABLE", f"{path} cannot be read: {type(error).__name__}") from None
+    return read_bounded(path, MAX_BYTES)

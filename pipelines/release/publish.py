@@ -6,18 +6,20 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from coordinator_client import api
-from coordinator_client.api import Client
-from coordinator_client.errors import Refused
+from coordinator_client.api import Client, Request
+from coordinator_client.errors import Refused, Unreachable
+from coordinator_client.http import opened
 from pipelines.errors import DefinitionError
-from pipelines.release.descriptor import CONTRACT_NAME, DESCRIPTOR_NAME, ENVELOPE_NAME, other_descriptor
-from pipelines.release.direct_upload import DIRECT_BYTES, send
+from pipelines.release.descriptor import ENVELOPE_NAME, other_descriptor
 from pipelines.release.local_files import LocalFiles
 from wire.documents.artifact_uri import MavenUri
-from wire.documents.descriptor import ArtifactRef, Descriptor, LocatedArtifactRef, parse_descriptor
+from wire.documents.contract import CONTRACT_NAME
+from wire.documents.descriptor import DESCRIPTOR_NAME, ArtifactRef, Descriptor, LocatedArtifactRef, parse_descriptor
 from wire.documents.json_reader import shown
 from wire.findings import DocumentError
 
@@ -27,12 +29,17 @@ VERDICT_SECONDS: Final = 600.0
 """How long ``publish`` waits for the verification of one file, and of the release."""
 WORKER_REQUIRED: Final = "WORKER_REQUIRED"
 """The code of an activation that the pipeline's policy refuses, because no worker may run the release."""
+DIRECT_BYTES: Final = 32 * 1024 * 1024
+"""Files of at least this size are uploaded directly to the store, if the coordinator offers that."""
+_MOST_FAILURES: Final = 6
 _PAUSE_SECONDS: Final = 0.5
 _DECIDED: Final = frozenset({"REGISTERED", "REJECTED", "REVOKED", "RETIRED"})
 
 ATTACHED: Final = (ENVELOPE_NAME, "*.intoto.json", "*.intoto.jsonl", "*.cdx.json", "bom.json", "*.spdx.json")
 """The usual names of a release's signatures, provenance and SBOM."""
 
+Call = Callable[[Request], dict[str, Any]]
+"""Calls the coordinator, as ``Client.call`` does."""
 Progress = Callable[[int, int], None]
 """Receives the number of bytes sent so far, and the total number."""
 
@@ -53,7 +60,7 @@ def publish(
     limits each wait for a verification, in seconds. If the release exists with equal metadata, it is returned.
 
     Raises ``ClientError``, and ``DefinitionError``: INVALID_RELEASE, NO_ARTIFACT, NO_ATTACHMENT, VERDICT_OVERDUE, and
-    those of ``direct_upload.send``.
+    those of ``upload_directly``.
     """
     descriptor = descriptor_in(folder)
     files = _files(folder, descriptor)
@@ -63,10 +70,10 @@ def publish(
         each
         for each, digest in files.items()
         if each.stat().st_size >= direct_bytes
-        and send(each, digest, client.call, progress, verdict_timeout=verdict_timeout)
+        and upload_directly(each, digest, client.call, progress, verdict_timeout=verdict_timeout)
     }
     artifacts = [("artifact", each) for each in files if each not in sent]
-    body = _Multipart([*_documents(folder), *artifacts, *attachments], progress)
+    body = Multipart([*_documents(folder), *artifacts, *attachments], progress)
     client.upload(releases, body, body.content_type)
     address = f"{releases}/{api.path(descriptor.release_version)}"
     deadline = time.monotonic() + verdict_timeout
@@ -95,7 +102,7 @@ def activate(
         "expectedReleaseVersion": expected,
         "operationKey": api.operation_key(),
     }
-    return client.call(api.Request("POST", api.path("pipelines", pipeline_id, "activations"), body=body))
+    return client.call(Request("POST", api.path("pipelines", pipeline_id, "activations"), body=body))
 
 
 def activate_published(folder: Path, release: dict[str, Any], client: Client, *, reason: str) -> dict[str, Any]:
@@ -182,7 +189,7 @@ def _check_envelope(folder: Path) -> None:
         raise DefinitionError("INVALID_RELEASE", f"{path} {problem}; sign the release again")
 
 
-class _Multipart:
+class Multipart:
     """A multipart body. It is read from disk while it is sent, in constant memory."""
 
     def __init__(self, parts: list[tuple[str, Path]], progress: Progress) -> None:
@@ -207,9 +214,7 @@ class _Multipart:
     def _chunks(self) -> Iterator[bytes]:
         for head, path in self._parts:
             yield head
-            with path.open("rb") as file:
-                while chunk := file.read(CHUNK):
-                    yield chunk
+            yield from _chunks(path, 0, path.stat().st_size)
             yield b"\r\n"
         yield self._end
 
@@ -218,3 +223,102 @@ class _Multipart:
         file_name = json.dumps(path.name, ensure_ascii=False)
         disposition = f"Content-Disposition: form-data; name={json.dumps(name)}; filename={file_name}"
         return f"--{boundary}\r\n{disposition}\r\nContent-Type: application/octet-stream\r\n\r\n".encode()
+
+
+def upload_directly(path: Path, digest: str, call: Call, progress: Progress, *, verdict_timeout: float) -> bool:
+    """Upload the file to the coordinator's S3 store, in parts, and wait until it is verified.
+
+    Return False if the coordinator offers no direct uploads. It lists the missing parts and the URL of each, so an
+    interrupted upload resumes with the missing parts, even in another process.
+
+    ``verdict_timeout`` limits the wait for the verification, in seconds. Raises ``ClientError``, and
+    ``DefinitionError``: UPLOAD_REJECTED, STORE_UNREACHABLE, VERDICT_OVERDUE.
+    """
+    try:
+        upload = call(Request("POST", "artifact-uploads", body={"digest": digest, "size": path.stat().st_size}))
+    except Refused as error:
+        if error.code in {"DIRECT_UPLOADS_UNAVAILABLE", "NOT_FOUND"}:
+            return False
+        raise
+    _Sending(path, f"artifact-uploads/{upload['uploadId']}", call, progress).run(upload, verdict_timeout)
+    return True
+
+
+@dataclass(slots=True)
+class _Sending:
+    path: Path
+    address: str
+    call: Call
+    progress: Progress
+    failures: int = 0
+
+    def run(self, upload: dict[str, Any], verdict_timeout: float) -> None:
+        while upload["status"] == "OPEN":
+            if upload["missing"]:
+                self._send(upload)
+                upload = self.call(Request("GET", self.address))
+            else:
+                upload = self.call(Request("POST", f"{self.address}/complete"))
+        deadline = time.monotonic() + verdict_timeout
+        while upload["status"] == "VERIFYING":
+            if time.monotonic() > deadline:
+                message = f"{self.path.name} is still being verified; publish again later"
+                raise DefinitionError("VERDICT_OVERDUE", message)
+            time.sleep(_PAUSE_SECONDS)
+            upload = self.call(Request("GET", self.address))
+        if upload["status"] != "STORED":
+            why = (upload["finding"] or {}).get("message", "start again")
+            raise DefinitionError("UPLOAD_REJECTED", f"{self.path.name} is {upload['status']}: {why}")
+        self.progress(upload["size"], upload["size"])
+
+    def _send(self, upload: dict[str, Any]) -> None:
+        """Send the missing parts. Stop at the first failure, after which the coordinator is asked again."""
+        sent_bytes = upload["received"]
+        for part in upload["missing"]:
+            if not self._put(part, sent_bytes, upload["size"]):
+                return
+            self.failures = 0
+            sent_bytes += part["size"]
+
+    def _put(self, part: dict[str, Any], sent_bytes: int, total: int) -> bool:
+        body = _Slice(self.path, part["offset"], part["size"], lambda sent: self.progress(sent_bytes + sent, total))
+        try:
+            with opened("PUT", part["url"], headers={}, body=body) as response:  # the URL alone authorises the request
+                if response.status == 200:  # a redirect is not followed, so nothing is stored
+                    return True
+                reason = f"it returned {response.status}"
+        except Unreachable as error:
+            reason = str(error)
+        self.failures += 1
+        if self.failures >= _MOST_FAILURES:
+            raise DefinitionError(
+                "STORE_UNREACHABLE",
+                f"the artifact store accepts no part of {self.path.name}: {reason}; publish again to resume",
+            )
+        time.sleep(min(0.25 * 2**self.failures, 10))
+        return False
+
+
+class _Slice:
+    """A range of a file as the body of a request, in constant memory."""
+
+    def __init__(self, path: Path, offset: int, size: int, sent: Callable[[int], None]) -> None:
+        self._path, self._offset, self._size, self._sent = path, offset, size, sent
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[bytes]:
+        sent = 0
+        for chunk in _chunks(self._path, self._offset, self._size):
+            yield chunk
+            sent += len(chunk)
+            self._sent(sent)
+
+
+def _chunks(path: Path, offset: int, size: int) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        file.seek(offset)
+        while size and (chunk := file.read(min(CHUNK, size))):
+            yield chunk
+            size -= len(chunk)

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipelines.errors import DefinitionError
-from pipelines.release.descriptor import CONTRACT_NAME, ENVELOPE_NAME, other_descriptor
+from pipelines.release.descriptor import ENVELOPE_NAME, other_descriptor
 from pipelines.release.local_files import LocalFiles, is_file, read_bounded, unreadable
 from pipelines.release.maven_repositories import NO_REPOSITORIES, Repositories, RepositoryError
 from wire.comparison.contents import artifacts_by_id
 from wire.comparison.facts import ReleaseFacts
 from wire.documents.artifact_uri import MavenUri
-from wire.documents.contract import MAX_CONTRACT_BYTES, contract_from_json
+from wire.documents.contract import CONTRACT_NAME, MAX_CONTRACT_BYTES, contract_from_json
 from wire.documents.descriptor import (
     DESCRIPTOR_NAME,
     MAX_DESCRIPTOR_BYTES,
@@ -303,16 +303,8 @@ def read_release(path: Path) -> LocalRelease:
 def _files(descriptor: Descriptor, folder: Path) -> dict[str, Path]:
     """Return the files of the artifacts by digest. A file with other bytes is none."""
     local = LocalFiles(folder)
-    found = {each.digest: _sound(local, each) for each in descriptor.artifacts if each.kind.is_stored}
-    return {digest: path for digest, path in found.items() if path is not None}
-
-
-def _sound(local: LocalFiles, artifact: ArtifactRef) -> Path | None:
-    path = local.find(artifact)
-    try:
-        return path if path is not None and local.digest(path) == artifact.digest else None
-    except OSError:
-        return None
+    found = [(each, local.find(each)) for each in descriptor.artifacts if each.kind.is_stored]
+    return {each.digest: path for each, path in found if path is not None and local.has(path, each)}
 
 
 def _signers(descriptor: Path, data: bytes) -> list[str]:

@@ -22,6 +22,7 @@ RECENT_SECONDS: Final = 60.0
 QUIET_SECONDS: Final = 60.0
 """The time between two warnings."""
 FIRST_QUIET_SECONDS: Final = 30.0
+"""The time without a signed instruction or a refusal before the first warning."""
 ADVICE: Final[dict[RefusalCode, str]] = {
     "KEY_NOT_ACTIVE": "this worker's key is not an active key of tenant {tenant!r}: it was revoked, or belongs to "
     "another tenant or coordinator; check --tenant, and --key-file or PIPELINES_WORKER_KEY",
@@ -37,8 +38,7 @@ ADVICE: Final[dict[RefusalCode, str]] = {
 class Acceptance:
     """Records heartbeats and the coordinator's reactions to them. Safe to use from many threads."""
 
-    def __init__(self, tenant: str, *, first_quiet_seconds: float = FIRST_QUIET_SECONDS) -> None:
-        """The first warning is logged after `first_quiet_seconds` without a signed instruction or a refusal."""
+    def __init__(self, tenant: str) -> None:
         self._tenant = tenant
         self._lock = threading.Lock()
         self._recent: dict[str, tuple[float, int]] = {}  # time of sending and number of recent heartbeats, by nonce
@@ -48,7 +48,7 @@ class Acceptance:
         self._accepted = False
         self._refusals = 0
         self._reason: str | None = None
-        self._warn_at = time.monotonic() + first_quiet_seconds
+        self._warn_at = time.monotonic() + FIRST_QUIET_SECONDS
 
     @property
     def refusal(self) -> str | None:

@@ -19,13 +19,7 @@ from pipelines.release.local_files import named_file
 from wire.archive.layout import Layout
 from wire.archive.reader import ArchiveError, content, read_layout
 from wire.documents.contract import LOCK_ENTRY, PYTHON_ENTRY
-from wire.documents.descriptor import (
-    MAX_DESCRIPTOR_BYTES,
-    ArtifactRef,
-    CarrierDescriptor,
-    Descriptor,
-    parse_descriptor,
-)
+from wire.documents.descriptor import MAX_DESCRIPTOR_BYTES, ArtifactRef, CarrierDescriptor, Descriptor, parse_descriptor
 from wire.documents.json_reader import shown
 from wire.findings import DocumentError
 
@@ -38,10 +32,12 @@ _private_folders: Final[dict[Path, int]] = {}
 class UnpackedArtifact:
     """An artifact of a release, with its files in a private folder.
 
-    ``files`` has the SHA-256 digest of each file, in hexadecimal, by its absolute path. ``pipeline`` is the reference
-    of the artifact's pipeline, MODULE:NAME. ``required`` is the environment that its code needs.
+    ``pinned`` is the artifact in ``descriptor``. ``files`` has the SHA-256 digest of each file, in hexadecimal, by its
+    absolute path. ``pipeline`` is the reference of the artifact's pipeline, MODULE:NAME. ``required`` is the
+    environment that its code needs.
     """
 
+    descriptor: Descriptor
     pinned: ArtifactRef
     folder: Path
     files: dict[str, str]
@@ -50,12 +46,28 @@ class UnpackedArtifact:
 
 
 def unpack_release(descriptor_path: Path, artifact: Path | None = None) -> UnpackedArtifact:
-    """Unpack the artifact of a release; by default the one next to its descriptor.
+    """Verify the artifact of a release and unpack it into a new private folder, until the process exits.
 
-    Raises ``DefinitionError``: those of the functions below.
+    ``artifact`` defaults to that of ``local_artifact``. Exactly those bytes are unpacked whose digest the release pins.
+
+    Raises ``DefinitionError``: those of ``read_descriptor`` and ``local_artifact``, NO_ARTIFACT, ARTIFACT_MISMATCH,
+    NOT_AN_ARTIFACT, and UNPACKING_FAILED if the folder for temporary files cannot be written.
     """
     descriptor = read_descriptor(descriptor_path)
-    return unpack(descriptor, artifact or local_artifact(descriptor, descriptor_path))
+    path = artifact or local_artifact(descriptor, descriptor_path)
+    try:
+        folder = _private_folder()
+        with tempfile.TemporaryFile() as copy:
+            pinned = _pinned(descriptor, _copy(path, copy), path)
+            files = dict(_unpacked(_layout(cast("BinaryIO", copy), path), folder))
+    except ArchiveError as error:
+        raise _unusable(path, str(error)) from error
+    except OSError as error:
+        raise DefinitionError(
+            "UNPACKING_FAILED",
+            f"cannot unpack {path}: {error.strerror or error}; set TMPDIR to a writable folder with free space",
+        ) from error
+    return UnpackedArtifact(descriptor, pinned, folder, files, *_python(folder, path))
 
 
 @atexit.register
@@ -77,27 +89,6 @@ def read_descriptor(path: Path) -> Descriptor:
         raise DefinitionError("INVALID_RELEASE", f"{path} is not a release descriptor: {error}") from error
 
 
-def unpack(descriptor: Descriptor, path: Path) -> UnpackedArtifact:
-    """Verify an artifact and unpack it into a new private folder, which is removed when the process exits.
-
-    Exactly those bytes are unpacked whose digest the release pins. Raises ``DefinitionError``: NO_ARTIFACT,
-    ARTIFACT_MISMATCH, NOT_AN_ARTIFACT, and UNPACKING_FAILED if the folder for temporary files cannot be written.
-    """
-    try:
-        folder = _private_folder()
-        with tempfile.TemporaryFile() as copy:
-            pinned = _pinned(descriptor, _copy(path, copy), path)
-            files = dict(_unpacked(_layout(cast("BinaryIO", copy), path), folder))
-    except ArchiveError as error:
-        raise _unusable(path, str(error)) from error
-    except OSError as error:
-        raise DefinitionError(
-            "UNPACKING_FAILED",
-            f"cannot unpack {path}: {error.strerror or error}; set TMPDIR to a writable folder with free space",
-        ) from error
-    return UnpackedArtifact(pinned, folder, files, *_python(folder, path))
-
-
 def artifacts_with_code(descriptor: Descriptor) -> list[ArtifactRef]:
     """Return the artifacts whose bytes can contain the code of steps."""
     return [artifact for artifact in descriptor.artifacts if artifact.kind.is_stored and artifact.kind.is_deployable]
@@ -112,7 +103,15 @@ def local_artifact(descriptor: Descriptor, descriptor_path: Path) -> Path:
     Raises ``DefinitionError`` NO_ARTIFACT if there is no such artifact.
     """
     if isinstance(descriptor, CarrierDescriptor):
-        return _located(hosted_artifact(descriptor, descriptor_path), descriptor_path)
+        hosted = hosted_artifact(descriptor, descriptor_path)
+        path = named_file(hosted, descriptor_path.parent)
+        if path is None:
+            raise DefinitionError(
+                "NO_ARTIFACT",
+                f"{shown(hosted.uri)} is no file of this machine; name a copy with --artifact FILE, or download it "
+                "from the coordinator with --fetch",
+            )
+        return path
     names = [artifact.uri for artifact in artifacts_with_code(descriptor) if Path(artifact.uri).name == artifact.uri]
     if len(names) != 1:
         raise DefinitionError(
@@ -136,17 +135,6 @@ def hosted_artifact(descriptor: Descriptor, descriptor_path: Path) -> ArtifactRe
             f"{descriptor_path} pins {len(by_digest)} artifacts with code; choose one with --artifact FILE",
         )
     return next(iter(by_digest.values()))
-
-
-def _located(artifact: ArtifactRef, descriptor_path: Path) -> Path:
-    path = named_file(artifact, descriptor_path.parent)
-    if path is None:
-        raise DefinitionError(
-            "NO_ARTIFACT",
-            f"{shown(artifact.uri)} is no file of this machine; name a copy with --artifact FILE, or download it from "
-            "the coordinator with --fetch",
-        )
-    return path
 
 
 def _private_folder() -> Path:

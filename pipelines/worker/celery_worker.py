@@ -60,7 +60,6 @@ def main(arguments: argparse.Namespace) -> int:
     Raises `DefinitionError`, WORKER_REFUSED among others: no coordinator accepts this worker.
     """
     configure_logs(arguments.log_format, arguments.log_level)
-    logging.raiseExceptions = False  # a step may close what the log is written to
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.WARNING)  # not two lines for each message
     required(arguments.tenant, "--tenant", "PIPELINES_TENANT")
@@ -96,7 +95,6 @@ def main(arguments: argparse.Namespace) -> int:
         # Until the first instruction, because an operator may have drained a worker of this name.
         exclude_queues=[queue_of(release.identity)],
         host=host,
-        monitor=monitor,
     )
     worker.start()
     if host.acceptance.refusal:
@@ -145,7 +143,8 @@ def _application(url: str, ca_file: str, host: Host, outbox: Outbox, monitor: Mo
     def execute(message: Any) -> None:
         host.execute(message, report)
 
-    app.steps["consumer"].update({_Instructions, _Places, _Beats})
+    beats = quiet_consumer.loop_beats(BEAT_SECONDS, beat=monitor.beat, begin_wait=monitor.wait, end_wait=monitor.beat)
+    app.steps["consumer"].update({_Instructions, _Places, beats})
     return app
 
 
@@ -204,30 +203,6 @@ class _Places(bootsteps.StartStopStep):
         with self._lock:
             self._taken -= 1
         self._worker.call_soon(lambda: None)
-
-
-class _Beats(bootsteps.StartStopStep):
-    """Beats in Celery's own loop. While the worker connects to the broker, it waits."""
-
-    requires = ("celery.worker.consumer.tasks:Tasks",)
-
-    def __init__(self, parent: Any, *, monitor: Monitor, **options: Any) -> None:
-        super().__init__(parent, **options)
-        self._monitor = monitor
-        self._timer: Any = None
-
-    def start(self, parent: Any) -> None:
-        self._monitor.beat()
-        self._timer = parent.timer.call_repeatedly(BEAT_SECONDS, self._monitor.beat)
-
-    def stop(self, parent: Any) -> None:
-        """Celery also calls this when it loses the connection."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._monitor.wait()
-
-    terminate = stop
 
 
 class _Instructions(bootsteps.ConsumerStep):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import tempfile
 import time
@@ -16,6 +15,7 @@ from coordinator_client.errors import ClientError, Refused, Unreachable
 from coordinator_client.http import Response
 from pipelines.errors import DefinitionError
 from pipelines.release.connection import of_client
+from pipelines.release.local_files import digest_of
 from pipelines.worker.artifact import hosted_artifact, read_descriptor
 
 PATIENCE_SECONDS: Final = 60.0
@@ -45,8 +45,7 @@ def fetched(descriptor_path: Path, client: Client, *, patience: float = PATIENCE
 
 
 def _require_digest(path: Path, digest: str) -> None:
-    with path.open("rb") as file:
-        found = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    found = digest_of(path)
     if found != digest:
         raise DefinitionError(
             "ARTIFACT_MISMATCH", f"the coordinator sent bytes with the digest {found}, but the release pins {digest}"

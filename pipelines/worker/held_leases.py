@@ -125,7 +125,6 @@ class HeldLeases:
             return lease.lost
 
     def drop(self, tokens: Iterable[uuid.UUID]) -> None:
-        """Stop holding these leases."""
         with self._lock:
             for token in tokens:
                 self._held.pop(token, None)

@@ -15,7 +15,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pipelines.authoring.definition import StepContext
 from pipelines.failures import Failed, failed_by, inform, log_failure, message_of, warn
 from pipelines.worker import outcomes
 from pipelines.worker.acceptance import Acceptance
@@ -23,7 +22,7 @@ from pipelines.worker.held_leases import HeldLeases, LeasesInUse, Pace
 from pipelines.worker.hosted_release import HostedRelease
 from pipelines.worker.outbox import Report
 from pipelines.worker.runner import UNDECODABLE_PAYLOAD, Around, Keep, RunResult
-from pipelines.worker.transition import Boundary, StepTimes, attributes_of, log_fields_of
+from pipelines.worker.transition import Boundary, StepTimes, attributes_of, context_of, log_fields_of
 from wire.log_lines import bound
 from wire.messages.celery_messages import (
     Checkpoint,
@@ -209,7 +208,6 @@ class Host:
             self.changed.set()  # an operator may be waiting for the last lease
 
     def leases_in_use(self) -> LeasesInUse:
-        """Return the leases that this worker holds now, and how many threads run lost ones."""
         return self._leases.in_use()
 
     def heartbeat(self, state: WorkerState) -> dict[str, Any]:
@@ -237,18 +235,19 @@ class Host:
     def _run(self, command: Command, report: Callable[[Report], None]) -> Report:
         """Run one command. Its log lines have its fields."""
         with bound(log_fields_of(self.release.identity, command, command.traceparent)):
-            return self._run_traced(command, report) if command.traceparent else self._run_command(command, report)
+            if not command.traceparent:
+                return self._run_command(command, report)
+            if self._tracer is None:
+                return _traced(self._run_command(command, report), command.traceparent)
+            return self._run_traced(self._tracer, command, report)
 
-    def _run_traced(self, command: Command, report: Callable[[Report], None]) -> Report:
+    def _run_traced(self, tracer: Tracer, command: Command, report: Callable[[Report], None]) -> Report:
         """Run one command in a span. The outcome reports the context of that span."""
-        if self._tracer is None:
-            return _traced(self._run_command(command, report), command.traceparent)
-        with self._tracer.transition(
+        with tracer.transition(
             command.traceparent, attributes_of(self.release.identity, command), suspended_run=command.suspended_run
         ) as transition:
             ended = self._run_command(command, report, transition.in_step)
-            failure = ended.outcome.failure if ended.outcome else None
-            if failure is not None:
+            if ended.outcome is not None and (failure := ended.outcome.failure) is not None:
                 transition.fail(failure.failure_class, failure.step_index)
             return _traced(ended, transition.traceparent)
 
@@ -278,39 +277,27 @@ class Host:
 
     def _outcome(self, command: Command, keep: Keep | None, times: StepTimes, around: Around | None) -> Outcome:
         steps = len(self.release.pipeline.parts)
-        result = self._run_steps(command, keep, times, around)
-        outcome = outcomes.outcome_of(command, result, steps=steps, spans=times.spans())
-        if outcome.failure is not None:
-            log_failure(command.execution_id, result if isinstance(result, Failed) else outcome.failure)
-        return outcome
-
-    def _run_steps(self, command: Command, keep: Keep | None, times: StepTimes, around: Around | None) -> RunResult:
-        steps = len(self.release.pipeline.parts)
         identity = self.release.identity
-        context = StepContext(
-            tenant_id=identity.tenant_id,
-            execution_id=str(command.execution_id),
-            pipeline_id=identity.pipeline_id,
-            contract_version=identity.contract_version,
-            release_version=identity.release_version,
-            attempt=command.attempt,
-            transition_key=command.transition_key,
-            cancellation=partial(self._leases.is_lost, command.lease_token),
-        )
+        is_lost = partial(self._leases.is_lost, command.lease_token)
+        result: RunResult
         try:
-            return self.release.run(
+            result = self.release.run(
                 json.loads(command.payload),
                 start=command.current_step_index,
                 # After an await at the end, no step is left to run: the response is the result.
                 stop=steps if command.current_step_index == steps else command.stop_before_step_index,
-                context=context,
+                context=context_of(identity, command, identity.tenant_id, is_lost),
                 shape=command.shape,
                 keep=keep,
                 times=times,
                 around=around,
             )
         except ValueError as error:
-            return Failed(UNDECODABLE_PAYLOAD, message_of("", str(error)), retryable=False)
+            result = Failed(UNDECODABLE_PAYLOAD, message_of("", str(error)), retryable=False)
+        outcome = outcomes.outcome_of(command, result, steps=steps, spans=times.spans())
+        if outcome.failure is not None:
+            log_failure(command.execution_id, result if isinstance(result, Failed) else outcome.failure)
+        return outcome
 
 
 def _traced(report: Report, traceparent: str) -> Report:

@@ -10,12 +10,12 @@ from typing import Any, Final
 
 from pipelines.authoring.compiler import compile_contract, load
 from pipelines.authoring.definition import Pipeline
+from pipelines.environment.distributions import shadowed_modules, top_level_modules
 from pipelines.environment.environment import Environment, Required
-from pipelines.environment.modules import shadowed_modules, top_level_modules
 from pipelines.errors import DefinitionError, raise_all
 from pipelines.failures import Failed, message_of
 from pipelines.release.packaging import artifact_digest
-from pipelines.worker.artifact import UnpackedArtifact, artifacts_with_code, local_artifact, read_descriptor, unpack
+from pipelines.worker.artifact import UnpackedArtifact, artifacts_with_code, read_descriptor, unpack_release
 from pipelines.worker.imports import AllowedCode, ForeignModule
 from pipelines.worker.runner import RunResult, run
 from wire.documents.descriptor import Descriptor
@@ -75,7 +75,7 @@ class HostedRelease:
     def require_no_foreign_module(self) -> None:
         """Raise ``DefinitionError`` FOREIGN_MODULE if a step has tried to import a foreign module."""
         if self.allowed is not None:
-            _require_no_foreign_module(self.allowed)
+            self.allowed.require_none_foreign()
 
 
 def host_artifact(
@@ -88,11 +88,11 @@ def host_artifact(
     this once. ``tenant`` is the slug of the worker's tenant. ``allow_drift`` accepts an environment that differs from
     the one that the artifact requires.
 
-    Raises ``DefinitionError``: those of ``unpack`` and ``load``, INVALID_RELEASE, ENVIRONMENT_DRIFT, MODULE_SHADOWED,
+    Raises ``DefinitionError``: those of ``unpack_release`` and ``load``, ENVIRONMENT_DRIFT, MODULE_SHADOWED,
     ARTIFACT_ALREADY_HOSTED, FOREIGN_MODULE, PIPELINE_MISMATCH, CONTRACT_MISMATCH.
     """
-    descriptor = read_descriptor(descriptor_path)
-    unpacked = unpack(descriptor, artifact or local_artifact(descriptor, descriptor_path))
+    unpacked = unpack_release(descriptor_path, artifact)
+    descriptor = unpacked.descriptor
     environment = _environment(unpacked.required, allow_drift=allow_drift)
     allowed = AllowedCode(unpacked.folder, unpacked.files)
     pipeline = _loaded(unpacked, allowed)
@@ -154,13 +154,8 @@ def _loaded(unpacked: UnpackedArtifact, allowed: AllowedCode) -> Pipeline:
     except (ForeignModule, DefinitionError):
         if not allowed.foreign:
             raise
-    _require_no_foreign_module(allowed)
+    allowed.require_none_foreign()
     return pipeline
-
-
-def _require_no_foreign_module(allowed: AllowedCode) -> None:
-    if allowed.foreign:
-        raise DefinitionError("FOREIGN_MODULE", f"{allowed.foreign}; pack it, or install it, and release that")
 
 
 def _environment(required: Required, *, allow_drift: bool) -> WorkerEnvironment:

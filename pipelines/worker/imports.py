@@ -17,8 +17,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any, Final
 
-from pipelines.environment.distributions import site_folders
-from pipelines.environment.modules import InstalledCode, canonical
+from pipelines.environment.distributions import InstalledCode, canonical, site_folders
 from pipelines.errors import DefinitionError
 
 
@@ -78,6 +77,11 @@ class AllowedCode:
             )
             self._blame(text)
             raise ForeignModule(text, path=path)
+
+    def require_none_foreign(self) -> None:
+        """Raise ``DefinitionError`` FOREIGN_MODULE if there was a foreign module."""
+        if self.foreign:
+            raise DefinitionError("FOREIGN_MODULE", f"{self.foreign}; pack it, or install it, and release that")
 
     def begin_transition(self) -> None:
         """Watch a transition in this thread until `end_transition`.

@@ -85,7 +85,6 @@ class Monitor:
         return 0.0 if beaten_at is None else self._clock() - beaten_at
 
     def text(self) -> bytes:
-        """Return the metrics in the text format of Prometheus."""
         return generate_latest(self._registry)
 
 

@@ -71,11 +71,12 @@ def hosted_release(arguments: argparse.Namespace) -> HostedRelease:
 
 
 def configure_logs(form: Form, level: str) -> None:
-    """Log to stderr from `level` on, in lines of this form."""
+    """Log to stderr from `level` on, in lines of this form. Errors of logging are silent: a step may close stderr."""
     handler = logging.StreamHandler()
     handler.setFormatter(LineFormatter(form))
     logging.basicConfig(level=level, handlers=[handler])
     logging.captureWarnings(True)
+    logging.raiseExceptions = False
 
 
 def tracer_to(endpoint: str) -> Tracer | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pipelines.failures import Failed, message_of
@@ -28,8 +28,17 @@ def outcome_of(command: Command, result: RunResult, *, steps: int, spans: Sequen
     documents = result.outputs if isinstance(result, Completed) else result.requests
     if (too_many := too_large(result, items=len(documents))) is not None:
         return failed(command, too_many, spans)
-    make = _base(command, spans)
-    outcome = _completed(make, command, result, steps) if isinstance(result, Completed) else _suspended(make, result)
+    if isinstance(result, Completed):
+        stopped = command.stop_before_step_index
+        outcome = _outcome(
+            command,
+            spans,
+            outcome="COMPLETED",
+            output_payloads=_texts(result.outputs),
+            stopped_before_step_index=stopped if stopped < steps else -1,
+        )
+    else:
+        outcome = _outcome(command, spans, outcome="WAITING_EXTERNAL", suspension=_suspension(result))
     texts = outcome.output_payloads if outcome.suspension is None else outcome.suspension.requests
     too_much = too_large(result, characters=_length(outcome, texts), values=values_in(texts))
     return outcome if too_much is None else failed(command, too_much, spans)
@@ -44,7 +53,7 @@ def failed(command: Command, failure: Failed, spans: Sequence[StepSpan] = ()) ->
         step_index=failure.step_index,
         traceback=failure.traceback,
     )
-    return _base(command, spans)(outcome="FAILED", failure=reported)
+    return _outcome(command, spans, outcome="FAILED", failure=reported)
 
 
 def too_large(
@@ -63,24 +72,9 @@ def too_large(
     return None
 
 
-def _completed(make: Callable[..., Outcome], command: Command, completed: Completed, steps: int) -> Outcome:
-    stopped = command.stop_before_step_index
-    return make(
-        outcome="COMPLETED",
-        output_payloads=_texts(completed.outputs),
-        stopped_before_step_index=stopped if stopped < steps else -1,
-    )
-
-
-def _suspended(make: Callable[..., Outcome], suspended: Suspended) -> Outcome:
-    return make(outcome="WAITING_EXTERNAL", suspension=_suspension(suspended))
-
-
 def _suspension(suspended: Suspended) -> Suspension:
     """Return the suspension at an await, as the author defined it, with the requests of this transition."""
-    waits = suspended.step.waits
-    if waits is None:
-        raise TypeError(f"step {suspended.step.name} is not an await")
+    waits = suspended.waits
     cardinality = suspended.step.cardinality
     return Suspension(
         step_index=suspended.step_index,
@@ -140,15 +134,12 @@ def _texts(values: Sequence[Any]) -> list[str]:
     return [json.dumps(value, ensure_ascii=False) for value in values]
 
 
-def _base(command: Command, spans: Sequence[StepSpan]) -> Callable[..., Outcome]:
-    def make(**members: Any) -> Outcome:
-        return Outcome(
-            execution_id=command.execution_id,
-            execution_version=command.execution_version,
-            lease_token=command.lease_token,
-            transition_key=command.transition_key,
-            steps=list(spans),
-            **members,
-        )
-
-    return make
+def _outcome(command: Command, spans: Sequence[StepSpan], **members: Any) -> Outcome:
+    return Outcome(
+        execution_id=command.execution_id,
+        execution_version=command.execution_version,
+        lease_token=command.lease_token,
+        transition_key=command.transition_key,
+        steps=list(spans),
+        **members,
+    )

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from pipelines.authoring.definition import StepContext
 from pipelines.authoring.plan import plan
 from pipelines.failures import Failed, inform, warn
 from pipelines.worker.hosted_release import HostedRelease
 from pipelines.worker.rest_results import encoded, failed_result, failure_result, stop_of
-from pipelines.worker.transition import Boundary, attributes_of, log_fields_of
+from pipelines.worker.transition import Boundary, attributes_of, context_of, log_fields_of
 from wire.log_lines import bound
 from wire.messages.celery_messages import Shape
 from wire.messages.limits import TOLERANCE
@@ -154,9 +153,9 @@ class RestHost:
             warn("Refused a malformed command: %s", error)
             return 400, b""
         self._log_unknown(command)
-        parent = context_of(headers)
+        parent = trace_context_of(headers)
         with bound(log_fields_of(self.release.identity, command, parent)):
-            return 200, self._traced(command, hung_up, parent)
+            return 200, self._executed(command, hung_up, parent)
 
     def capabilities(self) -> Capabilities:
         """Return the identity of the hosted release (wire protocol D.7)."""
@@ -171,22 +170,20 @@ class RestHost:
             artifact_digest=self.release.artifact_digest,
         )
 
-    def _traced(self, command: TransitionCommand, hung_up: Callable[[], bool], parent: str) -> bytes:
-        """Return the result of a command. If its caller traces it, it runs in a span."""
-        if self._tracer is None or parent == NONE:
-            return self._executed(command, hung_up)
-        with self._tracer.transition(parent, attributes_of(self.release.identity, command)) as transition:
-            return self._executed(command, hung_up, transition)
+    def _executed(self, command: TransitionCommand, hung_up: Callable[[], bool], parent: str) -> bytes:
+        """Return the result of a command; a failure if anything raises. If its caller traces it, it runs in a span."""
 
-    def _executed(
-        self, command: TransitionCommand, hung_up: Callable[[], bool], transition: Transition | None = None
-    ) -> bytes:
-        """Return the result of a command; a failure if anything raises."""
-        return self._boundary.run(
-            command.execution_id,
-            lambda: self._execute(command, hung_up, transition),
-            lambda failure: failure_result(command, failure).to_json().encode(),
-        )
+        def run(transition: Transition | None = None) -> bytes:
+            return self._boundary.run(
+                command.execution_id,
+                lambda: self._execute(command, hung_up, transition),
+                lambda failure: failure_result(command, failure).to_json().encode(),
+            )
+
+        if self._tracer is None or parent == NONE:
+            return run()
+        with self._tracer.transition(parent, attributes_of(self.release.identity, command)) as transition:
+            return run(transition)
 
     def _execute(self, command: TransitionCommand, hung_up: Callable[[], bool], transition: Transition | None) -> bytes:
         """Check the identity of one command, then decode its payload, then run its steps (wire protocol D.11)."""
@@ -202,7 +199,8 @@ class RestHost:
                 value,
                 start=command.current_step_index,
                 stop=stop_of(command, self._steps),
-                context=self._context(command, hung_up),
+                # The identity is that of the command.
+                context=context_of(self.release.identity, command, command.tenant_id, hung_up),
                 shape=shape,
                 around=None if transition is None else transition.in_step,
             )
@@ -235,22 +233,8 @@ class RestHost:
         for name in self._logged.among(unknown_members(message)):
             inform("Ignored the unknown member %s of a command", name)
 
-    def _context(self, command: TransitionCommand, hung_up: Callable[[], bool]) -> StepContext:
-        contract, release = command.versions
-        return StepContext(
-            tenant_id=command.tenant_id,
-            execution_id=command.execution_id,
-            pipeline_id=command.pipeline_id,
-            contract_version=contract,
-            release_version=release,
-            attempt=command.attempt,
-            transition_key=command.transition_key,
-            cancellation=hung_up,
-        )
 
-
-def context_of(headers: Mapping[str, str]) -> str:
-    """Return the trace context of a request."""
+def trace_context_of(headers: Mapping[str, str]) -> str:
     return received(next((value for name, value in headers.items() if name.lower() == "traceparent"), NONE))
 
 

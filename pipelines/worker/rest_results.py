@@ -32,7 +32,11 @@ DAY_SECONDS = 86_400
 
 def encoded(command: TransitionCommand, outcome: RunResult, steps: Sequence[PlannedStep]) -> bytes:
     """Return the result of a command of a pipeline with `steps`, as a body that is never too large."""
-    result = _result(command, outcome, steps)
+    result: TransitionResult | Failed
+    if isinstance(outcome, Suspended):
+        result = TransitionResult(outcome="WAITING_EXTERNAL", await_suspension=_suspension(command, outcome))
+    else:
+        result = _completed(command, outcome, steps) if isinstance(outcome, Completed) else outcome
     if not isinstance(outcome, Failed) and isinstance(result, TransitionResult):
         text = result.to_json()
         # A payload's text is JSON in JSON, so only the values in it are counted.
@@ -46,14 +50,6 @@ def encoded(command: TransitionCommand, outcome: RunResult, steps: Sequence[Plan
         log_failure(command.execution_id, result)
         result = failure_result(command, result)
     return result.to_json().encode()
-
-
-def _result(command: TransitionCommand, outcome: RunResult, steps: Sequence[PlannedStep]) -> TransitionResult | Failed:
-    if isinstance(outcome, Failed):
-        return outcome
-    if isinstance(outcome, Suspended):
-        return TransitionResult(outcome="WAITING_EXTERNAL", await_suspension=_suspension(command, outcome))
-    return _completed(command, outcome, steps)
 
 
 def _completed(
@@ -97,9 +93,7 @@ def failed_result(
 
 def _suspension(command: TransitionCommand, suspended: Suspended) -> WireSuspension:
     """Return the unit and the interactions of the await at which a command stopped."""
-    waits = suspended.step.waits
-    if waits is None:
-        raise TypeError(f"step {suspended.step.name} is not an await")
+    waits = suspended.waits
     unit_id = name_uuid(command.tenant_id, command.execution_id, waits.step_id, suspended.step_index)
     now = int(datetime.now(UTC).timestamp() * 1000)
     places = range(len(suspended.requests)) if suspended.itemized else [None]
@@ -137,10 +131,7 @@ def _interaction(
     command: TransitionCommand, suspended: Suspended, unit_id: str, place: int | None, request: Any, now: int
 ) -> WireInteraction:
     """Return an interaction of the protocol. Webhooks and timers stay WAITING, because the coordinator handles them."""
-    step: PlannedStep = suspended.step
-    waits = step.waits
-    if waits is None:
-        raise TypeError(f"step {step.name} is not an await")
+    waits, output_type = suspended.waits, suspended.step.output.type_id
     item = "" if place is None else f":item={place}"
     key = f"{command.execution_id}:{waits.step_id}{item}"
     deadline = now + int(waits.timeout.total_seconds() * 1000)
@@ -153,7 +144,7 @@ def _interaction(
         execution_id=command.execution_id,
         step_id=waits.step_id,
         step_index=suspended.step_index,
-        output_type=step.output.type_id,
+        output_type=output_type,
         interaction_id=str(uuid.uuid4()),
         correlation_id=name_uuid(command.tenant_id, command.execution_id, waits.step_id, key),
         causation_id=f"{command.execution_id}:{suspended.step_index}" + ("" if place is None else f":{place}"),
@@ -171,5 +162,5 @@ def _interaction(
         created_at_epoch_ms=now,
         updated_at_epoch_ms=now,
         ttl_epoch_s=deadline // 1000 + DAY_SECONDS,
-        transport_output_type=step.output.type_id,
+        transport_output_type=output_type,
     )

@@ -39,7 +39,6 @@ def main(arguments: argparse.Namespace) -> int:
     Raises `DefinitionError`.
     """
     configure_logs(arguments.log_format, arguments.log_level)
-    logging.raiseExceptions = False  # a step may close what the log is written to
     secret = rest_secret(arguments.key_file)
     release = hosted_release(arguments)
     prefixes = tuple(arguments.payload_prefix or DEFAULT_PREFIXES)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NoReturn
 
-from pipelines.authoring.definition import Cardinality, Pipeline, StepContext
+from pipelines.authoring.definition import Await, Cardinality, Pipeline, StepContext
 from pipelines.authoring.plan import PlannedStep, plan
 from pipelines.authoring.values import Encoded, ValueMismatch, ValueType
 from pipelines.failures import Failed, failed_by, message_of
@@ -59,6 +59,13 @@ class Suspended:
     @property
     def step_name(self) -> str:
         return self.step.name
+
+    @property
+    def waits(self) -> Await:
+        """The await, as the author defined it."""
+        if self.step.waits is None:
+            raise TypeError(f"step {self.step.name} is not an await")
+        return self.step.waits
 
 
 Around = Callable[[PlannedStep, Callable[[], Any]], Any]
@@ -124,14 +131,7 @@ class _Transition:
         self._times = times
         self.failure: Failed | None = None
 
-    def run(
-        self,
-        steps: tuple[PlannedStep, ...],
-        start: int,
-        end: int,
-        payload: Any,
-        shape: Shape,
-    ) -> RunResult:
+    def run(self, steps: tuple[PlannedStep, ...], start: int, end: int, payload: Any, shape: Shape) -> RunResult:
         current = self._input(steps, start, payload, shape)
         for step in steps[start:end]:
             if step.waits is None:
@@ -222,12 +222,7 @@ class _Transition:
             raise TypeError(f"step {step.name} is an await")
         if not step.wants_context:
             return self._authored(step, step.function, value)
-        context = dataclasses.replace(
-            self._context,
-            step_index=step.index,
-            step_name=step.name,
-            item_index=item_index,
-        )
+        context = dataclasses.replace(self._context, step_index=step.index, step_name=step.name, item_index=item_index)
         return self._authored(step, step.function, value, context)
 
     def _authored(self, step: PlannedStep, function: Callable[..., Any], *arguments: Any) -> Any:

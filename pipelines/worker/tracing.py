@@ -29,8 +29,6 @@ TIMEOUT_SECONDS = 5
 
 
 class Tracer:
-    """Makes the spans of a worker's transitions."""
-
     def __init__(self, endpoint: str) -> None:
         """Export to `endpoint`. Becomes the provider of the author's spans too, unless the author has set another."""
         exporter = OTLPSpanExporter(endpoint=endpoint.rstrip("/") + TRACES_PATH, timeout=TIMEOUT_SECONDS)
@@ -99,7 +97,6 @@ class Transition:
             span.set_status(Status(StatusCode.ERROR))
 
     def end(self) -> None:
-        """End all spans."""
         for span, ended in self._steps.values():
             span.end(ended)
         self._span.end()

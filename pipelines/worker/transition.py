@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
+from pipelines.authoring.definition import StepContext
 from pipelines.failures import Failed, failed_by, log_failure
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import StepSpan
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 
 def attributes_of(identity: ReleaseIdentity, command: Command | TransitionCommand) -> dict[str, str | int]:
-    """Return the attributes of the span of a command's transition on a release."""
     return {
         "pipelines.tenant": identity.tenant_id,
         "pipelines.pipeline": identity.pipeline_id,
@@ -34,7 +34,6 @@ def attributes_of(identity: ReleaseIdentity, command: Command | TransitionComman
 def log_fields_of(
     identity: ReleaseIdentity, command: Command | TransitionCommand, traceparent: str
 ) -> dict[str, str | int]:
-    """Return the fields of the log lines of a command's transition on a release."""
     return {
         "tenant": identity.tenant_id,
         "pipeline": identity.pipeline_id,
@@ -43,6 +42,21 @@ def log_fields_of(
         "attempt": command.attempt,
         "traceId": trace_id(traceparent),
     }
+
+
+def context_of(
+    identity: ReleaseIdentity, command: Command | TransitionCommand, tenant_id: str, cancellation: Callable[[], bool]
+) -> StepContext:
+    return StepContext(
+        tenant_id=tenant_id,
+        execution_id=str(command.execution_id),
+        pipeline_id=identity.pipeline_id,
+        contract_version=identity.contract_version,
+        release_version=identity.release_version,
+        attempt=command.attempt,
+        transition_key=command.transition_key,
+        cancellation=cancellation,
+    )
 
 
 class StepTimes:

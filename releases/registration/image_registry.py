@@ -24,9 +24,10 @@ from urllib.parse import urlencode, urlsplit
 
 from django.conf import settings
 
+from coordinator_client.errors import Broken, NotConnected, TimedOut
 from foundation.http import address_guard
 from foundation.http.address_guard import TargetRefused, Unreachable
-from foundation.http.exchange import Broken, NotConnected, Response, TimedOut, exchange
+from foundation.http.exchange import Response, exchange
 from releases.repositories.requests import ArtifactRefused, RepositoryUnavailable, Unanswered
 from wire.documents.artifact_uri import ImageUri
 from wire.documents.descriptor import ArtifactRef, Descriptor, LocatedArtifactRef, artifact_field

@@ -16,10 +16,11 @@ from urllib.parse import urldefrag, urljoin
 
 from django.conf import settings
 
+from coordinator_client.errors import Broken, NotConnected, TimedOut
 from foundation import secret_reference
 from foundation.http import address_guard
 from foundation.http.address_guard import TargetRefused, Unreachable
-from foundation.http.exchange import Broken, NotConnected, Response, TimedOut, exchange
+from foundation.http.exchange import Response, exchange
 from releases.repositories.configuration import Repository
 from wire import web_address
 from wire.documents.descriptor import artifact_field

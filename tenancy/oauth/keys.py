@@ -14,10 +14,11 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
+from coordinator_client.errors import Broken, NotConnected, TimedOut
 from foundation.errors import CoordinatorError
 from foundation.http import address_guard
 from foundation.http.address_guard import TargetRefused, Unreachable
-from foundation.http.exchange import Broken, NotConnected, TimedOut, exchange
+from foundation.http.exchange import exchange
 from tenancy.oauth import key_set
 from tenancy.oauth.key_set import KeySetMalformed, VerificationKey
 

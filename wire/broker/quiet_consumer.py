@@ -1,7 +1,9 @@
-"""Celery's consumer without the events by which workers report to each other over the broker."""
+"""Celery's consumer without the events that workers send to each other over the broker, and the beats of its loop."""
 
+from collections.abc import Callable
 from typing import Any
 
+from celery import bootsteps
 from celery.worker.consumer import Consumer
 
 NAME = f"{__name__}:QuietConsumer"
@@ -17,3 +19,35 @@ class QuietConsumer(Consumer):
     def __init__(self, on_task_request: Any, **options: Any) -> None:
         quiet = {"worker_options": {**options["worker_options"], **QUIET}, "task_events": False}
         super().__init__(on_task_request, **{**options, **quiet})
+
+
+def loop_beats(
+    seconds: float, *, beat: Callable[[], None], begin_wait: Callable[[], None], end_wait: Callable[[], None]
+) -> type[bootsteps.StartStopStep]:
+    """Return a step of a consumer that calls `beat` every `seconds` in Celery's own loop.
+
+    While the worker has no connection to the broker, the loop waits.
+    """
+
+    class LoopBeats(bootsteps.StartStopStep):
+        requires = ("celery.worker.consumer.tasks:Tasks",)
+
+        def __init__(self, parent: Any, **options: Any) -> None:
+            super().__init__(parent, **options)
+            self._timer: Any = None
+            begin_wait()
+
+        def start(self, parent: Any) -> None:
+            end_wait()
+            self._timer = parent.timer.call_repeatedly(seconds, beat)
+
+        def stop(self, parent: Any) -> None:
+            """Celery also calls this when it loses the connection."""
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+                begin_wait()
+
+        terminate = stop
+
+    return LoopBeats

@@ -10,12 +10,12 @@ from threading import BoundedSemaphore
 from django.db.models import Expression, F, Value
 from django.db.models.functions import Least, Now
 
+from coordinator_client.errors import Broken, NotConnected, TimedOut
 from executions.models import Worker, WorkerEligibility
 from executions.transports.rest import statements
 from executions.transports.rest.calls import call, read
 from executions.workers.eligibility import CHECK_FAILED
 from foundation.http.address_guard import TargetRefused, Unreachable
-from foundation.http.exchange import Broken, NotConnected, TimedOut
 from foundation.scheduling.places import Places, Turns
 from releases.models import Release
 from wire.documents.json_reader import shown

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import requests
 
+from coordinator_client.errors import Unreachable
 from embedded.backing import Backing
 from embedded.children import Child
 from embedded.client import Client
@@ -79,7 +79,7 @@ class Load(threading.Thread):
             for client in self._clients:
                 try:
                     accepted = client.submit(PIPELINE, {"number": 1}, f"load-{len(self.accepted)}")
-                except requests.ConnectionError:
+                except Unreachable:
                     continue  # this coordinator is being restarted
                 self.accepted.append(accepted["executionId"])
                 break

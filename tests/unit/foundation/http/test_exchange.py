@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from foundation.http.address_guard import Target, TargetRefused, vet
-from foundation.http.exchange import Broken, NotConnected, NotSent, Response, TimedOut, exchange
+from coordinator_client.errors import Broken, NotConnected, NotSent, TimedOut
+from coordinator_client.http import Target
+from foundation.http.address_guard import TargetRefused, vet
+from foundation.http.exchange import Response, exchange
 from tests.cases import cases
 from tests.receiving import dripping, one_client, receiving
 

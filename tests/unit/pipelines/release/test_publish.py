@@ -14,15 +14,15 @@ import pytest
 from coordinator_client.api import Client, Connection
 from coordinator_client.errors import Refused
 from pipelines import DefinitionError
-from pipelines.release import direct_upload
-from pipelines.release.descriptor import CONTRACT_NAME, ENVELOPE_NAME, Locations, release
+from pipelines.release.descriptor import ENVELOPE_NAME, Locations, release
 from pipelines.release.maven_repositories import Repositories, RepositoryError
 from pipelines.release.packaging import BuiltArtifact
-from pipelines.release.publish import publish
+from pipelines.release.publish import publish, upload_directly
 from tests.cases import cases
 from tests.receiving import Received
 from tests.unit.pipelines.conftest import Recorder, Response
 from wire.documents.artifact_uri import MavenUri
+from wire.documents.contract import CONTRACT_NAME
 from wire.documents.descriptor import Profile
 
 
@@ -171,7 +171,7 @@ def file(tmp_path: Path) -> Path:
 def send(file: Path, status: str, *missing: dict[str, Any]) -> None:
     """Send a file to a coordinator that always answers with this status and these missing parts."""
     upload = {"uploadId": "u", "status": status, "size": 10, "received": 0, "finding": None, "missing": list(missing)}
-    direct_upload.send(file, "sha256:0", lambda *_, **__: upload, lambda *_: None, verdict_timeout=20.0)
+    upload_directly(file, "sha256:0", lambda *_, **__: upload, lambda *_: None, verdict_timeout=20.0)
 
 
 @pytest.mark.usefixtures("hasty_with_netrc")

@@ -1,4 +1,4 @@
-"""``pipelines activate``: activate a registered release, or say what would happen."""
+"""``pipelines publish`` and ``pipelines activate``: what is sent to a coordinator."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import json
 import re
 import sys
 from collections import Counter
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 from coordinator_client.errors import Refused
-from pipelines.commands.options import add_json, add_target, show
+from pipelines.commands.options import add_json, add_repeated, add_target, show
 
 REFUSED = 3
 """The exit status if the activation is refused."""
@@ -18,7 +19,63 @@ REFUSING = frozenset({409, 422})
 """The statuses of responses by which the state of the pipeline or its policy refuses an activation."""
 
 
-def add(parser: argparse.ArgumentParser) -> None:
+def add_publish(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("dist"), metavar="DIR", help="default: dist")
+    add_target(parser)
+    add_repeated(parser, "--attach", "FILE", "a signature, provenance or SBOM")
+    parser.add_argument("--activate", action="store_true", help="activate the release after its registration")
+    parser.add_argument("--reason", default="", help="why it is activated")
+    add_json(parser)
+    parser.set_defaults(run=_publish)
+
+
+def _publish(arguments: argparse.Namespace) -> int:
+    """Publish a release. The exit status is 1 if the release was not registered, and 2 after a mistake."""
+    from pipelines.release import connection, publish
+
+    client = connection.client_of(arguments)
+    bar = _Bar(sys.stderr)
+    release = publish.publish(arguments.folder, client, progress=bar.progress, attach=arguments.attach)
+    activation = None
+    if release["status"] == "REGISTERED" and arguments.activate:
+        activation = publish.activate_published(arguments.folder, release, client, reason=arguments.reason)
+    if arguments.json:
+        print(json.dumps({"release": release, "activation": activation}))
+    else:
+        for finding in release["findings"]:
+            print(
+                f"{finding['severity']}: {finding['code']}: {finding['field']}: {finding['message']}", file=sys.stderr
+            )
+        trust = release["trust"]
+        if trust["policy"] != "off" and trust["standing"] != "SIGNED":
+            text = f"no trusted key signed the release, and the pipeline's policy is {trust['policy']}"
+            print(f"warning: {trust['standing']}: {text}", file=sys.stderr)
+        facts = {name: release[name] for name in ("pipelineId", "contractVersion", "releaseVersion", "status")}
+        show({**facts, **({"activation": f"#{activation['sequence']}"} if activation else {})}, arguments)
+    return 0 if release["status"] == "REGISTERED" else 1
+
+
+class _Bar:
+    """A progress bar on a terminal. Prints nothing elsewhere."""
+
+    WIDTH = 40
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._shown = -1
+
+    def progress(self, sent: int, total: int) -> None:
+        percent = sent * 100 // total
+        if not self._out.isatty() or percent == self._shown:
+            return
+        self._shown = percent
+        full = self.WIDTH * sent // total
+        end = "\n" if sent == total else ""
+        self._out.write(f"\r[{'#' * full}{'.' * (self.WIDTH - full)}] {percent:3d} % of {total / 2**20:.1f} MiB{end}")
+        self._out.flush()
+
+
+def add_activate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pipeline", metavar="PIPELINE_ID")
     parser.add_argument("version", metavar="RELEASE_VERSION")
     add_target(parser)
@@ -30,10 +87,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     output = parser.add_mutually_exclusive_group()
     add_json(output)
     output.add_argument("--markdown", action="store_true", help="with --dry-run: print Markdown, as a CI job comments")
-    parser.set_defaults(run=_run)
+    parser.set_defaults(run=_activate)
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _activate(arguments: argparse.Namespace) -> int:
     """Activate a release. The exit status is 3 if the activation is refused, and 2 after a mistake."""
     from coordinator_client.api import path
     from pipelines.release import connection, publish
