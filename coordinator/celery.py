@@ -108,7 +108,7 @@ def _accepts(queue: str, task: str) -> bool:
 
 
 app.config_from_object("django.conf:settings", namespace="CELERY")
-# Of these queues, workers can write only to those of outcomes and heartbeats (`wire.broker.acl`).
+# Of these queues, workers can write only to those of outcomes and heartbeats (`wire.messages.queues`).
 QUEUES = ("control", OUTCOME_QUEUE, HEARTBEAT_QUEUE, "webhooks", "rest", "artifacts")
 app.conf.task_queues = [Queue(name) for name in QUEUES]
 app.conf.worker_consumer = quiet_consumer.NAME

@@ -20,8 +20,7 @@ from foundation.telemetry.liveness import LONGEST_SILENCE
 from releases.repositories.configuration import read_repositories
 from tenancy.roles import Scope
 from wire.broker import sentinel
-from wire.broker.tls import tls_options
-from wire.broker_url import kombu_url, uses_tls
+from wire.broker_url import kombu_url, tls_options, uses_tls
 from wire.worker_keys import SHORTEST_REST_SECRET
 
 __all__ = ["SPECTACULAR_SETTINGS", "UNFOLD"]

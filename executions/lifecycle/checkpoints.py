@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 
 from executions.lifecycle import reports, statements
 from foundation.database import prepared
-from wire.documents.json_text import all_storable
+from wire.documents.json_reader import all_storable
 from wire.messages.celery_messages import Checkpoint, OutcomeGroup
 
 log = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from psycopg.types.json import Jsonb
 from executions.models.states import MOVES, TERMINAL, State
 from executions.state_machine import statements
 from foundation.database import prepared
-from wire.documents.cardinality import ResultShape
+from wire.documents.contract import ResultShape
 from wire.messages.celery_messages import Shape
 
 

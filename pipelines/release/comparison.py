@@ -9,8 +9,8 @@ from typing import Any
 from pipelines.errors import DefinitionError
 from pipelines.release.descriptor import CONTRACT_NAME, ENVELOPE_NAME, other_descriptor
 from pipelines.release.local_files import LocalFiles, is_file, read_bounded, unreadable
-from wire.comparison.contents import artifacts_by_id
-from wire.comparison.facts import ReleaseFacts
+from wire.comparison.comparison import artifacts_by_id
+from wire.comparison.differences import ReleaseFacts
 from wire.documents.contract import MAX_CONTRACT_BYTES, contract_from_json
 from wire.documents.descriptor import (
     DESCRIPTOR_NAME,

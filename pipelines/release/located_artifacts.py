@@ -20,7 +20,7 @@ from wire.documents.artifact_uri import (
 from wire.documents.contract import Contract
 from wire.documents.descriptor import ArtifactKind
 from wire.documents.json_reader import shown
-from wire.release.placement import known_capabilities
+from wire.release.carrier import known_capabilities
 
 _ARTIFACT_ID: Final = re.compile(r"[A-Za-z0-9_.-]+")
 _COORDINATES: Final = "GROUP:ARTIFACT[:EXTENSION[:CLASSIFIER]]:VERSION"

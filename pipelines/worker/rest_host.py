@@ -29,7 +29,7 @@ from pipelines.worker.runner import (
     Suspended,
 )
 from pipelines.worker.transition_names import attributes_of, log_fields_of
-from wire.documents.json_text import values_in
+from wire.documents.json_reader import values_in
 from wire.log_lines import bound
 from wire.messages.celery_messages import Shape
 from wire.messages.limits import TOLERANCE
@@ -59,8 +59,7 @@ from wire.messages.rest_messages import (
     WireFailure,
     parse,
 )
-from wire.messages.signed_requests import Refused, check_signature
-from wire.messages.unknown_members import NewNames, unknown_members
+from wire.messages.signed_requests import NewNames, Refused, check_signature, unknown_members
 from wire.traceparent import NONE, received
 
 if TYPE_CHECKING:

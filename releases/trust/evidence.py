@@ -13,7 +13,7 @@ from typing import Any
 
 from releases.states import AttachmentKind
 from releases.trust import provenance, sbom
-from wire.comparison.facts import Package
+from wire.comparison.differences import Package
 from wire.documents import signing
 from wire.documents.descriptor import Descriptor
 from wire.documents.json_reader import bounded, read_object

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from wire.comparison.facts import Package, package_of
+from wire.comparison.differences import Package, package_of
 from wire.documents.descriptor import Descriptor
 from wire.documents.json_reader import Dialect, field_of, shown
 from wire.documents.shape import ArrayOrNull, Document, Int32, RequiredText, TextOrEmpty, Texts, shape

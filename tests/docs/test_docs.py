@@ -19,7 +19,7 @@ from tenancy.quota_table import QUOTAS
 from tests.docs.commands import DOCUMENTS, ROOT, text_of
 from tests.mutants.mistakes import is_function
 from wire.documents import shape
-from wire.value_limits import LIMITS
+from wire.documents.json_reader import LIMITS
 
 LINK = re.compile(r"\]\(([^)#:\s]*)(?:#([^)]+))?\)")
 FINDING = re.compile(

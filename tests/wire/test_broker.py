@@ -21,10 +21,17 @@ from embedded.valkey import Valkey, worker_url
 from tests import making
 from tests.broker import accepting, taken, using_broker
 from tests.cases import cases
-from wire.broker import client, log_limit
-from wire.broker.acl import worker_user
+from wire import log_lines
+from wire.broker import client
 from wire.identity import ReleaseIdentity
-from wire.messages.queues import HEARTBEAT_QUEUE, OUTCOME_QUEUE, instruction_queue_of, queue_of, tenant_prefix
+from wire.messages.queues import (
+    HEARTBEAT_QUEUE,
+    OUTCOME_QUEUE,
+    instruction_queue_of,
+    queue_of,
+    tenant_prefix,
+    worker_user,
+)
 
 ONE = {"number": 1}
 TENANT = "acme"
@@ -153,7 +160,7 @@ def test_the_newest_dead_messages_are_kept_in_part(
     assert [entry["excerpt"].partition(" ")[0] for entry in kept] == [str(n) for n in range(119, 19, -1)]
     assert {(entry["code"], entry["bytes"] > 10_000) for entry in kept} == {("MESSAGE_MALFORMED", True)}
     assert {len(entry["excerpt"]) for entry in kept} == {client.LONGEST_EXCERPT}
-    assert takes_batches or len(caplog.records) == log_limit.MOST
+    assert takes_batches or len(caplog.records) == log_lines.MOST
     assert "xx" not in caplog.text
 
 

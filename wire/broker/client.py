@@ -28,8 +28,8 @@ from kombu.transport import TRANSPORT_ALIASES, redis, virtual
 from redis.exceptions import ConnectionError as ConnectionLostError
 from redis.exceptions import RedisError, ResponseError
 
-from wire.broker.log_limit import LogLimit
 from wire.documents import json_writer
+from wire.log_lines import LogLimit
 from wire.messages.task_messages import NOTHING_FOLLOWS, MessageRefused, TaskMessage, TaskMessages
 
 log = logging.getLogger(__name__)

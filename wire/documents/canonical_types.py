@@ -13,8 +13,7 @@ from uuid import UUID
 
 from pydantic_core import SchemaError, SchemaValidator, core_schema
 
-from wire.documents.json_reader import shown
-from wire.value_limits import DEEPEST
+from wire.documents.json_reader import DEEPEST, shown
 
 MAX_MISMATCHES = 100
 MAX_DECIMAL_EXPONENT = 6144

@@ -1,7 +1,7 @@
-"""Reads JSON documents from outside: strictly, within limits, and with all findings.
+"""Reads JSON from outside: documents strictly, within limits and with all findings, and texts of values from workers.
 
 `scan` parses bytes to one JSON object, or returns findings. `wire.documents.shape` then validates the object with a
-model. A `Dialect` provides the document's name, codes and wording to both.
+model. A `Dialect` provides the document's name, codes and wording to both. `storable` reads a value.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
-from typing import Any
+from typing import Any, Final
 
 from wire.findings import DocumentError, Finding
 
@@ -23,6 +23,23 @@ MAX_VALUES = 100_000
 """How many JSON values one document may contain."""
 MAX_FINDINGS = 500
 """How many findings one document gets. Another one says that there are more."""
+
+LONGEST_OUTCOME: Final = 16 * 1024**2
+"""One outcome, or one checkpoint, as JSON, in characters."""
+MOST_PAYLOADS: Final = 400_000
+"""The number of outputs in one outcome or checkpoint, or of requests in one await."""
+MOST_VALUES: Final = 1_000_000
+"""How many JSON values all outputs together may contain."""
+DEEPEST: Final = 200
+"""How many levels one output may nest. Pydantic reads no deeper JSON."""
+
+LIMITS: Final = {
+    "characters as JSON": LONGEST_OUTCOME,
+    "items": MOST_PAYLOADS,
+    "JSON values in all items": MOST_VALUES,
+    "levels of objects and arrays in an item": DEEPEST,
+}
+"""All limits of the values that steps take and return, by what they count. Workers check them before they send."""
 
 _SHOWN_CHARACTERS = 200
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -329,3 +346,54 @@ def _bad_character(name: str, path: Path) -> Finding:
         field=field_of(name, path),
         message="U+0000 and lone surrogates cannot be stored",
     )
+
+
+# --- values from workers --------------------------------------------------------------------------
+
+
+def storable(text: str) -> Any:
+    """Return the JSON value in `text`.
+
+    Raises ValueError for what PostgreSQL cannot store as jsonb: U+0000, lone surrogates and numbers that are not
+    finite. Raises it also for more than MOST_VALUES values, and for more than DEEPEST levels.
+    """
+    if holds_more_values(text.encode(), MOST_VALUES):
+        raise ValueError(f"the value contains more than {MOST_VALUES} values")
+    try:
+        value = json.loads(text, parse_constant=_finite, parse_float=_finite)
+    except RecursionError:
+        raise ValueError(f"the value nests deeper than {DEEPEST} levels") from None
+    rest = [(value, 1)]
+    while rest:
+        inner, depth = rest.pop()
+        if depth > DEEPEST:
+            raise ValueError(f"the value nests deeper than {DEEPEST} levels")
+        if isinstance(inner, dict):
+            rest += [(part, depth + 1) for member in inner.items() for part in member]
+        elif isinstance(inner, list):
+            rest += [(item, depth + 1) for item in inner]
+        elif isinstance(inner, str):
+            inner.encode()
+            if "\x00" in inner:
+                raise ValueError("a string contains the character U+0000")
+    return value
+
+
+def all_storable(texts: Sequence[str]) -> list[Any]:
+    """Return the JSON values in `texts`. Raises ValueError as `storable` does, and for more than MOST_VALUES in all."""
+    if values_in(texts) > MOST_VALUES:
+        raise ValueError(f"the values contain more than {MOST_VALUES} values")
+    return [storable(text) for text in texts]
+
+
+def values_in(texts: Sequence[str]) -> int:
+    """Return the number of JSON values in all texts; 0 if it is certainly at most MOST_VALUES, without counting."""
+    # A text has at most as many values as characters.
+    return sum(count_values(text.encode()) for text in texts) if sum(map(len, texts)) > MOST_VALUES else 0
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is not a valid JSON number")
+    return number

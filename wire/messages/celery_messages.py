@@ -10,7 +10,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from pydantic.alias_generators import to_camel
 
 from wire import traceparent
-from wire.documents.cardinality import ResultShape
+from wire.documents.contract import ResultShape
+from wire.documents.json_reader import MOST_PAYLOADS
 from wire.identifying import SEGMENT_RULE, is_segment
 from wire.messages.limits import (
     LONGEST_RECIPIENT,
@@ -21,7 +22,6 @@ from wire.messages.limits import (
     MOST_SPANS,
     MOST_TOGETHER,
 )
-from wire.value_limits import MOST_PAYLOADS
 
 
 class Wire(BaseModel):

@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
 from wire.documents import json_writer
-from wire.documents.json_text import storable
+from wire.documents.json_reader import storable
 
 ENCODING = "application/tpf-transition+json"
 NULL = "null"

@@ -12,10 +12,9 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
-from wire.documents.cardinality import ResultShape
-from wire.documents.json_reader import holds_more_values
+from wire.documents.contract import ResultShape
+from wire.documents.json_reader import MOST_VALUES, holds_more_values
 from wire.messages.payload_envelopes import TypedPayload
-from wire.value_limits import MOST_VALUES
 
 EXECUTE_PATH = "/pipeline/worker/transitions/execute"
 CAPABILITIES_PATH = "/pipeline/worker/capabilities"

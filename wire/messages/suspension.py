@@ -14,9 +14,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from wire.documents.cardinality import gives_many, takes_many
-from wire.documents.json_reader import shown
-from wire.documents.json_text import storable
+from wire.documents.contract import gives_many, takes_many
+from wire.documents.json_reader import shown, storable
 from wire.messages.celery_messages import Suspension
 from wire.messages.limits import LONGEST_WAIT
 from wire.messages.rest_messages import (

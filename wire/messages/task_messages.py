@@ -20,10 +20,9 @@ from typing import Annotated, Any
 import pydantic_core
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from wire.documents.json_reader import holds_more_values
+from wire.documents.json_reader import LONGEST_OUTCOME, holds_more_values
 from wire.messages.limits import TOLERANCE
 from wire.messages.queues import EXECUTE_TASK, RECORD_TASK
-from wire.value_limits import LONGEST_OUTCOME
 
 # In seconds. Older messages can be dropped: they only announce work that is in a row, which the sweep finds.
 LONGEST_AGE = 600.0

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from tenancy.models import Tenant
-from wire.broker.acl import COORDINATOR, COORDINATOR_RULES, enable, worker_rules, worker_user
+from wire.messages.queues import COORDINATOR, COORDINATOR_RULES, enable, worker_rules, worker_user
 
 SHORTEST_PASSWORD = 32
 

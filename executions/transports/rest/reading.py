@@ -5,7 +5,7 @@ from typing import Final
 
 from executions import metrics
 from wire.messages.rest_messages import Capabilities, Message, TransitionResult, parse
-from wire.messages.unknown_members import NewNames, unknown_members
+from wire.messages.signed_requests import NewNames, unknown_members
 
 log = logging.getLogger(__name__)
 KINDS: Final = {TransitionResult: "result", Capabilities: "capabilities"}

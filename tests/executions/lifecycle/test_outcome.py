@@ -22,10 +22,10 @@ from tests.executions.hosting import ASKS, FAILS_TWICE, MARKS, ONE, Hosting
 from tests.executions.moments import now
 from tests.raw_sql import rows
 from wire.documents import execution_statement, json_values
+from wire.documents.json_reader import DEEPEST, MOST_VALUES
 from wire.documents.json_writer import text
 from wire.documents.signing import read_envelope
 from wire.messages.celery_messages import Failure, Heartbeat, HeldLease, Outcome
-from wire.value_limits import DEEPEST, MOST_VALUES
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("retries")]
 

@@ -27,9 +27,19 @@ from wire.messages.celery_messages import (
     transition_key,
 )
 from wire.messages.limits import TOLERANCE
-from wire.messages.notices import LONGEST_BODY, sender_of
 from wire.messages.queues import instruction_queue_of, queue_of
-from wire.messages.sealing import KINDS, MOST_BODY_MEMBERS, ProtocolError, Verified, check_fresh, decode, seal, verify
+from wire.messages.sealing import (
+    KINDS,
+    LONGEST_BODY,
+    MOST_BODY_MEMBERS,
+    ProtocolError,
+    Verified,
+    check_fresh,
+    decode,
+    seal,
+    sender_of,
+    verify,
+)
 from wire.worker_keys import WorkerKey, worker_key
 
 IDENTITY = ReleaseIdentity("acme", "org.x", "sha256:c", "1.0")

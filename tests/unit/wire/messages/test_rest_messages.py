@@ -20,9 +20,19 @@ from wire.messages.rest_messages import (
     TransitionResult,
     parse,
 )
-from wire.messages.signed_requests import NONCE, SIGNATURE, TIMESTAMP, Refused, check_signature, signed_headers
+from wire.messages.signed_requests import (
+    LONGEST_NAME,
+    MOST_NAMES,
+    NONCE,
+    SIGNATURE,
+    TIMESTAMP,
+    NewNames,
+    Refused,
+    check_signature,
+    signed_headers,
+    unknown_members,
+)
 from wire.messages.suspension import Unanswerable, Unsettled, imported
-from wire.messages.unknown_members import LONGEST_NAME, MOST_NAMES, NewNames, unknown_members
 
 STP = {"payloadTypeId": "java.lang.String", "payloadEncoding": ENCODING, "payload": '"x"'}
 OUTPUT = {"outputPayloads": [STP]}

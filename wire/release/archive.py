@@ -1,7 +1,8 @@
-"""Checks the entries of a zip archive: local headers, overlaps, unpacked sizes and nested archives.
+"""Reads the entries of an artifact, without trusting the archive (wire protocol A.1, A.3 rule 13).
 
-Every entry is unpacked once, and the result is discarded. Unpacking stops when an entry exceeds the size in its
-directory, which `Limits` bound. So the cost of a zip bomb is bounded.
+An archive is rejected if a part of it is hostile, or if two readers could see different entries. Every entry is
+unpacked once, and the result is discarded. Unpacking stops when an entry exceeds the size in its directory, which
+`Limits` bound. So the cost of a zip bomb is bounded.
 """
 
 from __future__ import annotations
@@ -15,7 +16,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final, cast
 
-from wire.archive.directory import (
+from wire.documents.contract import CONTRACT_ENTRY
+from wire.documents.json_reader import bounded
+from wire.findings import Finding
+from wire.release.directory import (
+    DEFAULT_LIMITS,
+    LOCAL_SIGNATURE,
     ArchiveError,
     Directory,
     Entry,
@@ -24,12 +30,11 @@ from wire.archive.directory import (
     finding,
     malformed,
     name_findings,
+    place_of_data,
     read_at,
     read_entries,
+    smallest_end,
 )
-from wire.archive.headers import LOCAL_SIGNATURE, place_of_data, smallest_end
-from wire.documents.contract import CONTRACT_ENTRY
-from wire.findings import Finding
 
 _KNOWN_FLAGS: Final = 0x2 | 0x4 | 0x8 | 0x800
 _NEWEST_READER: Final = 45
@@ -39,6 +44,8 @@ _KNOWN_HOSTS: Final = frozenset({0, 3, 10, 14, 19})
 _DOS_FOLDER: Final = 0x10
 _METHODS: Final = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 _CHUNK: Final = 256 * 1024
+_BEGINNINGS: Final = (LOCAL_SIGNATURE, b"PK\x07\x08", b"PK00")
+"""The first bytes of files that some readers treat as archives, although they have no directory."""
 
 
 @dataclass(slots=True)
@@ -302,3 +309,30 @@ class _Slice(io.RawIOBase):
         data = read_at(self._file, self._start + self._at, remaining if size < 0 else min(size, remaining))
         self._at += len(data)
         return data
+
+
+# --- the archive of an artifact ---
+
+
+def read_entry(layout: Layout, name: str) -> bytes | None:
+    """Return the bytes of an inspected entry; None if it is missing. The entry's `size` bounds them."""
+    found = next((entry for entry in layout.entries if entry.name == name), None)
+    return None if found is None else b"".join(content(layout, found))
+
+
+def read_layout(file: BinaryIO, limits: Limits = DEFAULT_LIMITS) -> Layout | None:
+    """Return the inspected entries of an archive; None if `file` is not an archive.
+
+    Reads `file`, which must be seekable, in memory bounded by `limits`. Raises ArchiveError with the findings about the
+    archive, and OSError if `file` cannot be read.
+    """
+    directory = find_directory(file)
+    if directory is None:
+        if read_at(file, 0, 4) in _BEGINNINGS:
+            message = "the file begins as an archive and has no end record: it is cut short"
+            raise ArchiveError([finding("ARCHIVE_TRUNCATED", "", message)])
+        return None
+    try:
+        return inspect(file, directory, Budget(limits))
+    except ArchiveError as error:
+        raise ArchiveError(bounded(error.findings, "")) from None
