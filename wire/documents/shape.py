@@ -14,7 +14,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from wire.documents.json_reader import Dialect, Path, quoted
-from wire.findings import Finding
+from wire.findings import DocumentError, Finding
 from wire.identifying import RULE, SEGMENT_RULE, is_identifier
 
 IDENTITY_LENGTH = 500
@@ -112,10 +112,18 @@ ObjectOrNull = BeforeValidator(_no_members_for_null)
 def shape(model: type[ModelT], document: Mapping[str, Any], dialect: Dialect) -> tuple[ModelT | None, list[Finding]]:
     """Return the model and no findings, or None and all findings in the order of the model's members."""
     try:
-        return model.model_validate(document), []
+        return model.model_validate(document, by_alias=True, by_name=False), []
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
         return None, [finding for detail in details if (finding := _translated(detail, dialect)) is not None]
+
+
+def shaped(model: type[ModelT], document: Mapping[str, Any], dialect: Dialect) -> ModelT:
+    """Return the model. Raises `DocumentError` with all findings."""
+    found, findings = shape(model, document, dialect)
+    if found is None:
+        raise DocumentError(findings)
+    return found
 
 
 RULES: dict[str, tuple[str, str]] = {
