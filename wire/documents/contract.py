@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from wire.documents.composition import Composition, Continuation, Definition, Node, broken_rules
@@ -22,6 +22,7 @@ from wire.documents.shape import (
     SegmentIdentity,
     TextOrEmpty,
     Texts,
+    null_as,
     shape,
 )
 from wire.findings import DocumentError, Finding, Severity
@@ -41,7 +42,6 @@ MAX_CONTRACT_BYTES = 4 * 1024 * 1024
 
 _DIALECT = Dialect(name=CONTRACT_NAME, code="CONTRACT", preamble=f"Invalid {CONTRACT_ENTRY} JSON: ")
 _NEWEST_SCHEMA = 3
-_PROTOCOLS = ("local", "rest", "grpc", "sqs")
 
 _HASHED = (
     "schemaVersion",
@@ -73,14 +73,10 @@ def _supported_schema(version: int) -> int:
     return version
 
 
-def _internal_for_null(value: Any) -> Any:
-    return "internal" if value is None else value
-
-
-def _default_capabilities(value: Any) -> Any:
-    if value is None:
-        return {"localTransitionExecution": True, "transitionWorkerProtocols": list(_PROTOCOLS)}
-    return value
+_DEFAULT_CAPABILITIES = {
+    "localTransitionExecution": True,
+    "transitionWorkerProtocols": ["local", "rest", "grpc", "sqs"],
+}
 
 
 class Step(Document):
@@ -88,7 +84,7 @@ class Step(Document):
 
     index: Int32 = 0
     authored_name: IdentifierOrNull = None
-    kind: Annotated[str, BeforeValidator(_internal_for_null)] = "internal"
+    kind: Annotated[str, null_as("internal")] = "internal"
     cardinality: IdentifierOrNull = None
     input_type_id: IdentifierOrNull = None
     output_type_id: IdentifierOrNull = None
@@ -119,8 +115,8 @@ class Contract(Document):
     plugin_host: Flag = False
     runtime_layout: str | None = None
     steps: Annotated[tuple[Step, ...], ArrayOrNull] = ()
-    capabilities: Annotated[Capabilities, BeforeValidator(_default_capabilities)] = Field(
-        default_factory=lambda: Capabilities.model_validate(_default_capabilities(None))
+    capabilities: Annotated[Capabilities, null_as(_DEFAULT_CAPABILITIES)] = Field(
+        default_factory=lambda: Capabilities.model_validate(_DEFAULT_CAPABILITIES)
     )
     canonical_types: Annotated[dict[str, dict[str, Any]], ObjectOrNull] = Field(default_factory=dict)
     canonical_catalog_fingerprint: TextOrEmpty = ""

@@ -49,6 +49,13 @@ def _reject_blank(value: str) -> str:
     return value
 
 
+def required_text(value: Any) -> str:
+    """Return a text that is not blank, for validators that read it further. Raises as `RequiredText` does."""
+    if value is not None and not isinstance(value, str):
+        raise PydanticCustomError("string_type", "not a string")
+    return _reject_blank(_reject_null(value))
+
+
 def _require_identifier(value: str) -> str:
     # The scan has already reported U+0000.
     if not is_identifier(value) and "\0" not in value:
@@ -72,26 +79,15 @@ def _tuple_or_empty(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _zero_for_null(value: Any) -> Any:
-    return 0 if value is None else value
-
-
-def _false_for_null(value: Any) -> Any:
-    return False if value is None else value
-
-
-def _empty_for_null(value: Any) -> Any:
-    return "" if value is None else value
-
-
-def _no_members_for_null(value: Any) -> Any:
-    return {} if value is None else value
+def null_as(default: Any) -> BeforeValidator:
+    """Return the rule that null reads as `default`."""
+    return BeforeValidator(lambda value: default if value is None else value)
 
 
 ArrayOrNull = BeforeValidator(_tuple_or_empty)
 """Marks a tuple that is an array in JSON. Null reads as an empty array."""
 RequiredText = Annotated[str, AfterValidator(_reject_blank), BeforeValidator(_reject_null)]
-TextOrEmpty = Annotated[str, BeforeValidator(_empty_for_null)]
+TextOrEmpty = Annotated[str, null_as("")]
 _IDENTIFIER = (AfterValidator(_reject_blank), AfterValidator(_require_identifier), BeforeValidator(_reject_null))
 RequiredIdentifier = Annotated[str, *_IDENTIFIER]
 Identity = Annotated[str, Field(max_length=IDENTITY_LENGTH), *_IDENTIFIER]
@@ -101,9 +97,9 @@ Identifiers = Annotated[tuple[Annotated[str, AfterValidator(_identifier_or_blank
 IdentifierOrNull = Annotated[str | None, AfterValidator(_identifier_or_blank)]
 """For a member that may be absent, null or empty."""
 Texts = Annotated[tuple[str, ...], ArrayOrNull]
-Flag = Annotated[bool, BeforeValidator(_false_for_null)]
-Int32 = Annotated[int, Field(ge=-(2**31), le=2**31 - 1), BeforeValidator(_zero_for_null)]
-ObjectOrNull = BeforeValidator(_no_members_for_null)
+Flag = Annotated[bool, null_as(False)]
+Int32 = Annotated[int, Field(ge=-(2**31), le=2**31 - 1), null_as(0)]
+ObjectOrNull = null_as({})
 
 
 # --- models against objects -----------------------------------------------------------------------

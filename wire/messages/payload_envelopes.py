@@ -12,11 +12,12 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
 from wire.documents import json_writer
 from wire.documents.json_reader import storable
+from wire.documents.shape import null_as
 
 ENCODING = "application/tpf-transition+json"
 NULL = "null"
@@ -100,7 +101,7 @@ class Snapshot(_Strict):
 
     shape: SnapshotShape
     payload: TypedPayload | None = None
-    items: Annotated[list[TypedPayload], BeforeValidator(lambda items: [] if items is None else items)] = []
+    items: Annotated[list[TypedPayload], null_as([])] = []
     pipeline_context: Any = None
 
     def document(self) -> dict[str, Any]:
