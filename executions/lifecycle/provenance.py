@@ -41,7 +41,7 @@ def statement(execution: Execution) -> dict[str, Any]:
         finished=finished is not None,
         event_count=execution.event_count,
         submitted_at=instant(execution.created_at),
-        finished_at=finished and instant(finished),
+        finished_at=None if finished is None else instant(finished),
         input_digest=_digest(execution.input_digest),
         result_digest=_result_digest(execution),
     )

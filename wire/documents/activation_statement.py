@@ -222,7 +222,7 @@ def build(
     )
     subjects = _subjects(releases)
     return Statement(
-        _type=STATEMENT_TYPE, subject=subjects, predicate_type=PREDICATE_TYPE, predicate=predicate
+        type_=STATEMENT_TYPE, subject=subjects, predicate_type=PREDICATE_TYPE, predicate=predicate
     ).normalised()
 
 
