@@ -48,6 +48,14 @@ class Finding:
         )
 
 
+class CodedError(Exception):
+    """An error with a stable `code`. The text is for people."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class DocumentError(Exception):
     """A document is rejected. `findings` contains all findings about it, at least one."""
 

@@ -127,14 +127,6 @@ class Allowed:
         return type_id in self.named or any(prefix and type_id.startswith(prefix) for prefix in self.prefixes)
 
 
-@dataclass(frozen=True, slots=True)
-class Everything(Allowed):
-    """Allows every type. For payloads that are stored without being interpreted."""
-
-    def allows(self, type_id: str) -> bool:
-        return True
-
-
 # --- reading --------------------------------------------------------------------------------------
 
 
@@ -153,8 +145,11 @@ def read_payload(document: Any, *, lenient: bool = False) -> TypedPayload:
         raise PayloadRefused("Failed to decode transition payload") from None
 
 
-def plain(payload: TypedPayload, allowed: Allowed) -> Any:
-    """Return the plain JSON value of a payload. Raises `PayloadRefused` with the protocol's message."""
+def plain(payload: TypedPayload, allowed: Allowed | None) -> Any:
+    """Return the plain JSON value of a payload. None allows every type, for values that are stored uninterpreted.
+
+    Raises `PayloadRefused` with the protocol's message.
+    """
     return _plain(payload, allowed, 1)
 
 
@@ -163,7 +158,7 @@ def parts(payload: TypedPayload) -> list[TypedPayload]:
     _require_encoding(payload)
     kind = _CONTAINERS.get(payload.payload_type_id)
     if kind not in {"list", "set"}:
-        raise PayloadRefused(f"Failed to decode transition payload type {payload.payload_type_id}")
+        raise _unreadable(payload)
     return _container(_Items, payload, kind).items or []
 
 
@@ -173,14 +168,14 @@ def read_snapshot(payload: TypedPayload) -> Snapshot:
     try:
         return Snapshot.model_validate_json(payload.payload)
     except ValidationError:
-        raise PayloadRefused(f"Failed to decode transition payload type {payload.payload_type_id}") from None
+        raise _unreadable(payload) from None
 
 
-def _plain(payload: TypedPayload, allowed: Allowed, depth: int) -> Any:
+def _plain(payload: TypedPayload, allowed: Allowed | None, depth: int) -> Any:
     _require_encoding(payload)
     type_id = payload.payload_type_id
     if depth > DEEPEST:
-        raise PayloadRefused(f"Failed to decode transition payload type {type_id}")
+        raise _unreadable(payload)
     if type_id == NULL:
         return None
     if type_id == MAP:
@@ -195,12 +190,12 @@ def _plain(payload: TypedPayload, allowed: Allowed, depth: int) -> Any:
         return snapshot_value(read_snapshot(payload), allowed)
     if type_id in _SCALARS:
         return _scalar(payload)
-    if not allowed.allows(type_id):
+    if allowed is not None and not allowed.allows(type_id):
         raise PayloadRefused(f"Unsupported transition payload type: {type_id}")
     return _value(payload)
 
 
-def snapshot_value(snapshot: Snapshot, allowed: Allowed) -> Any:
+def snapshot_value(snapshot: Snapshot, allowed: Allowed | None) -> Any:
     """Return the plain value of a snapshot; for MULTI the list of its items. Raises `PayloadRefused`."""
     if snapshot.shape == "MULTI":
         return [_plain(item, allowed, 2) for item in snapshot.items]
@@ -210,6 +205,10 @@ def snapshot_value(snapshot: Snapshot, allowed: Allowed) -> Any:
 def _require_encoding(payload: TypedPayload) -> None:
     if payload.payload_encoding != ENCODING:
         raise PayloadRefused(f"Unsupported transition payload encoding: {payload.payload_encoding}")
+
+
+def _unreadable(payload: TypedPayload) -> PayloadRefused:
+    return PayloadRefused(f"Failed to decode transition payload type {payload.payload_type_id}")
 
 
 def _container(model: Any, payload: TypedPayload, kind: str) -> Any:
@@ -223,7 +222,7 @@ def _value(payload: TypedPayload) -> Any:
     try:
         return storable(payload.payload)
     except ValueError:
-        raise PayloadRefused(f"Failed to decode transition payload type {payload.payload_type_id}") from None
+        raise _unreadable(payload) from None
 
 
 def _scalar(payload: TypedPayload) -> Any:
@@ -231,7 +230,7 @@ def _scalar(payload: TypedPayload) -> Any:
     wanted = _SCALARS[payload.payload_type_id]
     is_flag = isinstance(value, bool)
     if value is not None and (not isinstance(value, wanted) or is_flag != (wanted is bool)):
-        raise PayloadRefused(f"Failed to decode transition payload type {payload.payload_type_id}")
+        raise _unreadable(payload)
     if payload.payload_type_id == _INSTANT and isinstance(value, int | float):
         return _instant(payload)
     return value
@@ -243,7 +242,7 @@ def _instant(payload: TypedPayload) -> str:
         seconds, fraction = divmod(Decimal(payload.payload.strip()), 1)
         moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=int(seconds))
     except (InvalidOperation, OverflowError, ValueError):
-        raise PayloadRefused(f"Failed to decode transition payload type {_INSTANT}") from None
+        raise _unreadable(payload) from None
     if fraction < 0:
         moment, fraction = moment - timedelta(seconds=1), fraction + 1
     digits = re.sub(r"^0", "", f"{fraction:f}").rstrip("0").rstrip(".")

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from wire.documents.json_reader import holds_more_members, holds_more_values
 from wire.documents.json_writer import sorted_text
+from wire.findings import CodedError
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import CommandGroup, Heartbeat, Identity, Instruction, OutcomeGroup, Wire, WorkerId
 from wire.messages.limits import TOLERANCE
@@ -29,12 +30,8 @@ MOST_ERRORS = 1_000
 """How many errors of a malformed message are examined. Each needs a few kilobytes."""
 
 
-class ProtocolError(Exception):
-    """A message is rejected. `code` is stable."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
+class ProtocolError(CodedError):
+    """A message is rejected."""
 
 
 Kind = Literal["commands", "outcomes", "heartbeat", "order"]
