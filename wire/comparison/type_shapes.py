@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
+from itertools import islice
 from typing import Any, Final
 
 from wire.documents.canonical_types import SCALARS, TEXTS, Checker, choices_of, named_objects, number_of
@@ -291,3 +292,55 @@ def is_wider_scalar(before: str, after: str) -> bool:
         or (before, after) == ("integer", "number")
         or (before in TEXTS and after == "string")
     )
+
+
+def is_within(old: Shape, new: Shape) -> bool:
+    """Return True if the constraints of `old` imply those of `new`. Patterns that are not checked do not count."""
+    before, after = limits_of(old), limits_of(new)
+    if after.choices is not None and (before.choices is None or not before.choices <= after.choices):
+        return False
+    lengths = [len(choice) for choice in before.choices or ()]
+    shortest, longest = min(lengths, default=before.shortest), max(lengths, default=before.longest)
+    texts_fit = after.shortest <= max(shortest, before.shortest) and after.longest >= min(longest, before.longest)
+    if not texts_fit and old.scalar not in ("integer", "number", "boolean"):
+        return False
+    return old.scalar == "boolean" or (
+        _bounds_fit(before.lower, after.lower, 1) and _bounds_fit(before.upper, after.upper, -1)
+    )
+
+
+def refused_choices(old: Shape, new: Shape) -> Iterator[str]:
+    """Yield a few literals that the constraints of `old` allow and those of `new` do not."""
+    before, after = limits_of(old), limits_of(new)
+    refused = (
+        choice
+        for choice in sorted(before.choices or ())
+        if (after.choices is not None and choice not in after.choices)
+        or not after.shortest <= len(choice) <= after.longest
+    )
+    return islice(refused, 20)
+
+
+def _bounds_fit(before: Any, after: Any, sign: int) -> bool:
+    if after is None:
+        return True
+    if before is None:
+        return False
+    return bool((sign * before[0], before[1]) >= (sign * after[0], after[1]))
+
+
+def described(shape: Shape) -> str:
+    """Return the label of a type with its constraints."""
+    limits = limits_of(shape)
+    texts = [shape.label if shape.label == shape.scalar or not shape.scalar else f"{shape.label} ({shape.scalar})"]
+    if limits.choices is not None:
+        texts.append("one of " + ", ".join(sorted(limits.choices)[:20]))
+    if limits.shortest:
+        texts.append(f"at least {limits.shortest} characters")
+    if limits.longest != float("inf"):
+        texts.append(f"at most {limits.longest} characters")
+    for bound, inclusive, strict in ((limits.lower, "at least", "more than"), (limits.upper, "at most", "less than")):
+        if bound is not None:
+            texts.append(f"{strict if bound[1] else inclusive} {bound[0]}")
+    texts += [f"pattern {pattern}" for pattern in sorted(limits.patterns)]
+    return shown(", ".join(texts))

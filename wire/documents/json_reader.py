@@ -114,14 +114,10 @@ def bounded(findings: Iterable[Finding], name: str) -> tuple[Finding, ...]:
     for finding in findings:
         if len(kept) == MAX_FINDINGS:
             message = f"only the first {MAX_FINDINGS} findings are shown"
-            kept.append(_of_document(name, "DOCUMENT_TOO_MANY_FINDINGS", message))
+            kept.append(Finding("DOCUMENT_TOO_MANY_FINDINGS", name, message))
             break
         kept.append(finding)
     return tuple(kept)
-
-
-def _of_document(name: str, code: str, message: str) -> Finding:
-    return Finding(code=code, field=name, message=message)
 
 
 # --- counting values ------------------------------------------------------------------------------
@@ -202,29 +198,29 @@ def scan(
     Use an object with findings only to look for more findings.
     """
     if len(data) > limit:
-        return None, (_of_document(name, "DOCUMENT_TOO_LARGE", f"the document is larger than {limit} bytes"),)
+        return None, (Finding("DOCUMENT_TOO_LARGE", name, f"the document is larger than {limit} bytes"),)
     if holds_more_values(data, most_values):
         return None, (_too_many_values(name, most_values),)
     if data.startswith(_BOM):
-        return None, (_of_document(name, "DOCUMENT_HAS_BOM", "the document starts with a byte order mark"),)
+        return None, (Finding("DOCUMENT_HAS_BOM", name, "the document starts with a byte order mark"),)
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         message = f"the document is not UTF-8: byte {error.start} {error.reason}"
-        return None, (_of_document(name, "DOCUMENT_NOT_UTF8", message),)
+        return None, (Finding("DOCUMENT_NOT_UTF8", name, message),)
     parser = _Parser(name)
     try:
         value = parser.parse(text)
     except json.JSONDecodeError as error:
         message = f"malformed JSON: {error.msg}, line {error.lineno} column {error.colno}"
-        return None, (_of_document(name, "DOCUMENT_NOT_JSON", message),)
+        return None, (Finding("DOCUMENT_NOT_JSON", name, message),)
     except RecursionError:
         return None, (_too_deep(name),)
     except ValueError:  # an integer of more digits than the interpreter converts
         message = "a number has more digits than can be read"
-        return None, (_of_document(name, "DOCUMENT_NUMBER_OUT_OF_RANGE", message),)
+        return None, (Finding("DOCUMENT_NUMBER_OUT_OF_RANGE", name, message),)
     if not isinstance(value, dict):
-        return None, (_of_document(name, "DOCUMENT_NOT_OBJECT", "the document is not a JSON object"),)
+        return None, (Finding("DOCUMENT_NOT_OBJECT", name, "the document is not a JSON object"),)
     usable, found = _inspect(value, name, parser.duplicates(), most_values)
     findings = bounded([*parser.findings, *found], name)
     return (value if usable else None), findings
@@ -275,7 +271,7 @@ class _Parser:
     def _report(self, text: str) -> None:
         if len(self.findings) <= MAX_FINDINGS:
             message = f"{shown(text)} is not a valid JSON number"
-            self.findings.append(_of_document(self.name, "DOCUMENT_NUMBER_OUT_OF_RANGE", message))
+            self.findings.append(Finding("DOCUMENT_NUMBER_OUT_OF_RANGE", self.name, message))
 
 
 _Link = tuple["_Link", str | int] | None
@@ -314,11 +310,8 @@ def _member_findings(
     value: dict[str, Any], name: str, link: _Link, duplicates: Mapping[int, list[str]]
 ) -> Iterator[Finding]:
     for key in duplicates.get(id(value), ()):
-        yield Finding(
-            code="DOCUMENT_DUPLICATE_KEY",
-            field=field_of(name, (*_path(link), key)),
-            message=f"the member {quoted(key)} appears more than once in one object",
-        )
+        message = f"the member {quoted(key)} appears more than once in one object"
+        yield Finding("DOCUMENT_DUPLICATE_KEY", field_of(name, (*_path(link), key)), message)
     for key in value:
         if _UNSTORABLE.search(key):
             yield _bad_character(name, (*_path(link), key))
@@ -333,19 +326,15 @@ def _path(link: _Link) -> Path:
 
 
 def _too_many_values(name: str, most_values: int) -> Finding:
-    return _of_document(name, "DOCUMENT_TOO_MANY_VALUES", f"the document contains more than {most_values} values")
+    return Finding("DOCUMENT_TOO_MANY_VALUES", name, f"the document contains more than {most_values} values")
 
 
 def _too_deep(name: str) -> Finding:
-    return _of_document(name, "DOCUMENT_TOO_DEEP", f"the document nests deeper than {MAX_DEPTH} levels")
+    return Finding("DOCUMENT_TOO_DEEP", name, f"the document nests deeper than {MAX_DEPTH} levels")
 
 
 def _bad_character(name: str, path: Path) -> Finding:
-    return Finding(
-        code="DOCUMENT_BAD_CHARACTER",
-        field=field_of(name, path),
-        message="U+0000 and lone surrogates cannot be stored",
-    )
+    return Finding("DOCUMENT_BAD_CHARACTER", field_of(name, path), "U+0000 and lone surrogates cannot be stored")
 
 
 # --- values from workers --------------------------------------------------------------------------

@@ -85,7 +85,10 @@ def inspect(file: BinaryIO, directory: Directory, budget: Budget, *, depth: int 
         findings.append(finding("ARCHIVE_PREPENDED", "", "bytes come before the archive"))
     if findings:
         raise ArchiveError(findings)
-    _spend(entries, budget)
+    budget.unpacked += sum(entry.size for entry in entries)
+    if budget.unpacked > limits.unpacked_bytes:
+        message = f"the archive unpacks to more than {limits.unpacked_bytes} bytes"
+        raise ArchiveError([finding("ARCHIVE_UNPACKS_TOO_LARGE", "", message)])
     layout = Layout(file, directory, entries)
     findings += _place(layout)
     if findings:
@@ -104,9 +107,11 @@ def _entry_findings(entries: list[Entry], limits: Limits) -> Iterator[Finding]:
             message = f"an entry is compressed by method {entry.method}; only stored and deflated entries are read"
             yield finding("ARCHIVE_METHOD_UNSUPPORTED", entry.name, message)
         elif unknown:
-            yield _ambiguous(entry, "an entry has flags, a version or a system that not all readers support")
+            message = "an entry has flags, a version or a system that not all readers support"
+            yield finding("ARCHIVE_AMBIGUOUS", entry.name, message)
         elif entry.is_described_later and entry.method == zipfile.ZIP_STORED:
-            yield _ambiguous(entry, "an entry is stored with its sizes after its data, which not all readers accept")
+            message = "an entry is stored with its sizes after its data, which not all readers accept"
+            yield finding("ARCHIVE_AMBIGUOUS", entry.name, message)
         if not _is_file_or_folder(entry):
             yield finding("ARCHIVE_NOT_A_FILE", entry.name, "an entry is not a regular file but a link or a device")
         yield from _size_findings(entry, limits)
@@ -132,17 +137,6 @@ def _size_findings(entry: Entry, limits: Limits) -> Iterator[Finding]:
         yield finding("ARCHIVE_RATIO_TOO_HIGH", entry.name, message)
 
 
-def _ambiguous(entry: Entry, message: str) -> Finding:
-    return finding("ARCHIVE_AMBIGUOUS", entry.name, message)
-
-
-def _spend(entries: list[Entry], budget: Budget) -> None:
-    budget.unpacked += sum(entry.size for entry in entries)
-    if budget.unpacked > budget.limits.unpacked_bytes:
-        message = f"the archive unpacks to more than {budget.limits.unpacked_bytes} bytes"
-        raise ArchiveError([finding("ARCHIVE_UNPACKS_TOO_LARGE", "", message)])
-
-
 # --- local headers ---
 
 
@@ -153,13 +147,14 @@ def _place(layout: Layout) -> Iterator[Finding]:
     if over is not None:
         yield _overlap(over)
         return
+    gap = finding("ARCHIVE_HEADERS_DISAGREE", "", "the archive contains bytes outside of the entries in its directory")
     end = 0
     for entry in in_order:
         if entry.offset < end:
             yield _overlap(entry)
             return
         if entry.offset > end:
-            yield _gap()
+            yield gap
         place = place_of_data(layout.file, entry)
         if isinstance(place, Finding):
             yield place
@@ -169,7 +164,7 @@ def _place(layout: Layout) -> Iterator[Finding]:
             yield finding("ARCHIVE_ENTRIES_OVERLAP", entry.name, "an entry overlaps the directory")
             return
     if end < layout.directory.start:
-        yield _gap()
+        yield gap
 
 
 def _overlapping(in_order: list[Entry]) -> Entry | None:
@@ -184,11 +179,6 @@ def _overlapping(in_order: list[Entry]) -> Entry | None:
 
 def _overlap(entry: Entry) -> Finding:
     return finding("ARCHIVE_ENTRIES_OVERLAP", entry.name, "an entry overlaps another one")
-
-
-def _gap() -> Finding:
-    message = "the archive contains bytes outside of the entries in its directory"
-    return finding("ARCHIVE_HEADERS_DISAGREE", "", message)
 
 
 # --- contents ---
@@ -285,12 +275,12 @@ def _look_inside(inner: BinaryIO, entry: Entry, budget: Budget, depth: int) -> N
     try:
         inspect(inner, directory, budget, depth=depth + 1)
     except ArchiveError as error:
-        raise ArchiveError([_inside(entry, each) for each in error.findings]) from None
-
-
-def _inside(entry: Entry, found: Finding) -> Finding:
-    name = f"{entry.name}!{found.field}" if found.field else entry.name
-    return finding(found.code, name, found.message.partition(": ")[2])
+        raise ArchiveError(
+            finding(
+                each.code, f"{entry.name}!{each.field}" if each.field else entry.name, each.message.partition(": ")[2]
+            )
+            for each in error.findings
+        ) from None
 
 
 class _Slice(io.RawIOBase):

@@ -70,8 +70,8 @@ def _list(names: Sequence[str]) -> str:
     return ", ".join(shown(name) for name in names[:_SHOWN]) + more
 
 
-def _finding(code: str, position: int, message: str) -> Finding:
-    return Finding(code, artifact_field(position), message)
+def _finding(code: str, position: int, message: str, *members: str) -> Finding:
+    return Finding(code, artifact_field(position, *members), message)
 
 
 LOCAL = "local"
@@ -102,21 +102,22 @@ def placement_findings(
     for position, artifact in enumerate(descriptor.artifacts):
         for name in artifact.step_ids:
             if name not in steps:
-                yield _of_artifact("STEP_UNKNOWN", position, "stepIds", f"the contract has no step {shown(name)}")
+                yield _finding("STEP_UNKNOWN", position, f"the contract has no step {shown(name)}", "stepIds")
         for name in artifact.capabilities:
             if name not in capabilities:
                 message = f"the contract does not declare the capability {shown(name)}"
-                yield _of_artifact("CAPABILITY_UNKNOWN", position, "capabilities", message)
+                yield _finding("CAPABILITY_UNKNOWN", position, message, "capabilities")
         hosts.update(artifact.step_ids)
         covered.update(artifact.capabilities)
     for name in steps:
         if name.strip() and hosts[name] != 1:
             code = "STEP_PLACED_TWICE" if hosts[name] else "STEP_NOT_PLACED"
             message = f"{hosts[name] or 'no'} artifacts have the step {shown(name)}; exactly one must have it"
-            yield _of_descriptor(code, message)
+            yield Finding(code, DESCRIPTOR_NAME, message)
     for name in capabilities:
         if name not in covered:
-            yield _of_descriptor("CAPABILITY_NOT_COVERED", f"no artifact has the capability {shown(name)}")
+            message = f"no artifact has the capability {shown(name)}"
+            yield Finding("CAPABILITY_NOT_COVERED", DESCRIPTOR_NAME, message)
 
 
 def _step_names(contract: Contract) -> Iterator[Finding]:
@@ -130,11 +131,3 @@ def _step_names(contract: Contract) -> Iterator[Finding]:
         elif counts[step.authored_name] > 1:
             message = "another step has the same authoredName"
             yield Finding("CONTRACT_STEP_REPEATED", name, message)
-
-
-def _of_artifact(code: str, position: int, member: str, message: str) -> Finding:
-    return Finding(code, artifact_field(position, member), message)
-
-
-def _of_descriptor(code: str, message: str) -> Finding:
-    return Finding(code, DESCRIPTOR_NAME, message)
