@@ -275,12 +275,11 @@ def _look_inside(inner: BinaryIO, entry: Entry, budget: Budget, depth: int) -> N
     try:
         inspect(inner, directory, budget, depth=depth + 1)
     except ArchiveError as error:
-        raise ArchiveError(
-            finding(
-                each.code, f"{entry.name}!{each.field}" if each.field else entry.name, each.message.partition(": ")[2]
-            )
-            for each in error.findings
-        ) from None
+        found = []
+        for each in error.findings:
+            name = f"{entry.name}!{each.field}" if each.field else entry.name
+            found.append(finding(each.code, name, each.message.partition(": ")[2]))
+        raise ArchiveError(found) from None
 
 
 class _Slice(io.RawIOBase):
