@@ -3,7 +3,7 @@ SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
-PRODUCT := coordinator interop alerts executions releases tenancy embedded foundation pipelines wire
+PRODUCT := coordinator interop alerts executions outbox releases tenancy embedded foundation pipelines coordinator_client wire
 # A run starts hundreds of Python processes. Without bytecode, each compiles what it imports.
 unexport PYTHONDONTWRITEBYTECODE
 # Enough for Django to load its settings. Nothing listens there: these checks need no server.
@@ -65,7 +65,7 @@ check: ## Format, lint, types, layers, migrations, settings, lock file, dependen
 	.ci/audit
 	HSTS_SUBDOMAINS=true HSTS_PRELOAD=true $(UNCONNECTED) $(BIN)/python manage.py check --deploy --fail-level WARNING
 	$(BIN)/deptry .
-	$(BIN)/deptry wire pipelines --config distributions/durable-pipelines/pyproject.toml
+	$(BIN)/deptry wire coordinator_client pipelines --config distributions/durable-pipelines/pyproject.toml
 	PATH="$$PWD/.boot/bin:$$PATH" UV_PYTHON_DOWNLOADS=never uv lock -q --check
 
 format: ## Format the code and mend what ruff can mend

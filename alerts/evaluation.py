@@ -1,4 +1,4 @@
-"""Judges the rules: opens and resolves alerts, and writes their messages.
+"""Judges the rules: opens and resolves alerts, and writes their messages. Silences alerts, and removes old ones.
 
 An alert is FIRING from the first time that its subject is found until it was not found for CLEAR_SECONDS, by the clock
 of the database. Several processes may evaluate at the same time: the row of the rule is locked while its alerts change,
@@ -7,26 +7,31 @@ and the database accepts one firing alert of a rule and subject. What a conditio
 
 import json
 import logging
+import time
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any, Final
 
+from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, Q
 
 from alerts import statements
 from alerts.conditions import CONDITIONS, MOST_FOUND, Finding, Look
-from alerts.delivery import deliveries
+from alerts.deliveries import OUTBOX
+from alerts.errors import AlertIsResolved
 from alerts.kinds import Kind
-from alerts.models import Alert, AlertRule
-from alerts.models.alert import LONGEST
-from executions.awaits.webhooks import sending_seconds
+from alerts.models import LONGEST, Alert, AlertEvent, AlertRule
 from foundation.database.bounded import time_limit
 from foundation.database.postgresql.outage import is_outage
 from foundation.errors import QueryTooSlow
+from outbox.posts import sending_seconds
+from tenancy import audit
 
 log = logging.getLogger(__name__)
 ACTOR: Final = "coordinator"
 EVALUATE_TASK: Final = "alerts.evaluate"
+REMOVE_TASK: Final = "alerts.remove_old"
 CLEAR_SECONDS: Final = 60
 CONDITION_SECONDS: Final = 5.0
 """How long each query of a condition may take."""
@@ -51,7 +56,7 @@ def evaluate() -> int:
             if is_outage(error):
                 raise
             log.exception("Alert rule %s could not be judged", rule.pk)
-    deliveries.announce()
+    OUTBOX.announce()
     return changed
 
 
@@ -91,3 +96,65 @@ def _found(rule: AlertRule, firing: frozenset[str]) -> list[Finding]:
 def _stored(finding: Finding) -> dict[str, str]:
     """Return the finding with texts that fit their columns."""
     return {name: str(text)[: LONGEST[name]] for name, text in asdict(finding).items()}
+
+
+def silence(alert: Alert, *, until: datetime | None, actor: str) -> Alert:
+    """Silence a firing alert until a time, or end its silence if `until` is None. Return the alert.
+
+    Raises `AlertIsResolved`.
+    """
+    kind = AlertEvent.Kind.SILENCED if until else AlertEvent.Kind.UNSILENCED
+    parameters = {
+        "alert": alert.pk,
+        "until": until,
+        "by": actor if until else "",
+        "kind": kind.value,
+        "actor": actor,
+        "data": json.dumps({"until": until.isoformat()} if until else {}),
+    }
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute(statements.SILENCE, parameters)
+            if cursor.rowcount == 0:
+                raise AlertIsResolved(f"The alert {alert.pk} is resolved, so there is nothing to silence.")
+        act = "alert.silence" if until else "alert.unsilence"
+        audit.record(act, tenant=alert.tenant, actor=actor, object_type="alert", object=alert.pk, rule=alert.rule.name)
+    alert.refresh_from_db()
+    return alert
+
+
+def remove_old(*, seconds: float) -> int:
+    """Remove what ended more than ALERT_RETENTION_DAYS ago, until nothing is left or `seconds` have passed.
+
+    Firing alerts and pending messages are never removed. Returns how many alerts and other messages
+    were removed.
+    """
+    deadline = time.monotonic() + seconds
+    removed = 0
+    for batch in (_remove_alerts, _remove_deliveries):
+        while time.monotonic() < deadline:
+            count = batch()
+            removed += count
+            if not count:
+                break
+    return removed
+
+
+def _retention() -> dict[str, int]:
+    return {"days": settings.ALERT_RETENTION_DAYS, "limit": settings.SWEEP_LIMIT}
+
+
+def _remove_alerts() -> int:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(statements.REMOVE_ALERTS, _retention())
+        ids = [alert_id for (alert_id,) in cursor.fetchall()]
+        if ids:
+            cursor.execute(statements.REMOVE_DELIVERIES_OF_ALERTS, [ids])
+            cursor.execute(statements.REMOVE_EVENTS, [ids])
+    return len(ids)
+
+
+def _remove_deliveries() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(statements.REMOVE_DELIVERIES, _retention())
+        return int(cursor.rowcount)

@@ -1,10 +1,24 @@
-"""The kinds of alert rules, and their thresholds. Pure."""
+"""The kinds of alert rules: what each is for, and its thresholds. Pure.
+
+The form, the API, the pages and docs/alerts.md have what stands here. `alerts.conditions` has what each kind finds.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from django.db import models
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """A whole number that a rule has: its default, its limits, and what it means."""
+
+    name: str
+    default: int
+    least: int
+    most: int
+    meaning: str
 
 
 class Kind(models.TextChoices):
@@ -20,52 +34,61 @@ class Kind(models.TextChoices):
     GRADUAL_WITHDRAWN = "gradualWithdrawn", "Gradual activation withdrawn"
     SCHEDULE_MISSED = "scheduleMissed", "Missed schedule"
 
+    @property
+    def purpose(self) -> str:
+        """What the kind is for, in one sentence."""
+        return _TABLE[self][0]
 
-@dataclass(frozen=True, slots=True)
-class Threshold:
-    """A whole number that a rule has: its default, its limits, and what it means."""
+    @property
+    def thresholds(self) -> tuple[Threshold, ...]:
+        return _TABLE[self][1:]
 
-    name: str
-    default: int
-    least: int
-    most: int
-    meaning: str
+    @property
+    def runbook(self) -> str:
+        """The path of the runbook below the documentation."""
+        name = "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in self.value)
+        return f"runbooks/alerts/tenant-{name}.md"
 
 
 _DAY = 24 * 60
-THRESHOLDS: Final[Mapping[Kind, tuple[Threshold, ...]]] = {
-    Kind.NEW_FAILURE_GROUP: (),
+_TABLE: Final[Mapping[Kind, tuple[str, *tuple[Threshold, ...]]]] = {
+    Kind.NEW_FAILURE_GROUP: ("Executions fail for a cause that is not acknowledged.",),
     Kind.FAILURE_RATE: (
+        "Too many executions of a pipeline fail.",
         Threshold("percent", 20, 1, 100, "the share of executions that fail, in percent"),
         Threshold("minutes", 15, 2, _DAY, "the time that is looked at, in minutes"),
         Threshold("minimum", 20, 1, 1_000_000, "how many executions must have ended in that time"),
     ),
-    Kind.STRANDED: (Threshold("minutes", 5, 0, _DAY, "for how long work must be stranded, in minutes"),),
-    Kind.AWAIT_DEADLINE: (Threshold("minutes", 60, 1, 30 * _DAY, "how long before the deadline, in minutes"),),
-    Kind.BLOB_DAMAGED: (),
-    Kind.WORKER_LOST: (Threshold("minutes", 2, 0, _DAY, "for how long a worker must be silent, in minutes"),),
-    Kind.APPROVAL_WANTED: (Threshold("minutes", 0, 0, 30 * _DAY, "for how long a request must be open, in minutes"),),
-    Kind.GRADUAL_WITHDRAWN: (),
-    Kind.SCHEDULE_MISSED: (Threshold("minutes", 10, 1, _DAY, "how late work must be, in minutes"),),
+    Kind.STRANDED: (
+        "Due work waits because no worker may run its release.",
+        Threshold("minutes", 5, 0, _DAY, "for how long work must be stranded, in minutes"),
+    ),
+    Kind.AWAIT_DEADLINE: (
+        "Questions reach their deadline soon and have no answer.",
+        Threshold("minutes", 60, 1, 30 * _DAY, "how long before the deadline, in minutes"),
+    ),
+    Kind.BLOB_DAMAGED: ("Stored bytes that a release pins are damaged or missing.",),
+    Kind.WORKER_LOST: (
+        "A worker sends no heartbeats and did not stop.",
+        Threshold("minutes", 2, 0, _DAY, "for how long a worker must be silent, in minutes"),
+    ),
+    Kind.APPROVAL_WANTED: (
+        "A request to activate a release waits for votes.",
+        Threshold("minutes", 0, 0, 30 * _DAY, "for how long a request must be open, in minutes"),
+    ),
+    Kind.GRADUAL_WITHDRAWN: ("The coordinator withdrew the candidate of a gradual activation.",),
+    Kind.SCHEDULE_MISSED: (
+        "A planned activation is late, or due work waits although a worker is alive.",
+        Threshold("minutes", 10, 1, _DAY, "how late work must be, in minutes"),
+    ),
 }
-NAMES: Final = tuple(dict.fromkeys(each.name for of_kind in THRESHOLDS.values() for each in of_kind))
-PURPOSE: Final[Mapping[Kind, str]] = {
-    Kind.NEW_FAILURE_GROUP: "Executions fail for a cause that is not acknowledged.",
-    Kind.FAILURE_RATE: "Too many executions of a pipeline fail.",
-    Kind.STRANDED: "Due work waits because no worker may run its release.",
-    Kind.AWAIT_DEADLINE: "Questions reach their deadline soon and have no answer.",
-    Kind.BLOB_DAMAGED: "Stored bytes that a release pins are damaged or missing.",
-    Kind.WORKER_LOST: "A worker sends no heartbeats and did not stop.",
-    Kind.APPROVAL_WANTED: "A request to activate a release waits for votes.",
-    Kind.GRADUAL_WITHDRAWN: "The coordinator withdrew the candidate of a gradual activation.",
-    Kind.SCHEDULE_MISSED: "A planned activation is late, or due work waits although a worker is alive.",
-}
-"""What each kind is for, in one sentence."""
+NAMES: Final = tuple(dict.fromkeys(threshold.name for kind in Kind for threshold in kind.thresholds))
+"""The names of all thresholds."""
 
 
 def wrong_thresholds(kind: Kind, given: Mapping[str, Any]) -> dict[str, str]:
     """Return what is wrong with `given`: a rule by the name of each wrong threshold. Empty if it is valid."""
-    known = {each.name: each for each in THRESHOLDS[kind]}
+    known = {each.name: each for each in kind.thresholds}
     wrong = {name: f"is no threshold of {kind.value}" for name in given if name not in known}
     for name, each in known.items():
         value = given.get(name, each.default)
@@ -76,10 +99,4 @@ def wrong_thresholds(kind: Kind, given: Mapping[str, Any]) -> dict[str, str]:
 
 def complete(kind: Kind, given: Mapping[str, int]) -> dict[str, int]:
     """Return all thresholds of a rule, with the defaults of those that `given` does not name."""
-    return {each.name: given.get(each.name, each.default) for each in THRESHOLDS[kind]}
-
-
-def runbook(kind: Kind) -> str:
-    """Return the path of the kind's runbook below the documentation."""
-    name = "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in kind.value)
-    return f"runbooks/alerts/tenant-{name}.md"
+    return {each.name: given.get(each.name, each.default) for each in kind.thresholds}

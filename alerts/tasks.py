@@ -2,8 +2,8 @@
 
 from celery import shared_task
 
-from alerts import evaluation, retention
-from alerts.delivery import deliveries
+from alerts import evaluation
+from alerts.deliveries import DELIVER_TASK, OUTBOX
 from foundation.scheduling import places
 
 REMOVAL_SECONDS = 10
@@ -15,15 +15,15 @@ def evaluate() -> None:
     evaluation.evaluate()
 
 
-@shared_task(name=deliveries.DELIVER_TASK)
+@shared_task(name=DELIVER_TASK)
 def deliver() -> None:
     """Send the message that has been due for longest, and announce the next one."""
-    deliveries.deliver()
+    OUTBOX.send()
 
 
-@shared_task(name=retention.REMOVE_TASK)
+@shared_task(name=evaluation.REMOVE_TASK)
 def remove_old() -> None:
     """Remove old alerts for at most REMOVAL_SECONDS; the next run continues."""
     with places.ARTIFACTS.hold() as free:
         if free:
-            retention.remove(seconds=REMOVAL_SECONDS)
+            evaluation.remove_old(seconds=REMOVAL_SECONDS)

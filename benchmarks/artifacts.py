@@ -22,10 +22,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from coordinator_client.api import Client, Connection
 from embedded.backing import Backing
 from embedded.product import Product
 from embedded.s3 import S3Server
-from pipelines.release.publish import Target, publish
+from pipelines.release.publish import publish
 
 MEBIBYTE = 2**20
 
@@ -46,7 +47,7 @@ def main() -> None:
         product.prepare()
         stack.callback(product.stop)
         product.start()
-        target = Target(product.url, "bench", token_of(product))
+        client = Client(Connection(product.url, "bench", token_of(product)))
         artifact = dist / "large.bin"
         rows = [
             ("sha256sum", seconds(lambda: run("sha256sum", str(artifact)))),
@@ -57,7 +58,7 @@ def main() -> None:
         for route, direct_bytes in routes:
             # New bytes each time, so that the store has none of them.
             fresh = make_release(folder / route, options.mebibytes)
-            durations, peaks = registered(fresh, product, target, direct_bytes)
+            durations, peaks = registered(fresh, product, client, direct_bytes)
             rows += [(f"{route}: sent", durations[0]), (f"{route}: registered", durations[1])]
             memories += [(f"{route}, {name}", kibibytes) for name, kibibytes in peaks.items()]
         report(options.mebibytes, rows)
@@ -66,7 +67,7 @@ def main() -> None:
 
 
 def registered(
-    dist: Path, product: Product, target: Target, direct_bytes: int
+    dist: Path, product: Product, client: Client, direct_bytes: int
 ) -> tuple[tuple[float, float], dict[str, int]]:
     """Return the seconds until all was sent and until the release was registered, and each process's peak in KiB."""
     size = (dist / "large.bin").stat().st_size
@@ -79,7 +80,7 @@ def registered(
     peaks = Peaks({child.name: child.pid for child in product.children.started})
     with peaks:
         began = time.monotonic()
-        release = publish(dist, target, progress=progress, direct_bytes=direct_bytes)
+        release = publish(dist, client, progress=progress, direct_bytes=direct_bytes)
         total_seconds = time.monotonic() - began
     if release["status"] != "REGISTERED":
         sys.exit(f"not registered: {release['findings']}")

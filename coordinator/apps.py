@@ -2,6 +2,7 @@ import logging
 from typing import Any
 
 from django.apps import AppConfig, apps
+from django.core import checks
 from django.db import connections, transaction
 from django.db.models.signals import post_migrate
 
@@ -17,8 +18,16 @@ class CoordinatorConfig(AppConfig):
         from coordinator import celery  # noqa: F401
         from coordinator.middleware import sessions  # noqa: F401
 
+        # `migrate` runs the checks of databases, as the owner and before there are tables, but none for `deploy`.
+        checks.register(_check_databases, deploy=True)
         # Django sends the signal once per app after all migrations; handle it for one app only.
         post_migrate.connect(_grant, sender=apps.get_app_config("executions"))
+
+
+def _check_databases(**options: Any) -> list[checks.CheckMessage]:
+    from coordinator.boot_checks import system_check
+
+    return system_check(**options)
 
 
 def _grant(using: str, **_: Any) -> None:

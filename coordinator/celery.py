@@ -11,7 +11,6 @@ from django.conf import settings
 from django.db import close_old_connections
 from kombu import Queue
 
-from coordinator import connection_budget
 from foundation.scheduling import places
 from foundation.wakeups import wakeup
 from wire.broker import quiet_consumer
@@ -41,11 +40,11 @@ def _log_start(**_: Any) -> None:
 
 @signals.worker_init.connect
 def _require_ordinary_role(**_: Any) -> None:
-    from coordinator import database_guard, pending_migrations, role_check, settings_record  # need Django's settings
+    from coordinator import boot_checks, database_guard, settings_record  # need Django's settings
 
     database_guard.start()
-    role_check.require_ordinary_role()
-    pending_migrations.require_none()
+    boot_checks.require_ordinary_role()
+    boot_checks.require_migrations()
     settings_record.note_settings("worker")
 
 
@@ -60,7 +59,9 @@ def _dispatch_in_this_process(**_: Any) -> None:
 
 @signals.worker_init.connect
 def _check_connection_budget(sender: Any, **_: Any) -> None:
-    connection_budget.check_soon(processes=1, threads=sender.concurrency)
+    from coordinator import boot_checks
+
+    boot_checks.count_connections_soon(processes=1, threads=sender.concurrency)
 
 
 @signals.worker_init.connect

@@ -1,10 +1,20 @@
 """The command `coordinator`: commands that use the REST API, `coordinator run`, and Django's management commands."""
 
 import os
+import secrets
 import sys
+from collections.abc import MutableMapping, Sequence
+from typing import Final
 
-from coordinator.command_line.words import WORDS
-from coordinator.command_settings import fill_in
+WORDS: Final = frozenset(
+    {
+        *("releases", "requests", "gradual", "executions", "failures", "campaigns", "questions", "workers"),
+        *("pipelines", "keys", "members", "alerts", "audit"),
+        *("status", "stranded", "drift", "holds", "quotas", "apply", "login", "profiles"),
+        *("--help", "--install-completion", "--show-completion"),
+    }
+)
+"""The first words of the commands in `coordinator.command_line`, which is not imported for any other command."""
 
 
 def main() -> None:
@@ -23,3 +33,37 @@ def main() -> None:
 
         run(sys.argv[2:])
     execute_from_command_line(sys.argv)
+
+
+CONNECTION: Final = "DATABASE_URL"
+DATABASE_COMMANDS: Final = frozenset({"setup_database", "migrate", "broker_acl"})
+"""The commands that use the database, but neither sign nor encrypt nor connect to the broker."""
+UNCONNECTED_COMMANDS: Final = frozenset({"help", "collectstatic", "makemigrations", "list_metrics"})
+"""The commands that need no server and no secret."""
+HELP: Final = frozenset({"-h", "--help"})
+
+
+def fill_in(arguments: Sequence[str], environment: MutableMapping[str, str] = os.environ) -> None:
+    """Set the required variables that the command of `arguments` does not use and that are absent.
+
+    The secrets are random and the servers do not exist, so that nothing could be signed or sent with them by mistake.
+    """
+    command = arguments[0] if arguments else "help"
+    if command in UNCONNECTED_COMMANDS or HELP.intersection(arguments):
+        unused = _placeholders()
+    elif command in DATABASE_COMMANDS:
+        unused = {name: value for name, value in _placeholders().items() if name != CONNECTION}
+    else:
+        return
+    for name, value in unused.items():
+        if not (environment.get(name) or environment.get(f"{name}_FILE")):
+            environment[name] = value
+
+
+def _placeholders() -> dict[str, str]:
+    return {
+        "SECRET_KEY": secrets.token_urlsafe(48),
+        "WORKER_SECRET": secrets.token_urlsafe(48),
+        CONNECTION: "postgresql://nobody@127.0.0.1:1/nothing",
+        "REDIS_URL": "redis://127.0.0.1:1/0",
+    }

@@ -9,8 +9,6 @@ from typing import Any, Final
 
 from celery import current_app
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
-from django.db.backends.base.base import BaseDatabaseWrapper
 
 from foundation.database.postgresql import base
 from foundation.database.postgresql.servers import Chooser, Server, Timelines
@@ -18,7 +16,6 @@ from foundation.wakeups.broker_gate import REFUSALS
 
 KEY: Final = "coordinator:timelines"
 """A sorted set in the broker: system identifiers, with their newest timelines."""
-_DURABILITY = "SELECT current_setting('synchronous_standby_names'), current_setting('synchronous_commit')"
 
 
 def start() -> None:
@@ -41,20 +38,6 @@ def exchange() -> None:
     chooser = base.DatabaseWrapper.chooser
     if chooser is not None and (newest := chooser.timelines.newest) is not None:
         chooser.timelines.admit(Server(newest.system, _exchange(newest.system, newest.timeline)))
-
-
-def require_synchronous_standby(connected: BaseDatabaseWrapper) -> None:
-    """Raise `ImproperlyConfigured` if commits do not wait for a standby although the settings require that."""
-    if not settings.DATABASE_REQUIRES_SYNCHRONOUS_STANDBY:
-        return
-    with connected.cursor() as cursor:
-        cursor.execute(_DURABILITY)
-        standbys, commit = cursor.fetchone()
-    if not standbys or commit not in ("on", "remote_apply"):
-        raise ImproperlyConfigured(
-            "DATABASE_REQUIRES_SYNCHRONOUS_STANDBY is true, but the database does not wait for a standby: it has"
-            f" synchronous_standby_names={standbys!r} and synchronous_commit={commit!r}."
-        )
 
 
 def _exchange(system: int, timeline: int = 0) -> int:

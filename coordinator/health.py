@@ -9,7 +9,7 @@ from django.db import Error, OperationalError, connections
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_safe
 
-from coordinator import pending_migrations, request_slots
+from coordinator import boot_checks, request_slots
 from foundation.wakeups.broker_gate import gate
 from releases.artifacts.store import artifact_store
 
@@ -81,13 +81,13 @@ def _require_migrations() -> None:
         return
     connection = connections.create_connection("default")
     try:
-        missing = pending_migrations.pending(connection)
+        missing = boot_checks.pending(connection)
     except Error:  # the check of the database reports it
         return
     finally:
         connection.close()
     if missing:
-        log.error("%s", pending_migrations.described(missing))
+        log.error("%s", boot_checks.described(missing))
         raise RuntimeError
     _migrated.set()
 

@@ -1,6 +1,31 @@
 """The OpenAPI document: the settings of drf-spectacular."""
 
-from foundation.api.problem_shape import PROBLEM
+PROBLEM = {
+    "type": "object",
+    "description": "A problem document (RFC 9457). `code` is stable; docs/errors.md lists all codes.",
+    "required": ["type", "title", "status", "detail", "code"],
+    "properties": {
+        "type": {"type": "string", "format": "uri"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "code": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["field", "code", "message"],
+                "properties": {
+                    "field": {"type": "string"},
+                    "code": {"type": "string"},
+                    "message": {"type": "string"},
+                    "severity": {"type": "string"},
+                },
+            },
+        },
+    },
+}
+
 
 SPECTACULAR_SETTINGS = {
     "TITLE": "Durable coordinator",
@@ -32,8 +57,8 @@ SPECTACULAR_SETTINGS = {
         "GradualActivationCause": "releases.models.GradualActivation.Cause",
         "GateVerdict": "releases.activation.gates.Verdict",
         "PreflightConcern": "executions.inspection.preflight.Concern",
-        "DriftKind": "executions.inspection.drifts.Kind",
-        "DriftSubject": "executions.inspection.drifts.Subject",
+        "DriftKind": "executions.inspection.drift.Kind",
+        "DriftSubject": "executions.inspection.drift.Subject",
         "WorkerPlanReason": "executions.inspection.worker_plan.Reason",
         "BlockerKind": "releases.activation.retirement.Kind",
         "SmokeTestVerdict": "executions.smoke_tests.smoke_tests.Verdict",

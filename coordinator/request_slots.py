@@ -23,9 +23,8 @@ from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from coordinator.request_groups import group_of
-from foundation.api.pausing import ARRIVED, PAUSE
 from foundation.api.problem import refusal
-from foundation.api.streaming import PLACE
+from foundation.api.streaming import ARRIVED, PAUSE, PLACE
 from foundation.errors import SlowRequestsBusy, TooManyRequests
 from foundation.scheduling.fair_slots import NO_GROUP, FairSlots, Group
 from foundation.telemetry.liveness import Liveness

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from django.core.exceptions import ImproperlyConfigured
 
-from alerts.secrets import read_alert_secrets
+from alerts.texts import read_alert_secrets
 from coordinator import artifact_stores
 from coordinator.appearance import UNFOLD
 from coordinator.openapi import SPECTACULAR_SETTINGS
@@ -56,7 +56,6 @@ env.require(
     "S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY must both be set, or neither",
 )
 S3_CA_FILE = env.certificates("S3_CA_FILE")
-S3_TIMEOUT_SECONDS = env.number("S3_TIMEOUT_SECONDS", 20, least=0.1)
 SCRUB_DAYS = env.number("SCRUB_DAYS", 7, least=0.01)
 ORPHAN_HOURS = env.number("ORPHAN_HOURS", 24, least=1)
 ORPHAN_SWEEP = env.flag("ORPHAN_SWEEP", False)
@@ -84,35 +83,34 @@ if S3_BUCKET:
         access_key_id=S3_ACCESS_KEY_ID,
         secret_access_key=S3_SECRET_ACCESS_KEY,
         ca_file=S3_CA_FILE,
-        timeout_seconds=S3_TIMEOUT_SECONDS,
         options=ARTIFACT_STORE_OPTIONS.get("s3"),
     )
 if "gcs" in ARTIFACT_STORE_OPTIONS:
     ARTIFACT_STORES["gcs"] = artifact_stores.gcs(ARTIFACT_ROOT, ARTIFACT_STORE_OPTIONS["gcs"])
 if "azure" in ARTIFACT_STORE_OPTIONS:
     ARTIFACT_STORES["azure"] = artifact_stores.azure(ARTIFACT_ROOT, ARTIFACT_STORE_OPTIONS["azure"])
-UPLOAD_PART_BYTES = env.integer("UPLOAD_PART_BYTES", 64 * 1024**2, least=5 * 1024**2)
-UPLOAD_HOURS = env.number("UPLOAD_HOURS", 24, least=0.01)
-MAX_RELEASE_ARTIFACTS = env.integer("MAX_RELEASE_ARTIFACTS", 100)
+UPLOAD_PART_BYTES = 64 * 1024**2
+UPLOAD_HOURS = 24.0
+MAX_RELEASE_ARTIFACTS = 100
 VERIFICATION_PROCESSES = env.integer("VERIFICATION_PROCESSES", 2, least=1)
 VERIFICATION_CPU_SECONDS = env.integer("VERIFICATION_CPU_SECONDS", 60, least=1)
-VERIFICATION_SECONDS = env.integer("VERIFICATION_SECONDS", 900, least=1)
+VERIFICATION_SECONDS = 15 * VERIFICATION_CPU_SECONDS
 VERIFICATION_MEMORY_BYTES = env.integer("VERIFICATION_MEMORY_BYTES", 1024**3, least=256 * 1024**2)
 IMAGE_REGISTRY_CHECK = env.flag("IMAGE_REGISTRY_CHECK", False)
 IMAGE_REGISTRIES = env.hosts("IMAGE_REGISTRIES")
 IMAGE_REGISTRIES_PLAIN_HTTP = env.hosts("IMAGE_REGISTRIES_PLAIN_HTTP")
 IMAGE_REGISTRY_CREDENTIALS = env.credentials("IMAGE_REGISTRY_CREDENTIALS")
 IMAGE_REGISTRY_ALLOWED_NETWORKS = env.networks("IMAGE_REGISTRY_ALLOWED_NETWORKS")
-IMAGE_REGISTRY_SECONDS = env.number("IMAGE_REGISTRY_SECONDS", 10, least=0.1)
+IMAGE_REGISTRY_SECONDS = 10.0
 IMAGE_REGISTRY_CA_FILE = env.certificates("IMAGE_REGISTRY_CA_FILE")
 MAVEN_REPOSITORIES = env.parsed("MAVEN_REPOSITORIES", "TOML", read_repositories)
 MAVEN_ALLOWED_NETWORKS = env.networks("MAVEN_ALLOWED_NETWORKS")
-MAVEN_SECONDS = env.number("MAVEN_SECONDS", 300, least=0.1)
+MAVEN_SECONDS = 300.0
 MAVEN_CA_FILE = env.certificates("MAVEN_CA_FILE")
 MAX_REQUEST_BYTES = env.integer("MAX_REQUEST_BYTES", 1024**2)
 WEB_SLOTS = env.integer("WEB_SLOTS", 16)
-WEB_RESERVED_SLOTS = env.integer("WEB_RESERVED_SLOTS", 2, least=1)
-WEB_WAIT_SECONDS = env.number("WEB_WAIT_SECONDS", 5, least=0.1)
+WEB_RESERVED_SLOTS = 2
+WEB_WAIT_SECONDS = 5.0
 WEB_HOST = env.text("WEB_HOST", "127.0.0.1")
 WEB_PORT = env.integer("WEB_PORT", 8000, least=1, most=65_535)
 WEB_PROCESSES = env.integer("WEB_PROCESSES", 2, least=1, most=64)
@@ -120,13 +118,13 @@ WEB_PROCESSES = env.integer("WEB_PROCESSES", 2, least=1, most=64)
 SUBMISSION_CACHE_SECONDS = env.number("SUBMISSION_CACHE_SECONDS", 1)
 WEB_DISPATCHES = env.flag("WEB_DISPATCHES", True)
 MAX_BATCH_ITEMS = 1000
-MAX_BATCH_BYTES = env.integer("MAX_BATCH_BYTES", 8 * 1024**2)
-LARGE_BODIES_BYTES = env.integer("LARGE_BODIES_BYTES", 32 * 1024**2)
+MAX_BATCH_BYTES = 8 * MAX_REQUEST_BYTES
+LARGE_BODIES_BYTES = 32 * MAX_REQUEST_BYTES
 LEASE_SECONDS = env.number("LEASE_SECONDS", 30, least=1)
 SWEEP_SECONDS = env.number("SWEEP_SECONDS", 5, least=0.1)
 # A message follows the heartbeats every SWEEP_SECONDS. If three in a row are missing, heartbeats do not arrive.
 MESSAGE_PATH_SECONDS = 3 * SWEEP_SECONDS
-SWEEP_LIMIT = env.integer("SWEEP_LIMIT", 500)
+SWEEP_LIMIT = 500
 # The delay before a new claim after the broker refused the command. It limits the number of events in an outage.
 DISPATCH_RETRY_SECONDS = 15
 WORKER_STALE_SECONDS = env.number("WORKER_STALE_SECONDS", 30, least=1)
@@ -138,7 +136,7 @@ for name, seconds in (("WORKER_STALE_SECONDS", WORKER_STALE_SECONDS), ("LEASE_SE
         seconds >= MESSAGE_PATH_SECONDS + HEARTBEAT_SECONDS,
         f"{name} must be at least 3 x SWEEP_SECONDS and a heartbeat interval: 10, or LEASE_SECONDS / 3 if less",
     )
-TAKEOVER_LIMIT = env.integer("TAKEOVER_LIMIT", 10, least=1)
+TAKEOVER_LIMIT = 10
 ALLOWED_TENANTS = env.tenants("ALLOWED_TENANTS")
 TOKEN_MAX_DAYS = env.integer("TOKEN_MAX_DAYS", 365, most=365)
 TENANT_MAX_IN_FLIGHT = env.integer("TENANT_MAX_IN_FLIGHT", 0, least=0)
@@ -147,16 +145,16 @@ FAILED_RETENTION_DAYS = env.integer("FAILED_RETENTION_DAYS", 0, least=0, most=36
 WORKER_RETENTION_DAYS = env.integer("WORKER_RETENTION_DAYS", 7, least=1, most=36_500)
 RETRY_LIMIT = env.integer("RETRY_LIMIT", 3, least=0)
 RETRY_DELAY_SECONDS = env.number("RETRY_DELAY_SECONDS", 10)
-RETRY_MULTIPLIER = env.number("RETRY_MULTIPLIER", 2, least=1)
-RETRY_JITTER = env.number("RETRY_JITTER", 0.1)
+RETRY_MULTIPLIER = 2.0
+RETRY_JITTER = 0.1
 
 PROVENANCE_KEY = env.signing_key("PROVENANCE_KEY")
 PUBLIC_URL = env.url("PUBLIC_URL")
 RESUME_TOKEN_SECRET = env.secret("RESUME_TOKEN_SECRET", shortest=32, required=False)
 RESUME_TOKEN_SECRET_FALLBACKS = env.secrets("RESUME_TOKEN_SECRET_FALLBACKS", shortest=32)
-WEBHOOK_ATTEMPTS = env.integer("WEBHOOK_ATTEMPTS", 8)
-WEBHOOK_DELAY_SECONDS = env.number("WEBHOOK_DELAY_SECONDS", 10)
-WEBHOOK_TIMEOUT_SECONDS = env.number("WEBHOOK_TIMEOUT_SECONDS", 10, least=0.1)
+WEBHOOK_ATTEMPTS = 8
+WEBHOOK_DELAY_SECONDS = 10.0
+WEBHOOK_TIMEOUT_SECONDS = 10.0
 WEBHOOK_ALLOWED_NETWORKS = env.networks("WEBHOOK_ALLOWED_NETWORKS")
 WEBHOOK_CA_FILE = env.certificates("WEBHOOK_CA_FILE")
 
@@ -178,11 +176,11 @@ REST_WORKER_ORIGINS = env.origins("REST_WORKER_ORIGINS")
 REST_WORKER_BASE_URL = env.url("REST_WORKER_BASE_URL")
 REST_WORKER_SECRET = env.secret("REST_WORKER_SECRET", shortest=SHORTEST_REST_SECRET, required=False)
 REST_WORKER_SECRET_FALLBACKS = env.secrets("REST_WORKER_SECRET_FALLBACKS", shortest=SHORTEST_REST_SECRET, most=3)
-REST_WORKER_CONNECT_SECONDS = env.number("REST_WORKER_CONNECT_SECONDS", 2, least=0.1)
+REST_WORKER_CONNECT_SECONDS = 2.0
 REST_WORKER_TIMEOUT_SECONDS = env.number("REST_WORKER_TIMEOUT_SECONDS", 30, least=0.1)
-REST_WORKER_MAX_ANSWER_BYTES = env.integer("REST_WORKER_MAX_ANSWER_BYTES", 16 * 1024**2)
+REST_WORKER_MAX_ANSWER_BYTES = 16 * 1024**2
 REST_WORKER_CA_FILE = env.certificates("REST_WORKER_CA_FILE")
-REST_WORKER_STALE_SECONDS = env.number("REST_WORKER_STALE_SECONDS", 120)
+REST_WORKER_STALE_SECONDS = 120.0
 REST_WORKER_CAPACITY = env.integer("REST_WORKER_CAPACITY", 8)
 REST_WORKER_NON_RETRYABLE = env.words("REST_WORKER_NON_RETRYABLE")
 
@@ -219,12 +217,9 @@ TPF_IDEMPOTENCY = env.choice(
 
 TPF_DEPLOYMENTS_ENABLED = env.flag("TPF_DEPLOYMENTS_ENABLED", False)
 TPF_DEPLOYMENT_ENVIRONMENTS = env.tenant_prefixes("TPF_DEPLOYMENT_ENVIRONMENTS")
-# Clients of this surface wait for 60 seconds. At the end of this time, the request may have to wait for a slot again.
-TPF_DEPLOYMENT_WAIT_SECONDS = env.number("TPF_DEPLOYMENT_WAIT_SECONDS", 45, most=50)
-env.require(
-    not TPF_DEPLOYMENTS_ENABLED or TPF_DEPLOYMENT_WAIT_SECONDS + WEB_WAIT_SECONDS <= 55,
-    "TPF_DEPLOYMENT_WAIT_SECONDS and WEB_WAIT_SECONDS may be at most 55 together when TPF_DEPLOYMENTS_ENABLED=true",
-)
+# Clients of this surface wait for 60 seconds. At the end of this time, the request may have to wait for a slot again,
+# for WEB_WAIT_SECONDS.
+TPF_DEPLOYMENT_WAIT_SECONDS = 45.0
 
 TRACES_ENDPOINT = env.url("TRACES_ENDPOINT")
 env.require(
@@ -258,13 +253,13 @@ INSTALLED_APPS = [
     "alerts",
 ]
 MIDDLEWARE = [
-    "coordinator.middleware.request_metrics.request_metrics",
-    "coordinator.middleware.request_origin.request_origin",
-    "coordinator.middleware.log_fields.log_fields",
-    "coordinator.middleware.retry_after.retry_after",
-    "foundation.api.body_budget.returns_budget",
+    "coordinator.middleware.requests.request_metrics",
+    "coordinator.middleware.requests.request_origin",
+    "coordinator.middleware.requests.log_fields",
+    "coordinator.middleware.requests.retry_after",
+    "foundation.api.bodies.returns_budget",
     "coordinator.middleware.security_headers.security_headers",
-    "coordinator.middleware.admin_addresses.without_nul",
+    "coordinator.middleware.admin_pages.without_nul",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "coordinator.middleware.sessions.well_formed_keys",
@@ -273,14 +268,13 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "coordinator.middleware.sessions.session_limits",
-    "coordinator.middleware.time_zones.time_zones",
+    "coordinator.middleware.admin_pages.time_zones",
     "django.contrib.messages.middleware.MessageMiddleware",
     "tenancy.login.ThrottledPage",
     "coordinator.middleware.admin_denials.admin_denials",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 ROOT_URLCONF = "coordinator.urls"
-WSGI_APPLICATION = "coordinator.wsgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
@@ -299,10 +293,10 @@ DATABASE_APPLICATION_ROLE = env.text("DATABASE_APPLICATION_ROLE", "coordinator")
 DATABASE_ROLE_CHECK = env.flag("DATABASE_ROLE_CHECK", True)
 DATABASE_OWNER_PASSWORD = env.secret("DATABASE_OWNER_PASSWORD", required=False)
 DATABASE_APPLICATION_PASSWORD = env.secret("DATABASE_APPLICATION_PASSWORD", required=False)
-MIGRATION_LOCK_SECONDS = env.number("MIGRATION_LOCK_SECONDS", 5, least=0.01)
-MIGRATION_STATEMENT_SECONDS = env.number("MIGRATION_STATEMENT_SECONDS", 60, least=1)
-MIGRATION_RETRY_SECONDS = env.number("MIGRATION_RETRY_SECONDS", 600, least=0)
-DATABASE_ANSWER_SECONDS = env.number("DATABASE_ANSWER_SECONDS", 30, least=1)
+MIGRATION_LOCK_SECONDS = 5.0
+MIGRATION_STATEMENT_SECONDS = 60.0
+MIGRATION_RETRY_SECONDS = 600.0
+DATABASE_ANSWER_SECONDS = 30.0
 DATABASE_REQUIRES_SYNCHRONOUS_STANDBY = env.flag("DATABASE_REQUIRES_SYNCHRONOUS_STANDBY", False)
 _database = env.database("DATABASE_URL")
 DATABASE_POOLER = env.choice("DATABASE_POOLER", ("none", "transaction"), "none")
@@ -325,7 +319,6 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
-USE_TZ = True
 USE_I18N = False
 
 STATIC_URL = "static/"
@@ -349,7 +342,7 @@ AUTHENTICATION_BACKENDS = ["tenancy.login.ThrottledBackend"]
 LOGIN_ATTEMPTS = env.integer("LOGIN_ATTEMPTS", 5)
 LOGIN_ATTEMPTS_PER_ADDRESS = env.integer("LOGIN_ATTEMPTS_PER_ADDRESS", 50)
 LOGIN_ATTEMPTS_PER_ACCOUNT = env.integer("LOGIN_ATTEMPTS_PER_ACCOUNT", 100)
-LOGIN_WINDOW_SECONDS = env.number("LOGIN_WINDOW_SECONDS", 900, least=1, most=86_400)
+LOGIN_WINDOW_SECONDS = 900.0
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
 SESSION_IDLE_SECONDS = env.integer("SESSION_IDLE_SECONDS", 3600, most=86_400)
@@ -394,7 +387,7 @@ REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_PREFIX": "dc_"}
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["tenancy.api.authentication.TokenAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["tenancy.api.permissions.HoldsScope"],
-    "DEFAULT_PARSER_CLASSES": ["foundation.api.parsers.StrictJSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["foundation.api.bodies.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PAGINATION_CLASS": "foundation.api.pagination.NewestFirst",
     "DEFAULT_FILTER_BACKENDS": ["foundation.api.filters.StrictFilters"],
@@ -412,7 +405,7 @@ env.require(
     not REDIS_CA_FILE or uses_tls(REDIS_URL),
     "REDIS_CA_FILE requires a REDIS_URL that begins with rediss:// or sentinels://",
 )
-LIVENESS_SECONDS = env.number("LIVENESS_SECONDS", LONGEST_SILENCE, least=1)
+LIVENESS_SECONDS = LONGEST_SILENCE
 # The longest time between two turns of a main loop that works.
 BEAT_SECONDS = LIVENESS_SECONDS / 12
 BROKER_TLS = tls_options(REDIS_URL, REDIS_CA_FILE)
@@ -434,7 +427,8 @@ CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_TASK_DEFAULT_QUEUE = "control"
-CELERY_TASK_CREATE_MISSING_QUEUES = True
+# Messages are sent to queues by name. The broker would keep the bindings of an exchange forever.
+CELERY_TASK_DEFAULT_EXCHANGE = ""
 # A message is accepted only from its task's queue.
 CELERY_TASK_ROUTES = {
     "executions.record": {"queue": "outcomes"},
@@ -499,8 +493,7 @@ if ORPHAN_SWEEP:
 METRICS_TOKEN = env.secret("METRICS_TOKEN", shortest=16, required=False)
 METRICS_HOST = env.text("METRICS_HOST", "127.0.0.1")
 METRICS_PORT = env.integer("METRICS_PORT", 0, least=0, most=65_535)
-METRICS_MAX_SERIES = env.integer("METRICS_MAX_SERIES", 500)
-METRICS_FOLDER = env.text("METRICS_FOLDER", "")
+METRICS_MAX_SERIES = 500
 
 LOG_FORMAT = env.choice("LOG_FORMAT", logs.FORMS, "text")
 LOG_LEVEL = env.choice("LOG_LEVEL", logs.LEVELS, "INFO")

@@ -3,18 +3,34 @@
 Each process dispatches the executions that it has accepted, and ends when its parent process ends.
 """
 
+import ctypes
 import logging
 import multiprocessing
 import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from multiprocessing.process import BaseProcess
+
+_M_MMAP_THRESHOLD = -3
+_LARGE_BYTES = 128 * 1024
 
 
 def _end_with(parent: BaseProcess) -> None:
     parent.join()
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _return_large_blocks() -> None:
+    """Make glibc map each block of _LARGE_BYTES or more separately, so that its memory is returned when it is freed.
+
+    This is glibc's default until the first such block is freed. Then glibc raises the threshold, up to 32 MiB, and
+    allocates smaller blocks from the arenas of the threads, which keep the most memory that they ever needed. Another C
+    library decides for itself.
+    """
+    with suppress(AttributeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
 _parent = multiprocessing.parent_process()
@@ -28,21 +44,19 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coordinator.settings")
 
 from django.core.wsgi import get_wsgi_application  # noqa: E402 - the code above must run as early as possible
 
-from coordinator.monitoring import sharing  # noqa: E402
+from foundation.telemetry import shared_files  # noqa: E402 - must run before anything imports metrics
 
 if _parent is not None:
-    sharing.share_counts()
+    shared_files.share_counts()
 logging.captureWarnings(True)
 _django = get_wsgi_application()
 
 from django.conf import settings  # noqa: E402 - needs the set-up above
 
 from coordinator import (  # noqa: E402
-    connection_budget,
+    boot_checks,
     database_guard,
-    memory,
     request_slots,
-    role_check,
     settings_record,
 )
 from coordinator.models import Process  # noqa: E402
@@ -52,13 +66,13 @@ from executions.workers.registry import DISPATCH_TASK  # noqa: E402
 from foundation.wakeups import wakeup  # noqa: E402
 
 database_guard.start()
-role_check.require_ordinary_role()
+boot_checks.require_ordinary_role()
 settings_record.note_settings("web")
-memory.return_large_blocks()
+_return_large_blocks()
 if settings.WEB_DISPATCHES:
     wakeup.handle_here(DISPATCH_TASK, dispatch)
 
-_processes, _threads = connection_budget.granian_workers(sys.argv) or (None, 2**16)
+_processes, _threads = boot_checks.granian_workers(sys.argv) or (None, 2**16)
 _slots = settings.WEB_SLOTS + settings.WEB_RESERVED_SLOTS
 application = request_slots.in_slots(
     _django,
@@ -68,6 +82,6 @@ application = request_slots.in_slots(
     longest_wait=settings.WEB_WAIT_SECONDS,
 )
 if _processes is not None:
-    connection_budget.check_soon(processes=_processes, threads=min(_slots, _threads))
+    boot_checks.count_connections_soon(processes=_processes, threads=min(_slots, _threads))
 if _parent is not None:
     process.start(Process.Kind.WEB, alive=request_slots.liveness)

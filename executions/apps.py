@@ -6,21 +6,20 @@ class ExecutionsConfig(AppConfig):
 
     def ready(self) -> None:
         from executions.gradual import comparison
-        from executions.lifecycle import revoked
-        from executions.lifecycle.retirement import blockers
+        from executions.lifecycle import queries, revoked
         from executions.smoke_tests import smoke_gate
-        from executions.workers import hosts, worker_gate
+        from executions.workers import eligibility, worker_gate
         from releases.activation import gates, retirement, revocation, rollback
         from releases.activation.gradual import evidence
 
-        if hosts.warnings not in rollback.warning_sources:
-            rollback.warning_sources.append(hosts.warnings)
+        if eligibility.warnings not in rollback.warning_sources:
+            rollback.warning_sources.append(eligibility.warnings)
         for gate in (worker_gate.gate, smoke_gate.gate):
             if gate not in gates.sources:
                 gates.sources.append(gate)
         if comparison.evidence not in evidence.sources:
             evidence.sources.append(comparison.evidence)
-        if blockers not in retirement.blocker_sources:
-            retirement.blocker_sources.append(blockers)
+        if queries.blockers not in retirement.blocker_sources:
+            retirement.blocker_sources.append(queries.blockers)
         if revoked.follow not in revocation.followers:
             revocation.followers.append(revoked.follow)

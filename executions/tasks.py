@@ -22,12 +22,12 @@ from executions.state_machine import moves
 from executions.statistics import finished
 from executions.transports.rest import capabilities, workers
 from executions.transports.rest.transport import CALL_TASK
-from executions.workers import former, instructions, message_path, refusals, registry
+from executions.workers import instructions, message_path, refusals, registry
 from executions.workers.eligibility import CHECK_TASK
 from executions.workers.tenant_keys import active_keys
 from foundation.database.postgresql.outage import is_outage
 from foundation.scheduling import places
-from foundation.scheduling.turns import Turns
+from foundation.scheduling.places import Turns
 from foundation.wakeups import wakeup
 from tenancy.models import Tenant
 from wire.messages.celery_messages import Heartbeat, OutcomeGroup
@@ -135,7 +135,7 @@ def expire_awaits() -> None:
 
 @shared_task(name=awaits.SEND_TASK)
 def send_webhooks() -> None:
-    webhooks.send()
+    webhooks.OUTBOX.send()
 
 
 @shared_task(name=message_path.CONFIRM_TASK)
@@ -208,4 +208,4 @@ def remove_old(removals: int = 1) -> None:
             retention.remove(seconds=REMOVAL_SECONDS)
             if time.monotonic() - began >= REMOVAL_SECONDS and removals < REMOVALS:
                 wakeup.send(REMOVE_TASK, removals + 1)
-            former.tidy(actor=moves.owner())
+            registry.tidy(actor=moves.owner())

@@ -38,7 +38,7 @@ _DATABASE_NUMBER = re.compile(r"(/[0-9]{0,4})?")
 
 @dataclass(frozen=True)
 class Variable:
-    """A declared variable. `docs/settings.md` lists all of them."""
+    """A declared variable. `docs/settings.md` lists all of them. The kind of a number ends with its bounds."""
 
     name: str
     kind: str
@@ -50,7 +50,7 @@ class Environment:
     """Reads variables from a mapping. Call `raise_problems` after the last one.
 
     For each variable, `<NAME>_FILE` may name a file that contains the value. This is the best way to pass secrets. An
-    empty value counts as absent. Each reader returns a fallback for an invalid value, so that the others still run.
+    empty value counts as absent. Each reader returns the default for an invalid value, so that the others still run.
     """
 
     def __init__(self, source: Mapping[str, str]) -> None:
@@ -58,30 +58,30 @@ class Environment:
         self._problems: list[str] = []
         self.declared: dict[str, Variable] = {}
 
-    def text(self, name: str, default: str | None = None) -> str:
+    def text(self, name: str, default: str) -> str:
         """Any text."""
-        return self._read(name, "text", default, str, fallback="")
+        return self._read(name, "text", str, default)
 
     def secret(self, name: str, *, shortest: int = 1, required: bool = True) -> str:
         """A value of at least `shortest` characters that no page, log or error may contain; empty if not required."""
 
         def parse(value: str) -> str:
-            return _secret(value, shortest) if value or required else ""
+            return _secret(value, shortest) if value else ""
 
-        return self._read(name, "secret", None if required else "", parse, fallback="", secret=True)
+        return self._read(name, "secret", parse, None if required else "", secret=True)
 
     def secrets(self, name: str, *, shortest: int = 1, most: int = 10) -> list[str]:
         """Up to `most` secrets of at least `shortest` characters each, separated by commas or white space."""
 
         def parse(value: str) -> list[str]:
-            found = value.replace(",", " ").split()
+            found = _entries(value)
             if len(found) > most or any(len(secret) < shortest for secret in found):
                 raise ValueError(
                     f"must be at most {most} secrets of at least {shortest} characters, separated by commas"
                 )
             return [_secret(secret, shortest) for secret in found]
 
-        return self._read(name, "secret", "", parse, fallback=[], secret=True)
+        return self._read(name, "secret", parse, secret=True)
 
     def tenant_secrets(self, name: str, *, shortest: int = 1) -> dict[str, list[str]]:
         """Secrets of at least `shortest` characters by tenant: `tenant=secret`, separated by commas or white space.
@@ -91,14 +91,14 @@ class Environment:
 
         def parse(value: str) -> dict[str, list[str]]:
             found: dict[str, list[str]] = {}
-            for entry in value.replace(",", " ").split():
+            for entry in _entries(value):
                 tenant, _, secret = entry.partition("=")
                 if not _TENANT.fullmatch(tenant) or not secret:
                     raise ValueError("must be of the form tenant=token, separated by commas")
                 found.setdefault(tenant, []).append(_secret(secret, shortest))
             return found
 
-        return self._read(name, "secret", "", parse, fallback={}, secret=True)
+        return self._read(name, "secret", parse, secret=True)
 
     def integer(self, name: str, default: int, *, least: int = 1, most: int = 2**63 - 1) -> int:
         """A whole number from `least` to `most`."""
@@ -109,9 +109,9 @@ class Environment:
                 raise ValueError(f"must be a whole number from {least} to {most}")
             return number
 
-        return self._read(name, "integer", str(default), parse, fallback=default)
+        return self._read(name, f"integer, {_bounds(least, most)}", parse, str(default))
 
-    def number(self, name: str, default: float, *, least: float = 0.0, most: float = MOST) -> float:
+    def number(self, name: str, default: float, *, least: float = 0, most: float = MOST) -> float:
         """A finite decimal number from `least` to `most`."""
 
         def parse(value: str) -> float:
@@ -120,7 +120,7 @@ class Environment:
                 raise ValueError(f"must be a number from {least:g} to {most:g}")
             return number
 
-        return self._read(name, "number", f"{default:g}", parse, fallback=default)
+        return self._read(name, f"number, {_bounds(least, most)}", parse, f"{default:g}")
 
     def flag(self, name: str, default: bool) -> bool:
         """true or false."""
@@ -130,7 +130,7 @@ class Environment:
                 raise ValueError("must be true or false")
             return value == "true"
 
-        return self._read(name, "flag", str(default).lower(), parse, fallback=default)
+        return self._read(name, "flag", parse, str(default).lower())
 
     def choice(self, name: str, choices: Collection[str], default: str) -> str:
         """One of `choices`."""
@@ -140,15 +140,15 @@ class Environment:
                 raise ValueError(f"must be one of {', '.join(choices)}")
             return value
 
-        return self._read(name, "choice", default, parse, fallback=default)
+        return self._read(name, "choice", parse, default)
 
     def words(self, name: str, default: str = "") -> list[str]:
         """A comma-separated list of texts."""
         return self._list(name, str, "must be a list", default)
 
-    def tenants(self, name: str, default: str = "") -> list[str]:
+    def tenants(self, name: str) -> list[str]:
         """A comma-separated list of tenants' slugs."""
-        return self._list(name, _matching(_TENANT), "must be tenants by their slugs, such as acme", default)
+        return self._list(name, _matching(_TENANT), "must be tenants by their slugs, such as acme")
 
     def grants(self, name: str, *, of: Collection[str]) -> dict[str, list[str]]:
         """Grants by name, from entries `name=grant`, separated by commas or white space; empty by default.
@@ -158,7 +158,7 @@ class Environment:
 
         def parse(value: str) -> dict[str, list[str]]:
             found: dict[str, list[str]] = {}
-            for entry in value.replace(",", " ").split():
+            for entry in _entries(value):
                 key, _, grant = entry.rpartition("=")
                 if not key or grant not in of:
                     raise ValueError(
@@ -167,7 +167,7 @@ class Environment:
                 found.setdefault(key, []).append(grant)
             return found
 
-        return self._read(name, "list", "", parse, fallback={})
+        return self._read(name, "list", parse)
 
     def tenant_prefixes(self, name: str) -> dict[str, str]:
         """Prefixes of tenants' slugs by name, from entries `name=prefix`, separated by commas; empty by default.
@@ -184,7 +184,7 @@ class Environment:
                 found[key] = prefix
             return found
 
-        return self._read(name, "list", "", parse, fallback={})
+        return self._read(name, "list", parse)
 
     def hosts(self, name: str, default: str = "") -> list[str]:
         """A comma-separated list of host names, with or without a port."""
@@ -219,7 +219,7 @@ class Environment:
                 raise ValueError("must begin with https://, unless its host is a loopback address such as 127.0.0.1")
             return value.rstrip("/")
 
-        return self._read(name, "URL", "", parse, fallback="")
+        return self._read(name, "URL", parse)
 
     def certificates(self, name: str) -> str:
         """The path of a file of certificates in PEM form; empty by default."""
@@ -232,7 +232,7 @@ class Environment:
                     raise ValueError("must name a readable file of certificates in PEM form") from None
             return value
 
-        return self._read(name, "file", "", parse, fallback="")
+        return self._read(name, "file", parse)
 
     def signing_key(self, name: str) -> str:
         """An unencrypted ed25519 private key in PEM form; empty by default. A secret."""
@@ -247,21 +247,21 @@ class Environment:
                     raise ValueError("must be an unencrypted ed25519 private key in PEM form") from None
             return value
 
-        return self._read(name, "secret", "", parse, fallback="", secret=True)
+        return self._read(name, "secret", parse, secret=True)
 
     def credentials(self, name: str) -> dict[str, str]:
         """Entries `host=user:password`, separated by commas or white space, by host. A secret."""
 
         def parse(value: str) -> dict[str, str]:
             found: dict[str, str] = {}
-            for entry in value.replace(",", "\n").split():
+            for entry in _entries(value):
                 host, _, pair = entry.partition("=")
                 if not host or not all(pair.partition(":")) or not pair.isascii():
                     raise ValueError("must be of the form host=user:password")
                 found[host] = _secret(pair)
             return found
 
-        return self._read(name, "secret", "", parse, fallback={}, secret=True)
+        return self._read(name, "secret", parse, secret=True)
 
     def options(self, name: str, *, of: Collection[str]) -> dict[str, dict[str, Any]]:
         """A JSON object whose members are some of `of`, each an object of options by name. A secret."""
@@ -278,48 +278,43 @@ class Environment:
                 raise wrong
             return found
 
-        return self._read(name, "JSON", "", parse, fallback={}, secret=True)
+        return self._read(name, "JSON", parse, secret=True)
 
     def parsed(self, name: str, kind: str, parse: Callable[[str], T]) -> T:
         """What `parse` returns for the text, which is empty by default.
 
         `parse` accepts the empty text. For an invalid one it raises `ValueError`, whose message contains no part of it.
         """
-        return self._read(name, kind, "", parse, fallback=parse(""))
+        return self._read(name, kind, parse)
+
+    def path(self, name: str, default: str) -> Path:
+        """A path, absolute or relative to the working directory."""
+        return self._read(name, "path", lambda value: Path(value).absolute(), default)
+
+    def redis_url(self, name: str) -> str:
+        """A redis:// or rediss:// URL of a server and a database number, or a URL that names Sentinels. Required."""
+
+        def parse(value: str) -> str:
+            if is_sentinel(value):
+                parse_sentinel(value)
+            elif value and not _is_redis(value):
+                raise ValueError("must be a redis://user:password@host:port/number or rediss:// URL, without a query")
+            return value
+
+        return self._read(name, "Redis URL", parse, None, secret=True)
+
+    def database(self, name: str) -> dict[str, Any]:
+        """A `postgresql://user:password@host:port/name` URL as Django's connection settings. Required."""
+
+        def parse(value: str) -> dict[str, Any]:
+            return connection_settings(value) if value else {"OPTIONS": {}}
+
+        return self._read(name, "PostgreSQL URL", parse, None, secret=True)
 
     def require(self, condition: bool, problem: str) -> None:
         """Report `problem` unless `condition` is true. For rules about several variables."""
         if not condition:
             self._problems.append(f"  {problem}")
-
-    def path(self, name: str, default: str | None = None) -> Path:
-        """A path, absolute or relative to the working directory."""
-        return self._read(name, "path", default, lambda value: Path(value).absolute(), fallback=Path())
-
-    def redis_url(self, name: str) -> str:
-        """A redis:// or rediss:// URL of a server and a database number, or a URL that names Sentinels."""
-
-        def parse(value: str) -> str:
-            if is_sentinel(value):
-                parse_sentinel(value)
-                return value
-            url = _split(value)
-            if not (
-                url is not None
-                and url.scheme in {"redis", "rediss"}
-                and url.hostname
-                and _DATABASE_NUMBER.fullmatch(url.path)
-                and "?" not in value
-                and "#" not in value
-            ):
-                raise ValueError("must be a redis://user:password@host:port/number or rediss:// URL, without a query")
-            return value
-
-        return self._read(name, "Redis URL", None, parse, fallback="", secret=True)
-
-    def database(self, name: str) -> dict[str, Any]:
-        """A `postgresql://user:password@host:port/name` URL as Django's connection settings."""
-        return self._read(name, "PostgreSQL URL", None, connection_settings, fallback={"OPTIONS": {}}, secret=True)
 
     def raise_problems(self) -> None:
         """Raise `ImproperlyConfigured` with all problems, if there are any."""
@@ -335,22 +330,21 @@ class Environment:
             except ValueError:
                 raise ValueError(rule) from None
 
-        return self._read(name, "list", default, parse, fallback=[])
+        return self._read(name, "list", parse, default)
 
     def _read(
-        self, name: str, kind: str, default: str | None, parse: Callable[[str], T], *, fallback: T, secret: bool = False
+        self, name: str, kind: str, parse: Callable[[str], T], default: str | None = "", *, secret: bool = False
     ) -> T:
+        """Read a variable. If `default` is None it is required, and `parse` must also accept ""."""
         self.declared[name] = Variable(name, kind, default, secret)
         try:
             value = self._value(name)
-            if value is None:
-                if default is None:
-                    raise ValueError("is required")
-                value = default
-            return parse(value)
+            if value is None and default is None:
+                raise ValueError("is required")
+            return parse(value or default or "")
         except ValueError as error:
             self._problems.append(f"  {name} {error}")
-            return fallback
+            return parse(default or "")
 
     def _value(self, name: str) -> str | None:
         file = self._source.get(f"{name}_FILE")
@@ -362,6 +356,14 @@ class Environment:
             return Path(file).read_text(encoding="utf-8").strip() or None
         except (OSError, UnicodeDecodeError) as error:
             raise ValueError(f"cannot be read from the file that {name}_FILE names ({type(error).__name__})") from error
+
+
+def _bounds(least: float, most: float) -> str:
+    return f"{least} to {most}" if most < MOST else f"at least {least}"
+
+
+def _entries(value: str) -> list[str]:
+    return value.replace(",", " ").split()
 
 
 def _secret(value: str, shortest: int = 1) -> str:
@@ -383,13 +385,14 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-def _split(value: str) -> SplitResult | None:
-    """Return the parts of a URL; None if it or its port is malformed. Python's own errors would contain the value."""
+def _is_redis(value: str) -> bool:
+    """Return True if `value` names a server and a database."""
     try:
         url = urlsplit(value)
-        return url if url.port != 0 else None
+        known = url.scheme in {"redis", "rediss"} and url.hostname and url.port != 0
     except ValueError:
-        return None
+        return False
+    return bool(known and _DATABASE_NUMBER.fullmatch(url.path)) and "?" not in value and "#" not in value
 
 
 def _is_secure(url: SplitResult) -> bool:

@@ -1,9 +1,11 @@
-"""Writes rows as CSV or JSON lines, in constant memory. Pure."""
+"""Writes rows as CSV for spreadsheets or as JSON lines, in constant memory. Pure."""
 
+import csv
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import StringIO
 from typing import Any, Final, TypeVar
 
-from foundation import spreadsheet
 from foundation.errors import ExportTooLarge
 from wire.documents import json_writer
 
@@ -19,9 +21,9 @@ def lines(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], form: str) 
     formula.
     """
     if form == "csv":
-        yield spreadsheet.line(columns)
+        yield csv_line(columns)
         for row in rows:
-            yield spreadsheet.line(" ".join(each) if isinstance(each, list) else each for each in row.values())
+            yield csv_line(" ".join(each) if isinstance(each, list) else each for each in row.values())
     else:
         for row in rows:
             yield f"{json_writer.text(row)}\n".encode()
@@ -33,3 +35,27 @@ def at_most(most: int, rows: Iterable[T]) -> Iterator[T]:
         if number == most:
             raise ExportTooLarge(f"More than {most:,} rows match. Add a condition, such as a time.")
         yield row
+
+
+_FORMULA: Final = re.compile(r"""^(?=[\t\r\n])|(?:^|(?<=[;,|\t\r\n]))(?=[\s"]*[=+\-@\uff1d\uff0b\uff0d\uff20])""")
+"""Where a formula could begin: in the text, or after what a spreadsheet may take for the end of a cell.
+
+Spaces and quotes before it do not count, and the signs may be full-width ones.
+"""
+
+
+def csv_line(cells: Iterable[object]) -> bytes:
+    """Return one line with every cell in quotes. An apostrophe precedes what a spreadsheet could take for a formula.
+
+    In some countries, spreadsheets split lines at semicolons, also within quotes. So an apostrophe also follows each
+    separator that precedes a formula. Negative numbers are numbers, so they get none. None is an empty cell.
+    """
+    text = StringIO()
+    csv.writer(text, quoting=csv.QUOTE_ALL).writerow([_cell(each) for each in cells])
+    return text.getvalue().encode()
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return _FORMULA.sub("'", value) if isinstance(value, str) else str(value)

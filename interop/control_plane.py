@@ -3,7 +3,6 @@
 import re
 import uuid
 from contextlib import AbstractContextManager
-from functools import partial
 from typing import Any, cast, get_args
 
 from django.conf import settings
@@ -12,12 +11,13 @@ from django.urls import path
 from django.utils import timezone
 
 from executions.awaits import interactions
-from executions.awaits.awaits import TIMER, epoch_ms
+from executions.awaits.awaits import epoch_ms
 from executions.errors import CorrelationAmbiguous, ExecutionUnknown, InputInvalid, WorkerUnavailable
 from executions.lifecycle import queries
 from executions.models import Execution, Interaction
 from executions.models.states import State
-from executions.submission.submission import Submission, submit
+from executions.submission.requests import ExecutionRequest, Submission
+from executions.submission.submission import submit
 from executions.transports.rest import wire_forms
 from foundation.errors import CoordinatorError, NotFound
 from foundation.telemetry import traces
@@ -40,6 +40,7 @@ from releases.artifacts.soundness import require_verified
 from releases.errors import ActiveReleaseChanged, ArtifactUnverified, NoActiveRelease, PipelineUnknown
 from releases.models import Release
 from tenancy.models import Tenant
+from wire.documents.contract import TIMER
 from wire.identifying import is_identifier
 from wire.messages.payload_envelopes import (
     PayloadRefused,
@@ -161,18 +162,15 @@ def read_input(release: Release, shape: SnapshotShape, payload: TypedPayload) ->
 
 
 def accept(tenant: Tenant, release: Release, ingress: Ingress, key: str, **named: Any) -> Submission:
-    """Submit to `release`. `named` says by which argument of `submit` it is named.
+    """Submit to `release`. `named` says by which member of `ExecutionRequest` it is named.
 
     Bytes of an artifact that were written again are hashed first. Raises `Refusal` with the protocol's text, or the
     error of `submit`, whose status and text the client gets.
     """
-    attempt = partial(
-        submit,
-        tenant,
-        pipeline_id=release.pipeline.pipeline_id,
-        input=ingress.value,
-        idempotency_key=key,
-        actor=CONTROL_PLANE.actor,
+    request = ExecutionRequest(
+        release.pipeline.pipeline_id,
+        ingress.value,
+        key,
         input_shape=ingress.shape,
         wire_input=ingress.snapshot.document(),
         key_alone=True,
@@ -180,11 +178,11 @@ def accept(tenant: Tenant, release: Release, ingress: Ingress, key: str, **named
     )
     try:
         try:
-            return attempt()
+            return submit(tenant, request, actor=CONTROL_PLANE.actor)
         except ArtifactUnverified:
             # The original hashes the artifact at each submission, and its clients do not repeat a refused one.
             require_verified(release)
-            return attempt()
+            return submit(tenant, request, actor=CONTROL_PLANE.actor)
     except InputInvalid:
         raise Refusal(400, INVALID_PAYLOAD) from None
     except WorkerUnavailable as error:
@@ -310,3 +308,28 @@ urlpatterns = [
     path(_TENANT + "interactions/pending", Pending.as_view()),
     path(_TENANT + "interactions/complete", Complete.as_view()),
 ]
+
+
+class CompleteWithToken(TpfView):
+    """Accepts an answer in plain JSON. The tenant is that of the header `x-tenant-id`, or of the token."""
+
+    surface = CONTROL_PLANE
+    bearer = False
+
+    def post(self, request: HttpRequest) -> dict[str, Any]:
+        body = body_of(request)
+        if body is None:
+            raise Refusal(400, "Await completion request is required")
+        named = {name: text_of(body, name) for name in ("interactionId", "correlationId", "resumeToken")}
+        if not (named["interactionId"] or named["correlationId"]):
+            raise Refusal(400, "interactionId or correlationId is required")
+        if body.get("responsePayload") is None:
+            raise Refusal(400, "responsePayload is required")
+        if not named["resumeToken"]:
+            raise Refusal(401)
+        actor = identifier(text_of(body, "actor"), "actor", 150)
+        tenant_id = request.headers.get("x-tenant-id", "").strip() or claimed(named["resumeToken"], "tenantId")
+        return complete(self.known_tenant(tenant_id), named, body["responsePayload"], actor)
+
+
+application_urlpatterns = [path("interactions/complete", CompleteWithToken.as_view())]

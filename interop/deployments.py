@@ -15,8 +15,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from foundation.api.bodies import read_body
-from foundation.api.pausing import arrived_at, pause
 from foundation.api.problem import refusal
+from foundation.api.streaming import arrived_at, pause
 from foundation.errors import InvalidRequest, NotFound
 from releases.errors import DeploymentPending
 from releases.models import KEY_LENGTH

@@ -6,8 +6,7 @@ from executions.awaits.awaits import epoch_ms
 from executions.awaits.interactions import Completion
 from executions.lifecycle.redrive import Redriven
 from executions.models import AdmissionReceipt, Execution, Interaction, Worker
-from executions.models.states import State
-from executions.state_machine.retry import OUTCOME_UNKNOWN
+from executions.models.states import OUTCOME_UNKNOWN, State
 from releases.artifacts.store import artifact_store
 from releases.models import Activation, Artifact, Release
 from tenancy.models import Tenant

@@ -3,7 +3,7 @@
 from django.http import HttpRequest, JsonResponse
 from django.urls import include, path
 
-from interop import admin, admissions, application, control_plane, deployments
+from interop import admin, admissions, control_plane, deployments
 
 
 def live(request: HttpRequest) -> JsonResponse:
@@ -15,7 +15,7 @@ urlpatterns = [
     path("tpf/admin/", include(admin.urlpatterns)),
     path("tpf/control-plane/", include(admissions.urlpatterns)),
     path("tpf/control-plane/", include(control_plane.urlpatterns)),
-    path("pipeline/", include(application.urlpatterns)),
+    path("pipeline/", include(control_plane.application_urlpatterns)),
     path("api/v1/organizations/", include(deployments.urlpatterns)),
     path("q/health/live", live),
 ]

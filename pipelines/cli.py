@@ -7,18 +7,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from pipelines.commands import (
-    activate,
-    build,
-    diff,
-    env,
-    key,
-    publish,
-    release,
-    verify_provenance,
-    verify_release,
-    worker,
-)
+from coordinator_client.errors import ClientError
+from pipelines.commands import activate, building, checking, publish, worker
 from pipelines.errors import DefinitionError
 
 
@@ -35,6 +25,11 @@ def main(argv: Sequence[str] | None = None, program: str = "pipelines") -> int:
         for each in error.errors:
             print(f"error: {each}", file=sys.stderr)
         return 2
+    except ClientError as error:
+        from pipelines.release.connection import of_client
+
+        print(f"error: {of_client(error)}", file=sys.stderr)
+        return 2
 
 
 def _parser(program: str) -> argparse.ArgumentParser:
@@ -44,15 +39,19 @@ def _parser(program: str) -> argparse.ArgumentParser:
         required=True,
         metavar="build | key | release | verify-release | diff | publish | activate | env | worker | verify-provenance",
     )
-    build.add(commands.add_parser("build", help="compile a pipeline and pack its artifact"))
-    key.add(commands.add_parser("key", help="create a key that signs releases"))
-    release.add(commands.add_parser("release", help="write pipeline-release.json for built artifacts"))
-    verify_release.add(commands.add_parser("verify-release", help="check a release offline, before it is published"))
-    diff.add(commands.add_parser("diff", help="compare two releases: what breaks for callers and for parked work"))
+    building.add_build(commands.add_parser("build", help="compile a pipeline and pack its artifact"))
+    building.add_key(commands.add_parser("key", help="create a key that signs releases"))
+    building.add_release(commands.add_parser("release", help="write pipeline-release.json for built artifacts"))
+    checking.add_verify_release(
+        commands.add_parser("verify-release", help="check a release offline, before it is published")
+    )
+    checking.add_diff(
+        commands.add_parser("diff", help="compare two releases: what breaks for callers and for parked work")
+    )
     publish.add(commands.add_parser("publish", help="upload a release, wait for its verification, activate it"))
     activate.add(commands.add_parser("activate", help="activate a registered release, or say what would happen"))
-    env.add(commands.add_parser("env", help="make the environment that a release requires"))
-    verify_provenance.add(
+    building.add_env(commands.add_parser("env", help="make the environment that a release requires"))
+    checking.add_verify_provenance(
         commands.add_parser(
             "verify-provenance", help="check offline which code ran an execution, or which releases were active"
         )

@@ -9,7 +9,7 @@ from celery import shared_task
 from django.conf import settings
 
 from foundation.scheduling import places
-from foundation.scheduling.turns import Turns
+from foundation.scheduling.places import Turns
 from foundation.wakeups import wakeup
 from releases.activation.requests import carrying_out, requests
 from releases.artifacts import retention, scrub, soundness

@@ -11,7 +11,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from foundation.database.postgresql.violations import violated_constraint
+from foundation.database.postgresql.outage import violated_constraint
 from foundation.errors import CoordinatorError, NotFound
 from tenancy import audit
 from tenancy.models import NAME_ONCE, ApiToken, Membership, Tenant

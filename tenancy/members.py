@@ -8,7 +8,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Value, When
 from django.db.models.functions import Coalesce, Concat, Trim
 
-from foundation.database.postgresql.violations import violated_constraint
+from foundation.database.postgresql.outage import violated_constraint
 from foundation.errors import NotFound
 from tenancy import audit
 from tenancy.access import actor_named

@@ -4,7 +4,7 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 
-from foundation.database.postgresql.violations import violated_constraint
+from foundation.database.postgresql.outage import violated_constraint
 from foundation.errors import CoordinatorError, InvalidRequest, NotFound
 from tenancy import audit
 from tenancy.access import actor, require, tenants_of

@@ -24,6 +24,7 @@ from tests.artifact_stores import use_local
 from tests.broker import broker_urls
 from tests.cases import current_settings
 from tests.database_template import connected_to, database, template
+from tests.product_settings import with_constants
 from tests.race_database import race_database
 from tests.repetition import EXAMPLES
 from tests.running import REST_PORT, TPF_ADMIN_TOKEN, TPF_CONTROL_TOKEN, RunningProduct
@@ -101,10 +102,8 @@ def running(
             "WORKER_STALE_SECONDS": "5",
             "RETRY_LIMIT": "2",
             "RETRY_DELAY_SECONDS": "0.5",
-            "RETRY_JITTER": "0",
             "WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
-            "WEBHOOK_DELAY_SECONDS": "0.2",
-            "WEBHOOK_ATTEMPTS": "3",
+            **with_constants(),
             "TPF_ADMIN_ENABLED": "true",
             "TPF_ADMIN_TOKEN": TPF_ADMIN_TOKEN,
             "TPF_CONTROL_PLANE_ENABLED": "true",

@@ -1,6 +1,6 @@
 """Databases for tests, copied from a template.
 
-Migrating an empty database takes many seconds; copying a migrated one takes a fraction of a second. The name of the
+Migrating an empty database takes seconds; copying a migrated one takes a fraction of a second. The name of the
 template contains a digest of the migrations. All test processes of a server with equal migrations share the template.
 """
 
@@ -23,12 +23,10 @@ from psycopg import sql
 
 from coordinator import apps as coordinator_apps
 from coordinator.backups.programs import find
-from executions.models import states as execution_states
-from foundation.database.postgresql import grants, rights
+from foundation.database.postgresql import rights, setup
 from foundation.database.postgresql.setup import grant
-from releases import states as release_states
 
-MODULES = (execution_states, release_states, coordinator_apps, grants, rights)
+MODULES = (coordinator_apps, setup, rights)
 LOCK = 7_140_211
 """The key of the advisory lock that a process holds while it looks for or creates the template."""
 
@@ -103,7 +101,7 @@ def template() -> str:
 
 
 def digest() -> str:
-    """Return a digest of all migrations, the modules that they import constraints from, and the privileges."""
+    """Return a digest of all migrations and the privileges."""
     files = [
         (config.label, file)
         for config in apps.get_app_configs()

@@ -7,8 +7,6 @@ from typing import Any
 from django.db import connection
 
 from executions.models import Execution, ExecutionEvent
-from executions.submission.submission import ExecutionRequest, Submission, submit_many
-from foundation.errors import CoordinatorError
 from releases.activation.gradual.operations import one
 from releases.activation.gradual.plan import Plan, Step
 from releases.activation.gradual.start import start as start
@@ -38,14 +36,6 @@ def started(owner: Tenant, *shares: float, version: str = "2.0", **members: Any)
 
 def again(gradual: GradualActivation) -> GradualActivation:
     return one(gradual.pipeline, gradual.pk)
-
-
-def send(owner: Tenant, key: str, *, actor: str = "token:test", **members: Any) -> Submission:
-    """Submit an execution. Raises what `submit` raises."""
-    [verdict] = submit_many(owner, [ExecutionRequest(making.PIPELINE, {"n": 1}, key, **members)], actor=actor)
-    if isinstance(verdict, CoordinatorError):
-        raise verdict
-    return verdict
 
 
 def ended(

@@ -18,6 +18,7 @@ from executions.lifecycle import outcome, sweep
 from executions.models import DeadLetter, Execution, Worker
 from executions.state_machine import moves
 from executions.state_machine.moves import Claim
+from executions.submission.requests import ExecutionRequest, Submission
 from executions.submission.submission import submit
 from releases.activation.activation import activate
 from releases.artifacts.store import artifact_store
@@ -236,16 +237,17 @@ def lasting(owner: Tenant) -> None:
     Worker.objects.filter(tenant=owner).update(alive_until=timezone.now() + timedelta(days=1))
 
 
+def submitted(
+    owner: Tenant, key: str, value: Any = None, *, actor: str = "token:test", token: str | None = None, **members: Any
+) -> Submission:
+    """Submit `value` or the usual input, with `members` of the request. Raises what `submit` raises."""
+    members = {"pipeline_id": PIPELINE, "input": {"n": 1} if value is None else value, **members}
+    return submit(owner, ExecutionRequest(idempotency_key=key, **members), actor=actor, token=token)
+
+
 def execution(owner: Tenant, key: str = "key", value: Any = None, pipeline_id: str = PIPELINE) -> Execution:
     """Submit an execution and return it. Its pipeline needs an active release and a worker."""
-    submission = submit(
-        owner,
-        pipeline_id=pipeline_id,
-        input={"n": 1} if value is None else value,
-        idempotency_key=key,
-        actor="token:test",
-    )
-    return submission.execution
+    return submitted(owner, key, value, pipeline_id=pipeline_id).execution
 
 
 def ready(owner: Tenant | None = None, **members: Any) -> tuple[Tenant, Release]:

@@ -8,7 +8,7 @@ import os
 import django
 from django.apps import apps
 
-from coordinator.command_settings import fill_in
+from coordinator.cli import fill_in
 
 if not apps.ready:
     fill_in(["help"])

@@ -129,12 +129,14 @@ def described(error: BaseException) -> dict[str, Any]:
 
 def _described(error: BaseException) -> dict[str, Any]:
     cls, text, code = type(error), _connection_text(error), getattr(error, "sqlstate", None)
-    return {
-        "class": cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}",
-        **({"text": text} if text else {}),
-        **({"code": str(code)} if code else {}),
-        "frames": frames_of(error),
-    }
+    name = cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    members: dict[str, Any] = {"class": name}
+    if text:
+        members["text"] = text
+    if code:
+        members["code"] = str(code)
+    members["frames"] = frames_of(error)
+    return members
 
 
 def frames_of(error: BaseException) -> list[str]:

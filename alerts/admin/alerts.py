@@ -2,7 +2,6 @@
 
 import uuid
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin, messages
@@ -18,10 +17,10 @@ from unfold.paginator import InfinitePaginator
 from alerts import queries
 from alerts.admin.channels import shown
 from alerts.admin.forms import HOURS, SilenceForm
-from alerts.delivery.message import runbook_of
-from alerts.kinds import PURPOSE, Kind
+from alerts.evaluation import silence
+from alerts.kinds import Kind
+from alerts.messages import runbook_of
 from alerts.models import Alert
-from alerts.silencing import silence
 from foundation.admin.columns import badge, column
 from foundation.admin.times import timed
 from foundation.errors import CoordinatorError
@@ -101,7 +100,7 @@ class AlertAdmin(ReadOnlyAdmin):
             "alert": row,
             "state": state,
             "variant": VARIANTS[state],
-            "purpose": PURPOSE[kind],
+            "purpose": kind.purpose,
             "runbook": runbook_of(kind),
             "events": list(row.events.all()),
             "deliveries": shown(queries.newest_deliveries(row)),
@@ -119,12 +118,10 @@ class AlertAdmin(ReadOnlyAdmin):
             raise PermissionDenied
         form = SilenceForm(request.POST)
         if form.is_valid():
-            hours = form.cleaned_data["hours"]
-            until = timezone.now() + timedelta(hours=hours) if hours else None
             try:
-                silence(alert, until=until, actor=actor(request.user))
+                silence(alert, until=form.until, actor=actor(request.user))
             except CoordinatorError as error:
                 messages.error(request, error.detail)
             else:
-                messages.success(request, "The alert is silenced." if hours else "The silence has ended.")
+                messages.success(request, "The alert is silenced." if form.until else "The silence has ended.")
         return redirect("admin:alerts_alert_change", alert.pk)

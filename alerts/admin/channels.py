@@ -6,11 +6,9 @@ from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.urls import URLPattern
 
-from alerts import queries
+from alerts import channels, deliveries, queries
 from alerts.admin.configuration import ConfigurationAdmin
 from alerts.admin.forms import ChannelForm
-from alerts.configuration import channels
-from alerts.delivery import deliveries
 from alerts.models import AlertChannel, AlertDelivery
 from foundation.admin.columns import badge, column
 from foundation.errors import CoordinatorError

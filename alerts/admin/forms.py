@@ -1,19 +1,20 @@
 """The forms of rules, channels and silences."""
 
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 from unfold.widgets import (
     UnfoldAdminSelectWidget,
     UnfoldAdminTextInputWidget,
     UnfoldBooleanWidget,
 )
 
-from alerts.kinds import NAMES, THRESHOLDS, Kind
-from alerts.models import AlertChannel, AlertRule
-from alerts.models.channel import LONGEST_ADDRESS, LONGEST_NAME
+from alerts.kinds import NAMES, Kind
+from alerts.models import LONGEST_ADDRESS, LONGEST_NAME, AlertChannel, AlertRule
 from releases.models import IDENTITY_LENGTH
 from tenancy.models import Tenant
 
@@ -29,6 +30,12 @@ class SilenceForm(forms.Form):
     """For how many hours a rule or an alert is silenced. 0 ends its silence."""
 
     hours = forms.TypedChoiceField(choices=[(0, "end"), *HOURS], coerce=int)
+
+    @property
+    def until(self) -> datetime | None:
+        """The end of the silence that a valid form requests; None ends it now."""
+        hours = self.cleaned_data["hours"]
+        return timezone.now() + timedelta(hours=hours) if hours else None
 
 
 class ChannelForm(forms.Form):
@@ -90,7 +97,7 @@ class RuleForm(forms.Form):
     def __init__(self, request: HttpRequest, tenants: QuerySet[Tenant], rule: AlertRule | None = None) -> None:
         super().__init__(request.POST if request.method == "POST" else None, initial=_rule_values(rule))
         for name in NAMES:
-            if rule is None or any(each.name == name for each in THRESHOLDS[Kind(rule.kind)]):
+            if rule is None or any(each.name == name for each in Kind(rule.kind).thresholds):
                 self.fields[name] = _threshold(name, rule)
         self.order_fields(["tenant", "kind", "name", *NAMES])
         _choose_once(self, tenants, rule is not None)
@@ -117,7 +124,7 @@ class RuleForm(forms.Form):
 def _threshold(name: str, rule: AlertRule | None) -> forms.IntegerField:
     """Return the field of one threshold. Its rule is checked by the use case."""
     kinds = [Kind(rule.kind)] if rule is not None else list(Kind)
-    known = {kind: each for kind in kinds for each in THRESHOLDS[kind] if each.name == name}
+    known = {kind: each for kind in kinds for each in kind.thresholds if each.name == name}
     text = "; ".join(f"{kind.label}: {each.meaning}, {each.default} if empty" for kind, each in known.items())
     if rule is not None:
         text = "; ".join(f"{each.meaning[0].upper()}{each.meaning[1:]}" for each in known.values())

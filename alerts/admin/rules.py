@@ -1,19 +1,17 @@
 """The list of rules, the page of a rule, and the forms that change it."""
 
 import uuid
-from datetime import timedelta
 
 from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.urls import URLPattern
 from django.utils import timezone
 
-from alerts import queries
+from alerts import queries, rules
 from alerts.admin.configuration import ConfigurationAdmin
 from alerts.admin.forms import HOURS, RuleForm, SilenceForm
-from alerts.configuration import rules
-from alerts.delivery.message import runbook_of
-from alerts.kinds import PURPOSE, THRESHOLDS, Kind
+from alerts.kinds import Kind
+from alerts.messages import runbook_of
 from alerts.models import Alert, AlertRule
 from foundation.admin.columns import badge, column
 from releases.queries import pipeline
@@ -60,9 +58,9 @@ class AlertRuleAdmin(ConfigurationAdmin):
             title=row.name,
             original=row,
             rule=row,
-            purpose=PURPOSE[kind],
+            purpose=kind.purpose,
             runbook=runbook_of(kind),
-            thresholds=[(each, row.thresholds[each.name]) for each in THRESHOLDS[kind]],
+            thresholds=[(each, row.thresholds[each.name]) for each in kind.thresholds],
             state=self.state(row),
             channels=list(row.channels.filter(removed_at=None)),
             alerts=list(Alert.objects.filter(rule=row).order_by("-started_at", "-pk")[:ALERTS_SHOWN]),
@@ -97,8 +95,6 @@ class AlertRuleAdmin(ConfigurationAdmin):
         rule = self.to_change(request, object_id)
         form = SilenceForm(request.POST)
         if form.is_valid():
-            hours = form.cleaned_data["hours"]
-            until = timezone.now() + timedelta(hours=hours) if hours else None
-            rules.change(rule, actor=actor(request.user), silenced_until=until)
-            messages.success(request, "The rule is silenced." if hours else "The silence has ended.")
+            rules.change(rule, actor=actor(request.user), silenced_until=form.until)
+            messages.success(request, "The rule is silenced." if form.until else "The silence has ended.")
         return self.to_page(rule)

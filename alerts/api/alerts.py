@@ -1,4 +1,4 @@
-"""REST: the alerts of a tenant, and their silences."""
+"""REST: the alerts of a tenant with their messages, and their silences."""
 
 import uuid
 from typing import Any, ClassVar
@@ -12,11 +12,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from alerts import queries
-from alerts.api.deliveries import AlertDeliveryView
 from alerts.errors import AlertIsResolved, AlertUnknown
+from alerts.evaluation import silence
 from alerts.kinds import Kind
-from alerts.models import Alert, AlertEvent
-from alerts.silencing import silence
+from alerts.models import Alert, AlertDelivery, AlertEvent
 from foundation.api.fields import Moment, StrictSerializer
 from foundation.api.pagination import NewestFirst
 from tenancy.api.tenant_view import TENANT, TenantView
@@ -31,6 +30,19 @@ class AlertEventView(serializers.Serializer[AlertEvent]):
     kind = serializers.ChoiceField(choices=AlertEvent.Kind.choices)
     actor = serializers.CharField()
     at = serializers.DateTimeField()
+
+
+class AlertDeliveryView(serializers.Serializer[AlertDelivery]):
+    deliveryId = serializers.UUIDField(source="id")
+    channelId = serializers.UUIDField(source="channel_id")
+    alertId = serializers.UUIDField(source="alert_id", allow_null=True, help_text="Null for a test message.")
+    kind = serializers.ChoiceField(choices=AlertDelivery.Kind.choices)
+    state = serializers.ChoiceField(choices=AlertDelivery.State.choices)
+    attempts = serializers.IntegerField()
+    nextAttemptAt = serializers.DateTimeField(source="next_at", help_text="While it is PENDING.")
+    error = serializers.CharField(help_text="Why the newest attempt failed. Empty if none has.")
+    createdAt = serializers.DateTimeField(source="created_at")
+    finishedAt = serializers.DateTimeField(source="finished_at", allow_null=True)
 
 
 class AlertView(serializers.Serializer[Alert]):

@@ -10,10 +10,8 @@ from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from alerts import queries
-from alerts.api.deliveries import AlertDeliveryView
-from alerts.configuration import channels
-from alerts.delivery import deliveries
+from alerts import channels, deliveries, queries
+from alerts.api.alerts import AlertDeliveryView
 from alerts.errors import (
     AlertChannelDisabled,
     AlertChannelInvalid,
@@ -21,8 +19,7 @@ from alerts.errors import (
     AlertNameTaken,
     TooManyAlertRules,
 )
-from alerts.models import AlertChannel
-from alerts.models.channel import LONGEST_ADDRESS, LONGEST_NAME
+from alerts.models import LONGEST_ADDRESS, LONGEST_NAME, AlertChannel
 from foundation.api.fields import Flag, Identifier, StrictSerializer, Text
 from foundation.api.pagination import NewestFirst
 from tenancy.api.tenant_view import TENANT, TenantView

@@ -10,9 +10,8 @@ from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from alerts import queries
+from alerts import queries, rules
 from alerts.api.channels import NewestCreated
-from alerts.configuration import rules
 from alerts.errors import (
     AlertChannelUnknown,
     AlertNameTaken,
@@ -20,9 +19,8 @@ from alerts.errors import (
     AlertRuleUnknown,
     TooManyAlertRules,
 )
-from alerts.kinds import THRESHOLDS, Kind
-from alerts.models import AlertRule
-from alerts.models.channel import LONGEST_NAME
+from alerts.kinds import NAMES, Kind
+from alerts.models import LONGEST_NAME, AlertRule
 from foundation.api.fields import (
     Flag,
     Identifier,
@@ -40,18 +38,17 @@ from tenancy.roles import Scope
 
 MOST_CHANNELS = 50
 SILENCE = "No messages of the rule are sent until this time. Alerts that still fire then are sent."
-_KINDS = {
-    name: ", ".join(kind.value for kind in Kind if any(each.name == name for each in THRESHOLDS[kind]))
-    for name in ("percent", "minutes", "minimum")
-}
 
 
 class ThresholdsRequest(StrictSerializer):
     """The thresholds of the rule's kind. What is missing has its default, or stays as it is."""
 
-    percent = WholeNumber(required=False, help_text=f"For {_KINDS['percent']}.")
-    minutes = WholeNumber(required=False, help_text=f"For {_KINDS['minutes']}.")
-    minimum = WholeNumber(required=False, help_text=f"For {_KINDS['minimum']}.")
+    def get_fields(self) -> dict[str, Any]:
+        return {name: WholeNumber(required=False, help_text=f"For {_kinds_with(name)}.") for name in NAMES}
+
+
+def _kinds_with(name: str) -> str:
+    return ", ".join(kind.value for kind in Kind if any(each.name == name for each in kind.thresholds))
 
 
 def _channel_ids(**options: Any) -> serializers.ListField:

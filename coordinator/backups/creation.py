@@ -14,8 +14,7 @@ from django.conf import settings
 from django.db import connection
 
 from coordinator.backups import manifest, programs
-from coordinator.backups.errors import BackupError
-from coordinator.backups.manifest import BLOBS, DUMP, Blob, File, HashingFile, Manifest
+from coordinator.backups.manifest import BLOBS, DUMP, BackupError, Blob, File, HashingFile, Manifest
 from releases.artifacts import blob_lock
 from releases.artifacts.store import ArtifactStore, artifact_store
 from releases.artifacts.store.staging import private_folder

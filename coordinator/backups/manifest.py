@@ -9,7 +9,10 @@ from typing import BinaryIO, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
-from coordinator.backups.errors import BackupError
+
+class BackupError(Exception):
+    """A backup cannot be made, or cannot be restored. The message is for operators, and contains no secret."""
+
 
 NAME = "manifest.json"
 DUMP = "database.dump"

@@ -12,8 +12,7 @@ from typing import IO
 
 import psycopg
 
-from coordinator.backups.errors import BackupError
-from coordinator.backups.manifest import CHUNK, File, HashingFile
+from coordinator.backups.manifest import CHUNK, BackupError, File, HashingFile
 
 _MAJOR = re.compile(r"\(PostgreSQL\) (\d+)")
 # People log in again after a restore. A session that had ended since the backup must not come back.

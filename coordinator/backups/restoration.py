@@ -7,10 +7,9 @@ from pathlib import Path
 from django.core.management import call_command
 from django.db import connection
 
-from coordinator import pending_migrations
+from coordinator import boot_checks
 from coordinator.backups import manifest, programs
-from coordinator.backups.errors import BackupError
-from coordinator.backups.manifest import DUMP, Blob, Manifest
+from coordinator.backups.manifest import DUMP, BackupError, Blob, Manifest
 from releases.artifacts import blobs
 from releases.artifacts.store import ArtifactStore, artifact_store
 
@@ -67,7 +66,7 @@ def restore(source: Path, *, allow_missing: bool = False) -> Restored:
 
 def _require_known(found: Manifest) -> None:
     """Raise `BackupError` if a newer version made the backup."""
-    known = {f"{app}.{name}" for app, name in pending_migrations.shipped()}
+    known = {f"{app}.{name}" for app, name in boot_checks.shipped()}
     if unknown := [name for name in found.migrations if name not in known]:
         raise BackupError(
             f"Version {found.version} made this backup, and this version does not know its migration {unknown[0]}."

@@ -1,61 +1,39 @@
 """The tree of commands that use the REST API."""
 
 import io
+import os
 import sys
-from typing import Final
 
 import typer
 
-from coordinator.command_line import (
-    alerts,
-    audit,
-    campaigns,
-    executions,
-    failures,
-    gradual,
-    keys,
-    login,
-    members,
-    overview,
-    pipelines,
-    questions,
-    releases,
-    requests,
-    workers,
-)
+from coordinator.command_line import campaigns, executions, login, releases, tenant
 from coordinator.command_line.apply import command as apply
+from coordinator.command_line.commands import root
 
-HELP: Final = """Operate the releases and executions of a coordinator over its REST API.
-
-`coordinator help` lists the commands that run on a host of the coordinator, such as `migrate`.
-"""
+root.changing("apply")(apply.apply)
+NOUNS = (
+    releases.releases,
+    releases.requests,
+    releases.gradual,
+    executions.executions,
+    executions.failures,
+    campaigns.campaigns,
+    executions.questions,
+    campaigns.workers,
+    releases.pipelines,
+    tenant.keys,
+    tenant.members,
+    tenant.alerts,
+    tenant.audit,
+    login.stored,
+)
+for each in NOUNS:
+    root.app.add_typer(each.app)
 
 
 def tree() -> typer.Typer:
     """Return the tree of commands."""
-    root = typer.Typer(name="coordinator", help=HELP, no_args_is_help=True, pretty_exceptions_enable=False)
-    nouns = (
-        releases,
-        requests,
-        gradual,
-        executions,
-        failures,
-        campaigns,
-        questions,
-        workers,
-        pipelines,
-        keys,
-        members,
-        alerts,
-        audit,
-    )
-    for each in nouns:
-        root.add_typer(each.app)
-    overview.add_to(root)
-    login.add_to(root)
-    apply.add_to(root)
-    root.add_typer(login.app)
-    return root
+    return root.app
 
 
 def main() -> None:
@@ -63,4 +41,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for terminals that cannot show every character
+    if "_COORDINATOR_COMPLETE" not in os.environ:  # which looks at all commands
+        for noun in NOUNS:
+            if noun.app.info.name not in sys.argv[1:2]:
+                noun.app.registered_commands = []  # typer would build them, which takes longer than most commands
     tree()(prog_name="coordinator")

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -12,16 +13,13 @@ from coordinator.command_line.errors import CommandError
 Pipeline = Annotated[str, typer.Argument(help="The pipeline's id.", show_default=False)]
 Release = Annotated[str, typer.Argument(help="The release's version.", show_default=False)]
 Execution = Annotated[str, typer.Argument(help="The execution's id.", show_default=False)]
-Limit = Annotated[int, typer.Option("--limit", min=1, max=1_000_000, help="The largest number of items.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why. It is recorded.", show_default=False)]
-OfPipeline = Annotated[str | None, typer.Option("--pipeline", help="Only of this pipeline.", show_default=False)]
-OfRelease = Annotated[str | None, typer.Option("--release", help="Only of this release.", show_default=False)]
 Timeout = Annotated[
     float | None, typer.Option("--timeout", min=0.1, help="How many seconds to wait at most.", show_default=False)
 ]
-Json = Annotated[str, typer.Option(help="JSON, or @FILE, or - for stdin.", show_default=False)]
 
 LARGEST_INPUT: Final = 64 * 2**20
+LARGEST_KEY: Final = 10_000
 
 
 def json_value(text: str, name: str) -> Any:
@@ -40,6 +38,23 @@ def json_value(text: str, name: str) -> Any:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no number of JSON")
+
+
+def moment(value: datetime | None) -> str | None:
+    """Return a moment as the API expects it. A moment without an offset is local time."""
+    return value.astimezone().isoformat() if value else None
+
+
+def public_key(file: Path) -> str:
+    """Return the PEM text in a file. Raises `CommandError`; also for a private key, which must not be sent."""
+    try:
+        with file.open(encoding="utf-8") as opened:
+            text = opened.read(LARGEST_KEY)
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"{file} cannot be read ({type(error).__name__})") from None
+    if "PRIVATE" in text:
+        raise CommandError(f"{file} contains a private key; give the public one")
+    return text
 
 
 def without_none(**members: Any) -> dict[str, Any]:

@@ -1,159 +1,99 @@
-"""`coordinator campaigns`: acts on many executions."""
+"""`coordinator campaigns` and `workers`: acts on many executions, and what runs them."""
 
 from datetime import datetime
 from typing import Annotated, Any, Final
 
 import typer
 
-from coordinator.command_line.arguments import Limit, OfPipeline, OfRelease, Reason, Timeout, without_none
-from coordinator.command_line.client import Request, path
-from coordinator.command_line.commands import changing, noun, reading
-from coordinator.command_line.errors import Exit
+from coordinator.command_line.arguments import Timeout, moment, without_none
+from coordinator.command_line.commands import Noun
+from coordinator.command_line.errors import CommandError, Exit
+from coordinator.command_line.generated import Call
+from coordinator.command_line.output import member, spinner
 from coordinator.command_line.session import Session
-from coordinator.command_line.spinner import spinner
-from coordinator.command_line.text import member
+from coordinator_client.api import Request, items_of
+from coordinator_client.errors import Refused
 
-app = noun("campaigns", "Re-drive, resubmit, cancel or pause many executions.")
-_COLUMNS: Final = [
-    ("CAMPAIGN", "campaignId"),
-    ("STATUS", "status"),
-    ("KIND", "kind"),
-    ("TOTAL", "progress.total"),
-    ("PENDING", "progress.pending"),
-    ("FAILED AGAIN", "results.failedAgain"),
-    ("BY", "createdBy"),
-    ("CREATED", "createdAt"),
-    ("REASON", "reason"),
-]
-_ITEMS: Final = [
-    ("EXECUTION", "executionId"),
-    ("OUTCOME", "outcome"),
-    ("NEW EXECUTION", "newExecutionId"),
-    ("STATUS", "executionStatus"),
-    ("CODE", "code"),
-]
+CAMPAIGN: Final = "campaigns/{campaign_id}"
+WORKER: Final = "workers/{pipeline_id}/{worker_id}"
 _OVER: Final = frozenset({"COMPLETED", "CANCELLED"})
-CampaignId = Annotated[str, typer.Argument(metavar="CAMPAIGN", help="The campaign's id.", show_default=False)]
-Kind = Annotated[str, typer.Option("--kind", help="redrive, resubmit, cancel or pause.")]
-Rate = Annotated[int, typer.Option("--rate", min=1, help="Executions a minute.")]
-ErrorCode = Annotated[str | None, typer.Option("--error-code", help="Only with this error.", show_default=False)]
-Group = Annotated[str | None, typer.Option("--group", help="Only of this failure group.", show_default=False)]
-Since = Annotated[datetime | None, typer.Option("--finished-from", help="Only those that ended since.")]
-Until = Annotated[datetime | None, typer.Option("--finished-to", help="Only those that ended before.")]
-AllowFailed = Annotated[bool, typer.Option("--allow-failed", help="Also those that a retry cannot help.")]
-Canary = Annotated[int | None, typer.Option("--canary", help="How many run first.", show_default=False)]
-StopAfter = Annotated[
-    int | None, typer.Option("--stop-after", help="Pause after this number of failures.", show_default=False)
-]
-
-
-@reading(app, "list")
-def list_campaigns(
-    session: Session,
-    status: Annotated[str | None, typer.Option(help="Only with this status, such as RUNNING.")] = None,
-    limit: Limit = 50,
-) -> None:
-    """List the campaigns, newest first."""
-    session.list(_COLUMNS, "campaigns", limit, status=status)
-
-
-@reading(app, "show")
-def show_campaign(session: Session, campaign: CampaignId) -> None:
-    """Show a campaign with its progress and its results."""
-    session.show(path("campaigns", campaign))
-
-
-@reading(app, "items")
-def items(
-    session: Session,
-    campaign: CampaignId,
-    outcome: Annotated[str | None, typer.Option(help="Only with this outcome, such as SKIPPED.")] = None,
-    limit: Limit = 500,
-) -> None:
-    """List the executions of a campaign in order."""
-    session.list(_ITEMS, path("campaigns", campaign, "items"), limit, outcome=outcome)
-
-
-@changing(app, "create")
-def create(
-    session: Session,
-    reason: Reason = "",
-    kind: Kind = "redrive",
-    pipeline: OfPipeline = None,
-    release: OfRelease = None,
-    error_code: ErrorCode = None,
-    group: Group = None,
-    finished_from: Since = None,
-    finished_to: Until = None,
-    rate: Rate = 60,
-    canary: Canary = None,
-    stop_after: StopAfter = None,
-    target: Annotated[str | None, typer.Option(help="With resubmit: the release to run on.")] = None,
-    allow_failed: AllowFailed = False,
-    allow_revoked: Annotated[bool, typer.Option("--allow-revoked", help="Also on revoked releases.")] = False,
-    draft: Annotated[bool, typer.Option("--draft", help="Only select the executions; start it later.")] = False,
-) -> None:
-    """Start a campaign on all failed executions that match. With --dry-run, print how many match."""
-    filters = _filters(pipeline, release, error_code, group, finished_from, finished_to)
-    chosen = {"filters": filters, "allowFailed": allow_failed}
-    preview = session.client.call(Request("POST", "campaigns/preview", body=chosen)) if kind in _PREVIEWED else {}
-    if session.options.dry_run and preview:
-        session.output.document(preview)
-        return
-    body = without_none(
-        **chosen,
-        kind=kind,
-        reason=reason,
-        ratePerMinute=rate,
-        canary=canary,
-        stopAfterFailures=stop_after,
-        targetReleaseVersion=target,
-        allowRevoked=allow_revoked,
-        draft=draft,
-    )
-    question = "" if draft else f"Start a campaign that does {kind} of all executions that match?"
-    details = {"count": preview.get("count", "unknown"), "filters": filters}
-    session.act(Request("POST", "campaigns", body=body), question, details=details)
-
-
 _PREVIEWED: Final = frozenset({"redrive", "resubmit"})
 """The kinds whose executions the preview shows: failed ones."""
 
+campaigns = Noun("campaigns", "Re-drive, resubmit, cancel or pause many executions.")
+campaigns.listing(
+    "list",
+    "GET campaigns",
+    "CAMPAIGN campaignId, STATUS status, KIND kind, TOTAL progress.total, PENDING progress.pending, "
+    "FAILED AGAIN results.failedAgain, BY createdBy, CREATED createdAt, REASON reason",
+    "List the campaigns, newest first.",
+)
+campaigns.showing("show", f"GET {CAMPAIGN}", "Show a campaign with its progress and its results.")
+campaigns.listing(
+    "items",
+    f"GET {CAMPAIGN}/items",
+    "EXECUTION executionId, OUTCOME outcome, NEW EXECUTION newExecutionId, STATUS executionStatus, CODE code",
+    "List the executions of a campaign in order.",
+    limit=500,
+)
 
-@changing(app, "start")
-def start(session: Session, campaign: CampaignId, reason: Reason = "") -> None:
+
+@campaigns.changing(
+    "create",
+    "POST campaigns",
+    omitted=["executionIds"],
+    defaults={"kind": "redrive", "ratePerMinute": 60},
+)
+def create(
+    session: Session,
+    call: Call,
+    pipeline: Annotated[str | None, typer.Option(help="Only of this pipeline.")] = None,
+    release: Annotated[str | None, typer.Option(help="Only of this release.")] = None,
+    error_code: Annotated[str | None, typer.Option(help="Only with this error.")] = None,
+    group: Annotated[str | None, typer.Option(help="Only of this failure group.")] = None,
+    finished_from: Annotated[datetime | None, typer.Option(help="Only those that ended since.")] = None,
+    finished_to: Annotated[datetime | None, typer.Option(help="Only those that ended before.")] = None,
+) -> None:
+    """Start a campaign on all failed executions that match. With --dry-run, print how many match."""
+    filters = without_none(
+        pipelineId=pipeline,
+        releaseVersion=release,
+        errorCode=error_code,
+        failureGroup=group,
+        finishedFrom=moment(finished_from),
+        finishedTo=moment(finished_to),
+    )
+    body = call.request.body
+    body["filters"] = filters
+    kind, preview = body["kind"], {}
+    if kind in _PREVIEWED:
+        chosen = {"filters": filters, "allowFailed": body.get("allowFailed", False)}
+        preview = session.client.call(Request("POST", "campaigns/preview", body=chosen))
+        if session.dry_run:
+            session.output.document(preview)
+            return
+    question = "" if body.get("draft") else f"Start a campaign that does {kind} of all executions that match?"
+    session.act(call.request, question, details={"count": preview.get("count", "unknown"), "filters": filters})
+
+
+@campaigns.changing("start", f"POST {CAMPAIGN}/start")
+def start(session: Session, call: Call) -> None:
     """Start a draft: act on exactly the executions that it contains."""
-    found = session.client.get(path("campaigns", campaign))
+    found = session.client.get(call.request.path.removesuffix("/start"))
     details = {"kind": found.get("kind"), "executions": member(found, "progress.total")}
-    _change(session, campaign, "start", reason, "Start this draft?", details)
+    session.act(call.request, "Start this draft?", details=details)
 
 
-@changing(app, "discard")
-def discard(session: Session, campaign: CampaignId, reason: Reason = "") -> None:
-    """Remove a draft."""
-    _change(session, campaign, "discard", reason, f"Remove the draft {campaign}?")
+campaigns.acting("discard", f"POST {CAMPAIGN}/discard", "Remove a draft.", "Remove the draft {campaign}?")
+campaigns.acting("pause", f"POST {CAMPAIGN}/pause", "Pause a campaign.")
+campaigns.acting("resume", f"POST {CAMPAIGN}/resume", "Continue a campaign.", "Continue campaign {campaign}?")
+campaigns.acting(
+    "cancel", f"POST {CAMPAIGN}/cancel", "Cancel what is left of a campaign.", "Cancel campaign {campaign}?"
+)
 
 
-@changing(app, "pause")
-def pause(session: Session, campaign: CampaignId, reason: Reason = "") -> None:
-    """Pause a campaign."""
-    _change(session, campaign, "pause", reason)
-
-
-@changing(app, "resume")
-def resume(session: Session, campaign: CampaignId, reason: Reason = "") -> None:
-    """Continue a campaign."""
-    _change(session, campaign, "resume", reason, f"Continue campaign {campaign}?")
-
-
-@changing(app, "cancel")
-def cancel(session: Session, campaign: CampaignId, reason: Reason = "") -> None:
-    """Cancel what is left of a campaign."""
-    _change(session, campaign, "cancel", reason, f"Cancel campaign {campaign}?")
-
-
-@reading(app, "wait", watch=False)
-def wait(session: Session, campaign: CampaignId, timeout: Timeout = None) -> int:
+@campaigns.reading("wait", f"GET {CAMPAIGN}", watch=False)
+def wait(session: Session, call: Call, timeout: Timeout = None) -> int:
     """Wait for the end of a campaign and of its executions.
 
     The status is 1 if executions failed again, or the campaign was cancelled or paused itself.
@@ -161,7 +101,7 @@ def wait(session: Session, campaign: CampaignId, timeout: Timeout = None) -> int
     with spinner("waiting for the campaign") as say:
 
         def over() -> dict[str, Any] | None:
-            found = session.client.get(path("campaigns", campaign))
+            found = session.client.call(call.request)
             pending, total = member(found, "progress.pending"), member(found, "progress.total")
             running = member(found, "results.running")
             say(f"{found.get('status')}: {pending} of {total} pending, {running} running")
@@ -175,26 +115,74 @@ def wait(session: Session, campaign: CampaignId, timeout: Timeout = None) -> int
     return Exit.OK if ended.get("status") == "COMPLETED" and not failed else Exit.NEGATIVE
 
 
-def _change(
-    session: Session, campaign: str, act: str, reason: str, question: str = "", details: dict[str, Any] | None = None
+workers = Noun("workers", "List and drain workers, and plan how many each release needs.")
+workers.listing(
+    "list",
+    "GET workers",
+    "WORKER workerId, STATE state, PIPELINE pin.pipelineId, RELEASE pin.releaseVersion, PROTOCOL protocol, "
+    "RUNNING running, CAPACITY capacity, WHY NOT ineligibleReason, HEARTBEAT lastHeartbeatAt",
+    "List the workers, each with its release and its state.",
+    limit=100,
+)
+workers.listing(
+    "events",
+    f"GET {WORKER}/events",
+    "AT at, STATE state, BY actor, DATA data",
+    "List the changes of a worker's state, newest first.",
+)
+
+
+@workers.changing("drain", f"POST {WORKER}/drain")
+def drain(
+    session: Session,
+    call: Call,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until it holds no work.")] = False,
+    timeout: Timeout = None,
 ) -> None:
-    body = {"reason": reason} if reason else {}
-    session.act(Request("POST", path("campaigns", campaign, act), body=body), question, details=details)
+    """Let a worker finish its work, and give it no more."""
+    pipeline, worker = call.arguments["pipeline"], call.arguments["worker"]
+    drained = session.act(call.request, f"Drain worker {worker} of {pipeline}?", show=not wait)
+    if drained is not None and wait:
+        session.output.document(_idle(session, pipeline, worker, timeout))
 
 
-def _filters(
-    pipeline: str | None,
-    release: str | None,
-    error_code: str | None,
-    group: str | None,
-    finished_from: datetime | None,
-    finished_to: datetime | None,
-) -> dict[str, Any]:
-    return without_none(
-        pipelineId=pipeline,
-        releaseVersion=release,
-        errorCode=error_code,
-        failureGroup=group,
-        finishedFrom=finished_from.astimezone().isoformat() if finished_from else None,
-        finishedTo=finished_to.astimezone().isoformat() if finished_to else None,
+workers.acting("undrain", f"POST {WORKER}/undrain", "Give a drained worker work again.")
+
+
+@workers.reading("plan")
+def plan(session: Session) -> int:
+    """Say which releases need workers, how many, and which workers may go.
+
+    The status is 1 if a release has fewer workers than it needs.
+    """
+    try:
+        items = items_of(session.client.get("worker-plan"))
+    except Refused as error:
+        if error.status != 404:
+            raise
+        raise CommandError("this coordinator does not plan workers; it is too old", Exit.NOT_FOUND) from None
+    session.output.items(
+        "PIPELINE pipelineId, RELEASE releaseVersion, CONTRACT contractVersion, WORKERS workers, LIVE liveWorkers, "
+        "MAY GO mayGo, REASONS reasons",
+        items,
     )
+    return Exit.NEGATIVE if any(_lacks_workers(item) for item in items) else Exit.OK
+
+
+def _lacks_workers(item: dict[str, Any]) -> bool:
+    needed, live = item.get("workers"), item.get("liveWorkers")
+    return isinstance(needed, int) and isinstance(live, int) and live < needed
+
+
+def _idle(session: Session, pipeline: str, worker: str, timeout: float | None) -> dict[str, Any]:
+    """Return the worker when it takes no work and holds none."""
+    with spinner("waiting for the worker") as say:
+
+        def idle() -> dict[str, Any] | None:
+            for each in session.client.pages("workers", {"pipelineId": pipeline}, 10_000):
+                if each.get("workerId") == worker:
+                    say(f"{each.get('holding')} in progress")
+                    return each if not each.get("taking") and not member(each, "holding") else None
+            raise CommandError(f"there is no worker {worker}", Exit.NOT_FOUND)
+
+        return session.until(idle, timeout)

@@ -1,202 +1,211 @@
-"""`coordinator executions`: submits, shows, follows and changes executions."""
+"""`coordinator executions`, `failures` and `questions`: submits, follows, changes and answers executions."""
 
-from datetime import datetime
 from typing import Annotated, Any, Final
 
 import typer
 
-from coordinator.command_line import following
-from coordinator.command_line.arguments import (
-    Execution,
-    Limit,
-    OfPipeline,
-    OfRelease,
-    Pipeline,
-    Reason,
-    Timeout,
-    json_value,
-    without_none,
-)
-from coordinator.command_line.client import Request, path
-from coordinator.command_line.commands import changing, noun, reading
-from coordinator.command_line.errors import Exit
-from coordinator.command_line.session import Session, operation_key
-from coordinator.command_line.text import clean
+from coordinator.command_line.arguments import Execution, Timeout
+from coordinator.command_line.commands import Noun
+from coordinator.command_line.errors import CommandError, Exit
+from coordinator.command_line.generated import Call
+from coordinator.command_line.output import clean, spinner
+from coordinator.command_line.session import Session
+from coordinator_client.api import cursor_of, items_of, path
 
-app = noun("executions", "Submit, show, follow, cancel and run executions again.")
-COLUMNS: Final = [
-    ("EXECUTION", "executionId"),
-    ("STATUS", "status"),
-    ("PIPELINE", "pin.pipelineId"),
-    ("RELEASE", "pin.releaseVersion"),
-    ("STEP", "currentStepIndex"),
-    ("ATTEMPT", "attempt"),
-    ("ERROR", "error.code"),
-    ("CREATED", "createdAt"),
-]
-ExpectedVersion = Annotated[
-    int | None, typer.Option("--expected-version", help="Refuse unless the execution has it.", show_default=False)
-]
-Key = Annotated[str, typer.Option("--key", help="The idempotency key. Default: a new one.")]
-Tags = Annotated[list[str] | None, typer.Option("--tag", help="A tag. Repeat it.", show_default=False)]
+EXECUTION: Final = "executions/{execution_id}"
+EVENTS: Final = "AT at, # sequence, KIND kind, STATUS status, BY actor, DATA data"
+ENDED: Final = frozenset({"SUCCEEDED", "FAILED", "DLQ", "CANCELLED"})
+
+executions = Noun("executions", "Submit, show, follow, cancel and run executions again.")
 
 
-@changing(app, "submit")
+@executions.changing("submit", "POST executions", arguments=["pipelineId"])
 def submit(
     session: Session,
-    pipeline: Pipeline,
-    value: Annotated[str, typer.Option("--input", help="JSON, or @FILE, or - for stdin.", show_default=False)],
-    key: Key = "",
-    release: Annotated[str | None, typer.Option(help="A release that is open, other than the active one.")] = None,
-    expected: Annotated[str | None, typer.Option(help="Refuse unless this release is active.")] = None,
-    routing_key: Annotated[str | None, typer.Option(help="Executions with it get the same release.")] = None,
-    tag: Tags = None,
+    call: Call,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end, and print the result.")] = False,
     timeout: Timeout = None,
 ) -> int:
     """Submit an execution. With the same key and input, it is submitted once."""
-    body = without_none(
-        pipelineId=pipeline,
-        input=json_value(value, "--input"),
-        idempotencyKey=key or operation_key(),
-        releaseVersion=release,
-        expectedReleaseVersion=expected,
-        routingKey=routing_key,
-        tags=tag,
-    )
-    body.setdefault("input", None)
-    accepted = session.act(Request("POST", "executions", body=body), show=not wait)
+    accepted = session.act(call.request, show=not wait)
     if accepted is None or not wait:
         return Exit.OK
-    return following.wait_and_print(session, clean(accepted.get("executionId")), timeout)
+    ended = _ended(session, clean(accepted.get("executionId")), timeout)
+    if ended.get("status") == "SUCCEEDED":
+        execution = path("executions", str(ended.get("executionId")), "result")
+        session.output.value(session.client.get(execution).get("result"))
+    else:
+        session.output.document(ended)
+    return _status_of(ended)
 
 
-@reading(app, "list")
-def list_executions(
-    session: Session,
-    pipeline: OfPipeline = None,
-    release: OfRelease = None,
-    status: Annotated[str | None, typer.Option(help="Only with this status, such as DLQ.")] = None,
-    error_code: Annotated[str | None, typer.Option(help="Only with this error.")] = None,
-    tag: Annotated[str | None, typer.Option(help="Only with this tag.")] = None,
-    prefix: Annotated[str | None, typer.Option(help="Only whose id or key begins like this.")] = None,
-    submitted_by: Annotated[str | None, typer.Option(help="Only by this person or token.")] = None,
-    created_from: Annotated[datetime | None, typer.Option(help="Only those created since.")] = None,
-    created_to: Annotated[datetime | None, typer.Option(help="Only those created before.")] = None,
-    failure_group: Annotated[str | None, typer.Option(help="Only of this failure group.")] = None,
-    limit: Limit = 50,
-) -> None:
-    """List executions, newest first."""
-    session.list(
-        COLUMNS,
-        "executions",
-        limit,
-        pipelineId=pipeline,
-        releaseVersion=release,
-        status=status,
-        errorCode=error_code,
-        tag=tag,
-        prefix=prefix,
-        submittedBy=submitted_by,
-        createdFrom=_moment(created_from),
-        createdTo=_moment(created_to),
-        failureGroupId=failure_group,
-    )
+executions.listing(
+    "list",
+    "GET executions",
+    "EXECUTION executionId, STATUS status, PIPELINE pin.pipelineId, RELEASE pin.releaseVersion, "
+    "STEP currentStepIndex, ATTEMPT attempt, ERROR error.code, CREATED createdAt",
+    "List executions, newest first.",
+)
+executions.showing("show", f"GET {EXECUTION}", "Show an execution.")
+executions.listing("events", f"GET {EXECUTION}/events", EVENTS, "List the events of an execution in order.", limit=500)
 
 
-@reading(app, "show")
-def show_execution(session: Session, execution: Execution) -> None:
-    """Show an execution."""
-    session.show(path("executions", execution))
-
-
-@reading(app, "events")
-def events(session: Session, execution: Execution, limit: Limit = 500) -> None:
-    """List the events of an execution in order."""
-    session.list(following.EVENTS, path("executions", execution, "events"), limit)
-
-
-@reading(app, "result", watch=False)
-def result(session: Session, execution: Execution) -> None:
+@executions.reading("result", f"GET {EXECUTION}/result", watch=False)
+def result(session: Session, call: Call) -> None:
     """Print the result of an execution, as JSON."""
-    session.output.value(session.client.get(path("executions", execution, "result")).get("result"))
+    session.output.value(session.client.call(call.request).get("result"))
 
 
-@reading(app, "provenance", watch=False)
-def provenance(session: Session, execution: Execution) -> None:
+@executions.reading("provenance", f"GET {EXECUTION}/provenance", watch=False)
+def provenance(session: Session, call: Call) -> None:
     """Print the signed statement of what ran an execution, as JSON."""
-    session.output.value(session.client.get(path("executions", execution, "provenance")))
+    session.output.value(session.client.call(call.request))
 
 
-@reading(app, "tail", watch=False)
+@executions.reading("tail", watch=False)
 def tail(session: Session, execution: Execution, timeout: Timeout = None) -> int:
     """Print the events of an execution as they happen, until its end. The status is 1 unless it succeeds."""
-    return following.tail(session, execution, timeout)
+    events = _Events(session, path("executions", execution, "events"))
+
+    def ended() -> dict[str, Any] | None:
+        # The execution is read first: what it did before its end is then among the events.
+        found = session.client.get(path("executions", execution))
+        for event in events.new():
+            session.output.line(event, EVENTS)
+        return found if found.get("status") in ENDED else None
+
+    return _status_of(session.until(ended, timeout))
 
 
-@reading(app, "wait", watch=False)
+@executions.reading("wait", watch=False)
 def wait(session: Session, execution: Execution, timeout: Timeout = None) -> int:
     """Wait for the end of an execution. The status is 1 unless it succeeds."""
-    ended = following.wait(session, execution, timeout)
+    ended = _ended(session, execution, timeout)
     session.output.document(ended)
-    return following.status_of(ended)
+    return _status_of(ended)
 
 
-@changing(app, "cancel")
-def cancel(session: Session, execution: Execution, reason: Reason = "", expected: ExpectedVersion = None) -> None:
-    """Cancel an execution."""
-    _operate(session, execution, "cancel", f"Cancel execution {execution}?", reason, expectedVersion=expected)
+def _ended(session: Session, execution_id: str, timeout: float | None) -> dict[str, Any]:
+    """Return the execution when it has ended. Raises `CommandError`, OVERDUE after `timeout` seconds."""
+    with spinner("waiting for the execution") as say:
+
+        def ended() -> dict[str, Any] | None:
+            found = session.client.get(path("executions", execution_id))
+            say(f"{found.get('status')}, step {found.get('currentStepIndex')}, attempt {found.get('attempt')}")
+            return found if found.get("status") in ENDED else None
+
+        return session.until(ended, timeout, pause=0.5)
 
 
-@changing(app, "redrive")
-def redrive(
-    session: Session,
-    execution: Execution,
-    reason: Reason = "",
-    expected: ExpectedVersion = None,
-    allow_failed: Annotated[bool, typer.Option("--allow-failed", help="Also if a retry cannot help.")] = False,
-    allow_revoked: Annotated[bool, typer.Option("--allow-revoked", help="Also if its release is revoked.")] = False,
-) -> None:
-    """Run a failed execution again, on the same release."""
-    more = {"expectedVersion": expected, "allowFailed": allow_failed, "allowRevoked": allow_revoked}
-    _operate(session, execution, "redrive", f"Run execution {execution} again?", reason, **more)
+def _status_of(execution: dict[str, Any]) -> int:
+    """Return the exit status for an execution that has ended."""
+    return Exit.OK if execution.get("status") == "SUCCEEDED" else Exit.NEGATIVE
 
 
-@changing(app, "resubmit")
-def resubmit(
-    session: Session,
-    execution: Execution,
-    reason: Reason = "",
-    release: Annotated[str | None, typer.Option(help="Default: the active one.")] = None,
-    value: Annotated[str | None, typer.Option("--input", help="Another input: JSON, or @FILE, or -.")] = None,
-    start: Annotated[str, typer.Option("--from", help="Where it starts: input or checkpoint.")] = "input",
-    expected: ExpectedVersion = None,
-) -> None:
+class _Events:
+    """Reads the events of an execution, each once."""
+
+    def __init__(self, session: Session, target: str) -> None:
+        self._client = session.client
+        self._target = target
+        self._cursor: str | None = None
+        self._last = -1
+
+    def new(self) -> list[dict[str, Any]]:
+        """Return the events that have been added since the last call."""
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self._client.get(self._target, cursor=self._cursor, pageSize=500)
+            found += [event for event in items_of(page) if self._is_new(event)]
+            following = cursor_of(page)
+            if following is None or following == self._cursor:
+                return found
+            self._cursor = following
+
+    def _is_new(self, event: dict[str, Any]) -> bool:
+        sequence = event.get("sequence")
+        if not isinstance(sequence, int) or sequence <= self._last:
+            return False
+        self._last = sequence
+        return True
+
+
+executions.acting("cancel", f"POST {EXECUTION}/cancel", "Cancel an execution.", "Cancel execution {execution}?")
+executions.acting(
+    "redrive",
+    f"POST {EXECUTION}/redrive",
+    "Run a failed execution again, on the same release.",
+    "Run execution {execution} again?",
+)
+
+
+@executions.changing("resubmit", f"POST {EXECUTION}/resubmit", defaults={"from": "input"})
+def resubmit(session: Session, call: Call) -> None:
     """Submit a new execution that is linked to an old one, on another release."""
-    more: dict[str, Any] = {"expectedVersion": expected, "releaseVersion": release, "from": start}
-    if value is not None:
-        more["input"] = json_value(value, "--input")
-    question = f"Submit execution {execution} again, on {release or 'the active release'}?"
-    _operate(session, execution, "resubmit", question, reason, operationKey=operation_key(), **more)
+    release = call.arguments["release"] or "the active release"
+    session.act(call.request, f"Submit execution {call.arguments['execution']} again, on {release}?")
 
 
-@changing(app, "pause")
-def pause(session: Session, execution: Execution, reason: Reason = "") -> None:
-    """Keep an execution from being run. This needs a reason."""
-    _operate(session, execution, "pause", f"Pause execution {execution}?", reason)
+executions.acting(
+    "pause",
+    f"POST {EXECUTION}/pause",
+    "Keep an execution from being run. This needs a reason.",
+    "Pause execution {execution}?",
+)
+executions.acting("resume", f"POST {EXECUTION}/resume", "End the pause of an execution.")
+
+failures = Noun("failures", "List failures by cause, and say what is being done about them.")
+failures.listing(
+    "groups",
+    "GET failure-groups",
+    "GROUP failureGroupId, ERROR errorCode, PIPELINE pipelineId, RELEASE releaseVersion, STEP stepName, "
+    "OPEN failures.open, LAST DAY failures.lastDay, NEW new, ASSIGNEE assignee, LAST SEEN lastSeenAt",
+    "List the groups of failures with the same cause, the last seen first.",
+)
+failures.showing("show", "GET failure-groups/{failure_group_id}", "Show a failure group.")
 
 
-@changing(app, "resume")
-def resume(session: Session, execution: Execution, reason: Reason = "") -> None:
-    """End the pause of an execution."""
-    _operate(session, execution, "resume", "", reason)
+@failures.changing(
+    "update",
+    "PATCH failure-groups/{failure_group_id}",
+    flags={"acknowledged": "--acknowledge/--unacknowledge"},
+)
+def update(session: Session, call: Call) -> None:
+    """Acknowledge a failure group, assign it, or write a note."""
+    if not call.request.body:
+        raise CommandError("say what to change: --acknowledge, --assignee or --note")
+    session.act(call.request)
 
 
-def _operate(session: Session, execution: str, act: str, question: str, reason: str, **more: Any) -> None:
-    body = without_none(reason=reason, **more)
-    session.act(Request("POST", path("executions", execution, act), body=body), question)
+failures.listing(
+    "letters",
+    "GET dead-letters",
+    "EXECUTION executionId, STATUS executionStatus, PIPELINE pin.pipelineId, RELEASE pin.releaseVersion, "
+    "REASON reason, ERROR errorCode, MESSAGE errorMessage, CREATED createdAt",
+    "List the dead letters, the records of terminal failures, newest first.",
+)
 
-
-def _moment(moment: datetime | None) -> str | None:
-    """Return a moment as the API expects it. A moment without an offset is local time."""
-    return moment.astimezone().isoformat() if moment else None
+questions = Noun("questions", "List, claim and answer the questions of executions that wait.")
+questions.listing(
+    "list",
+    "GET interactions",
+    "QUESTION interactionId, STATUS status, PIPELINE pipelineId, STEP stepId, EXECUTION executionId, "
+    "CLAIMED BY claimedBy, GROUP group, DEADLINE deadline",
+    "List questions, the next deadline first.",
+    defaults={"status": "pending"},
+)
+questions.showing("show", "GET interactions/{interaction_id}", "Show a question with its request.")
+questions.acting(
+    "answer",
+    "POST interactions/complete",
+    "Answer a question. The execution continues. An answer cannot be changed.",
+    arguments=["interactionId"],
+    omitted=["correlationId", "resumeToken"],
+)
+questions.acting(
+    "claim",
+    "POST interactions/{interaction_id}/claim",
+    "Claim a question, so that others see who works on it.",
+)
+questions.acting("release", "POST interactions/{interaction_id}/release", "Give up the claim of a question.")
+questions.acting("delegate", "POST interactions/{interaction_id}/delegate", "Give a question to another person.")

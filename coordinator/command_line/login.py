@@ -7,25 +7,19 @@ from typing import Annotated, Final
 
 import typer
 
-from coordinator.command_line import profiles
-from coordinator.command_line.client import Client, Connection
-from coordinator.command_line.commands import local, noun
+from coordinator.command_line.commands import Noun, root
 from coordinator.command_line.errors import CommandError
-from coordinator.command_line.profiles import Profile, Profiles
 from coordinator.command_line.session import Session
-from wire.web_address import is_web_address
+from coordinator_client import profiles
+from coordinator_client.api import Client, Connection
+from coordinator_client.profiles import Profile, Profiles
 
-app = noun("profiles", "List, choose and remove the profiles of the configuration file.")
-_COLUMNS: Final = [("PROFILE", "name"), ("DEFAULT", "default"), ("URL", "url"), ("TENANT", "tenant")]
+stored = Noun("profiles", "List, choose and remove the profiles of the configuration file.")
 LONGEST_TOKEN: Final = 10_000
 Name = Annotated[str, typer.Argument(help="The profile's name.", show_default=False)]
 
 
-def add_to(root: typer.Typer) -> None:
-    """Register the command without a noun."""
-    local(root, "login")(login)
-
-
+@root.local("login")
 def login(
     session: Session,
     url: Annotated[str, typer.Option(help="The address of the coordinator.", prompt=True)],
@@ -38,9 +32,7 @@ def login(
 
     The token is that of $COORDINATOR_TOKEN, or it is read from stdin, or from the terminal without an echo.
     """
-    url = url.rstrip("/")
-    if not is_web_address(url) or "?" in url:
-        raise CommandError("--url must be the http or https address of the coordinator")
+    url = profiles.coordinator_url(url)
     file = profiles.location()
     known = profiles.read(file)
     entered = Profile(url=url, tenant=tenant, token=_token(token_stdin), ca_file=ca_file)
@@ -49,12 +41,12 @@ def login(
     session.output.note(f"stored the profile {profile!r} in {file}")
 
 
-@local(app, "list")
+@stored.local("list")
 def list_profiles(session: Session) -> None:
     """List the profiles, without their tokens."""
     known = profiles.read(profiles.location())
     session.output.items(
-        _COLUMNS,
+        "PROFILE name, DEFAULT default, URL url, TENANT tenant",
         [
             {"name": name, "default": name == known.default, "url": each.url, "tenant": each.tenant}
             for name, each in sorted(known.by_name.items())
@@ -62,7 +54,7 @@ def list_profiles(session: Session) -> None:
     )
 
 
-@local(app, "use")
+@stored.local("use")
 def use(session: Session, name: Name) -> None:
     """Make a profile the default one."""
     known = profiles.read(profiles.location())
@@ -71,7 +63,7 @@ def use(session: Session, name: Name) -> None:
     session.output.note(f"the default profile is {name!r}")
 
 
-@local(app, "remove")
+@stored.local("remove")
 def remove(session: Session, name: Name) -> None:
     """Remove a profile with its token. The token itself stays valid."""
     known = profiles.read(profiles.location())
@@ -92,6 +84,6 @@ def _token(from_stdin: bool) -> str:
             )
         token = typer.prompt("Token", hide_input=True, err=True)
     token = token.strip()
-    if not token or not token.isascii() or not token.isprintable() or " " in token:
+    if not profiles.is_token(token):
         raise CommandError("this is no token")
     return token

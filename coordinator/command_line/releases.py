@@ -1,79 +1,79 @@
-"""`coordinator releases`: uploads, comparisons, activations and what ends a release."""
+"""`coordinator releases`, `requests`, `gradual` and `pipelines`: from an upload to the end of a release."""
 
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
-from coordinator.command_line import uploading
-from coordinator.command_line.arguments import Limit, Pipeline, Reason, Release, json_value, without_none
-from coordinator.command_line.client import Request, path
-from coordinator.command_line.commands import changing, noun, reading
-from coordinator.command_line.errors import Exit
-from coordinator.command_line.session import Session, operation_key
-from coordinator.command_line.text import clean
+from coordinator.command_line.arguments import Pipeline, Release, Timeout
+from coordinator.command_line.commands import Noun
+from coordinator.command_line.errors import CommandError, Exit
+from coordinator.command_line.generated import Call
+from coordinator.command_line.output import clean
+from coordinator.command_line.session import Session
+from coordinator_client.api import Request, path
 
-app = noun("releases", "Upload, compare, activate, roll back, revoke and retire releases.")
-COLUMNS: Final = [
-    ("RELEASE", "releaseVersion"),
-    ("CONTRACT", "contractVersion"),
-    ("STATUS", "status"),
-    ("ACTIVE", "active"),
-    ("UPLOADED BY", "uploadedBy"),
-    ("CREATED", "createdAt"),
-]
-_ACTIVATIONS: Final = [
-    ("#", "sequence"),
-    ("RELEASE", "releaseVersion"),
-    ("KIND", "kind"),
-    ("BEFORE", "previousReleaseVersion"),
-    ("BY", "actor"),
-    ("AT", "activatedAt"),
-    ("REASON", "reason"),
-]
-_DIFFERENCES: Final = [
-    ("IMPACT", "impact"),
-    ("AREA", "area"),
-    ("KIND", "kind"),
-    ("PATH", "path"),
-    ("BEFORE", "before"),
-    ("AFTER", "after"),
-    ("REASON", "reason"),
-]
-_SMOKE: Final = [("EXECUTION", "executionId"), ("VERDICT", "verdict"), ("STATUS", "status"), ("CREATED", "createdAt")]
-Expected = Annotated[
-    str | None,
-    typer.Option("--expected", help='Refuse unless this release is active; "" for none.', show_default=False),
-]
+PIPELINE: Final = "pipelines/{pipeline_id}"
+RELEASE: Final = f"{PIPELINE}/releases/{{release_version}}"
+REQUEST: Final = f"{PIPELINE}/activation-requests"
+GRADUAL: Final = f"{PIPELINE}/gradual-activations"
+UPLOADED: Final = ("pipelineId", "contractVersion", "releaseVersion", "status", "descriptorDigest", "findings")
+
+releases = Noun("releases", "Upload, compare, activate, roll back, revoke and retire releases.")
+releases.listing(
+    "list",
+    f"GET {PIPELINE}/releases",
+    "RELEASE releaseVersion, CONTRACT contractVersion, STATUS status, ACTIVE active, UPLOADED BY uploadedBy, "
+    "CREATED createdAt",
+    "List the releases of a pipeline, newest first.",
+)
+releases.showing("show", f"GET {RELEASE}", "Show a release: its artifacts, findings, signatures and documents.")
 
 
-@reading(app, "list")
-def list_releases(session: Session, pipeline: Pipeline, limit: Limit = 50) -> None:
-    """List the releases of a pipeline, newest first."""
-    session.list(COLUMNS, path("pipelines", pipeline, "releases"), limit)
-
-
-@reading(app, "show")
-def show_release(session: Session, pipeline: Pipeline, release: Release) -> None:
-    """Show a release: its artifacts, findings, signatures and documents."""
-    session.show(path("pipelines", pipeline, "releases", release))
-
-
-@changing(app, "upload")
+@releases.changing("upload")
 def upload(
     session: Session,
     folder: Annotated[Path, typer.Argument(help="The folder with pipeline-release.json and its files.")] = Path("dist"),
     attach: Annotated[list[Path] | None, typer.Option(help="A signature, provenance or SBOM.")] = None,
 ) -> int:
     """Upload a release and wait for its verification. The status is 1 if it is rejected."""
-    if session.options.dry_run:
-        return uploading.announce(session, folder)
-    release = uploading.upload(session, folder, attach or [])
-    session.output.document({name: release.get(name) for name in uploading.SHOWN})
+    from pipelines.errors import DefinitionError
+    from pipelines.release import publish
+
+    try:
+        if session.dry_run:
+            descriptor = publish.descriptor_in(folder)
+            named = f"{clean(descriptor.release_version)} of {clean(descriptor.pipeline_id)}"
+            session.output.text(f"would upload {named} from {clean(folder)}")
+            return Exit.OK
+        with _progress() as progress:
+            release = publish.publish(folder, session.client, progress=progress, attach=attach or [])
+    except DefinitionError as error:
+        is_overdue = error.code == "VERDICT_OVERDUE"
+        raise CommandError("\n".join(map(str, error.errors)), Exit.OVERDUE if is_overdue else Exit.USAGE) from None
+    session.output.document({name: release.get(name) for name in UPLOADED})
     return Exit.OK if release.get("status") == "REGISTERED" else Exit.NEGATIVE
 
 
-@reading(app, "diff", watch=False)
+@contextmanager
+def _progress() -> Iterator[Any]:
+    """Show a progress bar on stderr, if that is a terminal. Yields a function that gets the bytes sent, and all."""
+    if not sys.stderr.isatty():
+        yield lambda _sent, _total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
+
+    with Progress(BarColumn(), DownloadColumn(), TransferSpeedColumn(), console=Console(stderr=True)) as bar:
+        task = bar.add_task("upload", total=None)
+        yield lambda sent, total: bar.update(task, completed=sent, total=total)
+
+
+@releases.reading("diff", watch=False)
 def diff(
     session: Session,
     pipeline: Pipeline,
@@ -82,117 +82,74 @@ def diff(
 ) -> int:
     """Compare two releases. The status is 1 if the second one breaks callers or parked work."""
     found = session.client.get(path("pipelines", pipeline, "comparison"), **{"from": before, "to": after})
-    session.output.items(_DIFFERENCES, found.get("differences") or [])
+    columns = "IMPACT impact, AREA area, KIND kind, PATH path, BEFORE before, AFTER after, REASON reason"
+    session.output.items(columns, found.get("differences") or [])
     return Exit.NEGATIVE if found.get("breaking") else Exit.OK
 
 
-@reading(app, "preflight")
+@releases.reading("preflight")
 def preflight(session: Session, pipeline: Pipeline, release: Release) -> int:
     """Say what an activation would do now. The status is 1 if it would be refused."""
-    found = session.show(path("pipelines", pipeline, "releases", release, "preflight"))
+    found = session.show(Request("GET", path("pipelines", pipeline, "releases", release, "preflight")))
     return Exit.OK if found.get("allowed") is True else Exit.NEGATIVE
 
 
-@changing(app, "activate")
-def activate(
-    session: Session,
-    pipeline: Pipeline,
-    release: Release,
-    reason: Reason = "",
-    expected: Expected = None,
-    override: Annotated[bool, typer.Option("--override", help="Activate without the approvals of the policy.")] = False,
-) -> int:
+@releases.changing("activate", f"POST {PIPELINE}/activations", arguments=["releaseVersion"])
+def activate(session: Session, call: Call) -> int:
     """Activate a release. With --dry-run, run the pre-flight: the status is 1 if it would be refused."""
-    if session.options.dry_run:
+    pipeline, release = call.arguments["pipeline"], call.arguments["release"]
+    if session.dry_run:
         return preflight(session, pipeline, release) or Exit.OK
     current = session.client.get(path("pipelines", pipeline)).get("activeReleaseVersion")
-    body = without_none(
-        releaseVersion=release,
-        reason=reason,
-        expectedReleaseVersion=expected if expected is not None else current or "",
-        operationKey=operation_key(),
-        override=override or None,
-    )
-    request = Request("POST", path("pipelines", pipeline, "activations"), body=body)
-    session.act(request, f"Activate {release} of {pipeline}?", details={"active now": current})
+    call.request.body.setdefault("expectedReleaseVersion", current or "")
+    session.act(call.request, f"Activate {release} of {pipeline}?", details={"active now": current})
     return Exit.OK
 
 
-@changing(app, "rollback")
-def roll_back(
-    session: Session,
-    pipeline: Pipeline,
-    release: Annotated[str | None, typer.Argument(help="Default: the one that was active before.")] = None,
-    reason: Reason = "",
-    expected: Expected = None,
-) -> None:
+@releases.changing("rollback", f"POST {PIPELINE}/rollback", optional_arguments=["releaseVersion"])
+def roll_back(session: Session, call: Call) -> None:
     """Activate a release again that was active before. This needs a reason."""
-    body = without_none(
-        releaseVersion=release, reason=reason, expectedReleaseVersion=expected, operationKey=operation_key()
-    )
-    to = release or "the release that was active before"
-    request = Request("POST", path("pipelines", pipeline, "rollback"), body=body)
-    session.act(request, f"Roll {pipeline} back to {to}?")
+    to = call.arguments["release"] or "the release that was active before"
+    session.act(call.request, f"Roll {call.arguments['pipeline']} back to {to}?")
 
 
-@changing(app, "revoke")
-def revoke(
-    session: Session,
-    pipeline: Pipeline,
-    release: Release,
-    reason: Reason = "",
-    open_executions: Annotated[
-        str, typer.Option(help="What happens to open executions: leave, pause or fail.")
-    ] = "leave",
-) -> None:
-    """Revoke a release permanently: it accepts no new execution. This needs a reason."""
-    body = {"releaseVersion": release, "reason": reason, "openExecutions": open_executions}
-    request = Request("POST", path("pipelines", pipeline, "revocations"), body=body)
-    session.act(request, f"Revoke {release} of {pipeline} permanently, and {open_executions} its open executions?")
+releases.acting(
+    "revoke",
+    f"POST {PIPELINE}/revocations",
+    "Revoke a release permanently: it accepts no new execution. This needs a reason.",
+    "Revoke {release} of {pipeline} permanently, and {open_executions} its open executions?",
+    arguments=["releaseVersion"],
+    defaults={"openExecutions": "leave"},
+)
 
 
-@changing(app, "retire")
-def retire(
-    session: Session,
-    pipeline: Pipeline,
-    release: Release,
-    reason: Reason = "",
-    ignore_failures: Annotated[bool, typer.Option("--ignore-failures", help="Give up failed executions.")] = False,
-) -> int:
+@releases.changing("retire", f"POST {PIPELINE}/retirements", arguments=["releaseVersion"])
+def retire(session: Session, call: Call) -> int:
     """Retire a release that nothing needs. With --dry-run, say what needs it: the status is 1 if something does."""
-    target = path("pipelines", pipeline, "retirements")
-    if session.options.dry_run:
-        return Exit.OK if session.show(target, releaseVersion=release).get("safe") is True else Exit.NEGATIVE
-    body = {"releaseVersion": release, "reason": reason, "ignoreFailures": ignore_failures}
-    session.act(Request("POST", target, body=body), f"Retire {release} of {pipeline} permanently?")
+    release = call.arguments["release"]
+    if session.dry_run:
+        found = session.show(Request("GET", call.request.path, {"releaseVersion": release}))
+        return Exit.OK if found.get("safe") is True else Exit.NEGATIVE
+    session.act(call.request, f"Retire {release} of {call.arguments['pipeline']} permanently?")
     return Exit.OK
 
 
-@reading(app, "activations")
-def activations(session: Session, pipeline: Pipeline, limit: Limit = 50) -> None:
-    """List the activations of a pipeline, newest first."""
-    session.list(_ACTIVATIONS, path("pipelines", pipeline, "activations"), limit)
+releases.listing(
+    "activations",
+    f"GET {PIPELINE}/activations",
+    "# sequence, RELEASE releaseVersion, KIND kind, BEFORE previousReleaseVersion, BY actor, AT activatedAt, "
+    "REASON reason",
+    "List the activations of a pipeline, newest first.",
+)
 
 
-@changing(app, "smoke")
-def smoke(
-    session: Session,
-    pipeline: Pipeline,
-    release: Release,
-    value: Annotated[str, typer.Option("--input", help="JSON, or @FILE, or - for stdin.", show_default=False)],
-    key: Annotated[str, typer.Option("--key", help="The idempotency key. Default: a new one.")] = "",
-    expect: Annotated[str | None, typer.Option("--expect", help="The expected result, as JSON or @FILE.")] = None,
-    timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="How many seconds to wait.")] = 300.0,
-) -> int:
+@releases.changing("smoke", f"POST {RELEASE}/smoke")
+def smoke(session: Session, call: Call, timeout: Timeout = 300.0) -> int:
     """Start a smoke test of a release and wait for its verdict. The status is 1 unless it passes."""
-    tests = path("pipelines", pipeline, "releases", release, "smoke")
-    body: dict[str, Any] = {"input": json_value(value, "--input"), "idempotencyKey": key or operation_key()}
-    if expect is not None:
-        body["expectedResult"] = json_value(expect, "--expect")
-    started = session.act(Request("POST", tests, body=body), show=False)
+    started = session.act(call.request, show=False)
     if started is None:
         return Exit.OK
-    address = f"{tests}/{path(clean(started.get('executionId')))}"
+    address = f"{call.request.path}/{path(clean(started.get('executionId')))}"
 
     def verdict() -> dict[str, Any] | None:
         found = session.client.get(address)
@@ -203,7 +160,158 @@ def smoke(
     return Exit.OK if ended.get("verdict") == "PASSED" else Exit.NEGATIVE
 
 
-@reading(app, "smoke-tests")
-def smoke_tests(session: Session, pipeline: Pipeline, release: Release, limit: Limit = 50) -> None:
-    """List the smoke tests of a release, newest first."""
-    session.list(_SMOKE, path("pipelines", pipeline, "releases", release, "smoke"), limit)
+releases.listing(
+    "smoke-tests",
+    f"GET {RELEASE}/smoke",
+    "EXECUTION executionId, VERDICT verdict, STATUS status, CREATED createdAt",
+    "List the smoke tests of a release, newest first.",
+)
+
+requests = Noun("requests", "Ask for activations, and approve or reject what others ask for.")
+requests.listing(
+    "list",
+    f"GET {REQUEST}",
+    "REQUEST requestId, STATUS status, RELEASE releaseVersion, BY actor, NEEDED approvalsNeeded, AT activateAt, "
+    "EXPIRES expiresAt, REASON reason",
+    "List the activation requests of a pipeline, newest first.",
+)
+requests.showing("show", f"GET {REQUEST}/{{request_id}}", "Show an activation request with its votes.")
+requests.acting(
+    "make",
+    f"POST {REQUEST}",
+    "Ask for the activation of a release.",
+    arguments=["releaseVersion"],
+)
+VOTE: Final = f"POST {REQUEST}/{{request_id}}/votes"
+FIXED: Final = ["decision", "round"]
+
+
+@requests.changing("approve", VOTE, omitted=FIXED)
+def approve(session: Session, call: Call) -> None:
+    """Approve a request. The last approval that is needed activates the release."""
+    _vote(session, call, "approve")
+
+
+@requests.changing("reject", VOTE, omitted=FIXED)
+def reject(session: Session, call: Call) -> None:
+    """Refuse a request. This ends it."""
+    _vote(session, call, "refuse")
+
+
+requests.acting(
+    "withdraw",
+    f"POST {REQUEST}/{{request_id}}/withdrawal",
+    "Withdraw a request. This needs a reason.",
+    "Withdraw request {request}?",
+)
+
+
+def _vote(session: Session, call: Call, decision: str) -> None:
+    """Vote in the round that is shown in the question, so that no vote counts for a plan that has changed meanwhile."""
+    found = session.client.get(call.request.path.removesuffix("/votes"))
+    shown = ("releaseVersion", "activeReleaseVersion", "actor", "reason", "activateAt", "round", "moved")
+    call.request.body.update(decision=decision, round=found.get("round"))
+    pipeline = call.arguments["pipeline"]
+    question = f"{decision.capitalize()} the activation of {found.get('releaseVersion')} of {pipeline}?"
+    session.act(call.request, question, details={name: found.get(name) for name in shown})
+
+
+gradual = Noun("gradual", "Start, move on, promote and withdraw gradual activations.")
+gradual.listing(
+    "list",
+    f"GET {GRADUAL}",
+    "GRADUAL gradualActivationId, STATUS status, CANDIDATE candidateReleaseVersion, "
+    "BASELINE baselineReleaseVersion, STEP step, BY actor, STARTED startedAt, CAUSE cause",
+    "List the gradual activations of a pipeline, newest first.",
+)
+gradual.showing("show", f"GET {GRADUAL}/{{gradual_id}}", "Show a gradual activation with its evidence.")
+
+
+@gradual.changing("start", f"POST {GRADUAL}", arguments=["releaseVersion"])
+def start(
+    session: Session,
+    call: Call,
+    step: Annotated[
+        list[str], typer.Option(help="SHARE:SAMPLE:MINUTES, such as 10:100:30. Repeat it.", show_default=False)
+    ],
+) -> None:
+    """Give a candidate a share of the new executions that grows by steps."""
+    call.request.body["steps"] = [_step(each) for each in step]
+    named = call.arguments
+    session.act(call.request, f"Activate {named['release']} of {named['pipeline']} gradually?")
+
+
+def _step(text: str) -> dict[str, float]:
+    try:
+        share, sample, minutes = text.split(":")
+        return {"share": float(share), "minimumSample": int(sample), "minimumMinutes": int(minutes)}
+    except ValueError:
+        raise CommandError("--step must be SHARE:SAMPLE:MINUTES, such as 10:100:30") from None
+
+
+@gradual.changing("step", f"POST {GRADUAL}/{{gradual_id}}/step")
+def move_on(session: Session, call: Call) -> None:
+    """Move on to the next step now."""
+    if "expectedStep" not in call.request.body:
+        current = session.client.get(call.request.path.removesuffix("/step"))
+        call.request.body["expectedStep"] = current.get("step")
+    session.act(call.request, "Move on to the next step?")
+
+
+gradual.acting(
+    "promote",
+    f"POST {GRADUAL}/{{gradual_id}}/promotion",
+    "Make the candidate the active release.",
+    "Make the candidate the active release?",
+)
+gradual.acting(
+    "withdraw",
+    f"POST {GRADUAL}/{{gradual_id}}/withdrawal",
+    "Withdraw the candidate. This needs a reason.",
+    "Withdraw the candidate?",
+)
+
+pipelines = Noun("pipelines", "List pipelines, change their policies, and pause them.")
+pipelines.listing(
+    "list",
+    "GET pipelines",
+    "PIPELINE pipelineId, ACTIVE activeReleaseVersion, CONTRACT activeContractVersion, "
+    "CANDIDATE candidateReleaseVersion, SHARE candidateShare, PAUSED paused.reason",
+    "List the pipelines, each with its active release.",
+)
+pipelines.showing("show", f"GET {PIPELINE}", "Show a pipeline with its policy.")
+
+
+@pipelines.changing("policy")
+def policy(
+    session: Session,
+    pipeline: Pipeline,
+    changes: Annotated[
+        list[str], typer.Argument(metavar="MEMBER=VALUE...", help="Such as approvals=2.", show_default=False)
+    ],
+) -> None:
+    """Change members of the policy of a pipeline."""
+    body = dict(_change(each) for each in changes)
+    request = Request("PATCH", path("pipelines", pipeline), body=body)
+    session.act(request, f"Change the policy of {pipeline}?", details=body)
+
+
+def _change(text: str) -> tuple[str, Any]:
+    """Return the name and the value of `MEMBER=VALUE`. A value that is no JSON is a text."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise CommandError(f"{text!r} is not MEMBER=VALUE")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+@pipelines.changing("pause", f"POST {PIPELINE}/pause")
+def pause(session: Session, call: Call) -> None:
+    """Keep the work of a pipeline, or of one release, from being run. This needs a reason."""
+    which = call.arguments["release"] or "every release"
+    session.act(call.request, f"Pause {which} of {call.arguments['pipeline']}?")
+
+
+pipelines.acting("resume", f"POST {PIPELINE}/resume", "End the pause of a pipeline, or of one release.")

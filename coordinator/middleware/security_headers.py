@@ -18,6 +18,7 @@ from django.urls import reverse
 from releases.artifacts.store import artifact_store
 from releases.errors import ArtifactStoreUnavailable
 
+Handler = Callable[[HttpRequest], HttpResponseBase]
 UPLOAD_PAGE = "admin:releases_release_upload"
 UNUSED_FEATURES = (
     *("accelerometer", "camera", "display-capture", "geolocation", "gyroscope", "microphone", "midi", "payment"),
@@ -26,9 +27,7 @@ UNUSED_FEATURES = (
 PERMISSIONS = ", ".join(f"{feature}=()" for feature in UNUSED_FEATURES)
 
 
-def security_headers(
-    get_response: Callable[[HttpRequest], HttpResponseBase],
-) -> Callable[[HttpRequest], HttpResponseBase]:
+def security_headers(get_response: Handler) -> Handler:
     strict, admin = _strict_policy(), reverse("admin:index")
 
     def respond(request: HttpRequest) -> HttpResponseBase:

@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from coordinator.request_groups import remember_session
 
+Handler = Callable[[HttpRequest], HttpResponseBase]
 BEGAN, ACTIVE = "began_at", "active_at"
 PRECISION_SECONDS = 60.0
 PRUNE_LIMIT = 100
@@ -33,9 +34,7 @@ def begin(request: HttpRequest, **_: Any) -> None:
         Session.objects.filter(pk__in=list(over.values_list("pk", flat=True)[:PRUNE_LIMIT])).delete()
 
 
-def well_formed_keys(
-    get_response: Callable[[HttpRequest], HttpResponseBase],
-) -> Callable[[HttpRequest], HttpResponseBase]:
+def well_formed_keys(get_response: Handler) -> Handler:
     """Drop a session cookie that does not have the form of a session key.
 
     Django looks up any value in the database. A quoted cookie can contain U+0000, which PostgreSQL rejects.
@@ -49,9 +48,7 @@ def well_formed_keys(
     return respond
 
 
-def session_limits(
-    get_response: Callable[[HttpRequest], HttpResponseBase],
-) -> Callable[[HttpRequest], HttpResponseBase]:
+def session_limits(get_response: Handler) -> Handler:
     """End a session after SESSION_IDLE_SECONDS without activity, and after SESSION_MAX_SECONDS in any case.
 
     Requests of htmx are not activity, because a page sends them without its user to refresh itself. Only the admin

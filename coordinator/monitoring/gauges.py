@@ -84,23 +84,26 @@ def _of_database() -> Readings:
         waiting = _rows(statements.AWAITS, most=MOST_ROWS)
         hosts = _rows(statements.WORKERS, most=MOST_ROWS)
         stored = _rows(statements.BLOBS, most=MOST_ROWS)
-        running = _rows(statements.PROCESSES)
+        running = [
+            ((kind, host, str(pid)), version, silent, drifted)
+            for kind, host, pid, version, _, _, _, silent, drifted, _ in _rows(statements.PROCESSES)
+        ]
         delay = message_path.outcome_delay()
     return {
         database_time: {(): seconds},
-        depth: _bounded([(row[:3], row[3]) for row in due], sum, 3),
-        oldest: _bounded([(row[:3], row[4]) for row in due], max, 3),
-        stranded: _bounded([(row[:3], row[3]) for row in due if not row[5]], sum, 3),
-        awaits_open: _bounded([(row[:1], row[1]) for row in waiting], sum, 1),
-        awaits_overdue: _bounded([(row[:1], row[2]) for row in waiting], sum, 1),
-        workers: _bounded([(row[:4], row[4]) for row in hosts], sum, 3),
-        heartbeat_age: _bounded([(row[:4], row[5]) for row in hosts], max, 3),
-        blobs: _with_zeros(("SOUND", "DAMAGED", "MISSING"), {row[:1]: row[1] for row in stored}),
-        blob_check_age: {(): max((row[2] for row in stored), default=0.0)},
+        depth: _bounded([(pin, count) for *pin, count, _, _ in due], sum, 3),
+        oldest: _bounded([(pin, age) for *pin, _, age, _ in due], max, 3),
+        stranded: _bounded([(pin, count) for *pin, count, _, is_hosted in due if not is_hosted], sum, 3),
+        awaits_open: _bounded([((tenant,), count) for tenant, count, _ in waiting], sum, 1),
+        awaits_overdue: _bounded([((tenant,), overdue) for tenant, _, overdue in waiting], sum, 1),
+        workers: _bounded([(labels, count) for *labels, count, _ in hosts], sum, 3),
+        heartbeat_age: _bounded([(labels, age) for *labels, _, age in hosts], max, 3),
+        blobs: _with_zeros(("SOUND", "DAMAGED", "MISSING"), {(state,): count for state, count, _ in stored}),
+        blob_check_age: {(): max((age for _, _, age in stored), default=0.0)},
         outcome_delay: {(): delay},
-        processes: _counted([(row[0], row[3]) for row in running if row[7] <= SILENT_AFTER]),
-        report_age: {(row[0], row[1], str(row[2])): row[7] for row in running},
-        drift: {(row[0], row[1], str(row[2])): row[8] for row in running},
+        processes: _counted([(kind, version) for (kind, *_), version, silent, _ in running if silent <= SILENT_AFTER]),
+        report_age: {process: silent for process, _, silent, _ in running},
+        drift: {process: drifted for process, _, _, drifted in running},
     }
 
 
@@ -129,7 +132,7 @@ def _rows(statement: str, **parameters: int) -> list[tuple[Any, ...]]:
 
 
 def _bounded(
-    rows: Sequence[tuple[tuple[str, ...], float]], combined: Callable[[list[float]], float], names: int
+    rows: Sequence[tuple[Sequence[str], float]], combined: Callable[[list[float]], float], names: int
 ) -> Values:
     """Return the METRICS_MAX_SERIES largest values. The first `names` labels of all others become OTHER."""
     ordered = sorted(rows, key=lambda row: -row[1])
@@ -137,7 +140,8 @@ def _bounded(
     rest: dict[tuple[str, ...], list[float]] = defaultdict(list)
     for labels, value in others:
         rest[(*[OTHER] * names, *labels[names:])].append(value)
-    return {**dict(kept), **{labels: combined(values) for labels, values in rest.items()}}
+    largest = {tuple(labels): value for labels, value in kept}
+    return {**largest, **{labels: combined(values) for labels, values in rest.items()}}
 
 
 def _counted(labels: Sequence[tuple[str, ...]]) -> Values:

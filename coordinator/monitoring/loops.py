@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any, Final
 
 from celery import bootsteps
@@ -63,12 +64,15 @@ class SteadyScheduler(Scheduler):
             saved = max(job["schedule"] - FIRST_RUN, timedelta())
             self.add(name=name, task=job["task"], schedule=interval, last_run_at=self.now() - saved)
 
-    def tick(self, *arguments: Any, **options: Any) -> Any:
-        if "producer" in vars(self):
-            liveness.beat()
-            return super().tick(*arguments, **options)
+    @cached_property
+    def producer(self) -> Any:
+        """The sender of messages, which Celery connects when the first job is due."""
         with liveness.waiting():
-            return super().tick(*arguments, **options)
+            return super().producer
+
+    def tick(self, *arguments: Any, **options: Any) -> Any:
+        liveness.beat()
+        return super().tick(*arguments, **options)
 
     def apply_async(self, entry: Any, *arguments: Any, **options: Any) -> Any:
         sent = super().apply_async(entry, *arguments, **options)

@@ -9,8 +9,7 @@ from coordinator.models import Process
 from coordinator.monitoring import gauges
 from coordinator.monitoring.reports import Jobs, Reporter, no_jobs
 from foundation.telemetry import traces
-from foundation.telemetry.endpoint import Endpoint, Monitored
-from foundation.telemetry.exposition import Exposition, Readings
+from foundation.telemetry.exposition import Endpoint, Exposition, Monitored, Readings
 from foundation.telemetry.liveness import Liveness
 
 liveness: Final = Liveness(longest_silence=settings.LIVENESS_SECONDS)

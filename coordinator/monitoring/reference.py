@@ -3,22 +3,22 @@
 from collections.abc import Iterator
 from typing import Final
 
-from coordinator.middleware import request_metrics
+from coordinator.middleware import requests
 from coordinator.monitoring import gauges
 from executions import metrics as executions
 from foundation.telemetry.metrics import Description, catalogue
-from foundation.wakeups import metrics as wakeups
+from foundation.wakeups import broker_gate as wakeups
 from pipelines.worker import monitor
 from releases import metrics as releases
 
-DEFINING: Final = (executions, releases, gauges, request_metrics, wakeups)
+DEFINING: Final = (executions, releases, gauges, requests, wakeups)
 """The modules that define metrics. Their import fills the catalogue."""
 PREFIX: Final = "coordinator_"
 HEAD: Final = """\
 # Metrics
 
 `coordinator list_metrics` prints this page. [Observability](observability.md#metrics) describes how the metrics are
-served. The labels `tenant`, `pipeline` and `release` become `other` beyond `METRICS_MAX_SERIES` series of a metric.
+served. The labels `tenant`, `pipeline` and `release` become `other` beyond 500 series of a metric.
 """
 
 

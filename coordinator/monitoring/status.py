@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
-from coordinator import health, pending_migrations
+from coordinator import boot_checks, health
 from coordinator.models import Process
 from coordinator.monitoring import statements
 from coordinator.monitoring.gauges import MOST_DUE, MOST_RELEASES
@@ -126,7 +126,7 @@ def status(tenant: str | None = None) -> Status:
         processes=processes,
         jobs=list(_jobs(processes)),
         queues=sorted(queues, key=lambda queue: queue.oldest_due_at),
-        migrations=pending_migrations.pending(connection),
+        migrations=boot_checks.pending(connection),
         outcome_delay=delay,
     )
 

@@ -5,8 +5,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 
 from coordinator.monitoring.process import exposition
-from foundation.telemetry.endpoint import TEXT, bears
-from foundation.telemetry.exposition import CONTENT_TYPE
+from foundation.telemetry.exposition import CONTENT_TYPE, TEXT, bears
 
 
 @require_safe

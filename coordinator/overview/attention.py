@@ -11,15 +11,14 @@ from django.urls import reverse
 from django.utils import timezone
 
 from alerts.models import Alert
-from executions.awaits.awaits import TIMER
 from executions.models import Campaign, FailureGroup, Hold, Interaction, is_new
-from executions.statistics.failures import MOST_READ, Failures
-from executions.statistics.finished import Series, Totals
+from executions.statistics.finished import MOST_READ, Failures, Series, Totals
 from executions.workers import message_path
-from executions.workers.stranded import Stranded
+from executions.workers.eligibility import Stranded
 from releases import queries
 from releases.models import ActivationRequest, Release
 from releases.states import RequestStatus
+from wire.documents.contract import TIMER
 
 MOST_COUNTED: Final = 10_000
 FAILING_SHOWN: Final = 5
@@ -74,36 +73,58 @@ def _items(tenant_ids: Collection[int], stranded: int, differing: int) -> Iterat
     of = {"tenant__in": tenant_ids}
     releases = Release.objects.filter(pipeline__tenant__in=tenant_ids)
     yield Item(
-        *("alerts", _at_most(Alert.objects.filter(**of, state=Alert.State.FIRING))),
-        *("alert is firing", "alerts are firing", "notifications_active"),
-        *(_list("alerts_alert", state=Alert.State.FIRING.value), True),
+        "alerts",
+        _at_most(Alert.objects.filter(**of, state=Alert.State.FIRING)),
+        "alert is firing",
+        "alerts are firing",
+        "notifications_active",
+        _list("alerts_alert", state=Alert.State.FIRING.value),
+        True,
     )
     yield Item(
-        *("outcomes", int(message_path.outcome_delay()), "second passes before outcomes are read: no work is sent"),
-        *("seconds pass before outcomes are read: no work is sent", "schedule"),
-        *(_list("executions_worker"), True),
+        "outcomes",
+        int(message_path.outcome_delay()),
+        "second passes before outcomes are read: no work is sent",
+        "seconds pass before outcomes are read: no work is sent",
+        "schedule",
+        _list("executions_worker"),
+        True,
     )
     yield Item(
         *("stranded", stranded, "execution waits for a worker", "executions wait for a worker", "hourglass_top"),
-        *(_list("executions_execution", stranded="yes"), True),
+        _list("executions_execution", stranded="yes"),
+        True,
     )
     groups = _at_most(FailureGroup.objects.filter(is_new(), **of))
     yield Item(
-        *("failures", groups, "failure group is not acknowledged", "failure groups are not acknowledged", "report"),
-        *(_list("executions_failuregroup", state="new"), True),
+        "failures",
+        groups,
+        "failure group is not acknowledged",
+        "failure groups are not acknowledged",
+        "report",
+        _list("executions_failuregroup", state="new"),
+        True,
     )
     unsound = _at_most(queries.with_unsound_artifacts(releases))
     yield Item(
-        *("artifacts", unsound, "release has damaged or missing artifacts"),
-        *("releases have damaged or missing artifacts", "broken_image"),
-        *(_list("releases_release", artifacts="unsound"), True),
+        "artifacts",
+        unsound,
+        "release has damaged or missing artifacts",
+        "releases have damaged or missing artifacts",
+        "broken_image",
+        _list("releases_release", artifacts="unsound"),
+        True,
     )
     questions = Interaction.objects.filter(**of, status__in=Interaction.OPEN).exclude(transport=TIMER)
     due = _at_most(questions.filter(deadline__gt=now, deadline__lte=now + SOON))
     yield Item(
-        *("questions", due, "question must be answered within the hour"),
-        *("questions must be answered within the hour", "alarm"),
-        *(_list("executions_interaction", deadline="hour"), True),
+        "questions",
+        due,
+        "question must be answered within the hour",
+        "questions must be answered within the hour",
+        "alarm",
+        _list("executions_interaction", deadline="hour"),
+        True,
     )
     requests = ActivationRequest.objects.filter(pipeline__tenant__in=tenant_ids, status=RequestStatus.OPEN)
     yield Item(
@@ -113,21 +134,36 @@ def _items(tenant_ids: Collection[int], stranded: int, differing: int) -> Iterat
     )
     rejected = _at_most(queries.rejected_recently(releases))
     yield Item(
-        *("rejected", rejected, "upload was rejected and not repeated"),
-        *("uploads were rejected and not repeated", "upload_file"),
+        "rejected",
+        rejected,
+        "upload was rejected and not repeated",
+        "uploads were rejected and not repeated",
+        "upload_file",
         _list("releases_release", status=queries.REJECTED_RECENTLY),
     )
     yield Item(
-        *("drift", differing, "worker differs from its release", "workers differ from their releases", "difference"),
+        "drift",
+        differing,
+        "worker differs from its release",
+        "workers differ from their releases",
+        "difference",
         _list("executions_worker", drift="yes"),
     )
     yield Item(
-        *("paused", _at_most(Hold.objects.filter(**of, ended_at=None)), "pause is in effect", "pauses are in effect"),
-        *("pause_circle", _list("executions_hold")),
+        "paused",
+        _at_most(Hold.objects.filter(**of, ended_at=None)),
+        "pause is in effect",
+        "pauses are in effect",
+        "pause_circle",
+        _list("executions_hold"),
     )
     campaigns = Campaign.objects.filter(**of, status=Campaign.Status.PAUSED)
     yield Item(
-        *("campaigns", _at_most(campaigns), "campaign is paused", "campaigns are paused", "campaign"),
+        "campaigns",
+        _at_most(campaigns),
+        "campaign is paused",
+        "campaigns are paused",
+        "campaign",
         _list("executions_campaign", status=Campaign.Status.PAUSED.value),
     )
 

@@ -9,9 +9,8 @@ from coordinator.overview import attention, charts
 from coordinator.overview.pipelines import PIPELINES_SHOWN, Facts, lines
 from coordinator.overview.questions import MAX_COUNTED, waiting_count
 from executions.models.states import State
-from executions.statistics import failures
-from executions.statistics.live import MOST_COUNTED
-from executions.workers.stranded import stranded
+from executions.statistics import finished
+from executions.workers.eligibility import stranded
 from releases.models import Activation, Release
 from tenancy.access import tenants_of
 from tenancy.admin.base import holds_anywhere
@@ -28,7 +27,7 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     if not tenant_ids:
         return context
     facts = Facts.of(tenant_ids)
-    failed = failures.recent(tenant_ids)
+    failed = finished.recent(tenant_ids)
     releases = _releases({*facts.day.releases, *facts.hour.releases, *failed, *facts.live})
     found = lines(tenant_ids, facts, releases)
     waiting = stranded(tenant_ids)
@@ -44,11 +43,11 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "may_upload": holds_anywhere(request, Scope.REGISTER),
         "more_pipelines": len(found) == PIPELINES_SHOWN,
         "live_count": sum(each.total for each in facts.live.values()),
-        "most_live": MOST_COUNTED,
+        "most_live": finished.MOST_COUNTED,
         "more_live": any(each.more for each in facts.live.values()),
         "retry_count": sum(each.statuses[State.WAIT_RETRY.value] for each in facts.live.values()),
         "failed_count": sum(each.last_day for each in failed.values()),
-        "most_failed": failures.MOST_READ,
+        "most_failed": finished.MOST_READ,
         "worker_count": facts.workers.total(),
         "waiting_count": waiting_count(tenant_ids),
         "max_counted": MAX_COUNTED,

@@ -4,9 +4,9 @@ from typing import Final
 
 from django.db.models import QuerySet
 
-from executions.awaits.awaits import TIMER
 from executions.models import Interaction
 from tenancy.models import Tenant
+from wire.documents.contract import TIMER
 
 MAX_COUNTED: Final = 999
 """The largest number of open questions that is counted."""

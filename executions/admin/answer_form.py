@@ -12,8 +12,7 @@ from executions.awaits import claims
 from executions.awaits.interactions import answer_types, gives_many, request_type
 from executions.errors import AnswerInvalid
 from executions.models import Interaction
-from executions.questions.building import form_of, with_problems
-from executions.questions.editing import edited, of_form
+from executions.questions.building import edited, form_of, of_form, with_problems
 from executions.questions.filling import shared_data
 from executions.questions.parts import ROOT_PATH, Data, Kind, Problem
 from executions.questions.reading import value_of

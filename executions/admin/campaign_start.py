@@ -9,10 +9,9 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget, 
 
 from executions.admin.wording import REASONS
 from executions.campaigns import drafts
-from executions.campaigns.filters import WIRE_NAMES, Filters
-from executions.campaigns.selection import selected
+from executions.campaigns.selection import WIRE_NAMES, Filters, selected
 from executions.models import Campaign
-from foundation.admin.moments import MomentField
+from foundation.admin.times import MomentField
 from foundation.errors import CoordinatorError
 from releases.models import IDENTITY_LENGTH
 from tenancy.access import actor, may, tenants_of

@@ -17,8 +17,8 @@ from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
 from executions.admin.filters import STATE_VARIANTS
 from executions.admin.wording import KINDS, conditions
 from executions.campaigns import campaigns, resubmitting
+from executions.campaigns.admitting import Results, results, results_of
 from executions.campaigns.campaigns import Progress
-from executions.campaigns.results import Results, results, results_of
 from executions.models import Campaign, CampaignItem
 from foundation.admin.columns import badge, column, moment, on_one_line
 from foundation.admin.times import timed

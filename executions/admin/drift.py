@@ -1,7 +1,6 @@
 """The drift on the page of a pipeline."""
 
-from executions.inspection.drift import drift
-from executions.inspection.drifts import Kind
+from executions.inspection.drift import Kind, drift
 from releases.admin.pipelines import section_sources
 from releases.admin.sections import Section
 from releases.models import Pipeline

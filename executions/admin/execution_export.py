@@ -10,7 +10,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 
 from executions.admin.execution_search import SearchRequest
-from executions.search import exports
+from executions.search import columns
 from foundation.api.streaming import streamed_file
 from foundation.errors import CoordinatorError
 from foundation.exports import FORMATS
@@ -27,7 +27,7 @@ def view(pages: ReadOnlyAdmin) -> Callable[..., HttpResponseBase]:
         try:
             if requested.problem:
                 raise requested.problem
-            lines: Any = exports.lines(requested.rows(), requested.columns, form)
+            lines: Any = columns.lines(requested.rows(), requested.columns, form)
             return streamed_file(request, lines, media_type=FORMATS[form], filename=f"executions.{form}")
         except CoordinatorError as problem:
             messages.error(request, problem.detail)

@@ -6,13 +6,13 @@ from django.utils import timezone
 
 from executions.admin.filters import STATE_VARIANTS
 from executions.failures import facts
-from executions.holds.queries import holds_of
+from executions.holds.holds import holds_of
 from executions.lifecycle.redrive import redrivable
 from executions.models import DUE_VALUES, TERMINAL_VALUES, Execution, Interaction
 from executions.models.states import State, legal
 from executions.submission.resubmission import RESUBMITTABLE, links, origin
-from executions.workers.stranded import why_stranded
-from foundation.admin.durations import lasting
+from executions.workers.eligibility import why_stranded
+from foundation.admin.times import lasting
 from releases.models import Revocation
 from releases.states import Status
 

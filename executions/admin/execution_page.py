@@ -13,8 +13,7 @@ from executions.failures import facts
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrivable, redrive
 from executions.models import Execution
-from executions.models.states import State, legal
-from executions.state_machine.retry import OUTCOME_UNKNOWN
+from executions.models.states import OUTCOME_UNKNOWN, State, legal
 from releases.models import Revocation
 from releases.states import Status
 from tenancy.admin.base import ReadOnlyAdmin

@@ -12,7 +12,7 @@ from executions.inspection.timeline import BUSY, Await, Bar, Kind, Pause, Row, t
 from executions.inspection.timeline_axis import Axis
 from executions.models import AwaitUnit, Execution, Hold, Interaction
 from foundation.admin.columns import precise
-from foundation.admin.durations import lasting
+from foundation.admin.times import lasting
 from wire.documents.execution_runs import Event
 
 MOST_EVENTS = 2_000

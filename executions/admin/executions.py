@@ -16,7 +16,7 @@ from executions.admin.execution_columns import ExecutionColumns
 from executions.admin.execution_page import ExecutionPages
 from executions.admin.execution_search import COLUMNS, ExecutionList, SearchRequest, tidy_query
 from executions.models import Execution
-from executions.search import columns, exports
+from executions.search import columns
 
 
 @admin.register(Execution)
@@ -47,7 +47,7 @@ class ExecutionAdmin(ExecutionColumns, ExecutionPages):
             "columns": execution_form.columns_of(requested),
             "acts": execution_form.acts(request),
             "tabs": list(execution_views.tabs(requested)),
-            "most_exported": exports.MOST,
+            "most_exported": columns.MOST,
         }
         response = super().changelist_view(request, {**more, **(extra_context or {})})
         if requested.problem:

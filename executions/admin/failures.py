@@ -23,7 +23,7 @@ from executions.admin.dead_letters import ErrorCodeFilter
 from executions.admin.filters import STATE_VARIANTS, PipelineFilter, ReleaseFilter, SinceFilter
 from executions.admin.payloads import readers, tenants_shown
 from executions.admin.trend import trend
-from executions.failures import acts, queries
+from executions.failures import queries
 from executions.failures.facts import Step
 from executions.failures.queries import Figures
 from executions.lifecycle.queries import traceback_of
@@ -219,7 +219,7 @@ class FailureGroupAdmin(ReadOnlyAdmin):
                 if not form.is_valid():
                     messages.error(request, "A note has at most 1,000 characters. Nothing changed.")
                 else:
-                    acts.change(group.tenant, group.pk, actor=actor(request.user), **form.decided)
+                    queries.change(group.tenant, group.pk, actor=actor(request.user), **form.decided)
                     messages.success(request, "Saved.")
             except CoordinatorError as error:
                 messages.error(request, f"{error.detail} Nothing changed.")

@@ -10,11 +10,11 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from executions.admin.filters import NEWEST
-from executions.awaits.awaits import TIMER
 from executions.awaits.opening import FIRST_STATUS
 from executions.models import IS_CLAIMED, Interaction
 from tenancy.access import actor, tenants_of
 from tenancy.admin.base import Person, ScopedFilter, TextFilter
+from wire.documents.contract import TIMER
 
 Status = Interaction.Status
 

@@ -31,10 +31,8 @@ from executions.admin.interaction_filters import (
 from executions.admin.payloads import readers, tenants_shown
 from executions.admin.wording import QUESTIONS
 from executions.awaits import claims, interactions
-from executions.awaits.awaits import TIMER
 from executions.models import Interaction
-from executions.questions.readable import readable, telling_fields
-from executions.questions.words import person
+from executions.questions.readable import person, readable, telling_fields
 from foundation.admin.columns import badge, column, moment
 from foundation.admin.times import timed
 from foundation.errors import CoordinatorError
@@ -42,6 +40,7 @@ from tenancy import members
 from tenancy.access import actor, tenants_of
 from tenancy.admin.base import ReadOnlyAdmin, TenantFilter, problem_of
 from tenancy.roles import Scope
+from wire.documents.contract import TIMER
 
 Status = Interaction.Status
 VARIANTS = {

@@ -8,7 +8,6 @@ from typing import Any, Final
 from django.db.models import Count
 from django.utils import timezone
 
-from executions.awaits.awaits import TIMER
 from executions.models import Interaction, WorkerEligibility
 from executions.statistics import finished
 from executions.statistics.finished import Totals
@@ -16,6 +15,7 @@ from releases.admin.pipelines import section_sources
 from releases.admin.sections import Section
 from releases.models import SWITCHES, Activation, ActivationRequest, Pipeline, Release
 from releases.states import UNDECIDED
+from wire.documents.contract import TIMER
 
 RELEASES_SHOWN: Final = 20
 ACTIVATIONS_DRAWN: Final = 30

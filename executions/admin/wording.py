@@ -6,7 +6,7 @@ from typing import Final
 from django.urls import reverse
 
 from executions.models import Campaign, DeadLetter, Interaction
-from executions.questions.words import readable_name
+from executions.questions.readable import readable_name
 from executions.smoke_tests.smoke_tests import Verdict
 
 REASONS: Final = {

@@ -27,11 +27,11 @@ from executions.admin.worker_labels import (
     remaining,
     state_of,
 )
-from executions.inspection.worker_drift import differing
+from executions.inspection.drift import differing
 from executions.models import Execution, Worker, WorkerEligibility, WorkerEvent
 from executions.models.states import State
 from executions.transports.rest.calls import base_of
-from executions.workers import load, registry
+from executions.workers import eligibility, registry
 from executions.workers.registry import REST
 from foundation.admin.columns import badge, column, moment, on_one_line
 from foundation.admin.times import relative, timed
@@ -97,7 +97,7 @@ class WorkerAdmin(ReadOnlyAdmin):
         """Count what the workers on the page have in hand, with one query."""
         changelist = super().get_changelist_instance(request)
         changelist.result_list = rows = list(changelist.result_list)
-        known = load.in_hand([row.eligibility for row in rows])
+        known = eligibility.in_hand([row.eligibility for row in rows])
         for row in rows:
             row.in_hand = known.get(row.pk, 0)
         return changelist
@@ -164,7 +164,7 @@ class WorkerAdmin(ReadOnlyAdmin):
         host = row.eligibility
         events = list(row.events.all()[: EVENTS_SHOWN + 1])
         running = _running(host)
-        in_hand = load.in_hand([host]).get(host.pk, 0)
+        in_hand = eligibility.in_hand([host]).get(host.pk, 0)
         state = state_of(row, in_hand)
         more: dict[str, Any] = {
             "title": str(row),
@@ -205,7 +205,7 @@ def _fleets(tenants: list[int]) -> list[dict[str, Any]]:
             "differing": different[each.tenant, each.pipeline_id, each.release_version],
             "query": urlencode({"tenant": each.tenant, "pipeline": each.pipeline_id, "release": each.release_version}),
         }
-        for each in load.fleets(tenants)
+        for each in eligibility.fleets(tenants)
     ]
 
 

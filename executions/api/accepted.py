@@ -12,7 +12,7 @@ from rest_framework import serializers
 from executions.api.executions import ExecutionView
 from executions.models import Execution
 from executions.models.states import State
-from executions.submission.submission import Submission
+from executions.submission.requests import Submission
 from releases.api.pauses import pause_of
 
 
@@ -34,6 +34,10 @@ def accepted_json(submission: Submission, address: str, *, payloads: bool) -> di
     """
     here = f"{address}/{submission.execution_id}"
     created, earlier = _instant(submission.created_at), submission.earlier
+    if earlier is None:
+        state, times = _NEW_STATE, {"nextDueAt": created, "updatedAt": created, "finishedAt": None}
+    else:
+        state, times = _state(earlier, payloads), _times(earlier)
     return {
         "executionId": str(submission.execution_id),
         "pin": {
@@ -42,11 +46,11 @@ def accepted_json(submission: Submission, address: str, *, payloads: bool) -> di
             "releaseVersion": submission.release_version,
         },
         "idempotencyKey": submission.idempotency_key,
-        **(_NEW_STATE if earlier is None else _state(earlier, payloads)),
+        **state,
         "submittedBy": submission.submitted_by,
         "tags": list(submission.tags),
         "createdAt": created,
-        **({"nextDueAt": created, "updatedAt": created, "finishedAt": None} if earlier is None else _times(earlier)),
+        **times,
         "links": {
             "self": here,
             "result": f"{here}/result",

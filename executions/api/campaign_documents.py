@@ -10,12 +10,11 @@ from rest_framework import serializers
 from executions.api.executions import ErrorView, PinView
 from executions.api.operators import LONGEST_REASON, START_HELP, STATES
 from executions.campaigns import campaigns, drafts, resubmitting
+from executions.campaigns.admitting import Results, results
 from executions.campaigns.campaigns import HIGHEST_RATE
-from executions.campaigns.filters import WIRE_NAMES, Filters, Preview, RevokedRelease
-from executions.campaigns.results import Results, results
-from executions.campaigns.selection import MOST_CHOSEN
+from executions.campaigns.selection import MOST_CHOSEN, WIRE_NAMES, Filters, Preview, RevokedRelease
 from executions.models import Campaign, CampaignEvent, CampaignItem, DeadLetter, Execution, StartFrom
-from foundation.api.fields import Flag, SegmentIdentifier, StrictSerializer, Text, Uuid, WholeNumber
+from foundation.api.fields import Flag, KeywordMembers, SegmentIdentifier, StrictSerializer, Text, Uuid, WholeNumber
 from releases.models import IDENTITY_LENGTH
 
 
@@ -111,7 +110,7 @@ class CampaignRequest(BoundsRequest):
         help_text="The release of the new executions, which is or was active. Without it, each gets the release that "
         "is active at its time. Only for `resubmit`.",
     )
-    vars()["from"] = serializers.ChoiceField(
+    from_ = serializers.ChoiceField(
         choices=StartFrom.choices,
         required=False,
         default=StartFrom.INPUT.value,
@@ -135,7 +134,7 @@ class CampaignStartRequest(BoundsRequest):
         required=False, default=False, help_text="Also re-drive executions of releases that are revoked now."
     )
     targetReleaseVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH, required=False, allow_null=True)
-    vars()["from"] = serializers.ChoiceField(choices=StartFrom.choices, required=False, help_text=START_HELP)
+    from_ = serializers.ChoiceField(choices=StartFrom.choices, required=False, help_text=START_HELP)
 
 
 class CampaignChangeRequest(StrictSerializer):
@@ -205,7 +204,7 @@ class CampaignEventView(serializers.Serializer[CampaignEvent]):
     at = serializers.DateTimeField()
 
 
-class CampaignSummary(serializers.Serializer[Campaign]):
+class CampaignSummary(KeywordMembers[Campaign]):
     campaignId = serializers.UUIDField(source="id")
     status = serializers.ChoiceField(choices=Campaign.Status.choices)
     kind = serializers.ChoiceField(choices=Campaign.Kind.choices)
@@ -213,7 +212,7 @@ class CampaignSummary(serializers.Serializer[Campaign]):
         source="target_release_version",
         help_text="Empty for the release that is active at the time of each item, and for re-drives.",
     )
-    vars()["from"] = serializers.ChoiceField(choices=StartFrom.choices, source="start_from", help_text=START_HELP)
+    from_ = serializers.ChoiceField(choices=StartFrom.choices, source="start_from", help_text=START_HELP)
     filters = FiltersView()
     allowFailed = serializers.BooleanField(source="allow_failed")
     allowRevoked = serializers.BooleanField(

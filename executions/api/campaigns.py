@@ -29,8 +29,7 @@ from executions.api.campaign_documents import (
 from executions.api.operators import NewestCreated
 from executions.campaigns import campaigns, drafts
 from executions.campaigns.creating import Options
-from executions.campaigns.filters import preview
-from executions.campaigns.selection import chosen, selected
+from executions.campaigns.selection import chosen, preview, selected
 from executions.errors import (
     CampaignEmpty,
     CampaignRefused,
@@ -98,7 +97,10 @@ class Campaigns(TenantView, ListAPIView[Campaign]):
     acts: ClassVar = {"POST": "campaign.start"}
     refusals: ClassVar = {
         "POST": (
-            *(TenantNotAllowed, CampaignTargetInvalid, FilterRequired, CampaignEmpty),
+            TenantNotAllowed,
+            CampaignTargetInvalid,
+            FilterRequired,
+            CampaignEmpty,
             ReleaseRevokedConfirmation,
         )
     }
@@ -159,8 +161,12 @@ class CampaignStart(TenantView):
     acts: ClassVar = {"POST": "campaign.start"}
     refusals: ClassVar = {
         "POST": (
-            *(TenantNotAllowed, CampaignUnknown, CampaignRefused, CampaignTargetInvalid),
-            *(ReasonRequired, ReleaseRevokedConfirmation),
+            TenantNotAllowed,
+            CampaignUnknown,
+            CampaignRefused,
+            CampaignTargetInvalid,
+            ReasonRequired,
+            ReleaseRevokedConfirmation,
         )
     }
 

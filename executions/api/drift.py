@@ -8,8 +8,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from executions.inspection.drift import drift
-from executions.inspection.drifts import Drift, Fact, Kind, Subject
+from executions.inspection.drift import Drift, Fact, Kind, Subject, drift
 from releases import queries
 from releases.errors import PipelineUnknown
 from tenancy.api.tenant_view import TENANT, TenantView

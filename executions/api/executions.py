@@ -4,6 +4,7 @@ import uuid
 from typing import Any, ClassVar
 
 from django.db.models import QuerySet
+from django.http import HttpResponse
 from django.urls import path, reverse
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import extend_schema, extend_schema_field
@@ -13,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from executions.errors import ExecutionUnknown
-from executions.lifecycle import queries
+from executions.lifecycle import provenance, queries
 from executions.models import Execution, ExecutionEvent
 from executions.models.states import State
 from executions.search.conditions import Search
@@ -23,10 +24,15 @@ from foundation.api.filters import FlagFilter, MomentFilter
 from foundation.api.pagination import NewestFirst
 from foundation.database.bounded import time_limit
 from foundation.errors import QueryTooSlow
+from releases.api.history import EnvelopeView
 from releases.api.pauses import PausableView, with_pauses
+from releases.errors import ProvenanceKeyMissing
+from releases.trust import statement_key
 from tenancy.api import payloads
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.roles import Scope
+from wire.documents.execution_statement import ENVELOPE_MEDIA_TYPE
+from wire.documents.signing import key_id, to_pem
 
 LIST_SECONDS = 5
 HIGHEST_STEP = 10_000
@@ -297,8 +303,42 @@ class ExecutionEvents(TenantView, ListAPIView[ExecutionEvent]):
         return queries.events(queries.execution(self.tenant, self.kwargs["execution_id"]))
 
 
+class ProvenanceKeyView(serializers.Serializer[Any]):
+    keyId = serializers.CharField(help_text="The hex SHA-256 of the key in DER form.")
+    publicKey = serializers.CharField(help_text="The ed25519 public key in PEM form.")
+
+
+@extend_schema(parameters=[TENANT], tags=["executions"])
+class ExecutionProvenance(TenantView):
+    refusals: ClassVar = {"GET": (ExecutionUnknown, ProvenanceKeyMissing)}
+
+    @extend_schema(operation_id="executionProvenance", responses={(200, ENVELOPE_MEDIA_TYPE): EnvelopeView})
+    def get(self, request: Request, tenant: str, execution_id: uuid.UUID) -> HttpResponse:
+        """Which code ran each part of an execution: an in-toto statement in a DSSE envelope.
+
+        The document has the same bytes until the execution gets another event. `finished` is false in the document
+        of an execution that has not finished.
+        """
+        execution = queries.execution(self.tenant, execution_id)
+        headers = {"Content-Disposition": f'attachment; filename="{provenance.file_name(execution)}"'}
+        return HttpResponse(provenance.signed(execution), content_type=ENVELOPE_MEDIA_TYPE, headers=headers)
+
+
+@extend_schema(parameters=[TENANT], tags=["executions"])
+class ProvenanceKey(TenantView):
+    refusals: ClassVar = {"GET": (ProvenanceKeyMissing,)}
+
+    @extend_schema(operation_id="provenanceKey", responses=ProvenanceKeyView)
+    def get(self, request: Request, tenant: str) -> Response:
+        """The public key that verifies provenance. It is the same for all tenants of the coordinator."""
+        key = statement_key.public_key()
+        return Response({"keyId": key_id(key), "publicKey": to_pem(key)})
+
+
 urlpatterns = [
     path("executions/<uuid:execution_id>", OneExecution.as_view(), name="execution"),
     path("executions/<uuid:execution_id>/result", ExecutionResult.as_view(), name="execution-result"),
     path("executions/<uuid:execution_id>/events", ExecutionEvents.as_view(), name="execution-events"),
+    path("executions/<uuid:execution_id>/provenance", ExecutionProvenance.as_view(), name="execution-provenance"),
+    path("provenance-key", ProvenanceKey.as_view(), name="provenance-key"),
 ]

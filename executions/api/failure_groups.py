@@ -13,8 +13,7 @@ from rest_framework.response import Response
 
 from executions.errors import AssigneeInvalid, FailureGroupUnknown
 from executions.failures import queries
-from executions.failures.acts import change
-from executions.failures.queries import Figures
+from executions.failures.queries import Figures, change
 from executions.models import FailureGroup, is_new
 from executions.models.failure_group import LONGEST_ASSIGNEE, LONGEST_NOTE
 from foundation.api.fields import Flag, StrictSerializer, Text

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from executions.errors import ExecutionUnknown, NotPaused, PauseRefused
 from executions.holds import holds
-from executions.holds.queries import open_holds
+from executions.holds.holds import open_holds
 from executions.lifecycle.queries import execution
 from executions.models import Hold
 from foundation.api.fields import Flag, SegmentIdentifier, StrictSerializer, Text

@@ -139,8 +139,15 @@ class Redrive(TenantView):
     acts: ClassVar = {"POST": "execution.redrive"}
     refusals: ClassVar = {
         "POST": (
-            *(TenantNotAllowed, ExecutionUnknown, RedriveRefused, VersionMismatch, ExecutionChanged),
-            *(ReleaseRetired, ReleaseRevokedConfirmation, InteractionUnknown, AnswerInvalid),
+            TenantNotAllowed,
+            ExecutionUnknown,
+            RedriveRefused,
+            VersionMismatch,
+            ExecutionChanged,
+            ReleaseRetired,
+            ReleaseRevokedConfirmation,
+            InteractionUnknown,
+            AnswerInvalid,
         )
     }
 

@@ -1,6 +1,6 @@
 """REST: what would happen if a release became active now."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from django.urls import path, reverse
 from drf_spectacular.utils import extend_schema
@@ -9,8 +9,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from executions.inspection import callers
-from executions.inspection.preflight import Caution, Concern, preflight
-from executions.workers.hosts import Hosts
+from executions.inspection.preflight import Caution, Concern, Preflight, preflight
+from executions.workers.eligibility import Hosts
 from foundation.errors import CoordinatorError
 from releases import queries
 from releases.activation.gates import Gate, Verdict
@@ -43,11 +43,15 @@ class HostsView(serializers.Serializer[Hosts]):
     capacity = serializers.IntegerField(help_text="How many executions they run at a time.")
 
 
-class LoadView(serializers.Serializer[Any]):
-    running = serializers.IntegerField(help_text="The executions of the pipeline that run now, on all its releases.")
-    due = serializers.IntegerField(help_text="Those that are due and wait for a worker.")
-    pinned = serializers.IntegerField(help_text="The open executions that are pinned to the release already.")
-    submissionsPerMinute = serializers.FloatField(help_text="The rate of the last hour.")
+class LoadView(serializers.Serializer[Preflight]):
+    running = serializers.IntegerField(
+        source="load.running", help_text="The executions of the pipeline that run now, on all its releases."
+    )
+    due = serializers.IntegerField(source="load.due", help_text="Those that are due and wait for a worker.")
+    pinned = serializers.IntegerField(
+        source="load.pinned", help_text="The open executions that are pinned to the release already."
+    )
+    submissionsPerMinute = serializers.FloatField(source="callers.rounded_rate", help_text="The rate of the last hour.")
 
 
 class RemainingCountView(serializers.Serializer[Blocker]):
@@ -55,9 +59,11 @@ class RemainingCountView(serializers.Serializer[Blocker]):
     count = serializers.IntegerField()
 
 
-class RemainingView(serializers.Serializer[Any]):
-    blockers = RemainingCountView(many=True, help_text="As in the answer whether that release can be retired.")
-    openQuestions = serializers.IntegerField(help_text="The open interactions of its executions.")
+class RemainingView(serializers.Serializer[Preflight]):
+    blockers = RemainingCountView(
+        many=True, source="remaining", help_text="As in the answer whether that release can be retired."
+    )
+    openQuestions = serializers.IntegerField(source="questions", help_text="The open interactions of its executions.")
 
 
 class ExampleView(serializers.Serializer[callers.Example]):
@@ -98,18 +104,18 @@ class CallersView(serializers.Serializer[callers.Callers]):
     callers = CallerView(many=True, help_text="Those with checked inputs, most failing inputs first.")
 
 
-class PreflightView(serializers.Serializer[Any]):
-    releaseVersion = serializers.CharField()
-    activeReleaseVersion = serializers.CharField(allow_null=True)
+class PreflightView(serializers.Serializer[Preflight]):
+    releaseVersion = serializers.CharField(source="release.release_version")
+    activeReleaseVersion = serializers.CharField(source="active.release_version", allow_null=True)
     kind = serializers.ChoiceField(choices=Kind.choices)
-    allowed = serializers.BooleanField(help_text="Whether nothing refuses the activation.")
-    reasonRequired = serializers.BooleanField()
+    allowed = serializers.BooleanField(source="is_allowed", help_text="Whether nothing refuses the activation.")
+    reasonRequired = serializers.BooleanField(source="reason_required")
     refusals = RefusalView(many=True)
     warnings = CautionView(many=True)
     gates = GateView(many=True, help_text="What the policy of the pipeline asks for.")
-    workers = HostsView()
-    load = LoadView()
-    remaining = RemainingView(help_text="What still needs the active release afterwards.")
+    workers = HostsView(source="hosts")
+    load = LoadView(source="*")
+    remaining = RemainingView(source="*", help_text="What still needs the active release afterwards.")
     callers = CallersView()
     differences = DifferenceView(many=True, help_text="From the active release to this one, most harmful first.")
 
@@ -122,27 +128,7 @@ class ReleasePreflight(TenantView):
     def get(self, request: Request, tenant: str, pipeline_id: str, release_version: str) -> Response:
         """What would happen if the release became active now. Changes nothing."""
         found = preflight(queries.release(queries.pipeline(self.tenant, pipeline_id), release_version))
-        shown = {
-            "releaseVersion": found.release.release_version,
-            "activeReleaseVersion": found.active.release_version if found.active else None,
-            "kind": found.kind,
-            "allowed": found.is_allowed,
-            "reasonRequired": found.reason_required,
-            "refusals": found.refusals,
-            "warnings": found.warnings,
-            "gates": found.gates,
-            "workers": found.hosts,
-            "load": {
-                "running": found.load.running,
-                "due": found.load.due,
-                "pinned": found.load.pinned,
-                "submissionsPerMinute": round(found.callers.per_minute, 2),
-            },
-            "remaining": {"blockers": found.remaining, "openQuestions": found.questions},
-            "callers": found.callers,
-            "differences": found.differences,
-        }
-        return Response(PreflightView(shown, context={"tenant": tenant}).data)
+        return Response(PreflightView(found, context={"tenant": tenant}).data)
 
 
 urlpatterns = [

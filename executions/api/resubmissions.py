@@ -11,7 +11,7 @@ from rest_framework.response import Response
 
 from executions.api.executions import OneExecutionView
 from executions.api.operators import START_HELP, CancelRequest
-from executions.api.submissions import MAX_KEY_LENGTH
+from executions.api.submissions import MAX_KEY_LENGTH, NOT_RUNNABLE
 from executions.errors import (
     CheckpointIncompatible,
     CheckpointMissing,
@@ -26,16 +26,11 @@ from executions.errors import (
     ResubmitRefused,
     TenantNotAllowed,
     VersionMismatch,
-    WorkerNotChecked,
-    WorkerUnavailable,
 )
 from executions.models import StartFrom
 from executions.submission.resubmission import UNCHANGED, resubmit
 from foundation.api.fields import Identifier, SegmentIdentifier
 from releases.errors import (
-    ArtifactAltered,
-    ArtifactMissing,
-    ArtifactUnverified,
     NoActiveRelease,
     ReleaseNotOpen,
     ReleaseUnknown,
@@ -57,7 +52,7 @@ class ResubmitRequest(CancelRequest):
     input = serializers.JSONField(
         required=False, help_text="Replaces the input. Without it, the input of the old execution is used."
     )
-    vars()["from"] = serializers.ChoiceField(
+    from_ = serializers.ChoiceField(
         choices=StartFrom.choices, required=False, default=StartFrom.INPUT.value, help_text=START_HELP
     )
     operationKey = Identifier(
@@ -76,11 +71,23 @@ class Resubmit(TenantView):
     acts: ClassVar = {"POST": "execution.resubmit"}
     refusals: ClassVar = {
         "POST": (
-            *(TenantNotAllowed, ExecutionUnknown, ResubmissionRemoved, ResubmitKeyReused, IdempotencyKeyReused),
-            *(ResubmitRefused, VersionMismatch, ExecutionChanged),
-            *(NoActiveRelease, ReleaseUnknown, ReleaseNotAdmitted, PipelinePaused, ReleaseNotOpen, InputInvalid),
-            *(CheckpointMissing, CheckpointIncompatible),
-            *(ArtifactMissing, ArtifactAltered, ArtifactUnverified, WorkerUnavailable, WorkerNotChecked),
+            TenantNotAllowed,
+            ExecutionUnknown,
+            ResubmissionRemoved,
+            ResubmitKeyReused,
+            IdempotencyKeyReused,
+            ResubmitRefused,
+            VersionMismatch,
+            ExecutionChanged,
+            NoActiveRelease,
+            ReleaseUnknown,
+            ReleaseNotAdmitted,
+            PipelinePaused,
+            ReleaseNotOpen,
+            InputInvalid,
+            CheckpointMissing,
+            CheckpointIncompatible,
+            *NOT_RUNNABLE,
         )
     }
 

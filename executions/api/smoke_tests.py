@@ -10,7 +10,7 @@ from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from executions.api.submissions import MAX_KEY_LENGTH
+from executions.api.submissions import MAX_KEY_LENGTH, NOT_RUNNABLE
 from executions.errors import (
     ExecutionChanged,
     IdempotencyKeyReused,
@@ -19,8 +19,6 @@ from executions.errors import (
     ReleaseNotAdmitted,
     SmokeTestUnknown,
     TenantNotAllowed,
-    WorkerNotChecked,
-    WorkerUnavailable,
 )
 from executions.models import SmokeTest
 from executions.models.states import State
@@ -29,7 +27,7 @@ from executions.smoke_tests.smoke_tests import ANYTHING, Verdict
 from foundation.api.fields import Identifier, StrictSerializer
 from foundation.api.pagination import NewestFirst
 from releases import queries
-from releases.errors import ArtifactAltered, ArtifactMissing, ArtifactUnverified, PipelineUnknown, ReleaseUnknown
+from releases.errors import PipelineUnknown, ReleaseUnknown
 from releases.models import Release
 from tenancy.api import payloads
 from tenancy.api.tenant_view import TENANT, TenantView
@@ -102,16 +100,14 @@ class SmokeTests(_SmokeTestView, ListAPIView[SmokeTest]):
     refusals: ClassVar = {
         "GET": (PipelineUnknown, ReleaseUnknown),
         "POST": (
-            *(TenantNotAllowed, PipelineUnknown, ReleaseUnknown, IdempotencyKeyReused, ReleaseNotAdmitted),
-            *(
-                PipelinePaused,
-                InputInvalid,
-                ArtifactMissing,
-                ArtifactAltered,
-                ArtifactUnverified,
-                WorkerUnavailable,
-                WorkerNotChecked,
-            ),
+            TenantNotAllowed,
+            PipelineUnknown,
+            ReleaseUnknown,
+            IdempotencyKeyReused,
+            ReleaseNotAdmitted,
+            PipelinePaused,
+            InputInvalid,
+            *NOT_RUNNABLE,
             ExecutionChanged,
         ),
     }

@@ -29,13 +29,11 @@ from executions.errors import (
     WorkerUnavailable,
 )
 from executions.models import LONGEST_TAG, MOST_TAGS
-from executions.submission.submission import ExecutionRequest, Submission, Verdict, submit_many
-from executions.submission.waiting import LONGEST_WAIT_SECONDS, submit_when_open
-from foundation.api import pausing
-from foundation.api.body_budget import LARGE_BYTES
-from foundation.api.fields import Identifier, SegmentIdentifier, StrictSerializer, WholeNumber
-from foundation.api.parsers import StrictJSONParser, strict_json
-from foundation.api.plain_check import plain_check
+from executions.submission.requests import ExecutionRequest, Submission, Verdict
+from executions.submission.submission import LONGEST_WAIT_SECONDS, submit_many, submit_when_open
+from foundation.api import streaming
+from foundation.api.bodies import LARGE_BYTES, StrictJSONParser, strict_json
+from foundation.api.fields import Identifier, SegmentIdentifier, StrictSerializer, WholeNumber, plain_check
 from foundation.api.problem import invalid, problem, refusal
 from foundation.api.schema import PROBLEM_REFERENCE
 from foundation.errors import CoordinatorError, PayloadTooLarge, QuotaExceeded
@@ -65,6 +63,8 @@ RETRY_SECONDS = 5
 JSON, ANYTHING = "application/json", "*/*"
 MAX_KEY_LENGTH = 200
 TRACEPARENT = "HTTP_TRACEPARENT"
+NOT_RUNNABLE = (ArtifactMissing, ArtifactAltered, ArtifactUnverified, WorkerUnavailable, WorkerNotChecked)
+"""Why a release cannot run a new execution at the moment."""
 
 
 class _UsualRequest(StrictSerializer):
@@ -173,11 +173,20 @@ class _SubmissionView(TenantView):
     acts: ClassVar = {"POST": "execution.submit"}
     refusals: ClassVar = {
         "POST": (
-            *(TenantNotAllowed, PipelineUnknown, IdempotencyKeyReused),
-            *(NoActiveRelease, ActiveReleaseRevoked, PipelinePaused, ActiveReleaseChanged, InputInvalid),
-            *(ReleaseUnknown, ReleaseNotAdmitted, ReleaseNotOpen),
-            *(ArtifactMissing, ArtifactAltered, ArtifactUnverified, WorkerUnavailable, WorkerNotChecked),
-            *(PayloadTooLarge, QuotaExceeded),
+            TenantNotAllowed,
+            PipelineUnknown,
+            IdempotencyKeyReused,
+            NoActiveRelease,
+            ActiveReleaseRevoked,
+            PipelinePaused,
+            ActiveReleaseChanged,
+            InputInvalid,
+            ReleaseUnknown,
+            ReleaseNotAdmitted,
+            ReleaseNotOpen,
+            *NOT_RUNNABLE,
+            PayloadTooLarge,
+            QuotaExceeded,
         )
     }
 
@@ -267,12 +276,12 @@ def _verdict_of(request: HttpRequest | Request, token: ApiToken, body: Any) -> V
     parsed = _parsed(body)
     if isinstance(parsed, CoordinatorError):
         return parsed
-    own = {"actor": actor(token.user, token), "token": token.digest}
+    by = actor(token.user, token)
     if not (seconds := body.get("waitSeconds", 0)):
-        [verdict] = submit_many(token.tenant, [parsed], **own)
+        [verdict] = submit_many(token.tenant, [parsed], actor=by, token=token.digest)
         return verdict
-    pause = partial(pausing.pause, request)
-    return submit_when_open(token.tenant, parsed, **own, wait_seconds=seconds, pause=pause)
+    pause = partial(streaming.pause, request)
+    return submit_when_open(token.tenant, parsed, actor=by, token=token.digest, wait_seconds=seconds, pause=pause)
 
 
 def _refused(error: CoordinatorError) -> HttpResponse:

@@ -9,19 +9,16 @@ from executions.api import (
     interactions,
     operators,
     preflights,
-    provenance,
     quotas,
     resubmissions,
     smoke_tests,
     submissions,
-    worker_plans,
     workers,
 )
 
 urlpatterns = [
     *submissions.urlpatterns,
     *executions.urlpatterns,
-    *provenance.urlpatterns,
     *holds.urlpatterns,
     *operators.urlpatterns,
     *failure_groups.urlpatterns,
@@ -32,6 +29,5 @@ urlpatterns = [
     *workers.urlpatterns,
     *preflights.urlpatterns,
     *drift.urlpatterns,
-    *worker_plans.urlpatterns,
     *quotas.urlpatterns,
 ]

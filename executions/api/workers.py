@@ -19,10 +19,11 @@ from executions.errors import (
     WorkerLimitReached,
     WorkerUnknown,
 )
+from executions.inspection.worker_plan import PlannedRelease, Reason, worker_plan
 from executions.models import CodeOrigin, Worker, WorkerEligibility, WorkerEvent
 from executions.transports.rest import workers
 from executions.workers import registry
-from executions.workers.stranded import Stranded, stranded
+from executions.workers.eligibility import Stranded, stranded
 from foundation.api.fields import Identifier, SegmentIdentifier, StrictSerializer, Text
 from releases.models import IDENTITY_LENGTH
 from tenancy.api.tenant_view import TENANT, TenantView
@@ -269,6 +270,39 @@ class StrandedWork(TenantView):
         return Response(StrandedList({"items": [asdict(each) for each in work]}).data)
 
 
+class PlannedReleaseView(serializers.Serializer[PlannedRelease]):
+    pipelineId = serializers.CharField(source="pipeline_id")
+    contractVersion = serializers.CharField(source="contract_version")
+    releaseVersion = serializers.CharField(source="release_version")
+    artifactDigest = serializers.CharField(
+        source="artifact_digest", help_text="The digest of the artifact that its workers host. Empty if it has none."
+    )
+    image = serializers.CharField(
+        help_text="The reference of the image from which to start its workers. Empty if it is no image."
+    )
+    reasons = serializers.ListField(
+        child=serializers.ChoiceField(choices=[reason.value for reason in Reason]),
+        help_text="Why it needs workers. `pinned`: it was replaced just now, and callers that name it still get it.",
+    )
+    workers = serializers.IntegerField(help_text="How many workers it should have.")
+    liveWorkers = serializers.IntegerField(source="load.live", help_text="How many workers may run it now.")
+    dueExecutions = serializers.IntegerField(source="load.due", help_text="10,000 at most.")
+    queueAgeSeconds = serializers.FloatField(source="load.age", help_text="The age of its oldest due execution.")
+    mayGo = serializers.BooleanField(source="may_go", help_text="Whether its workers may be stopped.")
+
+
+class WorkerPlan(serializers.Serializer[Any]):
+    items = PlannedReleaseView(many=True)
+
+
+@extend_schema(parameters=[TENANT], tags=["workers"])
+class TenantWorkerPlan(TenantView):
+    @extend_schema(operation_id="workerPlan", responses=WorkerPlan)
+    def get(self, request: Request, tenant: str) -> Response:
+        """The releases of the tenant that need transition workers or have some: why, how many, and which may go."""
+        return Response(WorkerPlan({"items": worker_plan(self.tenant)}).data)
+
+
 urlpatterns = [
     path("workers", Workers.as_view(), name="workers"),
     path("workers/<str:pipeline_id>/<path:worker_id>/events", WorkerEvents.as_view(), name="worker-events"),
@@ -276,4 +310,5 @@ urlpatterns = [
     path("workers/<str:pipeline_id>/<path:worker_id>/drain", Drain.as_view(), name="worker-drain"),
     path("workers/<str:pipeline_id>/<path:worker_id>/undrain", Undrain.as_view(), name="worker-undrain"),
     path("stranded", StrandedWork.as_view(), name="stranded"),
+    path("worker-plan", TenantWorkerPlan.as_view(), name="worker-plan"),
 ]

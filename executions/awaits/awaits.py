@@ -22,11 +22,12 @@ from executions.state_machine import dead_letters, moves
 from executions.state_machine.moves import Move, owner
 from executions.workers.registry import DISPATCH_TASK
 from foundation.wakeups import wakeup
+from wire.documents.contract import TIMER
 from wire.resume_token import ResumeToken, derived
 
 EXPIRE_TASK = "executions.expire_awaits"
 SEND_TASK = "executions.send_webhooks"
-INTERACTION_API, WEBHOOK, TIMER = "interaction-api", "webhook", "timer"
+INTERACTION_API, WEBHOOK = "interaction-api", "webhook"
 OPEN = [status.value for status in Interaction.OPEN]
 
 

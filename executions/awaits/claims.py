@@ -12,7 +12,6 @@ from typing import Any
 from django.db import connection, transaction
 
 from executions.awaits import awaits, statements
-from executions.awaits.awaits import TIMER
 from executions.awaits.interactions import Claim, interaction
 from executions.errors import DelegateUnknown, InteractionClosed, InteractionNotClaimed
 from executions.models import Interaction, InteractionEvent
@@ -20,6 +19,7 @@ from tenancy import audit, members
 from tenancy.access import actor_named
 from tenancy.models import Tenant
 from tenancy.roles import Scope
+from wire.documents.contract import TIMER
 
 CLAIM_TIME = timedelta(minutes=30)
 RENEWED_AFTER = timedelta(minutes=5)

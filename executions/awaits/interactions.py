@@ -15,7 +15,7 @@ from django.utils import timezone
 from psycopg.types.json import Jsonb
 
 from executions.awaits import awaits, statements
-from executions.awaits.awaits import TIMER, epoch_ms
+from executions.awaits.awaits import epoch_ms
 from executions.errors import (
     AnswerInvalid,
     AwaitTimedOut,
@@ -32,6 +32,7 @@ from foundation.wakeups import wakeup
 from tenancy import audit
 from tenancy.models import Tenant
 from wire.documents.canonical_types import mismatches
+from wire.documents.contract import TIMER
 from wire.messages.suspension import interaction_id as interaction_id_of
 from wire.resume_token import ResumeToken, ResumeTokenError, read
 

@@ -12,11 +12,12 @@ from typing import Any
 from django.db import connection
 
 from executions.awaits import statements, wait_spans
-from executions.awaits.awaits import EXPIRE_TASK, INTERACTION_API, SEND_TASK, TIMER, WEBHOOK, resume
+from executions.awaits.awaits import EXPIRE_TASK, INTERACTION_API, SEND_TASK, WEBHOOK, resume
 from executions.models import Interaction
 from foundation.database import prepared
 from foundation.wakeups import wakeup
 from tenancy.models import Tenant
+from wire.documents.contract import TIMER
 from wire.identifying import RULE, is_identifier
 from wire.messages.celery_messages import Suspension
 from wire.messages.limits import LONGEST_TYPE, LONGEST_WAIT

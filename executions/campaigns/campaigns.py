@@ -16,12 +16,10 @@ from django.contrib.postgres.functions import TransactionNow as Now
 from django.db import DatabaseError, connection, transaction
 from django.db.models import Count, Q, QuerySet
 
-from executions.campaigns import redriving, resubmitting, statements, stopping
-from executions.campaigns.admitting import ItemResult, Status, credit_of, record_admitted
-from executions.campaigns.changes import change, record
+from executions.campaigns import acting, resubmitting, statements
+from executions.campaigns.admitting import ItemResult, Status, change, credit_of, record, record_admitted
 from executions.campaigns.creating import Options, begin, create, require_fitting
-from executions.campaigns.filters import Filters
-from executions.campaigns.selection import fitting, selected
+from executions.campaigns.selection import Filters, fitting, selected
 from executions.errors import CampaignEmpty, CampaignRefused, CampaignUnknown
 from executions.lifecycle.redrive import redrivable
 from executions.models import Campaign, CampaignItem, Execution
@@ -168,9 +166,7 @@ def pause(tenant: Tenant, campaign_id: uuid.UUID, *, actor: str, reason: str = "
     Raises `CampaignUnknown` and `CampaignRefused`.
     """
     with transaction.atomic():
-        found, changed = _change_status(
-            tenant, campaign_id, {Status.RUNNING}, "PAUSED", actor, reason, status=Status.PAUSED
-        )
+        found, changed = _change_status(tenant, campaign_id, {Status.RUNNING}, Status.PAUSED, "PAUSED", actor, reason)
         if changed:
             record("campaign.pause", tenant, campaign_id, actor, reason)
     return found
@@ -186,9 +182,14 @@ def resume(tenant: Tenant, campaign_id: uuid.UUID, *, actor: str, reason: str = 
             cursor.execute(statements.ACCEPT_FAILURES, {"campaign": campaign_id, "tenant": tenant.pk})
             accepted = cursor.rowcount
         found, changed = _change_status(
-            *(tenant, campaign_id, {Status.PAUSED}, "RESUMED", actor, reason),
-            status=Status.RUNNING,
-            changes=statements.RESUME,
+            tenant,
+            campaign_id,
+            {Status.PAUSED},
+            Status.RUNNING,
+            "RESUMED",
+            actor,
+            reason,
+            statements.RESUME,
             accepted=accepted,
         )
         if changed:
@@ -201,9 +202,7 @@ def cancel(tenant: Tenant, campaign_id: uuid.UUID, *, actor: str, reason: str = 
     live = {Status.RUNNING, Status.PAUSED}
     with transaction.atomic():
         cancelled, changed = _change_status(
-            *(tenant, campaign_id, live, "CANCELLED", actor, reason),
-            status=Status.CANCELLED,
-            changes=statements.FINISH,
+            tenant, campaign_id, live, Status.CANCELLED, "CANCELLED", actor, reason, statements.FINISH
         )
         pending = CampaignItem.objects.filter(campaign=cancelled, outcome=ItemResult.PENDING)
         pending.update(outcome=ItemResult.SKIPPED, code=CANCELLED, at=Now())
@@ -216,11 +215,10 @@ def _change_status(
     tenant: Tenant,
     campaign_id: uuid.UUID,
     sources: Collection[str],
-    kind: str,
+    status: str,
+    event: str,
     actor: str,
     reason: str,
-    *,
-    status: str,
     changes: str = "",
     **values: Any,
 ) -> tuple[Campaign, bool]:
@@ -229,9 +227,8 @@ def _change_status(
     An unchanged campaign already has the status, or none of the `sources`. The latter raises `CampaignRefused`.
     """
     data = {"reason": reason} if reason else {}
-    with transaction.atomic():
-        changed = change(tenant, campaign_id, sources, status, kind, actor, data, changes, **values)
-        found = campaign(tenant, campaign_id)
+    changed = change(tenant, campaign_id, sources, status, event, actor, data, changes, **values)
+    found = campaign(tenant, campaign_id)
     if found.status != status:
         raise CampaignRefused(f"Campaign {campaign_id} is {found.status}.", campaignStatus=found.status)
     return found, changed
@@ -263,9 +260,9 @@ def advance() -> int:
 
 
 _ACTS: dict[str, Callable[[Campaign, Sequence[CampaignItem]], int]] = {
-    Kind.REDRIVE: redriving.redrive,
-    Kind.CANCEL: stopping.cancel,
-    Kind.PAUSE: stopping.pause,
+    Kind.REDRIVE: acting.redrive,
+    Kind.CANCEL: acting.cancel,
+    Kind.PAUSE: acting.pause,
 }
 
 

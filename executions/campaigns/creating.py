@@ -8,8 +8,8 @@ from django.db import connection
 from django.db.models import QuerySet
 
 from executions.campaigns import statements
-from executions.campaigns.changes import change
-from executions.campaigns.filters import RevokedRelease, revoked
+from executions.campaigns.admitting import change
+from executions.campaigns.selection import RevokedRelease, revoked
 from executions.errors import CampaignTargetInvalid, ReleaseRevokedConfirmation
 from executions.models import Campaign, Execution, StartFrom
 from releases.errors import ReasonRequired

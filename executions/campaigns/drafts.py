@@ -12,11 +12,10 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 
 from executions.campaigns import statements
+from executions.campaigns.admitting import record
 from executions.campaigns.campaigns import campaign, progress_of
-from executions.campaigns.changes import record
 from executions.campaigns.creating import Kind, Options, Status, begin, create, executions_of, require_fitting
-from executions.campaigns.filters import SHOWN, RevokedRelease, revoked
-from executions.campaigns.selection import first, fitting
+from executions.campaigns.selection import SHOWN, RevokedRelease, first, fitting, revoked
 from executions.errors import CampaignEmpty, CampaignRefused
 from executions.models import Campaign, Execution
 from executions.models.states import State

@@ -1,21 +1,156 @@
-"""Selects executions for campaigns: those that match filters, or those that a person has chosen."""
+"""Selects executions for campaigns, by filters or as a person has chosen, and previews the selection."""
 
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import Count, F, Q, QuerySet
 
-from executions.campaigns.filters import WIRE_NAMES, Filters, matching
 from executions.errors import CampaignTargetInvalid, FilterRequired
 from executions.lifecycle.redrive import redrivable
-from executions.models import TERMINAL_VALUES, Campaign, Execution
-from releases.models import Release
+from executions.models import TERMINAL_VALUES, Campaign, DeadLetter, Execution
+from releases.models import Release, Revocation
+from releases.states import Status
 from tenancy.models import Tenant
 
 Kind = Campaign.Kind
 MOST_CHOSEN = 1000
 """The most executions that a person chooses one by one."""
-_OF_UNFINISHED = ("pipeline_id", "contract_version", "release_version", "error_code")
+SHOWN = 20
+GROUPS_SHOWN = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """Conditions on failed executions. An execution matches if it fulfils all that are not None.
+
+    Executions match if they finished at `finished_from` or later, and before `finished_to`. `reason` and
+    `failure_group` are those of the execution's latest dead letter.
+    """
+
+    pipeline_id: str | None = None
+    contract_version: str | None = None
+    release_version: str | None = None
+    error_code: str | None = None
+    reason: DeadLetter.Reason | None = None
+    finished_from: datetime | None = None
+    finished_to: datetime | None = None
+    failure_group: uuid.UUID | None = None
+
+    def to_json(self) -> dict[str, str]:
+        """Return the conditions with the member names of the REST API."""
+        values = {name: getattr(self, name) for name in WIRE_NAMES}
+        return {
+            WIRE_NAMES[name]: value.isoformat() if isinstance(value, datetime) else str(value)
+            for name, value in values.items()
+            if value is not None
+        }
+
+
+def _wire(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+WIRE_NAMES = {field.name: _wire(field.name) for field in fields(Filters)}
+_LOOKUPS = {
+    "pipeline_id": "pipeline_id",
+    "contract_version": "contract_version",
+    "release_version": "release_version",
+    "error_code": "error_code",
+    "finished_from": "finished_at__gte",
+    "finished_to": "finished_at__lt",
+}
+_RELEASE_LOOKUPS = {
+    "pipeline_id": "pipeline__pipeline_id",
+    "contract_version": "contract_version",
+    "release_version": "release_version",
+}
+_LETTER_LOOKUPS = {"reason": "dead_letters__reason", "failure_group": "dead_letters__group"}
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The executions that a campaign with these filters would contain if it started now.
+
+    `executions` has the first few; the groups are the largest ones. `revoked` has every revoked release among them: a
+    campaign runs their executions only if its operator confirms that.
+    """
+
+    count: int
+    executions: list[Execution]
+    by_error_code: list[dict[str, Any]]
+    by_release: list[dict[str, Any]]
+    revoked: list["RevokedRelease"]
+
+
+@dataclass(frozen=True, slots=True)
+class RevokedRelease:
+    """A revoked release, why it was revoked, and how many matching executions are pinned to it."""
+
+    release_id: int
+    pipeline_id: str
+    contract_version: str
+    release_version: str
+    reason: str
+    count: int
+
+
+def matching(tenant: Tenant, filters: Filters, *, allow_failed: bool) -> QuerySet[Execution]:
+    """Return the failed executions that match `filters`, except smoke tests and those of retired releases.
+
+    Raises `FilterRequired` if there is no condition.
+    """
+    if filters == Filters():
+        raise FilterRequired("A campaign without a filter would contain every execution that ever failed.")
+    found = fitting(tenant, Kind.REDRIVE, Execution.objects.all(), allow_failed=allow_failed)
+    found = found.filter(**_conditions(filters, _LOOKUPS)).exclude(release__status=Status.RETIRED)
+    if of_letter := _conditions(filters, _LETTER_LOOKUPS):
+        found = found.filter(**of_letter, dead_letters__execution_version=F("version"))
+    return found
+
+
+def _conditions(filters: Filters, lookups: Mapping[str, str]) -> dict[str, Any]:
+    return {lookup: value for name, lookup in lookups.items() if (value := getattr(filters, name)) is not None}
+
+
+def preview(tenant: Tenant, filters: Filters, *, allow_failed: bool = False) -> Preview:
+    """Return what a campaign would contain. Executions that failed first come first."""
+    found = matching(tenant, filters, allow_failed=allow_failed)
+    first = found.select_related("tenant").defer("input", "result", "progress").order_by("finished_at", "id")
+    return Preview(
+        count=found.count(),
+        executions=list(first[:SHOWN]),
+        by_error_code=_groups(found, "error_code"),
+        by_release=_groups(found, "pipeline_id", "contract_version", "release_version"),
+        revoked=revoked(found),
+    )
+
+
+def revoked(found: QuerySet[Execution]) -> list[RevokedRelease]:
+    """Return the revoked releases to which executions in `found` are pinned, those with the most executions first."""
+    of_revoked = found.filter(release__status=Status.REVOKED).order_by()
+    counts = dict(of_revoked.values_list("release_id").annotate(count=Count("id")))
+    events = Revocation.objects.filter(release__in=counts).select_related("release__pipeline")
+    releases = [
+        RevokedRelease(
+            release_id=event.release_id,
+            pipeline_id=event.release.pipeline.pipeline_id,
+            contract_version=event.release.contract_version,
+            release_version=event.release.release_version,
+            reason=event.reason,
+            count=counts[event.release_id],
+        )
+        for event in events
+    ]
+    return sorted(releases, key=lambda each: (-each.count, each.release_id))
+
+
+def _groups(found: QuerySet[Execution], *names: str) -> list[dict[str, Any]]:
+    groups = found.order_by().values(*names).annotate(count=Count("id")).order_by("-count", *names)
+    return list(groups[:GROUPS_SHOWN])
 
 
 def fitting(tenant: Tenant, kind: Kind, rows: QuerySet[Execution], *, allow_failed: bool = True) -> QuerySet[Execution]:
@@ -49,22 +184,15 @@ def selected(tenant: Tenant, kind: Kind, filters: Filters, *, allow_failed: bool
 
 def _unfinished(tenant: Tenant, filters: Filters) -> QuerySet[Execution]:
     """Return the executions of the tenant that match and have not ended. An index on the releases finds them."""
-    conditions = {name: value for name in WIRE_NAMES if (value := getattr(filters, name)) is not None}
-    if not conditions:
+    if filters == Filters():
         raise FilterRequired("A campaign without a filter would contain every execution that has not ended.")
-    foreign = [WIRE_NAMES[name] for name in conditions if name not in _OF_UNFINISHED]
+    known = {*_RELEASE_LOOKUPS, "error_code"}
+    foreign = [wire for name, wire in WIRE_NAMES.items() if name not in known and getattr(filters, name) is not None]
     if foreign:
         raise CampaignTargetInvalid(f"Only failed executions have {', '.join(foreign)}.")
-    releases = Release.objects.filter(pipeline__tenant=tenant)
-    for name, lookup in (
-        ("pipeline_id", "pipeline__pipeline_id"),
-        ("contract_version", "contract_version"),
-        ("release_version", "release_version"),
-    ):
-        if name in conditions:
-            releases = releases.filter(**{lookup: conditions[name]})
+    releases = Release.objects.filter(pipeline__tenant=tenant, **_conditions(filters, _RELEASE_LOOKUPS))
     found = Execution.objects.filter(~Q(status__in=TERMINAL_VALUES), release__in=releases.values("pk"))
-    return found.filter(error_code=conditions["error_code"]) if "error_code" in conditions else found
+    return found if filters.error_code is None else found.filter(error_code=filters.error_code)
 
 
 def first(rows: QuerySet[Execution], most: int) -> tuple[QuerySet[Execution], bool]:

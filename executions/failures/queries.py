@@ -1,4 +1,4 @@
-"""Reads groups of failures. The caller has checked access to the tenant.
+"""Reads groups of failures, and records what people decide about them. The caller has checked access to the tenant.
 
 A group is found by an index, and the failures of a group are counted up to a limit, so that every query is fast for any
 number of failures.
@@ -11,14 +11,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db import connection
+from django.contrib.postgres.functions import TransactionNow as Now
+from django.db import connection, transaction
 from django.db.models import F, Func, QuerySet, TextField, Value
 from django.db.models.functions import Cast
 
-from executions.errors import FailureGroupUnknown
-from executions.failures import statements
+from executions.errors import AssigneeInvalid, FailureGroupUnknown
 from executions.models import DeadLetter, FailureGroup
+from tenancy import audit, members
+from tenancy.access import actor_named
 from tenancy.models import Tenant
+from tenancy.roles import Scope
 
 HOURS = 24
 MOST_IN_LIST, MOST_IN_HOUR_OF_LIST = 500, 100
@@ -27,6 +30,32 @@ MOST_OF_ONE = 10_000
 """How many failures the page of one group counts, and how many in each hour."""
 _RELEASES = ("release", "release__pipeline__activation__release")
 _BULKY = ("descriptor", "descriptor_document", "contract_document", "findings", "environments")
+
+# Counts the newest failures of each group, at most `most` + 1: all of them, those whose execution is still failed, and
+# the time of the newest. Always one row for each id.
+_COUNTS = """
+SELECT g.id, f.total, f.still_open, f.newest_at FROM unnest(%(ids)s::uuid[]) AS g(id)
+CROSS JOIN LATERAL (
+    SELECT count(*) AS total, max(l.created_at) AS newest_at,
+        count(*) FILTER (WHERE e.status IN ('FAILED', 'DLQ') AND e.version = l.execution_version) AS still_open
+    FROM (SELECT d.execution_id, d.execution_version, d.created_at FROM executions_deadletter d
+        WHERE d.group_id = g.id ORDER BY d.created_at DESC, d.id DESC LIMIT %(most)s + 1) l
+    JOIN executions_execution e ON e.id = l.execution_id
+) f
+"""
+
+# Counts the failures of each group in each of the last 24 hours, at most `most` in an hour. Hour 0 ends now. No row for
+# an hour without failures.
+_TREND = """
+SELECT g.id, h.hour, f.count FROM unnest(%(ids)s::uuid[]) AS g(id)
+CROSS JOIN generate_series(0, 23) AS h(hour)
+CROSS JOIN LATERAL (
+    SELECT count(*) AS count FROM (SELECT FROM executions_deadletter d
+        WHERE d.group_id = g.id AND d.created_at > now() - make_interval(hours => h.hour + 1)
+            AND d.created_at <= now() - make_interval(hours => h.hour) LIMIT %(most)s) l
+) f
+WHERE f.count > 0
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +136,74 @@ def figures(
     ids: list[Any] = list(group_ids)
     trends: defaultdict[uuid.UUID, list[int]] = defaultdict(lambda: [0] * HOURS)
     with connection.cursor() as cursor:
-        cursor.execute(statements.TREND, {"ids": ids, "most": most_in_hour})
+        cursor.execute(_TREND, {"ids": ids, "most": most_in_hour})
         for group_id, hour, count in cursor.fetchall():
             trends[group_id][HOURS - 1 - hour] = count
-        cursor.execute(statements.COUNTS, {"ids": ids, "most": most})
+        cursor.execute(_COUNTS, {"ids": ids, "most": most})
         return {
             group_id: Figures(total, still_open, newest_at, tuple(trends[group_id]), most, most_in_hour)
             for group_id, total, still_open, newest_at in cursor.fetchall()
         }
+
+
+# --- what people decide: they acknowledge a group, assign it, and write a note ---
+
+
+def change(
+    tenant: Tenant,
+    group_id: uuid.UUID,
+    *,
+    actor: str,
+    acknowledged: bool | None = None,
+    assignee: str | None = None,
+    note: str | None = None,
+) -> FailureGroup:
+    """Acknowledge, assign or annotate a group, and return it. What is None stays. If nothing changes, no entry is made.
+
+    `acknowledged` False withdraws the acknowledgement. `assignee` is the user name of a person who may operate in the
+    tenant, or "". The lock does not delay failures of the group.
+
+    Raises `FailureGroupUnknown` and `AssigneeInvalid`.
+    """
+    with transaction.atomic():
+        locked = FailureGroup.objects.filter(tenant=tenant, pk=group_id).select_for_update(no_key=True).first()
+        found = locked or group(tenant, group_id)
+        changes: dict[str, Any] = {}
+        if acknowledged is not None and acknowledged is found.is_new:
+            changes["acknowledged"] = acknowledged
+        if assignee is not None and assignee != found.assignee:
+            _require_operator(tenant, assignee, actor)
+            changes["assignee"] = assignee
+        if note is not None and note != found.note:
+            changes["note"] = note
+        if changes:
+            _write(found, actor, changes)
+            audit.record(
+                "failure_group.change",
+                tenant=tenant,
+                actor=actor,
+                object_type="failure_group",
+                object=group_id,
+                errorCode=found.error_code,
+                **changes,
+            )
+        return group(tenant, group_id)
+
+
+def _write(group: FailureGroup, actor: str, changes: dict[str, Any]) -> None:
+    columns = {name: value for name, value in changes.items() if name != "acknowledged"}
+    if "acknowledged" in changes:
+        columns |= (
+            {"acknowledged_by": actor, "acknowledged_at": Now()}
+            if changes["acknowledged"]
+            else {"acknowledged_by": "", "acknowledged_at": None}
+        )
+    FailureGroup.objects.filter(pk=group.pk).update(**columns)
+
+
+def _require_operator(tenant: Tenant, username: str, actor: str) -> None:
+    """Refuse superusers who are not members, except the actor: others must not learn their names."""
+    if not username or actor == actor_named(username):
+        return
+    if not members.holds(tenant, username, Scope.OPERATE):
+        raise AssigneeInvalid(f"{username!r} may not operate in tenant {tenant.slug!r}.", assignee=username)

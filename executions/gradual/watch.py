@@ -36,7 +36,8 @@ def watch() -> int:
     """
     changed = 0
     running = GradualActivation.objects.filter(status=GradualActivation.Status.RUNNING)
-    for gradual in list(running.select_related("pipeline__tenant", "baseline", "candidate__pipeline")):
+    for gradual in list(running.select_related("pipeline__tenant", "baseline", "candidate")):
+        gradual.candidate.pipeline = gradual.pipeline
         try:
             changed += watch_one(gradual)
         except (CoordinatorError, DatabaseError) as error:

@@ -4,27 +4,32 @@ While a hold is open, no due work of its target is claimed: no execution, timer,
 finishes, and its outcome is recorded. Several holds may cover one execution; its work continues when all have ended.
 
 The lock of the pipeline's row serialises the pauses and resumes of the pipeline, its releases and its executions. It is
-taken before the locks of executions.
+taken before the locks of executions. The caller has checked access to the tenant.
 """
 
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from executions.errors import ExecutionUnknown, NotPaused, PauseRefused
 from executions.holds import statements
 from executions.models import TERMINAL_VALUES, Execution, Hold, Interaction
+from executions.models.states import State
 from executions.workers.registry import DISPATCH_TASK
 from foundation.wakeups import wakeup
 from releases.errors import ReasonRequired
 from releases.models import Pipeline, Release
 from tenancy import audit
+from tenancy.models import Tenant
 
 log = logging.getLogger(__name__)
+_OVER = (State.SUCCEEDED.value, State.CANCELLED.value)
+"""Nothing of such an execution is left to do, so its hold has no effect. It is removed with the execution."""
 MOVED_AT_ONCE = 1000
 """How many executions one statement moves."""
 
@@ -71,17 +76,9 @@ def pause_executions(executions: Sequence[Execution], *, actor: str, reason: str
     if not executions:
         return set()
     releases = Release.objects.filter(pk__in={execution.release_id for execution in executions})
-    parameters: dict[str, Any] = {
-        "ids": [execution.pk for execution in executions],
-        "versions": [execution.version for execution in executions],
-        "reason": reason,
-        "actor": actor,
-        "terminal": TERMINAL_VALUES,
-    }
     with connection.cursor() as cursor:
         cursor.execute(statements.LOCK_PIPELINES, [list(releases.values_list("pipeline_id", flat=True))])
-        cursor.execute(statements.PAUSE_EXECUTIONS, parameters)
-        return {execution_id for (execution_id,) in cursor.fetchall()}
+    return set(_pause_executions({execution.pk: execution.version for execution in executions}, actor, reason))
 
 
 def hold_release(release: Release, *, actor: str, reason: str) -> None:
@@ -139,21 +136,27 @@ def _lock_pipeline(target: Target) -> None:
     else:
         pipeline_id = Release.objects.values_list("pipeline_id", flat=True).get(pk=target.release_id)
     with connection.cursor() as cursor:
-        cursor.execute(statements.LOCK_PIPELINE, [pipeline_id])
+        cursor.execute(statements.LOCK_PIPELINES, [[pipeline_id]])
 
 
-def _pause_execution(execution: Execution, actor: str, reason: str) -> int:
+def _pause_executions(versions: Mapping[uuid.UUID, int | None], actor: str, reason: str) -> dict[uuid.UUID, int]:
+    """Pause the executions that have these versions; None stands for any. Return the hold of each that was paused."""
     parameters: dict[str, Any] = {
-        "execution": execution.pk,
+        "ids": list(versions),
+        "versions": list(versions.values()),
         "reason": reason,
         "actor": actor,
         "terminal": TERMINAL_VALUES,
     }
     with connection.cursor() as cursor:
-        cursor.execute(statements.PAUSE_EXECUTION, parameters)
-        row = cursor.fetchone()
-    if row is not None:
-        return int(row[0])
+        cursor.execute(statements.PAUSE_EXECUTIONS, parameters)
+        return dict(cursor.fetchall())
+
+
+def _pause_execution(execution: Execution, actor: str, reason: str) -> int:
+    holds = _pause_executions({execution.pk: None}, actor, reason)
+    if execution.pk in holds:
+        return holds[execution.pk]
     status = Execution.objects.filter(pk=execution.pk).values_list("status", flat=True).first()
     if status is None:
         raise ExecutionUnknown(f"There is no execution {execution.pk}.")
@@ -194,3 +197,44 @@ def _move_times(hold: Hold, target: Target) -> None:
             some: dict[str, Any] = {"hold": hold.pk, "ids": ids[start : start + MOVED_AT_ONCE]}
             cursor.execute(statements.MOVE_DUE, some)
             cursor.execute(statements.MOVE_DEADLINES, {**some, "open": [status.value for status in Interaction.OPEN]})
+
+
+# --- reading ---
+
+
+def open_holds(tenant: Tenant) -> QuerySet[Hold]:
+    """Return the tenant's open holds, newest first, without those of executions that succeeded or were cancelled."""
+    rows = Hold.objects.filter(tenant=tenant, ended_at=None).exclude(execution__status__in=_OVER)
+    rows = rows.select_related("tenant", "execution", "pipeline", "release__pipeline")
+    return rows.defer("execution__input", "execution__result", "execution__progress").order_by("-started_at", "-id")
+
+
+def holds_of(execution: Execution) -> list[Hold]:
+    """Return the open holds that keep an execution from being claimed: its own, its release's and its pipeline's."""
+    if execution.status in _OVER:
+        return []
+    return list(_open(Q(execution=execution) | _of(execution.release)))
+
+
+def holds_of_release(release: Release) -> list[Hold]:
+    """Return the open holds of a release and of its pipeline, the oldest first."""
+    return list(_open(_of(release)))
+
+
+def refusing(release: Release) -> Hold | None:
+    """Return the oldest open hold of a release or its pipeline that refuses submissions, or None."""
+    return _open(_of(release)).filter(refuses_submissions=True).first()
+
+
+def accepting(rows: QuerySet[Release]) -> QuerySet[Release]:
+    """Return the releases among `rows` for which `refusing` returns None."""
+    targets = Q(release=OuterRef("pk")) | Q(pipeline=OuterRef("pipeline_id"))
+    return rows.filter(~Exists(_open(targets).filter(refuses_submissions=True)))
+
+
+def _of(release: Release) -> Q:
+    return Q(release=release) | Q(pipeline=release.pipeline_id)
+
+
+def _open(targets: Q) -> QuerySet[Hold]:
+    return Hold.objects.filter(targets, ended_at=None).order_by("started_at", "id")

@@ -1,44 +1,22 @@
 """The SQL statements of holds: what each does, and what it means if it affects or returns no row."""
 
-# Locks a pipeline, which serialises all pauses and resumes of the pipeline, its releases and its
-# executions. No row is impossible.
-LOCK_PIPELINE = """
-SELECT p.id FROM releases_pipeline p WHERE p.id = %s FOR UPDATE
-"""
-
-# Pauses an execution, with its event. No row: the execution is paused or terminal, or was removed.
-PAUSE_EXECUTION = """
-WITH locked AS (
-    SELECT e.id, e.tenant_id FROM executions_execution e
-    WHERE e.id = %(execution)s AND NOT e.held AND e.status <> ALL (%(terminal)s) FOR UPDATE
-), hold AS (
-    INSERT INTO executions_hold (tenant_id, execution_id, reason, refuses_submissions, started_by)
-    SELECT tenant_id, id, %(reason)s, false, %(actor)s FROM locked RETURNING id
-), held AS (
-    UPDATE executions_execution e SET held = true, event_count = e.event_count + 1
-    FROM locked WHERE e.id = locked.id RETURNING e.id, e.event_count, e.status
-), events AS (
-    INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
-    SELECT id, event_count, 'PAUSED', status, %(actor)s, jsonb_build_object('reason', %(reason)s::text) FROM held
-)
-SELECT id FROM hold
-"""
-
-# Locks pipelines in the order of their keys, as above. No row is impossible.
+# Locks pipelines in the order of their keys, which serialises all pauses and resumes of the pipelines, their releases
+# and their executions. No row is impossible.
 LOCK_PIPELINES = """
 SELECT p.id FROM releases_pipeline p WHERE p.id = ANY(%s) ORDER BY p.id FOR UPDATE
 """
 
-# Pauses executions that have these versions, each with its event. No row: each is paused or terminal, has changed, or
-# was removed.
+# Pauses executions that have these versions, or any version for null, each with its event. No row: each is paused or
+# terminal, has changed, or was removed.
 PAUSE_EXECUTIONS = """
 WITH locked AS (
     SELECT e.id, e.tenant_id FROM executions_execution e
-    JOIN unnest(%(ids)s::uuid[], %(versions)s::bigint[]) AS r(id, version) ON r.id = e.id AND r.version = e.version
+    JOIN unnest(%(ids)s::uuid[], %(versions)s::bigint[]) AS r(id, version)
+        ON r.id = e.id AND coalesce(r.version, e.version) = e.version
     WHERE NOT e.held AND e.status <> ALL (%(terminal)s) ORDER BY e.id FOR UPDATE OF e
 ), hold AS (
     INSERT INTO executions_hold (tenant_id, execution_id, reason, refuses_submissions, started_by)
-    SELECT tenant_id, id, %(reason)s, false, %(actor)s FROM locked
+    SELECT tenant_id, id, %(reason)s, false, %(actor)s FROM locked RETURNING id, execution_id
 ), held AS (
     UPDATE executions_execution e SET held = true, event_count = e.event_count + 1
     FROM locked WHERE e.id = locked.id RETURNING e.id, e.event_count, e.status
@@ -46,7 +24,7 @@ WITH locked AS (
     INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
     SELECT id, event_count, 'PAUSED', status, %(actor)s, jsonb_build_object('reason', %(reason)s::text) FROM held
 )
-SELECT id FROM held
+SELECT execution_id, id FROM hold
 """
 
 # Pauses a release or a pipeline. No row is impossible: the caller has the lock and found no open hold.

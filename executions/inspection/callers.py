@@ -86,6 +86,10 @@ class Callers:
     def failing(self) -> int:
         return sum(each.failing for each in self.callers)
 
+    @property
+    def rounded_rate(self) -> float:
+        return round(self.per_minute, 2)
+
 
 def callers(release: Release, active: Release | None) -> Callers:
     """Check recent inputs of the pipeline against the first step of `release`.
@@ -104,8 +108,8 @@ def callers(release: Release, active: Release | None) -> Callers:
     with connection.cursor() as cursor:
         cursor.execute(statements.SUBMISSIONS, parameters)
         rows = cursor.fetchall()
-    since, submissions, count, last_hour, minutes = rows[0][:5]
-    sample = [row[5:] for row in rows if row[5] is not None]
+    [(since, submissions, count, last_hour, minutes, *_), *_] = rows
+    sample = [(pk, name, at, executions) for *_, pk, name, at, executions in rows if pk is not None]
     found = {name: Caller(name, executions, at) for _, name, at, executions in reversed(sample)}
     contract = _contract(release)
     if contract is not None:

@@ -5,10 +5,10 @@ from enum import StrEnum
 
 from django.db import connection
 
-from executions.holds import queries as holds
+from executions.holds import holds
 from executions.inspection import statements
 from executions.inspection.callers import Callers, callers
-from executions.workers.hosts import Hosts, hosts
+from executions.workers.eligibility import Hosts, hosts
 from foundation.errors import CoordinatorError
 from releases.activation import activation, comparison, gates
 from releases.activation.gates import Gate, Switch, Verdict

@@ -87,13 +87,13 @@ def worker_plan(tenant: Tenant) -> list[PlannedRelease]:
     """
     with connection.cursor() as cursor:
         cursor.execute(statements.WORKER_PLAN, {"tenant": tenant.pk, "counted": COUNTED})
-        rows = list(cursor.fetchall())
-    artifacts = _artifacts([row[0] for row in rows])
-    return [_planned(row, artifacts.get(row[0])) for row in rows]
+        rows = {release: columns for release, *columns in cursor.fetchall()}
+    artifacts = _artifacts(list(rows))
+    return [_planned(columns, artifacts.get(release)) for release, columns in rows.items()]
 
 
-def _planned(row: tuple[Any, ...], artifact: Artifact | None) -> PlannedRelease:
-    _, pipeline, contract, version, active, gradual, pinned, opened, awaiting, *load = row
+def _planned(columns: list[Any], artifact: Artifact | None) -> PlannedRelease:
+    pipeline, contract, version, active, gradual, pinned, opened, awaiting, *load = columns
     holds = zip(Reason, (active, gradual, pinned, opened, awaiting), strict=True)
     is_image = artifact is not None and ArtifactKind(artifact.kind).is_image
     return PlannedRelease(

@@ -19,16 +19,15 @@ from django.db import Error, transaction
 from executions import life_lines, metrics
 from executions.awaits import opening
 from executions.awaits.opening import Parking
-from executions.lifecycle import checkpoints, reports
-from executions.lifecycle.locked import Locked, Overtaken, lock, with_lost_leases
-from executions.lifecycle.recorded_spans import recording
+from executions.lifecycle import reports
+from executions.lifecycle.reports import Locked, Overtaken, lock, recording, with_lost_leases
 from executions.models import DeadLetter
-from executions.models.states import State
+from executions.models.states import OUTCOME_UNKNOWN, State
 from executions.state_machine import dead_letters, moves
 from executions.state_machine.moves import Move, Note
-from executions.state_machine.retry import OUTCOME_UNKNOWN, RetryPolicy
 from executions.workers.registry import DISPATCH_TASK
 from foundation.database.postgresql.outage import rejects_values
+from foundation.scheduling.retry import RetryPolicy
 from foundation.wakeups import wakeup
 from releases.models import Pipeline
 from releases.models.policy import LONGEST_RETRY_DELAY
@@ -158,7 +157,9 @@ def _record_once(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened,
     with transaction.atomic():
         known, group = with_lost_leases(lock(identity, ids, may_restart=may_restart), group)
         starts = {pk: locked.step_index for pk, locked in known.items()}
-        starts |= checkpoints.keep([each for each in group.checkpoints if each.execution_id in known], group, starts)
+        starts |= reports.keep_checkpoints(
+            [each for each in group.checkpoints if each.execution_id in known], group, starts
+        )
         requested = list(_moves(identity, known, group, starts, opened))
         reporter = reports.reporter(group)
         moved = {id(move) for move in moves.apply([move for move, _ in requested], reporter)}

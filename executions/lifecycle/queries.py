@@ -4,10 +4,14 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from django.db import connection
 from django.db.models import QuerySet
 
 from executions.errors import ExecutionUnknown
+from executions.lifecycle import statements
 from executions.models import DeadLetter, Execution, ExecutionEvent
+from releases.activation.retirement import Blocker, Kind
+from releases.models import Release
 from tenancy.models import Tenant
 
 EVENT_PAYLOADS = frozenset({"errorMessage", "traceback"})
@@ -59,3 +63,27 @@ def traceback_of(letter: DeadLetter) -> str:
     events = letter.execution.events.filter(at__lte=letter.created_at, status=letter.terminal_status)
     data = events.order_by("-sequence").values_list("data", flat=True).first()
     return str((data or {}).get("traceback", ""))
+
+
+STATUSES = {
+    "QUEUED": Kind.QUEUED,
+    "RUNNING": Kind.RUNNING,
+    "WAIT_RETRY": Kind.RETRYING,
+    "WAITING_EXTERNAL": Kind.WAITING,
+    "FAILED": Kind.FAILED,
+    "DLQ": Kind.DEAD_LETTERED,
+    "CAMPAIGN": Kind.CAMPAIGN,
+}
+
+
+def blockers(release: Release) -> list[Blocker]:
+    """Return the open executions, the failures and the unfinished campaigns of a release, all from one snapshot.
+
+    A failure counts until retention removes it, because it can be re-driven until then. A failed smoke test does not
+    count. A campaign counts while it has an execution of the release that it has yet to re-drive.
+    """
+    parameters = {"release": release.pk, "tenant": release.pipeline.tenant_id}
+    with connection.cursor() as cursor:
+        cursor.execute(statements.COUNT_BLOCKERS, parameters)
+        counts = dict(cursor.fetchall())
+    return [Blocker(kind, counts[name]) for name, kind in STATUSES.items() if counts.get(name)]

@@ -1,15 +1,15 @@
 """Re-drives an execution that has failed, on the release that it is pinned to (wire protocol E.8)."""
 
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from executions.awaits import interactions
-from executions.errors import ExecutionChanged, RedriveRefused, VersionMismatch
-from executions.lifecycle import queries
-from executions.lifecycle.pinned_releases import require_runnable
+from executions.errors import ExecutionChanged, RedriveRefused, ReleaseRevokedConfirmation, VersionMismatch
+from executions.lifecycle import queries, statements
 from executions.models import Execution
 from executions.models.states import State
 from executions.state_machine import moves
@@ -17,6 +17,9 @@ from executions.state_machine.moves import Move
 from executions.submission.admission import require_allowed
 from executions.workers.registry import DISPATCH_TASK
 from foundation.wakeups import wakeup
+from releases.errors import ReleaseRetired
+from releases.models import Pipeline, Revocation
+from releases.states import Status
 from tenancy import audit
 from tenancy.models import Tenant
 from wire.messages.celery_messages import Shape
@@ -132,4 +135,38 @@ def move_of(execution: Execution, *, actor: str, reason: str, **details: str) ->
         attempt=execution.attempt + 1,
         budget_start=execution.attempt + 1,
         transition_key=f"redrive:{execution.pk}:{execution.version}",
+    )
+
+
+def lock_statuses(release_ids: Collection[int]) -> dict[int, Status]:
+    """Return the statuses of the releases. None of them is retired before the transaction ends."""
+    with connection.cursor() as cursor:
+        cursor.execute(statements.LOCK_RELEASES, {"ids": list(release_ids)})
+        return {release_id: Status(status) for release_id, status in cursor.fetchall()}
+
+
+def require_runnable(execution: Execution, allow_revoked: bool) -> None:
+    """Raise `ReleaseRetired` or, without `allow_revoked`, `ReleaseRevokedConfirmation`.
+
+    The release is not retired before the transaction ends.
+    """
+    status = lock_statuses([execution.release_id])[execution.release_id]
+    if status is Status.RETIRED:
+        raise ReleaseRetired(
+            f"Release {execution.release_version!r} is retired, so execution {execution.pk} cannot run again.",
+            releaseVersion=execution.release_version,
+        )
+    if status is Status.REVOKED and not allow_revoked:
+        raise _unconfirmed(execution)
+
+
+def _unconfirmed(execution: Execution) -> ReleaseRevokedConfirmation:
+    reason = Revocation.objects.values_list("reason", flat=True).get(release=execution.release_id)
+    pipelines = Pipeline.objects.filter(releases=execution.release_id)
+    active = pipelines.values_list("activation__release__release_version", flat=True).get()
+    return ReleaseRevokedConfirmation(
+        f"Execution {execution.pk} is pinned to release {execution.release_version!r}, which is revoked: {reason}",
+        releaseVersion=execution.release_version,
+        revocationReason=reason,
+        activeReleaseVersion=active,
     )

@@ -1,14 +1,29 @@
-"""What an event records about the worker that reported it, and about the code that it ran.
+"""What is done with the reports of workers before outcomes move executions: locks, late leases, checkpoints, spans.
 
-Everything here is recorded as reported. `wire.documents.execution_runs` compares it with the pinned release.
+What an event records about a worker and its code is as reported. `wire.documents.execution_runs` compares it with the
+pinned release.
 """
 
+import logging
 import uuid
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
+from psycopg.types.json import Jsonb
+
+from executions.lifecycle import statements
+from executions.state_machine import moves
+from foundation.database import prepared
+from foundation.telemetry import traces
+from foundation.telemetry.traces import Kind
+from wire.documents.json_reader import all_storable
+from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Checkpoint, Outcome, OutcomeGroup, StepSpan
 
+log = logging.getLogger(__name__)
+Report = TypeVar("Report", Outcome, Checkpoint)
 Starts = Mapping[uuid.UUID, int]
 """The step at which the part that is not recorded yet begins, by execution."""
 
@@ -42,3 +57,129 @@ def of_outcome(outcome: Outcome, start: int) -> dict[str, Any]:
 def of_checkpoint(checkpoint: Checkpoint, start: int) -> list[list[int]]:
     """Return the spans of the steps since the checkpoint before this one."""
     return spans([each for each in checkpoint.steps if each[0] < checkpoint.next_step_index], start)
+
+
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """A locked execution, as it was before its outcome."""
+
+    pk: uuid.UUID
+    attempt: int
+    budget_start: int
+    result_shape: str
+    version: int
+    step_index: int
+    lost_lease: uuid.UUID | None
+
+
+class Overtaken(Exception):
+    """An execution was changed by a transaction that began after this one."""
+
+
+def lock(identity: ReleaseIdentity, ids: Iterable[uuid.UUID], *, may_restart: bool) -> dict[uuid.UUID, Locked]:
+    """Lock the executions with these ids, and return those of this release. Raises `Overtaken` if `may_restart`."""
+    with prepared.cursor() as cursor:
+        cursor.execute(statements.LOCK, {"ids": list(set(ids))})
+        rows = cursor.fetchall()
+    found = {}
+    for pk, attempt, start, shape, version, step, lost, tenant, pipeline, contract, release, is_overtaken in rows:
+        if may_restart and is_overtaken:
+            raise Overtaken
+        if ReleaseIdentity(tenant, pipeline, contract, release) == identity:
+            found[pk] = Locked(pk, attempt, start, shape, version, step, lost)
+    return found
+
+
+def with_lost_leases(
+    known: Mapping[uuid.UUID, Locked], group: OutcomeGroup
+) -> tuple[Mapping[uuid.UUID, Locked], OutcomeGroup]:
+    """Restore the lost leases of late outcomes. Return executions and reports, these with their new versions."""
+
+    def is_late(report: Outcome | Checkpoint) -> bool:
+        execution = known.get(report.execution_id)
+        return execution is not None and report.lease_token == execution.lost_lease
+
+    lost = [(each.execution_id, each.lease_token, each.outcome == "FAILED") for each in group.outcomes if is_late(each)]
+    if not lost:
+        return known, group
+    versions = moves.restore_leases(lost, worker_id=group.worker_id)
+    log.info("Restored %d lost leases for late outcomes", len(versions))
+
+    def present(report: Report) -> Report:
+        if report.execution_id not in versions or not is_late(report):
+            return report
+        return report.model_copy(update={"execution_version": versions[report.execution_id]})
+
+    restored = {pk: replace(known[pk], version=version) for pk, version in versions.items()}
+    found = {"outcomes": [*map(present, group.outcomes)], "checkpoints": [*map(present, group.checkpoints)]}
+    return {**known, **restored}, group.model_copy(update=found)
+
+
+def keep_checkpoints(reached: Sequence[Checkpoint], group: OutcomeGroup, starts: Starts) -> dict[uuid.UUID, int]:
+    """Store the newest valid checkpoint of each execution, and return the steps at which these executions resume.
+
+    A checkpoint is valid if its lease is, and if its outputs can be stored. It counts as progress: it resets the number
+    of leases that its execution has lost in a row. The caller has verified that the executions belong to the release
+    that the worker hosts. `reached` are those checkpoints of `group`, and `starts` the current steps of the executions.
+    """
+    # At most one version and lease of an execution passes the guard, so the newest is chosen for each of them.
+    newest: dict[object, tuple[Checkpoint, Jsonb]] = {}
+    for each in sorted(reached, key=lambda each: each.next_step_index):
+        progress = _progress(each)
+        if progress is not None:
+            newest[each.execution_id, each.execution_version, each.lease_token] = (each, progress)
+    rows = list(newest.values())
+    if not rows:
+        return {}
+    columns: dict[str, Any] = {
+        "actor": f"worker:{group.worker_id}",
+        "reporter": Jsonb(reporter(group)),
+        "ids": [each.execution_id for each, _ in rows],
+        "versions": [each.execution_version for each, _ in rows],
+        "tokens": [each.lease_token for each, _ in rows],
+        "steps": [each.next_step_index for each, _ in rows],
+        "progress": [progress for _, progress in rows],
+        "shapes": ["MULTI" if each.many else "UNI" for each, _ in rows],
+        "keys": [each.transition_key for each, _ in rows],
+        "spans": [Jsonb(of_checkpoint(each, starts[each.execution_id])) for each, _ in rows],
+    }
+    with prepared.cursor() as cursor:
+        cursor.execute(statements.STORE_CHECKPOINTS, columns)
+        return dict(cursor.fetchall())
+
+
+def _progress(checkpoint: Checkpoint) -> Jsonb | None:
+    """Return what the next step starts from. If it cannot be stored, log that and return None."""
+    try:
+        outputs = all_storable(checkpoint.output_payloads)
+    except ValueError:  # its text may quote the output
+        pk = checkpoint.execution_id
+        log.warning("A checkpoint of execution %s cannot be stored", pk, extra={"execution": pk})
+        return None
+    if checkpoint.many:
+        return Jsonb(outputs)
+    return Jsonb(outputs[0]) if len(outputs) == 1 else None
+
+
+def recording(identity: ReleaseIdentity, outcomes: Iterable[Outcome]) -> AbstractContextManager[None]:
+    """Make a span for each traced outcome of a group, as a child of its run. All cover the recording of the group."""
+    traced = [each for each in outcomes if each.traceparent]
+    if not traced:
+        return nullcontext()
+    return traces.ended(
+        *(
+            traces.begin(
+                "record outcome",
+                Kind.CONSUMER,
+                outcome.traceparent,
+                {
+                    "pipelines.tenant": identity.tenant_id,
+                    "pipelines.pipeline": identity.pipeline_id,
+                    "pipelines.release": identity.release_version,
+                    "pipelines.execution": str(outcome.execution_id),
+                    "pipelines.outcome": outcome.outcome,
+                },
+            )
+            for outcome in traced
+        )
+    )

@@ -18,16 +18,15 @@ from django.db import Error, connection, transaction
 from executions import metrics
 from executions.lifecycle import outcome, statements
 from executions.models import Execution, Worker, WorkerEligibility
-from executions.models.states import State
+from executions.models.states import OUTCOME_UNKNOWN, State
 from executions.state_machine import moves
 from executions.state_machine.moves import Move, owner
-from executions.state_machine.retry import OUTCOME_UNKNOWN
 from executions.transports.rest import wire_forms, workers
-from executions.transports.rest.call_spans import called
 from executions.transports.rest.calls import blocked_reason, call, lease_seconds, may_call
 from executions.transports.rest.commands import command_of, non_retryable, payload_of, steps_of
 from executions.transports.rest.results import NOT_CONNECTED, CallResult, Sent, failed, result_of
 from executions.transports.rest.transport import CALL_TASK
+from executions.transports.spans import called
 from executions.workers.registry import DISPATCH_TASK, REST
 from foundation.database.in_hand import record_in_hand
 from foundation.database.postgresql.outage import rejects_values
@@ -78,12 +77,13 @@ def _wait(execution_id: uuid.UUID, lease_token: uuid.UUID, waits: int) -> None:
 def _run(execution_id: uuid.UUID, lease_token: uuid.UUID) -> bool:
     with connection.cursor() as cursor:
         cursor.execute(statements.START_CALL, {"id": execution_id, "token": lease_token, "lease": lease_seconds()})
-        row = cursor.fetchone()
-    if row is None:
+        started = cursor.fetchone()
+    if started is None:
         log.info("The lease of %s was lost before its call", execution_id, extra={"execution": execution_id})
         return False
+    [token] = started
     execution = Execution.objects.select_related("tenant", "release__contract").get(pk=execution_id)
-    if execution.lease_token != row[0] or execution.lease_worker is None:
+    if execution.lease_token != token or execution.lease_worker is None:
         return False
     host = WorkerEligibility.objects.select_related("worker").get(
         worker__tenant=execution.tenant_id,
@@ -91,10 +91,10 @@ def _run(execution_id: uuid.UUID, lease_token: uuid.UUID) -> bool:
         worker__worker_id=execution.lease_worker,
     )
     if refusal := _refusal(execution, host):
-        _give_back(execution, row[0], refusal)
+        _give_back(execution, token, refusal)
         return False
     begun = time.time()
-    found = _traced_call(execution, row[0], host.worker)
+    found = _traced_call(execution, token, host.worker)
     span = _ms(begun), _ms(time.time())
     record_in_hand(lambda: _record(execution, host.worker, found, span))
     return True

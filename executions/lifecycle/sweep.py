@@ -14,7 +14,6 @@ from executions.state_machine import dead_letters, moves
 from executions.state_machine.moves import owner
 from executions.transports.rest import workers
 from executions.workers import registry
-from foundation.wakeups import wakeup
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +50,7 @@ def awaits_due() -> int:
     handled = 0
     while found := awaits.expire():
         handled += found
-    if webhooks.due_exists():
-        wakeup.send(awaits.SEND_TASK)
+    webhooks.OUTBOX.announce()
     return handled
 
 

@@ -1,7 +1,7 @@
 """Executions, their history, awaits, workers, and campaigns."""
 
 from executions.models.admission_receipt import AdmissionReceipt
-from executions.models.awaits import IS_CLAIMED, AwaitUnit, Interaction
+from executions.models.awaits import IS_CLAIMED, AwaitUnit, Interaction, InteractionEvent
 from executions.models.campaign import Campaign, CampaignEvent, CampaignItem, StartFrom
 from executions.models.execution import (
     CLAIMED,
@@ -14,17 +14,22 @@ from executions.models.execution import (
     DeadLetter,
     Execution,
     ExecutionEvent,
+    FinishedCount,
+    WireForm,
 )
 from executions.models.failure_group import FailureGroup, is_new
-from executions.models.finished_count import FinishedCount
 from executions.models.hold import Hold
-from executions.models.interaction_event import InteractionEvent
-from executions.models.message_path import MessagePath, OutcomePath
 from executions.models.resubmission import Resubmission
 from executions.models.smoke_test import SmokeTest
-from executions.models.wire_form import WireForm
-from executions.models.worker import CodeOrigin, Worker, WorkerEligibility, WorkerEvent
-from executions.models.worker_key import WorkerKeyChange
+from executions.models.worker import (
+    CodeOrigin,
+    MessagePath,
+    OutcomePath,
+    Worker,
+    WorkerEligibility,
+    WorkerEvent,
+    WorkerKeyChange,
+)
 
 __all__ = [
     "CLAIMED",

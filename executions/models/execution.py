@@ -313,3 +313,38 @@ class DeadLetter(models.Model):
 
     def __str__(self) -> str:
         return f"{self.execution_id}: {self.error_code}"
+
+
+class WireForm(models.Model):
+    """The input as it was submitted, and the outputs as a REST worker sent them (wire protocol C.2, C.3).
+
+    `input` is a snapshot with its payloads, `result` a list of payloads. Each is null if it did not travel in typed
+    payloads, and is written once, in the transaction that accepts or ends the execution.
+    """
+
+    execution = models.OneToOneField(Execution, on_delete=models.PROTECT, primary_key=True, related_name="wire_form")
+    input = models.JSONField(null=True)
+    result = models.JSONField(null=True)
+
+    def __str__(self) -> str:
+        return str(self.execution_id)
+
+
+class FinishedCount(models.Model):
+    """How many executions of a release finished in one minute, and how. Derived from the executions.
+
+    `executions.statistics` writes, reads and removes these rows.
+    """
+
+    release = models.ForeignKey(Release, on_delete=models.PROTECT, related_name="+", db_index=False)
+    minute = models.DateTimeField()
+    succeeded = models.PositiveIntegerField()
+    failed = models.PositiveIntegerField()
+    cancelled = models.PositiveIntegerField()
+
+    class Meta:
+        # Migration 0016 adds a CHECK: `minute` has no seconds.
+        constraints = (models.UniqueConstraint(fields=("minute", "release"), name="finished_count_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.release_id} at {self.minute}"

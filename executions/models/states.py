@@ -39,6 +39,8 @@ MOVES: dict[State, frozenset[State]] = {
 }
 DUE = frozenset({State.QUEUED, State.WAIT_RETRY})
 TERMINAL = frozenset({State.SUCCEEDED, State.FAILED, State.DLQ, State.CANCELLED})
+OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
+"""The error code of a transition that a worker may have carried out, although its outcome is unknown (ADR 74)."""
 
 
 def legal(source: State, target: State) -> bool:

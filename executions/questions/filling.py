@@ -12,12 +12,12 @@ from executions.questions.parts import (
     LONGEST_NUMBER,
     MOST_ITEMS,
     ROOT,
+    local_text,
     marker,
     may_be_left_out,
     name_of_item,
     name_of_member,
 )
-from executions.questions.times import local_text
 from wire.comparison.type_shapes import Form, Shape, Types, limits_of
 from wire.documents.canonical_types import SCALARS, TEXTS
 

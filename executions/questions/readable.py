@@ -1,4 +1,4 @@
-"""Values as readable fields: facts, lists and tables instead of JSON."""
+"""Values as readable fields: facts, lists and tables instead of JSON. Names of the contract in words."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -7,13 +7,14 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from executions.questions.words import readable_name
-
 DEEPEST: Final = 6
 MOST_VALUES: Final = 400
 MOST_ROWS: Final = 50
 MOST_COLUMNS: Final = 6
 LONGEST_TEXT: Final = 2000
+_NAME = re.compile(r"[^\W_][\w -]*")
+_STEP = re.compile(r"Process(?P<name>[A-Z0-9].*)Service")
+_BOUNDARY = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[A-Z])|[\s_-]+")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)")
 _TELLING = ("name", "title", "customer", "subject", "amount", "total", "reason", "number", "id", "key", "reference")
 _LONGEST_SUMMARY = 40
@@ -139,3 +140,29 @@ def _rank(name: str) -> int:
 def _shortened(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= _LONGEST_SUMMARY else f"{line[: _LONGEST_SUMMARY - 1]}…"
+
+
+# --- names in words ---
+
+
+def title_of(step_id: str) -> str:
+    """Return the author's name of a step: "Approve claim" for `ProcessApproveClaimService` (wire protocol A.1.2)."""
+    built = _STEP.fullmatch(step_id)
+    return readable_name(built["name"] if built else step_id)
+
+
+def readable_name(name: str) -> str:
+    """Return a name in words: "Claim id" for `claimId` or `claim_id`. Abbreviations and other texts stay."""
+    if not _NAME.fullmatch(name):
+        return name
+    first, *rest = [word for word in _BOUNDARY.split(name) if word]
+    return " ".join([first[:1].upper() + first[1:], *(_lower(word) for word in rest)])
+
+
+def person(actor: str) -> str:
+    """Return the name of an actor without its kind, if it is a user. Other actors keep their kind."""
+    return actor.removeprefix("user:")
+
+
+def _lower(word: str) -> str:
+    return word if len(word) > 1 and word.isupper() else word.lower()

@@ -6,8 +6,7 @@ from datetime import tzinfo
 from decimal import Decimal
 from typing import Any, Final
 
-from executions.questions.parts import LONGEST_NUMBER, Kind, Part, Problem
-from executions.questions.times import is_local, zoned_text
+from executions.questions.parts import LONGEST_NUMBER, Kind, Part, Problem, is_local, zoned_text
 from wire.documents.canonical_types import SCALARS
 
 ABSENT: Final = object()

@@ -1,10 +1,14 @@
-"""The columns of lists and exports: which there are, which a person chose, and the values of a row."""
+"""The columns of lists and exports: which there are, which a person chose, the values of a row, and exported rows."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
+from django.db.models import QuerySet
+
 from executions.models import TERMINAL_VALUES, Execution
-from executions.search.matching import FAILED_VALUES
+from executions.search.matching import FAILED_VALUES, with_failed_step
+from foundation import exports
+from foundation.database.bounded import time_limit
 from foundation.errors import InvalidRequest
 
 DEFAULT: Final = ("id", "key", "status", "pipeline", "release", "error", "duration", "submitted")
@@ -56,3 +60,17 @@ def chosen(names: Iterable[str]) -> tuple[str, ...]:
         errors = [{"field": "columns", "code": "INVALID", "message": rule}]
         raise InvalidRequest(f"columns: there is no column {unknown[0]!r}", errors=errors)
     return tuple(name for name in COLUMNS if name in wanted or name == "id")
+
+
+MOST: Final = 100_000
+"""How many executions an export has at most: the newest ones."""
+SECONDS: Final = 30
+_CHUNK: Final = 2000
+
+
+def lines(rows: QuerySet[Execution], columns: Sequence[str], form: str) -> Iterator[bytes]:
+    """Yield at most `MOST` executions, one line each (`foundation.exports`). Raises `QueryTooSlow`."""
+    found = with_failed_step(rows) if "step" in columns else rows
+    with time_limit(SECONDS):
+        values = ({name: COLUMNS[name][1](row) for name in columns} for row in found[:MOST].iterator(_CHUNK))
+        yield from exports.lines(columns, values, form)

@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 from executions.models import CLAIMED, DUE_VALUES, LIVE_VALUES, PERSON, DeadLetter, Execution, SmokeTest
 from executions.models.states import State
 from executions.search.conditions import HELD, LIVE, ME, UNSUCCESSFUL, Search
-from executions.workers.stranded import stranded
+from executions.workers.eligibility import stranded
 from releases.models import Pipeline, Release
 from tenancy.access import actor
 from tenancy.models import ApiToken, Tenant

@@ -21,6 +21,7 @@ from psycopg.types.json import Jsonb
 
 from executions.models.states import MOVES, TERMINAL, State
 from executions.state_machine import statements
+from executions.state_machine.claim_statement import CLAIM
 from foundation.database import prepared
 from wire.documents.contract import ResultShape
 from wire.messages.celery_messages import Shape
@@ -128,6 +129,7 @@ class Claim:
     `claimed_at` is the time of this process's monotonic clock shortly before the lease began.
     """
 
+    claimed_at: float
     execution_id: uuid.UUID
     tenant: str
     pipeline_id: str
@@ -148,7 +150,6 @@ class Claim:
     has_rest_worker: bool
     traceparent: str | None
     due_seconds: float
-    claimed_at: float
 
 
 STOCK_SECONDS = 0.4
@@ -210,9 +211,11 @@ def _claim_once(
             cursor.execute("SELECT pg_try_advisory_xact_lock(%(key)s)", {"key": _CLAIMING})
             if cursor.fetchone() != (True,):
                 return [], True
-        cursor.execute(statements.CLAIM, parameters)
+        cursor.execute(CLAIM, parameters)
         rows = cursor.fetchall()
-    return [Claim(*(*row[1:], claimed_at)) for row in rows if row[1] is not None], bool(rows[0][0])
+    [(is_work_left, *_), *_] = rows
+    claims = [Claim(claimed_at, execution_id, *more) for _, execution_id, *more in rows if execution_id is not None]
+    return claims, bool(is_work_left)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +246,7 @@ def expire_leases(*, actor: str, limit: int, most_takeovers: int, lease_seconds:
     }
     with connection.cursor() as cursor:
         cursor.execute(statements.EXPIRE, parameters)
-        return {row[0]: Expired(State(row[1]), *row[2:]) for row in cursor.fetchall()}
+        return {pk: Expired(State(state), *release) for pk, state, *release in cursor.fetchall()}
 
 
 def renew_leases(

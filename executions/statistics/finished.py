@@ -1,9 +1,10 @@
-"""Executions that finished, by release and time.
+"""Executions that finished, that failed lately and that are live, by release.
 
-The clock counts those of each minute (`count`). Pages add the counts up, and read only executions that are newer than
-the newest count.
+The clock counts what finished in each minute (`count`). Pages add the counts up, and read only executions that are
+newer than the newest count.
 """
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -124,3 +125,59 @@ def _series(tenants: Collection[int], pipeline: int | None, window: Window) -> S
             series.releases.setdefault(release_id, Totals()).add(*counts)
             series.intervals.setdefault((release_id, window.place(at)), Totals()).add(*counts)
     return series
+
+
+MOST_READ: Final = 10_001
+"""How many of the newest failures of each tenant are read."""
+
+
+@dataclass(slots=True)
+class Failures:
+    """The failures of one release. `codes` has the error codes of the last hour, the most frequent first."""
+
+    last_day: int = 0
+    last_hour: int = 0
+    codes: list[tuple[str, int]] = field(default_factory=list)
+
+
+def recent(tenants: Collection[int]) -> dict[int, Failures]:
+    """Return the failures of the last day by the id of the release. Smoke tests do not count."""
+    found: dict[int, Failures] = {}
+    with connection.cursor() as cursor:
+        cursor.execute(statements.FAILURES, {"tenants": list(tenants), "most": MOST_READ})
+        for release_id, code, day, hour in cursor.fetchall():
+            failures = found.setdefault(release_id, Failures())
+            failures.last_day += day
+            failures.last_hour += hour
+            if hour:
+                failures.codes.append((code, hour))
+    return found
+
+
+MOST_COUNTED: Final = 10_000
+"""How many live executions of each release are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """How many live executions a release has in each status. `more` is True if it has more than MOST_COUNTED.
+
+    Smoke tests do not count.
+    """
+
+    statuses: Counter[str]
+    more: bool
+
+    @property
+    def total(self) -> int:
+        return self.statuses.total()
+
+
+def live(tenants: Collection[int]) -> dict[int, Live]:
+    """Return the live executions by the id of the release, for releases that have any."""
+    found: dict[int, Counter[str]] = {}
+    with connection.cursor() as cursor:
+        cursor.execute(statements.LIVE, {"tenants": list(tenants), "most": MOST_COUNTED + 1})
+        for release_id, status, count in cursor.fetchall():
+            found.setdefault(release_id, Counter())[status] = count
+    return {pk: Live(statuses, statuses.total() > MOST_COUNTED) for pk, statuses in found.items()}

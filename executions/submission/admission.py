@@ -14,7 +14,7 @@ from typing import Any
 from django.conf import settings
 
 from executions.errors import InputInvalid, PipelinePaused, ReleaseNotAdmitted, TenantNotAllowed
-from executions.holds import queries as holds
+from executions.holds import holds
 from executions.submission import inputs
 from executions.workers import message_path
 from executions.workers.eligibility import require_healthy

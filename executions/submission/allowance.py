@@ -12,7 +12,6 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol
 
 from django.db import Error, connection
 
@@ -52,48 +51,12 @@ Held = list[tuple[Grant, int]]
 """Permits of submissions in progress, by their grants."""
 
 
-class Quota(Protocol):
-    """Asks the database for permits. The methods are called while the lock of `Permits` is held."""
-
-    name: str
-    returns: bool
-
-    def grant(self, limit: int, needed: int, wished: int, ended: list[Grant]) -> tuple[uuid.UUID, int, float]:
-        """End grants and return a new one: its id, its permits, and for how many seconds it is usable."""
-
-
-@dataclass(frozen=True)
-class _SubmissionsPerSecond:
-    tenant_id: int
-    name: str = SUBMISSIONS
-    returns: bool = False
-
-    def grant(self, limit: int, needed: int, wished: int, ended: list[Grant]) -> tuple[uuid.UUID, int, float]:
-        with connection.cursor() as cursor:
-            cursor.execute(_GRANT_SUBMISSIONS, [self.tenant_id, limit, needed, wished])
-            permits, seconds = cursor.fetchone()
-        return uuid.uuid4(), permits, seconds
-
-
-@dataclass(frozen=True)
-class _OpenExecutions:
-    tenant_id: int
-    name: str = OPEN_EXECUTIONS
-    returns: bool = True
-
-    def grant(self, limit: int, needed: int, wished: int, ended: list[Grant]) -> tuple[uuid.UUID, int, float]:
-        new, ids, used = uuid.uuid4(), [grant.id for grant in ended], sum(grant.used for grant in ended)
-        with connection.cursor() as cursor:
-            cursor.execute(_GRANT_OPEN_EXECUTIONS, [self.tenant_id, limit, needed, wished, ids, used, new])
-            [permits] = cursor.fetchone()
-        return new, permits, USABLE_SECONDS
-
-
 @dataclass(eq=False)
 class Permits:
     """The permits of one tenant and quota in this process. Safe to use from many threads."""
 
-    quota: Quota
+    quota: str
+    tenant_id: int
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _grants: list[Grant] = field(default_factory=list)
     _size: int = 1
@@ -117,16 +80,19 @@ class Permits:
         """End submissions. `used` of their permits are used up, and the others are free again."""
         with self._lock:
             self._give_back(held, used)
-            oldest = self._grants[0].began if self._grants and self.quota.returns else math.inf
+            oldest = self._grants[0].began if self._grants and self._returns else math.inf
             if oldest < time.monotonic() - RETURN_SECONDS and not any(grant.busy for grant in self._grants):
                 with suppress(Error):  # the submissions are accepted, and the database forgets the grants later
                     self._ask(limit, 0)
 
     def refusal(self, limit: int) -> QuotaExceeded:
         seconds = max(math.ceil(self._refused_until - time.monotonic()), 1)
-        return QuotaExceeded(
-            f"The tenant's quota {self.quota.name} is {limit:,}.", quota=self.quota.name, retryAfter=seconds
-        )
+        return QuotaExceeded(f"The tenant's quota {self.quota} is {limit:,}.", quota=self.quota, retryAfter=seconds)
+
+    @property
+    def _returns(self) -> bool:
+        """Whether the database gets unused permits back. Those of a second end with it."""
+        return self.quota == OPEN_EXECUTIONS
 
     @staticmethod
     def _give_back(held: Held, used: int) -> None:
@@ -157,12 +123,24 @@ class Permits:
         soon = bool(self._grants) and self._grants[-1].began > now - 1.0
         self._size = min(self._size * 2, LARGEST_GRANT) if soon else max(self._size // 4, 1)
         wished = max(needed, self._size) if needed else 0
-        new, permits, seconds = self.quota.grant(limit, needed, wished, ended)
+        new, permits, seconds = self._granted(limit, needed, wished, ended)
         self._grants = [each for each in self._grants if each not in ended]
         if permits:
             self._grants.append(Grant(new, permits, now, now + seconds, permits))
         if permits < needed:
-            self._refused_until = now + (REFUSAL_SECONDS if self.quota.returns else seconds)
+            self._refused_until = now + (REFUSAL_SECONDS if self._returns else seconds)
+
+    def _granted(self, limit: int, needed: int, wished: int, ended: list[Grant]) -> tuple[uuid.UUID, int, float]:
+        """End grants and return a new one: its id, its permits, and for how many seconds it is usable."""
+        new, parameters = uuid.uuid4(), [self.tenant_id, limit, needed, wished]
+        with connection.cursor() as cursor:
+            if self._returns:
+                used = sum(grant.used for grant in ended)
+                cursor.execute(_GRANT_OPEN_EXECUTIONS, [*parameters, [grant.id for grant in ended], used, new])
+                return new, cursor.fetchone()[0], USABLE_SECONDS
+            cursor.execute(_GRANT_SUBMISSIONS, parameters)
+            permits, seconds = cursor.fetchone()
+            return new, permits, seconds
 
 
 @dataclass
@@ -174,7 +152,7 @@ class Admitted:
     inserted: int | None = None
 
 
-_permits: dict[tuple[type[Any], int], Permits] = {}
+_permits: dict[tuple[str, int], Permits] = {}
 
 
 def forget() -> None:
@@ -190,10 +168,10 @@ def admitted(tenant: Tenant, count: int) -> Iterator[Admitted]:
     no permits.
     """
     limits = [
-        (_permits_of(kind, tenant.pk), limit)
-        for kind, limit in (
-            (_SubmissionsPerSecond, tenant.quota_submissions),
-            (_OpenExecutions, tenant.quota_open_executions),
+        (_permits_of(quota, tenant.pk), limit)
+        for quota, limit in (
+            (SUBMISSIONS, tenant.quota_submissions),
+            (OPEN_EXECUTIONS, tenant.quota_open_executions),
         )
         if limit is not None
     ]
@@ -212,9 +190,9 @@ def admitted(tenant: Tenant, count: int) -> Iterator[Admitted]:
             permits.end(limit, held, result.count if result.inserted is None else result.inserted)
 
 
-def _permits_of(kind: type[Any], tenant_id: int) -> Permits:
-    found = _permits.get((kind, tenant_id))
-    return found or _permits.setdefault((kind, tenant_id), Permits(kind(tenant_id)))
+def _permits_of(quota: str, tenant_id: int) -> Permits:
+    found = _permits.get((quota, tenant_id))
+    return found or _permits.setdefault((quota, tenant_id), Permits(quota, tenant_id))
 
 
 def _sum(held: Held) -> int:

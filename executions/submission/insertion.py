@@ -1,5 +1,7 @@
 """Inserts admitted executions: one statement and one commit for the rows of several requests."""
 
+import os
+import time
 import uuid
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -14,11 +16,9 @@ from executions.models import AdmissionReceipt
 from executions.submission import statements
 from executions.submission.admission import Admission
 from executions.submission.group_commit import GroupCommit
-from executions.submission.identifiers import new_id
 from executions.workers.registry import DISPATCH_TASK
 from foundation.database import prepared
-from foundation.database.postgresql.outage import is_outage
-from foundation.database.postgresql.violations import violated_constraint
+from foundation.database.postgresql.outage import is_outage, violated_constraint
 from foundation.wakeups import wakeup
 from releases.models import Release
 from tenancy.roles import Scope, roles_granting
@@ -107,3 +107,12 @@ def _size(row: Row) -> int:
 commits = GroupCommit(
     _insert, most_rows=ROWS_IN_A_COMMIT, size=_size, most_bytes=BYTES_IN_A_COMMIT, is_outage=is_outage
 )
+
+
+def new_id() -> uuid.UUID:
+    """Return a UUID of version 7 (RFC 9562, section 5.7): 48 bits of Unix time in milliseconds and 74 random bits."""
+    random = int.from_bytes(os.urandom(10), "big")
+    value = (time.time_ns() // 1_000_000) << 80 | random
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return uuid.UUID(int=value)

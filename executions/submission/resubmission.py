@@ -24,13 +24,13 @@ from executions.errors import (
     ResubmitRefused,
     VersionMismatch,
 )
-from executions.holds import queries as holds
+from executions.holds import holds
 from executions.models import Execution, Resubmission, StartFrom
 from executions.models.states import TERMINAL, State
 from executions.state_machine import moves
 from executions.submission import admission, checkpoint, statements
 from executions.submission.admission import Admission, Purpose, require_allowed
-from executions.submission.identifiers import new_id
+from executions.submission.insertion import new_id
 from executions.workers.registry import DISPATCH_TASK
 from foundation.wakeups import wakeup
 from releases.models import Pipeline, Release
@@ -313,7 +313,7 @@ def _document(plans: Sequence[Plan]) -> str:
 
 def _row(plan: Plan) -> dict[str, Any]:
     edited = plan.input is not UNCHANGED
-    return {
+    row = {
         "id": str(plan.id),
         "old": str(plan.old.pk),
         "version": plan.old.version,
@@ -329,20 +329,24 @@ def _row(plan: Plan) -> dict[str, Any]:
         "result_shape": plan.admission.result_shape,
         "checkpoints": plan.admission.checkpoints,
         "typed": plan.typed,
-        **({"digest": plan.digest, "input": [plan.input]} if edited else {}),
     }
+    if edited:
+        row |= {"digest": plan.digest, "input": [plan.input]}
+    return row
 
 
 def _note(plan: Plan) -> moves.Note:
-    data = {
+    data: dict[str, Any] = {
         "executionId": str(plan.id),
         "releaseVersion": plan.admission.release.release_version,
         "contractVersion": plan.admission.release.contract_version,
         "reason": plan.reason,
         "edited": plan.input is not UNCHANGED,
-        **({} if plan.step is None else {"checkpointStep": plan.step}),
-        **({"campaignId": str(plan.campaign)} if plan.campaign else {}),
     }
+    if plan.step is not None:
+        data["checkpointStep"] = plan.step
+    if plan.campaign is not None:
+        data["campaignId"] = str(plan.campaign)
     return moves.Note(plan.old.pk, plan.actor, data)
 
 

@@ -3,25 +3,26 @@
 This is the active release, or the candidate of a gradual activation for the part of the executions that it gets.
 """
 
+import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
-from typing import Any, Self
+from typing import Any
 
 from django.db import transaction
 
 from executions import life_lines, metrics
 from executions.errors import IdempotencyKeyReused, TenantNotAllowed
-from executions.models import AdmissionReceipt, Execution
+from executions.models import Execution
 from executions.submission import admission, allowance
 from executions.submission.admission import Admission, Purpose
 from executions.submission.insertion import Row, commits
+from executions.submission.requests import ExecutionRequest, Submission, Verdict
+from foundation import pauses
 from foundation.errors import CoordinatorError, PayloadTooLarge
 from foundation.telemetry import traces
-from foundation.wakeups.broker_gate import gate
-from releases.errors import ActiveReleaseChanged
+from releases.errors import ActiveReleaseChanged, ReleaseNotOpen
 from tenancy.access import require_valid
 from tenancy.models import Tenant
 from tenancy.roles import Scope
@@ -30,114 +31,14 @@ from wire.documents import json_values, json_writer
 MAX_ROUNDS = 5
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutionRequest:
-    """A request to run a pipeline once, with the caller's idempotency key.
-
-    `release_version` names the release to run instead of the active one, if it is still open: see `admission.named`.
-
-    `input_shape` is UNI or MULTI; if it is None, the contract's first step determines it. `wire_input` is the input in
-    its original payloads, to be stored with the execution. With `key_alone` a repeated key returns its first execution
-    for any input (wire protocol C.1.2). `tags`, and `routing_key` or else the idempotency key, decide whether a
-    candidate gets the execution. With `expected_release_version`, only the active release does. `receipt` is written
-    with a new execution, in the same transaction.
-    """
-
-    pipeline_id: str
-    input: Any
-    idempotency_key: str
-    expected_release_version: str | None = None
-    input_shape: str | None = None
-    wire_input: Any = None
-    key_alone: bool = False
-    release_version: str | None = None
-    routing_key: str | None = None
-    tags: Sequence[str] = ()
-    receipt: AdmissionReceipt | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """An accepted request: its execution, and whether an earlier request with the same key created that.
-
-    `earlier` is the current row of a duplicate's execution. `dispatch_delayed` is True if no message can be sent at the
-    moment.
-    """
-
-    execution_id: uuid.UUID
-    pipeline_id: str
-    contract_version: str
-    release_version: str
-    idempotency_key: str
-    submitted_by: str
-    created_at: datetime
-    duplicate: bool = False
-    dispatch_delayed: bool = False
-    earlier: Execution | None = None
-    tags: Sequence[str] = ()
-
-    @classmethod
-    def repeated(cls, first: Execution) -> Self:
-        """Return the result for a key that created the execution `first` before."""
-        return cls(
-            first.pk,
-            first.pipeline_id,
-            first.contract_version,
-            first.release_version,
-            first.execution_key,
-            first.submitted_by,
-            first.created_at,
-            duplicate=True,
-            earlier=first,
-            tags=first.tags or (),
-        )
-
-    @classmethod
-    def inserted(cls, row: Row, request: ExecutionRequest, actor: str, at: datetime) -> Self:
-        """Return the result for a row that was inserted at `at`, without reading the row again."""
-        release = row.release
-        return cls(
-            row.id,
-            request.pipeline_id,
-            release.contract_version,
-            release.release_version,
-            request.idempotency_key,
-            actor,
-            at,
-            dispatch_delayed=row.interrupted or gate.refused,
-            tags=request.tags,
-        )
-
-    @property
-    def execution(self) -> Execution:
-        """The execution's row. A new one is read from the database."""
-        return self.earlier or Execution.objects.select_related("tenant").get(pk=self.execution_id)
-
-
-Verdict = Submission | CoordinatorError
-"""The result of one request: accepted, or the reason why not."""
 Key = tuple[str, str]
 """A pipeline's id and an idempotency key."""
 Target = tuple[str, str | None]
 """A pipeline's id and the release that a request names."""
 
 
-def submit(
-    tenant: Tenant,
-    *,
-    pipeline_id: str,
-    input: Any,  # noqa: A002 - the protocol's name
-    idempotency_key: str,
-    actor: str,
-    expected_release_version: str | None = None,
-    token: str | None = None,
-    input_shape: str | None = None,
-    wire_input: Any = None,
-    key_alone: bool = False,
-    release_version: str | None = None,
-    receipt: AdmissionReceipt | None = None,
-) -> Submission:
-    """Submit one execution. The members of `ExecutionRequest` describe the arguments.
+def submit(tenant: Tenant, request: ExecutionRequest, *, actor: str, token: str | None = None) -> Submission:
+    """Submit one execution.
 
     When this returns, the execution is durable and pinned, and it will run, even if another release is activated later.
     A repeated key with an equal input returns the first execution, even if a new one would be rejected now.
@@ -151,17 +52,6 @@ def submit(
     `ReleaseNotAdmitted` and `ReleaseNotOpen` instead of `NoActiveRelease`. An input larger than the tenant's quota
     raises `PayloadTooLarge` after `IdempotencyKeyReused`.
     """
-    request = ExecutionRequest(
-        pipeline_id,
-        input,
-        idempotency_key,
-        expected_release_version,
-        input_shape,
-        wire_input,
-        key_alone,
-        release_version,
-        receipt=receipt,
-    )
     [verdict] = submit_many(tenant, [request], actor=actor, token=token)
     if isinstance(verdict, CoordinatorError):
         raise verdict
@@ -308,20 +198,22 @@ class _Batch:
 
     def _row(self, admission: Admission, item: _Item, shape: str) -> Row:
         request = item.request
-        return Row.of(
-            admission,
-            request.receipt,
-            key=request.idempotency_key,
-            digest=item.digest,
-            input=[request.input],
-            shape=shape,
-            actor=self._actor,
-            token=self._token,
-            wire_input=request.wire_input,
-            **({"tags": list(request.tags)} if request.tags else {}),
-            **({"named": True} if request.release_version is not None else {}),
-            **({"traceparent": traced} if (traced := traces.current()) else {}),
-        )
+        columns: dict[str, Any] = {
+            "key": request.idempotency_key,
+            "digest": item.digest,
+            "input": [request.input],
+            "shape": shape,
+            "actor": self._actor,
+            "token": self._token,
+            "wire_input": request.wire_input,
+        }
+        if request.tags:
+            columns["tags"] = list(request.tags)
+        if request.release_version is not None:
+            columns["named"] = True
+        if traceparent := traces.current():
+            columns["traceparent"] = traceparent
+        return Row.of(admission, request.receipt, **columns)
 
     def _insert(self, rows: Sequence[tuple[_Item, Row]], *, refuse: bool) -> None:
         """Insert the rows that the tenant's quotas permit. If `refuse`, reject the others."""
@@ -416,3 +308,30 @@ def _repeated(item: _Item, first: Execution) -> Verdict:
 
 def _unstable(request: ExecutionRequest) -> CoordinatorError:
     return ActiveReleaseChanged(f"The active release of {request.pipeline_id!r} keeps changing; submit again.")
+
+
+LONGEST_WAIT_SECONDS = 30
+
+
+def submit_when_open(
+    tenant: Tenant,
+    request: ExecutionRequest,
+    *,
+    actor: str,
+    token: str | None = None,
+    wait_seconds: float,
+    pause: Callable[[float], None] = time.sleep,
+) -> Verdict:
+    """Submit `request` as `submit_many` does. If its release was never active, wait for up to `wait_seconds`.
+
+    Each attempt decides by the current state, so a release that is revoked meanwhile is refused. `pause` sleeps for a
+    number of seconds and is not called in a transaction.
+    """
+    deadline = time.monotonic() + wait_seconds
+    [verdict] = submit_many(tenant, [request], actor=actor, token=token)
+    for seconds in pauses.until(deadline):
+        if not isinstance(verdict, ReleaseNotOpen) or not verdict.may_open:
+            break
+        pause(seconds)
+        [verdict] = submit_many(tenant, [request], actor=actor, token=token)
+    return verdict

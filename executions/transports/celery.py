@@ -13,7 +13,7 @@ from executions.models import DeadLetter
 from executions.models.states import State
 from executions.state_machine import dead_letters, moves
 from executions.state_machine.moves import Claim, Move
-from executions.transports.sent_spans import UNTRACED, Contexts, sending
+from executions.transports.spans import UNTRACED, Contexts, sending
 from executions.workers.tenant_keys import active_keys
 from foundation.wakeups.broker_gate import gate
 from wire.broker import client

@@ -1,21 +1,48 @@
-"""Checks that a release has a worker for new executions. The view `WorkerEligibility` decides; this module explains."""
+"""Which workers may run a release, why the others may not, and what waits because none may.
 
-from collections.abc import Sequence
+The view `WorkerEligibility` decides; this module explains.
+"""
 
-from django.db.models import QuerySet
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import connection
+from django.db.models import Count, F, Q, QuerySet, Sum
 
 from executions.errors import WorkerNotChecked, WorkerUnavailable
-from executions.models import WorkerEligibility
+from executions.models import DUE_VALUES, Execution, WorkerEligibility
+from executions.models.states import State
+from executions.workers import statements
 from executions.workers.registry import REST
 from foundation.wakeups import wakeup
 from releases.models import Release
 
-State, Reason = WorkerEligibility.State, WorkerEligibility.Reason
+Health, Reason = WorkerEligibility.State, WorkerEligibility.Reason
 CHECK_TASK = "executions.check_capability"
 CHECK_FAILED = "REST transition worker capability check failed"
 MOST_NAMED = 20
 """How many workers an explanation names at most: those that have not stopped, then the newest."""
 NOT_ALLOWED = "the worker's endpoint is not at an origin that REST_WORKER_ORIGINS allows"
+NAMES_SHOWN = 5
+MOST_RELEASES = 50
+IMPACTS = {
+    Reason.OTHER_ARTIFACT: ("Workers with another artifact", "They get no work"),
+    Reason.UNVERIFIED_CODE: (
+        "Workers with unverified code",
+        "They host code from a folder, which the pipeline's policy refuses",
+    ),
+    Reason.ENDPOINT_NOT_ALLOWED: (
+        "Workers that may not be called",
+        "REST_WORKER_ORIGINS does not name the origin of their endpoint",
+    ),
+    Reason.NO_FREE_THREAD: (
+        "Workers without a free thread",
+        "All their threads still run executions that were cancelled or taken over",
+    ),
+}
+"""What the page says about workers that are there and get no work."""
 
 
 def require_healthy(release: Release, called: str = "active release") -> None:
@@ -63,7 +90,7 @@ def _why_none(hosts: Sequence[WorkerEligibility], called: str) -> str:
         return f"No worker lifecycle record for {called}"
     if not fitting:
         return f"Registered worker artifact identity does not match {called}"
-    if any(host.state == State.HEALTHY and host.reason == Reason.ENDPOINT_NOT_ALLOWED for host in fitting):
+    if any(host.state == Health.HEALTHY and host.reason == Reason.ENDPOINT_NOT_ALLOWED for host in fitting):
         return f"{CHECK_FAILED}: {NOT_ALLOWED}"
     provider = "/".join(sorted({host.worker.protocol for host in fitting}))
     states = ", ".join(f"{host.worker.worker_id}={_state(host)}" for host in fitting)
@@ -73,3 +100,165 @@ def _why_none(hosts: Sequence[WorkerEligibility], called: str) -> str:
 def _state(host: WorkerEligibility) -> str:
     """Return the worker's state, or the reason why a worker that is HEALTHY may not run new executions."""
     return host.reason if host.reason in {Reason.NO_FREE_THREAD, Reason.UNVERIFIED_CODE} else host.state
+
+
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """The workers that name one release. `capacity` is how many executions the `eligible` ones run at a time.
+
+    `warnings` name what is wrong with the workers. The first one is that there is no eligible worker.
+    """
+
+    eligible: list[str]
+    capacity: int
+    warnings: list[str]
+
+    @property
+    def count(self) -> int:
+        return len(self.eligible)
+
+
+def hosts(release: Release) -> Hosts:
+    """Return the workers of a release that have not stopped. Makes one query."""
+    rows = WorkerEligibility.objects.filter(release=release, worker__stopped_at=None).select_related("worker")
+    found = list(rows.defer("worker__environment").order_by("worker__worker_id"))
+    healthy = [host.worker for host in found if host.admits]
+    return Hosts(
+        eligible=[worker.worker_id for worker in healthy],
+        capacity=sum(max(worker.capacity - worker.abandoned, 0) for worker in healthy),
+        warnings=_warnings(found, has_healthy=bool(healthy)),
+    )
+
+
+def warnings(release: Release) -> list[str]:
+    return hosts(release).warnings
+
+
+def _warnings(found: list[WorkerEligibility], *, has_healthy: bool) -> list[str]:
+    texts = []
+    if not has_healthy:
+        impact = "New executions will be refused until a worker that hosts this release is started."
+        texts.append(f"No healthy worker hosts it: {impact}")
+    silent = [host.worker.worker_id for host in found if host.state == "STALE"]
+    if silent:
+        texts.append(f"Silent workers: No recent heartbeat: {named(silent)}")
+    for reason, (label, impact) in IMPACTS.items():
+        affected = [host.worker.worker_id for host in found if host.reason == reason]
+        if affected:
+            texts.append(f"{label}: {impact}: {named(affected)}")
+    return texts
+
+
+def named(names: list[str]) -> str:
+    """Return the first NAMES_SHOWN names, and how many more there are."""
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more
+
+
+@dataclass(frozen=True, slots=True)
+class Stranded:
+    """The due executions of one release. `since` is when its last worker took work, or when the oldest became due.
+
+    `reasons` are why the release's workers get no work, each once; empty if no worker names the release.
+    """
+
+    release_id: int
+    tenant: str
+    pipeline_id: str
+    contract_version: str
+    release_version: str
+    count: int
+    since: datetime
+    reasons: list[str]
+
+    @property
+    def explanation(self) -> str:
+        """The reasons in words."""
+        return explained(self.reasons)
+
+
+def explained(reasons: Collection[str]) -> str:
+    return "; ".join(WorkerEligibility.Reason(each).label for each in reasons) or "no worker names the release"
+
+
+def why_stranded(release_id: int) -> str | None:
+    """Return why no worker may run the release, in words; None if one may."""
+    rows = WorkerEligibility.objects.filter(release=release_id).order_by()
+    found = set(rows.filter(worker__stopped_at=None).values_list("reason", flat=True))
+    if None in found:
+        return None
+    reasons = found or set(rows.values_list("reason", flat=True)[:1])
+    return explained(sorted(reason for reason in reasons if reason is not None))
+
+
+def stranded(tenant_ids: Collection[int]) -> list[Stranded]:
+    """Return what is stranded in these tenants now: one entry for each release, those with most executions first."""
+    parameters: dict[str, Any] = {
+        "tenants": list(tenant_ids),
+        "due": DUE_VALUES,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(statements.STRANDED, parameters)
+        return [Stranded(*row) for row in cursor.fetchall()]
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The workers of one release that have not stopped. `release_id` is None if no such release is registered.
+
+    `capacity` is how many executions those that admit new ones run at a time, `in_hand` how many all of them run.
+    """
+
+    tenant: str
+    pipeline_id: str
+    release_version: str
+    release_id: int | None
+    healthy: int
+    draining: int
+    silent: int
+    capacity: int
+    in_hand: int
+
+
+def in_hand(hosts: Iterable[WorkerEligibility]) -> dict[int, int]:
+    """Return how many leases each worker holds, by its key. Makes one query, on an index of running executions."""
+    owners = {(host.release_id, host.lease_owner): host.pk for host in hosts if host.release_id is not None}
+    rows = Execution.objects.filter(release__in={release for release, _ in owners}, status=State.RUNNING).order_by()
+    counted = rows.values_list("release_id", "lease_owner").annotate(count=Count("pk"))
+    found = {(release, owner): count for release, owner, count in counted}
+    return {worker: found.get(owner, 0) for owner, worker in owners.items()}
+
+
+def fleets(tenants: Collection[int]) -> list[Fleet]:
+    """Return the first MOST_RELEASES releases with workers, ordered by tenant, pipeline and version."""
+    hosts = WorkerEligibility.objects.filter(worker__tenant__in=tenants, worker__stopped_at=None)
+    names = ("worker__tenant__slug", "worker__pipeline_id", "worker__release_version", "release")
+    free = F("worker__capacity") - F("worker__abandoned")
+    rows = hosts.order_by(*names).values(*names)
+    annotated = rows.annotate(
+        healthy=Count("pk", filter=Q(state=Health.HEALTHY)),
+        draining=Count("pk", filter=Q(state=Health.DRAINING)),
+        silent=Count("pk", filter=Q(state=Health.STALE)),
+        capacity=Sum(free, filter=Q(admits=True), default=0),
+    )
+    found: list[dict[str, Any]] = list(annotated[:MOST_RELEASES])
+    running = _running({each["release"] for each in found} - {None})
+    return [
+        Fleet(
+            tenant=each["worker__tenant__slug"],
+            pipeline_id=each["worker__pipeline_id"],
+            release_version=each["worker__release_version"],
+            release_id=each["release"],
+            healthy=each["healthy"],
+            draining=each["draining"],
+            silent=each["silent"],
+            capacity=each["capacity"],
+            in_hand=running.get(each["release"], 0),
+        )
+        for each in found
+    ]
+
+
+def _running(releases: set[int]) -> dict[int, int]:
+    rows = Execution.objects.filter(release__in=releases, status=State.RUNNING).order_by()
+    return dict(rows.values_list("release_id").annotate(count=Count("pk")))

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Collection
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -270,3 +270,20 @@ def note_silent(*, actor: str, limit: int) -> int:
     with connection.cursor() as cursor:
         cursor.execute(statements.NOTE_SILENT, {"limit": limit, "actor": actor})
         return int(cursor.rowcount)
+
+
+GIVEN_UP_DAYS: Final = 2
+"""After this silence a Celery worker counts as stopped. The alert on lost workers looks at up to two days."""
+
+
+def tidy(*, actor: str) -> int:
+    """Give up one batch of silent workers, and remove one batch of former ones. Returns how many there were."""
+    parameters: dict[str, Any] = {"limit": settings.SWEEP_LIMIT, "actor": actor}
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(statements.GIVE_UP, {**parameters, "days": GIVEN_UP_DAYS})
+        given_up = int(cursor.rowcount)
+        cursor.execute(statements.REMOVE_FORMER, {**parameters, "days": settings.WORKER_RETENTION_DAYS})
+        removed = [worker_id for (worker_id,) in cursor.fetchall()]
+        if removed:
+            cursor.execute(statements.REMOVE_EVENTS_OF_FORMER, [removed])
+    return given_up + len(removed)

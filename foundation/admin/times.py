@@ -1,7 +1,9 @@
-"""Times on pages: in the time zone of the user, with how long ago they were, and in UTC as a tooltip."""
+"""Times on pages, in the time zone of the user, with how long ago they were and in UTC as a tooltip; and durations."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+from django import forms
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -29,3 +31,27 @@ def relative(at: datetime, now: datetime) -> str:
     distance = abs(now - at)
     text = next((f"{distance // unit} {name}" for name, unit in UNITS if distance >= unit), f"{distance.seconds} s")
     return f"{text} ago" if at <= now else f"in {text}"
+
+
+def lasting(span: timedelta) -> str:
+    """Say how long `span` is: "85 ms", "3.2 s", "4 min 10 s", "2 d 3 h"."""
+    if span < timedelta(seconds=1):
+        return f"{max(span, timedelta()) // timedelta(milliseconds=1)} ms"
+    if span < timedelta(minutes=1):
+        return f"{span.total_seconds():.1f} s"
+    units = (*UNITS, ("s", timedelta(seconds=1)))
+    place = next(n for n, (_, unit) in enumerate(units) if span >= unit)
+    (name, unit), (smaller_name, smaller) = units[place], units[place + 1]
+    rest = span % unit // smaller
+    return f"{span // unit} {name}" + (f" {rest} {smaller_name}" if rest else "")
+
+
+class MomentField(forms.DateTimeField):
+    """Returns the moment in UTC. Moments that are in no year of UTC are invalid, because PostgreSQL rejects them."""
+
+    def to_python(self, value: Any) -> datetime | None:
+        at = super().to_python(value)
+        try:
+            return at.astimezone(UTC) if at else None
+        except OverflowError:
+            raise forms.ValidationError(self.error_messages["invalid"], code="invalid") from None

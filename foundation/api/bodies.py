@@ -1,15 +1,130 @@
-"""Reads request bodies: bounded, in one copy, and under the budget for large ones.
+"""Reads request bodies: bounded, in one copy, under the budget for large ones, and as strict JSON.
 
 `HttpRequest.body` reads everything at once, so the server holds a second copy. It also keeps the body for as long as
 the request exists. Requests are parts of reference cycles, so they exist until a full garbage collection.
+
+A request needs several times the memory of its body while it is parsed, digested and written. The number of threads
+limits the memory of small bodies. Large bodies share a budget: a request reserves bytes once its body is read, and
+returns them when it is answered. If the budget is spent, a request waits for a few seconds. Only a few requests may
+wait, so that threads stay free for small bodies. One tenant may use at most half of the budget and half of the waiting
+places.
 """
 
-from typing import Protocol
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import IO, Any, Protocol
 
 from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from rest_framework.parsers import BaseParser
 
-from foundation.api.body_budget import admit
-from foundation.errors import LargeRequestsBusy, PayloadTooLarge
+from foundation.errors import InvalidRequest, LargeRequestsBusy, PayloadTooLarge
+from wire.documents.json_reader import count_values, read_object
+from wire.findings import DocumentError
+
+LARGE_BYTES = 256 * 1024
+WAIT_SECONDS = 5.0
+MOST_WAITING = 4
+VALUE_BYTES = 64
+"""Bytes of the budget that each JSON value of a large body reserves, in addition to the bytes of its text."""
+
+
+class Budget:
+    """A number of bytes that several threads share. Each reservation belongs to an owner."""
+
+    def __init__(self, total: Callable[[], int], *, seconds: float, most_waiting: int) -> None:
+        self._total = total
+        self._seconds = seconds
+        self._most_waiting = most_waiting
+        self._changed = threading.Condition()
+        self._taken = Counter[str]()
+        self._waiting = Counter[str]()
+
+    @property
+    def taken(self) -> int:
+        """The reserved bytes."""
+        return self._taken.total()
+
+    @property
+    def waiting(self) -> int:
+        """The number of threads that wait for others to return bytes."""
+        return self._waiting.total()
+
+    def take(self, size: int, owner: str) -> bool:
+        """Reserve `size` bytes. Return False if they do not become free in time, or if too many threads wait already.
+
+        A request may exceed the total if no other request has reserved bytes. It may exceed its owner's half of the
+        total if no other request of the owner has reserved bytes.
+        """
+        with self._changed:
+            if not self._fits(size, owner):
+                if self.waiting >= self._most_waiting or self._waiting[owner] >= self._most_waiting / 2:
+                    return False
+                self._waiting[owner] += 1
+                try:
+                    if not self._changed.wait_for(lambda: self._fits(size, owner), self._seconds):
+                        return False
+                finally:
+                    _lower(self._waiting, owner, 1)
+            self._taken[owner] += size
+            return True
+
+    def give_back(self, size: int, owner: str) -> None:
+        """Return `size` bytes that the owner reserved."""
+        with self._changed:
+            _lower(self._taken, owner, size)
+            self._changed.notify_all()
+
+    def _fits(self, size: int, owner: str) -> bool:
+        if not self.taken:
+            return True
+        total, owned = self._total(), self._taken[owner]
+        return self.taken + size <= total and (not owned or owned + size <= total / 2)
+
+
+def _lower(numbers: Counter[str], owner: str, by: int) -> None:
+    numbers[owner] -= by
+    if not numbers[owner]:
+        del numbers[owner]
+
+
+budget = Budget(lambda: int(settings.LARGE_BODIES_BYTES), seconds=WAIT_SECONDS, most_waiting=MOST_WAITING)
+_request = threading.local()
+
+
+def admit(body: bytes | bytearray, owner: str) -> None:
+    """Reserve the memory that `body` needs until the request is answered. Raises `LargeRequestsBusy`.
+
+    The bytes come from the budget share of `owner`, for example a tenant.
+    """
+    if len(body) <= LARGE_BYTES:
+        return
+    size = len(body) + VALUE_BYTES * count_values(bytes(body))
+    if not budget.take(size, owner):
+        raise LargeRequestsBusy("Large requests use all the memory that they may use. Try again later.")
+    _reserved().append((size, owner))
+
+
+def _reserved() -> list[tuple[int, str]]:
+    if not hasattr(_request, "reserved"):
+        _request.reserved = []
+    reserved: list[tuple[int, str]] = _request.reserved
+    return reserved
+
+
+def returns_budget(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """Middleware: returns the bytes that the request reserved to the budget."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        try:
+            return get_response(request)
+        finally:
+            while reserved := _reserved():
+                budget.give_back(*reserved.pop())
+
+    return middleware
+
 
 CHUNK_BYTES = 256 * 1024
 
@@ -45,3 +160,29 @@ def _discard(stream: Readable, size: int) -> None:
     """Read and discard up to `size` bytes, because a proxy that cannot send the whole request loses the response."""
     while size > 0 and (chunk := stream.read(min(size, CHUNK_BYTES))):
         size -= len(chunk)
+
+
+class StrictJSONParser(BaseParser):
+    """Returns the JSON object in the body. Raises `InvalidRequest` with all findings, or `PayloadTooLarge`."""
+
+    media_type = "application/json"
+
+    @property
+    def limit(self) -> int:
+        """The maximum size of a body, in bytes."""
+        return int(settings.MAX_REQUEST_BYTES)
+
+    def parse(
+        self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        limit = self.limit
+        tenant = (parser_context or {}).get("kwargs", {}).get("tenant", "")
+        return strict_json(read_body(stream, limit, tenant), limit)
+
+
+def strict_json(body: bytes, limit: int) -> dict[str, Any]:
+    """Return the JSON object in `body`, which has at most `limit` bytes. Raises `InvalidRequest` with each finding."""
+    try:
+        return read_object(body, name="body", limit=limit)
+    except DocumentError as error:
+        raise InvalidRequest(str(error), errors=[finding.to_json() for finding in error.findings]) from None

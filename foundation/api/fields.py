@@ -1,15 +1,20 @@
-"""Strict serializer fields: types are not converted, and unknown members are rejected."""
+"""Strict serializer fields: types are not converted, and unknown members are rejected.
+
+`plain_check` checks bodies without the machinery of Django REST Framework, which costs twenty times as much CPU.
+"""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from rest_framework import serializers
+from rest_framework.serializers import Field, JSONField, ListField
 
 from wire.identifying import RULE, SEGMENT_RULE, is_identifier, is_segment
 
 Limits = tuple[float, float]
+Row = TypeVar("Row")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
@@ -132,7 +137,15 @@ class Flag(serializers.BooleanField):
         return data
 
 
-class StrictSerializer(serializers.Serializer[Any]):
+# Members whose names Python reserves are declared with an underscore behind the name, such as `from_`. This is no
+# docstring, because the OpenAPI document shows inherited ones.
+class KeywordMembers(serializers.Serializer[Row]):
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls._declared_fields = {name.removesuffix("_"): field for name, field in cls._declared_fields.items()}
+
+
+class StrictSerializer(KeywordMembers[Any]):
     """A request body. Each unknown member is an error."""
 
     schema_rules: ClassVar[dict[str, Any]] = {}
@@ -157,3 +170,57 @@ class StrictSerializer(serializers.Serializer[Any]):
         serializer.is_valid(raise_exception=True)
         members: dict[str, Any] = serializer.validated_data
         return members
+
+
+Check = Callable[[Any], bool]
+
+
+def plain_check(request: StrictSerializer) -> Check:
+    """Return a function that is True for bodies that `request` accepts without changing a value.
+
+    The function is made from the fields of `request`, so the serializer stays the only definition of the request. False
+    does not mean that a body is invalid: the serializer decides that, and says why.
+
+    Raises TypeError for a field that is neither an identifier, a list of them, nor arbitrary JSON.
+    """
+    required = {name for name, field in request.fields.items() if field.required}
+    checks = {name: _value_check(field) for name, field in request.fields.items()}
+
+    def is_plain(body: Any) -> bool:
+        if not isinstance(body, dict) or not body.keys() >= required:
+            return False
+        for name, value in body.items():
+            check = checks.get(name)
+            if check is None or not check(value):
+                return False
+        return True
+
+    return is_plain
+
+
+def _value_check(field: Field[Any, Any, Any, Any]) -> Check:
+    if isinstance(field, Identifier):
+        accepts = _identifier_check(field)
+    else:
+        accepts = _list_check(field) if isinstance(field, ListField) else _json_check(field)
+    return (lambda value: value is None or accepts(value)) if field.allow_null else accepts
+
+
+def _identifier_check(field: Identifier) -> Check:
+    is_valid_text, longest = field.is_valid_text, field.max_length
+    if longest is None:
+        raise TypeError("an identifier needs a maximum length")
+    return lambda value: isinstance(value, str) and len(value) <= longest and is_valid_text(value)
+
+
+def _list_check(field: ListField) -> Check:
+    accepts, longest = _value_check(field.child), field.max_length
+    if longest is None:
+        raise TypeError("a list needs a maximum length")
+    return lambda value: isinstance(value, list) and len(value) <= longest and all(map(accepts, value))
+
+
+def _json_check(field: Field[Any, Any, Any, Any]) -> Check:
+    if not isinstance(field, JSONField):
+        raise TypeError(f"{type(field).__name__} has no plain check")
+    return lambda value: value is not None

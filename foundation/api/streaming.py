@@ -1,11 +1,12 @@
-"""Responses whose bodies are read while they are sent.
+"""Requests that need no slot: responses whose bodies are read while they are sent, and pauses.
 
 The server sends a streamed body after the view has returned, at the pace of the client. That occupies a thread, but
 neither a slot nor a database connection (`coordinator.request_slots`). The iterator of the body must not use the
-database.
+database. So does a request that pauses until another process has done its work.
 """
 
 import tempfile
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import IO
 
@@ -79,3 +80,30 @@ class _Body:
             self._chunks.close()
         finally:
             self._leave()
+
+
+PAUSE = "coordinator.pause"
+"""The member of the WSGI environment that sleeps for a number of seconds without a slot.
+
+It raises `SlowRequestsBusy` if too many requests wait already. A server without slots has no such member.
+"""
+
+ARRIVED = "coordinator.arrived"
+"""The member of the WSGI environment with the time of the monotonic clock before the body was read.
+
+A server without slots has no such member.
+"""
+
+
+def arrived_at(request: HttpRequest) -> float:
+    """Return the time of the monotonic clock at which the request arrived, or the present time if it is not known."""
+    arrived: float = request.META.get(ARRIVED) or time.monotonic()
+    return arrived
+
+
+def pause(request: HttpRequest, seconds: float) -> None:
+    """Sleep. Other requests can use the slot and the connection of this one meanwhile. Raises `SlowRequestsBusy`.
+
+    In a transaction, the request keeps both.
+    """
+    request.META.get(PAUSE, time.sleep)(seconds)

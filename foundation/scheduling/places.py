@@ -1,16 +1,20 @@
 """Places limit how many slow tasks a control worker runs at once, so that other tasks always find a thread (ADR 18).
 
-A task that finds no place does not wait in its thread: it returns, and its message is sent again later.
+A task that finds no place does not wait in its thread: it returns, and its message is sent again later. `Turns` gives
+each tenant a fair share of places (ADR 33). The next row is chosen from the due rows and not by the order of messages:
+a tenant with a hundred due rows gets its next turn only after every other tenant with due rows has had one.
 """
 
 import math
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
-from typing import TypeVar
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from django.conf import settings
+from django.db import connection
 
 Row = TypeVar("Row")
 UNLIMITED = 1_000_000
@@ -118,3 +122,28 @@ def allot(threads: int, queues: Collection[str]) -> None:
         kind.most = SLOW.most if len(slow) == 1 else max(SLOW.most - 1, min(SLOW.most, 2))
     RELEASES.most = max(min(settings.VERIFICATION_PROCESSES, ARTIFACTS.most - 1), 1)
     UPLOADS.most = max(ARTIFACTS.most - RELEASES.most, 1)
+
+
+@dataclass
+class Turns:
+    """Turns for one kind of work in this process, each in one of `places`.
+
+    `statement` claims the oldest due row of the tenant whose last turn is longest ago, except for tenants in `full`.
+    It returns the row's id, the tenant's id, and False if another process claimed the row first.
+    """
+
+    statement: str
+    parameters: Mapping[str, Any]
+    places: Places
+
+    def take(self, *, crowded: Callable[[], object] = lambda: None) -> AbstractContextManager[Any]:
+        """Claim the next row and yield its id. Yield None if no row is due or has a place; see `Places.take`."""
+        return self.places.take(self._claim, crowded=crowded)
+
+    def _claim(self, full: list[int]) -> tuple[Any, int] | None:
+        while True:
+            with connection.cursor() as cursor:
+                cursor.execute(self.statement, {**self.parameters, "full": full})
+                row: tuple[Any, int, bool] | None = cursor.fetchone()
+            if row is None or row[2]:
+                return row and row[:2]

@@ -1,9 +1,10 @@
 """Files in which the web processes of one parent count, so that each answers with the sums.
 
 The counts of a killed process stay in its files. They end with the parent: its folder is removed when another parent
-starts. Call `share` before anything imports prometheus-client, which reads the variable once.
+starts. Call this before anything imports prometheus-client, which reads the variable once.
 """
 
+import logging
 import os
 import shutil
 import tempfile
@@ -11,13 +12,21 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from django.conf import settings
+
+log = logging.getLogger(__name__)
 VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 FOLDER_PREFIX: Final = "processes-of-"
 
 
-def default_place() -> Path:
-    """Return the folder of this user for the files of all parents."""
-    return Path(tempfile.gettempdir()) / f"coordinator-metrics-{os.getuid()}"
+def share_counts() -> None:
+    """Share the counts if a setting serves them. If the folder cannot be used, each process counts alone."""
+    if not (settings.METRICS_TOKEN or settings.METRICS_PORT):
+        return
+    try:
+        share(Path(tempfile.gettempdir()) / f"coordinator-metrics-{os.getuid()}", os.getppid())
+    except OSError as error:
+        log.warning("Each web process counts alone: %s", error)
 
 
 def share(place: Path, parent: int) -> None:

@@ -1,6 +1,6 @@
 """Makes spans with OpenTelemetry and exports them. Only processes that export them import this module."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 
 from opentelemetry.context import Context
@@ -13,9 +13,9 @@ from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, T
 from opentelemetry.trace import Span as Recorded
 from opentelemetry.trace.status import Status, StatusCode
 
-from foundation.telemetry.traces import Attributes, Kind
 from wire.traceparent import NONE
 
+Attributes = Mapping[str, str | int]
 TRACES_PATH = "/v1/traces"
 EXPORT_MILLISECONDS = 1000
 """How often the spans that have ended are exported."""
@@ -62,7 +62,7 @@ class Spans:
     def begin(
         self,
         name: str,
-        kind: Kind,
+        kind: str,
         parent: str,
         attributes: Attributes,
         *,

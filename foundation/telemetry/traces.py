@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, TypeAlias
 
 from wire.traceparent import NONE, is_sampled, received
 
 if TYPE_CHECKING:
-    from foundation.telemetry.spans import Spans
+    from foundation.telemetry.spans import ExportedSpan, Spans
 
 Attributes = Mapping[str, str | int]
 
@@ -30,23 +30,7 @@ class Kind(StrEnum):
     INTERNAL = "INTERNAL"
 
 
-class Span(Protocol):
-    """A span that has begun. `traceparent` is the context that its children get."""
-
-    @property
-    def traceparent(self) -> str: ...
-
-    def set(self, attributes: Attributes) -> None:
-        """Add attributes."""
-
-    def fail(self, error_class: str) -> None:
-        """Mark the span as failed with an error of this class."""
-
-    def end(self) -> None:
-        """End the span. Repeated calls change nothing."""
-
-
-class _Passed:
+class Passed:
     """Stands in for a span that is not made. Its children are those of its parent."""
 
     def __init__(self, parent: str) -> None:
@@ -62,10 +46,12 @@ class _Passed:
         pass
 
 
+Span: TypeAlias = "Passed | ExportedSpan"
+"""A span that has begun. `traceparent` is the context that its children get. Repeated calls of `end` change nothing."""
 _spans: "Spans | None" = None
 _sample = 0.0
 _current: ContextVar[str] = ContextVar("traceparent", default=NONE)
-_UNTRACED = nullcontext(_Passed(NONE))
+_UNTRACED = nullcontext(Passed(NONE))
 
 
 def start(endpoint: str, *, sample: float, service: str) -> None:
@@ -130,7 +116,7 @@ def begin(
     `links` are contexts of related spans. `span_id` is the id to give it, by default a random one.
     """
     if _spans is None or not is_sampled(parent):
-        return _Passed(parent)
+        return Passed(parent)
     return _spans.begin(name, kind, parent, attributes or {}, links=links, at=at, span_id=span_id)
 
 

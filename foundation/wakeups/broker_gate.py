@@ -10,13 +10,19 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from celery import current_app
 from kombu.exceptions import ChannelError, OperationalError
 from redis.exceptions import RedisError
 
-from foundation.wakeups import metrics
+from foundation.telemetry.metrics import Counter, Histogram
+
+send_time: Final = Histogram("coordinator_broker_send_seconds", "Time until the broker accepted a message.")
+refusals: Final = Counter(
+    "coordinator_broker_refusals_total", "Messages and probes that the broker did not accept. Work is then delayed."
+)
+
 
 log = logging.getLogger(__name__)
 REFUSALS = (OperationalError, ChannelError, OSError, RedisError)
@@ -71,7 +77,7 @@ class BrokerGate:
         except REFUSALS as error:
             self._close(error)
             return False
-        metrics.send_time.observe(amount=time.perf_counter() - begun)
+        send_time.observe(amount=time.perf_counter() - begun)
         return True
 
     def batch(self, most: int) -> int:
@@ -99,7 +105,7 @@ class BrokerGate:
             log.info("The broker accepts messages again")
 
     def _close(self, error: Exception) -> None:
-        metrics.refusals.add()
+        refusals.add()
         with self._lock:
             self._batch = FIRST_BATCH
             if self._wait:

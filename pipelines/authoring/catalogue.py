@@ -149,8 +149,7 @@ class Catalogue:
         key, value = typing.get_args(hint)
         if plain(key) is not str:
             raise DefinitionError(
-                "UNSUPPORTED_TYPE",
-                f"{where} has the type {shown(hint)}; the keys of a JSON object are str",
+                "UNSUPPORTED_TYPE", f"{where} has the type {shown(hint)}; the keys of a JSON object are str"
             )
         if plain(value) in _ANYTHING and not self._constraints:
             return {"id": JSON, "kind": "scalar"}
@@ -218,8 +217,7 @@ class Catalogue:
         values = [member.value for member in typing.cast("type[Enum]", cls)]
         if not values or not all(isinstance(value, str) for value in values):
             raise DefinitionError(
-                "UNSUPPORTED_TYPE",
-                f"{where} has the type {shown(cls)}; an Enum needs members whose values are str",
+                "UNSUPPORTED_TYPE", f"{where} has the type {shown(cls)}; an Enum needs members whose values are str"
             )
         pattern = "|".join(re.escape(value) for value in sorted(values))
         rules = Rules.of(cls) if self._constraints else None
@@ -268,8 +266,7 @@ def repeated_item(hint: Any, where: str) -> Any | None:
     arguments = typing.get_args(hint)
     if typing.get_origin(hint) is tuple and not (len(arguments) == 2 and arguments[1] is Ellipsis):
         raise DefinitionError(
-            "UNSUPPORTED_TYPE",
-            f"{where} has the type {shown(hint)}; use tuple[T, ...], list[T] or a dataclass",
+            "UNSUPPORTED_TYPE", f"{where} has the type {shown(hint)}; use tuple[T, ...], list[T] or a dataclass"
         )
     item = plain(arguments[0])
     if typing.get_origin(item) in _REPEATED or without_none(item)[1]:

@@ -182,8 +182,7 @@ class Pipeline:
             )
         if isinstance(packages, str):
             raise DefinitionError(
-                "INVALID_PACKAGES",
-                f"packages is the text {packages!r}; give a tuple, such as ({packages!r},)",
+                "INVALID_PACKAGES", f"packages is the text {packages!r}; give a tuple, such as ({packages!r},)"
             )
         self.pipeline_id = pipeline_id
         self.packages = tuple(packages)
@@ -321,8 +320,7 @@ class Pipeline:
             or not part.name.isprintable()
         ):
             raise DefinitionError(
-                "INVALID_STEP_NAME",
-                f"{part.name!r} is not a step name; use 1 to {_MAX_NAME} printable characters",
+                "INVALID_STEP_NAME", f"{part.name!r} is not a step name; use 1 to {_MAX_NAME} printable characters"
             )
         if len(step_id(part.name)) > LONGEST_STEP_ID:
             raise DefinitionError(
@@ -392,6 +390,5 @@ def _cardinality(name: str, value: Cardinality | str | None) -> Cardinality | No
     except ValueError:
         known = ", ".join(Cardinality)
         raise DefinitionError(
-            "UNKNOWN_CARDINALITY",
-            f'step "{name}" has cardinality {value!r}; use one of {known}',
+            "UNKNOWN_CARDINALITY", f'step "{name}" has cardinality {value!r}; use one of {known}'
         ) from None

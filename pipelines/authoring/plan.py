@@ -66,8 +66,7 @@ def _plan(pipeline: Pipeline, size: int, constraints: bool) -> Plan:
     errors = list(pipeline.mistakes)
     if size == 0 and not errors:
         raise DefinitionError(
-            "EMPTY_PIPELINE",
-            f"pipeline {pipeline.pipeline_id} has no steps; add one with @pipeline.step",
+            "EMPTY_PIPELINE", f"pipeline {pipeline.pipeline_id} has no steps; add one with @pipeline.step"
         )
     catalogue = Catalogue(constraints=constraints)
     steps: list[PlannedStep] = []
@@ -176,8 +175,7 @@ def _planned_timer(index: int, timer: Await, catalogue: Catalogue, before: list[
         value_type = before[-1].output
     else:
         raise DefinitionError(
-            "NO_TYPE_HINTS",
-            f"{where} is the first step, so its type is unknown; add of=, such as of=Order",
+            "NO_TYPE_HINTS", f"{where} is the first step, so its type is unknown; add of=, such as of=Order"
         )
     return PlannedStep(
         index=index,
@@ -209,10 +207,7 @@ def _check_importable(where: str, function: Callable[..., Any]) -> None:
         advice = "let @pipeline.step be the outermost decorator and use the function's name only once"
     else:
         return
-    raise DefinitionError(
-        "STEP_NOT_IMPORTABLE",
-        f"{where} {problem}, so a worker cannot import it; {advice}",
-    )
+    raise DefinitionError("STEP_NOT_IMPORTABLE", f"{where} {problem}, so a worker cannot import it; {advice}")
 
 
 def _parameters(where: str, function: Callable[..., Any]) -> tuple[inspect.Parameter, bool]:
@@ -264,17 +259,13 @@ def _shape(hint: Any, where: str) -> tuple[Any, bool, bool]:
     bare = plain(hint)
     if bare in _STREAMS:
         raise DefinitionError(
-            "UNSUPPORTED_TYPE",
-            f"{where} is {shown(bare)} without an item type; write {shown(bare)}[T]",
+            "UNSUPPORTED_TYPE", f"{where} is {shown(bare)} without an item type; write {shown(bare)}[T]"
         )
     if typing.get_origin(bare) not in _STREAMS:
         return hint, False, False
     item = typing.get_args(bare)[0]
     if typing.get_origin(plain(item)) in _STREAMS:
-        raise DefinitionError(
-            "UNSUPPORTED_TYPE",
-            f"{where} is {shown(bare)}; wrap the inner list in a dataclass",
-        )
+        raise DefinitionError("UNSUPPORTED_TYPE", f"{where} is {shown(bare)}; wrap the inner list in a dataclass")
     return (
         item,
         True,
@@ -291,8 +282,7 @@ def _check_cardinality(where: str, step: Step, hinted: Cardinality) -> None:
         )
     if inspect.isgeneratorfunction(step.function) and not hinted.gives_many:
         raise DefinitionError(
-            "CARDINALITY_MISMATCH",
-            f"{where} yields its results, but its return hint is one value; use Iterator[T]",
+            "CARDINALITY_MISMATCH", f"{where} yields its results, but its return hint is one value; use Iterator[T]"
         )
 
 

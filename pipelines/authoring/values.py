@@ -68,8 +68,7 @@ class ValueType:
             self._adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(hint)
         except Exception as error:
             raise DefinitionError(
-                "UNSUPPORTED_TYPE",
-                f"{where} has the type {shown(plain(hint))}, which pydantic rejects: {error}",
+                "UNSUPPORTED_TYPE", f"{where} has the type {shown(plain(hint))}, which pydantic rejects: {error}"
             ) from error
 
     def decode(self, document: Any) -> Any:

@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from typing import Any
 
+from coordinator_client.errors import Refused
 from pipelines.commands.options import add_json, add_target, show
 
 REFUSED = 3
@@ -34,21 +35,20 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     """Activate a release. The exit status is 3 if the activation is refused, and 2 after a mistake."""
-    from pipelines.release import activation, connection
+    from coordinator_client.api import path
+    from pipelines.release import connection, publish
 
-    target = connection.target_of(arguments)
+    client = connection.client_of(arguments)
     if arguments.dry_run:
-        found = activation.preflight(target, arguments.pipeline, arguments.version)
+        found = client.get(path("pipelines", arguments.pipeline, "releases", arguments.version, "preflight"))
         print(json.dumps(found) if arguments.json else "\n".join(_lines(found, markdown=arguments.markdown)))
         return 0 if found["allowed"] else REFUSED
     try:
-        made = activation.activate(
-            target, arguments.pipeline, arguments.version, reason=arguments.reason, expected=arguments.expected
-        )
-    except connection.CoordinatorRefused as refused:
+        made = publish.activate(client, arguments.pipeline, arguments.version, arguments.reason, arguments.expected)
+    except Refused as refused:
         if refused.status not in REFUSING:
             raise
-        print(f"error: {refused}", file=sys.stderr)
+        print(f"error: {connection.of_client(refused)}", file=sys.stderr)
         return REFUSED
     shown = {
         "pipelineId": arguments.pipeline,

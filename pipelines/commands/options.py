@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -28,20 +27,18 @@ def add_lock(parser: argparse.ArgumentParser, default: str) -> None:
 
 
 def add_coordinator(parser: argparse.ArgumentParser) -> None:
-    url = os.environ.get("PIPELINES_URL")
-    parser.add_argument("--url", default=url, help="the coordinator; default: $PIPELINES_URL")
+    """Add the options that name a coordinator, and a file with a token. `client_of` reads the variables."""
+    parser.add_argument("--url", help="the coordinator; default: $COORDINATOR_URL")
     parser.add_argument(
-        "--token-file", type=Path, metavar="FILE", help="contains an API token; default: $PIPELINES_TOKEN"
+        "--token-file", type=Path, metavar="FILE", help="contains an API token; default: $COORDINATOR_TOKEN"
     )
 
 
 def add_target(parser: argparse.ArgumentParser) -> None:
     """Add the options that name a tenant of a coordinator, and a token."""
     add_coordinator(parser)
-    parser.add_argument(
-        "--tenant", default=os.environ.get("PIPELINES_TENANT"), help="the tenant's slug; default: $PIPELINES_TENANT"
-    )
-    parser.add_argument("--token", metavar="TOKEN", help="prefer --token-file or $PIPELINES_TOKEN")
+    parser.add_argument("--tenant", help="the tenant's slug; default: $COORDINATOR_TENANT")
+    parser.add_argument("--token", metavar="TOKEN", help="prefer --token-file or $COORDINATOR_TOKEN")
 
 
 def add_json(parser: argparse._ActionsContainer) -> None:

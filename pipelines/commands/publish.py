@@ -27,12 +27,12 @@ def _run(arguments: argparse.Namespace) -> int:
     """Publish a release. The exit status is 1 if the release was not registered, and 2 after a mistake."""
     from pipelines.release import connection, publish
 
-    target = connection.target_of(arguments)
+    client = connection.client_of(arguments)
     bar = _Bar(sys.stderr)
-    release = publish.publish(arguments.folder, target, progress=bar.progress, attach=arguments.attach)
+    release = publish.publish(arguments.folder, client, progress=bar.progress, attach=arguments.attach)
     activation = None
     if release["status"] == "REGISTERED" and arguments.activate:
-        activation = publish.activate(arguments.folder, release, target, reason=arguments.reason)
+        activation = publish.activate_published(arguments.folder, release, client, reason=arguments.reason)
     if arguments.json:
         print(json.dumps({"release": release, "activation": activation}))
     else:

@@ -1,20 +1,166 @@
-"""Reads the lock files of projects: ``uv.lock``, ``pylock.toml`` (PEP 751) and requirements files."""
+"""Reads lock files: ``uv.lock``, ``pylock.toml`` (PEP 751) and requirements files. Makes environments with uv."""
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
 import sys
+import tempfile
 import tomllib
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
 from typing import Final
+from urllib.parse import unquote, urlsplit
 
+from packaging.markers import Marker
 from packaging.pylock import Package, Pylock, PylockSelectError, PylockValidationError, is_valid_pylock_path
-from packaging.requirements import Requirement
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
-from pipelines.environment.lock import OWN, invalid, locked
-from pipelines.environment.requirements_file import lock_in_requirements, lock_line, require_portable
-from pipelines.environment.uv import UvFailed, run_uv
+from pipelines.environment.environment import OWN, Interpreter, Required, invalid, locked
 from pipelines.errors import DefinitionError
+
+
+class UvFailed(Exception):
+    """uv ended with an error. The text is the end of its message, in one line."""
+
+
+def run_uv(*arguments: str) -> str:
+    """Run uv and return its output. It is looked for on PATH, then next to the interpreter.
+
+    Raises ``UvFailed``, and ``DefinitionError`` UV_NOT_FOUND.
+    """
+    uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
+    if uv is None:
+        raise DefinitionError("UV_NOT_FOUND", "there is no uv on PATH; install it, for example with pip install uv")
+    command = [uv, "--quiet", "--color=never", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        raise UvFailed(f"uv {arguments[0]} failed: {' '.join(done.stderr.split())[-500:]}")
+    return done.stdout
+
+
+def sync(required: Required, target: Path) -> None:
+    """Create the virtual environment ``target``, or change an existing one, so that it has what ``required`` names.
+
+    Distributions that are not required are removed. The interpreter is that of this process if it is the required one;
+    otherwise uv finds or downloads it. Raises ``DefinitionError``:
+    UV_NOT_FOUND, and ENVIRONMENT_NOT_MADE with the message of uv.
+    """
+    python = required.interpreter
+    found = sys.executable if python == Interpreter.current() else f"{python.implementation}@{python.version}"
+    try:
+        run_uv("venv", "--allow-existing", "--python", found, str(target))
+        with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as lock:
+            lock.write(required.lock)
+            lock.flush()
+            run_uv("pip", "sync", "--allow-empty-requirements", "--python", str(target), lock.name)
+    except UvFailed as error:
+        raise DefinitionError("ENVIRONMENT_NOT_MADE", f"{target}: {error}") from error
+
+
+_COMMENT: Final = re.compile(r"(?:^|\s)#.*$")
+_OPTION: Final = re.compile(r"\s+(?=--)")
+_HASH: Final = re.compile(r"--hash(?:=|\s+)(\w+:[0-9a-f]+)")
+_CREDENTIALS: Final = re.compile(r"//[^/\s]*@")
+_EDITABLE: Final = re.compile(r"(-e|--editable)[\s=].*")
+_ABOUT_INSTALLATION: Final = re.compile(
+    r"(-i|-f|--(index-url|extra-index-url|find-links|no-index|trusted-host|pre|prefer-binary|require-hashes|"
+    r"no-binary|only-binary|use-feature))([\s=].*)?"
+)
+"""Options of pip that say where and how to get distributions. The machine that installs them decides that."""
+
+
+def lock_in_requirements(text: str, source: str) -> str:
+    """Return the lock in a requirements file with exact versions. ``source`` is the name of the file in errors.
+
+    Leaves out comments, options about the installation, and editable requirements. A local wheel is locked to its
+    version. Raises ``DefinitionError`` INVALID_LOCK, with the number of the line.
+    """
+    return "".join(f"{line}\n" for line in sorted(_lines(text, source)))
+
+
+def lock_line(requirement: Requirement, hashes: Iterable[str]) -> str:
+    """Return the line of a lock for a requirement with one version or URL. ``hashes`` are such as ``sha256:4f5e``."""
+    extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
+    version = f" @ {requirement.url}" if requirement.url else str(requirement.specifier)
+    marker = f" ; {requirement.marker}" if requirement.marker else ""
+    options = "".join(f" --hash={each}" for each in sorted(set(hashes)))
+    return f"{canonicalize_name(requirement.name)}{extras}{version}{marker}{options}"
+
+
+def require_portable(requirement: Requirement) -> Requirement:
+    """Return the requirement, with the version of a local wheel instead of its place.
+
+    Raises ``ValueError`` if it has no exact version, or names a local file, or a URL with a password.
+    """
+    if requirement.url is None:
+        pins = list(requirement.specifier)
+        if len(pins) != 1 or pins[0].operator not in {"==", "==="} or pins[0].version.endswith(".*"):
+            raise ValueError("it has no exact version")
+        return requirement
+    url = urlsplit(requirement.url)
+    if url.scheme in {"", "file"}:
+        return _of_wheel(url.path, requirement.marker)
+    if url.password is not None or (url.username is not None and "ssh" not in url.scheme):
+        raise ValueError("its URL contains a password, which every reader of the artifact would see")
+    return requirement
+
+
+def _lines(text: str, source: str) -> Iterator[str]:
+    for number, line in _joined(text):
+        if not line or _EDITABLE.fullmatch(line) or _ABOUT_INSTALLATION.fullmatch(line):
+            continue
+        specification, *options = _OPTION.split(line)
+        try:
+            hashes = [_hash(option) for option in options]
+            yield lock_line(require_portable(_requirement(specification)), hashes)
+        except ValueError as error:  # also InvalidRequirement, InvalidMarker
+            shown = _CREDENTIALS.sub("//…@", line)[:200]
+            raise invalid(source, number, f"{shown!r} does not lock one distribution: {error}") from None
+
+
+def _joined(text: str) -> Iterator[tuple[int, str]]:
+    """Yield each logical line without its comment, and the number of its first line."""
+    start, parts = 0, list[str]()
+    for number, line in enumerate(text.splitlines(), start=1):
+        start = start or number
+        continues = line.endswith("\\") and not line.lstrip().startswith("#")
+        parts.append(line[:-1] if continues else line)
+        if not continues:
+            yield start, _COMMENT.sub("", " ".join(parts)).strip()
+            start, parts = 0, []
+    if parts:
+        yield start, _COMMENT.sub("", " ".join(parts)).strip()
+
+
+def _hash(option: str) -> str:
+    match = _HASH.fullmatch(option.strip())
+    if match is None:
+        raise ValueError(f"{option.split('=')[0]} is not supported")
+    return match[1]
+
+
+def _requirement(text: str) -> Requirement:
+    if text.startswith("-"):
+        raise ValueError("write all requirements into one file, as pip freeze and uv export do")
+    try:
+        return Requirement(text)
+    except InvalidRequirement:
+        path, _, marker = text.partition(" ;")
+        if not path.strip().endswith(".whl") or "://" in path:
+            raise
+        return _of_wheel(path.strip(), Marker(marker) if marker else None)
+
+
+def _of_wheel(path: str, marker: Marker | None) -> Requirement:
+    try:
+        name, version, _, _ = parse_wheel_filename(unquote(PurePosixPath(path).name))
+    except InvalidWheelFilename as error:
+        raise ValueError("other machines do not have this local file; build a wheel, or pack the code") from error
+    return Requirement(f"{name}=={version}{f' ; {marker}' if marker else ''}")
+
 
 _EXPORT: Final = ("--frozen", "--no-default-groups", "--no-emit-workspace", "--no-annotate", "--no-header")
 

@@ -12,19 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import requests
-
+from coordinator_client.api import Request
+from coordinator_client.errors import Refused, Unreachable
+from coordinator_client.http import opened
 from pipelines.errors import DefinitionError
 
 DIRECT_BYTES: Final = 32 * 1024 * 1024
 """Files of at least this size are uploaded directly to the store, if the coordinator offers that."""
 _CHUNK: Final = 256 * 1024
-_TIMEOUT: Final = (10, 120)
 _MOST_FAILURES: Final = 6
 _POLL_SECONDS: Final = 0.5
 
-Call = Callable[..., dict[str, Any]]
-"""Calls the coordinator: method, path below the tenant, expected statuses, and options of ``requests``."""
+Call = Callable[[Request], dict[str, Any]]
+"""Calls the coordinator, as ``Client.call`` does."""
 Progress = Callable[[int, int], None]
 """Receives the number of bytes sent so far, and the total number."""
 
@@ -32,15 +32,15 @@ Progress = Callable[[int, int], None]
 def send(path: Path, digest: str, call: Call, progress: Progress, *, verdict_timeout: float) -> bool:
     """Upload the file and wait until it is verified. Return False if the coordinator offers no direct uploads.
 
-    ``verdict_timeout`` limits the wait for the verification, in seconds. Raises ``DefinitionError``: UPLOAD_REJECTED,
-    STORE_UNREACHABLE, VERDICT_OVERDUE, and those of ``call``.
+    ``verdict_timeout`` limits the wait for the verification, in seconds. Raises ``ClientError``, and
+    ``DefinitionError``: UPLOAD_REJECTED, STORE_UNREACHABLE, VERDICT_OVERDUE.
     """
-    size = path.stat().st_size
-    upload = call("POST", "artifact-uploads", (201, 404, 409), json={"digest": digest, "size": size})
-    if upload.get("code") in {"DIRECT_UPLOADS_UNAVAILABLE", "NOT_FOUND"}:
-        return False
-    if "uploadId" not in upload:
-        raise DefinitionError("COORDINATOR_REFUSED", f"{upload.get('code', '')} {upload.get('detail', '')}".strip())
+    try:
+        upload = call(Request("POST", "artifact-uploads", body={"digest": digest, "size": path.stat().st_size}))
+    except Refused as error:
+        if error.code in {"DIRECT_UPLOADS_UNAVAILABLE", "NOT_FOUND"}:
+            return False
+        raise
     _Sending(path, f"artifact-uploads/{upload['uploadId']}", call, progress).run(upload, verdict_timeout)
     return True
 
@@ -57,16 +57,16 @@ class _Sending:
         while upload["status"] == "OPEN":
             if upload["missing"]:
                 self._send(upload)
-                upload = self.call("GET", self.address, (200,))
+                upload = self.call(Request("GET", self.address))
             else:
-                upload = self.call("POST", f"{self.address}/complete", (202,))
+                upload = self.call(Request("POST", f"{self.address}/complete"))
         deadline = time.monotonic() + verdict_timeout
         while upload["status"] == "VERIFYING":
             if time.monotonic() > deadline:
                 message = f"{self.path.name} is still being verified; publish again later"
                 raise DefinitionError("VERDICT_OVERDUE", message)
             time.sleep(_POLL_SECONDS)
-            upload = self.call("GET", self.address, (200,))
+            upload = self.call(Request("GET", self.address))
         if upload["status"] != "STORED":
             why = (upload["finding"] or {}).get("message", "start again")
             raise DefinitionError("UPLOAD_REJECTED", f"{self.path.name} is {upload['status']}: {why}")
@@ -75,24 +75,21 @@ class _Sending:
     def _send(self, upload: dict[str, Any]) -> None:
         """Send the missing parts. Stop at the first failure, after which the coordinator is asked again."""
         sent_bytes = upload["received"]
-        with requests.Session() as http:
-            # No credentials of a proxy or of netrc: the URL alone authorises the request.
-            http.trust_env = False
-            for part in upload["missing"]:
-                if not self._put(http, part, sent_bytes, upload["size"]):
-                    return
-                self.failures = 0
-                sent_bytes += part["size"]
+        for part in upload["missing"]:
+            if not self._put(part, sent_bytes, upload["size"]):
+                return
+            self.failures = 0
+            sent_bytes += part["size"]
 
-    def _put(self, http: requests.Session, part: dict[str, Any], sent_bytes: int, total: int) -> bool:
+    def _put(self, part: dict[str, Any], sent_bytes: int, total: int) -> bool:
         body = _Slice(self.path, part["offset"], part["size"], lambda sent: self.progress(sent_bytes + sent, total))
         try:
-            response = http.put(part["url"], data=body, timeout=_TIMEOUT, allow_redirects=False)
-            if response.status_code == 200:  # a redirect is not followed, so nothing is stored
-                return True
-            reason = f"it returned {response.status_code}"
-        except requests.RequestException as error:
-            reason = type(error).__name__
+            with opened("PUT", part["url"], headers={}, body=body) as response:  # the URL alone authorises the request
+                if response.status == 200:  # a redirect is not followed, so nothing is stored
+                    return True
+                reason = f"it returned {response.status}"
+        except Unreachable as error:
+            reason = str(error)
         self.failures += 1
         if self.failures >= _MOST_FAILURES:
             raise DefinitionError(

@@ -1,15 +1,78 @@
-"""Finds the local modules that the code of a pipeline imports, without importing any."""
+"""Checks that an artifact contains all local code that its pipeline imports, without importing any."""
 
 from __future__ import annotations
 
+import ast
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+import warnings
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
+from importlib.util import resolve_name
 from pathlib import Path
+from typing import Final
 
-from pipelines.environment.installed_code import InstalledCode, canonical
-from pipelines.release.import_statements import imported_names
+from pipelines.authoring.definition import Pipeline
+from pipelines.authoring.plan import plan
+from pipelines.environment.modules import InstalledCode, canonical, shadowed_modules, top_level_modules
+from pipelines.errors import DefinitionError, raise_all
+
+_TYPE_CHECKING: Final = "TYPE_CHECKING"
+_STATEMENTS: Final = (ast.stmt, ast.excepthandler, ast.match_case)
+
+
+def imported_names(module: str, path: Path) -> list[str]:
+    """Return the names that the import statements of a file may import: modules, packages and names in them.
+
+    Statements in functions count, those that only type checkers see do not. ``module`` is the name of the file's
+    module. Raises ``DefinitionError``: SOURCE_UNREADABLE, and MODULE_FAILED for a file that Python cannot parse.
+    """
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    return list(dict.fromkeys(name for node in _executed(_parsed(module, path)) for name in _names(node, package)))
+
+
+def _parsed(module: str, path: Path) -> ast.Module:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python shows those of a file when it compiles it
+            return ast.parse(path.read_bytes(), str(path))
+    except OSError as error:
+        raise DefinitionError("SOURCE_UNREADABLE", f"cannot read {path}: {error.strerror}") from error
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        text = f"module {module} cannot be imported: {type(error).__name__}: {error}"
+        raise DefinitionError("MODULE_FAILED", text) from error
+
+
+def _executed(tree: ast.Module) -> Iterator[ast.AST]:
+    """Yield all statements in the order of the file, except for those that only type checkers see."""
+    rest: list[ast.AST] = [tree]
+    while rest:
+        node = rest.pop()
+        yield node
+        rest += reversed([child for child in _children(node) if isinstance(child, _STATEMENTS)])
+
+
+def _children(node: ast.AST) -> Iterable[ast.AST]:
+    if isinstance(node, ast.If) and _is_type_checking(node.test):
+        return node.orelse
+    if isinstance(node, ast.If) and isinstance(node.test, ast.UnaryOp) and _is_type_checking(node.test.operand):
+        return node.body
+    return ast.iter_child_nodes(node)
+
+
+def _is_type_checking(test: ast.expr) -> bool:
+    return _TYPE_CHECKING in (getattr(test, "id", None), getattr(test, "attr", None))
+
+
+def _names(node: ast.AST, package: str) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        try:
+            base = resolve_name("." * node.level + (node.module or ""), package)
+        except ImportError:
+            return  # leaves its top-level package, so it fails if it ever runs
+        yield from (base if alias.name == "*" else f"{base}.{alias.name}" for alias in node.names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,3 +183,50 @@ def _spec(name: str, path: list[str] | None) -> ModuleSpec | None:
         if find is not None and (spec := find(name, path)) is not None:
             return spec  # type: ignore[no-any-return]  # the finders of authors have no types
     return None
+
+
+def require_complete(pipeline: Pipeline, sources: Mapping[str, Path], loaded: Collection[str] = ()) -> None:
+    """Raise ``DefinitionError`` for local code that is not packed, and for packed code that another module hides.
+
+    ``sources`` are the packed files by the names of their entries. ``loaded`` are the modules that the import of the
+    pipeline has loaded. Each error about code that is not packed names the ``packages`` that correct all of them.
+
+    Errors: STEP_NOT_PACKED, MODULE_NOT_PACKED, MODULE_SHADOWED, MODULE_FAILED, SOURCE_UNREADABLE.
+    """
+    packed = {module_of(entry) for entry in sources}
+    modules = {step.function.__module__: step.name for step in plan(pipeline).steps if step.function is not None}
+    steps = {module: name for module, name in modules.items() if module not in packed}
+    unpacked = unpacked_modules([pipeline.module, *modules], sources, loaded)
+    local = {each.name for each in unpacked}
+    # A step in an installed package is packed with the whole package, because a package is in one place only.
+    missing = local | {module.partition(".")[0] for module in steps if module not in local}
+    correction = f"set packages={_packages(pipeline.packages, missing)!r} of the Pipeline"
+    raise_all(
+        [
+            *shadowed_modules(top_level_modules(sources)),
+            *(_step_error(name, module, pipeline, correction) for module, name in steps.items()),
+            *(_module_error(each, correction) for each in unpacked if each.name not in steps),
+        ]
+    )
+
+
+def _packages(present: Iterable[str], missing: Collection[str]) -> tuple[str, ...]:
+    """Return the packages to pack. A missing module needs no mention if one of its parent packages is missing too."""
+    top = [name for name in sorted(missing) if not any(parent in missing for parent in _parents(name))]
+    return tuple(dict.fromkeys((*present, *top)))
+
+
+def _parents(name: str) -> Iterator[str]:
+    parts = name.split(".")
+    return (".".join(parts[:end]) for end in range(1, len(parts)))
+
+
+def _step_error(name: str, module: str, pipeline: Pipeline, correction: str) -> DefinitionError:
+    text = f'step "{name}" is in module {module}, outside of the package of {pipeline.module}; {correction}'
+    return DefinitionError("STEP_NOT_PACKED", text)
+
+
+def _module_error(each: Unpacked, correction: str) -> DefinitionError:
+    reason = "not packed, but a part of its package is" if each.is_installed else "neither packed nor installed"
+    text = f"{each.importer} imports {each.name} from {each.file}, which is {reason}; {correction}"
+    return DefinitionError("MODULE_NOT_PACKED", text)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import base64
-import http.client
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, urljoin, urlsplit
 
+from coordinator_client.errors import Unreachable
+from coordinator_client.http import Response, opened
 from pipelines.errors import DefinitionError
 from pipelines.release.local_files import is_file
 from wire.documents.artifact_uri import MavenUri
@@ -26,7 +26,6 @@ DOWNLOAD_SECONDS: Final = 600.0
 _SILENCE_SECONDS: Final = 30.0
 """How long a repository may be silent."""
 _MOST_REDIRECTS: Final = 5
-_CHUNK: Final = 256 * 1024
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 
@@ -104,12 +103,15 @@ class Repositories:
         for _ in range(_MOST_REDIRECTS + 1):
             parts = urlsplit(url)
             try:
-                with _response(parts, self._headers(parts, origin)) as response:
+                headers = self._headers(parts, origin)
+                with opened("GET", url, headers=headers, silent_seconds=_SILENCE_SECONDS) as response:
                     if response.status not in _REDIRECTS:
                         return self._received(response, parts, target, deadline)
-                    url = _next(url, response.getheader("Location", ""))
-            except (OSError, http.client.HTTPException) as error:
-                raise _unreachable(parts, type(error).__name__) from None
+                    url = _next(url, response.headers.get("location", ""))
+            except (OSError, Unreachable) as error:
+                raise _unreachable(
+                    parts, str(error) if isinstance(error, Unreachable) else type(error).__name__
+                ) from None
         raise _unreachable(urlsplit(url), "it redirects too often")
 
     def _headers(self, url: SplitResult, origin: tuple[str, str, int | None]) -> dict[str, str]:
@@ -118,7 +120,7 @@ class Repositories:
             headers["Authorization"] = f"Basic {base64.b64encode(self.credentials.encode()).decode()}"
         return headers
 
-    def _received(self, response: http.client.HTTPResponse, url: SplitResult, target: Path, deadline: float) -> bool:
+    def _received(self, response: Response, url: SplitResult, target: Path, deadline: float) -> bool:
         if response.status in (404, 410):
             return False
         if response.status in (401, 403):
@@ -127,14 +129,12 @@ class Repositories:
         if response.status != 200:
             raise _unreachable(url, f"it responds with status {response.status}")
         with target.open("wb") as file:
-            while chunk := response.read1(_CHUNK):
+            for chunk in response.pieces():
                 file.write(chunk)
                 if file.tell() > self.max_bytes:
                     raise _unreachable(url, f"the artifact has more than {self.max_bytes} bytes")
                 if time.monotonic() > deadline:
                     raise _unreachable(url, f"the download takes longer than {self.download_seconds:g} s")
-        if response.length:
-            raise _unreachable(url, "the response ended early")
         return True
 
 
@@ -154,15 +154,6 @@ def _is_this_machine(url: SplitResult) -> bool:
         return url.hostname == "localhost" or ip_address(url.hostname or "").is_loopback
     except ValueError:
         return False
-
-
-@contextmanager
-def _response(url: SplitResult, headers: dict[str, str]) -> Iterator[http.client.HTTPResponse]:
-    kind = http.client.HTTPSConnection if url.scheme.lower() == "https" else http.client.HTTPConnection
-    with closing(kind(url.hostname or "", url.port, timeout=_SILENCE_SECONDS)) as connection:
-        connection.request("GET", f"{url.path}?{url.query}" if url.query else url.path, headers=headers)
-        with connection.getresponse() as response:
-            yield response
 
 
 def _next(url: str, location: str) -> str:

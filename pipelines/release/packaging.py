@@ -17,12 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.authoring.compiler import compile_contract, contract_text
+from pipelines.authoring.compiler import compile_contract, contract_text, load, reference_of
 from pipelines.authoring.definition import Pipeline
-from pipelines.authoring.loading import load, reference_of
 from pipelines.environment.environment import Environment
 from pipelines.errors import DefinitionError
-from pipelines.release.completeness import require_complete
+from pipelines.release.local_imports import require_complete
 from wire.documents.contract import CAPABILITIES_ENTRY, CONTRACT_ENTRY, LOCK_ENTRY, PYTHON_ENTRY
 from wire.documents.descriptor import CHECKPOINTS
 
@@ -156,10 +155,7 @@ def _roots(pipeline: Pipeline) -> dict[str, Path]:
         roots[name] = _located(name)
     for name, root in roots.items():
         if not root.exists():
-            raise DefinitionError(
-                "PACKAGE_NOT_FOUND",
-                f"{name} has no source on disk at {root}; it cannot be packed",
-            )
+            raise DefinitionError("PACKAGE_NOT_FOUND", f"{name} has no source on disk at {root}; it cannot be packed")
     return {name: root.absolute() for name, root in roots.items()}
 
 
@@ -173,8 +169,7 @@ def _located(name: str) -> Path:
         return Path(folders[0])
     if spec is None or not spec.has_location or spec.origin is None:
         raise DefinitionError(
-            "PACKAGE_NOT_FOUND",
-            f"packages names {name!r}, which cannot be found as Python source; check the name",
+            "PACKAGE_NOT_FOUND", f"packages names {name!r}, which cannot be found as Python source; check the name"
         )
     return Path(spec.origin)
 

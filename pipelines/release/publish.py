@@ -8,14 +8,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
 
-import requests
-
+from coordinator_client import api
+from coordinator_client.api import Client
+from coordinator_client.errors import Refused
 from pipelines.errors import DefinitionError
-from pipelines.release import activation
-from pipelines.release.connection import CoordinatorRefused, call
-from pipelines.release.connection import Target as Target
 from pipelines.release.descriptor import CONTRACT_NAME, DESCRIPTOR_NAME, ENVELOPE_NAME, other_descriptor
 from pipelines.release.direct_upload import DIRECT_BYTES, send
 from pipelines.release.local_files import LocalFiles
@@ -42,7 +39,7 @@ Progress = Callable[[int, int], None]
 
 def publish(
     folder: Path,
-    target: Target,
+    client: Client,
     *,
     progress: Progress,
     verdict_timeout: float = VERDICT_SECONDS,
@@ -55,27 +52,29 @@ def publish(
     ``direct_bytes`` are uploaded directly to the artifact store, if the coordinator offers that. ``verdict_timeout``
     limits each wait for a verification, in seconds. If the release exists with equal metadata, it is returned.
 
-    Raises ``DefinitionError``: INVALID_RELEASE, NO_ARTIFACT, NO_ATTACHMENT, INVALID_URL, COORDINATOR_UNREACHABLE,
-    COORDINATOR_REFUSED, VERDICT_OVERDUE, and those of ``direct_upload.send``.
+    Raises ``ClientError``, and ``DefinitionError``: INVALID_RELEASE, NO_ARTIFACT, NO_ATTACHMENT, VERDICT_OVERDUE, and
+    those of ``direct_upload.send``.
     """
-    descriptor = _descriptor(folder / DESCRIPTOR_NAME)
+    descriptor = descriptor_in(folder)
     files = _files(folder, descriptor)
-    attachments = [("attachment", path) for path in _attached(folder, attach)]
-    with target.session() as http:
-        pipeline = _address(target, descriptor)
-        large = {path: digest for path, digest in files.items() if path.stat().st_size >= direct_bytes}
-        sent = _sent_directly(http, target, large, progress, verdict_timeout)
-        artifacts = [("artifact", path) for path in files if path not in sent]
-        body = _Multipart([*_documents(folder), *artifacts, *attachments], progress)
-        headers = {"Content-Type": body.content_type}
-        call(http, "POST", f"{pipeline}/releases", (200, 202), data=body, headers=headers)
-        address = f"{pipeline}/releases/{quote(descriptor.release_version, safe='/')}"
-        deadline = time.monotonic() + verdict_timeout
-        while time.monotonic() < deadline:
-            release = call(http, "GET", address, (200,))
-            if release["status"] in _DECIDED:
-                return release
-            time.sleep(_PAUSE_SECONDS)
+    attachments = [("attachment", each) for each in _attached(folder, attach)]
+    releases = api.path("pipelines", descriptor.pipeline_id, "releases")
+    sent = {
+        each
+        for each, digest in files.items()
+        if each.stat().st_size >= direct_bytes
+        and send(each, digest, client.call, progress, verdict_timeout=verdict_timeout)
+    }
+    artifacts = [("artifact", each) for each in files if each not in sent]
+    body = _Multipart([*_documents(folder), *artifacts, *attachments], progress)
+    client.upload(releases, body, body.content_type)
+    address = f"{releases}/{api.path(descriptor.release_version)}"
+    deadline = time.monotonic() + verdict_timeout
+    while time.monotonic() < deadline:
+        release = client.get(address)
+        if release["status"] in _DECIDED:
+            return release
+        time.sleep(_PAUSE_SECONDS)
     known = "".join(f"\n  {finding['code']}: {finding['message']}" for finding in release["findings"])
     raise DefinitionError(
         "VERDICT_OVERDUE",
@@ -83,44 +82,49 @@ def publish(
     )
 
 
-def activate(folder: Path, release: dict[str, Any], target: Target, *, reason: str) -> dict[str, Any]:
+def activate(
+    client: Client, pipeline_id: str, release_version: str, reason: str, expected: str | None = None
+) -> dict[str, Any]:
+    """Activate a registered release and return the activation as the API does.
+
+    With ``expected``, the call fails unless that release is active, or none if it is "". Raises ``ClientError``.
+    """
+    body = {
+        "releaseVersion": release_version,
+        "reason": reason,
+        "expectedReleaseVersion": expected,
+        "operationKey": api.operation_key(),
+    }
+    return client.call(api.Request("POST", api.path("pipelines", pipeline_id, "activations"), body=body))
+
+
+def activate_published(folder: Path, release: dict[str, Any], client: Client, *, reason: str) -> dict[str, Any]:
     """Activate the release that was published from ``folder``, and return the activation as the API does.
 
-    Raises ``DefinitionError``: INVALID_URL, COORDINATOR_UNREACHABLE, WORKER_REQUIRED, COORDINATOR_REFUSED.
+    Raises ``ClientError``, and ``DefinitionError`` WORKER_REQUIRED.
     """
     try:
-        return activation.activate(target, str(release["pipelineId"]), str(release["releaseVersion"]), reason=reason)
-    except CoordinatorRefused as error:
-        if error.problem.get("code") != WORKER_REQUIRED:
+        return activate(client, str(release["pipelineId"]), str(release["releaseVersion"]), reason)
+    except Refused as error:
+        if error.code != WORKER_REQUIRED:
             raise
         command = f"pipelines worker --release {folder / DESCRIPTOR_NAME}"
-        message = f"{error.problem.get('detail')}\n  The release is registered, but not active. Publish it again when a"
+        message = f"{error.detail}\n  The release is registered, but not active. Publish it again when a"
         raise DefinitionError(WORKER_REQUIRED, f"{message} worker runs: {command}") from error
 
 
-def _descriptor(path: Path) -> Descriptor:
+def descriptor_in(folder: Path) -> Descriptor:
+    """Return the descriptor of the release in ``folder``. Raises ``DefinitionError`` INVALID_RELEASE."""
+    file = folder / DESCRIPTOR_NAME
     try:
-        return parse_descriptor(path.read_bytes())
+        return parse_descriptor(file.read_bytes())
     except (OSError, DocumentError) as error:
-        raise DefinitionError("INVALID_RELEASE", f"{path} is not a release descriptor: {error}") from error
+        raise DefinitionError("INVALID_RELEASE", f"{file} is not a release descriptor: {error}") from error
 
 
 def _documents(folder: Path) -> list[tuple[str, Path]]:
     contract = folder / CONTRACT_NAME
     return [("descriptor", folder / DESCRIPTOR_NAME), *([("contract", contract)] if contract.is_file() else [])]
-
-
-def _sent_directly(
-    http: requests.Session, target: Target, files: dict[Path, str], progress: Progress, verdict_timeout: float
-) -> set[Path]:
-    """Upload files directly to the artifact store. Return those that need not be sent with the release."""
-
-    def below(method: str, path: str, expected: tuple[int, ...], **more: Any) -> dict[str, Any]:
-        return call(http, method, f"{target.base}/{path}", expected, **more)
-
-    return {
-        path for path, digest in files.items() if send(path, digest, below, progress, verdict_timeout=verdict_timeout)
-    }
 
 
 def _files(folder: Path, descriptor: Descriptor) -> dict[Path, str]:
@@ -176,10 +180,6 @@ def _check_envelope(folder: Path) -> None:
         problem = "cannot be read"
     if problem:
         raise DefinitionError("INVALID_RELEASE", f"{path} {problem}; sign the release again")
-
-
-def _address(target: Target, descriptor: Descriptor) -> str:
-    return f"{target.base}/pipelines/{quote(descriptor.pipeline_id, safe='')}"
 
 
 class _Multipart:

@@ -1,20 +1,23 @@
-"""Verifies a release offline, by the rules with which the coordinator verifies it."""
+"""Reads releases of this machine: to verify one offline, as the coordinator does, and to compare two."""
 
 from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
+from pipelines.errors import DefinitionError
 from pipelines.release.descriptor import CONTRACT_NAME, ENVELOPE_NAME, other_descriptor
 from pipelines.release.local_files import LocalFiles, is_file, read_bounded, unreadable
 from pipelines.release.maven_repositories import NO_REPOSITORIES, Repositories, RepositoryError
+from wire.comparison.comparison import artifacts_by_id
+from wire.comparison.differences import ReleaseFacts
 from wire.documents.artifact_uri import MavenUri
-from wire.documents.contract import MAX_CONTRACT_BYTES
+from wire.documents.contract import MAX_CONTRACT_BYTES, contract_from_json
 from wire.documents.descriptor import (
     DESCRIPTOR_NAME,
     MAX_DESCRIPTOR_BYTES,
@@ -28,7 +31,8 @@ from wire.documents.descriptor import (
     profile_of,
     unpromotable,
 )
-from wire.documents.json_reader import scan
+from wire.documents.json_reader import read_object, scan
+from wire.documents.signing import read_envelope
 from wire.findings import DocumentError, Finding, Severity
 from wire.release.verification import Verdict
 from wire.release.verification import verify as verify_artifacts
@@ -142,7 +146,8 @@ def verify(
         search = _Search(LocalFiles(path.parent), artifacts, repositories, Path(scratch))
         checked = [search.check(position, artifact) for position, artifact in enumerate(descriptor.artifacts)]
         search.reject_others(descriptor)
-        verdict = _verdict(descriptor, checked, document)
+        paths = {each.pinned.digest: each.path for each in checked if each.path is not None}
+        verdict = _verdict(descriptor, paths, document)
     findings = [
         *search.findings,
         *(finding for finding in verdict.findings if finding.code != "ARTIFACT_FILE_MISSING"),
@@ -152,16 +157,17 @@ def verify(
     return Verification(descriptor.profile, digest, descriptor, checked, findings)
 
 
-def _verdict(descriptor: Descriptor, checked: Sequence[CheckedArtifact], document: bytes | None) -> Verdict:
-    """Apply all rules to the artifacts whose bytes are those of the release."""
-    paths = {each.pinned.digest: each.path for each in checked if each.status is ArtifactStatus.VERIFIED}
+def _verdict(
+    descriptor: Descriptor, paths: Mapping[str, Path], document: bytes | None, *, identity_only: bool = False
+) -> Verdict:
+    """Apply all rules to the artifacts whose bytes were found. ``paths`` has their files by digest."""
 
     def opened(artifact: ArtifactRef) -> Any:
         path = paths.get(artifact.digest)
         return None if path is None else path.open("rb")
 
     try:
-        return verify_artifacts(descriptor, opened, document)
+        return verify_artifacts(descriptor, opened, document, identity_only=identity_only)
     except OSError as error:
         raise unreadable(Path(str(error.filename)), error) from None
 
@@ -231,7 +237,7 @@ class _Search:
         self.findings.append(Finding(code, where, message))
 
 
-def _contract_document(descriptor: Path, contract: Path | None) -> bytes | None:
+def _contract_document(descriptor: Path, contract: Path | None = None) -> bytes | None:
     beside = descriptor.with_name(CONTRACT_NAME)
     path = contract or (beside if is_file(beside) else None)
     return None if path is None else read_bounded(path, MAX_CONTRACT_BYTES)
@@ -249,3 +255,84 @@ def _promotion_findings(descriptor: Descriptor, *, required: bool) -> list[Findi
         message = f"only a descriptor of the profile {Profile.TPF_2026_10} can be promoted"
         return [Finding("PROFILE_NOT_PROMOTABLE", DESCRIPTOR_NAME, message)]
     return unpromotable(descriptor, Severity.ERROR if required else Severity.WARNING)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalRelease:
+    """A release. ``missing`` names the artifacts whose bytes were not found."""
+
+    facts: ReleaseFacts
+    missing: tuple[str, ...]
+
+
+def read_release(path: Path) -> LocalRelease:
+    """Return the release whose descriptor is ``path``, or is in the folder ``path``.
+
+    Artifacts are found as ``LocalFiles`` finds them. The contract comes from them, or else from the
+    ``pipeline-contract.json`` next to the descriptor. Signatures are those next to it, and are not verified. A release
+    on this machine has no provenance and no SBOM.
+
+    Raises ``DefinitionError``: FILE_UNREADABLE, INVALID_RELEASE for one that breaks a rule.
+    """
+    file = path / DESCRIPTOR_NAME if path.is_dir() else path
+    data = read_bounded(file, MAX_DESCRIPTOR_BYTES)
+    try:
+        descriptor = parse_descriptor(data)
+    except DocumentError as error:
+        raise _invalid(file, error.findings) from None
+    files = _files(descriptor, file.parent)
+    verdict = _verdict(descriptor, files, _contract_document(file), identity_only=True)
+    if not verdict.accepted:
+        raise _invalid(file, verdict.findings)
+    named = artifacts_by_id(descriptor)
+    facts = ReleaseFacts(
+        descriptor=descriptor,
+        contract=contract_from_json(verdict.contract) if verdict.contract else None,
+        environments={
+            name: verdict.environments[each.digest]
+            for name, each in named.items()
+            if each.digest in verdict.environments
+        },
+        checkpoints=verdict.checkpoints if files else None,
+        signers=_signers(file, data),
+    )
+    missing = (name for name, each in named.items() if each.kind.is_stored and each.digest not in files)
+    return LocalRelease(facts, tuple(missing))
+
+
+def _files(descriptor: Descriptor, folder: Path) -> dict[str, Path]:
+    """Return the files of the artifacts by digest. A file with other bytes is none."""
+    local = LocalFiles(folder)
+    found = {each.digest: _sound(local, each) for each in descriptor.artifacts if each.kind.is_stored}
+    return {digest: path for digest, path in found.items() if path is not None}
+
+
+def _sound(local: LocalFiles, artifact: ArtifactRef) -> Path | None:
+    path = local.find(artifact)
+    try:
+        return path if path is not None and local.digest(path) == artifact.digest else None
+    except OSError:
+        return None
+
+
+def _signers(descriptor: Path, data: bytes) -> list[str]:
+    path = descriptor.with_name(ENVELOPE_NAME)
+    if not is_file(path):
+        return []
+    content = read_bounded(path, MAX_ENVELOPE_BYTES)
+    if problem := other_descriptor(content, data):
+        raise DefinitionError("INVALID_RELEASE", f"{path} {problem}")
+    try:
+        envelope = read_envelope(read_object(content, name=ENVELOPE_NAME, limit=MAX_ENVELOPE_BYTES))
+    except DocumentError as error:
+        raise _invalid(path, error.findings) from None
+    return sorted({f"key {each.key_id or 'without an id'}, not verified" for each in envelope.signatures})
+
+
+def _invalid(path: Path, findings: tuple[Finding, ...]) -> DefinitionError:
+    errors = [
+        DefinitionError("INVALID_RELEASE", f"{path}: {each.code}: {each.field}: {each.message}")
+        for each in findings
+        if each.severity is Severity.ERROR
+    ]
+    return DefinitionError.of_all(errors)

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
-from pipelines.environment.environment import Required
-from pipelines.environment.interpreter import Interpreter
+from pipelines.environment.environment import Interpreter, Required
 from pipelines.errors import DefinitionError
 from pipelines.release.local_files import named_file
 from wire.documents.contract import LOCK_ENTRY, PYTHON_ENTRY

@@ -112,6 +112,7 @@ def _application(url: str, ca_file: str, host: Host, outbox: Outbox, monitor: Mo
     app.conf.update(
         task_queues=[Queue(queue, no_ack=True)],
         task_default_queue=queue,
+        task_default_exchange="",  # the broker would keep its bindings under keys to which a worker has no right
         task_acks_late=False,
         task_ignore_result=True,
         task_serializer="json",
@@ -191,9 +192,7 @@ class _Places(bootsteps.StartStopStep):
         signals.task_postrun.connect(self._on_done, weak=False)
 
     def start(self, parent: Any) -> None:
-        qos = parent.task_consumer.channel.qos
-        default = qos.can_consume
-        qos.can_consume = lambda: self._taken < self._capacity and default()
+        parent.task_consumer.channel.has_room = lambda: self._taken < self._capacity
 
     def _on_received(self, **_: Any) -> None:
         with self._lock:
@@ -234,8 +233,7 @@ class _Instructions(bootsteps.ConsumerStep):
     """Receives the coordinator's instructions in Celery's own loop, so busy threads of the pool do not delay them.
 
     The worker stops accepting commands by cancelling the queue: commands that it has received still run. A message that
-    arrives at that moment goes back into the queue (kombu's `_reject_inbound_message`). Celery keeps the choice when it
-    reconnects.
+    arrives at that moment goes back into the queue. Celery keeps the choice when it reconnects.
     """
 
     requires = ("celery.worker.consumer.tasks:Tasks",)

@@ -19,14 +19,11 @@ from pipelines.authoring.definition import StepContext
 from pipelines.failures import Failed, failed_by, inform, log_failure, message_of, warn
 from pipelines.worker import outcomes
 from pipelines.worker.acceptance import Acceptance
-from pipelines.worker.boundary import Boundary
-from pipelines.worker.held_leases import HeldLeases, LeasesInUse
+from pipelines.worker.held_leases import HeldLeases, LeasesInUse, Pace
 from pipelines.worker.hosted_release import HostedRelease
 from pipelines.worker.outbox import Report
-from pipelines.worker.pace import Pace
 from pipelines.worker.runner import UNDECODABLE_PAYLOAD, Around, Keep, RunResult
-from pipelines.worker.step_times import StepTimes
-from pipelines.worker.transition_names import attributes_of, log_fields_of
+from pipelines.worker.transition import Boundary, StepTimes, attributes_of, log_fields_of
 from wire.log_lines import bound
 from wire.messages.celery_messages import (
     Checkpoint,

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.authoring.compiler import compile_contract
+from pipelines.authoring.compiler import compile_contract, load
 from pipelines.authoring.definition import Pipeline
-from pipelines.authoring.loading import load
 from pipelines.environment.environment import Environment, Required
-from pipelines.environment.shadowing import shadowed_modules, top_level_modules
+from pipelines.environment.modules import shadowed_modules, top_level_modules
 from pipelines.errors import DefinitionError, raise_all
 from pipelines.failures import Failed, message_of
 from pipelines.release.packaging import artifact_digest

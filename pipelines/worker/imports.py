@@ -18,7 +18,7 @@ from types import CodeType
 from typing import Any, Final
 
 from pipelines.environment.distributions import site_folders
-from pipelines.environment.installed_code import InstalledCode, canonical
+from pipelines.environment.modules import InstalledCode, canonical
 from pipelines.errors import DefinitionError
 
 

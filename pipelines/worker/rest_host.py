@@ -16,20 +16,10 @@ from pydantic import BaseModel
 
 from pipelines.authoring.definition import StepContext
 from pipelines.authoring.plan import plan
-from pipelines.failures import Failed, inform, log_failure, warn
-from pipelines.worker import outcomes
-from pipelines.worker.boundary import Boundary
+from pipelines.failures import Failed, inform, warn
 from pipelines.worker.hosted_release import HostedRelease
-from pipelines.worker.rest_suspension import suspension_of
-from pipelines.worker.runner import (
-    INVALID_STEP_OUTPUT,
-    OUTPUT_TOO_LARGE,
-    Completed,
-    RunResult,
-    Suspended,
-)
-from pipelines.worker.transition_names import attributes_of, log_fields_of
-from wire.documents.json_reader import values_in
+from pipelines.worker.rest_results import encoded, failed_result, failure_result, stop_of
+from pipelines.worker.transition import Boundary, attributes_of, log_fields_of
 from wire.log_lines import bound
 from wire.messages.celery_messages import Shape
 from wire.messages.limits import TOLERANCE
@@ -39,24 +29,17 @@ from wire.messages.payload_envelopes import (
     SNAPSHOT,
     Allowed,
     PayloadRefused,
-    PayloadTooLong,
     TypedPayload,
     plain,
     read_snapshot,
     snapshot_value,
-    typed,
 )
 from wire.messages.rest_messages import (
     CAPABILITIES_PATH,
     EXECUTE_PATH,
-    NON_RETRYABLE,
-    UNKNOWN_STEP,
     Capabilities,
     Malformed,
-    SentPayload,
     TransitionCommand,
-    TransitionResult,
-    WireFailure,
     parse,
 )
 from wire.messages.signed_requests import NewNames, Refused, check_signature, unknown_members
@@ -201,48 +184,32 @@ class RestHost:
         return self._boundary.run(
             command.execution_id,
             lambda: self._execute(command, hung_up, transition),
-            lambda failed: _failure(command, failed).to_json().encode(),
+            lambda failure: failure_result(command, failure).to_json().encode(),
         )
-
-    def _serialised(self, command: TransitionCommand, outcome: RunResult) -> bytes:
-        result = self._result(command, outcome)
-        if not isinstance(outcome, Failed) and isinstance(result, TransitionResult):
-            text = result.to_json()
-            # A payload's text is JSON in JSON, so only the values in it are counted.
-            texts = [each.payload for each in result.output_payloads]
-            values = values_in(texts or [text])
-            too_much = outcomes.too_large(outcome, items=len(texts), characters=len(text), values=values)
-            if too_much is None:
-                return text.encode()
-            result = too_much
-        if isinstance(result, Failed):
-            log_failure(command.execution_id, result)
-            result = _failure(command, result)
-        return result.to_json().encode()
 
     def _execute(self, command: TransitionCommand, hung_up: Callable[[], bool], transition: Transition | None) -> bytes:
         """Check the identity of one command, then decode its payload, then run its steps (wire protocol D.11)."""
         mismatch = self._mismatch(command)
         if mismatch is not None:
-            return _failed(command, ILLEGAL_ARGUMENT, mismatch).to_json().encode()
+            return failed_result(command, ILLEGAL_ARGUMENT, mismatch).to_json().encode()
         unsupported = _unsupported(command)
         if unsupported is not None:
-            return self._serialised(command, unsupported)
+            return encoded(command, unsupported, self._steps)
         try:
             value, shape = self._input(command.input)
             outcome = self.release.run(
                 value,
                 start=command.current_step_index,
-                stop=self._stop(command),
+                stop=stop_of(command, self._steps),
                 context=self._context(command, hung_up),
                 shape=shape,
                 around=None if transition is None else transition.in_step,
             )
         except (PayloadRefused, ValueError) as error:
-            return _failed(command, ILLEGAL_ARGUMENT, str(error)).to_json().encode()
+            return failed_result(command, ILLEGAL_ARGUMENT, str(error)).to_json().encode()
         if transition is not None and isinstance(outcome, Failed):
             transition.fail(outcome.failure_class, outcome.step_index)
-        return self._serialised(command, outcome)
+        return encoded(command, outcome, self._steps)
 
     def _mismatch(self, command: TransitionCommand) -> str | None:
         own = self.release.identity
@@ -267,9 +234,6 @@ class RestHost:
         for name in self._logged.among(unknown_members(message)):
             inform("Ignored the unknown member %s of a command", name)
 
-    def _stop(self, command: TransitionCommand) -> int:
-        return len(self._steps) if command.stop_before_step_index < 0 else command.stop_before_step_index
-
     def _context(self, command: TransitionCommand, hung_up: Callable[[], bool]) -> StepContext:
         contract, release = command.versions
         return StepContext(
@@ -282,26 +246,6 @@ class RestHost:
             transition_key=command.transition_key,
             cancellation=hung_up,
         )
-
-    def _result(self, command: TransitionCommand, outcome: RunResult) -> TransitionResult | Failed:
-        if isinstance(outcome, Failed):
-            return outcome
-        if isinstance(outcome, Suspended):
-            return TransitionResult(outcome="WAITING_EXTERNAL", await_suspension=suspension_of(command, outcome))
-        return self._completed(command, outcome)
-
-    def _completed(self, command: TransitionCommand, outcome: Completed) -> TransitionResult | Failed:
-        if command.current_step_index == len(self._steps):
-            return TransitionResult(outcome="COMPLETED", terminal_input_passthrough=True)
-        stop = self._stop(command)
-        echoed = stop == command.current_step_index
-        type_id = self._steps[stop].input.type_id if echoed else self._steps[stop - 1].output.type_id
-        try:
-            payloads = [SentPayload(**vars(typed(output, type_id))) for output in outcome.outputs]
-        except PayloadRefused as error:
-            code = OUTPUT_TOO_LARGE if isinstance(error, PayloadTooLong) else INVALID_STEP_OUTPUT
-            return Failed(code, f"the output cannot be sent: {error}", retryable=False)
-        return TransitionResult(outcome="COMPLETED", output_payloads=payloads)
 
 
 def context_of(headers: Mapping[str, str]) -> str:
@@ -317,21 +261,3 @@ def _unsupported(command: TransitionCommand) -> Failed | None:
         message = f"a pipeline in Python has no commands, so {command.redrive_intent} has no effect to repeat"
         return Failed("COMMAND_REDRIVE_UNSUPPORTED", message, retryable=False)
     return None
-
-
-def _failure(command: TransitionCommand, failed: Failed) -> TransitionResult:
-    """Return a failure. The protocol has no field for the traceback; the class says whether a retry may help."""
-    if failed.retryable:
-        return _failed(command, failed.failure_class, failed.message, failed.step_index)
-    return _failed(command, NON_RETRYABLE, f"{failed.failure_class}: {failed.message}", failed.step_index)
-
-
-def _failed(
-    command: TransitionCommand, failure_class: str, message: str, step_index: int | None = None
-) -> TransitionResult:
-    """Return a failure, with the failed step if the coordinator knows that member: earlier versions refuse it."""
-    step = UNKNOWN_STEP if step_index is None else step_index
-    failure = WireFailure(
-        failure_class=failure_class, message=message, failed_step_index=step if command.reads_failed_step else None
-    )
-    return TransitionResult(outcome="FAILED", failure=failure)

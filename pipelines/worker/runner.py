@@ -17,7 +17,7 @@ from pipelines.authoring.definition import Cardinality, Pipeline, StepContext
 from pipelines.authoring.plan import PlannedStep, plan
 from pipelines.authoring.values import Encoded, ValueMismatch, ValueType
 from pipelines.failures import Failed, failed_by, message_of
-from pipelines.worker.step_times import StepTimes
+from pipelines.worker.transition import StepTimes
 from wire import log_lines
 from wire.messages.celery_messages import Shape
 
@@ -164,11 +164,7 @@ class _Transition:
         if shape == "UNI":
             return self._decoded(step, value_type, payload, "")
         if not isinstance(payload, list):
-            self._fail(
-                step,
-                UNDECODABLE_PAYLOAD,
-                "the input is not a list of items",
-            )
+            self._fail(step, UNDECODABLE_PAYLOAD, "the input is not a list of items")
         items = [self._decoded(step, value_type, item, f"item {n}: ") for n, item in enumerate(payload)]
         return _Many(iter(items))
 
@@ -176,11 +172,7 @@ class _Transition:
         try:
             return Encoded(document, value_type.decode(document))
         except ValueMismatch as mismatch:
-            self._fail(
-                step,
-                UNDECODABLE_PAYLOAD,
-                f"{prefix}the input is not of type {value_type.type_id}: {mismatch}",
-            )
+            self._fail(step, UNDECODABLE_PAYLOAD, f"{prefix}the input is not of type {value_type.type_id}: {mismatch}")
 
     def _suspend(self, step: PlannedStep, current: Encoded | _Many) -> Suspended | None:
         """Return the suspension at an await; None if there is no request: an await per item over an empty stream."""
@@ -219,9 +211,7 @@ class _Transition:
         cls = type(produced)  # an object may report a wrong class, or raise
         if issubclass(cls, str | bytes | dict) or not issubclass(cls, Iterable):
             self._fail(
-                step,
-                INVALID_STEP_OUTPUT,
-                f"returned {cls.__name__}, but its hint says many {step.output.type_id}",
+                step, INVALID_STEP_OUTPUT, f"returned {cls.__name__}, but its hint says many {step.output.type_id}"
             )
         iterator = self._authored(step, iter, produced)
         while (item := self._authored(step, next, iterator, _END)) is not _END:

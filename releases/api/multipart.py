@@ -13,7 +13,7 @@ from django.core.files.uploadedfile import InMemoryUploadedFile, UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler
 from django.http import HttpRequest
 
-from foundation.api.body_budget import admit
+from foundation.api.bodies import admit
 from foundation.errors import InvalidRequest, PayloadTooLarge
 from releases.artifacts.store import StagedBlob, artifact_store
 from releases.models import Attachment
@@ -37,7 +37,7 @@ class ReleaseUpload(FileUploadHandler):
     attachments together may have the size and the number of values of one attachment. Every other file is an artifact
     and is staged in the artifact store.
 
-    `owner` is charged for the memory of documents and attachments (`foundation.api.body_budget`). Raises
+    `owner` is charged for the memory of documents and attachments (`foundation.api.bodies`). Raises
     `PayloadTooLarge` as soon as a limit is exceeded, and `LargeRequestsBusy`.
     """
 

@@ -1,6 +1,6 @@
 """Pipelines, contracts, releases, artifacts, activations, requests, attachments, deployments, trusted keys and uploads.
 
-Triggers protect the rows (see the migration `0002_invariants`): a release changes only by its status and verdict, an
+Triggers protect the rows (see the migrations `*_guards*`): a release changes only by its status and verdict, an
 activation never changes, and a pipeline's pointer always names its newest activation.
 """
 

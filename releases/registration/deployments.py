@@ -15,7 +15,7 @@ from typing import Any
 from django.db import IntegrityError, connection, transaction
 
 from foundation import pauses
-from foundation.database.postgresql.violations import violated_constraint
+from foundation.database.postgresql.outage import violated_constraint
 from releases.errors import (
     DeploymentKeyReused,
     DeploymentPending,

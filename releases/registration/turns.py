@@ -8,8 +8,7 @@ from uuid import UUID
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
-from foundation.scheduling.places import Places
-from foundation.scheduling.turns import Turns
+from foundation.scheduling.places import Places, Turns
 from releases import statements
 from releases.models import ArtifactUpload, Release
 from releases.states import PENDING, Status, UploadStatus

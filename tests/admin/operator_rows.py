@@ -4,11 +4,10 @@ from typing import Any
 
 from django.utils import timezone
 
-from alerts import evaluation
-from alerts.delivery import deliveries
+from alerts import deliveries, evaluation
 from alerts.models import Alert, AlertChannel
 from executions.campaigns import campaigns, drafts
-from executions.campaigns.filters import Filters
+from executions.campaigns.selection import Filters
 from executions.models import Campaign, DeadLetter, Execution, Interaction
 from releases.models import Pipeline
 from tests import making

@@ -2,9 +2,7 @@
 
 from typing import Any
 
-from alerts import evaluation
-from alerts.configuration import channels, rules
-from alerts.delivery import deliveries
+from alerts import channels, deliveries, evaluation, rules
 from alerts.models import Alert, AlertChannel, AlertDelivery, AlertRule
 from tenancy.models import Tenant
 from tests import making
@@ -53,7 +51,7 @@ def make_due(delivery: AlertDelivery) -> None:
 def sent_all() -> int:
     """Send all due messages. Return how many attempts were made."""
     count = 0
-    while deliveries.deliver():
+    while deliveries.OUTBOX.send():
         count += 1
     return count
 

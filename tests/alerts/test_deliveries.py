@@ -11,12 +11,10 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from alerts import evaluation
-from alerts.configuration import channels, rules
-from alerts.delivery import deliveries
+from alerts import channels, deliveries, evaluation, rules
 from alerts.errors import AlertChannelDisabled
 from alerts.models import AlertRule
-from executions.awaits.webhooks import sending_seconds, webhook_keys
+from outbox.posts import sending_seconds, webhook_keys
 from releases.models import Release
 from tenancy.models import Tenant
 from tests.alerts.alerting import ACTOR, channel, fired, make_due, sent_all, states
@@ -105,7 +103,7 @@ def test_slack_gets_json_at_its_secret_url_which_no_error_shows(
 )
 def test_an_address_that_may_not_be_called_is_refused_at_once(owner: Tenant, url: str) -> None:
     alert = fired(owner, channel(owner, url))
-    assert deliveries.deliver(resolve=lambda host, port: ["10.0.0.1"])
+    assert deliveries.OUTBOX.send(resolve=lambda host, port: ["10.0.0.1"])
     assert states(alert) == [("FIRING", "FAILED")]
     assert alert.deliveries.get().error == "the address of the receiver may not be called"
 
@@ -160,10 +158,10 @@ def test_the_message_of_a_killed_process_is_sent_again_after_its_lease(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        deliveries.deliver(resolve=die)
+        deliveries.OUTBOX.send(resolve=die)
     assert sent_all() == 0, "the lease has not ended"
     make_due(alert.deliveries.get())
-    assert deliveries.deliver(resolve=lambda host, port: ["127.0.0.1"])
+    assert deliveries.OUTBOX.send(resolve=lambda host, port: ["127.0.0.1"])
     delivery = alert.deliveries.get()
     assert (delivery.state, delivery.attempts, len(receiver.requests)) == ("SENT", 2, 1)
 
@@ -183,7 +181,7 @@ def test_the_result_of_an_older_attempt_is_ignored(ready: Ready, receiver: Recei
         alert.deliveries.update(attempts=2)
         return ["127.0.0.1"]
 
-    assert deliveries.deliver(resolve=overtaken)
+    assert deliveries.OUTBOX.send(resolve=overtaken)
     assert states(alert) == [("FIRING", "PENDING")]
 
 

@@ -4,15 +4,15 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.urls import resolve
 from django.utils import timezone
 
-from alerts import evaluation, queries, retention, silencing
+from alerts import evaluation, queries, rules
 from alerts.conditions import CONDITIONS, MOST_FOUND, Look
-from alerts.configuration import rules
 from alerts.errors import AlertIsResolved
 from alerts.kinds import Kind
 from alerts.models import Alert, AlertEvent, AlertRule
-from executions.failures.acts import change
+from executions.failures.queries import change
 from executions.holds import holds
 from executions.models import FailureGroup, FinishedCount, Interaction, Worker
 from releases.activation.requests.votes import Decision
@@ -118,7 +118,7 @@ def test_a_silenced_alert_is_resolved_without_a_message(owner: Tenant) -> None:
     alert = fired(owner, channel(owner))
     hour = timezone.now() + timedelta(hours=1)
     for until in (hour, None, hour):
-        silencing.silence(alert, until=until, actor=ACTOR)
+        evaluation.silence(alert, until=until, actor=ACTOR)
         assert (alert.silenced_until, alert.silenced_by) == (until, ACTOR if until else "")
     acknowledge(owner)
     judged(alert.rule)
@@ -128,7 +128,7 @@ def test_a_silenced_alert_is_resolved_without_a_message(owner: Tenant) -> None:
     kinds = ["FIRED", "SILENCED", "UNSILENCED", "SILENCED", "RESOLVED"]
     assert list(alert.events.values_list("kind", flat=True)) == kinds
     with pytest.raises(AlertIsResolved):
-        silencing.silence(alert, until=None, actor=ACTOR)
+        evaluation.silence(alert, until=None, actor=ACTOR)
 
 
 def test_one_broken_rule_does_not_stop_the_others(owner: Tenant) -> None:
@@ -155,14 +155,16 @@ def test_a_resolved_alert_is_removed_after_its_days_with_its_events_and_messages
         judged(alert.rule)
         with unguarded(Alert):
             run("UPDATE alerts_alert SET resolved_at = now() - make_interval(days => %s)", days)
-    assert retention.remove(seconds=5) == removed
+    assert evaluation.remove_old(seconds=5) == removed
     assert Alert.objects.count() == 1 - removed
     assert AlertEvent.objects.exists() is (not removed)
 
 
 def subjects(made: AlertRule) -> list[str]:
-    """Return what the rule finds now, as the texts before the keys."""
-    return [finding.subject.rpartition(":")[0] for finding in CONDITIONS[Kind(made.kind)](Look(made))]
+    """Return what the rule finds now, as the texts before the keys. Each finding has a page."""
+    found = CONDITIONS[Kind(made.kind)](Look(made))
+    assert all(resolve(finding.path.partition("?")[0]).namespace == "admin" for finding in found)
+    return [finding.subject.rpartition(":")[0] for finding in found]
 
 
 def finished(release: Release, succeeded: int, failed: int, minutes_ago: int = 1) -> None:

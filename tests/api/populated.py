@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from executions.awaits import awaits
 from executions.campaigns import campaigns
-from executions.campaigns.filters import Filters
+from executions.campaigns.selection import Filters
 from executions.models import FailureGroup, Interaction
 from executions.smoke_tests import smoke_tests
 from releases.activation.gradual.start import start

@@ -14,8 +14,8 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.test import Client
 
+from coordinator.openapi import PROBLEM
 from executions.models import Execution
-from foundation.api.problem_shape import PROBLEM
 from releases.models import Release
 from tenancy.access import issue_token
 from tenancy.models import ApiToken, AuditEntry, AuditHead, Membership, Tenant

@@ -9,7 +9,7 @@ import pytest
 
 from executions.api.submissions import RETRY_SECONDS
 from executions.models import Execution
-from foundation.api.pausing import PAUSE
+from foundation.api.streaming import PAUSE
 from releases.activation import policy
 from releases.activation.activation import activate
 from tenancy.api import authentication
@@ -86,7 +86,8 @@ def switch(ours: TenantApi, version: str) -> None:
 
 
 def body(version: Any = None, key: str = "k", **more: Any) -> dict[str, Any]:
-    return {**PLAIN, "idempotencyKey": key, **({} if version is None else {"releaseVersion": version}), **more}
+    named = {} if version is None else {"releaseVersion": version}
+    return {**PLAIN, "idempotencyKey": key, **named, **more}
 
 
 def test_a_caller_gets_the_release_that_it_names(two: TenantApi) -> None:

@@ -12,8 +12,7 @@ import pytest
 import requests
 from django.core.files.uploadedfile import SimpleUploadedFile
 
-from foundation.api.bodies import CHUNK_BYTES, read_body
-from foundation.api.body_budget import LARGE_BYTES, VALUE_BYTES, WAIT_SECONDS, budget
+from foundation.api.bodies import CHUNK_BYTES, LARGE_BYTES, VALUE_BYTES, WAIT_SECONDS, budget, read_body
 from foundation.errors import PayloadTooLarge
 from releases.artifacts.store import artifact_store
 from releases.models import ArtifactUpload

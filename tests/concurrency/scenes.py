@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from executions.awaits import awaits, interactions, webhooks
 from executions.campaigns import campaigns, drafts
-from executions.campaigns.filters import Filters
+from executions.campaigns.selection import Filters
 from executions.lifecycle import retention, revoked
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrive
@@ -318,7 +318,7 @@ def giving_up_a_webhook() -> Scene:
     """The processes of the last attempts died."""
     made = suspended(making.ready(), transport="webhook", transport_metadata={"url": NOWHERE})
     Interaction.objects.update(dispatch_attempts=settings.WEBHOOK_ATTEMPTS)
-    return webhooks.send, [made, AwaitUnit.objects.get()]
+    return webhooks.OUTBOX.send, [made, AwaitUnit.objects.get()]
 
 
 def timing_out() -> Scene:

@@ -1,9 +1,8 @@
 """Concurrent evaluations of rules, and concurrent deliveries."""
 
-from alerts import evaluation
-from alerts.delivery import deliveries
+from alerts import deliveries, evaluation
 from alerts.models import Alert, AlertDelivery
-from executions.failures.acts import change
+from executions.failures.queries import change
 from executions.models import FailureGroup
 from releases.models import Release
 from tenancy.models import Tenant
@@ -36,8 +35,8 @@ def test_several_processes_send_each_message_once(ready: Ready) -> None:
         made = channel(ready[0], receiver.url())
         for _ in range(6):
             deliveries.test(made, actor=ACTOR)
-        results_of(race(*[deliveries.deliver] * 12))
-        while deliveries.deliver():
+        results_of(race(*[deliveries.OUTBOX.send] * 12))
+        while deliveries.OUTBOX.send():
             pass
         keys = [request.headers["Idempotency-Key"] for request in receiver.requests]
     assert (len(keys), len(set(keys))) == (6, 6)

@@ -52,6 +52,6 @@ def test_the_result_of_a_webhook_in_hand_outlives_a_lost_connection(
             session.execute("SELECT pg_terminate_backend(%s, 10000)", cursor.fetchone())
         return ["127.0.0.1"]
 
-    assert webhooks.send(resolve=disconnect_and_resolve)
+    assert webhooks.OUTBOX.send(resolve=disconnect_and_resolve)
     one = Interaction.objects.get()
     assert (one.status, one.dispatch_attempts, len(receiver.requests)) == ("DISPATCHED", 1, 1)

@@ -13,8 +13,8 @@ from django.utils import timezone
 from executions.awaits import awaits
 from executions.campaigns import campaigns, drafts
 from executions.campaigns.creating import Options
-from executions.failures import acts
-from executions.lifecycle import checkpoints
+from executions.failures import queries
+from executions.lifecycle import reports
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrive
 from executions.models import Campaign, Execution, FailureGroup, MessagePath, Worker
@@ -212,7 +212,7 @@ def a_renewal_for_a_cancelled_execution() -> Decision:
 
 def keeping(reached: Checkpoint) -> Callable[[], object]:
     group = OutcomeGroup(worker_id="w", checkpoints=[reached])
-    return partial(checkpoints.keep, [reached], group, {reached.execution_id: 0})
+    return partial(reports.keep_checkpoints, [reached], group, {reached.execution_id: 0})
 
 
 def a_checkpoint_of_a_cancelled_execution() -> Decision:
@@ -287,7 +287,7 @@ def an_acknowledgement_of_a_group_with_another_failure() -> Decision:
     owner, _ = making.ready()
     making.dead(owner, "first")
     group = FailureGroup.objects.get()
-    acknowledge = partial(acts.change, owner, group.pk, actor="user:eva", acknowledged=True)
+    acknowledge = partial(queries.change, owner, group.pk, actor="user:eva", acknowledged=True)
     return partial(making.dead, owner, "second"), lambda: acknowledge().is_new, False
 
 

@@ -17,7 +17,6 @@ from executions.lifecycle.redrive import redrive
 from executions.models import Execution, Worker
 from executions.state_machine import moves
 from executions.state_machine.moves import Claim
-from executions.submission.submission import submit
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
@@ -40,7 +39,7 @@ def ready() -> Tenant:
 
 
 def submitting(owner: Tenant, key: str, value: Any) -> Any:
-    return partial(submit, owner, pipeline_id=making.PIPELINE, input=value, idempotency_key=key, actor="token:x")
+    return partial(making.submitted, owner, key, value)
 
 
 # --- submission ---

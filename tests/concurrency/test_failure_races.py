@@ -8,7 +8,7 @@ import pytest
 from django.db import connection, transaction
 
 from executions.awaits import awaits
-from executions.failures import acts, queries
+from executions.failures import queries
 from executions.lifecycle import revoked, sweep
 from executions.models import DeadLetter, Execution, FailureGroup, is_new
 from executions.state_machine.moves import Claim
@@ -65,7 +65,7 @@ def test_a_failure_that_an_acknowledgement_did_not_see_opens_its_group_again() -
     release, claims = running(3)
     assert fail(release, claims[0]) == 1
     group = FailureGroup.objects.get()
-    acknowledge = partial(acts.change, group.tenant, group.pk, actor="user:eva", acknowledged=True)
+    acknowledge = partial(queries.change, group.tenant, group.pk, actor="user:eva", acknowledged=True)
     with transaction.atomic():
         acknowledge()
         assert results_of(race(partial(fail, release, claims[1]))) == [1]

@@ -47,7 +47,7 @@ def test_no_submission_that_begins_after_the_end_gets_the_candidate(_: int, end:
         for number in range(12):
             begins_later = over.is_set()
             admission.cache.set((owner.pk, making.PIPELINE), stale)
-            found.append((begins_later, gradual.send(owner, f"{name}-{number}").release_version))
+            found.append((begins_later, making.submitted(owner, f"{name}-{number}").release_version))
         return found
 
     def finish() -> list[tuple[bool, str]]:
@@ -63,7 +63,7 @@ def test_no_submission_that_begins_after_the_end_gets_the_candidate(_: int, end:
     results = results_of(race(*(partial(submit, name) for name in "abc"), finish))
     found = [each for result in results for each in result]
     assert {version for begins_later, version in found if begins_later} <= {"1.0"}
-    assert [gradual.send(owner, "last").release_version] == ["1.0"]
+    assert [making.submitted(owner, "last").release_version] == ["1.0"]
     assert Execution.objects.count() == len(found) + 1
 
 
@@ -78,7 +78,7 @@ def test_of_a_promotion_and_a_withdrawal_one_happens(_: int) -> None:
     now = gradual.again(made)
     assert history()[2:] == ["promotion" if now.status == "PROMOTED" else "withdrawal"]
     version = {"PROMOTED": "2.0", "WITHDRAWN": "1.0"}[now.status]
-    assert gradual.send(owner, "next").release_version == version
+    assert making.submitted(owner, "next").release_version == version
 
 
 @pytest.mark.parametrize("_", ROUNDS)

@@ -16,12 +16,13 @@ from django.db.models.functions import Now
 
 from executions.awaits import awaits
 from executions.campaigns import campaigns
-from executions.lifecycle import checkpoints
+from executions.lifecycle import reports
 from executions.models import AwaitUnit, CampaignItem, Execution, Worker
 from executions.models.states import State
 from executions.state_machine import moves
 from executions.state_machine.moves import Claim, Move, Note
-from executions.submission.submission import ExecutionRequest, submit_many
+from executions.submission.requests import ExecutionRequest
+from executions.submission.submission import submit_many
 from releases.models import Blob, Pipeline, TrustedKey
 from tenancy.login_throttle import Attempt
 from tenancy.models import LoginCounter
@@ -88,7 +89,7 @@ class Running:
     def checkpointed(self) -> object:
         reached = [scenes.checkpoint(claim) for claim in self.claims]
         starts = {claim.execution_id: claim.step_index for claim in self.claims}
-        return checkpoints.keep(reached, OutcomeGroup(worker_id="w", checkpoints=reached), starts)
+        return reports.keep_checkpoints(reached, OutcomeGroup(worker_id="w", checkpoints=reached), starts)
 
     def recorded(self) -> object:
         return making.record(*map(making.outcome_of, self.claims))

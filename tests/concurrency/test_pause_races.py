@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from executions.awaits import awaits, statements
 from executions.errors import PipelinePaused
 from executions.holds import holds
-from executions.holds.queries import holds_of
+from executions.holds.holds import holds_of
 from executions.models import Execution, Hold
 from releases.activation.revocation import Order, revoke
 from releases.models import Release, Revocation

@@ -21,9 +21,9 @@ def test_a_late_outcome_of_a_removed_execution_is_dropped() -> None:
     """The outcome waits for the removal, and leaves no event."""
     removing, [execution] = scenes.removal(1)
     claim = Claim(
-        execution.pk, execution.tenant.slug, execution.pipeline_id,
+        0.0, execution.pk, execution.tenant.slug, execution.pipeline_id,
         execution.contract_version, execution.release_version, 1,
-        execution.pk, 0, 0, "1", "UNI", "SINGLE", False, 0, "celery", 1, None, False, None, 0.0, 0.0,
+        execution.pk, 0, 0, "1", "UNI", "SINGLE", False, 0, "celery", 1, None, False, None, 0.0,
     )  # fmt: skip
     assert ended_after(removing, partial(making.record, making.outcome_of(claim))).result() == 0
     assert left() == (0, 0)

@@ -10,7 +10,8 @@ from django.db import connection, transaction
 from executions.lifecycle.revoked import fail_open
 from executions.models import Execution
 from executions.models.states import TERMINAL
-from executions.submission.submission import ExecutionRequest, submit_many
+from executions.submission.requests import ExecutionRequest
+from executions.submission.submission import submit_many
 from releases.activation.activation import activate
 from releases.activation.retirement import retire
 from releases.activation.revocation import Order, revoke

@@ -73,7 +73,7 @@ def due_webhooks() -> Sweep:
     ready = making.ready()
     for key in ("a", "b"):
         suspended(ready, key, transport="webhook", transport_metadata={"url": scenes.NOWHERE})
-    return lambda: sum([webhooks.send(), webhooks.send()]), list(Interaction.objects.all())
+    return lambda: sum([webhooks.OUTBOX.send(), webhooks.OUTBOX.send()]), list(Interaction.objects.all())
 
 
 def old_executions() -> Sweep:

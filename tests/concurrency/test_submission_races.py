@@ -12,7 +12,8 @@ from django.db import connection, transaction
 
 from executions.models import Execution, SmokeTest
 from executions.smoke_tests.smoke_tests import start
-from executions.submission.submission import ExecutionRequest, Submission, submit_many
+from executions.submission.requests import ExecutionRequest, Submission
+from executions.submission.submission import submit_many
 from foundation.errors import CoordinatorError
 from releases.activation import policy
 from releases.activation.activation import activate

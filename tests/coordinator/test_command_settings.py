@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
-from coordinator.command_settings import fill_in
+from coordinator.cli import fill_in
 from embedded.product import BIN, PROJECT
 from tests.servers import ordinary_url
 

@@ -15,7 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError, connections
 from pytest_django import DjangoDbBlocker
 
-from coordinator import database_guard, health, role_check
+from coordinator import boot_checks, database_guard, health
 from embedded.postgres import Postgres
 from foundation.database.postgresql import base, servers
 from foundation.database.postgresql.outage import is_outage
@@ -186,11 +186,11 @@ def test_a_process_that_needs_a_synchronous_standby_does_not_start_without_one(
 ) -> None:
     settings.DATABASE_REQUIRES_SYNCHRONOUS_STANDBY = True
     with pytest.raises(ImproperlyConfigured, match="synchronous_standby_names=''"):
-        role_check.check(connect(promoted, options="&options=-csynchronous_commit%3Don"))
+        boot_checks.check(connect(promoted, options="&options=-csynchronous_commit%3Don"))
     request.getfixturevalue("silent_standby")
     with pytest.raises(ImproperlyConfigured, match="synchronous_commit='local'"):
-        role_check.check(connect(promoted, options="&options=-csynchronous_commit%3Dlocal"))
-    role_check.check(connect(promoted, options="&options=-csynchronous_commit%3Don"))
+        boot_checks.check(connect(promoted, options="&options=-csynchronous_commit%3Dlocal"))
+    boot_checks.check(connect(promoted, options="&options=-csynchronous_commit%3Don"))
 
 
 def test_a_read_only_database_is_not_ready(promoted: Postgres, connect: Any) -> None:

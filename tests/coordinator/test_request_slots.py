@@ -19,8 +19,7 @@ from coordinator import health
 from coordinator.health import Check
 from coordinator.request_groups import group_of, remember_session
 from coordinator.request_slots import Application, Slots, WaitingPlaces, in_slots, liveness
-from foundation.api.pausing import arrived_at, pause
-from foundation.api.streaming import streamed
+from foundation.api.streaming import arrived_at, pause, streamed
 from foundation.errors import SlowRequestsBusy
 from foundation.scheduling.fair_slots import Group
 from tenancy.access import issue_token

@@ -19,8 +19,8 @@ from django.core.management import get_commands, load_command_class
 from django.core.management.base import CommandError
 from django.urls import Resolver404, resolve
 
+from coordinator.cli import WORDS
 from coordinator.command_line.app import tree
-from coordinator.command_line.words import WORDS
 from coordinator.run import command_of
 from coordinator.settings import env
 from embedded.product import BIN, PROJECT
@@ -37,7 +37,7 @@ OTHER_VARIABLES = {"PIP_FIND_LINKS", "COMPOSE_FILE", "COORDINATOR_HOST"}
 BASES = {
     "$API/": "/api/v1/tenants/acme/",
     "$COORDINATOR_URL/": "/",
-    "$PIPELINES_TENANT": "acme",
+    "$COORDINATOR_TENANT": "acme",
     "https://coordinator.example/": "/",
     "$DIGEST": f"sha256:{64 * '0'}",
 }
@@ -178,8 +178,10 @@ def test_make_has_the_targets_and_variables() -> None:
 
 def test_every_variable_is_a_setting() -> None:
     declared = env.declared.keys() | {f"{name}_FILE" for name in env.declared}
-    sources = [path.read_text(encoding="utf-8") for path in (PROJECT / "pipelines").rglob("*.py")]
-    known = declared | OTHER_VARIABLES | set(re.findall(r"\bPIPELINES_[A-Z_]+\b", "\n".join(sources)))
+    folders = [PROJECT / "pipelines", PROJECT / "coordinator_client"]
+    sources = [path.read_text(encoding="utf-8") for folder in folders for path in folder.rglob("*.py")]
+    names = re.findall(r"\b(?:PIPELINES|COORDINATOR)_[A-Z_]+\b", "\n".join(sources))
+    known = declared | OTHER_VARIABLES | set(names)
     for command in SHOWN:
         exported = command.words[1:] if command.words[0] == "export" else ()
         assert {each.partition("=")[0] for each in (*command.variables, *exported)} <= known, command

@@ -12,7 +12,8 @@ from executions import tasks
 from executions.models import Execution, Worker
 from executions.state_machine.moves import Claim
 from executions.submission import admission
-from executions.submission.submission import ExecutionRequest, Submission, submit, submit_many
+from executions.submission.requests import ExecutionRequest, Submission
+from executions.submission.submission import submit_many
 from executions.workers.registry import take_heartbeat
 from foundation.errors import CoordinatorError
 from releases.models import Pipeline, Release
@@ -58,7 +59,7 @@ def twins(module_world: None) -> Twins:
 
 def single(owner: Tenant, key: str, value: Any) -> Verdict:
     try:
-        return submit(owner, pipeline_id=PIPELINE, input=value, idempotency_key=key, actor="token:test")
+        return making.submitted(owner, key, value, pipeline_id=PIPELINE)
     except CoordinatorError as refusal:
         return refusal
 

@@ -15,7 +15,7 @@ from executions import tasks
 from executions.awaits import opening, webhooks
 from executions.awaits.awaits import EXPIRE_TASK, SEND_TASK
 from executions.campaigns import campaigns
-from executions.campaigns.filters import Filters
+from executions.campaigns.selection import Filters
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrive
 from executions.lifecycle.revoked import FAIL_TASK
@@ -178,7 +178,7 @@ def a_webhook_that_was_not_received(scene: Scene) -> Work:
     scene.webhook()()
     due = partial(run, "UPDATE executions_interaction SET next_dispatch_at = now()")
     wakeups = (SEND_TASK, SEND_TASK + LATER)
-    return scene.work(webhooks.send, *wakeups, delays=[20], is_done=received(scene, 2), age=due)
+    return scene.work(webhooks.OUTBOX.send, *wakeups, delays=[20], is_done=received(scene, 2), age=due)
 
 
 def a_webhook_that_found_no_place(scene: Scene) -> Work:
@@ -186,7 +186,7 @@ def a_webhook_that_found_no_place(scene: Scene) -> Work:
 
     def crowded() -> None:
         with limited(places.WEBHOOKS, 1), places.WEBHOOKS.hold():
-            assert not webhooks.send()
+            assert not webhooks.OUTBOX.send()
 
     return scene.work(crowded, SEND_TASK + LATER, delays=[2], is_done=received(scene))
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from foundation.api.pausing import ARRIVED, PAUSE
+from foundation.api.streaming import ARRIVED, PAUSE
 from releases.activation.revocation import revoke
 from releases.artifacts import blob_lock
 from releases.models import Activation, Deployment, Pipeline, Release

@@ -9,13 +9,13 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.utils import timezone
 
-from alerts.configuration import channels, rules
+from alerts import channels, rules
 from alerts.models import Alert, AlertDelivery
 from coordinator.models import Process
 from coordinator.monitoring.reports import Reporter
 from executions.awaits import claims, interactions
 from executions.campaigns import campaigns
-from executions.campaigns.filters import Filters
+from executions.campaigns.selection import Filters
 from executions.holds import holds
 from executions.lifecycle import cancellation, outcome
 from executions.models import (
@@ -30,7 +30,8 @@ from executions.models import (
 )
 from executions.smoke_tests import smoke_tests
 from executions.state_machine import moves
-from executions.submission.submission import ExecutionRequest, Submission, submit_many
+from executions.submission.requests import ExecutionRequest, Submission
+from executions.submission.submission import submit_many
 from executions.workers import registry, tenant_keys
 from releases.activation.activation import activate
 from releases.activation.gradual import ending
@@ -229,34 +230,34 @@ def _executions(owner: Tenant) -> None:
     Pipeline.objects.filter(tenant=owner).update(retry_limit=1, retry_delay_seconds=3600)
     registry.drain(owner, making.PIPELINE, "worker-1", actor=ACTOR)
     registry.undrain(owner, making.PIPELINE, "worker-1", actor=ACTOR)
-    _run(_submitted(owner, "succeeded"), making.outcome_of)
-    _run(_submitted(owner, "failed"), making.failure, retryable=False)
-    _run(_submitted(owner, "retried"), making.failure)
-    answered = _submitted(owner, "answered")
+    _run(making.execution(owner, "succeeded"), making.outcome_of)
+    _run(making.execution(owner, "failed"), making.failure, retryable=False)
+    _run(making.execution(owner, "retried"), making.failure)
+    answered = making.execution(owner, "answered")
     _run(answered, making.suspension)
     question = Interaction.objects.get(execution=answered)
     interactions.complete(owner, interaction_id=question.pk, response={"n": 2}, actor=ACTOR)
     _run(answered, making.outcome_of)
-    _run(_submitted(owner, "asking"), making.suspension)
-    cancelled = _submitted(owner, "cancelled")
+    _run(making.execution(owner, "asking"), making.suspension)
+    cancelled = making.execution(owner, "cancelled")
     _run(cancelled, making.suspension)
     claims.claim(owner, Interaction.objects.get(execution=cancelled).pk, actor=ACTOR)
     holds.pause(cancelled, actor=ACTOR, reason="wrong")
     cancellation.cancel(owner, cancelled.pk, actor=ACTOR, reason="no")
     holds.resume(cancelled, actor=ACTOR)
     Pipeline.objects.filter(tenant=owner).update(retry_limit=0)
-    redriven = _submitted(owner, "redriven")
+    redriven = making.execution(owner, "redriven")
     _run(redriven, making.failure)
     completed = _campaign(owner)
     Campaign.objects.filter(pk=completed.pk).update(rate_since=timezone.now() - timedelta(minutes=1))
     assert campaigns.advance() == 1
     _run(redriven, making.outcome_of)
-    _run(_submitted(owner, "resubmitted"), making.failure, code="Wrong")
+    _run(making.execution(owner, "resubmitted"), making.failure, code="Wrong")
     made = _campaign(owner, error_code="Wrong", kind=Campaign.Kind.RESUBMIT)
     Campaign.objects.filter(pk=made.pk).update(rate_since=timezone.now() - timedelta(minutes=1))
     assert campaigns.advance() == 1
     _run(Execution.objects.get(origin__campaign=made), making.outcome_of)
-    _run(_submitted(owner, "dead"), making.failure)
+    _run(making.execution(owner, "dead"), making.failure)
     [active] = Release.objects.filter(
         pipeline__tenant=owner, pipeline__pipeline_id=making.PIPELINE, release_version="1.0"
     )
@@ -266,11 +267,11 @@ def _executions(owner: Tenant) -> None:
     _campaign(owner)
     campaigns.pause(owner, _campaign(owner).pk, actor=ACTOR)
     campaigns.cancel(owner, _campaign(owner).pk, actor=ACTOR)
-    _submitted(owner, "running")
+    making.execution(owner, "running")
     [claim] = making.claimed(owner, lease_seconds=3600)
     moves.renew_leases(owner.pk, [(claim.execution_id, claim.lease_token)], worker_id="worker-1", lease_seconds=3600)
     with transaction.atomic():
-        WireForm.objects.create(execution=_submitted(owner, "queued"), input=[1])
+        WireForm.objects.create(execution=making.execution(owner, "queued"), input=[1])
 
 
 def _admitted(owner: Tenant, release: Release) -> None:
@@ -281,10 +282,6 @@ def _admitted(owner: Tenant, release: Release) -> None:
     [made] = submit_many(owner, [request], actor=ACTOR)
     assert isinstance(made, Submission)
     _run(made.execution, making.outcome_of)
-
-
-def _submitted(owner: Tenant, key: str) -> Execution:
-    return making.execution(owner, key)
 
 
 def _run(execution: Execution, end: Callable[..., Outcome], **members: Any) -> None:

@@ -1,4 +1,4 @@
-"""The broker's client for control workers and transition workers: kombu's, with three changes.
+"""The broker's client for control workers and transition workers: kombu's, with three changes (ADR 6).
 
 Messages have a custom format (`task_messages`). A message that is not accepted is moved to the dead messages
 of its queue before Celery reads it, so no message can end a process.
@@ -16,15 +16,17 @@ import logging
 import time
 import uuid
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from queue import Empty
 from typing import Any
 
 from celery import current_app
 from kombu.exceptions import OperationalError
 from kombu.transport import TRANSPORT_ALIASES, redis, virtual
+from kombu.utils.scheduling import round_robin_cycle
 from redis.exceptions import ConnectionError as ConnectionLostError
 from redis.exceptions import RedisError, ResponseError
 
@@ -62,7 +64,6 @@ class QoS(redis.QoS):
     """Keeps the raw text of each message, after the name of its queue, until it is acknowledged."""
 
     channel: Any
-    _remove_from_indices: Any  # not in the stubs
 
     def append(self, message: Any, delivery_tag: str) -> None:
         held = message.delivery_info["routing_key"].encode() + b"\n" + message.properties["text"]
@@ -76,12 +77,21 @@ class QoS(redis.QoS):
         def restore(pipe: Any) -> None:
             queue, found, text = (pipe.hget(self.unacked_key, tag) or b"").partition(b"\n")
             pipe.multi()
-            self._remove_from_indices(tag, pipe)
+            pipe.zrem(self.unacked_index_key, tag).hdel(self.unacked_key, tag)
             if queue and found:
                 (pipe.lpush if leftmost else pipe.rpush)(queue, text)
 
         with self.channel.conn_or_acquire(client) as connection:
             connection.transaction(restore, self.unacked_key)
+
+
+class QoSWithoutAcknowledgements(virtual.QoS):
+    """Lets a channel receive messages while its `has_room` is true."""
+
+    channel: Any
+
+    def can_consume(self) -> bool:
+        return self.channel.has_room() and super().can_consume()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,65 +108,96 @@ class Channel(redis.Channel):
     do_restore = False
     # Without priorities, each queue is one key of the broker.
     priority_steps = [0]
-    body_encoding = None  # type: ignore[assignment]  # not in the stubs
     # The message format, set by a transport option. Without it a process accepts no messages and signs none.
     messages = TaskMessages()
     # A transport option: after a message that is not accepted, check the next ones in one go, so that a flood of them
     # does not delay the others. It needs a broker user with the commands EVAL and RPOP, which workers do not have.
     takes_batches = False
     from_transport_options = (*redis.Channel.from_transport_options, "messages", "takes_batches")
-    _cached_client: Any = None
-    connection_errors: Any  # this and the next two are not in the stubs
-    _queue_cycle: Any
-    _closing: bool
 
-    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        # The queues in the order in which they are read. Kombu calls its strategy once, for this object.
+        self.reading_order: Any = round_robin_cycle()
+        self.queue_order_strategy: Any = lambda: self.reading_order
+        self.shared_client: Any = None
+        self.has_received = False
+        # A consumer without acknowledgements may set a function that is false while it can take no further message.
+        self.has_room: Callable[[], bool] = lambda: True
+        super().__init__(*arguments, **options)
+        self.read_answer = self.handlers["BRPOP"]
+        self.handlers["BRPOP"] = self.read
+        if not self.ack_emulation:
+            self.QoS = QoSWithoutAcknowledgements  # type: ignore[assignment]  # as kombu does it
+
+    @cached_property
+    def client(self) -> Any:
+        """The client that waits for messages. Its answers to BRPOP go to this channel, which kombu never parses."""
+        client = super().client
+        client.set_response_callback("BRPOP", self.receive)
+        return client
+
+    def sender(self) -> Any:
+        """Return the one client with which this channel sends. Raises a lost connection if the channel is closed.
+
+        Kombu creates a client for each message, which costs half as much as sending it. On a closed channel, it fails
+        with an error from which Celery does not recover.
+        """
         if self.connection is None:
             raise ConnectionLostError("The channel was closed when the connection was lost.")
-        parameters: dict[str, Any] = super()._connparams(asynchronous)  # type: ignore[misc]  # not in the stubs
-        return parameters
+        if self.shared_client is None or self.shared_client.connection_pool is not self.pool:
+            self.shared_client = self.Client(connection_pool=self.pool)
+        return self.shared_client
+
+    @contextmanager
+    def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:
+        """Provide `client`, or else `sender`."""
+        yield self.sender() if client is None else client
+
+    def close(self) -> None:
+        self.takes_batches = False
+        super().close()
 
     def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
         """Ignore messages without acknowledgements, because Celery acknowledges those too."""
-        delivered: Any = self.qos._delivered
-        if delivery_tag in delivered:
+        with suppress(KeyError):
+            self.qos.get(delivery_tag)
             super().basic_ack(delivery_tag, multiple)
 
-    def _create_client(self, asynchronous: bool = False) -> Any:
-        """Reuse one client. Kombu creates one for each message, which costs half as much as sending it."""
-        if asynchronous:
-            return super()._create_client(asynchronous)  # type: ignore[misc]  # not in the stubs
-        if self._cached_client is None or self._cached_client.connection_pool is not self.pool:
-            self._cached_client = super()._create_client()  # type: ignore[misc]  # not in the stubs
-        return self._cached_client
-
-    def _restore(self, message: Any, leftmost: bool = False) -> None:
-        """Put an unprocessed message back into its queue, as the next one."""
+    def basic_publish(self, message: dict[str, Any], exchange: str, routing_key: str, **options: Any) -> None:
+        """Send a message of Celery to a queue. Ignores the property `expiration`."""
+        if exchange:
+            raise NotImplementedError("Messages are sent to queues by name, without exchanges.")
+        headers, body = message["headers"], message["body"]
+        header = {
+            "task": headers["task"],
+            "eta": headers.get("eta"),
+            "expires": headers.get("expires"),
+            "retries": headers.get("retries", 0),
+        }
+        text = self.messages.write(routing_key, header, body if isinstance(body, bytes) else body.encode())
         with self.conn_or_acquire() as client:
-            client.rpush(message.delivery_info["routing_key"], message.properties["text"])
+            client.lpush(routing_key, text)
 
-    def _brpop_read(self, **options: Any) -> bool:
-        """As in kombu, except for the message format."""
-        client: Any = self.client
+    def read(self) -> bool:
+        """Read one answer of the broker. Raises `Empty` if it contains no message."""
+        self.has_received = False
         try:
-            try:
-                answer = client.parse_response(client.connection, "BRPOP", **options)
-            except self.connection_errors:
-                client.connection.disconnect()
+            self.read_answer()
+        except Empty:
+            if not self.has_received:
                 raise
-            if not answer:
-                raise Empty
-            queue = answer[0].decode()
-            self._queue_cycle.rotate(queue)
-            self._receive_message(queue, answer[1])
-            return True
-        finally:
-            self._in_poll = None
+        return True
 
-    def _receive_message(self, queue: str, text: bytes) -> None:
-        refused = self._deliver_all(queue, [text])
+    def receive(self, answer: Any) -> None:
+        """Deliver the message of an answer to BRPOP. Return None, which means an empty answer to kombu."""
+        if not answer:
+            return
+        self.has_received = True
+        queue = answer[0].decode()
+        self.reading_order.rotate(queue)
+        refused = self._deliver_all(queue, [answer[1]])
         self._bury(queue, refused)
-        if refused and self.takes_batches and not self._closing:
+        if refused and self.takes_batches:
             with self.conn_or_acquire() as client:
                 texts = client.eval(_TAKE_MANY, 1, queue, BATCH, BATCH_BYTES)
             self._bury(queue, self._deliver_all(queue, texts))
@@ -164,7 +205,8 @@ class Channel(redis.Channel):
     def _deliver_all(self, queue: str, texts: list[bytes]) -> list[tuple[str, bytes]]:
         """Deliver messages, oldest first, as far as there is room. Return those that are refused, with the codes.
 
-        Without room for the next one, it goes back into the queue with all that follow.
+        Without room for the next one, it goes back into the queue with all that follow. So does a message of a queue
+        that was cancelled while the broker was asked for it.
         """
         refused = []
         transport: Any = self.connection
@@ -176,11 +218,11 @@ class Channel(redis.Channel):
                 if error.age is not None:
                     _log_age(queue, error.age)
                 continue
-            if number and not self.qos.can_consume():
+            if queue not in self.reading_order.items or (number and not self.qos.can_consume()):
                 with self.conn_or_acquire() as client:
                     client.rpush(queue, *reversed(texts[number:]))
                 break
-            transport._deliver(_celery_message(queue, text, message), queue)
+            transport.on_message_ready(self, _celery_message(queue, text, message), queue)
         return refused
 
     def _bury(self, queue: str, refused: list[tuple[str, bytes]]) -> None:
@@ -201,37 +243,6 @@ class Channel(redis.Channel):
                 pipe.execute()
         except (RedisError, OSError) as error:
             log.warning("The broker did not store dead messages: %s", type(error).__name__)
-
-    def _queue_bind(self, exchange: str, routing_key: str, pattern: Any, queue: str) -> None:
-        """Skip the binding of a queue to an exchange of the same name: every message is sent to its queue by name.
-
-        The broker would keep such a binding forever, under a key outside of the tenant's prefix.
-        """
-        if exchange != queue:
-            super()._queue_bind(exchange, routing_key, pattern, queue)  # type: ignore[misc]  # not in the stubs
-
-    def _put(self, queue: str, message: dict[str, Any], **options: Any) -> None:
-        """Send a message. If it has a ticket, store the ticket first. Ignores kombu's property `expiration`."""
-        headers, body = message["headers"], message["body"]
-        header = {
-            "task": headers["task"],
-            "eta": headers.get("eta"),
-            "expires": headers.get("expires"),
-            "retries": headers.get("retries", 0),
-        }
-        text = self.messages.write(queue, header, body if isinstance(body, bytes) else body.encode())
-        latest_for, only_for, ticket = map(message["properties"].get, ("latest_for", "only_for", "ticket"))
-        with self.conn_or_acquire() as client:
-            if latest_for is not None:
-                with client.pipeline(transaction=True) as pipe:
-                    pipe.lpush(queue, text).ltrim(queue, 0, 0).pexpire(queue, int(latest_for * 1000)).execute()
-            elif only_for is not None:
-                client.transaction(partial(_push_if_empty, queue, text, int(only_for * 1000)), queue)
-            elif ticket is not None:
-                with client.pipeline(transaction=False) as pipe:
-                    pipe.set(ticket.name, "", px=max(int(ticket.seconds * 1000), 1)).lpush(queue, text).execute()
-            else:
-                client.lpush(queue, text)
 
 
 def _push_if_empty(queue: str, text: bytes, milliseconds: int, pipe: Any) -> None:
@@ -312,14 +323,20 @@ def survive_broker_loss() -> None:
 
 
 def send(task: str, argument: Any, *, queue: str, ticket: Ticket | None = None) -> None:
-    """Send a task of one argument to the queue of that name.
+    """Send a task of one argument to the queue of that name. If the message has a ticket, store the ticket first.
 
-    Takes a fraction of the time of `Celery.send_task`, for frequent messages: without routes, signals and a readable
-    form of the argument. Raises kombu's `OperationalError` or OSError if the broker does not accept the message. It may
-    have accepted the message all the same, so the ticket is then removed if possible.
+    Takes a fraction of the time of `Celery.send_task`, for frequent messages. Raises kombu's `OperationalError` or
+    OSError if the broker does not accept the message. It may have accepted the message all the same, so the ticket is
+    then removed if possible.
     """
     try:
-        _publish(task, argument, queue, {} if ticket is None else {"ticket": ticket})
+        with _connected() as (channel, client):
+            text = _text(channel, task, argument, queue)
+            if ticket is None:
+                client.lpush(queue, text)
+            else:
+                with client.pipeline(transaction=False) as pipe:
+                    pipe.set(ticket.name, "", px=max(int(ticket.seconds * 1000), 1)).lpush(queue, text).execute()
     except (OperationalError, OSError):
         if ticket is not None:
             with suppress(OperationalError, OSError):
@@ -332,22 +349,14 @@ def take_ticket(name: str) -> bool:
 
     Raises kombu's `OperationalError` if the broker is unavailable.
     """
-    with current_app.producer_pool.acquire(block=True) as producer:
-        connection: Any = producer.connection
-        lost = connection.connection_errors + connection.channel_errors
-        try:
-            channel: Any = producer.channel
-            with channel.conn_or_acquire() as client:
-                return client.getdel(name) is not None
-        except lost as error:
-            raise OperationalError(str(error)) from error
+    with _connected() as (_, client):
+        return client.getdel(name) is not None
 
 
 def length(queue: str) -> int:
-    """Return how many messages wait in the queue. Raises the errors of the client if the broker is unavailable."""
-    connection: Any
-    with current_app.pool.acquire(block=True) as connection:
-        return int(connection.default_channel.client.llen(queue))
+    """Return how many messages wait in the queue. Raises as `take_ticket` does."""
+    with _connected() as (_, client):
+        return int(client.llen(queue))
 
 
 def send_latest(task: str, argument: Any, *, queue: str, seconds: float) -> None:
@@ -355,28 +364,30 @@ def send_latest(task: str, argument: Any, *, queue: str, seconds: float) -> None
 
     So at most one message waits there, even if no consumer reads the queue. Raises as `send` does.
     """
-    _publish(task, argument, queue, {"latest_for": seconds})
+    with _connected() as (channel, client), client.pipeline(transaction=True) as pipe:
+        text = _text(channel, task, argument, queue)
+        pipe.lpush(queue, text).ltrim(queue, 0, 0).pexpire(queue, int(seconds * 1000)).execute()
 
 
 def send_if_empty(task: str, argument: Any, *, queue: str, seconds: float) -> None:
     """Send a message that expires after `seconds`, unless others wait in `queue`. Raises as `send` does."""
-    _publish(task, argument, queue, {"only_for": seconds})
+    with _connected() as (channel, client):
+        text = _text(channel, task, argument, queue)
+        client.transaction(partial(_push_if_empty, queue, text, int(seconds * 1000)), queue)
 
 
-def _publish(task: str, argument: Any, queue: str, properties: dict[str, Any]) -> None:
+def _text(channel: Channel, task: str, argument: Any, queue: str) -> bytes:
     body = json_writer.text([[argument], {}, NOTHING_FOLLOWS]).encode()
+    return channel.messages.write(queue, {"task": task, "eta": None, "expires": None, "retries": 0}, body)
+
+
+@contextmanager
+def _connected() -> Iterator[tuple[Channel, Any]]:
+    """Provide a channel of this process's pool and its client. A lost connection raises `OperationalError`."""
     with current_app.producer_pool.acquire(block=True) as producer:
         connection: Any = producer.connection
-        lost = connection.connection_errors + connection.channel_errors
         try:
-            producer.publish(
-                body,
-                exchange="",
-                routing_key=queue,
-                content_type="application/json",
-                content_encoding="utf-8",
-                headers={"task": task},
-                **properties,
-            )
-        except lost as error:
+            channel: Any = producer.channel
+            yield channel, channel.sender()
+        except connection.connection_errors + connection.channel_errors as error:
             raise OperationalError(str(error)) from error

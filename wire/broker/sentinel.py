@@ -31,10 +31,14 @@ def client(url: str, tls: dict[str, Any], **timeouts: float) -> Redis:
         username=found.user,
         password=found.password,
         **timeouts,
-        **({"ssl": True, **tls} if found.with_tls else {}),
+        **_encryption(tls if found.with_tls else None),
     )
     return made
 
 
 def _to_sentinels(tls: dict[str, Any], timeouts: dict[str, float]) -> dict[str, Any]:
-    return {**timeouts, **({"ssl": True, **tls} if tls else {})}
+    return {**timeouts, **_encryption(tls or None)}
+
+
+def _encryption(tls: dict[str, Any] | None) -> dict[str, Any]:
+    return {} if tls is None else {"ssl": True, **tls}

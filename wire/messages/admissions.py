@@ -24,8 +24,15 @@ class AdmissionIntent:
     def fingerprint(self) -> str:
         """Return the SHA-256 of all members, each with its length. Clients compute the same one."""
         texts = (
-            *(self.tenant_id, self.pipeline_id, self.client_key, self.contract_version, self.release_version),
-            *(self.input_shape, self.payload.payload_type_id, self.payload.payload_encoding, self.payload.payload),
+            self.tenant_id,
+            self.pipeline_id,
+            self.client_key,
+            self.contract_version,
+            self.release_version,
+            self.input_shape,
+            self.payload.payload_type_id,
+            self.payload.payload_encoding,
+            self.payload.payload,
         )
         digest = hashlib.sha256(_number(SCHEMA_VERSION))
         for text in texts:

@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from coordinator import database_guard
 from coordinator.backups.creation import create
-from coordinator.backups.errors import BackupError
+from coordinator.backups.manifest import BackupError
 from releases.errors import ArtifactStoreUnavailable
 from tenancy import audit
 

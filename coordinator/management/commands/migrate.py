@@ -24,9 +24,8 @@ _LOCKED = ("55P03", "40P01")
 
 class Command(migrate.Command):
     help = (
-        f"{migrate.Command.help} Only one process migrates at a time. Statements give up after MIGRATION_LOCK_SECONDS"
-        " of waiting for a lock and after MIGRATION_STATEMENT_SECONDS, and the migration is tried again for"
-        " MIGRATION_RETRY_SECONDS."
+        f"{migrate.Command.help} Only one process migrates at a time. Statements give up after a few seconds of waiting"
+        " for a lock and after a minute, and the migration is tried again for ten minutes."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from coordinator.backups.errors import BackupError
+from coordinator.backups.manifest import BackupError
 from coordinator.backups.restoration import restore
 from releases.errors import ArtifactStoreUnavailable
 from tenancy import audit

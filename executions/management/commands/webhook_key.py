@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from executions.awaits.webhooks import webhook_keys
+from outbox.posts import webhook_keys
 from tenancy.models import Tenant
 
 

@@ -1,21 +1,25 @@
 """Calls to REST workers: signed, and only to the origins that the installation names (wire protocol D.1 to D.3)."""
 
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
 from ipaddress import ip_network
+from typing import Final
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.utils import timezone
 
+from executions import metrics
 from executions.models import WorkerEligibility
 from executions.workers.eligibility import NOT_ALLOWED
 from executions.workers.tenant_keys import active_keys
 from foundation.http import address_guard
 from foundation.http.address_guard import TargetRefused
 from foundation.http.exchange import Response, exchange
-from wire.messages.signed_requests import signed_headers
+from wire.messages.rest_messages import Capabilities, Message, TransitionResult, parse
+from wire.messages.signed_requests import NewNames, signed_headers, unknown_members
 from wire.traceparent import NONE
 from wire.web_address import DEFAULT_PORTS
 
@@ -137,3 +141,19 @@ def _origin(url: str) -> Sequence[object]:
         return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or DEFAULT_PORTS.get(parts.scheme)
     except ValueError:
         return ()
+
+
+log = logging.getLogger(__name__)
+KINDS: Final = {TransitionResult: "result", Capabilities: "capabilities"}
+_logged = NewNames()
+
+
+def read(model: type[Message], body: bytes) -> Message:
+    """Return the message in `body`. Raises `Malformed`."""
+    message = parse(model, body)
+    if names := unknown_members(message):
+        kind = KINDS[model]
+        metrics.unknown_members.add(kind, amount=len(names))
+        for name in _logged.among(names):
+            log.info("Ignored the unknown member %s of a REST worker's %s", name, kind)
+    return message

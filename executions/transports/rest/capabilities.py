@@ -12,13 +12,11 @@ from django.db.models.functions import Least, Now
 
 from executions.models import Worker, WorkerEligibility
 from executions.transports.rest import statements
-from executions.transports.rest.calls import call
-from executions.transports.rest.reading import read
+from executions.transports.rest.calls import call, read
 from executions.workers.eligibility import CHECK_FAILED
 from foundation.http.address_guard import TargetRefused, Unreachable
 from foundation.http.exchange import Broken, NotConnected, TimedOut
-from foundation.scheduling.places import Places
-from foundation.scheduling.turns import Turns
+from foundation.scheduling.places import Places, Turns
 from releases.models import Release
 from wire.documents.json_reader import shown
 from wire.messages.rest_messages import CAPABILITIES_PATH, PROTOCOL_VERSION, Capabilities, Malformed

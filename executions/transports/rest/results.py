@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from executions.state_machine.retry import OUTCOME_UNKNOWN
-from executions.transports.rest.reading import read
+from executions.models.states import OUTCOME_UNKNOWN
+from executions.transports.rest.calls import read
 from foundation.http.exchange import Response
 from wire.documents.json_reader import quoted
 from wire.messages.celery_messages import Failure, Outcome

@@ -7,7 +7,7 @@ InternalError for a server that has become read-only.
 from enum import Enum, auto
 from typing import Final
 
-from django.db import DataError, Error, InterfaceError, OperationalError
+from django.db import DataError, Error, IntegrityError, InterfaceError, OperationalError
 
 
 class Meaning(Enum):
@@ -70,3 +70,8 @@ def _meaning(error: BaseException | None) -> Meaning | None:
             return Meaning.OUTAGE
         return Meaning.REJECTED if isinstance(error, DataError) else None
     return next((_MEANINGS[code[:length]] for length in (5, 3, 2) if code[:length] in _MEANINGS), None)
+
+
+def violated_constraint(error: IntegrityError) -> str | None:
+    """Return the name of the constraint; None if the error does not contain one."""
+    return getattr(getattr(error.__cause__, "diag", None), "constraint_name", None)

@@ -2,7 +2,7 @@
 
 The role may read every table that is listed here. It has no rights on other tables. A column that `insert` does not
 name gets its default: the database chooses ids, times and initial states. Triggers enforce the rest (see the migrations
-`0002_invariants`): which values a new row may have, which changes are legal, and which rows may be deleted.
+`*_guards*`): which values a new row may have, which changes are legal, and which rows may be deleted.
 """
 
 from collections.abc import Collection, Mapping

@@ -16,6 +16,7 @@ from executions.awaits.awaits import epoch_ms
 from executions.errors import InteractionClosed
 from executions.models import AwaitUnit, DeadLetter, Execution, Interaction
 from foundation.scheduling import places
+from outbox.posts import sending_seconds, webhook_keys
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
@@ -56,7 +57,7 @@ def assert_undeliverable(made: Execution, why: str) -> None:
     assert (letter.reason, letter.retryable) == ("await_failed", True)
     with pytest.raises(InteractionClosed):
         answer(one)
-    assert not webhooks.send()
+    assert not webhooks.OUTBOX.send()
 
 
 def die_while_sending() -> None:
@@ -66,7 +67,7 @@ def die_while_sending() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        webhooks.send(resolve=die)
+        webhooks.OUTBOX.send(resolve=die)
 
 
 def printed_keys(ready: Ready) -> list[str]:
@@ -85,7 +86,7 @@ def test_the_contents_of_a_webhook(ready: Ready, receiver: Receiver, settings: A
     settings.PUBLIC_URL = "https://coordinator.example"
     made = sent_to(ready, receiver.url(), request='{"n": 3, "name": "Müller"}')
     assert interaction_of(made).status == "WAITING"
-    assert webhooks.send()
+    assert webhooks.OUTBOX.send()
     one = interaction_of(made)
     assert (one.status, one.dispatch_attempts, one.next_dispatch_at) == ("DISPATCHED", 1, None)
     [request] = receiver.requests
@@ -106,7 +107,7 @@ def test_the_contents_of_a_webhook(ready: Ready, receiver: Receiver, settings: A
     assert read(token, awaits.resume_secrets()).interaction_id == str(one.pk)
     assert request.headers["Idempotency-Key"] == str(one.pk)
     assert not interactions.resume(token, response={"n": 1}, actor="a").duplicate
-    assert not webhooks.send()
+    assert not webhooks.OUTBOX.send()
 
 
 def test_webhooks_are_signed_with_both_keys_while_the_secret_is_rotated(
@@ -120,12 +121,12 @@ def test_webhooks_are_signed_with_both_keys_while_the_secret_is_rotated(
     settings.WORKER_SECRET, settings.WORKER_SECRET_FALLBACKS = settings.WORKER_SECRET_FALLBACKS[0], [first]
     assert printed_keys(ready) == [new, old]
     sent_to(ready, receiver.url())
-    webhooks.send()
+    webhooks.OUTBOX.send()
     [request] = receiver.requests
     signatures = request.headers["X-Coordinator-Signature"].split(",v1=")[1:]
     assert signatures == [expected_signature(request, key) for key in (new, old)]
     assert read(request.json["resumeToken"], awaits.resume_secrets()[:1])
-    assert webhooks.webhook_keys("other")[0] != new
+    assert webhook_keys("other")[0] != new
     assert "callback" not in request.json, "there is no public URL"
 
 
@@ -137,13 +138,13 @@ def test_the_delay_before_it_is_sent_again_grows(ready: Ready, receiver: Receive
     made = sent_to(ready, receiver.url())
     delays = []
     for error in ("the receiver responded with status 500", "the receiver responded with status 302"):
-        assert webhooks.send()
+        assert webhooks.OUTBOX.send()
         one = interaction_of(made)
         assert (one.status, one.last_dispatch_error) == ("WAITING", error)
         delays.append(delay_of(one))
-        assert not webhooks.send()
+        assert not webhooks.OUTBOX.send()
         make_due(one)
-    assert webhooks.send()
+    assert webhooks.OUTBOX.send()
     one = interaction_of(made)
     assert (one.status, one.dispatch_attempts, delays) == ("DISPATCHED", 3, [10.0, 20.0])
     assert {request.json["interactionId"] for request in receiver.requests} == {str(one.pk)}
@@ -154,7 +155,7 @@ def test_a_forbidden_address_fails_the_execution_and_all_its_items_at_once(
 ) -> None:
     settings.WEBHOOK_ALLOWED_NETWORKS = []
     many = sent_to(ready, receiver.url(), "many", requests=["{}"] * 3, itemized=True, gives_many=True)
-    assert [webhooks.send(), webhooks.send()] == [True, False]
+    assert [webhooks.OUTBOX.send(), webhooks.OUTBOX.send()] == [True, False]
     states = Interaction.objects.filter(execution=many).values_list("status", flat=True)
     assert sorted(states) == ["CANCELLED", "CANCELLED", "FAILED"]
     assert not receiver.requests
@@ -168,16 +169,16 @@ def test_a_receiver_that_is_unreachable_or_has_an_unknown_certificate_is_retried
 
     for key, url in (("refused", "http://127.0.0.1:1/"), ("unknown", "https://receiver.test/")):
         made = sent_to(ready, url, key)
-        webhooks.send(resolve=unknown)
+        webhooks.OUTBOX.send(resolve=unknown)
         assert (interaction_of(made).status, interaction_of(made).dispatch_attempts) == ("WAITING", 1)
     with receiving(certificate=CERTIFICATE) as receiver:
         made = sent_to(ready, receiver.url("receiver.test", scheme="https"), "tls")
-        webhooks.send(resolve=lambda host, port: ["127.0.0.1"])
+        webhooks.OUTBOX.send(resolve=lambda host, port: ["127.0.0.1"])
         one = interaction_of(made)
         assert one.last_dispatch_error == "no connection to the receiver: TLS failed, or the certificate is not valid"
         settings.WEBHOOK_CA_FILE = str(CERTIFICATE)
         make_due(one)
-        webhooks.send(resolve=lambda host, port: ["127.0.0.1"])
+        webhooks.OUTBOX.send(resolve=lambda host, port: ["127.0.0.1"])
     assert (interaction_of(made).status, len(receiver.requests)) == ("DISPATCHED", 1)
 
 
@@ -186,10 +187,10 @@ def test_an_attempt_whose_process_died_is_repeated(ready: Ready, receiver: Recei
     die_while_sending()
     one = interaction_of(made)
     assert (one.status, one.dispatch_attempts) == ("DISPATCHING", 1)
-    assert delay_of(one) >= webhooks.sending_seconds()
-    assert not webhooks.send()
+    assert delay_of(one) == sending_seconds()
+    assert not webhooks.OUTBOX.send()
     make_due(one)
-    assert webhooks.send(resolve=lambda host, port: ["127.0.0.1"])
+    assert webhooks.OUTBOX.send(resolve=lambda host, port: ["127.0.0.1"])
     one.refresh_from_db()
     assert (one.status, one.dispatch_attempts, len(receiver.requests)) == ("DISPATCHED", 2, 1)
 
@@ -203,10 +204,10 @@ def test_a_webhook_whose_attempts_all_failed_fails_the_execution(ready: Ready, r
         if died:
             die_while_sending()
         else:
-            webhooks.send(resolve=lambda host, port: ["127.0.0.1"])
+            webhooks.OUTBOX.send(resolve=lambda host, port: ["127.0.0.1"])
     if died:
         make_due(interaction_of(made))
-        webhooks.send()
+        webhooks.OUTBOX.send()
     assert_undeliverable(made, "no attempt was completed" if died else "the receiver responded with status 503")
 
 
@@ -220,7 +221,7 @@ def test_a_result_counts_only_for_its_own_attempt(ready: Ready, receiver: Receiv
         die_while_sending()
         return [address]
 
-    assert webhooks.send(resolve=overtake_and_resolve)
+    assert webhooks.OUTBOX.send(resolve=overtake_and_resolve)
     one = interaction_of(made)
     assert (one.status, one.dispatch_attempts) == ("DISPATCHING", 2)
     assert Execution.objects.get(pk=made.pk).status == "WAITING_EXTERNAL"
@@ -236,7 +237,7 @@ def test_an_answer_during_an_attempt_is_accepted(ready: Ready, receiver: Receive
         answer(interaction_of(made))
         return ["127.0.0.1"]
 
-    assert webhooks.send(resolve=answer_and_resolve)
+    assert webhooks.OUTBOX.send(resolve=answer_and_resolve)
     one = interaction_of(made)
     assert (one.status, one.response, one.next_dispatch_at) == ("COMPLETED", {"n": 2}, None)
     assert Execution.objects.get(pk=made.pk).status == "QUEUED"
@@ -246,8 +247,8 @@ def test_a_webhook_is_not_sent_after_its_answer_or_its_deadline(ready: Ready, re
     late = sent_to(ready, receiver.url(), "late")
     answer(interaction_of(sent_to(ready, receiver.url(), "answered")))
     make_late(interaction_of(late))
-    assert not webhooks.due_exists()
-    assert not webhooks.send()
+    assert not webhooks.OUTBOX.is_due()
+    assert not webhooks.OUTBOX.send()
     assert not receiver.requests
     awaits.expire()
     assert Execution.objects.get(pk=late.pk).error_code == "AWAIT_TIMEOUT"
@@ -257,10 +258,10 @@ def test_a_webhook_is_not_sent_after_its_answer_or_its_deadline(ready: Ready, re
 def test_a_tenant_whose_receivers_hang_leaves_a_place_for_other_tenants(ready: Ready, receiver: Receiver) -> None:
     mine, other = sent_to(ready, receiver.url()), sent_to(making.ready(), receiver.url())
     with limited(places.WEBHOOKS, 2), places.WEBHOOKS.hold(ready[0].pk):
-        assert webhooks.send()
-        assert not webhooks.send()
+        assert webhooks.OUTBOX.send()
+        assert not webhooks.OUTBOX.send()
         assert (interaction_of(mine).status, interaction_of(other).status) == ("WAITING", "DISPATCHED")
-    assert webhooks.send()
+    assert webhooks.OUTBOX.send()
     assert interaction_of(mine).status == "DISPATCHED"
 
 
@@ -269,6 +270,6 @@ def test_the_webhook_that_has_been_due_longest_is_sent_first(ready: Ready, recei
     change = "UPDATE executions_interaction SET next_dispatch_at = now() - make_interval(mins => %s)"
     for minutes, key in enumerate("cab"):
         run(f"{change} WHERE execution_id = %s", minutes, made[key].pk)
-    while webhooks.send():
+    while webhooks.OUTBOX.send():
         pass
     assert [request.json["executionId"] for request in receiver.requests] == [str(made[key].pk) for key in "bac"]

@@ -6,7 +6,7 @@ from typing import Any
 from django.db.models import F
 
 from executions.campaigns import campaigns
-from executions.campaigns.filters import Filters
+from executions.campaigns.selection import Filters
 from executions.models import Campaign
 from tenancy.models import Tenant
 from tests import making

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from executions.campaigns import campaigns, drafts
-from executions.campaigns.admitting import credit_of
-from executions.campaigns.filters import Filters
+from executions.campaigns.admitting import Results, credit_of, results_of
 from executions.campaigns.resubmitting import waiting
-from executions.campaigns.results import Results, results_of
+from executions.campaigns.selection import Filters
 from executions.errors import CampaignRefused, CampaignTargetInvalid, CampaignUnknown
 from executions.holds import holds
 from executions.lifecycle.cancellation import cancel

@@ -6,7 +6,7 @@ import pytest
 
 from executions.campaigns import campaigns, drafts
 from executions.campaigns.creating import Options
-from executions.campaigns.filters import Filters, preview
+from executions.campaigns.selection import Filters, preview
 from executions.errors import CampaignEmpty, FilterRequired, ReleaseRevokedConfirmation
 from executions.lifecycle.redrive import redrive
 from executions.models import Campaign, CampaignItem, DeadLetter, Execution

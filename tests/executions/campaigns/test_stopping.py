@@ -3,7 +3,7 @@
 import pytest
 
 from executions.campaigns import campaigns
-from executions.campaigns.filters import Filters
+from executions.campaigns.selection import Filters
 from executions.errors import CampaignTargetInvalid, FilterRequired
 from executions.holds import holds
 from executions.lifecycle.cancellation import cancel

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from executions.errors import AssigneeInvalid, FailureGroupUnknown
-from executions.failures import acts, queries
+from executions.failures import queries
 from executions.models import DeadLetter, Execution, FailureGroup, is_new
 from releases.models import Pipeline, Release
 from tenancy.models import AuditEntry, Membership, Tenant
@@ -138,7 +138,7 @@ def test_releases_and_steps_have_separate_groups(owner: Tenant) -> None:
 @pytest.fixture
 def change(owner: Tenant) -> Callable[..., FailureGroup]:
     fail(owner, "lost")
-    return partial(acts.change, owner, FailureGroup.objects.get().pk, actor="user:eva")
+    return partial(queries.change, owner, FailureGroup.objects.get().pk, actor="user:eva")
 
 
 def person(name: str, owner: Tenant, role: Role) -> None:
@@ -177,6 +177,6 @@ def test_only_a_person_who_may_operate_is_an_assignee_and_only_of_groups_of_the_
     group = change(assignee="root", actor="user:root")
     assert group.assignee == "root"
     with unchanged(FailureGroup), pytest.raises(FailureGroupUnknown):
-        acts.change(making.tenant(), group.pk, actor="user:eva", acknowledged=True)
+        queries.change(making.tenant(), group.pk, actor="user:eva", acknowledged=True)
     with pytest.raises(FailureGroupUnknown):
         queries.group(making.tenant(), group.pk)

@@ -15,7 +15,7 @@ from releases.activation.gradual.plan import Bounds
 from releases.activation.gradual.start import start
 from releases.models import Activation, GradualActivation, Pipeline
 from tenancy.models import AuditEntry, Tenant
-from tests import gradual
+from tests import gradual, making
 from tests.cases import cases
 from tests.raw_sql import run, unguarded
 
@@ -95,7 +95,7 @@ def test_what_does_not_count(owner: Tenant) -> None:
     made = start(candidate, gradual.plan(50, sample=20), actor="user:test")
     gradual.ended(made.candidate, failed=30, status="CANCELLED")
     for number in range(30):
-        gradual.send(owner, f"open-{number}")
+        making.submitted(owner, f"open-{number}")
     [failed] = gradual.ended(made.candidate, failed=1)
     resubmit(owner, failed.pk, actor="user:ann", reason="again", release_version="2.0")
     assert evidence(made).candidate.ended == 1

@@ -8,13 +8,12 @@ import pytest
 
 from executions.awaits import awaits, interactions, webhooks
 from executions.errors import NotPaused, PauseRefused, PipelinePaused
-from executions.holds import holds, queries
+from executions.holds import holds
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrive
 from executions.models import Execution, Hold, Interaction
 from executions.state_machine.moves import Claim
-from executions.submission.submission import submit
-from executions.workers.stranded import stranded
+from executions.workers.eligibility import stranded
 from releases.errors import ReasonRequired
 from releases.models import Release
 from tenancy.models import Tenant
@@ -170,10 +169,10 @@ def test_the_open_holds_of_a_tenant_are_listed_newest_first(owner: Tenant, relea
         resume(target(kind, execution))
     found = [pause(target(kind, execution)) for kind in TARGETS]
     pause(making.ready()[1])
-    assert list(queries.open_holds(owner)) == found[::-1]
-    assert queries.holds_of(execution) == found
+    assert list(holds.open_holds(owner)) == found[::-1]
+    assert holds.holds_of(execution) == found
     resume(release)
-    assert list(queries.open_holds(owner)) == [found[2], found[0]]
+    assert list(holds.open_holds(owner)) == [found[2], found[0]]
 
 
 @cases("kind", TARGETS)
@@ -247,11 +246,11 @@ def test_a_resume_token_stays_valid_after_its_deadline_was_moved(parked: Suspend
 @cases("kind", TARGETS)
 def test_no_webhook_is_sent_during_the_pause_and_its_next_attempt_is_moved(parked: Suspended, kind: str) -> None:
     made = parked(**WEBHOOK)
-    assert webhooks.due_exists()
+    assert webhooks.OUTBOX.is_due()
     pause(target(kind, made))
-    assert (webhooks.due_exists(), webhooks.send()) == (False, False)
+    assert (webhooks.OUTBOX.is_due(), webhooks.OUTBOX.send()) == (False, False)
     resume(target(kind, made))
-    assert webhooks.due_exists()
+    assert webhooks.OUTBOX.is_due()
     old_interactions()
     ages = "updated_at = now() - interval '2 hours', next_dispatch_at = now() + interval '5 minutes'"
     set_interactions(ages)
@@ -287,7 +286,7 @@ def test_submissions_wait_or_are_refused(owner: Tenant, kind: str) -> None:
     with unchanged(), pytest.raises(PipelinePaused) as caught:
         making.execution(owner, "refused")
     assert caught.value.data == {"since": hold.started_at.isoformat(), "reason": "broken"}
-    repeated = submit(owner, pipeline_id=making.PIPELINE, input=made.input, idempotency_key="before", actor="user:x")
+    repeated = making.submitted(owner, "before", made.input, actor="user:x")
     assert repeated.duplicate
     resume(target(kind, made))
     assert making.execution(owner, "after").status == "QUEUED"

@@ -6,7 +6,6 @@ import pytest
 
 from executions.inspection.callers import Caller, callers
 from executions.models import Execution
-from executions.submission.submission import submit
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
@@ -35,8 +34,7 @@ def strict(owner: Tenant) -> Release:
 
 
 def send(owner: Tenant, key: str, value: Any, actor: str = "token:shop", **more: Any) -> Execution:
-    made = submit(owner, pipeline_id=making.PIPELINE, input=value, idempotency_key=key, actor=actor, **more)
-    return made.execution
+    return making.submitted(owner, key, value, actor=actor, **more).execution
 
 
 def met(caller: Caller) -> list[tuple[str, str]]:

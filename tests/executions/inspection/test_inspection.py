@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from executions.inspection.drift import drift
-from executions.inspection.drifts import Drift, Kind, Subject
+from executions.inspection.drift import Drift, Kind, Subject, drift
 from executions.inspection.preflight import Concern, preflight
 from executions.inspection.worker_plan import PlannedRelease, Reason, worker_plan
 from executions.lifecycle import redrive

@@ -15,7 +15,6 @@ from redis import Redis
 from embedded.valkey import Valkey
 from executions.lifecycle import dispatch
 from executions.models import DeadLetter, Execution, ExecutionEvent, Worker
-from executions.submission.submission import submit
 from executions.transports import celery
 from foundation.wakeups.broker_gate import FIRST_BATCH, gate
 from pipelines.worker.outbox import Report
@@ -187,7 +186,7 @@ def test_an_outage_costs_each_execution_one_claim(
 def test_a_submission_reports_that_the_broker_rejects_messages(owner: Tenant) -> None:
     delayed = []
     for key in ("before", "after"):
-        made = submit(owner, pipeline_id=making.PIPELINE, input={}, idempotency_key=key, actor="token:x")
+        made = making.submitted(owner, key, {})
         delayed.append(made.dispatch_delayed)
         dispatch.dispatch()
     assert delayed == [False, True]

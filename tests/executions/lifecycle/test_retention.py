@@ -7,7 +7,7 @@ import pytest
 
 from executions import tasks
 from executions.campaigns import campaigns
-from executions.campaigns.filters import Filters
+from executions.campaigns.selection import Filters
 from executions.lifecycle import retention
 from executions.lifecycle.cancellation import cancel
 from executions.models import AwaitUnit, DeadLetter, Execution, ExecutionEvent, Interaction, WireForm

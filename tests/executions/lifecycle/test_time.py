@@ -11,7 +11,7 @@ from django.utils import timezone
 from executions import tasks
 from executions.awaits import awaits, webhooks
 from executions.campaigns import campaigns
-from executions.campaigns.filters import Filters
+from executions.campaigns.selection import Filters
 from executions.lifecycle import retention, sweep
 from executions.lifecycle.redrive import redrive
 from executions.models import Campaign, Execution, Interaction, MessagePath, Worker, WorkerEligibility
@@ -76,7 +76,7 @@ def open_interactions(ready: Ready) -> Boundary:
 
 def webhooks_to_send(ready: Ready) -> Boundary:
     suspended(ready, **WEBHOOK)
-    return update(Interaction.objects, "next_dispatch_at"), webhooks.send
+    return update(Interaction.objects, "next_dispatch_at"), webhooks.OUTBOX.send
 
 
 def removal(ready: Ready) -> Boundary:

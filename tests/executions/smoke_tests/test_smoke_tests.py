@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from executions.campaigns.filters import Filters, preview
+from executions.campaigns.selection import Filters, preview
 from executions.gradual.comparison import evidence
 from executions.holds import holds
 from executions.inspection.preflight import preflight
@@ -56,8 +56,9 @@ def end(owner: Tenant, test: SmokeTest, *payloads: str, ends: Ends = making.outc
     """Run the transition of a smoke test, the only due execution."""
     [claim] = making.claimed(owner)
     assert claim.execution_id == test.execution_id
-    reported = ends(claim, **({"output_payloads": list(payloads)} if payloads else {}), **members)
-    assert making.record(reported) == 1
+    if payloads:
+        members["output_payloads"] = list(payloads)
+    assert making.record(ends(claim, **members)) == 1
 
 
 def verdict(test: SmokeTest) -> str:
@@ -100,7 +101,7 @@ def test_a_repeated_key_is_the_same_test_with_one_entry_in_the_audit_log(owner: 
     assert json.loads(entry.details) == {"execution": str(first.execution_id)}
     others: list[dict[str, Any]] = [{"input": {"n": 2}}, {"expected_result": {"n": 2}}]
     for members in (*others, {"expected_result": smoke_tests.ANYTHING}):
-        error = refusal(partial(begin, owner, **({"expected_result": {"n": 1}} | members)))
+        error = refusal(partial(begin, owner, **{"expected_result": {"n": 1}, **members}))
         assert (error.code, error.data["executionId"]) == ("IDEMPOTENCY_KEY_REUSED", str(first.execution_id))
     assert begin(owner, version="1.0").execution_id != first.execution_id
     assert SmokeTest.objects.count() == 2

@@ -6,10 +6,12 @@ from collections import Counter
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from executions.models import Execution, Worker
 from executions.state_machine import moves
+from executions.state_machine.claim_statement import FAIR_SHARE, ROOM
 from executions.state_machine.moves import Claim
 from releases.activation.revocation import revoke
 from releases.models import Release
@@ -131,6 +133,35 @@ def shares(limit: int) -> Counter[tuple[str, str]]:
     return Counter((each.tenant, each.pipeline_id) for each in claims)
 
 
+@cases(
+    ("threads", "seconds", "calls", "running", "free"),
+    [(4, None, False, 1, [3]), (4, 2.0, False, 4, []), (4, 0.001, False, 0, [1_600]), (4, 0.0, False, 0, [2_000])]
+    + [(4, 0.001, False, running, free) for running, free in ((3, [1_597]), (1_200, [400]), (1_201, []))]
+    + [(4, 0.001, True, 0, [4]), (4, 0.001, True, 4, [])],
+)
+def test_the_room_is_what_the_threads_start_at_once_or_a_stock_for_fast_transitions(
+    threads: int, seconds: float | None, calls: bool, running: int, free: list[int]
+) -> None:
+    counted = """WITH counted AS (SELECT 1 AS tenant_id, %(threads)s AS threads, %(calls)s AS calls,
+        ARRAY['gone'] AS idle, %(seconds)s::float AS seconds,
+        jsonb_build_object('w', %(running)s, 'gone', 9) AS held)"""
+    given = {"threads": threads, "seconds": seconds, "calls": calls, "running": running, "span": 0.4, "most": 500}
+    with connection.cursor() as cursor:
+        cursor.execute(f"{counted}, {ROOM} SELECT free FROM ready", given)
+        assert [found for (found,) in cursor.fetchall()] == free
+
+
+@cases(("limit", "shares"), [(100, [40, 8, 16, 16]), (8, [4, 1, 1, 1]), (1, [1, 1, 1, 1]), (1_000, [40, 8, 30, 30])])
+def test_tenants_share_a_claim_evenly_and_their_releases_divide_the_share(limit: int, shares: list[int]) -> None:
+    ready = """WITH ready(release_id, tenant_id, free, releases, threads, seconds, calls) AS (VALUES
+        (1, 1, 40, 1, 1, 1, false), (2, 2, 8, 3, 1, 1, false), (3, 2, 30, 3, 1, 1, false),
+        (4, 2, 30, 3, 1, 1, false))"""
+    with connection.cursor() as cursor:
+        cursor.execute(f"{ready}, {FAIR_SHARE} SELECT release_id, share FROM fair", {"limit": limit, "quota": 0})
+        found = cursor.fetchall()
+    assert (found[0], sorted(found)) == ((1, shares[0]), [*enumerate(shares, start=1)])
+
+
 def test_the_next_claim_includes_a_small_pipeline_of_a_tenant_with_a_large_backlog() -> None:
     owner = making.tenant()
     busy(owner, "busy", 300)
@@ -138,16 +169,6 @@ def test_the_next_claim_includes_a_small_pipeline_of_a_tenant_with_a_large_backl
     for number in range(5):
         making.execution(owner, f"t{number}", pipeline_id="trickle")
         assert shares(100) == {(owner.slug, "busy"): 50, (owner.slug, "trickle"): 1}
-
-
-def test_a_tenant_with_many_pipelines_gets_no_more_than_a_tenant_with_one() -> None:
-    many, one = making.tenant(), making.tenant()
-    for number in range(3):
-        busy(many, f"busy-{number}", 15)
-    busy(one, "only", 30)
-    found = shares(24)
-    assert found.pop((one.slug, "only")) == 12
-    assert list(found.values()) == [4] * 3
 
 
 def row() -> Execution:

@@ -10,7 +10,7 @@ from django.utils import timezone
 from executions.holds import holds
 from executions.models import Execution, Worker
 from executions.submission import admission
-from executions.submission.submission import Submission, submit
+from executions.submission.requests import Submission
 from foundation.errors import CoordinatorError
 from releases.activation import revocation
 from releases.activation.activation import activate
@@ -41,8 +41,7 @@ def warm(owner: Tenant, settings: Any) -> None:
 
 
 def send(owner: Tenant, key: str, **members: Any) -> Submission:
-    defaults: dict[str, Any] = {"input": {"n": 1}, "actor": "token:test"}
-    return submit(owner, pipeline_id=PIPELINE, idempotency_key=key, **{**defaults, **members})
+    return making.submitted(owner, key, pipeline_id=PIPELINE, **members)
 
 
 def refusal(owner: Tenant, **members: Any) -> tuple[str, int]:
@@ -141,7 +140,7 @@ KEYS = [f"order-{number}" for number in range(40)]
 
 def versions(owner: Tenant, *keys: str, **members: Any) -> list[str]:
     """Submit an execution for each key, and return the release that each is pinned to in the database."""
-    made = [gradual.send(owner, key, **members) for key in keys]
+    made = [making.submitted(owner, key, **members) for key in keys]
     found = dict(Execution.objects.values_list("pk", "release__release_version"))
     assert all(found[each.execution_id] == each.release_version for each in made)
     return [each.release_version for each in made]
@@ -175,13 +174,13 @@ def test_each_key_gets_the_release_that_the_routing_says(owner: Tenant) -> None:
 
 def test_groups_get_the_candidate(owner: Tenant) -> None:
     start(gradual.candidate(owner), gradual.plan(0, tags=("beta",), tokens=("ci",)), actor="user:ann")
-    made = gradual.send(owner, "a", tags=["x", "beta"])
+    made = making.submitted(owner, "a", tags=["x", "beta"])
     assert made.release_version == "2.0"
-    assert gradual.send(owner, "b", actor="token:ci").release_version == "2.0"
-    assert gradual.send(owner, "c", tags=["x"], actor="user:ci").release_version == "1.0"
+    assert making.submitted(owner, "b", actor="token:ci").release_version == "2.0"
+    assert making.submitted(owner, "c", tags=["x"], actor="user:ci").release_version == "1.0"
     assert made.tags == made.execution.tags == ["x", "beta"]
-    assert gradual.send(owner, "a", tags=["other"]).tags == ["x", "beta"]
-    assert gradual.send(owner, "d").execution.tags is None
+    assert making.submitted(owner, "a", tags=["other"]).tags == ["x", "beta"]
+    assert making.submitted(owner, "d").execution.tags is None
 
 
 def test_the_next_submission_after_a_withdrawal_gets_the_active_release(

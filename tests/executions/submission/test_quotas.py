@@ -10,12 +10,13 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from executions.campaigns import campaigns
-from executions.campaigns.filters import Filters
+from executions.campaigns.selection import Filters
 from executions.errors import IdempotencyKeyReused, TenantNotAllowed
 from executions.lifecycle import cancellation
 from executions.lifecycle.redrive import redrive
 from executions.models import Execution
-from executions.submission.submission import ExecutionRequest, Submission, submit, submit_many
+from executions.submission.requests import ExecutionRequest, Submission
+from executions.submission.submission import submit_many
 from foundation.errors import CoordinatorError, PayloadTooLarge, QuotaExceeded
 from tenancy.models import Tenant
 from tests import making
@@ -69,7 +70,7 @@ def test_open_executions_are_limited_until_some_end(owner: Tenant) -> None:
     owner.quota_open_executions = 4
     assert accepted(owner, "a", "b") == 1
     with pytest.raises(QuotaExceeded) as caught:
-        submit(owner, pipeline_id=making.PIPELINE, input={"n": 1}, idempotency_key="more", actor=ACTOR)
+        making.submitted(owner, "more", actor=ACTOR)
     assert caught.value.data["quota"] == "openExecutions"
     first = Execution.objects.order_by("execution_key")[0]
     cancellation.cancel(owner, first.pk, actor=ACTOR, reason="no")

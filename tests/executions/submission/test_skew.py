@@ -8,8 +8,8 @@ from django.utils import timezone
 
 from executions.holds import holds
 from executions.models import Execution, Worker
-from executions.submission.submission import ExecutionRequest, Submission, submit
-from executions.submission.waiting import submit_when_open
+from executions.submission.requests import ExecutionRequest, Submission
+from executions.submission.submission import submit_when_open
 from foundation.errors import CoordinatorError
 from releases.activation import policy
 from releases.activation.activation import activate
@@ -43,8 +43,7 @@ def long_memory(settings: Any) -> None:
 
 
 def send(owner: Tenant, version: str | None, key: str = "k", **members: Any) -> Submission:
-    values = {"pipeline_id": making.PIPELINE, "input": {"n": 1}, "idempotency_key": key, "actor": "token:test"}
-    return submit(owner, **{**values, **members}, release_version=version)
+    return making.submitted(owner, key, release_version=version, **members)
 
 
 def version_of(owner: Tenant, version: str | None, key: str = "k") -> str:

@@ -24,8 +24,9 @@ from executions.lifecycle import retention
 from executions.lifecycle.cancellation import cancel
 from executions.models import Execution, Resubmission, WireForm, Worker
 from executions.submission import admission, resubmission
+from executions.submission.requests import ExecutionRequest, Submission
 from executions.submission.resubmission import resubmit
-from executions.submission.submission import ExecutionRequest, Submission, submit, submit_many
+from executions.submission.submission import submit_many
 from executions.workers.registry import DISPATCH_TASK
 from foundation.errors import CoordinatorError
 from releases.activation.activation import activate
@@ -53,8 +54,7 @@ MANY, MANY_TYPED = of("MANY_TO_ONE"), of("MANY_TO_MANY", **TYPED)
 
 
 def send(owner: Tenant, **members: Any) -> Submission:
-    defaults: dict[str, Any] = {"pipeline_id": making.PIPELINE, "input": {"n": 1}, "idempotency_key": "k"}
-    return submit(owner, **{**defaults, "actor": "token:test", **members})
+    return making.submitted(owner, members.pop("idempotency_key", "k"), **members)
 
 
 def refusal(owner: Tenant, **members: Any) -> CoordinatorError:
@@ -316,8 +316,7 @@ def test_typed_payloads_are_kept_with_an_unchanged_input_and_input_type(
 ) -> None:
     hosted(owner, "1.1", steps=[{**making.STEP, "inputTypeId": "Invoice"}])
     document = {"shape": "UNI", "payload": {"payloadTypeId": "Order"}}
-    one: dict[str, Any] = {"pipeline_id": making.PIPELINE, "input": {"n": 1}, "idempotency_key": "k", "actor": "x"}
-    submitted = submit(owner, **one, wire_input=document)
+    submitted = send(owner, wire_input=document)
     cancel(owner, submitted.execution_id, actor="user:ann", reason="")
     new = resubmit(owner, submitted.execution_id, **BY, **changes)
     assert list(WireForm.objects.filter(pk=new.pk).values_list("input", flat=True)) == ([document] if kept else [])

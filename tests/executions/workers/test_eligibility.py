@@ -9,9 +9,8 @@ from django.utils import timezone
 from executions.errors import WorkerUnavailable
 from executions.models import Execution, Worker, WorkerEligibility
 from executions.transports.rest.capabilities import artifact_conflict
-from executions.workers import hosts
-from executions.workers.eligibility import require_healthy
-from executions.workers.stranded import explained, stranded, why_stranded
+from executions.workers import eligibility
+from executions.workers.eligibility import explained, require_healthy, stranded, why_stranded
 from releases.activation.activation import activate
 from releases.models import Release
 from tenancy.models import Tenant
@@ -85,7 +84,7 @@ def test_all_parts_of_the_coordinator_agree_on_the_eligibility_of_a_worker(
     else:
         with pytest.raises(WorkerUnavailable):
             require_healthy(release)
-    named = hosts.hosts(release)
+    named = eligibility.hosts(release)
     assert (named.eligible, named.capacity > 0) == ([worker.worker_id] if runs else [], runs)
     expected = ["STOPPED" if reason == "RELEASE_UNKNOWN" else str(reason)]
     assert why_stranded(release.pk) == (None if runs else explained(expected))

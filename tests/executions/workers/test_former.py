@@ -13,9 +13,8 @@ from coordinator.monitoring import gauges
 from executions.inspection.drift import drift
 from executions.lifecycle import sweep
 from executions.models import Execution, Worker
-from executions.workers import former, hosts, load, registry
-from executions.workers.eligibility import require_healthy
-from executions.workers.stranded import stranded, why_stranded
+from executions.workers import eligibility, registry
+from executions.workers.eligibility import require_healthy, stranded, why_stranded
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
@@ -50,8 +49,8 @@ READERS: dict[str, Callable[[Tenant, Release], object]] = {
     "leases": end_old_lease,
     "admission": lambda _, release: require_healthy(release),
     "silence": lambda *_: registry.note_silent(actor="sweep", limit=10),
-    "hosts": lambda _, release: hosts.hosts(release),
-    "fleets": lambda owner, _: load.fleets([owner.pk]),
+    "hosts": lambda _, release: eligibility.hosts(release),
+    "fleets": lambda owner, _: eligibility.fleets([owner.pk]),
     "stranded": lambda owner, _: stranded([owner.pk]),
     "explanation": lambda _, release: why_stranded(release.pk),
     "drift": lambda owner, _: drift(owner),
@@ -93,7 +92,7 @@ def test_a_worker_is_given_up_after_two_days_of_silence_and_removed_a_week_after
 ) -> None:
     gone = making.worker(release, "w", **changes)
     registry.note(gone.pk, "UNAVAILABLE", actor="w", cause="STOPPED")
-    assert former.tidy(actor="sweep") == (left != "STOPPED")
+    assert registry.tidy(actor="sweep") == (left != "STOPPED")
     check_foreign_keys_now()
     found = list(
         Worker.objects.filter(pk=gone.pk).values_list("events__data__cause", flat=True).order_by("-events__id")
@@ -104,7 +103,7 @@ def test_a_worker_is_given_up_after_two_days_of_silence_and_removed_a_week_after
 def test_a_worker_that_was_given_up_registers_again(release: Release) -> None:
     heartbeat(release)
     Worker.objects.filter(worker_id="w").update(alive_until=NOW - 3 * DAY)
-    former.tidy(actor="sweep")
+    registry.tidy(actor="sweep")
     assert Worker.objects.get(worker_id="w").stopped_at is not None
     assert heartbeat(release, 1).stopped_at is None
 

@@ -12,7 +12,6 @@ from executions.lifecycle import outcome
 from executions.models import Execution, MessagePath, OutcomePath, Worker, WorkerEligibility
 from executions.state_machine import moves
 from executions.state_machine.moves import Claim
-from executions.submission.submission import Submission, submit
 from executions.workers import message_path
 from executions.workers.tenant_keys import active_keys
 from tenancy.models import Tenant
@@ -59,10 +58,6 @@ def state() -> str:
     return WorkerEligibility.objects.get().state
 
 
-def submitted(owner: Tenant, key: str = "k") -> Submission:
-    return submit(owner, pipeline_id=making.PIPELINE, input={"n": 1}, idempotency_key=key, actor="token:test")
-
-
 def sweep() -> list[float]:
     """Deliver the clock's message. Return the time of the probe that it sends through the queue of heartbeats."""
     taken(HEARTBEAT_QUEUE)
@@ -80,9 +75,9 @@ def test_messages_arrive_only_if_they_come_through_the_queue_of_heartbeats(owner
     run_sweep()
     advance_time(60)
     [sent_at] = sweep()
-    assert submitted(owner).dispatch_delayed
+    assert making.submitted(owner, "k").dispatch_delayed
     tasks.confirm_messages(sent_at)
-    assert not submitted(owner, "k2").dispatch_delayed
+    assert not making.submitted(owner, "k2").dispatch_delayed
 
 
 def test_a_probe_that_waited_behind_a_backlog_confirms_nothing(world: object, settings: Any) -> None:
@@ -105,9 +100,9 @@ def test_a_later_confirmation_is_not_overwritten_by_an_earlier_one() -> None:
 def test_three_minutes_without_messages_make_no_worker_silent(owner: Tenant) -> None:
     let_pass(BEAT)
     advance_time(180)
-    assert (state(), submitted(owner).dispatch_delayed) == ("HEALTHY", True)
+    assert (state(), making.submitted(owner, "k").dispatch_delayed) == ("HEALTHY", True)
     message_path.confirm()
-    assert not submitted(owner, "k2").dispatch_delayed
+    assert not making.submitted(owner, "k2").dispatch_delayed
     let_pass(5, 5, 5, 5)
     assert state() == "HEALTHY"
     let_pass(STALE - BEAT - 20 + 1)
@@ -123,7 +118,7 @@ def test_the_silence_of_other_workers_counts_during_an_interruption(owner: Tenan
     message_path.confirm()
     assert state() == "STALE"
     with pytest.raises(WorkerUnavailable):
-        submitted(owner)
+        making.submitted(owner, "k")
 
 
 def seconds_left(of: Execution) -> float:
@@ -187,7 +182,7 @@ def test_while_outcomes_are_late_no_lease_expires_and_nothing_is_claimed(
     let_pass(BEAT)
     probe = sweep_outcomes()
     let_pass(*[10] * 9)
-    assert submitted(owner, "due").dispatch_delayed
+    assert making.submitted(owner, "due").dispatch_delayed
     sweep_outcomes()
     assert making.kinds(execution) == ["SUBMITTED", "CLAIMED"]
     for seconds in (60, 20):

@@ -11,6 +11,7 @@ from tests import making
 from tests.admin.conftest import World
 from tests.parts.browser.conftest import enter
 from tests.parts.product.conftest import product_with_own_broker
+from tests.product_settings import with_constants
 from tests.running import PASSWORD, RunningProduct
 from tests.s3 import S3Place, client_of
 
@@ -29,7 +30,7 @@ def test_a_large_file_is_uploaded_to_the_store_and_resumed_after_a_failure(
     files = {"large.bin": large, "app.zip": small, "pipeline-release.json": json.dumps(document).encode()}
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
-    settings = {**s3_place.environment(), "UPLOAD_PART_BYTES": str(5 * 2**20)}
+    settings = {**s3_place.environment(), **with_constants(UPLOAD_PART_BYTES=5 * 2**20)}
     with product_with_own_broker(running, tmp_path, settings) as (product, _):
         person = product.tenant("acme").admin.username
         cors = {"AllowedMethods": ["PUT"], "AllowedOrigins": [product.url], "AllowedHeaders": ["*"]}

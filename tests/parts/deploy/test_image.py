@@ -27,7 +27,17 @@ from wire.worker_keys import worker_key
 pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("image")]
 PIPELINES = PROJECT / "tests" / "e2e" / "pipelines"
 UNPRIVILEGED = 10001
-OF_HOST = {"PATH", "HOME", "LANG", "TZ", "PYTHONPATH", "STATIC_ROOT", "ARTIFACT_ROOT"}
+OF_HOST = {
+    "DJANGO_SETTINGS_MODULE",
+    "CONSTANTS",
+    "PATH",
+    "HOME",
+    "LANG",
+    "TZ",
+    "PYTHONPATH",
+    "STATIC_ROOT",
+    "ARTIFACT_ROOT",
+}
 
 
 @dataclass

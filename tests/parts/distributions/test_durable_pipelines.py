@@ -41,8 +41,8 @@ files = [str(file) for file in importlib.metadata.files("durable-pipelines")]
 print(json.dumps([names, files]))
 """
 EVERY_MODULE = """
-import importlib, pkgutil, pipelines, wire
-for package in (pipelines, wire):
+import importlib, pkgutil, coordinator_client, pipelines, wire
+for package in (coordinator_client, pipelines, wire):
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         if module.name != "pipelines.worker.tracing":  # of the extra `tracing`
             importlib.import_module(module.name)
@@ -76,9 +76,14 @@ def test_it_installs_what_its_modules_import_and_neither_django_nor_a_database_d
     assert "durable-pipelines" in names
     assert not {"django", "djangorestframework", "psycopg", "psycopg-binary", "boto3", "durable-coordinator"} & {*names}
     installing.run([author.python, "-I", "-c", EVERY_MODULE], author.folder)
-    assert {"pipelines/py.typed", "wire/py.typed", "wire/release/verification.py"} <= {*files}
+    assert {
+        "pipelines/py.typed",
+        "coordinator_client/operations.json",
+        "wire/py.typed",
+        "wire/release/verification.py",
+    } <= {*files}
     assert {file.partition("/")[0] for file in files if not file.startswith("..")} == {
-        *("pipelines", "wire"),
+        *("coordinator_client", "pipelines", "wire"),
         next(file for file in files if ".dist-info/" in file).partition("/")[0],
     }
 

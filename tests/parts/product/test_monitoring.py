@@ -12,6 +12,7 @@ from embedded.children import Child, free_port
 from embedded.product import BIN, Product
 from embedded.valkey import Valkey
 from tests.parts.product.conftest import product_with_own_database
+from tests.product_settings import with_constants
 from tests.running import RunningProduct, eventually
 
 
@@ -50,7 +51,8 @@ def rows() -> set[str]:
 @pytest.mark.parametrize("kind", ["control", "clock"])
 def test_a_process_that_works_stays_alive(alone: Product, kind: str) -> None:
     silence = 2.0
-    alone.environment["LIVENESS_SECONDS"] = str(silence)
+    beat = dict.fromkeys(("BEAT_SECONDS", "CELERY_BEAT_MAX_LOOP_INTERVAL"), silence / 12)
+    alone.environment.update(with_constants(LIVENESS_SECONDS=silence, **beat))
     _, url = started(alone, kind)
     eventually(lambda: rows() == {kind}, seconds=60, what="the report")
     time.sleep(2 * silence)

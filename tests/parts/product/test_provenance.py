@@ -41,7 +41,7 @@ def test_the_code_of_an_execution_is_proven_with_the_commands_of_the_guide(
     download, check = block()
     values = {
         "$COORDINATOR_URL": tenant.product.url,
-        "$PIPELINES_TENANT": tenant.tenant.slug,
+        "$COORDINATOR_TENANT": tenant.tenant.slug,
         "$EXECUTION_ID": execution_id,
     }
     url = download[-1]

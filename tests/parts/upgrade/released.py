@@ -1,14 +1,18 @@
-"""The last release: found in the history of this repository, checked out, and runnable. Needs no Django.
+"""The versions before and after the working tree, both runnable. Needs no Django.
+
+The previous version is found in the history of this repository. The next one is the working tree with the migrations of
+`tests/parts/upgrade/migrations`.
 
     python -m tests.parts.upgrade.released
 
-writes the digests of the migrations of the last release to `released.txt`. Run it after each release.
+writes the digests of the migrations of the previous version to `released.txt`. Run it after each release.
 """
 
 import hashlib
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -23,6 +27,9 @@ DIGESTS = Path(__file__).with_name("released.txt")
 DISTRIBUTION = "durable-coordinator"
 _VERSION = re.compile(rb'^version = "(\d+\.\d+\.\d+)"$', re.MULTILINE)
 _UV = PROJECT / ".boot/bin/uv"
+_ANEW = [f"{app}/migrations/0001_tables.py" for app in ("alerts", "coordinator", "executions", "releases", "tenancy")]
+"""The migrations that were written anew after 0.1.0. No database of an earlier version can be upgraded."""
+_NEXT = Path(__file__).parent / "migrations"
 
 
 @dataclass(frozen=True)
@@ -35,25 +42,57 @@ class Version:
 
 
 class NoHistory(Exception):
-    """The clone does not contain the last release."""
+    """The clone does not contain the previous version."""
 
 
-def present() -> Version:
-    """Return the version in the working tree."""
-    return Version("the working tree", PROJECT, BIN)
+def next_version(folder: Path) -> Version:
+    """Copy the working tree into `folder`, with the migrations of a next version."""
+    without = shutil.ignore_patterns(".*", "tests", "docs", "benchmarks", "__pycache__")
+    shutil.copytree(PROJECT, folder, ignore=without)
+    for migration in _NEXT.glob("[0-9]*.py"):
+        shutil.copy(migration, folder / "executions/migrations")
+    return Version("the next version", folder, BIN)
+
+
+def previous_version(folder: Path) -> Version:
+    """Check out the previous version into `folder`. Raises `NoHistory`."""
+    return _checkout(folder, *previous_commit())
 
 
 def last_release(folder: Path) -> Version:
-    """Check out the last release into `folder`, with an environment that has its dependencies. Raises `NoHistory`."""
-    name, commit = last_release_commit()
-    folder.mkdir(parents=True)
-    with tarfile.open(fileobj=io.BytesIO(_git("archive", commit))) as archive:
-        archive.extractall(folder, filter="data")
-    same = _dependencies(folder) <= _dependencies(PROJECT)
-    return Version(name, folder, BIN if same else _environment(folder))
+    """Check out the last release into `folder`. Raises `NoHistory`."""
+    return _checkout(folder, *_release())
 
 
-def last_release_commit() -> tuple[str, str]:
+def previous_commit() -> tuple[str, str]:
+    """Return the name and the commit of the version from which the working tree can upgrade. Raises `NoHistory`.
+
+    It is the last release, or, if that is older, the commit that wrote the migrations anew.
+    """
+    anew = _git("log", "-1", "--format=%H", "--", *_ANEW).decode().strip()
+    name, release = _release()
+    newer = _git("rev-list", f"{release}..{anew}") if anew else b""
+    return (f"{name} with new migrations", anew) if newer else (name, release)
+
+
+def previous_file(path: str) -> str:
+    """Return the text of a file of the previous version. Raises `NoHistory`."""
+    return _git("show", f"{previous_commit()[1]}:{path}").decode()
+
+
+def migrations(project: Path) -> dict[str, str]:
+    """Return the SHA-256 of each migration below `project`, by its path."""
+    files = sorted(project.glob("*/migrations/[0-9]*.py"))
+    return {str(file.relative_to(project)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def recorded() -> dict[str, str]:
+    """Return the digests in `released.txt`."""
+    lines = (line.split() for line in DIGESTS.read_text(encoding="utf-8").splitlines() if line[:1] != "#")
+    return {path: digest for digest, path in lines}
+
+
+def _release() -> tuple[str, str]:
     """Return the version of the last release, such as 0.1.0, and its commit. Raises `NoHistory`.
 
     It is the newest commit that set a version without a suffix in `pyproject.toml`. A clone may have no tags.
@@ -67,21 +106,13 @@ def last_release_commit() -> tuple[str, str]:
     )
 
 
-def released_file(path: str) -> str:
-    """Return the text of a file of the last release. Raises `NoHistory`."""
-    return _git("show", f"{last_release_commit()[1]}:{path}").decode()
-
-
-def migrations(project: Path) -> dict[str, str]:
-    """Return the SHA-256 of each migration below `project`, by its path."""
-    files = sorted(project.glob("*/migrations/[0-9]*.py"))
-    return {str(file.relative_to(project)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
-
-
-def recorded() -> dict[str, str]:
-    """Return the digests in `released.txt`."""
-    lines = (line.split() for line in DIGESTS.read_text(encoding="utf-8").splitlines() if line[:1] != "#")
-    return {path: digest for digest, path in lines}
+def _checkout(folder: Path, name: str, commit: str) -> Version:
+    """Check out a commit, with an environment that has its dependencies."""
+    folder.mkdir(parents=True)
+    with tarfile.open(fileobj=io.BytesIO(_git("archive", commit))) as archive:
+        archive.extractall(folder, filter="data")
+    same = _dependencies(folder) <= _dependencies(PROJECT)
+    return Version(name, folder, BIN if same else _environment(folder))
 
 
 def _dependencies(project: Path) -> set[tuple[str, str]]:
@@ -119,12 +150,12 @@ def _git(*arguments: str) -> bytes:
     try:
         done = subprocess.run(command, cwd=PROJECT, capture_output=True, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        raise NoHistory("The last release is found with git, in a clone with its history.") from error
+        raise NoHistory("The previous version is found with git, in a clone with its history.") from error
     return done.stdout
 
 
 def main() -> None:
-    name, commit = last_release_commit()
+    name, commit = previous_commit()
     names = _git("ls-tree", "-r", "--name-only", commit).decode().splitlines()
     lines = [f"# Migrations of {name}. They never change. Written by: python -m tests.parts.upgrade.released"]
     for path in names:

@@ -1,8 +1,8 @@
-"""An upgrade from the last release to the working tree, and the way back, under load and with nothing lost."""
+"""An upgrade from the previous version to the next one, and the way back, under load and with nothing lost."""
 
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
@@ -36,32 +36,13 @@ EXPECTED = "Execution moved to DLQ"
 """Some jobs of the workload fail permanently, which is logged as an error."""
 
 
-class FirstRelease(Product):
-    """The processes of 0.1.0, which has no `coordinator run`."""
-
-    @property
-    def web_command(self) -> list[str]:
-        options = [f"--port={self.port}", f"--workers={self.web_processes}", "--blocking-threads=64", "--http=1"]
-        return ["granian", "--interface=wsgi", "coordinator.wsgi:application", "--host=127.0.0.1", *options]
-
-    def start_control_worker(self, name: str = "control-worker", *, queues: Sequence[str] = ()) -> Child:
-        assert not queues
-        options = ["--loglevel=INFO", f"--hostname={name}@%h"]
-        return self._start(name, "celery", "-A", "coordinator.celery", "worker", *options)
-
-    def start_clock(self) -> Child:
-        options = [f"--schedule={self.folder / 'clock'}", "--pidfile="]
-        return self._start("clock", "celery", "-A", "coordinator.celery", "beat", *options)
-
-
 class Deployment:
     """The web process, control worker, clock and transition worker of one version, which start and stop one by one."""
 
     def __init__(self, version: Version, folder: Path, servers: Mapping[str, str], shared: Mapping[str, str]) -> None:
         self.version = version
         settings = {**SETTINGS, **shared}
-        has_run = (version.project / "coordinator/run.py").exists()
-        self.product = (Product if has_run else FirstRelease)(
+        self.product = Product(
             folder, servers, settings, web_processes=1, project=version.project, programs=version.programs
         )
         self._running: dict[str, Child] = {}
@@ -136,7 +117,7 @@ PHASE_SECONDS = 1.0
 
 
 class Installation:
-    """The servers, and the processes of the last release and of the working tree."""
+    """The servers, and the processes of the previous and of the next version."""
 
     def __init__(self, folder: Path, up: ExitStack) -> None:
         self.postgres = up.enter_context(Postgres(folder / "postgres", durable=False))
@@ -147,9 +128,9 @@ class Installation:
             "REDIS_URL": valkey.url,
             "REDIS_OWNER_URL": valkey.owner_url,
         }
-        self.old = Deployment(released.last_release(folder / "release"), folder / "old", servers, {})
+        self.old = Deployment(released.previous_version(folder / "previous"), folder / "old", servers, {})
         shared = shared_settings(self.old.product)
-        self.new = Deployment(released.present(), folder / "new", servers, shared)
+        self.new = Deployment(released.next_version(folder / "next"), folder / "new", servers, shared)
         for each in (self.old, self.new):
             up.callback(each.product.stop)
         self.front = Front(TENANT)
@@ -199,6 +180,7 @@ def test_an_upgrade_under_load_and_the_way_back_lose_nothing(installation: Insta
     assert front.errors == []
     with psycopg.connect(installation.postgres.superuser_url()) as connection:
         found = histories(connection, pipeline_id=PIPELINE)
+        assert connection.execute("SELECT DISTINCT next_column FROM executions_execution").fetchall() == [("",)]
     assert faults(load.promises, found, runs_of(tmp_path / "runs"), load.needed()) == []
     assert len(load.promises) > 20
     gaps = [after - before for before, after in pairwise(load.submitted_at)]

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from coordinator_client.api import Client, Connection
 from embedded.children import Child
 from embedded.guard import descendants
 from embedded.product import Product
-from pipelines.release.publish import Target, publish
+from pipelines.release.publish import publish
 from tenancy.roles import Scope
 from tests.running import RunningProduct, TenantInUse, another_product, wait_for_web_processes
 
@@ -48,8 +49,8 @@ def published(url: str, tenant: TenantInUse, file: Path) -> str:
         "artifacts": [{"artifactId": "large", "kind": "native-binary", "uri": file.name, "digest": digest}],
     }
     file.with_name("pipeline-release.json").write_text(json.dumps(document))
-    target = Target(url, tenant.tenant.slug, tenant.token([Scope.READ, Scope.REGISTER]))
-    release = publish(file.parent, target, progress=lambda done, total: None, direct_bytes=2**40)
+    client = Client(Connection(url, tenant.tenant.slug, tenant.token([Scope.READ, Scope.REGISTER])))
+    release = publish(file.parent, client, progress=lambda done, total: None, direct_bytes=2**40)
     assert release["status"] == "REGISTERED", release["findings"]
     return digest
 

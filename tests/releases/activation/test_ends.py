@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from executions.campaigns import campaigns
-from executions.campaigns.filters import Filters, preview
+from executions.campaigns.selection import Filters, preview
 from executions.errors import CampaignEmpty
 from executions.lifecycle import outcome
 from executions.lifecycle.redrive import redrive

@@ -14,7 +14,6 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
-from executions.submission.submission import submit
 from foundation.scheduling import places
 from releases import tasks
 from releases.activation.activation import activate
@@ -33,7 +32,6 @@ from tests.releases.artifacts.store.bench import LocalBench, S3Bench
 from tests.s3 import Fault, FaultyProxy, S3Place, faulty_proxy, short, use_s3, wrong
 
 pytestmark = pytest.mark.django_db
-ORDER: dict[str, Any] = {"pipeline_id": making.PIPELINE, "input": {"n": 1}, "actor": "token:test"}
 
 
 @pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.xdist_group("s3_server"))])
@@ -79,14 +77,14 @@ def test_damaged_bytes_are_quarantined_reported_and_rejected_until_an_upload_rep
     assert event.data["quarantined"].removeprefix(prefix).lstrip("/") in bench.everything()
     assert bench.store.stat(digest) is None
     with pytest.raises(ArtifactAltered):
-        submit(owner, idempotency_key="k", **ORDER)
+        making.submitted(owner, "k")
     with pytest.raises(ArtifactAltered):
         activate(release, actor="user:test")
     assert verdicts() == [(digest, "DAMAGED")], "bytes that were set aside stay damaged, and are reported once"
     assert events(digest) == ["DAMAGED"]
     assert making.upload(owner, release.descriptor, data).release == release
     assert events(digest) == ["DAMAGED", "HEALED"]
-    assert submit(owner, idempotency_key="k", **ORDER).duplicate is False
+    assert making.submitted(owner, "k").duplicate is False
     assert activate(release, actor="user:test").release_id == release.pk
     assert verdicts() == [(digest, "SOUND")]
 
@@ -98,7 +96,7 @@ def test_an_unmounted_local_store_gives_no_verdict(settings: Any) -> None:
     mounted = root.rename(root.with_name("disk"))
     root.mkdir()
     assert verdicts() == [(digest, None)]
-    assert submit(owner, idempotency_key="k", **ORDER).duplicate is False
+    assert making.submitted(owner, "k").duplicate is False
     with pytest.raises(ArtifactStoreUnavailable, match="Is the disk mounted"):
         soundness.require_verified(release)
     with pytest.raises(ArtifactStoreUnavailable, match="Is the disk mounted"):
@@ -126,7 +124,7 @@ def test_wrong_reads_of_right_bytes_are_no_damage(
     with pytest.raises(ArtifactStoreUnavailable):
         artifact_store().read(digest)
     assert (everything(), events(digest)) == (stored, [])
-    assert submit(owner, idempotency_key="k", **ORDER).duplicate is False
+    assert making.submitted(owner, "k").duplicate is False
     assert verdicts() == [(digest, "SOUND")]
 
 
@@ -171,10 +169,10 @@ def test_a_blob_that_was_marked_wrongly_comes_back_from_quarantine(bench: LocalB
     bench.set_aside(digest)
     blobs.record_unsound(digest, Blob.State.DAMAGED)
     with pytest.raises(ArtifactAltered):
-        submit(owner, idempotency_key="k", **ORDER)
+        making.submitted(owner, "k")
     call_command("scrub_artifacts", option, stdout=StringIO())
     assert (bench.everything(), events(digest)) == (stored, ["DAMAGED", "HEALED"])
-    assert submit(owner, idempotency_key="k", **ORDER).duplicate is False
+    assert making.submitted(owner, "k").duplicate is False
 
 
 def test_one_wrong_read_rejects_no_release_and_wrong_bytes_do(faulty: FaultyProxy) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from alerts.secrets import RULE, read_alert_secrets, secret
+from alerts.texts import RULE, read_alert_secrets, secret
 from foundation.env import Environment
 from releases.repositories.configuration import Repository, read_repositories
 from tests.cases import cases

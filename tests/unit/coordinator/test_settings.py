@@ -59,7 +59,6 @@ BY_NAME = {
     **{key: [MARK] for key in MARKED},
     **{key: [f"10.0.0.{MARK}/8"] for key in NETWORKS},
     **{key: ["36501"] for key in ("RETENTION_DAYS", "FAILED_RETENTION_DAYS")},
-    **{key: ["0"] for key in ("WEB_RESERVED_SLOTS", "WEB_WAIT_SECONDS")},
     **{key: ["65536"] for key in ("EMAIL_PORT", "METRICS_PORT")},
     "WORKER_SECRET_FALLBACKS": [f"{'x' * 32},{MARK}", ",".join([f"{MARK}{'x' * 32}"] * 4)],
     "REST_WORKER_SECRET_FALLBACKS": [",".join([MARK] * 4)],
@@ -86,24 +85,22 @@ BY_NAME = {
     "OAUTH_SCOPES": [MARK, f"=read,{MARK}", f"a={MARK}", f"{MARK}=", f"a=read {MARK}=Read"],
     "REST_WORKER_ORIGINS": [f"https://h/{MARK}", f"https://h:{MARK}", f"https://{MARK}@h"],
     "TPF_DEPLOYMENT_ENVIRONMENTS": [MARK, f"={MARK}", f"a={MARK},a=b", f"a= {MARK}", f"a=B{MARK}", f"\u200b{MARK}=b"],
-    "TPF_DEPLOYMENT_WAIT_SECONDS": ["51", "50.1"],
     "TOKEN_MAX_DAYS": ["0", "366"],
     "SESSION_IDLE_SECONDS": ["0", "86401"],
     "SESSION_MAX_SECONDS": ["2592001"],
-    "LOGIN_WINDOW_SECONDS": ["0.5", "86401"],
     "WEB_PORT": ["0", "65536"],
     "WEB_PROCESSES": ["0", "65"],
 }
 ANY_VALUE = {
     *("ARTIFACT_ROOT", "STATIC_ROOT", "S3_BUCKET", "S3_PREFIX", "S3_REGION", "PAYLOAD_TYPE_PREFIXES", "WEB_HOST"),
     *("REST_WORKER_NON_RETRYABLE", "DATABASE_APPLICATION_ROLE"),
-    *("METRICS_HOST", "METRICS_FOLDER"),
+    "METRICS_HOST",
     *("OAUTH_ISSUER", "OAUTH_AUDIENCE", "OAUTH_ORGANIZATION_CLAIM"),
     *("EMAIL_HOST", "EMAIL_USER", "EMAIL_FROM"),
 }
 """Names, prefixes, keys and folders, which may have any value."""
 INVALID = {
-    name: [*BY_KIND.get(variable.kind, []), *BY_NAME.get(name, [])]
+    name: [*BY_KIND.get(variable.kind.partition(",")[0], []), *BY_NAME.get(name, [])]
     for name, variable in env.declared.items()
     if name not in ANY_VALUE
 }
@@ -173,10 +170,6 @@ CONTRADICTIONS: list[tuple[dict[str, str], str]] = [
     ({"HSTS_PRELOAD": "true", "HSTS_SUBDOMAINS": "true", "HSTS_SECONDS": "3600"}, "HSTS_PRELOAD needs "),
     *(({f"{name}_ENABLED": "true"}, f"{name}_TOKEN or ") for name in ("TPF_ADMIN", "TPF_CONTROL_PLANE")),
     ({"TPF_ADMIN_TOKEN": LONG, "TPF_ADMIN_TOKEN_REF": "env:X"}, "Configure only one of TPF_ADMIN_TOKEN or "),
-    (
-        {"TPF_DEPLOYMENTS_ENABLED": "true", "TPF_DEPLOYMENT_WAIT_SECONDS": "50", "WEB_WAIT_SECONDS": "5.1"},
-        "TPF_DEPLOYMENT_WAIT_SECONDS and WEB_WAIT_SECONDS may be at most 55 together",
-    ),
     ({"TPF_ADMIN_TOKEN_REF": "/a/path"}, "TPF_ADMIN_TOKEN_REF must be env:NAME or file:/path"),
 ]
 

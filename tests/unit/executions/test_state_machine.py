@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executions.models.states import DUE, MOVES, TERMINAL, State, legal
-from executions.state_machine.retry import RetryPolicy
 from foundation.database.guarded_update import sources
+from foundation.scheduling.retry import RetryPolicy
 from releases.models.policy import LONGEST_RETRY_DELAY
 from tests.cases import cases
 

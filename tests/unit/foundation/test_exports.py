@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from io import StringIO
 from typing import Any
 
-from foundation import exports, spreadsheet
+from foundation import exports
 from foundation.admin.json_tree import tree
 from tests.cases import cases
 
@@ -25,12 +25,12 @@ def test_csv_begins_with_the_columns_and_has_no_formulas() -> None:
 @cases("start", ["=", "+", "-", "@", "\t", "\r", "\n", " =", "\uff1d"])
 def test_a_text_that_would_be_a_formula_begins_with_an_apostrophe(start: str) -> None:
     text = f"{start}1+1"
-    assert next(csv.reader(StringIO(spreadsheet.line([text, "a"]).decode(), newline=""))) == [f"'{text}", "a"]
+    assert next(csv.reader(StringIO(exports.csv_line([text, "a"]).decode(), newline=""))) == [f"'{text}", "a"]
 
 
 @cases("separator", [";", ",", "|", "\t", "\n", "; ", ';"'])
 def test_no_part_of_a_line_is_a_formula_wherever_it_is_split(separator: str) -> None:
-    line = spreadsheet.line([f"a{separator}=HYPERLINK(A1)+1{separator}b", -1]).decode()
+    line = exports.csv_line([f"a{separator}=HYPERLINK(A1)+1{separator}b", -1]).decode()
     assert not [part for part in re.split(r"[;,|\t\n]", line) if part.strip(' "').startswith("=")]
     assert line.endswith(',"-1"\r\n')
 

@@ -6,8 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rest_framework import serializers
 
-from foundation.api.fields import Identifier, SegmentIdentifier, StrictSerializer
-from foundation.api.plain_check import plain_check
+from foundation.api.fields import Identifier, SegmentIdentifier, StrictSerializer, plain_check
 
 
 class Request(StrictSerializer):

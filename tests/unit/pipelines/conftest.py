@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 
 from pipelines import Pipeline, StepContext
-from pipelines.authoring.loading import load
+from pipelines.authoring.compiler import load
 from pipelines.release.packaging import BuiltArtifact, build
 from tests.http_server import HttpServer, Request, body_of, head
 from tests.receiving import Received

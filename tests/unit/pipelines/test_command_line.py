@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from coordinator_client.api import Connection
 from pipelines import DefinitionError
 from pipelines.cli import main
-from pipelines.release.connection import Target, target_of
+from pipelines.release.connection import client_of
 from pipelines.worker import options as worker_options
 from tests import making
 from tests.cases import cases
@@ -109,18 +110,19 @@ def test_a_mistake_is_one_line_and_status_2(
 
 
 def test_the_token_comes_from_a_file_or_the_environment(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = argparse.Namespace(url="https://c.example", tenant="acme", token_file=None)
-    monkeypatch.delenv("PIPELINES_TOKEN", raising=False)
+    options = argparse.Namespace(url="https://c.example/", tenant=None, token_file=None)
+    monkeypatch.setenv("COORDINATOR_TENANT", "acme")
     with pytest.raises(DefinitionError, match=r"MISSING_OPTION: .*--token"):
-        target_of(options)
-    monkeypatch.setenv("PIPELINES_TOKEN", "dc_environment")
-    assert target_of(options) == Target("https://c.example", "acme", "dc_environment")
+        client_of(options)
+    for name, token in (("COORDINATOR_TOKEN", "dc_environment"), ("PIPELINES_TOKEN", "dc_old")):
+        monkeypatch.setenv(name, token)
+        assert client_of(options).connection == Connection("https://c.example", "acme", token)
     options.token_file = project / "token"
     options.token_file.write_text("dc_file\n")
-    assert target_of(options).token == "dc_file"
+    assert client_of(options).connection.token == "dc_file"
     options.url = None
     with pytest.raises(DefinitionError, match=r"MISSING_OPTION: .*--url"):
-        target_of(options)
+        client_of(options)
 
 
 @pytest.fixture

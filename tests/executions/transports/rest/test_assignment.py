@@ -9,8 +9,8 @@ from django.utils import timezone
 from executions.lifecycle import dispatch, sweep
 from executions.models import Execution, Worker, WorkerEligibility
 from executions.transports.rest import workers
+from executions.workers.eligibility import stranded
 from executions.workers.registry import CELERY, DISPATCH_TASK, REST, drain, undrain
-from executions.workers.stranded import stranded
 from tests import making
 from tests.cases import cases
 from tests.executions.transports.rest.order_flow import PIPELINE, Flow, submit

@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 from prometheus_client import REGISTRY
 
-from executions.campaigns.filters import Filters, matching
+from executions.campaigns.selection import Filters, matching
 from executions.lifecycle import sweep
 from executions.models import DeadLetter, Execution, Interaction, Worker
 from executions.transports.rest import calls, wire_forms
@@ -204,7 +204,7 @@ def test_unknown_members_are_accepted_and_counted(flow: Flow, caplog: pytest.Log
         return REGISTRY.get_sample_value("coordinator_unknown_members_total", {"message": message}) or 0.0
 
     name, before = uuid.uuid4().hex, (count("result"), count("capabilities"))
-    with caplog.at_level("INFO", "executions.transports.rest.reading"):
+    with caplog.at_level("INFO", "executions.transports.rest.calls"):
         flow.double.capabilities = {"surprise": 1}
         flow.check()
         made = flow.run({**completed({**OUTPUT, name: "1"}), "pageCompletion": None, name: {"a": 1}})

@@ -12,7 +12,8 @@ from executions import tasks
 from executions.errors import WorkerNotChecked, WorkerUnavailable
 from executions.models import Worker
 from executions.submission import admission
-from executions.submission.submission import ExecutionRequest, Submission, submit_many
+from executions.submission.requests import ExecutionRequest, Submission
+from executions.submission.submission import submit_many
 from executions.transports.rest import capabilities
 from executions.transports.rest.capabilities import CHECK_SECONDS, LOST_SECONDS, MOST_COUNTED
 from executions.workers.eligibility import CHECK_FAILED, CHECK_TASK

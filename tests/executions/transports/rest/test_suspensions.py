@@ -158,7 +158,7 @@ def test_a_webhook_that_the_worker_did_not_send_is_sent(flow: Flow, settings: An
     settings.WEBHOOK_ALLOWED_NETWORKS = [ip_network("127.0.0.0/8")]
     with receiving() as receiver:
         made, _ = sent_over(flow, "webhook", **LEFT, transportMetadata={"url": receiver.url()})
-        assert webhooks.send()
+        assert webhooks.OUTBOX.send()
         [sent] = receiver.requests
     assert sent.json["outputType"] == DTO + "RestaurantDecisionDto"
     interactions.resume(sent.json["resumeToken"], response=DECISION, actor="erp")
@@ -168,6 +168,6 @@ def test_a_webhook_that_the_worker_did_not_send_is_sent(flow: Flow, settings: An
 def test_an_interaction_that_the_worker_sent_is_left_to_it(flow: Flow) -> None:
     made, question = sent_over(flow, "webhook")
     assert (question.transport, question.status) == ("webhook", "DISPATCHED")
-    assert not webhooks.send()
+    assert not webhooks.OUTBOX.send()
     interactions.complete(flow.owner, correlation_id=question.correlation_id, response=DECISION, actor="bridge")
     assert flow.advance(made).status == "SUCCEEDED"

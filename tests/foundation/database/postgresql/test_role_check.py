@@ -8,12 +8,13 @@ from typing import Any
 import psycopg
 import pytest
 from django.conf import settings
+from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 from django.db.backends.signals import connection_created
 from pytest_django import DjangoDbBlocker
 
-from coordinator.role_check import require_ordinary_role
+from coordinator.boot_checks import require_ordinary_role
 from embedded.children import free_port
 from embedded.postgres import OWNER, PRODUCT, Postgres
 from embedded.product import Product
@@ -99,6 +100,8 @@ def test_the_owner_is_refused_even_if_it_acts_as_an_ordinary_role(
         with django_at(cluster.owner_url):
             with pytest.raises(SystemExit, match=OWNER_REFUSED):
                 require_ordinary_role()
+            found = [each.id for each in run_checks(include_deployment_checks=True, databases=["default"])]
+            assert {"coordinator.E002", "coordinator.E003"} <= set(found), "no migration was applied here"
             settings.DATABASE_ROLE_CHECK = False
             require_ordinary_role()
     finally:

@@ -8,8 +8,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executions.questions.building import form_of, with_problems
-from executions.questions.editing import edited
+from executions.questions.building import edited, form_of, with_problems
 from executions.questions.filling import data_of
 from executions.questions.parts import Part, Problem
 from executions.questions.reading import value_of

@@ -13,12 +13,8 @@ import pytest
 
 from pipelines import DefinitionError
 from pipelines.environment.distributions import Distribution
-from pipelines.environment.environment import Environment, Required
-from pipelines.environment.interpreter import Interpreter
-from pipelines.environment.lock import Locked, locked
-from pipelines.environment.lock_files import lock_from
-from pipelines.environment.requirements_file import lock_in_requirements
-from pipelines.environment.uv import run_uv
+from pipelines.environment.environment import Environment, Interpreter, Locked, Required, locked
+from pipelines.environment.lock_files import lock_from, lock_in_requirements, run_uv
 from tests.cases import cases
 from tests.wheels import write_wheel
 

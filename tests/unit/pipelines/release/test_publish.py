@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
+from coordinator_client.api import Client, Connection
+from coordinator_client.errors import Refused
 from pipelines import DefinitionError
 from pipelines.release import direct_upload
-from pipelines.release.descriptor import CONTRACT_NAME, ENVELOPE_NAME, release
-from pipelines.release.located_artifacts import Locations
+from pipelines.release.descriptor import CONTRACT_NAME, ENVELOPE_NAME, Locations, release
 from pipelines.release.maven_repositories import Repositories, RepositoryError
 from pipelines.release.packaging import BuiltArtifact
-from pipelines.release.publish import Target, publish
+from pipelines.release.publish import publish
 from tests.cases import cases
 from tests.receiving import Received
 from tests.unit.pipelines.conftest import Recorder, Response
@@ -66,8 +67,8 @@ def folder(built: BuiltArtifact) -> Path:
 def published(
     folder: Path, coordinator: Coordinator, *, tenant: str = "acme", verdict_timeout: float = 20
 ) -> dict[str, Any]:
-    target = Target(coordinator.origin, tenant, "dc_secret")
-    return publish(folder, target, progress=lambda _sent, _total: None, verdict_timeout=verdict_timeout)
+    client = Client(Connection(coordinator.origin, tenant, "dc_secret"))
+    return publish(folder, client, progress=lambda _sent, _total: None, verdict_timeout=verdict_timeout)
 
 
 def refused(folder: Path, coordinator: Coordinator) -> str:
@@ -102,10 +103,10 @@ def test_the_token_is_sent_only_to_the_coordinator(folder: Path, coordinators: l
     coordinator, other = coordinators
     assert published(folder, coordinator)["status"] == "REGISTERED"
     assert {request.headers.get("Authorization") for request in coordinator.requests} == {"Bearer dc_secret"}
-    assert "dc_secret" not in repr(Target("https://coordinator.example", "acme", "dc_secret"))
+    assert "dc_secret" not in repr(Connection("https://coordinator.example", "acme", "dc_secret"))
 
     coordinator.location = other.origin
-    with pytest.raises(DefinitionError, match="307"):
+    with pytest.raises(Refused, match="307"):
         published(folder, coordinator)
     assert other.requests == []
 

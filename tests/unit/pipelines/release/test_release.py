@@ -12,8 +12,7 @@ from securesystemslib.signer import SSlibKey
 
 from pipelines import DefinitionError
 from pipelines.release import signing_key
-from pipelines.release.descriptor import ENVELOPE_NAME, release
-from pipelines.release.located_artifacts import Locations
+from pipelines.release.descriptor import ENVELOPE_NAME, Locations, release
 from pipelines.release.maven_repositories import Repositories
 from pipelines.release.packaging import BuiltArtifact
 from pipelines.release.signing_key import make

@@ -13,9 +13,9 @@ from unittest.mock import Mock
 
 import pytest
 
-from pipelines.worker.boundary import Boundary
 from pipelines.worker.host import Host
 from pipelines.worker.outbox import Report
+from pipelines.worker.transition import Boundary
 from tests.hostile.expected import FAILURES, PIPELINE
 from tests.unit.pipelines.worker.conftest import Hosted, command, heartbeat, hosting, sealed
 from tests.unit.pipelines.worker.hosting_process import (

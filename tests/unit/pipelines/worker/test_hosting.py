@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from pipelines.authoring.compiler import compile_contract
-from pipelines.authoring.loading import load
+from coordinator_client.api import Client, Connection
+from pipelines.authoring.compiler import compile_contract, load
 from pipelines.errors import DefinitionError
-from pipelines.release.connection import Target
 from pipelines.release.packaging import artifact_digest
 from pipelines.worker.artifact import unpack_release
 from pipelines.worker.fetching import fetched
@@ -204,7 +203,9 @@ def pinning(folder: Path, *artifacts: dict[str, str], **members: str) -> Path:
 
 def fetch(folder: Path, coordinator: Coordinator, *faults: dict[str, Any], patience: float = 20) -> bytes:
     coordinator.faults = list(faults)
-    with fetched(pinning(folder), Target(coordinator.origin, "acme", "dc_secret"), patience=patience) as path:
+    with fetched(
+        pinning(folder), Client(Connection(coordinator.origin, "acme", "dc_secret")), patience=patience
+    ) as path:
         return path.read_bytes()
 
 
@@ -220,7 +221,7 @@ def test_the_artifact_is_downloaded_by_its_digest_with_the_token(coordinator: Co
     app = {"artifactId": "app", "kind": "application-archive", "uri": "maven:org.acme:app:zip:1.0", "digest": DIGEST}
     other = {"artifactId": "other", "kind": "jar", "uri": "maven:org.acme:other:1.0", "digest": f"sha256:{'1' * 64}"}
     release = pinning(tmp_path, other, app, compiledTruthArtifactId="app")
-    with fetched(release, Target(coordinator.origin, "a/b", "dc_secret")) as path:
+    with fetched(release, Client(Connection(coordinator.origin, "a/b", "dc_secret"))) as path:
         assert path.read_bytes() == BYTES
         assert path.parent.stat().st_mode & 0o777 == 0o700
     assert not path.parent.exists()
@@ -232,7 +233,7 @@ def test_the_artifact_is_downloaded_by_its_digest_with_the_token(coordinator: Co
 def test_a_broken_download_continues_where_it_broke_off(coordinator: Coordinator, tmp_path: Path) -> None:
     assert fetch(tmp_path, coordinator, {"cut": 20 * CHUNK + 1}, {"status": 503}, {"cut": 10 * CHUNK}) == BYTES
     ranges = [sent.headers.get("Range") for sent in coordinator.requests]
-    assert ranges == [None, f"bytes={20 * CHUNK}-", f"bytes={20 * CHUNK}-", f"bytes={30 * CHUNK}-"]
+    assert ranges == [None, *(f"bytes={begin + 1}-" for begin in (20 * CHUNK, 20 * CHUNK, 30 * CHUNK))]
     assert {sent.headers["If-Range"] for sent in coordinator.requests[1:]} == {f'"{DIGEST}"'}
     assert fetch(tmp_path, coordinator, {"cut": 300_000}, {"status": 200}) == BYTES, "all bytes again"
     assert fetch(tmp_path, coordinator, {"headers": {"Content-Length": ""}}) == BYTES, "a body without a length"

@@ -1,0 +1,157 @@
+"""Adds, changes and removes the channels of a tenant. Names are unique among the channels, and among the rules."""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.db import IntegrityError, transaction
+from django.db.models.functions import Now
+
+from alerts.errors import AlertChannelInvalid, AlertChannelUnknown, AlertNameTaken, TooManyAlertRules
+from alerts.models import LONGEST_ADDRESS, LONGEST_NAME, AlertChannel, RuleChannel
+from alerts.texts import stored
+from foundation.database.postgresql.outage import violated_constraint
+from foundation.errors import CoordinatorError
+from tenancy import audit
+from tenancy.models import Tenant
+from wire import web_address
+from wire.identifying import RULE, is_identifier
+
+Kind = AlertChannel.Kind
+MOST_CHANNELS: Final = 50
+MOST_RECIPIENTS: Final = 10
+_SECRET = re.compile(r"[A-Za-z0-9._-]{0,100}")
+_ONCE: Final = {"alert_channel_name_once", "alert_rule_name_once"}
+_CHANGING = ("name", "address", "secret", "enabled")
+
+
+def add(
+    tenant: Tenant, *, name: str, kind: str, address: str = "", secret: str = "", enabled: bool = True, actor: str
+) -> AlertChannel:
+    """Add a channel. `secret` is the name of a secret in ALERT_SECRETS.
+
+    Raises `AlertChannelInvalid`, `AlertNameTaken` and `TooManyAlertRules`.
+    """
+    channel = AlertChannel(tenant=tenant, kind=kind, created_by=actor)
+    _assign(channel, {"name": name, "address": address, "secret": secret, "enabled": enabled})
+    if AlertChannel.objects.filter(tenant=tenant, removed_at=None).count() >= MOST_CHANNELS:
+        raise TooManyAlertRules(f"A tenant has at most {MOST_CHANNELS} alert channels.")
+    with named_once(channel.name), transaction.atomic():
+        channel.save(force_insert=True)
+        _record("alert_channel.add", channel, actor, kind=channel.kind)
+    return channel
+
+
+def change(channel: AlertChannel, *, actor: str, **changes: Any) -> AlertChannel:
+    """Change the named members of a channel: its name, address, secret, or whether it is enabled.
+
+    Raises `AlertChannelInvalid`, `AlertNameTaken`, and `AlertChannelUnknown` if it was removed.
+    """
+    _assign(channel, changes)
+    values = {name: getattr(channel, name) for name in _CHANGING if name in changes}
+    with named_once(channel.name), transaction.atomic():
+        if values and not AlertChannel.objects.filter(pk=channel.pk, removed_at=None).update(**values):
+            raise _removed(channel)
+        # The address and the name of the secret may tell where secrets are, so they are not recorded.
+        _record("alert_channel.change", channel, actor, changed=sorted(values))
+    return channel
+
+
+def remove(channel: AlertChannel, *, actor: str) -> None:
+    """Remove a channel from all rules. Its deliveries stay. Raises `AlertChannelUnknown` if it was removed."""
+    with transaction.atomic():
+        if not AlertChannel.objects.filter(pk=channel.pk, removed_at=None).update(removed_at=Now()):
+            raise _removed(channel)
+        RuleChannel.objects.filter(channel=channel).delete()
+        _record("alert_channel.remove", channel, actor)
+
+
+def _assign(channel: AlertChannel, changes: dict[str, Any]) -> None:
+    for name in _CHANGING:
+        if name in changes:
+            setattr(channel, name, stored(channel.kind, name, changes[name]))
+    require_valid(AlertChannelInvalid, _wrong(channel))
+
+
+def _wrong(channel: AlertChannel) -> dict[str, str]:
+    if channel.kind not in Kind.values:
+        return {"kind": f"must be one of {', '.join(Kind.values)}"}
+    return {
+        "name": wrong_name(channel.name),
+        "address": _wrong_address(channel),
+        "secret": _wrong_secret(channel),
+    }
+
+
+def _wrong_address(channel: AlertChannel) -> str:
+    address = channel.address
+    if len(address) > LONGEST_ADDRESS:
+        return f"must have at most {LONGEST_ADDRESS} characters"
+    if channel.kind == Kind.SLACK:
+        return "must be empty: the URL of a Slack channel is a secret" if address else ""
+    return _wrong_recipients(address) if channel.kind == Kind.EMAIL else _wrong_url(address)
+
+
+def _wrong_url(address: str) -> str:
+    try:
+        web_address.split(address)
+    except ValueError:
+        return "must be an http or https URL without user info and fragment"
+    return ""
+
+
+def _wrong_recipients(address: str) -> str:
+    recipients = address.split(",")
+    try:
+        for recipient in recipients:
+            validate_email(recipient)
+    except ValidationError:
+        return "must be e-mail addresses, separated by commas"
+    return "" if len(recipients) <= MOST_RECIPIENTS else f"must be at most {MOST_RECIPIENTS} e-mail addresses"
+
+
+def _wrong_secret(channel: AlertChannel) -> str:
+    if channel.kind == Kind.EMAIL:
+        return "must be empty for e-mail" if channel.secret else ""
+    if channel.kind == Kind.SLACK and not channel.secret:
+        return "must name the secret in ALERT_SECRETS that is the URL of the Slack channel"
+    return "" if _SECRET.fullmatch(channel.secret) else "must be the name of a secret in ALERT_SECRETS"
+
+
+def _record(act: str, channel: AlertChannel, actor: str, **details: Any) -> None:
+    audit.record(act, tenant=channel.tenant, actor=actor, object_type="alert_channel", object=channel.name, **details)
+
+
+def _removed(channel: AlertChannel) -> AlertChannelUnknown:
+    return AlertChannelUnknown(f"There is no alert channel {channel.pk}.")
+
+
+def require_valid(error: type[CoordinatorError], rules: Mapping[str, str]) -> None:
+    """Raise `error` with the rules that members violate. "" stands for a valid member."""
+    wrong = {name: rule for name, rule in rules.items() if rule}
+    if wrong:
+        raise error(
+            "; ".join(f"{name} {rule}" for name, rule in wrong.items()),
+            errors=[{"field": name, "code": "INVALID", "message": rule} for name, rule in wrong.items()],
+        )
+
+
+def wrong_name(name: str) -> str:
+    """Return what is wrong with a name; "" if it is valid."""
+    if not is_identifier(name):
+        return RULE
+    return "" if len(name) <= LONGEST_NAME else f"must have at most {LONGEST_NAME} characters"
+
+
+@contextmanager
+def named_once(name: str) -> Iterator[None]:
+    """Raise `AlertNameTaken` if the block writes a name that is taken."""
+    try:
+        yield
+    except IntegrityError as error:
+        if violated_constraint(error) not in _ONCE:
+            raise
+        raise AlertNameTaken(f"The name {name!r} is taken.") from None

@@ -1,0 +1,291 @@
+"""What the rules look for: one function for each kind. Each statement has a time limit."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django.db import connection
+from django.db.models import Exists, F, OuterRef, Q
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from alerts import statements
+from alerts.kinds import Kind
+from alerts.models import AlertRule, page_of
+from executions.models import FailureGroup, Interaction, Worker, WorkerEligibility, is_new
+from executions.workers import eligibility as strandings
+from executions.workers import message_path
+from releases.models import ActivationRequest, GradualActivation, Pipeline, Release
+from releases.states import RequestStatus
+
+MOST_FOUND: Final = 20
+"""The limit of findings of one rule. At the limit, others may exist, so no alert of the rule is resolved."""
+RECENT: Final = timedelta(days=1)
+STILL: Final = 80
+"""An alert on a failure rate ends below this share of its threshold, in percent."""
+_PIPELINE: Final = "pipeline:"
+_BY_COORDINATOR = (
+    GradualActivation.Cause.FAILURES,
+    GradualActivation.Cause.DURATION,
+    GradualActivation.Cause.REVOCATION,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that a rule applies to. `subject` identifies it. `path` is its page in the admin.
+
+    The texts contain names, codes and numbers, and no payloads.
+    """
+
+    subject: str
+    title: str
+    path: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A rule, and the subjects of its firing alerts."""
+
+    rule: AlertRule
+    firing: Collection[str] = field(default_factory=frozenset)
+
+    def of_pipeline(self, lookup: str) -> Q:
+        """Return the condition for rows of the rule's pipeline, or of any. `lookup` leads to the pipeline's key."""
+        return Q() if self.rule.pipeline_id is None else Q(**{lookup: self.rule.pipeline_id})
+
+    def names(self, pipeline_id: str) -> bool:
+        """Return True if the rule is for the pipeline with this name."""
+        return self.rule.pipeline is None or self.rule.pipeline.pipeline_id == pipeline_id
+
+    def rows(self, statement: str, **more: Any) -> list[tuple[Any, ...]]:
+        """Return the rows that a statement finds."""
+        shared = {"tenant": self.rule.tenant_id, "pipeline": self.rule.pipeline_id, "most": MOST_FOUND}
+        with connection.cursor() as cursor:
+            cursor.execute(statement, {**shared, **more})
+            found: list[tuple[Any, ...]] = cursor.fetchall()
+        return found
+
+    @property
+    def minutes(self) -> timedelta:
+        return timedelta(minutes=self.rule.threshold("minutes"))
+
+
+def new_groups(look: Look) -> list[Finding]:
+    """Find the groups that failed within a day, and since the rule was made, and are not acknowledged."""
+    groups = FailureGroup.objects.filter(
+        is_new(),
+        look.of_pipeline("release__pipeline"),
+        tenant=look.rule.tenant_id,
+        last_seen_at__gte=Now() - RECENT,
+    ).filter(last_seen_at__gte=look.rule.created_at)
+    found = groups.select_related("release__pipeline").order_by("-last_seen_at", "-id")[:MOST_FOUND]
+    return [
+        Finding(
+            f"group:{group.pk}",
+            f"{group.release.pipeline.pipeline_id} fails with {group.error_code}",
+            page_of(FailureGroup, group.pk),
+            f"Release {group.release.release_version}, step {group.step_index + 1}. It is not acknowledged.",
+        )
+        for group in found
+    ]
+
+
+def rates(look: Look) -> list[Finding]:
+    """Find the pipelines of whose executions too many failed. An alert ends at four fifths of the threshold."""
+    rule = look.rule
+    minutes = rule.threshold("minutes")
+    rows = look.rows(
+        statements.FAILURE_RATES,
+        minutes=minutes,
+        minimum=rule.threshold("minimum"),
+        percent=rule.threshold("percent"),
+        firing=[int(subject.removeprefix(_PIPELINE)) for subject in look.firing],
+        still=rule.threshold("percent") * STILL / 100,
+    )
+    return [
+        Finding(
+            f"{_PIPELINE}{pk}",
+            f"{100 * failed / ended:.0f} % of the executions of {name} fail",
+            page_of(Pipeline, pk),
+            f"{failed} of {ended} executions that ended within {minutes} minutes failed.",
+        )
+        for pk, name, failed, ended in rows
+    ]
+
+
+def stranded(look: Look) -> list[Finding]:
+    """Find the releases whose due work has been stranded for the rule's minutes, those with most work first."""
+    before = timezone.now() - look.minutes
+    found = [
+        each
+        for each in strandings.stranded([look.rule.tenant_id])
+        if each.since <= before and look.names(each.pipeline_id)
+    ]
+    return [
+        Finding(
+            f"release:{each.release_id}",
+            f"{each.count} executions of {each.pipeline_id} {each.release_version} are stranded",
+            page_of(Release, each.release_id),
+            f"Since {_utc(each.since)}: {each.explanation}.",
+        )
+        for each in found[:MOST_FOUND]
+    ]
+
+
+def near_deadlines(look: Look) -> list[Finding]:
+    """Find the steps with open questions that reach their deadline within the rule's minutes."""
+    minutes = look.rule.threshold("minutes")
+    rows = look.rows(statements.NEAR_DEADLINES, minutes=minutes)
+    return [
+        Finding(
+            f"step:{pk}:{step}",
+            f"{count} open question{'' if count == 1 else 's'} of {step} in {name} near the deadline",
+            page_of(Interaction, pipeline=name),
+            f"The first deadline is {_utc(deadline)}.",
+        )
+        for pk, name, step, count, deadline in rows
+    ]
+
+
+def damaged(look: Look) -> list[Finding]:
+    """Find the registered releases that pin bytes which are damaged or missing."""
+    rows = look.rows(statements.DAMAGED)
+    return [
+        Finding(
+            f"release:{pk}",
+            f"Artifacts of {name} {version} are damaged or missing",
+            page_of(Release, pk),
+            f"{count} of its digests, such as {digest}. New executions of the release are refused.",
+        )
+        for pk, name, version, count, digest in rows
+    ]
+
+
+def lost_workers(look: Look) -> list[Finding]:
+    """Find the workers that have been silent for the rule's minutes, and for at most a day, and did not stop."""
+    minutes = look.minutes
+    rows = WorkerEligibility.objects.filter(
+        worker__tenant=look.rule.tenant_id,
+        worker__stopped_at=None,
+        worker__alive_until__lte=Now() - minutes,
+        worker__alive_until__gte=Now() - minutes - RECENT,
+        state=WorkerEligibility.State.STALE,
+    )
+    if look.rule.pipeline is not None:
+        rows = rows.filter(worker__pipeline_id=look.rule.pipeline.pipeline_id)
+    found = rows.select_related("worker").order_by("-worker__alive_until", "worker")[:MOST_FOUND]
+    return [
+        Finding(
+            f"worker:{each.worker.pk}",
+            f"Worker {each.worker.worker_id} of {each.worker.pipeline_id} is silent",
+            page_of(Worker, each.worker.pk),
+            f"Its last heartbeat was at {_utc(each.worker.last_heartbeat_at)}.",
+        )
+        for each in found
+    ]
+
+
+def wanted(look: Look) -> list[Finding]:
+    """Find the requests that have been open for the rule's minutes."""
+    rows = ActivationRequest.objects.filter(
+        look.of_pipeline("pipeline"),
+        pipeline__tenant=look.rule.tenant_id,
+        status=RequestStatus.OPEN.value,
+        created_at__lte=Now() - look.minutes,
+        expires_at__gt=Now(),
+    )
+    found = rows.select_related("release__pipeline").order_by("expires_at", "pk")[:MOST_FOUND]
+    return [
+        Finding(
+            f"request:{request.pk}",
+            f"The activation of {request.release.pipeline.pipeline_id} {request.release.release_version} wants votes",
+            page_of(ActivationRequest, request.pk),
+            f"{request.actor} asked for it. Votes are accepted until {_utc(request.expires_at)}.",
+        )
+        for request in found
+    ]
+
+
+def withdrawn(look: Look) -> list[Finding]:
+    """Find the candidates that were withdrawn within a day by no person, if no gradual activation followed."""
+    later = GradualActivation.objects.filter(pipeline=OuterRef("pipeline"), started_at__gt=OuterRef("started_at"))
+    rows = GradualActivation.objects.filter(
+        look.of_pipeline("pipeline"),
+        ~Exists(later),
+        pipeline__tenant=look.rule.tenant_id,
+        status=GradualActivation.Status.WITHDRAWN,
+        cause__in=_BY_COORDINATOR,
+        ended_at__gte=Now() - RECENT,
+    )
+    found = rows.select_related("candidate", "pipeline").order_by("-ended_at", "pk")[:MOST_FOUND]
+    return [
+        Finding(
+            f"gradual:{gradual.pk}",
+            f"The candidate {gradual.candidate.release_version} of {gradual.pipeline.pipeline_id} was withdrawn",
+            page_of(Pipeline, gradual.pipeline_id),
+            gradual.end_reason or "",
+        )
+        for gradual in found
+    ]
+
+
+def late(look: Look) -> list[Finding]:
+    """Find planned activations that did not happen, and due work that waits although a worker may run it."""
+    return [*_late_activations(look), *_late_work(look)][:MOST_FOUND]
+
+
+def _late_activations(look: Look) -> list[Finding]:
+    minutes = look.minutes
+    waits = Q(status=RequestStatus.APPROVED.value, activate_at__lte=Now() - minutes)
+    failed = Q(status=RequestStatus.FAILED.value, activate_at__lte=F("status_changed_at"))
+    rows = ActivationRequest.objects.filter(
+        waits | failed & Q(status_changed_at__gte=Now() - RECENT),
+        look.of_pipeline("pipeline"),
+        pipeline__tenant=look.rule.tenant_id,
+    )
+    found = rows.select_related("release__pipeline").order_by("activate_at", "pk")[:MOST_FOUND]
+    return [
+        Finding(
+            f"request:{request.pk}",
+            f"The planned activation of {request.release.pipeline.pipeline_id} {request.release.release_version} "
+            + ("failed" if request.status == RequestStatus.FAILED else "is late"),
+            page_of(ActivationRequest, request.pk),
+            f"It was planned for {request.activate_at:%Y-%m-%d %H:%M:%S} UTC. {request.detail}".strip(),
+        )
+        for request in found
+    ]
+
+
+def _late_work(look: Look) -> list[Finding]:
+    rows = look.rows(statements.LATE, minutes=look.rule.threshold("minutes"))
+    delay = message_path.outcome_delay() if rows else 0
+    why = f" Outcomes are read {delay:.0f} seconds late, so nothing is sent to workers." if delay else ""
+    return [
+        Finding(
+            f"due:{pk}",
+            f"Due executions of {name} {version} do not start",
+            page_of(Release, pk),
+            f"The oldest has been due since {_utc(due)}, and a worker is alive.{why}",
+        )
+        for pk, name, version, due in rows
+    ]
+
+
+def _utc(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+
+
+CONDITIONS: Final[Mapping[Kind, Callable[[Look], list[Finding]]]] = {
+    Kind.NEW_FAILURE_GROUP: new_groups,
+    Kind.FAILURE_RATE: rates,
+    Kind.STRANDED: stranded,
+    Kind.AWAIT_DEADLINE: near_deadlines,
+    Kind.BLOB_DAMAGED: damaged,
+    Kind.WORKER_LOST: lost_workers,
+    Kind.APPROVAL_WANTED: wanted,
+    Kind.GRADUAL_WITHDRAWN: withdrawn,
+    Kind.SCHEDULE_MISSED: late,
+}

@@ -1,0 +1,121 @@
+"""Adds, changes and removes the rules of a tenant."""
+
+import uuid
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from django.db import transaction
+from django.db.models.functions import Now
+
+from alerts import queries
+from alerts.channels import named_once, require_valid, wrong_name
+from alerts.errors import AlertChannelUnknown, AlertRuleInvalid, AlertRuleUnknown, TooManyAlertRules
+from alerts.kinds import Kind, complete, wrong_thresholds
+from alerts.models import AlertChannel, AlertRule, RuleChannel
+from releases.models import Pipeline
+from tenancy import audit
+from tenancy.models import Tenant
+
+MOST_RULES: Final = 100
+_CHANGING = ("name", "thresholds", "enabled", "silenced_until")
+
+
+def add(
+    tenant: Tenant,
+    *,
+    name: str,
+    kind: str,
+    thresholds: Mapping[str, Any] | None = None,
+    pipeline: Pipeline | None = None,
+    channel_ids: Collection[uuid.UUID] = (),
+    enabled: bool = True,
+    silenced_until: datetime | None = None,
+    actor: str,
+) -> AlertRule:
+    """Add a rule. Thresholds that are not named get their defaults. The pipeline is one of the tenant.
+
+    Raises `AlertRuleInvalid`, `AlertChannelUnknown`, `AlertNameTaken` and `TooManyAlertRules`.
+    """
+    rule = AlertRule(tenant=tenant, kind=kind, pipeline=pipeline, created_by=actor)
+    values = {"name": name, "thresholds": thresholds or {}, "enabled": enabled, "silenced_until": silenced_until}
+    _assign(rule, values)
+    channels = _channels(tenant, channel_ids)
+    if AlertRule.objects.filter(tenant=tenant, removed_at=None).count() >= MOST_RULES:
+        raise TooManyAlertRules(f"A tenant has at most {MOST_RULES} alert rules.")
+    with named_once(rule.name), transaction.atomic():
+        rule.save(force_insert=True)
+        _link(rule, channels)
+        _record("alert_rule.add", rule, actor, kind=rule.kind, thresholds=rule.thresholds)
+    return queries.rule(tenant, rule.pk)
+
+
+def change(
+    rule: AlertRule, *, actor: str, channel_ids: Collection[uuid.UUID] | None = None, **changes: Any
+) -> AlertRule:
+    """Change the named members of a rule: its name, thresholds, channels, silence, or whether it is enabled.
+
+    Thresholds that are not named stay as they are. Raises `AlertRuleInvalid`, `AlertChannelUnknown`, `AlertNameTaken`,
+    and `AlertRuleUnknown` if the rule was removed.
+    """
+    if "thresholds" in changes:
+        changes["thresholds"] = {**rule.thresholds, **changes["thresholds"]}
+    _assign(rule, changes)
+    values = {name: getattr(rule, name) for name in _CHANGING if name in changes}
+    channels = None if channel_ids is None else _channels(rule.tenant, channel_ids)
+    with named_once(rule.name), transaction.atomic():
+        _require_kept(rule)
+        if values:
+            AlertRule.objects.filter(pk=rule.pk).update(**values)
+        if channels is not None:
+            RuleChannel.objects.filter(rule=rule).delete()
+            _link(rule, channels)
+        changed = sorted([*values, *(["channels"] if channels is not None else [])])
+        _record("alert_rule.change", rule, actor, changed=changed, thresholds=rule.thresholds)
+    return queries.rule(rule.tenant, rule.pk)
+
+
+def remove(rule: AlertRule, *, actor: str) -> None:
+    """Remove a rule. Its alerts are resolved at the next evaluation. Raises `AlertRuleUnknown` if it was removed."""
+    with transaction.atomic():
+        _require_kept(rule)
+        AlertRule.objects.filter(pk=rule.pk).update(removed_at=Now())
+        _record("alert_rule.remove", rule, actor)
+
+
+def _require_kept(rule: AlertRule) -> None:
+    """Lock the rule. Raises `AlertRuleUnknown` if it was removed."""
+    if not AlertRule.objects.filter(pk=rule.pk, removed_at=None).select_for_update(of=("self",)).exists():
+        raise AlertRuleUnknown(f"There is no alert rule {rule.pk}.")
+
+
+def _assign(rule: AlertRule, changes: dict[str, Any]) -> None:
+    for name in _CHANGING:
+        if name in changes:
+            value = changes[name]
+            setattr(rule, name, value.strip() if isinstance(value, str) else value)
+    require_valid(AlertRuleInvalid, _wrong(rule))
+    rule.thresholds = complete(Kind(rule.kind), rule.thresholds)
+
+
+def _wrong(rule: AlertRule) -> dict[str, str]:
+    if rule.kind not in Kind.values:
+        return {"kind": f"must be one of {', '.join(Kind.values)}"}
+    wrong = {f"thresholds.{name}": text for name, text in wrong_thresholds(Kind(rule.kind), rule.thresholds).items()}
+    return {"name": wrong_name(rule.name), **wrong}
+
+
+def _channels(tenant: Tenant, channel_ids: Collection[uuid.UUID]) -> list[AlertChannel]:
+    found = list(queries.channels(tenant).filter(pk__in=channel_ids))
+    unknown = set(channel_ids) - {channel.pk for channel in found}
+    if unknown:
+        raise AlertChannelUnknown(f"There is no alert channel {min(unknown)}.")
+    return found
+
+
+def _link(rule: AlertRule, channels: Collection[AlertChannel]) -> None:
+    RuleChannel.objects.bulk_create([RuleChannel(rule=rule, channel=channel) for channel in channels])
+
+
+def _record(act: str, rule: AlertRule, actor: str, **details: Any) -> None:
+    audit.record(act, tenant=rule.tenant, actor=actor, object_type="alert_rule", object=rule.name, **details)

@@ -1,0 +1,212 @@
+"""Calls of the REST API of a coordinator: bounded in size and time, without redirects, proxies and retries."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
+
+from coordinator_client.errors import ClientError, Refused, Unreachable
+from coordinator_client.http import Body, Response, opened
+
+SECONDS: Final = 120.0
+"""How long one request may take, unless the caller says otherwise."""
+MOST_BYTES: Final = 64 * 2**20
+"""The largest response."""
+LARGEST_FILE: Final = 8 * 2**30
+"""The largest download."""
+DOWNLOAD_FACTOR: Final = 30
+"""How much longer a download may take."""
+PAGE: Final = 500
+_EXPECTED: Final = (200, 201, 202)
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A tenant of a coordinator, and a token of it. `repr` omits the token. `seconds` limit each request."""
+
+    url: str
+    tenant: str
+    token: str = field(repr=False)
+    ca_file: str = ""
+    seconds: float = SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request. `path` is below the tenant's address, or, with a slash in front, below that of the coordinator."""
+
+    method: str
+    path: str
+    query: Mapping[str, Any] = field(default_factory=dict)
+    body: Any = None
+
+    @property
+    def target(self) -> str:
+        """The path with the query. Members of the query that are None are omitted."""
+        pairs = {name: _query_text(value) for name, value in self.query.items() if value is not None}
+        return self.path + (f"?{urlencode(pairs)}" if pairs else "")
+
+
+def _query_text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def path(*parts: str) -> str:
+    """Return a path of these segments, quoted. Raises `ClientError` for a segment that a server would resolve."""
+    for part in parts:
+        if part in {"", ".", ".."}:
+            raise ClientError("a name or id may not be empty, '.' or '..'")
+    return "/".join(quote(part, safe=":") for part in parts)
+
+
+def operation_key() -> str:
+    """Return a new operation key, which makes a request safe to repeat."""
+    return secrets.token_hex(16)
+
+
+class Client:
+    """Calls the API. Every method raises `ClientError`; `Refused` for a response with another status than 2xx."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    def address(self, request: Request) -> str:
+        """Return the whole URL of a request."""
+        url = self.connection.url.rstrip("/")
+        if request.path.startswith("/"):
+            return f"{url}{request.target}"
+        return f"{url}/api/v1/tenants/{path(self.connection.tenant)}/{request.target}"
+
+    def get(self, target: str, **query: Any) -> dict[str, Any]:
+        return self.call(Request("GET", target, query))
+
+    def call(self, request: Request) -> dict[str, Any]:
+        """Send a request, and return the JSON object of the response."""
+        body = b"" if request.body is None or request.method == "GET" else json.dumps(request.body).encode()
+        headers = {"Content-Type": "application/json"} if body else {}
+        with self.opened(request, headers, body, seconds=self.connection.seconds) as response:
+            return _document(response)
+
+    def upload(self, target: str, body: Body, content_type: str) -> dict[str, Any]:
+        """Post a body that is produced while it is sent, and return the JSON object of the response."""
+        with self.opened(Request("POST", target), {"Content-Type": content_type}, body) as response:
+            return _document(response)
+
+    def download(self, request: Request, receive: Callable[[bytes], object]) -> None:
+        """Pass the body of the response to `receive` in pieces."""
+        seconds = self.connection.seconds
+        whole = seconds * DOWNLOAD_FACTOR
+        with self.opened(request, {"Accept": "*/*"}, seconds=whole, silent_seconds=seconds) as response:
+            if response.status != 200:
+                raise refused(response)
+            if not response.has_end:  # such as one that ended within its headers
+                raise Unreachable("the response has no length")
+            received = 0
+            for piece in response.pieces():
+                received += len(piece)
+                if received > LARGEST_FILE:
+                    raise Unreachable("the download is too large")
+                receive(piece)
+
+    def ready(self) -> dict[str, Any]:
+        """Return the health of the web process, also if it is not ready. Sends no token."""
+        request = Request("GET", "/health/ready")
+        with self.opened(request, {"Authorization": ""}, seconds=self.connection.seconds) as response:
+            document = _object(response)
+            if document is None or response.status not in {200, 503}:
+                raise Refused(response.status, response.headers, document or {})
+            return document
+
+    def pages(self, target: str, query: Mapping[str, Any], limit: int) -> Iterator[dict[str, Any]]:
+        """Yield at most `limit` items of a list.
+
+        Of the address of the next page only the cursor is used, so that no response can send the token elsewhere.
+        """
+        cursor, seen = None, set[str]()
+        while limit > 0:
+            page = self.get(target, **query, pageSize=min(limit, PAGE), cursor=cursor)
+            items = items_of(page)[:limit]
+            yield from items
+            limit -= len(items)
+            cursor = cursor_of(page)
+            if cursor is None or not items or cursor in seen:
+                return
+            seen.add(cursor)
+
+    @contextmanager
+    def opened(
+        self, request: Request, headers: Mapping[str, str], body: bytes | Body = b"", **limits: Any
+    ) -> Iterator[Response]:
+        """Send a request with the token, and yield the response, whatever its status is.
+
+        A header that is empty is not sent. `limits` are those of `http.opened`.
+        """
+        every = {
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "Authorization": f"Bearer {self.connection.token}",
+            "User-Agent": "durable-pipelines",
+            **headers,
+        }
+        sent = {name: value for name, value in every.items() if value}
+        try:
+            with opened(
+                request.method,
+                self.address(request),
+                headers=sent,
+                body=body,
+                ca_file=self.connection.ca_file,
+                **limits,
+            ) as response:
+                yield response
+        except Unreachable as error:
+            if not error.sent:
+                raise Unreachable(f"the coordinator cannot be reached: {error}", sent=False) from None
+            if request.method != "GET":
+                raise Unreachable(f"{error}; the request may have been carried out") from None
+            raise
+
+
+def items_of(page: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the items of a page. Raises `Unreachable` if it has none."""
+    items = page.get("items")
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise Unreachable("the response is no list; is this a coordinator?")
+    return items
+
+
+def cursor_of(page: Mapping[str, Any]) -> str | None:
+    """Return the cursor of the next page."""
+    following = page.get("next")
+    try:
+        found = parse_qs(urlsplit(following).query).get("cursor") if isinstance(following, str) else None
+    except ValueError:
+        return None
+    return found[0] if found else None
+
+
+def refused(response: Response) -> Refused:
+    """Return the error of a response with an unexpected status."""
+    return Refused(response.status, response.headers, _object(response) or {})
+
+
+def _document(response: Response) -> dict[str, Any]:
+    if response.status not in _EXPECTED:
+        raise refused(response)
+    document = _object(response)
+    if document is None:
+        raise Unreachable("the response is no JSON object; is this a coordinator?")
+    return document
+
+
+def _object(response: Response) -> dict[str, Any] | None:
+    try:
+        document = json.loads(response.body(MOST_BYTES))
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None

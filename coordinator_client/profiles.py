@@ -1,0 +1,171 @@
+"""How a person names a coordinator: with options, the environment, or a profile of the configuration file.
+
+That file is `config.toml` in `$XDG_CONFIG_HOME/coordinator`, by default `~/.config/coordinator`, or the file that
+`$COORDINATOR_CONFIG` names. Only its owner may read it, because it contains tokens.
+"""
+
+import json
+import os
+import stat
+import tempfile
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from coordinator_client.api import SECONDS, Connection
+from coordinator_client.errors import ClientError
+from wire.web_address import is_web_address
+
+_MEMBERS: Final = frozenset({"url", "tenant", "token", "token_file", "ca_file"})
+LARGEST_FILE: Final = 1_000_000
+"""The largest configuration file, and the largest file with a token, in bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    url: str = ""
+    tenant: str = ""
+    token: str = field(default="", repr=False)
+    token_file: str = ""
+    ca_file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Profiles:
+    """The profiles by name, and the name of the one that is used by default; empty if none is."""
+
+    default: str = ""
+    by_name: Mapping[str, Profile] = field(default_factory=dict)
+
+    def chosen(self, name: str) -> Profile:
+        """Return the profile `name`, or the default one if it is empty. Raises `ClientError` if it is unknown."""
+        name = name or self.default
+        if not name:
+            return Profile()
+        if name not in self.by_name:
+            known = ", ".join(sorted(self.by_name)) or "none"
+            raise ClientError(f"there is no profile {name!r}; known: {known}")
+        return self.by_name[name]
+
+
+def connection(
+    *,
+    profile: str = "",
+    url: str = "",
+    tenant: str = "",
+    token: str = "",
+    token_file: Path | None = None,
+    ca_file: Path | None = None,
+    request_seconds: float = SECONDS,
+) -> Connection:
+    """Return the connection that options, environment and profile name, in this order.
+
+    The token of a profile is sent to no other URL than that of the profile. Raises `ClientError`.
+    """
+    chosen = read(location()).chosen(profile or os.environ.get("COORDINATOR_PROFILE", ""))
+    url = url or os.environ.get("COORDINATOR_URL", "") or chosen.url
+    tenant = tenant or os.environ.get("COORDINATOR_TENANT", "") or chosen.tenant
+    if not url or not tenant:
+        raise ClientError("name the coordinator: --url and --tenant, or --profile, or run `coordinator login`")
+    url = coordinator_url(url)
+    token = token_in(token_file) if token_file else token or os.environ.get("COORDINATOR_TOKEN", "").strip()
+    if not token:
+        if url != chosen.url.rstrip("/"):
+            raise ClientError("the token of a profile is for its own URL only; give --token-file or COORDINATOR_TOKEN")
+        token = chosen.token or (token_in(Path(chosen.token_file).expanduser()) if chosen.token_file else "")
+    if not is_token(token):
+        raise ClientError("there is no valid token: give --token-file or COORDINATOR_TOKEN, or run `coordinator login`")
+    authorities = ca_file or (Path(chosen.ca_file) if chosen.ca_file else None)
+    return Connection(url, tenant, token, str(authorities.expanduser()) if authorities else "", request_seconds)
+
+
+def coordinator_url(text: str) -> str:
+    """Return the address of a coordinator without a slash at its end. Raises `ClientError` if it is none."""
+    url = text.rstrip("/")
+    if not is_web_address(url) or "?" in url:
+        raise ClientError("--url must be the http or https address of the coordinator")
+    return url
+
+
+def is_token(text: str) -> bool:
+    """Return True if a text can be sent as a token."""
+    return bool(text) and text.isascii() and text.isprintable() and " " not in text
+
+
+def location() -> Path:
+    if file := os.environ.get("COORDINATOR_CONFIG"):
+        return Path(file)
+    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(base) / "coordinator" / "config.toml"
+
+
+def read(file: Path) -> Profiles:
+    """Return the profiles of a configuration file; none if it does not exist.
+
+    Raises `ClientError` if the file is not valid, or others may read or write it.
+    """
+    try:
+        text = _private_text(file)
+    except FileNotFoundError:
+        return Profiles()
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ClientError(f"{file} is not valid TOML: {error}") from None
+    profiles = document.pop("profiles", {})
+    default = document.pop("profile", "")
+    if document or not isinstance(profiles, dict) or not isinstance(default, str):
+        raise ClientError(f"{file} may contain `profile` and `profiles` only")
+    return Profiles(default, {name: _profile(file, name, members) for name, members in profiles.items()})
+
+
+def write(file: Path, profiles: Profiles) -> None:
+    """Replace the configuration file by one that only its owner may read."""
+    lines = [f"profile = {json.dumps(profiles.default)}"] if profiles.default else []
+    for name, profile in sorted(profiles.by_name.items()):
+        members = [f"{member} = {json.dumps(value)}" for member, value in asdict(profile).items() if value]
+        lines += ["", f"[profiles.{json.dumps(name)}]", *members]
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=".config-")  # with the mode 0600
+        with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+            out.write("\n".join([*lines, ""]))
+        Path(temporary).replace(file)
+    except OSError as error:
+        raise ClientError(f"{file} cannot be written: {error.strerror}") from None
+
+
+def token_in(file: Path) -> str:
+    """Return the token in a file. Raises `ClientError` if others may read the file."""
+    try:
+        return _private_text(file).strip()
+    except FileNotFoundError:
+        raise ClientError(f"there is no file {file}") from None
+
+
+def _private_text(file: Path) -> str:
+    """Return the text of a file. Raises `ClientError` if others may read or write it, and `FileNotFoundError`."""
+    try:
+        with file.open("rb") as opened:
+            facts = os.fstat(opened.fileno())
+            content = opened.read(LARGEST_FILE)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ClientError(f"{file} cannot be read: {error.strerror}") from None
+    if stat.S_ISREG(facts.st_mode) and (facts.st_mode & 0o077 or facts.st_uid not in {os.geteuid(), 0}):
+        raise ClientError(f"{file} contains a token, and others may read or change it; run: chmod 600 {file}")
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise ClientError(f"{file} is not UTF-8") from None
+
+
+def _profile(file: Path, name: str, members: Any) -> Profile:
+    if not isinstance(members, dict) or not members.keys() <= _MEMBERS:
+        raise ClientError(f"{file}: profile {name!r} may contain {', '.join(sorted(_MEMBERS))} only")
+    if not all(isinstance(value, str) for value in members.values()):
+        raise ClientError(f"{file}: the members of profile {name!r} must be texts")
+    return Profile(**members)

@@ -1,0 +1,1 @@
+"""What leaves the installation: webhooks and mail, with leases, retries, signatures and receipts."""

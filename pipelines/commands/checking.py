@@ -1,0 +1,194 @@
+"""``pipelines verify-release``, ``verify-provenance`` and ``diff``: what can be known of a release offline."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.commands.options import add_json, show, warn
+
+if TYPE_CHECKING:
+    from pipelines.release.verify_release import CheckedArtifact, LocalRelease
+    from wire.comparison.differences import Difference
+
+
+def add_verify_release(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("descriptor", type=Path, metavar="DESCRIPTOR", help="the pipeline-release.json")
+    parser.add_argument(
+        "--artifact",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="an artifact that is not next to the descriptor; may be repeated",
+    )
+    parser.add_argument(
+        "--maven",
+        action="append",
+        default=[],
+        metavar="DIR_OR_URL",
+        help="a repository that has the artifacts with maven: URIs, such as ~/.m2/repository; may be repeated; "
+        "user:password is read from $PIPELINES_MAVEN_CREDENTIALS only",
+    )
+    parser.add_argument(
+        "--contract", type=Path, metavar="FILE", help="the contract to upload; default: pipeline-contract.json, if any"
+    )
+    parser.add_argument("--promotable", action="store_true", help="refuse locations that only this machine can find")
+    add_json(parser)
+    parser.set_defaults(run=_verify_release)
+
+
+def _verify_release(arguments: argparse.Namespace) -> int:
+    """Verify a release. The exit status is 2 after a wrong command, or the class of the gravest finding."""
+    from pipelines.release.maven_repositories import CREDENTIALS, Repositories
+    from pipelines.release.verify_release import verify
+
+    verified = verify(
+        arguments.descriptor,
+        artifacts=arguments.artifact,
+        repositories=Repositories(tuple(arguments.maven), os.environ.get(CREDENTIALS, "")),
+        contract=arguments.contract,
+        promotable=arguments.promotable,
+    )
+    document = verified.to_json()
+    if arguments.json:
+        print(json.dumps(document))
+        return verified.exit_status
+    names = ("profile", "descriptorDigest", "pipelineId", "contractVersion", "releaseVersion")
+    facts = {name: document[name] for name in names if document[name] is not None}
+    show({**facts, "promotable": "yes" if verified.is_promotable else "no"}, arguments)
+    for artifact in verified.artifacts:
+        print(f"artifact         {_artifact(artifact)}")
+    print(f"status           {document['status']}")
+    for finding in verified.findings:
+        print(f"{finding.severity}: {finding.code}: {finding.field}: {finding.message}", file=sys.stderr)
+    return verified.exit_status
+
+
+def _artifact(artifact: CheckedArtifact) -> str:
+    pinned = artifact.pinned
+    what = {
+        "VERIFIED": f"digest ok, {artifact.found_at}",
+        "MISMATCH": f"other digest, {artifact.found_at}",
+        "MISSING": f"not found, {pinned.uri}",
+        "NOT_CHECKED": f"not checked, {pinned.uri}",
+    }[artifact.status.value]
+    return f"{pinned.artifact_id} ({pinned.kind}): {what}"
+
+
+_LISTS = frozenset({"runs", "awaits", "activations", "releases"})
+
+
+def add_verify_provenance(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="the signed document, as the coordinator returns it")
+    parser.add_argument(
+        "--key",
+        action="append",
+        required=True,
+        type=Path,
+        metavar="PUBLIC.pem",
+        help="the coordinator's public key; repeat it after a rotation: one of them must have signed",
+    )
+    parser.add_argument(
+        "--artifact",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="an artifact; each one that is given, and no other, must have run; may be repeated",
+    )
+    parser.add_argument("--release", type=Path, metavar="FILE", help="the pipeline-release.json of the execution's pin")
+    add_json(parser)
+    parser.set_defaults(run=_verify_provenance)
+
+
+def _verify_provenance(arguments: argparse.Namespace) -> int:
+    """Verify a document. The exit status is 1 if it is no proof, and 2 if a file cannot be used."""
+    from pipelines.release import provenance
+
+    verified = provenance.verify(arguments.file, arguments.key, arguments.artifact, arguments.release)
+    if arguments.json:
+        print(json.dumps({**verified.facts, "verified": not verified.problems, "problems": verified.problems}))
+    else:
+        facts = verified.facts
+        show({name: value for name, value in facts.items() if name not in _LISTS}, arguments)
+        for run in facts.get("runs", []):
+            print(f"run {run['sequence']:<12} {_run_line(run)}")
+        for activation in facts.get("activations", []):
+            print(f"activation {activation['sequence']:<5} {_activation(activation)}")
+        for problem in verified.problems:
+            print(f"error: {problem}", file=sys.stderr)
+    return 1 if verified.problems else 0
+
+
+def _activation(activation: dict[str, object]) -> str:
+    reason = f": {activation['reason']}" if activation["reason"] else ""
+    candidate = activation.get("candidate")
+    share = f" with {candidate['share']:g} % for {candidate['releaseVersion']}" if isinstance(candidate, dict) else ""
+    return (
+        f"{activation['activatedAt']} {activation['kind']} of {activation['releaseVersion']}{share} by "
+        f"{activation['actor']}{reason}"
+    )
+
+
+def _run_line(run: dict[str, object]) -> str:
+    findings = run["findings"]
+    doubt = f" ({', '.join(map(str, findings))})" if isinstance(findings, list) and findings else ""
+    pinned = "pinned" if run["pinned"] else "not pinned"
+    return (
+        f"{run['outcome']} by {run['worker'] or 'unknown'}, {run['artifactDigest'] or 'no artifact'}, {pinned}{doubt}"
+    )
+
+
+def add_diff(parser: argparse.ArgumentParser) -> None:
+    text = "the pipeline-release.json of the {} release, or its folder"
+    parser.add_argument("old", type=Path, metavar="OLD", help=text.format("older"))
+    parser.add_argument("new", type=Path, metavar="NEW", help=text.format("newer"))
+    add_json(parser)
+    parser.set_defaults(run=_diff)
+
+
+def _diff(arguments: argparse.Namespace) -> int:
+    """Compare two releases. The exit status is 1 if a difference is breaking, and 2 if a release cannot be read."""
+    from pipelines.release.verify_release import read_release
+    from wire.comparison.comparison import compare
+
+    old, new = read_release(arguments.old), read_release(arguments.new)
+    for path, release in ((arguments.old, old), (arguments.new, new)):
+        _warn_of_missing(path, release)
+    differences = compare(old.facts, new.facts)
+    breaking = any(each.is_breaking for each in differences)
+    if arguments.json:
+        document = {
+            "fromReleaseVersion": old.facts.descriptor.release_version,
+            "fromContractVersion": old.facts.descriptor.contract_version,
+            "toReleaseVersion": new.facts.descriptor.release_version,
+            "toContractVersion": new.facts.descriptor.contract_version,
+            "breaking": breaking,
+            "differences": [each.to_json() for each in differences],
+        }
+        print(json.dumps(document))
+    else:
+        for each in differences:
+            print(_difference(each))
+        counts = Counter(each.impact.value for each in differences)
+        print(", ".join(f"{count} {impact}" for impact, count in counts.items()) or "no differences")
+    return 1 if breaking else 0
+
+
+def _difference(each: Difference) -> str:
+    values = f": {each.before or 'none'} -> {each.after or 'none'}" if each.before or each.after else ""
+    return f"{each.impact}: {each.kind} {each.path or each.area}{values}. {each.reason}"
+
+
+def _warn_of_missing(path: Path, release: LocalRelease) -> None:
+    if release.missing:
+        warn(
+            f"{path}: the files of these artifacts were not found, so only their digests are compared: "
+            f"{', '.join(release.missing)}"
+        )

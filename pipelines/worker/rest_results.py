@@ -1,0 +1,175 @@
+"""Builds the results of a worker over HTTP (wire protocol D.6), with the suspension at an await (F.1)."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from pipelines.authoring.plan import PlannedStep
+from pipelines.failures import Failed, log_failure
+from pipelines.worker.outcomes import too_large
+from pipelines.worker.runner import INVALID_STEP_OUTPUT, OUTPUT_TOO_LARGE, Completed, RunResult, Suspended
+from wire.documents.contract import TIMER
+from wire.documents.json_reader import values_in
+from wire.messages.payload_envelopes import PayloadRefused, PayloadTooLong, typed
+from wire.messages.rest_messages import (
+    NON_RETRYABLE,
+    UNKNOWN_STEP,
+    SentPayload,
+    TransitionCommand,
+    TransitionResult,
+    WireFailure,
+    WireInteraction,
+    WireSuspension,
+    WireUnit,
+    name_uuid,
+)
+
+DAY_SECONDS = 86_400
+
+
+def encoded(command: TransitionCommand, outcome: RunResult, steps: Sequence[PlannedStep]) -> bytes:
+    """Return the result of a command of a pipeline with `steps`, as a body that is never too large."""
+    result = _result(command, outcome, steps)
+    if not isinstance(outcome, Failed) and isinstance(result, TransitionResult):
+        text = result.to_json()
+        # A payload's text is JSON in JSON, so only the values in it are counted.
+        texts = [each.payload for each in result.output_payloads]
+        values = values_in(texts or [text])
+        too_much = too_large(outcome, items=len(texts), characters=len(text), values=values)
+        if too_much is None:
+            return text.encode()
+        result = too_much
+    if isinstance(result, Failed):
+        log_failure(command.execution_id, result)
+        result = failure_result(command, result)
+    return result.to_json().encode()
+
+
+def _result(command: TransitionCommand, outcome: RunResult, steps: Sequence[PlannedStep]) -> TransitionResult | Failed:
+    if isinstance(outcome, Failed):
+        return outcome
+    if isinstance(outcome, Suspended):
+        return TransitionResult(outcome="WAITING_EXTERNAL", await_suspension=_suspension(command, outcome))
+    return _completed(command, outcome, steps)
+
+
+def _completed(
+    command: TransitionCommand, outcome: Completed, steps: Sequence[PlannedStep]
+) -> TransitionResult | Failed:
+    if command.current_step_index == len(steps):
+        return TransitionResult(outcome="COMPLETED", terminal_input_passthrough=True)
+    stop = stop_of(command, steps)
+    echoed = stop == command.current_step_index
+    type_id = steps[stop].input.type_id if echoed else steps[stop - 1].output.type_id
+    try:
+        payloads = [SentPayload(**vars(typed(output, type_id))) for output in outcome.outputs]
+    except PayloadRefused as error:
+        code = OUTPUT_TOO_LARGE if isinstance(error, PayloadTooLong) else INVALID_STEP_OUTPUT
+        return Failed(code, f"the output cannot be sent: {error}", retryable=False)
+    return TransitionResult(outcome="COMPLETED", output_payloads=payloads)
+
+
+def stop_of(command: TransitionCommand, steps: Sequence[PlannedStep]) -> int:
+    """Return the index of the first step that a command does not run."""
+    return len(steps) if command.stop_before_step_index < 0 else command.stop_before_step_index
+
+
+def failure_result(command: TransitionCommand, failed: Failed) -> TransitionResult:
+    """Return a failure. The protocol has no field for the traceback; the class says whether a retry may help."""
+    if failed.retryable:
+        return failed_result(command, failed.failure_class, failed.message, failed.step_index)
+    return failed_result(command, NON_RETRYABLE, f"{failed.failure_class}: {failed.message}", failed.step_index)
+
+
+def failed_result(
+    command: TransitionCommand, failure_class: str, message: str, step_index: int | None = None
+) -> TransitionResult:
+    """Return a failure, with the failed step if the coordinator knows that member: earlier versions refuse it."""
+    step = UNKNOWN_STEP if step_index is None else step_index
+    failure = WireFailure(
+        failure_class=failure_class, message=message, failed_step_index=step if command.reads_failed_step else None
+    )
+    return TransitionResult(outcome="FAILED", failure=failure)
+
+
+def _suspension(command: TransitionCommand, suspended: Suspended) -> WireSuspension:
+    """Return the unit and the interactions of the await at which a command stopped."""
+    waits = suspended.step.waits
+    if waits is None:
+        raise TypeError(f"step {suspended.step.name} is not an await")
+    unit_id = name_uuid(command.tenant_id, command.execution_id, waits.step_id, suspended.step_index)
+    now = int(datetime.now(UTC).timestamp() * 1000)
+    places = range(len(suspended.requests)) if suspended.itemized else [None]
+    interactions = [
+        _interaction(command, suspended, unit_id, place, request, now)
+        for place, request in zip(places, suspended.requests, strict=True)
+    ]
+    unit = WireUnit(
+        tenant_id=command.tenant_id,
+        unit_id=unit_id,
+        execution_id=command.execution_id,
+        step_id=waits.step_id,
+        step_index=suspended.step_index,
+        cardinality=str(suspended.step.cardinality),
+        version=1,
+        status="WAITING_EXTERNAL",
+        primary_interaction_id=None if suspended.itemized else interactions[0].interaction_id,
+        expected_item_count=len(interactions) if suspended.itemized else None,
+        dispatch_complete=suspended.itemized,
+        created_at_epoch_ms=now,
+        updated_at_epoch_ms=now,
+        ttl_epoch_s=interactions[0].ttl_epoch_s,
+    )
+    return WireSuspension(
+        tenant_id=command.tenant_id,
+        execution_id=command.execution_id,
+        unit_id=unit_id,
+        step_index=suspended.step_index,
+        unit=unit,
+        interactions=interactions,
+    )
+
+
+def _interaction(
+    command: TransitionCommand, suspended: Suspended, unit_id: str, place: int | None, request: Any, now: int
+) -> WireInteraction:
+    """Return an interaction of the protocol. Webhooks and timers stay WAITING, because the coordinator handles them."""
+    step: PlannedStep = suspended.step
+    waits = step.waits
+    if waits is None:
+        raise TypeError(f"step {step.name} is not an await")
+    item = "" if place is None else f":item={place}"
+    key = f"{command.execution_id}:{waits.step_id}{item}"
+    deadline = now + int(waits.timeout.total_seconds() * 1000)
+    is_handled_by_coordinator = waits.transport in (TIMER, "webhook")
+    metadata: dict[str, Any] = dict(waits.transport_metadata)
+    if not is_handled_by_coordinator:
+        metadata |= {"adapter": waits.transport, "dispatchedAtEpochMs": now}
+    return WireInteraction(
+        tenant_id=command.tenant_id,
+        execution_id=command.execution_id,
+        step_id=waits.step_id,
+        step_index=suspended.step_index,
+        output_type=step.output.type_id,
+        interaction_id=str(uuid.uuid4()),
+        correlation_id=name_uuid(command.tenant_id, command.execution_id, waits.step_id, key),
+        causation_id=f"{command.execution_id}:{suspended.step_index}" + ("" if place is None else f":{place}"),
+        idempotency_key=key,
+        version=0 if is_handled_by_coordinator else 2,
+        status="WAITING" if is_handled_by_coordinator else "DISPATCHED",
+        request_payload=request,
+        unit_id=unit_id,
+        item_index=place,
+        assignee=waits.assignee,
+        group=waits.group,
+        transport_type=waits.transport,
+        transport_metadata=metadata,
+        deadline_epoch_ms=deadline,
+        created_at_epoch_ms=now,
+        updated_at_epoch_ms=now,
+        ttl_epoch_s=deadline // 1000 + DAY_SECONDS,
+        transport_output_type=step.output.type_id,
+    )
