@@ -12,7 +12,7 @@ from executions.models.states import TERMINAL, State
 from releases.models import Release
 from releases.trust import statement_key
 from wire.documents import execution_statement as statements
-from wire.documents import json_values
+from wire.documents import json_writer
 from wire.documents.execution_runs import Event, Runs, instant, runs_of
 
 MOST_AWAITS = 500
@@ -50,7 +50,7 @@ def statement(execution: Execution) -> dict[str, Any]:
         pipeline_id=execution.pipeline_id,
         contract_version=execution.contract_version,
         release_version=execution.release_version,
-        release_digest=_digest(json_values.digest(release.descriptor)),
+        release_digest=_digest(json_writer.digest(release.descriptor)),
         artifacts=tuple(statements.PinnedArtifact(artifact_id=name, digest=digest) for name, digest in artifacts),
     )
     return statements.build(facts, pin, runs(execution), _awaits(execution))
@@ -91,7 +91,7 @@ def _digest(sha256: str) -> statements.Digest:
 
 
 def _result_digest(execution: Execution) -> statements.Digest | None:
-    return _digest(json_values.digest(queries.result(execution))) if execution.status == State.SUCCEEDED else None
+    return _digest(json_writer.digest(queries.result(execution))) if execution.status == State.SUCCEEDED else None
 
 
 def _awaits(execution: Execution) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 """The payload type of the envelope."""
 ENVELOPE_MEDIA_TYPE: Final = "application/vnd.dsse.envelope.v1+json"
 CANONICAL_JSON: Final = "urn:durable-coordinator:canonical-json:v1"
-"""The form of JSON values whose SHA-256 the statement contains: see `wire.documents.json_values.canonical`."""
+"""The form of JSON values whose SHA-256 the statement contains: see `wire.documents.json_writer.canonical`."""
 NAME: Final = "provenance"
 MAX_BYTES: Final = 16 * 1024**2
 """How long a statement may be that is read."""

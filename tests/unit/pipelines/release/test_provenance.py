@@ -14,7 +14,7 @@ from tests import making, signing
 from tests.cases import cases
 from tests.unit.wire.documents import examples
 from wire.documents import activation_statement as statements
-from wire.documents import execution_statement, json_values
+from wire.documents import execution_statement, json_writer
 from wire.documents.descriptor import descriptor_from_json
 from wire.documents.execution_runs import Event, instant, runs_of
 from wire.documents.execution_statement import Digest, PinnedArtifact
@@ -42,7 +42,7 @@ def reported(artifact: bytes = ARTIFACT, **changes: Any) -> dict[str, Any]:
 
 
 def hashed(value: Any) -> Digest:
-    return Digest(sha256=json_values.digest(value))
+    return Digest(sha256=json_writer.digest(value))
 
 
 def built(*events: Event) -> dict[str, Any]:
