@@ -64,9 +64,9 @@ def worker_differences(old: Contract, new: Contract) -> Iterator[Difference]:
     needs = "Workers of the newer release need it. Clients and parked work do not depend on it."
     protocols = [each.capabilities.transition_worker_protocols for each in (old, new)]
     path = "capabilities.transitionWorkerProtocols"
-    yield from other_names(Area.CAPABILITY, path, *protocols, needs, Impact.COMPATIBLE)
+    yield from other_names(Area.CAPABILITY, path, protocols, needs, Impact.COMPATIBLE)
     local = [_yes(each.capabilities.local_transition_execution) for each in (old, new)]
-    yield from unlike(Area.CAPABILITY, "capabilities.localTransitionExecution", *local, needs, Impact.COMPATIBLE)
+    yield from unlike(Area.CAPABILITY, "capabilities.localTransitionExecution", local, needs, Impact.COMPATIBLE)
     reason = "It decides how the framework transports values, which the contract does not describe."
     for path, was, now in (
         ("platform", old.platform, new.platform),
@@ -75,14 +75,14 @@ def worker_differences(old: Contract, new: Contract) -> Iterator[Difference]:
         ("runtimeLayout", old.runtime_layout, new.runtime_layout),
         ("pluginHost", _yes(old.plugin_host), _yes(new.plugin_host)),
     ):
-        yield from unlike(Area.CAPABILITY, path, was, now, reason, Impact.UNKNOWN)
+        yield from unlike(Area.CAPABILITY, path, (was, now), reason, Impact.UNKNOWN)
     reason = "The contract does not say what the framework does with it."
     for path, imports, others in (
         ("importedDefinitions", old.imported_definitions, new.imported_definitions),
         ("capabilityImports", old.capability_imports, new.capability_imports),
     ):
         written = [sorted_text(list(each)) if each else "" for each in (imports, others)]
-        yield from unlike(Area.CAPABILITY, path, *written, reason, Impact.UNKNOWN)
+        yield from unlike(Area.CAPABILITY, path, written, reason, Impact.UNKNOWN)
 
 
 def _yes(flag: bool) -> str:
@@ -100,9 +100,9 @@ _INTERPRETER: Final = ("implementation", "version", "platform")
 def artifact_differences(before: ReleaseFacts, after: ReleaseFacts) -> Iterator[Difference]:
     """Yield the differences between descriptors. An artifact is identified by its artifactId."""
     old, new = before.descriptor, after.descriptor
-    yield from unlike(Area.ARTIFACT, "profile", old.profile, new.profile, _PLACE, Impact.COMPATIBLE)
+    yield from unlike(Area.ARTIFACT, "profile", (old.profile, new.profile), _PLACE, Impact.COMPATIBLE)
     path = "compiledTruthArtifactId"
-    yield from unlike(Area.ARTIFACT, path, _carrier(old), _carrier(new), _PLACE, Impact.COMPATIBLE)
+    yield from unlike(Area.ARTIFACT, path, (_carrier(old), _carrier(new)), _PLACE, Impact.COMPATIBLE)
     olds, news = artifacts_by_id(old), artifacts_by_id(new)
     for name in sorted(olds.keys() | news.keys()):
         path = f"artifacts[{quoted(name)}]"
@@ -143,11 +143,11 @@ def _artifact(path: str, old: ArtifactRef, new: ArtifactRef) -> Iterator[Differe
         ("uri", old.uri, new.uri, _PLACE),
         ("stepIds", ", ".join(old.step_ids), ", ".join(new.step_ids), _PLACE),
     ):
-        yield from unlike(Area.ARTIFACT, f"{path}.{member}", was, now, reason, Impact.COMPATIBLE)
+        yield from unlike(Area.ARTIFACT, f"{path}.{member}", (was, now), reason, Impact.COMPATIBLE)
     names = [[name for name in each.capabilities if name != CHECKPOINTS] for each in (old, new)]
-    yield from other_names(Area.CAPABILITY, f"{path}.capabilities", *names, _WORKERS, Impact.COMPATIBLE)
+    yield from other_names(Area.CAPABILITY, f"{path}.capabilities", names, _WORKERS, Impact.COMPATIBLE)
     requests = [CHECKPOINTS if CHECKPOINTS in each.capabilities else "" for each in (old, new)]
-    yield from unlike(Area.POLICY, f"{path}.capabilities", *requests, _REQUESTED, Impact.COMPATIBLE)
+    yield from unlike(Area.POLICY, f"{path}.capabilities", requests, _REQUESTED, Impact.COMPATIBLE)
 
 
 def _checkpoints(before: ReleaseFacts, after: ReleaseFacts) -> Iterator[Difference]:
@@ -163,11 +163,11 @@ def _carrier(descriptor: Descriptor) -> str:
 def _environment(path: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Difference]:
     for member in _INTERPRETER:
         texts = str(old.get(member, "")), str(new.get(member, ""))
-        yield from unlike(Area.ENVIRONMENT, f"{path}.{member}", *texts, _WORKERS, Impact.COMPATIBLE)
+        yield from unlike(Area.ENVIRONMENT, f"{path}.{member}", texts, _WORKERS, Impact.COMPATIBLE)
     olds, news = _distributions(old.get("distributions", ())), _distributions(new.get("distributions", ()))
     for name in sorted(olds.keys() | news.keys()):
         here = f"{path}.distributions[{quoted(name)}]"
-        yield from unlike(Area.ENVIRONMENT, here, olds.get(name), news.get(name), _WORKERS, Impact.COMPATIBLE)
+        yield from unlike(Area.ENVIRONMENT, here, (olds.get(name), news.get(name)), _WORKERS, Impact.COMPATIBLE)
 
 
 def _distributions(rows: Sequence[Mapping[str, str]]) -> dict[str, str]:
@@ -194,7 +194,7 @@ def _signatures(old: Sequence[str] | None, new: Sequence[str] | None) -> Iterato
     if old is None or new is None:
         return
     impact, reason = (Impact.COMPATIBLE, _SIGNATURE) if new else (Impact.UNKNOWN, _UNSIGNED)
-    yield from other_names(Area.SIGNATURE, "signatures", old, new, reason, impact)
+    yield from other_names(Area.SIGNATURE, "signatures", (old, new), reason, impact)
 
 
 def _provenance(old: Sequence[Provenance] | None, new: Sequence[Provenance] | None) -> Iterator[Difference]:
@@ -203,7 +203,7 @@ def _provenance(old: Sequence[Provenance] | None, new: Sequence[Provenance] | No
     impact, reason = (Impact.COMPATIBLE, _CLAIM) if old and new else (Impact.UNKNOWN, _NO_PROVENANCE)
     for member in ("builder", "source", "commit"):
         texts = [", ".join(sorted({getattr(each, member) for each in every or ()} - {""})) for every in (old, new)]
-        yield from unlike(Area.PROVENANCE, f"provenance.{member}", *texts, reason, impact)
+        yield from unlike(Area.PROVENANCE, f"provenance.{member}", texts, reason, impact)
 
 
 def _packages(old: Sequence[Package] | None, new: Sequence[Package] | None) -> Iterator[Difference]:

@@ -101,19 +101,18 @@ def changed(area: Area, path: str, values: Iterable[str], reason: str, impact: I
     return Difference(area, kind, impact, path, shown(before), shown(after), reason)
 
 
-def unlike(
-    area: Area, path: str, before: str | None, after: str | None, reason: str, impact: Impact
-) -> Iterator[Difference]:
+def unlike(area: Area, path: str, values: Iterable[str | None], reason: str, impact: Impact) -> Iterator[Difference]:
     """Yield a difference unless both values are equal. None and an empty text stand for a missing value."""
-    if (before or "") != (after or ""):
-        yield changed(area, path, (before or "", after or ""), reason, impact)
+    before, after = (value or "" for value in values)
+    if before != after:
+        yield changed(area, path, (before, after), reason, impact)
 
 
 def other_names(
-    area: Area, path: str, before: Iterable[str], after: Iterable[str], reason: str, impact: Impact
+    area: Area, path: str, names: Iterable[Iterable[str]], reason: str, impact: Impact
 ) -> Iterator[Difference]:
     """Yield a difference for each name that only one of the releases has."""
-    olds, news = set(before), set(after)
+    olds, news = map(set, names)
     for name in sorted(olds ^ news):
         texts = (name if name in each else "" for each in (olds, news))
         yield changed(area, path, texts, reason, impact)

@@ -94,17 +94,17 @@ def _members(name: str, old: Step, new: Step) -> Iterator[Difference]:
         ("cardinality", old.cardinality, new.cardinality, "stream"),
         ("awaitTransport", old.await_transport, new.await_transport, "transport"),
     ):
-        yield from unlike(Area.STEP, f"{path}.{member}", was, now, _REASONS[reason], parked)
+        yield from unlike(Area.STEP, f"{path}.{member}", (was, now), _REASONS[reason], parked)
     was_deferred, now_deferred = old.deferred_completion or {}, new.deferred_completion or {}
     for member in sorted(was_deferred.keys() | now_deferred.keys()):
         texts = [text(each[member]) if member in each else "" for each in (was_deferred, now_deferred)]
         here = f"{path}.deferredCompletion.{shown(member)}"
-        yield from unlike(Area.POLICY, here, *texts, _REASONS["deferred"], parked)
+        yield from unlike(Area.POLICY, here, texts, _REASONS["deferred"], parked)
     reason = "Clients and parked work do not depend on the class that runs a step."
     yield from unlike(
-        Area.STEP, f"{path}.runtimeClass", old.runtime_class, new.runtime_class, reason, Impact.COMPATIBLE
+        Area.STEP, f"{path}.runtimeClass", (old.runtime_class, new.runtime_class), reason, Impact.COMPATIBLE
     )
-    yield from unlike(Area.STEP, f"{path}.clientClass", old.client_class, new.client_class, reason, Impact.COMPATIBLE)
+    yield from unlike(Area.STEP, f"{path}.clientClass", (old.client_class, new.client_class), reason, Impact.COMPATIBLE)
 
 
 def _shapes(before: Contract, after: Contract) -> Iterator[Difference]:
@@ -131,7 +131,7 @@ def _composition(before: Contract, after: Contract) -> Iterator[Difference]:
     )
     reason, parked = _REASONS["composition"], Impact.BREAKING_FOR_PARKED_WORK
     roots = before.composition.root_definition_id, after.composition.root_definition_id
-    yield from unlike(Area.STEP, "composition.rootDefinitionId", *roots, reason, parked)
+    yield from unlike(Area.STEP, "composition.rootDefinitionId", roots, reason, parked)
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name):
             texts = (each[name]["definitionFingerprint"] if name in each else "" for each in (old, new))
