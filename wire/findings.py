@@ -30,12 +30,7 @@ class Finding:
 
     def to_json(self) -> dict[str, str]:
         """Return the finding as a JSON object, which `from_json` reads."""
-        return {
-            "code": self.code,
-            "field": self.field,
-            "message": self.message,
-            "severity": self.severity.value,
-        }
+        return {"code": self.code, "field": self.field, "message": self.message, "severity": self.severity.value}
 
     @classmethod
     def from_json(cls, document: Mapping[str, str]) -> Finding:

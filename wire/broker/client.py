@@ -291,11 +291,7 @@ def _celery_message(queue: str, text: bytes, message: TaskMessage) -> dict[str, 
             "kwargsrepr": "",
             "ignore_result": True,
         },
-        "properties": {
-            "delivery_tag": name,
-            "delivery_info": {"exchange": "", "routing_key": queue},
-            "text": text,
-        },
+        "properties": {"delivery_tag": name, "delivery_info": {"exchange": "", "routing_key": queue}, "text": text},
     }
 
 

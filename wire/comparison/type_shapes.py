@@ -9,7 +9,7 @@ from enum import StrEnum
 from itertools import islice
 from typing import Any, Final
 
-from wire.documents.canonical_types import SCALARS, TEXTS, Checker, choices_of, named_objects, number_of
+from wire.documents.canonical_types import SCALARS, TEXTS, Checker, bounds_of, choices_of, named_objects
 from wire.documents.json_reader import shown
 
 MAX_DEPTH: Final = 64
@@ -66,22 +66,14 @@ class Shape:
         return self.scalar == "json" and not self.wrappers
 
 
-class Types:
-    """The types of one contract."""
+class Types(Checker):
+    """The types of one contract, with what each stands for and values that it accepts."""
 
     def __init__(self, canonical_types: Mapping[str, Any]) -> None:
-        self._checker = Checker(canonical_types)
+        super().__init__(canonical_types)
         self._shapes: dict[str, Shape] = {}
         self._samples: dict[int, tuple[Any, int]] = {}
         self._steps = 0
-
-    def accepts(self, expression: Any, value: Any) -> bool:
-        """Return True if the coordinator accepts the value."""
-        return self._checker.accepts(expression, value)
-
-    def takes_null(self, field: Mapping[str, Any]) -> bool:
-        """Return True if this field of a record may be null."""
-        return self._checker.takes_null(field)
 
     def shape(self, expression: Any) -> Shape:
         """Return what the expression stands for. Types without a definition, and endless ones, are opaque."""
@@ -101,7 +93,7 @@ class Types:
             if not isinstance(expression, str):
                 return _anonymous(expression, label, tuple(wrappers))
             label = label or shown(expression)
-            definition = self._checker.definition(expression)
+            definition = self.definition(expression)
             kind = definition.get("kind") if definition is not None else None
             if definition is not None and kind == "alias":
                 expression = definition.get("target")
@@ -118,11 +110,11 @@ class Types:
 
     def sample_of_field(self, field: Mapping[str, Any]) -> Any:
         """Return a small value of a record's field that is not null; NOTHING if none was found."""
-        return self._field(field, 0, frozenset())[0]
+        return self._sample_field(field, 0, frozenset())[0]
 
     def required(self, record: Shape) -> Any:
         """Return a value of the record with its required fields only; NOTHING if none was found."""
-        return self._record(record, 0, frozenset())[0]
+        return self._sample_record(record, 0, frozenset())[0]
 
     def _sample(self, expression: Any, depth: int, open_types: frozenset[int]) -> tuple[Any, int]:
         self._steps += 1
@@ -139,23 +131,27 @@ class Types:
         if id(shape.body) in open_types:
             return NOTHING, 0
         within = open_types | {id(shape.body)}
-        return self._record(shape, depth, within) if shape.form is Form.RECORD else self._union(shape, depth, within)
+        return (
+            self._sample_record(shape, depth, within)
+            if shape.form is Form.RECORD
+            else self._sample_union(shape, depth, within)
+        )
 
-    def _record(self, shape: Shape, depth: int, open_types: frozenset[int]) -> tuple[Any, int]:
+    def _sample_record(self, shape: Shape, depth: int, open_types: frozenset[int]) -> tuple[Any, int]:
         if id(shape.body) in self._samples:
             return self._samples[id(shape.body)]
         value, weight = dict[str, Any](), 1
         for name, part in shape.parts.items():
             if part.get("optional") is True:
                 continue
-            value[name], more = self._field(part, depth, open_types)
+            value[name], more = self._sample_field(part, depth, open_types)
             weight += more
             if value[name] is NOTHING or weight > _MAX_SAMPLE:
                 return NOTHING, 0
         self._samples[id(shape.body)] = value, weight
         return value, weight
 
-    def _field(self, part: Mapping[str, Any], depth: int, open_types: frozenset[int]) -> tuple[Any, int]:
+    def _sample_field(self, part: Mapping[str, Any], depth: int, open_types: frozenset[int]) -> tuple[Any, int]:
         items = items_between(part)
         fewest, most = items or (1, 1)
         if fewest == 0 or fewest > min(most, _MAX_SAMPLE):
@@ -163,7 +159,7 @@ class Types:
         value, weight = self._sample(part.get("type"), depth + 1, open_types)
         return (value, weight) if items is None or value is NOTHING else ([value] * fewest, fewest * weight)
 
-    def _union(self, shape: Shape, depth: int, open_types: frozenset[int]) -> tuple[Any, int]:
+    def _sample_union(self, shape: Shape, depth: int, open_types: frozenset[int]) -> tuple[Any, int]:
         for name, part in shape.parts.items():
             payload, weight = self._sample(part.get("payload"), depth + 1, open_types)
             if payload is not NOTHING and weight < _MAX_SAMPLE:
@@ -229,8 +225,8 @@ def limits_of(shape: Shape) -> Limits:
             patterns.add(str(pattern))
         shortest = max(shortest, _whole(wrapper.get("minLength"), 0))
         longest = min(longest, _whole(wrapper.get("maxLength"), float("inf")))
-        lower += _bounds(wrapper, "minimum")
-        upper += _bounds(wrapper, "maximum")
+        lower += bounds_of(wrapper, "minimum")
+        upper += bounds_of(wrapper, "maximum")
     return Limits(
         choices,
         int(shortest),
@@ -262,15 +258,6 @@ def _near(limits: Limits) -> Iterator[Decimal]:
     yield from (bound + step for bound in bounds for step in map(Decimal, ("0", "0.5", "-0.5", "1", "-1")))
     if len(bounds) == 2:
         yield sum(bounds) / Decimal(2)
-
-
-def _bounds(wrapper: Mapping[str, Any], name: str) -> Iterator[tuple[Decimal, bool]]:
-    strict = wrapper.get(f"{name}Exclusive")
-    inclusive, exclusive = number_of(wrapper.get(name)), number_of(strict)
-    if inclusive is not None:
-        yield inclusive, strict is True
-    if exclusive is not None:
-        yield exclusive, True
 
 
 def _whole(value: Any, default: float) -> float:

@@ -74,11 +74,7 @@ _DIALECTS: Final = {
             }
         ),
     ),
-    Profile.TPF_2026_10: Dialect(
-        name=DESCRIPTOR_NAME,
-        code="DESCRIPTOR",
-        preamble=NAMES_PROFILE,
-    ),
+    Profile.TPF_2026_10: Dialect(name=DESCRIPTOR_NAME, code="DESCRIPTOR", preamble=NAMES_PROFILE),
 }
 
 

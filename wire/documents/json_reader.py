@@ -241,12 +241,7 @@ class _Parser:
     repeated: list[tuple[dict[str, Any], list[str]]] = field(default_factory=list)
 
     def parse(self, text: str) -> Any:
-        return json.loads(
-            text,
-            object_pairs_hook=self._object,
-            parse_float=self._float,
-            parse_constant=self._constant,
-        )
+        return json.loads(text, object_pairs_hook=self._object, parse_float=self._float, parse_constant=self._constant)
 
     def duplicates(self) -> dict[int, list[str]]:
         return {id(members): names for members, names in self.repeated}

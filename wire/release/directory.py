@@ -16,13 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
-from wire.documents.contract import (
-    CAPABILITIES_ENTRY,
-    CONTRACT_ENTRY,
-    LOCK_ENTRY,
-    MAX_CONTRACT_BYTES,
-    PYTHON_ENTRY,
-)
+from wire.documents.contract import CAPABILITIES_ENTRY, CONTRACT_ENTRY, LOCK_ENTRY, MAX_CONTRACT_BYTES, PYTHON_ENTRY
 from wire.documents.json_reader import shown
 from wire.findings import DocumentError, Finding
 
