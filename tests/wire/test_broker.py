@@ -26,14 +26,8 @@ from wire import log_lines
 from wire.broker import client
 from wire.broker.quiet_consumer import QuietConsumer
 from wire.identity import ReleaseIdentity
-from wire.messages.queues import (
-    HEARTBEAT_QUEUE,
-    OUTCOME_QUEUE,
-    instruction_queue_of,
-    queue_of,
-    tenant_prefix,
-    worker_user,
-)
+from wire.messages import queues
+from wire.messages.queues import HEARTBEAT_QUEUE, OUTCOME_QUEUE, instruction_queue_of, queue_of, tenant_prefix
 
 ONE = {"number": 1}
 TENANT = "acme"
@@ -346,7 +340,7 @@ def test_every_other_command_is_refused(owner: Any) -> None:
     for name, arity in commands(owner):
         words = name.split("|")
         words += [OWN_QUEUES[0]] * (abs(arity) - len(words))
-        answer = owner.execute_command("ACL", "DRYRUN", worker_user(TENANT), *words)
+        answer = owner.execute_command("ACL", "DRYRUN", queues.worker_user(TENANT), *words)
         if "permissions to run" not in text(answer):
             permitted.add(name)
     assert permitted >= ALLOWED

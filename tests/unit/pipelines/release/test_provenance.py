@@ -45,6 +45,10 @@ def hashed(value: Any) -> Digest:
     return Digest(sha256=json_writer.digest(value))
 
 
+def pinned(digest: str) -> tuple[PinnedArtifact]:
+    return (PinnedArtifact(artifact_id="app", digest=digest),)
+
+
 def built(*events: Event) -> dict[str, Any]:
     """Return a statement about an execution with these events."""
     execution = execution_statement.AboutExecution(
@@ -53,12 +57,10 @@ def built(*events: Event) -> dict[str, Any]:
         finished_at=instant(NOW + timedelta(seconds=9)), input_digest=hashed({"n": 1}), result_digest=hashed({"n": 2}),
     )  # fmt: skip
     pin = execution_statement.AboutPin(
-        pipeline_id=making.PIPELINE,
-        contract_version=DESCRIPTOR["contractVersion"],
-        release_version="1.0",
+        pipeline_id=making.PIPELINE, contract_version=DESCRIPTOR["contractVersion"], release_version="1.0",
         release_digest=hashed(descriptor_from_json(DESCRIPTOR).normalised()),
-        artifacts=(PinnedArtifact(artifact_id="app", digest=making.digest_of(ARTIFACT)),),
-    )
+        artifacts=pinned(making.digest_of(ARTIFACT)),
+    )  # fmt: skip
     return execution_statement.build(execution, pin, runs_of(events, pin.digests, ["Validate", "Approve"]), [])
 
 
@@ -204,29 +206,22 @@ GRADUAL = [
 
 def history(rows: list[tuple[str, str, str | None]] | None = None) -> dict[str, Any]:
     revoked = statements.Revocation(actor="user:eva", reason="leaks", revoked_at=instant(NOW + timedelta(hours=1)))
-    releases = [
-        statements.Release(
-            release_version=version,
-            contract_version="c",
-            descriptor_digest=Digest(sha256=digit * 64),
-            artifacts=(PinnedArtifact(artifact_id="app", digest=f"sha256:{digit * 64}"),),
-            revocation=revocation,
-        )
-        for version, digit, revocation in (("1.0", "1", None), ("2.0", "2", revoked))
-    ]
-    candidate = statements.Candidate(release_version="2.0", share=12.5)
-    activations = [
-        activated(number, *row, candidate=candidate if row[0] == "gradual" else None)
-        for number, row in enumerate(ROWS if rows is None else rows, 1)
-    ]
+    releases = []
+    for version, digit, revocation in (("1.0", "1", None), ("2.0", "2", revoked)):
+        found = statements.Release(
+            release_version=version, contract_version="c", descriptor_digest=Digest(sha256=digit * 64),
+            artifacts=pinned(f"sha256:{digit * 64}"), revocation=revocation,
+        )  # fmt: skip
+        releases.append(found)
+    activations = [activated(number, *row) for number, row in enumerate(ROWS if rows is None else rows, 1)]
     return statements.build("acme", "org.example.orders", releases, activations, 0)
 
 
 def activated(number: int, kind: str, version: str, previous: str | None, **more: Any) -> statements.Activation:
-    at = instant(NOW + timedelta(seconds=number))
+    candidate = statements.Candidate(release_version="2.0", share=12.5) if kind == "gradual" else None
     return statements.Activation(
-        sequence=number, kind=kind, release_version=version, previous_release_version=previous,
-        actor="user:ann", reason="why", activated_at=at, **more,
+        sequence=number, kind=kind, release_version=version, previous_release_version=previous, candidate=candidate,
+        actor="user:ann", reason="why", activated_at=instant(NOW + timedelta(seconds=number)), **more,
     )  # fmt: skip
 
 

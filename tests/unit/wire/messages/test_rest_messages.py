@@ -10,6 +10,7 @@ import pytest
 from tests.cases import cases
 from tests.interop.stored import VERSIONS, message, names, unread
 from tests.unit.wire.messages.test_vectors import COMMAND, WAITING
+from wire.messages import signed_requests
 from wire.messages.payload_envelopes import ENCODING, SNAPSHOT, TypedPayload, read_snapshot
 from wire.messages.rest_messages import (
     CAPABILITIES_PATH,
@@ -21,12 +22,9 @@ from wire.messages.rest_messages import (
     parse,
 )
 from wire.messages.signed_requests import (
-    LONGEST_NAME,
-    MOST_NAMES,
     NONCE,
     SIGNATURE,
     TIMESTAMP,
-    NewNames,
     Refused,
     check_signature,
     signed_headers,
@@ -166,10 +164,10 @@ def test_unknown_members_are_accepted_in_every_part_of_a_message() -> None:
 
 
 def test_each_unknown_name_is_logged_once_bounded_and_escaped() -> None:
-    names = NewNames()
-    assert names.among(["é\n", "é\n", "x" * 10**6]) == ["'\\xe9\\n'", f"'{'x' * LONGEST_NAME}'"]
+    names = signed_requests.NewNames()
+    assert names.among(["é\n", "é\n", "x" * 10**6]) == ["'\\xe9\\n'", f"'{'x' * signed_requests.LONGEST_NAME}'"]
     assert names.among(["é\n"]) == []
-    assert len(names.among(map(str, range(1000)))) == MOST_NAMES - 2
+    assert len(names.among(map(str, range(1000)))) == signed_requests.MOST_NAMES - 2
 
 
 def test_the_error_of_a_malformed_message_contains_no_values() -> None:
