@@ -21,15 +21,7 @@ from wire.messages.rest_messages import (
     TransitionResult,
     parse,
 )
-from wire.messages.signed_requests import (
-    NONCE,
-    SIGNATURE,
-    TIMESTAMP,
-    Refused,
-    check_signature,
-    signed_headers,
-    unknown_members,
-)
+from wire.messages.signed_requests import NONCE, SIGNATURE, TIMESTAMP, check_signature, signed_headers, unknown_members
 from wire.messages.suspension import Unanswerable, Unsettled, imported
 
 STP = {"payloadTypeId": "java.lang.String", "payloadEncoding": ENCODING, "payload": '"x"'}
@@ -330,7 +322,7 @@ def with_header(name: str, value: str) -> dict[str, Any]:
     ],
 )
 def test_a_request_with_another_signed_part_is_refused(changes: dict[str, Any]) -> None:
-    with pytest.raises(Refused, match="signature is wrong"):
+    with pytest.raises(signed_requests.Refused, match="signature is wrong"):
         checked(**changes)
 
 
@@ -338,12 +330,12 @@ def test_a_request_with_another_signed_part_is_refused(changes: dict[str, Any]) 
 @cases("value", [None, "", " "])
 def test_a_request_without_one_of_its_headers_is_refused(name: str, value: str | None) -> None:
     headers = {key: each for key, each in HEADERS.items() if key != name} | ({} if value is None else {name: value})
-    with pytest.raises(Refused, match="header is missing"):
+    with pytest.raises(signed_requests.Refused, match="header is missing"):
         checked(headers=headers)
 
 
 @cases("offset", [TOLERANCE, -TOLERANCE])
 def test_an_unchanged_signed_request_within_the_tolerance_is_accepted(offset: timedelta) -> None:
     assert checked() == checked(now=NOW + offset) == (HEADERS[NONCE], NOW)
-    with pytest.raises(Refused, match="too far from the present"):
+    with pytest.raises(signed_requests.Refused, match="too far from the present"):
         checked(now=NOW + offset * 1.001)
