@@ -169,18 +169,13 @@ def _connection_text(error: BaseException) -> str:
 
 
 def _as_text(_: Any, __: str, line: EventDict) -> str:
-    """Return `time LEVEL logger event`, followed by the fields."""
+    """Return `time LEVEL logger event` and the fields, in printable ASCII. A new line becomes two characters."""
     members = dict(line)
     beginning = " ".join(str(members.pop(name)) for name in ("timestamp", "level", "logger", "event"))
     rest = (
         f" {name}={value if isinstance(value, str | int) else json.dumps(value)}" for name, value in members.items()
     )
-    return _escaped(beginning + "".join(rest))
-
-
-def _escaped(text: str) -> str:
-    """Return the text in printable ASCII. A new line becomes two characters."""
-    plain = _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
+    plain = _CONTROL.sub(lambda found: repr(found[0])[1:-1], beginning + "".join(rest))
     return plain.encode("ascii", "backslashreplace").decode()
 
 

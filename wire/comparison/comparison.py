@@ -111,7 +111,9 @@ def artifact_differences(before: ReleaseFacts, after: ReleaseFacts) -> Iterator[
         else:
             texts = (f"{each[name].kind} {each[name].digest}" if name in each else "" for each in (olds, news))
             yield changed(Area.ARTIFACT, path, texts, _CODE, Impact.COMPATIBLE)
-    yield from _checkpoints(before, after)
+    if None not in (before.checkpoints, after.checkpoints) and before.checkpoints is not after.checkpoints:
+        texts = ("after each step" if each.checkpoints else "" for each in (before, after))
+        yield changed(Area.POLICY, "checkpoints", texts, _REQUESTED, Impact.COMPATIBLE)
 
 
 def artifacts_by_id(descriptor: Descriptor) -> dict[str, ArtifactRef]:
@@ -148,12 +150,6 @@ def _artifact(path: str, old: ArtifactRef, new: ArtifactRef) -> Iterator[Differe
     yield from other_names(Area.CAPABILITY, f"{path}.capabilities", names, _WORKERS, Impact.COMPATIBLE)
     requests = [CHECKPOINTS if CHECKPOINTS in each.capabilities else "" for each in (old, new)]
     yield from unlike(Area.POLICY, f"{path}.capabilities", requests, _REQUESTED, Impact.COMPATIBLE)
-
-
-def _checkpoints(before: ReleaseFacts, after: ReleaseFacts) -> Iterator[Difference]:
-    if None not in (before.checkpoints, after.checkpoints) and before.checkpoints is not after.checkpoints:
-        texts = ("after each step" if each.checkpoints else "" for each in (before, after))
-        yield changed(Area.POLICY, "checkpoints", texts, _REQUESTED, Impact.COMPATIBLE)
 
 
 def _carrier(descriptor: Descriptor) -> str:

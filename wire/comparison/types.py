@@ -29,6 +29,7 @@ from wire.comparison.type_shapes import (
     limits_of,
     refused_choices,
 )
+from wire.documents.canonical_types import member_path
 from wire.documents.json_reader import shown
 from wire.documents.json_writer import same_json, sorted_text
 
@@ -171,7 +172,7 @@ class _Walk:
         for name, part in new.parts.items():
             if name in old.parts:
                 continue
-            path, text = _member(pair.path, name), self._field_text(self._after, part)
+            path, text = member_path(pair.path, name), self._field_text(self._after, part)
             if part.get("optional") is True:
                 yield TypeChange(path, Rule.OPTIONAL_ADDED, Effect.WIDENED, after=text)
             else:
@@ -182,13 +183,13 @@ class _Walk:
             value = _member_of(smallest, name)
         else:
             value = None if self._before.takes_null(part) else self._before.sample_of_field(part)
-        path, text = _member(pair.path, name), self._field_text(self._before, part)
+        path, text = member_path(pair.path, name), self._field_text(self._before, part)
         return _narrowed(pair, path, Rule.FIELD_REMOVED, _with(smallest, name, value), before=text)
 
     def _field(
         self, pair: _Pair, name: str, old: Mapping[str, Any], new: Mapping[str, Any], smallest: Any
     ) -> Iterator[TypeChange]:
-        path = _member(pair.path, name)
+        path = member_path(pair.path, name)
         was_optional, is_optional = old.get("optional") is True, new.get("optional") is True
         if was_optional and not is_optional:
             yield _narrowed(pair, path, Rule.BECAME_REQUIRED, smallest, "optional", "required")
@@ -239,7 +240,7 @@ class _Walk:
 
     def _unions(self, pair: _Pair, old: Shape, new: Shape) -> Iterator[TypeChange]:
         for name, part in old.parts.items():
-            path = _member(pair.path, name)
+            path = member_path(pair.path, name)
             if name in new.parts:
                 place = _inside(pair.embed, _single(name))
                 payloads = part.get("payload"), new.parts[name].get("payload")
@@ -250,7 +251,7 @@ class _Walk:
             yield _narrowed(pair, path, Rule.VARIANT_REMOVED, example, before=shown(name))
         for name in new.parts:
             if name not in old.parts:
-                path = _member(pair.path, name)
+                path = member_path(pair.path, name)
                 yield TypeChange(path, Rule.VARIANT_ADDED, Effect.WIDENED, after=shown(name))
 
     def _maps(self, pair: _Pair, old: Shape, new: Shape) -> Iterator[TypeChange]:
@@ -352,10 +353,6 @@ def _member_of(smallest: Any, name: str) -> Any:
 
 
 # --- texts ----------------------------------------------------------------------------------------
-
-
-def _member(path: str, name: str) -> str:
-    return f"{path}.{shown(name)}"
 
 
 def _constraint(member: str, value: Any) -> str:

@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import Any, Final
 
 from wire.findings import DocumentError, Finding
@@ -110,13 +110,10 @@ def field_of(name: str, path: Path) -> str:
 
 def bounded(findings: Iterable[Finding], name: str) -> tuple[Finding, ...]:
     """Return at most MAX_FINDINGS findings, followed by one that says so if there are more."""
-    kept: list[Finding] = []
-    for finding in findings:
-        if len(kept) == MAX_FINDINGS:
-            message = f"only the first {MAX_FINDINGS} findings are shown"
-            kept.append(Finding("DOCUMENT_TOO_MANY_FINDINGS", name, message))
-            break
-        kept.append(finding)
+    kept = list(islice(findings, MAX_FINDINGS + 1))
+    if len(kept) > MAX_FINDINGS:
+        message = f"only the first {MAX_FINDINGS} findings are shown"
+        kept[MAX_FINDINGS] = Finding("DOCUMENT_TOO_MANY_FINDINGS", name, message)
     return tuple(kept)
 
 

@@ -33,7 +33,8 @@ def fingerprint(value: Any) -> str:
 def in_key_order(value: Any) -> Any:
     """Return `value` with the keys of every object sorted by UTF-16 code units, as the protocol's generator does."""
     if isinstance(value, Mapping):
-        return {key: in_key_order(value[key]) for key in sorted(value, key=_code_units)}
+        ordered = sorted(value, key=lambda key: key.encode("utf-16-be", "surrogatepass"))
+        return {key: in_key_order(value[key]) for key in ordered}
     if isinstance(value, list | tuple):
         return [in_key_order(item) for item in value]
     return value
@@ -55,10 +56,6 @@ def sorted_text(value: Any) -> str:
 def same_json(one: Any, other: Any) -> bool:
     """Return True if both values are the same JSON. Unlike `==`, it tells `false` from 0 and 1 from 1.0."""
     return bool(one == other) and sorted_text(one) == sorted_text(other)
-
-
-def _code_units(key: str) -> bytes:
-    return key.encode("utf-16-be", "surrogatepass")
 
 
 def canonical(value: Any) -> str:

@@ -68,12 +68,8 @@ _Differences = Annotated[list[_Difference], Field(max_length=MOST_DIFFERENCES, f
 _Payloads = Annotated[list[str], Field(max_length=MOST_PAYLOADS, fail_fast=True)]
 
 
-def _is_empty(text: str) -> bool:
-    return not text
-
-
 # Omitted if empty, so that a receiver of an earlier version, which knows no such member, accepts untraced messages.
-_Traceparent = Annotated[str, Field(pattern=f"^({traceparent.SQL_FORM[1:-1]})?$", exclude_if=_is_empty)]
+_Traceparent = Annotated[str, Field(pattern=f"^({traceparent.SQL_FORM[1:-1]})?$", exclude_if=lambda text: not text)]
 
 
 class Command(Wire):

@@ -145,14 +145,6 @@ def read_payload(document: Any, *, lenient: bool = False) -> TypedPayload:
         raise PayloadRefused("Failed to decode transition payload") from None
 
 
-def plain(payload: TypedPayload, allowed: Allowed | None) -> Any:
-    """Return the plain JSON value of a payload. None allows every type, for values that are stored uninterpreted.
-
-    Raises `PayloadRefused` with the protocol's message.
-    """
-    return _plain(payload, allowed, 1)
-
-
 def parts(payload: TypedPayload) -> list[TypedPayload]:
     """Return the items of a list or set as payloads. Raises `PayloadRefused`."""
     _require_encoding(payload)
@@ -171,7 +163,11 @@ def read_snapshot(payload: TypedPayload) -> Snapshot:
         raise _unreadable(payload) from None
 
 
-def _plain(payload: TypedPayload, allowed: Allowed | None, depth: int) -> Any:
+def plain(payload: TypedPayload, allowed: Allowed | None, depth: int = 1) -> Any:
+    """Return the plain JSON value of a payload. None allows every type, for values that are stored uninterpreted.
+
+    `depth` is the level inside of other payloads. Raises `PayloadRefused` with the protocol's message.
+    """
     _require_encoding(payload)
     type_id = payload.payload_type_id
     if depth > DEEPEST:
@@ -182,10 +178,10 @@ def _plain(payload: TypedPayload, allowed: Allowed | None, depth: int) -> Any:
         members = _container(_Mapping, payload, "map").items or {}
         if any(not key.strip() for key in members):
             raise PayloadRefused("Failed to decode transition map payload")
-        return {key: _plain(inner, allowed, depth + 1) for key, inner in members.items()}
+        return {key: plain(inner, allowed, depth + 1) for key, inner in members.items()}
     if type_id in (LIST, SET):
         inside = _container(_Items, payload, _CONTAINERS[type_id]).items or []
-        return [_plain(inner, allowed, depth + 1) for inner in inside]
+        return [plain(inner, allowed, depth + 1) for inner in inside]
     if type_id == SNAPSHOT:
         return snapshot_value(read_snapshot(payload), allowed)
     if type_id in _SCALARS:
@@ -198,8 +194,8 @@ def _plain(payload: TypedPayload, allowed: Allowed | None, depth: int) -> Any:
 def snapshot_value(snapshot: Snapshot, allowed: Allowed | None) -> Any:
     """Return the plain value of a snapshot; for MULTI the list of its items. Raises `PayloadRefused`."""
     if snapshot.shape == "MULTI":
-        return [_plain(item, allowed, 2) for item in snapshot.items]
-    return None if snapshot.payload is None else _plain(snapshot.payload, allowed, 2)
+        return [plain(item, allowed, 2) for item in snapshot.items]
+    return None if snapshot.payload is None else plain(snapshot.payload, allowed, 2)
 
 
 def _require_encoding(payload: TypedPayload) -> None:
@@ -252,14 +248,6 @@ def _instant(payload: TypedPayload) -> str:
 # --- writing --------------------------------------------------------------------------------------
 
 
-def natural(value: Any) -> TypedPayload:
-    """Return a plain JSON value as a payload with the type that follows from JSON itself.
-
-    Raises `PayloadRefused` for a map with a blank key, and for a value that nests too deep or becomes too long.
-    """
-    return _natural(value, 1)
-
-
 def typed(value: Any, type_id: str | None) -> TypedPayload:
     """Return a plain JSON value as a payload of the type that a contract or an await names; else as `natural` does.
 
@@ -301,16 +289,20 @@ def snapshot(shape: Literal["UNI", "MULTI"], value: Any, type_id: str | None) ->
     return Snapshot(shape=shape, payload=typed(value, type_id))
 
 
-def _natural(value: Any, depth: int) -> TypedPayload:
+def natural(value: Any, depth: int = 1) -> TypedPayload:
+    """Return a plain JSON value as a payload with the type that follows from JSON itself.
+
+    Raises `PayloadRefused` for a map with a blank key, and for a value that nests too deep or becomes too long.
+    """
     if depth > DEEPEST:
         raise PayloadRefused(f"the value nests deeper than {DEEPEST} levels")
     if isinstance(value, Mapping):
         if any(not key.strip() for key in value):
             raise PayloadRefused("a map with a blank key cannot be sent")
-        inner = {key: _natural(item, depth + 1).document() for key, item in value.items()}
+        inner = {key: natural(item, depth + 1).document() for key, item in value.items()}
         return _payload(MAP, json_writer.text({"items": inner}))
     if isinstance(value, list | tuple):
-        return _payload(LIST, json_writer.text({"items": [_natural(item, depth + 1).document() for item in value]}))
+        return _payload(LIST, json_writer.text({"items": [natural(item, depth + 1).document() for item in value]}))
     if isinstance(value, Decimal):
         return _payload("java.math.BigDecimal", f"{value:f}")
     return _payload(_scalar_type(value), json_writer.text(value))

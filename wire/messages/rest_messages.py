@@ -64,12 +64,8 @@ def _or(text: str | None, default: str) -> str:
     return text if text and text.strip() else default
 
 
-def _is_absent(value: object) -> bool:
-    return value is None
-
-
 # Members that were added after August 2026 are omitted unless they say something: earlier versions refuse them.
-_Later = Field(default=None, exclude_if=_is_absent)
+_Later = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class _Wire(BaseModel):

@@ -209,7 +209,7 @@ def history(rows: list[tuple[str, str, str | None]] | None = None) -> dict[str, 
     releases = []
     for version, digit, revocation in (("1.0", "1", None), ("2.0", "2", revoked)):
         code, digest = pinned(f"sha256:{digit * 64}"), Digest(sha256=digit * 64)
-        members = {"release_version": version, "contract_version": "c", "descriptor_digest": digest}
+        members: dict[str, Any] = {"release_version": version, "contract_version": "c", "descriptor_digest": digest}
         releases.append(statements.Release(**members, artifacts=code, revocation=revocation))
     activations = [activated(number, *row) for number, row in enumerate(ROWS if rows is None else rows, 1)]
     return statements.build("acme", "org.example.orders", releases, activations, 0)
