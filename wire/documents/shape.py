@@ -34,6 +34,12 @@ class Document(BaseModel):
         return self.model_dump(mode="json", by_alias=True)
 
 
+class OpenDocument(Document):
+    """The base class of models of others' formats, whose newer versions have more members. Unknown ones are ignored."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
 # --- member types ---------------------------------------------------------------------------------
 
 

@@ -23,12 +23,12 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
     load_pem_public_key,
 )
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from wire.documents.descriptor import Descriptor, parse_descriptor
 from wire.documents.json_reader import Dialect
-from wire.documents.shape import ArrayOrNull, Document, RequiredText, TextOrEmpty, required_text, shaped
+from wire.documents.shape import ArrayOrNull, OpenDocument, RequiredText, TextOrEmpty, required_text, shaped
 from wire.findings import DocumentError, Finding
 
 PrivateKey = Ed25519PrivateKey
@@ -118,12 +118,7 @@ _STANDARD = str.maketrans("-_", "+/")
 _Base64 = Annotated[bytes, BeforeValidator(_decoded)]
 
 
-class _Part(Document):
-    # DSSE allows additional members, which are neither signed nor read.
-    model_config = ConfigDict(extra="ignore")
-
-
-class Signature(_Part):
+class Signature(OpenDocument):
     """One signature. `key_id` is the signer's unverified name of the key."""
 
     key_id: TextOrEmpty = Field(default="", alias="keyid")
@@ -137,8 +132,8 @@ def _counted(signatures: tuple[Signature, ...]) -> tuple[Signature, ...]:
     return signatures
 
 
-class Envelope(_Part):
-    """A payload with its signatures. Reading an envelope does not verify them."""
+class Envelope(OpenDocument):
+    """A payload with its signatures. Reading an envelope does not verify them, nor read members that are not signed."""
 
     payload: _Base64
     payload_type: RequiredText
