@@ -18,7 +18,6 @@ from wire.documents import execution_statement, json_writer
 from wire.documents.descriptor import descriptor_from_json
 from wire.documents.execution_runs import Event, instant, runs_of
 from wire.documents.execution_statement import Digest, PinnedArtifact
-from wire.documents.json_writer import text
 from wire.documents.signing import sign
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -91,7 +90,7 @@ class Desk:
     def put(
         self, statement: Any, name: str = "coordinator", payload_type: str = execution_statement.PAYLOAD_TYPE
     ) -> None:
-        self.document.write_bytes(sign(text(statement).encode(), payload_type, [signing.private_key(name)]))
+        self.document.write_bytes(sign(json_writer.text(statement).encode(), payload_type, [signing.private_key(name)]))
 
     def verified(self, *artifacts: Path) -> Verified:
         return verify(self.document, [self.key], artifacts or [self.artifact], self.release)
@@ -110,7 +109,7 @@ def test_a_changed_statement_or_envelope_is_no_proof(desk: Desk) -> None:
     envelope = json.loads(desk.document.read_bytes())
     statement = usual()
     statement["predicate"]["runs"][0]["worker"] = "another"
-    payload = base64.b64encode(text(statement).encode()).decode()
+    payload = base64.b64encode(json_writer.text(statement).encode()).decode()
     for changed, code in (
         ({**envelope, "payload": payload}, "PROVENANCE_NOT_SIGNED"),
         ({**envelope, "signatures": []}, "PROVENANCE_INVALID"),
@@ -235,7 +234,7 @@ def requested(**changes: Any) -> dict[str, Any]:
 
 
 def read(document: dict[str, Any]) -> statements.Statement:
-    return statements.read(text(document).encode())
+    return statements.read(json_writer.text(document).encode())
 
 
 @cases("rows", [ROWS, GRADUAL])
