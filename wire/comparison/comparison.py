@@ -21,8 +21,6 @@ from wire.comparison.differences import (
     ReleaseFacts,
     changed,
     ordered,
-    other_names,
-    unlike,
 )
 from wire.comparison.steps import step_differences, step_path, stored_differences, type_differences
 from wire.documents.contract import Contract, Step
@@ -62,11 +60,13 @@ def _contract_differences(before: ReleaseFacts, after: ReleaseFacts) -> Iterator
 def worker_differences(old: Contract, new: Contract) -> Iterator[Difference]:
     """Yield what workers of the newer release need, and in what form they get values."""
     needs = "Workers of the newer release need it. Clients and parked work do not depend on it."
-    protocols = [each.capabilities.transition_worker_protocols for each in (old, new)]
-    path = "capabilities.transitionWorkerProtocols"
-    yield from other_names(Area.CAPABILITY, path, protocols, needs, Impact.COMPATIBLE)
+    protocols = [set(each.capabilities.transition_worker_protocols) for each in (old, new)]
+    for name in sorted(protocols[0] ^ protocols[1]):
+        texts = (name if name in each else "" for each in protocols)
+        yield changed(Area.CAPABILITY, "capabilities.transitionWorkerProtocols", texts, needs, Impact.COMPATIBLE)
     local = [_yes(each.capabilities.local_transition_execution) for each in (old, new)]
-    yield from unlike(Area.CAPABILITY, "capabilities.localTransitionExecution", local, needs, Impact.COMPATIBLE)
+    if local[0] != local[1]:
+        yield changed(Area.CAPABILITY, "capabilities.localTransitionExecution", local, needs, Impact.COMPATIBLE)
     reason = "It decides how the framework transports values, which the contract does not describe."
     for path, was, now in (
         ("platform", old.platform, new.platform),
@@ -75,14 +75,16 @@ def worker_differences(old: Contract, new: Contract) -> Iterator[Difference]:
         ("runtimeLayout", old.runtime_layout, new.runtime_layout),
         ("pluginHost", _yes(old.plugin_host), _yes(new.plugin_host)),
     ):
-        yield from unlike(Area.CAPABILITY, path, (was, now), reason, Impact.UNKNOWN)
-    reason = "The contract does not say what the framework does with it."
+        if (was or "") != (now or ""):
+            yield changed(Area.CAPABILITY, path, (was or "", now or ""), reason, Impact.UNKNOWN)
     for path, imports, others in (
         ("importedDefinitions", old.imported_definitions, new.imported_definitions),
         ("capabilityImports", old.capability_imports, new.capability_imports),
     ):
         written = [sorted_text(list(each)) if each else "" for each in (imports, others)]
-        yield from unlike(Area.CAPABILITY, path, written, reason, Impact.UNKNOWN)
+        if written[0] != written[1]:
+            reason = "The contract does not say what the framework does with it."
+            yield changed(Area.CAPABILITY, path, written, reason, Impact.UNKNOWN)
 
 
 def _yes(flag: bool) -> str:
@@ -100,9 +102,11 @@ _INTERPRETER: Final = ("implementation", "version", "platform")
 def artifact_differences(before: ReleaseFacts, after: ReleaseFacts) -> Iterator[Difference]:
     """Yield the differences between descriptors. An artifact is identified by its artifactId."""
     old, new = before.descriptor, after.descriptor
-    yield from unlike(Area.ARTIFACT, "profile", (old.profile, new.profile), _PLACE, Impact.COMPATIBLE)
-    path = "compiledTruthArtifactId"
-    yield from unlike(Area.ARTIFACT, path, (_carrier(old), _carrier(new)), _PLACE, Impact.COMPATIBLE)
+    if old.profile is not new.profile:
+        yield changed(Area.ARTIFACT, "profile", (old.profile, new.profile), _PLACE, Impact.COMPATIBLE)
+    carriers = _carrier(old), _carrier(new)
+    if carriers[0] != carriers[1]:
+        yield changed(Area.ARTIFACT, "compiledTruthArtifactId", carriers, _PLACE, Impact.COMPATIBLE)
     olds, news = artifacts_by_id(old), artifacts_by_id(new)
     for name in sorted(olds.keys() | news.keys()):
         path = f"artifacts[{quoted(name)}]"
@@ -111,9 +115,7 @@ def artifact_differences(before: ReleaseFacts, after: ReleaseFacts) -> Iterator[
         else:
             texts = (f"{each[name].kind} {each[name].digest}" if name in each else "" for each in (olds, news))
             yield changed(Area.ARTIFACT, path, texts, _CODE, Impact.COMPATIBLE)
-    if None not in (before.checkpoints, after.checkpoints) and before.checkpoints is not after.checkpoints:
-        texts = ("after each step" if each.checkpoints else "" for each in (before, after))
-        yield changed(Area.POLICY, "checkpoints", texts, _REQUESTED, Impact.COMPATIBLE)
+    yield from _checkpoints(before, after)
 
 
 def artifacts_by_id(descriptor: Descriptor) -> dict[str, ArtifactRef]:
@@ -145,11 +147,18 @@ def _artifact(path: str, old: ArtifactRef, new: ArtifactRef) -> Iterator[Differe
         ("uri", old.uri, new.uri, _PLACE),
         ("stepIds", ", ".join(old.step_ids), ", ".join(new.step_ids), _PLACE),
     ):
-        yield from unlike(Area.ARTIFACT, f"{path}.{member}", (was, now), reason, Impact.COMPATIBLE)
-    names = [[name for name in each.capabilities if name != CHECKPOINTS] for each in (old, new)]
-    yield from other_names(Area.CAPABILITY, f"{path}.capabilities", names, _WORKERS, Impact.COMPATIBLE)
-    requests = [CHECKPOINTS if CHECKPOINTS in each.capabilities else "" for each in (old, new)]
-    yield from unlike(Area.POLICY, f"{path}.capabilities", requests, _REQUESTED, Impact.COMPATIBLE)
+        if was != now:
+            yield changed(Area.ARTIFACT, f"{path}.{member}", (was, now), reason, Impact.COMPATIBLE)
+    for name in sorted(set(old.capabilities) ^ set(new.capabilities)):
+        texts = (name if name in each.capabilities else "" for each in (old, new))
+        area, reason = (Area.POLICY, _REQUESTED) if name == CHECKPOINTS else (Area.CAPABILITY, _WORKERS)
+        yield changed(area, f"{path}.capabilities", texts, reason, Impact.COMPATIBLE)
+
+
+def _checkpoints(before: ReleaseFacts, after: ReleaseFacts) -> Iterator[Difference]:
+    if None not in (before.checkpoints, after.checkpoints) and before.checkpoints is not after.checkpoints:
+        texts = ("after each step" if each.checkpoints else "" for each in (before, after))
+        yield changed(Area.POLICY, "checkpoints", texts, _REQUESTED, Impact.COMPATIBLE)
 
 
 def _carrier(descriptor: Descriptor) -> str:
@@ -159,11 +168,14 @@ def _carrier(descriptor: Descriptor) -> str:
 def _environment(path: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Difference]:
     for member in _INTERPRETER:
         texts = str(old.get(member, "")), str(new.get(member, ""))
-        yield from unlike(Area.ENVIRONMENT, f"{path}.{member}", texts, _WORKERS, Impact.COMPATIBLE)
+        if texts[0] != texts[1]:
+            yield changed(Area.ENVIRONMENT, f"{path}.{member}", texts, _WORKERS, Impact.COMPATIBLE)
     olds, news = _distributions(old.get("distributions", ())), _distributions(new.get("distributions", ()))
     for name in sorted(olds.keys() | news.keys()):
-        here = f"{path}.distributions[{quoted(name)}]"
-        yield from unlike(Area.ENVIRONMENT, here, (olds.get(name), news.get(name)), _WORKERS, Impact.COMPATIBLE)
+        if olds.get(name) != news.get(name):
+            here = f"{path}.distributions[{quoted(name)}]"
+            versions = olds.get(name, ""), news.get(name, "")
+            yield changed(Area.ENVIRONMENT, here, versions, _WORKERS, Impact.COMPATIBLE)
 
 
 def _distributions(rows: Sequence[Mapping[str, str]]) -> dict[str, str]:
@@ -189,8 +201,12 @@ def evidence_differences(before: ReleaseFacts, after: ReleaseFacts) -> Iterator[
 def _signatures(old: Sequence[str] | None, new: Sequence[str] | None) -> Iterator[Difference]:
     if old is None or new is None:
         return
-    impact, reason = (Impact.COMPATIBLE, _SIGNATURE) if new else (Impact.UNKNOWN, _UNSIGNED)
-    yield from other_names(Area.SIGNATURE, "signatures", (old, new), reason, impact)
+    for name in sorted(set(old) ^ set(new)):
+        texts = (name if name in each else "" for each in (old, new))
+        if new:
+            yield changed(Area.SIGNATURE, "signatures", texts, _SIGNATURE, Impact.COMPATIBLE)
+        else:
+            yield changed(Area.SIGNATURE, "signatures", texts, _UNSIGNED, Impact.UNKNOWN)
 
 
 def _provenance(old: Sequence[Provenance] | None, new: Sequence[Provenance] | None) -> Iterator[Difference]:
@@ -199,7 +215,8 @@ def _provenance(old: Sequence[Provenance] | None, new: Sequence[Provenance] | No
     impact, reason = (Impact.COMPATIBLE, _CLAIM) if old and new else (Impact.UNKNOWN, _NO_PROVENANCE)
     for member in ("builder", "source", "commit"):
         texts = [", ".join(sorted({getattr(each, member) for each in every or ()} - {""})) for every in (old, new)]
-        yield from unlike(Area.PROVENANCE, f"provenance.{member}", texts, reason, impact)
+        if texts[0] != texts[1]:
+            yield changed(Area.PROVENANCE, f"provenance.{member}", texts, reason, impact)
 
 
 def _packages(old: Sequence[Package] | None, new: Sequence[Package] | None) -> Iterator[Difference]:

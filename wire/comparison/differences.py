@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
@@ -99,23 +99,6 @@ def changed(area: Area, path: str, values: Iterable[str], reason: str, impact: I
     before, after = values
     kind = Kind.ADDED if not before else Kind.REMOVED if not after else Kind.CHANGED
     return Difference(area, kind, impact, path, shown(before), shown(after), reason)
-
-
-def unlike(area: Area, path: str, values: Iterable[str | None], reason: str, impact: Impact) -> Iterator[Difference]:
-    """Yield a difference unless both values are equal. None and an empty text stand for a missing value."""
-    before, after = (value or "" for value in values)
-    if before != after:
-        yield changed(area, path, (before, after), reason, impact)
-
-
-def other_names(
-    area: Area, path: str, names: Iterable[Iterable[str]], reason: str, impact: Impact
-) -> Iterator[Difference]:
-    """Yield a difference for each name that only one of the releases has."""
-    olds, news = map(set, names)
-    for name in sorted(olds ^ news):
-        texts = (name if name in each else "" for each in (olds, news))
-        yield changed(area, path, texts, reason, impact)
 
 
 def ordered(differences: Iterable[Difference]) -> tuple[Difference, ...]:

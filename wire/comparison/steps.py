@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from wire.comparison.differences import Area, Difference, Impact, Kind, changed, unlike
+from wire.comparison.differences import Area, Difference, Impact, Kind, changed
 from wire.comparison.type_shapes import Types
 from wire.comparison.types import Effect, Rule, TypeChange, compare_types
 from wire.documents.contract import TIMER, Contract, Step, takes_many
@@ -88,23 +88,26 @@ def _longest_rise(numbers: Sequence[int]) -> set[int]:
 
 def _members(name: str, old: Step, new: Step) -> Iterator[Difference]:
     path = step_path(name)
-    parked = Impact.BREAKING_FOR_PARKED_WORK
-    for member, was, now, reason in (
-        ("kind", old.kind, new.kind, "kind"),
-        ("cardinality", old.cardinality, new.cardinality, "stream"),
-        ("awaitTransport", old.await_transport, new.await_transport, "transport"),
-    ):
-        yield from unlike(Area.STEP, f"{path}.{member}", (was, now), _REASONS[reason], parked)
+    rows = (
+        (Area.STEP, "kind", old.kind, new.kind, "kind"),
+        (Area.STEP, "cardinality", old.cardinality, new.cardinality, "stream"),
+        (Area.STEP, "awaitTransport", old.await_transport, new.await_transport, "transport"),
+    )
+    for area, member, was, now, reason in rows:
+        if (was or "") != (now or ""):
+            yield _broken(area, f"{path}.{member}", (was or "", now or ""), reason)
     was_deferred, now_deferred = old.deferred_completion or {}, new.deferred_completion or {}
     for member in sorted(was_deferred.keys() | now_deferred.keys()):
         texts = [text(each[member]) if member in each else "" for each in (was_deferred, now_deferred)]
-        here = f"{path}.deferredCompletion.{shown(member)}"
-        yield from unlike(Area.POLICY, here, texts, _REASONS["deferred"], parked)
-    reason = "Clients and parked work do not depend on the class that runs a step."
-    yield from unlike(
-        Area.STEP, f"{path}.runtimeClass", (old.runtime_class, new.runtime_class), reason, Impact.COMPATIBLE
-    )
-    yield from unlike(Area.STEP, f"{path}.clientClass", (old.client_class, new.client_class), reason, Impact.COMPATIBLE)
+        if texts[0] != texts[1]:
+            yield _broken(Area.POLICY, f"{path}.deferredCompletion.{shown(member)}", texts, "deferred")
+    for member, was, now in (
+        ("runtimeClass", old.runtime_class, new.runtime_class),
+        ("clientClass", old.client_class, new.client_class),
+    ):
+        if (was or "") != (now or ""):
+            reason = "Clients and parked work do not depend on the class that runs a step."
+            yield changed(Area.STEP, f"{path}.{member}", (was or "", now or ""), reason, Impact.COMPATIBLE)
 
 
 def _shapes(before: Contract, after: Contract) -> Iterator[Difference]:
@@ -129,19 +132,23 @@ def _composition(before: Contract, after: Contract) -> Iterator[Difference]:
         {each.definition_id: each.normalised() for each in contract.composition.definitions}
         for contract in (before, after)
     )
-    reason, parked = _REASONS["composition"], Impact.BREAKING_FOR_PARKED_WORK
     roots = before.composition.root_definition_id, after.composition.root_definition_id
-    yield from unlike(Area.STEP, "composition.rootDefinitionId", roots, reason, parked)
+    if roots[0] != roots[1]:
+        yield _broken(Area.STEP, "composition.rootDefinitionId", roots, "composition")
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name):
             texts = (each[name]["definitionFingerprint"] if name in each else "" for each in (old, new))
-            yield changed(Area.STEP, f"composition.definitions[{quoted(name)}]", texts, reason, parked)
+            yield _broken(Area.STEP, f"composition.definitions[{quoted(name)}]", texts, "composition")
 
 
 def _step(
     kind: Kind, name: str, before: str, after: str, reason: str, impact: Impact = Impact.BREAKING_FOR_PARKED_WORK
 ) -> Difference:
     return Difference(Area.STEP, kind, impact, step_path(name), shown(before), shown(after), _REASONS[reason])
+
+
+def _broken(area: Area, path: str, values: Iterable[str], reason: str) -> Difference:
+    return changed(area, path, values, _REASONS[reason], Impact.BREAKING_FOR_PARKED_WORK)
 
 
 def _described(step: Step) -> str:

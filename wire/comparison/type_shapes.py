@@ -9,7 +9,7 @@ from enum import StrEnum
 from itertools import islice
 from typing import Any, Final
 
-from wire.documents.canonical_types import SCALARS, TEXTS, Checker, bounds_of, choices_of, named_objects
+from wire.documents.canonical_types import SCALARS, TEXTS, Checker, choices_of, named_objects, number_of
 from wire.documents.json_reader import shown
 
 MAX_DEPTH: Final = 64
@@ -225,8 +225,8 @@ def limits_of(shape: Shape) -> Limits:
             patterns.add(str(pattern))
         shortest = max(shortest, _whole(wrapper.get("minLength"), 0))
         longest = min(longest, _whole(wrapper.get("maxLength"), float("inf")))
-        lower += bounds_of(wrapper, "minimum")
-        upper += bounds_of(wrapper, "maximum")
+        lower += _bounds(wrapper, "minimum")
+        upper += _bounds(wrapper, "maximum")
     return Limits(
         choices,
         int(shortest),
@@ -258,6 +258,15 @@ def _near(limits: Limits) -> Iterator[Decimal]:
     yield from (bound + step for bound in bounds for step in map(Decimal, ("0", "0.5", "-0.5", "1", "-1")))
     if len(bounds) == 2:
         yield sum(bounds) / Decimal(2)
+
+
+def _bounds(wrapper: Mapping[str, Any], name: str) -> Iterator[tuple[Decimal, bool]]:
+    strict = wrapper.get(f"{name}Exclusive")
+    inclusive, exclusive = number_of(wrapper.get(name)), number_of(strict)
+    if inclusive is not None:
+        yield inclusive, strict is True
+    if exclusive is not None:
+        yield exclusive, True
 
 
 def _whole(value: Any, default: float) -> float:

@@ -360,24 +360,19 @@ def choices_of(pattern: Any) -> list[str] | None:
 
 
 def _bound_rules(definition: Mapping[str, Any], number: Decimal, path: str) -> Iterator[Mismatch]:
-    """Yield the bounds that `number` breaks."""
+    """Yield the bounds that `number` breaks. An exclusive bound is a number, or a flag on the inclusive one."""
     for name, sign, inclusive, exclusive in (
         ("minimum", 1, "at least", "greater than"),
         ("maximum", -1, "at most", "less than"),
     ):
-        for bound, is_strict in bounds_of(definition, name):
-            if sign * number < sign * bound or (is_strict and number == bound):
-                yield path, f"must be {exclusive if is_strict else inclusive} {bound}"
-
-
-def bounds_of(definition: Mapping[str, Any], name: str) -> list[tuple[Decimal, bool]]:
-    """Return the bounds of a wrapper with that name, and whether each is exclusive.
-
-    An exclusive bound is a number, or a flag on the inclusive one.
-    """
-    exclusive = definition.get(f"{name}Exclusive")
-    bounds = ((number_of(definition.get(name)), exclusive is True), (number_of(exclusive), True))
-    return [(bound, is_strict) for bound, is_strict in bounds if bound is not None]
+        strict = definition.get(f"{name}Exclusive")
+        bound, strict_bound = number_of(definition.get(name)), number_of(strict)
+        if strict is True:
+            bound, strict_bound = None, bound
+        if bound is not None and sign * number < sign * bound:
+            yield path, f"must be {inclusive} {bound}"
+        if strict_bound is not None and sign * number <= sign * strict_bound:
+            yield path, f"must be {exclusive} {strict_bound}"
 
 
 def number_of(value: Any) -> Decimal | None:
