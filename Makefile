@@ -3,7 +3,7 @@ SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
-PRODUCT := coordinator interop alerts executions outbox releases tenancy embedded foundation pipelines coordinator_client wire
+PRODUCT := coordinator interop governance alerts executions outbox releases tenancy embedded foundation pipelines coordinator_client wire
 # A run starts hundreds of Python processes. Without bytecode, each compiles what it imports.
 unexport PYTHONDONTWRITEBYTECODE
 # Enough for Django to load its settings. Nothing listens there: these checks need no server.

@@ -16,6 +16,7 @@ from alerts.texts import stored
 from foundation.database.postgresql.outage import violated_constraint
 from foundation.errors import CoordinatorError
 from tenancy import audit
+from tenancy.audit.acts import Act
 from tenancy.models import Tenant
 from wire import web_address
 from wire.identifying import RULE, is_identifier
@@ -41,7 +42,7 @@ def add(
         raise TooManyAlertRules(f"A tenant has at most {MOST_CHANNELS} alert channels.")
     with named_once(channel.name), transaction.atomic():
         channel.save(force_insert=True)
-        _record("alert_channel.add", channel, actor, kind=channel.kind)
+        _record(Act.ALERT_CHANNEL_ADD, channel, actor, kind=channel.kind)
     return channel
 
 
@@ -56,7 +57,7 @@ def change(channel: AlertChannel, *, actor: str, **changes: Any) -> AlertChannel
         if values and not AlertChannel.objects.filter(pk=channel.pk, removed_at=None).update(**values):
             raise _removed(channel)
         # The address and the name of the secret may tell where secrets are, so they are not recorded.
-        _record("alert_channel.change", channel, actor, changed=sorted(values))
+        _record(Act.ALERT_CHANNEL_CHANGE, channel, actor, changed=sorted(values))
     return channel
 
 
@@ -66,7 +67,7 @@ def remove(channel: AlertChannel, *, actor: str) -> None:
         if not AlertChannel.objects.filter(pk=channel.pk, removed_at=None).update(removed_at=Now()):
             raise _removed(channel)
         RuleChannel.objects.filter(channel=channel).delete()
-        _record("alert_channel.remove", channel, actor)
+        _record(Act.ALERT_CHANNEL_REMOVE, channel, actor)
 
 
 def _assign(channel: AlertChannel, changes: dict[str, Any]) -> None:
@@ -121,7 +122,7 @@ def _wrong_secret(channel: AlertChannel) -> str:
     return "" if _SECRET.fullmatch(channel.secret) else "must be the name of a secret in ALERT_SECRETS"
 
 
-def _record(act: str, channel: AlertChannel, actor: str, **details: Any) -> None:
+def _record(act: Act, channel: AlertChannel, actor: str, **details: Any) -> None:
     audit.record(act, tenant=channel.tenant, actor=actor, object_type="alert_channel", object=channel.name, **details)
 
 

@@ -17,6 +17,7 @@ from foundation.wakeups import wakeup
 from outbox.outbox import Message, Outbox, Receipt
 from outbox.posts import Failure, mail, post, signed, webhook_keys
 from tenancy import audit
+from tenancy.audit.acts import Act
 
 DELIVER_TASK: Final = "alerts.deliver"
 LONGEST_DELAY: Final = timedelta(minutes=15)
@@ -33,7 +34,7 @@ def test(channel: AlertChannel, *, actor: str) -> AlertDelivery:
         if row is None:
             raise AlertChannelDisabled(f"The alert channel {channel.name!r} is disabled.")
         audit.record(
-            "alert_channel.test", tenant=channel.tenant, actor=actor, object_type="alert_channel", object=channel.name
+            Act.ALERT_CHANNEL_TEST, tenant=channel.tenant, actor=actor, object_type="alert_channel", object=channel.name
         )
         wakeup.send(DELIVER_TASK)
     return AlertDelivery.objects.select_related("channel").get(pk=row[0])

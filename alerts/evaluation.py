@@ -27,6 +27,7 @@ from foundation.database.postgresql.outage import is_outage
 from foundation.errors import QueryTooSlow
 from outbox.posts import sending_seconds
 from tenancy import audit
+from tenancy.audit.acts import Act
 
 log = logging.getLogger(__name__)
 ACTOR: Final = "coordinator"
@@ -117,7 +118,7 @@ def silence(alert: Alert, *, until: datetime | None, actor: str) -> Alert:
             cursor.execute(statements.SILENCE, parameters)
             if cursor.rowcount == 0:
                 raise AlertIsResolved(f"The alert {alert.pk} is resolved, so there is nothing to silence.")
-        act = "alert.silence" if until else "alert.unsilence"
+        act = Act.ALERT_SILENCE if until else Act.ALERT_UNSILENCE
         audit.record(act, tenant=alert.tenant, actor=actor, object_type="alert", object=alert.pk, rule=alert.rule.name)
     alert.refresh_from_db()
     return alert

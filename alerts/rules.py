@@ -15,6 +15,7 @@ from alerts.kinds import Kind, complete, wrong_thresholds
 from alerts.models import AlertChannel, AlertRule, RuleChannel
 from releases.models import Pipeline
 from tenancy import audit
+from tenancy.audit.acts import Act
 from tenancy.models import Tenant
 
 MOST_RULES: Final = 100
@@ -46,7 +47,7 @@ def add(
     with named_once(rule.name), transaction.atomic():
         rule.save(force_insert=True)
         _link(rule, channels)
-        _record("alert_rule.add", rule, actor, kind=rule.kind, thresholds=rule.thresholds)
+        _record(Act.ALERT_RULE_ADD, rule, actor, kind=rule.kind, thresholds=rule.thresholds)
     return queries.rule(tenant, rule.pk)
 
 
@@ -71,7 +72,7 @@ def change(
             RuleChannel.objects.filter(rule=rule).delete()
             _link(rule, channels)
         changed = sorted([*values, *(["channels"] if channels is not None else [])])
-        _record("alert_rule.change", rule, actor, changed=changed, thresholds=rule.thresholds)
+        _record(Act.ALERT_RULE_CHANGE, rule, actor, changed=changed, thresholds=rule.thresholds)
     return queries.rule(rule.tenant, rule.pk)
 
 
@@ -80,7 +81,7 @@ def remove(rule: AlertRule, *, actor: str) -> None:
     with transaction.atomic():
         _require_kept(rule)
         AlertRule.objects.filter(pk=rule.pk).update(removed_at=Now())
-        _record("alert_rule.remove", rule, actor)
+        _record(Act.ALERT_RULE_REMOVE, rule, actor)
 
 
 def _require_kept(rule: AlertRule) -> None:
@@ -117,5 +118,5 @@ def _link(rule: AlertRule, channels: Collection[AlertChannel]) -> None:
     RuleChannel.objects.bulk_create([RuleChannel(rule=rule, channel=channel) for channel in channels])
 
 
-def _record(act: str, rule: AlertRule, actor: str, **details: Any) -> None:
+def _record(act: Act, rule: AlertRule, actor: str, **details: Any) -> None:
     audit.record(act, tenant=rule.tenant, actor=actor, object_type="alert_rule", object=rule.name, **details)

@@ -231,9 +231,9 @@ TRACES_SAMPLE = env.number("TRACES_SAMPLE", 0.01, least=0, most=1)
 INSTALLED_APPS = [
     # The first app, because its `createsuperuser` replaces Django's.
     "coordinator",
-    "unfold",
+    "unfold.apps.BasicAppConfig",
     # `coordinator.urls` loads the admin pages, so only processes that serve pages import them.
-    "django.contrib.admin.apps.SimpleAdminConfig",
+    "tenancy.apps.AdminSiteConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -251,6 +251,7 @@ INSTALLED_APPS = [
     "releases",
     "executions",
     "alerts",
+    "governance",
 ]
 MIDDLEWARE = [
     "coordinator.middleware.requests.request_metrics",
@@ -271,7 +272,6 @@ MIDDLEWARE = [
     "coordinator.middleware.admin_pages.time_zones",
     "django.contrib.messages.middleware.MessageMiddleware",
     "tenancy.login.ThrottledPage",
-    "coordinator.middleware.admin_denials.admin_denials",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 ROOT_URLCONF = "coordinator.urls"
@@ -343,6 +343,7 @@ LOGIN_ATTEMPTS = env.integer("LOGIN_ATTEMPTS", 5)
 LOGIN_ATTEMPTS_PER_ADDRESS = env.integer("LOGIN_ATTEMPTS_PER_ADDRESS", 50)
 LOGIN_ATTEMPTS_PER_ACCOUNT = env.integer("LOGIN_ATTEMPTS_PER_ACCOUNT", 100)
 LOGIN_WINDOW_SECONDS = 900.0
+CSRF_FAILURE_VIEW = "tenancy.admin_site.without_token"
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
 SESSION_IDLE_SECONDS = env.integer("SESSION_IDLE_SECONDS", 3600, most=86_400)
@@ -394,7 +395,7 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "tenancy.api.schema.TenantSchema",
     # The OpenAPI document does not describe responses to OPTIONS.
     "DEFAULT_METADATA_CLASS": None,
-    "EXCEPTION_HANDLER": "foundation.api.problem.handle",
+    "EXCEPTION_HANDLER": "tenancy.api.tenant_view.handle",
     "UNAUTHENTICATED_USER": None,
     "PAGE_SIZE": 50,
 }

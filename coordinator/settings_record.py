@@ -11,9 +11,10 @@ from django.utils.crypto import salted_hmac
 from coordinator import settings as module
 from tenancy import audit
 from tenancy.audit import chain
+from tenancy.audit.acts import Act
 
 log = logging.getLogger(__name__)
-ACT = "settings.load"
+ACT = Act.SETTINGS_LOAD
 DIGEST_CHARACTERS = 12
 
 

@@ -12,15 +12,18 @@ from coordinator.monitoring import view as monitoring
 from coordinator.palette import view as palette
 from executions.api import urls as executions_urls
 from executions.api.interactions import Resume
+from governance import urls as governance_urls
 from interop import urls as interop_urls
 from releases.api import urls as releases_urls
-from tenancy.admin.own_password import OwnPasswordView
+from tenancy.admin.users import OwnPasswordView
 from tenancy.api import audit as audit_api
 from tenancy.api import members as members_api
 
-# Django tries these in order, so the busiest URL, that of submissions, is first.
+# Django tries these in order. The busiest URL, that of submissions, is first. The URL of a release is the last of its
+# kind, because a release version may have slashes.
 tenant_api = [
     *executions_urls.urlpatterns,
+    *governance_urls.urlpatterns,
     *releases_urls.urlpatterns,
     *members_api.urlpatterns,
     *audit_api.urlpatterns,

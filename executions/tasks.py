@@ -3,7 +3,7 @@
 import logging
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from celery import shared_task
@@ -12,20 +12,16 @@ from django.utils import timezone
 
 from executions import metrics
 from executions.awaits import awaits, webhooks
-from executions.campaigns import campaigns, drafts
 from executions.errors import WorkerLimitReached
-from executions.gradual import watch
 from executions.lifecycle import dispatch as dispatcher
-from executions.lifecycle import outcome, rest_calls, retention, revoked
-from executions.lifecycle import sweep as sweeper
+from executions.lifecycle import outcome, rest_calls, retention
 from executions.state_machine import moves
 from executions.statistics import finished
-from executions.transports.rest import capabilities, workers
+from executions.transports.rest import capabilities
 from executions.transports.rest.transport import CALL_TASK
 from executions.workers import instructions, message_path, refusals, registry
 from executions.workers.eligibility import CHECK_TASK
 from executions.workers.tenant_keys import active_keys
-from foundation.database.postgresql.outage import is_outage
 from foundation.scheduling import places
 from foundation.scheduling.places import Turns
 from foundation.wakeups import wakeup
@@ -141,52 +137,6 @@ def send_webhooks() -> None:
 @shared_task(name=message_path.CONFIRM_TASK)
 def confirm_messages(sent_at: float) -> None:
     message_path.take_probe(sent_at)
-
-
-@shared_task(name="executions.sweep")
-def sweep() -> None:
-    """Recover from lost messages and dead workers, act on deadlines, dispatch due executions and advance campaigns.
-
-    Several schedulers may send this task. While heartbeats cannot renew leases, or outcomes cannot end them, no lease
-    expires. If a part fails, the error is logged and the other parts still run. A database outage stops the sweep.
-    """
-    message_path.send_probes()
-    parts: tuple[Callable[[], object], ...] = (
-        _expire_leases,
-        sweeper.awaits_due,
-        sweeper.silent_workers,
-        sweeper.endpoints,
-        workers.announce_checks,
-        dispatcher.dispatch,
-        campaigns.advance,
-        drafts.remove_old,
-        revoked.fail_open,
-    )
-    for part in parts:
-        try:
-            part()
-        except Exception as error:
-            if is_outage(error):
-                raise
-            log.exception("A part of the sweep failed")
-
-
-def _expire_leases() -> None:
-    if not message_path.is_interrupted():
-        sweeper.expire_leases()
-
-
-@shared_task(name=revoked.FAIL_TASK)
-def fail_revoked() -> None:
-    """Carry out the orders of revocations. A lost message or a killed worker only delays this until the sweep."""
-    wakeup.started(revoked.FAIL_TASK)
-    revoked.fail_open()
-
-
-@shared_task(name=watch.WATCH_TASK)
-def watch_gradual() -> None:
-    """Compare candidates with their baselines, withdraw those that are worse, and move others to their next steps."""
-    watch.watch()
 
 
 @shared_task(name="executions.count_finished")

@@ -12,6 +12,7 @@ from executions.transports.rest import workers
 from executions.transports.rest.capabilities import await_verdict
 from executions.workers import registry as worker_registry
 from foundation.errors import CoordinatorError
+from governance.activation import activation
 from interop import records
 from interop.redrives import Redrive
 from interop.registration import register_from
@@ -28,7 +29,6 @@ from interop.surface import (
     text_of_error,
 )
 from releases import queries
-from releases.activation import activation
 from releases.errors import NoActiveRelease, PipelineUnknown
 from releases.models import SWITCHES, Activation, Kind, Pipeline, Release
 from releases.states import Status

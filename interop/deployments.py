@@ -23,12 +23,11 @@ from releases.models import KEY_LENGTH
 from releases.models.pipeline import IDENTITY_LENGTH
 from releases.registration.deployments import DeploymentRequest, deploy
 from releases.states import Status
-from tenancy import audit
 from tenancy.access import ScopeMissing, TokenInvalid, actor, require_scope
 from tenancy.api.authentication import TokenAuthentication
+from tenancy.audit.acts import Act, Denied, declares
 from tenancy.models import ApiToken, Tenant
 from tenancy.oauth import bearer
-from tenancy.oauth.bearer import OAuthIdentity
 from tenancy.roles import Scope
 from wire.documents.descriptor import MAX_DESCRIPTOR_BYTES
 from wire.identifying import SEGMENT_RULE, is_segment
@@ -73,12 +72,7 @@ class MayDeploy(BasePermission):
                 raise ScopeMissing(f"The token needs the scope {Scope.REGISTER.value!r}.", scope=Scope.REGISTER.value)
         except (PermissionDenied, ScopeMissing) as refusal:
             # An OAuth token of another organization belongs to no tenant that this one may write to.
-            tenant = caller.tenant if is_own else None
-            by, reason = _actor(caller), str(refusal.detail)
-            audit.deny(
-                "deployment.create", tenant=tenant, actor=by, object_type="path", object=request.path, reason=reason
-            )
-            raise
+            raise Denied(Act.DEPLOYMENT_CREATE, caller.tenant if is_own else None, refusal) from None
         return True
 
 
@@ -87,11 +81,17 @@ class Deployments(APIView):
     authentication_classes = (BearerAuthentication,)
     permission_classes = (MayDeploy,)
 
+    @property
+    def actor(self) -> str:
+        caller: Any = self.request.auth
+        return actor(caller.user, caller) if isinstance(caller, ApiToken) else caller.actor
+
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         if not settings.TPF_DEPLOYMENTS_ENABLED:
             raise Http404
         super().initial(request, *args, **kwargs)
 
+    @declares(Act.DEPLOYMENT_CREATE, Scope.REGISTER)
     def post(self, request: Request, organization: str, application: str, environment: str) -> HttpResponse:
         """Register the release that the body describes, and wait for its verdict.
 
@@ -109,7 +109,7 @@ class Deployments(APIView):
             deployment = deploy(
                 tenant,
                 wanted,
-                actor=_actor(caller),
+                actor=self.actor,
                 deadline=arrived_at(request._request) + settings.TPF_DEPLOYMENT_WAIT_SECONDS,
                 pause=partial(pause, request._request),
             )
@@ -141,10 +141,6 @@ def _tenant(slug: str) -> Tenant:
     if found is None:
         raise NotFound(f"There is no tenant {slug!r}.")
     return found
-
-
-def _actor(caller: ApiToken | OAuthIdentity) -> str:
-    return actor(caller.user, caller) if isinstance(caller, ApiToken) else caller.actor
 
 
 def _segment(name: str, value: str) -> str:

@@ -30,6 +30,7 @@ from foundation.errors import (
 from foundation.secret_reference import SHORTEST_TOKEN
 from releases.errors import ArtifactAltered, ArtifactMissing
 from tenancy import audit
+from tenancy.audit.acts import Act
 from tenancy.models import SLUG, Tenant
 from wire.documents.json_reader import read_object
 from wire.findings import DocumentError
@@ -140,7 +141,7 @@ class TpfView(View):
             tenant, created = Tenant.objects.get_or_create(slug=tenant_id, defaults={"name": tenant_id})
             if created:
                 by = self.surface.actor
-                audit.record("tenant.create", tenant=None, actor=by, object_type="tenant", object=tenant_id)
+                audit.record(Act.TENANT_CREATE, tenant=None, actor=by, object_type="tenant", object=tenant_id)
         return tenant
 
     def known_tenant(self, tenant_id: str) -> Tenant:

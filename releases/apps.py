@@ -6,12 +6,3 @@ class ReleasesConfig(AppConfig):
 
     def ready(self) -> None:
         from releases import checks  # noqa: F401  # registers them
-        from releases.activation import gates, retirement, revocation
-        from releases.activation.requests import gate, states
-
-        if gate.gate not in gates.sources:
-            gates.sources.append(gate.gate)
-        if states.blockers not in retirement.blocker_sources:
-            retirement.blocker_sources.append(states.blockers)
-        if states.fail_revoked not in revocation.followers:
-            revocation.followers.append(states.fail_revoked)

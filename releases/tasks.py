@@ -11,7 +11,6 @@ from django.conf import settings
 from foundation.scheduling import places
 from foundation.scheduling.places import Turns
 from foundation.wakeups import wakeup
-from releases.activation.requests import carrying_out, requests
 from releases.artifacts import retention, scrub, soundness
 from releases.registration import direct_uploads, registrar, turns, verification
 
@@ -69,13 +68,6 @@ def sweep() -> None:
         for _ in range(min(rows.count(), MAX_WAKEUPS)):
             wakeup.send(task)
     direct_uploads.expire()
-
-
-@shared_task(name="releases.carry_out_requests")
-def carry_out_requests() -> None:
-    """Expire activation requests that got too few votes, and carry out those that are approved and due."""
-    requests.expire()
-    carrying_out.carry_out_due()
 
 
 @shared_task(name="releases.scrub", acks_late=False, expires=55)

@@ -14,6 +14,7 @@ from django.utils import timezone
 from foundation.database.postgresql.outage import violated_constraint
 from foundation.errors import CoordinatorError, NotFound
 from tenancy import audit
+from tenancy.audit.acts import Act
 from tenancy.models import NAME_ONCE, ApiToken, Membership, Tenant
 from tenancy.roles import Scope, roles_granting
 
@@ -99,7 +100,7 @@ def issue_token(
                 issuer, expiry=lifetime, tenant=tenant, name=name, scopes=sorted(scope.value for scope in scopes)
             )
             audit.record(
-                "token.issue",
+                Act.TOKEN_ISSUE,
                 tenant=tenant,
                 actor=actor(issuer),
                 object_type="token",
@@ -115,7 +116,7 @@ def issue_token(
 
 
 def _deny_token(tenant: Tenant, issuer: User, name: str, reason: str) -> None:
-    audit.deny("token.issue", tenant=tenant, actor=actor(issuer), object_type="token", object=name, reason=reason)
+    audit.deny(Act.TOKEN_ISSUE, tenant=tenant, actor=actor(issuer), object_type="token", object=name, reason=reason)
 
 
 def with_owners(tokens: QuerySet[ApiToken]) -> QuerySet[ApiToken]:
@@ -164,7 +165,7 @@ def end_tokens(owner: User) -> None:
         ApiToken.objects.filter(pk__in=[token.pk for token in ended]).update(expiry=Now())
         for token in ended:
             audit.record(
-                "token.end",
+                Act.TOKEN_END,
                 tenant=token.tenant,
                 actor=actor(owner),
                 object_type="token",

@@ -16,6 +16,7 @@ from django.shortcuts import render
 
 from tenancy import audit
 from tenancy.access import actor
+from tenancy.audit.acts import Act
 from tenancy.client_address import client_address
 from tenancy.login_throttle import Attempt, LoginThrottled
 
@@ -51,7 +52,7 @@ def _audit_attempt(username: str, outcome: str, reason: str) -> None:
     """Record a log-in that was not granted. A name that no user has may be a password, so it is not recorded."""
     known = User.objects.filter(username=username).exists()
     audit.observe(
-        "user.log_in",
+        Act.USER_LOG_IN,
         tenant=None,
         actor="anonymous",
         object_type="user",
@@ -63,13 +64,13 @@ def _audit_attempt(username: str, outcome: str, reason: str) -> None:
 
 @receiver(user_logged_in)
 def _audit_log_in(user: User, **_: Any) -> None:
-    audit.record("user.log_in", tenant=None, actor=actor(user), object_type="user", object=user.get_username())
+    audit.record(Act.USER_LOG_IN, tenant=None, actor=actor(user), object_type="user", object=user.get_username())
 
 
 @receiver(user_logged_out)
 def _audit_log_out(user: User | None, **_: Any) -> None:
     if user is not None:
-        audit.record("user.log_out", tenant=None, actor=actor(user), object_type="user", object=user.get_username())
+        audit.record(Act.USER_LOG_OUT, tenant=None, actor=actor(user), object_type="user", object=user.get_username())
 
 
 def confirmed(request: HttpRequest, password: str) -> User | None:
@@ -91,7 +92,7 @@ def end_everywhere(request: HttpRequest, password: str) -> bool:
         user.set_password(password)
         user.save(update_fields=["password"])
         name = user.get_username()
-        audit.record("user.end_sessions", tenant=None, actor=actor(user), object_type="user", object=name)
+        audit.record(Act.USER_END_SESSIONS, tenant=None, actor=actor(user), object_type="user", object=name)
     logout(request)
     return True
 

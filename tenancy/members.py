@@ -12,6 +12,7 @@ from foundation.database.postgresql.outage import violated_constraint
 from foundation.errors import NotFound
 from tenancy import audit
 from tenancy.access import actor_named
+from tenancy.audit.acts import Act
 from tenancy.models import AuditEntry, Membership, Tenant
 from tenancy.roles import Role, Scope, granted, roles_granting
 
@@ -80,7 +81,7 @@ def add(tenant: Tenant, username: str, role: Role, *, actor: str) -> tuple[Membe
     try:
         with transaction.atomic():
             member = Membership.objects.create(invited=username, tenant=tenant, role=role)
-            _record("membership.add", tenant, username, role, actor)
+            _record(Act.MEMBERSHIP_ADD, tenant, username, role, actor)
     except IntegrityError as error:
         if violated_constraint(error) not in _ONCE:
             raise
@@ -99,9 +100,9 @@ def remove(tenant: Tenant, username: str, role: Role, *, actor: str) -> Membersh
         if member is None:
             raise MemberUnknown(f"{username!r} does not have the role {role.value!r}.")
         Membership.objects.filter(pk=member.pk).delete()
-        _record("membership.remove", tenant, username, role, actor)
+        _record(Act.MEMBERSHIP_REMOVE, tenant, username, role, actor)
     return member
 
 
-def _record(act: str, tenant: Tenant, username: str, role: Role, actor: str) -> None:
+def _record(act: Act, tenant: Tenant, username: str, role: Role, actor: str) -> None:
     audit.record(act, tenant=tenant, actor=actor, object_type="membership", object=username, role=role)

@@ -9,6 +9,7 @@ from django.db import transaction
 
 from tenancy import audit
 from tenancy.access import actor
+from tenancy.audit.acts import Act
 from tenancy.models import Preferences
 
 UTC: Final = "UTC"
@@ -38,5 +39,5 @@ def choose_zone(user: User, name: str) -> None:
         Preferences.objects.update_or_create(user=user, defaults={"time_zone": name})
         by = actor(user)
         audit.record(
-            "user.time_zone", tenant=None, actor=by, object_type="user", object=user.get_username(), timeZone=name
+            Act.USER_TIME_ZONE, tenant=None, actor=by, object_type="user", object=user.get_username(), timeZone=name
         )

@@ -8,6 +8,7 @@ from django.db import transaction
 from foundation.errors import CoordinatorError
 from tenancy import audit
 from tenancy.access import ScopeMissing
+from tenancy.audit.acts import Act
 from tenancy.models import Tenant
 from tenancy.quota_table import QUOTAS
 
@@ -40,7 +41,7 @@ def change(tenant: Tenant, new: Mapping[str, int | None], *, actor: str) -> Tena
             setattr(locked, quota.column, new.get(quota.name))
         locked.save(update_fields=[quota.column for quota in QUOTAS])
         audit.record(
-            "quotas.change",
+            Act.QUOTAS_CHANGE,
             tenant=locked,
             actor=actor,
             object_type="tenant",

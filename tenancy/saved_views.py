@@ -8,6 +8,7 @@ from foundation.database.postgresql.outage import violated_constraint
 from foundation.errors import CoordinatorError, InvalidRequest, NotFound
 from tenancy import audit
 from tenancy.access import actor, require, tenants_of
+from tenancy.audit.acts import Act
 from tenancy.models import SavedView, Tenant
 from tenancy.roles import Scope
 from wire.identifying import RULE, is_identifier
@@ -55,7 +56,7 @@ def save(person: User, page: SavedView.Page, name: str, query: str, *, tenant: T
     try:
         with transaction.atomic():
             view = SavedView.objects.create(owner=person, tenant=tenant, page=page, name=name, query=query)
-            _audit("saved_view.save", person, view)
+            _audit(Act.SAVED_VIEW_SAVE, person, view)
     except IntegrityError as error:
         if violated_constraint(error) not in _ONCE:
             raise
@@ -75,11 +76,11 @@ def remove(person: User, view_id: int) -> SavedView:
         if view.tenant is not None:
             require(person, view.tenant, Scope.OPERATE)
         if SavedView.objects.filter(pk=view_id).delete()[0]:
-            _audit("saved_view.remove", person, view)
+            _audit(Act.SAVED_VIEW_REMOVE, person, view)
     return view
 
 
-def _audit(act: str, person: User, view: SavedView) -> None:
+def _audit(act: Act, person: User, view: SavedView) -> None:
     audit.record(
         act,
         tenant=view.tenant,

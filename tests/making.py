@@ -20,7 +20,7 @@ from executions.state_machine import moves
 from executions.state_machine.moves import Claim
 from executions.submission.requests import ExecutionRequest, Submission
 from executions.submission.submission import submit
-from releases.activation.activation import activate
+from governance.activation.activation import activate
 from releases.artifacts.store import artifact_store
 from releases.artifacts.store.local import LocalArtifactStore
 from releases.models import Deployment, Pipeline, Release, WorkerGate

@@ -7,10 +7,9 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.db import connection
 
-from releases import queries
-from releases.activation import policy
-from releases.activation.requests.requests import ask
-from releases.activation.requests.votes import Decision, vote
+from governance.requests.requests import ask
+from governance.requests.votes import Decision, vote
+from releases import policy, queries
 from releases.models import ActivationRequest, Pipeline, Release
 from tenancy.models import Membership, Tenant
 from tenancy.roles import Role

@@ -1,15 +1,12 @@
 """The list of alerts, and the page of an alert with its events and messages."""
 
-import uuid
 from collections.abc import Iterator
 from typing import Any
 
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import URLPattern
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from unfold.paginator import InfinitePaginator
@@ -25,7 +22,9 @@ from foundation.admin.columns import badge, column
 from foundation.admin.times import timed
 from foundation.errors import CoordinatorError
 from tenancy.access import actor
-from tenancy.admin.base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter
+from tenancy.admin.base import POST, ReadOnlyAdmin, serves
+from tenancy.admin.lists import Person, ScopedFilter, TenantFilter
+from tenancy.audit.acts import Act
 from tenancy.roles import Scope
 
 VARIANTS = {"firing": "danger", "silenced": "warning", "resolved": "success"}
@@ -88,9 +87,6 @@ class AlertAdmin(ReadOnlyAdmin):
     def ended(self, alert: Alert) -> SafeString | None:
         return timed(alert.resolved_at)
 
-    def own_urls(self) -> list[URLPattern]:
-        return [self.own("<uuid:object_id>/silence/", "silence", self.silence)]
-
     def show(self, request: HttpRequest, row: Alert) -> HttpResponse:
         kind = Kind(row.rule.kind)
         state = self.condition(row)
@@ -109,13 +105,9 @@ class AlertAdmin(ReadOnlyAdmin):
         }
         return self.page(request, "alerts/alert.html", **more)
 
-    def silence(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
+    @serves("<uuid:object_id>/silence/", Act.ALERT_SILENCE, Scope.OPERATE, methods=POST)
+    def silence(self, request: HttpRequest, alert: Alert) -> HttpResponse:
         """Silence the alert for some hours, or end its silence."""
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
-        alert: Alert = self.row_or_404(request, object_id)
-        if not self.may(request, Scope.OPERATE, alert):
-            raise PermissionDenied
         form = SilenceForm(request.POST)
         if form.is_valid():
             try:

@@ -1,18 +1,16 @@
 """The list of channels, the page of a channel with its messages, and the forms that change it."""
 
-import uuid
-
-from django.contrib import admin, messages
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
-from django.urls import URLPattern
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
 
 from alerts import channels, deliveries, queries
 from alerts.admin.configuration import ConfigurationAdmin
 from alerts.admin.forms import ChannelForm
 from alerts.models import AlertChannel, AlertDelivery
 from foundation.admin.columns import badge, column
-from foundation.errors import CoordinatorError
 from tenancy.access import actor
+from tenancy.admin.base import POST, attempt, serves
+from tenancy.audit.acts import Act
 from tenancy.roles import Scope
 
 DELIVERY_VARIANTS = {
@@ -51,8 +49,11 @@ class AlertChannelAdmin(ConfigurationAdmin):
     def state(self, channel: AlertChannel) -> str:
         return "enabled" if channel.enabled else "disabled"
 
-    def own_urls(self) -> list[URLPattern]:
-        return [*super().own_urls(), self.own("<uuid:object_id>/test/", "test", self.test)]
+    new = serves("new/", Act.ALERT_CHANNEL_ADD, Scope.ACTIVATE)(ConfigurationAdmin.new)
+    edit = serves("<uuid:object_id>/edit/", Act.ALERT_CHANNEL_CHANGE, Scope.ACTIVATE)(ConfigurationAdmin.edit)
+    remove = serves("<uuid:object_id>/remove/", Act.ALERT_CHANNEL_REMOVE, Scope.ACTIVATE, methods=POST)(
+        ConfigurationAdmin.remove
+    )
 
     def show(self, request: HttpRequest, row: AlertChannel) -> HttpResponse:
         return self.page(
@@ -79,15 +80,13 @@ class AlertChannelAdmin(ConfigurationAdmin):
     def discard(self, row: AlertChannel, by: str) -> None:
         channels.remove(row, actor=by)
 
-    def test(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
+    @serves("<uuid:object_id>/test/", Act.ALERT_CHANNEL_TEST, Scope.ACTIVATE, methods=POST)
+    def test(self, request: HttpRequest, channel: AlertChannel) -> HttpResponse:
         """Send a test message now."""
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
-        channel = self.to_change(request, object_id)
-        try:
+
+        def send() -> str:
             deliveries.test(channel, actor=actor(request.user))
-        except CoordinatorError as error:
-            messages.error(request, error.detail)
-        else:
-            messages.success(request, "A test message is on its way. Reload this page to see its result.")
+            return "A test message is on its way. Reload this page to see its result."
+
+        attempt(request, send, "{error.detail}")
         return self.to_page(channel)

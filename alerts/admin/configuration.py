@@ -1,20 +1,18 @@
 """The base class of the pages of channels and rules, and the forms that add, change and remove one."""
 
-import uuid
 from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import URLPattern
 
 from foundation.errors import CoordinatorError
 from tenancy.access import actor, tenants_of
-from tenancy.admin.base import ReadOnlyAdmin, TenantFilter, problem_of
+from tenancy.admin.base import ReadOnlyAdmin, attempt, problem_of
+from tenancy.admin.lists import TenantFilter
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 
@@ -22,8 +20,8 @@ from tenancy.roles import Scope
 class ConfigurationAdmin(ReadOnlyAdmin):
     """Pages of rows that a person with the scope `releases:activate` adds, changes and removes.
 
-    Subclasses call the use cases in `add`, `change` and `discard`, which may raise `CoordinatorError`. Removed rows are
-    not found.
+    Subclasses serve `new`, `edit` and `remove`, and call the use cases in `add`, `change` and `discard`. These may
+    raise `CoordinatorError`. Removed rows are not found.
     """
 
     form_type: ClassVar[Callable[..., Any]]
@@ -54,23 +52,14 @@ class ConfigurationAdmin(ReadOnlyAdmin):
         context = {"may_change": _tenants(request).exists(), "new_url": f"{self._prefix}_new", "noun": self.noun}
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
-    def own_urls(self) -> list[URLPattern]:
-        return [
-            self.own("new/", "new", self.new),
-            self.own("<uuid:object_id>/edit/", "edit", self.edit),
-            self.own("<uuid:object_id>/remove/", "remove", self.remove),
-        ]
-
     def new(self, request: HttpRequest) -> HttpResponse:
-        """Add a row. Requires the right to activate in a tenant."""
-        if not _tenants(request).exists():
-            raise PermissionDenied
+        """Add a row."""
         form = self.form_type(request, _tenants(request))
         add = partial(self.add, form, actor(request.user))
         return self._form(request, form, add, self.added, title=f"Add a {self.noun}")
 
-    def edit(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
-        row = self.to_change(request, object_id)
+    def edit(self, request: HttpRequest, row: Any) -> HttpResponse:
+        row = self.to_change(row)
         form = self.form_type(request, _tenants(request), row)
 
         def change() -> Any:
@@ -79,23 +68,18 @@ class ConfigurationAdmin(ReadOnlyAdmin):
 
         return self._form(request, form, change, "Saved.", title=f"Change {row.name}", original=row)
 
-    def remove(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
-        row = self.to_change(request, object_id)
-        try:
+    def remove(self, request: HttpRequest, row: Any) -> HttpResponse:
+        row = self.to_change(row)
+
+        def end() -> str:
             self.discard(row, actor(request.user))
-        except CoordinatorError as error:
-            messages.error(request, error.detail)
-        else:
-            messages.success(request, self.removed.format(name=row.name))
+            return self.removed.format(name=row.name)
+
+        attempt(request, end, "{error.detail}")
         return redirect(f"{self._prefix}_changelist")
 
-    def to_change(self, request: HttpRequest, object_id: uuid.UUID) -> Any:
-        """Return a row that the user may change. Raises `Http404` and `PermissionDenied`."""
-        row = self.row_or_404(request, object_id)
-        if not self.may(request, Scope.ACTIVATE, row):
-            raise PermissionDenied
+    def to_change(self, row: Any) -> Any:
+        """Return the row with what changing it needs."""
         return row
 
     def to_page(self, row: Any) -> HttpResponse:

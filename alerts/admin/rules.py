@@ -1,10 +1,7 @@
 """The list of rules, the page of a rule, and the forms that change it."""
 
-import uuid
-
 from django.contrib import admin, messages
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
-from django.urls import URLPattern
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from alerts import queries, rules
@@ -16,6 +13,8 @@ from alerts.models import Alert, AlertRule
 from foundation.admin.columns import badge, column
 from releases.queries import pipeline
 from tenancy.access import actor
+from tenancy.admin.base import POST, serves
+from tenancy.audit.acts import Act
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 
@@ -47,8 +46,11 @@ class AlertRuleAdmin(ConfigurationAdmin):
             return "disabled"
         return "silenced" if rule.silenced_until and rule.silenced_until > timezone.now() else "enabled"
 
-    def own_urls(self) -> list[URLPattern]:
-        return [*super().own_urls(), self.own("<uuid:object_id>/silence/", "silence", self.silence)]
+    new = serves("new/", Act.ALERT_RULE_ADD, Scope.ACTIVATE)(ConfigurationAdmin.new)
+    edit = serves("<uuid:object_id>/edit/", Act.ALERT_RULE_CHANGE, Scope.ACTIVATE)(ConfigurationAdmin.edit)
+    remove = serves("<uuid:object_id>/remove/", Act.ALERT_RULE_REMOVE, Scope.ACTIVATE, methods=POST)(
+        ConfigurationAdmin.remove
+    )
 
     def show(self, request: HttpRequest, row: AlertRule) -> HttpResponse:
         kind = Kind(row.kind)
@@ -85,14 +87,12 @@ class AlertRuleAdmin(ConfigurationAdmin):
     def discard(self, row: AlertRule, by: str) -> None:
         rules.remove(row, actor=by)
 
-    def to_change(self, request: HttpRequest, object_id: uuid.UUID) -> AlertRule:
-        rule = super().to_change(request, object_id)
-        return queries.rule(rule.tenant, rule.pk)
+    def to_change(self, row: AlertRule) -> AlertRule:
+        return queries.rule(row.tenant, row.pk)
 
-    def silence(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
-        rule = self.to_change(request, object_id)
+    @serves("<uuid:object_id>/silence/", Act.ALERT_RULE_CHANGE, Scope.ACTIVATE, methods=POST)
+    def silence(self, request: HttpRequest, row: AlertRule) -> HttpResponse:
+        rule = self.to_change(row)
         form = SilenceForm(request.POST)
         if form.is_valid():
             rules.change(rule, actor=actor(request.user), silenced_until=form.until)

@@ -19,6 +19,7 @@ from alerts.models import Alert, AlertDelivery, AlertEvent
 from foundation.api.fields import Moment, StrictSerializer
 from foundation.api.pagination import NewestFirst
 from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 
 
@@ -106,10 +107,9 @@ class OneAlert(TenantView):
 
 @extend_schema(parameters=[TENANT], tags=["alerts"])
 class SilenceAlert(TenantView):
-    scopes: ClassVar = {"POST": Scope.OPERATE}
-    acts: ClassVar = {"POST": "alert.silence"}
     refusals: ClassVar = {"POST": (AlertUnknown, AlertIsResolved)}
 
+    @declares(Act.ALERT_SILENCE, Scope.OPERATE)
     @extend_schema(operation_id="silenceAlert", request=SilenceRequest, responses=OneAlertView)
     def post(self, request: Request, tenant: str, alert_id: uuid.UUID) -> Response:
         """Silence a firing alert: no further message about it is sent until then."""

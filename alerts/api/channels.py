@@ -23,6 +23,7 @@ from alerts.models import LONGEST_ADDRESS, LONGEST_NAME, AlertChannel
 from foundation.api.fields import Flag, Identifier, StrictSerializer, Text
 from foundation.api.pagination import NewestFirst
 from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 
 ADDRESS_HELP = "The URL of a webhook, or e-mail addresses, separated by commas. Empty for Slack."
@@ -77,8 +78,6 @@ class NewestCreated(NewestFirst):
 class AlertChannels(TenantView, ListAPIView[AlertChannel]):
     """The channels to which messages of alerts go, the newest first."""
 
-    scopes: ClassVar = {"POST": Scope.ACTIVATE}
-    acts: ClassVar = {"POST": "alert_channel.add"}
     refusals: ClassVar = {"POST": (AlertChannelInvalid, AlertNameTaken, TooManyAlertRules)}
     serializer_class = AlertChannelView
     pagination_class = NewestCreated
@@ -87,6 +86,7 @@ class AlertChannels(TenantView, ListAPIView[AlertChannel]):
     def get_queryset(self) -> Any:
         return queries.channels(self.tenant)
 
+    @declares(Act.ALERT_CHANNEL_ADD, Scope.ACTIVATE)
     @extend_schema(operation_id="addAlertChannel", request=AlertChannelRequest, responses={201: OneAlertChannelView})
     def post(self, request: Request, tenant: str) -> Response:
         """Add a channel. Send a test message to it before a rule needs it."""
@@ -97,8 +97,6 @@ class AlertChannels(TenantView, ListAPIView[AlertChannel]):
 
 @extend_schema(parameters=[TENANT], tags=["alerts"])
 class OneAlertChannel(TenantView):
-    scopes: ClassVar = {"PATCH": Scope.ACTIVATE}
-    acts: ClassVar = {"PATCH": "alert_channel.change"}
     refusals: ClassVar = {
         "GET": (AlertChannelUnknown,),
         "PATCH": (AlertChannelUnknown, AlertChannelInvalid, AlertNameTaken),
@@ -109,6 +107,7 @@ class OneAlertChannel(TenantView):
         """One channel with its newest messages."""
         return Response(OneAlertChannelView(queries.channel(self.tenant, channel_id)).data)
 
+    @declares(Act.ALERT_CHANNEL_CHANGE, Scope.ACTIVATE)
     @extend_schema(operation_id="changeAlertChannel", request=AlertChannelChange, responses=OneAlertChannelView)
     def patch(self, request: Request, tenant: str, channel_id: uuid.UUID) -> Response:
         """Change a channel. Its kind stays."""
@@ -119,10 +118,9 @@ class OneAlertChannel(TenantView):
 
 @extend_schema(parameters=[TENANT], tags=["alerts"])
 class RemoveAlertChannel(TenantView):
-    scopes: ClassVar = {"POST": Scope.ACTIVATE}
-    acts: ClassVar = {"POST": "alert_channel.remove"}
     refusals: ClassVar = {"POST": (AlertChannelUnknown,)}
 
+    @declares(Act.ALERT_CHANNEL_REMOVE, Scope.ACTIVATE)
     @extend_schema(operation_id="removeAlertChannel", request=None, responses=AlertChannelView)
     def post(self, request: Request, tenant: str, channel_id: uuid.UUID) -> Response:
         """Remove a channel from all rules. Messages that were not sent fail."""
@@ -133,10 +131,9 @@ class RemoveAlertChannel(TenantView):
 
 @extend_schema(parameters=[TENANT], tags=["alerts"])
 class SendTestMessage(TenantView):
-    scopes: ClassVar = {"POST": Scope.ACTIVATE}
-    acts: ClassVar = {"POST": "alert_channel.test"}
     refusals: ClassVar = {"POST": (AlertChannelUnknown, AlertChannelDisabled)}
 
+    @declares(Act.ALERT_CHANNEL_TEST, Scope.ACTIVATE)
     @extend_schema(operation_id="testAlertChannel", request=None, responses={202: AlertDeliveryView})
     def post(self, request: Request, tenant: str, channel_id: uuid.UUID) -> Response:
         """Send a test message now. The channel shows whether it was accepted. It is tried once."""

@@ -34,6 +34,7 @@ from releases.errors import PipelineUnknown
 from releases.models import IDENTITY_LENGTH
 from releases.queries import pipeline
 from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 
 MOST_CHANNELS = 50
@@ -101,8 +102,6 @@ class AlertRuleView(serializers.Serializer[AlertRule]):
 class AlertRules(TenantView, ListAPIView[AlertRule]):
     """The rules of the tenant, the newest first."""
 
-    scopes: ClassVar = {"POST": Scope.ACTIVATE}
-    acts: ClassVar = {"POST": "alert_rule.add"}
     refusals: ClassVar = {
         "POST": (AlertRuleInvalid, AlertChannelUnknown, PipelineUnknown, AlertNameTaken, TooManyAlertRules)
     }
@@ -113,6 +112,7 @@ class AlertRules(TenantView, ListAPIView[AlertRule]):
     def get_queryset(self) -> Any:
         return queries.rules(self.tenant)
 
+    @declares(Act.ALERT_RULE_ADD, Scope.ACTIVATE)
     @extend_schema(operation_id="addAlertRule", request=AlertRuleRequest, responses={201: AlertRuleView})
     def post(self, request: Request, tenant: str) -> Response:
         """Add a rule. It is judged every 30 seconds."""
@@ -125,8 +125,6 @@ class AlertRules(TenantView, ListAPIView[AlertRule]):
 
 @extend_schema(parameters=[TENANT], tags=["alerts"])
 class OneAlertRule(TenantView):
-    scopes: ClassVar = {"PATCH": Scope.ACTIVATE}
-    acts: ClassVar = {"PATCH": "alert_rule.change"}
     refusals: ClassVar = {
         "GET": (AlertRuleUnknown,),
         "PATCH": (AlertRuleUnknown, AlertRuleInvalid, AlertChannelUnknown, AlertNameTaken),
@@ -137,6 +135,7 @@ class OneAlertRule(TenantView):
         """One rule."""
         return Response(AlertRuleView(queries.rule(self.tenant, rule_id)).data)
 
+    @declares(Act.ALERT_RULE_CHANGE, Scope.ACTIVATE)
     @extend_schema(operation_id="changeAlertRule", request=AlertRuleChange, responses=AlertRuleView)
     def patch(self, request: Request, tenant: str, rule_id: uuid.UUID) -> Response:
         """Change a rule. Its kind and its pipeline stay. The alerts of a disabled rule are resolved."""
@@ -147,10 +146,9 @@ class OneAlertRule(TenantView):
 
 @extend_schema(parameters=[TENANT], tags=["alerts"])
 class RemoveAlertRule(TenantView):
-    scopes: ClassVar = {"POST": Scope.ACTIVATE}
-    acts: ClassVar = {"POST": "alert_rule.remove"}
     refusals: ClassVar = {"POST": (AlertRuleUnknown,)}
 
+    @declares(Act.ALERT_RULE_REMOVE, Scope.ACTIVATE)
     @extend_schema(operation_id="removeAlertRule", request=None, responses=AlertRuleView)
     def post(self, request: Request, tenant: str, rule_id: uuid.UUID) -> Response:
         """Remove a rule. Its alerts are resolved."""

@@ -29,12 +29,12 @@ from executions.transports import celery
 from executions.transports.celery import identity_of
 from executions.workers import tenant_keys
 from executions.workers.registry import INSTRUCT_TASK
+from governance.activation.activation import activate
 from pipelines.release.descriptor import release as write_release
 from pipelines.release.packaging import build
 from pipelines.worker.host import Host
 from pipelines.worker.hosted_release import HostedRelease, host_source
 from pipelines.worker.outbox import Report
-from releases.activation.activation import activate
 from releases.artifacts.store import artifact_store
 from releases.models import Release, WorkerGate
 from releases.registration.registrar import UploadedArtifact, register

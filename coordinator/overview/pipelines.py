@@ -7,10 +7,10 @@ from typing import Any, Final
 
 from django.db.models import OuterRef, Subquery
 
-from executions.inspection.drift import differing
 from executions.models import Worker, WorkerEligibility
 from executions.statistics import finished
 from executions.statistics.finished import Live, Series, Totals, live
+from executions.workers.eligibility import differing
 from releases.models import SWITCHES, Activation, Pipeline, Release
 
 PIPELINES_SHOWN: Final = 100

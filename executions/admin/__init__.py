@@ -1,37 +1,5 @@
-"""Admin pages of executions, dead letters, questions, campaigns and workers. Extends those of tenants and releases."""
+"""Admin pages of dead letters, failures, pauses, questions and workers. `governance` has those of executions."""
 
-from executions.admin import (
-    drift,
-    pipeline_health,
-    preflights,
-    release_executions,
-    release_retirement,
-    release_workers,
-    tenants,
-)
-from executions.admin.campaigns import CampaignAdmin
-from executions.admin.dead_letters import DeadLetterAdmin
-from executions.admin.executions import ExecutionAdmin
-from executions.admin.failures import FailureGroupAdmin
-from executions.admin.holds import HoldAdmin
-from executions.admin.interactions import InteractionAdmin
-from executions.admin.smoke_tests import SmokeTestAdmin
-from executions.admin.workers import WorkerAdmin
+from executions.admin import dead_letters, failures, holds, interactions, tenants, workers
 
-__all__ = [
-    "CampaignAdmin",
-    "DeadLetterAdmin",
-    "ExecutionAdmin",
-    "FailureGroupAdmin",
-    "HoldAdmin",
-    "InteractionAdmin",
-    "SmokeTestAdmin",
-    "WorkerAdmin",
-    "drift",
-    "pipeline_health",
-    "preflights",
-    "release_executions",
-    "release_retirement",
-    "release_workers",
-    "tenants",
-]
+__all__ = ["dead_letters", "failures", "holds", "interactions", "tenants", "workers"]

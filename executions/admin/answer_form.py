@@ -7,7 +7,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from executions.admin.documents import bounded_json, typed_value
+from executions.admin.payloads import bounded_json, typed_value
 from executions.awaits import claims
 from executions.awaits.interactions import answer_types, gives_many, request_type
 from executions.errors import AnswerInvalid

@@ -7,7 +7,6 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import F, QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 from unfold.paginator import InfinitePaginator
 
@@ -30,9 +29,9 @@ from executions.lifecycle.redrive import redrivable
 from executions.models import DeadLetter, FailureGroup
 from executions.models.states import State
 from foundation.admin.columns import badge, column
-from foundation.admin.times import timed
 from tenancy.access import tenants_of
-from tenancy.admin.base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter, TextFilter
+from tenancy.admin.base import ReadOnlyAdmin
+from tenancy.admin.lists import Person, ScopedFilter, TenantFilter, TextFilter, text, time
 from tenancy.roles import Scope
 
 OPEN = "open"
@@ -54,14 +53,8 @@ class ErrorCodeFilter(TextFilter):
 
 
 class ReasonFilter(ScopedFilter):
-    title = "reason"
-    parameter_name = "reason"
-
-    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
-        yield from REASONS.items()
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> QuerySet[DeadLetter]:
-        return queryset.filter(reason=self.value()) if self.value() else queryset
+    title = parameter_name = "reason"
+    options = tuple(REASONS.items())
 
 
 class ExecutionStatusFilter(ScopedFilter):
@@ -74,15 +67,14 @@ class ExecutionStatusFilter(ScopedFilter):
     title = "the execution's status"
     parameter_name = "now"
 
-    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
-        yield OPEN, "Still failed"
-        yield from ((state.value, state.value) for state in State)
+    lookup = "execution__status"
+    options = ((OPEN, "Still failed"), *((state.value, state.value) for state in State))
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> QuerySet[DeadLetter]:
         if self.value() == OPEN:
             dead = queryset.filter(execution__status__in=[State.FAILED, State.DLQ], group__isnull=False)
             return dead.filter(execution_version=F("execution__version"))
-        return queryset.filter(execution__status=self.value()) if self.value() else queryset
+        return super().queryset(request, queryset)
 
 
 class GroupFilter(TextFilter):
@@ -140,21 +132,13 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         except ValueError:
             return queryset.none(), False
 
-    @column("Failed")
-    def failed(self, letter: DeadLetter) -> SafeString | None:
-        return timed(letter.created_at)
+    failed = time("Failed", "created_at")
+    pipeline = text("Pipeline", "execution.pipeline_id")
+    release = text("Release", "execution.release_version")
 
     @column("Key of the execution")
     def key(self, letter: DeadLetter) -> str:
         return Truncator(letter.execution.execution_key).chars(KEY_SHOWN)
-
-    @column("Pipeline")
-    def pipeline(self, letter: DeadLetter) -> str:
-        return letter.execution.pipeline_id
-
-    @column("Release")
-    def release(self, letter: DeadLetter) -> str:
-        return letter.execution.release_version
 
     @column("Reason")
     def why(self, letter: DeadLetter) -> str:

@@ -9,12 +9,12 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
-from executions.admin.execution_timeline import rows_of, worked
+from executions.admin.execution_tabs import rows_of, worked
 from executions.admin.payloads import NONE, readers, value_of
 from executions.inspection.value_differences import MISSING, Difference, differences
 from executions.models import Execution
 from foundation.admin.times import lasting
-from tenancy.admin.base import ReadOnlyAdmin
+from tenancy.admin.base import ReadOnlyAdmin, serves
 from tenancy.roles import Scope
 
 MOST_DIFFERENCES = 200
@@ -22,6 +22,7 @@ LONGEST_VALUE = 300
 LONGEST_TERM = 1_500
 
 
+@serves("<uuid:object_id>/compare/")
 def show(pages: ReadOnlyAdmin, request: HttpRequest, execution: Execution) -> HttpResponse:
     """Show the form, and the comparison with the execution that the query names."""
     term = request.GET.get("other", "").strip()

@@ -1,84 +1,153 @@
-"""The page of one execution: its pin and history, and the operators' requests to re-drive, resubmit or cancel it."""
+"""The page of one execution: its state, pin and history, and the requests to re-drive, resubmit or cancel it."""
 
-import uuid
 from typing import Any
 
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.urls import URLPattern, reverse
+from django.urls import reverse
+from django.utils import timezone
 
-from executions.admin import execution_comparison, execution_header, execution_tabs, payloads, provenance, resubmit
+from executions.admin import execution_comparison, execution_tabs, payloads, provenance
 from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
+from executions.admin.filters import STATE_VARIANTS
 from executions.failures import facts
+from executions.holds.holds import holds_of
 from executions.lifecycle.cancellation import cancel
+from executions.lifecycle.queries import links, origin
 from executions.lifecycle.redrive import redrivable, redrive
-from executions.models import Execution
-from executions.models.states import OUTCOME_UNKNOWN, State, legal
+from executions.models import DUE_VALUES, TERMINAL_VALUES, Execution, Interaction
+from executions.models.states import OUTCOME_UNKNOWN, TERMINAL, State, legal
+from executions.workers.eligibility import why_stranded
+from foundation.admin.times import lasting
 from releases.models import Revocation
 from releases.states import Status
-from tenancy.admin.base import ReadOnlyAdmin
+from tenancy.admin.base import ReadOnlyAdmin, serves
+from tenancy.audit.acts import Act
 from tenancy.roles import Scope
+
+QUESTIONS_SHOWN = 20
+REFRESH_SECONDS = 10
+"""After how many seconds the page of a live execution is drawn again, even if nothing has happened."""
+
+
+class Now:
+    """What is read once for each request: pauses, open questions, and why no worker may run the execution."""
+
+    def __init__(self, execution: Execution) -> None:
+        self.at = timezone.now()
+        self.holds = holds_of(execution)
+        self.stranded = why_stranded(execution.release_id) if execution.status in DUE_VALUES else None
+        self.questions = _open_questions(execution)
+        self.mark = self._mark(execution)
+
+    def _mark(self, execution: Execution) -> str:
+        """Return a string that changes with every change of the page."""
+        lease = int(execution.lease_expires_at.timestamp()) if execution.lease_expires_at else 0
+        paused = "-".join(str(hold.pk) for hold in self.holds)
+        age = (self.at - execution.updated_at).total_seconds() // REFRESH_SECONDS
+        drawn = "" if execution.status in TERMINAL_VALUES else int(age)
+        return f"{execution.event_count}.{lease}.{self.stranded or ''}.{len(self.questions)}.{paused}.{drawn}"
+
+
+def header(execution: Execution, now: Now) -> dict[str, Any]:
+    """Return the context of the header."""
+    state = State(execution.status)
+    activation = execution.release.pipeline.activation
+    return {
+        "execution": execution,
+        "variant": STATE_VARIANTS[execution.shown_status],
+        "over": execution.status in TERMINAL_VALUES,
+        "mark": now.mark,
+        "holds": now.holds,
+        "waits": execution.status in DUE_VALUES,
+        "stranded": now.stranded,
+        "active": activation.release if activation else None,
+        "retired": execution.release.status == Status.RETIRED,
+        "revocation": Revocation.objects.filter(release=execution.release_id).first(),
+        "lasted": lasting((execution.finished_at or now.at) - execution.created_at),
+        "attempts": _attempts(execution),
+        "step": facts.step_now(execution),
+        "origin": origin(execution),
+        "resubmissions": [(link, STATE_VARIANTS.get(link.status, "default")) for link in links(execution)],
+        "questions": now.questions[:QUESTIONS_SHOWN],
+        "more_questions": len(now.questions) > QUESTIONS_SHOWN,
+        "refusals": _refusals(execution, state),
+    }
+
+
+def _refusals(execution: Execution, state: State) -> dict[str, str]:
+    """Return why each act is not possible now; empty if it is possible for the roles that may do it."""
+    ended = "" if legal(state, State.CANCELLED) else "It has ended."
+    redrive = "" if state in redrivable(allow_failed=True) else "Only failed executions can be re-driven."
+    if not redrive and execution.release.status == Status.RETIRED:
+        redrive = "Its release is retired, so it cannot run again. Resubmit it."
+    return {
+        "redrive": redrive,
+        "resubmit": "" if state in TERMINAL else "It must end before it can be resubmitted.",
+        "cancel": ended,
+        "pause": ended,
+    }
+
+
+def _attempts(execution: Execution) -> int:
+    """Return how many attempts have begun. The attempts of lost leases are not counted again."""
+    claims = execution.events.filter(kind="CLAIMED").order_by("-sequence").values_list("data", flat=True)
+    newest = claims.first()
+    return 0 if newest is None else int(newest.get("attempt") or 0) + 1
+
+
+def _open_questions(execution: Execution) -> list[Interaction]:
+    """Return the interactions that it waits for, in the order of the items."""
+    if execution.status != State.WAITING_EXTERNAL:
+        return []
+    rows = Interaction.objects.filter(unit=execution.await_unit_id, status__in=Interaction.OPEN)
+    return list(rows.defer("request", "response").order_by("item_index")[: QUESTIONS_SHOWN + 1])
 
 
 class ExecutionPages(ReadOnlyAdmin):
-    """The pages of one execution. `executions.admin.executions` adds the list."""
+    """The pages of one execution. `governance.execution_page` adds the list and the acts."""
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Execution]:
         rows: QuerySet[Execution] = super().get_queryset(request).defer("progress")
         return rows
 
-    def own_urls(self) -> list[URLPattern]:
-        return [
-            self.own("<uuid:object_id>/redrive/", "redrive", self.redrive),
-            self.own("<uuid:object_id>/cancel/", "cancel", self.cancel),
-            self.own("<uuid:object_id>/resubmit/", "resubmit", self.resubmit),
-            self.fragment("<uuid:object_id>/live/", "live", self.live),
-            self.own("<uuid:object_id>/compare/", "compare", self.compare),
-            self.own("<uuid:object_id>/payloads/<slug:name>.json", "payload", self.payload),
-            self.own("<uuid:object_id>/provenance/", "provenance", self.provenance),
-            self.own("<uuid:object_id>/provenance.dsse.json", "provenance_document", self.provenance_document),
-        ]
+    compare = execution_comparison.show
+    payload = payloads.download
 
-    def redrive(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
-        return confirm(self, request, self.row_or_404(request, object_id), _redrive_confirmation, _redrive)
+    @serves("<uuid:object_id>/redrive/", Act.EXECUTION_REDRIVE, Scope.OPERATE)
+    def redrive(self, request: HttpRequest, execution: Execution) -> HttpResponse:
+        return confirm(self, request, execution, _redrive_confirmation, _redrive)
 
-    def cancel(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
-        return confirm(self, request, self.row_or_404(request, object_id), _cancel_confirmation, _cancel)
+    @serves("<uuid:object_id>/cancel/", Act.EXECUTION_CANCEL, Scope.OPERATE)
+    def cancel(self, request: HttpRequest, execution: Execution) -> HttpResponse:
+        return confirm(self, request, execution, _cancel_confirmation, _cancel)
 
-    def resubmit(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
-        return resubmit.show(self, request, self.row_or_404(request, object_id))
-
-    def compare(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
-        return execution_comparison.show(self, request, self.row_or_404(request, object_id))
-
-    def payload(self, request: HttpRequest, object_id: uuid.UUID, name: str) -> HttpResponse:
-        return payloads.download(self, request, self.row_or_404(request, object_id), name)
-
-    def provenance(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
-        execution = self.row_or_404(request, object_id)
+    @serves("<uuid:object_id>/provenance/")
+    def provenance(self, request: HttpRequest, execution: Execution) -> HttpResponse:
         shown = provenance.shown(execution)
         title = f"Provenance of {execution}"
         return self.page(request, "executions/provenance.html", title=title, original=execution, **shown)
 
-    def provenance_document(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
-        return provenance.download(self.row_or_404(request, object_id))
+    @serves("<uuid:object_id>/provenance.dsse.json")
+    def provenance_document(self, request: HttpRequest, execution: Execution) -> HttpResponse:
+        return provenance.download(execution)
 
     def show(self, request: HttpRequest, row: Execution) -> HttpResponse:
-        shown = self._shown(request, row, execution_header.Now(row))
+        shown = self._shown(request, row, Now(row))
         return self.page(request, "executions/execution.html", title=f"Execution {row}", original=row, **shown)
 
-    def live(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
+    @serves("<uuid:object_id>/live/", polled=True)
+    def live(self, request: HttpRequest, execution: Execution) -> HttpResponse:
         """Return the live part of the page, or 204 if the page already shows its current state."""
-        execution = self.row_or_404(request, object_id)
-        now = execution_header.Now(execution)
+        now = Now(execution)
         if request.GET.get("shown") == now.mark:
             return HttpResponse(status=204)
         return self.page(request, "executions/execution_live.html", **self._shown(request, execution, now))
 
-    def _shown(self, request: HttpRequest, execution: Execution, now: execution_header.Now) -> dict[str, Any]:
+    def _shown(self, request: HttpRequest, execution: Execution, now: Now) -> dict[str, Any]:
         may_read = self.may(request, Scope.PAYLOADS, execution)
         return {
-            **execution_header.shown(execution, now),
+            **header(execution, now),
             "may_operate": self.may(request, Scope.OPERATE, execution),
             "may_submit": self.may(request, Scope.SUBMIT, execution),
             "may_activate": self.may(request, Scope.ACTIVATE, execution),

@@ -19,11 +19,11 @@ from executions.search.conditions import PARAMETERS, Search, parse
 from executions.search.matching import matching, with_failed_step
 from foundation.admin.columns import moment
 from foundation.errors import CoordinatorError, InvalidRequest, QueryTooSlow
-from releases.activation.skew import opening
 from releases.models import Release
+from releases.pointer.skew import opening
 from tenancy.access import tenants_of
 from tenancy.admin.base import PRESERVED
-from tenancy.admin.bounded_list import BoundedList
+from tenancy.admin.lists import BoundedList
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 

@@ -1,16 +1,14 @@
 """Saved views of the list of executions: the built-in ones, and those that people save and share."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
-from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.http import require_POST
 
 from executions.admin.execution_search import COLUMNS, PAGING, SearchRequest, tidy_query
 from executions.search import columns
@@ -18,7 +16,8 @@ from executions.search.conditions import parse
 from foundation.errors import CoordinatorError, NotFound
 from tenancy import saved_views
 from tenancy.access import ScopeMissing, tenants_of
-from tenancy.admin.base import ReadOnlyAdmin
+from tenancy.admin.base import POST, ReadOnlyAdmin, serves
+from tenancy.audit.acts import Act, Denied
 from tenancy.models import SavedView, Tenant
 
 PAGE = SavedView.Page.EXECUTIONS
@@ -60,47 +59,39 @@ def tabs(requested: SearchRequest) -> Iterator[Tab]:
         )
 
 
-def saving(pages: ReadOnlyAdmin) -> Callable[..., HttpResponseBase]:
-    """Return the view that saves the posted query under a name."""
-
-    def save(request: HttpRequest) -> HttpResponse:
-        if not pages.has_view_permission(request):
-            raise PermissionDenied
-        query = _query_of(request)
-        tenant = _tenant(request)
-        person = SearchRequest.of(request).person
-        try:
-            _check(query)
-            view = saved_views.save(person, PAGE, request.POST.get("name", "").strip(), query, tenant=tenant)
-        except ScopeMissing:
-            request.denied_tenant = tenant  # type: ignore[attr-defined]  # the audit log needs it
-            raise PermissionDenied from None
-        except CoordinatorError as problem:
-            messages.error(request, f"The view is not saved: {problem.detail}")
-        else:
-            messages.success(request, f"The view “{view.name}” is saved.")
-        return _list(query)
-
-    return require_POST(save)
+@serves("views/", Act.SAVED_VIEW_SAVE, methods=POST)
+def save(pages: ReadOnlyAdmin, request: HttpRequest) -> HttpResponse:
+    """Save the posted query under a name."""
+    if not pages.has_view_permission(request):
+        raise PermissionDenied
+    query = _query_of(request)
+    tenant = _tenant(request)
+    person = SearchRequest.of(request).person
+    try:
+        _check(query)
+        view = saved_views.save(person, PAGE, request.POST.get("name", "").strip(), query, tenant=tenant)
+    except ScopeMissing:
+        raise Denied(Act.SAVED_VIEW_SAVE, tenant) from None
+    except CoordinatorError as problem:
+        messages.error(request, f"The view is not saved: {problem.detail}")
+    else:
+        messages.success(request, f"The view “{view.name}” is saved.")
+    return _list(query)
 
 
-def removing(pages: ReadOnlyAdmin) -> Callable[..., HttpResponseBase]:
-    """Return the view that removes a saved view."""
-
-    def remove(request: HttpRequest, view_id: int) -> HttpResponse:
-        if not pages.has_view_permission(request):
-            raise PermissionDenied
-        try:
-            view = saved_views.remove(SearchRequest.of(request).person, view_id)
-        except NotFound:
-            raise Http404 from None
-        except ScopeMissing:
-            request.denied_tenant = SavedView.objects.get(pk=view_id).tenant  # type: ignore[attr-defined]  # as above
-            raise PermissionDenied from None
-        messages.success(request, f"The view “{view.name}” is removed.")
-        return _list("")
-
-    return require_POST(remove)
+@serves("views/<int:view_id>/remove/", Act.SAVED_VIEW_REMOVE, methods=POST)
+def remove(pages: ReadOnlyAdmin, request: HttpRequest, view_id: int) -> HttpResponse:
+    """Remove a saved view."""
+    if not pages.has_view_permission(request):
+        raise PermissionDenied
+    try:
+        view = saved_views.remove(SearchRequest.of(request).person, view_id)
+    except NotFound:
+        raise Http404 from None
+    except ScopeMissing:
+        raise Denied(Act.SAVED_VIEW_REMOVE, SavedView.objects.get(pk=view_id).tenant) from None
+    messages.success(request, f"The view “{view.name}” is removed.")
+    return _list("")
 
 
 def _query_of(request: HttpRequest) -> str:

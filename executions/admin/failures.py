@@ -1,19 +1,18 @@
 """Failures: the list of their groups, and the page of one group with what can be done about it."""
 
-import uuid
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, reverse
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -22,7 +21,6 @@ from unfold.paginator import InfinitePaginator
 from executions.admin.dead_letters import ErrorCodeFilter
 from executions.admin.filters import STATE_VARIANTS, PipelineFilter, ReleaseFilter, SinceFilter
 from executions.admin.payloads import readers, tenants_shown
-from executions.admin.trend import trend
 from executions.failures import queries
 from executions.failures.facts import Step
 from executions.failures.queries import Figures
@@ -35,8 +33,11 @@ from foundation.errors import CoordinatorError
 from releases.states import Status
 from tenancy import members
 from tenancy.access import actor
-from tenancy.admin.base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter
-from tenancy.roles import Scope, roles_granting
+from tenancy.admin.base import ReadOnlyAdmin, serves
+from tenancy.admin.lists import ScopedFilter, TenantFilter
+from tenancy.admin.template_tags import denial_of
+from tenancy.audit.acts import Act
+from tenancy.roles import Scope
 
 MOST_GROUPS = 10_000
 """How many groups the list counts."""
@@ -47,11 +48,8 @@ VARIANTS = {NEW: "danger", ACKNOWLEDGED: "default"}
 
 
 class StateFilter(ScopedFilter):
-    title = "state"
-    parameter_name = "state"
-
-    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
-        yield from ((NEW, "New"), (ACKNOWLEDGED, "Acknowledged"), (MINE, "Assigned to me"))
+    title = parameter_name = "state"
+    options = ((NEW, "New"), (ACKNOWLEDGED, "Acknowledged"), (MINE, "Assigned to me"))
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[FailureGroup]) -> QuerySet[FailureGroup]:
         if self.value() == MINE:
@@ -176,9 +174,6 @@ class FailureGroupAdmin(ReadOnlyAdmin):
     def owner(self, group: FailureGroup) -> str | None:
         return group.assignee or None
 
-    def own_urls(self) -> list[URLPattern]:
-        return [self.own("<uuid:object_id>/decide/", "decide", self.decide)]
-
     def show(self, request: HttpRequest, row: FailureGroup) -> HttpResponse:
         figures = queries.figures_of(row)
         new = row.is_new_by(figures.newest_at)
@@ -208,11 +203,9 @@ class FailureGroupAdmin(ReadOnlyAdmin):
         }
         return self.page(request, "executions/failure_group.html", **more)
 
-    def decide(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
+    @serves("<uuid:object_id>/decide/", Act.FAILURE_GROUP_CHANGE, Scope.OPERATE)
+    def decide(self, request: HttpRequest, group: FailureGroup) -> HttpResponse:
         """Acknowledge, assign or annotate the group, and show its page again."""
-        group = self.row_or_404(request, object_id)
-        if not self.may(request, Scope.OPERATE, group):
-            raise PermissionDenied
         if request.method == "POST":
             form = DecisionForm(request.POST)
             try:
@@ -227,7 +220,7 @@ class FailureGroupAdmin(ReadOnlyAdmin):
 
     def _acts(self, request: HttpRequest, group: FailureGroup, may_operate: bool) -> list[dict[str, str]]:
         """Return the buttons of the page. An act that the user may not do is among them with the reason."""
-        active, denial = _active(group), "" if may_operate else _denial(Scope.OPERATE)
+        active, denial = _active(group), "" if may_operate else denial_of(Scope.OPERATE)
         retired = "The release is retired, so its executions cannot run again."
         redrive = denial or (retired if group.release.status == Status.RETIRED else "")
         buttons = [_button("Re-drive", "replay", _campaign(group), redrive)]
@@ -240,7 +233,7 @@ class FailureGroupAdmin(ReadOnlyAdmin):
             may = self.may(request, Scope.ROLL_BACK, group)
             address = f"{reverse('admin:releases_pipeline_change', args=[group.release.pipeline_id])}#rollback"
             buttons.append(_button("Resubmit", "forward", _campaign(group, kind="resubmit"), denial))
-            buttons.append(_button("Roll back", "undo", address, "" if may else _denial(Scope.ROLL_BACK)))
+            buttons.append(_button("Roll back", "undo", address, "" if may else denial_of(Scope.ROLL_BACK)))
         return buttons
 
 
@@ -300,12 +293,48 @@ def _button(label: str, icon: str, address: str, why_not: str, variant: str = "d
     return {"label": label, "icon": icon, "address": address, "why_not": why_not, "variant": variant}
 
 
-def _denial(scope: Scope) -> str:
-    roles = ", ".join(role.label.lower() for role in roles_granting(scope))
-    return f"Your role may not do this. These roles may: {roles}."
-
-
 def _people(group: FailureGroup, username: str) -> list[str]:
     """Return the user names to whom the group can be assigned, the user's own first."""
     names = members.names(group.tenant, Scope.OPERATE)[:PEOPLE_SHOWN]
     return list(dict.fromkeys([username, *filter(None, [group.assignee]), *names]))
+
+
+BAR, GAP, HEIGHT = 4, 1, 24
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A bar of the picture, and the number that it stands for. `hours_ago` 0 is the hour that ends now."""
+
+    x: int
+    y: int
+    height: int
+    count: str
+    hours_ago: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """The bars, the size of the picture, and its text alternative."""
+
+    bars: list[Bar]
+    width: int
+    height: int
+    text: str
+
+
+def trend(counts: Sequence[int], most: int) -> Trend:
+    """Return the picture of `counts`, the last hour at the end. An hour with `most` may have had more."""
+    highest = max([*counts, 1])
+    bars = []
+    for place, count in enumerate(counts):
+        height = -(-count * HEIGHT // highest)
+        bars.append(Bar(place * (BAR + GAP), HEIGHT - height, height, _number(count, most), len(counts) - 1 - place))
+    text = f"{_number(counts[-1], most)} in the last hour, at most {_number(highest, most)} in an hour"
+    if not any(counts):
+        text = f"none in the last {len(counts)} hours"
+    return Trend(bars, len(counts) * (BAR + GAP) - GAP, HEIGHT, text)
+
+
+def _number(count: int, most: int) -> str:
+    return f"{most:,} or more" if count >= most else f"{count:,}"

@@ -1,6 +1,5 @@
 """The list of what is paused, and the pages that pause and resume executions, releases and pipelines."""
 
-import uuid
 from functools import partial
 from typing import Any
 
@@ -8,22 +7,38 @@ from django.contrib import admin
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import URLPattern, reverse
-from django.utils.safestring import SafeString
+from django.urls import reverse
 from django.utils.text import Truncator
 
 from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
 from executions.holds import holds
 from executions.models import TERMINAL_VALUES, Execution, Hold
 from foundation.admin.columns import column, moment
-from foundation.admin.times import timed
 from releases.models import Pipeline, Release
-from tenancy.admin.base import ReadOnlyAdmin, TenantFilter, TenantScopedAdmin
+from tenancy.admin.base import ReadOnlyAdmin, View, serves
+from tenancy.admin.lists import TenantFilter, text, time
+from tenancy.audit.acts import Act
 from tenancy.roles import Scope
 
 KEY_SHOWN = 60
 REFUSE = {"submissions": "refuse"}
 """The query of the page that pauses and refuses submissions."""
+
+
+def _pages(route: str, model: type[Model], scope: Scope, pause_act: Act, resume_act: Act) -> tuple[View, View]:
+    """Return the pages that pause and resume a row of `model`."""
+    kind = model.__name__.lower()
+
+    @serves(f"{route}/pause/", pause_act, scope, name=f"{kind}_pause", model=model)
+    def pause(pages: ReadOnlyAdmin, request: HttpRequest, row: Any) -> HttpResponse:
+        refuses = request.GET.get("submissions") == REFUSE["submissions"] and model is not Execution
+        return confirm(pages, request, row, partial(_pause_confirmation, refuses), partial(_pause, refuses))
+
+    @serves(f"{route}/resume/", resume_act, scope, name=f"{kind}_resume", model=model)
+    def resume(pages: ReadOnlyAdmin, request: HttpRequest, row: Any) -> HttpResponse:
+        return confirm(pages, request, row, _resume_confirmation, _resume)
+
+    return pause, resume
 
 
 @admin.register(Hold)
@@ -46,21 +61,10 @@ class HoldAdmin(ReadOnlyAdmin):
             return f"Execution {Truncator(hold.execution.execution_key).chars(KEY_SHOWN)}"
         return "Pipeline" if hold.release is None else "Release"
 
-    @column("Pipeline")
-    def pipeline_of(self, hold: Hold) -> str:
-        return hold.pipeline_name
-
-    @column("Release", empty="-")
-    def release_of(self, hold: Hold) -> str | None:
-        return hold.release_version
-
-    @column("Since")
-    def since(self, hold: Hold) -> SafeString | None:
-        return timed(hold.started_at)
-
-    @column("By")
-    def by(self, hold: Hold) -> str:
-        return hold.started_by
+    pipeline_of = text("Pipeline", "pipeline_name")
+    release_of = text("Release", "release_version", empty="-")
+    since = time("Since", "started_at")
+    by = text("By", "started_by")
 
     @column("Submissions")
     def submissions(self, hold: Hold) -> str:
@@ -69,39 +73,15 @@ class HoldAdmin(ReadOnlyAdmin):
     def show(self, request: HttpRequest, row: Hold) -> HttpResponse:
         return redirect(_page_of(row.execution or row.release or row.pipeline))
 
-    def own_urls(self) -> list[URLPattern]:
-        kinds = (
-            ("execution", "uuid", Execution, Scope.OPERATE),
-            ("release", "int", Release, Scope.ACTIVATE),
-            ("pipeline", "int", Pipeline, Scope.ACTIVATE),
-        )
-        return [
-            self.own(f"{kind}/<{key}:object_id>/{act}/", f"{kind}_{act}", partial(view, self, model, scope))
-            for kind, key, model, scope in kinds
-            for act, view in (("pause", _pause_page), ("resume", _resume_page))
-        ]
-
-
-def _pause_page(
-    holds_admin: HoldAdmin, model: type[Model], scope: Scope, request: HttpRequest, object_id: uuid.UUID | int
-) -> HttpResponse:
-    pages = _pages_of(holds_admin, model)
-    refuses = request.GET.get("submissions") == REFUSE["submissions"] and model is not Execution
-    row = pages.row_or_404(request, object_id)
-    return confirm(pages, request, row, partial(_pause_confirmation, refuses), partial(_pause, refuses), scope=scope)
-
-
-def _resume_page(
-    holds_admin: HoldAdmin, model: type[Model], scope: Scope, request: HttpRequest, object_id: uuid.UUID | int
-) -> HttpResponse:
-    pages = _pages_of(holds_admin, model)
-    return confirm(pages, request, pages.row_or_404(request, object_id), _resume_confirmation, _resume, scope=scope)
-
-
-def _pages_of(holds_admin: HoldAdmin, model: type[Model]) -> TenantScopedAdmin:
-    pages = holds_admin.admin_site.get_model_admin(model)
-    assert isinstance(pages, TenantScopedAdmin)  # noqa: S101 - each of these models has such pages
-    return pages
+    execution_pause, execution_resume = _pages(
+        "execution/<uuid:object_id>", Execution, Scope.OPERATE, Act.EXECUTION_PAUSE, Act.EXECUTION_RESUME
+    )
+    release_pause, release_resume = _pages(
+        "release/<int:object_id>", Release, Scope.ACTIVATE, Act.RELEASE_PAUSE, Act.RELEASE_RESUME
+    )
+    pipeline_pause, pipeline_resume = _pages(
+        "pipeline/<int:object_id>", Pipeline, Scope.ACTIVATE, Act.PIPELINE_PAUSE, Act.PIPELINE_RESUME
+    )
 
 
 def _page_of(target: Any) -> str:

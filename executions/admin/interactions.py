@@ -5,30 +5,27 @@ from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
 from django.db.models import Case, JSONField, Q, QuerySet, When
 from django.db.models.expressions import RawSQL
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import URLPattern
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.paginator import InfinitePaginator
 
 from executions.admin.answer_form import AnswerForm, require_text
-from executions.admin.documents import bounded_json
-from executions.admin.filters import ExecutionsPipelineFilter
-from executions.admin.interaction_filters import (
+from executions.admin.filters import (
     AssigneeFilter,
     ClaimFilter,
     DeadlineFilter,
+    ExecutionsPipelineFilter,
     GroupFilter,
     StatusFilter,
     StepFilter,
     TransportFilter,
 )
-from executions.admin.payloads import readers, tenants_shown
+from executions.admin.payloads import bounded_json, readers, tenants_shown
 from executions.admin.wording import QUESTIONS
 from executions.awaits import claims, interactions
 from executions.models import Interaction
@@ -38,7 +35,9 @@ from foundation.admin.times import timed
 from foundation.errors import CoordinatorError
 from tenancy import members
 from tenancy.access import actor, tenants_of
-from tenancy.admin.base import ReadOnlyAdmin, TenantFilter, problem_of
+from tenancy.admin.base import ReadOnlyAdmin, problem_of, serves
+from tenancy.admin.lists import TenantFilter
+from tenancy.audit.acts import Act
 from tenancy.roles import Scope
 from wire.documents.contract import TIMER
 
@@ -148,14 +147,6 @@ class InteractionAdmin(ReadOnlyAdmin):
         to = person(interaction.delegate) if interaction.delegate else interaction.assignee
         return ", ".join(filter(None, (to, interaction.group))) or None
 
-    def own_urls(self) -> list[URLPattern]:
-        return [
-            self.own("<uuid:object_id>/answer/", "answer", self.answer),
-            self.own("<uuid:object_id>/claim/", "claim", self.claim_page),
-            self.own("<uuid:object_id>/release/", "release", self.release_page),
-            self.own("<uuid:object_id>/delegate/", "delegate", self.delegate_page),
-        ]
-
     def show(self, request: HttpRequest, row: Interaction) -> HttpResponse:
         """Show the question. The claimant's visit renews the claim."""
         if request.method == "GET" and row.claimed_by == actor(request.user) and self.may(request, Scope.ANSWER, row):
@@ -164,22 +155,25 @@ class InteractionAdmin(ReadOnlyAdmin):
 
     # --- claims ---------------------------------------------------------------------------------------
 
-    def claim_page(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
-        def act(row: Interaction) -> str:
+    @serves("<uuid:object_id>/claim/", Act.INTERACTION_CLAIM, Scope.ANSWER, name="claim")
+    def claim_page(self, request: HttpRequest, row: Interaction) -> HttpResponse:
+        def act() -> str:
             claims.claim(row.tenant, row.pk, actor=actor(request.user), take_over=bool(request.POST.get("take_over")))
             return "You have claimed the question. Others see that you are working on it."
 
-        return self._act(request, object_id, act)
+        return self._act(request, row, act)
 
-    def release_page(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
-        def act(row: Interaction) -> str:
+    @serves("<uuid:object_id>/release/", Act.INTERACTION_RELEASE, Scope.ANSWER, name="release")
+    def release_page(self, request: HttpRequest, row: Interaction) -> HttpResponse:
+        def act() -> str:
             claims.release(row.tenant, row.pk, actor=actor(request.user))
             return "You have released the question."
 
-        return self._act(request, object_id, act)
+        return self._act(request, row, act)
 
-    def delegate_page(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
-        def act(row: Interaction) -> str:
+    @serves("<uuid:object_id>/delegate/", Act.INTERACTION_DELEGATE, Scope.ANSWER, name="delegate")
+    def delegate_page(self, request: HttpRequest, row: Interaction) -> HttpResponse:
+        def act() -> str:
             to, take_over = request.POST.get("to", "").strip(), bool(request.POST.get("take_over"))
             note = request.POST.get("note", "").replace("\r\n", "\n")
             require_text(to, "to", LONGEST_NAME)
@@ -187,29 +181,22 @@ class InteractionAdmin(ReadOnlyAdmin):
             claims.delegate(row.tenant, row.pk, actor=actor(request.user), to=to, note=note, take_over=take_over)
             return f"The question is delegated to {to}."
 
-        return self._act(request, object_id, act)
+        return self._act(request, row, act)
 
-    def _act(self, request: HttpRequest, object_id: uuid.UUID, act: Callable[[Interaction], str]) -> HttpResponse:
+    def _act(self, request: HttpRequest, row: Interaction, act: Callable[[], str]) -> HttpResponse:
         """Perform an act that returns a message, and show the question again."""
-        row = self._answerable(request, object_id)
         if request.method == "POST":
             try:
-                messages.success(request, act(row))
+                messages.success(request, act())
             except CoordinatorError as error:
-                return self._shown(request, self.row_or_404(request, object_id), error=error)
+                return self._shown(request, self.row_or_404(request, row.pk), error=error)
         return redirect("admin:executions_interaction_change", row.pk)
-
-    def _answerable(self, request: HttpRequest, object_id: uuid.UUID) -> Interaction:
-        row: Interaction = self.row_or_404(request, object_id)
-        if not self.may(request, Scope.ANSWER, row):
-            raise PermissionDenied
-        return row
 
     # --- answers --------------------------------------------------------------------------------------
 
-    def answer(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
+    @serves("<uuid:object_id>/answer/", Act.INTERACTION_ANSWER, Scope.ANSWER)
+    def answer(self, request: HttpRequest, row: Interaction) -> HttpResponse:
         """Submit the answer of the form, or the JSON. A rejected answer stays in the form."""
-        row = self._answerable(request, object_id)
         if request.method != "POST":
             return redirect("admin:executions_interaction_change", row.pk)
         found = interactions.interaction(row.tenant, row.pk)
@@ -228,7 +215,7 @@ class InteractionAdmin(ReadOnlyAdmin):
             )
         except CoordinatorError as error:
             rest = form.place(error)
-            return self._shown(request, self.row_or_404(request, object_id), form=form, error=error, problems=rest)
+            return self._shown(request, self.row_or_404(request, row.pk), form=form, error=error, problems=rest)
         self._tell(request, completion)
         following = self._next(request, row) if form.then_next else row
         if following is None:

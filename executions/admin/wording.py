@@ -7,7 +7,6 @@ from django.urls import reverse
 
 from executions.models import Campaign, DeadLetter, Interaction
 from executions.questions.readable import readable_name
-from executions.smoke_tests.smoke_tests import Verdict
 
 REASONS: Final = {
     DeadLetter.Reason.RETRY_EXHAUSTED.value: "no retries left",
@@ -33,12 +32,6 @@ QUESTIONS: Final = {
     Interaction.Status.FAILED.value: "not delivered",
     Interaction.Status.TIMED_OUT.value: "not answered in time",
     Interaction.Status.CANCELLED.value: "withdrawn",
-}
-VERDICTS: Final = {
-    Verdict.PENDING.value: "running",
-    Verdict.PASSED.value: "passed",
-    Verdict.OTHER_RESULT.value: "other result",
-    Verdict.FAILED.value: "failed",
 }
 
 

@@ -1,43 +1,105 @@
 """Workers: the list, the page of one with its state and events, and the pages that drain and undrain it."""
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.urls import URLPattern, reverse
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
 from executions.admin.filters import PipelineFilter, ReleaseFilter
-from executions.admin.worker_labels import (
-    CODE_VARIANTS,
-    ENVIRONMENT_VARIANTS,
-    NOT_REPORTED,
-    WORKER_VARIANTS,
-    code_of,
-    declares_image,
-    environment_of,
-    images_of,
-    remaining,
-    state_of,
-)
-from executions.inspection.drift import differing
-from executions.models import Execution, Worker, WorkerEligibility, WorkerEvent
+from executions.models import CodeOrigin, Execution, Worker, WorkerEligibility, WorkerEvent
 from executions.models.states import State
 from executions.transports.rest.calls import base_of
 from executions.workers import eligibility, registry
+from executions.workers.eligibility import differing
 from executions.workers.registry import REST
 from foundation.admin.columns import badge, column, moment, on_one_line
-from foundation.admin.times import relative, timed
+from foundation.admin.times import relative
+from releases.models import Release
 from tenancy.access import tenants_of
-from tenancy.admin.base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter
+from tenancy.admin.base import ReadOnlyAdmin, serves
+from tenancy.admin.lists import ScopedFilter, TenantFilter, text, time
+from tenancy.audit.acts import Act
 from tenancy.roles import Scope
+from wire.documents.descriptor import ArtifactKind
+
+DRAINED = "DRAINED"
+WORKER_VARIANTS = {
+    "HEALTHY": "success",
+    "DRAINING": "warning",
+    DRAINED: "info",
+    "STALE": "danger",
+    "UNAVAILABLE": "default",
+}
+NOT_REPORTED = "not reported"
+OF_IMAGE = "unverified: an image"
+"""The worker's code cannot be compared with the image that its release pins."""
+CODE_VARIANTS = {
+    CodeOrigin.ARTIFACT.label: "success",
+    CodeOrigin.SOURCE.label: "danger",
+    OF_IMAGE: "info",
+    NOT_REPORTED: "default",
+}
+ENVIRONMENT_VARIANTS = {
+    "as required": "success",
+    "differs": "warning",
+    "not compared": "default",
+    NOT_REPORTED: "default",
+}
+_IMAGE_KINDS = frozenset(kind.value for kind in ArtifactKind if kind.is_image)
+
+
+def code_of(worker: Worker) -> str:
+    """Return where the worker's code comes from: a key of CODE_VARIANTS."""
+    if worker.code == CodeOrigin.IMAGE:
+        return OF_IMAGE
+    return str(CodeOrigin(worker.code).label) if worker.code else NOT_REPORTED
+
+
+def images_of(release: Release) -> list[tuple[str, str]]:
+    """Return the id and the digest of each image that the release pins."""
+    return [
+        (each["artifactId"], each["digest"]) for each in release.descriptor["artifacts"] if each["kind"] in _IMAGE_KINDS
+    ]
+
+
+def declares_image(worker: Worker, images: list[tuple[str, str]]) -> bool:
+    """Return True if the worker says that it runs one of `images`. Nothing proves it."""
+    return any(
+        worker.artifact_digest == digest or (not worker.artifact_digest and worker.artifact_id == artifact_id)
+        for artifact_id, digest in images
+    )
+
+
+def environment_of(worker: Worker) -> str:
+    """Return how the worker's environment compares with the required one: a key of ENVIRONMENT_VARIANTS.
+
+    Only a worker that hosts an artifact compares its environment.
+    """
+    if worker.environment is None:
+        return NOT_REPORTED
+    if worker.difference_count:
+        return "differs"
+    return "as required" if worker.code == CodeOrigin.ARTIFACT else "not compared"
+
+
+def remaining(worker: Worker, in_hand: int) -> int:
+    """Return how many executions the worker still has: those whose leases it holds, or more if it reported more."""
+    return max(in_hand, worker.holding or 0)
+
+
+def state_of(worker: Worker, in_hand: int) -> str:
+    """Return the state to display: a worker that drains is DRAINED once it has nothing in hand."""
+    state = worker.eligibility.state
+    return DRAINED if state == WorkerEligibility.State.DRAINING and not remaining(worker, in_hand) else state
+
 
 STATES = WorkerEligibility.State.values
 ACCEPTS = "accepts"
@@ -46,12 +108,8 @@ RUNNING_SHOWN = 20
 
 
 class StateFilter(ScopedFilter):
-    title = "state"
-    parameter_name = "state"
-
-    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
-        yield from ((state, state) for state in STATES)
-        yield ACCEPTS, "Accepts executions"
+    title = parameter_name = "state"
+    options = (*((state, state) for state in STATES), (ACCEPTS, "Accepts executions"))
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Worker]) -> QuerySet[Worker]:
         if self.value() == ACCEPTS:
@@ -60,11 +118,8 @@ class StateFilter(ScopedFilter):
 
 
 class DriftFilter(ScopedFilter):
-    title = "drift"
-    parameter_name = "drift"
-
-    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
-        yield "yes", "Differs from its release"
+    title = parameter_name = "drift"
+    options = (("yes", "Differs from its release"),)
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Worker]) -> QuerySet[Worker]:
         return differing(queryset) if self.value() == "yes" else queryset
@@ -107,9 +162,8 @@ class WorkerAdmin(ReadOnlyAdmin):
         more = {"fleets": _fleets(tenants), "many_tenants": len(tenants) > 1}
         return super().changelist_view(request, {**more, **(extra_context or {})})
 
-    @column("Worker", ordering="worker_id")
-    def name(self, worker: Worker) -> str:
-        return worker.worker_id
+    name = text("Worker", "worker_id", ordering="worker_id")
+    last_heartbeat = time("Last heartbeat", "last_heartbeat_at", ordering="last_heartbeat_at")
 
     @column("Release", ordering="release_version")
     def release(self, worker: Worker) -> SafeString:
@@ -144,21 +198,13 @@ class WorkerAdmin(ReadOnlyAdmin):
             return f"by an operator, {relative(worker.drained_by_operator_at, timezone.now())}"
         return f"automatic, {relative(worker.draining_since, timezone.now())}" if worker.draining_since else None
 
-    @column("Last heartbeat", ordering="last_heartbeat_at")
-    def last_heartbeat(self, worker: Worker) -> SafeString | None:
-        return timed(worker.last_heartbeat_at)
+    @serves("<int:object_id>/drain/", Act.WORKER_DRAIN, Scope.OPERATE)
+    def drain(self, request: HttpRequest, worker: Worker) -> HttpResponse:
+        return confirm(self, request, worker, _drain_confirmation, _drain)
 
-    def own_urls(self) -> list[URLPattern]:
-        return [
-            self.own("<int:object_id>/drain/", "drain", self.drain),
-            self.own("<int:object_id>/undrain/", "undrain", self.undrain),
-        ]
-
-    def drain(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        return confirm(self, request, self.row_or_404(request, object_id), _drain_confirmation, _drain)
-
-    def undrain(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        return confirm(self, request, self.row_or_404(request, object_id), _undrain_confirmation, _undrain)
+    @serves("<int:object_id>/undrain/", Act.WORKER_UNDRAIN, Scope.OPERATE)
+    def undrain(self, request: HttpRequest, worker: Worker) -> HttpResponse:
+        return confirm(self, request, worker, _undrain_confirmation, _undrain)
 
     def show(self, request: HttpRequest, row: Worker) -> HttpResponse:
         host = row.eligibility

@@ -19,7 +19,6 @@ from executions.models import Execution, ExecutionEvent
 from executions.models.states import State
 from executions.search.conditions import Search
 from executions.search.matching import narrowed
-from executions.submission import resubmission
 from foundation.api.filters import FlagFilter, MomentFilter
 from foundation.api.pagination import NewestFirst
 from foundation.database.bounded import time_limit
@@ -30,6 +29,7 @@ from releases.errors import ProvenanceKeyMissing
 from releases.trust import statement_key
 from tenancy.api import payloads
 from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.audit.acts import declares
 from tenancy.roles import Scope
 from wire.documents.execution_statement import ENVELOPE_MEDIA_TYPE
 from wire.documents.signing import key_id, to_pem
@@ -154,12 +154,12 @@ class OneExecutionView(ExecutionView):
 
     @extend_schema_field(serializers.UUIDField(allow_null=True))
     def get_resubmittedFrom(self, execution: Execution) -> uuid.UUID | None:  # noqa: N802 - the name of its field
-        origin = resubmission.origin(execution)
+        origin = queries.origin(execution)
         return origin.execution_id if origin else None
 
     @extend_schema_field(ResubmittedView(many=True))
     def get_resubmittedAs(self, execution: Execution) -> list[Any]:  # noqa: N802 - the name of its field
-        return list(ResubmittedView(resubmission.links(execution), many=True).data)
+        return list(ResubmittedView(queries.links(execution), many=True).data)
 
     @extend_schema_field(FailureView(allow_null=True))
     def get_error(self, execution: Execution) -> dict[str, Any] | None:
@@ -281,9 +281,9 @@ class OneExecution(TenantView):
 
 @extend_schema(parameters=[TENANT], tags=["executions"])
 class ExecutionResult(TenantView):
-    scopes: ClassVar = {"GET": Scope.PAYLOADS}
     refusals: ClassVar = {"GET": (ExecutionUnknown,)}
 
+    @declares(None, Scope.PAYLOADS)
     @extend_schema(operation_id="executionResult", responses=ResultView)
     def get(self, request: Request, tenant: str, execution_id: uuid.UUID) -> Response:
         """The result of an execution. `result` is null unless it succeeded."""

@@ -22,6 +22,7 @@ from foundation.api.pagination import NewestFirst
 from releases.states import Status
 from tenancy.api import payloads
 from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 
 
@@ -132,8 +133,6 @@ class FailureGroups(TenantView, ListAPIView[FailureGroup]):
 
 @extend_schema(parameters=[TENANT], tags=["executions"])
 class OneFailureGroup(TenantView):
-    scopes: ClassVar = {"PATCH": Scope.OPERATE}
-    acts: ClassVar = {"PATCH": "failure_group.change"}
     refusals: ClassVar = {"GET": (FailureGroupUnknown,), "PATCH": (FailureGroupUnknown, AssigneeInvalid)}
 
     @extend_schema(operation_id="failureGroup", responses=FailureGroupView)
@@ -141,6 +140,7 @@ class OneFailureGroup(TenantView):
         """One group with its numbers."""
         return _response(request, queries.group(self.tenant, failure_group_id))
 
+    @declares(Act.FAILURE_GROUP_CHANGE, Scope.OPERATE)
     @extend_schema(operation_id="changeFailureGroup", request=FailureGroupRequest, responses=FailureGroupView)
     def patch(self, request: Request, tenant: str, failure_group_id: uuid.UUID) -> Response:
         """Acknowledge, assign or annotate a group. A group that fails after its acknowledgement is new again."""

@@ -21,6 +21,7 @@ from releases import queries
 from releases.errors import PipelineUnknown, ReasonRequired, ReleaseUnknown
 from releases.models import IDENTITY_LENGTH, Pipeline, Release
 from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.audit.acts import Act, declares
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 
@@ -92,10 +93,9 @@ class Holds(TenantView, ListAPIView[Hold]):
 
 @extend_schema(parameters=[TENANT], tags=["pauses"])
 class PauseExecution(TenantView):
-    scopes: ClassVar = {"POST": Scope.OPERATE}
-    acts: ClassVar = {"POST": "execution.pause"}
     refusals: ClassVar = {"POST": (ExecutionUnknown, ReasonRequired, PauseRefused)}
 
+    @declares(Act.EXECUTION_PAUSE, Scope.OPERATE)
     @extend_schema(operation_id="pauseExecution", request=PauseRequest, responses={201: HoldView, 200: HoldView})
     def post(self, request: Request, tenant: str, execution_id: uuid.UUID) -> Response:
         """Pause an execution that has not ended. A transition that runs finishes; no other starts until the resume.
@@ -108,10 +108,9 @@ class PauseExecution(TenantView):
 
 @extend_schema(parameters=[TENANT], tags=["pauses"])
 class ResumeExecution(TenantView):
-    scopes: ClassVar = {"POST": Scope.OPERATE}
-    acts: ClassVar = {"POST": "execution.resume"}
     refusals: ClassVar = {"POST": (ExecutionUnknown, NotPaused)}
 
+    @declares(Act.EXECUTION_RESUME, Scope.OPERATE)
     @extend_schema(operation_id="resumeExecution", request=EndOfPauseRequest, responses=HoldView)
     def post(self, request: Request, tenant: str, execution_id: uuid.UUID) -> Response:
         """Resume an execution. Its retries, timers and deadlines move by the time for which it was paused.
@@ -125,10 +124,9 @@ class ResumeExecution(TenantView):
 
 @extend_schema(parameters=[TENANT], tags=["pauses"])
 class PausePipeline(TenantView):
-    scopes: ClassVar = {"POST": Scope.ACTIVATE}
-    acts: ClassVar = {"POST": "pipeline.pause"}
     refusals: ClassVar = {"POST": (PipelineUnknown, ReleaseUnknown, ReasonRequired)}
 
+    @declares(Act.PIPELINE_PAUSE, Scope.ACTIVATE)
     @extend_schema(operation_id="pausePipeline", request=PipelinePauseRequest, responses={201: HoldView, 200: HoldView})
     def post(self, request: Request, tenant: str, pipeline_id: str) -> Response:
         """Pause a pipeline, or one release of it. Transitions that run finish; no other starts until the resume.
@@ -148,10 +146,9 @@ class PausePipeline(TenantView):
 
 @extend_schema(parameters=[TENANT], tags=["pauses"])
 class ResumePipeline(TenantView):
-    scopes: ClassVar = {"POST": Scope.ACTIVATE}
-    acts: ClassVar = {"POST": "pipeline.resume"}
     refusals: ClassVar = {"POST": (PipelineUnknown, ReleaseUnknown, NotPaused)}
 
+    @declares(Act.PIPELINE_RESUME, Scope.ACTIVATE)
     @extend_schema(operation_id="resumePipeline", request=EndOfPipelinePauseRequest, responses=HoldView)
     def post(self, request: Request, tenant: str, pipeline_id: str) -> Response:
         """Resume a pipeline, or one release of it. Retries, timers and deadlines move by the time of the pause.

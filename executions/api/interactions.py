@@ -33,6 +33,7 @@ from foundation.api.filters import FlagFilter
 from foundation.api.pagination import NewestFirst
 from tenancy.api import payloads
 from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 from wire.resume_token import LONGEST
 
@@ -229,10 +230,9 @@ class OneInteraction(TenantView):
 
 @extend_schema(parameters=[TENANT], tags=["interactions"])
 class CompleteInteraction(TenantView):
-    scopes: ClassVar = {"POST": Scope.ANSWER}
-    acts: ClassVar = {"POST": "interaction.answer"}
     refusals: ClassVar = {"POST": (*REFUSALS, CorrelationAmbiguous)}
 
+    @declares(Act.INTERACTION_ANSWER, Scope.ANSWER)
     @extend_schema(operation_id="completeInteraction", request=CompleteRequest, responses=CompletionView)
     def post(self, request: Request, tenant: str) -> Response:
         """Complete an interaction. The first response is recorded. A repeated request returns it as a duplicate."""
@@ -258,10 +258,9 @@ class ClaimView(TenantView):
 
 @extend_schema(parameters=[TENANT], tags=["interactions"])
 class ClaimInteraction(ClaimView):
-    scopes: ClassVar = {"POST": Scope.ANSWER}
-    acts: ClassVar = {"POST": "interaction.claim"}
     refusals: ClassVar = {"POST": (InteractionUnknown, InteractionClosed, InteractionClaimed)}
 
+    @declares(Act.INTERACTION_CLAIM, Scope.ANSWER)
     @extend_schema(operation_id="claimInteraction", request=ClaimRequest, responses=InteractionView)
     def post(self, request: Request, tenant: str, interaction_id: uuid.UUID) -> Response:
         """Say that the caller is working on an interaction, for 30 minutes. A repeated claim starts them again.
@@ -275,10 +274,9 @@ class ClaimInteraction(ClaimView):
 
 @extend_schema(parameters=[TENANT], tags=["interactions"])
 class ReleaseInteraction(ClaimView):
-    scopes: ClassVar = {"POST": Scope.ANSWER}
-    acts: ClassVar = {"POST": "interaction.release"}
     refusals: ClassVar = {"POST": (InteractionUnknown, InteractionClosed, InteractionNotClaimed)}
 
+    @declares(Act.INTERACTION_RELEASE, Scope.ANSWER)
     @extend_schema(operation_id="releaseInteraction", request=None, responses=InteractionView)
     def post(self, request: Request, tenant: str, interaction_id: uuid.UUID) -> Response:
         """End the caller's claim."""
@@ -287,10 +285,9 @@ class ReleaseInteraction(ClaimView):
 
 @extend_schema(parameters=[TENANT], tags=["interactions"])
 class DelegateInteraction(ClaimView):
-    scopes: ClassVar = {"POST": Scope.ANSWER}
-    acts: ClassVar = {"POST": "interaction.delegate"}
     refusals: ClassVar = {"POST": (InteractionUnknown, DelegateUnknown, InteractionClosed, InteractionClaimed)}
 
+    @declares(Act.INTERACTION_DELEGATE, Scope.ANSWER)
     @extend_schema(operation_id="delegateInteraction", request=DelegateRequest, responses=InteractionView)
     def post(self, request: Request, tenant: str, interaction_id: uuid.UUID) -> Response:
         """Pass an interaction on to a member of the tenant, and end its claim."""

@@ -34,6 +34,7 @@ from releases.errors import ReleaseRetired
 from tenancy.access import require_scope
 from tenancy.api import payloads
 from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 
 LONGEST_REASON = 1000
@@ -135,8 +136,6 @@ class NewestCreated(NewestFirst):
 
 @extend_schema(parameters=[TENANT], tags=["executions"])
 class Redrive(TenantView):
-    scopes: ClassVar = {"POST": Scope.OPERATE}
-    acts: ClassVar = {"POST": "execution.redrive"}
     refusals: ClassVar = {
         "POST": (
             TenantNotAllowed,
@@ -151,6 +150,7 @@ class Redrive(TenantView):
         )
     }
 
+    @declares(Act.EXECUTION_REDRIVE, Scope.OPERATE)
     @extend_schema(operation_id="redriveExecution", request=RedriveRequest, responses=RedriveView)
     def post(self, request: Request, tenant: str, execution_id: uuid.UUID) -> Response:
         """Run a failed execution again, from the step that failed, on the release to which it is pinned.
@@ -176,10 +176,9 @@ class Redrive(TenantView):
 
 @extend_schema(parameters=[TENANT], tags=["executions"])
 class Cancel(TenantView):
-    scopes: ClassVar = {"POST": Scope.OPERATE}
-    acts: ClassVar = {"POST": "execution.cancel"}
     refusals: ClassVar = {"POST": (ExecutionUnknown, CancelRefused, VersionMismatch, ExecutionChanged)}
 
+    @declares(Act.EXECUTION_CANCEL, Scope.OPERATE)
     @extend_schema(operation_id="cancelExecution", request=CancelRequest, responses=ExecutionView)
     def post(self, request: Request, tenant: str, execution_id: uuid.UUID) -> Response:
         """Cancel an execution that has not ended. Cancelling it again changes nothing. The body is optional."""

@@ -1,6 +1,6 @@
 """REST: the quotas of a tenant and their use."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 from django.urls import path
 from drf_spectacular.utils import extend_schema
@@ -10,9 +10,11 @@ from rest_framework.response import Response
 
 from executions.inspection.quota_use import use
 from foundation.api.fields import StrictSerializer, WholeNumber
-from tenancy import audit, quotas
+from tenancy import quotas
 from tenancy.access import ScopeMissing
+from tenancy.api.permissions import denial
 from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.audit.acts import Act, declares
 from tenancy.models import Tenant
 from tenancy.quota_table import MOST_OF_A_QUOTA, QUOTAS
 from tenancy.roles import Scope
@@ -42,14 +44,12 @@ class QuotasRequest(StrictSerializer):
 
 @extend_schema(parameters=[TENANT], tags=["tenants"])
 class Quotas(TenantView):
-    scopes: ClassVar = {"PUT": Scope.ADMINISTER}
-    acts: ClassVar = {"PUT": "quotas.change"}
-
     @extend_schema(operation_id="quotas", responses=QuotasView)
     def get(self, request: Request, tenant: str) -> Response:
         """The tenant's quotas and how much of them is used."""
         return Response(_shown(Tenant.objects.get(pk=self.tenant.pk)))
 
+    @declares(Act.QUOTAS_CHANGE, Scope.ADMINISTER)
     @extend_schema(operation_id="changeQuotas", request=QuotasRequest, responses=QuotasView)
     def put(self, request: Request, tenant: str) -> Response:
         """Replace the tenant's quotas. Only the token of a superuser may. It takes effect within a few seconds."""
@@ -58,11 +58,7 @@ class Quotas(TenantView):
         try:
             quotas.require_staff(self.token.user)
         except ScopeMissing as refusal:
-            path, reason = request.path, refusal.detail
-            audit.deny(
-                "quotas.change", tenant=self.tenant, actor=self.actor, object_type="path", object=path, reason=reason
-            )
-            raise
+            raise denial(self, self.token, refusal) from None
         return Response(_shown(quotas.change(self.tenant, body.validated_data, actor=self.actor)))
 
 

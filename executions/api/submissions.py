@@ -54,6 +54,7 @@ from tenancy.access import actor
 from tenancy.api.authentication import TokenAuthentication, remembered
 from tenancy.api.payloads import holds_any
 from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.audit.acts import Act, declares
 from tenancy.models import ApiToken
 from tenancy.roles import Scope
 from wire.documents import json_writer
@@ -169,8 +170,6 @@ class BatchParser(StrictJSONParser):
 
 
 class _SubmissionView(TenantView):
-    scopes: ClassVar = {"POST": Scope.SUBMIT}
-    acts: ClassVar = {"POST": "execution.submit"}
     refusals: ClassVar = {
         "POST": (
             TenantNotAllowed,
@@ -215,6 +214,7 @@ class SubmittedExecutions(_SubmissionView, Executions):
             return refusal(error)
         return _submit(request, token, body)
 
+    @declares(Act.EXECUTION_SUBMIT, Scope.SUBMIT)
     @extend_schema(
         operation_id="submitExecution", request=SubmissionRequest, responses={202: AcceptedView, 200: AcceptedView}
     )
@@ -231,6 +231,7 @@ class Batch(_SubmissionView):
     parser_classes = (BatchParser,)
     refusals: ClassVar = {}  # the result of each item reports its error
 
+    @declares(Act.EXECUTION_SUBMIT, Scope.SUBMIT)
     @extend_schema(operation_id="submitExecutions", request=BatchRequest, responses={200: BatchView})
     def post(self, request: Request, tenant: str) -> HttpResponse:
         """Submit up to 1,000 executions at once. Each has its own result, in the order of the items.

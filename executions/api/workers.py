@@ -27,6 +27,7 @@ from executions.workers.eligibility import Stranded, stranded
 from foundation.api.fields import Identifier, SegmentIdentifier, StrictSerializer, Text
 from releases.models import IDENTITY_LENGTH
 from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 from wire.identity import ReleaseIdentity
 from wire.messages.limits import LONGEST_WORKER_ID, MOST_DIFFERENCES
@@ -168,8 +169,6 @@ class WorkerFilter(filters.FilterSet):
 class Workers(TenantView, ListAPIView[Worker]):
     """The tenant's workers, with the release and the state of each."""
 
-    scopes: ClassVar = {"POST": Scope.OPERATE}
-    acts: ClassVar = {"POST": "worker.register"}
     refusals: ClassVar = {"POST": (WorkerEndpointInvalid, WorkerEndpointRefused, WorkerBeatsItself, WorkerLimitReached)}
     serializer_class = WorkerView
     filterset_class = WorkerFilter
@@ -178,6 +177,7 @@ class Workers(TenantView, ListAPIView[Worker]):
     def get_queryset(self) -> Any:
         return Worker.objects.select_related("eligibility").filter(tenant=self.tenant)
 
+    @declares(Act.WORKER_REGISTER, Scope.OPERATE)
     @extend_schema(operation_id="registerWorker", request=RegisterRequest, responses=WorkerView, filters=False)
     def post(self, request: Request, tenant: str) -> Response:
         """Register a worker that is called over HTTP. It is healthy from now on.
@@ -215,10 +215,9 @@ class WorkerEvents(TenantView, ListAPIView[WorkerEvent]):
 
 @extend_schema(parameters=[TENANT], tags=["workers"])
 class Heartbeat(TenantView):
-    scopes: ClassVar = {"POST": Scope.OPERATE}
-    acts: ClassVar = {"POST": "worker.heartbeat"}
     refusals: ClassVar = {"POST": (WorkerUnknown, WorkerBeatsItself)}
 
+    @declares(Act.WORKER_HEARTBEAT, Scope.OPERATE)
     @extend_schema(operation_id="beatForWorker", request=None, responses=WorkerView)
     def post(self, request: Request, tenant: str, pipeline_id: str, worker_id: str) -> Response:
         """Record that a worker which is called over HTTP is alive. This does not end a drain."""
@@ -228,10 +227,9 @@ class Heartbeat(TenantView):
 
 @extend_schema(parameters=[TENANT], tags=["workers"])
 class Drain(TenantView):
-    scopes: ClassVar = {"POST": Scope.OPERATE}
-    acts: ClassVar = {"POST": "worker.drain"}
     refusals: ClassVar = {"POST": (WorkerUnknown,)}
 
+    @declares(Act.WORKER_DRAIN, Scope.OPERATE)
     @extend_schema(operation_id="drainWorker", request=DrainRequest, responses=WorkerView)
     def post(self, request: Request, tenant: str, pipeline_id: str, worker_id: str) -> Response:
         """Let the worker finish its transitions and give it no new ones until it is undrained.
@@ -245,10 +243,9 @@ class Drain(TenantView):
 
 @extend_schema(parameters=[TENANT], tags=["workers"])
 class Undrain(TenantView):
-    scopes: ClassVar = {"POST": Scope.OPERATE}
-    acts: ClassVar = {"POST": "worker.undrain"}
     refusals: ClassVar = {"POST": (WorkerUnknown,)}
 
+    @declares(Act.WORKER_UNDRAIN, Scope.OPERATE)
     @extend_schema(operation_id="undrainWorker", request=DrainRequest, responses=WorkerView)
     def post(self, request: Request, tenant: str, pipeline_id: str, worker_id: str) -> Response:
         """End an operator's drain. Repeating the request changes nothing."""

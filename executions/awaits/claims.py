@@ -17,6 +17,7 @@ from executions.errors import DelegateUnknown, InteractionClosed, InteractionNot
 from executions.models import Interaction, InteractionEvent
 from tenancy import audit, members
 from tenancy.access import actor_named
+from tenancy.audit.acts import Act
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 from wire.documents.contract import TIMER
@@ -61,7 +62,7 @@ def release(tenant: Tenant, interaction_id: uuid.UUID, *, actor: str) -> Interac
         if locked.claimed_by != actor:
             raise InteractionNotClaimed(f"Interaction {found.pk} is not claimed by {actor}.")
         _change(found, locked, Kind.RELEASED, actor=actor)
-        _record("interaction.release", found, actor)
+        _record(Act.INTERACTION_RELEASE, found, actor)
     return interaction(tenant, found.pk)
 
 
@@ -83,7 +84,7 @@ def delegate(
         locked = _lock(found)
         _require_free(found, locked, actor, take_over=take_over)
         _change(found, locked, Kind.DELEGATED, actor=actor, delegate=actor_named(to), note=note.strip() or None)
-        _record("interaction.delegate", found, actor, to=actor_named(to))
+        _record(Act.INTERACTION_DELEGATE, found, actor, to=actor_named(to))
     return interaction(tenant, found.pk)
 
 
@@ -96,7 +97,7 @@ def _claim(found: Interaction, actor: str, *, take_over: bool = False, renewal: 
         _require_free(found, locked, actor, take_over=take_over)
         kind = Kind.RENEWED if own else Kind.TAKEN_OVER if locked.claim else Kind.CLAIMED
         _change(found, locked, kind, actor=actor, claimant=actor)
-        _record("interaction.claim", found, actor)
+        _record(Act.INTERACTION_CLAIM, found, actor)
     return interaction(found.tenant, found.pk)
 
 
@@ -142,7 +143,7 @@ def _change(
         cursor.execute(statements.CHANGE_CLAIM, parameters)
 
 
-def _record(act: str, found: Interaction, actor: str, **details: str) -> None:
+def _record(act: Act, found: Interaction, actor: str, **details: str) -> None:
     audit.record(
         act,
         tenant=found.tenant,

@@ -30,6 +30,7 @@ from executions.models import Execution, Interaction
 from executions.workers.registry import DISPATCH_TASK
 from foundation.wakeups import wakeup
 from tenancy import audit
+from tenancy.audit.acts import Act
 from tenancy.models import Tenant
 from wire.documents.canonical_types import mismatches
 from wire.documents.contract import TIMER
@@ -137,7 +138,7 @@ def complete(
             _answer(found, response, actor, channel, note.strip() or None)
             awaits.resume({found.unit_id: 1}, actor=actor)
             audit.record(
-                "interaction.answer",
+                Act.INTERACTION_ANSWER,
                 tenant=tenant,
                 actor=actor,
                 object_type="interaction",

@@ -20,6 +20,7 @@ from executions.errors import AssigneeInvalid, FailureGroupUnknown
 from executions.models import DeadLetter, FailureGroup
 from tenancy import audit, members
 from tenancy.access import actor_named
+from tenancy.audit.acts import Act
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 
@@ -179,7 +180,7 @@ def change(
         if changes:
             _write(found, actor, changes)
             audit.record(
-                "failure_group.change",
+                Act.FAILURE_GROUP_CHANGE,
                 tenant=tenant,
                 actor=actor,
                 object_type="failure_group",

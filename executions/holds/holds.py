@@ -25,6 +25,7 @@ from foundation.wakeups import wakeup
 from releases.errors import ReasonRequired
 from releases.models import Pipeline, Release
 from tenancy import audit
+from tenancy.audit.acts import Act
 from tenancy.models import Tenant
 
 log = logging.getLogger(__name__)
@@ -121,7 +122,7 @@ def _audit(act: str, target: Target, actor: str, reason: str) -> None:
     kind = _kind(target)
     tenant = target.pipeline.tenant if isinstance(target, Release) else target.tenant
     name = target.audit_name if isinstance(target, Release) else str(target)
-    audit.record(f"{kind}.{act}", tenant=tenant, actor=actor, object_type=kind, object=name, reason=reason)
+    audit.record(Act(f"{kind}.{act}"), tenant=tenant, actor=actor, object_type=kind, object=name, reason=reason)
 
 
 def _kind(target: Target) -> str:

@@ -17,6 +17,7 @@ from executions.state_machine.moves import Move
 from executions.workers import registry
 from foundation.database.guarded_update import sources
 from tenancy import audit
+from tenancy.audit.acts import Act
 from tenancy.models import Tenant
 
 MOST_ATTEMPTS = 10
@@ -51,7 +52,7 @@ def cancel(
                 awaits.cancel([execution_id])
                 registry.announce_lost_lease(execution)
                 audit.record(
-                    "execution.cancel",
+                    Act.EXECUTION_CANCEL,
                     tenant=tenant,
                     actor=actor,
                     object_type="execution",

@@ -2,18 +2,16 @@
 
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from django.db import connection
 from django.db.models import QuerySet
 
 from executions.errors import ExecutionUnknown
-from executions.lifecycle import statements
-from executions.models import DeadLetter, Execution, ExecutionEvent
-from releases.activation.retirement import Blocker, Kind
-from releases.models import Release
+from executions.models import DeadLetter, Execution, ExecutionEvent, Resubmission
 from tenancy.models import Tenant
 
+LINKS_SHOWN = 20
 EVENT_PAYLOADS = frozenset({"errorMessage", "traceback"})
 
 
@@ -65,25 +63,23 @@ def traceback_of(letter: DeadLetter) -> str:
     return str((data or {}).get("traceback", ""))
 
 
-STATUSES = {
-    "QUEUED": Kind.QUEUED,
-    "RUNNING": Kind.RUNNING,
-    "WAIT_RETRY": Kind.RETRYING,
-    "WAITING_EXTERNAL": Kind.WAITING,
-    "FAILED": Kind.FAILED,
-    "DLQ": Kind.DEAD_LETTERED,
-    "CAMPAIGN": Kind.CAMPAIGN,
-}
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link to a new execution, and its status and release; "" if it was removed after its retention period."""
+
+    resubmission: Resubmission
+    status: str = ""
+    release_version: str = ""
 
 
-def blockers(release: Release) -> list[Blocker]:
-    """Return the open executions, the failures and the unfinished campaigns of a release, all from one snapshot.
+def links(of: Execution) -> list[Link]:
+    """Return the newest links to the new executions of `of`, at most LINKS_SHOWN."""
+    rows = list(Resubmission.objects.filter(execution=of)[:LINKS_SHOWN])
+    found = Execution.objects.filter(pk__in=[each.pk for each in rows])
+    states = {pk: (status, release) for pk, status, release in found.values_list("pk", "status", "release_version")}
+    return [Link(each, *states.get(each.pk, ())) for each in rows]
 
-    A failure counts until retention removes it, because it can be re-driven until then. A failed smoke test does not
-    count. A campaign counts while it has an execution of the release that it has yet to re-drive.
-    """
-    parameters = {"release": release.pk, "tenant": release.pipeline.tenant_id}
-    with connection.cursor() as cursor:
-        cursor.execute(statements.COUNT_BLOCKERS, parameters)
-        counts = dict(cursor.fetchall())
-    return [Blocker(kind, counts[name]) for name, kind in STATUSES.items() if counts.get(name)]
+
+def origin(of: Execution) -> Resubmission | None:
+    """Return the link to the execution that `of` resubmits. None for an ordinary submission, or if that was removed."""
+    return Resubmission.objects.filter(new_execution=of).first()

@@ -21,6 +21,7 @@ from releases.errors import ReleaseRetired
 from releases.models import Pipeline, Revocation
 from releases.states import Status
 from tenancy import audit
+from tenancy.audit.acts import Act
 from tenancy.models import Tenant
 from wire.messages.celery_messages import Shape
 
@@ -79,7 +80,7 @@ def redrive(
             raise ExecutionChanged(f"Execution {execution_id} changed before re-drive could be admitted")
         wakeup.send_once(DISPATCH_TASK)
         audit.record(
-            "execution.redrive",
+            Act.EXECUTION_REDRIVE,
             tenant=tenant,
             actor=actor,
             object_type="execution",

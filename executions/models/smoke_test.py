@@ -11,7 +11,7 @@ class SmokeTest(models.Model):
     """Says that `execution` is a smoke test of `release`, and which result is expected.
 
     `expected_result` is a list with the expected result, or null if any result passes. The row is part of the history
-    of the execution and is removed with it. The queries of `executions.smoke_tests` add the verdict.
+    of the execution and is removed with it. The queries of `governance.smoke_tests` add the verdict.
     """
 
     execution = models.OneToOneField(Execution, on_delete=models.PROTECT, primary_key=True, related_name="smoke_test")

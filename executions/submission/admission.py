@@ -21,11 +21,11 @@ from executions.workers.eligibility import require_healthy
 from foundation.errors import CoordinatorError
 from foundation.timed_cache import TimedCache
 from releases import queries
-from releases.activation import skew
-from releases.activation.gradual.plan import Routing
 from releases.artifacts.soundness import require_sound
 from releases.errors import ActiveReleaseChanged
 from releases.models import Activation, Release
+from releases.pointer import skew
+from releases.pointer.routing import Routing
 from releases.states import Status
 from tenancy.models import Tenant
 from wire.documents.contract import Contract, contract_from_json

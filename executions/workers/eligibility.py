@@ -12,7 +12,7 @@ from django.db import connection
 from django.db.models import Count, F, Q, QuerySet, Sum
 
 from executions.errors import WorkerNotChecked, WorkerUnavailable
-from executions.models import DUE_VALUES, Execution, WorkerEligibility
+from executions.models import DUE_VALUES, CodeOrigin, Execution, Worker, WorkerEligibility
 from executions.models.states import State
 from executions.workers import statements
 from executions.workers.registry import REST
@@ -262,3 +262,14 @@ def fleets(tenants: Collection[int]) -> list[Fleet]:
 def _running(releases: set[int]) -> dict[int, int]:
     rows = Execution.objects.filter(release__in=releases, status=State.RUNNING).order_by()
     return dict(rows.values_list("release_id").annotate(count=Count("pk")))
+
+
+def differing(rows: QuerySet[Worker]) -> QuerySet[Worker]:
+    """Return the workers that differ from the release that they name, or name none that is registered."""
+    return rows.filter(eligibility__present=True).filter(
+        Q(eligibility__release=None)
+        | Q(eligibility__artifact_fits=False)
+        | Q(eligibility__verdict=False)
+        | Q(code=CodeOrigin.SOURCE)
+        | Q(environment__differenceCount__gt=0)
+    )

@@ -17,6 +17,7 @@ from executions.state_machine import moves
 from executions.workers import reported_code, statements
 from foundation.wakeups import wakeup
 from tenancy import audit
+from tenancy.audit.acts import Act
 from tenancy.models import Tenant
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Heartbeat
@@ -233,7 +234,7 @@ def drain(tenant: Tenant, pipeline_id: str, worker_id: str, *, actor: str, reaso
         if rows.update(drained_by_operator_at=Now()):
             _note_request(found, actor=actor, cause="OPERATOR_DRAINED", reason=reason)
             wakeup.send(INSTRUCT_TASK, found.pk)
-            _audit("worker.drain", found, actor, reason)
+            _audit(Act.WORKER_DRAIN, found, actor, reason)
         return find(tenant, pipeline_id, worker_id)
 
 
@@ -246,11 +247,11 @@ def undrain(tenant: Tenant, pipeline_id: str, worker_id: str, *, actor: str, rea
             _note_request(found, actor=actor, cause="OPERATOR_UNDRAINED", reason=reason)
             wakeup.send(INSTRUCT_TASK, found.pk)
             wakeup.send_once(DISPATCH_TASK)
-            _audit("worker.undrain", found, actor, reason)
+            _audit(Act.WORKER_UNDRAIN, found, actor, reason)
         return find(tenant, pipeline_id, worker_id)
 
 
-def _audit(act: str, of: Worker, actor: str, reason: str) -> None:
+def _audit(act: Act, of: Worker, actor: str, reason: str) -> None:
     name = f"{of.pipeline_id}/{of.worker_id}"
     audit.record(act, tenant=of.tenant, actor=actor, object_type="worker", object=name, reason=reason)
 

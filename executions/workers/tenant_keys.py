@@ -13,6 +13,7 @@ from executions.errors import WorkerKeyChangeRefused
 from executions.models import WorkerKeyChange
 from foundation.timed_cache import TimedCache
 from tenancy import audit
+from tenancy.audit.acts import Act
 from tenancy.models import Tenant
 from wire.worker_keys import FIRST_GENERATION, WorkerKey, worker_key
 
@@ -89,7 +90,7 @@ def _changed(tenant: Tenant, newest: int, oldest: int, actor: str, reason: str) 
         reason=reason,
     )
     audit.record(
-        "worker_key.change",
+        Act.WORKER_KEY_CHANGE,
         tenant=tenant,
         actor=actor,
         object_type="worker_key",

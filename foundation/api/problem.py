@@ -92,7 +92,7 @@ class ProblemHandler(ExceptionHandler):
 
 
 def handle(exc: Exception, context: ExceptionHandlerContext) -> Response | None:
-    """Return the response to an error in a view. DRF calls this function (EXCEPTION_HANDLER)."""
+    """Return the response to an error in a view."""
     if isinstance(exc, RequestDataTooBig):
         exc = PayloadTooLarge("The fields of the form are larger than the coordinator accepts.")
     if may_pass(exc):

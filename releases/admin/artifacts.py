@@ -6,8 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponseNotAllowed
+from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 
@@ -17,7 +16,8 @@ from releases.models import Artifact, Release
 from releases.registration.progress import Step
 from releases.states import PENDING, Status
 from tenancy.access import actor
-from tenancy.admin.base import ReadOnlyAdmin
+from tenancy.admin.base import READ, ReadOnlyAdmin, serves
+from tenancy.audit.acts import Act
 from tenancy.roles import Scope
 from wire.documents.descriptor import ArtifactKind, artifact_field
 from wire.findings import Severity
@@ -107,15 +107,18 @@ def of(release: Release) -> list[Any]:
     return found
 
 
+@serves(
+    "<int:object_id>/artifacts/<int:artifact_id>/",
+    Act.ARTIFACT_DOWNLOAD,
+    Scope.ARTIFACTS,
+    methods=READ,
+    reads=True,
+)
 def copy(pages: ReadOnlyAdmin, request: HttpRequest, release: Release, artifact_id: int) -> HttpResponseBase:
     """Download an artifact of `release`, as the API does. Bytes that cannot be read are a message on its page.
 
     Artifacts of rejected releases, and those without stored bytes, are not found.
     """
-    if request.method not in ("GET", "HEAD"):
-        return HttpResponseNotAllowed(["GET", "HEAD"])
-    if not pages.may(request, Scope.ARTIFACTS, release):
-        raise PermissionDenied
     found = release.artifacts.select_related("blob").filter(pk=artifact_id).exclude(blob=None).first()
     if found is None or release.status == Status.REJECTED:
         raise Http404

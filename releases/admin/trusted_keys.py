@@ -1,27 +1,23 @@
 """The list of trusted keys, the page of a key, and the forms to add and revoke keys."""
 
-from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from django import forms
-from django.contrib import messages
-from django.core.exceptions import PermissionDenied
+from django.contrib import admin, messages
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import URLPattern
-from django.utils.safestring import SafeString
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from foundation.admin.columns import badge, column
-from foundation.admin.times import timed
 from foundation.errors import CoordinatorError
 from releases.models import TrustedKey
 from releases.trust import trusted_keys
 from releases.trust.trust import is_revoked
 from tenancy.access import actor, tenants_of
-from tenancy.admin.base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter, problem_of
-from tenancy.admin.exported_list import ExportedList
+from tenancy.admin.base import POST, ReadOnlyAdmin, attempt, problem_of, serves
+from tenancy.admin.lists import ExportedList, ScopedFilter, TenantFilter, time
+from tenancy.audit.acts import Act
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 from wire.documents.signing import MAX_KEY_CHARACTERS
@@ -52,8 +48,7 @@ class NewKeyForm(forms.Form):
 class KeyStateFilter(ScopedFilter):
     title = parameter_name = "state"
 
-    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
-        yield from (("trusted", "Trusted"), ("revoked", "Revoked"))
+    options = (("trusted", "Trusted"), ("revoked", "Revoked"))
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[TrustedKey]) -> QuerySet[TrustedKey]:
         if self.value() not in {"trusted", "revoked"}:
@@ -61,6 +56,7 @@ class KeyStateFilter(ScopedFilter):
         return queryset.filter(revocation__isnull=self.value() == "trusted")
 
 
+@admin.register(TrustedKey)
 class TrustedKeyAdmin(ExportedList, ReadOnlyAdmin):
     empty = "Releases that a trusted key signed count as signed. The policy of a pipeline can require that."
     list_display = ("name", "tenant", "state", "short_id", "added_by", "added")
@@ -95,15 +91,7 @@ class TrustedKeyAdmin(ExportedList, ReadOnlyAdmin):
     def short_id(self, key: TrustedKey) -> str:
         return f"{key.key_id[:16]}…"
 
-    @column("Added", ordering="id")
-    def added(self, key: TrustedKey) -> SafeString | None:
-        return timed(key.added_at)
-
-    def own_urls(self) -> list[URLPattern]:
-        return [
-            self.own("new/", "new", self.new),
-            self.own("<int:object_id>/revoke/", "revoke", self.revoke),
-        ]
+    added = time("Added", "added_at", ordering="id")
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         context = {"may_administer": tenants_of(request.user, Scope.ADMINISTER).exists()}
@@ -120,10 +108,9 @@ class TrustedKeyAdmin(ExportedList, ReadOnlyAdmin):
             may_administer=self.may(request, Scope.ADMINISTER, row),
         )
 
+    @serves("new/", Act.TRUSTED_KEY_ADD, Scope.ADMINISTER)
     def new(self, request: HttpRequest) -> HttpResponse:
-        """Trust a key. Requires the right to administer a tenant."""
-        if not tenants_of(request.user, Scope.ADMINISTER).exists():
-            raise PermissionDenied
+        """Trust a key."""
         form, error = NewKeyForm(request), None
         if request.method == "POST" and form.is_valid():
             fields = form.cleaned_data
@@ -145,17 +132,13 @@ class TrustedKeyAdmin(ExportedList, ReadOnlyAdmin):
             problem=problem_of(error) if error else None,
         )
 
-    def revoke(self, request: HttpRequest, object_id: int) -> HttpResponse:
+    @serves("<int:object_id>/revoke/", Act.TRUSTED_KEY_REVOKE, Scope.ADMINISTER, methods=POST)
+    def revoke(self, request: HttpRequest, key: TrustedKey) -> HttpResponse:
         """Revoke the key permanently."""
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
-        key = self.row_or_404(request, object_id)
-        if not self.may(request, Scope.ADMINISTER, key):
-            raise PermissionDenied
-        try:
+
+        def end() -> str:
             trusted_keys.revoke(key, actor=actor(request.user), reason=request.POST.get("reason", "")[:1000])
-        except CoordinatorError as error:
-            messages.error(request, f"{error.title}: {error.detail}")
-        else:
-            messages.success(request, f"{key.name} is revoked. Its signatures are no longer trusted.")
+            return f"{key.name} is revoked. Its signatures are no longer trusted."
+
+        attempt(request, end, "{error.title}: {error.detail}")
         return redirect("admin:releases_trustedkey_change", key.pk)

@@ -1,26 +1,30 @@
-"""The upload page: a release descriptor with its artifacts, which are streamed into the artifact store."""
+"""The upload page, whose artifacts are streamed into the artifact store, and documents attached to a release."""
 
+from collections.abc import Callable
 from typing import Any
 
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, TooManyFilesSent
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.urls import reverse
-from django.views.decorators.csrf import csrf_protect
+from django.views.decorators.csrf import csrf_exempt, csrf_protect
 
 from foundation.errors import CoordinatorError, InvalidRequest
+from releases.api.artifact_uploads import ArtifactUploadRequest, represent
+from releases.api.attachments import download
 from releases.api.multipart import ReleaseUpload, receive
-from releases.models import Release
-from releases.registration import direct_uploads, registrar
+from releases.models import ArtifactUpload, Release
+from releases.registration import attachments, direct_uploads, registrar
 from releases.states import Status
 from tenancy.access import actor, tenants_of
-from tenancy.admin.base import ReadOnlyAdmin, holds_anywhere, problem_of
+from tenancy.admin.base import POST, ReadOnlyAdmin, holds_anywhere, problem_of, serves
+from tenancy.admin.lists import key_in
+from tenancy.audit.acts import Act
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 
-LONGEST_KEY = 19
 DIRECT_BYTES = 16 * 1024**2
 """Files of at least this size are uploaded directly to the artifact store, if it supports that."""
 
@@ -47,15 +51,18 @@ class TenantForm(forms.Form):
         field.queryset = tenants_of(request.user, Scope.REGISTER)
 
 
+@serves("upload/", Act.RELEASE_UPLOAD, Scope.REGISTER)
+@csrf_exempt
 def upload(pages: ReadOnlyAdmin, request: HttpRequest) -> HttpResponse:
-    """GET shows the form, POST registers the release. Requires the right to do so, before any of the body is read."""
-    if not tenants_of(request.user, Scope.REGISTER).exists():
-        raise PermissionDenied
+    """GET shows the form, POST registers the release.
+
+    It installs its upload handler first, and then `_protected` checks the CSRF token, as in `attach`.
+    """
     if request.method != "POST":
         return _form(pages, request)
     try:
         with receive(request, actor(request.user)) as received:
-            return _protected(request, pages, received)
+            return _register(request, pages, received)
     except TooManyFilesSent as error:
         return _form(pages, request, InvalidRequest(str(error)))
     except CoordinatorError as error:
@@ -63,7 +70,7 @@ def upload(pages: ReadOnlyAdmin, request: HttpRequest) -> HttpResponse:
 
 
 @csrf_protect
-def _protected(request: HttpRequest, pages: ReadOnlyAdmin, received: ReleaseUpload) -> HttpResponse:
+def _register(request: HttpRequest, pages: ReadOnlyAdmin, received: ReleaseUpload) -> HttpResponse:
     form = TenantForm(request)
     if not form.is_valid():
         raise InvalidRequest("Choose one of the tenants in which you may upload releases.")
@@ -90,10 +97,8 @@ def _protected(request: HttpRequest, pages: ReadOnlyAdmin, received: ReleaseUplo
 
 def _again(pages: ReadOnlyAdmin, request: HttpRequest) -> Release | None:
     """Return the rejected release that is uploaded again, if the address names one that the user may see."""
-    key = request.GET.get("again", "")
-    if not (key.isascii() and key.isdigit() and len(key) < LONGEST_KEY):
-        return None
-    found: Release | None = pages.get_queryset(request).filter(pk=int(key), status=Status.REJECTED).first()
+    key = key_in(request.GET.get("again", ""))
+    found: Release | None = pages.get_queryset(request).filter(pk=key, status=Status.REJECTED).first() if key else None
     return found
 
 
@@ -110,3 +115,97 @@ def _form(pages: ReadOnlyAdmin, request: HttpRequest, error: CoordinatorError | 
         direct_bytes=DIRECT_BYTES,
         problem=problem_of(error) if error else None,
     )
+
+
+# --- direct uploads, for the script of the page: the representation of the API, with the session of the user ---
+
+
+@serves("upload/direct/<slug:tenant>/", Act.ARTIFACT_UPLOAD_BEGIN, Scope.REGISTER, methods=POST)
+def begin_direct(pages: ReadOnlyAdmin, request: HttpRequest, tenant: str) -> HttpResponse:
+    """POST a digest and a size to begin the upload of those bytes, or to resume it."""
+    owner = _tenant(request, tenant)
+    body = ArtifactUploadRequest(data={"digest": request.POST.get("digest"), "size": _number(request)})
+
+    def begin_upload() -> ArtifactUpload:
+        if not body.is_valid():
+            raise InvalidRequest("An upload needs a digest and a size.")
+        return direct_uploads.begin(owner, **body.validated_data, actor=actor(request.user))
+
+    return _respond(begin_upload)
+
+
+@serves("upload/direct/<slug:tenant>/<str:upload_id>/", Act.ARTIFACT_UPLOAD_COMPLETE, Scope.REGISTER)
+def one_direct(pages: ReadOnlyAdmin, request: HttpRequest, tenant: str, upload_id: str) -> HttpResponse:
+    """GET returns the upload with its missing parts. POST completes it, which starts its verification."""
+    owner = _tenant(request, tenant)
+
+    def find_upload() -> ArtifactUpload:
+        upload = direct_uploads.find(owner, upload_id)
+        return direct_uploads.complete(upload) if request.method == "POST" else upload
+
+    return _respond(find_upload)
+
+
+def _number(request: HttpRequest) -> int | None:
+    size = request.POST.get("size", "")
+    return int(size) if size.isdecimal() and len(size) < 20 else None
+
+
+def _tenant(request: HttpRequest, slug: str) -> Tenant:
+    tenant = tenants_of(request.user, Scope.REGISTER).filter(slug=slug).first()
+    if tenant is None:
+        if tenants_of(request.user).filter(slug=slug).exists():
+            raise PermissionDenied
+        raise Http404
+    return tenant
+
+
+def _respond(call: Callable[[], ArtifactUpload]) -> HttpResponse:
+    try:
+        return JsonResponse(represent(call()), headers={"Cache-Control": "no-store"})
+    except CoordinatorError as error:
+        return JsonResponse(problem_of(error), status=error.status)
+
+
+# --- documents that are attached to a stored release ---
+
+
+@serves("<int:object_id>/attach/", Act.RELEASE_ATTACH, Scope.REGISTER, methods=POST)
+@csrf_exempt
+def attach(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpResponse:
+    """Attach the files of a POST."""
+    try:
+        with receive(request, actor(request.user)) as received:
+            return _attach(request, release, received)
+    except TooManyFilesSent as error:
+        return _rejected(request, release, InvalidRequest(str(error)))
+    except CoordinatorError as error:
+        return _rejected(request, release, error)
+
+
+@csrf_protect
+def _attach(request: HttpRequest, release: Release, received: ReleaseUpload) -> HttpResponse:
+    _ = request.POST  # parses the body
+    if not received.attached:
+        raise InvalidRequest("Choose the files to attach.")
+    new = attachments.attach(release, received.attached, actor=actor(request.user))
+    if new:
+        messages.success(request, f"Attached: {', '.join(each.kind for each in new)}.")
+    else:
+        messages.info(request, "These files are already attached. Nothing changed.")
+    return redirect("admin:releases_release_change", release.pk)
+
+
+def _rejected(request: HttpRequest, release: Release, error: CoordinatorError) -> HttpResponse:
+    findings = "; ".join(f"{each['code']}: {each['message']}" for each in error.errors[:5])
+    messages.error(request, f"{error.title}. {findings or error.detail}")
+    return redirect("admin:releases_release_change", release.pk)
+
+
+@serves("<int:object_id>/attachments/<int:attachment_id>/")
+def attachment(pages: ReadOnlyAdmin, request: HttpRequest, release: Release, attachment_id: int) -> HttpResponse:
+    """Download an attachment of `release`."""
+    found = release.attachments.filter(pk=attachment_id).first()
+    if found is None:
+        raise Http404
+    return download(found)

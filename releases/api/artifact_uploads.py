@@ -23,6 +23,7 @@ from releases.models import ArtifactUpload
 from releases.registration import direct_uploads
 from releases.states import UploadStatus
 from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.audit.acts import Act, declares
 from tenancy.quotas import StorageQuotaReached
 from tenancy.roles import Scope
 
@@ -62,8 +63,6 @@ def represent(upload: ArtifactUpload) -> dict[str, Any]:
 
 @extend_schema(parameters=[TENANT], tags=["releases"])
 class ArtifactUploads(TenantView):
-    scopes: ClassVar = {"POST": Scope.REGISTER}
-    acts: ClassVar = {"POST": "artifact_upload.begin"}
     refusals: ClassVar = {
         "POST": (
             *(DirectUploadsUnavailable, DirectUploadsFull, PayloadTooLarge, ArtifactStoreUnavailable),
@@ -71,6 +70,7 @@ class ArtifactUploads(TenantView):
         )
     }
 
+    @declares(Act.ARTIFACT_UPLOAD_BEGIN, Scope.REGISTER)
     @extend_schema(operation_id="beginUpload", request=ArtifactUploadRequest, responses={201: ArtifactUploadView})
     def post(self, request: Request, tenant: str) -> Response:
         """Begin a direct upload of an artifact, or resume it: requests for the same bytes return the same upload.
@@ -86,9 +86,9 @@ class ArtifactUploads(TenantView):
 
 @extend_schema(parameters=[TENANT], tags=["releases"])
 class OneArtifactUpload(TenantView):
-    scopes: ClassVar = {"GET": Scope.REGISTER}
     refusals: ClassVar = {"GET": (UploadUnknown, DirectUploadsUnavailable, ArtifactStoreUnavailable)}
 
+    @declares(None, Scope.REGISTER)
     @extend_schema(operation_id="upload", responses=ArtifactUploadView)
     def get(self, request: Request, tenant: str, upload_id: str) -> Response:
         """An upload, with the address of each of the first missing parts."""
@@ -97,12 +97,11 @@ class OneArtifactUpload(TenantView):
 
 @extend_schema(parameters=[TENANT], tags=["releases"])
 class CompleteArtifactUpload(TenantView):
-    scopes: ClassVar = {"POST": Scope.REGISTER}
-    acts: ClassVar = {"POST": "artifact_upload.complete"}
     refusals: ClassVar = {
         "POST": (UploadUnknown, UploadNotOpen, UploadIncomplete, DirectUploadsUnavailable, ArtifactStoreUnavailable)
     }
 
+    @declares(Act.ARTIFACT_UPLOAD_COMPLETE, Scope.REGISTER)
     @extend_schema(operation_id="completeUpload", request=None, responses={202: ArtifactUploadView})
     def post(self, request: Request, tenant: str, upload_id: str) -> Response:
         """Verify the bytes. The status becomes STORED, or REJECTED with a finding. Poll the upload for it."""

@@ -32,6 +32,7 @@ from releases.errors import (
 from releases.models import Artifact, Release
 from tenancy import audit
 from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 from wire.documents.descriptor import DESCRIPTOR_NAME
 
@@ -50,8 +51,6 @@ class BytesRenderer(JSONRenderer):
 
 @extend_schema(parameters=[TENANT], tags=["releases"])
 class OneArtifact(TenantView):
-    scopes: ClassVar = {"GET": Scope.ARTIFACTS}
-    acts: ClassVar = {"GET": "artifact.download"}
     refusals: ClassVar = {
         "GET": (
             *(ArtifactUnknown, ArtifactNotStored, ArtifactMissing, ArtifactAltered, ArtifactStoreUnavailable),
@@ -60,6 +59,7 @@ class OneArtifact(TenantView):
     }
     renderer_classes = (BytesRenderer, JSONRenderer)
 
+    @declares(Act.ARTIFACT_DOWNLOAD, Scope.ARTIFACTS)
     @extend_schema(
         operation_id="artifact",
         parameters=[RANGE],
@@ -107,7 +107,7 @@ def respond(request: HttpRequest, artifact: Artifact, *, actor: str) -> HttpResp
     tenant = artifact.release.pipeline.tenant
     log.info("%s of tenant %s downloads %s of %s bytes of %s", actor, tenant, len(wanted), blob.size, blob.digest)
     audit.observe(
-        "artifact.download",
+        Act.ARTIFACT_DOWNLOAD,
         tenant=tenant,
         actor=actor,
         object_type="artifact",

@@ -26,6 +26,7 @@ from releases.errors import (
 from releases.models import IDENTITY_LENGTH, Attachment
 from releases.registration import attachments
 from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 from wire.identifying import is_segment
 
@@ -39,8 +40,6 @@ class AttachmentRequest(serializers.Serializer[Any]):
 
 @extend_schema(parameters=[TENANT], tags=["releases"])
 class Attachments(TenantView):
-    scopes: ClassVar = {"POST": Scope.REGISTER}
-    acts: ClassVar = {"POST": "release.attach"}
     refusals: ClassVar = {
         "POST": (
             *(PipelineUnknown, ReleaseUnknown, ReleaseNotRegistered),
@@ -49,6 +48,7 @@ class Attachments(TenantView):
     }
     parser_classes = (MultiPartParser,)
 
+    @declares(Act.RELEASE_ATTACH, Scope.REGISTER)
     @extend_schema(operation_id="attach", request={"multipart/form-data": AttachmentRequest}, responses=ReleaseView)
     def post(self, request: Request, tenant: str, pipeline_id: str) -> Response:
         """Attach signatures, provenance or SBOMs to a release. Documents that it already has are ignored."""

@@ -12,12 +12,52 @@ from rest_framework.response import Response
 from foundation.api.fields import Moment, StrictSerializer
 from foundation.errors import InvalidRequest
 from releases import queries
-from releases.activation import history
-from releases.api.activations import ActivationView
 from releases.errors import NoneActiveThen, PipelineUnknown, ProvenanceKeyMissing, TimeInFuture
-from releases.models import Pipeline
+from releases.models import Activation, Kind, Pipeline, Vote
+from releases.models import ActivationRequest as Requested
+from releases.pointer import history
 from tenancy.api.tenant_view import TENANT, TenantView
 from wire.documents.execution_statement import ENVELOPE_MEDIA_TYPE
+
+
+class VoteView(serializers.Serializer[Vote]):
+    round = serializers.IntegerField()
+    actor = serializers.CharField()
+    decision = serializers.ChoiceField(choices=Vote.Decision.choices)
+    comment = serializers.CharField()
+    votedAt = serializers.DateTimeField(source="voted_at")
+
+
+class CarriedOutView(serializers.Serializer[Requested]):
+    requestId = serializers.UUIDField(source="id")
+    requestedAt = serializers.DateTimeField(source="created_at")
+    activateAt = serializers.DateTimeField(source="activate_at", allow_null=True)
+    votes = VoteView(source="counted_votes", many=True, help_text="The votes that approved it.")
+
+
+class ActivationView(serializers.Serializer[Activation]):
+    sequence = serializers.IntegerField()
+    releaseVersion = serializers.CharField(source="release.release_version")
+    contractVersion = serializers.CharField(source="release.contract_version")
+    previousReleaseVersion = serializers.CharField(source="previous.release_version", default=None, allow_null=True)
+    kind = serializers.ChoiceField(
+        choices=Kind.choices,
+        help_text="`gradual` and `withdrawal` keep the active release. `promotion` makes a candidate active.",
+    )
+    candidateReleaseVersion = serializers.CharField(
+        source="candidate.release_version",
+        default=None,
+        allow_null=True,
+        help_text="The release that gets the `share` of new executions. Null unless `kind` is `gradual`.",
+    )
+    share = serializers.FloatField(allow_null=True, help_text="In percent.")
+    gradualActivationId = serializers.UUIDField(source="gradual_id", allow_null=True)
+    rollback = serializers.BooleanField(source="is_rollback", help_text="True if `kind` is `rollback`.")
+    actor = serializers.CharField()
+    reason = serializers.CharField()
+    activatedAt = serializers.DateTimeField(source="activated_at")
+    override = serializers.BooleanField(help_text="True if it did without the approvals that the policy required.")
+    request = CarriedOutView(allow_null=True, help_text="The request that it carried out. Null if there was none.")
 
 
 class SignatureView(serializers.Serializer[Any]):

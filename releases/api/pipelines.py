@@ -10,13 +10,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from foundation.api.fields import Flag, Number, StrictSerializer, WholeNumber
-from releases import queries
-from releases.activation import policy
+from releases import policy, queries
 from releases.api.pauses import PausableView, with_pauses
 from releases.errors import PipelineUnknown, PolicyInvalid
 from releases.models import Pipeline
 from releases.models.policy import MEMBERS, Member
 from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 
 
@@ -93,8 +93,6 @@ class Pipelines(TenantView, ListAPIView[Pipeline]):
 
 @extend_schema(parameters=[TENANT], tags=["pipelines"])
 class OnePipeline(TenantView):
-    scopes: ClassVar = {"PATCH": Scope.ADMINISTER}
-    acts: ClassVar = {"PATCH": "policy.change"}
     refusals: ClassVar = {"GET": (PipelineUnknown,), "PATCH": (PipelineUnknown, PolicyInvalid)}
 
     @extend_schema(operation_id="pipeline", responses=PipelineView)
@@ -102,6 +100,7 @@ class OnePipeline(TenantView):
         """One pipeline with its active release."""
         return Response(PipelineView(queries.pipeline(self.tenant, pipeline_id)).data)
 
+    @declares(Act.POLICY_CHANGE, Scope.ADMINISTER)
     @extend_schema(operation_id="changePolicy", request=PolicyRequest, responses=PipelineView)
     def patch(self, request: Request, tenant: str, pipeline_id: str) -> Response:
         """Change the pipeline's policy. It applies from the next activation, answer, failure and claim on."""

@@ -16,7 +16,6 @@ from foundation.errors import QuotaExceeded
 from releases import queries
 from releases.api.multipart import receive
 from releases.api.pauses import PausableView, with_pauses
-from releases.api.retirements import RetirementView, RevocationView
 from releases.api.trusted_keys import AttachmentView, FindingView, TrustView
 from releases.errors import (
     ArtifactStoreUnavailable,
@@ -28,15 +27,47 @@ from releases.errors import (
     ReleaseNotRegistered,
     ReleaseUnknown,
 )
-from releases.models import Artifact, Blob, Deployment, Release
+from releases.models import Artifact, Blob, Deployment, Release, Retirement, Revocation
 from releases.registration import registrar
 from releases.registration.progress import findings_so_far
 from releases.states import Status
 from releases.trust import trust
 from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.audit.acts import Act, declares
 from tenancy.quotas import StorageQuotaReached
 from tenancy.roles import Scope
 from wire.documents.descriptor import Profile
+
+
+class RevocationView(serializers.Serializer[Revocation]):
+    releaseVersion = serializers.CharField(source="release.release_version")
+    actor = serializers.CharField()
+    reason = serializers.CharField()
+    revokedAt = serializers.DateTimeField(source="revoked_at")
+    openExecutions = serializers.ChoiceField(
+        choices=Revocation.OpenExecutions.choices,
+        source="open_executions",
+        help_text="The order about the executions that are open: `leave` lets them run, `pause` pauses the release, "
+        "`fail` ends them.",
+    )
+    failedExecutions = serializers.IntegerField(
+        source="failed_executions", help_text="How many executions the order `fail` has ended so far."
+    )
+    completedAt = serializers.DateTimeField(
+        source="completed_at",
+        allow_null=True,
+        help_text="When the order `fail` found no more open executions. Null before that, and for other orders.",
+    )
+
+
+class RetirementView(serializers.Serializer[Retirement]):
+    releaseVersion = serializers.CharField(source="release.release_version")
+    actor = serializers.CharField()
+    reason = serializers.CharField()
+    givenUpFailures = serializers.IntegerField(
+        source="given_up_failures", help_text="How many failures could still be re-driven."
+    )
+    retiredAt = serializers.DateTimeField(source="retired_at")
 
 
 class DistributionView(serializers.Serializer[Any]):
@@ -150,8 +181,6 @@ class ReleaseUploadRequest(serializers.Serializer[Any]):
 class Releases(TenantView, ListAPIView[Release]):
     """The pipeline's releases, newest first."""
 
-    scopes: ClassVar = {"POST": Scope.REGISTER}
-    acts: ClassVar = {"POST": "release.upload"}
     refusals: ClassVar = {
         "GET": (PipelineUnknown,),
         "POST": (
@@ -168,6 +197,7 @@ class Releases(TenantView, ListAPIView[Release]):
         pipeline = queries.pipeline(self.tenant, self.kwargs["pipeline_id"])
         return with_pauses(pipeline.releases.select_related("pipeline__activation"))
 
+    @declares(Act.RELEASE_UPLOAD, Scope.REGISTER)
     @extend_schema(
         operation_id="registerRelease",
         request={"multipart/form-data": ReleaseUploadRequest},

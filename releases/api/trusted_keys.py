@@ -16,6 +16,7 @@ from releases.states import AttachmentKind
 from releases.trust import trusted_keys
 from releases.trust.trust import Standing, Trust, Verdict, is_revoked
 from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 from wire.documents.signing import MAX_KEY_CHARACTERS
 
@@ -92,8 +93,6 @@ class KeyRevocationRequest(StrictSerializer):
 class TrustedKeys(TenantView, ListAPIView[TrustedKey]):
     """The tenant's trusted keys, including revoked ones, newest first."""
 
-    scopes: ClassVar = {"POST": Scope.ADMINISTER}
-    acts: ClassVar = {"POST": "trusted_key.add"}
     refusals: ClassVar = {"POST": (KeyInvalid, KeyConflict)}
     serializer_class = TrustedKeyView
     queryset = TrustedKey.objects.none()
@@ -101,6 +100,7 @@ class TrustedKeys(TenantView, ListAPIView[TrustedKey]):
     def get_queryset(self) -> Any:
         return trusted_keys.of(self.tenant)
 
+    @declares(Act.TRUSTED_KEY_ADD, Scope.ADMINISTER)
     @extend_schema(operation_id="trustKey", request=NewKeyRequest, responses={201: TrustedKeyView})
     def post(self, request: Request, tenant: str) -> Response:
         """Trust a key. To rotate keys, add the new key and revoke the old one when no release needs it."""
@@ -111,10 +111,9 @@ class TrustedKeys(TenantView, ListAPIView[TrustedKey]):
 
 @extend_schema(parameters=[TENANT], tags=["trusted keys"])
 class RevokeKey(TenantView):
-    scopes: ClassVar = {"POST": Scope.ADMINISTER}
-    acts: ClassVar = {"POST": "trusted_key.revoke"}
     refusals: ClassVar = {"POST": (KeyUnknown, ReasonRequired)}
 
+    @declares(Act.TRUSTED_KEY_REVOKE, Scope.ADMINISTER)
     @extend_schema(operation_id="revokeKey", request=KeyRevocationRequest, responses=TrustedKeyView)
     def post(self, request: Request, tenant: str, key_id: str) -> Response:
         """Revoke a trusted key permanently. Active releases stay active. Releases that only it signed are flagged."""

@@ -222,7 +222,7 @@ class GradualActivation(models.Model):
 
     `steps` are the shares of the candidate, each with the conditions of the next step. `step` is the index of the
     current one. `groups` are tags and names of tokens whose executions all get the candidate. `bounds` say when the
-    coordinator withdraws the candidate. See `releases.activation.gradual.plan` for their members.
+    coordinator withdraws the candidate. See `governance.gradual.plan` for their members.
 
     A pipeline has at most one that is RUNNING. While it runs, `step` grows by 1, and each step is a row of the
     activations. It ends once, with its cause and reason, and never changes afterwards. The database sets all times.

@@ -9,6 +9,7 @@ from releases.models import Attachment, Pipeline, Release
 from releases.states import PENDING, Status
 from releases.trust.evidence import Evidence, examine
 from tenancy import audit
+from tenancy.audit.acts import Act
 from wire.documents.descriptor import Descriptor, descriptor_from_json
 from wire.findings import DocumentError, Finding
 
@@ -79,7 +80,7 @@ def attach(release: Release, contents: Sequence[bytes], *, actor: str) -> list[A
         written = write(locked, new, actor=actor, after=len(held))
         if new:
             audit.record(
-                "release.attach",
+                Act.RELEASE_ATTACH,
                 tenant=release.pipeline.tenant,
                 actor=actor,
                 object_type="release",

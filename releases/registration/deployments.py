@@ -30,6 +30,7 @@ from releases.registration import registrar
 from releases.registration.progress import findings_so_far
 from releases.states import PENDING, Status
 from tenancy import audit
+from tenancy.audit.acts import Act
 from tenancy.models import Tenant
 from wire.documents.descriptor import CarrierDescriptor, Profile, unpromotable
 from wire.findings import Severity
@@ -190,7 +191,7 @@ def _write_receipt(tenant: Tenant, request: DeploymentRequest, release: Release,
                 actor=actor,
             )
             audit.record(
-                "deployment.create",
+                Act.DEPLOYMENT_CREATE,
                 tenant=tenant,
                 actor=actor,
                 object_type="release",

@@ -33,6 +33,7 @@ from releases.models import ArtifactUpload, Blob
 from releases.registration import turns, upload_quotas
 from releases.states import UPLOAD_MOVES, UploadStatus
 from tenancy import audit
+from tenancy.audit.acts import Act
 from tenancy.models import Tenant
 from wire.findings import Finding
 
@@ -120,7 +121,7 @@ def complete(upload: ArtifactUpload, *, actor: str = "") -> ArtifactUpload:
         with transaction.atomic():
             if _move(upload, UploadStatus.OPEN, UploadStatus.VERIFYING):
                 wakeup.send(FINISH_TASK)
-                _record("artifact_upload.complete", upload, actor or upload.uploaded_by)
+                _record(Act.ARTIFACT_UPLOAD_COMPLETE, upload, actor or upload.uploaded_by)
         upload.refresh_from_db()
     return upload
 
@@ -240,7 +241,7 @@ def _create(tenant: Tenant, digest: str, size: int, actor: str) -> ArtifactUploa
                 uploaded_by=actor,
                 expires_at=timezone.now() + timedelta(hours=settings.UPLOAD_HOURS),
             )
-            _record("artifact_upload.begin", created, actor)
+            _record(Act.ARTIFACT_UPLOAD_BEGIN, created, actor)
             return created
     except IntegrityError:
         # Another request has created the same upload.
@@ -249,7 +250,7 @@ def _create(tenant: Tenant, digest: str, size: int, actor: str) -> ArtifactUploa
         )
 
 
-def _record(act: str, upload: ArtifactUpload, actor: str) -> None:
+def _record(act: Act, upload: ArtifactUpload, actor: str) -> None:
     details: dict[str, Any] = {"digest": upload.digest, "size": upload.size}
     audit.record(act, tenant=upload.tenant, actor=actor, object_type="artifact_upload", object=upload.pk, **details)
 

@@ -22,6 +22,7 @@ from releases.registration import (
 from releases.states import Status
 from releases.trust.evidence import Evidence
 from tenancy import audit
+from tenancy.audit.acts import Act
 from tenancy.models import Tenant
 from wire.documents.descriptor import (
     DESCRIPTOR_NAME,
@@ -99,7 +100,9 @@ def register(
             missing_bytes.heal(existing, {file.staged.digest: file.staged for file in files}, lease_seconds)
             attachments.attach(existing, attached, actor=actor)
             if files:
-                _record("release.restore_bytes", existing, actor, digests=sorted(file.staged.digest for file in files))
+                _record(
+                    Act.RELEASE_RESTORE_BYTES, existing, actor, digests=sorted(file.staged.digest for file in files)
+                )
             return Registration(existing, created=False)
         findings = image_registry.unusable(descriptor, _severity(descriptor, any_reference))
         findings += unpromotable(descriptor, Severity.ERROR if promotable else Severity.WARNING)
@@ -213,7 +216,7 @@ def _commit(
             attachments.write(release, upload.evidence, actor=upload.actor)
             _write_artifacts(release, descriptor, owned=missing_bytes.owned(tenant, wanted) | fingerprints.keys())
             wakeup.send(VERIFY_TASK)
-            _record("release.upload", release, upload.actor, descriptorDigest=release.descriptor_digest)
+            _record(Act.RELEASE_UPLOAD, release, upload.actor, descriptorDigest=release.descriptor_digest)
     except IntegrityError:
         # Another upload of the same version was committed first.
         existing = _existing(tenant, descriptor, upload.document, upload.contract)
@@ -266,6 +269,6 @@ def _matches_no_artifact(file: UploadedArtifact) -> Finding:
     return Finding("UPLOAD_MATCHES_NO_ARTIFACT", DESCRIPTOR_NAME, message)
 
 
-def _record(act: str, release: Release, actor: str, **details: Any) -> None:
+def _record(act: Act, release: Release, actor: str, **details: Any) -> None:
     name, tenant = release.audit_name, release.pipeline.tenant
     audit.record(act, tenant=tenant, actor=actor, object_type="release", object=name, **details)

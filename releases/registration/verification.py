@@ -28,6 +28,7 @@ from releases.repositories import maven
 from releases.repositories.requests import OTHER_DIGEST, ArtifactRefused, RepositoryUnavailable, Unanswered
 from releases.states import MOVES, PENDING, Status
 from tenancy import audit
+from tenancy.audit.acts import Act
 from wire.documents import json_writer
 from wire.documents.artifact_uri import MavenUri
 from wire.documents.descriptor import (
@@ -106,7 +107,7 @@ def _verify_and_record(release: Release) -> str | None:
         )
         codes = sorted({finding.code for finding in findings if finding.severity is Severity.ERROR})
         audit.record(
-            "release.reject" if codes else "release.register",
+            Act.RELEASE_REJECT if codes else Act.RELEASE_REGISTER,
             tenant=release.pipeline.tenant,
             actor="coordinator",
             object_type="release",

@@ -6,6 +6,7 @@ from django.db.models import QuerySet
 from releases.errors import KeyConflict, KeyInvalid, KeyUnknown, ReasonRequired
 from releases.models import KeyRevocation, TrustedKey
 from tenancy import audit
+from tenancy.audit.acts import Act
 from tenancy.models import Tenant
 from wire.documents import signing
 from wire.identifying import RULE, is_identifier
@@ -48,7 +49,7 @@ def add(tenant: Tenant, *, name: str, public_key: str, actor: str) -> TrustedKey
                 public_key=signing.to_pem(key),
                 added_by=actor,
             )
-            _record("trusted_key.add", created, actor)
+            _record(Act.TRUSTED_KEY_ADD, created, actor)
             return created
     except IntegrityError:
         raise KeyConflict(
@@ -67,11 +68,11 @@ def revoke(key: TrustedKey, *, actor: str, reason: str) -> KeyRevocation:
     with transaction.atomic():
         revocation, created = KeyRevocation.objects.get_or_create(key=key, defaults=values)
         if created:
-            _record("trusted_key.revoke", key, actor, reason=revocation.reason)
+            _record(Act.TRUSTED_KEY_REVOKE, key, actor, reason=revocation.reason)
     return revocation
 
 
-def _record(act: str, key: TrustedKey, actor: str, reason: str = "") -> None:
+def _record(act: Act, key: TrustedKey, actor: str, reason: str = "") -> None:
     tenant, name = key.tenant, key.name
     audit.record(
         act, tenant=tenant, actor=actor, object_type="trusted_key", object=key.key_id, reason=reason, name=name

@@ -16,13 +16,20 @@ from unfold.paginator import InfinitePaginator
 
 from foundation.admin import json_tree
 from foundation.admin.columns import badge, column, on_one_line
-from foundation.admin.times import timed
 from tenancy.access import tenants_of
-from tenancy.admin.base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter, TextFilter, TimeFilter
-from tenancy.admin.bounded_list import BoundedList
-from tenancy.admin.exported_list import ExportedList
+from tenancy.admin.base import ReadOnlyAdmin
+from tenancy.admin.lists import (
+    BoundedList,
+    ExportedList,
+    Person,
+    ScopedFilter,
+    TenantFilter,
+    TextFilter,
+    TimeFilter,
+    time,
+)
 from tenancy.audit import exports
-from tenancy.audit.acts import NAMES
+from tenancy.audit.acts import Act
 from tenancy.audit.queries import about
 from tenancy.models import AuditEntry
 from tenancy.roles import Scope
@@ -50,8 +57,7 @@ class ChainFilter(TenantFilter):
 class ActFilter(TextFilter):
     title = parameter_name = lookup = "act"
 
-    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
-        yield from ((name, name) for name in NAMES)
+    options = tuple((act.value, act.value) for act in Act)
 
 
 class ActorFilter(TextFilter):
@@ -78,12 +84,7 @@ class RequestFilter(TextFilter):
 
 class OutcomeFilter(ScopedFilter):
     title = parameter_name = "outcome"
-
-    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
-        yield from AuditEntry.Outcome.choices
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(outcome=self.value()) if self.value() else queryset
+    options = tuple(AuditEntry.Outcome.choices)
 
 
 class FromFilter(TimeFilter):
@@ -137,9 +138,7 @@ class AuditEntryAdmin(ExportedList, ReadOnlyAdmin):
     def export_lines(self, rows: QuerySet[AuditEntry], form: str) -> Iterator[bytes]:
         return exports.lines(rows, form)
 
-    @column("Time")
-    def time(self, entry: AuditEntry) -> SafeString | None:
-        return timed(entry.at)
+    time = time("Time", "at")
 
     @column("Tenant")
     def chain(self, entry: AuditEntry) -> str:

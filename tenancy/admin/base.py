@@ -1,23 +1,21 @@
 """The base classes of the admin pages. They show only rows of the user's tenants."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from functools import update_wrapper
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import update_wrapper, wraps
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
-from django.contrib import admin
-from django.contrib.admin.views.main import ChangeList
-from django.contrib.auth.models import AnonymousUser, User
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
 
-from foundation import moments
 from foundation.errors import CoordinatorError
-from tenancy.access import tenants_of
+from tenancy.audit.acts import Act, Declaration, Denied, declares
 from tenancy.models import Membership, Tenant
 from tenancy.roles import Scope, granted
 
@@ -29,7 +27,10 @@ else:
 PRESERVED = "_changelist_filters"
 """The parameter in which the link from a list to a page keeps the query of the list."""
 TENANT_COLUMNS = {"tenant", "chain"}
-Person = User | AnonymousUser
+READ = ("GET", "HEAD")
+POST = ("POST",)
+F = TypeVar("F", bound=Callable[..., HttpResponseBase])
+C = TypeVar("C")
 View = Callable[..., HttpResponseBase]
 
 
@@ -53,13 +54,6 @@ def _tenant_count(request: HttpRequest) -> int:
     return known["tenant_count"]
 
 
-def _holds(request: HttpRequest, tenant: Tenant, scope: Scope) -> bool:
-    """True if the user holds `scope` in `tenant`. A superuser holds every scope in every tenant."""
-    if request.user.is_active and request.user.is_superuser:
-        return True
-    return scope in _scopes(request).get(tenant.pk, ())
-
-
 def _scopes(request: HttpRequest) -> dict[int, frozenset[Scope]]:
     """Return the scopes that the user's roles grant, by tenant. Asks the database once per request."""
     known: dict[Any, dict[int, frozenset[Scope]]] = request.__dict__.setdefault("scopes_by_tenant", {})
@@ -73,6 +67,77 @@ def _scopes(request: HttpRequest) -> dict[int, frozenset[Scope]]:
             held[tenant].add(role)
         known[person.pk] = {tenant: granted(roles) for tenant, roles in held.items()}
     return known[person.pk]
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A page below the URL of a model. See `serves`."""
+
+    function: Callable[..., HttpResponseBase]
+    route: str
+    name: str
+    declaration: Declaration
+    methods: tuple[str, ...]
+    model: type[Model] | None
+    polled: bool
+
+
+def serves(
+    route: str,
+    act: Act | None = None,
+    *scopes: Scope,
+    name: str = "",
+    methods: tuple[str, ...] = (),
+    reads: bool = False,
+    model: type[Model] | None = None,
+    polled: bool = False,
+) -> Callable[[F], F]:
+    """Return a decorator that makes a function, as an attribute of a subclass of `TenantScopedAdmin`, one of its pages.
+
+    It gets the admin of the model, the request, the row that `object_id` in the route names, and the other arguments of
+    the route. It is called only with one of `methods`, if there are any; for a row that the user may see; and if the
+    user holds all `scopes` in its tenant, or in any tenant if there is no row. `act` and `reads` are those of the
+    declaration (`tenancy.audit.acts`). The row is of `model` if it is another one than that of the page's URL.
+    `name` is the end of the URL's name, by default that of the attribute. A `polled` page is a part of another one,
+    which requests it repeatedly.
+    """
+
+    def decorate(function: F) -> F:
+        declaration = Declaration(act, scopes, reads)
+
+        view = _copied(function)
+        made = Served(function, route, name, declaration, methods, model, polled)
+        setattr(view, "served", made)  # noqa: B010 - functions have no such attribute
+        return cast("F", view)
+
+    return decorate
+
+
+def pages_of(admin_class: type) -> dict[str, Served]:
+    """Return the pages of a class and of those that it extends, by the names of the attributes, in their order."""
+    found: dict[str, Served] = {}
+    for each in reversed(admin_class.__mro__):
+        found |= {name: made.served for name, made in vars(each).items() if hasattr(made, "served")}
+    return found
+
+
+def declares_views(*scopes: Scope, **acts: Act) -> Callable[[type[C]], type[C]]:
+    """Return a decorator that declares the acts of inherited views of an admin class, by the names of the methods."""
+
+    def decorate(admin_class: type[C]) -> type[C]:
+        for name, act in acts.items():
+            setattr(admin_class, name, declares(act, *scopes)(_copied(getattr(admin_class, name))))
+        return admin_class
+
+    return decorate
+
+
+def _copied(function: View) -> View:
+    @wraps(function)
+    def view(*args: Any, **kwargs: Any) -> HttpResponseBase:
+        return function(*args, **kwargs)
+
+    return view
 
 
 class TenantScopedAdmin(_ModelAdmin):
@@ -111,12 +176,48 @@ class TenantScopedAdmin(_ModelAdmin):
         return row
 
     def may(self, request: HttpRequest, scope: Scope, row: Any) -> bool:
-        """True if the user holds `scope` in the tenant of `row`. Otherwise the request's `denied_tenant` is set."""
-        tenant = self.tenant_of(row)
-        holds = _holds(request, tenant, scope)
-        if not holds:
-            request.denied_tenant = tenant  # type: ignore[attr-defined]  # the audit log needs it
-        return holds
+        """True if the user holds `scope` in the tenant of `row`. A superuser holds every scope in every tenant."""
+        if request.user.is_active and request.user.is_superuser:
+            return True
+        return scope in _scopes(request).get(self.tenant_of(row).pk, ())
+
+    def require(self, request: HttpRequest, act: Act | None, scopes: Iterable[Scope], row: Any) -> None:
+        """Raise `Denied` unless the user holds all `scopes` in the tenant of `row`."""
+        if not all(self.may(request, scope, row) for scope in scopes):
+            raise Denied(act or Act.ADMIN_PAGE, self.tenant_of(row))
+
+    def get_urls(self) -> list[URLPattern]:
+        return [*(self._pattern(*page) for page in pages_of(type(self)).items()), *super().get_urls()]
+
+    def _pattern(self, attribute: str, page: Served) -> URLPattern:
+        pages = cast("TenantScopedAdmin", self.admin_site.get_model_admin(page.model)) if page.model else self
+        declaration = page.declaration
+
+        def view(request: HttpRequest, *args: Any, object_id: Any = None, **kwargs: Any) -> HttpResponseBase:
+            if page.methods and request.method not in page.methods:
+                return HttpResponseNotAllowed(page.methods)
+            if object_id is not None:
+                row = pages.row_or_404(request, object_id)
+                pages.require(request, declaration.act, declaration.scopes, row)
+                args = (row, *args)
+            elif not all(holds_anywhere(request, scope) for scope in declaration.scopes):
+                raise PermissionDenied
+            return page.function(pages, request, *args, **kwargs)
+
+        view = update_wrapper(view, page.function)
+        view = declares(declaration.act, *declaration.scopes, reads=declaration.reads)(view)
+        guarded = self._polled(view) if page.polled else self.admin_site.admin_view(view)
+        return path(page.route, guarded, name=f"{self.opts.app_label}_{self.opts.model_name}_{page.name or attribute}")
+
+    def _polled(self, view: View) -> View:
+        """Return the view of a part of a page, which the page polls. After a log-out the page reloads itself."""
+
+        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            if not self.admin_site.has_permission(request):
+                return HttpResponse(status=403, headers={"HX-Refresh": "true"})
+            return view(request, *args, **kwargs)
+
+        return update_wrapper(guarded, view)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return holds_anywhere(request, self.needs)
@@ -173,33 +274,11 @@ class ReadOnlyAdmin(TenantScopedAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
-    def get_urls(self) -> list[URLPattern]:
-        return [*self.own_urls(), *super().get_urls()]
-
-    def own_urls(self) -> list[URLPattern]:
-        """Return additional URL patterns below this model's URL."""
-        return []
-
-    def own(self, route: str, name: str, view: View) -> URLPattern:
-        full_name = f"{self.opts.app_label}_{self.opts.model_name}_{name}"
-        return path(route, self.admin_site.admin_view(view), name=full_name)
-
-    def fragment(self, route: str, name: str, view: View) -> URLPattern:
-        """Return the URL pattern of a part of a page, which the page polls. After a log-out the page reloads itself."""
-
-        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-            if not self.admin_site.has_permission(request):
-                return HttpResponse(status=403, headers={"HX-Refresh": "true"})
-            return view(request, *args, **kwargs)
-
-        full_name = f"{self.opts.app_label}_{self.opts.model_name}_{name}"
-        return path(route, update_wrapper(guarded, view), name=full_name)
-
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        if request.method not in ("GET", "HEAD"):
-            return HttpResponse(status=405, headers={"Allow": "GET, HEAD"})
+        if request.method not in READ:
+            return HttpResponseNotAllowed(READ)
         return self.show(request, self.row_or_404(request, object_id))
 
     def show(self, request: HttpRequest, row: Any) -> HttpResponse:
@@ -209,86 +288,6 @@ class ReadOnlyAdmin(TenantScopedAdmin):
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         raise Http404
-
-
-class ScopedFilter(admin.SimpleListFilter):
-    """A list filter whose choices depend on the user. Subclasses return them from `choices_for`."""
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return list(self.choices_for(request.user))
-
-    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
-        raise NotImplementedError
-
-
-class TextFilter(ScopedFilter):
-    """A list filter with a text field. `lookup` compares its complete value. `choices_for` returns suggestions.
-
-    `problem` says why the text is invalid; it may be empty.
-    """
-
-    template = "parts/text_filter.html"
-    lookup: ClassVar[str]
-    label: ClassVar[str] = ""
-    hint: ClassVar[str] = "All"
-    problem: str = ""
-
-    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
-        yield from ()
-
-    def has_output(self) -> bool:
-        return True
-
-    def choices(self, changelist: ChangeList) -> Iterator[dict[str, Any]]:  # type: ignore[override]  # another template
-        kept = {name: value for name, value in changelist.params.items() if name != self.parameter_name}
-        yield {
-            "name": self.parameter_name,
-            "label": self.label or f"By {self.title}",
-            "hint": self.hint,
-            "value": self.value() or "",
-            "problem": self.problem,
-            "kept": kept,
-            "known": self.lookup_choices,
-        }
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Model]) -> QuerySet[Model]:
-        return queryset.filter(**{self.lookup: self.value()}) if self.value() else queryset
-
-
-class TimeFilter(TextFilter):
-    """Filters by time (`foundation.moments`). A text that is no time selects nothing."""
-
-    hint = "2026-01-31 14:00 or 24h"
-    spans: ClassVar[tuple[str, ...]] = ("1h", "24h", "7d", "30d")
-
-    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
-        yield from ((span, span) for span in self.spans)
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Model]) -> QuerySet[Model]:
-        text = (self.value() or "").strip()
-        if not text:
-            return queryset
-        try:
-            return queryset.filter(**{self.lookup: moments.read(text, timezone.now())})
-        except (ValueError, OverflowError):
-            self.problem = f"It {moments.RULE}."
-            return queryset.none()
-
-
-class TenantFilter(ScopedFilter):
-    """Filters by tenant, for users of more than one. `lookup` is the path from the model to its tenant's slug."""
-
-    title = "tenant"
-    parameter_name = "tenant"
-    lookup: ClassVar[str] = "tenant__slug"
-
-    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
-        slugs = list(tenants_of(person).values_list("slug", flat=True)[:200])
-        if len(slugs) > 1:
-            yield from ((slug, slug) for slug in slugs)
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Model]) -> QuerySet[Model]:
-        return queryset.filter(**{self.lookup: self.value()}) if self.value() else queryset
 
 
 def _heading(request: HttpRequest, *, title: str = "", original: Any = "", **_: Any) -> str:
@@ -302,3 +301,16 @@ def _heading(request: HttpRequest, *, title: str = "", original: Any = "", **_: 
 def problem_of(error: CoordinatorError) -> dict[str, Any]:
     """Return a domain error as context for `parts/problem.html`."""
     return {"code": error.code, "title": error.title, "detail": error.detail, "errors": error.errors}
+
+
+def attempt(request: HttpRequest, act: Callable[[], str], refused: str) -> bool:
+    """Do `act` and show the message that it returns. If a `CoordinatorError` refuses it, show that as `refused` says.
+
+    `refused` is a format with the name `error`. Return True if nothing was refused.
+    """
+    try:
+        messages.success(request, act())
+    except CoordinatorError as error:
+        messages.error(request, refused.format(error=error))
+        return False
+    return True

@@ -1,6 +1,5 @@
 """The pages of memberships."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,15 +9,14 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
-from django.utils.safestring import SafeString
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from foundation.admin.columns import badge, column
-from foundation.admin.times import timed
 from tenancy import audit, members
 from tenancy.access import actor, tenants_of
-from tenancy.admin.base import Person, ScopedFilter, TenantFilter, TenantScopedAdmin
-from tenancy.admin.exported_list import ExportedList
+from tenancy.admin.base import TenantScopedAdmin, declares_views
+from tenancy.admin.lists import ExportedList, ScopedFilter, TenantFilter, text, time
+from tenancy.audit.acts import Act
 from tenancy.models import Membership
 from tenancy.roles import GRANTS, MEANING, PURPOSE, Role, Scope
 
@@ -62,12 +60,7 @@ class MembershipForm(_MembershipForm):
 
 class RoleFilter(ScopedFilter):
     title = parameter_name = "role"
-
-    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
-        yield from Role.choices
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Membership]) -> QuerySet[Membership]:
-        return queryset.filter(role=self.value()) if self.value() else queryset
+    options = tuple(Role.choices)
 
 
 class LogInFilter(ScopedFilter):
@@ -75,10 +68,7 @@ class LogInFilter(ScopedFilter):
 
     title = "last log-in"
     parameter_name = "log-in"
-
-    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
-        yield "never", "Never, or not known"
-        yield from ((f"{days}", f"Not for {days} days") for days in (30, 90, 180))
+    options = (("never", "Never, or not known"), *((f"{days}", f"Not for {days} days") for days in (30, 90, 180)))
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Membership]) -> QuerySet[Membership]:
         value, never = self.value(), Q(last_log_in=None)
@@ -90,6 +80,12 @@ class LogInFilter(ScopedFilter):
 
 
 @admin.register(Membership)
+@declares_views(
+    Scope.ADMINISTER,
+    add_view=Act.MEMBERSHIP_ADD,
+    change_view=Act.MEMBERSHIP_CHANGE,
+    delete_view=Act.MEMBERSHIP_REMOVE,
+)
 class MembershipAdmin(ExportedList, TenantScopedAdmin):
     """Tenant admins give users roles in their tenants. A user may have several roles, each in a separate row.
 
@@ -119,9 +115,8 @@ class MembershipAdmin(ExportedList, TenantScopedAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Membership]:
         return members.listed(super().get_queryset(request), sees_users=bool(request.user.is_superuser))
 
-    @column("User", ordering="username")
-    def person(self, member: Membership) -> str:
-        return member.username
+    person = text("User", "username", ordering="username")
+    log_in = time("Last log-in", "last_log_in", ordering="last_log_in", empty="-")
 
     @column("Name", ordering="full_name", empty="-")
     def name(self, member: Membership) -> str | None:
@@ -134,10 +129,6 @@ class MembershipAdmin(ExportedList, TenantScopedAdmin):
     @badge("State", {"active": "success", "inactive": "danger", "not known": "default"}, ordering="active")
     def state(self, member: Membership) -> str:
         return "not known" if member.active is None else "active" if member.active else "inactive"
-
-    @column("Last log-in", ordering="last_log_in", empty="-")
-    def log_in(self, member: Membership) -> SafeString | None:
-        return timed(member.last_log_in)
 
     def changeform_view(
         self,
@@ -195,7 +186,7 @@ class MembershipAdmin(ExportedList, TenantScopedAdmin):
             with transaction.atomic():
                 super().save_model(request, obj, form, change)
                 audit.record(
-                    "membership.change",
+                    Act.MEMBERSHIP_CHANGE,
                     tenant=obj.tenant,
                     actor=actor(request.user),
                     object_type="membership",

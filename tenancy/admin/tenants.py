@@ -1,6 +1,6 @@
 """The pages of tenants."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import wraps
 from typing import Any, ClassVar
 
@@ -9,22 +9,19 @@ from django.db import transaction
 from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce, Now
 from django.http import HttpRequest
-from django.urls import URLPattern
-from django.utils.safestring import SafeString
 
 from foundation.admin.columns import column
-from foundation.admin.times import timed
 from tenancy import audit
 from tenancy.access import actor
-from tenancy.admin.base import TenantScopedAdmin
-from tenancy.admin.exported_list import ExportedList
+from tenancy.admin.base import TenantScopedAdmin, View, declares_views
+from tenancy.admin.lists import ExportedList, text, time
+from tenancy.audit.acts import Act
 from tenancy.members import USERNAME
 from tenancy.models import ApiToken, Membership, Tenant
 from tenancy.quota_table import QUOTAS
 from tenancy.roles import Scope
 
 Row = Callable[[Tenant], str]
-Urls = Callable[["TenantAdmin"], list[URLPattern]]
 
 
 def _read_once(row: Row) -> Row:
@@ -42,10 +39,11 @@ def _read_once(row: Row) -> Row:
 
 
 @admin.register(Tenant)
+@declares_views(Scope.ADMINISTER, add_view=Act.TENANT_CREATE, change_view=Act.TENANT_CHANGE)
 class TenantAdmin(ExportedList, TenantScopedAdmin):
     """Superusers create and rename tenants. The slug cannot change, because URLs and queue names contain it.
 
-    Other apps add read-only rows to a tenant's page, and URLs below it, with `extend`.
+    Other apps add read-only rows to a tenant's page, and pages below it, with `extend`.
     """
 
     tenant_path = ""
@@ -67,7 +65,6 @@ class TenantAdmin(ExportedList, TenantScopedAdmin):
     }
     fields = ("slug", "name", "retention_days", "failed_retention_days", *(quota.column for quota in QUOTAS))
     _rows: ClassVar[list[Row]] = []
-    _urls: ClassVar[list[Urls]] = []
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Tenant]:
         members = Membership.objects.filter(tenant=OuterRef("pk")).order_by().values("tenant")
@@ -79,19 +76,17 @@ class TenantAdmin(ExportedList, TenantScopedAdmin):
         )
 
     @classmethod
-    def extend(cls, rows: Sequence[Row], urls: Urls) -> None:
-        """Show `rows`, which are functions with `@column`, on each existing tenant's page, and serve `urls`."""
+    def extend(cls, *rows: Row, **pages: View) -> None:
+        """Show `rows`, which are functions with `@column`, on each existing tenant's page, and serve `pages`."""
         cls._rows += [_read_once(row) for row in rows]
-        cls._urls.append(urls)
+        for name, page in pages.items():
+            setattr(cls, name, page)
 
     def get_fields(self, request: HttpRequest, obj: Tenant | None = None) -> Any:
         return (*self.fields, *self._rows) if obj else self.fields
 
     def get_readonly_fields(self, request: HttpRequest, obj: Tenant | None = None) -> Any:
         return ("slug", *self._rows) if obj else ()
-
-    def get_urls(self) -> list[URLPattern]:
-        return [*(pattern for urls in self._urls for pattern in urls(self)), *super().get_urls()]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.is_superuser)
@@ -112,7 +107,7 @@ class TenantAdmin(ExportedList, TenantScopedAdmin):
                 before = {name: form.initial.get(name) for name in form.changed_data}
                 after = {name: form.cleaned_data[name] for name in form.changed_data}
                 audit.record(
-                    "tenant.change",
+                    Act.TENANT_CHANGE,
                     tenant=obj,
                     actor=by,
                     object_type="tenant",
@@ -122,21 +117,11 @@ class TenantAdmin(ExportedList, TenantScopedAdmin):
                 )
             else:
                 super().save_model(request, obj, form, change)
-                audit.record("tenant.create", tenant=None, actor=by, object_type="tenant", object=obj.slug)
+                audit.record(Act.TENANT_CREATE, tenant=None, actor=by, object_type="tenant", object=obj.slug)
 
-    @column("Created", ordering="created_at")
-    def created(self, tenant: Tenant) -> SafeString | None:
-        return timed(tenant.created_at)
-
-    @column("Members", ordering="members")
-    def member_count(self, tenant: Tenant) -> int:
-        count: int = tenant.members  # type: ignore[attr-defined]  # an annotation
-        return count
-
-    @column("Valid API tokens", ordering="valid_tokens")
-    def token_count(self, tenant: Tenant) -> int:
-        count: int = tenant.valid_tokens  # type: ignore[attr-defined]  # an annotation
-        return count
+    created = time("Created", "created_at", ordering="created_at")
+    member_count = text("Members", "members", ordering="members")
+    token_count = text("Valid API tokens", "valid_tokens", ordering="valid_tokens")
 
     @column("Successes kept", ordering="retention_days")
     def kept(self, tenant: Tenant) -> str:

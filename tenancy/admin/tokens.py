@@ -1,6 +1,5 @@
 """The pages of API tokens. Only the response that issues a token contains its plain text."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -18,11 +17,11 @@ from django.views.decorators.debug import sensitive_variables
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from foundation.admin.columns import badge, column
-from foundation.admin.times import timed
 from tenancy import audit
 from tenancy.access import TokenNameTaken, actor, issue_token, tenants_of, with_owners
-from tenancy.admin.base import Person, ScopedFilter, TenantFilter, TenantScopedAdmin
-from tenancy.admin.exported_list import ExportedList
+from tenancy.admin.base import TenantScopedAdmin, declares_views
+from tenancy.admin.lists import ExportedList, ScopedFilter, TenantFilter, time
+from tenancy.audit.acts import Act
 from tenancy.models import ApiToken, Tenant, validate_identifier
 from tenancy.roles import MEANING, Scope
 
@@ -43,14 +42,12 @@ def lifetimes() -> list[tuple[str, str]]:
     return [(str(each), f"{each} days") for each in days]
 
 
-class UnusedFilter(admin.SimpleListFilter):
+class UnusedFilter(ScopedFilter):
     """Filters tokens that were not used for some days. Includes tokens that were issued before that and never used."""
 
     title = "last use"
     parameter_name = "unused"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(str(days), f"Not used for {days} days") for days in UNUSED_DAYS]
+    options = tuple((str(days), f"Not used for {days} days") for days in UNUSED_DAYS)
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> QuerySet[ApiToken]:
         if self.value() not in {str(days) for days in UNUSED_DAYS}:
@@ -61,13 +58,7 @@ class UnusedFilter(admin.SimpleListFilter):
 
 class ExpiryFilter(ScopedFilter):
     title = parameter_name = "expiry"
-
-    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
-        yield from (
-            ("valid", "Not expired"),
-            ("soon", f"Expires within {SOON.days} days"),
-            ("expired", "Expired"),
-        )
+    options = (("valid", "Not expired"), ("soon", f"Expires within {SOON.days} days"), ("expired", "Expired"))
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> QuerySet[ApiToken]:
         now = timezone.now()
@@ -115,6 +106,7 @@ def state_of(token: ApiToken) -> str:
 
 
 @admin.register(ApiToken)
+@declares_views(Scope.ADMINISTER, add_view=Act.TOKEN_ISSUE, delete_view=Act.TOKEN_END)
 class ApiTokenAdmin(ExportedList, TenantScopedAdmin):
     needs = Scope.ADMINISTER
     add_label = "Issue a token"
@@ -163,7 +155,7 @@ class ApiTokenAdmin(ExportedList, TenantScopedAdmin):
         with transaction.atomic():
             name, tenant = obj.name, obj.tenant
             super().delete_model(request, obj)
-            audit.record("token.end", tenant=tenant, actor=actor(request.user), object_type="token", object=name)
+            audit.record(Act.TOKEN_END, tenant=tenant, actor=actor(request.user), object_type="token", object=name)
 
     @column("Begins with")
     def begins_with(self, token: ApiToken) -> str:
@@ -188,17 +180,9 @@ class ApiTokenAdmin(ExportedList, TenantScopedAdmin):
     def state(self, token: ApiToken) -> str:
         return state_of(token)
 
-    @column("Issued", ordering="created")
-    def issued(self, token: ApiToken) -> SafeString | None:
-        return timed(token.created)
-
-    @column("Last used", ordering="last_used_at", empty="never")
-    def last_used(self, token: ApiToken) -> SafeString | None:
-        return timed(token.last_used_at)
-
-    @column("Expires", ordering="expiry")
-    def expires(self, token: ApiToken) -> SafeString | None:
-        return timed(token.expiry)
+    issued = time("Issued", "created", ordering="created")
+    last_used = time("Last used", "last_used_at", ordering="last_used_at", empty="never")
+    expires = time("Expires", "expiry", ordering="expiry")
 
     @sensitive_variables()
     def add_view(

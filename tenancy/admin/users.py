@@ -1,35 +1,41 @@
-"""The pages of users, for superusers, and the page with which each user logs out everywhere."""
+"""The pages of users, for superusers, and those on which each user sees their account and changes their password."""
 
+from collections import defaultdict
 from collections.abc import Iterator
-from functools import partial
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
-from django.contrib import admin
+from django.conf import settings
+from django.contrib import admin, messages
+from django.contrib.admin import AdminSite
 from django.contrib.auth.admin import UserAdmin as PlainUserAdmin
 from django.contrib.auth.models import Group, User
+from django.contrib.auth.views import PasswordChangeView
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Prefetch, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse_lazy
+from django.utils import timezone
 from django.utils.decorators import method_decorator
-from django.utils.safestring import SafeString
 from django.views.decorators.debug import sensitive_post_parameters
-from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.forms import AdminOwnPasswordChangeForm, AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminPasswordWidget
 
-from foundation.admin.columns import badge, column
-from foundation.admin.times import timed
+from foundation.admin.columns import badge, column, moment
 from tenancy import audit
 from tenancy.access import actor
-from tenancy.admin.account import account
-from tenancy.admin.base import Person, ScopedFilter
-from tenancy.admin.exported_list import ExportedList
-from tenancy.login import end_everywhere
-from tenancy.models import Membership
+from tenancy.admin.base import declares_views
+from tenancy.admin.lists import ExportedList, Person, ScopedFilter, time
+from tenancy.audit.acts import Act, declares
+from tenancy.login import confirmed, end_everywhere
+from tenancy.models import ApiToken, Membership
+from tenancy.preferences import choose_zone, zone_of, zones
+from tenancy.roles import MEANING, Role, Scope, granted
 
 if TYPE_CHECKING:
     _UserAdmin = PlainUserAdmin[User]
@@ -40,6 +46,8 @@ else:
         pass
 
 
+BEGAN = "began_at"
+"""The member of the session with the time of the log-in (`coordinator.middleware.sessions`)."""
 FLAGS = ("is_active", "is_staff", "is_superuser")
 
 
@@ -97,6 +105,7 @@ admin.site.unregister(Group)
 
 
 @admin.register(User)
+@declares_views(add_view=Act.USER_CREATE, change_view=Act.USER_CHANGE, user_change_password=Act.USER_PASSWORD)
 class UserAdmin(ExportedList, _UserAdmin):
     """Superusers only. Leaves out Django's permissions, because only memberships grant rights."""
 
@@ -137,6 +146,8 @@ class UserAdmin(ExportedList, _UserAdmin):
         memberships = Membership.objects.select_related("tenant").order_by("tenant__slug", "role")
         return super().get_queryset(request).prefetch_related(Prefetch("memberships", memberships))
 
+    last_log_in = time("Last log-in", "last_login", ordering="last_login", empty="never")
+
     @column("Name", ordering="last_name", empty="-")
     def full_name(self, user: User) -> str | None:
         return user.get_full_name() or None
@@ -151,37 +162,38 @@ class UserAdmin(ExportedList, _UserAdmin):
     def roles(self, user: User) -> str | None:
         return ", ".join(roles_of(user)) or None
 
-    @column("Last log-in", ordering="last_login", empty="never")
-    def last_log_in(self, user: User) -> SafeString | None:
-        return timed(user.last_login)
-
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         with transaction.atomic():
             super().save_model(request, obj, form, change)
             flags = {name: getattr(obj, name) for name in FLAGS if not change or name in form.changed_data}
             changed = {"changed": sorted(form.changed_data)} if change else {}
-            self._audit("user.change" if change else "user.create", request, obj, **changed, **flags)
+            self._audit(Act.USER_CHANGE if change else Act.USER_CREATE, request, obj, **changed, **flags)
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002
         with transaction.atomic():
             response = super().user_change_password(request, id, form_url)
             if request.method == "POST" and response.status_code == HTTPStatus.FOUND:
-                self._audit("user.password", request, User.objects.get(pk=id))
+                self._audit(Act.USER_PASSWORD, request, User.objects.get(pk=id))
         return response
 
-    def _audit(self, act: str, request: HttpRequest, of: User, **details: Any) -> None:
+    def _audit(self, act: Act, request: HttpRequest, of: User, **details: Any) -> None:
         by = actor(request.user)
         audit.record(act, tenant=None, actor=by, object_type="user", object=of.get_username(), **details)
 
     def get_urls(self) -> list[URLPattern]:
         everywhere = self.admin_site.admin_view(self.log_out_everywhere)
-        own = self.admin_site.admin_view(partial(account, self.admin_site))
+        own = self.admin_site.admin_view(self.account)
         return [
             path("log-out-everywhere/", everywhere, name="log_out_everywhere"),
             path("account/", own, name="account"),
             *super().get_urls(),
         ]
 
+    @declares(Act.USER_TIME_ZONE)
+    def account(self, request: HttpRequest) -> HttpResponse:
+        return account(self.admin_site, request)
+
+    @declares(Act.ADMIN_PAGE)
     @method_decorator(sensitive_post_parameters())
     def log_out_everywhere(self, request: HttpRequest) -> HttpResponse:
         """End all sessions and tokens of the current user. Needs no permission."""
@@ -218,3 +230,85 @@ def roles_of(user: User) -> list[str]:
     """Return the user's roles, such as `viewer@acme`."""
     rows: QuerySet[Membership] = user.memberships.all()
     return [f"{row.role}@{row.tenant.slug}" for row in rows]
+
+
+# --- the own account and password ---
+
+
+def account(site: AdminSite, request: HttpRequest) -> HttpResponse:
+    """GET shows the page, POST stores the time zone. Needs no permission: everyone sees only their own account."""
+    if request.method == "POST":
+        try:
+            choose_zone(request.user, request.POST.get("time_zone", ""))  # type: ignore[arg-type]  # they are logged in
+        except ValueError as error:
+            messages.error(request, f"{error} Nothing changed.")
+        else:
+            messages.success(request, "Times on all pages are now in this zone.")
+        return redirect("admin:account")
+    began = request.session.get(BEGAN)
+    since = datetime.fromtimestamp(began, UTC) if began else None
+    frame = {
+        **site.each_context(request),
+        "title": "My account",
+        "roles": _roles(request),
+        "zone": zone_of(request.user).key,  # type: ignore[arg-type]  # they are logged in
+        "zones": zones(),
+        "now": moment(timezone.now()),
+        "session_since": since,
+        "session_until": since + timedelta(seconds=settings.SESSION_MAX_SECONDS) if since else None,
+        "idle_minutes": settings.SESSION_IDLE_SECONDS // 60,
+        "token_count": ApiToken.objects.filter(user=request.user.pk, expiry__gt=timezone.now()).count(),
+    }
+    request.current_app = site.name
+    return TemplateResponse(request, "tenancy/account.html", frame)
+
+
+def _roles(request: HttpRequest) -> list[dict[str, Any]]:
+    """Return the tenants of the user, each with the roles and what these allow."""
+    held = defaultdict[str, list[Role]](list)
+    rows = Membership.objects.filter(user=request.user.pk).order_by("tenant__slug", "role")
+    for slug, role in rows.values_list("tenant__slug", "role"):
+        held[slug].append(Role(role))
+    return [
+        {
+            "tenant": slug,
+            "roles": [role.label for role in roles],
+            "meanings": [MEANING[scope] for scope in Scope if scope in granted(roles)],
+        }
+        for slug, roles in held.items()
+    ]
+
+
+class OwnPasswordForm(AdminOwnPasswordChangeForm):
+    """Checks the old password as a log-in does, with its limits and its entries in the audit log."""
+
+    def __init__(self, *args: Any, request: HttpRequest, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._request = request
+
+    def clean_old_password(self) -> str:
+        password: str = self.cleaned_data["old_password"]
+        if confirmed(self._request, password) is None:
+            raise ValidationError(self.error_messages["password_incorrect"], code="password_incorrect")
+        return password
+
+
+class OwnPasswordView(PasswordChangeView):
+    form_class = OwnPasswordForm
+    success_url = reverse_lazy("admin:password_change_done")
+
+    def get_form_kwargs(self) -> dict[str, Any]:
+        return {**super().get_form_kwargs(), "request": self.request}
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        self.request.current_app = admin.site.name
+        return {**super().get_context_data(**kwargs), **admin.site.each_context(self.request)}
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        user = form.user
+        with transaction.atomic():
+            response = super().form_valid(form)
+            audit.record(
+                Act.USER_PASSWORD, tenant=None, actor=actor(user), object_type="user", object=user.get_username()
+            )
+        return response

@@ -13,6 +13,7 @@ from rest_framework.generics import ListAPIView
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
+from rest_framework.response import Response
 
 from foundation.api.filters import MomentFilter, StrictFilters
 from foundation.api.pagination import NewestFirst
@@ -22,6 +23,7 @@ from foundation.errors import ExportTooLarge, InvalidRequest, SlowRequestsBusy
 from foundation.exports import FORMATS
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.audit import chain, exports
+from tenancy.audit.acts import declares
 from tenancy.models import AuditEntry
 from tenancy.roles import Scope
 
@@ -97,7 +99,6 @@ class ByAcceptOnly(DefaultContentNegotiation):
 class Audit(TenantView, ListAPIView[AuditEntry]):
     """The tenant's audit log, newest first."""
 
-    scopes: ClassVar = {"GET": Scope.ADMINISTER}
     serializer_class = AuditEntryView
     filterset_class = AuditFilter
     pagination_class = NewestSequence
@@ -106,16 +107,20 @@ class Audit(TenantView, ListAPIView[AuditEntry]):
     def get_queryset(self) -> Any:
         return chain.entries(self.tenant).select_related("tenant")
 
+    @declares(None, Scope.ADMINISTER)
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().get(request, *args, **kwargs)
+
 
 @extend_schema(parameters=[TENANT], tags=["audit"])
 class AuditExport(TenantView):
-    scopes: ClassVar = {"GET": Scope.ADMINISTER}
     refusals: ClassVar = {"GET": (ExportTooLarge, InvalidRequest, SlowRequestsBusy)}
     renderer_classes = (NdjsonRenderer, CsvRenderer, JSONRenderer)
     content_negotiation_class = ByAcceptOnly
     filterset_class = AuditExportFilter
     queryset = AuditEntry.objects.none()
 
+    @declares(None, Scope.ADMINISTER)
     @extend_schema(
         operation_id="exportAudit",
         parameters=[

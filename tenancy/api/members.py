@@ -14,6 +14,7 @@ from foundation.api.pagination import NewestFirst
 from tenancy import members
 from tenancy.access import require_scope
 from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.audit.acts import Act, declares
 from tenancy.models import Membership
 from tenancy.roles import GRANTS, Role, Scope
 
@@ -40,8 +41,6 @@ class InOrder(NewestFirst):
 class Members(TenantView, ListAPIView[Membership]):
     """The members of the tenant, with an item for each role, in the order in which the roles were given."""
 
-    scopes: ClassVar = {"GET": Scope.ADMINISTER, "POST": Scope.ADMINISTER}
-    acts: ClassVar = {"POST": "membership.add"}
     serializer_class = MemberView
     pagination_class = InOrder
     queryset = Membership.objects.none()
@@ -49,6 +48,11 @@ class Members(TenantView, ListAPIView[Membership]):
     def get_queryset(self) -> Any:
         return members.listed(Membership.objects.filter(tenant=self.tenant))
 
+    @declares(None, Scope.ADMINISTER)
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().get(request, *args, **kwargs)
+
+    @declares(Act.MEMBERSHIP_ADD, Scope.ADMINISTER)
     @extend_schema(operation_id="addMember", request=MemberRequest, responses={201: MemberView, 200: MemberView})
     def post(self, request: Request, tenant: str) -> Response:
         """Give a person a role. The token must allow everything that the role allows. Repeating it changes nothing.
@@ -65,10 +69,9 @@ class Members(TenantView, ListAPIView[Membership]):
 
 @extend_schema(parameters=[TENANT], tags=["members"])
 class RemoveMember(TenantView):
-    scopes: ClassVar = {"POST": Scope.ADMINISTER}
-    acts: ClassVar = {"POST": "membership.remove"}
     refusals: ClassVar = {"POST": (members.MemberUnknown,)}
 
+    @declares(Act.MEMBERSHIP_REMOVE, Scope.ADMINISTER)
     @extend_schema(operation_id="removeMember", request=MemberRequest, responses=MemberView)
     def post(self, request: Request, tenant: str) -> Response:
         """Take a role from a user. API tokens of the user lose what only this role allows."""

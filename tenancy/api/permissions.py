@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-from foundation.errors import NotFound
-from tenancy import audit
-from tenancy.access import ScopeMissing, actor, require_scope
+from foundation.errors import CoordinatorError, NotFound
+from tenancy.access import ScopeMissing, require_scope
+from tenancy.audit.acts import Declaration, Denied, declared
 from tenancy.models import ApiToken
 from tenancy.roles import Scope
 
@@ -16,11 +16,10 @@ if TYPE_CHECKING:
 
 
 class HoldsScope(BasePermission):
-    """Permits a token of the tenant in the URL that holds the scope of the request's method.
+    """Permits a token of the tenant in the URL that holds the scope which the view's method declares, else `read`.
 
-    The view's `scopes` maps methods to scopes; other methods need `read`. Raises `NotFound` for another tenant,
-    whether it exists or not, and `ScopeMissing`. Such a denial is in the audit log of the token's tenant if the view's
-    `acts` names the act of the method. Denies views whose URL contains no tenant.
+    Raises `NotFound` for another tenant, whether it exists or not, and `ScopeMissing`; or `Denied` with one of these
+    if the method declares an act. Denies views whose URL contains no tenant.
     """
 
     def has_permission(self, request: Request, view: "APIView") -> bool:
@@ -28,16 +27,24 @@ class HoldsScope(BasePermission):
         slug = view.kwargs.get("tenant")
         if not isinstance(token, ApiToken) or slug is None:
             return False
-        # A response to HEAD describes what GET returns, so both need the same scope.
-        method = "GET" if request.method == "HEAD" else request.method
+        declaration = _declaration(request, view)
         try:
             if token.tenant.slug != slug:
                 raise NotFound(f"There is no tenant {slug!r}.")
-            require_scope(token, getattr(view, "scopes", {}).get(method, Scope.READ))
+            require_scope(token, declaration.scopes[0] if declaration else Scope.READ)
         except (NotFound, ScopeMissing) as refusal:
-            act = getattr(view, "acts", {}).get(method)
-            if act is not None:
-                by, path, reason = actor(token.user, token), request.path, refusal.detail
-                audit.deny(act, tenant=token.tenant, actor=by, object_type="path", object=path, reason=reason)
-            raise
+            raise denial(view, token, refusal) from None
         return True
+
+
+def denial(view: "APIView", token: ApiToken, refusal: CoordinatorError) -> Exception:
+    """Return the exception to raise in place of `refusal`: `Denied` if the method of the view declares an act."""
+    declaration = _declaration(view.request, view)
+    if declaration is None or declaration.act is None:
+        return refusal
+    return Denied(declaration.act, token.tenant, refusal)
+
+
+def _declaration(request: Request, view: "APIView") -> Declaration | None:
+    # `view.head` is `view.get`, because a response to HEAD describes what GET returns.
+    return declared(getattr(view, str(request.method).lower(), None))

@@ -1,14 +1,19 @@
-"""The base class of every view below `/api/v1/tenants/{tenant}/`."""
+"""The base class of every view below `/api/v1/tenants/{tenant}/`, and the handler of errors, which records denials."""
 
 from typing import Any, ClassVar
 
 from drf_spectacular.utils import OpenApiParameter
+from drf_standardized_errors.types import ExceptionHandlerContext
 from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from foundation.api import problem
 from foundation.errors import CoordinatorError, NotFound
-from tenancy.access import actor
-from tenancy.api.permissions import HoldsScope
+from tenancy import audit
+from tenancy.access import ScopeMissing, actor, require_scope
+from tenancy.api.permissions import HoldsScope, denial
+from tenancy.audit.acts import Denied
 from tenancy.models import ApiToken, Tenant
 from tenancy.roles import Scope
 
@@ -18,13 +23,11 @@ TENANT = OpenApiParameter("tenant", str, OpenApiParameter.PATH)
 class TenantView(APIView):
     """A view of one tenant.
 
-    `scopes` maps methods to the scope that they need; other methods need `read`. `refusals` maps methods to the errors
-    that their use case raises, for the OpenAPI document. `acts` maps methods to the names that denied requests have in
-    the audit log.
+    Each method that changes something declares its act and its scope (`tenancy.audit.acts.declares`). Methods without
+    a declaration need `read`. `refusals` maps methods to the errors that their use case raises, for the OpenAPI
+    document.
     """
 
-    scopes: ClassVar[dict[str, Scope]] = {}
-    acts: ClassVar[dict[str, str]] = {}
     refusals: ClassVar[dict[str, tuple[type[CoordinatorError], ...]]] = {}
     permission_classes = (HoldsScope,)
 
@@ -43,6 +46,22 @@ class TenantView(APIView):
     def tenant(self) -> Tenant:
         return self.token.tenant
 
+    def require(self, scope: Scope) -> None:
+        """Raise `Denied` unless the token also holds `scope`, in addition to what the method declares."""
+        try:
+            require_scope(self.token, scope)
+        except ScopeMissing as refusal:
+            raise denial(self, self.token, refusal) from None
+
     @property
     def actor(self) -> str:
         return actor(self.token.user, self.token)
+
+
+def handle(exc: Exception, context: ExceptionHandlerContext) -> Response | None:
+    """Return the response to an error in a view, and record it if it is a denial (EXCEPTION_HANDLER)."""
+    if isinstance(exc, Denied):
+        path, by = context["request"].path, context["view"].actor  # type: ignore[attr-defined,union-attr]  # they have them
+        audit.deny(exc.act, tenant=exc.tenant, actor=by, object_type="path", object=path, reason=str(exc))
+        exc = exc.refusal or exc
+    return problem.handle(exc, context)

@@ -1,14 +1,17 @@
 """Writes entries of the audit log."""
 
-from collections.abc import Callable, Mapping
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
 from functools import wraps
 from typing import Any, Final, ParamSpec, TypeVar
 
 from django.db import connection, transaction
 
 from foundation.errors import CoordinatorError
-from tenancy.audit import origin, statements
-from tenancy.audit.repeats import Repeats
+from tenancy.audit import origin
+from tenancy.audit.acts import Act
 from tenancy.models import AuditEntry, Tenant
 from wire.documents import json_writer
 
@@ -20,12 +23,61 @@ INSTALLATION: Final = None
 LONGEST_ACTOR: Final = 200
 LONGEST_OBJECT: Final = 1000
 LONGEST_REASON: Final = 2000
+
+# A trigger sets the other columns.
+APPEND = """
+INSERT INTO tenancy_auditentry
+    (tenant_id, actor, act, object_type, object, outcome, reason, request_id, address, details)
+VALUES (%(tenant)s, %(actor)s, %(act)s, %(object_type)s, %(object)s, %(outcome)s, %(reason)s, %(request_id)s,
+    %(address)s, %(details)s)
+"""
+
+# Makes the deferred checks of the transaction now. Some of them lock rows, and the head of the chain is locked last: a
+# check at the commit would come after it, and could deadlock with an act that holds such a row and waits for the head.
+CHECK_NOW = "SET CONSTRAINTS ALL IMMEDIATE"
+
+# Restores the initial state: all constraints that can be deferred are deferred initially.
+CHECK_LATER = "SET CONSTRAINTS ALL DEFERRED"
+
+
+class Repeats:
+    """Limits how often equal acts are recorded, and counts those that are not.
+
+    Lets each key through once in `seconds`. Remembers the `most` keys that were let through last. Thread-safe.
+    """
+
+    def __init__(self, *, seconds: float, most: int) -> None:
+        self._seconds = seconds
+        self._most = most
+        self._lock = threading.Lock()
+        self._known: OrderedDict[Hashable, tuple[float, int]] = OrderedDict()
+
+    def take(self, key: Hashable) -> int | None:
+        """Return None if `key` was let through within the time, else how often that happened since the last time."""
+        now = time.monotonic()
+        with self._lock:
+            since, left_out = self._known.get(key, (-self._seconds, 0))
+            if now - since < self._seconds:
+                self._known[key] = (since, left_out + 1)
+                return None
+            self._known[key] = (now, 0)
+            self._known.move_to_end(key)
+            if len(self._known) > self._most:
+                self._known.popitem(last=False)
+            return left_out
+
+    def reset(self) -> None:
+        """Forget all keys."""
+        with self._lock:
+            self._known.clear()
+
+
 repeats = Repeats(seconds=60, most=10_000)
 """The denials and observations of the last minute."""
 
 
 def record(
-    act: str,
+    act: Act,
     *,
     tenant: Tenant | None,
     actor: str,
@@ -55,12 +107,12 @@ def record(
         "details": _stored(json_writer.sorted_text(details)),
     }
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(statements.CHECK_NOW)
-        cursor.execute(statements.APPEND, parameters)
-        cursor.execute(statements.CHECK_LATER)
+        cursor.execute(CHECK_NOW)
+        cursor.execute(APPEND, parameters)
+        cursor.execute(CHECK_LATER)
 
 
-def deny(act: str, *, tenant: Tenant | None, actor: str, object_type: str, object: object, reason: str) -> None:  # noqa: A002
+def deny(act: Act, *, tenant: Tenant | None, actor: str, object_type: str, object: object, reason: str) -> None:  # noqa: A002
     """Append an entry for a denied act. Call this outside of the transaction that the denial rolls back.
 
     Each process writes at most one entry per chain, actor and act in a minute. The next one has the number of those
@@ -79,7 +131,7 @@ def deny(act: str, *, tenant: Tenant | None, actor: str, object_type: str, objec
 
 
 def denials(
-    act: str, *refusals: type[CoordinatorError], of: Callable[..., Mapping[str, Any]]
+    act: Act, *refusals: type[CoordinatorError], of: Callable[..., Mapping[str, Any]]
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorate a use case that opens its own transaction: if it raises one of `refusals`, the denial is recorded.
 
@@ -101,7 +153,7 @@ def denials(
 
 
 def observe(
-    act: str,
+    act: Act,
     *,
     tenant: Tenant | None,
     actor: str,
@@ -128,7 +180,7 @@ def observe(
     )
 
 
-def _bounded(key: tuple[object, ...], act: str, **entry: Any) -> None:
+def _bounded(key: tuple[object, ...], act: Act, **entry: Any) -> None:
     left_out = repeats.take(key)
     if left_out is not None:
         more: dict[str, Any] = {"leftOut": left_out} if left_out else {}

@@ -5,13 +5,13 @@ from typing import Any
 
 from django.contrib.auth.models import User
 
-from executions.campaigns import campaigns
 from executions.holds import holds
 from executions.models import Hold
-from executions.smoke_tests import smoke_tests
 from executions.workers import registry
-from releases.activation.activation import activate
-from releases.activation.gradual.start import start
+from governance.activation.activation import activate
+from governance.campaigns import campaigns
+from governance.gradual.start import start
+from governance.smoke_tests import smoke_tests
 from releases.models import Pipeline, Release
 from releases.registration import attachments
 from tenancy import saved_views

@@ -6,9 +6,9 @@ from django.utils import timezone
 
 from alerts import deliveries, evaluation
 from alerts.models import Alert, AlertChannel
-from executions.campaigns import campaigns, drafts
-from executions.campaigns.selection import Filters
 from executions.models import Campaign, DeadLetter, Execution, Interaction
+from governance.campaigns import campaigns, drafts
+from governance.campaigns.selection import Filters
 from releases.models import Pipeline
 from tests import making
 from tests.admin.conftest import World

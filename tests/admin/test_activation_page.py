@@ -6,8 +6,8 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from releases.activation import policy
-from releases.activation.activation import activate
+from governance.activation.activation import activate
+from releases import policy
 from releases.models import Activation, ActivationRequest, GradualActivation, Pipeline, Release
 from tenancy.roles import Role
 from tests import gradual, making

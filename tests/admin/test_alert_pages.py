@@ -6,8 +6,8 @@ from django.test import Client
 
 from alerts.models import AlertChannel, AlertRule
 from executions.models import Campaign, Execution
-from releases.activation.activation import activate
-from releases.activation.revocation import revoke
+from governance.activation.activation import activate
+from governance.retirement.revocation import revoke
 from releases.models import Release
 from tenancy.models import Membership
 from tests.admin import operator_rows

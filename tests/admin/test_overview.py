@@ -13,7 +13,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from executions.admin import curl
+from executions.admin.payloads import curl_command
 from executions.models import Campaign, CampaignItem, Execution, Interaction
 from releases.models import Blob, Pipeline
 from releases.registration.verification import verify_release
@@ -254,7 +254,7 @@ def run(command: str, folder: Path) -> list[str]:
 @cases("text", ["", "'", "\\", "$TOKEN", "\n", "@file"])
 def test_the_shell_changes_nothing_but_the_token(text: str, tmp_path: Path) -> None:
     url = "https://example.org/a?b=c&d='e'"
-    arguments = run(curl.command(url, text), tmp_path)
+    arguments = run(curl_command(url, text), tmp_path)
     assert (arguments[3], arguments[-2:]) == (url, ["--data-raw", text])
 
 

@@ -15,7 +15,7 @@ from django.utils import timezone
 from knox.crypto import hash_token
 
 from tenancy.access import issue_token
-from tenancy.admin import exported_list
+from tenancy.admin import lists
 from tenancy.models import ApiToken, AuditEntry, Membership
 from tenancy.roles import Scope
 from tests.admin.browsing import exported, to
@@ -264,6 +264,6 @@ def test_an_export_has_what_the_search_and_the_filters_select_of_the_own_tenant(
     assert (row["slug"], row["members"], row["validTokens"]) == ("acme", "5", "1")
     User.objects.filter(username="viewer").update(first_name="=HYPERLINK(1)")
     assert "'=HYPERLINK(1)" in {row["name"] for row in rows_of(superuser, "auth_user")}, "no cell is a formula"
-    monkeypatch.setattr(exported_list, "MOST", 2)
+    monkeypatch.setattr(lists, "MOST_EXPORTED", 2)
     answer = admin.get(f"{to('tenancy_membership_export', 'csv')}?q=o", follow=True)
     assert "More than 2 rows match" in answer.text

@@ -23,6 +23,7 @@ from coordinator.monitoring.status import status
 from coordinator.palette import executions
 from executions.models import Execution, OutcomePath
 from tenancy import audit
+from tenancy.audit.acts import Act
 from tenancy.models import AuditEntry
 from tests import making
 from tests.admin import operator_rows
@@ -157,13 +158,13 @@ def test_a_search_that_took_too_long_says_so_and_finds_the_rest(
 
 ENTRIES = "tenancy_auditentry"
 LIST = f"{ENTRIES}_changelist"
-ACT = "act=thing.change"
+ACT = "act=quotas.change"
 
 
 def add(world: World | None, of: str, **details: Any) -> None:
     tenant = world.tenant if world else None
     members = {"object_type": "thing", "object": of, "reason": "<b>why</b>"}
-    audit.record("thing.change", tenant=tenant, actor="user:eva", **members, **details)
+    audit.record(Act.QUOTAS_CHANGE, tenant=tenant, actor="user:eva", **members, **details)
 
 
 def objects(client: Client, query: str) -> list[str]:
@@ -179,7 +180,7 @@ def test_the_list_shows_the_entries_of_the_tenant(log_in: LogIn, admin: Client, 
     assert [of in page for of in names] == [True, False, False]
     assert "<b>" not in page.partition('id="result_list"')[2]
     assert all(of in log_in("superuser").get(to(LIST)).text for of in names)
-    entry = AuditEntry.objects.get(tenant=None, act="thing.change")
+    entry = AuditEntry.objects.get(tenant=None, act=Act.QUOTAS_CHANGE)
     address = to("tenancy_auditentry_change", entry)
     assert [log_in(who).get(address).status_code for who in ("superuser", "tenant-admin")] == [200, 404]
 

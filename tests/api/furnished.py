@@ -10,12 +10,12 @@ from urllib.parse import quote
 import jsonschema  # type: ignore[import-untyped]
 from django.utils import timezone
 
-from executions.campaigns import drafts
 from executions.holds import holds
 from executions.models import Campaign, Execution
 from executions.workers import registry
-from releases.activation import policy
-from releases.activation.activation import activate
+from governance.activation.activation import activate
+from governance.campaigns import drafts
+from releases import policy
 from tests import making, signing
 from tests.api.endpoints import CHANGES, OTHER, PIPELINE, QUERIES, VOTED, Endpoint
 from tests.api.populated import populate

@@ -6,11 +6,11 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from executions.awaits import awaits
-from executions.campaigns import campaigns
-from executions.campaigns.selection import Filters
 from executions.models import FailureGroup, Interaction
-from executions.smoke_tests import smoke_tests
-from releases.activation.gradual.start import start
+from governance.campaigns import campaigns
+from governance.campaigns.selection import Filters
+from governance.gradual.start import start
+from governance.smoke_tests import smoke_tests
 from releases.registration import attachments
 from tenancy.models import Membership
 from tenancy.roles import Role

@@ -14,6 +14,7 @@ from alerts.models import AlertChannel
 from releases.registration import upload_quotas
 from tenancy import audit, members
 from tenancy.audit import chain
+from tenancy.audit.acts import Act
 from tenancy.models import AuditEntry, Membership, Tenant
 from tenancy.roles import GRANTS, Role, Scope
 from tests import making
@@ -41,7 +42,7 @@ def body(role: str = "operator", username: str = "eva") -> dict[str, Any]:
 def test_roles_are_added_listed_and_removed(ours: TenantApi, eva: User) -> None:
     added = ours.post("members", body())
     assert (added.status_code, added.json()) == (201, {**body(), "name": "", "active": None})
-    audit.record("execution.cancel", tenant=ours.tenant, actor="user:eva", object_type="execution", object="e")
+    audit.record(Act.EXECUTION_CANCEL, tenant=ours.tenant, actor="user:eva", object_type="execution", object="e")
     assert [ours.post("members", body(role)).status_code for role in ("operator", "viewer")] == [200, 201]
     listed = ours.get("members").json()["items"]
     assert [(each["username"], each["role"]) for each in listed] == [
@@ -137,10 +138,10 @@ def admin(module_world: None) -> Caller:
     found = Caller(making.tenant(), Scope.ADMINISTER)
     more: dict[str, Any] = {"object_type": "thing", "tenant": found.tenant}
     for number in range(3):
-        act = f"thing.{'change' if number else 'add'}"
+        act = Act.QUOTAS_CHANGE if number else Act.POLICY_CHANGE
         audit.record(act, actor=f"user:{number}", object="=1+1", number=number, **more)
-    audit.deny("thing.change", actor="user:0", object="two", reason="no", **more)
-    audit.record("thing.change", **{**more, "tenant": making.tenant()}, actor="user:9", object="other")
+    audit.deny(Act.QUOTAS_CHANGE, actor="user:0", object="two", reason="no", **more)
+    audit.record(Act.QUOTAS_CHANGE, **{**more, "tenant": making.tenant()}, actor="user:9", object="other")
     return found
 
 
@@ -168,8 +169,8 @@ def test_an_export_has_what_the_hashes_cover_and_no_formula(admin: Caller, monke
     entries = chain.entries(admin.tenant).order_by("sequence")
     assert [line["hash"] for line in lines] == [chain.entry_hash(entry, admin.tenant.slug) for entry in entries]
     assert [line["at"] for line in lines] == [chain.moment(entry.at) for entry in entries]
-    assert len(export(admin, "format=ndjson&act=thing.change").splitlines()) == 3
-    names, *rows = csv.reader(StringIO(export(admin, "format=csv&act=thing.add").decode()))
+    assert len(export(admin, "format=ndjson&act=quotas.change").splitlines()) == 3
+    names, *rows = csv.reader(StringIO(export(admin, "format=csv&act=policy.change").decode()))
     [row] = [dict(zip(names, row, strict=True)) for row in rows]
     assert (row["object"], row["details"]) == ("'=1+1", '{"number":0}')
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from django.db.models import F
 
-from executions.campaigns import campaigns
 from executions.holds import holds
 from executions.models import Campaign, Execution
+from governance.campaigns import campaigns
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 from tests import making

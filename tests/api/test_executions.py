@@ -7,7 +7,7 @@ import pytest
 
 from executions.awaits import interactions
 from executions.models import Execution
-from executions.smoke_tests import smoke_tests
+from governance.smoke_tests import smoke_tests
 from releases.models import Release
 from tenancy.models import Tenant
 from tenancy.roles import Scope

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from releases.activation import history, policy
-from releases.activation.activation import activate
-from releases.activation.revocation import revoke
-from releases.activation.rollback import roll_back
+from governance.activation.activation import activate
+from governance.activation.rollback import roll_back
+from governance.retirement.revocation import revoke
+from releases import policy
 from releases.models import Activation, Pipeline, Release, Vote
+from releases.pointer import history
 from releases.queries import pipeline
 from tenancy.access import issue_token
 from tenancy.models import AuditEntry

@@ -10,8 +10,8 @@ import pytest
 from executions.api.submissions import RETRY_SECONDS
 from executions.models import Execution
 from foundation.api.streaming import PAUSE
-from releases.activation import policy
-from releases.activation.activation import activate
+from governance.activation.activation import activate
+from releases import policy
 from tenancy.api import authentication
 from tenancy.roles import Scope
 from tests import gradual, making

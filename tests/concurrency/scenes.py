@@ -12,22 +12,23 @@ from django.db.models import F, Model
 from django.utils import timezone
 
 from executions.awaits import awaits, interactions, webhooks
-from executions.campaigns import campaigns, drafts
-from executions.campaigns.selection import Filters
-from executions.lifecycle import retention, revoked
+from executions.lifecycle import retention
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrive
 from executions.models import AwaitUnit, Campaign, Execution, Interaction, MessagePath, Worker
 from executions.state_machine.moves import Claim
-from executions.submission.resubmission import resubmit
 from executions.transports.rest import workers
 from executions.workers import message_path, registry, tenant_keys
-from releases.activation.activation import activate
-from releases.activation.gradual import ending, steps
-from releases.activation.gradual.start import start
-from releases.activation.requests.carrying_out import carry_out
-from releases.activation.retirement import retire
-from releases.activation.revocation import Order, revoke
+from governance.activation.activation import activate
+from governance.campaigns import campaigns, drafts
+from governance.campaigns.selection import Filters
+from governance.gradual import ending, steps
+from governance.gradual.start import start
+from governance.requests.carrying_out import carry_out
+from governance.resubmission.resubmission import resubmit
+from governance.retirement import revoked
+from governance.retirement.retirement import retire
+from governance.retirement.revocation import Order, revoke
 from releases.artifacts import retention as bytes_retention
 from releases.artifacts import scrub
 from releases.models import Blob, Release

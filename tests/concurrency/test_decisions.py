@@ -11,8 +11,6 @@ import pytest
 from django.utils import timezone
 
 from executions.awaits import awaits
-from executions.campaigns import campaigns, drafts
-from executions.campaigns.creating import Options
 from executions.failures import queries
 from executions.lifecycle import reports
 from executions.lifecycle.cancellation import cancel
@@ -21,10 +19,14 @@ from executions.models import Campaign, Execution, FailureGroup, MessagePath, Wo
 from executions.state_machine import moves
 from executions.transports.rest import workers
 from executions.workers import registry, tenant_keys
-from releases.activation import gates, policy
-from releases.activation.activation import activate
-from releases.activation.retirement import retire
-from releases.activation.revocation import revoke
+from governance.activation import gates
+from governance.activation.activation import activate
+from governance.activation.gate import Switch, Verdict
+from governance.campaigns import campaigns, drafts
+from governance.campaigns.creating import Options
+from governance.retirement.retirement import retire
+from governance.retirement.revocation import revoke
+from releases import policy
 from releases.models import Attachment, Kind, Pipeline, Release
 from releases.registration import attachments
 from releases.trust import trust, trusted_keys
@@ -146,8 +148,8 @@ def a_key_that_an_activation_relies_on() -> Decision:
     key = signing.trusted(release.pipeline.tenant)
 
     def rely_on_it() -> None:
-        [gate] = gates.require_met(gates.Switch(release, release.pipeline, Kind.ACTIVATION, binding=True))
-        assert (gate.verdict, gate.detail) == (gates.Verdict.MET, "Signed by ci.")
+        [gate] = gates.require_met(Switch(release, release.pipeline, Kind.ACTIVATION, binding=True))
+        assert (gate.verdict, gate.detail) == (Verdict.MET, "Signed by ci.")
 
     def revoke_it() -> trust.Standing:
         trusted_keys.revoke(key, actor="user:y", reason="leaked")

@@ -11,12 +11,12 @@ from django.db import transaction
 from redis import Redis
 
 from embedded.valkey import Valkey
-from executions.campaigns import campaigns
 from executions.lifecycle import dispatch, sweep
 from executions.lifecycle.redrive import redrive
 from executions.models import Execution, Worker
 from executions.state_machine import moves
 from executions.state_machine.moves import Claim
+from governance.campaigns import campaigns
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making

@@ -9,10 +9,11 @@ from django.db import connection, transaction
 
 from executions.awaits import awaits
 from executions.failures import queries
-from executions.lifecycle import revoked, sweep
+from executions.lifecycle import sweep
 from executions.models import DeadLetter, Execution, FailureGroup, is_new
 from executions.state_machine.moves import Claim
-from releases.activation.revocation import Order, revoke
+from governance.retirement import revoked
+from governance.retirement.revocation import Order, revoke
 from releases.models import Pipeline, Release
 from tests import making
 from tests.concurrency.racing import race, results_of

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from executions.gradual.watch import watch
 from executions.models import Execution
 from executions.submission import admission
-from releases.activation.activation import activate
-from releases.activation.gradual import ending
-from releases.activation.revocation import revoke
+from governance.activation.activation import activate
+from governance.gradual import ending
+from governance.gradual.watch import watch
+from governance.retirement.revocation import revoke
 from releases.models import Activation, Pipeline, Release
 from tests import gradual, making
 from tests.concurrency.racing import parted, race, results_of

@@ -15,7 +15,6 @@ from django.db.models import Model
 from django.db.models.functions import Now
 
 from executions.awaits import awaits
-from executions.campaigns import campaigns
 from executions.lifecycle import reports
 from executions.models import AwaitUnit, CampaignItem, Execution, Worker
 from executions.models.states import State
@@ -23,6 +22,7 @@ from executions.state_machine import moves
 from executions.state_machine.moves import Claim, Move, Note
 from executions.submission.requests import ExecutionRequest
 from executions.submission.submission import submit_many
+from governance.campaigns import campaigns
 from releases.models import Blob, Pipeline, TrustedKey
 from tenancy.login_throttle import Attempt
 from tenancy.models import LoginCounter

@@ -12,7 +12,7 @@ from django.utils import timezone
 from psycopg import sql
 
 from foundation.scheduling.places import Places
-from releases.activation.activation import activate
+from governance.activation.activation import activate
 from releases.artifacts.store import artifact_store
 from releases.errors import DeploymentPending
 from releases.models import Activation, ArtifactUpload, Blob, Contract, Deployment, Pipeline, Release

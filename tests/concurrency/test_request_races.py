@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from releases.activation import policy
-from releases.activation.activation import activate
-from releases.activation.requests import states
-from releases.activation.requests.carrying_out import carry_out
-from releases.activation.requests.requests import withdraw
-from releases.activation.requests.votes import Decision
-from releases.activation.retirement import retire
-from releases.activation.revocation import revoke
+from governance.activation.activation import activate
+from governance.requests import states
+from governance.requests.carrying_out import carry_out
+from governance.requests.requests import withdraw
+from governance.requests.votes import Decision
+from governance.retirement.retirement import retire
+from governance.retirement.revocation import revoke
+from releases import policy
 from releases.models import Activation, ActivationRequest, Release, Vote
 from tenancy.models import Membership
 from tests import making

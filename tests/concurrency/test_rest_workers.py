@@ -18,7 +18,7 @@ from executions.transports.rest import capabilities, transport
 from foundation.http import exchange
 from foundation.scheduling import places
 from foundation.scheduling.places import Places
-from releases.activation import policy
+from releases import policy
 from releases.models import Contract
 from tests import making
 from tests.concurrency.racing import race, results_of

@@ -8,9 +8,9 @@ import pytest
 
 from executions.holds import holds
 from executions.models import Execution, Resubmission
-from executions.submission.resubmission import resubmit
-from releases.activation.activation import activate
-from releases.activation.revocation import revoke
+from governance.activation.activation import activate
+from governance.resubmission.resubmission import resubmit
+from governance.retirement.revocation import revoke
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import gradual, making

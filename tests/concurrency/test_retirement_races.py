@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
-from executions.lifecycle.revoked import fail_open
 from executions.models import Execution
 from executions.models.states import TERMINAL
 from executions.submission.requests import ExecutionRequest
 from executions.submission.submission import submit_many
-from releases.activation.activation import activate
-from releases.activation.retirement import retire
-from releases.activation.revocation import Order, revoke
+from governance.activation.activation import activate
+from governance.retirement.retirement import retire
+from governance.retirement.revocation import Order, revoke
+from governance.retirement.revoked import fail_open
 from releases.errors import RetirementBlocked
 from releases.models import Release, Retirement, Revocation
 from tests import gradual, making

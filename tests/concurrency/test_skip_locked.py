@@ -10,13 +10,13 @@ from django.db.models import Model
 from django.utils import timezone
 
 from executions.awaits import awaits, webhooks
-from executions.campaigns import campaigns, drafts
 from executions.lifecycle import retention
 from executions.models import Campaign, Execution, Interaction
 from executions.state_machine import moves
 from executions.workers import registry
-from releases.activation.requests.carrying_out import carry_out_due
-from releases.activation.requests.requests import expire
+from governance.campaigns import campaigns, drafts
+from governance.requests.carrying_out import carry_out_due
+from governance.requests.requests import expire
 from releases.artifacts import scrub
 from releases.models import Blob
 from tenancy.login_throttle import Attempt

@@ -11,13 +11,13 @@ import pytest
 from django.db import connection, transaction
 
 from executions.models import Execution, SmokeTest
-from executions.smoke_tests.smoke_tests import start
 from executions.submission.requests import ExecutionRequest, Submission
 from executions.submission.submission import submit_many
 from foundation.errors import CoordinatorError
-from releases.activation import policy
-from releases.activation.activation import activate
-from releases.activation.revocation import revoke
+from governance.activation.activation import activate
+from governance.retirement.revocation import revoke
+from governance.smoke_tests.smoke_tests import start
+from releases import policy
 from tenancy.models import Tenant
 from tests import gradual, making
 from tests.concurrency.racing import race, results_of

@@ -12,7 +12,6 @@ from django.db import OperationalError, transaction
 from django.db.models import Model
 from django.utils import timezone
 
-from executions.campaigns import campaigns
 from executions.lifecycle import dispatch, sweep
 from executions.models import (
     AwaitUnit,
@@ -29,6 +28,7 @@ from executions.models import (
 )
 from executions.transports.rest import workers
 from executions.workers import registry
+from governance.campaigns import campaigns
 from releases.errors import KeyConflict
 from releases.models import (
     Activation,

@@ -15,7 +15,7 @@ from django.db import OperationalError, connection
 from pytest_django import DjangoDbBlocker
 
 from coordinator import database_guard
-from releases.activation.retirement import retire
+from governance.retirement.retirement import retire
 from releases.artifacts import scrub, soundness
 from releases.models import Artifact, Blob, Release
 from tests import making

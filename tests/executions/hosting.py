@@ -14,12 +14,12 @@ from executions import tasks
 from executions.models import Execution
 from executions.state_machine.moves import Claim
 from executions.transports.celery import command_of
+from governance.activation.activation import activate
 from pipelines.release.descriptor import release as write_release
 from pipelines.release.packaging import build
 from pipelines.worker.host import Host
 from pipelines.worker.hosted_release import host_source
 from pipelines.worker.outbox import Report
-from releases.activation.activation import activate
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making

@@ -14,17 +14,18 @@ from django.utils import timezone
 from executions import tasks
 from executions.awaits import opening, webhooks
 from executions.awaits.awaits import EXPIRE_TASK, SEND_TASK
-from executions.campaigns import campaigns
-from executions.campaigns.selection import Filters
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrive
-from executions.lifecycle.revoked import FAIL_TASK
 from executions.models import Campaign, Execution, Interaction, Worker
 from executions.workers import registry
 from executions.workers.registry import DISPATCH_TASK, INSTRUCT_TASK, take_heartbeat
 from executions.workers.tenant_keys import active_keys
 from foundation.scheduling import places
-from releases.activation.revocation import Order, revoke
+from governance import tasks as governance_tasks
+from governance.campaigns import campaigns
+from governance.campaigns.selection import Filters
+from governance.retirement.revocation import Order, revoke
+from governance.retirement.revoked import FAIL_TASK
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
@@ -84,7 +85,7 @@ class Scene:
 
     def work(self, cause: Callable[[], object], *wakeups: str, **members: Any) -> Work:
         """Return work that is done once the execution `key` is RUNNING, unless `members` override this."""
-        return Work(cause, list(wakeups), **{"is_done": self.is_running, "sweep": tasks.sweep, **members})
+        return Work(cause, list(wakeups), **{"is_done": self.is_running, "sweep": governance_tasks.sweep, **members})
 
     def instructions(self) -> list[Instruction]:
         """Take the instructions in the queue of worker-1."""

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from releases.activation import policy
-from releases.activation.gradual import ending
-from releases.activation.revocation import revoke
+from governance.gradual import ending
+from governance.retirement.revocation import revoke
+from releases import policy
 from releases.models import Activation
 from tenancy.models import Tenant
 from tests import gradual, making

@@ -10,9 +10,9 @@ from executions.holds import holds
 from executions.lifecycle import retention
 from executions.lifecycle.cancellation import cancel
 from executions.models import Execution, WireForm
+from governance.activation.activation import activate
+from governance.retirement.revocation import revoke
 from interop import records
-from releases.activation.activation import activate
-from releases.activation.revocation import revoke
 from tenancy import quotas
 from tenancy.models import Tenant
 from tests import making

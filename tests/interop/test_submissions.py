@@ -12,7 +12,7 @@ from django.db import connection
 from executions.models import Execution, WireForm, Worker
 from executions.transports.rest.capabilities import MOST_BYTES
 from executions.transports.rest.workers import register
-from releases.activation.activation import activate
+from governance.activation.activation import activate
 from tests import making
 from tests.cases import cases
 from tests.executions.transports.rest.order_flow import ORDER, ORDER_TYPE, PIPELINE, Flow

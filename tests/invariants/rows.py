@@ -14,8 +14,6 @@ from alerts.models import Alert, AlertDelivery
 from coordinator.models import Process
 from coordinator.monitoring.reports import Reporter
 from executions.awaits import claims, interactions
-from executions.campaigns import campaigns
-from executions.campaigns.selection import Filters
 from executions.holds import holds
 from executions.lifecycle import cancellation, outcome
 from executions.models import (
@@ -28,18 +26,20 @@ from executions.models import (
     OutcomePath,
     WireForm,
 )
-from executions.smoke_tests import smoke_tests
 from executions.state_machine import moves
 from executions.submission.requests import ExecutionRequest, Submission
 from executions.submission.submission import submit_many
 from executions.workers import registry, tenant_keys
-from releases.activation.activation import activate
-from releases.activation.gradual import ending
-from releases.activation.gradual.start import start
-from releases.activation.requests import requests
-from releases.activation.requests.votes import Decision, vote
-from releases.activation.retirement import retire
-from releases.activation.revocation import Order, revoke
+from governance.activation.activation import activate
+from governance.campaigns import campaigns
+from governance.campaigns.selection import Filters
+from governance.gradual import ending
+from governance.gradual.start import start
+from governance.requests import requests
+from governance.requests.votes import Decision, vote
+from governance.retirement.retirement import retire
+from governance.retirement.revocation import Order, revoke
+from governance.smoke_tests import smoke_tests
 from releases.artifacts import blobs
 from releases.models import (
     ActivationRequest,

@@ -10,10 +10,10 @@ from django.db import DatabaseError
 from django.utils import timezone
 
 from foundation.scheduling import places
+from governance.activation.activation import activate
+from governance.requests.carrying_out import carry_out, carry_out_due
+from governance.retirement.revocation import revoke
 from releases import tasks
-from releases.activation.activation import activate
-from releases.activation.requests.carrying_out import carry_out, carry_out_due
-from releases.activation.revocation import revoke
 from releases.artifacts import blobs
 from releases.artifacts.soundness import CHECK_TASK, require_sound
 from releases.artifacts.store import artifact_store

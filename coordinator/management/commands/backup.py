@@ -10,6 +10,7 @@ from coordinator.backups.creation import create
 from coordinator.backups.manifest import BackupError
 from releases.errors import ArtifactStoreUnavailable
 from tenancy import audit
+from tenancy.audit.acts import Act
 
 INCOMPLETE = 3
 """The exit status if there is a backup, but it lacks artifacts."""
@@ -35,7 +36,7 @@ class Command(BaseCommand):
             raise CommandError(error.detail) from error
         found = made.manifest
         audit.record(
-            "backup.create",
+            Act.BACKUP_CREATE,
             tenant=None,
             actor="coordinator backup",
             object_type="backup",

@@ -7,6 +7,7 @@ from django.contrib.auth.management.commands import changepassword
 from django.db import transaction
 
 from tenancy import audit
+from tenancy.audit.acts import Act
 
 
 class Command(changepassword.Command):
@@ -14,5 +15,5 @@ class Command(changepassword.Command):
         name, by = options["username"] or getuser(), "coordinator changepassword"
         with transaction.atomic():
             done = super().handle(*args, **{**options, "username": name})
-            audit.record("user.password", tenant=None, actor=by, object_type="user", object=name)
+            audit.record(Act.USER_PASSWORD, tenant=None, actor=by, object_type="user", object=name)
         return done

@@ -11,6 +11,7 @@ from django.core.management import CommandError
 from django.db import transaction
 
 from tenancy import audit
+from tenancy.audit.acts import Act
 
 
 class Command(createsuperuser.Command):
@@ -26,4 +27,4 @@ class Command(createsuperuser.Command):
             super().handle(*args, **options)
             for user in User.objects.exclude(pk__in=known):
                 name, by = user.get_username(), "coordinator createsuperuser"
-                audit.record("user.create", tenant=None, actor=by, object_type="user", object=name, is_superuser=True)
+                audit.record(Act.USER_CREATE, tenant=None, actor=by, object_type="user", object=name, is_superuser=True)

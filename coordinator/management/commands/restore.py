@@ -9,6 +9,7 @@ from coordinator.backups.manifest import BackupError
 from coordinator.backups.restoration import restore
 from releases.errors import ArtifactStoreUnavailable
 from tenancy import audit
+from tenancy.audit.acts import Act
 
 
 class Command(BaseCommand):
@@ -36,7 +37,7 @@ class Command(BaseCommand):
             raise CommandError(error.detail) from error
         found = restored.manifest
         audit.record(
-            "backup.restore",
+            Act.BACKUP_RESTORE,
             tenant=None,
             actor="coordinator restore",
             object_type="backup",

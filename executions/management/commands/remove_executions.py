@@ -6,6 +6,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from executions.lifecycle import retention
 from tenancy import audit
+from tenancy.audit.acts import Act
 
 
 class Command(BaseCommand):
@@ -21,7 +22,7 @@ class Command(BaseCommand):
             count = retention.remove(seconds=float("inf"))
             by = "coordinator remove_executions"
             audit.record(
-                "executions.remove", tenant=None, actor=by, object_type="executions", object="old", count=count
+                Act.EXECUTIONS_REMOVE, tenant=None, actor=by, object_type="executions", object="old", count=count
             )
             self.stdout.write(f"{count:,} executions were removed")
             return

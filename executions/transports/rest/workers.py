@@ -13,6 +13,7 @@ from executions.workers.eligibility import CHECK_TASK
 from executions.workers.registry import CELERY, DISPATCH_TASK, REST, alive_until, find, find_or_register, note
 from foundation.wakeups import wakeup
 from tenancy import audit
+from tenancy.audit.acts import Act
 from tenancy.models import Tenant
 from wire.identity import ReleaseIdentity
 
@@ -77,7 +78,7 @@ def register(
         if protocol == REST:
             wakeup.send_once(CHECK_TASK)
         audit.record(
-            "worker.register",
+            Act.WORKER_REGISTER,
             tenant=tenant,
             actor=actor,
             object_type="worker",

@@ -10,6 +10,7 @@ from releases.artifacts.relocation import Result, relocate
 from releases.artifacts.store import configured_store
 from releases.errors import ArtifactStoreUnavailable
 from tenancy import audit
+from tenancy.audit.acts import Act
 
 
 class Command(BaseCommand):
@@ -49,7 +50,7 @@ class Command(BaseCommand):
             summary = ", ".join(f"{count} {result.value}" for result, count in counts.items())
             by, ends = "coordinator move_artifacts", f"{source}/{target}"
             audit.record(
-                "artifacts.move",
+                Act.ARTIFACTS_MOVE,
                 tenant=None,
                 actor=by,
                 object_type="artifact_store",

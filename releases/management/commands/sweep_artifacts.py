@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from releases.artifacts import retention
 from releases.errors import ArtifactStoreUnavailable
 from tenancy import audit
+from tenancy.audit.acts import Act
 
 
 class Command(BaseCommand):
@@ -40,7 +41,7 @@ class Command(BaseCommand):
         if options["remove"]:
             by = "coordinator sweep_artifacts"
             audit.record(
-                "artifacts.remove",
+                Act.ARTIFACTS_REMOVE,
                 tenant=None,
                 actor=by,
                 object_type="artifact_store",

@@ -7,6 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
 from tenancy import audit, members
+from tenancy.audit.acts import Act
 from tenancy.models import Tenant
 from tenancy.roles import Role
 
@@ -42,7 +43,7 @@ class Command(BaseCommand):
             for role in options["role"] or [Role.TENANT_ADMIN]:
                 self._add_member(tenant, options["member"], Role(role))
         if new:
-            audit.record("tenant.create", tenant=None, actor=ACTOR, object_type="tenant", object=slug)
+            audit.record(Act.TENANT_CREATE, tenant=None, actor=ACTOR, object_type="tenant", object=slug)
         self.stdout.write(f"The tenant {slug} exists.")
 
     def _add_member(self, tenant: Tenant, username: str, role: Role) -> None:

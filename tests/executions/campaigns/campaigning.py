@@ -5,9 +5,9 @@ from typing import Any
 
 from django.db.models import F
 
-from executions.campaigns import campaigns
-from executions.campaigns.selection import Filters
 from executions.models import Campaign
+from governance.campaigns import campaigns
+from governance.campaigns.selection import Filters
 from tenancy.models import Tenant
 from tests import making
 from wire.messages.celery_messages import Outcome

@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 
-from executions.campaigns import campaigns, drafts
-from executions.campaigns.admitting import Results, credit_of, results_of
-from executions.campaigns.resubmitting import waiting
-from executions.campaigns.selection import Filters
 from executions.errors import CampaignRefused, CampaignTargetInvalid, CampaignUnknown
 from executions.holds import holds
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrive
 from executions.models import Campaign, CampaignItem, Execution, Resubmission, Worker
-from executions.submission.resubmission import resubmit
-from executions.tasks import sweep
-from releases.activation.activation import activate
-from releases.activation.revocation import revoke
+from governance.activation.activation import activate
+from governance.campaigns import campaigns, drafts
+from governance.campaigns.admitting import Results, credit_of, results_of
+from governance.campaigns.resubmitting import waiting
+from governance.campaigns.selection import Filters
+from governance.resubmission.resubmission import resubmit
+from governance.retirement.revocation import revoke
+from governance.tasks import sweep
 from tenancy.models import AuditEntry, Tenant
 from tests import making
 from tests.cases import cases

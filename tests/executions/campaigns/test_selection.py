@@ -4,14 +4,14 @@ from datetime import UTC, datetime
 
 import pytest
 
-from executions.campaigns import campaigns, drafts
-from executions.campaigns.creating import Options
-from executions.campaigns.selection import Filters, preview
 from executions.errors import CampaignEmpty, FilterRequired, ReleaseRevokedConfirmation
 from executions.lifecycle.redrive import redrive
 from executions.models import Campaign, CampaignItem, DeadLetter, Execution
-from releases.activation.activation import activate
-from releases.activation.revocation import revoke
+from governance.activation.activation import activate
+from governance.campaigns import campaigns, drafts
+from governance.campaigns.creating import Options
+from governance.campaigns.selection import Filters, preview
+from governance.retirement.revocation import revoke
 from tenancy.models import AuditEntry, Tenant
 from tests import making
 from tests.cases import cases

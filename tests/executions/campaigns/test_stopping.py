@@ -2,12 +2,12 @@
 
 import pytest
 
-from executions.campaigns import campaigns
-from executions.campaigns.selection import Filters
 from executions.errors import CampaignTargetInvalid, FilterRequired
 from executions.holds import holds
 from executions.lifecycle.cancellation import cancel
 from executions.models import Campaign, Execution, Hold, Interaction
+from governance.campaigns import campaigns
+from governance.campaigns.selection import Filters
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making

@@ -4,15 +4,15 @@ from typing import Any
 
 import pytest
 
-from executions.gradual.comparison import compare, evidence
-from executions.gradual.watch import describe, watch, watch_one
 from executions.holds import holds
 from executions.models import AwaitUnit
-from executions.submission.resubmission import resubmit
-from executions.tasks import watch_gradual
-from releases.activation.gradual import ending, steps
-from releases.activation.gradual.plan import Bounds
-from releases.activation.gradual.start import start
+from governance.gradual import ending, steps
+from governance.gradual.measured import compare, evidence
+from governance.gradual.plan import Bounds
+from governance.gradual.start import start
+from governance.gradual.watch import describe, watch, watch_one
+from governance.resubmission.resubmission import resubmit
+from governance.tasks import watch_gradual
 from releases.models import Activation, GradualActivation, Pipeline
 from tenancy.models import AuditEntry, Tenant
 from tests import gradual, making

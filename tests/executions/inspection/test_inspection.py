@@ -6,18 +6,18 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from executions.inspection.drift import Drift, Kind, Subject, drift
-from executions.inspection.preflight import Concern, preflight
 from executions.inspection.worker_plan import PlannedRelease, Reason, worker_plan
 from executions.lifecycle import redrive
 from executions.models import Execution, FinishedCount, Worker, WorkerEvent
 from executions.statistics import finished
 from executions.tasks import count_finished
 from foundation.errors import CoordinatorError
-from releases.activation import policy
-from releases.activation.activation import activate
-from releases.activation.retirement import blockers
-from releases.activation.revocation import revoke
+from governance.activation.activation import activate
+from governance.drift.drift import Drift, Kind, Subject, drift
+from governance.preflight.preflight import Concern, preflight
+from governance.retirement.retirement import blockers
+from governance.retirement.revocation import revoke
+from releases import policy
 from releases.models import Activation, Pipeline, Release
 from tenancy.models import Tenant
 from tests import making

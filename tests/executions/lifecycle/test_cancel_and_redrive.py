@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from executions.campaigns import campaigns
 from executions.errors import (
     CancelRefused,
     ExecutionUnknown,
@@ -17,11 +16,12 @@ from executions.errors import (
 from executions.holds import holds
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrive
-from executions.lifecycle.revoked import fail_batch, fail_open
 from executions.models import AwaitUnit, CampaignItem, DeadLetter, Execution, Hold, Interaction
 from executions.state_machine.moves import Claim
 from executions.workers.registry import DISPATCH_TASK
-from releases.activation.revocation import Order, revoke
+from governance.campaigns import campaigns
+from governance.retirement.revocation import Order, revoke
+from governance.retirement.revoked import fail_batch, fail_open
 from releases.models import Pipeline, Release, Revocation
 from tenancy.models import AuditEntry, Tenant
 from tests import making

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from executions import tasks
-from executions.campaigns import campaigns
-from executions.campaigns.selection import Filters
 from executions.lifecycle import retention
 from executions.lifecycle.cancellation import cancel
 from executions.models import AwaitUnit, DeadLetter, Execution, ExecutionEvent, Interaction, WireForm
 from foundation.scheduling import places
+from governance.campaigns import campaigns
+from governance.campaigns.selection import Filters
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases

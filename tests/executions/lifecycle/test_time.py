@@ -8,10 +8,7 @@ import pytest
 from django.db import OperationalError, connection
 from django.utils import timezone
 
-from executions import tasks
 from executions.awaits import awaits, webhooks
-from executions.campaigns import campaigns
-from executions.campaigns.selection import Filters
 from executions.lifecycle import retention, sweep
 from executions.lifecycle.redrive import redrive
 from executions.models import Campaign, Execution, Interaction, MessagePath, Worker, WorkerEligibility
@@ -20,6 +17,9 @@ from executions.transports.rest.workers import register
 from executions.workers import message_path
 from executions.workers.eligibility import CHECK_TASK
 from executions.workers.registry import take_heartbeat
+from governance import tasks as governance_tasks
+from governance.campaigns import campaigns
+from governance.campaigns.selection import Filters
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
@@ -247,7 +247,7 @@ def a_campaign(ready: Ready) -> IsDone:
 def test_the_sweep_finds_workers_to_note(ready: Ready, broker: Broker, of: Callable[[Ready], IsDone]) -> None:
     is_done = of(ready)
     assert not is_done()
-    tasks.sweep()
+    governance_tasks.sweep()
     assert is_done()
 
 
@@ -257,7 +257,7 @@ def test_the_sweep_announces_nothing_but_checks_of_rest_workers(
 ) -> None:
     Worker.objects.update(protocol=protocol, stopped_at=timezone.now() if stopped else None)
     with broker.commits(execute=True):
-        tasks.sweep()
+        governance_tasks.sweep()
     assert names(broker.sent()) == expected
 
 
@@ -267,7 +267,7 @@ def test_while_messages_do_not_arrive_the_sweep_does_everything_but_expire_lease
     make_late(interaction_of(suspended(ready, "waiting")))
     due_work(ready)
     MessagePath.objects.update(arrived_at=LONG_AGO, expected_by=LONG_AGO + timedelta(seconds=15))
-    tasks.sweep()
+    governance_tasks.sweep()
     assert not leased()
     found = dict(Execution.objects.values_list("execution_key", "status"))
     assert found == {"key": "RUNNING", "waiting": "FAILED", "due": "RUNNING"}
@@ -295,7 +295,7 @@ def test_a_part_of_the_sweep_that_fails_does_not_stop_the_others(
     is_done = {each: of(making.ready()) for each, of in PARTS.items()}
     due = due_work(ready)
     refuse("executions_executionevent", "INSERT", f"NEW.kind = '{kind}'")
-    tasks.sweep()
+    governance_tasks.sweep()
     assert {each for each, done in is_done.items() if done()} == PARTS.keys() - {kind}
     assert due()
     assert "refused by the test" in caplog.text
@@ -314,7 +314,7 @@ def test_without_a_database_the_sweep_stops_at_once(ready: Ready, statement: str
         raise OperationalError("the server closed the connection")
 
     with connection.execute_wrapper(unavailable), pytest.raises(OperationalError):
-        tasks.sweep()
+        governance_tasks.sweep()
     assert len(tried) == 1
 
 

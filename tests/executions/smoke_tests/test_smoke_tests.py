@@ -9,21 +9,23 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from executions.campaigns.selection import Filters, preview
-from executions.gradual.comparison import evidence
 from executions.holds import holds
-from executions.inspection.preflight import preflight
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrive
 from executions.models import Execution, SmokeTest
-from executions.smoke_tests import smoke_tests
-from executions.smoke_tests.smoke_tests import Verdict, start
 from foundation.errors import CoordinatorError
-from releases.activation import activation, gates, policy, rollback
-from releases.activation.activation import activate
-from releases.activation.gradual.start import start as start_gradual
-from releases.activation.retirement import blockers, retire
-from releases.activation.revocation import revoke
+from governance.activation import activation, gates, rollback
+from governance.activation import gate as gate_types
+from governance.activation.activation import activate
+from governance.campaigns.selection import Filters, preview
+from governance.gradual.measured import evidence
+from governance.gradual.start import start as start_gradual
+from governance.preflight.preflight import preflight
+from governance.retirement.retirement import blockers, retire
+from governance.retirement.revocation import revoke
+from governance.smoke_tests import smoke_tests
+from governance.smoke_tests.smoke_tests import Verdict, start
+from releases import policy
 from releases.models import Activation, Pipeline
 from tenancy.models import AuditEntry, Tenant
 from tests import gradual, making
@@ -194,7 +196,7 @@ def activated(owner: Tenant, version: str = "2.0", reason: str = "") -> Activati
 
 def test_an_activation_needs_a_passed_smoke_test_of_its_release(gated: Tenant) -> None:
     [gate] = [each for each in gates.judge(activation.planned(release_of(gated, "2.0"))) if each.name == "smoke test"]
-    assert gate.verdict is gates.Verdict.UNMET
+    assert gate.verdict is gate_types.Verdict.UNMET
     assert "has passed no smoke test in the last 2 hours" in gate.detail
     before = Activation.objects.count()
     error = refusal(lambda: activated(gated))

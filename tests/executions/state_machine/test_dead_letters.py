@@ -12,7 +12,7 @@ from executions.lifecycle import queries, sweep
 from executions.lifecycle.redrive import redrive
 from executions.models import DeadLetter, Execution, ExecutionEvent, Worker
 from executions.state_machine import dead_letters
-from releases.activation import policy
+from releases import policy
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making

@@ -5,7 +5,7 @@ from typing import Any
 
 from executions.models import Execution
 from executions.state_machine.moves import Claim
-from releases.activation.activation import activate
+from governance.activation.activation import activate
 from releases.models import Pipeline, Release
 from tenancy.models import Tenant
 from tests import making

@@ -12,13 +12,13 @@ from executions.models import Execution, Worker
 from executions.submission import admission
 from executions.submission.requests import Submission
 from foundation.errors import CoordinatorError
-from releases.activation import revocation
-from releases.activation.activation import activate
-from releases.activation.gradual import ending, steps
-from releases.activation.gradual.plan import Routing
-from releases.activation.gradual.start import start
-from releases.activation.revocation import revoke
+from governance.activation.activation import activate
+from governance.gradual import ending, steps
+from governance.gradual.start import start
+from governance.retirement import revocation
+from governance.retirement.revocation import revoke
 from releases.models import GradualActivation, Pipeline, Release
+from releases.pointer.routing import Routing
 from tenancy.access import issue_token
 from tenancy.models import ApiToken, Membership, Tenant
 from tenancy.roles import Role, Scope

@@ -8,8 +8,8 @@ from executions.awaits import interactions
 from executions.errors import CheckpointIncompatible, CheckpointMissing
 from executions.lifecycle.cancellation import cancel
 from executions.models import Execution, Interaction, Resubmission, StartFrom
-from executions.submission.resubmission import resubmit
-from releases.activation.activation import activate
+from governance.activation.activation import activate
+from governance.resubmission.resubmission import resubmit
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making

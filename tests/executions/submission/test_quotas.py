@@ -9,8 +9,6 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from executions.campaigns import campaigns
-from executions.campaigns.selection import Filters
 from executions.errors import IdempotencyKeyReused, TenantNotAllowed
 from executions.lifecycle import cancellation
 from executions.lifecycle.redrive import redrive
@@ -18,6 +16,8 @@ from executions.models import Execution
 from executions.submission.requests import ExecutionRequest, Submission
 from executions.submission.submission import submit_many
 from foundation.errors import CoordinatorError, PayloadTooLarge, QuotaExceeded
+from governance.campaigns import campaigns
+from governance.campaigns.selection import Filters
 from tenancy.models import Tenant
 from tests import making
 from tests.raw_sql import unchanged

@@ -11,10 +11,10 @@ from executions.models import Execution, Worker
 from executions.submission.requests import ExecutionRequest, Submission
 from executions.submission.submission import submit_when_open
 from foundation.errors import CoordinatorError
-from releases.activation import policy
-from releases.activation.activation import activate
-from releases.activation.retirement import Kind, blockers, retire
-from releases.activation.revocation import revoke
+from governance.activation.activation import activate
+from governance.retirement.retirement import Kind, blockers, retire
+from governance.retirement.revocation import revoke
+from releases import policy
 from releases.errors import RetirementBlocked
 from releases.models import Activation, Release
 from tenancy.models import Tenant

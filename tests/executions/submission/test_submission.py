@@ -20,17 +20,17 @@ from executions.errors import (
     WorkerUnavailable,
 )
 from executions.holds import holds
-from executions.lifecycle import retention
+from executions.lifecycle import queries, retention
 from executions.lifecycle.cancellation import cancel
 from executions.models import Execution, Resubmission, WireForm, Worker
-from executions.submission import admission, resubmission
+from executions.submission import admission
 from executions.submission.requests import ExecutionRequest, Submission
-from executions.submission.resubmission import resubmit
 from executions.submission.submission import submit_many
 from executions.workers.registry import DISPATCH_TASK
 from foundation.errors import CoordinatorError
-from releases.activation.activation import activate
-from releases.activation.revocation import revoke
+from governance.activation.activation import activate
+from governance.resubmission.resubmission import resubmit
+from governance.retirement.revocation import revoke
 from releases.errors import NoActiveRelease, ReleaseNotOpen, ReleaseUnknown
 from releases.models import Release
 from releases.tasks import check_blob
@@ -215,10 +215,10 @@ def test_the_new_execution_runs_on_the_active_release_and_the_old_one_keeps_its_
     event = dead.events.get(kind="RESUBMITTED")
     assert event.actor == "user:ann"
     assert event.data == {**versions, "executionId": str(new.pk), "reason": "fixed in 1.1", "edited": False}
-    [link] = resubmission.links(dead)
+    [link] = queries.links(dead)
     assert (link.resubmission.pk, link.resubmission.edited, link.resubmission.reason) == (new.pk, False, "fixed in 1.1")
     assert (link.status, link.release_version) == ("QUEUED", "1.1")
-    origin = resubmission.origin(new)
+    origin = queries.origin(new)
     assert origin is not None
     assert origin.execution_id == dead.pk
     assert [claim.execution_id for claim in making.claimed(owner)] == [new.pk]
@@ -252,7 +252,7 @@ def test_a_repeated_operation_key_or_expected_version_returns_the_first_executio
     assert resubmit(owner, dead.pk, **BY, expected_version=2) == by_version
     new = {first.pk, by_version.pk, *(resubmit(owner, dead.pk, **BY).pk for _ in range(3))}
     assert len(new) == 5, "without a key every call creates an execution"
-    assert {link.resubmission.pk for link in resubmission.links(dead)} == new
+    assert {link.resubmission.pk for link in queries.links(dead)} == new
 
 
 def test_a_key_is_not_reused_for_another_resubmission_or_submission(owner: Tenant, dead: Execution) -> None:

@@ -11,7 +11,7 @@ from executions.models import Execution, Worker, WorkerEligibility
 from executions.transports.rest.capabilities import artifact_conflict
 from executions.workers import eligibility
 from executions.workers.eligibility import explained, require_healthy, stranded, why_stranded
-from releases.activation.activation import activate
+from governance.activation.activation import activate
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making

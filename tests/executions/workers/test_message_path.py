@@ -14,6 +14,7 @@ from executions.state_machine import moves
 from executions.state_machine.moves import Claim
 from executions.workers import message_path
 from executions.workers.tenant_keys import active_keys
+from governance import tasks as governance_tasks
 from tenancy.models import Tenant
 from tests import making
 from tests.broker import taken
@@ -61,7 +62,7 @@ def state() -> str:
 def sweep() -> list[float]:
     """Deliver the clock's message. Return the time of the probe that it sends through the queue of heartbeats."""
     taken(HEARTBEAT_QUEUE)
-    tasks.sweep()
+    governance_tasks.sweep()
     return [sent_at for task, [sent_at] in taken(HEARTBEAT_QUEUE) if task == message_path.CONFIRM_TASK]
 
 

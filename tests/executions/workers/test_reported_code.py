@@ -10,7 +10,7 @@ from executions.models import Worker
 from executions.workers.eligibility import require_healthy
 from executions.workers.registry import INSTRUCT_TASK, drain
 from executions.workers.tenant_keys import active_keys
-from releases.activation import policy
+from releases import policy
 from releases.models import Pipeline, Release
 from tenancy.models import Tenant
 from tests import making

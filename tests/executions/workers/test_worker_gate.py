@@ -8,11 +8,12 @@ from django.utils import timezone
 
 from executions.models import Worker
 from executions.workers.eligibility import CHECK_TASK
-from executions.workers.worker_gate import START
 from foundation.errors import CoordinatorError
-from releases.activation import activation, gates, policy
-from releases.activation.activation import activate
-from releases.activation.rollback import roll_back
+from governance.activation import activation, gates
+from governance.activation.activation import activate
+from governance.activation.rollback import roll_back
+from governance.activation.worker_gate import START
+from releases import policy
 from releases.models import Activation, Pipeline, Release
 from tenancy.models import AuditEntry, Tenant
 from tests import making

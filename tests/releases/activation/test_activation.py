@@ -6,11 +6,10 @@ from typing import Any
 import pytest
 
 from foundation.errors import CoordinatorError
-from releases import queries
-from releases.activation import policy
-from releases.activation.activation import activate
-from releases.activation.revocation import revoke
-from releases.activation.rollback import roll_back, target, warnings
+from governance.activation.activation import activate
+from governance.activation.rollback import roll_back, target, warnings
+from governance.retirement.revocation import revoke
+from releases import policy, queries
 from releases.errors import NoActiveRelease
 from releases.models import Activation, Kind, Pipeline, Release
 from tenancy.models import Tenant

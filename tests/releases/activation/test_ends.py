@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from executions.campaigns import campaigns
-from executions.campaigns.selection import Filters, preview
 from executions.errors import CampaignEmpty
 from executions.lifecycle import outcome
 from executions.lifecycle.redrive import redrive
 from executions.models import Execution, ExecutionEvent
-from releases.activation.activation import activate
-from releases.activation.retirement import Blocker, Kind, blockers, retire
-from releases.activation.revocation import revoke
+from governance.activation.activation import activate
+from governance.campaigns import campaigns
+from governance.campaigns.selection import Filters, preview
+from governance.retirement.retirement import Blocker, Kind, blockers, retire
+from governance.retirement.revocation import revoke
 from releases.artifacts import downloads, retention
 from releases.errors import ArtifactNotStored, NoActiveRelease, ReleaseRetired
 from releases.models import Release, Retirement, Revocation

@@ -6,17 +6,18 @@ from typing import Any
 import pytest
 
 from foundation.errors import CoordinatorError
+from governance.activation import gates
+from governance.activation.activation import activate
+from governance.activation.gate import Switch
+from governance.activation.rollback import roll_back, target
+from governance.gradual import ending, operations, steps
+from governance.gradual.start import start
+from governance.retirement import retirement
+from governance.retirement.retirement import retire
+from governance.retirement.revocation import revoke
 from releases import queries
-from releases.activation import gates, retirement
-from releases.activation.activation import activate
-from releases.activation.gates import Switch
-from releases.activation.gradual import ending, operations, steps
-from releases.activation.gradual.start import start
-from releases.activation.policy import change
-from releases.activation.retirement import retire
-from releases.activation.revocation import revoke
-from releases.activation.rollback import roll_back, target
 from releases.models import Activation, GradualActivation, Kind, Pipeline, Release
+from releases.policy import change
 from tenancy.models import AuditEntry, Tenant
 from tests import gradual, making
 from tests.cases import cases
@@ -215,17 +216,16 @@ def test_the_policy_applies_to_start_and_promotion_and_its_approvals_to_steps(
     assert newest(owner).kind == Kind.WITHDRAWAL
 
 
-def test_start_and_promotion_are_judged_before_their_transaction_and_in_it(owner: Tenant) -> None:
+def test_start_and_promotion_are_judged_before_their_transaction_and_in_it(
+    owner: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
     judged: list[tuple[Kind, bool]] = []
 
     def judge(switch: Switch) -> None:
         judged.append((switch.kind, switch.binding))
 
-    gates.sources.append(judge)
-    try:
-        made = gradual.started(owner, 5, 10)
-        steps.move_on(made, **WHO)
-        ending.promote(made, **WHO)
-    finally:
-        gates.sources.remove(judge)
+    monkeypatch.setattr(gates, "GATES", (*gates.GATES, judge))
+    made = gradual.started(owner, 5, 10)
+    steps.move_on(made, **WHO)
+    ending.promote(made, **WHO)
     assert judged == [(kind, binding) for kind in (Kind.GRADUAL, Kind.PROMOTION) for binding in (False, True)]

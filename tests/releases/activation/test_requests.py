@@ -10,19 +10,19 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 
 from foundation.errors import CoordinatorError
-from releases import queries
-from releases.activation import pointer, policy
-from releases.activation.activation import activate
-from releases.activation.gradual import ending, operations, steps
-from releases.activation.gradual.plan import Bounds
-from releases.activation.gradual.start import start
-from releases.activation.requests.carrying_out import carry_out, carry_out_due
-from releases.activation.requests.requests import expire, withdraw
-from releases.activation.requests.votes import Decision
-from releases.activation.retirement import blockers, retire
-from releases.activation.revocation import revoke
+from governance.activation.activation import activate
+from governance.gradual import ending, operations, steps
+from governance.gradual.plan import Bounds
+from governance.gradual.start import start
+from governance.requests.carrying_out import carry_out, carry_out_due
+from governance.requests.requests import expire, withdraw
+from governance.requests.votes import Decision
+from governance.retirement.retirement import blockers, retire
+from governance.retirement.revocation import revoke
+from releases import policy, queries
 from releases.artifacts import blob_lock
 from releases.models import Activation, ActivationRequest, GradualActivation, Kind, Release, Vote
+from releases.pointer import pointer
 from tenancy.models import AuditEntry, Membership
 from tests import gradual, making
 from tests.cases import cases

@@ -15,9 +15,9 @@ from django.db import connection
 from django.utils import timezone
 
 from foundation.scheduling import places
+from governance.activation.activation import activate
+from governance.retirement.revocation import revoke
 from releases import tasks
-from releases.activation.activation import activate
-from releases.activation.revocation import revoke
 from releases.artifacts import blob_lock, blobs, retention, scrub, soundness
 from releases.artifacts import blobs as verdicts_of
 from releases.artifacts.soundness import require_sound, require_sound_verdict

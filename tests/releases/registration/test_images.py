@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from releases.activation import policy
+from releases import policy
 from releases.errors import ReleaseConflict
 from releases.registration.image_registry import MANIFESTS, MAX_MANIFEST_BYTES
 from releases.registration.progress import findings_so_far, waits_until

@@ -8,8 +8,8 @@ from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from executions.errors import InputInvalid
 from executions.submission import admission
-from releases.activation import policy
-from releases.activation.activation import activate
+from governance.activation.activation import activate
+from releases import policy
 from releases.artifacts.store import artifact_store
 from releases.errors import DescriptorInvalid, ReleaseConflict
 from releases.models import Blob, Contract, Pipeline, Release

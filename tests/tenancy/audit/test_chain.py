@@ -9,11 +9,12 @@ import pytest
 from django.core.management import call_command
 from django.db import connection, transaction
 
-from releases.activation import policy
-from releases.activation.activation import activate
-from releases.activation.revocation import revoke
+from governance.activation.activation import activate
+from governance.retirement.revocation import revoke
+from releases import policy
 from tenancy import audit
 from tenancy.audit import chain
+from tenancy.audit.acts import Act
 from tenancy.audit.origin import Origin, serving
 from tenancy.models import AuditEntry, AuditHead, Tenant
 from tests import making
@@ -28,7 +29,7 @@ def owner() -> Tenant:
 
 
 def act(tenant: Tenant | None, actor: str = "user:eva", **more: Any) -> None:
-    audit.record("thing.change", tenant=tenant, actor=actor, object_type="thing", object="one", **more)
+    audit.record(Act.QUOTAS_CHANGE, tenant=tenant, actor=actor, object_type="thing", object="one", **more)
 
 
 def verified(*arguments: str) -> tuple[int, str]:

@@ -8,13 +8,13 @@ import pytest
 from django.utils import timezone
 from prometheus_client import REGISTRY
 
-from executions.campaigns.selection import Filters, matching
 from executions.lifecycle import sweep
 from executions.models import DeadLetter, Execution, Interaction, Worker
 from executions.transports.rest import calls, wire_forms
 from executions.workers.tenant_keys import current_key, start_key
 from foundation.http.address_guard import TargetRefused
-from releases.activation import policy
+from governance.campaigns.selection import Filters, matching
+from releases import policy
 from tests import making
 from tests.cases import cases
 from tests.deaths import each_death

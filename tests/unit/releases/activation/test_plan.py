@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executions.gradual.statistics import fisher_exact, mann_whitney
-from releases.activation.gradual.plan import BUCKETS, Bounds, Plan, Routing, Step, bucket
+from governance.gradual.plan import Bounds, Plan, Step
+from governance.gradual.statistics import fisher_exact, mann_whitney
 from releases.errors import GradualActivationInvalid
+from releases.pointer.routing import BUCKETS, Routing, bucket
 from tests.cases import cases
 
 STEP = Step(5, 50, 10)

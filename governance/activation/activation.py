@@ -1,0 +1,170 @@
+"""Activates a release for the new executions of its pipeline (wire protocol A.6).
+
+The row lock of the pipeline serialises its activations. Their sequence defines the order. Existing executions keep
+their release.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from django.db import transaction
+
+from governance.activation import gates
+from governance.activation.gate import Switch, Verdict
+from governance.gradual import ending
+from releases import queries
+from releases.artifacts.soundness import require_verified
+from releases.errors import (
+    ApprovalRequired,
+    OperationKeyReused,
+    OverrideNotAllowed,
+    ReasonRequired,
+    SignatureRequired,
+    SmokeTestRequired,
+    WorkerRequired,
+)
+from releases.models import Activation, ActivationRequest, Kind, Pipeline, Release
+from releases.pointer import pointer
+from releases.pointer.pointer import require_expected, require_reason, require_registered
+from releases.trust import trust
+from tenancy import audit
+from tenancy.audit.acts import Act
+
+log = logging.getLogger(__name__)
+
+
+Rule = Callable[[Pipeline, Kind], None]
+"""Is called under the lock of the pipeline, with what the activation is. Raises an error to reject it."""
+Completion = Callable[[Activation], None]
+"""Is called in the transaction of a new activation, after its row is written."""
+
+
+def kind_of(release: Release, active: Release | None) -> Kind:
+    """Return what an activation of `release` that replaces `active` is. It is certain under the lock of the pipeline.
+
+    It is a rollback if the release was active before and is not active now.
+    """
+    returns = active is not None and active.pk != release.pk and release.activations.exists()
+    return Kind.ROLLBACK if returns else Kind.ACTIVATION
+
+
+def planned(release: Release, request: ActivationRequest | None = None, *, override: bool = False) -> Switch:
+    """Return the activation of `release` by the current policy and history of its pipeline."""
+    pipeline = queries.pipeline(release.pipeline.tenant, release.pipeline.pipeline_id)
+    active = pipeline.activation.release if pipeline.activation else None
+    return Switch(release, pipeline, kind_of(release, active), request=request, override=override)
+
+
+def previewed(release: Release) -> Switch:
+    """Return the planned activation with the signatures, for pages that judge its gates and compare the releases."""
+    switch = planned(release)
+    active = [switch.pipeline.activation.release] if switch.pipeline.activation else []
+    return replace(switch, signers=trust.signers_by_release([release, *active]))
+
+
+def _audited(release: Release, *, actor: str, **_: Any) -> dict[str, Any]:
+    tenant, name = release.pipeline.tenant, release.audit_name
+    return {"tenant": tenant, "actor": actor, "object_type": "release", "object": name}
+
+
+@audit.denials(
+    Act.RELEASE_ACTIVATE,
+    *(ApprovalRequired, OverrideNotAllowed, ReasonRequired, SignatureRequired, SmokeTestRequired, WorkerRequired),
+    of=_audited,
+)
+def activate(
+    release: Release,
+    *,
+    actor: str,
+    reason: str = "",
+    expected_release_version: str | None = None,
+    operation_key: str | None = None,
+    rule: Rule | None = None,
+    override: bool = False,
+    request: ActivationRequest | None = None,
+    complete: Completion | None = None,
+) -> Activation:
+    """Make `release` active for new executions and return the activation.
+
+    A repeated call with the same `operation_key` returns the first activation. With `expected_release_version`, the
+    call fails unless that release is active, or none if it is "". Activating the active release again adds an
+    activation. A rollback requires a reason, and so does an `override`, which does without approvals. `request` is the
+    approved request that the call carries out; a repeated call for it returns its activation. A gradual activation that
+    is running ends: as PROMOTED if `release` is its candidate, and as REPLACED otherwise.
+
+    Raises `ReleaseNotRegistered`, `ReasonRequired`, `ArtifactMissing`, `ArtifactAltered`, `ArtifactStoreUnavailable`,
+    `ActiveReleaseChanged`, `OperationKeyReused`, the refusal of a gate (see `gates`), and what `rule` raises.
+    """
+    earlier = _earlier(release, operation_key, request)
+    if earlier is not None:
+        return earlier
+    require_registered(release)
+    require_reason(release.pipeline, reason, override=override)
+    gates.require_met(planned(release, request, override=override))
+    require_verified(release)
+    with transaction.atomic():
+        pipeline = pointer.locked(release.pipeline_id)
+        # Only under the lock are all earlier activations visible.
+        earlier = _earlier(release, operation_key, request)
+        if earlier is not None:
+            return earlier
+        release.refresh_from_db(fields=("status",))
+        require_registered(release)
+        newest = pipeline.activation
+        require_expected(newest, expected_release_version)
+        kind = kind_of(release, newest.release if newest else None)
+        require_reason(pipeline, reason, kind, override=override)
+        if rule is not None:
+            rule(pipeline, kind)
+        verdicts = gates.require_met(Switch(release, pipeline, kind, binding=True, request=request, override=override))
+        ended = ending.replace(pipeline, actor=actor, by=release)
+        activation = pointer.append(
+            pipeline,
+            release,
+            kind,
+            actor=actor,
+            reason=reason,
+            operation_key=operation_key,
+            override=override,
+            request=request,
+        )
+        if complete is not None:
+            complete(activation)
+        audit.record(
+            Act.RELEASE_ACTIVATE,
+            tenant=release.pipeline.tenant,
+            actor=actor,
+            object_type="release",
+            object=release.audit_name,
+            reason=activation.reason,
+            sequence=activation.sequence,
+            previous=newest.release.release_version if newest else None,
+            kind=activation.kind,
+            override=override,
+            request=str(request.pk) if request else None,
+            **({f"{ended.status.lower()}Candidate": ended.candidate.release_version} if ended else {}),
+        )
+    for gate in verdicts:
+        if gate.verdict is Verdict.WARNING:
+            log.warning("%s activated %s of %s: %s", actor, release, release.pipeline.tenant, gate.detail)
+    return activation
+
+
+def _earlier(release: Release, operation_key: str | None, request: ActivationRequest | None) -> Activation | None:
+    """Return the activation that carried out the request, or that has the operation key.
+
+    Raises `OperationKeyReused` if the operation key belongs to another activation.
+    """
+    if request is not None:
+        return queries.history(release.pipeline).filter(request=request).first()
+    if operation_key is None:
+        return None
+    found = queries.history(release.pipeline).filter(operation_key=operation_key).first()
+    if found is not None and (found.release_id != release.pk or found.gradual_id is not None):
+        raise OperationKeyReused(
+            f"The operation key belongs to the {found.kind} of release {found.release.release_version!r}.",
+            activeReleaseVersion=found.release.release_version,
+        )
+    return found

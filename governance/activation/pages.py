@@ -1,0 +1,208 @@
+"""The page that confirms an activation, and the form on the page of a pipeline that rolls it back in one step."""
+
+import uuid
+from typing import Any, Final
+
+from django import forms
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+
+from foundation.errors import CoordinatorError
+from governance import release_sections
+from governance.activation import activation, gates, rollback
+from governance.activation.gate import Verdict
+from governance.comparison import comparison
+from governance.requests import gate as approvals
+from releases import queries
+from releases.models import IDENTITY_LENGTH, Activation, Kind, Pipeline, Release
+from releases.states import UNDECIDED, Status
+from tenancy.access import actor
+from tenancy.admin.base import POST, ReadOnlyAdmin, problem_of, serves
+from tenancy.audit.acts import Act
+from tenancy.models import validate_identifier
+from tenancy.roles import Scope
+
+TYPED: Final = "typed_version"
+"""The name of the field with the typed version, in each form that makes a release active or requests that."""
+
+
+def needs_typing(pipeline: Pipeline, release: Release | None) -> bool:
+    """True if `release` differs from the active release so that clients that work today fail.
+
+    To activate it, a person types its version. This prevents accidents.
+    """
+    active = pipeline.activation.release if pipeline.activation else None
+    if active is None or release is None or active.pk == release.pk:
+        return False
+    return comparison.breaks_callers(active, release)
+
+
+def not_typed(pipeline: Pipeline, release: Release, typed: str) -> str:
+    """Return what the user must still do, or "" if `typed` confirms the release or no confirmation is needed."""
+    if typed.strip() == release.release_version or not needs_typing(pipeline, release):
+        return ""
+    return (
+        f"Release {release.release_version} is breaking for callers. Type its version, {release.release_version}, "
+        "to confirm that you want it."
+    )
+
+
+class ActivationForm(forms.Form):
+    """The reason, the release that the page showed as active, the operation key of the page, and an emergency.
+
+    If the release is breaking for callers, `typed_version` is its version.
+    """
+
+    expected_release_version = forms.CharField(required=False, strip=False, max_length=500)
+    operation_key = forms.CharField(max_length=200, validators=[validate_identifier])
+    reason = forms.CharField(required=False, max_length=Activation._meta.get_field("reason").max_length)
+    override = forms.BooleanField(required=False)
+    typed_version = forms.CharField(required=False, max_length=IDENTITY_LENGTH)
+
+    def __init__(self, data: Any, release: Release) -> None:
+        super().__init__(data)
+        self.release = release
+
+    def clean_typed_version(self) -> str:
+        typed: str = self.cleaned_data["typed_version"]
+        pipeline = queries.pipeline(self.release.pipeline.tenant, self.release.pipeline.pipeline_id)
+        if wrong := not_typed(pipeline, self.release, typed):
+            raise forms.ValidationError(wrong)
+        return typed
+
+
+@serves("<int:object_id>/activate/", Act.RELEASE_ACTIVATE, Scope.ACTIVATE)
+def activate(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpResponse:
+    """GET shows the confirmation page, POST activates the release. A repeated POST is the same activation."""
+    if request.method != "POST":
+        return _confirmation(pages, request, release, status=200 if release.status == Status.REGISTERED else 409)
+    form = ActivationForm(request.POST, release)
+    if not form.is_valid():
+        return _confirmation(pages, request, release, form=form, status=400)
+    override = form.cleaned_data["override"]
+    if override:
+        pages.require(request, Act.RELEASE_ACTIVATE, [Scope.ADMINISTER], release)
+    try:
+        event = activation.activate(
+            release,
+            actor=actor(request.user),
+            reason=form.cleaned_data["reason"],
+            expected_release_version=form.cleaned_data["expected_release_version"],
+            operation_key=form.cleaned_data["operation_key"],
+            override=override,
+        )
+    except CoordinatorError as error:
+        # Reload the release, so that the page shows its current state.
+        release = pages.row_or_404(request, release.pk)
+        return _confirmation(pages, request, release, form=form, error=error, status=error.status)
+    rollback = " This is a rollback." if event.is_rollback else ""
+    messages.success(
+        request, f"Release {release.release_version} is active for new executions of {release.pipeline}.{rollback}"
+    )
+    return redirect("admin:releases_pipeline_change", release.pipeline_id)
+
+
+def _confirmation(
+    pages: ReadOnlyAdmin,
+    request: HttpRequest,
+    release: Release,
+    *,
+    form: ActivationForm | None = None,
+    error: CoordinatorError | None = None,
+    status: int = 200,
+) -> HttpResponse:
+    switch = activation.previewed(release)
+    pipeline = switch.pipeline
+    active = pipeline.activation.release if pipeline.activation else None
+    judged = gates.judge(switch)
+    refusing = [gate for gate in judged if gate.verdict is Verdict.UNMET]
+    is_approved = approvals.NAME not in {gate.name for gate in refusing}
+    may_override = not is_approved and pipeline.emergency_override and pages.may(request, Scope.ADMINISTER, release)
+    needs_request = not is_approved and not may_override
+    return pages.page(
+        request,
+        "releases/activate.html",
+        status=status,
+        title=f"Activate {release}",
+        original=release,
+        release=release,
+        pipeline=pipeline,
+        active=active,
+        is_registered=release.status == Status.REGISTERED,
+        is_active=active is not None and active.pk == release.pk,
+        is_rollback=switch.kind == Kind.ROLLBACK,
+        sections=[release_sections.preview(switch, judged)],
+        refusing=[gate for gate in refusing if not (may_override and gate.name == approvals.NAME)],
+        is_breaking=needs_typing(pipeline, release),
+        needs_request=needs_request,
+        request_variant="primary" if needs_request else "default",
+        requests=release.activation_requests.filter(status__in=UNDECIDED).order_by("created_at"),
+        may_override=may_override,
+        operation_key=str(uuid.uuid4()),
+        reason=form.data.get("reason", "") if form else "",
+        typed_version=form.data.get(TYPED, "") if form else "",
+        form_errors=form.errors if form else {},
+        problem=problem_of(error) if error else None,
+    )
+
+
+# --- rollbacks ---
+
+
+class RollbackForm(forms.Form):
+    """The release that the page offered, the one that it showed as active, the page's operation key, and the reason."""
+
+    release_version = forms.CharField(strip=False, max_length=IDENTITY_LENGTH)
+    expected_release_version = forms.CharField(strip=False, max_length=IDENTITY_LENGTH)
+    operation_key = forms.CharField(max_length=200, validators=[validate_identifier])
+    reason = forms.CharField(max_length=Activation._meta.get_field("reason").max_length)
+    typed_version = forms.CharField(required=False, max_length=IDENTITY_LENGTH)
+
+
+def rollback_offered(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline) -> dict[str, Any]:
+    """Return the context of the form. Its `rollback_target` is None if there is nothing to roll back to."""
+    target = rollback.target(pipeline)
+    return {
+        "rollback_target": target,
+        "rollback_key": str(uuid.uuid4()),
+        "rollback_is_breaking": needs_typing(pipeline, target),
+        "rollback_refusal": f"Release {target.release_version} is {target.status}." if target else "",
+        "may_roll_back": pages.may(request, Scope.ROLL_BACK, pipeline),
+    }
+
+
+@serves("<int:object_id>/rollback/", Act.RELEASE_ACTIVATE, Scope.ROLL_BACK, methods=POST)
+def roll_back(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline) -> HttpResponse:
+    """Roll the pipeline back to the release that the page offered. A repeated POST is the same rollback."""
+    form = RollbackForm(request.POST)
+    if form.is_valid():
+        _roll_back(pages, request, queries.pipeline(pipeline.tenant, pipeline.pipeline_id), form.cleaned_data)
+    else:
+        messages.error(request, "A rollback requires a reason of at most 1,000 characters. Nothing changed.")
+    return redirect("admin:releases_pipeline_change", pipeline.pk)
+
+
+def _roll_back(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline, fields: dict[str, str]) -> None:
+    try:
+        release = queries.release(pipeline, fields["release_version"])
+        if wrong := not_typed(pipeline, release, fields[TYPED]):
+            messages.error(request, f"{wrong} Nothing changed.")
+            return
+        event = rollback.roll_back(
+            pipeline,
+            actor=actor(request.user),
+            reason=fields["reason"],
+            release=release,
+            recent_only=not pages.may(request, Scope.ACTIVATE, pipeline),
+            expected_release_version=fields["expected_release_version"],
+            operation_key=fields["operation_key"],
+        )
+    except CoordinatorError as error:
+        messages.error(request, f"{error.code}: {error.detail} Nothing changed.")
+        return
+    messages.success(
+        request, f"Rolled back: release {event.release.release_version} is active for new executions of {pipeline}."
+    )
+    for warning in rollback.warnings(event.release):
+        messages.warning(request, warning)

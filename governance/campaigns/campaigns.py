@@ -1,0 +1,293 @@
+"""Re-drives, resubmits, cancels or pauses many executions at a fixed rate.
+
+The whole state of a campaign is in the database, so any control worker can continue it. A campaign is a DRAFT until it
+starts, and may be removed until then. It is RUNNING or PAUSED until each item has a result: then it is COMPLETED. It
+can be CANCELLED before that. COMPLETED and CANCELLED are final.
+"""
+
+import logging
+import uuid
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.contrib.postgres.functions import TransactionNow as Now
+from django.db import DatabaseError, connection, transaction
+from django.db.models import Count, Q, QuerySet
+
+from executions.errors import CampaignEmpty, CampaignRefused, CampaignUnknown
+from executions.lifecycle.redrive import redrivable
+from executions.models import Campaign, CampaignItem, Execution
+from executions.submission.admission import require_allowed
+from foundation.database.postgresql.outage import is_outage
+from foundation.errors import CoordinatorError
+from governance.campaigns import acting, resubmitting, statements
+from governance.campaigns.admitting import ItemResult, Status, change, credit_of, record, record_admitted
+from governance.campaigns.creating import Options, begin, create, require_fitting
+from governance.campaigns.selection import Filters, fitting, selected
+from tenancy.audit.acts import Act
+from tenancy.models import Tenant
+
+log = logging.getLogger(__name__)
+Kind = Campaign.Kind
+CANCELLED = "CAMPAIGN_CANCELLED"
+HIGHEST_RATE = 100_000
+"""The highest rate of a campaign, in items per minute."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The number of a campaign's items with each result."""
+
+    pending: int = 0
+    redriven: int = 0
+    resubmitted: int = 0
+    cancelled: int = 0
+    paused: int = 0
+    skipped: int = 0
+
+    @property
+    def done(self) -> int:
+        return self.redriven + self.resubmitted + self.cancelled + self.paused
+
+    @property
+    def total(self) -> int:
+        return self.pending + self.done + self.skipped
+
+
+def campaigns(tenant: Tenant) -> QuerySet[Campaign]:
+    """Return the tenant's campaigns, newest first."""
+    return Campaign.objects.filter(tenant=tenant)
+
+
+def campaign(tenant: Tenant, campaign_id: uuid.UUID) -> Campaign:
+    """Return one campaign of the tenant. Raises `CampaignUnknown`."""
+    found = campaigns(tenant).filter(pk=campaign_id).first()
+    if found is None:
+        raise CampaignUnknown(f"There is no campaign {campaign_id}.")
+    return found
+
+
+def waiting_for(rows: QuerySet[Campaign], pipeline_id: str, release_version: str) -> QuerySet[Campaign]:
+    """Return the campaigns among `rows` that have yet to re-drive an execution of this release."""
+    pending = CampaignItem.objects.filter(
+        outcome=ItemResult.PENDING,
+        execution__pipeline_id=pipeline_id,
+        execution__release_version=release_version,
+    )
+    return rows.exclude(status=Status.DRAFT).filter(pk__in=pending.order_by().values("campaign"))
+
+
+def items(campaign: Campaign) -> QuerySet[CampaignItem]:
+    """Return the items in order, each with the current state of its execution; None if that was removed."""
+    rows = campaign.items.select_related("execution", "new_execution").order_by("id")
+    return rows.only(
+        "campaign_id",
+        "expected_version",
+        "new_execution_id",
+        "outcome",
+        "code",
+        "at",
+        "execution__execution_key",
+        "execution__status",
+        "new_execution__status",
+        "new_execution__running_since",
+    )
+
+
+def failed_again(rows: QuerySet[CampaignItem]) -> QuerySet[CampaignItem]:
+    """Return the items among `rows` whose executions ran again and have failed again."""
+    failed = sorted(redrivable(allow_failed=True))
+    return rows.filter(
+        Q(outcome=ItemResult.REDRIVEN, execution__status__in=failed)
+        | Q(outcome=ItemResult.RESUBMITTED, new_execution__status__in=failed)
+    )
+
+
+def progress(campaign_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Progress]:
+    """Return the progress of each campaign."""
+    counts = {result.lower(): Count("id", filter=Q(outcome=result)) for result in ItemResult.values}
+    rows = CampaignItem.objects.filter(campaign__in=campaign_ids).order_by().values_list("campaign_id")
+    found = {
+        campaign_id: Progress(**dict(zip(counts, counted, strict=True)))
+        for campaign_id, *counted in rows.annotate(**counts)
+    }
+    return {campaign_id: found.get(campaign_id, Progress()) for campaign_id in campaign_ids}
+
+
+def progress_of(campaign_id: uuid.UUID) -> Progress:
+    return progress([campaign_id])[campaign_id]
+
+
+# --- requests of operators ---
+
+
+def start(
+    tenant: Tenant,
+    filters: Filters,
+    *,
+    actor: str,
+    kind: Kind = Kind.REDRIVE,
+    allow_failed: bool = False,
+    chosen: QuerySet[Execution] | None = None,
+    **members: Any,
+) -> Campaign:
+    """Start a campaign over all executions that match `filters` now, or that are `chosen`, each with its version.
+
+    Executions that fail later are not part of it. Those that failed first come first. FAILED executions are part of it
+    only with `allow_failed`. `members` are those of `Options`. If the campaign re-drives, executions of releases that
+    are revoked later are skipped.
+
+    Raises `TenantNotAllowed`, `CampaignTargetInvalid` if its kind does not take an option, `FilterRequired`,
+    `ReleaseRevokedConfirmation`, and `CampaignEmpty` if no execution matches.
+    """
+    require_allowed(tenant)
+    options = Options(**members)
+    require_fitting(kind, options)
+    if chosen is None:
+        matches = selected(tenant, kind, filters, allow_failed=allow_failed)
+    else:
+        matches = fitting(tenant, kind, chosen, allow_failed=allow_failed)
+    with transaction.atomic():
+        created, count = create(
+            tenant, kind, matches, options, actor=actor, filters=filters.to_json(), allow_failed=allow_failed
+        )
+        if not count:
+            raise CampaignEmpty("No execution matches that a campaign of this kind may contain.")
+        begin(created, options, actor=actor, count=count)
+        details = {"items": count, "ratePerMinute": options.rate_per_minute}
+        record(Act.CAMPAIGN_START, tenant, created.pk, actor, options.reason, **details)
+        return campaign(tenant, created.pk)
+
+
+def pause(tenant: Tenant, campaign_id: uuid.UUID, *, actor: str, reason: str = "") -> Campaign:
+    """Stop admitting items until the campaign is resumed. A paused campaign does not change.
+
+    Raises `CampaignUnknown` and `CampaignRefused`.
+    """
+    with transaction.atomic():
+        found, changed = _change_status(tenant, campaign_id, {Status.RUNNING}, Status.PAUSED, "PAUSED", actor, reason)
+        if changed:
+            record(Act.CAMPAIGN_PAUSE, tenant, campaign_id, actor, reason)
+    return found
+
+
+def resume(tenant: Tenant, campaign_id: uuid.UUID, *, actor: str, reason: str = "") -> Campaign:
+    """Continue at the campaign's rate. No credit accumulates during a pause. Raises as `pause` does.
+
+    If the campaign has paused itself because executions failed again, these failures no longer count.
+    """
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute(statements.ACCEPT_FAILURES, {"campaign": campaign_id, "tenant": tenant.pk})
+            accepted = cursor.rowcount
+        found, changed = _change_status(
+            tenant,
+            campaign_id,
+            {Status.PAUSED},
+            Status.RUNNING,
+            "RESUMED",
+            actor,
+            reason,
+            statements.RESUME,
+            accepted=accepted,
+        )
+        if changed:
+            record(Act.CAMPAIGN_RESUME, tenant, campaign_id, actor, reason)
+    return found
+
+
+def cancel(tenant: Tenant, campaign_id: uuid.UUID, *, actor: str, reason: str = "") -> Campaign:
+    """Skip all pending items. What was done to executions stays. Raises as `pause` does."""
+    live = {Status.RUNNING, Status.PAUSED}
+    with transaction.atomic():
+        cancelled, changed = _change_status(
+            tenant, campaign_id, live, Status.CANCELLED, "CANCELLED", actor, reason, statements.FINISH
+        )
+        pending = CampaignItem.objects.filter(campaign=cancelled, outcome=ItemResult.PENDING)
+        pending.update(outcome=ItemResult.SKIPPED, code=CANCELLED, at=Now())
+        if changed:
+            record(Act.CAMPAIGN_CANCEL, tenant, campaign_id, actor, reason)
+        return cancelled
+
+
+def _change_status(
+    tenant: Tenant,
+    campaign_id: uuid.UUID,
+    sources: Collection[str],
+    status: str,
+    event: str,
+    actor: str,
+    reason: str,
+    changes: str = "",
+    **values: Any,
+) -> tuple[Campaign, bool]:
+    """Set the status, with its event. Return the campaign, and False if it did not change.
+
+    An unchanged campaign already has the status, or none of the `sources`. The latter raises `CampaignRefused`.
+    """
+    data = {"reason": reason} if reason else {}
+    changed = change(tenant, campaign_id, sources, status, event, actor, data, changes, **values)
+    found = campaign(tenant, campaign_id)
+    if found.status != status:
+        raise CampaignRefused(f"Campaign {campaign_id} is {found.status}.", campaignStatus=found.status)
+    return found, changed
+
+
+# --- the part of the sweep ---
+
+
+def advance() -> int:
+    """Admit the items that the rates of the running campaigns allow now.
+
+    Return how many executions the campaigns acted on.
+
+    Any number of processes may call this at once: each skips the campaigns that another one is advancing. If a campaign
+    fails, the error is logged, and the other campaigns are still advanced.
+    """
+    running = Campaign.objects.filter(status=Status.RUNNING).order_by("created_at").values_list("pk", "kind")
+    count = 0
+    for campaign_id, kind in list(running[: settings.SWEEP_LIMIT]):
+        try:
+            count += resubmitting.advance(campaign_id) if kind == Kind.RESUBMIT else _advance(campaign_id)
+        except DatabaseError as error:
+            if is_outage(error):
+                raise
+            log.exception("Campaign %s could not be advanced", campaign_id)
+        except CoordinatorError as error:  # the next sweep tries again
+            log.warning("Campaign %s could not be advanced: %s", campaign_id, error.code)
+    return count
+
+
+_ACTS: dict[str, Callable[[Campaign, Sequence[CampaignItem]], int]] = {
+    Kind.REDRIVE: acting.redrive,
+    Kind.CANCEL: acting.cancel,
+    Kind.PAUSE: acting.pause,
+}
+
+
+def _advance(campaign_id: uuid.UUID) -> int:
+    """Admit items in groups, each in a separate transaction, until the credit is used up."""
+    done = 0
+    while True:
+        with transaction.atomic():
+            locked, credit = credit_of(campaign_id)
+            if locked is None or credit < 1:
+                return done
+            done += _admit(locked, min(credit, settings.SWEEP_LIMIT))
+            if credit <= settings.SWEEP_LIMIT:
+                return done
+
+
+def _admit(campaign: Campaign, most: int) -> int:
+    """Act on up to `most` items or skip them, and record their results. Return how many were not skipped."""
+    chosen = list(
+        CampaignItem.objects.filter(campaign=campaign, outcome=ItemResult.PENDING)
+        .select_related("execution")
+        .defer("execution__input", "execution__result", "execution__progress")
+        .order_by("id")[:most]
+    )
+    done = _ACTS[campaign.kind](campaign, chosen)
+    record_admitted(campaign, len(chosen))
+    return done

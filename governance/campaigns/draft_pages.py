@@ -1,0 +1,269 @@
+"""The pages of a draft: what was selected, the options, and the requests to make, start and discard it."""
+
+from collections import Counter
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from unfold.widgets import (
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanWidget,
+)
+
+from executions.admin.confirmation import LONGEST_REASON
+from executions.admin.filters import STATE_VARIANTS
+from executions.models import Campaign, StartFrom
+from foundation.errors import CoordinatorError
+from governance.campaigns import drafts
+from governance.campaigns.campaigns import HIGHEST_RATE
+from governance.campaigns.creating import Options, executions_of
+from governance.campaigns.drafts import Contents
+from governance.resubmission.pages import STARTS
+from releases.models import IDENTITY_LENGTH
+from tenancy.access import actor, may
+from tenancy.admin.base import ReadOnlyAdmin, problem_of, serves
+from tenancy.audit.acts import Act, Denied
+from tenancy.models import Tenant
+from tenancy.roles import Scope
+
+Kind = Campaign.Kind
+USUAL_BOUND = 10
+MOST_ITEMS = drafts.MOST_ITEMS
+VERBS = {Kind.REDRIVE: "Re-drive", Kind.RESUBMIT: "Resubmit", Kind.CANCEL: "Cancel", Kind.PAUSE: "Pause"}
+GROUPS_SHOWN = 20
+
+
+def scopes_of(kind: str) -> tuple[Scope, ...]:
+    """Return the scopes that a campaign of this kind needs: a resubmission also creates executions."""
+    return (Scope.OPERATE, Scope.SUBMIT) if kind == Kind.RESUBMIT else (Scope.OPERATE,)
+
+
+def _number(label: str, help_text: str, **more: Any) -> forms.IntegerField:
+    return forms.IntegerField(
+        label=label, help_text=help_text, min_value=1, widget=UnfoldAdminIntegerFieldWidget(), **more
+    )
+
+
+class OptionsForm(forms.Form):
+    """The options of a draft. Has only the fields that its kind takes."""
+
+    why = forms.CharField(
+        label="Reason",
+        max_length=LONGEST_REASON,
+        help_text="Stored in the history of each execution.",
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
+    )
+    target_release_version = forms.CharField(
+        label="Target release version",
+        required=False,
+        strip=False,
+        max_length=IDENTITY_LENGTH,
+        help_text="Empty: each new execution gets the release that is active at its time.",
+        widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"}),
+    )
+    start_from = forms.ChoiceField(
+        label="Start",
+        required=False,
+        choices=STARTS,
+        help_text="With the checkpoint: executions are skipped unless it is proven that the release can continue.",
+        widget=UnfoldAdminSelectWidget,
+    )
+    rate_per_minute = _number(
+        "Maximum rate per minute", "Choose a rate that the affected systems can handle.", max_value=HIGHEST_RATE
+    )
+    canary = _number(
+        "Canary",
+        "Optional. This many run first. The others follow only if none of them fails again.",
+        max_value=MOST_ITEMS,
+        required=False,
+    )
+    stop_after_failures = _number(
+        "Pause after failures",
+        "The campaign pauses itself when this many have failed again. Empty: it never does.",
+        max_value=MOST_ITEMS,
+        required=False,
+    )
+    allow_revoked = forms.BooleanField(
+        label="Run the code of the revoked releases again",
+        required=False,
+        help_text="Without this, a campaign that would run a revoked release is refused.",
+        widget=UnfoldBooleanWidget,
+    )
+
+    def __init__(self, draft: Campaign, data: Any = None, *, revoked: bool) -> None:
+        initial = {
+            "why": draft.reason,
+            "rate_per_minute": draft.rate_per_minute,
+            "canary": draft.canary,
+            "stop_after_failures": draft.stop_after_failures or USUAL_BOUND,
+            "target_release_version": draft.target_release_version,
+            "start_from": draft.start_from,
+        }
+        super().__init__(data, initial=initial)
+        foreign = [] if draft.runs_again else ["canary", "stop_after_failures"]
+        foreign += [] if draft.kind == Kind.RESUBMIT else ["target_release_version", "start_from"]
+        foreign += [] if revoked and draft.kind == Kind.REDRIVE else ["allow_revoked"]
+        for name in foreign:
+            del self.fields[name]
+
+    @property
+    def options(self) -> Options:
+        sent = self.cleaned_data
+        return Options(
+            reason=sent["why"],
+            rate_per_minute=sent["rate_per_minute"],
+            canary=sent.get("canary"),
+            stop_after_failures=sent.get("stop_after_failures"),
+            target_release_version=sent.get("target_release_version") or None,
+            start_from=StartFrom(sent.get("start_from") or StartFrom.INPUT),
+            allow_revoked=sent.get("allow_revoked", False),
+        )
+
+
+def show(
+    pages: ReadOnlyAdmin,
+    request: HttpRequest,
+    draft: Campaign,
+    *,
+    data: Any = None,
+    error: CoordinatorError | None = None,
+    status: int = 200,
+) -> HttpResponse:
+    """Show the page of a draft, with the options as sent if they were rejected."""
+    found = drafts.contents(draft)
+    form = OptionsForm(draft, data, revoked=bool(found.revoked))
+    by_status = Counter[str]()
+    by_release = Counter[tuple[str, str]]()
+    for group in found.groups:
+        by_status[group["status"]] += group["count"]
+        by_release[group["pipeline_id"] or "", group["release_version"] or ""] += group["count"]
+    return pages.page(
+        request,
+        "executions/campaign_draft.html",
+        status=status,
+        title=f"{VERBS[Kind(draft.kind)]} executions: preview",
+        original=draft,
+        campaign=draft,
+        verb=VERBS[Kind(draft.kind)],
+        found=found,
+        most=MOST_ITEMS,
+        by_status=[(name, STATE_VARIANTS.get(name, "default"), count) for name, count in by_status.most_common()],
+        by_release=_by_release(draft, found, by_release)[:GROUPS_SHOWN],
+        by_error=_by_error(found)[:GROUPS_SHOWN],
+        elsewhere=_elsewhere(draft, found),
+        sample=[(each, STATE_VARIANTS[each.status]) for each in found.executions],
+        form=form,
+        problem=problem_of(error) if error else None,
+        may_operate=all(pages.may(request, scope, draft) for scope in scopes_of(draft.kind)),
+        may_resubmit=all(pages.may(request, scope, draft) for scope in scopes_of(Kind.RESUBMIT)),
+    )
+
+
+def _by_release(draft: Campaign, found: Contents, counts: Counter[tuple[str, str]]) -> list[dict[str, Any]]:
+    revoked = {(each.pipeline_id, each.release_version) for each in found.revoked}
+    return [
+        {
+            "pipeline_id": pipeline_id,
+            "release_version": version,
+            "count": count,
+            "state": "revoked"
+            if (pipeline_id, version) in revoked
+            else "active"
+            if found.active.get(pipeline_id) == version
+            else "not active",
+        }
+        for (pipeline_id, version), count in counts.most_common()
+    ]
+
+
+def _by_error(found: Contents) -> list[tuple[str, int]]:
+    counts = Counter[str]()
+    for group in found.groups:
+        if group["error_code"]:
+            counts[group["error_code"]] += group["count"]
+    return counts.most_common()
+
+
+def _elsewhere(draft: Campaign, found: Contents) -> int:
+    """Return how many executions would run again on a release that is neither active nor revoked."""
+    if draft.kind != Kind.REDRIVE:
+        return 0
+    revoked = {each.release_id for each in found.revoked}
+    return sum(
+        group["count"]
+        for group in found.groups
+        if group["release_id"] not in (None, *revoked)
+        and found.active.get(group["pipeline_id"]) != group["release_version"]
+    )
+
+
+# --- requests -------------------------------------------------------------------------------------
+
+
+@serves("<uuid:object_id>/begin/", Act.CAMPAIGN_START, Scope.OPERATE)
+def begin(pages: ReadOnlyAdmin, request: HttpRequest, draft: Campaign) -> HttpResponse:
+    """Start a draft with the options that were sent."""
+    require(request, draft.tenant, draft.kind, Act.CAMPAIGN_START)
+    if request.method != "POST":
+        return redirect("admin:executions_campaign_change", draft.pk)
+    if draft.status != Campaign.Status.DRAFT:
+        messages.error(request, f"The campaign is {draft.status}. It was started before.")
+        return redirect("admin:executions_campaign_change", draft.pk)
+    form = OptionsForm(draft, request.POST, revoked=True)
+    if not form.is_valid():
+        return show(pages, request, draft, data=request.POST, status=400)
+    try:
+        campaign = drafts.start(draft.tenant, draft.pk, form.options, actor=actor(request.user))
+    except CoordinatorError as error:
+        return show(pages, request, draft, data=request.POST, error=error, status=error.status)
+    rate = campaign.rate_per_minute
+    count = campaign.items.count()
+    messages.success(request, f"The campaign has started. Executions: {count:,}. Rate: {rate:,} per minute.")
+    return redirect("admin:executions_campaign_change", campaign.pk)
+
+
+@serves("<uuid:object_id>/discard/", Act.CAMPAIGN_DISCARD, Scope.OPERATE)
+def discard(pages: ReadOnlyAdmin, request: HttpRequest, draft: Campaign) -> HttpResponse:
+    require(request, draft.tenant, draft.kind, Act.CAMPAIGN_DISCARD)
+    if request.method != "POST":
+        return redirect("admin:executions_campaign_change", draft.pk)
+    try:
+        drafts.discard(draft.tenant, draft.pk, actor=actor(request.user))
+    except CoordinatorError as error:
+        messages.error(request, error.detail)
+        return redirect("admin:executions_campaign_change", draft.pk)
+    messages.success(request, "The draft was discarded. Nothing was done.")
+    return redirect("admin:executions_campaign_changelist")
+
+
+@serves("<uuid:object_id>/instead/", Act.CAMPAIGN_DRAFT, Scope.OPERATE)
+def instead(pages: ReadOnlyAdmin, request: HttpRequest, draft: Campaign) -> HttpResponse:
+    """Make another draft, which resubmits the executions of one that would re-drive them."""
+    require(request, draft.tenant, Kind.RESUBMIT, Act.CAMPAIGN_DRAFT)
+    if request.method != "POST":
+        return redirect("admin:executions_campaign_change", draft.pk)
+    try:
+        other = drafts.freeze(
+            draft.tenant,
+            Kind.RESUBMIT,
+            executions_of(draft),
+            actor=actor(request.user),
+            reason=draft.reason,
+            filters=draft.filters,
+            allow_failed=draft.allow_failed,
+        )
+    except CoordinatorError as error:
+        return show(pages, request, draft, error=error, status=error.status)
+    messages.success(request, "This draft resubmits the same executions. The other draft still exists.")
+    return redirect("admin:executions_campaign_change", other.pk)
+
+
+def require(request: HttpRequest, tenant: Tenant, kind: str, act: Act) -> None:
+    """Raise `Denied` unless the user holds all scopes that a campaign of this kind needs."""
+    if not all(may(request.user, tenant, scope) for scope in scopes_of(kind)):
+        raise Denied(act, tenant)

@@ -1,0 +1,289 @@
+"""Finds where reality differs from what was registered and activated: with evidence, since when, and what to do.
+
+It reads the active releases and those with open executions, their workers, their stored bytes, and recent submissions.
+Changes nothing.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from django.db import connection
+from django.db.models import Max, Q
+
+from executions.inspection import statements
+from executions.inspection.callers import DAYS, SCANNED
+from executions.models import CodeOrigin, WorkerEligibility
+from executions.workers.eligibility import explained, named
+from governance.activation.worker_gate import START
+from releases.models import Artifact, Blob, BlobEvent, Pipeline, Release
+from releases.states import Status
+from tenancy.models import Tenant
+
+MOST_WORKERS: Final = 2_000
+DIFFERENCES_SHOWN: Final = 5
+_HOSTED = ("REGISTERED", "RELEASE_CHANGED")
+SETTLED_SECONDS: Final = 10
+"""Submissions that are under way during an activation are written within this time after it."""
+
+
+class Kind(StrEnum):
+    """What differs from what was registered and activated."""
+
+    CONTRACT = "contract"
+    """A worker reports another contract than its release has."""
+    ARTIFACT = "artifact"
+    """A worker hosts other code than its release pins, or the stored bytes are damaged or missing."""
+    ENVIRONMENT = "environment"
+    """The Python environment of a worker is not the one that the artifact requires."""
+    DEPLOYMENT = "deployment"
+    """A release that needs workers has none, or a worker hosts a release that is not registered."""
+    CALLERS = "callers"
+    """Executions are submitted to another release than the active one."""
+
+
+class Subject(StrEnum):
+    """What a drift was found at."""
+
+    WORKER = "worker"
+    ARTIFACT = "artifact"
+    RELEASE = "release"
+    PIPELINE = "pipeline"
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A piece of evidence."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """A difference between a release and reality. `since` is None if nothing says when it began.
+
+    `name` is the worker's id, the artifact's id, the version of the release or the id of the pipeline, as `subject`
+    says.
+    """
+
+    kind: Kind
+    pipeline_id: str
+    release_version: str
+    subject: Subject
+    name: str
+    evidence: tuple[Fact, ...]
+    since: datetime | None
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Needed:
+    """A release that needs workers. The members after `is_unhosted` are those of a release that no worker may run."""
+
+    release: int
+    activated_at: datetime | None
+    is_unhosted: bool
+    reasons: list[str]
+    until: datetime | None
+    executions: int
+    oldest: datetime | None
+
+
+def drift(tenant: Tenant, pipeline: Pipeline | None = None) -> list[Drift]:
+    """Return the drift of one pipeline, or of all pipelines of the tenant, ordered by pipeline and kind."""
+    chosen = {"tenant": tenant.pk, "pipeline": pipeline.pk if pipeline else None}
+    needed = [_Needed(*row) for row in _rows(statements.NEEDED, chosen)]
+    releases = Release.objects.select_related("pipeline").in_bulk([each.release for each in needed])
+    found = [
+        *worker_drift(tenant, pipeline, list(releases)),
+        *_unhosted(needed, releases),
+        *_unsound(releases),
+        *_skewed(chosen),
+    ]
+    order = list(Kind)
+    return sorted(found, key=lambda each: (each.pipeline_id, order.index(each.kind), each.release_version, each.name))
+
+
+def _unhosted(needed: Sequence[_Needed], releases: dict[int, Release]) -> Iterator[Drift]:
+    """Yield the releases that no worker may run."""
+    for each in needed:
+        if not each.is_unhosted:
+            continue
+        release = releases[each.release]
+        evidence = (
+            Fact("Active", "yes" if each.activated_at else "no"),
+            Fact("Open executions", str(each.executions)),
+            Fact("Workers", explained(each.reasons)),
+        )
+        times = [at for at in (each.activated_at or each.oldest, each.until) if at is not None]
+        yield _of_release(Kind.DEPLOYMENT, release, evidence, max(times, default=None), f"Start a worker: `{START}`.")
+
+
+def _unsound(releases: dict[int, Release]) -> Iterator[Drift]:
+    """Yield the artifacts whose stored bytes are damaged or missing."""
+    rows = Artifact.objects.filter(release__in=releases, blob__isnull=False).exclude(blob__state=Blob.State.SOUND)
+    artifacts = list(rows.select_related("blob").order_by("release", "position"))
+    events = BlobEvent.objects.filter(digest__in={each.digest for each in artifacts})
+    since = {(digest, kind): at for digest, kind, at in events.values_list("digest", "kind").annotate(Max("at"))}
+    for each in artifacts:
+        assert each.blob is not None  # noqa: S101 - the query requires one
+        state = each.blob.state
+        release = releases[each.release_id]
+        yield Drift(
+            Kind.ARTIFACT,
+            release.pipeline.pipeline_id,
+            release.release_version,
+            Subject.ARTIFACT,
+            each.artifact_id,
+            (Fact("The stored bytes", state), Fact("Digest", each.digest)),
+            since.get((each.digest, state)),
+            "Upload the release again with its files.",
+        )
+
+
+def _skewed(chosen: dict[str, Any]) -> Iterator[Drift]:
+    """Yield the pipelines that have recent submissions to another release than the active one."""
+    parameters = {**chosen, "days": DAYS, "scanned": SCANNED, "settled": SETTLED_SECONDS}
+    for name, active, count, resubmitted, first, last, callers, versions in _rows(statements.SKEWED, parameters):
+        evidence = (
+            Fact("Executions", str(count)),
+            Fact("Of these, resubmissions", str(resubmitted)),
+            Fact("Their releases", named(versions)),
+            Fact("Callers", named(callers)),
+            Fact("The newest", last.isoformat()),
+        )
+        remedy = "Let the callers submit to the active release, or activate the release that they need."
+        yield Drift(Kind.CALLERS, name, active, Subject.PIPELINE, name, evidence, first, remedy)
+
+
+def _of_release(kind: Kind, release: Release, evidence: tuple[Fact, ...], since: datetime | None, remedy: str) -> Drift:
+    version = release.release_version
+    return Drift(kind, release.pipeline.pipeline_id, version, Subject.RELEASE, version, evidence, since, remedy)
+
+
+def _rows(statement: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return list(cursor.fetchall())
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is known about the workers: when they reported what, what their releases pin, and releases by their names.
+
+    `reported` has the time of the newest event for each worker and cause.
+    """
+
+    reported: dict[tuple[int, str], datetime]
+    pinned: dict[int, list[str]]
+    releases: dict[tuple[str, str], Release]
+
+    def since(self, host: WorkerEligibility, *causes: str) -> datetime:
+        """Return when the worker last reported one of `causes`, or when it registered."""
+        times = [self.reported[host.pk, cause] for cause in causes if (host.pk, cause) in self.reported]
+        return max(times, default=host.worker.registered_at)
+
+
+def worker_drift(tenant: Tenant, pipeline: Pipeline | None, releases: Collection[int]) -> Iterator[Drift]:
+    """Yield the drift of the workers that run and name one of `releases`, or a release that is not registered.
+
+    Reads at most MOST_WORKERS workers, of one pipeline or of the whole tenant.
+    """
+    rows = WorkerEligibility.objects.filter(
+        Q(release__in=releases) | Q(release=None), worker__tenant=tenant, present=True
+    )
+    if pipeline is not None:
+        rows = rows.filter(worker__pipeline_id=pipeline.pipeline_id)
+    rows = rows.select_related("worker", "release__pipeline").order_by("worker__pipeline_id", "worker__worker_id")
+    hosts = [host for host in rows[:MOST_WORKERS] if _differs(host)]
+    if not hosts:
+        return
+    known = _known(tenant, hosts)
+    for host in hosts:
+        if host.release is None:
+            yield _of_none(host, known)
+        else:
+            yield from _of_host(host, host.release, known)
+
+
+def _differs(host: WorkerEligibility) -> bool:
+    worker = host.worker
+    is_wrong = host.release_id is None or host.artifact_fits is False or host.verdict is False
+    return is_wrong or worker.code == CodeOrigin.SOURCE or bool(worker.difference_count)
+
+
+def _known(tenant: Tenant, hosts: list[WorkerEligibility]) -> _Known:
+    with connection.cursor() as cursor:
+        cursor.execute(statements.REPORTED, {"workers": [host.pk for host in hosts]})
+        reported = {(worker, cause): at for worker, cause, at in cursor.fetchall()}
+    pinned: dict[int, list[str]] = {}
+    others = {host.release_id for host in hosts if host.artifact_fits is False}
+    for release, digest in Artifact.objects.filter(release__in=others).values_list("release_id", "digest"):
+        pinned.setdefault(release, []).append(digest)
+    unknown = [host.worker for host in hosts if host.release_id is None]
+    found = Release.objects.filter(
+        pipeline__tenant=tenant,
+        pipeline__pipeline_id__in={worker.pipeline_id for worker in unknown},
+        release_version__in={worker.release_version for worker in unknown},
+    )
+    registered = found.exclude(status=Status.REJECTED).select_related("pipeline")
+    return _Known(reported, pinned, {(each.pipeline.pipeline_id, each.release_version): each for each in registered})
+
+
+def _of_none(host: WorkerEligibility, known: _Known) -> Drift:
+    """Return the drift of a worker that names no registered release."""
+    worker, since = host.worker, known.since(host, *_HOSTED)
+    release = known.releases.get((worker.pipeline_id, worker.release_version))
+    if release is None:
+        fact = Fact("The worker's release", worker.release_version)
+        return _of_worker(Kind.DEPLOYMENT, host, since, "Register the release, or stop the worker.", fact)
+    return _of_worker(
+        Kind.CONTRACT,
+        host,
+        since,
+        "Start a worker of the registered release, or register what this worker runs as another release.",
+        Fact("The worker's contract", worker.contract_version),
+        Fact("The release's contract", release.contract_version),
+    )
+
+
+def _of_host(host: WorkerEligibility, release: Release, known: _Known) -> Iterator[Drift]:
+    worker = host.worker
+    if host.artifact_fits is False:
+        yield _of_worker(
+            Kind.ARTIFACT,
+            host,
+            max(known.since(host, *_HOSTED), release.created_at),
+            f"Start the worker with the release's artifact: `{START}`.",
+            Fact("The worker's artifact", f"{worker.artifact_id} {worker.artifact_digest}".strip()),
+            Fact("The release's artifacts", named(known.pinned.get(release.pk, []))),
+        )
+    if worker.code == CodeOrigin.SOURCE:
+        yield _of_worker(
+            Kind.ARTIFACT,
+            host,
+            known.since(host, *_HOSTED, "CODE_CHANGED"),
+            "Start the worker without --from-source.",
+            Fact("The worker's code", str(CodeOrigin.SOURCE.label)),
+            Fact("Policy unverifiedWorkers", release.pipeline.unverified_workers),
+        )
+    if worker.environment and worker.difference_count:
+        yield _of_worker(
+            Kind.ENVIRONMENT,
+            host,
+            known.since(host, "ENVIRONMENT_DRIFT"),
+            "Make the required environment with `pipelines env sync`, and start the worker in it.",
+            Fact("Differences", str(worker.difference_count)),
+            *(Fact("Difference", text) for text in worker.environment["differences"][:DIFFERENCES_SHOWN]),
+        )
+    if host.verdict is False:
+        fact = Fact("The last check", worker.capability_error)
+        yield _of_worker(Kind.DEPLOYMENT, host, None, "Correct what the check says, or stop the worker.", fact)
+
+
+def _of_worker(kind: Kind, host: WorkerEligibility, since: datetime | None, remedy: str, *evidence: Fact) -> Drift:
+    pin, name = host.worker, host.worker.worker_id
+    return Drift(kind, pin.pipeline_id, pin.release_version, Subject.WORKER, name, evidence, since, remedy)

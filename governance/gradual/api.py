@@ -1,0 +1,313 @@
+"""REST: gradual activations of a pipeline."""
+
+import uuid
+from typing import Any, ClassVar
+
+from django.urls import path
+from drf_spectacular.utils import extend_schema, extend_schema_field
+from rest_framework import serializers, status
+from rest_framework.generics import ListAPIView
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from foundation.api.fields import Identifier, Number, SegmentIdentifier, StrictSerializer, Text, WholeNumber
+from foundation.api.pagination import NewestFirst
+from governance.activation.api import Activations, ExpectingRequest
+from governance.gradual import ending, measured, operations, plan, start, steps
+from governance.gradual.plan import Bounds, Plan
+from releases import queries
+from releases.errors import (
+    ActiveReleaseChanged,
+    ActiveReleaseRevoked,
+    ApprovalRequired,
+    CandidateActive,
+    GradualActivationEnded,
+    GradualActivationInvalid,
+    GradualActivationRunning,
+    GradualActivationUnknown,
+    NoActiveRelease,
+    NoNextStep,
+    OperationKeyReused,
+    PipelineUnknown,
+    ReasonRequired,
+    StepChanged,
+)
+from releases.models import IDENTITY_LENGTH, GradualActivation
+from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.audit.acts import Act, declares
+from tenancy.roles import Scope
+
+_DEFAULT = Bounds()
+
+
+class StepRequest(StrictSerializer):
+    share = Number(limits=plan.SHARES, help_text="In percent, with at most two decimal places. Each step has more.")
+    minimumSample = WholeNumber(
+        limits=plan.SAMPLES, help_text="How many executions of the candidate must have ended before the next step."
+    )
+    minimumMinutes = WholeNumber(limits=plan.MINUTES, help_text="How long the step lasts at least.")
+
+
+def _names(meaning: str) -> serializers.ListField:
+    name = Identifier(max_length=plan.LONGEST_NAME)
+    return serializers.ListField(
+        child=name, max_length=plan.MOST_NAMES, required=False, default=list, help_text=meaning
+    )
+
+
+class GroupsRequest(StrictSerializer):
+    tags = _names("Executions with one of these tags get the candidate.")
+    tokens = _names("Executions that tokens with these names submit get the candidate.")
+
+
+class BoundsRequest(StrictSerializer):
+    failurePercentagePoints = Number(
+        limits=plan.POINTS,
+        required=False,
+        default=_DEFAULT.failure_percentage_points,
+        help_text="By how many percentage points the candidate's failure rate may exceed that of the active release.",
+    )
+    durationFactor = Number(
+        limits=plan.FACTORS,
+        required=False,
+        default=_DEFAULT.duration_factor,
+        help_text="By which factor the candidate's median duration may exceed that of the active release.",
+    )
+    significance = Number(
+        limits=plan.SIGNIFICANCES,
+        required=False,
+        default=_DEFAULT.significance,
+        help_text="A difference counts if its probability by chance is below this.",
+    )
+
+
+class PlanRequest(StrictSerializer):
+    steps = serializers.ListField(child=StepRequest(), min_length=1, max_length=plan.MOST_STEPS)
+    groups = GroupsRequest(required=False, default=dict)
+    bounds = BoundsRequest(required=False, default=dict)
+
+
+class GradualActivationRequest(PlanRequest, ExpectingRequest):
+    releaseVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH, help_text="The candidate, a registered release.")
+
+
+class OperationRequest(StrictSerializer):
+    reason = Text(max_length=1000, required=False, default="", allow_blank=True)
+    expectedReleaseVersion = SegmentIdentifier(
+        source="expected_release_version",
+        max_length=IDENTITY_LENGTH,
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="Reject the request unless this release is active.",
+    )
+    operationKey = Identifier(source="operation_key", max_length=200, required=False, allow_null=True, default=None)
+
+
+class StepOperationRequest(OperationRequest):
+    expectedStep = WholeNumber(
+        source="expected_step",
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="Reject the request unless this step is the current one.",
+    )
+
+
+class GradualWithdrawalRequest(OperationRequest):
+    reason = Text(max_length=1000)
+
+
+class StepView(serializers.Serializer[Any]):
+    share = serializers.FloatField()
+    minimumSample = serializers.IntegerField()
+    minimumMinutes = serializers.IntegerField()
+
+
+class GroupsView(serializers.Serializer[Any]):
+    tags = serializers.ListField(child=serializers.CharField())
+    tokens = serializers.ListField(child=serializers.CharField())
+
+
+class BoundsView(serializers.Serializer[Any]):
+    failurePercentagePoints = serializers.FloatField()
+    durationFactor = serializers.FloatField()
+    significance = serializers.FloatField()
+
+
+class PlanView(serializers.Serializer[Any]):
+    steps = StepView(many=True)
+    groups = GroupsView()
+    bounds = BoundsView()
+
+
+class SampleView(serializers.Serializer[measured.Sample]):
+    ended = serializers.IntegerField(help_text="At most 1,000, the newest.")
+    failed = serializers.IntegerField()
+    timed = serializers.IntegerField(help_text="Those that succeeded without an await or a pause.")
+    medianSeconds = serializers.FloatField(source="median_seconds", allow_null=True)
+
+
+class EvidenceView(serializers.Serializer[measured.Evidence]):
+    candidate = SampleView(help_text="Executions of the current step.")
+    baseline = SampleView(help_text="Executions since the start.")
+    failureProbability = serializers.FloatField(
+        source="failure_probability", allow_null=True, help_text="Fisher's exact test. Null for too small a sample."
+    )
+    durationProbability = serializers.FloatField(
+        source="duration_probability", allow_null=True, help_text="Mann-Whitney U test. Null for too small samples."
+    )
+    crossed = serializers.ChoiceField(
+        choices=GradualActivation.Cause.choices, allow_null=True, help_text="The bound that the candidate crosses."
+    )
+
+
+class GradualActivationView(serializers.Serializer[GradualActivation]):
+    gradualActivationId = serializers.UUIDField(source="id")
+    candidateReleaseVersion = serializers.CharField(source="candidate.release_version")
+    baselineReleaseVersion = serializers.CharField(
+        source="baseline.release_version", help_text="The release that was active at the start."
+    )
+    status = serializers.ChoiceField(choices=GradualActivation.Status.choices)
+    steps = StepView(many=True)
+    step = serializers.IntegerField(help_text="The index of the current or last step.")
+    groups = GroupsView()
+    bounds = BoundsView()
+    actor = serializers.CharField()
+    reason = serializers.CharField()
+    startedAt = serializers.DateTimeField(source="started_at")
+    stepStartedAt = serializers.DateTimeField(source="step_started_at")
+    cause = serializers.ChoiceField(choices=GradualActivation.Cause.choices, allow_null=True)
+    endedBy = serializers.CharField(source="ended_by", allow_null=True)
+    endReason = serializers.CharField(source="end_reason", allow_null=True)
+    endedAt = serializers.DateTimeField(source="ended_at", allow_null=True)
+
+
+class OneGradualActivationView(GradualActivationView):
+    evidence = serializers.SerializerMethodField()
+
+    @extend_schema_field(EvidenceView(allow_null=True))
+    def get_evidence(self, gradual: GradualActivation) -> dict[str, Any] | None:
+        found = measured.evidence(gradual)
+        return None if found is None else dict(EvidenceView(found).data)
+
+
+class NewestGradualActivations(NewestFirst):
+    ordering = ("-started_at", "-id")
+
+
+@extend_schema(parameters=[TENANT], tags=["activations"])
+class GradualActivations(TenantView, ListAPIView[GradualActivation]):
+    """The gradual activations of the pipeline, newest first."""
+
+    refusals: ClassVar = {
+        "GET": (PipelineUnknown,),
+        "POST": (
+            *Activations.refusals["POST"],
+            *(GradualActivationInvalid, NoActiveRelease, ActiveReleaseRevoked),
+            *(CandidateActive, GradualActivationRunning),
+        ),
+    }
+    serializer_class = GradualActivationView
+    pagination_class = NewestGradualActivations
+    queryset = GradualActivation.objects.none()
+
+    def get_queryset(self) -> Any:
+        return operations.all_of(queries.pipeline(self.tenant, self.kwargs["pipeline_id"]))
+
+    @declares(Act.GRADUAL_ACTIVATION_START, Scope.ACTIVATE)
+    @extend_schema(
+        operation_id="startGradualActivation",
+        request=GradualActivationRequest,
+        responses={201: OneGradualActivationView},
+    )
+    def post(self, request: Request, tenant: str, pipeline_id: str) -> Response:
+        """Give a candidate the share of the first step. The active release gets the other executions.
+
+        The candidate is withdrawn if it crosses a bound. Otherwise each step follows automatically. The last one
+        remains until the candidate is promoted or withdrawn.
+        """
+        body = GradualActivationRequest.validated(request.data)
+        pipeline = queries.pipeline(self.tenant, pipeline_id)
+        candidate = queries.release(pipeline, body.pop("releaseVersion"))
+        planned = Plan.from_json(body.pop("steps"), body.pop("groups"), body.pop("bounds"))
+        gradual = start.start(candidate, planned, actor=self.actor, **body)
+        return Response(OneGradualActivationView(gradual).data, status=status.HTTP_201_CREATED)
+
+
+class _OneView(TenantView):
+    def one(self, pipeline_id: str, gradual_id: uuid.UUID) -> GradualActivation:
+        return operations.one(queries.pipeline(self.tenant, pipeline_id), gradual_id)
+
+
+@extend_schema(parameters=[TENANT], tags=["activations"])
+class OneGradualActivation(_OneView):
+    refusals: ClassVar = {"GET": (PipelineUnknown, GradualActivationUnknown)}
+
+    @extend_schema(operation_id="gradualActivation", responses=OneGradualActivationView)
+    def get(self, request: Request, tenant: str, pipeline_id: str, gradual_id: uuid.UUID) -> Response:
+        """One gradual activation, with what the executions of both releases show."""
+        return Response(OneGradualActivationView(self.one(pipeline_id, gradual_id)).data)
+
+
+_REFUSALS = (
+    *(PipelineUnknown, GradualActivationUnknown, GradualActivationEnded),
+    *(ActiveReleaseChanged, OperationKeyReused),
+)
+
+
+@extend_schema(parameters=[TENANT], tags=["activations"])
+class NextStep(_OneView):
+    refusals: ClassVar = {"POST": (*_REFUSALS, StepChanged, NoNextStep, ApprovalRequired)}
+
+    @declares(Act.GRADUAL_ACTIVATION_STEP, Scope.ACTIVATE)
+    @extend_schema(
+        operation_id="stepGradualActivation", request=StepOperationRequest, responses=OneGradualActivationView
+    )
+    def post(self, request: Request, tenant: str, pipeline_id: str, gradual_id: uuid.UUID) -> Response:
+        """Move to the next step now, with any sample. The body is optional."""
+        body = StepOperationRequest.validated(request.data)
+        gradual = steps.move_on(self.one(pipeline_id, gradual_id), actor=self.actor, **body)
+        return Response(OneGradualActivationView(gradual).data)
+
+
+@extend_schema(parameters=[TENANT], tags=["activations"])
+class Promotion(_OneView):
+    refusals: ClassVar = {"POST": tuple(dict.fromkeys((*_REFUSALS, *Activations.refusals["POST"])))}
+
+    @declares(Act.GRADUAL_ACTIVATION_PROMOTE, Scope.ACTIVATE)
+    @extend_schema(operation_id="promote", request=OperationRequest, responses=OneGradualActivationView)
+    def post(self, request: Request, tenant: str, pipeline_id: str, gradual_id: uuid.UUID) -> Response:
+        """Make the candidate the active release, at any step. Existing executions keep their release.
+
+        The body is optional.
+        """
+        body = OperationRequest.validated(request.data)
+        gradual = ending.promote(self.one(pipeline_id, gradual_id), actor=self.actor, **body)
+        return Response(OneGradualActivationView(gradual).data)
+
+
+@extend_schema(parameters=[TENANT], tags=["activations"])
+class WithdrawalOfCandidate(_OneView):
+    refusals: ClassVar = {"POST": (*_REFUSALS, ReasonRequired)}
+
+    @declares(Act.GRADUAL_ACTIVATION_WITHDRAW, Scope.ROLL_BACK)
+    @extend_schema(
+        operation_id="withdrawCandidate", request=GradualWithdrawalRequest, responses=OneGradualActivationView
+    )
+    def post(self, request: Request, tenant: str, pipeline_id: str, gradual_id: uuid.UUID) -> Response:
+        """Give the candidate no further executions. Each later submission gets the active release."""
+        body = GradualWithdrawalRequest.validated(request.data)
+        gradual = ending.withdraw(self.one(pipeline_id, gradual_id), actor=self.actor, **body)
+        return Response(OneGradualActivationView(gradual).data)
+
+
+_ALL = "pipelines/<str:pipeline_id>/gradual-activations"
+_ONE = f"{_ALL}/<uuid:gradual_id>"
+urlpatterns = [
+    path(_ALL, GradualActivations.as_view(), name="gradual-activations"),
+    path(_ONE, OneGradualActivation.as_view(), name="gradual-activation"),
+    path(f"{_ONE}/step", NextStep.as_view(), name="gradual-activation-step"),
+    path(f"{_ONE}/promotion", Promotion.as_view(), name="gradual-activation-promotion"),
+    path(f"{_ONE}/withdrawal", WithdrawalOfCandidate.as_view(), name="gradual-activation-withdrawal"),
+]

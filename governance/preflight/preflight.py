@@ -1,0 +1,166 @@
+"""Answers what would happen if a release became active now. Changes nothing and takes no locks."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from django.db import connection
+
+from executions.holds import holds
+from executions.inspection import statements
+from executions.inspection.callers import Callers, callers
+from executions.workers.eligibility import Hosts, hosts
+from foundation.errors import CoordinatorError
+from governance.activation import activation, gates
+from governance.activation.gate import Gate, Switch, Verdict
+from governance.comparison import comparison
+from governance.retirement.retirement import Blocker, Kind, blockers
+from releases.artifacts.soundness import require_sound
+from releases.errors import ReleaseNotRegistered
+from releases.models import Kind as ActivationKind
+from releases.models import Release
+from releases.states import Status
+from wire.comparison.differences import Difference, Impact
+
+
+class Concern(StrEnum):
+    """What a caution is about."""
+
+    GATE = "gate"
+    WORKERS = "workers"
+    CAPACITY = "capacity"
+    CALLERS = "callers"
+    INPUTS = "inputs"
+    PAUSE = "pause"
+
+
+@dataclass(frozen=True, slots=True)
+class Caution:
+    """What to consider before the activation. It does not prevent it."""
+
+    concern: Concern
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """The executions of a pipeline, on all its releases, that run now, and those that are due and wait for a worker.
+
+    `pinned` are the open executions of the release that would become active.
+    """
+
+    running: int
+    due: int
+    pinned: int
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """What would happen if `release` became active now, instead of `active`.
+
+    `refusals` are the errors that an activation would raise. `remaining` is what still needs `active` afterwards, and
+    `questions` how many questions of its executions are open. If nothing is replaced, nothing remains.
+    """
+
+    release: Release
+    active: Release | None
+    kind: ActivationKind
+    reason_required: bool
+    refusals: list[CoordinatorError]
+    gates: list[Gate]
+    differences: tuple[Difference, ...]
+    hosts: Hosts
+    load: Load
+    remaining: list[Blocker]
+    questions: int
+    callers: Callers
+    warnings: list[Caution]
+
+    @property
+    def is_allowed(self) -> bool:
+        return not self.refusals
+
+
+def preflight(release: Release) -> Preflight:
+    """Return what would happen if `release` became active now."""
+    switch = activation.previewed(release)
+    return preflight_of(switch, gates.judge(switch))
+
+
+def preflight_of(switch: Switch, judged: list[Gate]) -> Preflight:
+    """Return what would happen if the planned activation happened now. `judged` are the verdicts on its gates."""
+    release, pipeline = switch.release, switch.pipeline
+    active = pipeline.activation.release if pipeline.activation else None
+    replaced = active if active is not None and active.pk != release.pk else None
+    differences = comparison.differences(active, release, switch.signers) if active else ()
+    found, load, inputs = hosts(release), _load(release), callers(release, active)
+    return Preflight(
+        release=release,
+        active=active,
+        kind=switch.kind,
+        reason_required=pipeline.reason_required or switch.kind == ActivationKind.ROLLBACK,
+        refusals=[*_unfit(release), *(gate.refusal for gate in judged if gate.refusal is not None)],
+        gates=judged,
+        differences=differences,
+        hosts=found,
+        load=load,
+        remaining=[each for each in blockers(replaced) if each.kind is not Kind.ACTIVE] if replaced else [],
+        questions=_questions(replaced) if replaced else 0,
+        callers=inputs,
+        warnings=[
+            *(Caution(Concern.GATE, gate.detail) for gate in judged if gate.verdict is Verdict.WARNING),
+            *(Caution(Concern.WORKERS, text) for text in found.warnings),
+            *_capacity(found, load),
+            *_breaking(differences),
+            *_failing(inputs),
+            *(
+                Caution(Concern.PAUSE, f"The {'release' if hold.release_id else 'pipeline'} is paused: {hold.reason}")
+                for hold in holds.holds_of_release(release)
+            ),
+        ],
+    )
+
+
+def _unfit(release: Release) -> list[CoordinatorError]:
+    """Return why the release itself cannot become active."""
+    if release.status != Status.REGISTERED:
+        detail = f"Release {release.release_version!r} is {release.status}."
+        return [ReleaseNotRegistered(detail, releaseStatus=release.status)]
+    try:
+        require_sound(release)
+    except CoordinatorError as refusal:
+        return [refusal]
+    return []
+
+
+def _load(release: Release) -> Load:
+    with connection.cursor() as cursor:
+        cursor.execute(statements.LOAD, {"pipeline": release.pipeline_id, "release": release.pk})
+        [counts] = cursor.fetchall()
+    return Load(*counts)
+
+
+def _questions(release: Release) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(statements.QUESTIONS, {"tenant": release.pipeline.tenant_id, "release": release.pk})
+        [(count,)] = cursor.fetchall()
+    return int(count)
+
+
+def _capacity(found: Hosts, load: Load) -> list[Caution]:
+    if not found.eligible or found.capacity >= load.running:
+        return []
+    detail = f"The workers run {found.capacity:,} executions at a time, and {load.running:,} of the pipeline run now."
+    return [Caution(Concern.CAPACITY, detail)]
+
+
+def _breaking(differences: tuple[Difference, ...]) -> list[Caution]:
+    count = sum(each.impact is Impact.BREAKING_FOR_CALLERS for each in differences)
+    return [Caution(Concern.CALLERS, f"Differences that are breaking for callers: {count:,}.")] if count else []
+
+
+def _failing(inputs: Callers) -> list[Caution]:
+    if not inputs.failing:
+        return []
+    names = sum(each.failing > 0 for each in inputs.callers)
+    detail = f"{inputs.failing:,} of {inputs.checked:,} recent inputs would be refused. Callers concerned: {names:,}."
+    return [Caution(Concern.INPUTS, detail)]

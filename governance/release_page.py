@@ -1,0 +1,264 @@
+"""The list of releases and the page of a release, which shows its status live."""
+
+import hashlib
+import json
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import BadRequest
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+
+from foundation.admin.columns import badge
+from governance import release_sections
+from governance.activation import activation, pages
+from governance.requests import pages as requests
+from governance.retirement import retirement, revocation
+from governance.sections import open_holds
+from governance.smoke_tests import pages as smoke_pages
+from releases import queries
+from releases.admin import artifacts, uploads
+from releases.admin.contracts import diagram, listing
+from releases.admin.filters import CHOICES_SHOWN, PipelineFilter
+from releases.admin.uploads import ListWithUpload
+from releases.api.artifacts import respond_descriptor
+from releases.models import Kind, Release, Retirement, Revocation
+from releases.registration.progress import waits_until
+from releases.states import PENDING, Status
+from releases.trust import trust
+from tenancy.access import actor
+from tenancy.admin.base import POST, READ, attempt, serves
+from tenancy.admin.lists import ScopedFilter, TenantFilter, text, time
+from tenancy.audit.acts import Act
+from tenancy.roles import Scope
+
+VARIANTS = {
+    Status.UPLOADED.value: "info",
+    Status.VERIFYING.value: "info",
+    Status.REGISTERED.value: "success",
+    Status.REJECTED.value: "danger",
+    Status.REVOKED.value: "warning",
+    Status.RETIRED.value: "default",
+}
+STANDINGS = {
+    trust.Standing.SIGNED: "signed",
+    trust.Standing.REVOKED_KEYS: "revoked keys",
+    trust.Standing.UNTRUSTED: "untrusted",
+}
+STANDING_VARIANTS = {"signed": "success", "revoked keys": "danger", "untrusted": "warning"}
+DEPLOYMENTS_SHOWN = 20
+
+
+class StatusFilter(ScopedFilter):
+    title = parameter_name = "status"
+    options = (
+        *((status.value, status.value) for status in Status),
+        (queries.REJECTED_RECENTLY, "Rejected and not uploaded again"),
+    )
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Release]) -> QuerySet[Release]:
+        if self.value() == queries.REJECTED_RECENTLY:
+            return queries.rejected_recently(queryset)
+        return super().queryset(request, queryset)
+
+
+class ArtifactsFilter(ScopedFilter):
+    title = parameter_name = "artifacts"
+    options = (("unsound", "Damaged or missing"),)
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Release]) -> QuerySet[Release]:
+        return queries.with_unsound_artifacts(queryset) if self.value() == "unsound" else queryset
+
+
+@admin.register(Release)
+class ReleaseAdmin(ListWithUpload):
+    tenant_path = "pipeline__tenant"
+    list_display = (
+        "release_version",
+        "pipeline_name",
+        "tenant",
+        "state",
+        "activity",
+        "signed",
+        "uploaded_by",
+        "uploaded_at",
+    )
+    list_select_related = ("pipeline__tenant", "pipeline__activation")
+    list_filter = (StatusFilter, ArtifactsFilter, PipelineFilter, TenantFilter)
+    search_fields = ("release_version", "pipeline__pipeline_id")
+    search_help_text = "Search by version or pipeline"
+    ordering = ("-id",)
+    list_per_page = 50
+    empty = "A release is the descriptor of a pipeline with its artifacts. `pipelines release` writes it."
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Release]:
+        rows = super().get_queryset(request).select_related("pipeline__tenant", "pipeline__activation")
+        is_one = request.resolver_match is not None and "object_id" in request.resolver_match.kwargs
+        return rows.select_related("contract", "pipeline__activation__release") if is_one else rows
+
+    pipeline_name = text("Pipeline", "pipeline.pipeline_id", ordering="pipeline__pipeline_id")
+    tenant = text("Tenant", "pipeline.tenant.slug", ordering="pipeline__tenant__slug")
+    uploaded_at = time("Uploaded", "created_at", ordering="id")
+
+    @badge("Status", VARIANTS, ordering="status")
+    def state(self, release: Release) -> str:
+        return release.status
+
+    @badge("Active", {"active": "primary"}, empty="")
+    def activity(self, release: Release) -> str | None:
+        return "active" if release.is_active else None
+
+    @badge("Signatures", STANDING_VARIANTS, empty="")
+    def signed(self, release: Any) -> str | None:
+        return STANDINGS.get(release.standing)
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """Add the standing of the signatures to each row, which a query cannot compute."""
+        changelist = super().get_changelist_instance(request)
+        found = trust.standings(changelist.result_list)
+        for release in changelist.result_list:
+            release.standing = found[release.pk]
+        return changelist
+
+    upload = uploads.upload
+    direct = uploads.begin_direct
+    direct_one = uploads.one_direct
+    activate = pages.activate
+    request = requests.ask
+    attach = uploads.attach
+    attachment = uploads.attachment
+    artifact = artifacts.copy
+
+    @serves("<int:object_id>/revoke/", Act.RELEASE_REVOKE, Scope.ACTIVATE, methods=POST)
+    def revoke(self, request: HttpRequest, release: Release) -> HttpResponse:
+        """Revoke the release permanently."""
+
+        def end() -> str:
+            revocation.revoke(
+                release,
+                actor=actor(request.user),
+                reason=request.POST.get("reason", "")[:1000],
+                open_executions=_order(request.POST.get("open_executions", revocation.Order.LEAVE)),
+            )
+            return f"Release {release} is revoked and can never be activated again."
+
+        attempt(request, end, "{error.title}: {error.detail}")
+        return redirect("admin:releases_release_change", release.pk)
+
+    @serves("<int:object_id>/retire/", Act.RELEASE_RETIRE, Scope.ACTIVATE, methods=POST)
+    def retire(self, request: HttpRequest, release: Release) -> HttpResponse:
+        """Retire the release permanently, if nothing needs it."""
+
+        def end() -> str:
+            retirement.retire(
+                release,
+                actor=actor(request.user),
+                reason=request.POST.get("reason", "")[:1000],
+                give_up_failures=bool(request.POST.get("ignore_failures")),
+            )
+            return f"Release {release} is retired. Its workers may be stopped."
+
+        attempt(request, end, "{error.title}: {error.detail}")
+        return redirect("admin:releases_release_change", release.pk)
+
+    @serves("<int:object_id>/descriptor/", methods=READ)
+    def descriptor(self, request: HttpRequest, release: Release) -> HttpResponse:
+        """Download the exact bytes of the descriptor, as the API does."""
+        return respond_descriptor(request, release)
+
+    def show(self, request: HttpRequest, row: Release) -> HttpResponse:
+        return self.page(request, "releases/release.html", title=str(row), original=row, **self._context(request, row))
+
+    @serves("<int:object_id>/status/", polled=True)
+    def status(self, request: HttpRequest, release: Release) -> HttpResponse:
+        """Return the live part of the page, or 204 if the page already shows the status and how far it is."""
+        if request.GET.get("shown") == _shown(release):
+            return HttpResponse(status=204)
+        return self.page(request, "releases/release_live.html", **self._context(request, release))
+
+    def _context(self, request: HttpRequest, release: Release) -> dict[str, Any]:
+        active = release.pipeline.activation.release if release.pipeline.activation else None
+        contract = queries.contract_of(release)
+        is_over = release.status in {Status.REVOKED, Status.RETIRED}
+        holds = open_holds(release, release.pipeline)
+        attached = trust.attached(release)
+        return {
+            "release": release,
+            "stages": stages(release),
+            "pending": release.status in PENDING,
+            "shown": _shown(release),
+            "waits_until": waits_until(release),
+            "active": active,
+            "is_rollback": activation.kind_of(release, active) == Kind.ROLLBACK,
+            "artifacts": artifacts.of(release),
+            **_deployments(release),
+            "may_download": release.status != Status.REJECTED and self.may(request, Scope.ARTIFACTS, release),
+            "contract": contract,
+            "diagram": diagram(contract) if contract else None,
+            "type_listing": listing(contract.canonical_types) if contract else None,
+            "compared": _compared(release),
+            "variant": VARIANTS[release.status],
+            "revocation": Revocation.objects.filter(release=release).first() if is_over else None,
+            "retirement": Retirement.objects.filter(release=release).first() if is_over else None,
+            "trust": trust.of(release, signers=trust.signers_in(attached)),
+            "attached": attached,
+            "sections": [
+                release_sections.retirement(release),
+                release_sections.executions(release),
+                release_sections.workers(release),
+                smoke_pages.section(release),
+            ],
+            "may_register": self.may(request, Scope.REGISTER, release),
+            "upload_again": f"{reverse('admin:releases_release_upload')}?again={release.pk}",
+            "may_attach": release.status in {*PENDING, Status.REGISTERED}
+            and self.may(request, Scope.REGISTER, release),
+            "may_activate": self.may(request, Scope.ACTIVATE, release),
+            "may_administer": self.may(request, Scope.ADMINISTER, release),
+            "holds": holds,
+            "paused": any(hold.release_id == release.pk for hold in holds),
+        }
+
+
+def _shown(release: Release) -> str:
+    """Return a text that changes with the status of the release and with the progress of its verification."""
+    if not release.progress:
+        return release.status
+    progress = json.dumps(release.progress, sort_keys=True).encode()
+    return f"{release.status}-{hashlib.sha256(progress).hexdigest()[:16]}"
+
+
+def _order(name: str) -> revocation.Order:
+    try:
+        return revocation.Order(name)
+    except ValueError:
+        raise BadRequest("Unknown order for open executions") from None
+
+
+def _compared(release: Release) -> list[str]:
+    """Return the versions to compare with, newest first. A rejected release has nothing to compare."""
+    if release.status == Status.REJECTED:
+        return []
+    others = Release.objects.filter(pipeline=release.pipeline_id).exclude(status=Status.REJECTED).exclude(pk=release.pk)
+    return list(others.order_by("-id").values_list("release_version", flat=True)[:CHOICES_SHOWN])
+
+
+def _deployments(release: Release) -> dict[str, Any]:
+    newest = list(release.deployments.order_by("-created_at", "-id")[: DEPLOYMENTS_SHOWN + 1])
+    return {"deployments": newest[:DEPLOYMENTS_SHOWN], "more_deployments": len(newest) > DEPLOYMENTS_SHOWN}
+
+
+def stages(release: Release) -> list[dict[str, str]]:
+    """Return the stages of a release for a stepper: those done, the current one and those to come."""
+    reached = {Status.UPLOADED: 0, Status.VERIFYING: 1}.get(Status(release.status), 2)
+    last = release.status if reached == 2 else Status.REGISTERED.value
+    kinds = dict.fromkeys((Status.REJECTED.value, Status.REVOKED.value), "bad")
+    icons = {"good": "check", "bad": "close", "done": "check", "now": "progress_activity", "todo": "more_horiz"}
+    shown = []
+    for place, name in enumerate((Status.UPLOADED.value, Status.VERIFYING.value, last)):
+        kind = "done" if place < reached else "now" if place == reached else "todo"
+        if place == reached == 2:
+            kind = kinds.get(name, "good")
+        shown.append({"name": name, "kind": kind, "icon": icons[kind]})
+    return shown

@@ -1,0 +1,236 @@
+"""REST: requests to activate a release, votes on them, and their withdrawal."""
+
+import uuid
+from typing import Any, ClassVar
+
+from django.urls import path
+from django_filters import rest_framework as filters
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers, status
+from rest_framework.generics import ListAPIView
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from foundation.api.fields import Moment, StrictSerializer, Text, WholeNumber
+from foundation.api.pagination import NewestFirst
+from governance.activation.api import ExpectingRequest
+from governance.gradual.api import PlanRequest, PlanView
+from governance.gradual.plan import Plan
+from governance.requests import requests, votes
+from releases import queries
+from releases.api.history import VoteView
+from releases.errors import (
+    ActivationTimeInvalid,
+    ActiveReleaseChanged,
+    ActiveReleaseRevoked,
+    AlreadyVoted,
+    CandidateActive,
+    GradualActivationInvalid,
+    GradualActivationRunning,
+    NoActiveRelease,
+    OperationKeyReused,
+    OwnRequest,
+    PipelineUnknown,
+    ReasonRequired,
+    ReleaseNotRegistered,
+    ReleaseUnknown,
+    RequestNotOpen,
+    RequestRestarted,
+    RequestUnknown,
+)
+from releases.models import ActivationRequest, Vote
+from releases.states import RequestStatus
+from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.audit.acts import Act, declares
+from tenancy.roles import Scope
+
+LONGEST_ROUND = 2**31 - 1
+
+
+class MovedView(serializers.Serializer[Any]):
+    member = serializers.CharField(help_text="A member of the policy, or `activeRelease`.")
+    before = serializers.JSONField()
+    after = serializers.JSONField()
+
+
+class ActivationRequestView(serializers.Serializer[ActivationRequest]):
+    requestId = serializers.UUIDField(source="id")
+    status = serializers.ChoiceField(choices=[(each.value, each.value) for each in RequestStatus])
+    releaseVersion = serializers.CharField(source="release.release_version")
+    activeReleaseVersion = serializers.CharField(
+        source="base.release.release_version",
+        default=None,
+        allow_null=True,
+        help_text="The active release on which the current round is made.",
+    )
+    actor = serializers.CharField()
+    reason = serializers.CharField()
+    activateAt = serializers.DateTimeField(
+        source="activate_at", allow_null=True, help_text="Null if the last approval activates the release at once."
+    )
+    gradual = PlanView(
+        source="plan",
+        allow_null=True,
+        help_text="The plan of the gradual activation that it starts. Null if it starts none.",
+    )
+    round = serializers.IntegerField()
+    moved = MovedView(many=True, help_text="Why the current round began. Empty for the first one.")
+    approvalsNeeded = serializers.IntegerField(source="approvals_needed")
+    policy = serializers.DictField(help_text="The policy of the pipeline on which the current round is made.")
+    createdAt = serializers.DateTimeField(source="created_at")
+    expiresAt = serializers.DateTimeField(source="expires_at", help_text="Until when votes are accepted.")
+    statusChangedAt = serializers.DateTimeField(source="status_changed_at")
+    code = serializers.CharField(help_text="Why it FAILED. Otherwise empty.")
+    detail = serializers.CharField(help_text="Why it FAILED or was WITHDRAWN. Otherwise empty.")
+    endedBy = serializers.CharField(source="ended_by", help_text="Who withdrew it. Otherwise empty.")
+    activationSequence = serializers.IntegerField(
+        source="activation.sequence", default=None, allow_null=True, help_text="The activation that carried it out."
+    )
+    gradualActivationId = serializers.UUIDField(source="activation.gradual_id", default=None, allow_null=True)
+    votes = VoteView(many=True, help_text="The votes of all rounds, oldest first.")
+
+
+class NewActivationRequest(ExpectingRequest):
+    reason = Text(max_length=1000)
+    gradual = PlanRequest(
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="Start a gradual activation with this plan. By default, the release becomes active.",
+    )
+    activateAt = Moment(
+        source="activate_at",
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="When to activate the release: in the future, and at most 365 days away. By default, at once when it "
+        "is approved.",
+    )
+
+
+class VoteRequest(StrictSerializer):
+    decision = serializers.ChoiceField(choices=Vote.Decision.choices)
+    round = WholeNumber(
+        source="round_number", min_value=1, max_value=LONGEST_ROUND, help_text="The round that the voter has seen."
+    )
+    comment = Text(max_length=1000, required=False, allow_blank=True, default="")
+
+
+class WithdrawalRequest(StrictSerializer):
+    reason = Text(max_length=1000)
+
+
+class RequestFilter(filters.FilterSet):
+    status = filters.ChoiceFilter(choices=[(each.value, each.value) for each in RequestStatus])
+    releaseVersion = filters.CharFilter(field_name="release__release_version")
+
+
+class NewestRequests(NewestFirst):
+    ordering = ("-created_at", "-id")
+
+
+@extend_schema(parameters=[TENANT], tags=["activations"])
+class ActivationRequests(TenantView, ListAPIView[ActivationRequest]):
+    """The requests to activate releases of the pipeline, newest first."""
+
+    refusals: ClassVar = {
+        "GET": (PipelineUnknown,),
+        "POST": (
+            *(PipelineUnknown, ReleaseUnknown, ReleaseNotRegistered, ReasonRequired, ActiveReleaseChanged),
+            *(OperationKeyReused, ActivationTimeInvalid, GradualActivationInvalid, GradualActivationRunning),
+            *(NoActiveRelease, ActiveReleaseRevoked, CandidateActive),
+        ),
+    }
+    serializer_class = ActivationRequestView
+    filterset_class = RequestFilter
+    pagination_class = NewestRequests
+    queryset = ActivationRequest.objects.none()
+
+    def get_queryset(self) -> Any:
+        return queries.requests(queries.pipeline(self.tenant, self.kwargs["pipeline_id"]))
+
+    @declares(Act.ACTIVATION_REQUEST_CREATE, Scope.ACTIVATE)
+    @extend_schema(
+        operation_id="requestActivation", request=NewActivationRequest, responses={201: ActivationRequestView}
+    )
+    def post(self, request: Request, tenant: str, pipeline_id: str) -> Response:
+        """Request an activation, which other people approve if the policy requires that, or which waits for a time.
+
+        If neither applies, the release is activated at once. The response shows the request as it is then. With
+        `gradual`, a gradual activation of the release starts instead.
+        """
+        body = NewActivationRequest.validated(request.data)
+        pipeline = queries.pipeline(self.tenant, pipeline_id)
+        release = queries.release(pipeline, body.pop("releaseVersion"))
+        plan = _plan(body.pop("gradual"))
+        made = requests.ask(release, requester=self.token.user, actor=self.actor, plan=plan, **body)
+        return Response(_shown(made), status=status.HTTP_201_CREATED)
+
+
+class _OneRequest(TenantView):
+    def found(self) -> ActivationRequest:
+        """Return the request in the URL."""
+        return queries.request(queries.pipeline(self.tenant, self.kwargs["pipeline_id"]), self.kwargs["request_id"])
+
+
+@extend_schema(parameters=[TENANT], tags=["activations"])
+class OneActivationRequest(_OneRequest):
+    refusals: ClassVar = {"GET": (PipelineUnknown, RequestUnknown)}
+
+    @extend_schema(operation_id="activationRequest", responses=ActivationRequestView)
+    def get(self, request: Request, tenant: str, pipeline_id: str, request_id: uuid.UUID) -> Response:
+        """One request with all votes."""
+        return Response(ActivationRequestView(self.found()).data)
+
+
+@extend_schema(parameters=[TENANT], tags=["activations"])
+class Votes(_OneRequest):
+    refusals: ClassVar = {
+        "POST": (PipelineUnknown, RequestUnknown, OwnRequest, RequestNotOpen, RequestRestarted, AlreadyVoted)
+    }
+
+    @declares(Act.ACTIVATION_REQUEST_VOTE, Scope.ACTIVATE)
+    @extend_schema(operation_id="voteOnActivation", request=VoteRequest, responses=ActivationRequestView)
+    def post(self, request: Request, tenant: str, pipeline_id: str, request_id: uuid.UUID) -> Response:
+        """Approve or refuse a request of another person. The owner of the token is the voter.
+
+        The last approval that a request needs carries it out, unless it waits for its time.
+        """
+        body = VoteRequest.validated(request.data)
+        decision = Vote.Decision(body.pop("decision"))
+        made = votes.vote(self.found(), voter=self.token.user, actor=self.actor, decision=decision, **body)
+        return Response(_shown(made))
+
+
+@extend_schema(parameters=[TENANT], tags=["activations"])
+class Withdrawal(_OneRequest):
+    refusals: ClassVar = {"POST": (PipelineUnknown, RequestUnknown, RequestNotOpen, ReasonRequired)}
+
+    @declares(Act.ACTIVATION_REQUEST_WITHDRAW, Scope.ACTIVATE)
+    @extend_schema(operation_id="withdrawActivation", request=WithdrawalRequest, responses=ActivationRequestView)
+    def post(self, request: Request, tenant: str, pipeline_id: str, request_id: uuid.UUID) -> Response:
+        """Withdraw a request that is not decided, or not carried out yet."""
+        reason = WithdrawalRequest.validated(request.data)["reason"]
+        return Response(_shown(requests.withdraw(self.found(), actor=self.actor, reason=reason)))
+
+
+def _plan(sent: dict[str, Any] | None) -> Plan | None:
+    try:
+        return None if sent is None else Plan.from_json(**sent)
+    except GradualActivationInvalid as refusal:
+        errors = [{**each, "field": f"gradual.{each['field']}"} for each in refusal.errors]
+        raise GradualActivationInvalid(refusal.detail, errors=errors) from None
+
+
+def _shown(request: ActivationRequest) -> dict[str, Any]:
+    """Return the request as it is in the database now."""
+    return dict(ActivationRequestView(queries.requests(request.pipeline).get(pk=request.pk)).data)
+
+
+_ROOT = "pipelines/<str:pipeline_id>/activation-requests"
+urlpatterns = [
+    path(_ROOT, ActivationRequests.as_view(), name="activation-requests"),
+    path(f"{_ROOT}/<uuid:request_id>", OneActivationRequest.as_view(), name="activation-request"),
+    path(f"{_ROOT}/<uuid:request_id>/votes", Votes.as_view(), name="activation-request-votes"),
+    path(f"{_ROOT}/<uuid:request_id>/withdrawal", Withdrawal.as_view(), name="activation-request-withdrawal"),
+]

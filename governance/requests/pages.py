@@ -1,0 +1,188 @@
+"""Requests to activate a release: the list, the page of one with its votes, and the forms that make and decide them."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+
+from foundation import moments
+from foundation.admin.columns import badge, moment
+from foundation.errors import CoordinatorError
+from governance.activation.pages import TYPED, needs_typing, not_typed
+from governance.requests import requests, votes
+from releases import queries
+from releases.models import IDENTITY_LENGTH, ActivationRequest, Release, Vote
+from releases.states import UNDECIDED, RequestStatus
+from tenancy.access import actor
+from tenancy.admin.base import POST, ReadOnlyAdmin, attempt, serves
+from tenancy.admin.lists import KeyFilter, ScopedFilter, TenantFilter, text, time
+from tenancy.audit.acts import Act
+from tenancy.models import validate_identifier
+from tenancy.roles import Scope
+
+VARIANTS = {
+    RequestStatus.OPEN.value: "info",
+    RequestStatus.APPROVED.value: "primary",
+    RequestStatus.ACTIVATED.value: "success",
+    RequestStatus.REFUSED.value: "danger",
+    RequestStatus.WITHDRAWN.value: "default",
+    RequestStatus.EXPIRED.value: "warning",
+    RequestStatus.FAILED.value: "danger",
+}
+PAGE = "admin:releases_activationrequest_change"
+
+
+class MomentField(forms.CharField):
+    """A time (`foundation.moments`), or None if the text is empty."""
+
+    def clean(self, value: Any) -> Any:
+        text = super().clean(value)
+        if not text:
+            return None
+        try:
+            return moments.read_time(text)
+        except (ValueError, OverflowError):
+            raise forms.ValidationError(f"{moments.TIME_RULE}.") from None
+
+
+class RequestForm(forms.Form):
+    """The release that the page showed as active, the operation key of the page, the reason and the time."""
+
+    expected_release_version = forms.CharField(required=False, strip=False, max_length=IDENTITY_LENGTH)
+    operation_key = forms.CharField(max_length=200, validators=[validate_identifier])
+    reason = forms.CharField(max_length=1000)
+    activate_at = MomentField(label="Time", required=False, max_length=40)
+    typed_version = forms.CharField(required=False, max_length=IDENTITY_LENGTH)
+
+
+class VoteForm(forms.Form):
+    decision = forms.ChoiceField(choices=Vote.Decision.choices)
+    round = forms.IntegerField(min_value=1, max_value=2**31 - 1)
+    comment = forms.CharField(required=False, max_length=1000)
+
+
+@serves("<int:object_id>/request/", Act.ACTIVATION_REQUEST_CREATE, Scope.ACTIVATE, methods=POST)
+def ask(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpResponse:
+    """Request the activation of the release. A repeated POST is the same request."""
+    form = RequestForm(request.POST)
+    if not form.is_valid():
+        errors = "; ".join(f"{form[name].label}: {error}" for name, found in form.errors.items() for error in found)
+        messages.error(request, f"{errors} Nothing changed.")
+        return redirect("admin:releases_release_activate", release.pk)
+    typed = form.cleaned_data
+    pipeline = queries.pipeline(release.pipeline.tenant, release.pipeline.pipeline_id)
+    if wrong := not_typed(pipeline, release, typed.pop(TYPED)):
+        messages.error(request, f"{wrong} Nothing changed.")
+        return redirect("admin:releases_release_activate", release.pk)
+    try:
+        made = requests.ask(
+            release,
+            requester=request.user,  # type: ignore[arg-type]  # they are logged in
+            actor=actor(request.user),
+            **typed,
+        )
+    except CoordinatorError as error:
+        messages.error(request, f"{error.code}: {error.detail} Nothing changed.")
+        return redirect("admin:releases_release_activate", release.pk)
+    messages.success(request, outcome(made))
+    return redirect(PAGE, made.pk)
+
+
+def outcome(made: ActivationRequest) -> str:
+    status = RequestStatus(made.status)
+    if status is RequestStatus.OPEN:
+        needed = made.approvals_needed
+        return f"The request waits for {needed} approval{'s' if needed > 1 else ''} by other people."
+    if status is RequestStatus.APPROVED:
+        when = f" at {moment(made.activate_at)}" if made.activate_at else ""
+        gradually = " gradually" if made.plan else ""
+        return f"The request is approved. Release {made.release.release_version} will be activated{gradually}{when}."
+    return f"The request is {status}. {made.detail}".strip()
+
+
+class StatusFilter(ScopedFilter):
+    title = parameter_name = "status"
+    options = tuple((status.value, status.value) for status in RequestStatus)
+
+
+class ReleaseFilter(KeyFilter):
+    title = parameter_name = "release"
+
+
+class PipelineFilter(KeyFilter):
+    title = parameter_name = "pipeline"
+
+
+@admin.register(ActivationRequest)
+class RequestAdmin(ReadOnlyAdmin):
+    tenant_path = "pipeline__tenant"
+    list_display = ("requested", "tenant", "pipeline_name", "version", "state", "at", "actor", "reason")
+    list_select_related = ("pipeline__tenant", "release")
+    list_filter = (StatusFilter, ReleaseFilter, PipelineFilter, TenantFilter)
+    ordering = ("-created_at", "-id")
+    list_display_links = ("requested", "version")
+    empty = "An activation that needs approvals, or a later time, is requested on the page that activates the release."
+    list_per_page = 50
+    sortable_by = ()
+
+    requested = time("Requested", "created_at")
+    tenant = text("Tenant", "pipeline.tenant.slug")
+    pipeline_name = text("Pipeline", "pipeline.pipeline_id")
+    version = text("Release", "release.release_version")
+    at = time("Activates", "activate_at", empty="when approved")
+
+    @badge("Status", VARIANTS)
+    def state(self, row: ActivationRequest) -> str:
+        return row.status
+
+    def show(self, request: HttpRequest, row: ActivationRequest) -> HttpResponse:
+        found = queries.request(row.pipeline, row.pk)
+        pipeline = queries.pipeline(row.pipeline.tenant, row.pipeline.pipeline_id)
+        is_open = found.status == RequestStatus.OPEN
+        return self.page(
+            request,
+            "releases/activation_request.html",
+            title=str(found),
+            original=found,
+            activation_request=found,
+            variant=VARIANTS[found.status],
+            active=pipeline.activation,
+            may_activate=self.may(request, Scope.ACTIVATE, found),
+            is_undecided=found.status in UNDECIDED,
+            is_open=is_open,
+            is_own=is_open and found.requester_id == request.user.pk,
+            is_breaking=found.status in UNDECIDED and needs_typing(pipeline, found.release),
+        )
+
+    @serves("<uuid:object_id>/vote/", Act.ACTIVATION_REQUEST_VOTE, Scope.ACTIVATE, methods=POST)
+    def vote(self, request: HttpRequest, row: ActivationRequest) -> HttpResponse:
+        """Approve or refuse the request. A repeated POST is the same vote."""
+        form = VoteForm(request.POST)
+        if not form.is_valid():
+            messages.error(request, "Choose a decision, with a comment of at most 1,000 characters. Nothing changed.")
+            return redirect(PAGE, row.pk)
+
+        def cast() -> str:
+            made = votes.vote(
+                row,
+                voter=request.user,  # type: ignore[arg-type]  # they are logged in
+                actor=actor(request.user),
+                decision=Vote.Decision(form.cleaned_data["decision"]),
+                round_number=form.cleaned_data["round"],
+                comment=form.cleaned_data["comment"],
+            )
+            return f"The vote counts. {outcome(made)}"
+
+        attempt(request, cast, "{error.code}: {error.detail} The vote does not count.")
+        return redirect(PAGE, row.pk)
+
+    @serves("<uuid:object_id>/withdraw/", Act.ACTIVATION_REQUEST_WITHDRAW, Scope.ACTIVATE, methods=POST)
+    def withdraw(self, request: HttpRequest, row: ActivationRequest) -> HttpResponse:
+        def end() -> str:
+            requests.withdraw(row, actor=actor(request.user), reason=request.POST.get("reason", "")[:1000])
+            return "The request is withdrawn."
+
+        attempt(request, end, "{error.code}: {error.detail} Nothing changed.")
+        return redirect(PAGE, row.pk)

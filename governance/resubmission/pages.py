@@ -1,0 +1,144 @@
+"""The form that resubmits an execution which has ended: the release, the input, and the operator's reason."""
+
+import json
+import uuid
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
+
+from executions.admin.confirmation import HIGHEST_VERSION, LONGEST_REASON
+from executions.admin.payloads import JSON_SHOWN, typed_value
+from executions.models import Execution, StartFrom, WorkerEligibility
+from executions.models.states import TERMINAL, State
+from foundation.errors import CoordinatorError
+from governance.resubmission.resubmission import UNCHANGED, resubmit
+from releases.models import Release
+from releases.pointer.skew import open_or_replaced
+from releases.states import Status
+from tenancy.access import actor
+from tenancy.admin.base import ReadOnlyAdmin, problem_of, serves
+from tenancy.audit.acts import Act
+from tenancy.roles import Scope
+
+LONGEST_KEY = 200
+STARTS = (
+    (StartFrom.INPUT.value, "with the input, at the first step"),
+    (StartFrom.CHECKPOINT.value, "with the checkpoint, at the step after it"),
+)
+
+
+class ResubmitForm(forms.Form):
+    """An empty release means the active one. An empty input means that of the old execution."""
+
+    release = forms.ChoiceField(label="Release", required=False, widget=UnfoldAdminSelectWidget)
+    input = forms.CharField(
+        label="Input",
+        required=False,
+        strip=False,
+        help_text="JSON. If it is empty or unchanged, the input of the old execution is used.",
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 12, "spellcheck": "false", "class": "font-mono"}),
+    )
+    start_from = forms.ChoiceField(
+        label="Start",
+        required=False,
+        choices=STARTS,
+        help_text="With the checkpoint: only if it is proven that the release can continue from it.",
+        widget=UnfoldAdminSelectWidget,
+    )
+    reason = forms.CharField(
+        required=False,
+        max_length=LONGEST_REASON,
+        label="Reason",
+        help_text="Optional. It is stored permanently in the history of both executions.",
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
+    )
+    operation_key = forms.CharField(max_length=LONGEST_KEY, widget=forms.HiddenInput)
+    expected_version = forms.IntegerField(min_value=0, max_value=HIGHEST_VERSION, widget=forms.HiddenInput)
+
+    def __init__(self, execution: Execution, data: Any = None) -> None:
+        text = json.dumps(execution.input, indent=2, ensure_ascii=False)
+        initial = {
+            "input": text if len(text) <= JSON_SHOWN else "",
+            "operation_key": str(uuid.uuid4()),
+            "expected_version": execution.version,
+        }
+        super().__init__(data, initial=initial)
+        field = self.fields["release"]
+        assert isinstance(field, forms.ChoiceField)  # noqa: S101 - declared above
+        field.choices = _releases(execution)
+
+
+@serves("<uuid:object_id>/resubmit/", Act.EXECUTION_RESUBMIT, Scope.OPERATE, Scope.SUBMIT)
+def show(pages: ReadOnlyAdmin, request: HttpRequest, execution: Execution) -> HttpResponse:
+    """Show the form on GET, and resubmit on POST. It is an operator's request that creates an execution."""
+    if request.method != "POST":
+        return _page(pages, request, execution, ResubmitForm(execution), status=409 if _refusal(execution) else 200)
+    form = ResubmitForm(execution, request.POST)
+    if not form.is_valid():
+        return _page(pages, request, execution, form, status=400)
+    try:
+        new = _resubmit(request, execution, form.cleaned_data)
+    except CoordinatorError as error:
+        return _page(pages, request, execution, form, status=error.status, error=error)
+    messages.success(request, f"The execution is queued on release {new.release_version}.")
+    return redirect("admin:executions_execution_change", new.pk)
+
+
+def _resubmit(request: HttpRequest, execution: Execution, typed: dict[str, Any]) -> Execution:
+    text = typed["input"]
+    return resubmit(
+        execution.tenant,
+        execution.pk,
+        actor=actor(request.user),
+        reason=typed["reason"],
+        release_version=typed["release"] or None,
+        input=typed_value(text, field="input") if text.strip() else UNCHANGED,
+        start_from=StartFrom(typed["start_from"] or StartFrom.INPUT),
+        expected_version=typed["expected_version"],
+        operation_key=typed["operation_key"],
+    )
+
+
+def _releases(execution: Execution) -> list[tuple[str, str]]:
+    """Return the active release, and those that were active before, are registered and have an eligible worker."""
+    activation = execution.release.pipeline.activation
+    active = activation.release.release_version if activation else None
+    pipeline = execution.release.pipeline_id
+    hosted = WorkerEligibility.objects.filter(WorkerEligibility.ADMITTING, release__pipeline=pipeline)
+    rows = Release.objects.filter(pk__in=hosted.values("release"), status=Status.REGISTERED)
+    versions = open_or_replaced(rows).order_by("-pk").values_list("release_version", flat=True)
+    return [
+        ("", f"{active} (active)" if active else "The active release (none is active now)"),
+        *((version, version) for version in versions if version != active),
+    ]
+
+
+def _refusal(execution: Execution) -> str:
+    state = State(execution.status)
+    return "" if state in TERMINAL else f"It is {state}. It must end before it can be resubmitted."
+
+
+def _page(
+    pages: ReadOnlyAdmin,
+    request: HttpRequest,
+    execution: Execution,
+    form: ResubmitForm,
+    *,
+    status: int,
+    error: CoordinatorError | None = None,
+) -> HttpResponse:
+    return pages.page(
+        request,
+        "executions/resubmit.html",
+        status=status,
+        title="Resubmit an execution",
+        original=execution,
+        execution=execution,
+        form=form,
+        refusal=_refusal(execution),
+        problem=problem_of(error) if error else None,
+    )

@@ -1,0 +1,344 @@
+"""Resubmits an execution that has ended: runs its input, or the steps after its checkpoint, again as a new execution.
+
+The new execution is pinned to the active release, or to a release that the caller names and that is or was active. The
+old execution keeps its pin and its result. The link, the new execution and the events of both are written in one
+transaction, which holds the lock of the pipeline: an activation, a revocation or a pause is either committed before it,
+or waits for it.
+"""
+
+import uuid
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Final
+
+from django.db import connection, transaction
+
+from executions import life_lines
+from executions.errors import (
+    ExecutionChanged,
+    ExecutionUnknown,
+    IdempotencyKeyReused,
+    ResubmissionRemoved,
+    ResubmitKeyReused,
+    ResubmitRefused,
+    VersionMismatch,
+)
+from executions.holds import holds
+from executions.models import Execution, Resubmission, StartFrom
+from executions.models.states import TERMINAL, State
+from executions.state_machine import moves
+from executions.submission import admission, statements
+from executions.submission.admission import Admission, Purpose, require_allowed
+from executions.submission.insertion import new_id
+from executions.workers.registry import DISPATCH_TASK
+from foundation.wakeups import wakeup
+from governance.resubmission import checkpoint
+from releases.models import Pipeline, Release
+from releases.states import Status
+from tenancy import audit
+from tenancy.audit.acts import Act
+from tenancy.models import Tenant
+from wire.documents import json_writer
+
+MAX_ROUNDS = 5
+"""The most new executions of one execution that a page or a response lists."""
+
+
+class Unchanged(Enum):
+    """The type of `UNCHANGED`, which stands for the input of the old execution."""
+
+    UNCHANGED = "unchanged"
+
+
+UNCHANGED: Final = Unchanged.UNCHANGED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A resubmission that was checked and can be written.
+
+    `digest` is that of the new input. `input` is UNCHANGED if it equals the old one. `typed` says whether typed
+    payloads of the old input are kept. `step` is where the new execution continues from the checkpoint of the old one;
+    None if it starts with the input. A plan of a campaign is written only if no other resubmitted the same version.
+    """
+
+    old: Execution
+    admission: Admission
+    operation_key: str
+    actor: str
+    reason: str
+    input: Any
+    digest: str
+    shape: str
+    typed: bool
+    step: int | None = None
+    campaign: uuid.UUID | None = None
+    id: uuid.UUID = field(default_factory=new_id)
+
+
+def resubmit(
+    tenant: Tenant,
+    execution_id: uuid.UUID,
+    *,
+    actor: str,
+    reason: str,
+    release_version: str | None = None,
+    input: Any = UNCHANGED,  # noqa: A002 - the protocol's name
+    start_from: StartFrom = StartFrom.INPUT,
+    expected_version: int | None = None,
+    operation_key: str | None = None,
+) -> Execution:
+    """Submit the input of an execution that has ended again, and return the new execution.
+
+    It is pinned to the active release, or to `release_version`, which is or was active. `input` replaces the input.
+    With `start_from` CHECKPOINT, it continues from the checkpoint of the old one, if the release provably can. A
+    repeated call with the same `operation_key` returns the first new execution. Without a key, `expected_version` is
+    the key; without both, every call creates an execution.
+
+    Raises, in this order: `TenantNotAllowed`, `ExecutionUnknown`, `ResubmissionRemoved`, `ResubmitKeyReused`,
+    `IdempotencyKeyReused`, `ResubmitRefused`, `VersionMismatch`, `NoActiveRelease`, `ReleaseUnknown`,
+    `ReleaseNotAdmitted`, `PipelinePaused`, `ReleaseNotOpen`, `InputInvalid`, `CheckpointMissing`,
+    `CheckpointIncompatible`, `ArtifactMissing`, `ArtifactAltered`, `ArtifactUnverified`, `WorkerUnavailable`, and
+    `ExecutionChanged` if the execution or the release keeps changing meanwhile.
+    """
+    require_allowed(tenant)
+    key = operation_key or (f"version:{expected_version}" if expected_version is not None else str(uuid.uuid4()))
+    for _ in range(MAX_ROUNDS):
+        old = _execution(tenant, execution_id)
+        earlier = _earlier(old, key, release_version, input, start_from)
+        if earlier is not None:
+            return earlier
+        check(old, expected_version)
+        admitted = target(tenant, old.pipeline_id, release_version)
+        planned = plan(old, admitted, operation_key=key, actor=actor, reason=reason, input=input, start_from=start_from)
+        admitted.require_runnable()
+        with transaction.atomic():
+            if lock_if_current([admitted]) and write([planned]):
+                audit.record(
+                    Act.EXECUTION_RESUBMIT,
+                    tenant=tenant,
+                    actor=actor,
+                    object_type="execution",
+                    object=execution_id,
+                    reason=reason,
+                    newExecution=str(planned.id),
+                    startFrom=StartFrom(start_from).value,
+                )
+                return _execution(tenant, planned.id)
+    raise ExecutionChanged(f"Execution {execution_id} or its pipeline keeps changing; resubmit it again.")
+
+
+# --- checks, outside of transactions ---
+
+
+def check(old: Execution, expected_version: int | None) -> None:
+    """Raise `ResubmitRefused` or `VersionMismatch` if the execution may not be resubmitted."""
+    if State(old.status) not in TERMINAL:
+        raise ResubmitRefused(
+            f"Execution {old.pk} is {old.status}. It must end before it can be resubmitted.",
+            executionStatus=old.status,
+        )
+    if expected_version is not None and expected_version != old.version:
+        raise VersionMismatch(
+            f"Execution {old.pk} has version {old.version}, not {expected_version}.", currentVersion=old.version
+        )
+
+
+def target(tenant: Tenant, pipeline_id: str, release_version: str | None) -> Admission:
+    """Return the admission to the active release of a pipeline, or to the named release, which is or was active.
+
+    Raises `NoActiveRelease`, `ReleaseUnknown`, `ReleaseNotAdmitted`, `PipelinePaused` and `ReleaseNotOpen`.
+    """
+    if release_version is None:
+        return admission.current(tenant, pipeline_id)
+    return admission.named(tenant, pipeline_id, release_version, Purpose.RESUBMISSION)
+
+
+def plan(
+    old: Execution,
+    admitted: Admission,
+    *,
+    operation_key: str,
+    actor: str,
+    reason: str,
+    input: Any = UNCHANGED,  # noqa: A002 - the protocol's name
+    start_from: StartFrom = StartFrom.INPUT,
+    campaign: uuid.UUID | None = None,
+) -> Plan:
+    """Return the resubmission of `old` to the release of `admitted`.
+
+    The input is checked against the first step of that release as the input of a submission is; a checkpoint in its
+    place is checked against the step that takes it. Raises `InputInvalid`, `CheckpointMissing` and
+    `CheckpointIncompatible`.
+    """
+    digest = old.input_digest if input is UNCHANGED else json_writer.digest(input)
+    edited = digest != old.input_digest
+    # Only submissions in typed payloads choose their shape.
+    travelled = not edited and hasattr(old, "wire_form") and old.wire_form.input is not None
+    if start_from == StartFrom.CHECKPOINT:
+        checkpoint.require_unedited(edited)
+        checkpoint.require_compatible(old, admitted)
+        shape = old.input_shape
+    else:
+        shape = admitted.input_shape(input if edited else old.input, old.input_shape if travelled else None)
+    return Plan(
+        old=old,
+        admission=admitted,
+        operation_key=operation_key,
+        actor=actor,
+        reason=reason,
+        input=input if edited else UNCHANGED,
+        digest=digest,
+        shape=shape,
+        typed=travelled and _input_type(old.release) == _input_type(admitted.release),
+        step=old.current_step_index if start_from == StartFrom.CHECKPOINT else None,
+        campaign=campaign,
+    )
+
+
+def _input_type(release: Release) -> tuple[Any, Any]:
+    """Return what determines the type of a release's input on the wire."""
+    document = release.contract.document if release.contract else {}
+    steps = document.get("steps") or [{}]
+    return steps[0].get("inputTypeId"), document.get("transport")
+
+
+def _earlier(
+    old: Execution,
+    key: str,
+    release_version: str | None,
+    input: Any,  # noqa: A002 - the protocol's name
+    start_from: StartFrom,
+) -> Execution | None:
+    """Return the execution that the operation key created; None if the key is new."""
+    link = Resubmission.objects.filter(execution=old, operation_key=key).first()
+    if link is None:
+        rows = Execution.objects.filter(tenant=old.tenant, pipeline_id=old.pipeline_id)
+        other = rows.filter(execution_key=_execution_key(old, key)).values_list("pk", flat=True).first()
+        if other is not None and not Resubmission.objects.filter(pk=other).exists():
+            raise IdempotencyKeyReused(f"Execution {other} has the key of the new execution.", executionId=str(other))
+        return None
+    made = _found(old.tenant, link.new_execution_id)
+    if made is None:
+        raise ResubmissionRemoved(
+            f"The operation key created execution {link.new_execution_id}, which was removed after its retention "
+            "period. Use another key to run the input again.",
+            executionId=str(link.new_execution_id),
+        )
+    digest = old.input_digest if input is UNCHANGED else json_writer.digest(input)
+    continues = link.checkpoint_step is not None
+    if (
+        made.input_digest != digest
+        or release_version not in {None, made.release_version}
+        or continues is not (start_from == StartFrom.CHECKPOINT)
+    ):
+        raise ResubmitKeyReused(
+            f"The operation key created execution {made.pk} on release {made.release_version!r}.",
+            executionId=str(made.pk),
+        )
+    return made
+
+
+# --- one transaction ---
+
+
+def lock_if_current(admissions: Collection[Admission]) -> set[int]:
+    """Lock the pipelines of `admissions` and return the keys of the releases that may still get the executions.
+
+    They are registered, their pipelines had no activation since the admission, and no pause refuses submissions. The
+    caller's transaction holds the locks, so that this stays true.
+    """
+    wanted = {each.release.pipeline_id: each for each in admissions}
+    rows = Pipeline.objects.filter(pk__in=wanted).order_by("pk").select_for_update(no_key=True)
+    pointers = dict(rows.values_list("pk", "activation_id"))
+    current = [each.release.pk for pipeline, each in wanted.items() if each.activation == pointers[pipeline]]
+    registered = Release.objects.filter(pk__in=current, status=Status.REGISTERED)
+    return set(holds.accepting(registered).values_list("pk", flat=True))
+
+
+def write(plans: Sequence[Plan]) -> set[uuid.UUID]:
+    """Write the new executions with their links and events. Return the ids of those that were written.
+
+    The caller's transaction holds the locks of the pipelines: see `lock_if_current`. A plan is not written if its
+    execution has changed, its operation key was used, or its campaign comes too late. Raises `ExecutionChanged` if
+    another execution got the key of a new one at this moment; nothing is written then.
+    """
+    if not plans:
+        return set()
+    with connection.cursor() as cursor:
+        cursor.execute(statements.LOCK, {"ids": [each.old.pk for each in plans]})
+        cursor.execute(statements.LINK, {"rows": _document(plans)})
+        linked = {new for (new,) in cursor.fetchall()}
+        written = [each for each in plans if each.id in linked]
+        cursor.execute(statements.INSERT_LINKED, {"rows": _document(written)})
+        if {new for (new,) in cursor.fetchall()} != linked:
+            raise ExecutionChanged("The key of a new execution was used at this moment.")
+    moves.note("RESUBMITTED", [_note(each) for each in written])
+    if written:
+        wakeup.send_once(DISPATCH_TASK)
+        transaction.on_commit(lambda: life_lines.write("Accepted", [(_pin(each), each.id) for each in written]))
+    return linked
+
+
+def _pin(plan: Plan) -> life_lines.Pin:
+    return plan.old.tenant.slug, plan.old.pipeline_id, plan.admission.release.release_version
+
+
+def _document(plans: Sequence[Plan]) -> str:
+    return json_writer.text([_row(each) for each in plans])
+
+
+def _row(plan: Plan) -> dict[str, Any]:
+    edited = plan.input is not UNCHANGED
+    row = {
+        "id": str(plan.id),
+        "old": str(plan.old.pk),
+        "version": plan.old.version,
+        "operation": plan.operation_key,
+        "key": _execution_key(plan.old, plan.operation_key),
+        "edited": edited,
+        "step": plan.step,
+        "actor": plan.actor,
+        "reason": plan.reason,
+        "campaign": str(plan.campaign) if plan.campaign else None,
+        "release": plan.admission.release.pk,
+        "shape": plan.shape,
+        "result_shape": plan.admission.result_shape,
+        "checkpoints": plan.admission.checkpoints,
+        "typed": plan.typed,
+    }
+    if edited:
+        row |= {"digest": plan.digest, "input": [plan.input]}
+    return row
+
+
+def _note(plan: Plan) -> moves.Note:
+    data: dict[str, Any] = {
+        "executionId": str(plan.id),
+        "releaseVersion": plan.admission.release.release_version,
+        "contractVersion": plan.admission.release.contract_version,
+        "reason": plan.reason,
+        "edited": plan.input is not UNCHANGED,
+    }
+    if plan.step is not None:
+        data["checkpointStep"] = plan.step
+    if plan.campaign is not None:
+        data["campaignId"] = str(plan.campaign)
+    return moves.Note(plan.old.pk, plan.actor, data)
+
+
+def _execution_key(old: Execution, operation_key: str) -> str:
+    return f"resubmit:{old.pk}:{operation_key}"
+
+
+def _execution(tenant: Tenant, execution_id: uuid.UUID) -> Execution:
+    found = _found(tenant, execution_id)
+    if found is None:
+        raise ExecutionUnknown(f"There is no execution {execution_id}.")
+    return found
+
+
+def _found(tenant: Tenant, execution_id: uuid.UUID) -> Execution | None:
+    rows = Execution.objects.filter(tenant=tenant, pk=execution_id)
+    return rows.select_related("tenant", "release__contract", "wire_form").first()

@@ -1,0 +1,171 @@
+"""REST: smoke tests of a release."""
+
+import uuid
+from typing import Any, ClassVar
+
+from django.urls import path, reverse
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
+from rest_framework import serializers
+from rest_framework.generics import ListAPIView
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from executions.api.submissions import MAX_KEY_LENGTH, NOT_RUNNABLE
+from executions.errors import (
+    ExecutionChanged,
+    IdempotencyKeyReused,
+    InputInvalid,
+    PipelinePaused,
+    ReleaseNotAdmitted,
+    SmokeTestUnknown,
+    TenantNotAllowed,
+)
+from executions.models import SmokeTest
+from executions.models.states import State
+from foundation.api.fields import Identifier, StrictSerializer
+from foundation.api.pagination import NewestFirst
+from governance.smoke_tests import smoke_tests
+from governance.smoke_tests.smoke_tests import ANYTHING, Verdict
+from releases import queries
+from releases.errors import PipelineUnknown, ReleaseUnknown
+from releases.models import Release
+from tenancy.api import payloads
+from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.audit.acts import Act, declares
+from tenancy.roles import Scope
+
+
+class SmokeTestRequest(StrictSerializer):
+    input = serializers.JSONField(help_text="The input, as that of a submission.")
+    idempotencyKey = Identifier(
+        max_length=MAX_KEY_LENGTH,
+        help_text="A repeated key with an equal input and expected result returns the first smoke test of the release.",
+    )
+    expectedResult = serializers.JSONField(
+        required=False,
+        allow_null=True,
+        help_text="The result that passes. Without it, any result passes. Numbers are compared by value: 1 equals 1.0.",
+    )
+
+
+class SmokeTestView(serializers.Serializer[SmokeTest]):
+    executionId = serializers.UUIDField(source="execution_id")
+    verdict = serializers.ChoiceField(
+        choices=[verdict.value for verdict in Verdict],
+        help_text="PENDING until the execution ends. OTHER_RESULT: it succeeded, but its result is not the expected "
+        "one. FAILED: it failed or was cancelled.",
+    )
+    status = serializers.ChoiceField(source="execution.status", choices=[state.value for state in State])
+    expectsResult = serializers.SerializerMethodField(help_text="Whether only `expectedResult` passes.")
+    expectedResult = serializers.SerializerMethodField(help_text=f"Null if any result passes. {payloads.HELP}")
+    actor = serializers.CharField()
+    createdAt = serializers.DateTimeField(source="created_at")
+    finishedAt = serializers.DateTimeField(source="execution.finished_at", allow_null=True)
+    execution = serializers.SerializerMethodField(help_text="The URL of the execution.")
+
+    def to_representation(self, instance: SmokeTest) -> dict[str, Any]:
+        shown = super().to_representation(instance)
+        payloads.withhold(["expectedResult"], shown, self.context)
+        return shown
+
+    def get_expectsResult(self, test: SmokeTest) -> bool:  # noqa: N802 - the name of its field
+        return test.expected_result is not None
+
+    @extend_schema_field({})
+    def get_expectedResult(self, test: SmokeTest) -> Any:  # noqa: N802 - the name of its field
+        return None if test.expected_result is None else test.expected_result[0]
+
+    @extend_schema_field(serializers.URLField())
+    def get_execution(self, test: SmokeTest) -> str:
+        request: Request = self.context["request"]
+        address = reverse("api:execution", args=(test.execution.tenant.slug, test.execution_id))
+        return request.build_absolute_uri(address)
+
+
+class NewestTests(NewestFirst):
+    ordering = ("-created_at", "-execution")
+
+
+class _SmokeTestView(TenantView):
+    def release(self) -> Release:
+        pipeline = queries.pipeline(self.tenant, self.kwargs["pipeline_id"])
+        return queries.release(pipeline, self.kwargs["release_version"])
+
+
+@extend_schema(parameters=[TENANT], tags=["releases"])
+class SmokeTests(_SmokeTestView, ListAPIView[SmokeTest]):
+    """The smoke tests of the release, newest first."""
+
+    refusals: ClassVar = {
+        "GET": (PipelineUnknown, ReleaseUnknown),
+        "POST": (
+            TenantNotAllowed,
+            PipelineUnknown,
+            ReleaseUnknown,
+            IdempotencyKeyReused,
+            ReleaseNotAdmitted,
+            PipelinePaused,
+            InputInvalid,
+            *NOT_RUNNABLE,
+            ExecutionChanged,
+        ),
+    }
+    serializer_class = SmokeTestView
+    pagination_class = NewestTests
+    queryset = SmokeTest.objects.none()
+
+    def get_queryset(self) -> Any:
+        return smoke_tests.of(self.release())
+
+    @declares(Act.RELEASE_SMOKE_TEST, Scope.ACTIVATE)
+    @extend_schema(
+        operation_id="smokeTest", request=SmokeTestRequest, responses={202: SmokeTestView, 200: SmokeTestView}
+    )
+    def post(self, request: Request, tenant: str, pipeline_id: str, release_version: str) -> Response:
+        """Run an input on a registered release, whether it is active or not. 202: it is durable and will run.
+
+        The execution counts for no statistics. 200: the idempotency key was used before.
+        """
+        body = SmokeTestRequest.validated(request.data)
+        started = smoke_tests.start(
+            self.release(),
+            actor=self.actor,
+            input=body["input"],
+            idempotency_key=body["idempotencyKey"],
+            expected_result=body.get("expectedResult", ANYTHING),
+        )
+        answer = SmokeTestView(started.test, context={"request": request}).data
+        here = request.build_absolute_uri(f"{request.path}/{started.test.execution_id}")
+        return Response(answer, status=200 if started.repeated else 202, headers={"Location": here})
+
+
+@extend_schema(parameters=[TENANT], tags=["releases"])
+class OneSmokeTest(_SmokeTestView):
+    refusals: ClassVar = {"GET": (PipelineUnknown, ReleaseUnknown, SmokeTestUnknown)}
+
+    @extend_schema(
+        operation_id="oneSmokeTest",
+        parameters=[OpenApiParameter("smoke_test_id", uuid.UUID, OpenApiParameter.PATH)],
+        responses=SmokeTestView,
+    )
+    def get(
+        self, request: Request, tenant: str, pipeline_id: str, release_version: str, smoke_test_id: str
+    ) -> Response:
+        """One smoke test with its verdict. Its id is that of its execution."""
+        found = smoke_tests.one(self.release(), _execution_id(smoke_test_id))
+        return Response(SmokeTestView(found, context={"request": request}).data)
+
+
+def _execution_id(text: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        raise SmokeTestUnknown("The id of a smoke test is a UUID.") from None
+
+
+# The route of a release accepts every path below it, so these do too.
+_SMOKE = "pipelines/<str:pipeline_id>/releases/<path:release_version>/smoke"
+urlpatterns = [
+    path(_SMOKE, SmokeTests.as_view(), name="smoke-tests"),
+    path(f"{_SMOKE}/<path:smoke_test_id>", OneSmokeTest.as_view(), name="smoke-test"),
+]

@@ -1,0 +1,162 @@
+"""Smoke tests: the list, the section on the page of a release, and the form that starts one."""
+
+import uuid
+from typing import Any, Final
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from unfold.widgets import UnfoldAdminTextareaWidget
+
+from executions.admin.payloads import typed_value
+from executions.models import SmokeTest
+from foundation.admin.columns import badge, column, on_one_line
+from foundation.errors import CoordinatorError
+from governance.sections import Section
+from governance.smoke_tests import smoke_tests
+from governance.smoke_tests.smoke_tests import ANYTHING, Started, Verdict
+from releases.models import Release
+from releases.states import Status
+from tenancy.access import actor
+from tenancy.admin.base import ReadOnlyAdmin, TenantScopedAdmin, problem_of, serves
+from tenancy.admin.lists import TenantFilter, text, time
+from tenancy.audit.acts import Act
+from tenancy.models import validate_identifier
+from tenancy.roles import Scope
+
+SHOWN = 20
+VERDICTS: Final = {
+    Verdict.PENDING.value: "running",
+    Verdict.PASSED.value: "passed",
+    Verdict.OTHER_RESULT.value: "other result",
+    Verdict.FAILED.value: "failed",
+}
+VARIANTS = {
+    Verdict.PENDING.value: "info",
+    Verdict.PASSED.value: "success",
+    Verdict.OTHER_RESULT.value: "danger",
+    Verdict.FAILED.value: "danger",
+}
+
+
+class SmokeTestForm(forms.Form):
+    """The input, the result that passes, and the idempotency key of the page."""
+
+    input = forms.CharField(
+        strip=False,
+        label="Input",
+        help_text="JSON. If the first step takes many items, this is an array of them.",
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 10, "spellcheck": "false", "class": "font-mono"}),
+    )
+    expected_result = forms.CharField(
+        strip=False,
+        required=False,
+        label="Expected result",
+        help_text="JSON. If it is empty, any result passes.",
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 6, "spellcheck": "false", "class": "font-mono"}),
+    )
+    idempotency_key = forms.CharField(max_length=200, validators=[validate_identifier], widget=forms.HiddenInput)
+
+
+@admin.register(SmokeTest)
+class SmokeTestAdmin(ReadOnlyAdmin):
+    tenant_path = "release__pipeline__tenant"
+    list_display = ("key", "state", "pipeline", "release_version", "tenant", "actor", "started")
+    list_filter = (TenantFilter,)
+    ordering = ("-created_at", "-execution_id")
+    list_per_page = 50
+    sortable_by = ()
+    empty = "Run one on the page of a release, before you activate it."
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return smoke_tests.with_verdicts(super().get_queryset(request))
+
+    @column("Execution")
+    def key(self, test: Any) -> str:
+        return str(test.execution_id)
+
+    @badge("Verdict", {VERDICTS[verdict]: variant for verdict, variant in VARIANTS.items()})
+    def state(self, test: Any) -> str:
+        return VERDICTS[test.verdict]
+
+    pipeline = text("Pipeline", "release.pipeline.pipeline_id")
+    release_version = text("Release", "release.release_version")
+    tenant = text("Tenant", "release.pipeline.tenant.slug")
+    started = time("Started", "created_at")
+
+    def show(self, request: HttpRequest, row: SmokeTest) -> HttpResponse:
+        return redirect("admin:executions_execution_change", row.execution_id)
+
+    @serves("release/<int:object_id>/new/", Act.RELEASE_SMOKE_TEST, Scope.ACTIVATE, model=Release)
+    def new(self, request: HttpRequest, release: Release) -> HttpResponse:
+        """Show the form on GET, and start a smoke test of the release on POST. `self` has the pages of releases."""
+        if request.method != "POST":
+            form = SmokeTestForm(initial={"idempotency_key": str(uuid.uuid4())})
+            return _page(self, request, release, form, status=409 if _refusal(release) else 200)
+        form = SmokeTestForm(request.POST)
+        if not form.is_valid():
+            return _page(self, request, release, form, status=400)
+        try:
+            started = _start(request, release, form.cleaned_data)
+        except CoordinatorError as error:
+            return _page(self, request, release, form, status=error.status, error=error)
+        messages.success(request, f"The smoke test is running on release {release.release_version}.")
+        return redirect("admin:executions_execution_change", started.test.execution_id)
+
+
+def _start(request: HttpRequest, release: Release, typed: dict[str, str]) -> Started:
+    expected = typed["expected_result"]
+    return smoke_tests.start(
+        release,
+        actor=actor(request.user),
+        input=typed_value(typed["input"], field="input"),
+        idempotency_key=typed["idempotency_key"],
+        expected_result=typed_value(expected, field="expected_result") if expected.strip() else ANYTHING,
+    )
+
+
+def _refusal(release: Release) -> str:
+    return "" if release.status == Status.REGISTERED else f"The release is {release.status}."
+
+
+def _page(
+    pages: TenantScopedAdmin,
+    request: HttpRequest,
+    release: Release,
+    form: SmokeTestForm,
+    *,
+    status: int,
+    error: CoordinatorError | None = None,
+) -> HttpResponse:
+    return pages.page(
+        request,
+        "executions/smoke_test.html",
+        status=status,
+        title="Smoke test a release",
+        original=release,
+        release=release,
+        form=form,
+        refusal=_refusal(release),
+        problem=problem_of(error) if error else None,
+    )
+
+
+def section(release: Release) -> Section:
+    """Return the newest smoke tests of the release."""
+    newest = list(smoke_tests.of(release)[: SHOWN + 1])
+    lines = [
+        {
+            "test": test,
+            "verdict": VERDICTS[test.verdict],
+            "variant": VARIANTS[test.verdict],
+            "expected": _expected(test),
+        }
+        for test in newest[:SHOWN]
+    ]
+    return Section("executions/release_smoke_tests.html", {"lines": lines, "more": len(newest) > SHOWN})
+
+
+def _expected(test: SmokeTest) -> str:
+    return "any" if test.expected_result is None else on_one_line({"result": test.expected_result[0]})

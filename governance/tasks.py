@@ -1,0 +1,72 @@
+"""The Celery tasks of governance, and the sweep, whose parts lie on several floors. Each is safe to run twice."""
+
+import logging
+from collections.abc import Callable
+
+from celery import shared_task
+
+from executions.lifecycle import dispatch as dispatcher
+from executions.lifecycle import sweep as sweeper
+from executions.transports.rest import workers
+from executions.workers import message_path
+from foundation.database.postgresql.outage import is_outage
+from foundation.wakeups import wakeup
+from governance.campaigns import campaigns, drafts
+from governance.gradual import watch
+from governance.requests import carrying_out, requests
+from governance.retirement import revoked
+
+log = logging.getLogger(__name__)
+
+
+@shared_task(name="executions.sweep")
+def sweep() -> None:
+    """Recover from lost messages and dead workers, act on deadlines, dispatch due executions and advance campaigns.
+
+    Several schedulers may send this task. While heartbeats cannot renew leases, or outcomes cannot end them, no lease
+    expires. If a part fails, the error is logged and the other parts still run. A database outage stops the sweep.
+    """
+    message_path.send_probes()
+    parts: tuple[Callable[[], object], ...] = (
+        _expire_leases,
+        sweeper.awaits_due,
+        sweeper.silent_workers,
+        sweeper.endpoints,
+        workers.announce_checks,
+        dispatcher.dispatch,
+        campaigns.advance,
+        drafts.remove_old,
+        revoked.fail_open,
+    )
+    for part in parts:
+        try:
+            part()
+        except Exception as error:
+            if is_outage(error):
+                raise
+            log.exception("A part of the sweep failed")
+
+
+def _expire_leases() -> None:
+    if not message_path.is_interrupted():
+        sweeper.expire_leases()
+
+
+@shared_task(name=revoked.FAIL_TASK)
+def fail_revoked() -> None:
+    """Carry out the orders of revocations. A lost message or a killed worker only delays this until the sweep."""
+    wakeup.started(revoked.FAIL_TASK)
+    revoked.fail_open()
+
+
+@shared_task(name=watch.WATCH_TASK)
+def watch_gradual() -> None:
+    """Compare candidates with their baselines, withdraw those that are worse, and move others to their next steps."""
+    watch.watch()
+
+
+@shared_task(name="releases.carry_out_requests")
+def carry_out_requests() -> None:
+    """Expire activation requests that got too few votes, and carry out those that are approved and due."""
+    requests.expire()
+    carrying_out.carry_out_due()
