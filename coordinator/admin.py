@@ -10,7 +10,6 @@ from django.urls import URLPattern, path
 from unfold.admin import ModelAdmin
 
 from coordinator.models import Process
-from coordinator.monitoring.reports import SILENT_AFTER
 from coordinator.monitoring.status import status
 
 DEPENDENCIES = (("Database", "database"), ("Broker", "broker"), ("Artifact store", "store"))
@@ -49,7 +48,7 @@ class StatusAdmin(ModelAdmin):
             "title": "Status",
             "status": found,
             "parts": [(title, getattr(found, name)) for title, name in DEPENDENCIES],
-            "silent_after": f"{SILENT_AFTER:g}",
+            "silent_after": f"{Process.SILENT_SECONDS:g}",
         }
         request.current_app = self.admin_site.name
         return TemplateResponse(request, "monitoring/status.html", frame)

@@ -1,6 +1,22 @@
 """How the admin looks: the settings of django-unfold."""
 
-from django.urls import reverse_lazy
+from functools import partial
+
+from django.http import HttpRequest
+from django.templatetags.static import static
+from django.urls import reverse
+
+
+def file_url(name: str, request: HttpRequest) -> str:
+    """Return the URL of a static file. Unfold asks for it with each page, when the files have been collected."""
+    return static(f"coordinator/{name}")
+
+
+def page_url(name: str, request: HttpRequest) -> str:
+    return reverse(f"admin:{name}")
+
+
+SCRIPTS = ("idiomorph/idiomorph-ext.min.js", "live.js", "copy.js", "palette.js")
 
 UNFOLD = {
     "SITE_TITLE": "Durable coordinator",
@@ -9,14 +25,14 @@ UNFOLD = {
     "SITE_SYMBOL": "push_pin",
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_HISTORY": False,
-    "STYLES": ["coordinator.navigation.stylesheet"],
-    "SCRIPTS": [f"coordinator.navigation.{name}" for name in ("morphing", "live", "copying", "palette")],
-    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "coordinator.navigation.favicon"}],
-    "DASHBOARD_CALLBACK": "coordinator.overview.overview",
+    "STYLES": [partial(file_url, "admin.css")],
+    "SCRIPTS": [partial(file_url, name) for name in SCRIPTS],
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": partial(file_url, "favicon.svg")}],
+    "DASHBOARD_CALLBACK": "coordinator.overview.page.overview",
     "ACCOUNT": {
         "navigation": [
-            {"title": "My account", "link": reverse_lazy("admin:account")},
-            {"title": "Log out everywhere", "link": reverse_lazy("admin:log_out_everywhere")},
+            {"title": "My account", "link": partial(page_url, "account")},
+            {"title": "Log out everywhere", "link": partial(page_url, "log_out_everywhere")},
         ]
     },
     "SIDEBAR": {"navigation": "coordinator.navigation.navigation"},

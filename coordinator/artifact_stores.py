@@ -54,14 +54,9 @@ def s3(
     return _remote("s3.S3ArtifactStore", root, chosen | key | dict(options or {}))
 
 
-def gcs(root: Path, options: Mapping[str, Any]) -> Backend:
-    """Return the store in a bucket of Google Cloud Storage that `options` of django-storages describe."""
-    return _remote("google.GoogleArtifactStore", root, options)
-
-
-def azure(root: Path, options: Mapping[str, Any]) -> Backend:
-    """Return the store in a container of Azure Blob Storage that `options` of django-storages describe."""
-    return _remote("azure.AzureArtifactStore", root, options)
+def by_options(store: str, root: Path, options: Mapping[str, Any]) -> Backend:
+    """Return the store `gcs` or `azure` in the bucket or container that `options` of django-storages describe."""
+    return _remote({"gcs": "google.GoogleArtifactStore", "azure": "azure.AzureArtifactStore"}[store], root, options)
 
 
 def _remote(backend: str, root: Path, options: Mapping[str, Any]) -> Backend:

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -11,9 +12,10 @@ from django.conf import settings
 from django.db import close_old_connections
 from kombu import Queue
 
+from coordinator.jobs import periodic_jobs
 from foundation.scheduling import places
 from foundation.wakeups import wakeup
-from wire.broker import quiet_consumer
+from wire.broker import quiet_consumer, sentinel
 from wire.broker.client import survive_broker_loss
 from wire.messages.queues import HEARTBEAT_QUEUE, HEARTBEAT_TASK, OUTCOME_QUEUE, RECORD_TASK
 from wire.messages.task_messages import TaskMessages, signing_keys
@@ -108,19 +110,75 @@ def _accepts(queue: str, task: str) -> bool:
     return _queues_of_tasks().get(task) == queue
 
 
-app.config_from_object("django.conf:settings", namespace="CELERY")
-# Of these queues, workers can write only to those of outcomes and heartbeats (`wire.messages.queues`).
-QUEUES = ("control", OUTCOME_QUEUE, HEARTBEAT_QUEUE, "webhooks", "rest", "artifacts")
-app.conf.task_queues = [Queue(name) for name in QUEUES]
-app.conf.worker_consumer = quiet_consumer.NAME
-app.conf.broker_transport_options = {
-    **app.conf.broker_transport_options,
-    "takes_batches": True,
-    "messages": TaskMessages(
-        accepts=_accepts,
-        # Workers send these. They sign the envelopes inside with their tenant's key.
-        unsigned=(RECORD_TASK, HEARTBEAT_TASK),
-        keys=signing_keys([settings.SECRET_KEY, *map(str, settings.SECRET_KEY_FALLBACKS)]),
+QUEUES: Mapping[str, Sequence[str]] = {
+    # All other tasks. They are short: those that withdraw candidates or activate must not wait for long ones.
+    "control": (),
+    # Of all queues, workers can write only to the next two (`wire.messages.queues`).
+    OUTCOME_QUEUE: (RECORD_TASK,),
+    # The second task shows that heartbeats arrive.
+    HEARTBEAT_QUEUE: (HEARTBEAT_TASK, "executions.confirm_messages"),
+    # Receivers of webhooks and REST workers may be slow. An installation can serve these queues with separate workers.
+    "webhooks": ("executions.send_webhooks", "alerts.deliver"),
+    "rest": ("executions.call_rest_worker",),
+    # Reading entire artifacts, requests to image registries, and the removal of old rows may take long.
+    "artifacts": (
+        "releases.verify",
+        "releases.scrub",
+        "releases.check_blob",
+        "releases.finish_upload",
+        "releases.remove_orphans",
+        "executions.remove_old",
+        "alerts.remove_old",
     ),
 }
-app.autodiscover_tasks(["releases", "executions", "alerts"])
+"""The queues and their tasks. A message is accepted only from its task's queue."""
+
+
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.conf.update(
+    task_queues=[Queue(name) for name in QUEUES],
+    task_routes={task: {"queue": queue} for queue, tasks in QUEUES.items() for task in tasks},
+    task_default_queue="control",
+    # Messages are sent to queues by name. The broker would keep the bindings of an exchange forever.
+    task_default_exchange="",
+    task_ignore_result=True,
+    task_serializer="json",
+    accept_content=["json"],
+    task_acks_late=True,
+    task_publish_retry=False,
+    timezone="UTC",
+    worker_consumer=quiet_consumer.NAME,
+    worker_pool="threads",
+    # The default of `--concurrency`. Celery's own default, one thread for each core, may be too few for all queues.
+    worker_concurrency=12,
+    worker_prefetch_multiplier=1,
+    # With remote control, any client of the broker could stop the worker and read the settings.
+    worker_enable_remote_control=False,
+    worker_hijack_root_logger=False,
+    beat_schedule=periodic_jobs(),
+    beat_scheduler="coordinator.monitoring.loops:SteadyScheduler",
+    beat_max_loop_interval=settings.BEAT_SECONDS,
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    # A wake-up may be lost, so its sender must not wait for an unreachable broker: `max_retries` applies to connections
+    # for sending, which would otherwise be tried for six seconds. Workers and the clock wait as the lines above say.
+    broker_transport_options={
+        # Messages of a killed control worker are redelivered before leases end. Its tasks are short and safe to repeat.
+        "visibility_timeout": 15,
+        "unacked_restore_interval": 5,
+        "unacked_restore_throttle": 1,
+        # One worker at a time redelivers, under a lock. If it is killed, the lock is free after this time.
+        "unacked_mutex_expire": 10,
+        "max_retries": 0,
+        "takes_batches": True,
+        "messages": TaskMessages(
+            accepts=_accepts,
+            # Workers send these. They sign the envelopes inside with their tenant's key.
+            unsigned=(RECORD_TASK, HEARTBEAT_TASK),
+            keys=signing_keys([settings.SECRET_KEY, *map(str, settings.SECRET_KEY_FALLBACKS)]),
+        ),
+        **settings.BROKER_TIMEOUTS,
+        **sentinel.transport_options(settings.REDIS_URL, settings.BROKER_TLS, **settings.BROKER_TIMEOUTS),
+    },
+)
+app.autodiscover_tasks(["releases", "executions", "governance", "alerts"])

@@ -1,5 +1,7 @@
 """The processes of the coordinator, as they report themselves."""
 
+from typing import ClassVar
+
 from django.db import models
 from django.db.models import Q
 
@@ -10,6 +12,11 @@ class Process(models.Model):
     `reported_at` is by the database's clock. `drift_seconds` is how far the clock of the process is ahead of it. `jobs`
     has the last run of each periodic job, by the database's clock; null for processes that run none.
     """
+
+    REPORT_SECONDS: ClassVar = 10.0
+    """Seconds between two reports of a process."""
+    SILENT_SECONDS: ClassVar = 3 * REPORT_SECONDS
+    """Seconds without a report after which a process counts as silent, and no longer as running."""
 
     class Kind(models.TextChoices):
         WEB = "web", "web process"

@@ -1,16 +1,19 @@
 """The sidebar of the admin. It contains only pages that the user may open."""
 
-from typing import Any
+from typing import Any, Final
 
+from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.templatetags.static import static
 from django.urls import reverse
 
-from coordinator.overview.questions import MAX_COUNTED, waiting_count
+from executions.models import IS_QUESTION, Interaction
 from tenancy.access import tenants_of
 from tenancy.admin.base import holds_anywhere
+from tenancy.models import Tenant
 from tenancy.roles import Scope
 
+MAX_COUNTED: Final = 999
+"""The largest number of open questions that is counted."""
 # Model, title, icon.
 RELEASING = (
     ("releases_pipeline", "Pipelines", "account_tree"),
@@ -66,28 +69,10 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     return [*groups, _group("Administration", administering)] if administering else groups
 
 
-def stylesheet(request: HttpRequest) -> str:
-    return static("coordinator/admin.css")
-
-
-def morphing(request: HttpRequest) -> str:
-    return static("coordinator/idiomorph/idiomorph-ext.min.js")
-
-
-def live(request: HttpRequest) -> str:
-    return static("coordinator/live.js")
-
-
-def copying(request: HttpRequest) -> str:
-    return static("coordinator/copy.js")
-
-
-def palette(request: HttpRequest) -> str:
-    return static("coordinator/palette.js")
-
-
-def favicon(request: HttpRequest) -> str:
-    return static("coordinator/favicon.svg")
+def waiting_count(tenants: QuerySet[Tenant] | list[int]) -> int:
+    """Return the number of open questions, at most MAX_COUNTED + 1."""
+    rows = Interaction.objects.filter(IS_QUESTION, tenant__in=tenants)
+    return rows.order_by()[: MAX_COUNTED + 1].count()
 
 
 def _group(title: str, items: list[dict[str, Any]]) -> dict[str, Any]:

@@ -6,8 +6,7 @@ settings are reported before it starts. Options that this module does not know a
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from django.conf import settings
@@ -30,21 +29,49 @@ WEB_OPTIONS = (
     "--respawn-failed-workers",
     "--workers-kill-timeout=30",
 )
+PROCESSES = {
+    "web": "the admin and REST",
+    "control": "a control worker: verifies, dispatches, records, sweeps",
+    "clock": "the clock: sends periodic tasks",
+}
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
-    """A process of the coordinator: a line of help, the options of `coordinator run`, and the command they make."""
+def command_of(arguments: Sequence[str]) -> list[str]:
+    """Return the command that `coordinator run` executes with these arguments. Exits with 2 if they are invalid."""
+    options, passed_on = _parser().parse_known_args(arguments)
+    match options.process:
+        case "web":
+            command = _web(options)
+        case "control":
+            command = _celery("worker", f"--hostname={options.name}@%h")
+            command += [f"--queues={options.queues}"] if options.queues else []
+            command += [f"--concurrency={options.concurrency}"] if options.concurrency else []
+        case _:
+            command = _celery("beat", "--pidfile=")
+    return [*command, *passed_on]
 
-    summary: str
-    declare: Callable[[argparse.ArgumentParser], None]
-    command: Callable[[argparse.Namespace], list[str]]
+
+def run(arguments: Sequence[str]) -> None:
+    """Run the process that `arguments` name, and exit with its status."""
+    sys.argv = command_of(arguments)
+    sys.exit(import_string(PROGRAMS[sys.argv[0]])())
 
 
-def _declare_web(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--host", help="the address to listen at (WEB_HOST)")
-    parser.add_argument("--port", type=int, help="the port to listen at (WEB_PORT)")
-    parser.add_argument("--processes", type=int, help="the number of processes that handle requests (WEB_PROCESSES)")
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="coordinator run", allow_abbrev=False, description=__doc__)
+    choices = parser.add_subparsers(dest="process", required=True)
+    web, control, clock = (
+        choices.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        for name, summary in PROCESSES.items()
+    )
+    web.add_argument("--host", help="the address to listen at (WEB_HOST)")
+    web.add_argument("--port", type=int, help="the port to listen at (WEB_PORT)")
+    web.add_argument("--processes", type=int, help="the number of processes that handle requests (WEB_PROCESSES)")
+    control.add_argument("--queues", help="the queues to serve, separated by commas; all of them by default")
+    control.add_argument("--concurrency", type=int, help="the number of threads; 12 by default")
+    control.add_argument("--name", default="control-worker", help="distinguishes control workers on one host")
+    clock.add_argument("--schedule", help="no effect; earlier versions kept the last run of each job in this file")
+    return parser
 
 
 def _web(options: argparse.Namespace) -> list[str]:
@@ -55,51 +82,7 @@ def _web(options: argparse.Namespace) -> list[str]:
     return [*GRANIAN, f"--host={host}", f"--port={port}", f"--workers={processes}", *WEB_OPTIONS, *logs]
 
 
-def _declare_control(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--queues", help="the queues to serve, separated by commas; all of them by default")
-    parser.add_argument("--concurrency", type=int, help="the number of threads; 12 by default")
-    parser.add_argument("--name", default="control-worker", help="distinguishes control workers on one host")
-
-
-def _control(options: argparse.Namespace) -> list[str]:
-    queues = [f"--queues={options.queues}"] if options.queues else []
-    threads = [f"--concurrency={options.concurrency}"] if options.concurrency else []
-    return [*_celery("worker"), f"--hostname={options.name}@%h", *queues, *threads]
-
-
-def _celery(command: str) -> list[str]:
+def _celery(command: str, *options: str) -> list[str]:
     # Celery's banner is no line of JSON.
     quiet = ["--quiet"] if settings.LOG_FORMAT == "json" else []
-    return ["celery", *quiet, "-A", "coordinator.celery", command, f"--loglevel={settings.LOG_LEVEL}"]
-
-
-def _declare_clock(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--schedule", help="no effect; earlier versions kept the last run of each job in this file")
-
-
-def _clock(options: argparse.Namespace) -> list[str]:
-    return [*_celery("beat"), "--pidfile="]
-
-
-PROCESSES = {
-    "web": Process("the admin and REST", _declare_web, _web),
-    "control": Process("a control worker: verifies, dispatches, records, sweeps", _declare_control, _control),
-    "clock": Process("the clock: sends periodic tasks", _declare_clock, _clock),
-}
-
-
-def command_of(arguments: Sequence[str]) -> list[str]:
-    """Return the command that `coordinator run` executes with these arguments. Exits with 2 if they are invalid."""
-    parser = argparse.ArgumentParser(prog="coordinator run", allow_abbrev=False, description=__doc__)
-    choices = parser.add_subparsers(dest="process", required=True)
-    for name, process in PROCESSES.items():
-        choice = choices.add_parser(name, help=process.summary, description=process.summary, allow_abbrev=False)
-        process.declare(choice)
-    options, passed_on = parser.parse_known_args(arguments)
-    return [*PROCESSES[options.process].command(options), *passed_on]
-
-
-def run(arguments: Sequence[str]) -> None:
-    """Run the process that `arguments` name, and exit with its status."""
-    sys.argv = command_of(arguments)
-    sys.exit(import_string(PROGRAMS[sys.argv[0]])())
+    return ["celery", *quiet, "-A", "coordinator.celery", command, f"--loglevel={settings.LOG_LEVEL}", *options]

@@ -3,27 +3,24 @@
 import importlib.util
 import os
 import sys
-from datetime import timedelta
 
 from django.core.exceptions import ImproperlyConfigured
 
 from alerts.texts import read_alert_secrets
 from coordinator import artifact_stores
 from coordinator.appearance import UNFOLD
-from coordinator.openapi import SPECTACULAR_SETTINGS
+from coordinator.rest import REST_FRAMEWORK, SPECTACULAR_SETTINGS
 from foundation import secret_reference
 from foundation.database.postgresql.url import TIMEOUTS
 from foundation.env import Environment
-from foundation.secret_reference import SHORTEST_TOKEN
 from foundation.telemetry import logs
 from foundation.telemetry.liveness import LONGEST_SILENCE
 from releases.repositories.configuration import read_repositories
 from tenancy.roles import Scope
-from wire.broker import sentinel
 from wire.broker_url import kombu_url, tls_options, uses_tls
 from wire.worker_keys import SHORTEST_REST_SECRET
 
-__all__ = ["SPECTACULAR_SETTINGS", "UNFOLD"]
+__all__ = ["REST_FRAMEWORK", "SPECTACULAR_SETTINGS", "UNFOLD"]
 
 env = Environment(os.environ)
 
@@ -34,7 +31,6 @@ WORKER_SECRET = env.secret("WORKER_SECRET", shortest=32)
 WORKER_SECRET_FALLBACKS = env.secrets("WORKER_SECRET_FALLBACKS", shortest=32, most=3)
 ENCRYPT_PAYLOADS = env.flag("ENCRYPT_PAYLOADS", True)
 MAX_TENANT_WORKERS = env.integer("MAX_TENANT_WORKERS", 1000)
-DEBUG = False
 ALLOWED_HOSTS = env.hosts("ALLOWED_HOSTS", "localhost,127.0.0.1")
 CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS")
 HTTPS_ONLY = env.flag("HTTPS_ONLY", True)
@@ -61,11 +57,6 @@ ORPHAN_HOURS = env.number("ORPHAN_HOURS", 24, least=1)
 ORPHAN_SWEEP = env.flag("ORPHAN_SWEEP", False)
 MAX_ARTIFACT_BYTES = env.integer("MAX_ARTIFACT_BYTES", 2 * 1024**3)
 env.require(ARTIFACT_STORE != "s3" or bool(S3_BUCKET), "S3_BUCKET is required if ARTIFACT_STORE is s3")
-for store, container in (("gcs", "bucket_name"), ("azure", "azure_container")):
-    env.require(
-        store != ARTIFACT_STORE or bool(ARTIFACT_STORE_OPTIONS.get(store, {}).get(container)),
-        f"ARTIFACT_STORE_OPTIONS must contain {container} for {store} if ARTIFACT_STORE is {store}",
-    )
 env.require(
     ARTIFACT_STORE != "s3" or MAX_ARTIFACT_BYTES <= 5 * 1024**3,
     "MAX_ARTIFACT_BYTES must be at most 5368709120 if ARTIFACT_STORE is s3: one request to S3 stores no more",
@@ -85,12 +76,15 @@ if S3_BUCKET:
         ca_file=S3_CA_FILE,
         options=ARTIFACT_STORE_OPTIONS.get("s3"),
     )
-if "gcs" in ARTIFACT_STORE_OPTIONS:
-    ARTIFACT_STORES["gcs"] = artifact_stores.gcs(ARTIFACT_ROOT, ARTIFACT_STORE_OPTIONS["gcs"])
-if "azure" in ARTIFACT_STORE_OPTIONS:
-    ARTIFACT_STORES["azure"] = artifact_stores.azure(ARTIFACT_ROOT, ARTIFACT_STORE_OPTIONS["azure"])
+for store, container in (("gcs", "bucket_name"), ("azure", "azure_container")):
+    options = ARTIFACT_STORE_OPTIONS.get(store, {})
+    env.require(
+        store != ARTIFACT_STORE or bool(options.get(container)),
+        f"ARTIFACT_STORE_OPTIONS must contain {container} for {store} if ARTIFACT_STORE is {store}",
+    )
+    if options:
+        ARTIFACT_STORES[store] = artifact_stores.by_options(store, ARTIFACT_ROOT, options)
 UPLOAD_PART_BYTES = 64 * 1024**2
-UPLOAD_HOURS = 24.0
 MAX_RELEASE_ARTIFACTS = 100
 VERIFICATION_PROCESSES = env.integer("VERIFICATION_PROCESSES", 2, least=1)
 VERIFICATION_CPU_SECONDS = env.integer("VERIFICATION_CPU_SECONDS", 60, least=1)
@@ -101,7 +95,6 @@ IMAGE_REGISTRIES = env.hosts("IMAGE_REGISTRIES")
 IMAGE_REGISTRIES_PLAIN_HTTP = env.hosts("IMAGE_REGISTRIES_PLAIN_HTTP")
 IMAGE_REGISTRY_CREDENTIALS = env.credentials("IMAGE_REGISTRY_CREDENTIALS")
 IMAGE_REGISTRY_ALLOWED_NETWORKS = env.networks("IMAGE_REGISTRY_ALLOWED_NETWORKS")
-IMAGE_REGISTRY_SECONDS = 10.0
 IMAGE_REGISTRY_CA_FILE = env.certificates("IMAGE_REGISTRY_CA_FILE")
 MAVEN_REPOSITORIES = env.parsed("MAVEN_REPOSITORIES", "TOML", read_repositories)
 MAVEN_ALLOWED_NETWORKS = env.networks("MAVEN_ALLOWED_NETWORKS")
@@ -109,15 +102,12 @@ MAVEN_SECONDS = 300.0
 MAVEN_CA_FILE = env.certificates("MAVEN_CA_FILE")
 MAX_REQUEST_BYTES = env.integer("MAX_REQUEST_BYTES", 1024**2)
 WEB_SLOTS = env.integer("WEB_SLOTS", 16)
-WEB_RESERVED_SLOTS = 2
-WEB_WAIT_SECONDS = 5.0
 WEB_HOST = env.text("WEB_HOST", "127.0.0.1")
 WEB_PORT = env.integer("WEB_PORT", 8000, least=1, most=65_535)
 WEB_PROCESSES = env.integer("WEB_PROCESSES", 2, least=1, most=64)
 
 SUBMISSION_CACHE_SECONDS = env.number("SUBMISSION_CACHE_SECONDS", 1)
 WEB_DISPATCHES = env.flag("WEB_DISPATCHES", True)
-MAX_BATCH_ITEMS = 1000
 MAX_BATCH_BYTES = 8 * MAX_REQUEST_BYTES
 LARGE_BODIES_BYTES = 32 * MAX_REQUEST_BYTES
 LEASE_SECONDS = env.number("LEASE_SECONDS", 30, least=1)
@@ -125,8 +115,6 @@ SWEEP_SECONDS = env.number("SWEEP_SECONDS", 5, least=0.1)
 # A message follows the heartbeats every SWEEP_SECONDS. If three in a row are missing, heartbeats do not arrive.
 MESSAGE_PATH_SECONDS = 3 * SWEEP_SECONDS
 SWEEP_LIMIT = 500
-# The delay before a new claim after the broker refused the command. It limits the number of events in an outage.
-DISPATCH_RETRY_SECONDS = 15
 WORKER_STALE_SECONDS = env.number("WORKER_STALE_SECONDS", 30, least=1)
 # The interval of a worker's heartbeats once it has received a command. Workers and leases must last from a heartbeat
 # until the coordinator knows that messages do not arrive.
@@ -154,7 +142,6 @@ RESUME_TOKEN_SECRET = env.secret("RESUME_TOKEN_SECRET", shortest=32, required=Fa
 RESUME_TOKEN_SECRET_FALLBACKS = env.secrets("RESUME_TOKEN_SECRET_FALLBACKS", shortest=32)
 WEBHOOK_ATTEMPTS = 8
 WEBHOOK_DELAY_SECONDS = 10.0
-WEBHOOK_TIMEOUT_SECONDS = 10.0
 WEBHOOK_ALLOWED_NETWORKS = env.networks("WEBHOOK_ALLOWED_NETWORKS")
 WEBHOOK_CA_FILE = env.certificates("WEBHOOK_CA_FILE")
 
@@ -167,7 +154,6 @@ EMAIL_HOST_USER = env.text("EMAIL_USER", "")
 EMAIL_HOST_PASSWORD = env.secret("EMAIL_PASSWORD", required=False)
 _email_security = env.choice("EMAIL_SECURITY", ("starttls", "tls", "none"), "starttls")
 EMAIL_USE_TLS, EMAIL_USE_SSL = _email_security == "starttls", _email_security == "tls"
-EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = env.text("EMAIL_FROM", "")
 env.require(bool(EMAIL_HOST) == bool(DEFAULT_FROM_EMAIL), "EMAIL_HOST and EMAIL_FROM must both be set, or neither")
 
@@ -176,39 +162,37 @@ REST_WORKER_ORIGINS = env.origins("REST_WORKER_ORIGINS")
 REST_WORKER_BASE_URL = env.url("REST_WORKER_BASE_URL")
 REST_WORKER_SECRET = env.secret("REST_WORKER_SECRET", shortest=SHORTEST_REST_SECRET, required=False)
 REST_WORKER_SECRET_FALLBACKS = env.secrets("REST_WORKER_SECRET_FALLBACKS", shortest=SHORTEST_REST_SECRET, most=3)
-REST_WORKER_CONNECT_SECONDS = 2.0
 REST_WORKER_TIMEOUT_SECONDS = env.number("REST_WORKER_TIMEOUT_SECONDS", 30, least=0.1)
-REST_WORKER_MAX_ANSWER_BYTES = 16 * 1024**2
 REST_WORKER_CA_FILE = env.certificates("REST_WORKER_CA_FILE")
-REST_WORKER_STALE_SECONDS = 120.0
 REST_WORKER_CAPACITY = env.integer("REST_WORKER_CAPACITY", 8)
 REST_WORKER_NON_RETRYABLE = env.words("REST_WORKER_NON_RETRYABLE")
 
-TPF_ADMIN_ENABLED = env.flag("TPF_ADMIN_ENABLED", False)
-TPF_ADMIN_TOKEN = env.secret("TPF_ADMIN_TOKEN", shortest=SHORTEST_TOKEN, required=False)
-TPF_ADMIN_TOKEN_REF = env.text("TPF_ADMIN_TOKEN_REF", "")
-TPF_CONTROL_PLANE_ENABLED = env.flag("TPF_CONTROL_PLANE_ENABLED", False)
-TPF_CONTROL_PLANE_TOKEN = env.secret("TPF_CONTROL_PLANE_TOKEN", shortest=SHORTEST_TOKEN, required=False)
-TPF_CONTROL_PLANE_TOKEN_REF = env.text("TPF_CONTROL_PLANE_TOKEN_REF", "")
-TPF_ADMIN_TENANT_TOKENS = env.tenant_secrets("TPF_ADMIN_TENANT_TOKENS", shortest=SHORTEST_TOKEN)
-TPF_CONTROL_PLANE_TENANT_TOKENS = env.tenant_secrets("TPF_CONTROL_PLANE_TENANT_TOKENS", shortest=SHORTEST_TOKEN)
-for surface, enabled, token, reference, tenant_tokens in (
-    ("TPF_ADMIN", TPF_ADMIN_ENABLED, TPF_ADMIN_TOKEN, TPF_ADMIN_TOKEN_REF, TPF_ADMIN_TENANT_TOKENS),
-    (
-        *("TPF_CONTROL_PLANE", TPF_CONTROL_PLANE_ENABLED, TPF_CONTROL_PLANE_TOKEN, TPF_CONTROL_PLANE_TOKEN_REF),
-        TPF_CONTROL_PLANE_TENANT_TOKENS,
-    ),
-):
-    names = f"{surface}_TOKEN or {surface}_TOKEN_REF"
+
+def _surface(name: str) -> tuple[bool, str, str, dict[str, list[str]]]:
+    """Return the settings of a surface of interop: ENABLED, TOKEN, TOKEN_REF and TENANT_TOKENS."""
+    enabled = env.flag(f"{name}_ENABLED", False)
+    token = env.secret(f"{name}_TOKEN", shortest=secret_reference.SHORTEST_TOKEN, required=False)
+    reference = env.text(f"{name}_TOKEN_REF", "")
+    tenant_tokens = env.tenant_secrets(f"{name}_TENANT_TOKENS", shortest=secret_reference.SHORTEST_TOKEN)
+    names = f"{name}_TOKEN or {name}_TOKEN_REF"
     env.require(
         not enabled or bool(token or reference or tenant_tokens),
-        f"{names} or {surface}_TENANT_TOKENS is required when {surface}_ENABLED=true",
+        f"{names} or {name}_TENANT_TOKENS is required when {name}_ENABLED=true",
     )
     env.require(not (token and reference), f"Configure only one of {names}")
     env.require(
-        not reference or secret_reference.is_reference(reference),
-        f"{surface}_TOKEN_REF must be env:NAME or file:/path",
+        not reference or secret_reference.is_reference(reference), f"{name}_TOKEN_REF must be env:NAME or file:/path"
     )
+    return enabled, token, reference, tenant_tokens
+
+
+TPF_ADMIN_ENABLED, TPF_ADMIN_TOKEN, TPF_ADMIN_TOKEN_REF, TPF_ADMIN_TENANT_TOKENS = _surface("TPF_ADMIN")
+(
+    TPF_CONTROL_PLANE_ENABLED,
+    TPF_CONTROL_PLANE_TOKEN,
+    TPF_CONTROL_PLANE_TOKEN_REF,
+    TPF_CONTROL_PLANE_TENANT_TOKENS,
+) = _surface("TPF_CONTROL_PLANE")
 TPF_CREATE_TENANTS = env.flag("TPF_CREATE_TENANTS", False)
 TPF_RELEASE_ROOTS = env.paths("TPF_RELEASE_ROOTS")
 TPF_IDEMPOTENCY = env.choice(
@@ -293,9 +277,6 @@ DATABASE_APPLICATION_ROLE = env.text("DATABASE_APPLICATION_ROLE", "coordinator")
 DATABASE_ROLE_CHECK = env.flag("DATABASE_ROLE_CHECK", True)
 DATABASE_OWNER_PASSWORD = env.secret("DATABASE_OWNER_PASSWORD", required=False)
 DATABASE_APPLICATION_PASSWORD = env.secret("DATABASE_APPLICATION_PASSWORD", required=False)
-MIGRATION_LOCK_SECONDS = 5.0
-MIGRATION_STATEMENT_SECONDS = 60.0
-MIGRATION_RETRY_SECONDS = 600.0
 DATABASE_ANSWER_SECONDS = 30.0
 DATABASE_REQUIRES_SYNCHRONOUS_STANDBY = env.flag("DATABASE_REQUIRES_SYNCHRONOUS_STANDBY", False)
 _database = env.database("DATABASE_URL")
@@ -342,7 +323,6 @@ AUTHENTICATION_BACKENDS = ["tenancy.login.ThrottledBackend"]
 LOGIN_ATTEMPTS = env.integer("LOGIN_ATTEMPTS", 5)
 LOGIN_ATTEMPTS_PER_ADDRESS = env.integer("LOGIN_ATTEMPTS_PER_ADDRESS", 50)
 LOGIN_ATTEMPTS_PER_ACCOUNT = env.integer("LOGIN_ATTEMPTS_PER_ACCOUNT", 100)
-LOGIN_WINDOW_SECONDS = 900.0
 CSRF_FAILURE_VIEW = "tenancy.admin_site.without_token"
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
@@ -385,21 +365,6 @@ OAUTH_CA_FILE = env.certificates("OAUTH_CA_FILE")
 KNOX_TOKEN_MODEL = "tenancy.ApiToken"  # noqa: S105 - the name of a model
 REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_PREFIX": "dc_"}
 
-REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["tenancy.api.authentication.TokenAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["tenancy.api.permissions.HoldsScope"],
-    "DEFAULT_PARSER_CLASSES": ["foundation.api.bodies.StrictJSONParser"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PAGINATION_CLASS": "foundation.api.pagination.NewestFirst",
-    "DEFAULT_FILTER_BACKENDS": ["foundation.api.filters.StrictFilters"],
-    "DEFAULT_SCHEMA_CLASS": "tenancy.api.schema.TenantSchema",
-    # The OpenAPI document does not describe responses to OPTIONS.
-    "DEFAULT_METADATA_CLASS": None,
-    "EXCEPTION_HANDLER": "tenancy.api.tenant_view.handle",
-    "UNAUTHENTICATED_USER": None,
-    "PAGE_SIZE": 50,
-}
-
 REDIS_URL = env.redis_url("REDIS_URL")
 REDIS_CA_FILE = env.certificates("REDIS_CA_FILE")
 env.require(
@@ -411,85 +376,11 @@ LIVENESS_SECONDS = LONGEST_SILENCE
 BEAT_SECONDS = LIVENESS_SECONDS / 12
 BROKER_TLS = tls_options(REDIS_URL, REDIS_CA_FILE)
 BROKER_TIMEOUTS = {"socket_connect_timeout": 2, "socket_timeout": 10}
+# `coordinator.celery` has what no installation chooses.
 CELERY_BROKER_URL = kombu_url(REDIS_URL)
 CELERY_BROKER_USE_SSL = BROKER_TLS or False
-CELERY_TASK_IGNORE_RESULT = True
-CELERY_TASK_SERIALIZER = "json"
-CELERY_ACCEPT_CONTENT = ["json"]
-CELERY_WORKER_POOL = "threads"
-CELERY_BEAT_SCHEDULER = "coordinator.monitoring.loops:SteadyScheduler"
-CELERY_BEAT_MAX_LOOP_INTERVAL = BEAT_SECONDS
-# The default of `--concurrency`. Celery's own default, one thread for each core, may be too few for all queues.
-CELERY_WORKER_CONCURRENCY = 12
-CELERY_TASK_ACKS_LATE = True
-CELERY_WORKER_PREFETCH_MULTIPLIER = 1
-# With remote control, any client of the broker could stop the worker and read these settings.
-CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
-CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-CELERY_BROKER_CONNECTION_MAX_RETRIES = None
-CELERY_TASK_DEFAULT_QUEUE = "control"
-# Messages are sent to queues by name. The broker would keep the bindings of an exchange forever.
-CELERY_TASK_DEFAULT_EXCHANGE = ""
-# A message is accepted only from its task's queue.
-CELERY_TASK_ROUTES = {
-    "executions.record": {"queue": "outcomes"},
-    "executions.heartbeat": {"queue": "heartbeats"},
-    # Shows that heartbeats arrive.
-    "executions.confirm_messages": {"queue": "heartbeats"},
-    # Withdraws candidates, so it does not wait for long tasks.
-    "executions.watch_gradual": {"queue": "control"},
-    "executions.count_finished": {"queue": "control"},
-    # Receivers of webhooks and REST workers may be slow. An installation can serve these queues with separate workers.
-    "executions.send_webhooks": {"queue": "webhooks"},
-    "executions.call_rest_worker": {"queue": "rest"},
-    # Each activation checks artifacts in their store, which may be slow. It must not wait behind long verifications.
-    "releases.carry_out_requests": {"queue": "control"},
-    # Reading entire artifacts, and requests to image registries, may take long.
-    "releases.verify": {"queue": "artifacts"},
-    "releases.scrub": {"queue": "artifacts"},
-    "releases.check_blob": {"queue": "artifacts"},
-    "releases.finish_upload": {"queue": "artifacts"},
-    "releases.remove_orphans": {"queue": "artifacts"},
-    # So may the removal of old executions.
-    "executions.remove_old": {"queue": "artifacts"},
-    "alerts.evaluate": {"queue": "control"},
-    "alerts.deliver": {"queue": "webhooks"},
-    "alerts.remove_old": {"queue": "artifacts"},
-}
-# A wake-up may be lost, so its sender must not wait for an unreachable broker: `max_retries` applies to connections for
-# sending, which would otherwise be tried for six seconds. Workers and the clock wait as the settings above say.
-CELERY_BROKER_TRANSPORT_OPTIONS = {
-    # Messages of a killed control worker are redelivered before leases end. Its tasks are short and safe to repeat.
-    "visibility_timeout": 15,
-    "unacked_restore_interval": 5,
-    "unacked_restore_throttle": 1,
-    # One worker at a time redelivers, under a lock. If it is killed, the lock is free after this time.
-    "unacked_mutex_expire": 10,
-    "max_retries": 0,
-    **BROKER_TIMEOUTS,
-    **sentinel.transport_options(REDIS_URL, BROKER_TLS, **BROKER_TIMEOUTS),
-}
-CELERY_TASK_PUBLISH_RETRY = False
 # Tasks share their thread's connection. `coordinator.celery` replaces one that the database has closed.
 CELERY_DB_REUSE_MAX = 10_000
-CELERY_WORKER_HIJACK_ROOT_LOGGER = False
-CELERY_TIMEZONE = "UTC"
-CELERY_BEAT_SCHEDULE = {
-    "sweep-executions": {"task": "executions.sweep", "schedule": timedelta(seconds=SWEEP_SECONDS)},
-    "watch-gradual-activations": {"task": "executions.watch_gradual", "schedule": timedelta(seconds=15)},
-    "count-finished-executions": {"task": "executions.count_finished", "schedule": timedelta(minutes=1)},
-    "remove-old-executions": {"task": "executions.remove_old", "schedule": timedelta(minutes=1)},
-    "sweep-releases": {"task": "releases.sweep", "schedule": timedelta(seconds=max(SWEEP_SECONDS, 5))},
-    "carry-out-requests": {
-        "task": "releases.carry_out_requests",
-        "schedule": timedelta(seconds=max(SWEEP_SECONDS, 5)),
-    },
-    "evaluate-alerts": {"task": "alerts.evaluate", "schedule": timedelta(seconds=30)},
-    "remove-old-alerts": {"task": "alerts.remove_old", "schedule": timedelta(hours=1)},
-    "scrub-blobs": {"task": "releases.scrub", "schedule": timedelta(seconds=max(SWEEP_SECONDS, 60))},
-}
-if ORPHAN_SWEEP:
-    CELERY_BEAT_SCHEDULE["remove-orphans"] = {"task": "releases.remove_orphans", "schedule": timedelta(hours=1)}
 
 METRICS_TOKEN = env.secret("METRICS_TOKEN", shortest=16, required=False)
 METRICS_HOST = env.text("METRICS_HOST", "127.0.0.1")

@@ -6,10 +6,8 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView
 
 from alerts.api import urls as alerts_urls
-from coordinator import health
-from coordinator.monitoring import api as monitoring_api
-from coordinator.monitoring import view as monitoring
-from coordinator.palette import view as palette
+from coordinator import health, palette
+from coordinator.monitoring import api as monitoring
 from executions.api import urls as executions_urls
 from executions.api.interactions import Resume
 from governance import urls as governance_urls
@@ -28,7 +26,7 @@ tenant_api = [
     *members_api.urlpatterns,
     *audit_api.urlpatterns,
     *alerts_urls.urlpatterns,
-    *monitoring_api.urlpatterns,
+    *monitoring.urlpatterns,
 ]
 
 admin.autodiscover()

@@ -15,6 +15,10 @@ from multiprocessing.process import BaseProcess
 
 _M_MMAP_THRESHOLD = -3
 _LARGE_BYTES = 128 * 1024
+# Users of the admin have these slots in addition.
+_RESERVED_SLOTS = 2
+# A request that would wait longer for a slot gets 429.
+_WAIT_SECONDS = 5.0
 
 
 def _end_with(parent: BaseProcess) -> None:
@@ -73,13 +77,13 @@ if settings.WEB_DISPATCHES:
     wakeup.handle_here(DISPATCH_TASK, dispatch)
 
 _processes, _threads = boot_checks.granian_workers(sys.argv) or (None, 2**16)
-_slots = settings.WEB_SLOTS + settings.WEB_RESERVED_SLOTS
+_slots = settings.WEB_SLOTS + _RESERVED_SLOTS
 application = request_slots.in_slots(
     _django,
     slots=settings.WEB_SLOTS,
-    reserve=settings.WEB_RESERVED_SLOTS,
+    reserve=_RESERVED_SLOTS,
     threads=_threads,
-    longest_wait=settings.WEB_WAIT_SECONDS,
+    longest_wait=_WAIT_SECONDS,
 )
 if _processes is not None:
     boot_checks.count_connections_soon(processes=_processes, threads=min(_slots, _threads))

@@ -20,6 +20,7 @@ from wire.resume_token import derived
 
 SIGNATURE_HEADER: Final = "X-Coordinator-Signature"
 MARGIN_SECONDS: Final = 5
+TIMEOUT_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Failure:
 
 def sending_seconds() -> int:
     """Return how long one attempt may take: to connect to each address, to wait for the response, and a margin."""
-    return int(settings.WEBHOOK_TIMEOUT_SECONDS * (address_guard.MOST_ADDRESSES + 1)) + MARGIN_SECONDS
+    return int(TIMEOUT_SECONDS * (address_guard.MOST_ADDRESSES + 1)) + MARGIN_SECONDS
 
 
 def webhook_keys(tenant_id: str) -> list[str]:
@@ -77,8 +78,8 @@ def post(
                 "Idempotency-Key": message_id,
                 **headers,
             },
-            connect_seconds=settings.WEBHOOK_TIMEOUT_SECONDS,
-            seconds=settings.WEBHOOK_TIMEOUT_SECONDS,
+            connect_seconds=TIMEOUT_SECONDS,
+            seconds=TIMEOUT_SECONDS,
             limit=None,
             ca_file=settings.WEBHOOK_CA_FILE,
         )
@@ -111,7 +112,7 @@ def mail(addresses: list[str], subject: str, text: str, *, message_id: str) -> F
             "Message-ID": f"<{message_id}@{make_msgid().rpartition('@')[2]}",
             "Auto-Submitted": "auto-generated",
         },
-        connection=EmailBackend(timeout=settings.EMAIL_TIMEOUT),
+        connection=EmailBackend(timeout=TIMEOUT_SECONDS),
     )
     try:
         made.send()

@@ -21,6 +21,7 @@ from django.utils.crypto import salted_hmac
 from foundation.errors import CoordinatorError
 
 KNOWN_DAYS = 30
+WINDOW_SECONDS = 900.0
 PRUNE_LIMIT = 100
 
 _LOOK_UP = """
@@ -92,7 +93,7 @@ class Attempt:
         with connection.cursor() as cursor:
             cursor.execute(_LOOK_UP, {"keys": keys})
             self._require_room([_Counter(*row) for row in cursor.fetchall()], taken=1)
-            cursor.execute(_COUNT, {"keys": keys, "window": settings.LOGIN_WINDOW_SECONDS})
+            cursor.execute(_COUNT, {"keys": keys, "window": WINDOW_SECONDS})
             counted = [_Counter(*row) for row in cursor.fetchall()]
             cursor.execute(_PRUNE, [PRUNE_LIMIT])
         # Other processes may have counted attempts between the two statements.

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import psycopg
 from django.conf import settings
+from django.core.management import CommandError
 from django.db import connection
 
 from coordinator.backups import manifest, programs
-from coordinator.backups.manifest import BLOBS, DUMP, BackupError, Blob, File, HashingFile, Manifest
+from coordinator.backups.manifest import BLOBS, DUMP, Blob, File, HashingFile, Manifest
 from releases.artifacts import blob_lock
 from releases.artifacts.store import ArtifactStore, artifact_store
 from releases.artifacts.store.staging import private_folder
@@ -39,7 +40,7 @@ class Made:
 
 
 def create(target: Path) -> Made:
-    """Make a backup in the new folder `target`. Raises `BackupError` or `ArtifactStoreUnavailable`, and leaves none.
+    """Make a backup in the new folder `target`. Raises `CommandError` or `ArtifactStoreUnavailable`, and leaves none.
 
     The database is that of one moment. Blobs never change, and none is removed meanwhile. Those of a store of this
     host are copied. Those of a storage server are only listed, and their sizes are compared.
@@ -48,7 +49,7 @@ def create(target: Path) -> Made:
     try:
         with blob_lock.no_removals(timeout=_WAIT_SECONDS) as held:
             if not held:
-                raise BackupError("Another backup of this installation is running.")
+                raise CommandError("Another backup of this installation is running.")
             made = _fill(unfinished)
         unfinished.rename(target)
         _sync_folder(target.parent)
@@ -61,14 +62,16 @@ def create(target: Path) -> Made:
 def _begin(target: Path) -> Path:
     """Return a new folder next to `target`, whose name shows that the backup is not finished."""
     if target.exists():
-        raise BackupError(f"{target} exists already. A backup never overwrites anything.")
+        raise CommandError(f"{target} exists already. A backup never overwrites anything.")
     unfinished = target.with_name(f"{target.name}.unfinished")
     try:
         unfinished.mkdir(mode=0o700)
     except FileExistsError:
-        raise BackupError(f"{unfinished} exists: another backup runs, or was killed. Remove it in that case.") from None
+        raise CommandError(
+            f"{unfinished} exists: another backup runs, or was killed. Remove it in that case."
+        ) from None
     except OSError as error:
-        raise BackupError(f"{unfinished} cannot be created: {error.strerror}.") from error
+        raise CommandError(f"{unfinished} cannot be created: {error.strerror}.") from error
     return unfinished
 
 

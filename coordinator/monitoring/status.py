@@ -5,17 +5,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Final, cast
+from typing import Final, cast
 
-from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
 from coordinator import boot_checks, health
+from coordinator.jobs import periodic_jobs
 from coordinator.models import Process
 from coordinator.monitoring import statements
-from coordinator.monitoring.gauges import MOST_DUE, MOST_RELEASES
-from coordinator.monitoring.reports import SILENT_AFTER, version
+from coordinator.monitoring.gauges import MOST_DUE, MOST_RELEASES, rows
+from coordinator.monitoring.process import version
 from executions.workers import message_path
 from foundation.database.bounded import time_limit
 
@@ -47,7 +47,7 @@ class Reported:
 
     @property
     def is_silent(self) -> bool:
-        return self.silent_seconds > SILENT_AFTER
+        return self.silent_seconds > Process.SILENT_SECONDS
 
     @property
     def drifts(self) -> bool:
@@ -105,8 +105,8 @@ class Status:
 def status(tenant: str | None = None) -> Status:
     """Return the status now, with the queues of one tenant, or of all. Raises `QueryTooSlow`."""
     with time_limit(READ_SECONDS):
-        due = _rows(statements.DUE, releases=MOST_RELEASES, most=MOST_DUE)
-        running = _rows(statements.PROCESSES)
+        due = rows(statements.DUE, releases=MOST_RELEASES, most=MOST_DUE)
+        running = rows(statements.PROCESSES)
         delay = message_path.outcome_delay()
     now = timezone.now()
     processes = [
@@ -134,14 +134,10 @@ def status(tenant: str | None = None) -> Status:
 def _jobs(processes: Sequence[Reported]) -> Iterator[Job]:
     """Yield the jobs with their last runs. The times of reports are by the database's clock, and so is this."""
     reported = max((each.reported_at for each in processes), default=None)
-    for name, job in sorted(settings.CELERY_BEAT_SCHEDULE.items()):
+    for name, job in sorted(periodic_jobs().items()):
         runs = [datetime.fromisoformat(each.jobs[name]) for each in processes if name in each.jobs]
         last, every = max(runs, default=None), cast("timedelta", job["schedule"])
-        late = last is None or reported is None or reported - last > 2 * every + timedelta(seconds=SILENT_AFTER)
+        late = (
+            last is None or reported is None or reported - last > 2 * every + timedelta(seconds=Process.SILENT_SECONDS)
+        )
         yield Job(name, every.total_seconds(), last, late)
-
-
-def _rows(statement: str, **parameters: int) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
-        return list(cursor.fetchall())

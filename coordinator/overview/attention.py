@@ -11,14 +11,13 @@ from django.urls import reverse
 from django.utils import timezone
 
 from alerts.models import Alert
-from executions.models import Campaign, FailureGroup, Hold, Interaction, is_new
+from executions.models import IS_QUESTION, Campaign, FailureGroup, Hold, Interaction, is_new
 from executions.statistics.finished import MOST_READ, Failures, Series, Totals
 from executions.workers import message_path
 from executions.workers.eligibility import Stranded
 from releases import queries
 from releases.models import ActivationRequest, Release
 from releases.states import RequestStatus
-from wire.documents.contract import TIMER
 
 MOST_COUNTED: Final = 10_000
 FAILING_SHOWN: Final = 5
@@ -115,7 +114,7 @@ def _items(tenant_ids: Collection[int], stranded: int, differing: int) -> Iterat
         _list("releases_release", artifacts="unsound"),
         True,
     )
-    questions = Interaction.objects.filter(**of, status__in=Interaction.OPEN).exclude(transport=TIMER)
+    questions = Interaction.objects.filter(IS_QUESTION, **of)
     due = _at_most(questions.filter(deadline__gt=now, deadline__lte=now + SOON))
     yield Item(
         "questions",

@@ -1,23 +1,78 @@
-"""Collects what the overview shows. Smoke tests count only as stranded, because they wait for workers as others do."""
+"""The overview page. Smoke tests count only as stranded, because they wait for workers as others do."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
+from django.db.models import OuterRef, Subquery
 from django.http import HttpRequest
 
+from coordinator.navigation import MAX_COUNTED, waiting_count
 from coordinator.overview import attention, charts
-from coordinator.overview.pipelines import PIPELINES_SHOWN, Facts, lines
-from coordinator.overview.questions import MAX_COUNTED, waiting_count
+from executions.models import Worker, WorkerEligibility
 from executions.models.states import State
 from executions.statistics import finished
-from executions.workers.eligibility import stranded
-from releases.models import Activation, Release
+from executions.statistics.finished import Live, Series, Totals, live
+from executions.workers.eligibility import differing, stranded
+from releases.models import SWITCHES, Activation, Pipeline, Release
 from tenancy.access import tenants_of
 from tenancy.admin.base import holds_anywhere
 from tenancy.roles import Scope
 
 ACTIVATIONS_SHOWN: Final = 8
 ACTIVATIONS_READ: Final = 50
+PIPELINES_SHOWN: Final = 100
+UNHEALTHY_PERCENT: Final = 5.0
+"""From this failure rate on, a release is marked."""
+
+
+@dataclass
+class Line:
+    """A pipeline in the overview. `live` counts executions by state, `failed` those of the last 24 hours. With
+    `more_live`, there are more live executions than `live` counts.
+
+    `hour` has what finished in the last hour on the active release. `differing` counts workers that differ from their
+    release.
+    """
+
+    pipeline: Any
+    workers: int
+    hour: Totals
+    differing: int
+    live: Counter[str] = field(default_factory=Counter)
+    more_live: bool = False
+    failed: int = 0
+
+    @property
+    def is_failing(self) -> bool:
+        rate = self.hour.failure_rate
+        return rate is not None and rate >= UNHEALTHY_PERCENT
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the overview knows about the executions and workers of the tenants.
+
+    `workers` counts those that admit new executions, by release. `differing` counts those that differ from their
+    release, by tenant and pipeline id. `live` has the live executions by release.
+    """
+
+    workers: Counter[int | None]
+    differing: Counter[tuple[int, str]]
+    live: Mapping[int, Live]
+    hour: Series
+    day: Series
+
+    @classmethod
+    def of(cls, tenant_ids: Sequence[int]) -> "Facts":
+        return cls(
+            _admitting_workers(tenant_ids),
+            Counter(differing(Worker.objects.filter(tenant__in=tenant_ids)).values_list("tenant_id", "pipeline_id")),
+            live(tenant_ids),
+            finished.last_hour(tenant_ids),
+            finished.last_day(tenant_ids),
+        )
 
 
 def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
@@ -29,7 +84,7 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     facts = Facts.of(tenant_ids)
     failed = finished.recent(tenant_ids)
     releases = _releases({*facts.day.releases, *facts.hour.releases, *failed, *facts.live})
-    found = lines(tenant_ids, facts, releases)
+    found = _lines(tenant_ids, facts, releases)
     waiting = stranded(tenant_ids)
     activations = _activations(tenant_ids)
     failing = attention.failing(failed, facts.hour, releases)
@@ -66,3 +121,41 @@ def _activations(tenant_ids: Sequence[int]) -> list[Activation]:
 def _releases(ids: set[int]) -> dict[int, Release]:
     rows = Release.objects.select_related("pipeline__tenant").defer("descriptor", "descriptor_document")
     return rows.in_bulk(ids)
+
+
+def _admitting_workers(tenant_ids: Sequence[int]) -> Counter[int | None]:
+    """Count the workers that admit new executions, by release."""
+    rows = WorkerEligibility.objects.filter(WorkerEligibility.ADMITTING, worker__tenant__in=tenant_ids)
+    return Counter(rows.values_list("release_id", flat=True))
+
+
+def _lines(tenant_ids: Sequence[int], facts: Facts, releases: Mapping[int, Release]) -> list[Line]:
+    """Return the first PIPELINES_SHOWN pipelines. `releases` has the releases that `facts` names."""
+    shown = {pipeline.pk: _line(pipeline, facts) for pipeline in _pipelines(tenant_ids)}
+    for release_id, found in facts.live.items():
+        if line := shown.get(releases[release_id].pipeline_id):
+            line.live += found.statuses
+            line.more_live = line.more_live or found.more
+    for release_id, totals in facts.day.releases.items():
+        if line := shown.get(releases[release_id].pipeline_id):
+            line.failed += totals.failed
+    return list(shown.values())
+
+
+def _pipelines(tenant_ids: Sequence[int]) -> list[Any]:
+    """Return the pipelines, each with its active release and `active_since`."""
+    switches = Activation.objects.filter(pipeline=OuterRef("pk"), kind__in=SWITCHES).order_by("-sequence")
+    rows = Pipeline.objects.filter(tenant__in=tenant_ids).select_related("tenant", "activation__release")
+    rows = rows.defer("activation__release__descriptor", "activation__release__descriptor_document")
+    annotated = rows.annotate(active_since=Subquery(switches.values("activated_at")[:1]))
+    return list(annotated.order_by("tenant__slug", "pipeline_id")[:PIPELINES_SHOWN])
+
+
+def _line(pipeline: Any, facts: Facts) -> Line:
+    release = pipeline.activation.release_id if pipeline.activation else None
+    return Line(
+        pipeline,
+        facts.workers[release] if release is not None else 0,
+        facts.hour.total(release) if release is not None else Totals(),
+        facts.differing[pipeline.tenant_id, pipeline.pipeline_id],
+    )

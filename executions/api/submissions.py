@@ -61,6 +61,7 @@ from wire.documents import json_writer
 
 RETRY_SECONDS = 5
 """When to repeat a request for a release that may become active."""
+MAX_BATCH_ITEMS = 1000
 JSON, ANYTHING = "application/json", "*/*"
 MAX_KEY_LENGTH = 200
 TRACEPARENT = "HTTP_TRACEPARENT"
@@ -152,7 +153,7 @@ class VerdictView(serializers.Serializer[Any]):
 class BatchRequest(StrictSerializer):
     items = _Items(
         min_length=1,
-        max_length=settings.MAX_BATCH_ITEMS,
+        max_length=MAX_BATCH_ITEMS,
         help_text="The submissions, each with the members of a single request. An invalid item has its own result.",
     )
 

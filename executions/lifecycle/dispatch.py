@@ -19,6 +19,8 @@ from foundation.wakeups.broker_gate import gate
 Send = Callable[[Sequence[Claim]], list[Claim]]
 """Sends claims, which are committed, and returns those that were not sent because the broker refuses messages."""
 
+RETRY_SECONDS = 15
+"""The delay before a new claim after the broker refused the command. It limits the number of events in an outage."""
 TRANSPORTS: Mapping[str, Send] = {REST: rest.send, CELERY: celery.send}
 """The transport of each protocol, in the order in which they send."""
 
@@ -27,7 +29,7 @@ def dispatch() -> int:
     """Claim due executions and send them, batch by batch, until nothing claimable is left. Returns how many were sent.
 
     A claim is committed before anything is sent. If the broker refuses a message, the claims that were not sent go
-    back to the queue, due again after DISPATCH_RETRY_SECONDS, and dispatch ends. While the broker is known to refuse,
+    back to the queue, due again after RETRY_SECONDS, and dispatch ends. While the broker is known to refuse,
     nothing is claimed, and afterwards only a few at first.
     """
     sent = 0
@@ -81,10 +83,10 @@ def _give_back(claims: Sequence[Claim]) -> None:
             target=State.QUEUED,
             kind="DISPATCH_FAILED",
             actor=owner(),
-            data={"reason": "broker unavailable", "delaySeconds": settings.DISPATCH_RETRY_SECONDS},
+            data={"reason": "broker unavailable", "delaySeconds": RETRY_SECONDS},
             step_index=claim.step_index,
             attempt=claim.attempt,
-            delay=timedelta(seconds=settings.DISPATCH_RETRY_SECONDS),
+            delay=timedelta(seconds=RETRY_SECONDS),
         )
         for claim in claims
     ]

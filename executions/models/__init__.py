@@ -1,7 +1,7 @@
 """Executions, their history, awaits, workers, and campaigns."""
 
 from executions.models.admission_receipt import AdmissionReceipt
-from executions.models.awaits import IS_CLAIMED, AwaitUnit, Interaction, InteractionEvent
+from executions.models.awaits import IS_CLAIMED, IS_QUESTION, AwaitUnit, Interaction, InteractionEvent
 from executions.models.campaign import Campaign, CampaignEvent, CampaignItem, StartFrom
 from executions.models.execution import (
     CLAIMED,
@@ -35,6 +35,7 @@ __all__ = [
     "CLAIMED",
     "DUE_VALUES",
     "IS_CLAIMED",
+    "IS_QUESTION",
     "LIVE_VALUES",
     "LONGEST_TAG",
     "MOST_TAGS",

@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 from executions.models.execution import Execution
 from executions.questions.readable import title_of
 from tenancy.models import Tenant
+from wire.documents.contract import TIMER
 from wire.traceparent import SQL_FORM
 
 
@@ -202,6 +203,8 @@ class Interaction(models.Model):
         return self.worker_name or str(self.id)
 
 
+IS_QUESTION = Q(status__in=Interaction.OPEN) & ~Q(transport=TIMER)
+"""The condition for interactions that wait for an answer. Timers wait for nobody."""
 IS_CLAIMED = Q(status__in=Interaction.OPEN, claimed_until__gt=Now())
 """The condition for interactions on which a claim lasts."""
 

@@ -26,6 +26,7 @@ DISPATCH_TASK = "executions.dispatch"
 INSTRUCT_TASK = "executions.tell_worker"
 CELERY, REST = "celery", "rest"
 SETTLED_SECONDS = 1.0
+REST_STALE_SECONDS = 120.0
 REMEMBERED = Q(last_heartbeat_at__gt=Now() - timedelta(days=1))
 LIVE = REMEMBERED & Q(stopped_at=None) & (Q(alive_until=None) | Q(alive_until__gt=Now()))
 IDS_PER_WORKER = 10
@@ -46,7 +47,7 @@ def alive_until(protocol: str) -> CombinedExpression | None:
 
     Celery workers send their own heartbeats. For other workers another process sends them (wire protocol B.3).
     """
-    seconds = settings.WORKER_STALE_SECONDS if protocol == CELERY else settings.REST_WORKER_STALE_SECONDS
+    seconds = settings.WORKER_STALE_SECONDS if protocol == CELERY else REST_STALE_SECONDS
     return Now() + timedelta(seconds=seconds) if seconds > 0 else None
 
 

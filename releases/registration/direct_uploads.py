@@ -42,6 +42,7 @@ MAX_URLS = 100
 """The maximum number of presigned requests in one response. Further requests return the rest."""
 MAX_OPEN = 50
 """The maximum number of open uploads of a tenant."""
+UPLOAD_TIME = timedelta(days=1)
 log = logging.getLogger(__name__)
 
 
@@ -239,7 +240,7 @@ def _create(tenant: Tenant, digest: str, size: int, actor: str) -> ArtifactUploa
                 part_size=settings.UPLOAD_PART_BYTES,
                 status=UploadStatus.OPEN,
                 uploaded_by=actor,
-                expires_at=timezone.now() + timedelta(hours=settings.UPLOAD_HOURS),
+                expires_at=timezone.now() + UPLOAD_TIME,
             )
             _record(Act.ARTIFACT_UPLOAD_BEGIN, created, actor)
             return created

@@ -14,7 +14,7 @@ from django.utils import timezone
 from alerts import channels, deliveries, evaluation, rules
 from alerts.errors import AlertChannelDisabled
 from alerts.models import AlertRule
-from outbox.posts import sending_seconds, webhook_keys
+from outbox.posts import TIMEOUT_SECONDS, sending_seconds, webhook_keys
 from releases.models import Release
 from tenancy.models import Tenant
 from tests.alerts.alerting import ACTOR, channel, fired, make_due, sent_all, states
@@ -147,14 +147,12 @@ def test_the_message_that_an_alert_fires_never_follows_the_one_that_it_is_resolv
     assert [json.loads(request.body)["state"] for request in receiver.requests[before:]] == messages
 
 
-def test_the_message_of_a_killed_process_is_sent_again_after_its_lease(
-    owner: Tenant, receiver: Receiver, settings: Any
-) -> None:
+def test_the_message_of_a_killed_process_is_sent_again_after_its_lease(owner: Tenant, receiver: Receiver) -> None:
     alert = fired(owner, channel(owner, f"http://dying.example:{receiver.port}/"))
 
     def die(host: str, port: int) -> Sequence[str]:
         lease = alert.deliveries.get().next_at - timezone.now()
-        assert lease > timedelta(seconds=settings.WEBHOOK_TIMEOUT_SECONDS * 2), "longer than an attempt"
+        assert lease > timedelta(seconds=TIMEOUT_SECONDS * 2), "longer than an attempt"
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

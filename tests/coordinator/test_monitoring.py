@@ -11,7 +11,7 @@ from coordinator.celery import app
 from coordinator.models import Process
 from coordinator.monitoring import gauges
 from coordinator.monitoring.loops import SteadyScheduler
-from coordinator.monitoring.reports import Reporter
+from coordinator.monitoring.process import Reporter
 from executions.holds import holds
 from executions.lifecycle import outcome
 from executions.models import Execution, Interaction
@@ -99,7 +99,7 @@ def test_jobs_go_by_a_clock_that_no_change_of_the_time_moves(broker: Broker) -> 
 def test_a_change_of_the_hosts_time_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     now = [time.time()]
     reporter = Reporter(Process.Kind.CLOCK, clock=lambda: now[0])
-    with caplog.at_level(logging.WARNING, "coordinator.monitoring.reports"):
+    with caplog.at_level(logging.WARNING, "coordinator.monitoring.process"):
         reporter.report()
         assert caplog.messages == []
         now[0] -= 600

@@ -12,7 +12,7 @@ from django.utils import timezone
 from alerts import channels, rules
 from alerts.models import Alert, AlertDelivery
 from coordinator.models import Process
-from coordinator.monitoring.reports import Reporter
+from coordinator.monitoring.process import Reporter
 from executions.awaits import claims, interactions
 from executions.holds import holds
 from executions.lifecycle import cancellation, outcome

@@ -3,20 +3,18 @@
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from coordinator import database_guard
 from coordinator.backups.creation import create
-from coordinator.backups.manifest import BackupError
-from releases.errors import ArtifactStoreUnavailable
-from tenancy import audit
 from tenancy.audit.acts import Act
+from tenancy.management import base
 
 INCOMPLETE = 3
 """The exit status if there is a backup, but it lacks artifacts."""
 
 
-class Command(BaseCommand):
+class Command(base.Command):
     help = (
         "Write the database, and the artifacts of a local store, into a new folder. Run it as the owner of the tables,"
         " while the processes run. It contains no settings: keep SECRET_KEY, WORKER_SECRET and the others elsewhere."
@@ -28,23 +26,10 @@ class Command(BaseCommand):
     @database_guard.during_command()
     def handle(self, *args: Any, **options: Any) -> None:
         folder: Path = options["folder"].absolute()
-        try:
-            made = create(folder)
-        except BackupError as error:
-            raise CommandError(str(error)) from error
-        except ArtifactStoreUnavailable as error:
-            raise CommandError(error.detail) from error
+        made = create(folder)
         found = made.manifest
-        audit.record(
-            Act.BACKUP_CREATE,
-            tenant=None,
-            actor="coordinator backup",
-            object_type="backup",
-            object=folder.name,
-            snapshot=found.created_at,
-            blobs=found.blob_count,
-            missing=found.blobs_missing,
-        )
+        counts = {"blobs": found.blob_count, "missing": found.blobs_missing}
+        self.record(Act.BACKUP_CREATE, "backup", folder.name, snapshot=found.created_at, **counts)
         where = "in the backup" if found.blobs_included else f"that stay in the store ({found.store})"
         self.stdout.write(
             f"{folder}: the database of {found.created_at}, and {found.blob_count} artifacts of"

@@ -1,14 +1,13 @@
 """Django's `migrate`, made safe while processes run: one at a time, with time limits, and repeated if it waits.
 
 A statement that waits for a lock on a table makes every later query of that table wait behind it. So a migration gives
-up its place after MIGRATION_LOCK_SECONDS, rolls back, and tries again once the queries have continued.
+up its place after LOCK_SECONDS, rolls back, and tries again once the queries have continued.
 """
 
 import time
 from contextlib import suppress
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import CommandError
 from django.core.management.commands import migrate
 from django.db import Error, OperationalError, connections
@@ -17,6 +16,9 @@ from django.db.migrations import Migration
 
 LOCK = 0x316247A7E
 """The key of the advisory lock that a migrating process holds. No other advisory lock of the product may use it."""
+LOCK_SECONDS = 5.0
+STATEMENT_SECONDS = 60.0
+RETRY_SECONDS = 600.0
 _POLL_SECONDS = 0.5
 _LOCKED = ("55P03", "40P01")
 """The SQLSTATEs of an attempt that may succeed later: a lock was not available, or there was a deadlock."""
@@ -30,7 +32,7 @@ class Command(migrate.Command):
 
     def handle(self, *args: Any, **options: Any) -> None:
         connection = connections[options["database"]]
-        deadline = time.monotonic() + settings.MIGRATION_RETRY_SECONDS
+        deadline = time.monotonic() + RETRY_SECONDS
         self._take_turn(connection, deadline)
         try:
             while not self._migrated(connection, deadline, options):
@@ -69,7 +71,7 @@ class Command(migrate.Command):
                 raise
             if time.monotonic() >= deadline:
                 raise CommandError(
-                    f"A migration got no lock within {settings.MIGRATION_RETRY_SECONDS:g} s, because transactions hold"
+                    f"A migration got no lock within {RETRY_SECONDS:g} s, because transactions hold"
                     " it all the time. Nothing of it was applied. Find them in pg_stat_activity and run the command"
                     " again."
                 ) from error
@@ -80,7 +82,7 @@ class Command(migrate.Command):
 
 def _limit(connection: BaseDatabaseWrapper, atomic: bool) -> None:
     """Set the limits for the next migration. One that is not atomic works CONCURRENTLY, which blocks no query."""
-    lock, statement = (settings.MIGRATION_LOCK_SECONDS, settings.MIGRATION_STATEMENT_SECONDS) if atomic else (0, 0)
+    lock, statement = (LOCK_SECONDS, STATEMENT_SECONDS) if atomic else (0, 0)
     _execute(connection, "SELECT set_config('lock_timeout', %s, false)", f"{round(lock * 1000)}ms")
     _execute(connection, "SELECT set_config('statement_timeout', %s, false)", f"{round(statement * 1000)}ms")
 

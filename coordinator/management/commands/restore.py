@@ -3,16 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandParser
 
-from coordinator.backups.manifest import BackupError
 from coordinator.backups.restoration import restore
-from releases.errors import ArtifactStoreUnavailable
-from tenancy import audit
 from tenancy.audit.acts import Act
+from tenancy.management import base
 
 
-class Command(BaseCommand):
+class Command(base.Command):
     help = (
         "Restore a backup into an empty database and the artifact store. Verifies all checksums first. Run it as the"
         " owner, with the settings of the installation that made the backup, before its processes start."
@@ -29,22 +27,10 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         folder: Path = options["folder"].absolute()
-        try:
-            restored = restore(folder, allow_missing=options["allow_missing_artifacts"])
-        except BackupError as error:
-            raise CommandError(str(error)) from error
-        except ArtifactStoreUnavailable as error:
-            raise CommandError(error.detail) from error
+        restored = restore(folder, allow_missing=options["allow_missing_artifacts"])
         found = restored.manifest
-        audit.record(
-            Act.BACKUP_RESTORE,
-            tenant=None,
-            actor="coordinator restore",
-            object_type="backup",
-            object=folder.name,
-            snapshot=found.created_at,
-            missing=len(restored.missing),
-        )
+        missing = len(restored.missing)
+        self.record(Act.BACKUP_RESTORE, "backup", folder.name, snapshot=found.created_at, missing=missing)
         self.stdout.write(
             f"The database is that of {found.created_at}, with {restored.blobs} artifacts."
             " Empty the broker, then start the processes: what was in flight runs again."

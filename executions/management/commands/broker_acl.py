@@ -4,15 +4,16 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
+from tenancy.management import base
 from tenancy.models import Tenant
 from wire.messages.queues import COORDINATOR, COORDINATOR_RULES, enable, worker_rules, worker_user
 
 SHORTEST_PASSWORD = 32
 
 
-class Command(BaseCommand):
+class Command(base.Command):
     help = (
         "Print the broker's users with their rules, as lines of an ACL file of Redis or Valkey. Without a tenant: the "
         "coordinator's user, a user for the workers of each tenant, and the disabled default user. "
@@ -35,12 +36,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         folder: Path = options["passwords"]
-        chosen: list[str] = options["tenant"]
-        known = list(Tenant.objects.order_by("slug").values_list("slug", flat=True))
-        for tenant in chosen:
-            if tenant not in known:
-                raise CommandError(f"There is no tenant {tenant!r}.")
-        rules = {worker_user(tenant): worker_rules(tenant) for tenant in chosen or known}
+        chosen = [self.tenant(slug).slug for slug in options["tenant"]]
+        tenants = chosen or Tenant.objects.order_by("slug").values_list("slug", flat=True)
+        rules = {worker_user(tenant): worker_rules(tenant) for tenant in tenants}
         if not chosen:
             rules = {COORDINATOR: COORDINATOR_RULES, **rules}
         start = "ACL SETUSER" if options["commands"] else "user"

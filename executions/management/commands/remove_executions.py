@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
 from executions.lifecycle import retention
-from tenancy import audit
 from tenancy.audit.acts import Act
+from tenancy.management import base
 
 
-class Command(BaseCommand):
+class Command(base.Command):
     help = "Say what is older than its tenant's term (a dry run, the default), or remove it, as the clock does."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -20,10 +20,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if options["remove"]:
             count = retention.remove(seconds=float("inf"))
-            by = "coordinator remove_executions"
-            audit.record(
-                Act.EXECUTIONS_REMOVE, tenant=None, actor=by, object_type="executions", object="old", count=count
-            )
+            self.record(Act.EXECUTIONS_REMOVE, "executions", "old", count=count)
             self.stdout.write(f"{count:,} executions were removed")
             return
         for tenant, kind, count in retention.removed_next():

@@ -2,20 +2,18 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandParser
 
 from outbox.posts import webhook_keys
-from tenancy.models import Tenant
+from tenancy.management import base
 
 
-class Command(BaseCommand):
+class Command(base.Command):
     help = "Print the webhook keys of a tenant, one for each active secret. A receiver needs one. Keep them secret."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("tenant")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if not Tenant.objects.filter(slug=options["tenant"]).exists():
-            raise CommandError(f"There is no tenant {options['tenant']!r}.")
-        for key in webhook_keys(options["tenant"]):
+        for key in webhook_keys(self.tenant(options["tenant"]).slug):
             self.stdout.write(key)

@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from executions.workers.tenant_keys import active_keys, current_key, replace_key, revoke_old_key, start_key
 from foundation.errors import CoordinatorError
-from tenancy.models import Tenant
+from tenancy.management import base
 
 CHANGES = {"start": start_key, "revoke_old": revoke_old_key, "replace": replace_key}
 
 
-class Command(BaseCommand):
+class Command(base.Command):
     help = (
         "Print the newest worker key of a tenant, for its transition workers' PIPELINES_WORKER_KEY. Keep it secret. "
         "To rotate the key: --start, give the printed key to all workers, --revoke-old."
@@ -28,13 +28,11 @@ class Command(BaseCommand):
         parser.add_argument("--reason", default="", help="kept in the history")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        tenant = Tenant.objects.filter(slug=options["tenant"]).first()
-        if tenant is None:
-            raise CommandError(f"There is no tenant {options['tenant']!r}.")
+        tenant = self.tenant(options["tenant"])
         for name, change in CHANGES.items():
             if options[name]:
                 try:
-                    change(tenant, actor="coordinator worker_key", reason=options["reason"])
+                    change(tenant, actor=self.actor, reason=options["reason"])
                 except CoordinatorError as error:
                     raise CommandError(f"{error.code}: {error.detail}") from None
         active = ", ".join(key.key_id for key in active_keys(tenant.slug))

@@ -24,6 +24,8 @@ from wire.traceparent import NONE
 from wire.web_address import DEFAULT_PORTS
 
 UNAUTHORIZED = 401
+CONNECT_SECONDS: Final = 2.0
+MAX_ANSWER_BYTES: Final = 16 * 1024**2
 # The installation allows the origins on its list, so their addresses may be private. Each call still connects to the
 # addresses that were checked.
 ANYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
@@ -34,7 +36,7 @@ def lease_seconds() -> float:
 
     An outage of the database that lasts longer than MESSAGE_PATH_SECONDS extends the lease.
     """
-    seconds: float = settings.REST_WORKER_CONNECT_SECONDS * address_guard.MOST_ADDRESSES
+    seconds: float = CONNECT_SECONDS * address_guard.MOST_ADDRESSES
     return seconds + float(settings.REST_WORKER_TIMEOUT_SECONDS) + 10 + settings.MESSAGE_PATH_SECONDS
 
 
@@ -100,7 +102,7 @@ def call(
     While several secrets are active, a worker that answers 401 is called again with the next one. It verifies the
     signature first (wire protocol D.4), so the refused call had no effect. All exchanges together take at most
     REST_WORKER_TIMEOUT_SECONDS, and at most `most_seconds`. No further secret is tried once this time is over, counted
-    from before the first connection. The response has at most REST_WORKER_MAX_ANSWER_BYTES, and at most `most_bytes`:
+    from before the first connection. The response has at most MAX_ANSWER_BYTES, and at most `most_bytes`:
     a longer one is not `complete`. `traceparent` is sent in the header of that name, unless it is empty.
 
     Raises `TargetRefused` for an origin that is not on the list, `Unreachable` for a name that does not resolve, and
@@ -117,9 +119,9 @@ def call(
             method,
             body,
             headers=signed_headers(secret, method, path, body, now=timezone.now()) | traced,
-            connect_seconds=settings.REST_WORKER_CONNECT_SECONDS,
+            connect_seconds=CONNECT_SECONDS,
             seconds=max(until - time.monotonic(), 0.001),
-            limit=int(min(settings.REST_WORKER_MAX_ANSWER_BYTES, most_bytes)),
+            limit=int(min(MAX_ANSWER_BYTES, most_bytes)),
             ca_file=settings.REST_WORKER_CA_FILE,
             is_wanted=is_wanted,
         )

@@ -4,16 +4,16 @@ from collections import Counter
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from releases.artifacts.relocation import Result, relocate
 from releases.artifacts.store import configured_store
 from releases.errors import ArtifactStoreUnavailable
-from tenancy import audit
 from tenancy.audit.acts import Act
+from tenancy.management import base
 
 
-class Command(BaseCommand):
+class Command(base.Command):
     help = "Copy all blobs from one artifact store to another. It may be interrupted and run again at any time."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -48,17 +48,8 @@ class Command(BaseCommand):
             ) from error
         finally:
             summary = ", ".join(f"{count} {result.value}" for result, count in counts.items())
-            by, ends = "coordinator move_artifacts", f"{source}/{target}"
-            audit.record(
-                Act.ARTIFACTS_MOVE,
-                tenant=None,
-                actor=by,
-                object_type="artifact_store",
-                object=ends,
-                remove=options["remove"],
-                copied=counts[Result.COPIED],
-                bytes=size,
-            )
+            done = {"remove": options["remove"], "copied": counts[Result.COPIED], "bytes": size}
+            self.record(Act.ARTIFACTS_MOVE, "artifact_store", f"{source}/{target}", **done)
             self.stdout.write(f"{summary or 'nothing to copy'}; {size} bytes copied")
         if counts[Result.DAMAGED]:
             raise CommandError(f"{counts[Result.DAMAGED]} blobs of the source do not match their digest.")

@@ -4,15 +4,14 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from releases.artifacts import retention
-from releases.errors import ArtifactStoreUnavailable
-from tenancy import audit
 from tenancy.audit.acts import Act
+from tenancy.management import base
 
 
-class Command(BaseCommand):
+class Command(base.Command):
     help = "Print which stored bytes no release needs (a dry run, the default), or remove them."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -31,23 +30,11 @@ class Command(BaseCommand):
             raise CommandError("The age cannot be negative.")
         age = timedelta(hours=options["older_than_hours"])
         count = size = 0
-        try:
-            found = retention.orphans(age)
-            for orphan in retention.remove(found, age) if options["remove"] else found:
-                count, size = count + 1, size + orphan.size
-                self.stdout.write(f"{orphan.name}  {orphan.size} bytes  since {orphan.since:%F %T}  {orphan.why.value}")
-        except ArtifactStoreUnavailable as error:
-            raise CommandError(error.detail) from error
+        found = retention.orphans(age)
+        for orphan in retention.remove(found, age) if options["remove"] else found:
+            count, size = count + 1, size + orphan.size
+            self.stdout.write(f"{orphan.name}  {orphan.size} bytes  since {orphan.since:%F %T}  {orphan.why.value}")
         if options["remove"]:
-            by = "coordinator sweep_artifacts"
-            audit.record(
-                Act.ARTIFACTS_REMOVE,
-                tenant=None,
-                actor=by,
-                object_type="artifact_store",
-                object=settings.ARTIFACT_STORE,
-                files=count,
-                bytes=size,
-            )
+            self.record(Act.ARTIFACTS_REMOVE, "artifact_store", settings.ARTIFACT_STORE, files=count, bytes=size)
         done = "were removed" if options["remove"] else "would be removed. Use --remove to remove them"
         self.stdout.write(f"{count} files of {size} bytes {done}")

@@ -3,18 +3,17 @@
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 
-from tenancy import audit, members
+from tenancy import members
 from tenancy.audit.acts import Act
+from tenancy.management import base
 from tenancy.models import Tenant
 from tenancy.roles import Role
 
-ACTOR = "coordinator create_tenant"
 
-
-class Command(BaseCommand):
+class Command(base.Command):
     help = "Create a tenant. Safe to repeat."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -43,10 +42,10 @@ class Command(BaseCommand):
             for role in options["role"] or [Role.TENANT_ADMIN]:
                 self._add_member(tenant, options["member"], Role(role))
         if new:
-            audit.record(Act.TENANT_CREATE, tenant=None, actor=ACTOR, object_type="tenant", object=slug)
+            self.record(Act.TENANT_CREATE, "tenant", slug)
         self.stdout.write(f"The tenant {slug} exists.")
 
     def _add_member(self, tenant: Tenant, username: str, role: Role) -> None:
-        member, _ = members.add(tenant, username, role, actor=ACTOR)
+        member, _ = members.add(tenant, username, role, actor=self.actor)
         if member.user is None:
             self.stdout.write(f"No active user has the name {username!r}. One who gets it will have the role {role}.")

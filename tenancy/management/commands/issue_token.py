@@ -5,15 +5,15 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
-from foundation.errors import CoordinatorError
 from tenancy.access import issue_token, may
+from tenancy.management import base
 from tenancy.models import LONGEST_TOKEN_DAYS, Tenant
 from tenancy.roles import Scope
 
 
-class Command(BaseCommand):
+class Command(base.Command):
     help = "Issue an API token of a tenant and print it. Only its digest is stored, so it cannot be printed again."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -31,10 +31,7 @@ class Command(BaseCommand):
             raise CommandError("The tenant or the user does not exist.")
         scopes = [Scope(scope) for scope in options["scope"] or _usual(tenant, user)]
         lifetime = timedelta(days=min(options["days"], LONGEST_TOKEN_DAYS + 1))
-        try:
-            _, plain = issue_token(tenant, user, options["name"], scopes, lifetime=lifetime)
-        except CoordinatorError as error:
-            raise CommandError(error.detail) from None
+        _, plain = issue_token(tenant, user, options["name"], scopes, lifetime=lifetime)
         self.stdout.write(plain)
 
 

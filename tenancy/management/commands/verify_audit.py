@@ -3,13 +3,14 @@
 import sys
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from tenancy.audit import chain
+from tenancy.management import base
 from tenancy.models import Tenant
 
 
-class Command(BaseCommand):
+class Command(base.Command):
     help = (
         "Verify the chains of the audit log, or that of one tenant. Prints the number of entries and the hash of the "
         "newest one. The exit status is 1 if a chain is broken."
@@ -27,10 +28,10 @@ class Command(BaseCommand):
         slug, expected = options["tenant"], options["expect"]
         if expected and not slug:
             raise CommandError("--expect needs a tenant.")
-        found = [_tenant(slug)] if slug else chain.chains()
+        found = [self.tenant(slug)] if slug else chain.chains()
         sound = [self._verify(tenant) for tenant in found]
         if expected and sound == [True]:
-            sound.append(self._holds(_tenant(slug), expected))
+            sound.append(self._holds(self.tenant(slug), expected))
         if not all(sound):
             sys.exit(1)
 
@@ -52,10 +53,3 @@ class Command(BaseCommand):
             return True
         self.stdout.write(f"{tenant.slug}: BROKEN: it has no entry {expected}")
         return False
-
-
-def _tenant(slug: str) -> Tenant:
-    found = Tenant.objects.filter(slug=slug).first()
-    if found is None:
-        raise CommandError(f"There is no tenant {slug!r}.")
-    return found

@@ -179,7 +179,7 @@ def test_an_outage_costs_each_execution_one_claim(
     }
     assert set(Execution.objects.values_list("status", "takeovers")) == {("QUEUED", 2)}
     waits = {(each.next_due_at - now()).total_seconds() for each in Execution.objects.all()}
-    assert 0 < min(waits) <= max(waits) <= settings.DISPATCH_RETRY_SECONDS
+    assert 0 < min(waits) <= max(waits) <= dispatch.RETRY_SECONDS
 
 
 @pytest.mark.usefixtures("broken_broker")

@@ -14,7 +14,7 @@ from executions.lifecycle.redrive import redrive
 from executions.models import Campaign, Execution, Interaction, MessagePath, Worker, WorkerEligibility
 from executions.state_machine import moves
 from executions.transports.rest.workers import register
-from executions.workers import message_path
+from executions.workers import message_path, registry
 from executions.workers.eligibility import CHECK_TASK
 from executions.workers.registry import take_heartbeat
 from governance import tasks as governance_tasks
@@ -174,9 +174,10 @@ def test_the_deadline_of_an_await_counts_from_now(ready: Ready, transport: str, 
 
 @cases(("protocol", "limit", "expected"), [("celery", 70, 40), ("rest", 70, 70), ("rest", 0, None)])
 def test_a_worker_is_alive_for_the_silence_limit_of_its_protocol(
-    ready: Ready, settings: Any, protocol: str, limit: int, expected: int | None
+    ready: Ready, settings: Any, monkeypatch: pytest.MonkeyPatch, protocol: str, limit: int, expected: int | None
 ) -> None:
-    settings.WORKER_STALE_SECONDS, settings.REST_WORKER_STALE_SECONDS = 40, limit
+    settings.WORKER_STALE_SECONDS = 40
+    monkeypatch.setattr(registry, "REST_STALE_SECONDS", limit)
     owner, release = ready
     if protocol == "celery":
         take_heartbeat(owner, release.identity, Heartbeat(worker_id="w", state="HEALTHY", capacity=1), clock())

@@ -135,7 +135,7 @@ def test_every_queue_is_served() -> None:
         {"settings": {"S3_BUCKET": 1}},
         {"unknown": True},
         {"workerReleases": [{**RELEASE, "releaseVersion": '1.0"} or vector(1'}]},
-        {"control": [{"name": "main", "queues": [*QUEUES[:-1]], "replicas": 1, "concurrency": 12, "resources": {}}]},
+        {"control": [{"name": "main", "queues": [*QUEUES][:-1], "replicas": 1, "concurrency": 12, "resources": {}}]},
     ],
 )
 def test_helm_refuses_wrong_values_and_control_workers_that_leave_a_queue_out(values: dict[str, Any]) -> None:

@@ -104,9 +104,8 @@ def test_it_contains_no_file_that_only_a_checkout_needs(python: Path, tmp_path: 
     code = 'import importlib.metadata as m; print(*m.files("durable-coordinator"), sep="\\n")'
     files = installing.run([python, "-I", "-c", code], tmp_path).split()
     packages = {file.partition("/")[0] for file in files if not file.startswith("..") and ".dist-info/" not in file}
-    apps = {"coordinator", "interop", "alerts", "executions", "releases", "tenancy"}
+    apps = {"coordinator", "interop", "alerts", "executions", "governance", "outbox", "releases", "tenancy"}
     assert packages == {*apps, "embedded", "foundation"}
-    assert "embedded/locked_requirements.py" not in files
 
 
 def test_every_page_of_the_admin_and_every_file_that_it_loads_is_served(demo: Demo) -> None:

@@ -54,7 +54,7 @@ class AzurePlace:
             "timeout_seconds": self.timeout_seconds,
             "client_options": {"initial_backoff": 0, "increment_base": 0, "random_jitter_range": 0},
         }
-        return artifact_stores.azure(root, options)
+        return artifact_stores.by_options("azure", root, options)
 
     def store(self, root: Path) -> AzureArtifactStore:
         return AzureArtifactStore(**self.backend(root)["OPTIONS"])
@@ -121,7 +121,7 @@ class GooglePlace:
             "credentials": ANYBODY,
             "timeout_seconds": self.timeout_seconds,
         }
-        return artifact_stores.gcs(root, options)
+        return artifact_stores.by_options("gcs", root, options)
 
     def store(self, root: Path) -> GoogleArtifactStore:
         return GoogleArtifactStore(**self.backend(root)["OPTIONS"])

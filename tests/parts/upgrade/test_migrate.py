@@ -14,7 +14,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 
-from coordinator.management.commands.migrate import LOCK
+from coordinator.management.commands import migrate as command
 from embedded.product import Product
 from tests.broker import broker_urls
 from tests.building import eventually
@@ -59,8 +59,8 @@ def health(product: Product) -> str:
     return f"{response.json()['migrations']} of {response.status_code}"
 
 
-def test_a_migration_waits_its_turn_without_holding_up_queries(older: str, settings: Any) -> None:
-    settings.MIGRATION_LOCK_SECONDS = 0.2
+def test_a_migration_waits_its_turn_without_holding_up_queries(older: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "LOCK_SECONDS", 0.2)
     changes: list[str | None] = []
 
     def submit_as_others(done: threading.Event) -> None:
@@ -91,9 +91,9 @@ def test_a_migration_waits_its_turn_without_holding_up_queries(older: str, setti
     assert set(changes) == {"UPDATE 0"}
 
 
-def test_a_migration_that_gets_no_lock_says_so_and_applies_nothing(older: str, settings: Any) -> None:
-    settings.MIGRATION_LOCK_SECONDS = 0.1
-    settings.MIGRATION_RETRY_SECONDS = 0.2
+def test_a_migration_that_gets_no_lock_says_so_and_applies_nothing(older: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(command, "RETRY_SECONDS", 0.2)
     with another_session() as long:
         long.execute(f"LOCK TABLE {TABLE} IN ROW EXCLUSIVE MODE")
         with pytest.raises(CommandError, match=r"got no lock within 0\.2 s"):
@@ -102,10 +102,10 @@ def test_a_migration_that_gets_no_lock_says_so_and_applies_nothing(older: str, s
     assert ("executions", "9000_next_column") not in MigrationRecorder(connection).applied_migrations()
 
 
-def test_only_one_process_migrates_at_a_time(older: str, settings: Any) -> None:
-    settings.MIGRATION_RETRY_SECONDS = 0.2
+def test_only_one_process_migrates_at_a_time(older: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "RETRY_SECONDS", 0.2)
     with another_session() as other:
-        other.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+        other.execute("SELECT pg_advisory_lock(%s)", [command.LOCK])
         with pytest.raises(CommandError, match="Another process still migrates"):
             migrate()
     assert not has_column()

@@ -15,6 +15,7 @@ import pytest
 
 from releases import policy
 from releases.errors import ReleaseConflict
+from releases.registration import image_registry as registries
 from releases.registration.image_registry import MANIFESTS, MAX_MANIFEST_BYTES
 from releases.registration.progress import findings_so_far, waits_until
 from tests import making
@@ -109,12 +110,12 @@ def document(uri: str, kind: str = "container-image") -> dict[str, Any]:
 
 
 @pytest.fixture
-def registry(settings: Any) -> Iterator[ImageRegistry]:
+def registry(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[ImageRegistry]:
     with image_registry() as made:
         settings.IMAGE_REGISTRY_CHECK = True
         settings.IMAGE_REGISTRY_ALLOWED_NETWORKS = [ip_network("127.0.0.0/8"), ip_network("::1/128")]
         settings.IMAGE_REGISTRIES_PLAIN_HTTP = [made.host]
-        settings.IMAGE_REGISTRY_SECONDS = 2
+        monkeypatch.setattr(registries, "LIMIT_SECONDS", 2)
         yield made
 
 
@@ -200,11 +201,11 @@ def test_a_registry_without_head_gets_a_get_request(
 
 
 def test_a_registry_that_never_answers_rejects_the_release_after_the_hours_of_the_policy(
-    registry: ImageRegistry, settings: Any
+    registry: ImageRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release = making.upload(making.tenant(), document(registry.reference(DIGEST))).release
     policy.change(release.pipeline, {"verificationHours": 3}, actor="user:ann")
-    settings.IMAGE_REGISTRY_SECONDS = 0.2
+    monkeypatch.setattr(registries, "LIMIT_SECONDS", 0.2)
     registry.gate.clear()
     making.uploaded_ago(release, hours=2, minutes=59)
     assert verdict(release) == ("VERIFYING", [])

@@ -63,8 +63,9 @@ def test_workers_without_an_endpoint_are_called_at_the_base_url(settings: Any) -
     assert calls.base_of("http://a/") == "http://a"
 
 
-def test_the_lease_is_longer_than_any_call(settings: Any) -> None:
-    settings.REST_WORKER_CONNECT_SECONDS, settings.REST_WORKER_TIMEOUT_SECONDS = 20, 30
+def test_the_lease_is_longer_than_any_call(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "CONNECT_SECONDS", 20)
+    settings.REST_WORKER_TIMEOUT_SECONDS = 30
     assert calls.lease_seconds() > 3 * 20 + 30
 
 
@@ -232,9 +233,10 @@ def test_unknown_members_are_accepted_and_counted(flow: Flow, caplog: pytest.Log
 )
 @cases("repeats", [False, True])
 def test_only_a_refused_call_is_retried_unless_the_policy_repeats_unknown_outcomes(
-    flow: Flow, settings: Any, fault: str, code: str, message: str, repeats: bool
+    flow: Flow, settings: Any, monkeypatch: pytest.MonkeyPatch, fault: str, code: str, message: str, repeats: bool
 ) -> None:
-    settings.REST_WORKER_TIMEOUT_SECONDS, settings.REST_WORKER_MAX_ANSWER_BYTES = 0.5, 100_000
+    settings.REST_WORKER_TIMEOUT_SECONDS = 0.5
+    monkeypatch.setattr(calls, "MAX_ANSWER_BYTES", 100_000)
     policy.change(flow.release.pipeline, {"repeatUnknownOutcomes": repeats}, actor="user:eva")
     made = flow.run(fault=fault)
     is_final = code == UNKNOWN and not repeats

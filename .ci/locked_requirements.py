@@ -1,6 +1,6 @@
 """Prints `uv.lock` as requirements with hashes for pip, for machines without uv.
 
-`python embedded/locked_requirements.py uv.lock [GROUP…] > FILE` needs nothing but Python 3.11 and its pip,
+`python .ci/locked_requirements.py uv.lock [GROUP…] > FILE` needs nothing but Python 3.11 and its pip,
 because it runs before anything is installed. Only what applies to this interpreter and platform is printed.
 """
 

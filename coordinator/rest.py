@@ -1,4 +1,4 @@
-"""The OpenAPI document: the settings of drf-spectacular."""
+"""REST and its OpenAPI document: the settings of Django REST framework and of drf-spectacular."""
 
 PROBLEM = {
     "type": "object",
@@ -26,6 +26,21 @@ PROBLEM = {
     },
 }
 
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["tenancy.api.authentication.TokenAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["tenancy.api.permissions.HoldsScope"],
+    "DEFAULT_PARSER_CLASSES": ["foundation.api.bodies.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PAGINATION_CLASS": "foundation.api.pagination.NewestFirst",
+    "DEFAULT_FILTER_BACKENDS": ["foundation.api.filters.StrictFilters"],
+    "DEFAULT_SCHEMA_CLASS": "tenancy.api.schema.TenantSchema",
+    # The OpenAPI document does not describe responses to OPTIONS.
+    "DEFAULT_METADATA_CLASS": None,
+    "EXCEPTION_HANDLER": "tenancy.api.tenant_view.handle",
+    "UNAUTHENTICATED_USER": None,
+    "PAGE_SIZE": 50,
+}
 
 SPECTACULAR_SETTINGS = {
     "TITLE": "Durable coordinator",

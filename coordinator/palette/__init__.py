@@ -1,1 +1,0 @@
-"""The command palette: finds pages, acts, pipelines, releases and executions that the user may see."""
