@@ -115,7 +115,7 @@ def _accepts(queue: str, task: str) -> bool:
 QUEUES: Mapping[str, Sequence[str]] = {
     # All other tasks. They are short: those that withdraw candidates or activate must not wait for long ones.
     "control": (),
-    # Of all queues, workers can write only to the next two (`wire.broker.acl`).
+    # Of all queues, workers can write only to the next two (`wire.messages.queues`).
     OUTCOME_QUEUE: (RECORD_TASK,),
     # The second task shows that heartbeats arrive.
     HEARTBEAT_QUEUE: (HEARTBEAT_TASK, "executions.confirm_messages"),

@@ -17,8 +17,7 @@ from foundation.telemetry import logs
 from foundation.telemetry.liveness import LONGEST_SILENCE
 from releases.repositories.configuration import read_repositories
 from tenancy.roles import Scope
-from wire.broker.tls import tls_options
-from wire.broker_url import kombu_url, uses_tls
+from wire.broker_url import kombu_url, tls_options, uses_tls
 from wire.worker_keys import SHORTEST_REST_SECRET
 
 __all__ = ["REST_FRAMEWORK", "SPECTACULAR_SETTINGS", "UNFOLD"]

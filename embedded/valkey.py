@@ -10,8 +10,8 @@ from pathlib import Path
 from redis import Redis
 
 from embedded.children import Child, ChildError, Server
-from wire.broker.acl import COORDINATOR, COORDINATOR_RULES, enable, worker_rules, worker_user
 from wire.broker_url import with_credentials
+from wire.messages.queues import COORDINATOR, COORDINATOR_RULES, enable, worker_rules, worker_user
 
 _READY_SECONDS = 30.0
 OWNER = "owner"

@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 
 from releases.models import Release
-from wire.documents import json_values
+from wire.documents import json_writer
 from wire.messages.celery_messages import Shape
 from wire.messages.payload_envelopes import (
     LIST,
@@ -75,5 +75,5 @@ def _items(payload: TypedPayload) -> list[TypedPayload]:
 
 def server_key(tenant_id: str, value: Any) -> str:
     """Return the key of a submission without one: the same for equal inputs (wire protocol C.1.2)."""
-    digest = hashlib.sha256(f"{tenant_id}:{json_values.canonical(value)}".encode()).digest()
+    digest = hashlib.sha256(f"{tenant_id}:{json_writer.canonical(value)}".encode()).digest()
     return base64.urlsafe_b64encode(digest).decode().rstrip("=")

@@ -12,7 +12,7 @@ from embedded.children import Child, Children, free_port
 from embedded.valkey import Valkey
 from tests.building import eventually
 from tests.tcp_proxy import tls_in_front_of
-from wire.broker.acl import COORDINATOR, COORDINATOR_RULES, enable
+from wire.messages.queues import COORDINATOR, COORDINATOR_RULES, enable
 
 NAME = "broker"
 WATCH = """

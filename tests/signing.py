@@ -10,9 +10,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from releases.models import TrustedKey
 from releases.trust import trusted_keys
-from releases.trust.provenance import PREDICATE, STATEMENT
+from releases.trust.provenance import PREDICATE
 from tenancy.models import Tenant
 from wire.documents import signing
+from wire.documents.execution_statement import STATEMENT_TYPE
 
 
 def private_key(name: str = "ci") -> Ed25519PrivateKey:
@@ -46,7 +47,7 @@ def envelope(document: dict[str, Any], *names: str, payload_type: str = signing.
 def statement(*digests: str, **predicate: Any) -> dict[str, Any]:
     """Return SLSA provenance of artifacts with these digests (`sha256:<hex>`)."""
     return {
-        "_type": STATEMENT,
+        "_type": STATEMENT_TYPE,
         "predicateType": PREDICATE,
         "subject": [{"name": "app.zip", "digest": {"sha256": digest.removeprefix("sha256:")}} for digest in digests],
         "predicate": {

@@ -6,7 +6,9 @@ and the last number is the database. User and password are those of the broker. 
 """
 
 import re
+import ssl
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import unquote
 
 SCHEMES = {"sentinel": False, "sentinels": True}
@@ -68,3 +70,14 @@ def kombu_url(url: str) -> str:
     credentials, at, _ = url.partition("://")[2].rpartition("@")
     hosts = (f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in found.hosts)
     return ";".join(f"sentinel://{credentials}{at}{host}/{found.database}" for host in hosts)
+
+
+def tls_options(url: str, ca_file: str = "") -> dict[str, Any]:
+    """Return redis-py's options for a TLS connection to `url`; none for `redis://` and `sentinel://` URLs.
+
+    The server's certificate must match its host name. It must be signed by an authority that the system trusts, or by
+    one in `ca_file`. Pass these options to every connection: by default, kombu accepts any certificate.
+    """
+    if not uses_tls(url):
+        return {}
+    return {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True, "ssl_ca_certs": ca_file or None}

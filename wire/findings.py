@@ -30,12 +30,7 @@ class Finding:
 
     def to_json(self) -> dict[str, str]:
         """Return the finding as a JSON object, which `from_json` reads."""
-        return {
-            "code": self.code,
-            "field": self.field,
-            "message": self.message,
-            "severity": self.severity.value,
-        }
+        return {"code": self.code, "field": self.field, "message": self.message, "severity": self.severity.value}
 
     @classmethod
     def from_json(cls, document: Mapping[str, str]) -> Finding:
@@ -46,6 +41,14 @@ class Finding:
             message=document["message"],
             severity=Severity(document["severity"]),
         )
+
+
+class CodedError(Exception):
+    """An error with a stable `code`. The text is for people."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class DocumentError(Exception):

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from wire.documents import json_writer
+from wire.findings import CodedError
 from wire.identifying import is_identifier
 
 LONGEST = 4096
@@ -20,12 +21,8 @@ _TEXTS = ("tenantId", "interactionId", "correlationId", "executionId", "stepId")
 _TIMES = ("deadlineEpochMs", "issuedAtEpochMs")
 
 
-class ResumeTokenError(Exception):
+class ResumeTokenError(CodedError):
     """A token is rejected. `code` is MALFORMED, SIGNATURE, MISMATCH or EXPIRED."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 @dataclass(frozen=True, slots=True)

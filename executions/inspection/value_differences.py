@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
-from wire.documents import json_values
+from wire.documents import json_writer
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
@@ -48,7 +48,7 @@ def differences(path: str, one: Any, other: Any) -> Iterator[Difference]:
                 for n in range(max(len(left), len(right)))
             ]
             open_pairs.extend(reversed(items))
-        elif left is MISSING or right is MISSING or not json_values.equal(left, right):
+        elif left is MISSING or right is MISSING or not json_writer.equal(left, right):
             yield Difference(at, left, right)
 
 

@@ -32,7 +32,7 @@ from foundation.wakeups import wakeup
 from releases.models import Pipeline
 from releases.models.policy import LONGEST_RETRY_DELAY
 from tenancy.models import Tenant
-from wire.documents.json_text import all_storable
+from wire.documents.json_reader import all_storable
 from wire.identity import ReleaseIdentity
 from wire.log_lines import bound
 from wire.messages.celery_messages import Failure, Outcome, OutcomeGroup, Suspension

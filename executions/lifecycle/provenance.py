@@ -1,5 +1,6 @@
 """Answers which exact code ran an execution, from its events, its awaits and its pin, and signs the answer."""
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ from executions.models.states import TERMINAL, State
 from releases.models import Release
 from releases.trust import statement_key
 from wire.documents import execution_statement as statements
-from wire.documents import json_values
+from wire.documents import json_writer
 from wire.documents.execution_runs import Event, Runs, instant, runs_of
 
 MOST_AWAITS = 500
@@ -31,23 +32,26 @@ def runs(execution: Execution) -> Runs:
 def statement(execution: Execution) -> dict[str, Any]:
     """Return the unsigned statement. It changes only when the execution gets another event."""
     release = _release(execution)
-    facts = statements.Execution(
+    finished = execution.finished_at if State(execution.status) in TERMINAL else None
+    facts = statements.AboutExecution(
         execution_id=str(execution.pk),
         tenant=execution.tenant.slug,
-        key=execution.execution_key,
+        idempotency_key_digest=_digest(hashlib.sha256(execution.execution_key.encode()).hexdigest()),
         status=execution.status,
-        events=execution.event_count,
-        submitted_at=execution.created_at,
-        finished_at=execution.finished_at if State(execution.status) in TERMINAL else None,
-        input_digest=execution.input_digest,
+        finished=finished is not None,
+        event_count=execution.event_count,
+        submitted_at=instant(execution.created_at),
+        finished_at=None if finished is None else instant(finished),
+        input_digest=_digest(execution.input_digest),
         result_digest=_result_digest(execution),
     )
-    pin = statements.Pin(
+    artifacts = release.artifacts.order_by("position").values_list("artifact_id", "digest")
+    pin = statements.AboutPin(
         pipeline_id=execution.pipeline_id,
         contract_version=execution.contract_version,
         release_version=execution.release_version,
-        release_digest=json_values.digest(release.descriptor),
-        artifacts=list(release.artifacts.order_by("position").values_list("artifact_id", "digest")),
+        release_digest=_digest(json_writer.digest(release.descriptor)),
+        artifacts=tuple(statements.PinnedArtifact(artifact_id=name, digest=digest) for name, digest in artifacts),
     )
     return statements.build(facts, pin, runs(execution), _awaits(execution))
 
@@ -82,8 +86,12 @@ def _events(execution: Execution) -> Iterator[Event]:
         yield Event(*row)
 
 
-def _result_digest(execution: Execution) -> str | None:
-    return json_values.digest(queries.result(execution)) if execution.status == State.SUCCEEDED else None
+def _digest(sha256: str) -> statements.Digest:
+    return statements.Digest(sha256=sha256)
+
+
+def _result_digest(execution: Execution) -> statements.Digest | None:
+    return _digest(json_writer.digest(queries.result(execution))) if execution.status == State.SUCCEEDED else None
 
 
 def _awaits(execution: Execution) -> list[dict[str, Any]]:

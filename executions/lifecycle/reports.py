@@ -18,7 +18,7 @@ from executions.state_machine import moves
 from foundation.database import prepared
 from foundation.telemetry import traces
 from foundation.telemetry.traces import Kind
-from wire.documents.json_text import all_storable
+from wire.documents.json_reader import all_storable
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Checkpoint, Outcome, OutcomeGroup, StepSpan
 

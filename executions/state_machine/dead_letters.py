@@ -13,7 +13,7 @@ from executions import metrics
 from executions.models import DeadLetter
 from executions.state_machine import statements
 from tenancy.models import Tenant
-from wire.broker.log_limit import EACH
+from wire.log_lines import EACH
 from wire.traceparent import NONE, trace_id
 
 log = logging.getLogger(__name__)

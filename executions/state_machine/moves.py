@@ -23,7 +23,7 @@ from executions.models.states import MOVES, TERMINAL, State
 from executions.state_machine import statements
 from executions.state_machine.claim_statement import CLAIM
 from foundation.database import prepared
-from wire.documents.cardinality import ResultShape
+from wire.documents.contract import ResultShape
 from wire.messages.celery_messages import Shape
 
 

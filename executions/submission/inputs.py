@@ -4,8 +4,7 @@ from collections.abc import Set
 from typing import Any
 
 from wire.documents.canonical_types import Mismatch, mismatches
-from wire.documents.cardinality import takes_many
-from wire.documents.contract import Contract
+from wire.documents.contract import Contract, takes_many
 
 
 def shape_of(contract: Contract | None, requested: str | None = None) -> str:

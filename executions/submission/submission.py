@@ -26,7 +26,7 @@ from releases.errors import ActiveReleaseChanged, ReleaseNotOpen
 from tenancy.access import require_valid
 from tenancy.models import Tenant
 from tenancy.roles import Scope
-from wire.documents import json_values, json_writer
+from wire.documents import json_writer
 
 MAX_ROUNDS = 5
 
@@ -96,7 +96,7 @@ class _Item:
 
     @cached_property
     def digest(self) -> str:
-        return json_values.digest(self.request.input)
+        return json_writer.digest(self.request.input)
 
     @cached_property
     def size(self) -> int:

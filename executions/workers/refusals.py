@@ -16,9 +16,8 @@ from executions.workers import tenant_keys
 from foundation.wakeups.broker_gate import gate
 from wire.broker import client
 from wire.messages.limits import TOLERANCE
-from wire.messages.notices import Refusal, Sender, refusable, sender_of
 from wire.messages.queues import INSTRUCTION_TASK, instruction_queue_of
-from wire.messages.sealing import ProtocolError
+from wire.messages.sealing import ProtocolError, Refusal, Sender, refusable, sender_of
 
 log = logging.getLogger(__name__)
 WINDOW_SECONDS = 60.0

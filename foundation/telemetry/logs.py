@@ -21,7 +21,7 @@ def configuration(form: str, level: str) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"line": {"()": "wire.log_lines.LineFormatter", "form": form}},
-        "filters": {"limit": {"()": "wire.broker.log_limit.LogLimit"}},
+        "filters": {"limit": {"()": "wire.log_lines.LogLimit"}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["limit"]}},
         "loggers": {name: {"level": "WARNING"} for name in QUIET},
         "root": {"handlers": ["stderr"], "level": level},

@@ -13,11 +13,9 @@ from releases.errors import ReleaseUnknown
 from releases.models import Attachment, Pipeline, Release
 from releases.states import AttachmentKind, Status
 from releases.trust import evidence, trust
-from wire.comparison import checkpoint
-from wire.comparison.comparison import compare
-from wire.comparison.contents import artifacts_by_id
-from wire.comparison.differences import Area, Difference, Impact, changed
-from wire.comparison.facts import Package, Provenance, ReleaseFacts
+from wire.comparison.comparison import artifacts_by_id, compare
+from wire.comparison.comparison import checkpoint_differences as contract_differences
+from wire.comparison.differences import Area, Difference, Impact, Package, Provenance, ReleaseFacts, changed
 from wire.documents.descriptor import Descriptor, descriptor_from_json
 from wire.findings import DocumentError
 
@@ -49,7 +47,7 @@ def checkpoint_differences(before: Release, after: Release, step_index: int) -> 
         versions = before.contract_version, after.contract_version
         reason = "The contract of a release is not known, so its steps and types cannot be compared."
         return (changed(Area.STEP, "contract", versions, reason, Impact.UNKNOWN),)
-    return checkpoint.checkpoint_differences(old, new, step_index)
+    return contract_differences(old, new, step_index)
 
 
 def newest_release(of: Pipeline) -> Release:

@@ -11,7 +11,7 @@ from executions.errors import CheckpointIncompatible, CheckpointMissing
 from executions.models import AwaitUnit, Execution
 from executions.submission.admission import Admission
 from governance.comparison.comparison import checkpoint_differences
-from wire.comparison.checkpoint import taken_type
+from wire.comparison.comparison import taken_type
 from wire.documents.canonical_types import mismatches
 
 MOST_ERRORS = 100

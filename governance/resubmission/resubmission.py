@@ -39,7 +39,7 @@ from releases.states import Status
 from tenancy import audit
 from tenancy.audit.acts import Act
 from tenancy.models import Tenant
-from wire.documents import json_values, json_writer
+from wire.documents import json_writer
 
 MAX_ROUNDS = 5
 """The most new executions of one execution that a page or a response lists."""
@@ -172,7 +172,7 @@ def plan(
     place is checked against the step that takes it. Raises `InputInvalid`, `CheckpointMissing` and
     `CheckpointIncompatible`.
     """
-    digest = old.input_digest if input is UNCHANGED else json_values.digest(input)
+    digest = old.input_digest if input is UNCHANGED else json_writer.digest(input)
     edited = digest != old.input_digest
     # Only submissions in typed payloads choose their shape.
     travelled = not edited and hasattr(old, "wire_form") and old.wire_form.input is not None
@@ -226,7 +226,7 @@ def _earlier(
             "period. Use another key to run the input again.",
             executionId=str(link.new_execution_id),
         )
-    digest = old.input_digest if input is UNCHANGED else json_values.digest(input)
+    digest = old.input_digest if input is UNCHANGED else json_writer.digest(input)
     continues = link.checkpoint_step is not None
     if (
         made.input_digest != digest

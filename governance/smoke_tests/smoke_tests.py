@@ -24,7 +24,7 @@ from executions.submission.insertion import Row, commits
 from releases.models import Release
 from tenancy import audit
 from tenancy.audit.acts import Act
-from wire.documents import json_values
+from wire.documents import json_writer
 
 MAX_ROUNDS = 5
 
@@ -80,7 +80,7 @@ def start(
     admission.require_allowed(tenant)
     key = f"smoke:{release.release_version}:{idempotency_key}"
     expected = None if expected_result is ANYTHING else [expected_result]
-    digest = json_values.digest(input)
+    digest = json_writer.digest(input)
     for _ in range(MAX_ROUNDS):
         earlier = _earlier(release, key, digest, expected)
         if earlier is not None:
@@ -101,7 +101,7 @@ def _earlier(release: Release, key: str, digest: str, expected: list[Any] | None
     if first is None:
         return None
     test = of(release).filter(execution=first).first()
-    if test is None or first.input_digest != digest or not json_values.equal(test.expected_result, expected):
+    if test is None or first.input_digest != digest or not json_writer.equal(test.expected_result, expected):
         raise IdempotencyKeyReused(
             f"The key belongs to execution {first.pk}, which has another input or expected result.",
             executionId=str(first.pk),
@@ -132,7 +132,7 @@ def _write(row: Row, expected: list[Any] | None, actor: str) -> bool:
 
 # --- verdicts ---
 
-# A result as the list with that result. PostgreSQL compares jsonb as `wire.documents.json_values` compares JSON. A
+# A result as the list with that result. PostgreSQL compares jsonb as `wire.documents.json_writer` compares JSON. A
 # single result is stored as a list already, which is empty if there is no result.
 _NONE = Value([None], JSONField())
 _RESULT = Case(

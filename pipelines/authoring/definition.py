@@ -13,8 +13,7 @@ from enum import StrEnum
 from typing import Any, Final, TypeVar, overload
 
 from pipelines.errors import Cancelled, DefinitionError
-from wire.documents.cardinality import gives_many, takes_many
-from wire.documents.contract import TIMER
+from wire.documents.contract import TIMER, gives_many, takes_many
 from wire.identifying import is_identifier
 from wire.messages.limits import LONGEST_RECIPIENT, LONGEST_STEP_ID, LONGEST_WAIT
 from wire.web_address import is_web_address

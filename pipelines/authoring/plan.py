@@ -14,8 +14,7 @@ from pipelines.authoring.catalogue import Catalogue, importable, plain, shown
 from pipelines.authoring.definition import Await, Cardinality, Pipeline, Step, StepContext
 from pipelines.authoring.values import ValueType
 from pipelines.errors import DefinitionError, collected, raise_all
-from wire.documents.cardinality import ends_in_stream
-from wire.documents.contract import TIMER
+from wire.documents.contract import TIMER, ends_in_stream
 
 _LISTS: Final = (list, abc.Sequence)
 _STREAMS: Final = (*_LISTS, abc.Iterable, abc.Iterator, abc.Generator, abc.Collection)

@@ -17,7 +17,7 @@ from pipelines.authoring.catalogue import JSON, Catalogue, plain, shown
 from pipelines.errors import DefinitionError
 from pipelines.failures import first_line
 from wire.documents.canonical_types import Checker
-from wire.value_limits import DEEPEST
+from wire.documents.json_reader import DEEPEST
 
 _SERIALIZER: Final = re.compile(r"Expected `(?P<expected>[^`]+)`.*?\[(?:field_name='(?P<field>[^']+)', )?", re.DOTALL)
 _INPUT_TYPE: Final = re.compile(r"input_type=(?P<type>\w+)")

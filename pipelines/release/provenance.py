@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from pipelines.errors import DefinitionError
 from pipelines.release.local_files import named_digest, read_bounded
-from wire.documents import activation_statement, execution_statement, json_values
+from wire.documents import activation_statement, execution_statement, json_writer
 from wire.documents.descriptor import parse_descriptor
 from wire.documents.json_reader import read_object
 from wire.documents.signing import Envelope, KeyUnusable, key_id, read_envelope, read_public_key
@@ -133,7 +133,7 @@ def _release_problems(statement: execution_statement.Statement, release: Path) -
     except DocumentError as error:
         raise DefinitionError("INVALID_RELEASE", f"{release}: {error.findings[0].message}") from None
     pinned = statement.predicate.pin.release_digest.sha256
-    if json_values.digest(descriptor) == pinned:
+    if json_writer.digest(descriptor) == pinned:
         return []
     return [f"RELEASE_NOT_PINNED: the execution is pinned to another release than {release}"]
 

@@ -14,8 +14,8 @@ from pipelines.errors import DefinitionError
 from pipelines.release.descriptor import ENVELOPE_NAME, other_descriptor
 from pipelines.release.local_files import LocalFiles, is_file, read_bounded, unreadable
 from pipelines.release.maven_repositories import NO_REPOSITORIES, Repositories, RepositoryError
-from wire.comparison.contents import artifacts_by_id
-from wire.comparison.facts import ReleaseFacts
+from wire.comparison.comparison import artifacts_by_id
+from wire.comparison.differences import ReleaseFacts
 from wire.documents.artifact_uri import MavenUri
 from wire.documents.contract import CONTRACT_NAME, MAX_CONTRACT_BYTES, contract_from_json
 from wire.documents.descriptor import (

@@ -13,7 +13,7 @@ import time
 from typing import Final
 
 from pipelines.failures import warn
-from wire.messages.notices import Refusal, RefusalCode
+from wire.messages.sealing import Refusal, RefusalCode
 
 REFUSALS: Final = 3
 """How many heartbeats in a row must be refused, because one of several coordinators may be misconfigured."""

@@ -16,12 +16,12 @@ from typing import BinaryIO, Final, cast
 from pipelines.environment.environment import Interpreter, Required
 from pipelines.errors import DefinitionError
 from pipelines.release.local_files import named_file
-from wire.archive.layout import Layout
-from wire.archive.reader import ArchiveError, content, read_layout
 from wire.documents.contract import LOCK_ENTRY, PYTHON_ENTRY
 from wire.documents.descriptor import MAX_DESCRIPTOR_BYTES, ArtifactRef, CarrierDescriptor, Descriptor, parse_descriptor
 from wire.documents.json_reader import shown
 from wire.findings import DocumentError
+from wire.release.archive import Layout, content, read_layout
+from wire.release.directory import ArchiveError
 
 _CHUNK: Final = 1024 * 1024
 _private_folders: Final[dict[Path, int]] = {}

@@ -29,8 +29,7 @@ from pipelines.worker.options import broker_url, configure_logs, hosted_release,
 from pipelines.worker.outbox import Outbox, Report
 from wire.broker import quiet_consumer, sentinel
 from wire.broker.client import send, survive_broker_loss, take_ticket
-from wire.broker.tls import tls_options
-from wire.broker_url import kombu_url
+from wire.broker_url import kombu_url, tls_options
 from wire.identifying import SEGMENT_RULE, is_segment
 from wire.messages.celery_messages import WorkerState
 from wire.messages.limits import LONGEST_WORKER_ID

@@ -35,9 +35,8 @@ from wire.messages.celery_messages import (
     WorkerState,
 )
 from wire.messages.limits import TOLERANCE
-from wire.messages.notices import refusal_of
 from wire.messages.queues import ticket_of
-from wire.messages.sealing import ProtocolError, check_fresh, decode, seal, verify
+from wire.messages.sealing import ProtocolError, check_fresh, decode, refusal_of, seal, verify
 from wire.worker_keys import WorkerKey
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pipelines.failures import warn, warn_of
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Checkpoint, Outcome
-from wire.messages.grouping import groups
+from wire.messages.limits import groups
 
 PAUSE_PER_REPORT = 0.002
 """Seconds to wait before the next group, for each report of the last one."""

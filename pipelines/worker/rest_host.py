@@ -41,8 +41,7 @@ from wire.messages.rest_messages import (
     TransitionCommand,
     parse,
 )
-from wire.messages.signed_requests import Refused, check_signature
-from wire.messages.unknown_members import NewNames, unknown_members
+from wire.messages.signed_requests import NewNames, Refused, check_signature, unknown_members
 from wire.traceparent import NONE, received
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pipelines.failures import Failed, log_failure
 from pipelines.worker.outcomes import too_large
 from pipelines.worker.runner import INVALID_STEP_OUTPUT, OUTPUT_TOO_LARGE, Completed, RunResult, Suspended
 from wire.documents.contract import TIMER
-from wire.documents.json_text import values_in
+from wire.documents.json_reader import values_in
 from wire.messages.payload_envelopes import PayloadRefused, PayloadTooLong, typed
 from wire.messages.rest_messages import (
     NON_RETRYABLE,

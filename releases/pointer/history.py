@@ -11,7 +11,9 @@ from releases import queries
 from releases.errors import NoneActiveThen, TimeInFuture
 from releases.models import SWITCHES, Activation, ActivationRequest, Pipeline, Release, Revocation
 from releases.trust import statement_key
-from wire.documents import activation_statement
+from wire.documents import activation_statement as statements
+from wire.documents.execution_runs import instant
+from wire.documents.execution_statement import Digest, PinnedArtifact
 
 MOST_ACTIVATIONS = 5_000
 """How many activations a statement lists: the newest ones."""
@@ -80,7 +82,7 @@ def statement(pipeline: Pipeline) -> dict[str, Any]:
     if not known:
         raise NoneActiveThen(f"No release of pipeline {pipeline.pipeline_id!r} was ever active.")
     omitted = newest[-1].sequence - 1 if newest else 0
-    return activation_statement.build(pipeline.tenant.slug, pipeline.pipeline_id, known, activations, omitted)
+    return statements.build(pipeline.tenant.slug, pipeline.pipeline_id, known, activations, omitted)
 
 
 def signed(pipeline: Pipeline) -> bytes:
@@ -96,40 +98,44 @@ def file_name(pipeline: Pipeline) -> str:
     return f"activations-{pipeline.pk}.dsse.json"
 
 
-def _activated(activation: Activation) -> activation_statement.Activated:
-    return activation_statement.Activated(
+def _activated(activation: Activation) -> statements.Activation:
+    candidate, request = activation.candidate, activation.request
+    return statements.Activation(
         sequence=activation.sequence,
         kind=activation.kind,
         release_version=activation.release.release_version,
         previous_release_version=activation.previous.release_version if activation.previous else None,
         actor=activation.actor,
         reason=activation.reason,
-        activated_at=activation.activated_at,
+        activated_at=instant(activation.activated_at),
         override=activation.override,
-        request=_requested(activation.request) if activation.request else None,
-        candidate_release_version=activation.candidate.release_version if activation.candidate else None,
-        share=None if activation.share is None else float(activation.share),
+        request=_requested(request) if request else None,
+        candidate=statements.Candidate(release_version=candidate.release_version, share=float(activation.share or 0))
+        if candidate
+        else None,
     )
 
 
-def _requested(request: ActivationRequest) -> activation_statement.Requested:
-    votes = [
-        activation_statement.Voted(vote.actor, vote.decision, vote.comment, vote.voted_at)
-        for vote in request.counted_votes
-    ]
-    return activation_statement.Requested(str(request.pk), request.created_at, votes)
+def _requested(request: ActivationRequest) -> statements.Request:
+    votes = tuple(
+        statements.Vote(actor=each.actor, decision=each.decision, comment=each.comment, voted_at=instant(each.voted_at))
+        for each in request.counted_votes
+    )
+    return statements.Request(request_id=str(request.pk), requested_at=instant(request.created_at), votes=votes)
 
 
-def _known(release: Release) -> activation_statement.Known:
+def _known(release: Release) -> statements.Release:
     revocation = getattr(release, "revocation", None)
     artifacts = sorted(release.artifacts.all(), key=lambda each: each.position)
-    return activation_statement.Known(
+    return statements.Release(
         release_version=release.release_version,
         contract_version=release.contract_version,
-        descriptor_digest=release.descriptor_digest.removeprefix("sha256:"),
-        artifacts=[(each.artifact_id, each.digest) for each in artifacts],
+        descriptor_digest=Digest(sha256=release.descriptor_digest.removeprefix("sha256:")),
+        artifacts=tuple(PinnedArtifact(artifact_id=each.artifact_id, digest=each.digest) for each in artifacts),
         revocation=revocation
-        and activation_statement.Revoked(revocation.actor, revocation.reason, revocation.revoked_at),
+        and statements.Revocation(
+            actor=revocation.actor, reason=revocation.reason, revoked_at=instant(revocation.revoked_at)
+        ),
     )
 
 

@@ -29,7 +29,7 @@ from releases.repositories.requests import OTHER_DIGEST, ArtifactRefused, Reposi
 from releases.states import MOVES, PENDING, Status
 from tenancy import audit
 from tenancy.audit.acts import Act
-from wire.documents import json_values
+from wire.documents import json_writer
 from wire.documents.artifact_uri import MavenUri
 from wire.documents.descriptor import (
     DESCRIPTOR_NAME,
@@ -193,7 +193,7 @@ def _write_contract(
     contract, _ = Contract.objects.get_or_create(
         pipeline=pipeline, contract_version=version, defaults={"document": document}
     )
-    if json_values.equal(contract.document, document):
+    if json_writer.equal(contract.document, document):
         return contract, []
     message = f"Contract version {version} is already registered with a different document"
     return None, [Finding("CONTRACT_CONFLICT", DESCRIPTOR_NAME + "#contractVersion", message)]

@@ -21,9 +21,9 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any, BinaryIO
 
-from wire.archive.directory import DEFAULT_LIMITS
 from wire.documents.descriptor import ArtifactRef, Descriptor, descriptor_from_json
 from wire.findings import Finding
+from wire.release.directory import DEFAULT_LIMITS
 from wire.release.verification import OpenArtifact, Verdict, verify
 
 NICE = 10

@@ -13,9 +13,10 @@ from typing import Any
 
 from releases.states import AttachmentKind
 from releases.trust import provenance, sbom
-from wire.comparison.facts import Package
+from wire.comparison.differences import Package
 from wire.documents import signing
 from wire.documents.descriptor import Descriptor
+from wire.documents.execution_statement import PAYLOAD_TYPE
 from wire.documents.json_reader import bounded, read_object
 from wire.findings import DocumentError, Finding, Severity
 
@@ -83,10 +84,10 @@ def _enveloped(content: bytes, envelope: signing.Envelope, descriptor: Descripto
     if envelope.payload_type == signing.RELEASE_TYPE:
         findings = signing.descriptor_findings(envelope, descriptor)
         return Evidence(AttachmentKind.SIGNATURE, content, {"keyIds": hints}, tuple(findings))
-    if envelope.payload_type == provenance.STATEMENT_TYPE:
+    if envelope.payload_type == PAYLOAD_TYPE:
         statement = read_object(envelope.payload, name=provenance.NAME, limit=MAX_ATTACHMENT_BYTES)
         return _provenance(content, statement, descriptor, hints)
-    known = f"{signing.RELEASE_TYPE} or {provenance.STATEMENT_TYPE}"
+    known = f"{signing.RELEASE_TYPE} or {PAYLOAD_TYPE}"
     raise _unknown(f"the payload type of the envelope is not {known}")
 
 

@@ -9,17 +9,15 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from wire.documents.descriptor import Descriptor
+from wire.documents.execution_statement import STATEMENT_TYPE, one_of
 from wire.documents.json_reader import Dialect, field_of, shown
-from wire.documents.shape import ArrayOrNull, Document, ObjectOrNull, RequiredText, TextOrEmpty, shape
-from wire.findings import DocumentError, Finding, Severity
+from wire.documents.shape import ArrayOrNull, ObjectOrNull, OpenDocument, RequiredText, TextOrEmpty, shaped
+from wire.findings import Finding, Severity
 
-STATEMENT_TYPE = "application/vnd.in-toto+json"
-"""The payload type of a DSSE envelope over a statement."""
-STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"
 NAME = "provenance"
 MATERIALS_SHOWN = 50
@@ -33,12 +31,7 @@ _DIALECT = Dialect(
 )
 
 
-class _Part(Document):
-    # Newer formats have more members. Unknown members are ignored.
-    model_config = ConfigDict(extra="ignore")
-
-
-class _Resource(_Part):
+class _Resource(OpenDocument):
     name: TextOrEmpty = ""
     uri: TextOrEmpty = ""
     digest: Annotated[dict[str, str], ObjectOrNull] = {}
@@ -47,39 +40,30 @@ class _Resource(_Part):
 _Resources = Annotated[tuple[_Resource, ...], ArrayOrNull]
 
 
-class _Build(_Part):
+class _Build(OpenDocument):
     build_type: TextOrEmpty = ""
     external_parameters: Annotated[dict[str, Any], ObjectOrNull] = {}
     resolved_dependencies: _Resources = ()
 
 
-class _Builder(_Part):
+class _Builder(OpenDocument):
     id: RequiredText
 
 
-class _Metadata(_Part):
+class _Metadata(OpenDocument):
     invocation_id: TextOrEmpty = ""
     started_on: TextOrEmpty = ""
     finished_on: TextOrEmpty = ""
 
 
-class _Run(_Part):
+class _Run(OpenDocument):
     builder: _Builder
     metadata: _Metadata | None = None
 
 
-class _Predicate(_Part):
+class _Predicate(OpenDocument):
     build_definition: _Build
     run_details: _Run
-
-
-def _only(value: str) -> AfterValidator:
-    def check(found: str) -> str:
-        if found != value:
-            raise PydanticCustomError("PROVENANCE_UNSUPPORTED", f"Only {value} is supported")
-        return found
-
-    return AfterValidator(check)
 
 
 def _not_empty(subjects: tuple[_Resource, ...]) -> tuple[_Resource, ...]:
@@ -88,21 +72,18 @@ def _not_empty(subjects: tuple[_Resource, ...]) -> tuple[_Resource, ...]:
     return subjects
 
 
-class Statement(_Part):
+class Statement(OpenDocument):
     """A statement of the supported type."""
 
-    type_: Annotated[RequiredText, _only(STATEMENT)] = Field(alias="_type")
-    predicate_type: Annotated[RequiredText, _only(PREDICATE)]
+    type_: Annotated[RequiredText, one_of(STATEMENT_TYPE)] = Field(alias="_type")
+    predicate_type: Annotated[RequiredText, one_of(PREDICATE)]
     subject: Annotated[_Resources, AfterValidator(_not_empty)] = ()
     predicate: _Predicate
 
 
 def read_statement(document: Mapping[str, Any]) -> Statement:
     """Parse a JSON object as a statement. Raises `DocumentError` with all findings."""
-    read, findings = shape(Statement, document, _DIALECT)
-    if read is None:
-        raise DocumentError(findings)
-    return read
+    return shaped(Statement, document, _DIALECT)
 
 
 def artifact_findings(statement: Statement, descriptor: Descriptor) -> list[Finding]:

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from wire.comparison.facts import Package, package_of
+from wire.comparison.differences import Package, package_of
 from wire.documents.descriptor import Descriptor
 from wire.documents.json_reader import Dialect, field_of, shown
-from wire.documents.shape import ArrayOrNull, Document, Int32, RequiredText, TextOrEmpty, Texts, shape
-from wire.findings import DocumentError, Finding
+from wire.documents.shape import ArrayOrNull, Int32, OpenDocument, RequiredText, TextOrEmpty, Texts, shaped
+from wire.findings import Finding
 
 NAME = "sbom"
 SPDX_VERSIONS = ("SPDX-2.2", "SPDX-2.3")
@@ -24,11 +24,6 @@ _SPDX_DOCUMENT = "SPDXRef-DOCUMENT"
 _DIALECT = Dialect(
     name=NAME, code="ATTACHMENT", preamble="Not a usable SBOM: ", verbatim=frozenset({"SBOM_FORMAT_UNSUPPORTED"})
 )
-
-
-class _Part(Document):
-    # Newer formats have more members. Unknown members are ignored.
-    model_config = ConfigDict(extra="ignore")
 
 
 def _supported(is_supported: Callable[[str], bool], formats: str) -> AfterValidator:
@@ -43,12 +38,12 @@ def _supported(is_supported: Callable[[str], bool], formats: str) -> AfterValida
 # --- CycloneDX ---
 
 
-class _Hash(_Part):
+class _Hash(OpenDocument):
     alg: TextOrEmpty = ""
     content: TextOrEmpty = ""
 
 
-class _Component(_Part):
+class _Component(OpenDocument):
     name: RequiredText
     version: TextOrEmpty = ""
     purl: TextOrEmpty = ""
@@ -64,11 +59,11 @@ class _Component(_Part):
         return 1 + sum(each.count for each in self.components)
 
 
-class _CycloneMetadata(_Part):
+class _CycloneMetadata(OpenDocument):
     component: _Component | None = None
 
 
-class _CycloneDx(_Part):
+class _CycloneDx(OpenDocument):
     bom_format: Annotated[RequiredText, _supported(lambda value: value == "CycloneDX", "the format CycloneDX")]
     spec_version: Annotated[RequiredText, _supported(lambda value: value.startswith("1."), "CycloneDX 1.x")]
     version: Int32 = 1
@@ -100,17 +95,17 @@ class _CycloneDx(_Part):
 # --- SPDX ---
 
 
-class _Checksum(_Part):
+class _Checksum(OpenDocument):
     algorithm: TextOrEmpty = ""
     checksum_value: TextOrEmpty = ""
 
 
-class _Reference(_Part):
+class _Reference(OpenDocument):
     reference_type: TextOrEmpty = ""
     reference_locator: TextOrEmpty = ""
 
 
-class _Package(_Part):
+class _Package(OpenDocument):
     id: RequiredText = Field(alias="SPDXID")
     name: RequiredText
     version_info: TextOrEmpty = ""
@@ -126,13 +121,13 @@ class _Package(_Part):
         return next((each.reference_locator for each in self.external_refs if each.reference_type == "purl"), "")
 
 
-class _Relationship(_Part):
+class _Relationship(OpenDocument):
     element: TextOrEmpty = Field(default="", alias="spdxElementId")
     relationship_type: TextOrEmpty = ""
     related: TextOrEmpty = Field(default="", alias="relatedSpdxElement")
 
 
-class _Spdx(_Part):
+class _Spdx(OpenDocument):
     spdx_version: Annotated[RequiredText, _supported(lambda value: value in SPDX_VERSIONS, " or ".join(SPDX_VERSIONS))]
     id: RequiredText = Field(alias="SPDXID")
     name: RequiredText
@@ -180,10 +175,7 @@ def is_bill(document: Mapping[str, Any]) -> bool:
 def read_bill(document: Mapping[str, Any]) -> Bill:
     """Parse a JSON object as an SBOM. Raises `DocumentError` with all findings."""
     model: type[_CycloneDx] | type[_Spdx] = _CycloneDx if "bomFormat" in document else _Spdx
-    read, findings = shape(model, document, _DIALECT)
-    if read is None:
-        raise DocumentError(findings)
-    return read
+    return shaped(model, document, _DIALECT)
 
 
 def artifact_findings(bill: Bill, descriptor: Descriptor) -> list[Finding]:

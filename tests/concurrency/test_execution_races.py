@@ -27,7 +27,7 @@ from tests.concurrency.racing import parted, race, results_of
 from tests.concurrency.sessions import ended_after, thread
 from tests.executions.campaigns.campaigning import codes, pass_time
 from tests.repetition import rounds
-from wire.broker.acl import COORDINATOR
+from wire.messages.queues import COORDINATOR
 
 ROUNDS = rounds(5)
 

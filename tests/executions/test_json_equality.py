@@ -8,7 +8,7 @@ from django.db import connection
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from wire.documents import json_values
+from wire.documents import json_writer
 
 pytestmark = pytest.mark.django_db
 
@@ -41,5 +41,5 @@ def test_digests_are_equal_if_and_only_if_jsonb_values_are(one: Any, other: Any)
     with connection.cursor() as cursor:
         cursor.execute("SELECT %s::jsonb = %s::jsonb", [json.dumps(one), json.dumps(other)])
         [same] = cursor.fetchone()
-    assert json_values.equal(one, other) is same
-    assert (json_values.digest(one) == json_values.digest(other)) is same
+    assert json_writer.equal(one, other) is same
+    assert (json_writer.digest(one) == json_writer.digest(other)) is same

@@ -22,10 +22,11 @@ from embedded.valkey import Valkey, worker_url
 from tests import making
 from tests.broker import accepting, taken, using_broker
 from tests.cases import cases
-from wire.broker import client, log_limit
-from wire.broker.acl import worker_user
+from wire import log_lines
+from wire.broker import client
 from wire.broker.quiet_consumer import QuietConsumer
 from wire.identity import ReleaseIdentity
+from wire.messages import queues
 from wire.messages.queues import HEARTBEAT_QUEUE, OUTCOME_QUEUE, instruction_queue_of, queue_of, tenant_prefix
 
 ONE = {"number": 1}
@@ -156,7 +157,7 @@ def test_the_newest_dead_messages_are_kept_in_part(
     assert [entry["excerpt"].partition(" ")[0] for entry in kept] == [str(n) for n in range(119, 19, -1)]
     assert {(entry["code"], entry["bytes"] > 10_000) for entry in kept} == {("MESSAGE_MALFORMED", True)}
     assert {len(entry["excerpt"]) for entry in kept} == {client.LONGEST_EXCERPT}
-    assert takes_batches or len(caplog.records) == log_limit.MOST
+    assert takes_batches or len(caplog.records) == log_lines.MOST
     assert "xx" not in caplog.text
 
 
@@ -339,7 +340,7 @@ def test_every_other_command_is_refused(owner: Any) -> None:
     for name, arity in commands(owner):
         words = name.split("|")
         words += [OWN_QUEUES[0]] * (abs(arity) - len(words))
-        answer = owner.execute_command("ACL", "DRYRUN", worker_user(TENANT), *words)
+        answer = owner.execute_command("ACL", "DRYRUN", queues.worker_user(TENANT), *words)
         if "permissions to run" not in text(answer):
             permitted.add(name)
     assert permitted >= ALLOWED

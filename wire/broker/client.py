@@ -30,8 +30,8 @@ from kombu.utils.scheduling import round_robin_cycle
 from redis.exceptions import ConnectionError as ConnectionLostError
 from redis.exceptions import RedisError, ResponseError
 
-from wire.broker.log_limit import LogLimit
 from wire.documents import json_writer
+from wire.log_lines import LogLimit
 from wire.messages.task_messages import NOTHING_FOLLOWS, MessageRefused, TaskMessage, TaskMessages
 
 log = logging.getLogger(__name__)
@@ -291,11 +291,7 @@ def _celery_message(queue: str, text: bytes, message: TaskMessage) -> dict[str, 
             "kwargsrepr": "",
             "ignore_result": True,
         },
-        "properties": {
-            "delivery_tag": name,
-            "delivery_info": {"exchange": "", "routing_key": queue},
-            "text": text,
-        },
+        "properties": {"delivery_tag": name, "delivery_info": {"exchange": "", "routing_key": queue}, "text": text},
     }
 
 

@@ -1,12 +1,14 @@
-"""The differences between two releases, as plain data."""
+"""What is compared, the facts about a release, and the differences between two releases: plain data."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
+from wire.documents.contract import Contract
+from wire.documents.descriptor import Descriptor
 from wire.documents.json_reader import shown
 
 MAX_DIFFERENCES: Final = 500
@@ -112,3 +114,51 @@ def ordered(differences: Iterable[Difference]) -> tuple[Difference, ...]:
     # The most harmful one that is not listed decides the impact.
     more = Difference(found[-left].area, Kind.CHANGED, found[-left].impact, "", "", "", reason)
     return (*found[:MAX_DIFFERENCES], more)
+
+
+MAX_PACKAGES: Final = 20_000
+"""How many packages of a release are compared. A release with more counts as one whose packages are unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What provenance claims. A member is empty if it says nothing. `commit` is the digest of the source."""
+
+    builder: str = ""
+    source: str = ""
+    commit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """One package of an SBOM. `name` is its purl without the version, or else its name."""
+
+    name: str
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseFacts:
+    """A release. None means that the facts are not known.
+
+    `environments` has the environments that artifacts require, by artifactId, in the form of
+    `RequiredEnvironment.to_json`. `signers` describes who signed. `packages` are those of its SBOMs.
+    """
+
+    descriptor: Descriptor
+    contract: Contract | None = None
+    environments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    checkpoints: bool | None = None
+    signers: Sequence[str] | None = None
+    provenance: Sequence[Provenance] | None = None
+    packages: Sequence[Package] | None = None
+
+
+def package_of(name: str, version: str, purl: str = "") -> Package:
+    """Return the package of an SBOM's component. The purl decides, if there is one."""
+    if not purl.startswith("pkg:"):
+        return Package(name, version)
+    bare = purl.partition("#")[0].partition("?")[0]
+    before, separator, after = bare.rpartition("@")
+    # A purl without a version may still have an encoded "@" in its namespace, but no literal one.
+    return Package(before, after) if separator and "/" not in after else Package(bare, version)

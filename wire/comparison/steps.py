@@ -1,13 +1,17 @@
-"""Compares the steps of two contracts. A step is identified by its authored name. Pure."""
+"""Compares the steps of two contracts, which are identified by their authored names, and the types of steps. Pure."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
 
 from wire.comparison.differences import Area, Difference, Impact, Kind, changed
-from wire.documents.cardinality import takes_many
-from wire.documents.contract import Contract, Step
+from wire.comparison.type_shapes import Types
+from wire.comparison.types import Effect, Rule, TypeChange, compare_types
+from wire.documents.contract import TIMER, Contract, Step, takes_many
 from wire.documents.json_reader import quoted, shown
 from wire.documents.json_writer import text
 
@@ -150,3 +154,168 @@ def _broken(area: Area, path: str, values: Iterable[str], reason: str) -> Differ
 def _described(step: Step) -> str:
     types = f"{step.input_type_id or '?'} → {step.output_type_id or '?'}"
     return f"{types}, {step.cardinality}" if step.cardinality else types
+
+
+class Role(StrEnum):
+    """Who depends on values of a type: those who send inputs, those who read results, those who read the requests of
+    awaits, or work that has stored them."""
+
+    INPUT = "input"
+    OUTPUT = "output"
+    REQUEST = "request"
+    BETWEEN = "between"
+
+
+_INPUTS: Final = {
+    Rule.REQUIRED_ADDED: "Inputs without this field were accepted, and are refused.",
+    Rule.FIELD_REMOVED: "Inputs with this field were accepted, and are refused, because it is unknown.",
+    Rule.BECAME_REQUIRED: "Inputs without this field were accepted, and are refused.",
+    Rule.NULL_REFUSED: "Inputs with null for this field were accepted, and are refused.",
+    Rule.VARIANT_REMOVED: "Inputs of this variant were accepted, and are refused.",
+    Rule.VALUES: "Some inputs that were accepted are refused.",
+}
+_RESULTS: Final = {
+    Rule.REQUIRED_ADDED: "Results no longer have this field, on which clients may rely.",
+    Rule.BECAME_REQUIRED: "Results may be without this field, on which clients may rely.",
+    Rule.NULL_REFUSED: "Results may have null for this field, which the older type does not allow.",
+    Rule.VARIANT_REMOVED: "Results may be of a variant that clients do not know.",
+    Rule.VALUES: "Results may have values that the older type does not allow.",
+}
+_STORED: Final = {
+    Rule.REQUIRED_ADDED: "Values of parked work have no such field, so it stays on the older release.",
+    Rule.FIELD_REMOVED: "Values of parked work may have this field, so it stays on the older release.",
+    Rule.BECAME_REQUIRED: "Values of parked work may be without this field, so it stays on the older release.",
+    Rule.NULL_REFUSED: "Values of parked work may have null for this field, so it stays on the older release.",
+    Rule.VARIANT_REMOVED: "Values of parked work may be of this variant, so it stays on the older release.",
+    Rule.VALUES: "The newer type refuses some values of parked work, so it stays on the older release.",
+}
+_READ: Final = "Requests of an await may have such values. People, clients and receivers of webhooks may not know them."
+_REQUESTS: Final = dict.fromkeys(_RESULTS, _READ)
+_BREAKING: Final = {
+    Role.INPUT: (Impact.BREAKING_FOR_CALLERS, _INPUTS),
+    Role.OUTPUT: (Impact.BREAKING_FOR_CALLERS, _RESULTS),
+    Role.REQUEST: (Impact.BREAKING_FOR_CALLERS, _REQUESTS),
+    Role.BETWEEN: (Impact.BREAKING_FOR_PARKED_WORK, _STORED),
+}
+_WIDENED: Final = {
+    Role.INPUT: "Inputs that were accepted are still accepted.",
+    Role.OUTPUT: "Results still have the older type.",
+    Role.REQUEST: "Requests of the await still have the older type.",
+    Role.BETWEEN: "The newer type accepts the values of parked work.",
+}
+_UNDECIDED: Final = {
+    Rule.OPAQUE: "The contract has no definition of a type, so its values are not known.",
+    Rule.UNCHECKED: "The coordinator does not check this constraint, and the pipeline may.",
+    Rule.CODE: "The code of the pipeline decides which values are accepted, and it differs.",
+    Rule.TOO_LARGE: "The type is too large to be compared further.",
+}
+_NO_EXAMPLE: Final = "No value is known that only one of the types accepts."
+_MIRRORED: Final = {Kind.ADDED: Kind.REMOVED, Kind.REMOVED: Kind.ADDED}
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    path: str
+    role: Role
+    before: str
+    after: str
+
+
+def type_differences(before: Contract, after: Contract) -> Iterator[Difference]:
+    """Yield the differences between the types of steps, field by field.
+
+    Between the input of the first step and the output of the last one, only steps of both contracts are compared. A
+    pair of types is compared once for each role. The older type of a result must accept what the newer one allows,
+    except for new fields, because readers ignore them.
+    """
+    types = Types(before.canonical_types), Types(after.canonical_types)
+    compared: set[tuple[Role, str, str]] = set()
+    for place in _places(before, after):
+        key = (place.role, place.before, place.after)
+        if key not in compared:
+            compared.add(key)
+            yield from _compared(place, *types)
+
+
+def stored_differences(
+    path: str, stored: tuple[Contract, str | None], taken: tuple[Contract, str | None]
+) -> Iterator[Difference]:
+    """Yield the differences from the type of values that parked work has stored to the type that a step takes.
+
+    Types are named by their contract and id. A type without a definition is a difference, even if both have its name.
+    """
+    (before, stored_id), (after, taken_id) = stored, taken
+    place = _Place(path, Role.BETWEEN, stored_id or "", taken_id or "")
+    return _compared(place, Types(before.canonical_types), Types(after.canonical_types), defined=True)
+
+
+def _places(before: Contract, after: Contract) -> Iterator[_Place]:
+    if not before.steps or not after.steps:
+        return
+    old, new = steps_by_name(before.steps), steps_by_name(after.steps)
+    first, last = next(iter(new)), next(reversed(new))
+    was_first, was_last = next(iter(old)), next(reversed(old))
+    yield _Place(
+        f"{step_path(first)}.input", Role.INPUT, old[was_first].input_type_id or "", new[first].input_type_id or ""
+    )
+    yield _Place(
+        f"{step_path(last)}.output", Role.OUTPUT, old[was_last].output_type_id or "", new[last].output_type_id or ""
+    )
+    for name, step in new.items():
+        if name in old and _asks(old[name]) and _asks(step):
+            ids = old[name].input_type_id or "", step.input_type_id or ""
+            yield _Place(f"{step_path(name)}.request", Role.REQUEST, *ids)
+        if name in old and name not in (first, was_first):
+            ids = old[name].input_type_id or "", step.input_type_id or ""
+            yield _Place(f"{step_path(name)}.input", Role.BETWEEN, *ids)
+        if name in old and name not in (last, was_last):
+            ids = old[name].output_type_id or "", step.output_type_id or ""
+            yield _Place(f"{step_path(name)}.output", Role.BETWEEN, *ids)
+
+
+def _asks(step: Step) -> bool:
+    """Return True for an await whose requests are read outside: by those who answer, or by a webhook's receiver."""
+    return (step.kind == "await" and step.await_transport != TIMER) or step.deferred_completion is not None
+
+
+def _compared(place: _Place, before: Types, after: Types, *, defined: bool = False) -> Iterator[Difference]:
+    mirrored = place.role in (Role.OUTPUT, Role.REQUEST)
+    changes = (
+        compare_types(after, place.after, before, place.before)
+        if mirrored
+        else compare_types(before, place.before, after, place.after, defined=defined)
+    )
+    found = False
+    for change in changes:
+        found = True
+        yield _difference(place, change, mirrored)
+    if not found and place.before != place.after:
+        reason = "The type has another name, and accepts the same values."
+        texts = shown(place.before), shown(place.after)
+        yield Difference(Area.TYPE, Kind.CHANGED, Impact.COMPATIBLE, place.path, *texts, reason)
+
+
+def _difference(place: _Place, change: TypeChange, mirrored: bool) -> Difference:
+    impact, reason = _judged(place.role, change)
+    kind = _kind(change)
+    texts = change.before, change.after
+    if mirrored:
+        kind, texts = _MIRRORED.get(kind, kind), (change.after, change.before)
+    return Difference(Area.TYPE, kind, impact, place.path + change.path, *texts, reason)
+
+
+def _judged(role: Role, change: TypeChange) -> tuple[Impact, str]:
+    if role in (Role.OUTPUT, Role.REQUEST) and change.rule is Rule.FIELD_REMOVED:
+        return Impact.COMPATIBLE, "Values have a new field, which their readers ignore."
+    if change.effect is Effect.WIDENED:
+        return Impact.COMPATIBLE, _WIDENED[role]
+    if change.effect is Effect.NARROWED:
+        impact, reasons = _BREAKING[role]
+        return impact, reasons[change.rule]
+    return Impact.UNKNOWN, _UNDECIDED.get(change.rule, _NO_EXAMPLE)
+
+
+def _kind(change: TypeChange) -> Kind:
+    if change.rule in (Rule.REQUIRED_ADDED, Rule.OPTIONAL_ADDED, Rule.VARIANT_ADDED):
+        return Kind.ADDED
+    return Kind.REMOVED if change.rule in (Rule.FIELD_REMOVED, Rule.VARIANT_REMOVED) else Kind.CHANGED

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
+from itertools import islice
 from typing import Any, Final
 
 from wire.documents.canonical_types import SCALARS, TEXTS, Checker, choices_of, named_objects, number_of
@@ -65,22 +66,14 @@ class Shape:
         return self.scalar == "json" and not self.wrappers
 
 
-class Types:
-    """The types of one contract."""
+class Types(Checker):
+    """The types of one contract, with what each stands for and values that it accepts."""
 
     def __init__(self, canonical_types: Mapping[str, Any]) -> None:
-        self._checker = Checker(canonical_types)
+        super().__init__(canonical_types)
         self._shapes: dict[str, Shape] = {}
         self._samples: dict[int, tuple[Any, int]] = {}
         self._steps = 0
-
-    def accepts(self, expression: Any, value: Any) -> bool:
-        """Return True if the coordinator accepts the value."""
-        return self._checker.accepts(expression, value)
-
-    def takes_null(self, field: Mapping[str, Any]) -> bool:
-        """Return True if this field of a record may be null."""
-        return self._checker.takes_null(field)
 
     def shape(self, expression: Any) -> Shape:
         """Return what the expression stands for. Types without a definition, and endless ones, are opaque."""
@@ -100,7 +93,7 @@ class Types:
             if not isinstance(expression, str):
                 return _anonymous(expression, label, tuple(wrappers))
             label = label or shown(expression)
-            definition = self._checker.definition(expression)
+            definition = self.definition(expression)
             kind = definition.get("kind") if definition is not None else None
             if definition is not None and kind == "alias":
                 expression = definition.get("target")
@@ -117,11 +110,11 @@ class Types:
 
     def sample_of_field(self, field: Mapping[str, Any]) -> Any:
         """Return a small value of a record's field that is not null; NOTHING if none was found."""
-        return self._field(field, 0, frozenset())[0]
+        return self._sample_field(field, 0, frozenset())[0]
 
     def required(self, record: Shape) -> Any:
         """Return a value of the record with its required fields only; NOTHING if none was found."""
-        return self._record(record, 0, frozenset())[0]
+        return self._sample_record(record, 0, frozenset())[0]
 
     def _sample(self, expression: Any, depth: int, open_types: frozenset[int]) -> tuple[Any, int]:
         self._steps += 1
@@ -138,23 +131,27 @@ class Types:
         if id(shape.body) in open_types:
             return NOTHING, 0
         within = open_types | {id(shape.body)}
-        return self._record(shape, depth, within) if shape.form is Form.RECORD else self._union(shape, depth, within)
+        return (
+            self._sample_record(shape, depth, within)
+            if shape.form is Form.RECORD
+            else self._sample_union(shape, depth, within)
+        )
 
-    def _record(self, shape: Shape, depth: int, open_types: frozenset[int]) -> tuple[Any, int]:
+    def _sample_record(self, shape: Shape, depth: int, open_types: frozenset[int]) -> tuple[Any, int]:
         if id(shape.body) in self._samples:
             return self._samples[id(shape.body)]
         value, weight = dict[str, Any](), 1
         for name, part in shape.parts.items():
             if part.get("optional") is True:
                 continue
-            value[name], more = self._field(part, depth, open_types)
+            value[name], more = self._sample_field(part, depth, open_types)
             weight += more
             if value[name] is NOTHING or weight > _MAX_SAMPLE:
                 return NOTHING, 0
         self._samples[id(shape.body)] = value, weight
         return value, weight
 
-    def _field(self, part: Mapping[str, Any], depth: int, open_types: frozenset[int]) -> tuple[Any, int]:
+    def _sample_field(self, part: Mapping[str, Any], depth: int, open_types: frozenset[int]) -> tuple[Any, int]:
         items = items_between(part)
         fewest, most = items or (1, 1)
         if fewest == 0 or fewest > min(most, _MAX_SAMPLE):
@@ -162,7 +159,7 @@ class Types:
         value, weight = self._sample(part.get("type"), depth + 1, open_types)
         return (value, weight) if items is None or value is NOTHING else ([value] * fewest, fewest * weight)
 
-    def _union(self, shape: Shape, depth: int, open_types: frozenset[int]) -> tuple[Any, int]:
+    def _sample_union(self, shape: Shape, depth: int, open_types: frozenset[int]) -> tuple[Any, int]:
         for name, part in shape.parts.items():
             payload, weight = self._sample(part.get("payload"), depth + 1, open_types)
             if payload is not NOTHING and weight < _MAX_SAMPLE:
@@ -291,3 +288,55 @@ def is_wider_scalar(before: str, after: str) -> bool:
         or (before, after) == ("integer", "number")
         or (before in TEXTS and after == "string")
     )
+
+
+def is_within(old: Shape, new: Shape) -> bool:
+    """Return True if the constraints of `old` imply those of `new`. Patterns that are not checked do not count."""
+    before, after = limits_of(old), limits_of(new)
+    if after.choices is not None and (before.choices is None or not before.choices <= after.choices):
+        return False
+    lengths = [len(choice) for choice in before.choices or ()]
+    shortest, longest = min(lengths, default=before.shortest), max(lengths, default=before.longest)
+    texts_fit = after.shortest <= max(shortest, before.shortest) and after.longest >= min(longest, before.longest)
+    if not texts_fit and old.scalar not in ("integer", "number", "boolean"):
+        return False
+    return old.scalar == "boolean" or (
+        _bounds_fit(before.lower, after.lower, 1) and _bounds_fit(before.upper, after.upper, -1)
+    )
+
+
+def refused_choices(old: Shape, new: Shape) -> Iterator[str]:
+    """Yield a few literals that the constraints of `old` allow and those of `new` do not."""
+    before, after = limits_of(old), limits_of(new)
+    refused = (
+        choice
+        for choice in sorted(before.choices or ())
+        if (after.choices is not None and choice not in after.choices)
+        or not after.shortest <= len(choice) <= after.longest
+    )
+    return islice(refused, 20)
+
+
+def _bounds_fit(before: Any, after: Any, sign: int) -> bool:
+    if after is None:
+        return True
+    if before is None:
+        return False
+    return bool((sign * before[0], before[1]) >= (sign * after[0], after[1]))
+
+
+def described(shape: Shape) -> str:
+    """Return the label of a type with its constraints."""
+    limits = limits_of(shape)
+    texts = [shape.label if shape.label == shape.scalar or not shape.scalar else f"{shape.label} ({shape.scalar})"]
+    if limits.choices is not None:
+        texts.append("one of " + ", ".join(sorted(limits.choices)[:20]))
+    if limits.shortest:
+        texts.append(f"at least {limits.shortest} characters")
+    if limits.longest != float("inf"):
+        texts.append(f"at most {limits.longest} characters")
+    for bound, inclusive, strict in ((limits.lower, "at least", "more than"), (limits.upper, "at most", "less than")):
+        if bound is not None:
+            texts.append(f"{strict if bound[1] else inclusive} {bound[0]}")
+    texts += [f"pattern {pattern}" for pattern in sorted(limits.patterns)]
+    return shown(", ".join(texts))

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import chain, islice
+from itertools import chain
 from typing import Any, Final
 
 from wire.comparison.type_shapes import (
@@ -22,10 +22,14 @@ from wire.comparison.type_shapes import (
     Shape,
     Types,
     candidates,
+    described,
     is_wider_scalar,
+    is_within,
     items_between,
     limits_of,
+    refused_choices,
 )
+from wire.documents.canonical_types import member_path
 from wire.documents.json_reader import shown
 from wire.documents.json_writer import same_json, sorted_text
 
@@ -126,12 +130,12 @@ class _Walk:
         self.compared += 1
         if new.accepts_everything:
             if not old.accepts_everything:
-                yield TypeChange(pair.path, Rule.VALUES, Effect.WIDENED, _described(old), _described(new))
+                yield TypeChange(pair.path, Rule.VALUES, Effect.WIDENED, described(old), described(new))
         elif Form.OPAQUE in (old.form, new.form):
             if self._defined or not same_json(
                 [old.form, old.label, old.body, old.wrappers], [new.form, new.label, new.body, new.wrappers]
             ):
-                yield TypeChange(pair.path, Rule.OPAQUE, Effect.UNKNOWN, _described(old), _described(new))
+                yield TypeChange(pair.path, Rule.OPAQUE, Effect.UNKNOWN, described(old), described(new))
         elif old.form is not new.form:
             yield self._values(pair, old, new, [self._before.sample(pair.before), *candidates(old, new)])
         else:
@@ -168,7 +172,7 @@ class _Walk:
         for name, part in new.parts.items():
             if name in old.parts:
                 continue
-            path, text = _member(pair.path, name), self._field_text(self._after, part)
+            path, text = member_path(pair.path, name), self._field_text(self._after, part)
             if part.get("optional") is True:
                 yield TypeChange(path, Rule.OPTIONAL_ADDED, Effect.WIDENED, after=text)
             else:
@@ -179,13 +183,13 @@ class _Walk:
             value = _member_of(smallest, name)
         else:
             value = None if self._before.takes_null(part) else self._before.sample_of_field(part)
-        path, text = _member(pair.path, name), self._field_text(self._before, part)
+        path, text = member_path(pair.path, name), self._field_text(self._before, part)
         return _narrowed(pair, path, Rule.FIELD_REMOVED, _with(smallest, name, value), before=text)
 
     def _field(
         self, pair: _Pair, name: str, old: Mapping[str, Any], new: Mapping[str, Any], smallest: Any
     ) -> Iterator[TypeChange]:
-        path = _member(pair.path, name)
+        path = member_path(pair.path, name)
         was_optional, is_optional = old.get("optional") is True, new.get("optional") is True
         if was_optional and not is_optional:
             yield _narrowed(pair, path, Rule.BECAME_REQUIRED, smallest, "optional", "required")
@@ -229,14 +233,14 @@ class _Walk:
         return _narrowed(pair, path, Rule.VALUES, example, *texts)
 
     def _field_text(self, types: Types, part: Mapping[str, Any]) -> str:
-        text = _described(types.shape(part.get("type"))) + "[]" * (part.get("repeated") is True)
+        text = described(types.shape(part.get("type"))) + "[]" * (part.get("repeated") is True)
         return f"{text}, optional" if part.get("optional") is True else text
 
     # --- unions and maps ---
 
     def _unions(self, pair: _Pair, old: Shape, new: Shape) -> Iterator[TypeChange]:
         for name, part in old.parts.items():
-            path = _member(pair.path, name)
+            path = member_path(pair.path, name)
             if name in new.parts:
                 place = _inside(pair.embed, _single(name))
                 payloads = part.get("payload"), new.parts[name].get("payload")
@@ -247,7 +251,7 @@ class _Walk:
             yield _narrowed(pair, path, Rule.VARIANT_REMOVED, example, before=shown(name))
         for name in new.parts:
             if name not in old.parts:
-                path = _member(pair.path, name)
+                path = member_path(pair.path, name)
                 yield TypeChange(path, Rule.VARIANT_ADDED, Effect.WIDENED, after=shown(name))
 
     def _maps(self, pair: _Pair, old: Shape, new: Shape) -> Iterator[TypeChange]:
@@ -281,10 +285,10 @@ class _Walk:
 
     def _scalars(self, pair: _Pair, old: Shape, new: Shape) -> Iterator[TypeChange]:
         same = old.scalar == new.scalar and same_json(old.wrappers, new.wrappers)
-        if not same and is_wider_scalar(old.scalar, new.scalar) and _within(old, new):
+        if not same and is_wider_scalar(old.scalar, new.scalar) and is_within(old, new):
             yield from self._wider(pair, old, new)
         elif not same:
-            yield self._values(pair, old, new, chain(_refused_choices(old, new), candidates(old, new)))
+            yield self._values(pair, old, new, chain(refused_choices(old, new), candidates(old, new)))
 
     def _wider(self, pair: _Pair, old: Shape, new: Shape) -> Iterator[TypeChange]:
         before, after = limits_of(old), limits_of(new)
@@ -292,7 +296,7 @@ class _Walk:
             texts = _patterns(before), _patterns(after)
             yield TypeChange(pair.path, Rule.UNCHECKED, Effect.UNKNOWN, *texts)
         elif (old.scalar, before) != (new.scalar, after):
-            yield TypeChange(pair.path, Rule.VALUES, Effect.WIDENED, _described(old), _described(new))
+            yield TypeChange(pair.path, Rule.VALUES, Effect.WIDENED, described(old), described(new))
 
     def _values(self, pair: _Pair, old: Shape, new: Shape, values: Any) -> TypeChange:
         """Return a change that only a value can judge."""
@@ -303,7 +307,7 @@ class _Walk:
             and self._before.accepts(pair.before, value)
             and not self._after.accepts(pair.after, value)
         )
-        return _narrowed(pair, pair.path, Rule.VALUES, next(found, NOTHING), _described(old), _described(new))
+        return _narrowed(pair, pair.path, Rule.VALUES, next(found, NOTHING), described(old), described(new))
 
 
 def _narrowed(pair: _Pair, path: str, rule: Rule, value: Any, before: str = "", after: str = "") -> TypeChange:
@@ -348,65 +352,7 @@ def _member_of(smallest: Any, name: str) -> Any:
     return NOTHING if smallest is NOTHING else smallest[name]
 
 
-# --- constraints ----------------------------------------------------------------------------------
-
-
-def _within(old: Shape, new: Shape) -> bool:
-    """Return True if the constraints of `old` imply those of `new`. Patterns that are not checked do not count."""
-    before, after = limits_of(old), limits_of(new)
-    if after.choices is not None and (before.choices is None or not before.choices <= after.choices):
-        return False
-    lengths = [len(choice) for choice in before.choices or ()]
-    shortest, longest = min(lengths, default=before.shortest), max(lengths, default=before.longest)
-    texts_fit = after.shortest <= max(shortest, before.shortest) and after.longest >= min(longest, before.longest)
-    if not texts_fit and old.scalar not in ("integer", "number", "boolean"):
-        return False
-    return old.scalar == "boolean" or (
-        _bounds_fit(before.lower, after.lower, 1) and _bounds_fit(before.upper, after.upper, -1)
-    )
-
-
-def _refused_choices(old: Shape, new: Shape) -> Iterator[str]:
-    """Yield a few literals that the constraints of `old` allow and those of `new` do not."""
-    before, after = limits_of(old), limits_of(new)
-    refused = (
-        choice
-        for choice in sorted(before.choices or ())
-        if (after.choices is not None and choice not in after.choices)
-        or not after.shortest <= len(choice) <= after.longest
-    )
-    return islice(refused, 20)
-
-
-def _bounds_fit(before: Any, after: Any, sign: int) -> bool:
-    if after is None:
-        return True
-    if before is None:
-        return False
-    return bool((sign * before[0], before[1]) >= (sign * after[0], after[1]))
-
-
 # --- texts ----------------------------------------------------------------------------------------
-
-
-def _member(path: str, name: str) -> str:
-    return f"{path}.{shown(name)}"
-
-
-def _described(shape: Shape) -> str:
-    limits = limits_of(shape)
-    texts = [shape.label if shape.label == shape.scalar or not shape.scalar else f"{shape.label} ({shape.scalar})"]
-    if limits.choices is not None:
-        texts.append("one of " + ", ".join(sorted(limits.choices)[:20]))
-    if limits.shortest:
-        texts.append(f"at least {limits.shortest} characters")
-    if limits.longest != float("inf"):
-        texts.append(f"at most {limits.longest} characters")
-    for bound, inclusive, strict in ((limits.lower, "at least", "more than"), (limits.upper, "at most", "less than")):
-        if bound is not None:
-            texts.append(f"{strict if bound[1] else inclusive} {bound[0]}")
-    texts += [f"pattern {pattern}" for pattern in sorted(limits.patterns)]
-    return shown(", ".join(texts))
 
 
 def _constraint(member: str, value: Any) -> str:

@@ -7,19 +7,15 @@ verify-provenance` reads it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer
 from pydantic_core import PydanticCustomError
 
-from wire.documents.execution_runs import instant
-from wire.documents.execution_statement import STATEMENT_TYPE, Digest, PinnedArtifact
+from wire.documents.execution_statement import STATEMENT_TYPE, Digest, Part, PinnedArtifact, one_of
 from wire.documents.json_reader import Dialect, read_object
-from wire.documents.shape import ArrayOrNull, Document, Flag, RequiredText, shape
-from wire.findings import DocumentError
+from wire.documents.shape import ArrayOrNull, Flag, RequiredText, shaped
 
 PREDICATE_TYPE: Final = "urn:durable-coordinator:predicate:activation-history:v1"
 NAME: Final = "history"
@@ -35,148 +31,6 @@ PROMOTION: Final = "promotion"
 WITHDRAWAL: Final = "withdrawal"
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
-
-
-# --- writing --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Voted:
-    """One vote: `decision` is approve or refuse."""
-
-    actor: str
-    decision: str
-    comment: str
-    voted_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Requested:
-    """The request that an activation carried out, with the votes that approved it."""
-
-    request_id: str
-    requested_at: datetime
-    votes: Sequence[Voted]
-
-
-@dataclass(frozen=True, slots=True)
-class Activated:
-    """One activation. `previous_release_version` is None for the first one of a pipeline.
-
-    `override` says that it did without the approvals that the policy required. `request` is None if there was none.
-    Only a gradual activation has a candidate, which gets `share` percent of the new executions.
-    """
-
-    sequence: int
-    kind: str
-    release_version: str
-    previous_release_version: str | None
-    actor: str
-    reason: str
-    activated_at: datetime
-    override: bool = False
-    request: Requested | None = None
-    candidate_release_version: str | None = None
-    share: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Revoked:
-    actor: str
-    reason: str
-    revoked_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A release that was activated or revoked. `descriptor_digest` and the digests of `artifacts` are SHA-256.
-
-    `descriptor_digest` is in hex. `artifacts` are pairs of an artifact's id and its digest with a prefix.
-    """
-
-    release_version: str
-    contract_version: str
-    descriptor_digest: str
-    artifacts: Sequence[tuple[str, str]]
-    revocation: Revoked | None
-
-
-def build(
-    tenant: str, pipeline_id: str, releases: Sequence[Known], activations: Sequence[Activated], omitted: int
-) -> dict[str, Any]:
-    """Return the statement. Equal arguments give equal statements.
-
-    `activations` are the newest ones, oldest first, and `omitted` is the number of older ones. `releases` are those
-    that they name, and those that were revoked, and at least one.
-    """
-    return {
-        "_type": STATEMENT_TYPE,
-        "subject": [_subject(each.release_version, each.descriptor_digest) for each in releases],
-        "predicateType": PREDICATE_TYPE,
-        "predicate": {
-            "tenant": tenant,
-            "pipelineId": pipeline_id,
-            "releases": [_release(each) for each in releases],
-            "activations": [_activation(each) for each in activations],
-            "omittedActivations": omitted,
-        },
-    }
-
-
-def _activation(activated: Activated) -> dict[str, Any]:
-    members: dict[str, Any] = {
-        "sequence": activated.sequence,
-        "kind": activated.kind,
-        "releaseVersion": activated.release_version,
-        "previousReleaseVersion": activated.previous_release_version,
-        "actor": activated.actor,
-        "reason": activated.reason,
-        "activatedAt": instant(activated.activated_at),
-    }
-    if activated.override:
-        members["override"] = True
-    if activated.request:
-        members["request"] = _request(activated.request)
-    if (candidate := activated.candidate_release_version) is not None:
-        members["candidate"] = {"releaseVersion": candidate, "share": activated.share}
-    return members
-
-
-def _request(requested: Requested) -> dict[str, Any]:
-    return {
-        "requestId": requested.request_id,
-        "requestedAt": instant(requested.requested_at),
-        "votes": [
-            {
-                "actor": vote.actor,
-                "decision": vote.decision,
-                "comment": vote.comment,
-                "votedAt": instant(vote.voted_at),
-            }
-            for vote in requested.votes
-        ],
-    }
-
-
-def _release(known: Known) -> dict[str, Any]:
-    revoked = known.revocation
-    return {
-        "releaseVersion": known.release_version,
-        "contractVersion": known.contract_version,
-        "descriptorDigest": {"sha256": known.descriptor_digest},
-        "artifacts": [{"artifactId": artifact_id, "digest": digest} for artifact_id, digest in known.artifacts],
-        "revocation": None
-        if revoked is None
-        else {"actor": revoked.actor, "reason": revoked.reason, "revokedAt": instant(revoked.revoked_at)},
-    }
-
-
-def _subject(release_version: str, descriptor_digest: str) -> dict[str, Any]:
-    return {"name": release_version, "digest": {"sha256": descriptor_digest}}
-
-
-# --- reading --------------------------------------------------------------------------------------
-
 _DIALECT = Dialect(
     name=NAME,
     code="PROVENANCE",
@@ -191,30 +45,23 @@ def _instant(found: str) -> str:
     return found
 
 
-def _one_of(*known: str) -> AfterValidator:
-    def check(found: str) -> str:
-        if found not in known:
-            raise PydanticCustomError("PROVENANCE_UNSUPPORTED", f"Only {' and '.join(known)} are supported")
-        return found
-
-    return AfterValidator(check)
-
-
 _Time = Annotated[RequiredText, AfterValidator(_instant)]
 
 
-class Subject(Document):
+class Subject(Part):
     name: RequiredText
     digest: Digest
 
 
-class Revocation(Document):
+class Revocation(Part):
     actor: str
     reason: str
     revoked_at: _Time
 
 
-class Release(Document):
+class Release(Part):
+    """A release that was activated or revoked."""
+
     release_version: RequiredText
     contract_version: RequiredText
     descriptor_digest: Digest
@@ -222,14 +69,16 @@ class Release(Document):
     revocation: Revocation | None
 
 
-class Vote(Document):
+class Vote(Part):
     actor: str
-    decision: Annotated[RequiredText, _one_of(APPROVE, REFUSE)]
+    decision: Annotated[RequiredText, one_of(APPROVE, REFUSE)]
     comment: str
     voted_at: _Time
 
 
-class Request(Document):
+class Request(Part):
+    """The request that an activation carried out, with the votes that approved it."""
+
     request_id: RequiredText
     requested_at: _Time
     votes: Annotated[tuple[Vote, ...], ArrayOrNull]
@@ -239,16 +88,20 @@ _OMITTED: Final = frozenset({"override", "request", "candidate"})
 """Members that are absent if they say nothing. Earlier verifiers reject members that they do not know."""
 
 
-class Candidate(Document):
+class Candidate(Part):
     release_version: RequiredText
     share: float
 
 
-class Activation(Document):
-    """One activation. The members `override`, `request` and `candidate` are absent if they say nothing."""
+class Activation(Part):
+    """One activation. `previous_release_version` is null for the first one of a pipeline.
+
+    `override` says that it did without the approvals that the policy required. Only a gradual activation has a
+    candidate, which gets `share` percent of the new executions.
+    """
 
     sequence: int
-    kind: Annotated[RequiredText, _one_of(ACTIVATION, ROLLBACK, GRADUAL, PROMOTION, WITHDRAWAL)]
+    kind: Annotated[RequiredText, one_of(ACTIVATION, ROLLBACK, GRADUAL, PROMOTION, WITHDRAWAL)]
     release_version: RequiredText
     previous_release_version: str | None
     actor: str
@@ -264,7 +117,7 @@ class Activation(Document):
         return {name: value for name, value in document.items() if value or name not in _OMITTED}
 
 
-class Predicate(Document):
+class Predicate(Part):
     tenant: RequiredText
     pipeline_id: RequiredText
     releases: Annotated[tuple[Release, ...], ArrayOrNull]
@@ -272,12 +125,12 @@ class Predicate(Document):
     omitted_activations: int
 
 
-class Statement(Document):
+class Statement(Part):
     """The activation history of one pipeline."""
 
-    type_: Annotated[RequiredText, _one_of(STATEMENT_TYPE)] = Field(alias="_type")
+    type_: Annotated[RequiredText, one_of(STATEMENT_TYPE)] = Field(alias="_type")
     subject: Annotated[tuple[Subject, ...], ArrayOrNull]
-    predicate_type: Annotated[RequiredText, _one_of(PREDICATE_TYPE)]
+    predicate_type: Annotated[RequiredText, one_of(PREDICATE_TYPE)]
     predicate: Predicate
 
     def contradictions(self) -> list[str]:
@@ -297,8 +150,7 @@ class Statement(Document):
         ]
         found += _wrong_kinds(predicate)
         found += _wrong_approvals(predicate)
-        subjects = [_subject(each.release_version, each.descriptor_digest.sha256) for each in predicate.releases]
-        if [each.normalised() for each in self.subject] != subjects or len(releases) != len(subjects):
+        if self.subject != _subjects(predicate.releases) or len(releases) != len(predicate.releases):
             found.append("the subjects are not the releases of the history")
         return found
 
@@ -353,17 +205,40 @@ def _contradicts_itself(each: Activation) -> bool:
     )
 
 
+def build(
+    tenant: str, pipeline_id: str, releases: Sequence[Release], activations: Sequence[Activation], omitted: int
+) -> dict[str, Any]:
+    """Return the statement. Equal arguments give equal statements.
+
+    `activations` are the newest ones, oldest first, and `omitted` is the number of older ones. `releases` are those
+    that they name, and those that were revoked, and at least one.
+    """
+    predicate = Predicate(
+        tenant=tenant,
+        pipeline_id=pipeline_id,
+        releases=tuple(releases),
+        activations=tuple(activations),
+        omitted_activations=omitted,
+    )
+    subjects = _subjects(releases)
+    return Statement(
+        type_=STATEMENT_TYPE, subject=subjects, predicate_type=PREDICATE_TYPE, predicate=predicate
+    ).normalised()
+
+
+def _subjects(releases: Iterable[Release]) -> tuple[Subject, ...]:
+    return tuple(Subject(name=each.release_version, digest=each.descriptor_digest) for each in releases)
+
+
 def read(payload: bytes) -> Statement:
     """Return the statement in the payload of an envelope. Raises `DocumentError` with all findings."""
-    document = read_object(payload, name=NAME, limit=MAX_BYTES, most_values=MOST_VALUES)
-    statement, findings = shape(Statement, document, _DIALECT)
-    if statement is None:
-        raise DocumentError(findings)
-    return statement
+    return shaped(Statement, _object(payload), _DIALECT)
 
 
 def is_history(payload: bytes) -> bool:
     """Return True if the payload says that it is an activation history. Raises `DocumentError` if it is no object."""
-    return (
-        read_object(payload, name=NAME, limit=MAX_BYTES, most_values=MOST_VALUES).get("predicateType") == PREDICATE_TYPE
-    )
+    return _object(payload).get("predicateType") == PREDICATE_TYPE
+
+
+def _object(payload: bytes) -> dict[str, Any]:
+    return read_object(payload, name=NAME, limit=MAX_BYTES, most_values=MOST_VALUES)

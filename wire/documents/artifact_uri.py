@@ -9,27 +9,25 @@ from __future__ import annotations
 import posixpath
 import re
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import ClassVar, Final, TypeVar
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from wire.documents.json_reader import shown
+from wire.findings import CodedError
 
 FILE, MAVEN, OCI = "file:", "maven:", "oci:"
 
-_TOKEN = re.compile(r"[A-Za-z0-9_.-]+")
-_VERSION = re.compile(r"[A-Za-z0-9_.+~-]+")
+# Neither `.` nor `..`, which would leave the artifact's folder in a repository.
+_TOKEN = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.-]+")
+_VERSION = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.+~-]+")
 _IMAGE = re.compile(r"oci://([A-Za-z0-9._:-]+)/([A-Za-z0-9._~/-]+)@(sha256:[0-9a-f]{64})")
 _PLAIN: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.!~*'():@&=+$,/;")
 """The characters of a path that Java's `Path.toUri` does not escape."""
 _PARTS = "maven:groupId:artifactId[:extension[:classifier]]:version"
 
 
-class ArtifactUriError(ValueError):
-    """A location that is not canonical. `code` is that of the finding, and the text is for people."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
+class ArtifactUriError(CodedError):
+    """A location that is not canonical. `code` is that of the finding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +35,11 @@ class FileUri:
     """A file of the machine that reads the descriptor. `path` is absolute and normalised."""
 
     path: str
+    is_promotable: ClassVar[bool] = False
 
     def __str__(self) -> str:
-        return f"file://{_escaped(self.path)}"
-
-    @property
-    def is_promotable(self) -> bool:
-        return False
+        escaped = (chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in self.path.encode())
+        return f"file://{''.join(escaped)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +77,10 @@ class ImageUri:
     registry: str
     repository: str
     digest: str
+    is_promotable: ClassVar[bool] = True
 
     def __str__(self) -> str:
         return f"oci://{self.registry}/{self.repository}@{self.digest}"
-
-    @property
-    def is_promotable(self) -> bool:
-        return True
 
 
 ArtifactUri = FileUri | MavenUri | ImageUri
@@ -105,7 +98,10 @@ def parse_artifact_uri(text: str) -> ArtifactUri:
     if text.startswith(MAVEN):
         return _maven(text)
     if text.startswith(OCI):
-        return _image(text)
+        match = _IMAGE.fullmatch(text)
+        if match is None:
+            raise _malformed("an oci: URI is oci://registry/repository@sha256:<64 lower-case hex digits>")
+        return ImageUri(*match.groups())
     raise ArtifactUriError("ARTIFACT_URI_SCHEME_UNSUPPORTED", "the uri is not a file:, maven: or oci: URI")
 
 
@@ -149,41 +145,19 @@ def _maven(text: str) -> MavenUri:
 
 def _malformed_part(uri: MavenUri, classifier: str | None) -> str | None:
     """Return the name of the first malformed part. `classifier` is None if the text has no such part."""
-    if not all(_is_token(part) for part in uri.group.split(".")):
+    if not all(map(_TOKEN.fullmatch, uri.group.split("."))):
         return "groupId"
-    if not _is_token(uri.artifact):
-        return "artifactId"
-    if not _is_token(uri.extension):
-        return "extension"
-    if classifier is not None and not _is_token(classifier):
-        return "classifier"
-    return None if _VERSION.fullmatch(uri.version) and not _is_dots(uri.version) else "version"
-
-
-def _is_token(text: str) -> bool:
-    return _TOKEN.fullmatch(text) is not None and not _is_dots(text)
-
-
-def _is_dots(text: str) -> bool:
-    """True for `.` and `..`. They fit the grammar, and would leave the artifact's folder in a repository."""
-    return text in {".", ".."}
-
-
-def _image(text: str) -> ImageUri:
-    match = _IMAGE.fullmatch(text)
-    if match is None:
-        raise _malformed("an oci: URI is oci://registry/repository@sha256:<64 lower-case hex digits>")
-    return ImageUri(*match.groups())
+    named = {"artifactId": uri.artifact, "extension": uri.extension, "classifier": classifier}
+    for name, part in named.items():
+        if part is not None and not _TOKEN.fullmatch(part):
+            return name
+    return None if _VERSION.fullmatch(uri.version) else "version"
 
 
 def _canonical(text: str, found: UriT) -> UriT:
     if str(found) != text:
         raise ArtifactUriError("ARTIFACT_URI_NOT_CANONICAL", f"the canonical form of the uri is {shown(str(found))}")
     return found
-
-
-def _escaped(path: str) -> str:
-    return "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in path.encode())
 
 
 def _malformed(message: str) -> ArtifactUriError:

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
 from pydantic_core import SchemaError, SchemaValidator, core_schema
 
-from wire.documents.json_reader import shown
-from wire.value_limits import DEEPEST
+from wire.documents.json_reader import DEEPEST, shown
 
 MAX_MISMATCHES = 100
 MAX_DECIMAL_EXPONENT = 6144
@@ -50,13 +50,7 @@ def mismatches(
     With `shown`, paths contain nothing of the value but its places in arrays: a name that the type does not declare is
     `{}`, unless it is one of `shown`.
     """
-    checker = Checker(canonical_types, shown)
-    found: list[Mismatch] = []
-    for mismatch in checker.check(type_id, value):
-        found.append(mismatch)
-        if len(found) == MAX_MISMATCHES:
-            break
-    return found
+    return list(islice(Checker(canonical_types, shown).check(type_id, value), MAX_MISMATCHES))
 
 
 _Row = tuple[str, Mapping[str, Any], Callable[[Any], bool] | None, str]
@@ -192,7 +186,7 @@ class Checker:
 
     def _undeclared(self, path: str, name: str) -> str:
         """Return the path of a member whose name comes from the value."""
-        return _member(path, name) if self._shown is None or name in self._shown else f"{path}{{}}"
+        return member_path(path, name) if self._shown is None or name in self._shown else f"{path}{{}}"
 
     def _union(self, definition: Mapping[str, Any], value: Any, path: str, depth: int) -> Iterator[Mismatch]:
         variants = named_objects(definition.get("variants"), "discriminator")
@@ -202,7 +196,7 @@ class Checker:
         if name not in variants:
             yield path, shown(f"must be an object of one member, which is one of: {', '.join(variants)}")
             return
-        yield from self.check(variants[name].get("payload"), value[name], _member(path, name), depth + 1)
+        yield from self.check(variants[name].get("payload"), value[name], member_path(path, name), depth + 1)
 
     def _wrapper(self, definition: Mapping[str, Any], value: Any, path: str, depth: int) -> Iterator[Mismatch]:
         wrapped = list(self.check(definition.get("wraps"), value, path, depth + 1))
@@ -253,7 +247,8 @@ def _row(name: str, field: Mapping[str, Any]) -> _Row:
     return f".{shown(name)}", field, *(scalar or (None, ""))
 
 
-def _member(path: str, name: str) -> str:
+def member_path(path: str, name: str) -> str:
+    """Return the path of a member of the value at `path`."""
     return f"{path}.{shown(name)}"
 
 

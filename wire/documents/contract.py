@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from wire.documents.cardinality import ResultShape, result_shape
 from wire.documents.composition import Composition, Continuation, Definition, Node, broken_rules
 from wire.documents.json_reader import Dialect, Path, bounded, inspect_value, scan
 from wire.documents.json_writer import compact, fingerprint, in_key_order
@@ -23,6 +22,7 @@ from wire.documents.shape import (
     SegmentIdentity,
     TextOrEmpty,
     Texts,
+    null_as,
     shape,
 )
 from wire.findings import DocumentError, Finding, Severity
@@ -42,7 +42,6 @@ MAX_CONTRACT_BYTES = 4 * 1024 * 1024
 
 _DIALECT = Dialect(name=CONTRACT_NAME, code="CONTRACT", preamble=f"Invalid {CONTRACT_ENTRY} JSON: ")
 _NEWEST_SCHEMA = 3
-_PROTOCOLS = ("local", "rest", "grpc", "sqs")
 
 _HASHED = (
     "schemaVersion",
@@ -74,14 +73,10 @@ def _supported_schema(version: int) -> int:
     return version
 
 
-def _internal_for_null(value: Any) -> Any:
-    return "internal" if value is None else value
-
-
-def _default_capabilities(value: Any) -> Any:
-    if value is None:
-        return {"localTransitionExecution": True, "transitionWorkerProtocols": list(_PROTOCOLS)}
-    return value
+_DEFAULT_CAPABILITIES = {
+    "localTransitionExecution": True,
+    "transitionWorkerProtocols": ["local", "rest", "grpc", "sqs"],
+}
 
 
 class Step(Document):
@@ -89,7 +84,7 @@ class Step(Document):
 
     index: Int32 = 0
     authored_name: IdentifierOrNull = None
-    kind: Annotated[str, BeforeValidator(_internal_for_null)] = "internal"
+    kind: Annotated[str, null_as("internal")] = "internal"
     cardinality: IdentifierOrNull = None
     input_type_id: IdentifierOrNull = None
     output_type_id: IdentifierOrNull = None
@@ -120,8 +115,8 @@ class Contract(Document):
     plugin_host: Flag = False
     runtime_layout: str | None = None
     steps: Annotated[tuple[Step, ...], ArrayOrNull] = ()
-    capabilities: Annotated[Capabilities, BeforeValidator(_default_capabilities)] = Field(
-        default_factory=lambda: Capabilities.model_validate(_default_capabilities(None))
+    capabilities: Annotated[Capabilities, null_as(_DEFAULT_CAPABILITIES)] = Field(
+        default_factory=lambda: Capabilities.model_validate(_DEFAULT_CAPABILITIES)
     )
     canonical_types: Annotated[dict[str, dict[str, Any]], ObjectOrNull] = Field(default_factory=dict)
     canonical_catalog_fingerprint: TextOrEmpty = ""
@@ -314,3 +309,33 @@ def without_nulls(value: Any) -> Any:
     if isinstance(value, list):
         return [without_nulls(item) for item in value]
     return value
+
+
+ResultShape = Literal["SINGLE", "MATERIALIZED_MULTI"]
+"""Whether an execution has one result or a list of results."""
+
+
+def takes_many(cardinality: str | None) -> bool:
+    """Return True if one call of the step, or one request of the await, receives a whole stream."""
+    return cardinality in ("MANY_TO_ONE", "MANY_TO_MANY", "REDUCTION")
+
+
+def gives_many(cardinality: str | None) -> bool:
+    """Return True if the step, or the response to the await, returns a stream."""
+    return cardinality in ("ONE_TO_MANY", "MANY_TO_MANY", "EXPANSION")
+
+
+def ends_in_stream(cardinalities: Iterable[str | None]) -> bool:
+    """Return True if one value that passes through these steps becomes a stream (wire protocol C.1.3).
+
+    A step of any other cardinality maps one value to one value, and a stream to a stream.
+    """
+    many = False
+    for cardinality in cardinalities:
+        many = gives_many(cardinality) or (many and not takes_many(cardinality))
+    return many
+
+
+def result_shape(cardinalities: Iterable[str | None]) -> ResultShape:
+    """Return the shape of the result of an execution of these steps."""
+    return "MATERIALIZED_MULTI" if ends_in_stream(cardinalities) else "SINGLE"

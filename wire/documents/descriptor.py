@@ -26,6 +26,7 @@ from wire.documents.shape import (
     Int32,
     RequiredIdentifier,
     SegmentIdentity,
+    required_text,
     shape,
 )
 from wire.findings import DocumentError, Finding, Severity
@@ -73,11 +74,7 @@ _DIALECTS: Final = {
             }
         ),
     ),
-    Profile.TPF_2026_10: Dialect(
-        name=DESCRIPTOR_NAME,
-        code="DESCRIPTOR",
-        preamble=NAMES_PROFILE,
-    ),
+    Profile.TPF_2026_10: Dialect(name=DESCRIPTOR_NAME, code="DESCRIPTOR", preamble=NAMES_PROFILE),
 }
 
 
@@ -126,31 +123,18 @@ KINDS: Final = {
 """The kinds of each profile."""
 
 
-def _text(value: Any) -> str:
-    if value is None:
-        raise PydanticCustomError("missing", "null")
-    if not isinstance(value, str):
-        raise PydanticCustomError("string_type", "not a string")
-    if not value.strip():
-        raise PydanticCustomError("blank", "blank")
-    return value
+def _kind_of(profile: Profile) -> BeforeValidator:
+    """Return the reader of an artifact's kind. The older profile accepts any case."""
 
+    def read(value: Any) -> ArtifactKind:
+        text = required_text(value)
+        kind = text if profile is Profile.TPF_2026_10 else text.lower()
+        if kind in KINDS[profile]:
+            return ArtifactKind(kind)
+        message = "Unsupported release artifact kind {kind}"
+        raise PydanticCustomError("ARTIFACT_KIND_UNSUPPORTED", message, {"kind": shown(text)})
 
-def _kind_of(profile: Profile, text: str, shown_as: str) -> ArtifactKind:
-    if text in KINDS[profile]:
-        return ArtifactKind(text)
-    message = "Unsupported release artifact kind {kind}"
-    raise PydanticCustomError("ARTIFACT_KIND_UNSUPPORTED", message, {"kind": shown(shown_as)})
-
-
-def _kind_in_any_case(value: Any) -> ArtifactKind:
-    text = _text(value)
-    return _kind_of(Profile.TPF_2026_08, text.lower(), text)
-
-
-def _exact_kind(value: Any) -> ArtifactKind:
-    text = _text(value)
-    return _kind_of(Profile.TPF_2026_10, text, text)
+    return BeforeValidator(read)
 
 
 def _supported_schema(version: int) -> int:
@@ -164,7 +148,7 @@ class ArtifactRef(Document):
     """One artifact that a release pins by digest. `kind` is in its canonical lower case."""
 
     artifact_id: Identity
-    kind: Annotated[ArtifactKind, BeforeValidator(_kind_in_any_case)]
+    kind: Annotated[ArtifactKind, _kind_of(Profile.TPF_2026_08)]
     uri: RequiredIdentifier
     digest: Identity
     step_ids: Identifiers = ()
@@ -195,7 +179,7 @@ class LocatedArtifactRef(ArtifactRef):
     """One artifact of a descriptor of the profile `tpf-2026-10`. Its `uri` is canonical."""
 
     artifact_id: Annotated[Identity, AfterValidator(_unambiguous_id)]
-    kind: Annotated[ArtifactKind, BeforeValidator(_exact_kind)]
+    kind: Annotated[ArtifactKind, _kind_of(Profile.TPF_2026_10)]
 
     @property
     def location(self) -> ArtifactUri:

@@ -183,9 +183,10 @@ class _Derivation:
                 break
             self._listed.add(key)
             begin, end = self._span(event, (started, ended), findings)
-            if self._steps is not None and index >= len(self._steps):
+            name = self._steps[index] if self._steps is not None and index < len(self._steps) else None
+            if self._steps is not None and name is None:
                 findings[RunFinding.STEP_UNKNOWN] = None
-            listed.append({"index": index, "name": self._name(index), "startedAt": begin, "endedAt": end})
+            listed.append({"index": index, "name": name, "startedAt": begin, "endedAt": end})
         return listed
 
     def _span(
@@ -196,9 +197,6 @@ class _Derivation:
         if not _is_plausible(started, ended, claimed, event.at):
             findings[RunFinding.TIMES_IMPLAUSIBLE] = None
         return _text(started), _text(ended)
-
-    def _name(self, index: int) -> str | None:
-        return self._steps[index] if self._steps is not None and index < len(self._steps) else None
 
 
 def _is_plausible(

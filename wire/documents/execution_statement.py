@@ -5,20 +5,16 @@ The coordinator builds the statement from its records and signs it. `pipelines v
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from wire.documents.execution_runs import RunFinding, Runs, instant
+from wire.documents.execution_runs import RunFinding, Runs
 from wire.documents.json_reader import Dialect, read_object
-from wire.documents.shape import ArrayOrNull, Document, RequiredText, shape
-from wire.findings import DocumentError
+from wire.documents.shape import ArrayOrNull, Document, RequiredText, shaped
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE: Final = "urn:durable-coordinator:predicate:execution-provenance:v1"
@@ -26,7 +22,7 @@ PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 """The payload type of the envelope."""
 ENVELOPE_MEDIA_TYPE: Final = "application/vnd.dsse.envelope.v1+json"
 CANONICAL_JSON: Final = "urn:durable-coordinator:canonical-json:v1"
-"""The form of JSON values whose SHA-256 the statement contains: see `wire.documents.json_values.canonical`."""
+"""The form of JSON values whose SHA-256 the statement contains: see `wire.documents.json_writer.canonical`."""
 NAME: Final = "provenance"
 MAX_BYTES: Final = 16 * 1024**2
 """How long a statement may be that is read."""
@@ -38,112 +34,7 @@ _HEX = re.compile(r"[0-9a-f]{64}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
-# --- writing --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Execution:
-    """What the predicate says about an execution besides its parts. Digests are SHA-256 in hex, of canonical JSON.
-
-    `finished_at` and `result_digest` are None if the execution has not finished, or has no result.
-    """
-
-    execution_id: str
-    tenant: str
-    key: str
-    status: str
-    events: int
-    submitted_at: datetime
-    finished_at: datetime | None
-    input_digest: str
-    result_digest: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Pin:
-    """The release that an execution is pinned to. `artifacts` are pairs of an artifact's id and its digest."""
-
-    pipeline_id: str
-    contract_version: str
-    release_version: str
-    release_digest: str
-    artifacts: Sequence[tuple[str, str]]
-
-    @property
-    def digests(self) -> frozenset[str]:
-        return frozenset(digest for _, digest in self.artifacts)
-
-
-def build(execution: Execution, pin: Pin, runs: Runs, awaits: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the statement. Equal arguments give equal statements."""
-    return {
-        "_type": STATEMENT_TYPE,
-        "subject": _subjects(pin, runs),
-        "predicateType": PREDICATE_TYPE,
-        "predicate": {
-            "execution": {
-                "executionId": execution.execution_id,
-                "tenant": execution.tenant,
-                "idempotencyKeyDigest": _sha256(hashlib.sha256(execution.key.encode()).hexdigest()),
-                "status": execution.status,
-                "finished": execution.finished_at is not None,
-                "eventCount": execution.events,
-                "submittedAt": instant(execution.submitted_at),
-                "finishedAt": None if execution.finished_at is None else instant(execution.finished_at),
-                "inputDigest": _sha256(execution.input_digest),
-                "resultDigest": None if execution.result_digest is None else _sha256(execution.result_digest),
-            },
-            "pin": {
-                "pipelineId": pin.pipeline_id,
-                "contractVersion": pin.contract_version,
-                "releaseVersion": pin.release_version,
-                "releaseDigest": _sha256(pin.release_digest),
-                "artifacts": [{"artifactId": artifact_id, "digest": digest} for artifact_id, digest in pin.artifacts],
-            },
-            "canonicalJson": CANONICAL_JSON,
-            "pinnedThroughout": is_pinned_throughout(runs),
-            "runs": runs.entries,
-            "omittedRuns": runs.omitted,
-            "awaits": list(awaits),
-        },
-    }
-
-
-def is_pinned_throughout(runs: Runs) -> bool:
-    """Return True if a worker reported each part with the artifact that it loaded, and the release pins them all."""
-    return not runs.omitted and all(each["pinned"] and proves_code(each) for each in runs.entries)
-
-
-def proves_code(run: Mapping[str, Any]) -> bool:
-    """Return True if a worker reported the part with the artifact that it loaded its code from."""
-    return run["artifactDigest"] is not None and _DOUBTS.isdisjoint(run["findings"])
-
-
-def _subjects(pin: Pin, runs: Runs) -> list[dict[str, Any]]:
-    """Return the artifacts that ran, as reported. A statement needs a subject, so without any it is the release."""
-    names = {digest: artifact_id for artifact_id, digest in reversed(pin.artifacts)}
-    reported = {
-        each["artifactDigest"]
-        for each in runs.entries
-        if each["artifactDigest"] is not None and RunFinding.NOT_REPORTED not in each["findings"]
-    }
-    subjects = [
-        {
-            "name": names.get(digest, "an artifact that the release does not pin"),
-            "digest": _sha256(digest.removeprefix("sha256:")),
-            "annotations": {"pinned": digest in names},
-        }
-        for digest in sorted(reported)
-        if _DIGEST.fullmatch(digest)
-    ]
-    return subjects or [{"name": RELEASE_NAME, "digest": _sha256(pin.release_digest)}]
-
-
-def _sha256(digest: str) -> dict[str, str]:
-    return {"sha256": digest}
-
-
-# --- reading --------------------------------------------------------------------------------------
+# --- the document ---------------------------------------------------------------------------------
 
 _DIALECT = Dialect(
     name=NAME,
@@ -153,10 +44,13 @@ _DIALECT = Dialect(
 )
 
 
-def _only(value: str) -> AfterValidator:
+def one_of(*known: str) -> AfterValidator:
+    """Return the rule that a text is one of `known`."""
+
     def check(found: str) -> str:
-        if found != value:
-            raise PydanticCustomError("PROVENANCE_UNSUPPORTED", f"Only {value} is supported")
+        if found not in known:
+            verb = "is" if len(known) == 1 else "are"
+            raise PydanticCustomError("PROVENANCE_UNSUPPORTED", f"Only {' and '.join(known)} {verb} supported")
         return found
 
     return AfterValidator(check)
@@ -168,21 +62,29 @@ def _hexadecimal(found: str) -> str:
     return found
 
 
-class Digest(Document):
+class Part(Document):
+    """A part of a statement. Code may build it by the names of its attributes; reading stays strict."""
+
+    model_config = ConfigDict(validate_by_name=True)
+
+
+class Digest(Part):
     sha256: Annotated[RequiredText, AfterValidator(_hexadecimal)]
 
 
-class Annotations(Document):
+class Annotations(Part):
     pinned: bool
 
 
-class Subject(Document):
+class Subject(Part):
     name: RequiredText
     digest: Digest
     annotations: Annotations | None = None
 
 
-class AboutExecution(Document):
+class AboutExecution(Part):
+    """`finished_at` and `result_digest` are null if the execution has not finished, or has no result."""
+
     execution_id: RequiredText
     tenant: RequiredText
     idempotency_key_digest: Digest
@@ -195,27 +97,31 @@ class AboutExecution(Document):
     result_digest: Digest | None
 
 
-class PinnedArtifact(Document):
+class PinnedArtifact(Part):
     artifact_id: RequiredText
     digest: RequiredText
 
 
-class AboutPin(Document):
+class AboutPin(Part):
     pipeline_id: RequiredText
     contract_version: RequiredText
     release_version: RequiredText
     release_digest: Digest
     artifacts: Annotated[tuple[PinnedArtifact, ...], ArrayOrNull]
 
+    @property
+    def digests(self) -> frozenset[str]:
+        return frozenset(each.digest for each in self.artifacts)
 
-class StepRun(Document):
+
+class StepRun(Part):
     index: int
     name: str | None
     started_at: str | None
     ended_at: str | None
 
 
-class Run(Document):
+class Run(Part):
     """One part of the execution, as its worker reported it."""
 
     sequence: int
@@ -240,7 +146,7 @@ class Run(Document):
         return proves_code(self.normalised())
 
 
-class Answer(Document):
+class Answer(Part):
     """An answered interaction of an await. `actor` answered it."""
 
     interaction_id: RequiredText
@@ -248,7 +154,7 @@ class Answer(Document):
     answered_at: str | None
 
 
-class Await(Document):
+class Await(Part):
     """An await of the execution. `answers` has the first ones, `answered` is the number of all."""
 
     step_index: int
@@ -260,46 +166,37 @@ class Await(Document):
     answers: Annotated[tuple[Answer, ...], ArrayOrNull]
 
 
-class Predicate(Document):
+class Predicate(Part):
     execution: AboutExecution
     pin: AboutPin
-    canonical_json: Annotated[RequiredText, _only(CANONICAL_JSON)]
+    canonical_json: Annotated[RequiredText, one_of(CANONICAL_JSON)]
     pinned_throughout: bool
     runs: Annotated[tuple[Run, ...], ArrayOrNull]
     omitted_runs: int
     awaits: Annotated[tuple[Await, ...], ArrayOrNull]
 
 
-class Statement(Document):
+class Statement(Part):
     """The provenance of one execution."""
 
-    type_: Annotated[RequiredText, _only(STATEMENT_TYPE)] = Field(alias="_type")
+    type_: Annotated[RequiredText, one_of(STATEMENT_TYPE)] = Field(alias="_type")
     subject: Annotated[tuple[Subject, ...], ArrayOrNull]
-    predicate_type: Annotated[RequiredText, _only(PREDICATE_TYPE)]
+    predicate_type: Annotated[RequiredText, one_of(PREDICATE_TYPE)]
     predicate: Predicate
 
     def contradictions(self) -> list[str]:
         """Return how the statement contradicts itself. The coordinator writes none that does."""
         predicate = self.predicate
-        digests = frozenset(each.digest for each in predicate.pin.artifacts)
-        pin = Pin(
-            predicate.pin.pipeline_id,
-            predicate.pin.contract_version,
-            predicate.pin.release_version,
-            predicate.pin.release_digest.sha256,
-            [(each.artifact_id, each.digest) for each in predicate.pin.artifacts],
-        )
         runs = Runs([each.normalised() for each in predicate.runs], predicate.omitted_runs)
         found = [
             f"run {each.sequence} says pinned={each.pinned}, which its artifact contradicts"
             for each in predicate.runs
-            if each.pinned != (each.artifact_digest in digests)
+            if each.pinned != (each.artifact_digest in predicate.pin.digests)
         ]
         if predicate.pinned_throughout != is_pinned_throughout(runs):
             found.append("pinnedThroughout contradicts the runs")
-        if [each.model_dump(mode="json", by_alias=True, exclude_none=True) for each in self.subject] != _subjects(
-            pin, runs
-        ):
+        subjects = [each.model_dump(mode="json", by_alias=True, exclude_none=True) for each in self.subject]
+        if subjects != _subjects(predicate.pin, runs):
             found.append("the subjects are not the artifacts that the runs name")
         return found
 
@@ -307,7 +204,55 @@ class Statement(Document):
 def read(payload: bytes) -> Statement:
     """Return the statement in the payload of an envelope. Raises `DocumentError` with all findings."""
     document = read_object(payload, name=NAME, limit=MAX_BYTES, most_values=MOST_VALUES)
-    statement, findings = shape(Statement, document, _DIALECT)
-    if statement is None:
-        raise DocumentError(findings)
-    return statement
+    return shaped(Statement, document, _DIALECT)
+
+
+# --- what the coordinator writes ------------------------------------------------------------------
+
+
+def build(execution: AboutExecution, pin: AboutPin, runs: Runs, awaits: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the statement. Equal arguments give equal statements."""
+    return {
+        "_type": STATEMENT_TYPE,
+        "subject": _subjects(pin, runs),
+        "predicateType": PREDICATE_TYPE,
+        "predicate": {
+            "execution": execution.normalised(),
+            "pin": pin.normalised(),
+            "canonicalJson": CANONICAL_JSON,
+            "pinnedThroughout": is_pinned_throughout(runs),
+            "runs": runs.entries,
+            "omittedRuns": runs.omitted,
+            "awaits": list(awaits),
+        },
+    }
+
+
+def is_pinned_throughout(runs: Runs) -> bool:
+    """Return True if a worker reported each part with the artifact that it loaded, and the release pins them all."""
+    return not runs.omitted and all(each["pinned"] and proves_code(each) for each in runs.entries)
+
+
+def proves_code(run: Mapping[str, Any]) -> bool:
+    """Return True if a worker reported the part with the artifact that it loaded its code from."""
+    return run["artifactDigest"] is not None and _DOUBTS.isdisjoint(run["findings"])
+
+
+def _subjects(pin: AboutPin, runs: Runs) -> list[dict[str, Any]]:
+    """Return the artifacts that ran, as reported. A statement needs a subject, so without any it is the release."""
+    names = {each.digest: each.artifact_id for each in reversed(pin.artifacts)}
+    reported = {
+        each["artifactDigest"]
+        for each in runs.entries
+        if each["artifactDigest"] is not None and RunFinding.NOT_REPORTED not in each["findings"]
+    }
+    subjects = [
+        {
+            "name": names.get(digest, "an artifact that the release does not pin"),
+            "digest": {"sha256": digest.removeprefix("sha256:")},
+            "annotations": {"pinned": digest in names},
+        }
+        for digest in sorted(reported)
+        if _DIGEST.fullmatch(digest)
+    ]
+    return subjects or [{"name": RELEASE_NAME, "digest": pin.release_digest.normalised()}]

@@ -1,7 +1,7 @@
-"""Reads JSON documents from outside: strictly, within limits, and with all findings.
+"""Reads JSON from outside: documents strictly, within limits and with all findings, and texts of values from workers.
 
 `scan` parses bytes to one JSON object, or returns findings. `wire.documents.shape` then validates the object with a
-model. A `Dialect` provides the document's name, codes and wording to both.
+model. A `Dialect` provides the document's name, codes and wording to both. `storable` reads a value.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate
-from typing import Any
+from itertools import accumulate, islice
+from typing import Any, Final
 
 from wire.findings import DocumentError, Finding
 
@@ -23,6 +23,23 @@ MAX_VALUES = 100_000
 """How many JSON values one document may contain."""
 MAX_FINDINGS = 500
 """How many findings one document gets. Another one says that there are more."""
+
+LONGEST_OUTCOME: Final = 16 * 1024**2
+"""One outcome, or one checkpoint, as JSON, in characters."""
+MOST_PAYLOADS: Final = 400_000
+"""The number of outputs in one outcome or checkpoint, or of requests in one await."""
+MOST_VALUES: Final = 1_000_000
+"""How many JSON values all outputs together may contain."""
+DEEPEST: Final = 200
+"""How many levels one output may nest. Pydantic reads no deeper JSON."""
+
+LIMITS: Final = {
+    "characters as JSON": LONGEST_OUTCOME,
+    "items": MOST_PAYLOADS,
+    "JSON values in all items": MOST_VALUES,
+    "levels of objects and arrays in an item": DEEPEST,
+}
+"""All limits of the values that steps take and return, by what they count. Workers check them before they send."""
 
 _SHOWN_CHARACTERS = 200
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -93,18 +110,11 @@ def field_of(name: str, path: Path) -> str:
 
 def bounded(findings: Iterable[Finding], name: str) -> tuple[Finding, ...]:
     """Return at most MAX_FINDINGS findings, followed by one that says so if there are more."""
-    kept: list[Finding] = []
-    for finding in findings:
-        if len(kept) == MAX_FINDINGS:
-            message = f"only the first {MAX_FINDINGS} findings are shown"
-            kept.append(_of_document(name, "DOCUMENT_TOO_MANY_FINDINGS", message))
-            break
-        kept.append(finding)
+    kept = list(islice(findings, MAX_FINDINGS + 1))
+    if len(kept) > MAX_FINDINGS:
+        message = f"only the first {MAX_FINDINGS} findings are shown"
+        kept[MAX_FINDINGS] = Finding("DOCUMENT_TOO_MANY_FINDINGS", name, message)
     return tuple(kept)
-
-
-def _of_document(name: str, code: str, message: str) -> Finding:
-    return Finding(code=code, field=name, message=message)
 
 
 # --- counting values ------------------------------------------------------------------------------
@@ -185,29 +195,29 @@ def scan(
     Use an object with findings only to look for more findings.
     """
     if len(data) > limit:
-        return None, (_of_document(name, "DOCUMENT_TOO_LARGE", f"the document is larger than {limit} bytes"),)
+        return None, (Finding("DOCUMENT_TOO_LARGE", name, f"the document is larger than {limit} bytes"),)
     if holds_more_values(data, most_values):
         return None, (_too_many_values(name, most_values),)
     if data.startswith(_BOM):
-        return None, (_of_document(name, "DOCUMENT_HAS_BOM", "the document starts with a byte order mark"),)
+        return None, (Finding("DOCUMENT_HAS_BOM", name, "the document starts with a byte order mark"),)
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         message = f"the document is not UTF-8: byte {error.start} {error.reason}"
-        return None, (_of_document(name, "DOCUMENT_NOT_UTF8", message),)
+        return None, (Finding("DOCUMENT_NOT_UTF8", name, message),)
     parser = _Parser(name)
     try:
         value = parser.parse(text)
     except json.JSONDecodeError as error:
         message = f"malformed JSON: {error.msg}, line {error.lineno} column {error.colno}"
-        return None, (_of_document(name, "DOCUMENT_NOT_JSON", message),)
+        return None, (Finding("DOCUMENT_NOT_JSON", name, message),)
     except RecursionError:
         return None, (_too_deep(name),)
     except ValueError:  # an integer of more digits than the interpreter converts
         message = "a number has more digits than can be read"
-        return None, (_of_document(name, "DOCUMENT_NUMBER_OUT_OF_RANGE", message),)
+        return None, (Finding("DOCUMENT_NUMBER_OUT_OF_RANGE", name, message),)
     if not isinstance(value, dict):
-        return None, (_of_document(name, "DOCUMENT_NOT_OBJECT", "the document is not a JSON object"),)
+        return None, (Finding("DOCUMENT_NOT_OBJECT", name, "the document is not a JSON object"),)
     usable, found = _inspect(value, name, parser.duplicates(), most_values)
     findings = bounded([*parser.findings, *found], name)
     return (value if usable else None), findings
@@ -228,12 +238,7 @@ class _Parser:
     repeated: list[tuple[dict[str, Any], list[str]]] = field(default_factory=list)
 
     def parse(self, text: str) -> Any:
-        return json.loads(
-            text,
-            object_pairs_hook=self._object,
-            parse_float=self._float,
-            parse_constant=self._constant,
-        )
+        return json.loads(text, object_pairs_hook=self._object, parse_float=self._float, parse_constant=self._constant)
 
     def duplicates(self) -> dict[int, list[str]]:
         return {id(members): names for members, names in self.repeated}
@@ -258,7 +263,7 @@ class _Parser:
     def _report(self, text: str) -> None:
         if len(self.findings) <= MAX_FINDINGS:
             message = f"{shown(text)} is not a valid JSON number"
-            self.findings.append(_of_document(self.name, "DOCUMENT_NUMBER_OUT_OF_RANGE", message))
+            self.findings.append(Finding("DOCUMENT_NUMBER_OUT_OF_RANGE", self.name, message))
 
 
 _Link = tuple["_Link", str | int] | None
@@ -297,11 +302,8 @@ def _member_findings(
     value: dict[str, Any], name: str, link: _Link, duplicates: Mapping[int, list[str]]
 ) -> Iterator[Finding]:
     for key in duplicates.get(id(value), ()):
-        yield Finding(
-            code="DOCUMENT_DUPLICATE_KEY",
-            field=field_of(name, (*_path(link), key)),
-            message=f"the member {quoted(key)} appears more than once in one object",
-        )
+        message = f"the member {quoted(key)} appears more than once in one object"
+        yield Finding("DOCUMENT_DUPLICATE_KEY", field_of(name, (*_path(link), key)), message)
     for key in value:
         if _UNSTORABLE.search(key):
             yield _bad_character(name, (*_path(link), key))
@@ -316,16 +318,63 @@ def _path(link: _Link) -> Path:
 
 
 def _too_many_values(name: str, most_values: int) -> Finding:
-    return _of_document(name, "DOCUMENT_TOO_MANY_VALUES", f"the document contains more than {most_values} values")
+    return Finding("DOCUMENT_TOO_MANY_VALUES", name, f"the document contains more than {most_values} values")
 
 
 def _too_deep(name: str) -> Finding:
-    return _of_document(name, "DOCUMENT_TOO_DEEP", f"the document nests deeper than {MAX_DEPTH} levels")
+    return Finding("DOCUMENT_TOO_DEEP", name, f"the document nests deeper than {MAX_DEPTH} levels")
 
 
 def _bad_character(name: str, path: Path) -> Finding:
-    return Finding(
-        code="DOCUMENT_BAD_CHARACTER",
-        field=field_of(name, path),
-        message="U+0000 and lone surrogates cannot be stored",
-    )
+    return Finding("DOCUMENT_BAD_CHARACTER", field_of(name, path), "U+0000 and lone surrogates cannot be stored")
+
+
+# --- values from workers --------------------------------------------------------------------------
+
+
+def storable(text: str) -> Any:
+    """Return the JSON value in `text`.
+
+    Raises ValueError for what PostgreSQL cannot store as jsonb: U+0000, lone surrogates and numbers that are not
+    finite. Raises it also for more than MOST_VALUES values, and for more than DEEPEST levels.
+    """
+    if holds_more_values(text.encode(), MOST_VALUES):
+        raise ValueError(f"the value contains more than {MOST_VALUES} values")
+    try:
+        value = json.loads(text, parse_constant=_finite, parse_float=_finite)
+    except RecursionError:
+        raise ValueError(f"the value nests deeper than {DEEPEST} levels") from None
+    rest = [(value, 1)]
+    while rest:
+        inner, depth = rest.pop()
+        if depth > DEEPEST:
+            raise ValueError(f"the value nests deeper than {DEEPEST} levels")
+        if isinstance(inner, dict):
+            rest += [(part, depth + 1) for member in inner.items() for part in member]
+        elif isinstance(inner, list):
+            rest += [(item, depth + 1) for item in inner]
+        elif isinstance(inner, str):
+            inner.encode()
+            if "\x00" in inner:
+                raise ValueError("a string contains the character U+0000")
+    return value
+
+
+def all_storable(texts: Sequence[str]) -> list[Any]:
+    """Return the JSON values in `texts`. Raises ValueError as `storable` does, and for more than MOST_VALUES in all."""
+    if values_in(texts) > MOST_VALUES:
+        raise ValueError(f"the values contain more than {MOST_VALUES} values")
+    return [storable(text) for text in texts]
+
+
+def values_in(texts: Sequence[str]) -> int:
+    """Return the number of JSON values in all texts; 0 if it is certainly at most MOST_VALUES, without counting."""
+    # A text has at most as many values as characters.
+    return sum(count_values(text.encode()) for text in texts) if sum(map(len, texts)) > MOST_VALUES else 0
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is not a valid JSON number")
+    return number

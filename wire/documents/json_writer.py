@@ -1,8 +1,17 @@
-"""Compact JSON: as the wire protocol hashes it, and in one order of members for comparing and signing. Pure."""
+"""Writes compact JSON, as the wire protocol hashes it, and defines equality of JSON values. Pure.
+
+Strings are equal if their characters are. Objects are equal if they have equal members, in any order. Numbers are equal
+if their decimal values are, in any notation: 1 = 1.0 = 1e0 and 0 = -0.0. A number with a fraction or an exponent is
+parsed as a double. Its value is the shortest decimal that parses back to that double. So 1e23 equals the integer
+100000000000000000000000. PostgreSQL compares jsonb values in the same way. `true` is not a number.
+
+No function here changes a value. The caller's value is stored and passed on with its numbers unchanged.
+"""
 
 import hashlib
 import json
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 
@@ -24,7 +33,8 @@ def fingerprint(value: Any) -> str:
 def in_key_order(value: Any) -> Any:
     """Return `value` with the keys of every object sorted by UTF-16 code units, as the protocol's generator does."""
     if isinstance(value, Mapping):
-        return {key: in_key_order(value[key]) for key in sorted(value, key=_code_units)}
+        ordered = sorted(value, key=lambda key: key.encode("utf-16-be", "surrogatepass"))
+        return {key: in_key_order(value[key]) for key in ordered}
     if isinstance(value, list | tuple):
         return [in_key_order(item) for item in value]
     return value
@@ -48,5 +58,39 @@ def same_json(one: Any, other: Any) -> bool:
     return bool(one == other) and sorted_text(one) == sorted_text(other)
 
 
-def _code_units(key: str) -> bytes:
-    return key.encode("utf-16-be", "surrogatepass")
+def canonical(value: Any) -> str:
+    """Return a JSON text that is the same for equal values and differs for others. It serves for comparison only.
+
+    Raises ValueError for a number that is not finite.
+    """
+    text = sorted_text(value)
+    # Every double without a fraction contains one of these. Searching the text is far cheaper than walking the value.
+    return sorted_text(_with_integers(value)) if ".0" in text or "e+" in text else text
+
+
+def digest(value: Any) -> str:
+    """Return the SHA-256 of the canonical text, in lower-case hex."""
+    return hashlib.sha256(canonical(value).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def equal(one: Any, other: Any) -> bool:
+    return canonical(one) == canonical(other)
+
+
+def _with_integers(value: Any) -> Any:
+    """Return `value` with an integer for every double that has no fraction."""
+    if isinstance(value, float):
+        # The shortest decimal, not the binary value: JSON texts and PostgreSQL use it too.
+        return int(Decimal(repr(value))) if value.is_integer() else value
+    if isinstance(value, dict):
+        members = {}
+        # Loops, because a comprehension needs two interpreter frames for each level.
+        for name, member in value.items():
+            members[name] = _with_integers(member)
+        return members
+    if isinstance(value, list | tuple):
+        items = []
+        for item in value:
+            items.append(_with_integers(item))
+        return items
+    return value

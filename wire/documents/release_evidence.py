@@ -51,10 +51,6 @@ def _map(value: Any) -> Any:
     return in_key_order(without_nulls(value or {}))
 
 
-def _maps(value: Any) -> list[Any]:
-    return [_map(each) for each in value or ()]
-
-
 def _record(members: Mapping[str, _Reader]) -> _Reader:
     def read(value: Any) -> dict[str, Any]:
         document = value if isinstance(value, Mapping) else {}
@@ -144,7 +140,7 @@ _CONTRACT: dict[str, _Reader] = {
     "canonicalCatalogFingerprint": _or(""),
     "composition": _record({"rootDefinitionId": _or(""), "definitions": _records(_DEFINITION)}),
     "importedDefinitions": _imported,
-    "capabilityImports": _maps,
+    "capabilityImports": lambda value: [_map(each) for each in value or ()],
 }
 
 

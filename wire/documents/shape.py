@@ -14,7 +14,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from wire.documents.json_reader import Dialect, Path, quoted
-from wire.findings import Finding
+from wire.findings import DocumentError, Finding
 from wire.identifying import RULE, SEGMENT_RULE, is_identifier
 
 IDENTITY_LENGTH = 500
@@ -34,6 +34,12 @@ class Document(BaseModel):
         return self.model_dump(mode="json", by_alias=True)
 
 
+class OpenDocument(Document):
+    """The base class of models of others' formats, whose newer versions have more members. Unknown ones are ignored."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
 # --- member types ---------------------------------------------------------------------------------
 
 
@@ -47,6 +53,13 @@ def _reject_blank(value: str) -> str:
     if not value.strip():
         raise PydanticCustomError("blank", "blank")
     return value
+
+
+def required_text(value: Any) -> str:
+    """Return a text that is not blank, for validators that read it further. Raises as `RequiredText` does."""
+    if value is not None and not isinstance(value, str):
+        raise PydanticCustomError("string_type", "not a string")
+    return _reject_blank(_reject_null(value))
 
 
 def _require_identifier(value: str) -> str:
@@ -72,26 +85,15 @@ def _tuple_or_empty(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _zero_for_null(value: Any) -> Any:
-    return 0 if value is None else value
-
-
-def _false_for_null(value: Any) -> Any:
-    return False if value is None else value
-
-
-def _empty_for_null(value: Any) -> Any:
-    return "" if value is None else value
-
-
-def _no_members_for_null(value: Any) -> Any:
-    return {} if value is None else value
+def null_as(default: Any) -> BeforeValidator:
+    """Return the rule that null reads as `default`."""
+    return BeforeValidator(lambda value: default if value is None else value)
 
 
 ArrayOrNull = BeforeValidator(_tuple_or_empty)
 """Marks a tuple that is an array in JSON. Null reads as an empty array."""
 RequiredText = Annotated[str, AfterValidator(_reject_blank), BeforeValidator(_reject_null)]
-TextOrEmpty = Annotated[str, BeforeValidator(_empty_for_null)]
+TextOrEmpty = Annotated[str, null_as("")]
 _IDENTIFIER = (AfterValidator(_reject_blank), AfterValidator(_require_identifier), BeforeValidator(_reject_null))
 RequiredIdentifier = Annotated[str, *_IDENTIFIER]
 Identity = Annotated[str, Field(max_length=IDENTITY_LENGTH), *_IDENTIFIER]
@@ -101,9 +103,9 @@ Identifiers = Annotated[tuple[Annotated[str, AfterValidator(_identifier_or_blank
 IdentifierOrNull = Annotated[str | None, AfterValidator(_identifier_or_blank)]
 """For a member that may be absent, null or empty."""
 Texts = Annotated[tuple[str, ...], ArrayOrNull]
-Flag = Annotated[bool, BeforeValidator(_false_for_null)]
-Int32 = Annotated[int, Field(ge=-(2**31), le=2**31 - 1), BeforeValidator(_zero_for_null)]
-ObjectOrNull = BeforeValidator(_no_members_for_null)
+Flag = Annotated[bool, null_as(False)]
+Int32 = Annotated[int, Field(ge=-(2**31), le=2**31 - 1), null_as(0)]
+ObjectOrNull = null_as({})
 
 
 # --- models against objects -----------------------------------------------------------------------
@@ -112,10 +114,18 @@ ObjectOrNull = BeforeValidator(_no_members_for_null)
 def shape(model: type[ModelT], document: Mapping[str, Any], dialect: Dialect) -> tuple[ModelT | None, list[Finding]]:
     """Return the model and no findings, or None and all findings in the order of the model's members."""
     try:
-        return model.model_validate(document), []
+        return model.model_validate(document, by_alias=True, by_name=False), []
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
         return None, [finding for detail in details if (finding := _translated(detail, dialect)) is not None]
+
+
+def shaped(model: type[ModelT], document: Mapping[str, Any], dialect: Dialect) -> ModelT:
+    """Return the model. Raises `DocumentError` with all findings."""
+    found, findings = shape(model, document, dialect)
+    if found is None:
+        raise DocumentError(findings)
+    return found
 
 
 RULES: dict[str, tuple[str, str]] = {

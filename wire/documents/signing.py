@@ -13,7 +13,6 @@ import binascii
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 from cryptography.exceptions import InvalidSignature
@@ -24,12 +23,12 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
     load_pem_public_key,
 )
-from pydantic import AfterValidator, ConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from wire.documents.descriptor import Descriptor, parse_descriptor
 from wire.documents.json_reader import Dialect
-from wire.documents.shape import ArrayOrNull, Document, RequiredText, TextOrEmpty, shape
+from wire.documents.shape import ArrayOrNull, OpenDocument, RequiredText, TextOrEmpty, required_text, shaped
 from wire.findings import DocumentError, Finding
 
 PrivateKey = Ed25519PrivateKey
@@ -48,33 +47,6 @@ _DIALECT = Dialect(
     preamble="Not a usable envelope: ",
     verbatim=frozenset({"ENVELOPE_NOT_BASE64", "ENVELOPE_SIGNATURE_COUNT"}),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Signature:
-    """One signature. `key_id` is the signer's unverified name of the key."""
-
-    key_id: str
-    value: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Envelope:
-    """A payload with its signatures. Reading an envelope does not verify them."""
-
-    payload: bytes
-    payload_type: str
-    signatures: tuple[Signature, ...]
-
-    def is_signed_by(self, key: Ed25519PublicKey, signature: Signature) -> bool:
-        """Return True if `signature` is valid for `key`, this payload and this payload type."""
-        from securesystemslib import dsse
-
-        try:
-            key.verify(signature.value, dsse.Envelope(self.payload, self.payload_type, {}).pae())
-        except InvalidSignature:
-            return False
-        return True
 
 
 class KeyUnusable(ValueError):
@@ -133,55 +105,54 @@ def sign(payload: bytes, payload_type: str, keys: Sequence[Ed25519PrivateKey]) -
 # --- reading ---
 
 
-def _decoded(text: str) -> bytes:
+def _decoded(text: Any) -> bytes:
     """Decode base64 as DSSE allows it: in the standard or the URL-safe alphabet, without other characters."""
+    encoded = required_text(text)
     try:
-        return base64.b64decode(text.translate(_STANDARD), validate=True)
+        return base64.b64decode(encoded.translate(_STANDARD), validate=True)
     except (binascii.Error, ValueError):
         raise PydanticCustomError("ENVELOPE_NOT_BASE64", "This is not base64") from None
 
 
 _STANDARD = str.maketrans("-_", "+/")
-_Base64 = Annotated[RequiredText, AfterValidator(_decoded)]
+_Base64 = Annotated[bytes, BeforeValidator(_decoded)]
 
 
-class _Part(Document):
-    # DSSE allows additional members, which are neither signed nor read.
-    model_config = ConfigDict(extra="ignore")
+class Signature(OpenDocument):
+    """One signature. `key_id` is the signer's unverified name of the key."""
+
+    key_id: TextOrEmpty = Field(default="", alias="keyid")
+    value: _Base64 = Field(alias="sig")
 
 
-class _Signature(_Part):
-    keyid: TextOrEmpty = ""
-    sig: _Base64
-
-
-def _counted(signatures: tuple[_Signature, ...]) -> tuple[_Signature, ...]:
+def _counted(signatures: tuple[Signature, ...]) -> tuple[Signature, ...]:
     if not 1 <= len(signatures) <= MAX_SIGNATURES:
         message = f"An envelope has 1 to {MAX_SIGNATURES} signatures"
         raise PydanticCustomError("ENVELOPE_SIGNATURE_COUNT", message)
     return signatures
 
 
-class _Envelope(_Part):
+class Envelope(OpenDocument):
+    """A payload with its signatures. Reading an envelope does not verify them, nor read members that are not signed."""
+
     payload: _Base64
     payload_type: RequiredText
-    signatures: Annotated[tuple[_Signature, ...], AfterValidator(_counted), ArrayOrNull] = ()
+    signatures: Annotated[tuple[Signature, ...], AfterValidator(_counted), ArrayOrNull] = ()
+
+    def is_signed_by(self, key: Ed25519PublicKey, signature: Signature) -> bool:
+        """Return True if `signature` is valid for `key`, this payload and this payload type."""
+        from securesystemslib import dsse
+
+        try:
+            key.verify(signature.value, dsse.Envelope(self.payload, self.payload_type, {}).pae())
+        except InvalidSignature:
+            return False
+        return True
 
 
 def read_envelope(document: Mapping[str, Any]) -> Envelope:
     """Return the envelope in a JSON object. Raises `DocumentError` with all findings."""
-    read, findings = shape(_Envelope, document, _DIALECT)
-    if read is None:
-        raise DocumentError(findings)
-    # The validators decode the text to bytes, which the annotations do not show.
-    payload: Any = read.payload
-    signatures = tuple(Signature(each.keyid, _bytes(each.sig)) for each in read.signatures)
-    return Envelope(payload, read.payload_type, signatures)
-
-
-def _bytes(value: Any) -> bytes:
-    assert isinstance(value, bytes)  # noqa: S101 - for the type checker
-    return value
+    return shaped(Envelope, document, _DIALECT)
 
 
 def descriptor_findings(envelope: Envelope, descriptor: Descriptor) -> list[Finding]:

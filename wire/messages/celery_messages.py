@@ -10,7 +10,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from pydantic.alias_generators import to_camel
 
 from wire import traceparent
-from wire.documents.cardinality import ResultShape
+from wire.documents.contract import ResultShape
+from wire.documents.json_reader import MOST_PAYLOADS
 from wire.identifying import SEGMENT_RULE, is_segment
 from wire.messages.limits import (
     LONGEST_RECIPIENT,
@@ -21,7 +22,6 @@ from wire.messages.limits import (
     MOST_SPANS,
     MOST_TOGETHER,
 )
-from wire.value_limits import MOST_PAYLOADS
 
 
 class Wire(BaseModel):
@@ -68,12 +68,8 @@ _Differences = Annotated[list[_Difference], Field(max_length=MOST_DIFFERENCES, f
 _Payloads = Annotated[list[str], Field(max_length=MOST_PAYLOADS, fail_fast=True)]
 
 
-def _is_empty(text: str) -> bool:
-    return not text
-
-
 # Omitted if empty, so that a receiver of an earlier version, which knows no such member, accepts untraced messages.
-_Traceparent = Annotated[str, Field(pattern=f"^({traceparent.SQL_FORM[1:-1]})?$", exclude_if=_is_empty)]
+_Traceparent = Annotated[str, Field(pattern=f"^({traceparent.SQL_FORM[1:-1]})?$", exclude_if=lambda text: not text)]
 
 
 class Command(Wire):

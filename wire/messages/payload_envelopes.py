@@ -12,11 +12,12 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
 from wire.documents import json_writer
-from wire.documents.json_text import storable
+from wire.documents.json_reader import storable
+from wire.documents.shape import null_as
 
 ENCODING = "application/tpf-transition+json"
 NULL = "null"
@@ -100,7 +101,7 @@ class Snapshot(_Strict):
 
     shape: SnapshotShape
     payload: TypedPayload | None = None
-    items: Annotated[list[TypedPayload], BeforeValidator(lambda items: [] if items is None else items)] = []
+    items: Annotated[list[TypedPayload], null_as([])] = []
     pipeline_context: Any = None
 
     def document(self) -> dict[str, Any]:
@@ -126,14 +127,6 @@ class Allowed:
         return type_id in self.named or any(prefix and type_id.startswith(prefix) for prefix in self.prefixes)
 
 
-@dataclass(frozen=True, slots=True)
-class Everything(Allowed):
-    """Allows every type. For payloads that are stored without being interpreted."""
-
-    def allows(self, type_id: str) -> bool:
-        return True
-
-
 # --- reading --------------------------------------------------------------------------------------
 
 
@@ -152,17 +145,12 @@ def read_payload(document: Any, *, lenient: bool = False) -> TypedPayload:
         raise PayloadRefused("Failed to decode transition payload") from None
 
 
-def plain(payload: TypedPayload, allowed: Allowed) -> Any:
-    """Return the plain JSON value of a payload. Raises `PayloadRefused` with the protocol's message."""
-    return _plain(payload, allowed, 1)
-
-
 def parts(payload: TypedPayload) -> list[TypedPayload]:
     """Return the items of a list or set as payloads. Raises `PayloadRefused`."""
     _require_encoding(payload)
     kind = _CONTAINERS.get(payload.payload_type_id)
     if kind not in {"list", "set"}:
-        raise PayloadRefused(f"Failed to decode transition payload type {payload.payload_type_id}")
+        raise _unreadable(payload)
     return _container(_Items, payload, kind).items or []
 
 
@@ -172,43 +160,51 @@ def read_snapshot(payload: TypedPayload) -> Snapshot:
     try:
         return Snapshot.model_validate_json(payload.payload)
     except ValidationError:
-        raise PayloadRefused(f"Failed to decode transition payload type {payload.payload_type_id}") from None
+        raise _unreadable(payload) from None
 
 
-def _plain(payload: TypedPayload, allowed: Allowed, depth: int) -> Any:
+def plain(payload: TypedPayload, allowed: Allowed | None, depth: int = 1) -> Any:
+    """Return the plain JSON value of a payload. None allows every type, for values that are stored uninterpreted.
+
+    `depth` is the level inside of other payloads. Raises `PayloadRefused` with the protocol's message.
+    """
     _require_encoding(payload)
     type_id = payload.payload_type_id
     if depth > DEEPEST:
-        raise PayloadRefused(f"Failed to decode transition payload type {type_id}")
+        raise _unreadable(payload)
     if type_id == NULL:
         return None
     if type_id == MAP:
         members = _container(_Mapping, payload, "map").items or {}
         if any(not key.strip() for key in members):
             raise PayloadRefused("Failed to decode transition map payload")
-        return {key: _plain(inner, allowed, depth + 1) for key, inner in members.items()}
+        return {key: plain(inner, allowed, depth + 1) for key, inner in members.items()}
     if type_id in (LIST, SET):
         inside = _container(_Items, payload, _CONTAINERS[type_id]).items or []
-        return [_plain(inner, allowed, depth + 1) for inner in inside]
+        return [plain(inner, allowed, depth + 1) for inner in inside]
     if type_id == SNAPSHOT:
         return snapshot_value(read_snapshot(payload), allowed)
     if type_id in _SCALARS:
         return _scalar(payload)
-    if not allowed.allows(type_id):
+    if allowed is not None and not allowed.allows(type_id):
         raise PayloadRefused(f"Unsupported transition payload type: {type_id}")
     return _value(payload)
 
 
-def snapshot_value(snapshot: Snapshot, allowed: Allowed) -> Any:
+def snapshot_value(snapshot: Snapshot, allowed: Allowed | None) -> Any:
     """Return the plain value of a snapshot; for MULTI the list of its items. Raises `PayloadRefused`."""
     if snapshot.shape == "MULTI":
-        return [_plain(item, allowed, 2) for item in snapshot.items]
-    return None if snapshot.payload is None else _plain(snapshot.payload, allowed, 2)
+        return [plain(item, allowed, 2) for item in snapshot.items]
+    return None if snapshot.payload is None else plain(snapshot.payload, allowed, 2)
 
 
 def _require_encoding(payload: TypedPayload) -> None:
     if payload.payload_encoding != ENCODING:
         raise PayloadRefused(f"Unsupported transition payload encoding: {payload.payload_encoding}")
+
+
+def _unreadable(payload: TypedPayload) -> PayloadRefused:
+    return PayloadRefused(f"Failed to decode transition payload type {payload.payload_type_id}")
 
 
 def _container(model: Any, payload: TypedPayload, kind: str) -> Any:
@@ -222,7 +218,7 @@ def _value(payload: TypedPayload) -> Any:
     try:
         return storable(payload.payload)
     except ValueError:
-        raise PayloadRefused(f"Failed to decode transition payload type {payload.payload_type_id}") from None
+        raise _unreadable(payload) from None
 
 
 def _scalar(payload: TypedPayload) -> Any:
@@ -230,7 +226,7 @@ def _scalar(payload: TypedPayload) -> Any:
     wanted = _SCALARS[payload.payload_type_id]
     is_flag = isinstance(value, bool)
     if value is not None and (not isinstance(value, wanted) or is_flag != (wanted is bool)):
-        raise PayloadRefused(f"Failed to decode transition payload type {payload.payload_type_id}")
+        raise _unreadable(payload)
     if payload.payload_type_id == _INSTANT and isinstance(value, int | float):
         return _instant(payload)
     return value
@@ -242,7 +238,7 @@ def _instant(payload: TypedPayload) -> str:
         seconds, fraction = divmod(Decimal(payload.payload.strip()), 1)
         moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=int(seconds))
     except (InvalidOperation, OverflowError, ValueError):
-        raise PayloadRefused(f"Failed to decode transition payload type {_INSTANT}") from None
+        raise _unreadable(payload) from None
     if fraction < 0:
         moment, fraction = moment - timedelta(seconds=1), fraction + 1
     digits = re.sub(r"^0", "", f"{fraction:f}").rstrip("0").rstrip(".")
@@ -250,14 +246,6 @@ def _instant(payload: TypedPayload) -> str:
 
 
 # --- writing --------------------------------------------------------------------------------------
-
-
-def natural(value: Any) -> TypedPayload:
-    """Return a plain JSON value as a payload with the type that follows from JSON itself.
-
-    Raises `PayloadRefused` for a map with a blank key, and for a value that nests too deep or becomes too long.
-    """
-    return _natural(value, 1)
 
 
 def typed(value: Any, type_id: str | None) -> TypedPayload:
@@ -301,16 +289,20 @@ def snapshot(shape: Literal["UNI", "MULTI"], value: Any, type_id: str | None) ->
     return Snapshot(shape=shape, payload=typed(value, type_id))
 
 
-def _natural(value: Any, depth: int) -> TypedPayload:
+def natural(value: Any, depth: int = 1) -> TypedPayload:
+    """Return a plain JSON value as a payload with the type that follows from JSON itself.
+
+    Raises `PayloadRefused` for a map with a blank key, and for a value that nests too deep or becomes too long.
+    """
     if depth > DEEPEST:
         raise PayloadRefused(f"the value nests deeper than {DEEPEST} levels")
     if isinstance(value, Mapping):
         if any(not key.strip() for key in value):
             raise PayloadRefused("a map with a blank key cannot be sent")
-        inner = {key: _natural(item, depth + 1).document() for key, item in value.items()}
+        inner = {key: natural(item, depth + 1).document() for key, item in value.items()}
         return _payload(MAP, json_writer.text({"items": inner}))
     if isinstance(value, list | tuple):
-        return _payload(LIST, json_writer.text({"items": [_natural(item, depth + 1).document() for item in value]}))
+        return _payload(LIST, json_writer.text({"items": [natural(item, depth + 1).document() for item in value]}))
     if isinstance(value, Decimal):
         return _payload("java.math.BigDecimal", f"{value:f}")
     return _payload(_scalar_type(value), json_writer.text(value))

@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
-from wire.documents.cardinality import ResultShape
-from wire.documents.json_reader import holds_more_values
+from wire.documents.contract import ResultShape
+from wire.documents.json_reader import MOST_VALUES, holds_more_values
+from wire.documents.shape import Flag, null_as
 from wire.messages.payload_envelopes import TypedPayload
-from wire.value_limits import MOST_VALUES
 
 EXECUTE_PATH = "/pipeline/worker/transitions/execute"
 CAPABILITIES_PATH = "/pipeline/worker/capabilities"
@@ -48,32 +48,15 @@ class Malformed(Exception):
     """A message does not have the form of the protocol. The text never quotes a value."""
 
 
-def _zero(value: Any) -> Any:
-    return 0 if value is None else value
-
-
-def _false(value: Any) -> Any:
-    return False if value is None else value
-
-
-def _empty(value: Any) -> Any:
-    return [] if value is None else value
-
-
-def _no_members(value: Any) -> Any:
-    return {} if value is None else value
-
-
 def _filled(value: Any) -> Any:
     if isinstance(value, str) and not value.strip():
         raise ValueError("is blank")
     return value
 
 
-Int = Annotated[int, BeforeValidator(_zero)]
-Count = Annotated[int, Field(ge=0, lt=2**31), BeforeValidator(_zero)]
-Version = Annotated[int, Field(ge=0, lt=2**63), BeforeValidator(_zero)]
-Flag = Annotated[bool, BeforeValidator(_false)]
+Int = Annotated[int, null_as(0)]
+Count = Annotated[int, Field(ge=0, lt=2**31), null_as(0)]
+Version = Annotated[int, Field(ge=0, lt=2**63), null_as(0)]
 Filled = Annotated[str, BeforeValidator(_filled)]
 
 
@@ -81,12 +64,8 @@ def _or(text: str | None, default: str) -> str:
     return text if text and text.strip() else default
 
 
-def _is_absent(value: object) -> bool:
-    return value is None
-
-
 # Members that were added after August 2026 are omitted unless they say something: earlier versions refuse them.
-_Later = Field(default=None, exclude_if=_is_absent)
+_Later = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class _Wire(BaseModel):
@@ -228,7 +207,7 @@ class WireUnit(_Wire):
     primary_interaction_id: str | None = None
     expected_item_count: Annotated[int, Field(ge=0)] | None = None
     completed_item_count: Count = 0
-    completed_item_keys: Annotated[list[str], BeforeValidator(_empty)] = Field(default_factory=list)
+    completed_item_keys: Annotated[list[str], null_as([])] = Field(default_factory=list)
     dispatch_complete: Flag = False
     created_at_epoch_ms: Int = 0
     updated_at_epoch_ms: Int = 0
@@ -266,7 +245,7 @@ class WireInteraction(_Wire):
     assignee: str | None = None
     group: str | None = None
     transport_type: str | None = None
-    transport_metadata: Annotated[dict[str, Any], BeforeValidator(_no_members)] = Field(default_factory=dict)
+    transport_metadata: Annotated[dict[str, Any], null_as({})] = Field(default_factory=dict)
     deadline_epoch_ms: Int = 0
     created_at_epoch_ms: Int = 0
     updated_at_epoch_ms: Int = 0
@@ -288,7 +267,7 @@ class WireSuspension(_Wire):
     unit_id: Filled
     step_index: Count = 0
     unit: WireUnit | None = None
-    interactions: Annotated[list[WireInteraction], BeforeValidator(_empty)] = Field(default_factory=list)
+    interactions: Annotated[list[WireInteraction], null_as([])] = Field(default_factory=list)
     page_completion: PageCompletion | None = _Later
 
 
@@ -302,7 +281,7 @@ class TransitionResult(_Wire):
     """The result of a command. Each outcome has only the members that belong to it (wire protocol D.6)."""
 
     outcome: Literal["COMPLETED", "WAITING_EXTERNAL", "FAILED"]
-    output_payloads: Annotated[list[SentPayload], BeforeValidator(_empty)] = Field(default_factory=list)
+    output_payloads: Annotated[list[SentPayload], null_as([])] = Field(default_factory=list)
     await_suspension: WireSuspension | None = None
     failure: WireFailure | None = None
     terminal_output_published: Flag = False

@@ -1,10 +1,12 @@
-"""Signatures of the requests to REST workers (wire protocol D.3, D.4). Pure; both sides share this module."""
+"""Requests to REST workers: their signatures (wire protocol D.3, D.4), and members that a side does not know. Pure."""
 
 import hashlib
 import hmac
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+
+from pydantic import BaseModel
 
 TIMESTAMP, NONCE, SIGNATURE = "X-TPF-Worker-Timestamp", "X-TPF-Worker-Nonce", "X-TPF-Worker-Signature"
 
@@ -61,3 +63,42 @@ def _instant(text: str) -> datetime | None:
     except ValueError:
         return None
     return moment if moment is not None and moment.tzinfo is not None else None
+
+
+MOST_NAMES = 100
+LONGEST_NAME = 100
+
+
+def unknown_members(message: BaseModel) -> list[str]:
+    """Return the names of the unknown members of a message and of its parts, in any order. Names may repeat."""
+    names: list[str] = []
+    rest = [message]
+    while rest:
+        part = rest.pop()
+        if part.__pydantic_extra__:
+            names += part.__pydantic_extra__
+        for value in vars(part).values():
+            if isinstance(value, list):
+                rest += [item for item in value if isinstance(item, BaseModel)]
+            elif isinstance(value, BaseModel):
+                rest.append(value)
+    return names
+
+
+class NewNames:
+    """Remembers which names were logged: at most MOST_NAMES, because senders choose them."""
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+
+    def among(self, names: Iterable[str]) -> list[str]:
+        """Return the names that were not returned before, each once, shortened and escaped."""
+        found = []
+        for name in names:
+            if len(self._known) >= MOST_NAMES:
+                break
+            escaped = ascii(name[:LONGEST_NAME])
+            if escaped not in self._known:
+                self._known.add(escaped)
+                found.append(escaped)
+        return found

@@ -10,22 +10,15 @@ import json
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from wire.documents.cardinality import gives_many, takes_many
-from wire.documents.json_reader import shown
-from wire.documents.json_text import storable
+from wire.documents.contract import gives_many, takes_many
+from wire.documents.json_reader import shown, storable
 from wire.messages.celery_messages import Suspension
 from wire.messages.limits import LONGEST_WAIT
-from wire.messages.rest_messages import (
-    TransitionCommand,
-    WireInteraction,
-    WireSuspension,
-    WireUnit,
-    name_uuid,
-)
+from wire.messages.rest_messages import TransitionCommand, WireInteraction, WireSuspension, WireUnit, name_uuid
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DURABLE = {
@@ -43,12 +36,7 @@ _UNSETTLED = ("WAITING", "DISPATCHING", "COMPLETION_OBSERVED")
 _DURABLE_ENCODING = "application/tpf-canonical+json"
 
 Status = Literal["WAITING", "DISPATCHING", "DISPATCHED", "COMPLETED"]
-_KEPT: dict[str, Status] = {
-    "WAITING": "WAITING",
-    "DISPATCHING": "DISPATCHING",
-    "DISPATCHED": "DISPATCHED",
-    "COMPLETED": "COMPLETED",
-}
+_KEPT: dict[str, Status] = {each: each for each in get_args(Status)}
 
 
 class Unanswerable(Exception):
@@ -193,13 +181,15 @@ def _required_interactions(unit: WireUnit, known: Sequence[WireInteraction]) -> 
 
 
 def _interaction(tenant_id: str, created: WireInteraction) -> ImportedInteraction:
+    if created.status not in _KEPT:
+        raise Unanswerable(f"An interaction of the suspension is {created.status}")
     completed = created.status == "COMPLETED"
     own = interaction_id(tenant_id, created.interaction_id)
     return ImportedInteraction(
         id=own,
         worker_name=None if created.interaction_id == str(own) else created.interaction_id,
         correlation_id=created.correlation_id,
-        status=_open_status(created.status),
+        status=_KEPT[created.status],
         deadline=_moment(created.deadline_epoch_ms),
         metadata=storable(_json(created.transport_metadata)),
         assignee=created.assignee,
@@ -207,12 +197,6 @@ def _interaction(tenant_id: str, created: WireInteraction) -> ImportedInteractio
         actor=created.actor,
         response=_json(storable(_json(_request(created.response_payload)))) if completed else None,
     )
-
-
-def _open_status(status: str) -> Status:
-    if status not in _KEPT:
-        raise Unanswerable(f"An interaction of the suspension is {status}")
-    return _KEPT[status]
 
 
 def _moment(epoch_ms: int) -> datetime:

@@ -20,10 +20,9 @@ from typing import Annotated, Any
 import pydantic_core
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from wire.documents.json_reader import holds_more_values
+from wire.documents.json_reader import LONGEST_OUTCOME, holds_more_values
 from wire.messages.limits import TOLERANCE
 from wire.messages.queues import EXECUTE_TASK, RECORD_TASK
-from wire.value_limits import LONGEST_OUTCOME
 
 # In seconds. Older messages can be dropped: they only announce work that is in a row, which the sweep finds.
 LONGEST_AGE = 600.0
@@ -116,7 +115,10 @@ class TaskMessages:
         """Return the task that `message` calls. Raises `MessageRefused`."""
         if len(message) > LONGEST_MESSAGE:
             raise MessageRefused("MESSAGE_TOO_LARGE")
-        signature, text, body = _lines(message)
+        lines = message.split(b"\n", 2)
+        if len(lines) != 3:
+            raise MessageRefused("MESSAGE_MALFORMED")
+        signature, text, body = lines
         header = _header(text)
         if len(message) > longest_message(header.task):
             raise MessageRefused("MESSAGE_TOO_LARGE")
@@ -158,13 +160,6 @@ class _Header(BaseModel):
     def is_plain(self) -> bool:
         """True for a first and immediate run: no ETA, no expiry, no retries."""
         return self.eta is None and self.expires is None and self.retries == 0
-
-
-def _lines(message: bytes) -> tuple[bytes, bytes, bytes]:
-    parts = message.split(b"\n", 2)
-    if len(parts) != 3:
-        raise MessageRefused("MESSAGE_MALFORMED")
-    return parts[0], parts[1], parts[2]
 
 
 def _header(text: bytes) -> _Header:

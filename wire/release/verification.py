@@ -30,9 +30,8 @@ from wire.documents.descriptor import (
 )
 from wire.documents.json_reader import bounded, read_object, shown
 from wire.findings import DocumentError, Finding, Severity
-from wire.release.carrier import carrier_findings
+from wire.release.carrier import carrier_findings, placement_findings
 from wire.release.content import Content, content_of
-from wire.release.placement import placement_findings
 
 OpenArtifact = Callable[[ArtifactRef], BinaryIO | None]
 """Opens the bytes of a stored artifact as a seekable file. Returns None if there are none."""
@@ -66,10 +65,7 @@ class Verdict:
     def with_findings(self, more: Iterable[Finding]) -> Verdict:
         """Return the verdict with the findings of other checks."""
         combined = replace(self, findings=(*self.findings, *more))
-        return combined if combined.accepted else combined._rejected()
-
-    def _rejected(self) -> Verdict:
-        return replace(self, contract=None, environments={}, checkpoints=False)
+        return combined if combined.accepted else replace(combined, contract=None, environments={}, checkpoints=False)
 
 
 def verify(
@@ -103,7 +99,9 @@ def verify(
         findings += document_findings
         if uploaded is not None:
             others = _with_other_contract(descriptor, inspected, primary, uploaded, contract_document)
-            findings += [_document_differs(artifact) for artifact in others]
+            for artifact in others:
+                message = f"the uploaded contract differs from the one in {shown(artifact.artifact_id)}"
+                findings.append(Finding("CONTRACT_DOCUMENT_DIFFERS", CONTRACT_NAME, message))
         contract = contract or uploaded
     if isinstance(descriptor, CarrierDescriptor) and contract is not None:
         placed = placement_findings(descriptor, contract, uploaded=primary.contract is None)
@@ -128,15 +126,23 @@ def _naming_profile(descriptor: Descriptor, findings: Iterable[Finding]) -> tupl
     return tuple(replace(finding, message=preamble + finding.message) for finding in findings)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Inspected:
     """An artifact with its findings and its contract. `content` is None if its bytes are not available."""
 
     artifact: ArtifactRef
     position: int
     content: Content | None = None
-    findings: tuple[Finding, ...] = ()
+    findings: list[Finding] = field(default_factory=list)
     contract: Contract | None = None
+
+    def reject(self, code: str, message: str, *members: str) -> None:
+        self.findings.append(Finding(code, artifact_field(self.position, *members), message))
+
+    def add_inside(self, findings: Iterable[Finding]) -> None:
+        """Add findings about the content of the artifact, with the field of the artifact before their own."""
+        outer = artifact_field(self.position)
+        self.findings += [replace(each, field=f"{outer}!{each.field}" if each.field else outer) for each in findings]
 
 
 def _inspected(
@@ -145,25 +151,74 @@ def _inspected(
     contents: dict[str, Content | None] = {}
     inspected = []
     for position, artifact in enumerate(descriptor.artifacts):
+        each = _Inspected(artifact, position)
+        inspected.append(each)
         if not artifact.kind.is_stored:
-            inspected.append(_Inspected(artifact, position))
             continue
         if artifact.digest not in contents:
             file = open_artifact(artifact)
             contents[artifact.digest] = None if file is None else content_of(file)
-        inspected.append(_Inspection(descriptor, artifact, position, identity_only).run(contents[artifact.digest]))
-        checked(position, _naming_profile(descriptor, inspected[-1].findings))
+        each.content = contents[artifact.digest]
+        if each.content is None:
+            _report_missing_file(each, descriptor, identity_only)
+        else:
+            if artifact.digest != each.content.digest:
+                each.reject("ARTIFACT_DIGEST_MISMATCH", OTHER_DIGEST, "digest")
+            _read_contract(each, each.content, descriptor)
+        checked(position, _naming_profile(descriptor, each.findings))
     return inspected
+
+
+def _report_missing_file(each: _Inspected, descriptor: Descriptor, identity_only: bool) -> None:
+    if identity_only:
+        message = "The bytes of this artifact are not stored: the release only identifies them"
+        place = artifact_field(each.position)
+        each.findings.append(Finding("ARTIFACT_IDENTITY_ONLY", place, message, Severity.WARNING))
+    elif isinstance(descriptor, CarrierDescriptor):
+        each.reject(FILE_MISSING, "the bytes of this artifact were not uploaded, and no repository has them")
+    else:
+        each.reject(FILE_MISSING, unreadable(each.artifact.kind))
+
+
+def _read_contract(each: _Inspected, content: Content, descriptor: Descriptor) -> None:
+    each.add_inside((*content.findings, *content.warnings))
+    if content.contract is None:
+        # A release with a carrier needs only the contract of the carrier.
+        is_needed = each.artifact.kind is ArtifactKind.JAR and not isinstance(descriptor, CarrierDescriptor)
+        if is_needed and not content.findings:
+            each.reject("ARTIFACT_CONTRACT_MISSING", f"Release JAR artifact is missing {CONTRACT_ENTRY}")
+        return
+    each.contract, findings = _parsed(content.contract)
+    each.add_inside(findings)
+    if each.contract is None:
+        return
+    if each.contract.pipeline_id != descriptor.pipeline_id:
+        message = "Release artifact contract pipelineId does not match release descriptor"
+        each.reject("ARTIFACT_PIPELINE_MISMATCH", message)
+    if each.contract.contract_version != descriptor.contract_version:
+        message = "Release artifact contractVersion does not match release descriptor"
+        each.reject("ARTIFACT_CONTRACT_VERSION_MISMATCH", message)
+
+
+def _parsed(data: bytes) -> tuple[Contract | None, list[Finding]]:
+    """Return a contract with a warning if its hash is wrong, or None and all findings."""
+    try:
+        contract = parse_contract(data)
+    except DocumentError as error:
+        return None, list(error.findings)
+    return contract, hash_findings(read_object(data, name=CONTRACT_ENTRY, limit=MAX_CONTRACT_BYTES))
 
 
 def _last_with_contract(inspected: Sequence[_Inspected]) -> tuple[_Inspected, list[Finding]]:
     """Return the primary artifact, and a warning for each contract that differs from an earlier one."""
     with_contract = [each for each in inspected if each.contract is not None]
-    differing = [
-        _contracts_differ(before.artifact, each.position)
-        for before, each in pairwise(with_contract)
-        if before.contract != each.contract
-    ]
+    differing = []
+    for before, each in pairwise(with_contract):
+        if before.contract != each.contract:
+            earlier = shown(before.artifact.artifact_id)
+            message = f"the contract of this artifact differs from that of {earlier}. The last is used"
+            place = artifact_field(each.position)
+            differing.append(Finding("CONTRACT_DIFFERS_BETWEEN_ARTIFACTS", place, message, Severity.WARNING))
     return (with_contract or inspected[:1])[-1], differing
 
 
@@ -194,80 +249,6 @@ def _checkpoints(descriptor: Descriptor, inspected: Iterable[_Inspected]) -> boo
     return any(CHECKPOINTS in artifact.capabilities for artifact in descriptor.artifacts)
 
 
-@dataclass(slots=True)
-class _Inspection:
-    """The verification of one stored artifact."""
-
-    descriptor: Descriptor
-    artifact: ArtifactRef
-    position: int
-    identity_only: bool
-    findings: list[Finding] = field(default_factory=list)
-
-    def run(self, content: Content | None) -> _Inspected:
-        contract = None
-        if content is None:
-            self._missing_file()
-        else:
-            self._check_digest(content.digest)
-            contract = self._read_contract(content)
-        return _Inspected(self.artifact, self.position, content, tuple(self.findings), contract)
-
-    def _missing_file(self) -> None:
-        if self.identity_only:
-            message = "The bytes of this artifact are not stored: the release only identifies them"
-            self.findings.append(
-                Finding("ARTIFACT_IDENTITY_ONLY", artifact_field(self.position), message, Severity.WARNING)
-            )
-        elif isinstance(self.descriptor, CarrierDescriptor):
-            message = "the bytes of this artifact were not uploaded, and no repository has them"
-            self._reject(FILE_MISSING, message)
-        else:
-            self._reject(FILE_MISSING, unreadable(self.artifact.kind))
-
-    def _check_digest(self, actual: str) -> None:
-        if self.artifact.digest != actual:
-            self._reject("ARTIFACT_DIGEST_MISMATCH", OTHER_DIGEST, "digest")
-
-    @property
-    def _needs_contract(self) -> bool:
-        """True for a JAR. A release with a carrier needs only the contract of the carrier."""
-        return self.artifact.kind is ArtifactKind.JAR and not isinstance(self.descriptor, CarrierDescriptor)
-
-    def _read_contract(self, content: Content) -> Contract | None:
-        self.findings += [self._inside(finding) for finding in (*content.findings, *content.warnings)]
-        data = content.contract
-        if data is None:
-            if self._needs_contract and not content.findings:
-                self._reject("ARTIFACT_CONTRACT_MISSING", f"Release JAR artifact is missing {CONTRACT_ENTRY}")
-            return None
-        try:
-            contract = parse_contract(data)
-        except DocumentError as error:
-            self.findings += [self._inside(finding) for finding in error.findings]
-            return None
-        raw = read_object(data, name=CONTRACT_ENTRY, limit=MAX_CONTRACT_BYTES)
-        self.findings += [self._inside(finding) for finding in hash_findings(raw)]
-        self._check_identity(contract)
-        return contract
-
-    def _check_identity(self, contract: Contract) -> None:
-        if contract.pipeline_id != self.descriptor.pipeline_id:
-            message = "Release artifact contract pipelineId does not match release descriptor"
-            self._reject("ARTIFACT_PIPELINE_MISMATCH", message)
-        if contract.contract_version != self.descriptor.contract_version:
-            message = "Release artifact contractVersion does not match release descriptor"
-            self._reject("ARTIFACT_CONTRACT_VERSION_MISMATCH", message)
-
-    def _reject(self, code: str, message: str, *members: str) -> None:
-        self.findings.append(Finding(code, artifact_field(self.position, *members), message))
-
-    def _inside(self, finding: Finding) -> Finding:
-        """Return a finding about the content of the artifact, with the field of the artifact before its own."""
-        outer = artifact_field(self.position)
-        return replace(finding, field=f"{outer}!{finding.field}" if finding.field else outer)
-
-
 def unreadable(kind: ArtifactKind) -> str:
     """Return the protocol's text for an artifact of this kind whose file cannot be read."""
     if kind is ArtifactKind.JAR:
@@ -277,11 +258,9 @@ def unreadable(kind: ArtifactKind) -> str:
 
 def read_contract_document(descriptor: Descriptor, data: bytes) -> tuple[Contract | None, list[Finding]]:
     """Parse a contract that was uploaded with the descriptor. The rules are those for a contract in an artifact."""
-    try:
-        contract = parse_contract(data)
-    except DocumentError as error:
-        return None, list(error.findings)
-    findings = hash_findings(read_object(data, name=CONTRACT_ENTRY, limit=MAX_CONTRACT_BYTES))
+    contract, findings = _parsed(data)
+    if contract is None:
+        return None, findings
     if contract.pipeline_id != descriptor.pipeline_id:
         message = "The contract's pipelineId does not match the release descriptor"
         findings.append(Finding("CONTRACT_PIPELINE_MISMATCH", f"{CONTRACT_NAME}#pipelineId", message))
@@ -289,17 +268,3 @@ def read_contract_document(descriptor: Descriptor, data: bytes) -> tuple[Contrac
         message = "The contract's contractVersion does not match the release descriptor"
         findings.append(Finding("CONTRACT_VERSION_MISMATCH", f"{CONTRACT_NAME}#contractVersion", message))
     return contract, findings
-
-
-def _document_differs(artifact: ArtifactRef) -> Finding:
-    message = f"the uploaded contract differs from the one in {shown(artifact.artifact_id)}"
-    return Finding("CONTRACT_DOCUMENT_DIFFERS", CONTRACT_NAME, message)
-
-
-def _contracts_differ(earlier: ArtifactRef, position: int) -> Finding:
-    return Finding(
-        code="CONTRACT_DIFFERS_BETWEEN_ARTIFACTS",
-        field=artifact_field(position),
-        message=f"the contract of this artifact differs from that of {shown(earlier.artifact_id)}. The last is used",
-        severity=Severity.WARNING,
-    )

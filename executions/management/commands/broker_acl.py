@@ -8,7 +8,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from tenancy.management import base
 from tenancy.models import Tenant
-from wire.broker.acl import COORDINATOR, COORDINATOR_RULES, enable, worker_rules, worker_user
+from wire.messages.queues import COORDINATOR, COORDINATOR_RULES, enable, worker_rules, worker_user
 
 SHORTEST_PASSWORD = 32
 

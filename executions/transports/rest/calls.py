@@ -19,8 +19,7 @@ from foundation.http import address_guard
 from foundation.http.address_guard import TargetRefused
 from foundation.http.exchange import Response, exchange
 from wire.messages.rest_messages import Capabilities, Message, TransitionResult, parse
-from wire.messages.signed_requests import signed_headers
-from wire.messages.unknown_members import NewNames, unknown_members
+from wire.messages.signed_requests import NewNames, signed_headers, unknown_members
 from wire.traceparent import NONE
 from wire.web_address import DEFAULT_PORTS
 

@@ -6,7 +6,7 @@ from django.conf import settings
 
 from executions.models import AwaitUnit, Execution
 from executions.transports.rest import wire_forms
-from wire.documents.cardinality import ResultShape
+from wire.documents.contract import ResultShape
 from wire.messages.celery_messages import Shape, transition_key
 from wire.messages.payload_envelopes import TypedPayload, listed, snapshot, travelling_type, typed
 from wire.messages.rest_messages import TO_THE_END, TransitionCommand

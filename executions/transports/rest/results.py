@@ -14,7 +14,6 @@ from wire.messages.celery_messages import Failure, Outcome
 from wire.messages.payload_envelopes import (
     LIST,
     SNAPSHOT,
-    Everything,
     PayloadRefused,
     TypedPayload,
     parts,
@@ -120,7 +119,7 @@ def _meaning(sent: Sent, result: TransitionResult, non_retryable: Collection[str
             f"Async queue execution {sent.execution_id} produced {len(outputs)} terminal items for SINGLE result shape"
         )
         return failed(sent, "IllegalStateException", message, reported=True)
-    texts = [json.dumps(plain(output, Everything()), ensure_ascii=False) for output in outputs]
+    texts = [json.dumps(plain(output, None), ensure_ascii=False) for output in outputs]
     return CallResult(_outcome(sent, outcome="COMPLETED", output_payloads=texts), list(outputs))
 
 

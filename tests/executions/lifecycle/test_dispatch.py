@@ -28,10 +28,9 @@ from tests.executions.hosting import MARKS, Hosting
 from tests.executions.moments import now
 from tests.raw_sql import check_foreign_keys_now, run
 from wire.broker import client as broker
-from wire.broker.acl import COORDINATOR
 from wire.broker.client import Ticket, take_ticket
 from wire.messages.celery_messages import Command, CommandGroup
-from wire.messages.queues import EXECUTE_TASK, queue_of, ticket_of
+from wire.messages.queues import COORDINATOR, EXECUTE_TASK, queue_of, ticket_of
 from wire.messages.sealing import MOST_SEALS, decode, verify
 from wire.messages.task_messages import LONGEST_MESSAGE
 from wire.worker_keys import worker_key

@@ -21,11 +21,11 @@ from tests.cases import cases
 from tests.executions.hosting import ASKS, FAILS_TWICE, MARKS, ONE, Hosting
 from tests.executions.moments import now
 from tests.raw_sql import rows
-from wire.documents import execution_statement, json_values
+from wire.documents import execution_statement, json_writer
+from wire.documents.json_reader import DEEPEST, MOST_VALUES
 from wire.documents.json_writer import text
 from wire.documents.signing import read_envelope
 from wire.messages.celery_messages import Failure, Heartbeat, HeldLease, Outcome
-from wire.value_limits import DEEPEST, MOST_VALUES
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("retries")]
 
@@ -264,9 +264,9 @@ def test_the_subject_is_the_artifact_and_no_value_is_disclosed(hosting: Hosting)
     digest = {"sha256": artifact.digest.removeprefix("sha256:")}
     assert document["subject"] == [{"name": artifact.artifact_id, "digest": digest, "annotations": {"pinned": True}}]
     found = document["predicate"]
-    assert found["execution"]["inputDigest"] == {"sha256": json_values.digest(4321)}
-    assert found["execution"]["resultDigest"] == {"sha256": json_values.digest(8766)}
-    assert found["pin"]["releaseDigest"] == {"sha256": json_values.digest(hosted.release.descriptor)}
+    assert found["execution"]["inputDigest"] == {"sha256": json_writer.digest(4321)}
+    assert found["execution"]["resultDigest"] == {"sha256": json_writer.digest(8766)}
+    assert found["pin"]["releaseDigest"] == {"sha256": json_writer.digest(hosted.release.descriptor)}
     [waited] = found["awaits"]
     assert (waited["stepIndex"], waited["status"], waited["answered"]) == (1, "COMPLETED", 1)
     [answer] = waited["answers"]

@@ -18,7 +18,7 @@ from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
 from tests.raw_sql import unchanged, unguarded
-from wire.broker.log_limit import MOST, LogLimit
+from wire.log_lines import MOST, LogLimit
 
 HOUR = timedelta(hours=1)
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("retries")]

@@ -27,9 +27,8 @@ from wire.broker import client
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Heartbeat, Instruction, OutcomeGroup, WorkerState
 from wire.messages.limits import MOST_LEASES, TOLERANCE
-from wire.messages.notices import refusal_of
 from wire.messages.queues import INSTRUCTION_TASK, instruction_queue_of, queue_of
-from wire.messages.sealing import check_fresh, decode, seal, verify
+from wire.messages.sealing import check_fresh, decode, refusal_of, seal, verify
 from wire.worker_keys import WorkerKey, worker_key
 
 pytestmark = pytest.mark.django_db

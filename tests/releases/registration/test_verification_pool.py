@@ -18,9 +18,9 @@ from releases.artifacts.store.base import CHUNK
 from releases.errors import ArtifactStoreUnavailable
 from releases.registration.verification_pool import verify
 from tests import making
-from wire.archive.directory import DEFAULT_LIMITS
 from wire.documents.contract import CONTRACT_ENTRY
 from wire.documents.descriptor import ArtifactRef, Descriptor, descriptor_from_json
+from wire.release.directory import DEFAULT_LIMITS
 from wire.release.verification import verify as verify_here
 
 CONTRACT = making.contract()

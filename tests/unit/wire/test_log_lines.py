@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from tests.cases import cases
-from wire.broker import log_limit
-from wire.broker.log_limit import MOST, LogLimit
-from wire.log_lines import FORMS, Form, LineFormatter
+from wire import log_lines
+from wire.log_lines import FORMS, MOST, Form, LineFormatter, LogLimit
 
 HOSTILE = 'a\nb\r\x1b[31m\x00"} \u2028 \ud800 é 🐍 {"level": "INFO"}'
 
@@ -69,5 +68,5 @@ def test_errors_of_one_kind_are_limited_and_the_omitted_are_counted(
 
     assert [passed("failed", 1) for _ in range(MOST + 2)] == ["failed"] * MOST + [""] * 2
     assert [passed("other", 2), passed("warned", 1, logging.WARNING)] == ["other", "warned"]
-    monkeypatch.setattr(log_limit, "SECONDS", 0.0)
+    monkeypatch.setattr(log_lines, "SECONDS", 0.0)
     assert passed("failed", 1) == "failed (2 more errors of this kind were not logged)"

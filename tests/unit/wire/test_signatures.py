@@ -48,9 +48,9 @@ def test_a_signature_is_the_one_over_the_published_encoding() -> None:
     assert (made["payload"], made["payloadType"]) == ("aGVsbG8gd29ybGQ=", "http://example.com/HelloWorld")
     assert [base64.b64decode(each["sig"]) for each in made["signatures"]] == [key.sign(PAE)]
     assert key.public_key() == Ed25519PublicKey.from_public_bytes(PUBLIC)
-    envelope = signing.Envelope(b"hello world", "http://example.com/HelloWorld", ())
-    assert envelope.is_signed_by(key.public_key(), signing.Signature("", key.sign(PAE)))
-    assert not envelope.is_signed_by(key.public_key(), signing.Signature("", key.sign(b"hello world")))
+    signatures = [{"sig": encoded(key.sign(signed))} for signed in (PAE, b"hello world")]
+    envelope = signing.read_envelope({**made, "signatures": signatures})
+    assert [envelope.is_signed_by(key.public_key(), each) for each in envelope.signatures] == [True, False]
 
 
 def encoded(data: bytes) -> str:

@@ -5,8 +5,7 @@ import pytest
 from tests.cases import cases
 from tests.hostile_values import TEXTS
 from wire.broker.sentinel import transport_options
-from wire.broker.tls import tls_options
-from wire.broker_url import SentinelUrl, is_sentinel, kombu_url, parse_sentinel, uses_tls
+from wire.broker_url import SentinelUrl, is_sentinel, kombu_url, parse_sentinel, tls_options, uses_tls
 from wire.identifying import is_identifier, is_segment
 from wire.web_address import is_web_address, split
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from executions.inspection.timeline import Await, Kind, Progress, Row, timeline
 from executions.inspection.value_differences import MISSING, differences
 from tests.cases import cases
-from wire.documents import json_values
+from wire.documents import json_writer
 from wire.documents.execution_runs import Event
 
 BEGIN = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -142,4 +142,4 @@ def test_each_place_is_named(one: Any, other: Any, found: list[tuple[str, Any, A
 
 @given(VALUES, VALUES)
 def test_there_is_a_difference_exactly_if_the_values_differ(one: Any, other: Any) -> None:
-    assert (next(differences("x", one, other), None) is None) == json_values.equal(one, other)
+    assert (next(differences("x", one, other), None) is None) == json_writer.equal(one, other)

@@ -2,7 +2,6 @@
 
 import base64
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,10 @@ from tests import making, signing
 from tests.cases import cases
 from tests.unit.wire.documents import examples
 from wire.documents import activation_statement as statements
-from wire.documents import execution_statement, json_values
+from wire.documents import execution_statement, json_writer
 from wire.documents.descriptor import descriptor_from_json
-from wire.documents.execution_runs import Event, runs_of
-from wire.documents.json_writer import text
+from wire.documents.execution_runs import Event, instant, runs_of
+from wire.documents.execution_statement import Digest, PinnedArtifact
 from wire.documents.signing import sign
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -41,21 +40,26 @@ def reported(artifact: bytes = ARTIFACT, **changes: Any) -> dict[str, Any]:
     return {**members, "steps": [[0, MS + 2000, MS + 2500]], "attempt": 0, **changes}
 
 
+def hashed(value: Any) -> Digest:
+    return Digest(sha256=json_writer.digest(value))
+
+
+def pinned(digest: str) -> tuple[PinnedArtifact]:
+    return (PinnedArtifact(artifact_id="app", digest=digest),)
+
+
 def built(*events: Event) -> dict[str, Any]:
     """Return a statement about an execution with these events."""
-    digest = making.digest_of(ARTIFACT)
-    execution = execution_statement.Execution(
-        execution_id="01a21681-7945-7460-8cee-c9e98145da6d", tenant="acme", key="payments-monday", status="SUCCEEDED",
-        events=len(events), submitted_at=NOW, finished_at=NOW + timedelta(seconds=9),
-        input_digest=json_values.digest({"n": 1}), result_digest=json_values.digest({"n": 2}),
+    execution = execution_statement.AboutExecution(
+        execution_id="01a21681-7945-7460-8cee-c9e98145da6d", tenant="acme", idempotency_key_digest=hashed("key"),
+        status="SUCCEEDED", finished=True, event_count=len(events), submitted_at=instant(NOW),
+        finished_at=instant(NOW + timedelta(seconds=9)), input_digest=hashed({"n": 1}), result_digest=hashed({"n": 2}),
     )  # fmt: skip
-    pin = execution_statement.Pin(
-        pipeline_id=making.PIPELINE,
-        contract_version=DESCRIPTOR["contractVersion"],
-        release_version="1.0",
-        release_digest=json_values.digest(descriptor_from_json(DESCRIPTOR).normalised()),
-        artifacts=[("app", digest)],
-    )
+    pin = execution_statement.AboutPin(
+        pipeline_id=making.PIPELINE, contract_version=DESCRIPTOR["contractVersion"], release_version="1.0",
+        release_digest=hashed(descriptor_from_json(DESCRIPTOR).normalised()),
+        artifacts=pinned(making.digest_of(ARTIFACT)),
+    )  # fmt: skip
     return execution_statement.build(execution, pin, runs_of(events, pin.digests, ["Validate", "Approve"]), [])
 
 
@@ -86,7 +90,7 @@ class Desk:
     def put(
         self, statement: Any, name: str = "coordinator", payload_type: str = execution_statement.PAYLOAD_TYPE
     ) -> None:
-        self.document.write_bytes(sign(text(statement).encode(), payload_type, [signing.private_key(name)]))
+        self.document.write_bytes(sign(json_writer.text(statement).encode(), payload_type, [signing.private_key(name)]))
 
     def verified(self, *artifacts: Path) -> Verified:
         return verify(self.document, [self.key], artifacts or [self.artifact], self.release)
@@ -105,7 +109,7 @@ def test_a_changed_statement_or_envelope_is_no_proof(desk: Desk) -> None:
     envelope = json.loads(desk.document.read_bytes())
     statement = usual()
     statement["predicate"]["runs"][0]["worker"] = "another"
-    payload = base64.b64encode(text(statement).encode()).decode()
+    payload = base64.b64encode(json_writer.text(statement).encode()).decode()
     for changed, code in (
         ({**envelope, "payload": payload}, "PROVENANCE_NOT_SIGNED"),
         ({**envelope, "signatures": []}, "PROVENANCE_INVALID"),
@@ -200,34 +204,37 @@ GRADUAL = [
 
 
 def history(rows: list[tuple[str, str, str | None]] | None = None) -> dict[str, Any]:
-    revoked = statements.Revoked("user:eva", "leaks", NOW + timedelta(hours=1))
-    releases = [
-        statements.Known(version, "c", digit * 64, [("app", f"sha256:{digit * 64}")], revocation)
-        for version, digit, revocation in (("1.0", "1", None), ("2.0", "2", revoked))
-    ]
-    activations = []
-    for number, (kind, version, previous) in enumerate(ROWS if rows is None else rows, 1):
-        when = NOW + timedelta(seconds=number)
-        candidate = ("2.0", 12.5) if kind == "gradual" else (None, None)
-        usual = statements.Activated(number, kind, version, previous, "user:ann", "why", when)
-        activations.append(replace(usual, candidate_release_version=candidate[0], share=candidate[1]))
+    revoked = statements.Revocation(actor="user:eva", reason="leaks", revoked_at=instant(NOW + timedelta(hours=1)))
+    releases = []
+    for version, digit, revocation in (("1.0", "1", None), ("2.0", "2", revoked)):
+        code, digest = pinned(f"sha256:{digit * 64}"), Digest(sha256=digit * 64)
+        members: dict[str, Any] = {"release_version": version, "contract_version": "c", "descriptor_digest": digest}
+        releases.append(statements.Release(**members, artifacts=code, revocation=revocation))
+    activations = [activated(number, *row) for number, row in enumerate(ROWS if rows is None else rows, 1)]
     return statements.build("acme", "org.example.orders", releases, activations, 0)
+
+
+def activated(number: int, kind: str, version: str, previous: str | None, **more: Any) -> statements.Activation:
+    candidate = statements.Candidate(release_version="2.0", share=12.5) if kind == "gradual" else None
+    return statements.Activation(
+        sequence=number, kind=kind, release_version=version, previous_release_version=previous, candidate=candidate,
+        actor="user:ann", reason="why", activated_at=instant(NOW + timedelta(seconds=number)), **more,
+    )  # fmt: skip
 
 
 def requested(**changes: Any) -> dict[str, Any]:
     """Return the history whose second activation carries out a request, with changes of its only vote."""
-    vote = statements.Voted("user:bob", "approve", "fine", NOW)
+    vote = statements.Vote(actor="user:bob", decision="approve", comment="fine", voted_at=instant(NOW))
     document = history()
-    request = statements.Requested("r-1", NOW, [vote])
-    activated = statements.Activated(2, "activation", "2.0", "1.0", "user:ann", "why", NOW, request=request)
-    [made] = statements.build("acme", "org.example.orders", [], [activated], 0)["predicate"]["activations"]
+    request = statements.Request(request_id="r-1", requested_at=instant(NOW), votes=(vote,))
+    made = activated(2, "activation", "2.0", "1.0", request=request).normalised()
     made["request"]["votes"][0].update(changes)
     document["predicate"]["activations"][1]["request"] = made["request"]
     return document
 
 
 def read(document: dict[str, Any]) -> statements.Statement:
-    return statements.read(text(document).encode())
+    return statements.read(json_writer.text(document).encode())
 
 
 @cases("rows", [ROWS, GRADUAL])

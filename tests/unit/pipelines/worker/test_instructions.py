@@ -14,8 +14,7 @@ from tests.making import changed, resealed
 from tests.unit.pipelines.worker.conftest import Hosted, command, heartbeat, sealed
 from wire.messages.celery_messages import Instruction
 from wire.messages.limits import TOLERANCE
-from wire.messages.notices import Refusal, RefusalCode
-from wire.messages.sealing import seal
+from wire.messages.sealing import Refusal, RefusalCode, seal
 from wire.worker_keys import worker_key
 
 SECOND = timedelta(seconds=1)

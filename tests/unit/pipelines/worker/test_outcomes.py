@@ -19,11 +19,10 @@ from pipelines.worker.outcomes import checkpoint_of, outcome_of
 from pipelines.worker.runner import Completed, run
 from tests.cases import cases
 from tests.unit.pipelines.worker.conftest import command, outcomes, released, sealed
-from wire.documents.json_text import all_storable
+from wire.documents.json_reader import DEEPEST, MOST_VALUES, all_storable
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Checkpoint, Failure, Outcome, Suspension
-from wire.messages.grouping import MOST_BYTES
-from wire.value_limits import DEEPEST, MOST_VALUES
+from wire.messages.limits import MOST_BYTES
 
 limited = Pipeline("tests.limits")
 HERE = ReleaseIdentity("acme", "orders", "c1", "1.0")

@@ -7,11 +7,11 @@ import pytest
 
 from releases.states import AttachmentKind
 from releases.trust.evidence import MAX_ATTACHMENT_BYTES, Evidence, examine
-from releases.trust.provenance import STATEMENT_TYPE
 from tests import signing as making
 from tests.cases import cases
 from tests.unit.wire.documents.examples import DIGEST, NEWER, OLDER, OTHER_DIGEST, Document, artifact, changed
 from wire.documents.descriptor import parse_descriptor
+from wire.documents.execution_statement import PAYLOAD_TYPE
 from wire.documents.json_reader import MAX_VALUES
 from wire.findings import DocumentError
 
@@ -47,7 +47,7 @@ def findings_of(evidence: Evidence) -> list[tuple[str, str, str]]:
     [
         (making.envelope(RELEASE), AttachmentKind.SIGNATURE),
         (making.statement(DIGEST), AttachmentKind.PROVENANCE),
-        (making.envelope(making.statement(DIGEST), payload_type=STATEMENT_TYPE), AttachmentKind.PROVENANCE),
+        (making.envelope(making.statement(DIGEST), payload_type=PAYLOAD_TYPE), AttachmentKind.PROVENANCE),
         (making.cyclone(digest=DIGEST), AttachmentKind.SBOM),
         (making.spdx(digest=DIGEST), AttachmentKind.SBOM),
         ({**making.cyclone(), "properties": [0] * (MAX_VALUES + 1)}, AttachmentKind.SBOM),
@@ -67,7 +67,7 @@ def test_the_content_determines_the_kind(attached: Any, kind: AttachmentKind) ->
         ({"bomFormat": "CycloneDX", "specVersion": "1.6", "a": [0] * 500_000}, "DOCUMENT_TOO_MANY_VALUES"),
         ({}, "ATTACHMENT_KIND_UNKNOWN"),
         (making.envelope(RELEASE, payload_type="application/json"), "ATTACHMENT_KIND_UNKNOWN"),
-        (making.envelope({**RELEASE, "_type": 1}, payload_type=STATEMENT_TYPE), "ATTACHMENT_WRONG_TYPE"),
+        (making.envelope({**RELEASE, "_type": 1}, payload_type=PAYLOAD_TYPE), "ATTACHMENT_WRONG_TYPE"),
         ({**making.statement(DIGEST), "predicateType": "https://slsa.dev/provenance/v0.2"}, "PROVENANCE_UNSUPPORTED"),
         (making.statement(), "PROVENANCE_NO_SUBJECT"),
         (making.statement(DIGEST, runDetails={"builder": {}}), "ATTACHMENT_MISSING_MEMBER"),
@@ -139,4 +139,4 @@ def test_every_subject_of_a_provenance_counts_in_a_signed_one_too(subjects: tupl
     statement = making.statement(*subjects)
     found = [code for code, _, _ in findings_of(examined(statement, TWO))]
     assert found == ["PROVENANCE_SUBJECT_UNKNOWN", "PROVENANCE_ARTIFACT_UNCOVERED"]
-    assert examined(making.envelope(statement, payload_type=STATEMENT_TYPE), TWO).contradicts
+    assert examined(making.envelope(statement, payload_type=PAYLOAD_TYPE), TWO).contradicts

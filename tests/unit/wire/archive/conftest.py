@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from wire.archive.reader import ArchiveError, Limits, read_contract_entry
 from wire.documents.contract import CONTRACT_ENTRY
+from wire.release.archive import read_entry, read_layout
+from wire.release.directory import ArchiveError, Limits
 
 LOCAL, HEADER, END = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
 DESCRIPTOR, END64, LOCATOR64 = b"PK\x07\x08", b"PK\x06\x06", b"PK\x06\x07"
@@ -126,7 +127,8 @@ def both(data: bytes, offset: int, value: bytes) -> bytes:
 
 
 def read(data: bytes, limits: Limits = LIMITS) -> bytes | None:
-    return read_contract_entry(io.BytesIO(data), limits)
+    layout = read_layout(io.BytesIO(data), limits)
+    return None if layout is None else read_entry(layout, CONTRACT_ENTRY)
 
 
 def codes(data: bytes, limits: Limits = LIMITS) -> set[str]:

@@ -23,8 +23,8 @@ from tests.unit.wire.archive.conftest import (
     stored,
     zipped,
 )
-from wire.archive.reader import Limits
 from wire.documents.contract import CONTRACT_ENTRY
+from wire.release.directory import Limits
 
 BODY = b'{"schemaVersion": 1}'
 ENTRY = (CONTRACT_ENTRY, BODY)

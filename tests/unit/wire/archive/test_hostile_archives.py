@@ -3,7 +3,6 @@
 Each is refused with its code. A fault in the headers is found before any entry is inflated.
 """
 
-import io
 import stat
 import struct
 import zipfile
@@ -21,7 +20,6 @@ from tests.unit.wire.archive.conftest import (
     END,
     END64,
     HEADER,
-    LIMITS,
     LOCAL,
     LOCATOR64,
     MEGABYTE,
@@ -43,8 +41,8 @@ from tests.unit.wire.archive.conftest import (
     with_zip64_end,
     zipped,
 )
-from wire.archive.reader import ArchiveError, read_contract_entry
 from wire.documents.contract import CONTRACT_ENTRY, MAX_CONTRACT_BYTES
+from wire.release.directory import ArchiveError
 
 Build = Callable[[], bytes]
 Rows = dict[str, list[Build]]
@@ -283,5 +281,5 @@ def test_an_archive_that_all_readers_understand_alike_is_accepted(build: Build) 
 )
 def test_findings_name_their_entry_and_all_are_reported(data: bytes, expected: list[tuple[str, str]]) -> None:
     with pytest.raises(ArchiveError) as caught:
-        read_contract_entry(io.BytesIO(data), LIMITS)
+        read(data)
     assert [(finding.code, finding.field) for finding in caught.value.findings] == expected

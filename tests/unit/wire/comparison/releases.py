@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tests import making
-from wire.comparison.facts import ReleaseFacts
+from wire.comparison.differences import ReleaseFacts
 from wire.documents.contract import Contract, contract_from_json
 from wire.documents.descriptor import descriptor_from_json
 

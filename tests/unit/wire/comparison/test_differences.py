@@ -8,10 +8,8 @@ import pytest
 from tests.cases import cases
 from tests.unit.wire.comparison.releases import Row, contract, facts, field, named, record, scalar, step, wrapper
 from wire.comparison import types
-from wire.comparison.checkpoint import checkpoint_differences, taken_type
-from wire.comparison.comparison import compare
-from wire.comparison.differences import MAX_DIFFERENCES, Impact
-from wire.comparison.facts import Package, Provenance
+from wire.comparison.comparison import checkpoint_differences, compare, taken_type
+from wire.comparison.differences import MAX_DIFFERENCES, Impact, Package, Provenance
 from wire.documents.contract import Contract
 
 CALLERS, PARKED, COMPATIBLE = "breaking-for-callers", "breaking-for-parked-work", "compatible"

@@ -9,7 +9,7 @@ import pytest
 
 from tests.cases import cases
 from tests.unit.wire.documents.examples import findings_of, refused
-from wire.documents import json_values
+from wire.documents import json_writer
 from wire.documents.contract import MAX_CONTRACT_BYTES, parse_contract
 from wire.documents.descriptor import MAX_DESCRIPTOR_BYTES, parse_descriptor
 from wire.documents.json_reader import (
@@ -137,10 +137,10 @@ def test_findings_are_bounded_and_quote_hostile_names_short_and_storable() -> No
 
 def test_values_that_look_alike_differ() -> None:
     values = [1, "1", True, [1], {"1": 1}, None, [], {}, "", "1.0", "null", "é", "e\u0301", "\ud800", 2**53 + 1]
-    assert len({json_values.digest(value) for value in values}) == len(values)
+    assert len({json_writer.digest(value) for value in values}) == len(values)
 
 
 @cases("value", [float("inf"), float("nan")])
 def test_a_number_that_is_not_finite_has_no_digest(value: float) -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
-        json_values.digest([1.0, value])
+        json_writer.digest([1.0, value])

@@ -15,6 +15,7 @@ from tests import making
 from tests.cases import cases
 from tests.unit.wire.documents import examples
 from wire.identity import ReleaseIdentity
+from wire.messages import sealing
 from wire.messages.celery_messages import (
     Command,
     CommandGroup,
@@ -27,9 +28,8 @@ from wire.messages.celery_messages import (
     transition_key,
 )
 from wire.messages.limits import TOLERANCE
-from wire.messages.notices import LONGEST_BODY, sender_of
 from wire.messages.queues import instruction_queue_of, queue_of
-from wire.messages.sealing import KINDS, MOST_BODY_MEMBERS, ProtocolError, Verified, check_fresh, decode, seal, verify
+from wire.messages.sealing import ProtocolError, Verified, check_fresh, decode, seal, sender_of, verify
 from wire.worker_keys import WorkerKey, worker_key
 
 IDENTITY = ReleaseIdentity("acme", "org.x", "sha256:c", "1.0")
@@ -156,7 +156,7 @@ BROKEN: list[tuple[Any, str, list[Any]]] = [
 
 
 def test_a_body_with_very_many_members_is_refused() -> None:
-    members = dict.fromkeys(map(str, range(MOST_BODY_MEMBERS)), 0)
+    members = dict.fromkeys(map(str, range(sealing.MOST_BODY_MEMBERS)), 0)
     many = {**OUTCOMES.model_dump(mode="json", by_alias=True), **members}
     with pytest.raises(ProtocolError, match="contains more than 100,000 members"):
         decode(resealed(json.dumps(many), "outcomes"), OutcomeGroup)
@@ -171,18 +171,18 @@ def test_a_body_with_very_many_members_is_refused() -> None:
 )
 def test_a_body_in_another_form_is_malformed(kind: Any, body: str) -> None:
     with pytest.raises(ProtocolError) as caught:
-        decode(resealed(body, KINDS[type(kind)]), type(kind))
+        decode(resealed(body, sealing.KINDS[type(kind)]), type(kind))
     assert caught.value.code == "ENVELOPE_MALFORMED"
 
 
 @cases(("body", "field"), [(COMMANDS, "commands[0].added"), (OUTCOMES, f"{FIRST}.added"), (BEAT, "added")])
 def test_a_member_that_a_newer_version_added_is_ignored(body: Any, field: str) -> None:
-    newer = resealed(changed(body, field, {"any": ["value"]}), KINDS[type(body)])
+    newer = resealed(changed(body, field, {"any": ["value"]}), sealing.KINDS[type(body)])
     assert decode(newer, type(body)) == body
 
 
 @cases("body", BODIES)
-@cases("expected", KINDS)
+@cases("expected", sealing.KINDS)
 def test_a_sealed_body_is_read_back_from_json_but_only_as_the_kind_in_its_header(body: Any, expected: Any) -> None:
     envelope = verify(json.loads(json.dumps(seal(IDENTITY, body, KEY))), keys_of)
     assert envelope.identity == IDENTITY
@@ -254,5 +254,5 @@ def test_a_large_body_is_not_read_before_its_signature_is_verified() -> None:
     found = sender_of(message)
     assert found is not None
     assert (found.worker_id, found.identity) == ("w", IDENTITY)
-    body = json.dumps({"workerId": "w", "more": "x" * LONGEST_BODY})
+    body = json.dumps({"workerId": "w", "more": "x" * sealing.LONGEST_BODY})
     assert sender_of({**message, "seals": [{**message["seals"][0], "body": body}]}) is None

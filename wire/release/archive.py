@@ -1,7 +1,8 @@
-"""Checks the entries of a zip archive: local headers, overlaps, unpacked sizes and nested archives.
+"""Reads the entries of an artifact, without trusting the archive (wire protocol A.1, A.3 rule 13).
 
-Every entry is unpacked once, and the result is discarded. Unpacking stops when an entry exceeds the size in its
-directory, which `Limits` bound. So the cost of a zip bomb is bounded.
+An archive is rejected if a part of it is hostile, or if two readers could see different entries. Every entry is
+unpacked once, and the result is discarded. Unpacking stops when an entry exceeds the size in its directory, which
+`Limits` bound. So the cost of a zip bomb is bounded.
 """
 
 from __future__ import annotations
@@ -15,7 +16,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final, cast
 
-from wire.archive.directory import (
+from wire.documents.contract import CONTRACT_ENTRY
+from wire.documents.json_reader import bounded
+from wire.findings import Finding
+from wire.release.directory import (
+    DEFAULT_LIMITS,
+    LOCAL_SIGNATURE,
     ArchiveError,
     Directory,
     Entry,
@@ -24,12 +30,11 @@ from wire.archive.directory import (
     finding,
     malformed,
     name_findings,
+    place_of_data,
     read_at,
     read_entries,
+    smallest_end,
 )
-from wire.archive.headers import LOCAL_SIGNATURE, place_of_data, smallest_end
-from wire.documents.contract import CONTRACT_ENTRY
-from wire.findings import Finding
 
 _KNOWN_FLAGS: Final = 0x2 | 0x4 | 0x8 | 0x800
 _NEWEST_READER: Final = 45
@@ -39,6 +44,8 @@ _KNOWN_HOSTS: Final = frozenset({0, 3, 10, 14, 19})
 _DOS_FOLDER: Final = 0x10
 _METHODS: Final = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 _CHUNK: Final = 256 * 1024
+_BEGINNINGS: Final = (LOCAL_SIGNATURE, b"PK\x07\x08", b"PK00")
+"""The first bytes of files that some readers treat as archives, although they have no directory."""
 
 
 @dataclass(slots=True)
@@ -78,7 +85,10 @@ def inspect(file: BinaryIO, directory: Directory, budget: Budget, *, depth: int 
         findings.append(finding("ARCHIVE_PREPENDED", "", "bytes come before the archive"))
     if findings:
         raise ArchiveError(findings)
-    _spend(entries, budget)
+    budget.unpacked += sum(entry.size for entry in entries)
+    if budget.unpacked > limits.unpacked_bytes:
+        message = f"the archive unpacks to more than {limits.unpacked_bytes} bytes"
+        raise ArchiveError([finding("ARCHIVE_UNPACKS_TOO_LARGE", "", message)])
     layout = Layout(file, directory, entries)
     findings += _place(layout)
     if findings:
@@ -97,9 +107,11 @@ def _entry_findings(entries: list[Entry], limits: Limits) -> Iterator[Finding]:
             message = f"an entry is compressed by method {entry.method}; only stored and deflated entries are read"
             yield finding("ARCHIVE_METHOD_UNSUPPORTED", entry.name, message)
         elif unknown:
-            yield _ambiguous(entry, "an entry has flags, a version or a system that not all readers support")
+            message = "an entry has flags, a version or a system that not all readers support"
+            yield finding("ARCHIVE_AMBIGUOUS", entry.name, message)
         elif entry.is_described_later and entry.method == zipfile.ZIP_STORED:
-            yield _ambiguous(entry, "an entry is stored with its sizes after its data, which not all readers accept")
+            message = "an entry is stored with its sizes after its data, which not all readers accept"
+            yield finding("ARCHIVE_AMBIGUOUS", entry.name, message)
         if not _is_file_or_folder(entry):
             yield finding("ARCHIVE_NOT_A_FILE", entry.name, "an entry is not a regular file but a link or a device")
         yield from _size_findings(entry, limits)
@@ -125,17 +137,6 @@ def _size_findings(entry: Entry, limits: Limits) -> Iterator[Finding]:
         yield finding("ARCHIVE_RATIO_TOO_HIGH", entry.name, message)
 
 
-def _ambiguous(entry: Entry, message: str) -> Finding:
-    return finding("ARCHIVE_AMBIGUOUS", entry.name, message)
-
-
-def _spend(entries: list[Entry], budget: Budget) -> None:
-    budget.unpacked += sum(entry.size for entry in entries)
-    if budget.unpacked > budget.limits.unpacked_bytes:
-        message = f"the archive unpacks to more than {budget.limits.unpacked_bytes} bytes"
-        raise ArchiveError([finding("ARCHIVE_UNPACKS_TOO_LARGE", "", message)])
-
-
 # --- local headers ---
 
 
@@ -146,13 +147,14 @@ def _place(layout: Layout) -> Iterator[Finding]:
     if over is not None:
         yield _overlap(over)
         return
+    gap = finding("ARCHIVE_HEADERS_DISAGREE", "", "the archive contains bytes outside of the entries in its directory")
     end = 0
     for entry in in_order:
         if entry.offset < end:
             yield _overlap(entry)
             return
         if entry.offset > end:
-            yield _gap()
+            yield gap
         place = place_of_data(layout.file, entry)
         if isinstance(place, Finding):
             yield place
@@ -162,7 +164,7 @@ def _place(layout: Layout) -> Iterator[Finding]:
             yield finding("ARCHIVE_ENTRIES_OVERLAP", entry.name, "an entry overlaps the directory")
             return
     if end < layout.directory.start:
-        yield _gap()
+        yield gap
 
 
 def _overlapping(in_order: list[Entry]) -> Entry | None:
@@ -177,11 +179,6 @@ def _overlapping(in_order: list[Entry]) -> Entry | None:
 
 def _overlap(entry: Entry) -> Finding:
     return finding("ARCHIVE_ENTRIES_OVERLAP", entry.name, "an entry overlaps another one")
-
-
-def _gap() -> Finding:
-    message = "the archive contains bytes outside of the entries in its directory"
-    return finding("ARCHIVE_HEADERS_DISAGREE", "", message)
 
 
 # --- contents ---
@@ -278,12 +275,11 @@ def _look_inside(inner: BinaryIO, entry: Entry, budget: Budget, depth: int) -> N
     try:
         inspect(inner, directory, budget, depth=depth + 1)
     except ArchiveError as error:
-        raise ArchiveError([_inside(entry, each) for each in error.findings]) from None
-
-
-def _inside(entry: Entry, found: Finding) -> Finding:
-    name = f"{entry.name}!{found.field}" if found.field else entry.name
-    return finding(found.code, name, found.message.partition(": ")[2])
+        found = []
+        for each in error.findings:
+            name = f"{entry.name}!{each.field}" if each.field else entry.name
+            found.append(finding(each.code, name, each.message.partition(": ")[2]))
+        raise ArchiveError(found) from None
 
 
 class _Slice(io.RawIOBase):
@@ -302,3 +298,30 @@ class _Slice(io.RawIOBase):
         data = read_at(self._file, self._start + self._at, remaining if size < 0 else min(size, remaining))
         self._at += len(data)
         return data
+
+
+# --- the archive of an artifact ---
+
+
+def read_entry(layout: Layout, name: str) -> bytes | None:
+    """Return the bytes of an inspected entry; None if it is missing. The entry's `size` bounds them."""
+    found = next((entry for entry in layout.entries if entry.name == name), None)
+    return None if found is None else b"".join(content(layout, found))
+
+
+def read_layout(file: BinaryIO, limits: Limits = DEFAULT_LIMITS) -> Layout | None:
+    """Return the inspected entries of an archive; None if `file` is not an archive.
+
+    Reads `file`, which must be seekable, in memory bounded by `limits`. Raises ArchiveError with the findings about the
+    archive, and OSError if `file` cannot be read.
+    """
+    directory = find_directory(file)
+    if directory is None:
+        if read_at(file, 0, 4) in _BEGINNINGS:
+            message = "the file begins as an archive and has no end record: it is cut short"
+            raise ArchiveError([finding("ARCHIVE_TRUNCATED", "", message)])
+        return None
+    try:
+        return inspect(file, directory, Budget(limits))
+    except ArchiveError as error:
+        raise ArchiveError(bounded(error.findings, "")) from None
