@@ -351,8 +351,12 @@ def take_ticket(name: str) -> bool:
 
 def length(queue: str) -> int:
     """Return how many messages wait in the queue. Raises as `take_ticket` does."""
-    with _connected() as (_, client):
-        return int(client.llen(queue))
+    connection: Any
+    with current_app.pool.acquire(block=True) as connection:
+        try:
+            return int(connection.default_channel.sender().llen(queue))
+        except connection.connection_errors + connection.channel_errors as error:
+            raise OperationalError(str(error)) from error
 
 
 def send_latest(task: str, argument: Any, *, queue: str, seconds: float) -> None:
