@@ -11,7 +11,8 @@ from typing import Any
 
 from django.db import connection
 
-from executions.awaits import statements, wait_spans
+from executions import spans
+from executions.awaits import statements
 from executions.awaits.awaits import EXPIRE_TASK, INTERACTION_API, SEND_TASK, WEBHOOK, resume
 from executions.models import Interaction
 from foundation.database import prepared
@@ -130,7 +131,7 @@ def park(tenant: Tenant, parkings: Sequence[Parking]) -> None:
     for parking in parkings:
         _take_answers(parking, ids)
         if parking.traceparent:
-            wait_spans.suspended(parking.traceparent, parking.unit_id, parking.suspension.step_id)
+            spans.suspended(parking.traceparent, parking.unit_id, parking.suspension.step_id)
     suspensions = [parking.suspension for parking in parkings]
     webhooks = sum(len(each.requests) for each in suspensions if each.transport == WEBHOOK)
     for _ in range(min(webhooks, MOST_SENDERS)):

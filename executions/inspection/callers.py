@@ -15,7 +15,7 @@ from typing import Any, Final
 from django.db import connection
 
 from executions.inspection import statements
-from executions.submission import inputs
+from executions.submission.admission import shape_of_input, wrong_places
 from releases.models import Release
 from wire.documents.canonical_types import declared_names
 from wire.documents.contract import Contract, contract_from_json
@@ -130,8 +130,8 @@ def _checked(
         for execution_id, text, shape, chose in _stored(ids[first : first + _BATCH]):
             if time.monotonic() > deadline:
                 return
-            wanted = inputs.shape_of(contract, shape if chose else None)
-            yield execution_id, inputs.wrong(contract, json.loads(text), wanted, shown=shown)
+            wanted = shape_of_input(contract, shape if chose else None)
+            yield execution_id, wrong_places(contract, json.loads(text), wanted, shown=shown)
 
 
 def _stored(ids: Sequence[uuid.UUID]) -> list[tuple[Any, ...]]:

@@ -16,11 +16,11 @@ from typing import Any
 from django.conf import settings
 from django.db import Error, transaction
 
-from executions import life_lines, metrics
+from executions import life_lines, metrics, spans
 from executions.awaits import opening
 from executions.awaits.opening import Parking
 from executions.lifecycle import reports
-from executions.lifecycle.reports import Locked, Overtaken, lock, recording, with_lost_leases
+from executions.lifecycle.reports import Locked, Overtaken, lock, with_lost_leases
 from executions.models import DeadLetter
 from executions.models.states import OUTCOME_UNKNOWN, State
 from executions.state_machine import dead_letters, moves
@@ -84,7 +84,7 @@ def record(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened = Mapp
     because it says nothing about the outcomes; the caller retries the whole group until it is recorded.
     """
     fields = {"tenant": identity.tenant_id, "pipeline": identity.pipeline_id, "release": identity.release_version}
-    with bound(fields), recording(identity, group.outcomes):
+    with bound(fields), spans.recording(identity, group.outcomes):
         return _record_all(identity, group, opened)
 
 
@@ -184,9 +184,9 @@ def _count(identity: ReleaseIdentity, requested: Sequence[tuple[Move, Outcome]],
             continue
         recorded.setdefault(move.target.value, []).append(move.execution_id)
         metrics.outcomes.add(*release, move.target.value)
-        spans = [outcome.span] if outcome.span else [each[1:] for each in outcome.steps]
-        if spans:
-            milliseconds = max(end for _, end in spans) - min(start for start, _ in spans)
+        times = [outcome.span] if outcome.span else [each[1:] for each in outcome.steps]
+        if times:
+            milliseconds = max(end for _, end in times) - min(start for start, _ in times)
             metrics.run_time.observe(*release, amount=max(milliseconds, 0) / 1000)
         if move.target is State.SUCCEEDED:
             metrics.finished.add(*release, move.target.value)

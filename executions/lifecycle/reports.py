@@ -1,4 +1,4 @@
-"""What is done with the reports of workers before outcomes move executions: locks, late leases, checkpoints, spans.
+"""What is done with the reports of workers before outcomes move executions: locks, late leases, checkpoints.
 
 What an event records about a worker and its code is as reported. `wire.documents.execution_runs` compares it with the
 pinned release.
@@ -7,7 +7,6 @@ pinned release.
 import logging
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -16,8 +15,6 @@ from psycopg.types.json import Jsonb
 from executions.lifecycle import statements
 from executions.state_machine import moves
 from foundation.database import prepared
-from foundation.telemetry import traces
-from foundation.telemetry.traces import Kind
 from wire.documents.json_text import all_storable
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Checkpoint, Outcome, OutcomeGroup, StepSpan
@@ -159,27 +156,3 @@ def _progress(checkpoint: Checkpoint) -> Jsonb | None:
     if checkpoint.many:
         return Jsonb(outputs)
     return Jsonb(outputs[0]) if len(outputs) == 1 else None
-
-
-def recording(identity: ReleaseIdentity, outcomes: Iterable[Outcome]) -> AbstractContextManager[None]:
-    """Make a span for each traced outcome of a group, as a child of its run. All cover the recording of the group."""
-    traced = [each for each in outcomes if each.traceparent]
-    if not traced:
-        return nullcontext()
-    return traces.ended(
-        *(
-            traces.begin(
-                "record outcome",
-                Kind.CONSUMER,
-                outcome.traceparent,
-                {
-                    "pipelines.tenant": identity.tenant_id,
-                    "pipelines.pipeline": identity.pipeline_id,
-                    "pipelines.release": identity.release_version,
-                    "pipelines.execution": str(outcome.execution_id),
-                    "pipelines.outcome": outcome.outcome,
-                },
-            )
-            for outcome in traced
-        )
-    )

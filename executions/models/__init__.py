@@ -1,6 +1,5 @@
 """Executions, their history, awaits, workers, and campaigns."""
 
-from executions.models.admission_receipt import AdmissionReceipt
 from executions.models.awaits import IS_CLAIMED, AwaitUnit, Interaction, InteractionEvent
 from executions.models.campaign import Campaign, CampaignEvent, CampaignItem, StartFrom
 from executions.models.execution import (
@@ -19,8 +18,7 @@ from executions.models.execution import (
 )
 from executions.models.failure_group import FailureGroup, is_new
 from executions.models.hold import Hold
-from executions.models.resubmission import Resubmission
-from executions.models.smoke_test import SmokeTest
+from executions.models.records import AdmissionReceipt, Resubmission, SmokeTest
 from executions.models.worker import (
     CodeOrigin,
     MessagePath,

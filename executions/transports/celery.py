@@ -11,9 +11,9 @@ from django.db import transaction
 from executions import metrics
 from executions.models import DeadLetter
 from executions.models.states import State
+from executions.spans import UNTRACED, Contexts, sending
 from executions.state_machine import dead_letters, moves
 from executions.state_machine.moves import Claim, Move
-from executions.transports.spans import UNTRACED, Contexts, sending
 from executions.workers.tenant_keys import active_keys
 from foundation.wakeups.broker_gate import gate
 from wire.broker import client

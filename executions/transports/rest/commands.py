@@ -1,17 +1,28 @@
-"""Builds the command that a REST worker is sent, from the current state of an execution (wire protocol D.5, F.6)."""
+"""Builds the commands of REST workers (wire protocol D.5, F.6), and stores typed payloads as they travelled."""
 
+import uuid
+from collections.abc import Sequence
 from typing import Any, cast
 
 from django.conf import settings
+from django.db import connection
+from psycopg.types.json import Jsonb
 
-from executions.models import AwaitUnit, Execution
-from executions.transports.rest import wire_forms
+from executions.models import AwaitUnit, Execution, WireForm
 from wire.documents.cardinality import ResultShape
 from wire.messages.celery_messages import Shape, transition_key
-from wire.messages.payload_envelopes import TypedPayload, listed, snapshot, travelling_type, typed
+from wire.messages.payload_envelopes import Snapshot, TypedPayload, listed, snapshot, travelling_type, typed
 from wire.messages.rest_messages import TO_THE_END, TransitionCommand
 
 Steps = list[dict[str, Any]]
+
+# Stores the original outputs of the execution that succeeded at this version. No row: another outcome ended it.
+_STORE_RESULT = """
+INSERT INTO executions_wireform (execution_id, result)
+SELECT id, %(result)s FROM executions_execution
+WHERE id = %(id)s AND status = 'SUCCEEDED' AND version = %(version)s
+ON CONFLICT (execution_id) DO UPDATE SET result = excluded.result
+"""
 
 
 def steps_of(execution: Execution) -> Steps | None:
@@ -50,9 +61,9 @@ def payload_of(execution: Execution) -> TypedPayload:
     Raises `PayloadRefused`.
     """
     if execution.progress_shape is None:
-        submitted = wire_forms.submitted(execution.pk)
-        if submitted is not None:
-            return submitted.model_copy(update={"shape": "MULTI" if submitted.shape == "MULTI" else "UNI"}).as_payload()
+        found = submitted(execution.pk)
+        if found is not None:
+            return found.model_copy(update={"shape": "MULTI" if found.shape == "MULTI" else "UNI"}).as_payload()
         return snapshot(cast("Shape", execution.input_shape), execution.input, _input_type(execution)).as_payload()
     unit = _answered(execution)
     if unit is None:
@@ -86,3 +97,26 @@ def _input_type(execution: Execution) -> str | None:
 def non_retryable() -> frozenset[str]:
     """Return the failure classes of this installation's applications that no retry helps."""
     return frozenset(settings.REST_WORKER_NON_RETRYABLE)
+
+
+def keep_result(execution_id: uuid.UUID, outputs: Sequence[TypedPayload], *, version: int) -> None:
+    """Store outputs in the transaction that records an outcome, if that outcome moved the execution to `version`."""
+    parameters: dict[str, Any] = {
+        "id": execution_id,
+        "version": version,
+        "result": Jsonb([output.document() for output in outputs]),
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_STORE_RESULT, parameters)
+
+
+def submitted(execution_id: uuid.UUID) -> Snapshot | None:
+    """Return the input as it was submitted in typed payloads; None if it was submitted as plain JSON."""
+    found = WireForm.objects.filter(pk=execution_id).values_list("input", flat=True).first()
+    return None if found is None else Snapshot.model_validate(found)
+
+
+def outputs(execution_id: uuid.UUID) -> list[TypedPayload] | None:
+    """Return the outputs as a REST worker sent them; None if no REST worker completed the execution."""
+    found = WireForm.objects.filter(pk=execution_id).values_list("result", flat=True).first()
+    return None if found is None else [TypedPayload.model_validate(output) for output in found]
