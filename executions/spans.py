@@ -56,11 +56,9 @@ class Sending:
         }
 
     def of(self, claim: Claim) -> Contexts:
-        """Return the contexts for the command of `claim`."""
         return self._contexts.get(claim.lease_token, UNTRACED) if self._contexts else UNTRACED
 
     def fail(self, error_class: str) -> None:
-        """Mark the spans as failed."""
         for span in self._spans.values():
             span.fail(error_class)
 

@@ -117,7 +117,8 @@ def park(tenant: Tenant, parkings: Sequence[Parking]) -> None:
     before and never changes; the new one gets a fresh id and its full timeout (wire protocol F.5). Correlation ids may
     repeat: `interactions` detects ambiguous ones.
     """
-    known = _known([each.id for parking in parkings for each in parking.interactions])
+    opened = [each.id for parking in parkings for each in parking.interactions]
+    known = set(Interaction.objects.filter(pk__in=opened).values_list("pk", flat=True)) if opened else set()
     ids = {(parking.unit_id, each.id): uuid.uuid4() if each.id in known else each.id
            for parking in parkings for each in parking.interactions}  # fmt: skip
     rows = [_unit(tenant, parking, ids) for parking in parkings]
@@ -138,10 +139,6 @@ def park(tenant: Tenant, parkings: Sequence[Parking]) -> None:
         wakeup.send(SEND_TASK)
     for seconds in {each.timeout_seconds for each in suspensions if each.transport == TIMER}:
         wakeup.send_once(EXPIRE_TASK, delay=timedelta(seconds=seconds))
-
-
-def _known(ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
-    return set(Interaction.objects.filter(pk__in=ids).values_list("pk", flat=True)) if ids else set()
 
 
 Ids = Mapping[tuple[uuid.UUID, uuid.UUID], uuid.UUID]

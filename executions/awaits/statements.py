@@ -191,16 +191,10 @@ WHERE id = (SELECT due.id FROM (
 RETURNING id, tenant_id
 """
 
-# Records the result of an attempt. No row: the interaction was closed, or a newer attempt has started.
+# Records the result of an attempt. Without a wait there is no further one. No row: the interaction was closed, or a
+# newer attempt has started.
 RECORD_ATTEMPT = """
 UPDATE executions_interaction SET status = %(status)s, version = version + 1, last_dispatch_error = %(error)s,
     next_dispatch_at = now() + %(wait)s::interval, updated_at = now()
-WHERE id = %(id)s AND status = 'DISPATCHING' AND dispatch_attempts = %(attempt)s
-"""
-
-# Fails an interaction after its last attempt. No row: it was closed, or a newer attempt has started.
-FAIL_WEBHOOK = """
-UPDATE executions_interaction SET status = 'FAILED', version = version + 1, last_dispatch_error = %(error)s,
-    next_dispatch_at = NULL, updated_at = now()
 WHERE id = %(id)s AND status = 'DISPATCHING' AND dispatch_attempts = %(attempt)s
 """

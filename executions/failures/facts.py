@@ -23,7 +23,6 @@ class Step:
 
 
 def step_of(release: Release, index: int) -> Step:
-    """Return the step of `release` with this index."""
     steps = (release.contract.document.get("steps") or []) if release.contract else []
     name = steps[index].get("authoredName") if 0 <= index < len(steps) else ""
     return Step(index, str(name or ""))
@@ -56,7 +55,8 @@ def restart_of(execution: Execution) -> str:
     failure = latest_failure(execution)
     if failure is not None and failure.reason in _AWAIT_REASONS:
         return f"It asks the questions of {step} again."
-    if _has_checkpoint(execution):
+    stored = execution.events.filter(kind="CHECKPOINT", data__nextStepIndex=execution.current_step_index)
+    if execution.checkpoints and stored.exists():
         return f"It starts from its last checkpoint, at {step}. The steps before it do not run again."
     repeated = ""
     if failure is not None and failure.failed_step_index > execution.current_step_index:
@@ -64,9 +64,3 @@ def restart_of(execution: Execution) -> str:
         repeated = f" The steps before {failed}, which failed, run again too, because there is no checkpoint of them."
     start = "at the first step" if execution.current_step_index == 0 else "where the failed attempt started"
     return f"It starts {start}: {step}.{repeated}"
-
-
-def _has_checkpoint(execution: Execution) -> bool:
-    """True if the execution would start with the output of a checkpoint."""
-    stored = execution.events.filter(kind="CHECKPOINT", data__nextStepIndex=execution.current_step_index)
-    return execution.checkpoints and stored.exists()

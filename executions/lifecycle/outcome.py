@@ -85,16 +85,12 @@ def record(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened = Mapp
     """
     fields = {"tenant": identity.tenant_id, "pipeline": identity.pipeline_id, "release": identity.release_version}
     with bound(fields), spans.recording(identity, group.outcomes):
-        return _record_all(identity, group, opened)
-
-
-def _record_all(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened) -> int:
-    if _payload_length(group) <= LONGEST_TOGETHER or len(group.outcomes) + len(group.checkpoints) == 1:
-        try:
-            return _record(identity, group, opened)
-        except Exception as error:
-            _raise_if_unrelated(error)
-    return sum(_record_or_fail(identity, part, opened) for part in _one_by_one(group))
+        if _payload_length(group) <= LONGEST_TOGETHER or len(group.outcomes) + len(group.checkpoints) == 1:
+            try:
+                return _record(identity, group, opened)
+            except Exception as error:
+                _raise_if_unrelated(error)
+        return sum(_record_or_fail(identity, part, opened) for part in _one_by_one(group))
 
 
 def _record_or_fail(identity: ReleaseIdentity, part: OutcomeGroup, opened: Opened) -> int:
@@ -221,7 +217,6 @@ def _policy_of(identity: ReleaseIdentity) -> RetryPolicy:
 
 
 def _follow_up(identity: ReleaseIdentity, recorded: list[tuple[Move, Outcome]], opened: Opened) -> None:
-    """Write the awaits and dead letters of the moves in the same transaction, and announce retries."""
     parkings = [
         Parking(
             move.execution_id,

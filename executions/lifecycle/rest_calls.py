@@ -24,7 +24,7 @@ from executions.state_machine import moves
 from executions.state_machine.moves import Move, owner
 from executions.transports.rest import commands, workers
 from executions.transports.rest.calls import CALL_TASK, blocked_reason, call, lease_seconds, may_call
-from executions.transports.rest.commands import command_of, non_retryable, payload_of, steps_of
+from executions.transports.rest.commands import command_of, payload_of, steps_of
 from executions.transports.rest.results import NOT_CONNECTED, CallResult, Sent, failed, result_of
 from executions.workers.registry import DISPATCH_TASK, REST
 from foundation.database.in_hand import record_in_hand
@@ -174,7 +174,7 @@ def _call(execution: Execution, lease_token: uuid.UUID, worker: Worker, tracepar
         return failed(sent, NOT_CONNECTED, f"REST transition worker: {error}")
     except (TimedOut, Broken) as error:
         return failed(sent, OUTCOME_UNKNOWN, f"REST transition worker: {error}")
-    return result_of(sent, answer, non_retryable=non_retryable())
+    return result_of(sent, answer, non_retryable=settings.REST_WORKER_NON_RETRYABLE)
 
 
 def _is_held(execution_id: uuid.UUID, lease_token: uuid.UUID) -> bool:

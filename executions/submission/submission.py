@@ -274,7 +274,6 @@ def _pipelines(items: Iterable[_Item]) -> set[str]:
 
 
 def _shape(admission: Admission, request: ExecutionRequest) -> str | CoordinatorError:
-    """Return the shape of the input, or why the request is not admitted."""
     try:
         admission.require_expected(request.expected_release_version)
         return admission.input_shape(request.input, request.input_shape)

@@ -130,10 +130,6 @@ def hosts(release: Release) -> Hosts:
     )
 
 
-def warnings(release: Release) -> list[str]:
-    return hosts(release).warnings
-
-
 def _warnings(found: list[WorkerEligibility], *, has_healthy: bool) -> list[str]:
     texts = []
     if not has_healthy:
@@ -173,7 +169,6 @@ class Stranded:
 
     @property
     def explanation(self) -> str:
-        """The reasons in words."""
         return explained(self.reasons)
 
 
@@ -193,12 +188,8 @@ def why_stranded(release_id: int) -> str | None:
 
 def stranded(tenant_ids: Collection[int]) -> list[Stranded]:
     """Return what is stranded in these tenants now: one entry for each release, those with most executions first."""
-    parameters: dict[str, Any] = {
-        "tenants": list(tenant_ids),
-        "due": DUE_VALUES,
-    }
     with connection.cursor() as cursor:
-        cursor.execute(statements.STRANDED, parameters)
+        cursor.execute(statements.STRANDED, {"tenants": list(tenant_ids), "due": DUE_VALUES})
         return [Stranded(*row) for row in cursor.fetchall()]
 
 
@@ -242,7 +233,9 @@ def fleets(tenants: Collection[int]) -> list[Fleet]:
         capacity=Sum(free, filter=Q(admits=True), default=0),
     )
     found: list[dict[str, Any]] = list(annotated[:MOST_RELEASES])
-    running = _running({each["release"] for each in found} - {None})
+    releases = {each["release"] for each in found} - {None}
+    leased = Execution.objects.filter(release__in=releases, status=State.RUNNING).order_by()
+    running = dict(leased.values_list("release_id").annotate(count=Count("pk")))
     return [
         Fleet(
             tenant=each["worker__tenant__slug"],
@@ -257,11 +250,6 @@ def fleets(tenants: Collection[int]) -> list[Fleet]:
         )
         for each in found
     ]
-
-
-def _running(releases: set[int]) -> dict[int, int]:
-    rows = Execution.objects.filter(release__in=releases, status=State.RUNNING).order_by()
-    return dict(rows.values_list("release_id").annotate(count=Count("pk")))
 
 
 def differing(rows: QuerySet[Worker]) -> QuerySet[Worker]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from executions import metrics
 from executions.models import Worker
-from executions.workers import reported_code, tenant_keys
+from executions.workers import registry, tenant_keys
 from executions.workers.registry import CELERY
 from executions.workers.tenant_keys import active_keys
 from foundation.wakeups.broker_gate import gate
@@ -52,7 +52,7 @@ def send(worker_pk: int, lost_leases: Collection[uuid.UUID] = ()) -> bool:
     if worker is None:
         return False
     identity = ReleaseIdentity(worker.tenant.slug, worker.pipeline_id, worker.contract_version, worker.release_version)
-    refused = reported_code.is_refused(worker.tenant_id, worker.pipeline_id, worker.code)
+    refused = registry.is_refused(worker.tenant_id, worker.pipeline_id, worker.code)
     drain = worker.drained_by_operator_at is not None or refused
     instruction = Instruction(worker_id=worker.worker_id, drain=drain, lost_leases=list(lost_leases)[:MOST_LEASES])
     envelope = seal(identity, instruction, *active_keys(identity.tenant_id))
@@ -106,7 +106,6 @@ lines, notices = Rate(MOST_LINES), Rate(MOST_NOTICES)
 
 
 def refuse_outcomes(message: Any, error: ProtocolError) -> None:
-    """Log that a message with outcomes is refused."""
     sender = sender_of(message)
     _log("an outcome message", sender, _budget_of(sender), error)
 

@@ -18,33 +18,3 @@ from releases.models.pipeline import IDENTITY_LENGTH, Pipeline
 from releases.models.policy import MissingArtifacts, SignaturePolicy, UnverifiedWorkers, WorkerGate
 from releases.models.release import KEY_LENGTH, Artifact, Contract, Deployment, Release, Retirement, Revocation
 from releases.models.trust import Attachment, KeyRevocation, TrustedKey
-
-__all__ = [
-    "IDENTITY_LENGTH",
-    "KEY_LENGTH",
-    "LONGEST_SCHEDULE",
-    "SWITCHES",
-    "Activation",
-    "ActivationRequest",
-    "Artifact",
-    "ArtifactUpload",
-    "Attachment",
-    "Blob",
-    "BlobEvent",
-    "BlobLease",
-    "Contract",
-    "Deployment",
-    "GradualActivation",
-    "KeyRevocation",
-    "Kind",
-    "MissingArtifacts",
-    "Pipeline",
-    "Release",
-    "Retirement",
-    "Revocation",
-    "SignaturePolicy",
-    "TrustedKey",
-    "UnverifiedWorkers",
-    "Vote",
-    "WorkerGate",
-]

@@ -75,7 +75,6 @@ def _endpoint_error(code: str, message: str) -> dict[str, str]:
 
 
 def may_call(endpoint: str) -> bool:
-    """Return True if the installation allows calls to a worker with this endpoint."""
     base = base_of(endpoint)
     own = [settings.REST_WORKER_BASE_URL] if settings.REST_WORKER_BASE_URL else []
     if not base or (endpoint and endpoint_errors(endpoint)):

@@ -4,7 +4,6 @@ import uuid
 from collections.abc import Sequence
 from typing import Any, cast
 
-from django.conf import settings
 from django.db import connection
 from psycopg.types.json import Jsonb
 
@@ -94,20 +93,11 @@ def _input_type(execution: Execution) -> str | None:
     return travelling_type(str(name), contract.document.get("transport")) if name else None
 
 
-def non_retryable() -> frozenset[str]:
-    """Return the failure classes of this installation's applications that no retry helps."""
-    return frozenset(settings.REST_WORKER_NON_RETRYABLE)
-
-
 def keep_result(execution_id: uuid.UUID, outputs: Sequence[TypedPayload], *, version: int) -> None:
     """Store outputs in the transaction that records an outcome, if that outcome moved the execution to `version`."""
-    parameters: dict[str, Any] = {
-        "id": execution_id,
-        "version": version,
-        "result": Jsonb([output.document() for output in outputs]),
-    }
+    result = Jsonb([output.document() for output in outputs])
     with connection.cursor() as cursor:
-        cursor.execute(_STORE_RESULT, parameters)
+        cursor.execute(_STORE_RESULT, {"id": execution_id, "version": version, "result": result})
 
 
 def submitted(execution_id: uuid.UUID) -> Snapshot | None:
