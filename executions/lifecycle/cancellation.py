@@ -24,12 +24,7 @@ MOST_ATTEMPTS = 10
 
 
 def cancel(
-    tenant: Tenant,
-    execution_id: uuid.UUID,
-    *,
-    actor: str,
-    reason: str,
-    expected_version: int | None = None,
+    tenant: Tenant, execution_id: uuid.UUID, *, actor: str, reason: str, expected_version: int | None = None
 ) -> Execution:
     """Cancel an execution and its open interactions. An execution that is already cancelled is returned unchanged.
 

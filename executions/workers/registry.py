@@ -317,11 +317,7 @@ def _code_changes(heartbeat: Heartbeat, before: Worker | None, *, hosts_anew: bo
     known = before.environment["differences"] if before is not None and before.environment else []
     if environment and environment["differenceCount"] and (hosts_anew or differences != known):
         count = environment["differenceCount"]
-        yield {
-            "cause": "ENVIRONMENT_DRIFT",
-            "differences": differences[:SHOWN_DIFFERENCES],
-            "differenceCount": count,
-        }
+        yield {"cause": "ENVIRONMENT_DRIFT", "differences": differences[:SHOWN_DIFFERENCES], "differenceCount": count}
 
 
 def is_refused(tenant_id: int, pipeline_id: str, code: str) -> bool:

@@ -96,8 +96,9 @@ def _input_type(execution: Execution) -> str | None:
 def keep_result(execution_id: uuid.UUID, outputs: Sequence[TypedPayload], *, version: int) -> None:
     """Store outputs in the transaction that records an outcome, if that outcome moved the execution to `version`."""
     result = Jsonb([output.document() for output in outputs])
+    parameters: dict[str, Any] = {"id": execution_id, "version": version, "result": result}
     with connection.cursor() as cursor:
-        cursor.execute(_STORE_RESULT, {"id": execution_id, "version": version, "result": result})
+        cursor.execute(_STORE_RESULT, parameters)
 
 
 def submitted(execution_id: uuid.UUID) -> Snapshot | None:
