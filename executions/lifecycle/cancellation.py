@@ -5,7 +5,7 @@ from functools import partial
 
 from django.db import transaction
 
-from executions import life_lines, metrics
+from executions import metrics
 from executions.awaits import awaits
 from executions.errors import CancelRefused, ExecutionChanged
 from executions.lifecycle import queries
@@ -65,7 +65,7 @@ def count(execution: Execution) -> None:
     """Count a cancellation in the metrics, after its commit."""
     release = execution.tenant.slug, execution.pipeline_id, execution.release_version
     metrics.finished.add(*release, State.CANCELLED.value)
-    life_lines.write("Cancelled", [(release, execution.pk)])
+    metrics.write_lines("Cancelled", [(release, execution.pk)])
 
 
 def move_of(execution: Execution, *, actor: str, reason: str, **details: str) -> Move:

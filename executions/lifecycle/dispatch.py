@@ -6,7 +6,7 @@ from datetime import timedelta
 from django.conf import settings
 from django.db import transaction
 
-from executions import life_lines, metrics
+from executions import metrics
 from executions.models.states import State
 from executions.state_machine import moves
 from executions.state_machine.moves import Claim, Move, owner
@@ -47,7 +47,7 @@ def dispatch() -> int:
 
 def _count(claims: Sequence[Claim]) -> None:
     metrics.dispatch_groups.observe(amount=len(claims))
-    life_lines.write(
+    metrics.write_lines(
         "Claimed", (((each.tenant, each.pipeline_id, each.release_version), each.execution_id) for each in claims)
     )
     for claim in claims:

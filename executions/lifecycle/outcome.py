@@ -16,7 +16,7 @@ from typing import Any
 from django.conf import settings
 from django.db import Error, transaction
 
-from executions import life_lines, metrics, spans
+from executions import metrics, spans
 from executions.awaits import opening
 from executions.awaits.opening import Parking
 from executions.lifecycle import reports
@@ -189,7 +189,7 @@ def _count(identity: ReleaseIdentity, requested: Sequence[tuple[Move, Outcome]],
         elif move.target is State.WAIT_RETRY:
             metrics.retries.add(*release)
     for status, ids in recorded.items():  # the caller's transaction may also store the outputs of a call
-        transaction.on_commit(partial(life_lines.write, f"Recorded {status}", [(release, each) for each in ids]))
+        transaction.on_commit(partial(metrics.write_lines, f"Recorded {status}", [(release, each) for each in ids]))
 
 
 def _moves(

@@ -22,10 +22,18 @@ from executions.models.states import OUTCOME_UNKNOWN, State
 from executions.spans import called
 from executions.state_machine import moves
 from executions.state_machine.moves import Move, owner
-from executions.transports.rest import commands, workers
+from executions.transports.rest import messages, workers
 from executions.transports.rest.calls import CALL_TASK, blocked_reason, call, lease_seconds, may_call
-from executions.transports.rest.commands import command_of, payload_of, steps_of
-from executions.transports.rest.results import NOT_CONNECTED, CallResult, Sent, failed, result_of
+from executions.transports.rest.messages import (
+    NOT_CONNECTED,
+    CallResult,
+    Sent,
+    command_of,
+    failed,
+    payload_of,
+    result_of,
+    steps_of,
+)
 from executions.workers.registry import DISPATCH_TASK, REST
 from foundation.database.in_hand import record_in_hand
 from foundation.database.postgresql.outage import rejects_values
@@ -213,7 +221,7 @@ def _store_outputs(execution: Execution, outputs: list[TypedPayload], version: i
     """Store the original outputs. If they cannot be stored, the result is recorded without them."""
     try:
         with transaction.atomic():
-            commands.keep_result(execution.pk, outputs, version=version)
+            messages.keep_result(execution.pk, outputs, version=version)
     except Error as error:
         if not rejects_values(error):
             raise

@@ -32,14 +32,9 @@ LONG_NAMES = frozenset(
 """Texts get several lines if the contract allows more than LONG characters, or if their names contain such a word."""
 JSON = "JSON."
 _KINDS = {
-    "boolean": Kind.BOOLEAN,
     "string": Kind.TEXT,
-    "integer": Kind.INTEGER,
-    "number": Kind.NUMBER,
-    "decimal": Kind.DECIMAL,
-    "date": Kind.DATE,
     "datetime": Kind.DATETIME,
-    "uuid": Kind.UUID,
+    **{each.value: each for each in (Kind.BOOLEAN, Kind.INTEGER, Kind.NUMBER, Kind.DECIMAL, Kind.DATE, Kind.UUID)},
 }
 
 

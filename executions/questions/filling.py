@@ -137,7 +137,6 @@ INVALID: Final = object()
 ReadJson = Callable[[str, str], tuple[Any, list[Problem]]]
 """Returns the value in a JSON text and the problems of it. The second argument is the path of the value."""
 CODE: Final = "ANSWER_TYPE"
-_TEXTS = {Kind.DECIMAL: "decimal", Kind.DATE: "date", Kind.UUID: "uuid"}
 
 
 def value_of(form: Part, zone: tzinfo, read_json: ReadJson) -> tuple[Any, list[Problem]]:
@@ -188,8 +187,8 @@ class _Reader:
             return {"true": True, "false": False}.get(part.text, ABSENT)
         if part.kind is Kind.DATETIME:
             return self._moment(part)
-        if part.kind in _TEXTS:
-            fits, rule = SCALARS[_TEXTS[part.kind]]
+        if part.kind in (Kind.DECIMAL, Kind.DATE, Kind.UUID):
+            fits, rule = SCALARS[part.kind.value]
             text = part.text.strip()
             return text if fits(text) else self._report(part, rule.removesuffix(" in a string"))
         return self._number(part)

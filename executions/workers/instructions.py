@@ -61,7 +61,7 @@ def send(worker_pk: int, lost_leases: Collection[uuid.UUID] = ()) -> bool:
     return gate.send(partial(client.send_latest, INSTRUCTION_TASK, envelope, queue=queue, seconds=seconds))
 
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("executions.workers.refusals")
 WINDOW_SECONDS = 60.0
 MOST_LINES, MOST_NOTICES = 60, 3000
 LONGEST_TEXT = 300

@@ -104,7 +104,7 @@ def notices(identity: ReleaseIdentity) -> list[tuple[str, list[Any]]]:
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [entry.getMessage() for entry in caplog.records if entry.name == "executions.workers.instructions"]
+    return [entry.getMessage() for entry in caplog.records if entry.name == "executions.workers.refusals"]
 
 
 def test_the_log_and_the_notice_name_the_refused_heartbeat_and_the_reason(

@@ -10,9 +10,9 @@ import pytest
 
 from executions.lifecycle import outcome, provenance, rest_calls
 from executions.models import WireForm, Worker
-from executions.transports.rest import calls, commands
+from executions.transports.rest import calls, messages
 from executions.transports.rest.calls import CALL_TASK
-from executions.transports.rest.commands import payload_of
+from executions.transports.rest.messages import payload_of
 from foundation.scheduling import places
 from tests import making
 from tests.cases import cases
@@ -157,7 +157,7 @@ def test_the_outputs_of_a_dropped_outcome_are_not_stored(flow: Flow) -> None:
     claim = flow.claim()
     group = OutcomeGroup(worker_id="another", outcomes=[making.outcome_of(claim)])
     assert outcome.record(flow.release.identity, group) == 1
-    commands.keep_result(made.pk, [natural("late")], version=claim.version)
+    messages.keep_result(made.pk, [natural("late")], version=claim.version)
     assert not WireForm.objects.filter(pk=made.pk).exists()
 
 
