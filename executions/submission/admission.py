@@ -94,11 +94,7 @@ class Admission:
             )
 
     def input_shape(self, value: Any, requested: str | None = None) -> str:
-        """Return UNI if the input `value` is one value, or MULTI if it is a list of items.
-
-        The first step of the contract determines the shape, unless one is `requested`. Raises `InputInvalid` if the
-        value or an item does not have the type of the first step.
-        """
+        """Return `shape_of_input`. Raises `InputInvalid` if the value or an item lacks the type of the first step."""
         shape = shape_of_input(self.contract, requested)
         errors = [
             {"field": path, "code": "INPUT_TYPE", "message": rule}

@@ -223,33 +223,27 @@ def in_hand(hosts: Iterable[WorkerEligibility]) -> dict[int, int]:
 def fleets(tenants: Collection[int]) -> list[Fleet]:
     """Return the first MOST_RELEASES releases with workers, ordered by tenant, pipeline and version."""
     hosts = WorkerEligibility.objects.filter(worker__tenant__in=tenants, worker__stopped_at=None)
-    names = ("worker__tenant__slug", "worker__pipeline_id", "worker__release_version", "release")
+    names = {
+        "tenant": F("worker__tenant__slug"),
+        "pipeline_id": F("worker__pipeline_id"),
+        "release_version": F("worker__release_version"),
+    }
     free = F("worker__capacity") - F("worker__abandoned")
-    rows = hosts.order_by(*names).values(*names)
-    annotated = rows.annotate(
-        healthy=Count("pk", filter=Q(state=Health.HEALTHY)),
-        draining=Count("pk", filter=Q(state=Health.DRAINING)),
-        silent=Count("pk", filter=Q(state=Health.STALE)),
-        capacity=Sum(free, filter=Q(admits=True), default=0),
+    annotated = (
+        hosts.order_by()
+        .values("release_id", **names)
+        .annotate(
+            healthy=Count("pk", filter=Q(state=Health.HEALTHY)),
+            draining=Count("pk", filter=Q(state=Health.DRAINING)),
+            silent=Count("pk", filter=Q(state=Health.STALE)),
+            capacity=Sum(free, filter=Q(admits=True), default=0),
+        )
     )
-    found: list[dict[str, Any]] = list(annotated[:MOST_RELEASES])
-    releases = {each["release"] for each in found} - {None}
+    found: list[dict[str, Any]] = list(annotated.order_by(*names, "release_id")[:MOST_RELEASES])
+    releases = {each["release_id"] for each in found} - {None}
     leased = Execution.objects.filter(release__in=releases, status=State.RUNNING).order_by()
     running = dict(leased.values_list("release_id").annotate(count=Count("pk")))
-    return [
-        Fleet(
-            tenant=each["worker__tenant__slug"],
-            pipeline_id=each["worker__pipeline_id"],
-            release_version=each["worker__release_version"],
-            release_id=each["release"],
-            healthy=each["healthy"],
-            draining=each["draining"],
-            silent=each["silent"],
-            capacity=each["capacity"],
-            in_hand=running.get(each["release"], 0),
-        )
-        for each in found
-    ]
+    return [Fleet(**each, in_hand=running.get(each["release_id"], 0)) for each in found]
 
 
 def differing(rows: QuerySet[Worker]) -> QuerySet[Worker]:
