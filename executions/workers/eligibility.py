@@ -239,7 +239,7 @@ def fleets(tenants: Collection[int]) -> list[Fleet]:
             capacity=Sum(free, filter=Q(admits=True), default=0),
         )
     )
-    found: list[dict[str, Any]] = list(annotated.order_by(*names, "release_id")[:MOST_RELEASES])
+    found: list[Any] = list(annotated.order_by(*names, "release_id")[:MOST_RELEASES])
     releases = {each["release_id"] for each in found} - {None}
     leased = Execution.objects.filter(release__in=releases, status=State.RUNNING).order_by()
     running = dict(leased.values_list("release_id").annotate(count=Count("pk")))
