@@ -40,7 +40,7 @@ def statement(execution: Execution) -> dict[str, Any]:
         submitted_at=execution.created_at,
         finished_at=execution.finished_at if State(execution.status) in TERMINAL else None,
         input_digest=execution.input_digest,
-        result_digest=json_values.digest(queries.result(execution)) if execution.status == State.SUCCEEDED else None,
+        result_digest=_result_digest(execution),
     )
     pin = statements.Pin(
         pipeline_id=execution.pipeline_id,
@@ -61,6 +61,7 @@ def signed(execution: Execution) -> bytes:
 
 
 def file_name(execution: Execution) -> str:
+    """Return the name under which the signed document is saved."""
     return f"provenance-{execution.pk}.dsse.json"
 
 
@@ -79,6 +80,10 @@ def _events(execution: Execution) -> Iterator[Event]:
     columns = ("sequence", "kind", "status", "at", "data")
     for row in queries.events(execution).values_list(*columns).iterator(chunk_size=EVENTS_AT_ONCE):
         yield Event(*row)
+
+
+def _result_digest(execution: Execution) -> str | None:
+    return json_values.digest(queries.result(execution)) if execution.status == State.SUCCEEDED else None
 
 
 def _awaits(execution: Execution) -> list[dict[str, Any]]:
