@@ -16,7 +16,7 @@ from executions.admin.workers import (
     environment_of,
     images_of,
 )
-from executions.inspection.release_counts import MOST_READ, counts_of
+from executions.inspection.counts import MOST_READ, counts_of
 from executions.models import WorkerEligibility
 from executions.models.states import State
 from executions.search.conditions import HELD

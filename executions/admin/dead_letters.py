@@ -21,9 +21,8 @@ from executions.admin.filters import (
 )
 from executions.admin.payloads import readers
 from executions.admin.wording import REASONS
-from executions.failures import facts
-from executions.failures.facts import Step
-from executions.failures.queries import step_name
+from executions.failures import queries
+from executions.failures.queries import Step, step_name
 from executions.lifecycle.queries import traceback_of
 from executions.lifecycle.redrive import redrivable
 from executions.models import DeadLetter, FailureGroup
@@ -169,9 +168,9 @@ class DeadLetterAdmin(ReadOnlyAdmin):
             "traceback": traceback_of(row) if may_read else "",
             "step": self.step(row),
             "reason": self.why(row),
-            "failed_attempts": facts.failed_attempts_until(row),
+            "failed_attempts": queries.failed_attempts_until(row),
             "others": [
-                (other, REASONS[other.reason], facts.step_of(execution.release, other.failed_step_index))
+                (other, REASONS[other.reason], queries.step_of(execution.release, other.failed_step_index))
                 for other in others.order_by("-created_at", "-id")[:OTHERS_SHOWN]
             ],
             "may_operate": self.may(request, Scope.OPERATE, row),

@@ -10,7 +10,7 @@ from django.utils import timezone
 from executions.admin import execution_comparison, execution_tabs, payloads, provenance
 from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
 from executions.admin.filters import STATE_VARIANTS
-from executions.failures import facts
+from executions.failures import queries
 from executions.holds.holds import holds_of
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.queries import links, origin
@@ -66,7 +66,7 @@ def header(execution: Execution, now: Now) -> dict[str, Any]:
         "revocation": Revocation.objects.filter(release=execution.release_id).first(),
         "lasted": lasting((execution.finished_at or now.at) - execution.created_at),
         "attempts": _attempts(execution),
-        "step": facts.step_now(execution),
+        "step": queries.step_now(execution),
         "origin": origin(execution),
         "resubmissions": [(link, STATE_VARIANTS.get(link.status, "default")) for link in links(execution)],
         "questions": now.questions[:QUESTIONS_SHOWN],
@@ -167,8 +167,8 @@ def _facts(execution: Execution) -> list[tuple[str, Any]]:
         ("Status", execution.shown_status),
         ("Pinned to", f"{execution.pipeline_id} {execution.release_version}"),
         ("Contract version", execution.contract_version),
-        ("Step", facts.step_now(execution)),
-        ("Failed attempts", facts.failed_attempts(execution)),
+        ("Step", queries.step_now(execution)),
+        ("Failed attempts", queries.failed_attempts(execution)),
     ]
     error = [("Error", f"{execution.error_code}: {execution.error_message}")] if execution.error_code else []
     return [*shown, *error]
@@ -192,7 +192,7 @@ def _redrive_confirmation(execution: Execution) -> Confirmation:
     return Confirmation(
         title="Re-drive an execution",
         lead=(
-            f"{facts.restart_of(execution)} Its retries are counted from zero. It stays on release "
+            f"{queries.restart_of(execution)} Its retries are counted from zero. It stays on release "
             f"{execution.release_version}, to which it is pinned."
         ),
         notice=notice,

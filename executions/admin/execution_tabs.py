@@ -14,7 +14,7 @@ from executions.admin import payloads
 from executions.admin.filters import STATE_VARIANTS
 from executions.admin.wording import REASONS
 from executions.inspection.timeline import BUSY, Await, Bar, Kind, Pause, Row, timeline
-from executions.inspection.timeline_axis import Axis
+from executions.inspection.timeline_times import Axis
 from executions.lifecycle import queries
 from executions.models import AwaitUnit, DeadLetter, Execution, Hold, Interaction
 from foundation.admin.columns import on_one_line, precise

@@ -22,8 +22,7 @@ from executions.admin.dead_letters import ErrorCodeFilter
 from executions.admin.filters import STATE_VARIANTS, PipelineFilter, ReleaseFilter, SinceFilter
 from executions.admin.payloads import readers, tenants_shown
 from executions.failures import queries
-from executions.failures.facts import Step
-from executions.failures.queries import Figures
+from executions.failures.queries import Figures, Step
 from executions.lifecycle.queries import traceback_of
 from executions.models import FailureGroup, is_new
 from executions.models.failure_group import LONGEST_ASSIGNEE, LONGEST_NOTE

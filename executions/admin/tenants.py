@@ -9,7 +9,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
-from executions.inspection.quota_use import use
+from executions.inspection.counts import use
 from executions.lifecycle import retention
 from executions.models import WorkerKeyChange
 from executions.workers.tenant_keys import active_keys, replace_key, revoke_old_key, start_key

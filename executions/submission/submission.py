@@ -12,7 +12,7 @@ from typing import Any
 
 from django.db import transaction
 
-from executions import life_lines, metrics
+from executions import metrics
 from executions.errors import IdempotencyKeyReused, TenantNotAllowed
 from executions.models import Execution
 from executions.submission import admission, allowance
@@ -223,14 +223,14 @@ class _Batch:
             permitted = rows[: admitted.count]
             times = commits.commit([row for _, row in permitted]) if permitted else []
             admitted.inserted = len(times) - times.count(None)
-        accepted: list[tuple[life_lines.Pin, uuid.UUID]] = []
+        accepted: list[tuple[metrics.Pin, uuid.UUID]] = []
         for (item, row), at in zip(permitted, times, strict=True):
             if at is not None:
                 pin = self._tenant.slug, item.request.pipeline_id, row.release.release_version
                 metrics.submitted.add(*pin)
                 accepted.append((pin, row.id))
                 item.verdict = Submission.inserted(row, item.request, self._actor, at)
-        transaction.on_commit(lambda: life_lines.write("Accepted", accepted))
+        transaction.on_commit(lambda: metrics.write_lines("Accepted", accepted))
         for item, _ in rows[admitted.count :] if refuse else ():
             item.verdict = admitted.refusal
 
@@ -274,7 +274,6 @@ def _pipelines(items: Iterable[_Item]) -> set[str]:
 
 
 def _shape(admission: Admission, request: ExecutionRequest) -> str | CoordinatorError:
-    """Return the shape of the input, or why the request is not admitted."""
     try:
         admission.require_expected(request.expected_release_version)
         return admission.input_shape(request.input, request.input_shape)

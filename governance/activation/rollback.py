@@ -77,7 +77,7 @@ def roll_back(
 def warnings(release: Release) -> list[str]:
     """Return what is wrong with a release that is active again: its gates with a warning, and its workers."""
     judged = [gate.detail for gate in gates.judge(activation.planned(release)) if gate.verdict is not Verdict.MET]
-    return [*judged, *eligibility.warnings(release)]
+    return [*judged, *eligibility.hosts(release).warnings]
 
 
 def _earlier(pipeline: Pipeline, operation_key: str | None) -> Activation | None:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from django.db import connection, transaction
 
-from executions import life_lines
+from executions import metrics
 from executions.errors import (
     ExecutionChanged,
     ExecutionUnknown,
@@ -277,11 +277,11 @@ def write(plans: Sequence[Plan]) -> set[uuid.UUID]:
     moves.note("RESUBMITTED", [_note(each) for each in written])
     if written:
         wakeup.send_once(DISPATCH_TASK)
-        transaction.on_commit(lambda: life_lines.write("Accepted", [(_pin(each), each.id) for each in written]))
+        transaction.on_commit(lambda: metrics.write_lines("Accepted", [(_pin(each), each.id) for each in written]))
     return linked
 
 
-def _pin(plan: Plan) -> life_lines.Pin:
+def _pin(plan: Plan) -> metrics.Pin:
     return plan.old.tenant.slug, plan.old.pipeline_id, plan.admission.release.release_version
 
 

@@ -14,7 +14,7 @@ from django.db import transaction
 from django.db.models import Case, F, Func, JSONField, Q, QuerySet, Value, When
 from django.db.models.functions import Coalesce, Now, NullIf
 
-from executions import life_lines
+from executions import metrics
 from executions.errors import ExecutionChanged, IdempotencyKeyReused, SmokeTestUnknown
 from executions.models import Execution, SmokeTest
 from executions.models.states import State
@@ -126,7 +126,7 @@ def _write(row: Row, expected: list[Any] | None, actor: str) -> bool:
         )
         identity = row.release.identity
         pin = identity.tenant_id, identity.pipeline_id, identity.release_version
-        transaction.on_commit(lambda: life_lines.write("Accepted", [(pin, row.id)]))
+        transaction.on_commit(lambda: metrics.write_lines("Accepted", [(pin, row.id)]))
     return True
 
 
