@@ -10,8 +10,8 @@ from coordinator import health
 from coordinator.monitoring import api as monitoring_api
 from coordinator.monitoring import view as monitoring
 from coordinator.palette import view as palette
-from executions.api import urls as executions_urls
-from executions.api.interactions import Resume
+from executions import urls as executions_urls
+from executions.awaits.api import Resume
 from governance import urls as governance_urls
 from interop import urls as interop_urls
 from releases.api import urls as releases_urls

@@ -1,6 +1,6 @@
 """The list of executions: its search, columns, saved views, exports, and acts on many rows. Adds resubmissions.
 
-`executions.admin.execution_page` has the page of one execution.
+`executions.console.execution_page` has the page of one execution.
 """
 
 from collections.abc import Iterable
@@ -11,10 +11,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from unfold.paginator import InfinitePaginator
 
-from executions.admin import execution_views
-from executions.admin.execution_list import ExecutionColumns, columns_of, export, fields
-from executions.admin.execution_page import ExecutionPages
-from executions.admin.execution_search import COLUMNS, ExecutionList, SearchRequest, tidy_query
+from executions.console import execution_views
+from executions.console.execution_list import ExecutionColumns, columns_of, export, fields
+from executions.console.execution_page import ExecutionPages
+from executions.console.execution_search import COLUMNS, ExecutionList, SearchRequest, tidy_query
 from executions.models import Campaign, Execution
 from executions.search import columns
 from governance.campaigns import selection_pages

@@ -11,7 +11,6 @@ from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from executions.api.operators import NewestCreated
 from executions.errors import (
     CampaignEmpty,
     CampaignRefused,
@@ -21,6 +20,7 @@ from executions.errors import (
     ReleaseRevokedConfirmation,
     TenantNotAllowed,
 )
+from executions.lifecycle.api import NewestCreated
 from executions.models import Campaign, CampaignItem
 from foundation.api.pagination import NewestFirst
 from governance.campaigns import campaigns, drafts

@@ -9,9 +9,9 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.text import Truncator
 
-from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
-from executions.admin.filters import STATE_VARIANTS
-from executions.admin.wording import KINDS, conditions
+from executions.console.confirmation import Confirmation, OperatorRequest, confirm
+from executions.console.filters import STATE_VARIANTS
+from executions.console.wording import KINDS, conditions
 from executions.models import Campaign, CampaignItem
 from foundation.admin.columns import badge, column, moment, on_one_line
 from governance.campaigns import campaigns, draft_pages, resubmitting, selection_pages

@@ -9,9 +9,6 @@ from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from executions.api.executions import OneExecutionView
-from executions.api.operators import START_HELP, CancelRequest
-from executions.api.submissions import MAX_KEY_LENGTH, NOT_RUNNABLE
 from executions.errors import (
     CheckpointIncompatible,
     CheckpointMissing,
@@ -27,7 +24,10 @@ from executions.errors import (
     TenantNotAllowed,
     VersionMismatch,
 )
+from executions.inspection.api import OneExecutionView
+from executions.lifecycle.api import START_HELP, CancelRequest
 from executions.models import StartFrom
+from executions.submission.api import MAX_KEY_LENGTH, NOT_RUNNABLE
 from foundation.api.fields import Identifier, SegmentIdentifier
 from governance.resubmission.resubmission import UNCHANGED, resubmit
 from releases.errors import (

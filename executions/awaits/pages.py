@@ -14,8 +14,9 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.paginator import InfinitePaginator
 
-from executions.admin.answer_form import AnswerForm, require_text
-from executions.admin.filters import (
+from executions.awaits import claims, interactions
+from executions.awaits.answer_form import AnswerForm, require_text
+from executions.console.filters import (
     AssigneeFilter,
     ClaimFilter,
     DeadlineFilter,
@@ -25,9 +26,8 @@ from executions.admin.filters import (
     StepFilter,
     TransportFilter,
 )
-from executions.admin.payloads import bounded_json, readers, tenants_shown
-from executions.admin.wording import QUESTIONS
-from executions.awaits import claims, interactions
+from executions.console.payloads import bounded_json, readers, tenants_shown
+from executions.console.wording import QUESTIONS
 from executions.models import Interaction
 from executions.questions.readable import person, readable, telling_fields
 from foundation.admin.columns import badge, column, moment

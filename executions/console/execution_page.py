@@ -7,9 +7,9 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
 
-from executions.admin import execution_comparison, execution_tabs, payloads, provenance
-from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
-from executions.admin.filters import STATE_VARIANTS
+from executions.console import execution_comparison, execution_tabs, payloads, provenance
+from executions.console.confirmation import Confirmation, OperatorRequest, confirm
+from executions.console.filters import STATE_VARIANTS
 from executions.failures import facts
 from executions.holds.holds import holds_of
 from executions.lifecycle.cancellation import cancel

@@ -11,7 +11,6 @@ from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from executions.api.executions import PinView
 from executions.errors import (
     WorkerBeatsItself,
     WorkerEndpointInvalid,
@@ -19,6 +18,7 @@ from executions.errors import (
     WorkerLimitReached,
     WorkerUnknown,
 )
+from executions.inspection.api import PinView
 from executions.inspection.worker_plan import PlannedRelease, Reason, worker_plan
 from executions.models import CodeOrigin, Worker, WorkerEligibility, WorkerEvent
 from executions.transports.rest import workers

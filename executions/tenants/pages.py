@@ -8,10 +8,10 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
-from executions.inspection.quota_use import use
+from executions.console.confirmation import Confirmation, OperatorRequest, confirm
 from executions.lifecycle import retention
 from executions.models import WorkerKeyChange
+from executions.tenants.quota_use import use
 from executions.workers.tenant_keys import active_keys, replace_key, revoke_old_key, start_key
 from foundation.admin.columns import column, moment
 from tenancy import quotas

@@ -8,7 +8,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from executions.inspection.quota_use import use
+from executions.tenants.quota_use import use
 from foundation.api.fields import StrictSerializer, WholeNumber
 from tenancy import quotas
 from tenancy.access import ScopeMissing

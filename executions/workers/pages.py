@@ -12,8 +12,8 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
-from executions.admin.filters import PipelineFilter, ReleaseFilter
+from executions.console.confirmation import Confirmation, OperatorRequest, confirm
+from executions.console.filters import PipelineFilter, ReleaseFilter
 from executions.models import CodeOrigin, Execution, Worker, WorkerEligibility, WorkerEvent
 from executions.models.states import State
 from executions.transports.rest.calls import base_of

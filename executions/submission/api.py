@@ -17,8 +17,6 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
-from executions.api.accepted import AcceptedView, accepted_json
-from executions.api.executions import Executions
 from executions.errors import (
     IdempotencyKeyReused,
     InputInvalid,
@@ -28,7 +26,9 @@ from executions.errors import (
     WorkerNotChecked,
     WorkerUnavailable,
 )
+from executions.inspection.api import Executions
 from executions.models import LONGEST_TAG, MOST_TAGS
+from executions.submission.accepted import AcceptedView, accepted_json
 from executions.submission.requests import ExecutionRequest, Submission, Verdict
 from executions.submission.submission import LONGEST_WAIT_SECONDS, submit_many, submit_when_open
 from foundation.api import streaming

@@ -18,10 +18,10 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.paginator import InfinitePaginator
 
-from executions.admin.dead_letters import ErrorCodeFilter
-from executions.admin.filters import STATE_VARIANTS, PipelineFilter, ReleaseFilter, SinceFilter
-from executions.admin.payloads import readers, tenants_shown
+from executions.console.filters import STATE_VARIANTS, PipelineFilter, ReleaseFilter, SinceFilter
+from executions.console.payloads import readers, tenants_shown
 from executions.failures import queries
+from executions.failures.dead_letter_pages import ErrorCodeFilter
 from executions.failures.facts import Step
 from executions.failures.queries import Figures
 from executions.lifecycle.queries import traceback_of

@@ -9,8 +9,8 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
-from executions.admin.execution_tabs import rows_of, worked
-from executions.admin.payloads import NONE, readers, value_of
+from executions.console.execution_tabs import rows_of, worked
+from executions.console.payloads import NONE, readers, value_of
 from executions.inspection.value_differences import MISSING, Difference, differences
 from executions.models import Execution
 from foundation.admin.times import lasting

@@ -11,7 +11,6 @@ from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from executions.api.executions import ExecutionView, PinView
 from executions.errors import (
     AnswerInvalid,
     CancelRefused,
@@ -23,6 +22,7 @@ from executions.errors import (
     TenantNotAllowed,
     VersionMismatch,
 )
+from executions.inspection.api import ExecutionView, PinView
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import Answer, Redriven, redrive
 from executions.models import DeadLetter

@@ -10,9 +10,9 @@ from django.db.models import Q
 from django.http import HttpRequest
 from django.utils import timezone
 
-from executions.admin import payloads
-from executions.admin.filters import STATE_VARIANTS
-from executions.admin.wording import REASONS
+from executions.console import payloads
+from executions.console.filters import STATE_VARIANTS
+from executions.console.wording import REASONS
 from executions.inspection.timeline import BUSY, Await, Bar, Kind, Pause, Row, timeline
 from executions.inspection.timeline_axis import Axis
 from executions.lifecycle import queries

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.text import Truncator
 from unfold.paginator import InfinitePaginator
 
-from executions.admin.filters import (
+from executions.console.filters import (
     NEWEST,
     STATE_VARIANTS,
     ExecutionsPipelineFilter,
@@ -19,8 +19,8 @@ from executions.admin.filters import (
     SinceFilter,
     newest_first,
 )
-from executions.admin.payloads import readers
-from executions.admin.wording import REASONS
+from executions.console.payloads import readers
+from executions.console.wording import REASONS
 from executions.failures import facts
 from executions.failures.facts import Step
 from executions.failures.queries import step_name
