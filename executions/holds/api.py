@@ -1,13 +1,12 @@
 """REST: pauses and resumes executions, releases and pipelines, and lists what is paused."""
 
 import uuid
-from typing import Any, ClassVar
+from typing import Any
 
 from django.urls import path
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
 from rest_framework.generics import ListAPIView
-from rest_framework.request import Request
 from rest_framework.response import Response
 
 from executions.errors import ExecutionUnknown, NotPaused, PauseRefused
@@ -20,6 +19,7 @@ from foundation.api.pagination import NewestFirst
 from releases import queries
 from releases.errors import PipelineUnknown, ReasonRequired, ReleaseUnknown
 from releases.models import IDENTITY_LENGTH, Pipeline, Release
+from tenancy.api.operations import operation, refuses
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.models import Tenant
@@ -42,6 +42,7 @@ class ReleaseMember(StrictSerializer):
         required=False,
         allow_null=True,
         default=None,
+        source="release_version",
         help_text="The release that is meant. If omitted, it is the whole pipeline.",
     )
 
@@ -50,6 +51,7 @@ class PipelinePauseRequest(PauseRequest, ReleaseMember):
     refuseSubmissions = Flag(
         required=False,
         default=False,
+        source="refuses_submissions",
         help_text="Refuse new executions during the pause with PIPELINE_PAUSED. Otherwise they are accepted and wait.",
     )
 
@@ -91,73 +93,48 @@ class Holds(TenantView, ListAPIView[Hold]):
         return open_holds(self.tenant)
 
 
-@extend_schema(parameters=[TENANT], tags=["pauses"])
-class PauseExecution(TenantView):
-    refusals: ClassVar = {"POST": (ExecutionUnknown, ReasonRequired, PauseRefused)}
+@operation("pauses", "pauseExecution", {201: HoldView, 200: HoldView}, body=PauseRequest)
+@declares(Act.EXECUTION_PAUSE, Scope.OPERATE)
+@refuses(ExecutionUnknown, ReasonRequired, PauseRefused)
+def pause_execution(view: TenantView, execution_id: uuid.UUID, reason: str) -> Any:
+    """Pause an execution that has not ended. A transition that runs finishes; no other starts until the resume.
 
-    @declares(Act.EXECUTION_PAUSE, Scope.OPERATE)
-    @extend_schema(operation_id="pauseExecution", request=PauseRequest, responses={201: HoldView, 200: HoldView})
-    def post(self, request: Request, tenant: str, execution_id: uuid.UUID) -> Response:
-        """Pause an execution that has not ended. A transition that runs finishes; no other starts until the resume.
-
-        200: it was paused before, and that pause stays as it is.
-        """
-        body = PauseRequest.validated(request.data)
-        return _paused(holds.pause(execution(self.tenant, execution_id), actor=self.actor, reason=body["reason"]))
+    200: it was paused before, and that pause stays as it is.
+    """
+    return _paused(holds.pause(execution(view.tenant, execution_id), actor=view.actor, reason=reason))
 
 
-@extend_schema(parameters=[TENANT], tags=["pauses"])
-class ResumeExecution(TenantView):
-    refusals: ClassVar = {"POST": (ExecutionUnknown, NotPaused)}
+@operation("pauses", "resumeExecution", HoldView, body=EndOfPauseRequest)
+@declares(Act.EXECUTION_RESUME, Scope.OPERATE)
+@refuses(ExecutionUnknown, NotPaused)
+def resume_execution(view: TenantView, execution_id: uuid.UUID, reason: str) -> Any:
+    """Resume an execution. Its retries, timers and deadlines move by the time for which it was paused.
 
-    @declares(Act.EXECUTION_RESUME, Scope.OPERATE)
-    @extend_schema(operation_id="resumeExecution", request=EndOfPauseRequest, responses=HoldView)
-    def post(self, request: Request, tenant: str, execution_id: uuid.UUID) -> Response:
-        """Resume an execution. Its retries, timers and deadlines move by the time for which it was paused.
-
-        It continues unless its release or its pipeline is paused too. The body is optional.
-        """
-        body = EndOfPauseRequest.validated(request.data)
-        hold = holds.resume(execution(self.tenant, execution_id), actor=self.actor, reason=body["reason"])
-        return Response(HoldView(hold).data)
+    It continues unless its release or its pipeline is paused too. The body is optional.
+    """
+    return holds.resume(execution(view.tenant, execution_id), actor=view.actor, reason=reason)
 
 
-@extend_schema(parameters=[TENANT], tags=["pauses"])
-class PausePipeline(TenantView):
-    refusals: ClassVar = {"POST": (PipelineUnknown, ReleaseUnknown, ReasonRequired)}
+@operation("pauses", "pausePipeline", {201: HoldView, 200: HoldView}, body=PipelinePauseRequest)
+@declares(Act.PIPELINE_PAUSE, Scope.ACTIVATE)
+@refuses(PipelineUnknown, ReleaseUnknown, ReasonRequired)
+def pause_pipeline(view: TenantView, pipeline_id: str, release_version: str | None, **body: Any) -> Any:
+    """Pause a pipeline, or one release of it. Transitions that run finish; no other starts until the resume.
 
-    @declares(Act.PIPELINE_PAUSE, Scope.ACTIVATE)
-    @extend_schema(operation_id="pausePipeline", request=PipelinePauseRequest, responses={201: HoldView, 200: HoldView})
-    def post(self, request: Request, tenant: str, pipeline_id: str) -> Response:
-        """Pause a pipeline, or one release of it. Transitions that run finish; no other starts until the resume.
-
-        200: it was paused before, and that pause stays as it is, with its own `refusesSubmissions`.
-        """
-        body = PipelinePauseRequest.validated(request.data)
-        return _paused(
-            holds.pause(
-                _named(self.tenant, pipeline_id, body["releaseVersion"]),
-                actor=self.actor,
-                reason=body["reason"],
-                refuses_submissions=body["refuseSubmissions"],
-            )
-        )
+    200: it was paused before, and that pause stays as it is, with its own `refusesSubmissions`.
+    """
+    return _paused(holds.pause(_named(view.tenant, pipeline_id, release_version), actor=view.actor, **body))
 
 
-@extend_schema(parameters=[TENANT], tags=["pauses"])
-class ResumePipeline(TenantView):
-    refusals: ClassVar = {"POST": (PipelineUnknown, ReleaseUnknown, NotPaused)}
+@operation("pauses", "resumePipeline", HoldView, body=EndOfPipelinePauseRequest)
+@declares(Act.PIPELINE_RESUME, Scope.ACTIVATE)
+@refuses(PipelineUnknown, ReleaseUnknown, NotPaused)
+def resume_pipeline(view: TenantView, pipeline_id: str, release_version: str | None, reason: str) -> Any:
+    """Resume a pipeline, or one release of it. Retries, timers and deadlines move by the time of the pause.
 
-    @declares(Act.PIPELINE_RESUME, Scope.ACTIVATE)
-    @extend_schema(operation_id="resumePipeline", request=EndOfPipelinePauseRequest, responses=HoldView)
-    def post(self, request: Request, tenant: str, pipeline_id: str) -> Response:
-        """Resume a pipeline, or one release of it. Retries, timers and deadlines move by the time of the pause.
-
-        Executions that are paused themselves stay paused. The body is optional.
-        """
-        body = EndOfPipelinePauseRequest.validated(request.data)
-        target = _named(self.tenant, pipeline_id, body["releaseVersion"])
-        return Response(HoldView(holds.resume(target, actor=self.actor, reason=body["reason"])).data)
+    Executions that are paused themselves stay paused. The body is optional.
+    """
+    return holds.resume(_named(view.tenant, pipeline_id, release_version), actor=view.actor, reason=reason)
 
 
 def _named(tenant: Tenant, pipeline_id: str, release_version: str | None) -> Pipeline | Release:
@@ -171,8 +148,8 @@ def _paused(pause: holds.Pause) -> Response:
 
 urlpatterns = [
     path("holds", Holds.as_view(), name="holds"),
-    path("executions/<uuid:execution_id>/pause", PauseExecution.as_view(), name="execution-pause"),
-    path("executions/<uuid:execution_id>/resume", ResumeExecution.as_view(), name="execution-resume"),
-    path("pipelines/<str:pipeline_id>/pause", PausePipeline.as_view(), name="pipeline-pause"),
-    path("pipelines/<str:pipeline_id>/resume", ResumePipeline.as_view(), name="pipeline-resume"),
+    path("executions/<uuid:execution_id>/pause", pause_execution, name="execution-pause"),
+    path("executions/<uuid:execution_id>/resume", resume_execution, name="execution-resume"),
+    path("pipelines/<str:pipeline_id>/pause", pause_pipeline, name="pipeline-pause"),
+    path("pipelines/<str:pipeline_id>/resume", resume_pipeline, name="pipeline-resume"),
 ]

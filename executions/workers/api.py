@@ -23,9 +23,10 @@ from executions.inspection.worker_plan import PlannedRelease, Reason, worker_pla
 from executions.models import CodeOrigin, Worker, WorkerEligibility, WorkerEvent
 from executions.transports.rest import workers
 from executions.workers import registry
-from executions.workers.eligibility import Stranded, stranded
+from executions.workers.eligibility import stranded
 from foundation.api.fields import Identifier, SegmentIdentifier, StrictSerializer, Text
 from releases.models import IDENTITY_LENGTH
+from tenancy.api.operations import operation, refuses
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
@@ -213,58 +214,37 @@ class WorkerEvents(TenantView, ListAPIView[WorkerEvent]):
         return registry.find(self.tenant, self.kwargs["pipeline_id"], self.kwargs["worker_id"]).events.all()
 
 
-@extend_schema(parameters=[TENANT], tags=["workers"])
-class Heartbeat(TenantView):
-    refusals: ClassVar = {"POST": (WorkerUnknown, WorkerBeatsItself)}
-
-    @declares(Act.WORKER_HEARTBEAT, Scope.OPERATE)
-    @extend_schema(operation_id="beatForWorker", request=None, responses=WorkerView)
-    def post(self, request: Request, tenant: str, pipeline_id: str, worker_id: str) -> Response:
-        """Record that a worker which is called over HTTP is alive. This does not end a drain."""
-        worker = workers.heartbeat_for(self.tenant, pipeline_id, worker_id, actor=self.actor)
-        return Response(WorkerView(worker).data)
+@operation("workers", "beatForWorker", WorkerView)
+@declares(Act.WORKER_HEARTBEAT, Scope.OPERATE)
+@refuses(WorkerUnknown, WorkerBeatsItself)
+def heartbeat(view: TenantView, pipeline_id: str, worker_id: str) -> Any:
+    """Record that a worker which is called over HTTP is alive. This does not end a drain."""
+    return workers.heartbeat_for(view.tenant, pipeline_id, worker_id, actor=view.actor)
 
 
-@extend_schema(parameters=[TENANT], tags=["workers"])
-class Drain(TenantView):
-    refusals: ClassVar = {"POST": (WorkerUnknown,)}
+@operation("workers", "drainWorker", WorkerView, body=DrainRequest)
+@declares(Act.WORKER_DRAIN, Scope.OPERATE)
+@refuses(WorkerUnknown)
+def drain(view: TenantView, pipeline_id: str, worker_id: str, reason: str) -> Any:
+    """Let the worker finish its transitions and give it no new ones until it is undrained.
 
-    @declares(Act.WORKER_DRAIN, Scope.OPERATE)
-    @extend_schema(operation_id="drainWorker", request=DrainRequest, responses=WorkerView)
-    def post(self, request: Request, tenant: str, pipeline_id: str, worker_id: str) -> Response:
-        """Let the worker finish its transitions and give it no new ones until it is undrained.
-
-        The drain is complete once `taking` is false and `holding` is 0. Repeating the request changes nothing.
-        """
-        reason = _reason(request)
-        worker = registry.drain(self.tenant, pipeline_id, worker_id, actor=self.actor, reason=reason)
-        return Response(WorkerView(worker).data)
+    The drain is complete once `taking` is false and `holding` is 0. Repeating the request changes nothing.
+    """
+    return registry.drain(view.tenant, pipeline_id, worker_id, actor=view.actor, reason=reason)
 
 
-@extend_schema(parameters=[TENANT], tags=["workers"])
-class Undrain(TenantView):
-    refusals: ClassVar = {"POST": (WorkerUnknown,)}
-
-    @declares(Act.WORKER_UNDRAIN, Scope.OPERATE)
-    @extend_schema(operation_id="undrainWorker", request=DrainRequest, responses=WorkerView)
-    def post(self, request: Request, tenant: str, pipeline_id: str, worker_id: str) -> Response:
-        """End an operator's drain. Repeating the request changes nothing."""
-        reason = _reason(request)
-        worker = registry.undrain(self.tenant, pipeline_id, worker_id, actor=self.actor, reason=reason)
-        return Response(WorkerView(worker).data)
+@operation("workers", "undrainWorker", WorkerView, body=DrainRequest)
+@declares(Act.WORKER_UNDRAIN, Scope.OPERATE)
+@refuses(WorkerUnknown)
+def undrain(view: TenantView, pipeline_id: str, worker_id: str, reason: str) -> Any:
+    """End an operator's drain. Repeating the request changes nothing."""
+    return registry.undrain(view.tenant, pipeline_id, worker_id, actor=view.actor, reason=reason)
 
 
-def _reason(request: Request) -> str:
-    return str(DrainRequest.validated(request.data)["reason"])
-
-
-@extend_schema(parameters=[TENANT], tags=["workers"])
-class StrandedWork(TenantView):
-    @extend_schema(operation_id="strandedWork", responses=StrandedList)
-    def get(self, request: Request, tenant: str) -> Response:
-        """The due executions whose release no worker may run, grouped by release."""
-        work: list[Stranded] = stranded([self.tenant.pk])
-        return Response(StrandedList({"items": [asdict(each) for each in work]}).data)
+@operation("workers", "strandedWork", StrandedList, method="GET")
+def stranded_work(view: TenantView) -> Any:
+    """The due executions whose release no worker may run, grouped by release."""
+    return {"items": [asdict(each) for each in stranded([view.tenant.pk])]}
 
 
 class PlannedReleaseView(serializers.Serializer[PlannedRelease]):
@@ -292,20 +272,18 @@ class WorkerPlan(serializers.Serializer[Any]):
     items = PlannedReleaseView(many=True)
 
 
-@extend_schema(parameters=[TENANT], tags=["workers"])
-class TenantWorkerPlan(TenantView):
-    @extend_schema(operation_id="workerPlan", responses=WorkerPlan)
-    def get(self, request: Request, tenant: str) -> Response:
-        """The releases of the tenant that need transition workers or have some: why, how many, and which may go."""
-        return Response(WorkerPlan({"items": worker_plan(self.tenant)}).data)
+@operation("workers", "workerPlan", WorkerPlan, method="GET")
+def tenant_worker_plan(view: TenantView) -> Any:
+    """The releases of the tenant that need transition workers or have some: why, how many, and which may go."""
+    return {"items": worker_plan(view.tenant)}
 
 
 urlpatterns = [
     path("workers", Workers.as_view(), name="workers"),
     path("workers/<str:pipeline_id>/<path:worker_id>/events", WorkerEvents.as_view(), name="worker-events"),
-    path("workers/<str:pipeline_id>/<path:worker_id>/heartbeat", Heartbeat.as_view(), name="worker-heartbeat"),
-    path("workers/<str:pipeline_id>/<path:worker_id>/drain", Drain.as_view(), name="worker-drain"),
-    path("workers/<str:pipeline_id>/<path:worker_id>/undrain", Undrain.as_view(), name="worker-undrain"),
-    path("stranded", StrandedWork.as_view(), name="stranded"),
-    path("worker-plan", TenantWorkerPlan.as_view(), name="worker-plan"),
+    path("workers/<str:pipeline_id>/<path:worker_id>/heartbeat", heartbeat, name="worker-heartbeat"),
+    path("workers/<str:pipeline_id>/<path:worker_id>/drain", drain, name="worker-drain"),
+    path("workers/<str:pipeline_id>/<path:worker_id>/undrain", undrain, name="worker-undrain"),
+    path("stranded", stranded_work, name="stranded"),
+    path("worker-plan", tenant_worker_plan, name="worker-plan"),
 ]

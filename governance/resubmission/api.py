@@ -109,7 +109,7 @@ class Resubmit(TenantView):
             release_version=body["releaseVersion"],
             input=body.get("input", UNCHANGED),
             start_from=StartFrom(body["from"]),
-            expected_version=body["expectedVersion"],
+            expected_version=body["expected_version"],
             operation_key=body["operationKey"],
         )
         answer = OneExecutionView(new, context={"request": request}).data
