@@ -8,13 +8,13 @@ from django.urls import path, reverse
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
-from rest_framework.generics import ListAPIView
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from executions.awaits import claims, interactions
+from executions.awaits import claims
+from executions.awaits import interactions as answering
 from executions.awaits.interactions import Completion
 from executions.errors import (
     AnswerInvalid,
@@ -30,10 +30,9 @@ from executions.errors import (
 from executions.models import IS_CLAIMED, Interaction
 from foundation.api.fields import Flag, Identifier, StrictSerializer, Text, Uuid
 from foundation.api.filters import FlagFilter
-from foundation.api.pagination import NewestFirst
 from tenancy.api import payloads
-from tenancy.api.operations import operation, refuses
-from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.api.operations import listing, operation, refuses
+from tenancy.api.tenant_view import TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 from wire.resume_token import LONGEST
@@ -204,28 +203,17 @@ class InteractionFilter(filters.FilterSet):
         return rows.filter(status__in=Interaction.OPEN if value == PENDING else [value])
 
 
-class NearestDeadline(NewestFirst):
-    ordering = ("deadline", "created_at", "id")
-
-
-@extend_schema(parameters=[TENANT], tags=["interactions"])
-class Interactions(TenantView, ListAPIView[Interaction]):
+@listing("interactions", Interaction, InteractionView, InteractionFilter, ordering=("deadline", "created_at", "id"))
+def interactions(view: TenantView) -> Any:
     """The interactions of the tenant's executions, nearest deadline first."""
-
-    serializer_class = InteractionView
-    filterset_class = InteractionFilter
-    pagination_class = NearestDeadline
-    queryset = Interaction.objects.none()
-
-    def get_queryset(self) -> Any:
-        return interactions.interactions(self.tenant)
+    return answering.interactions(view.tenant)
 
 
 @operation("interactions", "interaction", InteractionView, method="GET")
 @refuses(InteractionUnknown)
 def one_interaction(view: TenantView, interaction_id: uuid.UUID) -> Any:
     """One interaction with its request, assignee, deadline, and response."""
-    return interactions.interaction(view.tenant, interaction_id)
+    return answering.interaction(view.tenant, interaction_id)
 
 
 @operation("interactions", "completeInteraction", CompletionView, body=CompleteRequest)
@@ -233,7 +221,7 @@ def one_interaction(view: TenantView, interaction_id: uuid.UUID) -> Any:
 @refuses(*REFUSALS, CorrelationAmbiguous)
 def complete_interaction(view: TenantView, **body: Any) -> Any:
     """Complete an interaction. The first response is recorded. A repeated request returns it as a duplicate."""
-    return interactions.complete(view.tenant, actor=view.actor, **body)
+    return answering.complete(view.tenant, actor=view.actor, **body)
 
 
 @operation("interactions", "claimInteraction", InteractionView, body=ClaimRequest)
@@ -275,7 +263,7 @@ class Resume(APIView):
     def post(self, request: Request) -> Response:
         """Complete an interaction with a resume token, as the receiver of a webhook does."""
         body = ResumeRequest.validated(request.data)
-        completion = interactions.resume(
+        completion = answering.resume(
             body["resumeToken"],
             response=body["response"],
             actor=f"resume-token:{body['actor']}" if body["actor"] else "resume-token",
@@ -284,7 +272,7 @@ class Resume(APIView):
 
 
 urlpatterns = [
-    path("interactions", Interactions.as_view(), name="interactions"),
+    path("interactions", interactions, name="interactions"),
     path("interactions/complete", complete_interaction, name="interaction-complete"),
     path("interactions/<uuid:interaction_id>/claim", claim_interaction, name="interaction-claim"),
     path("interactions/<uuid:interaction_id>/release", release_interaction, name="interaction-release"),

@@ -4,23 +4,19 @@ import uuid
 from typing import Any
 
 from django.urls import path
-from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
-from rest_framework.generics import ListAPIView
 from rest_framework.response import Response
 
 from executions.errors import ExecutionUnknown, NotPaused, PauseRefused
-from executions.holds import holds
-from executions.holds.holds import open_holds
+from executions.holds.holds import Pause, open_holds, pause, resume
 from executions.lifecycle.queries import execution
 from executions.models import Hold
 from foundation.api.fields import Flag, SegmentIdentifier, StrictSerializer, Text
-from foundation.api.pagination import NewestFirst
 from releases import queries
 from releases.errors import PipelineUnknown, ReasonRequired, ReleaseUnknown
 from releases.models import IDENTITY_LENGTH, Pipeline, Release
-from tenancy.api.operations import operation, refuses
-from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.api.operations import listing, operation, refuses
+from tenancy.api.tenant_view import TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.models import Tenant
 from tenancy.roles import Scope
@@ -77,20 +73,10 @@ class HoldView(serializers.Serializer[Hold]):
     resumeReason = serializers.CharField(source="end_reason", allow_null=True)
 
 
-class NewestHolds(NewestFirst):
-    ordering = ("-started_at", "-id")
-
-
-@extend_schema(parameters=[TENANT], tags=["pauses"])
-class Holds(TenantView, ListAPIView[Hold]):
+@listing("pauses", Hold, HoldView, ordering=("-started_at", "-id"))
+def holds(view: TenantView) -> Any:
     """What is paused now: executions, releases and pipelines, the newest pause first."""
-
-    serializer_class = HoldView
-    pagination_class = NewestHolds
-    queryset = Hold.objects.none()
-
-    def get_queryset(self) -> Any:
-        return open_holds(self.tenant)
+    return open_holds(view.tenant)
 
 
 @operation("pauses", "pauseExecution", {201: HoldView, 200: HoldView}, body=PauseRequest)
@@ -101,7 +87,7 @@ def pause_execution(view: TenantView, execution_id: uuid.UUID, reason: str) -> A
 
     200: it was paused before, and that pause stays as it is.
     """
-    return _paused(holds.pause(execution(view.tenant, execution_id), actor=view.actor, reason=reason))
+    return _paused(pause(execution(view.tenant, execution_id), actor=view.actor, reason=reason))
 
 
 @operation("pauses", "resumeExecution", HoldView, body=EndOfPauseRequest)
@@ -112,7 +98,7 @@ def resume_execution(view: TenantView, execution_id: uuid.UUID, reason: str) -> 
 
     It continues unless its release or its pipeline is paused too. The body is optional.
     """
-    return holds.resume(execution(view.tenant, execution_id), actor=view.actor, reason=reason)
+    return resume(execution(view.tenant, execution_id), actor=view.actor, reason=reason)
 
 
 @operation("pauses", "pausePipeline", {201: HoldView, 200: HoldView}, body=PipelinePauseRequest)
@@ -123,7 +109,7 @@ def pause_pipeline(view: TenantView, pipeline_id: str, release_version: str | No
 
     200: it was paused before, and that pause stays as it is, with its own `refusesSubmissions`.
     """
-    return _paused(holds.pause(_named(view.tenant, pipeline_id, release_version), actor=view.actor, **body))
+    return _paused(pause(_named(view.tenant, pipeline_id, release_version), actor=view.actor, **body))
 
 
 @operation("pauses", "resumePipeline", HoldView, body=EndOfPipelinePauseRequest)
@@ -134,7 +120,7 @@ def resume_pipeline(view: TenantView, pipeline_id: str, release_version: str | N
 
     Executions that are paused themselves stay paused. The body is optional.
     """
-    return holds.resume(_named(view.tenant, pipeline_id, release_version), actor=view.actor, reason=reason)
+    return resume(_named(view.tenant, pipeline_id, release_version), actor=view.actor, reason=reason)
 
 
 def _named(tenant: Tenant, pipeline_id: str, release_version: str | None) -> Pipeline | Release:
@@ -142,12 +128,12 @@ def _named(tenant: Tenant, pipeline_id: str, release_version: str | None) -> Pip
     return pipeline if release_version is None else queries.release(pipeline, release_version)
 
 
-def _paused(pause: holds.Pause) -> Response:
-    return Response(HoldView(pause.hold).data, status=status.HTTP_201_CREATED if pause.created else status.HTTP_200_OK)
+def _paused(made: Pause) -> Response:
+    return Response(HoldView(made.hold).data, status=status.HTTP_201_CREATED if made.created else status.HTTP_200_OK)
 
 
 urlpatterns = [
-    path("holds", Holds.as_view(), name="holds"),
+    path("holds", holds, name="holds"),
     path("executions/<uuid:execution_id>/pause", pause_execution, name="execution-pause"),
     path("executions/<uuid:execution_id>/resume", resume_execution, name="execution-resume"),
     path("pipelines/<str:pipeline_id>/pause", pause_pipeline, name="pipeline-pause"),

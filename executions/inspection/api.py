@@ -28,7 +28,7 @@ from releases.api.pauses import PausableView, with_pauses
 from releases.errors import ProvenanceKeyMissing
 from releases.trust import statement_key
 from tenancy.api import payloads
-from tenancy.api.operations import operation, refuses
+from tenancy.api.operations import listing, operation, refuses
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.audit.acts import declares
 from tenancy.roles import Scope
@@ -247,10 +247,6 @@ class NewestExecutions(NewestFirst):
     ordering = ("-created_at", "-id")
 
 
-class InSequence(NewestFirst):
-    ordering = "sequence"
-
-
 @extend_schema(parameters=[TENANT], tags=["executions"])
 class Executions(TenantView, ListAPIView[Execution]):
     """The tenant's executions, newest first."""
@@ -284,17 +280,11 @@ def execution_result(view: TenantView, execution_id: uuid.UUID) -> Any:
     return queries.execution(view.tenant, execution_id)
 
 
-@extend_schema(parameters=[TENANT], tags=["executions"])
-class ExecutionEvents(TenantView, ListAPIView[ExecutionEvent]):
+@listing("executions", ExecutionEvent, EventView, ordering="sequence")
+@refuses(ExecutionUnknown)
+def execution_events(view: TenantView, execution_id: uuid.UUID) -> Any:
     """The history of an execution, oldest event first."""
-
-    refusals: ClassVar = {"GET": (ExecutionUnknown,)}
-    serializer_class = EventView
-    pagination_class = InSequence
-    queryset = ExecutionEvent.objects.none()
-
-    def get_queryset(self) -> Any:
-        return queries.events(queries.execution(self.tenant, self.kwargs["execution_id"]))
+    return queries.events(queries.execution(view.tenant, execution_id))
 
 
 class ProvenanceKeyView(serializers.Serializer[Any]):
@@ -326,7 +316,7 @@ def provenance_key(view: TenantView) -> Any:
 urlpatterns = [
     path("executions/<uuid:execution_id>", one_execution, name="execution"),
     path("executions/<uuid:execution_id>/result", execution_result, name="execution-result"),
-    path("executions/<uuid:execution_id>/events", ExecutionEvents.as_view(), name="execution-events"),
+    path("executions/<uuid:execution_id>/events", execution_events, name="execution-events"),
     path("executions/<uuid:execution_id>/provenance", execution_provenance, name="execution-provenance"),
     path("provenance-key", provenance_key, name="provenance-key"),
 ]

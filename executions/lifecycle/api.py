@@ -5,9 +5,7 @@ from typing import Any
 
 from django.urls import path
 from django_filters import rest_framework as filters
-from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
-from rest_framework.generics import ListAPIView
 
 from executions.errors import (
     AnswerInvalid,
@@ -26,14 +24,13 @@ from executions.lifecycle import redrive as redriving
 from executions.lifecycle.redrive import Answer, Redriven
 from executions.models import DeadLetter
 from executions.models.states import State
-from executions.state_machine import dead_letters
+from executions.state_machine.dead_letters import letters
 from foundation.api.fields import Flag, StrictSerializer, Text, Uuid, WholeNumber
-from foundation.api.pagination import NewestFirst
 from releases.errors import ReleaseRetired
 from tenancy.access import require_scope
 from tenancy.api import payloads
-from tenancy.api.operations import operation, refuses
-from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.api.operations import listing, operation, refuses
+from tenancy.api.tenant_view import TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 
@@ -137,10 +134,6 @@ class DeadLetterFilter(filters.FilterSet):
     failureGroupId = filters.UUIDFilter(field_name="group_id")
 
 
-class NewestCreated(NewestFirst):
-    ordering = ("-created_at", "-id")
-
-
 @operation("executions", "redriveExecution", RedriveView, body=RedriveRequest)
 @declares(Act.EXECUTION_REDRIVE, Scope.OPERATE)
 @refuses(
@@ -173,21 +166,14 @@ def cancel(view: TenantView, execution_id: uuid.UUID, **body: Any) -> Any:
     return cancellation.cancel(view.tenant, execution_id, actor=view.actor, **body)
 
 
-@extend_schema(parameters=[TENANT], tags=["executions"])
-class DeadLetters(TenantView, ListAPIView[DeadLetter]):
+@listing("executions", DeadLetter, DeadLetterView, DeadLetterFilter, ordering=("-created_at", "-id"))
+def dead_letters(view: TenantView) -> Any:
     """The terminal failures of executions, newest first."""
-
-    serializer_class = DeadLetterView
-    filterset_class = DeadLetterFilter
-    pagination_class = NewestCreated
-    queryset = DeadLetter.objects.none()
-
-    def get_queryset(self) -> Any:
-        return dead_letters.letters(self.tenant)
+    return letters(view.tenant)
 
 
 urlpatterns = [
     path("executions/<uuid:execution_id>/redrive", redrive, name="execution-redrive"),
     path("executions/<uuid:execution_id>/cancel", cancel, name="execution-cancel"),
-    path("dead-letters", DeadLetters.as_view(), name="dead-letters"),
+    path("dead-letters", dead_letters, name="dead-letters"),
 ]

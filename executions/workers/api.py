@@ -26,7 +26,7 @@ from executions.workers import registry
 from executions.workers.eligibility import stranded
 from foundation.api.fields import Identifier, SegmentIdentifier, StrictSerializer, Text
 from releases.models import IDENTITY_LENGTH
-from tenancy.api.operations import operation, refuses
+from tenancy.api.operations import listing, operation, refuses
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
@@ -202,16 +202,11 @@ class Workers(TenantView, ListAPIView[Worker]):
         return Response(WorkerView(worker).data)
 
 
-@extend_schema(parameters=[TENANT], tags=["workers"])
-class WorkerEvents(TenantView, ListAPIView[WorkerEvent]):
+@listing("workers", WorkerEvent, WorkerEventView)
+@refuses(WorkerUnknown)
+def worker_events(view: TenantView, pipeline_id: str, worker_id: str) -> Any:
     """The changes of a worker's state, newest first."""
-
-    refusals: ClassVar = {"GET": (WorkerUnknown,)}
-    serializer_class = WorkerEventView
-    queryset = WorkerEvent.objects.none()
-
-    def get_queryset(self) -> Any:
-        return registry.find(self.tenant, self.kwargs["pipeline_id"], self.kwargs["worker_id"]).events.all()
+    return registry.find(view.tenant, pipeline_id, worker_id).events.all()
 
 
 @operation("workers", "beatForWorker", WorkerView)
@@ -280,7 +275,7 @@ def tenant_worker_plan(view: TenantView) -> Any:
 
 urlpatterns = [
     path("workers", Workers.as_view(), name="workers"),
-    path("workers/<str:pipeline_id>/<path:worker_id>/events", WorkerEvents.as_view(), name="worker-events"),
+    path("workers/<str:pipeline_id>/<path:worker_id>/events", worker_events, name="worker-events"),
     path("workers/<str:pipeline_id>/<path:worker_id>/heartbeat", heartbeat, name="worker-heartbeat"),
     path("workers/<str:pipeline_id>/<path:worker_id>/drain", drain, name="worker-drain"),
     path("workers/<str:pipeline_id>/<path:worker_id>/undrain", undrain, name="worker-undrain"),

@@ -20,7 +20,6 @@ from executions.errors import (
     ReleaseRevokedConfirmation,
     TenantNotAllowed,
 )
-from executions.lifecycle.api import NewestCreated
 from executions.models import Campaign, CampaignItem
 from foundation.api.pagination import NewestFirst
 from governance.campaigns import campaigns, drafts
@@ -69,6 +68,10 @@ class CampaignFilter(filters.FilterSet):
 
 class CampaignItemFilter(filters.FilterSet):
     outcome = filters.ChoiceFilter(choices=CampaignItem.Result.choices)
+
+
+class NewestCreated(NewestFirst):
+    ordering = ("-created_at", "-id")
 
 
 class InOrder(NewestFirst):

@@ -1,16 +1,20 @@
-"""One operation of the API as one function, with everything that it declares in one place."""
+"""Views of the API as functions, each with everything that it declares in one place."""
 
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any
 
+from django.db.models import Model
 from django.http.response import HttpResponseBase
+from django_filters.rest_framework import FilterSet
 from drf_spectacular.utils import extend_schema
+from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
 from foundation.api.fields import StrictSerializer
+from foundation.api.pagination import NewestFirst
 from foundation.errors import CoordinatorError
 from tenancy.api.tenant_view import TENANT, TenantView
 
@@ -46,14 +50,8 @@ def operation(
             return Response(shown(found, context={"request": request}).data)
 
         described = extend_schema(operation_id=operation_id, request=body, responses=shown)(handle)
-        name = function.__name__.title().replace("_", "")
-        members = {
-            "refusals": {method: getattr(function, "refusals", ())},
-            method.lower(): described,
-            "__module__": function.__module__,
-        }
-        made = extend_schema(parameters=[TENANT], tags=[tag])(type(name, (TenantView,), members))
-        return made.as_view()
+        members = {"refusals": {method: getattr(function, "refusals", ())}, method.lower(): described}
+        return _view(tag, function, (TenantView,), {**members, "__module__": function.__module__})
 
     return decorate
 
@@ -66,3 +64,42 @@ def refuses(*errors: type[CoordinatorError]) -> Callable[[Function], Function]:
         return function
 
     return decorate
+
+
+def listing(
+    tag: str,
+    model: type[Model],
+    shown: Shown,
+    filters: type[FilterSet] | None = None,
+    *,
+    ordering: tuple[str, ...] | str = NewestFirst.ordering,
+) -> Callable[[Function], Callable[..., HttpResponseBase]]:
+    """Return a decorator that makes a function the view of a list, which is read in pages with GET.
+
+    The function gets the `TenantView` and the names in the URL except that of the tenant, and returns the rows. The
+    name, the docstring and the errors are used as by `operation`. For `ordering` see `NewestFirst`.
+    """
+
+    def decorate(function: Function) -> Callable[..., HttpResponseBase]:
+        def get_queryset(view: Any) -> Any:
+            return function(view, **{name: value for name, value in view.kwargs.items() if name != "tenant"})
+
+        members = {
+            "__doc__": function.__doc__,
+            "__module__": function.__module__,
+            "refusals": {"GET": getattr(function, "refusals", ())},
+            "serializer_class": shown,
+            "filterset_class": filters,
+            "pagination_class": type("Pages", (NewestFirst,), {"ordering": ordering}),
+            "queryset": model._default_manager.none(),
+            "get_queryset": get_queryset,
+        }
+        return _view(tag, function, (TenantView, ListAPIView), members)
+
+    return decorate
+
+
+def _view(tag: str, function: Function, bases: tuple[type, ...], members: Mapping[str, Any]) -> Callable[..., Any]:
+    made: Any = type(function.__name__.title().replace("_", ""), bases, dict(members))
+    view: Callable[..., Any] = extend_schema(parameters=[TENANT], tags=[tag])(made).as_view()
+    return view
