@@ -9,7 +9,6 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from unfold.paginator import InfinitePaginator
 
 from executions.console import execution_views
 from executions.console.execution_list import ExecutionColumns, columns_of, export, fields
@@ -34,11 +33,7 @@ class ExecutionAdmin(ExecutionColumns, ExecutionPages):
     empty = "Submit executions with the REST API or the command line, once a release is active."
     list_display = ("select", *(ExecutionColumns.METHODS[name] for name in columns.DEFAULT))
     list_display_links = None
-    list_per_page = 50
     change_list_template = "executions/execution_list.html"
-    paginator = InfinitePaginator
-    show_full_result_count = False
-    sortable_by = ()
     act = selection_pages.act
     resubmit = resubmission.show
     export = export

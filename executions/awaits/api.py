@@ -13,20 +13,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from executions import errors
 from executions.awaits import claims
 from executions.awaits import interactions as answering
 from executions.awaits.interactions import Completion
-from executions.errors import (
-    AnswerInvalid,
-    AwaitTimedOut,
-    CorrelationAmbiguous,
-    DelegateUnknown,
-    InteractionClaimed,
-    InteractionClosed,
-    InteractionNotClaimed,
-    InteractionUnknown,
-    ResumeTokenInvalid,
-)
 from executions.models import IS_CLAIMED, Interaction
 from foundation.api.fields import Flag, Identifier, StrictSerializer, Text, Uuid
 from foundation.api.filters import FlagFilter
@@ -39,7 +29,13 @@ from wire.resume_token import LONGEST
 
 PENDING = "pending"
 PAYLOAD_HELP = "Null if the token has neither of the scopes `payloads:read` and `interactions:complete`."
-REFUSALS = (ResumeTokenInvalid, InteractionUnknown, AwaitTimedOut, InteractionClosed, AnswerInvalid)
+REFUSALS = (
+    errors.ResumeTokenInvalid,
+    errors.InteractionUnknown,
+    errors.AwaitTimedOut,
+    errors.InteractionClosed,
+    errors.AnswerInvalid,
+)
 RESPONSE_HELP = (
     "Any JSON of the contract's type. If the await takes many items in one interaction, this is an array of them."
 )
@@ -210,7 +206,7 @@ def interactions(view: TenantView) -> Any:
 
 
 @operation("interactions", "interaction", InteractionView, method="GET")
-@refuses(InteractionUnknown)
+@refuses(errors.InteractionUnknown)
 def one_interaction(view: TenantView, interaction_id: uuid.UUID) -> Any:
     """One interaction with its request, assignee, deadline, and response."""
     return answering.interaction(view.tenant, interaction_id)
@@ -218,7 +214,7 @@ def one_interaction(view: TenantView, interaction_id: uuid.UUID) -> Any:
 
 @operation("interactions", "completeInteraction", CompletionView, body=CompleteRequest)
 @declares(Act.INTERACTION_ANSWER, Scope.ANSWER)
-@refuses(*REFUSALS, CorrelationAmbiguous)
+@refuses(*REFUSALS, errors.CorrelationAmbiguous)
 def complete_interaction(view: TenantView, **body: Any) -> Any:
     """Complete an interaction. The first response is recorded. A repeated request returns it as a duplicate."""
     return answering.complete(view.tenant, actor=view.actor, **body)
@@ -226,7 +222,7 @@ def complete_interaction(view: TenantView, **body: Any) -> Any:
 
 @operation("interactions", "claimInteraction", InteractionView, body=ClaimRequest)
 @declares(Act.INTERACTION_CLAIM, Scope.ANSWER)
-@refuses(InteractionUnknown, InteractionClosed, InteractionClaimed)
+@refuses(errors.InteractionUnknown, errors.InteractionClosed, errors.InteractionClaimed)
 def claim_interaction(view: TenantView, interaction_id: uuid.UUID, take_over: bool) -> Any:
     """Say that the caller is working on an interaction, for 30 minutes. A repeated claim starts them again.
 
@@ -237,7 +233,7 @@ def claim_interaction(view: TenantView, interaction_id: uuid.UUID, take_over: bo
 
 @operation("interactions", "releaseInteraction", InteractionView)
 @declares(Act.INTERACTION_RELEASE, Scope.ANSWER)
-@refuses(InteractionUnknown, InteractionClosed, InteractionNotClaimed)
+@refuses(errors.InteractionUnknown, errors.InteractionClosed, errors.InteractionNotClaimed)
 def release_interaction(view: TenantView, interaction_id: uuid.UUID) -> Any:
     """End the caller's claim."""
     return claims.release(view.tenant, interaction_id, actor=view.actor)
@@ -245,7 +241,7 @@ def release_interaction(view: TenantView, interaction_id: uuid.UUID) -> Any:
 
 @operation("interactions", "delegateInteraction", InteractionView, body=DelegateRequest)
 @declares(Act.INTERACTION_DELEGATE, Scope.ANSWER)
-@refuses(InteractionUnknown, DelegateUnknown, InteractionClosed, InteractionClaimed)
+@refuses(errors.InteractionUnknown, errors.DelegateUnknown, errors.InteractionClosed, errors.InteractionClaimed)
 def delegate_interaction(view: TenantView, interaction_id: uuid.UUID, **body: Any) -> Any:
     """Pass an interaction on to a member of the tenant, and end its claim."""
     return claims.delegate(view.tenant, interaction_id, actor=view.actor, **body)

@@ -12,7 +12,6 @@ from django.shortcuts import redirect
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from unfold.paginator import InfinitePaginator
 
 from executions.awaits import claims, interactions
 from executions.awaits.answer_form import AnswerForm, require_text
@@ -35,7 +34,7 @@ from foundation.admin.times import timed
 from foundation.errors import CoordinatorError
 from tenancy import members
 from tenancy.access import actor, tenants_of
-from tenancy.admin.base import ReadOnlyAdmin, problem_of, serves
+from tenancy.admin.base import LongList, problem_of, serves
 from tenancy.admin.lists import TenantFilter
 from tenancy.audit.acts import Act
 from tenancy.roles import Scope
@@ -66,7 +65,7 @@ END
 
 
 @admin.register(Interaction)
-class InteractionAdmin(ReadOnlyAdmin):
+class InteractionAdmin(LongList):
     list_display = ("question", "request_fields", "pipeline", "tenant", "due", "claim", "addressee", "state")
     list_filter = (
         ClaimFilter,
@@ -82,10 +81,6 @@ class InteractionAdmin(ReadOnlyAdmin):
     search_fields = ("execution__id",)
     search_help_text = "The id of the question or of its execution, or the correlation id, in full"
     ordering = ("deadline", "created_at", "id")
-    list_per_page = 50
-    paginator = InfinitePaginator
-    show_full_result_count = False
-    sortable_by = ()
     empty = (
         "A pipeline asks a question with an await. Questions appear here when an execution reaches one, the nearest "
         "deadline first. If you filter the list, clear the filters to see the others."

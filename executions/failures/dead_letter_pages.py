@@ -8,7 +8,6 @@ from django.contrib import admin
 from django.db.models import F, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.text import Truncator
-from unfold.paginator import InfinitePaginator
 
 from executions.console.filters import (
     NEWEST,
@@ -30,7 +29,7 @@ from executions.models import DeadLetter, FailureGroup
 from executions.models.states import State
 from foundation.admin.columns import badge, column
 from tenancy.access import tenants_of
-from tenancy.admin.base import ReadOnlyAdmin
+from tenancy.admin.base import LongList
 from tenancy.admin.lists import Person, ScopedFilter, TenantFilter, TextFilter, text, time
 from tenancy.roles import Scope
 
@@ -92,7 +91,7 @@ class GroupFilter(TextFilter):
 
 
 @admin.register(DeadLetter)
-class DeadLetterAdmin(ReadOnlyAdmin):
+class DeadLetterAdmin(LongList):
     empty = "Executions that failed are listed here, once for each failure. They can be re-driven and resubmitted."
     list_display = ("failed", "key", "pipeline", "release", "tenant", "error_code", "why", "step", "current_status")
     list_filter = (
@@ -108,10 +107,6 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     )
     search_fields = ("execution__id",)
     search_help_text = "The id of the execution, in full"
-    list_per_page = 50
-    paginator = InfinitePaginator
-    show_full_result_count = False
-    sortable_by = ()
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         return newest_first(request)

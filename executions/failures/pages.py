@@ -16,7 +16,6 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.paginator import InfinitePaginator
 
 from executions.console.filters import STATE_VARIANTS, PipelineFilter, ReleaseFilter, SinceFilter
 from executions.console.payloads import readers, tenants_shown
@@ -33,7 +32,7 @@ from foundation.errors import CoordinatorError
 from releases.states import Status
 from tenancy import members
 from tenancy.access import actor
-from tenancy.admin.base import ReadOnlyAdmin, serves
+from tenancy.admin.base import LongList, serves
 from tenancy.admin.lists import ScopedFilter, TenantFilter
 from tenancy.admin.template_tags import denial_of
 from tenancy.audit.acts import Act
@@ -87,7 +86,7 @@ class DecisionForm(forms.Form):
 
 
 @admin.register(FailureGroup)
-class FailureGroupAdmin(ReadOnlyAdmin):
+class FailureGroupAdmin(LongList):
     empty = "Failures that have the same cause are listed here together, with what can be done about them."
     list_display = ("error", "state", "on_release", "step", "tenant", "count", "by_hour", "newest", "owner")
     list_filter = (
@@ -100,9 +99,6 @@ class FailureGroupAdmin(ReadOnlyAdmin):
     )
     ordering = ("-last_seen_at", "-id")
     list_per_page = 25
-    paginator = InfinitePaginator
-    show_full_result_count = False
-    sortable_by = ()
     change_list_template = "executions/failure_group_list.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[FailureGroup]:

@@ -7,17 +7,7 @@ from django.urls import path
 from django_filters import rest_framework as filters
 from rest_framework import serializers
 
-from executions.errors import (
-    AnswerInvalid,
-    CancelRefused,
-    ExecutionChanged,
-    ExecutionUnknown,
-    InteractionUnknown,
-    RedriveRefused,
-    ReleaseRevokedConfirmation,
-    TenantNotAllowed,
-    VersionMismatch,
-)
+from executions import errors
 from executions.inspection.api import ExecutionView, PinView
 from executions.lifecycle import cancellation
 from executions.lifecycle import redrive as redriving
@@ -137,15 +127,15 @@ class DeadLetterFilter(filters.FilterSet):
 @operation("executions", "redriveExecution", RedriveView, body=RedriveRequest)
 @declares(Act.EXECUTION_REDRIVE, Scope.OPERATE)
 @refuses(
-    TenantNotAllowed,
-    ExecutionUnknown,
-    RedriveRefused,
-    VersionMismatch,
-    ExecutionChanged,
+    errors.TenantNotAllowed,
+    errors.ExecutionUnknown,
+    errors.RedriveRefused,
+    errors.VersionMismatch,
+    errors.ExecutionChanged,
     ReleaseRetired,
-    ReleaseRevokedConfirmation,
-    InteractionUnknown,
-    AnswerInvalid,
+    errors.ReleaseRevokedConfirmation,
+    errors.InteractionUnknown,
+    errors.AnswerInvalid,
 )
 def redrive(view: TenantView, execution_id: uuid.UUID, answer: dict[str, Any] | None, **body: Any) -> Any:
     """Run a failed execution again, from the step that failed, on the release to which it is pinned.
@@ -160,7 +150,7 @@ def redrive(view: TenantView, execution_id: uuid.UUID, answer: dict[str, Any] | 
 
 @operation("executions", "cancelExecution", ExecutionView, body=CancelRequest)
 @declares(Act.EXECUTION_CANCEL, Scope.OPERATE)
-@refuses(ExecutionUnknown, CancelRefused, VersionMismatch, ExecutionChanged)
+@refuses(errors.ExecutionUnknown, errors.CancelRefused, errors.VersionMismatch, errors.ExecutionChanged)
 def cancel(view: TenantView, execution_id: uuid.UUID, **body: Any) -> Any:
     """Cancel an execution that has not ended. Cancelling it again changes nothing. The body is optional."""
     return cancellation.cancel(view.tenant, execution_id, actor=view.actor, **body)

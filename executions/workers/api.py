@@ -11,13 +11,7 @@ from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from executions.errors import (
-    WorkerBeatsItself,
-    WorkerEndpointInvalid,
-    WorkerEndpointRefused,
-    WorkerLimitReached,
-    WorkerUnknown,
-)
+from executions import errors
 from executions.inspection.api import PinView
 from executions.inspection.worker_plan import PlannedRelease, Reason, worker_plan
 from executions.models import CodeOrigin, Worker, WorkerEligibility, WorkerEvent
@@ -170,7 +164,14 @@ class WorkerFilter(filters.FilterSet):
 class Workers(TenantView, ListAPIView[Worker]):
     """The tenant's workers, with the release and the state of each."""
 
-    refusals: ClassVar = {"POST": (WorkerEndpointInvalid, WorkerEndpointRefused, WorkerBeatsItself, WorkerLimitReached)}
+    refusals: ClassVar = {
+        "POST": (
+            errors.WorkerEndpointInvalid,
+            errors.WorkerEndpointRefused,
+            errors.WorkerBeatsItself,
+            errors.WorkerLimitReached,
+        )
+    }
     serializer_class = WorkerView
     filterset_class = WorkerFilter
     queryset = Worker.objects.none()
@@ -203,7 +204,7 @@ class Workers(TenantView, ListAPIView[Worker]):
 
 
 @listing("workers", WorkerEvent, WorkerEventView)
-@refuses(WorkerUnknown)
+@refuses(errors.WorkerUnknown)
 def worker_events(view: TenantView, pipeline_id: str, worker_id: str) -> Any:
     """The changes of a worker's state, newest first."""
     return registry.find(view.tenant, pipeline_id, worker_id).events.all()
@@ -211,7 +212,7 @@ def worker_events(view: TenantView, pipeline_id: str, worker_id: str) -> Any:
 
 @operation("workers", "beatForWorker", WorkerView)
 @declares(Act.WORKER_HEARTBEAT, Scope.OPERATE)
-@refuses(WorkerUnknown, WorkerBeatsItself)
+@refuses(errors.WorkerUnknown, errors.WorkerBeatsItself)
 def heartbeat(view: TenantView, pipeline_id: str, worker_id: str) -> Any:
     """Record that a worker which is called over HTTP is alive. This does not end a drain."""
     return workers.heartbeat_for(view.tenant, pipeline_id, worker_id, actor=view.actor)
@@ -219,7 +220,7 @@ def heartbeat(view: TenantView, pipeline_id: str, worker_id: str) -> Any:
 
 @operation("workers", "drainWorker", WorkerView, body=DrainRequest)
 @declares(Act.WORKER_DRAIN, Scope.OPERATE)
-@refuses(WorkerUnknown)
+@refuses(errors.WorkerUnknown)
 def drain(view: TenantView, pipeline_id: str, worker_id: str, reason: str) -> Any:
     """Let the worker finish its transitions and give it no new ones until it is undrained.
 
@@ -230,7 +231,7 @@ def drain(view: TenantView, pipeline_id: str, worker_id: str, reason: str) -> An
 
 @operation("workers", "undrainWorker", WorkerView, body=DrainRequest)
 @declares(Act.WORKER_UNDRAIN, Scope.OPERATE)
-@refuses(WorkerUnknown)
+@refuses(errors.WorkerUnknown)
 def undrain(view: TenantView, pipeline_id: str, worker_id: str, reason: str) -> Any:
     """End an operator's drain. Repeating the request changes nothing."""
     return registry.undrain(view.tenant, pipeline_id, worker_id, actor=view.actor, reason=reason)

@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.text import Truncator
 
-from executions.console.confirmation import Confirmation, OperatorRequest, confirm
+from executions.console.confirmation import Confirmation, OperatorRequest, confirmed
 from executions.console.filters import STATE_VARIANTS
 from executions.console.wording import KINDS, conditions
 from executions.models import Campaign, CampaignItem
@@ -19,7 +19,7 @@ from governance.campaigns.admitting import Results, results, results_of
 from governance.campaigns.campaigns import Progress
 from releases.models import Release
 from tenancy.access import tenants_of
-from tenancy.admin.base import ReadOnlyAdmin, serves
+from tenancy.admin.base import ReadOnlyAdmin, View, serves
 from tenancy.admin.lists import KeyFilter, ScopedFilter, TenantFilter, time
 from tenancy.audit.acts import Act
 from tenancy.roles import Scope
@@ -87,6 +87,60 @@ class WaitingReleaseFilter(KeyFilter):
         return campaigns.waiting_for(queryset, release.pipeline.pipeline_id, release.release_version)
 
 
+Control = Callable[..., Campaign]
+
+
+def _controlled(name: str, act: Act, confirmation_for: Callable[[Campaign], Confirmation], control: Control) -> View:
+    def carry_out(campaign: Campaign, requested: OperatorRequest) -> str:
+        changed = control(campaign.tenant, campaign.pk, actor=requested.actor, reason=requested.reason)
+        return f"The campaign is {changed.status}."
+
+    return confirmed(f"<uuid:object_id>/{name}/", act, Scope.OPERATE, confirmation_for, carry_out)
+
+
+def _confirmation(campaign: Campaign, sources: tuple[Status, ...], **members: Any) -> Confirmation:
+    progress = campaigns.progress_of(campaign.pk)
+    return Confirmation(
+        back=reverse("admin:executions_campaign_change", args=[campaign.pk]),
+        facts=[
+            ("Campaign", campaign.pk),
+            ("Tenant", campaign.tenant.slug),
+            ("Status", campaign.status),
+            ("Pending", f"{progress.pending:,} of {progress.total:,}"),
+            ("Reason", campaign.reason),
+        ],
+        refusal="" if campaign.status in sources else f"It is {campaign.status}.",
+        **members,
+    )
+
+
+def _pause_confirmation(campaign: Campaign) -> Confirmation:
+    lead = "It does nothing more until it is resumed or cancelled. What it has done is not undone."
+    return _confirmation(campaign, (Status.RUNNING,), title="Pause a campaign", lead=lead, button="Pause", icon="pause")
+
+
+def _resume_confirmation(campaign: Campaign) -> Confirmation:
+    lead = f"It continues at {campaign.rate_per_minute:,} a minute. The pause does not increase the rate."
+    if campaign.cause:
+        lead += " You accept the executions that have failed again: they no longer count."
+    return _confirmation(
+        campaign, (Status.PAUSED,), title="Resume a campaign", lead=lead, button="Resume", icon="play_arrow"
+    )
+
+
+def _cancel_confirmation(campaign: Campaign) -> Confirmation:
+    lead = "Pending executions are skipped permanently. What it has done is not undone."
+    return _confirmation(
+        campaign,
+        LIVE,
+        title="Cancel a campaign",
+        lead=lead,
+        button="Cancel the campaign",
+        icon="cancel",
+        danger=True,
+    )
+
+
 @admin.register(Campaign)
 class CampaignAdmin(ReadOnlyAdmin):
     list_display = ("created", "state", "act", "found", "progress", "failed", "reason", "created_by", "tenant")
@@ -142,17 +196,9 @@ class CampaignAdmin(ReadOnlyAdmin):
     discard = draft_pages.discard
     instead = draft_pages.instead
 
-    @serves("<uuid:object_id>/pause/", Act.CAMPAIGN_PAUSE, Scope.OPERATE)
-    def pause(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
-        return confirm(self, request, campaign, _pause_confirmation, _carrying_out(campaigns.pause))
-
-    @serves("<uuid:object_id>/resume/", Act.CAMPAIGN_RESUME, Scope.OPERATE)
-    def resume(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
-        return confirm(self, request, campaign, _resume_confirmation, _carrying_out(campaigns.resume))
-
-    @serves("<uuid:object_id>/cancel/", Act.CAMPAIGN_CANCEL, Scope.OPERATE)
-    def cancel(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
-        return confirm(self, request, campaign, _cancel_confirmation, _carrying_out(campaigns.cancel))
+    pause = _controlled("pause", Act.CAMPAIGN_PAUSE, _pause_confirmation, campaigns.pause)
+    resume = _controlled("resume", Act.CAMPAIGN_RESUME, _resume_confirmation, campaigns.resume)
+    cancel = _controlled("cancel", Act.CAMPAIGN_CANCEL, _cancel_confirmation, campaigns.cancel)
 
     def show(self, request: HttpRequest, row: Campaign) -> HttpResponse:
         if row.status == Status.DRAFT:
@@ -253,59 +299,3 @@ def _current_status(item: CampaignItem) -> str:
     """Return the current status of the item's execution, or of the new one that resubmits it."""
     execution = item.new_execution if item.outcome == ItemResult.RESUBMITTED else item.execution
     return execution.shown_status if execution else REMOVED
-
-
-# --- requests -------------------------------------------------------------------------------------
-
-Control = Callable[..., Campaign]
-
-
-def _carrying_out(control: Control) -> Callable[[Campaign, OperatorRequest], str]:
-    def carry_out(campaign: Campaign, requested: OperatorRequest) -> str:
-        changed = control(campaign.tenant, campaign.pk, actor=requested.actor, reason=requested.reason)
-        return f"The campaign is {changed.status}."
-
-    return carry_out
-
-
-def _confirmation(campaign: Campaign, sources: tuple[Status, ...], **members: Any) -> Confirmation:
-    progress = campaigns.progress_of(campaign.pk)
-    return Confirmation(
-        back=reverse("admin:executions_campaign_change", args=[campaign.pk]),
-        facts=[
-            ("Campaign", campaign.pk),
-            ("Tenant", campaign.tenant.slug),
-            ("Status", campaign.status),
-            ("Pending", f"{progress.pending:,} of {progress.total:,}"),
-            ("Reason", campaign.reason),
-        ],
-        refusal="" if campaign.status in sources else f"It is {campaign.status}.",
-        **members,
-    )
-
-
-def _pause_confirmation(campaign: Campaign) -> Confirmation:
-    lead = "It does nothing more until it is resumed or cancelled. What it has done is not undone."
-    return _confirmation(campaign, (Status.RUNNING,), title="Pause a campaign", lead=lead, button="Pause", icon="pause")
-
-
-def _resume_confirmation(campaign: Campaign) -> Confirmation:
-    lead = f"It continues at {campaign.rate_per_minute:,} a minute. The pause does not increase the rate."
-    if campaign.cause:
-        lead += " You accept the executions that have failed again: they no longer count."
-    return _confirmation(
-        campaign, (Status.PAUSED,), title="Resume a campaign", lead=lead, button="Resume", icon="play_arrow"
-    )
-
-
-def _cancel_confirmation(campaign: Campaign) -> Confirmation:
-    lead = "Pending executions are skipped permanently. What it has done is not undone."
-    return _confirmation(
-        campaign,
-        LIVE,
-        title="Cancel a campaign",
-        lead=lead,
-        button="Cancel the campaign",
-        icon="cancel",
-        danger=True,
-    )
