@@ -13,25 +13,15 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from executions.awaits import claims, interactions
+from executions.awaits import claims, filters, interactions
 from executions.awaits.answer_form import AnswerForm, require_text
-from executions.console.filters import (
-    AssigneeFilter,
-    ClaimFilter,
-    DeadlineFilter,
-    ExecutionsPipelineFilter,
-    GroupFilter,
-    StatusFilter,
-    StepFilter,
-    TransportFilter,
-)
 from executions.console.payloads import bounded_json, readers, tenants_shown
-from executions.console.wording import QUESTIONS
 from executions.models import Interaction
 from executions.questions.readable import person, readable, telling_fields
 from foundation.admin.columns import badge, column, moment
 from foundation.admin.times import timed
 from foundation.errors import CoordinatorError
+from releases.admin.filters import PipelineFilter
 from tenancy import members
 from tenancy.access import actor, tenants_of
 from tenancy.admin.base import LongList, problem_of, serves
@@ -41,15 +31,16 @@ from tenancy.roles import Scope
 from wire.documents.contract import TIMER
 
 Status = Interaction.Status
-VARIANTS = {
-    Status.WAITING.value: "warning",
-    Status.DISPATCHING.value: "info",
-    Status.DISPATCHED.value: "warning",
-    Status.COMPLETED.value: "success",
-    Status.FAILED.value: "danger",
-    Status.TIMED_OUT.value: "danger",
-    Status.CANCELLED.value: "default",
+STATUSES = {
+    Status.WAITING.value: ("open", "warning"),
+    Status.DISPATCHING.value: ("open, being sent", "info"),
+    Status.DISPATCHED.value: ("open", "warning"),
+    Status.COMPLETED.value: ("answered", "success"),
+    Status.FAILED.value: ("not delivered", "danger"),
+    Status.TIMED_OUT.value: ("not answered in time", "danger"),
+    Status.CANCELLED.value: ("withdrawn", "default"),
 }
+"""Each status in words, with its colour."""
 MOST_NEXT = 200
 """How many of the questions with the nearest deadlines are candidates for the next one."""
 MOST_MEMBERS = 200
@@ -68,14 +59,14 @@ END
 class InteractionAdmin(LongList):
     list_display = ("question", "request_fields", "pipeline", "tenant", "due", "claim", "addressee", "state")
     list_filter = (
-        ClaimFilter,
-        StatusFilter,
-        ExecutionsPipelineFilter,
-        StepFilter,
-        DeadlineFilter,
-        AssigneeFilter,
-        GroupFilter,
-        TransportFilter,
+        filters.ClaimFilter,
+        filters.StatusFilter,
+        PipelineFilter.at("execution__pipeline_id"),
+        filters.StepFilter,
+        filters.DeadlineFilter,
+        filters.AssigneeFilter,
+        filters.GroupFilter,
+        filters.TransportFilter,
         TenantFilter,
     )
     search_fields = ("execution__id",)
@@ -123,9 +114,9 @@ class InteractionAdmin(LongList):
         name = execution.execution_key or f"…{str(execution.pk)[-8:]}"
         return format_html('<div class="dc-lines">{}<div class="dc-quiet">{}</div></div>', execution.pipeline_id, name)
 
-    @badge("Status", {QUESTIONS[status]: variant for status, variant in VARIANTS.items()})
+    @badge("Status", dict(STATUSES.values()))
     def state(self, interaction: Interaction) -> str:
-        return QUESTIONS[interaction.status]
+        return STATUSES[interaction.status][0]
 
     @column("Deadline")
     def due(self, interaction: Interaction) -> SafeString | None:
@@ -268,7 +259,7 @@ class InteractionAdmin(LongList):
             interaction=found,
             execution=found.execution,
             state=self.state(found),
-            variant=VARIANTS[found.status],
+            variant=STATUSES[found.status][1],
             waits=waits,
             overdue=waits and found.deadline <= timezone.now(),
             answerable=answerable,

@@ -61,7 +61,7 @@ def shown(execution: Execution, name: str) -> dict[str, Any] | None:
 def curl(request: HttpRequest, execution: Execution) -> dict[str, Any]:
     """Return the curl command that submits the input again, and the file that it needs if the input is large."""
     url = request.build_absolute_uri(reverse("api:executions", args=[execution.tenant.slug]))
-    text = as_text(curl_body(execution))
+    text = json.dumps(curl_body(execution), ensure_ascii=False)
     file = reverse("admin:executions_execution_payload", args=[execution.pk, "request"])
     return {"text": curl_command(url, text), "file": file if len(text) > LONGEST_BODY else ""}
 
@@ -113,10 +113,6 @@ def curl_command(url: str, text: str) -> str:
         data,
     ]
     return " \\\n  ".join(lines)
-
-
-def as_text(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
 
 
 JSON_SHOWN = 20_000

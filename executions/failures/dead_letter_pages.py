@@ -12,22 +12,21 @@ from django.utils.text import Truncator
 from executions.console.filters import (
     NEWEST,
     STATE_VARIANTS,
-    ExecutionsPipelineFilter,
-    ExecutionsReleaseFilter,
     ExecutionsSmokeFilter,
+    ReleaseFilter,
     SinceFilter,
     newest_first,
 )
 from executions.console.payloads import readers
-from executions.console.wording import REASONS
 from executions.failures import facts
-from executions.failures.facts import Step
+from executions.failures.facts import REASONS, Step
 from executions.failures.queries import step_name
 from executions.lifecycle.queries import traceback_of
 from executions.lifecycle.redrive import redrivable
 from executions.models import DeadLetter, FailureGroup
 from executions.models.states import State
 from foundation.admin.columns import badge, column
+from releases.admin.filters import PipelineFilter
 from tenancy.access import tenants_of
 from tenancy.admin.base import LongList
 from tenancy.admin.lists import Person, ScopedFilter, TenantFilter, TextFilter, text, time
@@ -98,8 +97,8 @@ class DeadLetterAdmin(LongList):
         SinceFilter,
         ReasonFilter,
         ErrorCodeFilter,
-        ExecutionsPipelineFilter,
-        ExecutionsReleaseFilter,
+        PipelineFilter.at("execution__pipeline_id"),
+        ReleaseFilter.at("execution__release_version"),
         ExecutionStatusFilter,
         GroupFilter,
         TenantFilter,

@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from executions.console.filters import STATE_VARIANTS, PipelineFilter, ReleaseFilter, SinceFilter
+from executions.console.filters import STATE_VARIANTS, ReleaseFilter, SinceFilter
 from executions.console.payloads import readers, tenants_shown
 from executions.failures import queries
 from executions.failures.dead_letter_pages import ErrorCodeFilter
@@ -29,6 +29,7 @@ from executions.models.failure_group import LONGEST_ASSIGNEE, LONGEST_NOTE
 from foundation.admin.columns import badge, column, moment
 from foundation.admin.times import relative, timed
 from foundation.errors import CoordinatorError
+from releases.admin.filters import PipelineFilter
 from releases.states import Status
 from tenancy import members
 from tenancy.access import actor
@@ -63,14 +64,6 @@ class LastSeenFilter(SinceFilter):
     lookup = "last_seen_at"
 
 
-class GroupsPipelineFilter(PipelineFilter):
-    lookup = "release__pipeline__pipeline_id"
-
-
-class GroupsReleaseFilter(ReleaseFilter):
-    lookup = "release__release_version"
-
-
 class DecisionForm(forms.Form):
     """What a person decides about a group. A member that is not sent stays as it is."""
 
@@ -92,8 +85,8 @@ class FailureGroupAdmin(LongList):
     list_filter = (
         StateFilter,
         LastSeenFilter,
-        GroupsPipelineFilter,
-        GroupsReleaseFilter,
+        PipelineFilter.at("release__pipeline__pipeline_id"),
+        ReleaseFilter.at("release__release_version"),
         ErrorCodeFilter,
         TenantFilter,
     )

@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from executions.console.confirmation import Confirmation, OperatorRequest, confirmed
-from executions.console.filters import PipelineFilter, ReleaseFilter
+from executions.console.filters import ReleaseFilter
 from executions.models import CodeOrigin, Execution, Worker, WorkerEligibility, WorkerEvent
 from executions.models.states import State
 from executions.transports.rest.calls import base_of
@@ -22,6 +22,7 @@ from executions.workers.eligibility import differing
 from executions.workers.registry import REST
 from foundation.admin.columns import badge, column, moment, on_one_line
 from foundation.admin.times import relative
+from releases.admin.filters import PipelineFilter
 from releases.models import Release
 from tenancy.access import tenants_of
 from tenancy.admin.base import ReadOnlyAdmin
@@ -192,7 +193,7 @@ class WorkerAdmin(ReadOnlyAdmin):
         "tenant",
     )
     list_select_related = ("tenant", "eligibility")
-    list_filter = (StateFilter, DriftFilter, PipelineFilter, ReleaseFilter, TenantFilter)
+    list_filter = (StateFilter, DriftFilter, PipelineFilter.at("pipeline_id"), ReleaseFilter, TenantFilter)
     change_list_template = "executions/worker_list.html"
     empty = "Start one with `pipelines worker`, next to the release that it runs. It registers automatically."
     search_fields = ("worker_id", "release_version")

@@ -1,6 +1,6 @@
 """Campaigns: the list, the page of one with its progress, and the operators' requests to control it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.contrib import admin
@@ -11,8 +11,9 @@ from django.utils.text import Truncator
 
 from executions.console.confirmation import Confirmation, OperatorRequest, confirmed
 from executions.console.filters import STATE_VARIANTS
-from executions.console.wording import KINDS, conditions
+from executions.failures.facts import REASONS
 from executions.models import Campaign, CampaignItem
+from executions.questions.readable import readable_name
 from foundation.admin.columns import badge, column, moment, on_one_line
 from governance.campaigns import campaigns, draft_pages, resubmitting, selection_pages
 from governance.campaigns.admitting import Results, results, results_of
@@ -40,6 +41,12 @@ RESULT_VARIANTS = {
     ItemResult.CANCELLED.value: "success",
     ItemResult.PAUSED.value: "success",
     ItemResult.SKIPPED.value: "warning",
+}
+KINDS = {
+    Campaign.Kind.REDRIVE.value: "re-drive",
+    Campaign.Kind.RESUBMIT.value: "resubmit",
+    Campaign.Kind.CANCEL.value: "cancel",
+    Campaign.Kind.PAUSE.value: "pause",
 }
 FAILED_AGAIN = "FAILED_AGAIN"
 """The items that ran again and have failed again. It is a choice in addition to the results."""
@@ -139,6 +146,17 @@ def _cancel_confirmation(campaign: Campaign) -> Confirmation:
         icon="cancel",
         danger=True,
     )
+
+
+def conditions(filters: dict[str, str]) -> Iterator[tuple[str, str, str]]:
+    """Yield the label and value of each filter of a campaign, and the address of the failure group if it is that."""
+    for name, value in filters.items():
+        if name == "failureGroup":
+            yield "Failure group", value, reverse("admin:executions_failuregroup_change", args=[value])
+        elif name == "reason":
+            yield "Cause", REASONS.get(value, value), ""
+        else:
+            yield readable_name(name), value, ""
 
 
 @admin.register(Campaign)

@@ -13,7 +13,7 @@ from django.urls import reverse
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 
 from executions.console.execution_search import SearchRequest
-from executions.console.wording import REASONS
+from executions.failures.facts import REASONS
 from executions.models import Campaign, Execution
 from foundation.admin.times import MomentField
 from foundation.database.bounded import time_limit
