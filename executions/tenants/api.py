@@ -3,20 +3,18 @@
 from typing import Any
 
 from django.urls import path
-from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
-from rest_framework.request import Request
-from rest_framework.response import Response
 
 from executions.tenants.quota_use import use
 from foundation.api.fields import StrictSerializer, WholeNumber
-from tenancy import quotas
 from tenancy.access import ScopeMissing
+from tenancy.api.operations import either, operation
 from tenancy.api.permissions import denial
-from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.api.tenant_view import TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.models import Tenant
 from tenancy.quota_table import MOST_OF_A_QUOTA, QUOTAS
+from tenancy.quotas import change, limits, require_staff
 from tenancy.roles import Scope
 
 
@@ -42,29 +40,26 @@ class QuotasRequest(StrictSerializer):
         }
 
 
-@extend_schema(parameters=[TENANT], tags=["tenants"])
-class Quotas(TenantView):
-    @extend_schema(operation_id="quotas", responses=QuotasView)
-    def get(self, request: Request, tenant: str) -> Response:
-        """The tenant's quotas and how much of them is used."""
-        return Response(_shown(Tenant.objects.get(pk=self.tenant.pk)))
-
-    @declares(Act.QUOTAS_CHANGE, Scope.ADMINISTER)
-    @extend_schema(operation_id="changeQuotas", request=QuotasRequest, responses=QuotasView)
-    def put(self, request: Request, tenant: str) -> Response:
-        """Replace the tenant's quotas. Only the token of a superuser may. It takes effect within a few seconds."""
-        body = QuotasRequest(data=request.data)
-        body.is_valid(raise_exception=True)
-        try:
-            quotas.require_staff(self.token.user)
-        except ScopeMissing as refusal:
-            raise denial(self, self.token, refusal) from None
-        return Response(_shown(quotas.change(self.tenant, body.validated_data, actor=self.actor)))
+@operation("tenants", "quotas", QuotasView, method="GET")
+def quotas(view: TenantView) -> Any:
+    """The tenant's quotas and how much of them is used."""
+    return _used(Tenant.objects.get(pk=view.tenant.pk))
 
 
-def _shown(tenant: Tenant) -> dict[str, Any]:
-    used, limits = use(tenant), quotas.limits(tenant)
-    return QuotasView({name: {"limit": limits[name], "used": used[name]} for name in limits}).data
+@operation("tenants", "changeQuotas", QuotasView, method="PUT", body=QuotasRequest)
+@declares(Act.QUOTAS_CHANGE, Scope.ADMINISTER)
+def change_quotas(view: TenantView, **body: int | None) -> Any:
+    """Replace the tenant's quotas. Only the token of a superuser may. It takes effect within a few seconds."""
+    try:
+        require_staff(view.token.user)
+    except ScopeMissing as refusal:
+        raise denial(view, view.token, refusal) from None
+    return _used(change(view.tenant, body, actor=view.actor))
 
 
-urlpatterns = [path("quotas", Quotas.as_view(), name="quotas")]
+def _used(tenant: Tenant) -> dict[str, Any]:
+    used = use(tenant)
+    return {name: {"limit": limit, "used": used[name]} for name, limit in limits(tenant).items()}
+
+
+urlpatterns = [path("quotas", either(quotas, change_quotas), name="quotas")]

@@ -1,27 +1,24 @@
 """REST: the workers of a tenant, their histories and drains, and stranded work."""
 
 from dataclasses import asdict
-from typing import Any, ClassVar
+from typing import Any
 
 from django.urls import path
 from django_filters import rest_framework as filters
-from drf_spectacular.utils import extend_schema, extend_schema_field
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
-from rest_framework.generics import ListAPIView
-from rest_framework.request import Request
-from rest_framework.response import Response
 
 from executions import errors
 from executions.inspection.api import PinView
 from executions.inspection.worker_plan import PlannedRelease, Reason, worker_plan
 from executions.models import CodeOrigin, Worker, WorkerEligibility, WorkerEvent
-from executions.transports.rest import workers
+from executions.transports.rest.workers import admit, heartbeat_for
 from executions.workers import registry
 from executions.workers.eligibility import stranded
 from foundation.api.fields import Identifier, SegmentIdentifier, StrictSerializer, Text
 from releases.models import IDENTITY_LENGTH
-from tenancy.api.operations import listing, operation, refuses
-from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.api.operations import either, listing, operation, refuses
+from tenancy.api.tenant_view import TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 from wire.identity import ReleaseIdentity
@@ -140,15 +137,19 @@ class DrainRequest(StrictSerializer):
 
 
 class RegisterRequest(StrictSerializer):
-    pipelineId = SegmentIdentifier(max_length=IDENTITY_LENGTH)
-    contractVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH)
-    releaseVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH)
-    workerId = SegmentIdentifier(max_length=LONGEST_WORKER_ID)
+    pipelineId = SegmentIdentifier(max_length=IDENTITY_LENGTH, source="pipeline_id")
+    contractVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH, source="contract_version")
+    releaseVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH, source="release_version")
+    workerId = SegmentIdentifier(max_length=LONGEST_WORKER_ID, source="worker_id")
     endpoint = Text(
         max_length=2000, help_text="The origin of the worker, without a path. REST_WORKER_ORIGINS must allow it."
     )
-    artifactId = Identifier(max_length=IDENTITY_LENGTH, required=False, default="", allow_blank=True)
-    artifactDigest = Identifier(max_length=IDENTITY_LENGTH, required=False, default="", allow_blank=True)
+    artifactId = Identifier(
+        max_length=IDENTITY_LENGTH, required=False, default="", allow_blank=True, source="artifact_id"
+    )
+    artifactDigest = Identifier(
+        max_length=IDENTITY_LENGTH, required=False, default="", allow_blank=True, source="artifact_digest"
+    )
 
 
 class WorkerFilter(filters.FilterSet):
@@ -160,47 +161,27 @@ class WorkerFilter(filters.FilterSet):
         return rows.filter(eligibility__state=value)
 
 
-@extend_schema(parameters=[TENANT], tags=["workers"])
-class Workers(TenantView, ListAPIView[Worker]):
+@listing("workers", Worker, WorkerView, WorkerFilter)
+def workers(view: TenantView) -> Any:
     """The tenant's workers, with the release and the state of each."""
+    return Worker.objects.select_related("eligibility").filter(tenant=view.tenant)
 
-    refusals: ClassVar = {
-        "POST": (
-            errors.WorkerEndpointInvalid,
-            errors.WorkerEndpointRefused,
-            errors.WorkerBeatsItself,
-            errors.WorkerLimitReached,
-        )
-    }
-    serializer_class = WorkerView
-    filterset_class = WorkerFilter
-    queryset = Worker.objects.none()
 
-    def get_queryset(self) -> Any:
-        return Worker.objects.select_related("eligibility").filter(tenant=self.tenant)
+@operation("workers", "registerWorker", WorkerView, body=RegisterRequest)
+@declares(Act.WORKER_REGISTER, Scope.OPERATE)
+@refuses(
+    errors.WorkerEndpointInvalid, errors.WorkerEndpointRefused, errors.WorkerBeatsItself, errors.WorkerLimitReached
+)
+def register_worker(
+    view: TenantView, pipeline_id: str, contract_version: str, release_version: str, **members: str
+) -> Any:
+    """Register a worker that is called over HTTP. It is healthy from now on.
 
-    @declares(Act.WORKER_REGISTER, Scope.OPERATE)
-    @extend_schema(operation_id="registerWorker", request=RegisterRequest, responses=WorkerView, filters=False)
-    def post(self, request: Request, tenant: str) -> Response:
-        """Register a worker that is called over HTTP. It is healthy from now on.
-
-        If the id is registered already, this replaces all of its members and ends a drain. Workers that use the broker
-        register themselves.
-        """
-        body = RegisterRequest.validated(request.data)
-        identity = ReleaseIdentity(
-            self.tenant.slug, body["pipelineId"], body["contractVersion"], body["releaseVersion"]
-        )
-        worker = workers.admit(
-            self.tenant,
-            identity,
-            worker_id=body["workerId"],
-            endpoint=body["endpoint"],
-            artifact_id=body["artifactId"],
-            artifact_digest=body["artifactDigest"],
-            actor=self.actor,
-        )
-        return Response(WorkerView(worker).data)
+    If the id is registered already, this replaces all of its members and ends a drain. Workers that use the broker
+    register themselves.
+    """
+    identity = ReleaseIdentity(view.tenant.slug, pipeline_id, contract_version, release_version)
+    return admit(view.tenant, identity, actor=view.actor, **members)
 
 
 @listing("workers", WorkerEvent, WorkerEventView)
@@ -215,7 +196,7 @@ def worker_events(view: TenantView, pipeline_id: str, worker_id: str) -> Any:
 @refuses(errors.WorkerUnknown, errors.WorkerBeatsItself)
 def heartbeat(view: TenantView, pipeline_id: str, worker_id: str) -> Any:
     """Record that a worker which is called over HTTP is alive. This does not end a drain."""
-    return workers.heartbeat_for(view.tenant, pipeline_id, worker_id, actor=view.actor)
+    return heartbeat_for(view.tenant, pipeline_id, worker_id, actor=view.actor)
 
 
 @operation("workers", "drainWorker", WorkerView, body=DrainRequest)
@@ -275,7 +256,7 @@ def tenant_worker_plan(view: TenantView) -> Any:
 
 
 urlpatterns = [
-    path("workers", Workers.as_view(), name="workers"),
+    path("workers", either(workers, register_worker), name="workers"),
     path("workers/<str:pipeline_id>/<path:worker_id>/events", worker_events, name="worker-events"),
     path("workers/<str:pipeline_id>/<path:worker_id>/heartbeat", heartbeat, name="worker-heartbeat"),
     path("workers/<str:pipeline_id>/<path:worker_id>/drain", drain, name="worker-drain"),

@@ -20,6 +20,12 @@ from tenancy.api.tenant_view import TENANT, TenantView
 
 Shown = type[BaseSerializer[Any]]
 Function = Callable[..., Any]
+View = Callable[..., HttpResponseBase]
+Context = Callable[[Any], Mapping[str, Any]]
+
+
+def _nothing(shown: Any) -> Mapping[str, Any]:
+    return {}
 
 
 def operation(
@@ -29,16 +35,18 @@ def operation(
     *,
     method: str = "POST",
     body: type[StrictSerializer] | None = None,
-) -> Callable[[Function], Callable[..., HttpResponseBase]]:
+    context: Context = _nothing,
+) -> Callable[[Function], View]:
     """Return a decorator that makes a function the view of one operation of a tenant.
 
     The function gets the `TenantView`, the names in the URL except that of the tenant, and the members of `body` by
     their sources. Its result is represented by `shown`, unless it is a response; with several statuses, it must be one.
-    It declares its act and scope as methods do (`tenancy.audit.acts.declares`), and its errors with `refuses`. The
-    docstring is the description in the OpenAPI document, and the name, in camel case, is that of the view.
+    `context` returns what `shown` needs besides the result. The function declares its act and scope as methods do
+    (`tenancy.audit.acts.declares`), and its errors with `refuses`. The docstring is the description in the OpenAPI
+    document, and the name, in camel case, is that of the view.
     """
 
-    def decorate(function: Function) -> Callable[..., HttpResponseBase]:
+    def decorate(function: Function) -> View:
         @wraps(function)
         def handle(view: TenantView, request: Request, *, tenant: str, **names: Any) -> HttpResponseBase:
             if body is not None:
@@ -47,9 +55,9 @@ def operation(
             if isinstance(found, HttpResponseBase):
                 return found
             assert not isinstance(shown, Mapping)  # noqa: S101 - see above
-            return Response(shown(found, context={"request": request}).data)
+            return Response(shown(found, context={"request": request, **context(found)}).data)
 
-        described = extend_schema(operation_id=operation_id, request=body, responses=shown)(handle)
+        described = extend_schema(operation_id=operation_id, request=body, responses=shown, filters=False)(handle)
         members = {"refusals": {method: getattr(function, "refusals", ())}, method.lower(): described}
         return _view(tag, function, (TenantView,), {**members, "__module__": function.__module__})
 
@@ -73,16 +81,22 @@ def listing(
     filters: type[FilterSet] | None = None,
     *,
     ordering: tuple[str, ...] | str = NewestFirst.ordering,
-) -> Callable[[Function], Callable[..., HttpResponseBase]]:
+    context: Context = _nothing,
+) -> Callable[[Function], View]:
     """Return a decorator that makes a function the view of a list, which is read in pages with GET.
 
     The function gets the `TenantView` and the names in the URL except that of the tenant, and returns the rows. The
-    name, the docstring and the errors are used as by `operation`. For `ordering` see `NewestFirst`.
+    name, the docstring, the errors and `context`, which gets the page, are used as by `operation`. For `ordering` see
+    `NewestFirst`.
     """
 
-    def decorate(function: Function) -> Callable[..., HttpResponseBase]:
+    def decorate(function: Function) -> View:
         def get_queryset(view: Any) -> Any:
             return function(view, **{name: value for name, value in view.kwargs.items() if name != "tenant"})
+
+        def get_serializer(view: Any, rows: Any = (), **options: Any) -> Any:
+            more = context(rows) if rows else {}  # there are no rows while the OpenAPI document is generated
+            return shown(rows, **{"context": {**view.get_serializer_context(), **more}, **options})
 
         members = {
             "__doc__": function.__doc__,
@@ -93,13 +107,23 @@ def listing(
             "pagination_class": type("Pages", (NewestFirst,), {"ordering": ordering}),
             "queryset": model._default_manager.none(),
             "get_queryset": get_queryset,
+            "get_serializer": get_serializer,
         }
         return _view(tag, function, (TenantView, ListAPIView), members)
 
     return decorate
 
 
-def _view(tag: str, function: Function, bases: tuple[type, ...], members: Mapping[str, Any]) -> Callable[..., Any]:
+def either(*views: View) -> View:
+    """Return the view of a URL that has several methods. `views` are those of one each; the first one names it."""
+    classes: list[Any] = [getattr(view, "cls") for view in views]  # noqa: B009 - functions have no such attribute
+    refusals = {method: errors for each in classes for method, errors in each.refusals.items()}
+    made: Any = type(classes[0].__name__, tuple(classes), {"refusals": refusals, "__doc__": classes[0].__doc__})
+    view: View = made.as_view()
+    return view
+
+
+def _view(tag: str, function: Function, bases: tuple[type, ...], members: Mapping[str, Any]) -> View:
     made: Any = type(function.__name__.title().replace("_", ""), bases, dict(members))
-    view: Callable[..., Any] = extend_schema(parameters=[TENANT], tags=[tag])(made).as_view()
+    view: View = extend_schema(parameters=[TENANT], tags=[tag])(made).as_view()
     return view
