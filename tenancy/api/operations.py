@@ -24,10 +24,6 @@ View = Callable[..., HttpResponseBase]
 Context = Callable[[Any], Mapping[str, Any]]
 
 
-def _nothing(shown: Any) -> Mapping[str, Any]:
-    return {}
-
-
 def operation(
     tag: str,
     operation_id: str,
@@ -35,7 +31,7 @@ def operation(
     *,
     method: str = "POST",
     body: type[StrictSerializer] | None = None,
-    context: Context = _nothing,
+    context: Context | None = None,
 ) -> Callable[[Function], View]:
     """Return a decorator that makes a function the view of one operation of a tenant.
 
@@ -55,7 +51,8 @@ def operation(
             if isinstance(found, HttpResponseBase):
                 return found
             assert not isinstance(shown, Mapping)  # noqa: S101 - see above
-            return Response(shown(found, context={"request": request, **context(found)}).data)
+            more = context(found) if context is not None else {}
+            return Response(shown(found, context={"request": request, **more}).data)
 
         described = extend_schema(operation_id=operation_id, request=body, responses=shown, filters=False)(handle)
         members = {"refusals": {method: getattr(function, "refusals", ())}, method.lower(): described}
@@ -81,7 +78,7 @@ def listing(
     filters: type[FilterSet] | None = None,
     *,
     ordering: tuple[str, ...] | str = NewestFirst.ordering,
-    context: Context = _nothing,
+    context: Context | None = None,
 ) -> Callable[[Function], View]:
     """Return a decorator that makes a function the view of a list, which is read in pages with GET.
 
@@ -95,7 +92,8 @@ def listing(
             return function(view, **{name: value for name, value in view.kwargs.items() if name != "tenant"})
 
         def get_serializer(view: Any, rows: Any = (), **options: Any) -> Any:
-            more = context(rows) if rows else {}  # there are no rows while the OpenAPI document is generated
+            # There are no rows while the OpenAPI document is generated.
+            more = context(rows) if context is not None and rows else {}
             return shown(rows, **{"context": {**view.get_serializer_context(), **more}, **options})
 
         members = {
