@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
@@ -143,39 +144,33 @@ class InteractionAdmin(LongList):
 
     @serves("<uuid:object_id>/claim/", Act.INTERACTION_CLAIM, Scope.ANSWER, name="claim")
     def claim_page(self, request: HttpRequest, row: Interaction) -> HttpResponse:
-        def act() -> str:
-            claims.claim(row.tenant, row.pk, actor=actor(request.user), take_over=bool(request.POST.get("take_over")))
-            return "You have claimed the question. Others see that you are working on it."
-
-        return self._act(request, row, act)
+        claim = partial(claims.claim, take_over=bool(request.POST.get("take_over")))
+        return self._act(request, row, claim, "You have claimed the question. Others see that you are working on it.")
 
     @serves("<uuid:object_id>/release/", Act.INTERACTION_RELEASE, Scope.ANSWER, name="release")
     def release_page(self, request: HttpRequest, row: Interaction) -> HttpResponse:
-        def act() -> str:
-            claims.release(row.tenant, row.pk, actor=actor(request.user))
-            return "You have released the question."
-
-        return self._act(request, row, act)
+        return self._act(request, row, claims.release, "You have released the question.")
 
     @serves("<uuid:object_id>/delegate/", Act.INTERACTION_DELEGATE, Scope.ANSWER, name="delegate")
     def delegate_page(self, request: HttpRequest, row: Interaction) -> HttpResponse:
-        def act() -> str:
-            to, take_over = request.POST.get("to", "").strip(), bool(request.POST.get("take_over"))
-            note = request.POST.get("note", "").replace("\r\n", "\n")
+        to, take_over = request.POST.get("to", "").strip(), bool(request.POST.get("take_over"))
+        note = request.POST.get("note", "").replace("\r\n", "\n")
+
+        def delegate(*names: Any, actor: str) -> None:
             require_text(to, "to", LONGEST_NAME)
             require_text(note, "note", claims.LONGEST_NOTE)
-            claims.delegate(row.tenant, row.pk, actor=actor(request.user), to=to, note=note, take_over=take_over)
-            return f"The question is delegated to {to}."
+            claims.delegate(*names, actor=actor, to=to, note=note, take_over=take_over)
 
-        return self._act(request, row, act)
+        return self._act(request, row, delegate, f"The question is delegated to {to}.")
 
-    def _act(self, request: HttpRequest, row: Interaction, act: Callable[[], str]) -> HttpResponse:
-        """Perform an act that returns a message, and show the question again."""
+    def _act(self, request: HttpRequest, row: Interaction, act: Callable[..., Any], done: str) -> HttpResponse:
+        """Perform an act, which gets the tenant and the id of the question, and show the question again."""
         if request.method == "POST":
             try:
-                messages.success(request, act())
+                act(row.tenant, row.pk, actor=actor(request.user))
             except CoordinatorError as error:
                 return self._shown(request, self.row_or_404(request, row.pk), error=error)
+            messages.success(request, done)
         return redirect("admin:executions_interaction_change", row.pk)
 
     # --- answers --------------------------------------------------------------------------------------

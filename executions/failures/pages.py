@@ -205,7 +205,7 @@ class FailureGroupAdmin(LongList):
                     messages.success(request, "Saved.")
             except CoordinatorError as error:
                 messages.error(request, f"{error.detail} Nothing changed.")
-        return redirect(_page_of(group))
+        return redirect("admin:executions_failuregroup_change", group.pk)
 
     def _acts(self, request: HttpRequest, group: FailureGroup, may_operate: bool) -> list[dict[str, str]]:
         """Return the buttons of the page. An act that the user may not do is among them with the reason."""
@@ -266,10 +266,6 @@ def _state(new: bool) -> str:
 def _figures(group: FailureGroup) -> Figures:
     known: Figures = group._figures  # type: ignore[attr-defined]
     return known
-
-
-def _page_of(group: FailureGroup) -> str:
-    return reverse("admin:executions_failuregroup_change", args=[group.pk])
 
 
 def _campaign(group: FailureGroup, **more: str) -> str:
