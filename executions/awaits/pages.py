@@ -16,7 +16,7 @@ from django.utils.safestring import SafeString
 
 from executions.awaits import claims, filters, interactions
 from executions.awaits.answer_form import AnswerForm, require_text
-from executions.console.payloads import bounded_json, readers, tenants_shown
+from executions.console.payloads import bounded_json, tenants_shown
 from executions.models import Interaction
 from executions.questions.readable import person, readable, telling_fields
 from foundation.admin.columns import badge, column, moment
@@ -260,7 +260,6 @@ class InteractionAdmin(LongList):
             answerable=answerable,
             may_answer=may_answer,
             may_read=may_read,
-            readers=readers(),
             form=form or (AnswerForm.fresh(found) if answerable and may_answer else None),
             draft=form.draft if form else "",
             items=found.unit.expected_items,

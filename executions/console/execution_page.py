@@ -259,6 +259,5 @@ class ExecutionPages(LongList):
             "may_submit": self.may(request, Scope.SUBMIT, execution),
             "may_activate": self.may(request, Scope.ACTIVATE, execution),
             "may_read": may_read,
-            "readers": payloads.readers(),
             **execution_tabs.shown(request, execution, may_read=may_read),
         }

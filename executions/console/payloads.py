@@ -18,7 +18,7 @@ from foundation.errors import InvalidRequest
 from tenancy.access import tenants_of
 from tenancy.admin.base import ReadOnlyAdmin, serves
 from tenancy.audit.acts import Act
-from tenancy.roles import Scope, roles_granting
+from tenancy.roles import Scope
 from wire.documents.json_reader import read_object
 from wire.findings import DocumentError
 
@@ -70,12 +70,6 @@ def tenants_shown(request: HttpRequest, *also: Scope) -> frozenset[int]:
     """Return the tenants whose payloads the user may read, or in which they hold one of the scopes in `also`."""
     ids = (tenants_of(request.user, scope).values_list("pk", flat=True) for scope in (Scope.PAYLOADS, *also))
     return frozenset(pk for each in ids for pk in each)
-
-
-def readers() -> str:
-    """Return the roles that may read payloads, in words."""
-    names = [role.label.lower() for role in roles_granting(Scope.PAYLOADS)]
-    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 @serves("<uuid:object_id>/payloads/<slug:name>.json", Act.ADMIN_PAGE, Scope.PAYLOADS, reads=True)

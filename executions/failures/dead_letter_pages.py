@@ -17,7 +17,6 @@ from executions.console.filters import (
     SinceFilter,
     newest_first,
 )
-from executions.console.payloads import readers
 from executions.failures import facts
 from executions.failures.facts import REASONS, Step
 from executions.failures.queries import step_name
@@ -159,7 +158,6 @@ class DeadLetterAdmin(LongList):
             "current_variant": STATE_VARIANTS[execution.shown_status],
             "changed_since": execution.version != row.execution_version,
             "may_read": may_read,
-            "readers": readers(),
             "traceback": traceback_of(row) if may_read else "",
             "step": self.step(row),
             "reason": self.why(row),

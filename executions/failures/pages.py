@@ -18,7 +18,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from executions.console.filters import STATE_VARIANTS, ReleaseFilter, SinceFilter
-from executions.console.payloads import readers, tenants_shown
+from executions.console.payloads import tenants_shown
 from executions.failures import queries
 from executions.failures.dead_letter_pages import ErrorCodeFilter
 from executions.failures.facts import Step
@@ -183,7 +183,6 @@ class FailureGroupAdmin(LongList):
             "state_variant": VARIANTS[_state(new)],
             "letters": [(letter, STATE_VARIANTS[letter.execution.shown_status]) for letter in letters],
             "may_read": may_read,
-            "readers": readers(),
             "traceback": traceback_of(letters[0]) if letters and may_read else "",
             "may_operate": may_operate,
             "acts": self._acts(request, row, may_operate),
