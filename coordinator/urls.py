@@ -8,8 +8,8 @@ from drf_spectacular.views import SpectacularAPIView
 from alerts.api import urls as alerts_urls
 from coordinator import health, palette
 from coordinator.monitoring import api as monitoring
-from executions.api import urls as executions_urls
-from executions.api.interactions import Resume
+from executions import urls as executions_urls
+from executions.awaits.api import Resume
 from governance import urls as governance_urls
 from interop import urls as interop_urls
 from releases.api import urls as releases_urls

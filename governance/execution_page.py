@@ -1,6 +1,6 @@
 """The list of executions: its search, columns, saved views, exports, and acts on many rows. Adds resubmissions.
 
-`executions.admin.execution_page` has the page of one execution.
+`executions.console.execution_page` has the page of one execution.
 """
 
 from collections.abc import Iterable
@@ -9,12 +9,11 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from unfold.paginator import InfinitePaginator
 
-from executions.admin import execution_views
-from executions.admin.execution_list import ExecutionColumns, columns_of, export, fields
-from executions.admin.execution_page import ExecutionPages
-from executions.admin.execution_search import COLUMNS, ExecutionList, SearchRequest, tidy_query
+from executions.console import execution_views
+from executions.console.execution_list import ExecutionColumns, columns_of, export, fields
+from executions.console.execution_page import ExecutionPages
+from executions.console.execution_search import COLUMNS, ExecutionList, SearchRequest, tidy_query
 from executions.models import Campaign, Execution
 from executions.search import columns
 from governance.campaigns import selection_pages
@@ -34,11 +33,7 @@ class ExecutionAdmin(ExecutionColumns, ExecutionPages):
     empty = "Submit executions with the REST API or the command line, once a release is active."
     list_display = ("select", *(ExecutionColumns.METHODS[name] for name in columns.DEFAULT))
     list_display_links = None
-    list_per_page = 50
     change_list_template = "executions/execution_list.html"
-    paginator = InfinitePaginator
-    show_full_result_count = False
-    sortable_by = ()
     act = selection_pages.act
     resubmit = resubmission.show
     export = export

@@ -6,8 +6,12 @@ from urllib.parse import urlencode
 
 from django.urls import reverse
 
-from executions.admin.filters import STATE_VARIANTS
-from executions.admin.workers import (
+from executions.console.filters import STATE_VARIANTS
+from executions.inspection.counts import MOST_READ, counts_of
+from executions.models import WorkerEligibility
+from executions.models.states import State
+from executions.search.conditions import HELD
+from executions.workers.pages import (
     CODE_VARIANTS,
     ENVIRONMENT_VARIANTS,
     WORKER_VARIANTS,
@@ -16,10 +20,6 @@ from executions.admin.workers import (
     environment_of,
     images_of,
 )
-from executions.inspection.counts import MOST_READ, counts_of
-from executions.models import WorkerEligibility
-from executions.models.states import State
-from executions.search.conditions import HELD
 from governance.activation.gate import Gate, Switch, Verdict
 from governance.comparison.pages import context_of
 from governance.preflight.preflight import preflight_of

@@ -9,7 +9,6 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
 from django.utils.safestring import SafeString
-from unfold.paginator import InfinitePaginator
 
 from alerts import queries
 from alerts.admin.channels import shown
@@ -22,7 +21,7 @@ from foundation.admin.columns import badge, column
 from foundation.admin.times import timed
 from foundation.errors import CoordinatorError
 from tenancy.access import actor
-from tenancy.admin.base import POST, ReadOnlyAdmin, serves
+from tenancy.admin.base import POST, LongList, serves
 from tenancy.admin.lists import Person, ScopedFilter, TenantFilter
 from tenancy.audit.acts import Act
 from tenancy.roles import Scope
@@ -51,16 +50,12 @@ class AlertKindFilter(ScopedFilter):
 
 
 @admin.register(Alert)
-class AlertAdmin(ReadOnlyAdmin):
+class AlertAdmin(LongList):
     empty = "No rule has found a problem. Rules are judged every 30 seconds."
     list_display = ("title", "tenant", "condition", "looks_for", "of_rule", "started", "ended")
     list_select_related = ("tenant", "rule")
     list_filter = (AlertStateFilter, AlertKindFilter, TenantFilter)
     ordering = ("-started_at", "-id")
-    list_per_page = 50
-    paginator = InfinitePaginator
-    show_full_result_count = False
-    sortable_by = ()
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Alert]:
         return super().get_queryset(request).select_related("tenant", "rule")

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from django.contrib.postgres.functions import TransactionNow as Now
 from django.db import connection, transaction
@@ -211,6 +211,16 @@ def _require_operator(tenant: Tenant, username: str, actor: str) -> None:
         raise AssigneeInvalid(f"{username!r} may not operate in tenant {tenant.slug!r}.", assignee=username)
 
 
+REASONS: Final = {
+    DeadLetter.Reason.RETRY_EXHAUSTED.value: "no retries left",
+    DeadLetter.Reason.NON_RETRYABLE.value: "not retryable",
+    DeadLetter.Reason.AWAIT_TIMEOUT.value: "not answered in time",
+    DeadLetter.Reason.AWAIT_FAILED.value: "question not delivered",
+    DeadLetter.Reason.LEASES_LOST.value: "workers lost",
+    DeadLetter.Reason.RELEASE_REVOKED.value: "release revoked",
+    DeadLetter.Reason.OUTCOME_UNKNOWN.value: "outcome unknown",
+}
+"""Why an execution failed."""
 _FAILED_ATTEMPT = ("RETRY_SCHEDULED", "RETRIES_EXHAUSTED", "FAILED", "LEASES_LOST")
 """The kinds of events that end an attempt with a failure."""
 _AWAIT_REASONS = (DeadLetter.Reason.AWAIT_TIMEOUT, DeadLetter.Reason.AWAIT_FAILED)
@@ -228,10 +238,20 @@ class Step:
         return f"{self.name} ({number})" if self.name else number
 
 
+def step_names(release: Release) -> list[str]:
+    """Return the names of the contract's steps; none if the release has no contract."""
+    return [str(step.get("authoredName") or "") for step in _steps(release)]
+
+
 def step_of(release: Release, index: int) -> Step:
-    steps = (release.contract.document.get("steps") or []) if release.contract else []
+    """Return the step of `release` with this index."""
+    steps = _steps(release)
     name = steps[index].get("authoredName") if 0 <= index < len(steps) else ""
     return Step(index, str(name or ""))
+
+
+def _steps(release: Release) -> list[dict[str, Any]]:
+    return (release.contract.document.get("steps") or []) if release.contract else []
 
 
 def latest_failure(execution: Execution) -> DeadLetter | None:

@@ -11,7 +11,6 @@ from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from executions.api.operators import NewestCreated
 from executions.errors import (
     CampaignEmpty,
     CampaignRefused,
@@ -69,6 +68,10 @@ class CampaignFilter(filters.FilterSet):
 
 class CampaignItemFilter(filters.FilterSet):
     outcome = filters.ChoiceFilter(choices=CampaignItem.Result.choices)
+
+
+class NewestCreated(NewestFirst):
+    ordering = ("-created_at", "-id")
 
 
 class InOrder(NewestFirst):

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from executions.api.executions import ErrorView, PinView
-from executions.api.operators import LONGEST_REASON, START_HELP, STATES
+from executions.inspection.api import ErrorView, PinView
+from executions.lifecycle.api import LONGEST_REASON, START_HELP, STATES
 from executions.models import Campaign, CampaignEvent, CampaignItem, DeadLetter, Execution, StartFrom
 from foundation.api.fields import Flag, KeywordMembers, SegmentIdentifier, StrictSerializer, Text, Uuid, WholeNumber
 from governance.campaigns import campaigns, drafts, resubmitting

@@ -15,8 +15,8 @@ from unfold.widgets import (
     UnfoldBooleanWidget,
 )
 
-from executions.admin.confirmation import LONGEST_REASON
-from executions.admin.filters import STATE_VARIANTS
+from executions.console.confirmation import LONGEST_REASON
+from executions.console.filters import STATE_VARIANTS
 from executions.models import Campaign, StartFrom
 from foundation.errors import CoordinatorError
 from governance.campaigns import drafts

@@ -1,6 +1,6 @@
 """Campaigns: the list, the page of one with its progress, and the operators' requests to control it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.contrib import admin
@@ -9,17 +9,18 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.text import Truncator
 
-from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
-from executions.admin.filters import STATE_VARIANTS
-from executions.admin.wording import KINDS, conditions
+from executions.console.confirmation import Confirmation, OperatorRequest, confirmed
+from executions.console.filters import STATE_VARIANTS
+from executions.failures.queries import REASONS
 from executions.models import Campaign, CampaignItem
+from executions.questions.readable import readable_name
 from foundation.admin.columns import badge, column, moment, on_one_line
 from governance.campaigns import campaigns, draft_pages, resubmitting, selection_pages
 from governance.campaigns.admitting import Results, results, results_of
 from governance.campaigns.campaigns import Progress
 from releases.models import Release
 from tenancy.access import tenants_of
-from tenancy.admin.base import ReadOnlyAdmin, serves
+from tenancy.admin.base import ReadOnlyAdmin, View, serves
 from tenancy.admin.lists import KeyFilter, ScopedFilter, TenantFilter, time
 from tenancy.audit.acts import Act
 from tenancy.roles import Scope
@@ -40,6 +41,12 @@ RESULT_VARIANTS = {
     ItemResult.CANCELLED.value: "success",
     ItemResult.PAUSED.value: "success",
     ItemResult.SKIPPED.value: "warning",
+}
+KINDS = {
+    Campaign.Kind.REDRIVE.value: "re-drive",
+    Campaign.Kind.RESUBMIT.value: "resubmit",
+    Campaign.Kind.CANCEL.value: "cancel",
+    Campaign.Kind.PAUSE.value: "pause",
 }
 FAILED_AGAIN = "FAILED_AGAIN"
 """The items that ran again and have failed again. It is a choice in addition to the results."""
@@ -85,6 +92,71 @@ class WaitingReleaseFilter(KeyFilter):
         if release is None:
             return queryset.none()
         return campaigns.waiting_for(queryset, release.pipeline.pipeline_id, release.release_version)
+
+
+Control = Callable[..., Campaign]
+
+
+def _controlled(name: str, act: Act, confirmation_for: Callable[[Campaign], Confirmation], control: Control) -> View:
+    def carry_out(campaign: Campaign, requested: OperatorRequest) -> str:
+        changed = control(campaign.tenant, campaign.pk, actor=requested.actor, reason=requested.reason)
+        return f"The campaign is {changed.status}."
+
+    return confirmed(f"<uuid:object_id>/{name}/", act, Scope.OPERATE, confirmation_for, carry_out)
+
+
+def _confirmation(campaign: Campaign, sources: tuple[Status, ...], **members: Any) -> Confirmation:
+    progress = campaigns.progress_of(campaign.pk)
+    return Confirmation(
+        back=reverse("admin:executions_campaign_change", args=[campaign.pk]),
+        facts=[
+            ("Campaign", campaign.pk),
+            ("Tenant", campaign.tenant.slug),
+            ("Status", campaign.status),
+            ("Pending", f"{progress.pending:,} of {progress.total:,}"),
+            ("Reason", campaign.reason),
+        ],
+        refusal="" if campaign.status in sources else f"It is {campaign.status}.",
+        **members,
+    )
+
+
+def _pause_confirmation(campaign: Campaign) -> Confirmation:
+    lead = "It does nothing more until it is resumed or cancelled. What it has done is not undone."
+    return _confirmation(campaign, (Status.RUNNING,), title="Pause a campaign", lead=lead, button="Pause", icon="pause")
+
+
+def _resume_confirmation(campaign: Campaign) -> Confirmation:
+    lead = f"It continues at {campaign.rate_per_minute:,} a minute. The pause does not increase the rate."
+    if campaign.cause:
+        lead += " You accept the executions that have failed again: they no longer count."
+    return _confirmation(
+        campaign, (Status.PAUSED,), title="Resume a campaign", lead=lead, button="Resume", icon="play_arrow"
+    )
+
+
+def _cancel_confirmation(campaign: Campaign) -> Confirmation:
+    lead = "Pending executions are skipped permanently. What it has done is not undone."
+    return _confirmation(
+        campaign,
+        LIVE,
+        title="Cancel a campaign",
+        lead=lead,
+        button="Cancel the campaign",
+        icon="cancel",
+        danger=True,
+    )
+
+
+def conditions(filters: dict[str, str]) -> Iterator[tuple[str, str, str]]:
+    """Yield the label and value of each filter of a campaign, and the address of the failure group if it is that."""
+    for name, value in filters.items():
+        if name == "failureGroup":
+            yield "Failure group", value, reverse("admin:executions_failuregroup_change", args=[value])
+        elif name == "reason":
+            yield "Cause", REASONS.get(value, value), ""
+        else:
+            yield readable_name(name), value, ""
 
 
 @admin.register(Campaign)
@@ -142,17 +214,9 @@ class CampaignAdmin(ReadOnlyAdmin):
     discard = draft_pages.discard
     instead = draft_pages.instead
 
-    @serves("<uuid:object_id>/pause/", Act.CAMPAIGN_PAUSE, Scope.OPERATE)
-    def pause(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
-        return confirm(self, request, campaign, _pause_confirmation, _carrying_out(campaigns.pause))
-
-    @serves("<uuid:object_id>/resume/", Act.CAMPAIGN_RESUME, Scope.OPERATE)
-    def resume(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
-        return confirm(self, request, campaign, _resume_confirmation, _carrying_out(campaigns.resume))
-
-    @serves("<uuid:object_id>/cancel/", Act.CAMPAIGN_CANCEL, Scope.OPERATE)
-    def cancel(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
-        return confirm(self, request, campaign, _cancel_confirmation, _carrying_out(campaigns.cancel))
+    pause = _controlled("pause", Act.CAMPAIGN_PAUSE, _pause_confirmation, campaigns.pause)
+    resume = _controlled("resume", Act.CAMPAIGN_RESUME, _resume_confirmation, campaigns.resume)
+    cancel = _controlled("cancel", Act.CAMPAIGN_CANCEL, _cancel_confirmation, campaigns.cancel)
 
     def show(self, request: HttpRequest, row: Campaign) -> HttpResponse:
         if row.status == Status.DRAFT:
@@ -253,59 +317,3 @@ def _current_status(item: CampaignItem) -> str:
     """Return the current status of the item's execution, or of the new one that resubmits it."""
     execution = item.new_execution if item.outcome == ItemResult.RESUBMITTED else item.execution
     return execution.shown_status if execution else REMOVED
-
-
-# --- requests -------------------------------------------------------------------------------------
-
-Control = Callable[..., Campaign]
-
-
-def _carrying_out(control: Control) -> Callable[[Campaign, OperatorRequest], str]:
-    def carry_out(campaign: Campaign, requested: OperatorRequest) -> str:
-        changed = control(campaign.tenant, campaign.pk, actor=requested.actor, reason=requested.reason)
-        return f"The campaign is {changed.status}."
-
-    return carry_out
-
-
-def _confirmation(campaign: Campaign, sources: tuple[Status, ...], **members: Any) -> Confirmation:
-    progress = campaigns.progress_of(campaign.pk)
-    return Confirmation(
-        back=reverse("admin:executions_campaign_change", args=[campaign.pk]),
-        facts=[
-            ("Campaign", campaign.pk),
-            ("Tenant", campaign.tenant.slug),
-            ("Status", campaign.status),
-            ("Pending", f"{progress.pending:,} of {progress.total:,}"),
-            ("Reason", campaign.reason),
-        ],
-        refusal="" if campaign.status in sources else f"It is {campaign.status}.",
-        **members,
-    )
-
-
-def _pause_confirmation(campaign: Campaign) -> Confirmation:
-    lead = "It does nothing more until it is resumed or cancelled. What it has done is not undone."
-    return _confirmation(campaign, (Status.RUNNING,), title="Pause a campaign", lead=lead, button="Pause", icon="pause")
-
-
-def _resume_confirmation(campaign: Campaign) -> Confirmation:
-    lead = f"It continues at {campaign.rate_per_minute:,} a minute. The pause does not increase the rate."
-    if campaign.cause:
-        lead += " You accept the executions that have failed again: they no longer count."
-    return _confirmation(
-        campaign, (Status.PAUSED,), title="Resume a campaign", lead=lead, button="Resume", icon="play_arrow"
-    )
-
-
-def _cancel_confirmation(campaign: Campaign) -> Confirmation:
-    lead = "Pending executions are skipped permanently. What it has done is not undone."
-    return _confirmation(
-        campaign,
-        LIVE,
-        title="Cancel a campaign",
-        lead=lead,
-        button="Cancel the campaign",
-        icon="cancel",
-        danger=True,
-    )

@@ -12,8 +12,8 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 
-from executions.admin.execution_search import SearchRequest
-from executions.admin.wording import REASONS
+from executions.console.execution_search import SearchRequest
+from executions.failures.queries import REASONS
 from executions.models import Campaign, Execution
 from foundation.admin.times import MomentField
 from foundation.database.bounded import time_limit

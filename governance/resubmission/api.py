@@ -9,9 +9,6 @@ from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from executions.api.executions import OneExecutionView
-from executions.api.operators import START_HELP, CancelRequest
-from executions.api.submissions import MAX_KEY_LENGTH, NOT_RUNNABLE
 from executions.errors import (
     CheckpointIncompatible,
     CheckpointMissing,
@@ -27,7 +24,10 @@ from executions.errors import (
     TenantNotAllowed,
     VersionMismatch,
 )
+from executions.inspection.api import OneExecutionView
+from executions.lifecycle.api import START_HELP, CancelRequest
 from executions.models import StartFrom
+from executions.submission.api import MAX_KEY_LENGTH, NOT_RUNNABLE
 from foundation.api.fields import Identifier, SegmentIdentifier
 from governance.resubmission.resubmission import UNCHANGED, resubmit
 from releases.errors import (
@@ -109,7 +109,7 @@ class Resubmit(TenantView):
             release_version=body["releaseVersion"],
             input=body.get("input", UNCHANGED),
             start_from=StartFrom(body["from"]),
-            expected_version=body["expectedVersion"],
+            expected_version=body["expected_version"],
             operation_key=body["operationKey"],
         )
         answer = OneExecutionView(new, context={"request": request}).data

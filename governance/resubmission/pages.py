@@ -10,8 +10,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
 
-from executions.admin.confirmation import HIGHEST_VERSION, LONGEST_REASON
-from executions.admin.payloads import JSON_SHOWN, typed_value
+from executions.console.confirmation import HIGHEST_VERSION, LONGEST_REASON
+from executions.console.payloads import JSON_SHOWN, typed_value
 from executions.models import Execution, StartFrom, WorkerEligibility
 from executions.models.states import TERMINAL, State
 from foundation.errors import CoordinatorError

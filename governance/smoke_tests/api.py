@@ -10,7 +10,6 @@ from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from executions.api.submissions import MAX_KEY_LENGTH, NOT_RUNNABLE
 from executions.errors import (
     ExecutionChanged,
     IdempotencyKeyReused,
@@ -22,6 +21,7 @@ from executions.errors import (
 )
 from executions.models import SmokeTest
 from executions.models.states import State
+from executions.submission.api import MAX_KEY_LENGTH, NOT_RUNNABLE
 from foundation.api.fields import Identifier, StrictSerializer
 from foundation.api.pagination import NewestFirst
 from governance.smoke_tests import smoke_tests

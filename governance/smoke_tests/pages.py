@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from unfold.widgets import UnfoldAdminTextareaWidget
 
-from executions.admin.payloads import typed_value
+from executions.console.payloads import typed_value
 from executions.models import SmokeTest
 from foundation.admin.columns import badge, column, on_one_line
 from foundation.errors import CoordinatorError

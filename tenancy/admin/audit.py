@@ -12,12 +12,11 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
-from unfold.paginator import InfinitePaginator
 
 from foundation.admin import json_tree
 from foundation.admin.columns import badge, column, on_one_line
 from tenancy.access import tenants_of
-from tenancy.admin.base import ReadOnlyAdmin
+from tenancy.admin.base import LongList
 from tenancy.admin.lists import (
     BoundedList,
     ExportedList,
@@ -106,7 +105,7 @@ def _clamped(text: str) -> SafeString:
 
 
 @admin.register(AuditEntry)
-class AuditEntryAdmin(ExportedList, ReadOnlyAdmin):
+class AuditEntryAdmin(ExportedList, LongList):
     needs = Scope.ADMINISTER
     empty = "Each act of a person, a token or the system gets an entry, whether it was granted or not."
     list_display = ("time", "chain", "actor", "act", "on", "result", "why", "more")
@@ -115,9 +114,7 @@ class AuditEntryAdmin(ExportedList, ReadOnlyAdmin):
         *(ChainFilter, ActorFilter, ActFilter, ObjectFilter, OutcomeFilter, FromFilter, ToFilter, RequestFilter),
     )
     list_before_template = "tenancy/audit_list_head.html"
-    paginator = InfinitePaginator
-    show_full_result_count = False
-    sortable_by = ()
+    list_per_page = 100
     file_name = "audit-log"
 
     def may(self, request: HttpRequest, scope: Scope, row: AuditEntry) -> bool:

@@ -13,6 +13,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllow
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from unfold.paginator import InfinitePaginator
 
 from foundation.errors import CoordinatorError
 from tenancy.audit.acts import Act, Declaration, Denied, declares
@@ -288,6 +289,15 @@ class ReadOnlyAdmin(TenantScopedAdmin):
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         raise Http404
+
+
+class LongList(ReadOnlyAdmin):
+    """Read-only pages of rows that may be millions: the list does not count them, and only indexes order it."""
+
+    list_per_page = 50
+    paginator = InfinitePaginator
+    show_full_result_count = False
+    sortable_by = ()
 
 
 def _heading(request: HttpRequest, *, title: str = "", original: Any = "", **_: Any) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
@@ -76,6 +76,11 @@ class ScopedFilter(admin.SimpleListFilter):
 
     lookup: ClassVar[str] = ""
     options: ClassVar[Iterable[tuple[str, str]]] = ()
+
+    @classmethod
+    def at(cls, lookup: str) -> type[Self]:
+        """Return this filter for another `lookup`."""
+        return type(cls.__name__, (cls,), {"lookup": lookup})
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return list(self.choices_for(request.user))

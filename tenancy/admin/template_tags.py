@@ -56,6 +56,13 @@ def denied(label: str, icon: str, scope: str = "", *, refusal: str = "") -> dict
     return {"label": label, "icon": icon, "why_not": refusal or denial_of(scope)}
 
 
+@register.simple_tag
+def payload_readers() -> str:
+    """Name the roles that may read payloads."""
+    names = [role.label.lower() for role in roles_granting(Scope.PAYLOADS)]
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
 def denial_of(scope: str) -> str:
     roles = [role.label.lower() for role in roles_granting(Scope(scope))]
     return f"Your role may not do this. These roles may: {', '.join(roles)}."

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
@@ -12,45 +13,35 @@ from django.shortcuts import redirect
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from unfold.paginator import InfinitePaginator
 
-from executions.admin.answer_form import AnswerForm, require_text
-from executions.admin.filters import (
-    AssigneeFilter,
-    ClaimFilter,
-    DeadlineFilter,
-    ExecutionsPipelineFilter,
-    GroupFilter,
-    StatusFilter,
-    StepFilter,
-    TransportFilter,
-)
-from executions.admin.payloads import bounded_json, readers, tenants_shown
-from executions.admin.wording import QUESTIONS
-from executions.awaits import claims, interactions
+from executions.awaits import claims, filters, interactions
+from executions.awaits.answer_form import AnswerForm, require_text
+from executions.console.payloads import bounded_json, tenants_shown
 from executions.models import Interaction
 from executions.questions.readable import person, readable, telling_fields
 from foundation.admin.columns import badge, column, moment
 from foundation.admin.times import timed
 from foundation.errors import CoordinatorError
+from releases.admin.filters import PipelineFilter
 from tenancy import members
 from tenancy.access import actor, tenants_of
-from tenancy.admin.base import ReadOnlyAdmin, problem_of, serves
+from tenancy.admin.base import LongList, problem_of, serves
 from tenancy.admin.lists import TenantFilter
 from tenancy.audit.acts import Act
 from tenancy.roles import Scope
 from wire.documents.contract import TIMER
 
 Status = Interaction.Status
-VARIANTS = {
-    Status.WAITING.value: "warning",
-    Status.DISPATCHING.value: "info",
-    Status.DISPATCHED.value: "warning",
-    Status.COMPLETED.value: "success",
-    Status.FAILED.value: "danger",
-    Status.TIMED_OUT.value: "danger",
-    Status.CANCELLED.value: "default",
+STATUSES = {
+    Status.WAITING.value: ("open", "warning"),
+    Status.DISPATCHING.value: ("open, being sent", "info"),
+    Status.DISPATCHED.value: ("open", "warning"),
+    Status.COMPLETED.value: ("answered", "success"),
+    Status.FAILED.value: ("not delivered", "danger"),
+    Status.TIMED_OUT.value: ("not answered in time", "danger"),
+    Status.CANCELLED.value: ("withdrawn", "default"),
 }
+"""Each status in words, with its colour."""
 MOST_NEXT = 200
 """How many of the questions with the nearest deadlines are candidates for the next one."""
 MOST_MEMBERS = 200
@@ -66,26 +57,22 @@ END
 
 
 @admin.register(Interaction)
-class InteractionAdmin(ReadOnlyAdmin):
+class InteractionAdmin(LongList):
     list_display = ("question", "request_fields", "pipeline", "tenant", "due", "claim", "addressee", "state")
     list_filter = (
-        ClaimFilter,
-        StatusFilter,
-        ExecutionsPipelineFilter,
-        StepFilter,
-        DeadlineFilter,
-        AssigneeFilter,
-        GroupFilter,
-        TransportFilter,
+        filters.ClaimFilter,
+        filters.StatusFilter,
+        PipelineFilter.at("execution__pipeline_id"),
+        filters.StepFilter,
+        filters.DeadlineFilter,
+        filters.AssigneeFilter,
+        filters.GroupFilter,
+        filters.TransportFilter,
         TenantFilter,
     )
     search_fields = ("execution__id",)
     search_help_text = "The id of the question or of its execution, or the correlation id, in full"
     ordering = ("deadline", "created_at", "id")
-    list_per_page = 50
-    paginator = InfinitePaginator
-    show_full_result_count = False
-    sortable_by = ()
     empty = (
         "A pipeline asks a question with an await. Questions appear here when an execution reaches one, the nearest "
         "deadline first. If you filter the list, clear the filters to see the others."
@@ -128,9 +115,9 @@ class InteractionAdmin(ReadOnlyAdmin):
         name = execution.execution_key or f"…{str(execution.pk)[-8:]}"
         return format_html('<div class="dc-lines">{}<div class="dc-quiet">{}</div></div>', execution.pipeline_id, name)
 
-    @badge("Status", {QUESTIONS[status]: variant for status, variant in VARIANTS.items()})
+    @badge("Status", dict(STATUSES.values()))
     def state(self, interaction: Interaction) -> str:
-        return QUESTIONS[interaction.status]
+        return STATUSES[interaction.status][0]
 
     @column("Deadline")
     def due(self, interaction: Interaction) -> SafeString | None:
@@ -157,39 +144,33 @@ class InteractionAdmin(ReadOnlyAdmin):
 
     @serves("<uuid:object_id>/claim/", Act.INTERACTION_CLAIM, Scope.ANSWER, name="claim")
     def claim_page(self, request: HttpRequest, row: Interaction) -> HttpResponse:
-        def act() -> str:
-            claims.claim(row.tenant, row.pk, actor=actor(request.user), take_over=bool(request.POST.get("take_over")))
-            return "You have claimed the question. Others see that you are working on it."
-
-        return self._act(request, row, act)
+        claim = partial(claims.claim, take_over=bool(request.POST.get("take_over")))
+        return self._act(request, row, claim, "You have claimed the question. Others see that you are working on it.")
 
     @serves("<uuid:object_id>/release/", Act.INTERACTION_RELEASE, Scope.ANSWER, name="release")
     def release_page(self, request: HttpRequest, row: Interaction) -> HttpResponse:
-        def act() -> str:
-            claims.release(row.tenant, row.pk, actor=actor(request.user))
-            return "You have released the question."
-
-        return self._act(request, row, act)
+        return self._act(request, row, claims.release, "You have released the question.")
 
     @serves("<uuid:object_id>/delegate/", Act.INTERACTION_DELEGATE, Scope.ANSWER, name="delegate")
     def delegate_page(self, request: HttpRequest, row: Interaction) -> HttpResponse:
-        def act() -> str:
-            to, take_over = request.POST.get("to", "").strip(), bool(request.POST.get("take_over"))
-            note = request.POST.get("note", "").replace("\r\n", "\n")
+        to, take_over = request.POST.get("to", "").strip(), bool(request.POST.get("take_over"))
+        note = request.POST.get("note", "").replace("\r\n", "\n")
+
+        def delegate(*names: Any, actor: str) -> None:
             require_text(to, "to", LONGEST_NAME)
             require_text(note, "note", claims.LONGEST_NOTE)
-            claims.delegate(row.tenant, row.pk, actor=actor(request.user), to=to, note=note, take_over=take_over)
-            return f"The question is delegated to {to}."
+            claims.delegate(*names, actor=actor, to=to, note=note, take_over=take_over)
 
-        return self._act(request, row, act)
+        return self._act(request, row, delegate, f"The question is delegated to {to}.")
 
-    def _act(self, request: HttpRequest, row: Interaction, act: Callable[[], str]) -> HttpResponse:
-        """Perform an act that returns a message, and show the question again."""
+    def _act(self, request: HttpRequest, row: Interaction, act: Callable[..., Any], done: str) -> HttpResponse:
+        """Perform an act, which gets the tenant and the id of the question, and show the question again."""
         if request.method == "POST":
             try:
-                messages.success(request, act())
+                act(row.tenant, row.pk, actor=actor(request.user))
             except CoordinatorError as error:
                 return self._shown(request, self.row_or_404(request, row.pk), error=error)
+            messages.success(request, done)
         return redirect("admin:executions_interaction_change", row.pk)
 
     # --- answers --------------------------------------------------------------------------------------
@@ -273,13 +254,12 @@ class InteractionAdmin(ReadOnlyAdmin):
             interaction=found,
             execution=found.execution,
             state=self.state(found),
-            variant=VARIANTS[found.status],
+            variant=STATUSES[found.status][1],
             waits=waits,
             overdue=waits and found.deadline <= timezone.now(),
             answerable=answerable,
             may_answer=may_answer,
             may_read=may_read,
-            readers=readers(),
             form=form or (AnswerForm.fresh(found) if answerable and may_answer else None),
             draft=form.draft if form else "",
             items=found.unit.expected_items,

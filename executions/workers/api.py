@@ -1,32 +1,24 @@
 """REST: the workers of a tenant, their histories and drains, and stranded work."""
 
 from dataclasses import asdict
-from typing import Any, ClassVar
+from typing import Any
 
 from django.urls import path
 from django_filters import rest_framework as filters
-from drf_spectacular.utils import extend_schema, extend_schema_field
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
-from rest_framework.generics import ListAPIView
-from rest_framework.request import Request
-from rest_framework.response import Response
 
-from executions.api.executions import PinView
-from executions.errors import (
-    WorkerBeatsItself,
-    WorkerEndpointInvalid,
-    WorkerEndpointRefused,
-    WorkerLimitReached,
-    WorkerUnknown,
-)
+from executions import errors
+from executions.inspection.api import PinView
 from executions.inspection.worker_plan import PlannedRelease, Reason, worker_plan
 from executions.models import CodeOrigin, Worker, WorkerEligibility, WorkerEvent
-from executions.transports.rest import workers
+from executions.transports.rest.workers import admit, heartbeat_for
 from executions.workers import registry
-from executions.workers.eligibility import Stranded, stranded
+from executions.workers.eligibility import stranded
 from foundation.api.fields import Identifier, SegmentIdentifier, StrictSerializer, Text
 from releases.models import IDENTITY_LENGTH
-from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.api.operations import either, listing, operation, refuses
+from tenancy.api.tenant_view import TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 from wire.identity import ReleaseIdentity
@@ -145,15 +137,19 @@ class DrainRequest(StrictSerializer):
 
 
 class RegisterRequest(StrictSerializer):
-    pipelineId = SegmentIdentifier(max_length=IDENTITY_LENGTH)
-    contractVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH)
-    releaseVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH)
-    workerId = SegmentIdentifier(max_length=LONGEST_WORKER_ID)
+    pipelineId = SegmentIdentifier(max_length=IDENTITY_LENGTH, source="pipeline_id")
+    contractVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH, source="contract_version")
+    releaseVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH, source="release_version")
+    workerId = SegmentIdentifier(max_length=LONGEST_WORKER_ID, source="worker_id")
     endpoint = Text(
         max_length=2000, help_text="The origin of the worker, without a path. REST_WORKER_ORIGINS must allow it."
     )
-    artifactId = Identifier(max_length=IDENTITY_LENGTH, required=False, default="", allow_blank=True)
-    artifactDigest = Identifier(max_length=IDENTITY_LENGTH, required=False, default="", allow_blank=True)
+    artifactId = Identifier(
+        max_length=IDENTITY_LENGTH, required=False, default="", allow_blank=True, source="artifact_id"
+    )
+    artifactDigest = Identifier(
+        max_length=IDENTITY_LENGTH, required=False, default="", allow_blank=True, source="artifact_digest"
+    )
 
 
 class WorkerFilter(filters.FilterSet):
@@ -165,106 +161,67 @@ class WorkerFilter(filters.FilterSet):
         return rows.filter(eligibility__state=value)
 
 
-@extend_schema(parameters=[TENANT], tags=["workers"])
-class Workers(TenantView, ListAPIView[Worker]):
+@listing("workers", Worker, WorkerView, WorkerFilter)
+def workers(view: TenantView) -> Any:
     """The tenant's workers, with the release and the state of each."""
-
-    refusals: ClassVar = {"POST": (WorkerEndpointInvalid, WorkerEndpointRefused, WorkerBeatsItself, WorkerLimitReached)}
-    serializer_class = WorkerView
-    filterset_class = WorkerFilter
-    queryset = Worker.objects.none()
-
-    def get_queryset(self) -> Any:
-        return Worker.objects.select_related("eligibility").filter(tenant=self.tenant)
-
-    @declares(Act.WORKER_REGISTER, Scope.OPERATE)
-    @extend_schema(operation_id="registerWorker", request=RegisterRequest, responses=WorkerView, filters=False)
-    def post(self, request: Request, tenant: str) -> Response:
-        """Register a worker that is called over HTTP. It is healthy from now on.
-
-        If the id is registered already, this replaces all of its members and ends a drain. Workers that use the broker
-        register themselves.
-        """
-        body = RegisterRequest.validated(request.data)
-        identity = ReleaseIdentity(
-            self.tenant.slug, body["pipelineId"], body["contractVersion"], body["releaseVersion"]
-        )
-        worker = workers.admit(
-            self.tenant,
-            identity,
-            worker_id=body["workerId"],
-            endpoint=body["endpoint"],
-            artifact_id=body["artifactId"],
-            artifact_digest=body["artifactDigest"],
-            actor=self.actor,
-        )
-        return Response(WorkerView(worker).data)
+    return Worker.objects.select_related("eligibility").filter(tenant=view.tenant)
 
 
-@extend_schema(parameters=[TENANT], tags=["workers"])
-class WorkerEvents(TenantView, ListAPIView[WorkerEvent]):
+@operation("workers", "registerWorker", WorkerView, body=RegisterRequest)
+@declares(Act.WORKER_REGISTER, Scope.OPERATE)
+@refuses(
+    errors.WorkerEndpointInvalid, errors.WorkerEndpointRefused, errors.WorkerBeatsItself, errors.WorkerLimitReached
+)
+def register_worker(
+    view: TenantView, pipeline_id: str, contract_version: str, release_version: str, **members: str
+) -> Any:
+    """Register a worker that is called over HTTP. It is healthy from now on.
+
+    If the id is registered already, this replaces all of its members and ends a drain. Workers that use the broker
+    register themselves.
+    """
+    identity = ReleaseIdentity(view.tenant.slug, pipeline_id, contract_version, release_version)
+    return admit(view.tenant, identity, actor=view.actor, **members)
+
+
+@listing("workers", WorkerEvent, WorkerEventView)
+@refuses(errors.WorkerUnknown)
+def worker_events(view: TenantView, pipeline_id: str, worker_id: str) -> Any:
     """The changes of a worker's state, newest first."""
-
-    refusals: ClassVar = {"GET": (WorkerUnknown,)}
-    serializer_class = WorkerEventView
-    queryset = WorkerEvent.objects.none()
-
-    def get_queryset(self) -> Any:
-        return registry.find(self.tenant, self.kwargs["pipeline_id"], self.kwargs["worker_id"]).events.all()
+    return registry.find(view.tenant, pipeline_id, worker_id).events.all()
 
 
-@extend_schema(parameters=[TENANT], tags=["workers"])
-class Heartbeat(TenantView):
-    refusals: ClassVar = {"POST": (WorkerUnknown, WorkerBeatsItself)}
-
-    @declares(Act.WORKER_HEARTBEAT, Scope.OPERATE)
-    @extend_schema(operation_id="beatForWorker", request=None, responses=WorkerView)
-    def post(self, request: Request, tenant: str, pipeline_id: str, worker_id: str) -> Response:
-        """Record that a worker which is called over HTTP is alive. This does not end a drain."""
-        worker = workers.heartbeat_for(self.tenant, pipeline_id, worker_id, actor=self.actor)
-        return Response(WorkerView(worker).data)
+@operation("workers", "beatForWorker", WorkerView)
+@declares(Act.WORKER_HEARTBEAT, Scope.OPERATE)
+@refuses(errors.WorkerUnknown, errors.WorkerBeatsItself)
+def heartbeat(view: TenantView, pipeline_id: str, worker_id: str) -> Any:
+    """Record that a worker which is called over HTTP is alive. This does not end a drain."""
+    return heartbeat_for(view.tenant, pipeline_id, worker_id, actor=view.actor)
 
 
-@extend_schema(parameters=[TENANT], tags=["workers"])
-class Drain(TenantView):
-    refusals: ClassVar = {"POST": (WorkerUnknown,)}
+@operation("workers", "drainWorker", WorkerView, body=DrainRequest)
+@declares(Act.WORKER_DRAIN, Scope.OPERATE)
+@refuses(errors.WorkerUnknown)
+def drain(view: TenantView, pipeline_id: str, worker_id: str, reason: str) -> Any:
+    """Let the worker finish its transitions and give it no new ones until it is undrained.
 
-    @declares(Act.WORKER_DRAIN, Scope.OPERATE)
-    @extend_schema(operation_id="drainWorker", request=DrainRequest, responses=WorkerView)
-    def post(self, request: Request, tenant: str, pipeline_id: str, worker_id: str) -> Response:
-        """Let the worker finish its transitions and give it no new ones until it is undrained.
-
-        The drain is complete once `taking` is false and `holding` is 0. Repeating the request changes nothing.
-        """
-        reason = _reason(request)
-        worker = registry.drain(self.tenant, pipeline_id, worker_id, actor=self.actor, reason=reason)
-        return Response(WorkerView(worker).data)
+    The drain is complete once `taking` is false and `holding` is 0. Repeating the request changes nothing.
+    """
+    return registry.drain(view.tenant, pipeline_id, worker_id, actor=view.actor, reason=reason)
 
 
-@extend_schema(parameters=[TENANT], tags=["workers"])
-class Undrain(TenantView):
-    refusals: ClassVar = {"POST": (WorkerUnknown,)}
-
-    @declares(Act.WORKER_UNDRAIN, Scope.OPERATE)
-    @extend_schema(operation_id="undrainWorker", request=DrainRequest, responses=WorkerView)
-    def post(self, request: Request, tenant: str, pipeline_id: str, worker_id: str) -> Response:
-        """End an operator's drain. Repeating the request changes nothing."""
-        reason = _reason(request)
-        worker = registry.undrain(self.tenant, pipeline_id, worker_id, actor=self.actor, reason=reason)
-        return Response(WorkerView(worker).data)
+@operation("workers", "undrainWorker", WorkerView, body=DrainRequest)
+@declares(Act.WORKER_UNDRAIN, Scope.OPERATE)
+@refuses(errors.WorkerUnknown)
+def undrain(view: TenantView, pipeline_id: str, worker_id: str, reason: str) -> Any:
+    """End an operator's drain. Repeating the request changes nothing."""
+    return registry.undrain(view.tenant, pipeline_id, worker_id, actor=view.actor, reason=reason)
 
 
-def _reason(request: Request) -> str:
-    return str(DrainRequest.validated(request.data)["reason"])
-
-
-@extend_schema(parameters=[TENANT], tags=["workers"])
-class StrandedWork(TenantView):
-    @extend_schema(operation_id="strandedWork", responses=StrandedList)
-    def get(self, request: Request, tenant: str) -> Response:
-        """The due executions whose release no worker may run, grouped by release."""
-        work: list[Stranded] = stranded([self.tenant.pk])
-        return Response(StrandedList({"items": [asdict(each) for each in work]}).data)
+@operation("workers", "strandedWork", StrandedList, method="GET")
+def stranded_work(view: TenantView) -> Any:
+    """The due executions whose release no worker may run, grouped by release."""
+    return {"items": [asdict(each) for each in stranded([view.tenant.pk])]}
 
 
 class PlannedReleaseView(serializers.Serializer[PlannedRelease]):
@@ -292,20 +249,18 @@ class WorkerPlan(serializers.Serializer[Any]):
     items = PlannedReleaseView(many=True)
 
 
-@extend_schema(parameters=[TENANT], tags=["workers"])
-class TenantWorkerPlan(TenantView):
-    @extend_schema(operation_id="workerPlan", responses=WorkerPlan)
-    def get(self, request: Request, tenant: str) -> Response:
-        """The releases of the tenant that need transition workers or have some: why, how many, and which may go."""
-        return Response(WorkerPlan({"items": worker_plan(self.tenant)}).data)
+@operation("workers", "workerPlan", WorkerPlan, method="GET")
+def tenant_worker_plan(view: TenantView) -> Any:
+    """The releases of the tenant that need transition workers or have some: why, how many, and which may go."""
+    return {"items": worker_plan(view.tenant)}
 
 
 urlpatterns = [
-    path("workers", Workers.as_view(), name="workers"),
-    path("workers/<str:pipeline_id>/<path:worker_id>/events", WorkerEvents.as_view(), name="worker-events"),
-    path("workers/<str:pipeline_id>/<path:worker_id>/heartbeat", Heartbeat.as_view(), name="worker-heartbeat"),
-    path("workers/<str:pipeline_id>/<path:worker_id>/drain", Drain.as_view(), name="worker-drain"),
-    path("workers/<str:pipeline_id>/<path:worker_id>/undrain", Undrain.as_view(), name="worker-undrain"),
-    path("stranded", StrandedWork.as_view(), name="stranded"),
-    path("worker-plan", TenantWorkerPlan.as_view(), name="worker-plan"),
+    path("workers", either(workers, register_worker), name="workers"),
+    path("workers/<str:pipeline_id>/<path:worker_id>/events", worker_events, name="worker-events"),
+    path("workers/<str:pipeline_id>/<path:worker_id>/heartbeat", heartbeat, name="worker-heartbeat"),
+    path("workers/<str:pipeline_id>/<path:worker_id>/drain", drain, name="worker-drain"),
+    path("workers/<str:pipeline_id>/<path:worker_id>/undrain", undrain, name="worker-undrain"),
+    path("stranded", stranded_work, name="stranded"),
+    path("worker-plan", tenant_worker_plan, name="worker-plan"),
 ]

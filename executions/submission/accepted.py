@@ -9,7 +9,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from executions.api.executions import ExecutionView
+from executions.inspection.api import ExecutionView
 from executions.models import Execution
 from executions.models.states import State
 from executions.submission.requests import Submission

@@ -12,7 +12,7 @@ from django.http import HttpRequest, QueryDict
 from django.urls import reverse
 from django.utils import timezone
 
-from executions.admin.payloads import tenants_shown
+from executions.console.payloads import tenants_shown
 from executions.models import Execution
 from executions.search import columns
 from executions.search.conditions import PARAMETERS, Search, parse

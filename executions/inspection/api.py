@@ -28,6 +28,7 @@ from releases.api.pauses import PausableView, with_pauses
 from releases.errors import ProvenanceKeyMissing
 from releases.trust import statement_key
 from tenancy.api import payloads
+from tenancy.api.operations import listing, operation, refuses
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.audit.acts import declares
 from tenancy.roles import Scope
@@ -246,10 +247,6 @@ class NewestExecutions(NewestFirst):
     ordering = ("-created_at", "-id")
 
 
-class InSequence(NewestFirst):
-    ordering = "sequence"
-
-
 @extend_schema(parameters=[TENANT], tags=["executions"])
 class Executions(TenantView, ListAPIView[Execution]):
     """The tenant's executions, newest first."""
@@ -268,39 +265,26 @@ class Executions(TenantView, ListAPIView[Execution]):
             return super().list(request, *args, **kwargs)
 
 
-@extend_schema(parameters=[TENANT], tags=["executions"])
-class OneExecution(TenantView):
-    refusals: ClassVar = {"GET": (ExecutionUnknown,)}
-
-    @extend_schema(operation_id="execution", responses=OneExecutionView)
-    def get(self, request: Request, tenant: str, execution_id: uuid.UUID) -> Response:
-        """One execution: its pin, status, attempt, and last error with the traceback of the step."""
-        execution = queries.execution(self.tenant, execution_id)
-        return Response(OneExecutionView(execution, context={"request": request}).data)
+@operation("executions", "execution", OneExecutionView, method="GET")
+@refuses(ExecutionUnknown)
+def one_execution(view: TenantView, execution_id: uuid.UUID) -> Any:
+    """One execution: its pin, status, attempt, and last error with the traceback of the step."""
+    return queries.execution(view.tenant, execution_id)
 
 
-@extend_schema(parameters=[TENANT], tags=["executions"])
-class ExecutionResult(TenantView):
-    refusals: ClassVar = {"GET": (ExecutionUnknown,)}
-
-    @declares(None, Scope.PAYLOADS)
-    @extend_schema(operation_id="executionResult", responses=ResultView)
-    def get(self, request: Request, tenant: str, execution_id: uuid.UUID) -> Response:
-        """The result of an execution. `result` is null unless it succeeded."""
-        return Response(ResultView(queries.execution(self.tenant, execution_id)).data)
+@operation("executions", "executionResult", ResultView, method="GET")
+@declares(None, Scope.PAYLOADS)
+@refuses(ExecutionUnknown)
+def execution_result(view: TenantView, execution_id: uuid.UUID) -> Any:
+    """The result of an execution. `result` is null unless it succeeded."""
+    return queries.execution(view.tenant, execution_id)
 
 
-@extend_schema(parameters=[TENANT], tags=["executions"])
-class ExecutionEvents(TenantView, ListAPIView[ExecutionEvent]):
+@listing("executions", ExecutionEvent, EventView, ordering="sequence")
+@refuses(ExecutionUnknown)
+def execution_events(view: TenantView, execution_id: uuid.UUID) -> Any:
     """The history of an execution, oldest event first."""
-
-    refusals: ClassVar = {"GET": (ExecutionUnknown,)}
-    serializer_class = EventView
-    pagination_class = InSequence
-    queryset = ExecutionEvent.objects.none()
-
-    def get_queryset(self) -> Any:
-        return queries.events(queries.execution(self.tenant, self.kwargs["execution_id"]))
+    return queries.events(queries.execution(view.tenant, execution_id))
 
 
 class ProvenanceKeyView(serializers.Serializer[Any]):
@@ -308,37 +292,31 @@ class ProvenanceKeyView(serializers.Serializer[Any]):
     publicKey = serializers.CharField(help_text="The ed25519 public key in PEM form.")
 
 
-@extend_schema(parameters=[TENANT], tags=["executions"])
-class ExecutionProvenance(TenantView):
-    refusals: ClassVar = {"GET": (ExecutionUnknown, ProvenanceKeyMissing)}
+@operation("executions", "executionProvenance", {(200, ENVELOPE_MEDIA_TYPE): EnvelopeView}, method="GET")
+@refuses(ExecutionUnknown, ProvenanceKeyMissing)
+def execution_provenance(view: TenantView, execution_id: uuid.UUID) -> Any:
+    """Which code ran each part of an execution: an in-toto statement in a DSSE envelope.
 
-    @extend_schema(operation_id="executionProvenance", responses={(200, ENVELOPE_MEDIA_TYPE): EnvelopeView})
-    def get(self, request: Request, tenant: str, execution_id: uuid.UUID) -> HttpResponse:
-        """Which code ran each part of an execution: an in-toto statement in a DSSE envelope.
-
-        The document has the same bytes until the execution gets another event. `finished` is false in the document
-        of an execution that has not finished.
-        """
-        execution = queries.execution(self.tenant, execution_id)
-        headers = {"Content-Disposition": f'attachment; filename="{provenance.file_name(execution)}"'}
-        return HttpResponse(provenance.signed(execution), content_type=ENVELOPE_MEDIA_TYPE, headers=headers)
+    The document has the same bytes until the execution gets another event. `finished` is false in the document
+    of an execution that has not finished.
+    """
+    execution = queries.execution(view.tenant, execution_id)
+    headers = {"Content-Disposition": f'attachment; filename="{provenance.file_name(execution)}"'}
+    return HttpResponse(provenance.signed(execution), content_type=ENVELOPE_MEDIA_TYPE, headers=headers)
 
 
-@extend_schema(parameters=[TENANT], tags=["executions"])
-class ProvenanceKey(TenantView):
-    refusals: ClassVar = {"GET": (ProvenanceKeyMissing,)}
-
-    @extend_schema(operation_id="provenanceKey", responses=ProvenanceKeyView)
-    def get(self, request: Request, tenant: str) -> Response:
-        """The public key that verifies provenance. It is the same for all tenants of the coordinator."""
-        key = statement_key.public_key()
-        return Response({"keyId": key_id(key), "publicKey": to_pem(key)})
+@operation("executions", "provenanceKey", ProvenanceKeyView, method="GET")
+@refuses(ProvenanceKeyMissing)
+def provenance_key(view: TenantView) -> Any:
+    """The public key that verifies provenance. It is the same for all tenants of the coordinator."""
+    key = statement_key.public_key()
+    return {"keyId": key_id(key), "publicKey": to_pem(key)}
 
 
 urlpatterns = [
-    path("executions/<uuid:execution_id>", OneExecution.as_view(), name="execution"),
-    path("executions/<uuid:execution_id>/result", ExecutionResult.as_view(), name="execution-result"),
-    path("executions/<uuid:execution_id>/events", ExecutionEvents.as_view(), name="execution-events"),
-    path("executions/<uuid:execution_id>/provenance", ExecutionProvenance.as_view(), name="execution-provenance"),
-    path("provenance-key", ProvenanceKey.as_view(), name="provenance-key"),
+    path("executions/<uuid:execution_id>", one_execution, name="execution"),
+    path("executions/<uuid:execution_id>/result", execution_result, name="execution-result"),
+    path("executions/<uuid:execution_id>/events", execution_events, name="execution-events"),
+    path("executions/<uuid:execution_id>/provenance", execution_provenance, name="execution-provenance"),
+    path("provenance-key", provenance_key, name="provenance-key"),
 ]

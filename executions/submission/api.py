@@ -17,18 +17,10 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
-from executions.api.accepted import AcceptedView, accepted_json
-from executions.api.executions import Executions
-from executions.errors import (
-    IdempotencyKeyReused,
-    InputInvalid,
-    PipelinePaused,
-    ReleaseNotAdmitted,
-    TenantNotAllowed,
-    WorkerNotChecked,
-    WorkerUnavailable,
-)
+from executions import errors
+from executions.inspection.api import Executions
 from executions.models import LONGEST_TAG, MOST_TAGS
+from executions.submission.accepted import AcceptedView, accepted_json
 from executions.submission.requests import ExecutionRequest, Submission, Verdict
 from executions.submission.submission import LONGEST_WAIT_SECONDS, submit_many, submit_when_open
 from foundation.api import streaming
@@ -38,17 +30,7 @@ from foundation.api.problem import invalid, problem, refusal
 from foundation.api.schema import PROBLEM_REFERENCE
 from foundation.errors import CoordinatorError, PayloadTooLarge, QuotaExceeded
 from foundation.telemetry import traces
-from releases.errors import (
-    ActiveReleaseChanged,
-    ActiveReleaseRevoked,
-    ArtifactAltered,
-    ArtifactMissing,
-    ArtifactUnverified,
-    NoActiveRelease,
-    PipelineUnknown,
-    ReleaseNotOpen,
-    ReleaseUnknown,
-)
+from releases import errors as release_errors
 from releases.models import IDENTITY_LENGTH
 from tenancy.access import actor
 from tenancy.api.authentication import TokenAuthentication, remembered
@@ -65,7 +47,13 @@ MAX_BATCH_ITEMS = 1000
 JSON, ANYTHING = "application/json", "*/*"
 MAX_KEY_LENGTH = 200
 TRACEPARENT = "HTTP_TRACEPARENT"
-NOT_RUNNABLE = (ArtifactMissing, ArtifactAltered, ArtifactUnverified, WorkerUnavailable, WorkerNotChecked)
+NOT_RUNNABLE = (
+    release_errors.ArtifactMissing,
+    release_errors.ArtifactAltered,
+    release_errors.ArtifactUnverified,
+    errors.WorkerUnavailable,
+    errors.WorkerNotChecked,
+)
 """Why a release cannot run a new execution at the moment."""
 
 
@@ -173,17 +161,17 @@ class BatchParser(StrictJSONParser):
 class _SubmissionView(TenantView):
     refusals: ClassVar = {
         "POST": (
-            TenantNotAllowed,
-            PipelineUnknown,
-            IdempotencyKeyReused,
-            NoActiveRelease,
-            ActiveReleaseRevoked,
-            PipelinePaused,
-            ActiveReleaseChanged,
-            InputInvalid,
-            ReleaseUnknown,
-            ReleaseNotAdmitted,
-            ReleaseNotOpen,
+            errors.TenantNotAllowed,
+            release_errors.PipelineUnknown,
+            errors.IdempotencyKeyReused,
+            release_errors.NoActiveRelease,
+            release_errors.ActiveReleaseRevoked,
+            errors.PipelinePaused,
+            release_errors.ActiveReleaseChanged,
+            errors.InputInvalid,
+            release_errors.ReleaseUnknown,
+            errors.ReleaseNotAdmitted,
+            release_errors.ReleaseNotOpen,
             *NOT_RUNNABLE,
             PayloadTooLarge,
             QuotaExceeded,
@@ -288,7 +276,7 @@ def _verdict_of(request: HttpRequest | Request, token: ApiToken, body: Any) -> V
 
 def _refused(error: CoordinatorError) -> HttpResponse:
     response = refusal(error)
-    if isinstance(error, ReleaseNotOpen) and error.may_open:
+    if isinstance(error, release_errors.ReleaseNotOpen) and error.may_open:
         response["Retry-After"] = str(RETRY_SECONDS)
     return response
 

@@ -7,10 +7,10 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
 
-from executions.admin import execution_comparison, execution_tabs, payloads, provenance
-from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
-from executions.admin.filters import STATE_VARIANTS
-from executions.failures import queries
+from executions.console import execution_comparison, execution_tabs, payloads, provenance
+from executions.console.confirmation import Confirmation, OperatorRequest, confirmed
+from executions.console.filters import STATE_VARIANTS
+from executions.failures import queries as failures
 from executions.holds.holds import holds_of
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.queries import links, origin
@@ -21,7 +21,7 @@ from executions.workers.eligibility import why_stranded
 from foundation.admin.times import lasting
 from releases.models import Revocation
 from releases.states import Status
-from tenancy.admin.base import ReadOnlyAdmin, serves
+from tenancy.admin.base import LongList, serves
 from tenancy.audit.acts import Act
 from tenancy.roles import Scope
 
@@ -66,7 +66,7 @@ def header(execution: Execution, now: Now) -> dict[str, Any]:
         "revocation": Revocation.objects.filter(release=execution.release_id).first(),
         "lasted": lasting((execution.finished_at or now.at) - execution.created_at),
         "attempts": _attempts(execution),
-        "step": queries.step_now(execution),
+        "step": failures.step_now(execution),
         "origin": origin(execution),
         "resubmissions": [(link, STATE_VARIANTS.get(link.status, "default")) for link in links(execution)],
         "questions": now.questions[:QUESTIONS_SHOWN],
@@ -104,62 +104,6 @@ def _open_questions(execution: Execution) -> list[Interaction]:
     return list(rows.defer("request", "response").order_by("item_index")[: QUESTIONS_SHOWN + 1])
 
 
-class ExecutionPages(ReadOnlyAdmin):
-    """The pages of one execution. `governance.execution_page` adds the list and the acts."""
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Execution]:
-        rows: QuerySet[Execution] = super().get_queryset(request).defer("progress")
-        return rows
-
-    compare = execution_comparison.show
-    payload = payloads.download
-
-    @serves("<uuid:object_id>/redrive/", Act.EXECUTION_REDRIVE, Scope.OPERATE)
-    def redrive(self, request: HttpRequest, execution: Execution) -> HttpResponse:
-        return confirm(self, request, execution, _redrive_confirmation, _redrive)
-
-    @serves("<uuid:object_id>/cancel/", Act.EXECUTION_CANCEL, Scope.OPERATE)
-    def cancel(self, request: HttpRequest, execution: Execution) -> HttpResponse:
-        return confirm(self, request, execution, _cancel_confirmation, _cancel)
-
-    @serves("<uuid:object_id>/provenance/")
-    def provenance(self, request: HttpRequest, execution: Execution) -> HttpResponse:
-        shown = provenance.shown(execution)
-        title = f"Provenance of {execution}"
-        return self.page(request, "executions/provenance.html", title=title, original=execution, **shown)
-
-    @serves("<uuid:object_id>/provenance.dsse.json")
-    def provenance_document(self, request: HttpRequest, execution: Execution) -> HttpResponse:
-        return provenance.download(execution)
-
-    def show(self, request: HttpRequest, row: Execution) -> HttpResponse:
-        shown = self._shown(request, row, Now(row))
-        return self.page(request, "executions/execution.html", title=f"Execution {row}", original=row, **shown)
-
-    @serves("<uuid:object_id>/live/", polled=True)
-    def live(self, request: HttpRequest, execution: Execution) -> HttpResponse:
-        """Return the live part of the page, or 204 if the page already shows its current state."""
-        now = Now(execution)
-        if request.GET.get("shown") == now.mark:
-            return HttpResponse(status=204)
-        return self.page(request, "executions/execution_live.html", **self._shown(request, execution, now))
-
-    def _shown(self, request: HttpRequest, execution: Execution, now: Now) -> dict[str, Any]:
-        may_read = self.may(request, Scope.PAYLOADS, execution)
-        return {
-            **header(execution, now),
-            "may_operate": self.may(request, Scope.OPERATE, execution),
-            "may_submit": self.may(request, Scope.SUBMIT, execution),
-            "may_activate": self.may(request, Scope.ACTIVATE, execution),
-            "may_read": may_read,
-            "readers": payloads.readers(),
-            **execution_tabs.shown(request, execution, may_read=may_read),
-        }
-
-
-# --- requests -------------------------------------------------------------------------------------
-
-
 def _facts(execution: Execution) -> list[tuple[str, Any]]:
     shown = [
         ("Execution", execution.pk),
@@ -167,8 +111,8 @@ def _facts(execution: Execution) -> list[tuple[str, Any]]:
         ("Status", execution.shown_status),
         ("Pinned to", f"{execution.pipeline_id} {execution.release_version}"),
         ("Contract version", execution.contract_version),
-        ("Step", queries.step_now(execution)),
-        ("Failed attempts", queries.failed_attempts(execution)),
+        ("Step", failures.step_now(execution)),
+        ("Failed attempts", failures.failed_attempts(execution)),
     ]
     error = [("Error", f"{execution.error_code}: {execution.error_message}")] if execution.error_code else []
     return [*shown, *error]
@@ -192,7 +136,7 @@ def _redrive_confirmation(execution: Execution) -> Confirmation:
     return Confirmation(
         title="Re-drive an execution",
         lead=(
-            f"{queries.restart_of(execution)} Its retries are counted from zero. It stays on release "
+            f"{failures.restart_of(execution)} Its retries are counted from zero. It stays on release "
             f"{execution.release_version}, to which it is pinned."
         ),
         notice=notice,
@@ -268,3 +212,52 @@ def _cancel_confirmation(execution: Execution) -> Confirmation:
 def _cancel(execution: Execution, requested: OperatorRequest) -> str:
     cancel(execution.tenant, execution.pk, actor=requested.actor, reason=requested.reason)
     return "The execution is cancelled."
+
+
+class ExecutionPages(LongList):
+    """The pages of one execution. `governance.execution_page` adds the list and the acts."""
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Execution]:
+        rows: QuerySet[Execution] = super().get_queryset(request).defer("progress")
+        return rows
+
+    compare = execution_comparison.show
+    payload = payloads.download
+
+    redrive = confirmed(
+        "<uuid:object_id>/redrive/", Act.EXECUTION_REDRIVE, Scope.OPERATE, _redrive_confirmation, _redrive
+    )
+    cancel = confirmed("<uuid:object_id>/cancel/", Act.EXECUTION_CANCEL, Scope.OPERATE, _cancel_confirmation, _cancel)
+
+    @serves("<uuid:object_id>/provenance/")
+    def provenance(self, request: HttpRequest, execution: Execution) -> HttpResponse:
+        shown = provenance.shown(execution)
+        title = f"Provenance of {execution}"
+        return self.page(request, "executions/provenance.html", title=title, original=execution, **shown)
+
+    @serves("<uuid:object_id>/provenance.dsse.json")
+    def provenance_document(self, request: HttpRequest, execution: Execution) -> HttpResponse:
+        return provenance.download(execution)
+
+    def show(self, request: HttpRequest, row: Execution) -> HttpResponse:
+        shown = self._shown(request, row, Now(row))
+        return self.page(request, "executions/execution.html", title=f"Execution {row}", original=row, **shown)
+
+    @serves("<uuid:object_id>/live/", polled=True)
+    def live(self, request: HttpRequest, execution: Execution) -> HttpResponse:
+        """Return the live part of the page, or 204 if the page already shows its current state."""
+        now = Now(execution)
+        if request.GET.get("shown") == now.mark:
+            return HttpResponse(status=204)
+        return self.page(request, "executions/execution_live.html", **self._shown(request, execution, now))
+
+    def _shown(self, request: HttpRequest, execution: Execution, now: Now) -> dict[str, Any]:
+        may_read = self.may(request, Scope.PAYLOADS, execution)
+        return {
+            **header(execution, now),
+            "may_operate": self.may(request, Scope.OPERATE, execution),
+            "may_submit": self.may(request, Scope.SUBMIT, execution),
+            "may_activate": self.may(request, Scope.ACTIVATE, execution),
+            "may_read": may_read,
+            **execution_tabs.shown(request, execution, may_read=may_read),
+        }

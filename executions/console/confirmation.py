@@ -13,7 +13,9 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 from executions.models import Campaign
 from foundation.errors import CoordinatorError
 from tenancy.access import actor
-from tenancy.admin.base import TenantScopedAdmin, problem_of
+from tenancy.admin.base import TenantScopedAdmin, View, problem_of, serves
+from tenancy.audit.acts import Act
+from tenancy.roles import Scope
 
 LONGEST_REASON = Campaign._meta.get_field("reason").max_length
 HIGHEST_VERSION = 2**63 - 1
@@ -34,6 +36,12 @@ class ConfirmationForm(forms.Form):
     )
     acknowledged = forms.BooleanField(required=False)
     acknowledged_too = forms.BooleanField(required=False)
+
+    def __init__(self, confirmation: "Confirmation", *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        if confirmation.reason_required:
+            self.fields["reason"].required = True
+            self.fields["reason"].help_text = "It is stored permanently in the history."
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,45 +92,24 @@ def confirm(
     `carry_out` returns the success message. If the change is rejected, the page is shown again with the current state
     and the typed reason.
     """
-    confirmation = confirmation_for(row)
+    confirmation, problem = confirmation_for(row), None
     if request.method != "POST":
-        form = _form(confirmation, initial={"expected_version": confirmation.version})
-        return _page(pages, request, row, confirmation, form, status=409 if confirmation.refusal else 200)
-    form = _form(confirmation, request.POST)
-    if not form.is_valid():
-        return _page(pages, request, row, confirmation, form, status=400)
-    try:
-        message = carry_out(row, OperatorRequest(actor(request.user), **form.cleaned_data))
-    except CoordinatorError as error:
-        row = pages.row_or_404(request, row.pk)
-        confirmation = confirmation_for(row)
-        # The typed reason stays; the version is the one that the page shows now.
-        shown = {"reason": form.cleaned_data["reason"], "expected_version": confirmation.version}
-        form = _form(confirmation, initial=shown)
-        return _page(pages, request, row, confirmation, form, error=error, status=error.status)
-    messages.success(request, message)
-    return redirect(confirmation.back)
-
-
-def _form(confirmation: Confirmation, *arguments: Any, **more: Any) -> ConfirmationForm:
-    form = ConfirmationForm(*arguments, **more)
-    if confirmation.reason_required:
-        form.fields["reason"].required = True
-        form.fields["reason"].help_text = "It is stored permanently in the history."
-    return form
-
-
-def _page(
-    pages: TenantScopedAdmin,
-    request: HttpRequest,
-    row: Any,
-    confirmation: Confirmation,
-    form: ConfirmationForm,
-    *,
-    status: int,
-    error: CoordinatorError | None = None,
-) -> HttpResponse:
-    problem = problem_of(error) if error else None
+        form = ConfirmationForm(confirmation, initial={"expected_version": confirmation.version})
+        status = 409 if confirmation.refusal else 200
+    elif not (form := ConfirmationForm(confirmation, request.POST)).is_valid():
+        status = 400
+    else:
+        try:
+            message = carry_out(row, OperatorRequest(actor(request.user), **form.cleaned_data))
+        except CoordinatorError as error:
+            row = pages.row_or_404(request, row.pk)
+            confirmation, problem, status = confirmation_for(row), problem_of(error), error.status
+            # The typed reason stays; the version is the one that the page shows now.
+            shown = {"reason": form.cleaned_data["reason"], "expected_version": confirmation.version}
+            form = ConfirmationForm(confirmation, initial=shown)
+        else:
+            messages.success(request, message)
+            return redirect(confirmation.back)
     return pages.page(
         request,
         "executions/confirmation.html",
@@ -133,3 +120,19 @@ def _page(
         form=form,
         problem=problem,
     )
+
+
+def confirmed(
+    route: str,
+    act: Act,
+    scope: Scope,
+    confirmation_for: Callable[[Any], Confirmation],
+    carry_out: Callable[[Any, OperatorRequest], str],
+) -> View:
+    """Return a page of an admin class (`serves`) that asks for confirmation as `confirm` does."""
+
+    @serves(route, act, scope)
+    def page(pages: TenantScopedAdmin, request: HttpRequest, row: Any) -> HttpResponse:
+        return confirm(pages, request, row, confirmation_for, carry_out)
+
+    return page

@@ -7,9 +7,9 @@ from typing import Any
 
 from django.utils import timezone
 
-from executions.admin.payloads import bounded_json, typed_value
 from executions.awaits import claims
 from executions.awaits.interactions import answer_types, gives_many, request_type
+from executions.console.payloads import bounded_json, typed_value
 from executions.errors import AnswerInvalid
 from executions.models import Interaction
 from executions.questions.building import edited, form_of, of_form, with_problems

@@ -8,38 +8,34 @@ from django.urls import path, reverse
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
-from rest_framework.generics import ListAPIView
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from executions.awaits import claims, interactions
+from executions import errors
+from executions.awaits import claims
+from executions.awaits import interactions as answering
 from executions.awaits.interactions import Completion
-from executions.errors import (
-    AnswerInvalid,
-    AwaitTimedOut,
-    CorrelationAmbiguous,
-    DelegateUnknown,
-    InteractionClaimed,
-    InteractionClosed,
-    InteractionNotClaimed,
-    InteractionUnknown,
-    ResumeTokenInvalid,
-)
 from executions.models import IS_CLAIMED, Interaction
 from foundation.api.fields import Flag, Identifier, StrictSerializer, Text, Uuid
 from foundation.api.filters import FlagFilter
-from foundation.api.pagination import NewestFirst
 from tenancy.api import payloads
-from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.api.operations import listing, operation, refuses
+from tenancy.api.tenant_view import TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 from wire.resume_token import LONGEST
 
 PENDING = "pending"
 PAYLOAD_HELP = "Null if the token has neither of the scopes `payloads:read` and `interactions:complete`."
-REFUSALS = (ResumeTokenInvalid, InteractionUnknown, AwaitTimedOut, InteractionClosed, AnswerInvalid)
+REFUSALS = (
+    errors.ResumeTokenInvalid,
+    errors.InteractionUnknown,
+    errors.AwaitTimedOut,
+    errors.InteractionClosed,
+    errors.AnswerInvalid,
+)
 RESPONSE_HELP = (
     "Any JSON of the contract's type. If the await takes many items in one interaction, this is an array of them."
 )
@@ -55,9 +51,9 @@ class CompleteRequest(StrictSerializer):
         ]
     }
 
-    interactionId = Uuid(required=False, allow_null=True, default=None)
-    correlationId = Identifier(max_length=200, required=False, allow_null=True, default=None)
-    resumeToken = Text(max_length=LONGEST, required=False, allow_null=True, default=None)
+    interactionId = Uuid(required=False, allow_null=True, default=None, source="interaction_id")
+    correlationId = Identifier(max_length=200, required=False, allow_null=True, default=None, source="correlation_id")
+    resumeToken = Text(max_length=LONGEST, required=False, allow_null=True, default=None, source="resume_token")
     response = serializers.JSONField(allow_null=True, help_text=RESPONSE_HELP)
     note = Text(
         max_length=claims.LONGEST_NOTE,
@@ -68,7 +64,7 @@ class CompleteRequest(StrictSerializer):
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        if all(attrs[name] is None for name in ("interactionId", "correlationId", "resumeToken")):
+        if all(attrs[name] is None for name in ("interaction_id", "correlation_id", "resume_token")):
             raise serializers.ValidationError(
                 {"interactionId": serializers.ErrorDetail("or correlationId or resumeToken is required", "required")}
             )
@@ -77,7 +73,10 @@ class CompleteRequest(StrictSerializer):
 
 class ClaimRequest(StrictSerializer):
     takeOver = Flag(
-        required=False, default=False, help_text="Take over the claim of another caller, which otherwise is an error."
+        required=False,
+        default=False,
+        source="take_over",
+        help_text="Take over the claim of another caller, which otherwise is an error.",
     )
 
 
@@ -200,107 +199,52 @@ class InteractionFilter(filters.FilterSet):
         return rows.filter(status__in=Interaction.OPEN if value == PENDING else [value])
 
 
-class NearestDeadline(NewestFirst):
-    ordering = ("deadline", "created_at", "id")
-
-
-@extend_schema(parameters=[TENANT], tags=["interactions"])
-class Interactions(TenantView, ListAPIView[Interaction]):
+@listing("interactions", Interaction, InteractionView, InteractionFilter, ordering=("deadline", "created_at", "id"))
+def interactions(view: TenantView) -> Any:
     """The interactions of the tenant's executions, nearest deadline first."""
-
-    serializer_class = InteractionView
-    filterset_class = InteractionFilter
-    pagination_class = NearestDeadline
-    queryset = Interaction.objects.none()
-
-    def get_queryset(self) -> Any:
-        return interactions.interactions(self.tenant)
+    return answering.interactions(view.tenant)
 
 
-@extend_schema(parameters=[TENANT], tags=["interactions"])
-class OneInteraction(TenantView):
-    refusals: ClassVar = {"GET": (InteractionUnknown,)}
-
-    @extend_schema(operation_id="interaction", responses=InteractionView)
-    def get(self, request: Request, tenant: str, interaction_id: uuid.UUID) -> Response:
-        """One interaction with its request, assignee, deadline, and response."""
-        found = interactions.interaction(self.tenant, interaction_id)
-        return Response(InteractionView(found, context={"request": request}).data)
+@operation("interactions", "interaction", InteractionView, method="GET")
+@refuses(errors.InteractionUnknown)
+def one_interaction(view: TenantView, interaction_id: uuid.UUID) -> Any:
+    """One interaction with its request, assignee, deadline, and response."""
+    return answering.interaction(view.tenant, interaction_id)
 
 
-@extend_schema(parameters=[TENANT], tags=["interactions"])
-class CompleteInteraction(TenantView):
-    refusals: ClassVar = {"POST": (*REFUSALS, CorrelationAmbiguous)}
-
-    @declares(Act.INTERACTION_ANSWER, Scope.ANSWER)
-    @extend_schema(operation_id="completeInteraction", request=CompleteRequest, responses=CompletionView)
-    def post(self, request: Request, tenant: str) -> Response:
-        """Complete an interaction. The first response is recorded. A repeated request returns it as a duplicate."""
-        body = CompleteRequest.validated(request.data)
-        completion = interactions.complete(
-            self.tenant,
-            interaction_id=body["interactionId"],
-            correlation_id=body["correlationId"],
-            resume_token=body["resumeToken"],
-            response=body["response"],
-            actor=self.actor,
-            note=body["note"],
-        )
-        return Response(CompletionView(completion).data)
+@operation("interactions", "completeInteraction", CompletionView, body=CompleteRequest)
+@declares(Act.INTERACTION_ANSWER, Scope.ANSWER)
+@refuses(*REFUSALS, errors.CorrelationAmbiguous)
+def complete_interaction(view: TenantView, **body: Any) -> Any:
+    """Complete an interaction. The first response is recorded. A repeated request returns it as a duplicate."""
+    return answering.complete(view.tenant, actor=view.actor, **body)
 
 
-class ClaimView(TenantView):
-    """The base of the views that change who works on an interaction."""
+@operation("interactions", "claimInteraction", InteractionView, body=ClaimRequest)
+@declares(Act.INTERACTION_CLAIM, Scope.ANSWER)
+@refuses(errors.InteractionUnknown, errors.InteractionClosed, errors.InteractionClaimed)
+def claim_interaction(view: TenantView, interaction_id: uuid.UUID, take_over: bool) -> Any:
+    """Say that the caller is working on an interaction, for 30 minutes. A repeated claim starts them again.
 
-    def changed(self, interaction: Interaction) -> Response:
-        return Response(InteractionView(interaction, context={"request": self.request}).data)
-
-
-@extend_schema(parameters=[TENANT], tags=["interactions"])
-class ClaimInteraction(ClaimView):
-    refusals: ClassVar = {"POST": (InteractionUnknown, InteractionClosed, InteractionClaimed)}
-
-    @declares(Act.INTERACTION_CLAIM, Scope.ANSWER)
-    @extend_schema(operation_id="claimInteraction", request=ClaimRequest, responses=InteractionView)
-    def post(self, request: Request, tenant: str, interaction_id: uuid.UUID) -> Response:
-        """Say that the caller is working on an interaction, for 30 minutes. A repeated claim starts them again.
-
-        A claim is for people: it keeps no client from responding. The body is optional.
-        """
-        body = ClaimRequest.validated(request.data)
-        claimed = claims.claim(self.tenant, interaction_id, actor=self.actor, take_over=body["takeOver"])
-        return self.changed(claimed)
+    A claim is for people: it keeps no client from responding. The body is optional.
+    """
+    return claims.claim(view.tenant, interaction_id, actor=view.actor, take_over=take_over)
 
 
-@extend_schema(parameters=[TENANT], tags=["interactions"])
-class ReleaseInteraction(ClaimView):
-    refusals: ClassVar = {"POST": (InteractionUnknown, InteractionClosed, InteractionNotClaimed)}
-
-    @declares(Act.INTERACTION_RELEASE, Scope.ANSWER)
-    @extend_schema(operation_id="releaseInteraction", request=None, responses=InteractionView)
-    def post(self, request: Request, tenant: str, interaction_id: uuid.UUID) -> Response:
-        """End the caller's claim."""
-        return self.changed(claims.release(self.tenant, interaction_id, actor=self.actor))
+@operation("interactions", "releaseInteraction", InteractionView)
+@declares(Act.INTERACTION_RELEASE, Scope.ANSWER)
+@refuses(errors.InteractionUnknown, errors.InteractionClosed, errors.InteractionNotClaimed)
+def release_interaction(view: TenantView, interaction_id: uuid.UUID) -> Any:
+    """End the caller's claim."""
+    return claims.release(view.tenant, interaction_id, actor=view.actor)
 
 
-@extend_schema(parameters=[TENANT], tags=["interactions"])
-class DelegateInteraction(ClaimView):
-    refusals: ClassVar = {"POST": (InteractionUnknown, DelegateUnknown, InteractionClosed, InteractionClaimed)}
-
-    @declares(Act.INTERACTION_DELEGATE, Scope.ANSWER)
-    @extend_schema(operation_id="delegateInteraction", request=DelegateRequest, responses=InteractionView)
-    def post(self, request: Request, tenant: str, interaction_id: uuid.UUID) -> Response:
-        """Pass an interaction on to a member of the tenant, and end its claim."""
-        body = DelegateRequest.validated(request.data)
-        passed_on = claims.delegate(
-            self.tenant,
-            interaction_id,
-            actor=self.actor,
-            to=body["to"],
-            note=body["note"],
-            take_over=body["takeOver"],
-        )
-        return self.changed(passed_on)
+@operation("interactions", "delegateInteraction", InteractionView, body=DelegateRequest)
+@declares(Act.INTERACTION_DELEGATE, Scope.ANSWER)
+@refuses(errors.InteractionUnknown, errors.DelegateUnknown, errors.InteractionClosed, errors.InteractionClaimed)
+def delegate_interaction(view: TenantView, interaction_id: uuid.UUID, **body: Any) -> Any:
+    """Pass an interaction on to a member of the tenant, and end its claim."""
+    return claims.delegate(view.tenant, interaction_id, actor=view.actor, **body)
 
 
 @extend_schema(tags=["interactions"])
@@ -315,7 +259,7 @@ class Resume(APIView):
     def post(self, request: Request) -> Response:
         """Complete an interaction with a resume token, as the receiver of a webhook does."""
         body = ResumeRequest.validated(request.data)
-        completion = interactions.resume(
+        completion = answering.resume(
             body["resumeToken"],
             response=body["response"],
             actor=f"resume-token:{body['actor']}" if body["actor"] else "resume-token",
@@ -324,10 +268,10 @@ class Resume(APIView):
 
 
 urlpatterns = [
-    path("interactions", Interactions.as_view(), name="interactions"),
-    path("interactions/complete", CompleteInteraction.as_view(), name="interaction-complete"),
-    path("interactions/<uuid:interaction_id>/claim", ClaimInteraction.as_view(), name="interaction-claim"),
-    path("interactions/<uuid:interaction_id>/release", ReleaseInteraction.as_view(), name="interaction-release"),
-    path("interactions/<uuid:interaction_id>/delegate", DelegateInteraction.as_view(), name="interaction-delegate"),
-    path("interactions/<uuid:interaction_id>", OneInteraction.as_view(), name="interaction"),
+    path("interactions", interactions, name="interactions"),
+    path("interactions/complete", complete_interaction, name="interaction-complete"),
+    path("interactions/<uuid:interaction_id>/claim", claim_interaction, name="interaction-claim"),
+    path("interactions/<uuid:interaction_id>/release", release_interaction, name="interaction-release"),
+    path("interactions/<uuid:interaction_id>/delegate", delegate_interaction, name="interaction-delegate"),
+    path("interactions/<uuid:interaction_id>", one_interaction, name="interaction"),
 ]

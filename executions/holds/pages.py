@@ -10,7 +10,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.text import Truncator
 
-from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
+from executions.console.confirmation import Confirmation, OperatorRequest, confirm
 from executions.holds import holds
 from executions.models import TERMINAL_VALUES, Execution, Hold
 from foundation.admin.columns import column, moment

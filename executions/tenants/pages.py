@@ -8,7 +8,7 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
+from executions.console.confirmation import Confirmation, OperatorRequest, confirm
 from executions.inspection.counts import use
 from executions.lifecycle import retention
 from executions.models import WorkerKeyChange

@@ -12,8 +12,8 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
-from executions.admin.filters import PipelineFilter, ReleaseFilter
+from executions.console.confirmation import Confirmation, OperatorRequest, confirmed
+from executions.console.filters import ReleaseFilter
 from executions.models import CodeOrigin, Execution, Worker, WorkerEligibility, WorkerEvent
 from executions.models.states import State
 from executions.transports.rest.calls import base_of
@@ -22,9 +22,10 @@ from executions.workers.eligibility import differing
 from executions.workers.registry import REST
 from foundation.admin.columns import badge, column, moment, on_one_line
 from foundation.admin.times import relative
+from releases.admin.filters import PipelineFilter
 from releases.models import Release
 from tenancy.access import tenants_of
-from tenancy.admin.base import ReadOnlyAdmin, serves
+from tenancy.admin.base import ReadOnlyAdmin
 from tenancy.admin.lists import ScopedFilter, TenantFilter, text, time
 from tenancy.audit.acts import Act
 from tenancy.roles import Scope
@@ -125,6 +126,58 @@ class DriftFilter(ScopedFilter):
         return differing(queryset) if self.value() == "yes" else queryset
 
 
+def _confirmation(worker: Worker, **members: Any) -> Confirmation:
+    return Confirmation(
+        back=reverse("admin:executions_worker_change", args=[worker.pk]),
+        facts=[
+            ("Worker", worker.worker_id),
+            ("Tenant", worker.tenant.slug),
+            ("Pipeline", worker.pipeline_id),
+            ("Release", worker.release_version),
+            ("Last heartbeat", moment(worker.last_heartbeat_at)),
+        ],
+        **members,
+    )
+
+
+def _drain_confirmation(worker: Worker) -> Confirmation:
+    return _confirmation(
+        worker,
+        title=f"Drain {worker.worker_id}",
+        lead=(
+            "It finishes the transitions in progress and gets no more until it is undrained, even after a restart. If "
+            "no other worker hosts its release, the executions of that release wait."
+        ),
+        button="Drain",
+        icon="pause_circle",
+        refusal="An operator has already requested a drain." if worker.drained_by_operator_at else "",
+    )
+
+
+def _drain(worker: Worker, requested: OperatorRequest) -> str:
+    registry.drain(worker.tenant, worker.pipeline_id, worker.worker_id, actor=requested.actor, reason=requested.reason)
+    # What it has in hand is on the page, which is updated. A message is not.
+    return f"{worker.worker_id} gets no more executions until it is undrained."
+
+
+def _undrain_confirmation(worker: Worker) -> Confirmation:
+    return _confirmation(
+        worker,
+        title=f"Undrain {worker.worker_id}",
+        lead="This ends the drain that an operator requested. The worker's own state applies again.",
+        button="Undrain",
+        icon="play_circle",
+        refusal="" if worker.drained_by_operator_at else "No operator has requested a drain.",
+    )
+
+
+def _undrain(worker: Worker, requested: OperatorRequest) -> str:
+    registry.undrain(
+        worker.tenant, worker.pipeline_id, worker.worker_id, actor=requested.actor, reason=requested.reason
+    )
+    return f"{worker.worker_id} may get work again."
+
+
 @admin.register(Worker)
 class WorkerAdmin(ReadOnlyAdmin):
     list_display = (
@@ -140,7 +193,7 @@ class WorkerAdmin(ReadOnlyAdmin):
         "tenant",
     )
     list_select_related = ("tenant", "eligibility")
-    list_filter = (StateFilter, DriftFilter, PipelineFilter, ReleaseFilter, TenantFilter)
+    list_filter = (StateFilter, DriftFilter, PipelineFilter.at("pipeline_id"), ReleaseFilter, TenantFilter)
     change_list_template = "executions/worker_list.html"
     empty = "Start one with `pipelines worker`, next to the release that it runs. It registers automatically."
     search_fields = ("worker_id", "release_version")
@@ -198,13 +251,8 @@ class WorkerAdmin(ReadOnlyAdmin):
             return f"by an operator, {relative(worker.drained_by_operator_at, timezone.now())}"
         return f"automatic, {relative(worker.draining_since, timezone.now())}" if worker.draining_since else None
 
-    @serves("<int:object_id>/drain/", Act.WORKER_DRAIN, Scope.OPERATE)
-    def drain(self, request: HttpRequest, worker: Worker) -> HttpResponse:
-        return confirm(self, request, worker, _drain_confirmation, _drain)
-
-    @serves("<int:object_id>/undrain/", Act.WORKER_UNDRAIN, Scope.OPERATE)
-    def undrain(self, request: HttpRequest, worker: Worker) -> HttpResponse:
-        return confirm(self, request, worker, _undrain_confirmation, _undrain)
+    drain = confirmed("<int:object_id>/drain/", Act.WORKER_DRAIN, Scope.OPERATE, _drain_confirmation, _drain)
+    undrain = confirmed("<int:object_id>/undrain/", Act.WORKER_UNDRAIN, Scope.OPERATE, _undrain_confirmation, _undrain)
 
     def show(self, request: HttpRequest, row: Worker) -> HttpResponse:
         host = row.eligibility
@@ -266,58 +314,3 @@ def _running(host: WorkerEligibility) -> list[Execution]:
         return []
     rows = Execution.objects.filter(release=host.release_id, status=State.RUNNING, lease_owner=host.lease_owner)
     return list(rows.defer("input", "result", "progress").order_by("updated_at")[: RUNNING_SHOWN + 1])
-
-
-# --- requests -------------------------------------------------------------------------------------
-
-
-def _confirmation(worker: Worker, **members: Any) -> Confirmation:
-    return Confirmation(
-        back=reverse("admin:executions_worker_change", args=[worker.pk]),
-        facts=[
-            ("Worker", worker.worker_id),
-            ("Tenant", worker.tenant.slug),
-            ("Pipeline", worker.pipeline_id),
-            ("Release", worker.release_version),
-            ("Last heartbeat", moment(worker.last_heartbeat_at)),
-        ],
-        **members,
-    )
-
-
-def _drain_confirmation(worker: Worker) -> Confirmation:
-    return _confirmation(
-        worker,
-        title=f"Drain {worker.worker_id}",
-        lead=(
-            "It finishes the transitions in progress and gets no more until it is undrained, even after a restart. If "
-            "no other worker hosts its release, the executions of that release wait."
-        ),
-        button="Drain",
-        icon="pause_circle",
-        refusal="An operator has already requested a drain." if worker.drained_by_operator_at else "",
-    )
-
-
-def _drain(worker: Worker, requested: OperatorRequest) -> str:
-    registry.drain(worker.tenant, worker.pipeline_id, worker.worker_id, actor=requested.actor, reason=requested.reason)
-    # What it has in hand is on the page, which is updated. A message is not.
-    return f"{worker.worker_id} gets no more executions until it is undrained."
-
-
-def _undrain_confirmation(worker: Worker) -> Confirmation:
-    return _confirmation(
-        worker,
-        title=f"Undrain {worker.worker_id}",
-        lead="This ends the drain that an operator requested. The worker's own state applies again.",
-        button="Undrain",
-        icon="play_circle",
-        refusal="" if worker.drained_by_operator_at else "No operator has requested a drain.",
-    )
-
-
-def _undrain(worker: Worker, requested: OperatorRequest) -> str:
-    registry.undrain(
-        worker.tenant, worker.pipeline_id, worker.worker_id, actor=requested.actor, reason=requested.reason
-    )
-    return f"{worker.worker_id} may get work again."

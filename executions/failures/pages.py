@@ -16,12 +16,11 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.paginator import InfinitePaginator
 
-from executions.admin.dead_letters import ErrorCodeFilter
-from executions.admin.filters import STATE_VARIANTS, PipelineFilter, ReleaseFilter, SinceFilter
-from executions.admin.payloads import readers, tenants_shown
+from executions.console.filters import STATE_VARIANTS, ReleaseFilter, SinceFilter
+from executions.console.payloads import tenants_shown
 from executions.failures import queries
+from executions.failures.dead_letter_pages import ErrorCodeFilter
 from executions.failures.queries import Figures, Step
 from executions.lifecycle.queries import traceback_of
 from executions.models import FailureGroup, is_new
@@ -29,10 +28,11 @@ from executions.models.failure_group import LONGEST_ASSIGNEE, LONGEST_NOTE
 from foundation.admin.columns import badge, column, moment
 from foundation.admin.times import relative, timed
 from foundation.errors import CoordinatorError
+from releases.admin.filters import PipelineFilter
 from releases.states import Status
 from tenancy import members
 from tenancy.access import actor
-from tenancy.admin.base import ReadOnlyAdmin, serves
+from tenancy.admin.base import LongList, serves
 from tenancy.admin.lists import ScopedFilter, TenantFilter
 from tenancy.admin.template_tags import denial_of
 from tenancy.audit.acts import Act
@@ -63,14 +63,6 @@ class LastSeenFilter(SinceFilter):
     lookup = "last_seen_at"
 
 
-class GroupsPipelineFilter(PipelineFilter):
-    lookup = "release__pipeline__pipeline_id"
-
-
-class GroupsReleaseFilter(ReleaseFilter):
-    lookup = "release__release_version"
-
-
 class DecisionForm(forms.Form):
     """What a person decides about a group. A member that is not sent stays as it is."""
 
@@ -86,22 +78,19 @@ class DecisionForm(forms.Form):
 
 
 @admin.register(FailureGroup)
-class FailureGroupAdmin(ReadOnlyAdmin):
+class FailureGroupAdmin(LongList):
     empty = "Failures that have the same cause are listed here together, with what can be done about them."
     list_display = ("error", "state", "on_release", "step", "tenant", "count", "by_hour", "newest", "owner")
     list_filter = (
         StateFilter,
         LastSeenFilter,
-        GroupsPipelineFilter,
-        GroupsReleaseFilter,
+        PipelineFilter.at("release__pipeline__pipeline_id"),
+        ReleaseFilter.at("release__release_version"),
         ErrorCodeFilter,
         TenantFilter,
     )
     ordering = ("-last_seen_at", "-id")
     list_per_page = 25
-    paginator = InfinitePaginator
-    show_full_result_count = False
-    sortable_by = ()
     change_list_template = "executions/failure_group_list.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[FailureGroup]:
@@ -193,7 +182,6 @@ class FailureGroupAdmin(ReadOnlyAdmin):
             "state_variant": VARIANTS[_state(new)],
             "letters": [(letter, STATE_VARIANTS[letter.execution.shown_status]) for letter in letters],
             "may_read": may_read,
-            "readers": readers(),
             "traceback": traceback_of(letters[0]) if letters and may_read else "",
             "may_operate": may_operate,
             "acts": self._acts(request, row, may_operate),
@@ -215,7 +203,7 @@ class FailureGroupAdmin(ReadOnlyAdmin):
                     messages.success(request, "Saved.")
             except CoordinatorError as error:
                 messages.error(request, f"{error.detail} Nothing changed.")
-        return redirect(_page_of(group))
+        return redirect("admin:executions_failuregroup_change", group.pk)
 
     def _acts(self, request: HttpRequest, group: FailureGroup, may_operate: bool) -> list[dict[str, str]]:
         """Return the buttons of the page. An act that the user may not do is among them with the reason."""
@@ -276,10 +264,6 @@ def _state(new: bool) -> str:
 def _figures(group: FailureGroup) -> Figures:
     known: Figures = group._figures  # type: ignore[attr-defined]
     return known
-
-
-def _page_of(group: FailureGroup) -> str:
-    return reverse("admin:executions_failuregroup_change", args=[group.pk])
 
 
 def _campaign(group: FailureGroup, **more: str) -> str:

@@ -10,7 +10,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 
-from executions.admin.execution_search import COLUMNS, PAGING, SearchRequest, tidy_query
+from executions.console.execution_search import COLUMNS, PAGING, SearchRequest, tidy_query
 from executions.search import columns
 from executions.search.conditions import parse
 from foundation.errors import CoordinatorError, NotFound

@@ -18,7 +18,7 @@ from foundation.errors import InvalidRequest
 from tenancy.access import tenants_of
 from tenancy.admin.base import ReadOnlyAdmin, serves
 from tenancy.audit.acts import Act
-from tenancy.roles import Scope, roles_granting
+from tenancy.roles import Scope
 from wire.documents.json_reader import read_object
 from wire.findings import DocumentError
 
@@ -61,7 +61,7 @@ def shown(execution: Execution, name: str) -> dict[str, Any] | None:
 def curl(request: HttpRequest, execution: Execution) -> dict[str, Any]:
     """Return the curl command that submits the input again, and the file that it needs if the input is large."""
     url = request.build_absolute_uri(reverse("api:executions", args=[execution.tenant.slug]))
-    text = as_text(curl_body(execution))
+    text = json.dumps(curl_body(execution), ensure_ascii=False)
     file = reverse("admin:executions_execution_payload", args=[execution.pk, "request"])
     return {"text": curl_command(url, text), "file": file if len(text) > LONGEST_BODY else ""}
 
@@ -70,12 +70,6 @@ def tenants_shown(request: HttpRequest, *also: Scope) -> frozenset[int]:
     """Return the tenants whose payloads the user may read, or in which they hold one of the scopes in `also`."""
     ids = (tenants_of(request.user, scope).values_list("pk", flat=True) for scope in (Scope.PAYLOADS, *also))
     return frozenset(pk for each in ids for pk in each)
-
-
-def readers() -> str:
-    """Return the roles that may read payloads, in words."""
-    names = [role.label.lower() for role in roles_granting(Scope.PAYLOADS)]
-    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 @serves("<uuid:object_id>/payloads/<slug:name>.json", Act.ADMIN_PAGE, Scope.PAYLOADS, reads=True)
@@ -113,10 +107,6 @@ def curl_command(url: str, text: str) -> str:
         data,
     ]
     return " \\\n  ".join(lines)
-
-
-def as_text(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
 
 
 JSON_SHOWN = 20_000

@@ -14,8 +14,8 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from executions.admin.execution_search import SearchRequest
-from executions.admin.filters import NEWEST, STATE_VARIANTS
+from executions.console.execution_search import SearchRequest
+from executions.console.filters import NEWEST, STATE_VARIANTS
 from executions.models import TERMINAL_VALUES, DeadLetter, Execution
 from executions.search import columns
 from executions.search.conditions import STATUSES

@@ -10,9 +10,9 @@ from django.db.models import Q
 from django.http import HttpRequest
 from django.utils import timezone
 
-from executions.admin import payloads
-from executions.admin.filters import STATE_VARIANTS
-from executions.admin.wording import REASONS
+from executions.console import payloads
+from executions.console.filters import STATE_VARIANTS
+from executions.failures.queries import REASONS, step_names
 from executions.inspection.timeline import BUSY, Await, Bar, Kind, Pause, Row, timeline
 from executions.inspection.timeline_times import Axis
 from executions.lifecycle import queries
@@ -58,7 +58,7 @@ def _payloads(request: HttpRequest, execution: Execution) -> dict[str, Any]:
 
 def _error(execution: Execution, may_read: bool) -> dict[str, Any]:
     failures = DeadLetter.objects.filter(execution=execution).order_by("-created_at", "-id")[:FAILURES_SHOWN]
-    names = dict(enumerate(step_names(execution)))
+    names = dict(enumerate(step_names(execution.release)))
     return {
         "traceback": queries.traceback(execution) if may_read else "",
         "failures": [
@@ -90,7 +90,7 @@ def _events(request: HttpRequest, execution: Execution, may_read: bool) -> dict[
 
 def _progress(execution: Execution, may_read: bool) -> dict[str, Any]:
     kept = execution.events.filter(kind="CHECKPOINT").order_by("-sequence")[: CHECKPOINTS_SHOWN + 1]
-    names = dict(enumerate(step_names(execution)))
+    names = dict(enumerate(step_names(execution.release)))
     rows = [
         {
             "sequence": event.sequence,
@@ -132,13 +132,9 @@ def rows_of(execution: Execution, now: datetime) -> list[Row]:
     newest = execution.events.order_by("-sequence").values_list(*columns)[:MOST_EVENTS]
     events = [Event(*row) for row in reversed(newest)]
     awaits, pauses = _awaits(execution), _pauses(execution)
-    return timeline(step_names(execution), events, awaits, pauses, now=now, running_since=execution.running_since)
-
-
-def step_names(execution: Execution) -> list[str]:
-    """Return the names of the contract's steps; none if its release has no contract."""
-    contract = execution.release.contract
-    return [str(step.get("authoredName", "")) for step in contract.document.get("steps") or []] if contract else []
+    return timeline(
+        step_names(execution.release), events, awaits, pauses, now=now, running_since=execution.running_since
+    )
 
 
 def worked(row: Row) -> timedelta | None:

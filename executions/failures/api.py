@@ -1,15 +1,12 @@
 """REST: lists the groups of failures of a tenant, and records what people decide about them."""
 
 import uuid
-from typing import Any, ClassVar
+from typing import Any
 
 from django.urls import path
 from django_filters import rest_framework as filters
-from drf_spectacular.utils import extend_schema, extend_schema_field
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
-from rest_framework.generics import ListAPIView
-from rest_framework.request import Request
-from rest_framework.response import Response
 
 from executions.errors import AssigneeInvalid, FailureGroupUnknown
 from executions.failures import queries
@@ -18,10 +15,10 @@ from executions.models import FailureGroup, is_new
 from executions.models.failure_group import LONGEST_ASSIGNEE, LONGEST_NOTE
 from foundation.api.fields import Flag, StrictSerializer, Text
 from foundation.api.filters import FlagFilter, MomentFilter
-from foundation.api.pagination import NewestFirst
 from releases.states import Status
 from tenancy.api import payloads
-from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.api.operations import either, listing, operation, refuses
+from tenancy.api.tenant_view import TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 
@@ -106,54 +103,52 @@ class FailureGroupFilter(filters.FilterSet):
         return queryset.filter(is_new()) if value else queryset.exclude(is_new())
 
 
-class LastSeenFirst(NewestFirst):
-    ordering = ("-last_seen_at", "-id")
+def _figures(groups: list[FailureGroup]) -> dict[str, Any]:
+    return {"figures": queries.figures([group.pk for group in groups])}
 
 
-@extend_schema(parameters=[TENANT], tags=["executions"])
-class FailureGroups(TenantView, ListAPIView[FailureGroup]):
+def _figures_of(group: FailureGroup) -> dict[str, Any]:
+    return {"figures": {group.pk: queries.figures_of(group)}}
+
+
+@listing(
+    "executions",
+    FailureGroup,
+    FailureGroupView,
+    FailureGroupFilter,
+    ordering=("-last_seen_at", "-id"),
+    context=_figures,
+)
+def failure_groups(view: TenantView) -> Any:
     """The groups of failures with the same release, step and cause. The group that failed last comes first."""
-
-    serializer_class = FailureGroupView
-    filterset_class = FailureGroupFilter
-    pagination_class = LastSeenFirst
-    queryset = FailureGroup.objects.none()
-
-    def get_queryset(self) -> Any:
-        return queries.groups_of(self.tenant)
-
-    def paginate_queryset(self, queryset: Any) -> Any:
-        page: Any = super().paginate_queryset(queryset)
-        self._figures = queries.figures([group.pk for group in page])
-        return page
-
-    def get_serializer_context(self) -> dict[str, Any]:
-        return {**super().get_serializer_context(), "figures": getattr(self, "_figures", {})}
+    return queries.groups_of(view.tenant)
 
 
-@extend_schema(parameters=[TENANT], tags=["executions"])
-class OneFailureGroup(TenantView):
-    refusals: ClassVar = {"GET": (FailureGroupUnknown,), "PATCH": (FailureGroupUnknown, AssigneeInvalid)}
-
-    @extend_schema(operation_id="failureGroup", responses=FailureGroupView)
-    def get(self, request: Request, tenant: str, failure_group_id: uuid.UUID) -> Response:
-        """One group with its numbers."""
-        return _response(request, queries.group(self.tenant, failure_group_id))
-
-    @declares(Act.FAILURE_GROUP_CHANGE, Scope.OPERATE)
-    @extend_schema(operation_id="changeFailureGroup", request=FailureGroupRequest, responses=FailureGroupView)
-    def patch(self, request: Request, tenant: str, failure_group_id: uuid.UUID) -> Response:
-        """Acknowledge, assign or annotate a group. A group that fails after its acknowledgement is new again."""
-        body = FailureGroupRequest.validated(request.data)
-        return _response(request, change(self.tenant, failure_group_id, actor=self.actor, **body))
+@operation("executions", "failureGroup", FailureGroupView, method="GET", context=_figures_of)
+@refuses(FailureGroupUnknown)
+def one_failure_group(view: TenantView, failure_group_id: uuid.UUID) -> Any:
+    """One group with its numbers."""
+    return queries.group(view.tenant, failure_group_id)
 
 
-def _response(request: Request, group: FailureGroup) -> Response:
-    context = {"request": request, "figures": {group.pk: queries.figures_of(group)}}
-    return Response(FailureGroupView(group, context=context).data)
+@operation(
+    "executions",
+    "changeFailureGroup",
+    FailureGroupView,
+    method="PATCH",
+    body=FailureGroupRequest,
+    context=_figures_of,
+)
+@declares(Act.FAILURE_GROUP_CHANGE, Scope.OPERATE)
+@refuses(FailureGroupUnknown, AssigneeInvalid)
+def change_failure_group(view: TenantView, failure_group_id: uuid.UUID, **body: Any) -> Any:
+    """Acknowledge, assign or annotate a group. A group that fails after its acknowledgement is new again."""
+    return change(view.tenant, failure_group_id, actor=view.actor, **body)
 
 
 urlpatterns = [
-    path("failure-groups", FailureGroups.as_view(), name="failure-groups"),
-    path("failure-groups/<uuid:failure_group_id>", OneFailureGroup.as_view(), name="failure-group"),
+    path("failure-groups", failure_groups, name="failure-groups"),
+    path(
+        "failure-groups/<uuid:failure_group_id>", either(one_failure_group, change_failure_group), name="failure-group"
+    ),
 ]

@@ -1,39 +1,26 @@
 """REST: re-drives and cancels executions, and lists dead letters."""
 
 import uuid
-from typing import Any, ClassVar
+from typing import Any
 
 from django.urls import path
 from django_filters import rest_framework as filters
-from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
-from rest_framework.generics import ListAPIView
-from rest_framework.request import Request
-from rest_framework.response import Response
 
-from executions.api.executions import ExecutionView, PinView
-from executions.errors import (
-    AnswerInvalid,
-    CancelRefused,
-    ExecutionChanged,
-    ExecutionUnknown,
-    InteractionUnknown,
-    RedriveRefused,
-    ReleaseRevokedConfirmation,
-    TenantNotAllowed,
-    VersionMismatch,
-)
-from executions.lifecycle.cancellation import cancel
-from executions.lifecycle.redrive import Answer, Redriven, redrive
+from executions import errors
+from executions.inspection.api import ExecutionView, PinView
+from executions.lifecycle import cancellation
+from executions.lifecycle import redrive as redriving
+from executions.lifecycle.redrive import Answer, Redriven
 from executions.models import DeadLetter
 from executions.models.states import State
-from executions.state_machine import dead_letters
+from executions.state_machine.dead_letters import letters
 from foundation.api.fields import Flag, StrictSerializer, Text, Uuid, WholeNumber
-from foundation.api.pagination import NewestFirst
 from releases.errors import ReleaseRetired
 from tenancy.access import require_scope
 from tenancy.api import payloads
-from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.api.operations import listing, operation, refuses
+from tenancy.api.tenant_view import TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 
@@ -54,12 +41,13 @@ class CancelRequest(StrictSerializer):
         required=False,
         allow_null=True,
         default=None,
+        source="expected_version",
         help_text="Reject the request unless the execution still has this version.",
     )
 
 
 class ReplacedAnswer(StrictSerializer):
-    interactionId = Uuid()
+    interactionId = Uuid(source="interaction_id")
     response = serializers.JSONField(allow_null=True)
 
 
@@ -67,10 +55,16 @@ class RedriveRequest(CancelRequest):
     allowFailed = Flag(
         required=False,
         default=False,
+        source="allow_failed",
         help_text="Also accept an execution that is FAILED: its error was reported as one that a retry cannot help, or "
         "a worker may have carried it out already (`OUTCOME_UNKNOWN`).",
     )
-    allowRevoked = Flag(required=False, default=False, help_text="Run the execution even if its release is revoked.")
+    allowRevoked = Flag(
+        required=False,
+        default=False,
+        source="allow_revoked",
+        help_text="Run the execution even if its release is revoked.",
+    )
     answer = ReplacedAnswer(
         required=False,
         allow_null=True,
@@ -130,84 +124,46 @@ class DeadLetterFilter(filters.FilterSet):
     failureGroupId = filters.UUIDFilter(field_name="group_id")
 
 
-class NewestCreated(NewestFirst):
-    ordering = ("-created_at", "-id")
+@operation("executions", "redriveExecution", RedriveView, body=RedriveRequest)
+@declares(Act.EXECUTION_REDRIVE, Scope.OPERATE)
+@refuses(
+    errors.TenantNotAllowed,
+    errors.ExecutionUnknown,
+    errors.RedriveRefused,
+    errors.VersionMismatch,
+    errors.ExecutionChanged,
+    ReleaseRetired,
+    errors.ReleaseRevokedConfirmation,
+    errors.InteractionUnknown,
+    errors.AnswerInvalid,
+)
+def redrive(view: TenantView, execution_id: uuid.UUID, answer: dict[str, Any] | None, **body: Any) -> Any:
+    """Run a failed execution again, from the step that failed, on the release to which it is pinned.
+
+    Its retries are counted from zero again. The body is optional.
+    """
+    if answer is not None:
+        require_scope(view.token, Scope.ANSWER)
+    replaced = Answer(**answer) if answer is not None else None
+    return redriving.redrive(view.tenant, execution_id, actor=view.actor, answer=replaced, **body)
 
 
-@extend_schema(parameters=[TENANT], tags=["executions"])
-class Redrive(TenantView):
-    refusals: ClassVar = {
-        "POST": (
-            TenantNotAllowed,
-            ExecutionUnknown,
-            RedriveRefused,
-            VersionMismatch,
-            ExecutionChanged,
-            ReleaseRetired,
-            ReleaseRevokedConfirmation,
-            InteractionUnknown,
-            AnswerInvalid,
-        )
-    }
-
-    @declares(Act.EXECUTION_REDRIVE, Scope.OPERATE)
-    @extend_schema(operation_id="redriveExecution", request=RedriveRequest, responses=RedriveView)
-    def post(self, request: Request, tenant: str, execution_id: uuid.UUID) -> Response:
-        """Run a failed execution again, from the step that failed, on the release to which it is pinned.
-
-        Its retries are counted from zero again. The body is optional.
-        """
-        body = RedriveRequest.validated(request.data)
-        answer = body["answer"]
-        if answer is not None:
-            require_scope(self.token, Scope.ANSWER)
-        redriven = redrive(
-            self.tenant,
-            execution_id,
-            actor=self.actor,
-            reason=body["reason"],
-            expected_version=body["expectedVersion"],
-            allow_failed=body["allowFailed"],
-            allow_revoked=body["allowRevoked"],
-            answer=None if answer is None else Answer(answer["interactionId"], answer["response"]),
-        )
-        return Response(RedriveView(redriven).data)
+@operation("executions", "cancelExecution", ExecutionView, body=CancelRequest)
+@declares(Act.EXECUTION_CANCEL, Scope.OPERATE)
+@refuses(errors.ExecutionUnknown, errors.CancelRefused, errors.VersionMismatch, errors.ExecutionChanged)
+def cancel(view: TenantView, execution_id: uuid.UUID, **body: Any) -> Any:
+    """Cancel an execution that has not ended. Cancelling it again changes nothing. The body is optional."""
+    return cancellation.cancel(view.tenant, execution_id, actor=view.actor, **body)
 
 
-@extend_schema(parameters=[TENANT], tags=["executions"])
-class Cancel(TenantView):
-    refusals: ClassVar = {"POST": (ExecutionUnknown, CancelRefused, VersionMismatch, ExecutionChanged)}
-
-    @declares(Act.EXECUTION_CANCEL, Scope.OPERATE)
-    @extend_schema(operation_id="cancelExecution", request=CancelRequest, responses=ExecutionView)
-    def post(self, request: Request, tenant: str, execution_id: uuid.UUID) -> Response:
-        """Cancel an execution that has not ended. Cancelling it again changes nothing. The body is optional."""
-        body = CancelRequest.validated(request.data)
-        execution = cancel(
-            self.tenant,
-            execution_id,
-            actor=self.actor,
-            reason=body["reason"],
-            expected_version=body["expectedVersion"],
-        )
-        return Response(ExecutionView(execution, context={"request": request}).data)
-
-
-@extend_schema(parameters=[TENANT], tags=["executions"])
-class DeadLetters(TenantView, ListAPIView[DeadLetter]):
+@listing("executions", DeadLetter, DeadLetterView, DeadLetterFilter, ordering=("-created_at", "-id"))
+def dead_letters(view: TenantView) -> Any:
     """The terminal failures of executions, newest first."""
-
-    serializer_class = DeadLetterView
-    filterset_class = DeadLetterFilter
-    pagination_class = NewestCreated
-    queryset = DeadLetter.objects.none()
-
-    def get_queryset(self) -> Any:
-        return dead_letters.letters(self.tenant)
+    return letters(view.tenant)
 
 
 urlpatterns = [
-    path("executions/<uuid:execution_id>/redrive", Redrive.as_view(), name="execution-redrive"),
-    path("executions/<uuid:execution_id>/cancel", Cancel.as_view(), name="execution-cancel"),
-    path("dead-letters", DeadLetters.as_view(), name="dead-letters"),
+    path("executions/<uuid:execution_id>/redrive", redrive, name="execution-redrive"),
+    path("executions/<uuid:execution_id>/cancel", cancel, name="execution-cancel"),
+    path("dead-letters", dead_letters, name="dead-letters"),
 ]

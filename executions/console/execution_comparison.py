@@ -9,8 +9,8 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
-from executions.admin.execution_tabs import rows_of, worked
-from executions.admin.payloads import NONE, readers, value_of
+from executions.console.execution_tabs import rows_of, worked
+from executions.console.payloads import NONE, value_of
 from executions.inspection.value_differences import MISSING, Difference, differences
 from executions.models import Execution
 from foundation.admin.times import lasting
@@ -38,7 +38,6 @@ def show(pages: ReadOnlyAdmin, request: HttpRequest, execution: Execution) -> Ht
         other=other,
         term=term,
         may_read=may_read,
-        readers=readers(),
         **(_compared(execution, other, may_read) if other else {}),
     )
 

@@ -8,28 +8,25 @@ from django.contrib import admin
 from django.db.models import F, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.text import Truncator
-from unfold.paginator import InfinitePaginator
 
-from executions.admin.filters import (
+from executions.console.filters import (
     NEWEST,
     STATE_VARIANTS,
-    ExecutionsPipelineFilter,
-    ExecutionsReleaseFilter,
     ExecutionsSmokeFilter,
+    ReleaseFilter,
     SinceFilter,
     newest_first,
 )
-from executions.admin.payloads import readers
-from executions.admin.wording import REASONS
 from executions.failures import queries
-from executions.failures.queries import Step, step_name
+from executions.failures.queries import REASONS, Step, step_name
 from executions.lifecycle.queries import traceback_of
 from executions.lifecycle.redrive import redrivable
 from executions.models import DeadLetter, FailureGroup
 from executions.models.states import State
 from foundation.admin.columns import badge, column
+from releases.admin.filters import PipelineFilter
 from tenancy.access import tenants_of
-from tenancy.admin.base import ReadOnlyAdmin
+from tenancy.admin.base import LongList
 from tenancy.admin.lists import Person, ScopedFilter, TenantFilter, TextFilter, text, time
 from tenancy.roles import Scope
 
@@ -91,15 +88,15 @@ class GroupFilter(TextFilter):
 
 
 @admin.register(DeadLetter)
-class DeadLetterAdmin(ReadOnlyAdmin):
+class DeadLetterAdmin(LongList):
     empty = "Executions that failed are listed here, once for each failure. They can be re-driven and resubmitted."
     list_display = ("failed", "key", "pipeline", "release", "tenant", "error_code", "why", "step", "current_status")
     list_filter = (
         SinceFilter,
         ReasonFilter,
         ErrorCodeFilter,
-        ExecutionsPipelineFilter,
-        ExecutionsReleaseFilter,
+        PipelineFilter.at("execution__pipeline_id"),
+        ReleaseFilter.at("execution__release_version"),
         ExecutionStatusFilter,
         GroupFilter,
         TenantFilter,
@@ -107,10 +104,6 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     )
     search_fields = ("execution__id",)
     search_help_text = "The id of the execution, in full"
-    list_per_page = 50
-    paginator = InfinitePaginator
-    show_full_result_count = False
-    sortable_by = ()
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         return newest_first(request)
@@ -164,7 +157,6 @@ class DeadLetterAdmin(ReadOnlyAdmin):
             "current_variant": STATE_VARIANTS[execution.shown_status],
             "changed_since": execution.version != row.execution_version,
             "may_read": may_read,
-            "readers": readers(),
             "traceback": traceback_of(row) if may_read else "",
             "step": self.step(row),
             "reason": self.why(row),
