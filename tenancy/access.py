@@ -19,27 +19,20 @@ from tenancy.models import NAME_ONCE, ApiToken, Membership, Tenant
 from tenancy.roles import Scope, roles_granting
 
 
-class ScopeMissing(CoordinatorError):
-    code = "SCOPE_MISSING"
-    status = 403
+class ScopeMissing(CoordinatorError, status=403):
     title = "The token or role does not allow this"
 
 
-class TokenLifetimeInvalid(CoordinatorError):
-    code = "TOKEN_LIFETIME_INVALID"
-    status = 422
+class TokenLifetimeInvalid(CoordinatorError, status=422):
     title = "The token's lifetime is not allowed"
 
 
-class TokenNameTaken(CoordinatorError):
-    code = "TOKEN_NAME_TAKEN"
-    status = 409
+class TokenNameTaken(CoordinatorError, status=409):
     title = "The tenant already has a token with this name"
 
 
-class TokenInvalid(CoordinatorError):
+class TokenInvalid(CoordinatorError, status=401):
     code = "NOT_AUTHENTICATED"
-    status = 401
     title = "A bearer token is required"
 
 

@@ -22,7 +22,6 @@ _ONCE = {"membership_once", "invitation_once"}
 
 
 class MemberUnknown(NotFound):
-    code = "MEMBER_UNKNOWN"
     title = "The person does not have this role in the tenant"
 
 

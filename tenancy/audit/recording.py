@@ -18,8 +18,6 @@ from wire.documents import json_writer
 P = ParamSpec("P")
 R = TypeVar("R")
 Outcome = AuditEntry.Outcome
-INSTALLATION: Final = None
-"""The chain of acts that belong to no tenant."""
 LONGEST_ACTOR: Final = 200
 LONGEST_OBJECT: Final = 1000
 LONGEST_REASON: Final = 2000

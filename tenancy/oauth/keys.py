@@ -30,9 +30,7 @@ RESPONSE_SECONDS = 3.0
 MAX_BYTES = 256 * 1024
 
 
-class IssuerUnavailable(CoordinatorError):
-    code = "ISSUER_UNAVAILABLE"
-    status = 503
+class IssuerUnavailable(CoordinatorError, status=503):
     title = "The keys of the OAuth issuer are unavailable"
 
 
