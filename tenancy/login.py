@@ -1,4 +1,4 @@
-"""Log-in with a password. All log-in forms of the product use this module."""
+"""Log-in with a password, and the validators of new ones. All log-in forms of the product use this module."""
 
 import logging
 from collections.abc import Callable
@@ -8,6 +8,7 @@ from django.contrib.auth import authenticate, logout
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import User
 from django.contrib.auth.signals import user_logged_in, user_logged_out
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.dispatch import receiver
 from django.http import HttpRequest
@@ -15,10 +16,10 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import render
 
 from tenancy import audit
-from tenancy.access import actor
+from tenancy.access import actor, end_tokens
 from tenancy.audit.acts import Act
-from tenancy.client_address import client_address
 from tenancy.login_throttle import Attempt, LoginThrottled
+from tenancy.origin import client_address
 
 logger = logging.getLogger(__name__)
 
@@ -112,3 +113,36 @@ class ThrottledPage:
         response = render(request, "429.html", {"until": exception.until}, status=exception.status)
         response.headers["Retry-After"] = str(exception.seconds)
         return response
+
+
+class DistinctCharacters:
+    """Rejects passwords that repeat a few characters, such as `aaaaaaaaaaaa` and `abcabcabcabc`."""
+
+    def __init__(self, least: int = 6) -> None:
+        self._least = least
+
+    def validate(self, password: str, user: Any = None) -> None:
+        if len(set(password)) < self._least:
+            raise ValidationError(
+                f"This password needs at least {self._least} different characters.", code="password_too_uniform"
+            )
+
+    def get_help_text(self) -> str:
+        return f"Your password must contain at least {self._least} different characters."
+
+
+class TokensEndWithPassword:
+    """Ends a person's tokens when their password changes. It accepts every password.
+
+    Django calls `password_changed` when a new password is saved, but not when it upgrades the hash of the old one.
+    """
+
+    def validate(self, password: str, user: Any = None) -> None:
+        pass
+
+    def password_changed(self, password: str, user: Any = None) -> None:
+        if isinstance(user, User):
+            end_tokens(user)
+
+    def get_help_text(self) -> str:
+        return "A new password immediately ends the person's other sessions and all API tokens that they have issued."

@@ -18,8 +18,7 @@ from alerts.evaluation import silence
 from alerts.kinds import Kind
 from alerts.messages import runbook_of
 from alerts.models import Alert
-from foundation.admin.columns import badge, column
-from foundation.admin.times import timed
+from foundation.admin.columns import badge, column, timed
 from foundation.errors import CoordinatorError
 from tenancy.access import actor
 from tenancy.admin.base import POST, ReadOnlyAdmin, serves

@@ -13,7 +13,7 @@ from executions.admin.execution_tabs import rows_of, worked
 from executions.admin.payloads import NONE, readers, value_of
 from executions.inspection.value_differences import MISSING, Difference, differences
 from executions.models import Execution
-from foundation.admin.times import lasting
+from foundation.admin.columns import lasting
 from tenancy.admin.base import ReadOnlyAdmin, serves
 from tenancy.roles import Scope
 

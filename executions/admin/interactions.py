@@ -30,8 +30,7 @@ from executions.admin.wording import QUESTIONS
 from executions.awaits import claims, interactions
 from executions.models import Interaction
 from executions.questions.readable import person, readable, telling_fields
-from foundation.admin.columns import badge, column, moment
-from foundation.admin.times import timed
+from foundation.admin.columns import badge, column, moment, timed
 from foundation.errors import CoordinatorError
 from tenancy import members
 from tenancy.access import actor, tenants_of

@@ -19,8 +19,8 @@ from executions.submission import admission, allowance
 from executions.submission.admission import Admission, Purpose
 from executions.submission.insertion import Row, commits
 from executions.submission.requests import ExecutionRequest, Submission, Verdict
-from foundation import pauses
 from foundation.errors import CoordinatorError, PayloadTooLarge
+from foundation.scheduling import retry
 from foundation.telemetry import traces
 from releases.errors import ActiveReleaseChanged, ReleaseNotOpen
 from tenancy.access import require_valid
@@ -329,7 +329,7 @@ def submit_when_open(
     """
     deadline = time.monotonic() + wait_seconds
     [verdict] = submit_many(tenant, [request], actor=actor, token=token)
-    for seconds in pauses.until(deadline):
+    for seconds in retry.pauses_until(deadline):
         if not isinstance(verdict, ReleaseNotOpen) or not verdict.may_open:
             break
         pause(seconds)

@@ -28,9 +28,9 @@ from tenancy.admin.lists import (
     TimeFilter,
     time,
 )
-from tenancy.audit import exports
+from tenancy.audit import chain
 from tenancy.audit.acts import Act
-from tenancy.audit.queries import about
+from tenancy.audit.chain import about
 from tenancy.models import AuditEntry
 from tenancy.roles import Scope
 
@@ -136,7 +136,7 @@ class AuditEntryAdmin(ExportedList, ReadOnlyAdmin):
         return tuple(name for name in self.list_display if several or name != "chain")
 
     def export_lines(self, rows: QuerySet[AuditEntry], form: str) -> Iterator[bytes]:
-        return exports.lines(rows, form)
+        return chain.lines(rows, form)
 
     time = time("Time", "at")
 

@@ -18,8 +18,7 @@ from django.utils.safestring import SafeString
 from unfold.views import ChangeList
 
 from foundation import exports, moments
-from foundation.admin.columns import column
-from foundation.admin.times import timed
+from foundation.admin.columns import column, timed
 from foundation.api.streaming import streamed_file
 from foundation.database.bounded import count_up_to, in_chunks, time_limit
 from foundation.errors import CoordinatorError, QueryTooSlow

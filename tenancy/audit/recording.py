@@ -10,7 +10,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 from django.db import connection, transaction
 
 from foundation.errors import CoordinatorError
-from tenancy.audit import origin
+from tenancy import origin
 from tenancy.audit.acts import Act
 from tenancy.models import AuditEntry, Tenant
 from wire.documents import json_writer

@@ -10,7 +10,7 @@ from django.conf import settings
 
 from tenancy.access import TokenInvalid
 from tenancy.oauth import keys
-from tenancy.oauth.key_set import ALGORITHMS, VerificationKey
+from tenancy.oauth.keys import ALGORITHMS, VerificationKey
 from tenancy.roles import Scope
 from wire.identifying import is_identifier
 
