@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
@@ -174,3 +175,9 @@ def actor(user: User | AnonymousUser, token: ApiToken | None = None) -> str:
 
 def actor_named(username: str) -> str:
     return f"user:{username}"
+
+
+def record_of_user(act: Act, user: User, *, by: User | AnonymousUser | None = None, **details: Any) -> None:
+    """Record an act about a user in the chain of the installation. By default, it is the user's own."""
+    name = user.get_username()
+    audit.record(act, tenant=None, actor=actor(by or user), object_type="user", object=name, **details)

@@ -16,7 +16,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import render
 
 from tenancy import audit
-from tenancy.access import actor, end_tokens
+from tenancy.access import end_tokens, record_of_user
 from tenancy.audit.acts import Act
 from tenancy.login_throttle import Attempt, LoginThrottled
 from tenancy.origin import client_address
@@ -65,13 +65,13 @@ def _audit_attempt(username: str, outcome: str, reason: str) -> None:
 
 @receiver(user_logged_in)
 def _audit_log_in(user: User, **_: Any) -> None:
-    audit.record(Act.USER_LOG_IN, tenant=None, actor=actor(user), object_type="user", object=user.get_username())
+    record_of_user(Act.USER_LOG_IN, user)
 
 
 @receiver(user_logged_out)
 def _audit_log_out(user: User | None, **_: Any) -> None:
     if user is not None:
-        audit.record(Act.USER_LOG_OUT, tenant=None, actor=actor(user), object_type="user", object=user.get_username())
+        record_of_user(Act.USER_LOG_OUT, user)
 
 
 def confirmed(request: HttpRequest, password: str) -> User | None:
@@ -92,8 +92,7 @@ def end_everywhere(request: HttpRequest, password: str) -> bool:
     with transaction.atomic():
         user.set_password(password)
         user.save(update_fields=["password"])
-        name = user.get_username()
-        audit.record(Act.USER_END_SESSIONS, tenant=None, actor=actor(user), object_type="user", object=name)
+        record_of_user(Act.USER_END_SESSIONS, user)
     logout(request)
     return True
 
