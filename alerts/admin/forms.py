@@ -13,9 +13,11 @@ from unfold.widgets import (
     UnfoldBooleanWidget,
 )
 
+from alerts import channels, rules
 from alerts.kinds import NAMES, Kind
 from alerts.models import LONGEST_ADDRESS, LONGEST_NAME, AlertChannel, AlertRule
 from releases.models import IDENTITY_LENGTH
+from releases.queries import pipeline
 from tenancy.models import Tenant
 
 if TYPE_CHECKING:
@@ -65,9 +67,18 @@ class ChannelForm(forms.Form):
 
     def __init__(self, request: HttpRequest, tenants: QuerySet[Tenant], channel: AlertChannel | None = None) -> None:
         super().__init__(request.POST if request.method == "POST" else None, initial=_channel_values(channel))
+        self._channel = channel
         _choose_once(self, tenants, channel is not None)
         if channel is not None and channel.kind == AlertChannel.Kind.WEBHOOK:
             self.fields["address"].help_text = f"Empty to keep the one at {channel.shown_address}"
+
+    def save(self, by: str) -> AlertChannel:
+        fields = dict(self.cleaned_data)
+        if self._channel is None:
+            return channels.add(fields.pop("tenant"), actor=by, **fields)
+        if self._channel.kind == AlertChannel.Kind.WEBHOOK and not fields["address"]:
+            del fields["address"]  # the form does not show it
+        return channels.change(self._channel, actor=by, **fields)
 
 
 class ChannelsField(_MultipleChoiceField):
@@ -96,6 +107,7 @@ class RuleForm(forms.Form):
 
     def __init__(self, request: HttpRequest, tenants: QuerySet[Tenant], rule: AlertRule | None = None) -> None:
         super().__init__(request.POST if request.method == "POST" else None, initial=_rule_values(rule))
+        self._rule = rule
         for name in NAMES:
             if rule is None or any(each.name == name for each in Kind(rule.kind).thresholds):
                 self.fields[name] = _threshold(name, rule)
@@ -103,22 +115,25 @@ class RuleForm(forms.Form):
         _choose_once(self, tenants, rule is not None)
         if rule is not None:
             del self.fields["pipeline"]
-        channels = self.fields["channels"]
-        assert isinstance(channels, ChannelsField)  # noqa: S101 - declared above
+        field = self.fields["channels"]
+        assert isinstance(field, ChannelsField)  # noqa: S101 - declared above
         of: Any = {"tenant": rule.tenant_id} if rule is not None else {"tenant__in": tenants}
-        channels.queryset = AlertChannel.objects.filter(**of, removed_at=None).select_related("tenant")
-        channels.names_tenants = rule is None and tenants.count() > 1
+        field.queryset = AlertChannel.objects.filter(**of, removed_at=None).select_related("tenant")
+        field.names_tenants = rule is None and tenants.count() > 1
 
-    @property
-    def changeable(self) -> dict[str, Any]:
-        """What the form says about members of a rule that may change, as the use cases take it."""
+    def save(self, by: str) -> AlertRule:
         given = self.cleaned_data
-        return {
+        members = {
             "name": given["name"],
             "thresholds": {name: given[name] for name in NAMES if given.get(name) is not None},
             "channel_ids": [channel.pk for channel in given["channels"]],
             "enabled": given["enabled"],
         }
+        if self._rule is not None:
+            return rules.change(self._rule, actor=by, **members)
+        tenant = given["tenant"]
+        named = pipeline(tenant, given["pipeline"]) if given["pipeline"] else None
+        return rules.add(tenant, kind=given["kind"], pipeline=named, actor=by, **members)
 
 
 def _threshold(name: str, rule: AlertRule | None) -> forms.IntegerField:
@@ -150,5 +165,5 @@ def _channel_values(channel: AlertChannel | None) -> dict[str, Any]:
 def _rule_values(rule: AlertRule | None) -> dict[str, Any]:
     if rule is None:
         return {}
-    channels = [channel.pk for channel in rule.channels.all()]
-    return {"name": rule.name, "enabled": rule.enabled, "channels": channels, **rule.thresholds}
+    chosen = [channel.pk for channel in rule.channels.all()]
+    return {"name": rule.name, "enabled": rule.enabled, "channels": chosen, **rule.thresholds}
