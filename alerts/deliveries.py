@@ -30,7 +30,6 @@ def headline(delivery: AlertDelivery) -> str:
 
 
 def document(delivery: AlertDelivery) -> dict[str, Any]:
-    """Return the body of a webhook."""
     alert = delivery.alert
     return {
         "type": "alert",

@@ -103,8 +103,6 @@ class AlertRule(Configured):
 
 
 class RuleChannel(models.Model):
-    """One channel of a rule."""
-
     rule = models.ForeignKey(AlertRule, on_delete=models.PROTECT, related_name="links", db_index=False)
     channel = models.ForeignKey(AlertChannel, on_delete=models.PROTECT, related_name="links")
 

@@ -285,7 +285,6 @@ class Environment:
             self._problems.append(f"  {problem}")
 
     def raise_problems(self) -> None:
-        """Raise `ImproperlyConfigured` with all problems, if there are any."""
         if self._problems:
             raise ImproperlyConfigured("Invalid configuration:\n" + "\n".join(self._problems))
 
@@ -354,7 +353,6 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _is_redis(value: str) -> bool:
-    """Return True if `value` names a server and a database."""
     try:
         url = urlsplit(value)
         known = url.scheme in {"redis", "rediss"} and url.hostname and url.port != 0

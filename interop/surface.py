@@ -47,8 +47,6 @@ STORED = {
 
 
 class Refusal(Exception):
-    """An error response with a status and a text, which may be empty."""
-
     def __init__(self, status: int, text: str = "") -> None:
         super().__init__(text)
         self.status = status

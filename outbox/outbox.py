@@ -17,7 +17,7 @@ from typing import Any, Final
 from django.conf import settings
 from django.db import connection
 
-from foundation.database.in_hand import record_in_hand
+from foundation.database.writes import record_in_hand
 from foundation.http import address_guard
 from foundation.http.address_guard import Resolve
 from foundation.scheduling import places

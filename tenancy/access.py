@@ -169,7 +169,6 @@ def end_tokens(owner: User) -> None:
 
 
 def actor(user: User | AnonymousUser, token: ApiToken | None = None) -> str:
-    """Return the name of the user or token for histories."""
     return f"token:{token.name}" if token is not None else actor_named(user.get_username())
 
 

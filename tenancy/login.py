@@ -25,8 +25,6 @@ logger = logging.getLogger(__name__)
 
 
 class ThrottledBackend(ModelBackend):
-    """Django's password check with limits on failed log-ins."""
-
     def authenticate(
         self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **kwargs: Any
     ) -> User | None:

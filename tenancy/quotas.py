@@ -20,7 +20,6 @@ class StorageQuotaReached(CoordinatorError, status=409):
 
 
 def limits(tenant: Tenant) -> dict[str, int | None]:
-    """Return the limit of each quota by its name."""
     return {quota.name: getattr(tenant, quota.column) for quota in QUOTAS}
 
 

@@ -51,7 +51,6 @@ class ConfigurationAdmin(ReadOnlyAdmin):
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
     def new(self, request: HttpRequest) -> HttpResponse:
-        """Add a row."""
         form = self.form_type(request, _tenants(request))
         return self._form(request, form, self.added, title=f"Add a {self.noun}")
 
@@ -117,7 +116,6 @@ DELIVERY_VARIANTS = {
 
 
 def shown(rows: list[AlertDelivery]) -> list[tuple[AlertDelivery, str]]:
-    """Return deliveries with the colours of their states."""
     return [(row, DELIVERY_VARIANTS[AlertDelivery.State(row.state)]) for row in rows]
 
 
@@ -166,8 +164,6 @@ class AlertChannelAdmin(ConfigurationAdmin):
 
     @serves("<uuid:object_id>/test/", Act.ALERT_CHANNEL_TEST, Scope.ACTIVATE, methods=POST)
     def test(self, request: HttpRequest, channel: AlertChannel) -> HttpResponse:
-        """Send a test message now."""
-
         def send() -> str:
             deliveries.test(channel, actor=actor(request.user))
             return "A test message is on its way. Reload this page to see its result."

@@ -32,7 +32,7 @@ from foundation.api.fields import Flag, StrictSerializer, Text, Uuid, WholeNumbe
 from foundation.api.pagination import NewestFirst
 from releases.errors import ReleaseRetired
 from tenancy.access import require_scope
-from tenancy.api import payloads
+from tenancy.api import permissions
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
@@ -103,7 +103,7 @@ class DeadLetterView(serializers.Serializer[DeadLetter]):
     terminalStatus = serializers.CharField(source="terminal_status")
     reason = serializers.ChoiceField(choices=DeadLetter.Reason.choices)
     errorCode = serializers.CharField(source="error_code")
-    errorMessage = serializers.CharField(source="error_message", allow_null=True, help_text=payloads.HELP)
+    errorMessage = serializers.CharField(source="error_message", allow_null=True, help_text=permissions.WITHHELD)
     retryable = serializers.BooleanField()
     retriesObserved = serializers.IntegerField(source="retries_observed")
     stepIndex = serializers.IntegerField(
@@ -117,7 +117,7 @@ class DeadLetterView(serializers.Serializer[DeadLetter]):
 
     def to_representation(self, instance: DeadLetter) -> dict[str, Any]:
         shown = super().to_representation(instance)
-        payloads.withhold(["errorMessage"], shown, self.context)
+        permissions.withhold(["errorMessage"], shown, self.context)
         return shown
 
 

@@ -28,8 +28,8 @@ from executions.transports.rest.results import NOT_CONNECTED, CallResult, Sent, 
 from executions.transports.rest.transport import CALL_TASK
 from executions.transports.spans import called
 from executions.workers.registry import DISPATCH_TASK, REST
-from foundation.database.in_hand import record_in_hand
 from foundation.database.postgresql.outage import rejects_values
+from foundation.database.writes import record_in_hand
 from foundation.http.address_guard import TargetRefused, Unreachable
 from foundation.http.exchange import Broken, NotConnected, NotSent, TimedOut
 from foundation.scheduling import places

@@ -16,7 +16,6 @@ LINE_SHOWN = 500
 
 
 def column(description: str, *, ordering: str | None = None, empty: str | None = None) -> Callable[[F], F]:
-    """Return a decorator that makes a method a column."""
     return admin.display(description=description, ordering=ordering, empty_value=empty)
 
 

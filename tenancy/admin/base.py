@@ -42,7 +42,6 @@ def holds_anywhere(request: HttpRequest, scope: Scope) -> bool:
 
 
 def sees_many_tenants(request: HttpRequest) -> bool:
-    """True if the user sees more than one tenant."""
     return (_tenant_count(request) if request.user.is_superuser else len(_scopes(request))) > 1
 
 
@@ -303,7 +302,6 @@ def _heading(request: HttpRequest, *, title: str = "", original: Any = "", **_: 
 
 
 def problem_of(error: CoordinatorError) -> dict[str, Any]:
-    """Return a domain error as context for `parts/problem.html`."""
     return {"code": error.code, "title": error.title, "detail": error.detail, "errors": error.errors}
 
 

@@ -48,8 +48,6 @@ class NewMembershipForm(_MembershipForm):
 
 
 class MembershipForm(_MembershipForm):
-    """Changes the role of a membership."""
-
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
         same = members.named(self.instance.tenant, self.instance.username).filter(role=cleaned.get("role"))
@@ -141,7 +139,6 @@ class MembershipAdmin(ExportedList, TenantScopedAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """Show what each role allows next to the form."""
         allowed = [
             (role.label, PURPOSE[role], [MEANING[scope] for scope in Scope if scope in GRANTS[role]]) for role in Role
         ]

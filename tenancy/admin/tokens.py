@@ -97,7 +97,6 @@ class NewTokenForm(forms.Form):
 
 
 def state_of(token: ApiToken) -> str:
-    """Return the state of a token from `with_owners`."""
     if token.has_expired:
         return EXPIRED
     if not token.has_standing:

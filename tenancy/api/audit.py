@@ -90,8 +90,6 @@ class CsvRenderer(JSONRenderer):
 
 
 class ByAcceptOnly(DefaultContentNegotiation):
-    """Leaves the query parameter `format` to the view."""
-
     settings = SimpleNamespace(URL_FORMAT_OVERRIDE=None)  # type: ignore[assignment]  # all it reads
 
 

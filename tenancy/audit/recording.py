@@ -65,7 +65,6 @@ class Repeats:
             return left_out
 
     def reset(self) -> None:
-        """Forget all keys."""
         with self._lock:
             self._known.clear()
 

@@ -50,7 +50,6 @@ class OAuthIdentity:
 
 
 def is_enabled() -> bool:
-    """Return True if the settings name an issuer."""
     return bool(settings.OAUTH_ISSUER)
 
 
