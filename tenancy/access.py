@@ -66,10 +66,6 @@ def require(user: User | AnonymousUser, tenant: Tenant, scope: Scope) -> None:
     raise ScopeMissing(f"This needs the scope {scope.value!r} in tenant {tenant.slug!r}.")
 
 
-def longest_lifetime() -> timedelta:
-    return timedelta(days=settings.TOKEN_MAX_DAYS)
-
-
 def issue_token(
     tenant: Tenant, issuer: User, name: str, scopes: Collection[Scope], *, lifetime: timedelta | None
 ) -> tuple[ApiToken, str]:
@@ -78,39 +74,29 @@ def issue_token(
     `lifetime` is at most TOKEN_MAX_DAYS, which is also the default. Raises `TokenLifetimeInvalid`, `TokenNameTaken`,
     and `ScopeMissing` for a scope that the issuer does not hold.
     """
-    longest = longest_lifetime()
+    longest = timedelta(days=settings.TOKEN_MAX_DAYS)
     lifetime = longest if lifetime is None else lifetime
     if not timedelta() < lifetime <= longest:
         raise TokenLifetimeInvalid(f"A token expires after 1 to {settings.TOKEN_MAX_DAYS} days.")
+    entry = audit.Entry(tenant=tenant, actor=actor(issuer), object_type="token", object=name)
     for scope in scopes:
         try:
             require(issuer, tenant, scope)
         except CoordinatorError as refusal:
-            _deny_token(tenant, issuer, name, refusal.detail)
+            audit.deny(Act.TOKEN_ISSUE, reason=refusal.detail, **entry)
             raise
     try:
         with transaction.atomic():
             token, plain = ApiToken.objects.create(  # type: ignore[no-untyped-call]  # knox has no types
                 issuer, expiry=lifetime, tenant=tenant, name=name, scopes=sorted(scope.value for scope in scopes)
             )
-            audit.record(
-                Act.TOKEN_ISSUE,
-                tenant=tenant,
-                actor=actor(issuer),
-                object_type="token",
-                object=name,
-                scopes=token.scopes,
-                expiresAt=(timezone.now() + lifetime).isoformat(timespec="seconds"),
-            )
+            expires_at = (timezone.now() + lifetime).isoformat(timespec="seconds")
+            audit.record(Act.TOKEN_ISSUE, **entry, scopes=token.scopes, expiresAt=expires_at)
     except IntegrityError as error:
         if violated_constraint(error) != NAME_ONCE:
             raise
         raise TokenNameTaken(f"The tenant already has a token named {name!r}.") from None
     return token, plain
-
-
-def _deny_token(tenant: Tenant, issuer: User, name: str, reason: str) -> None:
-    audit.deny(Act.TOKEN_ISSUE, tenant=tenant, actor=actor(issuer), object_type="token", object=name, reason=reason)
 
 
 def with_owners(tokens: QuerySet[ApiToken]) -> QuerySet[ApiToken]:
@@ -139,15 +125,6 @@ def require_scope(token: ApiToken, scope: Scope) -> None:
     if scope.value in token.scopes:
         reason = f"The token's owner no longer holds the scope {scope.value!r}."
     raise ScopeMissing(reason, scope=scope.value)
-
-
-def require_valid(digest: str | None, scope: Scope) -> None:
-    """Raise `TokenInvalid` or `ScopeMissing` unless the token with this digest grants `scope`.
-
-    If `digest` is None, no token is required.
-    """
-    if digest is not None:
-        require_scope(valid_token(digest), scope)
 
 
 def end_tokens(owner: User) -> None:

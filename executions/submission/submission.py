@@ -23,7 +23,7 @@ from foundation.errors import CoordinatorError, PayloadTooLarge
 from foundation.scheduling import retry
 from foundation.telemetry import traces
 from releases.errors import ActiveReleaseChanged, ReleaseNotOpen
-from tenancy.access import require_valid
+from tenancy.access import require_scope, valid_token
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 from wire.documents import json_values, json_writer
@@ -139,7 +139,8 @@ class _Batch:
     def decide(self) -> None:
         """Decide by the current state. An item stays undecided if the state changes before its row is inserted."""
         try:
-            require_valid(self._token, Scope.SUBMIT)
+            if self._token is not None:
+                require_scope(valid_token(self._token), Scope.SUBMIT)
         except CoordinatorError as refusal:
             for item in self.undecided:
                 item.verdict = refusal
