@@ -83,8 +83,8 @@ def register_from(tenant: Tenant, pipeline_id: str, descriptor_path: str, *, act
     verify_release(release.pk)
     release.refresh_from_db()
     if release.status == Status.REJECTED:
-        error = Severity.ERROR.value
-        _refuse_first(each["message"] for each in release.findings if each.get("severity", error) == error)
+        wrong = Severity.ERROR.value
+        _refuse_first(each["message"] for each in release.findings if each.get("severity", wrong) == wrong)
     wakeup.send_once(CHECK_TASK)  # a REST worker may already be registered for the release
     if release.status != Status.REGISTERED:
         raise Refusal(409, f"Release {release.release_version} is {release.status}")

@@ -160,7 +160,7 @@ def observe(act: Act, *, outcome: str = Outcome.GRANTED, reason: str = "", **ent
 def _bounded(key: tuple[object, ...], act: Act, *, tenant: Tenant | None, actor: str, **entry: Any) -> None:
     left_out = repeats.take((tenant and tenant.pk, actor, act, *key))
     if left_out is not None:
-        more = {"leftOut": left_out} if left_out else {}
+        more: dict[str, Any] = {"leftOut": left_out} if left_out else {}
         record(act, tenant=tenant, actor=actor, **entry, **more)
 
 
