@@ -79,8 +79,8 @@ class ScopedFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return list(self.choices_for(request.user))
 
-    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
-        yield from self.options
+    def choices_for(self, person: Person) -> Iterable[tuple[str, str]]:
+        return self.options
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(**{self.lookup or str(self.parameter_name): self.value()}) if self.value() else queryset
