@@ -3,55 +3,38 @@
 from foundation.errors import CoordinatorError
 
 
-class AlertUnknown(CoordinatorError):
-    code = "ALERT_UNKNOWN"
-    status = 404
+class AlertUnknown(CoordinatorError, status=404):
     title = "The tenant has no such alert"
 
 
-class AlertRuleUnknown(CoordinatorError):
-    code = "ALERT_RULE_UNKNOWN"
-    status = 404
+class AlertRuleUnknown(CoordinatorError, status=404):
     title = "The tenant has no such alert rule"
 
 
-class AlertChannelUnknown(CoordinatorError):
-    code = "ALERT_CHANNEL_UNKNOWN"
-    status = 404
+class AlertChannelUnknown(CoordinatorError, status=404):
     title = "The tenant has no such alert channel"
 
 
-class AlertRuleInvalid(CoordinatorError):
-    code = "ALERT_RULE_INVALID"
-    status = 400
+class AlertRuleInvalid(CoordinatorError, status=400):
     title = "The alert rule is not valid"
 
 
-class AlertChannelInvalid(CoordinatorError):
-    code = "ALERT_CHANNEL_INVALID"
-    status = 400
+class AlertChannelInvalid(CoordinatorError, status=400):
     title = "The alert channel is not valid"
 
 
-class AlertNameTaken(CoordinatorError):
-    code = "ALERT_NAME_TAKEN"
-    status = 409
+class AlertNameTaken(CoordinatorError, status=409):
     title = "The tenant already has an alert rule or channel with this name"
 
 
-class TooManyAlertRules(CoordinatorError):
-    code = "TOO_MANY_ALERT_RULES"
-    status = 409
+class TooManyAlertRules(CoordinatorError, status=409):
     title = "The tenant has too many alert rules or channels"
 
 
-class AlertIsResolved(CoordinatorError):
+class AlertIsResolved(CoordinatorError, status=409):
     code = "ALERT_RESOLVED"
-    status = 409
     title = "The alert is resolved"
 
 
-class AlertChannelDisabled(CoordinatorError):
-    code = "ALERT_CHANNEL_DISABLED"
-    status = 409
+class AlertChannelDisabled(CoordinatorError, status=409):
     title = "The alert channel is disabled"

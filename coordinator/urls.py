@@ -5,7 +5,8 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView
 
-from alerts.api import urls as alerts_urls
+from alerts.api import alerts as alerts_api
+from alerts.api import configuration as alert_configuration_api
 from coordinator import health, palette
 from coordinator.monitoring import api as monitoring
 from executions import urls as executions_urls
@@ -25,7 +26,8 @@ tenant_api = [
     *releases_urls.urlpatterns,
     *members_api.urlpatterns,
     *audit_api.urlpatterns,
-    *alerts_urls.urlpatterns,
+    *alerts_api.urlpatterns,
+    *alert_configuration_api.urlpatterns,
     *monitoring.urlpatterns,
 ]
 

@@ -51,11 +51,9 @@ DELETE FROM tenancy_logincounter WHERE key IN (
 """
 
 
-class LoginThrottled(CoordinatorError):
+class LoginThrottled(CoordinatorError, status=429):
     """Too many log-ins have failed. The next attempt is accepted after `until`."""
 
-    code = "LOGIN_THROTTLED"
-    status = 429
     title = "Too many failed log-ins"
 
     def __init__(self, until: datetime) -> None:

@@ -22,7 +22,6 @@ _ONCE = {"membership_once", "invitation_once"}
 
 
 class MemberUnknown(NotFound):
-    code = "MEMBER_UNKNOWN"
     title = "The person does not have this role in the tenant"
 
 
@@ -61,7 +60,6 @@ def _with(scope: Scope, rows: QuerySet[Membership]) -> QuerySet[Membership]:
 
 
 def named(tenant: Tenant, username: str) -> QuerySet[Membership]:
-    """Return the roles of the name in the tenant."""
     return Membership.objects.filter(Q(user__username=username) | Q(invited=username, user=None), tenant=tenant)
 
 

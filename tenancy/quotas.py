@@ -13,16 +13,13 @@ from tenancy.models import Tenant
 from tenancy.quota_table import QUOTAS
 
 
-class StorageQuotaReached(CoordinatorError):
+class StorageQuotaReached(CoordinatorError, status=409):
     """`data` has the members `quota` and `limit`."""
 
-    code = "STORAGE_QUOTA_REACHED"
-    status = 409
     title = "The tenant's artifacts would need more storage than its quota"
 
 
 def limits(tenant: Tenant) -> dict[str, int | None]:
-    """Return the limit of each quota by its name."""
     return {quota.name: getattr(tenant, quota.column) for quota in QUOTAS}
 
 

@@ -20,15 +20,11 @@ MOST = 50
 _ONCE = {"saved_view_own_once", "saved_view_shared_once"}
 
 
-class ViewNameTaken(CoordinatorError):
-    code = "VIEW_NAME_TAKEN"
-    status = 409
+class ViewNameTaken(CoordinatorError, status=409):
     title = "There is already a view with this name"
 
 
-class TooManyViews(CoordinatorError):
-    code = "TOO_MANY_VIEWS"
-    status = 409
+class TooManyViews(CoordinatorError, status=409):
     title = "There are too many saved views"
 
 

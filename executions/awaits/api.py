@@ -20,7 +20,7 @@ from executions.awaits.interactions import Completion
 from executions.models import IS_CLAIMED, Interaction
 from foundation.api.fields import Flag, Identifier, StrictSerializer, Text, Uuid
 from foundation.api.filters import FlagFilter
-from tenancy.api import payloads
+from tenancy.api import permissions
 from tenancy.api.operations import listing, operation, refuses
 from tenancy.api.tenant_view import TenantView
 from tenancy.audit.acts import Act, declares
@@ -139,7 +139,7 @@ class InteractionView(serializers.Serializer[Interaction]):
 
     def to_representation(self, instance: Interaction) -> dict[str, Any]:
         shown = super().to_representation(instance)
-        payloads.withhold(["request", "response"], shown, self.context, Scope.ANSWER)
+        permissions.withhold(["request", "response"], shown, self.context, Scope.ANSWER)
         return shown
 
     @extend_schema_field(

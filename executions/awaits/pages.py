@@ -19,8 +19,7 @@ from executions.awaits.answer_form import AnswerForm, require_text
 from executions.console.payloads import bounded_json, tenants_shown
 from executions.models import Interaction
 from executions.questions.readable import person, readable, telling_fields
-from foundation.admin.columns import badge, column, moment
-from foundation.admin.times import timed
+from foundation.admin.columns import badge, column, moment, timed
 from foundation.errors import CoordinatorError
 from releases.admin.filters import PipelineFilter
 from tenancy import members

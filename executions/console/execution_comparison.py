@@ -13,7 +13,7 @@ from executions.console.execution_tabs import rows_of, worked
 from executions.console.payloads import NONE, value_of
 from executions.inspection.value_differences import MISSING, Difference, differences
 from executions.models import Execution
-from foundation.admin.times import lasting
+from foundation.admin.columns import lasting
 from tenancy.admin.base import ReadOnlyAdmin, serves
 from tenancy.roles import Scope
 

@@ -18,7 +18,7 @@ from executions.lifecycle.redrive import redrivable, redrive
 from executions.models import DUE_VALUES, TERMINAL_VALUES, Execution, Interaction
 from executions.models.states import OUTCOME_UNKNOWN, TERMINAL, State, legal
 from executions.workers.eligibility import why_stranded
-from foundation.admin.times import lasting
+from foundation.admin.columns import lasting
 from releases.models import Revocation
 from releases.states import Status
 from tenancy.admin.base import LongList, serves

@@ -17,8 +17,7 @@ from executions.inspection.timeline import BUSY, Await, Bar, Kind, Pause, Row, t
 from executions.inspection.timeline_times import Axis
 from executions.lifecycle import queries
 from executions.models import AwaitUnit, DeadLetter, Execution, Hold, Interaction
-from foundation.admin.columns import on_one_line, precise
-from foundation.admin.times import lasting
+from foundation.admin.columns import lasting, on_one_line, precise
 from wire.documents.execution_runs import Event
 
 EVENTS_SHOWN = 100

@@ -27,7 +27,7 @@ from releases.api.history import EnvelopeView
 from releases.api.pauses import PausableView, with_pauses
 from releases.errors import ProvenanceKeyMissing
 from releases.trust import statement_key
-from tenancy.api import payloads
+from tenancy.api import permissions
 from tenancy.api.operations import listing, operation, refuses
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.audit.acts import declares
@@ -51,18 +51,18 @@ class ErrorView(serializers.Serializer[Execution]):
 
 
 class ExecutionErrorView(ErrorView):
-    message = serializers.CharField(source="error_message", allow_null=True, help_text=payloads.HELP)
+    message = serializers.CharField(source="error_message", allow_null=True, help_text=permissions.WITHHELD)
 
     def to_representation(self, instance: Execution) -> dict[str, Any]:
         shown = super().to_representation(instance)
-        payloads.withhold({"message", "traceback"} & shown.keys(), shown, self.context)
+        permissions.withhold({"message", "traceback"} & shown.keys(), shown, self.context)
         return shown
 
 
 class FailureView(ExecutionErrorView):
     traceback = serializers.SerializerMethodField(
         help_text="The traceback of the step, without values of variables. Empty if the worker reported none. "
-        + payloads.HELP
+        + permissions.WITHHELD
     )
 
     @extend_schema_field(serializers.CharField(allow_null=True))
@@ -190,7 +190,7 @@ class EventView(serializers.Serializer[ExecutionEvent]):
 
     def to_representation(self, instance: ExecutionEvent) -> dict[str, Any]:
         shown = super().to_representation(instance)
-        if not payloads.holds_any(self.context["request"].auth, Scope.PAYLOADS):
+        if not permissions.holds_any(self.context["request"].auth, Scope.PAYLOADS):
             shown["data"] = queries.without_payloads(shown["data"])
         return shown
 

@@ -18,7 +18,7 @@ from executions.state_machine.dead_letters import letters
 from foundation.api.fields import Flag, StrictSerializer, Text, Uuid, WholeNumber
 from releases.errors import ReleaseRetired
 from tenancy.access import require_scope
-from tenancy.api import payloads
+from tenancy.api import permissions
 from tenancy.api.operations import listing, operation, refuses
 from tenancy.api.tenant_view import TenantView
 from tenancy.audit.acts import Act, declares
@@ -97,7 +97,7 @@ class DeadLetterView(serializers.Serializer[DeadLetter]):
     terminalStatus = serializers.CharField(source="terminal_status")
     reason = serializers.ChoiceField(choices=DeadLetter.Reason.choices)
     errorCode = serializers.CharField(source="error_code")
-    errorMessage = serializers.CharField(source="error_message", allow_null=True, help_text=payloads.HELP)
+    errorMessage = serializers.CharField(source="error_message", allow_null=True, help_text=permissions.WITHHELD)
     retryable = serializers.BooleanField()
     retriesObserved = serializers.IntegerField(source="retries_observed")
     stepIndex = serializers.IntegerField(
@@ -111,7 +111,7 @@ class DeadLetterView(serializers.Serializer[DeadLetter]):
 
     def to_representation(self, instance: DeadLetter) -> dict[str, Any]:
         shown = super().to_representation(instance)
-        payloads.withhold(["errorMessage"], shown, self.context)
+        permissions.withhold(["errorMessage"], shown, self.context)
         return shown
 
 

@@ -15,7 +15,7 @@ from executions.models.states import MOVES, State
 from executions.state_machine import moves
 from executions.state_machine.moves import Move
 from executions.workers import registry
-from foundation.database.guarded_update import sources
+from foundation.database.writes import sources
 from tenancy import audit
 from tenancy.audit.acts import Act
 from tenancy.models import Tenant

@@ -36,8 +36,8 @@ from executions.transports.rest.messages import (
     steps_of,
 )
 from executions.workers.registry import DISPATCH_TASK, REST
-from foundation.database.in_hand import record_in_hand
 from foundation.database.postgresql.outage import rejects_values
+from foundation.database.writes import record_in_hand
 from foundation.http.address_guard import TargetRefused, Unreachable
 from foundation.scheduling import places
 from foundation.telemetry import traces

@@ -19,11 +19,11 @@ from executions.submission import admission, allowance
 from executions.submission.admission import Admission, Purpose
 from executions.submission.insertion import Row, commits
 from executions.submission.requests import ExecutionRequest, Submission, Verdict
-from foundation import pauses
 from foundation.errors import CoordinatorError, PayloadTooLarge
+from foundation.scheduling import retry
 from foundation.telemetry import traces
 from releases.errors import ActiveReleaseChanged, ReleaseNotOpen
-from tenancy.access import require_valid
+from tenancy.access import require_scope, valid_token
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 from wire.documents import json_writer
@@ -139,7 +139,8 @@ class _Batch:
     def decide(self) -> None:
         """Decide by the current state. An item stays undecided if the state changes before its row is inserted."""
         try:
-            require_valid(self._token, Scope.SUBMIT)
+            if self._token is not None:
+                require_scope(valid_token(self._token), Scope.SUBMIT)
         except CoordinatorError as refusal:
             for item in self.undecided:
                 item.verdict = refusal
@@ -328,7 +329,7 @@ def submit_when_open(
     """
     deadline = time.monotonic() + wait_seconds
     [verdict] = submit_many(tenant, [request], actor=actor, token=token)
-    for seconds in pauses.until(deadline):
+    for seconds in retry.pauses_until(deadline):
         if not isinstance(verdict, ReleaseNotOpen) or not verdict.may_open:
             break
         pause(seconds)

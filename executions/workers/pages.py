@@ -20,8 +20,7 @@ from executions.transports.rest.calls import base_of
 from executions.workers import eligibility, registry
 from executions.workers.eligibility import differing
 from executions.workers.registry import REST
-from foundation.admin.columns import badge, column, moment, on_one_line
-from foundation.admin.times import relative
+from foundation.admin.columns import badge, column, moment, on_one_line, relative
 from releases.admin.filters import PipelineFilter
 from releases.models import Release
 from tenancy.access import tenants_of

@@ -15,7 +15,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget, 
 from executions.console.execution_search import SearchRequest
 from executions.failures.queries import REASONS
 from executions.models import Campaign, Execution
-from foundation.admin.times import MomentField
+from foundation.admin.columns import MomentField
 from foundation.database.bounded import time_limit
 from foundation.errors import CoordinatorError, InvalidRequest
 from governance.campaigns.draft_pages import require

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.contrib.postgres.functions import TransactionNow
 
-from foundation.database import guarded_update
+from foundation.database import writes
 from releases.errors import ReleaseRevoked, RequestNotOpen
 from releases.models import Activation, ActivationRequest, Pipeline, Revocation, Vote
 from releases.models.policy import MEMBERS
@@ -36,7 +36,7 @@ def move(request: ActivationRequest, target: RequestStatus, **changes: Any) -> b
     """Move a request from the state in which it was read. Return False if another process moved it first."""
     rows = ActivationRequest.objects.filter(pk=request.pk)
     source = RequestStatus(request.status)
-    return guarded_update.move(rows, REQUEST_MOVES, source, target, status_changed_at=TransactionNow(), **changes)
+    return writes.move(rows, REQUEST_MOVES, source, target, status_changed_at=TransactionNow(), **changes)
 
 
 def approvals(request: ActivationRequest) -> list[Vote]:

@@ -13,7 +13,7 @@ from django.db.models import Count, Exists, OuterRef, Q
 from django.utils import timezone
 
 from executions.lifecycle import statements
-from foundation.database import guarded_update
+from foundation.database import writes
 from releases.errors import ReasonRequired, ReleaseNotRegistered, RetirementBlocked
 from releases.models import ActivationRequest, GradualActivation, Pipeline, Release, Retirement
 from releases.pointer import skew
@@ -136,7 +136,7 @@ def _retire(locked: Release, actor: str, reason: str, give_up_failures: bool) ->
     given_up = [each for each in found if give_up_failures and each.kind in FAILURES]
     if left := [each for each in found if each not in given_up]:
         raise _blocked(locked, left)
-    guarded_update.move(
+    writes.move(
         Release.objects.filter(pk=locked.pk),
         MOVES,
         Status.REGISTERED,

@@ -7,7 +7,7 @@ The progress of failures is recorded, so that the order survives the process tha
 from django.db import transaction
 from django.utils import timezone
 
-from foundation.database import guarded_update
+from foundation.database import writes
 from governance.gradual import ending
 from governance.requests import states
 from governance.retirement import revoked
@@ -37,7 +37,7 @@ def revoke(release: Release, *, actor: str, reason: str, open_executions: Order 
         # An activation holds this lock too. It is either committed before the revocation, or finds the release revoked.
         pipeline = pointer.locked(release.pipeline_id)
         withdrawn = ending.withdraw_revoked(pipeline, release, actor=actor, reason=reason.strip())
-        moved = guarded_update.move(
+        moved = writes.move(
             Release.objects.filter(pk=release.pk),
             MOVES,
             Status.REGISTERED,

@@ -29,7 +29,7 @@ from governance.smoke_tests.smoke_tests import ANYTHING, Verdict
 from releases import queries
 from releases.errors import PipelineUnknown, ReleaseUnknown
 from releases.models import Release
-from tenancy.api import payloads
+from tenancy.api import permissions
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
@@ -57,7 +57,7 @@ class SmokeTestView(serializers.Serializer[SmokeTest]):
     )
     status = serializers.ChoiceField(source="execution.status", choices=[state.value for state in State])
     expectsResult = serializers.SerializerMethodField(help_text="Whether only `expectedResult` passes.")
-    expectedResult = serializers.SerializerMethodField(help_text=f"Null if any result passes. {payloads.HELP}")
+    expectedResult = serializers.SerializerMethodField(help_text=f"Null if any result passes. {permissions.WITHHELD}")
     actor = serializers.CharField()
     createdAt = serializers.DateTimeField(source="created_at")
     finishedAt = serializers.DateTimeField(source="execution.finished_at", allow_null=True)
@@ -65,7 +65,7 @@ class SmokeTestView(serializers.Serializer[SmokeTest]):
 
     def to_representation(self, instance: SmokeTest) -> dict[str, Any]:
         shown = super().to_representation(instance)
-        payloads.withhold(["expectedResult"], shown, self.context)
+        permissions.withhold(["expectedResult"], shown, self.context)
         return shown
 
     def get_expectsResult(self, test: SmokeTest) -> bool:  # noqa: N802 - the name of its field

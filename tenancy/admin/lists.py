@@ -18,8 +18,7 @@ from django.utils.safestring import SafeString
 from unfold.views import ChangeList
 
 from foundation import exports, moments
-from foundation.admin.columns import column
-from foundation.admin.times import timed
+from foundation.admin.columns import column, timed
 from foundation.api.streaming import streamed_file
 from foundation.database.bounded import count_up_to, in_chunks, time_limit
 from foundation.errors import CoordinatorError, QueryTooSlow
@@ -85,8 +84,8 @@ class ScopedFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return list(self.choices_for(request.user))
 
-    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
-        yield from self.options
+    def choices_for(self, person: Person) -> Iterable[tuple[str, str]]:
+        return self.options
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(**{self.lookup or str(self.parameter_name): self.value()}) if self.value() else queryset

@@ -7,7 +7,7 @@ from django import template
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
-from foundation.admin.times import timed
+from foundation.admin.columns import timed
 from tenancy.roles import Scope, roles_granting
 
 register = template.Library()
