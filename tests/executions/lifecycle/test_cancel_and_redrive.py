@@ -26,7 +26,7 @@ from releases.models import Pipeline, Release, Revocation
 from tenancy.models import AuditEntry, Tenant
 from tests import making
 from tests.cases import cases
-from tests.executions.campaigns.campaigning import pass_time, start
+from tests.governance.campaigns.campaigning import pass_time, start
 from tests.raw_sql import unchanged
 from tests.wakeups import announced
 
