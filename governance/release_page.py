@@ -16,7 +16,6 @@ from governance import release_sections
 from governance.activation import activation, pages
 from governance.requests import pages as requests
 from governance.retirement import retirement, revocation
-from governance.sections import open_holds
 from governance.smoke_tests import pages as smoke_pages
 from releases import queries
 from releases.admin import artifacts, uploads
@@ -182,7 +181,7 @@ class ReleaseAdmin(ListWithUpload):
         active = release.pipeline.activation.release if release.pipeline.activation else None
         contract = queries.contract_of(release)
         is_over = release.status in {Status.REVOKED, Status.RETIRED}
-        holds = open_holds(release, release.pipeline)
+        holds = release_sections.open_holds(release, release.pipeline)
         attached = trust.attached(release)
         return {
             "release": release,
@@ -204,12 +203,10 @@ class ReleaseAdmin(ListWithUpload):
             "retirement": Retirement.objects.filter(release=release).first() if is_over else None,
             "trust": trust.of(release, signers=trust.signers_in(attached)),
             "attached": attached,
-            "sections": [
-                release_sections.retirement(release),
-                release_sections.executions(release),
-                release_sections.workers(release),
-                smoke_pages.section(release),
-            ],
+            "needed": release_sections.needed(release),
+            "executions": release_sections.executions(release),
+            "workers": release_sections.workers(release),
+            "smoke_tests": smoke_pages.newest(release),
             "may_register": self.may(request, Scope.REGISTER, release),
             "upload_again": f"{reverse('admin:releases_release_upload')}?again={release.pk}",
             "may_attach": release.status in {*PENDING, Status.REGISTERED}

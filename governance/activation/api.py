@@ -11,7 +11,8 @@ from rest_framework.response import Response
 
 from foundation.api.fields import Flag, Identifier, SegmentIdentifier, StrictSerializer, Text
 from foundation.api.pagination import NewestFirst
-from governance.activation import activation, rollback
+from governance.activation import activation
+from governance.activation import activation as rollback
 from releases import queries
 from releases.api.history import ActivationView
 from releases.errors import (

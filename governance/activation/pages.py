@@ -10,10 +10,10 @@ from django.shortcuts import redirect
 
 from foundation.errors import CoordinatorError
 from governance import release_sections
-from governance.activation import activation, gates, rollback
-from governance.activation.gate import Verdict
+from governance.activation import activation, gates
+from governance.activation import activation as rollback
+from governance.activation.gates import Verdict
 from governance.comparison import comparison
-from governance.requests import gate as approvals
 from releases import queries
 from releases.models import IDENTITY_LENGTH, Activation, Kind, Pipeline, Release
 from releases.states import UNDECIDED, Status
@@ -117,7 +117,7 @@ def _confirmation(
     active = pipeline.activation.release if pipeline.activation else None
     judged = gates.judge(switch)
     refusing = [gate for gate in judged if gate.verdict is Verdict.UNMET]
-    is_approved = approvals.NAME not in {gate.name for gate in refusing}
+    is_approved = gates.APPROVAL not in {gate.name for gate in refusing}
     may_override = not is_approved and pipeline.emergency_override and pages.may(request, Scope.ADMINISTER, release)
     needs_request = not is_approved and not may_override
     return pages.page(
@@ -132,8 +132,8 @@ def _confirmation(
         is_registered=release.status == Status.REGISTERED,
         is_active=active is not None and active.pk == release.pk,
         is_rollback=switch.kind == Kind.ROLLBACK,
-        sections=[release_sections.preview(switch, judged)],
-        refusing=[gate for gate in refusing if not (may_override and gate.name == approvals.NAME)],
+        preview=release_sections.preview(switch, judged),
+        refusing=[gate for gate in refusing if not (may_override and gate.name == gates.APPROVAL)],
         is_breaking=needs_typing(pipeline, release),
         needs_request=needs_request,
         request_variant="primary" if needs_request else "default",

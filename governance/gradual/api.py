@@ -13,7 +13,9 @@ from rest_framework.response import Response
 from foundation.api.fields import Identifier, Number, SegmentIdentifier, StrictSerializer, Text, WholeNumber
 from foundation.api.pagination import NewestFirst
 from governance.activation.api import Activations, ExpectingRequest
-from governance.gradual import ending, measured, operations, plan, start, steps
+from governance.gradual import changes, measured, operations, plan
+from governance.gradual import changes as start
+from governance.gradual import changes as steps
 from governance.gradual.plan import Bounds, Plan
 from releases import queries
 from releases.errors import (
@@ -283,7 +285,7 @@ class Promotion(_OneView):
         The body is optional.
         """
         body = OperationRequest.validated(request.data)
-        gradual = ending.promote(self.one(pipeline_id, gradual_id), actor=self.actor, **body)
+        gradual = changes.promote(self.one(pipeline_id, gradual_id), actor=self.actor, **body)
         return Response(OneGradualActivationView(gradual).data)
 
 
@@ -298,7 +300,7 @@ class WithdrawalOfCandidate(_OneView):
     def post(self, request: Request, tenant: str, pipeline_id: str, gradual_id: uuid.UUID) -> Response:
         """Give the candidate no further executions. Each later submission gets the active release."""
         body = GradualWithdrawalRequest.validated(request.data)
-        gradual = ending.withdraw(self.one(pipeline_id, gradual_id), actor=self.actor, **body)
+        gradual = changes.withdraw(self.one(pipeline_id, gradual_id), actor=self.actor, **body)
         return Response(OneGradualActivationView(gradual).data)
 
 

@@ -12,7 +12,9 @@ from django.shortcuts import redirect
 
 from foundation.errors import InvalidRequest
 from governance.activation.pages import TYPED, not_typed
-from governance.gradual import ending, measured, operations, start, steps
+from governance.gradual import changes, measured, operations
+from governance.gradual import changes as start
+from governance.gradual import changes as steps
 from governance.gradual.plan import Bounds, Plan, Step
 from governance.requests import requests
 from governance.requests.pages import outcome
@@ -162,7 +164,7 @@ def step(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline, gradual
 )
 def promote(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline, gradual_id: uuid.UUID) -> HttpResponse:
     def act(fields: dict[str, Any], _: OperationForm) -> str:
-        gradual = ending.promote(_one(pipeline, gradual_id), **_operation(request, fields))
+        gradual = changes.promote(_one(pipeline, gradual_id), **_operation(request, fields))
         return f"Release {gradual.candidate.release_version} is active for new executions of {pipeline}."
 
     return _operate(request, pipeline, OperationForm(request.POST), act)
@@ -177,7 +179,7 @@ def promote(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline, grad
 )
 def withdraw(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline, gradual_id: uuid.UUID) -> HttpResponse:
     def act(fields: dict[str, Any], _: WithdrawalForm) -> str:
-        gradual = ending.withdraw(_one(pipeline, gradual_id), **_operation(request, fields))
+        gradual = changes.withdraw(_one(pipeline, gradual_id), **_operation(request, fields))
         return f"Release {gradual.candidate.release_version} was withdrawn: it gets no further executions."
 
     return _operate(request, pipeline, WithdrawalForm(request.POST), act)

@@ -12,7 +12,8 @@ from django.db.models.functions import Now
 
 from foundation.database.postgresql.outage import is_outage
 from foundation.errors import CoordinatorError
-from governance.gradual import ending, operations, steps
+from governance.gradual import changes, operations
+from governance.gradual import changes as steps
 from governance.gradual.measured import Evidence, evidence
 from releases.errors import GradualActivationEnded, StepChanged
 from releases.models import GradualActivation
@@ -52,7 +53,7 @@ def watch_one(gradual: GradualActivation) -> bool:
     try:
         if found.crossed is not None:
             reason = describe(found)
-            ending.withdraw(gradual, actor=ACTOR, reason=reason, cause=found.crossed, expected_step=gradual.step)
+            changes.withdraw(gradual, actor=ACTOR, reason=reason, cause=found.crossed, expected_step=gradual.step)
             log.warning("The candidate %s was withdrawn: %s", gradual.candidate, reason)
             return True
         if not _is_over(gradual, found):

@@ -16,7 +16,8 @@ from foundation.api.pagination import NewestFirst
 from governance.activation.api import ExpectingRequest
 from governance.gradual.api import PlanRequest, PlanView
 from governance.gradual.plan import Plan
-from governance.requests import requests, votes
+from governance.requests import requests
+from governance.requests import requests as votes
 from releases import queries
 from releases.api.history import VoteView
 from releases.errors import (

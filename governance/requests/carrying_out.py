@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 from foundation.database.postgresql.outage import is_outage
 from foundation.errors import CoordinatorError
 from governance.activation import activation
-from governance.gradual import start
+from governance.gradual import changes
 from governance.gradual.plan import Plan
 from governance.requests import states
 from releases.models import Activation, ActivationRequest, Kind, Pipeline
@@ -101,7 +101,7 @@ def _activate(request: ActivationRequest) -> None:
     if request.plan is None:
         activation.activate(request.release, **how)
     else:
-        start.start(request.release, Plan.from_json(**request.plan), **how)
+        changes.start(request.release, Plan.from_json(**request.plan), **how)
 
 
 def _refused(request: ActivationRequest, refusal: CoordinatorError) -> None:

@@ -11,7 +11,8 @@ from foundation import moments
 from foundation.admin.columns import badge, moment
 from foundation.errors import CoordinatorError
 from governance.activation.pages import TYPED, needs_typing, not_typed
-from governance.requests import requests, votes
+from governance.requests import requests
+from governance.requests import requests as votes
 from releases import queries
 from releases.models import IDENTITY_LENGTH, ActivationRequest, Release, Vote
 from releases.states import UNDECIDED, RequestStatus

@@ -14,7 +14,6 @@ from executions.admin.payloads import typed_value
 from executions.models import SmokeTest
 from foundation.admin.columns import badge, column, on_one_line
 from foundation.errors import CoordinatorError
-from governance.sections import Section
 from governance.smoke_tests import smoke_tests
 from governance.smoke_tests.smoke_tests import ANYTHING, Started, Verdict
 from releases.models import Release
@@ -143,9 +142,9 @@ def _page(
     )
 
 
-def section(release: Release) -> Section:
+def newest(release: Release) -> dict[str, Any]:
     """Return the newest smoke tests of the release."""
-    newest = list(smoke_tests.of(release)[: SHOWN + 1])
+    tests = list(smoke_tests.of(release)[: SHOWN + 1])
     lines = [
         {
             "test": test,
@@ -153,9 +152,9 @@ def section(release: Release) -> Section:
             "variant": VARIANTS[test.verdict],
             "expected": _expected(test),
         }
-        for test in newest[:SHOWN]
+        for test in tests[:SHOWN]
     ]
-    return Section("executions/release_smoke_tests.html", {"lines": lines, "more": len(newest) > SHOWN})
+    return {"lines": lines, "more": len(tests) > SHOWN}
 
 
 def _expected(test: SmokeTest) -> str:

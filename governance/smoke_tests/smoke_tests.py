@@ -22,6 +22,7 @@ from executions.submission import admission
 from executions.submission.admission import Purpose
 from executions.submission.insertion import Row, commits
 from releases.models import Release
+from releases.pointer.pointer import audited
 from tenancy import audit
 from tenancy.audit.acts import Act
 from wire.documents import json_values
@@ -118,10 +119,7 @@ def _write(row: Row, expected: list[Any] | None, actor: str) -> bool:
         SmokeTest.objects.create(execution_id=row.id, release=row.release, expected_result=expected, actor=actor)
         audit.record(
             Act.RELEASE_SMOKE_TEST,
-            tenant=row.release.pipeline.tenant,
-            actor=actor,
-            object_type="release",
-            object=row.release.audit_name,
+            **audited(row.release, actor=actor),
             execution=str(row.id),
         )
         identity = row.release.identity

@@ -11,12 +11,13 @@ from django.db import IntegrityError, transaction
 
 from foundation.errors import CoordinatorError
 from governance.activation.activation import activate
-from governance.gradual import ending, operations, steps
+from governance.gradual import changes as ending
+from governance.gradual import changes as steps
+from governance.gradual import operations
+from governance.gradual.changes import start
 from governance.gradual.plan import Bounds
-from governance.gradual.start import start
 from governance.requests.carrying_out import carry_out, carry_out_due
-from governance.requests.requests import expire, withdraw
-from governance.requests.votes import Decision
+from governance.requests.requests import Decision, expire, withdraw
 from governance.retirement.retirement import blockers, retire
 from governance.retirement.revocation import revoke
 from releases import policy, queries

@@ -6,10 +6,11 @@ import pytest
 
 from executions.holds import holds
 from executions.models import AwaitUnit
-from governance.gradual import ending, steps
+from governance.gradual import changes
+from governance.gradual import changes as steps
+from governance.gradual.changes import start
 from governance.gradual.measured import compare, evidence
 from governance.gradual.plan import Bounds
-from governance.gradual.start import start
 from governance.gradual.watch import describe, watch, watch_one
 from governance.resubmission.resubmission import resubmit
 from governance.tasks import watch_gradual
@@ -130,7 +131,7 @@ def test_a_watch_that_comes_late_changes_nothing(owner: Tenant) -> None:
     late = gradual.again(made)
     gradual.ended(made.baseline, succeeded=FAST * 4)
     gradual.ended(made.candidate, failed=30)
-    ending.promote(made, actor="user:ann")
+    changes.promote(made, actor="user:ann")
     assert watch_one(late) is False
     assert standing(made) == ("PROMOTED", 1, "person")
 

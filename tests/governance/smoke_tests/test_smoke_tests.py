@@ -14,12 +14,13 @@ from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrive
 from executions.models import Execution, SmokeTest
 from foundation.errors import CoordinatorError
-from governance.activation import activation, gates, rollback
-from governance.activation import gate as gate_types
+from governance.activation import activation, gates
+from governance.activation import activation as rollback
+from governance.activation import gates as gate_types
 from governance.activation.activation import activate
 from governance.campaigns.selection import Filters, preview
+from governance.gradual.changes import start as start_gradual
 from governance.gradual.measured import evidence
-from governance.gradual.start import start as start_gradual
 from governance.preflight.preflight import preflight
 from governance.retirement.retirement import blockers, retire
 from governance.retirement.revocation import revoke

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from governance.activation import gate as gate_types
 from governance.activation import gates
+from governance.activation import gates as gate_types
 from governance.activation.activation import activate, planned
 from releases import policy
 from releases.errors import AttachmentInvalid, AttachmentUnknown, KeyConflict, KeyInvalid, KeyUnknown
