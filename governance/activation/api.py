@@ -11,29 +11,9 @@ from rest_framework.response import Response
 
 from foundation.api.fields import Flag, Identifier, SegmentIdentifier, StrictSerializer, Text
 from foundation.api.pagination import NewestFirst
-from governance.activation import activation
-from governance.activation import activation as rollback
-from releases import queries
+from governance.activation import activation, gates
+from releases import errors, queries
 from releases.api.history import ActivationView
-from releases.errors import (
-    ActiveReleaseChanged,
-    ApprovalRequired,
-    ArtifactAltered,
-    ArtifactMissing,
-    ArtifactStoreUnavailable,
-    NoRollback,
-    NothingToRollBackTo,
-    OperationKeyReused,
-    OverrideNotAllowed,
-    PipelineUnknown,
-    ReasonRequired,
-    ReleaseNotRegistered,
-    ReleaseUnknown,
-    RollbackTooFar,
-    SignatureRequired,
-    SmokeTestRequired,
-    WorkerRequired,
-)
 from releases.models import IDENTITY_LENGTH, Activation
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.audit.acts import Act, declares
@@ -75,19 +55,17 @@ class Activations(TenantView, ListAPIView[Activation]):
     """The activations of the pipeline, newest first."""
 
     refusals: ClassVar = {
-        "GET": (PipelineUnknown,),
+        "GET": (errors.PipelineUnknown,),
         "POST": (
-            *(
-                PipelineUnknown,
-                ReleaseUnknown,
-                ReleaseNotRegistered,
-                ReasonRequired,
-                ArtifactMissing,
-                ArtifactStoreUnavailable,
-                ArtifactAltered,
-            ),
-            *(ActiveReleaseChanged, OperationKeyReused, SignatureRequired, WorkerRequired, SmokeTestRequired),
-            *(ApprovalRequired, OverrideNotAllowed),
+            errors.PipelineUnknown,
+            errors.ReleaseUnknown,
+            errors.ReleaseNotRegistered,
+            errors.ArtifactMissing,
+            errors.ArtifactStoreUnavailable,
+            errors.ArtifactAltered,
+            errors.ActiveReleaseChanged,
+            errors.OperationKeyReused,
+            *gates.REFUSALS,
         ),
     }
     serializer_class = ActivationView
@@ -129,7 +107,9 @@ class RollbackView(ActivationView):
 
 @extend_schema(parameters=[TENANT], tags=["activations"])
 class Rollbacks(TenantView):
-    refusals: ClassVar = {"POST": (*Activations.refusals["POST"], NothingToRollBackTo, NoRollback, RollbackTooFar)}
+    refusals: ClassVar = {
+        "POST": (*Activations.refusals["POST"], errors.NothingToRollBackTo, errors.NoRollback, errors.RollbackTooFar)
+    }
 
     @declares(Act.RELEASE_ACTIVATE, Scope.ROLL_BACK)
     @extend_schema(operation_id="rollBack", request=RollbackRequest, responses={201: RollbackView})
@@ -143,8 +123,8 @@ class Rollbacks(TenantView):
         version = body.pop("releaseVersion")
         release = None if version is None else queries.release(pipeline, version)
         recent_only = Scope.ACTIVATE not in self.token.usable_scopes
-        event = rollback.roll_back(pipeline, actor=self.actor, release=release, recent_only=recent_only, **body)
-        warnings = rollback.warnings(event.release)
+        event = activation.roll_back(pipeline, actor=self.actor, release=release, recent_only=recent_only, **body)
+        warnings = activation.warnings(event.release)
         return Response({**ActivationView(event).data, "warnings": warnings}, status=status.HTTP_201_CREATED)
 
 

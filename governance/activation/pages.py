@@ -11,7 +11,6 @@ from django.shortcuts import redirect
 from foundation.errors import CoordinatorError
 from governance import release_sections
 from governance.activation import activation, gates
-from governance.activation import activation as rollback
 from governance.activation.gates import Verdict
 from governance.comparison import comparison
 from releases import queries
@@ -162,7 +161,7 @@ class RollbackForm(forms.Form):
 
 def rollback_offered(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline) -> dict[str, Any]:
     """Return the context of the form. Its `rollback_target` is None if there is nothing to roll back to."""
-    target = rollback.target(pipeline)
+    target = activation.target(pipeline)
     return {
         "rollback_target": target,
         "rollback_key": str(uuid.uuid4()),
@@ -189,7 +188,7 @@ def _roll_back(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline, f
         if wrong := not_typed(pipeline, release, fields[TYPED]):
             messages.error(request, f"{wrong} Nothing changed.")
             return
-        event = rollback.roll_back(
+        event = activation.roll_back(
             pipeline,
             actor=actor(request.user),
             reason=fields["reason"],
@@ -204,5 +203,5 @@ def _roll_back(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline, f
     messages.success(
         request, f"Rolled back: release {event.release.release_version} is active for new executions of {pipeline}."
     )
-    for warning in rollback.warnings(event.release):
+    for warning in activation.warnings(event.release):
         messages.warning(request, warning)

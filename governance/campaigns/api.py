@@ -1,6 +1,7 @@
 """REST: starts and controls the campaigns of a tenant."""
 
 import uuid
+from dataclasses import asdict
 from typing import Any, ClassVar
 
 from django.urls import path
@@ -11,21 +12,13 @@ from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from executions import errors
 from executions.api.operators import NewestCreated
-from executions.errors import (
-    CampaignEmpty,
-    CampaignRefused,
-    CampaignTargetInvalid,
-    CampaignUnknown,
-    FilterRequired,
-    ReleaseRevokedConfirmation,
-    TenantNotAllowed,
-)
 from executions.models import Campaign, CampaignItem
 from foundation.api.pagination import NewestFirst
 from governance.campaigns import campaigns, drafts
-from governance.campaigns.creating import Options
 from governance.campaigns.documents import (
+    OPTIONS,
     CampaignChangeRequest,
     CampaignItemView,
     CampaignRequest,
@@ -36,7 +29,6 @@ from governance.campaigns.documents import (
     PreviewView,
     counts_of,
     filters_of,
-    members_of,
     options_of,
     shown,
 )
@@ -77,7 +69,7 @@ class InOrder(NewestFirst):
 
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
 class CampaignPreview(TenantView):
-    refusals: ClassVar = {"POST": (FilterRequired,)}
+    refusals: ClassVar = {"POST": (errors.FilterRequired,)}
 
     @declares(Act.CAMPAIGN_PREVIEW, Scope.OPERATE)
     @extend_schema(operation_id="previewCampaign", request=PreviewRequest, responses=PreviewView)
@@ -95,11 +87,11 @@ class Campaigns(TenantView, ListAPIView[Campaign]):
 
     refusals: ClassVar = {
         "POST": (
-            TenantNotAllowed,
-            CampaignTargetInvalid,
-            FilterRequired,
-            CampaignEmpty,
-            ReleaseRevokedConfirmation,
+            errors.TenantNotAllowed,
+            errors.CampaignTargetInvalid,
+            errors.FilterRequired,
+            errors.CampaignEmpty,
+            errors.ReleaseRevokedConfirmation,
         )
     }
     serializer_class = CampaignSummary
@@ -133,20 +125,20 @@ class Campaigns(TenantView, ListAPIView[Campaign]):
             require_scope(self.token, Scope.SUBMIT)
         filters, ids = filters_of(body.get("filters", {})), body.get("executionIds")
         rows = chosen(self.tenant, ids) if ids else None
+        options = options_of(body)
         more: dict[str, Any] = {"actor": self.actor, "allow_failed": body["allowFailed"]}
         if body["draft"]:
             if rows is None:
                 rows = selected(self.tenant, kind, filters, allow_failed=body["allowFailed"])
-            options = Options(**options_of(body))
             campaign = drafts.freeze(self.tenant, kind, rows, filters=filters.to_json(), options=options, **more)
         else:
-            campaign = campaigns.start(self.tenant, filters, kind=kind, chosen=rows, **more, **options_of(body))
+            campaign = campaigns.start(self.tenant, filters, kind=kind, chosen=rows, **more, **asdict(options))
         return Response(shown(campaign), status=status.HTTP_201_CREATED)
 
 
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
 class OneCampaign(TenantView):
-    refusals: ClassVar = {"GET": (CampaignUnknown,)}
+    refusals: ClassVar = {"GET": (errors.CampaignUnknown,)}
 
     @extend_schema(operation_id="campaign", responses=CampaignView)
     def get(self, request: Request, tenant: str, campaign_id: uuid.UUID) -> Response:
@@ -158,12 +150,12 @@ class OneCampaign(TenantView):
 class CampaignStart(TenantView):
     refusals: ClassVar = {
         "POST": (
-            TenantNotAllowed,
-            CampaignUnknown,
-            CampaignRefused,
-            CampaignTargetInvalid,
+            errors.TenantNotAllowed,
+            errors.CampaignUnknown,
+            errors.CampaignRefused,
+            errors.CampaignTargetInvalid,
             ReasonRequired,
-            ReleaseRevokedConfirmation,
+            errors.ReleaseRevokedConfirmation,
         )
     }
 
@@ -178,13 +170,13 @@ class CampaignStart(TenantView):
         draft = campaigns.campaign(self.tenant, campaign_id)
         if draft.kind == Campaign.Kind.RESUBMIT:
             require_scope(self.token, Scope.SUBMIT)
-        options = Options(**options_of({**members_of(draft), **body}))
+        options = options_of({**{name: getattr(draft, name) for name in OPTIONS}, **body})
         return Response(shown(drafts.start(self.tenant, campaign_id, options, actor=self.actor)))
 
 
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
 class CampaignDiscard(TenantView):
-    refusals: ClassVar = {"POST": (CampaignUnknown, CampaignRefused)}
+    refusals: ClassVar = {"POST": (errors.CampaignUnknown, errors.CampaignRefused)}
 
     @declares(Act.CAMPAIGN_DISCARD, Scope.OPERATE)
     @extend_schema(operation_id="discardDraft", request=CampaignChangeRequest, responses=CampaignView)
@@ -200,7 +192,7 @@ class CampaignDiscard(TenantView):
 class CampaignItems(TenantView, ListAPIView[CampaignItem]):
     """The items of a campaign in order, with the result of each."""
 
-    refusals: ClassVar = {"GET": (CampaignUnknown,)}
+    refusals: ClassVar = {"GET": (errors.CampaignUnknown,)}
     serializer_class = CampaignItemView
     filterset_class = CampaignItemFilter
     pagination_class = InOrder
@@ -212,7 +204,7 @@ class CampaignItems(TenantView, ListAPIView[CampaignItem]):
 
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
 class CampaignPause(TenantView):
-    refusals: ClassVar = {"POST": (CampaignUnknown, CampaignRefused)}
+    refusals: ClassVar = {"POST": (errors.CampaignUnknown, errors.CampaignRefused)}
 
     @declares(Act.CAMPAIGN_PAUSE, Scope.OPERATE)
     @extend_schema(operation_id="pauseCampaign", request=CampaignChangeRequest, responses=CampaignView)
@@ -224,7 +216,7 @@ class CampaignPause(TenantView):
 
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
 class CampaignResume(TenantView):
-    refusals: ClassVar = {"POST": (CampaignUnknown, CampaignRefused)}
+    refusals: ClassVar = {"POST": (errors.CampaignUnknown, errors.CampaignRefused)}
 
     @declares(Act.CAMPAIGN_RESUME, Scope.OPERATE)
     @extend_schema(operation_id="resumeCampaign", request=CampaignChangeRequest, responses=CampaignView)
@@ -236,7 +228,7 @@ class CampaignResume(TenantView):
 
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
 class CampaignCancel(TenantView):
-    refusals: ClassVar = {"POST": (CampaignUnknown, CampaignRefused)}
+    refusals: ClassVar = {"POST": (errors.CampaignUnknown, errors.CampaignRefused)}
 
     @declares(Act.CAMPAIGN_CANCEL, Scope.OPERATE)
     @extend_schema(operation_id="cancelCampaign", request=CampaignChangeRequest, responses=CampaignView)

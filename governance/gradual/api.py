@@ -17,23 +17,7 @@ from governance.gradual import changes, measured, operations, plan
 from governance.gradual import changes as start
 from governance.gradual import changes as steps
 from governance.gradual.plan import Bounds, Plan
-from releases import queries
-from releases.errors import (
-    ActiveReleaseChanged,
-    ActiveReleaseRevoked,
-    ApprovalRequired,
-    CandidateActive,
-    GradualActivationEnded,
-    GradualActivationInvalid,
-    GradualActivationRunning,
-    GradualActivationUnknown,
-    NoActiveRelease,
-    NoNextStep,
-    OperationKeyReused,
-    PipelineUnknown,
-    ReasonRequired,
-    StepChanged,
-)
+from releases import errors, queries
 from releases.models import IDENTITY_LENGTH, GradualActivation
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.audit.acts import Act, declares
@@ -203,11 +187,14 @@ class GradualActivations(TenantView, ListAPIView[GradualActivation]):
     """The gradual activations of the pipeline, newest first."""
 
     refusals: ClassVar = {
-        "GET": (PipelineUnknown,),
+        "GET": (errors.PipelineUnknown,),
         "POST": (
             *Activations.refusals["POST"],
-            *(GradualActivationInvalid, NoActiveRelease, ActiveReleaseRevoked),
-            *(CandidateActive, GradualActivationRunning),
+            errors.GradualActivationInvalid,
+            errors.NoActiveRelease,
+            errors.ActiveReleaseRevoked,
+            errors.CandidateActive,
+            errors.GradualActivationRunning,
         ),
     }
     serializer_class = GradualActivationView
@@ -244,7 +231,7 @@ class _OneView(TenantView):
 
 @extend_schema(parameters=[TENANT], tags=["activations"])
 class OneGradualActivation(_OneView):
-    refusals: ClassVar = {"GET": (PipelineUnknown, GradualActivationUnknown)}
+    refusals: ClassVar = {"GET": (errors.PipelineUnknown, errors.GradualActivationUnknown)}
 
     @extend_schema(operation_id="gradualActivation", responses=OneGradualActivationView)
     def get(self, request: Request, tenant: str, pipeline_id: str, gradual_id: uuid.UUID) -> Response:
@@ -253,14 +240,17 @@ class OneGradualActivation(_OneView):
 
 
 _REFUSALS = (
-    *(PipelineUnknown, GradualActivationUnknown, GradualActivationEnded),
-    *(ActiveReleaseChanged, OperationKeyReused),
+    errors.PipelineUnknown,
+    errors.GradualActivationUnknown,
+    errors.GradualActivationEnded,
+    errors.ActiveReleaseChanged,
+    errors.OperationKeyReused,
 )
 
 
 @extend_schema(parameters=[TENANT], tags=["activations"])
 class NextStep(_OneView):
-    refusals: ClassVar = {"POST": (*_REFUSALS, StepChanged, NoNextStep, ApprovalRequired)}
+    refusals: ClassVar = {"POST": (*_REFUSALS, errors.StepChanged, errors.NoNextStep, errors.ApprovalRequired)}
 
     @declares(Act.GRADUAL_ACTIVATION_STEP, Scope.ACTIVATE)
     @extend_schema(
@@ -291,7 +281,7 @@ class Promotion(_OneView):
 
 @extend_schema(parameters=[TENANT], tags=["activations"])
 class WithdrawalOfCandidate(_OneView):
-    refusals: ClassVar = {"POST": (*_REFUSALS, ReasonRequired)}
+    refusals: ClassVar = {"POST": (*_REFUSALS, errors.ReasonRequired)}
 
     @declares(Act.GRADUAL_ACTIVATION_WITHDRAW, Scope.ROLL_BACK)
     @extend_schema(

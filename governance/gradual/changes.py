@@ -14,16 +14,8 @@ from governance.activation import gates
 from governance.activation.gates import Switch
 from governance.gradual import operations
 from governance.gradual.plan import Plan
-from releases import queries
+from releases import errors, queries
 from releases.artifacts.soundness import require_verified
-from releases.errors import (
-    ApprovalRequired,
-    CandidateActive,
-    GradualActivationRunning,
-    NoNextStep,
-    OperationKeyReused,
-    StepChanged,
-)
 from releases.models import Activation, ActivationRequest, GradualActivation, Kind, Pipeline, Release
 from releases.pointer import pointer
 from releases.pointer.pointer import approval_required, require_expected, require_reason, require_registered
@@ -31,7 +23,7 @@ from tenancy import audit
 from tenancy.audit.acts import Act
 
 
-@audit.denials(Act.GRADUAL_ACTIVATION_STEP, ApprovalRequired, of=operations.audited)
+@audit.denials(Act.GRADUAL_ACTIVATION_STEP, errors.ApprovalRequired, of=operations.audited)
 def move_on(
     gradual: GradualActivation,
     *,
@@ -57,7 +49,7 @@ def move_on(
         require_step(gradual, expected_step)
         steps = operations.plan_of(gradual).steps
         if gradual.step + 1 >= len(steps):
-            raise NoNextStep(f"Step {gradual.step} is the last one. Promote or withdraw the candidate.")
+            raise errors.NoNextStep(f"Step {gradual.step} is the last one. Promote or withdraw the candidate.")
         if not operations.approved_with_start(pipeline, gradual.candidate):
             raise approval_required(pipeline, gradual.candidate)
         GradualActivation.objects.filter(pk=gradual.pk).update(step=F("step") + 1)
@@ -81,7 +73,7 @@ def move_on(
 def require_step(gradual: GradualActivation, expected: int | None) -> None:
     """Raise `StepChanged` unless `expected` is None or the current step of a locked gradual activation."""
     if expected is not None and expected != gradual.step:
-        raise StepChanged(
+        raise errors.StepChanged(
             f"The expected step is {expected}, but the current step is {gradual.step}.", step=gradual.step
         )
 
@@ -171,7 +163,7 @@ def _started(
         return operations.all_of(candidate.pipeline).filter(activations__request=request).first()
     found = operations.repeated(candidate.pipeline, operation_key, Kind.GRADUAL)
     if found is not None and (found.candidate_id, operations.plan_of(found).columns) != (candidate.pk, plan.columns):
-        raise OperationKeyReused(
+        raise errors.OperationKeyReused(
             f"The operation key started the gradual activation of release {found.candidate.release_version!r}. Its "
             "release and its plan must be the same.",
             activeReleaseVersion=found.baseline.release_version,
@@ -184,10 +176,10 @@ def require_startable(pipeline: Pipeline, candidate: Release, expected: str | No
     require_expected(pipeline.activation, expected)
     active = queries.active_release(pipeline)
     if active.pk == candidate.pk:
-        raise CandidateActive(f"Release {candidate.release_version!r} is active already.")
+        raise errors.CandidateActive(f"Release {candidate.release_version!r} is active already.")
     found = operations.running(pipeline)
     if found is not None:
-        raise GradualActivationRunning(
+        raise errors.GradualActivationRunning(
             f"The gradual activation of release {found.candidate.release_version!r} is running. Promote or withdraw it "
             "first.",
             gradualActivationId=str(found.pk),

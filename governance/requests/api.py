@@ -18,27 +18,8 @@ from governance.gradual.api import PlanRequest, PlanView
 from governance.gradual.plan import Plan
 from governance.requests import requests
 from governance.requests import requests as votes
-from releases import queries
+from releases import errors, queries
 from releases.api.history import VoteView
-from releases.errors import (
-    ActivationTimeInvalid,
-    ActiveReleaseChanged,
-    ActiveReleaseRevoked,
-    AlreadyVoted,
-    CandidateActive,
-    GradualActivationInvalid,
-    GradualActivationRunning,
-    NoActiveRelease,
-    OperationKeyReused,
-    OwnRequest,
-    PipelineUnknown,
-    ReasonRequired,
-    ReleaseNotRegistered,
-    ReleaseUnknown,
-    RequestNotOpen,
-    RequestRestarted,
-    RequestUnknown,
-)
 from releases.models import ActivationRequest, Vote
 from releases.states import RequestStatus
 from tenancy.api.tenant_view import TENANT, TenantView
@@ -135,11 +116,20 @@ class ActivationRequests(TenantView, ListAPIView[ActivationRequest]):
     """The requests to activate releases of the pipeline, newest first."""
 
     refusals: ClassVar = {
-        "GET": (PipelineUnknown,),
+        "GET": (errors.PipelineUnknown,),
         "POST": (
-            *(PipelineUnknown, ReleaseUnknown, ReleaseNotRegistered, ReasonRequired, ActiveReleaseChanged),
-            *(OperationKeyReused, ActivationTimeInvalid, GradualActivationInvalid, GradualActivationRunning),
-            *(NoActiveRelease, ActiveReleaseRevoked, CandidateActive),
+            errors.PipelineUnknown,
+            errors.ReleaseUnknown,
+            errors.ReleaseNotRegistered,
+            errors.ReasonRequired,
+            errors.ActiveReleaseChanged,
+            errors.OperationKeyReused,
+            errors.ActivationTimeInvalid,
+            errors.GradualActivationInvalid,
+            errors.GradualActivationRunning,
+            errors.NoActiveRelease,
+            errors.ActiveReleaseRevoked,
+            errors.CandidateActive,
         ),
     }
     serializer_class = ActivationRequestView
@@ -176,7 +166,7 @@ class _OneRequest(TenantView):
 
 @extend_schema(parameters=[TENANT], tags=["activations"])
 class OneActivationRequest(_OneRequest):
-    refusals: ClassVar = {"GET": (PipelineUnknown, RequestUnknown)}
+    refusals: ClassVar = {"GET": (errors.PipelineUnknown, errors.RequestUnknown)}
 
     @extend_schema(operation_id="activationRequest", responses=ActivationRequestView)
     def get(self, request: Request, tenant: str, pipeline_id: str, request_id: uuid.UUID) -> Response:
@@ -187,7 +177,14 @@ class OneActivationRequest(_OneRequest):
 @extend_schema(parameters=[TENANT], tags=["activations"])
 class Votes(_OneRequest):
     refusals: ClassVar = {
-        "POST": (PipelineUnknown, RequestUnknown, OwnRequest, RequestNotOpen, RequestRestarted, AlreadyVoted)
+        "POST": (
+            errors.PipelineUnknown,
+            errors.RequestUnknown,
+            errors.OwnRequest,
+            errors.RequestNotOpen,
+            errors.RequestRestarted,
+            errors.AlreadyVoted,
+        )
     }
 
     @declares(Act.ACTIVATION_REQUEST_VOTE, Scope.ACTIVATE)
@@ -205,7 +202,9 @@ class Votes(_OneRequest):
 
 @extend_schema(parameters=[TENANT], tags=["activations"])
 class Withdrawal(_OneRequest):
-    refusals: ClassVar = {"POST": (PipelineUnknown, RequestUnknown, RequestNotOpen, ReasonRequired)}
+    refusals: ClassVar = {
+        "POST": (errors.PipelineUnknown, errors.RequestUnknown, errors.RequestNotOpen, errors.ReasonRequired)
+    }
 
     @declares(Act.ACTIVATION_REQUEST_WITHDRAW, Scope.ACTIVATE)
     @extend_schema(operation_id="withdrawActivation", request=WithdrawalRequest, responses=ActivationRequestView)
@@ -218,9 +217,9 @@ class Withdrawal(_OneRequest):
 def _plan(sent: dict[str, Any] | None) -> Plan | None:
     try:
         return None if sent is None else Plan.from_json(**sent)
-    except GradualActivationInvalid as refusal:
-        errors = [{**each, "field": f"gradual.{each['field']}"} for each in refusal.errors]
-        raise GradualActivationInvalid(refusal.detail, errors=errors) from None
+    except errors.GradualActivationInvalid as refusal:
+        wrong = [{**each, "field": f"gradual.{each['field']}"} for each in refusal.errors]
+        raise errors.GradualActivationInvalid(refusal.detail, errors=wrong) from None
 
 
 def _shown(request: ActivationRequest) -> dict[str, Any]:

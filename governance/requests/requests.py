@@ -16,15 +16,7 @@ from governance.gradual.changes import require_startable
 from governance.gradual.plan import Plan
 from governance.requests import states
 from governance.requests.carrying_out import carry_out
-from releases import queries
-from releases.errors import (
-    ActivationTimeInvalid,
-    AlreadyVoted,
-    OperationKeyReused,
-    OwnRequest,
-    ReasonRequired,
-    RequestRestarted,
-)
+from releases import errors, queries
 from releases.models import ActivationRequest, Pipeline, Release, Vote
 from releases.pointer import pointer
 from releases.pointer.pointer import require_expected, require_registered
@@ -38,7 +30,7 @@ FURTHEST = timedelta(days=365)
 """How far in the future the time of an activation may be."""
 
 
-@audit.denials(Act.ACTIVATION_REQUEST_CREATE, ReasonRequired, of=pointer.audited)
+@audit.denials(Act.ACTIVATION_REQUEST_CREATE, errors.ReasonRequired, of=pointer.audited)
 def ask(
     release: Release,
     *,
@@ -62,7 +54,7 @@ def ask(
     """
     columns = plan.columns if plan else None
     if not reason.strip():
-        raise ReasonRequired("A request to activate a release requires a reason.")
+        raise errors.ReasonRequired("A request to activate a release requires a reason.")
     with transaction.atomic():
         pipeline = Pipeline.objects.select_for_update().get(pk=release.pipeline_id)
         request = _earlier(pipeline, release, columns, activate_at, operation_key)
@@ -101,7 +93,7 @@ def withdraw(request: ActivationRequest, *, actor: str, reason: str) -> Activati
     Raises `ReasonRequired` and `RequestNotOpen`.
     """
     if not reason.strip():
-        raise ReasonRequired("A withdrawal requires a reason.")
+        raise errors.ReasonRequired("A withdrawal requires a reason.")
     with transaction.atomic():
         _, found = states.lock(request)
         if found.status != RequestStatus.WITHDRAWN:
@@ -146,7 +138,7 @@ def _earlier(
         return None
     found = pipeline.activation_requests.select_related("release").filter(operation_key=operation_key).first()
     if found is not None and (found.release_id, found.plan, found.activate_at) != (release.pk, plan, activate_at):
-        raise OperationKeyReused(
+        raise errors.OperationKeyReused(
             f"The operation key already requested the activation of release {found.release.release_version!r}. Its "
             "release, its time and its plan must be the same."
         )
@@ -156,14 +148,14 @@ def _earlier(
 def _require_in_range(now: datetime, activate_at: datetime | None) -> None:
     if activate_at is not None and not now < activate_at <= now + FURTHEST:
         message = f"must be in the future, and at most {FURTHEST.days} days away"
-        error = {"field": "activateAt", "code": ActivationTimeInvalid.code, "message": message}
-        raise ActivationTimeInvalid(f"The time of the activation {message}.", errors=[error])
+        error = {"field": "activateAt", "code": errors.ActivationTimeInvalid.code, "message": message}
+        raise errors.ActivationTimeInvalid(f"The time of the activation {message}.", errors=[error])
 
 
 # --- votes ---
 
 
-@audit.denials(Act.ACTIVATION_REQUEST_VOTE, OwnRequest, of=states.audited)
+@audit.denials(Act.ACTIVATION_REQUEST_VOTE, errors.OwnRequest, of=states.audited)
 def vote(
     request: ActivationRequest, *, voter: User, actor: str, decision: Decision, round_number: int, comment: str = ""
 ) -> ActivationRequest:
@@ -180,12 +172,14 @@ def vote(
     with transaction.atomic():
         pipeline, found = states.lock(request)
         if found.requester_id == voter.pk:
-            raise OwnRequest("Another person must vote on this request.")
+            raise errors.OwnRequest("Another person must vote on this request.")
         # As they are now: the caller may have read them before they were deactivated.
         access.require(User.objects.get(pk=voter.pk), found.release.pipeline.tenant, Scope.ACTIVATE)
         earlier = found.votes.filter(round=round_number, voter=voter).first()
         if earlier is not None and earlier.decision != decision:
-            raise AlreadyVoted(f"The vote of round {round_number} is: {earlier.decision}.", decision=earlier.decision)
+            raise errors.AlreadyVoted(
+                f"The vote of round {round_number} is: {earlier.decision}.", decision=earlier.decision
+            )
         # A refusal may follow a change that must be committed, so it is raised after the transaction.
         refusal = None
         if earlier is None:
@@ -212,7 +206,7 @@ def _refusal(pipeline: Pipeline, found: ActivationRequest, actor: str, round_num
     elif round_number == found.round:
         return None
     detail = f"The request is in round {found.round}. {states.described(found.moved)}"
-    return RequestRestarted(detail, round=found.round, moved=found.moved)
+    return errors.RequestRestarted(detail, round=found.round, moved=found.moved)
 
 
 def _restart(pipeline: Pipeline, found: ActivationRequest, actor: str, changes: list[dict[str, Any]]) -> None:

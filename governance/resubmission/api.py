@@ -9,24 +9,10 @@ from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from executions import errors
 from executions.api.executions import OneExecutionView
 from executions.api.operators import START_HELP, CancelRequest
 from executions.api.submissions import MAX_KEY_LENGTH, NOT_RUNNABLE
-from executions.errors import (
-    CheckpointIncompatible,
-    CheckpointMissing,
-    ExecutionChanged,
-    ExecutionUnknown,
-    IdempotencyKeyReused,
-    InputInvalid,
-    PipelinePaused,
-    ReleaseNotAdmitted,
-    ResubmissionRemoved,
-    ResubmitKeyReused,
-    ResubmitRefused,
-    TenantNotAllowed,
-    VersionMismatch,
-)
 from executions.models import StartFrom
 from foundation.api.fields import Identifier, SegmentIdentifier
 from governance.resubmission.resubmission import UNCHANGED, resubmit
@@ -70,22 +56,22 @@ class ResubmitRequest(CancelRequest):
 class Resubmit(TenantView):
     refusals: ClassVar = {
         "POST": (
-            TenantNotAllowed,
-            ExecutionUnknown,
-            ResubmissionRemoved,
-            ResubmitKeyReused,
-            IdempotencyKeyReused,
-            ResubmitRefused,
-            VersionMismatch,
-            ExecutionChanged,
+            errors.TenantNotAllowed,
+            errors.ExecutionUnknown,
+            errors.ResubmissionRemoved,
+            errors.ResubmitKeyReused,
+            errors.IdempotencyKeyReused,
+            errors.ResubmitRefused,
+            errors.VersionMismatch,
+            errors.ExecutionChanged,
             NoActiveRelease,
             ReleaseUnknown,
-            ReleaseNotAdmitted,
-            PipelinePaused,
+            errors.ReleaseNotAdmitted,
+            errors.PipelinePaused,
             ReleaseNotOpen,
-            InputInvalid,
-            CheckpointMissing,
-            CheckpointIncompatible,
+            errors.InputInvalid,
+            errors.CheckpointMissing,
+            errors.CheckpointIncompatible,
             *NOT_RUNNABLE,
         )
     }

@@ -10,16 +10,8 @@ from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from executions import errors
 from executions.api.submissions import MAX_KEY_LENGTH, NOT_RUNNABLE
-from executions.errors import (
-    ExecutionChanged,
-    IdempotencyKeyReused,
-    InputInvalid,
-    PipelinePaused,
-    ReleaseNotAdmitted,
-    SmokeTestUnknown,
-    TenantNotAllowed,
-)
 from executions.models import SmokeTest
 from executions.models.states import State
 from foundation.api.fields import Identifier, StrictSerializer
@@ -99,15 +91,15 @@ class SmokeTests(_SmokeTestView, ListAPIView[SmokeTest]):
     refusals: ClassVar = {
         "GET": (PipelineUnknown, ReleaseUnknown),
         "POST": (
-            TenantNotAllowed,
+            errors.TenantNotAllowed,
             PipelineUnknown,
             ReleaseUnknown,
-            IdempotencyKeyReused,
-            ReleaseNotAdmitted,
-            PipelinePaused,
-            InputInvalid,
+            errors.IdempotencyKeyReused,
+            errors.ReleaseNotAdmitted,
+            errors.PipelinePaused,
+            errors.InputInvalid,
             *NOT_RUNNABLE,
-            ExecutionChanged,
+            errors.ExecutionChanged,
         ),
     }
     serializer_class = SmokeTestView
@@ -141,7 +133,7 @@ class SmokeTests(_SmokeTestView, ListAPIView[SmokeTest]):
 
 @extend_schema(parameters=[TENANT], tags=["releases"])
 class OneSmokeTest(_SmokeTestView):
-    refusals: ClassVar = {"GET": (PipelineUnknown, ReleaseUnknown, SmokeTestUnknown)}
+    refusals: ClassVar = {"GET": (PipelineUnknown, ReleaseUnknown, errors.SmokeTestUnknown)}
 
     @extend_schema(
         operation_id="oneSmokeTest",
@@ -160,7 +152,7 @@ def _execution_id(text: str) -> uuid.UUID:
     try:
         return uuid.UUID(text)
     except ValueError:
-        raise SmokeTestUnknown("The id of a smoke test is a UUID.") from None
+        raise errors.SmokeTestUnknown("The id of a smoke test is a UUID.") from None
 
 
 # The route of a release accepts every path below it, so these do too.

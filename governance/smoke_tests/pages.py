@@ -4,22 +4,22 @@ import uuid
 from typing import Any, Final
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from unfold.widgets import UnfoldAdminTextareaWidget
 
+from executions.admin.confirmation import form_page
 from executions.admin.payloads import typed_value
 from executions.models import SmokeTest
 from foundation.admin.columns import badge, column, on_one_line
-from foundation.errors import CoordinatorError
 from governance.smoke_tests import smoke_tests
-from governance.smoke_tests.smoke_tests import ANYTHING, Started, Verdict
+from governance.smoke_tests.smoke_tests import ANYTHING, Verdict
 from releases.models import Release
 from releases.states import Status
 from tenancy.access import actor
-from tenancy.admin.base import ReadOnlyAdmin, TenantScopedAdmin, problem_of, serves
+from tenancy.admin.base import ReadOnlyAdmin, serves
 from tenancy.admin.lists import TenantFilter, text, time
 from tenancy.audit.acts import Act
 from tenancy.models import validate_identifier
@@ -91,55 +91,30 @@ class SmokeTestAdmin(ReadOnlyAdmin):
     @serves("release/<int:object_id>/new/", Act.RELEASE_SMOKE_TEST, Scope.ACTIVATE, model=Release)
     def new(self, request: HttpRequest, release: Release) -> HttpResponse:
         """Show the form on GET, and start a smoke test of the release on POST. `self` has the pages of releases."""
-        if request.method != "POST":
-            form = SmokeTestForm(initial={"idempotency_key": str(uuid.uuid4())})
-            return _page(self, request, release, form, status=409 if _refusal(release) else 200)
-        form = SmokeTestForm(request.POST)
-        if not form.is_valid():
-            return _page(self, request, release, form, status=400)
-        try:
-            started = _start(request, release, form.cleaned_data)
-        except CoordinatorError as error:
-            return _page(self, request, release, form, status=error.status, error=error)
-        messages.success(request, f"The smoke test is running on release {release.release_version}.")
-        return redirect("admin:executions_execution_change", started.test.execution_id)
 
+        def start(typed: dict[str, str]) -> tuple[str, Any]:
+            expected = typed["expected_result"]
+            started = smoke_tests.start(
+                release,
+                actor=actor(request.user),
+                input=typed_value(typed["input"], field="input"),
+                idempotency_key=typed["idempotency_key"],
+                expected_result=typed_value(expected, field="expected_result") if expected.strip() else ANYTHING,
+            )
+            return f"The smoke test is running on release {release.release_version}.", started.test.execution_id
 
-def _start(request: HttpRequest, release: Release, typed: dict[str, str]) -> Started:
-    expected = typed["expected_result"]
-    return smoke_tests.start(
-        release,
-        actor=actor(request.user),
-        input=typed_value(typed["input"], field="input"),
-        idempotency_key=typed["idempotency_key"],
-        expected_result=typed_value(expected, field="expected_result") if expected.strip() else ANYTHING,
-    )
-
-
-def _refusal(release: Release) -> str:
-    return "" if release.status == Status.REGISTERED else f"The release is {release.status}."
-
-
-def _page(
-    pages: TenantScopedAdmin,
-    request: HttpRequest,
-    release: Release,
-    form: SmokeTestForm,
-    *,
-    status: int,
-    error: CoordinatorError | None = None,
-) -> HttpResponse:
-    return pages.page(
-        request,
-        "executions/smoke_test.html",
-        status=status,
-        title="Smoke test a release",
-        original=release,
-        release=release,
-        form=form,
-        refusal=_refusal(release),
-        problem=problem_of(error) if error else None,
-    )
+        sent = request.POST if request.method == "POST" else None
+        return form_page(
+            self,
+            request,
+            "executions/smoke_test.html",
+            SmokeTestForm(sent, initial={"idempotency_key": str(uuid.uuid4())}),
+            start,
+            refusal="" if release.status == Status.REGISTERED else f"The release is {release.status}.",
+            title="Smoke test a release",
+            original=release,
+            release=release,
+        )
 
 
 def newest(release: Release) -> dict[str, Any]:

@@ -7,7 +7,7 @@ statistics. It passes if the execution succeeds and, if a result is expected, it
 import uuid
 from dataclasses import dataclass
 from datetime import timedelta
-from enum import Enum, StrEnum
+from enum import StrEnum
 from typing import Any, Final
 
 from django.db import transaction
@@ -30,13 +30,8 @@ from wire.documents import json_values
 MAX_ROUNDS = 5
 
 
-class Anything(Enum):
-    """The type of `ANYTHING`, which stands for any result."""
-
-    ANYTHING = "anything"
-
-
-ANYTHING: Final = Anything.ANYTHING
+ANYTHING: Final = object()
+"""Stands for any result."""
 
 
 class Verdict(StrEnum):

@@ -15,7 +15,6 @@ from executions.lifecycle.redrive import redrive
 from executions.models import Execution, SmokeTest
 from foundation.errors import CoordinatorError
 from governance.activation import activation, gates
-from governance.activation import activation as rollback
 from governance.activation import gates as gate_types
 from governance.activation.activation import activate
 from governance.campaigns.selection import Filters, preview
@@ -238,7 +237,9 @@ def test_a_rollback_to_a_release_that_was_active_lately_needs_none(gated: Tenant
     with unguarded(Activation):
         Activation.objects.update(activated_at=timezone.now() - timedelta(days=29))
     pipeline = Pipeline.objects.select_related("tenant", "activation__release").get(tenant=gated)
-    assert rollback.roll_back(pipeline, actor=ACTOR, reason="worse", recent_only=True).release.release_version == "1.0"
+    assert (
+        activation.roll_back(pipeline, actor=ACTOR, reason="worse", recent_only=True).release.release_version == "1.0"
+    )
 
 
 def test_a_smoke_test_of_the_candidate_is_no_evidence(owner: Tenant) -> None:
