@@ -6,16 +6,8 @@ from urllib.parse import urlencode
 
 from django.urls import reverse
 
+from executions.admin import workers as worker_pages
 from executions.admin.filters import STATE_VARIANTS
-from executions.admin.workers import (
-    CODE_VARIANTS,
-    ENVIRONMENT_VARIANTS,
-    WORKER_VARIANTS,
-    code_of,
-    declares_image,
-    environment_of,
-    images_of,
-)
 from executions.inspection.release_counts import MOST_READ, counts_of
 from executions.models import WorkerEligibility
 from executions.models.states import State
@@ -111,24 +103,24 @@ def workers(release: Release) -> dict[str, Any]:
     """Return the workers of the release that have not stopped, the newest heartbeats first."""
     rows = WorkerEligibility.objects.filter(release=release, worker__stopped_at=None)
     hosts = list(rows.select_related("worker").order_by("-worker__last_heartbeat_at", "pk")[: WORKERS_SHOWN + 1])
-    images = images_of(release)
+    images = worker_pages.images_of(release)
     lines = [_line(host, images) for host in hosts[:WORKERS_SHOWN]]
     return {"lines": lines, "more": len(hosts) > WORKERS_SHOWN, "images": images}
 
 
 def _line(host: WorkerEligibility, images: list[tuple[str, str]]) -> dict[str, object]:
     worker = host.worker
-    code, environment = code_of(worker), environment_of(worker)
+    code, environment = worker_pages.code_of(worker), worker_pages.environment_of(worker)
     differences = worker.environment["differences"][:DIFFERENCES_SHOWN] if worker.environment else []
     return {
         "worker": worker,
         "host": host,
-        "of_image": declares_image(worker, images),
-        "variant": WORKER_VARIANTS[host.state],
+        "of_image": worker_pages.declares_image(worker, images),
+        "variant": worker_pages.WORKER_VARIANTS[host.state],
         "code": code,
-        "code_variant": CODE_VARIANTS[code],
+        "code_variant": worker_pages.CODE_VARIANTS[code],
         "environment": environment,
-        "environment_variant": ENVIRONMENT_VARIANTS[environment],
+        "environment_variant": worker_pages.ENVIRONMENT_VARIANTS[environment],
         "differences": differences,
         "more_differences": worker.difference_count - len(differences),
     }

@@ -27,7 +27,7 @@ def _unknown_cursor() -> InvalidRequest:
 
 
 class NewestFirst(CursorPagination):
-    """Pages with the newest items first, or in the order of `ordering`.
+    """Pages with the newest items first, or in the order of `ordering`, of the view if that has one.
 
     The fields of `ordering` must all be ascending or all descending, and unique together. In a response, `items` is the
     page, and `next` and `previous` are absolute URLs or null.
@@ -59,6 +59,7 @@ class NewestFirst(CursorPagination):
             raise _unknown_cursor() from None
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> Any:
+        self.ordering = getattr(view, "ordering", self.ordering)
         self.base_url = request.build_absolute_uri()
         self.cursor = self.decode_cursor(request)
         size = self.get_page_size(request)

@@ -14,6 +14,7 @@ from executions.workers import eligibility
 from governance.activation import gates
 from governance.activation.gates import Switch, Verdict
 from governance.gradual import changes
+from governance.requests import states
 from releases import queries
 from releases.artifacts.soundness import require_verified
 from releases.errors import NoRollback, NothingToRollBackTo, OperationKeyReused, ReasonRequired, RollbackTooFar
@@ -21,6 +22,7 @@ from releases.models import Activation, ActivationRequest, Kind, Pipeline, Relea
 from releases.pointer import pointer
 from releases.pointer.history import was_active_lately
 from releases.pointer.pointer import require_expected, require_reason, require_registered
+from releases.states import RequestStatus
 from releases.trust import trust
 from tenancy import audit
 from tenancy.audit.acts import Act
@@ -30,8 +32,6 @@ log = logging.getLogger(__name__)
 
 Rule = Callable[[Pipeline, Kind], None]
 """Is called under the lock of the pipeline, with what the activation is. Raises an error to reject it."""
-Completion = Callable[[Activation], None]
-"""Is called in the transaction of a new activation, after its row is written."""
 
 
 def kind_of(release: Release, active: Release | None) -> Kind:
@@ -68,7 +68,6 @@ def activate(
     rule: Rule | None = None,
     override: bool = False,
     request: ActivationRequest | None = None,
-    complete: Completion | None = None,
 ) -> Activation:
     """Make `release` active for new executions and return the activation.
 
@@ -102,6 +101,8 @@ def activate(
         require_reason(pipeline, reason, kind, override=override)
         if rule is not None:
             rule(pipeline, kind)
+        if request is not None:
+            states.require_approved(request)
         verdicts = gates.require_met(Switch(release, pipeline, kind, binding=True, request=request, override=override))
         ended = changes.replace(pipeline, actor=actor, by=release)
         activation = pointer.append(
@@ -114,8 +115,8 @@ def activate(
             override=override,
             request=request,
         )
-        if complete is not None:
-            complete(activation)
+        if request is not None:
+            states.move(request, RequestStatus.ACTIVATED)
         audit.record(
             Act.RELEASE_ACTIVATE,
             **pointer.audited(release, actor=actor),

@@ -10,7 +10,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from foundation.api.fields import Flag, Identifier, SegmentIdentifier, StrictSerializer, Text
-from foundation.api.pagination import NewestFirst
 from governance.activation import activation, gates
 from releases import errors, queries
 from releases.api.history import ActivationView
@@ -46,10 +45,6 @@ class ActivationRequest(ExpectingRequest):
     )
 
 
-class OldestSequenceLast(NewestFirst):
-    ordering = "-sequence"
-
-
 @extend_schema(parameters=[TENANT], tags=["activations"])
 class Activations(TenantView, ListAPIView[Activation]):
     """The activations of the pipeline, newest first."""
@@ -69,7 +64,7 @@ class Activations(TenantView, ListAPIView[Activation]):
         ),
     }
     serializer_class = ActivationView
-    pagination_class = OldestSequenceLast
+    ordering = "-sequence"
     queryset = Activation.objects.none()
 
     def get_queryset(self) -> Any:

@@ -22,7 +22,7 @@ from executions.models import Campaign, CampaignItem, Execution
 from executions.submission.admission import require_allowed
 from foundation.database.postgresql.outage import is_outage
 from foundation.errors import CoordinatorError
-from governance.campaigns import acting, resubmitting, statements
+from governance.campaigns import admitting, resubmitting, statements
 from governance.campaigns.admitting import ItemResult, Status, change, credit_of, record, record_admitted
 from governance.campaigns.creating import Options, begin, create, require_fitting
 from governance.campaigns.selection import Filters, fitting, selected
@@ -259,9 +259,9 @@ def advance() -> int:
 
 
 _ACTS: dict[str, Callable[[Campaign, Sequence[CampaignItem]], int]] = {
-    Kind.REDRIVE: acting.redrive,
-    Kind.CANCEL: acting.cancel,
-    Kind.PAUSE: acting.pause,
+    Kind.REDRIVE: admitting.redrive,
+    Kind.CANCEL: admitting.cancel,
+    Kind.PAUSE: admitting.pause,
 }
 
 

@@ -96,14 +96,8 @@ class OptionsForm(forms.Form):
     )
 
     def __init__(self, draft: Campaign, data: Any = None, *, revoked: bool) -> None:
-        initial = {
-            "why": draft.reason,
-            "rate_per_minute": draft.rate_per_minute,
-            "canary": draft.canary,
-            "stop_after_failures": draft.stop_after_failures or USUAL_BOUND,
-            "target_release_version": draft.target_release_version,
-            "start_from": draft.start_from,
-        }
+        initial = {name: getattr(draft, name) for name in self.base_fields if name != "why"}
+        initial |= {"why": draft.reason, "stop_after_failures": draft.stop_after_failures or USUAL_BOUND}
         super().__init__(data, initial=initial)
         foreign = [] if draft.runs_again else ["canary", "stop_after_failures"]
         foreign += [] if draft.kind == Kind.RESUBMIT else ["target_release_version", "start_from"]
@@ -114,15 +108,9 @@ class OptionsForm(forms.Form):
     @property
     def options(self) -> Options:
         sent = self.cleaned_data
-        return Options(
-            reason=sent["why"],
-            rate_per_minute=sent["rate_per_minute"],
-            canary=sent.get("canary"),
-            stop_after_failures=sent.get("stop_after_failures"),
-            target_release_version=sent.get("target_release_version") or None,
-            start_from=StartFrom(sent.get("start_from") or StartFrom.INPUT),
-            allow_revoked=sent.get("allow_revoked", False),
-        )
+        members = {name: value for name, value in sent.items() if name != "why"}
+        start_from = StartFrom(sent.get("start_from") or StartFrom.INPUT)
+        return Options(**{**members, "reason": sent["why"], "start_from": start_from})
 
 
 def show(

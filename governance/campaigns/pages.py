@@ -43,24 +43,13 @@ RESULT_VARIANTS = {
 }
 FAILED_AGAIN = "FAILED_AGAIN"
 """The items that ran again and have failed again. It is a choice in addition to the results."""
-VERBS = {
-    Campaign.Kind.REDRIVE: "Re-drives",
-    Campaign.Kind.RESUBMIT: "Resubmits",
-    Campaign.Kind.CANCEL: "Cancels",
-    Campaign.Kind.PAUSE: "Pauses",
+WORDS = {
+    Campaign.Kind.REDRIVE: ("Re-drives", "re-driven", ItemResult.REDRIVEN),
+    Campaign.Kind.RESUBMIT: ("Resubmits", "resubmitted", ItemResult.RESUBMITTED),
+    Campaign.Kind.CANCEL: ("Cancels", "cancelled", ItemResult.CANCELLED),
+    Campaign.Kind.PAUSE: ("Pauses", "paused", ItemResult.PAUSED),
 }
-RESULTS = {
-    Campaign.Kind.REDRIVE: ItemResult.REDRIVEN,
-    Campaign.Kind.RESUBMIT: ItemResult.RESUBMITTED,
-    Campaign.Kind.CANCEL: ItemResult.CANCELLED,
-    Campaign.Kind.PAUSE: ItemResult.PAUSED,
-}
-DONE = {
-    Campaign.Kind.REDRIVE: "re-driven",
-    Campaign.Kind.RESUBMIT: "resubmitted",
-    Campaign.Kind.CANCEL: "cancelled",
-    Campaign.Kind.PAUSE: "paused",
-}
+"""What a campaign of each kind does, what it has done, and the result of its items."""
 REMOVED = "REMOVED"
 ITEMS_SHOWN = 25
 FILTERS_SHOWN = 60
@@ -171,6 +160,7 @@ class CampaignAdmin(ReadOnlyAdmin):
     def _shown(self, request: HttpRequest, campaign: Campaign) -> dict[str, Any]:
         progress, became = campaigns.progress_of(campaign.pk), results_of(campaign.pk)
         blocked = resubmitting.waiting(campaign)
+        verb, done, _ = WORDS[Campaign.Kind(campaign.kind)]
         outcome = request.GET.get("outcome", "")
         outcomes = _outcomes(campaign)
         outcome = outcome if outcome in outcomes else ""
@@ -183,8 +173,8 @@ class CampaignAdmin(ReadOnlyAdmin):
             "variant": VARIANTS[campaign.status],
             "progress": progress,
             "resubmits": campaign.kind == Campaign.Kind.RESUBMIT,
-            "verb": VERBS[Campaign.Kind(campaign.kind)],
-            "done_word": DONE[Campaign.Kind(campaign.kind)],
+            "verb": verb,
+            "done_word": done,
             "became": became,
             "blocked": blocked.items(),
             "kind": KINDS[campaign.kind],
@@ -218,10 +208,14 @@ def _name(campaign: Campaign) -> str:
 
 def _outcomes(campaign: Campaign) -> dict[str, str]:
     """Return the choices of the filter of items, with their labels."""
-    kind = Campaign.Kind(campaign.kind)
+    _, done, result = WORDS[Campaign.Kind(campaign.kind)]
     again = {FAILED_AGAIN: "Failed again"} if campaign.runs_again else {}
-    done = {RESULTS[kind].value: DONE[kind].capitalize()}
-    return {ItemResult.PENDING.value: "Pending", **done, **again, ItemResult.SKIPPED.value: "Skipped"}
+    return {
+        ItemResult.PENDING.value: "Pending",
+        result.value: done.capitalize(),
+        **again,
+        ItemResult.SKIPPED.value: "Skipped",
+    }
 
 
 def _page_number(request: HttpRequest) -> int:

@@ -1,6 +1,7 @@
 """REST: gradual activations of a pipeline."""
 
 import uuid
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from django.urls import path
@@ -11,7 +12,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from foundation.api.fields import Identifier, Number, SegmentIdentifier, StrictSerializer, Text, WholeNumber
-from foundation.api.pagination import NewestFirst
 from governance.activation.api import Activations, ExpectingRequest
 from governance.gradual import changes, measured, operations, plan
 from governance.gradual import changes as start
@@ -178,10 +178,6 @@ class OneGradualActivationView(GradualActivationView):
         return None if found is None else dict(EvidenceView(found).data)
 
 
-class NewestGradualActivations(NewestFirst):
-    ordering = ("-started_at", "-id")
-
-
 @extend_schema(parameters=[TENANT], tags=["activations"])
 class GradualActivations(TenantView, ListAPIView[GradualActivation]):
     """The gradual activations of the pipeline, newest first."""
@@ -198,7 +194,7 @@ class GradualActivations(TenantView, ListAPIView[GradualActivation]):
         ),
     }
     serializer_class = GradualActivationView
-    pagination_class = NewestGradualActivations
+    ordering = ("-started_at", "-id")
     queryset = GradualActivation.objects.none()
 
     def get_queryset(self) -> Any:
@@ -225,8 +221,13 @@ class GradualActivations(TenantView, ListAPIView[GradualActivation]):
 
 
 class _OneView(TenantView):
-    def one(self, pipeline_id: str, gradual_id: uuid.UUID) -> GradualActivation:
-        return operations.one(queries.pipeline(self.tenant, pipeline_id), gradual_id)
+    def one(self) -> GradualActivation:
+        """Return the gradual activation in the URL."""
+        return operations.one(queries.pipeline(self.tenant, self.kwargs["pipeline_id"]), self.kwargs["gradual_id"])
+
+    def changed(self, change: Callable[..., GradualActivation], body: type[StrictSerializer]) -> Response:
+        gradual = change(self.one(), actor=self.actor, **body.validated(self.request.data))
+        return Response(OneGradualActivationView(gradual).data)
 
 
 @extend_schema(parameters=[TENANT], tags=["activations"])
@@ -236,7 +237,7 @@ class OneGradualActivation(_OneView):
     @extend_schema(operation_id="gradualActivation", responses=OneGradualActivationView)
     def get(self, request: Request, tenant: str, pipeline_id: str, gradual_id: uuid.UUID) -> Response:
         """One gradual activation, with what the executions of both releases show."""
-        return Response(OneGradualActivationView(self.one(pipeline_id, gradual_id)).data)
+        return Response(OneGradualActivationView(self.one()).data)
 
 
 _REFUSALS = (
@@ -258,9 +259,7 @@ class NextStep(_OneView):
     )
     def post(self, request: Request, tenant: str, pipeline_id: str, gradual_id: uuid.UUID) -> Response:
         """Move to the next step now, with any sample. The body is optional."""
-        body = StepOperationRequest.validated(request.data)
-        gradual = steps.move_on(self.one(pipeline_id, gradual_id), actor=self.actor, **body)
-        return Response(OneGradualActivationView(gradual).data)
+        return self.changed(steps.move_on, StepOperationRequest)
 
 
 @extend_schema(parameters=[TENANT], tags=["activations"])
@@ -274,9 +273,7 @@ class Promotion(_OneView):
 
         The body is optional.
         """
-        body = OperationRequest.validated(request.data)
-        gradual = changes.promote(self.one(pipeline_id, gradual_id), actor=self.actor, **body)
-        return Response(OneGradualActivationView(gradual).data)
+        return self.changed(changes.promote, OperationRequest)
 
 
 @extend_schema(parameters=[TENANT], tags=["activations"])
@@ -289,9 +286,7 @@ class WithdrawalOfCandidate(_OneView):
     )
     def post(self, request: Request, tenant: str, pipeline_id: str, gradual_id: uuid.UUID) -> Response:
         """Give the candidate no further executions. Each later submission gets the active release."""
-        body = GradualWithdrawalRequest.validated(request.data)
-        gradual = changes.withdraw(self.one(pipeline_id, gradual_id), actor=self.actor, **body)
-        return Response(OneGradualActivationView(gradual).data)
+        return self.changed(changes.withdraw, GradualWithdrawalRequest)
 
 
 _ALL = "pipelines/<str:pipeline_id>/gradual-activations"

@@ -5,8 +5,6 @@ candidate becomes active, or gets no further executions. Every change holds the 
 that the candidate got keep their pin.
 """
 
-from collections.abc import Callable
-
 from django.db import transaction
 from django.db.models import F
 
@@ -14,11 +12,13 @@ from governance.activation import gates
 from governance.activation.gates import Switch
 from governance.gradual import operations
 from governance.gradual.plan import Plan
+from governance.requests import states
 from releases import errors, queries
 from releases.artifacts.soundness import require_verified
-from releases.models import Activation, ActivationRequest, GradualActivation, Kind, Pipeline, Release
+from releases.models import ActivationRequest, GradualActivation, Kind, Pipeline, Release
 from releases.pointer import pointer
 from releases.pointer.pointer import approval_required, require_expected, require_reason, require_registered
+from releases.states import RequestStatus
 from tenancy import audit
 from tenancy.audit.acts import Act
 
@@ -87,9 +87,7 @@ def start(
     reason: str = "",
     expected_release_version: str | None = None,
     operation_key: str | None = None,
-    rule: Callable[[Pipeline, Kind], None] | None = None,
     request: ActivationRequest | None = None,
-    complete: Callable[[Activation], None] | None = None,
 ) -> GradualActivation:
     """Give `candidate` the share of the first step, and return the gradual activation.
 
@@ -97,7 +95,7 @@ def start(
 
     Raises `ReleaseNotRegistered`, `ReasonRequired`, `NoActiveRelease`, `ActiveReleaseRevoked`, `CandidateActive`,
     `GradualActivationRunning`, `ArtifactMissing`, `ArtifactAltered`, `ArtifactStoreUnavailable`,
-    `ActiveReleaseChanged`, `OperationKeyReused`, the refusal of a gate, and what `rule` raises.
+    `ActiveReleaseChanged`, `OperationKeyReused`, and the refusal of a gate.
     """
     earlier = _started(candidate, plan, operation_key, request)
     if earlier is not None:
@@ -116,8 +114,8 @@ def start(
         require_registered(candidate)
         active = require_startable(pipeline, candidate, expected_release_version)
         require_reason(pipeline, reason)
-        if rule is not None:
-            rule(pipeline, Kind.GRADUAL)
+        if request is not None:
+            states.require_approved(request)
         gates.require_met(Switch(candidate, pipeline, Kind.GRADUAL, binding=True, request=request))
         gradual = GradualActivation.objects.create(
             pipeline=pipeline,
@@ -127,7 +125,7 @@ def start(
             reason=reason.strip(),
             **plan.columns,
         )
-        activation = pointer.append(
+        pointer.append(
             pipeline,
             active,
             Kind.GRADUAL,
@@ -138,8 +136,8 @@ def start(
             share=plan.steps[0].decimal,
             request=request,
         )
-        if complete is not None:
-            complete(activation)
+        if request is not None:
+            states.move(request, RequestStatus.ACTIVATED)
         operations.record(
             Act.GRADUAL_ACTIVATION_START,
             gradual,

@@ -1,18 +1,36 @@
-"""Compares the executions of a candidate with those of its baseline."""
+"""Compares the executions of a candidate with those of its baseline, and acts on what it finds.
 
+A candidate that is worse is withdrawn, and others move to their next steps. Several processes may watch at the same
+time. The evidence is read without locks. Each change names the step that it was judged for and takes the lock of the
+pipeline, so that the second one of two equal changes does nothing.
+"""
+
+import logging
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from statistics import median
 from typing import Any
 
-from django.db import connection
+from django.db import DatabaseError, connection
+from django.db.models.functions import Now
 
+from foundation.database.postgresql.outage import is_outage
+from foundation.errors import CoordinatorError
+from governance.gradual import changes, operations
 from governance.gradual.operations import plan_of
 from governance.gradual.plan import SAMPLES, Bounds
+from releases.errors import GradualActivationEnded, StepChanged
 from releases.models import GradualActivation
+
+log = logging.getLogger(__name__)
+ACTOR = "coordinator"
+WATCH_TASK = "executions.watch_gradual"
+
+
+# --- statistics: both tests are one-sided, and assume no distribution of the values ---
 
 
 def fisher_exact(failed: int, ended: int, baseline_failed: int, baseline_ended: int) -> float:
@@ -172,3 +190,73 @@ def _ended(gradual: GradualActivation, since: Mapping[int, datetime]) -> dict[in
         for release, failed, seconds in cursor.fetchall():
             found[release].append((failed, seconds))
     return found
+
+
+# --- the watch ---
+
+_DESCRIPTIONS = {
+    GradualActivation.Cause.FAILURES: "{candidate.failed} of {candidate.ended} executions of the candidate failed, and "
+    "{baseline.failed} of {baseline.ended} of the active release (p = {failure_probability:.2g}, Fisher's exact test).",
+    GradualActivation.Cause.DURATION: "The median duration is {candidate.median_seconds:.3g} s for the candidate, and "
+    "{baseline.median_seconds:.3g} s for the active release (p = {duration_probability:.2g}, Mann-Whitney U test).",
+}
+
+
+def watch() -> int:
+    """Act on each gradual activation that is running. Return how many changed.
+
+    If one fails, the error is logged, and the others are still watched. A database outage ends the watch.
+    """
+    changed = 0
+    running = GradualActivation.objects.filter(status=GradualActivation.Status.RUNNING)
+    for gradual in list(running.select_related("pipeline__tenant", "baseline", "candidate")):
+        gradual.candidate.pipeline = gradual.pipeline
+        try:
+            changed += watch_one(gradual)
+        except (CoordinatorError, DatabaseError) as error:
+            if is_outage(error):
+                raise
+            log.exception("Gradual activation %s could not be watched", gradual.pk)
+    return changed
+
+
+def watch_one(gradual: GradualActivation) -> bool:
+    """Withdraw the candidate if it crosses a bound, or move on if the step is over. Return True if it changed."""
+    found = evidence(gradual)
+    try:
+        if found.crossed is not None:
+            reason = describe(found)
+            changes.withdraw(gradual, actor=ACTOR, reason=reason, cause=found.crossed, expected_step=gradual.step)
+            log.warning("The candidate %s was withdrawn: %s", gradual.candidate, reason)
+            return True
+        if not _is_over(gradual, found):
+            return False
+        reason = f"{found.candidate.ended} executions of the candidate ended within the bounds."
+        changes.move_on(gradual, actor=ACTOR, reason=reason, expected_step=gradual.step)
+    except (GradualActivationEnded, StepChanged):
+        return False  # a person or another process was first
+    return True
+
+
+def describe(found: Evidence) -> str:
+    """Return what crosses the bound, for the history."""
+    assert found.crossed is not None  # noqa: S101 - the caller has checked it
+    return _DESCRIPTIONS[found.crossed].format(
+        candidate=found.candidate,
+        baseline=found.baseline,
+        failure_probability=found.failure_probability,
+        duration_probability=found.duration_probability,
+    )
+
+
+def _is_over(gradual: GradualActivation, found: Evidence) -> bool:
+    """True if the step has its minimum sample and time, is not the last one, and the next one needs no approvals."""
+    plan = operations.plan_of(gradual).steps
+    step = plan[gradual.step]
+    if gradual.step + 1 == len(plan) or found.candidate.ended < step.minimum_sample:
+        return False
+    if not operations.approved_with_start(gradual.pipeline, gradual.candidate):
+        log.info("The candidate %s stays at its step: the policy requires approvals.", gradual.candidate)
+        return False
+    since = Now() - timedelta(minutes=step.minimum_minutes)
+    return GradualActivation.objects.filter(pk=gradual.pk, step_started_at__lte=since).exists()

@@ -12,7 +12,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from foundation.api.fields import Moment, StrictSerializer, Text, WholeNumber
-from foundation.api.pagination import NewestFirst
 from governance.activation.api import ExpectingRequest
 from governance.gradual.api import PlanRequest, PlanView
 from governance.gradual.plan import Plan
@@ -107,10 +106,6 @@ class RequestFilter(filters.FilterSet):
     releaseVersion = filters.CharFilter(field_name="release__release_version")
 
 
-class NewestRequests(NewestFirst):
-    ordering = ("-created_at", "-id")
-
-
 @extend_schema(parameters=[TENANT], tags=["activations"])
 class ActivationRequests(TenantView, ListAPIView[ActivationRequest]):
     """The requests to activate releases of the pipeline, newest first."""
@@ -134,7 +129,7 @@ class ActivationRequests(TenantView, ListAPIView[ActivationRequest]):
     }
     serializer_class = ActivationRequestView
     filterset_class = RequestFilter
-    pagination_class = NewestRequests
+    ordering = ("-created_at", "-id")
     queryset = ActivationRequest.objects.none()
 
     def get_queryset(self) -> Any:

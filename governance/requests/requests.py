@@ -2,20 +2,29 @@
 
 A request records the newest activation and the policy of its pipeline. It is OPEN until enough people have approved it,
 and APPROVED until its time. A policy that needs no approvals makes it APPROVED at once.
+
+An approved request has at most one activation, and both are written in one transaction. So a call that died is repeated
+by the next clock task, and concurrent calls activate once.
 """
 
+import logging
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from typing import Any
+from uuid import UUID
 
 from django.contrib.auth.models import User
-from django.db import transaction
+from django.db import DatabaseError, transaction
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
+from foundation.database.postgresql.outage import is_outage
 from foundation.errors import CoordinatorError
+from governance.activation import activation
+from governance.gradual import changes
 from governance.gradual.changes import require_startable
 from governance.gradual.plan import Plan
 from governance.requests import states
-from governance.requests.carrying_out import carry_out
 from releases import errors, queries
 from releases.models import ActivationRequest, Pipeline, Release, Vote
 from releases.pointer import pointer
@@ -24,6 +33,9 @@ from releases.states import UNDECIDED, RequestStatus
 from tenancy import access, audit
 from tenancy.audit.acts import Act
 from tenancy.roles import Scope
+
+log = logging.getLogger(__name__)
+
 
 Decision = Vote.Decision
 FURTHEST = timedelta(days=365)
@@ -235,3 +247,72 @@ def _count_vote(found: ActivationRequest, ballot: Vote) -> None:
         round=found.round,
         approvals=approvals,
     )
+
+
+# --- approved requests ---
+
+
+def carry_out(request: ActivationRequest) -> ActivationRequest:
+    """Activate the release if the request is APPROVED and its time has come. Return the request as it is then.
+
+    A request with a plan starts a gradual activation of the release instead.
+
+    Every gate is judged again. If one is unmet, or if what was approved has moved, the request is FAILED and says why.
+    It stays APPROVED if the artifact store does not respond.
+    """
+    found = _due().filter(pk=request.pk).select_related("release__pipeline__tenant", "requester", "base").first()
+    if found is not None:
+        try:
+            _activate(found)
+        except CoordinatorError as refusal:
+            _refused(found, refusal)
+    request.refresh_from_db()
+    return request
+
+
+def carry_out_due(group: int = 100) -> int:
+    """Carry out the requests whose time has come, in groups. Return how many of them are ACTIVATED then.
+
+    If one cannot be carried out, the error is logged, and the others are still carried out.
+    """
+    activated, tried = 0, set[UUID]()
+    while True:
+        with transaction.atomic():
+            # Another process carries out those that it has locked.
+            rows = _due().order_by("activate_at", "created_at").select_for_update(skip_locked=True)
+            due = list((rows.exclude(pk__in=tried) if tried else rows)[:group])
+        tried |= {request.pk for request in due}
+        for request in due:
+            try:
+                activated += carry_out(request).status == RequestStatus.ACTIVATED
+            except DatabaseError as error:
+                if is_outage(error):
+                    raise
+                log.exception("The activation request %s could not be carried out", request.pk)
+        if len(due) < group:
+            return activated
+
+
+def _due() -> QuerySet[ActivationRequest]:
+    now = Q(activate_at=None) | Q(activate_at__lte=Now())
+    return ActivationRequest.objects.filter(now, status=RequestStatus.APPROVED)
+
+
+def _activate(request: ActivationRequest) -> None:
+    release, actor, reason = request.release, request.actor, request.reason
+    if request.plan is None:
+        activation.activate(release, actor=actor, reason=reason, request=request)
+    else:
+        changes.start(release, Plan.from_json(**request.plan), actor=actor, reason=reason, request=request)
+
+
+def _refused(request: ActivationRequest, refusal: CoordinatorError) -> None:
+    if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        log.warning("The activation request %s cannot be carried out yet: %s", request.pk, refusal.detail)
+        return
+    with transaction.atomic():
+        _, locked = states.lock(request)
+        if locked.status == RequestStatus.APPROVED:
+            detail = refusal.detail[: states.LONGEST_DETAIL]
+            states.move(locked, RequestStatus.FAILED, code=refusal.code, detail=detail)
+            states.record(Act.ACTIVATION_REQUEST_FAIL, locked, states.COORDINATOR, detail, code=refusal.code)

@@ -50,6 +50,19 @@ def not_open(request: ActivationRequest, status: str | None = None) -> RequestNo
     return RequestNotOpen(f"The request is {status}.", requestStatus=status)
 
 
+def require_approved(request: ActivationRequest) -> None:
+    """Lock a request that is carried out. Raises `RequestNotOpen` and `ScopeMissing`.
+
+    It may have been withdrawn since it was read, and the requester may have lost the right.
+    """
+    locked = ActivationRequest.objects.select_for_update().get(pk=request.pk)
+    if locked.status != RequestStatus.APPROVED:
+        raise not_open(locked)
+    if not access.may(locked.requester, locked.release.pipeline.tenant, Scope.ACTIVATE):
+        name = access.actor(locked.requester)
+        raise access.ScopeMissing(f"{name}, who made the request, no longer holds the scope {Scope.ACTIVATE.value!r}.")
+
+
 def record(act: Act, request: ActivationRequest, actor: str, reason: str = "", **details: Any) -> None:
     """Append an entry to the audit log. Call this last in a transaction."""
     audit.record(act, **audited(request, actor=actor), reason=reason, **details)

@@ -16,11 +16,7 @@ from executions.api.submissions import MAX_KEY_LENGTH, NOT_RUNNABLE
 from executions.models import StartFrom
 from foundation.api.fields import Identifier, SegmentIdentifier
 from governance.resubmission.resubmission import UNCHANGED, resubmit
-from releases.errors import (
-    NoActiveRelease,
-    ReleaseNotOpen,
-    ReleaseUnknown,
-)
+from releases.errors import NoActiveRelease, ReleaseNotOpen, ReleaseUnknown
 from releases.models import IDENTITY_LENGTH
 from tenancy.access import require_scope
 from tenancy.api.tenant_view import TENANT, TenantView

@@ -15,7 +15,6 @@ from executions.api.submissions import MAX_KEY_LENGTH, NOT_RUNNABLE
 from executions.models import SmokeTest
 from executions.models.states import State
 from foundation.api.fields import Identifier, StrictSerializer
-from foundation.api.pagination import NewestFirst
 from governance.smoke_tests import smoke_tests
 from governance.smoke_tests.smoke_tests import ANYTHING, Verdict
 from releases import queries
@@ -74,10 +73,6 @@ class SmokeTestView(serializers.Serializer[SmokeTest]):
         return request.build_absolute_uri(address)
 
 
-class NewestTests(NewestFirst):
-    ordering = ("-created_at", "-execution")
-
-
 class _SmokeTestView(TenantView):
     def release(self) -> Release:
         pipeline = queries.pipeline(self.tenant, self.kwargs["pipeline_id"])
@@ -103,7 +98,7 @@ class SmokeTests(_SmokeTestView, ListAPIView[SmokeTest]):
         ),
     }
     serializer_class = SmokeTestView
-    pagination_class = NewestTests
+    ordering = ("-created_at", "-execution")
     queryset = SmokeTest.objects.none()
 
     def get_queryset(self) -> Any:

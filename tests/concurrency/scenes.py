@@ -25,7 +25,7 @@ from governance.campaigns.selection import Filters
 from governance.gradual import changes
 from governance.gradual import changes as steps
 from governance.gradual.changes import start
-from governance.requests.carrying_out import carry_out
+from governance.requests.requests import carry_out
 from governance.resubmission.resubmission import resubmit
 from governance.retirement import revocation as revoked
 from governance.retirement.retirement import retire

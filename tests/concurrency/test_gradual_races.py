@@ -10,7 +10,7 @@ from executions.models import Execution
 from executions.submission import admission
 from governance.activation.activation import activate
 from governance.gradual import changes
-from governance.gradual.watch import watch
+from governance.gradual.measured import watch
 from governance.retirement.revocation import revoke
 from releases.models import Activation, Pipeline, Release
 from tests import gradual, making

@@ -16,8 +16,7 @@ from governance.gradual import changes as steps
 from governance.gradual import operations
 from governance.gradual.changes import start
 from governance.gradual.plan import Bounds
-from governance.requests.carrying_out import carry_out, carry_out_due
-from governance.requests.requests import Decision, expire, withdraw
+from governance.requests.requests import Decision, carry_out, carry_out_due, expire, withdraw
 from governance.retirement.retirement import blockers, retire
 from governance.retirement.revocation import revoke
 from releases import policy, queries

@@ -9,9 +9,8 @@ from executions.models import AwaitUnit
 from governance.gradual import changes
 from governance.gradual import changes as steps
 from governance.gradual.changes import start
-from governance.gradual.measured import compare, evidence
+from governance.gradual.measured import compare, describe, evidence, watch, watch_one
 from governance.gradual.plan import Bounds
-from governance.gradual.watch import describe, watch, watch_one
 from governance.resubmission.resubmission import resubmit
 from governance.tasks import watch_gradual
 from releases.models import Activation, GradualActivation, Pipeline
