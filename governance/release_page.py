@@ -183,6 +183,7 @@ class ReleaseAdmin(ListWithUpload):
         is_over = release.status in {Status.REVOKED, Status.RETIRED}
         holds = release_sections.open_holds(release, release.pipeline)
         attached = trust.attached(release)
+        deployments = list(release.deployments.order_by("-created_at", "-id")[: DEPLOYMENTS_SHOWN + 1])
         return {
             "release": release,
             "stages": stages(release),
@@ -192,7 +193,8 @@ class ReleaseAdmin(ListWithUpload):
             "active": active,
             "is_rollback": activation.kind_of(release, active) == Kind.ROLLBACK,
             "artifacts": artifacts.of(release),
-            **_deployments(release),
+            "deployments": deployments[:DEPLOYMENTS_SHOWN],
+            "more_deployments": len(deployments) > DEPLOYMENTS_SHOWN,
             "may_download": release.status != Status.REJECTED and self.may(request, Scope.ARTIFACTS, release),
             "contract": contract,
             "diagram": diagram(contract) if contract else None,
@@ -239,11 +241,6 @@ def _compared(release: Release) -> list[str]:
         return []
     others = Release.objects.filter(pipeline=release.pipeline_id).exclude(status=Status.REJECTED).exclude(pk=release.pk)
     return list(others.order_by("-id").values_list("release_version", flat=True)[:CHOICES_SHOWN])
-
-
-def _deployments(release: Release) -> dict[str, Any]:
-    newest = list(release.deployments.order_by("-created_at", "-id")[: DEPLOYMENTS_SHOWN + 1])
-    return {"deployments": newest[:DEPLOYMENTS_SHOWN], "more_deployments": len(newest) > DEPLOYMENTS_SHOWN}
 
 
 def stages(release: Release) -> list[dict[str, str]]:

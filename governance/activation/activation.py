@@ -7,6 +7,7 @@ their release.
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from django.db import transaction
 
@@ -117,6 +118,9 @@ def activate(
         )
         if request is not None:
             states.move(request, RequestStatus.ACTIVATED)
+        details: dict[str, Any] = {}
+        if ended:
+            details[f"{ended.status.lower()}Candidate"] = ended.candidate.release_version
         audit.record(
             Act.RELEASE_ACTIVATE,
             **pointer.audited(release, actor=actor),
@@ -126,7 +130,7 @@ def activate(
             kind=activation.kind,
             override=override,
             request=str(request.pk) if request else None,
-            **({f"{ended.status.lower()}Candidate": ended.candidate.release_version} if ended else {}),
+            **details,
         )
     for gate in verdicts:
         if gate.verdict is Verdict.WARNING:

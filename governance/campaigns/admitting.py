@@ -110,8 +110,9 @@ def results_of(campaign_id: uuid.UUID) -> Results:
 def _admissible(campaign: Campaign, credit: int) -> int | None:
     """Return how many items may be admitted now, at most `credit`. The caller has locked the running campaign.
 
-    While the canary runs, that is what is left of it. Returns None if the campaign has paused itself, because an
-    execution of its canary failed again, or as many executions as it stops after.
+    While the canary runs, that is what is left of it. It ends when all of it have ended or wait for an answer. Returns
+    None if the campaign has paused itself, because an execution of its canary failed again, or as many executions as it
+    stops after.
     """
     waits = campaign.canary is not None and not campaign.canary_over
     if not waits and campaign.stop_after_failures is None:
@@ -123,11 +124,8 @@ def _admissible(campaign: Campaign, credit: int) -> int | None:
     if campaign.stop_after_failures is not None and found.unaccepted >= campaign.stop_after_failures:
         _pause(campaign, Cause.FAILURES, found)
         return None
-    return _of_canary(campaign, credit, found) if waits else credit
-
-
-def _of_canary(campaign: Campaign, credit: int, found: Results) -> int:
-    """Return the room that is left in the canary. End the canary if all of it have ended or wait for an answer."""
+    if not waits:
+        return credit
     left = (campaign.canary or 0) - found.total
     if left > 0:
         return min(credit, left)
@@ -168,10 +166,6 @@ def record_skipped(skipped: dict[str, list[int]]) -> None:
     """Record the keys of skipped items by their code."""
     for code, keys in skipped.items():
         CampaignItem.objects.filter(pk__in=keys).update(outcome=ItemResult.SKIPPED, code=code, at=Now())
-
-
-def record_done(keys: Collection[int], result: CampaignItem.Result) -> None:
-    CampaignItem.objects.filter(pk__in=keys).update(outcome=result, at=Now())
 
 
 def record_resubmitted(campaign: Campaign, keys: Collection[int]) -> None:
@@ -275,6 +269,6 @@ def _record(
     """Record the results. Items whose executions were not `changed` are skipped. Return how many are not."""
     done = {pk for pk, execution in requested.items() if execution.pk in changed}
     skipped[ExecutionChanged.code] += requested.keys() - done
-    record_done(done, result)
+    CampaignItem.objects.filter(pk__in=done).update(outcome=result, at=Now())
     record_skipped(skipped)
     return len(done)

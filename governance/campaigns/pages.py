@@ -133,20 +133,20 @@ class CampaignAdmin(ReadOnlyAdmin):
 
     @serves("<uuid:object_id>/pause/", Act.CAMPAIGN_PAUSE, Scope.OPERATE)
     def pause(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
-        return confirm(self, request, campaign, _pause_confirmation, _carrying_out(campaigns.pause))
+        return confirm(self, request, campaign, _pause_confirmation, _controlled(campaigns.pause))
 
     @serves("<uuid:object_id>/resume/", Act.CAMPAIGN_RESUME, Scope.OPERATE)
     def resume(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
-        return confirm(self, request, campaign, _resume_confirmation, _carrying_out(campaigns.resume))
+        return confirm(self, request, campaign, _resume_confirmation, _controlled(campaigns.resume))
 
     @serves("<uuid:object_id>/cancel/", Act.CAMPAIGN_CANCEL, Scope.OPERATE)
     def cancel(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
-        return confirm(self, request, campaign, _cancel_confirmation, _carrying_out(campaigns.cancel))
+        return confirm(self, request, campaign, _cancel_confirmation, _controlled(campaigns.cancel))
 
     def show(self, request: HttpRequest, row: Campaign) -> HttpResponse:
         if row.status == Status.DRAFT:
             return draft_pages.show(self, request, row)
-        more: dict[str, Any] = {"title": _name(row), "original": row}
+        more: dict[str, Any] = {"title": f"Campaign of {moment(row.created_at)}", "original": row}
         return self.page(request, "executions/campaign.html", **more, **self._shown(request, row))
 
     @serves("<uuid:object_id>/live/", polled=True)
@@ -202,10 +202,6 @@ def _failed_again(campaign: Campaign) -> int:
     return known.failed_again
 
 
-def _name(campaign: Campaign) -> str:
-    return f"Campaign of {moment(campaign.created_at)}"
-
-
 def _outcomes(campaign: Campaign) -> dict[str, str]:
     """Return the choices of the filter of items, with their labels."""
     _, done, result = WORDS[Campaign.Kind(campaign.kind)]
@@ -251,10 +247,8 @@ def _current_status(item: CampaignItem) -> str:
 
 # --- requests -------------------------------------------------------------------------------------
 
-Control = Callable[..., Campaign]
 
-
-def _carrying_out(control: Control) -> Callable[[Campaign, OperatorRequest], str]:
+def _controlled(control: Callable[..., Campaign]) -> Callable[[Campaign, OperatorRequest], str]:
     def carry_out(campaign: Campaign, requested: OperatorRequest) -> str:
         changed = control(campaign.tenant, campaign.pk, actor=requested.actor, reason=requested.reason)
         return f"The campaign is {changed.status}."
@@ -287,19 +281,11 @@ def _resume_confirmation(campaign: Campaign) -> Confirmation:
     lead = f"It continues at {campaign.rate_per_minute:,} a minute. The pause does not increase the rate."
     if campaign.cause:
         lead += " You accept the executions that have failed again: they no longer count."
-    return _confirmation(
-        campaign, (Status.PAUSED,), title="Resume a campaign", lead=lead, button="Resume", icon="play_arrow"
-    )
+    sources = (Status.PAUSED,)
+    return _confirmation(campaign, sources, title="Resume a campaign", lead=lead, button="Resume", icon="play_arrow")
 
 
 def _cancel_confirmation(campaign: Campaign) -> Confirmation:
     lead = "Pending executions are skipped permanently. What it has done is not undone."
-    return _confirmation(
-        campaign,
-        LIVE,
-        title="Cancel a campaign",
-        lead=lead,
-        button="Cancel the campaign",
-        icon="cancel",
-        danger=True,
-    )
+    title, button = "Cancel a campaign", "Cancel the campaign"
+    return _confirmation(campaign, LIVE, title=title, lead=lead, button=button, icon="cancel", danger=True)

@@ -14,8 +14,6 @@ from rest_framework.response import Response
 from foundation.api.fields import Identifier, Number, SegmentIdentifier, StrictSerializer, Text, WholeNumber
 from governance.activation.api import Activations, ExpectingRequest
 from governance.gradual import changes, measured, operations, plan
-from governance.gradual import changes as start
-from governance.gradual import changes as steps
 from governance.gradual.plan import Bounds, Plan
 from releases import errors, queries
 from releases.models import IDENTITY_LENGTH, GradualActivation
@@ -216,7 +214,7 @@ class GradualActivations(TenantView, ListAPIView[GradualActivation]):
         pipeline = queries.pipeline(self.tenant, pipeline_id)
         candidate = queries.release(pipeline, body.pop("releaseVersion"))
         planned = Plan.from_json(body.pop("steps"), body.pop("groups"), body.pop("bounds"))
-        gradual = start.start(candidate, planned, actor=self.actor, **body)
+        gradual = changes.start(candidate, planned, actor=self.actor, **body)
         return Response(OneGradualActivationView(gradual).data, status=status.HTTP_201_CREATED)
 
 
@@ -259,7 +257,7 @@ class NextStep(_OneView):
     )
     def post(self, request: Request, tenant: str, pipeline_id: str, gradual_id: uuid.UUID) -> Response:
         """Move to the next step now, with any sample. The body is optional."""
-        return self.changed(steps.move_on, StepOperationRequest)
+        return self.changed(changes.move_on, StepOperationRequest)
 
 
 @extend_schema(parameters=[TENANT], tags=["activations"])

@@ -149,7 +149,9 @@ def compare(candidate: Sequence[Ended], baseline: Sequence[Ended], *, minimum: i
     failures = durations = crossed = None
     if ours.timed >= minimum and theirs.timed >= minimum:
         durations = mann_whitney(_durations(candidate), _durations(baseline))
-        if _is_slower(ours, theirs, bounds) and durations < bounds.significance:
+        assert ours.median_seconds is not None and theirs.median_seconds is not None  # noqa: S101, PT018 - both have values
+        is_slower = ours.median_seconds > bounds.duration_factor * theirs.median_seconds
+        if is_slower and durations < bounds.significance:
             crossed = Cause.DURATION
     if ours.ended >= minimum:
         failures = fisher_exact(ours.failed, ours.ended, theirs.failed, theirs.ended)
@@ -157,11 +159,6 @@ def compare(candidate: Sequence[Ended], baseline: Sequence[Ended], *, minimum: i
         if excess > bounds.failure_percentage_points and failures < bounds.significance:
             crossed = Cause.FAILURES
     return Evidence(ours, theirs, failures, durations, crossed)
-
-
-def _is_slower(ours: Sample, theirs: Sample, bounds: Bounds) -> bool:
-    assert ours.median_seconds is not None and theirs.median_seconds is not None  # noqa: S101, PT018 - both have values
-    return ours.median_seconds > bounds.duration_factor * theirs.median_seconds
 
 
 def _sample(ended: Sequence[Ended]) -> Sample:

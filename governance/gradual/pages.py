@@ -13,7 +13,6 @@ from django.shortcuts import redirect
 from foundation.errors import InvalidRequest
 from governance.activation.pages import REASON_LENGTH, TYPED, OperationForm, not_typed
 from governance.gradual import changes, measured, operations
-from governance.gradual import changes as steps
 from governance.gradual.plan import Bounds, Plan, Step
 from governance.requests import requests
 from governance.requests.pages import outcome
@@ -25,6 +24,7 @@ from tenancy.admin.base import POST, ReadOnlyAdmin, attempt, serves
 from tenancy.audit.acts import Act
 from tenancy.roles import Scope
 
+ONE = "<int:object_id>/gradual/<uuid:gradual_id>"
 MOST_CANDIDATES = 50
 STEPS = "5 50 10\n25 100 30\n50 200 30"
 """The steps that the form proposes: share in percent, minimum sample, minimum minutes."""
@@ -127,30 +127,18 @@ def begin(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline) -> Htt
     return _operate(request, pipeline, StartForm(request.POST), act)
 
 
-@serves(
-    "<int:object_id>/gradual/<uuid:gradual_id>/step/",
-    Act.GRADUAL_ACTIVATION_STEP,
-    Scope.ACTIVATE,
-    name="gradual_step",
-    methods=POST,
-)
+@serves(f"{ONE}/step/", Act.GRADUAL_ACTIVATION_STEP, Scope.ACTIVATE, methods=POST)
 def step(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline, gradual_id: uuid.UUID) -> HttpResponse:
     def act(form: StepForm) -> str:
         gradual = _one(pipeline, gradual_id)
-        moved = steps.move_on(gradual, **form.operation(request), expected_step=form.cleaned_data["expected_step"])
+        moved = changes.move_on(gradual, **form.operation(request), expected_step=form.cleaned_data["expected_step"])
         share = operations.plan_of(moved).steps[moved.step].share
         return f"Release {gradual.candidate.release_version} gets {share:g} % of new executions of {pipeline}."
 
     return _operate(request, pipeline, StepForm(request.POST), act)
 
 
-@serves(
-    "<int:object_id>/gradual/<uuid:gradual_id>/promote/",
-    Act.GRADUAL_ACTIVATION_PROMOTE,
-    Scope.ACTIVATE,
-    name="gradual_promote",
-    methods=POST,
-)
+@serves(f"{ONE}/promote/", Act.GRADUAL_ACTIVATION_PROMOTE, Scope.ACTIVATE, methods=POST)
 def promote(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline, gradual_id: uuid.UUID) -> HttpResponse:
     def act(form: OperationForm) -> str:
         gradual = changes.promote(_one(pipeline, gradual_id), **form.operation(request))
@@ -159,13 +147,7 @@ def promote(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline, grad
     return _operate(request, pipeline, OperationForm(request.POST), act)
 
 
-@serves(
-    "<int:object_id>/gradual/<uuid:gradual_id>/withdraw/",
-    Act.GRADUAL_ACTIVATION_WITHDRAW,
-    Scope.ROLL_BACK,
-    name="gradual_withdraw",
-    methods=POST,
-)
+@serves(f"{ONE}/withdraw/", Act.GRADUAL_ACTIVATION_WITHDRAW, Scope.ROLL_BACK, methods=POST)
 def withdraw(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline, gradual_id: uuid.UUID) -> HttpResponse:
     def act(form: WithdrawalForm) -> str:
         gradual = changes.withdraw(_one(pipeline, gradual_id), **form.operation(request))

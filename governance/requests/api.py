@@ -16,7 +16,6 @@ from governance.activation.api import ExpectingRequest
 from governance.gradual.api import PlanRequest, PlanView
 from governance.gradual.plan import Plan
 from governance.requests import requests
-from governance.requests import requests as votes
 from releases import errors, queries
 from releases.api.history import VoteView
 from releases.models import ActivationRequest, Vote
@@ -191,7 +190,7 @@ class Votes(_OneRequest):
         """
         body = VoteRequest.validated(request.data)
         decision = Vote.Decision(body.pop("decision"))
-        made = votes.vote(self.found(), voter=self.token.user, actor=self.actor, decision=decision, **body)
+        made = requests.vote(self.found(), voter=self.token.user, actor=self.actor, decision=decision, **body)
         return Response(_shown(made))
 
 

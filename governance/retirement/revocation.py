@@ -7,6 +7,7 @@ execution is counted once even if several processes work at the same time.
 
 import logging
 import uuid
+from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
@@ -68,13 +69,14 @@ def revoke(release: Release, *, actor: str, reason: str, open_executions: Order 
                 release=release, actor=actor, reason=reason.strip(), open_executions=open_executions
             )
             states.fail_revoked(event)
+            details: dict[str, Any] = {"withdrawnCandidate": withdrawn.candidate.release_version} if withdrawn else {}
             follow(event)
             audit.record(
                 Act.RELEASE_REVOKE,
                 **pointer.audited(release, actor=actor),
                 reason=event.reason,
                 openExecutions=open_executions.value,
-                **({"withdrawnCandidate": withdrawn.candidate.release_version} if withdrawn else {}),
+                **details,
             )
         else:
             event = _first(release)
@@ -168,6 +170,3 @@ def _move(execution: Execution, reason: str) -> Move:
         error_code=CODE,
         error_message=message,
     )
-
-
-Order = Revocation.OpenExecutions

@@ -27,17 +27,12 @@ from tenancy.roles import Scope
 
 SHOWN = 20
 VERDICTS: Final = {
-    Verdict.PENDING.value: "running",
-    Verdict.PASSED.value: "passed",
-    Verdict.OTHER_RESULT.value: "other result",
-    Verdict.FAILED.value: "failed",
+    Verdict.PENDING.value: ("running", "info"),
+    Verdict.PASSED.value: ("passed", "success"),
+    Verdict.OTHER_RESULT.value: ("other result", "danger"),
+    Verdict.FAILED.value: ("failed", "danger"),
 }
-VARIANTS = {
-    Verdict.PENDING.value: "info",
-    Verdict.PASSED.value: "success",
-    Verdict.OTHER_RESULT.value: "danger",
-    Verdict.FAILED.value: "danger",
-}
+"""Each verdict in the words of the pages, with its colour."""
 
 
 class SmokeTestForm(forms.Form):
@@ -76,9 +71,9 @@ class SmokeTestAdmin(ReadOnlyAdmin):
     def key(self, test: Any) -> str:
         return str(test.execution_id)
 
-    @badge("Verdict", {VERDICTS[verdict]: variant for verdict, variant in VARIANTS.items()})
+    @badge("Verdict", dict(VERDICTS.values()))
     def state(self, test: Any) -> str:
-        return VERDICTS[test.verdict]
+        return VERDICTS[test.verdict][0]
 
     pipeline = text("Pipeline", "release.pipeline.pipeline_id")
     release_version = text("Release", "release.release_version")
@@ -123,14 +118,10 @@ def newest(release: Release) -> dict[str, Any]:
     lines = [
         {
             "test": test,
-            "verdict": VERDICTS[test.verdict],
-            "variant": VARIANTS[test.verdict],
-            "expected": _expected(test),
+            "verdict": VERDICTS[test.verdict][0],
+            "variant": VERDICTS[test.verdict][1],
+            "expected": "any" if test.expected_result is None else on_one_line({"result": test.expected_result[0]}),
         }
         for test in tests[:SHOWN]
     ]
     return {"lines": lines, "more": len(tests) > SHOWN}
-
-
-def _expected(test: SmokeTest) -> str:
-    return "any" if test.expected_result is None else on_one_line({"result": test.expected_result[0]})

@@ -23,7 +23,6 @@ from governance.activation.activation import activate
 from governance.campaigns import campaigns, drafts
 from governance.campaigns.selection import Filters
 from governance.gradual import changes
-from governance.gradual import changes as steps
 from governance.gradual.changes import start
 from governance.requests.requests import carry_out
 from governance.resubmission.resubmission import resubmit
@@ -87,7 +86,7 @@ def gradual_start() -> Scene:
 
 def gradual_step() -> Scene:
     made = gradual.started(making.ready()[0], 5, 50)
-    return partial(steps.move_on, made, actor="user:x"), [made.pipeline]
+    return partial(changes.move_on, made, actor="user:x"), [made.pipeline]
 
 
 def gradual_promotion() -> Scene:

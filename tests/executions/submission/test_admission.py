@@ -14,7 +14,6 @@ from executions.submission.requests import Submission
 from foundation.errors import CoordinatorError
 from governance.activation.activation import activate
 from governance.gradual import changes
-from governance.gradual import changes as steps
 from governance.gradual.changes import start
 from governance.retirement import revocation
 from governance.retirement.revocation import revoke
@@ -164,7 +163,7 @@ def test_each_key_gets_the_release_that_the_routing_says(owner: Tenant) -> None:
     made = gradual.started(owner, 30, 70)
     assert versions(owner, *KEYS) == expected(made, 30, *KEYS)
     assert len(set(expected(made, 30, *KEYS))) == 2
-    steps.move_on(made, actor="user:ann")
+    changes.move_on(made, actor="user:ann")
     for customer in KEYS[:4]:
         found = versions(owner, f"a-{customer}", f"b-{customer}", routing_key=customer)
         assert found == expected(made, 70, customer) * 2

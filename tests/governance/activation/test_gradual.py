@@ -10,7 +10,6 @@ from governance.activation import gates
 from governance.activation.activation import activate, roll_back, target
 from governance.activation.gates import Switch
 from governance.gradual import changes, operations
-from governance.gradual import changes as steps
 from governance.gradual.changes import start
 from governance.retirement import retirement
 from governance.retirement.retirement import retire
@@ -61,10 +60,10 @@ def test_a_candidate_gets_greater_shares_until_it_is_promoted_and_can_be_rolled_
     assert begun.steps[1] == {"share": 25.5, "minimumSample": 20, "minimumMinutes": 0}
     assert newest(owner).gradual == begun
     began = begun.step_started_at
-    moved = steps.move_on(begun, **WHY, expected_step=0, expected_release_version="1.0")
+    moved = changes.move_on(begun, **WHY, expected_step=0, expected_release_version="1.0")
     assert (moved.step, moved.step_started_at > began, moved.started_at) == (1, True, begun.started_at)
-    steps.move_on(begun, **WHO)
-    assert refusal(steps.move_on, begun).code == "NO_NEXT_STEP"
+    changes.move_on(begun, **WHO)
+    assert refusal(changes.move_on, begun).code == "NO_NEXT_STEP"
     done = changes.promote(begun, **WHO)
     assert (done.status, done.cause, done.ended_by) == ("PROMOTED", "person", "user:ann")
     assert done.ended_at is not None
@@ -91,7 +90,7 @@ def test_a_withdrawn_candidate_was_never_active(owner: Tenant, begun: GradualAct
     done = changes.withdraw(begun, **WHY)
     assert history(owner)[-1] == ("withdrawal", "1.0", None, None)
     assert (done.status, done.cause, done.end_reason) == ("WITHDRAWN", "person", "because")
-    for call in (steps.move_on, changes.promote, changes.withdraw):
+    for call in (changes.move_on, changes.promote, changes.withdraw):
         error = refusal(call, begun, reason="again")
         assert (error.code, error.data["gradualActivationStatus"]) == ("GRADUAL_ACTIVATION_ENDED", "WITHDRAWN")
     assert activate(begun.candidate, **WHO).kind == Kind.ACTIVATION
@@ -139,14 +138,14 @@ def test_an_operation_key_belongs_to_one_operation_and_returns_its_result(owner:
     first = start(new, plan, **WHO, operation_key="start")
     assert start(new, plan, **WHO, operation_key="start") == first
     assert refusal(start, new, gradual.plan(6), operation_key="start").code == "OPERATION_KEY_REUSED"
-    assert [steps.move_on(first, **WHO, operation_key="step").step for _ in range(2)] == [1, 1]
+    assert [changes.move_on(first, **WHO, operation_key="step").step for _ in range(2)] == [1, 1]
     ends = [changes.withdraw(first, **WHY, operation_key="end").status for _ in range(2)]
-    assert [*ends, steps.move_on(first, **WHO, operation_key="step").status] == ["WITHDRAWN"] * 3
+    assert [*ends, changes.move_on(first, **WHO, operation_key="step").status] == ["WITHDRAWN"] * 3
     assert len(history(owner)) == 4
     activate(first.baseline, **WHO, operation_key="activation")
     other = gradual.started(owner, 1, 2, version="3.0")
     for call, *arguments in (
-        (steps.move_on, other),
+        (changes.move_on, other),
         (changes.promote, other),
         (changes.withdraw, other),
         (activate, other.candidate),
@@ -157,9 +156,9 @@ def test_an_operation_key_belongs_to_one_operation_and_returns_its_result(owner:
 
 
 def test_expectations_that_are_wrong_and_other_pipelines(owner: Tenant, begun: GradualActivation) -> None:
-    for call in (steps.move_on, changes.promote, changes.withdraw):
+    for call in (changes.move_on, changes.promote, changes.withdraw):
         assert refusal(call, begun, reason="r", expected_release_version="2.0").code == "ACTIVE_RELEASE_CHANGED"
-    for call in (steps.move_on, changes.withdraw):
+    for call in (changes.move_on, changes.withdraw):
         error = refusal(call, begun, reason="r", expected_step=1)
         assert (error.code, error.data["step"]) == ("STEP_CHANGED", 0)
     making.active(owner, pipeline_id="org.example.other")
@@ -209,9 +208,9 @@ def test_the_policy_applies_to_start_and_promotion_and_its_approvals_to_steps(
         denied = AuditEntry.objects.filter(outcome="denied").order_by("pk").values_list("act", flat=True)
         assert list(denied) == ["gradual_activation.start", "gradual_activation.promote"]
     if code == "APPROVAL_REQUIRED":
-        assert refusal(steps.move_on, made).code == code
+        assert refusal(changes.move_on, made).code == code
     else:
-        assert steps.move_on(made, **WHY).step == 1
+        assert changes.move_on(made, **WHY).step == 1
     changes.withdraw(made, **WHY)
     assert newest(owner).kind == Kind.WITHDRAWAL
 
@@ -226,6 +225,6 @@ def test_start_and_promotion_are_judged_before_their_transaction_and_in_it(
 
     monkeypatch.setattr(gates, "GATES", (*gates.GATES, judge))
     made = gradual.started(owner, 5, 10)
-    steps.move_on(made, **WHO)
+    changes.move_on(made, **WHO)
     changes.promote(made, **WHO)
     assert judged == [(kind, binding) for kind in (Kind.GRADUAL, Kind.PROMOTION) for binding in (False, True)]

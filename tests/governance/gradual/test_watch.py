@@ -7,7 +7,6 @@ import pytest
 from executions.holds import holds
 from executions.models import AwaitUnit
 from governance.gradual import changes
-from governance.gradual import changes as steps
 from governance.gradual.changes import start
 from governance.gradual.measured import compare, describe, evidence, watch, watch_one
 from governance.gradual.plan import Bounds
@@ -124,7 +123,7 @@ def test_a_watch_that_comes_late_changes_nothing(owner: Tenant) -> None:
     made = gradual.started(owner, 5, 50, 100)
     gradual.ended(made.candidate, succeeded=FAST)
     late = gradual.again(made)
-    steps.move_on(made, actor="user:ann")
+    changes.move_on(made, actor="user:ann")
     assert watch_one(late) is False
     assert standing(made)[1] == 1
     late = gradual.again(made)

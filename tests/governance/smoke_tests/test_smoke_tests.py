@@ -15,7 +15,6 @@ from executions.lifecycle.redrive import redrive
 from executions.models import Execution, SmokeTest
 from foundation.errors import CoordinatorError
 from governance.activation import activation, gates
-from governance.activation import gates as gate_types
 from governance.activation.activation import activate
 from governance.campaigns.selection import Filters, preview
 from governance.gradual.changes import start as start_gradual
@@ -196,7 +195,7 @@ def activated(owner: Tenant, version: str = "2.0", reason: str = "") -> Activati
 
 def test_an_activation_needs_a_passed_smoke_test_of_its_release(gated: Tenant) -> None:
     [gate] = [each for each in gates.judge(activation.planned(release_of(gated, "2.0"))) if each.name == "smoke test"]
-    assert gate.verdict is gate_types.Verdict.UNMET
+    assert gate.verdict is gates.Verdict.UNMET
     assert "has passed no smoke test in the last 2 hours" in gate.detail
     before = Activation.objects.count()
     error = refusal(lambda: activated(gated))
