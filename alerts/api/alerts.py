@@ -17,7 +17,6 @@ from alerts.evaluation import silence
 from alerts.kinds import Kind
 from alerts.models import Alert, AlertDelivery, AlertEvent
 from foundation.api.fields import Moment, StrictSerializer
-from foundation.api.pagination import NewestFirst
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
@@ -78,17 +77,13 @@ class AlertFilter(filters.FilterSet):
     ruleId = filters.UUIDFilter(field_name="rule")
 
 
-class NewestStarted(NewestFirst):
-    ordering = ("-started_at", "-id")
-
-
 @extend_schema(parameters=[TENANT], tags=["alerts"])
 class Alerts(TenantView, ListAPIView[Alert]):
     """The alerts of the tenant, the newest first."""
 
     serializer_class = AlertView
     filterset_class = AlertFilter
-    pagination_class = NewestStarted
+    ordering = ("-started_at", "-id")
     queryset = Alert.objects.none()
 
     def get_queryset(self) -> Any:

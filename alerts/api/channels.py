@@ -21,7 +21,6 @@ from alerts.errors import (
 )
 from alerts.models import LONGEST_ADDRESS, LONGEST_NAME, AlertChannel
 from foundation.api.fields import Flag, Identifier, StrictSerializer, Text
-from foundation.api.pagination import NewestFirst
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
@@ -70,17 +69,13 @@ class OneAlertChannelView(AlertChannelView):
         return AlertDeliveryView(newest, many=True).data
 
 
-class NewestCreated(NewestFirst):
-    ordering = ("-created_at", "-id")
-
-
 @extend_schema(parameters=[TENANT], tags=["alerts"])
 class AlertChannels(TenantView, ListAPIView[AlertChannel]):
     """The channels to which messages of alerts go, the newest first."""
 
     refusals: ClassVar = {"POST": (AlertChannelInvalid, AlertNameTaken, TooManyAlertRules)}
     serializer_class = AlertChannelView
-    pagination_class = NewestCreated
+    ordering = ("-created_at", "-id")
     queryset = AlertChannel.objects.none()
 
     def get_queryset(self) -> Any:

@@ -11,7 +11,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from alerts import queries, rules
-from alerts.api.channels import NewestCreated
 from alerts.errors import (
     AlertChannelUnknown,
     AlertNameTaken,
@@ -106,7 +105,7 @@ class AlertRules(TenantView, ListAPIView[AlertRule]):
         "POST": (AlertRuleInvalid, AlertChannelUnknown, PipelineUnknown, AlertNameTaken, TooManyAlertRules)
     }
     serializer_class = AlertRuleView
-    pagination_class = NewestCreated
+    ordering = ("-created_at", "-id")
     queryset = AlertRule.objects.none()
 
     def get_queryset(self) -> Any:

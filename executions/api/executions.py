@@ -20,7 +20,6 @@ from executions.models.states import State
 from executions.search.conditions import Search
 from executions.search.matching import narrowed
 from foundation.api.filters import FlagFilter, MomentFilter
-from foundation.api.pagination import NewestFirst
 from foundation.database.bounded import time_limit
 from foundation.errors import QueryTooSlow
 from releases.api.history import EnvelopeView
@@ -242,21 +241,13 @@ class ExecutionFilter(filters.FilterSet):
         return narrowed(rows, [self.request.parser_context["view"].tenant.pk], search)
 
 
-class NewestExecutions(NewestFirst):
-    ordering = ("-created_at", "-id")
-
-
-class InSequence(NewestFirst):
-    ordering = "sequence"
-
-
 @extend_schema(parameters=[TENANT], tags=["executions"])
 class Executions(TenantView, ListAPIView[Execution]):
     """The tenant's executions, newest first."""
 
     serializer_class = ExecutionView
     filterset_class = ExecutionFilter
-    pagination_class = NewestExecutions
+    ordering = ("-created_at", "-id")
     queryset = Execution.objects.none()
     refusals: ClassVar = {"GET": (QueryTooSlow,)}
 
@@ -296,7 +287,7 @@ class ExecutionEvents(TenantView, ListAPIView[ExecutionEvent]):
 
     refusals: ClassVar = {"GET": (ExecutionUnknown,)}
     serializer_class = EventView
-    pagination_class = InSequence
+    ordering = "sequence"
     queryset = ExecutionEvent.objects.none()
 
     def get_queryset(self) -> Any:

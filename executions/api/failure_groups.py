@@ -18,7 +18,6 @@ from executions.models import FailureGroup, is_new
 from executions.models.failure_group import LONGEST_ASSIGNEE, LONGEST_NOTE
 from foundation.api.fields import Flag, StrictSerializer, Text
 from foundation.api.filters import FlagFilter, MomentFilter
-from foundation.api.pagination import NewestFirst
 from releases.states import Status
 from tenancy.api import payloads
 from tenancy.api.tenant_view import TENANT, TenantView
@@ -106,17 +105,13 @@ class FailureGroupFilter(filters.FilterSet):
         return queryset.filter(is_new()) if value else queryset.exclude(is_new())
 
 
-class LastSeenFirst(NewestFirst):
-    ordering = ("-last_seen_at", "-id")
-
-
 @extend_schema(parameters=[TENANT], tags=["executions"])
 class FailureGroups(TenantView, ListAPIView[FailureGroup]):
     """The groups of failures with the same release, step and cause. The group that failed last comes first."""
 
     serializer_class = FailureGroupView
     filterset_class = FailureGroupFilter
-    pagination_class = LastSeenFirst
+    ordering = ("-last_seen_at", "-id")
     queryset = FailureGroup.objects.none()
 
     def get_queryset(self) -> Any:

@@ -16,7 +16,6 @@ from executions.holds.holds import open_holds
 from executions.lifecycle.queries import execution
 from executions.models import Hold
 from foundation.api.fields import Flag, SegmentIdentifier, StrictSerializer, Text
-from foundation.api.pagination import NewestFirst
 from releases import queries
 from releases.errors import PipelineUnknown, ReasonRequired, ReleaseUnknown
 from releases.models import IDENTITY_LENGTH, Pipeline, Release
@@ -75,16 +74,12 @@ class HoldView(serializers.Serializer[Hold]):
     resumeReason = serializers.CharField(source="end_reason", allow_null=True)
 
 
-class NewestHolds(NewestFirst):
-    ordering = ("-started_at", "-id")
-
-
 @extend_schema(parameters=[TENANT], tags=["pauses"])
 class Holds(TenantView, ListAPIView[Hold]):
     """What is paused now: executions, releases and pipelines, the newest pause first."""
 
     serializer_class = HoldView
-    pagination_class = NewestHolds
+    ordering = ("-started_at", "-id")
     queryset = Hold.objects.none()
 
     def get_queryset(self) -> Any:

@@ -30,7 +30,6 @@ from executions.errors import (
 from executions.models import IS_CLAIMED, Interaction
 from foundation.api.fields import Flag, Identifier, StrictSerializer, Text, Uuid
 from foundation.api.filters import FlagFilter
-from foundation.api.pagination import NewestFirst
 from tenancy.api import payloads
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.audit.acts import Act, declares
@@ -200,17 +199,13 @@ class InteractionFilter(filters.FilterSet):
         return rows.filter(status__in=Interaction.OPEN if value == PENDING else [value])
 
 
-class NearestDeadline(NewestFirst):
-    ordering = ("deadline", "created_at", "id")
-
-
 @extend_schema(parameters=[TENANT], tags=["interactions"])
 class Interactions(TenantView, ListAPIView[Interaction]):
     """The interactions of the tenant's executions, nearest deadline first."""
 
     serializer_class = InteractionView
     filterset_class = InteractionFilter
-    pagination_class = NearestDeadline
+    ordering = ("deadline", "created_at", "id")
     queryset = Interaction.objects.none()
 
     def get_queryset(self) -> Any:

@@ -29,7 +29,6 @@ from executions.models import DeadLetter
 from executions.models.states import State
 from executions.state_machine import dead_letters
 from foundation.api.fields import Flag, StrictSerializer, Text, Uuid, WholeNumber
-from foundation.api.pagination import NewestFirst
 from releases.errors import ReleaseRetired
 from tenancy.access import require_scope
 from tenancy.api import payloads
@@ -130,10 +129,6 @@ class DeadLetterFilter(filters.FilterSet):
     failureGroupId = filters.UUIDFilter(field_name="group_id")
 
 
-class NewestCreated(NewestFirst):
-    ordering = ("-created_at", "-id")
-
-
 @extend_schema(parameters=[TENANT], tags=["executions"])
 class Redrive(TenantView):
     refusals: ClassVar = {
@@ -199,7 +194,7 @@ class DeadLetters(TenantView, ListAPIView[DeadLetter]):
 
     serializer_class = DeadLetterView
     filterset_class = DeadLetterFilter
-    pagination_class = NewestCreated
+    ordering = ("-created_at", "-id")
     queryset = DeadLetter.objects.none()
 
     def get_queryset(self) -> Any:

@@ -11,7 +11,6 @@ from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from foundation.api.pagination import NewestFirst
 from foundation.errors import QuotaExceeded
 from releases import queries
 from releases.api.multipart import receive
@@ -258,10 +257,6 @@ class DeploymentFilter(filters.FilterSet):
     environment = filters.CharFilter()
 
 
-class NewestCreated(NewestFirst):
-    ordering = ("-created_at", "-id")
-
-
 @extend_schema(parameters=[TENANT], tags=["releases"])
 class Deployments(TenantView, ListAPIView[Deployment]):
     """The releases that the deployment API registered, newest first: what was deployed, where, and by whom.
@@ -271,7 +266,7 @@ class Deployments(TenantView, ListAPIView[Deployment]):
 
     serializer_class = DeploymentView
     filterset_class = DeploymentFilter
-    pagination_class = NewestCreated
+    ordering = ("-created_at", "-id")
     queryset = Deployment.objects.none()
 
     def get_queryset(self) -> Any:

@@ -16,7 +16,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from foundation.api.filters import MomentFilter, StrictFilters
-from foundation.api.pagination import NewestFirst
 from foundation.api.schema import NO_NUL
 from foundation.api.streaming import streamed_file
 from foundation.errors import ExportTooLarge, InvalidRequest, SlowRequestsBusy
@@ -73,10 +72,6 @@ class AuditExportFilter(AuditFilter):
         return queryset
 
 
-class NewestSequence(NewestFirst):
-    ordering = "-sequence"
-
-
 class NdjsonRenderer(JSONRenderer):
     """Lets clients ask for NDJSON. It renders nothing, because the lines are streamed."""
 
@@ -101,7 +96,7 @@ class Audit(TenantView, ListAPIView[AuditEntry]):
 
     serializer_class = AuditEntryView
     filterset_class = AuditFilter
-    pagination_class = NewestSequence
+    ordering = "-sequence"
     queryset = AuditEntry.objects.none()
 
     def get_queryset(self) -> Any:

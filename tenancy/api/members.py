@@ -10,7 +10,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from foundation.api.fields import StrictSerializer, Text
-from foundation.api.pagination import NewestFirst
 from tenancy import members
 from tenancy.access import require_scope
 from tenancy.api.tenant_view import TENANT, TenantView
@@ -33,16 +32,12 @@ class MemberRequest(StrictSerializer):
     role = serializers.ChoiceField(choices=Role.choices)
 
 
-class InOrder(NewestFirst):
-    ordering = "id"
-
-
 @extend_schema(parameters=[TENANT], tags=["members"])
 class Members(TenantView, ListAPIView[Membership]):
     """The members of the tenant, with an item for each role, in the order in which the roles were given."""
 
     serializer_class = MemberView
-    pagination_class = InOrder
+    ordering = "id"
     queryset = Membership.objects.none()
 
     def get_queryset(self) -> Any:
