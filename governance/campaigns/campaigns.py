@@ -72,9 +72,7 @@ def campaign(tenant: Tenant, campaign_id: uuid.UUID) -> Campaign:
 def waiting_for(rows: QuerySet[Campaign], pipeline_id: str, release_version: str) -> QuerySet[Campaign]:
     """Return the campaigns among `rows` that have yet to re-drive an execution of this release."""
     pending = CampaignItem.objects.filter(
-        outcome=ItemResult.PENDING,
-        execution__pipeline_id=pipeline_id,
-        execution__release_version=release_version,
+        outcome=ItemResult.PENDING, execution__pipeline_id=pipeline_id, execution__release_version=release_version
     )
     return rows.exclude(status=Status.DRAFT).filter(pk__in=pending.order_by().values("campaign"))
 

@@ -73,16 +73,9 @@ class FiltersForm(forms.Form):
         help_text="The id of the group, which its page shows.",
         widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"}),
     )
-    kind = forms.ChoiceField(
-        label="What to do",
-        required=False,
-        choices=KINDS,
-        widget=UnfoldAdminSelectWidget,
-    )
+    kind = forms.ChoiceField(label="What to do", required=False, choices=KINDS, widget=UnfoldAdminSelectWidget)
     allow_failed = forms.BooleanField(
-        label="Include FAILED executions, whose errors are not retryable",
-        required=False,
-        widget=UnfoldBooleanWidget,
+        label="Include FAILED executions, whose errors are not retryable", required=False, widget=UnfoldBooleanWidget
     )
 
     def __init__(self, request: HttpRequest) -> None:

@@ -118,12 +118,7 @@ def start(
             states.require_approved(request)
         gates.require_met(Switch(candidate, pipeline, Kind.GRADUAL, binding=True, request=request))
         gradual = GradualActivation.objects.create(
-            pipeline=pipeline,
-            baseline=active,
-            candidate=candidate,
-            actor=actor,
-            reason=reason.strip(),
-            **plan.columns,
+            pipeline=pipeline, baseline=active, candidate=candidate, actor=actor, reason=reason.strip(), **plan.columns
         )
         pointer.append(
             pipeline,

@@ -136,5 +136,5 @@ urlpatterns = [
         "pipelines/<str:pipeline_id>/releases/<path:release_version>/preflight",
         ReleasePreflight.as_view(),
         name="preflight",
-    ),
+    )
 ]

@@ -98,6 +98,4 @@ class Resubmit(TenantView):
         return Response(answer, status=status.HTTP_202_ACCEPTED, headers={"Location": answer["links"]["self"]})
 
 
-urlpatterns = [
-    path("executions/<uuid:execution_id>/resubmit", Resubmit.as_view(), name="execution-resubmit"),
-]
+urlpatterns = [path("executions/<uuid:execution_id>/resubmit", Resubmit.as_view(), name="execution-resubmit")]

@@ -121,8 +121,7 @@ def check(old: Execution, expected_version: int | None) -> None:
     """Raise `ResubmitRefused` or `VersionMismatch` if the execution may not be resubmitted."""
     if State(old.status) not in TERMINAL:
         raise errors.ResubmitRefused(
-            f"Execution {old.pk} is {old.status}. It must end before it can be resubmitted.",
-            executionStatus=old.status,
+            f"Execution {old.pk} is {old.status}. It must end before it can be resubmitted.", executionStatus=old.status
         )
     if expected_version is not None and expected_version != old.version:
         raise errors.VersionMismatch(

@@ -136,21 +136,12 @@ def _retire(locked: Release, actor: str, reason: str, give_up_failures: bool) ->
     if left := [each for each in found if each not in given_up]:
         raise _blocked(locked, left)
     guarded_update.move(
-        Release.objects.filter(pk=locked.pk),
-        MOVES,
-        Status.REGISTERED,
-        Status.RETIRED,
-        status_changed_at=timezone.now(),
+        Release.objects.filter(pk=locked.pk), MOVES, Status.REGISTERED, Status.RETIRED, status_changed_at=timezone.now()
     )
     count = sum(each.count for each in given_up)
     log.info("%s retired %s and gave up %d failures", actor, locked, count)
     event = Retirement.objects.create(release=locked, actor=actor, reason=reason, given_up_failures=count)
-    audit.record(
-        Act.RELEASE_RETIRE,
-        **audited(locked, actor=actor),
-        reason=reason,
-        givenUpFailures=count,
-    )
+    audit.record(Act.RELEASE_RETIRE, **audited(locked, actor=actor), reason=reason, givenUpFailures=count)
     return event
 
 

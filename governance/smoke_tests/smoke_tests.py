@@ -112,11 +112,7 @@ def _write(row: Row, expected: list[Any] | None, actor: str) -> bool:
         if created_at is None:
             return False
         SmokeTest.objects.create(execution_id=row.id, release=row.release, expected_result=expected, actor=actor)
-        audit.record(
-            Act.RELEASE_SMOKE_TEST,
-            **audited(row.release, actor=actor),
-            execution=str(row.id),
-        )
+        audit.record(Act.RELEASE_SMOKE_TEST, **audited(row.release, actor=actor), execution=str(row.id))
         identity = row.release.identity
         pin = identity.tenant_id, identity.pipeline_id, identity.release_version
         transaction.on_commit(lambda: life_lines.write("Accepted", [(pin, row.id)]))
@@ -129,10 +125,7 @@ def _write(row: Row, expected: list[Any] | None, actor: str) -> bool:
 # single result is stored as a list already, which is empty if there is no result.
 _NONE = Value([None], JSONField())
 _RESULT = Case(
-    When(
-        execution__result_shape="SINGLE",
-        then=Coalesce(NullIf("execution__result", Value([], JSONField())), _NONE),
-    ),
+    When(execution__result_shape="SINGLE", then=Coalesce(NullIf("execution__result", Value([], JSONField())), _NONE)),
     default=Func(F("execution__result"), function="jsonb_build_array"),
     output_field=JSONField(),
 )
