@@ -27,7 +27,7 @@ def _unknown_cursor() -> InvalidRequest:
 
 
 class NewestFirst(CursorPagination):
-    """Pages with the newest items first, or in the order of `ordering`, of the view if that has one.
+    """Pages with the newest items first, or in the order of `ordering`, of the view or of this class.
 
     The fields of `ordering` must all be ascending or all descending, and unique together. In a response, `items` is the
     page, and `next` and `previous` are absolute URLs or null.
@@ -59,11 +59,11 @@ class NewestFirst(CursorPagination):
             raise _unknown_cursor() from None
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> Any:
-        self.ordering = getattr(view, "ordering", self.ordering)
         self.base_url = request.build_absolute_uri()
         self.cursor = self.decode_cursor(request)
         size = self.get_page_size(request)
-        names = [self.ordering] if isinstance(self.ordering, str) else list(self.ordering)
+        ordering = getattr(view, "ordering", self.ordering)
+        names = [ordering] if isinstance(ordering, str) else list(ordering)
         backwards = self.cursor is not None and self.cursor.reverse
         self._fields = [name.lstrip("-") for name in names]
         descending = names[0].startswith("-") is not backwards
