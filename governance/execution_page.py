@@ -3,7 +3,6 @@
 `executions.console.execution_page` has the page of one execution.
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 from django.contrib import admin
@@ -21,7 +20,6 @@ from governance.campaigns.draft_pages import VERBS, scopes_of
 from governance.resubmission import pages as resubmission
 from tenancy.admin.base import holds_anywhere
 from tenancy.admin.template_tags import denial_of
-from tenancy.roles import Scope
 
 Kind = Campaign.Kind
 ICONS = {Kind.REDRIVE: "replay", Kind.RESUBMIT: "redo", Kind.PAUSE: "pause", Kind.CANCEL: "cancel"}
@@ -67,12 +65,8 @@ class ExecutionAdmin(ExecutionColumns, ExecutionPages):
 
 def acts(request: HttpRequest) -> list[dict[str, Any]]:
     """Return the acts on many executions, each with the reason why the user may not do it, or ""."""
-    return [
-        {"name": kind.value, "label": VERBS[kind], "icon": icon, "why_not": _denial(request, scopes_of(kind))}
-        for kind, icon in ICONS.items()
-    ]
-
-
-def _denial(request: HttpRequest, scopes: Iterable[Scope]) -> str:
-    missing = [scope for scope in scopes if not holds_anywhere(request, scope)]
-    return denial_of(missing[0]) if missing else ""
+    found = []
+    for kind, icon in ICONS.items():
+        denials = [denial_of(scope) for scope in scopes_of(kind) if not holds_anywhere(request, scope)]
+        found.append({"name": kind.value, "label": VERBS[kind], "icon": icon, "why_not": denials[0] if denials else ""})
+    return found

@@ -136,3 +136,34 @@ def confirmed(
         return confirm(pages, request, row, confirmation_for, carry_out)
 
     return page
+
+
+def form_page(
+    pages: TenantScopedAdmin,
+    request: HttpRequest,
+    template: str,
+    form: forms.Form,
+    act: Callable[[dict[str, Any]], tuple[str, Any]],
+    *,
+    refusal: str,
+    **context: Any,
+) -> HttpResponse:
+    """Show `form` on GET, and `act` on a valid one on POST: it returns the success message and the new execution's key.
+
+    If `refusal` is not empty, it says why the request is not possible. If the act is rejected, the page is shown again.
+    """
+
+    def page(status: int, error: CoordinatorError | None = None) -> HttpResponse:
+        problem = problem_of(error) if error else None
+        return pages.page(request, template, status=status, form=form, refusal=refusal, problem=problem, **context)
+
+    if request.method != "POST":
+        return page(409 if refusal else 200)
+    if not form.is_valid():
+        return page(400)
+    try:
+        message, execution = act(form.cleaned_data)
+    except CoordinatorError as error:
+        return page(error.status, error)
+    messages.success(request, message)
+    return redirect("admin:executions_execution_change", execution)

@@ -42,32 +42,15 @@ RESULT_VARIANTS = {
     ItemResult.PAUSED.value: "success",
     ItemResult.SKIPPED.value: "warning",
 }
-KINDS = {
-    Campaign.Kind.REDRIVE.value: "re-drive",
-    Campaign.Kind.RESUBMIT.value: "resubmit",
-    Campaign.Kind.CANCEL.value: "cancel",
-    Campaign.Kind.PAUSE.value: "pause",
-}
 FAILED_AGAIN = "FAILED_AGAIN"
 """The items that ran again and have failed again. It is a choice in addition to the results."""
-VERBS = {
-    Campaign.Kind.REDRIVE: "Re-drives",
-    Campaign.Kind.RESUBMIT: "Resubmits",
-    Campaign.Kind.CANCEL: "Cancels",
-    Campaign.Kind.PAUSE: "Pauses",
+WORDS = {
+    Campaign.Kind.REDRIVE: ("Re-drives", "re-driven", ItemResult.REDRIVEN),
+    Campaign.Kind.RESUBMIT: ("Resubmits", "resubmitted", ItemResult.RESUBMITTED),
+    Campaign.Kind.CANCEL: ("Cancels", "cancelled", ItemResult.CANCELLED),
+    Campaign.Kind.PAUSE: ("Pauses", "paused", ItemResult.PAUSED),
 }
-RESULTS = {
-    Campaign.Kind.REDRIVE: ItemResult.REDRIVEN,
-    Campaign.Kind.RESUBMIT: ItemResult.RESUBMITTED,
-    Campaign.Kind.CANCEL: ItemResult.CANCELLED,
-    Campaign.Kind.PAUSE: ItemResult.PAUSED,
-}
-DONE = {
-    Campaign.Kind.REDRIVE: "re-driven",
-    Campaign.Kind.RESUBMIT: "resubmitted",
-    Campaign.Kind.CANCEL: "cancelled",
-    Campaign.Kind.PAUSE: "paused",
-}
+"""What a campaign of each kind does, what it has done, and the result of its items."""
 REMOVED = "REMOVED"
 ITEMS_SHOWN = 25
 FILTERS_SHOWN = 60
@@ -77,23 +60,12 @@ EVENTS_SHOWN = 50
 LIVE = (Status.RUNNING, Status.PAUSED)
 
 
-class StatusFilter(ScopedFilter):
-    title = parameter_name = "status"
-    options = tuple((status.value, status.value) for status in Status)
-
-
-class WaitingReleaseFilter(KeyFilter):
-    """Filters by the key of a release. The campaign has yet to re-drive an execution of it."""
-
-    title = parameter_name = "release"
-
-    def of_key(self, queryset: QuerySet[Campaign], key: int) -> QuerySet[Campaign]:
-        release = Release.objects.select_related("pipeline").filter(pk=key).first()
-        if release is None:
-            return queryset.none()
-        return campaigns.waiting_for(queryset, release.pipeline.pipeline_id, release.release_version)
-
-
+KINDS = {
+    Campaign.Kind.REDRIVE.value: "re-drive",
+    Campaign.Kind.RESUBMIT.value: "resubmit",
+    Campaign.Kind.CANCEL.value: "cancel",
+    Campaign.Kind.PAUSE.value: "pause",
+}
 Control = Callable[..., Campaign]
 
 
@@ -159,6 +131,23 @@ def conditions(filters: dict[str, str]) -> Iterator[tuple[str, str, str]]:
             yield readable_name(name), value, ""
 
 
+class StatusFilter(ScopedFilter):
+    title = parameter_name = "status"
+    options = tuple((status.value, status.value) for status in Status)
+
+
+class WaitingReleaseFilter(KeyFilter):
+    """Filters by the key of a release. The campaign has yet to re-drive an execution of it."""
+
+    title = parameter_name = "release"
+
+    def of_key(self, queryset: QuerySet[Campaign], key: int) -> QuerySet[Campaign]:
+        release = Release.objects.select_related("pipeline").filter(pk=key).first()
+        if release is None:
+            return queryset.none()
+        return campaigns.waiting_for(queryset, release.pipeline.pipeline_id, release.release_version)
+
+
 @admin.register(Campaign)
 class CampaignAdmin(ReadOnlyAdmin):
     list_display = ("created", "state", "act", "found", "progress", "failed", "reason", "created_by", "tenant")
@@ -221,7 +210,7 @@ class CampaignAdmin(ReadOnlyAdmin):
     def show(self, request: HttpRequest, row: Campaign) -> HttpResponse:
         if row.status == Status.DRAFT:
             return draft_pages.show(self, request, row)
-        more: dict[str, Any] = {"title": _name(row), "original": row}
+        more: dict[str, Any] = {"title": f"Campaign of {moment(row.created_at)}", "original": row}
         return self.page(request, "executions/campaign.html", **more, **self._shown(request, row))
 
     @serves("<uuid:object_id>/live/", polled=True)
@@ -235,6 +224,7 @@ class CampaignAdmin(ReadOnlyAdmin):
     def _shown(self, request: HttpRequest, campaign: Campaign) -> dict[str, Any]:
         progress, became = campaigns.progress_of(campaign.pk), results_of(campaign.pk)
         blocked = resubmitting.waiting(campaign)
+        verb, done, _ = WORDS[Campaign.Kind(campaign.kind)]
         outcome = request.GET.get("outcome", "")
         outcomes = _outcomes(campaign)
         outcome = outcome if outcome in outcomes else ""
@@ -247,8 +237,8 @@ class CampaignAdmin(ReadOnlyAdmin):
             "variant": VARIANTS[campaign.status],
             "progress": progress,
             "resubmits": campaign.kind == Campaign.Kind.RESUBMIT,
-            "verb": VERBS[Campaign.Kind(campaign.kind)],
-            "done_word": DONE[Campaign.Kind(campaign.kind)],
+            "verb": verb,
+            "done_word": done,
             "became": became,
             "blocked": blocked.items(),
             "kind": KINDS[campaign.kind],
@@ -276,16 +266,16 @@ def _failed_again(campaign: Campaign) -> int:
     return known.failed_again
 
 
-def _name(campaign: Campaign) -> str:
-    return f"Campaign of {moment(campaign.created_at)}"
-
-
 def _outcomes(campaign: Campaign) -> dict[str, str]:
     """Return the choices of the filter of items, with their labels."""
-    kind = Campaign.Kind(campaign.kind)
+    _, done, result = WORDS[Campaign.Kind(campaign.kind)]
     again = {FAILED_AGAIN: "Failed again"} if campaign.runs_again else {}
-    done = {RESULTS[kind].value: DONE[kind].capitalize()}
-    return {ItemResult.PENDING.value: "Pending", **done, **again, ItemResult.SKIPPED.value: "Skipped"}
+    return {
+        ItemResult.PENDING.value: "Pending",
+        result.value: done.capitalize(),
+        **again,
+        ItemResult.SKIPPED.value: "Skipped",
+    }
 
 
 def _page_number(request: HttpRequest) -> int:

@@ -10,20 +10,11 @@ from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from executions.errors import (
-    ExecutionChanged,
-    IdempotencyKeyReused,
-    InputInvalid,
-    PipelinePaused,
-    ReleaseNotAdmitted,
-    SmokeTestUnknown,
-    TenantNotAllowed,
-)
+from executions import errors
 from executions.models import SmokeTest
 from executions.models.states import State
 from executions.submission.api import MAX_KEY_LENGTH, NOT_RUNNABLE
 from foundation.api.fields import Identifier, StrictSerializer
-from foundation.api.pagination import NewestFirst
 from governance.smoke_tests import smoke_tests
 from governance.smoke_tests.smoke_tests import ANYTHING, Verdict
 from releases import queries
@@ -82,10 +73,6 @@ class SmokeTestView(serializers.Serializer[SmokeTest]):
         return request.build_absolute_uri(address)
 
 
-class NewestTests(NewestFirst):
-    ordering = ("-created_at", "-execution")
-
-
 class _SmokeTestView(TenantView):
     def release(self) -> Release:
         pipeline = queries.pipeline(self.tenant, self.kwargs["pipeline_id"])
@@ -99,19 +86,19 @@ class SmokeTests(_SmokeTestView, ListAPIView[SmokeTest]):
     refusals: ClassVar = {
         "GET": (PipelineUnknown, ReleaseUnknown),
         "POST": (
-            TenantNotAllowed,
+            errors.TenantNotAllowed,
             PipelineUnknown,
             ReleaseUnknown,
-            IdempotencyKeyReused,
-            ReleaseNotAdmitted,
-            PipelinePaused,
-            InputInvalid,
+            errors.IdempotencyKeyReused,
+            errors.ReleaseNotAdmitted,
+            errors.PipelinePaused,
+            errors.InputInvalid,
             *NOT_RUNNABLE,
-            ExecutionChanged,
+            errors.ExecutionChanged,
         ),
     }
     serializer_class = SmokeTestView
-    pagination_class = NewestTests
+    ordering = ("-created_at", "-execution")
     queryset = SmokeTest.objects.none()
 
     def get_queryset(self) -> Any:
@@ -141,7 +128,7 @@ class SmokeTests(_SmokeTestView, ListAPIView[SmokeTest]):
 
 @extend_schema(parameters=[TENANT], tags=["releases"])
 class OneSmokeTest(_SmokeTestView):
-    refusals: ClassVar = {"GET": (PipelineUnknown, ReleaseUnknown, SmokeTestUnknown)}
+    refusals: ClassVar = {"GET": (PipelineUnknown, ReleaseUnknown, errors.SmokeTestUnknown)}
 
     @extend_schema(
         operation_id="oneSmokeTest",
@@ -160,7 +147,7 @@ def _execution_id(text: str) -> uuid.UUID:
     try:
         return uuid.UUID(text)
     except ValueError:
-        raise SmokeTestUnknown("The id of a smoke test is a UUID.") from None
+        raise errors.SmokeTestUnknown("The id of a smoke test is a UUID.") from None
 
 
 # The route of a release accepts every path below it, so these do too.

@@ -7,7 +7,7 @@ statistics. It passes if the execution succeeds and, if a result is expected, it
 import uuid
 from dataclasses import dataclass
 from datetime import timedelta
-from enum import Enum, StrEnum
+from enum import StrEnum
 from typing import Any, Final
 
 from django.db import transaction
@@ -22,6 +22,7 @@ from executions.submission import admission
 from executions.submission.admission import Purpose
 from executions.submission.insertion import Row, commits
 from releases.models import Release
+from releases.pointer.pointer import audited
 from tenancy import audit
 from tenancy.audit.acts import Act
 from wire.documents import json_writer
@@ -29,13 +30,8 @@ from wire.documents import json_writer
 MAX_ROUNDS = 5
 
 
-class Anything(Enum):
-    """The type of `ANYTHING`, which stands for any result."""
-
-    ANYTHING = "anything"
-
-
-ANYTHING: Final = Anything.ANYTHING
+ANYTHING: Final = object()
+"""Stands for any result."""
 
 
 class Verdict(StrEnum):
@@ -116,14 +112,7 @@ def _write(row: Row, expected: list[Any] | None, actor: str) -> bool:
         if created_at is None:
             return False
         SmokeTest.objects.create(execution_id=row.id, release=row.release, expected_result=expected, actor=actor)
-        audit.record(
-            Act.RELEASE_SMOKE_TEST,
-            tenant=row.release.pipeline.tenant,
-            actor=actor,
-            object_type="release",
-            object=row.release.audit_name,
-            execution=str(row.id),
-        )
+        audit.record(Act.RELEASE_SMOKE_TEST, **audited(row.release, actor=actor), execution=str(row.id))
         identity = row.release.identity
         pin = identity.tenant_id, identity.pipeline_id, identity.release_version
         transaction.on_commit(lambda: metrics.write_lines("Accepted", [(pin, row.id)]))
@@ -136,10 +125,7 @@ def _write(row: Row, expected: list[Any] | None, actor: str) -> bool:
 # single result is stored as a list already, which is empty if there is no result.
 _NONE = Value([None], JSONField())
 _RESULT = Case(
-    When(
-        execution__result_shape="SINGLE",
-        then=Coalesce(NullIf("execution__result", Value([], JSONField())), _NONE),
-    ),
+    When(execution__result_shape="SINGLE", then=Coalesce(NullIf("execution__result", Value([], JSONField())), _NONE)),
     default=Func(F("execution__result"), function="jsonb_build_array"),
     output_field=JSONField(),
 )

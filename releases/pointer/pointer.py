@@ -6,6 +6,7 @@ its admission was read from. So each new activation applies to all executions th
 
 from decimal import Decimal
 from functools import partial
+from typing import Any
 
 from django.db import transaction
 
@@ -63,11 +64,24 @@ def _count(pipeline: Pipeline, kind: Kind) -> None:
     metrics.activations.add(pipeline.tenant.slug, pipeline.pipeline_id, kind.value)
 
 
+def audited(release: Release, *_: Any, actor: str, **__: Any) -> dict[str, Any]:
+    """Return what an entry of the audit log says about an act on `release`. Takes the arguments of a use case."""
+    return {
+        "tenant": release.pipeline.tenant,
+        "actor": actor,
+        "object_type": "release",
+        "object": release.audit_name,
+    }
+
+
 def require_registered(release: Release) -> None:
     if release.status != Status.REGISTERED:
-        raise ReleaseNotRegistered(
-            f"Release {release.release_version!r} is {release.status}.", releaseStatus=release.status
-        )
+        raise not_registered(release)
+
+
+def not_registered(release: Release) -> ReleaseNotRegistered:
+    detail = f"Release {release.release_version!r} is {release.status}."
+    return ReleaseNotRegistered(detail, releaseStatus=release.status)
 
 
 def require_reason(pipeline: Pipeline, reason: str, kind: Kind = Kind.ACTIVATION, *, override: bool = False) -> None:

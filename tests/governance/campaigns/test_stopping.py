@@ -13,7 +13,7 @@ from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
 from tests.executions.awaits.parking import suspended
-from tests.executions.campaigns.campaigning import OF_THE_PIPELINE, advance, start
+from tests.governance.campaigns.campaigning import OF_THE_PIPELINE, advance, start
 from tests.raw_sql import unchanged
 
 pytestmark = pytest.mark.django_db

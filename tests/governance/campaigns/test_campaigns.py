@@ -24,7 +24,7 @@ from tenancy.models import AuditEntry, Tenant
 from tests import making
 from tests.cases import cases
 from tests.deaths import assert_all_or_nothing
-from tests.executions.campaigns.campaigning import advance, codes, events, pass_time, progress, record, start
+from tests.governance.campaigns.campaigning import advance, codes, events, pass_time, progress, record, start
 from tests.gradual import candidate
 from tests.raw_sql import unchanged, unguarded
 

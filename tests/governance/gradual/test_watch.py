@@ -6,11 +6,10 @@ import pytest
 
 from executions.holds import holds
 from executions.models import AwaitUnit
-from governance.gradual import ending, steps
-from governance.gradual.measured import compare, evidence
+from governance.gradual import changes
+from governance.gradual.changes import start
+from governance.gradual.measured import compare, describe, evidence, watch, watch_one
 from governance.gradual.plan import Bounds
-from governance.gradual.start import start
-from governance.gradual.watch import describe, watch, watch_one
 from governance.resubmission.resubmission import resubmit
 from governance.tasks import watch_gradual
 from releases.models import Activation, GradualActivation, Pipeline
@@ -124,13 +123,13 @@ def test_a_watch_that_comes_late_changes_nothing(owner: Tenant) -> None:
     made = gradual.started(owner, 5, 50, 100)
     gradual.ended(made.candidate, succeeded=FAST)
     late = gradual.again(made)
-    steps.move_on(made, actor="user:ann")
+    changes.move_on(made, actor="user:ann")
     assert watch_one(late) is False
     assert standing(made)[1] == 1
     late = gradual.again(made)
     gradual.ended(made.baseline, succeeded=FAST * 4)
     gradual.ended(made.candidate, failed=30)
-    ending.promote(made, actor="user:ann")
+    changes.promote(made, actor="user:ann")
     assert watch_one(late) is False
     assert standing(made) == ("PROMOTED", 1, "person")
 

@@ -7,11 +7,10 @@ import pytest
 
 from foundation.errors import CoordinatorError
 from governance.activation import gates
-from governance.activation.activation import activate
-from governance.activation.gate import Switch
-from governance.activation.rollback import roll_back, target
-from governance.gradual import ending, operations, steps
-from governance.gradual.start import start
+from governance.activation.activation import activate, roll_back, target
+from governance.activation.gates import Switch
+from governance.gradual import changes, operations
+from governance.gradual.changes import start
 from governance.retirement import retirement
 from governance.retirement.retirement import retire
 from governance.retirement.revocation import revoke
@@ -61,11 +60,11 @@ def test_a_candidate_gets_greater_shares_until_it_is_promoted_and_can_be_rolled_
     assert begun.steps[1] == {"share": 25.5, "minimumSample": 20, "minimumMinutes": 0}
     assert newest(owner).gradual == begun
     began = begun.step_started_at
-    moved = steps.move_on(begun, **WHY, expected_step=0, expected_release_version="1.0")
+    moved = changes.move_on(begun, **WHY, expected_step=0, expected_release_version="1.0")
     assert (moved.step, moved.step_started_at > began, moved.started_at) == (1, True, begun.started_at)
-    steps.move_on(begun, **WHO)
-    assert refusal(steps.move_on, begun).code == "NO_NEXT_STEP"
-    done = ending.promote(begun, **WHO)
+    changes.move_on(begun, **WHO)
+    assert refusal(changes.move_on, begun).code == "NO_NEXT_STEP"
+    done = changes.promote(begun, **WHO)
     assert (done.status, done.cause, done.ended_by) == ("PROMOTED", "person", "user:ann")
     assert done.ended_at is not None
     assert newest(owner).previous == begun.baseline
@@ -79,7 +78,7 @@ def test_a_candidate_gets_greater_shares_until_it_is_promoted_and_can_be_rolled_
         ("rollback", "1.0", None, None),
     ]
     again = start(begun.baseline.pipeline.releases.get(release_version="2.0"), gradual.plan(10), **WHO)
-    assert ending.promote(again, **WHO).status == "PROMOTED"
+    assert changes.promote(again, **WHO).status == "PROMOTED"
     entries = AuditEntry.objects.filter(act__startswith="gradual").order_by("pk")
     acts = [entry.act.partition(".")[2] for entry in entries]
     assert acts == ["start", "step", "step", "promote", "start", "promote"]
@@ -87,11 +86,11 @@ def test_a_candidate_gets_greater_shares_until_it_is_promoted_and_can_be_rolled_
 
 
 def test_a_withdrawn_candidate_was_never_active(owner: Tenant, begun: GradualActivation) -> None:
-    assert refusal(ending.withdraw, begun, reason=" ").code == "REASON_REQUIRED"
-    done = ending.withdraw(begun, **WHY)
+    assert refusal(changes.withdraw, begun, reason=" ").code == "REASON_REQUIRED"
+    done = changes.withdraw(begun, **WHY)
     assert history(owner)[-1] == ("withdrawal", "1.0", None, None)
     assert (done.status, done.cause, done.end_reason) == ("WITHDRAWN", "person", "because")
-    for call in (steps.move_on, ending.promote, ending.withdraw):
+    for call in (changes.move_on, changes.promote, changes.withdraw):
         error = refusal(call, begun, reason="again")
         assert (error.code, error.data["gradualActivationStatus"]) == ("GRADUAL_ACTIVATION_ENDED", "WITHDRAWN")
     assert activate(begun.candidate, **WHO).kind == Kind.ACTIVATION
@@ -129,7 +128,7 @@ def test_both_releases_cannot_be_retired_while_it_is_running(begun: GradualActiv
     assert {each.kind.value for each in retirement.blockers(begun.candidate)} == {"GRADUAL"}
     assert {each.kind.value for each in retirement.blockers(begun.baseline)} == {"ACTIVE", "GRADUAL"}
     assert refusal(retire, begun.candidate, reason="old").code == "RETIREMENT_BLOCKED"
-    ending.withdraw(begun, **WHY)
+    changes.withdraw(begun, **WHY)
     retire(begun.candidate, **WHY)
     assert begun.candidate.status == "RETIRED"
 
@@ -139,16 +138,16 @@ def test_an_operation_key_belongs_to_one_operation_and_returns_its_result(owner:
     first = start(new, plan, **WHO, operation_key="start")
     assert start(new, plan, **WHO, operation_key="start") == first
     assert refusal(start, new, gradual.plan(6), operation_key="start").code == "OPERATION_KEY_REUSED"
-    assert [steps.move_on(first, **WHO, operation_key="step").step for _ in range(2)] == [1, 1]
-    ends = [ending.withdraw(first, **WHY, operation_key="end").status for _ in range(2)]
-    assert [*ends, steps.move_on(first, **WHO, operation_key="step").status] == ["WITHDRAWN"] * 3
+    assert [changes.move_on(first, **WHO, operation_key="step").step for _ in range(2)] == [1, 1]
+    ends = [changes.withdraw(first, **WHY, operation_key="end").status for _ in range(2)]
+    assert [*ends, changes.move_on(first, **WHO, operation_key="step").status] == ["WITHDRAWN"] * 3
     assert len(history(owner)) == 4
     activate(first.baseline, **WHO, operation_key="activation")
     other = gradual.started(owner, 1, 2, version="3.0")
     for call, *arguments in (
-        (steps.move_on, other),
-        (ending.promote, other),
-        (ending.withdraw, other),
+        (changes.move_on, other),
+        (changes.promote, other),
+        (changes.withdraw, other),
         (activate, other.candidate),
         (start, other.candidate, gradual.plan(1)),
     ):
@@ -157,9 +156,9 @@ def test_an_operation_key_belongs_to_one_operation_and_returns_its_result(owner:
 
 
 def test_expectations_that_are_wrong_and_other_pipelines(owner: Tenant, begun: GradualActivation) -> None:
-    for call in (steps.move_on, ending.promote, ending.withdraw):
+    for call in (changes.move_on, changes.promote, changes.withdraw):
         assert refusal(call, begun, reason="r", expected_release_version="2.0").code == "ACTIVE_RELEASE_CHANGED"
-    for call in (steps.move_on, ending.withdraw):
+    for call in (changes.move_on, changes.withdraw):
         error = refusal(call, begun, reason="r", expected_step=1)
         assert (error.code, error.data["step"]) == ("STEP_CHANGED", 0)
     making.active(owner, pipeline_id="org.example.other")
@@ -204,15 +203,15 @@ def test_the_policy_applies_to_start_and_promotion_and_its_approvals_to_steps(
     Pipeline.objects.update(reason_required=False, approvals=0, signature_policy="off")
     made = start(new, plan, **WHY)
     Pipeline.objects.update(**policy)
-    assert refusal(ending.promote, made, reason=" ").code == code
+    assert refusal(changes.promote, made, reason=" ").code == code
     if code != "REASON_REQUIRED":
         denied = AuditEntry.objects.filter(outcome="denied").order_by("pk").values_list("act", flat=True)
         assert list(denied) == ["gradual_activation.start", "gradual_activation.promote"]
     if code == "APPROVAL_REQUIRED":
-        assert refusal(steps.move_on, made).code == code
+        assert refusal(changes.move_on, made).code == code
     else:
-        assert steps.move_on(made, **WHY).step == 1
-    ending.withdraw(made, **WHY)
+        assert changes.move_on(made, **WHY).step == 1
+    changes.withdraw(made, **WHY)
     assert newest(owner).kind == Kind.WITHDRAWAL
 
 
@@ -226,6 +225,6 @@ def test_start_and_promotion_are_judged_before_their_transaction_and_in_it(
 
     monkeypatch.setattr(gates, "GATES", (*gates.GATES, judge))
     made = gradual.started(owner, 5, 10)
-    steps.move_on(made, **WHO)
-    ending.promote(made, **WHO)
+    changes.move_on(made, **WHO)
+    changes.promote(made, **WHO)
     assert judged == [(kind, binding) for kind in (Kind.GRADUAL, Kind.PROMOTION) for binding in (False, True)]

@@ -11,12 +11,10 @@ from django.db import IntegrityError, transaction
 
 from foundation.errors import CoordinatorError
 from governance.activation.activation import activate
-from governance.gradual import ending, operations, steps
+from governance.gradual import changes, operations
+from governance.gradual.changes import start
 from governance.gradual.plan import Bounds
-from governance.gradual.start import start
-from governance.requests.carrying_out import carry_out, carry_out_due
-from governance.requests.requests import expire, withdraw
-from governance.requests.votes import Decision
+from governance.requests.requests import Decision, carry_out, carry_out_due, expire, withdraw
 from governance.retirement.retirement import blockers, retire
 from governance.retirement.revocation import revoke
 from releases import policy, queries
@@ -351,15 +349,15 @@ def test_a_start_that_cannot_happen_is_not_requested() -> None:
 def test_steps_and_the_promotion_need_no_second_approval() -> None:
     made = begun(2)
     require(1, made.candidate)
-    assert steps.move_on(made, **WHO).step == 1
-    assert ending.promote(made, **WHO).status == "PROMOTED"
+    assert changes.move_on(made, **WHO).step == 1
+    assert changes.promote(made, **WHO).status == "PROMOTED"
     assert active(made.candidate) == "2.0"
 
 
 def test_steps_and_a_promotion_under_a_stricter_policy_need_approval() -> None:
     made = begun()
     require(2, made.candidate)
-    for call in (steps.move_on, ending.promote):
+    for call in (changes.move_on, changes.promote):
         error = refusal(call, made, **WHO)
         assert (error.code, error.data) == ("APPROVAL_REQUIRED", {"approvals": 2})
     denied = AuditEntry.objects.filter(outcome="denied").order_by("pk").values_list("act", flat=True)

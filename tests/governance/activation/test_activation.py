@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from foundation.errors import CoordinatorError
-from governance.activation.activation import activate
-from governance.activation.rollback import roll_back, target, warnings
+from governance.activation.activation import activate, roll_back, target, warnings
 from governance.retirement.revocation import revoke
 from releases import policy, queries
 from releases.errors import NoActiveRelease

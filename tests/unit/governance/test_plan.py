@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from governance.gradual.measured import fisher_exact, mann_whitney
 from governance.gradual.plan import Bounds, Plan, Step
-from governance.gradual.statistics import fisher_exact, mann_whitney
 from releases.errors import GradualActivationInvalid
 from releases.pointer.routing import BUCKETS, Routing, bucket
 from tests.cases import cases

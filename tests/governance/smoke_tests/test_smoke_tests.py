@@ -14,12 +14,11 @@ from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrive
 from executions.models import Execution, SmokeTest
 from foundation.errors import CoordinatorError
-from governance.activation import activation, gates, rollback
-from governance.activation import gate as gate_types
+from governance.activation import activation, gates
 from governance.activation.activation import activate
 from governance.campaigns.selection import Filters, preview
+from governance.gradual.changes import start as start_gradual
 from governance.gradual.measured import evidence
-from governance.gradual.start import start as start_gradual
 from governance.preflight.preflight import preflight
 from governance.retirement.retirement import blockers, retire
 from governance.retirement.revocation import revoke
@@ -196,7 +195,7 @@ def activated(owner: Tenant, version: str = "2.0", reason: str = "") -> Activati
 
 def test_an_activation_needs_a_passed_smoke_test_of_its_release(gated: Tenant) -> None:
     [gate] = [each for each in gates.judge(activation.planned(release_of(gated, "2.0"))) if each.name == "smoke test"]
-    assert gate.verdict is gate_types.Verdict.UNMET
+    assert gate.verdict is gates.Verdict.UNMET
     assert "has passed no smoke test in the last 2 hours" in gate.detail
     before = Activation.objects.count()
     error = refusal(lambda: activated(gated))
@@ -237,7 +236,9 @@ def test_a_rollback_to_a_release_that_was_active_lately_needs_none(gated: Tenant
     with unguarded(Activation):
         Activation.objects.update(activated_at=timezone.now() - timedelta(days=29))
     pipeline = Pipeline.objects.select_related("tenant", "activation__release").get(tenant=gated)
-    assert rollback.roll_back(pipeline, actor=ACTOR, reason="worse", recent_only=True).release.release_version == "1.0"
+    assert (
+        activation.roll_back(pipeline, actor=ACTOR, reason="worse", recent_only=True).release.release_version == "1.0"
+    )
 
 
 def test_a_smoke_test_of_the_candidate_is_no_evidence(owner: Tenant) -> None:

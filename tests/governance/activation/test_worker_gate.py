@@ -10,9 +10,8 @@ from executions.models import Worker
 from executions.workers.eligibility import CHECK_TASK
 from foundation.errors import CoordinatorError
 from governance.activation import activation, gates
-from governance.activation.activation import activate
-from governance.activation.rollback import roll_back
-from governance.activation.worker_gate import START
+from governance.activation.activation import activate, roll_back
+from governance.activation.gates import START
 from releases import policy
 from releases.models import Activation, Pipeline, Release
 from tenancy.models import AuditEntry, Tenant

@@ -15,7 +15,7 @@ from governance.retirement.revocation import revoke
 from tenancy.models import AuditEntry, Tenant
 from tests import making
 from tests.cases import cases
-from tests.executions.campaigns.campaigning import OF_THE_PIPELINE, events, pass_time, progress, start
+from tests.governance.campaigns.campaigning import OF_THE_PIPELINE, events, pass_time, progress, start
 from tests.raw_sql import unchanged
 
 pytestmark = pytest.mark.django_db
