@@ -7,7 +7,7 @@ from drf_spectacular.views import SpectacularAPIView
 
 from alerts.api import urls as alerts_urls
 from coordinator import health, palette
-from coordinator.monitoring import api as monitoring
+from coordinator.monitoring import status as monitoring
 from executions.api import urls as executions_urls
 from executions.api.interactions import Resume
 from governance import urls as governance_urls
