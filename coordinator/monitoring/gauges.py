@@ -1,7 +1,7 @@
 """The gauges: what is due, stranded, open, damaged or silent now. Each reading is bounded by the"""
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -60,6 +60,7 @@ outcome_delay = Gauge(
 messages = Gauge("coordinator_broker_queue_messages", "Messages that wait for control workers.", ("queue",))
 
 Values = dict[tuple[str, ...], float]
+NO_BLOBS: Final[Values] = {("SOUND",): 0.0, ("DAMAGED",): 0.0, ("MISSING",): 0.0}
 
 # Returns the due executions of each release that has any: their number, the seconds since the oldest was due, and
 # whether an eligible worker hosts the release. Paused work does not count. Counts at most `most` executions of each of
@@ -127,8 +128,8 @@ GROUP BY b.state
 
 # Returns the processes that have reported themselves. Rows without reports are removed, which bounds it.
 PROCESSES = """
-SELECT kind, host, pid, version, started_at, reported_at, extract(epoch FROM now() - started_at)::float8,
-    extract(epoch FROM now() - reported_at)::float8, drift_seconds, jobs
+SELECT kind, host, pid, version, started_at, reported_at, extract(epoch FROM now() - reported_at)::float8,
+    drift_seconds, jobs
 FROM coordinator_process ORDER BY kind, host, pid LIMIT 1000
 """
 
@@ -156,7 +157,7 @@ def _of_database() -> Readings:
         stored = rows(BLOBS, most=MOST_ROWS)
         running = [
             ((kind, host, str(pid)), version, silent, drifted)
-            for kind, host, pid, version, _, _, _, silent, drifted, _ in rows(PROCESSES)
+            for kind, host, pid, version, _, _, silent, drifted, _ in rows(PROCESSES)
         ]
         delay = message_path.outcome_delay()
     return {
@@ -168,11 +169,11 @@ def _of_database() -> Readings:
         awaits_overdue: _bounded([((tenant,), overdue) for tenant, _, overdue in waiting], sum, 1),
         workers: _bounded([(labels, count) for *labels, count, _ in hosts], sum, 3),
         heartbeat_age: _bounded([(labels, age) for *labels, _, age in hosts], max, 3),
-        blobs: _with_zeros(("SOUND", "DAMAGED", "MISSING"), {(state,): count for state, count, _ in stored}),
+        blobs: NO_BLOBS | {(state,): count for state, count, _ in stored},
         blob_check_age: {(): max((age for _, _, age in stored), default=0.0)},
         outcome_delay: {(): delay},
-        processes: _counted(
-            [(kind, version) for (kind, *_), version, silent, _ in running if silent <= Process.SILENT_SECONDS]
+        processes: Counter(
+            (kind, version) for (kind, *_), version, silent, _ in running if silent <= Process.SILENT_SECONDS
         ),
         report_age: {process: silent for process, _, silent, _ in running},
         drift: {process: drifted for process, _, _, drifted in running},
@@ -193,10 +194,6 @@ def _of_broker() -> Readings:
     return {broker_up: {(): 1.0}, broker_time: {(): seconds}, messages: lengths}
 
 
-def _with_zeros(names: Sequence[str], values: Values) -> Values:
-    return {**{(name,): 0.0 for name in names}, **values}
-
-
 def rows(statement: str, **parameters: int) -> list[tuple[Any, ...]]:
     """Return the rows of a statement."""
     with connection.cursor() as cursor:
@@ -215,7 +212,3 @@ def _bounded(
         rest[(*[OTHER] * names, *labels[names:])].append(value)
     largest = {tuple(labels): value for labels, value in kept}
     return {**largest, **{labels: combined(values) for labels, values in rest.items()}}
-
-
-def _counted(labels: Sequence[tuple[str, ...]]) -> Values:
-    return {each: float(labels.count(each)) for each in labels}

@@ -19,8 +19,8 @@ from coordinator import database_guard
 from coordinator.models import Process
 from coordinator.monitoring import gauges
 from foundation.telemetry import traces
-from foundation.telemetry.exposition import Endpoint, Exposition, Monitored
-from foundation.telemetry.liveness import Liveness
+from foundation.telemetry.exposition import Exposition
+from wire.probes import Endpoint, Liveness
 
 log = logging.getLogger(__name__)
 STEP_SECONDS: Final = 2.0
@@ -65,10 +65,16 @@ def start(kind: Process.Kind, *, jobs: Jobs = dict, alive: Liveness = liveness) 
     if settings.METRICS_PORT:
         # The clock has no task that reads the database, so its counts suffice.
         counts = Exposition(dict) if kind is Process.Kind.CLOCK else exposition
-        shared = kind is Process.Kind.WEB
-        monitored = Monitored(counts, alive, settings.METRICS_TOKEN)
         try:
-            Endpoint(settings.METRICS_HOST, settings.METRICS_PORT, monitored, shared=shared).start()
+            Endpoint(
+                settings.METRICS_HOST,
+                settings.METRICS_PORT,
+                counts.text,
+                alive,
+                token=settings.METRICS_TOKEN,
+                shared=kind is Process.Kind.WEB,
+                log=log,
+            ).start()
         except OSError as error:
             sys.exit(
                 f"METRICS_PORT: cannot listen at {settings.METRICS_HOST}:{settings.METRICS_PORT}: {error.strerror}"

@@ -17,6 +17,7 @@ from django.urls import path
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 from drf_spectacular.utils import extend_schema
+from prometheus_client import CONTENT_TYPE_LATEST
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -29,8 +30,8 @@ from coordinator.monitoring.process import exposition, version
 from executions.workers import message_path
 from foundation.database.bounded import time_limit
 from foundation.errors import QueryTooSlow
-from foundation.telemetry.exposition import CONTENT_TYPE, TEXT, bears
 from tenancy.api.tenant_view import TENANT, TenantView
+from wire.probes import TEXT, bears
 
 READ_SECONDS: Final = 3.0
 LARGEST_DRIFT: Final = 2.0
@@ -124,7 +125,7 @@ def status(tenant: str | None = None) -> Status:
     now = timezone.now()
     processes = [
         Reported(Process.Kind(kind), host, pid, release, started, reported, silent, drift, json.loads(jobs or "{}"))
-        for kind, host, pid, release, started, reported, _, silent, drift, jobs in running
+        for kind, host, pid, release, started, reported, silent, drift, jobs in running
     ]
     queues = [
         Queue(slug, pipeline_id, release_version, count, now - timedelta(seconds=seconds), hosted)
@@ -222,7 +223,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
     if not bears(request.headers.get("Authorization", ""), settings.METRICS_TOKEN):
         challenge = {"WWW-Authenticate": "Bearer"}
         return HttpResponse("The token is missing or wrong.\n", TEXT, status=401, headers=challenge)
-    return HttpResponse(exposition.text(), CONTENT_TYPE)
+    return HttpResponse(exposition.text(), CONTENT_TYPE_LATEST)
 
 
 urlpatterns = [path("status", InstallationStatus.as_view(), name="status")]

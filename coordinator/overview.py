@@ -9,8 +9,8 @@ from typing import Any, Final
 from django.db.models import OuterRef, Subquery
 from django.http import HttpRequest
 
+from coordinator import attention
 from coordinator.navigation import MAX_COUNTED, waiting_count
-from coordinator.overview import attention
 from executions.models import Worker, WorkerEligibility
 from executions.models.states import State
 from executions.statistics import finished
