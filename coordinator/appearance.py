@@ -28,7 +28,7 @@ UNFOLD = {
     "STYLES": [partial(file_url, "admin.css")],
     "SCRIPTS": [partial(file_url, name) for name in SCRIPTS],
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": partial(file_url, "favicon.svg")}],
-    "DASHBOARD_CALLBACK": "coordinator.overview.page.overview",
+    "DASHBOARD_CALLBACK": "coordinator.overview.overview",
     "ACCOUNT": {
         "navigation": [
             {"title": "My account", "link": partial(page_url, "account")},

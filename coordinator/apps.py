@@ -13,10 +13,12 @@ class CoordinatorConfig(AppConfig):
     name = "coordinator"
 
     def ready(self) -> None:
-        # `sessions` connects to the signal of each log-in.
+        # `session_middleware` connects to the signal of each log-in.
         # Makes the configured Celery application the current one, so that `send_task` finds the broker.
-        from coordinator import celery  # noqa: F401
-        from coordinator.middleware import sessions  # noqa: F401
+        from coordinator import (
+            celery,  # noqa: F401
+            session_middleware,  # noqa: F401
+        )
 
         # `migrate` runs the checks of databases, as the owner and before there are tables, but none for `deploy`.
         checks.register(_check_databases, deploy=True)

@@ -71,9 +71,7 @@ def _monitor_worker(**_: Any) -> None:
     from coordinator.models import Process
     from coordinator.monitoring import process
 
-    liveness = process.liveness
-    waits = {"begin_wait": liveness.begin_wait, "end_wait": liveness.end_wait}
-    app.steps["consumer"].add(quiet_consumer.loop_beats(settings.BEAT_SECONDS, beat=liveness.beat, **waits))
+    app.steps["consumer"].add(quiet_consumer.loop_beats(settings.BEAT_SECONDS, process.liveness))
     process.start(Process.Kind.CONTROL)
 
 

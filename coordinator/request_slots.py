@@ -27,8 +27,8 @@ from foundation.api.problem import refusal
 from foundation.api.streaming import ARRIVED, PAUSE, PLACE
 from foundation.errors import SlowRequestsBusy, TooManyRequests
 from foundation.scheduling.fair_slots import NO_GROUP, FairSlots, Group
-from foundation.telemetry.liveness import Liveness
 from tenancy.origin import client_address
+from wire.probes import Liveness
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 READ_AHEAD_BYTES = 64 * 1024

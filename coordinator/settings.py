@@ -14,10 +14,10 @@ from foundation import secret_reference
 from foundation.database.postgresql.url import TIMEOUTS
 from foundation.env import Environment
 from foundation.telemetry import logs
-from foundation.telemetry.liveness import LONGEST_SILENCE
 from releases.repositories.configuration import read_repositories
 from tenancy.roles import Scope
 from wire.broker_url import kombu_url, tls_options, uses_tls
+from wire.probes import LONGEST_SILENCE
 from wire.worker_keys import SHORTEST_REST_SECRET
 
 __all__ = ["REST_FRAMEWORK", "SPECTACULAR_SETTINGS", "UNFOLD"]
@@ -238,22 +238,22 @@ INSTALLED_APPS = [
     "governance",
 ]
 MIDDLEWARE = [
-    "coordinator.middleware.requests.request_metrics",
-    "coordinator.middleware.requests.request_origin",
-    "coordinator.middleware.requests.log_fields",
-    "coordinator.middleware.requests.retry_after",
+    "coordinator.request_middleware.request_metrics",
+    "coordinator.request_middleware.request_origin",
+    "coordinator.request_middleware.log_fields",
+    "coordinator.request_middleware.retry_after",
     "foundation.api.bodies.returns_budget",
-    "coordinator.middleware.security_headers.security_headers",
-    "coordinator.middleware.admin_pages.without_nul",
+    "coordinator.request_middleware.security_headers",
+    "coordinator.session_middleware.without_nul",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "coordinator.middleware.sessions.well_formed_keys",
+    "coordinator.session_middleware.well_formed_keys",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "coordinator.middleware.sessions.session_limits",
-    "coordinator.middleware.admin_pages.time_zones",
+    "coordinator.session_middleware.session_limits",
+    "coordinator.session_middleware.time_zones",
     "django.contrib.messages.middleware.MessageMiddleware",
     "tenancy.login.ThrottledPage",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",

@@ -8,7 +8,7 @@ from drf_spectacular.views import SpectacularAPIView
 from alerts.api import alerts as alerts_api
 from alerts.api import configuration as alert_configuration_api
 from coordinator import health, palette
-from coordinator.monitoring import api as monitoring
+from coordinator.monitoring import status as monitoring
 from executions import urls as executions_urls
 from executions.awaits.api import Resume
 from governance import urls as governance_urls

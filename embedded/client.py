@@ -21,8 +21,9 @@ class Client:
         self._api = api.Client(api.Connection(url, tenant, token, seconds=TIMEOUT_SECONDS))
 
     def upload(self, pipeline_id: str, descriptor: Path, artifact: Path) -> dict[str, Any]:
-        body = publish.Multipart([("descriptor", descriptor), ("artifact", artifact)], lambda _sent, _total: None)
-        return self._api.upload(f"pipelines/{pipeline_id}/releases", body, body.content_type)
+        files = [("descriptor", descriptor), ("artifact", artifact)]
+        body, content_type = publish.multipart(files, lambda _sent, _total: None)
+        return self._api.upload(f"pipelines/{pipeline_id}/releases", body, content_type)
 
     def verified(self, pipeline_id: str, version: str, *, seconds: float = TIMEOUT_SECONDS) -> dict[str, Any]:
         return self._until(f"pipelines/{pipeline_id}/releases/{version}", {"REGISTERED", "REJECTED"}, seconds)

@@ -22,7 +22,7 @@ from django.db import connection
 from psycopg import sql
 
 from coordinator import apps as coordinator_apps
-from coordinator.backups.programs import find
+from coordinator.backups import find_program as find
 from foundation.database.postgresql import rights, setup
 from foundation.database.postgresql.setup import grant
 

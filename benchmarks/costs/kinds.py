@@ -10,7 +10,7 @@ from coordinator.jobs import periodic_jobs
 from executions.submission import admission
 from executions.transports import celery
 from executions.transports.celery import identity_of
-from pipelines.worker.outbox import Report
+from pipelines.worker.outcomes import Report
 from wire.broker.client import send
 from wire.messages.queues import HEARTBEAT_QUEUE, HEARTBEAT_TASK, RECORD_TASK
 

@@ -34,7 +34,7 @@ from pipelines.release.descriptor import release as write_release
 from pipelines.release.packaging import build
 from pipelines.worker.host import Host
 from pipelines.worker.hosted_release import HostedRelease, host_source
-from pipelines.worker.outbox import Report
+from pipelines.worker.outcomes import Report
 from releases.artifacts.store import artifact_store
 from releases.models import Release, WorkerGate
 from releases.registration.registrar import UploadedArtifact, register

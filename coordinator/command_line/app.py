@@ -6,8 +6,7 @@ import sys
 
 import typer
 
-from coordinator.command_line import campaigns, executions, login, releases, tenant
-from coordinator.command_line.apply import command as apply
+from coordinator.command_line import apply, campaigns, executions, login, releases, tenant
 from coordinator.command_line.commands import root
 
 root.changing("apply")(apply.apply)

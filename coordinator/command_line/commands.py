@@ -9,10 +9,9 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from coordinator.command_line.errors import Exit, exit_of
 from coordinator.command_line.generated import Call, Generated
 from coordinator.command_line.output import Form
-from coordinator.command_line.session import Session
+from coordinator.command_line.session import Exit, Session, exit_of
 from coordinator_client.api import SECONDS
 from coordinator_client.errors import ClientError
 

@@ -8,8 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from coordinator.command_line.commands import Noun, root
-from coordinator.command_line.errors import CommandError
-from coordinator.command_line.session import Session
+from coordinator.command_line.session import CommandError, Session
 from coordinator_client import profiles
 from coordinator_client.api import Client, Connection
 from coordinator_client.profiles import Profile, Profiles

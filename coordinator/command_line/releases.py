@@ -9,12 +9,10 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from coordinator.command_line.arguments import Pipeline, Release, Timeout
 from coordinator.command_line.commands import Noun
-from coordinator.command_line.errors import CommandError, Exit
-from coordinator.command_line.generated import Call
+from coordinator.command_line.generated import Call, Pipeline, Release, Timeout
 from coordinator.command_line.output import clean
-from coordinator.command_line.session import Session
+from coordinator.command_line.session import CommandError, Exit, Session
 from coordinator_client.api import Request, path
 
 PIPELINE: Final = "pipelines/{pipeline_id}"
@@ -43,10 +41,12 @@ def upload(
     """Upload a release and wait for its verification. The status is 1 if it is rejected."""
     from pipelines.errors import DefinitionError
     from pipelines.release import publish
+    from pipelines.release.local_files import read_descriptor
+    from wire.documents.descriptor import DESCRIPTOR_NAME
 
     try:
         if session.dry_run:
-            descriptor = publish.descriptor_in(folder)
+            descriptor = read_descriptor(folder / DESCRIPTOR_NAME)
             named = f"{clean(descriptor.release_version)} of {clean(descriptor.pipeline_id)}"
             session.output.text(f"would upload {named} from {clean(folder)}")
             return Exit.OK

@@ -3,14 +3,58 @@
 import sys
 import time
 from collections.abc import Callable, Mapping
+from enum import IntEnum
 from functools import cached_property
 from typing import Any, Final
 
-from coordinator.command_line.errors import CommandError, Exit, exit_of
 from coordinator.command_line.output import Form, Output, clean, flat, shown
 from coordinator_client import profiles
 from coordinator_client.api import Client, Request
-from coordinator_client.errors import ClientError, Refused
+from coordinator_client.errors import ClientError, Refused, Unreachable
+
+
+class Exit(IntEnum):
+    """The exit statuses of all commands. Scripts may depend on them. `docs/command-line.md` describes them."""
+
+    OK = 0
+    NEGATIVE = 1
+    USAGE = 2
+    REFUSED = 3
+    DENIED = 4
+    NOT_FOUND = 5
+    UNREACHABLE = 6
+    LIMITED = 7
+    OVERDUE = 8
+    INTERRUPTED = 130
+
+
+_BY_HTTP_STATUS = {
+    400: Exit.USAGE,
+    401: Exit.DENIED,
+    403: Exit.DENIED,
+    404: Exit.NOT_FOUND,
+    410: Exit.NOT_FOUND,
+    429: Exit.LIMITED,
+}
+
+
+class CommandError(ClientError):
+    """Ends a command with the exit status `status`. The message may contain untrusted text."""
+
+    def __init__(self, message: str, status: Exit = Exit.USAGE) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def exit_of(error: ClientError) -> Exit:
+    """Return the exit status for an error."""
+    if isinstance(error, CommandError):
+        return error.status
+    if isinstance(error, Refused):
+        other = Exit.REFUSED if 400 <= error.status < 500 else Exit.UNREACHABLE
+        return _BY_HTTP_STATUS.get(error.status, other)
+    return Exit.UNREACHABLE if isinstance(error, Unreachable) else Exit.USAGE
+
 
 TOLERATED_SECONDS: Final = 60.0
 """How long commands that wait tolerate a coordinator that cannot be reached."""

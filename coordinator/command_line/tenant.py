@@ -7,12 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from coordinator.command_line.arguments import public_key
 from coordinator.command_line.commands import Noun, root
-from coordinator.command_line.errors import CommandError, Exit, exit_of
-from coordinator.command_line.generated import Call
+from coordinator.command_line.generated import Call, public_key
 from coordinator.command_line.output import member
-from coordinator.command_line.session import Session
+from coordinator.command_line.session import CommandError, Exit, Session, exit_of
 from coordinator_client.api import Request, items_of, path
 from coordinator_client.errors import ClientError, Refused
 

@@ -1,7 +1,7 @@
-"""The gauges: what is due, stranded, open, damaged or silent now. Each reading is bounded by the statements."""
+"""The gauges: what is due, stranded, open, damaged or silent now. Each reading is bounded by the"""
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -10,7 +10,6 @@ from django.conf import settings
 from django.db import connection
 
 from coordinator.models import Process
-from coordinator.monitoring import statements
 from executions.workers import message_path
 from foundation.database.bounded import time_limit
 from foundation.telemetry.exposition import Readings
@@ -61,6 +60,78 @@ outcome_delay = Gauge(
 messages = Gauge("coordinator_broker_queue_messages", "Messages that wait for control workers.", ("queue",))
 
 Values = dict[tuple[str, ...], float]
+NO_BLOBS: Final[Values] = {("SOUND",): 0.0, ("DAMAGED",): 0.0, ("MISSING",): 0.0}
+
+# Returns the due executions of each release that has any: their number, the seconds since the oldest was due, and
+# whether an eligible worker hosts the release. Paused work does not count. Counts at most `most` executions of each of
+# `releases` releases, which it finds one by one in the index of due executions.
+DUE = """
+WITH RECURSIVE found (id) AS (
+    (SELECT e.release_id FROM executions_execution e
+        WHERE e.status IN ('QUEUED', 'WAIT_RETRY') AND NOT e.held ORDER BY e.release_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT e.release_id FROM executions_execution e
+        WHERE e.status IN ('QUEUED', 'WAIT_RETRY') AND NOT e.held AND e.release_id > f.id
+        ORDER BY e.release_id LIMIT 1)
+    FROM found f WHERE f.id IS NOT NULL
+), few AS (
+    SELECT id FROM found WHERE id IS NOT NULL LIMIT %(releases)s
+)
+SELECT t.slug, p.pipeline_id, r.release_version, due.count, extract(epoch FROM now() - due.oldest)::float8,
+    EXISTS (SELECT FROM executions_workereligibility v WHERE v.release_id = r.id AND v.present AND v.reason IS NULL)
+FROM few
+CROSS JOIN LATERAL (
+    SELECT count(*) AS count, min(d.next_due_at) AS oldest FROM (
+        SELECT e.next_due_at FROM executions_execution e
+        WHERE e.release_id = few.id AND e.status IN ('QUEUED', 'WAIT_RETRY') AND NOT e.held AND e.next_due_at <= now()
+        ORDER BY e.next_due_at LIMIT %(most)s) d
+) due
+JOIN releases_release r ON r.id = few.id
+JOIN releases_pipeline p ON p.id = r.pipeline_id
+JOIN tenancy_tenant t ON t.id = p.tenant_id
+WHERE due.count > 0 AND NOT EXISTS (SELECT FROM executions_heldrelease h WHERE h.release_id = r.id)
+"""
+
+# Returns the open interactions by tenant, and how many of them are past their deadline, without those of paused
+# executions, whose deadlines move. Timers wait for nobody, so they do not count. Counts at most `most`, those with the
+# earliest deadlines, from the index of open ones.
+AWAITS = """
+SELECT t.slug, count(*), count(*) FILTER (WHERE i.deadline <= now() AND NOT EXISTS (
+    SELECT FROM executions_execution e WHERE e.id = i.execution_id
+        AND (e.held OR e.release_id IN (SELECT release_id FROM executions_heldrelease))))
+FROM (
+    SELECT tenant_id, execution_id, deadline FROM executions_interaction
+    WHERE status IN ('WAITING', 'DISPATCHING', 'DISPATCHED') AND transport <> 'timer'
+    ORDER BY deadline LIMIT %(most)s
+) i
+JOIN tenancy_tenant t ON t.id = i.tenant_id
+GROUP BY t.slug
+"""
+
+# Returns the workers that have not stopped by release and state, and the age of their oldest heartbeat. The limit on
+# the workers of each tenant bounds it, and `most`.
+WORKERS = """
+SELECT t.slug, w.pipeline_id, w.release_version, v.state, count(*),
+    max(extract(epoch FROM now() - w.last_heartbeat_at))::float8
+FROM (SELECT * FROM executions_worker WHERE stopped_at IS NULL ORDER BY id DESC LIMIT %(most)s) w
+JOIN executions_workereligibility v ON v.worker_id = w.id
+JOIN tenancy_tenant t ON t.id = w.tenant_id
+GROUP BY t.slug, w.pipeline_id, w.release_version, v.state
+"""
+
+# Returns the stored blobs by state, of the `most` whose last check is longest ago, and the age of the oldest check.
+BLOBS = """
+SELECT b.state, count(*), max(extract(epoch FROM now() - b.checked_at))::float8
+FROM (SELECT state, checked_at FROM releases_blob WHERE state <> 'REMOVED' ORDER BY checked_at LIMIT %(most)s) b
+GROUP BY b.state
+"""
+
+# Returns the processes that have reported themselves. Rows without reports are removed, which bounds it.
+PROCESSES = """
+SELECT kind, host, pid, version, started_at, reported_at, extract(epoch FROM now() - reported_at)::float8,
+    drift_seconds, jobs
+FROM coordinator_process ORDER BY kind, host, pid LIMIT 1000
+"""
 
 
 def read() -> Readings:
@@ -80,13 +151,13 @@ def _of_database() -> Readings:
     with time_limit(READ_SECONDS):
         rows("SELECT 1")
         seconds = time.perf_counter() - begun
-        due = rows(statements.DUE, releases=MOST_RELEASES, most=MOST_DUE)
-        waiting = rows(statements.AWAITS, most=MOST_ROWS)
-        hosts = rows(statements.WORKERS, most=MOST_ROWS)
-        stored = rows(statements.BLOBS, most=MOST_ROWS)
+        due = rows(DUE, releases=MOST_RELEASES, most=MOST_DUE)
+        waiting = rows(AWAITS, most=MOST_ROWS)
+        hosts = rows(WORKERS, most=MOST_ROWS)
+        stored = rows(BLOBS, most=MOST_ROWS)
         running = [
             ((kind, host, str(pid)), version, silent, drifted)
-            for kind, host, pid, version, _, _, _, silent, drifted, _ in rows(statements.PROCESSES)
+            for kind, host, pid, version, _, _, silent, drifted, _ in rows(PROCESSES)
         ]
         delay = message_path.outcome_delay()
     return {
@@ -98,11 +169,11 @@ def _of_database() -> Readings:
         awaits_overdue: _bounded([((tenant,), overdue) for tenant, _, overdue in waiting], sum, 1),
         workers: _bounded([(labels, count) for *labels, count, _ in hosts], sum, 3),
         heartbeat_age: _bounded([(labels, age) for *labels, _, age in hosts], max, 3),
-        blobs: _with_zeros(("SOUND", "DAMAGED", "MISSING"), {(state,): count for state, count, _ in stored}),
+        blobs: NO_BLOBS | {(state,): count for state, count, _ in stored},
         blob_check_age: {(): max((age for _, _, age in stored), default=0.0)},
         outcome_delay: {(): delay},
-        processes: _counted(
-            [(kind, version) for (kind, *_), version, silent, _ in running if silent <= Process.SILENT_SECONDS]
+        processes: Counter(
+            (kind, version) for (kind, *_), version, silent, _ in running if silent <= Process.SILENT_SECONDS
         ),
         report_age: {process: silent for process, _, silent, _ in running},
         drift: {process: drifted for process, _, _, drifted in running},
@@ -123,12 +194,8 @@ def _of_broker() -> Readings:
     return {broker_up: {(): 1.0}, broker_time: {(): seconds}, messages: lengths}
 
 
-def _with_zeros(names: Sequence[str], values: Values) -> Values:
-    return {**{(name,): 0.0 for name in names}, **values}
-
-
 def rows(statement: str, **parameters: int) -> list[tuple[Any, ...]]:
-    """Return the rows of a statement of `coordinator.monitoring.statements`."""
+    """Return the rows of a statement."""
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         return list(cursor.fetchall())
@@ -145,7 +212,3 @@ def _bounded(
         rest[(*[OTHER] * names, *labels[names:])].append(value)
     largest = {tuple(labels): value for labels, value in kept}
     return {**largest, **{labels: combined(values) for labels, values in rest.items()}}
-
-
-def _counted(labels: Sequence[tuple[str, ...]]) -> Values:
-    return {each: float(labels.count(each)) for each in labels}

@@ -17,10 +17,10 @@ from django.db import Error, connections
 
 from coordinator import database_guard
 from coordinator.models import Process
-from coordinator.monitoring import gauges, statements
+from coordinator.monitoring import gauges
 from foundation.telemetry import traces
-from foundation.telemetry.exposition import Endpoint, Exposition, Monitored
-from foundation.telemetry.liveness import Liveness
+from foundation.telemetry.exposition import Exposition
+from wire.probes import Endpoint, Liveness
 
 log = logging.getLogger(__name__)
 STEP_SECONDS: Final = 2.0
@@ -31,6 +31,28 @@ liveness: Final = Liveness(longest_silence=settings.LIVENESS_SECONDS)
 """The main loop of a control worker or a clock. A web process has slots instead."""
 exposition: Final = Exposition(gauges.read)
 Jobs = Callable[[], Mapping[str, float]]
+
+# Records that a process runs, and removes the rows of processes that have not reported themselves for `kept` seconds.
+# Always writes one row.
+REPORT = """
+WITH old AS (
+    SELECT id FROM coordinator_process
+    WHERE reported_at < now() - make_interval(secs => %(kept)s) AND NOT (host = %(host)s AND pid = %(pid)s)
+    FOR UPDATE SKIP LOCKED
+), removed AS (
+    DELETE FROM coordinator_process p USING old WHERE p.id = old.id
+)
+INSERT INTO coordinator_process (kind, host, pid, version, started_at, reported_at, drift_seconds, jobs)
+VALUES (%(kind)s, %(host)s, %(pid)s, %(version)s, now() - make_interval(secs => %(age)s), now(),
+    %(clock)s - extract(epoch FROM clock_timestamp())::float8,
+    (SELECT jsonb_object_agg(name, now() - make_interval(secs => age::float))
+        FROM jsonb_each_text(%(jobs)s) j (name, age)))
+ON CONFLICT (kind, host, pid) DO UPDATE SET version = excluded.version, started_at = excluded.started_at,
+    reported_at = excluded.reported_at, drift_seconds = excluded.drift_seconds, jobs = excluded.jobs
+"""
+
+# Removes the row of a process that ends. No row: it had not reported itself.
+LEAVE = "DELETE FROM coordinator_process WHERE kind = %(kind)s AND host = %(host)s AND pid = %(pid)s"
 
 
 def start(kind: Process.Kind, *, jobs: Jobs = dict, alive: Liveness = liveness) -> None:
@@ -43,10 +65,16 @@ def start(kind: Process.Kind, *, jobs: Jobs = dict, alive: Liveness = liveness) 
     if settings.METRICS_PORT:
         # The clock has no task that reads the database, so its counts suffice.
         counts = Exposition(dict) if kind is Process.Kind.CLOCK else exposition
-        shared = kind is Process.Kind.WEB
-        monitored = Monitored(counts, alive, settings.METRICS_TOKEN)
         try:
-            Endpoint(settings.METRICS_HOST, settings.METRICS_PORT, monitored, shared=shared).start()
+            Endpoint(
+                settings.METRICS_HOST,
+                settings.METRICS_PORT,
+                counts.text,
+                alive,
+                token=settings.METRICS_TOKEN,
+                shared=kind is Process.Kind.WEB,
+                log=log,
+            ).start()
         except OSError as error:
             sys.exit(
                 f"METRICS_PORT: cannot listen at {settings.METRICS_HOST}:{settings.METRICS_PORT}: {error.strerror}"
@@ -88,7 +116,7 @@ class Reporter(threading.Thread):
         self._note_step()
         members = {"version": version(), "age": time.monotonic() - self._began, "kept": KEPT_SECONDS}
         members["jobs"] = json.dumps(self._jobs())
-        reported = self._execute(statements.REPORT, {**members, "clock": self._clock()})
+        reported = self._execute(REPORT, {**members, "clock": self._clock()})
         if not reported and not self._unreported:
             log.warning("This process cannot report itself to the database")
         self._unreported = not reported
@@ -103,7 +131,7 @@ class Reporter(threading.Thread):
         """Remove the row of this process, and report no more."""
         self._ended.set()
         if not self._unreported:
-            self._execute(statements.LEAVE, {})
+            self._execute(LEAVE, {})
 
     def _execute(self, statement: str, members: dict[str, Any]) -> bool:
         """Use a short connection, so that an idle thread keeps none."""

@@ -12,7 +12,6 @@ from pipelines.commands.options import (
     add_json,
     add_lock,
     add_out,
-    add_reference,
     add_release_file,
     add_repeated,
     import_from_here,
@@ -22,7 +21,7 @@ from pipelines.commands.options import (
 
 
 def add_build(parser: argparse.ArgumentParser) -> None:
-    add_reference(parser)
+    parser.add_argument("pipeline", metavar="MODULE:NAME", help="such as acme.payments:pipeline")
     add_out(parser)
     add_lock(parser, "the distributions that are installed here")
     add_json(parser)
@@ -31,7 +30,7 @@ def add_build(parser: argparse.ArgumentParser) -> None:
 
 def _build(arguments: argparse.Namespace) -> int:
     """Build an artifact. Imports the compiler here only, because workers that start do not need all of it."""
-    from pipelines.environment.lock_files import lock_from, missing_in
+    from pipelines.lock_files import lock_from, missing_in
     from pipelines.release.packaging import build
 
     import_from_here()
@@ -133,7 +132,7 @@ def add_env(parser: argparse.ArgumentParser) -> None:
 
 
 def _sync(arguments: argparse.Namespace) -> int:
-    from pipelines.environment.lock_files import missing_in, sync
+    from pipelines.lock_files import missing_in, sync
     from pipelines.worker.artifact import unpack_release
 
     unpacked = unpack_release(arguments.release, arguments.artifact)

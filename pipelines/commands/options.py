@@ -9,10 +9,6 @@ from pathlib import Path
 from typing import Any
 
 
-def add_reference(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("pipeline", metavar="MODULE:NAME", help="such as acme.payments:pipeline")
-
-
 def add_release_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--release", required=True, type=Path, metavar="FILE", help="the pipeline-release.json")
 

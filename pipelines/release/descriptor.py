@@ -17,7 +17,7 @@ from pipelines.release.local_files import digest_of
 from pipelines.release.packaging import write_atomically
 from wire.documents.artifact_uri import MAVEN, ArtifactUriError, FileUri, ImageUri, MavenUri, parse_artifact_uri
 from wire.documents.contract import CAPABILITIES_ENTRY, CONTRACT_ENTRY, MAX_CONTRACT_BYTES, Contract, parse_contract
-from wire.documents.descriptor import DESCRIPTOR_NAME, ArtifactKind, Profile, parse_descriptor
+from wire.documents.descriptor import DESCRIPTOR_NAME, ENVELOPE_NAME, ArtifactKind, Profile, parse_descriptor
 from wire.documents.json_reader import shown
 from wire.findings import DocumentError, Severity
 from wire.release.carrier import known_capabilities
@@ -40,11 +40,6 @@ class Locations:
     carrier: str | None = None
     maven: Sequence[str] = ()
     images: Sequence[str] = ()
-
-    @property
-    def are_defaults(self) -> bool:
-        """True if nothing was requested, so that the locations suit either profile."""
-        return self.carrier is None and not self.maven and not self.images
 
 
 ON_THIS_MACHINE: Final = Locations()
@@ -160,9 +155,6 @@ def _image(number: int, text: str) -> dict[str, Any]:
     }
 
 
-ENVELOPE_NAME: Final = "pipeline-release.dsse.json"
-
-
 @dataclass(frozen=True, slots=True)
 class WrittenRelease:
     """A written descriptor and its document. ``envelope`` is the file with the signatures, None if it is unsigned."""
@@ -192,7 +184,7 @@ def release(
     Raises ``DefinitionError``: NO_ARTIFACT, NOT_AN_ARTIFACT, MIXED_ARTIFACTS, INVALID_RELEASE_VERSION, INVALID_RELEASE,
     WRONG_PROFILE, OUT_DIR_UNWRITABLE, and those of ``located_artifacts`` and ``signing_key.load``.
     """
-    if profile is Profile.TPF_2026_08 and not locations.are_defaults:
+    if profile is Profile.TPF_2026_08 and locations != ON_THIS_MACHINE:
         message = f"--carrier, --maven and --image need --profile {Profile.TPF_2026_10}"
         raise DefinitionError("WRONG_PROFILE", message)
     if release_version is not None and not release_version.strip():

@@ -1,4 +1,4 @@
-"""Finds the files of a release's artifacts on this machine."""
+"""Finds the files of a release on this machine: its descriptor and its artifacts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from pathlib import Path
 
 from pipelines.errors import DefinitionError
 from wire.documents.artifact_uri import FileUri
-from wire.documents.descriptor import ArtifactRef, LocatedArtifactRef
+from wire.documents.descriptor import (
+    MAX_DESCRIPTOR_BYTES,
+    ArtifactRef,
+    Descriptor,
+    LocatedArtifactRef,
+    parse_descriptor,
+)
+from wire.findings import DocumentError
 
 
 def uri_file(artifact: ArtifactRef) -> Path | None:
@@ -34,6 +41,17 @@ def _file_name(artifact: ArtifactRef) -> str:
     if not isinstance(artifact, LocatedArtifactRef):
         return Path(artifact.uri).name
     return Path(artifact.location.path).name if isinstance(artifact.location, FileUri) else ""
+
+
+def read_descriptor(path: Path) -> Descriptor:
+    """Read a ``pipeline-release.json``. Raises ``DefinitionError`` INVALID_RELEASE."""
+    try:
+        with path.open("rb") as file:
+            return parse_descriptor(file.read(MAX_DESCRIPTOR_BYTES + 1))
+    except OSError as error:
+        raise DefinitionError("INVALID_RELEASE", f"cannot read {path}: {error.strerror}") from error
+    except DocumentError as error:
+        raise DefinitionError("INVALID_RELEASE", f"{path} is not a release descriptor: {error}") from error
 
 
 def is_file(path: Path) -> bool:

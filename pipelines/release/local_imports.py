@@ -14,7 +14,7 @@ from typing import Final
 
 from pipelines.authoring.definition import Pipeline
 from pipelines.authoring.plan import plan
-from pipelines.environment.distributions import InstalledCode, canonical, shadowed_modules, top_level_modules
+from pipelines.environment import InstalledCode, canonical, shadowed_modules, top_level_modules
 from pipelines.errors import DefinitionError, raise_all
 
 _TYPE_CHECKING: Final = "TYPE_CHECKING"

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from pipelines.authoring.compiler import compile_contract, contract_text, load, reference_of
 from pipelines.authoring.definition import Pipeline
-from pipelines.environment.environment import Environment
+from pipelines.environment import Environment
 from pipelines.errors import DefinitionError
 from pipelines.release.local_imports import require_complete
 from wire.documents.contract import CAPABILITIES_ENTRY, CONTRACT_ENTRY, LOCK_ENTRY, PYTHON_ENTRY

@@ -15,13 +15,12 @@ from coordinator_client.api import Client, Request
 from coordinator_client.errors import Refused, Unreachable
 from coordinator_client.http import opened
 from pipelines.errors import DefinitionError
-from pipelines.release.descriptor import ENVELOPE_NAME, other_descriptor
-from pipelines.release.local_files import LocalFiles
+from pipelines.release.descriptor import other_descriptor
+from pipelines.release.local_files import LocalFiles, read_descriptor
 from wire.documents.artifact_uri import MavenUri
 from wire.documents.contract import CONTRACT_NAME
-from wire.documents.descriptor import DESCRIPTOR_NAME, ArtifactRef, Descriptor, LocatedArtifactRef, parse_descriptor
+from wire.documents.descriptor import DESCRIPTOR_NAME, ENVELOPE_NAME, ArtifactRef, Descriptor, LocatedArtifactRef
 from wire.documents.json_reader import shown
-from wire.findings import DocumentError
 
 CHUNK: Final = 256 * 1024
 """In bytes."""
@@ -62,7 +61,7 @@ def publish(
     Raises ``ClientError``, and ``DefinitionError``: INVALID_RELEASE, NO_ARTIFACT, NO_ATTACHMENT, VERDICT_OVERDUE, and
     those of ``upload_directly``.
     """
-    descriptor = descriptor_in(folder)
+    descriptor = read_descriptor(folder / DESCRIPTOR_NAME)
     files = _files(folder, descriptor)
     attachments = [("attachment", each) for each in _attached(folder, attach)]
     releases = api.path("pipelines", descriptor.pipeline_id, "releases")
@@ -73,8 +72,8 @@ def publish(
         and upload_directly(each, digest, client.call, progress, verdict_timeout=verdict_timeout)
     }
     artifacts = [("artifact", each) for each in files if each not in sent]
-    body = Multipart([*_documents(folder), *artifacts, *attachments], progress)
-    client.upload(releases, body, body.content_type)
+    body, content_type = multipart([*_documents(folder), *artifacts, *attachments], progress)
+    client.upload(releases, body, content_type)
     address = f"{releases}/{api.path(descriptor.release_version)}"
     deadline = time.monotonic() + verdict_timeout
     while time.monotonic() < deadline:
@@ -118,15 +117,6 @@ def activate_published(folder: Path, release: dict[str, Any], client: Client, *,
         command = f"pipelines worker --release {folder / DESCRIPTOR_NAME}"
         message = f"{error.detail}\n  The release is registered, but not active. Publish it again when a"
         raise DefinitionError(WORKER_REQUIRED, f"{message} worker runs: {command}") from error
-
-
-def descriptor_in(folder: Path) -> Descriptor:
-    """Return the descriptor of the release in ``folder``. Raises ``DefinitionError`` INVALID_RELEASE."""
-    file = folder / DESCRIPTOR_NAME
-    try:
-        return parse_descriptor(file.read_bytes())
-    except (OSError, DocumentError) as error:
-        raise DefinitionError("INVALID_RELEASE", f"{file} is not a release descriptor: {error}") from error
 
 
 def _documents(folder: Path) -> list[tuple[str, Path]]:
@@ -189,40 +179,47 @@ def _check_envelope(folder: Path) -> None:
         raise DefinitionError("INVALID_RELEASE", f"{path} {problem}; sign the release again")
 
 
-class Multipart:
-    """A multipart body. It is read from disk while it is sent, in constant memory."""
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """A body of ``length`` bytes, which is read from disk while it is sent, in constant memory."""
 
-    def __init__(self, parts: list[tuple[str, Path]], progress: Progress) -> None:
-        boundary = secrets.token_hex(16)
-        self.content_type = f"multipart/form-data; boundary={boundary}"
-        self._progress = progress
-        self._parts = [(self._head(boundary, name, path), path) for name, path in parts]
-        self._end = f"--{boundary}--\r\n".encode()
-        sizes = [len(head) + path.stat().st_size + 2 for head, path in self._parts]
-        self._length = sum(sizes) + len(self._end)
+    length: int
+    chunks: Iterator[bytes]
+    progress: Callable[[int], None]
+    """Receives the number of bytes sent so far."""
 
     def __len__(self) -> int:
-        return self._length
+        return self.length
 
     def __iter__(self) -> Iterator[bytes]:
         sent = 0
-        for chunk in self._chunks():
+        for chunk in self.chunks:
             yield chunk
             sent += len(chunk)
-            self._progress(sent, self._length)
+            self.progress(sent)
 
-    def _chunks(self) -> Iterator[bytes]:
-        for head, path in self._parts:
+
+def multipart(parts: list[tuple[str, Path]], progress: Progress) -> tuple[_Body, str]:
+    """Return a body with these files, each under a name, and its content type."""
+    boundary = secrets.token_hex(16)
+    heads = [(_head(boundary, name, path), path) for name, path in parts]
+    end = f"--{boundary}--\r\n".encode()
+    length = sum(len(head) + path.stat().st_size + 2 for head, path in heads) + len(end)
+
+    def chunks() -> Iterator[bytes]:
+        for head, path in heads:
             yield head
             yield from _chunks(path, 0, path.stat().st_size)
             yield b"\r\n"
-        yield self._end
+        yield end
 
-    @staticmethod
-    def _head(boundary: str, name: str, path: Path) -> bytes:
-        file_name = json.dumps(path.name, ensure_ascii=False)
-        disposition = f"Content-Disposition: form-data; name={json.dumps(name)}; filename={file_name}"
-        return f"--{boundary}\r\n{disposition}\r\nContent-Type: application/octet-stream\r\n\r\n".encode()
+    return _Body(length, chunks(), lambda sent: progress(sent, length)), f"multipart/form-data; boundary={boundary}"
+
+
+def _head(boundary: str, name: str, path: Path) -> bytes:
+    file_name = json.dumps(path.name, ensure_ascii=False)
+    disposition = f"Content-Disposition: form-data; name={json.dumps(name)}; filename={file_name}"
+    return f"--{boundary}\r\n{disposition}\r\nContent-Type: application/octet-stream\r\n\r\n".encode()
 
 
 def upload_directly(path: Path, digest: str, call: Call, progress: Progress, *, verdict_timeout: float) -> bool:
@@ -281,7 +278,8 @@ class _Sending:
             sent_bytes += part["size"]
 
     def _put(self, part: dict[str, Any], sent_bytes: int, total: int) -> bool:
-        body = _Slice(self.path, part["offset"], part["size"], lambda sent: self.progress(sent_bytes + sent, total))
+        chunks = _chunks(self.path, part["offset"], part["size"])
+        body = _Body(part["size"], chunks, lambda sent: self.progress(sent_bytes + sent, total))
         try:
             with opened("PUT", part["url"], headers={}, body=body) as response:  # the URL alone authorises the request
                 if response.status == 200:  # a redirect is not followed, so nothing is stored
@@ -297,23 +295,6 @@ class _Sending:
             )
         time.sleep(min(0.25 * 2**self.failures, 10))
         return False
-
-
-class _Slice:
-    """A range of a file as the body of a request, in constant memory."""
-
-    def __init__(self, path: Path, offset: int, size: int, sent: Callable[[int], None]) -> None:
-        self._path, self._offset, self._size, self._sent = path, offset, size, sent
-
-    def __len__(self) -> int:
-        return self._size
-
-    def __iter__(self) -> Iterator[bytes]:
-        sent = 0
-        for chunk in _chunks(self._path, self._offset, self._size):
-            yield chunk
-            sent += len(chunk)
-            self._sent(sent)
 
 
 def _chunks(path: Path, offset: int, size: int) -> Iterator[bytes]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipelines.errors import DefinitionError
-from pipelines.release.descriptor import ENVELOPE_NAME, other_descriptor
+from pipelines.release.descriptor import other_descriptor
 from pipelines.release.local_files import LocalFiles, is_file, read_bounded, unreadable
 from pipelines.release.maven_repositories import NO_REPOSITORIES, Repositories, RepositoryError
 from wire.comparison.comparison import artifacts_by_id
@@ -20,6 +20,7 @@ from wire.documents.artifact_uri import MavenUri
 from wire.documents.contract import CONTRACT_NAME, MAX_CONTRACT_BYTES, contract_from_json
 from wire.documents.descriptor import (
     DESCRIPTOR_NAME,
+    ENVELOPE_NAME,
     MAX_DESCRIPTOR_BYTES,
     ArtifactRef,
     CarrierDescriptor,

@@ -1,4 +1,4 @@
-"""Unpacks the artifact that a worker hosts into a private folder."""
+"""Downloads the artifact that a worker hosts from the coordinator, and unpacks it into a private folder."""
 
 from __future__ import annotations
 
@@ -6,20 +6,26 @@ import atexit
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
-from pipelines.environment.environment import Interpreter, Required
+from coordinator_client.api import Client, Request, refused
+from coordinator_client.errors import ClientError, Refused, Unreachable
+from coordinator_client.http import Response
+from pipelines.environment import Interpreter, Required
 from pipelines.errors import DefinitionError
-from pipelines.release.local_files import named_file
+from pipelines.release.connection import of_client
+from pipelines.release.local_files import digest_of, named_file, read_descriptor
 from wire.documents.contract import LOCK_ENTRY, PYTHON_ENTRY
-from wire.documents.descriptor import MAX_DESCRIPTOR_BYTES, ArtifactRef, CarrierDescriptor, Descriptor, parse_descriptor
+from wire.documents.descriptor import ArtifactRef, CarrierDescriptor, Descriptor
 from wire.documents.json_reader import shown
-from wire.findings import DocumentError
 from wire.release.archive import Layout, content, read_layout
 from wire.release.directory import ArchiveError
 
@@ -59,7 +65,9 @@ def unpack_release(descriptor_path: Path, artifact: Path | None = None) -> Unpac
         folder = _private_folder()
         with tempfile.TemporaryFile() as copy:
             pinned = _pinned(descriptor, _copy(path, copy), path)
-            files = dict(_unpacked(_layout(cast("BinaryIO", copy), path), folder))
+            if (layout := read_layout(cast("BinaryIO", copy))) is None:
+                raise _unusable(path, "it is not a zip file")
+            files = dict(_unpacked(layout, folder))
     except ArchiveError as error:
         raise _unusable(path, str(error)) from error
     except OSError as error:
@@ -76,17 +84,6 @@ def remove_private_folders() -> None:
     for folder, owner in _private_folders.items():
         if owner == os.getpid():
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def read_descriptor(path: Path) -> Descriptor:
-    """Read a ``pipeline-release.json``. Raises ``DefinitionError`` INVALID_RELEASE."""
-    try:
-        with path.open("rb") as file:
-            return parse_descriptor(file.read(MAX_DESCRIPTOR_BYTES + 1))
-    except OSError as error:
-        raise DefinitionError("INVALID_RELEASE", f"cannot read {path}: {error.strerror}") from error
-    except DocumentError as error:
-        raise DefinitionError("INVALID_RELEASE", f"{path} is not a release descriptor: {error}") from error
 
 
 def artifacts_with_code(descriptor: Descriptor) -> list[ArtifactRef]:
@@ -162,13 +159,6 @@ def _pieces(path: Path) -> Iterator[bytes]:
         raise DefinitionError("NO_ARTIFACT", f"cannot read the artifact {path}: {error.strerror}") from error
 
 
-def _layout(file: BinaryIO, path: Path) -> Layout:
-    layout = read_layout(file)
-    if layout is None:
-        raise _unusable(path, "it is not a zip file")
-    return layout
-
-
 def _pinned(descriptor: Descriptor, digest: str, path: Path) -> ArtifactRef:
     with_code = artifacts_with_code(descriptor)
     for artifact in with_code:
@@ -207,3 +197,85 @@ def _python(folder: Path, path: Path) -> tuple[str, Required]:
 
 def _unusable(path: Path, reason: str) -> DefinitionError:
     return DefinitionError("NOT_AN_ARTIFACT", f"{path} cannot be hosted: {reason}; build it again")
+
+
+PATIENCE_SECONDS: Final = 60.0
+"""How long a download is retried while no byte arrives."""
+_TRANSIENT: Final = frozenset({429, 500, 502, 503, 504})
+_CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-\d+/\d+")
+
+
+@contextmanager
+def fetched(descriptor_path: Path, client: Client, *, patience: float = PATIENCE_SECONDS) -> Iterator[Path]:
+    """Download the artifact of ``hosted_artifact`` into a private file, which is removed at the end of the block.
+
+    A broken download continues where it broke off. The bytes have the digest that the descriptor on this machine pins,
+    so the coordinator cannot choose the code. ``client`` needs a token with the scope ``artifacts:read``. ``patience``
+    limits how long failures are retried while no byte arrives, in seconds.
+
+    Raises ``DefinitionError``: INVALID_RELEASE, NO_ARTIFACT, INVALID_URL, COORDINATOR_UNREACHABLE, COORDINATOR_REFUSED,
+    ARTIFACT_MISMATCH.
+    """
+    digest = hosted_artifact(read_descriptor(descriptor_path), descriptor_path).digest
+    with tempfile.TemporaryDirectory(prefix="artifact-") as folder:
+        path = Path(folder) / "artifact"
+        with path.open("wb") as file:
+            _Download(client, digest, file).run(patience)
+        if (found := digest_of(path)) != digest:
+            message = f"the coordinator sent bytes with the digest {found}, but the release pins {digest}"
+            raise DefinitionError("ARTIFACT_MISMATCH", message)
+        yield path
+
+
+class _Download:
+    """Writes the artifact with ``digest`` to ``file``, and continues each time the connection breaks."""
+
+    def __init__(self, client: Client, digest: str, file: BinaryIO) -> None:
+        self._client, self._digest, self._file = client, digest, file
+
+    def run(self, patience: float) -> None:
+        failures, deadline = 0, time.monotonic() + patience
+        while True:
+            before = self._file.tell()
+            failure = self._attempt()
+            if failure is None:
+                return
+            if self._file.tell() > before:
+                failures, deadline = 0, time.monotonic() + patience
+            if time.monotonic() > deadline:
+                raise of_client(failure) from None
+            time.sleep(min(0.25 * 2**failures, 5))
+            failures += 1
+
+    def _attempt(self) -> ClientError | None:
+        """Receive as many of the missing bytes as possible. Return None when none are missing."""
+        try:
+            with self._client.opened(Request("GET", f"artifacts/{self._digest}"), self._headers()) as response:
+                self._receive(response)
+        except Unreachable as error:
+            return error
+        except Refused as error:
+            if error.status in _TRANSIENT:
+                return error
+            raise of_client(error) from None
+        return None
+
+    def _headers(self) -> dict[str, str]:
+        headers = {"Accept": "application/octet-stream"}
+        if start := self._file.tell():
+            headers |= {"Range": f"bytes={start}-", "If-Range": f'"{self._digest}"'}
+        return headers
+
+    def _receive(self, response: Response) -> None:
+        begin = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
+        continues = response.status == 206 and begin is not None and int(begin[1]) == self._file.tell()
+        if response.status != 200 and not continues:
+            raise refused(response)
+        if response.status == 200:
+            self._file.seek(0)
+            self._file.truncate()
+        for piece in response.pieces():
+            try:
+                self._file.write(piece)
+            except OSError as error:
+                raise DefinitionError("NO_ARTIFACT", f"the artifact cannot be written: {error.strerror}") from error

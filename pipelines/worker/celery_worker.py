@@ -24,9 +24,9 @@ from kombu.message import Message
 from pipelines.errors import DefinitionError
 from pipelines.failures import inform, warn
 from pipelines.worker.host import Host
-from pipelines.worker.monitor import Monitor, Server
+from pipelines.worker.monitor import Monitor
 from pipelines.worker.options import broker_url, configure_logs, hosted_release, required, tracer_to, worker_key
-from pipelines.worker.outbox import Outbox, Report
+from pipelines.worker.outcomes import Outbox, Report
 from wire.broker import quiet_consumer, sentinel
 from wire.broker.client import send, survive_broker_loss, take_ticket
 from wire.broker_url import kombu_url, tls_options
@@ -44,6 +44,7 @@ from wire.messages.queues import (
     queue_of,
 )
 from wire.messages.task_messages import TaskMessages
+from wire.probes import Endpoint, Liveness
 
 # Seconds between heartbeats. A worker accepts no commands before its first instruction, so the first ones are frequent.
 FIRST_INTERVAL = 1.0
@@ -79,10 +80,14 @@ def main(arguments: argparse.Namespace) -> int:
     )
     inform("Hosting %s with artifact %s", release.identity, release.artifact_digest or "(none to compare)")
     outbox = Outbox(partial(_send, host), host.drop_leases)
-    monitor = Monitor(host)
+    monitor, liveness = Monitor(host), Liveness()
     if arguments.metrics_port:
-        Server(arguments.metrics_host, arguments.metrics_port, monitor).start()
-    app = _application(url, arguments.broker_ca_file, host, outbox, monitor)
+        try:
+            # Logs nothing: the author's log handlers may raise.
+            Endpoint(arguments.metrics_host, arguments.metrics_port, monitor.text, liveness).start()
+        except (OSError, OverflowError) as error:
+            raise DefinitionError("INVALID_ADDRESS", f"--metrics-port {arguments.metrics_port}: {error}") from error
+    app = _application(url, arguments.broker_ca_file, host, outbox, monitor, liveness)
     outbox.start()
     _Heartbeats(host, outbox)
     worker = app.Worker(
@@ -102,7 +107,7 @@ def main(arguments: argparse.Namespace) -> int:
     return int(worker.exitcode or 0)
 
 
-def _application(url: str, ca_file: str, host: Host, outbox: Outbox, monitor: Monitor) -> Celery:
+def _application(url: str, ca_file: str, host: Host, outbox: Outbox, monitor: Monitor, liveness: Liveness) -> Celery:
     survive_broker_loss()
     tls, timeouts = tls_options(url, ca_file), {"socket_connect_timeout": 5, "socket_timeout": 10}
     app = Celery("pipelines", broker=kombu_url(url), set_as_current=True)
@@ -142,8 +147,7 @@ def _application(url: str, ca_file: str, host: Host, outbox: Outbox, monitor: Mo
     def execute(message: Any) -> None:
         host.execute(message, report)
 
-    beats = quiet_consumer.loop_beats(BEAT_SECONDS, beat=monitor.beat, begin_wait=monitor.wait, end_wait=monitor.beat)
-    app.steps["consumer"].update({_Instructions, _Places, beats})
+    app.steps["consumer"].update({_Instructions, _Places, quiet_consumer.loop_beats(BEAT_SECONDS, liveness)})
     return app
 
 

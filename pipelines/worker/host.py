@@ -20,7 +20,7 @@ from pipelines.worker import outcomes
 from pipelines.worker.acceptance import Acceptance
 from pipelines.worker.held_leases import HeldLeases, LeasesInUse, Pace
 from pipelines.worker.hosted_release import HostedRelease
-from pipelines.worker.outbox import Report
+from pipelines.worker.outcomes import Report
 from pipelines.worker.runner import UNDECODABLE_PAYLOAD, Around, Keep, RunResult
 from pipelines.worker.transition import Boundary, StepTimes, attributes_of, context_of, log_fields_of
 from wire.log_lines import bound

@@ -10,12 +10,12 @@ from typing import Any, Final
 
 from pipelines.authoring.compiler import compile_contract, load
 from pipelines.authoring.definition import Pipeline
-from pipelines.environment.distributions import shadowed_modules, top_level_modules
-from pipelines.environment.environment import Environment, Required
+from pipelines.environment import Environment, Required, shadowed_modules, top_level_modules
 from pipelines.errors import DefinitionError, raise_all
 from pipelines.failures import Failed, message_of
+from pipelines.release.local_files import read_descriptor
 from pipelines.release.packaging import artifact_digest
-from pipelines.worker.artifact import UnpackedArtifact, artifacts_with_code, read_descriptor, unpack_release
+from pipelines.worker.artifact import UnpackedArtifact, artifacts_with_code, unpack_release
 from pipelines.worker.imports import AllowedCode, ForeignModule
 from pipelines.worker.runner import RunResult, run
 from wire.documents.descriptor import Descriptor

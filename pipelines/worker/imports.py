@@ -17,7 +17,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any, Final
 
-from pipelines.environment.distributions import InstalledCode, canonical, site_folders
+from pipelines.environment import InstalledCode, canonical, site_folders
 from pipelines.errors import DefinitionError
 
 

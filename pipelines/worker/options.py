@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.errors import DefinitionError
 from pipelines.release.connection import client_of
-from pipelines.worker.fetching import fetched
+from pipelines.worker.artifact import fetched
 from pipelines.worker.hosted_release import HostedRelease, host_artifact, host_source
 from wire.broker_url import is_sentinel, parse_sentinel, uses_tls
 from wire.log_lines import Form, LineFormatter
@@ -59,7 +59,7 @@ def hosted_release(arguments: argparse.Namespace) -> HostedRelease:
     """
     tenant = arguments.tenant or ""
     if arguments.from_source:
-        from pipelines.environment.lock_files import lock_from
+        from pipelines.lock_files import lock_from
 
         lock = lock_from(arguments.lock) if arguments.lock else None
         return host_source(arguments.from_source, arguments.release, tenant, lock=lock)

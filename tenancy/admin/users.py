@@ -44,7 +44,7 @@ else:
 
 
 BEGAN = "began_at"
-"""The member of the session with the time of the log-in (`coordinator.middleware.sessions`)."""
+"""The member of the session with the time of the log-in (`coordinator.session_middleware`)."""
 FLAGS = ("is_active", "is_staff", "is_superuser")
 SUPERUSER, ACTIVE, INACTIVE = "superuser", "active", "inactive"
 STATES = {SUPERUSER: "info", ACTIVE: "success", INACTIVE: "danger"}

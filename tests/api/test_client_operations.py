@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from coordinator_client import operations
+from coordinator_client import api
 
-FILE = Path(operations.__file__).with_name("operations.json")
+FILE = Path(api.__file__).with_name("operations.json")
 BASE = "/api/v1/tenants/{tenant}/"
 KINDS = {
     "string": "text",

@@ -19,7 +19,7 @@ from pipelines.release.descriptor import release as write_release
 from pipelines.release.packaging import build
 from pipelines.worker.host import Host
 from pipelines.worker.hosted_release import host_source
-from pipelines.worker.outbox import Report
+from pipelines.worker.outcomes import Report
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making

@@ -1,10 +1,11 @@
 """Celery's consumer without the events that workers send to each other over the broker, and the beats of its loop."""
 
-from collections.abc import Callable
 from typing import Any
 
 from celery import bootsteps
 from celery.worker.consumer import Consumer
+
+from wire.probes import Liveness
 
 NAME = f"{__name__}:QuietConsumer"
 QUIET = {"without_gossip": True, "without_mingle": True, "without_heartbeat": True}
@@ -21,10 +22,8 @@ class QuietConsumer(Consumer):
         super().__init__(on_task_request, **{**options, **quiet})
 
 
-def loop_beats(
-    seconds: float, *, beat: Callable[[], None], begin_wait: Callable[[], None], end_wait: Callable[[], None]
-) -> type[bootsteps.StartStopStep]:
-    """Return a step of a consumer that calls `beat` every `seconds` in Celery's own loop.
+def loop_beats(seconds: float, liveness: Liveness) -> type[bootsteps.StartStopStep]:
+    """Return a step of a consumer that beats every `seconds` in Celery's own loop.
 
     While the worker has no connection to the broker, the loop waits.
     """
@@ -35,18 +34,18 @@ def loop_beats(
         def __init__(self, parent: Any, **options: Any) -> None:
             super().__init__(parent, **options)
             self._timer: Any = None
-            begin_wait()
+            liveness.begin_wait()
 
         def start(self, parent: Any) -> None:
-            end_wait()
-            self._timer = parent.timer.call_repeatedly(seconds, beat)
+            liveness.end_wait()
+            self._timer = parent.timer.call_repeatedly(seconds, liveness.beat)
 
         def stop(self, parent: Any) -> None:
             """Celery also calls this when it loses the connection."""
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
-                begin_wait()
+                liveness.begin_wait()
 
         terminate = stop
 

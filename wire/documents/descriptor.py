@@ -35,6 +35,8 @@ CHECKPOINTS = "checkpoint-each-step"
 """An artifact with this capability requests a checkpoint after each step."""
 MAX_DESCRIPTOR_BYTES = 1024 * 1024
 DESCRIPTOR_NAME = "pipeline-release.json"
+ENVELOPE_NAME = "pipeline-release.dsse.json"
+"""The file with the signatures of a descriptor."""
 
 _DIGEST_PREFIX = "sha256:"
 _HEX = re.compile(r"[0-9a-f]{64}")

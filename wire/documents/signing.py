@@ -26,14 +26,13 @@ from cryptography.hazmat.primitives.serialization import (
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from wire.documents.descriptor import Descriptor, parse_descriptor
+from wire.documents.descriptor import ENVELOPE_NAME, Descriptor, parse_descriptor
 from wire.documents.json_reader import Dialect
 from wire.documents.shape import ArrayOrNull, OpenDocument, RequiredText, TextOrEmpty, required_text, shaped
 from wire.findings import DocumentError, Finding
 
 PrivateKey = Ed25519PrivateKey
 PublicKey = Ed25519PublicKey
-ENVELOPE_NAME = "pipeline-release.dsse.json"
 RELEASE_TYPE = "application/vnd.durable-coordinator.release+json"
 """The payload type of an envelope over the bytes of `pipeline-release.json`."""
 MAX_SIGNATURES = 16

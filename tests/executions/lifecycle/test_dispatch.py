@@ -17,7 +17,7 @@ from executions.lifecycle import dispatch
 from executions.models import DeadLetter, Execution, ExecutionEvent, Worker
 from executions.transports import celery
 from foundation.wakeups.broker_gate import FIRST_BATCH, gate
-from pipelines.worker.outbox import Report
+from pipelines.worker.outcomes import Report
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making

@@ -12,11 +12,11 @@ from django.core.management import CommandError, call_command
 from prometheus_client.parser import text_string_to_metric_families
 
 from embedded.children import free_port
-from foundation.telemetry.exposition import Endpoint, Exposition, Monitored, bears
-from foundation.telemetry.liveness import LONGEST_SILENCE, Liveness
+from foundation.telemetry.exposition import Exposition
 from foundation.telemetry.metrics import Counter
 from foundation.telemetry.shared_files import VARIABLE, share
 from tests.cases import cases
+from wire.probes import LONGEST_SILENCE, Endpoint, Liveness, bears
 
 TOKEN = "a-token-of-a-scraper"
 
@@ -29,8 +29,7 @@ def now() -> list[float]:
 @pytest.fixture(params=["", TOKEN])
 def served(request: pytest.FixtureRequest, now: list[float]) -> Iterator[tuple[str, str]]:
     port = free_port()
-    monitored = Monitored(Exposition(dict), Liveness(lambda: now[0]), request.param)
-    server = Endpoint("127.0.0.1", port, monitored)
+    server = Endpoint("127.0.0.1", port, Exposition(dict).text, Liveness(lambda: now[0]), token=request.param)
     server.start()
     yield f"http://127.0.0.1:{port}", request.param
     server.shutdown()

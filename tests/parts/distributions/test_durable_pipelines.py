@@ -142,7 +142,7 @@ def price(amount: int) -> int:
 COMPARE = """
 import json, sys
 from pathlib import Path
-from pipelines.environment.environment import Environment
+from pipelines.environment import Environment
 from pipelines.worker.artifact import unpack_release
 current = Environment.current()
 print(json.dumps([current.fingerprint, current.differences(unpack_release(Path(sys.argv[1])).required)]))

@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from pipelines import DefinitionError
-from pipelines.environment.distributions import Distribution
-from pipelines.environment.environment import Environment, Interpreter, Locked, Required, locked
-from pipelines.environment.lock_files import lock_from, lock_in_requirements, run_uv
+from pipelines.environment import Distribution, Environment, Interpreter, Locked, Required, locked
+from pipelines.lock_files import lock_from, lock_in_requirements, run_uv
 from tests.cases import cases
 from tests.wheels import write_wheel
 
@@ -261,4 +260,4 @@ def test_what_is_not_exact_and_portable_is_refused_with_its_line(text: str, line
 def test_a_lock_is_read_for_this_interpreter() -> None:
     lock = f'a==1 --hash={HASH}\nb[x]==2 ; os_name == "none"\nc @ https://h/c ; python_version >= "3"\nd===1.0+x\n'
     assert [(each.name, each.version) for each in locked(lock)] == [("a", "1"), ("c", ""), ("d", "1.0+x")]
-    assert next(iter(locked("Ab_c==1\n"))) == Locked("Ab_c==1", "ab-c", "1")
+    assert next(iter(locked("Ab_c==1\n"))) == Locked("ab-c", "1")

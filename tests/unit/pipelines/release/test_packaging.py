@@ -14,7 +14,7 @@ import pytest
 from examples.payments_v2.pipeline import pipeline as payments_v2
 from pipelines import DefinitionError, Pipeline
 from pipelines.authoring.compiler import compile_contract
-from pipelines.environment.environment import Environment
+from pipelines.environment import Environment
 from pipelines.release.descriptor import release
 from pipelines.release.packaging import artifact_digest, build
 from tests.cases import cases

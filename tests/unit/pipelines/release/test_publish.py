@@ -14,7 +14,7 @@ import pytest
 from coordinator_client.api import Client, Connection
 from coordinator_client.errors import Refused
 from pipelines import DefinitionError
-from pipelines.release.descriptor import ENVELOPE_NAME, Locations, release
+from pipelines.release.descriptor import Locations, release
 from pipelines.release.maven_repositories import Repositories, RepositoryError
 from pipelines.release.packaging import BuiltArtifact
 from pipelines.release.publish import publish, upload_directly
@@ -23,7 +23,7 @@ from tests.receiving import Received
 from tests.unit.pipelines.conftest import Recorder, Response
 from wire.documents.artifact_uri import MavenUri
 from wire.documents.contract import CONTRACT_NAME
-from wire.documents.descriptor import Profile
+from wire.documents.descriptor import ENVELOPE_NAME, Profile
 
 
 class Coordinator(Recorder):

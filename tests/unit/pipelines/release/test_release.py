@@ -12,7 +12,7 @@ from securesystemslib.signer import SSlibKey
 
 from pipelines import DefinitionError
 from pipelines.release import signing_key
-from pipelines.release.descriptor import ENVELOPE_NAME, Locations, release
+from pipelines.release.descriptor import Locations, release
 from pipelines.release.maven_repositories import Repositories
 from pipelines.release.packaging import BuiltArtifact
 from pipelines.release.signing_key import make
@@ -20,7 +20,7 @@ from pipelines.release.verify_release import ArtifactStatus, Verification, verif
 from releases.states import AttachmentKind
 from releases.trust.evidence import examine
 from wire.documents import signing
-from wire.documents.descriptor import CarrierDescriptor, Profile, parse_descriptor
+from wire.documents.descriptor import ENVELOPE_NAME, CarrierDescriptor, Profile, parse_descriptor
 from wire.findings import Severity
 
 ARTIFACT = "org.acme.orders-artifact"

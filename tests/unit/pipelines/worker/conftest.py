@@ -17,7 +17,7 @@ from pipelines.release.descriptor import release
 from pipelines.release.packaging import build
 from pipelines.worker.host import Host
 from pipelines.worker.hosted_release import host_source
-from pipelines.worker.outbox import Report
+from pipelines.worker.outcomes import Report
 from tests import making
 from tests.unit.pipelines.conftest import writing
 from wire.identity import ReleaseIdentity

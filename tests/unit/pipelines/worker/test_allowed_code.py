@@ -14,7 +14,7 @@ from unittest.mock import Mock
 import pytest
 
 from pipelines.worker.host import Host
-from pipelines.worker.outbox import Report
+from pipelines.worker.outcomes import Report
 from pipelines.worker.transition import Boundary
 from tests.hostile.expected import FAILURES, PIPELINE
 from tests.unit.pipelines.worker.conftest import Hosted, command, heartbeat, hosting, sealed

@@ -14,8 +14,7 @@ from coordinator_client.api import Client, Connection
 from pipelines.authoring.compiler import compile_contract, load
 from pipelines.errors import DefinitionError
 from pipelines.release.packaging import artifact_digest
-from pipelines.worker.artifact import unpack_release
-from pipelines.worker.fetching import fetched
+from pipelines.worker.artifact import fetched, unpack_release
 from tests.cases import cases
 from tests.receiving import Received
 from tests.unit.pipelines.conftest import Recorder, Response

@@ -14,8 +14,7 @@ import pytest
 from pipelines import Pipeline, StepContext
 from pipelines.worker import outcomes as limits_of_outcomes
 from pipelines.worker.host import Host
-from pipelines.worker.outbox import MOST_REPORTS, MOST_TRIES, Outbox, Report
-from pipelines.worker.outcomes import checkpoint_of, outcome_of
+from pipelines.worker.outcomes import MOST_REPORTS, MOST_TRIES, Outbox, Report, checkpoint_of, outcome_of
 from pipelines.worker.runner import Completed, run
 from tests.cases import cases
 from tests.unit.pipelines.worker.conftest import command, outcomes, released, sealed

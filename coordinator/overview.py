@@ -3,18 +3,20 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final
 
 from django.db.models import OuterRef, Subquery
 from django.http import HttpRequest
 
+from coordinator import attention
 from coordinator.navigation import MAX_COUNTED, waiting_count
-from coordinator.overview import attention, charts
 from executions.models import Worker, WorkerEligibility
 from executions.models.states import State
 from executions.statistics import finished
 from executions.statistics.finished import Live, Series, Totals, live
 from executions.workers.eligibility import differing, stranded
+from foundation.admin.charts import Chart, Layer, Mark, stacked
 from releases.models import SWITCHES, Activation, Pipeline, Release
 from tenancy.access import tenants_of
 from tenancy.admin.base import holds_anywhere
@@ -106,7 +108,7 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "worker_count": facts.workers.total(),
         "waiting_count": waiting_count(tenant_ids),
         "max_counted": MAX_COUNTED,
-        "panels": charts.panels(facts.hour, facts.day, releases, activations),
+        "panels": panels(facts.hour, facts.day, releases, activations),
         "activations": activations[:ACTIVATIONS_SHOWN],
     }
     return {**context, **shown}
@@ -159,3 +161,65 @@ def _line(pipeline: Any, facts: Facts) -> Line:
         facts.hour.total(release) if release is not None else Totals(),
         facts.differing[pipeline.tenant_id, pipeline.pipeline_id],
     )
+
+
+RELEASES_SHOWN: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """The two charts of a period. `interval` names the length of a bar, `since` is the start of the first."""
+
+    title: str
+    interval: str
+    since: datetime
+    finished: Chart
+    failed: Chart
+    activations: Sequence[Activation]
+
+    @property
+    def rows(self) -> list[tuple[str, int, int]]:
+        """The same as a table: for each release, how many executions finished and failed."""
+        pairs = zip(self.finished.layers, self.failed.layers, strict=True)
+        return [(finished.name, finished.total, failed.total) for finished, failed in pairs if finished.total]
+
+
+def panels(
+    hour: Series, day: Series, releases: Mapping[int, Release], activations: Sequence[Activation]
+) -> list[Panel]:
+    """Return the charts of the last hour and day. Each release has the same place, and so the same colour, in all."""
+    ids = {*hour.releases, *day.releases}
+    ordered = sorted(ids, key=lambda pk: (-day.total(pk).finished, pk))
+    names = {pk: name_of(releases[pk], {each: releases[each] for each in ids}) for pk in ordered}
+    return [
+        _panel("Last hour", "minute", hour, names, activations),
+        _panel("Last 24 hours", "hour", day, names, activations),
+    ]
+
+
+def _panel(
+    title: str, interval: str, series: Series, names: Mapping[int, str], activations: Sequence[Activation]
+) -> Panel:
+    """Return the charts of a window. `names` has the releases in the order of their layers."""
+    switches = [each for each in activations if each.kind in SWITCHES and each.activated_at >= series.window.since]
+    marks = [Mark(series.window.position(each.activated_at), _switch(each)) for each in switches]
+    ordered = list(names)
+
+    def chart(member: str) -> Chart:
+        layers = [Layer(names[pk], series.values(pk, member)) for pk in ordered[:RELEASES_SHOWN]]
+        others = [series.values(pk, member) for pk in ordered[RELEASES_SHOWN:]]
+        if others:
+            layers.append(Layer(f"{len(others)} others", [sum(values) for values in zip(*others, strict=True)]))
+        return stacked(layers, marks)
+
+    return Panel(title, interval, series.window.since, chart("finished"), chart("failed"), switches)
+
+
+def name_of(release: Release, among: Mapping[int, Release]) -> str:
+    """Return the version of a release, after its pipeline if `among` has releases of several pipelines."""
+    several = len({each.pipeline_id for each in among.values()}) > 1
+    return f"{release.pipeline.pipeline_id} {release.release_version}" if several else release.release_version
+
+
+def _switch(activation: Activation) -> str:
+    return f"{activation.get_kind_display()}: {activation.pipeline.pipeline_id} {activation.release.release_version}"

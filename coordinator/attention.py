@@ -90,7 +90,11 @@ def _items(tenant_ids: Collection[int], stranded: int, differing: int) -> Iterat
         True,
     )
     yield Item(
-        *("stranded", stranded, "execution waits for a worker", "executions wait for a worker", "hourglass_top"),
+        "stranded",
+        stranded,
+        "execution waits for a worker",
+        "executions wait for a worker",
+        "hourglass_top",
         _list("executions_execution", stranded="yes"),
         True,
     )
@@ -127,8 +131,11 @@ def _items(tenant_ids: Collection[int], stranded: int, differing: int) -> Iterat
     )
     requests = ActivationRequest.objects.filter(pipeline__tenant__in=tenant_ids, status=RequestStatus.OPEN)
     yield Item(
-        *("approvals", _at_most(requests), "activation request waits for approval"),
-        *("activation requests wait for approval", "how_to_vote"),
+        "approvals",
+        _at_most(requests),
+        "activation request waits for approval",
+        "activation requests wait for approval",
+        "how_to_vote",
         _list("releases_activationrequest", status=RequestStatus.OPEN.value),
     )
     rejected = _at_most(queries.rejected_recently(releases))

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import yaml
 
-from coordinator.command_line.errors import CommandError
+from coordinator.command_line.session import CommandError
 
 LARGEST: Final = 2**20
 """The largest file, in bytes."""

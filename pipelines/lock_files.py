@@ -18,7 +18,7 @@ from packaging.pylock import Package, Pylock, PylockSelectError, PylockValidatio
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
-from pipelines.environment.environment import OWN, Interpreter, Required, invalid, locked
+from pipelines.environment import OWN, Interpreter, Required, invalid, locked
 from pipelines.errors import DefinitionError
 
 

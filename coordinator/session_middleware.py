@@ -1,4 +1,4 @@
-"""Middleware that checks session cookies and limits the duration of sessions, and the timestamps that it reads."""
+"""Middleware for the admin: sessions and their limits, addresses without U+0000, and times in the user's zone."""
 
 import re
 import time
@@ -11,12 +11,13 @@ from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.models import Session
 from django.db import transaction
 from django.dispatch import receiver
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.utils import timezone
 
 from coordinator.request_groups import remember_session
+from tenancy.preferences import zone_of
 
 Handler = Callable[[HttpRequest], HttpResponseBase]
 BEGAN, ACTIVE = "began_at", "active_at"
@@ -74,3 +75,40 @@ def _end_or_extend(request: HttpRequest) -> None:
         logout(request)
     elif "HX-Request" not in request.headers and idle > min(PRECISION_SECONDS, settings.SESSION_IDLE_SECONDS / 10):
         session[ACTIVE] = now
+
+
+NUL = "\0"
+
+
+def without_nul(get_response: Handler) -> Handler:
+    """Keep U+0000 out of the admin's queries, because PostgreSQL rejects it.
+
+    The response to a path that contains it is 404. It is removed from the values of the query string.
+    """
+    admin = reverse("admin:index")
+
+    def respond(request: HttpRequest) -> HttpResponseBase:
+        if request.path_info.startswith(admin):
+            if NUL in request.path_info:
+                raise Http404
+            if any(NUL in value for _, values in request.GET.lists() for value in values):
+                query: Any = request.GET.copy()
+                for name, values in request.GET.lists():
+                    query.setlist(name, [value.replace(NUL, "") for value in values])
+                request.GET = query
+        return get_response(request)
+
+    return respond
+
+
+def time_zones(get_response: Handler) -> Handler:
+    """Activate the zone that the user has chosen, until the response is rendered."""
+    admin = reverse("admin:index")
+
+    def respond(request: HttpRequest) -> HttpResponseBase:
+        if not request.path_info.startswith(admin) or not request.user.is_authenticated:
+            return get_response(request)
+        with timezone.override(zone_of(request.user)):
+            return get_response(request)
+
+    return respond

@@ -1,27 +1,38 @@
-"""The sections of the file: what each lacks in the tenant, as requests."""
+"""`coordinator apply`: makes a tenant as a file describes it.
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+Each section of the file is compared with what the tenant has. The changes that are missing are printed, and then sent,
+in order. Applying the same file again finds no changes.
+"""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
-from alerts.texts import stored
-from coordinator.command_line.apply.document import Place
-from coordinator.command_line.arguments import public_key
-from coordinator.command_line.errors import CommandError, Exit
-from coordinator_client.api import Client, Request, path
-from coordinator_client.errors import Refused
+import typer
 
+from alerts.texts import stored
+from coordinator.command_line import tenant_file
+from coordinator.command_line.generated import public_key
+from coordinator.command_line.output import Form, clean
+from coordinator.command_line.session import CommandError, Exit, Session, exit_of
+from coordinator.command_line.tenant_file import Place
+from coordinator_client.api import Client, Request, operation, path
+from coordinator_client.errors import ClientError, Refused
+
+SECTIONS: Final = ("tenant", "pipelines", "trustedKeys", "members", "alertChannels", "alertRules", "complete")
+COMPLETABLE: Final = ("trustedKeys", "members", "alertChannels", "alertRules")
 MOST: Final = 100_000
 """The largest number of keys, members, channels and rules."""
-NO_POLICY: Final = frozenset(
-    {"paused", "pipelineId", "application", "createdAt", "activeReleaseVersion", "activeContractVersion"}
-    | {"candidateReleaseVersion", "candidateShare"}
-)
-"""The members of a pipeline that are not members of its policy."""
+NAMED: Final = {"alertChannels": ("alert-channels", "channelId"), "alertRules": ("alert-rules", "ruleId")}
+"""The sections whose items have names: where the API lists them, and the member with their ids."""
 _CHANNEL: Final = ("kind", "address", "secret", "enabled")
 _RULE: Final = ("kind", "thresholds", "pipelineId", "channels", "enabled")
 
+Ids = Mapping[str, str]
+"""The ids of the tenant's alert channels by their names."""
 Named = Mapping[str, dict[str, Any]]
 """Channels or rules of the tenant by their names."""
 
@@ -39,6 +50,100 @@ class Change:
     adds_channel: str = ""
 
 
+def apply(
+    session: Session,
+    file: Annotated[Path, typer.Argument(help="The file that describes the tenant.", show_default=False)],
+) -> int:
+    """Make the tenant as a file describes it. With --dry-run, print the plan: the status is 1 if it is not empty."""
+    wanted = tenant_file.read(file).members(SECTIONS)
+    tenant = session.client.connection.tenant
+    if "tenant" in wanted and wanted["tenant"].text() != tenant:
+        raise wanted["tenant"].wrong(f"the file is about another tenant than {tenant!r}")
+    changes, channel_ids = plan(session, wanted)
+    show(session, changes)
+    if session.dry_run:
+        return Exit.NEGATIVE if changes else Exit.OK
+    if changes:
+        session.confirm(f"Change tenant {tenant} of {session.client.connection.url}?", {})
+        send(session, changes, channel_ids)
+        session.output.note(f"sent {len(changes)} requests")
+    return Exit.OK
+
+
+def plan(session: Session, wanted: dict[str, Place]) -> tuple[list[Change], Ids]:
+    """Return the changes that are missing, in the order in which to send them, and the ids of alert channels."""
+    complete = _complete(wanted)
+    client = session.client
+    found: list[Change] = []
+    if "pipelines" in wanted:
+        found += policy_changes(wanted["pipelines"], client)
+    if "trustedKeys" in wanted:
+        found += key_changes(wanted["trustedKeys"], client, complete="trustedKeys" in complete)
+    if "members" in wanted:
+        found += member_changes(wanted["members"], client, complete="members" in complete)
+    if "alertChannels" not in wanted and "alertRules" not in wanted:
+        return found, {}
+    channels = by_name(client, "alertChannels")
+    named = wanted["alertChannels"].members() if "alertChannels" in wanted else {}
+    found += channel_changes(wanted["alertChannels"], channels) if named else []
+    if "alertRules" in wanted:
+        rules = by_name(client, "alertRules")
+        remaining = set(named) if "alertChannels" in complete else channels.keys() | named.keys()
+        found += rule_changes(wanted["alertRules"], rules, channels, remaining)
+        if "alertRules" in complete:
+            found += removals("alertRules", rules, wanted["alertRules"].members())
+    if "alertChannels" in complete:
+        found += removals("alertChannels", channels, named)
+    return found, {name: str(each.get("channelId")) for name, each in channels.items()}
+
+
+def _complete(wanted: dict[str, Place]) -> set[str]:
+    """Return the sections that name everything that the tenant may have."""
+    if "complete" not in wanted:
+        return set()
+    for each in wanted["complete"].items():
+        if each.text() not in COMPLETABLE:
+            raise each.wrong(f"must be one of {', '.join(COMPLETABLE)}")
+        if each.value not in wanted:
+            raise each.wrong(f"there is no section {each.value}")
+    return set(wanted["complete"].texts())
+
+
+def show(session: Session, changes: Sequence[Change]) -> None:
+    """Print the plan."""
+    lines = [line for change in changes for line in change.lines]
+    if session.output.form is Form.JSON:
+        session.output.value([{"path": where, "before": before, "after": after} for where, before, after in lines])
+        return
+    for where, before, after in lines:
+        mark = "+" if before is None else "-" if after is None else "~"
+        values = [json.dumps(value) for value in (before, after) if value is not None]
+        session.output.text(f"{mark} {clean(where)}: {' -> '.join(values)}")
+    session.output.text(f"{len(lines)} to change" if lines else "nothing to change")
+
+
+def send(session: Session, changes: Sequence[Change], channel_ids: Ids) -> None:
+    """Send the requests in order. Raises `CommandError` at the first that is refused, and says how many were sent."""
+    ids = dict(channel_ids)
+    for count, change in enumerate(changes):
+        try:
+            response = session.client.call(_with_ids(change.request, ids))
+        except ClientError as error:
+            paths = ", ".join(where for where, _, _ in change.lines)
+            message = f"{error}\n  at {paths}, after {count} of {len(changes)} requests; repeat to continue"
+            raise CommandError(message, exit_of(error)) from None
+        if change.adds_channel:
+            ids[change.adds_channel] = str(response.get("channelId"))
+
+
+def _with_ids(request: Request, ids: Ids) -> Request:
+    """Return a request with the ids of alert channels in place of their names."""
+    if not isinstance(request.body, dict) or "channels" not in request.body:
+        return request
+    body = {name: value for name, value in request.body.items() if name != "channels"}
+    return replace(request, body={**body, "channelIds": [ids[name] for name in request.body["channels"]]})
+
+
 def is_same(present: Any, wanted: Any) -> bool:
     """Return True if two JSON values are equal. True is not 1."""
     if isinstance(present, bool) or isinstance(wanted, bool):
@@ -54,10 +159,10 @@ def policy_changes(section: Place, client: Client) -> list[Change]:
         if "policy" not in members:
             continue
         present = _pipeline(client, pipeline, place)
-        wanted = members["policy"].members(sorted(present.keys() - NO_POLICY))
-        body = {name: each.value for name, each in wanted.items() if not is_same(present[name], each.value)}
-        lines = [(wanted[name].path, present[name], value) for name, value in body.items()]
-        if lines:
+        known = present.keys() & operation("PATCH pipelines/{pipeline_id}").members
+        wanted = {name: each.value for name, each in members["policy"].members(sorted(known)).items()}
+        if body := _differing(present, wanted):
+            lines = _lines(members["policy"], present, body)
             found.append(Change(lines, Request("PATCH", path("pipelines", pipeline), body=body)))
     return found
 
@@ -127,17 +232,19 @@ def member_changes(section: Place, client: Client, *, complete: bool) -> list[Ch
     given, taken = [], []
     for name, roles in wanted.items():
         have = present.get(name, set())
-        for role in sorted(roles - have):
-            body = {"username": name, "role": role}
-            given.append(Change([(f"members.{name}", None, role)], Request("POST", "members", body=body)))
-        for role in sorted(have - roles):
-            body = {"username": name, "role": role}
-            taken.append(Change([(f"members.{name}", role, None)], Request("POST", "members/remove", body=body)))
+        given += [_role(name, None, role, "members") for role in sorted(roles - have)]
+        taken += [_role(name, role, None, "members/remove") for role in sorted(have - roles)]
     return [*given, *taken]  # in this order, so that no member is without a role in between
 
 
-def by_name(client: Client, target: str) -> Named:
+def _role(username: str, taken: str | None, given: str | None, target: str) -> Change:
+    body = {"username": username, "role": given or taken}
+    return Change([(f"members.{username}", taken, given)], Request("POST", target, body=body))
+
+
+def by_name(client: Client, section: str) -> Named:
     """Return the channels or rules of the tenant by their names."""
+    target, _ = NAMED[section]
     return {str(each.get("name")): each for each in client.pages(target, {}, MOST)}
 
 
@@ -151,19 +258,13 @@ def channel_changes(section: Place, present: Named) -> list[Change]:
         values = {member: each.value for member, each in place.members(_CHANNEL, ("kind",)).items()}
         wanted = {member: stored(values["kind"], member, value) for member, value in values.items()}
         known = present.get(_trimmed(name, place))
+        shown = {**wanted, **_address_of(wanted)}
         if known is None:
-            lines = [(f"alertChannels.{name}", None, {**wanted, **_address_of(wanted)})]
-            request = Request("POST", "alert-channels", body={"name": name, **wanted})
-            found.append(Change(lines, request, adds_channel=name))
+            found.append(_added("alertChannels", name, wanted, shown))
             continue
         _require_same(place, known, wanted, ("kind",))
-        differing = _differing(known, {**wanted, **_address_of(wanted)})
-        lines = [(f"{place.path}.{member}", known.get(member), value) for member, value in differing.items()]
-        if lines:
-            body = {member: wanted[member] for member in differing}
-            found.append(
-                Change(lines, Request("PATCH", path("alert-channels", str(known.get("channelId"))), body=body))
-            )
+        differing = _differing(known, shown)
+        found += _changed("alertChannels", place, known, differing, {member: wanted[member] for member in differing})
     return found
 
 
@@ -180,23 +281,37 @@ def rule_changes(section: Place, present: Named, channels: Named, named: set[str
                 raise members["channels"].wrong(f"there is no alert channel {sorted(unknown)[0]!r}")
         known = present.get(_trimmed(name, place))
         if known is None:
-            request = Request("POST", "alert-rules", body={"name": name, **wanted})
-            found.append(Change([(f"alertRules.{name}", None, wanted)], request))
+            found.append(_added("alertRules", name, wanted, wanted))
             continue
         shown = {**known, "channels": sorted(names.get(str(each), str(each)) for each in known.get("channelIds") or [])}
         _require_same(place, shown, wanted, ("kind", "pipelineId"))
         if isinstance(wanted.get("thresholds"), dict):
             wanted["thresholds"] = {**(shown.get("thresholds") or {}), **wanted["thresholds"]}
         differing = _differing(shown, wanted)
-        lines = [(f"{place.path}.{member}", shown.get(member), value) for member, value in differing.items()]
-        if lines:
-            found.append(Change(lines, Request("PATCH", path("alert-rules", str(known.get("ruleId"))), body=differing)))
+        found += _changed("alertRules", place, shown, differing, differing)
     return found
 
 
-def removals(section: str, present: Named, named: set[str]) -> list[Change]:
+def _added(section: str, name: str, wanted: Mapping[str, Any], shown: Mapping[str, Any]) -> Change:
+    target, _ = NAMED[section]
+    request = Request("POST", target, body={"name": name, **wanted})
+    return Change([(f"{section}.{name}", None, shown)], request, name if section == "alertChannels" else "")
+
+
+def _changed(
+    section: str, place: Place, present: Mapping[str, Any], differing: Mapping[str, Any], body: Mapping[str, Any]
+) -> list[Change]:
+    """Return the change of the `differing` members; none if there is none."""
+    if not differing:
+        return []
+    target, member = NAMED[section]
+    request = Request("PATCH", path(target, str(present.get(member))), body=body)
+    return [Change(_lines(place, present, differing), request)]
+
+
+def removals(section: str, present: Named, named: Collection[str]) -> list[Change]:
     """Return the removals of the channels or rules that the file does not name."""
-    target, member = ("alert-channels", "channelId") if section == "alertChannels" else ("alert-rules", "ruleId")
+    target, member = NAMED[section]
     return [
         Change(
             [(f"{section}.{name}", each.get("kind"), None)],
@@ -211,6 +326,10 @@ def _trimmed(name: str, place: Place) -> str:
     if name != name.strip():
         raise place.wrong("the name must not begin or end with a space")
     return name
+
+
+def _lines(place: Place, present: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    return [(f"{place.path}.{member}", present.get(member), value) for member, value in wanted.items()]
 
 
 def _differing(present: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
