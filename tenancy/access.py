@@ -12,35 +12,23 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from foundation.database.postgresql.outage import violated_constraint
-from foundation.errors import CoordinatorError, NotFound
+from foundation.errors import Conflict, CoordinatorError, Forbidden, NotFound, Unprocessable
 from tenancy import audit
 from tenancy.audit.acts import Act
 from tenancy.models import NAME_ONCE, ApiToken, Membership, Tenant
 from tenancy.roles import Scope, roles_granting
 
 
-class ScopeMissing(CoordinatorError):
-    code = "SCOPE_MISSING"
-    status = 403
-    title = "The token or role does not allow this"
+class ScopeMissing(Forbidden, title="The token or role does not allow this"): ...
 
 
-class TokenLifetimeInvalid(CoordinatorError):
-    code = "TOKEN_LIFETIME_INVALID"
-    status = 422
-    title = "The token's lifetime is not allowed"
+class TokenLifetimeInvalid(Unprocessable, title="The token's lifetime is not allowed"): ...
 
 
-class TokenNameTaken(CoordinatorError):
-    code = "TOKEN_NAME_TAKEN"
-    status = 409
-    title = "The tenant already has a token with this name"
+class TokenNameTaken(Conflict, title="The tenant already has a token with this name"): ...
 
 
-class TokenInvalid(CoordinatorError):
-    code = "NOT_AUTHENTICATED"
-    status = 401
-    title = "A bearer token is required"
+class TokenInvalid(CoordinatorError, status=401, title="A bearer token is required", code="NOT_AUTHENTICATED"): ...
 
 
 def tenants_of(user: User | AnonymousUser, scope: Scope = Scope.READ) -> QuerySet[Tenant]:
