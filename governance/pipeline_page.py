@@ -17,12 +17,11 @@ from governance.activation import pages as activations
 from governance.comparison import pages as comparison
 from governance.gradual import pages as gradual_activations
 from governance.sections import open_holds
-from releases import queries
+from releases import history, queries
 from releases.admin.uploads import ListWithUpload
 from releases.api.history import export
 from releases.errors import NoneActiveThen, ProvenanceKeyMissing
 from releases.models import SWITCHES, Activation, Pipeline, Release
-from releases.pointer import history
 from releases.trust import statement_key, trust
 from tenancy.admin.base import READ, serves
 from tenancy.admin.lists import TenantFilter, text, time

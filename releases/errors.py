@@ -83,7 +83,9 @@ class DeploymentRejected(Unprocessable, title="The verification rejected the rel
 class DeploymentPending(Unavailable, title="The release is not verified yet"): ...
 
 
-class ReleaseNotRegistered(Conflict, title="Only a registered release can be activated, revoked or retired"): ...
+class ReleaseNotRegistered(Conflict, title="Only a registered release can be activated, revoked or retired"):
+    def __init__(self, release_version: str, status: str) -> None:
+        super().__init__(f"Release {release_version!r} is {status}.", releaseStatus=status)
 
 
 class NoActiveRelease(Conflict, title="No release of the pipeline is active"): ...

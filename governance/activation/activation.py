@@ -14,7 +14,7 @@ from django.db import transaction
 from governance.activation import gates
 from governance.activation.gate import Switch, Verdict
 from governance.gradual import ending
-from releases import queries
+from releases import pointer, queries
 from releases.artifacts.soundness import require_verified
 from releases.errors import (
     ApprovalRequired,
@@ -26,8 +26,7 @@ from releases.errors import (
     WorkerRequired,
 )
 from releases.models import Activation, ActivationRequest, Kind, Pipeline, Release
-from releases.pointer import pointer
-from releases.pointer.pointer import require_expected, require_reason, require_registered
+from releases.pointer import require_expected, require_reason, require_registered
 from releases.trust import trust
 from tenancy import audit
 from tenancy.audit.acts import Act
@@ -132,12 +131,9 @@ def activate(
         )
         if complete is not None:
             complete(activation)
-        audit.record(
+        release.record(
             Act.RELEASE_ACTIVATE,
-            tenant=release.pipeline.tenant,
-            actor=actor,
-            object_type="release",
-            object=release.audit_name,
+            actor,
             reason=activation.reason,
             sequence=activation.sequence,
             previous=newest.release.release_version if newest else None,

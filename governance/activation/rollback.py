@@ -5,8 +5,8 @@ from governance.activation import activation, gates
 from governance.activation.gate import Verdict
 from releases import queries
 from releases.errors import NoRollback, NothingToRollBackTo, OperationKeyReused, ReasonRequired, RollbackTooFar
+from releases.history import was_active_lately
 from releases.models import Activation, Kind, Pipeline, Release
-from releases.pointer.history import was_active_lately
 
 
 def target(pipeline: Pipeline) -> Release | None:

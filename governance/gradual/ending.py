@@ -9,12 +9,11 @@ from governance.activation import gates
 from governance.activation.gate import Switch
 from governance.gradual import operations
 from governance.gradual.steps import audited, require_step
-from releases import queries
+from releases import pointer, queries
 from releases.artifacts.soundness import require_verified
 from releases.errors import ApprovalRequired, ReasonRequired, SignatureRequired, SmokeTestRequired, WorkerRequired
 from releases.models import GradualActivation, Kind, Pipeline, Release
-from releases.pointer import pointer
-from releases.pointer.pointer import require_expected, require_reason, require_registered
+from releases.pointer import require_expected, require_reason, require_registered
 from tenancy import audit
 from tenancy.audit.acts import Act
 

@@ -9,7 +9,7 @@ from governance.activation import gates
 from governance.activation.gate import Switch
 from governance.gradual import operations
 from governance.gradual.plan import Plan
-from releases import queries
+from releases import pointer, queries
 from releases.artifacts.soundness import require_verified
 from releases.errors import (
     ApprovalRequired,
@@ -22,8 +22,7 @@ from releases.errors import (
     WorkerRequired,
 )
 from releases.models import Activation, ActivationRequest, GradualActivation, Kind, Pipeline, Release
-from releases.pointer import pointer
-from releases.pointer.pointer import require_expected, require_reason, require_registered
+from releases.pointer import require_expected, require_reason, require_registered
 from tenancy import audit
 from tenancy.audit.acts import Act
 

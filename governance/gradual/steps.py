@@ -6,10 +6,10 @@ from django.db import transaction
 from django.db.models import F
 
 from governance.gradual import operations
+from releases import pointer
 from releases.errors import ApprovalRequired, NoNextStep, StepChanged
 from releases.models import GradualActivation, Kind
-from releases.pointer import pointer
-from releases.pointer.pointer import approval_required, require_expected
+from releases.pointer import approval_required, require_expected
 from tenancy import audit
 from tenancy.audit.acts import Act
 

@@ -123,8 +123,7 @@ def preflight_of(switch: Switch, judged: list[Gate]) -> Preflight:
 def _unfit(release: Release) -> list[CoordinatorError]:
     """Return why the release itself cannot become active."""
     if release.status != Status.REGISTERED:
-        detail = f"Release {release.release_version!r} is {release.status}."
-        return [ReleaseNotRegistered(detail, releaseStatus=release.status)]
+        return [ReleaseNotRegistered(release.release_version, release.status)]
     try:
         require_sound(release)
     except CoordinatorError as refusal:

@@ -4,9 +4,9 @@ from governance.activation.gate import Gate, Switch, met, unmet, warning
 from governance.gradual import operations
 from governance.requests import states
 from releases.errors import ApprovalRequired, OverrideNotAllowed, RequestOutdated
+from releases.history import was_active_lately
 from releases.models import ActivationRequest, Kind
-from releases.pointer.history import was_active_lately
-from releases.pointer.pointer import approval_required
+from releases.pointer import approval_required
 
 NAME = "approval"
 

@@ -15,16 +15,14 @@ from governance.gradual.plan import Plan
 from governance.gradual.start import require_startable
 from governance.requests import states
 from governance.requests.carrying_out import carry_out
-from releases import queries
+from releases import pointer, queries
 from releases.errors import (
     ActivationTimeInvalid,
-    ActiveReleaseChanged,
     OperationKeyReused,
     ReasonRequired,
-    ReleaseNotRegistered,
 )
 from releases.models import ActivationRequest, Pipeline, Release
-from releases.states import UNDECIDED, RequestStatus, Status
+from releases.states import UNDECIDED, RequestStatus
 from tenancy import audit
 from tenancy.audit.acts import Act
 
@@ -69,7 +67,8 @@ def ask(
             now = queries.clock()
             _require_in_range(now, activate_at)
             release.refresh_from_db(fields=("status",))
-            _require_ready(pipeline, release, expected_release_version)
+            pointer.require_registered(release)
+            pointer.require_expected(pipeline.activation, expected_release_version)
             if plan is not None:
                 require_startable(pipeline, release, expected_release_version)
             expires_at = now + timedelta(hours=pipeline.approval_hours)
@@ -156,16 +155,3 @@ def _require_in_range(now: datetime, activate_at: datetime | None) -> None:
         message = f"must be in the future, and at most {FURTHEST.days} days away"
         error = {"field": "activateAt", "code": ActivationTimeInvalid.code, "message": message}
         raise ActivationTimeInvalid(f"The time of the activation {message}.", errors=[error])
-
-
-def _require_ready(pipeline: Pipeline, release: Release, expected: str | None) -> None:
-    if release.status != Status.REGISTERED:
-        raise ReleaseNotRegistered(
-            f"Release {release.release_version!r} is {release.status}.", releaseStatus=release.status
-        )
-    active = pipeline.activation.release.release_version if pipeline.activation else ""
-    if expected is not None and expected != active:
-        raise ActiveReleaseChanged(
-            f"The expected active release is {expected or 'none'!r}, but the active release is {active or 'none'!r}.",
-            activeReleaseVersion=active or None,
-        )

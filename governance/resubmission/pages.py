@@ -17,7 +17,7 @@ from executions.models.states import TERMINAL, State
 from foundation.errors import CoordinatorError
 from governance.resubmission.resubmission import UNCHANGED, resubmit
 from releases.models import Release
-from releases.pointer.skew import open_or_replaced
+from releases.pointer import open_or_replaced
 from releases.states import Status
 from tenancy.access import actor
 from tenancy.admin.base import ReadOnlyAdmin, problem_of, serves

@@ -14,11 +14,10 @@ from django.utils import timezone
 
 from executions.lifecycle import statements
 from foundation.database import guarded_update
-from releases.errors import ReasonRequired, ReleaseNotRegistered, RetirementBlocked
+from releases import pointer
+from releases.errors import ReasonRequired, RetirementBlocked
 from releases.models import ActivationRequest, GradualActivation, Pipeline, Release, Retirement
-from releases.pointer import skew
 from releases.states import MOVES, UNDECIDED, RequestStatus, Status
-from tenancy import audit
 from tenancy.audit.acts import Act
 
 
@@ -64,7 +63,7 @@ def blockers(release: Release) -> list[Blocker]:
     own = [Blocker(Kind.ACTIVE, 1)] if is_active else []
     if is_gradual:
         own.append(Blocker(Kind.GRADUAL, 1))
-    if skew.opening(release).is_in_grace:
+    if pointer.opening(release).is_in_grace:
         own.append(Blocker(Kind.SKEW_GRACE, 1))
     return [*own, *_requests(release), *_executions(release)]
 
@@ -128,10 +127,7 @@ def retire(release: Release, *, actor: str, reason: str, give_up_failures: bool 
 
 
 def _retire(locked: Release, actor: str, reason: str, give_up_failures: bool) -> Retirement:
-    if locked.status != Status.REGISTERED:
-        raise ReleaseNotRegistered(
-            f"Release {locked.release_version!r} is {locked.status}.", releaseStatus=locked.status
-        )
+    pointer.require_registered(locked)
     found = blockers(locked)
     given_up = [each for each in found if give_up_failures and each.kind in FAILURES]
     if left := [each for each in found if each not in given_up]:
@@ -146,15 +142,7 @@ def _retire(locked: Release, actor: str, reason: str, give_up_failures: bool) ->
     count = sum(each.count for each in given_up)
     log.info("%s retired %s and gave up %d failures", actor, locked, count)
     event = Retirement.objects.create(release=locked, actor=actor, reason=reason, given_up_failures=count)
-    audit.record(
-        Act.RELEASE_RETIRE,
-        tenant=locked.pipeline.tenant,
-        actor=actor,
-        object_type="release",
-        object=locked.audit_name,
-        reason=reason,
-        givenUpFailures=count,
-    )
+    locked.record(Act.RELEASE_RETIRE, actor, reason=reason, givenUpFailures=count)
     return event
 
 

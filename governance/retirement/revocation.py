@@ -11,11 +11,10 @@ from foundation.database import guarded_update
 from governance.gradual import ending
 from governance.requests import states
 from governance.retirement import revoked
+from releases import pointer
 from releases.errors import ReasonRequired, ReleaseNotRegistered
 from releases.models import Release, Revocation
-from releases.pointer import pointer
 from releases.states import MOVES, Status
-from tenancy import audit
 from tenancy.audit.acts import Act
 
 Order = Revocation.OpenExecutions
@@ -50,12 +49,9 @@ def revoke(release: Release, *, actor: str, reason: str, open_executions: Order 
             )
             states.fail_revoked(event)
             revoked.follow(event)
-            audit.record(
+            release.record(
                 Act.RELEASE_REVOKE,
-                tenant=release.pipeline.tenant,
-                actor=actor,
-                object_type="release",
-                object=release.audit_name,
+                actor,
                 reason=event.reason,
                 openExecutions=open_executions.value,
                 **({"withdrawnCandidate": withdrawn.candidate.release_version} if withdrawn else {}),
@@ -71,7 +67,5 @@ def _first(release: Release) -> Revocation:
     found = Revocation.objects.filter(release=release).first()
     if found is None:
         release.refresh_from_db(fields=("status",))
-        raise ReleaseNotRegistered(
-            f"Release {release.release_version!r} is {release.status}.", releaseStatus=release.status
-        )
+        raise ReleaseNotRegistered(release.release_version, release.status)
     return found

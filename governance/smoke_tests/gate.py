@@ -3,8 +3,8 @@
 from governance.activation.gate import Gate, Switch, met, unmet
 from governance.smoke_tests.smoke_tests import newest_passed
 from releases.errors import SmokeTestRequired
+from releases.history import was_active_lately
 from releases.models import Kind
-from releases.pointer.history import was_active_lately
 
 NAME = "smoke test"
 

@@ -8,7 +8,6 @@ from releases.errors import AttachmentInvalid, AttachmentsFull, AttachmentUnknow
 from releases.models import Attachment, Pipeline, Release
 from releases.states import PENDING, Status
 from releases.trust.evidence import Evidence, examine
-from tenancy import audit
 from tenancy.audit.acts import Act
 from wire.documents.descriptor import Descriptor, descriptor_from_json
 from wire.findings import DocumentError, Finding
@@ -70,23 +69,14 @@ def attach(release: Release, contents: Sequence[bytes], *, actor: str) -> list[A
         held = set(locked.attachments.values_list("digest", flat=True))
         new = [each for each in evidence if each.digest not in held]
         if new and locked.status not in {*PENDING, Status.REGISTERED}:
-            raise ReleaseNotRegistered(
-                f"Release {locked.release_version!r} is {locked.status}.", releaseStatus=locked.status
-            )
+            raise ReleaseNotRegistered(locked.release_version, locked.status)
         if len(held) + len(new) > Attachment.MAX_PER_RELEASE:
             raise AttachmentsFull(
                 f"A release can have at most {Attachment.MAX_PER_RELEASE} attachments. It already has {len(held)}."
             )
         written = write(locked, new, actor=actor, after=len(held))
         if new:
-            audit.record(
-                Act.RELEASE_ATTACH,
-                tenant=release.pipeline.tenant,
-                actor=actor,
-                object_type="release",
-                object=release.audit_name,
-                digests=[each.digest for each in new],
-            )
+            release.record(Act.RELEASE_ATTACH, actor, digests=[each.digest for each in new])
         return written
 
 

@@ -19,10 +19,9 @@ from governance.requests.requests import expire, withdraw
 from governance.requests.votes import Decision
 from governance.retirement.retirement import blockers, retire
 from governance.retirement.revocation import revoke
-from releases import policy, queries
+from releases import pointer, policy, queries
 from releases.artifacts import blob_lock
 from releases.models import Activation, ActivationRequest, GradualActivation, Kind, Release, Vote
-from releases.pointer import pointer
 from tenancy.models import AuditEntry, Membership
 from tests import gradual, making
 from tests.cases import cases
