@@ -19,10 +19,10 @@ from releases.api.multipart import ATTACHMENT_FIELD, ReleaseUpload, receive
 from releases.api.pipelines import PausableView, with_pauses
 from releases.api.trusted_keys import AttachmentView, FindingView, TrustView
 from releases.models import IDENTITY_LENGTH, Artifact, Attachment, Blob, Deployment, Release, Retirement, Revocation
-from releases.registration import attachments, registrar
+from releases.registration import registrar
 from releases.registration.progress import findings_so_far
 from releases.states import Status
-from releases.trust import trust
+from releases.trust import attachments, trust
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.quotas import StorageQuotaReached

@@ -12,9 +12,10 @@ from releases.artifacts import blob_lock, blobs
 from releases.artifacts.store import StagedBlob
 from releases.errors import DescriptorInvalid, ReleaseConflict
 from releases.models import Artifact, Pipeline, Release, WorkerGate
-from releases.registration import attachments, image_registry, missing_bytes, upload_quotas
+from releases.registration import image_registry, missing_bytes, upload_quotas
 from releases.states import Status
-from releases.trust.evidence import Evidence
+from releases.trust import attachments
+from releases.trust.attachments import Evidence
 from tenancy.audit.acts import Act
 from tenancy.models import Tenant
 from wire.documents.descriptor import (

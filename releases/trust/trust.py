@@ -15,7 +15,7 @@ from django.db.models import QuerySet
 from releases.errors import KeyConflict, KeyInvalid, KeyUnknown, ReasonRequired
 from releases.models import Attachment, KeyRevocation, Pipeline, Release, SignaturePolicy, TrustedKey
 from releases.states import AttachmentKind
-from releases.trust.evidence import envelope_of
+from releases.trust.attachments import envelope_of
 from tenancy import audit
 from tenancy.audit.acts import Act
 from tenancy.models import Tenant

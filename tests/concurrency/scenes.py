@@ -32,9 +32,9 @@ from governance.retirement.revocation import Order, revoke
 from releases.artifacts import blobs
 from releases.artifacts import retention as bytes_retention
 from releases.models import Blob, Release
-from releases.registration import attachments
 from releases.registration.registrar import register
 from releases.registration.verification import verify_release
+from releases.trust import attachments
 from tenancy.models import Tenant
 from tests import gradual, making, requesting, signing
 from tests.concurrency.sessions import Call

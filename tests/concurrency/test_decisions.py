@@ -28,8 +28,7 @@ from governance.retirement.retirement import retire
 from governance.retirement.revocation import revoke
 from releases import policy
 from releases.models import Attachment, Kind, Pipeline, Release
-from releases.registration import attachments
-from releases.trust import trust
+from releases.trust import attachments, trust
 from tests import making, signing
 from tests.cases import returning
 from tests.concurrency import scenes

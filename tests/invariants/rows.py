@@ -51,8 +51,7 @@ from releases.models import (
     Pipeline,
     Release,
 )
-from releases.registration import attachments
-from releases.trust import trust
+from releases.trust import attachments, trust
 from tenancy import access, quotas, saved_views
 from tenancy.login_throttle import Attempt
 from tenancy.models import Allowance, Grant, Membership, SavedView, Tenant

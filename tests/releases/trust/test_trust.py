@@ -11,9 +11,8 @@ from governance.activation.activation import activate, planned
 from releases import policy
 from releases.errors import AttachmentInvalid, AttachmentUnknown, KeyConflict, KeyInvalid, KeyUnknown
 from releases.models import Release
-from releases.registration import attachments
 from releases.registration.verification import verify_release
-from releases.trust import trust
+from releases.trust import attachments, trust
 from releases.trust.trust import Standing, Verdict
 from tenancy.models import Tenant
 from tests import making, signing
