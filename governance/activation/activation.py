@@ -7,7 +7,6 @@ their release.
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from django.db import transaction
 
@@ -63,15 +62,10 @@ def previewed(release: Release) -> Switch:
     return replace(switch, signers=trust.signers_by_release([release, *active]))
 
 
-def _audited(release: Release, *, actor: str, **_: Any) -> dict[str, Any]:
-    tenant, name = release.pipeline.tenant, release.audit_name
-    return {"tenant": tenant, "actor": actor, "object_type": "release", "object": name}
-
-
 @audit.denials(
     Act.RELEASE_ACTIVATE,
     *(ApprovalRequired, OverrideNotAllowed, ReasonRequired, SignatureRequired, SmokeTestRequired, WorkerRequired),
-    of=_audited,
+    of=Release.audited,
 )
 def activate(
     release: Release,

@@ -1,7 +1,6 @@
 """Starts a gradual activation: its first step gives the candidate a share of the new executions."""
 
 from collections.abc import Callable
-from typing import Any
 
 from django.db import transaction
 
@@ -27,15 +26,10 @@ from tenancy import audit
 from tenancy.audit.acts import Act
 
 
-def _audited(candidate: Release, *_: Any, actor: str, **__: Any) -> dict[str, Any]:
-    tenant, name = candidate.pipeline.tenant, candidate.audit_name
-    return {"tenant": tenant, "actor": actor, "object_type": "release", "object": name}
-
-
 @audit.denials(
     Act.GRADUAL_ACTIVATION_START,
     *(ApprovalRequired, ReasonRequired, SignatureRequired, SmokeTestRequired, WorkerRequired),
-    of=_audited,
+    of=Release.audited,
 )
 def start(
     candidate: Release,

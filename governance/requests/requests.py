@@ -30,12 +30,7 @@ FURTHEST = timedelta(days=365)
 """How far in the future the time of an activation may be."""
 
 
-def _audited(release: Release, *, actor: str, **_: Any) -> dict[str, Any]:
-    tenant, name = release.pipeline.tenant, release.audit_name
-    return {"tenant": tenant, "actor": actor, "object_type": "release", "object": name}
-
-
-@audit.denials(Act.ACTIVATION_REQUEST_CREATE, ReasonRequired, of=_audited)
+@audit.denials(Act.ACTIVATION_REQUEST_CREATE, ReasonRequired, of=Release.audited)
 def ask(
     release: Release,
     *,

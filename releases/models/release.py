@@ -97,8 +97,12 @@ class Release(models.Model):
 
     def record(self, act: Act, actor: str, **details: Any) -> None:
         """Record an act on the release in the audit log of its tenant. See `audit.record`."""
-        tenant = self.pipeline.tenant
-        audit.record(act, tenant=tenant, actor=actor, object_type="release", object=self.audit_name, **details)
+        audit.record(act, **self.audited(actor=actor), **details)
+
+    def audited(self, *_: Any, actor: str, **__: Any) -> dict[str, Any]:
+        """Return the arguments of an entry of the audit log that name the release and the actor."""
+        tenant, name = self.pipeline.tenant, self.audit_name
+        return {"tenant": tenant, "actor": actor, "object_type": "release", "object": name}
 
     @property
     def identity(self) -> ReleaseIdentity:

@@ -107,11 +107,8 @@ class Standing(StrEnum):
     """The combined verdict on all signatures over the descriptor of a release."""
 
     SIGNED = "SIGNED"
-    """At least one trusted key signed it."""
     REVOKED_KEYS = "REVOKED_KEYS"
-    """Only revoked keys signed it."""
     UNTRUSTED = "UNTRUSTED"
-    """It has signatures, but none by a trusted key."""
     UNSIGNED = "UNSIGNED"
 
 
