@@ -55,7 +55,7 @@ def change(channel: AlertChannel, *, actor: str, **changes: Any) -> AlertChannel
     values = {name: getattr(channel, name) for name in _CHANGING if name in changes}
     with named_once(channel.name), transaction.atomic():
         if values and not AlertChannel.objects.filter(pk=channel.pk, removed_at=None).update(**values):
-            raise _removed(channel)
+            raise AlertChannelUnknown(f"There is no alert channel {channel.pk}.")
         # The address and the name of the secret may tell where secrets are, so they are not recorded.
         _record(Act.ALERT_CHANNEL_CHANGE, channel, actor, changed=sorted(values))
     return channel
@@ -65,7 +65,7 @@ def remove(channel: AlertChannel, *, actor: str) -> None:
     """Remove a channel from all rules. Its deliveries stay. Raises `AlertChannelUnknown` if it was removed."""
     with transaction.atomic():
         if not AlertChannel.objects.filter(pk=channel.pk, removed_at=None).update(removed_at=Now()):
-            raise _removed(channel)
+            raise AlertChannelUnknown(f"There is no alert channel {channel.pk}.")
         RuleChannel.objects.filter(channel=channel).delete()
         _record(Act.ALERT_CHANNEL_REMOVE, channel, actor)
 
@@ -80,11 +80,7 @@ def _assign(channel: AlertChannel, changes: dict[str, Any]) -> None:
 def _wrong(channel: AlertChannel) -> dict[str, str]:
     if channel.kind not in Kind.values:
         return {"kind": f"must be one of {', '.join(Kind.values)}"}
-    return {
-        "name": wrong_name(channel.name),
-        "address": _wrong_address(channel),
-        "secret": _wrong_secret(channel),
-    }
+    return {"name": wrong_name(channel.name), "address": _wrong_address(channel), "secret": _wrong_secret(channel)}
 
 
 def _wrong_address(channel: AlertChannel) -> str:
@@ -93,15 +89,9 @@ def _wrong_address(channel: AlertChannel) -> str:
         return f"must have at most {LONGEST_ADDRESS} characters"
     if channel.kind == Kind.SLACK:
         return "must be empty: the URL of a Slack channel is a secret" if address else ""
-    return _wrong_recipients(address) if channel.kind == Kind.EMAIL else _wrong_url(address)
-
-
-def _wrong_url(address: str) -> str:
-    try:
-        web_address.split(address)
-    except ValueError:
-        return "must be an http or https URL without user info and fragment"
-    return ""
+    if channel.kind == Kind.EMAIL:
+        return _wrong_recipients(address)
+    return "" if web_address.is_web_address(address) else "must be an http or https URL without user info and fragment"
 
 
 def _wrong_recipients(address: str) -> str:
@@ -124,10 +114,6 @@ def _wrong_secret(channel: AlertChannel) -> str:
 
 def _record(act: Act, channel: AlertChannel, actor: str, **details: Any) -> None:
     audit.record(act, tenant=channel.tenant, actor=actor, object_type="alert_channel", object=channel.name, **details)
-
-
-def _removed(channel: AlertChannel) -> AlertChannelUnknown:
-    return AlertChannelUnknown(f"There is no alert channel {channel.pk}.")
 
 
 def require_valid(error: type[CoordinatorError], rules: Mapping[str, str]) -> None:

@@ -57,11 +57,9 @@ class Look:
         return Q() if self.rule.pipeline_id is None else Q(**{lookup: self.rule.pipeline_id})
 
     def names(self, pipeline_id: str) -> bool:
-        """Return True if the rule is for the pipeline with this name."""
         return self.rule.pipeline is None or self.rule.pipeline.pipeline_id == pipeline_id
 
     def rows(self, statement: str, **more: Any) -> list[tuple[Any, ...]]:
-        """Return the rows that a statement finds."""
         shared = {"tenant": self.rule.tenant_id, "pipeline": self.rule.pipeline_id, "most": MOST_FOUND}
         with connection.cursor() as cursor:
             cursor.execute(statement, {**shared, **more})

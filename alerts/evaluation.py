@@ -64,13 +64,18 @@ def evaluate() -> int:
 def evaluate_rule(rule: AlertRule) -> int:
     """Judge one rule. Return how many of its alerts fired or were resolved."""
     firing = frozenset(rule.alerts.filter(state=Alert.State.FIRING).values_list("subject", flat=True))
-    found = _found(rule, firing)
+    found: list[Finding] = []
+    if rule.enabled and rule.removed_at is None:
+        with time_limit(CONDITION_SECONDS):
+            found = CONDITIONS[Kind(rule.kind)](Look(rule, firing))
     if not found and not firing:
         return 0
+    # The texts of findings are cut, so that they fit their columns.
+    stored = [{name: text[: LONGEST[name]] for name, text in asdict(finding).items()} for finding in found]
     parameters: dict[str, Any] = {
         "rule": rule.pk,
         "actor": ACTOR,
-        "found": json.dumps([_stored(finding) for finding in found]),
+        "found": json.dumps(stored),
         "subjects": [finding.subject for finding in found],
         "cut": len(found) >= MOST_FOUND,
         "seconds": CLEAR_SECONDS,
@@ -85,18 +90,6 @@ def evaluate_rule(rule: AlertRule) -> int:
         resolved = int(cursor.rowcount)
         cursor.execute(statements.NOTIFY, parameters)
     return fired + resolved
-
-
-def _found(rule: AlertRule, firing: frozenset[str]) -> list[Finding]:
-    if not rule.enabled or rule.removed_at is not None:
-        return []
-    with time_limit(CONDITION_SECONDS):
-        return CONDITIONS[Kind(rule.kind)](Look(rule, firing))
-
-
-def _stored(finding: Finding) -> dict[str, str]:
-    """Return the finding with texts that fit their columns."""
-    return {name: str(text)[: LONGEST[name]] for name, text in asdict(finding).items()}
 
 
 def silence(alert: Alert, *, until: datetime | None, actor: str) -> Alert:
@@ -131,23 +124,20 @@ def remove_old(*, seconds: float) -> int:
     were removed.
     """
     deadline = time.monotonic() + seconds
+    retention = {"days": settings.ALERT_RETENTION_DAYS, "limit": settings.SWEEP_LIMIT}
     removed = 0
     for batch in (_remove_alerts, _remove_deliveries):
         while time.monotonic() < deadline:
-            count = batch()
+            count = batch(retention)
             removed += count
             if not count:
                 break
     return removed
 
 
-def _retention() -> dict[str, int]:
-    return {"days": settings.ALERT_RETENTION_DAYS, "limit": settings.SWEEP_LIMIT}
-
-
-def _remove_alerts() -> int:
+def _remove_alerts(retention: dict[str, int]) -> int:
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(statements.REMOVE_ALERTS, _retention())
+        cursor.execute(statements.REMOVE_ALERTS, retention)
         ids = [alert_id for (alert_id,) in cursor.fetchall()]
         if ids:
             cursor.execute(statements.REMOVE_DELIVERIES_OF_ALERTS, [ids])
@@ -155,7 +145,7 @@ def _remove_alerts() -> int:
     return len(ids)
 
 
-def _remove_deliveries() -> int:
+def _remove_deliveries(retention: dict[str, int]) -> int:
     with connection.cursor() as cursor:
-        cursor.execute(statements.REMOVE_DELIVERIES, _retention())
+        cursor.execute(statements.REMOVE_DELIVERIES, retention)
         return int(cursor.rowcount)

@@ -22,8 +22,6 @@ class Threshold:
 
 
 class Kind(models.TextChoices):
-    """What a rule looks for."""
-
     NEW_FAILURE_GROUP = "newFailureGroup", "New failure group"
     FAILURE_RATE = "failureRate", "Failure rate"
     STRANDED = "stranded", "Stranded work"

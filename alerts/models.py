@@ -18,13 +18,30 @@ LONGEST: Final = {"subject": 500, "title": 500, "detail": 1000, "path": 500}
 """How many characters the texts of an alert have at most."""
 
 
-class AlertChannel(models.Model):
+class Configured(models.Model):
+    """What a person of the tenant adds under a name. `removed_at` is null until a person removes it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(max_length=LONGEST_NAME)
+    enabled = models.BooleanField(default=True)
+    created_by = models.CharField(max_length=200)
+    created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
+    removed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        abstract = True
+        ordering = ("name", "id")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class AlertChannel(Configured):
     """A receiver of messages. Its kind never changes.
 
     A webhook has a URL as its `address`, e-mail has one or more addresses, separated by commas. `secret` is the name of
     a secret in ALERT_SECRETS: the URL of a Slack channel, and the key that signs a webhook. A webhook without one is
-    signed with the webhook key of the tenant. `removed_at` is null until a person removes the channel; its
-    deliveries stay.
+    signed with the webhook key of the tenant. The deliveries of a removed channel stay.
     """
 
     class Kind(models.TextChoices):
@@ -32,19 +49,12 @@ class AlertChannel(models.Model):
         EMAIL = "email", "E-mail"
         SLACK = "slack", "Slack"
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="alert_channels", db_index=False)
-    name = models.CharField(max_length=LONGEST_NAME)
     kind = models.CharField(max_length=10, choices=Kind)
     address = models.CharField(max_length=LONGEST_ADDRESS, blank=True)
     secret = models.CharField(max_length=100, blank=True)
-    enabled = models.BooleanField(default=True)
-    created_by = models.CharField(max_length=200)
-    created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
-    removed_at = models.DateTimeField(null=True)
 
-    class Meta:
-        ordering = ("name", "id")
+    class Meta(Configured.Meta):
         constraints = (
             models.UniqueConstraint(
                 fields=("tenant", "name"), condition=Q(removed_at=None), name="alert_channel_name_once"
@@ -57,9 +67,6 @@ class AlertChannel(models.Model):
             ),
         )
 
-    def __str__(self) -> str:
-        return self.name
-
     @property
     def shown_address(self) -> str:
         """The address without the parts of a URL that may be secret: its path and its query."""
@@ -69,28 +76,21 @@ class AlertChannel(models.Model):
         return f"{parts.scheme}://{parts.netloc}/{'…' if parts.path.strip('/') or parts.query else ''}"
 
 
-class AlertRule(models.Model):
+class AlertRule(Configured):
     """A rule of a tenant, or of one of its pipelines. Its kind and its pipeline never change.
 
     `thresholds` has every threshold of the kind (`alerts.kinds`). No messages are sent until `silenced_until`. The
-    alerts of a rule that is disabled or removed are resolved. `removed_at` is null until a person removes the rule.
+    alerts of a rule that is disabled or removed are resolved.
     """
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="alert_rules", db_index=False)
-    name = models.CharField(max_length=LONGEST_NAME)
     kind = models.CharField(max_length=20, choices=Kind)
     thresholds = models.JSONField(default=dict)
     pipeline = models.ForeignKey(Pipeline, on_delete=models.PROTECT, null=True, related_name="alert_rules")
     channels = models.ManyToManyField(AlertChannel, through="RuleChannel", related_name="rules")
-    enabled = models.BooleanField(default=True)
     silenced_until = models.DateTimeField(null=True)
-    created_by = models.CharField(max_length=200)
-    created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
-    removed_at = models.DateTimeField(null=True)
 
-    class Meta:
-        ordering = ("name", "id")
+    class Meta(Configured.Meta):
         constraints = (
             models.UniqueConstraint(
                 fields=("tenant", "name"), condition=Q(removed_at=None), name="alert_rule_name_once"
@@ -98,16 +98,11 @@ class AlertRule(models.Model):
             models.CheckConstraint(condition=Q(kind__in=Kind.values), name="alert_rule_kind_known"),
         )
 
-    def __str__(self) -> str:
-        return self.name
-
     def threshold(self, name: str) -> int:
         return int(self.thresholds[name])
 
 
 class RuleChannel(models.Model):
-    """One channel of a rule."""
-
     rule = models.ForeignKey(AlertRule, on_delete=models.PROTECT, related_name="links", db_index=False)
     channel = models.ForeignKey(AlertChannel, on_delete=models.PROTECT, related_name="links")
 

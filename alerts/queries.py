@@ -1,14 +1,16 @@
 """Reads alerts, rules and channels of a tenant. The caller has checked access to the tenant."""
 
 import uuid
-from typing import Final
+from typing import Final, TypeVar
 
-from django.db.models import Prefetch, QuerySet
+from django.db.models import Model, Prefetch, QuerySet
 
 from alerts.errors import AlertChannelUnknown, AlertRuleUnknown, AlertUnknown
 from alerts.models import Alert, AlertChannel, AlertDelivery, AlertRule
+from foundation.errors import CoordinatorError
 from tenancy.models import Tenant
 
+Row = TypeVar("Row", bound=Model)
 DELIVERIES_SHOWN: Final = 20
 _LIVE_CHANNELS = Prefetch("channels", AlertChannel.objects.filter(removed_at=None))
 
@@ -21,10 +23,7 @@ def rules(tenant: Tenant) -> QuerySet[AlertRule]:
 
 def rule(tenant: Tenant, rule_id: uuid.UUID) -> AlertRule:
     """Return one rule. Raises `AlertRuleUnknown`."""
-    found = rules(tenant).filter(pk=rule_id).first()
-    if found is None:
-        raise AlertRuleUnknown(f"There is no alert rule {rule_id}.")
-    return found
+    return _one(rules(tenant), rule_id, AlertRuleUnknown(f"There is no alert rule {rule_id}."))
 
 
 def channels(tenant: Tenant) -> QuerySet[AlertChannel]:
@@ -34,10 +33,7 @@ def channels(tenant: Tenant) -> QuerySet[AlertChannel]:
 
 def channel(tenant: Tenant, channel_id: uuid.UUID) -> AlertChannel:
     """Return one channel. Raises `AlertChannelUnknown`."""
-    found = channels(tenant).filter(pk=channel_id).first()
-    if found is None:
-        raise AlertChannelUnknown(f"There is no alert channel {channel_id}.")
-    return found
+    return _one(channels(tenant), channel_id, AlertChannelUnknown(f"There is no alert channel {channel_id}."))
 
 
 def alerts(tenant: Tenant) -> QuerySet[Alert]:
@@ -47,9 +43,13 @@ def alerts(tenant: Tenant) -> QuerySet[Alert]:
 
 def alert(tenant: Tenant, alert_id: uuid.UUID) -> Alert:
     """Return one alert. Raises `AlertUnknown`."""
-    found = alerts(tenant).filter(pk=alert_id).first()
+    return _one(alerts(tenant), alert_id, AlertUnknown(f"There is no alert {alert_id}."))
+
+
+def _one(rows: QuerySet[Row], key: uuid.UUID, unknown: CoordinatorError) -> Row:
+    found = rows.filter(pk=key).first()
     if found is None:
-        raise AlertUnknown(f"There is no alert {alert_id}.")
+        raise unknown
     return found
 
 

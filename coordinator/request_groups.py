@@ -14,7 +14,7 @@ from django.conf import settings
 from foundation.scheduling.fair_slots import Group
 from foundation.timed_cache import TimedCache
 from tenancy.api.authentication import tenant_of
-from tenancy.client_address import client_address
+from tenancy.origin import client_address
 
 _sessions: TimedCache[str, str] = TimedCache(seconds=300, most=10_000)
 """The ids of the users who were logged in at a recent request, by session."""

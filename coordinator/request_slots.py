@@ -28,7 +28,7 @@ from foundation.api.streaming import ARRIVED, PAUSE, PLACE
 from foundation.errors import SlowRequestsBusy, TooManyRequests
 from foundation.scheduling.fair_slots import NO_GROUP, FairSlots, Group
 from foundation.telemetry.liveness import Liveness
-from tenancy.client_address import client_address
+from tenancy.origin import client_address
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 READ_AHEAD_BYTES = 64 * 1024

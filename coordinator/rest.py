@@ -70,7 +70,7 @@ SPECTACULAR_SETTINGS = {
         "ActivationKind": "releases.models.Kind",
         "GradualActivationStatus": "releases.models.GradualActivation.Status",
         "GradualActivationCause": "releases.models.GradualActivation.Cause",
-        "GateVerdict": "governance.activation.gate.Verdict",
+        "GateVerdict": "governance.activation.gates.Verdict",
         "PreflightConcern": "governance.preflight.preflight.Concern",
         "DriftKind": "governance.drift.drift.Kind",
         "DriftSubject": "governance.drift.drift.Subject",

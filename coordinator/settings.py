@@ -316,8 +316,8 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
-    {"NAME": "tenancy.passwords.DistinctCharacters"},
-    {"NAME": "tenancy.passwords.TokensEndWithPassword"},
+    {"NAME": "tenancy.login.DistinctCharacters"},
+    {"NAME": "tenancy.login.TokensEndWithPassword"},
 ]
 AUTHENTICATION_BACKENDS = ["tenancy.login.ThrottledBackend"]
 LOGIN_ATTEMPTS = env.integer("LOGIN_ATTEMPTS", 5)

@@ -5,11 +5,12 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView
 
-from alerts.api import urls as alerts_urls
+from alerts.api import alerts as alerts_api
+from alerts.api import configuration as alert_configuration_api
 from coordinator import health, palette
 from coordinator.monitoring import api as monitoring
-from executions.api import urls as executions_urls
-from executions.api.interactions import Resume
+from executions import urls as executions_urls
+from executions.awaits.api import Resume
 from governance import urls as governance_urls
 from interop import urls as interop_urls
 from releases.api import urls as releases_urls
@@ -25,7 +26,8 @@ tenant_api = [
     *releases_urls.urlpatterns,
     *members_api.urlpatterns,
     *audit_api.urlpatterns,
-    *alerts_urls.urlpatterns,
+    *alerts_api.urlpatterns,
+    *alert_configuration_api.urlpatterns,
     *monitoring.urlpatterns,
 ]
 

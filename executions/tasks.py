@@ -18,8 +18,8 @@ from executions.lifecycle import outcome, rest_calls, retention
 from executions.state_machine import moves
 from executions.statistics import finished
 from executions.transports.rest import capabilities
-from executions.transports.rest.transport import CALL_TASK
-from executions.workers import instructions, message_path, refusals, registry
+from executions.transports.rest.calls import CALL_TASK
+from executions.workers import instructions, message_path, registry
 from executions.workers.eligibility import CHECK_TASK
 from executions.workers.tenant_keys import active_keys
 from foundation.scheduling import places
@@ -74,7 +74,7 @@ def record(message: Any) -> None:
             return
         group = decode(verified, OutcomeGroup)
     except ProtocolError as error:
-        refusals.refuse_outcomes(message, error)
+        instructions.refuse_outcomes(message, error)
         return
     if outcome.record(verified.identity, group):
         wakeup.send_once(registry.DISPATCH_TASK)  # its places are free
@@ -90,9 +90,9 @@ def heartbeat(message: Any) -> None:
         registry.take_heartbeat(tenant, verified.identity, body, sent_at)
         metrics.heartbeats.add(tenant.slug, verified.identity.pipeline_id, verified.identity.release_version)
     except WorkerLimitReached as error:
-        refusals.refuse_heartbeat(message, ProtocolError(error.code, error.detail))
+        instructions.refuse_heartbeat(message, ProtocolError(error.code, error.detail))
     except ProtocolError as error:
-        refusals.refuse_heartbeat(message, error)
+        instructions.refuse_heartbeat(message, error)
 
 
 @shared_task(name=CALL_TASK, acks_late=False)

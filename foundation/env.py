@@ -1,13 +1,12 @@
 """Typed readers of environment variables. The settings module declares each variable with one of them.
 
 All invalid and missing variables are reported together when a process starts. No message contains a variable's value.
-
-This does not use environs (ADR 42). It stops at an unreadable file, ignores a value if there is a file too, and returns
-None for an invalid value, so that settings computed from it fail before the problems are reported.
+ADR 42 says why this is no library.
 """
 
 import json
 import math
+import os
 import re
 import ssl
 from collections.abc import Callable, Collection, Mapping
@@ -64,11 +63,8 @@ class Environment:
 
     def secret(self, name: str, *, shortest: int = 1, required: bool = True) -> str:
         """A value of at least `shortest` characters that no page, log or error may contain; empty if not required."""
-
-        def parse(value: str) -> str:
-            return _secret(value, shortest) if value else ""
-
-        return self._read(name, "secret", parse, None if required else "", secret=True)
+        default = None if required else ""
+        return self._read(name, "secret", lambda value: value and _secret(value, shortest), default, secret=True)
 
     def secrets(self, name: str, *, shortest: int = 1, most: int = 10) -> list[str]:
         """Up to `most` secrets of at least `shortest` characters each, separated by commas or white space."""
@@ -84,21 +80,15 @@ class Environment:
         return self._read(name, "secret", parse, secret=True)
 
     def tenant_secrets(self, name: str, *, shortest: int = 1) -> dict[str, list[str]]:
-        """Secrets of at least `shortest` characters by tenant: `tenant=secret`, separated by commas or white space.
+        """Lists of secrets as in `secrets` by tenant: `tenant=secret`, separated by commas or white space."""
 
-        A tenant may have several entries.
-        """
+        def parse(entry: str) -> tuple[str, str]:
+            tenant, _, secret = entry.partition("=")
+            if not _TENANT.fullmatch(tenant) or not secret:
+                raise ValueError("must be of the form tenant=token, separated by commas")
+            return tenant, _secret(secret, shortest)
 
-        def parse(value: str) -> dict[str, list[str]]:
-            found: dict[str, list[str]] = {}
-            for entry in _entries(value):
-                tenant, _, secret = entry.partition("=")
-                if not _TENANT.fullmatch(tenant) or not secret:
-                    raise ValueError("must be of the form tenant=token, separated by commas")
-                found.setdefault(tenant, []).append(_secret(secret, shortest))
-            return found
-
-        return self._read(name, "secret", parse, secret=True)
+        return self._read(name, "secret", _grouped(parse), secret=True)
 
     def integer(self, name: str, default: int, *, least: int = 1, most: int = 2**63 - 1) -> int:
         """A whole number from `least` to `most`."""
@@ -124,22 +114,12 @@ class Environment:
 
     def flag(self, name: str, default: bool) -> bool:
         """true or false."""
-
-        def parse(value: str) -> bool:
-            if value not in {"true", "false"}:
-                raise ValueError("must be true or false")
-            return value == "true"
-
-        return self._read(name, "flag", parse, str(default).lower())
+        parse = _accepted({"true", "false"}.__contains__, "must be true or false")
+        return self._read(name, "flag", parse, str(default).lower()) == "true"
 
     def choice(self, name: str, choices: Collection[str], default: str) -> str:
         """One of `choices`."""
-
-        def parse(value: str) -> str:
-            if value not in choices:
-                raise ValueError(f"must be one of {', '.join(choices)}")
-            return value
-
+        parse = _accepted(choices.__contains__, f"must be one of {', '.join(choices)}")
         return self._read(name, "choice", parse, default)
 
     def words(self, name: str, default: str = "") -> list[str]:
@@ -148,32 +128,21 @@ class Environment:
 
     def tenants(self, name: str) -> list[str]:
         """A comma-separated list of tenants' slugs."""
-        return self._list(name, _matching(_TENANT), "must be tenants by their slugs, such as acme")
+        return self._list(name, _accepted(_TENANT.fullmatch), "must be tenants by their slugs, such as acme")
 
     def grants(self, name: str, *, of: Collection[str]) -> dict[str, list[str]]:
-        """Grants by name, from entries `name=grant`, separated by commas or white space; empty by default.
+        """Lists of some of `of` by name: `name=grant`, separated by commas or white space; empty by default."""
 
-        Each grant is one of `of`. A name may have several entries.
-        """
+        def parse(entry: str) -> tuple[str, str]:
+            key, _, grant = entry.rpartition("=")
+            if not key or grant not in of:
+                raise ValueError(f"must be of the form name=grant, separated by commas, with one of {', '.join(of)}")
+            return key, grant
 
-        def parse(value: str) -> dict[str, list[str]]:
-            found: dict[str, list[str]] = {}
-            for entry in _entries(value):
-                key, _, grant = entry.rpartition("=")
-                if not key or grant not in of:
-                    raise ValueError(
-                        f"must be of the form name=grant, separated by commas, with one of {', '.join(of)}"
-                    )
-                found.setdefault(key, []).append(grant)
-            return found
-
-        return self._read(name, "list", parse)
+        return self._read(name, "list", _grouped(parse))
 
     def tenant_prefixes(self, name: str) -> dict[str, str]:
-        """Prefixes of tenants' slugs by name, from entries `name=prefix`, separated by commas; empty by default.
-
-        A prefix may be empty.
-        """
+        """Prefixes of tenants' slugs, which may be empty, by name: `name=prefix`, separated by commas."""
 
         def parse(value: str) -> dict[str, str]:
             found: dict[str, str] = {}
@@ -189,16 +158,16 @@ class Environment:
     def hosts(self, name: str, default: str = "") -> list[str]:
         """A comma-separated list of host names, with or without a port."""
         rule = "must be host names, such as registry.example:5000, without a scheme or a path"
-        return self._list(name, _matching(_HOST), rule, default)
+        return self._list(name, _accepted(_HOST.fullmatch), rule, default)
 
     def paths(self, name: str) -> list[Path]:
         """A comma-separated list of absolute paths, empty by default."""
-        return self._list(name, _absolute_path, "must be absolute paths")
+        return [Path(each) for each in self._list(name, _accepted(os.path.isabs), "must be absolute paths")]
 
     def origins(self, name: str) -> list[str]:
         """A comma-separated list of origins such as https://worker.example:8443, empty by default."""
         rule = "must be origins, such as https://worker.example:8443, with nothing after the port"
-        return self._list(name, _origin, rule)
+        return self._list(name, _accepted(_is_origin), rule)
 
     def networks(self, name: str) -> list[IPv4Network | IPv6Network]:
         """A comma-separated list of networks such as 10.0.0.0/8, empty by default."""
@@ -305,11 +274,10 @@ class Environment:
 
     def database(self, name: str) -> dict[str, Any]:
         """A `postgresql://user:password@host:port/name` URL as Django's connection settings. Required."""
-
-        def parse(value: str) -> dict[str, Any]:
-            return connection_settings(value) if value else {"OPTIONS": {}}
-
-        return self._read(name, "PostgreSQL URL", parse, None, secret=True)
+        without: dict[str, Any] = {"OPTIONS": {}}
+        return self._read(
+            name, "PostgreSQL URL", lambda value: connection_settings(value) if value else without, None, secret=True
+        )
 
     def require(self, condition: bool, problem: str) -> None:
         """Report `problem` unless `condition` is true. For rules about several variables."""
@@ -317,7 +285,6 @@ class Environment:
             self._problems.append(f"  {problem}")
 
     def raise_problems(self) -> None:
-        """Raise `ImproperlyConfigured` with all problems, if there are any."""
         if self._problems:
             raise ImproperlyConfigured("Invalid configuration:\n" + "\n".join(self._problems))
 
@@ -386,7 +353,6 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _is_redis(value: str) -> bool:
-    """Return True if `value` names a server and a database."""
     try:
         url = urlsplit(value)
         known = url.scheme in {"redis", "rediss"} and url.hostname and url.port != 0
@@ -403,23 +369,28 @@ def _is_secure(url: SplitResult) -> bool:
         return False
 
 
-def _matching(pattern: re.Pattern[str]) -> Callable[[str], str]:
-    def parse(word: str) -> str:
-        if not pattern.fullmatch(word):
-            raise ValueError
-        return word
+def _is_origin(word: str) -> bool:
+    return is_web_address(word) and word.count("/") == 2 and "?" not in word
+
+
+def _accepted(accepts: Callable[[str], object], rule: str = "") -> Callable[[str], str]:
+    """Return a reader of the texts that `accepts` is true for. For others, it raises `ValueError` with `rule`."""
+
+    def parse(value: str) -> str:
+        if not accepts(value):
+            raise ValueError(rule)
+        return value
 
     return parse
 
 
-def _absolute_path(word: str) -> Path:
-    path = Path(word)
-    if not path.is_absolute():
-        raise ValueError
-    return path
+def _grouped(parse_entry: Callable[[str], tuple[str, str]]) -> Callable[[str], dict[str, list[str]]]:
+    """Return a reader of entries with a key and a value. A key may have several values."""
 
+    def parse(value: str) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for key, item in map(parse_entry, _entries(value)):
+            found.setdefault(key, []).append(item)
+        return found
 
-def _origin(word: str) -> str:
-    if not is_web_address(word) or word.count("/") != 2 or "?" in word:
-        raise ValueError
-    return word
+    return parse

@@ -72,12 +72,10 @@ class TimedCache(Generic[K, V]):
             self._entries[key] = entry
 
     def discard(self, key: K) -> None:
-        """Remove the value if there is one."""
         with self._lock:
             self._entries.pop(key, None)
 
     def clear(self) -> None:
-        """Remove all values."""
         with self._lock:
             self._entries.clear()
 

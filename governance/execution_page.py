@@ -1,20 +1,18 @@
 """The list of executions: its search, columns, saved views, exports, and acts on many rows. Adds resubmissions.
 
-`executions.admin.execution_page` has the page of one execution.
+`executions.console.execution_page` has the page of one execution.
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from unfold.paginator import InfinitePaginator
 
-from executions.admin import execution_views
-from executions.admin.execution_list import ExecutionColumns, columns_of, export, fields
-from executions.admin.execution_page import ExecutionPages
-from executions.admin.execution_search import COLUMNS, ExecutionList, SearchRequest, tidy_query
+from executions.console import execution_views
+from executions.console.execution_list import ExecutionColumns, columns_of, export, fields
+from executions.console.execution_page import ExecutionPages
+from executions.console.execution_search import COLUMNS, ExecutionList, SearchRequest, tidy_query
 from executions.models import Campaign, Execution
 from executions.search import columns
 from governance.campaigns import selection_pages
@@ -22,7 +20,6 @@ from governance.campaigns.draft_pages import VERBS, scopes_of
 from governance.resubmission import pages as resubmission
 from tenancy.admin.base import holds_anywhere
 from tenancy.admin.template_tags import denial_of
-from tenancy.roles import Scope
 
 Kind = Campaign.Kind
 ICONS = {Kind.REDRIVE: "replay", Kind.RESUBMIT: "redo", Kind.PAUSE: "pause", Kind.CANCEL: "cancel"}
@@ -34,11 +31,7 @@ class ExecutionAdmin(ExecutionColumns, ExecutionPages):
     empty = "Submit executions with the REST API or the command line, once a release is active."
     list_display = ("select", *(ExecutionColumns.METHODS[name] for name in columns.DEFAULT))
     list_display_links = None
-    list_per_page = 50
     change_list_template = "executions/execution_list.html"
-    paginator = InfinitePaginator
-    show_full_result_count = False
-    sortable_by = ()
     act = selection_pages.act
     resubmit = resubmission.show
     export = export
@@ -72,12 +65,8 @@ class ExecutionAdmin(ExecutionColumns, ExecutionPages):
 
 def acts(request: HttpRequest) -> list[dict[str, Any]]:
     """Return the acts on many executions, each with the reason why the user may not do it, or ""."""
-    return [
-        {"name": kind.value, "label": VERBS[kind], "icon": icon, "why_not": _denial(request, scopes_of(kind))}
-        for kind, icon in ICONS.items()
-    ]
-
-
-def _denial(request: HttpRequest, scopes: Iterable[Scope]) -> str:
-    missing = [scope for scope in scopes if not holds_anywhere(request, scope)]
-    return denial_of(missing[0]) if missing else ""
+    found = []
+    for kind, icon in ICONS.items():
+        denials = [denial_of(scope) for scope in scopes_of(kind) if not holds_anywhere(request, scope)]
+        found.append({"name": kind.value, "label": VERBS[kind], "icon": icon, "why_not": denials[0] if denials else ""})
+    return found

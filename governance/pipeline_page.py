@@ -1,31 +1,137 @@
 """The page of a pipeline: its active release, policy, releases and activations."""
 
 from collections.abc import Sequence
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from django.contrib import admin
 from django.core.exceptions import ValidationError as ValidationFailed
 from django.core.paginator import Page, Paginator
 from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.http import Http404, HttpRequest, HttpResponse
+from django.utils import timezone
 
+from executions.models import Interaction, WorkerEligibility
+from executions.statistics import finished
 from foundation import moments
 from foundation.admin.columns import column
 from foundation.errors import CoordinatorError
-from governance import pipeline_sections, policy_page
+from governance import policy_page
 from governance.activation import pages as activations
 from governance.comparison import pages as comparison
+from governance.drift.drift import Kind, drift
 from governance.gradual import pages as gradual_activations
-from governance.sections import open_holds
+from governance.release_sections import open_holds
 from releases import history, queries
 from releases.admin.uploads import ListWithUpload
 from releases.api.history import export
 from releases.errors import NoneActiveThen, ProvenanceKeyMissing
-from releases.models import SWITCHES, Activation, Pipeline, Release
+from releases.models import SWITCHES, Activation, ActivationRequest, Pipeline, Release
+from releases.states import UNDECIDED
 from releases.trust import statement_key, trust
 from tenancy.admin.base import READ, serves
 from tenancy.admin.lists import TenantFilter, text, time
 from tenancy.roles import Scope
+from wire.documents.contract import TIMER
+
+RELEASES_SHOWN: Final = 20
+ACTIVATIONS_DRAWN: Final = 30
+MOST_QUESTIONS: Final = 1_000
+SHORTEST: Final = timedelta(minutes=1)
+
+
+def health(pipeline: Pipeline) -> dict[str, Any]:
+    """Return how the releases of the pipeline do. Makes a fixed number of queries."""
+    return {
+        "pipeline": pipeline,
+        "lines": _lines(pipeline),
+        "spans": spans(_switches(pipeline), timezone.now()),
+        "questions": _questions(pipeline),
+        "most_questions": MOST_QUESTIONS,
+        "scheduled": list(
+            ActivationRequest.objects.filter(pipeline=pipeline, status__in=UNDECIDED)
+            .select_related("release")
+            .order_by("activate_at", "created_at")[:RELEASES_SHOWN]
+        ),
+    }
+
+
+def _lines(pipeline: Pipeline) -> list[dict[str, Any]]:
+    """Return the releases that ran in the last day, have workers, or are active. `adoption` is a share in percent."""
+    day = finished.last_day([pipeline.tenant_id], pipeline.pk)
+    hosts = WorkerEligibility.objects.filter(WorkerEligibility.ADMITTING, release__pipeline=pipeline).order_by()
+    workers = dict(hosts.values_list("release_id").annotate(count=Count("pk")))
+    active = pipeline.activation.release_id if pipeline.activation else None
+    candidate = pipeline.activation.candidate_id if pipeline.activation else None
+    ids = {*day.releases, *workers, active, candidate} - {None}
+    rows = Release.objects.filter(pk__in=ids).defer("descriptor", "descriptor_document").order_by("-pk")
+    total = sum(totals.finished for totals in day.releases.values())
+    return [
+        {
+            "release": release,
+            "totals": day.total(release.pk),
+            "adoption": 100 * day.total(release.pk).finished / total if total else 0.0,
+            "workers": workers.get(release.pk, 0),
+            "is_active": release.pk == active,
+        }
+        for release in rows[:RELEASES_SHOWN]
+    ]
+
+
+def _switches(pipeline: Pipeline) -> list[Activation]:
+    """Return the newest activations that changed the active release, oldest first."""
+    rows = Activation.objects.filter(pipeline=pipeline, kind__in=SWITCHES).order_by("-sequence")
+    return list(rows.select_related("release")[:ACTIVATIONS_DRAWN])[::-1]
+
+
+def spans(switches: Sequence[Activation], now: datetime) -> list[dict[str, Any]]:
+    """Return when each release was active, from the first of `switches` until `now`. A picture shows it.
+
+    `left` and `width` are in percent of its width.
+    """
+    if not switches:
+        return []
+    first = min(switches[0].activated_at, now - SHORTEST)
+    total = (now - first).total_seconds()
+    starts = [switch.activated_at for switch in switches]
+    layers = {version: number for number, version in enumerate(dict.fromkeys(_version(each) for each in switches))}
+    return [
+        {
+            "version": _version(switch),
+            "left": round(100 * (start - first).total_seconds() / total, 3),
+            "width": round(100 * (end - start).total_seconds() / total, 3),
+            "since": start,
+            "layer": layers[_version(switch)] % 6,
+        }
+        for switch, start, end in zip(switches, starts, [*starts[1:], now], strict=True)
+    ]
+
+
+def _version(switch: Activation) -> str:
+    return switch.release.release_version
+
+
+def _questions(pipeline: Pipeline) -> int:
+    """Count the open questions of the pipeline, at most MOST_QUESTIONS + 1."""
+    rows = Interaction.objects.filter(tenant=pipeline.tenant_id, status__in=Interaction.OPEN).exclude(transport=TIMER)
+    return rows.filter(execution__pipeline_id=pipeline.pipeline_id).order_by()[: MOST_QUESTIONS + 1].count()
+
+
+DRIFTS_SHOWN = 50
+DRIFT_VARIANTS = {
+    Kind.CONTRACT: "danger",
+    Kind.ARTIFACT: "danger",
+    Kind.ENVIRONMENT: "warning",
+    Kind.DEPLOYMENT: "danger",
+    Kind.CALLERS: "info",
+}
+
+
+def drift_of(pipeline: Pipeline) -> dict[str, Any]:
+    found = drift(pipeline.tenant, pipeline)
+    lines = [(each, DRIFT_VARIANTS[each.kind]) for each in found[:DRIFTS_SHOWN]]
+    return {"lines": lines, "more": max(len(found) - DRIFTS_SHOWN, 0)}
+
 
 NEWEST_RELEASES = 50
 HISTORY_PAGE = 25
@@ -94,7 +200,8 @@ class PipelineAdmin(ListWithUpload):
             more_releases=len(releases) > NEWEST_RELEASES,
             may_activate=self.may(request, Scope.ACTIVATE, pipeline),
             holds=open_holds(pipeline),
-            sections=[pipeline_sections.health(pipeline), pipeline_sections.drift_of(pipeline)],
+            health=health(pipeline),
+            drift=drift_of(pipeline),
             policy=policy_page.shown(pipeline),
             may_administer=self.may(request, Scope.ADMINISTER, pipeline),
         )

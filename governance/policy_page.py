@@ -1,6 +1,5 @@
 """The policy on the page of a pipeline: what it says, and the form that changes it."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from django import forms
@@ -17,19 +16,6 @@ from tenancy.audit.acts import Act
 from tenancy.roles import Scope
 
 ON, OFF = "on", "off"
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A member of the policy with its value. `text` says what the value means."""
-
-    member: Member
-    value: Any
-    text: str
-
-    @property
-    def step(self) -> str:
-        return "1" if self.member.is_integer else "any"
 
 
 class PolicyForm(forms.Form):
@@ -59,17 +45,21 @@ def _field(member: Member) -> forms.Field:
     return (forms.IntegerField if member.is_integer else forms.FloatField)(required=False)
 
 
-def shown(pipeline: Pipeline) -> list[Shown]:
-    """Return the members of the policy in their order."""
-    return [_shown(member, getattr(pipeline, member.column)) for member in MEMBERS]
+def shown(pipeline: Pipeline) -> list[dict[str, Any]]:
+    """Return the members of the policy in their order, each with its value and a `text` that says what it means."""
+    rows = [(member, getattr(pipeline, member.column)) for member in MEMBERS]
+    return [
+        {"member": member, "value": value, "text": _text(member, value), "step": "1" if member.is_integer else "any"}
+        for member, value in rows
+    ]
 
 
-def _shown(member: Member, value: Any) -> Shown:
+def _text(member: Member, value: Any) -> str:
     if member.choices is not None:
-        return Shown(member, value, str(member.choices(value).label))
+        return str(member.choices(value).label)
     if member.limits is None:
-        return Shown(member, value, "yes" if value else "no")
-    return Shown(member, value, member.unset if value is None else f"{value:g}")
+        return "yes" if value else "no"
+    return member.unset if value is None else f"{value:g}"
 
 
 @serves("<int:object_id>/policy/", Act.POLICY_CHANGE, Scope.ADMINISTER, methods=POST)

@@ -16,7 +16,6 @@ from governance import release_sections
 from governance.activation import activation, pages
 from governance.requests import pages as requests
 from governance.retirement import retirement, revocation
-from governance.sections import open_holds
 from governance.smoke_tests import pages as smoke_pages
 from releases import queries
 from releases.admin import artifacts, uploads
@@ -182,8 +181,9 @@ class ReleaseAdmin(ListWithUpload):
         active = release.pipeline.activation.release if release.pipeline.activation else None
         contract = queries.contract_of(release)
         is_over = release.status in {Status.REVOKED, Status.RETIRED}
-        holds = open_holds(release, release.pipeline)
+        holds = release_sections.open_holds(release, release.pipeline)
         attached = trust.attached(release)
+        deployments = list(release.deployments.order_by("-created_at", "-id")[: DEPLOYMENTS_SHOWN + 1])
         return {
             "release": release,
             "stages": stages(release),
@@ -193,7 +193,8 @@ class ReleaseAdmin(ListWithUpload):
             "active": active,
             "is_rollback": activation.kind_of(release, active) == Kind.ROLLBACK,
             "artifacts": artifacts.of(release),
-            **_deployments(release),
+            "deployments": deployments[:DEPLOYMENTS_SHOWN],
+            "more_deployments": len(deployments) > DEPLOYMENTS_SHOWN,
             "may_download": release.status != Status.REJECTED and self.may(request, Scope.ARTIFACTS, release),
             "contract": contract,
             "diagram": diagram(contract) if contract else None,
@@ -204,12 +205,10 @@ class ReleaseAdmin(ListWithUpload):
             "retirement": Retirement.objects.filter(release=release).first() if is_over else None,
             "trust": trust.of(release, signers=trust.signers_in(attached)),
             "attached": attached,
-            "sections": [
-                release_sections.retirement(release),
-                release_sections.executions(release),
-                release_sections.workers(release),
-                smoke_pages.section(release),
-            ],
+            "needed": release_sections.needed(release),
+            "executions": release_sections.executions(release),
+            "workers": release_sections.workers(release),
+            "smoke_tests": smoke_pages.newest(release),
             "may_register": self.may(request, Scope.REGISTER, release),
             "upload_again": f"{reverse('admin:releases_release_upload')}?again={release.pk}",
             "may_attach": release.status in {*PENDING, Status.REGISTERED}
@@ -242,11 +241,6 @@ def _compared(release: Release) -> list[str]:
         return []
     others = Release.objects.filter(pipeline=release.pipeline_id).exclude(status=Status.REJECTED).exclude(pk=release.pk)
     return list(others.order_by("-id").values_list("release_version", flat=True)[:CHOICES_SHOWN])
-
-
-def _deployments(release: Release) -> dict[str, Any]:
-    newest = list(release.deployments.order_by("-created_at", "-id")[: DEPLOYMENTS_SHOWN + 1])
-    return {"deployments": newest[:DEPLOYMENTS_SHOWN], "more_deployments": len(newest) > DEPLOYMENTS_SHOWN}
 
 
 def stages(release: Release) -> list[dict[str, str]]:

@@ -6,25 +6,16 @@ from urllib.parse import urlencode
 
 from django.urls import reverse
 
-from executions.admin.filters import STATE_VARIANTS
-from executions.admin.workers import (
-    CODE_VARIANTS,
-    ENVIRONMENT_VARIANTS,
-    WORKER_VARIANTS,
-    code_of,
-    declares_image,
-    environment_of,
-    images_of,
-)
-from executions.inspection.release_counts import MOST_READ, counts_of
+from executions.admin import workers as worker_pages
+from executions.console.filters import STATE_VARIANTS
+from executions.inspection.counts import MOST_READ, counts_of
 from executions.models import WorkerEligibility
 from executions.models.states import State
 from executions.search.conditions import HELD
-from governance.activation.gate import Gate, Switch, Verdict
+from governance.activation.gates import Gate, Switch, Verdict
 from governance.comparison.pages import context_of
 from governance.preflight.preflight import preflight_of
-from governance.retirement.retirement import FAILURES, Blocker, Kind, blockers
-from governance.sections import Section
+from governance.retirement.retirement import FAILURES, REQUESTS, STATUSES, Blocker, Kind, blockers
 from releases.models import Release
 
 LABELS = {
@@ -41,23 +32,13 @@ LABELS = {
     Kind.DEAD_LETTERED: "Failures that could be re-driven (DLQ)",
     Kind.CAMPAIGN: "Unfinished campaigns that would re-drive its executions",
 }
-REQUESTS = {Kind.APPROVAL: "OPEN", Kind.SCHEDULE: "APPROVED"}
-STATUSES = {
-    Kind.QUEUED: "QUEUED",
-    Kind.RUNNING: HELD,
-    Kind.RETRYING: "WAIT_RETRY",
-    Kind.WAITING: "WAITING_EXTERNAL",
-    Kind.FAILED: "FAILED",
-    Kind.DEAD_LETTERED: "DLQ",
-}
 
 
-def retirement(release: Release) -> Section:
+def needed(release: Release) -> dict[str, Any]:
     """Return what still needs the release, if it is registered."""
     found = blockers(release) if release.status == "REGISTERED" else []
     only_failures = bool(found) and all(each.kind in FAILURES for each in found)
-    section = {"lines": lines_of(release, found), "only_failures": only_failures}
-    return Section("executions/release_retirement.html", section)
+    return {"lines": lines_of(release, found), "only_failures": only_failures}
 
 
 def lines_of(release: Release, found: Iterable[Blocker]) -> list[dict[str, Any]]:
@@ -76,7 +57,7 @@ def _link(release: Release, blocker: Blocker) -> str:
         query = {"release": str(release.pk)}
         return f"{reverse('admin:executions_campaign_changelist')}?{urlencode(query)}"
     query = {
-        "status": STATUSES[blocker.kind],
+        "status": _searched(STATUSES[blocker.kind]),
         "pipeline": release.pipeline.pipeline_id,
         "release": release.release_version,
         "tenant": tenant,
@@ -85,10 +66,12 @@ def _link(release: Release, blocker: Blocker) -> str:
     return f"{reverse('admin:executions_execution_changelist')}?{urlencode(query)}"
 
 
-_FILTERS = {State.RUNNING.value: STATUSES[Kind.RUNNING]}
+def _searched(status: str) -> str:
+    """Return the filter of the list of executions that finds those with a status."""
+    return HELD if status == State.RUNNING else status
 
 
-def executions(release: Release) -> Section:
+def executions(release: Release) -> dict[str, Any]:
     """Return how many executions of the release are in which state."""
     found = counts_of(release)
     shared = {
@@ -100,9 +83,9 @@ def executions(release: Release) -> Section:
     def link(model: str, **filters: str) -> str:
         return f"{reverse(f'admin:executions_{model}_changelist')}?{urlencode({**filters, **shared})}"
 
-    section = {
+    return {
         "counts": [
-            (each, STATE_VARIANTS[each.status], link("execution", status=_FILTERS.get(each.status, each.status)))
+            (each, STATE_VARIANTS[each.status], link("execution", status=_searched(each.status)))
             for each in found.counts
         ],
         "errors": [(code, count, link("deadletter", error=code)) for code, count in found.errors],
@@ -110,36 +93,34 @@ def executions(release: Release) -> Section:
         "is_complete": all(each.is_complete for each in found.counts),
         "most": MOST_READ,
     }
-    return Section("executions/release_executions.html", section)
 
 
 WORKERS_SHOWN = 50
 DIFFERENCES_SHOWN = 5
 
 
-def workers(release: Release) -> Section:
+def workers(release: Release) -> dict[str, Any]:
     """Return the workers of the release that have not stopped, the newest heartbeats first."""
     rows = WorkerEligibility.objects.filter(release=release, worker__stopped_at=None)
     hosts = list(rows.select_related("worker").order_by("-worker__last_heartbeat_at", "pk")[: WORKERS_SHOWN + 1])
-    images = images_of(release)
+    images = worker_pages.images_of(release)
     lines = [_line(host, images) for host in hosts[:WORKERS_SHOWN]]
-    section = {"lines": lines, "more": len(hosts) > WORKERS_SHOWN, "images": images}
-    return Section("executions/release_workers.html", section)
+    return {"lines": lines, "more": len(hosts) > WORKERS_SHOWN, "images": images}
 
 
 def _line(host: WorkerEligibility, images: list[tuple[str, str]]) -> dict[str, object]:
     worker = host.worker
-    code, environment = code_of(worker), environment_of(worker)
+    code, environment = worker_pages.code_of(worker), worker_pages.environment_of(worker)
     differences = worker.environment["differences"][:DIFFERENCES_SHOWN] if worker.environment else []
     return {
         "worker": worker,
         "host": host,
-        "of_image": declares_image(worker, images),
-        "variant": WORKER_VARIANTS[host.state],
+        "of_image": worker_pages.declares_image(worker, images),
+        "variant": worker_pages.WORKER_VARIANTS[host.state],
         "code": code,
-        "code_variant": CODE_VARIANTS[code],
+        "code_variant": worker_pages.CODE_VARIANTS[code],
         "environment": environment,
-        "environment_variant": ENVIRONMENT_VARIANTS[environment],
+        "environment_variant": worker_pages.ENVIRONMENT_VARIANTS[environment],
         "differences": differences,
         "more_differences": worker.difference_count - len(differences),
     }
@@ -149,15 +130,19 @@ GATE_VARIANTS = {Verdict.MET: "success", Verdict.WARNING: "warning", Verdict.UNM
 ENDED = {*FAILURES, Kind.CAMPAIGN}
 
 
-def preview(switch: Switch, judged: list[Gate]) -> Section:
+def preview(switch: Switch, judged: list[Gate]) -> dict[str, Any]:
     """Return what would happen if the planned activation happened now."""
     found = preflight_of(switch, judged)
     active = found.active
-    section = {
+    return {
         "preflight": found,
         "gates": [(gate, GATE_VARIANTS[gate.verdict]) for gate in found.gates],
         "staying": sum(each.count for each in found.remaining if each.kind not in ENDED),
         "remaining": lines_of(active, found.remaining) if active else [],
         **context_of(found.differences),
     }
-    return Section("executions/preflight.html", section)
+
+
+def open_holds(*rows: Any) -> list[Any]:
+    """Return the open holds of these rows. Each row has a relation `holds`."""
+    return [hold for row in rows for hold in row.holds.filter(ended_at=None).select_related("release")]

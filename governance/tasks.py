@@ -12,9 +12,9 @@ from executions.workers import message_path
 from foundation.database.postgresql.outage import is_outage
 from foundation.wakeups import wakeup
 from governance.campaigns import campaigns, drafts
-from governance.gradual import watch
-from governance.requests import carrying_out, requests
-from governance.retirement import revoked
+from governance.gradual import measured
+from governance.requests import requests
+from governance.retirement import revocation
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ def sweep() -> None:
         dispatcher.dispatch,
         campaigns.advance,
         drafts.remove_old,
-        revoked.fail_open,
+        revocation.fail_open,
     )
     for part in parts:
         try:
@@ -52,21 +52,21 @@ def _expire_leases() -> None:
         sweeper.expire_leases()
 
 
-@shared_task(name=revoked.FAIL_TASK)
+@shared_task(name=revocation.FAIL_TASK)
 def fail_revoked() -> None:
     """Carry out the orders of revocations. A lost message or a killed worker only delays this until the sweep."""
-    wakeup.started(revoked.FAIL_TASK)
-    revoked.fail_open()
+    wakeup.started(revocation.FAIL_TASK)
+    revocation.fail_open()
 
 
-@shared_task(name=watch.WATCH_TASK)
+@shared_task(name=measured.WATCH_TASK)
 def watch_gradual() -> None:
     """Compare candidates with their baselines, withdraw those that are worse, and move others to their next steps."""
-    watch.watch()
+    measured.watch()
 
 
 @shared_task(name="releases.carry_out_requests")
 def carry_out_requests() -> None:
     """Expire activation requests that got too few votes, and carry out those that are approved and due."""
     requests.expire()
-    carrying_out.carry_out_due()
+    requests.carry_out_due()

@@ -1,6 +1,7 @@
 """`/tpf/admin`: releases and workers (wire protocol B.2)."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
 
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -24,6 +25,7 @@ from interop.surface import (
     bounded,
     identifier,
     required,
+    required_body,
     segment,
     text_of,
     text_of_error,
@@ -32,10 +34,10 @@ from releases import queries
 from releases.errors import NoActiveRelease, PipelineUnknown
 from releases.models import SWITCHES, Activation, Kind, Pipeline, Release
 from releases.states import Status
-from tenancy.models import Tenant
 from wire.identity import ReleaseIdentity
 from wire.messages.limits import LONGEST_WORKER_ID
 
+Found = TypeVar("Found")
 KEY_REUSED = "The operation key belongs to the activation of another release"
 LONGEST_OPERATION_KEY = 200
 ROLLED_BACK = "rolled back by a call of /tpf, which has no reason"
@@ -53,23 +55,35 @@ class ReleaseView(TpfView):
         except PipelineUnknown:
             return None
 
+    def releases(self, tenant_id: str, pipeline_id: str) -> QuerySet[Release]:
+        """Return the registered releases; none of an unknown pipeline."""
+        pipeline = self.pipeline(tenant_id, pipeline_id)
+        if pipeline is None:
+            return Release.objects.none()
+        rows = Release.objects.select_related("pipeline__tenant", "pipeline__activation", "contract")
+        return rows.filter(pipeline=pipeline, status=Status.REGISTERED)
+
     def registered(self, tenant_id: str, pipeline_id: str, release_version: str) -> Release:
         """Return the release. Raises `Refusal` 404 unless it is registered."""
+        return _or_404(self.releases(tenant_id, pipeline_id).filter(release_version=release_version).first())
+
+    def switches(self, tenant_id: str, pipeline_id: str) -> QuerySet[Activation]:
+        """Return the activations that made a release active. The steps of gradual activations are none of them."""
         pipeline = self.pipeline(tenant_id, pipeline_id)
-        found = None if pipeline is None else _registered(pipeline).filter(release_version=release_version).first()
-        if found is None:
-            raise Refusal(404)
-        return found
+        if pipeline is None:
+            return Activation.objects.none()
+        rows = pipeline.activations.select_related("release__pipeline__tenant", "release__contract")
+        return rows.filter(kind__in=SWITCHES)
 
     def operation(self, tenant_id: str, pipeline_id: str, key: str) -> Activation | None:
         """Return the activation or rollback with the operation key. The API may have made it."""
-        pipeline = self.pipeline(tenant_id, pipeline_id)
-        return None if pipeline is None else _switches(pipeline).filter(operation_key=key, gradual=None).first()
+        return self.switches(tenant_id, pipeline_id).filter(operation_key=key, gradual=None).first()
 
 
-def _registered(pipeline: Pipeline) -> QuerySet[Release]:
-    rows = Release.objects.select_related("pipeline__tenant", "pipeline__activation", "contract")
-    return rows.filter(pipeline=pipeline, status=Status.REGISTERED)
+def _or_404(found: Found | None) -> Found:
+    if found is None:
+        raise Refusal(404)
+    return found
 
 
 class RegisterRelease(ReleaseView):
@@ -85,20 +99,17 @@ class RegisterRelease(ReleaseView):
 
 class Releases(ReleaseView):
     def get(self, request: HttpRequest, tenant_id: str, pipeline_id: str) -> list[dict[str, Any]]:
-        pipeline = self.pipeline(tenant_id, pipeline_id)
-        rows = [] if pipeline is None else _registered(pipeline).order_by("created_at", "pk")
+        rows = self.releases(tenant_id, pipeline_id).order_by("created_at", "pk")
         return [records.release(row, row.pipeline.activation) for row in rows]
 
 
 class ActiveRelease(ReleaseView):
     def get(self, request: HttpRequest, tenant_id: str, pipeline_id: str) -> dict[str, Any]:
-        pipeline = self.pipeline(tenant_id, pipeline_id)
+        pipeline = _or_404(self.pipeline(tenant_id, pipeline_id))
         try:
-            active = None if pipeline is None else queries.active_release(pipeline)
+            active = queries.active_release(pipeline)
         except NoActiveRelease:
-            active = None
-        if pipeline is None or active is None:
-            raise Refusal(404)
+            raise Refusal(404) from None
         return records.release(active, pipeline.activation, activated=True)
 
 
@@ -130,26 +141,15 @@ class ActivationOperations(ReleaseView):
 
 class ActivationOperation(ReleaseView):
     def get(self, request: HttpRequest, tenant_id: str, pipeline_id: str, operation_key: str) -> dict[str, Any]:
-        made = self.operation(tenant_id, pipeline_id, operation_key)
-        if made is None:
-            raise Refusal(404)
-        return records.receipt(made)
+        return records.receipt(_or_404(self.operation(tenant_id, pipeline_id, operation_key)))
 
 
 class CurrentActivation(ReleaseView):
     def get(self, request: HttpRequest, tenant_id: str, pipeline_id: str) -> dict[str, Any]:
-        pipeline = self.pipeline(tenant_id, pipeline_id)
-        newest = None if pipeline is None else _switches(pipeline).order_by("-sequence").first()
+        newest = self.switches(tenant_id, pipeline_id).order_by("-sequence").first()
         if newest is not None and newest.release.status != Status.REGISTERED:
             newest = None
         return records.current_activation(tenant_id, pipeline_id, newest)
-
-
-def _switches(pipeline: Pipeline) -> QuerySet[Activation]:
-    """Return the activations that made a release active. The steps of gradual activations are none of them."""
-    return pipeline.activations.select_related("release__pipeline__tenant", "release__contract").filter(
-        kind__in=SWITCHES
-    )
 
 
 def _activated(release: Release, operation_key: str | None = None) -> Activation:
@@ -176,9 +176,7 @@ class RegisterWorker(WorkerView):
     creates_tenant = True
 
     def post(self, request: HttpRequest, tenant_id: str, pipeline_id: str) -> dict[str, Any]:
-        body = body_of(request)
-        if body is None:
-            raise Refusal(400, "request is required")
+        body = required_body(request, "request is required")
         worker_id = segment(required(body, "workerId", LONGEST_WORKER_ID), "workerId")
         identity = ReleaseIdentity(
             tenant_id,
@@ -207,23 +205,19 @@ class RegisterWorker(WorkerView):
 
 
 class Heartbeat(WorkerView):
+    use_case: ClassVar[Callable[..., Worker]] = staticmethod(workers.heartbeat)
+
     def post(self, request: HttpRequest, tenant_id: str, pipeline_id: str, worker_id: str) -> dict[str, Any]:
-        tenant = _known_or_404(self.tenant(tenant_id))
+        tenant = _or_404(self.tenant(tenant_id))
         try:
-            worker = workers.heartbeat(tenant, pipeline_id, worker_id, actor=ADMIN.actor)
+            worker = self.use_case(tenant, pipeline_id, worker_id, actor=ADMIN.actor)
         except WorkerUnknown:
             raise Refusal(404) from None
         return records.worker(worker, tenant)
 
 
-class Drain(WorkerView):
-    def post(self, request: HttpRequest, tenant_id: str, pipeline_id: str, worker_id: str) -> dict[str, Any]:
-        tenant = _known_or_404(self.tenant(tenant_id))
-        try:
-            worker = worker_registry.drain(tenant, pipeline_id, worker_id, actor=ADMIN.actor)
-        except WorkerUnknown:
-            raise Refusal(404) from None
-        return records.worker(worker, tenant)
+class Drain(Heartbeat):
+    use_case = staticmethod(worker_registry.drain)
 
 
 class Workers(WorkerView):
@@ -238,12 +232,6 @@ class Workers(WorkerView):
         names = {name: value for name, value in requested.items() if value and "\x00" not in value}
         rows = Worker.objects.select_related("eligibility").filter(tenant=tenant, pipeline_id=pipeline_id, **names)
         return [records.worker(row, tenant) for row in rows.order_by("worker_id")]
-
-
-def _known_or_404(tenant: Tenant | None) -> Tenant:
-    if tenant is None:
-        raise Refusal(404)
-    return tenant
 
 
 _PIPELINE = "tenants/<str:tenantId>/pipelines/<str:pipelineId>/"

@@ -21,7 +21,7 @@ from interop.control_plane import (
     read_input_payload,
     served,
 )
-from interop.surface import Refusal, body_of, flag_of, identifier
+from interop.surface import Refusal, flag_of, identifier, required_body
 from releases import queries as registry
 from releases.models import IDENTITY_LENGTH, Release
 from releases.states import Status
@@ -34,9 +34,7 @@ NEVER_REGISTERED = {Status.UPLOADED, Status.VERIFYING, Status.REJECTED}
 
 class Admissions(ControlPlaneView):
     def post(self, request: HttpRequest, tenant_id: str, pipeline_id: str) -> dict[str, Any]:
-        body = body_of(request)
-        if body is None:
-            raise Refusal(400, "request is required")
+        body = required_body(request, "request is required")
         intent = _intent(tenant_id, pipeline_id, body)
         tenant = self.known_tenant(tenant_id)
         receipt = _receipt(tenant, pipeline_id, intent.client_key)
@@ -101,14 +99,8 @@ def _admit(tenant: Tenant, intent: AdmissionIntent) -> None:
         artifact_digest=evidence["primaryArtifactDigest"],
     )
     ingress = read_input(release, intent.input_shape, intent.payload)
-    accept(
-        tenant,
-        release,
-        ingress,
-        admission_key(intent.client_key),
-        release_version=release.release_version,
-        receipt=receipt,
-    )
+    key = admission_key(intent.client_key)
+    accept(tenant, release, ingress, key, release_version=release.release_version, receipt=receipt)
 
 
 def _expected(tenant: Tenant, intent: AdmissionIntent) -> Release:

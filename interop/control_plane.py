@@ -18,7 +18,7 @@ from executions.models import Execution, Interaction
 from executions.models.states import State
 from executions.submission.requests import ExecutionRequest, Submission
 from executions.submission.submission import submit
-from executions.transports.rest import wire_forms
+from executions.transports.rest import messages
 from foundation.errors import CoordinatorError, NotFound
 from foundation.telemetry import traces
 from interop import records
@@ -29,10 +29,10 @@ from interop.surface import (
     NOT_FOUND,
     Refusal,
     TpfView,
-    body_of,
     flag_of,
     identifier,
     required,
+    required_body,
     text_of,
 )
 from releases import queries as registry
@@ -81,9 +81,7 @@ class Executions(ControlPlaneView):
     creates_tenant = True
 
     def post(self, request: HttpRequest, tenant_id: str) -> dict[str, Any]:
-        body = body_of(request)
-        if body is None:
-            raise Refusal(400, "pipelineId is required")
+        body = required_body(request, "pipelineId is required")
         pipeline_id, shape = required(body, "pipelineId"), input_shape(body)
         tenant = self.tenant(tenant_id)
         if tenant is None:
@@ -205,7 +203,7 @@ def _result(of: Execution) -> TypedPayload | None:
     """Return the outputs as their worker sent them, or with the types of the contract if the worker sent none."""
     if of.status != State.SUCCEEDED:
         return None
-    outputs = wire_forms.outputs(of.pk)
+    outputs = messages.outputs(of.pk)
     if outputs is None:
         contract = of.release.contract
         steps = (contract.document.get("steps") or []) if contract else []
@@ -234,17 +232,24 @@ class Pending(ControlPlaneView):
 
 class Complete(ControlPlaneView):
     def post(self, request: HttpRequest, tenant_id: str) -> dict[str, Any]:
-        body = body_of(request)
-        if body is None:
-            raise Refusal(400, "Await completion request is required")
-        named = {name: text_of(body, name) for name in ("interactionId", "correlationId", "resumeToken")}
+        body, named = _completion(request)
         if not any(named.values()):
             raise Refusal(400, "interactionId, correlationId, or resumeToken is required")
-        if body.get("responsePayload") is None:
-            raise Refusal(400, "responsePayload is required")
+        _require_response(body)
         actor = identifier(text_of(body, "actor"), "actor", 150)
         tenant = self.known_tenant(tenant_id)
         return complete(tenant, named, _response(tenant, named, body["responsePayload"]), actor)
+
+
+def _completion(request: HttpRequest) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the body of a completion, and what names the interaction in it. Raises `Refusal`."""
+    body = required_body(request, "Await completion request is required")
+    return body, {name: text_of(body, name) for name in ("interactionId", "correlationId", "resumeToken")}
+
+
+def _require_response(body: dict[str, Any]) -> None:
+    if body.get("responsePayload") is None:
+        raise Refusal(400, "responsePayload is required")
 
 
 def complete(tenant: Tenant, named: dict[str, str], response: Any, actor: str) -> dict[str, Any]:
@@ -317,14 +322,10 @@ class CompleteWithToken(TpfView):
     bearer = False
 
     def post(self, request: HttpRequest) -> dict[str, Any]:
-        body = body_of(request)
-        if body is None:
-            raise Refusal(400, "Await completion request is required")
-        named = {name: text_of(body, name) for name in ("interactionId", "correlationId", "resumeToken")}
+        body, named = _completion(request)
         if not (named["interactionId"] or named["correlationId"]):
             raise Refusal(400, "interactionId or correlationId is required")
-        if body.get("responsePayload") is None:
-            raise Refusal(400, "responsePayload is required")
+        _require_response(body)
         if not named["resumeToken"]:
             raise Refusal(401)
         actor = identifier(text_of(body, "actor"), "actor", 150)

@@ -3,7 +3,7 @@
 import uuid
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn
 
 from django.http import HttpRequest
 
@@ -44,48 +44,38 @@ _COMMANDS = {
 @dataclass(frozen=True, slots=True)
 class _Requested:
     intent: Intent
-    target: str
     reason: str
     expected_version: int | None
     allow_failed: bool
 
-    @classmethod
-    def of(cls, body: dict[str, Any]) -> Self:
-        """Return the request in `body`. Raises `Refusal` 400 by the rules of the founding framework."""
-        expected = body.get("expectedVersion")
-        if expected is not None and type(expected) is not int:
-            raise Refusal(400)
-        return cls(
-            intent=_intent(body),
-            target=text_of(body, "targetCommandId"),
-            reason=text_of(body, "reason"),
-            expected_version=expected,
-            allow_failed=flag_of(body, "allowFailed"),
-        ).checked()
 
-    def checked(self) -> Self:
-        if self.intent is not Intent.REISSUE_COMMAND:
-            mistakes = {"targetCommandId is only valid for REISSUE_COMMAND": bool(self.target)}
-        else:
-            mistakes = {
-                "REISSUE_COMMAND requires expectedVersion": self.expected_version is None,
-                "REISSUE_COMMAND requires a nonblank reason": not self.reason,
-                "REISSUE_COMMAND requires targetCommandId": not self.target,
-                "REISSUE_COMMAND does not accept allowFailed=true": self.allow_failed,
-            }
-        for text, is_mistake in mistakes.items():
-            if is_mistake:
-                raise Refusal(400, text)
-        return self
-
-
-def _intent(body: dict[str, Any]) -> Intent:
-    if body.get("intent") is None:
-        return Intent.REPLAY
+def _requested(body: dict[str, Any]) -> _Requested:
+    """Return the request in `body`. Raises `Refusal` 400 by the rules of the founding framework."""
+    expected = body.get("expectedVersion")
+    if expected is not None and type(expected) is not int:
+        raise Refusal(400)
     try:
-        return Intent(text_of(body, "intent"))
+        intent = Intent.REPLAY if body.get("intent") is None else Intent(text_of(body, "intent"))
     except ValueError:
         raise Refusal(400) from None
+    target, reason, allow_failed = (
+        text_of(body, "targetCommandId"),
+        text_of(body, "reason"),
+        flag_of(body, "allowFailed"),
+    )
+    if intent is not Intent.REISSUE_COMMAND:
+        mistakes = {"targetCommandId is only valid for REISSUE_COMMAND": bool(target)}
+    else:
+        mistakes = {
+            "REISSUE_COMMAND requires expectedVersion": expected is None,
+            "REISSUE_COMMAND requires a nonblank reason": not reason,
+            "REISSUE_COMMAND requires targetCommandId": not target,
+            "REISSUE_COMMAND does not accept allowFailed=true": allow_failed,
+        }
+    for text, is_mistake in mistakes.items():
+        if is_mistake:
+            raise Refusal(400, text)
+    return _Requested(intent, reason, expected, allow_failed)
 
 
 class Redrive(TpfView):
@@ -94,7 +84,7 @@ class Redrive(TpfView):
 
     def post(self, request: HttpRequest, tenant_id: str, execution_id: str) -> dict[str, Any]:
         body = body_of(request) or {}
-        requested = _Requested.of(body)
+        requested = _requested(body)
         unknown = Refusal(404, f"Execution not found: {execution_id}")
         tenant = self.tenant(tenant_id)
         if tenant is None:

@@ -5,7 +5,7 @@ Only files below TPF_RELEASE_ROOTS are opened, after links are resolved. Respons
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -52,7 +52,11 @@ def register_from(tenant: Tenant, pipeline_id: str, descriptor_path: str, *, act
     path = Path(descriptor_path)
     if not path.is_absolute():
         raise Refusal(400, NOT_ABSOLUTE)
-    document = _descriptor_bytes(path)
+    file = _opened(path)
+    if file is None:
+        raise Refusal(400, NOT_READABLE)
+    with file:
+        document = file.read(MAX_DESCRIPTOR_BYTES + 1)
     descriptor = _descriptor(document, pipeline_id)
     open_artifact = partial(_open, path.parent)
     try:
@@ -79,7 +83,8 @@ def register_from(tenant: Tenant, pipeline_id: str, descriptor_path: str, *, act
     verify_release(release.pk)
     release.refresh_from_db()
     if release.status == Status.REJECTED:
-        _refuse_first(each["message"] for each in release.findings if _is_error(each))
+        wrong = Severity.ERROR.value
+        _refuse_first(each["message"] for each in release.findings if each.get("severity", wrong) == wrong)
     wakeup.send_once(CHECK_TASK)  # a REST worker may already be registered for the release
     if release.status != Status.REGISTERED:
         raise Refusal(409, f"Release {release.release_version} is {release.status}")
@@ -94,10 +99,6 @@ def _message(finding: Finding, descriptor: Descriptor) -> str:
     return unreadable(kinds[finding.field])
 
 
-def _is_error(finding: Mapping[str, str]) -> bool:
-    return finding.get("severity", Severity.ERROR.value) == Severity.ERROR.value
-
-
 def _refuse_first(messages: Iterable[str]) -> None:
     for message in messages:
         raise _refusal(message)
@@ -106,14 +107,6 @@ def _refuse_first(messages: Iterable[str]) -> None:
 def _refusal(message: str) -> Refusal:
     """Return a refusal with the text of the protocol, which compares digests of any form and names no profile."""
     return Refusal(400, OTHER_DIGEST if message in MATCHES_NO_FILE else message.removeprefix(NAMES_PROFILE))
-
-
-def _descriptor_bytes(path: Path) -> bytes:
-    file = _opened(path)
-    if file is None:
-        raise Refusal(400, NOT_READABLE)
-    with file:
-        return file.read(MAX_DESCRIPTOR_BYTES + 1)
 
 
 def _descriptor(document: bytes, pipeline_id: str) -> Descriptor:

@@ -47,8 +47,6 @@ STORED: dict[type[CoordinatorError], str] = {
 
 
 class Refusal(Exception):
-    """An error response with a status and a text, which may be empty."""
-
     def __init__(self, status: int, text: str = "") -> None:
         super().__init__(text)
         self.status = status
@@ -116,17 +114,15 @@ class TpfView(View):
             if any("\x00" in value for value in trimmed.values()):
                 raise Refusal(404)
             return JsonResponse(handler(request, **trimmed), safe=False, json_dumps_params={"ensure_ascii": False})
-        except Refusal as refusal:
-            return HttpResponse(refusal.text, status=refusal.status, content_type="application/json")
-        except (
-            CoordinatorError
-        ) as error:  # such as a quota or an unavailable store, about which the protocol says nothing
-            return HttpResponse(text_of_error(error), status=error.status, content_type="application/json")
+        except Refusal as raised:
+            refusal = raised
+        except CoordinatorError as error:
+            # Such as a quota or an unavailable store, about which the protocol says nothing.
+            refusal = Refusal(error.status, text_of_error(error))
         except Exception as error:
             log.exception("%s %s failed", request.method, request.path)
-            if may_pass(error):
-                return HttpResponse(DatabaseUnavailable.title, status=503, content_type="application/json")
-            return HttpResponse(UNEXPECTED, status=500, content_type="application/json")
+            refusal = Refusal(503, DatabaseUnavailable.title) if may_pass(error) else Refusal(500, UNEXPECTED)
+        return HttpResponse(refusal.text, status=refusal.status, content_type="application/json")
 
     def tenant(self, tenant_id: str) -> Tenant | None:
         """Return the tenant, or None if it is unknown. Create it if the view and TPF_CREATE_TENANTS allow that."""
@@ -206,6 +202,14 @@ def body_of(request: HttpRequest) -> dict[str, Any] | None:
         return read_object(body, name="body", limit=settings.MAX_REQUEST_BYTES)
     except DocumentError:
         raise Refusal(400, INVALID) from None
+
+
+def required_body(request: HttpRequest, missing: str) -> dict[str, Any]:
+    """As `body_of`. Raises `Refusal` with the text `missing` if the body is empty or null."""
+    body = body_of(request)
+    if body is None:
+        raise Refusal(400, missing)
+    return body
 
 
 def text_of(body: dict[str, Any], name: str) -> str:

@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db import connection
 
 from coordinator_client.http import resolve
-from foundation.database.in_hand import record_in_hand
+from foundation.database.writes import record_in_hand
 from foundation.http.address_guard import Resolve
 from foundation.scheduling import places
 from foundation.scheduling.retry import RetryPolicy

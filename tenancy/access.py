@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
@@ -60,10 +61,6 @@ def require(user: User | AnonymousUser, tenant: Tenant, scope: Scope) -> None:
     raise ScopeMissing(f"This needs the scope {scope.value!r} in tenant {tenant.slug!r}.")
 
 
-def longest_lifetime() -> timedelta:
-    return timedelta(days=settings.TOKEN_MAX_DAYS)
-
-
 def issue_token(
     tenant: Tenant, issuer: User, name: str, scopes: Collection[Scope], *, lifetime: timedelta | None
 ) -> tuple[ApiToken, str]:
@@ -72,39 +69,29 @@ def issue_token(
     `lifetime` is at most TOKEN_MAX_DAYS, which is also the default. Raises `TokenLifetimeInvalid`, `TokenNameTaken`,
     and `ScopeMissing` for a scope that the issuer does not hold.
     """
-    longest = longest_lifetime()
+    longest = timedelta(days=settings.TOKEN_MAX_DAYS)
     lifetime = longest if lifetime is None else lifetime
     if not timedelta() < lifetime <= longest:
         raise TokenLifetimeInvalid(f"A token expires after 1 to {settings.TOKEN_MAX_DAYS} days.")
+    entry = audit.Entry(tenant=tenant, actor=actor(issuer), object_type="token", object=name)
     for scope in scopes:
         try:
             require(issuer, tenant, scope)
         except CoordinatorError as refusal:
-            _deny_token(tenant, issuer, name, refusal.detail)
+            audit.deny(Act.TOKEN_ISSUE, reason=refusal.detail, **entry)
             raise
     try:
         with transaction.atomic():
             token, plain = ApiToken.objects.create(  # type: ignore[no-untyped-call]  # knox has no types
                 issuer, expiry=lifetime, tenant=tenant, name=name, scopes=sorted(scope.value for scope in scopes)
             )
-            audit.record(
-                Act.TOKEN_ISSUE,
-                tenant=tenant,
-                actor=actor(issuer),
-                object_type="token",
-                object=name,
-                scopes=token.scopes,
-                expiresAt=(timezone.now() + lifetime).isoformat(timespec="seconds"),
-            )
+            expires_at = (timezone.now() + lifetime).isoformat(timespec="seconds")
+            audit.record(Act.TOKEN_ISSUE, **entry, scopes=token.scopes, expiresAt=expires_at)
     except IntegrityError as error:
         if violated_constraint(error) != NAME_ONCE:
             raise
         raise TokenNameTaken(f"The tenant already has a token named {name!r}.") from None
     return token, plain
-
-
-def _deny_token(tenant: Tenant, issuer: User, name: str, reason: str) -> None:
-    audit.deny(Act.TOKEN_ISSUE, tenant=tenant, actor=actor(issuer), object_type="token", object=name, reason=reason)
 
 
 def with_owners(tokens: QuerySet[ApiToken]) -> QuerySet[ApiToken]:
@@ -135,15 +122,6 @@ def require_scope(token: ApiToken, scope: Scope) -> None:
     raise ScopeMissing(reason, scope=scope.value)
 
 
-def require_valid(digest: str | None, scope: Scope) -> None:
-    """Raise `TokenInvalid` or `ScopeMissing` unless the token with this digest grants `scope`.
-
-    If `digest` is None, no token is required.
-    """
-    if digest is not None:
-        require_scope(valid_token(digest), scope)
-
-
 def end_tokens(owner: User) -> None:
     """Make every token of `owner` expire now. The tokens are kept and remain visible."""
     with transaction.atomic():
@@ -163,9 +141,14 @@ def end_tokens(owner: User) -> None:
 
 
 def actor(user: User | AnonymousUser, token: ApiToken | None = None) -> str:
-    """Return the name of the user or token for histories."""
     return f"token:{token.name}" if token is not None else actor_named(user.get_username())
 
 
 def actor_named(username: str) -> str:
     return f"user:{username}"
+
+
+def record_of_user(act: Act, user: User, *, by: User | AnonymousUser | None = None, **details: Any) -> None:
+    """Record an act about a user in the chain of the installation. By default, it is the user's own."""
+    name = user.get_username()
+    audit.record(act, tenant=None, actor=actor(by or user), object_type="user", object=name, **details)

@@ -1,4 +1,4 @@
-"""Log-in with a password. All log-in forms of the product use this module."""
+"""Log-in with a password, and the validators of new ones. All log-in forms of the product use this module."""
 
 import logging
 from collections.abc import Callable
@@ -8,6 +8,7 @@ from django.contrib.auth import authenticate, logout
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import User
 from django.contrib.auth.signals import user_logged_in, user_logged_out
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.dispatch import receiver
 from django.http import HttpRequest
@@ -15,17 +16,15 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import render
 
 from tenancy import audit
-from tenancy.access import actor
+from tenancy.access import end_tokens, record_of_user
 from tenancy.audit.acts import Act
-from tenancy.client_address import client_address
 from tenancy.login_throttle import Attempt, LoginThrottled
+from tenancy.origin import client_address
 
 logger = logging.getLogger(__name__)
 
 
 class ThrottledBackend(ModelBackend):
-    """Django's password check with limits on failed log-ins."""
-
     def authenticate(
         self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **kwargs: Any
     ) -> User | None:
@@ -64,13 +63,13 @@ def _audit_attempt(username: str, outcome: str, reason: str) -> None:
 
 @receiver(user_logged_in)
 def _audit_log_in(user: User, **_: Any) -> None:
-    audit.record(Act.USER_LOG_IN, tenant=None, actor=actor(user), object_type="user", object=user.get_username())
+    record_of_user(Act.USER_LOG_IN, user)
 
 
 @receiver(user_logged_out)
 def _audit_log_out(user: User | None, **_: Any) -> None:
     if user is not None:
-        audit.record(Act.USER_LOG_OUT, tenant=None, actor=actor(user), object_type="user", object=user.get_username())
+        record_of_user(Act.USER_LOG_OUT, user)
 
 
 def confirmed(request: HttpRequest, password: str) -> User | None:
@@ -91,8 +90,7 @@ def end_everywhere(request: HttpRequest, password: str) -> bool:
     with transaction.atomic():
         user.set_password(password)
         user.save(update_fields=["password"])
-        name = user.get_username()
-        audit.record(Act.USER_END_SESSIONS, tenant=None, actor=actor(user), object_type="user", object=name)
+        record_of_user(Act.USER_END_SESSIONS, user)
     logout(request)
     return True
 
@@ -112,3 +110,36 @@ class ThrottledPage:
         response = render(request, "429.html", {"until": exception.until}, status=exception.status)
         response.headers["Retry-After"] = str(exception.seconds)
         return response
+
+
+class DistinctCharacters:
+    """Rejects passwords that repeat a few characters, such as `aaaaaaaaaaaa` and `abcabcabcabc`."""
+
+    def __init__(self, least: int = 6) -> None:
+        self._least = least
+
+    def validate(self, password: str, user: Any = None) -> None:
+        if len(set(password)) < self._least:
+            raise ValidationError(
+                f"This password needs at least {self._least} different characters.", code="password_too_uniform"
+            )
+
+    def get_help_text(self) -> str:
+        return f"Your password must contain at least {self._least} different characters."
+
+
+class TokensEndWithPassword:
+    """Ends a person's tokens when their password changes. It accepts every password.
+
+    Django calls `password_changed` when a new password is saved, but not when it upgrades the hash of the old one.
+    """
+
+    def validate(self, password: str, user: Any = None) -> None:
+        pass
+
+    def password_changed(self, password: str, user: Any = None) -> None:
+        if isinstance(user, User):
+            end_tokens(user)
+
+    def get_help_text(self) -> str:
+        return "A new password immediately ends the person's other sessions and all API tokens that they have issued."

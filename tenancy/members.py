@@ -59,7 +59,6 @@ def _with(scope: Scope, rows: QuerySet[Membership]) -> QuerySet[Membership]:
 
 
 def named(tenant: Tenant, username: str) -> QuerySet[Membership]:
-    """Return the roles of the name in the tenant."""
     return Membership.objects.filter(Q(user__username=username) | Q(invited=username, user=None), tenant=tenant)
 
 

@@ -46,7 +46,6 @@ def _failed_retention_days() -> int | None:
 
 
 def _quota(column: str) -> Any:
-    """Return the column of a quota. Null is no limit."""
     [quota] = [each for each in QUOTAS if each.column == column]
     return models.BigIntegerField(
         f"most {quota.label}",

@@ -7,8 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 from django.contrib.auth.models import User
 from django.db import transaction
 
-from tenancy import audit
-from tenancy.access import actor
+from tenancy.access import record_of_user
 from tenancy.audit.acts import Act
 from tenancy.models import Preferences
 
@@ -37,7 +36,4 @@ def choose_zone(user: User, name: str) -> None:
         raise ValueError(f"There is no time zone {name!r}.")
     with transaction.atomic():
         Preferences.objects.update_or_create(user=user, defaults={"time_zone": name})
-        by = actor(user)
-        audit.record(
-            Act.USER_TIME_ZONE, tenant=None, actor=by, object_type="user", object=user.get_username(), timeZone=name
-        )
+        record_of_user(Act.USER_TIME_ZONE, user, timeZone=name)

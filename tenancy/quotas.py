@@ -18,7 +18,6 @@ class StorageQuotaReached(Conflict, title="The tenant's artifacts would need mor
 
 
 def limits(tenant: Tenant) -> dict[str, int | None]:
-    """Return the limit of each quota by its name."""
     return {quota.name: getattr(tenant, quota.column) for quota in QUOTAS}
 
 

@@ -56,17 +56,13 @@ PURPOSE: dict[Role, str] = {
 }
 """What each role is for, in one sentence."""
 
+_VIEWS = frozenset({Scope.READ, Scope.ARTIFACTS})
+_OPERATES = _VIEWS | {Scope.PAYLOADS, Scope.SUBMIT, Scope.OPERATE, Scope.ANSWER}
 GRANTS: dict[Role, frozenset[Scope]] = {
-    Role.VIEWER: frozenset({Scope.READ, Scope.ARTIFACTS}),
-    Role.OPERATOR: frozenset(
-        {Scope.READ, Scope.PAYLOADS, Scope.ARTIFACTS, Scope.SUBMIT, Scope.OPERATE, Scope.ANSWER},
-    ),
-    Role.ON_CALL: frozenset(
-        {Scope.READ, Scope.PAYLOADS, Scope.ARTIFACTS, Scope.SUBMIT, Scope.OPERATE, Scope.ANSWER, Scope.ROLL_BACK},
-    ),
-    Role.RELEASE_MANAGER: frozenset(
-        {Scope.READ, Scope.PAYLOADS, Scope.ARTIFACTS, Scope.REGISTER, Scope.ACTIVATE, Scope.ROLL_BACK},
-    ),
+    Role.VIEWER: _VIEWS,
+    Role.OPERATOR: _OPERATES,
+    Role.ON_CALL: _OPERATES | {Scope.ROLL_BACK},
+    Role.RELEASE_MANAGER: _VIEWS | {Scope.PAYLOADS, Scope.REGISTER, Scope.ACTIVATE, Scope.ROLL_BACK},
     Role.TENANT_ADMIN: frozenset(Scope),
 }
 

@@ -1,7 +1,7 @@
 """The memories of the test process that outlive a transaction."""
 
 from executions.submission import admission, allowance
-from executions.workers import refusals, tenant_keys
+from executions.workers import instructions, tenant_keys
 from foundation.wakeups.broker_gate import gate
 from releases.artifacts import soundness
 from tenancy.api import authentication
@@ -13,7 +13,7 @@ def clear() -> None:
     for module in (admission, authentication, soundness, tenant_keys):
         module.cache.clear()
     soundness.failures.clear()
-    for limit in (refusals.lines, refusals.notices, recording.repeats):
+    for limit in (instructions.lines, instructions.notices, recording.repeats):
         limit.reset()
     allowance.forget()
     gate.reset()

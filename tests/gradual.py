@@ -7,9 +7,9 @@ from typing import Any
 from django.db import connection
 
 from executions.models import Execution, ExecutionEvent
+from governance.gradual.changes import start as start
 from governance.gradual.operations import one
 from governance.gradual.plan import Plan, Step
-from governance.gradual.start import start as start
 from releases.models import GradualActivation, Release
 from tenancy.models import Tenant
 from tests import making

@@ -55,7 +55,7 @@ PARTS: Mapping[str, Part] = {
     ),
     "chance": Part(
         "races and generated values, often repeated, and the stores of others",
-        _tests("parts/generated", "parts/stores", "concurrency", "executions", "unit", "api"),
+        _tests("parts/generated", "parts/stores", "concurrency", "executions", "governance", "unit", "api"),
         groups=["schemathesis", "stores"],
         tools=["install-azurite"],
         environment={"TEST_THOROUGH": "1"},

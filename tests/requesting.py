@@ -7,8 +7,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.db import connection
 
-from governance.requests.requests import ask
-from governance.requests.votes import Decision, vote
+from governance.requests.requests import Decision, ask, vote
 from releases import policy, queries
 from releases.models import ActivationRequest, Pipeline, Release
 from tenancy.models import Membership, Tenant

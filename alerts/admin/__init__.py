@@ -1,7 +1,6 @@
 """Admin pages of alerts, their rules and their channels."""
 
 from alerts.admin.alerts import AlertAdmin
-from alerts.admin.channels import AlertChannelAdmin
-from alerts.admin.rules import AlertRuleAdmin
+from alerts.admin.configuration import AlertChannelAdmin, AlertRuleAdmin
 
 __all__ = ["AlertAdmin", "AlertChannelAdmin", "AlertRuleAdmin"]

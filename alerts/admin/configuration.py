@@ -1,18 +1,25 @@
-"""The base class of the pages of channels and rules, and the forms that add, change and remove one."""
+"""The pages of channels and rules, and the forms that add, change and remove one."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, ClassVar
 
-from django.contrib import messages
+from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.utils import timezone
 
+from alerts import channels, deliveries, queries, rules
+from alerts.admin.forms import HOURS, ChannelForm, RuleForm, SilenceForm
+from alerts.deliveries import runbook_of
+from alerts.kinds import Kind
+from alerts.models import Alert, AlertChannel, AlertDelivery, AlertRule
+from foundation.admin.columns import badge, column
 from foundation.errors import CoordinatorError
 from tenancy.access import actor, tenants_of
-from tenancy.admin.base import ReadOnlyAdmin, attempt, problem_of
+from tenancy.admin.base import POST, ReadOnlyAdmin, attempt, problem_of, serves
 from tenancy.admin.lists import TenantFilter
+from tenancy.audit.acts import Act
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 
@@ -20,11 +27,12 @@ from tenancy.roles import Scope
 class ConfigurationAdmin(ReadOnlyAdmin):
     """Pages of rows that a person with the scope `releases:activate` adds, changes and removes.
 
-    Subclasses serve `new`, `edit` and `remove`, and call the use cases in `add`, `change` and `discard`. These may
+    Subclasses serve `new`, `edit` and `remove`. The `save` of their forms and `discard` call the use cases, which may
     raise `CoordinatorError`. Removed rows are not found.
     """
 
     form_type: ClassVar[Callable[..., Any]]
+    discard: ClassVar[Callable[..., None]]
     noun: ClassVar[str]
     lead: ClassVar[str]
     """What the form of a new row says first."""
@@ -35,16 +43,6 @@ class ConfigurationAdmin(ReadOnlyAdmin):
     sortable_by = ()
     change_list_template = "alerts/configuration_list.html"
 
-    def add(self, form: Any, by: str) -> Any:
-        """Add a row as the valid `form` says, and return it."""
-        raise NotImplementedError
-
-    def change(self, row: Any, form: Any, by: str) -> None:
-        raise NotImplementedError
-
-    def discard(self, row: Any, by: str) -> None:
-        raise NotImplementedError
-
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).filter(removed_at=None)
 
@@ -53,26 +51,19 @@ class ConfigurationAdmin(ReadOnlyAdmin):
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
     def new(self, request: HttpRequest) -> HttpResponse:
-        """Add a row."""
         form = self.form_type(request, _tenants(request))
-        add = partial(self.add, form, actor(request.user))
-        return self._form(request, form, add, self.added, title=f"Add a {self.noun}")
+        return self._form(request, form, self.added, title=f"Add a {self.noun}")
 
     def edit(self, request: HttpRequest, row: Any) -> HttpResponse:
         row = self.to_change(row)
         form = self.form_type(request, _tenants(request), row)
-
-        def change() -> Any:
-            self.change(row, form, actor(request.user))
-            return row
-
-        return self._form(request, form, change, "Saved.", title=f"Change {row.name}", original=row)
+        return self._form(request, form, "Saved.", title=f"Change {row.name}", original=row)
 
     def remove(self, request: HttpRequest, row: Any) -> HttpResponse:
         row = self.to_change(row)
 
         def end() -> str:
-            self.discard(row, actor(request.user))
+            self.discard(row, actor=actor(request.user))
             return self.removed.format(name=row.name)
 
         attempt(request, end, "{error.detail}")
@@ -85,14 +76,12 @@ class ConfigurationAdmin(ReadOnlyAdmin):
     def to_page(self, row: Any) -> HttpResponse:
         return redirect(f"{self._prefix}_change", row.pk)
 
-    def _form(
-        self, request: HttpRequest, form: Any, save: Callable[[], Any], said: str, **context: Any
-    ) -> HttpResponse:
+    def _form(self, request: HttpRequest, form: Any, said: str, **context: Any) -> HttpResponse:
         """Save a valid form and go to the page of its row. Otherwise show the form with what is wrong."""
         error = None
         if request.method == "POST" and form.is_valid():
             try:
-                row = save()
+                row = form.save(actor(request.user))
             except CoordinatorError as rejected:
                 error = rejected
             else:
@@ -117,3 +106,133 @@ class ConfigurationAdmin(ReadOnlyAdmin):
 
 def _tenants(request: HttpRequest) -> QuerySet[Tenant]:
     return tenants_of(request.user, Scope.ACTIVATE)
+
+
+DELIVERY_VARIANTS = {
+    AlertDelivery.State.PENDING: "info",
+    AlertDelivery.State.SENT: "success",
+    AlertDelivery.State.FAILED: "danger",
+}
+
+
+def shown(rows: list[AlertDelivery]) -> list[tuple[AlertDelivery, str]]:
+    return [(row, DELIVERY_VARIANTS[AlertDelivery.State(row.state)]) for row in rows]
+
+
+@admin.register(AlertChannel)
+class AlertChannelAdmin(ConfigurationAdmin):
+    empty = (
+        "Channels tell people about alerts: webhooks, e-mail and Slack. Add one, send a test message, and add rules."
+    )
+    list_display = ("name", "tenant", "type", "to", "state", "created_by")
+    list_select_related = ("tenant",)
+    form_type = ChannelForm
+    discard = staticmethod(channels.remove)
+    noun = "channel"
+    lead = "A channel tells people about alerts. Rules name the channels that they use."
+    added = "{name} is added. Send a test message to see that it works."
+
+    @column("Kind")
+    def type(self, channel: AlertChannel) -> str:
+        return channel.get_kind_display()
+
+    @column("Address", empty="-")
+    def to(self, channel: AlertChannel) -> str | None:
+        return channel.shown_address or None
+
+    @badge("State", {"enabled": "success", "disabled": "default"})
+    def state(self, channel: AlertChannel) -> str:
+        return "enabled" if channel.enabled else "disabled"
+
+    new = serves("new/", Act.ALERT_CHANNEL_ADD, Scope.ACTIVATE)(ConfigurationAdmin.new)
+    edit = serves("<uuid:object_id>/edit/", Act.ALERT_CHANNEL_CHANGE, Scope.ACTIVATE)(ConfigurationAdmin.edit)
+    remove = serves("<uuid:object_id>/remove/", Act.ALERT_CHANNEL_REMOVE, Scope.ACTIVATE, methods=POST)(
+        ConfigurationAdmin.remove
+    )
+
+    def show(self, request: HttpRequest, row: AlertChannel) -> HttpResponse:
+        return self.page(
+            request,
+            "alerts/channel.html",
+            title=row.name,
+            original=row,
+            channel=row,
+            rules=list(row.rules.filter(removed_at=None).order_by("name", "pk")),
+            deliveries=shown(queries.newest_deliveries(row)),
+            may_change=self.may(request, Scope.ACTIVATE, row),
+        )
+
+    @serves("<uuid:object_id>/test/", Act.ALERT_CHANNEL_TEST, Scope.ACTIVATE, methods=POST)
+    def test(self, request: HttpRequest, channel: AlertChannel) -> HttpResponse:
+        def send() -> str:
+            deliveries.test(channel, actor=actor(request.user))
+            return "A test message is on its way. Reload this page to see its result."
+
+        attempt(request, send, "{error.detail}")
+        return self.to_page(channel)
+
+
+ALERTS_SHOWN = 20
+
+
+@admin.register(AlertRule)
+class AlertRuleAdmin(ConfigurationAdmin):
+    empty = "Rules look for problems every 30 seconds, and tell channels about them. Add a channel first."
+    list_display = ("name", "tenant", "looks_for", "of", "state", "created_by")
+    list_select_related = ("tenant", "pipeline")
+    form_type = RuleForm
+    discard = staticmethod(rules.remove)
+    noun = "rule"
+    lead = "The rule looks for one kind of problem every 30 seconds. Thresholds that its kind does not have stay empty."
+    added = "{name} is added. It is judged every 30 seconds."
+    removed = "{name} is removed. Its alerts are resolved."
+
+    @column("Kind")
+    def looks_for(self, rule: AlertRule) -> str:
+        return rule.get_kind_display()
+
+    @column("Pipeline", empty="all")
+    def of(self, rule: AlertRule) -> str | None:
+        return rule.pipeline.pipeline_id if rule.pipeline else None
+
+    @badge("State", {"enabled": "success", "disabled": "default", "silenced": "warning"})
+    def state(self, rule: AlertRule) -> str:
+        if not rule.enabled:
+            return "disabled"
+        return "silenced" if rule.silenced_until and rule.silenced_until > timezone.now() else "enabled"
+
+    new = serves("new/", Act.ALERT_RULE_ADD, Scope.ACTIVATE)(ConfigurationAdmin.new)
+    edit = serves("<uuid:object_id>/edit/", Act.ALERT_RULE_CHANGE, Scope.ACTIVATE)(ConfigurationAdmin.edit)
+    remove = serves("<uuid:object_id>/remove/", Act.ALERT_RULE_REMOVE, Scope.ACTIVATE, methods=POST)(
+        ConfigurationAdmin.remove
+    )
+
+    def show(self, request: HttpRequest, row: AlertRule) -> HttpResponse:
+        kind = Kind(row.kind)
+        return self.page(
+            request,
+            "alerts/rule.html",
+            title=row.name,
+            original=row,
+            rule=row,
+            purpose=kind.purpose,
+            runbook=runbook_of(kind),
+            thresholds=[(each, row.thresholds[each.name]) for each in kind.thresholds],
+            state=self.state(row),
+            channels=list(row.channels.filter(removed_at=None)),
+            alerts=list(Alert.objects.filter(rule=row).order_by("-started_at", "-pk")[:ALERTS_SHOWN]),
+            may_change=self.may(request, Scope.ACTIVATE, row),
+            hours=HOURS,
+        )
+
+    def to_change(self, row: AlertRule) -> AlertRule:
+        return queries.rule(row.tenant, row.pk)
+
+    @serves("<uuid:object_id>/silence/", Act.ALERT_RULE_CHANGE, Scope.ACTIVATE, methods=POST)
+    def silence(self, request: HttpRequest, row: AlertRule) -> HttpResponse:
+        rule = self.to_change(row)
+        form = SilenceForm(request.POST)
+        if form.is_valid():
+            rules.change(rule, actor=actor(request.user), silenced_until=form.until)
+            messages.success(request, "The rule is silenced." if form.until else "The silence has ended.")
+        return self.to_page(rule)

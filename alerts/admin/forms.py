@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.db.models import QuerySet
+from django.forms import model_to_dict
 from django.http import HttpRequest
 from django.utils import timezone
 from unfold.widgets import (
@@ -13,9 +14,11 @@ from unfold.widgets import (
     UnfoldBooleanWidget,
 )
 
+from alerts import channels, rules
 from alerts.kinds import NAMES, Kind
 from alerts.models import LONGEST_ADDRESS, LONGEST_NAME, AlertChannel, AlertRule
 from releases.models import IDENTITY_LENGTH
+from releases.queries import pipeline
 from tenancy.models import Tenant
 
 if TYPE_CHECKING:
@@ -38,10 +41,25 @@ class SilenceForm(forms.Form):
         return timezone.now() + timedelta(hours=hours) if hours else None
 
 
-class ChannelForm(forms.Form):
-    """A new channel, or the changes of one. The tenant and the kind are chosen once."""
+class ConfiguredForm(forms.Form):
+    """A new row, or the changes of `row`, which has `values`. The tenant and the kind are chosen once."""
 
     tenant = forms.ModelChoiceField(Tenant.objects.none(), empty_label=None, widget=UnfoldAdminSelectWidget)
+    enabled = forms.BooleanField(required=False, initial=True, widget=UnfoldBooleanWidget)
+
+    def __init__(self, request: HttpRequest, tenants: QuerySet[Tenant], row: Any, values: dict[str, Any]) -> None:
+        super().__init__(request.POST if request.method == "POST" else None, initial=values)
+        self._row = row
+        if row is not None:
+            del self.fields["tenant"], self.fields["kind"]
+            return
+        field = self.fields["tenant"]
+        assert isinstance(field, forms.ModelChoiceField)  # noqa: S101 - declared above
+        field.queryset = tenants
+
+
+class ChannelForm(ConfiguredForm):
+    field_order = ("tenant", "kind", "name", "address", "secret", "enabled")
     kind = forms.ChoiceField(choices=AlertChannel.Kind.choices, widget=UnfoldAdminSelectWidget)
     name = forms.CharField(
         max_length=LONGEST_NAME, widget=UnfoldAdminTextInputWidget, help_text="For example “Operations”."
@@ -61,13 +79,21 @@ class ChannelForm(forms.Form):
             "channel, or the key that signs the webhook. Without one, the tenant's webhook key signs it."
         ),
     )
-    enabled = forms.BooleanField(required=False, initial=True, widget=UnfoldBooleanWidget)
 
     def __init__(self, request: HttpRequest, tenants: QuerySet[Tenant], channel: AlertChannel | None = None) -> None:
-        super().__init__(request.POST if request.method == "POST" else None, initial=_channel_values(channel))
-        _choose_once(self, tenants, channel is not None)
+        values = model_to_dict(channel, ("name", "address", "secret", "enabled")) if channel else {}
+        super().__init__(request, tenants, channel, values)
         if channel is not None and channel.kind == AlertChannel.Kind.WEBHOOK:
+            self.initial["address"] = ""
             self.fields["address"].help_text = f"Empty to keep the one at {channel.shown_address}"
+
+    def save(self, by: str) -> AlertChannel:
+        fields = dict(self.cleaned_data)
+        if self._row is None:
+            return channels.add(fields.pop("tenant"), actor=by, **fields)
+        if self._row.kind == AlertChannel.Kind.WEBHOOK and not fields["address"]:
+            del fields["address"]  # the form does not show it
+        return channels.change(self._row, actor=by, **fields)
 
 
 class ChannelsField(_MultipleChoiceField):
@@ -79,10 +105,10 @@ class ChannelsField(_MultipleChoiceField):
         return f"{obj.tenant.slug}: {obj.name}" if self.names_tenants else str(obj.name)
 
 
-class RuleForm(forms.Form):
-    """A new rule, or the changes of one. The tenant, the kind and the pipeline are chosen once."""
+class RuleForm(ConfiguredForm):
+    """The pipeline is chosen once, too."""
 
-    tenant = forms.ModelChoiceField(Tenant.objects.none(), empty_label=None, widget=UnfoldAdminSelectWidget)
+    field_order = ("tenant", "kind", "name", "pipeline", "channels", "enabled")
     kind = forms.ChoiceField(choices=Kind.choices, widget=UnfoldAdminSelectWidget)
     name = forms.CharField(max_length=LONGEST_NAME, widget=UnfoldAdminTextInputWidget)
     pipeline = forms.CharField(
@@ -92,33 +118,38 @@ class RuleForm(forms.Form):
         help_text="The id of a pipeline. Empty for all pipelines of the tenant.",
     )
     channels = ChannelsField(AlertChannel.objects.none(), required=False, widget=forms.CheckboxSelectMultiple)
-    enabled = forms.BooleanField(required=False, initial=True, widget=UnfoldBooleanWidget)
 
     def __init__(self, request: HttpRequest, tenants: QuerySet[Tenant], rule: AlertRule | None = None) -> None:
-        super().__init__(request.POST if request.method == "POST" else None, initial=_rule_values(rule))
+        values: dict[str, Any] = {}
+        if rule is not None:
+            chosen = [channel.pk for channel in rule.channels.all()]
+            values = {"name": rule.name, "enabled": rule.enabled, "channels": chosen, **rule.thresholds}
+        super().__init__(request, tenants, rule, values)
         for name in NAMES:
             if rule is None or any(each.name == name for each in Kind(rule.kind).thresholds):
                 self.fields[name] = _threshold(name, rule)
         self.order_fields(["tenant", "kind", "name", *NAMES])
-        _choose_once(self, tenants, rule is not None)
         if rule is not None:
             del self.fields["pipeline"]
-        channels = self.fields["channels"]
-        assert isinstance(channels, ChannelsField)  # noqa: S101 - declared above
+        field = self.fields["channels"]
+        assert isinstance(field, ChannelsField)  # noqa: S101 - declared above
         of: Any = {"tenant": rule.tenant_id} if rule is not None else {"tenant__in": tenants}
-        channels.queryset = AlertChannel.objects.filter(**of, removed_at=None).select_related("tenant")
-        channels.names_tenants = rule is None and tenants.count() > 1
+        field.queryset = AlertChannel.objects.filter(**of, removed_at=None).select_related("tenant")
+        field.names_tenants = rule is None and tenants.count() > 1
 
-    @property
-    def changeable(self) -> dict[str, Any]:
-        """What the form says about members of a rule that may change, as the use cases take it."""
+    def save(self, by: str) -> AlertRule:
         given = self.cleaned_data
-        return {
+        members = {
             "name": given["name"],
             "thresholds": {name: given[name] for name in NAMES if given.get(name) is not None},
             "channel_ids": [channel.pk for channel in given["channels"]],
             "enabled": given["enabled"],
         }
+        if self._row is not None:
+            return rules.change(self._row, actor=by, **members)
+        tenant = given["tenant"]
+        named = pipeline(tenant, given["pipeline"]) if given["pipeline"] else None
+        return rules.add(tenant, kind=given["kind"], pipeline=named, actor=by, **members)
 
 
 def _threshold(name: str, rule: AlertRule | None) -> forms.IntegerField:
@@ -129,26 +160,3 @@ def _threshold(name: str, rule: AlertRule | None) -> forms.IntegerField:
     if rule is not None:
         text = "; ".join(f"{each.meaning[0].upper()}{each.meaning[1:]}" for each in known.values())
     return forms.IntegerField(required=False, widget=UnfoldAdminTextInputWidget, help_text=f"{text}.")
-
-
-def _choose_once(form: forms.Form, tenants: QuerySet[Tenant], chosen: bool) -> None:
-    if chosen:
-        del form.fields["tenant"], form.fields["kind"]
-        return
-    field = form.fields["tenant"]
-    assert isinstance(field, forms.ModelChoiceField)  # noqa: S101 - declared above
-    field.queryset = tenants
-
-
-def _channel_values(channel: AlertChannel | None) -> dict[str, Any]:
-    if channel is None:
-        return {}
-    address = "" if channel.kind == AlertChannel.Kind.WEBHOOK else channel.address
-    return {"name": channel.name, "address": address, "secret": channel.secret, "enabled": channel.enabled}
-
-
-def _rule_values(rule: AlertRule | None) -> dict[str, Any]:
-    if rule is None:
-        return {}
-    channels = [channel.pk for channel in rule.channels.all()]
-    return {"name": rule.name, "enabled": rule.enabled, "channels": channels, **rule.thresholds}

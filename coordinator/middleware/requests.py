@@ -12,8 +12,8 @@ from django.http.response import HttpResponseBase
 
 from foundation.telemetry import traces
 from foundation.telemetry.metrics import Counter, Histogram
-from tenancy.audit import origin
-from tenancy.audit.origin import Origin, serving
+from tenancy import origin
+from tenancy.origin import Origin, serving
 from wire.log_lines import bound
 from wire.traceparent import trace_id
 

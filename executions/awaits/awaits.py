@@ -15,7 +15,8 @@ from datetime import UTC, datetime, timedelta
 from django.conf import settings
 from django.db import connection, transaction
 
-from executions.awaits import statements, wait_spans
+from executions import spans
+from executions.awaits import statements
 from executions.models import AwaitUnit, DeadLetter, Interaction
 from executions.models.states import State
 from executions.state_machine import dead_letters, moves
@@ -117,7 +118,7 @@ def resume(answers: Mapping[uuid.UUID, int], *, actor: str) -> int:
     )
     for unit_id, *_, step_id, traceparent, since in complete:
         if traceparent:
-            wait_spans.over(traceparent, unit_id, step_id, since=since)
+            spans.over(traceparent, unit_id, step_id, since=since)
     if resumed:
         wakeup.send_once(DISPATCH_TASK)
     return len(resumed)
@@ -159,7 +160,7 @@ def fail(lost: Lost, messages: Mapping[uuid.UUID, str], *, actor: str) -> None:
     )
     for unit_id, *_, step_id, traceparent, since in units:
         if traceparent:
-            wait_spans.over(traceparent, unit_id, step_id, since=since, error_class=lost.code)
+            spans.over(traceparent, unit_id, step_id, since=since, error_class=lost.code)
     dead_letters.write({move.execution_id: lost.reason for move in failed})
 
 

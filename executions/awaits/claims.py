@@ -5,14 +5,13 @@ event, under the locks of `awaits`. The caller has checked access to the tenant.
 """
 
 import uuid
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from django.db import connection, transaction
 
 from executions.awaits import awaits, statements
-from executions.awaits.interactions import Claim, interaction
+from executions.awaits.interactions import Claim, interaction, lock
 from executions.errors import DelegateUnknown, InteractionClosed, InteractionNotClaimed
 from executions.models import Interaction, InteractionEvent
 from tenancy import audit, members
@@ -27,15 +26,6 @@ RENEWED_AFTER = timedelta(minutes=5)
 """A claim that is younger than this is not renewed, so that opening a page repeatedly writes no further events."""
 LONGEST_NOTE = 2000
 Kind = InteractionEvent.Kind
-
-
-@dataclass(frozen=True, slots=True)
-class _Locked:
-    """A locked interaction: who claimed it last, and the claim if it lasts."""
-
-    claimed_by: str | None
-    claim: Claim | None
-    left: timedelta
 
 
 def claim(tenant: Tenant, interaction_id: uuid.UUID, *, actor: str, take_over: bool = False) -> Interaction:
@@ -58,10 +48,10 @@ def release(tenant: Tenant, interaction_id: uuid.UUID, *, actor: str) -> Interac
     """End the actor's claim. Raises `InteractionUnknown`, `InteractionClosed`, `InteractionNotClaimed`."""
     found = interaction(tenant, interaction_id)
     with transaction.atomic():
-        locked = _lock(found)
-        if locked.claimed_by != actor:
+        claimant, _ = _lock(found)
+        if claimant != actor:
             raise InteractionNotClaimed(f"Interaction {found.pk} is not claimed by {actor}.")
-        _change(found, locked, Kind.RELEASED, actor=actor)
+        _change(found, claimant, Kind.RELEASED, actor=actor)
         _record(Act.INTERACTION_RELEASE, found, actor)
     return interaction(tenant, found.pk)
 
@@ -81,46 +71,45 @@ def delegate(
             f"{to!r} {message}.", errors=[{"field": "to", "code": "DELEGATE_UNKNOWN", "message": message}]
         )
     with transaction.atomic():
-        locked = _lock(found)
-        _require_free(found, locked, actor, take_over=take_over)
-        _change(found, locked, Kind.DELEGATED, actor=actor, delegate=actor_named(to), note=note.strip() or None)
+        claimant, lasting = _lock(found)
+        _require_free(found, lasting, actor, take_over=take_over)
+        _change(found, claimant, Kind.DELEGATED, actor=actor, delegate=actor_named(to), note=note.strip() or None)
         _record(Act.INTERACTION_DELEGATE, found, actor, to=actor_named(to))
     return interaction(tenant, found.pk)
 
 
 def _claim(found: Interaction, actor: str, *, take_over: bool = False, renewal: bool = False) -> Interaction:
     with transaction.atomic():
-        locked = _lock(found)
-        own = locked.claim is not None and locked.claim.by == actor
-        if renewal and (not own or locked.left > CLAIM_TIME - RENEWED_AFTER):
+        claimant, lasting = _lock(found)
+        own = lasting if lasting is not None and lasting.by == actor else None
+        if renewal and (own is None or own.left > CLAIM_TIME - RENEWED_AFTER):
             return found
-        _require_free(found, locked, actor, take_over=take_over)
-        kind = Kind.RENEWED if own else Kind.TAKEN_OVER if locked.claim else Kind.CLAIMED
-        _change(found, locked, kind, actor=actor, claimant=actor)
+        _require_free(found, lasting, actor, take_over=take_over)
+        kind = Kind.RENEWED if own else Kind.TAKEN_OVER if lasting else Kind.CLAIMED
+        _change(found, claimant, kind, actor=actor, claimant=actor)
         _record(Act.INTERACTION_CLAIM, found, actor)
     return interaction(found.tenant, found.pk)
 
 
-def _require_free(found: Interaction, locked: _Locked, actor: str, *, take_over: bool) -> None:
-    if locked.claim is not None and locked.claim.by != actor and not take_over:
-        raise locked.claim.refusal(found.pk)
+def _require_free(found: Interaction, lasting: Claim | None, actor: str, *, take_over: bool) -> None:
+    if lasting is not None and lasting.by != actor and not take_over:
+        raise lasting.refusal(found.pk)
 
 
-def _lock(found: Interaction) -> _Locked:
-    """Lock the interaction. Raises `InteractionClosed` if it cannot be answered."""
-    awaits.lock(found.execution_id, found.unit_id)
-    with connection.cursor() as cursor:
-        cursor.execute(statements.LOCK_CLAIM, [found.pk])
-        status, claimant, until, left = cursor.fetchone()
+def _lock(found: Interaction) -> tuple[str | None, Claim | None]:
+    """Lock the interaction. Return who claimed it last, and the claim if it lasts.
+
+    Raises `InteractionClosed` if it cannot be answered.
+    """
+    status, _, claimant, lasting = lock(found)
     if status not in Interaction.OPEN or found.transport == TIMER:
         raise InteractionClosed(f"Interaction {found.pk} cannot be answered.", interactionStatus=status)
-    lasts = left is not None and left > timedelta()
-    return _Locked(claimant, Claim(claimant, until) if lasts else None, left or timedelta())
+    return claimant, lasting
 
 
 def _change(
     found: Interaction,
-    locked: _Locked,
+    before: str | None,
     kind: InteractionEvent.Kind,
     *,
     actor: str,
@@ -131,7 +120,7 @@ def _change(
     parameters: dict[str, Any] = {
         "id": found.pk,
         "open": awaits.OPEN,
-        "before": locked.claimed_by,
+        "before": before,
         "kind": kind.value,
         "actor": actor,
         "claimant": claimant,

@@ -6,7 +6,7 @@ The caller has checked access to the tenant. A resume token needs no other permi
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection, transaction
@@ -46,10 +46,11 @@ UNREAD = "UNDECODABLE_PAYLOAD"
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A claim that lasts: who is working on an answer, and until when."""
+    """A claim that lasts: who is working on an answer, until when, and for how long from now."""
 
     by: str
     until: datetime
+    left: timedelta
 
     def refusal(self, interaction_id: uuid.UUID) -> InteractionClaimed:
         """Return the error for others who would disturb the claimant."""
@@ -120,8 +121,7 @@ def complete(
     found = _find(tenant, interaction_id, correlation_id, token)
     problems = [] if found.status == Status.COMPLETED else _problems(found, response)
     with transaction.atomic():
-        awaits.lock(found.execution_id, found.unit_id)
-        status, late, claim = _lock(found)
+        status, late, _, claim = lock(found)
         if status == Status.COMPLETED:
             wakeup.send_once(DISPATCH_TASK)
         elif late and status in Interaction.OPEN:
@@ -257,15 +257,17 @@ def _require_token_of(token: ResumeToken, found: Interaction) -> None:
 # --- answering ------------------------------------------------------------------------------------
 
 
-def _lock(found: Interaction) -> tuple[str, bool, Claim | None]:
-    """Lock the interaction.
+def lock(found: Interaction) -> tuple[str, bool, str | None, Claim | None]:
+    """Lock the interaction, after its execution and its unit.
 
-    Return its status, whether its deadline has passed by the database's clock, and the claim that lasts.
+    Return its status, whether its deadline has passed by the database's clock, who claimed it last, and the claim if
+    that lasts.
     """
+    awaits.lock(found.execution_id, found.unit_id)
     with connection.cursor() as cursor:
         cursor.execute(statements.LOCK_INTERACTION, [TIMER, found.pk])
-        status, late, claimant, until, lasts = cursor.fetchone()
-    return status, late, Claim(claimant, until) if lasts else None
+        status, late, claimant, until, left = cursor.fetchone()
+    return status, late, claimant, Claim(claimant, until, left) if left else None
 
 
 def _answer(found: Interaction, response: Any, actor: str, channel: Interaction.Channel, note: str | None) -> None:

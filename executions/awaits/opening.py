@@ -11,7 +11,8 @@ from typing import Any
 
 from django.db import connection
 
-from executions.awaits import statements, wait_spans
+from executions import spans
+from executions.awaits import statements
 from executions.awaits.awaits import EXPIRE_TASK, INTERACTION_API, SEND_TASK, WEBHOOK, resume
 from executions.models import Interaction
 from foundation.database import prepared
@@ -116,7 +117,8 @@ def park(tenant: Tenant, parkings: Sequence[Parking]) -> None:
     before and never changes; the new one gets a fresh id and its full timeout (wire protocol F.5). Correlation ids may
     repeat: `interactions` detects ambiguous ones.
     """
-    known = _known([each.id for parking in parkings for each in parking.interactions])
+    opened = [each.id for parking in parkings for each in parking.interactions]
+    known = set(Interaction.objects.filter(pk__in=opened).values_list("pk", flat=True)) if opened else set()
     ids = {(parking.unit_id, each.id): uuid.uuid4() if each.id in known else each.id
            for parking in parkings for each in parking.interactions}  # fmt: skip
     rows = [_unit(tenant, parking, ids) for parking in parkings]
@@ -130,17 +132,13 @@ def park(tenant: Tenant, parkings: Sequence[Parking]) -> None:
     for parking in parkings:
         _take_answers(parking, ids)
         if parking.traceparent:
-            wait_spans.suspended(parking.traceparent, parking.unit_id, parking.suspension.step_id)
+            spans.suspended(parking.traceparent, parking.unit_id, parking.suspension.step_id)
     suspensions = [parking.suspension for parking in parkings]
     webhooks = sum(len(each.requests) for each in suspensions if each.transport == WEBHOOK)
     for _ in range(min(webhooks, MOST_SENDERS)):
         wakeup.send(SEND_TASK)
     for seconds in {each.timeout_seconds for each in suspensions if each.transport == TIMER}:
         wakeup.send_once(EXPIRE_TASK, delay=timedelta(seconds=seconds))
-
-
-def _known(ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
-    return set(Interaction.objects.filter(pk__in=ids).values_list("pk", flat=True)) if ids else set()
 
 
 Ids = Mapping[tuple[uuid.UUID, uuid.UUID], uuid.UUID]

@@ -124,11 +124,11 @@ SELECT DISTINCT ON (unit_id) unit_id, id FROM late ORDER BY unit_id, deadline, i
 # --- answers ---
 
 # Locks an interaction. Returns its status, and whether its deadline has passed by the clock of its execution, which
-# stands still during a pause; timers are never late. Then its claim, and whether that lasts. No row: the interaction
-# was removed with its execution.
+# stands still during a pause; timers are never late. Then its claim, and for how long that lasts: null if it is over.
+# No row: the interaction was removed with its execution.
 LOCK_INTERACTION = """
 SELECT status, deadline <= execution_clock(execution_id) AND transport <> %s, claimed_by, claimed_until,
-    coalesce(claimed_until > clock_timestamp(), false)
+    CASE WHEN claimed_until > clock_timestamp() THEN claimed_until - clock_timestamp() END
 FROM executions_interaction WHERE id = %s FOR UPDATE
 """
 
@@ -141,13 +141,6 @@ WHERE id = %(id)s AND status = ANY(%(open)s)
 """
 
 # --- claims ---
-
-# Locks an interaction. Returns its status, its claim, and for how long that lasts. No row: the interaction was removed
-# with its execution.
-LOCK_CLAIM = """
-SELECT status, claimed_by, claimed_until, claimed_until - clock_timestamp()
-FROM executions_interaction WHERE id = %s FOR UPDATE
-"""
 
 # Changes the claim of an open interaction, or its delegate, with the event. `updated_at` is when the wait began, so it
 # stays. No row is impossible: the caller has locked the interaction.
@@ -191,16 +184,10 @@ WHERE id = (SELECT due.id FROM (
 RETURNING id, tenant_id
 """
 
-# Records the result of an attempt. No row: the interaction was closed, or a newer attempt has started.
+# Records the result of an attempt. Without a wait there is no further one. No row: the interaction was closed, or a
+# newer attempt has started.
 RECORD_ATTEMPT = """
 UPDATE executions_interaction SET status = %(status)s, version = version + 1, last_dispatch_error = %(error)s,
     next_dispatch_at = now() + %(wait)s::interval, updated_at = now()
-WHERE id = %(id)s AND status = 'DISPATCHING' AND dispatch_attempts = %(attempt)s
-"""
-
-# Fails an interaction after its last attempt. No row: it was closed, or a newer attempt has started.
-FAIL_WEBHOOK = """
-UPDATE executions_interaction SET status = 'FAILED', version = version + 1, last_dispatch_error = %(error)s,
-    next_dispatch_at = NULL, updated_at = now()
 WHERE id = %(id)s AND status = 'DISPATCHING' AND dispatch_attempts = %(attempt)s
 """

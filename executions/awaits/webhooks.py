@@ -93,31 +93,30 @@ def _post(interaction: Interaction, resolve: Resolve) -> Failure | None:
 
 def _record(interaction: Interaction, receipt: Receipt) -> None:
     if receipt.error and receipt.wait is None:
-        _give_up(interaction, receipt.error)
+        _give_up(interaction, receipt)
         return
+    status = Interaction.Status.WAITING if receipt.error else Interaction.Status.DISPATCHED
+    _end_attempt(interaction, status, receipt)
+
+
+def _give_up(interaction: Interaction, receipt: Receipt) -> None:
+    """Fail the interaction, its unit and its execution, unless it was answered or sent again in the meantime."""
+    message = f"Webhook of interaction {interaction.pk} could not be delivered: {receipt.error}"
+    with transaction.atomic():
+        awaits.lock(interaction.execution_id, interaction.unit_id)
+        if _end_attempt(interaction, Interaction.Status.FAILED, receipt):
+            awaits.fail(awaits.UNDELIVERABLE, {interaction.unit_id: message[:500]}, actor=owner())
+
+
+def _end_attempt(interaction: Interaction, status: Interaction.Status, receipt: Receipt) -> bool:
+    """Return False if the interaction was closed, or if a newer attempt has started."""
     parameters: dict[str, Any] = {
         "id": interaction.pk,
         "attempt": interaction.dispatch_attempts,
-        "status": (Interaction.Status.WAITING if receipt.error else Interaction.Status.DISPATCHED).value,
+        "status": status.value,
         "error": receipt.error,
         "wait": receipt.wait,
     }
     with connection.cursor() as cursor:
         cursor.execute(statements.RECORD_ATTEMPT, parameters)
-
-
-def _give_up(interaction: Interaction, error: str) -> None:
-    """Fail the interaction, its unit and its execution, unless it was answered or sent again in the meantime."""
-    message = f"Webhook of interaction {interaction.pk} could not be delivered: {error}"
-    parameters: dict[str, Any] = {
-        "id": interaction.pk,
-        "attempt": interaction.dispatch_attempts,
-        "error": error,
-    }
-    with transaction.atomic():
-        awaits.lock(interaction.execution_id, interaction.unit_id)
-        with connection.cursor() as cursor:
-            cursor.execute(statements.FAIL_WEBHOOK, parameters)
-            if cursor.rowcount == 0:
-                return
-        awaits.fail(awaits.UNDELIVERABLE, {interaction.unit_id: message[:500]}, actor=owner())
+        return bool(cursor.rowcount)

@@ -102,9 +102,8 @@ def resume(target: Target, *, actor: str, reason: str = "") -> Hold:
         hold = open_hold(target)
         if hold is None:
             raise NotPaused(f"The {_kind(target)} {target} is not paused.")
-        statement = statements.RESUME_EXECUTION if isinstance(target, Execution) else statements.RESUME_RELEASES
         with connection.cursor() as cursor:
-            cursor.execute(statement, {"hold": hold.pk, "actor": actor, "reason": reason.strip()})
+            cursor.execute(statements.RESUME, {"hold": hold.pk, "actor": actor, "reason": reason.strip()})
         _move_times(hold, target)
         hold.refresh_from_db()
         wakeup.send_once(DISPATCH_TASK)

@@ -36,8 +36,8 @@ VALUES (%(tenant)s, %(release)s, %(pipeline)s, %(reason)s, %(refuses)s, %(actor)
 # Waits for the claims of the pipeline that began before the hold. Later claims see the hold (`may_claim`).
 WAIT_FOR_CLAIMS = "SELECT pg_advisory_xact_lock(7307, hashint8(%(pipeline)s))"
 
-# Ends the hold of an execution, with its event. No row: the hold has ended.
-RESUME_EXECUTION = """
+# Ends a hold, with the event of its execution if it holds one. No row: the hold has ended, or is of a release.
+RESUME = """
 WITH ended AS (
     UPDATE executions_hold SET ended_at = now(), ended_by = %(actor)s, end_reason = %(reason)s
     WHERE id = %(hold)s AND ended_at IS NULL RETURNING execution_id
@@ -47,12 +47,6 @@ WITH ended AS (
 )
 INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
 SELECT id, event_count, 'RESUMED', status, %(actor)s, jsonb_build_object('reason', %(reason)s::text) FROM free
-"""
-
-# Ends the hold of a release or a pipeline. No row: the hold has ended.
-RESUME_RELEASES = """
-UPDATE executions_hold SET ended_at = now(), ended_by = %(actor)s, end_reason = %(reason)s
-WHERE id = %(hold)s AND ended_at IS NULL
 """
 
 # Locks the executions of releases that wait for a time which had not passed when the hold began. No row: none waits.

@@ -15,7 +15,7 @@ from typing import Any, Final
 from django.db import connection
 
 from executions.inspection import statements
-from executions.submission import inputs
+from executions.submission.admission import shape_of_input, wrong_places
 from releases.models import Release
 from wire.documents.canonical_types import declared_names
 from wire.documents.contract import Contract, contract_from_json
@@ -127,17 +127,14 @@ def _checked(
     """Yield what is wrong with each input, until the time is over."""
     deadline = time.monotonic() + LONGEST_CHECK_SECONDS
     for first in range(0, len(ids), _BATCH):
-        for execution_id, text, shape, chose in _stored(ids[first : first + _BATCH]):
+        with connection.cursor() as cursor:
+            cursor.execute(statements.INPUTS, {"ids": list(ids[first : first + _BATCH]), "largest": LARGEST_INPUT})
+            stored = cursor.fetchall()
+        for execution_id, text, shape, chose in stored:
             if time.monotonic() > deadline:
                 return
-            wanted = inputs.shape_of(contract, shape if chose else None)
-            yield execution_id, inputs.wrong(contract, json.loads(text), wanted, shown=shown)
-
-
-def _stored(ids: Sequence[uuid.UUID]) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(statements.INPUTS, {"ids": list(ids), "largest": LARGEST_INPUT})
-        return list(cursor.fetchall())
+            wanted = shape_of_input(contract, shape if chose else None)
+            yield execution_id, wrong_places(contract, json.loads(text), wanted, shown=shown)
 
 
 def _contract(release: Release) -> Contract | None:

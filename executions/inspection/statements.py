@@ -1,5 +1,7 @@
 """The SQL statements of inspections: what each reads, and what bounds it."""
 
+from executions.workers.statements import WITHOUT_WORK
+
 # Describes the recent submissions of a tenant's pipelines, each time from the newest %(scanned)s executions of the
 # tenant that are no smoke tests: an index on the tenant and the time has them in this order. `own` are those of the
 # requested pipelines.
@@ -70,22 +72,15 @@ WHERE i.tenant_id = %(tenant)s AND i.status IN ('WAITING', 'DISPATCHING', 'DISPA
 
 # Returns the releases that need workers: the active ones, with the time of their activation, and those with open
 # executions. If no worker may run such a release, the row has why not, when its last worker took work, the number of
-# its open executions, and when the first of them was submitted. Why and when follow the rules of
-# `executions.workers.statements.STRANDED`.
-NEEDED = """
-SELECT r.id, a.activated_at, coalesce(host.is_missing, false), coalesce(host.reasons, '{}'), host.until,
+# its open executions, and when the first of them was submitted.
+NEEDED = f"""
+SELECT r.id, a.activated_at, coalesce(host.is_missing, false), coalesce(host.reasons, '{{}}'), host.until,
     open.executions, open.oldest
 FROM releases_pipeline p
 JOIN releases_release r ON r.pipeline_id = p.id
 LEFT JOIN releases_activation a ON a.id = p.activation_id AND a.release_id = r.id
 LEFT JOIN LATERAL (
-    SELECT true AS is_missing,
-        coalesce(array_agg(DISTINCT v.reason) FILTER (WHERE v.reason <> 'STOPPED'), array_agg(DISTINCT v.reason))
-            AS reasons,
-        max(CASE WHEN v.artifact_fits IS NOT FALSE AND v.reason NOT IN ('NO_FREE_THREAD', 'UNVERIFIED_CODE')
-            THEN least(w.last_heartbeat_at, w.draining_since, w.drained_by_operator_at, w.stopped_at) END) AS until
-    FROM executions_workereligibility v JOIN executions_worker w ON w.id = v.worker_id WHERE v.release_id = r.id
-    HAVING NOT EXISTS (SELECT FROM executions_workereligibility h
+    SELECT true AS is_missing, {WITHOUT_WORK} HAVING NOT EXISTS (SELECT FROM executions_workereligibility h
         WHERE h.release_id = r.id AND h.present AND h.reason IS NULL)
 ) host ON true
 LEFT JOIN LATERAL (
@@ -96,7 +91,7 @@ WHERE p.tenant_id = %(tenant)s AND (%(pipeline)s::bigint IS NULL OR p.id = %(pip
     AND (a.release_id IS NOT NULL OR EXISTS (SELECT FROM executions_execution e
         WHERE e.release_id = r.id AND e.status NOT IN ('SUCCEEDED', 'FAILED', 'DLQ', 'CANCELLED')))
 ORDER BY p.pipeline_id, r.id
-"""
+"""  # noqa: S608  # nosec B608
 
 # Finds the recent executions that were submitted after an activation and are pinned to another release, which is no
 # candidate. A submission

@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from executions.inspection.timeline_clock import fitted, moment
+from executions.inspection.timeline_times import fitted, moment
 from executions.models.states import TERMINAL, State
 from wire.documents.execution_runs import REPORTS, TOLERANCE, Event
 

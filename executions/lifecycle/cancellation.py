@@ -5,7 +5,7 @@ from functools import partial
 
 from django.db import transaction
 
-from executions import life_lines, metrics
+from executions import metrics
 from executions.awaits import awaits
 from executions.errors import CancelRefused, ExecutionChanged
 from executions.lifecycle import queries
@@ -15,7 +15,7 @@ from executions.models.states import MOVES, State
 from executions.state_machine import moves
 from executions.state_machine.moves import Move
 from executions.workers import registry
-from foundation.database.guarded_update import sources
+from foundation.database.writes import sources
 from tenancy import audit
 from tenancy.audit.acts import Act
 from tenancy.models import Tenant
@@ -24,12 +24,7 @@ MOST_ATTEMPTS = 10
 
 
 def cancel(
-    tenant: Tenant,
-    execution_id: uuid.UUID,
-    *,
-    actor: str,
-    reason: str,
-    expected_version: int | None = None,
+    tenant: Tenant, execution_id: uuid.UUID, *, actor: str, reason: str, expected_version: int | None = None
 ) -> Execution:
     """Cancel an execution and its open interactions. An execution that is already cancelled is returned unchanged.
 
@@ -70,7 +65,7 @@ def count(execution: Execution) -> None:
     """Count a cancellation in the metrics, after its commit."""
     release = execution.tenant.slug, execution.pipeline_id, execution.release_version
     metrics.finished.add(*release, State.CANCELLED.value)
-    life_lines.write("Cancelled", [(release, execution.pk)])
+    metrics.write_lines("Cancelled", [(release, execution.pk)])
 
 
 def move_of(execution: Execution, *, actor: str, reason: str, **details: str) -> Move:

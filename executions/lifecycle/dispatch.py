@@ -1,28 +1,22 @@
 """Claims due executions and hands them to the transports of their workers. Never looks at the active release."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 
 from django.conf import settings
 from django.db import transaction
 
-from executions import life_lines, metrics
+from executions import metrics
 from executions.models.states import State
 from executions.state_machine import moves
 from executions.state_machine.moves import Claim, Move, owner
 from executions.transports import celery
-from executions.transports.rest import transport as rest
-from executions.transports.rest.calls import lease_seconds
+from executions.transports.rest.calls import lease_seconds, send_claims
 from executions.workers.registry import CELERY, REST
 from foundation.wakeups.broker_gate import gate
 
-Send = Callable[[Sequence[Claim]], list[Claim]]
-"""Sends claims, which are committed, and returns those that were not sent because the broker refuses messages."""
-
 RETRY_SECONDS = 15
 """The delay before a new claim after the broker refused the command. It limits the number of events in an outage."""
-TRANSPORTS: Mapping[str, Send] = {REST: rest.send, CELERY: celery.send}
-"""The transport of each protocol, in the order in which they send."""
 
 
 def dispatch() -> int:
@@ -56,7 +50,7 @@ def dispatch() -> int:
 
 def _count(claims: Sequence[Claim]) -> None:
     metrics.dispatch_groups.observe(amount=len(claims))
-    life_lines.write(
+    metrics.write_lines(
         "Claimed", (((each.tenant, each.pipeline_id, each.release_version), each.execution_id) for each in claims)
     )
     for claim in claims:
@@ -66,11 +60,9 @@ def _count(claims: Sequence[Claim]) -> None:
 
 def _send(claims: Sequence[Claim]) -> list[Claim]:
     """Send each claim over its transport. Return the claims that were not sent; after a refusal nothing is sent."""
-    unsent: list[Claim] = []
-    for protocol, send in TRANSPORTS.items():
-        of_protocol = [claim for claim in claims if claim.protocol == protocol]
-        unsent += of_protocol if unsent else send(of_protocol)
-    return unsent
+    commands = [claim for claim in claims if claim.protocol == CELERY]
+    unsent = send_claims([claim for claim in claims if claim.protocol == REST])
+    return [*unsent, *commands] if unsent else celery.send(commands)
 
 
 def _give_back(claims: Sequence[Claim]) -> None:

@@ -16,11 +16,11 @@ from typing import Any
 from django.conf import settings
 from django.db import Error, transaction
 
-from executions import life_lines, metrics
+from executions import metrics, spans
 from executions.awaits import opening
 from executions.awaits.opening import Parking
 from executions.lifecycle import reports
-from executions.lifecycle.reports import Locked, Overtaken, lock, recording, with_lost_leases
+from executions.lifecycle.reports import Locked, Overtaken, lock, with_lost_leases
 from executions.models import DeadLetter
 from executions.models.states import OUTCOME_UNKNOWN, State
 from executions.state_machine import dead_letters, moves
@@ -84,17 +84,13 @@ def record(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened = Mapp
     because it says nothing about the outcomes; the caller retries the whole group until it is recorded.
     """
     fields = {"tenant": identity.tenant_id, "pipeline": identity.pipeline_id, "release": identity.release_version}
-    with bound(fields), recording(identity, group.outcomes):
-        return _record_all(identity, group, opened)
-
-
-def _record_all(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened) -> int:
-    if _payload_length(group) <= LONGEST_TOGETHER or len(group.outcomes) + len(group.checkpoints) == 1:
-        try:
-            return _record(identity, group, opened)
-        except Exception as error:
-            _raise_if_unrelated(error)
-    return sum(_record_or_fail(identity, part, opened) for part in _one_by_one(group))
+    with bound(fields), spans.recording(identity, group.outcomes):
+        if _payload_length(group) <= LONGEST_TOGETHER or len(group.outcomes) + len(group.checkpoints) == 1:
+            try:
+                return _record(identity, group, opened)
+            except Exception as error:
+                _raise_if_unrelated(error)
+        return sum(_record_or_fail(identity, part, opened) for part in _one_by_one(group))
 
 
 def _record_or_fail(identity: ReleaseIdentity, part: OutcomeGroup, opened: Opened) -> int:
@@ -184,16 +180,16 @@ def _count(identity: ReleaseIdentity, requested: Sequence[tuple[Move, Outcome]],
             continue
         recorded.setdefault(move.target.value, []).append(move.execution_id)
         metrics.outcomes.add(*release, move.target.value)
-        spans = [outcome.span] if outcome.span else [each[1:] for each in outcome.steps]
-        if spans:
-            milliseconds = max(end for _, end in spans) - min(start for start, _ in spans)
+        times = [outcome.span] if outcome.span else [each[1:] for each in outcome.steps]
+        if times:
+            milliseconds = max(end for _, end in times) - min(start for start, _ in times)
             metrics.run_time.observe(*release, amount=max(milliseconds, 0) / 1000)
         if move.target is State.SUCCEEDED:
             metrics.finished.add(*release, move.target.value)
         elif move.target is State.WAIT_RETRY:
             metrics.retries.add(*release)
     for status, ids in recorded.items():  # the caller's transaction may also store the outputs of a call
-        transaction.on_commit(partial(life_lines.write, f"Recorded {status}", [(release, each) for each in ids]))
+        transaction.on_commit(partial(metrics.write_lines, f"Recorded {status}", [(release, each) for each in ids]))
 
 
 def _moves(
@@ -221,7 +217,6 @@ def _policy_of(identity: ReleaseIdentity) -> RetryPolicy:
 
 
 def _follow_up(identity: ReleaseIdentity, recorded: list[tuple[Move, Outcome]], opened: Opened) -> None:
-    """Write the awaits and dead letters of the moves in the same transaction, and announce retries."""
     parkings = [
         Parking(
             move.execution_id,

@@ -1,4 +1,4 @@
-"""What is done with the reports of workers before outcomes move executions: locks, late leases, checkpoints, spans.
+"""What is done with the reports of workers before outcomes move executions: locks, late leases, checkpoints.
 
 What an event records about a worker and its code is as reported. `wire.documents.execution_runs` compares it with the
 pinned release.
@@ -7,7 +7,6 @@ pinned release.
 import logging
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -16,11 +15,9 @@ from psycopg.types.json import Jsonb
 from executions.lifecycle import statements
 from executions.state_machine import moves
 from foundation.database import prepared
-from foundation.telemetry import traces
-from foundation.telemetry.traces import Kind
 from wire.documents.json_reader import all_storable
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import Checkpoint, Outcome, OutcomeGroup, StepSpan
+from wire.messages.celery_messages import Checkpoint, Outcome, OutcomeGroup
 
 log = logging.getLogger(__name__)
 Report = TypeVar("Report", Outcome, Checkpoint)
@@ -38,25 +35,16 @@ def reporter(group: OutcomeGroup) -> dict[str, str]:
     }
 
 
-def spans(steps: Sequence[StepSpan], start: int) -> list[list[int]]:
-    """Return the step index, the start and the end of each span, in milliseconds since 1970.
-
-    Steps before `start` are left out: the checkpoint that moved the execution to `start` has recorded them.
-    """
-    return [list(each) for each in steps if each[0] >= start]
-
-
 def of_outcome(outcome: Outcome, start: int) -> dict[str, Any]:
-    """Return the members about the part that an outcome ends: the spans of its steps, and its own if known."""
-    members: dict[str, Any] = {"steps": spans(outcome.steps, start)}
+    """Return the members about the part that an outcome ends: the spans of its steps, and its own if known.
+
+    A span has the step index, the start and the end, in milliseconds since 1970. Steps before `start` are left out: the
+    checkpoint that moved the execution to `start` has recorded them.
+    """
+    members: dict[str, Any] = {"steps": [list(each) for each in outcome.steps if each[0] >= start]}
     if outcome.span is not None:
         members["span"] = list(outcome.span)
     return members
-
-
-def of_checkpoint(checkpoint: Checkpoint, start: int) -> list[list[int]]:
-    """Return the spans of the steps since the checkpoint before this one."""
-    return spans([each for each in checkpoint.steps if each[0] < checkpoint.next_step_index], start)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +129,10 @@ def keep_checkpoints(reached: Sequence[Checkpoint], group: OutcomeGroup, starts:
         "progress": [progress for _, progress in rows],
         "shapes": ["MULTI" if each.many else "UNI" for each, _ in rows],
         "keys": [each.transition_key for each, _ in rows],
-        "spans": [Jsonb(of_checkpoint(each, starts[each.execution_id])) for each, _ in rows],
+        "spans": [
+            Jsonb([list(span) for span in each.steps if starts[each.execution_id] <= span[0] < each.next_step_index])
+            for each, _ in rows
+        ],
     }
     with prepared.cursor() as cursor:
         cursor.execute(statements.STORE_CHECKPOINTS, columns)
@@ -159,27 +150,3 @@ def _progress(checkpoint: Checkpoint) -> Jsonb | None:
     if checkpoint.many:
         return Jsonb(outputs)
     return Jsonb(outputs[0]) if len(outputs) == 1 else None
-
-
-def recording(identity: ReleaseIdentity, outcomes: Iterable[Outcome]) -> AbstractContextManager[None]:
-    """Make a span for each traced outcome of a group, as a child of its run. All cover the recording of the group."""
-    traced = [each for each in outcomes if each.traceparent]
-    if not traced:
-        return nullcontext()
-    return traces.ended(
-        *(
-            traces.begin(
-                "record outcome",
-                Kind.CONSUMER,
-                outcome.traceparent,
-                {
-                    "pipelines.tenant": identity.tenant_id,
-                    "pipelines.pipeline": identity.pipeline_id,
-                    "pipelines.release": identity.release_version,
-                    "pipelines.execution": str(outcome.execution_id),
-                    "pipelines.outcome": outcome.outcome,
-                },
-            )
-            for outcome in traced
-        )
-    )

@@ -20,17 +20,24 @@ from executions import metrics
 from executions.lifecycle import outcome, statements
 from executions.models import Execution, Worker, WorkerEligibility
 from executions.models.states import OUTCOME_UNKNOWN, State
+from executions.spans import called
 from executions.state_machine import moves
 from executions.state_machine.moves import Move, owner
-from executions.transports.rest import wire_forms, workers
-from executions.transports.rest.calls import blocked_reason, call, lease_seconds, may_call
-from executions.transports.rest.commands import command_of, non_retryable, payload_of, steps_of
-from executions.transports.rest.results import NOT_CONNECTED, CallResult, Sent, failed, result_of
-from executions.transports.rest.transport import CALL_TASK
-from executions.transports.spans import called
+from executions.transports.rest import messages, workers
+from executions.transports.rest.calls import CALL_TASK, blocked_reason, call, lease_seconds, may_call
+from executions.transports.rest.messages import (
+    NOT_CONNECTED,
+    CallResult,
+    Sent,
+    command_of,
+    failed,
+    payload_of,
+    result_of,
+    steps_of,
+)
 from executions.workers.registry import DISPATCH_TASK, REST
-from foundation.database.in_hand import record_in_hand
 from foundation.database.postgresql.outage import rejects_values
+from foundation.database.writes import record_in_hand
 from foundation.http.address_guard import TargetRefused, Unreachable
 from foundation.scheduling import places
 from foundation.telemetry import traces
@@ -175,7 +182,7 @@ def _call(execution: Execution, lease_token: uuid.UUID, worker: Worker, tracepar
         return failed(sent, NOT_CONNECTED, f"REST transition worker: {error}")
     except (TimedOut, Broken) as error:
         return failed(sent, OUTCOME_UNKNOWN, f"REST transition worker: {error}")
-    return result_of(sent, answer, non_retryable=non_retryable())
+    return result_of(sent, answer, non_retryable=settings.REST_WORKER_NON_RETRYABLE)
 
 
 def _is_held(execution_id: uuid.UUID, lease_token: uuid.UUID) -> bool:
@@ -214,7 +221,7 @@ def _store_outputs(execution: Execution, outputs: list[TypedPayload], version: i
     """Store the original outputs. If they cannot be stored, the result is recorded without them."""
     try:
         with transaction.atomic():
-            wire_forms.keep_result(execution.pk, outputs, version=version)
+            messages.keep_result(execution.pk, outputs, version=version)
     except Error as error:
         if not rejects_values(error):
             raise

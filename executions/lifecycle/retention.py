@@ -17,7 +17,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.utils import timezone
 
 from executions.lifecycle import statements
@@ -68,7 +68,8 @@ def remove(*, seconds: float) -> int:
         if count:
             removed[tenant, kind] += count
             turns.append((tenant, kind, since))
-            _pause(time.monotonic() - began, deadline)
+            worked = time.monotonic() - began
+            time.sleep(max(0.0, min(worked * (1 / DUTY - 1), deadline - time.monotonic())))
     for (tenant, kind), count in removed.items():
         log.info("removed %d executions of %s that %s long ago", count, tenant, kind.name)
     return removed.total()
@@ -84,24 +85,16 @@ def _batch_or_none(tenant: Tenant, kind: Kind, since: datetime) -> tuple[int, da
         return 0, since
 
 
-def _pause(worked: float, deadline: float) -> None:
-    """Sleep for as long as DUTY demands after `worked` seconds of work, but not beyond the deadline."""
-    time.sleep(max(0.0, min(worked * (1 / DUTY - 1), deadline - time.monotonic())))
-
-
 def over_for(tenant: Tenant, kind: Kind, days: int) -> int:
     """Return how many executions a term of `days` would remove now, and at most MOST_COUNTED + 1."""
-    return _over_for(tenant, kind, days)[: MOST_COUNTED + 1].count()
+    before = timezone.now() - timedelta(days=days)
+    over = Execution.objects.filter(tenant=tenant, status__in=kind.states, finished_at__lte=before).order_by()
+    return over[: MOST_COUNTED + 1].count()
 
 
 def removed_next() -> list[tuple[Tenant, Kind, int]]:
     """Return what `remove` would remove: each tenant and kind with a term, and the number of executions."""
     return [(tenant, kind, over_for(tenant, kind, getattr(tenant, kind.term))) for tenant, kind in _terms()]
-
-
-def _over_for(tenant: Tenant, kind: Kind, days: int) -> QuerySet[Execution]:
-    before = timezone.now() - timedelta(days=days)
-    return Execution.objects.filter(tenant=tenant, status__in=kind.states, finished_at__lte=before).order_by()
 
 
 def _terms() -> Iterator[tuple[Tenant, Kind]]:

@@ -1,6 +1,5 @@
 """Executions, their history, awaits, workers, and campaigns."""
 
-from executions.models.admission_receipt import AdmissionReceipt
 from executions.models.awaits import IS_CLAIMED, IS_QUESTION, AwaitUnit, Interaction, InteractionEvent
 from executions.models.campaign import Campaign, CampaignEvent, CampaignItem, StartFrom
 from executions.models.execution import (
@@ -19,8 +18,7 @@ from executions.models.execution import (
 )
 from executions.models.failure_group import FailureGroup, is_new
 from executions.models.hold import Hold
-from executions.models.resubmission import Resubmission
-from executions.models.smoke_test import SmokeTest
+from executions.models.records import AdmissionReceipt, Resubmission, SmokeTest
 from executions.models.worker import (
     CodeOrigin,
     MessagePath,
@@ -30,40 +28,3 @@ from executions.models.worker import (
     WorkerEvent,
     WorkerKeyChange,
 )
-
-__all__ = [
-    "CLAIMED",
-    "DUE_VALUES",
-    "IS_CLAIMED",
-    "IS_QUESTION",
-    "LIVE_VALUES",
-    "LONGEST_TAG",
-    "MOST_TAGS",
-    "PERSON",
-    "TERMINAL_VALUES",
-    "AdmissionReceipt",
-    "AwaitUnit",
-    "Campaign",
-    "CampaignEvent",
-    "CampaignItem",
-    "CodeOrigin",
-    "DeadLetter",
-    "Execution",
-    "ExecutionEvent",
-    "FailureGroup",
-    "FinishedCount",
-    "Hold",
-    "Interaction",
-    "InteractionEvent",
-    "MessagePath",
-    "OutcomePath",
-    "Resubmission",
-    "SmokeTest",
-    "StartFrom",
-    "WireForm",
-    "Worker",
-    "WorkerEligibility",
-    "WorkerEvent",
-    "WorkerKeyChange",
-    "is_new",
-]

@@ -44,5 +44,4 @@ OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
 
 
 def legal(source: State, target: State) -> bool:
-    """Return True if an execution may move from `source` to `target`."""
     return target in MOVES[source]

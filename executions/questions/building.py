@@ -32,14 +32,9 @@ LONG_NAMES = frozenset(
 """Texts get several lines if the contract allows more than LONG characters, or if their names contain such a word."""
 JSON = "JSON."
 _KINDS = {
-    "boolean": Kind.BOOLEAN,
     "string": Kind.TEXT,
-    "integer": Kind.INTEGER,
-    "number": Kind.NUMBER,
-    "decimal": Kind.DECIMAL,
-    "date": Kind.DATE,
     "datetime": Kind.DATETIME,
-    "uuid": Kind.UUID,
+    **{each.value: each for each in (Kind.BOOLEAN, Kind.INTEGER, Kind.NUMBER, Kind.DECIMAL, Kind.DATE, Kind.UUID)},
 }
 
 
@@ -99,7 +94,6 @@ class _Builder:
         return replace(part, help=JSON)
 
     def repeated(self, plain: Part, expression: Any, depth: int) -> Part:
-        """Return the part for a list of values."""
         self.count += 1
         part = self._entered(plain)
         if depth > DEEPEST or self.count > MOST_PARTS or self._has(plain.name, "json"):
@@ -160,13 +154,10 @@ def _scalar(part: Part, shape: Shape) -> Part:
     kind = _KINDS[shape.scalar]
     if kind is Kind.TEXT and limits.choices is not None:
         return replace(part, kind=Kind.CHOICE, choices=sorted(limits.choices))
-    if kind is Kind.TEXT and (LONG < limits.longest < inf or "\n" in part.text or _is_long(part.label)):
+    has_long_name = not LONG_NAMES.isdisjoint(part.label.lower().split())
+    if kind is Kind.TEXT and (LONG < limits.longest < inf or "\n" in part.text or has_long_name):
         kind = Kind.LONG_TEXT
     return replace(part, kind=kind, help=_help(limits))
-
-
-def _is_long(label: str) -> bool:
-    return not LONG_NAMES.isdisjoint(label.lower().split())
 
 
 def _on_one_line(item: Part) -> Part:
@@ -218,7 +209,7 @@ def _add(data: Data, name: str) -> dict[str, str]:
 def _remove(data: Data, name: str) -> dict[str, str]:
     of, _, number = name.rpartition(".")
     numbers = [each for each in numbers_in(data, of) if each != number]
-    return {**_without(data, name), marker(of, "items"): " ".join(numbers)}
+    return {**_omit(data, name), marker(of, "items"): " ".join(numbers)}
 
 
 def _give(data: Data, name: str) -> dict[str, str]:
@@ -226,10 +217,6 @@ def _give(data: Data, name: str) -> dict[str, str]:
 
 
 def _omit(data: Data, name: str) -> dict[str, str]:
-    return _without(data, name)
-
-
-def _without(data: Data, name: str) -> dict[str, str]:
     inside = (f"{name}.", f"{name}:")
     return {key: text for key, text in data.items() if key != name and not key.startswith(inside)}
 

@@ -79,11 +79,7 @@ def apply(moves: Sequence[Move], shared: Mapping[str, str] = MappingProxyType({}
     with prepared.cursor() as cursor:
         cursor.execute(
             statements.APPLY,
-            {
-                "moves": requested,
-                "shared": json.dumps(dict(shared)),
-                "terminal": [state.value for state in TERMINAL],
-            },
+            {"moves": requested, "shared": json.dumps(dict(shared)), "terminal": [state.value for state in TERMINAL]},
         )
         return [moves[place - 1] for (place,) in sorted(cursor.fetchall())]
 

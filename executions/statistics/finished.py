@@ -66,7 +66,6 @@ class Window:
         return (at - self.since) // self.interval
 
     def position(self, at: datetime) -> float:
-        """Return how many intervals after the start `at` is."""
         return (at - self.since) / self.interval
 
     def times(self) -> list[datetime]:
@@ -85,7 +84,6 @@ class Series:
         return self.releases.get(release_id, Totals())
 
     def values(self, release_id: int, member: str) -> list[int]:
-        """Return `member` of the release's totals for each interval."""
         found = (self.intervals.get((release_id, place)) for place in range(self.window.count))
         return [getattr(totals, member) if totals else 0 for totals in found]
 

@@ -5,7 +5,7 @@ INSERT verifies the pin against the tables. So each submission that begins after
 respects it, even if a process has an older admission in its cache.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
@@ -15,7 +15,6 @@ from django.conf import settings
 
 from executions.errors import InputInvalid, PipelinePaused, ReleaseNotAdmitted, TenantNotAllowed
 from executions.holds import holds
-from executions.submission import inputs
 from executions.workers import message_path
 from executions.workers.eligibility import require_healthy
 from foundation.errors import CoordinatorError
@@ -27,7 +26,8 @@ from releases.models import Activation, Release
 from releases.pointer import Routing
 from releases.states import Status
 from tenancy.models import Tenant
-from wire.documents.contract import Contract, contract_from_json
+from wire.documents.canonical_types import Mismatch, mismatches
+from wire.documents.contract import Contract, contract_from_json, takes_many
 
 
 class Purpose(Enum):
@@ -92,13 +92,12 @@ class Admission:
             )
 
     def input_shape(self, value: Any, requested: str | None = None) -> str:
-        """Return UNI if the input `value` is one value, or MULTI if it is a list of items.
-
-        The first step of the contract determines the shape, unless one is `requested`. Raises `InputInvalid` if the
-        value or an item does not have the type of the first step.
-        """
-        shape = inputs.shape_of(self.contract, requested)
-        errors = [_error(path, rule) for path, rule in inputs.wrong(self.contract, value, shape)]
+        """Return `shape_of_input`. Raises `InputInvalid` if the value or an item lacks the type of the first step."""
+        shape = shape_of_input(self.contract, requested)
+        errors = [
+            {"field": path, "code": "INPUT_TYPE", "message": rule}
+            for path, rule in wrong_places(self.contract, value, shape)
+        ]
         if errors:
             detail = "; ".join(f"{error['field']}: {error['message']}" for error in errors[:3])
             raise InputInvalid(detail, errors=errors[:100])
@@ -221,5 +220,34 @@ def cached(tenant: Tenant, pipeline_id: str) -> Admission | None:
     return cache.get_or_renew((tenant.pk, pipeline_id))
 
 
-def _error(field: str, rule: str) -> dict[str, str]:
-    return {"field": field, "code": "INPUT_TYPE", "message": rule}
+def shape_of_input(contract: Contract | None, requested: str | None = None) -> str:
+    """Return UNI if an input is one value, or MULTI if it is a list of items.
+
+    The first step of the contract determines the shape, unless one is `requested`.
+    """
+    if contract is None or not contract.steps:
+        return requested or "UNI"
+    return requested or ("MULTI" if takes_many(contract.steps[0].cardinality) else "UNI")
+
+
+def wrong_places(contract: Contract | None, value: Any, shape: str, *, shown: Set[str] | None = None) -> list[Mismatch]:
+    """Return the places where an input of this shape does not have the type of the first step, and the rules.
+
+    The paths begin with `input`. `shown` is that of `canonical_types.mismatches`.
+    """
+    if contract is None or not contract.steps:
+        return []
+    if shape != "MULTI":
+        return [(f"input{path}", rule) for path, rule in _mismatches(contract, value, shown)]
+    if not isinstance(value, list):
+        return [("input", "must be an array of items")]
+    return [
+        (f"input[{index}]{path}", rule)
+        for index, item in enumerate(value)
+        for path, rule in _mismatches(contract, item, shown)
+    ]
+
+
+def _mismatches(contract: Contract, item: Any, shown: Set[str] | None) -> list[Mismatch]:
+    type_id = contract.steps[0].input_type_id
+    return mismatches(contract.canonical_types, type_id, item, shown=shown) if type_id else []

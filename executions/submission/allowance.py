@@ -169,10 +169,7 @@ def admitted(tenant: Tenant, count: int) -> Iterator[Admitted]:
     """
     limits = [
         (_permits_of(quota, tenant.pk), limit)
-        for quota, limit in (
-            (SUBMISSIONS, tenant.quota_submissions),
-            (OPEN_EXECUTIONS, tenant.quota_open_executions),
-        )
+        for quota, limit in ((SUBMISSIONS, tenant.quota_submissions), (OPEN_EXECUTIONS, tenant.quota_open_executions))
         if limit is not None
     ]
     result = Admitted(count, inserted=0)  # if permits cannot be taken

@@ -29,7 +29,6 @@ class _Caller(Generic[Row, Result]):
     woken: threading.Event = field(default_factory=threading.Event)
 
     def finish(self, results: list[Result] | None = None, error: BaseException | None = None) -> None:
-        """Give the caller its results, or the error to raise."""
         self.results, self.error = results, error
         self.woken.set()
 

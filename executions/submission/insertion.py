@@ -49,7 +49,6 @@ class Row:
 
     @classmethod
     def of(cls, admission: Admission, receipt: AdmissionReceipt | None = None, **columns: Any) -> Self:
-        """Make a row that is pinned to the release of `admission`."""
         execution_id = new_id()
         document = {
             "id": str(execution_id),

@@ -12,18 +12,18 @@ from typing import Any
 
 from django.db import transaction
 
-from executions import life_lines, metrics
+from executions import metrics
 from executions.errors import IdempotencyKeyReused, TenantNotAllowed
 from executions.models import Execution
 from executions.submission import admission, allowance
 from executions.submission.admission import Admission, Purpose
 from executions.submission.insertion import Row, commits
 from executions.submission.requests import ExecutionRequest, Submission, Verdict
-from foundation import pauses
 from foundation.errors import CoordinatorError, PayloadTooLarge
+from foundation.scheduling import retry
 from foundation.telemetry import traces
 from releases.errors import ActiveReleaseChanged, ReleaseNotOpen
-from tenancy.access import require_valid
+from tenancy.access import require_scope, valid_token
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 from wire.documents import json_writer
@@ -139,7 +139,8 @@ class _Batch:
     def decide(self) -> None:
         """Decide by the current state. An item stays undecided if the state changes before its row is inserted."""
         try:
-            require_valid(self._token, Scope.SUBMIT)
+            if self._token is not None:
+                require_scope(valid_token(self._token), Scope.SUBMIT)
         except CoordinatorError as refusal:
             for item in self.undecided:
                 item.verdict = refusal
@@ -223,14 +224,14 @@ class _Batch:
             permitted = rows[: admitted.count]
             times = commits.commit([row for _, row in permitted]) if permitted else []
             admitted.inserted = len(times) - times.count(None)
-        accepted: list[tuple[life_lines.Pin, uuid.UUID]] = []
+        accepted: list[tuple[metrics.Pin, uuid.UUID]] = []
         for (item, row), at in zip(permitted, times, strict=True):
             if at is not None:
                 pin = self._tenant.slug, item.request.pipeline_id, row.release.release_version
                 metrics.submitted.add(*pin)
                 accepted.append((pin, row.id))
                 item.verdict = Submission.inserted(row, item.request, self._actor, at)
-        transaction.on_commit(lambda: life_lines.write("Accepted", accepted))
+        transaction.on_commit(lambda: metrics.write_lines("Accepted", accepted))
         for item, _ in rows[admitted.count :] if refuse else ():
             item.verdict = admitted.refusal
 
@@ -274,7 +275,6 @@ def _pipelines(items: Iterable[_Item]) -> set[str]:
 
 
 def _shape(admission: Admission, request: ExecutionRequest) -> str | CoordinatorError:
-    """Return the shape of the input, or why the request is not admitted."""
     try:
         admission.require_expected(request.expected_release_version)
         return admission.input_shape(request.input, request.input_shape)
@@ -329,7 +329,7 @@ def submit_when_open(
     """
     deadline = time.monotonic() + wait_seconds
     [verdict] = submit_many(tenant, [request], actor=actor, token=token)
-    for seconds in pauses.until(deadline):
+    for seconds in retry.pauses_until(deadline):
         if not isinstance(verdict, ReleaseNotOpen) or not verdict.may_open:
             break
         pause(seconds)

@@ -11,9 +11,9 @@ from django.db import transaction
 from executions import metrics
 from executions.models import DeadLetter
 from executions.models.states import State
+from executions.spans import UNTRACED, Contexts, sending
 from executions.state_machine import dead_letters, moves
 from executions.state_machine.moves import Claim, Move
-from executions.transports.spans import UNTRACED, Contexts, sending
 from executions.workers.tenant_keys import active_keys
 from foundation.wakeups.broker_gate import gate
 from wire.broker import client
@@ -59,7 +59,6 @@ def _messages(claims: Sequence[Claim]) -> Iterator[list[Claim]]:
 
 
 def identity_of(claim: Claim) -> ReleaseIdentity:
-    """Return the identity of the release that the execution is pinned to."""
     return ReleaseIdentity(claim.tenant, claim.pipeline_id, claim.contract_version, claim.release_version)
 
 
@@ -93,7 +92,6 @@ def _put(identity: ReleaseIdentity, queue: str, group: CommandGroup, claimed_at:
 
 
 def command_of(claim: Claim, contexts: Contexts = UNTRACED) -> Command:
-    """Return the command that runs the claimed transition to its end."""
     return Command(
         execution_id=claim.execution_id,
         current_step_index=claim.step_index,

@@ -130,10 +130,6 @@ def hosts(release: Release) -> Hosts:
     )
 
 
-def warnings(release: Release) -> list[str]:
-    return hosts(release).warnings
-
-
 def _warnings(found: list[WorkerEligibility], *, has_healthy: bool) -> list[str]:
     texts = []
     if not has_healthy:
@@ -173,7 +169,6 @@ class Stranded:
 
     @property
     def explanation(self) -> str:
-        """The reasons in words."""
         return explained(self.reasons)
 
 
@@ -193,12 +188,8 @@ def why_stranded(release_id: int) -> str | None:
 
 def stranded(tenant_ids: Collection[int]) -> list[Stranded]:
     """Return what is stranded in these tenants now: one entry for each release, those with most executions first."""
-    parameters: dict[str, Any] = {
-        "tenants": list(tenant_ids),
-        "due": DUE_VALUES,
-    }
     with connection.cursor() as cursor:
-        cursor.execute(statements.STRANDED, parameters)
+        cursor.execute(statements.STRANDED, {"tenants": list(tenant_ids), "due": DUE_VALUES})
         return [Stranded(*row) for row in cursor.fetchall()]
 
 
@@ -232,36 +223,27 @@ def in_hand(hosts: Iterable[WorkerEligibility]) -> dict[int, int]:
 def fleets(tenants: Collection[int]) -> list[Fleet]:
     """Return the first MOST_RELEASES releases with workers, ordered by tenant, pipeline and version."""
     hosts = WorkerEligibility.objects.filter(worker__tenant__in=tenants, worker__stopped_at=None)
-    names = ("worker__tenant__slug", "worker__pipeline_id", "worker__release_version", "release")
+    names = {
+        "tenant": F("worker__tenant__slug"),
+        "pipeline_id": F("worker__pipeline_id"),
+        "release_version": F("worker__release_version"),
+    }
     free = F("worker__capacity") - F("worker__abandoned")
-    rows = hosts.order_by(*names).values(*names)
-    annotated = rows.annotate(
-        healthy=Count("pk", filter=Q(state=Health.HEALTHY)),
-        draining=Count("pk", filter=Q(state=Health.DRAINING)),
-        silent=Count("pk", filter=Q(state=Health.STALE)),
-        capacity=Sum(free, filter=Q(admits=True), default=0),
-    )
-    found: list[dict[str, Any]] = list(annotated[:MOST_RELEASES])
-    running = _running({each["release"] for each in found} - {None})
-    return [
-        Fleet(
-            tenant=each["worker__tenant__slug"],
-            pipeline_id=each["worker__pipeline_id"],
-            release_version=each["worker__release_version"],
-            release_id=each["release"],
-            healthy=each["healthy"],
-            draining=each["draining"],
-            silent=each["silent"],
-            capacity=each["capacity"],
-            in_hand=running.get(each["release"], 0),
+    annotated = (
+        hosts.order_by()
+        .values("release_id", **names)
+        .annotate(
+            healthy=Count("pk", filter=Q(state=Health.HEALTHY)),
+            draining=Count("pk", filter=Q(state=Health.DRAINING)),
+            silent=Count("pk", filter=Q(state=Health.STALE)),
+            capacity=Sum(free, filter=Q(admits=True), default=0),
         )
-        for each in found
-    ]
-
-
-def _running(releases: set[int]) -> dict[int, int]:
-    rows = Execution.objects.filter(release__in=releases, status=State.RUNNING).order_by()
-    return dict(rows.values_list("release_id").annotate(count=Count("pk")))
+    )
+    found: list[Any] = list(annotated.order_by(*names, "release_id")[:MOST_RELEASES])
+    releases = {each["release_id"] for each in found} - {None}
+    leased = Execution.objects.filter(release__in=releases, status=State.RUNNING).order_by()
+    running = dict(leased.values_list("release_id").annotate(count=Count("pk")))
+    return [Fleet(**each, in_hand=running.get(each["release_id"], 0)) for each in found]
 
 
 def differing(rows: QuerySet[Worker]) -> QuerySet[Worker]:

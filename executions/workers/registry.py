@@ -1,7 +1,7 @@
 """The registry of transition workers: heartbeats, drains, and the events of each worker (wire protocol B.3, D.8)."""
 
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -12,10 +12,11 @@ from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 
 from executions.errors import WorkerLimitReached, WorkerUnknown
-from executions.models import Execution, Worker, WorkerEligibility, WorkerEvent
+from executions.models import CodeOrigin, Execution, Worker, WorkerEligibility, WorkerEvent
 from executions.state_machine import moves
-from executions.workers import reported_code, statements
+from executions.workers import statements
 from foundation.wakeups import wakeup
+from releases.models import Pipeline, UnverifiedWorkers
 from tenancy import audit
 from tenancy.audit.acts import Act
 from tenancy.models import Tenant
@@ -106,7 +107,7 @@ def take_heartbeat(tenant: Tenant, identity: ReleaseIdentity, heartbeat: Heartbe
         lost = _lost_leases(heartbeat, _renewed(tenant, heartbeat))
         state = _state_after(heartbeat, before)
         _note_heartbeat(worker.pk, identity, heartbeat, before, state)
-        refused = reported_code.is_refused(tenant.pk, identity.pipeline_id, heartbeat.code or "")
+        refused = is_refused(tenant.pk, identity.pipeline_id, heartbeat.code or "")
         contradicts = heartbeat.taking != (state == "HEALTHY" and not refused)
         if heartbeat.state == "HEALTHY" and (lost or not heartbeat.answered or contradicts):
             wakeup.send(INSTRUCT_TASK, worker.pk, *([lost] if lost else []))
@@ -163,7 +164,7 @@ def _reported(
     identity: ReleaseIdentity, heartbeat: Heartbeat, sent_at: datetime, before: Worker | None
 ) -> dict[str, object]:
     return {
-        **reported_code.reported(heartbeat, before),
+        **_code_columns(heartbeat, before),
         "contract_version": identity.contract_version,
         "release_version": identity.release_version,
         "protocol": CELERY,
@@ -217,7 +218,7 @@ def _note_heartbeat(
     else:
         cause, hosted = "", {}
     events: list[dict[str, Any]] = [{"cause": cause, **hosted}] if cause else []
-    events += reported_code.changes(heartbeat, before, hosts_anew=bool(hosted))
+    events += _code_changes(heartbeat, before, hosts_anew=bool(hosted))
     for data in events:
         note(pk, state, actor=f"worker:{heartbeat.worker_id}", **data)
 
@@ -229,36 +230,29 @@ def drain(tenant: Tenant, pipeline_id: str, worker_id: str, *, actor: str, reaso
     and again after each heartbeat that contradicts it. A worker that an operator drains already is returned unchanged.
     Raises `WorkerUnknown`.
     """
-    with transaction.atomic():
-        found = find(tenant, pipeline_id, worker_id)
-        rows = Worker.objects.filter(pk=found.pk, drained_by_operator_at=None)
-        if rows.update(drained_by_operator_at=Now()):
-            _note_request(found, actor=actor, cause="OPERATOR_DRAINED", reason=reason)
-            wakeup.send(INSTRUCT_TASK, found.pk)
-            _audit(Act.WORKER_DRAIN, found, actor, reason)
-        return find(tenant, pipeline_id, worker_id)
+    return _set_drain(Act.WORKER_DRAIN, tenant, pipeline_id, worker_id, actor, reason)
 
 
 def undrain(tenant: Tenant, pipeline_id: str, worker_id: str, *, actor: str, reason: str = "") -> Worker:
     """End an operator's drain, so that the worker's own state applies again. Raises `WorkerUnknown`."""
+    return _set_drain(Act.WORKER_UNDRAIN, tenant, pipeline_id, worker_id, actor, reason)
+
+
+def _set_drain(act: Act, tenant: Tenant, pipeline_id: str, worker_id: str, actor: str, reason: str) -> Worker:
+    drains = act is Act.WORKER_DRAIN
     with transaction.atomic():
         found = find(tenant, pipeline_id, worker_id)
-        rows = Worker.objects.filter(pk=found.pk).exclude(drained_by_operator_at=None)
-        if rows.update(drained_by_operator_at=None):
-            _note_request(found, actor=actor, cause="OPERATOR_UNDRAINED", reason=reason)
+        rows = Worker.objects.filter(pk=found.pk, drained_by_operator_at__isnull=drains)
+        if rows.update(drained_by_operator_at=Now() if drains else None):
+            state = WorkerEligibility.objects.get(pk=found.pk).state
+            cause = "OPERATOR_DRAINED" if drains else "OPERATOR_UNDRAINED"
+            note(found.pk, state, actor=actor, cause=cause, reason=reason)
             wakeup.send(INSTRUCT_TASK, found.pk)
-            wakeup.send_once(DISPATCH_TASK)
-            _audit(Act.WORKER_UNDRAIN, found, actor, reason)
+            if not drains:
+                wakeup.send_once(DISPATCH_TASK)
+            name = f"{pipeline_id}/{worker_id}"
+            audit.record(act, tenant=tenant, actor=actor, object_type="worker", object=name, reason=reason)
         return find(tenant, pipeline_id, worker_id)
-
-
-def _audit(act: Act, of: Worker, actor: str, reason: str) -> None:
-    name = f"{of.pipeline_id}/{of.worker_id}"
-    audit.record(act, tenant=of.tenant, actor=actor, object_type="worker", object=name, reason=reason)
-
-
-def _note_request(of: Worker, *, actor: str, cause: str, reason: str) -> None:
-    note(of.pk, WorkerEligibility.objects.get(pk=of.pk).state, actor=actor, cause=cause, reason=reason)
 
 
 def note(pk: int, state: str, *, actor: str, **data: Any) -> None:
@@ -289,3 +283,64 @@ def tidy(*, actor: str) -> int:
         if removed:
             cursor.execute(statements.REMOVE_EVENTS_OF_FORMER, [removed])
     return given_up + len(removed)
+
+
+SHOWN_DIFFERENCES = 5
+"""How many differences an event names. The worker's row has more of them."""
+
+
+def _code_columns(heartbeat: Heartbeat, before: Worker | None) -> dict[str, object]:
+    """Return the columns that a heartbeat sets. The environment, which may be large, is among them if it changed."""
+    columns: dict[str, object] = {"code": heartbeat.code or ""}
+    fingerprint, environment = _environment(heartbeat)
+    if before is None or (before.environment_fingerprint, before.environment) != (fingerprint, environment):
+        columns |= {"environment_fingerprint": fingerprint, "environment": environment}
+    return columns
+
+
+def _code_changes(heartbeat: Heartbeat, before: Worker | None, *, hosts_anew: bool) -> Iterator[dict[str, Any]]:
+    """Yield the data of the events that a heartbeat causes: what changed since the row `before`, and drift.
+
+    The drift of a worker is an event when its differences change, and when it registers or changes its release
+    (`hosts_anew`).
+    """
+    fingerprint, environment = _environment(heartbeat)
+    code = heartbeat.code or ""
+    if before is not None and before.code != code:
+        yield {"cause": "CODE_CHANGED", "code": code or None, "previousCode": before.code or None}
+    if before is not None and before.environment_fingerprint != fingerprint:
+        yield {
+            "cause": "ENVIRONMENT_CHANGED",
+            "fingerprint": fingerprint or None,
+            "previousFingerprint": before.environment_fingerprint or None,
+        }
+    differences = environment["differences"] if environment else []
+    known = before.environment["differences"] if before is not None and before.environment else []
+    if environment and environment["differenceCount"] and (hosts_anew or differences != known):
+        count = environment["differenceCount"]
+        yield {"cause": "ENVIRONMENT_DRIFT", "differences": differences[:SHOWN_DIFFERENCES], "differenceCount": count}
+
+
+def is_refused(tenant_id: int, pipeline_id: str, code: str) -> bool:
+    """Return True if a worker with this origin of its code must accept no commands.
+
+    The workers of a release share a queue, so such a worker is instructed to drain. The view `WorkerEligibility`
+    applies the same policy to claims and submissions. A pipeline that does not exist yet has the default policy.
+    """
+    if code != CodeOrigin.SOURCE:
+        return False
+    allowing = Pipeline.objects.filter(unverified_workers=UnverifiedWorkers.ALLOW)
+    return not allowing.filter(tenant=tenant_id, pipeline_id=pipeline_id).exists()
+
+
+def _environment(heartbeat: Heartbeat) -> tuple[str, dict[str, Any] | None]:
+    """Return the fingerprint and the JSON of the reported environment; an empty one and None without a report."""
+    environment = heartbeat.environment
+    if environment is None:
+        return "", None
+    return environment.fingerprint, {
+        "python": environment.python,
+        "platform": environment.platform,
+        "differences": environment.differences,
+        "differenceCount": max(environment.difference_count, len(environment.differences)),
+    }

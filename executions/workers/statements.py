@@ -107,12 +107,20 @@ SELECT id, 'STALE', %(actor)s, jsonb_build_object('cause', 'SILENT', 'lastHeartb
 FROM noted
 """
 
-# Finds the releases with due executions that no worker may run, without paused ones. No row: nothing is stranded.
+# When a worker of release `r` last took work, and why its workers get none.
 #
 # A draining worker may send heartbeats long after it took its last work. Nothing says when a worker without a free
 # thread, or one whose code the policy refuses, took its last work, so these do not count. STOPPED is a reason only if
 # there is no other.
-STRANDED = """
+WITHOUT_WORK = """
+    max(CASE WHEN v.artifact_fits IS NOT FALSE AND coalesce(v.reason, '') NOT IN ('NO_FREE_THREAD', 'UNVERIFIED_CODE')
+        THEN least(w.last_heartbeat_at, w.draining_since, w.drained_by_operator_at, w.stopped_at) END) AS until,
+    coalesce(array_agg(DISTINCT v.reason) FILTER (WHERE v.reason <> 'STOPPED'), array_agg(DISTINCT v.reason)) AS reasons
+    FROM executions_workereligibility v JOIN executions_worker w ON w.id = v.worker_id WHERE v.release_id = r.id
+"""
+
+# Finds the releases with due executions that no worker may run, without paused ones. No row: nothing is stranded.
+STRANDED = f"""
 WITH hosted AS MATERIALIZED (
     SELECT v.release_id FROM executions_workereligibility v
     WHERE v.tenant_id = ANY(%(tenants)s) AND v.present AND v.reason IS NULL
@@ -125,21 +133,14 @@ WITH hosted AS MATERIALIZED (
     GROUP BY e.release_id
 )
 SELECT r.id, t.slug, p.pipeline_id, r.contract_version, r.release_version, w.executions, greatest(w.oldest, h.until),
-    coalesce(h.reasons, '{}')
+    coalesce(h.reasons, '{{}}')
 FROM waiting w
 JOIN releases_release r ON r.id = w.release_id
 JOIN releases_pipeline p ON p.id = r.pipeline_id
 JOIN tenancy_tenant t ON t.id = p.tenant_id
-CROSS JOIN LATERAL (
-    SELECT max(CASE WHEN v.artifact_fits IS NOT FALSE
-            AND coalesce(v.reason, '') NOT IN ('NO_FREE_THREAD', 'UNVERIFIED_CODE')
-        THEN least(w.last_heartbeat_at, w.draining_since, w.drained_by_operator_at, w.stopped_at) END) AS until,
-        coalesce(array_agg(DISTINCT v.reason) FILTER (WHERE v.reason <> 'STOPPED'), array_agg(DISTINCT v.reason))
-            AS reasons
-    FROM executions_workereligibility v JOIN executions_worker w ON w.id = v.worker_id WHERE v.release_id = r.id
-) h
+CROSS JOIN LATERAL (SELECT {WITHOUT_WORK}) h
 ORDER BY w.executions DESC, r.id
-"""
+"""  # noqa: S608  # nosec B608
 
 # Stops Celery workers that have been silent for `days`, each with its event, and skips locked workers. No row: no
 # worker has been silent for so long. Time in which no message arrived does not count, and a later heartbeat registers a

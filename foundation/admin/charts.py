@@ -43,8 +43,6 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A mark of the picture."""
-
     x: float
     text: str
 

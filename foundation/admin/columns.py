@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
+from django import forms
 from django.contrib import admin
 from django.utils import timezone
 from django.utils.html import format_html
@@ -15,7 +16,6 @@ LINE_SHOWN = 500
 
 
 def column(description: str, *, ordering: str | None = None, empty: str | None = None) -> Callable[[F], F]:
-    """Return a decorator that makes a method a column."""
     return admin.display(description=description, ordering=ordering, empty_value=empty)
 
 
@@ -59,3 +59,52 @@ def copyable(value: SafeString, label: str) -> SafeString:
         value,
         label,
     )
+
+
+UNITS = (("d", timedelta(days=1)), ("h", timedelta(hours=1)), ("min", timedelta(minutes=1)))
+"""The units of `relative`, from the longest to the shortest. Shorter times are given in seconds."""
+
+
+def timed(at: datetime | None) -> SafeString | None:
+    """Return a `time` element; None for None."""
+    if at is None:
+        return None
+    local = timezone.localtime(at)
+    return format_html(
+        '<time datetime="{}" title="{}">{} <span class="dc-ago">({})</span></time>',
+        at.isoformat(timespec="seconds"),
+        f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
+        format(local, "%Y-%m-%d %H:%M:%S %Z"),
+        relative(at, timezone.now()),
+    )
+
+
+def relative(at: datetime, now: datetime) -> str:
+    """Say how long `at` is before or after `now`, in the longest unit that fits: "3 min ago", "in 2 h"."""
+    distance = abs(now - at)
+    text = next((f"{distance // unit} {name}" for name, unit in UNITS if distance >= unit), f"{distance.seconds} s")
+    return f"{text} ago" if at <= now else f"in {text}"
+
+
+def lasting(span: timedelta) -> str:
+    """Say how long `span` is: "85 ms", "3.2 s", "4 min 10 s", "2 d 3 h"."""
+    if span < timedelta(seconds=1):
+        return f"{max(span, timedelta()) // timedelta(milliseconds=1)} ms"
+    if span < timedelta(minutes=1):
+        return f"{span.total_seconds():.1f} s"
+    units = (*UNITS, ("s", timedelta(seconds=1)))
+    place = next(n for n, (_, unit) in enumerate(units) if span >= unit)
+    (name, unit), (smaller_name, smaller) = units[place], units[place + 1]
+    rest = span % unit // smaller
+    return f"{span // unit} {name}" + (f" {rest} {smaller_name}" if rest else "")
+
+
+class MomentField(forms.DateTimeField):
+    """Returns the moment in UTC. Moments that are in no year of UTC are invalid, because PostgreSQL rejects them."""
+
+    def to_python(self, value: Any) -> datetime | None:
+        at = super().to_python(value)
+        try:
+            return at.astimezone(UTC) if at else None
+        except OverflowError:
+            raise forms.ValidationError(self.error_messages["invalid"], code="invalid") from None

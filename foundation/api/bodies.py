@@ -43,7 +43,6 @@ class Budget:
 
     @property
     def taken(self) -> int:
-        """The reserved bytes."""
         return self._taken.total()
 
     @property
@@ -71,7 +70,6 @@ class Budget:
             return True
 
     def give_back(self, size: int, owner: str) -> None:
-        """Return `size` bytes that the owner reserved."""
         with self._changed:
             _lower(self._taken, owner, size)
             self._changed.notify_all()

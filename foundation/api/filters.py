@@ -57,8 +57,6 @@ class MomentFilter(Filter):
 
 @extend_schema_field({"type": "boolean"})
 class FlagFilter(TypedChoiceFilter):
-    """A filter by `true` or `false`."""
-
     def __init__(self, **options: Any) -> None:
         choices = [("true", "true"), ("false", "false")]
         super().__init__(choices=choices, coerce=lambda text: text == "true", empty_value=None, **options)

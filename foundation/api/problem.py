@@ -46,8 +46,6 @@ FRAMEWORK = {
 
 
 class ProblemRenderer(JSONRenderer):
-    """Renders a problem document."""
-
     media_type = "application/problem+json"
     format = "problem"
 
@@ -92,7 +90,6 @@ class ProblemHandler(ExceptionHandler):
 
 
 def handle(exc: Exception, context: ExceptionHandlerContext) -> Response | None:
-    """Return the response to an error in a view."""
     if isinstance(exc, RequestDataTooBig):
         exc = PayloadTooLarge("The fields of the form are larger than the coordinator accepts.")
     if may_pass(exc):
@@ -108,7 +105,6 @@ def database_unavailable() -> DatabaseUnavailable:
 
 
 def problem(error: CoordinatorError) -> dict[str, Any]:
-    """Return the problem document of a domain error."""
     document = _document(error.code, error.title, error.status, error.detail)
     if error.errors:
         document["errors"] = list(error.errors)

@@ -56,7 +56,6 @@ class _Line:
         self.moved_at, self.turns, self.seconds = now, ASSUMED_TURNS, 0.0
 
     def serve(self, now: float) -> None:
-        """Let the first waiting request continue."""
         interval = now - self.moved_at
         kept = math.exp(-interval / PACE_SECONDS)
         self.turns = self.turns * kept + 1.0

@@ -1,6 +1,10 @@
-"""Decides when a failed transition runs again (wire protocol E.5) or a message is sent again. Nothing else does."""
+"""Decides when a failed transition runs again (wire protocol E.5) or a message is sent again. Nothing else does.
 
-from collections.abc import Callable
+`pauses_until` has the pauses of a request that waits for something that another process does.
+"""
+
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -34,3 +38,16 @@ class RetryPolicy:
             unlimited = self.cap.total_seconds()
         seconds = min(unlimited, self.cap.total_seconds())
         return timedelta(seconds=seconds * (1 - self.jitter * chance()))
+
+
+FIRST_SECONDS = 0.05
+LONGEST_SECONDS = 1.0
+GROWTH = 1.5
+
+
+def pauses_until(deadline: float) -> Iterator[float]:
+    """Yield growing pauses in seconds, the last of which ends at `deadline`, a time of the monotonic clock."""
+    seconds = FIRST_SECONDS
+    while (left := deadline - time.monotonic()) > 0:
+        yield min(seconds, left)
+        seconds = min(seconds * GROWTH, LONGEST_SECONDS)

@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 KEPT_SECONDS: Final = 5.0
 """For how long the values of gauges are used again."""
+IDLE_SECONDS: Final = 10.0
+TEXT: Final = "text/plain; charset=utf-8"
 Readings = Mapping[Gauge, Mapping[tuple[str, ...], float]]
 """Values of gauges, by the values of their labels."""
 
@@ -44,31 +46,11 @@ class Exposition:
 
     def text(self) -> bytes:
         registry = CollectorRegistry()
-        if VARIABLE in os.environ:
-            registry.register(_Shared(os.environ[VARIABLE]))
-        else:
-            registry.register(_Registered())
+        sums: Any = MultiProcessCollector
+        counted: Any = sums(None, os.environ[VARIABLE]) if VARIABLE in os.environ else REGISTRY
+        registry.register(counted)
         registry.register(self._gauges)
         return generate_latest(registry)
-
-
-class _Registered(Collector):
-    """The metrics of this process alone."""
-
-    def collect(self) -> Iterable[Metric]:
-        return REGISTRY.collect()
-
-
-class _Shared(Collector):
-    """The sums over the processes that count in one folder."""
-
-    def __init__(self, folder: str) -> None:
-        collector: Any = MultiProcessCollector
-        self._sums = collector(None, folder)
-
-    def collect(self) -> Iterable[Metric]:
-        found: Iterable[Metric] = self._sums.collect()
-        return found
 
 
 class _Gauges(Collector):
@@ -100,11 +82,6 @@ class _Gauges(Collector):
                     self._readings = {}
                 self._read_at = time.monotonic()
             return self._readings
-
-
-log = logging.getLogger(__name__)
-IDLE_SECONDS: Final = 10.0
-TEXT: Final = "text/plain; charset=utf-8"
 
 
 def bears(authorization: str, token: str) -> bool:

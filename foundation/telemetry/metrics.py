@@ -68,8 +68,6 @@ class Counter:
 
 
 class Histogram:
-    """Observed values, counted by size."""
-
     def __init__(self, name: str, text: str, labels: Sequence[str] = (), *, buckets: Sequence[float] = SECONDS) -> None:
         self.description = _described(name, "histogram", text, labels)
         metric = prometheus_client.Histogram(name, text, labels, buckets=buckets)

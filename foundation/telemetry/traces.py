@@ -87,7 +87,6 @@ def wanted(header: str | None) -> bool:
 
 @contextmanager
 def traced(name: str, header: str | None, attributes: Attributes) -> Iterator[Span]:
-    """Serve a request that is `wanted`."""
     parent = received(header or NONE)
     if parent == NONE and _spans is not None:
         begun: Span = _spans.begin(name, Kind.SERVER, NONE, attributes)

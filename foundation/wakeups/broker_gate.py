@@ -94,7 +94,6 @@ class BrokerGate:
             self._batch = max(self._batch, 2 * count)
 
     def reset(self) -> None:
-        """Open the gate and remove the limit on batches."""
         with self._lock:
             self._wait, self._batch = 0.0, sys.maxsize
 

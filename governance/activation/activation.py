@@ -7,25 +7,22 @@ their release.
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from django.db import transaction
 
+from executions.workers import eligibility
 from governance.activation import gates
-from governance.activation.gate import Switch, Verdict
-from governance.gradual import ending
+from governance.activation.gates import Switch, Verdict
+from governance.gradual import changes
+from governance.requests import states
 from releases import pointer, queries
 from releases.artifacts.soundness import require_verified
-from releases.errors import (
-    ApprovalRequired,
-    OperationKeyReused,
-    OverrideNotAllowed,
-    ReasonRequired,
-    SignatureRequired,
-    SmokeTestRequired,
-    WorkerRequired,
-)
+from releases.errors import NoRollback, NothingToRollBackTo, OperationKeyReused, ReasonRequired, RollbackTooFar
+from releases.history import was_active_lately
 from releases.models import Activation, ActivationRequest, Kind, Pipeline, Release
 from releases.pointer import require_expected, require_reason, require_registered
+from releases.states import RequestStatus
 from releases.trust import trust
 from tenancy import audit
 from tenancy.audit.acts import Act
@@ -35,8 +32,6 @@ log = logging.getLogger(__name__)
 
 Rule = Callable[[Pipeline, Kind], None]
 """Is called under the lock of the pipeline, with what the activation is. Raises an error to reject it."""
-Completion = Callable[[Activation], None]
-"""Is called in the transaction of a new activation, after its row is written."""
 
 
 def kind_of(release: Release, active: Release | None) -> Kind:
@@ -62,11 +57,7 @@ def previewed(release: Release) -> Switch:
     return replace(switch, signers=trust.signers_by_release([release, *active]))
 
 
-@audit.denials(
-    Act.RELEASE_ACTIVATE,
-    *(ApprovalRequired, OverrideNotAllowed, ReasonRequired, SignatureRequired, SmokeTestRequired, WorkerRequired),
-    of=Release.audited,
-)
+@audit.denials(Act.RELEASE_ACTIVATE, *gates.REFUSALS, of=Release.audited)
 def activate(
     release: Release,
     *,
@@ -77,7 +68,6 @@ def activate(
     rule: Rule | None = None,
     override: bool = False,
     request: ActivationRequest | None = None,
-    complete: Completion | None = None,
 ) -> Activation:
     """Make `release` active for new executions and return the activation.
 
@@ -111,8 +101,10 @@ def activate(
         require_reason(pipeline, reason, kind, override=override)
         if rule is not None:
             rule(pipeline, kind)
+        if request is not None:
+            states.require_approved(request)
         verdicts = gates.require_met(Switch(release, pipeline, kind, binding=True, request=request, override=override))
-        ended = ending.replace(pipeline, actor=actor, by=release)
+        ended = changes.replace(pipeline, actor=actor, by=release)
         activation = pointer.append(
             pipeline,
             release,
@@ -123,8 +115,11 @@ def activate(
             override=override,
             request=request,
         )
-        if complete is not None:
-            complete(activation)
+        if request is not None:
+            states.move(request, RequestStatus.ACTIVATED)
+        details: dict[str, Any] = {}
+        if ended:
+            details[f"{ended.status.lower()}Candidate"] = ended.candidate.release_version
         release.record(
             Act.RELEASE_ACTIVATE,
             actor,
@@ -134,7 +129,7 @@ def activate(
             kind=activation.kind,
             override=override,
             request=str(request.pk) if request else None,
-            **({f"{ended.status.lower()}Candidate": ended.candidate.release_version} if ended else {}),
+            **details,
         )
     for gate in verdicts:
         if gate.verdict is Verdict.WARNING:
@@ -155,6 +150,94 @@ def _earlier(release: Release, operation_key: str | None, request: ActivationReq
     if found is not None and (found.release_id != release.pk or found.gradual_id is not None):
         raise OperationKeyReused(
             f"The operation key belongs to the {found.kind} of release {found.release.release_version!r}.",
+            activeReleaseVersion=found.release.release_version,
+        )
+    return found
+
+
+def target(pipeline: Pipeline) -> Release | None:
+    """Return the release of a rollback in one step, or None.
+
+    It is the release that the active one replaced when it was active for the first time. So the step after a rollback
+    goes further back, and never forward to the release that was rolled back.
+    """
+    if pipeline.activation is None:
+        return None
+    first = (
+        pipeline.activations.filter(release=pipeline.activation.release_id)
+        .select_related("previous__pipeline__tenant", "previous__pipeline__activation", "previous__contract")
+        .earliest("sequence")
+    )
+    return first.previous
+
+
+def roll_back(
+    pipeline: Pipeline,
+    *,
+    actor: str,
+    reason: str,
+    release: Release | None = None,
+    recent_only: bool,
+    expected_release_version: str | None = None,
+    operation_key: str | None = None,
+) -> Activation:
+    """Make `release` active again, or by default the `target` of the pipeline as it was read. Return the activation.
+
+    With `recent_only`, the release must have been active within the `rollback_days` of the pipeline.
+    `expected_release_version` and `operation_key` are those of `activation.activate`; a rollback to the target always
+    expects the release that was active when the pipeline was read. Raises `ReasonRequired`, `NothingToRollBackTo`,
+    `NoRollback`, `RollbackTooFar` and what `activate` raises.
+    """
+    if not reason.strip():
+        raise ReasonRequired("A rollback requires a reason.")
+    if release is None:
+        earlier = _earlier_rollback(pipeline, operation_key)
+        if earlier is not None:
+            return earlier
+        release = target(pipeline)
+        if release is None or pipeline.activation is None:
+            raise NothingToRollBackTo(f"No other release of pipeline {pipeline.pipeline_id!r} was active before.")
+        if expected_release_version is None:
+            expected_release_version = pipeline.activation.release.release_version
+
+    def rule(locked: Pipeline, kind: Kind) -> None:
+        if kind != Kind.ROLLBACK:
+            raise NoRollback(f"Release {release.release_version!r} was not active before, or is active now.")
+        if recent_only and not was_active_lately(locked, release):
+            raise RollbackTooFar(
+                f"Release {release.release_version!r} was not active in the last {locked.rollback_days} days.",
+                rollBackDays=locked.rollback_days,
+            )
+
+    made = activate(
+        release,
+        actor=actor,
+        reason=reason,
+        expected_release_version=expected_release_version,
+        operation_key=operation_key,
+        rule=rule,
+    )
+    return _rollback(made)
+
+
+def warnings(release: Release) -> list[str]:
+    """Return what is wrong with a release that is active again: its gates with a warning, and its workers."""
+    judged = [gate.detail for gate in gates.judge(planned(release)) if gate.verdict is not Verdict.MET]
+    return [*judged, *eligibility.hosts(release).warnings]
+
+
+def _earlier_rollback(pipeline: Pipeline, operation_key: str | None) -> Activation | None:
+    """Return the rollback that has the operation key. Raises `OperationKeyReused` if it is no rollback."""
+    if operation_key is None:
+        return None
+    found = queries.history(pipeline).filter(operation_key=operation_key).first()
+    return None if found is None else _rollback(found)
+
+
+def _rollback(found: Activation) -> Activation:
+    if found.kind != Kind.ROLLBACK:
+        raise OperationKeyReused(
+            f"The operation key belongs to the activation of release {found.release.release_version!r}.",
             activeReleaseVersion=found.release.release_version,
         )
     return found

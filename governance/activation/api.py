@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from foundation.api.fields import Flag, Identifier, SegmentIdentifier, StrictSerializer, Text
-from governance.activation import activation, rollback
+from governance.activation import activation, gates
 from releases import errors, queries
 from releases.api.history import ActivationView
 from releases.models import IDENTITY_LENGTH, Activation
@@ -55,17 +55,12 @@ class Activations(TenantView, ListAPIView[Activation]):
             errors.PipelineUnknown,
             errors.ReleaseUnknown,
             errors.ReleaseNotRegistered,
-            errors.ReasonRequired,
             errors.ArtifactMissing,
             errors.ArtifactStoreUnavailable,
             errors.ArtifactAltered,
             errors.ActiveReleaseChanged,
             errors.OperationKeyReused,
-            errors.SignatureRequired,
-            errors.WorkerRequired,
-            errors.SmokeTestRequired,
-            errors.ApprovalRequired,
-            errors.OverrideNotAllowed,
+            *gates.REFUSALS,
         ),
     }
     serializer_class = ActivationView
@@ -123,8 +118,8 @@ class Rollbacks(TenantView):
         version = body.pop("releaseVersion")
         release = None if version is None else queries.release(pipeline, version)
         recent_only = Scope.ACTIVATE not in self.token.usable_scopes
-        event = rollback.roll_back(pipeline, actor=self.actor, release=release, recent_only=recent_only, **body)
-        warnings = rollback.warnings(event.release)
+        event = activation.roll_back(pipeline, actor=self.actor, release=release, recent_only=recent_only, **body)
+        warnings = activation.warnings(event.release)
         return Response({**ActivationView(event).data, "warnings": warnings}, status=status.HTTP_201_CREATED)
 
 

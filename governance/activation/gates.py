@@ -4,15 +4,78 @@ Pages and previews judge without locks. An activation judges twice: before its t
 pipeline, where the verdict counts.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
-from governance.activation import worker_gate
-from governance.activation.gate import Gate, Switch, met, unmet, warning
-from governance.requests import gate as approvals
-from governance.smoke_tests import gate as smoke_gate
-from releases.errors import SignatureRequired
+from executions.errors import WorkerNotChecked, WorkerUnavailable
+from executions.workers.eligibility import require_healthy
+from foundation.errors import CoordinatorError
+from governance.gradual import operations
+from governance.requests import states
+from governance.smoke_tests.smoke_tests import newest_passed
+from releases import errors
+from releases.history import was_active_lately
+from releases.models import ActivationRequest, Kind, Pipeline, Release, WorkerGate
+from releases.pointer import approval_required
 from releases.trust import trust
+
+APPROVAL: Final = "approval"
+SIGNATURES: Final = "signatures"
+SMOKE_TEST: Final = "smoke test"
+WORKER: Final = "worker"
+START: Final = "pipelines worker --release pipeline-release.json"
+"""The command that starts a worker of a release."""
+
+
+class Verdict(StrEnum):
+    """The verdict on a gate. An activation with an unmet gate is refused."""
+
+    MET = "met"
+    WARNING = "warning"
+    UNMET = "unmet"
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A planned activation of `release`, under the policy of `pipeline`.
+
+    `binding` is true in the transaction of the activation, which has locked the pipeline. `request` is the request that
+    the activation carries out, and `override` says that a tenant admin does without approvals. `signers` are the
+    signatures over the descriptors of the release and of the active one, if the caller has just read them. They are
+    None if `binding` is true.
+    """
+
+    release: Release
+    pipeline: Pipeline
+    kind: Kind
+    binding: bool = False
+    request: ActivationRequest | None = None
+    override: bool = False
+    signers: Mapping[int, Sequence[trust.Signer]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """The verdict on one demand, such as `signatures`. `refusal` is set if and only if the gate is unmet."""
+
+    name: str
+    verdict: Verdict
+    detail: str
+    refusal: CoordinatorError | None = None
+
+
+def met(name: str, detail: str) -> Gate:
+    return Gate(name, Verdict.MET, detail)
+
+
+def warning(name: str, detail: str) -> Gate:
+    return Gate(name, Verdict.WARNING, detail)
+
+
+def unmet(name: str, refusal: CoordinatorError) -> Gate:
+    return Gate(name, Verdict.UNMET, refusal.detail, refusal)
 
 
 def _signatures(switch: Switch) -> Gate | None:
@@ -22,20 +85,93 @@ def _signatures(switch: Switch) -> Gate | None:
     found = trust.of(switch.release, switch.pipeline, signers=signers)
     if not found.is_met:
         detail = f"Release {switch.release.release_version!r} cannot be activated. {found.description}"
-        return unmet("signatures", SignatureRequired(detail, standing=found.standing))
+        return unmet(SIGNATURES, errors.SignatureRequired(detail, standing=found.standing))
     if found.warns:
-        return warning("signatures", found.description)
+        return warning(SIGNATURES, found.description)
     names = [signer.key.name for signer in found.signers if signer.verdict is trust.Verdict.VALID and signer.key]
-    return met("signatures", f"Signed by {', '.join(dict.fromkeys(names))}.") if names else None
+    return met(SIGNATURES, f"Signed by {', '.join(dict.fromkeys(names))}.") if names else None
 
 
-GATES: Final[tuple[Callable[[Switch], Gate | None], ...]] = (
-    _signatures,
-    approvals.gate,
-    worker_gate.gate,
-    smoke_gate.gate,
-)
+def _approvals(switch: Switch) -> Gate | None:
+    """Return whether the activation has the approvals that the policy requires, or needs none."""
+    policy, request = switch.pipeline, switch.request
+    if switch.override and not policy.emergency_override:
+        detail = f"The policy of pipeline {policy.pipeline_id!r} allows no emergency override."
+        return unmet(APPROVAL, errors.OverrideNotAllowed(detail))
+    if request is not None:
+        return _of_request(switch, request)
+    if not policy.approvals:
+        return None
+    if switch.override:
+        return warning(APPROVAL, "An emergency override does without the approvals that the policy requires.")
+    if switch.kind == Kind.ROLLBACK and was_active_lately(policy, switch.release):
+        days = policy.rollback_days
+        return met(APPROVAL, f"A rollback to a release that was active in the last {days} days needs no approval.")
+    if switch.kind == Kind.PROMOTION and operations.approved_with_start(policy, switch.release):
+        return met(APPROVAL, "Approved with the start.")
+    return unmet(APPROVAL, approval_required(policy, switch.release))
+
+
+def _of_request(switch: Switch, request: ActivationRequest) -> Gate:
+    changes = states.moved(request, switch.pipeline)
+    if changes:
+        detail = f"The request is outdated: {states.described(changes)}"
+        return unmet(APPROVAL, errors.RequestOutdated(detail, moved=changes))
+    names = [vote.actor for vote in states.approvals(request)]
+    needed = request.policy["approvals"]
+    if len(names) < needed:
+        detail = f"{needed} people must have approved it, and {len(names)} of those who did may still vote."
+        return unmet(APPROVAL, errors.ApprovalRequired(detail, approvals=needed))
+    return met(APPROVAL, f"Approved by {', '.join(names)}." if names else "The policy requires no approvals.")
+
+
+def _worker(switch: Switch) -> Gate | None:
+    """Return whether a worker may run the release now, if the policy asks for one.
+
+    The rule is that of submissions. A REST worker that was not checked recently is checked soon afterwards.
+    """
+    policy, version = switch.pipeline.worker_gate, switch.release.release_version
+    if policy == WorkerGate.OFF:
+        return None
+    try:
+        require_healthy(switch.release, called="this release")
+    except WorkerUnavailable as refusal:
+        is_unchecked = isinstance(refusal, WorkerNotChecked)
+        advice = "Try again in a few seconds." if is_unchecked else f"Start one, for example with `{START}`."
+        detail = f"No worker may run release {version!r}: {refusal.detail.rstrip('.')}. {advice}"
+        if policy == WorkerGate.WARN:
+            return warning(WORKER, detail)
+        return unmet(WORKER, errors.WorkerRequired(detail, command=START))
+    return met(WORKER, f"A worker may run release {version!r}.")
+
+
+def _smoke_test(switch: Switch) -> Gate | None:
+    """Return whether the release has passed a smoke test lately, if the policy asks for one."""
+    hours, version = switch.pipeline.smoke_test_hours, switch.release.release_version
+    if hours is None:
+        return None
+    if switch.kind == Kind.ROLLBACK and was_active_lately(switch.pipeline, switch.release):
+        days = switch.pipeline.rollback_days
+        return met(SMOKE_TEST, f"Release {version!r} was active in the last {days} days, so it needs no smoke test.")
+    newest = newest_passed(switch.release, hours=hours)
+    if newest is None:
+        detail = f"Release {version!r} has passed no smoke test in the last {hours} hours. Run one and wait for it."
+        return unmet(SMOKE_TEST, errors.SmokeTestRequired(detail, smokeTestHours=hours))
+    at = newest.execution.finished_at.isoformat(timespec="seconds")
+    return met(SMOKE_TEST, f"Release {version!r} passed the smoke test {newest.execution_id} at {at}.")
+
+
+GATES: Final[tuple[Callable[[Switch], Gate | None], ...]] = (_signatures, _approvals, _worker, _smoke_test)
 """Each returns the verdict on its gate, or None if the policy does not ask for it."""
+REFUSALS: Final = (
+    errors.ApprovalRequired,
+    errors.OverrideNotAllowed,
+    errors.ReasonRequired,
+    errors.SignatureRequired,
+    errors.SmokeTestRequired,
+    errors.WorkerRequired,
+)
+"""What the policy of a pipeline refuses. The audit log records it as a denial."""
 
 
 def judge(switch: Switch) -> list[Gate]:

@@ -10,10 +10,9 @@ from django.shortcuts import redirect
 
 from foundation.errors import CoordinatorError
 from governance import release_sections
-from governance.activation import activation, gates, rollback
-from governance.activation.gate import Verdict
+from governance.activation import activation, gates
+from governance.activation.gates import Verdict
 from governance.comparison import comparison
-from governance.requests import gate as approvals
 from releases import queries
 from releases.models import IDENTITY_LENGTH, Activation, Kind, Pipeline, Release
 from releases.states import UNDECIDED, Status
@@ -23,6 +22,7 @@ from tenancy.audit.acts import Act
 from tenancy.models import validate_identifier
 from tenancy.roles import Scope
 
+REASON_LENGTH: Final = Activation._meta.get_field("reason").max_length
 TYPED: Final = "typed_version"
 """The name of the field with the typed version, in each form that makes a release active or requests that."""
 
@@ -48,15 +48,24 @@ def not_typed(pipeline: Pipeline, release: Release, typed: str) -> str:
     )
 
 
-class ActivationForm(forms.Form):
-    """The reason, the release that the page showed as active, the operation key of the page, and an emergency.
+class OperationForm(forms.Form):
+    """The release that the page showed as active, the operation key of the page, and the reason of an operation.
 
-    If the release is breaking for callers, `typed_version` is its version.
+    If the form has a `typed_version`, that is the version of a release that is breaking for callers.
     """
 
-    expected_release_version = forms.CharField(required=False, strip=False, max_length=500)
+    expected_release_version = forms.CharField(strip=False, max_length=IDENTITY_LENGTH)
     operation_key = forms.CharField(max_length=200, validators=[validate_identifier])
-    reason = forms.CharField(required=False, max_length=Activation._meta.get_field("reason").max_length)
+    reason = forms.CharField(required=False, max_length=REASON_LENGTH)
+
+    def operation(self, request: HttpRequest) -> dict[str, Any]:
+        """Return the members of a valid form that all operations take."""
+        names = ("reason", "expected_release_version", "operation_key")
+        return {"actor": actor(request.user), **{name: self.cleaned_data[name] for name in names}}
+
+
+class ActivationForm(OperationForm):
+    expected_release_version = forms.CharField(required=False, strip=False, max_length=IDENTITY_LENGTH)
     override = forms.BooleanField(required=False)
     typed_version = forms.CharField(required=False, max_length=IDENTITY_LENGTH)
 
@@ -84,14 +93,7 @@ def activate(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> Ht
     if override:
         pages.require(request, Act.RELEASE_ACTIVATE, [Scope.ADMINISTER], release)
     try:
-        event = activation.activate(
-            release,
-            actor=actor(request.user),
-            reason=form.cleaned_data["reason"],
-            expected_release_version=form.cleaned_data["expected_release_version"],
-            operation_key=form.cleaned_data["operation_key"],
-            override=override,
-        )
+        event = activation.activate(release, **form.operation(request), override=override)
     except CoordinatorError as error:
         # Reload the release, so that the page shows its current state.
         release = pages.row_or_404(request, release.pk)
@@ -117,7 +119,7 @@ def _confirmation(
     active = pipeline.activation.release if pipeline.activation else None
     judged = gates.judge(switch)
     refusing = [gate for gate in judged if gate.verdict is Verdict.UNMET]
-    is_approved = approvals.NAME not in {gate.name for gate in refusing}
+    is_approved = gates.APPROVAL not in {gate.name for gate in refusing}
     may_override = not is_approved and pipeline.emergency_override and pages.may(request, Scope.ADMINISTER, release)
     needs_request = not is_approved and not may_override
     return pages.page(
@@ -132,8 +134,8 @@ def _confirmation(
         is_registered=release.status == Status.REGISTERED,
         is_active=active is not None and active.pk == release.pk,
         is_rollback=switch.kind == Kind.ROLLBACK,
-        sections=[release_sections.preview(switch, judged)],
-        refusing=[gate for gate in refusing if not (may_override and gate.name == approvals.NAME)],
+        preview=release_sections.preview(switch, judged),
+        refusing=[gate for gate in refusing if not (may_override and gate.name == gates.APPROVAL)],
         is_breaking=needs_typing(pipeline, release),
         needs_request=needs_request,
         request_variant="primary" if needs_request else "default",
@@ -150,19 +152,17 @@ def _confirmation(
 # --- rollbacks ---
 
 
-class RollbackForm(forms.Form):
-    """The release that the page offered, the one that it showed as active, the page's operation key, and the reason."""
+class RollbackForm(OperationForm):
+    """`release_version` is the release that the page offered."""
 
     release_version = forms.CharField(strip=False, max_length=IDENTITY_LENGTH)
-    expected_release_version = forms.CharField(strip=False, max_length=IDENTITY_LENGTH)
-    operation_key = forms.CharField(max_length=200, validators=[validate_identifier])
-    reason = forms.CharField(max_length=Activation._meta.get_field("reason").max_length)
+    reason = forms.CharField(max_length=REASON_LENGTH)
     typed_version = forms.CharField(required=False, max_length=IDENTITY_LENGTH)
 
 
 def rollback_offered(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline) -> dict[str, Any]:
     """Return the context of the form. Its `rollback_target` is None if there is nothing to roll back to."""
-    target = rollback.target(pipeline)
+    target = activation.target(pipeline)
     return {
         "rollback_target": target,
         "rollback_key": str(uuid.uuid4()),
@@ -177,26 +177,24 @@ def roll_back(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline) ->
     """Roll the pipeline back to the release that the page offered. A repeated POST is the same rollback."""
     form = RollbackForm(request.POST)
     if form.is_valid():
-        _roll_back(pages, request, queries.pipeline(pipeline.tenant, pipeline.pipeline_id), form.cleaned_data)
+        _roll_back(pages, request, queries.pipeline(pipeline.tenant, pipeline.pipeline_id), form)
     else:
         messages.error(request, "A rollback requires a reason of at most 1,000 characters. Nothing changed.")
     return redirect("admin:releases_pipeline_change", pipeline.pk)
 
 
-def _roll_back(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline, fields: dict[str, str]) -> None:
+def _roll_back(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline, form: RollbackForm) -> None:
+    fields = form.cleaned_data
     try:
         release = queries.release(pipeline, fields["release_version"])
         if wrong := not_typed(pipeline, release, fields[TYPED]):
             messages.error(request, f"{wrong} Nothing changed.")
             return
-        event = rollback.roll_back(
+        event = activation.roll_back(
             pipeline,
-            actor=actor(request.user),
-            reason=fields["reason"],
             release=release,
             recent_only=not pages.may(request, Scope.ACTIVATE, pipeline),
-            expected_release_version=fields["expected_release_version"],
-            operation_key=fields["operation_key"],
+            **form.operation(request),
         )
     except CoordinatorError as error:
         messages.error(request, f"{error.code}: {error.detail} Nothing changed.")
@@ -204,5 +202,5 @@ def _roll_back(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline, f
     messages.success(
         request, f"Rolled back: release {event.release.release_version} is active for new executions of {pipeline}."
     )
-    for warning in rollback.warnings(event.release):
+    for warning in activation.warnings(event.release):
         messages.warning(request, warning)

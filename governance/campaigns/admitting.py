@@ -2,17 +2,31 @@
 
 import json
 import uuid
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from django.conf import settings
 from django.contrib.postgres.functions import TransactionNow as Now
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import F
 
-from executions.models import Campaign, CampaignItem
+from executions.awaits import awaits
+from executions.errors import CancelRefused, ExecutionChanged, ExecutionUnknown, PauseRefused, VersionMismatch
+from executions.holds import holds
+from executions.lifecycle import cancellation
+from executions.lifecycle import redrive as redriving
+from executions.lifecycle.redrive import lock_statuses
+from executions.models import TERMINAL_VALUES, Campaign, CampaignItem, Execution
+from executions.state_machine import moves
+from executions.workers import registry
+from foundation.errors import CoordinatorError
+from foundation.wakeups import wakeup
 from governance.campaigns import statements
+from releases.errors import ReleaseRetired, ReleaseRevoked
+from releases.states import Status as ReleaseStatus
 from tenancy import audit
 from tenancy.audit.acts import Act
 from tenancy.models import Tenant
@@ -96,8 +110,9 @@ def results_of(campaign_id: uuid.UUID) -> Results:
 def _admissible(campaign: Campaign, credit: int) -> int | None:
     """Return how many items may be admitted now, at most `credit`. The caller has locked the running campaign.
 
-    While the canary runs, that is what is left of it. Returns None if the campaign has paused itself, because an
-    execution of its canary failed again, or as many executions as it stops after.
+    While the canary runs, that is what is left of it. It ends when all of it have ended or wait for an answer. Returns
+    None if the campaign has paused itself, because an execution of its canary failed again, or as many executions as it
+    stops after.
     """
     waits = campaign.canary is not None and not campaign.canary_over
     if not waits and campaign.stop_after_failures is None:
@@ -109,11 +124,8 @@ def _admissible(campaign: Campaign, credit: int) -> int | None:
     if campaign.stop_after_failures is not None and found.unaccepted >= campaign.stop_after_failures:
         _pause(campaign, Cause.FAILURES, found)
         return None
-    return _of_canary(campaign, credit, found) if waits else credit
-
-
-def _of_canary(campaign: Campaign, credit: int, found: Results) -> int:
-    """Return the room that is left in the canary. End the canary if all of it have ended or wait for an answer."""
+    if not waits:
+        return credit
     left = (campaign.canary or 0) - found.total
     if left > 0:
         return min(credit, left)
@@ -156,10 +168,6 @@ def record_skipped(skipped: dict[str, list[int]]) -> None:
         CampaignItem.objects.filter(pk__in=keys).update(outcome=ItemResult.SKIPPED, code=code, at=Now())
 
 
-def record_done(keys: Collection[int], result: CampaignItem.Result) -> None:
-    CampaignItem.objects.filter(pk__in=keys).update(outcome=result, at=Now())
-
-
 def record_resubmitted(campaign: Campaign, keys: Collection[int]) -> None:
     """Record the new execution of each of these items. The links of the campaign name them."""
     with connection.cursor() as cursor:
@@ -171,3 +179,96 @@ def record_admitted(campaign: Campaign, count: int) -> None:
     Campaign.objects.filter(pk=campaign.pk).update(admitted=F("admitted") + count)
     if not CampaignItem.objects.filter(campaign=campaign, outcome=ItemResult.PENDING).exists():
         _change(campaign, Status.COMPLETED, "COMPLETED", {}, statements.FINISH)
+
+
+ALREADY_PAUSED = "ALREADY_PAUSED"
+"""The code of an item whose execution was paused before."""
+
+
+def redrive(campaign: Campaign, chosen: Sequence[CampaignItem]) -> int:
+    """Re-drive or skip each item, and record its result. Return how many were re-driven."""
+    statuses = lock_statuses({item.execution.release_id for item in chosen if item.execution})
+    requested: dict[int, Execution] = {}
+    skipped: dict[str, list[int]] = defaultdict(list)
+    for item in chosen:
+        if item.execution is None:  # it was removed, because its retention period has ended
+            skipped[ExecutionUnknown.code].append(item.pk)
+            continue
+        try:
+            redriving.check(item.execution, item.expected_version, campaign.allow_failed)
+            _require_runnable(campaign, item.execution, statuses)
+        except CoordinatorError as refusal:
+            skipped[refusal.code].append(item.pk)
+        else:
+            requested[item.pk] = item.execution
+    moved = _moved(campaign, requested.values(), redriving.move_of)
+    if moved:
+        wakeup.send_once(registry.DISPATCH_TASK)
+    return _record(requested, skipped, moved, ItemResult.REDRIVEN)
+
+
+def _require_runnable(campaign: Campaign, execution: Execution, statuses: Mapping[int, ReleaseStatus]) -> None:
+    """Raise `ReleaseRetired`, and `ReleaseRevoked` if the release was revoked after the campaign started."""
+    status = statuses[execution.release_id]
+    if status is ReleaseStatus.RETIRED:
+        raise ReleaseRetired(f"Release {execution.release_version!r} is retired.")
+    if status is ReleaseStatus.REVOKED and execution.release_id not in campaign.revoked_releases:
+        raise ReleaseRevoked(f"Release {execution.release_version!r} was revoked after the campaign started.")
+
+
+def cancel(campaign: Campaign, chosen: Sequence[CampaignItem]) -> int:
+    """Cancel or skip each item, and record its result. Return how many were cancelled."""
+    requested, skipped = _judged(chosen, CancelRefused.code)
+    moved = _moved(campaign, requested.values(), cancellation.move_of)
+    awaits.cancel(moved)
+    for execution in requested.values():
+        if execution.pk in moved:
+            registry.announce_lost_lease(execution)
+            transaction.on_commit(partial(cancellation.count, execution))
+    return _record(requested, skipped, moved, ItemResult.CANCELLED)
+
+
+def pause(campaign: Campaign, chosen: Sequence[CampaignItem]) -> int:
+    """Pause or skip each item, and record its result. Return how many were paused."""
+    requested, skipped = _judged(chosen, PauseRefused.code)
+    for pk in [pk for pk, execution in requested.items() if execution.held]:
+        del requested[pk]
+        skipped[ALREADY_PAUSED].append(pk)
+    paused = holds.pause_executions(list(requested.values()), actor=campaign.created_by, reason=campaign.reason)
+    return _record(requested, skipped, paused, ItemResult.PAUSED)
+
+
+def _moved(campaign: Campaign, executions: Collection[Execution], move_of: Callable[..., moves.Move]) -> set[uuid.UUID]:
+    """Move the executions. Return the ids of those that were moved: no other process changed them first."""
+    details = {"actor": campaign.created_by, "reason": campaign.reason, "campaignId": str(campaign.pk)}
+    return {move.execution_id for move in moves.apply([move_of(each, **details) for each in executions])}
+
+
+def _judged(chosen: Sequence[CampaignItem], refused: str) -> tuple[dict[int, Execution], dict[str, list[int]]]:
+    """Return the executions that may be stopped, by item, and the items that must be skipped, by code."""
+    requested: dict[int, Execution] = {}
+    skipped: dict[str, list[int]] = defaultdict(list)
+    for item in chosen:
+        if item.execution is None:
+            skipped[ExecutionUnknown.code].append(item.pk)
+        elif item.execution.status in TERMINAL_VALUES:
+            skipped[refused].append(item.pk)
+        elif item.execution.version != item.expected_version:
+            skipped[VersionMismatch.code].append(item.pk)
+        else:
+            requested[item.pk] = item.execution
+    return requested, skipped
+
+
+def _record(
+    requested: dict[int, Execution],
+    skipped: dict[str, list[int]],
+    changed: Collection[uuid.UUID],
+    result: CampaignItem.Result,
+) -> int:
+    """Record the results. Items whose executions were not `changed` are skipped. Return how many are not."""
+    done = {pk for pk, execution in requested.items() if execution.pk in changed}
+    skipped[ExecutionChanged.code] += requested.keys() - done
+    CampaignItem.objects.filter(pk__in=done).update(outcome=result, at=Now())
+    record_skipped(skipped)
+    return len(done)

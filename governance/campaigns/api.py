@@ -1,6 +1,8 @@
 """REST: starts and controls the campaigns of a tenant."""
 
 import uuid
+from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any, ClassVar
 
 from django.urls import path
@@ -11,35 +13,9 @@ from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from executions.api.operators import NewestCreated
-from executions.errors import (
-    CampaignEmpty,
-    CampaignRefused,
-    CampaignTargetInvalid,
-    CampaignUnknown,
-    FilterRequired,
-    ReleaseRevokedConfirmation,
-    TenantNotAllowed,
-)
+from executions import errors
 from executions.models import Campaign, CampaignItem
-from foundation.api.pagination import NewestFirst
-from governance.campaigns import campaigns, drafts
-from governance.campaigns.creating import Options
-from governance.campaigns.documents import (
-    CampaignChangeRequest,
-    CampaignItemView,
-    CampaignRequest,
-    CampaignStartRequest,
-    CampaignSummary,
-    CampaignView,
-    PreviewRequest,
-    PreviewView,
-    counts_of,
-    filters_of,
-    members_of,
-    options_of,
-    shown,
-)
+from governance.campaigns import campaigns, documents, drafts
 from governance.campaigns.selection import chosen, preview, selected
 from releases.errors import ReasonRequired
 from tenancy.access import require_scope
@@ -71,22 +47,17 @@ class CampaignItemFilter(filters.FilterSet):
     outcome = filters.ChoiceFilter(choices=CampaignItem.Result.choices)
 
 
-class InOrder(NewestFirst):
-    ordering = "id"
-
-
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
 class CampaignPreview(TenantView):
-    refusals: ClassVar = {"POST": (FilterRequired,)}
+    refusals: ClassVar = {"POST": (errors.FilterRequired,)}
 
     @declares(Act.CAMPAIGN_PREVIEW, Scope.OPERATE)
-    @extend_schema(operation_id="previewCampaign", request=PreviewRequest, responses=PreviewView)
+    @extend_schema(operation_id="previewCampaign", request=documents.PreviewRequest, responses=documents.PreviewView)
     def post(self, request: Request, tenant: str) -> Response:
         """Return what a campaign with these filters would contain if it started now, without starting it."""
-        body = PreviewRequest.validated(request.data)
-        return Response(
-            PreviewView(preview(self.tenant, filters_of(body["filters"]), allow_failed=body["allowFailed"])).data
-        )
+        body = documents.PreviewRequest.validated(request.data)
+        found = preview(self.tenant, documents.filters_of(body["filters"]), allow_failed=body["allowFailed"])
+        return Response(documents.PreviewView(found).data)
 
 
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
@@ -95,16 +66,16 @@ class Campaigns(TenantView, ListAPIView[Campaign]):
 
     refusals: ClassVar = {
         "POST": (
-            TenantNotAllowed,
-            CampaignTargetInvalid,
-            FilterRequired,
-            CampaignEmpty,
-            ReleaseRevokedConfirmation,
+            errors.TenantNotAllowed,
+            errors.CampaignTargetInvalid,
+            errors.FilterRequired,
+            errors.CampaignEmpty,
+            errors.ReleaseRevokedConfirmation,
         )
     }
-    serializer_class = CampaignSummary
+    serializer_class = documents.CampaignSummary
     filterset_class = CampaignFilter
-    pagination_class = NewestCreated
+    ordering = ("-created_at", "-id")
     queryset = Campaign.objects.none()
 
     def get_queryset(self) -> Any:
@@ -112,14 +83,16 @@ class Campaigns(TenantView, ListAPIView[Campaign]):
 
     def paginate_queryset(self, queryset: Any) -> Any:
         page: Any = super().paginate_queryset(queryset)
-        self._counts = counts_of(page)
+        self._counts = documents.counts_of(page)
         return page
 
     def get_serializer_context(self) -> dict[str, Any]:
         return {**super().get_serializer_context(), **getattr(self, "_counts", {})}
 
     @declares(Act.CAMPAIGN_START, Scope.OPERATE)
-    @extend_schema(operation_id="startCampaign", request=CampaignRequest, responses={201: CampaignView})
+    @extend_schema(
+        operation_id="startCampaign", request=documents.CampaignRequest, responses={201: documents.CampaignView}
+    )
     def post(self, request: Request, tenant: str) -> Response:
         """Re-drive, resubmit, cancel or pause all executions that match the filters now, at a rate.
 
@@ -127,71 +100,73 @@ class Campaigns(TenantView, ListAPIView[Campaign]):
         skipped if this failure was resubmitted before, or if its input or its checkpoint does not fit the target
         release.
         """
-        body = CampaignRequest.validated(request.data)
+        body = documents.CampaignRequest.validated(request.data)
         kind = Campaign.Kind(body["kind"])
         if kind == Campaign.Kind.RESUBMIT:
             require_scope(self.token, Scope.SUBMIT)
-        filters, ids = filters_of(body.get("filters", {})), body.get("executionIds")
+        filters, ids = documents.filters_of(body.get("filters", {})), body.get("executionIds")
         rows = chosen(self.tenant, ids) if ids else None
+        options = documents.options_of(body)
         more: dict[str, Any] = {"actor": self.actor, "allow_failed": body["allowFailed"]}
         if body["draft"]:
             if rows is None:
                 rows = selected(self.tenant, kind, filters, allow_failed=body["allowFailed"])
-            options = Options(**options_of(body))
             campaign = drafts.freeze(self.tenant, kind, rows, filters=filters.to_json(), options=options, **more)
         else:
-            campaign = campaigns.start(self.tenant, filters, kind=kind, chosen=rows, **more, **options_of(body))
-        return Response(shown(campaign), status=status.HTTP_201_CREATED)
+            campaign = campaigns.start(self.tenant, filters, kind=kind, chosen=rows, **more, **asdict(options))
+        return Response(documents.shown(campaign), status=status.HTTP_201_CREATED)
 
 
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
 class OneCampaign(TenantView):
-    refusals: ClassVar = {"GET": (CampaignUnknown,)}
+    refusals: ClassVar = {"GET": (errors.CampaignUnknown,)}
 
-    @extend_schema(operation_id="campaign", responses=CampaignView)
+    @extend_schema(operation_id="campaign", responses=documents.CampaignView)
     def get(self, request: Request, tenant: str, campaign_id: uuid.UUID) -> Response:
         """One campaign with its progress and its history."""
-        return Response(shown(campaigns.campaign(self.tenant, campaign_id)))
+        return Response(documents.shown(campaigns.campaign(self.tenant, campaign_id)))
 
 
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
 class CampaignStart(TenantView):
     refusals: ClassVar = {
         "POST": (
-            TenantNotAllowed,
-            CampaignUnknown,
-            CampaignRefused,
-            CampaignTargetInvalid,
+            errors.TenantNotAllowed,
+            errors.CampaignUnknown,
+            errors.CampaignRefused,
+            errors.CampaignTargetInvalid,
             ReasonRequired,
-            ReleaseRevokedConfirmation,
+            errors.ReleaseRevokedConfirmation,
         )
     }
 
     @declares(Act.CAMPAIGN_START, Scope.OPERATE)
-    @extend_schema(operation_id="startDraft", request=CampaignStartRequest, responses=CampaignView)
+    @extend_schema(operation_id="startDraft", request=documents.CampaignStartRequest, responses=documents.CampaignView)
     def post(self, request: Request, tenant: str, campaign_id: uuid.UUID) -> Response:
         """Start a draft: act on exactly the executions that it contains. The body is optional.
 
         An execution that has changed since it was selected is skipped.
         """
-        body = CampaignStartRequest.validated(request.data)
+        body = documents.CampaignStartRequest.validated(request.data)
         draft = campaigns.campaign(self.tenant, campaign_id)
         if draft.kind == Campaign.Kind.RESUBMIT:
             require_scope(self.token, Scope.SUBMIT)
-        options = Options(**options_of({**members_of(draft), **body}))
-        return Response(shown(drafts.start(self.tenant, campaign_id, options, actor=self.actor)))
+        options = documents.options_of({**{name: getattr(draft, name) for name in documents.OPTIONS}, **body})
+        return Response(documents.shown(drafts.start(self.tenant, campaign_id, options, actor=self.actor)))
 
 
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
 class CampaignDiscard(TenantView):
-    refusals: ClassVar = {"POST": (CampaignUnknown, CampaignRefused)}
+    refusals: ClassVar = {"POST": (errors.CampaignUnknown, errors.CampaignRefused)}
 
     @declares(Act.CAMPAIGN_DISCARD, Scope.OPERATE)
-    @extend_schema(operation_id="discardDraft", request=CampaignChangeRequest, responses=CampaignView)
+    @extend_schema(
+        operation_id="discardDraft", request=documents.CampaignChangeRequest, responses=documents.CampaignView
+    )
     def post(self, request: Request, tenant: str, campaign_id: uuid.UUID) -> Response:
         """Remove a draft, and return it as it was. Nothing was done to its executions. The body is optional."""
-        reason = _reason(request)
-        removed = shown(campaigns.campaign(self.tenant, campaign_id))
+        reason = documents.CampaignChangeRequest.validated(request.data)["reason"]
+        removed = documents.shown(campaigns.campaign(self.tenant, campaign_id))
         drafts.discard(self.tenant, campaign_id, actor=self.actor, reason=reason)
         return Response(removed)
 
@@ -200,54 +175,55 @@ class CampaignDiscard(TenantView):
 class CampaignItems(TenantView, ListAPIView[CampaignItem]):
     """The items of a campaign in order, with the result of each."""
 
-    refusals: ClassVar = {"GET": (CampaignUnknown,)}
-    serializer_class = CampaignItemView
+    refusals: ClassVar = {"GET": (errors.CampaignUnknown,)}
+    serializer_class = documents.CampaignItemView
     filterset_class = CampaignItemFilter
-    pagination_class = InOrder
+    ordering = "id"
     queryset = CampaignItem.objects.none()
 
     def get_queryset(self) -> Any:
         return campaigns.items(campaigns.campaign(self.tenant, self.kwargs["campaign_id"]))
 
 
-@extend_schema(parameters=[TENANT], tags=["campaigns"])
-class CampaignPause(TenantView):
-    refusals: ClassVar = {"POST": (CampaignUnknown, CampaignRefused)}
+class _Control(TenantView):
+    refusals: ClassVar = {"POST": (errors.CampaignUnknown, errors.CampaignRefused)}
 
+    def controlled(self, control: Callable[..., Campaign], campaign_id: uuid.UUID) -> Response:
+        reason = documents.CampaignChangeRequest.validated(self.request.data)["reason"]
+        return Response(documents.shown(control(self.tenant, campaign_id, actor=self.actor, reason=reason)))
+
+
+@extend_schema(parameters=[TENANT], tags=["campaigns"])
+class CampaignPause(_Control):
     @declares(Act.CAMPAIGN_PAUSE, Scope.OPERATE)
-    @extend_schema(operation_id="pauseCampaign", request=CampaignChangeRequest, responses=CampaignView)
+    @extend_schema(
+        operation_id="pauseCampaign", request=documents.CampaignChangeRequest, responses=documents.CampaignView
+    )
     def post(self, request: Request, tenant: str, campaign_id: uuid.UUID) -> Response:
         """Admit no further items until the campaign is resumed. The body is optional."""
-        campaign = campaigns.pause(self.tenant, campaign_id, actor=self.actor, reason=_reason(request))
-        return Response(shown(campaign))
+        return self.controlled(campaigns.pause, campaign_id)
 
 
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
-class CampaignResume(TenantView):
-    refusals: ClassVar = {"POST": (CampaignUnknown, CampaignRefused)}
-
+class CampaignResume(_Control):
     @declares(Act.CAMPAIGN_RESUME, Scope.OPERATE)
-    @extend_schema(operation_id="resumeCampaign", request=CampaignChangeRequest, responses=CampaignView)
+    @extend_schema(
+        operation_id="resumeCampaign", request=documents.CampaignChangeRequest, responses=documents.CampaignView
+    )
     def post(self, request: Request, tenant: str, campaign_id: uuid.UUID) -> Response:
         """Continue at the campaign's rate. The body is optional."""
-        campaign = campaigns.resume(self.tenant, campaign_id, actor=self.actor, reason=_reason(request))
-        return Response(shown(campaign))
+        return self.controlled(campaigns.resume, campaign_id)
 
 
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
-class CampaignCancel(TenantView):
-    refusals: ClassVar = {"POST": (CampaignUnknown, CampaignRefused)}
-
+class CampaignCancel(_Control):
     @declares(Act.CAMPAIGN_CANCEL, Scope.OPERATE)
-    @extend_schema(operation_id="cancelCampaign", request=CampaignChangeRequest, responses=CampaignView)
+    @extend_schema(
+        operation_id="cancelCampaign", request=documents.CampaignChangeRequest, responses=documents.CampaignView
+    )
     def post(self, request: Request, tenant: str, campaign_id: uuid.UUID) -> Response:
         """Skip all pending items. What was done to executions stays. The body is optional."""
-        campaign = campaigns.cancel(self.tenant, campaign_id, actor=self.actor, reason=_reason(request))
-        return Response(shown(campaign))
-
-
-def _reason(request: Request) -> str:
-    return str(CampaignChangeRequest.validated(request.data)["reason"])
+        return self.controlled(campaigns.cancel, campaign_id)
 
 
 urlpatterns = [

@@ -22,7 +22,7 @@ from executions.models import Campaign, CampaignItem, Execution
 from executions.submission.admission import require_allowed
 from foundation.database.postgresql.outage import is_outage
 from foundation.errors import CoordinatorError
-from governance.campaigns import acting, resubmitting, statements
+from governance.campaigns import admitting, resubmitting, statements
 from governance.campaigns.admitting import ItemResult, Status, change, credit_of, record, record_admitted
 from governance.campaigns.creating import Options, begin, create, require_fitting
 from governance.campaigns.selection import Filters, fitting, selected
@@ -72,9 +72,7 @@ def campaign(tenant: Tenant, campaign_id: uuid.UUID) -> Campaign:
 def waiting_for(rows: QuerySet[Campaign], pipeline_id: str, release_version: str) -> QuerySet[Campaign]:
     """Return the campaigns among `rows` that have yet to re-drive an execution of this release."""
     pending = CampaignItem.objects.filter(
-        outcome=ItemResult.PENDING,
-        execution__pipeline_id=pipeline_id,
-        execution__release_version=release_version,
+        outcome=ItemResult.PENDING, execution__pipeline_id=pipeline_id, execution__release_version=release_version
     )
     return rows.exclude(status=Status.DRAFT).filter(pk__in=pending.order_by().values("campaign"))
 
@@ -167,10 +165,7 @@ def pause(tenant: Tenant, campaign_id: uuid.UUID, *, actor: str, reason: str = "
     Raises `CampaignUnknown` and `CampaignRefused`.
     """
     with transaction.atomic():
-        found, changed = _change_status(tenant, campaign_id, {Status.RUNNING}, Status.PAUSED, "PAUSED", actor, reason)
-        if changed:
-            record(Act.CAMPAIGN_PAUSE, tenant, campaign_id, actor, reason)
-    return found
+        return _control(Act.CAMPAIGN_PAUSE, tenant, campaign_id, actor, reason, Status.PAUSED)
 
 
 def resume(tenant: Tenant, campaign_id: uuid.UUID, *, actor: str, reason: str = "") -> Campaign:
@@ -182,57 +177,58 @@ def resume(tenant: Tenant, campaign_id: uuid.UUID, *, actor: str, reason: str = 
         with connection.cursor() as cursor:
             cursor.execute(statements.ACCEPT_FAILURES, {"campaign": campaign_id, "tenant": tenant.pk})
             accepted = cursor.rowcount
-        found, changed = _change_status(
+        return _control(
+            Act.CAMPAIGN_RESUME,
             tenant,
             campaign_id,
-            {Status.PAUSED},
-            Status.RUNNING,
-            "RESUMED",
             actor,
             reason,
+            Status.RUNNING,
             statements.RESUME,
             accepted=accepted,
         )
-        if changed:
-            record(Act.CAMPAIGN_RESUME, tenant, campaign_id, actor, reason)
-    return found
 
 
 def cancel(tenant: Tenant, campaign_id: uuid.UUID, *, actor: str, reason: str = "") -> Campaign:
     """Skip all pending items. What was done to executions stays. Raises as `pause` does."""
-    live = {Status.RUNNING, Status.PAUSED}
     with transaction.atomic():
-        cancelled, changed = _change_status(
-            tenant, campaign_id, live, Status.CANCELLED, "CANCELLED", actor, reason, statements.FINISH
-        )
-        pending = CampaignItem.objects.filter(campaign=cancelled, outcome=ItemResult.PENDING)
-        pending.update(outcome=ItemResult.SKIPPED, code=CANCELLED, at=Now())
-        if changed:
-            record(Act.CAMPAIGN_CANCEL, tenant, campaign_id, actor, reason)
-        return cancelled
+        return _control(Act.CAMPAIGN_CANCEL, tenant, campaign_id, actor, reason, Status.CANCELLED, statements.FINISH)
 
 
-def _change_status(
+_CONTROLS = {
+    Status.PAUSED: ("PAUSED", {Status.RUNNING}),
+    Status.RUNNING: ("RESUMED", {Status.PAUSED}),
+    Status.CANCELLED: ("CANCELLED", {Status.RUNNING, Status.PAUSED}),
+}
+"""The event of a change to each status, and the statuses from which it is possible."""
+
+
+def _control(
+    act: Act,
     tenant: Tenant,
     campaign_id: uuid.UUID,
-    sources: Collection[str],
-    status: str,
-    event: str,
     actor: str,
     reason: str,
+    status: Campaign.Status,
     changes: str = "",
     **values: Any,
-) -> tuple[Campaign, bool]:
-    """Set the status, with its event. Return the campaign, and False if it did not change.
+) -> Campaign:
+    """Set the status, with its event and the entry in the audit log, and return the campaign.
 
-    An unchanged campaign already has the status, or none of the `sources`. The latter raises `CampaignRefused`.
+    Nothing changes if it already has the status. Raises `CampaignRefused` if its status is none of the sources.
     """
+    event, sources = _CONTROLS[status]
     data = {"reason": reason} if reason else {}
     changed = change(tenant, campaign_id, sources, status, event, actor, data, changes, **values)
     found = campaign(tenant, campaign_id)
     if found.status != status:
         raise CampaignRefused(f"Campaign {campaign_id} is {found.status}.", campaignStatus=found.status)
-    return found, changed
+    if status == Status.CANCELLED:
+        pending = CampaignItem.objects.filter(campaign=found, outcome=ItemResult.PENDING)
+        pending.update(outcome=ItemResult.SKIPPED, code=CANCELLED, at=Now())
+    if changed:
+        record(act, tenant, campaign_id, actor, reason)
+    return found
 
 
 # --- the part of the sweep ---
@@ -261,9 +257,9 @@ def advance() -> int:
 
 
 _ACTS: dict[str, Callable[[Campaign, Sequence[CampaignItem]], int]] = {
-    Kind.REDRIVE: acting.redrive,
-    Kind.CANCEL: acting.cancel,
-    Kind.PAUSE: acting.pause,
+    Kind.REDRIVE: admitting.redrive,
+    Kind.CANCEL: admitting.cancel,
+    Kind.PAUSE: admitting.pause,
 }
 
 

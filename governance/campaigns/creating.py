@@ -1,7 +1,7 @@
 """Creates a campaign over a frozen selection of executions as a draft, and starts it."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from django.db import connection
@@ -37,6 +37,13 @@ class Options:
     start_from: StartFrom = StartFrom.INPUT
     allow_revoked: bool = False
 
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The columns of a campaign with these options."""
+        columns = {**asdict(self), "target_release_version": self.target_release_version or ""}
+        del columns["allow_revoked"]
+        return columns
+
 
 def require_fitting(kind: Kind, options: Options) -> None:
     """Raise `CampaignTargetInvalid` if a campaign of this kind does not take one of the options."""
@@ -64,17 +71,12 @@ def create(
     created = Campaign.objects.create(
         tenant=tenant,
         kind=kind,
-        target_release_version=options.target_release_version or "",
-        start_from=options.start_from,
         filters=filters,
         allow_failed=allow_failed,
-        reason=options.reason,
-        rate_per_minute=options.rate_per_minute,
-        canary=options.canary,
-        stop_after_failures=options.stop_after_failures,
         cut=cut,
         status=Status.DRAFT,
         created_by=actor,
+        **options.columns,
     )
     return created, _add_items(created, chosen)
 
@@ -112,12 +114,7 @@ def begin(draft: Campaign, options: Options, *, actor: str, count: int) -> bool:
         actor,
         {"reason": options.reason, "items": count},
         statements.START,
-        reason=options.reason,
-        rate=options.rate_per_minute,
-        canary=options.canary,
-        stop_after=options.stop_after_failures,
-        target=options.target_release_version or "",
-        start_from=options.start_from,
+        **options.columns,
         revoked=[each.release_id for each in confirmed],
     )
 

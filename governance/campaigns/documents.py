@@ -1,19 +1,21 @@
 """REST: the requests and responses of campaigns."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any, ClassVar
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from executions.api.executions import ErrorView, PinView
-from executions.api.operators import LONGEST_REASON, START_HELP, STATES
+from executions.inspection.api import ErrorView, PinView
+from executions.lifecycle.api import LONGEST_REASON, START_HELP, STATES
 from executions.models import Campaign, CampaignEvent, CampaignItem, DeadLetter, Execution, StartFrom
 from foundation.api.fields import Flag, KeywordMembers, SegmentIdentifier, StrictSerializer, Text, Uuid, WholeNumber
 from governance.campaigns import campaigns, drafts, resubmitting
 from governance.campaigns.admitting import Results, results
 from governance.campaigns.campaigns import HIGHEST_RATE
+from governance.campaigns.creating import Options
 from governance.campaigns.selection import MOST_CHOSEN, WIRE_NAMES, Filters, Preview, RevokedRelease
 from releases.models import IDENTITY_LENGTH
 
@@ -57,6 +59,7 @@ class BoundsRequest(StrictSerializer):
         help_text="This many executions run first. The others follow only if none of them fails again.",
     )
     stopAfterFailures = WholeNumber(
+        source="stop_after_failures",
         min_value=1,
         max_value=drafts.MOST_ITEMS,
         required=False,
@@ -88,8 +91,9 @@ class CampaignRequest(BoundsRequest):
         f"{drafts.MOST_ITEMS:,} executions, and is removed after a day.",
     )
     reason = Text(max_length=LONGEST_REASON)
-    ratePerMinute = WholeNumber(min_value=1, max_value=HIGHEST_RATE)
+    ratePerMinute = WholeNumber(source="rate_per_minute", min_value=1, max_value=HIGHEST_RATE)
     allowRevoked = Flag(
+        source="allow_revoked",
         required=False,
         default=False,
         help_text="Also re-drive executions of releases that are revoked now. The preview names them.",
@@ -103,6 +107,7 @@ class CampaignRequest(BoundsRequest):
         "ended.",
     )
     targetReleaseVersion = SegmentIdentifier(
+        source="target_release_version",
         max_length=IDENTITY_LENGTH,
         required=False,
         allow_null=True,
@@ -111,6 +116,7 @@ class CampaignRequest(BoundsRequest):
         "is active at its time. Only for `resubmit`.",
     )
     from_ = serializers.ChoiceField(
+        source="start_from",
         choices=StartFrom.choices,
         required=False,
         default=StartFrom.INPUT.value,
@@ -129,12 +135,19 @@ class CampaignStartRequest(BoundsRequest):
     """Members that are missing keep the value of the draft."""
 
     reason = Text(max_length=LONGEST_REASON, required=False)
-    ratePerMinute = WholeNumber(min_value=1, max_value=HIGHEST_RATE, required=False)
+    ratePerMinute = WholeNumber(source="rate_per_minute", min_value=1, max_value=HIGHEST_RATE, required=False)
     allowRevoked = Flag(
-        required=False, default=False, help_text="Also re-drive executions of releases that are revoked now."
+        source="allow_revoked",
+        required=False,
+        default=False,
+        help_text="Also re-drive executions of releases that are revoked now.",
     )
-    targetReleaseVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH, required=False, allow_null=True)
-    from_ = serializers.ChoiceField(choices=StartFrom.choices, required=False, help_text=START_HELP)
+    targetReleaseVersion = SegmentIdentifier(
+        source="target_release_version", max_length=IDENTITY_LENGTH, required=False, allow_null=True
+    )
+    from_ = serializers.ChoiceField(
+        source="start_from", choices=StartFrom.choices, required=False, help_text=START_HELP
+    )
 
 
 class CampaignChangeRequest(StrictSerializer):
@@ -293,29 +306,13 @@ def filters_of(members: dict[str, Any]) -> Filters:
     return Filters(**{name: members.get(wire) for name, wire in WIRE_NAMES.items()})
 
 
-def options_of(body: dict[str, Any]) -> dict[str, Any]:
-    """Return the members of `Options` that a request names."""
-    return {
-        "reason": body["reason"],
-        "rate_per_minute": body["ratePerMinute"],
-        "canary": body.get("canary"),
-        "stop_after_failures": body.get("stopAfterFailures"),
-        "target_release_version": body["targetReleaseVersion"],
-        "start_from": StartFrom(body["from"]),
-        "allow_revoked": body["allowRevoked"],
-    }
+OPTIONS = [field.name for field in fields(Options)]
 
 
-def members_of(draft: Campaign) -> dict[str, Any]:
-    """Return the options of a draft with the member names of a request."""
-    return {
-        "reason": draft.reason,
-        "ratePerMinute": draft.rate_per_minute,
-        "canary": draft.canary,
-        "stopAfterFailures": draft.stop_after_failures,
-        "targetReleaseVersion": draft.target_release_version,
-        "from": draft.start_from,
-    }
+def options_of(members: Mapping[str, Any]) -> Options:
+    """Return the options among the members of a request."""
+    known = {name: members[name] for name in OPTIONS if name in members}
+    return Options(**{**known, "start_from": StartFrom(known["start_from"])})
 
 
 def counts_of(page: Sequence[Campaign]) -> dict[str, Any]:

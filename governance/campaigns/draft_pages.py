@@ -15,8 +15,8 @@ from unfold.widgets import (
     UnfoldBooleanWidget,
 )
 
-from executions.admin.confirmation import LONGEST_REASON
-from executions.admin.filters import STATE_VARIANTS
+from executions.console.confirmation import LONGEST_REASON
+from executions.console.filters import STATE_VARIANTS
 from executions.models import Campaign, StartFrom
 from foundation.errors import CoordinatorError
 from governance.campaigns import drafts
@@ -96,14 +96,8 @@ class OptionsForm(forms.Form):
     )
 
     def __init__(self, draft: Campaign, data: Any = None, *, revoked: bool) -> None:
-        initial = {
-            "why": draft.reason,
-            "rate_per_minute": draft.rate_per_minute,
-            "canary": draft.canary,
-            "stop_after_failures": draft.stop_after_failures or USUAL_BOUND,
-            "target_release_version": draft.target_release_version,
-            "start_from": draft.start_from,
-        }
+        initial = {name: getattr(draft, name) for name in self.base_fields if name != "why"}
+        initial |= {"why": draft.reason, "stop_after_failures": draft.stop_after_failures or USUAL_BOUND}
         super().__init__(data, initial=initial)
         foreign = [] if draft.runs_again else ["canary", "stop_after_failures"]
         foreign += [] if draft.kind == Kind.RESUBMIT else ["target_release_version", "start_from"]
@@ -114,15 +108,9 @@ class OptionsForm(forms.Form):
     @property
     def options(self) -> Options:
         sent = self.cleaned_data
-        return Options(
-            reason=sent["why"],
-            rate_per_minute=sent["rate_per_minute"],
-            canary=sent.get("canary"),
-            stop_after_failures=sent.get("stop_after_failures"),
-            target_release_version=sent.get("target_release_version") or None,
-            start_from=StartFrom(sent.get("start_from") or StartFrom.INPUT),
-            allow_revoked=sent.get("allow_revoked", False),
-        )
+        members = {name: value for name, value in sent.items() if name != "why"}
+        start_from = StartFrom(sent.get("start_from") or StartFrom.INPUT)
+        return Options(**{**members, "reason": sent["why"], "start_from": start_from})
 
 
 def show(
@@ -137,11 +125,6 @@ def show(
     """Show the page of a draft, with the options as sent if they were rejected."""
     found = drafts.contents(draft)
     form = OptionsForm(draft, data, revoked=bool(found.revoked))
-    by_status = Counter[str]()
-    by_release = Counter[tuple[str, str]]()
-    for group in found.groups:
-        by_status[group["status"]] += group["count"]
-        by_release[group["pipeline_id"] or "", group["release_version"] or ""] += group["count"]
     return pages.page(
         request,
         "executions/campaign_draft.html",
@@ -152,10 +135,7 @@ def show(
         verb=VERBS[Kind(draft.kind)],
         found=found,
         most=MOST_ITEMS,
-        by_status=[(name, STATE_VARIANTS.get(name, "default"), count) for name, count in by_status.most_common()],
-        by_release=_by_release(draft, found, by_release)[:GROUPS_SHOWN],
-        by_error=_by_error(found)[:GROUPS_SHOWN],
-        elsewhere=_elsewhere(draft, found),
+        **_counts(draft, found),
         sample=[(each, STATE_VARIANTS[each.status]) for each in found.executions],
         form=form,
         problem=problem_of(error) if error else None,
@@ -164,42 +144,36 @@ def show(
     )
 
 
-def _by_release(draft: Campaign, found: Contents, counts: Counter[tuple[str, str]]) -> list[dict[str, Any]]:
-    revoked = {(each.pipeline_id, each.release_version) for each in found.revoked}
-    return [
-        {
-            "pipeline_id": pipeline_id,
-            "release_version": version,
-            "count": count,
-            "state": "revoked"
-            if (pipeline_id, version) in revoked
-            else "active"
-            if found.active.get(pipeline_id) == version
-            else "not active",
-        }
-        for (pipeline_id, version), count in counts.most_common()
-    ]
-
-
-def _by_error(found: Contents) -> list[tuple[str, int]]:
-    counts = Counter[str]()
-    for group in found.groups:
-        if group["error_code"]:
-            counts[group["error_code"]] += group["count"]
-    return counts.most_common()
-
-
-def _elsewhere(draft: Campaign, found: Contents) -> int:
-    """Return how many executions would run again on a release that is neither active nor revoked."""
-    if draft.kind != Kind.REDRIVE:
-        return 0
+def _counts(draft: Campaign, found: Contents) -> dict[str, Any]:
+    """Return the executions by status, release and error, and how many would run on a release that is not active."""
+    by_status, by_error = Counter[str](), Counter[str]()
+    by_release = Counter[tuple[str, str]]()
+    elsewhere = 0
     revoked = {each.release_id for each in found.revoked}
-    return sum(
-        group["count"]
-        for group in found.groups
-        if group["release_id"] not in (None, *revoked)
-        and found.active.get(group["pipeline_id"]) != group["release_version"]
-    )
+    revoked_names = {(each.pipeline_id, each.release_version) for each in found.revoked}
+    for group in found.groups:
+        pipeline_id, version, count = group["pipeline_id"] or "", group["release_version"] or "", group["count"]
+        by_status[group["status"]] += count
+        by_release[pipeline_id, version] += count
+        if group["error_code"]:
+            by_error[group["error_code"]] += count
+        if group["release_id"] not in (None, *revoked) and found.active.get(pipeline_id) != version:
+            elsewhere += count
+
+    def state(pipeline_id: str, version: str) -> str:
+        if (pipeline_id, version) in revoked_names:
+            return "revoked"
+        return "active" if found.active.get(pipeline_id) == version else "not active"
+
+    return {
+        "by_status": [(name, STATE_VARIANTS.get(name, "default"), count) for name, count in by_status.most_common()],
+        "by_release": [
+            {"pipeline_id": name, "release_version": version, "count": count, "state": state(name, version)}
+            for (name, version), count in by_release.most_common(GROUPS_SHOWN)
+        ],
+        "by_error": by_error.most_common(GROUPS_SHOWN),
+        "elsewhere": elsewhere if draft.kind == Kind.REDRIVE else 0,
+    }
 
 
 # --- requests -------------------------------------------------------------------------------------

@@ -70,10 +70,10 @@ def freeze(
     Raises `TenantNotAllowed`, `CampaignTargetInvalid`, and `CampaignEmpty` if no execution fits.
     """
     kind = Kind(kind)
-    if kind in (Kind.REDRIVE, Kind.RESUBMIT):
+    runs_again = kind in (Kind.REDRIVE, Kind.RESUBMIT)
+    if runs_again:
         require_allowed(tenant)
-    usual = USUAL_RATE if kind in (Kind.REDRIVE, Kind.RESUBMIT) else QUICK_RATE
-    options = options or Options(reason=reason, rate_per_minute=usual)
+    options = options or Options(reason=reason, rate_per_minute=USUAL_RATE if runs_again else QUICK_RATE)
     require_fitting(kind, options)
     with transaction.atomic():
         chosen, cut = first(fitting(tenant, kind, rows, allow_failed=allow_failed), MOST_ITEMS)
@@ -88,15 +88,9 @@ def freeze(
             cut=cut,
         )
         if not count:
-            raise CampaignEmpty(_why_empty(kind))
+            raise CampaignEmpty(f"None of the selected executions {'has failed' if runs_again else 'is unfinished'}.")
         record(Act.CAMPAIGN_DRAFT, tenant, draft.pk, actor, options.reason, items=count, kind=kind.value)
         return campaign(tenant, draft.pk)
-
-
-def _why_empty(kind: Kind) -> str:
-    if kind in (Kind.CANCEL, Kind.PAUSE):
-        return "None of the selected executions is unfinished."
-    return "None of the selected executions has failed."
 
 
 def start(tenant: Tenant, campaign_id: uuid.UUID, options: Options, *, actor: str) -> Campaign:

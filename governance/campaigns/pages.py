@@ -1,6 +1,6 @@
 """Campaigns: the list, the page of one with its progress, and the operators' requests to control it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.contrib import admin
@@ -9,17 +9,18 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.text import Truncator
 
-from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
-from executions.admin.filters import STATE_VARIANTS
-from executions.admin.wording import KINDS, conditions
+from executions.console.confirmation import Confirmation, OperatorRequest, confirmed
+from executions.console.filters import STATE_VARIANTS
+from executions.failures.queries import REASONS
 from executions.models import Campaign, CampaignItem
+from executions.questions.readable import readable_name
 from foundation.admin.columns import badge, column, moment, on_one_line
 from governance.campaigns import campaigns, draft_pages, resubmitting, selection_pages
 from governance.campaigns.admitting import Results, results, results_of
 from governance.campaigns.campaigns import Progress
 from releases.models import Release
 from tenancy.access import tenants_of
-from tenancy.admin.base import ReadOnlyAdmin, serves
+from tenancy.admin.base import ReadOnlyAdmin, View, serves
 from tenancy.admin.lists import KeyFilter, ScopedFilter, TenantFilter, time
 from tenancy.audit.acts import Act
 from tenancy.roles import Scope
@@ -43,24 +44,13 @@ RESULT_VARIANTS = {
 }
 FAILED_AGAIN = "FAILED_AGAIN"
 """The items that ran again and have failed again. It is a choice in addition to the results."""
-VERBS = {
-    Campaign.Kind.REDRIVE: "Re-drives",
-    Campaign.Kind.RESUBMIT: "Resubmits",
-    Campaign.Kind.CANCEL: "Cancels",
-    Campaign.Kind.PAUSE: "Pauses",
+WORDS = {
+    Campaign.Kind.REDRIVE: ("Re-drives", "re-driven", ItemResult.REDRIVEN),
+    Campaign.Kind.RESUBMIT: ("Resubmits", "resubmitted", ItemResult.RESUBMITTED),
+    Campaign.Kind.CANCEL: ("Cancels", "cancelled", ItemResult.CANCELLED),
+    Campaign.Kind.PAUSE: ("Pauses", "paused", ItemResult.PAUSED),
 }
-RESULTS = {
-    Campaign.Kind.REDRIVE: ItemResult.REDRIVEN,
-    Campaign.Kind.RESUBMIT: ItemResult.RESUBMITTED,
-    Campaign.Kind.CANCEL: ItemResult.CANCELLED,
-    Campaign.Kind.PAUSE: ItemResult.PAUSED,
-}
-DONE = {
-    Campaign.Kind.REDRIVE: "re-driven",
-    Campaign.Kind.RESUBMIT: "resubmitted",
-    Campaign.Kind.CANCEL: "cancelled",
-    Campaign.Kind.PAUSE: "paused",
-}
+"""What a campaign of each kind does, what it has done, and the result of its items."""
 REMOVED = "REMOVED"
 ITEMS_SHOWN = 25
 FILTERS_SHOWN = 60
@@ -68,6 +58,77 @@ LARGE = 10_000
 """The page of a campaign with more items is updated less often, because it counts their results."""
 EVENTS_SHOWN = 50
 LIVE = (Status.RUNNING, Status.PAUSED)
+
+
+KINDS = {
+    Campaign.Kind.REDRIVE.value: "re-drive",
+    Campaign.Kind.RESUBMIT.value: "resubmit",
+    Campaign.Kind.CANCEL.value: "cancel",
+    Campaign.Kind.PAUSE.value: "pause",
+}
+Control = Callable[..., Campaign]
+
+
+def _controlled(name: str, act: Act, confirmation_for: Callable[[Campaign], Confirmation], control: Control) -> View:
+    def carry_out(campaign: Campaign, requested: OperatorRequest) -> str:
+        changed = control(campaign.tenant, campaign.pk, actor=requested.actor, reason=requested.reason)
+        return f"The campaign is {changed.status}."
+
+    return confirmed(f"<uuid:object_id>/{name}/", act, Scope.OPERATE, confirmation_for, carry_out)
+
+
+def _confirmation(campaign: Campaign, sources: tuple[Status, ...], **members: Any) -> Confirmation:
+    progress = campaigns.progress_of(campaign.pk)
+    return Confirmation(
+        back=reverse("admin:executions_campaign_change", args=[campaign.pk]),
+        facts=[
+            ("Campaign", campaign.pk),
+            ("Tenant", campaign.tenant.slug),
+            ("Status", campaign.status),
+            ("Pending", f"{progress.pending:,} of {progress.total:,}"),
+            ("Reason", campaign.reason),
+        ],
+        refusal="" if campaign.status in sources else f"It is {campaign.status}.",
+        **members,
+    )
+
+
+def _pause_confirmation(campaign: Campaign) -> Confirmation:
+    lead = "It does nothing more until it is resumed or cancelled. What it has done is not undone."
+    return _confirmation(campaign, (Status.RUNNING,), title="Pause a campaign", lead=lead, button="Pause", icon="pause")
+
+
+def _resume_confirmation(campaign: Campaign) -> Confirmation:
+    lead = f"It continues at {campaign.rate_per_minute:,} a minute. The pause does not increase the rate."
+    if campaign.cause:
+        lead += " You accept the executions that have failed again: they no longer count."
+    return _confirmation(
+        campaign, (Status.PAUSED,), title="Resume a campaign", lead=lead, button="Resume", icon="play_arrow"
+    )
+
+
+def _cancel_confirmation(campaign: Campaign) -> Confirmation:
+    lead = "Pending executions are skipped permanently. What it has done is not undone."
+    return _confirmation(
+        campaign,
+        LIVE,
+        title="Cancel a campaign",
+        lead=lead,
+        button="Cancel the campaign",
+        icon="cancel",
+        danger=True,
+    )
+
+
+def conditions(filters: dict[str, str]) -> Iterator[tuple[str, str, str]]:
+    """Yield the label and value of each filter of a campaign, and the address of the failure group if it is that."""
+    for name, value in filters.items():
+        if name == "failureGroup":
+            yield "Failure group", value, reverse("admin:executions_failuregroup_change", args=[value])
+        elif name == "reason":
+            yield "Cause", REASONS.get(value, value), ""
+        else:
+            yield readable_name(name), value, ""
 
 
 class StatusFilter(ScopedFilter):
@@ -142,22 +203,14 @@ class CampaignAdmin(ReadOnlyAdmin):
     discard = draft_pages.discard
     instead = draft_pages.instead
 
-    @serves("<uuid:object_id>/pause/", Act.CAMPAIGN_PAUSE, Scope.OPERATE)
-    def pause(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
-        return confirm(self, request, campaign, _pause_confirmation, _carrying_out(campaigns.pause))
-
-    @serves("<uuid:object_id>/resume/", Act.CAMPAIGN_RESUME, Scope.OPERATE)
-    def resume(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
-        return confirm(self, request, campaign, _resume_confirmation, _carrying_out(campaigns.resume))
-
-    @serves("<uuid:object_id>/cancel/", Act.CAMPAIGN_CANCEL, Scope.OPERATE)
-    def cancel(self, request: HttpRequest, campaign: Campaign) -> HttpResponse:
-        return confirm(self, request, campaign, _cancel_confirmation, _carrying_out(campaigns.cancel))
+    pause = _controlled("pause", Act.CAMPAIGN_PAUSE, _pause_confirmation, campaigns.pause)
+    resume = _controlled("resume", Act.CAMPAIGN_RESUME, _resume_confirmation, campaigns.resume)
+    cancel = _controlled("cancel", Act.CAMPAIGN_CANCEL, _cancel_confirmation, campaigns.cancel)
 
     def show(self, request: HttpRequest, row: Campaign) -> HttpResponse:
         if row.status == Status.DRAFT:
             return draft_pages.show(self, request, row)
-        more: dict[str, Any] = {"title": _name(row), "original": row}
+        more: dict[str, Any] = {"title": f"Campaign of {moment(row.created_at)}", "original": row}
         return self.page(request, "executions/campaign.html", **more, **self._shown(request, row))
 
     @serves("<uuid:object_id>/live/", polled=True)
@@ -171,6 +224,7 @@ class CampaignAdmin(ReadOnlyAdmin):
     def _shown(self, request: HttpRequest, campaign: Campaign) -> dict[str, Any]:
         progress, became = campaigns.progress_of(campaign.pk), results_of(campaign.pk)
         blocked = resubmitting.waiting(campaign)
+        verb, done, _ = WORDS[Campaign.Kind(campaign.kind)]
         outcome = request.GET.get("outcome", "")
         outcomes = _outcomes(campaign)
         outcome = outcome if outcome in outcomes else ""
@@ -183,8 +237,8 @@ class CampaignAdmin(ReadOnlyAdmin):
             "variant": VARIANTS[campaign.status],
             "progress": progress,
             "resubmits": campaign.kind == Campaign.Kind.RESUBMIT,
-            "verb": VERBS[Campaign.Kind(campaign.kind)],
-            "done_word": DONE[Campaign.Kind(campaign.kind)],
+            "verb": verb,
+            "done_word": done,
             "became": became,
             "blocked": blocked.items(),
             "kind": KINDS[campaign.kind],
@@ -212,16 +266,16 @@ def _failed_again(campaign: Campaign) -> int:
     return known.failed_again
 
 
-def _name(campaign: Campaign) -> str:
-    return f"Campaign of {moment(campaign.created_at)}"
-
-
 def _outcomes(campaign: Campaign) -> dict[str, str]:
     """Return the choices of the filter of items, with their labels."""
-    kind = Campaign.Kind(campaign.kind)
+    _, done, result = WORDS[Campaign.Kind(campaign.kind)]
     again = {FAILED_AGAIN: "Failed again"} if campaign.runs_again else {}
-    done = {RESULTS[kind].value: DONE[kind].capitalize()}
-    return {ItemResult.PENDING.value: "Pending", **done, **again, ItemResult.SKIPPED.value: "Skipped"}
+    return {
+        ItemResult.PENDING.value: "Pending",
+        result.value: done.capitalize(),
+        **again,
+        ItemResult.SKIPPED.value: "Skipped",
+    }
 
 
 def _page_number(request: HttpRequest) -> int:
@@ -253,59 +307,3 @@ def _current_status(item: CampaignItem) -> str:
     """Return the current status of the item's execution, or of the new one that resubmits it."""
     execution = item.new_execution if item.outcome == ItemResult.RESUBMITTED else item.execution
     return execution.shown_status if execution else REMOVED
-
-
-# --- requests -------------------------------------------------------------------------------------
-
-Control = Callable[..., Campaign]
-
-
-def _carrying_out(control: Control) -> Callable[[Campaign, OperatorRequest], str]:
-    def carry_out(campaign: Campaign, requested: OperatorRequest) -> str:
-        changed = control(campaign.tenant, campaign.pk, actor=requested.actor, reason=requested.reason)
-        return f"The campaign is {changed.status}."
-
-    return carry_out
-
-
-def _confirmation(campaign: Campaign, sources: tuple[Status, ...], **members: Any) -> Confirmation:
-    progress = campaigns.progress_of(campaign.pk)
-    return Confirmation(
-        back=reverse("admin:executions_campaign_change", args=[campaign.pk]),
-        facts=[
-            ("Campaign", campaign.pk),
-            ("Tenant", campaign.tenant.slug),
-            ("Status", campaign.status),
-            ("Pending", f"{progress.pending:,} of {progress.total:,}"),
-            ("Reason", campaign.reason),
-        ],
-        refusal="" if campaign.status in sources else f"It is {campaign.status}.",
-        **members,
-    )
-
-
-def _pause_confirmation(campaign: Campaign) -> Confirmation:
-    lead = "It does nothing more until it is resumed or cancelled. What it has done is not undone."
-    return _confirmation(campaign, (Status.RUNNING,), title="Pause a campaign", lead=lead, button="Pause", icon="pause")
-
-
-def _resume_confirmation(campaign: Campaign) -> Confirmation:
-    lead = f"It continues at {campaign.rate_per_minute:,} a minute. The pause does not increase the rate."
-    if campaign.cause:
-        lead += " You accept the executions that have failed again: they no longer count."
-    return _confirmation(
-        campaign, (Status.PAUSED,), title="Resume a campaign", lead=lead, button="Resume", icon="play_arrow"
-    )
-
-
-def _cancel_confirmation(campaign: Campaign) -> Confirmation:
-    lead = "Pending executions are skipped permanently. What it has done is not undone."
-    return _confirmation(
-        campaign,
-        LIVE,
-        title="Cancel a campaign",
-        lead=lead,
-        button="Cancel the campaign",
-        icon="cancel",
-        danger=True,
-    )

@@ -18,14 +18,7 @@ from executions.errors import ExecutionChanged, ExecutionUnknown, ReleaseNotAdmi
 from executions.models import Campaign, CampaignItem, Resubmission, StartFrom
 from executions.submission.admission import Admission
 from foundation.errors import CoordinatorError
-from governance.campaigns.admitting import (
-    ItemResult,
-    Status,
-    credit_of,
-    record_admitted,
-    record_resubmitted,
-    record_skipped,
-)
+from governance.campaigns import admitting
 from governance.resubmission import resubmission
 from governance.resubmission.resubmission import Plan
 from releases.errors import ReleaseUnknown
@@ -54,12 +47,12 @@ def advance(campaign_id: uuid.UUID) -> int:
     resubmitted = 0
     while True:
         with transaction.atomic():
-            campaign, credit = credit_of(campaign_id)
+            campaign, credit = admitting.credit_of(campaign_id)
         if campaign is None or credit < 1:
             return resubmitted
         checked = _check(campaign, min(credit, GROUP))
         with transaction.atomic():
-            campaign, credit = credit_of(campaign_id)
+            campaign, credit = admitting.credit_of(campaign_id)
             if campaign is None:
                 return resubmitted
             admitted, count = _admit(campaign, checked[: max(credit, 0)])
@@ -74,7 +67,7 @@ def waiting(campaign: Campaign) -> dict[str, CoordinatorError]:
     An item waits if its target release accepts no executions, for a reason that may pass: for example, the pipeline is
     paused, the active release is revoked, or no worker hosts it.
     """
-    if campaign.kind != Campaign.Kind.RESUBMIT or campaign.status != Status.RUNNING:
+    if campaign.kind != Campaign.Kind.RESUBMIT or campaign.status != admitting.Status.RUNNING:
         return {}
     rows = _pending(campaign).exclude(execution=None).values_list("execution__pipeline_id", flat=True)
     if _has_one_pipeline(campaign):
@@ -110,7 +103,7 @@ def _has_one_pipeline(campaign: Campaign) -> bool:
 
 
 def _pending(campaign: Campaign) -> QuerySet[CampaignItem]:
-    return CampaignItem.objects.filter(campaign=campaign, outcome=ItemResult.PENDING)
+    return CampaignItem.objects.filter(campaign=campaign, outcome=admitting.ItemResult.PENDING)
 
 
 def _judge(
@@ -161,11 +154,8 @@ def _admit(campaign: Campaign, checked: Sequence[_Checked]) -> tuple[int, int]:
     Items that have a result meanwhile are left out, and so are those whose target release changed: they are checked
     again.
     """
-    pending = set(
-        CampaignItem.objects.filter(pk__in=[each.item.pk for each in checked], outcome=ItemResult.PENDING).values_list(
-            "pk", flat=True
-        )
-    )
+    unchanged = _pending(campaign).filter(pk__in=[each.item.pk for each in checked])
+    pending = set(unchanged.values_list("pk", flat=True))
     left = [each for each in checked if each.item.pk in pending]
     plans = {each.item.pk: each.verdict for each in left if isinstance(each.verdict, Plan)}
     current = resubmission.lock_if_current([plan.admission for plan in plans.values()])
@@ -178,10 +168,10 @@ def _admit(campaign: Campaign, checked: Sequence[_Checked]) -> tuple[int, int]:
             skipped[each.verdict].append(each.item.pk)
     for pk in plans.keys() - set(resubmitted):
         skipped[_why_not(plans[pk])].append(pk)
-    record_resubmitted(campaign, resubmitted)
-    record_skipped(skipped)
+    admitting.record_resubmitted(campaign, resubmitted)
+    admitting.record_skipped(skipped)
     admitted = len(resubmitted) + sum(map(len, skipped.values()))
-    record_admitted(campaign, admitted)
+    admitting.record_admitted(campaign, admitted)
     return admitted, len(resubmitted)
 
 

@@ -12,10 +12,10 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 
-from executions.admin.execution_search import SearchRequest
-from executions.admin.wording import REASONS
+from executions.console.execution_search import SearchRequest
+from executions.failures.queries import REASONS
 from executions.models import Campaign, Execution
-from foundation.admin.times import MomentField
+from foundation.admin.columns import MomentField
 from foundation.database.bounded import time_limit
 from foundation.errors import CoordinatorError, InvalidRequest
 from governance.campaigns.draft_pages import require
@@ -73,16 +73,9 @@ class FiltersForm(forms.Form):
         help_text="The id of the group, which its page shows.",
         widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"}),
     )
-    kind = forms.ChoiceField(
-        label="What to do",
-        required=False,
-        choices=KINDS,
-        widget=UnfoldAdminSelectWidget,
-    )
+    kind = forms.ChoiceField(label="What to do", required=False, choices=KINDS, widget=UnfoldAdminSelectWidget)
     allow_failed = forms.BooleanField(
-        label="Include FAILED executions, whose errors are not retryable",
-        required=False,
-        widget=UnfoldBooleanWidget,
+        label="Include FAILED executions, whose errors are not retryable", required=False, widget=UnfoldBooleanWidget
     )
 
     def __init__(self, request: HttpRequest) -> None:
@@ -106,8 +99,13 @@ def start(pages: ReadOnlyAdmin, request: HttpRequest) -> HttpResponse:
     """On GET, show the filters. On POST, freeze what matches them as a draft, and show it."""
     form = FiltersForm(request)
     valid = form.is_valid()
+
+    def page(status: int, error: CoordinatorError | None = None) -> HttpResponse:
+        shown = {"title": "Start a campaign", "filtering": form, "problem": problem_of(error) if error else None}
+        return pages.page(request, "executions/campaign_start.html", status=status, **shown)
+
     if request.method != "POST" or not valid:
-        return _page(pages, request, form, status=400 if form.is_bound and not valid else 200)
+        return page(400 if form.is_bound and not valid else 200)
     tenant, allow_failed = form.cleaned_data["tenant"], form.cleaned_data["allow_failed"]
     if form.requested_kind == Kind.RESUBMIT and not may(request.user, tenant, Scope.SUBMIT):
         raise PermissionDenied
@@ -121,27 +119,9 @@ def start(pages: ReadOnlyAdmin, request: HttpRequest) -> HttpResponse:
             allow_failed=allow_failed,
         )
     except CoordinatorError as error:
-        return _page(pages, request, form, error=error, status=error.status)
+        return page(error.status, error)
     messages.success(request, "This is a preview. Nothing is done until you start it.")
     return redirect("admin:executions_campaign_change", draft.pk)
-
-
-def _page(
-    pages: ReadOnlyAdmin,
-    request: HttpRequest,
-    form: FiltersForm,
-    *,
-    status: int,
-    error: CoordinatorError | None = None,
-) -> HttpResponse:
-    return pages.page(
-        request,
-        "executions/campaign_start.html",
-        status=status,
-        title="Start a campaign",
-        filtering=form,
-        problem=problem_of(error) if error else None,
-    )
 
 
 # --- rows that a person has ticked ---

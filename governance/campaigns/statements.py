@@ -61,9 +61,9 @@ WHERE i.campaign_id = paused.id AND i.outcome IN ('REDRIVEN', 'RESUBMITTED')
 
 # What changes with the status. The previous version of the product reads `failures_accepted`.
 START = """,
-    rate_since = now(), created_by = %(actor)s, reason = %(reason)s, rate_per_minute = %(rate)s,
-    canary = %(canary)s, stop_after_failures = %(stop_after)s, target_release_version = %(target)s,
-    start_from = %(start_from)s, revoked_releases = %(revoked)s
+    rate_since = now(), created_by = %(actor)s, reason = %(reason)s, rate_per_minute = %(rate_per_minute)s,
+    canary = %(canary)s, stop_after_failures = %(stop_after_failures)s,
+    target_release_version = %(target_release_version)s, start_from = %(start_from)s, revoked_releases = %(revoked)s
 """
 PAUSE = ", cause = %(cause)s"
 RESUME = """,

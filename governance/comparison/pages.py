@@ -1,7 +1,6 @@
 """The page that compares two releases of a pipeline."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse
@@ -35,22 +34,6 @@ TITLES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A difference, and the colour of its impact."""
-
-    difference: Difference
-    variant: str
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """The differences of one area, most harmful first."""
-
-    title: str
-    rows: list[Row]
-
-
 @serves("<int:object_id>/compare/", methods=READ)
 def page(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline) -> HttpResponse:
     """Show the differences between the releases that the query names as `from` and `to`.
@@ -80,12 +63,13 @@ def page(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline) -> Http
 def context_of(differences: Iterable[Difference]) -> dict[str, Any]:
     """Return the context of `releases/differences.html`: the areas with their rows, and a count for each impact."""
     found = list(differences)
-    rows = [Row(each, VARIANTS[each.impact]) for each in found]
-    by_area = {area: [row for row in rows if row.difference.area is area] for area in TITLES}
+    by_area: dict[str, list[dict[str, Any]]] = {title: [] for title in TITLES.values()}
+    for each in found:
+        by_area[TITLES[each.area]].append({"difference": each, "variant": VARIANTS[each.impact]})
     counts = [(impact, VARIANTS[impact], sum(each.impact is impact for each in found)) for impact in Impact]
     return {
         "differences": found,
-        "difference_sections": [Section(TITLES[area], rows) for area, rows in by_area.items() if rows],
+        "difference_sections": [{"title": title, "rows": rows} for title, rows in by_area.items() if rows],
         "difference_counts": [count for count in counts if count[2]],
     }
 

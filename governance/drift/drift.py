@@ -17,7 +17,7 @@ from executions.inspection import statements
 from executions.inspection.callers import DAYS, SCANNED
 from executions.models import CodeOrigin, WorkerEligibility
 from executions.workers.eligibility import explained, named
-from governance.activation.worker_gate import START
+from governance.activation.gates import START
 from releases.models import Artifact, Blob, BlobEvent, Pipeline, Release
 from releases.states import Status
 from tenancy.models import Tenant

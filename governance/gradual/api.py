@@ -1,6 +1,7 @@
 """REST: gradual activations of a pipeline."""
 
 import uuid
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from django.urls import path
@@ -12,7 +13,7 @@ from rest_framework.response import Response
 
 from foundation.api.fields import Identifier, Number, SegmentIdentifier, StrictSerializer, Text, WholeNumber
 from governance.activation.api import Activations, ExpectingRequest
-from governance.gradual import ending, measured, operations, plan, start, steps
+from governance.gradual import changes, measured, operations, plan
 from governance.gradual.plan import Bounds, Plan
 from releases import errors, queries
 from releases.models import IDENTITY_LENGTH, GradualActivation
@@ -213,13 +214,18 @@ class GradualActivations(TenantView, ListAPIView[GradualActivation]):
         pipeline = queries.pipeline(self.tenant, pipeline_id)
         candidate = queries.release(pipeline, body.pop("releaseVersion"))
         planned = Plan.from_json(body.pop("steps"), body.pop("groups"), body.pop("bounds"))
-        gradual = start.start(candidate, planned, actor=self.actor, **body)
+        gradual = changes.start(candidate, planned, actor=self.actor, **body)
         return Response(OneGradualActivationView(gradual).data, status=status.HTTP_201_CREATED)
 
 
 class _OneView(TenantView):
-    def one(self, pipeline_id: str, gradual_id: uuid.UUID) -> GradualActivation:
-        return operations.one(queries.pipeline(self.tenant, pipeline_id), gradual_id)
+    def one(self) -> GradualActivation:
+        """Return the gradual activation in the URL."""
+        return operations.one(queries.pipeline(self.tenant, self.kwargs["pipeline_id"]), self.kwargs["gradual_id"])
+
+    def changed(self, change: Callable[..., GradualActivation], body: type[StrictSerializer]) -> Response:
+        gradual = change(self.one(), actor=self.actor, **body.validated(self.request.data))
+        return Response(OneGradualActivationView(gradual).data)
 
 
 @extend_schema(parameters=[TENANT], tags=["activations"])
@@ -229,7 +235,7 @@ class OneGradualActivation(_OneView):
     @extend_schema(operation_id="gradualActivation", responses=OneGradualActivationView)
     def get(self, request: Request, tenant: str, pipeline_id: str, gradual_id: uuid.UUID) -> Response:
         """One gradual activation, with what the executions of both releases show."""
-        return Response(OneGradualActivationView(self.one(pipeline_id, gradual_id)).data)
+        return Response(OneGradualActivationView(self.one()).data)
 
 
 _REFUSALS = (
@@ -251,9 +257,7 @@ class NextStep(_OneView):
     )
     def post(self, request: Request, tenant: str, pipeline_id: str, gradual_id: uuid.UUID) -> Response:
         """Move to the next step now, with any sample. The body is optional."""
-        body = StepOperationRequest.validated(request.data)
-        gradual = steps.move_on(self.one(pipeline_id, gradual_id), actor=self.actor, **body)
-        return Response(OneGradualActivationView(gradual).data)
+        return self.changed(changes.move_on, StepOperationRequest)
 
 
 @extend_schema(parameters=[TENANT], tags=["activations"])
@@ -267,9 +271,7 @@ class Promotion(_OneView):
 
         The body is optional.
         """
-        body = OperationRequest.validated(request.data)
-        gradual = ending.promote(self.one(pipeline_id, gradual_id), actor=self.actor, **body)
-        return Response(OneGradualActivationView(gradual).data)
+        return self.changed(changes.promote, OperationRequest)
 
 
 @extend_schema(parameters=[TENANT], tags=["activations"])
@@ -282,9 +284,7 @@ class WithdrawalOfCandidate(_OneView):
     )
     def post(self, request: Request, tenant: str, pipeline_id: str, gradual_id: uuid.UUID) -> Response:
         """Give the candidate no further executions. Each later submission gets the active release."""
-        body = GradualWithdrawalRequest.validated(request.data)
-        gradual = ending.withdraw(self.one(pipeline_id, gradual_id), actor=self.actor, **body)
-        return Response(OneGradualActivationView(gradual).data)
+        return self.changed(changes.withdraw, GradualWithdrawalRequest)
 
 
 _ALL = "pipelines/<str:pipeline_id>/gradual-activations"

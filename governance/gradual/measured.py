@@ -1,17 +1,77 @@
-"""Compares the executions of a candidate with those of its baseline."""
+"""Compares the executions of a candidate with those of its baseline, and acts on what it finds.
 
+A candidate that is worse is withdrawn, and others move to their next steps. Several processes may watch at the same
+time. The evidence is read without locks. Each change names the step that it was judged for and takes the lock of the
+pipeline, so that the second one of two equal changes does nothing.
+"""
+
+import logging
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from statistics import median
 from typing import Any
 
-from django.db import connection
+from django.db import DatabaseError, connection
+from django.db.models.functions import Now
 
+from foundation.database.postgresql.outage import is_outage
+from foundation.errors import CoordinatorError
+from governance.gradual import changes, operations
 from governance.gradual.operations import plan_of
 from governance.gradual.plan import SAMPLES, Bounds
-from governance.gradual.statistics import fisher_exact, mann_whitney
+from releases.errors import GradualActivationEnded, StepChanged
 from releases.models import GradualActivation
+
+log = logging.getLogger(__name__)
+ACTOR = "coordinator"
+WATCH_TASK = "executions.watch_gradual"
+
+
+# --- statistics: both tests are one-sided, and assume no distribution of the values ---
+
+
+def fisher_exact(failed: int, ended: int, baseline_failed: int, baseline_ended: int) -> float:
+    """Return the probability of at least `failed` failures among `ended` executions, if both failure rates are equal.
+
+    The totals of the 2 x 2 table are fixed, so the number of failures is hypergeometric (Fisher 1922; NIST/SEMATECH
+    e-Handbook, 7.3.3). The sum is exact.
+    """
+    failures, total = failed + baseline_failed, ended + baseline_ended
+    worse = range(failed, min(failures, ended) + 1)
+    ways = sum(math.comb(failures, each) * math.comb(total - failures, ended - each) for each in worse)
+    return ways / math.comb(total, ended)
+
+
+def mann_whitney(sample: Sequence[float], baseline: Sequence[float]) -> float:
+    """Return the probability of a rank sum of `sample` that is at least as large, if both distributions are equal.
+
+    U counts the pairs in which the value of `sample` is the greater one; ties count one half. It is compared with the
+    normal distribution, with the corrections for ties and for continuity (Mann and Whitney 1947; NIST/SEMATECH
+    e-Handbook, 7.3.5). This is accurate if both have 20 values or more.
+    """
+    first, second = len(sample), len(baseline)
+    total = first + second
+    u, ties = greater_pairs(sample, baseline)
+    variance = first * second / 12 * (total + 1 - ties / (total * (total - 1))) if total > 1 else 0.0
+    if variance <= 0:
+        return 1.0  # all values are equal
+    z = (u - first * second / 2 - 0.5) / math.sqrt(variance)
+    return math.erfc(z / math.sqrt(2)) / 2
+
+
+def greater_pairs(sample: Sequence[float], baseline: Sequence[float]) -> tuple[float, int]:
+    """Return U of `sample`, and the sum of t³ - t over all groups of t equal values."""
+    counts, others = Counter(sample), Counter(baseline)
+    u, below, ties = 0.0, 0, 0
+    for value in sorted(counts.keys() | others.keys()):
+        here, there = counts[value], others[value]
+        u += here * (below + there / 2)
+        below += there
+        ties += (here + there) ** 3 - (here + there)
+    return u, ties
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +149,9 @@ def compare(candidate: Sequence[Ended], baseline: Sequence[Ended], *, minimum: i
     failures = durations = crossed = None
     if ours.timed >= minimum and theirs.timed >= minimum:
         durations = mann_whitney(_durations(candidate), _durations(baseline))
-        if _is_slower(ours, theirs, bounds) and durations < bounds.significance:
+        assert ours.median_seconds is not None and theirs.median_seconds is not None  # noqa: S101, PT018 - both have values
+        is_slower = ours.median_seconds > bounds.duration_factor * theirs.median_seconds
+        if is_slower and durations < bounds.significance:
             crossed = Cause.DURATION
     if ours.ended >= minimum:
         failures = fisher_exact(ours.failed, ours.ended, theirs.failed, theirs.ended)
@@ -97,11 +159,6 @@ def compare(candidate: Sequence[Ended], baseline: Sequence[Ended], *, minimum: i
         if excess > bounds.failure_percentage_points and failures < bounds.significance:
             crossed = Cause.FAILURES
     return Evidence(ours, theirs, failures, durations, crossed)
-
-
-def _is_slower(ours: Sample, theirs: Sample, bounds: Bounds) -> bool:
-    assert ours.median_seconds is not None and theirs.median_seconds is not None  # noqa: S101, PT018 - both have values
-    return ours.median_seconds > bounds.duration_factor * theirs.median_seconds
 
 
 def _sample(ended: Sequence[Ended]) -> Sample:
@@ -130,3 +187,73 @@ def _ended(gradual: GradualActivation, since: Mapping[int, datetime]) -> dict[in
         for release, failed, seconds in cursor.fetchall():
             found[release].append((failed, seconds))
     return found
+
+
+# --- the watch ---
+
+_DESCRIPTIONS = {
+    GradualActivation.Cause.FAILURES: "{candidate.failed} of {candidate.ended} executions of the candidate failed, and "
+    "{baseline.failed} of {baseline.ended} of the active release (p = {failure_probability:.2g}, Fisher's exact test).",
+    GradualActivation.Cause.DURATION: "The median duration is {candidate.median_seconds:.3g} s for the candidate, and "
+    "{baseline.median_seconds:.3g} s for the active release (p = {duration_probability:.2g}, Mann-Whitney U test).",
+}
+
+
+def watch() -> int:
+    """Act on each gradual activation that is running. Return how many changed.
+
+    If one fails, the error is logged, and the others are still watched. A database outage ends the watch.
+    """
+    changed = 0
+    running = GradualActivation.objects.filter(status=GradualActivation.Status.RUNNING)
+    for gradual in list(running.select_related("pipeline__tenant", "baseline", "candidate")):
+        gradual.candidate.pipeline = gradual.pipeline
+        try:
+            changed += watch_one(gradual)
+        except (CoordinatorError, DatabaseError) as error:
+            if is_outage(error):
+                raise
+            log.exception("Gradual activation %s could not be watched", gradual.pk)
+    return changed
+
+
+def watch_one(gradual: GradualActivation) -> bool:
+    """Withdraw the candidate if it crosses a bound, or move on if the step is over. Return True if it changed."""
+    found = evidence(gradual)
+    try:
+        if found.crossed is not None:
+            reason = describe(found)
+            changes.withdraw(gradual, actor=ACTOR, reason=reason, cause=found.crossed, expected_step=gradual.step)
+            log.warning("The candidate %s was withdrawn: %s", gradual.candidate, reason)
+            return True
+        if not _is_over(gradual, found):
+            return False
+        reason = f"{found.candidate.ended} executions of the candidate ended within the bounds."
+        changes.move_on(gradual, actor=ACTOR, reason=reason, expected_step=gradual.step)
+    except (GradualActivationEnded, StepChanged):
+        return False  # a person or another process was first
+    return True
+
+
+def describe(found: Evidence) -> str:
+    """Return what crosses the bound, for the history."""
+    assert found.crossed is not None  # noqa: S101 - the caller has checked it
+    return _DESCRIPTIONS[found.crossed].format(
+        candidate=found.candidate,
+        baseline=found.baseline,
+        failure_probability=found.failure_probability,
+        duration_probability=found.duration_probability,
+    )
+
+
+def _is_over(gradual: GradualActivation, found: Evidence) -> bool:
+    """True if the step has its minimum sample and time, is not the last one, and the next one needs no approvals."""
+    plan = operations.plan_of(gradual).steps
+    step = plan[gradual.step]
+    if gradual.step + 1 == len(plan) or found.candidate.ended < step.minimum_sample:
+        return False
+    if not operations.approved_with_start(gradual.pipeline, gradual.candidate):
+        log.info("The candidate %s stays at its step: the policy requires approvals.", gradual.candidate)
+        return False
+    since = Now() - timedelta(minutes=step.minimum_minutes)
+    return GradualActivation.objects.filter(pk=gradual.pk, step_started_at__lte=since).exists()

@@ -91,15 +91,16 @@ def repeated(
     return one(pipeline, gradual.pk)
 
 
+def audited(gradual: GradualActivation, *, actor: str, **_: Any) -> dict[str, Any]:
+    """Return what an entry of the audit log says about an act on a gradual activation."""
+    return {
+        "tenant": gradual.pipeline.tenant,
+        "actor": actor,
+        "object_type": "release",
+        "object": gradual.candidate.audit_name,
+    }
+
+
 def record(act: Act, gradual: GradualActivation, *, actor: str, reason: str, **details: Any) -> None:
     """Record an act in the audit log. Call this last in the transaction."""
-    audit.record(
-        act,
-        tenant=gradual.pipeline.tenant,
-        actor=actor,
-        object_type="release",
-        object=gradual.candidate.audit_name,
-        reason=reason,
-        gradualActivation=str(gradual.pk),
-        **details,
-    )
+    audit.record(act, **audited(gradual, actor=actor), reason=reason, gradualActivation=str(gradual.pk), **details)

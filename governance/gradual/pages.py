@@ -11,33 +11,23 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
 from foundation.errors import InvalidRequest
-from governance.activation.pages import TYPED, not_typed
-from governance.gradual import ending, measured, operations, start, steps
+from governance.activation.pages import REASON_LENGTH, TYPED, OperationForm, not_typed
+from governance.gradual import changes, measured, operations
 from governance.gradual.plan import Bounds, Plan, Step
 from governance.requests import requests
 from governance.requests.pages import outcome
 from releases import queries
 from releases.errors import GradualActivationUnknown
-from releases.models import IDENTITY_LENGTH, Activation, GradualActivation, Pipeline, Release
+from releases.models import IDENTITY_LENGTH, GradualActivation, Pipeline, Release
 from releases.states import Status
-from tenancy.access import actor
 from tenancy.admin.base import POST, ReadOnlyAdmin, attempt, serves
 from tenancy.audit.acts import Act
-from tenancy.models import validate_identifier
 from tenancy.roles import Scope
 
+ONE = "<int:object_id>/gradual/<uuid:gradual_id>"
 MOST_CANDIDATES = 50
 STEPS = "5 50 10\n25 100 30\n50 200 30"
 """The steps that the form proposes: share in percent, minimum sample, minimum minutes."""
-REASON_LENGTH = Activation._meta.get_field("reason").max_length
-
-
-class OperationForm(forms.Form):
-    """The release that the page showed as active, the operation key of the page, and a reason."""
-
-    expected_release_version = forms.CharField(strip=False, max_length=IDENTITY_LENGTH)
-    operation_key = forms.CharField(max_length=200, validators=[validate_identifier])
-    reason = forms.CharField(required=False, max_length=REASON_LENGTH)
 
 
 class StepForm(OperationForm):
@@ -122,70 +112,48 @@ def _candidates(pipeline: Pipeline) -> list[Release]:
 def begin(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline) -> HttpResponse:
     """Start a gradual activation, or request it. A repeated POST is the same start or request."""
 
-    def act(fields: dict[str, Any], form: StartForm) -> str:
+    def act(form: StartForm) -> str:
+        fields = form.cleaned_data
         found = queries.pipeline(pipeline.tenant, pipeline.pipeline_id)
         candidate = queries.release(found, fields["release_version"])
         if wrong := not_typed(found, candidate, fields[TYPED]):
             raise InvalidRequest(wrong)
         if fields["request"]:
-            how = {**_operation(request, fields), "requester": request.user}
+            how = {**form.operation(request), "requester": request.user}
             return outcome(requests.ask(candidate, plan=form.plan, **how))
-        start.start(candidate, form.plan, **_operation(request, fields))
+        changes.start(candidate, form.plan, **form.operation(request))
         return f"Release {candidate.release_version} gets its share of new executions of {pipeline}."
 
     return _operate(request, pipeline, StartForm(request.POST), act)
 
 
-@serves(
-    "<int:object_id>/gradual/<uuid:gradual_id>/step/",
-    Act.GRADUAL_ACTIVATION_STEP,
-    Scope.ACTIVATE,
-    name="gradual_step",
-    methods=POST,
-)
+@serves(f"{ONE}/step/", Act.GRADUAL_ACTIVATION_STEP, Scope.ACTIVATE, methods=POST)
 def step(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline, gradual_id: uuid.UUID) -> HttpResponse:
-    def act(fields: dict[str, Any], _: StepForm) -> str:
+    def act(form: StepForm) -> str:
         gradual = _one(pipeline, gradual_id)
-        moved = steps.move_on(gradual, **_operation(request, fields), expected_step=fields["expected_step"])
+        moved = changes.move_on(gradual, **form.operation(request), expected_step=form.cleaned_data["expected_step"])
         share = operations.plan_of(moved).steps[moved.step].share
         return f"Release {gradual.candidate.release_version} gets {share:g} % of new executions of {pipeline}."
 
     return _operate(request, pipeline, StepForm(request.POST), act)
 
 
-@serves(
-    "<int:object_id>/gradual/<uuid:gradual_id>/promote/",
-    Act.GRADUAL_ACTIVATION_PROMOTE,
-    Scope.ACTIVATE,
-    name="gradual_promote",
-    methods=POST,
-)
+@serves(f"{ONE}/promote/", Act.GRADUAL_ACTIVATION_PROMOTE, Scope.ACTIVATE, methods=POST)
 def promote(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline, gradual_id: uuid.UUID) -> HttpResponse:
-    def act(fields: dict[str, Any], _: OperationForm) -> str:
-        gradual = ending.promote(_one(pipeline, gradual_id), **_operation(request, fields))
+    def act(form: OperationForm) -> str:
+        gradual = changes.promote(_one(pipeline, gradual_id), **form.operation(request))
         return f"Release {gradual.candidate.release_version} is active for new executions of {pipeline}."
 
     return _operate(request, pipeline, OperationForm(request.POST), act)
 
 
-@serves(
-    "<int:object_id>/gradual/<uuid:gradual_id>/withdraw/",
-    Act.GRADUAL_ACTIVATION_WITHDRAW,
-    Scope.ROLL_BACK,
-    name="gradual_withdraw",
-    methods=POST,
-)
+@serves(f"{ONE}/withdraw/", Act.GRADUAL_ACTIVATION_WITHDRAW, Scope.ROLL_BACK, methods=POST)
 def withdraw(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline, gradual_id: uuid.UUID) -> HttpResponse:
-    def act(fields: dict[str, Any], _: WithdrawalForm) -> str:
-        gradual = ending.withdraw(_one(pipeline, gradual_id), **_operation(request, fields))
+    def act(form: WithdrawalForm) -> str:
+        gradual = changes.withdraw(_one(pipeline, gradual_id), **form.operation(request))
         return f"Release {gradual.candidate.release_version} was withdrawn: it gets no further executions."
 
     return _operate(request, pipeline, WithdrawalForm(request.POST), act)
-
-
-def _operation(request: HttpRequest, fields: dict[str, Any]) -> dict[str, Any]:
-    names = ("reason", "expected_release_version", "operation_key")
-    return {"actor": actor(request.user), **{name: fields[name] for name in names}}
 
 
 def _one(pipeline: Pipeline, gradual_id: uuid.UUID) -> GradualActivation:
@@ -195,12 +163,10 @@ def _one(pipeline: Pipeline, gradual_id: uuid.UUID) -> GradualActivation:
         raise Http404 from None
 
 
-def _operate(
-    request: HttpRequest, pipeline: Pipeline, form: Any, act: Callable[[dict[str, Any], Any], str]
-) -> HttpResponse:
+def _operate(request: HttpRequest, pipeline: Pipeline, form: Any, act: Callable[[Any], str]) -> HttpResponse:
     """Do what a valid form asks for, and return to the page of the pipeline with a message."""
     if form.is_valid():
-        attempt(request, lambda: act(form.cleaned_data, form), "{error.code}: {error.detail} Nothing changed.")
+        attempt(request, lambda: act(form), "{error.code}: {error.detail} Nothing changed.")
     else:
         wrong = "; ".join(f"{form[name].label}: {' '.join(errors)}" for name, errors in form.errors.items())
         messages.error(request, f"{wrong} Nothing changed.")

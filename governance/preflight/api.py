@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from executions.inspection import callers
 from executions.workers.eligibility import Hosts
 from foundation.errors import CoordinatorError
-from governance.activation.gate import Gate, Verdict
+from governance.activation.gates import Gate, Verdict
 from governance.comparison.api import DifferenceView
 from governance.preflight.preflight import Caution, Concern, Preflight, preflight
 from governance.retirement.retirement import Blocker
@@ -136,5 +136,5 @@ urlpatterns = [
         "pipelines/<str:pipeline_id>/releases/<path:release_version>/preflight",
         ReleasePreflight.as_view(),
         name="preflight",
-    ),
+    )
 ]

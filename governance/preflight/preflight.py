@@ -11,14 +11,13 @@ from executions.inspection.callers import Callers, callers
 from executions.workers.eligibility import Hosts, hosts
 from foundation.errors import CoordinatorError
 from governance.activation import activation, gates
-from governance.activation.gate import Gate, Switch, Verdict
+from governance.activation.gates import Gate, Switch, Verdict
 from governance.comparison import comparison
 from governance.retirement.retirement import Blocker, Kind, blockers
 from releases.artifacts.soundness import require_sound
-from releases.errors import ReleaseNotRegistered
 from releases.models import Kind as ActivationKind
 from releases.models import Release
-from releases.states import Status
+from releases.pointer import require_registered
 from wire.comparison.differences import Difference, Impact
 
 
@@ -122,9 +121,8 @@ def preflight_of(switch: Switch, judged: list[Gate]) -> Preflight:
 
 def _unfit(release: Release) -> list[CoordinatorError]:
     """Return why the release itself cannot become active."""
-    if release.status != Status.REGISTERED:
-        return [ReleaseNotRegistered(release.release_version, release.status)]
     try:
+        require_registered(release)
         require_sound(release)
     except CoordinatorError as refusal:
         return [refusal]

@@ -15,7 +15,7 @@ from foundation.api.fields import Moment, StrictSerializer, Text, WholeNumber
 from governance.activation.api import ExpectingRequest
 from governance.gradual.api import PlanRequest, PlanView
 from governance.gradual.plan import Plan
-from governance.requests import requests, votes
+from governance.requests import requests
 from releases import errors, queries
 from releases.api.history import VoteView
 from releases.models import ActivationRequest, Vote
@@ -190,7 +190,7 @@ class Votes(_OneRequest):
         """
         body = VoteRequest.validated(request.data)
         decision = Vote.Decision(body.pop("decision"))
-        made = votes.vote(self.found(), voter=self.token.user, actor=self.actor, decision=decision, **body)
+        made = requests.vote(self.found(), voter=self.token.user, actor=self.actor, decision=decision, **body)
         return Response(_shown(made))
 
 
@@ -212,8 +212,8 @@ def _plan(sent: dict[str, Any] | None) -> Plan | None:
     try:
         return None if sent is None else Plan.from_json(**sent)
     except errors.GradualActivationInvalid as refusal:
-        renamed = [{**each, "field": f"gradual.{each['field']}"} for each in refusal.errors]
-        raise errors.GradualActivationInvalid(refusal.detail, errors=renamed) from None
+        wrong = [{**each, "field": f"gradual.{each['field']}"} for each in refusal.errors]
+        raise errors.GradualActivationInvalid(refusal.detail, errors=wrong) from None
 
 
 def _shown(request: ActivationRequest) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from django.shortcuts import redirect
 from foundation import moments
 from foundation.admin.columns import badge, moment
 from foundation.errors import CoordinatorError
-from governance.activation.pages import TYPED, needs_typing, not_typed
-from governance.requests import requests, votes
+from governance.activation.pages import REASON_LENGTH, TYPED, OperationForm, needs_typing, not_typed
+from governance.requests import requests
 from releases import queries
 from releases.models import IDENTITY_LENGTH, ActivationRequest, Release, Vote
 from releases.states import UNDECIDED, RequestStatus
@@ -19,7 +19,6 @@ from tenancy.access import actor
 from tenancy.admin.base import POST, ReadOnlyAdmin, attempt, serves
 from tenancy.admin.lists import KeyFilter, ScopedFilter, TenantFilter, text, time
 from tenancy.audit.acts import Act
-from tenancy.models import validate_identifier
 from tenancy.roles import Scope
 
 VARIANTS = {
@@ -47,12 +46,9 @@ class MomentField(forms.CharField):
             raise forms.ValidationError(f"{moments.TIME_RULE}.") from None
 
 
-class RequestForm(forms.Form):
-    """The release that the page showed as active, the operation key of the page, the reason and the time."""
-
+class RequestForm(OperationForm):
     expected_release_version = forms.CharField(required=False, strip=False, max_length=IDENTITY_LENGTH)
-    operation_key = forms.CharField(max_length=200, validators=[validate_identifier])
-    reason = forms.CharField(max_length=1000)
+    reason = forms.CharField(max_length=REASON_LENGTH)
     activate_at = MomentField(label="Time", required=False, max_length=40)
     typed_version = forms.CharField(required=False, max_length=IDENTITY_LENGTH)
 
@@ -165,7 +161,7 @@ class RequestAdmin(ReadOnlyAdmin):
             return redirect(PAGE, row.pk)
 
         def cast() -> str:
-            made = votes.vote(
+            made = requests.vote(
                 row,
                 voter=request.user,  # type: ignore[arg-type]  # they are logged in
                 actor=actor(request.user),

@@ -1,36 +1,47 @@
-"""Makes, withdraws and expires requests to activate a release, at once or gradually.
+"""Makes, withdraws and expires requests to activate a release, at once or gradually, and counts the votes on them.
 
 A request records the newest activation and the policy of its pipeline. It is OPEN until enough people have approved it,
 and APPROVED until its time. A policy that needs no approvals makes it APPROVED at once.
+
+An approved request has at most one activation, and both are written in one transaction. So a call that died is repeated
+by the next clock task, and concurrent calls activate once.
 """
 
+import logging
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from typing import Any
+from uuid import UUID
 
 from django.contrib.auth.models import User
-from django.db import transaction
+from django.db import DatabaseError, transaction
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
+from foundation.database.postgresql.outage import is_outage
+from foundation.errors import CoordinatorError
+from governance.activation import activation
+from governance.gradual import changes
+from governance.gradual.changes import require_startable
 from governance.gradual.plan import Plan
-from governance.gradual.start import require_startable
 from governance.requests import states
-from governance.requests.carrying_out import carry_out
-from releases import pointer, queries
-from releases.errors import (
-    ActivationTimeInvalid,
-    OperationKeyReused,
-    ReasonRequired,
-)
-from releases.models import ActivationRequest, Pipeline, Release
+from releases import errors, queries
+from releases.models import ActivationRequest, Pipeline, Release, Vote
+from releases.pointer import require_expected, require_registered
 from releases.states import UNDECIDED, RequestStatus
-from tenancy import audit
+from tenancy import access, audit
 from tenancy.audit.acts import Act
+from tenancy.roles import Scope
 
+log = logging.getLogger(__name__)
+
+
+Decision = Vote.Decision
 FURTHEST = timedelta(days=365)
 """How far in the future the time of an activation may be."""
 
 
-@audit.denials(Act.ACTIVATION_REQUEST_CREATE, ReasonRequired, of=Release.audited)
+@audit.denials(Act.ACTIVATION_REQUEST_CREATE, errors.ReasonRequired, of=Release.audited)
 def ask(
     release: Release,
     *,
@@ -54,7 +65,7 @@ def ask(
     """
     columns = plan.columns if plan else None
     if not reason.strip():
-        raise ReasonRequired("A request to activate a release requires a reason.")
+        raise errors.ReasonRequired("A request to activate a release requires a reason.")
     with transaction.atomic():
         pipeline = Pipeline.objects.select_for_update().get(pk=release.pipeline_id)
         request = _earlier(pipeline, release, columns, activate_at, operation_key)
@@ -62,8 +73,8 @@ def ask(
             now = queries.clock()
             _require_in_range(now, activate_at)
             release.refresh_from_db(fields=("status",))
-            pointer.require_registered(release)
-            pointer.require_expected(pipeline.activation, expected_release_version)
+            require_registered(release)
+            require_expected(pipeline.activation, expected_release_version)
             if plan is not None:
                 require_startable(pipeline, release, expected_release_version)
             expires_at = now + timedelta(hours=pipeline.approval_hours)
@@ -93,7 +104,7 @@ def withdraw(request: ActivationRequest, *, actor: str, reason: str) -> Activati
     Raises `ReasonRequired` and `RequestNotOpen`.
     """
     if not reason.strip():
-        raise ReasonRequired("A withdrawal requires a reason.")
+        raise errors.ReasonRequired("A withdrawal requires a reason.")
     with transaction.atomic():
         _, found = states.lock(request)
         if found.status != RequestStatus.WITHDRAWN:
@@ -138,7 +149,7 @@ def _earlier(
         return None
     found = pipeline.activation_requests.select_related("release").filter(operation_key=operation_key).first()
     if found is not None and (found.release_id, found.plan, found.activate_at) != (release.pk, plan, activate_at):
-        raise OperationKeyReused(
+        raise errors.OperationKeyReused(
             f"The operation key already requested the activation of release {found.release.release_version!r}. Its "
             "release, its time and its plan must be the same."
         )
@@ -148,5 +159,159 @@ def _earlier(
 def _require_in_range(now: datetime, activate_at: datetime | None) -> None:
     if activate_at is not None and not now < activate_at <= now + FURTHEST:
         message = f"must be in the future, and at most {FURTHEST.days} days away"
-        error = {"field": "activateAt", "code": ActivationTimeInvalid.code, "message": message}
-        raise ActivationTimeInvalid(f"The time of the activation {message}.", errors=[error])
+        error = {"field": "activateAt", "code": errors.ActivationTimeInvalid.code, "message": message}
+        raise errors.ActivationTimeInvalid(f"The time of the activation {message}.", errors=[error])
+
+
+# --- votes ---
+
+
+@audit.denials(Act.ACTIVATION_REQUEST_VOTE, errors.OwnRequest, of=states.audited)
+def vote(
+    request: ActivationRequest, *, voter: User, actor: str, decision: Decision, round_number: int, comment: str = ""
+) -> ActivationRequest:
+    """Record the vote of `voter` in the round that they saw. Return the request.
+
+    `actor` is the voter or a token of theirs: the person counts. One refusal refuses the request. The last approval
+    that it needs approves it, and then it is carried out if its time has come. Approvals of people who have lost the
+    right to vote do not count. A repeated vote changes nothing.
+
+    If something has moved since the round began, the request begins a new one, and the vote does not count. Raises
+    `OwnRequest`, `RequestNotOpen`, `RequestRestarted` with what has moved, `AlreadyVoted`, and `ScopeMissing` or
+    `NotFound` if the voter has lost the right.
+    """
+    with transaction.atomic():
+        pipeline, found = states.lock(request)
+        if found.requester_id == voter.pk:
+            raise errors.OwnRequest("Another person must vote on this request.")
+        # As they are now: the caller may have read them before they were deactivated.
+        access.require(User.objects.get(pk=voter.pk), found.release.pipeline.tenant, Scope.ACTIVATE)
+        earlier = found.votes.filter(round=round_number, voter=voter).first()
+        if earlier is not None and earlier.decision != decision:
+            raise errors.AlreadyVoted(
+                f"The vote of round {round_number} is: {earlier.decision}.", decision=earlier.decision
+            )
+        # A refusal may follow a change that must be committed, so it is raised after the transaction.
+        refusal = None
+        if earlier is None:
+            refusal = _refusal(pipeline, found, actor, round_number)
+            if refusal is None:
+                _count_vote(found, Vote(voter=voter, actor=actor, decision=decision, comment=comment.strip()))
+    if refusal is not None:
+        raise refusal
+    found.refresh_from_db()
+    return carry_out(found)
+
+
+def _refusal(pipeline: Pipeline, found: ActivationRequest, actor: str, round_number: int) -> CoordinatorError | None:
+    """Return why a vote does not count, or None. Expires or restarts the request if its time or its base has gone."""
+    if found.status != RequestStatus.OPEN:
+        return states.not_open(found)
+    if ActivationRequest.objects.filter(pk=found.pk, expires_at__lte=Now()).exists():
+        states.move(found, RequestStatus.EXPIRED)
+        states.record(Act.ACTIVATION_REQUEST_EXPIRE, found, states.COORDINATOR)
+        return states.not_open(found, RequestStatus.EXPIRED)
+    changes = states.moved(found, pipeline)
+    if changes:
+        _restart(pipeline, found, actor, changes)
+    elif round_number == found.round:
+        return None
+    detail = f"The request is in round {found.round}. {states.described(found.moved)}"
+    return errors.RequestRestarted(detail, round=found.round, moved=found.moved)
+
+
+def _restart(pipeline: Pipeline, found: ActivationRequest, actor: str, changes: list[dict[str, Any]]) -> None:
+    """Begin a new round, made on what the pipeline is now. Votes of earlier rounds are kept and do not count."""
+    found.base, found.policy = pipeline.activation, states.policy_of(pipeline)
+    found.round, found.moved = found.round + 1, changes
+    found.save(update_fields=("base", "policy", "round", "moved"))
+    states.record(Act.ACTIVATION_REQUEST_RESTART, found, actor, round=found.round, moved=changes)
+
+
+def _count_vote(found: ActivationRequest, ballot: Vote) -> None:
+    """Write the vote, and decide the request if the vote decides it."""
+    ballot.request, ballot.round = found, found.round
+    ballot.save(force_insert=True)
+    approvals = len(states.approvals(found))
+    if ballot.decision == Decision.REFUSE:
+        states.move(found, RequestStatus.REFUSED)
+    elif approvals >= found.approvals_needed:
+        states.move(found, RequestStatus.APPROVED)
+    states.record(
+        Act.ACTIVATION_REQUEST_VOTE,
+        found,
+        ballot.actor,
+        ballot.comment,
+        decision=ballot.decision,
+        round=found.round,
+        approvals=approvals,
+    )
+
+
+# --- approved requests ---
+
+
+def carry_out(request: ActivationRequest) -> ActivationRequest:
+    """Activate the release if the request is APPROVED and its time has come. Return the request as it is then.
+
+    A request with a plan starts a gradual activation of the release instead.
+
+    Every gate is judged again. If one is unmet, or if what was approved has moved, the request is FAILED and says why.
+    It stays APPROVED if the artifact store does not respond.
+    """
+    found = _due().filter(pk=request.pk).select_related("release__pipeline__tenant", "requester", "base").first()
+    if found is not None:
+        try:
+            _activate(found)
+        except CoordinatorError as refusal:
+            _refused(found, refusal)
+    request.refresh_from_db()
+    return request
+
+
+def carry_out_due(group: int = 100) -> int:
+    """Carry out the requests whose time has come, in groups. Return how many of them are ACTIVATED then.
+
+    If one cannot be carried out, the error is logged, and the others are still carried out.
+    """
+    activated, tried = 0, set[UUID]()
+    while True:
+        with transaction.atomic():
+            # Another process carries out those that it has locked.
+            rows = _due().order_by("activate_at", "created_at").select_for_update(skip_locked=True)
+            due = list((rows.exclude(pk__in=tried) if tried else rows)[:group])
+        tried |= {request.pk for request in due}
+        for request in due:
+            try:
+                activated += carry_out(request).status == RequestStatus.ACTIVATED
+            except DatabaseError as error:
+                if is_outage(error):
+                    raise
+                log.exception("The activation request %s could not be carried out", request.pk)
+        if len(due) < group:
+            return activated
+
+
+def _due() -> QuerySet[ActivationRequest]:
+    now = Q(activate_at=None) | Q(activate_at__lte=Now())
+    return ActivationRequest.objects.filter(now, status=RequestStatus.APPROVED)
+
+
+def _activate(request: ActivationRequest) -> None:
+    release, actor, reason = request.release, request.actor, request.reason
+    if request.plan is None:
+        activation.activate(release, actor=actor, reason=reason, request=request)
+    else:
+        changes.start(release, Plan.from_json(**request.plan), actor=actor, reason=reason, request=request)
+
+
+def _refused(request: ActivationRequest, refusal: CoordinatorError) -> None:
+    if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        log.warning("The activation request %s cannot be carried out yet: %s", request.pk, refusal.detail)
+        return
+    with transaction.atomic():
+        _, locked = states.lock(request)
+        if locked.status == RequestStatus.APPROVED:
+            detail = refusal.detail[: states.LONGEST_DETAIL]
+            states.move(locked, RequestStatus.FAILED, code=refusal.code, detail=detail)
+            states.record(Act.ACTIVATION_REQUEST_FAIL, locked, states.COORDINATOR, detail, code=refusal.code)

@@ -4,13 +4,12 @@ The row lock of the pipeline serialises everything that decides about its reques
 changes of the policy.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.contrib.postgres.functions import TransactionNow
 
-from foundation.database import guarded_update
+from foundation.database import writes
 from releases.errors import ReleaseRevoked, RequestNotOpen
 from releases.models import Activation, ActivationRequest, Pipeline, Revocation, Vote
 from releases.models.pipeline import MEMBERS
@@ -36,7 +35,7 @@ def move(request: ActivationRequest, target: RequestStatus, **changes: Any) -> b
     """Move a request from the state in which it was read. Return False if another process moved it first."""
     rows = ActivationRequest.objects.filter(pk=request.pk)
     source = RequestStatus(request.status)
-    return guarded_update.move(rows, REQUEST_MOVES, source, target, status_changed_at=TransactionNow(), **changes)
+    return writes.move(rows, REQUEST_MOVES, source, target, status_changed_at=TransactionNow(), **changes)
 
 
 def approvals(request: ActivationRequest) -> list[Vote]:
@@ -51,13 +50,26 @@ def not_open(request: ActivationRequest, status: str | None = None) -> RequestNo
     return RequestNotOpen(f"The request is {status}.", requestStatus=status)
 
 
+def require_approved(request: ActivationRequest) -> None:
+    """Lock a request that is carried out. Raises `RequestNotOpen` and `ScopeMissing`.
+
+    It may have been withdrawn since it was read, and the requester may have lost the right.
+    """
+    locked = ActivationRequest.objects.select_for_update().get(pk=request.pk)
+    if locked.status != RequestStatus.APPROVED:
+        raise not_open(locked)
+    if not access.may(locked.requester, locked.release.pipeline.tenant, Scope.ACTIVATE):
+        name = access.actor(locked.requester)
+        raise access.ScopeMissing(f"{name}, who made the request, no longer holds the scope {Scope.ACTIVATE.value!r}.")
+
+
 def record(act: Act, request: ActivationRequest, actor: str, reason: str = "", **details: Any) -> None:
     """Append an entry to the audit log. Call this last in a transaction."""
-    audit.record(act, **named(request, actor), reason=reason, **details)
+    audit.record(act, **audited(request, actor=actor), reason=reason, **details)
 
 
-def named(request: ActivationRequest, actor: str) -> dict[str, Any]:
-    """Return the arguments of an entry of the audit log that name the request and the actor."""
+def audited(request: ActivationRequest, *, actor: str, **_: Any) -> dict[str, Any]:
+    """Return what an entry of the audit log says about an act on the request."""
     release = request.release
     name = f"{release.audit_name}/{request.pk}"
     return {"tenant": release.pipeline.tenant, "actor": actor, "object_type": "activation_request", "object": name}
@@ -77,42 +89,31 @@ def fail_revoked(revocation: Revocation) -> None:
 ACTIVE = "activeRelease"
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """A member of the policy, or ACTIVE, that has another value than the one that the request is made on."""
-
-    member: str
-    before: Any
-    after: Any
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-
 def policy_of(pipeline: Pipeline) -> dict[str, Any]:
     """Return all members of the policy with their values."""
     return {member.name: getattr(pipeline, member.column) for member in MEMBERS}
 
 
-def moved(request: ActivationRequest, pipeline: Pipeline) -> list[Moved]:
-    """Return what has moved since the current round of the request began.
+def moved(request: ActivationRequest, pipeline: Pipeline) -> list[dict[str, Any]]:
+    """Return what has moved since the current round of the request began: members of the policy, or ACTIVE.
 
-    Members that the policy got in an upgrade of the coordinator are not compared.
+    Each has its name as `member`, and its values `before` and `after`. Members that the policy got in an upgrade of the
+    coordinator are not compared.
     """
     policy = policy_of(pipeline)
     found = [
-        Moved(name, value, policy[name])
+        {"member": name, "before": value, "after": policy[name]}
         for name, value in request.policy.items()
         if name in policy and policy[name] != value
     ]
     if request.base_id != pipeline.activation_id:
-        found.append(Moved(ACTIVE, _named(request.base), _named(pipeline.activation)))
+        found.append({"member": ACTIVE, "before": _named(request.base), "after": _named(pipeline.activation)})
     return found
 
 
-def described(changes: Sequence[Moved]) -> str:
+def described(changes: Sequence[Mapping[str, Any]]) -> str:
     """Return what has moved in one sentence."""
-    found = [f"{each.member} was {_text(each.before)} and is now {_text(each.after)}" for each in changes]
+    found = [f"{each['member']} was {_text(each['before'])} and is now {_text(each['after'])}" for each in changes]
     return f"{'; '.join(found) or 'Nothing has moved'}."
 
 

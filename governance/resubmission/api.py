@@ -9,32 +9,14 @@ from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from executions.api.executions import OneExecutionView
-from executions.api.operators import START_HELP, CancelRequest
-from executions.api.submissions import MAX_KEY_LENGTH, NOT_RUNNABLE
-from executions.errors import (
-    CheckpointIncompatible,
-    CheckpointMissing,
-    ExecutionChanged,
-    ExecutionUnknown,
-    IdempotencyKeyReused,
-    InputInvalid,
-    PipelinePaused,
-    ReleaseNotAdmitted,
-    ResubmissionRemoved,
-    ResubmitKeyReused,
-    ResubmitRefused,
-    TenantNotAllowed,
-    VersionMismatch,
-)
+from executions import errors
+from executions.inspection.api import OneExecutionView
+from executions.lifecycle.api import START_HELP, CancelRequest
 from executions.models import StartFrom
+from executions.submission.api import MAX_KEY_LENGTH, NOT_RUNNABLE
 from foundation.api.fields import Identifier, SegmentIdentifier
 from governance.resubmission.resubmission import UNCHANGED, resubmit
-from releases.errors import (
-    NoActiveRelease,
-    ReleaseNotOpen,
-    ReleaseUnknown,
-)
+from releases.errors import NoActiveRelease, ReleaseNotOpen, ReleaseUnknown
 from releases.models import IDENTITY_LENGTH
 from tenancy.access import require_scope
 from tenancy.api.tenant_view import TENANT, TenantView
@@ -70,22 +52,22 @@ class ResubmitRequest(CancelRequest):
 class Resubmit(TenantView):
     refusals: ClassVar = {
         "POST": (
-            TenantNotAllowed,
-            ExecutionUnknown,
-            ResubmissionRemoved,
-            ResubmitKeyReused,
-            IdempotencyKeyReused,
-            ResubmitRefused,
-            VersionMismatch,
-            ExecutionChanged,
+            errors.TenantNotAllowed,
+            errors.ExecutionUnknown,
+            errors.ResubmissionRemoved,
+            errors.ResubmitKeyReused,
+            errors.IdempotencyKeyReused,
+            errors.ResubmitRefused,
+            errors.VersionMismatch,
+            errors.ExecutionChanged,
             NoActiveRelease,
             ReleaseUnknown,
-            ReleaseNotAdmitted,
-            PipelinePaused,
+            errors.ReleaseNotAdmitted,
+            errors.PipelinePaused,
             ReleaseNotOpen,
-            InputInvalid,
-            CheckpointMissing,
-            CheckpointIncompatible,
+            errors.InputInvalid,
+            errors.CheckpointMissing,
+            errors.CheckpointIncompatible,
             *NOT_RUNNABLE,
         )
     }
@@ -109,13 +91,11 @@ class Resubmit(TenantView):
             release_version=body["releaseVersion"],
             input=body.get("input", UNCHANGED),
             start_from=StartFrom(body["from"]),
-            expected_version=body["expectedVersion"],
+            expected_version=body["expected_version"],
             operation_key=body["operationKey"],
         )
         answer = OneExecutionView(new, context={"request": request}).data
         return Response(answer, status=status.HTTP_202_ACCEPTED, headers={"Location": answer["links"]["self"]})
 
 
-urlpatterns = [
-    path("executions/<uuid:execution_id>/resubmit", Resubmit.as_view(), name="execution-resubmit"),
-]
+urlpatterns = [path("executions/<uuid:execution_id>/resubmit", Resubmit.as_view(), name="execution-resubmit")]

@@ -5,22 +5,19 @@ import uuid
 from typing import Any
 
 from django import forms
-from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
 
-from executions.admin.confirmation import HIGHEST_VERSION, LONGEST_REASON
-from executions.admin.payloads import JSON_SHOWN, typed_value
+from executions.console.confirmation import HIGHEST_VERSION, LONGEST_REASON, form_page
+from executions.console.payloads import JSON_SHOWN, typed_value
 from executions.models import Execution, StartFrom, WorkerEligibility
 from executions.models.states import TERMINAL, State
-from foundation.errors import CoordinatorError
 from governance.resubmission.resubmission import UNCHANGED, resubmit
 from releases.models import Release
 from releases.pointer import open_or_replaced
 from releases.states import Status
 from tenancy.access import actor
-from tenancy.admin.base import ReadOnlyAdmin, problem_of, serves
+from tenancy.admin.base import ReadOnlyAdmin, serves
 from tenancy.audit.acts import Act
 from tenancy.roles import Scope
 
@@ -75,31 +72,33 @@ class ResubmitForm(forms.Form):
 @serves("<uuid:object_id>/resubmit/", Act.EXECUTION_RESUBMIT, Scope.OPERATE, Scope.SUBMIT)
 def show(pages: ReadOnlyAdmin, request: HttpRequest, execution: Execution) -> HttpResponse:
     """Show the form on GET, and resubmit on POST. It is an operator's request that creates an execution."""
-    if request.method != "POST":
-        return _page(pages, request, execution, ResubmitForm(execution), status=409 if _refusal(execution) else 200)
-    form = ResubmitForm(execution, request.POST)
-    if not form.is_valid():
-        return _page(pages, request, execution, form, status=400)
-    try:
-        new = _resubmit(request, execution, form.cleaned_data)
-    except CoordinatorError as error:
-        return _page(pages, request, execution, form, status=error.status, error=error)
-    messages.success(request, f"The execution is queued on release {new.release_version}.")
-    return redirect("admin:executions_execution_change", new.pk)
 
+    def act(typed: dict[str, Any]) -> tuple[str, Any]:
+        text = typed["input"]
+        new = resubmit(
+            execution.tenant,
+            execution.pk,
+            actor=actor(request.user),
+            reason=typed["reason"],
+            release_version=typed["release"] or None,
+            input=typed_value(text, field="input") if text.strip() else UNCHANGED,
+            start_from=StartFrom(typed["start_from"] or StartFrom.INPUT),
+            expected_version=typed["expected_version"],
+            operation_key=typed["operation_key"],
+        )
+        return f"The execution is queued on release {new.release_version}.", new.pk
 
-def _resubmit(request: HttpRequest, execution: Execution, typed: dict[str, Any]) -> Execution:
-    text = typed["input"]
-    return resubmit(
-        execution.tenant,
-        execution.pk,
-        actor=actor(request.user),
-        reason=typed["reason"],
-        release_version=typed["release"] or None,
-        input=typed_value(text, field="input") if text.strip() else UNCHANGED,
-        start_from=StartFrom(typed["start_from"] or StartFrom.INPUT),
-        expected_version=typed["expected_version"],
-        operation_key=typed["operation_key"],
+    state = State(execution.status)
+    return form_page(
+        pages,
+        request,
+        "executions/resubmit.html",
+        ResubmitForm(execution, request.POST if request.method == "POST" else None),
+        act,
+        refusal="" if state in TERMINAL else f"It is {state}. It must end before it can be resubmitted.",
+        title="Resubmit an execution",
+        original=execution,
+        execution=execution,
     )
 
 
@@ -115,30 +114,3 @@ def _releases(execution: Execution) -> list[tuple[str, str]]:
         ("", f"{active} (active)" if active else "The active release (none is active now)"),
         *((version, version) for version in versions if version != active),
     ]
-
-
-def _refusal(execution: Execution) -> str:
-    state = State(execution.status)
-    return "" if state in TERMINAL else f"It is {state}. It must end before it can be resubmitted."
-
-
-def _page(
-    pages: ReadOnlyAdmin,
-    request: HttpRequest,
-    execution: Execution,
-    form: ResubmitForm,
-    *,
-    status: int,
-    error: CoordinatorError | None = None,
-) -> HttpResponse:
-    return pages.page(
-        request,
-        "executions/resubmit.html",
-        status=status,
-        title="Resubmit an execution",
-        original=execution,
-        execution=execution,
-        form=form,
-        refusal=_refusal(execution),
-        problem=problem_of(error) if error else None,
-    )

@@ -9,21 +9,11 @@ or waits for it.
 import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any, Final
 
 from django.db import connection, transaction
 
-from executions import life_lines
-from executions.errors import (
-    ExecutionChanged,
-    ExecutionUnknown,
-    IdempotencyKeyReused,
-    ResubmissionRemoved,
-    ResubmitKeyReused,
-    ResubmitRefused,
-    VersionMismatch,
-)
+from executions import errors, metrics
 from executions.holds import holds
 from executions.models import Execution, Resubmission, StartFrom
 from executions.models.states import TERMINAL, State
@@ -45,13 +35,8 @@ MAX_ROUNDS = 5
 """The most new executions of one execution that a page or a response lists."""
 
 
-class Unchanged(Enum):
-    """The type of `UNCHANGED`, which stands for the input of the old execution."""
-
-    UNCHANGED = "unchanged"
-
-
-UNCHANGED: Final = Unchanged.UNCHANGED
+UNCHANGED: Final = object()
+"""Stands for the input of the old execution."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +111,7 @@ def resubmit(
                     startFrom=StartFrom(start_from).value,
                 )
                 return _execution(tenant, planned.id)
-    raise ExecutionChanged(f"Execution {execution_id} or its pipeline keeps changing; resubmit it again.")
+    raise errors.ExecutionChanged(f"Execution {execution_id} or its pipeline keeps changing; resubmit it again.")
 
 
 # --- checks, outside of transactions ---
@@ -135,12 +120,11 @@ def resubmit(
 def check(old: Execution, expected_version: int | None) -> None:
     """Raise `ResubmitRefused` or `VersionMismatch` if the execution may not be resubmitted."""
     if State(old.status) not in TERMINAL:
-        raise ResubmitRefused(
-            f"Execution {old.pk} is {old.status}. It must end before it can be resubmitted.",
-            executionStatus=old.status,
+        raise errors.ResubmitRefused(
+            f"Execution {old.pk} is {old.status}. It must end before it can be resubmitted.", executionStatus=old.status
         )
     if expected_version is not None and expected_version != old.version:
-        raise VersionMismatch(
+        raise errors.VersionMismatch(
             f"Execution {old.pk} has version {old.version}, not {expected_version}.", currentVersion=old.version
         )
 
@@ -217,11 +201,13 @@ def _earlier(
         rows = Execution.objects.filter(tenant=old.tenant, pipeline_id=old.pipeline_id)
         other = rows.filter(execution_key=_execution_key(old, key)).values_list("pk", flat=True).first()
         if other is not None and not Resubmission.objects.filter(pk=other).exists():
-            raise IdempotencyKeyReused(f"Execution {other} has the key of the new execution.", executionId=str(other))
+            raise errors.IdempotencyKeyReused(
+                f"Execution {other} has the key of the new execution.", executionId=str(other)
+            )
         return None
     made = _found(old.tenant, link.new_execution_id)
     if made is None:
-        raise ResubmissionRemoved(
+        raise errors.ResubmissionRemoved(
             f"The operation key created execution {link.new_execution_id}, which was removed after its retention "
             "period. Use another key to run the input again.",
             executionId=str(link.new_execution_id),
@@ -233,7 +219,7 @@ def _earlier(
         or release_version not in {None, made.release_version}
         or continues is not (start_from == StartFrom.CHECKPOINT)
     ):
-        raise ResubmitKeyReused(
+        raise errors.ResubmitKeyReused(
             f"The operation key created execution {made.pk} on release {made.release_version!r}.",
             executionId=str(made.pk),
         )
@@ -273,15 +259,15 @@ def write(plans: Sequence[Plan]) -> set[uuid.UUID]:
         written = [each for each in plans if each.id in linked]
         cursor.execute(statements.INSERT_LINKED, {"rows": _document(written)})
         if {new for (new,) in cursor.fetchall()} != linked:
-            raise ExecutionChanged("The key of a new execution was used at this moment.")
+            raise errors.ExecutionChanged("The key of a new execution was used at this moment.")
     moves.note("RESUBMITTED", [_note(each) for each in written])
     if written:
         wakeup.send_once(DISPATCH_TASK)
-        transaction.on_commit(lambda: life_lines.write("Accepted", [(_pin(each), each.id) for each in written]))
+        transaction.on_commit(lambda: metrics.write_lines("Accepted", [(_pin(each), each.id) for each in written]))
     return linked
 
 
-def _pin(plan: Plan) -> life_lines.Pin:
+def _pin(plan: Plan) -> metrics.Pin:
     return plan.old.tenant.slug, plan.old.pipeline_id, plan.admission.release.release_version
 
 
@@ -335,7 +321,7 @@ def _execution_key(old: Execution, operation_key: str) -> str:
 def _execution(tenant: Tenant, execution_id: uuid.UUID) -> Execution:
     found = _found(tenant, execution_id)
     if found is None:
-        raise ExecutionUnknown(f"There is no execution {execution_id}.")
+        raise errors.ExecutionUnknown(f"There is no execution {execution_id}.")
     return found
 
 

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from foundation.api.fields import Flag, SegmentIdentifier, StrictSerializer, Text
 from foundation.errors import InvalidRequest
 from governance.retirement import revocation
-from governance.retirement.retirement import FAILURES, KINDS, Blocker, Kind, blockers, retire
+from governance.retirement.retirement import FAILURES, REQUESTS, STATUSES, Blocker, Kind, blockers, retire
 from governance.retirement.revocation import Order
 from releases import queries
 from releases.api.releases import RetirementView, RevocationView
@@ -49,20 +49,6 @@ class Revocations(TenantView):
         order = Order(body["openExecutions"])
         event = revocation.revoke(release, actor=self.actor, reason=body["reason"], open_executions=order)
         return Response(RevocationView(event).data, status=status.HTTP_201_CREATED)
-
-
-_STATUSES = {
-    Kind.QUEUED: "QUEUED",
-    Kind.RUNNING: "RUNNING",
-    Kind.RETRYING: "WAIT_RETRY",
-    Kind.WAITING: "WAITING_EXTERNAL",
-    Kind.FAILED: "FAILED",
-    Kind.DEAD_LETTERED: "DLQ",
-}
-
-
-REQUESTS = {kind: status for status, kind in KINDS.items()}
-"""The status of the requests that each kind of blocker counts."""
 
 
 class RetirementRequest(StrictSerializer):
@@ -146,7 +132,7 @@ def _href(tenant: str, release: Release, kind: Kind) -> str:
         return f"{reverse('api:activation-requests', args=(tenant, pipeline_id))}?{query}"
     if kind is Kind.CAMPAIGN:
         return f"{reverse('api:campaigns', args=(tenant,))}?{urlencode(pin)}"
-    rows = pin | {"status": _STATUSES[kind]} | ({"smoke": "false"} if kind in FAILURES else {})
+    rows = pin | {"status": STATUSES[kind]} | ({"smoke": "false"} if kind in FAILURES else {})
     return f"{reverse('api:executions', args=(tenant,))}?{urlencode(rows)}"
 
 

@@ -13,10 +13,11 @@ from django.db.models import Count, Exists, OuterRef, Q
 from django.utils import timezone
 
 from executions.lifecycle import statements
-from foundation.database import guarded_update
+from foundation.database import writes
 from releases import pointer
 from releases.errors import ReasonRequired, RetirementBlocked
 from releases.models import ActivationRequest, GradualActivation, Pipeline, Release, Retirement
+from releases.pointer import require_registered
 from releases.states import MOVES, UNDECIDED, RequestStatus, Status
 from tenancy.audit.acts import Act
 
@@ -68,24 +69,24 @@ def blockers(release: Release) -> list[Blocker]:
     return [*own, *_requests(release), *_executions(release)]
 
 
-KINDS = {RequestStatus.OPEN: Kind.APPROVAL, RequestStatus.APPROVED: Kind.SCHEDULE}
-"""How each undecided request blocks the retirement of its release."""
-_STATUSES = {
-    "QUEUED": Kind.QUEUED,
-    "RUNNING": Kind.RUNNING,
-    "WAIT_RETRY": Kind.RETRYING,
-    "WAITING_EXTERNAL": Kind.WAITING,
-    "FAILED": Kind.FAILED,
-    "DLQ": Kind.DEAD_LETTERED,
-    "CAMPAIGN": Kind.CAMPAIGN,
+REQUESTS = {Kind.APPROVAL: RequestStatus.OPEN, Kind.SCHEDULE: RequestStatus.APPROVED}
+"""The status of the requests that each kind counts."""
+STATUSES = {
+    Kind.QUEUED: "QUEUED",
+    Kind.RUNNING: "RUNNING",
+    Kind.RETRYING: "WAIT_RETRY",
+    Kind.WAITING: "WAITING_EXTERNAL",
+    Kind.FAILED: "FAILED",
+    Kind.DEAD_LETTERED: "DLQ",
 }
+"""The status of the executions that each kind counts."""
 
 
 def _requests(release: Release) -> list[Blocker]:
     """Return the undecided requests for a release: those that collect votes, and those that wait for their time."""
-    rows = ActivationRequest.objects.filter(release=release, status__in=UNDECIDED).order_by("-status")
-    counts = rows.values_list("status").annotate(count=Count("pk"))
-    return [Blocker(KINDS[RequestStatus(status)], count) for status, count in counts]
+    rows = ActivationRequest.objects.filter(release=release, status__in=UNDECIDED).order_by()
+    counts = dict(rows.values_list("status").annotate(count=Count("pk")))
+    return [Blocker(kind, counts[status]) for kind, status in REQUESTS.items() if status in counts]
 
 
 def _executions(release: Release) -> list[Blocker]:
@@ -98,7 +99,8 @@ def _executions(release: Release) -> list[Blocker]:
     with connection.cursor() as cursor:
         cursor.execute(statements.COUNT_BLOCKERS, parameters)
         counts = dict(cursor.fetchall())
-    return [Blocker(kind, counts[name]) for name, kind in _STATUSES.items() if counts.get(name)]
+    names = {**STATUSES, Kind.CAMPAIGN: "CAMPAIGN"}
+    return [Blocker(kind, counts[name]) for kind, name in names.items() if counts.get(name)]
 
 
 log = logging.getLogger(__name__)
@@ -127,17 +129,13 @@ def retire(release: Release, *, actor: str, reason: str, give_up_failures: bool 
 
 
 def _retire(locked: Release, actor: str, reason: str, give_up_failures: bool) -> Retirement:
-    pointer.require_registered(locked)
+    require_registered(locked)
     found = blockers(locked)
     given_up = [each for each in found if give_up_failures and each.kind in FAILURES]
     if left := [each for each in found if each not in given_up]:
         raise _blocked(locked, left)
-    guarded_update.move(
-        Release.objects.filter(pk=locked.pk),
-        MOVES,
-        Status.REGISTERED,
-        Status.RETIRED,
-        status_changed_at=timezone.now(),
+    writes.move(
+        Release.objects.filter(pk=locked.pk), MOVES, Status.REGISTERED, Status.RETIRED, status_changed_at=timezone.now()
     )
     count = sum(each.count for each in given_up)
     log.info("%s retired %s and gave up %d failures", actor, locked, count)

@@ -10,26 +10,17 @@ from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from executions.api.submissions import MAX_KEY_LENGTH, NOT_RUNNABLE
-from executions.errors import (
-    ExecutionChanged,
-    IdempotencyKeyReused,
-    InputInvalid,
-    PipelinePaused,
-    ReleaseNotAdmitted,
-    SmokeTestUnknown,
-    TenantNotAllowed,
-)
+from executions import errors
 from executions.models import SmokeTest
 from executions.models.states import State
+from executions.submission.api import MAX_KEY_LENGTH, NOT_RUNNABLE
 from foundation.api.fields import Identifier, StrictSerializer
-from foundation.api.pagination import NewestFirst
 from governance.smoke_tests import smoke_tests
 from governance.smoke_tests.smoke_tests import ANYTHING, Verdict
 from releases import queries
 from releases.errors import PipelineUnknown, ReleaseUnknown
 from releases.models import Release
-from tenancy.api import payloads
+from tenancy.api import permissions
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
@@ -57,7 +48,7 @@ class SmokeTestView(serializers.Serializer[SmokeTest]):
     )
     status = serializers.ChoiceField(source="execution.status", choices=[state.value for state in State])
     expectsResult = serializers.SerializerMethodField(help_text="Whether only `expectedResult` passes.")
-    expectedResult = serializers.SerializerMethodField(help_text=f"Null if any result passes. {payloads.HELP}")
+    expectedResult = serializers.SerializerMethodField(help_text=f"Null if any result passes. {permissions.WITHHELD}")
     actor = serializers.CharField()
     createdAt = serializers.DateTimeField(source="created_at")
     finishedAt = serializers.DateTimeField(source="execution.finished_at", allow_null=True)
@@ -65,7 +56,7 @@ class SmokeTestView(serializers.Serializer[SmokeTest]):
 
     def to_representation(self, instance: SmokeTest) -> dict[str, Any]:
         shown = super().to_representation(instance)
-        payloads.withhold(["expectedResult"], shown, self.context)
+        permissions.withhold(["expectedResult"], shown, self.context)
         return shown
 
     def get_expectsResult(self, test: SmokeTest) -> bool:  # noqa: N802 - the name of its field
@@ -82,10 +73,6 @@ class SmokeTestView(serializers.Serializer[SmokeTest]):
         return request.build_absolute_uri(address)
 
 
-class NewestTests(NewestFirst):
-    ordering = ("-created_at", "-execution")
-
-
 class _SmokeTestView(TenantView):
     def release(self) -> Release:
         pipeline = queries.pipeline(self.tenant, self.kwargs["pipeline_id"])
@@ -99,19 +86,19 @@ class SmokeTests(_SmokeTestView, ListAPIView[SmokeTest]):
     refusals: ClassVar = {
         "GET": (PipelineUnknown, ReleaseUnknown),
         "POST": (
-            TenantNotAllowed,
+            errors.TenantNotAllowed,
             PipelineUnknown,
             ReleaseUnknown,
-            IdempotencyKeyReused,
-            ReleaseNotAdmitted,
-            PipelinePaused,
-            InputInvalid,
+            errors.IdempotencyKeyReused,
+            errors.ReleaseNotAdmitted,
+            errors.PipelinePaused,
+            errors.InputInvalid,
             *NOT_RUNNABLE,
-            ExecutionChanged,
+            errors.ExecutionChanged,
         ),
     }
     serializer_class = SmokeTestView
-    pagination_class = NewestTests
+    ordering = ("-created_at", "-execution")
     queryset = SmokeTest.objects.none()
 
     def get_queryset(self) -> Any:
@@ -141,7 +128,7 @@ class SmokeTests(_SmokeTestView, ListAPIView[SmokeTest]):
 
 @extend_schema(parameters=[TENANT], tags=["releases"])
 class OneSmokeTest(_SmokeTestView):
-    refusals: ClassVar = {"GET": (PipelineUnknown, ReleaseUnknown, SmokeTestUnknown)}
+    refusals: ClassVar = {"GET": (PipelineUnknown, ReleaseUnknown, errors.SmokeTestUnknown)}
 
     @extend_schema(
         operation_id="oneSmokeTest",
@@ -160,7 +147,7 @@ def _execution_id(text: str) -> uuid.UUID:
     try:
         return uuid.UUID(text)
     except ValueError:
-        raise SmokeTestUnknown("The id of a smoke test is a UUID.") from None
+        raise errors.SmokeTestUnknown("The id of a smoke test is a UUID.") from None
 
 
 # The route of a release accepts every path below it, so these do too.

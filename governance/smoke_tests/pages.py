@@ -4,23 +4,22 @@ import uuid
 from typing import Any, Final
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from unfold.widgets import UnfoldAdminTextareaWidget
 
-from executions.admin.payloads import typed_value
+from executions.console.confirmation import form_page
+from executions.console.payloads import typed_value
 from executions.models import SmokeTest
 from foundation.admin.columns import badge, column, on_one_line
-from foundation.errors import CoordinatorError
-from governance.sections import Section
 from governance.smoke_tests import smoke_tests
-from governance.smoke_tests.smoke_tests import ANYTHING, Started, Verdict
+from governance.smoke_tests.smoke_tests import ANYTHING, Verdict
 from releases.models import Release
 from releases.states import Status
 from tenancy.access import actor
-from tenancy.admin.base import ReadOnlyAdmin, TenantScopedAdmin, problem_of, serves
+from tenancy.admin.base import ReadOnlyAdmin, serves
 from tenancy.admin.lists import TenantFilter, text, time
 from tenancy.audit.acts import Act
 from tenancy.models import validate_identifier
@@ -28,17 +27,12 @@ from tenancy.roles import Scope
 
 SHOWN = 20
 VERDICTS: Final = {
-    Verdict.PENDING.value: "running",
-    Verdict.PASSED.value: "passed",
-    Verdict.OTHER_RESULT.value: "other result",
-    Verdict.FAILED.value: "failed",
+    Verdict.PENDING.value: ("running", "info"),
+    Verdict.PASSED.value: ("passed", "success"),
+    Verdict.OTHER_RESULT.value: ("other result", "danger"),
+    Verdict.FAILED.value: ("failed", "danger"),
 }
-VARIANTS = {
-    Verdict.PENDING.value: "info",
-    Verdict.PASSED.value: "success",
-    Verdict.OTHER_RESULT.value: "danger",
-    Verdict.FAILED.value: "danger",
-}
+"""Each verdict in the words of the pages, with its colour."""
 
 
 class SmokeTestForm(forms.Form):
@@ -77,9 +71,9 @@ class SmokeTestAdmin(ReadOnlyAdmin):
     def key(self, test: Any) -> str:
         return str(test.execution_id)
 
-    @badge("Verdict", {VERDICTS[verdict]: variant for verdict, variant in VARIANTS.items()})
+    @badge("Verdict", dict(VERDICTS.values()))
     def state(self, test: Any) -> str:
-        return VERDICTS[test.verdict]
+        return VERDICTS[test.verdict][0]
 
     pipeline = text("Pipeline", "release.pipeline.pipeline_id")
     release_version = text("Release", "release.release_version")
@@ -92,71 +86,42 @@ class SmokeTestAdmin(ReadOnlyAdmin):
     @serves("release/<int:object_id>/new/", Act.RELEASE_SMOKE_TEST, Scope.ACTIVATE, model=Release)
     def new(self, request: HttpRequest, release: Release) -> HttpResponse:
         """Show the form on GET, and start a smoke test of the release on POST. `self` has the pages of releases."""
-        if request.method != "POST":
-            form = SmokeTestForm(initial={"idempotency_key": str(uuid.uuid4())})
-            return _page(self, request, release, form, status=409 if _refusal(release) else 200)
-        form = SmokeTestForm(request.POST)
-        if not form.is_valid():
-            return _page(self, request, release, form, status=400)
-        try:
-            started = _start(request, release, form.cleaned_data)
-        except CoordinatorError as error:
-            return _page(self, request, release, form, status=error.status, error=error)
-        messages.success(request, f"The smoke test is running on release {release.release_version}.")
-        return redirect("admin:executions_execution_change", started.test.execution_id)
+
+        def start(typed: dict[str, str]) -> tuple[str, Any]:
+            expected = typed["expected_result"]
+            started = smoke_tests.start(
+                release,
+                actor=actor(request.user),
+                input=typed_value(typed["input"], field="input"),
+                idempotency_key=typed["idempotency_key"],
+                expected_result=typed_value(expected, field="expected_result") if expected.strip() else ANYTHING,
+            )
+            return f"The smoke test is running on release {release.release_version}.", started.test.execution_id
+
+        sent = request.POST if request.method == "POST" else None
+        return form_page(
+            self,
+            request,
+            "executions/smoke_test.html",
+            SmokeTestForm(sent, initial={"idempotency_key": str(uuid.uuid4())}),
+            start,
+            refusal="" if release.status == Status.REGISTERED else f"The release is {release.status}.",
+            title="Smoke test a release",
+            original=release,
+            release=release,
+        )
 
 
-def _start(request: HttpRequest, release: Release, typed: dict[str, str]) -> Started:
-    expected = typed["expected_result"]
-    return smoke_tests.start(
-        release,
-        actor=actor(request.user),
-        input=typed_value(typed["input"], field="input"),
-        idempotency_key=typed["idempotency_key"],
-        expected_result=typed_value(expected, field="expected_result") if expected.strip() else ANYTHING,
-    )
-
-
-def _refusal(release: Release) -> str:
-    return "" if release.status == Status.REGISTERED else f"The release is {release.status}."
-
-
-def _page(
-    pages: TenantScopedAdmin,
-    request: HttpRequest,
-    release: Release,
-    form: SmokeTestForm,
-    *,
-    status: int,
-    error: CoordinatorError | None = None,
-) -> HttpResponse:
-    return pages.page(
-        request,
-        "executions/smoke_test.html",
-        status=status,
-        title="Smoke test a release",
-        original=release,
-        release=release,
-        form=form,
-        refusal=_refusal(release),
-        problem=problem_of(error) if error else None,
-    )
-
-
-def section(release: Release) -> Section:
+def newest(release: Release) -> dict[str, Any]:
     """Return the newest smoke tests of the release."""
-    newest = list(smoke_tests.of(release)[: SHOWN + 1])
+    tests = list(smoke_tests.of(release)[: SHOWN + 1])
     lines = [
         {
             "test": test,
-            "verdict": VERDICTS[test.verdict],
-            "variant": VARIANTS[test.verdict],
-            "expected": _expected(test),
+            "verdict": VERDICTS[test.verdict][0],
+            "variant": VERDICTS[test.verdict][1],
+            "expected": "any" if test.expected_result is None else on_one_line({"result": test.expected_result[0]}),
         }
-        for test in newest[:SHOWN]
+        for test in tests[:SHOWN]
     ]
-    return Section("executions/release_smoke_tests.html", {"lines": lines, "more": len(newest) > SHOWN})
-
-
-def _expected(test: SmokeTest) -> str:
-    return "any" if test.expected_result is None else on_one_line({"result": test.expected_result[0]})
+    return {"lines": lines, "more": len(tests) > SHOWN}

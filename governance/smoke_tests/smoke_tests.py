@@ -7,14 +7,14 @@ statistics. It passes if the execution succeeds and, if a result is expected, it
 import uuid
 from dataclasses import dataclass
 from datetime import timedelta
-from enum import Enum, StrEnum
+from enum import StrEnum
 from typing import Any, Final
 
 from django.db import transaction
 from django.db.models import Case, F, Func, JSONField, Q, QuerySet, Value, When
 from django.db.models.functions import Coalesce, Now, NullIf
 
-from executions import life_lines
+from executions import metrics
 from executions.errors import ExecutionChanged, IdempotencyKeyReused, SmokeTestUnknown
 from executions.models import Execution, SmokeTest
 from executions.models.states import State
@@ -28,13 +28,8 @@ from wire.documents import json_writer
 MAX_ROUNDS = 5
 
 
-class Anything(Enum):
-    """The type of `ANYTHING`, which stands for any result."""
-
-    ANYTHING = "anything"
-
-
-ANYTHING: Final = Anything.ANYTHING
+ANYTHING: Final = object()
+"""Stands for any result."""
 
 
 class Verdict(StrEnum):
@@ -118,7 +113,7 @@ def _write(row: Row, expected: list[Any] | None, actor: str) -> bool:
         row.release.record(Act.RELEASE_SMOKE_TEST, actor, execution=str(row.id))
         identity = row.release.identity
         pin = identity.tenant_id, identity.pipeline_id, identity.release_version
-        transaction.on_commit(lambda: life_lines.write("Accepted", [(pin, row.id)]))
+        transaction.on_commit(lambda: metrics.write_lines("Accepted", [(pin, row.id)]))
     return True
 
 
@@ -128,10 +123,7 @@ def _write(row: Row, expected: list[Any] | None, actor: str) -> bool:
 # single result is stored as a list already, which is empty if there is no result.
 _NONE = Value([None], JSONField())
 _RESULT = Case(
-    When(
-        execution__result_shape="SINGLE",
-        then=Coalesce(NullIf("execution__result", Value([], JSONField())), _NONE),
-    ),
+    When(execution__result_shape="SINGLE", then=Coalesce(NullIf("execution__result", Value([], JSONField())), _NONE)),
     default=Func(F("execution__result"), function="jsonb_build_array"),
     output_field=JSONField(),
 )

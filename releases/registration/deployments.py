@@ -14,8 +14,8 @@ from typing import Any
 
 from django.db import IntegrityError, connection, transaction
 
-from foundation import pauses
 from foundation.database.postgresql.outage import violated_constraint
+from foundation.scheduling import retry
 from releases.errors import (
     DeploymentKeyReused,
     DeploymentPending,
@@ -147,7 +147,7 @@ def _assign_pipeline(pipeline: Pipeline, application: str) -> None:
 
 def _wait_for_verdict(release: Release, deadline: float, pause: Callable[[float], None]) -> None:
     """Return when the release has a verdict. Raises `DeploymentPending` at the deadline."""
-    for seconds in pauses.until(deadline):
+    for seconds in retry.pauses_until(deadline):
         if release.status not in PENDING:
             return
         pause(seconds)

@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from foundation.database import guarded_update
+from foundation.database import writes
 from foundation.errors import PayloadTooLarge
 from foundation.wakeups import wakeup
 from releases.artifacts import blob_lock, blobs
@@ -269,4 +269,4 @@ def _sizes(upload: ArtifactUpload) -> Iterator[tuple[int, int]]:
 
 def _move(upload: ArtifactUpload, source: UploadStatus, target: UploadStatus, **changes: object) -> bool:
     row = ArtifactUpload.objects.filter(pk=upload.pk)
-    return guarded_update.move(row, UPLOAD_MOVES, source, target, status_changed_at=timezone.now(), **changes)
+    return writes.move(row, UPLOAD_MOVES, source, target, status_changed_at=timezone.now(), **changes)

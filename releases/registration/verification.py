@@ -15,7 +15,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from foundation.database import guarded_update
+from foundation.database import writes
 from releases import metrics
 from releases.artifacts import blobs
 from releases.artifacts.store import artifact_store
@@ -70,7 +70,7 @@ def _verify_and_record(release: Release) -> str | None:
     """Return the recorded verdict, or POSTPONED if none was recorded. Return None if another process recorded one."""
     release_id = release.pk
     row = Release.objects.filter(pk=release_id)
-    guarded_update.move(row, MOVES, Status.UPLOADED, Status.VERIFYING, status_changed_at=timezone.now())
+    writes.move(row, MOVES, Status.UPLOADED, Status.VERIFYING, status_changed_at=timezone.now())
     progress = Progress(release_id)
     try:
         verdict = _verify(release, progress)
@@ -92,7 +92,7 @@ def _verify_and_record(release: Release) -> str | None:
             contract, conflict = _write_contract(release.pipeline, release.contract_version, verdict.contract)
             findings += conflict
         status = Status.REJECTED if _has_errors(findings) else Status.REGISTERED
-        guarded_update.move(
+        writes.move(
             row,
             MOVES,
             Status.VERIFYING,

@@ -12,12 +12,10 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
-from unfold.paginator import InfinitePaginator
 
 from foundation.admin import json_tree
 from foundation.admin.columns import badge, column, on_one_line
-from tenancy.access import tenants_of
-from tenancy.admin.base import ReadOnlyAdmin
+from tenancy.admin.base import LongList
 from tenancy.admin.lists import (
     BoundedList,
     ExportedList,
@@ -28,9 +26,9 @@ from tenancy.admin.lists import (
     TimeFilter,
     time,
 )
-from tenancy.audit import exports
+from tenancy.audit import chain
 from tenancy.audit.acts import Act
-from tenancy.audit.queries import about
+from tenancy.audit.chain import about
 from tenancy.models import AuditEntry
 from tenancy.roles import Scope
 
@@ -106,7 +104,7 @@ def _clamped(text: str) -> SafeString:
 
 
 @admin.register(AuditEntry)
-class AuditEntryAdmin(ExportedList, ReadOnlyAdmin):
+class AuditEntryAdmin(ExportedList, LongList):
     needs = Scope.ADMINISTER
     empty = "Each act of a person, a token or the system gets an entry, whether it was granted or not."
     list_display = ("time", "chain", "actor", "act", "on", "result", "why", "more")
@@ -115,9 +113,7 @@ class AuditEntryAdmin(ExportedList, ReadOnlyAdmin):
         *(ChainFilter, ActorFilter, ActFilter, ObjectFilter, OutcomeFilter, FromFilter, ToFilter, RequestFilter),
     )
     list_before_template = "tenancy/audit_list_head.html"
-    paginator = InfinitePaginator
-    show_full_result_count = False
-    sortable_by = ()
+    list_per_page = 100
     file_name = "audit-log"
 
     def may(self, request: HttpRequest, scope: Scope, row: AuditEntry) -> bool:
@@ -130,13 +126,12 @@ class AuditEntryAdmin(ExportedList, ReadOnlyAdmin):
         """Return an ordering that an index provides: the number in the chain of one tenant, or else the id."""
         return ("-sequence",) if request.GET.get("tenant") else ("-id",)
 
-    def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
-        """Show the chain only to users who see several."""
-        several = request.user.is_superuser or len(tenants_of(request.user)[:2]) > 1
-        return tuple(name for name in self.list_display if several or name != "chain")
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """Superusers see several chains, although there may be only one tenant."""
+        return self.list_display if request.user.is_superuser else super().get_list_display(request)
 
     def export_lines(self, rows: QuerySet[AuditEntry], form: str) -> Iterator[bytes]:
-        return exports.lines(rows, form)
+        return chain.lines(rows, form)
 
     time = time("Time", "at")
 

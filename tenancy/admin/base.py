@@ -13,6 +13,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllow
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from unfold.paginator import InfinitePaginator
 
 from foundation.errors import CoordinatorError
 from tenancy.audit.acts import Act, Declaration, Denied, declares
@@ -42,7 +43,6 @@ def holds_anywhere(request: HttpRequest, scope: Scope) -> bool:
 
 
 def sees_many_tenants(request: HttpRequest) -> bool:
-    """True if the user sees more than one tenant."""
     return (_tenant_count(request) if request.user.is_superuser else len(_scopes(request))) > 1
 
 
@@ -146,13 +146,16 @@ class TenantScopedAdmin(_ModelAdmin):
     `tenant_path` is the lookup from the model to its tenant, "" for the tenant itself. Every filter in `list_filter`
     is a `SimpleListFilter`. Query parameters of no filter are rejected. `empty` says what to do if there are no rows.
     `add_label` is the text of the button that adds a row. Lists have the column `tenant` only for users who see several
-    tenants.
+    tenants. Pages that confirm a removal have the heading `removal`, and say the `consequence`.
     """
 
     tenant_path: ClassVar[str] = "tenant"
     needs: ClassVar[Scope] = Scope.READ
     empty: ClassVar[str] = ""
     add_label: ClassVar[str] = ""
+    removal: ClassVar[str] = ""
+    consequence: ClassVar[str] = ""
+    delete_confirmation_template = "tenancy/remove.html"
     list_filter_sheet = False
     actions = None
     show_facets = admin.ShowFacets.NEVER
@@ -237,6 +240,11 @@ class TenantScopedAdmin(_ModelAdmin):
         heading = {} if context.get("original") else {"heading": self.add_label or context.get("title")}
         return super().render_change_form(request, {**context, **more, **heading}, *args, **kwargs)
 
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        return super().delete_view(request, object_id, {"heading": self.removal, "consequence": self.consequence})
+
     def row_or_404(self, request: HttpRequest, object_id: Any) -> Any:
         """Return the row. Raises `Http404` if it does not exist or the user may not see it."""
         row = self.get_object(request, str(object_id))
@@ -265,14 +273,10 @@ class TenantScopedAdmin(_ModelAdmin):
 class ReadOnlyAdmin(TenantScopedAdmin):
     """Read-only pages: only use cases change these rows. Subclasses render the page of one row in `show`."""
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+    has_change_permission = has_delete_permission = has_add_permission
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -290,6 +294,15 @@ class ReadOnlyAdmin(TenantScopedAdmin):
         raise Http404
 
 
+class LongList(ReadOnlyAdmin):
+    """Read-only pages of rows that may be millions: the list does not count them, and only indexes order it."""
+
+    list_per_page = 50
+    paginator = InfinitePaginator
+    show_full_result_count = False
+    sortable_by = ()
+
+
 def _heading(request: HttpRequest, *, title: str = "", original: Any = "", **_: Any) -> str:
     """Return what the header says after the name of the row: the act. It is empty on the page of the row itself."""
     match = request.resolver_match
@@ -299,7 +312,6 @@ def _heading(request: HttpRequest, *, title: str = "", original: Any = "", **_: 
 
 
 def problem_of(error: CoordinatorError) -> dict[str, Any]:
-    """Return a domain error as context for `parts/problem.html`."""
     return {"code": error.code, "title": error.title, "detail": error.detail, "errors": error.errors}
 
 

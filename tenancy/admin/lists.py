@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
@@ -18,8 +18,7 @@ from django.utils.safestring import SafeString
 from unfold.views import ChangeList
 
 from foundation import exports, moments
-from foundation.admin.columns import column
-from foundation.admin.times import timed
+from foundation.admin.columns import column, timed
 from foundation.api.streaming import streamed_file
 from foundation.database.bounded import count_up_to, in_chunks, time_limit
 from foundation.errors import CoordinatorError, QueryTooSlow
@@ -77,11 +76,16 @@ class ScopedFilter(admin.SimpleListFilter):
     lookup: ClassVar[str] = ""
     options: ClassVar[Iterable[tuple[str, str]]] = ()
 
+    @classmethod
+    def at(cls, lookup: str) -> type[Self]:
+        """Return this filter for another `lookup`."""
+        return type(cls.__name__, (cls,), {"lookup": lookup})
+
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return list(self.choices_for(request.user))
 
-    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
-        yield from self.options
+    def choices_for(self, person: Person) -> Iterable[tuple[str, str]]:
+        return self.options
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(**{self.lookup or str(self.parameter_name): self.value()}) if self.value() else queryset

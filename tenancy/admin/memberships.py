@@ -48,8 +48,6 @@ class NewMembershipForm(_MembershipForm):
 
 
 class MembershipForm(_MembershipForm):
-    """Changes the role of a membership."""
-
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
         same = members.named(self.instance.tenant, self.instance.username).filter(role=cleaned.get("role"))
@@ -100,7 +98,11 @@ class MembershipAdmin(ExportedList, TenantScopedAdmin):
     search_fields = ("username", "full_name")
     search_help_text = "Search by user name or name"
     change_form_outer_after_template = "tenancy/roles.html"
-    delete_confirmation_template = "tenancy/remove.html"
+    removal = "Remove the role"
+    consequence = (
+        "The user immediately loses what only this role allows in this tenant, and so do the API tokens that the user "
+        "issued. Other roles of the user remain."
+    )
     file_name = "members"
     exported: ClassVar = {
         "user": lambda row: row.username,
@@ -137,7 +139,6 @@ class MembershipAdmin(ExportedList, TenantScopedAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """Show what each role allows next to the form."""
         allowed = [
             (role.label, PURPOSE[role], [MEANING[scope] for scope in Scope if scope in GRANTS[role]]) for role in Role
         ]
@@ -176,8 +177,7 @@ class MembershipAdmin(ExportedList, TenantScopedAdmin):
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.has_view_permission(request, obj)
 
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self.has_view_permission(request, obj)
+    has_delete_permission = has_change_permission
 
     def save_model(self, request: HttpRequest, obj: Membership, form: Any, change: bool) -> None:
         obj.username = obj.username or obj.invited
@@ -198,15 +198,6 @@ class MembershipAdmin(ExportedList, TenantScopedAdmin):
             added, _ = members.add(obj.tenant, obj.username, Role(obj.role), actor=actor(request.user))
             obj.pk = added.pk
         _explain(request, obj, held)
-
-    def delete_view(
-        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        text = (
-            "The user immediately loses what only this role allows in this tenant, and so do the API tokens that the "
-            "user issued. Other roles of the user remain."
-        )
-        return super().delete_view(request, object_id, {"heading": "Remove the role", "consequence": text})
 
     def delete_model(self, request: HttpRequest, obj: Membership) -> None:
         held = members.scopes_of(obj.tenant, obj.username)

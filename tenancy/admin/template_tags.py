@@ -7,7 +7,7 @@ from django import template
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
-from foundation.admin.times import timed
+from foundation.admin.columns import timed
 from tenancy.roles import Scope, roles_granting
 
 register = template.Library()
@@ -54,6 +54,13 @@ def denied(label: str, icon: str, scope: str = "", *, refusal: str = "") -> dict
     `refusal` says why the act is not possible now; it may be empty.
     """
     return {"label": label, "icon": icon, "why_not": refusal or denial_of(scope)}
+
+
+@register.simple_tag
+def payload_readers() -> str:
+    """Name the roles that may read payloads."""
+    names = [role.label.lower() for role in roles_granting(Scope.PAYLOADS)]
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def denial_of(scope: str) -> str:

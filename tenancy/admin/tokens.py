@@ -97,7 +97,6 @@ class NewTokenForm(forms.Form):
 
 
 def state_of(token: ApiToken) -> str:
-    """Return the state of a token from `with_owners`."""
     if token.has_expired:
         return EXPIRED
     if not token.has_standing:
@@ -119,7 +118,8 @@ class ApiTokenAdmin(ExportedList, TenantScopedAdmin):
     fields = readonly_fields = (
         *("name", "tenant", "state", "begins_with", "meanings", "user", "issued", "last_used", "expires"),
     )
-    delete_confirmation_template = "tenancy/remove.html"
+    removal = "Revoke the token"
+    consequence = "Programs that use this token stop working immediately and need a new one. This cannot be undone."
     file_name = "api-tokens"
     exported: ClassVar = {
         "name": lambda row: row.name,
@@ -144,12 +144,6 @@ class ApiTokenAdmin(ExportedList, TenantScopedAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.has_view_permission(request, obj)
-
-    def delete_view(
-        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        text = "Programs that use this token stop working immediately and need a new one. This cannot be undone."
-        return super().delete_view(request, object_id, {"heading": "Revoke the token", "consequence": text})
 
     def delete_model(self, request: HttpRequest, obj: ApiToken) -> None:
         with transaction.atomic():

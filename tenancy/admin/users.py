@@ -1,7 +1,6 @@
 """The pages of users, for superusers, and those on which each user sees their account and changes their password."""
 
 from collections import defaultdict
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -9,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
-from django.contrib.admin import AdminSite
 from django.contrib.auth.admin import UserAdmin as PlainUserAdmin
 from django.contrib.auth.models import Group, User
 from django.contrib.auth.views import PasswordChangeView
@@ -27,10 +25,9 @@ from unfold.forms import AdminOwnPasswordChangeForm, AdminPasswordChangeForm, Us
 from unfold.widgets import UnfoldAdminPasswordWidget
 
 from foundation.admin.columns import badge, column, moment
-from tenancy import audit
-from tenancy.access import actor
+from tenancy.access import record_of_user
 from tenancy.admin.base import declares_views
-from tenancy.admin.lists import ExportedList, Person, ScopedFilter, time
+from tenancy.admin.lists import ExportedList, ScopedFilter, time
 from tenancy.audit.acts import Act, declares
 from tenancy.login import confirmed, end_everywhere
 from tenancy.models import ApiToken, Membership
@@ -49,6 +46,8 @@ else:
 BEGAN = "began_at"
 """The member of the session with the time of the log-in (`coordinator.middleware.sessions`)."""
 FLAGS = ("is_active", "is_staff", "is_superuser")
+SUPERUSER, ACTIVE, INACTIVE = "superuser", "active", "inactive"
+STATES = {SUPERUSER: "info", ACTIVE: "success", INACTIVE: "danger"}
 
 
 class LogOutEverywhereForm(forms.Form):
@@ -57,10 +56,6 @@ class LogOutEverywhereForm(forms.Form):
         widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "current-password"}),
         help_text="Your password, so that no other person can do this at your unlocked screen.",
     )
-
-
-SUPERUSER, ACTIVE, INACTIVE = "superuser", "active", "inactive"
-STATES = {SUPERUSER: "info", ACTIVE: "success", INACTIVE: "danger"}
 
 
 class UserStateFilter(ScopedFilter):
@@ -72,9 +67,7 @@ class UserStateFilter(ScopedFilter):
         "alone": ("Without any role", Q(memberships=None, is_superuser=False)),
         "never": ("Never logged in", Q(last_login=None)),
     }
-
-    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
-        yield from ((name, label) for name, (label, _) in self.conditions.items())
+    options = tuple((name, label) for name, (label, _) in conditions.items())
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> QuerySet[User]:
         _, condition = self.conditions.get(self.value() or "", ("", Q()))
@@ -135,7 +128,7 @@ class UserAdmin(ExportedList, _UserAdmin):
         (
             "Access",
             {
-                "fields": ("is_active", "is_staff", "is_superuser"),
+                "fields": FLAGS,
                 "description": "API tokens that the user issued never grant more than the user's own rights: "
                 "without Active, nothing; without Superuser, what the user's memberships grant.",
             },
@@ -167,18 +160,15 @@ class UserAdmin(ExportedList, _UserAdmin):
             super().save_model(request, obj, form, change)
             flags = {name: getattr(obj, name) for name in FLAGS if not change or name in form.changed_data}
             changed = {"changed": sorted(form.changed_data)} if change else {}
-            self._audit(Act.USER_CHANGE if change else Act.USER_CREATE, request, obj, **changed, **flags)
+            act = Act.USER_CHANGE if change else Act.USER_CREATE
+            record_of_user(act, obj, by=request.user, **changed, **flags)
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002
         with transaction.atomic():
             response = super().user_change_password(request, id, form_url)
             if request.method == "POST" and response.status_code == HTTPStatus.FOUND:
-                self._audit(Act.USER_PASSWORD, request, User.objects.get(pk=id))
+                record_of_user(Act.USER_PASSWORD, User.objects.get(pk=id), by=request.user)
         return response
-
-    def _audit(self, act: Act, request: HttpRequest, of: User, **details: Any) -> None:
-        by = actor(request.user)
-        audit.record(act, tenant=None, actor=by, object_type="user", object=of.get_username(), **details)
 
     def get_urls(self) -> list[URLPattern]:
         everywhere = self.admin_site.admin_view(self.log_out_everywhere)
@@ -191,7 +181,30 @@ class UserAdmin(ExportedList, _UserAdmin):
 
     @declares(Act.USER_TIME_ZONE)
     def account(self, request: HttpRequest) -> HttpResponse:
-        return account(self.admin_site, request)
+        """GET shows the page, POST stores the time zone. Needs no permission: everyone sees only their own account."""
+        if request.method == "POST":
+            try:
+                choose_zone(request.user, request.POST.get("time_zone", ""))  # type: ignore[arg-type]  # they are logged in
+            except ValueError as error:
+                messages.error(request, f"{error} Nothing changed.")
+            else:
+                messages.success(request, "Times on all pages are now in this zone.")
+            return redirect("admin:account")
+        began = request.session.get(BEGAN)
+        since = datetime.fromtimestamp(began, UTC) if began else None
+        return self._own_page(
+            request,
+            "tenancy/account.html",
+            title="My account",
+            roles=_roles(request),
+            zone=zone_of(request.user).key,  # type: ignore[arg-type]  # they are logged in
+            zones=zones(),
+            now=moment(timezone.now()),
+            session_since=since,
+            session_until=since + timedelta(seconds=settings.SESSION_MAX_SECONDS) if since else None,
+            idle_minutes=settings.SESSION_IDLE_SECONDS // 60,
+            token_count=ApiToken.objects.filter(user=request.user.pk, expiry__gt=timezone.now()).count(),
+        )
 
     @declares(Act.ADMIN_PAGE)
     @method_decorator(sensitive_post_parameters())
@@ -202,28 +215,22 @@ class UserAdmin(ExportedList, _UserAdmin):
             if end_everywhere(request, form.cleaned_data["password"]):
                 return redirect("admin:login")
             form.add_error("password", "This is not your password.")
-        frame = {**self.admin_site.each_context(request), "title": "Log out everywhere", "form": form}
+        response = self._own_page(request, "tenancy/log_out_everywhere.html", title="Log out everywhere", form=form)
+        response.status_code = 400 if form.is_bound else 200
+        return response
+
+    def _own_page(self, request: HttpRequest, template: str, **context: Any) -> HttpResponse:
         request.current_app = self.admin_site.name
-        return TemplateResponse(request, "tenancy/log_out_everywhere.html", frame, status=400 if form.is_bound else 200)
+        return TemplateResponse(request, template, {**self.admin_site.each_context(request), **context})
 
-    def has_module_permission(self, request: HttpRequest) -> bool:
-        return self._superuser(request)
+    def has_module_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return bool(request.user.is_active and request.user.is_superuser)
 
-    def has_view_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        return self._superuser(request)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return self._superuser(request)
-
-    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        return self._superuser(request)
+    has_view_permission = has_add_permission = has_change_permission = has_module_permission
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         """Forbid deletion: it would also delete the log of the user's actions. Deactivate users instead."""
         return False
-
-    def _superuser(self, request: HttpRequest) -> bool:
-        return bool(request.user.is_active and request.user.is_superuser)
 
 
 def roles_of(user: User) -> list[str]:
@@ -233,34 +240,6 @@ def roles_of(user: User) -> list[str]:
 
 
 # --- the own account and password ---
-
-
-def account(site: AdminSite, request: HttpRequest) -> HttpResponse:
-    """GET shows the page, POST stores the time zone. Needs no permission: everyone sees only their own account."""
-    if request.method == "POST":
-        try:
-            choose_zone(request.user, request.POST.get("time_zone", ""))  # type: ignore[arg-type]  # they are logged in
-        except ValueError as error:
-            messages.error(request, f"{error} Nothing changed.")
-        else:
-            messages.success(request, "Times on all pages are now in this zone.")
-        return redirect("admin:account")
-    began = request.session.get(BEGAN)
-    since = datetime.fromtimestamp(began, UTC) if began else None
-    frame = {
-        **site.each_context(request),
-        "title": "My account",
-        "roles": _roles(request),
-        "zone": zone_of(request.user).key,  # type: ignore[arg-type]  # they are logged in
-        "zones": zones(),
-        "now": moment(timezone.now()),
-        "session_since": since,
-        "session_until": since + timedelta(seconds=settings.SESSION_MAX_SECONDS) if since else None,
-        "idle_minutes": settings.SESSION_IDLE_SECONDS // 60,
-        "token_count": ApiToken.objects.filter(user=request.user.pk, expiry__gt=timezone.now()).count(),
-    }
-    request.current_app = site.name
-    return TemplateResponse(request, "tenancy/account.html", frame)
 
 
 def _roles(request: HttpRequest) -> list[dict[str, Any]]:
@@ -305,10 +284,7 @@ class OwnPasswordView(PasswordChangeView):
         return {**super().get_context_data(**kwargs), **admin.site.each_context(self.request)}
 
     def form_valid(self, form: Any) -> HttpResponse:
-        user = form.user
         with transaction.atomic():
             response = super().form_valid(form)
-            audit.record(
-                Act.USER_PASSWORD, tenant=None, actor=actor(user), object_type="user", object=user.get_username()
-            )
+            record_of_user(Act.USER_PASSWORD, form.user)
         return response

@@ -21,7 +21,7 @@ from foundation.api.streaming import streamed_file
 from foundation.errors import ExportTooLarge, InvalidRequest, SlowRequestsBusy
 from foundation.exports import FORMATS
 from tenancy.api.tenant_view import TENANT, TenantView
-from tenancy.audit import chain, exports
+from tenancy.audit import chain
 from tenancy.audit.acts import declares
 from tenancy.models import AuditEntry
 from tenancy.roles import Scope
@@ -49,7 +49,7 @@ class AuditEntryView(serializers.Serializer[AuditEntry]):
     hash = serializers.CharField()
 
     def get_details(self, entry: AuditEntry) -> dict[str, Any]:
-        found: dict[str, Any] = exports.document(entry)["details"]
+        found: dict[str, Any] = chain.document(entry)["details"]
         return found
 
 
@@ -85,8 +85,6 @@ class CsvRenderer(JSONRenderer):
 
 
 class ByAcceptOnly(DefaultContentNegotiation):
-    """Leaves the query parameter `format` to the view."""
-
     settings = SimpleNamespace(URL_FORMAT_OVERRIDE=None)  # type: ignore[assignment]  # all it reads
 
 
@@ -133,7 +131,7 @@ class AuditExport(TenantView):
         """
         entries = StrictFilters().filter_queryset(request, chain.entries(self.tenant), self)
         form = request.query_params["format"]
-        lines = exports.lines(entries, form)
+        lines = chain.lines(entries, form)
         return streamed_file(request._request, lines, media_type=FORMATS[form], filename=f"audit-{tenant}.{form}")
 
 

@@ -1,6 +1,7 @@
-"""The default permission of API views."""
+"""The default permission of API views, and what only some tokens read."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
 
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
@@ -48,3 +49,20 @@ def denial(view: "APIView", token: ApiToken, refusal: CoordinatorError) -> Excep
 def _declaration(request: Request, view: "APIView") -> Declaration | None:
     # `view.head` is `view.get`, because a response to HEAD describes what GET returns.
     return declared(getattr(view, str(request.method).lower(), None))
+
+
+WITHHELD = "Null if the token lacks the scope `payloads:read`."
+
+
+def withhold(members: Collection[str], shown: dict[str, Any], context: Mapping[str, Any], *also: Scope) -> None:
+    """Set `members` of a representation to null if the token of the request lacks the scope `payloads:read`.
+
+    A token with one of the scopes in `also` gets them too.
+    """
+    if not holds_any(context["request"].auth, Scope.PAYLOADS, *also):
+        shown.update(dict.fromkeys(members))
+
+
+def holds_any(token: Any, *scopes: Scope) -> bool:
+    """Return True if `token` is a token that may use one of `scopes`."""
+    return isinstance(token, ApiToken) and not token.usable_scopes.isdisjoint(scopes)

@@ -18,8 +18,6 @@ class TenantSchema(ProblemSchema):
 
 
 class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    """Describes the authentication with bearer tokens."""
-
     target_class = "tenancy.api.authentication.TokenAuthentication"
     name = "bearerToken"
 

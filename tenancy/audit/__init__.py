@@ -8,6 +8,6 @@ locks anything, and a transaction that writes to several chains writes to those 
 of their ids, and then to that of the installation.
 """
 
-from tenancy.audit.recording import Outcome, denials, deny, observe, record
+from tenancy.audit.recording import Entry, Outcome, denials, deny, observe, record
 
-__all__ = ["Outcome", "denials", "deny", "observe", "record"]
+__all__ = ["Entry", "Outcome", "denials", "deny", "observe", "record"]

@@ -1,14 +1,19 @@
-"""The hash of entries, and the verification of chains."""
+"""The hash of entries, and the verification, the search and the exports of chains."""
 
 import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any, Final
 
 from django.db import connection, transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Left
 
-from tenancy.models import AuditEntry, AuditHead, Tenant
+from foundation import exports
+from foundation.database.bounded import in_chunks
+from tenancy.models import INDEXED_OBJECT, AuditEntry, AuditHead, Tenant
 from wire.documents import json_writer
 
 CHUNK = 1000
@@ -88,3 +93,48 @@ def _problem(entry: AuditEntry, sequence: int, newest: str, slug: str) -> str:
     if entry.hash != entry_hash(entry, slug):
         return "the entry has another hash than its columns"
     return ""
+
+
+def about(entries: QuerySet[AuditEntry], name: str) -> QuerySet[AuditEntry]:
+    """Return the entries about an object and what belongs to it: a pipeline with its releases, and these with requests.
+
+    An index on the beginning of the object finds them.
+    """
+    part = f"{name}/"
+    start = Q(start=name[:INDEXED_OBJECT]) | Q(start__startswith=part[:INDEXED_OBJECT])
+    found = entries.alias(start=Left("object", INDEXED_OBJECT)).filter(start)
+    return found.filter(Q(object=name) | Q(object__startswith=part))
+
+
+MOST_EXPORTED: Final = 1_000_000
+"""How many entries an export may have. It has all that match, or none."""
+COLUMNS: Final = (
+    *("tenant", "sequence", "at", "actor", "act", "objectType", "object", "outcome", "reason", "requestId"),
+    *("address", "details", "previousHash", "hash"),
+)
+
+
+def document(entry: AuditEntry) -> dict[str, Any]:
+    """Return the entry as the API and the exports show it. `tenant` is the slug, "" for the installation's chain."""
+    values = (
+        entry.tenant.slug if entry.tenant else "",
+        entry.sequence,
+        moment(entry.at),
+        *(entry.actor, entry.act, entry.object_type, entry.object, entry.outcome, entry.reason, entry.request_id),
+        *(entry.address, json.loads(entry.details), entry.previous_hash, entry.hash),
+    )
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+def lines(entries: QuerySet[AuditEntry], form: str) -> Iterator[bytes]:
+    """Yield the entries by chain and sequence, one line each (`foundation.exports`). Raises `ExportTooLarge`.
+
+    In CSV, the details are the JSON text that the hash covers.
+    """
+    ordered = in_chunks(entries.select_related("tenant").order_by("tenant", "sequence"), CHUNK)
+    for_spreadsheets = form == "csv"
+    rows = (
+        {**document(entry), "details": entry.details} if for_spreadsheets else document(entry)
+        for entry in exports.at_most(MOST_EXPORTED, ordered)
+    )
+    return exports.lines(COLUMNS, rows, form)

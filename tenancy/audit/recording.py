@@ -5,12 +5,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from functools import wraps
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypedDict, TypeVar, Unpack
 
 from django.db import connection, transaction
 
 from foundation.errors import CoordinatorError
-from tenancy.audit import origin
+from tenancy import origin
 from tenancy.audit.acts import Act
 from tenancy.models import AuditEntry, Tenant
 from wire.documents import json_writer
@@ -18,8 +18,6 @@ from wire.documents import json_writer
 P = ParamSpec("P")
 R = TypeVar("R")
 Outcome = AuditEntry.Outcome
-INSTALLATION: Final = None
-"""The chain of acts that belong to no tenant."""
 LONGEST_ACTOR: Final = 200
 LONGEST_OBJECT: Final = 1000
 LONGEST_REASON: Final = 2000
@@ -67,7 +65,6 @@ class Repeats:
             return left_out
 
     def reset(self) -> None:
-        """Forget all keys."""
         with self._lock:
             self._known.clear()
 
@@ -112,22 +109,22 @@ def record(
         cursor.execute(CHECK_LATER)
 
 
-def deny(act: Act, *, tenant: Tenant | None, actor: str, object_type: str, object: object, reason: str) -> None:  # noqa: A002
+class Entry(TypedDict):
+    """What `record` says about who does something to what."""
+
+    tenant: Tenant | None
+    actor: str
+    object_type: str
+    object: object
+
+
+def deny(act: Act, *, reason: str, **entry: Unpack[Entry]) -> None:
     """Append an entry for a denied act. Call this outside of the transaction that the denial rolls back.
 
     Each process writes at most one entry per chain, actor and act in a minute. The next one has the number of those
     that were left out, so a client can neither fill the log nor slow down others.
     """
-    _bounded(
-        (tenant and tenant.pk, actor, act, Outcome.DENIED),
-        act,
-        tenant=tenant,
-        actor=actor,
-        object_type=object_type,
-        object=object,
-        reason=reason,
-        outcome=Outcome.DENIED,
-    )
+    _bounded((), act, reason=reason, outcome=Outcome.DENIED, **entry)
 
 
 def denials(
@@ -152,39 +149,19 @@ def denials(
     return decorate
 
 
-def observe(
-    act: Act,
-    *,
-    tenant: Tenant | None,
-    actor: str,
-    object_type: str,
-    object: object,  # noqa: A002 - the name of the column
-    outcome: str = Outcome.GRANTED,
-    reason: str = "",
-    **details: Any,
-) -> None:
+def observe(act: Act, *, outcome: str = Outcome.GRANTED, reason: str = "", **entry: Any) -> None:
     """Append an entry for an act that changes nothing and may be frequent, such as a download.
 
-    Bounded as `deny` is, for each object separately.
+    `entry` has what `record` takes. Bounded as `deny` is, for each object separately.
     """
-    _bounded(
-        (tenant and tenant.pk, actor, act, outcome, str(object)),
-        act,
-        tenant=tenant,
-        actor=actor,
-        object_type=object_type,
-        object=object,
-        outcome=outcome,
-        reason=reason,
-        **details,
-    )
+    _bounded((outcome, str(entry["object"])), act, outcome=outcome, reason=reason, **entry)
 
 
-def _bounded(key: tuple[object, ...], act: Act, **entry: Any) -> None:
-    left_out = repeats.take(key)
+def _bounded(key: tuple[object, ...], act: Act, *, tenant: Tenant | None, actor: str, **entry: Any) -> None:
+    left_out = repeats.take((tenant and tenant.pk, actor, act, *key))
     if left_out is not None:
         more: dict[str, Any] = {"leftOut": left_out} if left_out else {}
-        record(act, **entry, **more)
+        record(act, tenant=tenant, actor=actor, **entry, **more)
 
 
 def _text(value: object, longest: int) -> str:

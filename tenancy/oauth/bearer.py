@@ -10,7 +10,7 @@ from django.conf import settings
 
 from tenancy.access import TokenInvalid
 from tenancy.oauth import keys
-from tenancy.oauth.key_set import ALGORITHMS, VerificationKey
+from tenancy.oauth.keys import ALGORITHMS, VerificationKey
 from tenancy.roles import Scope
 from wire.identifying import is_identifier
 
@@ -50,7 +50,6 @@ class OAuthIdentity:
 
 
 def is_enabled() -> bool:
-    """Return True if the settings name an issuer."""
     return bool(settings.OAUTH_ISSUER)
 
 
@@ -87,7 +86,8 @@ def identity(token: str) -> OAuthIdentity:
         )
     except jwt.PyJWTError as error:
         raise TokenInvalid(_reason(error)) from None
-    return OAuthIdentity(_subject(claims), _organizations(claims), _scopes(claims))
+    organizations = frozenset(_texts(claims, settings.OAUTH_ORGANIZATION_CLAIM))
+    return OAuthIdentity(_subject(claims), organizations, _scopes(claims))
 
 
 def _key_of(token: str) -> VerificationKey:
@@ -127,10 +127,6 @@ def _subject(claims: Mapping[str, Any]) -> str:
     if not isinstance(subject, str) or len(subject) > longest or not is_identifier(subject):
         raise TokenInvalid(f"The claim 'sub' must be a printable identifier of at most {longest} characters.")
     return subject
-
-
-def _organizations(claims: Mapping[str, Any]) -> frozenset[str]:
-    return frozenset(_texts(claims, settings.OAUTH_ORGANIZATION_CLAIM))
 
 
 def _scopes(claims: Mapping[str, Any]) -> frozenset[Scope]:

@@ -1,26 +1,112 @@
-"""The issuer's public keys, fetched from OAUTH_JWKS_URL and cached in the process.
+"""The issuer's public keys: a JWK set (RFC 7517), fetched from OAUTH_JWKS_URL and cached in the process.
 
 The keys are fetched again when they are REFRESH_SECONDS old, and when a token names an unknown key, because the issuer
 may have added it. Two attempts are at least PAUSE_SECONDS apart, so invalid tokens cannot make the coordinator flood
 the issuer. While the issuer is down, its keys stay usable for LONGEST_SECONDS.
 """
 
+import json
 import logging
 import math
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Final
 
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from django.conf import settings
+from jwt import PyJWK, PyJWTError
 
 from coordinator_client.errors import Broken, NotConnected, TimedOut
 from foundation.errors import Unavailable
 from foundation.http import address_guard
 from foundation.http.address_guard import TargetRefused, Unreachable
 from foundation.http.exchange import exchange
-from tenancy.oauth import key_set
-from tenancy.oauth.key_set import KeySetMalformed, VerificationKey
+
+PublicKey = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
+LEAST_RSA_BITS: Final = 2048
+_BY_TYPE: Final[Mapping[tuple[object, object], tuple[str, ...]]] = {
+    ("RSA", None): ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+    ("EC", "P-256"): ("ES256",),
+    ("EC", "P-384"): ("ES384",),
+    ("EC", "P-521"): ("ES512",),
+    ("OKP", "Ed25519"): ("EdDSA",),
+}
+"""The algorithms of a key by its members `kty` and `crv`."""
+ALGORITHMS: Final = tuple(name for names in _BY_TYPE.values() for name in names)
+"""The algorithms of accepted tokens. All of them are asymmetric."""
+
+
+class KeySetMalformed(Exception):
+    """The issuer sent a response that is no JWK set."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationKey:
+    """A public key, and the algorithms that it may verify: those of its type only.
+
+    So the header of a token cannot turn a public key into the secret of an HMAC, or choose an algorithm that the key is
+    not for (RFC 8725, section 3.1).
+    """
+
+    key: PublicKey
+    algorithms: tuple[str, ...]
+
+
+def read_key_set(document: bytes) -> dict[str, VerificationKey]:
+    """Return the usable keys of a JWK set by their ids. Raises `KeySetMalformed`.
+
+    Ignored are keys without an id, symmetric and private keys, keys that do not verify signatures, keys of other types,
+    and RSA keys of less than LEAST_RSA_BITS. If two usable keys have one id, the first is used.
+    """
+    try:
+        found = json.loads(document)
+    except (ValueError, RecursionError):
+        raise KeySetMalformed("the key set is not JSON") from None
+    entries = found.get("keys") if isinstance(found, dict) else None
+    if not isinstance(entries, list):
+        raise KeySetMalformed("the key set has no array of keys")
+    keys: dict[str, VerificationKey] = {}
+    for entry in entries:
+        if isinstance(entry, dict) and isinstance(entry.get("kid"), str):
+            key = _usable(entry)
+            if key is not None:
+                keys.setdefault(entry["kid"], key)
+    return keys
+
+
+def _usable(entry: dict[str, Any]) -> VerificationKey | None:
+    algorithms = _algorithms(entry)
+    if not algorithms or not _verifies(entry):
+        return None
+    try:
+        key = PyJWK(entry, algorithms[0]).key
+    except PyJWTError:
+        return None
+    if not isinstance(key, PublicKey) or (isinstance(key, RSAPublicKey) and key.key_size < LEAST_RSA_BITS):
+        return None
+    return VerificationKey(key, algorithms)
+
+
+def _algorithms(entry: dict[str, Any]) -> tuple[str, ...]:
+    """Return the algorithms of the key's type; if the key names its algorithm, only this one."""
+    kind = entry.get("kty")
+    curve = None if kind == "RSA" else entry.get("crv")
+    named = entry.get("alg")
+    if not isinstance(kind, str) or not isinstance(curve, str | None):
+        return ()
+    return tuple(name for name in _BY_TYPE.get((kind, curve), ()) if named in (None, name))
+
+
+def _verifies(entry: dict[str, Any]) -> bool:
+    operations = entry.get("key_ops")
+    return entry.get("use") in (None, "sig") and (
+        operations is None or (isinstance(operations, list) and "verify" in operations)
+    )
+
 
 log = logging.getLogger(__name__)
 REFRESH_SECONDS = 600.0
@@ -91,8 +177,8 @@ class KeyCache:
     def _fetch(self) -> None:
         began = time.monotonic()
         try:
-            self._fetched = _Fetched(key_set.read(_document()), began)
-        except (TargetRefused, Unreachable, NotConnected, TimedOut, Broken, _NoKeySet, KeySetMalformed) as error:
+            self._fetched = _Fetched(read_key_set(_document()), began)
+        except (TargetRefused, Unreachable, NotConnected, TimedOut, Broken, KeySetMalformed) as error:
             log.warning("the keys of the OAuth issuer cannot be fetched: %s", error)
         finally:
             self._attempted_at = time.monotonic()
@@ -100,10 +186,6 @@ class KeyCache:
 
 cache = KeyCache()
 """The keys that this process uses."""
-
-
-class _NoKeySet(Exception):
-    """The issuer sent a response that is no key set."""
 
 
 def _document() -> bytes:
@@ -119,7 +201,7 @@ def _document() -> bytes:
         ca_file=settings.OAUTH_CA_FILE,
     )
     if response.status != 200:
-        raise _NoKeySet(f"the issuer responded with status {response.status}")
+        raise KeySetMalformed(f"the issuer responded with status {response.status}")
     if not response.complete:
-        raise _NoKeySet(f"the response has more than {MAX_BYTES} bytes")
+        raise KeySetMalformed(f"the response has more than {MAX_BYTES} bytes")
     return response.body

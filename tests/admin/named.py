@@ -10,7 +10,7 @@ from executions.models import Hold
 from executions.workers import registry
 from governance.activation.activation import activate
 from governance.campaigns import campaigns
-from governance.gradual.start import start
+from governance.gradual.changes import start
 from governance.smoke_tests import smoke_tests
 from releases.models import Pipeline, Release
 from releases.trust import attachments

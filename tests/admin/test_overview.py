@@ -13,7 +13,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from executions.admin.payloads import curl_command
+from executions.console.payloads import curl_command
 from executions.models import Campaign, CampaignItem, Execution, Interaction
 from releases.models import Blob, Pipeline
 from releases.registration.verification import verify_release

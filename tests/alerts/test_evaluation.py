@@ -15,7 +15,7 @@ from alerts.models import Alert, AlertEvent, AlertRule
 from executions.failures.queries import change
 from executions.holds import holds
 from executions.models import FailureGroup, FinishedCount, Interaction, Worker
-from governance.requests.votes import Decision
+from governance.requests.requests import Decision
 from releases.artifacts import blobs
 from releases.models import Blob, Release
 from tenancy.models import Tenant

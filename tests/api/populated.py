@@ -9,7 +9,7 @@ from executions.awaits import awaits
 from executions.models import FailureGroup, Interaction
 from governance.campaigns import campaigns
 from governance.campaigns.selection import Filters
-from governance.gradual.start import start
+from governance.gradual.changes import start
 from governance.smoke_tests import smoke_tests
 from releases.trust import attachments
 from tenancy.models import Membership

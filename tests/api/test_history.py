@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from governance.activation.activation import activate
-from governance.activation.rollback import roll_back
+from governance.activation.activation import activate, roll_back
 from governance.retirement.revocation import revoke
 from releases import history, policy
 from releases.models import Activation, Pipeline, Release, Vote

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from executions.api.submissions import RETRY_SECONDS
 from executions.models import Execution
+from executions.submission.api import RETRY_SECONDS
 from foundation.api.streaming import PAUSE
 from governance.activation.activation import activate
 from releases import policy

@@ -22,11 +22,11 @@ from executions.workers import message_path, registry, tenant_keys
 from governance.activation.activation import activate
 from governance.campaigns import campaigns, drafts
 from governance.campaigns.selection import Filters
-from governance.gradual import ending, steps
-from governance.gradual.start import start
-from governance.requests.carrying_out import carry_out
+from governance.gradual import changes
+from governance.gradual.changes import start
+from governance.requests.requests import carry_out
 from governance.resubmission.resubmission import resubmit
-from governance.retirement import revoked
+from governance.retirement import revocation as revoked
 from governance.retirement.retirement import retire
 from governance.retirement.revocation import Order, revoke
 from releases.artifacts import blobs
@@ -86,17 +86,17 @@ def gradual_start() -> Scene:
 
 def gradual_step() -> Scene:
     made = gradual.started(making.ready()[0], 5, 50)
-    return partial(steps.move_on, made, actor="user:x"), [made.pipeline]
+    return partial(changes.move_on, made, actor="user:x"), [made.pipeline]
 
 
 def gradual_promotion() -> Scene:
     made = gradual.started(making.ready()[0], 5, 50)
-    return partial(ending.promote, made, actor="user:x"), [made.pipeline]
+    return partial(changes.promote, made, actor="user:x"), [made.pipeline]
 
 
 def gradual_withdrawal() -> Scene:
     made = gradual.started(making.ready()[0], 5, 50)
-    return partial(ending.withdraw, made, actor="user:x", reason="a mistake"), [made.pipeline]
+    return partial(changes.withdraw, made, actor="user:x", reason="a mistake"), [made.pipeline]
 
 
 def retirement() -> Scene:

@@ -21,7 +21,7 @@ from executions.transports.rest import workers
 from executions.workers import registry, tenant_keys
 from governance.activation import gates
 from governance.activation.activation import activate
-from governance.activation.gate import Switch, Verdict
+from governance.activation.gates import Switch, Verdict
 from governance.campaigns import campaigns, drafts
 from governance.campaigns.creating import Options
 from governance.retirement.retirement import retire

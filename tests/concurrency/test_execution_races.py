@@ -25,7 +25,7 @@ from tests.building import eventually
 from tests.concurrency import scenes
 from tests.concurrency.racing import parted, race, results_of
 from tests.concurrency.sessions import ended_after, thread
-from tests.executions.campaigns.campaigning import codes, pass_time
+from tests.governance.campaigns.campaigning import codes, pass_time
 from tests.repetition import rounds
 from wire.messages.queues import COORDINATOR
 

@@ -9,8 +9,8 @@ import pytest
 from executions.models import Execution
 from executions.submission import admission
 from governance.activation.activation import activate
-from governance.gradual import ending
-from governance.gradual.watch import watch
+from governance.gradual import changes
+from governance.gradual.measured import watch
 from governance.retirement.revocation import revoke
 from releases.models import Activation, Pipeline, Release
 from tests import gradual, making
@@ -52,7 +52,7 @@ def test_no_submission_that_begins_after_the_end_gets_the_candidate(_: int, end:
 
     def finish() -> list[tuple[bool, str]]:
         if end == "withdraw":
-            ending.withdraw(made, **WHY)
+            changes.withdraw(made, **WHY)
         elif end == "revoke":
             revoke(made.candidate, **WHY)
         else:
@@ -72,7 +72,9 @@ def test_of_a_promotion_and_a_withdrawal_one_happens(_: int) -> None:
     owner, _old = making.ready()
     made = gradual.started(owner, 5)
     won, lost = parted(
-        race(partial(ending.promote, gradual.again(made), **WHO), partial(ending.withdraw, gradual.again(made), **WHY))
+        race(
+            partial(changes.promote, gradual.again(made), **WHO), partial(changes.withdraw, gradual.again(made), **WHY)
+        )
     )
     assert (len(won), lost) == (1, ["GradualActivationEnded"])
     now = gradual.again(made)

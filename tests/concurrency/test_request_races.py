@@ -8,9 +8,7 @@ import pytest
 
 from governance.activation.activation import activate
 from governance.requests import states
-from governance.requests.carrying_out import carry_out
-from governance.requests.requests import withdraw
-from governance.requests.votes import Decision
+from governance.requests.requests import Decision, carry_out, withdraw
 from governance.retirement.retirement import retire
 from governance.retirement.revocation import revoke
 from releases import policy

@@ -14,7 +14,7 @@ from django.utils import timezone
 from executions.lifecycle import cancellation, rest_calls, sweep
 from executions.models import Execution, WireForm, Worker
 from executions.state_machine.moves import Claim
-from executions.transports.rest import capabilities, transport
+from executions.transports.rest import calls, capabilities
 from foundation.http import exchange
 from foundation.scheduling import places
 from foundation.scheduling.places import Places
@@ -55,7 +55,7 @@ def claim(flow: Flow, made: Execution) -> Claim:
 def test_a_message_that_several_processes_receive_calls_the_worker_once(
     flow: Flow, made: Execution, claim: Claim
 ) -> None:
-    assert transport.send([claim]) == []
+    assert calls.send_claims([claim]) == []
     taken = results_of(race(*(partial(rest_calls.run, claim.execution_id, claim.lease_token) for _ in range(6))))
     assert sorted(taken) == [False] * 5 + [True]
     assert len(flow.double.commands) == 1
@@ -162,7 +162,7 @@ def test_an_unavailable_database_does_not_end_the_call_of_a_worker(
 
 def test_a_cancellation_ends_the_call_of_the_worker(flow: Flow, made: Execution, claim: Claim) -> None:
     """The worker sees that the connection is closed, and its step can stop."""
-    assert transport.send([claim]) == []
+    assert calls.send_claims([claim]) == []
     flow.double.faults, flow.double.slow_seconds = ["slow"], 25.0
 
     def cancel() -> float:

@@ -13,8 +13,7 @@ from executions.submission.requests import ExecutionRequest
 from executions.submission.submission import submit_many
 from governance.activation.activation import activate
 from governance.retirement.retirement import retire
-from governance.retirement.revocation import Order, revoke
-from governance.retirement.revoked import fail_open
+from governance.retirement.revocation import Order, fail_open, revoke
 from releases.errors import RetirementBlocked
 from releases.models import Release, Retirement, Revocation
 from tests import gradual, making

@@ -15,8 +15,7 @@ from executions.models import Campaign, Execution, Interaction
 from executions.state_machine import moves
 from executions.workers import registry
 from governance.campaigns import campaigns, drafts
-from governance.requests.carrying_out import carry_out_due
-from governance.requests.requests import expire
+from governance.requests.requests import carry_out_due, expire
 from releases.artifacts import blobs
 from releases.models import Blob
 from tenancy.login_throttle import Attempt

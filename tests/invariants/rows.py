@@ -33,10 +33,10 @@ from executions.workers import registry, tenant_keys
 from governance.activation.activation import activate
 from governance.campaigns import campaigns
 from governance.campaigns.selection import Filters
-from governance.gradual import ending
-from governance.gradual.start import start
+from governance.gradual import changes
+from governance.gradual.changes import start
 from governance.requests import requests
-from governance.requests.votes import Decision, vote
+from governance.requests.requests import Decision, vote
 from governance.retirement.retirement import retire
 from governance.retirement.revocation import Order, revoke
 from governance.smoke_tests import smoke_tests
@@ -197,8 +197,8 @@ def _requests(owner: Tenant) -> None:
 def _gradual_activations(owner: Tenant) -> None:
     """Make a gradual activation in each status: 2.0 is promoted, 3.0 withdrawn, 4.0 replaced, and 5.0 is running."""
     making.active(owner, "1.0", pipeline_id=GRADUAL_PIPELINE)
-    ending.promote(_gradual(owner, "2.0"), actor=ACTOR)
-    ending.withdraw(_gradual(owner, "3.0"), actor=ACTOR, reason="slow")
+    changes.promote(_gradual(owner, "2.0"), actor=ACTOR)
+    changes.withdraw(_gradual(owner, "3.0"), actor=ACTOR, reason="slow")
     replaced = _gradual(owner, "4.0")
     activate(Release.objects.select_related("pipeline__tenant").get(pk=replaced.baseline_id), actor=ACTOR)
     _gradual(owner, "5.0")

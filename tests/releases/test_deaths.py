@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from foundation.scheduling import places
 from governance.activation.activation import activate
-from governance.requests.carrying_out import carry_out, carry_out_due
+from governance.requests.requests import carry_out, carry_out_due
 from governance.retirement.revocation import revoke
 from releases import tasks
 from releases.artifacts import blobs

@@ -13,9 +13,9 @@ from django.test import Client, RequestFactory, override_settings
 from django.urls import reverse
 from django.utils import timezone
 
-from tenancy.client_address import client_address
 from tenancy.login_throttle import KNOWN_DAYS
 from tenancy.models import LoginCounter
+from tenancy.origin import client_address
 from tests.cases import cases
 from tests.tenancy.test_passwords import static_files
 

@@ -4,20 +4,24 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from ipaddress import ip_network
 from typing import Final
 from urllib.parse import urlsplit
 
+from celery import current_app
 from django.conf import settings
 from django.utils import timezone
 
 from executions import metrics
 from executions.models import WorkerEligibility
+from executions.state_machine.moves import Claim
 from executions.workers.eligibility import NOT_ALLOWED
 from executions.workers.tenant_keys import active_keys
 from foundation.http import address_guard
 from foundation.http.address_guard import TargetRefused
 from foundation.http.exchange import Response, exchange
+from foundation.wakeups.broker_gate import gate
 from wire.messages.rest_messages import Capabilities, Message, TransitionResult, parse
 from wire.messages.signed_requests import NewNames, signed_headers, unknown_members
 from wire.traceparent import NONE
@@ -72,7 +76,6 @@ def _endpoint_error(code: str, message: str) -> dict[str, str]:
 
 
 def may_call(endpoint: str) -> bool:
-    """Return True if the installation allows calls to a worker with this endpoint."""
     base = base_of(endpoint)
     own = [settings.REST_WORKER_BASE_URL] if settings.REST_WORKER_BASE_URL else []
     if not base or (endpoint and endpoint_errors(endpoint)):
@@ -159,3 +162,19 @@ def read(model: type[Message], body: bytes) -> Message:
         for name in _logged.among(names):
             log.info("Ignored the unknown member %s of a REST worker's %s", name, kind)
     return message
+
+
+CALL_TASK = "executions.call_rest_worker"
+
+
+def send_claims(claims: Sequence[Claim]) -> list[Claim]:
+    """Send a message for each claim. Return the claims that were not sent because the broker refuses messages.
+
+    The claims are committed.
+    """
+    for place, claim in enumerate(claims):
+        arguments = (str(claim.execution_id), str(claim.lease_token))
+        if not gate.send(partial(current_app.send_task, CALL_TASK, args=arguments, retry=False)):
+            return list(claims[place:])
+        metrics.dispatched.add(claim.tenant, claim.pipeline_id, claim.release_version)
+    return []

@@ -12,7 +12,6 @@ from django.db.models.functions import Least, Now
 
 from coordinator_client.errors import Broken, NotConnected, TimedOut
 from executions.models import Worker, WorkerEligibility
-from executions.transports.rest import statements
 from executions.transports.rest.calls import call, read
 from executions.workers.eligibility import CHECK_FAILED
 from foundation.http.address_guard import TargetRefused, Unreachable
@@ -34,6 +33,33 @@ LOST_SECONDS = 60
 """A check that takes longer is repeated: its process has died."""
 _VERDICT_POLL_SECONDS = 0.05
 
+# Finds the due worker of each tenant with the oldest check. Of these, claims the one whose tenant was served least
+# recently. A claim ends with the check, with another registration, or after `lost` seconds. No row: no worker is due.
+_CLAIM_CHECK = """
+WITH due AS (
+    SELECT DISTINCT ON (w.tenant_id) w.id, w.tenant_id, w.capability_checked_at AS since, w.capability_claimed_at
+    FROM executions_worker w JOIN executions_workereligibility v ON v.worker_id = w.id
+    WHERE w.protocol = 'rest' AND v.present AND v.admits AND w.tenant_id <> ALL(%(full)s)
+        AND (w.unanswered_checks > 0) = %(unanswered)s
+        AND coalesce(w.capability_checked_at < statement_timestamp()
+            - make_interval(secs => least(%(interval)s * 2 ^ greatest(w.unanswered_checks - 1, 0), %(longest)s)), true)
+        AND coalesce(w.capability_claimed_at <= greatest(w.capability_checked_at, w.registered_at,
+            statement_timestamp() - make_interval(secs => %(lost)s)), true)
+    ORDER BY w.tenant_id, w.capability_checked_at NULLS FIRST, w.id
+), served AS (
+    SELECT w.tenant_id, max(w.capability_claimed_at) AS at FROM executions_worker w
+    WHERE w.tenant_id IN (SELECT tenant_id FROM due) GROUP BY 1
+), next AS (
+    SELECT due.* FROM due LEFT JOIN served USING (tenant_id)
+    ORDER BY served.at NULLS FIRST, due.since NULLS FIRST, due.id LIMIT 1
+), claimed AS (
+    UPDATE executions_worker w SET capability_claimed_at = statement_timestamp()
+    FROM next WHERE w.id = next.id AND w.capability_claimed_at IS NOT DISTINCT FROM next.capability_claimed_at
+    RETURNING w.id
+)
+SELECT next.id, next.tenant_id, claimed.id IS NOT NULL FROM next LEFT JOIN claimed USING (id)
+"""
+
 
 def turns(places: Places, *, unanswered: bool = False) -> Turns:
     """Turns for checks of REST workers: of each healthy one every CHECK_SECONDS, and directly after registration.
@@ -41,7 +67,7 @@ def turns(places: Places, *, unanswered: bool = False) -> Turns:
     With `unanswered`, of those that did not answer the last check; otherwise of all others.
     """
     seconds = {"interval": CHECK_SECONDS, "longest": LONGEST_INTERVAL_SECONDS, "lost": LOST_SECONDS}
-    return Turns(statements.CLAIM_CHECK, {**seconds, "unanswered": unanswered}, places)
+    return Turns(_CLAIM_CHECK, {**seconds, "unanswered": unanswered}, places)
 
 
 def check(worker_pk: int) -> None:

@@ -71,8 +71,6 @@ _leases = _Leases()
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """A connection of one thread."""
-
     chooser: ClassVar[Chooser | None] = None
     _used_at = 0.0
     _server: Server | None = None

@@ -57,7 +57,6 @@ def may_pass(error: BaseException | None) -> bool:
 
 
 def rejects_values(error: BaseException | None) -> bool:
-    """Return True if the database rejected the values that a statement wrote."""
     return _meaning(error) is Meaning.REJECTED
 
 

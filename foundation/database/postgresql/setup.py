@@ -70,7 +70,6 @@ def _harden(connection: Connection, database: str) -> None:
 
 
 def missing_roles(connection: Connection, names: Names) -> set[str]:
-    """Return the roles of the installation that do not exist."""
     rows = connection.execute("SELECT rolname FROM pg_roles").fetchall()
     return {names.owner, names.application} - {name for (name,) in rows}
 

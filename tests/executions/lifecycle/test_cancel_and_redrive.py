@@ -20,13 +20,12 @@ from executions.models import AwaitUnit, CampaignItem, DeadLetter, Execution, Ho
 from executions.state_machine.moves import Claim
 from executions.workers.registry import DISPATCH_TASK
 from governance.campaigns import campaigns
-from governance.retirement.revocation import Order, revoke
-from governance.retirement.revoked import fail_batch, fail_open
+from governance.retirement.revocation import Order, fail_batch, fail_open, revoke
 from releases.models import Pipeline, Release, Revocation
 from tenancy.models import AuditEntry, Tenant
 from tests import making
 from tests.cases import cases
-from tests.executions.campaigns.campaigning import pass_time, start
+from tests.governance.campaigns.campaigning import pass_time, start
 from tests.raw_sql import unchanged
 from tests.wakeups import announced
 

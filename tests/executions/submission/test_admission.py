@@ -13,8 +13,8 @@ from executions.submission import admission
 from executions.submission.requests import Submission
 from foundation.errors import CoordinatorError
 from governance.activation.activation import activate
-from governance.gradual import ending, steps
-from governance.gradual.start import start
+from governance.gradual import changes
+from governance.gradual.changes import start
 from governance.retirement import revocation
 from governance.retirement.revocation import revoke
 from releases.models import GradualActivation, Pipeline, Release
@@ -163,7 +163,7 @@ def test_each_key_gets_the_release_that_the_routing_says(owner: Tenant) -> None:
     made = gradual.started(owner, 30, 70)
     assert versions(owner, *KEYS) == expected(made, 30, *KEYS)
     assert len(set(expected(made, 30, *KEYS))) == 2
-    steps.move_on(made, actor="user:ann")
+    changes.move_on(made, actor="user:ann")
     for customer in KEYS[:4]:
         found = versions(owner, f"a-{customer}", f"b-{customer}", routing_key=customer)
         assert found == expected(made, 70, customer) * 2
@@ -186,7 +186,7 @@ def test_groups_get_the_candidate(owner: Tenant) -> None:
 def test_the_next_submission_after_a_withdrawal_gets_the_active_release(
     owner: Tenant, all_to_candidate: GradualActivation
 ) -> None:
-    ending.withdraw(all_to_candidate, **WHY)
+    changes.withdraw(all_to_candidate, **WHY)
     known = admission.cached(owner, making.PIPELINE)
     assert known is not None
     assert known.candidate is not None, "the cached admission still names the candidate"
@@ -196,7 +196,7 @@ def test_the_next_submission_after_a_withdrawal_gets_the_active_release(
 def test_the_next_submission_after_a_promotion_gets_the_candidate(owner: Tenant) -> None:
     made = gradual.started(owner, 0.01)
     assert versions(owner, "a") == ["1.0"]
-    ending.promote(made, actor="user:ann")
+    changes.promote(made, actor="user:ann")
     assert versions(owner, "b") == ["2.0"]
     assert versions(owner, "c", expected_release_version="2.0") == ["2.0"]
 

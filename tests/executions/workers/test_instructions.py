@@ -15,7 +15,7 @@ from executions.errors import WorkerKeyChangeRefused
 from executions.lifecycle.dispatch import dispatch
 from executions.models import Execution, Worker, WorkerKeyChange
 from executions.state_machine.moves import Claim
-from executions.workers import instructions, refusals, tenant_keys
+from executions.workers import instructions, tenant_keys
 from executions.workers.tenant_keys import active_keys, current_key, revoke_old_key, start_key
 from releases.models import Release
 from tenancy.models import Tenant
@@ -128,13 +128,13 @@ def test_refusals_of_one_tenant_are_limited_and_hide_none_of_another(
     identity: ReleaseIdentity, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad, message = ReleaseIdentity(making.tenant().slug, "p", "c", "r"), heartbeat(identity)
-    for _ in range(refusals.MOST_LINES + 5):
+    for _ in range(instructions.MOST_LINES + 5):
         tasks.heartbeat(heartbeat(bad))
-    assert len(logged(caplog)) == refusals.MOST_LINES
+    assert len(logged(caplog)) == instructions.MOST_LINES
     tasks.heartbeat(message)
     assert f" of {identity}" in logged(caplog)[-1]
     assert len(notices(identity)) == 1
-    monkeypatch.setattr(refusals, "WINDOW_SECONDS", 0.0)
+    monkeypatch.setattr(instructions, "WINDOW_SECONDS", 0.0)
     tasks.heartbeat(heartbeat(bad))
     assert "5 refusals before it were not logged" in logged(caplog)[-1]
 

@@ -3,7 +3,7 @@
 import pytest
 from django.db import DataError, Error, InternalError, OperationalError, ProgrammingError
 
-from foundation.database.in_hand import record_in_hand
+from foundation.database.writes import record_in_hand
 
 pytestmark = pytest.mark.django_db
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from governance.activation import gate as gate_types
 from governance.activation import gates
 from governance.activation.activation import activate, planned
 from releases import policy
@@ -96,7 +95,7 @@ def test_the_signature_policy_applies_to_activations(owner: Tenant, signer: str)
         else:
             assert activate(release, actor="user:test").release_id == release.pk
         judged = gates.judge(planned(release))
-        warned = [gate for gate in judged if gate.name == "signatures" and gate.verdict is not gate_types.Verdict.MET]
+        warned = [gate for gate in judged if gate.name == "signatures" and gate.verdict is not gates.Verdict.MET]
         assert bool(warned) is (signer == "old" or (required != "off" and signer != "ci"))
 
 

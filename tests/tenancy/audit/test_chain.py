@@ -15,8 +15,8 @@ from releases import policy
 from tenancy import audit
 from tenancy.audit import chain
 from tenancy.audit.acts import Act
-from tenancy.audit.origin import Origin, serving
 from tenancy.models import AuditEntry, AuditHead, Tenant
+from tenancy.origin import Origin, serving
 from tests import making
 from tests.concurrency.racing import race, results_of
 from tests.concurrency.sessions import locked, stopped_at_row

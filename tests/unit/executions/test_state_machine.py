@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executions.models.states import DUE, MOVES, TERMINAL, State, legal
-from foundation.database.guarded_update import sources
+from foundation.database.writes import sources
 from foundation.scheduling.retry import RetryPolicy
 from releases.models.pipeline import LONGEST_RETRY_DELAY
 from tests.cases import cases

@@ -10,7 +10,7 @@ from executions.lifecycle import rest_calls
 from executions.models import Execution, Interaction, Worker
 from executions.state_machine.moves import Claim
 from executions.submission import admission
-from executions.transports.rest import capabilities, transport
+from executions.transports.rest import calls, capabilities
 from executions.transports.rest.workers import register
 from executions.workers.registry import REST
 from releases.models import Release
@@ -66,7 +66,7 @@ class Flow:
         called = 0
         while claims := making.claimed(self.owner):
             assert {claim.protocol for claim in claims} == {REST}
-            assert transport.send(claims) == []
+            assert calls.send_claims(claims) == []
             for claim in claims:
                 assert self.call(claim)
                 called += 1

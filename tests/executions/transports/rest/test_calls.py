@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 
 from executions.lifecycle import sweep
 from executions.models import DeadLetter, Execution, Interaction, Worker
-from executions.transports.rest import calls, wire_forms
+from executions.transports.rest import calls, messages
 from executions.workers.tenant_keys import current_key, start_key
 from foundation.http.address_guard import TargetRefused
 from governance.campaigns.selection import Filters, matching
@@ -212,7 +212,7 @@ def test_unknown_members_are_accepted_and_counted(flow: Flow, caplog: pytest.Log
     assert made.status == "SUCCEEDED"
     assert (count("result"), count("capabilities")) == (before[0] + 2, before[1] + 1)
     assert caplog.messages[-1:] == [f"Ignored the unknown member '{name}' of a REST worker's result"]
-    assert wire_forms.outputs(made.pk) == [TypedPayload.model_validate(OUTPUT)]
+    assert messages.outputs(made.pk) == [TypedPayload.model_validate(OUTPUT)]
 
 
 @cases(

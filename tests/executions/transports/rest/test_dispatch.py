@@ -10,9 +10,9 @@ import pytest
 
 from executions.lifecycle import outcome, provenance, rest_calls
 from executions.models import WireForm, Worker
-from executions.transports.rest import calls, transport, wire_forms
-from executions.transports.rest.commands import payload_of
-from executions.transports.rest.transport import CALL_TASK
+from executions.transports.rest import calls, messages
+from executions.transports.rest.calls import CALL_TASK
+from executions.transports.rest.messages import payload_of
 from foundation.scheduling import places
 from tests import making
 from tests.cases import cases
@@ -82,7 +82,7 @@ def test_the_signed_path_is_that_after_the_base_url(flow: Flow, settings: Any) -
 def test_a_redelivered_or_invented_message_makes_no_call(flow: Flow) -> None:
     made = submit(flow)
     claim = flow.claim(lease_seconds=1)
-    assert transport.send([claim]) == []
+    assert calls.send_claims([claim]) == []
     assert not flow.call(replace(claim, lease_token=uuid.uuid4()))
     next(each_death(lambda: flow.call(claim), text="json_to_recordset"))
     made.refresh_from_db()
@@ -157,7 +157,7 @@ def test_the_outputs_of_a_dropped_outcome_are_not_stored(flow: Flow) -> None:
     claim = flow.claim()
     group = OutcomeGroup(worker_id="another", outcomes=[making.outcome_of(claim)])
     assert outcome.record(flow.release.identity, group) == 1
-    wire_forms.keep_result(made.pk, [natural("late")], version=claim.version)
+    messages.keep_result(made.pk, [natural("late")], version=claim.version)
     assert not WireForm.objects.filter(pk=made.pk).exists()
 
 

@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executions.questions.building import edited, form_of, with_problems
-from executions.questions.filling import data_of
+from executions.questions.filling import data_of, value_of
 from executions.questions.parts import Part, Problem
-from executions.questions.reading import value_of
 from tests.cases import cases
 from tests.unit.wire.comparison.releases import named, scalar
 from wire.comparison.type_shapes import Types

@@ -1,0 +1,277 @@
+"""REST: lists interactions, and completes them with responses."""
+
+import uuid
+from typing import Any, ClassVar
+
+from django.db.models import QuerySet
+from django.urls import path, reverse
+from django_filters import rest_framework as filters
+from drf_spectacular.utils import extend_schema, extend_schema_field
+from rest_framework import serializers
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from executions import errors
+from executions.awaits import claims
+from executions.awaits import interactions as answering
+from executions.awaits.interactions import Completion
+from executions.models import IS_CLAIMED, Interaction
+from foundation.api.fields import Flag, Identifier, StrictSerializer, Text, Uuid
+from foundation.api.filters import FlagFilter
+from tenancy.api import permissions
+from tenancy.api.operations import listing, operation, refuses
+from tenancy.api.tenant_view import TenantView
+from tenancy.audit.acts import Act, declares
+from tenancy.roles import Scope
+from wire.resume_token import LONGEST
+
+PENDING = "pending"
+PAYLOAD_HELP = "Null if the token has neither of the scopes `payloads:read` and `interactions:complete`."
+REFUSALS = (
+    errors.ResumeTokenInvalid,
+    errors.InteractionUnknown,
+    errors.AwaitTimedOut,
+    errors.InteractionClosed,
+    errors.AnswerInvalid,
+)
+RESPONSE_HELP = (
+    "Any JSON of the contract's type. If the await takes many items in one interaction, this is an array of them."
+)
+
+
+class CompleteRequest(StrictSerializer):
+    """A response to an interaction, which is identified in one way, or in several that agree."""
+
+    schema_rules: ClassVar = {
+        "anyOf": [
+            {"required": [name], "properties": {name: {"type": "string"}}}
+            for name in ("interactionId", "correlationId", "resumeToken")
+        ]
+    }
+
+    interactionId = Uuid(required=False, allow_null=True, default=None, source="interaction_id")
+    correlationId = Identifier(max_length=200, required=False, allow_null=True, default=None, source="correlation_id")
+    resumeToken = Text(max_length=LONGEST, required=False, allow_null=True, default=None, source="resume_token")
+    response = serializers.JSONField(allow_null=True, help_text=RESPONSE_HELP)
+    note = Text(
+        max_length=claims.LONGEST_NOTE,
+        required=False,
+        allow_blank=True,
+        default="",
+        help_text="For people. It is stored with the response, and the pipeline does not get it.",
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if all(attrs[name] is None for name in ("interaction_id", "correlation_id", "resume_token")):
+            raise serializers.ValidationError(
+                {"interactionId": serializers.ErrorDetail("or correlationId or resumeToken is required", "required")}
+            )
+        return attrs
+
+
+class ClaimRequest(StrictSerializer):
+    takeOver = Flag(
+        required=False,
+        default=False,
+        source="take_over",
+        help_text="Take over the claim of another caller, which otherwise is an error.",
+    )
+
+
+class DelegateRequest(ClaimRequest):
+    to = Text(max_length=150, help_text="The user name of a member of the tenant whose role may respond.")
+    note = Text(max_length=claims.LONGEST_NOTE, required=False, allow_blank=True, default="")
+
+
+class ResumeRequest(StrictSerializer):
+    resumeToken = Text(max_length=LONGEST)
+    response = serializers.JSONField(allow_null=True, help_text=RESPONSE_HELP)
+    actor = Identifier(
+        max_length=150,
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="Who responds, as the caller knows them.",
+    )
+
+
+class InteractionView(serializers.Serializer[Interaction]):
+    interactionId = serializers.UUIDField(source="id")
+    correlationId = serializers.CharField(source="correlation_id")
+    executionId = serializers.UUIDField(source="execution_id")
+    pipelineId = serializers.CharField(source="execution.pipeline_id")
+    stepId = serializers.CharField(source="step_id")
+    stepIndex = serializers.IntegerField(source="step_index")
+    itemIndex = serializers.IntegerField(source="item_index", allow_null=True)
+    outputType = serializers.CharField(source="output_type")
+    status = serializers.ChoiceField(choices=Interaction.Status.choices)
+    request = serializers.JSONField(help_text=f"The request of the execution. {PAYLOAD_HELP}")
+    assignee = serializers.CharField(allow_null=True)
+    group = serializers.CharField(allow_null=True)
+    transport = serializers.CharField()
+    transportMetadata = serializers.DictField(source="transport_metadata", child=serializers.CharField())
+    deadline = serializers.DateTimeField()
+    response = serializers.JSONField(
+        help_text=f"The first response. Later ones have no effect. {PAYLOAD_HELP}", allow_null=True
+    )
+    actor = serializers.CharField(allow_null=True)
+    completedAt = serializers.DateTimeField(source="completed_at", allow_null=True)
+    note = serializers.CharField(allow_null=True, help_text="The note of the actor, for people.")
+    channel = serializers.ChoiceField(
+        choices=Interaction.Channel.choices,
+        allow_null=True,
+        help_text="How the response came. Null for timers, and if the worker reported the response.",
+    )
+    claimedBy = serializers.CharField(
+        source="claimed_by", allow_null=True, help_text="Who last claimed it. Others may respond all the same."
+    )
+    claimedUntil = serializers.DateTimeField(
+        source="claimed_until", allow_null=True, help_text="The claim has run out if this time has passed."
+    )
+    delegate = serializers.CharField(allow_null=True, help_text="To whom it was passed on last.")
+    dispatchAttempts = serializers.IntegerField(source="dispatch_attempts")
+    lastDispatchError = serializers.CharField(source="last_dispatch_error")
+    createdAt = serializers.DateTimeField(source="created_at")
+    updatedAt = serializers.DateTimeField(source="updated_at")
+    links = serializers.SerializerMethodField()
+
+    def to_representation(self, instance: Interaction) -> dict[str, Any]:
+        shown = super().to_representation(instance)
+        permissions.withhold(["request", "response"], shown, self.context, Scope.ANSWER)
+        return shown
+
+    @extend_schema_field(
+        {
+            "type": "object",
+            "required": ["self", "execution"],
+            "properties": {
+                "self": {"type": "string", "format": "uri"},
+                "execution": {"type": "string", "format": "uri"},
+            },
+        }
+    )
+    def get_links(self, interaction: Interaction) -> dict[str, str]:
+        request: Request = self.context["request"]
+        names = {"self": ("api:interaction", interaction.pk), "execution": ("api:execution", interaction.execution_id)}
+        slug = interaction.tenant.slug
+        return {key: request.build_absolute_uri(reverse(name, args=(slug, pk))) for key, (name, pk) in names.items()}
+
+
+class CompletionView(serializers.Serializer[Completion]):
+    """A completed interaction. For a `duplicate`, the response and the actor are the first ones."""
+
+    interactionId = serializers.UUIDField(source="interaction.id")
+    executionId = serializers.UUIDField(source="interaction.execution_id")
+    stepId = serializers.CharField(source="interaction.step_id")
+    status = serializers.ChoiceField(choices=Interaction.Status.choices, source="interaction.status")
+    response = serializers.JSONField(source="interaction.response", allow_null=True)
+    actor = serializers.CharField(source="interaction.actor")
+    completedAt = serializers.DateTimeField(source="interaction.completed_at")
+    duplicate = serializers.BooleanField()
+
+
+class InteractionFilter(filters.FilterSet):
+    status = filters.ChoiceFilter(
+        choices=[(PENDING, "waits for a response"), *((value, value) for value in Interaction.Status.values)],
+        method="by_status",
+        help_text="`pending` selects all interactions that wait for a response.",
+    )
+    assignee = filters.CharFilter()
+    group = filters.CharFilter()
+    stepId = filters.CharFilter(field_name="step_id")
+    transport = filters.CharFilter()
+    pipelineId = filters.CharFilter(field_name="execution__pipeline_id")
+    executionId = filters.UUIDFilter(field_name="execution_id")
+    claimed = FlagFilter(method="by_claim", help_text="Whether a claim lasts now. Only open interactions are claimed.")
+    claimedBy = filters.CharFilter(
+        method="by_claimant", help_text="Who has a claim that lasts now, such as `user:eva` or `token:bot`."
+    )
+
+    def by_claim(self, rows: QuerySet[Interaction], name: str, value: bool) -> QuerySet[Interaction]:
+        return rows.filter(IS_CLAIMED if value else ~IS_CLAIMED)
+
+    def by_claimant(self, rows: QuerySet[Interaction], name: str, value: str) -> QuerySet[Interaction]:
+        return rows.filter(IS_CLAIMED, claimed_by=value)
+
+    def by_status(self, rows: QuerySet[Interaction], name: str, value: str) -> QuerySet[Interaction]:
+        return rows.filter(status__in=Interaction.OPEN if value == PENDING else [value])
+
+
+@listing("interactions", Interaction, InteractionView, InteractionFilter, ordering=("deadline", "created_at", "id"))
+def interactions(view: TenantView) -> Any:
+    """The interactions of the tenant's executions, nearest deadline first."""
+    return answering.interactions(view.tenant)
+
+
+@operation("interactions", "interaction", InteractionView, method="GET")
+@refuses(errors.InteractionUnknown)
+def one_interaction(view: TenantView, interaction_id: uuid.UUID) -> Any:
+    """One interaction with its request, assignee, deadline, and response."""
+    return answering.interaction(view.tenant, interaction_id)
+
+
+@operation("interactions", "completeInteraction", CompletionView, body=CompleteRequest)
+@declares(Act.INTERACTION_ANSWER, Scope.ANSWER)
+@refuses(*REFUSALS, errors.CorrelationAmbiguous)
+def complete_interaction(view: TenantView, **body: Any) -> Any:
+    """Complete an interaction. The first response is recorded. A repeated request returns it as a duplicate."""
+    return answering.complete(view.tenant, actor=view.actor, **body)
+
+
+@operation("interactions", "claimInteraction", InteractionView, body=ClaimRequest)
+@declares(Act.INTERACTION_CLAIM, Scope.ANSWER)
+@refuses(errors.InteractionUnknown, errors.InteractionClosed, errors.InteractionClaimed)
+def claim_interaction(view: TenantView, interaction_id: uuid.UUID, take_over: bool) -> Any:
+    """Say that the caller is working on an interaction, for 30 minutes. A repeated claim starts them again.
+
+    A claim is for people: it keeps no client from responding. The body is optional.
+    """
+    return claims.claim(view.tenant, interaction_id, actor=view.actor, take_over=take_over)
+
+
+@operation("interactions", "releaseInteraction", InteractionView)
+@declares(Act.INTERACTION_RELEASE, Scope.ANSWER)
+@refuses(errors.InteractionUnknown, errors.InteractionClosed, errors.InteractionNotClaimed)
+def release_interaction(view: TenantView, interaction_id: uuid.UUID) -> Any:
+    """End the caller's claim."""
+    return claims.release(view.tenant, interaction_id, actor=view.actor)
+
+
+@operation("interactions", "delegateInteraction", InteractionView, body=DelegateRequest)
+@declares(Act.INTERACTION_DELEGATE, Scope.ANSWER)
+@refuses(errors.InteractionUnknown, errors.DelegateUnknown, errors.InteractionClosed, errors.InteractionClaimed)
+def delegate_interaction(view: TenantView, interaction_id: uuid.UUID, **body: Any) -> Any:
+    """Pass an interaction on to a member of the tenant, and end its claim."""
+    return claims.delegate(view.tenant, interaction_id, actor=view.actor, **body)
+
+
+@extend_schema(tags=["interactions"])
+class Resume(APIView):
+    """The only call without a bearer token. The resume token permits one response before the deadline."""
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+    refusals: ClassVar = {"POST": REFUSALS}
+
+    @extend_schema(operation_id="resume", request=ResumeRequest, responses=CompletionView, auth=[])
+    def post(self, request: Request) -> Response:
+        """Complete an interaction with a resume token, as the receiver of a webhook does."""
+        body = ResumeRequest.validated(request.data)
+        completion = answering.resume(
+            body["resumeToken"],
+            response=body["response"],
+            actor=f"resume-token:{body['actor']}" if body["actor"] else "resume-token",
+        )
+        return Response(CompletionView(completion).data)
+
+
+urlpatterns = [
+    path("interactions", interactions, name="interactions"),
+    path("interactions/complete", complete_interaction, name="interaction-complete"),
+    path("interactions/<uuid:interaction_id>/claim", claim_interaction, name="interaction-claim"),
+    path("interactions/<uuid:interaction_id>/release", release_interaction, name="interaction-release"),
+    path("interactions/<uuid:interaction_id>/delegate", delegate_interaction, name="interaction-delegate"),
+    path("interactions/<uuid:interaction_id>", one_interaction, name="interaction"),
+]

@@ -1,0 +1,284 @@
+"""Questions: the list of open interactions, and the pages that show, claim, pass on and answer one."""
+
+import uuid
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import Case, JSONField, Q, QuerySet, When
+from django.db.models.expressions import RawSQL
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from executions.awaits import claims, filters, interactions
+from executions.awaits.answer_form import AnswerForm, require_text
+from executions.console.payloads import bounded_json, tenants_shown
+from executions.models import Interaction
+from executions.questions.readable import person, readable, telling_fields
+from foundation.admin.columns import badge, column, moment, timed
+from foundation.errors import CoordinatorError
+from releases.admin.filters import PipelineFilter
+from tenancy import members
+from tenancy.access import actor, tenants_of
+from tenancy.admin.base import LongList, problem_of, serves
+from tenancy.admin.lists import TenantFilter
+from tenancy.audit.acts import Act
+from tenancy.roles import Scope
+from wire.documents.contract import TIMER
+
+Status = Interaction.Status
+STATUSES = {
+    Status.WAITING.value: ("open", "warning"),
+    Status.DISPATCHING.value: ("open, being sent", "info"),
+    Status.DISPATCHED.value: ("open", "warning"),
+    Status.COMPLETED.value: ("answered", "success"),
+    Status.FAILED.value: ("not delivered", "danger"),
+    Status.TIMED_OUT.value: ("not answered in time", "danger"),
+    Status.CANCELLED.value: ("withdrawn", "default"),
+}
+"""Each status in words, with its colour."""
+MOST_NEXT = 200
+"""How many of the questions with the nearest deadlines are candidates for the next one."""
+MOST_MEMBERS = 200
+LONGEST_NAME = 150
+# The short scalars of a request. Requests may be large, so the database picks them.
+SHORT_MEMBERS = """
+CASE jsonb_typeof(executions_interaction.request) WHEN 'object' THEN (
+    SELECT jsonb_object_agg(key, value) FROM (
+        SELECT key, value FROM jsonb_each(executions_interaction.request)
+        WHERE jsonb_typeof(value) IN ('string', 'number', 'boolean') AND length(value::text) <= 200 LIMIT 50) m)
+END
+"""
+
+
+@admin.register(Interaction)
+class InteractionAdmin(LongList):
+    list_display = ("question", "request_fields", "pipeline", "tenant", "due", "claim", "addressee", "state")
+    list_filter = (
+        filters.ClaimFilter,
+        filters.StatusFilter,
+        PipelineFilter.at("execution__pipeline_id"),
+        filters.StepFilter,
+        filters.DeadlineFilter,
+        filters.AssigneeFilter,
+        filters.GroupFilter,
+        filters.TransportFilter,
+        TenantFilter,
+    )
+    search_fields = ("execution__id",)
+    search_help_text = "The id of the question or of its execution, or the correlation id, in full"
+    ordering = ("deadline", "created_at", "id")
+    empty = (
+        "A pipeline asks a question with an await. Questions appear here when an execution reaches one, the nearest "
+        "deadline first. If you filter the list, clear the filters to see the others."
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Interaction]:
+        rows: QuerySet[Interaction] = super().get_queryset(request).select_related("tenant", "execution")
+        payloads = ("execution__input", "execution__result", "execution__progress", "request", "response")
+        short = RawSQL(SHORT_MEMBERS, (), output_field=JSONField())  # noqa: S611  # nosec B611 - a constant
+        members = When(tenant__in=tenants_shown(request, Scope.ANSWER), then=short)
+        return rows.defer(*payloads).annotate(members=Case(members, output_field=JSONField()))
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Interaction], search_term: str
+    ) -> tuple[QuerySet[Interaction], bool]:
+        """Search by complete ids, which have indexes."""
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        try:
+            searched = uuid.UUID(term)
+        except ValueError:
+            return queryset.filter(correlation_id=term), False
+        named = Q(pk=searched) | Q(execution=searched) | Q(correlation_id=str(searched))
+        return queryset.filter(named), False
+
+    @column("Question")
+    def question(self, interaction: Interaction) -> str:
+        return str(interaction)
+
+    @column("Request", empty="-")
+    def request_fields(self, interaction: Any) -> SafeString | None:
+        fields = telling_fields(interaction.members or {})
+        lines = format_html_join("", '<div><span class="dc-quiet">{}:</span> {}</div>', fields)
+        return format_html('<div class="dc-lines">{}</div>', lines) if lines else None
+
+    @column("Pipeline and execution")
+    def pipeline(self, interaction: Interaction) -> SafeString:
+        execution = interaction.execution
+        name = execution.execution_key or f"…{str(execution.pk)[-8:]}"
+        return format_html('<div class="dc-lines">{}<div class="dc-quiet">{}</div></div>', execution.pipeline_id, name)
+
+    @badge("Status", dict(STATUSES.values()))
+    def state(self, interaction: Interaction) -> str:
+        return STATUSES[interaction.status][0]
+
+    @column("Deadline")
+    def due(self, interaction: Interaction) -> SafeString | None:
+        due = timed(interaction.deadline)
+        overdue = interaction.status in Interaction.OPEN and interaction.deadline <= timezone.now()
+        return format_html('<strong class="dc-alarm">Overdue</strong> {}', due) if overdue else due
+
+    @column("Claimed by", empty="-")
+    def claim(self, interaction: Interaction) -> str | None:
+        return person(interaction.claimed_by) if interaction.claimed_by and is_claimed(interaction) else None
+
+    @column("For", empty="-")
+    def addressee(self, interaction: Interaction) -> str | None:
+        to = person(interaction.delegate) if interaction.delegate else interaction.assignee
+        return ", ".join(filter(None, (to, interaction.group))) or None
+
+    def show(self, request: HttpRequest, row: Interaction) -> HttpResponse:
+        """Show the question. The claimant's visit renews the claim."""
+        if request.method == "GET" and row.claimed_by == actor(request.user) and self.may(request, Scope.ANSWER, row):
+            claims.renew(row, actor=actor(request.user))
+        return self._shown(request, row)
+
+    # --- claims ---------------------------------------------------------------------------------------
+
+    @serves("<uuid:object_id>/claim/", Act.INTERACTION_CLAIM, Scope.ANSWER, name="claim")
+    def claim_page(self, request: HttpRequest, row: Interaction) -> HttpResponse:
+        claim = partial(claims.claim, take_over=bool(request.POST.get("take_over")))
+        return self._act(request, row, claim, "You have claimed the question. Others see that you are working on it.")
+
+    @serves("<uuid:object_id>/release/", Act.INTERACTION_RELEASE, Scope.ANSWER, name="release")
+    def release_page(self, request: HttpRequest, row: Interaction) -> HttpResponse:
+        return self._act(request, row, claims.release, "You have released the question.")
+
+    @serves("<uuid:object_id>/delegate/", Act.INTERACTION_DELEGATE, Scope.ANSWER, name="delegate")
+    def delegate_page(self, request: HttpRequest, row: Interaction) -> HttpResponse:
+        to, take_over = request.POST.get("to", "").strip(), bool(request.POST.get("take_over"))
+        note = request.POST.get("note", "").replace("\r\n", "\n")
+
+        def delegate(*names: Any, actor: str) -> None:
+            require_text(to, "to", LONGEST_NAME)
+            require_text(note, "note", claims.LONGEST_NOTE)
+            claims.delegate(*names, actor=actor, to=to, note=note, take_over=take_over)
+
+        return self._act(request, row, delegate, f"The question is delegated to {to}.")
+
+    def _act(self, request: HttpRequest, row: Interaction, act: Callable[..., Any], done: str) -> HttpResponse:
+        """Perform an act, which gets the tenant and the id of the question, and show the question again."""
+        if request.method == "POST":
+            try:
+                act(row.tenant, row.pk, actor=actor(request.user))
+            except CoordinatorError as error:
+                return self._shown(request, self.row_or_404(request, row.pk), error=error)
+            messages.success(request, done)
+        return redirect("admin:executions_interaction_change", row.pk)
+
+    # --- answers --------------------------------------------------------------------------------------
+
+    @serves("<uuid:object_id>/answer/", Act.INTERACTION_ANSWER, Scope.ANSWER)
+    def answer(self, request: HttpRequest, row: Interaction) -> HttpResponse:
+        """Submit the answer of the form, or the JSON. A rejected answer stays in the form."""
+        if request.method != "POST":
+            return redirect("admin:executions_interaction_change", row.pk)
+        found = interactions.interaction(row.tenant, row.pk)
+        form = AnswerForm.submitted(found, request.POST.dict())
+        if form.is_edit:
+            return self._shown(request, row, form=form)
+        try:
+            completion = interactions.complete(
+                row.tenant,
+                interaction_id=row.pk,
+                response=form.response(),
+                actor=actor(request.user),
+                channel=Interaction.Channel.PAGE,
+                note=form.note,
+                unless_claimed=not form.take_over,
+            )
+        except CoordinatorError as error:
+            rest = form.place(error)
+            return self._shown(request, self.row_or_404(request, row.pk), form=form, error=error, problems=rest)
+        self._tell(request, completion)
+        following = self._next(request, row) if form.then_next else row
+        if following is None:
+            messages.info(request, "No other open question is waiting for you.")
+            return redirect("admin:executions_interaction_changelist")
+        return redirect("admin:executions_interaction_change", following.pk)
+
+    def _tell(self, request: HttpRequest, completion: interactions.Completion) -> None:
+        if completion.duplicate:
+            first = completion.interaction
+            messages.warning(
+                request, f"{first.actor} answered first, at {moment(first.completed_at)}. That answer counts."
+            )
+        else:
+            messages.success(
+                request, "Your answer was accepted. The execution continues when all its questions are answered."
+            )
+
+    def _next(self, request: HttpRequest, row: Interaction) -> Interaction | None:
+        """Return the open question that the person may answer and no other has claimed, same pipeline first."""
+        rows = Interaction.objects.filter(tenant__in=list(tenants_of(request.user, Scope.ANSWER)))
+        free = Q(claimed_until=None) | Q(claimed_until__lte=timezone.now()) | Q(claimed_by=actor(request.user))
+        open_rows = rows.filter(free, status__in=Interaction.OPEN).exclude(transport=TIMER).exclude(pk=row.pk)
+        nearest = open_rows.order_by("deadline", "created_at", "id").select_related("execution")
+        few = nearest.only("pk", "execution__pipeline_id")[:MOST_NEXT]
+        return min(few, key=lambda each: each.execution.pipeline_id != row.execution.pipeline_id, default=None)
+
+    # --- the page -------------------------------------------------------------------------------------
+
+    def _shown(
+        self,
+        request: HttpRequest,
+        row: Interaction,
+        *,
+        form: AnswerForm | None = None,
+        error: CoordinatorError | None = None,
+        problems: list[Any] | None = None,
+    ) -> HttpResponse:
+        found = interactions.interaction(row.tenant, row.pk)
+        waits = found.status in Interaction.OPEN
+        answerable = waits and found.transport != TIMER
+        may_answer = self.may(request, Scope.ANSWER, found)
+        may_read = may_answer or self.may(request, Scope.PAYLOADS, found)
+        me = actor(request.user)
+        problem = problem_of(error) if error else None
+        if problem and problems is not None:
+            problem["errors"] = problems
+        completed = found.status == Status.COMPLETED and may_read
+        return self.page(
+            request,
+            "executions/interaction.html",
+            status=error.status if error else 200,
+            title=f"{found} of {found.execution.pipeline_id}",
+            original=found,
+            interaction=found,
+            execution=found.execution,
+            state=self.state(found),
+            variant=STATUSES[found.status][1],
+            waits=waits,
+            overdue=waits and found.deadline <= timezone.now(),
+            answerable=answerable,
+            may_answer=may_answer,
+            may_read=may_read,
+            form=form or (AnswerForm.fresh(found) if answerable and may_answer else None),
+            draft=form.draft if form else "",
+            items=found.unit.expected_items,
+            request_fields=readable(found.request) if may_read else None,
+            question=bounded_json(found.request) if may_read else None,
+            answer_fields=readable(found.response) if completed else None,
+            answered=bounded_json(found.response) if completed else None,
+            claimed=is_claimed(found),
+            answered_by=person(found.actor or ""),
+            claimant=person(found.claimed_by or ""),
+            mine=is_claimed(found) and found.claimed_by == me,
+            delegate=person(found.delegate or ""),
+            members=members.names(found.tenant, Scope.ANSWER)[:MOST_MEMBERS] if answerable and may_answer else (),
+            events=found.events.order_by("-sequence")[:20],
+            longest_note=claims.LONGEST_NOTE,
+            problem=problem,
+        )
+
+
+def is_claimed(interaction: Interaction) -> bool:
+    """True if a claim lasts on an open question."""
+    until = interaction.claimed_until
+    return interaction.status in Interaction.OPEN and until is not None and until > timezone.now()

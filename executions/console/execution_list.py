@@ -1,0 +1,230 @@
+"""What the list of executions is made of: its columns, the form above it, and its download."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from django.contrib import messages
+from django.http import Http404, HttpRequest
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from executions.console.execution_search import SearchRequest
+from executions.console.filters import NEWEST, STATE_VARIANTS
+from executions.models import TERMINAL_VALUES, DeadLetter, Execution
+from executions.search import columns
+from executions.search.conditions import STATUSES
+from foundation.admin.columns import badge, column, copyable
+from foundation.api.streaming import streamed_file
+from foundation.errors import CoordinatorError
+from foundation.exports import FORMATS
+from releases.admin.filters import CHOICES_SHOWN
+from releases.models import Pipeline, Release
+from tenancy.admin.base import ReadOnlyAdmin, serves
+from tenancy.admin.lists import text, time
+
+HEAD = 23
+"""How many characters of an id are hidden from view: those that it shares with ids of about the same time."""
+
+
+class ExecutionColumns:
+    """One method for each column, named as in METHODS."""
+
+    METHODS: ClassVar = {
+        "id": "identifier",
+        "key": "key",
+        "status": "state",
+        "pipeline": "pipeline",
+        "release": "release_name",
+        "error": "error",
+        "step": "step",
+        "duration": "duration",
+        "submitted": "submitted",
+        "finished": "finished",
+        "attempts": "retries",
+        "tags": "tag_list",
+        "by": "by",
+        "smoke": "smoke_test",
+        "tenant": "tenant",
+    }
+
+    pipeline = text("Pipeline", "pipeline_id")
+    release_name = text("Release", "release_version")
+    by = text("Submitted by", "submitted_by")
+    submitted = time("Submitted", "created_at")
+    finished = time("Finished", "finished_at", empty="-")
+    retries = text("Retries", "attempt")
+
+    @column("Select")
+    def select(self, execution: Execution) -> SafeString:
+        return format_html(
+            '<input type="checkbox" name="execution" value="{0}" aria-label="Select {0}" class="dc-select">',
+            execution.pk,
+        )
+
+    @column("Execution")
+    def identifier(self, execution: Execution) -> SafeString:
+        key = str(execution.pk)
+        link = format_html(
+            '<a class="dc-link dc-mono dc-id" href="{}" title="{}"><span>{}</span>{}</a>',
+            execution.address,  # type: ignore[attr-defined]  # the list sets it
+            key,
+            key[:HEAD],
+            key[HEAD:],
+        )
+        return copyable(link, f"Copy the id {key}")
+
+    @column("Key")
+    def key(self, execution: Execution) -> SafeString:
+        key = execution.execution_key
+        return copyable(format_html("<span>{}</span>", key), f"Copy the key {key}")
+
+    @badge("Status", STATE_VARIANTS)
+    def state(self, execution: Execution) -> str:
+        return execution.shown_status
+
+    @badge("Kind", {"smoke test": "info"}, empty="")
+    def smoke_test(self, execution: Execution) -> str | None:
+        return "smoke test" if execution.smoke else None
+
+    @column("Error", empty="-")
+    def error(self, execution: Execution) -> SafeString | None:
+        if execution.error_code is None:
+            return None
+        message = execution.message  # type: ignore[attr-defined]  # the list sets it; empty if it may not be read
+        return format_html('<span title="{}">{}</span>', message, execution.error_code)
+
+    @column("Step", empty="-")
+    def step(self, execution: Execution) -> int | None:
+        return columns.step(execution)
+
+    @column("Duration")
+    def duration(self, execution: Execution) -> str:
+        if execution.status in TERMINAL_VALUES:
+            return spelled(execution.finished_at - execution.created_at)  # type: ignore[operator]  # it has ended
+        return f"{spelled(timezone.now() - execution.created_at)} so far"
+
+    @column("Tags", empty="-")
+    def tag_list(self, execution: Execution) -> SafeString | None:
+        tags = ((tag,) for tag in execution.tags or ())
+        return format_html_join(" ", '<span class="dc-tag">{}</span>', tags) or None
+
+
+def spelled(length: timedelta) -> str:
+    """Return a duration in its two largest units: "850 ms", "12.3 s", "3 min 20 s", "2 h 5 min", "3 d 4 h"."""
+    seconds = max(length.total_seconds(), 0)
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{int(seconds * 10) / 10:g} s"
+    minutes, rest = divmod(int(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"
+
+
+RELEASES_SHOWN = 100
+TIME_SPANS = ("15m", "1h", "24h", "7d")
+LABELS = {
+    "status": "Status",
+    "pipeline": "Pipeline",
+    "release": "Release",
+    "error": "Error code",
+    "step": "Step",
+    "since": "Submitted since",
+    "until": "Submitted before",
+    "ended": "Ended since",
+    "tag": "Tag",
+    "by": "Submitted by",
+    "stranded": "Waits for a worker",
+    "smoke": "Smoke tests",
+    "group": "Failure group",
+    "tenant": "Tenant",
+}
+HINTS = {"step": "2", "tag": "customer=42", "by": "me", "since": "2h", "until": "2026-01-31 14:00", "ended": "15m"}
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One condition. It has either `choices` or `suggestions`."""
+
+    name: str
+    value: str
+    error: str
+    choices: Sequence[tuple[str, str]] = ()
+    suggestions: Sequence[str] = ()
+
+    @property
+    def label(self) -> str:
+        return LABELS[self.name]
+
+    @property
+    def hint(self) -> str:
+        return HINTS.get(self.name, "All")
+
+
+def fields(requested: SearchRequest) -> Iterator[Field]:
+    """Yield the fields with their values, errors, and what can be chosen."""
+    errors = {each["field"]: each["message"] for each in requested.problem.errors} if requested.problem else {}
+    choices: dict[str, Sequence[tuple[str, str]]] = {
+        "status": list(STATUSES.items()),
+        "stranded": [("yes", "No worker may run it"), ("no", "Not stranded")],
+        "smoke": [("yes", "Only smoke tests"), ("no", "No smoke tests")],
+        "tenant": [(each.slug, each.slug) for each in requested.tenants],
+    }
+    suggestions: dict[str, Sequence[str]] = {
+        "pipeline": _pipelines(requested),
+        "release": _releases(requested),
+        "error": _error_codes(requested),
+        **dict.fromkeys(("since", "until", "ended"), TIME_SPANS),
+        "by": ("me",),
+    }
+    for name in LABELS:
+        value, error = requested.values[name], errors.get(name, "")
+        if (name == "tenant" and len(requested.tenants) < 2) or (name == "group" and not value):
+            continue  # the page of a failure group sets the condition
+        yield Field(name, value, error, choices.get(name, ()), suggestions.get(name, ()))
+
+
+def columns_of(requested: SearchRequest) -> list[tuple[str, str, bool]]:
+    """Return the name and label of each column that can be chosen, and whether it is shown."""
+    return [(name, label, name in requested.columns) for name, (label, _) in columns.COLUMNS.items() if name != "id"]
+
+
+def _pipelines(requested: SearchRequest) -> list[str]:
+    rows = Pipeline.objects.filter(tenant__in=requested.tenants).order_by("pipeline_id")
+    return list(rows.values_list("pipeline_id", flat=True).distinct()[:CHOICES_SHOWN])
+
+
+def _releases(requested: SearchRequest) -> list[str]:
+    rows = Release.objects.filter(pipeline__tenant__in=requested.tenants).order_by("-pk")
+    if requested.search.pipeline_id:
+        rows = rows.filter(pipeline__pipeline_id=requested.search.pipeline_id)
+    return list(dict.fromkeys(rows.values_list("release_version", flat=True)[:RELEASES_SHOWN]))
+
+
+def _error_codes(requested: SearchRequest) -> list[str]:
+    newest = DeadLetter.objects.filter(tenant__in=requested.tenants).order_by("-id")
+    return sorted(set(newest.values_list("error_code", flat=True)[:NEWEST]))
+
+
+@serves("export/<str:form>/")
+def export(pages: ReadOnlyAdmin, request: HttpRequest, form: str) -> HttpResponseBase:
+    """Download what the query of the address selects. A problem is shown on the list."""
+    if not pages.has_view_permission(request) or form not in FORMATS:
+        raise Http404
+    requested = SearchRequest.of(request)
+    try:
+        if requested.problem:
+            raise requested.problem
+        lines: Any = columns.lines(requested.rows(), requested.columns, form)
+        return streamed_file(request, lines, media_type=FORMATS[form], filename=f"executions.{form}")
+    except CoordinatorError as problem:
+        messages.error(request, problem.detail)
+        return redirect(f"{reverse('admin:executions_execution_changelist')}?{requested.query_string}")

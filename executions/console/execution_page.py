@@ -1,0 +1,263 @@
+"""The page of one execution: its state, pin and history, and the requests to re-drive, resubmit or cancel it."""
+
+from typing import Any
+
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils import timezone
+
+from executions.console import execution_comparison, execution_tabs, payloads, provenance
+from executions.console.confirmation import Confirmation, OperatorRequest, confirmed
+from executions.console.filters import STATE_VARIANTS
+from executions.failures import queries as failures
+from executions.holds.holds import holds_of
+from executions.lifecycle.cancellation import cancel
+from executions.lifecycle.queries import links, origin
+from executions.lifecycle.redrive import redrivable, redrive
+from executions.models import DUE_VALUES, TERMINAL_VALUES, Execution, Interaction
+from executions.models.states import OUTCOME_UNKNOWN, TERMINAL, State, legal
+from executions.workers.eligibility import why_stranded
+from foundation.admin.columns import lasting
+from releases.models import Revocation
+from releases.states import Status
+from tenancy.admin.base import LongList, serves
+from tenancy.audit.acts import Act
+from tenancy.roles import Scope
+
+QUESTIONS_SHOWN = 20
+REFRESH_SECONDS = 10
+"""After how many seconds the page of a live execution is drawn again, even if nothing has happened."""
+
+
+class Now:
+    """What is read once for each request: pauses, open questions, and why no worker may run the execution."""
+
+    def __init__(self, execution: Execution) -> None:
+        self.at = timezone.now()
+        self.holds = holds_of(execution)
+        self.stranded = why_stranded(execution.release_id) if execution.status in DUE_VALUES else None
+        self.questions = _open_questions(execution)
+        self.mark = self._mark(execution)
+
+    def _mark(self, execution: Execution) -> str:
+        """Return a string that changes with every change of the page."""
+        lease = int(execution.lease_expires_at.timestamp()) if execution.lease_expires_at else 0
+        paused = "-".join(str(hold.pk) for hold in self.holds)
+        age = (self.at - execution.updated_at).total_seconds() // REFRESH_SECONDS
+        drawn = "" if execution.status in TERMINAL_VALUES else int(age)
+        return f"{execution.event_count}.{lease}.{self.stranded or ''}.{len(self.questions)}.{paused}.{drawn}"
+
+
+def header(execution: Execution, now: Now) -> dict[str, Any]:
+    """Return the context of the header."""
+    state = State(execution.status)
+    activation = execution.release.pipeline.activation
+    return {
+        "execution": execution,
+        "variant": STATE_VARIANTS[execution.shown_status],
+        "over": execution.status in TERMINAL_VALUES,
+        "mark": now.mark,
+        "holds": now.holds,
+        "waits": execution.status in DUE_VALUES,
+        "stranded": now.stranded,
+        "active": activation.release if activation else None,
+        "retired": execution.release.status == Status.RETIRED,
+        "revocation": Revocation.objects.filter(release=execution.release_id).first(),
+        "lasted": lasting((execution.finished_at or now.at) - execution.created_at),
+        "attempts": _attempts(execution),
+        "step": failures.step_now(execution),
+        "origin": origin(execution),
+        "resubmissions": [(link, STATE_VARIANTS.get(link.status, "default")) for link in links(execution)],
+        "questions": now.questions[:QUESTIONS_SHOWN],
+        "more_questions": len(now.questions) > QUESTIONS_SHOWN,
+        "refusals": _refusals(execution, state),
+    }
+
+
+def _refusals(execution: Execution, state: State) -> dict[str, str]:
+    """Return why each act is not possible now; empty if it is possible for the roles that may do it."""
+    ended = "" if legal(state, State.CANCELLED) else "It has ended."
+    redrive = "" if state in redrivable(allow_failed=True) else "Only failed executions can be re-driven."
+    if not redrive and execution.release.status == Status.RETIRED:
+        redrive = "Its release is retired, so it cannot run again. Resubmit it."
+    return {
+        "redrive": redrive,
+        "resubmit": "" if state in TERMINAL else "It must end before it can be resubmitted.",
+        "cancel": ended,
+        "pause": ended,
+    }
+
+
+def _attempts(execution: Execution) -> int:
+    """Return how many attempts have begun. The attempts of lost leases are not counted again."""
+    claims = execution.events.filter(kind="CLAIMED").order_by("-sequence").values_list("data", flat=True)
+    newest = claims.first()
+    return 0 if newest is None else int(newest.get("attempt") or 0) + 1
+
+
+def _open_questions(execution: Execution) -> list[Interaction]:
+    """Return the interactions that it waits for, in the order of the items."""
+    if execution.status != State.WAITING_EXTERNAL:
+        return []
+    rows = Interaction.objects.filter(unit=execution.await_unit_id, status__in=Interaction.OPEN)
+    return list(rows.defer("request", "response").order_by("item_index")[: QUESTIONS_SHOWN + 1])
+
+
+def _facts(execution: Execution) -> list[tuple[str, Any]]:
+    shown = [
+        ("Execution", execution.pk),
+        ("Tenant", execution.tenant.slug),
+        ("Status", execution.shown_status),
+        ("Pinned to", f"{execution.pipeline_id} {execution.release_version}"),
+        ("Contract version", execution.contract_version),
+        ("Step", failures.step_now(execution)),
+        ("Failed attempts", failures.failed_attempts(execution)),
+    ]
+    error = [("Error", f"{execution.error_code}: {execution.error_message}")] if execution.error_code else []
+    return [*shown, *error]
+
+
+def _page_of(execution: Execution) -> str:
+    return reverse("admin:executions_execution_change", args=[execution.pk])
+
+
+def _redrive_confirmation(execution: Execution) -> Confirmation:
+    state = State(execution.status)
+    failed = state not in redrivable(allow_failed=False)
+    status = execution.release.status
+    revocation = Revocation.objects.filter(release=execution.release_id).first()
+    refusal = ""
+    if state not in redrivable(allow_failed=True):
+        refusal = f"It is {state}. Only FAILED and DLQ executions can be re-driven."
+    elif status == Status.RETIRED:
+        refusal = f"Its release {execution.release_version} is retired, so it cannot run again."
+    notice, alternative = _pinned_elsewhere(execution, revocation)
+    return Confirmation(
+        title="Re-drive an execution",
+        lead=(
+            f"{failures.restart_of(execution)} Its retries are counted from zero. It stays on release "
+            f"{execution.release_version}, to which it is pinned."
+        ),
+        notice=notice,
+        alternative=alternative,
+        button="Re-drive",
+        icon="replay",
+        back=_page_of(execution),
+        facts=_facts(execution),
+        version=execution.version,
+        acknowledgement=f"{_why_final(execution)} Run it again anyway." if failed else "",
+        second_acknowledgement="Its release is revoked. Run it on that release anyway." if revocation else "",
+        refusal=refusal,
+    )
+
+
+def _why_final(execution: Execution) -> str:
+    if execution.error_code == OUTCOME_UNKNOWN:
+        return "A worker may have carried it out already, and would do the work twice."
+    return "Its error is not retryable."
+
+
+def _pinned_elsewhere(execution: Execution, revocation: Revocation | None) -> tuple[str, tuple[str, str] | None]:
+    """Return a warning if the release of the execution is not the active one, with a link to resubmit it there."""
+    version = execution.release_version
+    activation = execution.release.pipeline.activation
+    active = activation.release if activation else None
+    if active is not None and active.pk == execution.release_id and revocation is None:
+        return "", None
+    revoked = f"{revocation.actor} revoked release {version}: “{revocation.reason}” " if revocation else ""
+    if active is None or active.pk == execution.release_id:
+        return f"{revoked}No other release of the pipeline is active. A re-drive runs {version} again.", None
+    address = reverse("admin:executions_execution_resubmit", args=[execution.pk])
+    return (
+        f"{revoked}Release {active.release_version} is active now. A re-drive runs {version} again and may fail again.",
+        (f"Resubmit on {active.release_version} instead", address),
+    )
+
+
+def _redrive(execution: Execution, requested: OperatorRequest) -> str:
+    accepted = redrive(
+        execution.tenant,
+        execution.pk,
+        actor=requested.actor,
+        reason=requested.reason,
+        expected_version=requested.expected_version,
+        allow_failed=requested.acknowledged,
+        allow_revoked=requested.acknowledged_too,
+    )
+    return (
+        f"The execution was {accepted.previous_status}. It is queued on release {accepted.execution.release_version}."
+    )
+
+
+def _cancel_confirmation(execution: Execution) -> Confirmation:
+    state = State(execution.status)
+    terminal = not legal(state, State.CANCELLED)
+    return Confirmation(
+        title="Cancel an execution",
+        lead=(
+            "The execution ends now and permanently, and its open questions are withdrawn. Its worker is notified: a "
+            "step that is running continues until it checks for cancellation or finishes, and its outcome is "
+            "discarded. Effects on other systems are not undone."
+        ),
+        button="Cancel the execution",
+        icon="cancel",
+        back=_page_of(execution),
+        facts=_facts(execution),
+        danger=True,
+        refusal=f"It has ended: it is {state}. It cannot be cancelled." if terminal else "",
+    )
+
+
+def _cancel(execution: Execution, requested: OperatorRequest) -> str:
+    cancel(execution.tenant, execution.pk, actor=requested.actor, reason=requested.reason)
+    return "The execution is cancelled."
+
+
+class ExecutionPages(LongList):
+    """The pages of one execution. `governance.execution_page` adds the list and the acts."""
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Execution]:
+        rows: QuerySet[Execution] = super().get_queryset(request).defer("progress")
+        return rows
+
+    compare = execution_comparison.show
+    payload = payloads.download
+
+    redrive = confirmed(
+        "<uuid:object_id>/redrive/", Act.EXECUTION_REDRIVE, Scope.OPERATE, _redrive_confirmation, _redrive
+    )
+    cancel = confirmed("<uuid:object_id>/cancel/", Act.EXECUTION_CANCEL, Scope.OPERATE, _cancel_confirmation, _cancel)
+
+    @serves("<uuid:object_id>/provenance/")
+    def provenance(self, request: HttpRequest, execution: Execution) -> HttpResponse:
+        shown = provenance.shown(execution)
+        title = f"Provenance of {execution}"
+        return self.page(request, "executions/provenance.html", title=title, original=execution, **shown)
+
+    @serves("<uuid:object_id>/provenance.dsse.json")
+    def provenance_document(self, request: HttpRequest, execution: Execution) -> HttpResponse:
+        return provenance.download(execution)
+
+    def show(self, request: HttpRequest, row: Execution) -> HttpResponse:
+        shown = self._shown(request, row, Now(row))
+        return self.page(request, "executions/execution.html", title=f"Execution {row}", original=row, **shown)
+
+    @serves("<uuid:object_id>/live/", polled=True)
+    def live(self, request: HttpRequest, execution: Execution) -> HttpResponse:
+        """Return the live part of the page, or 204 if the page already shows its current state."""
+        now = Now(execution)
+        if request.GET.get("shown") == now.mark:
+            return HttpResponse(status=204)
+        return self.page(request, "executions/execution_live.html", **self._shown(request, execution, now))
+
+    def _shown(self, request: HttpRequest, execution: Execution, now: Now) -> dict[str, Any]:
+        may_read = self.may(request, Scope.PAYLOADS, execution)
+        return {
+            **header(execution, now),
+            "may_operate": self.may(request, Scope.OPERATE, execution),
+            "may_submit": self.may(request, Scope.SUBMIT, execution),
+            "may_activate": self.may(request, Scope.ACTIVATE, execution),
+            "may_read": may_read,
+            **execution_tabs.shown(request, execution, may_read=may_read),
+        }

@@ -1,0 +1,171 @@
+"""All failures: the list of dead letters, and the page of one with everything that triage needs."""
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import F, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils.text import Truncator
+
+from executions.console.filters import (
+    NEWEST,
+    STATE_VARIANTS,
+    ExecutionsSmokeFilter,
+    ReleaseFilter,
+    SinceFilter,
+    newest_first,
+)
+from executions.failures import queries
+from executions.failures.queries import REASONS, Step, step_name
+from executions.lifecycle.queries import traceback_of
+from executions.lifecycle.redrive import redrivable
+from executions.models import DeadLetter, FailureGroup
+from executions.models.states import State
+from foundation.admin.columns import badge, column
+from releases.admin.filters import PipelineFilter
+from tenancy.access import tenants_of
+from tenancy.admin.base import LongList
+from tenancy.admin.lists import Person, ScopedFilter, TenantFilter, TextFilter, text, time
+from tenancy.roles import Scope
+
+OPEN = "open"
+OTHERS_SHOWN = 20
+KEY_SHOWN = 60
+
+
+class ErrorCodeFilter(TextFilter):
+    """Filters by error code. Suggests the codes of the groups that failed last."""
+
+    title = "error code"
+    parameter_name = "error"
+    lookup = "error_code"
+
+    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        newest = FailureGroup.objects.filter(tenant__in=tenants_of(person)).order_by("-last_seen_at", "-id")
+        codes = set(newest.values_list("error_code", flat=True)[:NEWEST])
+        yield from ((code, code) for code in sorted(codes))
+
+
+class ReasonFilter(ScopedFilter):
+    title = parameter_name = "reason"
+    options = tuple(REASONS.items())
+
+
+class ExecutionStatusFilter(ScopedFilter):
+    """Filters by the current status of the execution.
+
+    OPEN selects the failures that ended an execution which has not run since, without smoke tests. With the filter by
+    time it selects one failure for each execution that is counted as failed.
+    """
+
+    title = "the execution's status"
+    parameter_name = "now"
+
+    lookup = "execution__status"
+    options = ((OPEN, "Still failed"), *((state.value, state.value) for state in State))
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> QuerySet[DeadLetter]:
+        if self.value() == OPEN:
+            dead = queryset.filter(execution__status__in=[State.FAILED, State.DLQ], group__isnull=False)
+            return dead.filter(execution_version=F("execution__version"))
+        return super().queryset(request, queryset)
+
+
+class GroupFilter(TextFilter):
+    """Filters by the id of a failure group."""
+
+    title = "failure group"
+    parameter_name = "group"
+    lookup = "group"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        try:
+            return queryset.filter(group=uuid.UUID(self.value())) if self.value() else queryset
+        except ValueError:
+            return queryset.none()
+
+
+@admin.register(DeadLetter)
+class DeadLetterAdmin(LongList):
+    empty = "Executions that failed are listed here, once for each failure. They can be re-driven and resubmitted."
+    list_display = ("failed", "key", "pipeline", "release", "tenant", "error_code", "why", "step", "current_status")
+    list_filter = (
+        SinceFilter,
+        ReasonFilter,
+        ErrorCodeFilter,
+        PipelineFilter.at("execution__pipeline_id"),
+        ReleaseFilter.at("execution__release_version"),
+        ExecutionStatusFilter,
+        GroupFilter,
+        TenantFilter,
+        ExecutionsSmokeFilter,
+    )
+    search_fields = ("execution__id",)
+    search_help_text = "The id of the execution, in full"
+
+    def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
+        return newest_first(request)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[DeadLetter]:
+        rows = super().get_queryset(request).select_related("tenant", "execution__tenant")
+        with_step: QuerySet[DeadLetter] = rows.annotate(step_name=step_name("execution__release", "failed_step_index"))
+        return with_step.defer("execution__input", "execution__result", "execution__progress")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[DeadLetter], search_term: str
+    ) -> tuple[QuerySet[DeadLetter], bool]:
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        try:
+            return queryset.filter(execution=uuid.UUID(term)), False
+        except ValueError:
+            return queryset.none(), False
+
+    failed = time("Failed", "created_at")
+    pipeline = text("Pipeline", "execution.pipeline_id")
+    release = text("Release", "execution.release_version")
+
+    @column("Key of the execution")
+    def key(self, letter: DeadLetter) -> str:
+        return Truncator(letter.execution.execution_key).chars(KEY_SHOWN)
+
+    @column("Reason")
+    def why(self, letter: DeadLetter) -> str:
+        return REASONS[letter.reason]
+
+    @column("Step")
+    def step(self, letter: DeadLetter) -> Step:
+        return Step(letter.failed_step_index, letter.step_name or "")  # type: ignore[attr-defined]  # annotated
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        return super().changelist_view(request, {"title": "All failures", **(extra_context or {})})
+
+    @badge("Now", STATE_VARIANTS)
+    def current_status(self, letter: DeadLetter) -> str:
+        return letter.execution.shown_status
+
+    def show(self, request: HttpRequest, row: DeadLetter) -> HttpResponse:
+        execution, may_read = row.execution, self.may(request, Scope.PAYLOADS, row)
+        others = DeadLetter.objects.filter(execution=execution).exclude(pk=row.pk)
+        more: dict[str, Any] = {
+            "title": f"{row.error_code} in {execution.pipeline_id}",
+            "original": row,
+            "variant": STATE_VARIANTS[row.terminal_status],
+            "current_variant": STATE_VARIANTS[execution.shown_status],
+            "changed_since": execution.version != row.execution_version,
+            "may_read": may_read,
+            "traceback": traceback_of(row) if may_read else "",
+            "step": self.step(row),
+            "reason": self.why(row),
+            "failed_attempts": queries.failed_attempts_until(row),
+            "others": [
+                (other, REASONS[other.reason], queries.step_of(execution.release, other.failed_step_index))
+                for other in others.order_by("-created_at", "-id")[:OTHERS_SHOWN]
+            ],
+            "may_operate": self.may(request, Scope.OPERATE, row),
+            "redrivable": State(execution.status) in redrivable(allow_failed=True),
+        }
+        return self.page(request, "executions/dead_letter.html", letter=row, execution=execution, **more)

@@ -1,0 +1,322 @@
+"""Failures: the list of their groups, and the page of one group with what can be done about it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.loader import render_to_string
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from executions.console.filters import STATE_VARIANTS, ReleaseFilter, SinceFilter
+from executions.console.payloads import tenants_shown
+from executions.failures import queries
+from executions.failures.dead_letter_pages import ErrorCodeFilter
+from executions.failures.queries import Figures, Step
+from executions.lifecycle.queries import traceback_of
+from executions.models import FailureGroup, is_new
+from executions.models.failure_group import LONGEST_ASSIGNEE, LONGEST_NOTE
+from foundation.admin.columns import badge, column, moment, relative, timed
+from foundation.errors import CoordinatorError
+from releases.admin.filters import PipelineFilter
+from releases.states import Status
+from tenancy import members
+from tenancy.access import actor
+from tenancy.admin.base import LongList, serves
+from tenancy.admin.lists import ScopedFilter, TenantFilter
+from tenancy.admin.template_tags import denial_of
+from tenancy.audit.acts import Act
+from tenancy.roles import Scope
+
+MOST_GROUPS = 10_000
+"""How many groups the list counts."""
+LETTERS_SHOWN = 20
+PEOPLE_SHOWN = 200
+NEW, ACKNOWLEDGED, MINE = "new", "acknowledged", "mine"
+VARIANTS = {NEW: "danger", ACKNOWLEDGED: "default"}
+
+
+class StateFilter(ScopedFilter):
+    title = parameter_name = "state"
+    options = ((NEW, "New"), (ACKNOWLEDGED, "Acknowledged"), (MINE, "Assigned to me"))
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[FailureGroup]) -> QuerySet[FailureGroup]:
+        if self.value() == MINE:
+            return queryset.filter(assignee=request.user.get_username())
+        if self.value() == NEW:
+            return queryset.filter(is_new())
+        return queryset.exclude(is_new()) if self.value() == ACKNOWLEDGED else queryset
+
+
+class LastSeenFilter(SinceFilter):
+    title = "last failure"
+    lookup = "last_seen_at"
+
+
+class DecisionForm(forms.Form):
+    """What a person decides about a group. A member that is not sent stays as it is."""
+
+    acknowledged = forms.TypedChoiceField(
+        choices=[("yes", "yes"), ("no", "no")], coerce=lambda text: text == "yes", empty_value=None, required=False
+    )
+    assignee = forms.CharField(max_length=LONGEST_ASSIGNEE, required=False)
+    note = forms.CharField(max_length=LONGEST_NOTE, required=False)
+
+    @property
+    def decided(self) -> dict[str, Any]:
+        return {name: value for name, value in self.cleaned_data.items() if name in self.data}
+
+
+@admin.register(FailureGroup)
+class FailureGroupAdmin(LongList):
+    empty = "Failures that have the same cause are listed here together, with what can be done about them."
+    list_display = ("error", "state", "on_release", "step", "tenant", "count", "by_hour", "newest", "owner")
+    list_filter = (
+        StateFilter,
+        LastSeenFilter,
+        PipelineFilter.at("release__pipeline__pipeline_id"),
+        ReleaseFilter.at("release__release_version"),
+        ErrorCodeFilter,
+        TenantFilter,
+    )
+    ordering = ("-last_seen_at", "-id")
+    list_per_page = 25
+    change_list_template = "executions/failure_group_list.html"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[FailureGroup]:
+        return queries.groups(super().get_queryset(request))
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """Read the numbers of all groups on the page together."""
+        changelist = super().get_changelist_instance(request)
+        changelist.result_list = rows = list(changelist.result_list)
+        figures = queries.figures([row.pk for row in rows])
+        readable = tenants_shown(request)
+        for row in rows:
+            row._figures = figures[row.pk]
+            row._message = row.sample_message if row.tenant_id in readable else ""
+        return changelist
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        more = {"title": "Failures", "most_groups": MOST_GROUPS}
+        answer = super().changelist_view(request, {**more, **(extra_context or {})})
+        if isinstance(answer, TemplateResponse) and answer.context_data and "cl" in answer.context_data:
+            counted = answer.context_data["cl"].queryset.order_by()[: MOST_GROUPS + 1].count()
+            answer.context_data["counted"] = counted
+        return answer
+
+    @column("Error")
+    def error(self, group: FailureGroup) -> SafeString:
+        return format_html(
+            '<span class="dc-cell dc-cell-wide"><span class="dc-mono">{}</span><span class="dc-clamp">{}</span></span>',
+            group.error_code,
+            group._message,  # type: ignore[attr-defined]  # the list sets it; empty if it may not be read
+        )
+
+    @badge("State", VARIANTS)
+    def state(self, group: FailureGroup) -> str:
+        return _state(group.is_new_by(_figures(group).newest_at))
+
+    @column("Release")
+    def on_release(self, group: FailureGroup) -> SafeString:
+        version, mark = group.release.release_version, mark_of(group)
+        return format_html(
+            '<span class="dc-cell"><span>{}</span><span>{}</span></span>',
+            group.release.pipeline.pipeline_id,
+            f"{version} ({mark})" if mark else version,
+        )
+
+    @column("Step")
+    def step(self, group: FailureGroup) -> Step:
+        return _step(group)
+
+    @column("Still failed")
+    def count(self, group: FailureGroup) -> SafeString:
+        address = f"{executions_of(group)}&status=failed"
+        return format_html('<a class="dc-link" href="{}">{}</a>', address, open_of_total(_figures(group)))
+
+    @column("Last 24 hours")
+    def by_hour(self, group: FailureGroup) -> SafeString:
+        figures = _figures(group)
+        shown = {"trend": trend(figures.trend, figures.most_in_hour), "note": _last_hour(figures)}
+        return render_to_string("executions/trend.html", shown)
+
+    @column("Newest failure")
+    def newest(self, group: FailureGroup) -> SafeString:
+        newest_at = _figures(group).newest_at or group.last_seen_at
+        first = relative(group.first_seen_at, timezone.now())
+        since = format_html('<span title="{}">first {}</span>', moment(group.first_seen_at), first)
+        return format_html('<span class="dc-cell">{}{}</span>', timed(newest_at), since)
+
+    @column("Assignee", empty="-")
+    def owner(self, group: FailureGroup) -> str | None:
+        return group.assignee or None
+
+    def show(self, request: HttpRequest, row: FailureGroup) -> HttpResponse:
+        figures = queries.figures_of(row)
+        new = row.is_new_by(figures.newest_at)
+        letters = list(queries.letters(row)[:LETTERS_SHOWN])
+        may_operate, may_read = self.may(request, Scope.OPERATE, row), self.may(request, Scope.PAYLOADS, row)
+        more: dict[str, Any] = {
+            "title": f"{row.error_code} in {row.release.pipeline.pipeline_id}",
+            "original": row,
+            "group": row,
+            "figures": figures,
+            "open_of_total": open_of_total(figures),
+            "trend": trend(figures.trend, figures.most_in_hour),
+            "step": _step(row),
+            "mark": mark_of(row),
+            "active": _active(row),
+            "is_new": new,
+            "state": _state(new),
+            "state_variant": VARIANTS[_state(new)],
+            "letters": [(letter, STATE_VARIANTS[letter.execution.shown_status]) for letter in letters],
+            "may_read": may_read,
+            "traceback": traceback_of(letters[0]) if letters and may_read else "",
+            "may_operate": may_operate,
+            "acts": self._acts(request, row, may_operate),
+            "executions_url": executions_of(row),
+            "people": _people(row, request.user.get_username()) if may_operate else [],
+        }
+        return self.page(request, "executions/failure_group.html", **more)
+
+    @serves("<uuid:object_id>/decide/", Act.FAILURE_GROUP_CHANGE, Scope.OPERATE)
+    def decide(self, request: HttpRequest, group: FailureGroup) -> HttpResponse:
+        """Acknowledge, assign or annotate the group, and show its page again."""
+        if request.method == "POST":
+            form = DecisionForm(request.POST)
+            try:
+                if not form.is_valid():
+                    messages.error(request, "A note has at most 1,000 characters. Nothing changed.")
+                else:
+                    queries.change(group.tenant, group.pk, actor=actor(request.user), **form.decided)
+                    messages.success(request, "Saved.")
+            except CoordinatorError as error:
+                messages.error(request, f"{error.detail} Nothing changed.")
+        return redirect("admin:executions_failuregroup_change", group.pk)
+
+    def _acts(self, request: HttpRequest, group: FailureGroup, may_operate: bool) -> list[dict[str, str]]:
+        """Return the buttons of the page. An act that the user may not do is among them with the reason."""
+        active, denial = _active(group), "" if may_operate else denial_of(Scope.OPERATE)
+        retired = "The release is retired, so its executions cannot run again."
+        redrive = denial or (retired if group.release.status == Status.RETIRED else "")
+        buttons = [_button("Re-drive", "replay", _campaign(group), redrive)]
+        if active != group.release:
+            target = f"Resubmit on {active.release_version}" if active else "Resubmit"
+            refusal = "" if active else "The pipeline has no active release."
+            address = _campaign(group, kind="resubmit")
+            buttons.insert(0, _button(target, "forward", address, denial or refusal, variant="primary"))
+        else:
+            may = self.may(request, Scope.ROLL_BACK, group)
+            address = f"{reverse('admin:releases_pipeline_change', args=[group.release.pipeline_id])}#rollback"
+            buttons.append(_button("Resubmit", "forward", _campaign(group, kind="resubmit"), denial))
+            buttons.append(_button("Roll back", "undo", address, "" if may else denial_of(Scope.ROLL_BACK)))
+        return buttons
+
+
+def mark_of(group: FailureGroup) -> str:
+    """Return "revoked", "retired" or "active" if the release of the group is that."""
+    if group.release.status in (Status.REVOKED, Status.RETIRED):
+        return group.release.status.lower()
+    return "active" if _active(group) == group.release else ""
+
+
+def executions_of(group: FailureGroup) -> str:
+    """Return the address of the list of the executions whose newest failure is in the group."""
+    return f"{reverse('admin:executions_execution_changelist')}?{urlencode({'group': str(group.pk)})}"
+
+
+def open_of_total(figures: Figures) -> str:
+    """Say how many failures are still open, and of how many."""
+    if figures.more:
+        return f"{figures.still_open:,} of the newest {figures.counted:,}"
+    return f"{figures.still_open:,} of {figures.counted:,}"
+
+
+def _last_hour(figures: Figures) -> str:
+    more = "or more " if figures.last_hour >= figures.most_in_hour else ""
+    return f"{figures.last_hour:,} {more}in the last hour"
+
+
+def _active(group: FailureGroup) -> Any:
+    activation = group.release.pipeline.activation
+    return activation.release if activation else None
+
+
+def _step(group: FailureGroup) -> Step:
+    return Step(group.step_index, group.step_name or "")  # type: ignore[attr-defined]  # annotated
+
+
+def _state(new: bool) -> str:
+    return NEW if new else ACKNOWLEDGED
+
+
+def _figures(group: FailureGroup) -> Figures:
+    known: Figures = group._figures  # type: ignore[attr-defined]
+    return known
+
+
+def _campaign(group: FailureGroup, **more: str) -> str:
+    """Return the address of the page that starts a campaign for the failures of the group."""
+    query = {"tenant": group.tenant.slug, "failure_group": str(group.pk), "allow_failed": "on", **more}
+    return f"{reverse('admin:executions_campaign_start')}?{urlencode(query)}"
+
+
+def _button(label: str, icon: str, address: str, why_not: str, variant: str = "default") -> dict[str, str]:
+    return {"label": label, "icon": icon, "address": address, "why_not": why_not, "variant": variant}
+
+
+def _people(group: FailureGroup, username: str) -> list[str]:
+    """Return the user names to whom the group can be assigned, the user's own first."""
+    names = members.names(group.tenant, Scope.OPERATE)[:PEOPLE_SHOWN]
+    return list(dict.fromkeys([username, *filter(None, [group.assignee]), *names]))
+
+
+BAR, GAP, HEIGHT = 4, 1, 24
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A bar of the picture, and the number that it stands for. `hours_ago` 0 is the hour that ends now."""
+
+    x: int
+    y: int
+    height: int
+    count: str
+    hours_ago: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """The bars, the size of the picture, and its text alternative."""
+
+    bars: list[Bar]
+    width: int
+    height: int
+    text: str
+
+
+def trend(counts: Sequence[int], most: int) -> Trend:
+    """Return the picture of `counts`, the last hour at the end. An hour with `most` may have had more."""
+    highest = max([*counts, 1])
+    bars = []
+    for place, count in enumerate(counts):
+        height = -(-count * HEIGHT // highest)
+        bars.append(Bar(place * (BAR + GAP), HEIGHT - height, height, _number(count, most), len(counts) - 1 - place))
+    text = f"{_number(counts[-1], most)} in the last hour, at most {_number(highest, most)} in an hour"
+    if not any(counts):
+        text = f"none in the last {len(counts)} hours"
+    return Trend(bars, len(counts) * (BAR + GAP) - GAP, HEIGHT, text)
+
+
+def _number(count: int, most: int) -> str:
+    return f"{most:,} or more" if count >= most else f"{count:,}"

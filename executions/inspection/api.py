@@ -1,0 +1,322 @@
+"""REST: reads the executions of a tenant."""
+
+import uuid
+from typing import Any, ClassVar
+
+from django.db.models import QuerySet
+from django.http import HttpResponse
+from django.urls import path, reverse
+from django_filters import rest_framework as filters
+from drf_spectacular.utils import extend_schema, extend_schema_field
+from rest_framework import serializers
+from rest_framework.generics import ListAPIView
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from executions.errors import ExecutionUnknown
+from executions.lifecycle import provenance, queries
+from executions.models import Execution, ExecutionEvent
+from executions.models.states import State
+from executions.search.conditions import Search
+from executions.search.matching import narrowed
+from foundation.api.filters import FlagFilter, MomentFilter
+from foundation.api.pagination import NewestFirst
+from foundation.database.bounded import time_limit
+from foundation.errors import QueryTooSlow
+from releases.api.history import EnvelopeView
+from releases.api.pipelines import PausableView, with_pauses
+from releases.errors import ProvenanceKeyMissing
+from releases.trust import statement_key
+from tenancy.api import permissions
+from tenancy.api.operations import listing, operation, refuses
+from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.audit.acts import declares
+from tenancy.roles import Scope
+from wire.documents.execution_statement import ENVELOPE_MEDIA_TYPE
+from wire.documents.signing import key_id, to_pem
+
+LIST_SECONDS = 5
+HIGHEST_STEP = 10_000
+
+
+class PinView(serializers.Serializer[Execution]):
+    pipelineId = serializers.CharField(source="pipeline_id")
+    contractVersion = serializers.CharField(source="contract_version")
+    releaseVersion = serializers.CharField(source="release_version")
+
+
+class ErrorView(serializers.Serializer[Execution]):
+    code = serializers.CharField(source="error_code")
+    message = serializers.CharField(source="error_message")
+
+
+class ExecutionErrorView(ErrorView):
+    message = serializers.CharField(source="error_message", allow_null=True, help_text=permissions.WITHHELD)
+
+    def to_representation(self, instance: Execution) -> dict[str, Any]:
+        shown = super().to_representation(instance)
+        permissions.withhold({"message", "traceback"} & shown.keys(), shown, self.context)
+        return shown
+
+
+class FailureView(ExecutionErrorView):
+    traceback = serializers.SerializerMethodField(
+        help_text="The traceback of the step, without values of variables. Empty if the worker reported none. "
+        + permissions.WITHHELD
+    )
+
+    @extend_schema_field(serializers.CharField(allow_null=True))
+    def get_traceback(self, execution: Execution) -> str:
+        return queries.traceback(execution)
+
+
+class LinksView(serializers.Serializer[Any]):
+    self = serializers.URLField()
+    result = serializers.URLField()
+    events = serializers.URLField()
+    provenance = serializers.URLField()
+
+
+class ExecutionView(PausableView[Execution]):
+    executionId = serializers.UUIDField(source="id")
+    pin = PinView(source="*")
+    idempotencyKey = serializers.CharField(source="execution_key")
+    status = serializers.ChoiceField(
+        choices=[state.value for state in State],
+        help_text="RUNNING means that a worker has a lease. `runningSince` is set once a thread has started it.",
+    )
+    worker = serializers.CharField(
+        source="lease_worker",
+        allow_null=True,
+        help_text="The worker that has the lease. Null until the worker has reported the execution.",
+    )
+    runningSince = serializers.DateTimeField(
+        source="running_since",
+        allow_null=True,
+        help_text="When a thread started it, or the REST worker was called. Null until a heartbeat has reported this.",
+    )
+    smoke = serializers.BooleanField(help_text="True if it is a smoke test, which counts for no statistics.")
+    version = serializers.IntegerField()
+    currentStepIndex = serializers.IntegerField(source="current_step_index")
+    attempt = serializers.IntegerField()
+    nextDueAt = serializers.DateTimeField(source="next_due_at")
+    error = serializers.SerializerMethodField()
+    submittedBy = serializers.CharField(source="submitted_by")
+    tags = serializers.SerializerMethodField(help_text="The tags of the submission.")
+    createdAt = serializers.DateTimeField(source="created_at")
+    updatedAt = serializers.DateTimeField(source="updated_at")
+    finishedAt = serializers.DateTimeField(source="finished_at", allow_null=True)
+    links = serializers.SerializerMethodField()
+
+    @extend_schema_field(ExecutionErrorView(allow_null=True))
+    def get_error(self, execution: Execution) -> dict[str, Any] | None:
+        return dict(ExecutionErrorView(execution, context=self.context).data) if execution.error_code else None
+
+    @extend_schema_field(serializers.ListField(child=serializers.CharField()))
+    def get_tags(self, execution: Execution) -> list[str]:
+        return execution.tags or []
+
+    @extend_schema_field(LinksView)
+    def get_links(self, execution: Execution) -> dict[str, str]:
+        request: Request = self.context["request"]
+        names = {
+            **{"self": "api:execution", "result": "api:execution-result", "events": "api:execution-events"},
+            "provenance": "api:execution-provenance",
+        }
+        arguments = (execution.tenant.slug, execution.pk)
+        return {key: request.build_absolute_uri(reverse(name, args=arguments)) for key, name in names.items()}
+
+
+class ResubmittedView(serializers.Serializer[Any]):
+    executionId = serializers.UUIDField(source="resubmission.new_execution_id")
+    releaseVersion = serializers.CharField(
+        source="release_version", help_text="Empty if the execution was removed after its retention period."
+    )
+    status = serializers.CharField(help_text="The current status of the execution. Empty if it was removed.")
+    edited = serializers.BooleanField(source="resubmission.edited", help_text="True if it has another input.")
+    checkpointStep = serializers.IntegerField(
+        source="resubmission.checkpoint_step",
+        allow_null=True,
+        help_text="The step at which it starts, with the checkpoint. Null if it starts with the input.",
+    )
+    reason = serializers.CharField(source="resubmission.reason")
+    actor = serializers.CharField(source="resubmission.actor")
+    campaignId = serializers.UUIDField(source="resubmission.campaign_id", allow_null=True)
+    createdAt = serializers.DateTimeField(source="resubmission.created_at")
+
+
+class OneExecutionView(ExecutionView):
+    resubmittedFrom = serializers.SerializerMethodField(
+        help_text="The execution that this one resubmits. Null for a submission, or if that execution was removed."
+    )
+    resubmittedAs = serializers.SerializerMethodField(
+        help_text="The executions that resubmit this one: the newest 20, newest first."
+    )
+
+    @extend_schema_field(serializers.UUIDField(allow_null=True))
+    def get_resubmittedFrom(self, execution: Execution) -> uuid.UUID | None:  # noqa: N802 - the name of its field
+        origin = queries.origin(execution)
+        return origin.execution_id if origin else None
+
+    @extend_schema_field(ResubmittedView(many=True))
+    def get_resubmittedAs(self, execution: Execution) -> list[Any]:  # noqa: N802 - the name of its field
+        return list(ResubmittedView(queries.links(execution), many=True).data)
+
+    @extend_schema_field(FailureView(allow_null=True))
+    def get_error(self, execution: Execution) -> dict[str, Any] | None:
+        return dict(FailureView(execution, context=self.context).data) if execution.error_code else None
+
+
+class ResultView(serializers.Serializer[Execution]):
+    executionId = serializers.UUIDField(source="id")
+    pin = PinView(source="*")
+    status = serializers.ChoiceField(choices=[state.value for state in State])
+    result = serializers.SerializerMethodField(help_text="Null unless the execution succeeded.")
+
+    @extend_schema_field({})
+    def get_result(self, execution: Execution) -> Any:
+        return queries.result(execution)
+
+
+class EventView(serializers.Serializer[ExecutionEvent]):
+    sequence = serializers.IntegerField()
+    kind = serializers.CharField()
+    status = serializers.ChoiceField(choices=[state.value for state in State])
+    actor = serializers.CharField()
+    data = serializers.DictField(  # type: ignore[assignment]  # the member's name; `data` is also a property of DRF
+        help_text="`errorMessage` and `traceback` are missing if the token lacks the scope `payloads:read`."
+    )
+    at = serializers.DateTimeField()
+
+    def to_representation(self, instance: ExecutionEvent) -> dict[str, Any]:
+        shown = super().to_representation(instance)
+        if not permissions.holds_any(self.context["request"].auth, Scope.PAYLOADS):
+            shown["data"] = queries.without_payloads(shown["data"])
+        return shown
+
+
+@extend_schema_field({"type": "integer", "minimum": 0, "maximum": HIGHEST_STEP})
+class StepFilter(filters.NumberFilter):
+    """A filter by the index of a step."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(min_value=0, max_value=HIGHEST_STEP, decimal_places=0, **options)
+
+
+@extend_schema_field({"type": "string"})
+class SearchFilter(filters.CharFilter):
+    """A filter by a text that the search compares."""
+
+
+class ExecutionFilter(filters.FilterSet):
+    status = filters.ChoiceFilter(choices=[(state.value, state.value) for state in State])
+    pipelineId = filters.CharFilter(field_name="pipeline_id")
+    releaseVersion = filters.CharFilter(field_name="release_version")
+    idempotencyKey = filters.CharFilter(field_name="execution_key")
+    errorCode = filters.CharFilter(field_name="error_code")
+    submittedBy = filters.CharFilter(field_name="submitted_by")
+    createdFrom = MomentFilter(field_name="created_at", lookup_expr="gte")
+    createdTo = MomentFilter(field_name="created_at", lookup_expr="lt", help_text="Exclusive.")
+    finishedFrom = MomentFilter(field_name="finished_at", lookup_expr="gte")
+    smoke = FlagFilter()
+    resubmittedFrom = filters.UUIDFilter(field_name="origin__execution_id")
+    stepIndex = StepFilter(
+        method="by_step",
+        help_text="The index of the step at which a live execution is, or at which a failed one failed.",
+    )
+    tag = SearchFilter(method="by_text", help_text="One of the tags.")
+    prefix = SearchFilter(method="by_text", help_text="The beginning of the idempotency key, or of the id.")
+    failureGroupId = filters.UUIDFilter(
+        method="by_group", help_text="The id of a failure group that has the newest failure of the execution."
+    )
+
+    def by_step(self, rows: QuerySet[Execution], name: str, value: int) -> QuerySet[Execution]:
+        return self._narrowed(rows, Search(step=int(value)))
+
+    def by_text(self, rows: QuerySet[Execution], name: str, value: str) -> QuerySet[Execution]:
+        return self._narrowed(rows, Search(tag=value) if name == "tag" else Search(text=value))
+
+    def by_group(self, rows: QuerySet[Execution], name: str, value: uuid.UUID) -> QuerySet[Execution]:
+        return self._narrowed(rows, Search(failure_group=value))
+
+    def _narrowed(self, rows: QuerySet[Execution], search: Search) -> QuerySet[Execution]:
+        return narrowed(rows, [self.request.parser_context["view"].tenant.pk], search)
+
+
+class NewestExecutions(NewestFirst):
+    ordering = ("-created_at", "-id")
+
+
+@extend_schema(parameters=[TENANT], tags=["executions"])
+class Executions(TenantView, ListAPIView[Execution]):
+    """The tenant's executions, newest first."""
+
+    serializer_class = ExecutionView
+    filterset_class = ExecutionFilter
+    pagination_class = NewestExecutions
+    queryset = Execution.objects.none()
+    refusals: ClassVar = {"GET": (QueryTooSlow,)}
+
+    def get_queryset(self) -> Any:
+        return with_pauses(queries.executions(self.tenant))
+
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        with time_limit(LIST_SECONDS):
+            return super().list(request, *args, **kwargs)
+
+
+@operation("executions", "execution", OneExecutionView, method="GET")
+@refuses(ExecutionUnknown)
+def one_execution(view: TenantView, execution_id: uuid.UUID) -> Any:
+    """One execution: its pin, status, attempt, and last error with the traceback of the step."""
+    return queries.execution(view.tenant, execution_id)
+
+
+@operation("executions", "executionResult", ResultView, method="GET")
+@declares(None, Scope.PAYLOADS)
+@refuses(ExecutionUnknown)
+def execution_result(view: TenantView, execution_id: uuid.UUID) -> Any:
+    """The result of an execution. `result` is null unless it succeeded."""
+    return queries.execution(view.tenant, execution_id)
+
+
+@listing("executions", ExecutionEvent, EventView, ordering="sequence")
+@refuses(ExecutionUnknown)
+def execution_events(view: TenantView, execution_id: uuid.UUID) -> Any:
+    """The history of an execution, oldest event first."""
+    return queries.events(queries.execution(view.tenant, execution_id))
+
+
+class ProvenanceKeyView(serializers.Serializer[Any]):
+    keyId = serializers.CharField(help_text="The hex SHA-256 of the key in DER form.")
+    publicKey = serializers.CharField(help_text="The ed25519 public key in PEM form.")
+
+
+@operation("executions", "executionProvenance", {(200, ENVELOPE_MEDIA_TYPE): EnvelopeView}, method="GET")
+@refuses(ExecutionUnknown, ProvenanceKeyMissing)
+def execution_provenance(view: TenantView, execution_id: uuid.UUID) -> Any:
+    """Which code ran each part of an execution: an in-toto statement in a DSSE envelope.
+
+    The document has the same bytes until the execution gets another event. `finished` is false in the document
+    of an execution that has not finished.
+    """
+    execution = queries.execution(view.tenant, execution_id)
+    headers = {"Content-Disposition": f'attachment; filename="{provenance.file_name(execution)}"'}
+    return HttpResponse(provenance.signed(execution), content_type=ENVELOPE_MEDIA_TYPE, headers=headers)
+
+
+@operation("executions", "provenanceKey", ProvenanceKeyView, method="GET")
+@refuses(ProvenanceKeyMissing)
+def provenance_key(view: TenantView) -> Any:
+    """The public key that verifies provenance. It is the same for all tenants of the coordinator."""
+    key = statement_key.public_key()
+    return {"keyId": key_id(key), "publicKey": to_pem(key)}
+
+
+urlpatterns = [
+    path("executions/<uuid:execution_id>", one_execution, name="execution"),
+    path("executions/<uuid:execution_id>/result", execution_result, name="execution-result"),
+    path("executions/<uuid:execution_id>/events", execution_events, name="execution-events"),
+    path("executions/<uuid:execution_id>/provenance", execution_provenance, name="execution-provenance"),
+    path("provenance-key", provenance_key, name="provenance-key"),
+]

@@ -1,0 +1,103 @@
+"""The representation of an accepted execution.
+
+It is written without a serializer, because submissions are the busiest requests. `AcceptedView` only describes it for
+the OpenAPI document.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from rest_framework import serializers
+
+from executions.inspection.api import ExecutionView
+from executions.models import Execution
+from executions.models.states import State
+from executions.submission.requests import Submission
+from releases.api.pipelines import pause_of
+
+
+class AcceptedView(ExecutionView):
+    duplicate = serializers.BooleanField(
+        default=False, help_text="True if the key was used before. This is the execution that was created then."
+    )
+    dispatchDelayed = serializers.BooleanField(
+        default=False,
+        help_text="True if the coordinator cannot send messages at the moment. The execution is durable and starts "
+        "when messages arrive again. Always false for a duplicate.",
+    )
+
+
+def accepted_json(submission: Submission, address: str, *, payloads: bool) -> dict[str, Any]:
+    """Return the members of `AcceptedView`. `address` is the URL of the tenant's executions.
+
+    Without `payloads`, the error of an earlier execution has no message.
+    """
+    here = f"{address}/{submission.execution_id}"
+    created, earlier = _instant(submission.created_at), submission.earlier
+    if earlier is None:
+        state, times = _NEW_STATE, {"nextDueAt": created, "updatedAt": created, "finishedAt": None}
+    else:
+        state, times = _state(earlier, payloads), _times(earlier)
+    return {
+        "executionId": str(submission.execution_id),
+        "pin": {
+            "pipelineId": submission.pipeline_id,
+            "contractVersion": submission.contract_version,
+            "releaseVersion": submission.release_version,
+        },
+        "idempotencyKey": submission.idempotency_key,
+        **state,
+        "submittedBy": submission.submitted_by,
+        "tags": list(submission.tags),
+        "createdAt": created,
+        **times,
+        "links": {
+            "self": here,
+            "result": f"{here}/result",
+            "events": f"{here}/events",
+            "provenance": f"{here}/provenance",
+        },
+        "duplicate": submission.duplicate,
+        "dispatchDelayed": submission.dispatch_delayed,
+    }
+
+
+_NEW_STATE = {
+    "status": State.QUEUED.value,
+    "worker": None,
+    "runningSince": None,
+    "smoke": False,
+    "version": 0,
+    "currentStepIndex": 0,
+    "attempt": 0,
+    "error": None,
+    "paused": None,
+}
+
+
+def _state(execution: Execution, payloads: bool) -> dict[str, Any]:
+    message = execution.error_message if payloads else None
+    error = {"code": execution.error_code, "message": message} if execution.error_code else None
+    return {
+        "status": execution.status,
+        "worker": execution.lease_worker,
+        "runningSince": _instant(execution.running_since) if execution.running_since else None,
+        "smoke": execution.smoke,
+        "version": execution.version,
+        "currentStepIndex": execution.current_step_index,
+        "attempt": execution.attempt,
+        "error": error,
+        "paused": pause_of(execution),
+    }
+
+
+def _times(execution: Execution) -> dict[str, str | None]:
+    return {
+        "nextDueAt": _instant(execution.next_due_at),
+        "updatedAt": _instant(execution.updated_at),
+        "finishedAt": _instant(execution.finished_at) if execution.finished_at else None,
+    }
+
+
+def _instant(at: datetime) -> str:
+    return at.isoformat().replace("+00:00", "Z")

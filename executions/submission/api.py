@@ -1,0 +1,371 @@
+"""REST: submits executions, one at a time or in batches.
+
+This is the busiest part of the API, so it writes its responses without serializers.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import path
+from drf_spectacular.utils import extend_schema, extend_schema_field
+from rest_framework import serializers
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+
+from executions import errors
+from executions.inspection.api import Executions
+from executions.models import LONGEST_TAG, MOST_TAGS
+from executions.submission.accepted import AcceptedView, accepted_json
+from executions.submission.requests import ExecutionRequest, Submission, Verdict
+from executions.submission.submission import LONGEST_WAIT_SECONDS, submit_many, submit_when_open
+from foundation.api import streaming
+from foundation.api.bodies import LARGE_BYTES, StrictJSONParser, strict_json
+from foundation.api.fields import Identifier, SegmentIdentifier, StrictSerializer, WholeNumber, plain_check
+from foundation.api.problem import invalid, problem, refusal
+from foundation.api.schema import PROBLEM_REFERENCE
+from foundation.errors import CoordinatorError, PayloadTooLarge, QuotaExceeded
+from foundation.telemetry import traces
+from releases import errors as release_errors
+from releases.models import IDENTITY_LENGTH
+from tenancy.access import actor
+from tenancy.api.authentication import TokenAuthentication, remembered
+from tenancy.api.permissions import holds_any
+from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.audit.acts import Act, declares
+from tenancy.models import ApiToken
+from tenancy.roles import Scope
+from wire.documents import json_writer
+
+RETRY_SECONDS = 5
+"""When to repeat a request for a release that may become active."""
+MAX_BATCH_ITEMS = 1000
+JSON, ANYTHING = "application/json", "*/*"
+MAX_KEY_LENGTH = 200
+TRACEPARENT = "HTTP_TRACEPARENT"
+NOT_RUNNABLE = (
+    release_errors.ArtifactMissing,
+    release_errors.ArtifactAltered,
+    release_errors.ArtifactUnverified,
+    errors.WorkerUnavailable,
+    errors.WorkerNotChecked,
+)
+"""Why a release cannot run a new execution at the moment."""
+
+
+class _UsualRequest(StrictSerializer):
+    """The members that most submissions have. They are checked without the serializer."""
+
+    pipelineId = SegmentIdentifier(max_length=IDENTITY_LENGTH)
+    input = serializers.JSONField(
+        help_text="The first step's input. If that step takes many items, this is an array of them."
+    )
+    idempotencyKey = Identifier(
+        max_length=MAX_KEY_LENGTH, help_text="A repeated key with an equal input returns the first execution."
+    )
+    expectedReleaseVersion = SegmentIdentifier(
+        max_length=IDENTITY_LENGTH,
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="Reject the request unless this release is active. A candidate never gets such an execution.",
+    )
+    routingKey = Identifier(
+        max_length=MAX_KEY_LENGTH,
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="During a gradual activation, equal keys get the same release. By default, the idempotency key.",
+    )
+    tags = serializers.ListField(
+        child=Identifier(max_length=LONGEST_TAG),
+        max_length=MOST_TAGS,
+        required=False,
+        default=list,
+        help_text="Names that are stored with the execution. A gradual activation can route by them.",
+    )
+
+
+class SubmissionRequest(_UsualRequest):
+    releaseVersion = SegmentIdentifier(
+        max_length=IDENTITY_LENGTH,
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="Run this release. It must be active, or have been replaced within the pipeline's "
+        "`skewGraceMinutes`. Excludes `expectedReleaseVersion`.",
+    )
+    waitSeconds = WholeNumber(
+        min_value=0,
+        max_value=LONGEST_WAIT_SECONDS,
+        required=False,
+        help_text="How long to wait for the first activation of `releaseVersion`. By default, and in a batch, 0.",
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if attrs["releaseVersion"] is None and attrs.get("waitSeconds"):
+            raise ValidationError({"waitSeconds": ["needs releaseVersion"]})
+        if attrs["releaseVersion"] is not None and attrs["expectedReleaseVersion"] is not None:
+            raise ValidationError({"releaseVersion": ["excludes expectedReleaseVersion"]})
+        return attrs
+
+
+_is_plain = plain_check(_UsualRequest())
+
+
+@extend_schema_field(PROBLEM_REFERENCE)
+class _Problem(serializers.DictField):
+    """A problem document (RFC 9457)."""
+
+
+@extend_schema_field(SubmissionRequest(many=True))
+class _Items(serializers.ListField):
+    """A list of submissions. Each item is validated separately, later."""
+
+    def run_child_validation(self, data: list[Any]) -> list[Any]:
+        return data
+
+
+class VerdictView(serializers.Serializer[Any]):
+    """The result of one item: `execution` if it was accepted or is a duplicate, else `problem`. The other is null."""
+
+    status = serializers.IntegerField(help_text="The status code that a single request for this item would have.")
+    execution = AcceptedView(allow_null=True)
+    problem = _Problem(allow_null=True)
+
+
+class BatchRequest(StrictSerializer):
+    items = _Items(
+        min_length=1,
+        max_length=MAX_BATCH_ITEMS,
+        help_text="The submissions, each with the members of a single request. An invalid item has its own result.",
+    )
+
+
+class BatchView(serializers.Serializer[Any]):
+    items = VerdictView(many=True)
+
+
+class BatchParser(StrictJSONParser):
+    """Parses batches, which may be larger than other requests."""
+
+    @property
+    def limit(self) -> int:
+        return int(settings.MAX_BATCH_BYTES)
+
+
+class _SubmissionView(TenantView):
+    refusals: ClassVar = {
+        "POST": (
+            errors.TenantNotAllowed,
+            release_errors.PipelineUnknown,
+            errors.IdempotencyKeyReused,
+            release_errors.NoActiveRelease,
+            release_errors.ActiveReleaseRevoked,
+            errors.PipelinePaused,
+            release_errors.ActiveReleaseChanged,
+            errors.InputInvalid,
+            release_errors.ReleaseUnknown,
+            errors.ReleaseNotAdmitted,
+            release_errors.ReleaseNotOpen,
+            *NOT_RUNNABLE,
+            PayloadTooLarge,
+            QuotaExceeded,
+        )
+    }
+
+    def get_authenticators(self) -> list[BaseAuthentication]:
+        """Accept cached tokens for submissions, because the INSERT verifies the token against the database."""
+        # There is no request while the OpenAPI document is generated.
+        submits = self.request is not None and self.request.method == "POST"
+        return [TokenAuthentication(from_memory=True)] if submits else super().get_authenticators()
+
+
+@extend_schema(parameters=[TENANT], tags=["executions"])
+class SubmittedExecutions(_SubmissionView, Executions):
+    """The tenant's executions, newest first."""
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Submit without the framework if the token is cached and the headers are the usual ones.
+
+        The framework would authenticate, negotiate and parse with the same result, at a third more CPU.
+        """
+        token = _usable_token(request, kwargs["tenant"])
+        if token is None or not _has_usual_headers(request):
+            return super().dispatch(request, *args, **kwargs)
+        try:
+            body = strict_json(request.body, int(settings.MAX_REQUEST_BYTES))
+        except CoordinatorError as error:
+            return refusal(error)
+        return _submit(request, token, body)
+
+    @declares(Act.EXECUTION_SUBMIT, Scope.SUBMIT)
+    @extend_schema(
+        operation_id="submitExecution", request=SubmissionRequest, responses={202: AcceptedView, 200: AcceptedView}
+    )
+    def post(self, request: Request, tenant: str) -> HttpResponse:
+        """Submit an execution. 202: it is durable, pinned to the active release, and will run.
+
+        200: the idempotency key was used before with an equal input. The response has the execution of that request.
+        """
+        return _submit(self.request, self.token, _body(request))
+
+
+@extend_schema(parameters=[TENANT], tags=["executions"])
+class Batch(_SubmissionView):
+    parser_classes = (BatchParser,)
+    refusals: ClassVar = {}  # the result of each item reports its error
+
+    @declares(Act.EXECUTION_SUBMIT, Scope.SUBMIT)
+    @extend_schema(operation_id="submitExecutions", request=BatchRequest, responses={200: BatchView})
+    def post(self, request: Request, tenant: str) -> HttpResponse:
+        """Submit up to 1,000 executions at once. Each has its own result, in the order of the items.
+
+        All items with status 202 are durable when the response is sent. A rejected item does not affect the others.
+        """
+        items = BatchRequest.validated(_body(request))["items"]
+        address, payloads = _address(self.request), holds_any(self.token, Scope.PAYLOADS)
+        with traces.serving("POST executions:batch", request.META.get(TRACEPARENT), _described(self.token)):
+            verdicts = _verdicts(self.token, items)
+        return _json({"items": [_verdict(each, address, payloads) for each in verdicts]}, 200)
+
+
+# --- one path for all submissions: parse, admit, insert ---
+
+
+def _submit(request: HttpRequest | Request, token: ApiToken, body: Any) -> HttpResponse:
+    header = request.META.get(TRACEPARENT)
+    if not traces.wanted(header):
+        return _submitted(request, token, body)
+    with traces.traced("POST executions", header, _described(token)) as span:
+        response = _submitted(request, token, body)
+        span.set({"http.response.status_code": response.status_code})
+    return response
+
+
+def _described(token: ApiToken) -> dict[str, str]:
+    return {"http.request.method": "POST", "pipelines.tenant": token.tenant.slug}
+
+
+def _submitted(request: HttpRequest | Request, token: ApiToken, body: Any) -> HttpResponse:
+    verdict = _verdict_of(request, token, body)
+    if isinstance(verdict, CoordinatorError):
+        return _refused(verdict)
+    accepted = accepted_json(verdict, _address(request), payloads=holds_any(token, Scope.PAYLOADS))
+    response = _json(accepted, _status(verdict))
+    response["Location"] = accepted["links"]["self"]
+    return response
+
+
+def _verdict_of(request: HttpRequest | Request, token: ApiToken, body: Any) -> Verdict:
+    """Parse the body and submit it, after a wait if it asks for one."""
+    parsed = _parsed(body)
+    if isinstance(parsed, CoordinatorError):
+        return parsed
+    by = actor(token.user, token)
+    if not (seconds := body.get("waitSeconds", 0)):
+        [verdict] = submit_many(token.tenant, [parsed], actor=by, token=token.digest)
+        return verdict
+    pause = partial(streaming.pause, request)
+    return submit_when_open(token.tenant, parsed, actor=by, token=token.digest, wait_seconds=seconds, pause=pause)
+
+
+def _refused(error: CoordinatorError) -> HttpResponse:
+    response = refusal(error)
+    if isinstance(error, release_errors.ReleaseNotOpen) and error.may_open:
+        response["Retry-After"] = str(RETRY_SECONDS)
+    return response
+
+
+def _verdicts(token: ApiToken, bodies: Sequence[Any]) -> list[Verdict]:
+    """Parse each item and submit the valid ones together, without waiting. Return the results in the same order."""
+    parsed = [_parsed_item(body) for body in bodies]
+    requests = [each for each in parsed if isinstance(each, ExecutionRequest)]
+    submitted = iter(submit_many(token.tenant, requests, actor=actor(token.user, token), token=token.digest))
+    return [next(submitted) if isinstance(each, ExecutionRequest) else each for each in parsed]
+
+
+def _parsed(body: Any) -> ExecutionRequest | CoordinatorError:
+    try:
+        members = body if _is_plain(body) else SubmissionRequest.validated(body)
+    except ValidationError as error:
+        return invalid(error)
+    return ExecutionRequest(
+        members["pipelineId"],
+        members["input"],
+        members["idempotencyKey"],
+        members.get("expectedReleaseVersion"),
+        routing_key=members.get("routingKey"),
+        tags=members.get("tags", ()),
+        release_version=members.get("releaseVersion"),
+    )
+
+
+def _parsed_item(body: Any) -> ExecutionRequest | CoordinatorError:
+    parsed = _parsed(body)
+    if isinstance(parsed, ExecutionRequest) and body.get("waitSeconds"):
+        return invalid(ValidationError({"waitSeconds": ["must be 0 in a batch"]}))
+    return parsed
+
+
+def _body(request: Request) -> Any:
+    """Return the body and remove it from the request, which may exist until a full garbage collection."""
+    body = request.data
+    if type(body) is not dict:
+        return body  # the request has no body
+    members = dict(body)
+    body.clear()
+    return members
+
+
+# --- requests that need no framework ---
+
+
+def _usable_token(request: HttpRequest, tenant: str) -> ApiToken | None:
+    """Return the cached token of a POST request if it may submit executions of this tenant."""
+    token = remembered(request.META.get("HTTP_AUTHORIZATION", "")) if request.method == "POST" else None
+    if token is None or token.tenant.slug != tenant or Scope.SUBMIT.value not in token.usable_scopes:
+        return None
+    return token
+
+
+def _has_usual_headers(request: HttpRequest) -> bool:
+    """Return True if the request sends JSON, accepts JSON, and is small."""
+    headers = request.META
+    if headers.get("CONTENT_TYPE") != JSON or headers.get("HTTP_ACCEPT", ANYTHING) not in {ANYTHING, JSON}:
+        return False
+    length = headers.get("CONTENT_LENGTH", "")
+    return length.isdecimal() and int(length) <= min(LARGE_BYTES, settings.MAX_REQUEST_BYTES)
+
+
+# --- responses ---
+
+
+def _address(request: HttpRequest | Request) -> str:
+    """Return the URL of the tenant's executions, for a request to that URL or to the one of batches."""
+    return request.build_absolute_uri(request.path.removesuffix(":batch"))
+
+
+def _status(submission: Submission) -> int:
+    return 200 if submission.duplicate else 202
+
+
+def _verdict(verdict: Verdict, address: str, payloads: bool) -> dict[str, Any]:
+    if isinstance(verdict, CoordinatorError):
+        return {"status": verdict.status, "execution": None, "problem": problem(verdict)}
+    accepted = accepted_json(verdict, address, payloads=payloads)
+    return {"status": _status(verdict), "execution": accepted, "problem": None}
+
+
+def _json(body: dict[str, Any], status: int) -> HttpResponse:
+    return HttpResponse(json_writer.text(body).encode(), status=status, content_type=JSON)
+
+
+urlpatterns = [
+    path("executions", SubmittedExecutions.as_view(), name="executions"),
+    path("executions:batch", Batch.as_view(), name="executions-batch"),
+]

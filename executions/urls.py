@@ -1,0 +1,21 @@
+"""The URLs of executions, interactions and workers of a tenant."""
+
+from executions.awaits import api as interactions
+from executions.failures import api as failures
+from executions.holds import api as holds
+from executions.inspection import api as executions
+from executions.lifecycle import api as operators
+from executions.submission import api as submissions
+from executions.tenants import api as quotas
+from executions.workers import api as workers
+
+urlpatterns = [
+    *submissions.urlpatterns,
+    *executions.urlpatterns,
+    *holds.urlpatterns,
+    *operators.urlpatterns,
+    *failures.urlpatterns,
+    *interactions.urlpatterns,
+    *workers.urlpatterns,
+    *quotas.urlpatterns,
+]

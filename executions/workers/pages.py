@@ -1,0 +1,315 @@
+"""Workers: the list, the page of one with its state and events, and the pages that drain and undrain it."""
+
+from collections import Counter
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from executions.console.confirmation import Confirmation, OperatorRequest, confirmed
+from executions.console.filters import ReleaseFilter
+from executions.models import CodeOrigin, Execution, Worker, WorkerEligibility, WorkerEvent
+from executions.models.states import State
+from executions.transports.rest.calls import base_of
+from executions.workers import eligibility, registry
+from executions.workers.eligibility import differing
+from executions.workers.registry import REST
+from foundation.admin.columns import badge, column, moment, on_one_line, relative
+from releases.admin.filters import PipelineFilter
+from releases.models import Release
+from tenancy.access import tenants_of
+from tenancy.admin.base import ReadOnlyAdmin
+from tenancy.admin.lists import ScopedFilter, TenantFilter, text, time
+from tenancy.audit.acts import Act
+from tenancy.roles import Scope
+from wire.documents.descriptor import ArtifactKind
+
+DRAINED = "DRAINED"
+WORKER_VARIANTS = {
+    "HEALTHY": "success",
+    "DRAINING": "warning",
+    DRAINED: "info",
+    "STALE": "danger",
+    "UNAVAILABLE": "default",
+}
+NOT_REPORTED = "not reported"
+OF_IMAGE = "unverified: an image"
+"""The worker's code cannot be compared with the image that its release pins."""
+CODE_VARIANTS = {
+    CodeOrigin.ARTIFACT.label: "success",
+    CodeOrigin.SOURCE.label: "danger",
+    OF_IMAGE: "info",
+    NOT_REPORTED: "default",
+}
+ENVIRONMENT_VARIANTS = {
+    "as required": "success",
+    "differs": "warning",
+    "not compared": "default",
+    NOT_REPORTED: "default",
+}
+_IMAGE_KINDS = frozenset(kind.value for kind in ArtifactKind if kind.is_image)
+
+
+def code_of(worker: Worker) -> str:
+    """Return where the worker's code comes from: a key of CODE_VARIANTS."""
+    if worker.code == CodeOrigin.IMAGE:
+        return OF_IMAGE
+    return str(CodeOrigin(worker.code).label) if worker.code else NOT_REPORTED
+
+
+def images_of(release: Release) -> list[tuple[str, str]]:
+    """Return the id and the digest of each image that the release pins."""
+    return [
+        (each["artifactId"], each["digest"]) for each in release.descriptor["artifacts"] if each["kind"] in _IMAGE_KINDS
+    ]
+
+
+def declares_image(worker: Worker, images: list[tuple[str, str]]) -> bool:
+    """Return True if the worker says that it runs one of `images`. Nothing proves it."""
+    return any(
+        worker.artifact_digest == digest or (not worker.artifact_digest and worker.artifact_id == artifact_id)
+        for artifact_id, digest in images
+    )
+
+
+def environment_of(worker: Worker) -> str:
+    """Return how the worker's environment compares with the required one: a key of ENVIRONMENT_VARIANTS.
+
+    Only a worker that hosts an artifact compares its environment.
+    """
+    if worker.environment is None:
+        return NOT_REPORTED
+    if worker.difference_count:
+        return "differs"
+    return "as required" if worker.code == CodeOrigin.ARTIFACT else "not compared"
+
+
+def remaining(worker: Worker, in_hand: int) -> int:
+    """Return how many executions the worker still has: those whose leases it holds, or more if it reported more."""
+    return max(in_hand, worker.holding or 0)
+
+
+def state_of(worker: Worker, in_hand: int) -> str:
+    """Return the state to display: a worker that drains is DRAINED once it has nothing in hand."""
+    state = worker.eligibility.state
+    return DRAINED if state == WorkerEligibility.State.DRAINING and not remaining(worker, in_hand) else state
+
+
+STATES = WorkerEligibility.State.values
+ACCEPTS = "accepts"
+EVENTS_SHOWN = 100
+RUNNING_SHOWN = 20
+
+
+class StateFilter(ScopedFilter):
+    title = parameter_name = "state"
+    options = (*((state, state) for state in STATES), (ACCEPTS, "Accepts executions"))
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Worker]) -> QuerySet[Worker]:
+        if self.value() == ACCEPTS:
+            return queryset.filter(eligibility__admits=True)
+        return queryset.filter(eligibility__state=self.value()) if self.value() in STATES else queryset
+
+
+class DriftFilter(ScopedFilter):
+    title = parameter_name = "drift"
+    options = (("yes", "Differs from its release"),)
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Worker]) -> QuerySet[Worker]:
+        return differing(queryset) if self.value() == "yes" else queryset
+
+
+def _confirmation(worker: Worker, **members: Any) -> Confirmation:
+    return Confirmation(
+        back=reverse("admin:executions_worker_change", args=[worker.pk]),
+        facts=[
+            ("Worker", worker.worker_id),
+            ("Tenant", worker.tenant.slug),
+            ("Pipeline", worker.pipeline_id),
+            ("Release", worker.release_version),
+            ("Last heartbeat", moment(worker.last_heartbeat_at)),
+        ],
+        **members,
+    )
+
+
+def _drain_confirmation(worker: Worker) -> Confirmation:
+    return _confirmation(
+        worker,
+        title=f"Drain {worker.worker_id}",
+        lead=(
+            "It finishes the transitions in progress and gets no more until it is undrained, even after a restart. If "
+            "no other worker hosts its release, the executions of that release wait."
+        ),
+        button="Drain",
+        icon="pause_circle",
+        refusal="An operator has already requested a drain." if worker.drained_by_operator_at else "",
+    )
+
+
+def _drain(worker: Worker, requested: OperatorRequest) -> str:
+    registry.drain(worker.tenant, worker.pipeline_id, worker.worker_id, actor=requested.actor, reason=requested.reason)
+    # What it has in hand is on the page, which is updated. A message is not.
+    return f"{worker.worker_id} gets no more executions until it is undrained."
+
+
+def _undrain_confirmation(worker: Worker) -> Confirmation:
+    return _confirmation(
+        worker,
+        title=f"Undrain {worker.worker_id}",
+        lead="This ends the drain that an operator requested. The worker's own state applies again.",
+        button="Undrain",
+        icon="play_circle",
+        refusal="" if worker.drained_by_operator_at else "No operator has requested a drain.",
+    )
+
+
+def _undrain(worker: Worker, requested: OperatorRequest) -> str:
+    registry.undrain(
+        worker.tenant, worker.pipeline_id, worker.worker_id, actor=requested.actor, reason=requested.reason
+    )
+    return f"{worker.worker_id} may get work again."
+
+
+@admin.register(Worker)
+class WorkerAdmin(ReadOnlyAdmin):
+    list_display = (
+        "name",
+        "state",
+        "load",
+        "release",
+        "last_heartbeat",
+        "artifact",
+        "code_origin",
+        "environment_drift",
+        "drains",
+        "tenant",
+    )
+    list_select_related = ("tenant", "eligibility")
+    list_filter = (StateFilter, DriftFilter, PipelineFilter.at("pipeline_id"), ReleaseFilter, TenantFilter)
+    change_list_template = "executions/worker_list.html"
+    empty = "Start one with `pipelines worker`, next to the release that it runs. It registers automatically."
+    search_fields = ("worker_id", "release_version")
+    search_help_text = "Search by worker or release version"
+    ordering = ("-last_heartbeat_at",)
+    list_per_page = 50
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """Count what the workers on the page have in hand, with one query."""
+        changelist = super().get_changelist_instance(request)
+        changelist.result_list = rows = list(changelist.result_list)
+        known = eligibility.in_hand([row.eligibility for row in rows])
+        for row in rows:
+            row.in_hand = known.get(row.pk, 0)
+        return changelist
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        tenants = list(tenants_of(request.user).values_list("pk", flat=True))
+        more = {"fleets": _fleets(tenants), "many_tenants": len(tenants) > 1}
+        return super().changelist_view(request, {**more, **(extra_context or {})})
+
+    name = text("Worker", "worker_id", ordering="worker_id")
+    last_heartbeat = time("Last heartbeat", "last_heartbeat_at", ordering="last_heartbeat_at")
+
+    @column("Release", ordering="release_version")
+    def release(self, worker: Worker) -> SafeString:
+        pair = (worker.pipeline_id, worker.release_version)
+        return format_html('<span class="dc-cell"><span>{}</span><span>{}</span></span>', *pair)
+
+    @badge("State", WORKER_VARIANTS)
+    def state(self, worker: Any) -> str:
+        return state_of(worker, worker.in_hand)
+
+    @column("In hand")
+    def load(self, worker: Any) -> str:
+        return f"{worker.in_hand:,} of {max(worker.capacity - worker.abandoned, 0):,}"
+
+    @badge("Artifact", {"as pinned": "success", "another": "danger", "no such release": "danger"})
+    def artifact(self, worker: Worker) -> str | None:
+        if worker.eligibility.release_id is None:
+            return "no such release"
+        return {True: "as pinned", False: "another", None: None}[worker.eligibility.artifact_fits]
+
+    @badge("Code", CODE_VARIANTS)
+    def code_origin(self, worker: Worker) -> str | None:
+        return _reported(code_of(worker))
+
+    @badge("Environment", ENVIRONMENT_VARIANTS)
+    def environment_drift(self, worker: Worker) -> str | None:
+        return _reported(environment_of(worker))
+
+    @column("Drain", empty="-")
+    def drains(self, worker: Worker) -> str | None:
+        if worker.drained_by_operator_at:
+            return f"by an operator, {relative(worker.drained_by_operator_at, timezone.now())}"
+        return f"automatic, {relative(worker.draining_since, timezone.now())}" if worker.draining_since else None
+
+    drain = confirmed("<int:object_id>/drain/", Act.WORKER_DRAIN, Scope.OPERATE, _drain_confirmation, _drain)
+    undrain = confirmed("<int:object_id>/undrain/", Act.WORKER_UNDRAIN, Scope.OPERATE, _undrain_confirmation, _undrain)
+
+    def show(self, request: HttpRequest, row: Worker) -> HttpResponse:
+        host = row.eligibility
+        events = list(row.events.all()[: EVENTS_SHOWN + 1])
+        running = _running(host)
+        in_hand = eligibility.in_hand([host]).get(host.pk, 0)
+        state = state_of(row, in_hand)
+        more: dict[str, Any] = {
+            "title": str(row),
+            "original": row,
+            "state": state,
+            "variant": WORKER_VARIANTS[state],
+            "in_hand": in_hand,
+            "remaining": remaining(row, in_hand),
+            "code": code_of(row),
+            "code_variant": CODE_VARIANTS[code_of(row)],
+            "of_image": host.release is not None and declares_image(row, images_of(host.release)),
+            "refused": host.reason == WorkerEligibility.Reason.UNVERIFIED_CODE,
+            "drain": _drain_event(row) if row.drained_by_operator_at else None,
+            "called_at": base_of(row.endpoint) if row.protocol == REST else "",
+            "may_operate": self.may(request, Scope.OPERATE, row),
+            "running": running[:RUNNING_SHOWN],
+            "more_running": len(running) > RUNNING_SHOWN,
+            "events": [
+                {"event": event, "variant": WORKER_VARIANTS.get(event.state, ""), "data": on_one_line(event.data)}
+                for event in events[:EVENTS_SHOWN]
+            ],
+            "more_events": len(events) > EVENTS_SHOWN,
+        }
+        return self.page(request, "executions/worker.html", worker=row, host=host, **more)
+
+
+def _reported(text: str) -> str | None:
+    return None if text == NOT_REPORTED else text
+
+
+def _fleets(tenants: list[int]) -> list[dict[str, Any]]:
+    """Return the fleet of each release, how many of its workers differ from it, and the query that lists them."""
+    names = ("tenant__slug", "pipeline_id", "release_version")
+    different = Counter(differing(Worker.objects.filter(tenant__in=tenants)).values_list(*names))
+    return [
+        {
+            "fleet": each,
+            "differing": different[each.tenant, each.pipeline_id, each.release_version],
+            "query": urlencode({"tenant": each.tenant, "pipeline": each.pipeline_id, "release": each.release_version}),
+        }
+        for each in eligibility.fleets(tenants)
+    ]
+
+
+def _drain_event(worker: Worker) -> WorkerEvent | None:
+    """Return the event of the newest drain, with its actor and reason."""
+    return worker.events.filter(data__cause="OPERATOR_DRAINED").first()
+
+
+def _running(host: WorkerEligibility) -> list[Execution]:
+    """Return the executions whose lease the worker holds, the longest-running first."""
+    if host.release_id is None:
+        return []
+    rows = Execution.objects.filter(release=host.release_id, status=State.RUNNING, lease_owner=host.lease_owner)
+    return list(rows.defer("input", "result", "progress").order_by("updated_at")[: RUNNING_SHOWN + 1])

@@ -1,0 +1,61 @@
+"""Writes that find out what became of them.
+
+`move` changes the state of a row with a guarded UPDATE, and checks the number of updated rows. The guard names the
+state that the row must still have. Zero rows mean that another process changed the state first. The caller decides what
+to do then, but never overwrites the other change.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Collection, Mapping
+from enum import StrEnum
+from typing import Any, Final, TypeVar
+
+from django.db import Error, connection, models
+
+from foundation.database.postgresql.outage import rejects_values
+
+log = logging.getLogger(__name__)
+S = TypeVar("S", bound=StrEnum)
+Recorded = TypeVar("Recorded")
+KEPT_SECONDS: Final = 300.0
+"""For how long a result in hand is kept. The broker keeps a message with outcomes (`executions.tasks.record`)."""
+FIRST_WAIT_SECONDS: Final = 0.25
+LONGEST_WAIT_SECONDS: Final = 2.0
+
+
+def sources(moves: Mapping[S, Collection[S]], target: S) -> list[S]:
+    """Return the states from which a move to `target` is legal."""
+    return [state for state, targets in moves.items() if target in targets]
+
+
+def move(rows: models.QuerySet[Any], moves: Mapping[S, Collection[S]], source: S, target: S, **changes: Any) -> bool:
+    """Move the row in `rows` from `source` to `target`, with `changes`. Return False if its state is not `source`.
+
+    Raises ValueError for a move that `moves` does not contain, which is an error of the program.
+    """
+    if target not in moves[source]:
+        raise ValueError(f"There is no move from {source} to {target}.")
+    return rows.filter(status=source).update(status=target, **changes) == 1
+
+
+def record_in_hand(record: Callable[[], Recorded]) -> Recorded:
+    """Record what only this process knows, such as the answer to a call, although the database may be unavailable.
+
+    Call `record` until the database accepts what it writes, for at most KEPT_SECONDS. Return its result. `record` makes
+    one transaction, and must not change anything if that was committed before: the connection may be lost during the
+    commit. Raises the last error when the time is over, and at once if the database rejects the values: any other error
+    says nothing about the result, such as a column that is missing until a migration ends.
+    """
+    until = time.monotonic() + KEPT_SECONDS
+    wait = FIRST_WAIT_SECONDS
+    while True:
+        try:
+            return record()
+        except Error as error:
+            if rejects_values(error) or time.monotonic() + wait > until:
+                raise
+            log.warning("A result could not be recorded (%s). Trying again", type(error).__name__)
+        connection.close_if_unusable_or_obsolete()
+        time.sleep(wait)
+        wait = min(wait * 2, LONGEST_WAIT_SECONDS)

@@ -1,0 +1,127 @@
+"""Views of the API as functions, each with everything that it declares in one place."""
+
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any
+
+from django.db.models import Model
+from django.http.response import HttpResponseBase
+from django_filters.rest_framework import FilterSet
+from drf_spectacular.utils import extend_schema
+from rest_framework.generics import ListAPIView
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import BaseSerializer
+
+from foundation.api.fields import StrictSerializer
+from foundation.api.pagination import NewestFirst
+from foundation.errors import CoordinatorError
+from tenancy.api.tenant_view import TENANT, TenantView
+
+Shown = type[BaseSerializer[Any]]
+Function = Callable[..., Any]
+View = Callable[..., HttpResponseBase]
+Context = Callable[[Any], Mapping[str, Any]]
+
+
+def operation(
+    tag: str,
+    operation_id: str,
+    shown: Shown | Mapping[Any, Shown],
+    *,
+    method: str = "POST",
+    body: type[StrictSerializer] | None = None,
+    context: Context | None = None,
+) -> Callable[[Function], View]:
+    """Return a decorator that makes a function the view of one operation of a tenant.
+
+    The function gets the `TenantView`, the names in the URL except that of the tenant, and the members of `body` by
+    their sources. Its result is represented by `shown`, unless it is a response; with several statuses, it must be one.
+    `context` returns what `shown` needs besides the result. The function declares its act and scope as methods do
+    (`tenancy.audit.acts.declares`), and its errors with `refuses`. The docstring is the description in the OpenAPI
+    document, and the name, in camel case, is that of the view.
+    """
+
+    def decorate(function: Function) -> View:
+        @wraps(function)
+        def handle(view: TenantView, request: Request, *, tenant: str, **names: Any) -> HttpResponseBase:
+            if body is not None:
+                names |= body.validated(request.data)
+            found = function(view, **names)
+            if isinstance(found, HttpResponseBase):
+                return found
+            assert not isinstance(shown, Mapping)  # noqa: S101 - see above
+            more = context(found) if context is not None else {}
+            return Response(shown(found, context={"request": request, **more}).data)
+
+        described = extend_schema(operation_id=operation_id, request=body, responses=shown, filters=False)(handle)
+        members = {"refusals": {method: getattr(function, "refusals", ())}, method.lower(): described}
+        return _view(tag, function, (TenantView,), {**members, "__module__": function.__module__})
+
+    return decorate
+
+
+def refuses(*errors: type[CoordinatorError]) -> Callable[[Function], Function]:
+    """Return a decorator that declares the errors of the use case of an operation, for the OpenAPI document."""
+
+    def decorate(function: Function) -> Function:
+        setattr(function, "refusals", errors)  # noqa: B010 - functions have no such attribute
+        return function
+
+    return decorate
+
+
+def listing(
+    tag: str,
+    model: type[Model],
+    shown: Shown,
+    filters: type[FilterSet] | None = None,
+    *,
+    ordering: tuple[str, ...] | str = NewestFirst.ordering,
+    context: Context | None = None,
+) -> Callable[[Function], View]:
+    """Return a decorator that makes a function the view of a list, which is read in pages with GET.
+
+    The function gets the `TenantView` and the names in the URL except that of the tenant, and returns the rows. The
+    name, the docstring, the errors and `context`, which gets the page, are used as by `operation`. For `ordering` see
+    `NewestFirst`.
+    """
+
+    def decorate(function: Function) -> View:
+        def get_queryset(view: Any) -> Any:
+            return function(view, **{name: value for name, value in view.kwargs.items() if name != "tenant"})
+
+        def get_serializer(view: Any, rows: Any = (), **options: Any) -> Any:
+            # There are no rows while the OpenAPI document is generated.
+            more = context(rows) if context is not None and rows else {}
+            return shown(rows, **{"context": {**view.get_serializer_context(), **more}, **options})
+
+        members = {
+            "__doc__": function.__doc__,
+            "__module__": function.__module__,
+            "refusals": {"GET": getattr(function, "refusals", ())},
+            "serializer_class": shown,
+            "filterset_class": filters,
+            "pagination_class": type("Pages", (NewestFirst,), {"ordering": ordering}),
+            "queryset": model._default_manager.none(),
+            "get_queryset": get_queryset,
+            "get_serializer": get_serializer,
+        }
+        return _view(tag, function, (TenantView, ListAPIView), members)
+
+    return decorate
+
+
+def either(*views: View) -> View:
+    """Return the view of a URL that has several methods. `views` are those of one each; the first one names it."""
+    classes: list[Any] = [getattr(view, "cls") for view in views]  # noqa: B009 - functions have no such attribute
+    refusals = {method: errors for each in classes for method, errors in each.refusals.items()}
+    made: Any = type(classes[0].__name__, tuple(classes), {"refusals": refusals, "__doc__": classes[0].__doc__})
+    view: View = made.as_view()
+    return view
+
+
+def _view(tag: str, function: Function, bases: tuple[type, ...], members: Mapping[str, Any]) -> View:
+    made: Any = type(function.__name__.title().replace("_", ""), bases, dict(members))
+    view: View = extend_schema(parameters=[TENANT], tags=[tag])(made).as_view()
+    return view

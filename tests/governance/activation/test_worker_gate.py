@@ -1,0 +1,107 @@
+"""No worker, no switch: by policy, an activation needs a worker that may run the release."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from executions.models import Worker
+from executions.workers.eligibility import CHECK_TASK
+from foundation.errors import CoordinatorError
+from governance.activation import activation, gates
+from governance.activation.activation import activate, roll_back
+from governance.activation.gates import START
+from releases import policy
+from releases.models import Activation, Pipeline, Release
+from tenancy.models import AuditEntry, Tenant
+from tests import making
+from tests.cases import cases
+from tests.raw_sql import unchanged
+from tests.wakeups import Broker, broker, names
+
+__all__ = ["broker"]
+pytestmark = pytest.mark.django_db
+AGO = timezone.now() - timedelta(hours=1)
+REST = {"protocol": "rest"}
+STATES: list[tuple[dict[str, Any] | None, str]] = [
+    (None, "No worker lifecycle record"),
+    ({"artifact_digest": "sha256:" + "0" * 64}, "artifact identity does not match"),
+    ({}, ""),
+    ({**REST, "capability_checked_at": None}, "a check has been requested. Try again in a few seconds."),
+    (REST, ""),
+    ({**REST, "capability_error": "It hosts 9"}, f"It hosts 9. Start one, for example with `{START}`."),
+    ({"alive_until": AGO}, "worker-1=STALE"),
+]
+
+
+@pytest.fixture(scope="module")
+def world(module_world: None) -> tuple[Tenant, Release]:
+    """A registered release without workers, which is not active."""
+    release = making.registered(making.tenant())
+    return release.pipeline.tenant, release
+
+
+@pytest.fixture
+def required(release: Release) -> Release:
+    return with_policy(release, "require")
+
+
+def with_policy(release: Release, value: str) -> Release:
+    policy.change(release.pipeline, {"workerGate": value}, actor="user:admin")
+    return release
+
+
+def refusal(release: Release, **more: Any) -> CoordinatorError:
+    with unchanged(Activation, Pipeline), pytest.raises(CoordinatorError) as caught:
+        activate(release, actor="user:test", **more)
+    return caught.value
+
+
+@cases(
+    ("value", "members", "reason"),
+    [("warn", *STATES[0]), ("off", *STATES[0]), *(("require", *each) for each in STATES)],
+)
+def test_the_policy_decides_whether_an_activation_needs_a_worker(
+    release: Release, value: str, members: dict[str, Any] | None, reason: str
+) -> None:
+    with_policy(release, value)
+    if members is not None:
+        making.worker(release, **{"capability_checked_at": timezone.now(), **members})
+    found = [gate for gate in gates.judge(activation.planned(release)) if gate.name == "worker"]
+    verdict = "met" if not reason else "unmet" if value == "require" else "warning"
+    assert [gate.verdict for gate in found] == ([] if value == "off" else [verdict])
+    assert all(reason in gate.detail for gate in found)
+    if verdict != "unmet":
+        assert activate(release, actor="user:test").release == release
+        return
+    error = refusal(release)
+    assert (error.code, error.status, error.data) == ("WORKER_REQUIRED", 409, {"command": START})
+    assert error.detail == found[0].detail
+    entry = AuditEntry.objects.filter(tenant=release.pipeline.tenant).latest("sequence")
+    assert (entry.act, entry.outcome, entry.reason) == ("release.activate", "denied", error.detail)
+
+
+def test_a_refused_activation_requests_the_check_of_a_worker_without_a_verdict(
+    required: Release, broker: Broker
+) -> None:
+    making.worker(required, protocol="rest", capability_checked_at=None)
+    assert CHECK_TASK in names(broker.after(lambda: refusal(required)))
+
+
+def test_a_rollback_needs_a_worker_too(required: Release) -> None:
+    for each in (required, making.registered(required.pipeline.tenant, "2.0")):
+        making.worker(each, f"worker-{each.release_version}")
+        activate(each, actor="user:test")
+    former = Worker.objects.filter(worker_id="worker-1.0")
+    former.update(stopped_at=timezone.now())
+
+    def back() -> Activation:
+        pipeline = Pipeline.objects.select_related("tenant", "activation__release").get(pk=required.pipeline_id)
+        return roll_back(pipeline, actor="user:test", reason="it fails", recent_only=False)
+
+    with unchanged(Activation), pytest.raises(CoordinatorError, match=r"No worker may run release '1\.0'") as caught:
+        back()
+    assert caught.value.code == "WORKER_REQUIRED"
+    former.update(stopped_at=None)
+    assert back().release == required

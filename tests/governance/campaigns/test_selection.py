@@ -1,0 +1,155 @@
+"""What campaigns contain: filters, previews and drafts, which freeze a selection so that what was shown is done."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from executions.errors import CampaignEmpty, FilterRequired, ReleaseRevokedConfirmation
+from executions.lifecycle.redrive import redrive
+from executions.models import Campaign, CampaignItem, DeadLetter, Execution
+from governance.activation.activation import activate
+from governance.campaigns import campaigns, drafts
+from governance.campaigns.creating import Options
+from governance.campaigns.selection import Filters, preview
+from governance.retirement.revocation import revoke
+from tenancy.models import AuditEntry, Tenant
+from tests import making
+from tests.cases import cases
+from tests.governance.campaigns.campaigning import OF_THE_PIPELINE, events, pass_time, progress, start
+from tests.raw_sql import unchanged
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(scope="module")
+def various(module_world: None) -> Tenant:
+    """A tenant with executions that each differ in one property."""
+    owner, _ = making.ready()
+    making.dead(owner, "timeout", code="Timeout")
+    making.dead(owner, "refused", code="Refused")
+    making.dead(owner, "failed", code="Refused", retryable=False)
+    making.worker(making.active(owner, "2.0"), "worker-2")
+    making.dead(owner, "on v2", code="Timeout")
+    stranger, _ = making.ready()
+    making.dead(stranger, "stranger", code="Timeout")
+    making.execution(owner, "live")
+    making.claimed(owner)
+    for day, key in enumerate(("timeout", "refused", "failed", "on v2"), 1):
+        moment = datetime(2026, 1, day, tzinfo=UTC)
+        making.finished(moment, Execution.objects.get(execution_key=key))
+    return owner
+
+
+@cases(
+    ("filters", "allow_failed", "keys"),
+    [
+        (OF_THE_PIPELINE, False, {"timeout", "refused", "on v2"}),
+        (OF_THE_PIPELINE, True, {"timeout", "refused", "on v2", "failed"}),
+        (Filters(pipeline_id="another"), True, set()),
+        (Filters(release_version="1.0", error_code="Timeout"), True, {"timeout"}),
+        (Filters(contract_version="no such"), True, set()),
+        (Filters(reason=DeadLetter.Reason.NON_RETRYABLE), True, {"failed"}),
+        (
+            Filters(finished_from=datetime(2026, 1, 2, tzinfo=UTC), finished_to=datetime(2026, 1, 4, tzinfo=UTC)),
+            True,
+            {"refused", "failed"},
+        ),
+    ],
+)
+def test_a_preview_shows_what_a_campaign_contains(
+    various: Tenant, filters: Filters, allow_failed: bool, keys: set[str]
+) -> None:
+    found = preview(various, filters, allow_failed=allow_failed)
+    assert (found.count, {each.execution_key for each in found.executions}) == (len(keys), keys)
+    assert sum(group["count"] for group in found.by_error_code) == len(keys)
+    assert sum(group["count"] for group in found.by_release) == len(keys)
+    if not keys:
+        with unchanged(), pytest.raises(CampaignEmpty):
+            start(various, filters, allow_failed=allow_failed)
+        return
+    made = start(various, filters, allow_failed=allow_failed)
+    items = made.items.order_by("id").select_related("execution")
+    assert {str(item.execution and item.execution.execution_key) for item in items} == keys
+    assert [item.execution_id for item in items] == [each.pk for each in found.executions]
+    assert {(item.expected_version, item.outcome) for item in items} == {(2, "PENDING")}
+
+
+def test_the_reason_filter_matches_the_latest_failure(quiet: Tenant) -> None:
+    [execution] = making.dead(quiet, "key")
+    redrive(quiet, execution.pk, actor="", reason="")
+    making.record(making.failure(making.claimed(quiet)[0], retryable=False))
+    reasons = (DeadLetter.Reason.RETRY_EXHAUSTED, DeadLetter.Reason.NON_RETRYABLE)
+    assert [preview(quiet, Filters(reason=each), allow_failed=True).count for each in reasons] == [0, 1]
+
+
+def test_a_campaign_needs_a_filter(various: Tenant) -> None:
+    for select in (preview, start):
+        with unchanged(), pytest.raises(FilterRequired):
+            select(various, Filters())
+
+
+Kind = Campaign.Kind
+OPTIONS = Options(reason="the bank is back", rate_per_minute=600)
+ANN = "user:ann"
+
+
+def freeze(owner: Tenant, kind: Kind = Kind.REDRIVE) -> Campaign:
+    return drafts.freeze(owner, kind, Execution.objects.all(), actor=ANN)
+
+
+def run(draft: Campaign, options: Options = OPTIONS) -> Campaign:
+    started = drafts.start(draft.tenant, draft.pk, options, actor="user:bob")
+    pass_time(60)
+    campaigns.advance()
+    started.refresh_from_db()
+    return started
+
+
+def acts() -> list[tuple[str, str]]:
+    return list(AuditEntry.objects.order_by("pk").values_list("act", "actor"))
+
+
+def test_a_draft_does_nothing_until_it_is_started(owner: Tenant, dead: list[Execution]) -> None:
+    draft = freeze(owner)
+    assert (draft.status, draft.created_by, progress(draft), events(draft)) == ("DRAFT", ANN, (10, 0, 0), [])
+    with unchanged():
+        assert campaigns.advance() == 0
+        assert drafts.remove_old() == 0
+    started = run(draft)
+    assert (started.status, started.created_by, progress(started)) == ("COMPLETED", "user:bob", (0, 10, 0))
+    assert events(started) == [("STARTED", "user:bob"), ("COMPLETED", "coordinator")]
+    assert acts()[-2:] == [("campaign.draft", ANN), ("campaign.start", "user:bob")]
+    assert dead[0].events.get(kind="REDRIVEN").actor == "user:bob"
+
+
+def test_a_draft_contains_only_what_its_kind_fits_and_is_discarded(owner: Tenant, dead: list[Execution]) -> None:
+    with pytest.raises(CampaignEmpty, match="unfinished"):
+        freeze(owner, Kind.PAUSE)
+    making.execution(owner, "queued")
+    drafts_of = {kind: freeze(owner, kind) for kind in Kind}
+    assert {kind: draft.items.count() for kind, draft in drafts_of.items()} == {
+        **{Kind.REDRIVE: 10, Kind.RESUBMIT: 10},
+        **{Kind.CANCEL: 1, Kind.PAUSE: 1},
+    }
+    for draft in drafts_of.values():
+        drafts.discard(owner, draft.pk, actor=ANN)
+    assert acts()[-1] == ("campaign.discard", ANN)
+    assert not Campaign.objects.exists()
+    assert not CampaignItem.objects.exists()
+
+
+def test_a_draft_names_revoked_releases_and_runs_them_only_if_that_is_confirmed(
+    owner: Tenant, dead: list[Execution]
+) -> None:
+    activate(making.registered(owner, "1.1"), actor=ANN)
+    revoke(dead[0].release, actor=ANN, reason="wrong sums")
+    draft = freeze(owner)
+    found = drafts.contents(draft)
+    assert [(each.release_version, each.count, each.reason) for each in found.revoked] == [("1.0", 10, "wrong sums")]
+    assert found.active == {making.PIPELINE: "1.1"}
+    with pytest.raises(ReleaseRevokedConfirmation):
+        drafts.start(owner, draft.pk, OPTIONS, actor=ANN)
+    draft.refresh_from_db()
+    assert (draft.status, events(draft)) == ("DRAFT", [])
+    confirmed = Options(reason="on purpose", rate_per_minute=600, allow_revoked=True)
+    assert progress(run(draft, confirmed)) == (0, 10, 0)
