@@ -1,176 +1,144 @@
 """The errors of executions, each with its code and HTTP status."""
 
-from foundation.errors import CoordinatorError, NotFound
+from foundation.errors import BadRequest, Conflict, CoordinatorError, Forbidden, NotFound, Unavailable, Unprocessable
 
 
-class ExecutionUnknown(NotFound):
-    title = "The tenant has no such execution"
+class ExecutionUnknown(NotFound, title="The tenant has no such execution"): ...
 
 
-class InputInvalid(CoordinatorError, status=422):
-    title = "The input does not fit the first step of the active release's contract"
+class InputInvalid(Unprocessable, title="The input does not fit the first step of the active release's contract"): ...
 
 
-class IdempotencyKeyReused(CoordinatorError, status=409):
-    title = "The idempotency key belongs to an execution with another input or release"
+class IdempotencyKeyReused(
+    Conflict, title="The idempotency key belongs to an execution with another input or release"
+): ...
 
 
-class SmokeTestUnknown(NotFound):
-    title = "The release has no such smoke test"
+class SmokeTestUnknown(NotFound, title="The release has no such smoke test"): ...
 
 
-class ResubmitRefused(CoordinatorError, status=409):
-    title = "Only an execution that has ended can be resubmitted"
+class ResubmitRefused(Conflict, title="Only an execution that has ended can be resubmitted"): ...
 
 
-class ResubmitKeyReused(CoordinatorError, status=409):
-    title = "The operation key was used for another resubmission of the execution"
+class ResubmitKeyReused(Conflict, title="The operation key was used for another resubmission of the execution"): ...
 
 
-class ResubmissionRemoved(CoordinatorError, status=410):
-    title = "The operation key created an execution that was removed after its retention period"
+class ResubmissionRemoved(
+    CoordinatorError,
+    status=410,
+    title="The operation key created an execution that was removed after its retention period",
+): ...
 
 
-class ReleaseNotAdmitted(CoordinatorError, status=409):
-    title = "The release accepts no executions"
+class ReleaseNotAdmitted(Conflict, title="The release accepts no executions"): ...
 
 
-class WorkerUnknown(NotFound):
-    title = "The pipeline has no such worker"
+class WorkerUnknown(NotFound, title="The pipeline has no such worker"): ...
 
 
-class WorkerEndpointRefused(CoordinatorError, status=422):
-    title = "The installation does not allow calls to this endpoint"
+class WorkerEndpointRefused(Unprocessable, title="The installation does not allow calls to this endpoint"): ...
 
 
-class WorkerEndpointInvalid(CoordinatorError, status=422):
-    title = "The endpoint is not an origin, such as https://worker.example:8443"
+class WorkerEndpointInvalid(
+    Unprocessable, title="The endpoint is not an origin, such as https://worker.example:8443"
+): ...
 
 
-class WorkerBeatsItself(CoordinatorError, status=409):
-    title = "The worker sends its own heartbeats over the broker"
+class WorkerBeatsItself(Conflict, title="The worker sends its own heartbeats over the broker"): ...
 
 
-class WorkerLimitReached(CoordinatorError, status=409):
-    title = "The tenant has reached its limit of workers"
+class WorkerLimitReached(Conflict, title="The tenant has reached its limit of workers"): ...
 
 
-class WorkerKeyChangeRefused(CoordinatorError, status=409):
-    title = "The tenant's worker keys do not allow this change"
+class WorkerKeyChangeRefused(Conflict, title="The tenant's worker keys do not allow this change"): ...
 
 
-class WorkerUnavailable(CoordinatorError, status=503):
-    title = "No healthy worker hosts the active release"
+class WorkerUnavailable(Unavailable, title="No healthy worker hosts the active release"): ...
 
 
-class WorkerNotChecked(WorkerUnavailable):
-    title = "No REST worker that hosts the active release was checked recently"
+class WorkerNotChecked(
+    WorkerUnavailable, title="No REST worker that hosts the active release was checked recently"
+): ...
 
 
-class RedriveRefused(CoordinatorError, status=409):
-    title = "The execution's status does not allow a re-drive"
+class RedriveRefused(Conflict, title="The execution's status does not allow a re-drive"): ...
 
 
-class ReleaseRevokedConfirmation(CoordinatorError, status=409):
-    title = "The release is revoked, so running it again needs a confirmation"
+class ReleaseRevokedConfirmation(
+    Conflict, title="The release is revoked, so running it again needs a confirmation"
+): ...
 
 
-class CancelRefused(CoordinatorError, status=409):
-    title = "The execution is terminal and cannot be cancelled"
+class CancelRefused(Conflict, title="The execution is terminal and cannot be cancelled"): ...
 
 
-class PauseRefused(CoordinatorError, status=409):
-    title = "The execution is terminal and cannot be paused"
+class PauseRefused(Conflict, title="The execution is terminal and cannot be paused"): ...
 
 
-class NotPaused(CoordinatorError, status=409):
-    title = "It is not paused"
+class NotPaused(Conflict, title="It is not paused"): ...
 
 
-class PipelinePaused(CoordinatorError, status=409):
-    title = "The pipeline or its active release is paused and refuses submissions"
+class PipelinePaused(Conflict, title="The pipeline or its active release is paused and refuses submissions"): ...
 
 
-class VersionMismatch(CoordinatorError, status=409):
-    title = "The execution has another version than the caller expected"
+class VersionMismatch(Conflict, title="The execution has another version than the caller expected"): ...
 
 
-class ExecutionChanged(CoordinatorError, status=409):
-    title = "The execution changed while the request was processed"
+class ExecutionChanged(Conflict, title="The execution changed while the request was processed"): ...
 
 
-class CheckpointMissing(CoordinatorError, status=409):
-    title = "The execution has no checkpoint"
+class CheckpointMissing(Conflict, title="The execution has no checkpoint"): ...
 
 
-class CheckpointIncompatible(CoordinatorError, status=409):
-    title = "The release is not proven to continue from the checkpoint"
+class CheckpointIncompatible(Conflict, title="The release is not proven to continue from the checkpoint"): ...
 
 
-class CampaignUnknown(NotFound):
-    title = "The tenant has no such campaign"
+class CampaignUnknown(NotFound, title="The tenant has no such campaign"): ...
 
 
-class CampaignRefused(CoordinatorError, status=409):
-    title = "The campaign's status does not allow this"
+class CampaignRefused(Conflict, title="The campaign's status does not allow this"): ...
 
 
-class CampaignTargetInvalid(CoordinatorError, status=422):
-    title = "The campaign's kind does not take this"
+class CampaignTargetInvalid(Unprocessable, title="The campaign's kind does not take this"): ...
 
 
-class CampaignEmpty(CoordinatorError, status=409):
-    title = "The campaign would contain no execution"
+class CampaignEmpty(Conflict, title="The campaign would contain no execution"): ...
 
 
-class FilterRequired(CoordinatorError, status=422):
-    title = "A campaign needs at least one filter"
+class FilterRequired(Unprocessable, title="A campaign needs at least one filter"): ...
 
 
-class TenantNotAllowed(CoordinatorError, status=403):
-    title = "This coordinator does not serve the tenant"
+class TenantNotAllowed(Forbidden, title="This coordinator does not serve the tenant"): ...
 
 
-class InteractionUnknown(NotFound):
-    title = "The tenant has no such interaction"
+class InteractionUnknown(NotFound, title="The tenant has no such interaction"): ...
 
 
-class CorrelationAmbiguous(CoordinatorError, status=409):
-    title = "Several interactions have this correlation id"
+class CorrelationAmbiguous(Conflict, title="Several interactions have this correlation id"): ...
 
 
-class InteractionClosed(CoordinatorError, status=409):
-    title = "The interaction cannot be answered"
+class InteractionClosed(Conflict, title="The interaction cannot be answered"): ...
 
 
-class AwaitTimedOut(CoordinatorError, status=409):
-    code = "AWAIT_TIMEOUT"
-    title = "The answer came after the await's deadline"
+class AwaitTimedOut(Conflict, title="The answer came after the await's deadline", code="AWAIT_TIMEOUT"): ...
 
 
-class ResumeTokenInvalid(CoordinatorError, status=400):
-    title = "The resume token is not valid for the interaction"
+class ResumeTokenInvalid(BadRequest, title="The resume token is not valid for the interaction"): ...
 
 
-class AnswerInvalid(CoordinatorError, status=422):
-    title = "The answer does not fit the type that the contract names for the await"
+class AnswerInvalid(Unprocessable, title="The answer does not fit the type that the contract names for the await"): ...
 
 
-class FailureGroupUnknown(NotFound):
-    title = "The tenant has no such failure group"
+class FailureGroupUnknown(NotFound, title="The tenant has no such failure group"): ...
 
 
-class AssigneeInvalid(CoordinatorError, status=422):
-    title = "The assignee may not operate in the tenant"
+class AssigneeInvalid(Unprocessable, title="The assignee may not operate in the tenant"): ...
 
 
-class InteractionClaimed(CoordinatorError, status=409):
-    title = "Another caller has claimed the interaction"
+class InteractionClaimed(Conflict, title="Another caller has claimed the interaction"): ...
 
 
-class InteractionNotClaimed(CoordinatorError, status=409):
-    title = "The caller has not claimed the interaction"
+class InteractionNotClaimed(Conflict, title="The caller has not claimed the interaction"): ...
 
 
-class DelegateUnknown(CoordinatorError, status=422):
-    title = "No member of the tenant with this name may answer"
+class DelegateUnknown(Unprocessable, title="No member of the tenant with this name may answer"): ...

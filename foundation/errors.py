@@ -1,7 +1,8 @@
 """The base class of all errors that a caller can see, and the errors that all parts of the product share.
 
-Each subclass has a stable `code`, the HTTP `status` of the response, and a `title` that is equal for all occurrences.
+Each error has a stable `code`, the HTTP `status` of the response, and a `title` that is equal for all occurrences.
 The code is the name of the class in capitals, like QUOTA_EXCEEDED for `QuotaExceeded`, unless the class names another.
+A subclass without a title shares the code and the title of its base.
 `docs/errors.md` lists all of them; a test compares the list with the classes.
 """
 
@@ -21,12 +22,13 @@ class CoordinatorError(Exception):
     status: ClassVar[int]
     title: ClassVar[str]
 
-    def __init_subclass__(cls, *, status: int | None = None) -> None:
+    def __init_subclass__(cls, *, status: int | None = None, title: str | None = None, code: str | None = None) -> None:
         super().__init_subclass__()
         if status is not None:
             cls.status = status
-        if "title" in vars(cls) and "code" not in vars(cls):
-            cls.code = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).upper()
+        if title is not None:
+            cls.title = title
+            cls.code = code or re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).upper()
 
     def __init__(self, detail: str, *, errors: Iterable[dict[str, str]] = (), **data: Any) -> None:
         super().__init__(detail)
@@ -35,53 +37,56 @@ class CoordinatorError(Exception):
         self.data = data
 
 
-class InvalidRequest(CoordinatorError, status=400):
-    title = "The request does not have the required form"
+class BadRequest(CoordinatorError, status=400): ...
 
 
-class NotFound(CoordinatorError, status=404):
-    title = "The resource does not exist, or it belongs to another tenant"
+class Forbidden(CoordinatorError, status=403): ...
 
 
-class PayloadTooLarge(CoordinatorError, status=413):
-    title = "The request is larger than the coordinator accepts"
+class Conflict(CoordinatorError, status=409): ...
 
 
-class PreconditionFailed(CoordinatorError, status=412):
-    title = "The resource is not the one that the request expects"
+class Unprocessable(CoordinatorError, status=422): ...
 
 
-class RangeNotSatisfiable(CoordinatorError, status=416):
-    title = "The requested range is outside of the resource"
+class Unavailable(CoordinatorError, status=503): ...
 
 
-class QueryTooSlow(CoordinatorError, status=422):
-    title = "The search takes too long"
+class InvalidRequest(BadRequest, title="The request does not have the required form"): ...
 
 
-class ExportTooLarge(CoordinatorError, status=422):
-    title = "Too many rows match"
+class NotFound(CoordinatorError, status=404, title="The resource does not exist, or it belongs to another tenant"): ...
 
 
-class DatabaseUnavailable(CoordinatorError, status=503):
-    title = "The database is unavailable"
+class PayloadTooLarge(CoordinatorError, status=413, title="The request is larger than the coordinator accepts"): ...
 
 
-class LargeRequestsBusy(CoordinatorError, status=503):
-    title = "Too many large requests are in progress"
+class PreconditionFailed(
+    CoordinatorError, status=412, title="The resource is not the one that the request expects"
+): ...
 
 
-class SlowRequestsBusy(CoordinatorError, status=503):
-    title = "Too many requests are waiting for slow clients"
+class RangeNotSatisfiable(CoordinatorError, status=416, title="The requested range is outside of the resource"): ...
 
 
-class TooManyRequests(CoordinatorError, status=429):
+class QueryTooSlow(Unprocessable, title="The search takes too long"): ...
+
+
+class ExportTooLarge(Unprocessable, title="Too many rows match"): ...
+
+
+class DatabaseUnavailable(Unavailable, title="The database is unavailable"): ...
+
+
+class LargeRequestsBusy(Unavailable, title="Too many large requests are in progress"): ...
+
+
+class SlowRequestsBusy(Unavailable, title="Too many requests are waiting for slow clients"): ...
+
+
+class TooManyRequests(CoordinatorError, status=429, title="Too many requests of one tenant or client are waiting"):
     """`data` has the member `retryAfter`: when to try again, in seconds."""
 
-    title = "Too many requests of one tenant or client are waiting"
 
-
-class QuotaExceeded(CoordinatorError, status=429):
+class QuotaExceeded(CoordinatorError, status=429, title="The tenant has used a quota"):
     """`data` has the members `quota`, its name, and `retryAfter`: when to try again, in seconds."""
-
-    title = "The tenant has used a quota"

@@ -22,12 +22,11 @@ from governance.comparison import pages as comparison
 from governance.drift.drift import Kind, drift
 from governance.gradual import pages as gradual_activations
 from governance.release_sections import open_holds
-from releases import queries
+from releases import history, queries
 from releases.admin.uploads import ListWithUpload
 from releases.api.history import export
 from releases.errors import NoneActiveThen, ProvenanceKeyMissing
 from releases.models import SWITCHES, Activation, ActivationRequest, Pipeline, Release
-from releases.pointer import history
 from releases.states import UNDECIDED
 from releases.trust import statement_key, trust
 from tenancy.admin.base import READ, serves

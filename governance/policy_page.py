@@ -9,7 +9,7 @@ from django.shortcuts import redirect
 
 from releases import policy
 from releases.models import Pipeline
-from releases.models.policy import MEMBERS, Member
+from releases.models.pipeline import MEMBERS, Member
 from tenancy.access import actor
 from tenancy.admin.base import POST, ReadOnlyAdmin, attempt, serves
 from tenancy.audit.acts import Act

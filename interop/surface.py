@@ -39,7 +39,7 @@ from wire.identifying import RULE, SEGMENT_RULE, is_identifier, is_segment
 log = logging.getLogger(__name__)
 BEARER = "Bearer "
 NOT_FOUND, INVALID, UNEXPECTED = "Not Found", "Invalid request", "An unexpected error occurred"
-STORED = {
+STORED: dict[type[CoordinatorError], str] = {
     ArtifactMissing: "Stored release artifact is missing or unreadable",
     ArtifactAltered: "Stored release artifact checksum does not match registry metadata",
 }

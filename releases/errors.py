@@ -2,14 +2,12 @@
 
 from collections.abc import Iterable
 
-from foundation.errors import CoordinatorError, NotFound
+from foundation.errors import BadRequest, Conflict, Forbidden, NotFound, Unavailable, Unprocessable
 from wire.documents.descriptor import Profile
 from wire.findings import Finding
 
 
-class DescriptorInvalid(CoordinatorError, status=400):
-    title = "The release descriptor is not valid"
-
+class DescriptorInvalid(BadRequest, title="The release descriptor is not valid"):
     def __init__(self, findings: Iterable[Finding], profile: Profile | None) -> None:
         """`profile` is a member of the problem document. It is None if the document is no JSON object."""
         found = tuple(findings)
@@ -19,9 +17,7 @@ class DescriptorInvalid(CoordinatorError, status=400):
         )
 
 
-class AttachmentInvalid(CoordinatorError, status=400):
-    title = "An attachment is invalid, or does not belong to this release"
-
+class AttachmentInvalid(BadRequest, title="An attachment is invalid, or does not belong to this release"):
     def __init__(self, findings: Iterable[Finding]) -> None:
         found = tuple(findings)
         super().__init__(
@@ -29,255 +25,207 @@ class AttachmentInvalid(CoordinatorError, status=400):
         )
 
 
-class DescriptorUnknown(NotFound):
-    title = "No release of the pipeline has a descriptor with this digest"
+class DescriptorUnknown(NotFound, title="No release of the pipeline has a descriptor with this digest"): ...
 
 
-class PipelineUnknown(NotFound):
-    title = "The tenant has no such pipeline"
+class PipelineUnknown(NotFound, title="The tenant has no such pipeline"): ...
 
 
-class ReleaseUnknown(NotFound):
-    title = "The pipeline has no such release"
+class ReleaseUnknown(NotFound, title="The pipeline has no such release"): ...
 
 
-class NothingToRollBackTo(CoordinatorError, status=409):
-    title = "No other release was active before the active one"
+class NothingToRollBackTo(Conflict, title="No other release was active before the active one"): ...
 
 
-class NoRollback(CoordinatorError, status=409):
-    title = "The release was not active before, or is active now"
+class NoRollback(Conflict, title="The release was not active before, or is active now"): ...
 
 
-class RollbackTooFar(CoordinatorError, status=403):
-    title = "The release was active too long ago for a rollback without the right to activate"
+class RollbackTooFar(
+    Forbidden, title="The release was active too long ago for a rollback without the right to activate"
+): ...
 
 
-class NoneActiveThen(NotFound):
-    title = "No release of the pipeline was active at this time"
+class NoneActiveThen(NotFound, title="No release of the pipeline was active at this time"): ...
 
 
-class TimeInFuture(CoordinatorError, status=422):
-    title = "The time is in the future"
+class TimeInFuture(Unprocessable, title="The time is in the future"): ...
 
 
-class ProvenanceKeyMissing(CoordinatorError, status=409):
-    title = "The coordinator has no key that signs provenance"
+class ProvenanceKeyMissing(Conflict, title="The coordinator has no key that signs provenance"): ...
 
 
-class ReleaseConflict(CoordinatorError, status=409):
-    title = "The release version is already registered with different metadata"
+class ReleaseConflict(Conflict, title="The release version is already registered with different metadata"): ...
 
 
-class ReleaseRevoked(CoordinatorError, status=409):
-    title = "The release is revoked"
+class ReleaseRevoked(Conflict, title="The release is revoked"): ...
 
 
-class ReleaseRetired(CoordinatorError, status=409):
-    title = "The release is retired"
+class ReleaseRetired(Conflict, title="The release is retired"): ...
 
 
-class RetirementBlocked(CoordinatorError, status=409):
-    title = "Something still needs the release"
+class RetirementBlocked(Conflict, title="Something still needs the release"): ...
 
 
-class DescriptorProfileUnsupported(CoordinatorError, status=400):
-    title = "The release descriptor has a profile that cannot be deployed"
+class DescriptorProfileUnsupported(
+    BadRequest, title="The release descriptor has a profile that cannot be deployed"
+): ...
 
 
-class PipelineOfOtherApplication(CoordinatorError, status=409):
-    title = "The pipeline belongs to another application"
+class PipelineOfOtherApplication(Conflict, title="The pipeline belongs to another application"): ...
 
 
-class DeploymentKeyReused(CoordinatorError, status=409):
-    title = "The idempotency key belongs to another deployment"
+class DeploymentKeyReused(Conflict, title="The idempotency key belongs to another deployment"): ...
 
 
-class DeploymentRejected(CoordinatorError, status=422):
-    title = "The verification rejected the release"
+class DeploymentRejected(Unprocessable, title="The verification rejected the release"): ...
 
 
-class DeploymentPending(CoordinatorError, status=503):
-    title = "The release is not verified yet"
+class DeploymentPending(Unavailable, title="The release is not verified yet"): ...
 
 
-class ReleaseNotRegistered(CoordinatorError, status=409):
-    title = "Only a registered release can be activated, revoked or retired"
+class ReleaseNotRegistered(Conflict, title="Only a registered release can be activated, revoked or retired"):
+    def __init__(self, release_version: str, status: str) -> None:
+        super().__init__(f"Release {release_version!r} is {status}.", releaseStatus=status)
 
 
-class NoActiveRelease(CoordinatorError, status=409):
-    title = "No release of the pipeline is active"
+class NoActiveRelease(Conflict, title="No release of the pipeline is active"): ...
 
 
-class ActiveReleaseRevoked(NoActiveRelease):
-    title = "The active release of the pipeline is revoked"
+class ActiveReleaseRevoked(NoActiveRelease, title="The active release of the pipeline is revoked"): ...
 
 
-class ActiveReleaseChanged(CoordinatorError, status=409):
-    title = "The active release is not the one that the caller expected"
+class ActiveReleaseChanged(Conflict, title="The active release is not the one that the caller expected"): ...
 
 
-class ReleaseNotOpen(CoordinatorError, status=409):
+class ReleaseNotOpen(Conflict, title="The release is not open to submissions that name it"):
     """Its member `may_open` is true if the release was never active, so that it may help to wait for its activation."""
-
-    title = "The release is not open to submissions that name it"
 
     def __init__(self, detail: str, *, active: str | None, may_open: bool) -> None:
         super().__init__(detail, activeReleaseVersion=active, mayOpen=may_open)
         self.may_open = may_open
 
 
-class OperationKeyReused(CoordinatorError, status=409):
-    title = "The operation key was used for another operation"
+class OperationKeyReused(Conflict, title="The operation key was used for another operation"): ...
 
 
-class GradualActivationUnknown(NotFound):
-    title = "The pipeline has no such gradual activation"
+class GradualActivationUnknown(NotFound, title="The pipeline has no such gradual activation"): ...
 
 
-class GradualActivationInvalid(CoordinatorError, status=422):
-    title = "The plan of the gradual activation is not valid"
+class GradualActivationInvalid(Unprocessable, title="The plan of the gradual activation is not valid"): ...
 
 
-class GradualActivationRunning(CoordinatorError, status=409):
-    title = "A gradual activation of the pipeline is running"
+class GradualActivationRunning(Conflict, title="A gradual activation of the pipeline is running"): ...
 
 
-class GradualActivationEnded(CoordinatorError, status=409):
-    title = "The gradual activation has ended"
+class GradualActivationEnded(Conflict, title="The gradual activation has ended"): ...
 
 
-class CandidateActive(CoordinatorError, status=409):
-    title = "The candidate is the active release"
+class CandidateActive(Conflict, title="The candidate is the active release"): ...
 
 
-class StepChanged(CoordinatorError, status=409):
-    title = "The current step is not the one that the caller expected"
+class StepChanged(Conflict, title="The current step is not the one that the caller expected"): ...
 
 
-class NoNextStep(CoordinatorError, status=409):
-    title = "The current step is the last one"
+class NoNextStep(Conflict, title="The current step is the last one"): ...
 
 
-class ReasonRequired(CoordinatorError, status=422):
-    title = "A reason is required"
+class ReasonRequired(Unprocessable, title="A reason is required"): ...
 
 
-class PolicyInvalid(CoordinatorError, status=422):
-    title = "The policy is not valid"
+class PolicyInvalid(Unprocessable, title="The policy is not valid"): ...
 
 
-class ArtifactUnknown(NotFound):
-    title = "No release of the tenant pins an artifact with this digest"
+class ArtifactUnknown(NotFound, title="No release of the tenant pins an artifact with this digest"): ...
 
 
-class ArtifactNotStored(NotFound):
-    title = "The coordinator does not store the bytes of this artifact"
+class ArtifactNotStored(NotFound, title="The coordinator does not store the bytes of this artifact"): ...
 
 
-class ArtifactMissing(CoordinatorError, status=409):
-    title = "A stored artifact of the release is missing"
+class ArtifactMissing(Conflict, title="A stored artifact of the release is missing"): ...
 
 
-class ArtifactAltered(CoordinatorError, status=409):
-    title = "A stored artifact of the release does not match its digest"
+class ArtifactAltered(Conflict, title="A stored artifact of the release does not match its digest"): ...
 
 
-class ArtifactUnverified(CoordinatorError, status=503):
-    title = "A stored artifact of the release was written again and is being checked"
+class ArtifactUnverified(
+    Unavailable, title="A stored artifact of the release was written again and is being checked"
+): ...
 
 
-class ArtifactStoreUnavailable(CoordinatorError, status=503):
-    title = "The artifact store is unavailable"
+class ArtifactStoreUnavailable(Unavailable, title="The artifact store is unavailable"): ...
 
 
 class ArtifactStoreUnreliable(ArtifactStoreUnavailable):
     """So many stored artifacts look wrong that the store is probably at fault."""
 
 
-class ApprovalRequired(CoordinatorError, status=409):
-    title = "The pipeline's policy requires that other people approve the activation"
+class ApprovalRequired(Conflict, title="The pipeline's policy requires that other people approve the activation"): ...
 
 
-class OverrideNotAllowed(CoordinatorError, status=409):
-    title = "The pipeline's policy allows no emergency override"
+class OverrideNotAllowed(Conflict, title="The pipeline's policy allows no emergency override"): ...
 
 
-class RequestUnknown(NotFound):
-    title = "The pipeline has no such activation request"
+class RequestUnknown(NotFound, title="The pipeline has no such activation request"): ...
 
 
-class RequestNotOpen(CoordinatorError, status=409):
-    title = "The activation request is already decided, or has ended"
+class RequestNotOpen(Conflict, title="The activation request is already decided, or has ended"): ...
 
 
-class RequestRestarted(CoordinatorError, status=409):
-    title = "The activation request has begun a new round, because what it was made on has moved"
+class RequestRestarted(
+    Conflict, title="The activation request has begun a new round, because what it was made on has moved"
+): ...
 
 
-class RequestOutdated(CoordinatorError, status=409):
-    title = "What was approved is not what would be activated now"
+class RequestOutdated(Conflict, title="What was approved is not what would be activated now"): ...
 
 
-class OwnRequest(CoordinatorError, status=403):
-    title = "A person cannot vote on their own request"
+class OwnRequest(Forbidden, title="A person cannot vote on their own request"): ...
 
 
-class AlreadyVoted(CoordinatorError, status=409):
-    title = "The person has voted otherwise in this round"
+class AlreadyVoted(Conflict, title="The person has voted otherwise in this round"): ...
 
 
-class ActivationTimeInvalid(CoordinatorError, status=422):
-    title = "The time of the activation is not in the future, or too far in it"
+class ActivationTimeInvalid(
+    Unprocessable, title="The time of the activation is not in the future, or too far in it"
+): ...
 
 
-class WorkerRequired(CoordinatorError, status=409):
-    title = "The pipeline's policy requires a worker that may run the release"
+class WorkerRequired(Conflict, title="The pipeline's policy requires a worker that may run the release"): ...
 
 
-class SmokeTestRequired(CoordinatorError, status=409):
-    title = "The pipeline's policy requires a recent, passed smoke test of the release"
+class SmokeTestRequired(
+    Conflict, title="The pipeline's policy requires a recent, passed smoke test of the release"
+): ...
 
 
-class SignatureRequired(CoordinatorError, status=409):
-    title = "The pipeline's policy requires a release that a trusted key has signed"
+class SignatureRequired(Conflict, title="The pipeline's policy requires a release that a trusted key has signed"): ...
 
 
-class AttachmentUnknown(NotFound):
-    title = "No release of the pipeline has an attachment with this digest"
+class AttachmentUnknown(NotFound, title="No release of the pipeline has an attachment with this digest"): ...
 
 
-class AttachmentsFull(CoordinatorError, status=409):
-    title = "The release has the maximum number of attachments"
+class AttachmentsFull(Conflict, title="The release has the maximum number of attachments"): ...
 
 
-class KeyUnknown(NotFound):
-    title = "The tenant has no such trusted key"
+class KeyUnknown(NotFound, title="The tenant has no such trusted key"): ...
 
 
-class KeyInvalid(CoordinatorError, status=422):
-    title = "The trusted key is not valid"
+class KeyInvalid(Unprocessable, title="The trusted key is not valid"): ...
 
 
-class KeyConflict(CoordinatorError, status=409):
-    title = "The tenant already has this key or a key with this name"
+class KeyConflict(Conflict, title="The tenant already has this key or a key with this name"): ...
 
 
-class UploadUnknown(NotFound):
-    title = "The tenant has no such upload"
+class UploadUnknown(NotFound, title="The tenant has no such upload"): ...
 
 
-class UploadNotOpen(CoordinatorError, status=409):
-    title = "The upload is no longer open"
+class UploadNotOpen(Conflict, title="The upload is no longer open"): ...
 
 
-class UploadIncomplete(CoordinatorError, status=409):
-    title = "Some parts of the upload are missing"
+class UploadIncomplete(Conflict, title="Some parts of the upload are missing"): ...
 
 
-class DirectUploadsUnavailable(CoordinatorError, status=409):
-    title = "The artifact store does not support direct uploads"
+class DirectUploadsUnavailable(Conflict, title="The artifact store does not support direct uploads"): ...
 
 
-class DirectUploadsFull(CoordinatorError, status=409):
-    title = "The tenant has too many open uploads"
+class DirectUploadsFull(Conflict, title="The tenant has too many open uploads"): ...

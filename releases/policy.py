@@ -9,7 +9,7 @@ from django.db import transaction
 from releases import queries
 from releases.errors import PolicyInvalid
 from releases.models import Pipeline
-from releases.models.policy import MEMBERS
+from releases.models.pipeline import MEMBERS
 from tenancy import audit
 from tenancy.audit.acts import Act
 

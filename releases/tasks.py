@@ -11,7 +11,7 @@ from django.conf import settings
 from foundation.scheduling import places
 from foundation.scheduling.places import Turns
 from foundation.wakeups import wakeup
-from releases.artifacts import retention, scrub, soundness
+from releases.artifacts import blobs, retention, soundness
 from releases.registration import direct_uploads, registrar, turns, verification
 
 SCRUB_BUDGET_SECONDS = 50.0
@@ -74,14 +74,14 @@ def scrub_blobs() -> None:
     The clock sends the next message before the budget is spent. Its task ends at once if this one still scrubs.
     """
     with places.ARTIFACTS.hold() as free:
-        for _ in scrub.scrub(SCRUB_BUDGET_SECONDS) if free else ():
+        for _ in blobs.scrub(SCRUB_BUDGET_SECONDS) if free else ():
             pass
 
 
 @shared_task(name=soundness.CHECK_TASK, acks_late=False)
 def check_blob(digest: str) -> None:
     """Check one blob whose fingerprint has changed since it was hashed, or which is missing."""
-    _in_place(soundness.CHECK_TASK, scrub.check, digest)
+    _in_place(soundness.CHECK_TASK, blobs.check, digest)
 
 
 @shared_task(name=REMOVE_TASK, acks_late=False, expires=3000)

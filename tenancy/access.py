@@ -13,28 +13,23 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from foundation.database.postgresql.outage import violated_constraint
-from foundation.errors import CoordinatorError, NotFound
+from foundation.errors import Conflict, CoordinatorError, Forbidden, NotFound, Unprocessable
 from tenancy import audit
 from tenancy.audit.acts import Act
 from tenancy.models import NAME_ONCE, ApiToken, Membership, Tenant
 from tenancy.roles import Scope, roles_granting
 
 
-class ScopeMissing(CoordinatorError, status=403):
-    title = "The token or role does not allow this"
+class ScopeMissing(Forbidden, title="The token or role does not allow this"): ...
 
 
-class TokenLifetimeInvalid(CoordinatorError, status=422):
-    title = "The token's lifetime is not allowed"
+class TokenLifetimeInvalid(Unprocessable, title="The token's lifetime is not allowed"): ...
 
 
-class TokenNameTaken(CoordinatorError, status=409):
-    title = "The tenant already has a token with this name"
+class TokenNameTaken(Conflict, title="The tenant already has a token with this name"): ...
 
 
-class TokenInvalid(CoordinatorError, status=401):
-    code = "NOT_AUTHENTICATED"
-    title = "A bearer token is required"
+class TokenInvalid(CoordinatorError, status=401, title="A bearer token is required", code="NOT_AUTHENTICATED"): ...
 
 
 def tenants_of(user: User | AnonymousUser, scope: Scope = Scope.READ) -> QuerySet[Tenant]:

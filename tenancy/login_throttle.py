@@ -51,10 +51,8 @@ DELETE FROM tenancy_logincounter WHERE key IN (
 """
 
 
-class LoginThrottled(CoordinatorError, status=429):
+class LoginThrottled(CoordinatorError, status=429, title="Too many failed log-ins"):
     """Too many log-ins have failed. The next attempt is accepted after `until`."""
-
-    title = "Too many failed log-ins"
 
     def __init__(self, until: datetime) -> None:
         super().__init__(f"Too many log-ins have failed. Try again after {timezone.localtime(until):%H:%M:%S %Z}.")

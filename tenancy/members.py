@@ -21,8 +21,7 @@ LONGEST_USERNAME = 150
 _ONCE = {"membership_once", "invitation_once"}
 
 
-class MemberUnknown(NotFound):
-    title = "The person does not have this role in the tenant"
+class MemberUnknown(NotFound, title="The person does not have this role in the tenant"): ...
 
 
 def listed(rows: QuerySet[Membership], *, sees_users: bool = False) -> QuerySet[Membership]:

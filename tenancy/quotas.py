@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from django.contrib.auth.models import User
 from django.db import transaction
 
-from foundation.errors import CoordinatorError
+from foundation.errors import Conflict
 from tenancy import audit
 from tenancy.access import ScopeMissing
 from tenancy.audit.acts import Act
@@ -13,10 +13,8 @@ from tenancy.models import Tenant
 from tenancy.quota_table import QUOTAS
 
 
-class StorageQuotaReached(CoordinatorError, status=409):
+class StorageQuotaReached(Conflict, title="The tenant's artifacts would need more storage than its quota"):
     """`data` has the members `quota` and `limit`."""
-
-    title = "The tenant's artifacts would need more storage than its quota"
 
 
 def limits(tenant: Tenant) -> dict[str, int | None]:

@@ -5,7 +5,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 
 from foundation.database.postgresql.outage import violated_constraint
-from foundation.errors import CoordinatorError, InvalidRequest, NotFound
+from foundation.errors import Conflict, InvalidRequest, NotFound
 from tenancy import audit
 from tenancy.access import actor, require, tenants_of
 from tenancy.audit.acts import Act
@@ -20,12 +20,10 @@ MOST = 50
 _ONCE = {"saved_view_own_once", "saved_view_shared_once"}
 
 
-class ViewNameTaken(CoordinatorError, status=409):
-    title = "There is already a view with this name"
+class ViewNameTaken(Conflict, title="There is already a view with this name"): ...
 
 
-class TooManyViews(CoordinatorError, status=409):
-    title = "There are too many saved views"
+class TooManyViews(Conflict, title="There are too many saved views"): ...
 
 
 def views(person: User, page: SavedView.Page) -> QuerySet[SavedView]:

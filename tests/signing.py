@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from releases.models import TrustedKey
-from releases.trust import trusted_keys
+from releases.trust import trust
 from releases.trust.provenance import PREDICATE
 from tenancy.models import Tenant
 from wire.documents import signing
@@ -35,7 +35,7 @@ def key_id(name: str = "ci") -> str:
 
 
 def trusted(owner: Tenant, name: str = "ci") -> TrustedKey:
-    return trusted_keys.add(owner, name=name, public_key=public_pem(name), actor="user:admin")
+    return trust.add_key(owner, name=name, public_key=public_pem(name), actor="user:admin")
 
 
 def envelope(document: dict[str, Any], *names: str, payload_type: str = signing.RELEASE_TYPE) -> bytes:

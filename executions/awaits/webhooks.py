@@ -20,7 +20,7 @@ from executions.state_machine.moves import owner
 from foundation.http.address_guard import Resolve
 from outbox.outbox import Message, Outbox, Receipt
 from outbox.posts import Failure, post, signed, webhook_keys
-from releases.models.policy import LONGEST_RETRY_DELAY
+from releases.models.pipeline import LONGEST_RETRY_DELAY
 
 RESUME_PATH = "/api/v1/resume"
 

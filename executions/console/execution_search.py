@@ -20,7 +20,7 @@ from executions.search.matching import matching, with_failed_step
 from foundation.admin.columns import moment
 from foundation.errors import CoordinatorError, InvalidRequest, QueryTooSlow
 from releases.models import Release
-from releases.pointer.skew import opening
+from releases.pointer import opening
 from tenancy.access import tenants_of
 from tenancy.admin.base import PRESERVED
 from tenancy.admin.lists import BoundedList

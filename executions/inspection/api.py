@@ -24,7 +24,7 @@ from foundation.api.pagination import NewestFirst
 from foundation.database.bounded import time_limit
 from foundation.errors import QueryTooSlow
 from releases.api.history import EnvelopeView
-from releases.api.pauses import PausableView, with_pauses
+from releases.api.pipelines import PausableView, with_pauses
 from releases.errors import ProvenanceKeyMissing
 from releases.trust import statement_key
 from tenancy.api import permissions

@@ -30,7 +30,7 @@ from foundation.database.postgresql.outage import rejects_values
 from foundation.scheduling.retry import RetryPolicy
 from foundation.wakeups import wakeup
 from releases.models import Pipeline
-from releases.models.policy import LONGEST_RETRY_DELAY
+from releases.models.pipeline import LONGEST_RETRY_DELAY
 from tenancy.models import Tenant
 from wire.documents.json_reader import all_storable
 from wire.identity import ReleaseIdentity

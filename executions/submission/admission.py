@@ -19,12 +19,11 @@ from executions.workers import message_path
 from executions.workers.eligibility import require_healthy
 from foundation.errors import CoordinatorError
 from foundation.timed_cache import TimedCache
-from releases import queries
+from releases import pointer, queries
 from releases.artifacts.soundness import require_sound
 from releases.errors import ActiveReleaseChanged
 from releases.models import Activation, Release
-from releases.pointer import skew
-from releases.pointer.routing import Routing
+from releases.pointer import Routing
 from releases.states import Status
 from tenancy.models import Tenant
 from wire.documents.canonical_types import Mismatch, mismatches
@@ -195,7 +194,7 @@ def named(tenant: Tenant, pipeline_id: str, release_version: str, purpose: Purpo
         raise ReleaseNotAdmitted(f"Release {release_version!r} is {release.status}.", releaseStatus=release.status)
     _require_not_paused(release)
     if purpose is not Purpose.SMOKE_TEST:
-        skew.require_open(release, or_replaced=purpose is Purpose.RESUBMISSION)
+        pointer.require_open(release, or_replaced=purpose is Purpose.RESUBMISSION)
     return Admission(release, pipeline.activation_id, is_named=True)
 
 

@@ -16,13 +16,12 @@ from governance.activation import gates
 from governance.activation.gates import Switch, Verdict
 from governance.gradual import changes
 from governance.requests import states
-from releases import queries
+from releases import pointer, queries
 from releases.artifacts.soundness import require_verified
 from releases.errors import NoRollback, NothingToRollBackTo, OperationKeyReused, ReasonRequired, RollbackTooFar
+from releases.history import was_active_lately
 from releases.models import Activation, ActivationRequest, Kind, Pipeline, Release
-from releases.pointer import pointer
-from releases.pointer.history import was_active_lately
-from releases.pointer.pointer import require_expected, require_reason, require_registered
+from releases.pointer import require_expected, require_reason, require_registered
 from releases.states import RequestStatus
 from releases.trust import trust
 from tenancy import audit
@@ -58,7 +57,7 @@ def previewed(release: Release) -> Switch:
     return replace(switch, signers=trust.signers_by_release([release, *active]))
 
 
-@audit.denials(Act.RELEASE_ACTIVATE, *gates.REFUSALS, of=pointer.audited)
+@audit.denials(Act.RELEASE_ACTIVATE, *gates.REFUSALS, of=Release.audited)
 def activate(
     release: Release,
     *,
@@ -121,9 +120,9 @@ def activate(
         details: dict[str, Any] = {}
         if ended:
             details[f"{ended.status.lower()}Candidate"] = ended.candidate.release_version
-        audit.record(
+        release.record(
             Act.RELEASE_ACTIVATE,
-            **pointer.audited(release, actor=actor),
+            actor,
             reason=activation.reason,
             sequence=activation.sequence,
             previous=newest.release.release_version if newest else None,

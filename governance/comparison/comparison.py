@@ -12,14 +12,14 @@ from releases import queries
 from releases.errors import ReleaseUnknown
 from releases.models import Attachment, Pipeline, Release
 from releases.states import AttachmentKind, Status
-from releases.trust import evidence, trust
+from releases.trust import attachments, trust
 from wire.comparison.comparison import artifacts_by_id, compare
 from wire.comparison.comparison import checkpoint_differences as contract_differences
 from wire.comparison.differences import Area, Difference, Impact, Package, Provenance, ReleaseFacts, changed
 from wire.documents.descriptor import Descriptor, descriptor_from_json
 from wire.findings import DocumentError
 
-MAX_SBOM_BYTES: Final = evidence.MAX_ATTACHMENT_BYTES
+MAX_SBOM_BYTES: Final = attachments.MAX_ATTACHMENT_BYTES
 """How many bytes of a release's SBOMs are read. The packages of a release with more are unknown."""
 Signers = Mapping[int, Sequence[trust.Signer]]
 """The signatures over the descriptors of releases, by the key of the release."""
@@ -112,5 +112,5 @@ def _packages(releases: Iterable[Release]) -> dict[int, list[Package] | None]:
         contents[release].append(bytes(content))
     for release, documents in contents.items():
         with suppress(DocumentError):
-            found[release] = [package for document in documents for package in evidence.packages_of(document)]
+            found[release] = [package for document in documents for package in attachments.packages_of(document)]
     return found

@@ -13,11 +13,10 @@ from governance.activation.gates import Switch
 from governance.gradual import operations
 from governance.gradual.plan import Plan
 from governance.requests import states
-from releases import errors, queries
+from releases import errors, pointer, queries
 from releases.artifacts.soundness import require_verified
 from releases.models import ActivationRequest, GradualActivation, Kind, Pipeline, Release
-from releases.pointer import pointer
-from releases.pointer.pointer import approval_required, require_expected, require_reason, require_registered
+from releases.pointer import approval_required, require_expected, require_reason, require_registered
 from releases.states import RequestStatus
 from tenancy import audit
 from tenancy.audit.acts import Act
@@ -78,7 +77,7 @@ def require_step(gradual: GradualActivation, expected: int | None) -> None:
         )
 
 
-@audit.denials(Act.GRADUAL_ACTIVATION_START, *gates.REFUSALS, of=pointer.audited)
+@audit.denials(Act.GRADUAL_ACTIVATION_START, *gates.REFUSALS, of=Release.audited)
 def start(
     candidate: Release,
     plan: Plan,

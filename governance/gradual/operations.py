@@ -5,9 +5,9 @@ from typing import Any
 from django.db.models import QuerySet
 
 from governance.gradual.plan import Plan
+from releases import pointer
 from releases.errors import GradualActivationEnded, GradualActivationUnknown, OperationKeyReused
 from releases.models import GradualActivation, Kind, Pipeline, Release
-from releases.pointer import pointer
 from tenancy import audit
 from tenancy.audit.acts import Act
 

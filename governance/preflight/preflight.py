@@ -17,7 +17,7 @@ from governance.retirement.retirement import Blocker, Kind, blockers
 from releases.artifacts.soundness import require_sound
 from releases.models import Kind as ActivationKind
 from releases.models import Release
-from releases.pointer.pointer import require_registered
+from releases.pointer import require_registered
 from wire.comparison.differences import Difference, Impact
 
 

@@ -27,8 +27,7 @@ from governance.gradual.plan import Plan
 from governance.requests import states
 from releases import errors, queries
 from releases.models import ActivationRequest, Pipeline, Release, Vote
-from releases.pointer import pointer
-from releases.pointer.pointer import require_expected, require_registered
+from releases.pointer import require_expected, require_registered
 from releases.states import UNDECIDED, RequestStatus
 from tenancy import access, audit
 from tenancy.audit.acts import Act
@@ -42,7 +41,7 @@ FURTHEST = timedelta(days=365)
 """How far in the future the time of an activation may be."""
 
 
-@audit.denials(Act.ACTIVATION_REQUEST_CREATE, errors.ReasonRequired, of=pointer.audited)
+@audit.denials(Act.ACTIVATION_REQUEST_CREATE, errors.ReasonRequired, of=Release.audited)
 def ask(
     release: Release,
     *,

@@ -12,7 +12,7 @@ from django.contrib.postgres.functions import TransactionNow
 from foundation.database import writes
 from releases.errors import ReleaseRevoked, RequestNotOpen
 from releases.models import Activation, ActivationRequest, Pipeline, Revocation, Vote
-from releases.models.policy import MEMBERS
+from releases.models.pipeline import MEMBERS
 from releases.states import REQUEST_MOVES, UNDECIDED, RequestStatus
 from tenancy import access, audit
 from tenancy.audit.acts import Act

@@ -14,7 +14,7 @@ from executions.models import Execution, StartFrom, WorkerEligibility
 from executions.models.states import TERMINAL, State
 from governance.resubmission.resubmission import UNCHANGED, resubmit
 from releases.models import Release
-from releases.pointer.skew import open_or_replaced
+from releases.pointer import open_or_replaced
 from releases.states import Status
 from tenancy.access import actor
 from tenancy.admin.base import ReadOnlyAdmin, serves

@@ -14,12 +14,11 @@ from django.utils import timezone
 
 from executions.lifecycle import statements
 from foundation.database import writes
+from releases import pointer
 from releases.errors import ReasonRequired, RetirementBlocked
 from releases.models import ActivationRequest, GradualActivation, Pipeline, Release, Retirement
-from releases.pointer import skew
-from releases.pointer.pointer import audited, require_registered
+from releases.pointer import require_registered
 from releases.states import MOVES, UNDECIDED, RequestStatus, Status
-from tenancy import audit
 from tenancy.audit.acts import Act
 
 
@@ -65,7 +64,7 @@ def blockers(release: Release) -> list[Blocker]:
     own = [Blocker(Kind.ACTIVE, 1)] if is_active else []
     if is_gradual:
         own.append(Blocker(Kind.GRADUAL, 1))
-    if skew.opening(release).is_in_grace:
+    if pointer.opening(release).is_in_grace:
         own.append(Blocker(Kind.SKEW_GRACE, 1))
     return [*own, *_requests(release), *_executions(release)]
 
@@ -141,7 +140,7 @@ def _retire(locked: Release, actor: str, reason: str, give_up_failures: bool) ->
     count = sum(each.count for each in given_up)
     log.info("%s retired %s and gave up %d failures", actor, locked, count)
     event = Retirement.objects.create(release=locked, actor=actor, reason=reason, given_up_failures=count)
-    audit.record(Act.RELEASE_RETIRE, **audited(locked, actor=actor), reason=reason, givenUpFailures=count)
+    locked.record(Act.RELEASE_RETIRE, actor, reason=reason, givenUpFailures=count)
     return event
 
 

@@ -27,11 +27,10 @@ from foundation.database.postgresql.outage import is_outage
 from foundation.wakeups import wakeup
 from governance.gradual import changes
 from governance.requests import states
-from releases.errors import ReasonRequired
+from releases import pointer
+from releases.errors import ReasonRequired, ReleaseNotRegistered
 from releases.models import Release, Revocation
-from releases.pointer import pointer
 from releases.states import MOVES, Status
-from tenancy import audit
 from tenancy.audit.acts import Act
 
 log = logging.getLogger(__name__)
@@ -71,9 +70,9 @@ def revoke(release: Release, *, actor: str, reason: str, open_executions: Order 
             states.fail_revoked(event)
             details: dict[str, Any] = {"withdrawnCandidate": withdrawn.candidate.release_version} if withdrawn else {}
             follow(event)
-            audit.record(
+            release.record(
                 Act.RELEASE_REVOKE,
-                **pointer.audited(release, actor=actor),
+                actor,
                 reason=event.reason,
                 openExecutions=open_executions.value,
                 **details,
@@ -89,7 +88,7 @@ def _first(release: Release) -> Revocation:
     found = Revocation.objects.filter(release=release).first()
     if found is None:
         release.refresh_from_db(fields=("status",))
-        raise pointer.not_registered(release)
+        raise ReleaseNotRegistered(release.release_version, release.status)
     return found
 
 

@@ -22,8 +22,6 @@ from executions.submission import admission
 from executions.submission.admission import Purpose
 from executions.submission.insertion import Row, commits
 from releases.models import Release
-from releases.pointer.pointer import audited
-from tenancy import audit
 from tenancy.audit.acts import Act
 from wire.documents import json_writer
 
@@ -112,7 +110,7 @@ def _write(row: Row, expected: list[Any] | None, actor: str) -> bool:
         if created_at is None:
             return False
         SmokeTest.objects.create(execution_id=row.id, release=row.release, expected_result=expected, actor=actor)
-        audit.record(Act.RELEASE_SMOKE_TEST, **audited(row.release, actor=actor), execution=str(row.id))
+        row.release.record(Act.RELEASE_SMOKE_TEST, actor, execution=str(row.id))
         identity = row.release.identity
         pin = identity.tenant_id, identity.pipeline_id, identity.release_version
         transaction.on_commit(lambda: metrics.write_lines("Accepted", [(pin, row.id)]))

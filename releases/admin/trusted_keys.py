@@ -12,7 +12,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, U
 from foundation.admin.columns import badge, column
 from foundation.errors import CoordinatorError
 from releases.models import TrustedKey
-from releases.trust import trusted_keys
+from releases.trust import trust
 from releases.trust.trust import is_revoked
 from tenancy.access import actor, tenants_of
 from tenancy.admin.base import POST, ReadOnlyAdmin, attempt, problem_of, serves
@@ -28,7 +28,7 @@ class NewKeyForm(forms.Form):
 
     tenant = forms.ModelChoiceField(Tenant.objects.none(), empty_label=None, widget=UnfoldAdminSelectWidget)
     name = forms.CharField(
-        max_length=trusted_keys.NAME_LENGTH,
+        max_length=trust.KEY_NAME_LENGTH,
         widget=UnfoldAdminTextInputWidget,
         help_text="The owner of the key, for example “CI 2026”.",
     )
@@ -115,7 +115,7 @@ class TrustedKeyAdmin(ExportedList, ReadOnlyAdmin):
         if request.method == "POST" and form.is_valid():
             fields = form.cleaned_data
             try:
-                key = trusted_keys.add(
+                key = trust.add_key(
                     fields["tenant"], name=fields["name"], public_key=fields["public_key"], actor=actor(request.user)
                 )
             except CoordinatorError as rejected:
@@ -137,7 +137,7 @@ class TrustedKeyAdmin(ExportedList, ReadOnlyAdmin):
         """Revoke the key permanently."""
 
         def end() -> str:
-            trusted_keys.revoke(key, actor=actor(request.user), reason=request.POST.get("reason", "")[:1000])
+            trust.revoke_key(key, actor=actor(request.user), reason=request.POST.get("reason", "")[:1000])
             return f"{key.name} is revoked. Its signatures are no longer trusted."
 
         attempt(request, end, "{error.title}: {error.detail}")

@@ -12,13 +12,14 @@ from django.urls import reverse
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 
 from foundation.errors import CoordinatorError, InvalidRequest
-from releases.api.artifact_uploads import ArtifactUploadRequest, represent
-from releases.api.attachments import download
+from releases.api.artifacts import ArtifactUploadRequest, represent
 from releases.api.multipart import ReleaseUpload, receive
+from releases.api.releases import download
 from releases.artifacts.store import artifact_store
 from releases.models import ArtifactUpload, Release
-from releases.registration import attachments, direct_uploads, registrar
+from releases.registration import direct_uploads, registrar
 from releases.states import Status
+from releases.trust import attachments
 from tenancy.access import actor, tenants_of
 from tenancy.admin.base import POST, ReadOnlyAdmin, holds_anywhere, problem_of, serves
 from tenancy.admin.lists import key_in

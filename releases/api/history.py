@@ -11,11 +11,10 @@ from rest_framework.response import Response
 
 from foundation.api.fields import Moment, StrictSerializer
 from foundation.errors import InvalidRequest
-from releases import queries
+from releases import history, queries
 from releases.errors import NoneActiveThen, PipelineUnknown, ProvenanceKeyMissing, TimeInFuture
 from releases.models import Activation, Kind, Pipeline, Vote
 from releases.models import ActivationRequest as Requested
-from releases.pointer import history
 from tenancy.api.tenant_view import TENANT, TenantView
 from wire.documents.execution_statement import ENVELOPE_MEDIA_TYPE
 

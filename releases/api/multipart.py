@@ -18,7 +18,7 @@ from foundation.errors import InvalidRequest, PayloadTooLarge
 from releases.artifacts.store import StagedBlob, artifact_store
 from releases.models import Attachment
 from releases.registration.registrar import UploadedArtifact
-from releases.trust.evidence import MAX_ATTACHMENT_BYTES, MAX_ATTACHMENT_VALUES
+from releases.trust.attachments import MAX_ATTACHMENT_BYTES, MAX_ATTACHMENT_VALUES
 from wire.documents.contract import MAX_CONTRACT_BYTES
 from wire.documents.descriptor import MAX_DESCRIPTOR_BYTES
 from wire.documents.json_reader import count_values

@@ -1,9 +1,11 @@
-"""REST: the releases of a pipeline."""
+"""REST: the releases of a pipeline with their attachments, and the receipts of deployments."""
 
 from typing import Any, ClassVar
 
+from django.http import HttpResponse
 from django.urls import path, reverse
 from django_filters import rest_framework as filters
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers, status
 from rest_framework.generics import ListAPIView
@@ -11,21 +13,22 @@ from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from foundation.errors import QuotaExceeded
+from foundation.errors import InvalidRequest, QuotaExceeded
 from releases import errors, queries
-from releases.api.multipart import receive
-from releases.api.pauses import PausableView, with_pauses
+from releases.api.multipart import ATTACHMENT_FIELD, ReleaseUpload, receive
+from releases.api.pipelines import PausableView, with_pauses
 from releases.api.trusted_keys import AttachmentView, FindingView, TrustView
-from releases.models import Artifact, Blob, Deployment, Release, Retirement, Revocation
+from releases.models import IDENTITY_LENGTH, Artifact, Attachment, Blob, Deployment, Release, Retirement, Revocation
 from releases.registration import registrar
 from releases.registration.progress import findings_so_far
 from releases.states import Status
-from releases.trust import trust
+from releases.trust import attachments, trust
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.quotas import StorageQuotaReached
 from tenancy.roles import Scope
 from wire.documents.descriptor import Profile
+from wire.identifying import is_segment
 
 
 class RevocationView(serializers.Serializer[Revocation]):
@@ -268,8 +271,76 @@ class Deployments(TenantView, ListAPIView[Deployment]):
         return Deployment.objects.filter(tenant=self.tenant).select_related("release__pipeline")
 
 
+class AttachmentRequest(serializers.Serializer[Any]):
+    releaseVersion = serializers.CharField(max_length=IDENTITY_LENGTH, trim_whitespace=False)
+    attachment = serializers.ListField(
+        child=serializers.FileField(), help_text="Signatures (DSSE), provenance (in-toto), SBOMs (CycloneDX, SPDX)."
+    )
+
+
+@extend_schema(parameters=[TENANT], tags=["releases"])
+class Attachments(TenantView):
+    refusals: ClassVar = {
+        "POST": (
+            errors.PipelineUnknown,
+            errors.ReleaseUnknown,
+            errors.ReleaseNotRegistered,
+            errors.AttachmentInvalid,
+            errors.AttachmentsFull,
+        )
+    }
+    parser_classes = (MultiPartParser,)
+
+    @declares(Act.RELEASE_ATTACH, Scope.REGISTER)
+    @extend_schema(operation_id="attach", request={"multipart/form-data": AttachmentRequest}, responses=ReleaseView)
+    def post(self, request: Request, tenant: str, pipeline_id: str) -> Response:
+        """Attach signatures, provenance or SBOMs to a release. Documents that it already has are ignored."""
+        pipeline = queries.pipeline(self.tenant, pipeline_id)
+        with receive(request._request, tenant) as upload:
+            release = queries.release(pipeline, _release_version(request.data, upload))
+            attachments.attach(release, upload.attached, actor=self.actor)
+        return Response(ReleaseView(release).data)
+
+
+def _release_version(form: Any, upload: ReleaseUpload) -> str:
+    """Return the release version of a request that has a release version, attachments and nothing else.
+
+    Raises `InvalidRequest` for any other request.
+    """
+    if upload.files or upload.descriptor is not None or set(form) - {"releaseVersion", ATTACHMENT_FIELD}:
+        raise InvalidRequest("The request may only have 'releaseVersion' and files named 'attachment'.")
+    version = form.get("releaseVersion")
+    if not isinstance(version, str) or not is_segment(version) or not upload.attached:
+        missing = "attachment" if upload.attached == [] else "releaseVersion"
+        required = {"field": missing, "code": "REQUIRED", "message": "is required"}
+        raise InvalidRequest("The request needs 'releaseVersion' and a file 'attachment'.", errors=[required])
+    return version
+
+
+@extend_schema(parameters=[TENANT], tags=["releases"])
+class OneAttachment(TenantView):
+    refusals: ClassVar = {"GET": (errors.PipelineUnknown, errors.AttachmentUnknown)}
+
+    @extend_schema(operation_id="attachment", responses={(200, "application/json"): OpenApiTypes.OBJECT})
+    def get(self, request: Request, tenant: str, pipeline_id: str, digest: str) -> HttpResponse:
+        """The bytes of an attachment, unchanged."""
+        return download(attachments.find(queries.pipeline(self.tenant, pipeline_id), digest))
+
+
+def download(attachment: Attachment) -> HttpResponse:
+    """Return a response with the bytes of `attachment`, which browsers save and never display.
+
+    The document comes from a client, so its content is not trusted.
+    """
+    name = f"{attachment.kind}-{attachment.digest.removeprefix('sha256:')[:12]}.json"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', "X-Content-Type-Options": "nosniff"}
+    return HttpResponse(bytes(attachment.content), content_type="application/json", headers=headers)
+
+
 urlpatterns = [
     path("pipelines/<str:pipeline_id>/releases", Releases.as_view(), name="releases"),
     path("pipelines/<str:pipeline_id>/releases/<path:release_version>", OneRelease.as_view(), name="release"),
     path("deployments", Deployments.as_view(), name="deployments"),
+    path("pipelines/<str:pipeline_id>/attachments", Attachments.as_view(), name="attachments"),
+    path("pipelines/<str:pipeline_id>/attachments/<str:digest>", OneAttachment.as_view(), name="attachment"),
 ]

@@ -13,7 +13,7 @@ from foundation.api.fields import Identifier, StrictSerializer, Text
 from releases.errors import KeyConflict, KeyInvalid, KeyUnknown, ReasonRequired
 from releases.models import KeyRevocation, SignaturePolicy, TrustedKey
 from releases.states import AttachmentKind
-from releases.trust import trusted_keys
+from releases.trust import trust
 from releases.trust.trust import Standing, Trust, Verdict, is_revoked
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.audit.acts import Act, declares
@@ -81,7 +81,7 @@ class TrustedKeyView(serializers.Serializer[TrustedKey]):
 
 
 class NewKeyRequest(StrictSerializer):
-    name = Identifier(max_length=trusted_keys.NAME_LENGTH)
+    name = Identifier(max_length=trust.KEY_NAME_LENGTH)
     publicKey = Text(max_length=MAX_KEY_CHARACTERS, help_text="An ed25519 public key in PEM form.")
 
 
@@ -98,14 +98,14 @@ class TrustedKeys(TenantView, ListAPIView[TrustedKey]):
     queryset = TrustedKey.objects.none()
 
     def get_queryset(self) -> Any:
-        return trusted_keys.of(self.tenant)
+        return trust.keys_of(self.tenant)
 
     @declares(Act.TRUSTED_KEY_ADD, Scope.ADMINISTER)
     @extend_schema(operation_id="trustKey", request=NewKeyRequest, responses={201: TrustedKeyView})
     def post(self, request: Request, tenant: str) -> Response:
         """Trust a key. To rotate keys, add the new key and revoke the old one when no release needs it."""
         body = NewKeyRequest.validated(request.data)
-        key = trusted_keys.add(self.tenant, name=body["name"], public_key=body["publicKey"], actor=self.actor)
+        key = trust.add_key(self.tenant, name=body["name"], public_key=body["publicKey"], actor=self.actor)
         return Response(TrustedKeyView(key).data, status=status.HTTP_201_CREATED)
 
 
@@ -118,9 +118,9 @@ class RevokeKey(TenantView):
     def post(self, request: Request, tenant: str, key_id: str) -> Response:
         """Revoke a trusted key permanently. Active releases stay active. Releases that only it signed are flagged."""
         body = KeyRevocationRequest.validated(request.data)
-        key = trusted_keys.find(self.tenant, key_id)
-        trusted_keys.revoke(key, actor=self.actor, reason=body["reason"])
-        return Response(TrustedKeyView(trusted_keys.find(self.tenant, key_id)).data)
+        key = trust.find_key(self.tenant, key_id)
+        trust.revoke_key(key, actor=self.actor, reason=body["reason"])
+        return Response(TrustedKeyView(trust.find_key(self.tenant, key_id)).data)
 
 
 urlpatterns = [

@@ -14,7 +14,23 @@ from releases.models.activation import (
     Vote,
 )
 from releases.models.blob import ArtifactUpload, Blob, BlobEvent, BlobLease
-from releases.models.pipeline import IDENTITY_LENGTH, Pipeline
-from releases.models.policy import MissingArtifacts, SignaturePolicy, UnverifiedWorkers, WorkerGate
-from releases.models.release import KEY_LENGTH, Artifact, Contract, Deployment, Release, Retirement, Revocation
-from releases.models.trust import Attachment, KeyRevocation, TrustedKey
+from releases.models.pipeline import (
+    IDENTITY_LENGTH,
+    MissingArtifacts,
+    Pipeline,
+    SignaturePolicy,
+    UnverifiedWorkers,
+    WorkerGate,
+)
+from releases.models.release import (
+    KEY_LENGTH,
+    Artifact,
+    Attachment,
+    Contract,
+    Deployment,
+    KeyRevocation,
+    Release,
+    Retirement,
+    Revocation,
+    TrustedKey,
+)

@@ -1,11 +1,299 @@
 """A tenant's pipelines and their policies."""
 
+import math
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
 from django.contrib.postgres.functions import TransactionNow
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, TextChoices
 
-from releases.models.policy import Policy
 from tenancy.models import Tenant
+
+LONGEST_RETRY_DELAY = timedelta(minutes=30)
+"""The longest wait before a retry (wire protocol E.5)."""
+
+
+class SignaturePolicy(TextChoices):
+    """Whether an activation needs a signature by a trusted key."""
+
+    OFF = "off", "Signatures are displayed and not required"
+    WARN = "warn", "A release that no trusted key signed can be activated, with a warning"
+    REQUIRE = "require", "A release can be activated only if a trusted key signed it"
+
+
+class WorkerGate(TextChoices):
+    """Whether an activation needs a worker that may run the release."""
+
+    REQUIRE = "require", "A release can be activated only if a worker may run it"
+    WARN = "warn", "A release that no worker may run can be activated, with a warning"
+    OFF = "off", "Activations do not check workers"
+
+
+class UnverifiedWorkers(TextChoices):
+    """Whether workers get work although they report that their code comes from a folder and not from an artifact."""
+
+    REFUSE = "refuse", "Workers that host code from a folder get no work"
+    ALLOW = "allow", "Workers that host code from a folder get work"
+
+
+class MissingArtifacts(TextChoices):
+    """Whether a release is registered if the bytes of an artifact were not uploaded and no repository has them."""
+
+    REJECT = "reject", "A release whose bytes cannot be had is rejected"
+    IDENTITY_ONLY = "identity-only", "A release whose bytes cannot be had is registered, and only identifies them"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member of the policy: its name in the API, its column, its title for people, and what it means.
+
+    It is one of the `choices`, or a number within the `limits`, or else true or false. A number is whole if its limits
+    are. A null number means `unset`; if that is empty, the number is never null.
+    """
+
+    name: str
+    column: str
+    title: str
+    meaning: str
+    choices: type[TextChoices] | None = None
+    limits: tuple[float, float] | None = None
+    unset: str = ""
+
+    @property
+    def is_integer(self) -> bool:
+        return self.limits is not None and isinstance(self.limits[0], int)
+
+    @property
+    def constraint(self) -> models.CheckConstraint | None:
+        """What the database checks of the column, or None. `pipeline_retries_sane` checks the retry settings."""
+        if self.choices is not None:
+            name = f"pipeline_{self.column}_known"
+            return models.CheckConstraint(condition=Q((f"{self.column}__in", self.choices.values)), name=name)
+        if self.limits is None or self.column.startswith("retry_"):
+            return None
+        condition = Q((f"{self.column}__range", self.limits))
+        if self.unset:
+            condition = Q((self.column, None)) | condition
+        return models.CheckConstraint(condition=condition, name=f"pipeline_{self.column}")
+
+    def wrong(self, value: Any) -> str | None:
+        """Return what is wrong with a value, or None."""
+        if self.choices is not None:
+            return None if value in self.choices.values else f"must be one of {', '.join(self.choices.values)}"
+        if self.limits is None:
+            return None if isinstance(value, bool) else "must be true or false"
+        if (value is None and self.unset) or _is_within(value, self.limits, integer=self.is_integer):
+            return None
+        number = "a whole number" if self.is_integer else "a number"
+        null = f", or null for {self.unset}" if self.unset else ""
+        return f"must be {number} from {self.limits[0]:g} to {self.limits[1]:g}{null}"
+
+
+def _is_within(value: Any, limits: tuple[float, float], *, integer: bool) -> bool:
+    is_number = isinstance(value, int if integer else int | float) and not isinstance(value, bool)
+    return bool(is_number and math.isfinite(value) and limits[0] <= value <= limits[1])
+
+
+MEMBERS = (
+    # Judged at an activation, a rollback and each step of a gradual activation.
+    Member(
+        "reasonRequired",
+        "reason_required",
+        "Activations require a reason",
+        "Whether an activation needs a reason. A rollback always needs one.",
+    ),
+    Member(
+        "signaturePolicy",
+        "signature_policy",
+        "Signatures",
+        "Whether an activation needs a signature by a trusted key.",
+        choices=SignaturePolicy,
+    ),
+    Member(
+        "workerGate",
+        "worker_gate",
+        "Workers before an activation",
+        "Whether an activation needs a worker that may run the release.",
+        choices=WorkerGate,
+    ),
+    Member(
+        "approvals",
+        "approvals",
+        "Approvals",
+        "How many people other than the requester must approve an activation. A rollback to a recently active release "
+        "needs none.",
+        limits=(0, 10),
+    ),
+    Member(
+        "approvalHours",
+        "approval_hours",
+        "Hours for approvals",
+        "How many hours a request to activate a release waits for approvals.",
+        limits=(1, 720),
+    ),
+    Member(
+        "emergencyOverride",
+        "emergency_override",
+        "Emergency override",
+        "Whether a tenant admin may activate a release without the approvals, with a reason.",
+    ),
+    Member(
+        "smokeTestHours",
+        "smoke_test_hours",
+        "Age of the smoke test before an activation, in hours",
+        "How many hours ago the release must have passed a smoke test before it is activated.",
+        limits=(1, 8760),
+        unset="no smoke test",
+    ),
+    # Judged when a submission names a release.
+    Member(
+        "skewGraceMinutes",
+        "skew_grace_minutes",
+        "Grace after a switch, in minutes",
+        "How many minutes after it was replaced a release is still open to submissions that name it.",
+        limits=(0, 43_200),
+    ),
+    # Judged when a worker claims work.
+    Member(
+        "unverifiedWorkers",
+        "unverified_workers",
+        "Unverified workers",
+        "Whether workers get work that report that their code comes from a folder and not from an artifact.",
+        choices=UnverifiedWorkers,
+    ),
+    # Judged while a release is verified.
+    Member(
+        "missingArtifacts",
+        "missing_artifacts",
+        "Missing artifacts",
+        "Whether a release is registered whose bytes were not uploaded and are in no repository.",
+        choices=MissingArtifacts,
+    ),
+    Member(
+        "verificationHours",
+        "verification_hours",
+        "Hours for a verification without answers",
+        "How many hours after its upload a release waits for repositories and registries that do not answer. Then it "
+        "is rejected.",
+        limits=(1, 720),
+    ),
+    # Judged at a rollback.
+    Member(
+        "rollBackDays",
+        "rollback_days",
+        "Rollback without approvals, in days",
+        "A rollback to a release that was active in these last days needs no approvals, and the role on-call may do "
+        "it.",
+        limits=(1, 3650),
+    ),
+    # Judged when an await is answered.
+    Member(
+        "validateAnswers",
+        "validate_answers",
+        "Answers must have the declared type",
+        "Whether an answer to an await must match the type that the contract names.",
+    ),
+    # Judged when an attempt has failed.
+    Member(
+        "retryLimit",
+        "retry_limit",
+        "Retries",
+        "The number of retries after a failed first attempt.",
+        limits=(0, 1000),
+        unset="the default",
+    ),
+    Member(
+        "retryDelaySeconds",
+        "retry_delay_seconds",
+        "Delay before the first retry, in seconds",
+        "The delay before the first retry.",
+        limits=(0.0, LONGEST_RETRY_DELAY.total_seconds()),
+        unset="the default",
+    ),
+    Member(
+        "retryMultiplier",
+        "retry_multiplier",
+        "Growth of the delay",
+        "The factor by which the delay grows with each retry.",
+        limits=(1.0, 100.0),
+        unset="the default",
+    ),
+    Member(
+        "repeatUnknownOutcomes",
+        "repeat_unknown_outcomes",
+        "Repeat calls with an unknown outcome",
+        "Whether a call of a REST worker is retried although the worker may have carried it out.",
+    ),
+)
+
+
+class Policy(models.Model):
+    """The columns of the members."""
+
+    reason_required = models.BooleanField(default=False, help_text="Whether an activation needs a reason.")
+    signature_policy = models.CharField(max_length=10, choices=SignaturePolicy, default=SignaturePolicy.OFF)
+    worker_gate = models.CharField(max_length=10, choices=WorkerGate, default=WorkerGate.REQUIRE)
+    approvals = models.PositiveIntegerField(
+        default=0, db_default=0, help_text="How many other people must approve an activation."
+    )
+    approval_hours = models.PositiveIntegerField(
+        default=72, db_default=72, help_text="How many hours a request waits for approvals."
+    )
+    emergency_override = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="Whether a tenant admin may activate without approvals, with a reason.",
+    )
+    validate_answers = models.BooleanField(
+        default=True, help_text="Whether an answer to an await must match the type that the contract names."
+    )
+    unverified_workers = models.CharField(max_length=10, choices=UnverifiedWorkers, default=UnverifiedWorkers.REFUSE)
+    missing_artifacts = models.CharField(max_length=15, choices=MissingArtifacts, default=MissingArtifacts.REJECT)
+    verification_hours = models.PositiveIntegerField(
+        default=24,
+        db_default=24,
+        help_text="How many hours after its upload a release waits for repositories and registries without an answer.",
+    )
+    rollback_days = models.PositiveIntegerField(
+        default=30,
+        help_text="How many days ago a release may have been active so that the scope releases:roll-back suffices.",
+    )
+    smoke_test_hours = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        help_text="How old the passed smoke test of a release may be when it is activated. Blank: no smoke test.",
+    )
+    skew_grace_minutes = models.PositiveIntegerField(
+        default=0, help_text="How long callers that name a release still get it after it was replaced."
+    )
+    retry_limit = models.PositiveIntegerField(
+        null=True, blank=True, help_text="The number of retries. Blank: the default."
+    )
+    retry_delay_seconds = models.FloatField(
+        null=True, blank=True, help_text="The delay before the first retry. Blank: the default."
+    )
+    retry_multiplier = models.FloatField(
+        null=True, blank=True, help_text="The factor by which the delay grows. Blank: the default."
+    )
+    repeat_unknown_outcomes = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="Whether a call of a REST worker runs again although the worker may have carried it out.",
+    )
+
+    class Meta:
+        abstract = True
+        constraints = (
+            models.CheckConstraint(
+                condition=(Q(retry_delay_seconds=None) | Q(retry_delay_seconds__gte=0))
+                & (Q(retry_multiplier=None) | Q(retry_multiplier__gte=1)),
+                name="pipeline_retries_sane",
+            ),
+            *(member.constraint for member in MEMBERS if member.constraint is not None),
+        )
+
 
 IDENTITY_LENGTH = 500
 """The longest pipeline id, contract version, release version and artifact id, in characters."""

@@ -29,7 +29,6 @@ from releases.models import Deployment, Pipeline, Release
 from releases.registration import registrar
 from releases.registration.progress import findings_so_far
 from releases.states import PENDING, Status
-from tenancy import audit
 from tenancy.audit.acts import Act
 from tenancy.models import Tenant
 from wire.documents.descriptor import CarrierDescriptor, Profile, unpromotable
@@ -190,12 +189,9 @@ def _write_receipt(tenant: Tenant, request: DeploymentRequest, release: Release,
                 environment=request.environment,
                 actor=actor,
             )
-            audit.record(
+            release.record(
                 Act.DEPLOYMENT_CREATE,
-                tenant=tenant,
-                actor=actor,
-                object_type="release",
-                object=release.audit_name,
+                actor,
                 deploymentId=str(created.pk),
                 application=request.application,
                 environment=request.environment,

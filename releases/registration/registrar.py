@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError
@@ -13,10 +12,10 @@ from releases.artifacts import blob_lock, blobs
 from releases.artifacts.store import StagedBlob
 from releases.errors import DescriptorInvalid, ReleaseConflict
 from releases.models import Artifact, Pipeline, Release, WorkerGate
-from releases.registration import attachments, image_registry, missing_bytes, upload_quotas
+from releases.registration import image_registry, missing_bytes, upload_quotas
 from releases.states import Status
-from releases.trust.evidence import Evidence
-from tenancy import audit
+from releases.trust import attachments
+from releases.trust.attachments import Evidence
 from tenancy.audit.acts import Act
 from tenancy.models import Tenant
 from wire.documents.descriptor import (
@@ -98,9 +97,8 @@ def register(
             missing_bytes.heal(existing, {file.staged.digest: file.staged for file in files}, lease_seconds)
             attachments.attach(existing, attached, actor=actor)
             if files:
-                _record(
-                    Act.RELEASE_RESTORE_BYTES, existing, actor, digests=sorted(file.staged.digest for file in files)
-                )
+                digests = sorted(file.staged.digest for file in files)
+                existing.record(Act.RELEASE_RESTORE_BYTES, actor, digests=digests)
             return Registration(existing, created=False)
         evidence = attachments.examined(attached, descriptor)
         wanted = {artifact.digest for artifact in descriptor.artifacts if artifact.kind.is_stored}
@@ -194,7 +192,7 @@ def _store(lease: blob_lock.Lease, upload: _Upload, wanted: set[str]) -> Registr
             owned = missing_bytes.owned(upload.tenant, wanted) | fingerprints.keys()
             _write_artifacts(release, upload.descriptor, owned)
             wakeup.send(VERIFY_TASK)
-            _record(Act.RELEASE_UPLOAD, release, upload.actor, descriptorDigest=release.descriptor_digest)
+            release.record(Act.RELEASE_UPLOAD, upload.actor, descriptorDigest=release.descriptor_digest)
     except IntegrityError:
         # Another upload of the same version was committed first.
         existing = _existing(upload.tenant, upload.descriptor, upload.document, upload.contract)
@@ -246,8 +244,3 @@ def _matches_no_artifact(file: UploadedArtifact) -> Finding:
         "which no stored artifact of the descriptor has"
     )
     return Finding("UPLOAD_MATCHES_NO_ARTIFACT", DESCRIPTOR_NAME, message)
-
-
-def _record(act: Act, release: Release, actor: str, **details: Any) -> None:
-    name, tenant = release.audit_name, release.pipeline.tenant
-    audit.record(act, tenant=tenant, actor=actor, object_type="release", object=name, **details)

@@ -25,9 +25,8 @@ from releases.registration import image_registry, missing_bytes, turns, verifica
 from releases.registration.progress import Progress
 from releases.registration.verification_pool import VerificationUnavailable
 from releases.repositories import maven
-from releases.repositories.requests import OTHER_DIGEST, ArtifactRefused, RepositoryUnavailable, Unanswered
+from releases.repositories.maven import OTHER_DIGEST, ArtifactRefused, RepositoryUnavailable, Unanswered
 from releases.states import MOVES, PENDING, Status
-from tenancy import audit
 from tenancy.audit.acts import Act
 from wire.documents import json_writer
 from wire.documents.artifact_uri import MavenUri
@@ -106,14 +105,7 @@ def _verify_and_record(release: Release) -> str | None:
             status_changed_at=timezone.now(),
         )
         codes = sorted({finding.code for finding in findings if finding.severity is Severity.ERROR})
-        audit.record(
-            Act.RELEASE_REJECT if codes else Act.RELEASE_REGISTER,
-            tenant=release.pipeline.tenant,
-            actor="coordinator",
-            object_type="release",
-            object=release.audit_name,
-            errors=codes,
-        )
+        release.record(Act.RELEASE_REJECT if codes else Act.RELEASE_REGISTER, "coordinator", errors=codes)
     return status.value
 
 

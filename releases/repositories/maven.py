@@ -1,19 +1,162 @@
-"""Downloads artifacts in Maven's layout, and accepts them by their digest alone."""
+"""Downloads artifacts from configured Maven repositories, and accepts them by their digest alone (ADR 47).
 
+Requests are sent only to public addresses and to the networks that the installation allows
+(`foundation.http.address_guard`). Redirects are followed, because repositories keep their files in object stores. Each
+hop is checked like the first one. Credentials are sent to the origin of their repository's `url` alone.
+"""
+
+import base64
 import hashlib
+import logging
 import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urldefrag, urljoin
 
 from django.conf import settings
 
+from coordinator_client.errors import Broken, NotConnected, TimedOut
+from foundation import secret_reference
+from foundation.http import address_guard
+from foundation.http.address_guard import TargetRefused, Unreachable
+from foundation.http.exchange import Response, exchange
 from releases.artifacts.store import StagedBlob, artifact_store
 from releases.repositories.configuration import Repository
-from releases.repositories.requests import OTHER_DIGEST, ArtifactRefused, Client, RepositoryUnavailable
+from wire import web_address
 from wire.documents.artifact_uri import MavenUri
+from wire.documents.descriptor import artifact_field
 from wire.documents.json_reader import shown
+from wire.findings import Finding
+
+log = logging.getLogger(__name__)
+OTHER_DIGEST: Final = "MAVEN_ARTIFACT_OTHER_DIGEST"
+"""The code of the refusal of an artifact that a repository has with other bytes."""
+
+
+class ArtifactRefused(Exception):
+    """A finding, with its code and message. A retry does not help."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class RepositoryUnavailable(Exception):
+    """There is no verdict, because a repository or registry gave no usable response. A retry may help."""
+
+
+class Unanswered(Exception):
+    """There is no verdict on a release, because nothing says whether the bytes of the artifact at `position` exist.
+
+    `finding` names the artifact, and the repository or registry that gave no usable response.
+    """
+
+    def __init__(self, code: str, position: int, message: str) -> None:
+        super().__init__(message)
+        self.position = position
+        self.finding = Finding(code, artifact_field(position, "uri"), message)
+
+
+MAX_REDIRECTS: Final = 3
+CONNECT_SECONDS: Final = 10.0
+SILENT_SECONDS: Final = 30.0
+"""A server that sends nothing for this long is unavailable, so that the next one is tried in time."""
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_LONGEST_URL: Final = 8192
+"""The signed URLs of object stores are longer than other URLs."""
+_BEARER = re.compile(r"Bearer [!-~]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Sends requests for one artifact to one repository.
+
+    `deadline` is a time of the monotonic clock. `renew` is called before each request. A request without a byte of its
+    response ends within a minute.
+    """
+
+    repository: Repository
+    deadline: float
+    renew: Callable[[], None]
+
+    def get(self, url: str, *, limit: int, receive: Callable[[bytes], object] | None = None) -> Response:
+        """Return the response to a GET request, after at most MAX_REDIRECTS redirects.
+
+        `limit` and `receive` are those of `exchange`. Raises `ArtifactRefused` for a URL that may not be called, and
+        `RepositoryUnavailable`.
+        """
+        for _ in range(MAX_REDIRECTS + 1):
+            response = self._call(url, limit, receive)
+            if response.status not in _REDIRECTS:
+                return response
+            url = self._redirected(url, response.headers.get("location", ""))
+        raise self.unavailable(f"it redirects more than {MAX_REDIRECTS} times")
+
+    def unavailable(self, reason: str) -> RepositoryUnavailable:
+        """Return the error for a repository without a usable response, and log it."""
+        log.warning("Maven repository %s: %s", self.repository.id, reason)
+        return RepositoryUnavailable(f"the Maven repository {self.repository.id} is unavailable: {reason}")
+
+    def _call(self, url: str, limit: int, receive: Callable[[bytes], object] | None) -> Response:
+        self.renew()
+        remaining = self.deadline - time.monotonic()
+        if remaining <= 0:
+            raise self.unavailable("the artifact takes longer than MAVEN_SECONDS")
+        try:
+            target = address_guard.vet(url, allowed=settings.MAVEN_ALLOWED_NETWORKS, longest=_LONGEST_URL)
+            return exchange(
+                target,
+                "GET",
+                b"",
+                headers={"Accept": "*/*", "User-Agent": "durable-coordinator", **self._authorization(url)},
+                connect_seconds=min(CONNECT_SECONDS, remaining / address_guard.MOST_ADDRESSES),
+                seconds=remaining,
+                silent_seconds=SILENT_SECONDS,
+                limit=limit,
+                ca_file=settings.MAVEN_CA_FILE,
+                receive=receive,
+            )
+        except TargetRefused as error:
+            raise self._not_allowed(str(error)) from None
+        except (Unreachable, NotConnected, TimedOut, Broken) as error:
+            raise self.unavailable(str(error)) from error
+
+    def _authorization(self, url: str) -> dict[str, str]:
+        """Return the header with the credentials, if they belong to the origin of `url`."""
+        if not self.repository.credentials or _origin(url) != _origin(self.repository.url):
+            return {}
+        text = (secret_reference.read(self.repository.credentials) or "").strip()
+        if _BEARER.fullmatch(text):
+            return {"Authorization": text}
+        if not all(text.partition(":")) or not text.isprintable():
+            raise self.unavailable(
+                "its credentials cannot be read, or are neither user:password nor Bearer and a token"
+            )
+        return {"Authorization": f"Basic {base64.b64encode(text.encode()).decode()}"}
+
+    def _redirected(self, url: str, location: str) -> str:
+        """Return the URL to which the response to `url` redirects."""
+        try:
+            joined = urldefrag(urljoin(url, location)).url if location else ""
+            scheme = _origin(joined)[0]
+        except ValueError:
+            raise self.unavailable("it redirects to no usable URL") from None
+        if scheme == "http" and _origin(url)[0] == "https":
+            raise self._not_allowed("it redirects from https to http")
+        return joined
+
+    def _not_allowed(self, reason: str) -> ArtifactRefused:
+        message = f"the Maven repository {self.repository.id} may not be called: {reason}"
+        return ArtifactRefused("MAVEN_REPOSITORY_NOT_ALLOWED", message)
+
+
+def _origin(url: str) -> tuple[str, str, int]:
+    """Return scheme, host and port. Raises ValueError for anything that `vet` would refuse."""
+    parts = web_address.split(url, _LONGEST_URL)
+    return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or web_address.DEFAULT_PORTS[parts.scheme]
+
 
 _ABSENT: Final = (404, 410)
 _DENIED: Final = (401, 403)

@@ -1,6 +1,6 @@
-"""Computes whether a release is signed by a key that its tenant trusts (ADR 14).
+"""The trusted keys of a tenant, and whether one of them signed a release (ADR 14).
 
-The result is not stored, because keys are added and revoked. The signature policy applies to activations and not to
+Trust is not stored, because keys are added and revoked. The signature policy applies to activations and not to
 submissions. To stop submissions to an active release, revoke it or activate another one.
 """
 
@@ -9,11 +9,89 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from releases.models import Attachment, Pipeline, Release, SignaturePolicy, TrustedKey
+from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
+
+from releases.errors import KeyConflict, KeyInvalid, KeyUnknown, ReasonRequired
+from releases.models import Attachment, KeyRevocation, Pipeline, Release, SignaturePolicy, TrustedKey
 from releases.states import AttachmentKind
-from releases.trust import trusted_keys
-from releases.trust.evidence import envelope_of
+from releases.trust.attachments import envelope_of
+from tenancy import audit
+from tenancy.audit.acts import Act
+from tenancy.models import Tenant
 from wire.documents import signing
+from wire.identifying import RULE, is_identifier
+
+KEY_NAME_LENGTH = 100
+
+
+def keys_of(tenant: Tenant) -> QuerySet[TrustedKey]:
+    """Return all trusted keys of `tenant`, including revoked ones, each with its revocation."""
+    return TrustedKey.objects.filter(tenant=tenant).select_related("revocation")
+
+
+def find_key(tenant: Tenant, key_id: str) -> TrustedKey:
+    """Return the key of `tenant` with this id. Raises `KeyUnknown`."""
+    found = keys_of(tenant).filter(key_id=key_id).first()
+    if found is None:
+        raise KeyUnknown(f"There is no trusted key {key_id!r}.")
+    return found
+
+
+def add_key(tenant: Tenant, *, name: str, public_key: str, actor: str) -> TrustedKey:
+    """Trust an ed25519 key. `public_key` is its public key in PEM form.
+
+    Raises `KeyInvalid`, and `KeyConflict` if the tenant has a key with this name or this key, revoked or not.
+    """
+    if not name.strip() or len(name) > KEY_NAME_LENGTH:
+        raise _invalid("name", f"The name of a key has 1 to {KEY_NAME_LENGTH} characters.")
+    if not is_identifier(name.strip()):
+        raise _invalid("name", f"The name of a key {RULE}.")
+    try:
+        key = signing.read_public_key(public_key)
+    except signing.KeyUnusable as error:
+        raise _invalid("publicKey", str(error)) from None
+    try:
+        with transaction.atomic():
+            created = TrustedKey.objects.create(
+                tenant=tenant,
+                name=name.strip(),
+                key_id=signing.key_id(key),
+                public_key=signing.to_pem(key),
+                added_by=actor,
+            )
+            _record(Act.TRUSTED_KEY_ADD, created, actor)
+            return created
+    except IntegrityError:
+        raise KeyConflict(
+            f"The tenant already has key {signing.key_id(key)} or a key named {name.strip()!r}."
+        ) from None
+
+
+def revoke_key(key: TrustedKey, *, actor: str, reason: str) -> KeyRevocation:
+    """Revoke `key` permanently and return the revocation. A repeated call returns the first revocation.
+
+    Releases that it signed are then signed by a revoked key. Active releases stay active. Raises `ReasonRequired`.
+    """
+    if not reason.strip():
+        raise ReasonRequired("The revocation of a key requires a reason.")
+    values = {"actor": actor, "reason": reason.strip()}
+    with transaction.atomic():
+        revocation, created = KeyRevocation.objects.get_or_create(key=key, defaults=values)
+        if created:
+            _record(Act.TRUSTED_KEY_REVOKE, key, actor, reason=revocation.reason)
+    return revocation
+
+
+def _record(act: Act, key: TrustedKey, actor: str, reason: str = "") -> None:
+    tenant, name = key.tenant, key.name
+    audit.record(
+        act, tenant=tenant, actor=actor, object_type="trusted_key", object=key.key_id, reason=reason, name=name
+    )
+
+
+def _invalid(field: str, message: str) -> KeyInvalid:
+    return KeyInvalid(message, errors=[{"field": field, "code": "KEY", "message": message}])
 
 
 class Verdict(StrEnum):
@@ -29,11 +107,8 @@ class Standing(StrEnum):
     """The combined verdict on all signatures over the descriptor of a release."""
 
     SIGNED = "SIGNED"
-    """At least one trusted key signed it."""
     REVOKED_KEYS = "REVOKED_KEYS"
-    """Only revoked keys signed it."""
     UNTRUSTED = "UNTRUSTED"
-    """It has signatures, but none by a trusted key."""
     UNSIGNED = "UNSIGNED"
 
 
@@ -89,7 +164,7 @@ class Attached:
 
 def attached(release: Release) -> list[Attached]:
     """Return the attachments of `release` in their order. Only the contents of signed attachments are loaded."""
-    keys = list(trusted_keys.of(release.pipeline.tenant))
+    keys = list(keys_of(release.pipeline.tenant))
     rows = list(release.attachments.defer("content"))
     contents = Attachment.objects.in_bulk([row.pk for row in rows if row.summary.get("keyIds")])
     return [Attached(row, signers_of(contents.get(row.pk, row), keys)) for row in rows]

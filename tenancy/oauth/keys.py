@@ -21,7 +21,7 @@ from django.conf import settings
 from jwt import PyJWK, PyJWTError
 
 from coordinator_client.errors import Broken, NotConnected, TimedOut
-from foundation.errors import CoordinatorError
+from foundation.errors import Unavailable
 from foundation.http import address_guard
 from foundation.http.address_guard import TargetRefused, Unreachable
 from foundation.http.exchange import exchange
@@ -117,8 +117,7 @@ RESPONSE_SECONDS = 3.0
 MAX_BYTES = 256 * 1024
 
 
-class IssuerUnavailable(CoordinatorError, status=503):
-    title = "The keys of the OAuth issuer are unavailable"
+class IssuerUnavailable(Unavailable, title="The keys of the OAuth issuer are unavailable"): ...
 
 
 @dataclass(frozen=True, slots=True)

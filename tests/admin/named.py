@@ -13,7 +13,7 @@ from governance.campaigns import campaigns
 from governance.gradual.changes import start
 from governance.smoke_tests import smoke_tests
 from releases.models import Pipeline, Release
-from releases.registration import attachments
+from releases.trust import attachments
 from tenancy import saved_views
 from tenancy.models import AuditEntry, Membership, SavedView
 from tests import gradual, making, requesting, signing

@@ -11,7 +11,7 @@ from governance.campaigns import campaigns
 from governance.campaigns.selection import Filters
 from governance.gradual.changes import start
 from governance.smoke_tests import smoke_tests
-from releases.registration import attachments
+from releases.trust import attachments
 from tenancy.models import Membership
 from tenancy.roles import Role
 from tests import gradual, making, signing

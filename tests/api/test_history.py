@@ -10,9 +10,8 @@ from django.contrib.auth.models import User
 
 from governance.activation.activation import activate, roll_back
 from governance.retirement.revocation import revoke
-from releases import policy
+from releases import history, policy
 from releases.models import Activation, Pipeline, Release, Vote
-from releases.pointer import history
 from releases.queries import pipeline
 from tenancy.access import issue_token
 from tenancy.models import AuditEntry

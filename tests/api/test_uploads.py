@@ -17,7 +17,7 @@ from foundation.errors import PayloadTooLarge
 from releases.artifacts.store import artifact_store
 from releases.models import ArtifactUpload
 from releases.registration import direct_uploads
-from releases.trust.evidence import MAX_ATTACHMENT_VALUES
+from releases.trust.attachments import MAX_ATTACHMENT_VALUES
 from tenancy.models import AuditEntry
 from tests import making
 from tests.api.tenant_api import TenantApi, everything, fields, file, refused, unchanged, upload

@@ -29,12 +29,12 @@ from governance.resubmission.resubmission import resubmit
 from governance.retirement import revocation as revoked
 from governance.retirement.retirement import retire
 from governance.retirement.revocation import Order, revoke
+from releases.artifacts import blobs
 from releases.artifacts import retention as bytes_retention
-from releases.artifacts import scrub
 from releases.models import Blob, Release
-from releases.registration import attachments
 from releases.registration.registrar import register
 from releases.registration.verification import verify_release
+from releases.trust import attachments
 from tenancy.models import Tenant
 from tests import gradual, making, requesting, signing
 from tests.concurrency.sessions import Call
@@ -180,26 +180,26 @@ def healing() -> Scene:
     owner = making.tenant()
     blob = blob_of(making.upload(owner, making.descriptor(document, data), data).release)
     damage(blob)
-    assert scrub.check(blob.digest).state == "DAMAGED"
+    assert blobs.check(blob.digest).state == "DAMAGED"
     text = json.dumps(making.descriptor(document, data)).encode()
     return partial(register, owner, text, [making.staged(data)], actor="user:x"), [blob]
 
 
 def sound_bytes() -> Scene:
     blob = blob_of(uploaded())
-    return partial(scrub.check, blob.digest), [blob]
+    return partial(blobs.check, blob.digest), [blob]
 
 
 def damaged_bytes() -> Scene:
     blob = blob_of(uploaded())
     damage(blob)
-    return partial(scrub.check, blob.digest), [blob]
+    return partial(blobs.check, blob.digest), [blob]
 
 
 def missing_bytes() -> Scene:
     blob = blob_of(uploaded())
     making.stored_file(blob.digest).unlink()
-    return partial(scrub.check, blob.digest), [blob]
+    return partial(blobs.check, blob.digest), [blob]
 
 
 def removal_of_bytes() -> Scene:

@@ -28,8 +28,7 @@ from governance.retirement.retirement import retire
 from governance.retirement.revocation import revoke
 from releases import policy
 from releases.models import Attachment, Kind, Pipeline, Release
-from releases.registration import attachments
-from releases.trust import trust, trusted_keys
+from releases.trust import attachments, trust
 from tests import making, signing
 from tests.cases import returning
 from tests.concurrency import scenes
@@ -152,7 +151,7 @@ def a_key_that_an_activation_relies_on() -> Decision:
         assert (gate.verdict, gate.detail) == (Verdict.MET, "Signed by ci.")
 
     def revoke_it() -> trust.Standing:
-        trusted_keys.revoke(key, actor="user:y", reason="leaked")
+        trust.revoke_key(key, actor="user:y", reason="leaked")
         return trust.of(release).standing
 
     return rely_on_it, revoke_it, trust.Standing.REVOKED_KEYS

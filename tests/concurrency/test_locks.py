@@ -27,7 +27,7 @@ from executions.models import (
     Worker,
     WorkerKeyChange,
 )
-from releases.artifacts import blob_lock, retention, scrub
+from releases.artifacts import blob_lock, blobs, retention
 from releases.artifacts.store import artifact_store
 from releases.errors import ArtifactStoreUnavailable
 from releases.models import (
@@ -276,11 +276,11 @@ def test_a_removal_that_was_suspended_removes_nothing() -> None:
 
 def test_a_stopped_scrub_ends_its_lease() -> None:
     def scrubbed() -> int:
-        return len(list(scrub.scrub(60, scrub.Scope.ALL)))
+        return len(list(blobs.scrub(60, blobs.Scope.ALL)))
 
     for _ in range(2):
         scenes.uploaded()
-    with closing(cast("Generator[scrub.Checked]", scrub.scrub(60, scrub.Scope.ALL))) as scrubbing:
+    with closing(cast("Generator[blobs.Checked]", blobs.scrub(60, blobs.Scope.ALL))) as scrubbing:
         next(scrubbing)
         assert results_of(race(scrubbed)) == [0]
     assert leases() == 0

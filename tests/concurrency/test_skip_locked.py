@@ -16,7 +16,7 @@ from executions.state_machine import moves
 from executions.workers import registry
 from governance.campaigns import campaigns, drafts
 from governance.requests.requests import carry_out_due, expire
-from releases.artifacts import scrub
+from releases.artifacts import blobs
 from releases.models import Blob
 from tenancy.login_throttle import Attempt
 from tenancy.models import LoginCounter, Tenant
@@ -92,7 +92,7 @@ def blobs_to_check() -> Sweep:
     for _ in range(2):
         scenes.uploaded()
     Blob.objects.update(checked_at=LONG_AGO)
-    return lambda: len(list(scrub.scrub(60))), list(Blob.objects.all())
+    return lambda: len(list(blobs.scrub(60))), list(Blob.objects.all())
 
 
 def due_requests() -> Sweep:

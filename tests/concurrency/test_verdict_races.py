@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from django.db import connection, transaction
 
-from releases.artifacts import blob_lock, blobs, retention, scrub, soundness
-from releases.artifacts.relocation import Result, relocate
+from releases.artifacts import blob_lock, blobs, retention, soundness
 from releases.artifacts.store import artifact_store
 from releases.artifacts.store.local import LocalArtifactStore
 from releases.errors import ArtifactAltered, ArtifactStoreUnavailable
+from releases.management.commands.move_artifacts import Result, relocate
 from releases.models import Blob, BlobEvent, Release
 from releases.registration.registrar import Registration, register
 from tests import making
@@ -72,7 +72,7 @@ def wait_for_the_lock() -> None:
 
 JUDGES: dict[str, Callable[[Release], object]] = {
     "activation": soundness.require_verified,
-    "scrub": lambda release: scrub.check(DIGEST),
+    "scrub": lambda release: blobs.check(DIGEST),
 }
 
 

@@ -16,7 +16,7 @@ from pytest_django import DjangoDbBlocker
 
 from coordinator import database_guard
 from governance.retirement.retirement import retire
-from releases.artifacts import scrub, soundness
+from releases.artifacts import blobs, soundness
 from releases.models import Artifact, Blob, Release
 from tests import making
 from tests.artifact_stores import use_local
@@ -162,7 +162,7 @@ def test_a_backup_says_what_it_lacks_whether_the_damage_is_known_or_not(release:
         copied = [path for path in (made / "blobs").rglob("*") if path.is_file()]
         assert (caught.value.returncode, manifest["blobCount"], manifest["blobsMissing"]) == (3, len(copied), 1)
         assert len(copied) == 1
-        assert scrub.check(f"sha256:{file.name}").state == "DAMAGED"
+        assert blobs.check(f"sha256:{file.name}").state == "DAMAGED"
     file.write_bytes(good)
     assert "2 artifacts" in backup(folder), "the store has the bytes again"
     file.unlink()

@@ -14,7 +14,7 @@ from foundation.database.postgresql.rights import RIGHTS
 from foundation.errors import CoordinatorError
 from releases import errors as releases_errors  # noqa: F401
 from releases.models import Pipeline
-from releases.models.policy import MEMBERS, Member
+from releases.models.pipeline import MEMBERS, Member
 from tenancy.quota_table import QUOTAS
 from tests.docs.commands import DOCUMENTS, ROOT, text_of
 from tests.mutants.mistakes import is_function

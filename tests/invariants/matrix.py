@@ -6,7 +6,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from releases.models.policy import MEMBERS
+from releases.models.pipeline import MEMBERS
 from tenancy.quota_table import QUOTAS
 
 

@@ -51,8 +51,7 @@ from releases.models import (
     Pipeline,
     Release,
 )
-from releases.registration import attachments
-from releases.trust import trusted_keys
+from releases.trust import attachments, trust
 from tenancy import access, quotas, saved_views
 from tenancy.login_throttle import Attempt
 from tenancy.models import Allowance, Grant, Membership, SavedView, Tenant
@@ -148,7 +147,7 @@ def _releases(owner: Tenant) -> None:
     release = making.registered(owner, "0.5")
     attachments.attach(release, [signing.envelope(release.descriptor)], actor=ACTOR)
     signing.trusted(owner, "new")
-    trusted_keys.revoke(signing.trusted(owner, "old"), actor=ACTOR, reason="left")
+    trust.revoke_key(signing.trusted(owner, "old"), actor=ACTOR, reason="left")
     Pipeline.objects.filter(pk=release.pipeline_id).update(application="orders")
     Deployment.objects.create(
         tenant=owner,

@@ -6,8 +6,7 @@ import pytest
 
 from releases import queries
 from releases.models import ArtifactUpload, Blob, Release
-from releases.registration import attachments
-from releases.trust import trust
+from releases.trust import attachments, trust
 from releases.trust.trust import Standing
 from tenancy.models import Tenant
 from tests import making, signing

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from releases.artifacts import scrub
+from releases.artifacts import blobs
 from releases.models import Blob
 
 
@@ -28,8 +28,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         counts: Counter[str] = Counter()
-        scope = scrub.Scope.UNSOUND if options["heal"] else scrub.Scope.ALL if options["all"] else scrub.Scope.DUE
-        for checked in scrub.scrub(float("inf"), scope, accept_damage=options["accept_damage"]):
+        scope = blobs.Scope.UNSOUND if options["heal"] else blobs.Scope.ALL if options["all"] else blobs.Scope.DUE
+        for checked in blobs.scrub(float("inf"), scope, accept_damage=options["accept_damage"]):
             counts[checked.state or "WITHOUT A VERDICT"] += 1
             if checked.state != Blob.State.SOUND or options["heal"]:
                 self.stdout.write(f"{checked.digest} {checked.state or checked.reason}")

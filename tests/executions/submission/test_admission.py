@@ -18,7 +18,7 @@ from governance.gradual.changes import start
 from governance.retirement import revocation
 from governance.retirement.revocation import revoke
 from releases.models import GradualActivation, Pipeline, Release
-from releases.pointer.routing import Routing
+from releases.pointer import Routing
 from tenancy.access import issue_token
 from tenancy.models import ApiToken, Membership, Tenant
 from tenancy.roles import Role, Scope

@@ -17,10 +17,9 @@ from governance.gradual.plan import Bounds
 from governance.requests.requests import Decision, carry_out, carry_out_due, expire, withdraw
 from governance.retirement.retirement import blockers, retire
 from governance.retirement.revocation import revoke
-from releases import policy, queries
+from releases import pointer, policy, queries
 from releases.artifacts import blob_lock
 from releases.models import Activation, ActivationRequest, GradualActivation, Kind, Release, Vote
-from releases.pointer import pointer
 from tenancy.models import AuditEntry, Membership
 from tests import gradual, making
 from tests.cases import cases

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from releases.models import Pipeline
-from releases.trust import trusted_keys
+from releases.trust import trust
 from tenancy.roles import Scope
 from tests.receiving import Receiver
 from tests.running import TenantInUse
@@ -40,7 +40,7 @@ def checkout(tmp_path: Path) -> Path:
 def signing_key(tenant: TenantInUse, tmp_path: Path) -> str:
     command = [sys.executable, "-m", "pipelines", "key", str(tmp_path / "ci.pem"), "--json"]
     key = json.loads(subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=True).stdout)
-    trusted_keys.add(tenant.tenant, name="ci", public_key=Path(key["public"]).read_text(), actor="user:test")
+    trust.add_key(tenant.tenant, name="ci", public_key=Path(key["public"]).read_text(), actor="user:test")
     return Path(key["private"]).read_text()
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from releases.artifacts.relocation import Result, relocate
 from releases.artifacts.soundness import require_verified
+from releases.management.commands.move_artifacts import Result, relocate
 from tests import making
 from tests.releases.artifacts.store.bench import Bench, LocalBench, S3Bench
 from tests.releases.artifacts.store.conftest import local, s3

@@ -18,7 +18,7 @@ from foundation.scheduling import places
 from governance.activation.activation import activate
 from governance.retirement.revocation import revoke
 from releases import tasks
-from releases.artifacts import blob_lock, blobs, retention, scrub, soundness
+from releases.artifacts import blob_lock, blobs, retention, soundness
 from releases.artifacts import blobs as verdicts_of
 from releases.artifacts.soundness import require_sound, require_sound_verdict
 from releases.artifacts.store import artifact_store
@@ -52,9 +52,9 @@ def faulty(settings: Any, s3_place: S3Place) -> Iterator[FaultyProxy]:
         yield proxy
 
 
-def verdicts(scope: scrub.Scope = scrub.Scope.ALL, budget: float = float("inf")) -> list[tuple[str, str | None]]:
+def verdicts(scope: blobs.Scope = blobs.Scope.ALL, budget: float = float("inf")) -> list[tuple[str, str | None]]:
     """Return the first results of a scrub that may not end."""
-    return [(checked.digest, checked.state) for checked in islice(scrub.scrub(budget, scope), 20)]
+    return [(checked.digest, checked.state) for checked in islice(blobs.scrub(budget, scope), 20)]
 
 
 def digest_of(release: Release) -> str:
@@ -157,7 +157,7 @@ def test_many_blobs_that_look_wrong_are_a_fault_of_the_store_until_an_operator_a
         call_command("scrub_artifacts", "--all", "--accept-damage", stdout=StringIO())
     assert Blob.objects.filter(state="DAMAGED").count() == len(digests)
     bench.overwrite(digests[0], good[digests[0]])
-    assert sorted(verdicts(scrub.Scope.UNSOUND)) == [
+    assert sorted(verdicts(blobs.Scope.UNSOUND)) == [
         (digest, "DAMAGED" if number else "SOUND") for number, digest in enumerate(digests)
     ]
 
@@ -209,14 +209,14 @@ def test_each_blob_is_due_within_the_set_time_and_the_oldest_check_comes_first(s
     for version, days in {"1.0": 5, "2.0": 7, "3.0": 100, "4.0": 0}.items():
         digests[version] = digest_of(making.registered(owner, version))
         Blob.objects.filter(pk=digests[version]).update(checked_at=timezone.now() - timedelta(days=days))
-    due = scrub.Scope.DUE
+    due = blobs.Scope.DUE
     assert verdicts(due, 0.0) == []
     assert verdicts(due) == [(digests["3.0"], "SOUND"), (digests["2.0"], "SOUND")]
     assert verdicts(due) == []
     making.stored_file(digests["1.0"]).unlink()
-    assert scrub.check(digests["1.0"]).state == "MISSING"
+    assert blobs.check(digests["1.0"]).state == "MISSING"
     assert verdicts(due) == []
-    Blob.objects.filter(pk=digests["1.0"]).update(checked_at=timezone.now() - scrub.MISSING_DUE_AFTER)
+    Blob.objects.filter(pk=digests["1.0"]).update(checked_at=timezone.now() - blobs.MISSING_DUE_AFTER)
     assert verdicts(due) == [(digests["1.0"], "MISSING")], "missing bytes are checked again after a minute"
     assert Blob.objects.filter(checking_until=None).count() == 4
 

@@ -13,8 +13,7 @@ import pytest
 
 from releases.artifacts.store import StagedBlob, artifact_store
 from releases.repositories.configuration import read_repositories
-from releases.repositories.maven import fetch
-from releases.repositories.requests import ArtifactRefused, RepositoryUnavailable
+from releases.repositories.maven import ArtifactRefused, RepositoryUnavailable, fetch
 from tests import making
 from tests.authority import make_certificate
 from tests.cases import cases

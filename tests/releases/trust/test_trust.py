@@ -10,9 +10,8 @@ from governance.activation.activation import activate, planned
 from releases import policy
 from releases.errors import AttachmentInvalid, AttachmentUnknown, KeyConflict, KeyInvalid, KeyUnknown
 from releases.models import Release
-from releases.registration import attachments
 from releases.registration.verification import verify_release
-from releases.trust import trust, trusted_keys
+from releases.trust import attachments, trust
 from releases.trust.trust import Standing, Verdict
 from tenancy.models import Tenant
 from tests import making, signing
@@ -59,7 +58,7 @@ def test_the_signers_determine_the_standing(
     owner: Tenant, signers: list[str], standing: Standing, verdicts: list[Verdict]
 ) -> None:
     signing.trusted(owner, "ci")
-    trusted_keys.revoke(signing.trusted(owner, "old"), actor="user:admin", reason="left")
+    trust.revoke_key(signing.trusted(owner, "old"), actor="user:admin", reason="left")
     signing.trusted(making.tenant(), "stranger")
     release = uploaded(owner, *([signing.envelope(document(), *signers)] if signers else []))
     found = trust.of(release)
@@ -85,7 +84,7 @@ def test_the_key_id_of_a_signature_is_only_a_hint(owner: Tenant) -> None:
 @cases("signer", ["", "ci", "old"])
 def test_the_signature_policy_applies_to_activations(owner: Tenant, signer: str) -> None:
     signing.trusted(owner)
-    trusted_keys.revoke(signing.trusted(owner, "old"), actor="user:admin", reason="left")
+    trust.revoke_key(signing.trusted(owner, "old"), actor="user:admin", reason="left")
     release = uploaded(owner, *([signing.envelope(document(), signer)] if signer else []))
     for required in ("require", "warn", "off"):
         release = with_policy(release, required)
@@ -105,7 +104,7 @@ def test_signed_provenance_is_not_a_signature_over_the_release(owner: Tenant) ->
     proof = signing.envelope(signing.statement(digest()), payload_type="application/vnd.in-toto+json")
     release = with_policy(uploaded(owner, proof), "require")
     assert trust.of(release).standing is Standing.UNSIGNED
-    [signer] = trust.signers_of(release.attachments.get(), list(trusted_keys.of(owner)))
+    [signer] = trust.signers_of(release.attachments.get(), list(trust.keys_of(owner)))
     assert signer.verdict is Verdict.VALID
     assert refusal(activate, release, actor="user:test").code == "SIGNATURE_REQUIRED"
 
@@ -132,18 +131,18 @@ def test_an_attachment_is_found_only_in_its_own_pipeline(owner: Tenant) -> None:
 
 def test_a_key_is_stored_in_one_form_for_its_tenant_with_a_name_of_its_own(owner: Tenant) -> None:
     pem = "\n  " + signing.public_pem() + "\n\n"
-    key = trusted_keys.add(owner, name=" ci ", public_key=pem, actor="user:admin")
+    key = trust.add_key(owner, name=" ci ", public_key=pem, actor="user:admin")
     assert (key.name, key.key_id, key.public_key) == ("ci", signing.key_id(), signing.public_pem())
-    assert trusted_keys.find(owner, key.key_id) == key
+    assert trust.find_key(owner, key.key_id) == key
     with pytest.raises(KeyUnknown):
-        trusted_keys.find(making.tenant(), key.key_id)
-    trusted_keys.revoke(key, actor="user:admin", reason="leaked")
+        trust.find_key(making.tenant(), key.key_id)
+    trust.revoke_key(key, actor="user:admin", reason="leaked")
     for name, pem in (("ci", signing.public_pem("other")), ("other", signing.public_pem())):
         with pytest.raises(KeyConflict):
-            trusted_keys.add(owner, name=name, public_key=pem, actor="user:admin")
-        assert trusted_keys.add(making.tenant(), name=name, public_key=pem, actor="user:admin").name == name
+            trust.add_key(owner, name=name, public_key=pem, actor="user:admin")
+        assert trust.add_key(making.tenant(), name=name, public_key=pem, actor="user:admin").name == name
     for name, pem, field in ((" ", signing.public_pem("new"), "name"), ("new", "no key", "publicKey")):
         with pytest.raises(KeyInvalid) as caught:
-            trusted_keys.add(owner, name=name, public_key=pem, actor="user:admin")
+            trust.add_key(owner, name=name, public_key=pem, actor="user:admin")
         assert [error["field"] for error in caught.value.errors] == [field]
-    assert trusted_keys.of(owner).get() == key
+    assert trust.keys_of(owner).get() == key

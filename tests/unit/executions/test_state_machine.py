@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from executions.models.states import DUE, MOVES, TERMINAL, State, legal
 from foundation.database.writes import sources
 from foundation.scheduling.retry import RetryPolicy
-from releases.models.policy import LONGEST_RETRY_DELAY
+from releases.models.pipeline import LONGEST_RETRY_DELAY
 from tests.cases import cases
 
 Q, R, W, X = State.QUEUED, State.RUNNING, State.WAIT_RETRY, State.WAITING_EXTERNAL

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from governance.gradual.measured import fisher_exact, mann_whitney
 from governance.gradual.plan import Bounds, Plan, Step
 from releases.errors import GradualActivationInvalid
-from releases.pointer.routing import BUCKETS, Routing, bucket
+from releases.pointer import BUCKETS, Routing, bucket
 from tests.cases import cases
 
 STEP = Step(5, 50, 10)

@@ -18,7 +18,7 @@ from pipelines.release.packaging import BuiltArtifact
 from pipelines.release.signing_key import make
 from pipelines.release.verify_release import ArtifactStatus, Verification, verify
 from releases.states import AttachmentKind
-from releases.trust.evidence import examine
+from releases.trust.attachments import examine
 from wire.documents import signing
 from wire.documents.descriptor import ENVELOPE_NAME, CarrierDescriptor, Profile, parse_descriptor
 from wire.findings import Severity

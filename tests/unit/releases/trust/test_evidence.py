@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from releases.states import AttachmentKind
-from releases.trust.evidence import MAX_ATTACHMENT_BYTES, Evidence, examine
+from releases.trust.attachments import MAX_ATTACHMENT_BYTES, Evidence, examine
 from tests import signing as making
 from tests.cases import cases
 from tests.unit.wire.documents.examples import DIGEST, NEWER, OLDER, OTHER_DIGEST, Document, artifact, changed

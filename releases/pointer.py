@@ -1,0 +1,187 @@
+"""The pointer of a pipeline to its newest activation, which decides the release that a new execution gets.
+
+The INSERT of an execution compares the pointer with the activation that its admission was read from. So each new
+activation applies to all executions that are submitted afterwards.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from functools import partial
+
+from django.db import connection, transaction
+from django.db.models import DateTimeField, Func, QuerySet
+
+from releases import metrics, statements
+from releases.errors import ActiveReleaseChanged, ApprovalRequired, ReasonRequired, ReleaseNotOpen, ReleaseNotRegistered
+from releases.models import Activation, ActivationRequest, GradualActivation, Kind, Pipeline, Release
+from releases.states import Status
+
+
+def locked(pipeline_id: int) -> Pipeline:
+    """Lock a pipeline and return it.
+
+    The query has no join: after a wait for the lock, PostgreSQL re-reads the locked row, but not the joined rows.
+    """
+    return Pipeline.objects.select_for_update().get(pk=pipeline_id)
+
+
+def append(
+    pipeline: Pipeline,
+    release: Release,
+    kind: Kind,
+    *,
+    actor: str,
+    reason: str,
+    operation_key: str | None,
+    gradual: GradualActivation | None = None,
+    share: Decimal | None = None,
+    override: bool = False,
+    request: ActivationRequest | None = None,
+) -> Activation:
+    """Append an activation to a locked pipeline and return it. With `share`, the candidate of `gradual` gets it."""
+    newest = pipeline.activation
+    activation = Activation.objects.create(
+        pipeline=pipeline,
+        sequence=newest.sequence + 1 if newest else 1,
+        release=release,
+        previous=newest.release if newest else None,
+        kind=kind,
+        gradual=gradual,
+        candidate=gradual.candidate if gradual and share is not None else None,
+        share=share,
+        actor=actor,
+        reason=reason.strip(),
+        operation_key=operation_key,
+        override=override,
+        request=request,
+    )
+    pipeline.activation = activation
+    pipeline.save(update_fields=("activation",))
+    transaction.on_commit(partial(_count, release.pipeline, kind))
+    return activation
+
+
+def _count(pipeline: Pipeline, kind: Kind) -> None:
+    metrics.activations.add(pipeline.tenant.slug, pipeline.pipeline_id, kind.value)
+
+
+def require_registered(release: Release) -> None:
+    if release.status != Status.REGISTERED:
+        raise ReleaseNotRegistered(release.release_version, release.status)
+
+
+def require_reason(pipeline: Pipeline, reason: str, kind: Kind = Kind.ACTIVATION, *, override: bool = False) -> None:
+    """Raise `ReasonRequired` if the reason is blank although the kind of activation or the policy requires one.
+
+    An override requires one, too.
+    """
+    if reason.strip():
+        return
+    if override:
+        raise ReasonRequired("An emergency override requires a reason.")
+    if kind in {Kind.ROLLBACK, Kind.WITHDRAWAL}:
+        raise ReasonRequired(f"A {kind.value} requires a reason.")
+    if pipeline.reason_required:
+        raise ReasonRequired(f"The policy of pipeline {pipeline.pipeline_id!r} requires a reason.")
+
+
+def require_expected(newest: Activation | None, expected: str | None) -> None:
+    """Raise `ActiveReleaseChanged` unless `expected` is None or the active release, or "" if none is active."""
+    active = newest.release.release_version if newest else ""
+    if expected is not None and expected != active:
+        raise ActiveReleaseChanged(
+            f"The expected active release is {expected or 'none'!r}, but the active release is {active or 'none'!r}.",
+            activeReleaseVersion=active or None,
+        )
+
+
+def approval_required(pipeline: Pipeline, release: Release) -> ApprovalRequired:
+    """Return the refusal of an activation of `release` that lacks the approvals of the policy."""
+    people = f"{pipeline.approvals} other {'person' if pipeline.approvals == 1 else 'people'}"
+    return ApprovalRequired(
+        f"{people} must approve the activation of release {release.release_version!r}. Request it.",
+        approvals=pipeline.approvals,
+    )
+
+
+# --- callers that were built against one release: they name it, and are protected from a switch to another ---
+#
+# They get the release while it is active or a candidate, and for a grace time after it was replaced, which the policy
+# of the pipeline sets. The database decides what is open: see `release_open_until`.
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """Whether callers that name a release get it now. `grace_ends` is set if the release was replaced."""
+
+    is_open: bool
+    grace_ends: datetime | None
+
+    @property
+    def is_in_grace(self) -> bool:
+        return self.is_open and self.grace_ends is not None
+
+
+def opening(release: Release) -> Opening:
+    """Return whether callers that name a release get it now, by the time and the tables of the database."""
+    with connection.cursor() as cursor:
+        cursor.execute(statements.OPENING, {"release": release.pk})
+        [(is_open, grace_ends)] = cursor.fetchall()
+    return Opening(is_open, grace_ends)
+
+
+def open_or_replaced(rows: QuerySet[Release]) -> QuerySet[Release]:
+    """Return the releases among `rows` that a resubmission may name: they are open, or were active before."""
+    until = Func("pk", function="release_open_until", output_field=DateTimeField())
+    return rows.alias(open_until=until).filter(open_until__isnull=False)
+
+
+def require_open(release: Release, *, or_replaced: bool = False) -> None:
+    """Raise `ReleaseNotOpen` unless callers that name the release get it now.
+
+    With `or_replaced`, it may have been replaced at any time. One that was never active is refused all the same.
+    """
+    found = opening(release)
+    if found.is_open or (or_replaced and found.grace_ends is not None):
+        return
+    activation = release.pipeline.activation
+    active = activation.release.release_version if activation else None
+    if found.grace_ends is None:
+        why = "was never active"
+    else:
+        why = f"was replaced, and was open until {found.grace_ends.isoformat(timespec='seconds')}"
+    raise ReleaseNotOpen(
+        f"Release {release.release_version!r} {why}. The active release is {active or 'none'!r}.",
+        active=active,
+        may_open=found.grace_ends is None,
+    )
+
+
+# --- routing between the active release and the candidate of a gradual activation ---
+
+BUCKETS = 10_000
+
+
+def bucket(gradual_id: str, key: str) -> int:
+    """Return the bucket of a routing key, from 0 to BUCKETS - 1. Other gradual activations give it other buckets."""
+    digest = hashlib.sha256(f"{gradual_id}:{key}".encode(errors="surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big") % BUCKETS
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """The routing at one step: the candidate gets the buckets below `limit`, all these tags, and all these actors."""
+
+    gradual_id: str
+    limit: int
+    tags: frozenset[str] = frozenset()
+    actors: frozenset[str] = frozenset()
+
+    def takes(self, key: str, *, tags: Sequence[str] = (), actor: str = "") -> bool:
+        """Return True if an execution with this routing key gets the candidate."""
+        if actor in self.actors or not self.tags.isdisjoint(tags):
+            return True
+        return self.limit > 0 and bucket(self.gradual_id, key) < self.limit
