@@ -1,11 +1,9 @@
 """REST: direct uploads. A client sends large artifacts to the artifact store itself."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 from django.urls import path, reverse
-from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
-from rest_framework.request import Request
 from rest_framework.response import Response
 
 from foundation.api.fields import StrictSerializer, WholeNumber
@@ -15,7 +13,8 @@ from releases.api.trusted_keys import FindingView
 from releases.models import ArtifactUpload
 from releases.registration import direct_uploads
 from releases.states import UploadStatus
-from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.api.operations import operation, refuses
+from tenancy.api.tenant_view import TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.quotas import StorageQuotaReached
 from tenancy.roles import Scope
@@ -53,68 +52,52 @@ def represent(upload: ArtifactUpload) -> dict[str, Any]:
     return dict(ArtifactUploadView({"upload": upload, "received": received, "missing": missing}).data)
 
 
-@extend_schema(parameters=[TENANT], tags=["releases"])
-class ArtifactUploads(TenantView):
-    refusals: ClassVar = {
-        "POST": (
-            errors.DirectUploadsUnavailable,
-            errors.DirectUploadsFull,
-            PayloadTooLarge,
-            errors.ArtifactStoreUnavailable,
-            QuotaExceeded,
-            StorageQuotaReached,
-        )
-    }
+@operation("releases", "beginUpload", {201: ArtifactUploadView}, body=ArtifactUploadRequest)
+@declares(Act.ARTIFACT_UPLOAD_BEGIN, Scope.REGISTER)
+@refuses(
+    errors.DirectUploadsUnavailable,
+    errors.DirectUploadsFull,
+    PayloadTooLarge,
+    errors.ArtifactStoreUnavailable,
+    QuotaExceeded,
+    StorageQuotaReached,
+)
+def begin_upload(view: TenantView, digest: str, size: int) -> Any:
+    """Begin a direct upload of an artifact, or resume it: requests for the same bytes return the same upload.
 
-    @declares(Act.ARTIFACT_UPLOAD_BEGIN, Scope.REGISTER)
-    @extend_schema(operation_id="beginUpload", request=ArtifactUploadRequest, responses={201: ArtifactUploadView})
-    def post(self, request: Request, tenant: str) -> Response:
-        """Begin a direct upload of an artifact, or resume it: requests for the same bytes return the same upload.
-
-        Releases of the tenant may name the digest of a STORED upload without sending the bytes again.
-        """
-        body = ArtifactUploadRequest.validated(request.data)
-        upload = direct_uploads.begin(self.tenant, **body, actor=self.actor)
-        url = reverse("api:upload", args=(tenant, upload.pk))
-        headers = {"Location": request.build_absolute_uri(url)}
-        return Response(represent(upload), status=status.HTTP_201_CREATED, headers=headers)
+    Releases of the tenant may name the digest of a STORED upload without sending the bytes again.
+    """
+    upload = direct_uploads.begin(view.tenant, digest=digest, size=size, actor=view.actor)
+    url = reverse("api:upload", args=(view.tenant.slug, upload.pk))
+    headers = {"Location": view.request.build_absolute_uri(url)}
+    return Response(represent(upload), status=status.HTTP_201_CREATED, headers=headers)
 
 
-@extend_schema(parameters=[TENANT], tags=["releases"])
-class OneArtifactUpload(TenantView):
-    refusals: ClassVar = {
-        "GET": (errors.UploadUnknown, errors.DirectUploadsUnavailable, errors.ArtifactStoreUnavailable)
-    }
-
-    @declares(None, Scope.REGISTER)
-    @extend_schema(operation_id="upload", responses=ArtifactUploadView)
-    def get(self, request: Request, tenant: str, upload_id: str) -> Response:
-        """An upload, with the address of each of the first missing parts."""
-        return Response(represent(direct_uploads.find(self.tenant, upload_id)))
+@operation("releases", "upload", ArtifactUploadView, method="GET")
+@declares(None, Scope.REGISTER)
+@refuses(errors.UploadUnknown, errors.DirectUploadsUnavailable, errors.ArtifactStoreUnavailable)
+def one_upload(view: TenantView, upload_id: str) -> Any:
+    """An upload, with the address of each of the first missing parts."""
+    return Response(represent(direct_uploads.find(view.tenant, upload_id)))
 
 
-@extend_schema(parameters=[TENANT], tags=["releases"])
-class CompleteArtifactUpload(TenantView):
-    refusals: ClassVar = {
-        "POST": (
-            errors.UploadUnknown,
-            errors.UploadNotOpen,
-            errors.UploadIncomplete,
-            errors.DirectUploadsUnavailable,
-            errors.ArtifactStoreUnavailable,
-        )
-    }
-
-    @declares(Act.ARTIFACT_UPLOAD_COMPLETE, Scope.REGISTER)
-    @extend_schema(operation_id="completeUpload", request=None, responses={202: ArtifactUploadView})
-    def post(self, request: Request, tenant: str, upload_id: str) -> Response:
-        """Verify the bytes. The status becomes STORED, or REJECTED with a finding. Poll the upload for it."""
-        upload = direct_uploads.complete(direct_uploads.find(self.tenant, upload_id), actor=self.actor)
-        return Response(represent(upload), status=status.HTTP_202_ACCEPTED)
+@operation("releases", "completeUpload", {202: ArtifactUploadView})
+@declares(Act.ARTIFACT_UPLOAD_COMPLETE, Scope.REGISTER)
+@refuses(
+    errors.UploadUnknown,
+    errors.UploadNotOpen,
+    errors.UploadIncomplete,
+    errors.DirectUploadsUnavailable,
+    errors.ArtifactStoreUnavailable,
+)
+def complete_upload(view: TenantView, upload_id: str) -> Any:
+    """Verify the bytes. The status becomes STORED, or REJECTED with a finding. Poll the upload for it."""
+    upload = direct_uploads.complete(direct_uploads.find(view.tenant, upload_id), actor=view.actor)
+    return Response(represent(upload), status=status.HTTP_202_ACCEPTED)
 
 
 urlpatterns = [
-    path("artifact-uploads", ArtifactUploads.as_view(), name="uploads"),
-    path("artifact-uploads/<str:upload_id>", OneArtifactUpload.as_view(), name="upload"),
-    path("artifact-uploads/<str:upload_id>/complete", CompleteArtifactUpload.as_view(), name="complete-upload"),
+    path("artifact-uploads", begin_upload, name="uploads"),
+    path("artifact-uploads/<str:upload_id>", one_upload, name="upload"),
+    path("artifact-uploads/<str:upload_id>/complete", complete_upload, name="complete-upload"),
 ]
