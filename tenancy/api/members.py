@@ -3,17 +3,14 @@
 from typing import Any
 
 from django.urls import path
-from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
-from rest_framework.generics import ListAPIView
-from rest_framework.request import Request
 from rest_framework.response import Response
 
 from foundation.api.fields import StrictSerializer, Text
 from tenancy import members
 from tenancy.access import require_scope
-from tenancy.api.operations import either, operation, refuses
-from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.api.operations import either, listing, operation, refuses
+from tenancy.api.tenant_view import TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.models import Membership
 from tenancy.roles import GRANTS, Role, Scope
@@ -33,20 +30,11 @@ class MemberRequest(StrictSerializer):
     role = serializers.ChoiceField(choices=Role.choices)
 
 
-@extend_schema(parameters=[TENANT], tags=["members"])
-class Members(TenantView, ListAPIView[Membership]):
+@listing("members", Membership, MemberView, ordering="id")
+@declares(None, Scope.ADMINISTER)
+def all_members(view: TenantView) -> Any:
     """The members of the tenant, with an item for each role, in the order in which the roles were given."""
-
-    serializer_class = MemberView
-    ordering = "id"
-    queryset = Membership.objects.none()
-
-    def get_queryset(self) -> Any:
-        return members.listed(Membership.objects.filter(tenant=self.tenant))
-
-    @declares(None, Scope.ADMINISTER)
-    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return super().get(request, *args, **kwargs)
+    return members.listed(Membership.objects.filter(tenant=view.tenant))
 
 
 @operation("members", "addMember", {201: MemberView, 200: MemberView}, body=MemberRequest)
@@ -71,6 +59,6 @@ def remove_member(view: TenantView, username: str, role: str) -> Any:
 
 
 urlpatterns = [
-    path("members", either(Members.as_view(), add_member), name="members"),
+    path("members", either(all_members, add_member), name="members"),
     path("members/remove", remove_member, name="remove-member"),
 ]

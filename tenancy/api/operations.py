@@ -87,8 +87,8 @@ def listing(
     """Return a decorator that makes a function the view of a list, which is read in pages with GET.
 
     The function gets the `TenantView` and the names in the URL except that of the tenant, and returns the rows. The
-    name, the docstring, the errors and `context`, which gets the page, are used as by `operation`. For `ordering` see
-    `NewestFirst`.
+    name, the docstring, the declaration, the errors and `context`, which gets the page, are used as by `operation`. For
+    `ordering` see `NewestFirst`.
     """
 
     def decorate(function: Function) -> View:
@@ -100,6 +100,10 @@ def listing(
             more = context(rows) if context is not None and rows else {}
             return shown(rows, **{"context": {**view.get_serializer_context(), **more}, **options})
 
+        @wraps(function)
+        def get(view: Any, request: Request, **names: Any) -> Response:
+            return ListAPIView.get(view, request, **names)
+
         members = {
             "__doc__": function.__doc__,
             "__module__": function.__module__,
@@ -108,6 +112,7 @@ def listing(
             "filterset_class": filters,
             "pagination_class": type("Pages", (NewestFirst,), {"ordering": ordering}),
             "queryset": model._default_manager.none(),
+            "get": get,
             "get_queryset": get_queryset,
             "get_serializer": get_serializer,
         }
