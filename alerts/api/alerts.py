@@ -1,15 +1,13 @@
 """REST: the alerts of a tenant with their messages, and their silences."""
 
 import uuid
-from typing import Any, ClassVar
+from datetime import datetime
+from typing import Any
 
 from django.urls import path
 from django_filters import rest_framework as filters
-from drf_spectacular.utils import extend_schema, extend_schema_field
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
-from rest_framework.generics import ListAPIView
-from rest_framework.request import Request
-from rest_framework.response import Response
 
 from alerts import queries
 from alerts.errors import AlertIsResolved, AlertUnknown
@@ -17,7 +15,8 @@ from alerts.evaluation import silence
 from alerts.kinds import Kind
 from alerts.models import Alert, AlertDelivery, AlertEvent
 from foundation.api.fields import Moment, StrictSerializer
-from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.api.operations import listing, operation, refuses
+from tenancy.api.tenant_view import TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 
@@ -77,44 +76,29 @@ class AlertFilter(filters.FilterSet):
     ruleId = filters.UUIDFilter(field_name="rule")
 
 
-@extend_schema(parameters=[TENANT], tags=["alerts"])
-class Alerts(TenantView, ListAPIView[Alert]):
+@listing("alerts", Alert, AlertView, AlertFilter, ordering=("-started_at", "-id"))
+def alerts(view: TenantView) -> Any:
     """The alerts of the tenant, the newest first."""
-
-    serializer_class = AlertView
-    filterset_class = AlertFilter
-    ordering = ("-started_at", "-id")
-    queryset = Alert.objects.none()
-
-    def get_queryset(self) -> Any:
-        return queries.alerts(self.tenant)
+    return queries.alerts(view.tenant)
 
 
-@extend_schema(parameters=[TENANT], tags=["alerts"])
-class OneAlert(TenantView):
-    refusals: ClassVar = {"GET": (AlertUnknown,)}
-
-    @extend_schema(operation_id="alert", responses=OneAlertView)
-    def get(self, request: Request, tenant: str, alert_id: uuid.UUID) -> Response:
-        """One alert with its events and its newest messages."""
-        return Response(OneAlertView(queries.alert(self.tenant, alert_id)).data)
+@operation("alerts", "alert", OneAlertView, method="GET")
+@refuses(AlertUnknown)
+def one_alert(view: TenantView, alert_id: uuid.UUID) -> Any:
+    """One alert with its events and its newest messages."""
+    return queries.alert(view.tenant, alert_id)
 
 
-@extend_schema(parameters=[TENANT], tags=["alerts"])
-class SilenceAlert(TenantView):
-    refusals: ClassVar = {"POST": (AlertUnknown, AlertIsResolved)}
-
-    @declares(Act.ALERT_SILENCE, Scope.OPERATE)
-    @extend_schema(operation_id="silenceAlert", request=SilenceRequest, responses=OneAlertView)
-    def post(self, request: Request, tenant: str, alert_id: uuid.UUID) -> Response:
-        """Silence a firing alert: no further message about it is sent until then."""
-        body = SilenceRequest.validated(request.data)
-        alert = silence(queries.alert(self.tenant, alert_id), until=body["until"], actor=self.actor)
-        return Response(OneAlertView(alert).data)
+@operation("alerts", "silenceAlert", OneAlertView, body=SilenceRequest)
+@declares(Act.ALERT_SILENCE, Scope.OPERATE)
+@refuses(AlertUnknown, AlertIsResolved)
+def silence_alert(view: TenantView, alert_id: uuid.UUID, until: datetime | None) -> Any:
+    """Silence a firing alert: no further message about it is sent until then."""
+    return silence(queries.alert(view.tenant, alert_id), until=until, actor=view.actor)
 
 
 urlpatterns = [
-    path("alerts", Alerts.as_view(), name="alerts"),
-    path("alerts/<uuid:alert_id>", OneAlert.as_view(), name="alert"),
-    path("alerts/<uuid:alert_id>/silence", SilenceAlert.as_view(), name="silence-alert"),
+    path("alerts", alerts, name="alerts"),
+    path("alerts/<uuid:alert_id>", one_alert, name="alert"),
+    path("alerts/<uuid:alert_id>/silence", silence_alert, name="silence-alert"),
 ]

@@ -1,14 +1,11 @@
 """REST: the channels of a tenant with test messages to them, and its rules."""
 
 import uuid
-from typing import Any, ClassVar
+from typing import Any
 
 from django.urls import path
-from drf_spectacular.utils import extend_schema, extend_schema_field
-from rest_framework import serializers, status
-from rest_framework.generics import ListAPIView
-from rest_framework.request import Request
-from rest_framework.response import Response
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
 
 from alerts import channels, deliveries, queries, rules
 from alerts.api.alerts import AlertDeliveryView
@@ -36,7 +33,8 @@ from foundation.api.fields import (
 from releases.errors import PipelineUnknown
 from releases.models import IDENTITY_LENGTH
 from releases.queries import pipeline
-from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.api.operations import either, listing, operation, refuses
+from tenancy.api.tenant_view import TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 
@@ -84,71 +82,51 @@ class OneAlertChannelView(AlertChannelView):
         return AlertDeliveryView(newest, many=True).data
 
 
-@extend_schema(parameters=[TENANT], tags=["alerts"])
-class AlertChannels(TenantView, ListAPIView[AlertChannel]):
+@listing("alerts", AlertChannel, AlertChannelView, ordering=("-created_at", "-id"))
+def alert_channels(view: TenantView) -> Any:
     """The channels to which messages of alerts go, the newest first."""
-
-    refusals: ClassVar = {"POST": (AlertChannelInvalid, AlertNameTaken, TooManyAlertRules)}
-    serializer_class = AlertChannelView
-    ordering = ("-created_at", "-id")
-    queryset = AlertChannel.objects.none()
-
-    def get_queryset(self) -> Any:
-        return queries.channels(self.tenant)
-
-    @declares(Act.ALERT_CHANNEL_ADD, Scope.ACTIVATE)
-    @extend_schema(operation_id="addAlertChannel", request=AlertChannelRequest, responses={201: OneAlertChannelView})
-    def post(self, request: Request, tenant: str) -> Response:
-        """Add a channel. Send a test message to it before a rule needs it."""
-        body = AlertChannelRequest.validated(request.data)
-        channel = channels.add(self.tenant, actor=self.actor, **body)
-        return Response(OneAlertChannelView(channel).data, status=status.HTTP_201_CREATED)
+    return queries.channels(view.tenant)
 
 
-@extend_schema(parameters=[TENANT], tags=["alerts"])
-class OneAlertChannel(TenantView):
-    refusals: ClassVar = {
-        "GET": (AlertChannelUnknown,),
-        "PATCH": (AlertChannelUnknown, AlertChannelInvalid, AlertNameTaken),
-    }
-
-    @extend_schema(operation_id="alertChannel", responses=OneAlertChannelView)
-    def get(self, request: Request, tenant: str, channel_id: uuid.UUID) -> Response:
-        """One channel with its newest messages."""
-        return Response(OneAlertChannelView(queries.channel(self.tenant, channel_id)).data)
-
-    @declares(Act.ALERT_CHANNEL_CHANGE, Scope.ACTIVATE)
-    @extend_schema(operation_id="changeAlertChannel", request=AlertChannelChange, responses=OneAlertChannelView)
-    def patch(self, request: Request, tenant: str, channel_id: uuid.UUID) -> Response:
-        """Change a channel. Its kind stays."""
-        body = AlertChannelChange.validated(request.data)
-        channel = channels.change(queries.channel(self.tenant, channel_id), actor=self.actor, **body)
-        return Response(OneAlertChannelView(channel).data)
+@operation("alerts", "addAlertChannel", {201: OneAlertChannelView}, body=AlertChannelRequest)
+@declares(Act.ALERT_CHANNEL_ADD, Scope.ACTIVATE)
+@refuses(AlertChannelInvalid, AlertNameTaken, TooManyAlertRules)
+def add_alert_channel(view: TenantView, **body: Any) -> Any:
+    """Add a channel. Send a test message to it before a rule needs it."""
+    return channels.add(view.tenant, actor=view.actor, **body)
 
 
-@extend_schema(parameters=[TENANT], tags=["alerts"])
-class RemoveAlertChannel(TenantView):
-    refusals: ClassVar = {"POST": (AlertChannelUnknown,)}
-
-    @declares(Act.ALERT_CHANNEL_REMOVE, Scope.ACTIVATE)
-    @extend_schema(operation_id="removeAlertChannel", request=None, responses=AlertChannelView)
-    def post(self, request: Request, tenant: str, channel_id: uuid.UUID) -> Response:
-        """Remove a channel from all rules. Messages that were not sent fail."""
-        channel = queries.channel(self.tenant, channel_id)
-        channels.remove(channel, actor=self.actor)
-        return Response(AlertChannelView(channel).data)
+@operation("alerts", "alertChannel", OneAlertChannelView, method="GET")
+@refuses(AlertChannelUnknown)
+def one_alert_channel(view: TenantView, channel_id: uuid.UUID) -> Any:
+    """One channel with its newest messages."""
+    return queries.channel(view.tenant, channel_id)
 
 
-@extend_schema(parameters=[TENANT], tags=["alerts"])
-class SendTestMessage(TenantView):
-    refusals: ClassVar = {"POST": (AlertChannelUnknown, AlertChannelDisabled)}
+@operation("alerts", "changeAlertChannel", OneAlertChannelView, method="PATCH", body=AlertChannelChange)
+@declares(Act.ALERT_CHANNEL_CHANGE, Scope.ACTIVATE)
+@refuses(AlertChannelUnknown, AlertChannelInvalid, AlertNameTaken)
+def change_alert_channel(view: TenantView, channel_id: uuid.UUID, **body: Any) -> Any:
+    """Change a channel. Its kind stays."""
+    return channels.change(queries.channel(view.tenant, channel_id), actor=view.actor, **body)
 
-    @declares(Act.ALERT_CHANNEL_TEST, Scope.ACTIVATE)
-    @extend_schema(operation_id="testAlertChannel", request=None, responses={202: AlertDeliveryView})
-    def post(self, request: Request, tenant: str, channel_id: uuid.UUID) -> Response:
-        """Send a test message now. The channel shows whether it was accepted. It is tried once."""
-        delivery = deliveries.test(queries.channel(self.tenant, channel_id), actor=self.actor)
-        return Response(AlertDeliveryView(delivery).data, status=status.HTTP_202_ACCEPTED)
+
+@operation("alerts", "removeAlertChannel", AlertChannelView)
+@declares(Act.ALERT_CHANNEL_REMOVE, Scope.ACTIVATE)
+@refuses(AlertChannelUnknown)
+def remove_alert_channel(view: TenantView, channel_id: uuid.UUID) -> Any:
+    """Remove a channel from all rules. Messages that were not sent fail."""
+    channel = queries.channel(view.tenant, channel_id)
+    channels.remove(channel, actor=view.actor)
+    return channel
+
+
+@operation("alerts", "testAlertChannel", {202: AlertDeliveryView})
+@declares(Act.ALERT_CHANNEL_TEST, Scope.ACTIVATE)
+@refuses(AlertChannelUnknown, AlertChannelDisabled)
+def send_test_message(view: TenantView, channel_id: uuid.UUID) -> Any:
+    """Send a test message now. The channel shows whether it was accepted. It is tried once."""
+    return deliveries.test(queries.channel(view.tenant, channel_id), actor=view.actor)
 
 
 MOST_CHANNELS = 50
@@ -175,15 +153,16 @@ class AlertRuleRequest(StrictSerializer):
     kind = serializers.ChoiceField(choices=Kind.choices)
     thresholds = ThresholdsRequest(required=False, default=dict)
     pipelineId = SegmentIdentifier(
+        source="pipeline_id",
         max_length=IDENTITY_LENGTH,
         required=False,
         allow_null=True,
         default=None,
         help_text="The pipeline that is looked at. If omitted, all pipelines of the tenant are.",
     )
-    channelIds = _channel_ids(default=list)
+    channelIds = _channel_ids(source="channel_ids", default=list)
     enabled = Flag(required=False, default=True)
-    silencedUntil = Moment(required=False, allow_null=True, default=None, help_text=SILENCE)
+    silencedUntil = Moment(source="silenced_until", required=False, allow_null=True, default=None, help_text=SILENCE)
 
 
 class AlertRuleChange(StrictSerializer):
@@ -191,9 +170,9 @@ class AlertRuleChange(StrictSerializer):
 
     name = Identifier(max_length=LONGEST_NAME, required=False)
     thresholds = ThresholdsRequest(required=False)
-    channelIds = _channel_ids()
+    channelIds = _channel_ids(source="channel_ids")
     enabled = Flag(required=False)
-    silencedUntil = Moment(required=False, allow_null=True, help_text=SILENCE)
+    silencedUntil = Moment(source="silenced_until", required=False, allow_null=True, help_text=SILENCE)
 
 
 class AlertRuleView(serializers.Serializer[AlertRule]):
@@ -212,77 +191,52 @@ class AlertRuleView(serializers.Serializer[AlertRule]):
         return [channel.pk for channel in rule.channels.all()]
 
 
-@extend_schema(parameters=[TENANT], tags=["alerts"])
-class AlertRules(TenantView, ListAPIView[AlertRule]):
+@listing("alerts", AlertRule, AlertRuleView, ordering=("-created_at", "-id"))
+def alert_rules(view: TenantView) -> Any:
     """The rules of the tenant, the newest first."""
-
-    refusals: ClassVar = {
-        "POST": (AlertRuleInvalid, AlertChannelUnknown, PipelineUnknown, AlertNameTaken, TooManyAlertRules)
-    }
-    serializer_class = AlertRuleView
-    ordering = ("-created_at", "-id")
-    queryset = AlertRule.objects.none()
-
-    def get_queryset(self) -> Any:
-        return queries.rules(self.tenant)
-
-    @declares(Act.ALERT_RULE_ADD, Scope.ACTIVATE)
-    @extend_schema(operation_id="addAlertRule", request=AlertRuleRequest, responses={201: AlertRuleView})
-    def post(self, request: Request, tenant: str) -> Response:
-        """Add a rule. It is judged every 30 seconds."""
-        body = AlertRuleRequest.validated(request.data)
-        named = body.pop("pipelineId")
-        of = pipeline(self.tenant, named) if named is not None else None
-        rule = rules.add(self.tenant, pipeline=of, actor=self.actor, **_members(body))
-        return Response(AlertRuleView(rule).data, status=status.HTTP_201_CREATED)
+    return queries.rules(view.tenant)
 
 
-@extend_schema(parameters=[TENANT], tags=["alerts"])
-class OneAlertRule(TenantView):
-    refusals: ClassVar = {
-        "GET": (AlertRuleUnknown,),
-        "PATCH": (AlertRuleUnknown, AlertRuleInvalid, AlertChannelUnknown, AlertNameTaken),
-    }
-
-    @extend_schema(operation_id="alertRule", responses=AlertRuleView)
-    def get(self, request: Request, tenant: str, rule_id: uuid.UUID) -> Response:
-        """One rule."""
-        return Response(AlertRuleView(queries.rule(self.tenant, rule_id)).data)
-
-    @declares(Act.ALERT_RULE_CHANGE, Scope.ACTIVATE)
-    @extend_schema(operation_id="changeAlertRule", request=AlertRuleChange, responses=AlertRuleView)
-    def patch(self, request: Request, tenant: str, rule_id: uuid.UUID) -> Response:
-        """Change a rule. Its kind and its pipeline stay. The alerts of a disabled rule are resolved."""
-        body = AlertRuleChange.validated(request.data)
-        rule = rules.change(queries.rule(self.tenant, rule_id), actor=self.actor, **_members(body))
-        return Response(AlertRuleView(rule).data)
+@operation("alerts", "addAlertRule", {201: AlertRuleView}, body=AlertRuleRequest)
+@declares(Act.ALERT_RULE_ADD, Scope.ACTIVATE)
+@refuses(AlertRuleInvalid, AlertChannelUnknown, PipelineUnknown, AlertNameTaken, TooManyAlertRules)
+def add_alert_rule(view: TenantView, pipeline_id: str | None, **body: Any) -> Any:
+    """Add a rule. It is judged every 30 seconds."""
+    of = pipeline(view.tenant, pipeline_id) if pipeline_id is not None else None
+    return rules.add(view.tenant, pipeline=of, actor=view.actor, **body)
 
 
-@extend_schema(parameters=[TENANT], tags=["alerts"])
-class RemoveAlertRule(TenantView):
-    refusals: ClassVar = {"POST": (AlertRuleUnknown,)}
-
-    @declares(Act.ALERT_RULE_REMOVE, Scope.ACTIVATE)
-    @extend_schema(operation_id="removeAlertRule", request=None, responses=AlertRuleView)
-    def post(self, request: Request, tenant: str, rule_id: uuid.UUID) -> Response:
-        """Remove a rule. Its alerts are resolved."""
-        rule = queries.rule(self.tenant, rule_id)
-        rules.remove(rule, actor=self.actor)
-        return Response(AlertRuleView(rule).data)
+@operation("alerts", "alertRule", AlertRuleView, method="GET")
+@refuses(AlertRuleUnknown)
+def one_alert_rule(view: TenantView, rule_id: uuid.UUID) -> Any:
+    """One rule."""
+    return queries.rule(view.tenant, rule_id)
 
 
-def _members(body: dict[str, Any]) -> dict[str, Any]:
-    """Return the members of a body under the names of the use cases."""
-    names = {"channelIds": "channel_ids", "silencedUntil": "silenced_until"}
-    return {names.get(name, name): value for name, value in body.items()}
+@operation("alerts", "changeAlertRule", AlertRuleView, method="PATCH", body=AlertRuleChange)
+@declares(Act.ALERT_RULE_CHANGE, Scope.ACTIVATE)
+@refuses(AlertRuleUnknown, AlertRuleInvalid, AlertChannelUnknown, AlertNameTaken)
+def change_alert_rule(view: TenantView, rule_id: uuid.UUID, **body: Any) -> Any:
+    """Change a rule. Its kind and its pipeline stay. The alerts of a disabled rule are resolved."""
+    return rules.change(queries.rule(view.tenant, rule_id), actor=view.actor, **body)
+
+
+@operation("alerts", "removeAlertRule", AlertRuleView)
+@declares(Act.ALERT_RULE_REMOVE, Scope.ACTIVATE)
+@refuses(AlertRuleUnknown)
+def remove_alert_rule(view: TenantView, rule_id: uuid.UUID) -> Any:
+    """Remove a rule. Its alerts are resolved."""
+    rule = queries.rule(view.tenant, rule_id)
+    rules.remove(rule, actor=view.actor)
+    return rule
 
 
 urlpatterns = [
-    path("alert-channels", AlertChannels.as_view(), name="alert-channels"),
-    path("alert-channels/<uuid:channel_id>", OneAlertChannel.as_view(), name="alert-channel"),
-    path("alert-channels/<uuid:channel_id>/remove", RemoveAlertChannel.as_view(), name="remove-alert-channel"),
-    path("alert-channels/<uuid:channel_id>/test", SendTestMessage.as_view(), name="test-alert-channel"),
-    path("alert-rules", AlertRules.as_view(), name="alert-rules"),
-    path("alert-rules/<uuid:rule_id>", OneAlertRule.as_view(), name="alert-rule"),
-    path("alert-rules/<uuid:rule_id>/remove", RemoveAlertRule.as_view(), name="remove-alert-rule"),
+    path("alert-channels", either(alert_channels, add_alert_channel), name="alert-channels"),
+    path("alert-channels/<uuid:channel_id>", either(one_alert_channel, change_alert_channel), name="alert-channel"),
+    path("alert-channels/<uuid:channel_id>/remove", remove_alert_channel, name="remove-alert-channel"),
+    path("alert-channels/<uuid:channel_id>/test", send_test_message, name="test-alert-channel"),
+    path("alert-rules", either(alert_rules, add_alert_rule), name="alert-rules"),
+    path("alert-rules/<uuid:rule_id>", either(one_alert_rule, change_alert_rule), name="alert-rule"),
+    path("alert-rules/<uuid:rule_id>/remove", remove_alert_rule, name="remove-alert-rule"),
 ]

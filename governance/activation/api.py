@@ -1,12 +1,9 @@
 """REST: the activations of a pipeline."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 from django.urls import path
-from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
-from rest_framework.generics import ListAPIView
-from rest_framework.request import Request
 from rest_framework.response import Response
 
 from foundation.api.fields import Flag, Identifier, SegmentIdentifier, StrictSerializer, Text
@@ -14,7 +11,8 @@ from governance.activation import activation, gates
 from releases import errors, queries
 from releases.api.history import ActivationView
 from releases.models import IDENTITY_LENGTH, Activation
-from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.api.operations import either, listing, operation, refuses
+from tenancy.api.tenant_view import TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 
@@ -22,7 +20,7 @@ from tenancy.roles import Scope
 class ExpectingRequest(StrictSerializer):
     """A request for an activation, which may say what it expects, and can be repeated."""
 
-    releaseVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH)
+    releaseVersion = SegmentIdentifier(source="release_version", max_length=IDENTITY_LENGTH)
     reason = Text(max_length=1000, required=False, default="", allow_blank=True)
     expectedReleaseVersion = SegmentIdentifier(
         source="expected_release_version",
@@ -45,46 +43,42 @@ class ActivationRequest(ExpectingRequest):
     )
 
 
-@extend_schema(parameters=[TENANT], tags=["activations"])
-class Activations(TenantView, ListAPIView[Activation]):
+REFUSALS = (
+    errors.PipelineUnknown,
+    errors.ReleaseUnknown,
+    errors.ReleaseNotRegistered,
+    errors.ArtifactMissing,
+    errors.ArtifactStoreUnavailable,
+    errors.ArtifactAltered,
+    errors.ActiveReleaseChanged,
+    errors.OperationKeyReused,
+    *gates.REFUSALS,
+)
+"""The errors of each change of the active release."""
+
+
+@listing("activations", Activation, ActivationView, ordering="-sequence")
+@refuses(errors.PipelineUnknown)
+def activations(view: TenantView, pipeline_id: str) -> Any:
     """The activations of the pipeline, newest first."""
+    return queries.history(queries.pipeline(view.tenant, pipeline_id))
 
-    refusals: ClassVar = {
-        "GET": (errors.PipelineUnknown,),
-        "POST": (
-            errors.PipelineUnknown,
-            errors.ReleaseUnknown,
-            errors.ReleaseNotRegistered,
-            errors.ArtifactMissing,
-            errors.ArtifactStoreUnavailable,
-            errors.ArtifactAltered,
-            errors.ActiveReleaseChanged,
-            errors.OperationKeyReused,
-            *gates.REFUSALS,
-        ),
-    }
-    serializer_class = ActivationView
-    ordering = "-sequence"
-    queryset = Activation.objects.none()
 
-    def get_queryset(self) -> Any:
-        return queries.history(queries.pipeline(self.tenant, self.kwargs["pipeline_id"]))
-
-    @declares(Act.RELEASE_ACTIVATE, Scope.ACTIVATE)
-    @extend_schema(operation_id="activate", request=ActivationRequest, responses={201: ActivationView})
-    def post(self, request: Request, tenant: str, pipeline_id: str) -> Response:
-        """Make a registered release active for new executions. Existing executions keep their release."""
-        body = ActivationRequest.validated(request.data)
-        pipeline = queries.pipeline(self.tenant, pipeline_id)
-        if body["override"]:
-            self.require(Scope.ADMINISTER)
-        release = queries.release(pipeline, body.pop("releaseVersion"))
-        event = activation.activate(release, actor=self.actor, **body)
-        return Response(ActivationView(event).data, status=status.HTTP_201_CREATED)
+@operation("activations", "activate", {201: ActivationView}, body=ActivationRequest)
+@declares(Act.RELEASE_ACTIVATE, Scope.ACTIVATE)
+@refuses(*REFUSALS)
+def activate(view: TenantView, pipeline_id: str, release_version: str, override: bool, **body: Any) -> Any:
+    """Make a registered release active for new executions. Existing executions keep their release."""
+    pipeline = queries.pipeline(view.tenant, pipeline_id)
+    if override:
+        view.require(Scope.ADMINISTER)
+    release = queries.release(pipeline, release_version)
+    return activation.activate(release, actor=view.actor, override=override, **body)
 
 
 class RollbackRequest(ExpectingRequest):
     releaseVersion = SegmentIdentifier(
+        source="release_version",
         max_length=IDENTITY_LENGTH,
         required=False,
         allow_null=True,
@@ -100,30 +94,23 @@ class RollbackView(ActivationView):
     )
 
 
-@extend_schema(parameters=[TENANT], tags=["activations"])
-class Rollbacks(TenantView):
-    refusals: ClassVar = {
-        "POST": (*Activations.refusals["POST"], errors.NothingToRollBackTo, errors.NoRollback, errors.RollbackTooFar)
-    }
+@operation("activations", "rollBack", {201: RollbackView}, body=RollbackRequest)
+@declares(Act.RELEASE_ACTIVATE, Scope.ROLL_BACK)
+@refuses(*REFUSALS, errors.NothingToRollBackTo, errors.NoRollback, errors.RollbackTooFar)
+def roll_back(view: TenantView, pipeline_id: str, release_version: str | None, **body: Any) -> Any:
+    """Make a release active again that was active before. Existing executions keep their release.
 
-    @declares(Act.RELEASE_ACTIVATE, Scope.ROLL_BACK)
-    @extend_schema(operation_id="rollBack", request=RollbackRequest, responses={201: RollbackView})
-    def post(self, request: Request, tenant: str, pipeline_id: str) -> Response:
-        """Make a release active again that was active before. Existing executions keep their release.
-
-        Without the scope `releases:activate`, the release must have been active within the pipeline's `rollBackDays`.
-        """
-        body = RollbackRequest.validated(request.data)
-        pipeline = queries.pipeline(self.tenant, pipeline_id)
-        version = body.pop("releaseVersion")
-        release = None if version is None else queries.release(pipeline, version)
-        recent_only = Scope.ACTIVATE not in self.token.usable_scopes
-        event = activation.roll_back(pipeline, actor=self.actor, release=release, recent_only=recent_only, **body)
-        warnings = activation.warnings(event.release)
-        return Response({**ActivationView(event).data, "warnings": warnings}, status=status.HTTP_201_CREATED)
+    Without the scope `releases:activate`, the release must have been active within the pipeline's `rollBackDays`.
+    """
+    pipeline = queries.pipeline(view.tenant, pipeline_id)
+    release = None if release_version is None else queries.release(pipeline, release_version)
+    recent_only = Scope.ACTIVATE not in view.token.usable_scopes
+    event = activation.roll_back(pipeline, actor=view.actor, release=release, recent_only=recent_only, **body)
+    warnings = activation.warnings(event.release)
+    return Response({**ActivationView(event).data, "warnings": warnings}, status=status.HTTP_201_CREATED)
 
 
 urlpatterns = [
-    path("pipelines/<str:pipeline_id>/activations", Activations.as_view(), name="activations"),
-    path("pipelines/<str:pipeline_id>/rollback", Rollbacks.as_view(), name="rollback"),
+    path("pipelines/<str:pipeline_id>/activations", either(activations, activate), name="activations"),
+    path("pipelines/<str:pipeline_id>/rollback", roll_back, name="rollback"),
 ]

@@ -1,16 +1,12 @@
 """REST: starts and controls the campaigns of a tenant."""
 
 import uuid
-from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, ClassVar
+from typing import Any
 
 from django.urls import path
 from django_filters import rest_framework as filters
-from drf_spectacular.utils import extend_schema
 from rest_framework import status
-from rest_framework.generics import ListAPIView
-from rest_framework.request import Request
 from rest_framework.response import Response
 
 from executions import errors
@@ -19,7 +15,8 @@ from governance.campaigns import campaigns, documents, drafts
 from governance.campaigns.selection import chosen, preview, selected
 from releases.errors import ReasonRequired
 from tenancy.access import require_scope
-from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.api.operations import either, listing, operation, refuses
+from tenancy.api.tenant_view import TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 
@@ -47,193 +44,137 @@ class CampaignItemFilter(filters.FilterSet):
     outcome = filters.ChoiceFilter(choices=CampaignItem.Result.choices)
 
 
-@extend_schema(parameters=[TENANT], tags=["campaigns"])
-class CampaignPreview(TenantView):
-    refusals: ClassVar = {"POST": (errors.FilterRequired,)}
-
-    @declares(Act.CAMPAIGN_PREVIEW, Scope.OPERATE)
-    @extend_schema(operation_id="previewCampaign", request=documents.PreviewRequest, responses=documents.PreviewView)
-    def post(self, request: Request, tenant: str) -> Response:
-        """Return what a campaign with these filters would contain if it started now, without starting it."""
-        body = documents.PreviewRequest.validated(request.data)
-        found = preview(self.tenant, documents.filters_of(body["filters"]), allow_failed=body["allowFailed"])
-        return Response(documents.PreviewView(found).data)
+@operation("campaigns", "previewCampaign", documents.PreviewView, body=documents.PreviewRequest)
+@declares(Act.CAMPAIGN_PREVIEW, Scope.OPERATE)
+@refuses(errors.FilterRequired)
+def preview_campaign(view: TenantView, filters: dict[str, Any], allow_failed: bool) -> Any:
+    """Return what a campaign with these filters would contain if it started now, without starting it."""
+    return preview(view.tenant, documents.filters_of(filters), allow_failed=allow_failed)
 
 
-@extend_schema(parameters=[TENANT], tags=["campaigns"])
-class Campaigns(TenantView, ListAPIView[Campaign]):
+@listing(
+    "campaigns",
+    Campaign,
+    documents.CampaignSummary,
+    CampaignFilter,
+    ordering=("-created_at", "-id"),
+    context=documents.counts_of,
+)
+def all_campaigns(view: TenantView) -> Any:
     """The tenant's campaigns, newest first."""
-
-    refusals: ClassVar = {
-        "POST": (
-            errors.TenantNotAllowed,
-            errors.CampaignTargetInvalid,
-            errors.FilterRequired,
-            errors.CampaignEmpty,
-            errors.ReleaseRevokedConfirmation,
-        )
-    }
-    serializer_class = documents.CampaignSummary
-    filterset_class = CampaignFilter
-    ordering = ("-created_at", "-id")
-    queryset = Campaign.objects.none()
-
-    def get_queryset(self) -> Any:
-        return campaigns.campaigns(self.tenant)
-
-    def paginate_queryset(self, queryset: Any) -> Any:
-        page: Any = super().paginate_queryset(queryset)
-        self._counts = documents.counts_of(page)
-        return page
-
-    def get_serializer_context(self) -> dict[str, Any]:
-        return {**super().get_serializer_context(), **getattr(self, "_counts", {})}
-
-    @declares(Act.CAMPAIGN_START, Scope.OPERATE)
-    @extend_schema(
-        operation_id="startCampaign", request=documents.CampaignRequest, responses={201: documents.CampaignView}
-    )
-    def post(self, request: Request, tenant: str) -> Response:
-        """Re-drive, resubmit, cancel or pause all executions that match the filters now, at a rate.
-
-        An execution is skipped if its version has changed by the time it is admitted. One that is resubmitted is also
-        skipped if this failure was resubmitted before, or if its input or its checkpoint does not fit the target
-        release.
-        """
-        body = documents.CampaignRequest.validated(request.data)
-        kind = Campaign.Kind(body["kind"])
-        if kind == Campaign.Kind.RESUBMIT:
-            require_scope(self.token, Scope.SUBMIT)
-        filters, ids = documents.filters_of(body.get("filters", {})), body.get("executionIds")
-        rows = chosen(self.tenant, ids) if ids else None
-        options = documents.options_of(body)
-        more: dict[str, Any] = {"actor": self.actor, "allow_failed": body["allowFailed"]}
-        if body["draft"]:
-            if rows is None:
-                rows = selected(self.tenant, kind, filters, allow_failed=body["allowFailed"])
-            campaign = drafts.freeze(self.tenant, kind, rows, filters=filters.to_json(), options=options, **more)
-        else:
-            campaign = campaigns.start(self.tenant, filters, kind=kind, chosen=rows, **more, **asdict(options))
-        return Response(documents.shown(campaign), status=status.HTTP_201_CREATED)
+    return campaigns.campaigns(view.tenant)
 
 
-@extend_schema(parameters=[TENANT], tags=["campaigns"])
-class OneCampaign(TenantView):
-    refusals: ClassVar = {"GET": (errors.CampaignUnknown,)}
+@operation("campaigns", "startCampaign", {201: documents.CampaignView}, body=documents.CampaignRequest)
+@declares(Act.CAMPAIGN_START, Scope.OPERATE)
+@refuses(
+    errors.TenantNotAllowed,
+    errors.CampaignTargetInvalid,
+    errors.FilterRequired,
+    errors.CampaignEmpty,
+    errors.ReleaseRevokedConfirmation,
+)
+def start_campaign(view: TenantView, kind: str, draft: bool, allow_failed: bool, **body: Any) -> Any:
+    """Re-drive, resubmit, cancel or pause all executions that match the filters now, at a rate.
 
-    @extend_schema(operation_id="campaign", responses=documents.CampaignView)
-    def get(self, request: Request, tenant: str, campaign_id: uuid.UUID) -> Response:
-        """One campaign with its progress and its history."""
-        return Response(documents.shown(campaigns.campaign(self.tenant, campaign_id)))
-
-
-@extend_schema(parameters=[TENANT], tags=["campaigns"])
-class CampaignStart(TenantView):
-    refusals: ClassVar = {
-        "POST": (
-            errors.TenantNotAllowed,
-            errors.CampaignUnknown,
-            errors.CampaignRefused,
-            errors.CampaignTargetInvalid,
-            ReasonRequired,
-            errors.ReleaseRevokedConfirmation,
-        )
-    }
-
-    @declares(Act.CAMPAIGN_START, Scope.OPERATE)
-    @extend_schema(operation_id="startDraft", request=documents.CampaignStartRequest, responses=documents.CampaignView)
-    def post(self, request: Request, tenant: str, campaign_id: uuid.UUID) -> Response:
-        """Start a draft: act on exactly the executions that it contains. The body is optional.
-
-        An execution that has changed since it was selected is skipped.
-        """
-        body = documents.CampaignStartRequest.validated(request.data)
-        draft = campaigns.campaign(self.tenant, campaign_id)
-        if draft.kind == Campaign.Kind.RESUBMIT:
-            require_scope(self.token, Scope.SUBMIT)
-        options = documents.options_of({**{name: getattr(draft, name) for name in documents.OPTIONS}, **body})
-        return Response(documents.shown(drafts.start(self.tenant, campaign_id, options, actor=self.actor)))
+    An execution is skipped if its version has changed by the time it is admitted. One that is resubmitted is also
+    skipped if this failure was resubmitted before, or if its input or its checkpoint does not fit the target
+    release.
+    """
+    of = Campaign.Kind(kind)
+    if of == Campaign.Kind.RESUBMIT:
+        require_scope(view.token, Scope.SUBMIT)
+    filters, ids = documents.filters_of(body.get("filters", {})), body.get("execution_ids")
+    rows = chosen(view.tenant, ids) if ids else None
+    options = documents.options_of(body)
+    more: dict[str, Any] = {"actor": view.actor, "allow_failed": allow_failed}
+    if draft:
+        if rows is None:
+            rows = selected(view.tenant, of, filters, allow_failed=allow_failed)
+        campaign = drafts.freeze(view.tenant, of, rows, filters=filters.to_json(), options=options, **more)
+    else:
+        campaign = campaigns.start(view.tenant, filters, kind=of, chosen=rows, **more, **asdict(options))
+    return Response(documents.shown(campaign), status=status.HTTP_201_CREATED)
 
 
-@extend_schema(parameters=[TENANT], tags=["campaigns"])
-class CampaignDiscard(TenantView):
-    refusals: ClassVar = {"POST": (errors.CampaignUnknown, errors.CampaignRefused)}
-
-    @declares(Act.CAMPAIGN_DISCARD, Scope.OPERATE)
-    @extend_schema(
-        operation_id="discardDraft", request=documents.CampaignChangeRequest, responses=documents.CampaignView
-    )
-    def post(self, request: Request, tenant: str, campaign_id: uuid.UUID) -> Response:
-        """Remove a draft, and return it as it was. Nothing was done to its executions. The body is optional."""
-        reason = documents.CampaignChangeRequest.validated(request.data)["reason"]
-        removed = documents.shown(campaigns.campaign(self.tenant, campaign_id))
-        drafts.discard(self.tenant, campaign_id, actor=self.actor, reason=reason)
-        return Response(removed)
+@operation("campaigns", "campaign", documents.CampaignView, method="GET")
+@refuses(errors.CampaignUnknown)
+def one_campaign(view: TenantView, campaign_id: uuid.UUID) -> Any:
+    """One campaign with its progress and its history."""
+    return Response(documents.shown(campaigns.campaign(view.tenant, campaign_id)))
 
 
-@extend_schema(parameters=[TENANT], tags=["campaigns"])
-class CampaignItems(TenantView, ListAPIView[CampaignItem]):
+@operation("campaigns", "startDraft", documents.CampaignView, body=documents.CampaignStartRequest)
+@declares(Act.CAMPAIGN_START, Scope.OPERATE)
+@refuses(
+    errors.TenantNotAllowed,
+    errors.CampaignUnknown,
+    errors.CampaignRefused,
+    errors.CampaignTargetInvalid,
+    ReasonRequired,
+    errors.ReleaseRevokedConfirmation,
+)
+def start_draft(view: TenantView, campaign_id: uuid.UUID, **body: Any) -> Any:
+    """Start a draft: act on exactly the executions that it contains. The body is optional.
+
+    An execution that has changed since it was selected is skipped.
+    """
+    draft = campaigns.campaign(view.tenant, campaign_id)
+    if draft.kind == Campaign.Kind.RESUBMIT:
+        require_scope(view.token, Scope.SUBMIT)
+    options = documents.options_of({**{name: getattr(draft, name) for name in documents.OPTIONS}, **body})
+    return Response(documents.shown(drafts.start(view.tenant, campaign_id, options, actor=view.actor)))
+
+
+@operation("campaigns", "discardDraft", documents.CampaignView, body=documents.CampaignChangeRequest)
+@declares(Act.CAMPAIGN_DISCARD, Scope.OPERATE)
+@refuses(errors.CampaignUnknown, errors.CampaignRefused)
+def discard_draft(view: TenantView, campaign_id: uuid.UUID, reason: str) -> Any:
+    """Remove a draft, and return it as it was. Nothing was done to its executions. The body is optional."""
+    removed = documents.shown(campaigns.campaign(view.tenant, campaign_id))
+    drafts.discard(view.tenant, campaign_id, actor=view.actor, reason=reason)
+    return Response(removed)
+
+
+@listing("campaigns", CampaignItem, documents.CampaignItemView, CampaignItemFilter, ordering="id")
+@refuses(errors.CampaignUnknown)
+def campaign_items(view: TenantView, campaign_id: uuid.UUID) -> Any:
     """The items of a campaign in order, with the result of each."""
-
-    refusals: ClassVar = {"GET": (errors.CampaignUnknown,)}
-    serializer_class = documents.CampaignItemView
-    filterset_class = CampaignItemFilter
-    ordering = "id"
-    queryset = CampaignItem.objects.none()
-
-    def get_queryset(self) -> Any:
-        return campaigns.items(campaigns.campaign(self.tenant, self.kwargs["campaign_id"]))
+    return campaigns.items(campaigns.campaign(view.tenant, campaign_id))
 
 
-class _Control(TenantView):
-    refusals: ClassVar = {"POST": (errors.CampaignUnknown, errors.CampaignRefused)}
-
-    def controlled(self, control: Callable[..., Campaign], campaign_id: uuid.UUID) -> Response:
-        reason = documents.CampaignChangeRequest.validated(self.request.data)["reason"]
-        return Response(documents.shown(control(self.tenant, campaign_id, actor=self.actor, reason=reason)))
-
-
-@extend_schema(parameters=[TENANT], tags=["campaigns"])
-class CampaignPause(_Control):
-    @declares(Act.CAMPAIGN_PAUSE, Scope.OPERATE)
-    @extend_schema(
-        operation_id="pauseCampaign", request=documents.CampaignChangeRequest, responses=documents.CampaignView
-    )
-    def post(self, request: Request, tenant: str, campaign_id: uuid.UUID) -> Response:
-        """Admit no further items until the campaign is resumed. The body is optional."""
-        return self.controlled(campaigns.pause, campaign_id)
+@operation("campaigns", "pauseCampaign", documents.CampaignView, body=documents.CampaignChangeRequest)
+@declares(Act.CAMPAIGN_PAUSE, Scope.OPERATE)
+@refuses(errors.CampaignUnknown, errors.CampaignRefused)
+def pause(view: TenantView, campaign_id: uuid.UUID, reason: str) -> Any:
+    """Admit no further items until the campaign is resumed. The body is optional."""
+    return Response(documents.shown(campaigns.pause(view.tenant, campaign_id, actor=view.actor, reason=reason)))
 
 
-@extend_schema(parameters=[TENANT], tags=["campaigns"])
-class CampaignResume(_Control):
-    @declares(Act.CAMPAIGN_RESUME, Scope.OPERATE)
-    @extend_schema(
-        operation_id="resumeCampaign", request=documents.CampaignChangeRequest, responses=documents.CampaignView
-    )
-    def post(self, request: Request, tenant: str, campaign_id: uuid.UUID) -> Response:
-        """Continue at the campaign's rate. The body is optional."""
-        return self.controlled(campaigns.resume, campaign_id)
+@operation("campaigns", "resumeCampaign", documents.CampaignView, body=documents.CampaignChangeRequest)
+@declares(Act.CAMPAIGN_RESUME, Scope.OPERATE)
+@refuses(errors.CampaignUnknown, errors.CampaignRefused)
+def resume(view: TenantView, campaign_id: uuid.UUID, reason: str) -> Any:
+    """Continue at the campaign's rate. The body is optional."""
+    return Response(documents.shown(campaigns.resume(view.tenant, campaign_id, actor=view.actor, reason=reason)))
 
 
-@extend_schema(parameters=[TENANT], tags=["campaigns"])
-class CampaignCancel(_Control):
-    @declares(Act.CAMPAIGN_CANCEL, Scope.OPERATE)
-    @extend_schema(
-        operation_id="cancelCampaign", request=documents.CampaignChangeRequest, responses=documents.CampaignView
-    )
-    def post(self, request: Request, tenant: str, campaign_id: uuid.UUID) -> Response:
-        """Skip all pending items. What was done to executions stays. The body is optional."""
-        return self.controlled(campaigns.cancel, campaign_id)
+@operation("campaigns", "cancelCampaign", documents.CampaignView, body=documents.CampaignChangeRequest)
+@declares(Act.CAMPAIGN_CANCEL, Scope.OPERATE)
+@refuses(errors.CampaignUnknown, errors.CampaignRefused)
+def cancel(view: TenantView, campaign_id: uuid.UUID, reason: str) -> Any:
+    """Skip all pending items. What was done to executions stays. The body is optional."""
+    return Response(documents.shown(campaigns.cancel(view.tenant, campaign_id, actor=view.actor, reason=reason)))
 
 
 urlpatterns = [
-    path("campaigns", Campaigns.as_view(), name="campaigns"),
-    path("campaigns/preview", CampaignPreview.as_view(), name="campaign-preview"),
-    path("campaigns/<uuid:campaign_id>", OneCampaign.as_view(), name="campaign"),
-    path("campaigns/<uuid:campaign_id>/start", CampaignStart.as_view(), name="campaign-start"),
-    path("campaigns/<uuid:campaign_id>/discard", CampaignDiscard.as_view(), name="campaign-discard"),
-    path("campaigns/<uuid:campaign_id>/items", CampaignItems.as_view(), name="campaign-items"),
-    path("campaigns/<uuid:campaign_id>/pause", CampaignPause.as_view(), name="campaign-pause"),
-    path("campaigns/<uuid:campaign_id>/resume", CampaignResume.as_view(), name="campaign-resume"),
-    path("campaigns/<uuid:campaign_id>/cancel", CampaignCancel.as_view(), name="campaign-cancel"),
+    path("campaigns", either(all_campaigns, start_campaign), name="campaigns"),
+    path("campaigns/preview", preview_campaign, name="campaign-preview"),
+    path("campaigns/<uuid:campaign_id>", one_campaign, name="campaign"),
+    path("campaigns/<uuid:campaign_id>/start", start_draft, name="campaign-start"),
+    path("campaigns/<uuid:campaign_id>/discard", discard_draft, name="campaign-discard"),
+    path("campaigns/<uuid:campaign_id>/items", campaign_items, name="campaign-items"),
+    path("campaigns/<uuid:campaign_id>/pause", pause, name="campaign-pause"),
+    path("campaigns/<uuid:campaign_id>/resume", resume, name="campaign-resume"),
+    path("campaigns/<uuid:campaign_id>/cancel", cancel, name="campaign-cancel"),
 ]

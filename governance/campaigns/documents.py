@@ -45,7 +45,9 @@ class PreviewRequest(StrictSerializer):
     filters = FiltersRequest(
         help_text="An execution matches if it fulfils every member. At least one member is required."
     )
-    allowFailed = Flag(required=False, default=False, help_text="Also include executions that are FAILED.")
+    allowFailed = Flag(
+        source="allow_failed", required=False, default=False, help_text="Also include executions that are FAILED."
+    )
 
 
 class BoundsRequest(StrictSerializer):
@@ -77,13 +79,16 @@ class CampaignRequest(BoundsRequest):
         "cancel or pause accept `pipelineId`, `contractVersion`, `releaseVersion` and `errorCode`.",
     )
     executionIds = serializers.ListField(
+        source="execution_ids",
         child=Uuid(),
         required=False,
         min_length=1,
         max_length=MOST_CHOSEN,
         help_text="The executions, instead of `filters`. Those that the kind does not fit are left out.",
     )
-    allowFailed = Flag(required=False, default=False, help_text="Also include executions that are FAILED.")
+    allowFailed = Flag(
+        source="allow_failed", required=False, default=False, help_text="Also include executions that are FAILED."
+    )
     draft = Flag(
         required=False,
         default=False,
@@ -124,7 +129,7 @@ class CampaignRequest(BoundsRequest):
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        if ("filters" in attrs) == ("executionIds" in attrs):
+        if ("filters" in attrs) == ("execution_ids" in attrs):
             raise serializers.ValidationError(
                 {"filters": serializers.ErrorDetail("give either filters or executionIds", code="one_selection")}
             )

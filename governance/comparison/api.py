@@ -1,12 +1,10 @@
 """REST: what changes from one release of a pipeline to another one."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 from django.urls import path
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
-from rest_framework.request import Request
-from rest_framework.response import Response
 
 from foundation.api.filters import require_known
 from foundation.errors import InvalidRequest
@@ -14,7 +12,8 @@ from governance.comparison import comparison
 from releases import queries
 from releases.errors import ActiveReleaseRevoked, NoActiveRelease, PipelineUnknown, ReleaseUnknown
 from releases.models import Pipeline, Release
-from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.api.operations import operation, refuses
+from tenancy.api.tenant_view import TenantView
 from wire.comparison.differences import MAX_DIFFERENCES, Area, Difference, Impact, Kind
 from wire.identifying import is_segment
 
@@ -43,31 +42,24 @@ class ComparisonView(serializers.Serializer[Any]):
     )
 
 
-@extend_schema(parameters=[TENANT], tags=["releases"])
-class Comparison(TenantView):
-    refusals: ClassVar = {
-        "GET": (InvalidRequest, PipelineUnknown, ReleaseUnknown, NoActiveRelease, ActiveReleaseRevoked)
-    }
-
-    @extend_schema(
-        operation_id="comparison",
-        responses=ComparisonView,
-        parameters=[
-            OpenApiParameter("from", VERSION, description="By default the version of the active release."),
-            OpenApiParameter("to", VERSION, description="By default that of the registered release uploaded last."),
-        ],
-    )
-    def get(self, request: Request, tenant: str, pipeline_id: str) -> Response:
-        """What changes for callers and for parked work from one release to another one."""
-        pipeline = queries.pipeline(self.tenant, pipeline_id)
-        require_known(request, NAMES)
-        versions = request.query_params
-        after = _release(pipeline, versions.get("to")) or comparison.newest_release(pipeline)
-        before = _release(pipeline, versions.get("from")) or queries.active_release(pipeline)
-        found = comparison.differences(before, after)
-        breaking = any(each.is_breaking for each in found)
-        shown = {"before": before, "after": after, "breaking": breaking, "differences": found}
-        return Response(ComparisonView(shown).data)
+@operation("releases", "comparison", ComparisonView, method="GET")
+@extend_schema(
+    parameters=[
+        OpenApiParameter("from", VERSION, description="By default the version of the active release."),
+        OpenApiParameter("to", VERSION, description="By default that of the registered release uploaded last."),
+    ]
+)
+@refuses(InvalidRequest, PipelineUnknown, ReleaseUnknown, NoActiveRelease, ActiveReleaseRevoked)
+def compare(view: TenantView, pipeline_id: str) -> Any:
+    """What changes for callers and for parked work from one release to another one."""
+    pipeline = queries.pipeline(view.tenant, pipeline_id)
+    require_known(view.request, NAMES)
+    versions = view.request.query_params
+    after = _release(pipeline, versions.get("to")) or comparison.newest_release(pipeline)
+    before = _release(pipeline, versions.get("from")) or queries.active_release(pipeline)
+    found = comparison.differences(before, after)
+    breaking = any(each.is_breaking for each in found)
+    return {"before": before, "after": after, "breaking": breaking, "differences": found}
 
 
 def _release(pipeline: Pipeline, version: str | None) -> Release | None:
@@ -79,4 +71,4 @@ def _release(pipeline: Pipeline, version: str | None) -> Release | None:
     return queries.release(pipeline, version)
 
 
-urlpatterns = [path("pipelines/<str:pipeline_id>/comparison", Comparison.as_view(), name="comparison")]
+urlpatterns = [path("pipelines/<str:pipeline_id>/comparison", compare, name="comparison")]

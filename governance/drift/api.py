@@ -1,17 +1,15 @@
 """REST: where reality differs from what was registered and activated."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 from django.urls import path
-from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
-from rest_framework.request import Request
-from rest_framework.response import Response
 
 from governance.drift.drift import Drift, Fact, Kind, Subject, drift
 from releases import queries
 from releases.errors import PipelineUnknown
-from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.api.operations import operation, refuses
+from tenancy.api.tenant_view import TenantView
 
 
 class FactView(serializers.Serializer[Fact]):
@@ -36,25 +34,20 @@ class DriftList(serializers.Serializer[Any]):
     items = DriftView(many=True)
 
 
-@extend_schema(parameters=[TENANT], tags=["activations"])
-class TenantDrift(TenantView):
-    @extend_schema(operation_id="drift", responses=DriftList)
-    def get(self, request: Request, tenant: str) -> Response:
-        """Where workers, environments, stored bytes and submissions differ from the releases of the tenant."""
-        return Response(DriftList({"items": drift(self.tenant)}).data)
+@operation("activations", "drift", DriftList, method="GET")
+def tenant_drift(view: TenantView) -> Any:
+    """Where workers, environments, stored bytes and submissions differ from the releases of the tenant."""
+    return {"items": drift(view.tenant)}
 
 
-@extend_schema(parameters=[TENANT], tags=["activations"])
-class PipelineDrift(TenantView):
-    refusals: ClassVar = {"GET": (PipelineUnknown,)}
-
-    @extend_schema(operation_id="pipelineDrift", responses=DriftList)
-    def get(self, request: Request, tenant: str, pipeline_id: str) -> Response:
-        """Where workers, environments, stored bytes and submissions differ from the releases of a pipeline."""
-        return Response(DriftList({"items": drift(self.tenant, queries.pipeline(self.tenant, pipeline_id))}).data)
+@operation("activations", "pipelineDrift", DriftList, method="GET")
+@refuses(PipelineUnknown)
+def pipeline_drift(view: TenantView, pipeline_id: str) -> Any:
+    """Where workers, environments, stored bytes and submissions differ from the releases of a pipeline."""
+    return {"items": drift(view.tenant, queries.pipeline(view.tenant, pipeline_id))}
 
 
 urlpatterns = [
-    path("drift", TenantDrift.as_view(), name="drift"),
-    path("pipelines/<str:pipeline_id>/drift", PipelineDrift.as_view(), name="pipeline-drift"),
+    path("drift", tenant_drift, name="drift"),
+    path("pipelines/<str:pipeline_id>/drift", pipeline_drift, name="pipeline-drift"),
 ]

@@ -1,23 +1,20 @@
 """REST: gradual activations of a pipeline."""
 
 import uuid
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 from django.urls import path
-from drf_spectacular.utils import extend_schema, extend_schema_field
-from rest_framework import serializers, status
-from rest_framework.generics import ListAPIView
-from rest_framework.request import Request
-from rest_framework.response import Response
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
 
 from foundation.api.fields import Identifier, Number, SegmentIdentifier, StrictSerializer, Text, WholeNumber
-from governance.activation.api import Activations, ExpectingRequest
+from governance.activation.api import REFUSALS, ExpectingRequest
 from governance.gradual import changes, measured, operations, plan
 from governance.gradual.plan import Bounds, Plan
 from releases import errors, queries
 from releases.models import IDENTITY_LENGTH, GradualActivation
-from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.api.operations import either, listing, operation, refuses
+from tenancy.api.tenant_view import TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 
@@ -72,7 +69,9 @@ class PlanRequest(StrictSerializer):
 
 
 class GradualActivationRequest(PlanRequest, ExpectingRequest):
-    releaseVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH, help_text="The candidate, a registered release.")
+    releaseVersion = SegmentIdentifier(
+        source="release_version", max_length=IDENTITY_LENGTH, help_text="The candidate, a registered release."
+    )
 
 
 class OperationRequest(StrictSerializer):
@@ -176,66 +175,39 @@ class OneGradualActivationView(GradualActivationView):
         return None if found is None else dict(EvidenceView(found).data)
 
 
-@extend_schema(parameters=[TENANT], tags=["activations"])
-class GradualActivations(TenantView, ListAPIView[GradualActivation]):
+@listing("activations", GradualActivation, GradualActivationView, ordering=("-started_at", "-id"))
+@refuses(errors.PipelineUnknown)
+def gradual_activations(view: TenantView, pipeline_id: str) -> Any:
     """The gradual activations of the pipeline, newest first."""
-
-    refusals: ClassVar = {
-        "GET": (errors.PipelineUnknown,),
-        "POST": (
-            *Activations.refusals["POST"],
-            errors.GradualActivationInvalid,
-            errors.NoActiveRelease,
-            errors.ActiveReleaseRevoked,
-            errors.CandidateActive,
-            errors.GradualActivationRunning,
-        ),
-    }
-    serializer_class = GradualActivationView
-    ordering = ("-started_at", "-id")
-    queryset = GradualActivation.objects.none()
-
-    def get_queryset(self) -> Any:
-        return operations.all_of(queries.pipeline(self.tenant, self.kwargs["pipeline_id"]))
-
-    @declares(Act.GRADUAL_ACTIVATION_START, Scope.ACTIVATE)
-    @extend_schema(
-        operation_id="startGradualActivation",
-        request=GradualActivationRequest,
-        responses={201: OneGradualActivationView},
-    )
-    def post(self, request: Request, tenant: str, pipeline_id: str) -> Response:
-        """Give a candidate the share of the first step. The active release gets the other executions.
-
-        The candidate is withdrawn if it crosses a bound. Otherwise each step follows automatically. The last one
-        remains until the candidate is promoted or withdrawn.
-        """
-        body = GradualActivationRequest.validated(request.data)
-        pipeline = queries.pipeline(self.tenant, pipeline_id)
-        candidate = queries.release(pipeline, body.pop("releaseVersion"))
-        planned = Plan.from_json(body.pop("steps"), body.pop("groups"), body.pop("bounds"))
-        gradual = changes.start(candidate, planned, actor=self.actor, **body)
-        return Response(OneGradualActivationView(gradual).data, status=status.HTTP_201_CREATED)
+    return operations.all_of(queries.pipeline(view.tenant, pipeline_id))
 
 
-class _OneView(TenantView):
-    def one(self) -> GradualActivation:
-        """Return the gradual activation in the URL."""
-        return operations.one(queries.pipeline(self.tenant, self.kwargs["pipeline_id"]), self.kwargs["gradual_id"])
+@operation("activations", "startGradualActivation", {201: OneGradualActivationView}, body=GradualActivationRequest)
+@declares(Act.GRADUAL_ACTIVATION_START, Scope.ACTIVATE)
+@refuses(
+    *REFUSALS,
+    errors.GradualActivationInvalid,
+    errors.NoActiveRelease,
+    errors.ActiveReleaseRevoked,
+    errors.CandidateActive,
+    errors.GradualActivationRunning,
+)
+def start_gradual_activation(view: TenantView, pipeline_id: str, release_version: str, **body: Any) -> Any:
+    """Give a candidate the share of the first step. The active release gets the other executions.
 
-    def changed(self, change: Callable[..., GradualActivation], body: type[StrictSerializer]) -> Response:
-        gradual = change(self.one(), actor=self.actor, **body.validated(self.request.data))
-        return Response(OneGradualActivationView(gradual).data)
+    The candidate is withdrawn if it crosses a bound. Otherwise each step follows automatically. The last one
+    remains until the candidate is promoted or withdrawn.
+    """
+    candidate = queries.release(queries.pipeline(view.tenant, pipeline_id), release_version)
+    planned = Plan.from_json(body.pop("steps"), body.pop("groups"), body.pop("bounds"))
+    return changes.start(candidate, planned, actor=view.actor, **body)
 
 
-@extend_schema(parameters=[TENANT], tags=["activations"])
-class OneGradualActivation(_OneView):
-    refusals: ClassVar = {"GET": (errors.PipelineUnknown, errors.GradualActivationUnknown)}
-
-    @extend_schema(operation_id="gradualActivation", responses=OneGradualActivationView)
-    def get(self, request: Request, tenant: str, pipeline_id: str, gradual_id: uuid.UUID) -> Response:
-        """One gradual activation, with what the executions of both releases show."""
-        return Response(OneGradualActivationView(self.one()).data)
+@operation("activations", "gradualActivation", OneGradualActivationView, method="GET")
+@refuses(errors.PipelineUnknown, errors.GradualActivationUnknown)
+def one_gradual_activation(view: TenantView, pipeline_id: str, gradual_id: uuid.UUID) -> Any:
+    """One gradual activation, with what the executions of both releases show."""
+    return operations.one(queries.pipeline(view.tenant, pipeline_id), gradual_id)
 
 
 _REFUSALS = (
@@ -247,52 +219,42 @@ _REFUSALS = (
 )
 
 
-@extend_schema(parameters=[TENANT], tags=["activations"])
-class NextStep(_OneView):
-    refusals: ClassVar = {"POST": (*_REFUSALS, errors.StepChanged, errors.NoNextStep, errors.ApprovalRequired)}
-
-    @declares(Act.GRADUAL_ACTIVATION_STEP, Scope.ACTIVATE)
-    @extend_schema(
-        operation_id="stepGradualActivation", request=StepOperationRequest, responses=OneGradualActivationView
-    )
-    def post(self, request: Request, tenant: str, pipeline_id: str, gradual_id: uuid.UUID) -> Response:
-        """Move to the next step now, with any sample. The body is optional."""
-        return self.changed(changes.move_on, StepOperationRequest)
+@operation("activations", "stepGradualActivation", OneGradualActivationView, body=StepOperationRequest)
+@declares(Act.GRADUAL_ACTIVATION_STEP, Scope.ACTIVATE)
+@refuses(*_REFUSALS, errors.StepChanged, errors.NoNextStep, errors.ApprovalRequired)
+def next_step(view: TenantView, pipeline_id: str, gradual_id: uuid.UUID, **body: Any) -> Any:
+    """Move to the next step now, with any sample. The body is optional."""
+    gradual = operations.one(queries.pipeline(view.tenant, pipeline_id), gradual_id)
+    return changes.move_on(gradual, actor=view.actor, **body)
 
 
-@extend_schema(parameters=[TENANT], tags=["activations"])
-class Promotion(_OneView):
-    refusals: ClassVar = {"POST": tuple(dict.fromkeys((*_REFUSALS, *Activations.refusals["POST"])))}
+@operation("activations", "promote", OneGradualActivationView, body=OperationRequest)
+@declares(Act.GRADUAL_ACTIVATION_PROMOTE, Scope.ACTIVATE)
+@refuses(*dict.fromkeys((*_REFUSALS, *REFUSALS)))
+def promote(view: TenantView, pipeline_id: str, gradual_id: uuid.UUID, **body: Any) -> Any:
+    """Make the candidate the active release, at any step. Existing executions keep their release.
 
-    @declares(Act.GRADUAL_ACTIVATION_PROMOTE, Scope.ACTIVATE)
-    @extend_schema(operation_id="promote", request=OperationRequest, responses=OneGradualActivationView)
-    def post(self, request: Request, tenant: str, pipeline_id: str, gradual_id: uuid.UUID) -> Response:
-        """Make the candidate the active release, at any step. Existing executions keep their release.
-
-        The body is optional.
-        """
-        return self.changed(changes.promote, OperationRequest)
+    The body is optional.
+    """
+    gradual = operations.one(queries.pipeline(view.tenant, pipeline_id), gradual_id)
+    return changes.promote(gradual, actor=view.actor, **body)
 
 
-@extend_schema(parameters=[TENANT], tags=["activations"])
-class WithdrawalOfCandidate(_OneView):
-    refusals: ClassVar = {"POST": (*_REFUSALS, errors.ReasonRequired)}
-
-    @declares(Act.GRADUAL_ACTIVATION_WITHDRAW, Scope.ROLL_BACK)
-    @extend_schema(
-        operation_id="withdrawCandidate", request=GradualWithdrawalRequest, responses=OneGradualActivationView
-    )
-    def post(self, request: Request, tenant: str, pipeline_id: str, gradual_id: uuid.UUID) -> Response:
-        """Give the candidate no further executions. Each later submission gets the active release."""
-        return self.changed(changes.withdraw, GradualWithdrawalRequest)
+@operation("activations", "withdrawCandidate", OneGradualActivationView, body=GradualWithdrawalRequest)
+@declares(Act.GRADUAL_ACTIVATION_WITHDRAW, Scope.ROLL_BACK)
+@refuses(*_REFUSALS, errors.ReasonRequired)
+def withdraw_candidate(view: TenantView, pipeline_id: str, gradual_id: uuid.UUID, **body: Any) -> Any:
+    """Give the candidate no further executions. Each later submission gets the active release."""
+    gradual = operations.one(queries.pipeline(view.tenant, pipeline_id), gradual_id)
+    return changes.withdraw(gradual, actor=view.actor, **body)
 
 
 _ALL = "pipelines/<str:pipeline_id>/gradual-activations"
 _ONE = f"{_ALL}/<uuid:gradual_id>"
 urlpatterns = [
-    path(_ALL, GradualActivations.as_view(), name="gradual-activations"),
-    path(_ONE, OneGradualActivation.as_view(), name="gradual-activation"),
-    path(f"{_ONE}/step", NextStep.as_view(), name="gradual-activation-step"),
-    path(f"{_ONE}/promotion", Promotion.as_view(), name="gradual-activation-promotion"),
-    path(f"{_ONE}/withdrawal", WithdrawalOfCandidate.as_view(), name="gradual-activation-withdrawal"),
+    path(_ALL, either(gradual_activations, start_gradual_activation), name="gradual-activations"),
+    path(_ONE, one_gradual_activation, name="gradual-activation"),
+    path(f"{_ONE}/step", next_step, name="gradual-activation-step"),
+    path(f"{_ONE}/promotion", promote, name="gradual-activation-promotion"),
+    path(f"{_ONE}/withdrawal", withdraw_candidate, name="gradual-activation-withdrawal"),
 ]

@@ -1,11 +1,9 @@
 """REST: what would happen if a release became active now."""
 
-from typing import ClassVar
+from typing import Any
 
 from django.urls import path, reverse
-from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
-from rest_framework.request import Request
 from rest_framework.response import Response
 
 from executions.inspection import callers
@@ -19,7 +17,8 @@ from governance.retirement.retirement import Kind as BlockerKind
 from releases import queries
 from releases.errors import PipelineUnknown, ReleaseUnknown
 from releases.models import Kind
-from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.api.operations import operation, refuses
+from tenancy.api.tenant_view import TenantView
 
 
 class GateView(serializers.Serializer[Gate]):
@@ -120,21 +119,14 @@ class PreflightView(serializers.Serializer[Preflight]):
     differences = DifferenceView(many=True, help_text="From the active release to this one, most harmful first.")
 
 
-@extend_schema(parameters=[TENANT], tags=["activations"])
-class ReleasePreflight(TenantView):
-    refusals: ClassVar = {"GET": (PipelineUnknown, ReleaseUnknown)}
-
-    @extend_schema(operation_id="preflight", responses=PreflightView)
-    def get(self, request: Request, tenant: str, pipeline_id: str, release_version: str) -> Response:
-        """What would happen if the release became active now. Changes nothing."""
-        found = preflight(queries.release(queries.pipeline(self.tenant, pipeline_id), release_version))
-        return Response(PreflightView(found, context={"tenant": tenant}).data)
+@operation("activations", "preflight", PreflightView, method="GET")
+@refuses(PipelineUnknown, ReleaseUnknown)
+def release_preflight(view: TenantView, pipeline_id: str, release_version: str) -> Any:
+    """What would happen if the release became active now. Changes nothing."""
+    found = preflight(queries.release(queries.pipeline(view.tenant, pipeline_id), release_version))
+    return Response(PreflightView(found, context={"tenant": view.tenant.slug}).data)
 
 
 urlpatterns = [
-    path(
-        "pipelines/<str:pipeline_id>/releases/<path:release_version>/preflight",
-        ReleasePreflight.as_view(),
-        name="preflight",
-    )
+    path("pipelines/<str:pipeline_id>/releases/<path:release_version>/preflight", release_preflight, name="preflight")
 ]

@@ -1,15 +1,11 @@
 """REST: requests to activate a release, votes on them, and their withdrawal."""
 
 import uuid
-from typing import Any, ClassVar
+from typing import Any
 
 from django.urls import path
 from django_filters import rest_framework as filters
-from drf_spectacular.utils import extend_schema
-from rest_framework import serializers, status
-from rest_framework.generics import ListAPIView
-from rest_framework.request import Request
-from rest_framework.response import Response
+from rest_framework import serializers
 
 from foundation.api.fields import Moment, StrictSerializer, Text, WholeNumber
 from governance.activation.api import ExpectingRequest
@@ -20,7 +16,8 @@ from releases import errors, queries
 from releases.api.history import VoteView
 from releases.models import ActivationRequest, Vote
 from releases.states import RequestStatus
-from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.api.operations import either, listing, operation, refuses
+from tenancy.api.tenant_view import TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 
@@ -105,107 +102,76 @@ class RequestFilter(filters.FilterSet):
     releaseVersion = filters.CharFilter(field_name="release__release_version")
 
 
-@extend_schema(parameters=[TENANT], tags=["activations"])
-class ActivationRequests(TenantView, ListAPIView[ActivationRequest]):
+@listing("activations", ActivationRequest, ActivationRequestView, RequestFilter, ordering=("-created_at", "-id"))
+@refuses(errors.PipelineUnknown)
+def activation_requests(view: TenantView, pipeline_id: str) -> Any:
     """The requests to activate releases of the pipeline, newest first."""
-
-    refusals: ClassVar = {
-        "GET": (errors.PipelineUnknown,),
-        "POST": (
-            errors.PipelineUnknown,
-            errors.ReleaseUnknown,
-            errors.ReleaseNotRegistered,
-            errors.ReasonRequired,
-            errors.ActiveReleaseChanged,
-            errors.OperationKeyReused,
-            errors.ActivationTimeInvalid,
-            errors.GradualActivationInvalid,
-            errors.GradualActivationRunning,
-            errors.NoActiveRelease,
-            errors.ActiveReleaseRevoked,
-            errors.CandidateActive,
-        ),
-    }
-    serializer_class = ActivationRequestView
-    filterset_class = RequestFilter
-    ordering = ("-created_at", "-id")
-    queryset = ActivationRequest.objects.none()
-
-    def get_queryset(self) -> Any:
-        return queries.requests(queries.pipeline(self.tenant, self.kwargs["pipeline_id"]))
-
-    @declares(Act.ACTIVATION_REQUEST_CREATE, Scope.ACTIVATE)
-    @extend_schema(
-        operation_id="requestActivation", request=NewActivationRequest, responses={201: ActivationRequestView}
-    )
-    def post(self, request: Request, tenant: str, pipeline_id: str) -> Response:
-        """Request an activation, which other people approve if the policy requires that, or which waits for a time.
-
-        If neither applies, the release is activated at once. The response shows the request as it is then. With
-        `gradual`, a gradual activation of the release starts instead.
-        """
-        body = NewActivationRequest.validated(request.data)
-        pipeline = queries.pipeline(self.tenant, pipeline_id)
-        release = queries.release(pipeline, body.pop("releaseVersion"))
-        plan = _plan(body.pop("gradual"))
-        made = requests.ask(release, requester=self.token.user, actor=self.actor, plan=plan, **body)
-        return Response(_shown(made), status=status.HTTP_201_CREATED)
+    return queries.requests(queries.pipeline(view.tenant, pipeline_id))
 
 
-class _OneRequest(TenantView):
-    def found(self) -> ActivationRequest:
-        """Return the request in the URL."""
-        return queries.request(queries.pipeline(self.tenant, self.kwargs["pipeline_id"]), self.kwargs["request_id"])
+@operation("activations", "requestActivation", {201: ActivationRequestView}, body=NewActivationRequest)
+@declares(Act.ACTIVATION_REQUEST_CREATE, Scope.ACTIVATE)
+@refuses(
+    errors.PipelineUnknown,
+    errors.ReleaseUnknown,
+    errors.ReleaseNotRegistered,
+    errors.ReasonRequired,
+    errors.ActiveReleaseChanged,
+    errors.OperationKeyReused,
+    errors.ActivationTimeInvalid,
+    errors.GradualActivationInvalid,
+    errors.GradualActivationRunning,
+    errors.NoActiveRelease,
+    errors.ActiveReleaseRevoked,
+    errors.CandidateActive,
+)
+def request_activation(
+    view: TenantView, pipeline_id: str, release_version: str, gradual: dict[str, Any] | None, **body: Any
+) -> Any:
+    """Request an activation, which other people approve if the policy requires that, or which waits for a time.
+
+    If neither applies, the release is activated at once. The response shows the request as it is then. With
+    `gradual`, a gradual activation of the release starts instead.
+    """
+    release = queries.release(queries.pipeline(view.tenant, pipeline_id), release_version)
+    made = requests.ask(release, requester=view.token.user, actor=view.actor, plan=_plan(gradual), **body)
+    return _reread(made)
 
 
-@extend_schema(parameters=[TENANT], tags=["activations"])
-class OneActivationRequest(_OneRequest):
-    refusals: ClassVar = {"GET": (errors.PipelineUnknown, errors.RequestUnknown)}
-
-    @extend_schema(operation_id="activationRequest", responses=ActivationRequestView)
-    def get(self, request: Request, tenant: str, pipeline_id: str, request_id: uuid.UUID) -> Response:
-        """One request with all votes."""
-        return Response(ActivationRequestView(self.found()).data)
+@operation("activations", "activationRequest", ActivationRequestView, method="GET")
+@refuses(errors.PipelineUnknown, errors.RequestUnknown)
+def one_activation_request(view: TenantView, pipeline_id: str, request_id: uuid.UUID) -> Any:
+    """One request with all votes."""
+    return queries.request(queries.pipeline(view.tenant, pipeline_id), request_id)
 
 
-@extend_schema(parameters=[TENANT], tags=["activations"])
-class Votes(_OneRequest):
-    refusals: ClassVar = {
-        "POST": (
-            errors.PipelineUnknown,
-            errors.RequestUnknown,
-            errors.OwnRequest,
-            errors.RequestNotOpen,
-            errors.RequestRestarted,
-            errors.AlreadyVoted,
-        )
-    }
+@operation("activations", "voteOnActivation", ActivationRequestView, body=VoteRequest)
+@declares(Act.ACTIVATION_REQUEST_VOTE, Scope.ACTIVATE)
+@refuses(
+    errors.PipelineUnknown,
+    errors.RequestUnknown,
+    errors.OwnRequest,
+    errors.RequestNotOpen,
+    errors.RequestRestarted,
+    errors.AlreadyVoted,
+)
+def vote(view: TenantView, pipeline_id: str, request_id: uuid.UUID, decision: str, **body: Any) -> Any:
+    """Approve or refuse a request of another person. The owner of the token is the voter.
 
-    @declares(Act.ACTIVATION_REQUEST_VOTE, Scope.ACTIVATE)
-    @extend_schema(operation_id="voteOnActivation", request=VoteRequest, responses=ActivationRequestView)
-    def post(self, request: Request, tenant: str, pipeline_id: str, request_id: uuid.UUID) -> Response:
-        """Approve or refuse a request of another person. The owner of the token is the voter.
-
-        The last approval that a request needs carries it out, unless it waits for its time.
-        """
-        body = VoteRequest.validated(request.data)
-        decision = Vote.Decision(body.pop("decision"))
-        made = requests.vote(self.found(), voter=self.token.user, actor=self.actor, decision=decision, **body)
-        return Response(_shown(made))
+    The last approval that a request needs carries it out, unless it waits for its time.
+    """
+    found = queries.request(queries.pipeline(view.tenant, pipeline_id), request_id)
+    decided = Vote.Decision(decision)
+    return _reread(requests.vote(found, voter=view.token.user, actor=view.actor, decision=decided, **body))
 
 
-@extend_schema(parameters=[TENANT], tags=["activations"])
-class Withdrawal(_OneRequest):
-    refusals: ClassVar = {
-        "POST": (errors.PipelineUnknown, errors.RequestUnknown, errors.RequestNotOpen, errors.ReasonRequired)
-    }
-
-    @declares(Act.ACTIVATION_REQUEST_WITHDRAW, Scope.ACTIVATE)
-    @extend_schema(operation_id="withdrawActivation", request=WithdrawalRequest, responses=ActivationRequestView)
-    def post(self, request: Request, tenant: str, pipeline_id: str, request_id: uuid.UUID) -> Response:
-        """Withdraw a request that is not decided, or not carried out yet."""
-        reason = WithdrawalRequest.validated(request.data)["reason"]
-        return Response(_shown(requests.withdraw(self.found(), actor=self.actor, reason=reason)))
+@operation("activations", "withdrawActivation", ActivationRequestView, body=WithdrawalRequest)
+@declares(Act.ACTIVATION_REQUEST_WITHDRAW, Scope.ACTIVATE)
+@refuses(errors.PipelineUnknown, errors.RequestUnknown, errors.RequestNotOpen, errors.ReasonRequired)
+def withdraw(view: TenantView, pipeline_id: str, request_id: uuid.UUID, reason: str) -> Any:
+    """Withdraw a request that is not decided, or not carried out yet."""
+    found = queries.request(queries.pipeline(view.tenant, pipeline_id), request_id)
+    return _reread(requests.withdraw(found, actor=view.actor, reason=reason))
 
 
 def _plan(sent: dict[str, Any] | None) -> Plan | None:
@@ -216,15 +182,15 @@ def _plan(sent: dict[str, Any] | None) -> Plan | None:
         raise errors.GradualActivationInvalid(refusal.detail, errors=wrong) from None
 
 
-def _shown(request: ActivationRequest) -> dict[str, Any]:
+def _reread(request: ActivationRequest) -> ActivationRequest:
     """Return the request as it is in the database now."""
-    return dict(ActivationRequestView(queries.requests(request.pipeline).get(pk=request.pk)).data)
+    return queries.requests(request.pipeline).get(pk=request.pk)
 
 
 _ROOT = "pipelines/<str:pipeline_id>/activation-requests"
 urlpatterns = [
-    path(_ROOT, ActivationRequests.as_view(), name="activation-requests"),
-    path(f"{_ROOT}/<uuid:request_id>", OneActivationRequest.as_view(), name="activation-request"),
-    path(f"{_ROOT}/<uuid:request_id>/votes", Votes.as_view(), name="activation-request-votes"),
-    path(f"{_ROOT}/<uuid:request_id>/withdrawal", Withdrawal.as_view(), name="activation-request-withdrawal"),
+    path(_ROOT, either(activation_requests, request_activation), name="activation-requests"),
+    path(f"{_ROOT}/<uuid:request_id>", one_activation_request, name="activation-request"),
+    path(f"{_ROOT}/<uuid:request_id>/votes", vote, name="activation-request-votes"),
+    path(f"{_ROOT}/<uuid:request_id>/withdrawal", withdraw, name="activation-request-withdrawal"),
 ]

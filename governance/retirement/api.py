@@ -1,13 +1,11 @@
 """REST: revocations of releases, what still needs a release, and retirements."""
 
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import urlencode
 
 from django.urls import path, reverse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework import serializers, status
-from rest_framework.request import Request
-from rest_framework.response import Response
+from rest_framework import serializers
 
 from foundation.api.fields import Flag, SegmentIdentifier, StrictSerializer, Text
 from foundation.errors import InvalidRequest
@@ -19,15 +17,17 @@ from releases.api.releases import RetirementView, RevocationView
 from releases.errors import PipelineUnknown, ReasonRequired, ReleaseNotRegistered, ReleaseUnknown, RetirementBlocked
 from releases.models import IDENTITY_LENGTH, Release
 from releases.states import Status
-from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.api.operations import either, operation, refuses
+from tenancy.api.tenant_view import TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 
 
 class RevocationRequest(StrictSerializer):
-    releaseVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH)
+    releaseVersion = SegmentIdentifier(source="release_version", max_length=IDENTITY_LENGTH)
     reason = Text(max_length=1000)
     openExecutions = serializers.ChoiceField(
+        source="open_executions",
         choices=Order.choices,
         required=False,
         default=Order.LEAVE.value,
@@ -36,25 +36,25 @@ class RevocationRequest(StrictSerializer):
     )
 
 
-@extend_schema(parameters=[TENANT], tags=["releases"])
-class Revocations(TenantView):
-    refusals: ClassVar = {"POST": (PipelineUnknown, ReleaseUnknown, ReleaseNotRegistered, ReasonRequired)}
-
-    @declares(Act.RELEASE_REVOKE, Scope.ACTIVATE)
-    @extend_schema(operation_id="revoke", request=RevocationRequest, responses={201: RevocationView})
-    def post(self, request: Request, tenant: str, pipeline_id: str) -> Response:
-        """Revoke a registered release permanently. The order `openExecutions` decides about its open executions."""
-        body = RevocationRequest.validated(request.data)
-        release = queries.release(queries.pipeline(self.tenant, pipeline_id), body["releaseVersion"])
-        order = Order(body["openExecutions"])
-        event = revocation.revoke(release, actor=self.actor, reason=body["reason"], open_executions=order)
-        return Response(RevocationView(event).data, status=status.HTTP_201_CREATED)
+@operation("releases", "revoke", {201: RevocationView}, body=RevocationRequest)
+@declares(Act.RELEASE_REVOKE, Scope.ACTIVATE)
+@refuses(PipelineUnknown, ReleaseUnknown, ReleaseNotRegistered, ReasonRequired)
+def revoke(view: TenantView, pipeline_id: str, release_version: str, open_executions: str, reason: str) -> Any:
+    """Revoke a registered release permanently. The order `openExecutions` decides about its open executions."""
+    release = queries.release(queries.pipeline(view.tenant, pipeline_id), release_version)
+    order = Order(open_executions)
+    return revocation.revoke(release, actor=view.actor, reason=reason, open_executions=order)
 
 
 class RetirementRequest(StrictSerializer):
-    releaseVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH)
+    releaseVersion = SegmentIdentifier(source="release_version", max_length=IDENTITY_LENGTH)
     reason = Text(max_length=1000)
-    ignoreFailures = Flag(required=False, default=False, help_text="Give up failures that could still be re-driven.")
+    ignoreFailures = Flag(
+        source="give_up_failures",
+        required=False,
+        default=False,
+        help_text="Give up failures that could still be re-driven.",
+    )
 
 
 class BlockersRequest(StrictSerializer):
@@ -75,40 +75,30 @@ class RetirementAnswerView(serializers.Serializer[Any]):
     blockers = BlockerView(many=True)
 
 
-@extend_schema(parameters=[TENANT], tags=["releases"])
-class Retirements(TenantView):
-    refusals: ClassVar = {
-        "GET": (InvalidRequest, PipelineUnknown, ReleaseUnknown),
-        "POST": (PipelineUnknown, ReleaseUnknown, ReleaseNotRegistered, ReasonRequired, RetirementBlocked),
+@operation("releases", "retirementBlockers", RetirementAnswerView, method="GET")
+@extend_schema(parameters=[OpenApiParameter("releaseVersion", {"type": "string", "minLength": 1}, required=True)])
+@refuses(InvalidRequest, PipelineUnknown, ReleaseUnknown)
+def retirement_blockers(view: TenantView, pipeline_id: str) -> Any:
+    """Whether a release is safe to retire, and everything that still needs it."""
+    pipeline = queries.pipeline(view.tenant, pipeline_id)
+    query = BlockersRequest.validated(view.request.query_params.dict())
+    release = queries.release(pipeline, query["releaseVersion"])
+    found = blockers(release)
+    return {
+        "releaseVersion": release.release_version,
+        "status": release.status,
+        "safe": release.status == Status.REGISTERED and not found,
+        "blockers": [_blocker(view.tenant.slug, release, each) for each in found],
     }
 
-    @extend_schema(
-        operation_id="retirementBlockers",
-        parameters=[OpenApiParameter("releaseVersion", {"type": "string", "minLength": 1}, required=True)],
-        responses=RetirementAnswerView,
-    )
-    def get(self, request: Request, tenant: str, pipeline_id: str) -> Response:
-        """Whether a release is safe to retire, and everything that still needs it."""
-        pipeline = queries.pipeline(self.tenant, pipeline_id)
-        query = BlockersRequest.validated(request.query_params.dict())
-        release = queries.release(pipeline, query["releaseVersion"])
-        found = blockers(release)
-        answer = {
-            "releaseVersion": release.release_version,
-            "status": release.status,
-            "safe": release.status == Status.REGISTERED and not found,
-            "blockers": [_blocker(tenant, release, each) for each in found],
-        }
-        return Response(RetirementAnswerView(answer).data)
 
-    @declares(Act.RELEASE_RETIRE, Scope.ACTIVATE)
-    @extend_schema(operation_id="retire", request=RetirementRequest, responses={201: RetirementView})
-    def post(self, request: Request, tenant: str, pipeline_id: str) -> Response:
-        """Retire a release that nothing needs, permanently. Its artifacts and its workers may go afterwards."""
-        body = RetirementRequest.validated(request.data)
-        release = queries.release(queries.pipeline(self.tenant, pipeline_id), body["releaseVersion"])
-        event = retire(release, actor=self.actor, reason=body["reason"], give_up_failures=body["ignoreFailures"])
-        return Response(RetirementView(event).data, status=status.HTTP_201_CREATED)
+@operation("releases", "retire", {201: RetirementView}, body=RetirementRequest)
+@declares(Act.RELEASE_RETIRE, Scope.ACTIVATE)
+@refuses(PipelineUnknown, ReleaseUnknown, ReleaseNotRegistered, ReasonRequired, RetirementBlocked)
+def retire_release(view: TenantView, pipeline_id: str, release_version: str, **body: Any) -> Any:
+    """Retire a release that nothing needs, permanently. Its artifacts and its workers may go afterwards."""
+    release = queries.release(queries.pipeline(view.tenant, pipeline_id), release_version)
+    return retire(release, actor=view.actor, **body)
 
 
 def _blocker(tenant: str, release: Release, blocker: Blocker) -> dict[str, Any]:
@@ -137,6 +127,6 @@ def _href(tenant: str, release: Release, kind: Kind) -> str:
 
 
 urlpatterns = [
-    path("pipelines/<str:pipeline_id>/revocations", Revocations.as_view(), name="revocations"),
-    path("pipelines/<str:pipeline_id>/retirements", Retirements.as_view(), name="retirements"),
+    path("pipelines/<str:pipeline_id>/revocations", revoke, name="revocations"),
+    path("pipelines/<str:pipeline_id>/retirements", either(retirement_blockers, retire_release), name="retirements"),
 ]

@@ -1,12 +1,11 @@
 """REST: smoke tests of a release."""
 
 import uuid
-from typing import Any, ClassVar
+from typing import Any
 
 from django.urls import path, reverse
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
 from rest_framework import serializers
-from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -16,12 +15,12 @@ from executions.models.states import State
 from executions.submission.api import MAX_KEY_LENGTH, NOT_RUNNABLE
 from foundation.api.fields import Identifier, StrictSerializer
 from governance.smoke_tests import smoke_tests
-from governance.smoke_tests.smoke_tests import ANYTHING, Verdict
+from governance.smoke_tests.smoke_tests import Verdict
 from releases import queries
 from releases.errors import PipelineUnknown, ReleaseUnknown
-from releases.models import Release
 from tenancy.api import permissions
-from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.api.operations import either, listing, operation, refuses
+from tenancy.api.tenant_view import TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 
@@ -29,10 +28,12 @@ from tenancy.roles import Scope
 class SmokeTestRequest(StrictSerializer):
     input = serializers.JSONField(help_text="The input, as that of a submission.")
     idempotencyKey = Identifier(
+        source="idempotency_key",
         max_length=MAX_KEY_LENGTH,
         help_text="A repeated key with an equal input and expected result returns the first smoke test of the release.",
     )
     expectedResult = serializers.JSONField(
+        source="expected_result",
         required=False,
         allow_null=True,
         help_text="The result that passes. Without it, any result passes. Numbers are compared by value: 1 equals 1.0.",
@@ -73,74 +74,46 @@ class SmokeTestView(serializers.Serializer[SmokeTest]):
         return request.build_absolute_uri(address)
 
 
-class _SmokeTestView(TenantView):
-    def release(self) -> Release:
-        pipeline = queries.pipeline(self.tenant, self.kwargs["pipeline_id"])
-        return queries.release(pipeline, self.kwargs["release_version"])
-
-
-@extend_schema(parameters=[TENANT], tags=["releases"])
-class SmokeTests(_SmokeTestView, ListAPIView[SmokeTest]):
+@listing("releases", SmokeTest, SmokeTestView, ordering=("-created_at", "-execution"))
+@refuses(PipelineUnknown, ReleaseUnknown)
+def all_smoke_tests(view: TenantView, pipeline_id: str, release_version: str) -> Any:
     """The smoke tests of the release, newest first."""
-
-    refusals: ClassVar = {
-        "GET": (PipelineUnknown, ReleaseUnknown),
-        "POST": (
-            errors.TenantNotAllowed,
-            PipelineUnknown,
-            ReleaseUnknown,
-            errors.IdempotencyKeyReused,
-            errors.ReleaseNotAdmitted,
-            errors.PipelinePaused,
-            errors.InputInvalid,
-            *NOT_RUNNABLE,
-            errors.ExecutionChanged,
-        ),
-    }
-    serializer_class = SmokeTestView
-    ordering = ("-created_at", "-execution")
-    queryset = SmokeTest.objects.none()
-
-    def get_queryset(self) -> Any:
-        return smoke_tests.of(self.release())
-
-    @declares(Act.RELEASE_SMOKE_TEST, Scope.ACTIVATE)
-    @extend_schema(
-        operation_id="smokeTest", request=SmokeTestRequest, responses={202: SmokeTestView, 200: SmokeTestView}
-    )
-    def post(self, request: Request, tenant: str, pipeline_id: str, release_version: str) -> Response:
-        """Run an input on a registered release, whether it is active or not. 202: it is durable and will run.
-
-        The execution counts for no statistics. 200: the idempotency key was used before.
-        """
-        body = SmokeTestRequest.validated(request.data)
-        started = smoke_tests.start(
-            self.release(),
-            actor=self.actor,
-            input=body["input"],
-            idempotency_key=body["idempotencyKey"],
-            expected_result=body.get("expectedResult", ANYTHING),
-        )
-        answer = SmokeTestView(started.test, context={"request": request}).data
-        here = request.build_absolute_uri(f"{request.path}/{started.test.execution_id}")
-        return Response(answer, status=200 if started.repeated else 202, headers={"Location": here})
+    return smoke_tests.of(queries.release(queries.pipeline(view.tenant, pipeline_id), release_version))
 
 
-@extend_schema(parameters=[TENANT], tags=["releases"])
-class OneSmokeTest(_SmokeTestView):
-    refusals: ClassVar = {"GET": (PipelineUnknown, ReleaseUnknown, errors.SmokeTestUnknown)}
+@operation("releases", "smokeTest", {202: SmokeTestView, 200: SmokeTestView}, body=SmokeTestRequest)
+@declares(Act.RELEASE_SMOKE_TEST, Scope.ACTIVATE)
+@refuses(
+    errors.TenantNotAllowed,
+    PipelineUnknown,
+    ReleaseUnknown,
+    errors.IdempotencyKeyReused,
+    errors.ReleaseNotAdmitted,
+    errors.PipelinePaused,
+    errors.InputInvalid,
+    *NOT_RUNNABLE,
+    errors.ExecutionChanged,
+)
+def start_smoke_test(view: TenantView, pipeline_id: str, release_version: str, **body: Any) -> Any:
+    """Run an input on a registered release, whether it is active or not. 202: it is durable and will run.
 
-    @extend_schema(
-        operation_id="oneSmokeTest",
-        parameters=[OpenApiParameter("smoke_test_id", uuid.UUID, OpenApiParameter.PATH)],
-        responses=SmokeTestView,
-    )
-    def get(
-        self, request: Request, tenant: str, pipeline_id: str, release_version: str, smoke_test_id: str
-    ) -> Response:
-        """One smoke test with its verdict. Its id is that of its execution."""
-        found = smoke_tests.one(self.release(), _execution_id(smoke_test_id))
-        return Response(SmokeTestView(found, context={"request": request}).data)
+    The execution counts for no statistics. 200: the idempotency key was used before.
+    """
+    release = queries.release(queries.pipeline(view.tenant, pipeline_id), release_version)
+    started = smoke_tests.start(release, actor=view.actor, **body)
+    request = view.request
+    answer = SmokeTestView(started.test, context={"request": request}).data
+    here = request.build_absolute_uri(f"{request.path}/{started.test.execution_id}")
+    return Response(answer, status=200 if started.repeated else 202, headers={"Location": here})
+
+
+@operation("releases", "oneSmokeTest", SmokeTestView, method="GET")
+@extend_schema(parameters=[OpenApiParameter("smoke_test_id", uuid.UUID, OpenApiParameter.PATH)])
+@refuses(PipelineUnknown, ReleaseUnknown, errors.SmokeTestUnknown)
+def one_smoke_test(view: TenantView, pipeline_id: str, release_version: str, smoke_test_id: str) -> Any:
+    """One smoke test with its verdict. Its id is that of its execution."""
+    release = queries.release(queries.pipeline(view.tenant, pipeline_id), release_version)
+    return smoke_tests.one(release, _execution_id(smoke_test_id))
 
 
 def _execution_id(text: str) -> uuid.UUID:
@@ -153,6 +126,6 @@ def _execution_id(text: str) -> uuid.UUID:
 # The route of a release accepts every path below it, so these do too.
 _SMOKE = "pipelines/<str:pipeline_id>/releases/<path:release_version>/smoke"
 urlpatterns = [
-    path(_SMOKE, SmokeTests.as_view(), name="smoke-tests"),
-    path(f"{_SMOKE}/<path:smoke_test_id>", OneSmokeTest.as_view(), name="smoke-test"),
+    path(_SMOKE, either(all_smoke_tests, start_smoke_test), name="smoke-tests"),
+    path(f"{_SMOKE}/<path:smoke_test_id>", one_smoke_test, name="smoke-test"),
 ]

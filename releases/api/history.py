@@ -1,13 +1,11 @@
 """REST: what was active at a time, and the signed activation history."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 from django.http import HttpResponse
 from django.urls import path
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
-from rest_framework.request import Request
-from rest_framework.response import Response
 
 from foundation.api.fields import Moment, StrictSerializer
 from foundation.errors import InvalidRequest
@@ -15,7 +13,8 @@ from releases import history, queries
 from releases.errors import NoneActiveThen, PipelineUnknown, ProvenanceKeyMissing, TimeInFuture
 from releases.models import Activation, Kind, Pipeline, Vote
 from releases.models import ActivationRequest as Requested
-from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.api.operations import operation, refuses
+from tenancy.api.tenant_view import TenantView
 from wire.documents.execution_statement import ENVELOPE_MEDIA_TYPE
 
 
@@ -101,28 +100,23 @@ class ActiveThenView(serializers.Serializer[history.ActiveThen]):
     )
 
 
-@extend_schema(parameters=[TENANT, AT], tags=["activations"])
-class ActiveThen(TenantView):
-    refusals: ClassVar = {"GET": (InvalidRequest, PipelineUnknown, NoneActiveThen, TimeInFuture)}
-
-    @extend_schema(operation_id="activeAt", responses=ActiveThenView)
-    def get(self, request: Request, tenant: str, pipeline_id: str) -> Response:
-        """The release that was active at a time, who activated it, and why."""
-        at = AtRequest.validated(request.query_params.dict())["at"]
-        return Response(ActiveThenView(history.active_at(queries.pipeline(self.tenant, pipeline_id), at)).data)
+@operation("activations", "activeAt", ActiveThenView, method="GET")
+@extend_schema(parameters=[AT])
+@refuses(InvalidRequest, PipelineUnknown, NoneActiveThen, TimeInFuture)
+def active_then(view: TenantView, pipeline_id: str) -> Any:
+    """The release that was active at a time, who activated it, and why."""
+    at = AtRequest.validated(view.request.query_params.dict())["at"]
+    return history.active_at(queries.pipeline(view.tenant, pipeline_id), at)
 
 
-@extend_schema(parameters=[TENANT], tags=["activations"])
-class HistoryExport(TenantView):
-    refusals: ClassVar = {"GET": (PipelineUnknown, NoneActiveThen, ProvenanceKeyMissing)}
+@operation("activations", "exportHistory", {(200, ENVELOPE_MEDIA_TYPE): EnvelopeView}, method="GET")
+@refuses(PipelineUnknown, NoneActiveThen, ProvenanceKeyMissing)
+def export_history(view: TenantView, pipeline_id: str) -> Any:
+    """The activations and revocations of a pipeline: an in-toto statement in a DSSE envelope.
 
-    @extend_schema(operation_id="exportHistory", responses={(200, ENVELOPE_MEDIA_TYPE): EnvelopeView})
-    def get(self, request: Request, tenant: str, pipeline_id: str) -> HttpResponse:
-        """The activations and revocations of a pipeline: an in-toto statement in a DSSE envelope.
-
-        The document has the same bytes until the pipeline gets another activation or revocation.
-        """
-        return export(queries.pipeline(self.tenant, pipeline_id))
+    The document has the same bytes until the pipeline gets another activation or revocation.
+    """
+    return export(queries.pipeline(view.tenant, pipeline_id))
 
 
 def export(pipeline: Pipeline) -> HttpResponse:
@@ -132,6 +126,6 @@ def export(pipeline: Pipeline) -> HttpResponse:
 
 
 urlpatterns = [
-    path("pipelines/<str:pipeline_id>/active", ActiveThen.as_view(), name="active-at"),
-    path("pipelines/<str:pipeline_id>/history/export", HistoryExport.as_view(), name="history-export"),
+    path("pipelines/<str:pipeline_id>/active", active_then, name="active-at"),
+    path("pipelines/<str:pipeline_id>/history/export", export_history, name="history-export"),
 ]

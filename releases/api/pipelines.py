@@ -1,21 +1,19 @@
 """REST: the tenant's pipelines and their policies, and the member `paused` of all rows with a relation `holds`."""
 
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 from django.db.models import F, FilteredRelation, Model, Q, QuerySet
 from django.urls import path
-from drf_spectacular.utils import extend_schema, extend_schema_field
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
-from rest_framework.generics import ListAPIView
-from rest_framework.request import Request
-from rest_framework.response import Response
 
 from foundation.api.fields import Flag, Number, StrictSerializer, WholeNumber
 from releases import policy, queries
 from releases.errors import PipelineUnknown, PolicyInvalid
 from releases.models import Pipeline
 from releases.models.pipeline import MEMBERS, Member
-from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.api.operations import either, listing, operation, refuses
+from tenancy.api.tenant_view import TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 
@@ -119,38 +117,30 @@ class PolicyRequest(StrictSerializer):
         return {member.name: _requested(member) for member in MEMBERS}
 
 
-@extend_schema(parameters=[TENANT], tags=["pipelines"])
-class Pipelines(TenantView, ListAPIView[Pipeline]):
+@listing("pipelines", Pipeline, PipelineView)
+def pipelines(view: TenantView) -> Any:
     """The tenant's pipelines, each with its active release."""
-
-    serializer_class = PipelineView
-    queryset = Pipeline.objects.none()
-
-    def get_queryset(self) -> Any:
-        return with_pauses(
-            Pipeline.objects.filter(tenant=self.tenant).select_related("activation__release", "activation__candidate")
-        )
+    return with_pauses(
+        Pipeline.objects.filter(tenant=view.tenant).select_related("activation__release", "activation__candidate")
+    )
 
 
-@extend_schema(parameters=[TENANT], tags=["pipelines"])
-class OnePipeline(TenantView):
-    refusals: ClassVar = {"GET": (PipelineUnknown,), "PATCH": (PipelineUnknown, PolicyInvalid)}
+@operation("pipelines", "pipeline", PipelineView, method="GET")
+@refuses(PipelineUnknown)
+def one_pipeline(view: TenantView, pipeline_id: str) -> Any:
+    """One pipeline with its active release."""
+    return queries.pipeline(view.tenant, pipeline_id)
 
-    @extend_schema(operation_id="pipeline", responses=PipelineView)
-    def get(self, request: Request, tenant: str, pipeline_id: str) -> Response:
-        """One pipeline with its active release."""
-        return Response(PipelineView(queries.pipeline(self.tenant, pipeline_id)).data)
 
-    @declares(Act.POLICY_CHANGE, Scope.ADMINISTER)
-    @extend_schema(operation_id="changePolicy", request=PolicyRequest, responses=PipelineView)
-    def patch(self, request: Request, tenant: str, pipeline_id: str) -> Response:
-        """Change the pipeline's policy. It applies from the next activation, answer, failure and claim on."""
-        changes = PolicyRequest.validated(request.data)
-        pipeline = queries.pipeline(self.tenant, pipeline_id)
-        return Response(PipelineView(policy.change(pipeline, changes, actor=self.actor)).data)
+@operation("pipelines", "changePolicy", PipelineView, method="PATCH", body=PolicyRequest)
+@declares(Act.POLICY_CHANGE, Scope.ADMINISTER)
+@refuses(PipelineUnknown, PolicyInvalid)
+def change_policy(view: TenantView, pipeline_id: str, **changes: Any) -> Any:
+    """Change the pipeline's policy. It applies from the next activation, answer, failure and claim on."""
+    return policy.change(queries.pipeline(view.tenant, pipeline_id), changes, actor=view.actor)
 
 
 urlpatterns = [
-    path("pipelines", Pipelines.as_view(), name="pipelines"),
-    path("pipelines/<str:pipeline_id>", OnePipeline.as_view(), name="pipeline"),
+    path("pipelines", pipelines, name="pipelines"),
+    path("pipelines/<str:pipeline_id>", either(one_pipeline, change_policy), name="pipeline"),
 ]

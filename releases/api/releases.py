@@ -23,6 +23,7 @@ from releases.registration import registrar
 from releases.registration.progress import findings_so_far
 from releases.states import Status
 from releases.trust import attachments, trust
+from tenancy.api.operations import listing, operation, refuses
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.quotas import StorageQuotaReached
@@ -226,15 +227,11 @@ class Releases(TenantView, ListAPIView[Release]):
         )
 
 
-@extend_schema(parameters=[TENANT], tags=["releases"])
-class OneRelease(TenantView):
-    refusals: ClassVar = {"GET": (errors.PipelineUnknown, errors.ReleaseUnknown)}
-
-    @extend_schema(operation_id="release", responses=ReleaseView)
-    def get(self, request: Request, tenant: str, pipeline_id: str, release_version: str) -> Response:
-        """One release with its artifacts, its contract and the findings of its verification."""
-        pipeline = queries.pipeline(self.tenant, pipeline_id)
-        return Response(ReleaseView(queries.release(pipeline, release_version)).data)
+@operation("releases", "release", ReleaseView, method="GET")
+@refuses(errors.PipelineUnknown, errors.ReleaseUnknown)
+def one_release(view: TenantView, pipeline_id: str, release_version: str) -> Any:
+    """One release with its artifacts, its contract and the findings of its verification."""
+    return queries.release(queries.pipeline(view.tenant, pipeline_id), release_version)
 
 
 class DeploymentView(serializers.Serializer[Deployment]):
@@ -255,20 +252,13 @@ class DeploymentFilter(filters.FilterSet):
     environment = filters.CharFilter()
 
 
-@extend_schema(parameters=[TENANT], tags=["releases"])
-class Deployments(TenantView, ListAPIView[Deployment]):
+@listing("releases", Deployment, DeploymentView, DeploymentFilter, ordering=("-created_at", "-id"))
+def deployments(view: TenantView) -> Any:
     """The releases that the deployment API registered, newest first: what was deployed, where, and by whom.
 
     A deployment is a receipt. It activates nothing.
     """
-
-    serializer_class = DeploymentView
-    filterset_class = DeploymentFilter
-    ordering = ("-created_at", "-id")
-    queryset = Deployment.objects.none()
-
-    def get_queryset(self) -> Any:
-        return Deployment.objects.filter(tenant=self.tenant).select_related("release__pipeline")
+    return Deployment.objects.filter(tenant=view.tenant).select_related("release__pipeline")
 
 
 class AttachmentRequest(serializers.Serializer[Any]):
@@ -339,8 +329,8 @@ def download(attachment: Attachment) -> HttpResponse:
 
 urlpatterns = [
     path("pipelines/<str:pipeline_id>/releases", Releases.as_view(), name="releases"),
-    path("pipelines/<str:pipeline_id>/releases/<path:release_version>", OneRelease.as_view(), name="release"),
-    path("deployments", Deployments.as_view(), name="deployments"),
+    path("pipelines/<str:pipeline_id>/releases/<path:release_version>", one_release, name="release"),
+    path("deployments", deployments, name="deployments"),
     path("pipelines/<str:pipeline_id>/attachments", Attachments.as_view(), name="attachments"),
     path("pipelines/<str:pipeline_id>/attachments/<str:digest>", OneAttachment.as_view(), name="attachment"),
 ]

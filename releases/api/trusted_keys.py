@@ -1,13 +1,10 @@
 """REST: the tenant's trusted keys."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 from django.urls import path
-from drf_spectacular.utils import extend_schema, extend_schema_field
-from rest_framework import serializers, status
-from rest_framework.generics import ListAPIView
-from rest_framework.request import Request
-from rest_framework.response import Response
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
 
 from foundation.api.fields import Identifier, StrictSerializer, Text
 from releases.errors import KeyConflict, KeyInvalid, KeyUnknown, ReasonRequired
@@ -15,7 +12,8 @@ from releases.models import KeyRevocation, SignaturePolicy, TrustedKey
 from releases.states import AttachmentKind
 from releases.trust import trust
 from releases.trust.trust import Standing, Trust, Verdict, is_revoked
-from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.api.operations import either, listing, operation, refuses
+from tenancy.api.tenant_view import TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 from wire.documents.signing import MAX_KEY_CHARACTERS
@@ -82,48 +80,37 @@ class TrustedKeyView(serializers.Serializer[TrustedKey]):
 
 class NewKeyRequest(StrictSerializer):
     name = Identifier(max_length=trust.KEY_NAME_LENGTH)
-    publicKey = Text(max_length=MAX_KEY_CHARACTERS, help_text="An ed25519 public key in PEM form.")
+    publicKey = Text(source="public_key", max_length=MAX_KEY_CHARACTERS, help_text="An ed25519 public key in PEM form.")
 
 
 class KeyRevocationRequest(StrictSerializer):
     reason = Text(max_length=1000)
 
 
-@extend_schema(parameters=[TENANT], tags=["trusted keys"])
-class TrustedKeys(TenantView, ListAPIView[TrustedKey]):
+@listing("trusted keys", TrustedKey, TrustedKeyView)
+def all_trusted_keys(view: TenantView) -> Any:
     """The tenant's trusted keys, including revoked ones, newest first."""
-
-    refusals: ClassVar = {"POST": (KeyInvalid, KeyConflict)}
-    serializer_class = TrustedKeyView
-    queryset = TrustedKey.objects.none()
-
-    def get_queryset(self) -> Any:
-        return trust.keys_of(self.tenant)
-
-    @declares(Act.TRUSTED_KEY_ADD, Scope.ADMINISTER)
-    @extend_schema(operation_id="trustKey", request=NewKeyRequest, responses={201: TrustedKeyView})
-    def post(self, request: Request, tenant: str) -> Response:
-        """Trust a key. To rotate keys, add the new key and revoke the old one when no release needs it."""
-        body = NewKeyRequest.validated(request.data)
-        key = trust.add_key(self.tenant, name=body["name"], public_key=body["publicKey"], actor=self.actor)
-        return Response(TrustedKeyView(key).data, status=status.HTTP_201_CREATED)
+    return trust.keys_of(view.tenant)
 
 
-@extend_schema(parameters=[TENANT], tags=["trusted keys"])
-class RevokeKey(TenantView):
-    refusals: ClassVar = {"POST": (KeyUnknown, ReasonRequired)}
+@operation("trusted keys", "trustKey", {201: TrustedKeyView}, body=NewKeyRequest)
+@declares(Act.TRUSTED_KEY_ADD, Scope.ADMINISTER)
+@refuses(KeyInvalid, KeyConflict)
+def trust_key(view: TenantView, name: str, public_key: str) -> Any:
+    """Trust a key. To rotate keys, add the new key and revoke the old one when no release needs it."""
+    return trust.add_key(view.tenant, name=name, public_key=public_key, actor=view.actor)
 
-    @declares(Act.TRUSTED_KEY_REVOKE, Scope.ADMINISTER)
-    @extend_schema(operation_id="revokeKey", request=KeyRevocationRequest, responses=TrustedKeyView)
-    def post(self, request: Request, tenant: str, key_id: str) -> Response:
-        """Revoke a trusted key permanently. Active releases stay active. Releases that only it signed are flagged."""
-        body = KeyRevocationRequest.validated(request.data)
-        key = trust.find_key(self.tenant, key_id)
-        trust.revoke_key(key, actor=self.actor, reason=body["reason"])
-        return Response(TrustedKeyView(trust.find_key(self.tenant, key_id)).data)
+
+@operation("trusted keys", "revokeKey", TrustedKeyView, body=KeyRevocationRequest)
+@declares(Act.TRUSTED_KEY_REVOKE, Scope.ADMINISTER)
+@refuses(KeyUnknown, ReasonRequired)
+def revoke_key(view: TenantView, key_id: str, reason: str) -> Any:
+    """Revoke a trusted key permanently. Active releases stay active. Releases that only it signed are flagged."""
+    trust.revoke_key(trust.find_key(view.tenant, key_id), actor=view.actor, reason=reason)
+    return trust.find_key(view.tenant, key_id)
 
 
 urlpatterns = [
-    path("trusted-keys", TrustedKeys.as_view(), name="trusted-keys"),
-    path("trusted-keys/<str:key_id>/revoke", RevokeKey.as_view(), name="revoke-key"),
+    path("trusted-keys", either(all_trusted_keys, trust_key), name="trusted-keys"),
+    path("trusted-keys/<str:key_id>/revoke", revoke_key, name="revoke-key"),
 ]

@@ -9,17 +9,16 @@ from django_filters import rest_framework as filters
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
-from rest_framework.generics import ListAPIView
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
-from rest_framework.response import Response
 
 from foundation.api.filters import MomentFilter, StrictFilters
 from foundation.api.schema import NO_NUL
 from foundation.api.streaming import streamed_file
 from foundation.errors import ExportTooLarge, InvalidRequest, SlowRequestsBusy
 from foundation.exports import FORMATS
+from tenancy.api.operations import listing
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.audit import chain
 from tenancy.audit.acts import declares
@@ -88,21 +87,12 @@ class ByAcceptOnly(DefaultContentNegotiation):
     settings = SimpleNamespace(URL_FORMAT_OVERRIDE=None)  # type: ignore[assignment]  # all it reads
 
 
-@extend_schema(parameters=[TENANT, *TIMES], tags=["audit"])
-class Audit(TenantView, ListAPIView[AuditEntry]):
+@listing("audit", AuditEntry, AuditEntryView, AuditFilter, ordering="-sequence")
+@declares(None, Scope.ADMINISTER)
+@extend_schema(parameters=TIMES)
+def audit_log(view: TenantView) -> Any:
     """The tenant's audit log, newest first."""
-
-    serializer_class = AuditEntryView
-    filterset_class = AuditFilter
-    ordering = "-sequence"
-    queryset = AuditEntry.objects.none()
-
-    def get_queryset(self) -> Any:
-        return chain.entries(self.tenant).select_related("tenant")
-
-    @declares(None, Scope.ADMINISTER)
-    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return super().get(request, *args, **kwargs)
+    return chain.entries(view.tenant).select_related("tenant")
 
 
 @extend_schema(parameters=[TENANT], tags=["audit"])
@@ -136,6 +126,6 @@ class AuditExport(TenantView):
 
 
 urlpatterns = [
-    path("audit", Audit.as_view(), name="audit"),
+    path("audit", audit_log, name="audit"),
     path("audit/export", AuditExport.as_view(), name="audit_export"),
 ]

@@ -1,18 +1,16 @@
 """REST: the members of a tenant, and their roles."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 from django.urls import path
-from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
-from rest_framework.generics import ListAPIView
-from rest_framework.request import Request
 from rest_framework.response import Response
 
 from foundation.api.fields import StrictSerializer, Text
 from tenancy import members
 from tenancy.access import require_scope
-from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.api.operations import either, listing, operation, refuses
+from tenancy.api.tenant_view import TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.models import Membership
 from tenancy.roles import GRANTS, Role, Scope
@@ -32,50 +30,35 @@ class MemberRequest(StrictSerializer):
     role = serializers.ChoiceField(choices=Role.choices)
 
 
-@extend_schema(parameters=[TENANT], tags=["members"])
-class Members(TenantView, ListAPIView[Membership]):
+@listing("members", Membership, MemberView, ordering="id")
+@declares(None, Scope.ADMINISTER)
+def all_members(view: TenantView) -> Any:
     """The members of the tenant, with an item for each role, in the order in which the roles were given."""
-
-    serializer_class = MemberView
-    ordering = "id"
-    queryset = Membership.objects.none()
-
-    def get_queryset(self) -> Any:
-        return members.listed(Membership.objects.filter(tenant=self.tenant))
-
-    @declares(None, Scope.ADMINISTER)
-    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return super().get(request, *args, **kwargs)
-
-    @declares(Act.MEMBERSHIP_ADD, Scope.ADMINISTER)
-    @extend_schema(operation_id="addMember", request=MemberRequest, responses={201: MemberView, 200: MemberView})
-    def post(self, request: Request, tenant: str) -> Response:
-        """Give a person a role. The token must allow everything that the role allows. Repeating it changes nothing.
-
-        If no active user has the name, the role waits until one does. The answer is the same.
-        """
-        body = MemberRequest.validated(request.data)
-        role = Role(body["role"])
-        for scope in sorted(GRANTS[role]):
-            require_scope(self.token, scope)
-        member, is_new = members.add(self.tenant, body["username"], role, actor=self.actor)
-        return Response(MemberView(member).data, status=status.HTTP_201_CREATED if is_new else status.HTTP_200_OK)
+    return members.listed(Membership.objects.filter(tenant=view.tenant))
 
 
-@extend_schema(parameters=[TENANT], tags=["members"])
-class RemoveMember(TenantView):
-    refusals: ClassVar = {"POST": (members.MemberUnknown,)}
+@operation("members", "addMember", {201: MemberView, 200: MemberView}, body=MemberRequest)
+@declares(Act.MEMBERSHIP_ADD, Scope.ADMINISTER)
+def add_member(view: TenantView, username: str, role: str) -> Any:
+    """Give a person a role. The token must allow everything that the role allows. Repeating it changes nothing.
 
-    @declares(Act.MEMBERSHIP_REMOVE, Scope.ADMINISTER)
-    @extend_schema(operation_id="removeMember", request=MemberRequest, responses=MemberView)
-    def post(self, request: Request, tenant: str) -> Response:
-        """Take a role from a user. API tokens of the user lose what only this role allows."""
-        body = MemberRequest.validated(request.data)
-        member = members.remove(self.tenant, body["username"], Role(body["role"]), actor=self.actor)
-        return Response(MemberView(member).data)
+    If no active user has the name, the role waits until one does. The answer is the same.
+    """
+    for scope in sorted(GRANTS[Role(role)]):
+        require_scope(view.token, scope)
+    member, is_new = members.add(view.tenant, username, Role(role), actor=view.actor)
+    return Response(MemberView(member).data, status=status.HTTP_201_CREATED if is_new else status.HTTP_200_OK)
+
+
+@operation("members", "removeMember", MemberView, body=MemberRequest)
+@declares(Act.MEMBERSHIP_REMOVE, Scope.ADMINISTER)
+@refuses(members.MemberUnknown)
+def remove_member(view: TenantView, username: str, role: str) -> Any:
+    """Take a role from a user. API tokens of the user lose what only this role allows."""
+    return members.remove(view.tenant, username, Role(role), actor=view.actor)
 
 
 urlpatterns = [
-    path("members", Members.as_view(), name="members"),
-    path("members/remove", RemoveMember.as_view(), name="remove-member"),
+    path("members", either(all_members, add_member), name="members"),
+    path("members/remove", remove_member, name="remove-member"),
 ]

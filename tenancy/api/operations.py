@@ -12,6 +12,7 @@ from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
+from rest_framework.status import HTTP_200_OK
 
 from foundation.api.fields import StrictSerializer
 from foundation.api.pagination import NewestFirst
@@ -36,11 +37,14 @@ def operation(
     """Return a decorator that makes a function the view of one operation of a tenant.
 
     The function gets the `TenantView`, the names in the URL except that of the tenant, and the members of `body` by
-    their sources. Its result is represented by `shown`, unless it is a response; with several statuses, it must be one.
+    their sources. Its result is represented by `shown`, unless it is a response; if there is a choice of statuses, it
+    must be one.
     `context` returns what `shown` needs besides the result. The function declares its act and scope as methods do
     (`tenancy.audit.acts.declares`), and its errors with `refuses`. The docstring is the description in the OpenAPI
     document, and the name, in camel case, is that of the view.
     """
+
+    statuses = shown if isinstance(shown, Mapping) else {HTTP_200_OK: shown}
 
     def decorate(function: Function) -> View:
         @wraps(function)
@@ -50,9 +54,9 @@ def operation(
             found = function(view, **names)
             if isinstance(found, HttpResponseBase):
                 return found
-            assert not isinstance(shown, Mapping)  # noqa: S101 - see above
+            ((status, representation),) = statuses.items()
             more = context(found) if context is not None else {}
-            return Response(shown(found, context={"request": request, **more}).data)
+            return Response(representation(found, context={"request": request, **more}).data, status=status)
 
         described = extend_schema(operation_id=operation_id, request=body, responses=shown, filters=False)(handle)
         members = {"refusals": {method: getattr(function, "refusals", ())}, method.lower(): described}
@@ -83,8 +87,8 @@ def listing(
     """Return a decorator that makes a function the view of a list, which is read in pages with GET.
 
     The function gets the `TenantView` and the names in the URL except that of the tenant, and returns the rows. The
-    name, the docstring, the errors and `context`, which gets the page, are used as by `operation`. For `ordering` see
-    `NewestFirst`.
+    name, the docstring, the declaration, the errors and `context`, which gets the page, are used as by `operation`. For
+    `ordering` see `NewestFirst`.
     """
 
     def decorate(function: Function) -> View:
@@ -96,6 +100,10 @@ def listing(
             more = context(rows) if context is not None and rows else {}
             return shown(rows, **{"context": {**view.get_serializer_context(), **more}, **options})
 
+        @wraps(function)
+        def get(view: Any, request: Request, **names: Any) -> Response:
+            return ListAPIView.get(view, request, **names)
+
         members = {
             "__doc__": function.__doc__,
             "__module__": function.__module__,
@@ -104,6 +112,7 @@ def listing(
             "filterset_class": filters,
             "pagination_class": type("Pages", (NewestFirst,), {"ordering": ordering}),
             "queryset": model._default_manager.none(),
+            "get": get,
             "get_queryset": get_queryset,
             "get_serializer": get_serializer,
         }
