@@ -122,6 +122,10 @@ def opened(
     try:
         target = _target(url)
         connection = connected(target, CONNECT_SECONDS, context)
+    except socket.gaierror:
+        raise NotConnected(f"the name {urlsplit(url).hostname} does not resolve") from None
+    except ssl.SSLError:
+        raise NotConnected("TLS failed, or the certificate is not valid") from None
     except (OSError, ValueError) as error:
         raise NotConnected(f"no connection ({type(error).__name__})") from None
     # The length is given, because http.client would otherwise send a body that it iterates over in chunks.

@@ -16,6 +16,7 @@ from django.urls import URLPattern, path, reverse
 from unfold.paginator import InfinitePaginator
 
 from foundation.errors import CoordinatorError
+from tenancy.admin_site import recording
 from tenancy.audit.acts import Act, Declaration, Denied, declares
 from tenancy.models import Membership, Tenant
 from tenancy.roles import Scope, granted
@@ -214,6 +215,7 @@ class TenantScopedAdmin(_ModelAdmin):
 
     def _polled(self, view: View) -> View:
         """Return the view of a part of a page, which the page polls. After a log-out the page reloads itself."""
+        view = recording(view)
 
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             if not self.admin_site.has_permission(request):

@@ -1,5 +1,6 @@
 """Which URLs may be called, and one request over a real connection: only to the vetted address, and limited."""
 
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from coordinator_client.errors import Broken, NotConnected, NotSent, TimedOut
-from coordinator_client.http import Target
+from coordinator_client.http import Target, opened
 from foundation.http.address_guard import TargetRefused, vet
 from foundation.http.exchange import Response, exchange
 from tests.cases import cases
@@ -271,3 +272,27 @@ def test_tls_verifies_the_name_and_uses_the_named_authorities() -> None:
         with pytest.raises(NotConnected, match="certificate"):
             send_to(receiver.url("receiver.test", "/x", "https"))
     assert len(receiver.requests) == 1
+
+
+@cases(
+    ("error", "reason"),
+    [
+        (socket.gaierror(socket.EAI_NONAME, "unknown"), "the name coordinator.test does not resolve"),
+        (PermissionError(), "no connection (PermissionError)"),
+    ],
+)
+def test_the_client_says_why_it_cannot_connect(error: OSError, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    with pytest.raises(NotConnected) as raised, opened("GET", "https://coordinator.test/x", headers={}):
+        pass
+    assert str(raised.value) == reason
+
+
+def test_the_client_says_that_a_certificate_is_not_valid() -> None:
+    with receiving(certificate=CERTIFICATE) as receiver:
+        address = f"https://127.0.0.1:{receiver.port}/"
+        with pytest.raises(NotConnected, match="the certificate is not valid"), opened("GET", address, headers={}):
+            pass
