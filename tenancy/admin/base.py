@@ -16,6 +16,7 @@ from django.urls import URLPattern, path, reverse
 from unfold.paginator import InfinitePaginator
 
 from foundation.errors import CoordinatorError
+from tenancy.admin_site import recording
 from tenancy.audit.acts import Act, Declaration, Denied, declares
 from tenancy.models import Membership, Tenant
 from tenancy.roles import Scope, granted
@@ -218,8 +219,9 @@ class TenantScopedAdmin(_ModelAdmin):
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             if not self.admin_site.has_permission(request):
                 return HttpResponse(status=403, headers={"HX-Refresh": "true"})
-            return view(request, *args, **kwargs)
+            return recorded(request, *args, **kwargs)
 
+        recorded = recording(view)
         return update_wrapper(guarded, view)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
