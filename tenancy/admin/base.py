@@ -220,8 +220,9 @@ class TenantScopedAdmin(_ModelAdmin):
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             if not self.admin_site.has_permission(request):
                 return HttpResponse(status=403, headers={"HX-Refresh": "true"})
-            return view(request, *args, **kwargs)
+            return recorded(request, *args, **kwargs)
 
+        recorded = recording(view)
         return update_wrapper(guarded, view)
 
     def has_module_permission(self, request: HttpRequest) -> bool:

@@ -233,6 +233,14 @@ def test_a_form_makes_its_change_only_for_users_whose_role_permits_it(site: Admi
                 assert entry.tenant_id == site.names["tenant"]
 
 
+@cases("page", sorted(LIVE))
+def test_a_denied_post_to_a_part_that_its_page_polls_is_recorded_too(site: Admin, page: str) -> None:
+    entries = AuditEntry.objects.count()
+    assert site.client("stranger").post(site.url(page)).status_code == 404
+    [entry] = AuditEntry.objects.order_by("id")[entries:]
+    assert (entry.act, entry.outcome) == ("admin.page", "denied")
+
+
 @cases("page", CHANGES)
 def test_a_form_needs_a_csrf_token_and_a_post_request(site: Admin, page: str) -> None:
     before = written()
