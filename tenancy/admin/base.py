@@ -215,7 +215,6 @@ class TenantScopedAdmin(_ModelAdmin):
 
     def _polled(self, view: View) -> View:
         """Return the view of a part of a page, which the page polls. After a log-out the page reloads itself."""
-        view = recording(view)
 
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             if not self.admin_site.has_permission(request):
