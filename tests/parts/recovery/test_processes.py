@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from signal import SIGCONT, SIGSTOP, SIGTERM
 
 import pytest
-import requests
 
+from coordinator_client.errors import Unreachable
 from tests.building import eventually
 from tests.parts.recovery.cluster import LEASE_SECONDS
 from tests.parts.recovery.scenario import WORKER, Scenario
@@ -153,7 +153,7 @@ def test_a_committed_submission_without_a_response_runs_once(scenario: Scenario)
         [execution_id] = eventually(lambda: stored_executions(scenario, "x"), what="the committed submission")
         assert not response.done()
         scenario.cluster.kill("web")
-        with pytest.raises(requests.ConnectionError):
+        with pytest.raises(Unreachable):
             response.result(timeout=30)
 
     value = {"folder": str(scenario.folder_of("x"))}
