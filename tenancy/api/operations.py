@@ -110,7 +110,7 @@ def listing(
             "refusals": {"GET": getattr(function, "refusals", ())},
             "serializer_class": shown,
             "filterset_class": filters,
-            "pagination_class": type("Pages", (NewestFirst,), {"ordering": ordering}),
+            "ordering": ordering,
             "queryset": model._default_manager.none(),
             "get": get,
             "get_queryset": get_queryset,
