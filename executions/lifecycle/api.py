@@ -17,7 +17,6 @@ from executions.models.states import State
 from executions.state_machine.dead_letters import letters
 from foundation.api.fields import Flag, StrictSerializer, Text, Uuid, WholeNumber
 from releases.errors import ReleaseRetired
-from tenancy.access import require_scope
 from tenancy.api import permissions
 from tenancy.api.operations import listing, operation, refuses
 from tenancy.api.tenant_view import TenantView
@@ -143,7 +142,7 @@ def redrive(view: TenantView, execution_id: uuid.UUID, answer: dict[str, Any] | 
     Its retries are counted from zero again. The body is optional.
     """
     if answer is not None:
-        require_scope(view.token, Scope.ANSWER)
+        view.require(Scope.ANSWER)
     replaced = Answer(**answer) if answer is not None else None
     return redriving.redrive(view.tenant, execution_id, actor=view.actor, answer=replaced, **body)
 

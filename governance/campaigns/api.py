@@ -14,7 +14,6 @@ from executions.models import Campaign, CampaignItem
 from governance.campaigns import campaigns, documents, drafts
 from governance.campaigns.selection import chosen, preview, selected
 from releases.errors import ReasonRequired
-from tenancy.access import require_scope
 from tenancy.api.operations import either, listing, operation, refuses
 from tenancy.api.tenant_view import TenantView
 from tenancy.audit.acts import Act, declares
@@ -83,7 +82,7 @@ def start_campaign(view: TenantView, kind: str, draft: bool, allow_failed: bool,
     """
     of = Campaign.Kind(kind)
     if of == Campaign.Kind.RESUBMIT:
-        require_scope(view.token, Scope.SUBMIT)
+        view.require(Scope.SUBMIT)
     filters, ids = documents.filters_of(body.get("filters", {})), body.get("execution_ids")
     rows = chosen(view.tenant, ids) if ids else None
     options = documents.options_of(body)
@@ -121,7 +120,7 @@ def start_draft(view: TenantView, campaign_id: uuid.UUID, **body: Any) -> Any:
     """
     draft = campaigns.campaign(view.tenant, campaign_id)
     if draft.kind == Campaign.Kind.RESUBMIT:
-        require_scope(view.token, Scope.SUBMIT)
+        view.require(Scope.SUBMIT)
     options = documents.options_of({**{name: getattr(draft, name) for name in documents.OPTIONS}, **body})
     return Response(documents.shown(drafts.start(view.tenant, campaign_id, options, actor=view.actor)))
 

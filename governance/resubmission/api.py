@@ -18,7 +18,6 @@ from foundation.api.fields import Identifier, SegmentIdentifier
 from governance.resubmission.resubmission import UNCHANGED, resubmit
 from releases.errors import NoActiveRelease, ReleaseNotOpen, ReleaseUnknown
 from releases.models import IDENTITY_LENGTH
-from tenancy.access import require_scope
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
@@ -81,7 +80,7 @@ class Resubmit(TenantView):
         release or to `releaseVersion`. The old execution keeps its release and its result. The token needs the scope
         `executions:submit` too. The body is optional.
         """
-        require_scope(self.token, Scope.SUBMIT)
+        self.require(Scope.SUBMIT)
         body = ResubmitRequest.validated(request.data)
         new = resubmit(
             self.tenant,

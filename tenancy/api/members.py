@@ -8,7 +8,6 @@ from rest_framework.response import Response
 
 from foundation.api.fields import StrictSerializer, Text
 from tenancy import members
-from tenancy.access import require_scope
 from tenancy.api.operations import either, listing, operation, refuses
 from tenancy.api.tenant_view import TenantView
 from tenancy.audit.acts import Act, declares
@@ -45,7 +44,7 @@ def add_member(view: TenantView, username: str, role: str) -> Any:
     If no active user has the name, the role waits until one does. The answer is the same.
     """
     for scope in sorted(GRANTS[Role(role)]):
-        require_scope(view.token, scope)
+        view.require(scope)
     member, is_new = members.add(view.tenant, username, Role(role), actor=view.actor)
     return Response(MemberView(member).data, status=status.HTTP_201_CREATED if is_new else status.HTTP_200_OK)
 

@@ -10,7 +10,7 @@ from django.db.models import F
 from executions.holds import holds
 from executions.models import Campaign, Execution
 from governance.campaigns import campaigns
-from tenancy.models import Tenant
+from tenancy.models import AuditEntry, Tenant
 from tenancy.roles import Scope
 from tests import making
 from tests.api.caller import Caller
@@ -65,6 +65,8 @@ def test_only_campaigns_that_resubmit_need_the_submit_scope(
         refused = operator.post("campaigns", RESUBMIT, 403)
         assert (refused["code"], refused["scope"]) == ("SCOPE_MISSING", "executions:submit")
         assert operator.post(f"campaigns/{made['campaignId']}/start", {}, 403)["code"] == "SCOPE_MISSING"
+    denied = AuditEntry.objects.filter(tenant=operator.tenant, outcome="denied").values_list("act", flat=True)
+    assert set(denied) == {"campaign.start"}
     assert submitter.post(f"campaigns/{made['campaignId']}/start", {})["status"] == "RUNNING"
     holds.pause(dead[0].release, actor="user:eva", reason="broken", refuses_submissions=True)
     [blocked] = operator.get(f"campaigns/{made['campaignId']}")["blocked"]
