@@ -7,7 +7,6 @@ of an attempt only if no newer one has started.
 
 import logging
 import random
-import traceback
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from foundation.scheduling import places
 from foundation.scheduling.retry import RetryPolicy
 from foundation.wakeups import wakeup
 from outbox.posts import Failure, sending_seconds
+from wire.log_lines import frames_of
 
 log = logging.getLogger(__name__)
 NO_PLACE_DELAY: Final = timedelta(seconds=2)
@@ -131,6 +131,6 @@ def _attempted(message: Message, resolve: Resolve) -> Failure | None:
         return message.send(resolve)
     except Exception as error:
         # The attempt has failed, and the next one may succeed. The text of the error could contain a secret.
-        where = "".join(traceback.format_tb(error.__traceback__))
-        log.error("%s was not sent (%s)\n%s", message.name, type(error).__name__, where)
-        return Failure(f"an internal error ({type(error).__name__})")
+        kind = type(error).__name__
+        log.error("%s was not sent", message.name, extra={"errorClass": kind, "frames": frames_of(error)})
+        return Failure(f"an internal error ({kind})")

@@ -217,6 +217,8 @@ class LogLimit(logging.Filter):
 
 def _origin(record: logging.LogRecord) -> tuple[object, ...]:
     """Return the class of the record's exception, and the line that raised it."""
+    if frames := getattr(record, "frames", None):
+        return getattr(record, "errorClass", ""), frames[-1]
     if not record.exc_info or record.exc_info[0] is None:
         return ()
     kind, _, trace = record.exc_info

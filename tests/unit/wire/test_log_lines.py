@@ -66,6 +66,12 @@ def test_errors_of_one_kind_are_limited_and_the_omitted_are_counted(
         made = logging.LogRecord("x", level, "file", place, text, (), None)
         return made.getMessage() if limit.filter(made) else ""
 
+    def passes_from(frame: str) -> bool:
+        made = logging.LogRecord("x", logging.ERROR, "file", 3, "failed", (), None)
+        made.errorClass, made.frames = "ValueError", (frame,)
+        return limit.filter(made)
+
+    assert [passes_from(frame) for frame in ("a", *["b"] * (MOST + 1))] == [*[True] * (MOST + 1), False]
     assert [passed("failed", 1) for _ in range(MOST + 2)] == ["failed"] * MOST + [""] * 2
     assert [passed("other", 2), passed("warned", 1, logging.WARNING)] == ["other", "warned"]
     monkeypatch.setattr(log_lines, "SECONDS", 0.0)
