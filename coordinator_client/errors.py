@@ -45,7 +45,7 @@ class Refused(ClientError):
             where = (headers.get("location") or "another address")[:200]
             super().__init__(f"the server redirects to {where} with status {status}; give its final address as --url")
         else:
-            super().__init__("\n".join([f"{status} {self.code}: {self.detail}", *self.fields]))
+            super().__init__("\n".join([f"{status} {self.code}".rstrip() + f": {self.detail}", *self.fields]))
 
 
 def _fields(errors: object) -> list[str]:

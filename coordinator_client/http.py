@@ -226,6 +226,8 @@ def shut_down(connection: socket.socket) -> None:
 
 def _target(url: str) -> Target:
     parts = urlsplit(url)
+    if parts.scheme not in DEFAULT_PORTS:
+        raise NotConnected("the address is not one of http or https")
     host, port = parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme]
     return Target(url, parts.scheme, host, port, tuple(map(ip_address, resolve(host, port))))
 

@@ -21,8 +21,12 @@ def client_of(arguments: argparse.Namespace) -> Client:
 
 
 def variable(name: str) -> str:
-    """Return what ``PIPELINES_…`` contains, or else ``COORDINATOR_…``."""
-    return os.environ.get(f"PIPELINES_{name}") or os.environ.get(f"COORDINATOR_{name}", "")
+    """Return what ``PIPELINES_…`` contains, or else ``COORDINATOR_…``.
+
+    If PIPELINES_URL is set, only the former, so that no token is sent to a coordinator for which it is not meant.
+    """
+    found = os.environ.get(f"PIPELINES_{name}", "")
+    return found if found or os.environ.get("PIPELINES_URL") else os.environ.get(f"COORDINATOR_{name}", "")
 
 
 def _required(arguments: argparse.Namespace, name: str) -> str:

@@ -125,6 +125,14 @@ def test_the_token_comes_from_a_file_or_the_environment(project: Path, monkeypat
         client_of(options)
 
 
+def test_no_token_is_sent_to_the_url_of_the_old_names_but_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = argparse.Namespace(url=None, tenant="acme", token_file=None)
+    monkeypatch.setenv("PIPELINES_URL", "https://old.example")
+    monkeypatch.setenv("COORDINATOR_TOKEN", "dc_new")
+    with pytest.raises(DefinitionError, match=r"MISSING_OPTION: .*--token"):
+        client_of(options)
+
+
 @pytest.fixture
 def coordinator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
     with serving(MADE, status=201, headers={"Content-Type": "application/json"}) as made:
