@@ -18,7 +18,12 @@ TABLES = [
             ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
             ("pipeline_id", models.CharField(max_length=500)),
             ("application", models.CharField(blank=True, default="", max_length=500)),
-            ("reason_required", models.BooleanField(default=False, help_text="Whether an activation needs a reason.")),
+            (
+                "reason_required",
+                models.BooleanField(
+                    default=False,
+                ),
+            ),
             (
                 "signature_policy",
                 models.CharField(
@@ -34,7 +39,7 @@ TABLES = [
             (
                 "validate_answers",
                 models.BooleanField(
-                    default=True, help_text="Whether an answer to an await must match the type that the contract names."
+                    default=True,
                 ),
             ),
             (
@@ -64,21 +69,15 @@ TABLES = [
             ),
             (
                 "retry_limit",
-                models.PositiveIntegerField(
-                    blank=True, help_text="The number of retries. Blank: the default.", null=True
-                ),
+                models.PositiveIntegerField(blank=True, null=True),
             ),
             (
                 "retry_delay_seconds",
-                models.FloatField(
-                    blank=True, help_text="The delay before the first retry. Blank: the default.", null=True
-                ),
+                models.FloatField(blank=True, null=True),
             ),
             (
                 "retry_multiplier",
-                models.FloatField(
-                    blank=True, help_text="The factor by which the delay grows. Blank: the default.", null=True
-                ),
+                models.FloatField(blank=True, null=True),
             ),
             ("created_at", models.DateTimeField(db_default=TransactionNow(), editable=False)),
             (
@@ -92,7 +91,6 @@ TABLES = [
                 "rollback_days",
                 models.PositiveIntegerField(
                     default=30,
-                    help_text="How many days ago a release may have been active so that the scope releases:roll-back suffices.",
                 ),
             ),
             (
@@ -110,13 +108,15 @@ TABLES = [
             (
                 "approvals",
                 models.PositiveIntegerField(
-                    db_default=0, default=0, help_text="How many other people must approve an activation."
+                    db_default=0,
+                    default=0,
                 ),
             ),
             (
                 "approval_hours",
                 models.PositiveIntegerField(
-                    db_default=72, default=72, help_text="How many hours a request waits for approvals."
+                    db_default=72,
+                    default=72,
                 ),
             ),
             (
@@ -124,21 +124,19 @@ TABLES = [
                 models.BooleanField(
                     db_default=False,
                     default=False,
-                    help_text="Whether a tenant admin may activate without approvals, with a reason.",
                 ),
             ),
             (
                 "smoke_test_hours",
                 models.PositiveIntegerField(
                     blank=True,
-                    help_text="How old the passed smoke test of a release may be when it is activated. Blank: no smoke test.",
                     null=True,
                 ),
             ),
             (
                 "skew_grace_minutes",
                 models.PositiveIntegerField(
-                    default=0, help_text="How long callers that name a release still get it after it was replaced."
+                    default=0,
                 ),
             ),
             (
@@ -146,7 +144,6 @@ TABLES = [
                 models.BooleanField(
                     db_default=False,
                     default=False,
-                    help_text="Whether a call of a REST worker runs again although the worker may have carried it out.",
                 ),
             ),
             (
@@ -154,7 +151,6 @@ TABLES = [
                 models.PositiveIntegerField(
                     db_default=24,
                     default=24,
-                    help_text="How many hours after its upload a release waits for repositories and registries without an answer.",
                 ),
             ),
         ],

@@ -232,56 +232,23 @@ MEMBERS = (
 class Policy(models.Model):
     """The columns of the members."""
 
-    reason_required = models.BooleanField(default=False, help_text="Whether an activation needs a reason.")
+    reason_required = models.BooleanField(default=False)
     signature_policy = models.CharField(max_length=10, choices=SignaturePolicy, default=SignaturePolicy.OFF)
     worker_gate = models.CharField(max_length=10, choices=WorkerGate, default=WorkerGate.REQUIRE)
-    approvals = models.PositiveIntegerField(
-        default=0, db_default=0, help_text="How many other people must approve an activation."
-    )
-    approval_hours = models.PositiveIntegerField(
-        default=72, db_default=72, help_text="How many hours a request waits for approvals."
-    )
-    emergency_override = models.BooleanField(
-        default=False,
-        db_default=False,
-        help_text="Whether a tenant admin may activate without approvals, with a reason.",
-    )
-    validate_answers = models.BooleanField(
-        default=True, help_text="Whether an answer to an await must match the type that the contract names."
-    )
+    approvals = models.PositiveIntegerField(default=0, db_default=0)
+    approval_hours = models.PositiveIntegerField(default=72, db_default=72)
+    emergency_override = models.BooleanField(default=False, db_default=False)
+    validate_answers = models.BooleanField(default=True)
     unverified_workers = models.CharField(max_length=10, choices=UnverifiedWorkers, default=UnverifiedWorkers.REFUSE)
     missing_artifacts = models.CharField(max_length=15, choices=MissingArtifacts, default=MissingArtifacts.REJECT)
-    verification_hours = models.PositiveIntegerField(
-        default=24,
-        db_default=24,
-        help_text="How many hours after its upload a release waits for repositories and registries without an answer.",
-    )
-    rollback_days = models.PositiveIntegerField(
-        default=30,
-        help_text="How many days ago a release may have been active so that the scope releases:roll-back suffices.",
-    )
-    smoke_test_hours = models.PositiveIntegerField(
-        null=True,
-        blank=True,
-        help_text="How old the passed smoke test of a release may be when it is activated. Blank: no smoke test.",
-    )
-    skew_grace_minutes = models.PositiveIntegerField(
-        default=0, help_text="How long callers that name a release still get it after it was replaced."
-    )
-    retry_limit = models.PositiveIntegerField(
-        null=True, blank=True, help_text="The number of retries. Blank: the default."
-    )
-    retry_delay_seconds = models.FloatField(
-        null=True, blank=True, help_text="The delay before the first retry. Blank: the default."
-    )
-    retry_multiplier = models.FloatField(
-        null=True, blank=True, help_text="The factor by which the delay grows. Blank: the default."
-    )
-    repeat_unknown_outcomes = models.BooleanField(
-        default=False,
-        db_default=False,
-        help_text="Whether a call of a REST worker runs again although the worker may have carried it out.",
-    )
+    verification_hours = models.PositiveIntegerField(default=24, db_default=24)
+    rollback_days = models.PositiveIntegerField(default=30)
+    smoke_test_hours = models.PositiveIntegerField(null=True, blank=True)
+    skew_grace_minutes = models.PositiveIntegerField(default=0)
+    retry_limit = models.PositiveIntegerField(null=True, blank=True)
+    retry_delay_seconds = models.FloatField(null=True, blank=True)
+    retry_multiplier = models.FloatField(null=True, blank=True)
+    repeat_unknown_outcomes = models.BooleanField(default=False, db_default=False)
 
     class Meta:
         abstract = True
