@@ -198,7 +198,6 @@ class CampaignAdmin(ReadOnlyAdmin):
         return super().changelist_view(request, {**more, **(extra_context or {})})
 
     start = selection_pages.start
-    draft = selection_pages.make
     begin = draft_pages.begin
     discard = draft_pages.discard
     instead = draft_pages.instead

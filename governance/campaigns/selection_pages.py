@@ -20,7 +20,7 @@ from foundation.database.bounded import time_limit
 from foundation.errors import CoordinatorError, InvalidRequest
 from governance.campaigns.draft_pages import require
 from governance.campaigns.drafts import freeze
-from governance.campaigns.selection import MOST_CHOSEN, WIRE_NAMES, Filters, chosen, selected
+from governance.campaigns.selection import WIRE_NAMES, Filters, selected
 from releases.models import IDENTITY_LENGTH
 from tenancy.access import actor, may, tenants_of
 from tenancy.admin.base import POST, ReadOnlyAdmin, problem_of, serves
@@ -125,43 +125,6 @@ def start(pages: ReadOnlyAdmin, request: HttpRequest) -> HttpResponse:
 
 
 # --- rows that a person has ticked ---
-
-
-@serves("draft/", Act.CAMPAIGN_DRAFT, methods=POST)
-def make(pages: ReadOnlyAdmin, request: HttpRequest) -> HttpResponse:
-    """Freeze the executions that a person has ticked, and show the draft. Takes `kind` and many `execution`."""
-    kind, ids = request.POST.get("kind", ""), _ids(request.POST.getlist("execution"))
-    if kind not in Kind.values or not ids:
-        messages.error(request, "Select executions and what to do with them first.")
-        return redirect("admin:executions_execution_changelist")
-    tenants = list(Tenant.objects.filter(pk__in=Execution.objects.filter(pk__in=ids).order_by().values("tenant"))[:2])
-    if not any(may(request.user, tenant, Scope.READ) for tenant in tenants):
-        raise Http404
-    if len(tenants) > 1:
-        messages.error(request, "Select executions of one tenant.")
-        return redirect("admin:executions_execution_changelist")
-    [tenant] = tenants
-    require(request, tenant, kind, Act.CAMPAIGN_DRAFT)
-    try:
-        draft = freeze(tenant, Kind(kind), chosen(tenant, ids), actor=actor(request.user))
-    except CoordinatorError as error:
-        messages.error(request, error.detail)
-        return redirect("admin:executions_execution_changelist")
-    left_out = len(ids) - draft.items.count()
-    if left_out:
-        messages.warning(request, f"{left_out:,} of the {len(ids):,} selected executions do not allow this.")
-    return redirect("admin:executions_campaign_change", draft.pk)
-
-
-def _ids(texts: list[str]) -> set[uuid.UUID]:
-    """Return the ids among `texts`, at most MOST_CHOSEN. What is no id was not selected on a page."""
-    found = set()
-    for text in texts[:MOST_CHOSEN]:
-        try:
-            found.add(uuid.UUID(text))
-        except ValueError:
-            continue
-    return found
 
 
 @serves("act/<str:kind>/", Act.CAMPAIGN_DRAFT, methods=POST)

@@ -168,7 +168,6 @@ CHANGES: dict[str, Change] = {
     "executions_worker_undrain drained": Change(OPERATORS, WHY),
     "executions_failuregroup_decide group": Change(OPERATORS, {"acknowledged": "yes"}),
     "executions_campaign_start": Change(OPERATORS, {"tenant": "{slug}", "pipeline_id": "{pipeline_id}"}),
-    "executions_campaign_draft": Change(OPERATORS, {"kind": "redrive", "execution": "{dead}"}),
     "executions_campaign_pause campaign": Change(OPERATORS, WHY),
     "executions_campaign_resume paused_campaign": Change(OPERATORS, WHY),
     "executions_campaign_cancel campaign": Change(OPERATORS, WHY),

@@ -82,7 +82,7 @@ def of(name: str, row: Any) -> str:
 
 def select(client: Client, kind: str, *executions: Execution) -> Any:
     ids = [str(execution.pk) for execution in executions]
-    return client.post(to("executions_campaign_draft"), {"kind": kind, "execution": ids}, follow=True)
+    return client.post(to("executions_execution_act", kind), {"execution": ids}, follow=True)
 
 
 def test_ticked_executions_become_a_draft_that_is_started(operator: Client, acme: World) -> None:
