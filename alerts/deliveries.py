@@ -14,8 +14,8 @@ from alerts import statements, texts
 from alerts.errors import AlertChannelDisabled
 from alerts.kinds import Kind
 from alerts.models import Alert, AlertChannel, AlertDelivery, page_of
-from foundation.http.address_guard import Resolve
-from foundation.wakeups import wakeup
+from foundation import wakeup
+from foundation.address_guard import Resolve
 from outbox.outbox import Message, Outbox, Receipt
 from outbox.posts import Failure, mail, post, signed, webhook_keys
 from tenancy import audit

@@ -4,7 +4,7 @@ from celery import shared_task
 
 from alerts import evaluation
 from alerts.deliveries import DELIVER_TASK, OUTBOX
-from foundation.scheduling import places
+from foundation import places
 
 REMOVAL_SECONDS = 10
 

@@ -13,8 +13,7 @@ from django.db import close_old_connections
 from kombu import Queue
 
 from coordinator.jobs import periodic_jobs
-from foundation.scheduling import places
-from foundation.wakeups import wakeup
+from foundation import places, wakeup
 from wire.broker import quiet_consumer, sentinel
 from wire.broker.client import survive_broker_loss
 from wire.messages.queues import HEARTBEAT_QUEUE, HEARTBEAT_TASK, OUTCOME_QUEUE, RECORD_TASK

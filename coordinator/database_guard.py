@@ -10,9 +10,9 @@ from typing import Any, Final
 from celery import current_app
 from django.conf import settings
 
+from foundation.broker_gate import REFUSALS
 from foundation.database.postgresql import base
 from foundation.database.postgresql.servers import Chooser, Server, Timelines
-from foundation.wakeups.broker_gate import REFUSALS
 
 KEY: Final = "coordinator:timelines"
 """A sorted set in the broker: system identifiers, with their newest timelines."""

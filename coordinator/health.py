@@ -10,7 +10,7 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_safe
 
 from coordinator import boot_checks, request_slots
-from foundation.wakeups.broker_gate import gate
+from foundation.broker_gate import gate
 from releases.artifacts.store import artifact_store
 
 log = logging.getLogger(__name__)

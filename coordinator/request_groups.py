@@ -1,4 +1,4 @@
-"""Divides requests into groups, which take turns (`foundation.scheduling.fair_slots`).
+"""Divides requests into groups, which take turns (`foundation.fair_slots`).
 
 A group is found before the body of its request is read, and without a query: from what this process knows of earlier
 requests. A token or session that it does not know yet shares the group of its client address, so no client gets more
@@ -11,7 +11,7 @@ from typing import Any
 
 from django.conf import settings
 
-from foundation.scheduling.fair_slots import Group
+from foundation.fair_slots import Group
 from foundation.timed_cache import TimedCache
 from tenancy.api.authentication import tenant_of
 from tenancy.origin import client_address

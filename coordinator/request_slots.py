@@ -26,7 +26,7 @@ from coordinator.request_groups import group_of
 from foundation.api.problem import refusal
 from foundation.api.streaming import ARRIVED, PAUSE, PLACE
 from foundation.errors import SlowRequestsBusy, TooManyRequests
-from foundation.scheduling.fair_slots import NO_GROUP, FairSlots, Group
+from foundation.fair_slots import NO_GROUP, FairSlots, Group
 from tenancy.origin import client_address
 from wire.probes import Liveness
 

@@ -67,7 +67,7 @@ from coordinator.models import Process  # noqa: E402
 from coordinator.monitoring import process  # noqa: E402
 from executions.lifecycle.dispatch import dispatch  # noqa: E402
 from executions.workers.registry import DISPATCH_TASK  # noqa: E402
-from foundation.wakeups import wakeup  # noqa: E402
+from foundation import wakeup  # noqa: E402
 
 database_guard.start()
 boot_checks.require_ordinary_role()

@@ -22,9 +22,8 @@ from executions.transports.rest.calls import CALL_TASK
 from executions.workers import instructions, message_path, registry
 from executions.workers.eligibility import CHECK_TASK
 from executions.workers.tenant_keys import active_keys
-from foundation.scheduling import places
-from foundation.scheduling.places import Turns
-from foundation.wakeups import wakeup
+from foundation import places, wakeup
+from foundation.places import Turns
 from tenancy.models import Tenant
 from wire.messages.celery_messages import Heartbeat, OutcomeGroup
 from wire.messages.queues import HEARTBEAT_TASK, RECORD_TASK

@@ -9,8 +9,8 @@ from executions.lifecycle import dispatch as dispatcher
 from executions.lifecycle import sweep as sweeper
 from executions.transports.rest import workers
 from executions.workers import message_path
+from foundation import wakeup
 from foundation.database.postgresql.outage import is_outage
-from foundation.wakeups import wakeup
 from governance.campaigns import campaigns, drafts
 from governance.gradual import measured
 from governance.requests import requests

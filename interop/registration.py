@@ -14,8 +14,8 @@ from urllib.parse import unquote, urlsplit
 from django.conf import settings
 
 from executions.workers.eligibility import CHECK_TASK
+from foundation import wakeup
 from foundation.errors import PayloadTooLarge
-from foundation.wakeups import wakeup
 from interop.surface import Refusal
 from releases.artifacts.store import artifact_store
 from releases.artifacts.store.base import CHUNK

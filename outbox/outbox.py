@@ -17,11 +17,10 @@ from django.conf import settings
 from django.db import connection
 
 from coordinator_client.http import resolve
+from foundation import places, wakeup
+from foundation.address_guard import Resolve
 from foundation.database.writes import record_in_hand
-from foundation.http.address_guard import Resolve
-from foundation.scheduling import places
-from foundation.scheduling.retry import RetryPolicy
-from foundation.wakeups import wakeup
+from foundation.retry import RetryPolicy
 from outbox.posts import Failure, sending_seconds
 from wire.log_lines import frames_of
 

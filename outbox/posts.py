@@ -14,9 +14,9 @@ from django.core.mail.backends.smtp import EmailBackend
 from django.utils import timezone
 
 from coordinator_client.errors import Broken, NotConnected, TimedOut
-from foundation.http import address_guard
-from foundation.http.address_guard import Resolve, TargetRefused, Unreachable
-from foundation.http.exchange import exchange
+from foundation import address_guard
+from foundation.address_guard import Resolve, TargetRefused, Unreachable
+from foundation.exchange import exchange
 from wire.resume_token import derived
 
 SIGNATURE_HEADER: Final = "X-Coordinator-Signature"

@@ -8,9 +8,8 @@ from typing import Any
 from celery import shared_task
 from django.conf import settings
 
-from foundation.scheduling import places
-from foundation.scheduling.places import Turns
-from foundation.wakeups import wakeup
+from foundation import places, wakeup
+from foundation.places import Turns
 from releases.artifacts import blobs, retention, soundness
 from releases.registration import direct_uploads, registrar, turns, verification
 

@@ -2,7 +2,7 @@
 
 from executions.submission import admission, allowance
 from executions.workers import instructions, tenant_keys
-from foundation.wakeups.broker_gate import gate
+from foundation.broker_gate import gate
 from releases.artifacts import soundness
 from tenancy.api import authentication
 from tenancy.audit import recording

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from foundation.scheduling.places import Places
+from foundation.places import Places
 
 
 @contextmanager

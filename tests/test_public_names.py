@@ -9,10 +9,10 @@ from tests.public_names import check, complaints
     [
         ("from executions.lifecycle.dispatch import _send", "imports the private name _send"),
         ("from unittest import mock", "uses mocks"),
-        ("from foundation.wakeups import wakeup\nmonkeypatch.setattr(wakeup, 'send', 1)", "replaces 'send' of ours"),
-        ("monkeypatch.setattr('foundation.wakeups.wakeup.send', print)", "replaces 'send' of ours"),
-        ("from foundation.wakeups import wakeup\nwakeup.send = print", "replaces 'send' of ours"),
-        ("from foundation.wakeups import wakeup\nmonkeypatch.setattr(wakeup, 'TIMEOUT', 0)", None),
+        ("from foundation import wakeup\nmonkeypatch.setattr(wakeup, 'send', 1)", "replaces 'send' of ours"),
+        ("monkeypatch.setattr('foundation.wakeup.send', print)", "replaces 'send' of ours"),
+        ("from foundation import wakeup\nwakeup.send = print", "replaces 'send' of ours"),
+        ("from foundation import wakeup\nmonkeypatch.setattr(wakeup, 'TIMEOUT', 0)", None),
     ],
 )
 def test_the_check_reports_private_names_and_replaced_code(source: str, expected: str | None) -> None:

@@ -32,7 +32,7 @@ from benchmarks.costs.measuring import Meter
 from benchmarks.costs.world import World
 from coordinator.celery import app
 from executions.workers.registry import DISPATCH_TASK
-from foundation.wakeups import wakeup
+from foundation import wakeup
 
 
 def main(folder: Path, parts: list[str]) -> None:

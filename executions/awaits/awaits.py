@@ -22,7 +22,7 @@ from executions.models.states import State
 from executions.state_machine import dead_letters, moves
 from executions.state_machine.moves import Move, owner
 from executions.workers.registry import DISPATCH_TASK
-from foundation.wakeups import wakeup
+from foundation import wakeup
 from wire.documents.contract import TIMER
 from wire.resume_token import ResumeToken, derived
 

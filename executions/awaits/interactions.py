@@ -28,7 +28,7 @@ from executions.errors import (
 )
 from executions.models import Execution, Interaction
 from executions.workers.registry import DISPATCH_TASK
-from foundation.wakeups import wakeup
+from foundation import wakeup
 from tenancy import audit
 from tenancy.audit.acts import Act
 from tenancy.models import Tenant

@@ -15,8 +15,8 @@ from executions import spans
 from executions.awaits import statements
 from executions.awaits.awaits import EXPIRE_TASK, INTERACTION_API, SEND_TASK, WEBHOOK, resume
 from executions.models import Interaction
+from foundation import wakeup
 from foundation.database import prepared
-from foundation.wakeups import wakeup
 from tenancy.models import Tenant
 from wire.documents.contract import TIMER
 from wire.identifying import RULE, is_identifier

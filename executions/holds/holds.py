@@ -21,7 +21,7 @@ from executions.holds import statements
 from executions.models import TERMINAL_VALUES, Execution, Hold, Interaction
 from executions.models.states import State
 from executions.workers.registry import DISPATCH_TASK
-from foundation.wakeups import wakeup
+from foundation import wakeup
 from releases.errors import ReasonRequired
 from releases.models import Pipeline, Release
 from tenancy import audit

@@ -13,7 +13,7 @@ from executions.state_machine.moves import Claim, Move, owner
 from executions.transports import celery
 from executions.transports.rest.calls import lease_seconds, send_claims
 from executions.workers.registry import CELERY, REST
-from foundation.wakeups.broker_gate import gate
+from foundation.broker_gate import gate
 
 RETRY_SECONDS = 15
 """The delay before a new claim after the broker refused the command. It limits the number of events in an outage."""

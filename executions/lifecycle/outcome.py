@@ -26,9 +26,9 @@ from executions.models.states import OUTCOME_UNKNOWN, State
 from executions.state_machine import dead_letters, moves
 from executions.state_machine.moves import Move, Note
 from executions.workers.registry import DISPATCH_TASK
+from foundation import wakeup
 from foundation.database.postgresql.outage import rejects_values
-from foundation.scheduling.retry import RetryPolicy
-from foundation.wakeups import wakeup
+from foundation.retry import RetryPolicy
 from releases.models import Pipeline
 from releases.models.pipeline import LONGEST_RETRY_DELAY
 from tenancy.models import Tenant

@@ -16,7 +16,7 @@ from executions.state_machine import moves
 from executions.state_machine.moves import Move
 from executions.submission.admission import require_allowed
 from executions.workers.registry import DISPATCH_TASK
-from foundation.wakeups import wakeup
+from foundation import wakeup
 from releases.errors import ReleaseRetired
 from releases.models import Pipeline, Revocation
 from releases.states import Status

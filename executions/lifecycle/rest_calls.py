@@ -36,12 +36,11 @@ from executions.transports.rest.messages import (
     steps_of,
 )
 from executions.workers.registry import DISPATCH_TASK, REST
+from foundation import places, wakeup
+from foundation.address_guard import TargetRefused, Unreachable
 from foundation.database.postgresql.outage import rejects_values
 from foundation.database.writes import record_in_hand
-from foundation.http.address_guard import TargetRefused, Unreachable
-from foundation.scheduling import places
 from foundation.telemetry import traces
-from foundation.wakeups import wakeup
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Failure, Outcome, OutcomeGroup, Span, transition_key
 from wire.messages.payload_envelopes import PayloadRefused, TypedPayload, natural

@@ -17,9 +17,9 @@ from executions.submission import statements
 from executions.submission.admission import Admission
 from executions.submission.group_commit import GroupCommit
 from executions.workers.registry import DISPATCH_TASK
+from foundation import wakeup
 from foundation.database import prepared
 from foundation.database.postgresql.outage import is_outage, violated_constraint
-from foundation.wakeups import wakeup
 from releases.models import Release
 from tenancy.roles import Scope, roles_granting
 from wire.documents import json_writer

@@ -8,8 +8,8 @@ from typing import Any, Self
 
 from executions.models import AdmissionReceipt, Execution
 from executions.submission.insertion import Row
+from foundation.broker_gate import gate
 from foundation.errors import CoordinatorError
-from foundation.wakeups.broker_gate import gate
 
 
 @dataclass(frozen=True, slots=True)

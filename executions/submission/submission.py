@@ -19,8 +19,8 @@ from executions.submission import admission, allowance
 from executions.submission.admission import Admission, Purpose
 from executions.submission.insertion import Row, commits
 from executions.submission.requests import ExecutionRequest, Submission, Verdict
+from foundation import retry
 from foundation.errors import CoordinatorError, PayloadTooLarge
-from foundation.scheduling import retry
 from foundation.telemetry import traces
 from releases.errors import ActiveReleaseChanged, ReleaseNotOpen
 from tenancy.access import require_scope, valid_token

@@ -15,7 +15,7 @@ from executions.spans import UNTRACED, Contexts, sending
 from executions.state_machine import dead_letters, moves
 from executions.state_machine.moves import Claim, Move
 from executions.workers.tenant_keys import active_keys
-from foundation.wakeups.broker_gate import gate
+from foundation.broker_gate import gate
 from wire.broker import client
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Command, CommandGroup, transition_key

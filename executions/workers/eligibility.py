@@ -16,7 +16,7 @@ from executions.models import DUE_VALUES, CodeOrigin, Execution, Worker, WorkerE
 from executions.models.states import State
 from executions.workers import statements
 from executions.workers.registry import REST
-from foundation.wakeups import wakeup
+from foundation import wakeup
 from releases.models import Release
 
 Health, Reason = WorkerEligibility.State, WorkerEligibility.Reason

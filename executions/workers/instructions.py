@@ -21,7 +21,7 @@ from executions.models import Worker
 from executions.workers import registry, tenant_keys
 from executions.workers.registry import CELERY
 from executions.workers.tenant_keys import active_keys
-from foundation.wakeups.broker_gate import gate
+from foundation.broker_gate import gate
 from wire.broker import client
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Instruction

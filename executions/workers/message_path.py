@@ -15,7 +15,7 @@ from django.db import connection, transaction
 
 from executions.workers import statements
 from executions.workers.tenant_keys import active_keys
-from foundation.wakeups.broker_gate import gate
+from foundation.broker_gate import gate
 from wire.broker import client
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Checkpoint, OutcomeGroup

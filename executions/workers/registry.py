@@ -15,7 +15,7 @@ from executions.errors import WorkerLimitReached, WorkerUnknown
 from executions.models import CodeOrigin, Execution, Worker, WorkerEligibility, WorkerEvent
 from executions.state_machine import moves
 from executions.workers import statements
-from foundation.wakeups import wakeup
+from foundation import wakeup
 from releases.models import Pipeline, UnverifiedWorkers
 from tenancy import audit
 from tenancy.audit.acts import Act

@@ -22,8 +22,8 @@ from executions.lifecycle.redrive import lock_statuses
 from executions.models import TERMINAL_VALUES, Campaign, CampaignItem, Execution
 from executions.state_machine import moves
 from executions.workers import registry
+from foundation import wakeup
 from foundation.errors import CoordinatorError
-from foundation.wakeups import wakeup
 from governance.campaigns import statements
 from releases.errors import ReleaseRetired, ReleaseRevoked
 from releases.states import Status as ReleaseStatus

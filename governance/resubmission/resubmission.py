@@ -22,7 +22,7 @@ from executions.submission import admission, statements
 from executions.submission.admission import Admission, Purpose, require_allowed
 from executions.submission.insertion import new_id
 from executions.workers.registry import DISPATCH_TASK
-from foundation.wakeups import wakeup
+from foundation import wakeup
 from governance.resubmission import checkpoint
 from releases.models import Pipeline, Release
 from releases.states import Status

@@ -22,9 +22,9 @@ from executions.models.states import State
 from executions.state_machine import dead_letters, moves
 from executions.state_machine.moves import Move, owner
 from executions.workers import registry
+from foundation import wakeup
 from foundation.database import writes
 from foundation.database.postgresql.outage import is_outage
-from foundation.wakeups import wakeup
 from governance.gradual import changes
 from governance.requests import states
 from releases import pointer

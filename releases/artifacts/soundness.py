@@ -9,9 +9,9 @@ import threading
 import time
 from concurrent.futures import Future
 
+from foundation import wakeup
 from foundation.errors import CoordinatorError
 from foundation.timed_cache import TimedCache
-from foundation.wakeups import wakeup
 from releases.artifacts import blobs
 from releases.artifacts.store import ArtifactStore, BlobStat, artifact_store
 from releases.errors import ArtifactAltered, ArtifactMissing, ArtifactStoreUnavailable, ArtifactUnverified

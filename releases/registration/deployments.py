@@ -14,8 +14,8 @@ from typing import Any
 
 from django.db import IntegrityError, connection, transaction
 
+from foundation import retry
 from foundation.database.postgresql.outage import violated_constraint
-from foundation.scheduling import retry
 from releases.errors import (
     DeploymentKeyReused,
     DeploymentPending,

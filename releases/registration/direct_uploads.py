@@ -16,9 +16,9 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from foundation import wakeup
 from foundation.database import writes
 from foundation.errors import PayloadTooLarge
-from foundation.wakeups import wakeup
 from releases.artifacts import blob_lock, blobs
 from releases.artifacts.store import artifact_store
 from releases.errors import (

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.db import IntegrityError
 
-from foundation.wakeups import wakeup
+from foundation import wakeup
 from releases.artifacts import blob_lock, blobs
 from releases.artifacts.store import StagedBlob
 from releases.errors import DescriptorInvalid, ReleaseConflict

@@ -9,7 +9,7 @@ from typing import Any
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
-from foundation.scheduling.places import Places, Turns
+from foundation.places import Places, Turns
 from releases import statements
 from releases.models import ArtifactUpload, Release
 from releases.states import PENDING, Status, UploadStatus

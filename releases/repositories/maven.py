@@ -1,7 +1,7 @@
 """Downloads artifacts from configured Maven repositories, and accepts them by their digest alone (ADR 47).
 
 Requests are sent only to public addresses and to the networks that the installation allows
-(`foundation.http.address_guard`). Redirects are followed, because repositories keep their files in object stores. Each
+(`foundation.address_guard`). Redirects are followed, because repositories keep their files in object stores. Each
 hop is checked like the first one. Credentials are sent to the origin of their repository's `url` alone.
 """
 
@@ -18,10 +18,9 @@ from urllib.parse import urldefrag, urljoin
 from django.conf import settings
 
 from coordinator_client.errors import Broken, NotConnected, TimedOut
-from foundation import secret_reference
-from foundation.http import address_guard
-from foundation.http.address_guard import TargetRefused, Unreachable
-from foundation.http.exchange import Response, exchange
+from foundation import address_guard, secret_reference
+from foundation.address_guard import TargetRefused, Unreachable
+from foundation.exchange import Response, exchange
 from releases.artifacts.store import StagedBlob, artifact_store
 from releases.repositories.configuration import Repository
 from wire import web_address

@@ -21,10 +21,10 @@ from django.conf import settings
 from jwt import PyJWK, PyJWTError
 
 from coordinator_client.errors import Broken, NotConnected, TimedOut
+from foundation import address_guard
+from foundation.address_guard import TargetRefused, Unreachable
 from foundation.errors import Unavailable
-from foundation.http import address_guard
-from foundation.http.address_guard import TargetRefused, Unreachable
-from foundation.http.exchange import exchange
+from foundation.exchange import exchange
 
 PublicKey = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
 LEAST_RSA_BITS: Final = 2048

@@ -10,7 +10,7 @@ from django.db import transaction
 
 from executions.workers import tenant_keys
 from executions.workers.tenant_keys import active_keys, replace_key, start_key
-from foundation.wakeups import wakeup
+from foundation import wakeup
 from tests import making
 from tests.broker import taken
 from tests.concurrency.racing import race, results_of

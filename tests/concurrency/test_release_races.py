@@ -11,7 +11,7 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 from psycopg import sql
 
-from foundation.scheduling.places import Places
+from foundation.places import Places
 from governance.activation.activation import activate
 from releases.artifacts.store import artifact_store
 from releases.errors import DeploymentPending

@@ -15,9 +15,8 @@ from executions.lifecycle import cancellation, rest_calls, sweep
 from executions.models import Execution, WireForm, Worker
 from executions.state_machine.moves import Claim
 from executions.transports.rest import calls, capabilities
-from foundation.http import exchange
-from foundation.scheduling import places
-from foundation.scheduling.places import Places
+from foundation import exchange, places
+from foundation.places import Places
 from releases import policy
 from releases.models import Contract
 from tests import making

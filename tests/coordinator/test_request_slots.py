@@ -21,7 +21,7 @@ from coordinator.request_groups import group_of, remember_session
 from coordinator.request_slots import Application, Slots, WaitingPlaces, in_slots, liveness
 from foundation.api.streaming import arrived_at, pause, streamed
 from foundation.errors import SlowRequestsBusy
-from foundation.scheduling.fair_slots import Group
+from foundation.fair_slots import Group
 from tenancy.access import issue_token
 from tenancy.api.authentication import TokenAuthentication
 from tenancy.roles import Scope

@@ -18,7 +18,7 @@ from executions import tasks
 from executions.models import Execution, Worker
 from executions.state_machine.moves import Claim
 from executions.workers.registry import DISPATCH_TASK
-from foundation.wakeups import wakeup
+from foundation import wakeup
 from tests import making
 from tests.broker import taken
 from tests.cases import cases

@@ -20,7 +20,7 @@ from executions.models import Campaign, Execution, Interaction, Worker
 from executions.workers import registry
 from executions.workers.registry import DISPATCH_TASK, INSTRUCT_TASK, take_heartbeat
 from executions.workers.tenant_keys import active_keys
-from foundation.scheduling import places
+from foundation import places
 from governance import tasks as governance_tasks
 from governance.campaigns import campaigns
 from governance.campaigns.selection import Filters

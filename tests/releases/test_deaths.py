@@ -9,7 +9,7 @@ import pytest
 from django.db import DatabaseError
 from django.utils import timezone
 
-from foundation.scheduling import places
+from foundation import places
 from governance.activation.activation import activate
 from governance.requests.requests import carry_out, carry_out_due
 from governance.retirement.revocation import revoke

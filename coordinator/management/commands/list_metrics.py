@@ -8,8 +8,8 @@ from django.core.management.base import BaseCommand
 from coordinator import request_middleware
 from coordinator.monitoring import gauges
 from executions import metrics as executions
+from foundation import broker_gate as wakeups
 from foundation.telemetry.metrics import Description, catalogue
-from foundation.wakeups import broker_gate as wakeups
 from pipelines.worker import monitor
 from releases import metrics as releases
 

@@ -18,10 +18,10 @@ from executions.models import WorkerEligibility
 from executions.state_machine.moves import Claim
 from executions.workers.eligibility import NOT_ALLOWED
 from executions.workers.tenant_keys import active_keys
-from foundation.http import address_guard
-from foundation.http.address_guard import TargetRefused
-from foundation.http.exchange import Response, exchange
-from foundation.wakeups.broker_gate import gate
+from foundation import address_guard
+from foundation.address_guard import TargetRefused
+from foundation.broker_gate import gate
+from foundation.exchange import Response, exchange
 from wire.messages.rest_messages import Capabilities, Message, TransitionResult, parse
 from wire.messages.signed_requests import NewNames, signed_headers, unknown_members
 from wire.traceparent import NONE

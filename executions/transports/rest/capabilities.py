@@ -14,8 +14,8 @@ from coordinator_client.errors import Broken, NotConnected, TimedOut
 from executions.models import Worker, WorkerEligibility
 from executions.transports.rest.calls import call, read
 from executions.workers.eligibility import CHECK_FAILED
-from foundation.http.address_guard import TargetRefused, Unreachable
-from foundation.scheduling.places import Places, Turns
+from foundation.address_guard import TargetRefused, Unreachable
+from foundation.places import Places, Turns
 from releases.models import Release
 from wire.documents.json_reader import shown
 from wire.messages.rest_messages import CAPABILITIES_PATH, PROTOCOL_VERSION, Capabilities, Malformed

@@ -11,7 +11,7 @@ from executions.models import Worker, WorkerEligibility
 from executions.transports.rest.calls import blocked_reason, endpoint_errors, may_call
 from executions.workers.eligibility import CHECK_TASK
 from executions.workers.registry import CELERY, DISPATCH_TASK, REST, alive_until, find, find_or_register, note
-from foundation.wakeups import wakeup
+from foundation import wakeup
 from tenancy import audit
 from tenancy.audit.acts import Act
 from tenancy.models import Tenant

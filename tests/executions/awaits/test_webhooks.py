@@ -15,7 +15,7 @@ from executions.awaits import awaits, interactions, webhooks
 from executions.awaits.awaits import epoch_ms
 from executions.errors import InteractionClosed
 from executions.models import AwaitUnit, DeadLetter, Execution, Interaction
-from foundation.scheduling import places
+from foundation import places
 from outbox.posts import sending_seconds, webhook_keys
 from releases.models import Release
 from tenancy.models import Tenant

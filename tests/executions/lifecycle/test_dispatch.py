@@ -16,7 +16,7 @@ from embedded.valkey import Valkey
 from executions.lifecycle import dispatch
 from executions.models import DeadLetter, Execution, ExecutionEvent, Worker
 from executions.transports import celery
-from foundation.wakeups.broker_gate import FIRST_BATCH, gate
+from foundation.broker_gate import FIRST_BATCH, gate
 from pipelines.worker.outcomes import Report
 from releases.models import Release
 from tenancy.models import Tenant

@@ -9,7 +9,7 @@ from executions import tasks
 from executions.lifecycle import retention
 from executions.lifecycle.cancellation import cancel
 from executions.models import AwaitUnit, DeadLetter, Execution, ExecutionEvent, Interaction, WireForm
-from foundation.scheduling import places
+from foundation import places
 from governance.campaigns import campaigns
 from governance.campaigns.selection import Filters
 from tenancy.models import Tenant

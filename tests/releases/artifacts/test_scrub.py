@@ -14,7 +14,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
-from foundation.scheduling import places
+from foundation import places
 from governance.activation.activation import activate
 from governance.retirement.revocation import revoke
 from releases import tasks

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from foundation.scheduling.places import Places, Turns
+from foundation.places import Places, Turns
 from releases import tasks
 from releases.models import ArtifactUpload, Release
 from releases.registration import direct_uploads

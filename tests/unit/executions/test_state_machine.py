@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from executions.models.states import DUE, MOVES, TERMINAL, State, legal
 from foundation.database.writes import sources
-from foundation.scheduling.retry import RetryPolicy
+from foundation.retry import RetryPolicy
 from releases.models.pipeline import LONGEST_RETRY_DELAY
 from tests.cases import cases
 

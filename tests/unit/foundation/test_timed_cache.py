@@ -2,8 +2,8 @@
 
 import pytest
 
+from foundation.broker_gate import FIRST_BATCH, FIRST_WAIT, LONGEST_WAIT, BrokerGate
 from foundation.timed_cache import TimedCache
-from foundation.wakeups.broker_gate import FIRST_BATCH, FIRST_WAIT, LONGEST_WAIT, BrokerGate
 from tests.clock import Clock
 
 SECONDS = 1000.0

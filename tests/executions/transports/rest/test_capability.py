@@ -18,7 +18,7 @@ from executions.transports.rest import capabilities
 from executions.transports.rest.capabilities import CHECK_SECONDS, LOST_SECONDS, MOST_COUNTED
 from executions.workers.eligibility import CHECK_FAILED, CHECK_TASK
 from executions.workers.registry import DISPATCH_TASK
-from foundation.scheduling.places import Places
+from foundation.places import Places
 from tests import making
 from tests.cases import cases
 from tests.deaths import assert_all_or_nothing

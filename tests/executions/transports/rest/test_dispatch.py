@@ -13,7 +13,7 @@ from executions.models import WireForm, Worker
 from executions.transports.rest import calls, messages
 from executions.transports.rest.calls import CALL_TASK
 from executions.transports.rest.messages import payload_of
-from foundation.scheduling import places
+from foundation import places
 from tests import making
 from tests.cases import cases
 from tests.deaths import each_death

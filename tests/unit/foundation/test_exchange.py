@@ -12,8 +12,8 @@ import pytest
 
 from coordinator_client.errors import Broken, NotConnected, NotSent, TimedOut
 from coordinator_client.http import Target, opened
-from foundation.http.address_guard import TargetRefused, vet
-from foundation.http.exchange import Response, exchange
+from foundation.address_guard import TargetRefused, vet
+from foundation.exchange import Response, exchange
 from tests.cases import cases
 from tests.receiving import dripping, one_client, receiving
 

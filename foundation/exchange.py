@@ -14,7 +14,7 @@ from socket import socket
 from coordinator_client import http
 from coordinator_client.errors import ClientError, NotConnected
 from coordinator_client.http import Target
-from foundation.http.address_guard import MOST_ADDRESSES
+from foundation.address_guard import MOST_ADDRESSES
 
 CHECK_SECONDS = 3.0
 

@@ -1,7 +1,7 @@
 """Decides whether the product may call a URL that a user or another system chose. Pure.
 
 A name is resolved once. All of its addresses must be allowed. The request then goes to these addresses, even if the
-name resolves to others by then (see `foundation.http.exchange`).
+name resolves to others by then (see `foundation.exchange`).
 """
 
 import ipaddress

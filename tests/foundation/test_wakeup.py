@@ -17,8 +17,8 @@ from redis import Redis
 from executions.awaits.awaits import EXPIRE_TASK
 from executions.workers.eligibility import CHECK_TASK
 from executions.workers.registry import DISPATCH_TASK
-from foundation.wakeups import wakeup
-from foundation.wakeups.wakeup import WakeupThread
+from foundation import wakeup
+from foundation.wakeup import WakeupThread
 from tests.broker import taken
 from tests.building import eventually
 from tests.cases import cases

@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db import close_old_connections, transaction
 from redis import Redis
 
-from foundation.wakeups.broker_gate import gate
+from foundation.broker_gate import gate
 from wire.broker import sentinel
 from wire.broker_url import kombu_url
 

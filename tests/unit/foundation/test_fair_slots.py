@@ -7,10 +7,10 @@ from contextlib import ExitStack
 
 import pytest
 
+from foundation import places
 from foundation.errors import TooManyRequests
-from foundation.scheduling import places
-from foundation.scheduling.fair_slots import FairSlots, Group
-from foundation.scheduling.places import Places
+from foundation.fair_slots import FairSlots, Group
+from foundation.places import Places
 from tests.few_places import limited
 
 BUSY, QUIET, ADMIN = Group("busy"), Group("quiet"), Group("admin", reserved=True)
