@@ -25,7 +25,7 @@ from alerts.models import LONGEST, Alert, AlertEvent, AlertRule
 from foundation.database.bounded import time_limit
 from foundation.database.postgresql.outage import is_outage
 from foundation.errors import QueryTooSlow
-from outbox.posts import sending_seconds
+from outbox.outbox import sending_seconds
 from tenancy import audit
 from tenancy.audit.acts import Act
 

@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from executions.models import IS_QUESTION, Interaction
 from tenancy.access import tenants_of
-from tenancy.admin.base import holds_anywhere
+from tenancy.console.base import holds_anywhere
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 

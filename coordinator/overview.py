@@ -19,7 +19,7 @@ from executions.workers.eligibility import differing, stranded
 from foundation.admin.charts import Chart, Layer, Mark, stacked
 from releases.models import SWITCHES, Activation, Pipeline, Release
 from tenancy.access import tenants_of
-from tenancy.admin.base import holds_anywhere
+from tenancy.console.base import holds_anywhere
 from tenancy.roles import Scope
 
 ACTIVATIONS_SHOWN: Final = 8

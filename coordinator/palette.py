@@ -21,7 +21,7 @@ from foundation.errors import QueryTooSlow
 from releases.models import Pipeline, Release
 from releases.states import Status
 from tenancy.access import tenants_of
-from tenancy.admin.base import holds_anywhere
+from tenancy.console.base import holds_anywhere
 from tenancy.roles import Scope
 
 EACH: Final = 6

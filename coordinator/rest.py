@@ -29,15 +29,15 @@ PROBLEM = {
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["tenancy.api.authentication.TokenAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["tenancy.api.permissions.HoldsScope"],
+    "DEFAULT_PERMISSION_CLASSES": ["tenancy.api.authentication.HoldsScope"],
     "DEFAULT_PARSER_CLASSES": ["foundation.api.bodies.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PAGINATION_CLASS": "foundation.api.pagination.NewestFirst",
     "DEFAULT_FILTER_BACKENDS": ["foundation.api.filters.StrictFilters"],
-    "DEFAULT_SCHEMA_CLASS": "tenancy.api.schema.TenantSchema",
+    "DEFAULT_SCHEMA_CLASS": "tenancy.api.operations.TenantSchema",
     # The OpenAPI document does not describe responses to OPTIONS.
     "DEFAULT_METADATA_CLASS": None,
-    "EXCEPTION_HANDLER": "tenancy.api.tenant_view.handle",
+    "EXCEPTION_HANDLER": "tenancy.api.operations.handle",
     "UNAUTHENTICATED_USER": None,
     "PAGE_SIZE": 50,
 }

@@ -269,7 +269,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
             ],
-            "libraries": {"console": "tenancy.admin.template_tags"},
+            "libraries": {"console": "tenancy.console.template_tags"},
         },
     }
 ]
@@ -323,7 +323,7 @@ AUTHENTICATION_BACKENDS = ["tenancy.login.ThrottledBackend"]
 LOGIN_ATTEMPTS = env.integer("LOGIN_ATTEMPTS", 5)
 LOGIN_ATTEMPTS_PER_ADDRESS = env.integer("LOGIN_ATTEMPTS_PER_ADDRESS", 50)
 LOGIN_ATTEMPTS_PER_ACCOUNT = env.integer("LOGIN_ATTEMPTS_PER_ACCOUNT", 100)
-CSRF_FAILURE_VIEW = "tenancy.admin_site.without_token"
+CSRF_FAILURE_VIEW = "tenancy.console.site.without_token"
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
 SESSION_IDLE_SECONDS = env.integer("SESSION_IDLE_SECONDS", 3600, most=86_400)

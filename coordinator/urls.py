@@ -5,8 +5,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView
 
-from alerts.api import alerts as alerts_api
-from alerts.api import configuration as alert_configuration_api
+from alerts import api as alerts_api
 from coordinator import health, palette
 from coordinator.monitoring import status as monitoring
 from executions import urls as executions_urls
@@ -14,9 +13,9 @@ from executions.awaits.api import Resume
 from governance import urls as governance_urls
 from interop import urls as interop_urls
 from releases.api import urls as releases_urls
-from tenancy.admin.users import OwnPasswordView
-from tenancy.api import audit as audit_api
-from tenancy.api import members as members_api
+from tenancy.audit import api as audit_api
+from tenancy.members import api as members_api
+from tenancy.user_pages import OwnPasswordView
 
 # Django tries these in order. The busiest URL, that of submissions, is first. The URL of a release is the last of its
 # kind, because a release version may have slashes.
@@ -27,7 +26,6 @@ tenant_api = [
     *members_api.urlpatterns,
     *audit_api.urlpatterns,
     *alerts_api.urlpatterns,
-    *alert_configuration_api.urlpatterns,
     *monitoring.urlpatterns,
 ]
 

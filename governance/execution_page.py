@@ -18,8 +18,8 @@ from executions.search import columns
 from governance.campaigns import selection_pages
 from governance.campaigns.draft_pages import VERBS, scopes_of
 from governance.resubmission import pages as resubmission
-from tenancy.admin.base import holds_anywhere
-from tenancy.admin.template_tags import denial_of
+from tenancy.console.base import holds_anywhere
+from tenancy.console.template_tags import denial_of
 
 Kind = Campaign.Kind
 ICONS = {Kind.REDRIVE: "replay", Kind.RESUBMIT: "redo", Kind.PAUSE: "pause", Kind.CANCEL: "cancel"}

@@ -29,8 +29,8 @@ from releases.errors import NoneActiveThen, ProvenanceKeyMissing
 from releases.models import SWITCHES, Activation, ActivationRequest, Pipeline, Release
 from releases.states import UNDECIDED
 from releases.trust import statement_key, trust
-from tenancy.admin.base import READ, serves
-from tenancy.admin.lists import TenantFilter, text, time
+from tenancy.console.base import READ, serves
+from tenancy.console.lists import TenantFilter, text, time
 from tenancy.roles import Scope
 from wire.documents.contract import TIMER
 

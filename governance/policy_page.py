@@ -11,8 +11,8 @@ from releases import policy
 from releases.models import Pipeline
 from releases.models.pipeline import MEMBERS, Member
 from tenancy.access import actor
-from tenancy.admin.base import POST, ReadOnlyAdmin, attempt, serves
 from tenancy.audit.acts import Act
+from tenancy.console.base import POST, ReadOnlyAdmin, attempt, serves
 from tenancy.roles import Scope
 
 ON, OFF = "on", "off"

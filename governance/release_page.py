@@ -28,9 +28,9 @@ from releases.registration.progress import waits_until
 from releases.states import PENDING, Status
 from releases.trust import trust
 from tenancy.access import actor
-from tenancy.admin.base import POST, READ, attempt, serves
-from tenancy.admin.lists import ScopedFilter, TenantFilter, text, time
 from tenancy.audit.acts import Act
+from tenancy.console.base import POST, READ, attempt, serves
+from tenancy.console.lists import ScopedFilter, TenantFilter, text, time
 from tenancy.roles import Scope
 
 VARIANTS = {

@@ -23,11 +23,11 @@ from releases.models import KEY_LENGTH
 from releases.models.pipeline import IDENTITY_LENGTH
 from releases.registration.deployments import DeploymentRequest, deploy
 from releases.states import Status
+from tenancy import oauth
 from tenancy.access import ScopeMissing, TokenInvalid, actor, require_scope
 from tenancy.api.authentication import TokenAuthentication
 from tenancy.audit.acts import Act, Denied, declares
 from tenancy.models import ApiToken, Tenant
-from tenancy.oauth import bearer
 from tenancy.roles import Scope
 from wire.documents.descriptor import MAX_DESCRIPTOR_BYTES
 from wire.identifying import SEGMENT_RULE, is_segment
@@ -45,10 +45,10 @@ class BearerAuthentication(TokenAuthentication):
 
     def authenticate_credentials(self, token: bytes) -> Any:
         text = token.decode("ascii", "replace")
-        if not (bearer.is_enabled() and bearer.looks_like_jwt(text)):
+        if not (oauth.is_enabled() and oauth.looks_like_jwt(text)):
             return super().authenticate_credentials(token)
         try:
-            return None, bearer.identity(text)
+            return None, oauth.identity(text)
         except TokenInvalid as invalid:
             raise AuthenticationFailed(invalid.detail) from None
 

@@ -12,4 +12,4 @@ class TenancyConfig(AppConfig):
 class AdminSiteConfig(SimpleAdminConfig):
     """Makes the site that records denials that of all pages. Only processes that serve pages import them."""
 
-    default_site = "tenancy.admin_site.Site"
+    default_site = "tenancy.console.site.Site"

@@ -242,7 +242,7 @@ class LoginCounter(models.Model):
     """Counts the log-in attempts of an account, of an address, or of an account from an address in one time window.
 
     `key` is a keyed digest, so the row does not disclose the account or the address. The window ends at `ends_at`.
-    `known_until` is set after a successful log-in of the account from the address. `tenancy.login_throttle` reads and
+    `known_until` is set after a successful log-in of the account from the address. `tenancy.login` reads and
     writes these rows.
     """
 

@@ -19,7 +19,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from tenancy.oauth import keys
+from tenancy import oauth
 from tests.http_server import HttpServer, Request, body_of, send
 
 Kind = Literal["RSA", "EC", "Ed25519"]
@@ -165,7 +165,7 @@ class OAuthIssuer(HttpServer):
         settings.OAUTH_JWKS_URL = self.jwks_url
         settings.OAUTH_AUDIENCE = AUDIENCE
         settings.OAUTH_ALLOWED_NETWORKS = [ip_network(_NETWORK)]
-        keys.cache.clear()
+        oauth.cache.clear()
 
 
 @contextmanager

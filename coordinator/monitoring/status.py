@@ -30,7 +30,7 @@ from coordinator.monitoring.process import exposition, version
 from executions.workers import message_path
 from foundation.database.bounded import time_limit
 from foundation.errors import QueryTooSlow
-from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.api.operations import TENANT, TenantView
 from wire.probes import TEXT, bears
 
 READ_SECONDS: Final = 3.0

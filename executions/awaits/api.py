@@ -20,9 +20,8 @@ from executions.awaits.interactions import Completion
 from executions.models import IS_CLAIMED, Interaction
 from foundation.api.fields import Flag, Identifier, StrictSerializer, Text, Uuid
 from foundation.api.filters import FlagFilter
-from tenancy.api import permissions
-from tenancy.api.operations import listing, operation, refuses
-from tenancy.api.tenant_view import TenantView
+from tenancy.api.authentication import withhold
+from tenancy.api.operations import TenantView, listing, operation, refuses
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 from wire.resume_token import LONGEST
@@ -139,7 +138,7 @@ class InteractionView(serializers.Serializer[Interaction]):
 
     def to_representation(self, instance: Interaction) -> dict[str, Any]:
         shown = super().to_representation(instance)
-        permissions.withhold(["request", "response"], shown, self.context, Scope.ANSWER)
+        withhold(["request", "response"], shown, self.context, Scope.ANSWER)
         return shown
 
     @extend_schema_field(

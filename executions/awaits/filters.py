@@ -12,7 +12,7 @@ from executions.awaits.opening import FIRST_STATUS
 from executions.console.filters import NEWEST, SPANS
 from executions.models import IS_CLAIMED, Interaction
 from tenancy.access import actor, tenants_of
-from tenancy.admin.lists import Person, ScopedFilter, TextFilter
+from tenancy.console.lists import Person, ScopedFilter, TextFilter
 from wire.documents.contract import TIMER
 
 

@@ -18,8 +18,7 @@ from executions.awaits.awaits import SEND_TASK, WEBHOOK, epoch_ms
 from executions.models import Interaction
 from executions.state_machine.moves import owner
 from foundation.address_guard import Resolve
-from outbox.outbox import Message, Outbox, Receipt
-from outbox.posts import Failure, post, signed, webhook_keys
+from outbox.outbox import Failure, Message, Outbox, Receipt, post, signed, webhook_keys
 from releases.models.pipeline import LONGEST_RETRY_DELAY
 
 RESUME_PATH = "/api/v1/resume"

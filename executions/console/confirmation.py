@@ -13,8 +13,8 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 from executions.models import Campaign
 from foundation.errors import CoordinatorError
 from tenancy.access import actor
-from tenancy.admin.base import TenantScopedAdmin, View, problem_of, serves
 from tenancy.audit.acts import Act
+from tenancy.console.base import TenantScopedAdmin, View, problem_of, serves
 from tenancy.roles import Scope
 
 LONGEST_REASON = Campaign._meta.get_field("reason").max_length

@@ -14,7 +14,7 @@ from executions.console.payloads import NONE, value_of
 from executions.inspection.value_differences import MISSING, Difference, differences
 from executions.models import Execution
 from foundation.admin.columns import lasting
-from tenancy.admin.base import ReadOnlyAdmin, serves
+from tenancy.console.base import ReadOnlyAdmin, serves
 from tenancy.roles import Scope
 
 MOST_DIFFERENCES = 200

@@ -25,8 +25,8 @@ from foundation.errors import CoordinatorError
 from foundation.exports import FORMATS
 from releases.admin.filters import CHOICES_SHOWN
 from releases.models import Pipeline, Release
-from tenancy.admin.base import ReadOnlyAdmin, serves
-from tenancy.admin.lists import text, time
+from tenancy.console.base import ReadOnlyAdmin, serves
+from tenancy.console.lists import text, time
 
 HEAD = 23
 """How many characters of an id are hidden from view: those that it shares with ids of about the same time."""

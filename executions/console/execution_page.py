@@ -21,8 +21,8 @@ from executions.workers.eligibility import why_stranded
 from foundation.admin.columns import lasting
 from releases.models import Revocation
 from releases.states import Status
-from tenancy.admin.base import LongList, serves
 from tenancy.audit.acts import Act
+from tenancy.console.base import LongList, serves
 from tenancy.roles import Scope
 
 QUESTIONS_SHOWN = 20

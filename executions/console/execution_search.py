@@ -22,8 +22,8 @@ from foundation.errors import CoordinatorError, InvalidRequest, QueryTooSlow
 from releases.models import Release
 from releases.pointer import opening
 from tenancy.access import tenants_of
-from tenancy.admin.base import PRESERVED
-from tenancy.admin.lists import BoundedList
+from tenancy.console.base import PRESERVED
+from tenancy.console.lists import BoundedList
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 

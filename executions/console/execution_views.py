@@ -16,8 +16,8 @@ from executions.search.conditions import parse
 from foundation.errors import CoordinatorError, NotFound
 from tenancy import saved_views
 from tenancy.access import ScopeMissing, tenants_of
-from tenancy.admin.base import POST, ReadOnlyAdmin, serves
 from tenancy.audit.acts import Act, Denied
+from tenancy.console.base import POST, ReadOnlyAdmin, serves
 from tenancy.models import SavedView, Tenant
 
 PAGE = SavedView.Page.EXECUTIONS

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from executions.models import CLAIMED
 from executions.models.states import State
-from tenancy.admin.lists import ScopedFilter, TextFilter
+from tenancy.console.lists import ScopedFilter, TextFilter
 
 STATE_VARIANTS = {
     State.QUEUED.value: "info",

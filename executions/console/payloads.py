@@ -16,8 +16,8 @@ from executions.models.states import State
 from foundation.admin.json_tree import tree
 from foundation.errors import InvalidRequest
 from tenancy.access import tenants_of
-from tenancy.admin.base import ReadOnlyAdmin, serves
 from tenancy.audit.acts import Act
+from tenancy.console.base import ReadOnlyAdmin, serves
 from tenancy.roles import Scope
 from wire.documents.json_reader import read_object
 from wire.findings import DocumentError

@@ -16,9 +16,8 @@ from executions.models.failure_group import LONGEST_ASSIGNEE, LONGEST_NOTE
 from foundation.api.fields import Flag, StrictSerializer, Text
 from foundation.api.filters import FlagFilter, MomentFilter
 from releases.states import Status
-from tenancy.api import permissions
-from tenancy.api.operations import either, listing, operation, refuses
-from tenancy.api.tenant_view import TenantView
+from tenancy.api.authentication import WITHHELD, withhold
+from tenancy.api.operations import TenantView, either, listing, operation, refuses
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 
@@ -62,7 +61,7 @@ class FailureGroupView(serializers.Serializer[FailureGroup]):
     stepIndex = serializers.IntegerField(source="step_index", help_text="The step that failed.")
     stepName = serializers.CharField(source="step_name", allow_null=True)
     errorCode = serializers.CharField(source="error_code")
-    sampleMessage = serializers.CharField(source="sample_message", allow_null=True, help_text=permissions.WITHHELD)
+    sampleMessage = serializers.CharField(source="sample_message", allow_null=True, help_text=WITHHELD)
     firstSeenAt = serializers.DateTimeField(source="first_seen_at")
     lastSeenAt = serializers.DateTimeField(source="last_seen_at", help_text="Exact to a minute.")
     new = serializers.SerializerMethodField(
@@ -76,7 +75,7 @@ class FailureGroupView(serializers.Serializer[FailureGroup]):
 
     def to_representation(self, instance: FailureGroup) -> dict[str, Any]:
         shown = super().to_representation(instance)
-        permissions.withhold(["sampleMessage"], shown, self.context)
+        withhold(["sampleMessage"], shown, self.context)
         return shown
 
     def get_new(self, group: FailureGroup) -> bool:

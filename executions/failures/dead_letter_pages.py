@@ -26,8 +26,8 @@ from executions.models.states import State
 from foundation.admin.columns import badge, column
 from releases.admin.filters import PipelineFilter
 from tenancy.access import tenants_of
-from tenancy.admin.base import LongList
-from tenancy.admin.lists import Person, ScopedFilter, TenantFilter, TextFilter, text, time
+from tenancy.console.base import LongList
+from tenancy.console.lists import Person, ScopedFilter, TenantFilter, TextFilter, text, time
 from tenancy.roles import Scope
 
 OPEN = "open"

@@ -15,8 +15,7 @@ from foundation.api.fields import Flag, SegmentIdentifier, StrictSerializer, Tex
 from releases import queries
 from releases.errors import PipelineUnknown, ReasonRequired, ReleaseUnknown
 from releases.models import IDENTITY_LENGTH, Pipeline, Release
-from tenancy.api.operations import listing, operation, refuses
-from tenancy.api.tenant_view import TenantView
+from tenancy.api.operations import TenantView, listing, operation, refuses
 from tenancy.audit.acts import Act, declares
 from tenancy.models import Tenant
 from tenancy.roles import Scope

@@ -15,9 +15,9 @@ from executions.holds import holds
 from executions.models import TERMINAL_VALUES, Execution, Hold
 from foundation.admin.columns import column, moment
 from releases.models import Pipeline, Release
-from tenancy.admin.base import ReadOnlyAdmin, View, serves
-from tenancy.admin.lists import TenantFilter, text, time
 from tenancy.audit.acts import Act
+from tenancy.console.base import ReadOnlyAdmin, View, serves
+from tenancy.console.lists import TenantFilter, text, time
 from tenancy.roles import Scope
 
 KEY_SHOWN = 60

@@ -27,9 +27,8 @@ from releases.api.history import EnvelopeView
 from releases.api.pipelines import PausableView, with_pauses
 from releases.errors import ProvenanceKeyMissing
 from releases.trust import statement_key
-from tenancy.api import permissions
-from tenancy.api.operations import listing, operation, refuses
-from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.api.authentication import WITHHELD, holds_any, withhold
+from tenancy.api.operations import TENANT, TenantView, listing, operation, refuses
 from tenancy.audit.acts import declares
 from tenancy.roles import Scope
 from wire.documents.execution_statement import ENVELOPE_MEDIA_TYPE
@@ -51,18 +50,18 @@ class ErrorView(serializers.Serializer[Execution]):
 
 
 class ExecutionErrorView(ErrorView):
-    message = serializers.CharField(source="error_message", allow_null=True, help_text=permissions.WITHHELD)
+    message = serializers.CharField(source="error_message", allow_null=True, help_text=WITHHELD)
 
     def to_representation(self, instance: Execution) -> dict[str, Any]:
         shown = super().to_representation(instance)
-        permissions.withhold({"message", "traceback"} & shown.keys(), shown, self.context)
+        withhold({"message", "traceback"} & shown.keys(), shown, self.context)
         return shown
 
 
 class FailureView(ExecutionErrorView):
     traceback = serializers.SerializerMethodField(
         help_text="The traceback of the step, without values of variables. Empty if the worker reported none. "
-        + permissions.WITHHELD
+        + WITHHELD
     )
 
     @extend_schema_field(serializers.CharField(allow_null=True))
@@ -190,7 +189,7 @@ class EventView(serializers.Serializer[ExecutionEvent]):
 
     def to_representation(self, instance: ExecutionEvent) -> dict[str, Any]:
         shown = super().to_representation(instance)
-        if not permissions.holds_any(self.context["request"].auth, Scope.PAYLOADS):
+        if not holds_any(self.context["request"].auth, Scope.PAYLOADS):
             shown["data"] = queries.without_payloads(shown["data"])
         return shown
 

@@ -17,9 +17,8 @@ from executions.models.states import State
 from executions.state_machine.dead_letters import letters
 from foundation.api.fields import Flag, StrictSerializer, Text, Uuid, WholeNumber
 from releases.errors import ReleaseRetired
-from tenancy.api import permissions
-from tenancy.api.operations import listing, operation, refuses
-from tenancy.api.tenant_view import TenantView
+from tenancy.api.authentication import WITHHELD, withhold
+from tenancy.api.operations import TenantView, listing, operation, refuses
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 
@@ -96,7 +95,7 @@ class DeadLetterView(serializers.Serializer[DeadLetter]):
     terminalStatus = serializers.CharField(source="terminal_status")
     reason = serializers.ChoiceField(choices=DeadLetter.Reason.choices)
     errorCode = serializers.CharField(source="error_code")
-    errorMessage = serializers.CharField(source="error_message", allow_null=True, help_text=permissions.WITHHELD)
+    errorMessage = serializers.CharField(source="error_message", allow_null=True, help_text=WITHHELD)
     retryable = serializers.BooleanField()
     retriesObserved = serializers.IntegerField(source="retries_observed")
     stepIndex = serializers.IntegerField(
@@ -110,7 +109,7 @@ class DeadLetterView(serializers.Serializer[DeadLetter]):
 
     def to_representation(self, instance: DeadLetter) -> dict[str, Any]:
         shown = super().to_representation(instance)
-        permissions.withhold(["errorMessage"], shown, self.context)
+        withhold(["errorMessage"], shown, self.context)
         return shown
 
 

@@ -33,9 +33,8 @@ from foundation.telemetry import traces
 from releases import errors as release_errors
 from releases.models import IDENTITY_LENGTH
 from tenancy.access import actor
-from tenancy.api.authentication import TokenAuthentication, remembered
-from tenancy.api.permissions import holds_any
-from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.api.authentication import TokenAuthentication, holds_any, remembered
+from tenancy.api.operations import TENANT, TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.models import ApiToken
 from tenancy.roles import Scope

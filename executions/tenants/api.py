@@ -8,9 +8,8 @@ from rest_framework import serializers
 from executions.inspection.counts import use
 from foundation.api.fields import StrictSerializer, WholeNumber
 from tenancy.access import ScopeMissing
-from tenancy.api.operations import either, operation
-from tenancy.api.permissions import denial
-from tenancy.api.tenant_view import TenantView
+from tenancy.api.authentication import denial
+from tenancy.api.operations import TenantView, either, operation
 from tenancy.audit.acts import Act, declares
 from tenancy.models import Tenant
 from tenancy.quota_table import MOST_OF_A_QUOTA, QUOTAS

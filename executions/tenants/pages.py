@@ -15,12 +15,12 @@ from executions.models import WorkerKeyChange
 from executions.workers.tenant_keys import active_keys, replace_key, revoke_old_key, start_key
 from foundation.admin.columns import column, moment
 from tenancy import quotas
-from tenancy.admin.base import TenantScopedAdmin, serves
-from tenancy.admin.tenants import TenantAdmin
 from tenancy.audit.acts import Act
+from tenancy.console.base import TenantScopedAdmin, serves
 from tenancy.models import Tenant
 from tenancy.quota_table import QUOTAS
 from tenancy.roles import Scope
+from tenancy.tenant_pages import TenantAdmin
 from wire.worker_keys import WorkerKey
 
 TERMS = (1, 7, 30, 90, 365)

@@ -17,8 +17,7 @@ from executions.workers import registry
 from executions.workers.eligibility import stranded
 from foundation.api.fields import Identifier, SegmentIdentifier, StrictSerializer, Text
 from releases.models import IDENTITY_LENGTH
-from tenancy.api.operations import either, listing, operation, refuses
-from tenancy.api.tenant_view import TenantView
+from tenancy.api.operations import TenantView, either, listing, operation, refuses
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 from wire.identity import ReleaseIdentity

@@ -24,9 +24,9 @@ from foundation.admin.columns import badge, column, moment, on_one_line, relativ
 from releases.admin.filters import PipelineFilter
 from releases.models import Release
 from tenancy.access import tenants_of
-from tenancy.admin.base import ReadOnlyAdmin
-from tenancy.admin.lists import ScopedFilter, TenantFilter, text, time
 from tenancy.audit.acts import Act
+from tenancy.console.base import ReadOnlyAdmin
+from tenancy.console.lists import ScopedFilter, TenantFilter, text, time
 from tenancy.roles import Scope
 from wire.documents.descriptor import ArtifactKind
 

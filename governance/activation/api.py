@@ -11,8 +11,7 @@ from governance.activation import activation, gates
 from releases import errors, queries
 from releases.api.history import ActivationView
 from releases.models import IDENTITY_LENGTH, Activation
-from tenancy.api.operations import either, listing, operation, refuses
-from tenancy.api.tenant_view import TenantView
+from tenancy.api.operations import TenantView, either, listing, operation, refuses
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 

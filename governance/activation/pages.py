@@ -17,8 +17,8 @@ from releases import queries
 from releases.models import IDENTITY_LENGTH, Activation, Kind, Pipeline, Release
 from releases.states import UNDECIDED, Status
 from tenancy.access import actor
-from tenancy.admin.base import POST, ReadOnlyAdmin, problem_of, serves
 from tenancy.audit.acts import Act
+from tenancy.console.base import POST, ReadOnlyAdmin, problem_of, serves
 from tenancy.models import validate_identifier
 from tenancy.roles import Scope
 

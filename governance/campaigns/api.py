@@ -14,8 +14,7 @@ from executions.models import Campaign, CampaignItem
 from governance.campaigns import campaigns, documents, drafts
 from governance.campaigns.selection import chosen, preview, selected
 from releases.errors import ReasonRequired
-from tenancy.api.operations import either, listing, operation, refuses
-from tenancy.api.tenant_view import TenantView
+from tenancy.api.operations import TenantView, either, listing, operation, refuses
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 

@@ -26,8 +26,8 @@ from governance.campaigns.drafts import Contents
 from governance.resubmission.pages import STARTS
 from releases.models import IDENTITY_LENGTH
 from tenancy.access import actor, may
-from tenancy.admin.base import ReadOnlyAdmin, problem_of, serves
 from tenancy.audit.acts import Act, Denied
+from tenancy.console.base import ReadOnlyAdmin, problem_of, serves
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 

@@ -20,9 +20,9 @@ from governance.campaigns.admitting import Results, results, results_of
 from governance.campaigns.campaigns import Progress
 from releases.models import Release
 from tenancy.access import tenants_of
-from tenancy.admin.base import ReadOnlyAdmin, View, serves
-from tenancy.admin.lists import KeyFilter, ScopedFilter, TenantFilter, time
 from tenancy.audit.acts import Act
+from tenancy.console.base import ReadOnlyAdmin, View, serves
+from tenancy.console.lists import KeyFilter, ScopedFilter, TenantFilter, time
 from tenancy.roles import Scope
 
 Status = Campaign.Status

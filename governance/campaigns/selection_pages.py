@@ -23,8 +23,8 @@ from governance.campaigns.drafts import freeze
 from governance.campaigns.selection import WIRE_NAMES, Filters, selected
 from releases.models import IDENTITY_LENGTH
 from tenancy.access import actor, may, tenants_of
-from tenancy.admin.base import POST, ReadOnlyAdmin, problem_of, serves
 from tenancy.audit.acts import Act
+from tenancy.console.base import POST, ReadOnlyAdmin, problem_of, serves
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 

@@ -12,8 +12,7 @@ from governance.comparison import comparison
 from releases import queries
 from releases.errors import ActiveReleaseRevoked, NoActiveRelease, PipelineUnknown, ReleaseUnknown
 from releases.models import Pipeline, Release
-from tenancy.api.operations import operation, refuses
-from tenancy.api.tenant_view import TenantView
+from tenancy.api.operations import TenantView, operation, refuses
 from wire.comparison.differences import MAX_DIFFERENCES, Area, Difference, Impact, Kind
 from wire.identifying import is_segment
 

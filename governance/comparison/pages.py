@@ -10,7 +10,7 @@ from releases import queries
 from releases.errors import ReleaseUnknown
 from releases.models import Pipeline, Release
 from releases.states import Status
-from tenancy.admin.base import READ, ReadOnlyAdmin, serves
+from tenancy.console.base import READ, ReadOnlyAdmin, serves
 from wire.comparison.differences import Area, Difference, Impact
 from wire.identifying import is_segment
 

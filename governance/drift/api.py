@@ -8,8 +8,7 @@ from rest_framework import serializers
 from governance.drift.drift import Drift, Fact, Kind, Subject, drift
 from releases import queries
 from releases.errors import PipelineUnknown
-from tenancy.api.operations import operation, refuses
-from tenancy.api.tenant_view import TenantView
+from tenancy.api.operations import TenantView, operation, refuses
 
 
 class FactView(serializers.Serializer[Fact]):

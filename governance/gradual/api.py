@@ -13,8 +13,7 @@ from governance.gradual import changes, measured, operations, plan
 from governance.gradual.plan import Bounds, Plan
 from releases import errors, queries
 from releases.models import IDENTITY_LENGTH, GradualActivation
-from tenancy.api.operations import either, listing, operation, refuses
-from tenancy.api.tenant_view import TenantView
+from tenancy.api.operations import TenantView, either, listing, operation, refuses
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 

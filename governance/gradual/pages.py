@@ -20,8 +20,8 @@ from releases import queries
 from releases.errors import GradualActivationUnknown
 from releases.models import IDENTITY_LENGTH, GradualActivation, Pipeline, Release
 from releases.states import Status
-from tenancy.admin.base import POST, ReadOnlyAdmin, attempt, serves
 from tenancy.audit.acts import Act
+from tenancy.console.base import POST, ReadOnlyAdmin, attempt, serves
 from tenancy.roles import Scope
 
 ONE = "<int:object_id>/gradual/<uuid:gradual_id>"

@@ -17,8 +17,7 @@ from governance.retirement.retirement import Kind as BlockerKind
 from releases import queries
 from releases.errors import PipelineUnknown, ReleaseUnknown
 from releases.models import Kind
-from tenancy.api.operations import operation, refuses
-from tenancy.api.tenant_view import TenantView
+from tenancy.api.operations import TenantView, operation, refuses
 
 
 class GateView(serializers.Serializer[Gate]):

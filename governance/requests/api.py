@@ -16,8 +16,7 @@ from releases import errors, queries
 from releases.api.history import VoteView
 from releases.models import ActivationRequest, Vote
 from releases.states import RequestStatus
-from tenancy.api.operations import either, listing, operation, refuses
-from tenancy.api.tenant_view import TenantView
+from tenancy.api.operations import TenantView, either, listing, operation, refuses
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 

@@ -16,9 +16,9 @@ from releases import queries
 from releases.models import IDENTITY_LENGTH, ActivationRequest, Release, Vote
 from releases.states import UNDECIDED, RequestStatus
 from tenancy.access import actor
-from tenancy.admin.base import POST, ReadOnlyAdmin, attempt, serves
-from tenancy.admin.lists import KeyFilter, ScopedFilter, TenantFilter, text, time
 from tenancy.audit.acts import Act
+from tenancy.console.base import POST, ReadOnlyAdmin, attempt, serves
+from tenancy.console.lists import KeyFilter, ScopedFilter, TenantFilter, text, time
 from tenancy.roles import Scope
 
 VARIANTS = {

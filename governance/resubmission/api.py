@@ -18,7 +18,7 @@ from foundation.api.fields import Identifier, SegmentIdentifier
 from governance.resubmission.resubmission import UNCHANGED, resubmit
 from releases.errors import NoActiveRelease, ReleaseNotOpen, ReleaseUnknown
 from releases.models import IDENTITY_LENGTH
-from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.api.operations import TENANT, TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 

@@ -17,8 +17,8 @@ from releases.models import Release
 from releases.pointer import open_or_replaced
 from releases.states import Status
 from tenancy.access import actor
-from tenancy.admin.base import ReadOnlyAdmin, serves
 from tenancy.audit.acts import Act
+from tenancy.console.base import ReadOnlyAdmin, serves
 from tenancy.roles import Scope
 
 LONGEST_KEY = 200

@@ -17,8 +17,7 @@ from releases.api.releases import RetirementView, RevocationView
 from releases.errors import PipelineUnknown, ReasonRequired, ReleaseNotRegistered, ReleaseUnknown, RetirementBlocked
 from releases.models import IDENTITY_LENGTH, Release
 from releases.states import Status
-from tenancy.api.operations import either, operation, refuses
-from tenancy.api.tenant_view import TenantView
+from tenancy.api.operations import TenantView, either, operation, refuses
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 

@@ -18,9 +18,8 @@ from governance.smoke_tests import smoke_tests
 from governance.smoke_tests.smoke_tests import Verdict
 from releases import queries
 from releases.errors import PipelineUnknown, ReleaseUnknown
-from tenancy.api import permissions
-from tenancy.api.operations import either, listing, operation, refuses
-from tenancy.api.tenant_view import TenantView
+from tenancy.api.authentication import WITHHELD, withhold
+from tenancy.api.operations import TenantView, either, listing, operation, refuses
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 
@@ -49,7 +48,7 @@ class SmokeTestView(serializers.Serializer[SmokeTest]):
     )
     status = serializers.ChoiceField(source="execution.status", choices=[state.value for state in State])
     expectsResult = serializers.SerializerMethodField(help_text="Whether only `expectedResult` passes.")
-    expectedResult = serializers.SerializerMethodField(help_text=f"Null if any result passes. {permissions.WITHHELD}")
+    expectedResult = serializers.SerializerMethodField(help_text=f"Null if any result passes. {WITHHELD}")
     actor = serializers.CharField()
     createdAt = serializers.DateTimeField(source="created_at")
     finishedAt = serializers.DateTimeField(source="execution.finished_at", allow_null=True)
@@ -57,7 +56,7 @@ class SmokeTestView(serializers.Serializer[SmokeTest]):
 
     def to_representation(self, instance: SmokeTest) -> dict[str, Any]:
         shown = super().to_representation(instance)
-        permissions.withhold(["expectedResult"], shown, self.context)
+        withhold(["expectedResult"], shown, self.context)
         return shown
 
     def get_expectsResult(self, test: SmokeTest) -> bool:  # noqa: N802 - the name of its field

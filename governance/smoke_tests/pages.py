@@ -19,9 +19,9 @@ from governance.smoke_tests.smoke_tests import ANYTHING, Verdict
 from releases.models import Release
 from releases.states import Status
 from tenancy.access import actor
-from tenancy.admin.base import ReadOnlyAdmin, serves
-from tenancy.admin.lists import TenantFilter, text, time
 from tenancy.audit.acts import Act
+from tenancy.console.base import ReadOnlyAdmin, serves
+from tenancy.console.lists import TenantFilter, text, time
 from tenancy.models import validate_identifier
 from tenancy.roles import Scope
 

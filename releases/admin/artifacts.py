@@ -16,8 +16,8 @@ from releases.models import Artifact, Release
 from releases.registration.progress import Step
 from releases.states import PENDING, Status
 from tenancy.access import actor
-from tenancy.admin.base import READ, ReadOnlyAdmin, serves
 from tenancy.audit.acts import Act
+from tenancy.console.base import READ, ReadOnlyAdmin, serves
 from tenancy.roles import Scope
 from wire.documents.descriptor import ArtifactKind, artifact_field
 from wire.findings import Severity

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from releases.models import Pipeline
 from tenancy.access import tenants_of
-from tenancy.admin.lists import Person, ScopedFilter
+from tenancy.console.lists import Person, ScopedFilter
 
 CHOICES_SHOWN = 100
 

@@ -15,9 +15,9 @@ from releases.models import TrustedKey
 from releases.trust import trust
 from releases.trust.trust import is_revoked
 from tenancy.access import actor, tenants_of
-from tenancy.admin.base import POST, ReadOnlyAdmin, attempt, problem_of, serves
-from tenancy.admin.lists import ExportedList, ScopedFilter, TenantFilter, time
 from tenancy.audit.acts import Act
+from tenancy.console.base import POST, ReadOnlyAdmin, attempt, problem_of, serves
+from tenancy.console.lists import ExportedList, ScopedFilter, TenantFilter, time
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 from wire.documents.signing import MAX_KEY_CHARACTERS

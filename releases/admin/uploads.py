@@ -21,9 +21,9 @@ from releases.registration import direct_uploads, registrar
 from releases.states import Status
 from releases.trust import attachments
 from tenancy.access import actor, tenants_of
-from tenancy.admin.base import POST, ReadOnlyAdmin, holds_anywhere, problem_of, serves
-from tenancy.admin.lists import key_in
 from tenancy.audit.acts import Act
+from tenancy.console.base import POST, ReadOnlyAdmin, holds_anywhere, problem_of, serves
+from tenancy.console.lists import key_in
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 

@@ -27,7 +27,7 @@ from releases.models import Artifact, ArtifactUpload, Release
 from releases.registration import direct_uploads
 from releases.states import UploadStatus
 from tenancy import audit
-from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.api.operations import TENANT, TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.quotas import StorageQuotaReached
 from tenancy.roles import Scope

@@ -13,8 +13,7 @@ from releases import history, queries
 from releases.errors import NoneActiveThen, PipelineUnknown, ProvenanceKeyMissing, TimeInFuture
 from releases.models import Activation, Kind, Pipeline, Vote
 from releases.models import ActivationRequest as Requested
-from tenancy.api.operations import operation, refuses
-from tenancy.api.tenant_view import TenantView
+from tenancy.api.operations import TenantView, operation, refuses
 from wire.documents.execution_statement import ENVELOPE_MEDIA_TYPE
 
 

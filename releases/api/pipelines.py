@@ -12,8 +12,7 @@ from releases import policy, queries
 from releases.errors import PipelineUnknown, PolicyInvalid
 from releases.models import Pipeline
 from releases.models.pipeline import MEMBERS, Member
-from tenancy.api.operations import either, listing, operation, refuses
-from tenancy.api.tenant_view import TenantView
+from tenancy.api.operations import TenantView, either, listing, operation, refuses
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 

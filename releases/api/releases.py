@@ -23,8 +23,7 @@ from releases.registration import registrar
 from releases.registration.progress import findings_so_far
 from releases.states import Status
 from releases.trust import attachments, trust
-from tenancy.api.operations import listing, operation, refuses
-from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.api.operations import TENANT, TenantView, listing, operation, refuses
 from tenancy.audit.acts import Act, declares
 from tenancy.quotas import StorageQuotaReached
 from tenancy.roles import Scope

@@ -12,8 +12,7 @@ from releases.models import KeyRevocation, SignaturePolicy, TrustedKey
 from releases.states import AttachmentKind
 from releases.trust import trust
 from releases.trust.trust import Standing, Trust, Verdict, is_revoked
-from tenancy.api.operations import either, listing, operation, refuses
-from tenancy.api.tenant_view import TenantView
+from tenancy.api.operations import TenantView, either, listing, operation, refuses
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 from wire.documents.signing import MAX_KEY_CHARACTERS

@@ -15,7 +15,7 @@ from django.utils import timezone
 from knox.crypto import hash_token
 
 from tenancy.access import issue_token
-from tenancy.admin import lists
+from tenancy.console import lists
 from tenancy.models import ApiToken, AuditEntry, Membership
 from tenancy.roles import Scope
 from tests.admin.browsing import exported, to

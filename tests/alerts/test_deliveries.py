@@ -14,7 +14,7 @@ from django.utils import timezone
 from alerts import channels, deliveries, evaluation, rules
 from alerts.errors import AlertChannelDisabled
 from alerts.models import AlertRule
-from outbox.posts import TIMEOUT_SECONDS, sending_seconds, webhook_keys
+from outbox.outbox import TIMEOUT_SECONDS, sending_seconds, webhook_keys
 from releases.models import Release
 from tenancy.models import Tenant
 from tests.alerts.alerting import ACTOR, channel, fired, make_due, sent_all, states

@@ -24,7 +24,7 @@ from executions.submission.requests import ExecutionRequest
 from executions.submission.submission import submit_many
 from governance.campaigns import campaigns
 from releases.models import Blob, Pipeline, TrustedKey
-from tenancy.login_throttle import Attempt
+from tenancy.login import Attempt
 from tenancy.models import LoginCounter
 from tests import making
 from tests.concurrency import scenes

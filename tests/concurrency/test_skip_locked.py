@@ -18,7 +18,7 @@ from governance.campaigns import campaigns, drafts
 from governance.requests.requests import carry_out_due, expire
 from releases.artifacts import blobs
 from releases.models import Blob
-from tenancy.login_throttle import Attempt
+from tenancy.login import Attempt
 from tenancy.models import LoginCounter, Tenant
 from tests import making, requesting
 from tests.cases import returning

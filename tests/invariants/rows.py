@@ -53,7 +53,7 @@ from releases.models import (
 )
 from releases.trust import attachments, trust
 from tenancy import access, quotas, saved_views
-from tenancy.login_throttle import Attempt
+from tenancy.login import Attempt
 from tenancy.models import Allowance, Grant, Membership, SavedView, Tenant
 from tenancy.preferences import choose_zone
 from tenancy.roles import Role, Scope

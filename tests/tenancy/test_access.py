@@ -11,7 +11,7 @@ from django.utils import timezone
 from knox.crypto import hash_token
 
 from foundation.errors import NotFound
-from tenancy import members, saved_views
+from tenancy import saved_views
 from tenancy.access import (
     ScopeMissing,
     TokenLifetimeInvalid,
@@ -23,6 +23,7 @@ from tenancy.access import (
     tenants_of,
     valid_token,
 )
+from tenancy.members import members
 from tenancy.models import ApiToken, AuditEntry, Membership, SavedView, Tenant
 from tenancy.roles import GRANTS, Role, Scope, granted
 from tests import making

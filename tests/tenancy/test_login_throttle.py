@@ -13,7 +13,7 @@ from django.test import Client, RequestFactory, override_settings
 from django.urls import reverse
 from django.utils import timezone
 
-from tenancy.login_throttle import KNOWN_DAYS
+from tenancy.login import KNOWN_DAYS
 from tenancy.models import LoginCounter
 from tenancy.origin import client_address
 from tests.cases import cases

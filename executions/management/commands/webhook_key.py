@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from outbox.posts import webhook_keys
+from outbox.outbox import webhook_keys
 from tenancy.management import base
 
 

@@ -16,7 +16,7 @@ from executions.awaits.awaits import epoch_ms
 from executions.errors import InteractionClosed
 from executions.models import AwaitUnit, DeadLetter, Execution, Interaction
 from foundation import places
-from outbox.posts import sending_seconds, webhook_keys
+from outbox.outbox import sending_seconds, webhook_keys
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making

@@ -15,18 +15,22 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from tenancy import oauth
 from tenancy.access import TokenInvalid
-from tenancy.oauth import keys
-from tenancy.oauth.bearer import (
+from tenancy.oauth import (
     LEEWAY_SECONDS,
     LONGEST_ACTOR,
+    LONGEST_SECONDS,
+    MAX_BYTES,
     MAX_CHARACTERS,
+    PAUSE_SECONDS,
+    REFRESH_SECONDS,
+    IssuerUnavailable,
     OAuthIdentity,
     identity,
     is_enabled,
     looks_like_jwt,
 )
-from tenancy.oauth.keys import LONGEST_SECONDS, MAX_BYTES, PAUSE_SECONDS, REFRESH_SECONDS, IssuerUnavailable
 from tenancy.roles import Scope
 from tests.authority import make_certificate
 from tests.cases import cases
@@ -68,7 +72,7 @@ ALGORITHMS = {
 
 @cases("algorithm", ALGORITHMS)
 def test_a_token_with_an_asymmetric_algorithm_identifies_its_holder(issuer: OAuthIssuer, algorithm: str) -> None:
-    keys.cache.clear()
+    oauth.cache.clear()
     issuer.key = ALGORITHMS[algorithm]
     issuer.published = [jwk(issuer.key, kid=issuer.key_id)]
     token = issuer.token(
@@ -107,7 +111,7 @@ def test_the_refusal_names_the_rule(issuer: OAuthIssuer, changes: dict[str, Any]
 
 
 def test_tokens_that_no_key_could_make_valid_do_not_reach_the_issuer(issuer: OAuthIssuer) -> None:
-    keys.cache.clear()
+    oauth.cache.clear()
     refusal(issuer.token(iss="https://other.example/"))
     for headers in ({"typ": "logout+jwt"}, {"kid": None}):
         refusal(issuer.token(headers=headers))
@@ -273,8 +277,8 @@ def test_an_outage_does_not_matter_while_keys_are_cached(issuer: OAuthIssuer, cl
 def test_without_keys_no_token_can_be_verified(
     issuer: OAuthIssuer, clock: Clock, monkeypatch: pytest.MonkeyPatch, fault: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(keys, "RESPONSE_SECONDS", 0.3)
-    keys.cache.clear()
+    monkeypatch.setattr(oauth, "RESPONSE_SECONDS", 0.3)
+    oauth.cache.clear()
     issuer.requests = 0
     healthy = dict(vars(issuer))
     vars(issuer).update(fault)
@@ -318,11 +322,11 @@ def test_keys_that_do_not_verify_signatures_are_ignored(issuer: OAuthIssuer) -> 
         {**jwk(private_key("EC")), "crv": "secp256k1"},
         {**jwk(private_key("Ed25519")), "d": jwk(private_key("Ed25519"))["x"]},
     ):
-        keys.cache.clear()
+        oauth.cache.clear()
         issuer.published = [7, {"kty": "RSA"}, {**jwk(key), "kid": [issuer.key_id]}, {**entry, "kid": issuer.key_id}]  # type: ignore[list-item]
-        assert keys.cache.find(issuer.key_id) is None, entry
+        assert oauth.cache.find(issuer.key_id) is None, entry
         issuer.published.append(jwk(key, kid=issuer.key_id))
-        keys.cache.clear()
+        oauth.cache.clear()
         assert is_accepted(issuer.token()), entry
 
 

@@ -26,9 +26,9 @@ from unfold.widgets import UnfoldAdminPasswordWidget
 
 from foundation.admin.columns import badge, column, moment
 from tenancy.access import record_of_user
-from tenancy.admin.base import declares_views
-from tenancy.admin.lists import ExportedList, ScopedFilter, time
 from tenancy.audit.acts import Act, declares
+from tenancy.console.base import declares_views
+from tenancy.console.lists import ExportedList, ScopedFilter, time
 from tenancy.login import confirmed, end_everywhere
 from tenancy.models import ApiToken, Membership
 from tenancy.preferences import choose_zone, zone_of, zones

@@ -10,16 +10,17 @@ from django.shortcuts import redirect
 from django.utils import timezone
 
 from alerts import channels, deliveries, queries, rules
-from alerts.admin.forms import HOURS, ChannelForm, RuleForm, SilenceForm
 from alerts.deliveries import runbook_of
+from alerts.evaluation import silence
+from alerts.forms import HOURS, ChannelForm, RuleForm, SilenceForm
 from alerts.kinds import Kind
 from alerts.models import Alert, AlertChannel, AlertDelivery, AlertRule
 from foundation.admin.columns import badge, column
 from foundation.errors import CoordinatorError
 from tenancy.access import actor, tenants_of
-from tenancy.admin.base import POST, ReadOnlyAdmin, attempt, problem_of, serves
-from tenancy.admin.lists import TenantFilter
 from tenancy.audit.acts import Act
+from tenancy.console.base import POST, LongList, ReadOnlyAdmin, attempt, problem_of, serves
+from tenancy.console.lists import ScopedFilter, TenantFilter, text, time
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 
@@ -236,3 +237,80 @@ class AlertRuleAdmin(ConfigurationAdmin):
             rules.change(rule, actor=actor(request.user), silenced_until=form.until)
             messages.success(request, "The rule is silenced." if form.until else "The silence has ended.")
         return self.to_page(rule)
+
+
+VARIANTS = {"firing": "danger", "silenced": "warning", "resolved": "success"}
+
+
+class AlertStateFilter(ScopedFilter):
+    title = parameter_name = "state"
+    options = tuple(Alert.State.choices)
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Alert]) -> QuerySet[Alert]:
+        return queryset.filter(state=self.value()) if self.value() in Alert.State.values else queryset
+
+
+class AlertKindFilter(ScopedFilter):
+    title = parameter_name = "kind"
+    options = tuple(Kind.choices)
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Alert]) -> QuerySet[Alert]:
+        return queryset.filter(rule__kind=self.value()) if self.value() in Kind.values else queryset
+
+
+@admin.register(Alert)
+class AlertAdmin(LongList):
+    empty = "No rule has found a problem. Rules are judged every 30 seconds."
+    list_display = ("title", "tenant", "condition", "looks_for", "of_rule", "started", "ended")
+    list_select_related = ("tenant", "rule")
+    list_filter = (AlertStateFilter, AlertKindFilter, TenantFilter)
+    ordering = ("-started_at", "-id")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Alert]:
+        return super().get_queryset(request).select_related("tenant", "rule")
+
+    @badge("State", VARIANTS)
+    def condition(self, alert: Alert) -> str:
+        if alert.state == Alert.State.FIRING and alert.silenced_until and alert.silenced_until > timezone.now():
+            return "silenced"
+        return alert.state.lower()
+
+    @column("Kind")
+    def looks_for(self, alert: Alert) -> str:
+        return alert.rule.get_kind_display()
+
+    of_rule = text("Rule", "rule.name")
+    started = time("Started", "started_at")
+    ended = time("Resolved", "resolved_at", empty="-")
+
+    def show(self, request: HttpRequest, row: Alert) -> HttpResponse:
+        kind = Kind(row.rule.kind)
+        state = self.condition(row)
+        return self.page(
+            request,
+            "alerts/alert.html",
+            title=row.title,
+            original=row,
+            alert=row,
+            state=state,
+            variant=VARIANTS[state],
+            purpose=kind.purpose,
+            runbook=runbook_of(kind),
+            events=list(row.events.all()),
+            deliveries=shown(queries.newest_deliveries(row)),
+            may_silence=self.may(request, Scope.OPERATE, row),
+            hours=HOURS,
+        )
+
+    @serves("<uuid:object_id>/silence/", Act.ALERT_SILENCE, Scope.OPERATE, methods=POST)
+    def silence(self, request: HttpRequest, alert: Alert) -> HttpResponse:
+        """Silence the alert for some hours, or end its silence."""
+        form = SilenceForm(request.POST)
+
+        def act() -> str:
+            silence(alert, until=form.until, actor=actor(request.user))
+            return "The alert is silenced." if form.until else "The silence has ended."
+
+        if form.is_valid():
+            attempt(request, act, "{error.detail}")
+        return redirect("admin:alerts_alert_change", alert.pk)

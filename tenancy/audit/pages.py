@@ -15,8 +15,11 @@ from django.utils.text import Truncator
 
 from foundation.admin import json_tree
 from foundation.admin.columns import badge, column, on_one_line
-from tenancy.admin.base import LongList
-from tenancy.admin.lists import (
+from tenancy.audit import chain
+from tenancy.audit.acts import Act
+from tenancy.audit.chain import about
+from tenancy.console.base import LongList
+from tenancy.console.lists import (
     BoundedList,
     ExportedList,
     Person,
@@ -26,9 +29,6 @@ from tenancy.admin.lists import (
     TimeFilter,
     time,
 )
-from tenancy.audit import chain
-from tenancy.audit.acts import Act
-from tenancy.audit.chain import about
 from tenancy.models import AuditEntry
 from tenancy.roles import Scope
 

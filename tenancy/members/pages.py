@@ -12,11 +12,12 @@ from django.utils import timezone
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from foundation.admin.columns import badge, column
-from tenancy import audit, members
+from tenancy import audit
 from tenancy.access import actor, tenants_of
-from tenancy.admin.base import TenantScopedAdmin, declares_views
-from tenancy.admin.lists import ExportedList, ScopedFilter, TenantFilter, text, time
 from tenancy.audit.acts import Act
+from tenancy.console.base import TenantScopedAdmin, declares_views
+from tenancy.console.lists import ExportedList, ScopedFilter, TenantFilter, text, time
+from tenancy.members import members
 from tenancy.models import Membership
 from tenancy.roles import GRANTS, MEANING, PURPOSE, Role, Scope
 

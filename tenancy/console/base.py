@@ -16,8 +16,8 @@ from django.urls import URLPattern, path, reverse
 from unfold.paginator import InfinitePaginator
 
 from foundation.errors import CoordinatorError
-from tenancy.admin_site import recording
 from tenancy.audit.acts import Act, Declaration, Denied, declares
+from tenancy.console.site import recording
 from tenancy.models import Membership, Tenant
 from tenancy.roles import Scope, granted
 

@@ -13,10 +13,10 @@ from django.http import HttpRequest
 from foundation.admin.columns import column
 from tenancy import audit
 from tenancy.access import actor
-from tenancy.admin.base import TenantScopedAdmin, View, declares_views
-from tenancy.admin.lists import ExportedList, text, time
 from tenancy.audit.acts import Act
-from tenancy.members import USERNAME
+from tenancy.console.base import TenantScopedAdmin, View, declares_views
+from tenancy.console.lists import ExportedList, text, time
+from tenancy.members.members import USERNAME
 from tenancy.models import ApiToken, Membership, Tenant
 from tenancy.quota_table import QUOTAS
 from tenancy.roles import Scope

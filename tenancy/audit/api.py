@@ -18,8 +18,7 @@ from foundation.api.schema import NO_NUL
 from foundation.api.streaming import streamed_file
 from foundation.errors import ExportTooLarge, InvalidRequest, SlowRequestsBusy
 from foundation.exports import FORMATS
-from tenancy.api.operations import listing
-from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.api.operations import TENANT, TenantView, listing
 from tenancy.audit import chain
 from tenancy.audit.acts import declares
 from tenancy.models import AuditEntry

@@ -1,25 +1,29 @@
-"""REST: the channels of a tenant with test messages to them, and its rules."""
+"""REST: the alerts of a tenant with their messages and silences, its channels, and its rules."""
 
 import uuid
+from datetime import datetime
 from typing import Any
 
 from django.urls import path
+from django_filters import rest_framework as filters
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from alerts import channels, deliveries, queries, rules
-from alerts.api.alerts import AlertDeliveryView
 from alerts.errors import (
     AlertChannelDisabled,
     AlertChannelInvalid,
     AlertChannelUnknown,
+    AlertIsResolved,
     AlertNameTaken,
     AlertRuleInvalid,
     AlertRuleUnknown,
+    AlertUnknown,
     TooManyAlertRules,
 )
+from alerts.evaluation import silence
 from alerts.kinds import NAMES, Kind
-from alerts.models import LONGEST_ADDRESS, LONGEST_NAME, AlertChannel, AlertRule
+from alerts.models import LONGEST_ADDRESS, LONGEST_NAME, Alert, AlertChannel, AlertDelivery, AlertEvent, AlertRule
 from foundation.api.fields import (
     Flag,
     Identifier,
@@ -33,10 +37,89 @@ from foundation.api.fields import (
 from releases.errors import PipelineUnknown
 from releases.models import IDENTITY_LENGTH
 from releases.queries import pipeline
-from tenancy.api.operations import either, listing, operation, refuses
-from tenancy.api.tenant_view import TenantView
+from tenancy.api.operations import TenantView, either, listing, operation, refuses
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
+
+
+class SilenceRequest(StrictSerializer):
+    until = Moment(allow_null=True, help_text="The end of the silence. Null ends it now.")
+
+
+class AlertEventView(serializers.Serializer[AlertEvent]):
+    kind = serializers.ChoiceField(choices=AlertEvent.Kind.choices)
+    actor = serializers.CharField()
+    at = serializers.DateTimeField()
+
+
+class AlertDeliveryView(serializers.Serializer[AlertDelivery]):
+    deliveryId = serializers.UUIDField(source="id")
+    channelId = serializers.UUIDField(source="channel_id")
+    alertId = serializers.UUIDField(source="alert_id", allow_null=True, help_text="Null for a test message.")
+    kind = serializers.ChoiceField(choices=AlertDelivery.Kind.choices)
+    state = serializers.ChoiceField(choices=AlertDelivery.State.choices)
+    attempts = serializers.IntegerField()
+    nextAttemptAt = serializers.DateTimeField(source="next_at", help_text="While it is PENDING.")
+    error = serializers.CharField(help_text="Why the newest attempt failed. Empty if none has.")
+    createdAt = serializers.DateTimeField(source="created_at")
+    finishedAt = serializers.DateTimeField(source="finished_at", allow_null=True)
+
+
+class AlertView(serializers.Serializer[Alert]):
+    alertId = serializers.UUIDField(source="id")
+    ruleId = serializers.UUIDField(source="rule_id")
+    ruleName = serializers.CharField(source="rule.name")
+    kind = serializers.ChoiceField(choices=Kind.choices, source="rule.kind")
+    state = serializers.ChoiceField(choices=Alert.State.choices)
+    subject = serializers.CharField(help_text="What it is about. A rule has one firing alert of a subject.")
+    title = serializers.CharField()
+    detail = serializers.CharField()
+    page = serializers.CharField(source="path", help_text="The path of the admin's page about it.")
+    startedAt = serializers.DateTimeField(source="started_at")
+    resolvedAt = serializers.DateTimeField(source="resolved_at", allow_null=True)
+    silencedUntil = serializers.DateTimeField(source="silenced_until", allow_null=True)
+    silencedBy = serializers.CharField(source="silenced_by", help_text="Empty without a silence.")
+
+
+class OneAlertView(AlertView):
+    events = AlertEventView(many=True)
+    deliveries = serializers.SerializerMethodField(help_text="The newest messages, at most 20.")
+
+    @extend_schema_field(AlertDeliveryView(many=True))
+    def get_deliveries(self, alert: Alert) -> Any:
+        newest: Any = queries.newest_deliveries(alert)
+        return AlertDeliveryView(newest, many=True).data
+
+
+class AlertFilter(filters.FilterSet):
+    state = filters.ChoiceFilter(choices=Alert.State.choices)
+    kind = filters.ChoiceFilter(choices=Kind.choices, field_name="rule__kind")
+    ruleId = filters.UUIDFilter(field_name="rule")
+
+
+@listing("alerts", Alert, AlertView, AlertFilter, ordering=("-started_at", "-id"))
+def alerts(view: TenantView) -> Any:
+    """The alerts of the tenant, the newest first."""
+    return queries.alerts(view.tenant)
+
+
+@operation("alerts", "alert", OneAlertView, method="GET")
+@refuses(AlertUnknown)
+def one_alert(view: TenantView, alert_id: uuid.UUID) -> Any:
+    """One alert with its events and its newest messages."""
+    return queries.alert(view.tenant, alert_id)
+
+
+@operation("alerts", "silenceAlert", OneAlertView, body=SilenceRequest)
+@declares(Act.ALERT_SILENCE, Scope.OPERATE)
+@refuses(AlertUnknown, AlertIsResolved)
+def silence_alert(view: TenantView, alert_id: uuid.UUID, until: datetime | None) -> Any:
+    """Silence a firing alert: no further message about it is sent until then."""
+    return silence(queries.alert(view.tenant, alert_id), until=until, actor=view.actor)
+
+
+# --- channels ---
+
 
 ADDRESS_HELP = "The URL of a webhook, or e-mail addresses, separated by commas. Empty for Slack."
 NAME_OF_KEY = (
@@ -127,6 +210,9 @@ def remove_alert_channel(view: TenantView, channel_id: uuid.UUID) -> Any:
 def send_test_message(view: TenantView, channel_id: uuid.UUID) -> Any:
     """Send a test message now. The channel shows whether it was accepted. It is tried once."""
     return deliveries.test(queries.channel(view.tenant, channel_id), actor=view.actor)
+
+
+# --- rules ---
 
 
 MOST_CHANNELS = 50
@@ -232,6 +318,9 @@ def remove_alert_rule(view: TenantView, rule_id: uuid.UUID) -> Any:
 
 
 urlpatterns = [
+    path("alerts", alerts, name="alerts"),
+    path("alerts/<uuid:alert_id>", one_alert, name="alert"),
+    path("alerts/<uuid:alert_id>/silence", silence_alert, name="silence-alert"),
     path("alert-channels", either(alert_channels, add_alert_channel), name="alert-channels"),
     path("alert-channels/<uuid:channel_id>", either(one_alert_channel, change_alert_channel), name="alert-channel"),
     path("alert-channels/<uuid:channel_id>/remove", remove_alert_channel, name="remove-alert-channel"),

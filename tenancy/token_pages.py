@@ -19,9 +19,9 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 from foundation.admin.columns import badge, column
 from tenancy import audit
 from tenancy.access import TokenNameTaken, actor, issue_token, tenants_of, with_owners
-from tenancy.admin.base import TenantScopedAdmin, declares_views
-from tenancy.admin.lists import ExportedList, ScopedFilter, TenantFilter, time
 from tenancy.audit.acts import Act
+from tenancy.console.base import TenantScopedAdmin, declares_views
+from tenancy.console.lists import ExportedList, ScopedFilter, TenantFilter, time
 from tenancy.models import ApiToken, Tenant, validate_identifier
 from tenancy.roles import MEANING, Scope
 
