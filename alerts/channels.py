@@ -113,7 +113,7 @@ def _wrong_secret(channel: AlertChannel) -> str:
 
 
 def _record(act: Act, channel: AlertChannel, actor: str, **details: Any) -> None:
-    audit.record(act, tenant=channel.tenant, actor=actor, object_type="alert_channel", object=channel.name, **details)
+    audit.record(act, tenant=channel.tenant, actor=actor, object=channel.name, **details)
 
 
 def require_valid(error: type[CoordinatorError], rules: Mapping[str, str]) -> None:

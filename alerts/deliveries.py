@@ -109,9 +109,7 @@ def test(channel: AlertChannel, *, actor: str) -> AlertDelivery:
             row = cursor.fetchone()
         if row is None:
             raise AlertChannelDisabled(f"The alert channel {channel.name!r} is disabled.")
-        audit.record(
-            Act.ALERT_CHANNEL_TEST, tenant=channel.tenant, actor=actor, object_type="alert_channel", object=channel.name
-        )
+        audit.record(Act.ALERT_CHANNEL_TEST, tenant=channel.tenant, actor=actor, object=channel.name)
         wakeup.send(DELIVER_TASK)
     return AlertDelivery.objects.select_related("channel").get(pk=row[0])
 

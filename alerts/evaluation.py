@@ -112,7 +112,7 @@ def silence(alert: Alert, *, until: datetime | None, actor: str) -> Alert:
             if cursor.rowcount == 0:
                 raise AlertIsResolved(f"The alert {alert.pk} is resolved, so there is nothing to silence.")
         act = Act.ALERT_SILENCE if until else Act.ALERT_UNSILENCE
-        audit.record(act, tenant=alert.tenant, actor=actor, object_type="alert", object=alert.pk, rule=alert.rule.name)
+        audit.record(act, tenant=alert.tenant, actor=actor, object=alert.pk, rule=alert.rule.name)
     alert.refresh_from_db()
     return alert
 

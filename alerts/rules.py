@@ -119,4 +119,4 @@ def _link(rule: AlertRule, channels: Collection[AlertChannel]) -> None:
 
 
 def _record(act: Act, rule: AlertRule, actor: str, **details: Any) -> None:
-    audit.record(act, tenant=rule.tenant, actor=actor, object_type="alert_rule", object=rule.name, **details)
+    audit.record(act, tenant=rule.tenant, actor=actor, object=rule.name, **details)

@@ -50,4 +50,4 @@ def _note(actor: str) -> None:
     if now != before:
         changed = sorted(name for name in now.keys() | before.keys() if now.get(name) != before.get(name))
         more: dict[str, Any] = {"changed": changed} if newest else {}
-        audit.record(ACT, tenant=None, actor=actor, object_type="settings", object="settings", digests=now, **more)
+        audit.record(ACT, tenant=None, actor=actor, object="settings", digests=now, **more)

@@ -137,7 +137,7 @@ class TpfView(View):
             tenant, created = Tenant.objects.get_or_create(slug=tenant_id, defaults={"name": tenant_id})
             if created:
                 by = self.surface.actor
-                audit.record(Act.TENANT_CREATE, tenant=None, actor=by, object_type="tenant", object=tenant_id)
+                audit.record(Act.TENANT_CREATE, tenant=None, actor=by, object=tenant_id)
         return tenant
 
     def known_tenant(self, tenant_id: str) -> Tenant:

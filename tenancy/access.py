@@ -73,7 +73,7 @@ def issue_token(
     lifetime = longest if lifetime is None else lifetime
     if not timedelta() < lifetime <= longest:
         raise TokenLifetimeInvalid(f"A token expires after 1 to {settings.TOKEN_MAX_DAYS} days.")
-    entry = audit.Entry(tenant=tenant, actor=actor(issuer), object_type="token", object=name)
+    entry = audit.Entry(tenant=tenant, actor=actor(issuer), object=name)
     for scope in scopes:
         try:
             require(issuer, tenant, scope)
@@ -134,7 +134,6 @@ def end_tokens(owner: User) -> None:
                 Act.TOKEN_END,
                 tenant=token.tenant,
                 actor=actor(owner),
-                object_type="token",
                 object=token.name,
                 reason="The owner has a new password.",
             )
@@ -151,4 +150,4 @@ def actor_named(username: str) -> str:
 def record_of_user(act: Act, user: User, *, by: User | AnonymousUser | None = None, **details: Any) -> None:
     """Record an act about a user in the chain of the installation. By default, it is the user's own."""
     name = user.get_username()
-    audit.record(act, tenant=None, actor=actor(by or user), object_type="user", object=name, **details)
+    audit.record(act, tenant=None, actor=actor(by or user), object=name, **details)

@@ -163,7 +163,6 @@ def _audit_attempt(username: str, outcome: str, reason: str) -> None:
         Act.USER_LOG_IN,
         tenant=None,
         actor="anonymous",
-        object_type="user",
         object=username if known else "(unknown)",
         outcome=outcome,
         reason=reason,

@@ -79,7 +79,6 @@ def _audit(act: Act, person: User, view: SavedView) -> None:
         act,
         tenant=view.tenant,
         actor=actor(person),
-        object_type="saved_view",
         object=view.name,
         page=view.page,
     )

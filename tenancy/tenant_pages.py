@@ -109,14 +109,13 @@ class TenantAdmin(ExportedList, TenantScopedAdmin):
                     Act.TENANT_CHANGE,
                     tenant=obj,
                     actor=by,
-                    object_type="tenant",
                     object=obj.slug,
                     before=before,
                     after=after,
                 )
             else:
                 super().save_model(request, obj, form, change)
-                audit.record(Act.TENANT_CREATE, tenant=None, actor=by, object_type="tenant", object=obj.slug)
+                audit.record(Act.TENANT_CREATE, tenant=None, actor=by, object=obj.slug)
 
     created = time("Created", "created_at", ordering="created_at")
     member_count = text("Members", "members", ordering="members")

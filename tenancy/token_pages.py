@@ -149,7 +149,7 @@ class ApiTokenAdmin(ExportedList, TenantScopedAdmin):
         with transaction.atomic():
             name, tenant = obj.name, obj.tenant
             super().delete_model(request, obj)
-            audit.record(Act.TOKEN_END, tenant=tenant, actor=actor(request.user), object_type="token", object=name)
+            audit.record(Act.TOKEN_END, tenant=tenant, actor=actor(request.user), object=name)
 
     @column("Begins with")
     def begins_with(self, token: ApiToken) -> str:

@@ -138,7 +138,6 @@ def _record(act: Act, found: Interaction, actor: str, **details: str) -> None:
         act,
         tenant=found.tenant,
         actor=actor,
-        object_type="interaction",
         object=found.pk,
         executionId=str(found.execution_id),
         **details,

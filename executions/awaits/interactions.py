@@ -26,7 +26,7 @@ from executions.errors import (
     RedriveRefused,
     ResumeTokenInvalid,
 )
-from executions.models import Execution, Interaction
+from executions.models import PAYLOADS_OF_EXECUTION, Execution, Interaction
 from executions.workers.registry import DISPATCH_TASK
 from foundation import wakeup
 from tenancy import audit
@@ -72,9 +72,7 @@ class Completion:
 def interactions(tenant: Tenant) -> QuerySet[Interaction]:
     """Return the interactions of the tenant, nearest deadline first."""
     rows = Interaction.objects.filter(tenant=tenant).select_related("tenant", "execution")
-    return rows.defer("execution__input", "execution__result", "execution__progress").order_by(
-        "deadline", "created_at", "id"
-    )
+    return rows.defer(*PAYLOADS_OF_EXECUTION).order_by("deadline", "created_at", "id")
 
 
 def interaction(tenant: Tenant, interaction_id: uuid.UUID) -> Interaction:
@@ -141,7 +139,6 @@ def complete(
                 Act.INTERACTION_ANSWER,
                 tenant=tenant,
                 actor=actor,
-                object_type="interaction",
                 object=found.pk,
                 executionId=str(found.execution_id),
             )
@@ -204,7 +201,7 @@ def _find(
     found = (
         Interaction.objects.filter(tenant=tenant, **names)
         .select_related("tenant", "unit", "execution__release__pipeline", "execution__release__contract")
-        .defer("execution__input", "execution__result", "execution__progress")
+        .defer(*PAYLOADS_OF_EXECUTION)
         .first()
     )
     if found is None:

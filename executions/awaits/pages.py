@@ -17,7 +17,7 @@ from django.utils.safestring import SafeString
 from executions.awaits import claims, filters, interactions
 from executions.awaits.answer_form import AnswerForm, require_text
 from executions.console.payloads import bounded_json, tenants_shown
-from executions.models import Interaction
+from executions.models import PAYLOADS_OF_EXECUTION, Interaction
 from executions.questions.readable import person, readable, telling_fields
 from foundation.admin.columns import badge, column, moment, timed
 from foundation.errors import CoordinatorError
@@ -79,10 +79,11 @@ class InteractionAdmin(LongList):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Interaction]:
         rows: QuerySet[Interaction] = super().get_queryset(request).select_related("tenant", "execution")
-        payloads = ("execution__input", "execution__result", "execution__progress", "request", "response")
         short = RawSQL(SHORT_MEMBERS, (), output_field=JSONField())  # noqa: S611  # nosec B611 - a constant
         members = When(tenant__in=tenants_shown(request, Scope.ANSWER), then=short)
-        return rows.defer(*payloads).annotate(members=Case(members, output_field=JSONField()))
+        return rows.defer(*PAYLOADS_OF_EXECUTION, "request", "response").annotate(
+            members=Case(members, output_field=JSONField())
+        )
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Interaction], search_term: str

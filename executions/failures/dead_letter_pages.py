@@ -21,7 +21,7 @@ from executions.failures import queries
 from executions.failures.queries import REASONS, Step, step_name
 from executions.lifecycle.queries import traceback_of
 from executions.lifecycle.redrive import redrivable
-from executions.models import DeadLetter, FailureGroup
+from executions.models import PAYLOADS_OF_EXECUTION, DeadLetter, FailureGroup
 from executions.models.states import State
 from foundation.admin.columns import badge, column
 from releases.admin.filters import PipelineFilter
@@ -111,7 +111,7 @@ class DeadLetterAdmin(LongList):
     def get_queryset(self, request: HttpRequest) -> QuerySet[DeadLetter]:
         rows = super().get_queryset(request).select_related("tenant", "execution__tenant")
         with_step: QuerySet[DeadLetter] = rows.annotate(step_name=step_name("execution__release", "failed_step_index"))
-        return with_step.defer("execution__input", "execution__result", "execution__progress")
+        return with_step.defer(*PAYLOADS_OF_EXECUTION)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[DeadLetter], search_term: str

@@ -17,7 +17,7 @@ from django.db.models import F, Func, QuerySet, TextField, Value
 from django.db.models.functions import Cast
 
 from executions.errors import AssigneeInvalid, FailureGroupUnknown
-from executions.models import DeadLetter, Execution, FailureGroup
+from executions.models import PAYLOADS_OF_EXECUTION, DeadLetter, Execution, FailureGroup
 from releases.models import Release
 from tenancy import audit
 from tenancy.access import actor_named
@@ -129,7 +129,7 @@ def figures_of(group: FailureGroup) -> Figures:
 def letters(of: FailureGroup) -> QuerySet[DeadLetter]:
     """Return the failures of a group, newest first, each with the current state of its execution."""
     rows = DeadLetter.objects.filter(group=of).select_related("execution__tenant").order_by("-created_at", "-id")
-    return rows.defer("execution__input", "execution__result", "execution__progress")
+    return rows.defer(*PAYLOADS_OF_EXECUTION)
 
 
 def figures(
@@ -185,7 +185,6 @@ def change(
                 Act.FAILURE_GROUP_CHANGE,
                 tenant=tenant,
                 actor=actor,
-                object_type="failure_group",
                 object=group_id,
                 errorCode=found.error_code,
                 **changes,

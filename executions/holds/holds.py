@@ -18,7 +18,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from executions.errors import ExecutionUnknown, NotPaused, PauseRefused
 from executions.holds import statements
-from executions.models import TERMINAL_VALUES, Execution, Hold, Interaction
+from executions.models import PAYLOADS_OF_EXECUTION, TERMINAL_VALUES, Execution, Hold, Interaction
 from executions.models.states import State
 from executions.workers.registry import DISPATCH_TASK
 from foundation import wakeup
@@ -121,7 +121,7 @@ def _audit(act: str, target: Target, actor: str, reason: str) -> None:
     kind = _kind(target)
     tenant = target.pipeline.tenant if isinstance(target, Release) else target.tenant
     name = target.audit_name if isinstance(target, Release) else str(target)
-    audit.record(Act(f"{kind}.{act}"), tenant=tenant, actor=actor, object_type=kind, object=name, reason=reason)
+    audit.record(Act(f"{kind}.{act}"), tenant=tenant, actor=actor, object=name, reason=reason)
 
 
 def _kind(target: Target) -> str:
@@ -206,7 +206,7 @@ def open_holds(tenant: Tenant) -> QuerySet[Hold]:
     """Return the tenant's open holds, newest first, without those of executions that succeeded or were cancelled."""
     rows = Hold.objects.filter(tenant=tenant, ended_at=None).exclude(execution__status__in=_OVER)
     rows = rows.select_related("tenant", "execution", "pipeline", "release__pipeline")
-    return rows.defer("execution__input", "execution__result", "execution__progress").order_by("-started_at", "-id")
+    return rows.defer(*PAYLOADS_OF_EXECUTION).order_by("-started_at", "-id")
 
 
 def holds_of(execution: Execution) -> list[Hold]:

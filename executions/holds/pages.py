@@ -12,7 +12,7 @@ from django.utils.text import Truncator
 
 from executions.console.confirmation import Confirmation, OperatorRequest, confirm
 from executions.holds import holds
-from executions.models import TERMINAL_VALUES, Execution, Hold
+from executions.models import PAYLOADS_OF_EXECUTION, TERMINAL_VALUES, Execution, Hold
 from foundation.admin.columns import column, moment
 from releases.models import Pipeline, Release
 from tenancy.audit.acts import Act
@@ -53,7 +53,7 @@ class HoldAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Hold]:
         rows = super().get_queryset(request).filter(ended_at=None)
-        return rows.defer("execution__input", "execution__result", "execution__progress")
+        return rows.defer(*PAYLOADS_OF_EXECUTION)
 
     @column("Paused")
     def paused(self, hold: Hold) -> str:

@@ -50,7 +50,6 @@ def cancel(
                     Act.EXECUTION_CANCEL,
                     tenant=tenant,
                     actor=actor,
-                    object_type="execution",
                     object=execution_id,
                     reason=reason,
                     previousStatus=execution.status,

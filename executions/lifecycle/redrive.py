@@ -83,7 +83,6 @@ def redrive(
             Act.EXECUTION_REDRIVE,
             tenant=tenant,
             actor=actor,
-            object_type="execution",
             object=execution_id,
             reason=reason,
             previousStatus=move.source,

@@ -24,6 +24,8 @@ LIVE_VALUES = sorted(state.value for state in State if state not in TERMINAL)
 CLAIMED = "CLAIMED"
 PERSON = "user:"
 """How the names of people begin who submit without a token."""
+PAYLOADS_OF_EXECUTION = ("execution__input", "execution__result", "execution__progress")
+"""What lists of rows that belong to executions do not read."""
 MOST_TAGS = 20
 LONGEST_TAG = 100
 DUE_VALUES = sorted(state.value for state in DUE)

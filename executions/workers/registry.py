@@ -251,7 +251,7 @@ def _set_drain(act: Act, tenant: Tenant, pipeline_id: str, worker_id: str, actor
             if not drains:
                 wakeup.send_once(DISPATCH_TASK)
             name = f"{pipeline_id}/{worker_id}"
-            audit.record(act, tenant=tenant, actor=actor, object_type="worker", object=name, reason=reason)
+            audit.record(act, tenant=tenant, actor=actor, object=name, reason=reason)
         return find(tenant, pipeline_id, worker_id)
 
 

@@ -93,7 +93,6 @@ def _changed(tenant: Tenant, newest: int, oldest: int, actor: str, reason: str) 
         Act.WORKER_KEY_CHANGE,
         tenant=tenant,
         actor=actor,
-        object_type="worker_key",
         object=newest,
         reason=reason,
         newest=newest,

@@ -71,7 +71,7 @@ def change(
 
 def record(act: Act, tenant: Tenant, campaign_id: uuid.UUID, actor: str, reason: str, **details: Any) -> None:
     """Record an act on a campaign in the audit log. Call this last in the transaction."""
-    audit.record(act, tenant=tenant, actor=actor, object_type="campaign", object=campaign_id, reason=reason, **details)
+    audit.record(act, tenant=tenant, actor=actor, object=campaign_id, reason=reason, **details)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from django.db.models import Count, Q, QuerySet
 
 from executions.errors import CampaignEmpty, CampaignRefused, CampaignUnknown
 from executions.lifecycle.redrive import redrivable
-from executions.models import Campaign, CampaignItem, Execution
+from executions.models import PAYLOADS_OF_EXECUTION, Campaign, CampaignItem, Execution
 from executions.submission.admission import require_allowed
 from foundation.database.postgresql.outage import is_outage
 from foundation.errors import CoordinatorError
@@ -281,7 +281,7 @@ def _admit(campaign: Campaign, most: int) -> int:
     chosen = list(
         CampaignItem.objects.filter(campaign=campaign, outcome=ItemResult.PENDING)
         .select_related("execution")
-        .defer("execution__input", "execution__result", "execution__progress")
+        .defer(*PAYLOADS_OF_EXECUTION)
         .order_by("id")[:most]
     )
     done = _ACTS[campaign.kind](campaign, chosen)

@@ -72,7 +72,7 @@ def audited(request: ActivationRequest, *, actor: str, **_: Any) -> dict[str, An
     """Return what an entry of the audit log says about an act on the request."""
     release = request.release
     name = f"{release.audit_name}/{request.pk}"
-    return {"tenant": release.pipeline.tenant, "actor": actor, "object_type": "activation_request", "object": name}
+    return {"tenant": release.pipeline.tenant, "actor": actor, "object": name}
 
 
 def fail_revoked(revocation: Revocation) -> None:

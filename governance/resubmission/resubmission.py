@@ -104,7 +104,6 @@ def resubmit(
                     Act.EXECUTION_RESUBMIT,
                     tenant=tenant,
                     actor=actor,
-                    object_type="execution",
                     object=execution_id,
                     reason=reason,
                     newExecution=str(planned.id),

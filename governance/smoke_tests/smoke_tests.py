@@ -16,7 +16,7 @@ from django.db.models.functions import Coalesce, Now, NullIf
 
 from executions import metrics
 from executions.errors import ExecutionChanged, IdempotencyKeyReused, SmokeTestUnknown
-from executions.models import Execution, SmokeTest
+from executions.models import PAYLOADS_OF_EXECUTION, Execution, SmokeTest
 from executions.models.states import State
 from executions.submission import admission
 from executions.submission.admission import Purpose
@@ -141,7 +141,7 @@ _VERDICT = Case(
 def with_verdicts(tests: QuerySet[SmokeTest]) -> QuerySet[Any]:
     """Add the verdict to each smoke test, as `verdict`. Load the executions without their payloads."""
     rows = tests.select_related("execution__tenant", "release__pipeline__tenant").annotate(verdict=_VERDICT)
-    return rows.defer("execution__input", "execution__result", "execution__progress")
+    return rows.defer(*PAYLOADS_OF_EXECUTION)
 
 
 def of(release: Release) -> QuerySet[Any]:

@@ -207,7 +207,6 @@ def respond(request: HttpRequest, artifact: Artifact, *, actor: str) -> HttpResp
         Act.ARTIFACT_DOWNLOAD,
         tenant=tenant,
         actor=actor,
-        object_type="artifact",
         object=blob.digest,
         bytes=len(wanted),
         size=blob.size,

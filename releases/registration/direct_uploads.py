@@ -248,7 +248,7 @@ def _create(tenant: Tenant, digest: str, size: int, actor: str) -> ArtifactUploa
 
 def _record(act: Act, upload: ArtifactUpload, actor: str) -> None:
     details: dict[str, Any] = {"digest": upload.digest, "size": upload.size}
-    audit.record(act, tenant=upload.tenant, actor=actor, object_type="artifact_upload", object=upload.pk, **details)
+    audit.record(act, tenant=upload.tenant, actor=actor, object=upload.pk, **details)
 
 
 def _open(direct: "DirectUploads", upload: ArtifactUpload) -> None:

@@ -85,9 +85,7 @@ def revoke_key(key: TrustedKey, *, actor: str, reason: str) -> KeyRevocation:
 
 def _record(act: Act, key: TrustedKey, actor: str, reason: str = "") -> None:
     tenant, name = key.tenant, key.name
-    audit.record(
-        act, tenant=tenant, actor=actor, object_type="trusted_key", object=key.key_id, reason=reason, name=name
-    )
+    audit.record(act, tenant=tenant, actor=actor, object=key.key_id, reason=reason, name=name)
 
 
 def _invalid(field: str, message: str) -> KeyInvalid:

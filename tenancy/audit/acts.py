@@ -14,7 +14,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Act(StrEnum):
-    """The values are in the entries of the log. They never change, so that filters and reports stay valid."""
+    """The values are in the entries of the log. They never change, so that filters and reports stay valid.
+
+    A value begins with the type of the object of most acts that have it.
+    """
 
     ACTIVATION_REQUEST_CREATE = "activation_request.create"
     ACTIVATION_REQUEST_EXPIRE = "activation_request.expire"

@@ -5,7 +5,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from functools import wraps
-from typing import Any, Final, ParamSpec, TypedDict, TypeVar, Unpack
+from typing import Any, Final, NotRequired, ParamSpec, TypedDict, TypeVar, Unpack
 
 from django.db import connection, transaction
 
@@ -78,8 +78,8 @@ def record(
     *,
     tenant: Tenant | None,
     actor: str,
-    object_type: str,
     object: object,  # noqa: A002 - the name of the column
+    object_type: str = "",
     reason: str = "",
     outcome: str = Outcome.GRANTED,
     **details: Any,
@@ -87,15 +87,16 @@ def record(
     """Append an entry to the chain of `tenant`, or to that of the installation if it is None.
 
     Call this last in the transaction of the act: it locks the head of the chain. `act` is a dotted name such as
-    `release.activate`, and `object` identifies what the act is about. `details` are JSON values without secrets and
-    without payloads. Texts that are too long are shortened.
+    `release.activate`, and `object` identifies what the act is about. `object_type` is the part of `act` before the
+    dot, unless it is given. `details` are JSON values without secrets and without payloads. Texts that are too long are
+    shortened.
     """
     serving = origin.current()
     parameters = {
         "tenant": tenant.pk if tenant else None,
         "actor": _text(actor, LONGEST_ACTOR),
         "act": act,
-        "object_type": object_type,
+        "object_type": object_type or act.partition(".")[0],
         "object": _text(object, LONGEST_OBJECT),
         "outcome": str(outcome),
         "reason": _stored(reason)[:LONGEST_REASON],
@@ -114,7 +115,7 @@ class Entry(TypedDict):
 
     tenant: Tenant | None
     actor: str
-    object_type: str
+    object_type: NotRequired[str]
     object: object
 
 

@@ -24,9 +24,9 @@ class Command(BaseCommand):
         """Who acts in the audit log, such as `coordinator backup`."""
         return f"coordinator {type(self).__module__.rpartition('.')[2]}"
 
-    def record(self, act: Act, object_type: str, name: str, **details: Any) -> None:
-        """Record an act of the installation on the object of this type and name."""
-        audit.record(act, tenant=None, actor=self.actor, object_type=object_type, object=name, **details)
+    def record(self, act: Act, name: str, **details: Any) -> None:
+        """Record an act of the installation on the object of this name. `details` as for `audit.record`."""
+        audit.record(act, tenant=None, actor=self.actor, object=name, **details)
 
     def tenant(self, slug: str) -> Tenant:
         """Return the tenant. Raises `CommandError` if there is none."""

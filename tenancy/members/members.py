@@ -102,4 +102,4 @@ def remove(tenant: Tenant, username: str, role: Role, *, actor: str) -> Membersh
 
 
 def _record(act: Act, tenant: Tenant, username: str, role: Role, actor: str) -> None:
-    audit.record(act, tenant=tenant, actor=actor, object_type="membership", object=username, role=role)
+    audit.record(act, tenant=tenant, actor=actor, object=username, role=role)

@@ -190,7 +190,6 @@ class MembershipAdmin(ExportedList, TenantScopedAdmin):
                     Act.MEMBERSHIP_CHANGE,
                     tenant=obj.tenant,
                     actor=actor(request.user),
-                    object_type="membership",
                     object=obj.username,
                     role=obj.role,
                     before=form.initial.get("role"),

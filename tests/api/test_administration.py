@@ -43,7 +43,7 @@ def body(role: str = "operator", username: str = "eva") -> dict[str, Any]:
 def test_roles_are_added_listed_and_removed(ours: TenantApi, eva: User) -> None:
     added = ours.post("members", body())
     assert (added.status_code, added.json()) == (201, {**body(), "name": "", "active": None})
-    audit.record(Act.EXECUTION_CANCEL, tenant=ours.tenant, actor="user:eva", object_type="execution", object="e")
+    audit.record(Act.EXECUTION_CANCEL, tenant=ours.tenant, actor="user:eva", object="e")
     assert [ours.post("members", body(role)).status_code for role in ("operator", "viewer")] == [200, 201]
     listed = ours.get("members").json()["items"]
     assert [(each["username"], each["role"]) for each in listed] == [

@@ -39,7 +39,7 @@ class Command(base.Command):
         folder: Path = options["folder"].absolute()
         found, unreadable = create(folder)
         counts = {"blobs": found.blob_count, "missing": found.blobs_missing}
-        self.record(Act.BACKUP_CREATE, "backup", folder.name, snapshot=found.created_at, **counts)
+        self.record(Act.BACKUP_CREATE, folder.name, snapshot=found.created_at, **counts)
         where = "in the backup" if found.blobs_included else f"that stay in the store ({found.store})"
         self.stdout.write(
             f"{folder}: the database of {found.created_at}, and {found.blob_count} artifacts of"

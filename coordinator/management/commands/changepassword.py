@@ -15,5 +15,5 @@ class Command(changepassword.Command):
         name, by = options["username"] or getuser(), "coordinator changepassword"
         with transaction.atomic():
             done = super().handle(*args, **{**options, "username": name})
-            audit.record(Act.USER_PASSWORD, tenant=None, actor=by, object_type="user", object=name)
+            audit.record(Act.USER_PASSWORD, tenant=None, actor=by, object=name)
         return done

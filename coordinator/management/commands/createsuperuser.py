@@ -27,4 +27,4 @@ class Command(createsuperuser.Command):
             super().handle(*args, **options)
             for user in User.objects.exclude(pk__in=known):
                 name, by = user.get_username(), "coordinator createsuperuser"
-                audit.record(Act.USER_CREATE, tenant=None, actor=by, object_type="user", object=name, is_superuser=True)
+                audit.record(Act.USER_CREATE, tenant=None, actor=by, object=name, is_superuser=True)

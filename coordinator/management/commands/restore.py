@@ -34,7 +34,7 @@ class Command(base.Command):
     def handle(self, *args: Any, **options: Any) -> None:
         folder: Path = options["folder"].absolute()
         found, restored, missing = restore(folder, allow_missing=options["allow_missing_artifacts"])
-        self.record(Act.BACKUP_RESTORE, "backup", folder.name, snapshot=found.created_at, missing=missing)
+        self.record(Act.BACKUP_RESTORE, folder.name, snapshot=found.created_at, missing=missing)
         self.stdout.write(
             f"The database is that of {found.created_at}, with {restored} artifacts."
             " Empty the broker, then start the processes: what was in flight runs again."

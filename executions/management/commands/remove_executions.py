@@ -20,7 +20,7 @@ class Command(base.Command):
     def handle(self, *args: Any, **options: Any) -> None:
         if options["remove"]:
             count = retention.remove(seconds=float("inf"))
-            self.record(Act.EXECUTIONS_REMOVE, "executions", "old", count=count)
+            self.record(Act.EXECUTIONS_REMOVE, "old", count=count)
             self.stdout.write(f"{count:,} executions were removed")
             return
         for tenant, kind, count in retention.removed_next():

@@ -81,7 +81,6 @@ def register(
             Act.WORKER_REGISTER,
             tenant=tenant,
             actor=actor,
-            object_type="worker",
             object=f"{identity.pipeline_id}/{worker_id}",
             protocol=protocol,
             releaseVersion=identity.release_version,

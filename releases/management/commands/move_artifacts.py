@@ -117,7 +117,7 @@ class Command(base.Command):
         finally:
             summary = ", ".join(f"{count} {result.value}" for result, count in counts.items())
             done = {"remove": options["remove"], "copied": counts[Result.COPIED], "bytes": size}
-            self.record(Act.ARTIFACTS_MOVE, "artifact_store", f"{source}/{target}", **done)
+            self.record(Act.ARTIFACTS_MOVE, f"{source}/{target}", object_type="artifact_store", **done)
             self.stdout.write(f"{summary or 'nothing to copy'}; {size} bytes copied")
         if counts[Result.DAMAGED]:
             raise CommandError(f"{counts[Result.DAMAGED]} blobs of the source do not match their digest.")

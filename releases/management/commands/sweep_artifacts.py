@@ -35,6 +35,8 @@ class Command(base.Command):
             count, size = count + 1, size + orphan.size
             self.stdout.write(f"{orphan.name}  {orphan.size} bytes  since {orphan.since:%F %T}  {orphan.why.value}")
         if options["remove"]:
-            self.record(Act.ARTIFACTS_REMOVE, "artifact_store", settings.ARTIFACT_STORE, files=count, bytes=size)
+            self.record(
+                Act.ARTIFACTS_REMOVE, settings.ARTIFACT_STORE, object_type="artifact_store", files=count, bytes=size
+            )
         done = "were removed" if options["remove"] else "would be removed. Use --remove to remove them"
         self.stdout.write(f"{count} files of {size} bytes {done}")

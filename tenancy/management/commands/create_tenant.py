@@ -42,7 +42,7 @@ class Command(base.Command):
             for role in options["role"] or [Role.TENANT_ADMIN]:
                 self._add_member(tenant, options["member"], Role(role))
         if new:
-            self.record(Act.TENANT_CREATE, "tenant", slug)
+            self.record(Act.TENANT_CREATE, slug)
         self.stdout.write(f"The tenant {slug} exists.")
 
     def _add_member(self, tenant: Tenant, username: str, role: Role) -> None:
