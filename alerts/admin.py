@@ -9,9 +9,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
 
-from alerts import channels, deliveries, queries, rules
+from alerts import channels, deliveries, evaluation, rules
 from alerts.deliveries import runbook_of
-from alerts.evaluation import silence
 from alerts.forms import HOURS, ChannelForm, RuleForm, SilenceForm
 from alerts.kinds import Kind
 from alerts.models import Alert, AlertChannel, AlertDelivery, AlertRule
@@ -159,7 +158,7 @@ class AlertChannelAdmin(ConfigurationAdmin):
             original=row,
             channel=row,
             rules=list(row.rules.filter(removed_at=None).order_by("name", "pk")),
-            deliveries=shown(queries.newest_deliveries(row)),
+            deliveries=shown(deliveries.newest(row)),
             may_change=self.may(request, Scope.ACTIVATE, row),
         )
 
@@ -227,7 +226,7 @@ class AlertRuleAdmin(ConfigurationAdmin):
         )
 
     def to_change(self, row: AlertRule) -> AlertRule:
-        return queries.rule(row.tenant, row.pk)
+        return rules.one(row.tenant, row.pk)
 
     @serves("<uuid:object_id>/silence/", Act.ALERT_RULE_CHANGE, Scope.ACTIVATE, methods=POST)
     def silence(self, request: HttpRequest, row: AlertRule) -> HttpResponse:
@@ -297,7 +296,7 @@ class AlertAdmin(LongList):
             purpose=kind.purpose,
             runbook=runbook_of(kind),
             events=list(row.events.all()),
-            deliveries=shown(queries.newest_deliveries(row)),
+            deliveries=shown(deliveries.newest(row)),
             may_silence=self.may(request, Scope.OPERATE, row),
             hours=HOURS,
         )
@@ -308,7 +307,7 @@ class AlertAdmin(LongList):
         form = SilenceForm(request.POST)
 
         def act() -> str:
-            silence(alert, until=form.until, actor=actor(request.user))
+            evaluation.silence(alert, until=form.until, actor=actor(request.user))
             return "The alert is silenced." if form.until else "The silence has ended."
 
         if form.is_valid():

@@ -9,21 +9,13 @@ from django_filters import rest_framework as filters
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from alerts import channels, deliveries, queries, rules
-from alerts.errors import (
-    AlertChannelDisabled,
-    AlertChannelInvalid,
-    AlertChannelUnknown,
-    AlertIsResolved,
-    AlertNameTaken,
-    AlertRuleInvalid,
-    AlertRuleUnknown,
-    AlertUnknown,
-    TooManyAlertRules,
-)
-from alerts.evaluation import silence
+from alerts import channels, deliveries, evaluation, rules
+from alerts.channels import AlertChannelInvalid, AlertChannelUnknown, AlertNameTaken, TooManyAlertRules
+from alerts.deliveries import AlertChannelDisabled
+from alerts.evaluation import AlertIsResolved, AlertUnknown
 from alerts.kinds import NAMES, Kind
 from alerts.models import LONGEST_ADDRESS, LONGEST_NAME, Alert, AlertChannel, AlertDelivery, AlertEvent, AlertRule
+from alerts.rules import AlertRuleInvalid, AlertRuleUnknown
 from foundation.api.fields import (
     Flag,
     Identifier,
@@ -87,7 +79,7 @@ class OneAlertView(AlertView):
 
     @extend_schema_field(AlertDeliveryView(many=True))
     def get_deliveries(self, alert: Alert) -> Any:
-        newest: Any = queries.newest_deliveries(alert)
+        newest: Any = deliveries.newest(alert)
         return AlertDeliveryView(newest, many=True).data
 
 
@@ -100,14 +92,14 @@ class AlertFilter(filters.FilterSet):
 @listing("alerts", Alert, AlertView, AlertFilter, ordering=("-started_at", "-id"))
 def alerts(view: TenantView) -> Any:
     """The alerts of the tenant, the newest first."""
-    return queries.alerts(view.tenant)
+    return evaluation.alerts(view.tenant)
 
 
 @operation("alerts", "alert", OneAlertView, method="GET")
 @refuses(AlertUnknown)
 def one_alert(view: TenantView, alert_id: uuid.UUID) -> Any:
     """One alert with its events and its newest messages."""
-    return queries.alert(view.tenant, alert_id)
+    return evaluation.alert(view.tenant, alert_id)
 
 
 @operation("alerts", "silenceAlert", OneAlertView, body=SilenceRequest)
@@ -115,7 +107,7 @@ def one_alert(view: TenantView, alert_id: uuid.UUID) -> Any:
 @refuses(AlertUnknown, AlertIsResolved)
 def silence_alert(view: TenantView, alert_id: uuid.UUID, until: datetime | None) -> Any:
     """Silence a firing alert: no further message about it is sent until then."""
-    return silence(queries.alert(view.tenant, alert_id), until=until, actor=view.actor)
+    return evaluation.silence(evaluation.alert(view.tenant, alert_id), until=until, actor=view.actor)
 
 
 # --- channels ---
@@ -161,14 +153,14 @@ class OneAlertChannelView(AlertChannelView):
 
     @extend_schema_field(AlertDeliveryView(many=True))
     def get_deliveries(self, channel: AlertChannel) -> Any:
-        newest: Any = queries.newest_deliveries(channel)
+        newest: Any = deliveries.newest(channel)
         return AlertDeliveryView(newest, many=True).data
 
 
 @listing("alerts", AlertChannel, AlertChannelView, ordering=("-created_at", "-id"))
 def alert_channels(view: TenantView) -> Any:
     """The channels to which messages of alerts go, the newest first."""
-    return queries.channels(view.tenant)
+    return channels.kept(view.tenant)
 
 
 @operation("alerts", "addAlertChannel", {201: OneAlertChannelView}, body=AlertChannelRequest)
@@ -183,7 +175,7 @@ def add_alert_channel(view: TenantView, **body: Any) -> Any:
 @refuses(AlertChannelUnknown)
 def one_alert_channel(view: TenantView, channel_id: uuid.UUID) -> Any:
     """One channel with its newest messages."""
-    return queries.channel(view.tenant, channel_id)
+    return channels.one(view.tenant, channel_id)
 
 
 @operation("alerts", "changeAlertChannel", OneAlertChannelView, method="PATCH", body=AlertChannelChange)
@@ -191,7 +183,7 @@ def one_alert_channel(view: TenantView, channel_id: uuid.UUID) -> Any:
 @refuses(AlertChannelUnknown, AlertChannelInvalid, AlertNameTaken)
 def change_alert_channel(view: TenantView, channel_id: uuid.UUID, **body: Any) -> Any:
     """Change a channel. Its kind stays."""
-    return channels.change(queries.channel(view.tenant, channel_id), actor=view.actor, **body)
+    return channels.change(channels.one(view.tenant, channel_id), actor=view.actor, **body)
 
 
 @operation("alerts", "removeAlertChannel", AlertChannelView)
@@ -199,7 +191,7 @@ def change_alert_channel(view: TenantView, channel_id: uuid.UUID, **body: Any) -
 @refuses(AlertChannelUnknown)
 def remove_alert_channel(view: TenantView, channel_id: uuid.UUID) -> Any:
     """Remove a channel from all rules. Messages that were not sent fail."""
-    channel = queries.channel(view.tenant, channel_id)
+    channel = channels.one(view.tenant, channel_id)
     channels.remove(channel, actor=view.actor)
     return channel
 
@@ -209,7 +201,7 @@ def remove_alert_channel(view: TenantView, channel_id: uuid.UUID) -> Any:
 @refuses(AlertChannelUnknown, AlertChannelDisabled)
 def send_test_message(view: TenantView, channel_id: uuid.UUID) -> Any:
     """Send a test message now. The channel shows whether it was accepted. It is tried once."""
-    return deliveries.test(queries.channel(view.tenant, channel_id), actor=view.actor)
+    return deliveries.test(channels.one(view.tenant, channel_id), actor=view.actor)
 
 
 # --- rules ---
@@ -280,7 +272,7 @@ class AlertRuleView(serializers.Serializer[AlertRule]):
 @listing("alerts", AlertRule, AlertRuleView, ordering=("-created_at", "-id"))
 def alert_rules(view: TenantView) -> Any:
     """The rules of the tenant, the newest first."""
-    return queries.rules(view.tenant)
+    return rules.kept(view.tenant)
 
 
 @operation("alerts", "addAlertRule", {201: AlertRuleView}, body=AlertRuleRequest)
@@ -296,7 +288,7 @@ def add_alert_rule(view: TenantView, pipeline_id: str | None, **body: Any) -> An
 @refuses(AlertRuleUnknown)
 def one_alert_rule(view: TenantView, rule_id: uuid.UUID) -> Any:
     """One rule."""
-    return queries.rule(view.tenant, rule_id)
+    return rules.one(view.tenant, rule_id)
 
 
 @operation("alerts", "changeAlertRule", AlertRuleView, method="PATCH", body=AlertRuleChange)
@@ -304,7 +296,7 @@ def one_alert_rule(view: TenantView, rule_id: uuid.UUID) -> Any:
 @refuses(AlertRuleUnknown, AlertRuleInvalid, AlertChannelUnknown, AlertNameTaken)
 def change_alert_rule(view: TenantView, rule_id: uuid.UUID, **body: Any) -> Any:
     """Change a rule. Its kind and its pipeline stay. The alerts of a disabled rule are resolved."""
-    return rules.change(queries.rule(view.tenant, rule_id), actor=view.actor, **body)
+    return rules.change(rules.one(view.tenant, rule_id), actor=view.actor, **body)
 
 
 @operation("alerts", "removeAlertRule", AlertRuleView)
@@ -312,7 +304,7 @@ def change_alert_rule(view: TenantView, rule_id: uuid.UUID, **body: Any) -> Any:
 @refuses(AlertRuleUnknown)
 def remove_alert_rule(view: TenantView, rule_id: uuid.UUID) -> Any:
     """Remove a rule. Its alerts are resolved."""
-    rule = queries.rule(view.tenant, rule_id)
+    rule = rules.one(view.tenant, rule_id)
     rules.remove(rule, actor=view.actor)
     return rule
 

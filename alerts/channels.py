@@ -1,6 +1,7 @@
 """Adds, changes and removes the channels of a tenant. Names are unique among the channels, and among the rules."""
 
 import re
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
@@ -8,13 +9,13 @@ from typing import Any, Final
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 
-from alerts.errors import AlertChannelInvalid, AlertChannelUnknown, AlertNameTaken, TooManyAlertRules
 from alerts.models import LONGEST_ADDRESS, LONGEST_NAME, AlertChannel, RuleChannel
 from alerts.texts import stored
 from foundation.database.postgresql.outage import violated_constraint
-from foundation.errors import CoordinatorError
+from foundation.errors import BadRequest, Conflict, CoordinatorError, NotFound
 from tenancy import audit
 from tenancy.audit.acts import Act
 from tenancy.models import Tenant
@@ -29,6 +30,31 @@ _ONCE: Final = {"alert_channel_name_once", "alert_rule_name_once"}
 _CHANGING = ("name", "address", "secret", "enabled")
 
 
+class AlertChannelUnknown(NotFound, title="The tenant has no such alert channel"): ...
+
+
+class AlertChannelInvalid(BadRequest, title="The alert channel is not valid"): ...
+
+
+class AlertNameTaken(Conflict, title="The tenant already has an alert rule or channel with this name"): ...
+
+
+class TooManyAlertRules(Conflict, title="The tenant has too many alert rules or channels"): ...
+
+
+def kept(tenant: Tenant) -> QuerySet[AlertChannel]:
+    """Return the channels of the tenant that were not removed. The caller has checked access to the tenant."""
+    return AlertChannel.objects.filter(tenant=tenant, removed_at=None).select_related("tenant")
+
+
+def one(tenant: Tenant, channel_id: uuid.UUID) -> AlertChannel:
+    """Return a channel that was not removed. Raises `AlertChannelUnknown`."""
+    found = kept(tenant).filter(pk=channel_id).first()
+    if found is None:
+        raise _unknown(channel_id)
+    return found
+
+
 def add(
     tenant: Tenant, *, name: str, kind: str, address: str = "", secret: str = "", enabled: bool = True, actor: str
 ) -> AlertChannel:
@@ -38,7 +64,7 @@ def add(
     """
     channel = AlertChannel(tenant=tenant, kind=kind, created_by=actor)
     _assign(channel, {"name": name, "address": address, "secret": secret, "enabled": enabled})
-    if AlertChannel.objects.filter(tenant=tenant, removed_at=None).count() >= MOST_CHANNELS:
+    if kept(tenant).count() >= MOST_CHANNELS:
         raise TooManyAlertRules(f"A tenant has at most {MOST_CHANNELS} alert channels.")
     with named_once(channel.name), transaction.atomic():
         channel.save(force_insert=True)
@@ -55,7 +81,7 @@ def change(channel: AlertChannel, *, actor: str, **changes: Any) -> AlertChannel
     values = {name: getattr(channel, name) for name in _CHANGING if name in changes}
     with named_once(channel.name), transaction.atomic():
         if values and not AlertChannel.objects.filter(pk=channel.pk, removed_at=None).update(**values):
-            raise AlertChannelUnknown(f"There is no alert channel {channel.pk}.")
+            raise _unknown(channel.pk)
         # The address and the name of the secret may tell where secrets are, so they are not recorded.
         _record(Act.ALERT_CHANNEL_CHANGE, channel, actor, changed=sorted(values))
     return channel
@@ -65,9 +91,13 @@ def remove(channel: AlertChannel, *, actor: str) -> None:
     """Remove a channel from all rules. Its deliveries stay. Raises `AlertChannelUnknown` if it was removed."""
     with transaction.atomic():
         if not AlertChannel.objects.filter(pk=channel.pk, removed_at=None).update(removed_at=Now()):
-            raise AlertChannelUnknown(f"There is no alert channel {channel.pk}.")
+            raise _unknown(channel.pk)
         RuleChannel.objects.filter(channel=channel).delete()
         _record(Act.ALERT_CHANNEL_REMOVE, channel, actor)
+
+
+def _unknown(channel_id: uuid.UUID) -> AlertChannelUnknown:
+    return AlertChannelUnknown(f"There is no alert channel {channel_id}.")
 
 
 def _assign(channel: AlertChannel, changes: dict[str, Any]) -> None:

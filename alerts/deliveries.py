@@ -10,17 +10,63 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from alerts import statements, texts
-from alerts.errors import AlertChannelDisabled
+from alerts import texts
 from alerts.kinds import Kind
 from alerts.models import Alert, AlertChannel, AlertDelivery, page_of
 from foundation import wakeup
 from foundation.address_guard import Resolve
+from foundation.errors import Conflict
 from outbox.outbox import Failure, Message, Outbox, Receipt, mail, post, signed, webhook_keys
 from tenancy import audit
 from tenancy.audit.acts import Act
 
+DELIVER_TASK: Final = "alerts.deliver"
+LONGEST_DELAY: Final = timedelta(minutes=15)
+TEST_ATTEMPTS: Final = 1
+DELIVERIES_SHOWN: Final = 20
+State = AlertDelivery.State
 _SLACK = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+
+# Claims the delivery that has been due for longest, for one attempt. The message that an alert is resolved waits until
+# the one that it fires is over, so that they never arrive in the wrong order. No row: none is due.
+CLAIM = """
+UPDATE alerts_alertdelivery d SET attempts = d.attempts + 1, next_at = now() + make_interval(secs => %(lease)s)
+WHERE d.id = (
+    SELECT c.id FROM alerts_alertdelivery c
+    WHERE c.state = 'PENDING' AND c.next_at <= now() AND NOT c.tenant_id = ANY(%(full)s::bigint[])
+        AND NOT (c.kind = 'RESOLVED' AND EXISTS (SELECT FROM alerts_alertdelivery f
+            WHERE f.alert_id = c.alert_id AND f.channel_id = c.channel_id
+                AND f.kind = 'FIRING' AND f.state = 'PENDING'))
+    ORDER BY c.next_at, c.id LIMIT 1 FOR UPDATE SKIP LOCKED)
+RETURNING d.id, d.tenant_id
+"""
+
+# Records the result of an attempt. No row: the delivery is over, or a newer attempt has started.
+RECORD = """
+UPDATE alerts_alertdelivery d SET state = %(state)s, error = %(error)s, next_at = now() + CASE
+    WHEN d.kind = 'FIRING' AND EXISTS (SELECT FROM alerts_alert a WHERE a.id = d.alert_id AND a.state = 'RESOLVED')
+    THEN '0' ELSE coalesce(%(wait)s::interval, '0') END
+WHERE id = %(id)s AND state = 'PENDING' AND attempts = %(attempt)s
+"""
+
+# Writes a test message to a channel that is enabled. No row: the channel is disabled or removed.
+TEST = """
+INSERT INTO alerts_alertdelivery (tenant_id, channel_id, kind)
+SELECT c.tenant_id, c.id, 'TEST' FROM alerts_alertchannel c
+WHERE c.id = %(channel)s AND c.enabled AND c.removed_at IS NULL RETURNING id
+"""
+
+
+class AlertChannelDisabled(Conflict, title="The alert channel is disabled"): ...
+
+
+def newest(of: Alert | AlertChannel) -> list[AlertDelivery]:
+    """Return the newest deliveries of an alert or to a channel, the newest first."""
+    rows = of.deliveries.select_related("channel", "alert").order_by("-created_at", "-id")
+    return list(rows[:DELIVERIES_SHOWN])
+
+
+# --- texts ---
 
 
 def headline(delivery: AlertDelivery) -> str:
@@ -95,17 +141,14 @@ def _links(alert: Alert | None) -> list[tuple[str, str]]:
     ]
 
 
-DELIVER_TASK: Final = "alerts.deliver"
-LONGEST_DELAY: Final = timedelta(minutes=15)
-TEST_ATTEMPTS: Final = 1
-State = AlertDelivery.State
+# --- sending ---
 
 
 def test(channel: AlertChannel, *, actor: str) -> AlertDelivery:
     """Write a test message to the channel, which is sent at once. Raises `AlertChannelDisabled`."""
     with transaction.atomic():
         with connection.cursor() as cursor:
-            cursor.execute(statements.TEST, {"channel": channel.pk})
+            cursor.execute(TEST, {"channel": channel.pk})
             row = cursor.fetchone()
         if row is None:
             raise AlertChannelDisabled(f"The alert channel {channel.name!r} is disabled.")
@@ -133,7 +176,7 @@ def _load(claimed: uuid.UUID) -> Message:
 
 OUTBOX: Final = Outbox(
     task=DELIVER_TASK,
-    claim=statements.CLAIM,
+    claim=CLAIM,
     is_due=_is_due,
     load=_load,
     longest_delay=LONGEST_DELAY,
@@ -170,4 +213,4 @@ def _record(delivery: AlertDelivery, receipt: Receipt) -> None:
         "wait": receipt.wait,
     }
     with connection.cursor() as cursor:
-        cursor.execute(statements.RECORD, parameters)
+        cursor.execute(RECORD, parameters)

@@ -6,13 +6,14 @@ from datetime import datetime
 from typing import Any, Final
 
 from django.db import transaction
+from django.db.models import Prefetch, QuerySet
 from django.db.models.functions import Now
 
-from alerts import queries
-from alerts.channels import named_once, require_valid, wrong_name
-from alerts.errors import AlertChannelUnknown, AlertRuleInvalid, AlertRuleUnknown, TooManyAlertRules
+from alerts import channels
+from alerts.channels import AlertChannelUnknown, TooManyAlertRules, named_once, require_valid, wrong_name
 from alerts.kinds import Kind, complete, wrong_thresholds
 from alerts.models import AlertChannel, AlertRule, RuleChannel
+from foundation.errors import BadRequest, NotFound
 from releases.models import Pipeline
 from tenancy import audit
 from tenancy.audit.acts import Act
@@ -20,6 +21,27 @@ from tenancy.models import Tenant
 
 MOST_RULES: Final = 100
 _CHANGING = ("name", "thresholds", "enabled", "silenced_until")
+_CHANNELS = Prefetch("channels", AlertChannel.objects.filter(removed_at=None))
+
+
+class AlertRuleUnknown(NotFound, title="The tenant has no such alert rule"): ...
+
+
+class AlertRuleInvalid(BadRequest, title="The alert rule is not valid"): ...
+
+
+def kept(tenant: Tenant) -> QuerySet[AlertRule]:
+    """Return the rules that were not removed, each with its channels. The caller has checked access to the tenant."""
+    rows = AlertRule.objects.filter(tenant=tenant, removed_at=None)
+    return rows.select_related("tenant", "pipeline").prefetch_related(_CHANNELS)
+
+
+def one(tenant: Tenant, rule_id: uuid.UUID) -> AlertRule:
+    """Return a rule that was not removed, with its channels. Raises `AlertRuleUnknown`."""
+    found = kept(tenant).filter(pk=rule_id).first()
+    if found is None:
+        raise AlertRuleUnknown(f"There is no alert rule {rule_id}.")
+    return found
 
 
 def add(
@@ -41,14 +63,14 @@ def add(
     rule = AlertRule(tenant=tenant, kind=kind, pipeline=pipeline, created_by=actor)
     values = {"name": name, "thresholds": thresholds or {}, "enabled": enabled, "silenced_until": silenced_until}
     _assign(rule, values)
-    channels = _channels(tenant, channel_ids)
-    if AlertRule.objects.filter(tenant=tenant, removed_at=None).count() >= MOST_RULES:
+    linked = _channels(tenant, channel_ids)
+    if kept(tenant).count() >= MOST_RULES:
         raise TooManyAlertRules(f"A tenant has at most {MOST_RULES} alert rules.")
     with named_once(rule.name), transaction.atomic():
         rule.save(force_insert=True)
-        _link(rule, channels)
+        _link(rule, linked)
         _record(Act.ALERT_RULE_ADD, rule, actor, kind=rule.kind, thresholds=rule.thresholds)
-    return queries.rule(tenant, rule.pk)
+    return one(tenant, rule.pk)
 
 
 def change(
@@ -63,17 +85,17 @@ def change(
         changes["thresholds"] = {**rule.thresholds, **changes["thresholds"]}
     _assign(rule, changes)
     values = {name: getattr(rule, name) for name in _CHANGING if name in changes}
-    channels = None if channel_ids is None else _channels(rule.tenant, channel_ids)
+    linked = None if channel_ids is None else _channels(rule.tenant, channel_ids)
     with named_once(rule.name), transaction.atomic():
         _require_kept(rule)
         if values:
             AlertRule.objects.filter(pk=rule.pk).update(**values)
-        if channels is not None:
+        if linked is not None:
             RuleChannel.objects.filter(rule=rule).delete()
-            _link(rule, channels)
-        changed = sorted([*values, *(["channels"] if channels is not None else [])])
+            _link(rule, linked)
+        changed = sorted([*values, *(["channels"] if linked is not None else [])])
         _record(Act.ALERT_RULE_CHANGE, rule, actor, changed=changed, thresholds=rule.thresholds)
-    return queries.rule(rule.tenant, rule.pk)
+    return one(rule.tenant, rule.pk)
 
 
 def remove(rule: AlertRule, *, actor: str) -> None:
@@ -107,15 +129,15 @@ def _wrong(rule: AlertRule) -> dict[str, str]:
 
 
 def _channels(tenant: Tenant, channel_ids: Collection[uuid.UUID]) -> list[AlertChannel]:
-    found = list(queries.channels(tenant).filter(pk__in=channel_ids))
+    found = list(channels.kept(tenant).filter(pk__in=channel_ids))
     unknown = set(channel_ids) - {channel.pk for channel in found}
     if unknown:
         raise AlertChannelUnknown(f"There is no alert channel {min(unknown)}.")
     return found
 
 
-def _link(rule: AlertRule, channels: Collection[AlertChannel]) -> None:
-    RuleChannel.objects.bulk_create([RuleChannel(rule=rule, channel=channel) for channel in channels])
+def _link(rule: AlertRule, linked: Collection[AlertChannel]) -> None:
+    RuleChannel.objects.bulk_create([RuleChannel(rule=rule, channel=channel) for channel in linked])
 
 
 def _record(act: Act, rule: AlertRule, actor: str, **details: Any) -> None:

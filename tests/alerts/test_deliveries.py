@@ -12,7 +12,7 @@ import pytest
 from django.utils import timezone
 
 from alerts import channels, deliveries, evaluation, rules
-from alerts.errors import AlertChannelDisabled
+from alerts.deliveries import AlertChannelDisabled
 from alerts.models import AlertRule
 from outbox.outbox import TIMEOUT_SECONDS, sending_seconds, webhook_keys
 from releases.models import Release

@@ -7,9 +7,9 @@ import pytest
 from django.urls import resolve
 from django.utils import timezone
 
-from alerts import evaluation, queries, rules
+from alerts import evaluation, rules
 from alerts.conditions import CONDITIONS, MOST_FOUND, Look
-from alerts.errors import AlertIsResolved
+from alerts.evaluation import AlertIsResolved
 from alerts.kinds import Kind
 from alerts.models import Alert, AlertEvent, AlertRule
 from executions.failures.queries import change
@@ -83,7 +83,7 @@ def test_a_condition_that_returns_within_a_minute_resolves_nothing(owner: Tenant
 @cases("end", ["disable", "remove"])
 def test_the_alerts_of_a_rule_that_is_disabled_or_removed_are_resolved(owner: Tenant, end: str) -> None:
     alert = fired(owner, channel(owner))
-    made = queries.rule(owner, alert.rule_id)
+    made = rules.one(owner, alert.rule_id)
     if end == "disable":
         rules.change(made, actor=ACTOR, enabled=False)
     else:
@@ -99,7 +99,7 @@ def test_a_silenced_rule_tells_nobody_until_its_silence_ends(owner: Tenant) -> N
     later = timezone.now() + timedelta(hours=1)
     alert = fired(owner, channel(owner), silenced_until=later)
     assert (alert.state, states(alert)) == ("FIRING", [])
-    rules.change(queries.rule(owner, alert.rule_id), actor=ACTOR, silenced_until=None)
+    rules.change(rules.one(owner, alert.rule_id), actor=ACTOR, silenced_until=None)
     judged(alert.rule)
     assert states(alert) == [("FIRING", "PENDING")]
 
@@ -109,7 +109,7 @@ def test_an_alert_that_nobody_was_told_of_ends_without_a_message(owner: Tenant) 
     acknowledge(owner)
     judged(alert.rule)
     let_clear(alert)
-    rules.change(queries.rule(owner, alert.rule_id), actor=ACTOR, silenced_until=None)
+    rules.change(rules.one(owner, alert.rule_id), actor=ACTOR, silenced_until=None)
     assert [state for state, _ in judged(alert.rule)] == ["RESOLVED"]
     assert states(alert) == []
 
