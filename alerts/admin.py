@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
@@ -19,7 +19,7 @@ from foundation.errors import CoordinatorError
 from tenancy.access import actor, tenants_of
 from tenancy.audit.acts import Act
 from tenancy.console.base import POST, LongList, ReadOnlyAdmin, attempt, problem_of, serves
-from tenancy.console.lists import ScopedFilter, TenantFilter, text, time
+from tenancy.console.lists import ConditionFilter, TenantFilter, text, time
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 
@@ -241,20 +241,14 @@ class AlertRuleAdmin(ConfigurationAdmin):
 VARIANTS = {"firing": "danger", "silenced": "warning", "resolved": "success"}
 
 
-class AlertStateFilter(ScopedFilter):
+class AlertStateFilter(ConditionFilter):
     title = parameter_name = "state"
-    options = tuple(Alert.State.choices)
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Alert]) -> QuerySet[Alert]:
-        return queryset.filter(state=self.value()) if self.value() in Alert.State.values else queryset
+    conditions: ClassVar = {value: (label, Q(state=value)) for value, label in Alert.State.choices}
 
 
-class AlertKindFilter(ScopedFilter):
+class AlertKindFilter(ConditionFilter):
     title = parameter_name = "kind"
-    options = tuple(Kind.choices)
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Alert]) -> QuerySet[Alert]:
-        return queryset.filter(rule__kind=self.value()) if self.value() in Kind.values else queryset
+    conditions: ClassVar = {value: (label, Q(rule__kind=value)) for value, label in Kind.choices}
 
 
 @admin.register(Alert)

@@ -207,7 +207,6 @@ def send_test_message(view: TenantView, channel_id: uuid.UUID) -> Any:
 # --- rules ---
 
 
-MOST_CHANNELS = 50
 SILENCE = "No messages of the rule are sent until this time. Alerts that still fire then are sent."
 
 
@@ -223,7 +222,7 @@ def _kinds_with(name: str) -> str:
 
 
 def _channel_ids(**options: Any) -> serializers.ListField:
-    return serializers.ListField(child=Uuid(), max_length=MOST_CHANNELS, required=False, **options)
+    return serializers.ListField(child=Uuid(), max_length=channels.MOST_CHANNELS, required=False, **options)
 
 
 class AlertRuleRequest(StrictSerializer):

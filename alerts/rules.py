@@ -117,15 +117,10 @@ def _assign(rule: AlertRule, changes: dict[str, Any]) -> None:
         if name in changes:
             value = changes[name]
             setattr(rule, name, value.strip() if isinstance(value, str) else value)
-    require_valid(AlertRuleInvalid, _wrong(rule))
-    rule.thresholds = complete(Kind(rule.kind), rule.thresholds)
-
-
-def _wrong(rule: AlertRule) -> dict[str, str]:
-    if rule.kind not in Kind.values:
-        return {"kind": f"must be one of {', '.join(Kind.values)}"}
-    wrong = {f"thresholds.{name}": text for name, text in wrong_thresholds(Kind(rule.kind), rule.thresholds).items()}
-    return {"name": wrong_name(rule.name), **wrong}
+    kind = Kind(rule.kind)
+    wrong = {f"thresholds.{name}": text for name, text in wrong_thresholds(kind, rule.thresholds).items()}
+    require_valid(AlertRuleInvalid, {"name": wrong_name(rule.name), **wrong})
+    rule.thresholds = complete(kind, rule.thresholds)
 
 
 def _channels(tenant: Tenant, channel_ids: Collection[uuid.UUID]) -> list[AlertChannel]:

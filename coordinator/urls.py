@@ -13,8 +13,8 @@ from executions.awaits.api import Resume
 from governance import urls as governance_urls
 from interop import urls as interop_urls
 from releases.api import urls as releases_urls
+from tenancy import member_api
 from tenancy.audit import api as audit_api
-from tenancy.members import api as members_api
 from tenancy.user_pages import OwnPasswordView
 
 # Django tries these in order. The busiest URL, that of submissions, is first. The URL of a release is the last of its
@@ -23,7 +23,7 @@ tenant_api = [
     *executions_urls.urlpatterns,
     *governance_urls.urlpatterns,
     *releases_urls.urlpatterns,
-    *members_api.urlpatterns,
+    *member_api.urlpatterns,
     *audit_api.urlpatterns,
     *alerts_api.urlpatterns,
     *monitoring.urlpatterns,

@@ -258,7 +258,7 @@ class LoginCounter(models.Model):
 class SavedView(models.Model):
     """A search of a list under a name. `tenant` is null for an own view of `owner`. Otherwise its members share it.
 
-    `query` is the query string of the page, without the question mark. `tenancy.saved_views` reads and writes these
+    `query` is the query string of the page, without the question mark. `tenancy.preferences` reads and writes these
     rows.
     """
 

@@ -16,7 +16,7 @@ from tenancy.access import actor
 from tenancy.audit.acts import Act
 from tenancy.console.base import TenantScopedAdmin, View, declares_views
 from tenancy.console.lists import ExportedList, text, time
-from tenancy.members.members import USERNAME
+from tenancy.members import USERNAME
 from tenancy.models import ApiToken, Membership, Tenant
 from tenancy.quota_table import QUOTAS
 from tenancy.roles import Scope
@@ -105,14 +105,7 @@ class TenantAdmin(ExportedList, TenantScopedAdmin):
                 obj.save(update_fields=form.changed_data)
                 before = {name: form.initial.get(name) for name in form.changed_data}
                 after = {name: form.cleaned_data[name] for name in form.changed_data}
-                audit.record(
-                    Act.TENANT_CHANGE,
-                    tenant=obj,
-                    actor=by,
-                    object=obj.slug,
-                    before=before,
-                    after=after,
-                )
+                audit.record(Act.TENANT_CHANGE, tenant=obj, actor=by, object=obj.slug, before=before, after=after)
             else:
                 super().save_model(request, obj, form, change)
                 audit.record(Act.TENANT_CREATE, tenant=None, actor=by, object=obj.slug)

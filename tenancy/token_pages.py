@@ -9,6 +9,7 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
@@ -21,7 +22,7 @@ from tenancy import audit
 from tenancy.access import TokenNameTaken, actor, issue_token, tenants_of, with_owners
 from tenancy.audit.acts import Act
 from tenancy.console.base import TenantScopedAdmin, declares_views
-from tenancy.console.lists import ExportedList, ScopedFilter, TenantFilter, time
+from tenancy.console.lists import ConditionFilter, ExportedList, TenantFilter, time
 from tenancy.models import ApiToken, Tenant, validate_identifier
 from tenancy.roles import MEANING, Scope
 
@@ -42,32 +43,28 @@ def lifetimes() -> list[tuple[str, str]]:
     return [(str(each), f"{each} days") for each in days]
 
 
-class UnusedFilter(ScopedFilter):
+class UnusedFilter(ConditionFilter):
     """Filters tokens that were not used for some days. Includes tokens that were issued before that and never used."""
 
     title = "last use"
     parameter_name = "unused"
-    options = tuple((str(days), f"Not used for {days} days") for days in UNUSED_DAYS)
+    conditions: ClassVar = {
+        str(days): (
+            f"Not used for {days} days",
+            Q(last_used_at__lt=Now() - timedelta(days=days))
+            | Q(last_used_at=None, created__lt=Now() - timedelta(days=days)),
+        )
+        for days in UNUSED_DAYS
+    }
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> QuerySet[ApiToken]:
-        if self.value() not in {str(days) for days in UNUSED_DAYS}:
-            return queryset
-        since = timezone.now() - timedelta(days=int(self.value() or 0))
-        return queryset.filter(Q(last_used_at__lt=since) | Q(last_used_at=None, created__lt=since))
 
-
-class ExpiryFilter(ScopedFilter):
+class ExpiryFilter(ConditionFilter):
     title = parameter_name = "expiry"
-    options = (("valid", "Not expired"), ("soon", f"Expires within {SOON.days} days"), ("expired", "Expired"))
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> QuerySet[ApiToken]:
-        now = timezone.now()
-        conditions = {
-            "valid": Q(expiry__gt=now),
-            "soon": Q(expiry__gt=now, expiry__lte=now + SOON),
-            "expired": Q(expiry__lte=now),
-        }
-        return queryset.filter(conditions.get(self.value() or "", Q()))
+    conditions: ClassVar = {
+        "valid": ("Not expired", Q(expiry__gt=Now())),
+        "soon": (f"Expires within {SOON.days} days", Q(expiry__gt=Now(), expiry__lte=Now() + SOON)),
+        "expired": ("Expired", Q(expiry__lte=Now())),
+    }
 
 
 class NewTokenForm(forms.Form):
@@ -116,7 +113,15 @@ class ApiTokenAdmin(ExportedList, TenantScopedAdmin):
     search_fields = ("name",)
     search_help_text = "Search by name"
     fields = readonly_fields = (
-        *("name", "tenant", "state", "begins_with", "meanings", "user", "issued", "last_used", "expires"),
+        "name",
+        "tenant",
+        "state",
+        "begins_with",
+        "meanings",
+        "user",
+        "issued",
+        "last_used",
+        "expires",
     )
     removal = "Revoke the token"
     consequence = "Programs that use this token stop working immediately and need a new one. This cannot be undone."

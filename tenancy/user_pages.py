@@ -28,7 +28,7 @@ from foundation.admin.columns import badge, column, moment
 from tenancy.access import record_of_user
 from tenancy.audit.acts import Act, declares
 from tenancy.console.base import declares_views
-from tenancy.console.lists import ExportedList, ScopedFilter, time
+from tenancy.console.lists import ConditionFilter, ExportedList, time
 from tenancy.login import confirmed, end_everywhere
 from tenancy.models import ApiToken, Membership
 from tenancy.preferences import choose_zone, zone_of, zones
@@ -58,20 +58,15 @@ class LogOutEverywhereForm(forms.Form):
     )
 
 
-class UserStateFilter(ScopedFilter):
+class UserStateFilter(ConditionFilter):
     title = parameter_name = "state"
-    conditions: ClassVar[dict[str, tuple[str, Q]]] = {
+    conditions: ClassVar = {
         ACTIVE: ("Active", Q(is_active=True)),
         INACTIVE: ("Inactive", Q(is_active=False)),
         SUPERUSER: ("Superusers", Q(is_superuser=True)),
         "alone": ("Without any role", Q(memberships=None, is_superuser=False)),
         "never": ("Never logged in", Q(last_login=None)),
     }
-    options = tuple((name, label) for name, (label, _) in conditions.items())
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> QuerySet[User]:
-        _, condition = self.conditions.get(self.value() or "", ("", Q()))
-        return queryset.filter(condition)
 
 
 class NewUserForm(UserCreationForm):

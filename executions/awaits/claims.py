@@ -14,10 +14,9 @@ from executions.awaits import awaits, statements
 from executions.awaits.interactions import Claim, interaction, lock
 from executions.errors import DelegateUnknown, InteractionClosed, InteractionNotClaimed
 from executions.models import Interaction, InteractionEvent
-from tenancy import audit
+from tenancy import audit, members
 from tenancy.access import actor_named
 from tenancy.audit.acts import Act
-from tenancy.members import members
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 from wire.documents.contract import TIMER

@@ -22,11 +22,11 @@ from executions.questions.readable import person, readable, telling_fields
 from foundation.admin.columns import badge, column, moment, timed
 from foundation.errors import CoordinatorError
 from releases.admin.filters import PipelineFilter
+from tenancy import members
 from tenancy.access import actor, tenants_of
 from tenancy.audit.acts import Act
 from tenancy.console.base import LongList, problem_of, serves
 from tenancy.console.lists import TenantFilter
-from tenancy.members import members
 from tenancy.roles import Scope
 from wire.documents.contract import TIMER
 

@@ -14,7 +14,7 @@ from executions.console.execution_search import COLUMNS, PAGING, SearchRequest, 
 from executions.search import columns
 from executions.search.conditions import parse
 from foundation.errors import CoordinatorError, NotFound
-from tenancy import saved_views
+from tenancy import preferences
 from tenancy.access import ScopeMissing, tenants_of
 from tenancy.audit.acts import Act, Denied
 from tenancy.console.base import POST, ReadOnlyAdmin, serves
@@ -48,7 +48,7 @@ def tabs(requested: SearchRequest) -> Iterator[Tab]:
     for name, query in BUILT_IN.items():
         yield Tab(name, query, QueryDict(query).dict() == conditions)
     operated = {tenant.pk for tenant in requested.operated}
-    for view in saved_views.views(requested.person, PAGE):
+    for view in preferences.views(requested.person, PAGE):
         removable = view.tenant_id is None or view.tenant_id in operated
         yield Tab(
             view.name,
@@ -69,7 +69,7 @@ def save(pages: ReadOnlyAdmin, request: HttpRequest) -> HttpResponse:
     person = SearchRequest.of(request).person
     try:
         _check(query)
-        view = saved_views.save(person, PAGE, request.POST.get("name", "").strip(), query, tenant=tenant)
+        view = preferences.save_view(person, PAGE, request.POST.get("name", "").strip(), query, tenant=tenant)
     except ScopeMissing:
         raise Denied(Act.SAVED_VIEW_SAVE, tenant) from None
     except CoordinatorError as problem:
@@ -85,7 +85,7 @@ def remove(pages: ReadOnlyAdmin, request: HttpRequest, view_id: int) -> HttpResp
     if not pages.has_view_permission(request):
         raise PermissionDenied
     try:
-        view = saved_views.remove(SearchRequest.of(request).person, view_id)
+        view = preferences.remove_view(SearchRequest.of(request).person, view_id)
     except NotFound:
         raise Http404 from None
     except ScopeMissing:

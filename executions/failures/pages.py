@@ -29,12 +29,12 @@ from foundation.admin.columns import badge, column, moment, relative, timed
 from foundation.errors import CoordinatorError
 from releases.admin.filters import PipelineFilter
 from releases.states import Status
+from tenancy import members
 from tenancy.access import actor
 from tenancy.audit.acts import Act
 from tenancy.console.base import LongList, serves
 from tenancy.console.lists import ScopedFilter, TenantFilter
 from tenancy.console.template_tags import denial_of
-from tenancy.members import members
 from tenancy.roles import Scope
 
 MOST_GROUPS = 10_000

@@ -19,10 +19,9 @@ from django.db.models.functions import Cast
 from executions.errors import AssigneeInvalid, FailureGroupUnknown
 from executions.models import PAYLOADS_OF_EXECUTION, DeadLetter, Execution, FailureGroup
 from releases.models import Release
-from tenancy import audit
+from tenancy import audit, members
 from tenancy.access import actor_named
 from tenancy.audit.acts import Act
-from tenancy.members import members
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 

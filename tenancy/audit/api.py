@@ -1,5 +1,6 @@
 """REST: the audit log of a tenant."""
 
+import json
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -47,7 +48,7 @@ class AuditEntryView(serializers.Serializer[AuditEntry]):
     hash = serializers.CharField()
 
     def get_details(self, entry: AuditEntry) -> dict[str, Any]:
-        found: dict[str, Any] = chain.document(entry)["details"]
+        found: dict[str, Any] = json.loads(entry.details)
         return found
 
 
@@ -56,9 +57,13 @@ class AuditFilter(filters.FilterSet):
     actor = filters.CharFilter()
     object = filters.CharFilter()
     outcome = filters.ChoiceFilter(choices=AuditEntry.Outcome.choices)
-    # `from` is a keyword of Python.
-    vars()["from"] = MomentFilter(field_name="at", lookup_expr="gte", help_text="The earliest moment.")
     to = MomentFilter(field_name="at", lookup_expr="lt", help_text="The first moment after.")
+
+    @classmethod
+    def get_filters(cls) -> dict[str, Any]:
+        """Add `from`, which is a keyword of Python."""
+        since = MomentFilter(field_name="at", lookup_expr="gte", help_text="The earliest moment.")
+        return {**super().get_filters(), "from": since}
 
 
 class AuditExportFilter(AuditFilter):

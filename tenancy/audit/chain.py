@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -17,6 +17,8 @@ from tenancy.models import INDEXED_OBJECT, AuditEntry, AuditHead, Tenant
 from wire.documents import json_writer
 
 CHUNK = 1000
+MOST_EXPORTED: Final = 1_000_000
+"""How many entries an export may have. It has all that match, or none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,23 @@ class Broken:
     problem: str
 
 
+COVERED: Final[Mapping[str, Callable[[AuditEntry], Any]]] = {
+    "sequence": lambda entry: entry.sequence,
+    "at": lambda entry: moment(entry.at),
+    "actor": lambda entry: entry.actor,
+    "act": lambda entry: entry.act,
+    "objectType": lambda entry: entry.object_type,
+    "object": lambda entry: entry.object,
+    "outcome": lambda entry: entry.outcome,
+    "reason": lambda entry: entry.reason,
+    "requestId": lambda entry: entry.request_id,
+    "address": lambda entry: entry.address,
+    "details": lambda entry: entry.details,
+    "previousHash": lambda entry: entry.previous_hash,
+}
+"""What the hash of an entry covers after the tenant, by the names that exports show."""
+
+
 def moment(at: datetime) -> str:
     """Return the time of an entry as its hash covers it: in UTC with six digits after the second."""
     return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
@@ -45,10 +64,7 @@ def entry_hash(entry: AuditEntry, tenant: str) -> str:
 
     `tenant` is the slug, "" for the chain of the installation. The trigger of the table computes the same.
     """
-    columns = [
-        *(tenant, str(entry.sequence), moment(entry.at), entry.actor, entry.act, entry.object_type, entry.object),
-        *(entry.outcome, entry.reason, entry.request_id, entry.address, entry.details, entry.previous_hash),
-    ]
+    columns = [tenant, *(str(read(entry)) for read in COVERED.values())]
     return hashlib.sha256(json_writer.text(columns).encode()).hexdigest()
 
 
@@ -106,35 +122,18 @@ def about(entries: QuerySet[AuditEntry], name: str) -> QuerySet[AuditEntry]:
     return found.filter(Q(object=name) | Q(object__startswith=part))
 
 
-MOST_EXPORTED: Final = 1_000_000
-"""How many entries an export may have. It has all that match, or none."""
-COLUMNS: Final = (
-    *("tenant", "sequence", "at", "actor", "act", "objectType", "object", "outcome", "reason", "requestId"),
-    *("address", "details", "previousHash", "hash"),
-)
-
-
-def document(entry: AuditEntry) -> dict[str, Any]:
-    """Return the entry as the API and the exports show it. `tenant` is the slug, "" for the installation's chain."""
-    values = (
-        entry.tenant.slug if entry.tenant else "",
-        entry.sequence,
-        moment(entry.at),
-        *(entry.actor, entry.act, entry.object_type, entry.object, entry.outcome, entry.reason, entry.request_id),
-        *(entry.address, json.loads(entry.details), entry.previous_hash, entry.hash),
-    )
-    return dict(zip(COLUMNS, values, strict=True))
-
-
 def lines(entries: QuerySet[AuditEntry], form: str) -> Iterator[bytes]:
     """Yield the entries by chain and sequence, one line each (`foundation.exports`). Raises `ExportTooLarge`.
 
-    In CSV, the details are the JSON text that the hash covers.
+    `tenant` is the slug, "" for the chain of the installation. In CSV, the details are the text that the hash covers.
     """
     ordered = in_chunks(entries.select_related("tenant").order_by("tenant", "sequence"), CHUNK)
-    for_spreadsheets = form == "csv"
-    rows = (
-        {**document(entry), "details": entry.details} if for_spreadsheets else document(entry)
-        for entry in exports.at_most(MOST_EXPORTED, ordered)
-    )
-    return exports.lines(COLUMNS, rows, form)
+    rows = (_row(entry, form) for entry in exports.at_most(MOST_EXPORTED, ordered))
+    return exports.lines(("tenant", *COVERED, "hash"), rows, form)
+
+
+def _row(entry: AuditEntry, form: str) -> dict[str, Any]:
+    covered = {name: read(entry) for name, read in COVERED.items()}
+    if form != "csv":
+        covered["details"] = json.loads(entry.details)
+    return {"tenant": entry.tenant.slug if entry.tenant else "", **covered, "hash": entry.hash}

@@ -110,7 +110,14 @@ class AuditEntryAdmin(ExportedList, LongList):
     list_display = ("time", "chain", "actor", "act", "on", "result", "why", "more")
     list_select_related = ("tenant",)
     list_filter = (
-        *(ChainFilter, ActorFilter, ActFilter, ObjectFilter, OutcomeFilter, FromFilter, ToFilter, RequestFilter),
+        ChainFilter,
+        ActorFilter,
+        ActFilter,
+        ObjectFilter,
+        OutcomeFilter,
+        FromFilter,
+        ToFilter,
+        RequestFilter,
     )
     list_before_template = "tenancy/audit_list_head.html"
     list_per_page = 100

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.auth.models import AnonymousUser, User
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
@@ -89,6 +89,19 @@ class ScopedFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(**{self.lookup or str(self.parameter_name): self.value()}) if self.value() else queryset
+
+
+class ConditionFilter(ScopedFilter):
+    """A list filter whose choices are conditions with labels. A value that is no choice filters nothing."""
+
+    conditions: ClassVar[Mapping[str, tuple[str, Q]]]
+
+    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        yield from ((value, label) for value, (label, _) in self.conditions.items())
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        _, condition = self.conditions.get(self.value() or "", ("", Q()))
+        return queryset.filter(condition)
 
 
 class TextFilter(ScopedFilter):

@@ -14,7 +14,7 @@ from governance.gradual.changes import start
 from governance.smoke_tests import smoke_tests
 from releases.models import Pipeline, Release
 from releases.trust import attachments
-from tenancy import saved_views
+from tenancy import preferences
 from tenancy.models import AuditEntry, Membership, SavedView
 from tests import gradual, making, requesting, signing
 from tests.admin import operator_rows
@@ -48,7 +48,7 @@ def named(world: World) -> dict[str, object]:
         "rule": operator_rows.alert(world).rule,
         "channel": operator_rows.channel(world),
     }
-    rows["view"] = saved_views.save(owner, SavedView.Page.EXECUTIONS, "shared", "", tenant=tenant)
+    rows["view"] = preferences.save_view(owner, SavedView.Page.EXECUTIONS, "shared", "", tenant=tenant)
     rows["entry"] = AuditEntry.objects.filter(tenant=tenant).order_by("sequence")[0]
     names = {"slug": tenant.slug, "pipeline_id": release.pipeline.pipeline_id}
     return {**names, **{name: row.pk for name, row in rows.items()}}

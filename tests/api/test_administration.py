@@ -12,10 +12,9 @@ from django.http.response import StreamingHttpResponse
 
 from alerts.models import AlertChannel
 from releases.registration import upload_quotas
-from tenancy import audit
+from tenancy import audit, members
 from tenancy.audit import chain
 from tenancy.audit.acts import Act
-from tenancy.members import members
 from tenancy.models import AuditEntry, Membership, Tenant
 from tenancy.roles import GRANTS, Role, Scope
 from tests import making

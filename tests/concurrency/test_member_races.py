@@ -6,8 +6,8 @@ import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
 
+from tenancy import members
 from tenancy.login import Attempt
-from tenancy.members import members
 from tenancy.models import AuditEntry
 from tenancy.roles import Role
 from tests import making

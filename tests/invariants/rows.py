@@ -52,7 +52,7 @@ from releases.models import (
     Release,
 )
 from releases.trust import attachments, trust
-from tenancy import access, quotas, saved_views
+from tenancy import access, preferences, quotas
 from tenancy.login import Attempt
 from tenancy.models import Allowance, Grant, Membership, SavedView, Tenant
 from tenancy.preferences import choose_zone
@@ -77,8 +77,8 @@ def make() -> None:
     choose_zone(user, "Europe/Berlin")
     access.issue_token(owner, user, "token", [Scope.READ], lifetime=None)
     Attempt("eva", "192.0.2.1").count()
-    saved_views.save(user, SavedView.Page.EXECUTIONS, "own", "status=live", tenant=None)
-    saved_views.save(user, SavedView.Page.EXECUTIONS, "shared", "status=live", tenant=owner)
+    preferences.save_view(user, SavedView.Page.EXECUTIONS, "own", "status=live", tenant=None)
+    preferences.save_view(user, SavedView.Page.EXECUTIONS, "shared", "status=live", tenant=owner)
     MessagePath.objects.create(arrived_at=timezone.now(), expected_by=timezone.now() + timedelta(days=2))
     OutcomePath.objects.create()
     Reporter(Process.Kind.WEB).report()

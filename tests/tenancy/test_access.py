@@ -11,7 +11,7 @@ from django.utils import timezone
 from knox.crypto import hash_token
 
 from foundation.errors import NotFound
-from tenancy import saved_views
+from tenancy import members, preferences
 from tenancy.access import (
     ScopeMissing,
     TokenLifetimeInvalid,
@@ -23,7 +23,6 @@ from tenancy.access import (
     tenants_of,
     valid_token,
 )
-from tenancy.members import members
 from tenancy.models import ApiToken, AuditEntry, Membership, SavedView, Tenant
 from tenancy.roles import GRANTS, Role, Scope, granted
 from tests import making
@@ -193,16 +192,16 @@ def test_a_role_that_the_user_has_already_is_not_given_twice_and_a_removed_one_n
 
 
 def names(person: User) -> list[str]:
-    return [view.name for view in saved_views.views(person, PAGE)]
+    return [view.name for view in preferences.views(person, PAGE)]
 
 
 def test_an_own_view_is_seen_by_its_owner_alone(tenant: Tenant) -> None:
     eva, ann = member(tenant, Role.VIEWER), member(tenant, Role.TENANT_ADMIN)
-    saved_views.save(eva, PAGE, "mine", "status=live", tenant=None)
+    preferences.save_view(eva, PAGE, "mine", "status=live", tenant=None)
     assert (names(eva), names(ann)) == (["mine"], [])
     with pytest.raises(NotFound):
-        saved_views.remove(ann, SavedView.objects.get().pk)
-    saved_views.remove(eva, SavedView.objects.get().pk)
+        preferences.remove_view(ann, SavedView.objects.get().pk)
+    preferences.remove_view(eva, SavedView.objects.get().pk)
     assert not SavedView.objects.exists()
 
 
@@ -210,14 +209,14 @@ def test_a_shared_view_is_seen_by_the_members_of_the_tenant(tenant: Tenant) -> N
     eva, ann = member(tenant, Role.OPERATOR), member(tenant, Role.VIEWER)
     stranger = member(making.tenant(), Role.TENANT_ADMIN)
     with pytest.raises(ScopeMissing):
-        saved_views.save(ann, PAGE, "theirs", "", tenant=tenant)
+        preferences.save_view(ann, PAGE, "theirs", "", tenant=tenant)
     with pytest.raises(NotFound):
-        saved_views.save(stranger, PAGE, "theirs", "", tenant=tenant)
-    view = saved_views.save(eva, PAGE, "ours", "", tenant=tenant)
+        preferences.save_view(stranger, PAGE, "theirs", "", tenant=tenant)
+    view = preferences.save_view(eva, PAGE, "ours", "", tenant=tenant)
     assert (names(eva), names(ann), names(stranger)) == (["ours"], ["ours"], [])
     for person, error in ((ann, ScopeMissing), (stranger, NotFound)):
         with pytest.raises(error):
-            saved_views.remove(person, view.pk)
+            preferences.remove_view(person, view.pk)
     other = member(tenant, Role.ON_CALL)
-    saved_views.remove(other, view.pk)
+    preferences.remove_view(other, view.pk)
     assert not SavedView.objects.exists()

@@ -6,9 +6,9 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 
+from tenancy import members
 from tenancy.audit.acts import Act
 from tenancy.management import base
-from tenancy.members import members
 from tenancy.models import Tenant
 from tenancy.roles import Role
 

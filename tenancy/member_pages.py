@@ -7,17 +7,16 @@ from django import forms
 from django.contrib import admin, messages
 from django.db import transaction
 from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from foundation.admin.columns import badge, column
-from tenancy import audit
+from tenancy import audit, members
 from tenancy.access import actor, tenants_of
 from tenancy.audit.acts import Act
 from tenancy.console.base import TenantScopedAdmin, declares_views
-from tenancy.console.lists import ExportedList, ScopedFilter, TenantFilter, text, time
-from tenancy.members import members
+from tenancy.console.lists import ConditionFilter, ExportedList, ScopedFilter, TenantFilter, text, time
 from tenancy.models import Membership
 from tenancy.roles import GRANTS, MEANING, PURPOSE, Role, Scope
 
@@ -62,20 +61,15 @@ class RoleFilter(ScopedFilter):
     options = tuple(Role.choices)
 
 
-class LogInFilter(ScopedFilter):
+class LogInFilter(ConditionFilter):
     """Filters by the last log-in. Members without a known log-in are in each of the choices."""
 
     title = "last log-in"
     parameter_name = "log-in"
-    options = (("never", "Never, or not known"), *((f"{days}", f"Not for {days} days") for days in (30, 90, 180)))
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Membership]) -> QuerySet[Membership]:
-        value, never = self.value(), Q(last_log_in=None)
-        if value not in {choice for choice, _ in self.lookup_choices}:
-            return queryset
-        if value == "never":
-            return queryset.filter(never)
-        return queryset.filter(never | Q(last_log_in__lt=timezone.now() - timedelta(days=int(value or 0))))
+    conditions: ClassVar = {"never": ("Never, or not known", Q(last_log_in=None))} | {
+        f"{days}": (f"Not for {days} days", Q(last_log_in=None) | Q(last_log_in__lt=Now() - timedelta(days=days)))
+        for days in (30, 90, 180)
+    }
 
 
 @admin.register(Membership)

@@ -7,9 +7,9 @@ from rest_framework import serializers, status
 from rest_framework.response import Response
 
 from foundation.api.fields import StrictSerializer, Text
+from tenancy import members
 from tenancy.api.operations import TenantView, either, listing, operation, refuses
 from tenancy.audit.acts import Act, declares
-from tenancy.members import members
 from tenancy.models import Membership
 from tenancy.roles import GRANTS, Role, Scope
 
