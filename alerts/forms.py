@@ -138,18 +138,18 @@ class RuleForm(ConfiguredForm):
         field.names_tenants = rule is None and tenants.count() > 1
 
     def save(self, by: str) -> AlertRule:
-        given = self.cleaned_data
+        cleaned = self.cleaned_data
         members = {
-            "name": given["name"],
-            "thresholds": {name: given[name] for name in NAMES if given.get(name) is not None},
-            "channel_ids": [channel.pk for channel in given["channels"]],
-            "enabled": given["enabled"],
+            "name": cleaned["name"],
+            "thresholds": {name: cleaned[name] for name in NAMES if cleaned.get(name) is not None},
+            "channel_ids": [channel.pk for channel in cleaned["channels"]],
+            "enabled": cleaned["enabled"],
         }
         if self._row is not None:
             return rules.change(self._row, actor=by, **members)
-        tenant = given["tenant"]
-        named = pipeline(tenant, given["pipeline"]) if given["pipeline"] else None
-        return rules.add(tenant, kind=given["kind"], pipeline=named, actor=by, **members)
+        tenant = cleaned["tenant"]
+        named = pipeline(tenant, cleaned["pipeline"]) if cleaned["pipeline"] else None
+        return rules.add(tenant, kind=cleaned["kind"], pipeline=named, actor=by, **members)
 
 
 def _threshold(name: str, rule: AlertRule | None) -> forms.IntegerField:

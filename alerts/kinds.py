@@ -35,11 +35,11 @@ class Kind(models.TextChoices):
     @property
     def purpose(self) -> str:
         """What the kind is for, in one sentence."""
-        return _TABLE[self][0]
+        return _PURPOSES[self]
 
     @property
     def thresholds(self) -> tuple[Threshold, ...]:
-        return _TABLE[self][1:]
+        return _THRESHOLDS.get(self, ())
 
     @property
     def runbook(self) -> str:
@@ -49,36 +49,28 @@ class Kind(models.TextChoices):
 
 
 _DAY = 24 * 60
-_TABLE: Final[Mapping[Kind, tuple[str, *tuple[Threshold, ...]]]] = {
-    Kind.NEW_FAILURE_GROUP: ("Executions fail for a cause that is not acknowledged.",),
+_PURPOSES: Final[Mapping[Kind, str]] = {
+    Kind.NEW_FAILURE_GROUP: "Executions fail for a cause that is not acknowledged.",
+    Kind.FAILURE_RATE: "Too many executions of a pipeline fail.",
+    Kind.STRANDED: "Due work waits because no worker may run its release.",
+    Kind.AWAIT_DEADLINE: "Questions reach their deadline soon and have no answer.",
+    Kind.BLOB_DAMAGED: "Stored bytes that a release pins are damaged or missing.",
+    Kind.WORKER_LOST: "A worker sends no heartbeats and did not stop.",
+    Kind.APPROVAL_WANTED: "A request to activate a release waits for votes.",
+    Kind.GRADUAL_WITHDRAWN: "The coordinator withdrew the candidate of a gradual activation.",
+    Kind.SCHEDULE_MISSED: "A planned activation is late, or due work waits although a worker is alive.",
+}
+_THRESHOLDS: Final[Mapping[Kind, tuple[Threshold, ...]]] = {
     Kind.FAILURE_RATE: (
-        "Too many executions of a pipeline fail.",
         Threshold("percent", 20, 1, 100, "the share of executions that fail, in percent"),
         Threshold("minutes", 15, 2, _DAY, "the time that is looked at, in minutes"),
         Threshold("minimum", 20, 1, 1_000_000, "how many executions must have ended in that time"),
     ),
-    Kind.STRANDED: (
-        "Due work waits because no worker may run its release.",
-        Threshold("minutes", 5, 0, _DAY, "for how long work must be stranded, in minutes"),
-    ),
-    Kind.AWAIT_DEADLINE: (
-        "Questions reach their deadline soon and have no answer.",
-        Threshold("minutes", 60, 1, 30 * _DAY, "how long before the deadline, in minutes"),
-    ),
-    Kind.BLOB_DAMAGED: ("Stored bytes that a release pins are damaged or missing.",),
-    Kind.WORKER_LOST: (
-        "A worker sends no heartbeats and did not stop.",
-        Threshold("minutes", 2, 0, _DAY, "for how long a worker must be silent, in minutes"),
-    ),
-    Kind.APPROVAL_WANTED: (
-        "A request to activate a release waits for votes.",
-        Threshold("minutes", 0, 0, 30 * _DAY, "for how long a request must be open, in minutes"),
-    ),
-    Kind.GRADUAL_WITHDRAWN: ("The coordinator withdrew the candidate of a gradual activation.",),
-    Kind.SCHEDULE_MISSED: (
-        "A planned activation is late, or due work waits although a worker is alive.",
-        Threshold("minutes", 10, 1, _DAY, "how late work must be, in minutes"),
-    ),
+    Kind.STRANDED: (Threshold("minutes", 5, 0, _DAY, "for how long work must be stranded, in minutes"),),
+    Kind.AWAIT_DEADLINE: (Threshold("minutes", 60, 1, 30 * _DAY, "how long before the deadline, in minutes"),),
+    Kind.WORKER_LOST: (Threshold("minutes", 2, 0, _DAY, "for how long a worker must be silent, in minutes"),),
+    Kind.APPROVAL_WANTED: (Threshold("minutes", 0, 0, 30 * _DAY, "for how long a request must be open, in minutes"),),
+    Kind.SCHEDULE_MISSED: (Threshold("minutes", 10, 1, _DAY, "how late work must be, in minutes"),),
 }
 NAMES: Final = tuple(dict.fromkeys(threshold.name for kind in Kind for threshold in kind.thresholds))
 """The names of all thresholds."""

@@ -29,7 +29,7 @@ class Command(BaseCommand):
         audit.record(act, tenant=None, actor=self.actor, object=name, **details)
 
     def tenant(self, slug: str) -> Tenant:
-        """Return the tenant. Raises `CommandError` if there is none."""
+        """Return the tenant. Raises `CommandError` if it does not exist."""
         found = Tenant.objects.filter(slug=slug).first()
         if found is None:
             raise CommandError(f"There is no tenant {slug!r}.")

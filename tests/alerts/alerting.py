@@ -4,6 +4,8 @@ from typing import Any
 
 from alerts import channels, deliveries, evaluation, rules
 from alerts.models import Alert, AlertChannel, AlertDelivery, AlertRule
+from executions.failures.queries import change
+from executions.models import FailureGroup
 from tenancy.models import Tenant
 from tests import making
 from tests.raw_sql import run
@@ -16,8 +18,9 @@ def channel(owner: Tenant, url: str = "http://127.0.0.1:1/hook", name: str = "ho
 
 
 def rule(owner: Tenant, kind: str = "newFailureGroup", *to: AlertChannel, **members: Any) -> AlertRule:
-    given = {"name": kind, "channel_ids": [each.pk for each in to], "actor": ACTOR, **members}
-    return rules.add(owner, kind=kind, **given)
+    return rules.add(
+        owner, kind=kind, **{"name": kind, "channel_ids": [each.pk for each in to], "actor": ACTOR, **members}
+    )
 
 
 def fired(owner: Tenant, *to: AlertChannel, **members: Any) -> Alert:
@@ -37,6 +40,18 @@ def judged(made: AlertRule) -> list[tuple[str, str]]:
     """Judge a rule. Return the states and titles of its alerts."""
     evaluation.evaluate_rule(AlertRule.objects.select_related("tenant", "pipeline").get(pk=made.pk))
     return list(Alert.objects.filter(rule=made).order_by("state").values_list("state", "title"))
+
+
+def acknowledge(owner: Tenant) -> None:
+    for group in FailureGroup.objects.filter(tenant=owner):
+        change(owner, group.pk, actor=ACTOR, acknowledged=True)
+
+
+def end_condition(alert: Alert) -> None:
+    """Acknowledge the failures that the alert is about, and let a minute pass."""
+    acknowledge(alert.tenant)
+    judged(alert.rule)
+    let_clear(alert)
 
 
 def let_clear(alert: Alert) -> None:

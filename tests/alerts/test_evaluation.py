@@ -12,7 +12,6 @@ from alerts.conditions import CONDITIONS, MOST_FOUND, Look
 from alerts.evaluation import AlertIsResolved
 from alerts.kinds import Kind
 from alerts.models import Alert, AlertEvent, AlertRule
-from executions.failures.queries import change
 from executions.holds import holds
 from executions.models import FailureGroup, FinishedCount, Interaction, Worker
 from governance.requests.requests import Decision
@@ -20,7 +19,7 @@ from releases.artifacts import blobs
 from releases.models import Blob, Release
 from tenancy.models import Tenant
 from tests import making, requesting
-from tests.alerts.alerting import ACTOR, channel, fired, judged, let_clear, rule, states
+from tests.alerts.alerting import ACTOR, acknowledge, channel, end_condition, fired, judged, let_clear, rule, states
 from tests.cases import cases
 from tests.executions.awaits.parking import suspended
 from tests.executions.submission.continuing import order
@@ -28,11 +27,6 @@ from tests.raw_sql import run, unguarded
 
 pytestmark = pytest.mark.django_db
 Ready = tuple[Tenant, Release]
-
-
-def acknowledge(owner: Tenant) -> None:
-    for group in FailureGroup.objects.filter(tenant=owner):
-        change(owner, group.pk, actor=ACTOR, acknowledged=True)
 
 
 def reopen(owner: Tenant) -> None:
@@ -60,9 +54,7 @@ def test_an_alert_fires_once_is_resolved_after_a_minute_and_fires_again(ready: R
 
 def test_no_alert_is_resolved_while_the_list_of_findings_is_cut(owner: Tenant) -> None:
     alert = fired(owner)
-    acknowledge(owner)
-    judged(alert.rule)
-    let_clear(alert)
+    end_condition(alert)
     for number in range(MOST_FOUND):
         making.dead(owner, f"k{number}", code=f"C{number}")
     judged(alert.rule)
@@ -104,11 +96,9 @@ def test_a_silenced_rule_tells_nobody_until_its_silence_ends(owner: Tenant) -> N
     assert states(alert) == [("FIRING", "PENDING")]
 
 
-def test_an_alert_that_nobody_was_told_of_ends_without_a_message(owner: Tenant) -> None:
+def test_an_alert_without_a_first_message_ends_without_a_message(owner: Tenant) -> None:
     alert = fired(owner, channel(owner), silenced_until=timezone.now() + timedelta(hours=1))
-    acknowledge(owner)
-    judged(alert.rule)
-    let_clear(alert)
+    end_condition(alert)
     rules.change(rules.one(owner, alert.rule_id), actor=ACTOR, silenced_until=None)
     assert [state for state, _ in judged(alert.rule)] == ["RESOLVED"]
     assert states(alert) == []
@@ -120,9 +110,7 @@ def test_a_silenced_alert_is_resolved_without_a_message(owner: Tenant) -> None:
     for until in (hour, None, hour):
         evaluation.silence(alert, until=until, actor=ACTOR)
         assert (alert.silenced_until, alert.silenced_by) == (until, ACTOR if until else "")
-    acknowledge(owner)
-    judged(alert.rule)
-    let_clear(alert)
+    end_condition(alert)
     judged(alert.rule)
     assert states(alert) == [("FIRING", "PENDING")]
     kinds = ["FIRED", "SILENCED", "UNSILENCED", "SILENCED", "RESOLVED"]
@@ -149,9 +137,7 @@ def test_a_resolved_alert_is_removed_after_its_days_with_its_events_and_messages
     with unguarded(Alert):
         run("UPDATE alerts_alert SET started_at = now() - interval '9 years' WHERE id = %s", alert.pk)
     if days is not None:
-        acknowledge(owner)
-        judged(alert.rule)
-        let_clear(alert)
+        end_condition(alert)
         judged(alert.rule)
         with unguarded(Alert):
             run("UPDATE alerts_alert SET resolved_at = now() - make_interval(days => %s)", days)

@@ -2,12 +2,10 @@
 
 from alerts import deliveries, evaluation
 from alerts.models import Alert, AlertDelivery
-from executions.failures.queries import change
-from executions.models import FailureGroup
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
-from tests.alerts.alerting import ACTOR, channel, let_clear, rule
+from tests.alerts.alerting import ACTOR, acknowledge, channel, let_clear, rule
 from tests.concurrency.racing import race, results_of
 from tests.receiving import receiving
 
@@ -21,7 +19,7 @@ def test_six_evaluators_open_and_resolve_one_alert_with_one_message_each(ready: 
     assert sorted(results_of(race(*[evaluation.evaluate] * 6))) == [0, 0, 0, 0, 0, 1]
     alert = Alert.objects.get()
     assert list(alert.deliveries.values_list("kind", flat=True)) == ["FIRING"]
-    change(owner, FailureGroup.objects.get().pk, actor=ACTOR, acknowledged=True)
+    acknowledge(owner)
     results_of(race(*[evaluation.evaluate] * 6))
     let_clear(alert)
     assert sorted(results_of(race(*[evaluation.evaluate] * 6))) == [0, 0, 0, 0, 0, 1]

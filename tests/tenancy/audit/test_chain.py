@@ -58,10 +58,8 @@ def test_an_entry_has_the_origin_of_its_request(owner: Tenant) -> None:
         act(owner, reason="because", before=1)
     act(owner)
     second, first = chain.entries(owner)
-    assert (first.request_id, first.address, first.reason, first.details) == (
-        *("request-1", "192.0.2.1", "because"),
-        '{"before":1}',
-    )
+    assert (first.request_id, first.address) == ("request-1", "192.0.2.1")
+    assert (first.reason, first.details) == ("because", '{"before":1}')
     assert (second.request_id, second.address) == ("", "")
 
 
@@ -102,7 +100,7 @@ def test_a_change_by_the_owner_of_the_database_is_found(change: str, broken_at: 
     assert verified(other.slug)[0] == 0
 
 
-def test_an_earlier_head_shows_that_a_chain_was_written_anew(owner: Tenant) -> None:
+def test_an_earlier_head_shows_that_a_chain_was_replaced(owner: Tenant) -> None:
     act(owner, reason="first")
     status, output = verified(owner.slug)
     assert status == 0
