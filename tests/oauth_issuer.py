@@ -1,18 +1,12 @@
-"""A real OAuth issuer on the loopback interface: it serves its keys over HTTP and signs tokens with them.
-
-It also gives tokens to clients (RFC 6749, section 4.4).
-"""
+"""A real OAuth issuer on the loopback interface: it serves its keys over HTTP and signs tokens with them."""
 
 import functools
 import json
-import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final, Literal
-from urllib.parse import parse_qsl
 
 import jwt
 import pytest
@@ -20,13 +14,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tenancy import oauth
-from tests.http_server import HttpServer, Request, body_of, send
+from tests.http_server import HttpServer, Request, send
 
 Kind = Literal["RSA", "EC", "Ed25519"]
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | Ed25519PrivateKey
 AUDIENCE: Final = "https://coordinator.example/api"
 ALGORITHMS: Final[Mapping[Kind, str]] = {"RSA": "RS256", "EC": "ES256", "Ed25519": "EdDSA"}
-_NETWORK: Final = "127.0.0.0/8"
 
 
 @functools.cache
@@ -62,11 +55,6 @@ class OAuthIssuer(HttpServer):
         """The number of requests for the key set."""
         self.is_down = False
         """If True, connections are closed without a response."""
-        self.gate = threading.Event()
-        """Requests wait until this event is set. A test can clear it."""
-        self.gate.set()
-        self.waiting = threading.Event()
-        """Set when a request waits for the gate."""
         self.seconds = 0.0
         """The duration of each response in seconds."""
         self.status = 200
@@ -75,24 +63,11 @@ class OAuthIssuer(HttpServer):
         """The response instead of the key set."""
         self.published: list[dict[str, Any]] = []
         """The key set. `rotate` replaces it."""
-        self.clients: dict[str, tuple[str, list[str]]] = {}
-        """The secret and the organizations of each client that gets tokens at `/oauth2/token`, by its id."""
         self._rotations = 0
         self.rotate()
 
-    def release(self) -> None:
-        self.gate.set()
-
     def respond(self, request: Request) -> None:
-        if request.command == "POST":
-            form = dict(parse_qsl(body_of(request).decode()))
-            status, document = self.grant(form if request.path == "/oauth2/token" else {})
-            send(request, status, {"Content-Type": "application/json"}, json.dumps(document).encode())
-            return
         self.requests += 1
-        if not self.gate.is_set():
-            self.waiting.set()
-            self.gate.wait(60)
         time.sleep(self.seconds)
         if not self.is_down:
             body = self.body if self.body is not None else json.dumps({"keys": self.published}).encode()
@@ -141,42 +116,18 @@ class OAuthIssuer(HttpServer):
             headers={name: value for name, value in header.items() if value is not None},
         )
 
-    def grant(self, form: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
-        """Return the status and the document of the response to a client that requests a token."""
-        client = form.get("client_id", "")
-        secret, organizations = self.clients.get(client, ("", []))
-        if form.get("grant_type") != "client_credentials" or not secret or form.get("client_secret") != secret:
-            return 401, {"error": "invalid_client"}
-        token = self.token(subject=client, organizations=organizations, scopes=form.get("scope", "").split())
-        return 200, {"access_token": token, "token_type": "Bearer", "expires_in": 300}
-
-    def environment(self) -> dict[str, str]:
-        """Return the environment variables of a process that accepts this issuer's tokens."""
-        return {
-            "OAUTH_ISSUER": self.name,
-            "OAUTH_JWKS_URL": self.jwks_url,
-            "OAUTH_AUDIENCE": AUDIENCE,
-            "OAUTH_ALLOWED_NETWORKS": _NETWORK,
-        }
-
     def configure(self, settings: Any) -> None:
         """Make this process accept this issuer's tokens. `settings` is the fixture, which restores the former ones."""
         settings.OAUTH_ISSUER = self.name
         settings.OAUTH_JWKS_URL = self.jwks_url
         settings.OAUTH_AUDIENCE = AUDIENCE
-        settings.OAUTH_ALLOWED_NETWORKS = [ip_network(_NETWORK)]
+        settings.OAUTH_ALLOWED_NETWORKS = [ip_network("127.0.0.0/8")]
         oauth.cache.clear()
-
-
-@contextmanager
-def oauth_issuer(certificate: Path | None = None) -> Iterator[OAuthIssuer]:
-    with OAuthIssuer(certificate).running() as issuer:
-        yield issuer
 
 
 @pytest.fixture
 def issuer(settings: Any) -> Iterator[OAuthIssuer]:
     """An issuer whose tokens this process accepts."""
-    with oauth_issuer() as made:
+    with OAuthIssuer().running() as made:
         made.configure(settings)
         yield made

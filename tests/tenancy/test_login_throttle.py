@@ -17,12 +17,17 @@ from tenancy.login import KNOWN_DAYS
 from tenancy.models import LoginCounter
 from tenancy.origin import client_address
 from tests.cases import cases
-from tests.tenancy.test_passwords import static_files
 
-__all__ = ["static_files"]
 pytestmark = pytest.mark.django_db
 PASSWORD = "correct-horse-battery-staple"
 HERE, ELSEWHERE = "192.0.2.1", "192.0.2.2"
+
+
+@pytest.fixture(autouse=True)
+def static_files(settings: Any) -> None:
+    settings.STATIC_ROOT.mkdir(exist_ok=True)
+    plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    settings.STORAGES = {**settings.STORAGES, "staticfiles": plain}
 
 
 @pytest.fixture(scope="module", autouse=True)

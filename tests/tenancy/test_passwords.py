@@ -16,13 +16,6 @@ GOOD = "correct-horse-battery-staple"
 WEAK = ["short-One-7", "abcabcabcabc", "917364528190", "password1234", "adaLovelace-1815"]
 
 
-@pytest.fixture(autouse=True)
-def static_files(settings: Any) -> None:
-    settings.STATIC_ROOT.mkdir(exist_ok=True)
-    plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
-    settings.STORAGES = {**settings.STORAGES, "staticfiles": plain}
-
-
 def ada(**attributes: Any) -> User:
     return User(username="adalovelace1815", email="ada.lovelace@example.org", is_staff=True, **attributes)
 
