@@ -92,7 +92,7 @@ class ConfigurationAdmin(ReadOnlyAdmin):
             "alerts/configuration_form.html",
             status=error.status if error else 400 if form.errors else 200,
             form=form,
-            problem=problem_of(error) if error else None,
+            problem=problem_of(error),
             noun=self.noun,
             lead=self.lead,
             back=f"{self._prefix}_changelist",

@@ -241,7 +241,7 @@ class InteractionAdmin(LongList):
         may_answer = self.may(request, Scope.ANSWER, found)
         may_read = may_answer or self.may(request, Scope.PAYLOADS, found)
         me = actor(request.user)
-        problem = problem_of(error) if error else None
+        problem = problem_of(error)
         if problem and problems is not None:
             problem["errors"] = problems
         completed = found.status == Status.COMPLETED and may_read

@@ -154,7 +154,7 @@ def form_page(
     """
 
     def page(status: int, error: CoordinatorError | None = None) -> HttpResponse:
-        problem = problem_of(error) if error else None
+        problem = problem_of(error)
         return pages.page(request, template, status=status, form=form, refusal=refusal, problem=problem, **context)
 
     if request.method != "POST":

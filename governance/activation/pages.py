@@ -145,7 +145,7 @@ def _confirmation(
         reason=form.data.get("reason", "") if form else "",
         typed_version=form.data.get(TYPED, "") if form else "",
         form_errors=form.errors if form else {},
-        problem=problem_of(error) if error else None,
+        problem=problem_of(error),
     )
 
 

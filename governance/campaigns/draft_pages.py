@@ -138,7 +138,7 @@ def show(
         **_counts(draft, found),
         sample=[(each, STATE_VARIANTS[each.status]) for each in found.executions],
         form=form,
-        problem=problem_of(error) if error else None,
+        problem=problem_of(error),
         may_operate=all(pages.may(request, scope, draft) for scope in scopes_of(draft.kind)),
         may_resubmit=all(pages.may(request, scope, draft) for scope in scopes_of(Kind.RESUBMIT)),
     )

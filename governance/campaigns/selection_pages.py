@@ -101,7 +101,7 @@ def start(pages: ReadOnlyAdmin, request: HttpRequest) -> HttpResponse:
     valid = form.is_valid()
 
     def page(status: int, error: CoordinatorError | None = None) -> HttpResponse:
-        shown = {"title": "Start a campaign", "filtering": form, "problem": problem_of(error) if error else None}
+        shown = {"title": "Start a campaign", "filtering": form, "problem": problem_of(error)}
         return pages.page(request, "executions/campaign_start.html", status=status, **shown)
 
     if request.method != "POST" or not valid:

@@ -129,7 +129,7 @@ class TrustedKeyAdmin(ExportedList, ReadOnlyAdmin):
             status=error.status if error else 400 if form.is_bound else 200,
             title="Trust a key",
             form=form,
-            problem=problem_of(error) if error else None,
+            problem=problem_of(error),
         )
 
     @serves("<int:object_id>/revoke/", Act.TRUSTED_KEY_REVOKE, Scope.ADMINISTER, methods=POST)

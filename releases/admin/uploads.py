@@ -115,7 +115,7 @@ def _form(pages: ReadOnlyAdmin, request: HttpRequest, error: CoordinatorError | 
         again=_again(pages, request),
         direct=reverse("admin:releases_release_upload") + "direct/" if artifact_store().direct else "",
         direct_bytes=DIRECT_BYTES,
-        problem=problem_of(error) if error else None,
+        problem=problem_of(error),
     )
 
 

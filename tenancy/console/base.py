@@ -313,7 +313,10 @@ def _heading(request: HttpRequest, *, title: str = "", original: Any = "", **_: 
     return title.replace(f"{original}", "").strip() if original else title
 
 
-def problem_of(error: CoordinatorError) -> dict[str, Any]:
+def problem_of(error: CoordinatorError | None) -> dict[str, Any] | None:
+    """Return what `parts/problem.html` shows of an error; None for None."""
+    if error is None:
+        return None
     return {"code": error.code, "title": error.title, "detail": error.detail, "errors": error.errors}
 
 

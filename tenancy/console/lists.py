@@ -96,8 +96,9 @@ class ConditionFilter(ScopedFilter):
 
     conditions: ClassVar[Mapping[str, tuple[str, Q]]]
 
-    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
-        yield from ((value, label) for value, (label, _) in self.conditions.items())
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.options = tuple((value, label) for value, (label, _) in cls.conditions.items())
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         _, condition = self.conditions.get(self.value() or "", ("", Q()))
