@@ -35,9 +35,15 @@ from foundation.retry import RetryPolicy
 from wire.log_lines import frames_of
 from wire.resume_token import derived
 
+log = logging.getLogger(__name__)
+NO_PLACE_DELAY: Final = timedelta(seconds=2)
+LONGEST_ERROR: Final = 300
 SIGNATURE_HEADER: Final = "X-Coordinator-Signature"
 MARGIN_SECONDS: Final = 5
 TIMEOUT_SECONDS: Final = 10.0
+
+
+# --- one attempt ---
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +146,7 @@ def mail(addresses: list[str], subject: str, text: str, *, message_id: str) -> F
     return None
 
 
-log = logging.getLogger(__name__)
-NO_PLACE_DELAY: Final = timedelta(seconds=2)
-LONGEST_ERROR: Final = 300
+# --- the table ---
 
 
 @dataclass(frozen=True, slots=True)

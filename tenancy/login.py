@@ -33,6 +33,7 @@ from tenancy.access import end_tokens, record_of_user
 from tenancy.audit.acts import Act
 from tenancy.origin import client_address
 
+logger = logging.getLogger(__name__)
 KNOWN_DAYS = 30
 WINDOW_SECONDS = 900.0
 PRUNE_LIMIT = 100
@@ -130,7 +131,7 @@ def _key(*parts: str) -> str:
     return salted_hmac("tenancy.login_throttle", text, algorithm="sha256").hexdigest()
 
 
-logger = logging.getLogger(__name__)
+# --- log-ins ---
 
 
 class ThrottledBackend(ModelBackend):

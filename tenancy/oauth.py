@@ -32,6 +32,32 @@ from tenancy.access import TokenInvalid
 from tenancy.roles import Scope
 from wire.identifying import is_identifier
 
+log = logging.getLogger(__name__)
+REFRESH_SECONDS = 600.0
+LONGEST_SECONDS = 86_400.0
+PAUSE_SECONDS = 10.0
+CONNECT_SECONDS = 2.0
+RESPONSE_SECONDS = 3.0
+MAX_BYTES = 256 * 1024
+MAX_CHARACTERS: Final = 8192
+"""The maximum length of a token."""
+LEEWAY_SECONDS: Final = 30
+"""The tolerated difference between the issuer's clock and ours."""
+LONGEST_ACTOR: Final = 200
+"""The maximum length of an actor in histories."""
+REQUIRED: Final = ["iss", "aud", "exp", "sub"]
+_ACTOR_PREFIX: Final = "oauth:"
+_JWT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
+# Tokens for other purposes, such as `logout+jwt`, have other types (RFC 8725, section 3.11).
+_TYPES: Final = frozenset({"at+jwt", "application/at+jwt", "jwt", "application/jwt"})
+_REASONS: Final[Mapping[type[jwt.PyJWTError], str]] = {
+    jwt.ExpiredSignatureError: "The token has expired.",
+    jwt.ImmatureSignatureError: "The token is not valid yet.",
+    jwt.InvalidAudienceError: "The token is for another audience.",
+    jwt.InvalidIssuerError: "The token is from another issuer.",
+    jwt.InvalidSignatureError: "The signature of the token is not valid.",
+    jwt.InvalidAlgorithmError: "The key of the token is not for its algorithm.",
+}
 PublicKey = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
 LEAST_RSA_BITS: Final = 2048
 _BY_TYPE: Final[Mapping[tuple[object, object], tuple[str, ...]]] = {
@@ -44,6 +70,9 @@ _BY_TYPE: Final[Mapping[tuple[object, object], tuple[str, ...]]] = {
 """The algorithms of a key by its members `kty` and `crv`."""
 ALGORITHMS: Final = tuple(name for names in _BY_TYPE.values() for name in names)
 """The algorithms of accepted tokens. All of them are asymmetric."""
+
+
+# --- the keys of the issuer ---
 
 
 class KeySetMalformed(Exception):
@@ -112,15 +141,6 @@ def _verifies(entry: dict[str, Any]) -> bool:
     return entry.get("use") in (None, "sig") and (
         operations is None or (isinstance(operations, list) and "verify" in operations)
     )
-
-
-log = logging.getLogger(__name__)
-REFRESH_SECONDS = 600.0
-LONGEST_SECONDS = 86_400.0
-PAUSE_SECONDS = 10.0
-CONNECT_SECONDS = 2.0
-RESPONSE_SECONDS = 3.0
-MAX_BYTES = 256 * 1024
 
 
 class IssuerUnavailable(Unavailable, title="The keys of the OAuth issuer are unavailable"): ...
@@ -213,25 +233,7 @@ def _document() -> bytes:
     return response.body
 
 
-MAX_CHARACTERS: Final = 8192
-"""The maximum length of a token."""
-LEEWAY_SECONDS: Final = 30
-"""The tolerated difference between the issuer's clock and ours."""
-LONGEST_ACTOR: Final = 200
-"""The maximum length of an actor in histories."""
-REQUIRED: Final = ["iss", "aud", "exp", "sub"]
-_ACTOR_PREFIX: Final = "oauth:"
-_JWT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
-# Tokens for other purposes, such as `logout+jwt`, have other types (RFC 8725, section 3.11).
-_TYPES: Final = frozenset({"at+jwt", "application/at+jwt", "jwt", "application/jwt"})
-_REASONS: Final[Mapping[type[jwt.PyJWTError], str]] = {
-    jwt.ExpiredSignatureError: "The token has expired.",
-    jwt.ImmatureSignatureError: "The token is not valid yet.",
-    jwt.InvalidAudienceError: "The token is for another audience.",
-    jwt.InvalidIssuerError: "The token is from another issuer.",
-    jwt.InvalidSignatureError: "The signature of the token is not valid.",
-    jwt.InvalidAlgorithmError: "The key of the token is not for its algorithm.",
-}
+# --- tokens ---
 
 
 @dataclass(frozen=True, slots=True)

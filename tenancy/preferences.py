@@ -17,11 +17,15 @@ from tenancy.models import Preferences, SavedView, Tenant
 from tenancy.roles import Scope
 from wire.identifying import RULE, is_identifier
 
+UTC: Final = "UTC"
 LONGEST_NAME = 60
 LONGEST_QUERY = 2000
 MOST = 50
 """How many views a person, and how many a tenant has at most on one page."""
 _ONCE = {"saved_view_own_once", "saved_view_shared_once"}
+
+
+# --- saved views ---
 
 
 class ViewNameTaken(Conflict, title="There is already a view with this name"): ...
@@ -89,7 +93,7 @@ def _invalid(field: str, rule: str) -> InvalidRequest:
     return InvalidRequest(f"{field} {rule}", errors=errors)
 
 
-UTC: Final = "UTC"
+# --- time zones ---
 
 
 @cache

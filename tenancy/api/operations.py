@@ -33,6 +33,12 @@ from tenancy.audit.acts import Denied
 from tenancy.models import ApiToken, Tenant
 from tenancy.roles import Scope
 
+Shown = type[BaseSerializer[Any]]
+Function = Callable[..., Any]
+View = Callable[..., HttpResponseBase]
+Context = Callable[[Any], Mapping[str, Any]]
+TENANT = OpenApiParameter("tenant", str, OpenApiParameter.PATH)
+
 
 class TenantSchema(ProblemSchema):
     """Adds the error of tokens that lack the scope of a view."""
@@ -48,9 +54,6 @@ class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
 
     def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, str]:
         return {"type": "http", "scheme": "bearer"}
-
-
-TENANT = OpenApiParameter("tenant", str, OpenApiParameter.PATH)
 
 
 class TenantView(APIView):
@@ -102,10 +105,7 @@ def handle(exc: Exception, context: ExceptionHandlerContext) -> Response | None:
     return problem.handle(exc, context)
 
 
-Shown = type[BaseSerializer[Any]]
-Function = Callable[..., Any]
-View = Callable[..., HttpResponseBase]
-Context = Callable[[Any], Mapping[str, Any]]
+# --- views as functions ---
 
 
 def operation(
