@@ -18,10 +18,10 @@ from foundation.admin.columns import column
 from foundation.errors import CoordinatorError
 from governance import policy_page
 from governance.activation import pages as activations
-from governance.comparison import pages as comparison
-from governance.drift.drift import Kind, drift
 from governance.gradual import pages as gradual_activations
 from governance.release_sections import open_holds
+from governance.reports import pages as comparison
+from governance.reports.drift import Kind, drift
 from releases import history, queries
 from releases.admin.uploads import ListWithUpload
 from releases.api.history import export

@@ -13,8 +13,8 @@ from executions.models import WorkerEligibility
 from executions.models.states import State
 from executions.search.conditions import HELD
 from governance.activation.gates import Gate, Switch, Verdict
-from governance.comparison.pages import context_of
-from governance.preflight.preflight import preflight_of
+from governance.reports.pages import context_of
+from governance.reports.preflight import preflight_of
 from governance.retirement.retirement import FAILURES, REQUESTS, STATUSES, Blocker, Kind, blockers
 from releases.models import Release
 

@@ -12,7 +12,7 @@ from foundation.errors import CoordinatorError
 from governance import release_sections
 from governance.activation import activation, gates
 from governance.activation.gates import Verdict
-from governance.comparison import comparison
+from governance.reports import comparison
 from releases import queries
 from releases.models import IDENTITY_LENGTH, Activation, Kind, Pipeline, Release
 from releases.states import UNDECIDED, Status

@@ -10,7 +10,7 @@ from typing import Any
 from executions.errors import CheckpointIncompatible, CheckpointMissing
 from executions.models import AwaitUnit, Execution
 from executions.submission.admission import Admission
-from governance.comparison.comparison import checkpoint_differences
+from governance.reports.comparison import checkpoint_differences
 from wire.comparison.comparison import taken_type
 from wire.documents.canonical_types import mismatches
 

@@ -19,7 +19,7 @@ from governance.activation.activation import activate
 from governance.campaigns.selection import Filters, preview
 from governance.gradual.changes import start as start_gradual
 from governance.gradual.measured import evidence
-from governance.preflight.preflight import preflight
+from governance.reports.preflight import preflight
 from governance.retirement.retirement import blockers, retire
 from governance.retirement.revocation import revoke
 from governance.smoke_tests import smoke_tests

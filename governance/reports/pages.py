@@ -5,7 +5,7 @@ from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse
 
-from governance.comparison import comparison
+from governance.reports import comparison
 from releases import queries
 from releases.errors import ReleaseUnknown
 from releases.models import Pipeline, Release
