@@ -15,7 +15,7 @@ from foundation.admin.columns import badge
 from governance import release_sections
 from governance.activation import activation, pages
 from governance.requests import pages as requests
-from governance.retirement import retirement, revocation
+from governance.retirement import retirement
 from governance.smoke_tests import pages as smoke_pages
 from releases import queries
 from releases.admin import artifacts, uploads
@@ -135,11 +135,11 @@ class ReleaseAdmin(ListWithUpload):
         """Revoke the release permanently."""
 
         def end() -> str:
-            revocation.revoke(
+            retirement.revoke(
                 release,
                 actor=actor(request.user),
                 reason=request.POST.get("reason", "")[:1000],
-                open_executions=_order(request.POST.get("open_executions", revocation.Order.LEAVE)),
+                open_executions=_order(request.POST.get("open_executions", retirement.Order.LEAVE)),
             )
             return f"Release {release} is revoked and can never be activated again."
 
@@ -228,9 +228,9 @@ def _shown(release: Release) -> str:
     return f"{release.status}-{hashlib.sha256(progress).hexdigest()[:16]}"
 
 
-def _order(name: str) -> revocation.Order:
+def _order(name: str) -> retirement.Order:
     try:
-        return revocation.Order(name)
+        return retirement.Order(name)
     except ValueError:
         raise BadRequest("Unknown order for open executions") from None
 

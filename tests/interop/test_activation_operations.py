@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from governance.gradual import changes
-from governance.retirement.revocation import revoke
+from governance.retirement.retirement import revoke
 from releases import policy
 from releases.models import Activation
 from tenancy.models import Tenant

@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 
 from executions.models import Worker, WorkerEvent
-from governance.retirement.revocation import revoke
+from governance.retirement.retirement import revoke
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making

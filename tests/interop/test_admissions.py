@@ -11,7 +11,7 @@ from executions.lifecycle import retention
 from executions.lifecycle.cancellation import cancel
 from executions.models import Execution, WireForm
 from governance.activation.activation import activate
-from governance.retirement.revocation import revoke
+from governance.retirement.retirement import revoke
 from interop import records
 from tenancy import quotas
 from tenancy.models import Tenant

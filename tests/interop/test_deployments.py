@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 
 from foundation.api.streaming import ARRIVED, PAUSE
-from governance.retirement.revocation import revoke
+from governance.retirement.retirement import revoke
 from releases.artifacts import blob_lock
 from releases.models import Activation, Deployment, Pipeline, Release
 from releases.registration.registrar import register

@@ -15,8 +15,7 @@ from foundation.errors import CoordinatorError
 from governance.activation.activation import activate
 from governance.reports.drift import Drift, Kind, Subject, drift
 from governance.reports.preflight import Concern, preflight
-from governance.retirement.retirement import blockers
-from governance.retirement.revocation import revoke
+from governance.retirement.retirement import blockers, revoke
 from releases import policy
 from releases.models import Activation, Pipeline, Release
 from tenancy.models import Tenant

@@ -7,7 +7,7 @@ import pytest
 
 from foundation.errors import CoordinatorError
 from governance.activation.activation import activate, roll_back, target, warnings
-from governance.retirement.revocation import revoke
+from governance.retirement.retirement import revoke
 from releases import policy, queries
 from releases.errors import NoActiveRelease
 from releases.models import Activation, Kind, Pipeline, Release

@@ -12,8 +12,7 @@ from executions.models import Execution, ExecutionEvent
 from governance.activation.activation import activate
 from governance.campaigns import campaigns
 from governance.campaigns.selection import Filters, preview
-from governance.retirement.retirement import Blocker, Kind, blockers, retire
-from governance.retirement.revocation import revoke
+from governance.retirement.retirement import Blocker, Kind, blockers, retire, revoke
 from releases.artifacts import downloads, retention
 from releases.errors import ArtifactNotStored, NoActiveRelease, ReleaseRetired
 from releases.models import Release, Retirement, Revocation

@@ -15,8 +15,7 @@ from governance.gradual import changes, operations
 from governance.gradual.changes import start
 from governance.gradual.plan import Bounds
 from governance.requests.requests import Decision, carry_out, carry_out_due, expire, withdraw
-from governance.retirement.retirement import blockers, retire
-from governance.retirement.revocation import revoke
+from governance.retirement.retirement import blockers, retire, revoke
 from releases import pointer, policy, queries
 from releases.artifacts import blob_lock
 from releases.models import Activation, ActivationRequest, GradualActivation, Kind, Release, Vote

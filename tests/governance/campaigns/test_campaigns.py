@@ -18,7 +18,7 @@ from governance.campaigns.admitting import Results, credit_of, results_of
 from governance.campaigns.resubmitting import waiting
 from governance.campaigns.selection import Filters
 from governance.resubmission.resubmission import resubmit
-from governance.retirement.revocation import revoke
+from governance.retirement.retirement import revoke
 from governance.tasks import sweep
 from tenancy.models import AuditEntry, Tenant
 from tests import making

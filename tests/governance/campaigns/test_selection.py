@@ -9,9 +9,9 @@ from executions.lifecycle.redrive import redrive
 from executions.models import Campaign, CampaignItem, DeadLetter, Execution
 from governance.activation.activation import activate
 from governance.campaigns import campaigns, drafts
-from governance.campaigns.creating import Options
+from governance.campaigns.campaigns import Options
 from governance.campaigns.selection import Filters, preview
-from governance.retirement.revocation import revoke
+from governance.retirement.retirement import revoke
 from tenancy.models import AuditEntry, Tenant
 from tests import making
 from tests.cases import cases

@@ -20,8 +20,7 @@ from governance.campaigns.selection import Filters, preview
 from governance.gradual.changes import start as start_gradual
 from governance.gradual.measured import evidence
 from governance.reports.preflight import preflight
-from governance.retirement.retirement import blockers, retire
-from governance.retirement.revocation import revoke
+from governance.retirement.retirement import blockers, retire, revoke
 from governance.smoke_tests import smoke_tests
 from governance.smoke_tests.smoke_tests import Verdict, start
 from releases import policy
