@@ -20,7 +20,7 @@ from foundation.admin.columns import column
 from foundation.errors import CoordinatorError
 from governance.activation import pages as activations
 from governance.gradual import pages as gradual_activations
-from governance.release_sections import open_holds
+from governance.release_page import open_holds
 from governance.reports import pages as comparison
 from governance.reports.drift import Kind, drift
 from releases import history, policy, queries
