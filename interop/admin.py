@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar, NoReturn, TypeVar
+from typing import Any, ClassVar, NoReturn
 
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -31,6 +31,7 @@ from interop.surface import (
     bounded,
     flag_of,
     identifier,
+    or_404,
     required,
     required_body,
     segment,
@@ -45,7 +46,6 @@ from tenancy.models import Tenant
 from wire.identity import ReleaseIdentity
 from wire.messages.limits import LONGEST_WORKER_ID
 
-Found = TypeVar("Found")
 KEY_REUSED = "The operation key belongs to the activation of another release"
 LONGEST_OPERATION_KEY = 200
 ROLLED_BACK = "rolled back by a call of /tpf, which has no reason"
@@ -73,7 +73,7 @@ class ReleaseView(TpfView):
 
     def registered(self, tenant_id: str, pipeline_id: str, release_version: str) -> Release:
         """Return the release. Raises `Refusal` 404 unless it is registered."""
-        return _or_404(self.releases(tenant_id, pipeline_id).filter(release_version=release_version).first())
+        return or_404(self.releases(tenant_id, pipeline_id).filter(release_version=release_version).first())
 
     def switches(self, tenant_id: str, pipeline_id: str) -> QuerySet[Activation]:
         """Return the activations that made a release active. The steps of gradual activations are none of them."""
@@ -86,12 +86,6 @@ class ReleaseView(TpfView):
     def operation(self, tenant_id: str, pipeline_id: str, key: str) -> Activation | None:
         """Return the activation or rollback with the operation key. The API may have made it."""
         return self.switches(tenant_id, pipeline_id).filter(operation_key=key, gradual=None).first()
-
-
-def _or_404(found: Found | None) -> Found:
-    if found is None:
-        raise Refusal(404)
-    return found
 
 
 class RegisterRelease(ReleaseView):
@@ -113,7 +107,7 @@ class Releases(ReleaseView):
 
 class ActiveRelease(ReleaseView):
     def get(self, request: HttpRequest, tenant_id: str, pipeline_id: str) -> dict[str, Any]:
-        pipeline = _or_404(self.pipeline(tenant_id, pipeline_id))
+        pipeline = or_404(self.pipeline(tenant_id, pipeline_id))
         try:
             active = queries.active_release(pipeline)
         except NoActiveRelease:
@@ -149,7 +143,7 @@ class ActivationOperations(ReleaseView):
 
 class ActivationOperation(ReleaseView):
     def get(self, request: HttpRequest, tenant_id: str, pipeline_id: str, operation_key: str) -> dict[str, Any]:
-        return records.receipt(_or_404(self.operation(tenant_id, pipeline_id, operation_key)))
+        return records.receipt(or_404(self.operation(tenant_id, pipeline_id, operation_key)))
 
 
 class CurrentActivation(ReleaseView):
@@ -216,7 +210,7 @@ class Heartbeat(WorkerView):
     use_case: ClassVar[Callable[..., Worker]] = staticmethod(workers.heartbeat)
 
     def post(self, request: HttpRequest, tenant_id: str, pipeline_id: str, worker_id: str) -> dict[str, Any]:
-        tenant = _or_404(self.tenant(tenant_id))
+        tenant = or_404(self.tenant(tenant_id))
         try:
             worker = self.use_case(tenant, pipeline_id, worker_id, actor=ADMIN.actor)
         except WorkerUnknown:

@@ -13,7 +13,7 @@ from executions.models.states import State
 from executions.transports.rest import messages
 from foundation.errors import CoordinatorError, NotFound
 from interop import records
-from interop.submissions import INVALID_PAYLOAD, ControlPlaneView, allowed_types
+from interop.submissions import ControlPlaneView, allowed_types
 from interop.surface import (
     CONTROL_PLANE,
     INVALID,
@@ -28,7 +28,6 @@ from tenancy.models import Tenant
 from wire.documents.contract import TIMER
 from wire.identifying import is_identifier
 from wire.messages.payload_envelopes import (
-    PayloadRefused,
     TypedPayload,
     listed,
     plain,
@@ -142,10 +141,7 @@ def _response(tenant: Tenant, named: dict[str, str], document: Any) -> Any:
     interaction = Interaction.objects.filter(tenant=tenant, **_lookup(tenant, named)).first()
     if interaction is not None:
         allowed = type(allowed)(allowed.prefixes, frozenset({interaction.output_type}))
-    try:
-        return plain(read_payload(document, lenient=True), allowed)
-    except PayloadRefused:
-        raise Refusal(400, INVALID_PAYLOAD) from None
+    return plain(read_payload(document, lenient=True), allowed)
 
 
 def _lookup(tenant: Tenant, named: dict[str, str]) -> dict[str, Any]:
@@ -154,10 +150,7 @@ def _lookup(tenant: Tenant, named: dict[str, str]) -> dict[str, Any]:
         return {"pk": interaction_id(tenant.slug, named["interactionId"])}
     if named["resumeToken"]:
         return {"pk": interaction_id(tenant.slug, claimed(named["resumeToken"], "interactionId"))}
-    try:
-        return {"pk": interactions.named_by_correlation(tenant, named["correlationId"])}
-    except CorrelationAmbiguous as error:
-        raise Refusal(409, error.detail) from None
+    return {"pk": interactions.named_by_correlation(tenant, named["correlationId"])}
 
 
 _TENANT = "tenants/<str:tenantId>/"

@@ -14,7 +14,7 @@ from django.urls import path
 from django.utils import timezone
 
 from executions.awaits.awaits import epoch_ms
-from executions.errors import ExecutionUnknown, InputInvalid, WorkerUnavailable
+from executions.errors import ExecutionUnknown, WorkerUnavailable
 from executions.lifecycle import queries
 from executions.models import AdmissionReceipt, Execution
 from executions.submission.requests import ExecutionRequest, Submission
@@ -28,6 +28,7 @@ from interop.surface import (
     TpfView,
     flag_of,
     identifier,
+    or_404,
     required,
     required_body,
     text_of,
@@ -58,7 +59,6 @@ from wire.messages.payload_envelopes import (
 from wire.messages.rest_messages import execution_key
 
 NO_ACTIVE = "No active release is registered for the requested pipeline"
-INVALID_PAYLOAD = "Invalid request payload"
 KEY_REQUIRED = "Idempotency-Key header is required."
 NO_STREAMING = "Async queue mode does not support streaming pipeline outputs yet."
 MAX_KEY_CHARACTERS = 200
@@ -179,7 +179,7 @@ def _submit(tenant: Tenant, pipeline_id: str, shape: SnapshotShape, body: dict[s
     """Submit to the active release. Repeats if another release is activated meanwhile, because the key contains it."""
     for _ in range(SUBMISSION_ATTEMPTS):
         release = _active(tenant, pipeline_id)
-        ingress = read_input(release, shape, read_input_payload(body))
+        ingress = ingress_of(release, shape, read_payload(body["inputPayload"], lenient=True))
         key = execution_key(pipeline_id, release.release_version, _key(tenant, body, ingress))
         try:
             return accept(tenant, release, ingress, key, expected_release_version=release.release_version)
@@ -204,22 +204,6 @@ def _key(tenant: Tenant, body: dict[str, Any], ingress: Ingress) -> str:
     return server_key(tenant.slug, ingress.value)
 
 
-def read_input_payload(body: dict[str, Any]) -> TypedPayload:
-    """Return the payload of the input as it was sent. Raises `Refusal`."""
-    try:
-        return read_payload(body["inputPayload"], lenient=True)
-    except PayloadRefused:
-        raise Refusal(400, INVALID_PAYLOAD) from None
-
-
-def read_input(release: Release, shape: SnapshotShape, payload: TypedPayload) -> Ingress:
-    """Return the input of `release` from its payload. Raises `Refusal`."""
-    try:
-        return ingress_of(release, shape, payload)
-    except PayloadRefused:
-        raise Refusal(400, INVALID_PAYLOAD) from None
-
-
 def accept(tenant: Tenant, release: Release, ingress: Ingress, key: str, **named: Any) -> Submission:
     """Submit to `release`. `named` says by which member of `ExecutionRequest` it is named.
 
@@ -242,8 +226,6 @@ def accept(tenant: Tenant, release: Release, ingress: Ingress, key: str, **named
             # The original hashes the artifact at each submission, and its clients do not repeat a refused one.
             require_verified(release)
             return submit(tenant, request, actor=CONTROL_PLANE.actor)
-    except InputInvalid:
-        raise Refusal(400, INVALID_PAYLOAD) from None
     except WorkerUnavailable as error:
         raise Refusal(503, f"No worker available for active release: {error.detail}") from None
 
@@ -272,10 +254,7 @@ class Admissions(ControlPlaneView):
 
 class OneAdmission(ControlPlaneView):
     def get(self, request: HttpRequest, tenant_id: str, pipeline_id: str, client_key: str) -> dict[str, Any]:
-        receipt = _receipt(self.known_tenant(tenant_id), pipeline_id, client_key)
-        if receipt is None:
-            raise Refusal(404)
-        return records.admission(receipt)
+        return records.admission(or_404(_receipt(self.known_tenant(tenant_id), pipeline_id, client_key)))
 
 
 def _intent(tenant_id: str, pipeline_id: str, body: dict[str, Any]) -> AdmissionIntent:
@@ -286,7 +265,7 @@ def _intent(tenant_id: str, pipeline_id: str, body: dict[str, Any]) -> Admission
         contract_version=_exact(body, "contractVersion", IDENTITY_LENGTH),
         release_version=_exact(body, "releaseVersion", IDENTITY_LENGTH),
         input_shape=input_shape(body),
-        payload=read_input_payload(body),
+        payload=read_payload(body["inputPayload"], lenient=True),
         output_streaming=flag_of(body, "outputStreaming"),
     )
 
@@ -320,7 +299,7 @@ def _admit(tenant: Tenant, intent: AdmissionIntent) -> None:
         artifact_id=evidence["primaryArtifactId"],
         artifact_digest=evidence["primaryArtifactDigest"],
     )
-    ingress = read_input(release, intent.input_shape, intent.payload)
+    ingress = ingress_of(release, intent.input_shape, intent.payload)
     key = admission_key(intent.client_key)
     accept(tenant, release, ingress, key, release_version=release.release_version, receipt=receipt)
 

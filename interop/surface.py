@@ -7,7 +7,7 @@ because existing clients expect that.
 import hmac
 import logging
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -17,6 +17,7 @@ from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 
+from executions.errors import InputInvalid
 from foundation import secret_reference
 from foundation.api.bodies import read_body
 from foundation.database.postgresql.outage import may_pass
@@ -35,10 +36,13 @@ from tenancy.models import SLUG, Tenant
 from wire.documents.json_reader import read_object
 from wire.findings import DocumentError
 from wire.identifying import RULE, SEGMENT_RULE, is_identifier, is_segment
+from wire.messages.payload_envelopes import PayloadRefused
 
 log = logging.getLogger(__name__)
 BEARER = "Bearer "
 NOT_FOUND, INVALID, UNEXPECTED = "Not Found", "Invalid request", "An unexpected error occurred"
+INVALID_PAYLOAD = "Invalid request payload"
+Found = TypeVar("Found")
 STORED: dict[type[CoordinatorError], str] = {
     ArtifactMissing: "Stored release artifact is missing or unreadable",
     ArtifactAltered: "Stored release artifact checksum does not match registry metadata",
@@ -90,7 +94,7 @@ def _resolve(reference: str) -> list[str] | None:
 
 @method_decorator(csrf_exempt, name="dispatch")
 class TpfView(View):
-    """A view of a surface. Its methods return the response's JSON document, or raise `Refusal`.
+    """A view of a surface. Its methods return the response's JSON document, or raise `Refusal` or a payload's error.
 
     The methods get the path parameters without surrounding white space. With `bearer`, the request needs a token of the
     surface; other views authenticate requests themselves. With `creates_tenant`, an unknown tenant is created if
@@ -116,6 +120,8 @@ class TpfView(View):
             return JsonResponse(handler(request, **trimmed), safe=False, json_dumps_params={"ensure_ascii": False})
         except Refusal as raised:
             refusal = raised
+        except (PayloadRefused, InputInvalid):
+            refusal = Refusal(400, INVALID_PAYLOAD)
         except CoordinatorError as error:
             # Such as a quota or an unavailable store, about which the protocol says nothing.
             refusal = Refusal(error.status, text_of_error(error))
@@ -146,6 +152,12 @@ class TpfView(View):
         if found is None:
             raise Refusal(404, NOT_FOUND)
         return found
+
+
+def or_404(found: Found | None) -> Found:
+    if found is None:
+        raise Refusal(404)
+    return found
 
 
 def text_of_error(error: CoordinatorError) -> str:

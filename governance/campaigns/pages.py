@@ -44,13 +44,13 @@ RESULT_VARIANTS = {
 }
 FAILED_AGAIN = "FAILED_AGAIN"
 """The items that ran again and have failed again. It is a choice in addition to the results."""
-WORDS = {
-    Campaign.Kind.REDRIVE: ("Re-drives", "re-driven", ItemResult.REDRIVEN),
-    Campaign.Kind.RESUBMIT: ("Resubmits", "resubmitted", ItemResult.RESUBMITTED),
-    Campaign.Kind.CANCEL: ("Cancels", "cancelled", ItemResult.CANCELLED),
-    Campaign.Kind.PAUSE: ("Pauses", "paused", ItemResult.PAUSED),
+DONE = {
+    Campaign.Kind.REDRIVE: ("re-driven", ItemResult.REDRIVEN),
+    Campaign.Kind.RESUBMIT: ("resubmitted", ItemResult.RESUBMITTED),
+    Campaign.Kind.CANCEL: ("cancelled", ItemResult.CANCELLED),
+    Campaign.Kind.PAUSE: ("paused", ItemResult.PAUSED),
 }
-"""What a campaign of each kind does, what it has done, and the result of its items."""
+"""What a campaign of each kind has done, and the result of its items."""
 REMOVED = "REMOVED"
 ITEMS_SHOWN = 25
 FILTERS_SHOWN = 60
@@ -59,13 +59,6 @@ LARGE = 10_000
 EVENTS_SHOWN = 50
 LIVE = (Status.RUNNING, Status.PAUSED)
 
-
-KINDS = {
-    Campaign.Kind.REDRIVE.value: "re-drive",
-    Campaign.Kind.RESUBMIT.value: "resubmit",
-    Campaign.Kind.CANCEL.value: "cancel",
-    Campaign.Kind.PAUSE.value: "pause",
-}
 Control = Callable[..., Campaign]
 
 
@@ -167,7 +160,7 @@ class CampaignAdmin(ReadOnlyAdmin):
 
     @column("Act")
     def act(self, campaign: Campaign) -> str:
-        return KINDS[campaign.kind]
+        return _verb(campaign).lower()
 
     @column("Selection")
     def found(self, campaign: Campaign) -> str:
@@ -223,7 +216,7 @@ class CampaignAdmin(ReadOnlyAdmin):
     def _shown(self, request: HttpRequest, campaign: Campaign) -> dict[str, Any]:
         progress, became = campaigns.progress_of(campaign.pk), results_of(campaign.pk)
         blocked = resubmitting.waiting(campaign)
-        verb, done, _ = WORDS[Campaign.Kind(campaign.kind)]
+        done, _ = DONE[Campaign.Kind(campaign.kind)]
         outcome = request.GET.get("outcome", "")
         outcomes = _outcomes(campaign)
         outcome = outcome if outcome in outcomes else ""
@@ -236,11 +229,11 @@ class CampaignAdmin(ReadOnlyAdmin):
             "variant": VARIANTS[campaign.status],
             "progress": progress,
             "resubmits": campaign.kind == Campaign.Kind.RESUBMIT,
-            "verb": verb,
+            "verb": f"{_verb(campaign)}s",
             "done_word": done,
             "became": became,
             "blocked": blocked.items(),
-            "kind": KINDS[campaign.kind],
+            "kind": _verb(campaign).lower(),
             "conditions": list(conditions(campaign.filters)),
             "events": [{"event": event, "data": on_one_line(event.data)} for event in events],
             "items": [_line(item) for item in shown],
@@ -265,9 +258,13 @@ def _failed_again(campaign: Campaign) -> int:
     return known.failed_again
 
 
+def _verb(campaign: Campaign) -> str:
+    return draft_pages.VERBS[Campaign.Kind(campaign.kind)]
+
+
 def _outcomes(campaign: Campaign) -> dict[str, str]:
     """Return the choices of the filter of items, with their labels."""
-    _, done, result = WORDS[Campaign.Kind(campaign.kind)]
+    done, result = DONE[Campaign.Kind(campaign.kind)]
     again = {FAILED_AGAIN: "Failed again"} if campaign.runs_again else {}
     return {
         ItemResult.PENDING.value: "Pending",

@@ -8,11 +8,8 @@ from tenancy.models import Tenant
 from tests import making
 from tests.interop.client import call
 
-PIPELINE = making.PIPELINE
-
-
 def base(owner: Tenant) -> str:
-    return f"admin/tenants/{owner.slug}/pipelines/{PIPELINE}"
+    return f"admin/tenants/{owner.slug}/pipelines/{making.PIPELINE}"
 
 
 def written(
