@@ -381,6 +381,3 @@ def _admit(campaign: Campaign, most: int) -> int:
     done = _ACTS[campaign.kind](campaign, chosen)
     record_admitted(campaign, len(chosen))
     return done
-
-
-Status = Campaign.Status

@@ -16,11 +16,10 @@ from executions.models import Campaign, Execution
 from executions.models.states import State
 from executions.submission.admission import require_allowed
 from governance.campaigns import statements
-from governance.campaigns.admitting import record
+from governance.campaigns.admitting import Status, record
 from governance.campaigns.campaigns import (
     Kind,
     Options,
-    Status,
     begin,
     campaign,
     create,

@@ -11,8 +11,7 @@ from releases.models import Activation
 from tenancy.models import Tenant
 from tests import gradual, making
 from tests.cases import cases
-from tests.interop.client import call, ok, refused
-from tests.interop.registering import base
+from tests.interop.client import base, call, ok, refused
 from wire.identifying import RULE
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tpf")]

@@ -17,15 +17,7 @@ from releases.registration.registrar import register
 from tenancy.models import Tenant
 from tests import making
 from tests.clock import Clock
-from tests.interop.deploying import (
-    CONTRACT,
-    Deployer,
-    nothing_is_stored,
-    published,
-    refusal,
-    token,
-    verify_all,
-)
+from tests.interop.deploying import CONTRACT, Deployer, nothing_is_stored, published, refusal, token, verify_all
 from tests.maven_repository import MavenRepository
 from wire.documents.descriptor import MAX_DESCRIPTOR_BYTES
 

@@ -39,11 +39,6 @@ def refusal(release: Release, **more: Any) -> CoordinatorError:
     return refusals.refusal(go, release, **more)
 
 
-def read(release: Release) -> Release:
-    """Return the release with its pipeline and active release, as they are now."""
-    return Release.objects.select_related("pipeline__tenant", "pipeline__activation__release").get(pk=release.pk)
-
-
 def pipeline_of(release: Release) -> Pipeline:
     return queries.pipeline(release.pipeline.tenant, release.pipeline.pipeline_id)
 
