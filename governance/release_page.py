@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from copy import copy
 from typing import Any
 from urllib.parse import urlencode
 
@@ -96,6 +97,8 @@ class ReleaseAdmin(ListWithUpload):
     search_help_text = "Search by version or pipeline"
     ordering = ("-id",)
     list_per_page = 50
+    standings: dict[int, trust.Standing]
+    """What the columns of one list show of its releases."""
     empty = "A release is the descriptor of a pipeline with its artifacts. `pipelines release` writes it."
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Release]:
@@ -116,15 +119,14 @@ class ReleaseAdmin(ListWithUpload):
         return "active" if release.is_active else None
 
     @badge("Signatures", STANDING_VARIANTS, empty="")
-    def signed(self, release: Any) -> str | None:
-        return STANDINGS.get(release.standing)
+    def signed(self, release: Release) -> str | None:
+        return STANDINGS.get(self.standings[release.pk])
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """Add the standing of the signatures to each row, which a query cannot compute."""
+        """Give the columns the standing of the signatures of each row, which a query cannot compute."""
         changelist = super().get_changelist_instance(request)
-        found = trust.standings(changelist.result_list)
-        for release in changelist.result_list:
-            release.standing = found[release.pk]
+        changelist.model_admin = columns = copy(self)
+        columns.standings = trust.standings(changelist.result_list)
         return changelist
 
     upload = uploads.upload

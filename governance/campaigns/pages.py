@@ -1,6 +1,8 @@
 """Campaigns: the list, the page of one with its progress, and the operators' requests to control it."""
 
+import uuid
 from collections.abc import Callable, Iterator
+from copy import copy
 from typing import Any
 
 from django.contrib import admin
@@ -58,6 +60,7 @@ LARGE = 10_000
 """The page of a campaign with more items is updated less often, because it counts their results."""
 EVENTS_SHOWN = 50
 LIVE = (Status.RUNNING, Status.PAUSED)
+
 
 Control = Callable[..., Campaign]
 
@@ -151,12 +154,15 @@ class CampaignAdmin(ReadOnlyAdmin):
     sortable_by = ()
     empty = "Start a campaign to act on many executions at once. Nothing happens before you have seen a preview."
     change_list_template = "executions/campaign_list.html"
+    known: dict[uuid.UUID, Progress]
+    became: dict[uuid.UUID, Results]
+    """What the columns of one list show of its campaigns."""
 
     created = time("Created", "created_at")
 
     @badge("Status", {**VARIANTS, **{f"{status}, FAILED AGAIN": "danger" for status in VARIANTS}})
     def state(self, campaign: Campaign) -> str:
-        return f"{campaign.status}, FAILED AGAIN" if _failed_again(campaign) else campaign.status
+        return f"{campaign.status}, FAILED AGAIN" if self.became[campaign.pk].failed_again else campaign.status
 
     @column("Act")
     def act(self, campaign: Campaign) -> str:
@@ -169,21 +175,20 @@ class CampaignAdmin(ReadOnlyAdmin):
 
     @column("Done")
     def progress(self, campaign: Campaign) -> str:
-        known: Progress = campaign._progress  # type: ignore[attr-defined]
+        known = self.known[campaign.pk]
         return f"{known.total - known.pending:,} of {known.total:,}"
 
     @column("Failed again")
     def failed(self, campaign: Campaign) -> str:
-        return f"{_failed_again(campaign):,}" if campaign.runs_again else "-"
+        return f"{self.became[campaign.pk].failed_again:,}" if campaign.runs_again else "-"
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """Count the items of all campaigns on the page with one query."""
+        """Count the items of all campaigns on the page with two queries, for the columns."""
         changelist = super().get_changelist_instance(request)
-        changelist.result_list = rows = list(changelist.result_list)
-        known = campaigns.progress([row.pk for row in rows])
-        became = results([row.pk for row in rows])
-        for row in rows:
-            row._progress, row._results = known[row.pk], became[row.pk]
+        changelist.result_list = list(changelist.result_list)
+        ids = [row.pk for row in changelist.result_list]
+        changelist.model_admin = columns = copy(self)
+        columns.known, columns.became = campaigns.progress(ids), results(ids)
         return changelist
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
@@ -250,12 +255,6 @@ class CampaignAdmin(ReadOnlyAdmin):
             + "".join(f"{why.code}." for why in blocked.values())
             + "".join(item.outcome[0] + _current_status(item)[:2] for item in shown),
         }
-
-
-def _failed_again(campaign: Campaign) -> int:
-    """Return how many executions of a campaign in the list have failed again."""
-    known: Results = campaign._results  # type: ignore[attr-defined]
-    return known.failed_again
 
 
 def _verb(campaign: Campaign) -> str:

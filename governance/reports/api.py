@@ -21,11 +21,9 @@ from governance.retirement.retirement import Kind as BlockerKind
 from releases import queries
 from releases.errors import ActiveReleaseRevoked, NoActiveRelease, PipelineUnknown, ReleaseUnknown
 from releases.models import Kind as ActivationKind
-from releases.models import Pipeline, Release
 from tenancy.api.operations import operation, refuses
 from tenancy.api.tenant_view import TenantView
 from wire.comparison.differences import MAX_DIFFERENCES, Area, Difference, Impact, Kind
-from wire.identifying import is_segment
 
 NAMES = ("from", "to")
 VERSION = {"type": "string", "minLength": 1}
@@ -65,20 +63,12 @@ def compare(view: TenantView, pipeline_id: str) -> Any:
     pipeline = queries.pipeline(view.tenant, pipeline_id)
     require_known(view.request, NAMES)
     versions = view.request.query_params
-    after = _release(pipeline, versions.get("to")) or comparison.newest_release(pipeline)
-    before = _release(pipeline, versions.get("from")) or queries.active_release(pipeline)
-    found = comparison.differences(before, after)
+    after, before = (versions.get(name) for name in ("to", "from"))
+    newer = comparison.newest_release(pipeline) if after is None else comparison.named_release(pipeline, after)
+    older = queries.active_release(pipeline) if before is None else comparison.named_release(pipeline, before)
+    found = comparison.differences(older, newer)
     breaking = any(each.is_breaking for each in found)
-    return {"before": before, "after": after, "breaking": breaking, "differences": found}
-
-
-def _release(pipeline: Pipeline, version: str | None) -> Release | None:
-    if version is None:
-        return None
-    # No release has such a version, and PostgreSQL does not accept U+0000.
-    if not is_segment(version):
-        raise ReleaseUnknown(f"There is no release {version!r}.")
-    return queries.release(pipeline, version)
+    return {"before": older, "after": newer, "breaking": breaking, "differences": found}
 
 
 class GateView(serializers.Serializer[Gate]):

@@ -19,7 +19,6 @@ from releases.models import Pipeline, Release
 from releases.states import Status
 from tenancy.admin.base import READ, ReadOnlyAdmin, serves
 from wire.comparison.differences import Area, Difference, Impact
-from wire.identifying import is_segment
 
 CHOICES_SHOWN = 200
 VARIANTS = {
@@ -84,10 +83,8 @@ def context_of(differences: Iterable[Difference]) -> dict[str, Any]:
 def _named(pipeline: Pipeline, version: str | None) -> Release | None:
     if not version:
         return None
-    if not is_segment(version):
-        raise Http404
     try:
-        return queries.release(pipeline, version)
+        return comparison.named_release(pipeline, version)
     except ReleaseUnknown:
         raise Http404 from None
 

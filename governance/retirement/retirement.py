@@ -40,6 +40,12 @@ from releases.pointer import require_registered
 from releases.states import MOVES, UNDECIDED, RequestStatus, Status
 from tenancy.audit.acts import Act
 
+log = logging.getLogger(__name__)
+Order = Revocation.OpenExecutions
+FAIL_TASK = "executions.fail_revoked"
+CODE = "RELEASE_REVOKED"
+LONGEST_MESSAGE = Execution._meta.get_field("error_message").max_length
+
 
 class Kind(StrEnum):
     """Why a release is needed.
@@ -122,9 +128,6 @@ def _executions(release: Release) -> list[Blocker]:
     return [Blocker(kind, counts[name]) for kind, name in names.items() if counts.get(name)]
 
 
-log = logging.getLogger(__name__)
-
-
 def retire(release: Release, *, actor: str, reason: str, give_up_failures: bool = False) -> Retirement:
     """Retire `release` and return the retirement. A repeated call returns the first retirement.
 
@@ -150,31 +153,24 @@ def retire(release: Release, *, actor: str, reason: str, give_up_failures: bool 
 def _retire(locked: Release, actor: str, reason: str, give_up_failures: bool) -> Retirement:
     require_registered(locked)
     found = blockers(locked)
-    given_up = [each for each in found if give_up_failures and each.kind in FAILURES]
-    if left := [each for each in found if each not in given_up]:
-        raise _blocked(locked, left)
+    ignored = [each for each in found if give_up_failures and each.kind in FAILURES]
+    if left := [each for each in found if each not in ignored]:
+        named = ", ".join(f"{each.kind} {each.count}" for each in left)
+        raise RetirementBlocked(
+            f"Release {locked.release_version!r} is still needed: {named}.",
+            blockers=[{"kind": each.kind.value, "count": each.count} for each in left],
+        )
     writes.move(
         Release.objects.filter(pk=locked.pk), MOVES, Status.REGISTERED, Status.RETIRED, status_changed_at=timezone.now()
     )
-    count = sum(each.count for each in given_up)
+    count = sum(each.count for each in ignored)
     log.info("%s retired %s and gave up %d failures", actor, locked, count)
     event = Retirement.objects.create(release=locked, actor=actor, reason=reason, given_up_failures=count)
     locked.record(Act.RELEASE_RETIRE, actor, reason=reason, givenUpFailures=count)
     return event
 
 
-def _blocked(release: Release, left: list[Blocker]) -> RetirementBlocked:
-    named = ", ".join(f"{each.kind} {each.count}" for each in left)
-    return RetirementBlocked(
-        f"Release {release.release_version!r} is still needed: {named}.",
-        blockers=[{"kind": each.kind.value, "count": each.count} for each in left],
-    )
-
-
-Order = Revocation.OpenExecutions
-FAIL_TASK = "executions.fail_revoked"
-CODE = "RELEASE_REVOKED"
-LONGEST_MESSAGE = Execution._meta.get_field("error_message").max_length
+# --- revocations ---
 
 
 def revoke(release: Release, *, actor: str, reason: str, open_executions: Order = Order.LEAVE) -> Revocation:
