@@ -319,7 +319,6 @@ def _newest_switch(pipeline: Pipeline, shown: "Page[Activation]") -> Activation 
 
 
 def _trust(pipeline: Pipeline) -> trust.Trust | None:
-    """Return the trust in the active release. None if no release is active."""
     if pipeline.activation is None:
         return None
     pipeline.activation.release.pipeline = pipeline  # the same row, which is not read again

@@ -262,7 +262,6 @@ def _verb(campaign: Campaign) -> str:
 
 
 def _outcomes(campaign: Campaign) -> dict[str, str]:
-    """Return the choices of the filter of items, with their labels."""
     done, result = DONE[Campaign.Kind(campaign.kind)]
     again = {FAILED_AGAIN: "Failed again"} if campaign.runs_again else {}
     return {

@@ -170,6 +170,5 @@ def _admit(campaign: Campaign, checked: Sequence[_Verdict]) -> tuple[int, int]:
 
 
 def _why_not(plan: Plan) -> str:
-    """Return the code of a plan that was not written."""
     earlier = Resubmission.objects.filter(execution=plan.old, execution_version=plan.old.version)
     return ALREADY_RESUBMITTED if earlier.exists() else ExecutionChanged.code

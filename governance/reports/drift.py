@@ -108,7 +108,6 @@ def drift(tenant: Tenant, pipeline: Pipeline | None = None) -> list[Drift]:
 
 
 def _unhosted(needed: Sequence[_Needed], releases: dict[int, Release]) -> Iterator[Drift]:
-    """Yield the releases that no worker may run."""
     for each in needed:
         if not each.is_unhosted:
             continue

@@ -120,7 +120,6 @@ def preflight_of(switch: Switch, judged: list[Gate]) -> Preflight:
 
 
 def _unfit(release: Release) -> list[CoordinatorError]:
-    """Return why the release itself cannot become active."""
     try:
         require_registered(release)
         require_sound(release)

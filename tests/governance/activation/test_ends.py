@@ -111,7 +111,7 @@ def test_every_open_execution_and_failure_is_a_blocker_of_its_kind(owner: Tenant
     assert {each["kind"] for each in error.data["blockers"]} == {*expected} - {"FAILED", "DEAD_LETTERED"}
 
 
-def test_failures_are_given_up_only_on_request_and_are_never_redriven(owner: Tenant) -> None:
+def test_failures_are_ignored_only_on_request_and_are_never_redriven(owner: Tenant) -> None:
     dead, _other = making.dead(owner, "a", "b")
     release = old(owner)
     assert "DEAD_LETTERED 2" in str(refusal(retire, release, **WHY))
