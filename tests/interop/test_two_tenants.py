@@ -9,7 +9,7 @@ from executions.models import Execution, Interaction, Worker
 from executions.state_machine import moves
 from tenancy.models import Tenant
 from tests import making
-from tests.interop.client import base, call, ok, payload, place, refused, switch_on
+from tests.interop.client import base, call, ok, payload, place, refused
 from tests.raw_sql import unguarded
 
 pytestmark = pytest.mark.django_db
@@ -17,8 +17,7 @@ STRING = payload("java.lang.String", "v")
 
 
 @pytest.fixture
-def twins(settings: Any) -> list[Tenant]:
-    switch_on(settings)
+def twins(tpf: None) -> list[Tenant]:
     made = [making.ready()[0] for _ in range(2)]
     for owner in made:
         ok("POST", place(owner, "executions"), order("k"))
