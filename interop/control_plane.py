@@ -21,6 +21,7 @@ from interop.surface import (
     Refusal,
     TpfView,
     identifier,
+    payload_sent,
     required_body,
     text_of,
 )
@@ -141,7 +142,8 @@ def _response(tenant: Tenant, named: dict[str, str], document: Any) -> Any:
     interaction = Interaction.objects.filter(tenant=tenant, **_lookup(tenant, named)).first()
     if interaction is not None:
         allowed = type(allowed)(allowed.prefixes, frozenset({interaction.output_type}))
-    return plain(read_payload(document, lenient=True), allowed)
+    with payload_sent():
+        return plain(read_payload(document, lenient=True), allowed)
 
 
 def _lookup(tenant: Tenant, named: dict[str, str]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from interop.surface import (
     flag_of,
     identifier,
     or_404,
+    payload_sent,
     required,
     required_body,
     text_of,
@@ -149,7 +150,7 @@ class Executions(ControlPlaneView):
             raise Refusal(409, NO_ACTIVE)
         if flag_of(body, "outputStreaming"):
             raise Refusal(400, NO_STREAMING)
-        with served("POST executions", request, tenant):
+        with served("POST executions", request, tenant), payload_sent():
             submission = _submit(tenant, pipeline_id, shape, body)
         return {
             "executionId": str(submission.execution_id),
@@ -239,11 +240,12 @@ def accept(tenant: Tenant, release: Release, ingress: Ingress, key: str, **named
 class Admissions(ControlPlaneView):
     def post(self, request: HttpRequest, tenant_id: str, pipeline_id: str) -> dict[str, Any]:
         body = required_body(request, "request is required")
-        intent = _intent(tenant_id, pipeline_id, body)
+        with payload_sent():
+            intent = _intent(tenant_id, pipeline_id, body)
         tenant = self.known_tenant(tenant_id)
         receipt = _receipt(tenant, pipeline_id, intent.client_key)
         if receipt is None:
-            with served("POST execution-admissions", request, tenant):
+            with served("POST execution-admissions", request, tenant), payload_sent():
                 _admit(tenant, intent)
             # If another request with the key was first, the receipt is that of its intent.
             receipt = _receipt(tenant, pipeline_id, intent.client_key)

@@ -6,6 +6,8 @@ because existing clients expect that.
 
 import hmac
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -94,7 +96,7 @@ def _resolve(reference: str) -> list[str] | None:
 
 @method_decorator(csrf_exempt, name="dispatch")
 class TpfView(View):
-    """A view of a surface. Its methods return the response's JSON document, or raise `Refusal` or a payload's error.
+    """A view of a surface. Its methods return the response's JSON document, or raise `Refusal`.
 
     The methods get the path parameters without surrounding white space. With `bearer`, the request needs a token of the
     surface; other views authenticate requests themselves. With `creates_tenant`, an unknown tenant is created if
@@ -120,8 +122,6 @@ class TpfView(View):
             return JsonResponse(handler(request, **trimmed), safe=False, json_dumps_params={"ensure_ascii": False})
         except Refusal as raised:
             refusal = raised
-        except (PayloadRefused, InputInvalid):
-            refusal = Refusal(400, INVALID_PAYLOAD)
         except CoordinatorError as error:
             # Such as a quota or an unavailable store, about which the protocol says nothing.
             refusal = Refusal(error.status, text_of_error(error))
@@ -152,6 +152,15 @@ class TpfView(View):
         if found is None:
             raise Refusal(404, NOT_FOUND)
         return found
+
+
+@contextmanager
+def payload_sent() -> Iterator[None]:
+    """Read or submit a payload of the request. Raises `Refusal` 400 if it is invalid."""
+    try:
+        yield
+    except (PayloadRefused, InputInvalid):
+        raise Refusal(400, INVALID_PAYLOAD) from None
 
 
 def or_404(found: Found | None) -> Found:
