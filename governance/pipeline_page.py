@@ -1,14 +1,16 @@
-"""The page of a pipeline: its active release, policy, releases and activations."""
+"""The page of a pipeline: its active release, policy with its form, releases and activations."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from django.contrib import admin
+from django import forms
+from django.contrib import admin, messages
 from django.core.exceptions import ValidationError as ValidationFailed
 from django.core.paginator import Page, Paginator
 from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.utils import timezone
 
 from executions.models import Interaction, WorkerEligibility
@@ -16,20 +18,22 @@ from executions.statistics import finished
 from foundation import moments
 from foundation.admin.columns import column
 from foundation.errors import CoordinatorError
-from governance import policy_page
 from governance.activation import pages as activations
-from governance.comparison import pages as comparison
-from governance.drift.drift import Kind, drift
 from governance.gradual import pages as gradual_activations
-from governance.release_sections import open_holds
-from releases import history, queries
+from governance.release_page import open_holds
+from governance.reports import pages as comparison
+from governance.reports.drift import Kind, drift
+from releases import history, policy, queries
 from releases.admin.uploads import ListWithUpload
 from releases.api.history import export
 from releases.errors import NoneActiveThen, ProvenanceKeyMissing
 from releases.models import SWITCHES, Activation, ActivationRequest, Pipeline, Release
+from releases.models.pipeline import MEMBERS, Member
 from releases.states import UNDECIDED
 from releases.trust import statement_key, trust
-from tenancy.console.base import READ, serves
+from tenancy.access import actor
+from tenancy.audit.acts import Act
+from tenancy.console.base import POST, READ, ReadOnlyAdmin, attempt, serves
 from tenancy.console.lists import TenantFilter, text, time
 from tenancy.roles import Scope
 from wire.documents.contract import TIMER
@@ -133,6 +137,73 @@ def drift_of(pipeline: Pipeline) -> dict[str, Any]:
     return {"lines": lines, "more": max(len(found) - DRIFTS_SHOWN, 0)}
 
 
+ON, OFF = "on", "off"
+
+
+class PolicyForm(forms.Form):
+    """A field for each member of the policy. What is not sent does not change; an empty number becomes the default."""
+
+    def __init__(self, data: Any) -> None:
+        super().__init__(data)
+        self.fields.update({member.column: _field(member) for member in MEMBERS})
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """The members that were sent. The form is valid."""
+        changes = {}
+        for member in MEMBERS:
+            value = self.cleaned_data[member.column]
+            if member.column not in self.data or (value in (None, "") and not member.unset):
+                continue
+            changes[member.name] = value == ON if member.choices is None and member.limits is None else value
+        return changes
+
+
+def _field(member: Member) -> forms.Field:
+    if member.choices is not None:
+        return forms.ChoiceField(choices=member.choices.choices, required=False)
+    if member.limits is None:
+        return forms.ChoiceField(choices=[(ON, ON), (OFF, OFF)], required=False)
+    return (forms.IntegerField if member.is_integer else forms.FloatField)(required=False)
+
+
+def policy_of(pipeline: Pipeline) -> list[dict[str, Any]]:
+    """Return the members of the policy in their order, each with its value and a `text` that says what it means."""
+    rows = [(member, getattr(pipeline, member.column)) for member in MEMBERS]
+    return [
+        {"member": member, "value": value, "text": _text(member, value), "step": "1" if member.is_integer else "any"}
+        for member, value in rows
+    ]
+
+
+def _text(member: Member, value: Any) -> str:
+    if member.choices is not None:
+        return str(member.choices(value).label)
+    if member.limits is None:
+        return "yes" if value else "no"
+    return member.unset if value is None else f"{value:g}"
+
+
+@serves("<int:object_id>/policy/", Act.POLICY_CHANGE, Scope.ADMINISTER, methods=POST)
+def change_policy(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline) -> HttpResponse:
+    form = PolicyForm(request.POST)
+
+    def save() -> str:
+        policy.change(pipeline, form.changes, actor=actor(request.user))
+        return f"The policy of {pipeline} was saved."
+
+    if form.is_valid():
+        attempt(request, save, "{error.code}: {error.detail}. Nothing changed.")
+    else:
+        wrong = "; ".join(_title(column) for column in form.errors)
+        messages.error(request, f"The form has values that a policy cannot have: {wrong}. Nothing changed.")
+    return redirect("admin:releases_pipeline_change", pipeline.pk)
+
+
+def _title(column: str) -> str:
+    return next(member.title for member in MEMBERS if member.column == column)
+
+
 NEWEST_RELEASES = 50
 HISTORY_PAGE = 25
 
@@ -175,7 +246,7 @@ class PipelineAdmin(ListWithUpload):
     gradual_step = gradual_activations.step
     gradual_promote = gradual_activations.promote
     gradual_withdraw = gradual_activations.withdraw
-    policy = policy_page.change
+    policy = change_policy
 
     def show(self, request: HttpRequest, row: Pipeline) -> HttpResponse:
         pipeline = row
@@ -202,7 +273,7 @@ class PipelineAdmin(ListWithUpload):
             holds=open_holds(pipeline),
             health=health(pipeline),
             drift=drift_of(pipeline),
-            policy=policy_page.shown(pipeline),
+            policy=policy_of(pipeline),
             may_administer=self.may(request, Scope.ADMINISTER, pipeline),
         )
 
@@ -248,7 +319,6 @@ def _newest_switch(pipeline: Pipeline, shown: "Page[Activation]") -> Activation 
 
 
 def _trust(pipeline: Pipeline) -> trust.Trust | None:
-    """Return the trust in the active release. None if no release is active."""
     if pipeline.activation is None:
         return None
     pipeline.activation.release.pipeline = pipeline  # the same row, which is not read again

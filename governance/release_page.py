@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+from copy import copy
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.core.exceptions import BadRequest
@@ -11,11 +13,16 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 
+from executions.admin import workers as worker_pages
+from executions.console.filters import STATE_VARIANTS
+from executions.inspection.counts import MOST_READ, counts_of
+from executions.models import WorkerEligibility
 from foundation.admin.columns import badge
-from governance import release_sections
 from governance.activation import activation, pages
+from governance.reports.pages import lines_of, searched
 from governance.requests import pages as requests
-from governance.retirement import retirement, revocation
+from governance.retirement import retirement
+from governance.retirement.retirement import FAILURES, blockers
 from governance.smoke_tests import pages as smoke_pages
 from releases import queries
 from releases.admin import artifacts, uploads
@@ -90,6 +97,8 @@ class ReleaseAdmin(ListWithUpload):
     search_help_text = "Search by version or pipeline"
     ordering = ("-id",)
     list_per_page = 50
+    standings: dict[int, trust.Standing]
+    """What the columns of one list show of its releases."""
     empty = "A release is the descriptor of a pipeline with its artifacts. `pipelines release` writes it."
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Release]:
@@ -110,15 +119,14 @@ class ReleaseAdmin(ListWithUpload):
         return "active" if release.is_active else None
 
     @badge("Signatures", STANDING_VARIANTS, empty="")
-    def signed(self, release: Any) -> str | None:
-        return STANDINGS.get(release.standing)
+    def signed(self, release: Release) -> str | None:
+        return STANDINGS.get(self.standings[release.pk])
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """Add the standing of the signatures to each row, which a query cannot compute."""
+        """Give the columns the standing of the signatures of each row, which a query cannot compute."""
         changelist = super().get_changelist_instance(request)
-        found = trust.standings(changelist.result_list)
-        for release in changelist.result_list:
-            release.standing = found[release.pk]
+        changelist.model_admin = columns = copy(self)
+        columns.standings = trust.standings(changelist.result_list)
         return changelist
 
     upload = uploads.upload
@@ -135,11 +143,11 @@ class ReleaseAdmin(ListWithUpload):
         """Revoke the release permanently."""
 
         def end() -> str:
-            revocation.revoke(
+            retirement.revoke(
                 release,
                 actor=actor(request.user),
                 reason=request.POST.get("reason", "")[:1000],
-                open_executions=_order(request.POST.get("open_executions", revocation.Order.LEAVE)),
+                open_executions=_order(request.POST.get("open_executions", retirement.Order.LEAVE)),
             )
             return f"Release {release} is revoked and can never be activated again."
 
@@ -181,7 +189,7 @@ class ReleaseAdmin(ListWithUpload):
         active = release.pipeline.activation.release if release.pipeline.activation else None
         contract = queries.contract_of(release)
         is_over = release.status in {Status.REVOKED, Status.RETIRED}
-        holds = release_sections.open_holds(release, release.pipeline)
+        holds = open_holds(release, release.pipeline)
         attached = trust.attached(release)
         deployments = list(release.deployments.order_by("-created_at", "-id")[: DEPLOYMENTS_SHOWN + 1])
         return {
@@ -205,9 +213,9 @@ class ReleaseAdmin(ListWithUpload):
             "retirement": Retirement.objects.filter(release=release).first() if is_over else None,
             "trust": trust.of(release, signers=trust.signers_in(attached)),
             "attached": attached,
-            "needed": release_sections.needed(release),
-            "executions": release_sections.executions(release),
-            "workers": release_sections.workers(release),
+            "needed": needed(release),
+            "executions": executions(release),
+            "workers": workers(release),
             "smoke_tests": smoke_pages.newest(release),
             "may_register": self.may(request, Scope.REGISTER, release),
             "upload_again": f"{reverse('admin:releases_release_upload')}?again={release.pk}",
@@ -228,9 +236,9 @@ def _shown(release: Release) -> str:
     return f"{release.status}-{hashlib.sha256(progress).hexdigest()[:16]}"
 
 
-def _order(name: str) -> revocation.Order:
+def _order(name: str) -> retirement.Order:
     try:
-        return revocation.Order(name)
+        return retirement.Order(name)
     except ValueError:
         raise BadRequest("Unknown order for open executions") from None
 
@@ -256,3 +264,73 @@ def stages(release: Release) -> list[dict[str, str]]:
             kind = kinds.get(name, "good")
         shown.append({"name": name, "kind": kind, "icon": icons[kind]})
     return shown
+
+
+# --- what the page says about executions and workers ---
+
+
+def needed(release: Release) -> dict[str, Any]:
+    """Return what still needs the release, if it is registered."""
+    found = blockers(release) if release.status == "REGISTERED" else []
+    only_failures = bool(found) and all(each.kind in FAILURES for each in found)
+    return {"lines": lines_of(release, found), "only_failures": only_failures}
+
+
+def executions(release: Release) -> dict[str, Any]:
+    """Return how many executions of the release are in which state."""
+    found = counts_of(release)
+    shared = {
+        "pipeline": release.pipeline.pipeline_id,
+        "release": release.release_version,
+        "tenant": release.pipeline.tenant.slug,
+    }
+
+    def link(model: str, **filters: str) -> str:
+        return f"{reverse(f'admin:executions_{model}_changelist')}?{urlencode({**filters, **shared})}"
+
+    return {
+        "counts": [
+            (each, STATE_VARIANTS[each.status], link("execution", status=searched(each.status)))
+            for each in found.counts
+        ],
+        "errors": [(code, count, link("deadletter", error=code)) for code, count in found.errors],
+        "errors_complete": found.errors_complete,
+        "is_complete": all(each.is_complete for each in found.counts),
+        "most": MOST_READ,
+    }
+
+
+WORKERS_SHOWN = 50
+DIFFERENCES_SHOWN = 5
+
+
+def workers(release: Release) -> dict[str, Any]:
+    """Return the workers of the release that have not stopped, the newest heartbeats first."""
+    rows = WorkerEligibility.objects.filter(release=release, worker__stopped_at=None)
+    hosts = list(rows.select_related("worker").order_by("-worker__last_heartbeat_at", "pk")[: WORKERS_SHOWN + 1])
+    images = worker_pages.images_of(release)
+    lines = [_line(host, images) for host in hosts[:WORKERS_SHOWN]]
+    return {"lines": lines, "more": len(hosts) > WORKERS_SHOWN, "images": images}
+
+
+def _line(host: WorkerEligibility, images: list[tuple[str, str]]) -> dict[str, object]:
+    worker = host.worker
+    code, environment = worker_pages.code_of(worker), worker_pages.environment_of(worker)
+    differences = worker.environment["differences"][:DIFFERENCES_SHOWN] if worker.environment else []
+    return {
+        "worker": worker,
+        "host": host,
+        "of_image": worker_pages.declares_image(worker, images),
+        "variant": worker_pages.WORKER_VARIANTS[host.state],
+        "code": code,
+        "code_variant": worker_pages.CODE_VARIANTS[code],
+        "environment": environment,
+        "environment_variant": worker_pages.ENVIRONMENT_VARIANTS[environment],
+        "differences": differences,
+        "more_differences": worker.difference_count - len(differences),
+    }
+
+
+def open_holds(*rows: Any) -> list[Any]:
+    """Return the open holds of these rows. Each row has a relation `holds`."""
+    return [hold for row in rows for hold in row.holds.filter(ended_at=None).select_related("release")]

@@ -14,7 +14,7 @@ from foundation.database.postgresql.outage import is_outage
 from governance.campaigns import campaigns, drafts
 from governance.gradual import measured
 from governance.requests import requests
-from governance.retirement import revocation
+from governance.retirement import retirement
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ def sweep() -> None:
         dispatcher.dispatch,
         campaigns.advance,
         drafts.remove_old,
-        revocation.fail_open,
+        retirement.fail_open,
     )
     for part in parts:
         try:
@@ -52,11 +52,11 @@ def _expire_leases() -> None:
         sweeper.expire_leases()
 
 
-@shared_task(name=revocation.FAIL_TASK)
+@shared_task(name=retirement.FAIL_TASK)
 def fail_revoked() -> None:
     """Carry out the orders of revocations. A lost message or a killed worker only delays this until the sweep."""
-    wakeup.started(revocation.FAIL_TASK)
-    revocation.fail_open()
+    wakeup.started(retirement.FAIL_TASK)
+    retirement.fail_open()
 
 
 @shared_task(name=measured.WATCH_TASK)

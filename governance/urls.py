@@ -2,10 +2,8 @@
 
 from governance.activation import api as activations
 from governance.campaigns import api as campaigns
-from governance.comparison import api as comparison
-from governance.drift import api as drift
 from governance.gradual import api as gradual_activations
-from governance.preflight import api as preflights
+from governance.reports import api as reports
 from governance.requests import api as requests
 from governance.resubmission import api as resubmissions
 from governance.retirement import api as retirements
@@ -15,11 +13,9 @@ urlpatterns = [
     *resubmissions.urlpatterns,
     *smoke_tests.urlpatterns,
     *campaigns.urlpatterns,
-    *preflights.urlpatterns,
-    *drift.urlpatterns,
+    *reports.urlpatterns,
     *retirements.urlpatterns,
     *activations.urlpatterns,
     *requests.urlpatterns,
     *gradual_activations.urlpatterns,
-    *comparison.urlpatterns,
 ]

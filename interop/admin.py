@@ -1,21 +1,27 @@
-"""`/tpf/admin`: releases and workers (wire protocol B.2)."""
+"""`/tpf/admin`: releases, workers and re-drives (wire protocol B.2)."""
 
+import uuid
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, ClassVar, NoReturn
 
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import path
 
-from executions.errors import WorkerLimitReached, WorkerUnknown
+from executions.errors import ExecutionUnknown, WorkerLimitReached, WorkerUnknown
+from executions.lifecycle import queries as executions
+from executions.lifecycle import redrive
 from executions.models import Worker
+from executions.models.states import State
+from executions.submission.admission import require_allowed
 from executions.transports.rest import workers
 from executions.transports.rest.capabilities import await_verdict
 from executions.workers import registry as worker_registry
 from foundation.errors import CoordinatorError
 from governance.activation import activation
 from interop import records
-from interop.redrives import Redrive
 from interop.registration import register_from
 from interop.surface import (
     ADMIN,
@@ -23,7 +29,9 @@ from interop.surface import (
     TpfView,
     body_of,
     bounded,
+    flag_of,
     identifier,
+    or_404,
     required,
     required_body,
     segment,
@@ -34,10 +42,10 @@ from releases import queries
 from releases.errors import NoActiveRelease, PipelineUnknown
 from releases.models import SWITCHES, Activation, Kind, Pipeline, Release
 from releases.states import Status
+from tenancy.models import Tenant
 from wire.identity import ReleaseIdentity
 from wire.messages.limits import LONGEST_WORKER_ID
 
-Found = TypeVar("Found")
 KEY_REUSED = "The operation key belongs to the activation of another release"
 LONGEST_OPERATION_KEY = 200
 ROLLED_BACK = "rolled back by a call of /tpf, which has no reason"
@@ -65,7 +73,7 @@ class ReleaseView(TpfView):
 
     def registered(self, tenant_id: str, pipeline_id: str, release_version: str) -> Release:
         """Return the release. Raises `Refusal` 404 unless it is registered."""
-        return _or_404(self.releases(tenant_id, pipeline_id).filter(release_version=release_version).first())
+        return or_404(self.releases(tenant_id, pipeline_id).filter(release_version=release_version).first())
 
     def switches(self, tenant_id: str, pipeline_id: str) -> QuerySet[Activation]:
         """Return the activations that made a release active. The steps of gradual activations are none of them."""
@@ -78,12 +86,6 @@ class ReleaseView(TpfView):
     def operation(self, tenant_id: str, pipeline_id: str, key: str) -> Activation | None:
         """Return the activation or rollback with the operation key. The API may have made it."""
         return self.switches(tenant_id, pipeline_id).filter(operation_key=key, gradual=None).first()
-
-
-def _or_404(found: Found | None) -> Found:
-    if found is None:
-        raise Refusal(404)
-    return found
 
 
 class RegisterRelease(ReleaseView):
@@ -105,7 +107,7 @@ class Releases(ReleaseView):
 
 class ActiveRelease(ReleaseView):
     def get(self, request: HttpRequest, tenant_id: str, pipeline_id: str) -> dict[str, Any]:
-        pipeline = _or_404(self.pipeline(tenant_id, pipeline_id))
+        pipeline = or_404(self.pipeline(tenant_id, pipeline_id))
         try:
             active = queries.active_release(pipeline)
         except NoActiveRelease:
@@ -141,7 +143,7 @@ class ActivationOperations(ReleaseView):
 
 class ActivationOperation(ReleaseView):
     def get(self, request: HttpRequest, tenant_id: str, pipeline_id: str, operation_key: str) -> dict[str, Any]:
-        return records.receipt(_or_404(self.operation(tenant_id, pipeline_id, operation_key)))
+        return records.receipt(or_404(self.operation(tenant_id, pipeline_id, operation_key)))
 
 
 class CurrentActivation(ReleaseView):
@@ -208,7 +210,7 @@ class Heartbeat(WorkerView):
     use_case: ClassVar[Callable[..., Worker]] = staticmethod(workers.heartbeat)
 
     def post(self, request: HttpRequest, tenant_id: str, pipeline_id: str, worker_id: str) -> dict[str, Any]:
-        tenant = _or_404(self.tenant(tenant_id))
+        tenant = or_404(self.tenant(tenant_id))
         try:
             worker = self.use_case(tenant, pipeline_id, worker_id, actor=ADMIN.actor)
         except WorkerUnknown:
@@ -232,6 +234,117 @@ class Workers(WorkerView):
         names = {name: value for name, value in requested.items() if value and "\x00" not in value}
         rows = Worker.objects.select_related("eligibility").filter(tenant=tenant, pipeline_id=pipeline_id, **names)
         return [records.worker(row, tenant) for row in rows.order_by("worker_id")]
+
+
+# --- re-drives and their intents (E.8) ---
+
+MAX_REASON_CHARACTERS = 80
+
+
+class Intent(StrEnum):
+    """What a re-drive asks for. The two others than REPLAY repeat a single command of a step."""
+
+    REPLAY = "REPLAY"
+    RETRY_FAILED_COMMAND = "RETRY_FAILED_COMMAND"
+    REISSUE_COMMAND = "REISSUE_COMMAND"
+
+
+_COMMANDS = {
+    Intent.RETRY_FAILED_COMMAND: (
+        State.FAILED,
+        "Deliberate Command retry requires an explicitly allowed FAILED execution",
+        "Pipeline control plane does not support deliberate Command retry redrive",
+    ),
+    Intent.REISSUE_COMMAND: (
+        State.SUCCEEDED,
+        "Command reissue requires a SUCCEEDED execution",
+        "Pipeline control plane does not support targeted Command reissue",
+    ),
+}
+"""The state that an intent needs, the text of 409 for other states, and the text of 501."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Requested:
+    intent: Intent
+    reason: str
+    expected_version: int | None
+    allow_failed: bool
+
+
+def _requested(body: dict[str, Any]) -> _Requested:
+    """Return the request in `body`. Raises `Refusal` 400 by the rules of the founding framework."""
+    expected = body.get("expectedVersion")
+    if expected is not None and type(expected) is not int:
+        raise Refusal(400)
+    try:
+        intent = Intent.REPLAY if body.get("intent") is None else Intent(text_of(body, "intent"))
+    except ValueError:
+        raise Refusal(400) from None
+    target, reason, allow_failed = (
+        text_of(body, "targetCommandId"),
+        text_of(body, "reason"),
+        flag_of(body, "allowFailed"),
+    )
+    if intent is not Intent.REISSUE_COMMAND:
+        mistakes = {"targetCommandId is only valid for REISSUE_COMMAND": bool(target)}
+    else:
+        mistakes = {
+            "REISSUE_COMMAND requires expectedVersion": expected is None,
+            "REISSUE_COMMAND requires a nonblank reason": not reason,
+            "REISSUE_COMMAND requires targetCommandId": not target,
+            "REISSUE_COMMAND does not accept allowFailed=true": allow_failed,
+        }
+    for text, is_mistake in mistakes.items():
+        if is_mistake:
+            raise Refusal(400, text)
+    return _Requested(intent, reason, expected, allow_failed)
+
+
+class Redrive(TpfView):
+    surface = ADMIN
+    unavailable = "Execution admin token is unavailable"
+
+    def post(self, request: HttpRequest, tenant_id: str, execution_id: str) -> dict[str, Any]:
+        body = body_of(request) or {}
+        requested = _requested(body)
+        unknown = Refusal(404, f"Execution not found: {execution_id}")
+        tenant = self.tenant(tenant_id)
+        if tenant is None:
+            raise unknown
+        try:
+            if requested.intent is not Intent.REPLAY:
+                _refuse(tenant, uuid.UUID(execution_id), requested)
+            redriven = redrive.redrive(
+                tenant,
+                uuid.UUID(execution_id),
+                actor=ADMIN.actor,
+                reason=(requested.reason or "operator")[:MAX_REASON_CHARACTERS],
+                expected_version=requested.expected_version,
+                allow_failed=requested.allow_failed,
+            )
+        except (ExecutionUnknown, ValueError):
+            raise unknown from None
+        record = records.redriven(redriven)
+        # Clients of before September 2026 send no intent, and refuse these members.
+        return {**record, "intent": Intent.REPLAY, "targetCommandId": None} if "intent" in body else record
+
+
+def _refuse(tenant: Tenant, execution_id: uuid.UUID, requested: _Requested) -> NoReturn:
+    """Refuse to repeat a single command: this coordinator keeps no record of the commands of steps.
+
+    The execution is checked first, as the founding framework does.
+    """
+    require_allowed(tenant)
+    execution = executions.execution(tenant, execution_id)
+    needed, conflict, unsupported = _COMMANDS[requested.intent]
+    if execution.status == needed == State.SUCCEEDED:
+        redrive.require_version(execution, requested.expected_version)
+    else:
+        redrive.check(execution, requested.expected_version, requested.allow_failed)
+    if execution.status != needed:
+        raise Refusal(409, conflict)
+    raise Refusal(501, unsupported)
 
 
 _PIPELINE = "tenants/<str:tenantId>/pipelines/<str:pipelineId>/"

@@ -6,8 +6,10 @@ because existing clients expect that.
 
 import hmac
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -17,6 +19,7 @@ from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 
+from executions.errors import InputInvalid
 from foundation import secret_reference
 from foundation.api.bodies import read_body
 from foundation.database.postgresql.outage import may_pass
@@ -35,10 +38,13 @@ from tenancy.models import SLUG, Tenant
 from wire.documents.json_reader import read_object
 from wire.findings import DocumentError
 from wire.identifying import RULE, SEGMENT_RULE, is_identifier, is_segment
+from wire.messages.payload_envelopes import PayloadRefused
 
 log = logging.getLogger(__name__)
 BEARER = "Bearer "
 NOT_FOUND, INVALID, UNEXPECTED = "Not Found", "Invalid request", "An unexpected error occurred"
+INVALID_PAYLOAD = "Invalid request payload"
+Found = TypeVar("Found")
 STORED: dict[type[CoordinatorError], str] = {
     ArtifactMissing: "Stored release artifact is missing or unreadable",
     ArtifactAltered: "Stored release artifact checksum does not match registry metadata",
@@ -146,6 +152,21 @@ class TpfView(View):
         if found is None:
             raise Refusal(404, NOT_FOUND)
         return found
+
+
+@contextmanager
+def payload_sent() -> Iterator[None]:
+    """Read or submit a payload of the request. Raises `Refusal` 400 if it is invalid."""
+    try:
+        yield
+    except (PayloadRefused, InputInvalid):
+        raise Refusal(400, INVALID_PAYLOAD) from None
+
+
+def or_404(found: Found | None) -> Found:
+    if found is None:
+        raise Refusal(404)
+    return found
 
 
 def text_of_error(error: CoordinatorError) -> str:

@@ -3,7 +3,7 @@
 from django.http import HttpRequest, JsonResponse
 from django.urls import include, path
 
-from interop import admin, admissions, control_plane, deployments
+from interop import admin, control_plane, deployments, submissions
 
 
 def live(request: HttpRequest) -> JsonResponse:
@@ -13,7 +13,7 @@ def live(request: HttpRequest) -> JsonResponse:
 
 urlpatterns = [
     path("tpf/admin/", include(admin.urlpatterns)),
-    path("tpf/control-plane/", include(admissions.urlpatterns)),
+    path("tpf/control-plane/", include(submissions.urlpatterns)),
     path("tpf/control-plane/", include(control_plane.urlpatterns)),
     path("pipeline/", include(control_plane.application_urlpatterns)),
     path("api/v1/organizations/", include(deployments.urlpatterns)),

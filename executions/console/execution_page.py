@@ -215,7 +215,7 @@ def _cancel(execution: Execution, requested: OperatorRequest) -> str:
 
 
 class ExecutionPages(LongList):
-    """The pages of one execution. `governance.execution_page` adds the list and the acts."""
+    """The pages of one execution. `governance.admin` adds the list and the acts."""
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Execution]:
         rows: QuerySet[Execution] = super().get_queryset(request).defer("progress")

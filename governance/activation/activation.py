@@ -15,6 +15,7 @@ from executions.workers import eligibility
 from governance.activation import gates
 from governance.activation.gates import Switch, Verdict
 from governance.gradual import changes
+from governance.gradual.operations import key_reused
 from governance.requests import states
 from releases import pointer, queries
 from releases.artifacts.soundness import require_verified
@@ -148,10 +149,7 @@ def _earlier(release: Release, operation_key: str | None, request: ActivationReq
         return None
     found = queries.history(release.pipeline).filter(operation_key=operation_key).first()
     if found is not None and (found.release_id != release.pk or found.gradual_id is not None):
-        raise OperationKeyReused(
-            f"The operation key belongs to the {found.kind} of release {found.release.release_version!r}.",
-            activeReleaseVersion=found.release.release_version,
-        )
+        raise key_reused(found)
     return found
 
 
@@ -227,7 +225,6 @@ def warnings(release: Release) -> list[str]:
 
 
 def _earlier_rollback(pipeline: Pipeline, operation_key: str | None) -> Activation | None:
-    """Return the rollback that has the operation key. Raises `OperationKeyReused` if it is no rollback."""
     if operation_key is None:
         return None
     found = queries.history(pipeline).filter(operation_key=operation_key).first()

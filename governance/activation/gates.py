@@ -93,7 +93,6 @@ def _signatures(switch: Switch) -> Gate | None:
 
 
 def _approvals(switch: Switch) -> Gate | None:
-    """Return whether the activation has the approvals that the policy requires, or needs none."""
     policy, request = switch.pipeline, switch.request
     if switch.override and not policy.emergency_override:
         detail = f"The policy of pipeline {policy.pipeline_id!r} allows no emergency override."
@@ -146,7 +145,6 @@ def _worker(switch: Switch) -> Gate | None:
 
 
 def _smoke_test(switch: Switch) -> Gate | None:
-    """Return whether the release has passed a smoke test lately, if the policy asks for one."""
     hours, version = switch.pipeline.smoke_test_hours, switch.release.release_version
     if hours is None:
         return None

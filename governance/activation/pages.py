@@ -9,10 +9,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
 from foundation.errors import CoordinatorError
-from governance import release_sections
 from governance.activation import activation, gates
 from governance.activation.gates import Verdict
-from governance.comparison import comparison
+from governance.reports import comparison
+from governance.reports.pages import preview
 from releases import queries
 from releases.models import IDENTITY_LENGTH, Activation, Kind, Pipeline, Release
 from releases.states import UNDECIDED, Status
@@ -134,7 +134,7 @@ def _confirmation(
         is_registered=release.status == Status.REGISTERED,
         is_active=active is not None and active.pk == release.pk,
         is_rollback=switch.kind == Kind.ROLLBACK,
-        preview=release_sections.preview(switch, judged),
+        preview=preview(switch, judged),
         refusing=[gate for gate in refusing if not (may_override and gate.name == gates.APPROVAL)],
         is_breaking=needs_typing(pipeline, release),
         needs_request=needs_request,

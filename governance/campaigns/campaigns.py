@@ -8,7 +8,7 @@ can be CANCELLED before that. COMPLETED and CANCELLED are final.
 import logging
 import uuid
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from django.conf import settings
@@ -16,16 +16,22 @@ from django.contrib.postgres.functions import TransactionNow as Now
 from django.db import DatabaseError, connection, transaction
 from django.db.models import Count, Q, QuerySet
 
-from executions.errors import CampaignEmpty, CampaignRefused, CampaignUnknown
+from executions.errors import (
+    CampaignEmpty,
+    CampaignRefused,
+    CampaignTargetInvalid,
+    CampaignUnknown,
+    ReleaseRevokedConfirmation,
+)
 from executions.lifecycle.redrive import redrivable
-from executions.models import PAYLOADS_OF_EXECUTION, Campaign, CampaignItem, Execution
+from executions.models import PAYLOADS_OF_EXECUTION, Campaign, CampaignItem, Execution, StartFrom
 from executions.submission.admission import require_allowed
 from foundation.database.postgresql.outage import is_outage
 from foundation.errors import CoordinatorError
 from governance.campaigns import admitting, resubmitting, statements
 from governance.campaigns.admitting import ItemResult, Status, change, credit_of, record, record_admitted
-from governance.campaigns.creating import Options, begin, create, require_fitting
-from governance.campaigns.selection import Filters, fitting, selected
+from governance.campaigns.selection import Filters, fitting, revoked, selected
+from releases.errors import ReasonRequired
 from tenancy.audit.acts import Act
 from tenancy.models import Tenant
 
@@ -118,7 +124,109 @@ def progress_of(campaign_id: uuid.UUID) -> Progress:
     return progress([campaign_id])[campaign_id]
 
 
-# --- requests of operators ---
+# --- drafts and starts ---
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a campaign does what it does.
+
+    A campaign that resubmits creates new executions on `target_release_version`, or on the release that is active when
+    an item is admitted. They start as `start_from` says. For one that re-drives, `allow_revoked` confirms the
+    executions of releases that are revoked as it starts. The first `canary` executions must not fail again before the
+    others are admitted. The campaign pauses itself when `stop_after_failures` of its executions have failed again.
+    """
+
+    reason: str
+    rate_per_minute: int
+    canary: int | None = None
+    stop_after_failures: int | None = None
+    target_release_version: str | None = None
+    start_from: StartFrom = StartFrom.INPUT
+    allow_revoked: bool = False
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The columns of a campaign with these options."""
+        columns = {**asdict(self), "target_release_version": self.target_release_version or ""}
+        del columns["allow_revoked"]
+        return columns
+
+
+def require_fitting(kind: Kind, options: Options) -> None:
+    """Raise `CampaignTargetInvalid` if a campaign of this kind does not take one of the options."""
+    if options.target_release_version and kind != Kind.RESUBMIT:
+        raise CampaignTargetInvalid("Only a campaign that resubmits has a target release.")
+    if options.start_from != StartFrom.INPUT and kind != Kind.RESUBMIT:
+        raise CampaignTargetInvalid("Only a campaign that resubmits can start from the checkpoint.")
+    bounds = (options.canary, options.stop_after_failures)
+    if kind in (Kind.CANCEL, Kind.PAUSE) and bounds != (None, None):
+        raise CampaignTargetInvalid("Only a campaign that runs executions again has a canary or a bound of failures.")
+
+
+def create(
+    tenant: Tenant,
+    kind: Kind,
+    chosen: QuerySet[Execution],
+    options: Options,
+    *,
+    actor: str,
+    filters: dict[str, str],
+    allow_failed: bool,
+    cut: bool = False,
+) -> tuple[Campaign, int]:
+    """Create a draft with an item for each execution in `chosen`. Return it with the number of items.
+
+    Executions are locked in the order of their ids, as moves lock them, so that concurrent transactions never deadlock.
+    """
+    created = Campaign.objects.create(
+        tenant=tenant,
+        kind=kind,
+        filters=filters,
+        allow_failed=allow_failed,
+        cut=cut,
+        status=Status.DRAFT,
+        created_by=actor,
+        **options.columns,
+    )
+    locked = chosen.order_by("id").select_for_update(no_key=True, of=("self",)).values("id", "version", "finished_at")
+    sql, parameters = locked.query.sql_with_params()
+    with connection.cursor() as cursor:
+        cursor.execute(statements.ADD_ITEMS.format(chosen=sql), (*parameters, created.pk))
+        return created, cursor.rowcount
+
+
+def begin(draft: Campaign, options: Options, *, actor: str, count: int) -> bool:
+    """Start a draft. Return False if another request started or discarded it first.
+
+    Raises `ReasonRequired`, `CampaignTargetInvalid`, and `ReleaseRevokedConfirmation` if it re-drives executions of
+    revoked releases and `allow_revoked` is not set.
+    """
+    if not options.reason.strip():
+        raise ReasonRequired("A campaign requires a reason.")
+    require_fitting(Kind(draft.kind), options)
+    confirmed = revoked(executions_of(draft)) if draft.kind == Kind.REDRIVE else []
+    if confirmed and not options.allow_revoked:
+        named = ", ".join(f"{each.pipeline_id} {each.release_version} ({each.count})" for each in confirmed)
+        detail = f"The campaign would run revoked releases: {named}."
+        raise ReleaseRevokedConfirmation(detail, revokedReleases=[each.to_json() for each in confirmed])
+    return change(
+        draft.tenant,
+        draft.pk,
+        {Status.DRAFT},
+        Status.RUNNING,
+        "STARTED",
+        actor,
+        {"reason": options.reason, "items": count},
+        statements.START,
+        **options.columns,
+        revoked=[each.release_id for each in confirmed],
+    )
+
+
+def executions_of(campaign: Campaign) -> QuerySet[Execution]:
+    """Return the executions that the campaign contains."""
+    return Execution.objects.filter(campaign_items__campaign=campaign)
 
 
 def start(
@@ -159,13 +267,23 @@ def start(
         return campaign(tenant, created.pk)
 
 
+# --- requests of operators ---
+
+_CONTROLS: dict[str, tuple[Act, str, set[str], str]] = {
+    Status.PAUSED: (Act.CAMPAIGN_PAUSE, "PAUSED", {Status.RUNNING}, ""),
+    Status.RUNNING: (Act.CAMPAIGN_RESUME, "RESUMED", {Status.PAUSED}, statements.RESUME),
+    Status.CANCELLED: (Act.CAMPAIGN_CANCEL, "CANCELLED", {Status.RUNNING, Status.PAUSED}, statements.FINISH),
+}
+"""The act and the event of a change to each status, the statuses from which it is possible, and what else changes."""
+
+
 def pause(tenant: Tenant, campaign_id: uuid.UUID, *, actor: str, reason: str = "") -> Campaign:
     """Stop admitting items until the campaign is resumed. A paused campaign does not change.
 
     Raises `CampaignUnknown` and `CampaignRefused`.
     """
     with transaction.atomic():
-        return _control(Act.CAMPAIGN_PAUSE, tenant, campaign_id, actor, reason, Status.PAUSED)
+        return _control(tenant, campaign_id, Status.PAUSED, actor, reason)
 
 
 def resume(tenant: Tenant, campaign_id: uuid.UUID, *, actor: str, reason: str = "") -> Campaign:
@@ -177,47 +295,23 @@ def resume(tenant: Tenant, campaign_id: uuid.UUID, *, actor: str, reason: str = 
         with connection.cursor() as cursor:
             cursor.execute(statements.ACCEPT_FAILURES, {"campaign": campaign_id, "tenant": tenant.pk})
             accepted = cursor.rowcount
-        return _control(
-            Act.CAMPAIGN_RESUME,
-            tenant,
-            campaign_id,
-            actor,
-            reason,
-            Status.RUNNING,
-            statements.RESUME,
-            accepted=accepted,
-        )
+        return _control(tenant, campaign_id, Status.RUNNING, actor, reason, accepted=accepted)
 
 
 def cancel(tenant: Tenant, campaign_id: uuid.UUID, *, actor: str, reason: str = "") -> Campaign:
     """Skip all pending items. What was done to executions stays. Raises as `pause` does."""
     with transaction.atomic():
-        return _control(Act.CAMPAIGN_CANCEL, tenant, campaign_id, actor, reason, Status.CANCELLED, statements.FINISH)
-
-
-_CONTROLS = {
-    Status.PAUSED: ("PAUSED", {Status.RUNNING}),
-    Status.RUNNING: ("RESUMED", {Status.PAUSED}),
-    Status.CANCELLED: ("CANCELLED", {Status.RUNNING, Status.PAUSED}),
-}
-"""The event of a change to each status, and the statuses from which it is possible."""
+        return _control(tenant, campaign_id, Status.CANCELLED, actor, reason)
 
 
 def _control(
-    act: Act,
-    tenant: Tenant,
-    campaign_id: uuid.UUID,
-    actor: str,
-    reason: str,
-    status: Campaign.Status,
-    changes: str = "",
-    **values: Any,
+    tenant: Tenant, campaign_id: uuid.UUID, status: Campaign.Status, actor: str, reason: str, **values: Any
 ) -> Campaign:
     """Set the status, with its event and the entry in the audit log, and return the campaign.
 
     Nothing changes if it already has the status. Raises `CampaignRefused` if its status is none of the sources.
     """
-    event, sources = _CONTROLS[status]
+    act, event, sources, changes = _CONTROLS[status]
     data = {"reason": reason} if reason else {}
     changed = change(tenant, campaign_id, sources, status, event, actor, data, changes, **values)
     found = campaign(tenant, campaign_id)

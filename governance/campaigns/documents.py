@@ -14,8 +14,7 @@ from executions.models import Campaign, CampaignEvent, CampaignItem, DeadLetter,
 from foundation.api.fields import Flag, KeywordMembers, SegmentIdentifier, StrictSerializer, Text, Uuid, WholeNumber
 from governance.campaigns import campaigns, drafts, resubmitting
 from governance.campaigns.admitting import Results, results
-from governance.campaigns.campaigns import HIGHEST_RATE
-from governance.campaigns.creating import Options
+from governance.campaigns.campaigns import HIGHEST_RATE, Options
 from governance.campaigns.selection import MOST_CHOSEN, WIRE_NAMES, Filters, Preview, RevokedRelease
 from releases.models import IDENTITY_LENGTH
 

@@ -20,8 +20,7 @@ from executions.console.filters import STATE_VARIANTS
 from executions.models import Campaign, StartFrom
 from foundation.errors import CoordinatorError
 from governance.campaigns import drafts
-from governance.campaigns.campaigns import HIGHEST_RATE
-from governance.campaigns.creating import Options, executions_of
+from governance.campaigns.campaigns import HIGHEST_RATE, Options, executions_of
 from governance.campaigns.drafts import Contents
 from governance.resubmission.pages import STARTS
 from releases.models import IDENTITY_LENGTH

@@ -16,9 +16,17 @@ from executions.models import Campaign, Execution
 from executions.models.states import State
 from executions.submission.admission import require_allowed
 from governance.campaigns import statements
-from governance.campaigns.admitting import record
-from governance.campaigns.campaigns import campaign, progress_of
-from governance.campaigns.creating import Kind, Options, Status, begin, create, executions_of, require_fitting
+from governance.campaigns.admitting import Status, record
+from governance.campaigns.campaigns import (
+    Kind,
+    Options,
+    begin,
+    campaign,
+    create,
+    executions_of,
+    progress_of,
+    require_fitting,
+)
 from governance.campaigns.selection import SHOWN, RevokedRelease, first, fitting, revoked
 from releases.models import Pipeline
 from tenancy.audit.acts import Act

@@ -1,6 +1,8 @@
 """Campaigns: the list, the page of one with its progress, and the operators' requests to control it."""
 
+import uuid
 from collections.abc import Callable, Iterator
+from copy import copy
 from typing import Any
 
 from django.contrib import admin
@@ -44,13 +46,13 @@ RESULT_VARIANTS = {
 }
 FAILED_AGAIN = "FAILED_AGAIN"
 """The items that ran again and have failed again. It is a choice in addition to the results."""
-WORDS = {
-    Campaign.Kind.REDRIVE: ("Re-drives", "re-driven", ItemResult.REDRIVEN),
-    Campaign.Kind.RESUBMIT: ("Resubmits", "resubmitted", ItemResult.RESUBMITTED),
-    Campaign.Kind.CANCEL: ("Cancels", "cancelled", ItemResult.CANCELLED),
-    Campaign.Kind.PAUSE: ("Pauses", "paused", ItemResult.PAUSED),
+DONE = {
+    Campaign.Kind.REDRIVE: ("re-driven", ItemResult.REDRIVEN),
+    Campaign.Kind.RESUBMIT: ("resubmitted", ItemResult.RESUBMITTED),
+    Campaign.Kind.CANCEL: ("cancelled", ItemResult.CANCELLED),
+    Campaign.Kind.PAUSE: ("paused", ItemResult.PAUSED),
 }
-"""What a campaign of each kind does, what it has done, and the result of its items."""
+"""What a campaign of each kind has done, and the result of its items."""
 REMOVED = "REMOVED"
 ITEMS_SHOWN = 25
 FILTERS_SHOWN = 60
@@ -60,12 +62,6 @@ EVENTS_SHOWN = 50
 LIVE = (Status.RUNNING, Status.PAUSED)
 
 
-KINDS = {
-    Campaign.Kind.REDRIVE.value: "re-drive",
-    Campaign.Kind.RESUBMIT.value: "resubmit",
-    Campaign.Kind.CANCEL.value: "cancel",
-    Campaign.Kind.PAUSE.value: "pause",
-}
 Control = Callable[..., Campaign]
 
 
@@ -158,16 +154,19 @@ class CampaignAdmin(ReadOnlyAdmin):
     sortable_by = ()
     empty = "Start a campaign to act on many executions at once. Nothing happens before you have seen a preview."
     change_list_template = "executions/campaign_list.html"
+    known: dict[uuid.UUID, Progress]
+    became: dict[uuid.UUID, Results]
+    """What the columns of one list show of its campaigns."""
 
     created = time("Created", "created_at")
 
     @badge("Status", {**VARIANTS, **{f"{status}, FAILED AGAIN": "danger" for status in VARIANTS}})
     def state(self, campaign: Campaign) -> str:
-        return f"{campaign.status}, FAILED AGAIN" if _failed_again(campaign) else campaign.status
+        return f"{campaign.status}, FAILED AGAIN" if self.became[campaign.pk].failed_again else campaign.status
 
     @column("Act")
     def act(self, campaign: Campaign) -> str:
-        return KINDS[campaign.kind]
+        return _verb(campaign).lower()
 
     @column("Selection")
     def found(self, campaign: Campaign) -> str:
@@ -176,21 +175,20 @@ class CampaignAdmin(ReadOnlyAdmin):
 
     @column("Done")
     def progress(self, campaign: Campaign) -> str:
-        known: Progress = campaign._progress  # type: ignore[attr-defined]
+        known = self.known[campaign.pk]
         return f"{known.total - known.pending:,} of {known.total:,}"
 
     @column("Failed again")
     def failed(self, campaign: Campaign) -> str:
-        return f"{_failed_again(campaign):,}" if campaign.runs_again else "-"
+        return f"{self.became[campaign.pk].failed_again:,}" if campaign.runs_again else "-"
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """Count the items of all campaigns on the page with one query."""
+        """Count the items of all campaigns on the page with two queries, for the columns."""
         changelist = super().get_changelist_instance(request)
-        changelist.result_list = rows = list(changelist.result_list)
-        known = campaigns.progress([row.pk for row in rows])
-        became = results([row.pk for row in rows])
-        for row in rows:
-            row._progress, row._results = known[row.pk], became[row.pk]
+        changelist.result_list = list(changelist.result_list)
+        ids = [row.pk for row in changelist.result_list]
+        changelist.model_admin = columns = copy(self)
+        columns.known, columns.became = campaigns.progress(ids), results(ids)
         return changelist
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
@@ -223,7 +221,7 @@ class CampaignAdmin(ReadOnlyAdmin):
     def _shown(self, request: HttpRequest, campaign: Campaign) -> dict[str, Any]:
         progress, became = campaigns.progress_of(campaign.pk), results_of(campaign.pk)
         blocked = resubmitting.waiting(campaign)
-        verb, done, _ = WORDS[Campaign.Kind(campaign.kind)]
+        done, _ = DONE[Campaign.Kind(campaign.kind)]
         outcome = request.GET.get("outcome", "")
         outcomes = _outcomes(campaign)
         outcome = outcome if outcome in outcomes else ""
@@ -236,11 +234,11 @@ class CampaignAdmin(ReadOnlyAdmin):
             "variant": VARIANTS[campaign.status],
             "progress": progress,
             "resubmits": campaign.kind == Campaign.Kind.RESUBMIT,
-            "verb": verb,
+            "verb": f"{_verb(campaign)}s",
             "done_word": done,
             "became": became,
             "blocked": blocked.items(),
-            "kind": KINDS[campaign.kind],
+            "kind": _verb(campaign).lower(),
             "conditions": list(conditions(campaign.filters)),
             "events": [{"event": event, "data": on_one_line(event.data)} for event in events],
             "items": [_line(item) for item in shown],
@@ -259,15 +257,12 @@ class CampaignAdmin(ReadOnlyAdmin):
         }
 
 
-def _failed_again(campaign: Campaign) -> int:
-    """Return how many executions of a campaign in the list have failed again."""
-    known: Results = campaign._results  # type: ignore[attr-defined]
-    return known.failed_again
+def _verb(campaign: Campaign) -> str:
+    return draft_pages.VERBS[Campaign.Kind(campaign.kind)]
 
 
 def _outcomes(campaign: Campaign) -> dict[str, str]:
-    """Return the choices of the filter of items, with their labels."""
-    _, done, result = WORDS[Campaign.Kind(campaign.kind)]
+    done, result = DONE[Campaign.Kind(campaign.kind)]
     again = {FAILED_AGAIN: "Failed again"} if campaign.runs_again else {}
     return {
         ItemResult.PENDING.value: "Pending",

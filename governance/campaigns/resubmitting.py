@@ -8,7 +8,6 @@ its execution and no execution without its item.
 import uuid
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypeGuard
 
 from django.db import transaction
@@ -30,13 +29,8 @@ PIPELINES_SHOWN = 20
 ALREADY_RESUBMITTED = "ALREADY_RESUBMITTED"
 """The code of an item whose failure was resubmitted before, by a person or another campaign."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Checked:
-    """An item with its plan, or with the code of the reason why it is skipped."""
-
-    item: CampaignItem
-    verdict: Plan | str
+_Verdict = tuple[CampaignItem, Plan | str]
+"""An item with its plan, or with the code of the reason why it is skipped."""
 
 
 def advance(campaign_id: uuid.UUID) -> int:
@@ -78,19 +72,19 @@ def waiting(campaign: Campaign) -> dict[str, CoordinatorError]:
     return {pipeline_id: each for pipeline_id, each in found.items() if _may_pass(each)}
 
 
-def _check(campaign: Campaign, most: int) -> list[_Checked]:
+def _check(campaign: Campaign, most: int) -> list[_Verdict]:
     """Check the first `most` pending items that need not wait."""
     unread = ["execution__result"] if campaign.continues else ["execution__result", "execution__progress"]
     rows = _pending(campaign).defer(*unread).order_by("id")
     rows = rows.select_related("execution__tenant", "execution__release__contract", "execution__wire_form")
     targets: dict[str, Admission | CoordinatorError] = {}
-    checked: list[_Checked] = []
+    checked: list[_Verdict] = []
     last, left = 0, most
     while left:
         waits = [pipeline_id for pipeline_id, target in targets.items() if _may_pass(target)]
         found = list(rows.filter(pk__gt=last).exclude(execution__pipeline_id__in=waits)[:left])
         judged = [(item, _judge(campaign, item, targets)) for item in found]
-        checked += [_Checked(item, verdict) for item, verdict in judged if verdict is not None]
+        checked += [(item, verdict) for item, verdict in judged if verdict is not None]
         last = found[-1].pk if found else last
         # Others take the places of the items that must wait, unless these were the last ones.
         left = 0 if len(found) < left or _has_one_pipeline(campaign) else most - len(checked)
@@ -148,24 +142,24 @@ def _may_pass(target: Admission | CoordinatorError) -> TypeGuard[CoordinatorErro
     return isinstance(target, CoordinatorError) and not isinstance(target, (ReleaseUnknown, ReleaseNotAdmitted))
 
 
-def _admit(campaign: Campaign, checked: Sequence[_Checked]) -> tuple[int, int]:
+def _admit(campaign: Campaign, checked: Sequence[_Verdict]) -> tuple[int, int]:
     """Write the new executions and the results of the items. Return how many items have one, and how many executions.
 
     Items that have a result meanwhile are left out, and so are those whose target release changed: they are checked
     again.
     """
-    unchanged = _pending(campaign).filter(pk__in=[each.item.pk for each in checked])
+    unchanged = _pending(campaign).filter(pk__in=[item.pk for item, _ in checked])
     pending = set(unchanged.values_list("pk", flat=True))
-    left = [each for each in checked if each.item.pk in pending]
-    plans = {each.item.pk: each.verdict for each in left if isinstance(each.verdict, Plan)}
+    left = [(item.pk, verdict) for item, verdict in checked if item.pk in pending]
+    plans = {pk: verdict for pk, verdict in left if isinstance(verdict, Plan)}
     current = resubmission.lock_if_current([plan.admission for plan in plans.values()])
     plans = {pk: plan for pk, plan in plans.items() if plan.admission.release.pk in current}
     written = resubmission.write(list(plans.values()))
     resubmitted = [pk for pk, plan in plans.items() if plan.id in written]
     skipped: dict[str, list[int]] = defaultdict(list)
-    for each in left:
-        if isinstance(each.verdict, str):
-            skipped[each.verdict].append(each.item.pk)
+    for pk, verdict in left:
+        if isinstance(verdict, str):
+            skipped[verdict].append(pk)
     for pk in plans.keys() - set(resubmitted):
         skipped[_why_not(plans[pk])].append(pk)
     admitting.record_resubmitted(campaign, resubmitted)
@@ -176,6 +170,5 @@ def _admit(campaign: Campaign, checked: Sequence[_Checked]) -> tuple[int, int]:
 
 
 def _why_not(plan: Plan) -> str:
-    """Return the code of a plan that was not written."""
     earlier = Resubmission.objects.filter(execution=plan.old, execution_version=plan.old.version)
     return ALREADY_RESUBMITTED if earlier.exists() else ExecutionChanged.code

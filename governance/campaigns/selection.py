@@ -97,6 +97,16 @@ class RevokedRelease:
     reason: str
     count: int
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the members that the REST API shows."""
+        return {
+            "pipelineId": self.pipeline_id,
+            "contractVersion": self.contract_version,
+            "releaseVersion": self.release_version,
+            "revocationReason": self.reason,
+            "count": self.count,
+        }
+
 
 def matching(tenant: Tenant, filters: Filters, *, allow_failed: bool) -> QuerySet[Execution]:
     """Return the failed executions that match `filters`, except smoke tests and those of retired releases.

@@ -172,7 +172,6 @@ def _durations(ended: Sequence[Ended]) -> list[float]:
 
 
 def _ended(gradual: GradualActivation, since: Mapping[int, datetime]) -> dict[int, list[Ended]]:
-    """Return the newest executions of each release since its time."""
     parameters: dict[str, Any] = {
         "tenant": gradual.pipeline.tenant_id,
         "pipeline": gradual.pipeline_id,

@@ -7,7 +7,7 @@ from django.db.models import QuerySet
 from governance.gradual.plan import Plan
 from releases import pointer
 from releases.errors import GradualActivationEnded, GradualActivationUnknown, OperationKeyReused
-from releases.models import GradualActivation, Kind, Pipeline, Release
+from releases.models import Activation, GradualActivation, Kind, Pipeline, Release
 from tenancy import audit
 from tenancy.audit.acts import Act
 
@@ -84,11 +84,14 @@ def repeated(
     gradual = found.gradual
     starts = gradual is not None and not gradual.activations.filter(sequence__lt=found.sequence).exists()
     if gradual is None or found.kind != kind or starts != (of is None) or (of is not None and gradual.pk != of.pk):
-        raise OperationKeyReused(
-            f"The operation key belongs to the {found.kind} of release {found.release.release_version!r}.",
-            activeReleaseVersion=found.release.release_version,
-        )
+        raise key_reused(found)
     return one(pipeline, gradual.pk)
+
+
+def key_reused(found: Activation) -> OperationKeyReused:
+    version = found.release.release_version
+    detail = f"The operation key belongs to the {found.kind} of release {version!r}."
+    return OperationKeyReused(detail, activeReleaseVersion=version)
 
 
 def audited(gradual: GradualActivation, *, actor: str, **_: Any) -> dict[str, Any]:

@@ -182,7 +182,6 @@ def _plan(sent: dict[str, Any] | None) -> Plan | None:
 
 
 def _reread(request: ActivationRequest) -> ActivationRequest:
-    """Return the request as it is in the database now."""
     return queries.requests(request.pipeline).get(pk=request.pk)
 
 

@@ -1,12 +1,10 @@
 """REST: resubmits an execution that has ended, as a new execution."""
 
 import uuid
-from typing import ClassVar
+from typing import Any
 
 from django.urls import path
-from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
-from rest_framework.request import Request
 from rest_framework.response import Response
 
 from executions import errors
@@ -15,16 +13,17 @@ from executions.lifecycle.api import START_HELP, CancelRequest
 from executions.models import StartFrom
 from executions.submission.api import MAX_KEY_LENGTH, NOT_RUNNABLE
 from foundation.api.fields import Identifier, SegmentIdentifier
-from governance.resubmission.resubmission import UNCHANGED, resubmit
+from governance.resubmission import resubmission
 from releases.errors import NoActiveRelease, ReleaseNotOpen, ReleaseUnknown
 from releases.models import IDENTITY_LENGTH
-from tenancy.api.operations import TENANT, TenantView
+from tenancy.api.operations import TenantView, operation, refuses
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 
 
 class ResubmitRequest(CancelRequest):
     releaseVersion = SegmentIdentifier(
+        source="release_version",
         max_length=IDENTITY_LENGTH,
         required=False,
         allow_null=True,
@@ -35,9 +34,14 @@ class ResubmitRequest(CancelRequest):
         required=False, help_text="Replaces the input. Without it, the input of the old execution is used."
     )
     from_ = serializers.ChoiceField(
-        choices=StartFrom.choices, required=False, default=StartFrom.INPUT.value, help_text=START_HELP
+        source="start_from",
+        choices=StartFrom.choices,
+        required=False,
+        default=StartFrom.INPUT.value,
+        help_text=START_HELP,
     )
     operationKey = Identifier(
+        source="operation_key",
         max_length=MAX_KEY_LENGTH,
         required=False,
         allow_null=True,
@@ -47,54 +51,38 @@ class ResubmitRequest(CancelRequest):
     )
 
 
-@extend_schema(parameters=[TENANT], tags=["executions"])
-class Resubmit(TenantView):
-    refusals: ClassVar = {
-        "POST": (
-            errors.TenantNotAllowed,
-            errors.ExecutionUnknown,
-            errors.ResubmissionRemoved,
-            errors.ResubmitKeyReused,
-            errors.IdempotencyKeyReused,
-            errors.ResubmitRefused,
-            errors.VersionMismatch,
-            errors.ExecutionChanged,
-            NoActiveRelease,
-            ReleaseUnknown,
-            errors.ReleaseNotAdmitted,
-            errors.PipelinePaused,
-            ReleaseNotOpen,
-            errors.InputInvalid,
-            errors.CheckpointMissing,
-            errors.CheckpointIncompatible,
-            *NOT_RUNNABLE,
-        )
-    }
+@operation("executions", "resubmitExecution", {202: OneExecutionView}, body=ResubmitRequest)
+@declares(Act.EXECUTION_RESUBMIT, Scope.OPERATE)
+@refuses(
+    errors.TenantNotAllowed,
+    errors.ExecutionUnknown,
+    errors.ResubmissionRemoved,
+    errors.ResubmitKeyReused,
+    errors.IdempotencyKeyReused,
+    errors.ResubmitRefused,
+    errors.VersionMismatch,
+    errors.ExecutionChanged,
+    NoActiveRelease,
+    ReleaseUnknown,
+    errors.ReleaseNotAdmitted,
+    errors.PipelinePaused,
+    ReleaseNotOpen,
+    errors.InputInvalid,
+    errors.CheckpointMissing,
+    errors.CheckpointIncompatible,
+    *NOT_RUNNABLE,
+)
+def resubmit(view: TenantView, execution_id: uuid.UUID, **body: Any) -> Any:
+    """Run the input of an execution that has ended again, as a new execution. Return the new execution.
 
-    @declares(Act.EXECUTION_RESUBMIT, Scope.OPERATE)
-    @extend_schema(operation_id="resubmitExecution", request=ResubmitRequest, responses={202: OneExecutionView})
-    def post(self, request: Request, tenant: str, execution_id: uuid.UUID) -> Response:
-        """Run the input of an execution that has ended again, as a new execution. Return the new execution.
-
-        With `"from": "checkpoint"`, only the steps after its checkpoint run. The new execution is pinned to the active
-        release or to `releaseVersion`. The old execution keeps its release and its result. The token needs the scope
-        `executions:submit` too. The body is optional.
-        """
-        self.require(Scope.SUBMIT)
-        body = ResubmitRequest.validated(request.data)
-        new = resubmit(
-            self.tenant,
-            execution_id,
-            actor=self.actor,
-            reason=body["reason"],
-            release_version=body["releaseVersion"],
-            input=body.get("input", UNCHANGED),
-            start_from=StartFrom(body["from"]),
-            expected_version=body["expected_version"],
-            operation_key=body["operationKey"],
-        )
-        answer = OneExecutionView(new, context={"request": request}).data
-        return Response(answer, status=status.HTTP_202_ACCEPTED, headers={"Location": answer["links"]["self"]})
+    With `"from": "checkpoint"`, only the steps after its checkpoint run. The new execution is pinned to the active
+    release or to `releaseVersion`. The old execution keeps its release and its result. The token needs the scope
+    `executions:submit` too. The body is optional.
+    """
+    view.require(Scope.SUBMIT)
+    new = resubmission.resubmit(view.tenant, execution_id, actor=view.actor, **body)
+    answer = OneExecutionView(new, context={"request": view.request}).data
+    return Response(answer, status=status.HTTP_202_ACCEPTED, headers={"Location": answer["links"]["self"]})
 
 
-urlpatterns = [path("executions/<uuid:execution_id>/resubmit", Resubmit.as_view(), name="execution-resubmit")]
+urlpatterns = [path("executions/<uuid:execution_id>/resubmit", resubmit, name="execution-resubmit")]

@@ -7,7 +7,7 @@ or waits for it.
 """
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from django.db import connection, transaction
 
 from executions import errors, metrics
 from executions.holds import holds
-from executions.models import Execution, Resubmission, StartFrom
+from executions.models import AwaitUnit, Execution, Resubmission, StartFrom
 from executions.models.states import TERMINAL, State
 from executions.state_machine import moves
 from executions.submission import admission, statements
@@ -23,18 +23,19 @@ from executions.submission.admission import Admission, Purpose, require_allowed
 from executions.submission.insertion import new_id
 from executions.workers.registry import DISPATCH_TASK
 from foundation import wakeup
-from governance.resubmission import checkpoint
+from governance.reports.comparison import checkpoint_differences
 from releases.models import Pipeline, Release
 from releases.states import Status
 from tenancy import audit
 from tenancy.audit.acts import Act
 from tenancy.models import Tenant
+from wire.comparison.comparison import taken_type
 from wire.documents import json_writer
+from wire.documents.canonical_types import mismatches
 
 MAX_ROUNDS = 5
 """The most new executions of one execution that a page or a response lists."""
-
-
+MOST_ERRORS = 100
 UNCHANGED: Final = object()
 """Stands for the input of the old execution."""
 
@@ -160,8 +161,7 @@ def plan(
     # Only submissions in typed payloads choose their shape.
     travelled = not edited and hasattr(old, "wire_form") and old.wire_form.input is not None
     if start_from == StartFrom.CHECKPOINT:
-        checkpoint.require_unedited(edited)
-        checkpoint.require_compatible(old, admitted)
+        _require_compatible(old, admitted, edited=edited)
         shape = old.input_shape
     else:
         shape = admitted.input_shape(input if edited else old.input, old.input_shape if travelled else None)
@@ -225,6 +225,63 @@ def _earlier(
     return made
 
 
+# --- checkpoints (ADR 55) ---
+
+
+def _require_compatible(old: Execution, target: Admission, *, edited: bool) -> None:
+    """Raise `CheckpointMissing` if `old` has no checkpoint, or `CheckpointIncompatible` if `target` may not take it.
+
+    The same release may. For another release it must be proven: by the comparison of the contracts, and by the stored
+    value itself. A checkpoint follows from the old input, so that must not be `edited`.
+    """
+    if edited:
+        message = "An edited input and a checkpoint, which follows from the old input, exclude each other."
+        raise errors.CheckpointIncompatible(message, errors=[_error("input", "EDITED", message)])
+    if old.progress_shape is None:
+        raise errors.CheckpointMissing(f"Execution {old.pk} has no checkpoint. Resubmit its input.")
+    if target.release.pk == old.release_id:
+        return
+    differences = checkpoint_differences(old.release, target.release, old.current_step_index)
+    wrong = [_error(each.path, "NOT_PROVEN", each.reason) for each in differences]
+    wrong = wrong or [*_awaits(old, target), *_mismatches(old, target)]
+    if wrong:
+        raise errors.CheckpointIncompatible(
+            f"Release {target.release.release_version!r} is not proven to continue from the checkpoint of execution "
+            f"{old.pk}: {wrong[0]['field']}: {wrong[0]['message']}",
+            errors=wrong[:MOST_ERRORS],
+            checkpointStep=old.current_step_index,
+        )
+
+
+def _awaits(old: Execution, target: Admission) -> Iterator[dict[str, str]]:
+    """Yield an error if the value is the requests or the answers of an await, and the contract differs.
+
+    The requests are stored at the step of the await, and the answers at the next one.
+    """
+    if old.release.contract_id == target.release.contract_id:
+        return
+    at = old.current_step_index
+    if AwaitUnit.objects.filter(execution=old, step_index__in=(at - 1, at)).exists():
+        message = "The requests or the answers of an await continue on releases of the same contract only."
+        yield _error("checkpoint", "NOT_PROVEN", message)
+
+
+def _mismatches(old: Execution, target: Admission) -> Iterator[dict[str, str]]:
+    """Yield where the stored value does not have the type of the step that takes it."""
+    contract = target.contract
+    assert contract is not None  # noqa: S101 - the comparison requires it
+    type_id = taken_type(contract, old.current_step_index)
+    many = old.progress_shape == "MULTI"
+    items: Any = old.progress if many else [old.progress]
+    for place, item in enumerate(items):
+        for path, rule in mismatches(contract.canonical_types, type_id or "", item):
+            yield _error(f"checkpoint[{place}]{path}" if many else f"checkpoint{path}", "CHECKPOINT_TYPE", rule)
+
+
+def _error(field: str, code: str, message: str) -> dict[str, str]:
+    return {"field": field, "code": code, "message": message}
+
+
 # --- one transaction ---
 
 
@@ -253,10 +310,10 @@ def write(plans: Sequence[Plan]) -> set[uuid.UUID]:
         return set()
     with connection.cursor() as cursor:
         cursor.execute(statements.LOCK, {"ids": [each.old.pk for each in plans]})
-        cursor.execute(statements.LINK, {"rows": _document(plans)})
+        cursor.execute(statements.LINK, {"rows": json_writer.text([_row(each) for each in plans])})
         linked = {new for (new,) in cursor.fetchall()}
         written = [each for each in plans if each.id in linked]
-        cursor.execute(statements.INSERT_LINKED, {"rows": _document(written)})
+        cursor.execute(statements.INSERT_LINKED, {"rows": json_writer.text([_row(each) for each in written])})
         if {new for (new,) in cursor.fetchall()} != linked:
             raise errors.ExecutionChanged("The key of a new execution was used at this moment.")
     moves.note("RESUBMITTED", [_note(each) for each in written])
@@ -268,10 +325,6 @@ def write(plans: Sequence[Plan]) -> set[uuid.UUID]:
 
 def _pin(plan: Plan) -> metrics.Pin:
     return plan.old.tenant.slug, plan.old.pipeline_id, plan.admission.release.release_version
-
-
-def _document(plans: Sequence[Plan]) -> str:
-    return json_writer.text([_row(each) for each in plans])
 
 
 def _row(plan: Plan) -> dict[str, Any]:

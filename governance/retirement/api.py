@@ -9,9 +9,8 @@ from rest_framework import serializers
 
 from foundation.api.fields import Flag, SegmentIdentifier, StrictSerializer, Text
 from foundation.errors import InvalidRequest
-from governance.retirement import revocation
-from governance.retirement.retirement import FAILURES, REQUESTS, STATUSES, Blocker, Kind, blockers, retire
-from governance.retirement.revocation import Order
+from governance.retirement import retirement
+from governance.retirement.retirement import FAILURES, REQUESTS, STATUSES, Blocker, Kind, Order, blockers, retire
 from releases import queries
 from releases.api.releases import RetirementView, RevocationView
 from releases.errors import PipelineUnknown, ReasonRequired, ReleaseNotRegistered, ReleaseUnknown, RetirementBlocked
@@ -42,7 +41,7 @@ def revoke(view: TenantView, pipeline_id: str, release_version: str, open_execut
     """Revoke a registered release permanently. The order `openExecutions` decides about its open executions."""
     release = queries.release(queries.pipeline(view.tenant, pipeline_id), release_version)
     order = Order(open_executions)
-    return revocation.revoke(release, actor=view.actor, reason=reason, open_executions=order)
+    return retirement.revoke(release, actor=view.actor, reason=reason, open_executions=order)
 
 
 class RetirementRequest(StrictSerializer):

@@ -122,7 +122,7 @@ def test_a_rollback_is_refused_until_the_version_is_typed(log_in: LogIn, acme: W
 
 
 @pytest.fixture
-def asked(acme: World, newer: Release) -> Release:
+def gated(acme: World, newer: Release) -> Release:
     """A registered release whose activation needs one approval."""
     policy.change(newer.pipeline, {"approvals": 1}, actor="user:admin")
     person("second", acme.tenant, Role.RELEASE_MANAGER)
@@ -147,9 +147,9 @@ def table_of_activations(release: Release) -> str:
     return text.partition("data-history>")[2].partition("</table>")[0]
 
 
-def test_a_request_is_approved_by_another_person(manager: Client, asked: Release) -> None:
-    assert [gate.name for gate in manager.get(address(asked)).context["refusing"]] == ["approval"]
-    answer = asking(manager, asked)
+def test_a_request_is_approved_by_another_person(manager: Client, gated: Release) -> None:
+    assert [gate.name for gate in manager.get(address(gated)).context["refusing"]] == ["approval"]
+    answer = asking(manager, gated)
     assert said(answer) == ["The request waits for 1 approval by other people."]
     assert "data-vote>" not in answer.text
     assert said(send(manager, "vote", decision="approve", round="1"))[0].startswith("OWN_REQUEST")
@@ -159,16 +159,16 @@ def test_a_request_is_approved_by_another_person(manager: Client, asked: Release
     counted = send(second, "vote", decision="approve", round="1", comment="looks <good>")
     assert said(counted) == ["The vote counts. The request is ACTIVATED."]
     assert "looks &lt;good&gt;" in counted.text
-    assert "approved by user:second: “looks &lt;good&gt;”" in table_of_activations(asked)
-    assert Activation.objects.latest("id").release == asked
+    assert "approved by user:second: “looks &lt;good&gt;”" in table_of_activations(gated)
+    assert Activation.objects.latest("id").release == gated
 
 
-def test_a_time_makes_a_schedule_which_can_be_withdrawn(log_in: LogIn, manager: Client, asked: Release) -> None:
-    policy.change(asked.pipeline, {"approvals": 0}, actor="user:admin")
-    assert said(asking(manager, asked, activate_at="tomorrow"))[0].startswith("Time: must be a time such as")
-    assert said(asking(manager, asked, activate_at="2001-01-01T00:00:00Z"))[0].startswith("ACTIVATION_TIME_INVALID")
+def test_a_time_makes_a_schedule_which_can_be_withdrawn(log_in: LogIn, manager: Client, gated: Release) -> None:
+    policy.change(gated.pipeline, {"approvals": 0}, actor="user:admin")
+    assert said(asking(manager, gated, activate_at="tomorrow"))[0].startswith("Time: must be a time such as")
+    assert said(asking(manager, gated, activate_at="2001-01-01T00:00:00Z"))[0].startswith("ACTIVATION_TIME_INVALID")
     assert not ActivationRequest.objects.exists()
-    answer = asking(manager, asked, activate_at=soon().isoformat())
+    answer = asking(manager, gated, activate_at=soon().isoformat())
     assert said(answer)[0].startswith("The request is approved. Release 2.0 will be activated at 2")
     shown = log_in("viewer").get(to("releases_activationrequest_change", ActivationRequest.objects.get())).text
     assert "<form" not in shown.partition("data-votes")[2].partition("</main>")[0]
@@ -177,20 +177,20 @@ def test_a_time_makes_a_schedule_which_can_be_withdrawn(log_in: LogIn, manager: 
     assert ActivationRequest.objects.get().ended_by == "user:release-manager"
 
 
-def test_an_override_is_for_tenant_admins_and_shown_in_red(log_in: LogIn, manager: Client, asked: Release) -> None:
+def test_an_override_is_for_tenant_admins_and_shown_in_red(log_in: LogIn, manager: Client, gated: Release) -> None:
     admin = log_in("tenant-admin")
     form = {"expected_release_version": "1.0", "operation_key": "k", "reason": "outage", "override": "on"}
-    assert "data-override" not in admin.get(address(asked)).text
-    assert "OVERRIDE_NOT_ALLOWED" in admin.post(address(asked), form).text
-    policy.change(asked.pipeline, {"emergencyOverride": True}, actor="user:admin")
-    assert "data-override" not in manager.get(address(asked)).text
-    assert manager.post(address(asked), form).status_code == 403
-    assert admin.get(address(asked)).context["refusing"] == []
-    assert "REASON_REQUIRED" in admin.post(address(asked), {**form, "reason": ""}).text
-    assert admin.post(address(asked), form).status_code == 302
+    assert "data-override" not in admin.get(address(gated)).text
+    assert "OVERRIDE_NOT_ALLOWED" in admin.post(address(gated), form).text
+    policy.change(gated.pipeline, {"emergencyOverride": True}, actor="user:admin")
+    assert "data-override" not in manager.get(address(gated)).text
+    assert manager.post(address(gated), form).status_code == 403
+    assert admin.get(address(gated)).context["refusing"] == []
+    assert "REASON_REQUIRED" in admin.post(address(gated), {**form, "reason": ""}).text
+    assert admin.post(address(gated), form).status_code == 302
     made = Activation.objects.latest("id")
-    assert (made.release, made.override) == (asked, True)
-    assert "override" in table_of_activations(asked)
+    assert (made.release, made.override) == (gated, True)
+    assert "override" in table_of_activations(gated)
 
 
 def page_of(release: Release) -> str:

@@ -7,7 +7,7 @@ from django.test import Client
 from alerts.models import AlertChannel, AlertRule
 from executions.models import Campaign, Execution
 from governance.activation.activation import activate
-from governance.retirement.revocation import revoke
+from governance.retirement.retirement import revoke
 from releases.models import Release
 from tenancy.models import Membership
 from tests.admin import operator_rows

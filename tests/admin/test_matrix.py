@@ -153,7 +153,7 @@ WITH_ROW = {page.split()[0] for page in (*READS, *CHANGES)}
 
 
 def test_pages_without_a_row_change_nothing(site: Admin) -> None:
-    """They are Django's own, which the product does not offer: nobody adds, changes or deletes a row with them."""
+    """They are Django's own, which the product does not offer: no user adds, changes or deletes a row with them."""
     client, before = site.client("superuser"), written()
     found = {}
     for name in ALL - WITH_ROW - ELSEWHERE:
@@ -175,7 +175,7 @@ def test_pages_without_a_row_change_nothing(site: Admin) -> None:
 
 
 def test_each_page_that_changes_something_declares_its_act() -> None:
-    """Django's own pages that nobody may use have none, and neither have lists, which have no actions."""
+    """Django's own pages that no user may open have none, and neither have lists, which have no actions."""
     views = {name: declared(view) for name, view in patterns(admin.site.urls[0])}
     assert [page for page in CHANGES if not (views[page.split()[0]] or declares_nothing).act] == []
     others = {name for name, declaration in views.items() if declaration is None}

@@ -211,8 +211,8 @@ def test_only_readers_of_payloads_see_them_on_the_page(log_in: LogIn, acme: Worl
             assert (SECRET in text) == reads, (who, tab)
             assert ("data-withheld" in text) == (not reads and tab in {"payloads", "error", "events"})
         letter = client.get(to("executions_deadletter_change", made.dead_letters.get())).text
-        asked = client.get(to("executions_interaction_change", question)).text
-        assert [SECRET in letter, SECRET in asked] == [reads] * 2
+        interaction = client.get(to("executions_interaction_change", question)).text
+        assert [SECRET in letter, SECRET in interaction] == [reads] * 2
 
 
 def test_only_readers_of_payloads_download_them(log_in: LogIn, acme: World) -> None:

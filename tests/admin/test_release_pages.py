@@ -151,7 +151,7 @@ def act(client: Client, name: str, release: Release, **fields: str) -> str:
 # --- retirement ---
 
 
-def test_a_release_is_retired_with_a_reason_and_failures_are_given_up_with_a_tick(manager: Client, acme: World) -> None:
+def test_a_release_is_retired_with_a_reason_and_failures_are_ignored_with_a_tick(manager: Client, acme: World) -> None:
     assert "A reason is required" in act(manager, "retire", acme.release, reason="")
     shown = act(manager, "retire", acme.release, reason="x", ignore_failures="on")
     assert "ACTIVE 1, QUEUED 1" in shown

@@ -219,8 +219,8 @@ def test_only_superusers_see_whether_a_member_is_an_active_user(admin: Client, s
         [active] = [each["active"] for each in rows_of(superuser, "tenancy_membership", f"q={name}")]
         assert active == ("True" if name == "nobody" else "")
         removed = admin.post(to("tenancy_membership_delete", row), {"post": "yes"}, follow=True)
-        told = [[str(message) for message in answer.context["messages"]] for answer in (added, changed, removed)]
-        pages.append(repr([exported, told, shown, form, members]).replace(name, "NAME").replace(f"/{row.pk}/", "/ID/"))
+        texts = [[str(message) for message in answer.context["messages"]] for answer in (added, changed, removed)]
+        pages.append(repr([exported, texts, shown, form, members]).replace(name, "NAME").replace(f"/{row.pk}/", "/ID/"))
     assert pages[0] == pages[1]
     admin.post(to(ADD), member_form(acme))
     searched = [len(rows_of(client, "tenancy_membership", "q=Norma")) for client in (admin, superuser)]

@@ -9,7 +9,7 @@ import pytest
 from django.contrib.auth.models import User
 
 from governance.activation.activation import activate, roll_back
-from governance.retirement.revocation import revoke
+from governance.retirement.retirement import revoke
 from releases import history, policy
 from releases.models import Activation, Pipeline, Release, Vote
 from releases.queries import pipeline

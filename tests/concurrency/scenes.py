@@ -26,9 +26,8 @@ from governance.gradual import changes
 from governance.gradual.changes import start
 from governance.requests.requests import carry_out
 from governance.resubmission.resubmission import resubmit
-from governance.retirement import revocation as revoked
-from governance.retirement.retirement import retire
-from governance.retirement.revocation import Order, revoke
+from governance.retirement import retirement as revoked
+from governance.retirement.retirement import Order, retire, revoke
 from releases.artifacts import blobs
 from releases.artifacts import retention as bytes_retention
 from releases.models import Blob, Release

@@ -23,9 +23,8 @@ from governance.activation import gates
 from governance.activation.activation import activate
 from governance.activation.gates import Switch, Verdict
 from governance.campaigns import campaigns, drafts
-from governance.campaigns.creating import Options
-from governance.retirement.retirement import retire
-from governance.retirement.revocation import revoke
+from governance.campaigns.campaigns import Options
+from governance.retirement.retirement import retire, revoke
 from releases import policy
 from releases.models import Attachment, Kind, Pipeline, Release
 from releases.trust import attachments, trust

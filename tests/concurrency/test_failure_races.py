@@ -12,8 +12,8 @@ from executions.failures import queries
 from executions.lifecycle import sweep
 from executions.models import DeadLetter, Execution, FailureGroup, is_new
 from executions.state_machine.moves import Claim
-from governance.retirement import revocation
-from governance.retirement.revocation import Order, revoke
+from governance.retirement import retirement
+from governance.retirement.retirement import Order, revoke
 from releases.models import Pipeline, Release
 from tests import making
 from tests.concurrency.racing import race, results_of
@@ -104,6 +104,6 @@ def test_a_first_failure_and_the_order_of_a_revocation_to_fail_do_not_deadlock(
     """The failure locks its execution, and at its commit the release of its new group."""
     fails = kind(settings)
     event = revoke(Release.objects.get(), actor="user:x", reason="a mistake", open_executions=Order.FAIL)
-    order = ended_after(fails, partial(revocation.fail_batch, event.pk))
+    order = ended_after(fails, partial(retirement.fail_batch, event.pk))
     assert order.result() is None, "its execution has failed"
     assert DeadLetter.objects.filter(group=FailureGroup.objects.get()).count() == 1

@@ -11,7 +11,7 @@ from executions.submission import admission
 from governance.activation.activation import activate
 from governance.gradual import changes
 from governance.gradual.measured import watch
-from governance.retirement.revocation import revoke
+from governance.retirement.retirement import revoke
 from releases.models import Activation, Pipeline, Release
 from tests import gradual, making
 from tests.concurrency.racing import parted, race, results_of

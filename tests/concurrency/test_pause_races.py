@@ -11,7 +11,7 @@ from executions.errors import PipelinePaused
 from executions.holds import holds
 from executions.holds.holds import holds_of
 from executions.models import Execution, Hold
-from governance.retirement.revocation import Order, revoke
+from governance.retirement.retirement import Order, revoke
 from releases.models import Release, Revocation
 from tenancy.models import AuditEntry, Tenant
 from tests import making

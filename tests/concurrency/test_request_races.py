@@ -9,8 +9,7 @@ import pytest
 from governance.activation.activation import activate
 from governance.requests import states
 from governance.requests.requests import Decision, carry_out, withdraw
-from governance.retirement.retirement import retire
-from governance.retirement.revocation import revoke
+from governance.retirement.retirement import retire, revoke
 from releases import policy
 from releases.models import Activation, ActivationRequest, Release, Vote
 from tenancy.models import Membership

@@ -10,7 +10,7 @@ from executions.holds import holds
 from executions.models import Execution, Resubmission
 from governance.activation.activation import activate
 from governance.resubmission.resubmission import resubmit
-from governance.retirement.revocation import revoke
+from governance.retirement.retirement import revoke
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import gradual, making

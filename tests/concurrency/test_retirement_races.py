@@ -12,8 +12,7 @@ from executions.models.states import TERMINAL
 from executions.submission.requests import ExecutionRequest
 from executions.submission.submission import submit_many
 from governance.activation.activation import activate
-from governance.retirement.retirement import retire
-from governance.retirement.revocation import Order, fail_open, revoke
+from governance.retirement.retirement import Order, fail_open, retire, revoke
 from releases.errors import RetirementBlocked
 from releases.models import Release, Retirement, Revocation
 from tests import gradual, making

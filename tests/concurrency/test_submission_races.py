@@ -15,7 +15,7 @@ from executions.submission.requests import ExecutionRequest, Submission
 from executions.submission.submission import submit_many
 from foundation.errors import CoordinatorError
 from governance.activation.activation import activate
-from governance.retirement.revocation import revoke
+from governance.retirement.retirement import revoke
 from governance.smoke_tests.smoke_tests import start
 from releases import policy
 from tenancy.models import Tenant

@@ -24,7 +24,7 @@ from foundation import places
 from governance import tasks as governance_tasks
 from governance.campaigns import campaigns
 from governance.campaigns.selection import Filters
-from governance.retirement.revocation import FAIL_TASK, Order, revoke
+from governance.retirement.retirement import FAIL_TASK, Order, revoke
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making

@@ -5,14 +5,13 @@ from typing import Any
 import pytest
 
 from governance.gradual import changes
-from governance.retirement.revocation import revoke
+from governance.retirement.retirement import revoke
 from releases import policy
 from releases.models import Activation
 from tenancy.models import Tenant
 from tests import gradual, making
 from tests.cases import cases
-from tests.interop.client import call, ok, refused
-from tests.interop.registering import base
+from tests.interop.client import base, call, ok, refused
 from wire.identifying import RULE
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tpf")]

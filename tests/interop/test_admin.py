@@ -9,13 +9,12 @@ import pytest
 from django.utils import timezone
 
 from executions.models import Worker, WorkerEvent
-from governance.retirement.revocation import revoke
+from governance.retirement.retirement import revoke
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
-from tests.interop.client import call, ok, refused
-from tests.interop.registering import base, register, written
+from tests.interop.client import base, call, ok, refused, register, written
 from tests.interop.stored import VERSIONS, message
 from tests.raw_sql import unchanged
 from wire.messages.limits import LONGEST_WORKER_ID
@@ -129,7 +128,8 @@ OTHER_VERSION = "Execution {id} version mismatch: expected 99 but current versio
         *((state, {**REISSUE, "expectedVersion": 99}, 409, OTHER_VERSION) for state in ("SUCCEEDED", "DLQ")),
         ("DLQ", RETRY, 409, "Deliberate Command retry requires an explicitly allowed FAILED execution"),
         ("DLQ", REISSUE, 409, "Command reissue requires a SUCCEEDED execution"),
-        *(("FAILED", RETRY, 501, NO_RETRY), ("SUCCEEDED", REISSUE, 501, NO_REISSUE)),
+        ("FAILED", RETRY, 501, NO_RETRY),
+        ("SUCCEEDED", REISSUE, 501, NO_REISSUE),
     ],
 )
 def test_what_is_no_replay_is_refused_and_never_done_as_one(

@@ -10,22 +10,14 @@ import pytest
 from django.db import connection
 
 from foundation.api.streaming import ARRIVED, PAUSE
-from governance.retirement.revocation import revoke
+from governance.retirement.retirement import revoke
 from releases.artifacts import blob_lock
 from releases.models import Activation, Deployment, Pipeline, Release
 from releases.registration.registrar import register
 from tenancy.models import Tenant
 from tests import making
 from tests.clock import Clock
-from tests.interop.deploying import (
-    CONTRACT,
-    Deployer,
-    nothing_is_stored,
-    published,
-    refusal,
-    token,
-    verify_all,
-)
+from tests.interop.deploying import CONTRACT, Deployer, nothing_is_stored, published, refusal, token, verify_all
 from tests.maven_repository import MavenRepository
 from wire.documents.descriptor import MAX_DESCRIPTOR_BYTES
 

@@ -8,9 +8,9 @@ from django.test import Client, override_settings
 
 from tenancy.models import Tenant
 from tests.cases import cases
-from tests.interop.client import ADMIN, CONTROL, call, refused, switch_on
+from tests.interop.client import ADMIN, CONTROL, call, refused
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tpf")]
 ADDRESSES = [
     ("POST", "admin/tenants/t/pipelines/p/releases/register"),
     ("GET", "admin/tenants/t/pipelines/p/releases"),
@@ -38,16 +38,9 @@ UNAVAILABLE = {
     "redrive": "Execution admin token is unavailable",
     "control-plane": "Hosted control-plane admin token is unavailable",
 }
-
-
 RELEASES = "admin/tenants/t/pipelines/p/releases"
 ONE_OF_EACH = [RELEASES, "control-plane/tenants/t/interactions/pending"]
 """An address of each surface, for which all spellings of a token are tried."""
-
-
-@pytest.fixture(autouse=True)
-def switched_on(settings: Any) -> None:
-    switch_on(settings)
 
 
 def own_token(path: str) -> str:

@@ -8,17 +8,17 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from executions.awaits import awaits
+from executions.awaits import awaits, interactions
+from executions.errors import CorrelationAmbiguous
 from executions.lifecycle.cancellation import cancel
 from executions.models import Execution, Interaction
 from interop import control_plane
 from tests import making
 from tests.cases import cases
 from tests.executions.awaits.parking import make_late, suspended
-from tests.executions.transports.rest.order_flow import Flow
+from tests.executions.transports.rest.order_flow import ORDER, PIPELINE, Flow
 from tests.executions.transports.rest.strict_worker import DTO, ENCODING
-from tests.interop.client import call, ok, payload, refused
-from tests.interop.submitting import DECISION, DECISION_TYPE, accepted, mapping, place
+from tests.interop.client import DECISION, DECISION_TYPE, accepted, call, mapping, ok, payload, place, refused
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tpf")]
 
@@ -182,3 +182,43 @@ def test_a_cancelled_execution_is_reported_as_failed(flow: Flow) -> None:
     cancel(flow.owner, made.pk, actor="user:test", reason="no")
     status = ok("GET", place(flow.owner, f"executions/{made.pk}"))
     assert (status["status"], status["errorCode"]) == ("FAILED", "CANCELLED")
+
+
+# --- ids that the worker chose ---
+
+
+def correlated(flow: Flow, key: str) -> Interaction:
+    """Return the question of an execution. Its worker chose the correlation id."""
+
+    def suspend(command: Any) -> Any:
+        answer = flow.double.suspend(command, ORDER)
+        answer["awaitSuspension"]["interactions"][0]["correlationId"] = "order-1"
+        return answer
+
+    flow.double.answers = [suspend]
+    made = making.execution(flow.owner, key, ORDER, PIPELINE)
+    flow.dispatch()
+    made.refresh_from_db()
+    assert made.status == "WAITING_EXTERNAL", made.error_message
+    return made.interactions.get()
+
+
+def answered(flow: Flow, **named: Any) -> interactions.Completion:
+    return interactions.complete(flow.owner, response=DECISION, actor="user:eva", **named)
+
+
+def test_an_ambiguous_correlation_id_answers_no_interaction_but_an_id_does(flow: Flow) -> None:
+    one, other = correlated(flow, "one"), correlated(flow, "other")
+    with pytest.raises(CorrelationAmbiguous) as caught:
+        answered(flow, correlation_id="order-1")
+    assert set(caught.value.data["interactionIds"]) == {str(one.pk), str(other.pk)}
+
+    body = {"correlationId": "order-1", "responsePayload": payload(DECISION_TYPE, DECISION)}
+    assert refused(complete(flow, body)) == (409, caught.value.detail)
+    assert set(Interaction.objects.values_list("status", flat=True)) == {"DISPATCHED"}
+
+    assert answered(flow, interaction_id=one.pk, correlation_id="order-1").interaction == one
+    # A client that repeats its answer to the first one must not answer the second one.
+    with pytest.raises(CorrelationAmbiguous):
+        answered(flow, correlation_id="order-1")
+    assert answered(flow, interaction_id=other.pk).interaction == other

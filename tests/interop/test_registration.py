@@ -11,8 +11,7 @@ from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
-from tests.interop.client import ok, refused
-from tests.interop.registering import base, register, written
+from tests.interop.client import base, ok, refused, register, written
 from tests.wakeups import Broker, broker, names
 from wire.release.verification import OTHER_DIGEST
 

@@ -17,8 +17,7 @@ from tests import making
 from tests.cases import cases
 from tests.executions.transports.rest.order_flow import ORDER, ORDER_TYPE, PIPELINE, Flow
 from tests.executions.transports.rest.strict_worker import DTO
-from tests.interop.client import call, ok, payload, refused
-from tests.interop.submitting import LIST, NO_WORKER, accepted, mapping, order, place, submit
+from tests.interop.client import LIST, NO_WORKER, accepted, call, mapping, ok, order, payload, place, refused, submit
 from wire.messages.rest_messages import execution_key
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tpf")]
@@ -94,8 +93,11 @@ def test_a_map_gets_the_contracts_type_and_items_keep_theirs(flow: Flow) -> None
 
 NOT_PLAIN = "application/tpf-transition-envelope+json"
 BAD_PAYLOADS: list[Any] = [
-    *("text", {**STRING, "payload": {"not": "text"}}, {**STRING, "payloadEncoding": NOT_PLAIN}),
-    *(payload("com.acme.Order", {}), mapping(a={**STRING, "more": "1"})),
+    "text",
+    {**STRING, "payload": {"not": "text"}},
+    {**STRING, "payloadEncoding": NOT_PLAIN},
+    payload("com.acme.Order", {}),
+    mapping(a={**STRING, "more": "1"}),
 ]
 
 
@@ -105,11 +107,13 @@ BAD_PAYLOADS: list[Any] = [
         (order(pipelineId=" "), "pipelineId is required"),
         (order(inputShape=None), "inputShape is required"),
         (order(inputPayload=None), "inputPayload is required"),
-        *((order(inputShape="uni"), ""), (order(idempotencyKey=5), "")),
+        (order(inputShape="uni"), ""),
+        (order(idempotencyKey=5), ""),
         (order(outputStreaming=True), "Async queue mode does not support streaming pipeline outputs yet."),
         *((order(inputPayload=bad), "Invalid request payload") for bad in BAD_PAYLOADS),
         (order(inputShape="MULTI"), "Invalid request payload"),
-        *((b"null", "pipelineId is required"), (b"{", "Invalid request")),
+        (b"null", "pipelineId is required"),
+        (b"{", "Invalid request"),
     ],
 )
 def test_invalid_submissions_are_rejected(flow: Flow, body: Any, text: str) -> None:

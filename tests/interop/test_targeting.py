@@ -12,8 +12,7 @@ from tests import making
 from tests.cases import cases
 from tests.executions.transports.rest.order_flow import PIPELINE, hosted
 from tests.executions.transports.rest.strict_worker import CONTRACT_STEPS
-from tests.interop.client import ok
-from tests.interop.submitting import NO_WORKER, submit
+from tests.interop.client import NO_WORKER, ok, submit
 from tests.releases.registration.located import artifact
 from wire.documents.contract import contract_from_json
 from wire.release.carrier import known_capabilities
@@ -45,8 +44,10 @@ def release(root: Path, bundled: list[str]) -> Path:
 @cases(
     ("steps", "names", "status"),
     [
-        *((STEPS, ("bundle", BUNDLE), 200), (STEPS[:2], ("bundle", BUNDLE), 200)),
-        *((STEPS, ("bundle", b"no artifact"), 503), (STEPS, ("truth", BUNDLE), 503)),
+        (STEPS, ("bundle", BUNDLE), 200),
+        (STEPS[:2], ("bundle", BUNDLE), 200),
+        (STEPS, ("bundle", b"no artifact"), 503),
+        (STEPS, ("truth", BUNDLE), 503),
     ],
 )
 def test_a_worker_gets_work_if_it_names_the_bundle_wherever_the_contract_and_other_steps_are(

@@ -9,7 +9,7 @@ from executions.models import Execution, Interaction, Worker
 from executions.state_machine import moves
 from tenancy.models import Tenant
 from tests import making
-from tests.interop.client import call, ok, payload, refused, switch_on
+from tests.interop.client import base, call, ok, payload, place, refused
 from tests.raw_sql import unguarded
 
 pytestmark = pytest.mark.django_db
@@ -17,20 +17,11 @@ STRING = payload("java.lang.String", "v")
 
 
 @pytest.fixture
-def twins(settings: Any) -> list[Tenant]:
-    switch_on(settings)
+def twins(tpf: None) -> list[Tenant]:
     made = [making.ready()[0] for _ in range(2)]
     for owner in made:
-        ok("POST", control(owner, "executions"), order("k"))
+        ok("POST", place(owner, "executions"), order("k"))
     return made
-
-
-def control(owner: Tenant, path: str) -> str:
-    return f"control-plane/tenants/{owner.slug}/{path}"
-
-
-def admin(owner: Tenant, path: str) -> str:
-    return f"admin/tenants/{owner.slug}/pipelines/{making.PIPELINE}/{path}"
 
 
 def order(key: str) -> dict[str, Any]:
@@ -44,9 +35,9 @@ def execution(owner: Tenant) -> Execution:
 def test_a_status_and_a_result_are_those_of_the_tenant_in_the_path(twins: list[Tenant]) -> None:
     for owner, other in (twins, twins[::-1]):
         own, foreign = f"executions/{execution(owner).pk}", f"executions/{execution(other).pk}"
-        assert ok("GET", control(owner, own))["executionId"] == str(execution(owner).pk)
+        assert ok("GET", place(owner, own))["executionId"] == str(execution(owner).pk)
         for path in (foreign, f"{foreign}/result"):
-            assert refused(call("GET", control(owner, path))) == (404, "Not Found")
+            assert refused(call("GET", place(owner, path))) == (404, "Not Found")
         answer = call("POST", f"admin/tenants/{owner.slug}/{foreign}/redrive")
         assert refused(answer) == (404, f"Execution not found: {execution(other).pk}")
 
@@ -54,7 +45,9 @@ def test_a_status_and_a_result_are_those_of_the_tenant_in_the_path(twins: list[T
 def test_workers_releases_and_activations_are_those_of_the_tenant_in_the_path(twins: list[Tenant]) -> None:
     for owner in twins:
         paths = ("workers", "releases")
-        listed = [ok("GET", admin(owner, path)) for path in paths] + [[ok("GET", admin(owner, "releases/active"))]]
+        listed = [ok("GET", f"{base(owner)}/{path}") for path in paths] + [
+            [ok("GET", f"{base(owner)}/releases/active")]
+        ]
         assert [[each["tenantId"] for each in found] for found in listed] == [[owner.slug]] * 3
 
 
@@ -62,9 +55,9 @@ def test_a_drain_and_a_registration_do_not_change_another_tenants_worker(twins: 
     for owner, other in (twins, twins[::-1]):
         before = Worker.objects.filter(tenant=other).values().get()
         release = {"contractVersion": before["contract_version"], "releaseVersion": before["release_version"]}
-        assert ok("POST", admin(owner, "workers/worker-1/drain"))["state"] == "DRAINING"
-        ok("POST", admin(owner, "workers/worker-1/heartbeat"))
-        ok("POST", admin(owner, "workers/register"), {**release, "workerId": "worker-1", "protocol": "grpc"})
+        assert ok("POST", f"{base(owner)}/workers/worker-1/drain")["state"] == "DRAINING"
+        ok("POST", f"{base(owner)}/workers/worker-1/heartbeat")
+        ok("POST", f"{base(owner)}/workers/register", {**release, "workerId": "worker-1", "protocol": "grpc"})
         assert Worker.objects.filter(tenant=other).values().get() == before
         assert Worker.objects.get(tenant=owner).protocol == "grpc"
 
@@ -83,11 +76,11 @@ def questions(twins: list[Tenant]) -> list[Interaction]:
 def test_a_tenant_lists_and_answers_only_its_own_questions(questions: list[Interaction]) -> None:
     here, there = questions
     body = {"interactionId": str(there.pk), "responsePayload": STRING}
-    assert refused(call("POST", control(here.tenant, "interactions/complete"), body)) == (404, "Not Found")
+    assert refused(call("POST", place(here.tenant, "interactions/complete"), body)) == (404, "Not Found")
     shared = {"correlationId": "order-1", "responsePayload": STRING}
     for question in questions:
-        [listed] = ok("GET", control(question.tenant, "interactions/pending"))
-        done = ok("POST", control(question.tenant, "interactions/complete"), shared)
+        [listed] = ok("GET", place(question.tenant, "interactions/pending"))
+        done = ok("POST", place(question.tenant, "interactions/complete"), shared)
         assert listed["interactionId"] == done["interactionId"] == str(question.pk)
         assert done["duplicate"] is False
 
@@ -97,5 +90,5 @@ def test_an_error_discloses_nothing_about_another_tenants_question(questions: li
     here, there = questions
     for unknown in (there.pk, uuid.uuid4()):
         body = {"interactionId": str(unknown), "responsePayload": payload(there.output_type, {})}
-        answer = call("POST", control(here.tenant, "interactions/complete"), body)
+        answer = call("POST", place(here.tenant, "interactions/complete"), body)
         assert refused(answer) == (400, "Invalid request payload")

@@ -37,8 +37,7 @@ from governance.gradual import changes
 from governance.gradual.changes import start
 from governance.requests import requests
 from governance.requests.requests import Decision, vote
-from governance.retirement.retirement import retire
-from governance.retirement.revocation import Order, revoke
+from governance.retirement.retirement import Order, retire, revoke
 from governance.smoke_tests import smoke_tests
 from releases.artifacts import blobs
 from releases.models import (

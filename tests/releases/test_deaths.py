@@ -12,7 +12,7 @@ from django.utils import timezone
 from foundation import places
 from governance.activation.activation import activate
 from governance.requests.requests import carry_out, carry_out_due
-from governance.retirement.revocation import revoke
+from governance.retirement.retirement import revoke
 from releases import tasks
 from releases.artifacts import blobs
 from releases.artifacts.soundness import CHECK_TASK, require_sound

@@ -13,10 +13,9 @@ from executions.statistics import finished
 from executions.tasks import count_finished
 from foundation.errors import CoordinatorError
 from governance.activation.activation import activate
-from governance.drift.drift import Drift, Kind, Subject, drift
-from governance.preflight.preflight import Concern, preflight
-from governance.retirement.retirement import blockers
-from governance.retirement.revocation import revoke
+from governance.reports.drift import Drift, Kind, Subject, drift
+from governance.reports.preflight import Concern, preflight
+from governance.retirement.retirement import blockers, revoke
 from releases import policy
 from releases.models import Activation, Pipeline, Release
 from tenancy.models import Tenant

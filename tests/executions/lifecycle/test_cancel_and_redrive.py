@@ -20,7 +20,7 @@ from executions.models import AwaitUnit, CampaignItem, DeadLetter, Execution, Ho
 from executions.state_machine.moves import Claim
 from executions.workers.registry import DISPATCH_TASK
 from governance.campaigns import campaigns
-from governance.retirement.revocation import Order, fail_batch, fail_open, revoke
+from governance.retirement.retirement import Order, fail_batch, fail_open, revoke
 from releases.models import Pipeline, Release, Revocation
 from tenancy.models import AuditEntry, Tenant
 from tests import making

@@ -13,7 +13,7 @@ from executions.models import Execution, Worker
 from executions.state_machine import moves
 from executions.state_machine.claim_statement import FAIR_SHARE, ROOM
 from executions.state_machine.moves import Claim
-from governance.retirement.revocation import revoke
+from governance.retirement.retirement import revoke
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making

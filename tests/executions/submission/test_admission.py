@@ -15,8 +15,8 @@ from foundation.errors import CoordinatorError
 from governance.activation.activation import activate
 from governance.gradual import changes
 from governance.gradual.changes import start
-from governance.retirement import revocation
-from governance.retirement.revocation import revoke
+from governance.retirement import retirement
+from governance.retirement.retirement import revoke
 from releases.models import GradualActivation, Pipeline, Release
 from releases.pointer import Routing
 from tenancy.access import issue_token
@@ -61,7 +61,7 @@ def test_the_next_submissions_use_a_new_activation(owner: Tenant) -> None:
 
 
 def test_a_revocation_applies_to_the_next_submission_and_a_repeated_key_is_found(owner: Tenant) -> None:
-    revocation.revoke(Release.objects.get(), actor="user:test", reason="leaked")
+    retirement.revoke(Release.objects.get(), actor="user:test", reason="leaked")
     assert refusal(owner) == ("ACTIVE_RELEASE_REVOKED", 409)
     assert send(owner, "warm").duplicate is True
     assert refusal(owner, key="warm", input={"n": 2})[0] == "IDEMPOTENCY_KEY_REUSED"

@@ -12,8 +12,7 @@ from executions.submission.requests import ExecutionRequest, Submission
 from executions.submission.submission import submit_when_open
 from foundation.errors import CoordinatorError
 from governance.activation.activation import activate
-from governance.retirement.retirement import Kind, blockers, retire
-from governance.retirement.revocation import revoke
+from governance.retirement.retirement import Kind, blockers, retire, revoke
 from releases import policy
 from releases.errors import RetirementBlocked
 from releases.models import Activation, Release

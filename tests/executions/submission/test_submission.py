@@ -30,7 +30,7 @@ from executions.workers.registry import DISPATCH_TASK
 from foundation.errors import CoordinatorError
 from governance.activation.activation import activate
 from governance.resubmission.resubmission import resubmit
-from governance.retirement.revocation import revoke
+from governance.retirement.retirement import revoke
 from releases.errors import NoActiveRelease, ReleaseNotOpen, ReleaseUnknown
 from releases.models import Release
 from releases.tasks import check_blob

@@ -14,7 +14,7 @@ from executions.lifecycle import sweep
 from executions.models import Execution, Worker
 from executions.workers import eligibility, registry
 from executions.workers.eligibility import require_healthy, stranded, why_stranded
-from governance.drift.drift import drift
+from governance.reports.drift import drift
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making

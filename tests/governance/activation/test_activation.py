@@ -7,7 +7,7 @@ import pytest
 
 from foundation.errors import CoordinatorError
 from governance.activation.activation import activate, roll_back, target, warnings
-from governance.retirement.revocation import revoke
+from governance.retirement.retirement import revoke
 from releases import policy, queries
 from releases.errors import NoActiveRelease
 from releases.models import Activation, Kind, Pipeline, Release
@@ -37,11 +37,6 @@ def go(release: Release, **more: Any) -> Activation:
 
 def refusal(release: Release, **more: Any) -> CoordinatorError:
     return refusals.refusal(go, release, **more)
-
-
-def read(release: Release) -> Release:
-    """Return the release with its pipeline and active release, as they are now."""
-    return Release.objects.select_related("pipeline__tenant", "pipeline__activation__release").get(pk=release.pk)
 
 
 def pipeline_of(release: Release) -> Pipeline:

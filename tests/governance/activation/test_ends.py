@@ -12,8 +12,7 @@ from executions.models import Execution, ExecutionEvent
 from governance.activation.activation import activate
 from governance.campaigns import campaigns
 from governance.campaigns.selection import Filters, preview
-from governance.retirement.retirement import Blocker, Kind, blockers, retire
-from governance.retirement.revocation import revoke
+from governance.retirement.retirement import Blocker, Kind, blockers, retire, revoke
 from releases.artifacts import downloads, retention
 from releases.errors import ArtifactNotStored, NoActiveRelease, ReleaseRetired
 from releases.models import Release, Retirement, Revocation
@@ -112,7 +111,7 @@ def test_every_open_execution_and_failure_is_a_blocker_of_its_kind(owner: Tenant
     assert {each["kind"] for each in error.data["blockers"]} == {*expected} - {"FAILED", "DEAD_LETTERED"}
 
 
-def test_failures_are_given_up_only_on_request_and_are_never_redriven(owner: Tenant) -> None:
+def test_failures_are_ignored_only_on_request_and_are_never_redriven(owner: Tenant) -> None:
     dead, _other = making.dead(owner, "a", "b")
     release = old(owner)
     assert "DEAD_LETTERED 2" in str(refusal(retire, release, **WHY))

@@ -12,8 +12,7 @@ from governance.activation.gates import Switch
 from governance.gradual import changes, operations
 from governance.gradual.changes import start
 from governance.retirement import retirement
-from governance.retirement.retirement import retire
-from governance.retirement.revocation import revoke
+from governance.retirement.retirement import retire, revoke
 from releases import queries
 from releases.models import Activation, GradualActivation, Kind, Pipeline, Release
 from releases.policy import change

@@ -18,7 +18,7 @@ from governance.campaigns.admitting import Results, credit_of, results_of
 from governance.campaigns.resubmitting import waiting
 from governance.campaigns.selection import Filters
 from governance.resubmission.resubmission import resubmit
-from governance.retirement.revocation import revoke
+from governance.retirement.retirement import revoke
 from governance.tasks import sweep
 from tenancy.models import AuditEntry, Tenant
 from tests import making
@@ -219,7 +219,7 @@ def test_a_campaign_pauses_itself_after_so_many_failures(owner: Tenant, dead: li
     let_end(owner)
     for failed in Execution.objects.filter(status="FAILED"):
         redrive(owner, failed.pk, actor="user:bob", reason="repaired", allow_failed=True)
-    let_end(owner, failures=1)  # one of both has failed once more, and the other one no longer counts
+    let_end(owner, failures=1)  # one of both has failed again, and the other one no longer counts
     assert (advance(1), state(made)) == (1, ("RUNNING", "", False))
     let_end(owner, failures=1)
     assert (advance(), state(made)) == (0, ("PAUSED", "failures", False))
@@ -246,9 +246,15 @@ OPERATIONS = {"pause": campaigns.pause, "resume": campaigns.resume, "cancel": ca
 @cases(
     ("operation", "before", "status"),
     [
-        *(("pause", "RUNNING", "PAUSED"), ("pause", "PAUSED", "PAUSED"), ("pause", "COMPLETED", None)),
-        *(("resume", "RUNNING", "RUNNING"), ("resume", "PAUSED", "RUNNING"), ("resume", "CANCELLED", None)),
-        *(("cancel", "PAUSED", "CANCELLED"), ("cancel", "CANCELLED", "CANCELLED"), ("cancel", "COMPLETED", None)),
+        ("pause", "RUNNING", "PAUSED"),
+        ("pause", "PAUSED", "PAUSED"),
+        ("pause", "COMPLETED", None),
+        ("resume", "RUNNING", "RUNNING"),
+        ("resume", "PAUSED", "RUNNING"),
+        ("resume", "CANCELLED", None),
+        ("cancel", "PAUSED", "CANCELLED"),
+        ("cancel", "CANCELLED", "CANCELLED"),
+        ("cancel", "COMPLETED", None),
     ],
 )
 def test_each_operation_is_applied_once_or_rejected(

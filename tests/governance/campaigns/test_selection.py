@@ -9,9 +9,9 @@ from executions.lifecycle.redrive import redrive
 from executions.models import Campaign, CampaignItem, DeadLetter, Execution
 from governance.activation.activation import activate
 from governance.campaigns import campaigns, drafts
-from governance.campaigns.creating import Options
+from governance.campaigns.campaigns import Options
 from governance.campaigns.selection import Filters, preview
-from governance.retirement.revocation import revoke
+from governance.retirement.retirement import revoke
 from tenancy.models import AuditEntry, Tenant
 from tests import making
 from tests.cases import cases
@@ -128,8 +128,10 @@ def test_a_draft_contains_only_what_its_kind_fits_and_is_discarded(owner: Tenant
     making.execution(owner, "queued")
     drafts_of = {kind: freeze(owner, kind) for kind in Kind}
     assert {kind: draft.items.count() for kind, draft in drafts_of.items()} == {
-        **{Kind.REDRIVE: 10, Kind.RESUBMIT: 10},
-        **{Kind.CANCEL: 1, Kind.PAUSE: 1},
+        Kind.REDRIVE: 10,
+        Kind.RESUBMIT: 10,
+        Kind.CANCEL: 1,
+        Kind.PAUSE: 1,
     }
     for draft in drafts_of.values():
         drafts.discard(owner, draft.pk, actor=ANN)

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 import pytest
@@ -13,15 +12,13 @@ from executions.holds import holds
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrive
 from executions.models import Execution, SmokeTest
-from foundation.errors import CoordinatorError
 from governance.activation import activation, gates
 from governance.activation.activation import activate
 from governance.campaigns.selection import Filters, preview
 from governance.gradual.changes import start as start_gradual
 from governance.gradual.measured import evidence
-from governance.preflight.preflight import preflight
-from governance.retirement.retirement import blockers, retire
-from governance.retirement.revocation import revoke
+from governance.reports.preflight import preflight
+from governance.retirement.retirement import blockers, retire, revoke
 from governance.smoke_tests import smoke_tests
 from governance.smoke_tests.smoke_tests import Verdict, start
 from releases import policy
@@ -32,6 +29,7 @@ from tests.cases import cases
 from tests.gradual import plan
 from tests.making import release_of
 from tests.raw_sql import unguarded
+from tests.releases.refusals import refusal
 from wire.messages.celery_messages import Outcome
 
 pytestmark = pytest.mark.django_db
@@ -74,12 +72,6 @@ def passed(owner: Tenant, version: str = "2.0", hours: float = 0) -> SmokeTest:
     return test
 
 
-def refusal(call: Callable[[], Any]) -> CoordinatorError:
-    with pytest.raises(CoordinatorError) as caught:
-        call()
-    return caught.value
-
-
 def test_it_runs_on_a_release_that_is_not_active(owner: Tenant) -> None:
     test = begin(owner)
     execution = Execution.objects.get()
@@ -100,29 +92,33 @@ def test_a_repeated_key_is_the_same_test_with_one_entry_in_the_audit_log(owner: 
     entry = AuditEntry.objects.get(act="release.smoke_test")
     assert (entry.tenant, entry.actor, entry.object) == (owner, ACTOR, f"{making.PIPELINE}/2.0")
     assert json.loads(entry.details) == {"execution": str(first.execution_id)}
-    others: list[dict[str, Any]] = [{"input": {"n": 2}}, {"expected_result": {"n": 2}}]
-    for members in (*others, {"expected_result": smoke_tests.ANYTHING}):
-        error = refusal(partial(begin, owner, **{"expected_result": {"n": 1}, **members}))
+    others: list[dict[str, Any]] = [
+        {"input": {"n": 2}},
+        {"expected_result": {"n": 2}},
+        {"expected_result": smoke_tests.ANYTHING},
+    ]
+    for members in others:
+        error = refusal(begin, owner, **{"expected_result": {"n": 1}, **members})
         assert (error.code, error.data["executionId"]) == ("IDEMPOTENCY_KEY_REUSED", str(first.execution_id))
     assert begin(owner, version="1.0").execution_id != first.execution_id
     assert SmokeTest.objects.count() == 2
     making.execution(owner, "smoke:2.0:submitted")
-    assert refusal(lambda: begin(owner, "submitted")).code == "IDEMPOTENCY_KEY_REUSED"
+    assert refusal(begin, owner, "submitted").code == "IDEMPOTENCY_KEY_REUSED"
     assert SmokeTest.objects.count() == 2
 
 
 def test_what_a_submission_needs_a_smoke_test_needs(owner: Tenant, settings: Any) -> None:
     many = making.registered(owner, "many", steps=[{**making.STEP, "cardinality": "MANY_TO_MANY"}], body="many")
-    assert refusal(lambda: begin(owner, version=many.release_version)).code == "INPUT_INVALID"
+    assert refusal(begin, owner, version=many.release_version).code == "INPUT_INVALID"
     making.registered(owner, "3.0")
-    assert refusal(lambda: begin(owner, version="3.0")).code == "WORKER_UNAVAILABLE"
+    assert refusal(begin, owner, version="3.0").code == "WORKER_UNAVAILABLE"
     hold = holds.pause(release_of(owner, "2.0"), actor=ACTOR, reason="broken", refuses_submissions=True).hold
-    assert refusal(lambda: begin(owner)).code == "PIPELINE_PAUSED"
+    assert refusal(begin, owner).code == "PIPELINE_PAUSED"
     holds.resume(hold.release or release_of(owner, "2.0"), actor=ACTOR)
     revoke(release_of(owner, "2.0"), actor=ACTOR, reason="leaked")
-    assert refusal(lambda: begin(owner)).code == "RELEASE_NOT_ADMITTED"
+    assert refusal(begin, owner).code == "RELEASE_NOT_ADMITTED"
     settings.ALLOWED_TENANTS = ["another"]
-    assert refusal(lambda: begin(owner, version="1.0")).code == "TENANT_NOT_ALLOWED"
+    assert refusal(begin, owner, version="1.0").code == "TENANT_NOT_ALLOWED"
     assert Execution.objects.count() == 0
 
 
@@ -198,20 +194,20 @@ def test_an_activation_needs_a_passed_smoke_test_of_its_release(gated: Tenant) -
     assert gate.verdict is gates.Verdict.UNMET
     assert "has passed no smoke test in the last 2 hours" in gate.detail
     before = Activation.objects.count()
-    error = refusal(lambda: activated(gated))
+    error = refusal(activated, gated)
     assert (error.code, error.status, error.data) == ("SMOKE_TEST_REQUIRED", 409, {"smokeTestHours": 2})
     making.execution(gated, "ordinary")
     [claim] = making.claimed(gated)
     assert making.record(making.outcome_of(claim)) == 1
-    assert refusal(lambda: activated(gated, "1.0")).code == "SMOKE_TEST_REQUIRED"
+    assert refusal(activated, gated, "1.0").code == "SMOKE_TEST_REQUIRED"
     passed(gated, "1.0")
     test = begin(gated)
-    assert refusal(lambda: activated(gated)).code == "SMOKE_TEST_REQUIRED"
+    assert refusal(activated, gated).code == "SMOKE_TEST_REQUIRED"
     end(gated, test, ends=making.failure, retryable=False)
-    assert refusal(lambda: activated(gated)).code == "SMOKE_TEST_REQUIRED"
+    assert refusal(activated, gated).code == "SMOKE_TEST_REQUIRED"
     other = begin(gated, "other", expected_result={"n": 2})
     end(gated, other, '{"n": 1}')
-    assert refusal(lambda: activated(gated)).code == "SMOKE_TEST_REQUIRED"
+    assert refusal(activated, gated).code == "SMOKE_TEST_REQUIRED"
     assert Activation.objects.count() == before
     assert AuditEntry.objects.filter(act="release.activate", outcome="denied").exists()
     passed(gated)
@@ -220,7 +216,7 @@ def test_an_activation_needs_a_passed_smoke_test_of_its_release(gated: Tenant) -
 
 def test_the_smoke_test_must_not_be_older_than_the_policy_says(gated: Tenant) -> None:
     test = passed(gated, hours=2.1)
-    assert refusal(lambda: activated(gated)).code == "SMOKE_TEST_REQUIRED"
+    assert refusal(activated, gated).code == "SMOKE_TEST_REQUIRED"
     making.finished(timezone.now() - timedelta(hours=1.9), test.execution)
     assert activated(gated).sequence == 2
 
@@ -232,7 +228,7 @@ def test_a_rollback_to_a_release_that_was_active_lately_needs_none(gated: Tenant
     assert "was active in the last 30 days" in gate.detail
     with unguarded(Activation):
         Activation.objects.update(activated_at=timezone.now() - timedelta(days=31))
-    assert refusal(lambda: activated(gated, "1.0", "worse")).code == "SMOKE_TEST_REQUIRED"
+    assert refusal(activated, gated, "1.0", "worse").code == "SMOKE_TEST_REQUIRED"
     with unguarded(Activation):
         Activation.objects.update(activated_at=timezone.now() - timedelta(days=29))
     pipeline = Pipeline.objects.select_related("tenant", "activation__release").get(tenant=gated)
@@ -252,7 +248,7 @@ def test_a_smoke_test_of_the_candidate_is_no_evidence(owner: Tenant) -> None:
 
 
 def test_a_gradual_activation_needs_a_passed_smoke_test(gated: Tenant) -> None:
-    error = refusal(lambda: start_gradual(release_of(gated, "2.0"), plan(50), actor=ACTOR))
+    error = refusal(start_gradual, release_of(gated, "2.0"), plan(50), actor=ACTOR)
     assert error.code == "SMOKE_TEST_REQUIRED"
     assert AuditEntry.objects.filter(act="gradual_activation.start", outcome="denied").exists()
     passed(gated)

@@ -8,9 +8,8 @@ import requests
 
 from embedded.product import Product
 from tests.executions.transports.rest.strict_worker import DTO, NUMBERS, TEXTS, StrictWorker, require
-from tests.interop.client import payload
+from tests.interop.client import DECISION, DECISION_TYPE, payload
 from tests.interop.stored import message, unread, with_values
-from tests.interop.submitting import DECISION, DECISION_TYPE
 from tests.running import TPF_ADMIN_TOKEN, TPF_CONTROL_TOKEN, eventually
 
 PIPELINE = "org.pipelineframework.restaurantapproval"

@@ -11,10 +11,8 @@ import requests
 from tests import making
 from tests.executions.transports.rest.serving import serving
 from tests.executions.transports.rest.strict_worker import CONTRACT_STEPS, DTO
-from tests.interop.client import payload
-from tests.interop.registering import written
+from tests.interop.client import NO_WORKER, payload, written
 from tests.interop.stored import VERSIONS, message, unread
-from tests.interop.submitting import NO_WORKER
 from tests.parts.product.existing_client import PIPELINE, ExistingClient, VersionedWorker
 from tests.running import REST_PORT, RunningProduct, eventually
 from wire.worker_keys import worker_key

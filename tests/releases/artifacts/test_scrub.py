@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from foundation import places
 from governance.activation.activation import activate
-from governance.retirement.revocation import revoke
+from governance.retirement.retirement import revoke
 from releases import tasks
 from releases.artifacts import blob_lock, blobs, retention, soundness
 from releases.artifacts import blobs as verdicts_of

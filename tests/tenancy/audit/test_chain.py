@@ -10,7 +10,7 @@ from django.core.management import call_command
 from django.db import connection, transaction
 
 from governance.activation.activation import activate
-from governance.retirement.revocation import revoke
+from governance.retirement.retirement import revoke
 from releases import policy
 from tenancy import audit
 from tenancy.audit import chain

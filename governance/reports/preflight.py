@@ -12,7 +12,7 @@ from executions.workers.eligibility import Hosts, hosts
 from foundation.errors import CoordinatorError
 from governance.activation import activation, gates
 from governance.activation.gates import Gate, Switch, Verdict
-from governance.comparison import comparison
+from governance.reports import comparison
 from governance.retirement.retirement import Blocker, Kind, blockers
 from releases.artifacts.soundness import require_sound
 from releases.models import Kind as ActivationKind
@@ -120,7 +120,6 @@ def preflight_of(switch: Switch, judged: list[Gate]) -> Preflight:
 
 
 def _unfit(release: Release) -> list[CoordinatorError]:
-    """Return why the release itself cannot become active."""
     try:
         require_registered(release)
         require_sound(release)

@@ -18,6 +18,7 @@ from wire.comparison.comparison import checkpoint_differences as contract_differ
 from wire.comparison.differences import Area, Difference, Impact, Package, Provenance, ReleaseFacts, changed
 from wire.documents.descriptor import Descriptor, descriptor_from_json
 from wire.findings import DocumentError
+from wire.identifying import is_segment
 
 MAX_SBOM_BYTES: Final = attachments.MAX_ATTACHMENT_BYTES
 """How many bytes of a release's SBOMs are read. The packages of a release with more are unknown."""
@@ -48,6 +49,13 @@ def checkpoint_differences(before: Release, after: Release, step_index: int) -> 
         reason = "The contract of a release is not known, so its steps and types cannot be compared."
         return (changed(Area.STEP, "contract", versions, reason, Impact.UNKNOWN),)
     return contract_differences(old, new, step_index)
+
+
+def named_release(of: Pipeline, version: str) -> Release:
+    """Return the release with this version. Raises `ReleaseUnknown`, also for texts that PostgreSQL refuses."""
+    if not is_segment(version):
+        raise ReleaseUnknown(f"There is no release {version!r}.")
+    return queries.release(of, version)
 
 
 def newest_release(of: Pipeline) -> Release:

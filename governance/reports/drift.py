@@ -108,7 +108,6 @@ def drift(tenant: Tenant, pipeline: Pipeline | None = None) -> list[Drift]:
 
 
 def _unhosted(needed: Sequence[_Needed], releases: dict[int, Release]) -> Iterator[Drift]:
-    """Yield the releases that no worker may run."""
     for each in needed:
         if not each.is_unhosted:
             continue
@@ -119,7 +118,16 @@ def _unhosted(needed: Sequence[_Needed], releases: dict[int, Release]) -> Iterat
             Fact("Workers", explained(each.reasons)),
         )
         times = [at for at in (each.activated_at or each.oldest, each.until) if at is not None]
-        yield _of_release(Kind.DEPLOYMENT, release, evidence, max(times, default=None), f"Start a worker: `{START}`.")
+        yield Drift(
+            Kind.DEPLOYMENT,
+            release.pipeline.pipeline_id,
+            release.release_version,
+            Subject.RELEASE,
+            release.release_version,
+            evidence,
+            max(times, default=None),
+            f"Start a worker: `{START}`.",
+        )
 
 
 def _unsound(releases: dict[int, Release]) -> Iterator[Drift]:
@@ -157,11 +165,6 @@ def _skewed(chosen: dict[str, Any]) -> Iterator[Drift]:
         )
         remedy = "Let the callers submit to the active release, or activate the release that they need."
         yield Drift(Kind.CALLERS, name, active, Subject.PIPELINE, name, evidence, first, remedy)
-
-
-def _of_release(kind: Kind, release: Release, evidence: tuple[Fact, ...], since: datetime | None, remedy: str) -> Drift:
-    version = release.release_version
-    return Drift(kind, release.pipeline.pipeline_id, version, Subject.RELEASE, version, evidence, since, remedy)
 
 
 def _rows(statement: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:

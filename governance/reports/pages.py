@@ -1,18 +1,24 @@
-"""The page that compares two releases of a pipeline."""
+"""The page that compares two releases of a pipeline, and what pages say about an activation and about blockers."""
 
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import urlencode
 
 from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import reverse
 
-from governance.comparison import comparison
+from executions.models.states import State
+from executions.search.conditions import HELD
+from governance.activation.gates import Gate, Switch, Verdict
+from governance.reports import comparison
+from governance.reports.preflight import preflight_of
+from governance.retirement.retirement import FAILURES, REQUESTS, STATUSES, Blocker, Kind
 from releases import queries
 from releases.errors import ReleaseUnknown
 from releases.models import Pipeline, Release
 from releases.states import Status
 from tenancy.console.base import READ, ReadOnlyAdmin, serves
 from wire.comparison.differences import Area, Difference, Impact
-from wire.identifying import is_segment
 
 CHOICES_SHOWN = 200
 VARIANTS = {
@@ -77,10 +83,8 @@ def context_of(differences: Iterable[Difference]) -> dict[str, Any]:
 def _named(pipeline: Pipeline, version: str | None) -> Release | None:
     if not version:
         return None
-    if not is_segment(version):
-        raise Http404
     try:
-        return queries.release(pipeline, version)
+        return comparison.named_release(pipeline, version)
     except ReleaseUnknown:
         raise Http404 from None
 
@@ -106,3 +110,68 @@ def _versions(pipeline: Pipeline, *shown: Release | None) -> list[str]:
     rows = pipeline.releases.exclude(status=Status.REJECTED).order_by("-id")
     versions = list(rows.values_list("release_version", flat=True)[:CHOICES_SHOWN])
     return list(dict.fromkeys([*versions, *(release.release_version for release in shown if release)]))
+
+
+# --- what an activation would do, and what needs a release ---
+
+LABELS = {
+    Kind.ACTIVE: "Active release of its pipeline",
+    Kind.APPROVAL: "Requests to activate it that collect votes",
+    Kind.SCHEDULE: "Approved requests to activate it",
+    Kind.GRADUAL: "Running gradual activation of its pipeline",
+    Kind.SKEW_GRACE: "Open to callers that name it: the grace of the policy has not ended",
+    Kind.QUEUED: "Queued executions",
+    Kind.RUNNING: "Running executions",
+    Kind.RETRYING: "Executions that wait for a retry",
+    Kind.WAITING: "Executions that wait for an answer",
+    Kind.FAILED: "Failures that could be re-driven (FAILED)",
+    Kind.DEAD_LETTERED: "Failures that could be re-driven (DLQ)",
+    Kind.CAMPAIGN: "Unfinished campaigns that would re-drive its executions",
+}
+
+
+def lines_of(release: Release, found: Iterable[Blocker]) -> list[dict[str, Any]]:
+    """Return a line for each blocker of a release, with a link to exactly its rows."""
+    return [{"label": LABELS[each.kind], "count": each.count, "href": _link(release, each)} for each in found]
+
+
+def _link(release: Release, blocker: Blocker) -> str:
+    if blocker.kind in {Kind.ACTIVE, Kind.GRADUAL, Kind.SKEW_GRACE}:
+        return reverse("admin:releases_pipeline_change", args=[release.pipeline_id])
+    tenant = release.pipeline.tenant.slug
+    if blocker.kind in REQUESTS:
+        query = {"release": str(release.pk), "status": REQUESTS[blocker.kind]}
+        return f"{reverse('admin:releases_activationrequest_changelist')}?{urlencode(query)}"
+    if blocker.kind is Kind.CAMPAIGN:
+        query = {"release": str(release.pk)}
+        return f"{reverse('admin:executions_campaign_changelist')}?{urlencode(query)}"
+    query = {
+        "status": searched(STATUSES[blocker.kind]),
+        "pipeline": release.pipeline.pipeline_id,
+        "release": release.release_version,
+        "tenant": tenant,
+        **({"smoke": "no"} if blocker.kind in FAILURES else {}),
+    }
+    return f"{reverse('admin:executions_execution_changelist')}?{urlencode(query)}"
+
+
+def searched(status: str) -> str:
+    """Return the filter of the list of executions that finds those with a status."""
+    return HELD if status == State.RUNNING else status
+
+
+GATE_VARIANTS = {Verdict.MET: "success", Verdict.WARNING: "warning", Verdict.UNMET: "danger"}
+ENDED = {*FAILURES, Kind.CAMPAIGN}
+
+
+def preview(switch: Switch, judged: list[Gate]) -> dict[str, Any]:
+    """Return what would happen if the planned activation happened now."""
+    found = preflight_of(switch, judged)
+    active = found.active
+    return {
+        "preflight": found,
+        "gates": [(gate, GATE_VARIANTS[gate.verdict]) for gate in found.gates],
+        "staying": sum(each.count for each in found.remaining if each.kind not in ENDED),
+        "remaining": lines_of(active, found.remaining) if active else [],
+        **context_of(found.differences),
+    }

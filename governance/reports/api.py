@@ -1,23 +1,73 @@
-"""REST: what would happen if a release became active now."""
+"""REST: what changes from one release to another, what an activation would do, and where reality differs."""
 
 from typing import Any
 
 from django.urls import path, reverse
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.response import Response
 
 from executions.inspection import callers
 from executions.workers.eligibility import Hosts
-from foundation.errors import CoordinatorError
+from foundation.api.filters import require_known
+from foundation.errors import CoordinatorError, InvalidRequest
 from governance.activation.gates import Gate, Verdict
-from governance.comparison.api import DifferenceView
-from governance.preflight.preflight import Caution, Concern, Preflight, preflight
+from governance.reports import comparison
+from governance.reports.drift import Drift, Fact, Subject, drift
+from governance.reports.drift import Kind as DriftKind
+from governance.reports.preflight import Caution, Concern, Preflight, preflight
 from governance.retirement.retirement import Blocker
 from governance.retirement.retirement import Kind as BlockerKind
 from releases import queries
-from releases.errors import PipelineUnknown, ReleaseUnknown
-from releases.models import Kind
+from releases.errors import ActiveReleaseRevoked, NoActiveRelease, PipelineUnknown, ReleaseUnknown
+from releases.models import Kind as ActivationKind
 from tenancy.api.operations import TenantView, operation, refuses
+from wire.comparison.differences import MAX_DIFFERENCES, Area, Difference, Impact, Kind
+
+NAMES = ("from", "to")
+VERSION = {"type": "string", "minLength": 1}
+
+
+class DifferenceView(serializers.Serializer[Difference]):
+    area = serializers.ChoiceField(choices=[area.value for area in Area])
+    kind = serializers.ChoiceField(choices=[kind.value for kind in Kind])
+    impact = serializers.ChoiceField(choices=[impact.value for impact in Impact])
+    path = serializers.CharField(help_text='Where it is, such as `steps["Validate"].input.lines[].price`.')
+    before = serializers.CharField(help_text="Empty if there is no value.")
+    after = serializers.CharField(help_text="Empty if there is no value.")
+    reason = serializers.CharField(help_text="One sentence that explains the impact.")
+
+
+class ComparisonView(serializers.Serializer[Any]):
+    fromReleaseVersion = serializers.CharField(source="before.release_version")
+    fromContractVersion = serializers.CharField(source="before.contract_version")
+    toReleaseVersion = serializers.CharField(source="after.release_version")
+    toContractVersion = serializers.CharField(source="after.contract_version")
+    breaking = serializers.BooleanField(help_text="Whether a difference is breaking, for callers or for parked work.")
+    differences = DifferenceView(
+        many=True, help_text=f"Most harmful first. At most {MAX_DIFFERENCES}, and one that says that there are more."
+    )
+
+
+@operation("releases", "comparison", ComparisonView, method="GET")
+@extend_schema(
+    parameters=[
+        OpenApiParameter("from", VERSION, description="By default the version of the active release."),
+        OpenApiParameter("to", VERSION, description="By default that of the registered release uploaded last."),
+    ]
+)
+@refuses(InvalidRequest, PipelineUnknown, ReleaseUnknown, NoActiveRelease, ActiveReleaseRevoked)
+def compare(view: TenantView, pipeline_id: str) -> Any:
+    """What changes for callers and for parked work from one release to another one."""
+    pipeline = queries.pipeline(view.tenant, pipeline_id)
+    require_known(view.request, NAMES)
+    versions = view.request.query_params
+    after, before = (versions.get(name) for name in ("to", "from"))
+    newer = comparison.newest_release(pipeline) if after is None else comparison.named_release(pipeline, after)
+    older = queries.active_release(pipeline) if before is None else comparison.named_release(pipeline, before)
+    found = comparison.differences(older, newer)
+    breaking = any(each.is_breaking for each in found)
+    return {"before": older, "after": newer, "breaking": breaking, "differences": found}
 
 
 class GateView(serializers.Serializer[Gate]):
@@ -105,7 +155,7 @@ class CallersView(serializers.Serializer[callers.Callers]):
 class PreflightView(serializers.Serializer[Preflight]):
     releaseVersion = serializers.CharField(source="release.release_version")
     activeReleaseVersion = serializers.CharField(source="active.release_version", allow_null=True)
-    kind = serializers.ChoiceField(choices=Kind.choices)
+    kind = serializers.ChoiceField(choices=ActivationKind.choices)
     allowed = serializers.BooleanField(source="is_allowed", help_text="Whether nothing refuses the activation.")
     reasonRequired = serializers.BooleanField(source="reason_required")
     refusals = RefusalView(many=True)
@@ -126,6 +176,44 @@ def release_preflight(view: TenantView, pipeline_id: str, release_version: str) 
     return Response(PreflightView(found, context={"tenant": view.tenant.slug}).data)
 
 
+class FactView(serializers.Serializer[Fact]):
+    name = serializers.CharField()
+    value = serializers.CharField(help_text="Empty if it is not known.")
+
+
+class DriftView(serializers.Serializer[Drift]):
+    kind = serializers.ChoiceField(choices=[kind.value for kind in DriftKind])
+    pipelineId = serializers.CharField(source="pipeline_id")
+    releaseVersion = serializers.CharField(source="release_version")
+    subject = serializers.ChoiceField(choices=[subject.value for subject in Subject])
+    name = serializers.CharField(
+        help_text="The id of the worker, of the artifact or of the pipeline, or the version of the release."
+    )
+    evidence = FactView(many=True)
+    since = serializers.DateTimeField(allow_null=True, help_text="Null if nothing says when it began.")
+    remedy = serializers.CharField(help_text="What to do.")
+
+
+class DriftList(serializers.Serializer[Any]):
+    items = DriftView(many=True)
+
+
+@operation("activations", "drift", DriftList, method="GET")
+def tenant_drift(view: TenantView) -> Any:
+    """Where workers, environments, stored bytes and submissions differ from the releases of the tenant."""
+    return {"items": drift(view.tenant)}
+
+
+@operation("activations", "pipelineDrift", DriftList, method="GET")
+@refuses(PipelineUnknown)
+def pipeline_drift(view: TenantView, pipeline_id: str) -> Any:
+    """Where workers, environments, stored bytes and submissions differ from the releases of a pipeline."""
+    return {"items": drift(view.tenant, queries.pipeline(view.tenant, pipeline_id))}
+
+
 urlpatterns = [
-    path("pipelines/<str:pipeline_id>/releases/<path:release_version>/preflight", release_preflight, name="preflight")
+    path("pipelines/<str:pipeline_id>/releases/<path:release_version>/preflight", release_preflight, name="preflight"),
+    path("drift", tenant_drift, name="drift"),
+    path("pipelines/<str:pipeline_id>/drift", pipeline_drift, name="pipeline-drift"),
+    path("pipelines/<str:pipeline_id>/comparison", compare, name="comparison"),
 ]
