@@ -36,7 +36,7 @@ def add_verify_release(parser: argparse.ArgumentParser) -> None:
 
 def _verify_release(arguments: argparse.Namespace) -> int:
     """Verify a release. The exit status is 2 after a wrong command, or the class of the gravest finding."""
-    from pipelines.release.maven_repositories import CREDENTIALS, Repositories
+    from pipelines.release.files import CREDENTIALS, Repositories
     from pipelines.release.verify_release import verify
 
     verified = verify(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipelines.errors import DefinitionError, raise_all
-from pipelines.release.local_files import digest_of
+from pipelines.release.files import digest_of
 from pipelines.release.packaging import write_atomically
 from wire.documents.artifact_uri import MAVEN, ArtifactUriError, FileUri, ImageUri, MavenUri, parse_artifact_uri
 from wire.documents.contract import CAPABILITIES_ENTRY, CONTRACT_ENTRY, MAX_CONTRACT_BYTES, Contract, parse_contract

@@ -10,7 +10,7 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from pipelines.errors import DefinitionError
-from pipelines.release.local_files import named_digest, read_bounded
+from pipelines.release.files import named_digest, read_bounded
 from wire.documents import activation_statement, execution_statement, json_writer
 from wire.documents.descriptor import parse_descriptor
 from wire.documents.json_reader import read_object

@@ -1,8 +1,10 @@
-"""Publishes a release: uploads it, waits for its verification, and activates it on request."""
+"""Publishes a release: finds the coordinator, uploads the release, waits for its verification, and activates it."""
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,12 +13,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from coordinator_client import api
-from coordinator_client.api import Client, Request
-from coordinator_client.errors import Refused, Unreachable
+from coordinator_client.api import Client, Connection, Request
+from coordinator_client.errors import ClientError, Refused, Unreachable
 from coordinator_client.http import opened
+from coordinator_client.profiles import coordinator_url, is_token
 from pipelines.errors import DefinitionError
 from pipelines.release.descriptor import other_descriptor
-from pipelines.release.local_files import LocalFiles, read_descriptor
+from pipelines.release.files import LocalFiles, read_descriptor
 from wire.documents.artifact_uri import MavenUri
 from wire.documents.contract import CONTRACT_NAME
 from wire.documents.descriptor import DESCRIPTOR_NAME, ENVELOPE_NAME, ArtifactRef, Descriptor, LocatedArtifactRef
@@ -303,3 +306,50 @@ def _chunks(path: Path, offset: int, size: int) -> Iterator[bytes]:
         while size and (chunk := file.read(min(CHUNK, size))):
             yield chunk
             size -= len(chunk)
+
+
+def client_of(arguments: argparse.Namespace) -> Client:
+    """Return a client of the tenant and with the token of the options, or of the environment.
+
+    Raises ``DefinitionError`` MISSING_OPTION, and ``ClientError`` if the URL is not valid.
+    """
+    url, tenant = _required(arguments, "url"), _required(arguments, "tenant")
+    return Client(Connection(coordinator_url(url), tenant, _token(arguments)))
+
+
+def variable(name: str) -> str:
+    """Return what ``PIPELINES_…`` contains, or else ``COORDINATOR_…``.
+
+    If PIPELINES_URL is set, only the former, so that no token is sent to a coordinator for which it is not meant.
+    """
+    found = os.environ.get(f"PIPELINES_{name}", "")
+    return found if found or os.environ.get("PIPELINES_URL") else os.environ.get(f"COORDINATOR_{name}", "")
+
+
+def _required(arguments: argparse.Namespace, name: str) -> str:
+    value: str = getattr(arguments, name) or variable(name.upper())
+    if not value:
+        raise DefinitionError("MISSING_OPTION", f"set --{name} or COORDINATOR_{name.upper()}")
+    return value
+
+
+def _token(arguments: argparse.Namespace) -> str:
+    try:
+        file = arguments.token_file.read_text(encoding="utf-8").strip() if arguments.token_file else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise DefinitionError("MISSING_OPTION", f"--token-file cannot be read: {type(error).__name__}") from error
+    token: str = file or getattr(arguments, "token", None) or variable("TOKEN")
+    if not is_token(token):
+        raise DefinitionError("MISSING_OPTION", "set --token-file FILE or COORDINATOR_TOKEN")
+    return token
+
+
+def of_client(error: ClientError) -> DefinitionError:
+    """Return the error that says why a call of the coordinator failed.
+
+    Its code is COORDINATOR_REFUSED, COORDINATOR_UNREACHABLE, or INVALID_URL if no request was made.
+    """
+    if isinstance(error, Refused):
+        text = "\n".join([f"{error.status} {error.code} {error.detail}", *error.fields]) if error.code else str(error)
+        return DefinitionError("COORDINATOR_REFUSED", text)
+    return DefinitionError("COORDINATOR_UNREACHABLE" if isinstance(error, Unreachable) else "INVALID_URL", str(error))

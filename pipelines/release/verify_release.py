@@ -12,8 +12,15 @@ from typing import Any, Final
 
 from pipelines.errors import DefinitionError
 from pipelines.release.descriptor import other_descriptor
-from pipelines.release.local_files import LocalFiles, is_file, read_bounded, unreadable
-from pipelines.release.maven_repositories import NO_REPOSITORIES, Repositories, RepositoryError
+from pipelines.release.files import (
+    NO_REPOSITORIES,
+    LocalFiles,
+    Repositories,
+    RepositoryError,
+    is_file,
+    read_bounded,
+    unreadable,
+)
 from wire.comparison.comparison import artifacts_by_id
 from wire.comparison.differences import ReleaseFacts
 from wire.documents.artifact_uri import MavenUri

@@ -10,19 +10,16 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipelines.failures import Failed, failed_by, inform, log_failure, message_of, warn
 from pipelines.worker import outcomes
-from pipelines.worker.acceptance import Acceptance
-from pipelines.worker.held_leases import HeldLeases, LeasesInUse, Pace
+from pipelines.worker.host_state import Acceptance, HeldLeases, LeasesInUse, Pace
 from pipelines.worker.hosted_release import HostedRelease
 from pipelines.worker.outcomes import Report
-from pipelines.worker.runner import UNDECODABLE_PAYLOAD, Around, Keep, RunResult
-from pipelines.worker.transition import Boundary, StepTimes, attributes_of, context_of, log_fields_of
+from pipelines.worker.runner import UNDECODABLE_PAYLOAD, Boundary, Keep, RunResult, StepTimes
 from wire.log_lines import bound
 from wire.messages.celery_messages import (
     Checkpoint,
@@ -40,7 +37,7 @@ from wire.messages.sealing import ProtocolError, check_fresh, decode, refusal_of
 from wire.worker_keys import WorkerKey
 
 if TYPE_CHECKING:
-    from pipelines.worker.tracing import Tracer
+    from pipelines.worker.tracing import Tracer, Transition
 
 
 class Host:
@@ -232,25 +229,20 @@ class Host:
         return message
 
     def _run(self, command: Command, report: Callable[[Report], None]) -> Report:
-        """Run one command. Its log lines have its fields."""
-        with bound(log_fields_of(self.release.identity, command, command.traceparent)):
-            if not command.traceparent:
+        """Run one command. Its log lines have its fields. If it is traced, it runs in a span."""
+        with bound(self.release.log_fields(command, command.traceparent)):
+            if self._tracer is None or not command.traceparent:
                 return self._run_command(command, report)
-            if self._tracer is None:
-                return _traced(self._run_command(command, report), command.traceparent)
-            return self._run_traced(self._tracer, command, report)
+            attributes = self.release.span_attributes(command)
+            with self._tracer.transition(
+                command.traceparent, attributes, suspended_run=command.suspended_run
+            ) as transition:
+                return self._run_command(command, report, transition)
 
-    def _run_traced(self, tracer: Tracer, command: Command, report: Callable[[Report], None]) -> Report:
-        """Run one command in a span. The outcome reports the context of that span."""
-        with tracer.transition(
-            command.traceparent, attributes_of(self.release.identity, command), suspended_run=command.suspended_run
-        ) as transition:
-            ended = self._run_command(command, report, transition.in_step)
-            if ended.outcome is not None and (failure := ended.outcome.failure) is not None:
-                transition.fail(failure.failure_class, failure.step_index)
-            return _traced(ended, transition.traceparent)
-
-    def _run_command(self, command: Command, report: Callable[[Report], None], around: Around | None = None) -> Report:
+    def _run_command(
+        self, command: Command, report: Callable[[Report], None], transition: Transition | None = None
+    ) -> Report:
+        """Run one command. The outcome reports the context of the span, or else that of the command."""
         identity = self.release.identity
         reached: list[Checkpoint] = []
         times = StepTimes()
@@ -266,17 +258,21 @@ class Host:
         with self._pace.measured(partial(self._leases.is_lost, command.lease_token)) as pace_is_notable:
             outcome = self._boundary.run(
                 command.execution_id,
-                lambda: self._outcome(command, keep if command.checkpoints else None, times, around),
+                lambda: self._outcome(command, keep if command.checkpoints else None, times, transition),
                 lambda failed: outcomes.failed(command, failed, times.spans()),
             )
         if pace_is_notable():
             self.changed.set()
+        if transition is not None and outcome.failure is not None:
+            transition.fail(outcome.failure.failure_class, outcome.failure.step_index)
+        if command.traceparent:
+            traceparent = command.traceparent if transition is None else transition.traceparent
+            outcome = outcome.model_copy(update={"traceparent": traceparent})
         failed = outcome.outcome == "FAILED"
         return Report(identity, outcome=outcome, checkpoint=reached[0] if failed and reached else None)
 
-    def _outcome(self, command: Command, keep: Keep | None, times: StepTimes, around: Around | None) -> Outcome:
+    def _outcome(self, command: Command, keep: Keep | None, times: StepTimes, transition: Transition | None) -> Outcome:
         steps = len(self.release.pipeline.parts)
-        identity = self.release.identity
         is_lost = partial(self._leases.is_lost, command.lease_token)
         result: RunResult
         try:
@@ -285,11 +281,11 @@ class Host:
                 start=command.current_step_index,
                 # After an await at the end, no step is left to run: the response is the result.
                 stop=steps if command.current_step_index == steps else command.stop_before_step_index,
-                context=context_of(identity, command, identity.tenant_id, is_lost),
+                context=self.release.context(command, self.release.identity.tenant_id, is_lost),
                 shape=command.shape,
                 keep=keep,
                 times=times,
-                around=around,
+                around=None if transition is None else transition.in_step,
             )
         except ValueError as error:
             result = Failed(UNDECODABLE_PAYLOAD, message_of("", str(error)), retryable=False)
@@ -297,9 +293,3 @@ class Host:
         if outcome.failure is not None:
             log_failure(command.execution_id, result if isinstance(result, Failed) else outcome.failure)
         return outcome
-
-
-def _traced(report: Report, traceparent: str) -> Report:
-    if report.outcome is None:
-        return report
-    return replace(report, outcome=report.outcome.model_copy(update={"traceparent": traceparent}))

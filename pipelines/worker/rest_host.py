@@ -18,7 +18,7 @@ from pipelines.authoring.plan import plan
 from pipelines.failures import Failed, inform, warn
 from pipelines.worker.hosted_release import HostedRelease
 from pipelines.worker.rest_results import encoded, failed_result, failure_result, stop_of
-from pipelines.worker.transition import Boundary, attributes_of, context_of, log_fields_of
+from pipelines.worker.runner import Boundary
 from wire.log_lines import bound
 from wire.messages.celery_messages import Shape
 from wire.messages.limits import TOLERANCE
@@ -153,8 +153,11 @@ class RestHost:
             return 400, b""
         self._log_unknown(command)
         parent = trace_context_of(headers)
-        with bound(log_fields_of(self.release.identity, command, parent)):
-            return 200, self._executed(command, hung_up, parent)
+        with bound(self.release.log_fields(command, parent)):
+            if self._tracer is None or parent == NONE:
+                return 200, self._run(command, hung_up)
+            with self._tracer.transition(parent, self.release.span_attributes(command)) as transition:
+                return 200, self._run(command, hung_up, transition)
 
     def capabilities(self) -> Capabilities:
         """Return the identity of the hosted release (wire protocol D.7)."""
@@ -169,20 +172,15 @@ class RestHost:
             artifact_digest=self.release.artifact_digest,
         )
 
-    def _executed(self, command: TransitionCommand, hung_up: Callable[[], bool], parent: str) -> bytes:
-        """Return the result of a command; a failure if anything raises. If its caller traces it, it runs in a span."""
-
-        def run(transition: Transition | None = None) -> bytes:
-            return self._boundary.run(
-                command.execution_id,
-                lambda: self._execute(command, hung_up, transition),
-                lambda failure: failure_result(command, failure).to_json().encode(),
-            )
-
-        if self._tracer is None or parent == NONE:
-            return run()
-        with self._tracer.transition(parent, attributes_of(self.release.identity, command)) as transition:
-            return run(transition)
+    def _run(
+        self, command: TransitionCommand, hung_up: Callable[[], bool], transition: Transition | None = None
+    ) -> bytes:
+        """Return the result of a command; a failure if anything raises."""
+        return self._boundary.run(
+            command.execution_id,
+            lambda: self._execute(command, hung_up, transition),
+            lambda failure: failure_result(command, failure).to_json().encode(),
+        )
 
     def _execute(self, command: TransitionCommand, hung_up: Callable[[], bool], transition: Transition | None) -> bytes:
         """Check the identity of one command, then decode its payload, then run its steps (wire protocol D.11)."""
@@ -199,7 +197,7 @@ class RestHost:
                 start=command.current_step_index,
                 stop=stop_of(command, self._steps),
                 # The identity is that of the command.
-                context=context_of(self.release.identity, command, command.tenant_id, hung_up),
+                context=self.release.context(command, command.tenant_id, hung_up),
                 shape=shape,
                 around=None if transition is None else transition.in_step,
             )

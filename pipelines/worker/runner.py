@@ -7,24 +7,27 @@ same value whether it runs in the same transition as the step before it or after
 from __future__ import annotations
 
 import dataclasses
+import logging
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar
 
 from pipelines.authoring.definition import Await, Cardinality, Pipeline, StepContext
 from pipelines.authoring.plan import PlannedStep, plan
 from pipelines.authoring.values import Encoded, ValueMismatch, ValueType
-from pipelines.failures import Failed, failed_by, message_of
-from pipelines.worker.transition import StepTimes
+from pipelines.failures import Failed, failed_by, log_failure, message_of
 from wire import log_lines
-from wire.messages.celery_messages import Shape
+from wire.messages.celery_messages import Shape, StepSpan
+from wire.messages.limits import MOST_SPANS
 
 UNDECODABLE_PAYLOAD: Final = "UNDECODABLE_PAYLOAD"
 INVALID_STEP_OUTPUT: Final = "INVALID_STEP_OUTPUT"
 OUTPUT_TOO_LARGE: Final = "OUTPUT_TOO_LARGE"
 _END: Final = object()
+_T = TypeVar("_T")
 
 Keep = Callable[[int, list[Any], bool], None]
 """Stores a checkpoint: the index of the next step, its input as JSON documents, and whether that is a stream."""
@@ -71,6 +74,23 @@ class Suspended:
 Around = Callable[[PlannedStep, Callable[[], Any]], Any]
 """Makes a call of a step's code, and returns its result."""
 RunResult = Completed | Suspended | Failed
+
+
+class StepTimes:
+    """The spans of the steps of one transition: from the first call of each step to the end of its newest one."""
+
+    def __init__(self) -> None:
+        self._spans: dict[int, StepSpan] = {}
+
+    def add(self, step_index: int, begun: float) -> None:
+        """Record a call of a step that began at ``begun``, as `time.time` gives it, and ends now."""
+        first = self._spans.get(step_index)
+        started = int(begun * 1000) if first is None else first[1]
+        self._spans[step_index] = (step_index, started, int(time.time() * 1000))
+
+    def spans(self) -> list[StepSpan]:
+        """Return the spans in the order of the steps, at most MOST_SPANS."""
+        return sorted(self._spans.values())[:MOST_SPANS]
 
 
 def run(
@@ -267,3 +287,32 @@ class _Transition:
 
 def _stream(current: Encoded | _Many) -> Iterator[Encoded]:
     return current.items if isinstance(current, _Many) else iter((current,))
+
+
+class Boundary:
+    """Runs transitions so that none affects another. Safe to use from many threads."""
+
+    def __init__(self) -> None:
+        self._recursion_limit = sys.getrecursionlimit()
+
+    def run(self, execution_id: object, attempt: Callable[[], _T], failure: Callable[[Failed], _T]) -> _T:
+        """Return the result of `attempt`. If it raises any exception, return `failure` of that exception.
+
+        A lowered recursion limit and `logging.disable` are undone. A raised recursion limit stays, because another
+        step may need it now.
+        """
+        try:
+            return attempt()
+        except BaseException as error:
+            self._restore()
+            failed = failed_by(error)
+            log_failure(execution_id, failed)
+            return failure(failed)
+        finally:
+            self._restore()
+
+    def _restore(self) -> None:
+        if sys.getrecursionlimit() < self._recursion_limit:
+            sys.setrecursionlimit(self._recursion_limit)
+        if logging.root.manager.disable:
+            logging.disable(logging.NOTSET)

@@ -15,7 +15,7 @@ from coordinator_client.api import Client, Connection
 from coordinator_client.errors import Refused
 from pipelines import DefinitionError
 from pipelines.release.descriptor import Locations, release
-from pipelines.release.maven_repositories import Repositories, RepositoryError
+from pipelines.release.files import Repositories, RepositoryError
 from pipelines.release.packaging import BuiltArtifact
 from pipelines.release.publish import publish, upload_directly
 from tests.cases import cases

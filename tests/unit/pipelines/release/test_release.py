@@ -13,7 +13,7 @@ from securesystemslib.signer import SSlibKey
 from pipelines import DefinitionError
 from pipelines.release import signing_key
 from pipelines.release.descriptor import Locations, release
-from pipelines.release.maven_repositories import Repositories
+from pipelines.release.files import Repositories
 from pipelines.release.packaging import BuiltArtifact
 from pipelines.release.signing_key import make
 from pipelines.release.verify_release import ArtifactStatus, Verification, verify

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.worker.held_leases import QUIET_SECONDS, HeldLeases, Pace
 from pipelines.worker.host import Host
+from pipelines.worker.host_state import QUIET_SECONDS, HeldLeases, Pace
 from tests.cases import cases
 from tests.making import resealed
 from tests.running import eventually

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from coordinator_client.api import Client, Connection
+from coordinator_client.errors import ClientError
 from pipelines.authoring.compiler import compile_contract, load
 from pipelines.errors import DefinitionError
 from pipelines.release.packaging import artifact_digest
+from pipelines.release.publish import of_client
 from pipelines.worker.artifact import fetched, unpack_release
 from tests.cases import cases
 from tests.receiving import Received
@@ -200,17 +202,19 @@ def pinning(folder: Path, *artifacts: dict[str, str], **members: str) -> Path:
     return path
 
 
-def fetch(folder: Path, coordinator: Coordinator, *faults: dict[str, Any], patience: float = 20) -> bytes:
+def fetch(folder: Path, coordinator: Coordinator, *faults: dict[str, Any], seconds: float = 20) -> bytes:
     coordinator.faults = list(faults)
-    with fetched(
-        pinning(folder), Client(Connection(coordinator.origin, "acme", "dc_secret")), patience=patience
-    ) as path:
+    client = Client(Connection(coordinator.origin, "acme", "dc_secret"))
+    with fetched(pinning(folder), client, seconds=seconds) as path:
         return path.read_bytes()
 
 
 def failure(folder: Path, coordinator: Coordinator, *faults: dict[str, Any]) -> DefinitionError:
     with pytest.raises(DefinitionError) as caught:
-        fetch(folder, coordinator, *faults, patience=0.2)
+        try:
+            fetch(folder, coordinator, *faults, seconds=0.2)
+        except ClientError as error:
+            raise of_client(error) from None
     assert "dc_secret" not in str(caught.value)
     return caught.value
 
@@ -248,9 +252,9 @@ def test_other_bytes_than_the_descriptor_pins_are_refused(coordinator: Coordinat
 
 @cases("status", [403, 416, 307])
 def test_a_refusal_is_final_and_shown(coordinator: Coordinator, tmp_path: Path, status: int) -> None:
-    problem = json.dumps({"code": "ARTIFACT_UNKNOWN", "detail": "There is none."}).encode()
+    problem = json.dumps({"code": "ARTIFACT_UNKNOWN", "detail": "It does not exist."}).encode()
     coordinator.requests.clear()
     fault = {"status": status, "body": problem, "headers": {"Location": f"{coordinator.origin}/elsewhere"}}
     found = failure(tmp_path, coordinator, fault)
-    assert str(found) == f"COORDINATOR_REFUSED: {status} ARTIFACT_UNKNOWN There is none."
+    assert str(found) == f"COORDINATOR_REFUSED: {status} ARTIFACT_UNKNOWN It does not exist."
     assert len(coordinator.requests) == 1
