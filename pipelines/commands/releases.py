@@ -103,7 +103,7 @@ def add_release(parser: argparse.ArgumentParser) -> None:
 
 
 def _release(arguments: argparse.Namespace) -> int:
-    from pipelines.release.descriptor import Locations, release
+    from pipelines.release.descriptor import release
     from wire.documents.descriptor import Profile
 
     written = release(
@@ -112,7 +112,9 @@ def _release(arguments: argparse.Namespace) -> int:
         release_version=arguments.release_version,
         sign_with=arguments.sign,
         profile=Profile(arguments.profile),
-        locations=Locations(arguments.carrier, tuple(arguments.maven), tuple(arguments.image)),
+        carrier=arguments.carrier,
+        maven=arguments.maven,
+        images=arguments.image,
     )
     show(
         {

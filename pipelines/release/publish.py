@@ -46,6 +46,53 @@ Progress = Callable[[int, int], None]
 """Receives the number of bytes sent so far, and the total number."""
 
 
+def client_of(arguments: argparse.Namespace) -> Client:
+    """Return a client of the tenant and with the token of the options, or of the environment.
+
+    Raises ``DefinitionError`` MISSING_OPTION, and ``ClientError`` if the URL is not valid.
+    """
+    url, tenant = _required(arguments, "url"), _required(arguments, "tenant")
+    return Client(Connection(coordinator_url(url), tenant, _token(arguments)))
+
+
+def variable(name: str) -> str:
+    """Return what ``PIPELINES_…`` contains, or else ``COORDINATOR_…``.
+
+    If PIPELINES_URL is set, only the former, so that no token is sent to a coordinator for which it is not meant.
+    """
+    found = os.environ.get(f"PIPELINES_{name}", "")
+    return found if found or os.environ.get("PIPELINES_URL") else os.environ.get(f"COORDINATOR_{name}", "")
+
+
+def _required(arguments: argparse.Namespace, name: str) -> str:
+    value: str = getattr(arguments, name) or variable(name.upper())
+    if not value:
+        raise DefinitionError("MISSING_OPTION", f"set --{name} or COORDINATOR_{name.upper()}")
+    return value
+
+
+def _token(arguments: argparse.Namespace) -> str:
+    try:
+        file = arguments.token_file.read_text(encoding="utf-8").strip() if arguments.token_file else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise DefinitionError("MISSING_OPTION", f"--token-file cannot be read: {type(error).__name__}") from error
+    token: str = file or getattr(arguments, "token", None) or variable("TOKEN")
+    if not is_token(token):
+        raise DefinitionError("MISSING_OPTION", "set --token-file FILE or COORDINATOR_TOKEN")
+    return token
+
+
+def of_client(error: ClientError) -> DefinitionError:
+    """Return the error that says why a call of the coordinator failed.
+
+    Its code is COORDINATOR_REFUSED, COORDINATOR_UNREACHABLE, or INVALID_URL if no request was made.
+    """
+    if isinstance(error, Refused):
+        text = "\n".join([f"{error.status} {error.code} {error.detail}", *error.fields]) if error.code else str(error)
+        return DefinitionError("COORDINATOR_REFUSED", text)
+    return DefinitionError("COORDINATOR_UNREACHABLE" if isinstance(error, Unreachable) else "INVALID_URL", str(error))
+
+
 def publish(
     folder: Path,
     client: Client,
@@ -240,64 +287,48 @@ def upload_directly(path: Path, digest: str, call: Call, progress: Progress, *, 
         if error.code in {"DIRECT_UPLOADS_UNAVAILABLE", "NOT_FOUND"}:
             return False
         raise
-    _Sending(path, f"artifact-uploads/{upload['uploadId']}", call, progress).run(upload, verdict_timeout)
+    address, failures = f"artifact-uploads/{upload['uploadId']}", 0
+    while upload["status"] == "OPEN":
+        if not upload["missing"]:
+            upload = call(Request("POST", f"{address}/complete"))
+            continue
+        sent_bytes = upload["received"]
+        for part in upload["missing"]:
+            problem = _put(path, part, sent_bytes, upload["size"], progress)
+            if problem:
+                failures += 1
+                break  # the coordinator knows which parts arrived
+            failures = 0
+            sent_bytes += part["size"]
+        if failures >= _MOST_FAILURES:
+            message = f"the artifact store accepts no part of {path.name}: {problem}; publish again to resume"
+            raise DefinitionError("STORE_UNREACHABLE", message)
+        if failures:
+            time.sleep(min(0.25 * 2**failures, 10))
+        upload = call(Request("GET", address))
+    deadline = time.monotonic() + verdict_timeout
+    while upload["status"] == "VERIFYING":
+        if time.monotonic() > deadline:
+            raise DefinitionError("VERDICT_OVERDUE", f"{path.name} is still being verified; publish again later")
+        time.sleep(_PAUSE_SECONDS)
+        upload = call(Request("GET", address))
+    if upload["status"] != "STORED":
+        why = (upload["finding"] or {}).get("message", "start again")
+        raise DefinitionError("UPLOAD_REJECTED", f"{path.name} is {upload['status']}: {why}")
+    progress(upload["size"], upload["size"])
     return True
 
 
-@dataclass(slots=True)
-class _Sending:
-    path: Path
-    address: str
-    call: Call
-    progress: Progress
-    failures: int = 0
-
-    def run(self, upload: dict[str, Any], verdict_timeout: float) -> None:
-        while upload["status"] == "OPEN":
-            if upload["missing"]:
-                self._send(upload)
-                upload = self.call(Request("GET", self.address))
-            else:
-                upload = self.call(Request("POST", f"{self.address}/complete"))
-        deadline = time.monotonic() + verdict_timeout
-        while upload["status"] == "VERIFYING":
-            if time.monotonic() > deadline:
-                message = f"{self.path.name} is still being verified; publish again later"
-                raise DefinitionError("VERDICT_OVERDUE", message)
-            time.sleep(_PAUSE_SECONDS)
-            upload = self.call(Request("GET", self.address))
-        if upload["status"] != "STORED":
-            why = (upload["finding"] or {}).get("message", "start again")
-            raise DefinitionError("UPLOAD_REJECTED", f"{self.path.name} is {upload['status']}: {why}")
-        self.progress(upload["size"], upload["size"])
-
-    def _send(self, upload: dict[str, Any]) -> None:
-        """Send the missing parts. Stop at the first failure, after which the coordinator is asked again."""
-        sent_bytes = upload["received"]
-        for part in upload["missing"]:
-            if not self._put(part, sent_bytes, upload["size"]):
-                return
-            self.failures = 0
-            sent_bytes += part["size"]
-
-    def _put(self, part: dict[str, Any], sent_bytes: int, total: int) -> bool:
-        chunks = _chunks(self.path, part["offset"], part["size"])
-        body = _Body(part["size"], chunks, lambda sent: self.progress(sent_bytes + sent, total))
-        try:
-            with opened("PUT", part["url"], headers={}, body=body) as response:  # the URL alone authorises the request
-                if response.status == 200:  # a redirect is not followed, so nothing is stored
-                    return True
-                reason = f"it returned {response.status}"
-        except Unreachable as error:
-            reason = str(error)
-        self.failures += 1
-        if self.failures >= _MOST_FAILURES:
-            raise DefinitionError(
-                "STORE_UNREACHABLE",
-                f"the artifact store accepts no part of {self.path.name}: {reason}; publish again to resume",
-            )
-        time.sleep(min(0.25 * 2**self.failures, 10))
-        return False
+def _put(path: Path, part: dict[str, Any], sent_bytes: int, total: int, progress: Progress) -> str:
+    """Send a part. Return why the store did not accept it; an empty text if it did."""
+    chunks = _chunks(path, part["offset"], part["size"])
+    body = _Body(part["size"], chunks, lambda sent: progress(sent_bytes + sent, total))
+    try:
+        with opened("PUT", part["url"], headers={}, body=body) as response:  # the URL alone authorises the request
+            # A redirect is not followed, so nothing is stored.
+            return "" if response.status == 200 else f"it returned {response.status}"
+    except Unreachable as error:
+        return str(error)
 
 
 def _chunks(path: Path, offset: int, size: int) -> Iterator[bytes]:
@@ -306,50 +337,3 @@ def _chunks(path: Path, offset: int, size: int) -> Iterator[bytes]:
         while size and (chunk := file.read(min(CHUNK, size))):
             yield chunk
             size -= len(chunk)
-
-
-def client_of(arguments: argparse.Namespace) -> Client:
-    """Return a client of the tenant and with the token of the options, or of the environment.
-
-    Raises ``DefinitionError`` MISSING_OPTION, and ``ClientError`` if the URL is not valid.
-    """
-    url, tenant = _required(arguments, "url"), _required(arguments, "tenant")
-    return Client(Connection(coordinator_url(url), tenant, _token(arguments)))
-
-
-def variable(name: str) -> str:
-    """Return what ``PIPELINES_…`` contains, or else ``COORDINATOR_…``.
-
-    If PIPELINES_URL is set, only the former, so that no token is sent to a coordinator for which it is not meant.
-    """
-    found = os.environ.get(f"PIPELINES_{name}", "")
-    return found if found or os.environ.get("PIPELINES_URL") else os.environ.get(f"COORDINATOR_{name}", "")
-
-
-def _required(arguments: argparse.Namespace, name: str) -> str:
-    value: str = getattr(arguments, name) or variable(name.upper())
-    if not value:
-        raise DefinitionError("MISSING_OPTION", f"set --{name} or COORDINATOR_{name.upper()}")
-    return value
-
-
-def _token(arguments: argparse.Namespace) -> str:
-    try:
-        file = arguments.token_file.read_text(encoding="utf-8").strip() if arguments.token_file else ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise DefinitionError("MISSING_OPTION", f"--token-file cannot be read: {type(error).__name__}") from error
-    token: str = file or getattr(arguments, "token", None) or variable("TOKEN")
-    if not is_token(token):
-        raise DefinitionError("MISSING_OPTION", "set --token-file FILE or COORDINATOR_TOKEN")
-    return token
-
-
-def of_client(error: ClientError) -> DefinitionError:
-    """Return the error that says why a call of the coordinator failed.
-
-    Its code is COORDINATOR_REFUSED, COORDINATOR_UNREACHABLE, or INVALID_URL if no request was made.
-    """
-    if isinstance(error, Refused):
-        text = "\n".join([f"{error.status} {error.code} {error.detail}", *error.fields]) if error.code else str(error)
-        return DefinitionError("COORDINATOR_REFUSED", text)
-    return DefinitionError("COORDINATOR_UNREACHABLE" if isinstance(error, Unreachable) else "INVALID_URL", str(error))

@@ -14,7 +14,7 @@ import pytest
 from coordinator_client.api import Client, Connection
 from coordinator_client.errors import Refused
 from pipelines import DefinitionError
-from pipelines.release.descriptor import Locations, release
+from pipelines.release.descriptor import release
 from pipelines.release.files import Repositories, RepositoryError
 from pipelines.release.packaging import BuiltArtifact
 from pipelines.release.publish import publish, upload_directly
@@ -137,7 +137,7 @@ def test_files_and_signatures_that_do_not_fit_are_not_sent(folder: Path, coordin
 
 def newer(folder: Path, **locations: Any) -> Path:
     """Release the artifact again, with the profile tpf-2026-10. Return the artifact."""
-    release(folder, release_version="1.0", profile=Profile.TPF_2026_10, locations=Locations(**locations))
+    release(folder, release_version="1.0", profile=Profile.TPF_2026_10, **locations)
     [artifact] = folder.glob("*.zip")
     return artifact
 

@@ -12,7 +12,7 @@ from securesystemslib.signer import SSlibKey
 
 from pipelines import DefinitionError
 from pipelines.release import signing_key
-from pipelines.release.descriptor import Locations, release
+from pipelines.release.descriptor import release
 from pipelines.release.files import Repositories
 from pipelines.release.packaging import BuiltArtifact
 from pipelines.release.signing_key import make
@@ -37,7 +37,7 @@ def second(built: BuiltArtifact) -> Path:
 
 def located(folder: Path, *artifacts: Path, **locations: Any) -> dict[str, Any]:
     """Write a descriptor of the profile `tpf-2026-10` and return it."""
-    written = release(folder, artifacts, profile=Profile.TPF_2026_10, locations=Locations(**locations))
+    written = release(folder, artifacts, profile=Profile.TPF_2026_10, **locations)
     data = written.path.read_bytes()
     assert json.loads(data) == written.document
     assert isinstance(parse_descriptor(data), CarrierDescriptor)
@@ -162,7 +162,7 @@ def test_the_envelope_signs_the_exact_bytes_and_other_readers_of_dsse_accept_it(
 
 
 def released(built: BuiltArtifact, profile: Profile = Profile.TPF_2026_10, **locations: Any) -> Path:
-    return release(built.path.parent, release_version="1.0", profile=profile, locations=Locations(**locations)).path
+    return release(built.path.parent, release_version="1.0", profile=profile, **locations).path
 
 
 def errors(verified: Verification) -> list[str]:

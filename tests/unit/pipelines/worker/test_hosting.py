@@ -205,16 +205,16 @@ def pinning(folder: Path, *artifacts: dict[str, str], **members: str) -> Path:
 def fetch(folder: Path, coordinator: Coordinator, *faults: dict[str, Any], seconds: float = 20) -> bytes:
     coordinator.faults = list(faults)
     client = Client(Connection(coordinator.origin, "acme", "dc_secret"))
-    with fetched(pinning(folder), client, seconds=seconds) as path:
-        return path.read_bytes()
+    try:
+        with fetched(pinning(folder), client, seconds=seconds) as path:
+            return path.read_bytes()
+    except ClientError as error:
+        raise of_client(error) from None
 
 
 def failure(folder: Path, coordinator: Coordinator, *faults: dict[str, Any]) -> DefinitionError:
     with pytest.raises(DefinitionError) as caught:
-        try:
-            fetch(folder, coordinator, *faults, seconds=0.2)
-        except ClientError as error:
-            raise of_client(error) from None
+        fetch(folder, coordinator, *faults, seconds=0.2)
     assert "dc_secret" not in str(caught.value)
     return caught.value
 
