@@ -270,30 +270,20 @@ def _check_chain(steps: list[PlannedStep], errors: list[DefinitionError]) -> Non
     """Append the errors between neighbours. ``steps`` does not contain the steps that could not be read."""
     for place, step in enumerate(steps):
         before = steps[place - 1] if place and steps[place - 1].index == step.index - 1 else None
-        with collected(errors):
-            _check_neighbours(before, step)
-        if place == step.index:
-            with collected(errors):
-                _check_await(steps[:place], step)
-
-
-def _check_neighbours(before: PlannedStep | None, step: PlannedStep) -> None:
-    if before is not None and before.output.base_id != step.input.base_id:
-        raise DefinitionError(
-            "TYPES_DO_NOT_CHAIN",
-            f'step "{step.name}" takes {step.input.type_id}, but "{before.name}" before it gives '
-            f"{before.output.type_id}; make the two types the same or put a step between them",
-        )
-
-
-def _check_await(before: list[PlannedStep], step: PlannedStep) -> None:
-    if (
-        step.kind == "await"
-        and step.cardinality is Cardinality.ONE_TO_MANY
-        and ends_in_stream(step.cardinality for step in before)
-    ):
-        raise DefinitionError(
-            "AWAIT_CARDINALITY",
-            f'await "{step.name}" sends one request per item, and each response is a list; make its request '
-            f"list[{step.input.type_id}] or its response one value",
-        )
+        if before is not None and before.output.base_id != step.input.base_id:
+            errors.append(
+                DefinitionError(
+                    "TYPES_DO_NOT_CHAIN",
+                    f'step "{step.name}" takes {step.input.type_id}, but "{before.name}" before it gives '
+                    f"{before.output.type_id}; make the two types the same or put a step between them",
+                )
+            )
+        asks_for_many = step.kind == "await" and step.cardinality is Cardinality.ONE_TO_MANY
+        if place == step.index and asks_for_many and ends_in_stream(each.cardinality for each in steps[:place]):
+            errors.append(
+                DefinitionError(
+                    "AWAIT_CARDINALITY",
+                    f'await "{step.name}" sends one request per item, and each response is a list; make its request '
+                    f"list[{step.input.type_id}] or its response one value",
+                )
+            )
