@@ -11,11 +11,9 @@ import stat
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Self
 
 import psycopg
 
@@ -125,23 +123,16 @@ _SETTINGS = {
 _NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
-@dataclass(frozen=True, slots=True)
-class Passwords:
-    superuser: str
-    owner: str
-    product: str
-
-    @classmethod
-    def stored_in(cls, file: Path) -> Self:
-        """Read the passwords from `file`. If it does not exist, create it for the current user only."""
-        if file.exists():
-            return cls(**json.loads(file.read_text(encoding="utf-8")))
-        created = cls(*(secrets.token_urlsafe(24) for _ in range(3)))
+def _passwords_in(file: Path) -> dict[str, str]:
+    """Return the passwords of the roles in `file`. If it does not exist, create it for the current user only."""
+    if not file.exists():
         unfinished = file.with_suffix(".new")
         unfinished.touch(mode=0o600)
-        unfinished.write_text(json.dumps(asdict(created)), encoding="utf-8")
+        passwords = {role: secrets.token_urlsafe(24) for role in ("superuser", "owner", "product")}
+        unfinished.write_text(json.dumps(passwords), encoding="utf-8")
         unfinished.replace(file)
-        return created
+    found: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
+    return found
 
 
 class Postgres(Server):
@@ -164,21 +155,21 @@ class Postgres(Server):
         else:
             self._place = place_for(self._link, self._account)
         self._cluster = self._place / "cluster"
-        self._passwords = Passwords.stored_in(folder / "postgres-passwords.json")
+        self._passwords = _passwords_in(folder / "postgres-passwords.json")
 
     @property
     def url(self) -> str:
         """The URL for the application role, which may only read and write rows."""
-        return self._url(PRODUCT, self._passwords.product)
+        return self._url(PRODUCT, self._passwords["product"])
 
     @property
     def owner_url(self) -> str:
         """The URL for the owner of the database, who runs the migrations and may create databases."""
-        return self._url(OWNER, self._passwords.owner)
+        return self._url(OWNER, self._passwords["owner"])
 
     def superuser_url(self, database: str = DATABASE) -> str:
         """Return the URL for the superuser, for the setup and for tests."""
-        return self._url(SUPERUSER, self._passwords.superuser, database)
+        return self._url(SUPERUSER, self._passwords["superuser"], database)
 
     def _url(self, user: str, password: str, database: str = DATABASE) -> str:
         return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"
@@ -218,21 +209,14 @@ class Postgres(Server):
         shutil.rmtree(unfinished, ignore_errors=True)
         password_file = self._place / "password"
         password_file.touch(mode=0o600)
-        password_file.write_text(self._passwords.superuser, encoding="utf-8")
+        password_file.write_text(self._passwords["superuser"], encoding="utf-8")
         if self._account is not None:
             os.chown(password_file, self._account.uid, self._account.gid)
         log = self.folder / "initdb.log"
-        command: list[str | Path] = [
-            binaries / "initdb",
-            "-D",
-            unfinished,
-            "-U",
-            SUPERUSER,
-            "-E",
-            "UTF8",
-            "--locale=C.UTF-8",
-        ]
-        command += ["-A", "scram-sha-256", f"--pwfile={password_file}", *([] if self.durable else ["--no-sync"])]
+        command: list[str | Path] = [binaries / "initdb", "-D", unfinished, "-U", SUPERUSER, "-E", "UTF8"]
+        command += ["--locale=C.UTF-8", "-A", "scram-sha-256", f"--pwfile={password_file}"]
+        if not self.durable:
+            command.append("--no-sync")
         child = Child(command, name="initdb", log=log, directory=Path("/"), account=self._account)
         status = child.wait()
         password_file.unlink()
@@ -247,7 +231,7 @@ class Postgres(Server):
         """
         if (self._cluster / "standby.signal").exists():
             return
-        passwords = {OWNER: self._passwords.owner, PRODUCT: self._passwords.product}
+        passwords = {OWNER: self._passwords["owner"], PRODUCT: self._passwords["product"]}
         set_up(
             lambda database: psycopg.connect(self.superuser_url(database)), Names(DATABASE, OWNER, PRODUCT), passwords
         )

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from pipelines.authoring.plan import plan
 from pipelines.failures import Failed, inform, warn
 from pipelines.worker.hosted_release import HostedRelease
-from pipelines.worker.rest_results import encoded, failed_result, failure_result, stop_of
+from pipelines.worker.rest_results import encoded, failure, failure_of, stop_of
 from pipelines.worker.runner import Boundary
 from wire.log_lines import bound
 from wire.messages.celery_messages import Shape
@@ -179,14 +179,14 @@ class RestHost:
         return self._boundary.run(
             command.execution_id,
             lambda: self._execute(command, hung_up, transition),
-            lambda failure: failure_result(command, failure).to_json().encode(),
+            lambda failed: failure_of(command, failed),
         )
 
     def _execute(self, command: TransitionCommand, hung_up: Callable[[], bool], transition: Transition | None) -> bytes:
         """Check the identity of one command, then decode its payload, then run its steps (wire protocol D.11)."""
         mismatch = self._mismatch(command)
         if mismatch is not None:
-            return failed_result(command, ILLEGAL_ARGUMENT, mismatch).to_json().encode()
+            return failure(command, ILLEGAL_ARGUMENT, mismatch)
         unsupported = _unsupported(command)
         if unsupported is not None:
             return encoded(command, unsupported, self._steps)
@@ -202,7 +202,7 @@ class RestHost:
                 around=None if transition is None else transition.in_step,
             )
         except (PayloadRefused, ValueError) as error:
-            return failed_result(command, ILLEGAL_ARGUMENT, str(error)).to_json().encode()
+            return failure(command, ILLEGAL_ARGUMENT, str(error))
         if transition is not None and isinstance(outcome, Failed):
             transition.fail(outcome.failure_class, outcome.step_index)
         return encoded(command, outcome, self._steps)
