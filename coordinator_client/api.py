@@ -50,12 +50,12 @@ class Request:
     @property
     def target(self) -> str:
         """The path with the query. Members of the query that are None are omitted."""
-        pairs = {name: _query_text(value) for name, value in self.query.items() if value is not None}
+        pairs = {
+            name: str(value).lower() if isinstance(value, bool) else str(value)
+            for name, value in self.query.items()
+            if value is not None
+        }
         return self.path + (f"?{urlencode(pairs)}" if pairs else "")
-
-
-def _query_text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def path(*parts: str) -> str:

@@ -113,6 +113,9 @@ def publish(
     """
     descriptor = read_descriptor(folder / DESCRIPTOR_NAME)
     files = _files(folder, descriptor)
+    documents = [("descriptor", folder / DESCRIPTOR_NAME)]
+    if (contract := folder / CONTRACT_NAME).is_file():
+        documents.append(("contract", contract))
     attachments = [("attachment", each) for each in _attached(folder, attach)]
     releases = api.path("pipelines", descriptor.pipeline_id, "releases")
     sent = {
@@ -122,7 +125,7 @@ def publish(
         and upload_directly(each, digest, client.call, progress, verdict_timeout=verdict_timeout)
     }
     artifacts = [("artifact", each) for each in files if each not in sent]
-    body, content_type = multipart([*_documents(folder), *artifacts, *attachments], progress)
+    body, content_type = multipart([*documents, *artifacts, *attachments], progress)
     client.upload(releases, body, content_type)
     address = f"{releases}/{api.path(descriptor.release_version)}"
     deadline = time.monotonic() + verdict_timeout
@@ -167,11 +170,6 @@ def activate_published(folder: Path, release: dict[str, Any], client: Client, *,
         command = f"pipelines worker --release {folder / DESCRIPTOR_NAME}"
         message = f"{error.detail}\n  The release is registered, but not active. Publish it again when a"
         raise DefinitionError(WORKER_REQUIRED, f"{message} worker runs: {command}") from error
-
-
-def _documents(folder: Path) -> list[tuple[str, Path]]:
-    contract = folder / CONTRACT_NAME
-    return [("descriptor", folder / DESCRIPTOR_NAME), *([("contract", contract)] if contract.is_file() else [])]
 
 
 def _files(folder: Path, descriptor: Descriptor) -> dict[Path, str]:

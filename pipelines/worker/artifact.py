@@ -61,7 +61,8 @@ def unpack_release(descriptor_path: Path, artifact: Path | None = None) -> Unpac
     descriptor = read_descriptor(descriptor_path)
     path = artifact or local_artifact(descriptor, descriptor_path)
     try:
-        folder = _private_folder()
+        folder = Path(tempfile.mkdtemp(prefix="pipeline-")).resolve()  # only this user can read it
+        _private_folders[folder] = os.getpid()
         with tempfile.TemporaryFile() as copy:
             pinned = _pinned(descriptor, _copy(path, copy), path)
             if (layout := read_layout(cast("BinaryIO", copy))) is None:
@@ -131,13 +132,6 @@ def hosted_artifact(descriptor: Descriptor, descriptor_path: Path) -> ArtifactRe
             f"{descriptor_path} pins {len(by_digest)} artifacts with code; choose one with --artifact FILE",
         )
     return next(iter(by_digest.values()))
-
-
-def _private_folder() -> Path:
-    """Return a new folder that only this user can read."""
-    folder = Path(tempfile.mkdtemp(prefix="pipeline-")).resolve()
-    _private_folders[folder] = os.getpid()
-    return folder
 
 
 def _copy(path: Path, copy: BinaryIO) -> str:
