@@ -177,7 +177,7 @@ def _entry(
     kind: str,
     uri: str,
     digest: str,
-    steps: Sequence[str] = (),
+    steps: Sequence[str | None] = (),
     capabilities: Sequence[str] = (),
 ) -> dict[str, Any]:
     return {

@@ -180,7 +180,7 @@ def _spec(name: str, path: list[str] | None) -> ModuleSpec | None:
     return None
 
 
-def require_complete(pipeline: Pipeline, sources: Mapping[str, Path], loaded: Collection[str] = ()) -> None:
+def require_complete(pipeline: Pipeline, sources: Mapping[str, Path], loaded: Collection[str]) -> None:
     """Raise ``DefinitionError`` for local code that is not packed, and for packed code that another module hides.
 
     ``sources`` are the packed files by the names of their entries. ``loaded`` are the modules that the import of the

@@ -99,14 +99,12 @@ class RestHost:
         *,
         secret: str,
         prefixes: tuple[str, ...] = DEFAULT_PREFIXES,
-        tolerance: timedelta = TOLERANCE,
         tracer: Tracer | None = None,
     ) -> None:
         self.release = release
         self._tracer = tracer
         self._secret = secret
-        self._tolerance = tolerance
-        self._nonces = Nonces(tolerance)
+        self._nonces = Nonces(TOLERANCE)
         planned = plan(release.pipeline)
         self._steps = planned.steps
         self._allowed = Allowed(prefixes, frozenset(planned.catalogue.canonical_types()))
@@ -135,7 +133,7 @@ class RestHost:
             return 200, b'{"status":"UP","checks":[]}'
         now = datetime.now(UTC)
         try:
-            nonce, sent = check_signature(self._secret, method, path, headers, body, now=now, tolerance=self._tolerance)
+            nonce, sent = check_signature(self._secret, method, path, headers, body, now=now, tolerance=TOLERANCE)
             if not self._nonces.is_new(nonce, sent, now):
                 raise Refused("the nonce was used before")
         except Refused as error:

@@ -1,7 +1,8 @@
 """Runs one transition of a pipeline: from a step to the end, to an await, or to the step to stop before.
 
-Uses no broker, clock or files. Every value between two steps is written as JSON and read back. So a step receives the
-same value whether it runs in the same transition as the step before it or after a resume.
+Uses no broker and no files, and a clock only to fill `StepTimes`. Every value between two steps is written as JSON and
+read back. So a step receives the same value whether it runs in the same transition as the step before it or after a
+resume.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ def run(
     ``payload`` is decoded JSON: one value if ``shape`` is UNI, a list of values if it is MULTI. ``keep`` is called
     after each step, except the last one and those before an await. A stream is read to its end before ``keep`` is
     called. If ``stop == start``, no step runs and the input is returned. Every exception of the author's code becomes
-    ``Failed``, including KeyboardInterrupt and SystemExit. ``times`` receives when each step ran.
+    ``Failed``, including KeyboardInterrupt and SystemExit. ``times`` receives when each step ran, if it is given.
     ``around`` makes all calls of the author's code.
 
     Raises ``ValueError`` for indexes outside of the pipeline and ``DefinitionError`` for a broken pipeline.
@@ -119,7 +120,7 @@ def run(
     end = len(steps) if stop == -1 else stop
     if not 0 <= start <= end <= len(steps):
         raise ValueError(f"steps {start} to {stop} of a pipeline of {len(steps)}")
-    transition = _Transition(context, keep, times or StepTimes(), around)
+    transition = _Transition(context, keep, times, around)
     try:
         return transition.run(steps, start, end, payload, shape)
     except BaseException as error:
@@ -144,7 +145,7 @@ class _Many:
 class _Transition:
     """One run of steps. Between two steps there is either one value or a stream of values."""
 
-    def __init__(self, context: StepContext, keep: Keep | None, times: StepTimes, around: Around | None) -> None:
+    def __init__(self, context: StepContext, keep: Keep | None, times: StepTimes | None, around: Around | None) -> None:
         self._context = context
         self._around = around
         self._keep = keep
@@ -249,7 +250,7 @@ class _Transition:
         """Call the author's code. An exception fails the step; no code is called once a step has failed."""
         if self.failure is not None:
             raise _StepFailed  # the author's code caught it
-        begun = time.time()
+        begun = 0.0 if self._times is None else time.time()
         named = log_lines.step.set(step.name)
         try:
             self._context.raise_if_cancelled()
@@ -260,7 +261,8 @@ class _Transition:
             self._raised(step, error)
         finally:
             log_lines.step.reset(named)
-            self._times.add(step.index, begun)
+            if self._times is not None:
+                self._times.add(step.index, begun)
 
     def _checked(self, step: PlannedStep, value: Any) -> Encoded:
         try:

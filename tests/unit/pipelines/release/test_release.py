@@ -19,6 +19,7 @@ from pipelines.release.signing_key import make
 from pipelines.release.verify_release import Verification, verify
 from releases.states import AttachmentKind
 from releases.trust.attachments import examine
+from tests.unit.pipelines.conftest import change_descriptor
 from wire.documents import signing
 from wire.documents.descriptor import ENVELOPE_NAME, CarrierDescriptor, Profile, parse_descriptor
 from wire.findings import Severity
@@ -169,10 +170,6 @@ def errors(verified: Verification) -> list[str]:
     return [finding.code for finding in verified.findings if finding.severity is Severity.ERROR]
 
 
-def change(descriptor: Path, **members: Any) -> None:
-    descriptor.write_text(json.dumps(json.loads(descriptor.read_bytes()) | members))
-
-
 def test_the_file_that_a_uri_names_is_the_artifact_even_if_another_file_has_the_digest(built: BuiltArtifact) -> None:
     descriptor = released(built)
     shutil.copy(built.path, built.path.with_name("copy.zip"))
@@ -200,12 +197,12 @@ def test_a_repository_decides_about_a_maven_uri(built: BuiltArtifact, tmp_path: 
 
 def test_a_descriptor_that_breaks_a_rule_is_rejected(built: BuiltArtifact) -> None:
     descriptor = released(built)
-    change(descriptor, contractVersion="other")
+    change_descriptor(descriptor, contractVersion="other")
     verified = verify(descriptor)
     assert (verified.exit_status, errors(verified)) == (3, ["ARTIFACT_CONTRACT_VERSION_MISMATCH"])
     # The archive of an older release needs no carrier. Its contract is still compared with the descriptor.
     descriptor = released(built, Profile.TPF_2026_08)
-    change(descriptor, pipelineId="org.acme.others")
+    change_descriptor(descriptor, pipelineId="org.acme.others")
     assert errors(verify(descriptor)) == ["ARTIFACT_PIPELINE_MISMATCH"]
 
 
@@ -213,7 +210,7 @@ def test_a_signature_is_for_these_bytes(built: BuiltArtifact, tmp_path: Path) ->
     key = make(tmp_path / "ci.pem").private
     signed = release(built.path.parent, profile=Profile.TPF_2026_10, sign_with=[key])
     assert verify(signed.path).exit_status == 0
-    change(signed.path)
+    change_descriptor(signed.path)
     assert errors(verify(signed.path)) == ["SIGNATURE_OTHER_DESCRIPTOR"]
     (built.path.parent / ENVELOPE_NAME).write_text("[]")
     assert errors(verify(signed.path)) == ["SIGNATURE_OTHER_DESCRIPTOR"]
