@@ -217,12 +217,8 @@ def test_an_installed_package_of_which_a_part_is_packed_must_be_packed(author: A
     assert "packaging._parser" in {error.message.split()[2] for error in found}
 
 
-@pytest.fixture
-def pipeline(author: Author) -> Pipeline:
-    return author.pipeline(STEP)
-
-
-def test_checkpoints_add_one_entry_to_the_artifact_and_change_no_other(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_checkpoints_add_one_entry_to_the_artifact_and_change_no_other(author: Author, tmp_path: Path) -> None:
+    pipeline = author.pipeline(STEP)
     assert pipeline.checkpoint is False
     without = build(pipeline, tmp_path / "without")
     assert set(entries(without.path)) == {CONTRACT_ENTRY, PYTHON_ENTRY, LOCK_ENTRY, "authored.py"}

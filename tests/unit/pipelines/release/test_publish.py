@@ -72,7 +72,7 @@ def published(
 
 
 def refused(folder: Path, coordinator: Coordinator) -> str:
-    """Return the error of a release of which nothing is sent."""
+    """Return the error of a release. Nothing of it is sent."""
     with pytest.raises(DefinitionError) as caught:
         published(folder, coordinator)
     assert coordinator.requests == []
@@ -218,9 +218,9 @@ def repository(repositories: list[Repository]) -> Repository:
 
 
 def fetched(tmp_path: Path, *places: str, **options: Any) -> bytes:
-    asked = Repositories(places, **options)
-    asked.require_usable()
-    path, _ = asked.get(LOCATION, tmp_path / "target")
+    repositories = Repositories(places, **options)
+    repositories.require_usable()
+    path, _ = repositories.get(LOCATION, tmp_path / "target")
     return path.read_bytes()
 
 

@@ -106,11 +106,6 @@ def test_a_release_that_breaks_a_rule_is_not_written(built: BuiltArtifact) -> No
     assert list(built.path.parent.glob("*.json")) == []
 
 
-@pytest.fixture
-def dist(built: BuiltArtifact) -> Path:
-    return built.path.parent
-
-
 def refused(code: str, path: Path) -> str:
     with pytest.raises(DefinitionError) as caught:
         signing_key.load(path)
@@ -148,7 +143,10 @@ def test_a_passphrase_locks_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert signing_key.PASSPHRASE in refused("SIGNING_KEY_LOCKED", made.private)
 
 
-def test_the_envelope_signs_the_exact_bytes_and_other_readers_of_dsse_accept_it(dist: Path, tmp_path: Path) -> None:
+def test_the_envelope_signs_the_exact_bytes_and_other_readers_of_dsse_accept_it(
+    built: BuiltArtifact, tmp_path: Path
+) -> None:
+    dist = built.path.parent
     keys = [signing_key.make(tmp_path / name) for name in ("a.pem", "b.pem")]
     written = release(dist, sign_with=[key.private for key in keys])
     assert written.envelope == dist / "pipeline-release.dsse.json"
