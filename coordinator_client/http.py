@@ -183,7 +183,7 @@ def exchanged(
 
 def resolve(host: str, port: int) -> list[str]:
     """Return the addresses that the system's resolver finds. Raises `OSError`."""
-    return [str(found[4][0]) for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    return [str(address[0]) for *_, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
 
 def tls_context(ca_file: str) -> ssl.SSLContext:

@@ -116,17 +116,12 @@ def _release(arguments: argparse.Namespace) -> int:
         maven=arguments.maven,
         images=arguments.image,
     )
-    show(
-        {
-            "pipelineId": written.document["pipelineId"],
-            "contractVersion": written.document["contractVersion"],
-            "releaseVersion": written.document["releaseVersion"],
-            "artifacts": [artifact["uri"] for artifact in written.document["artifacts"]],
-            "path": str(written.path),
-            **({"signature": str(written.envelope)} if written.envelope else {}),
-        },
-        arguments,
-    )
+    facts = {name: written.document[name] for name in ("pipelineId", "contractVersion", "releaseVersion")}
+    facts["artifacts"] = [artifact["uri"] for artifact in written.document["artifacts"]]
+    facts["path"] = str(written.path)
+    if written.envelope:
+        facts["signature"] = str(written.envelope)
+    show(facts, arguments)
     return 0
 
 
@@ -191,7 +186,9 @@ def _publish(arguments: argparse.Namespace) -> int:
             text = f"no trusted key signed the release, and the pipeline's policy is {trust['policy']}"
             print(f"warning: {trust['standing']}: {text}", file=sys.stderr)
         facts = {name: release[name] for name in ("pipelineId", "contractVersion", "releaseVersion", "status")}
-        show({**facts, **({"activation": f"#{activation['sequence']}"} if activation else {})}, arguments)
+        if activation:
+            facts["activation"] = f"#{activation['sequence']}"
+        show(facts, arguments)
     return 0 if release["status"] == "REGISTERED" else 1
 
 

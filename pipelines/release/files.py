@@ -27,6 +27,13 @@ from wire.findings import DocumentError
 from wire.web_address import is_web_address
 
 
+def maven_location(artifact: ArtifactRef) -> MavenUri | None:
+    """Return the location of an artifact in Maven repositories; None if it is elsewhere."""
+    if isinstance(artifact, LocatedArtifactRef) and isinstance(artifact.location, MavenUri):
+        return artifact.location
+    return None
+
+
 def uri_file(artifact: ArtifactRef) -> Path | None:
     """Return the existing file that a canonical ``file:`` URI names, or None."""
     if isinstance(artifact, LocatedArtifactRef) and isinstance(artifact.location, FileUri):
@@ -41,15 +48,12 @@ def named_file(artifact: ArtifactRef, folder: Path) -> Path | None:
     Returns None if neither exists, and for a location that is not a file. The location of a descriptor of the profile
     ``tpf-2026-08`` counts as a file name.
     """
-    own, name = uri_file(artifact), _file_name(artifact)
-    beside = folder / name if name and is_file(folder / name) else None
-    return own or beside
-
-
-def _file_name(artifact: ArtifactRef) -> str:
+    own = uri_file(artifact)
     if not isinstance(artifact, LocatedArtifactRef):
-        return Path(artifact.uri).name
-    return Path(artifact.location.path).name if isinstance(artifact.location, FileUri) else ""
+        name = Path(artifact.uri).name
+    else:
+        name = Path(artifact.location.path).name if isinstance(artifact.location, FileUri) else ""
+    return own or (folder / name if name and is_file(folder / name) else None)
 
 
 def read_descriptor(path: Path) -> Descriptor:

@@ -19,10 +19,9 @@ from coordinator_client.http import opened
 from coordinator_client.profiles import coordinator_url, is_token
 from pipelines.errors import DefinitionError
 from pipelines.release.descriptor import other_descriptor
-from pipelines.release.files import LocalFiles, read_descriptor
-from wire.documents.artifact_uri import MavenUri
+from pipelines.release.files import LocalFiles, maven_location, read_descriptor
 from wire.documents.contract import CONTRACT_NAME
-from wire.documents.descriptor import DESCRIPTOR_NAME, ENVELOPE_NAME, ArtifactRef, Descriptor, LocatedArtifactRef
+from wire.documents.descriptor import DESCRIPTOR_NAME, ENVELOPE_NAME, Descriptor
 from wire.documents.json_reader import shown
 
 CHUNK: Final = 256 * 1024
@@ -184,7 +183,7 @@ def _files(folder: Path, descriptor: Descriptor) -> dict[Path, str]:
         if not artifact.kind.is_stored or artifact.digest in found:
             continue
         path = local.find(artifact)
-        if path is None and _is_in_a_repository(artifact):
+        if path is None and maven_location(artifact) is not None:
             continue
         try:
             if path is None:
@@ -199,10 +198,6 @@ def _files(folder: Path, descriptor: Descriptor) -> dict[Path, str]:
             )
         found[digest] = path
     return {path: digest for digest, path in found.items()}
-
-
-def _is_in_a_repository(artifact: ArtifactRef) -> bool:
-    return isinstance(artifact, LocatedArtifactRef) and isinstance(artifact.location, MavenUri)
 
 
 def _attached(folder: Path, more: Sequence[Path]) -> list[Path]:

@@ -17,12 +17,12 @@ from pipelines.release.files import (
     Repositories,
     RepositoryError,
     is_file,
+    maven_location,
     read_bounded,
     unreadable,
 )
 from wire.comparison.comparison import artifacts_by_id
 from wire.comparison.differences import ReleaseFacts
-from wire.documents.artifact_uri import MavenUri
 from wire.documents.contract import CONTRACT_NAME, MAX_CONTRACT_BYTES, contract_from_json
 from wire.documents.descriptor import (
     DESCRIPTOR_NAME,
@@ -31,7 +31,6 @@ from wire.documents.descriptor import (
     ArtifactRef,
     CarrierDescriptor,
     Descriptor,
-    LocatedArtifactRef,
     Profile,
     artifact_field,
     parse_descriptor,
@@ -221,14 +220,13 @@ class _Search:
         for path in self.artifacts:
             if self._digest_of(path) == artifact.digest:
                 return path, str(path)
-        if isinstance(artifact, LocatedArtifactRef) and self.repositories.places:
-            location = artifact.location
-            if isinstance(location, MavenUri):
-                return self.repositories.get(location, self.scratch / str(position))
+        location = maven_location(artifact)
+        if location is not None and self.repositories.places:
+            return self.repositories.get(location, self.scratch / str(position))
         local = self.local.find(artifact)
         if local is None:
             message = "the file of this artifact was not found; name it with --artifact"
-            if isinstance(artifact, LocatedArtifactRef) and isinstance(artifact.location, MavenUri):
+            if location is not None:
                 message += ", or a repository that has it with --maven"
             raise RepositoryError("ARTIFACT_FILE_MISSING", message)
         return local, str(local)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.failures import Failed, failed_by, inform, log_failure, message_of, warn
 from pipelines.worker import outcomes
-from pipelines.worker.host_state import Acceptance, HeldLeases, LeasesInUse, Pace
+from pipelines.worker.host_state import Acceptance, HeldLeases, Pace
 from pipelines.worker.hosted_release import HostedRelease
 from pipelines.worker.outcomes import Report
 from pipelines.worker.runner import UNDECODABLE_PAYLOAD, Boundary, Keep, RunResult, StepTimes
@@ -69,7 +69,7 @@ class Host:
         self._places = threading.Semaphore(capacity)
         self._threads = ThreadPoolExecutor(capacity, thread_name_prefix="transition")
         self.acceptance = Acceptance(release.identity.tenant_id)
-        self._leases = HeldLeases()
+        self.leases = HeldLeases()
         self._pace = Pace()
         self._boundary = Boundary()
         self._followed: datetime | None = None  # when the newest instruction that was followed was sent
@@ -111,7 +111,7 @@ class Host:
             inform("Instructed to %s", "drain" if instruction.drain else "accept commands")
         self._followed, self._accepting = sent, not instruction.drain
         self.acceptance.accepted()
-        self._leases.lose(instruction.lost_leases)
+        self.leases.lose(instruction.lost_leases)
         self.changed.set()
 
     def execute(self, message: Any, report: Callable[[Report], None]) -> None:
@@ -143,12 +143,12 @@ class Host:
         if lease < self.shortest_lease:
             self.shortest_lease = lease
             self.changed.set()
-        new = self._leases.take(commands)
+        new = self.leases.take(commands)
         rest = deque(new)
         try:
             self._run_all(rest, min(len(new), self.capacity), report)
         finally:
-            self._leases.drop([command.lease_token for command in list(rest)])  # another thread may take one
+            self.leases.drop([command.lease_token for command in list(rest)])  # another thread may take one
 
     def _run_all(self, rest: deque[Command], threads: int, report: Callable[[Report], None]) -> None:
         """Run all commands in this thread and `threads - 1` others. Each thread takes one command after the other.
@@ -163,7 +163,7 @@ class Host:
                         command = rest.popleft()
                     except IndexError:
                         return
-                    if self._leases.begin(command.lease_token):
+                    if self.leases.begin(command.lease_token):
                         self._run_and_report(command, report)
 
         others: list[Future[None]] = []
@@ -178,11 +178,11 @@ class Host:
         """Run one command and pass its outcome to `report`. Never raises: if `report` raises, the lease is dropped."""
         try:
             ended = self._run(command, report)
-            if self._leases.end(command.lease_token):
+            if self.leases.end(command.lease_token):
                 self.changed.set()  # the coordinator counts this thread as abandoned
             report(ended)
         except BaseException as error:
-            self._leases.drop([command.lease_token])
+            self.leases.drop([command.lease_token])
             log_failure(command.execution_id, failed_by(error))
 
     def sealed(self, reports: Sequence[Report]) -> dict[str, Any]:
@@ -199,16 +199,13 @@ class Host:
 
     def drop_leases(self, sent: Sequence[Report]) -> None:
         """Drop the leases of the outcomes in `sent`, which the broker has received."""
-        self._leases.drop([report.lease_token for report in sent if report.outcome])
+        self.leases.drop([report.lease_token for report in sent if report.outcome])
         if not self.accepting:
             self.changed.set()  # an operator may be waiting for the last lease
 
-    def leases_in_use(self) -> LeasesInUse:
-        return self._leases.in_use()
-
     def heartbeat(self, state: WorkerState) -> dict[str, Any]:
         """Return a signed heartbeat, which also renews the leases that this worker holds now."""
-        in_use = self._leases.in_use()
+        in_use = self.leases.in_use()
         heartbeat = Heartbeat(
             worker_id=self.worker_id,
             state=state,
@@ -255,7 +252,7 @@ class Host:
             reached[:] = [checkpoint]
             report(Report(identity, checkpoint=checkpoint))
 
-        with self._pace.measured(partial(self._leases.is_lost, command.lease_token)) as pace_is_notable:
+        with self._pace.measured(partial(self.leases.is_lost, command.lease_token)) as pace_is_notable:
             outcome = self._boundary.run(
                 command.execution_id,
                 lambda: self._outcome(command, keep if command.checkpoints else None, times, transition),
@@ -273,7 +270,7 @@ class Host:
 
     def _outcome(self, command: Command, keep: Keep | None, times: StepTimes, transition: Transition | None) -> Outcome:
         steps = len(self.release.pipeline.parts)
-        is_lost = partial(self._leases.is_lost, command.lease_token)
+        is_lost = partial(self.leases.is_lost, command.lease_token)
         result: RunResult
         try:
             result = self.release.run(

@@ -150,7 +150,7 @@ class RestHost:
             warn("Refused a malformed command: %s", error)
             return 400, b""
         self._log_unknown(command)
-        parent = trace_context_of(headers)
+        parent = received(next((value for name, value in headers.items() if name.lower() == "traceparent"), NONE))
         with bound(self.release.log_fields(command, parent)):
             if self._tracer is None or parent == NONE:
                 return 200, self._run(command, hung_up)
@@ -227,10 +227,6 @@ class RestHost:
     def _log_unknown(self, message: BaseModel) -> None:
         for name in self._logged.among(unknown_members(message)):
             inform("Ignored the unknown member %s of a command", name)
-
-
-def trace_context_of(headers: Mapping[str, str]) -> str:
-    return received(next((value for name, value in headers.items() if name.lower() == "traceparent"), NONE))
 
 
 def _unsupported(command: TransitionCommand) -> Failed | None:

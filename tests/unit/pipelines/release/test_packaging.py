@@ -133,10 +133,16 @@ def test_a_linked_folder_is_packed_and_a_link_that_cannot_be_packed_is_named(aut
 # --- completeness ---
 
 
-MODULES = (
-    *("acme/__init__.py", "acme/orders/__init__.py", "acme/orders/rates.py", "acme/billing.py", "helper.py"),
-    *("shared/__init__.py", "shared/money.py", "spread/inner/part.py"),
-)
+MODULES = [
+    "acme/__init__.py",
+    "acme/orders/__init__.py",
+    "acme/orders/rates.py",
+    "acme/billing.py",
+    "helper.py",
+    "shared/__init__.py",
+    "shared/money.py",
+    "spread/inner/part.py",
+]
 
 
 def write(author: Author, body: str, **files: str) -> str:
