@@ -273,7 +273,9 @@ def read_release(path: Path) -> tuple[ReleaseFacts, list[str]]:
         descriptor = parse_descriptor(data)
     except DocumentError as error:
         raise _invalid(file, error.findings) from None
-    files = _files(descriptor, file.parent)
+    local = LocalFiles(file.parent)
+    located = [(each, local.find(each)) for each in descriptor.artifacts if each.kind.is_stored]
+    files = {each.digest: path for each, path in located if path is not None and local.has(path, each)}
     verdict = _verdict(descriptor, files, _contract_document(file), identity_only=True)
     if not verdict.accepted:
         raise _invalid(file, verdict.findings)
@@ -290,13 +292,6 @@ def read_release(path: Path) -> tuple[ReleaseFacts, list[str]]:
         signers=_signers(file, data),
     )
     return facts, [name for name, each in named.items() if each.kind.is_stored and each.digest not in files]
-
-
-def _files(descriptor: Descriptor, folder: Path) -> dict[str, Path]:
-    """Return the files of the artifacts by digest. A file with other bytes is none."""
-    local = LocalFiles(folder)
-    found = [(each, local.find(each)) for each in descriptor.artifacts if each.kind.is_stored]
-    return {each.digest: path for each, path in found if path is not None and local.has(path, each)}
 
 
 def _signers(descriptor: Path, data: bytes) -> list[str]:

@@ -15,7 +15,6 @@ from pipelines.release import signing_key
 from pipelines.release.descriptor import release
 from pipelines.release.files import Repositories
 from pipelines.release.packaging import BuiltArtifact
-from pipelines.release.signing_key import make
 from pipelines.release.verify_release import Verification, verify
 from releases.states import AttachmentKind
 from releases.trust.attachments import examine
@@ -25,15 +24,6 @@ from wire.documents.descriptor import ENVELOPE_NAME, CarrierDescriptor, Profile,
 from wire.findings import Severity
 
 ARTIFACT = "org.acme.orders-artifact"
-
-
-@pytest.fixture
-def second(built: BuiltArtifact) -> Path:
-    """Another archive with the same contract."""
-    path = Path(shutil.copy(built.path, built.path.with_name("second.zip")))
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr("more.txt", "more")
-    return path
 
 
 def located(folder: Path, *artifacts: Path, **locations: Any) -> dict[str, Any]:
@@ -84,8 +74,11 @@ def test_the_release_pins_the_artifact_by_its_digest(built: BuiltArtifact) -> No
     assert first == {**written.document, "compiledTruthArtifactId": ARTIFACT, "artifacts": [artifact | carrier]}
 
 
-def test_several_artifacts_of_one_contract_make_one_release(built: BuiltArtifact, second: Path) -> None:
+def test_several_artifacts_of_one_contract_make_one_release(built: BuiltArtifact) -> None:
     folder = built.path.parent
+    second = Path(shutil.copy(built.path, folder / "second.zip"))
+    with zipfile.ZipFile(second, "a") as archive:
+        archive.writestr("more.txt", "more")
     document = release(folder, [built.path, second]).document
     assert [entry["artifactId"] for entry in document["artifacts"]] == [ARTIFACT, "second-artifact"]
     assert document["releaseVersion"].startswith("sha256:")
@@ -205,7 +198,7 @@ def test_a_descriptor_that_breaks_a_rule_is_rejected(built: BuiltArtifact) -> No
 
 
 def test_a_signature_is_for_these_bytes(built: BuiltArtifact, tmp_path: Path) -> None:
-    key = make(tmp_path / "ci.pem").private
+    key = signing_key.make(tmp_path / "ci.pem").private
     signed = release(built.path.parent, profile=Profile.TPF_2026_10, sign_with=[key])
     assert verify(signed.path).exit_status == 0
     change_descriptor(signed.path)
