@@ -23,8 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from coordinator_client.api import Client, Connection
-from embedded.backing import Backing
-from embedded.product import Product
+from embedded.product import Backing, Product
 from embedded.s3 import S3Server
 from pipelines.release.publish import publish
 

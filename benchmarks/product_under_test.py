@@ -11,10 +11,8 @@ from typing import Self
 
 from benchmarks.ledger import Ledger
 from benchmarks.running_product import TENANT, RunningProduct
-from embedded.backing import Backing
 from embedded.children import Child, Children
-from embedded.client import Client
-from embedded.product import PROJECT, Product
+from embedded.product import PROJECT, Backing, Client, Product
 
 PIPELINES = Path(__file__).parent / "pipelines"
 SCOPES = ("read", "payloads:read", "executions:submit", "releases:register", "releases:activate")

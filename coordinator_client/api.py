@@ -50,12 +50,12 @@ class Request:
     @property
     def target(self) -> str:
         """The path with the query. Members of the query that are None are omitted."""
-        pairs = {name: _query_text(value) for name, value in self.query.items() if value is not None}
+        pairs = {
+            name: str(value).lower() if isinstance(value, bool) else str(value)
+            for name, value in self.query.items()
+            if value is not None
+        }
         return self.path + (f"?{urlencode(pairs)}" if pairs else "")
-
-
-def _query_text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def path(*parts: str) -> str:
@@ -100,9 +100,9 @@ class Client:
 
     def download(self, request: Request, receive: Callable[[bytes], object]) -> None:
         """Pass the body of the response to `receive` in pieces."""
-        seconds = self.connection.seconds
-        whole = seconds * DOWNLOAD_FACTOR
-        with self.opened(request, {"Accept": "*/*"}, seconds=whole, silent_seconds=seconds) as response:
+        silent_seconds = self.connection.seconds
+        seconds = silent_seconds * DOWNLOAD_FACTOR
+        with self.opened(request, {"Accept": "*/*"}, seconds=seconds, silent_seconds=silent_seconds) as response:
             if response.status != 200:
                 raise refused(response)
             if not response.has_end:  # such as one that ended within its headers
@@ -143,7 +143,7 @@ class Client:
     def opened(
         self, request: Request, headers: Mapping[str, str], body: bytes | Body = b"", **limits: Any
     ) -> Iterator[Response]:
-        """Send a request with the token, and yield the response, whatever its status is.
+        """Send a request with the token, and yield the response, with any status.
 
         A header that is empty is not sent. `limits` are those of `http.opened`.
         """

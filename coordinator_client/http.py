@@ -71,7 +71,7 @@ class Response:
         self.length = response.length
         """The declared length of the body in bytes; None if it is not known."""
         self.has_end = response.chunked or response.length is not None
-        """True if the end of the body can be told from the end of the connection."""
+        """True if the response says where its body ends, so that a lost connection is not taken for its end."""
         self._response = response
         self._deadline = deadline
 
@@ -161,9 +161,9 @@ def exchanged(
     The limits are those of `opened`. Raises `TimedOut`, `Broken`, and `NotSent` if the connection ends while the
     request is sent. With `may_respond_early`, the response is read nevertheless.
     """
-    given = [each for each in (seconds, silent_seconds) if each is not None]
+    limits = [each for each in (seconds, silent_seconds) if each is not None]
     with _cut_off(connection, seconds) as deadline:
-        connection.settimeout(min(given, default=SILENT_SECONDS))
+        connection.settimeout(min(limits, default=SILENT_SECONDS))
         client = http.client.HTTPConnection(target.host, target.port)
         client.response_class = _Response
         client.sock = connection
@@ -183,7 +183,7 @@ def exchanged(
 
 def resolve(host: str, port: int) -> list[str]:
     """Return the addresses that the system's resolver finds. Raises `OSError`."""
-    return [str(found[4][0]) for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    return [str(address[0]) for *_, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
 
 def tls_context(ca_file: str) -> ssl.SSLContext:

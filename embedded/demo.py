@@ -21,10 +21,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from coordinator_client.errors import ClientError
-from embedded.backing import Backing
 from embedded.children import Child, ChildError
-from embedded.client import Client, DemoError
-from embedded.product import PROJECT, Product
+from embedded.product import PROJECT, Backing, Client, DemoError, Product
 from pipelines.release import signing_key
 from pipelines.release.descriptor import release
 from pipelines.release.packaging import build

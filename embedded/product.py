@@ -1,17 +1,107 @@
-"""The product's processes as child processes on one machine, for the demo and the tests."""
+"""The product on one machine, for the demo and the tests: its servers, its processes, and a client of its API."""
 
+import atexit
 import os
 import secrets
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any, Self
 
+from coordinator_client import api
 from coordinator_client.errors import Unreachable
 from coordinator_client.http import opened
 from embedded.children import Child, ChildError, Children, free_port
-from embedded.valkey import worker_url
+from embedded.postgres import Postgres
+from embedded.valkey import Valkey, worker_url
+from pipelines.release import publish
+
+
+class Backing:
+    """A context manager that runs PostgreSQL and Valkey, unless `outside` names other servers.
+
+    `outside` (default: the environment) may hold DATABASE_URL (with DATABASE_OWNER_URL, the role that
+    migrates) and REDIS_URL (with REDIS_OWNER_URL, a user that may create users). For each of the two URLs, no local
+    server is started. Data and logs are kept in `folder`, by default a temporary folder that is removed when the
+    servers stop.
+    """
+
+    def __init__(
+        self, folder: Path | None = None, *, durable: bool = True, outside: Mapping[str, str] | None = None
+    ) -> None:
+        outside = os.environ if outside is None else outside
+        self._temporary = folder is None
+        self.folder = Path(tempfile.mkdtemp(prefix="durable-coordinator-")) if folder is None else folder.absolute()
+        self._named = {
+            name: outside[name]
+            for name in ("DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL", "REDIS_OWNER_URL")
+            if outside.get(name)
+        }
+        self.postgres = None if "DATABASE_URL" in self._named else Postgres(self.folder, durable=durable)
+        self.valkey = None if "REDIS_URL" in self._named else Valkey(self.folder, durable=durable)
+
+    def environment(self) -> dict[str, str]:
+        """Return DATABASE_URL, DATABASE_OWNER_URL and REDIS_URL of the local or outside servers.
+
+        Includes REDIS_OWNER_URL, unless `outside` names a Redis server without it.
+        """
+        found = dict(self._named)
+        if self.postgres is not None:
+            found |= {"DATABASE_URL": self.postgres.url, "DATABASE_OWNER_URL": self.postgres.owner_url}
+        if self.valkey is not None:
+            found |= {"REDIS_URL": self.valkey.url, "REDIS_OWNER_URL": self.valkey.owner_url}
+        found.setdefault("DATABASE_OWNER_URL", found["DATABASE_URL"])
+        return found
+
+    def start(self) -> None:
+        """Start the local servers and return when they accept connections. Raises `ChildError`, and then none runs."""
+        with ExitStack() as undo:
+            undo.callback(self.stop)
+            if self.valkey is not None:
+                self.valkey.start()
+            if self.postgres is not None:
+                self.postgres.start()
+            undo.pop_all()
+
+    def stop(self) -> None:
+        """Stop the local servers, and remove a temporary folder."""
+        if not self._temporary:
+            for server in (self.valkey, self.postgres):
+                if server is not None:
+                    server.stop()
+            return
+        for server in (self.valkey, self.postgres):
+            if server is not None:
+                server.remove()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def for_tests() -> None:
+    """Start servers for one run of pytest, and put their URLs into `os.environ`, before Django's settings are read.
+
+    Call it at the top of the outermost `conftest.py`. Only the first process of a run starts servers (not
+    durable, stopped at its exit); the workers of pytest-xdist inherit the environment. If the
+    environment names a server, that one is used.
+    """
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return
+    backing = Backing(durable=False)
+    backing.start()
+    atexit.register(backing.stop)
+    os.environ.update(backing.environment())
+
 
 PROJECT = Path(__file__).resolve().parents[1]
 """The folder of the product's packages: the checkout, or `site-packages` if the wheel is installed."""
@@ -167,3 +257,68 @@ class Product:
         return self.children.start(
             name, [self.programs / command, *arguments], environment=self.environment, directory=self.project
         )
+
+
+TIMEOUT_SECONDS = 60.0
+
+
+class DemoError(Exception):
+    """A step of the demo failed."""
+
+
+class Client:
+    """Calls the REST API of one tenant. Raises `ClientError`, and `DemoError` if something does not happen in time."""
+
+    def __init__(self, url: str, tenant: str, token: str) -> None:
+        self._api = api.Client(api.Connection(url, tenant, token, seconds=TIMEOUT_SECONDS))
+
+    def upload(self, pipeline_id: str, descriptor: Path, artifact: Path) -> dict[str, Any]:
+        files = [("descriptor", descriptor), ("artifact", artifact)]
+        body, content_type = publish.multipart(files, lambda _sent, _total: None)
+        return self._api.upload(f"pipelines/{pipeline_id}/releases", body, content_type)
+
+    def verified(self, pipeline_id: str, version: str, *, seconds: float = TIMEOUT_SECONDS) -> dict[str, Any]:
+        return self._until(f"pipelines/{pipeline_id}/releases/{version}", {"REGISTERED", "REJECTED"}, seconds)
+
+    def activate(self, pipeline_id: str, version: str, reason: str) -> dict[str, Any]:
+        return publish.activate(self._api, pipeline_id, version, reason)
+
+    def wait_for_worker(self, worker_id: str) -> None:
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while time.monotonic() < deadline:
+            workers = self._api.get("workers")["items"]
+            if any(worker["workerId"] == worker_id and worker["state"] == "HEALTHY" for worker in workers):
+                return
+            time.sleep(0.1)
+        raise DemoError(f"Worker {worker_id} did not register.")
+
+    def submit(self, pipeline_id: str, value: Any, key: str) -> dict[str, Any]:
+        body = {"pipelineId": pipeline_id, "input": value, "idempotencyKey": key}
+        return self._api.call(api.Request("POST", "executions", body=body))
+
+    def execution(self, execution_id: str) -> dict[str, Any]:
+        return self._api.get(f"executions/{execution_id}")
+
+    def finished(self, execution_id: str) -> dict[str, Any]:
+        """Return the execution when it has succeeded. Raises `DemoError` if it ends otherwise."""
+        ended = self._until(f"executions/{execution_id}", {"SUCCEEDED", "FAILED", "DLQ"})
+        if ended["status"] != "SUCCEEDED":
+            raise DemoError(f"Execution {execution_id} is {ended['status']}: {ended['error']}")
+        return ended
+
+    def result(self, execution_id: str) -> Any:
+        return self._api.get(f"executions/{execution_id}/result")["result"]
+
+    def worker_of(self, execution_id: str) -> str:
+        """Return the id of the worker that reported the last outcome."""
+        events = self._api.get(f"executions/{execution_id}/events")["items"]
+        return str(events[-1]["actor"]).removeprefix("worker:")
+
+    def _until(self, path: str, states: set[str], seconds: float = TIMEOUT_SECONDS) -> dict[str, Any]:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            found = self._api.get(path)
+            if found["status"] in states:
+                return found
+            time.sleep(0.05)
+        raise DemoError(f"{path} did not reach {' or '.join(sorted(states))}.")

@@ -27,8 +27,8 @@ class Valkey(Server):
     SIGKILL. Without it, a restarted server is empty.
     """
 
-    def __init__(self, folder: Path, *, port: int | None = None, durable: bool = True) -> None:
-        super().__init__(folder, port)
+    def __init__(self, folder: Path, *, durable: bool = True) -> None:
+        super().__init__(folder)
         self.durable = durable
         self._passwords = {user: secrets.token_urlsafe(24) for user in (COORDINATOR, OWNER)}
         self._data = folder / "valkey"

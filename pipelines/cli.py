@@ -8,18 +8,18 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from coordinator_client.errors import ClientError
-from pipelines.commands import building, checking, publishing, worker
+from pipelines.commands import checking, releases, worker
 from pipelines.errors import DefinitionError
 
 _COMMANDS: Final[dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]]] = {
-    "build": (building.add_build, "compile a pipeline and pack its artifact"),
-    "key": (building.add_key, "create a key that signs releases"),
-    "release": (building.add_release, "write pipeline-release.json for built artifacts"),
+    "build": (releases.add_build, "compile a pipeline and pack its artifact"),
+    "key": (releases.add_key, "create a key that signs releases"),
+    "release": (releases.add_release, "write pipeline-release.json for built artifacts"),
     "verify-release": (checking.add_verify_release, "check a release offline, before it is published"),
     "diff": (checking.add_diff, "compare two releases: what breaks for callers and for parked work"),
-    "publish": (publishing.add_publish, "upload a release, wait for its verification, activate it"),
-    "activate": (publishing.add_activate, "activate a registered release, or say what would happen"),
-    "env": (building.add_env, "make the environment that a release requires"),
+    "publish": (releases.add_publish, "upload a release, wait for its verification, activate it"),
+    "activate": (releases.add_activate, "activate a registered release, or say what would happen"),
+    "env": (releases.add_env, "make the environment that a release requires"),
     "worker": (worker.add, "run a transition worker for one release"),
     "verify-provenance": (
         checking.add_verify_provenance,
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None, program: str = "pipelines") -> int:
             print(f"error: {each}", file=sys.stderr)
         return 2
     except ClientError as error:
-        from pipelines.release.connection import of_client
+        from pipelines.release.publish import of_client
 
         print(f"error: {of_client(error)}", file=sys.stderr)
         return 2

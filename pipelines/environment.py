@@ -136,19 +136,6 @@ def normalised(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def recorded_modules() -> dict[str, str]:
-    """Return the recorded SHA-256 digest of each installed file of code by its absolute path.
-
-    The digests are in URL-safe base64 without padding, as RECORD has them.
-    """
-    found = {}
-    for each in installed_distributions():
-        folder = os.path.realpath(each.metadata.parent) + os.sep
-        for quoted, plain, digest in _RECORDED.findall(each.record.decode(errors="replace")):
-            found[folder + (plain or quoted.replace('""', '"'))] = digest
-    return found
-
-
 class InstalledCode:
     """The files of the standard library, of installed distributions, and of the worker's own packages."""
 
@@ -172,7 +159,13 @@ class InstalledCode:
 
     @cached_property
     def _recorded(self) -> dict[str, str]:
-        return recorded_modules()
+        """The SHA-256 digest of each file by its absolute path, in URL-safe base64 without padding, as in RECORD."""
+        found = {}
+        for each in installed_distributions():
+            folder = os.path.realpath(each.metadata.parent) + os.sep
+            for quoted, plain, digest in _RECORDED.findall(each.record.decode(errors="replace")):
+                found[folder + (plain or quoted.replace('""', '"'))] = digest
+        return found
 
 
 def canonical(file: str) -> str:
@@ -272,26 +265,24 @@ class Environment:
         distributions may be present in addition, because a worker does not run their code. Raises ``DefinitionError``
         INVALID_LOCK if the lock cannot be read.
         """
-        return [*self._of_interpreter(required.interpreter), *self._of_distributions(required.lock)]
-
-    def _of_interpreter(self, required: Interpreter) -> Iterator[str]:
-        present = self.interpreter.as_json()
-        for name, value in required.as_json().items():
-            if present[name] != value:
-                yield f"{name} is {present[name]}, required is {value}"
-
-    def _of_distributions(self, lock: str) -> Iterator[str]:
-        required = {each.name: each.version for each in locked(lock) if each.name not in UNLOCKED}
+        members = self.interpreter.as_json()
+        found = [
+            f"{name} is {members[name]}, required is {value}"
+            for name, value in required.interpreter.as_json().items()
+            if members[name] != value
+        ]
+        versions = {name: version for name, version in locked(required.lock) if name not in UNLOCKED}
         present = {each.name: each for each in self.distributions if each.name not in UNLOCKED}
-        for name in sorted(required.keys() | present.keys()):
-            version = required.get(name)
+        for name in sorted(versions.keys() | present.keys()):
+            version = versions.get(name)
             if name not in present:
-                yield f"{name} is not installed, required is {version or 'any version'}"
+                found.append(f"{name} is not installed, required is {version or 'any version'}")
             elif version is None:
                 if not present[name].is_editable:
-                    yield f"{name} {present[name].version} is installed, but not required"
-            elif version and not same_version(version, present[name].version):
-                yield f"{name} is {present[name].version}, required is {version}"
+                    found.append(f"{name} {present[name].version} is installed, but not required")
+            elif version and not _same_version(version, present[name].version):
+                found.append(f"{name} is {present[name].version}, required is {version}")
+        return found
 
 
 UNLOCKED: Final = frozenset({"pip", "setuptools", "uv", "wheel"})
@@ -304,14 +295,6 @@ _LINE: Final = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Locked:
-    """A line of a lock. ``version`` is empty if the distribution is locked to a URL."""
-
-    name: str
-    version: str
-
-
 def lock_of(installed: Iterable[Distribution]) -> str:
     """Return the lock of the installed distributions.
 
@@ -321,9 +304,10 @@ def lock_of(installed: Iterable[Distribution]) -> str:
     return "".join(f"{line}\n" for line in sorted(lines))
 
 
-def locked(lock: str) -> Iterator[Locked]:
-    """Yield the distributions of a ``requirements.lock`` that apply to this interpreter, as their markers say.
+def locked(lock: str) -> Iterator[tuple[str, str]]:
+    """Yield name and version of the distributions in a ``requirements.lock`` whose markers apply to this interpreter.
 
+    The version is empty if the distribution is locked to a URL.
     Raises ``DefinitionError`` INVALID_LOCK, with the number of a line that does not lock one distribution.
     """
     for number, line in enumerate(lock.splitlines(), start=1):
@@ -331,10 +315,10 @@ def locked(lock: str) -> Iterator[Locked]:
         if match is None:
             raise invalid("requirements.lock", number, f"{line[:200]!r} does not lock one distribution")
         if match["marker"] is None or _applies(match["marker"], number):
-            yield Locked(normalised(match["name"]), match["version"] or "")
+            yield normalised(match["name"]), match["version"] or ""
 
 
-def same_version(one: str, other: str) -> bool:
+def _same_version(one: str, other: str) -> bool:
     """Return True if two texts are the same version, such as 1.0 and 1.0.0 (PEP 440)."""
     if one == other:
         return True

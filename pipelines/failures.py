@@ -37,8 +37,10 @@ log = logging.getLogger(__name__)
 class Failed:
     """A step failed, or a value was not of its type. The texts are clean and bounded.
 
-    `step_index` is None if no step caused the failure; `traceback` is empty if there was no exception. `frames` says
-    where it was raised, without texts of the exception.
+    `step_index` is None if no step caused the failure; `traceback` is empty if there was no exception. It has the
+    causes, no values of variables, and only its end if it is long. `frames` says where the exception was raised, as
+    `file.py:12 in name`, without texts of it. Both name files relative to the folder from which they were imported, and
+    leave out frames of this package.
     """
 
     failure_class: str
@@ -61,8 +63,8 @@ def failed_by(error: BaseException, *, step_index: int | None = None, step_name:
         final is None,
         step_index,
         step_name,
-        traceback_of(error),
-        frames_of(error),
+        _safely("", _traceback, error),
+        _safely((), _frames, error),
     )
 
 
@@ -79,22 +81,6 @@ def cleaned(text: str, longest: int) -> str:
 def first_line(error: BaseException) -> str:
     text = cleaned(_safely("", str, error), LONGEST_MESSAGE)
     return text.partition("\n")[0] or cleaned(_safely(UNNAMED, _class_name, error), LONGEST_CLASS)
-
-
-def traceback_of(error: BaseException) -> str:
-    """Return the traceback of `error` and its causes, without values of variables; only the end if it is long.
-
-    Files are named relative to the folder from which they were imported. Frames of this package are left out.
-    """
-    return _safely("", _traceback, error)
-
-
-def frames_of(error: BaseException) -> tuple[str, ...]:
-    """Return where an error was raised: `file.py:12 in name`. Unlike a traceback, this contains no text of the error.
-
-    Frames of this package are left out.
-    """
-    return _safely((), _frames, error)
 
 
 def warn(text: str, *arguments: object, extra: Mapping[str, object] | None = None) -> None:

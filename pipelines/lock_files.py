@@ -187,7 +187,7 @@ def lock_from(path: Path) -> str:
 
 def missing_in(lock: str) -> str:
     """Return a warning about a lock without which no worker can start; empty if it names durable-pipelines."""
-    if any(each.name == OWN for each in locked(lock)):
+    if any(name == OWN for name, _ in locked(lock)):
         return ""
     return f"the lock does not name {OWN}, so an environment with exactly these distributions cannot run a worker"
 
@@ -228,7 +228,7 @@ def _line(package: Package) -> str:
 
 
 def _require_unique(lock: str, path: Path) -> None:
-    names = [each.name for each in locked(lock)]
+    names = [name for name, _ in locked(lock)]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise invalid(path, 0, f"{', '.join(twice)} is locked more than once for this interpreter")
 

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from embedded.backing import for_tests
+from embedded.product import for_tests
 from tests import transaction_calls
 
 for_tests()

@@ -15,8 +15,7 @@ from psycopg import sql
 
 from benchmarks.costs.measuring import VERSION
 from benchmarks.costs.servers import SETTINGS as POSTGRES_SETTINGS
-from embedded.backing import Backing
-from embedded.product import PROJECT, Product
+from embedded.product import PROJECT, Backing, Product
 from wire.worker_keys import worker_key
 
 PIPELINES: Final = PROJECT / "benchmarks" / "pipelines"

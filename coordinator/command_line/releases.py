@@ -41,7 +41,7 @@ def upload(
     """Upload a release and wait for its verification. The status is 1 if it is rejected."""
     from pipelines.errors import DefinitionError
     from pipelines.release import publish
-    from pipelines.release.local_files import read_descriptor
+    from pipelines.release.files import read_descriptor
     from wire.documents.descriptor import DESCRIPTOR_NAME
 
     try:

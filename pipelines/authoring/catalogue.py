@@ -102,10 +102,6 @@ class Catalogue:
             return self._named(hint, where, self._enum)
         raise DefinitionError("UNSUPPORTED_TYPE", f"{where} has the type {shown(hint)}; {_ADVICE}")
 
-    def definition(self, type_id: str) -> dict[str, Any]:
-        """Return the definition of a named type of the catalogue."""
-        return self._definitions[type_id]
-
     def canonical_types(self) -> dict[str, dict[str, Any]]:
         """Return the contract's member ``canonicalTypes``: sorted by type, each definition with its fingerprint."""
         return {

@@ -124,13 +124,13 @@ def _step(step: PlannedStep) -> dict[str, Any]:
     members: dict[str, Any] = {
         "index": step.index,
         "authoredName": step.name,
-        "kind": step.kind,
+        "kind": "internal" if step.waits is None else "await",
         "cardinality": str(step.cardinality),
         "inputTypeId": step.input.type_id,
         "outputTypeId": step.output.type_id,
     }
-    if step.runtime_class is not None:
-        members["runtimeClass"] = step.runtime_class
+    if step.function is not None:
+        members["runtimeClass"] = f"{step.function.__module__}.{step.function.__qualname__}"
     if step.waits is not None:
         members["awaitTransport"] = step.waits.transport
     return members

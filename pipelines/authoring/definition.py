@@ -228,18 +228,15 @@ class Pipeline:
 
         def add(decorated: _Function) -> _Function:
             with self._collecting_mistakes():
-                self._append(step_of(decorated))
+                function_name = getattr(decorated, "__name__", None)
+                if not callable(decorated) or not isinstance(function_name, str) or isinstance(decorated, type):
+                    raise DefinitionError(
+                        "NOT_A_FUNCTION",
+                        f"{decorated!r} is not a function; a step is a function defined with def at module level",
+                    )
+                authored = humanised(function_name) if name is None else name
+                self._append(Step(authored, decorated, _cardinality(authored, cardinality)))
             return decorated
-
-        def step_of(decorated: _Function) -> Step:
-            function_name = getattr(decorated, "__name__", None)
-            if not callable(decorated) or not isinstance(function_name, str) or isinstance(decorated, type):
-                raise DefinitionError(
-                    "NOT_A_FUNCTION",
-                    f"{decorated!r} is not a function; a step is a function defined with def at module level",
-                )
-            authored = humanised(function_name) if name is None else name
-            return Step(authored, decorated, _cardinality(authored, cardinality))
 
         return add if function is None else add(function)
 

@@ -8,7 +8,7 @@ from collections import abc
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from pipelines.authoring.catalogue import Catalogue, importable, plain, shown
 from pipelines.authoring.definition import Await, Cardinality, Pipeline, Step, StepContext
@@ -24,18 +24,16 @@ _STREAMS: Final = (*_LISTS, abc.Iterable, abc.Iterator, abc.Generator, abc.Colle
 class PlannedStep:
     """One checked step or await.
 
-    ``function`` and ``runtime_class`` are None for an await; ``waits`` is None for a step. ``wants_context``: the
-    function takes a ``StepContext``. ``collects``: the function takes a list of values instead of an iterator.
+    ``function`` is None for an await; ``waits`` is None for a step. ``wants_context``: the function takes a
+    ``StepContext``. ``collects``: the function takes a list of values instead of an iterator.
     """
 
     index: int
     name: str
-    kind: Literal["internal", "await"]
     cardinality: Cardinality
     input: ValueType
     output: ValueType
     function: Callable[..., Any] | None = None
-    runtime_class: str | None = None
     wants_context: bool = False
     collects: bool = False
     waits: Await | None = None
@@ -109,12 +107,10 @@ def _planned_step(index: int, step: Step, catalogue: Catalogue) -> PlannedStep:
     return PlannedStep(
         index=index,
         name=step.name,
-        kind="internal",
         cardinality=cardinality,
         input=parameter_type.item,
         output=return_type.item,
         function=function,
-        runtime_class=f"{function.__module__}.{function.__qualname__}",
         wants_context=wants_context,
         collects=parameter_type.collects,
     )
@@ -164,7 +160,6 @@ def _planned_await(index: int, waits: Await, catalogue: Catalogue) -> PlannedSte
     return PlannedStep(
         index=index,
         name=waits.name,
-        kind="await",
         cardinality=Cardinality.of(takes_many=request.many, gives_many=response.many),
         input=request.item,
         output=response.item,
@@ -188,7 +183,6 @@ def _planned_timer(index: int, timer: Await, catalogue: Catalogue, before: list[
     return PlannedStep(
         index=index,
         name=timer.name,
-        kind="await",
         cardinality=Cardinality.of(takes_many=many, gives_many=many),
         input=value_type,
         output=value_type,
@@ -270,30 +264,20 @@ def _check_chain(steps: list[PlannedStep], errors: list[DefinitionError]) -> Non
     """Append the errors between neighbours. ``steps`` does not contain the steps that could not be read."""
     for place, step in enumerate(steps):
         before = steps[place - 1] if place and steps[place - 1].index == step.index - 1 else None
-        with collected(errors):
-            _check_neighbours(before, step)
-        if place == step.index:
-            with collected(errors):
-                _check_await(steps[:place], step)
-
-
-def _check_neighbours(before: PlannedStep | None, step: PlannedStep) -> None:
-    if before is not None and before.output.base_id != step.input.base_id:
-        raise DefinitionError(
-            "TYPES_DO_NOT_CHAIN",
-            f'step "{step.name}" takes {step.input.type_id}, but "{before.name}" before it gives '
-            f"{before.output.type_id}; make the two types the same or put a step between them",
-        )
-
-
-def _check_await(before: list[PlannedStep], step: PlannedStep) -> None:
-    if (
-        step.kind == "await"
-        and step.cardinality is Cardinality.ONE_TO_MANY
-        and ends_in_stream(step.cardinality for step in before)
-    ):
-        raise DefinitionError(
-            "AWAIT_CARDINALITY",
-            f'await "{step.name}" sends one request per item, and each response is a list; make its request '
-            f"list[{step.input.type_id}] or its response one value",
-        )
+        if before is not None and before.output.base_id != step.input.base_id:
+            errors.append(
+                DefinitionError(
+                    "TYPES_DO_NOT_CHAIN",
+                    f'step "{step.name}" takes {step.input.type_id}, but "{before.name}" before it gives '
+                    f"{before.output.type_id}; make the two types the same or put a step between them",
+                )
+            )
+        asks_for_many = step.waits is not None and step.cardinality is Cardinality.ONE_TO_MANY
+        if place == step.index and asks_for_many and ends_in_stream(each.cardinality for each in steps[:place]):
+            errors.append(
+                DefinitionError(
+                    "AWAIT_CARDINALITY",
+                    f'await "{step.name}" sends one request per item, and each response is a list; make its request '
+                    f"list[{step.input.type_id}] or its response one value",
+                )
+            )

@@ -155,8 +155,13 @@ _IRRELEVANT: Final = frozenset(
 """What no JSON value depends on. Every value is validated strictly, and no JSON number is infinite."""
 _INNER: Final = ("items_schema", "keys_schema", "values_schema", "variadic_item_index")
 _CONFIG: Final = (
-    *("str_min_length", "str_max_length", "str_strip_whitespace", "str_to_lower", "str_to_upper"),
-    *("coerce_numbers_to_str", "regex_engine"),
+    "str_min_length",
+    "str_max_length",
+    "str_strip_whitespace",
+    "str_to_lower",
+    "str_to_upper",
+    "coerce_numbers_to_str",
+    "regex_engine",
 )
 _CLASSES: Final = ("model", "dataclass")
 

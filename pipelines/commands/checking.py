@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pipelines.commands.options import add_json, add_repeated, show, warn
 
 if TYPE_CHECKING:
-    from pipelines.release.verify_release import CheckedArtifact, LocalRelease
+    from pipelines.release.verify_release import CheckedArtifact
     from wire.comparison.differences import Difference
 
 
@@ -36,7 +36,7 @@ def add_verify_release(parser: argparse.ArgumentParser) -> None:
 
 def _verify_release(arguments: argparse.Namespace) -> int:
     """Verify a release. The exit status is 2 after a wrong command, or the class of the gravest finding."""
-    from pipelines.release.maven_repositories import CREDENTIALS, Repositories
+    from pipelines.release.files import CREDENTIALS, Repositories
     from pipelines.release.verify_release import verify
 
     verified = verify(
@@ -68,7 +68,7 @@ def _artifact(artifact: CheckedArtifact) -> str:
         "MISMATCH": f"other digest, {artifact.found_at}",
         "MISSING": f"not found, {pinned.uri}",
         "NOT_CHECKED": f"not checked, {pinned.uri}",
-    }[artifact.status.value]
+    }[artifact.status]
     return f"{pinned.artifact_id} ({pinned.kind}): {what}"
 
 
@@ -137,17 +137,22 @@ def _diff(arguments: argparse.Namespace) -> int:
     from pipelines.release.verify_release import read_release
     from wire.comparison.comparison import compare
 
-    old, new = read_release(arguments.old), read_release(arguments.new)
-    for path, release in ((arguments.old, old), (arguments.new, new)):
-        _warn_of_missing(path, release)
-    differences = compare(old.facts, new.facts)
+    releases = []
+    for path in (arguments.old, arguments.new):
+        release, missing = read_release(path)
+        releases.append(release)
+        if missing:
+            text = "the files of these artifacts were not found, so only their digests are compared"
+            warn(f"{path}: {text}: {', '.join(missing)}")
+    old, new = releases
+    differences = compare(old, new)
     breaking = any(each.is_breaking for each in differences)
     if arguments.json:
         document = {
-            "fromReleaseVersion": old.facts.descriptor.release_version,
-            "fromContractVersion": old.facts.descriptor.contract_version,
-            "toReleaseVersion": new.facts.descriptor.release_version,
-            "toContractVersion": new.facts.descriptor.contract_version,
+            "fromReleaseVersion": old.descriptor.release_version,
+            "fromContractVersion": old.descriptor.contract_version,
+            "toReleaseVersion": new.descriptor.release_version,
+            "toContractVersion": new.descriptor.contract_version,
             "breaking": breaking,
             "differences": [each.to_json() for each in differences],
         }
@@ -163,11 +168,3 @@ def _diff(arguments: argparse.Namespace) -> int:
 def _difference(each: Difference) -> str:
     values = f": {each.before or 'none'} -> {each.after or 'none'}" if each.before or each.after else ""
     return f"{each.impact}: {each.kind} {each.path or each.area}{values}. {each.reason}"
-
-
-def _warn_of_missing(path: Path, release: LocalRelease) -> None:
-    if release.missing:
-        warn(
-            f"{path}: the files of these artifacts were not found, so only their digests are compared: "
-            f"{', '.join(release.missing)}"
-        )

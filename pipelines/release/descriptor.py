@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipelines.errors import DefinitionError, raise_all
-from pipelines.release.local_files import digest_of
+from pipelines.release.files import digest_of
 from pipelines.release.packaging import write_atomically
 from wire.documents.artifact_uri import MAVEN, ArtifactUriError, FileUri, ImageUri, MavenUri, parse_artifact_uri
 from wire.documents.contract import CAPABILITIES_ENTRY, CONTRACT_ENTRY, MAX_CONTRACT_BYTES, Contract, parse_contract
@@ -26,133 +26,6 @@ from wire.release.verification import verify
 
 _ARTIFACT_ID: Final = re.compile(r"[A-Za-z0-9_.-]+")
 _COORDINATES: Final = "GROUP:ARTIFACT[:EXTENSION[:CLASSIFIER]]:VERSION"
-
-
-@dataclass(frozen=True, slots=True)
-class Locations:
-    """Where others find the artifacts, and which artifact is the carrier.
-
-    ``carrier`` is an artifactId. It may be None if there is one artifact. ``maven`` has the Maven coordinates of the
-    artifacts in their order, or nothing if they are files of this machine. ``images`` are the ``oci:`` URIs of
-    container images in which the artifacts run.
-    """
-
-    carrier: str | None = None
-    maven: Sequence[str] = ()
-    images: Sequence[str] = ()
-
-
-ON_THIS_MACHINE: Final = Locations()
-"""One artifact, a file of this machine, without images."""
-
-
-def artifact_id_of(path: Path) -> str:
-    """Return the artifactId that ``release`` gives to a file. It is derived from the file's name."""
-    return f"{path.stem}-artifact"
-
-
-def located_artifacts(
-    digests: Mapping[Path, str], contract: Contract, locations: Locations
-) -> tuple[str, list[dict[str, Any]]]:
-    """Return the artifactId of the carrier, and the artifacts as JSON objects.
-
-    ``digests`` are those of the files. The carrier has all steps and capabilities of the contract. The other artifacts
-    have none.
-
-    Raises ``DefinitionError``: INVALID_ARTIFACT_NAME, INVALID_CARRIER, INVALID_MAVEN_COORDINATES, INVALID_IMAGE.
-    """
-    carrier = _carrier([_checked_id(path) for path in digests], locations.carrier)
-    archives = [
-        {
-            "artifactId": artifact_id_of(path),
-            "kind": ArtifactKind.APPLICATION_ARCHIVE.value,
-            "uri": uri,
-            "digest": digest,
-            "stepIds": [step.authored_name for step in contract.steps] if artifact_id_of(path) == carrier else [],
-            "capabilities": known_capabilities(contract) if artifact_id_of(path) == carrier else [],
-        }
-        for (path, digest), uri in zip(digests.items(), _uris(list(digests), locations.maven), strict=True)
-    ]
-    images = [_image(number, text) for number, text in enumerate(locations.images, start=1)]
-    return carrier, archives + images
-
-
-def _checked_id(path: Path) -> str:
-    artifact_id = artifact_id_of(path)
-    if _ARTIFACT_ID.fullmatch(artifact_id) is None:
-        raise DefinitionError(
-            "INVALID_ARTIFACT_NAME",
-            f"{shown(str(path))}: the artifactId is made from the file name, which may only have letters of ASCII, "
-            "digits, . _ and -; rename the file",
-        )
-    return artifact_id
-
-
-def _carrier(artifact_ids: list[str], requested: str | None) -> str:
-    if requested is None and len(artifact_ids) == 1:
-        return artifact_ids[0]
-    if requested in artifact_ids:
-        return requested
-    problem = "there are several artifacts" if requested is None else f"no artifact is {shown(requested)}"
-    raise DefinitionError(
-        "INVALID_CARRIER",
-        f"{problem}; name the one that carries the contract and hosts its steps with --carrier: "
-        f"{', '.join(artifact_ids)}",
-    )
-
-
-def _uris(paths: list[Path], maven: Sequence[str]) -> list[str]:
-    if not maven:
-        return [_file_uri(path) for path in paths]
-    if len(maven) != len(paths):
-        raise DefinitionError(
-            "INVALID_MAVEN_COORDINATES",
-            f"there are {len(paths)} artifacts, but --maven is given {len(maven)} times; give it once for each "
-            f"artifact, in this order: {', '.join(path.name for path in paths)}",
-        )
-    return [_maven_uri(text) for text in maven]
-
-
-def _file_uri(path: Path) -> str:
-    try:
-        return str(FileUri(str(path.parent.resolve() / path.name)))
-    except UnicodeEncodeError:
-        message = f"{shown(str(path.parent))}: the path of the artifact is not UTF-8; move it to another folder"
-        raise DefinitionError("INVALID_ARTIFACT_NAME", message) from None
-
-
-def _maven_uri(text: str) -> str:
-    """Return the canonical URI of coordinates, which may name the default extension ``jar``."""
-    parts = text.removeprefix(MAVEN).split(":")
-    if len(parts) == 4 and parts[2] == "jar":
-        del parts[2]
-    try:
-        uri = parse_artifact_uri(MAVEN + ":".join(parts))
-    except ArtifactUriError as error:
-        message = f"{shown(text)} is not {_COORDINATES}: {error}"
-        raise DefinitionError("INVALID_MAVEN_COORDINATES", message) from None
-    if not isinstance(uri, MavenUri) or not uri.is_promotable:
-        message = f"{shown(text)} is a snapshot, whose bytes can change; release a version instead"
-        raise DefinitionError("INVALID_MAVEN_COORDINATES", message)
-    return str(uri)
-
-
-def _image(number: int, text: str) -> dict[str, Any]:
-    try:
-        uri = parse_artifact_uri(text)
-    except ArtifactUriError as error:
-        raise DefinitionError("INVALID_IMAGE", f"{shown(text)}: {error}") from None
-    if not isinstance(uri, ImageUri):
-        message = f"{shown(text)} is not oci://registry/repository@sha256:<digest>"
-        raise DefinitionError("INVALID_IMAGE", message)
-    return {
-        "artifactId": f"image-{number}",
-        "kind": ArtifactKind.CONTAINER_IMAGE.value,
-        "uri": text,
-        "digest": uri.digest,
-        "stepIds": [],
-        "capabilities": [],
-    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,20 +44,27 @@ def release(
     release_version: str | None = None,
     sign_with: Sequence[Path] = (),
     profile: Profile = Profile.TPF_2026_08,
-    locations: Locations = ON_THIS_MACHINE,
+    carrier: str | None = None,
+    maven: Sequence[str] = (),
+    images: Sequence[str] = (),
 ) -> WrittenRelease:
     """Write ``pipeline-release.json`` into ``out_dir``, for ``artifacts`` or else for all ``*.zip`` files there.
 
     All artifacts must contain the same contract. ``release_version`` defaults to the artifact's digest, so the same
     source gives the same release. ``sign_with`` names files of private keys. With keys, a DSSE envelope over the
     descriptor's bytes is written next to it. Without keys, an existing envelope is removed, because it signs an earlier
-    descriptor. ``locations`` is used by the profile ``tpf-2026-10`` only. A release that breaks a rule of its profile
-    is not written.
+    descriptor. A release that breaks a rule of its profile is not written.
+
+    The profile ``tpf-2026-10`` also says where others find the artifacts, and which artifact is the carrier, the one
+    with all steps and capabilities. ``carrier`` is its artifactId. It may be None if there is one artifact. ``maven``
+    has the Maven coordinates of the artifacts in their order, or nothing if they are files of this machine. ``images``
+    are the ``oci:`` URIs of container images in which the artifacts run.
 
     Raises ``DefinitionError``: NO_ARTIFACT, NOT_AN_ARTIFACT, MIXED_ARTIFACTS, INVALID_RELEASE_VERSION, INVALID_RELEASE,
-    WRONG_PROFILE, OUT_DIR_UNWRITABLE, and those of ``located_artifacts`` and ``signing_key.load``.
+    WRONG_PROFILE, INVALID_ARTIFACT_NAME, INVALID_CARRIER, INVALID_MAVEN_COORDINATES, INVALID_IMAGE,
+    OUT_DIR_UNWRITABLE, and those of ``signing_key.load``.
     """
-    if profile is Profile.TPF_2026_08 and locations != ON_THIS_MACHINE:
+    if profile is Profile.TPF_2026_08 and (carrier is not None or maven or images):
         message = f"--carrier, --maven and --image need --profile {Profile.TPF_2026_10}"
         raise DefinitionError("WRONG_PROFILE", message)
     if release_version is not None and not release_version.strip():
@@ -194,26 +74,33 @@ def release(
         raise DefinitionError(
             "NO_ARTIFACT", f"there is no artifact in {out_dir}; run pipelines build MODULE:NAME first"
         )
-    contracts = {path: _contract(path) for path in paths}
-    contract = _only_one(contracts)
+    contract = _only_one({path: _contract(path) for path in paths})
     digests = {path: digest_of(path) for path in paths}
-    carrier: dict[str, str] = {}
+    named_carrier: dict[str, str] = {}
     if profile is Profile.TPF_2026_10:
-        carrier["compiledTruthArtifactId"], entries = located_artifacts(digests, contract, locations)
+        carrier = _carrier([_checked_id(path) for path in digests], carrier)
+        named_carrier["compiledTruthArtifactId"] = carrier
+        entries = _located(digests, contract, carrier, maven) + [
+            _image(f"image-{number}", text) for number, text in enumerate(images, start=1)
+        ]
     else:
-        entries = [_artifact(path, digest, contract) for path, digest in digests.items()]
+        steps = [step.authored_name for step in contract.steps]
+        entries = [
+            _entry(_artifact_id(path), "local-file", path.name, digest, steps, _capabilities(path))
+            for path, digest in digests.items()
+        ]
     document = {
         "schemaVersion": 1,
         "pipelineId": contract.pipeline_id,
         "contractVersion": contract.contract_version,
         "releaseVersion": release_version or _release_version([str(entry["digest"]) for entry in entries]),
-        **carrier,
+        **named_carrier,
         "artifacts": entries,
     }
-    target = out_dir / DESCRIPTOR_NAME
     data = (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
     _require_valid(data, digests)
     envelope = _signed(data, sign_with) if sign_with else None
+    target = out_dir / DESCRIPTOR_NAME
     write_atomically(target, data)
     if envelope is None:
         (out_dir / ENVELOPE_NAME).unlink(missing_ok=True)
@@ -229,30 +116,6 @@ def other_descriptor(envelope: bytes, descriptor: bytes) -> str:
     except (ValueError, KeyError, TypeError, RecursionError):
         return "is not a DSSE envelope"
     return "" if signed == descriptor else "signs another descriptor"
-
-
-def _require_valid(data: bytes, digests: dict[Path, str]) -> None:
-    """Raise ``DefinitionError`` INVALID_RELEASE for each reason for which the coordinator would reject the release."""
-    paths = {digest: path for path, digest in digests.items()}
-    try:
-        findings = verify(parse_descriptor(data), lambda artifact: paths[artifact.digest].open("rb")).findings
-    except DocumentError as error:
-        findings = error.findings
-    raise_all(
-        [
-            DefinitionError("INVALID_RELEASE", f"{finding.code}: {finding.field}: {finding.message}")
-            for finding in findings
-            if finding.severity is Severity.ERROR
-        ]
-    )
-
-
-def _signed(data: bytes, keys: Sequence[Path]) -> bytes:
-    """Return the signed envelope. Imports cryptography here only, because most releases are not signed."""
-    from pipelines.release import signing_key
-    from wire.documents import signing
-
-    return signing.sign(data, signing.RELEASE_TYPE, [signing_key.load(path) for path in keys])
 
 
 def _contract(path: Path) -> Contract:
@@ -281,15 +144,104 @@ def _only_one(contracts: dict[Path, Contract]) -> Contract:
     return next(iter(contracts.values()))
 
 
-def _artifact(path: Path, digest: str, contract: Contract) -> dict[str, Any]:
+def _artifact_id(path: Path) -> str:
+    return f"{path.stem}-artifact"
+
+
+def _checked_id(path: Path) -> str:
+    artifact_id = _artifact_id(path)
+    if _ARTIFACT_ID.fullmatch(artifact_id) is None:
+        raise DefinitionError(
+            "INVALID_ARTIFACT_NAME",
+            f"{shown(str(path))}: the artifactId is made from the file name, which may only have letters of ASCII, "
+            "digits, . _ and -; rename the file",
+        )
+    return artifact_id
+
+
+def _carrier(artifact_ids: list[str], requested: str | None) -> str:
+    if requested is None and len(artifact_ids) == 1:
+        return artifact_ids[0]
+    if requested in artifact_ids:
+        return requested
+    problem = "there are several artifacts" if requested is None else f"no artifact is {shown(requested)}"
+    raise DefinitionError(
+        "INVALID_CARRIER",
+        f"{problem}; name the one that carries the contract and hosts its steps with --carrier: "
+        f"{', '.join(artifact_ids)}",
+    )
+
+
+def _entry(
+    artifact_id: str,
+    kind: str,
+    uri: str,
+    digest: str,
+    steps: Sequence[str | None] = (),
+    capabilities: Sequence[str] = (),
+) -> dict[str, Any]:
     return {
-        "artifactId": artifact_id_of(path),
-        "kind": "local-file",
-        "uri": path.name,
+        "artifactId": artifact_id,
+        "kind": kind,
+        "uri": uri,
         "digest": digest,
-        "stepIds": [step.authored_name for step in contract.steps],
-        "capabilities": _capabilities(path),
+        "stepIds": list(steps),
+        "capabilities": list(capabilities),
     }
+
+
+def _located(
+    digests: Mapping[Path, str], contract: Contract, carrier: str, maven: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return the artifacts with their locations. Only the carrier has steps and capabilities."""
+    if maven and len(maven) != len(digests):
+        raise DefinitionError(
+            "INVALID_MAVEN_COORDINATES",
+            f"there are {len(digests)} artifacts, but --maven is given {len(maven)} times; give it once for each "
+            f"artifact, in this order: {', '.join(path.name for path in digests)}",
+        )
+    uris = [_maven_uri(text) for text in maven] or [_file_uri(path) for path in digests]
+    kind, steps = ArtifactKind.APPLICATION_ARCHIVE.value, [step.authored_name for step in contract.steps]
+    return [
+        _entry(carrier, kind, uri, digest, steps, known_capabilities(contract))
+        if _artifact_id(path) == carrier
+        else _entry(_artifact_id(path), kind, uri, digest)
+        for (path, digest), uri in zip(digests.items(), uris, strict=True)
+    ]
+
+
+def _file_uri(path: Path) -> str:
+    try:
+        return str(FileUri(str(path.parent.resolve() / path.name)))
+    except UnicodeEncodeError:
+        message = f"{shown(str(path.parent))}: the path of the artifact is not UTF-8; move it to another folder"
+        raise DefinitionError("INVALID_ARTIFACT_NAME", message) from None
+
+
+def _maven_uri(text: str) -> str:
+    """Return the canonical URI of coordinates, which may name the default extension ``jar``."""
+    parts = text.removeprefix(MAVEN).split(":")
+    if len(parts) == 4 and parts[2] == "jar":
+        del parts[2]
+    try:
+        uri = parse_artifact_uri(MAVEN + ":".join(parts))
+    except ArtifactUriError as error:
+        message = f"{shown(text)} is not {_COORDINATES}: {error}"
+        raise DefinitionError("INVALID_MAVEN_COORDINATES", message) from None
+    if not isinstance(uri, MavenUri) or not uri.is_promotable:
+        message = f"{shown(text)} is a snapshot, whose bytes can change; release a version instead"
+        raise DefinitionError("INVALID_MAVEN_COORDINATES", message)
+    return str(uri)
+
+
+def _image(artifact_id: str, text: str) -> dict[str, Any]:
+    try:
+        uri = parse_artifact_uri(text)
+    except ArtifactUriError as error:
+        raise DefinitionError("INVALID_IMAGE", f"{shown(text)}: {error}") from None
+    if not isinstance(uri, ImageUri):
+        raise DefinitionError("INVALID_IMAGE", f"{shown(text)} is not oci://registry/repository@sha256:<digest>")
+    return _entry(artifact_id, ArtifactKind.CONTAINER_IMAGE.value, text, uri.digest)
 
 
 def _capabilities(path: Path) -> list[str]:
@@ -312,3 +264,27 @@ def _release_version(digests: list[str]) -> str:
     if len(digests) == 1:
         return digests[0]
     return f"sha256:{hashlib.sha256(chr(10).join(sorted(digests)).encode()).hexdigest()}"
+
+
+def _require_valid(data: bytes, digests: dict[Path, str]) -> None:
+    """Raise ``DefinitionError`` INVALID_RELEASE for each reason for which the coordinator would reject the release."""
+    paths = {digest: path for path, digest in digests.items()}
+    try:
+        findings = verify(parse_descriptor(data), lambda artifact: paths[artifact.digest].open("rb")).findings
+    except DocumentError as error:
+        findings = error.findings
+    raise_all(
+        [
+            DefinitionError("INVALID_RELEASE", f"{finding.code}: {finding.field}: {finding.message}")
+            for finding in findings
+            if finding.severity is Severity.ERROR
+        ]
+    )
+
+
+def _signed(data: bytes, keys: Sequence[Path]) -> bytes:
+    """Return the signed envelope. Imports cryptography here only, because most releases are not signed."""
+    from pipelines.release import signing_key
+    from wire.documents import signing
+
+    return signing.sign(data, signing.RELEASE_TYPE, [signing_key.load(path) for path in keys])

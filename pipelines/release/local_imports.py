@@ -180,7 +180,7 @@ def _spec(name: str, path: list[str] | None) -> ModuleSpec | None:
     return None
 
 
-def require_complete(pipeline: Pipeline, sources: Mapping[str, Path], loaded: Collection[str] = ()) -> None:
+def require_complete(pipeline: Pipeline, sources: Mapping[str, Path], loaded: Collection[str]) -> None:
     """Raise ``DefinitionError`` for local code that is not packed, and for packed code that another module hides.
 
     ``sources`` are the packed files by the names of their entries. ``loaded`` are the modules that the import of the
@@ -199,29 +199,25 @@ def require_complete(pipeline: Pipeline, sources: Mapping[str, Path], loaded: Co
     raise_all(
         [
             *shadowed_modules(top_level_modules(sources)),
-            *(_step_error(name, module, pipeline, correction) for module, name in steps.items()),
-            *(_module_error(each, correction) for each in unpacked if each.name not in steps),
+            *(
+                DefinitionError(
+                    "STEP_NOT_PACKED",
+                    f'step "{name}" is in module {module}, outside of the package of {pipeline.module}; {correction}',
+                )
+                for module, name in steps.items()
+            ),
+            *(_not_packed(each, correction) for each in unpacked if each.name not in steps),
         ]
     )
 
 
 def _packages(present: Iterable[str], missing: Collection[str]) -> tuple[str, ...]:
     """Return the packages to pack. A missing module needs no mention if one of its parent packages is missing too."""
-    top = [name for name in sorted(missing) if not any(parent in missing for parent in _parents(name))]
+    top = [name for name in sorted(missing) if not any(name.startswith(f"{parent}.") for parent in missing)]
     return tuple(dict.fromkeys((*present, *top)))
 
 
-def _parents(name: str) -> Iterator[str]:
-    parts = name.split(".")
-    return (".".join(parts[:end]) for end in range(1, len(parts)))
-
-
-def _step_error(name: str, module: str, pipeline: Pipeline, correction: str) -> DefinitionError:
-    text = f'step "{name}" is in module {module}, outside of the package of {pipeline.module}; {correction}'
-    return DefinitionError("STEP_NOT_PACKED", text)
-
-
-def _module_error(each: Unpacked, correction: str) -> DefinitionError:
+def _not_packed(each: Unpacked, correction: str) -> DefinitionError:
     reason = "not packed, but a part of its package is" if each.is_installed else "neither packed nor installed"
     text = f"{each.importer} imports {each.name} from {each.file}, which is {reason}; {correction}"
     return DefinitionError("MODULE_NOT_PACKED", text)

@@ -56,7 +56,7 @@ def build(pipeline: Pipeline | str, out_dir: Path, *, lock: str | None = None) -
     sources = _sources(loaded)
     require_complete(loaded, sources, imported)
     target = (out_dir / f"{loaded.pipeline_id}.zip").resolve()
-    if any(target.is_relative_to(folder) for folder in _folders(loaded)):
+    if any(root.is_dir() and target.is_relative_to(root.resolve()) for root in _roots(loaded).values()):
         raise DefinitionError(
             "OUT_DIR_PACKED",
             f"{out_dir} is inside a package that is packed, so the artifact would pack itself; choose another --out",
@@ -70,8 +70,7 @@ def artifact_digest(pipeline: Pipeline, lock: str | None = None, contract: dict[
     """Return the digest that ``build`` would return for the source on disk and this lock, without writing a file.
 
     ``contract`` is that of the code, and by default compiled. Does not check that the artifact is complete. Raises
-    ``DefinitionError``: those of ``compile_contract``,
-    PACKAGE_NOT_FOUND, SOURCE_UNREADABLE.
+    ``DefinitionError``: those of ``compile_contract``, PACKAGE_NOT_FOUND, SOURCE_UNREADABLE.
     """
     return _digest(_archive(_sources(pipeline), _documents(pipeline, contract or compile_contract(pipeline), lock)))
 
@@ -172,10 +171,6 @@ def _located(name: str) -> Path:
             "PACKAGE_NOT_FOUND", f"packages names {name!r}, which cannot be found as Python source; check the name"
         )
     return Path(spec.origin)
-
-
-def _folders(pipeline: Pipeline) -> Iterator[Path]:
-    return (root.resolve() for root in _roots(pipeline).values() if root.is_dir())
 
 
 def _files(root: Path) -> Iterator[Path]:

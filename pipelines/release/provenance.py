@@ -10,11 +10,11 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from pipelines.errors import DefinitionError
-from pipelines.release.local_files import named_digest, read_bounded
+from pipelines.release.files import named_digest, read_bounded
 from wire.documents import activation_statement, execution_statement, json_writer
 from wire.documents.descriptor import parse_descriptor
 from wire.documents.json_reader import read_object
-from wire.documents.signing import Envelope, KeyUnusable, key_id, read_envelope, read_public_key
+from wire.documents.signing import KeyUnusable, key_id, read_envelope, read_public_key
 from wire.findings import DocumentError
 
 MAX_BYTES: Final = 2 * activation_statement.MAX_BYTES
@@ -44,10 +44,12 @@ def verify(
     Raises ``DefinitionError`` if a file cannot be used: FILE_UNREADABLE, PROVENANCE_KEY_INVALID, INVALID_RELEASE.
     """
     public = [_key(path) for path in keys]
-    data = _read(document)
+    data = read_bounded(document, MAX_BYTES)
     try:
         envelope = read_envelope(read_object(data, name=document.name, limit=MAX_BYTES))
-        signers = [key_id(key) for key in public if _has_signed(key, envelope)]
+        signers = [
+            key_id(key) for key in public if any(envelope.is_signed_by(key, each) for each in envelope.signatures)
+        ]
         if not signers:
             return Verified({}, [f"PROVENANCE_NOT_SIGNED: none of the keys has signed {document}"])
         if envelope.payload_type != execution_statement.PAYLOAD_TYPE:
@@ -79,10 +81,6 @@ def _history(
     if artifacts or release is not None:
         problems.append("PROVENANCE_OF_HISTORY: this is an activation history, so it tells nothing about these files")
     return Verified(facts, problems)
-
-
-def _has_signed(key: Ed25519PublicKey, envelope: Envelope) -> bool:
-    return any(envelope.is_signed_by(key, signature) for signature in envelope.signatures)
 
 
 def _facts(statement: execution_statement.Statement, signers: list[str]) -> dict[str, Any]:
@@ -129,7 +127,7 @@ def _artifact_problems(statement: execution_statement.Statement, artifacts: Sequ
 
 def _release_problems(statement: execution_statement.Statement, release: Path) -> list[str]:
     try:
-        descriptor = parse_descriptor(_read(release)).normalised()
+        descriptor = parse_descriptor(read_bounded(release, MAX_BYTES)).normalised()
     except DocumentError as error:
         raise DefinitionError("INVALID_RELEASE", f"{release}: {error.findings[0].message}") from None
     pinned = statement.predicate.pin.release_digest.sha256
@@ -140,11 +138,7 @@ def _release_problems(statement: execution_statement.Statement, release: Path) -
 
 def _key(path: Path) -> Ed25519PublicKey:
     try:
-        return read_public_key(_read(path).decode())
+        return read_public_key(read_bounded(path, MAX_BYTES).decode())
     except (KeyUnusable, UnicodeDecodeError) as error:
         message = str(error) if isinstance(error, KeyUnusable) else "This is not text."
         raise DefinitionError("PROVENANCE_KEY_INVALID", f"{path}: {message}") from None
-
-
-def _read(path: Path) -> bytes:
-    return read_bounded(path, MAX_BYTES)

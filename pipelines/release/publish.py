@@ -1,8 +1,10 @@
-"""Publishes a release: uploads it, waits for its verification, and activates it on request."""
+"""Publishes a release: finds the coordinator, uploads the release, waits for its verification, and activates it."""
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,15 +13,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from coordinator_client import api
-from coordinator_client.api import Client, Request
-from coordinator_client.errors import Refused, Unreachable
+from coordinator_client.api import Client, Connection, Request
+from coordinator_client.errors import ClientError, Refused, Unreachable
 from coordinator_client.http import opened
+from coordinator_client.profiles import coordinator_url, is_token
 from pipelines.errors import DefinitionError
 from pipelines.release.descriptor import other_descriptor
-from pipelines.release.local_files import LocalFiles, read_descriptor
-from wire.documents.artifact_uri import MavenUri
+from pipelines.release.files import LocalFiles, maven_location, read_descriptor
 from wire.documents.contract import CONTRACT_NAME
-from wire.documents.descriptor import DESCRIPTOR_NAME, ENVELOPE_NAME, ArtifactRef, Descriptor, LocatedArtifactRef
+from wire.documents.descriptor import DESCRIPTOR_NAME, ENVELOPE_NAME, Descriptor
 from wire.documents.json_reader import shown
 
 CHUNK: Final = 256 * 1024
@@ -43,6 +45,53 @@ Progress = Callable[[int, int], None]
 """Receives the number of bytes sent so far, and the total number."""
 
 
+def client_of(arguments: argparse.Namespace) -> Client:
+    """Return a client of the tenant and with the token of the options, or of the environment.
+
+    Raises ``DefinitionError`` MISSING_OPTION, and ``ClientError`` if the URL is not valid.
+    """
+    url, tenant = _required(arguments, "url"), _required(arguments, "tenant")
+    return Client(Connection(coordinator_url(url), tenant, _token(arguments)))
+
+
+def variable(name: str) -> str:
+    """Return what ``PIPELINES_…`` contains, or else ``COORDINATOR_…``.
+
+    If PIPELINES_URL is set, only the former, so that no token is sent to a coordinator for which it is not meant.
+    """
+    found = os.environ.get(f"PIPELINES_{name}", "")
+    return found if found or os.environ.get("PIPELINES_URL") else os.environ.get(f"COORDINATOR_{name}", "")
+
+
+def _required(arguments: argparse.Namespace, name: str) -> str:
+    value: str = getattr(arguments, name) or variable(name.upper())
+    if not value:
+        raise DefinitionError("MISSING_OPTION", f"set --{name} or COORDINATOR_{name.upper()}")
+    return value
+
+
+def _token(arguments: argparse.Namespace) -> str:
+    try:
+        file = arguments.token_file.read_text(encoding="utf-8").strip() if arguments.token_file else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise DefinitionError("MISSING_OPTION", f"--token-file cannot be read: {type(error).__name__}") from error
+    token: str = file or getattr(arguments, "token", None) or variable("TOKEN")
+    if not is_token(token):
+        raise DefinitionError("MISSING_OPTION", "set --token-file FILE or COORDINATOR_TOKEN")
+    return token
+
+
+def of_client(error: ClientError) -> DefinitionError:
+    """Return the error that says why a call of the coordinator failed.
+
+    Its code is COORDINATOR_REFUSED, COORDINATOR_UNREACHABLE, or INVALID_URL if no request was made.
+    """
+    if isinstance(error, Refused):
+        text = "\n".join([f"{error.status} {error.code} {error.detail}", *error.fields]) if error.code else str(error)
+        return DefinitionError("COORDINATOR_REFUSED", text)
+    return DefinitionError("COORDINATOR_UNREACHABLE" if isinstance(error, Unreachable) else "INVALID_URL", str(error))
+
+
 def publish(
     folder: Path,
     client: Client,
@@ -63,6 +112,9 @@ def publish(
     """
     descriptor = read_descriptor(folder / DESCRIPTOR_NAME)
     files = _files(folder, descriptor)
+    documents = [("descriptor", folder / DESCRIPTOR_NAME)]
+    if (contract := folder / CONTRACT_NAME).is_file():
+        documents.append(("contract", contract))
     attachments = [("attachment", each) for each in _attached(folder, attach)]
     releases = api.path("pipelines", descriptor.pipeline_id, "releases")
     sent = {
@@ -72,7 +124,7 @@ def publish(
         and upload_directly(each, digest, client.call, progress, verdict_timeout=verdict_timeout)
     }
     artifacts = [("artifact", each) for each in files if each not in sent]
-    body, content_type = multipart([*_documents(folder), *artifacts, *attachments], progress)
+    body, content_type = multipart([*documents, *artifacts, *attachments], progress)
     client.upload(releases, body, content_type)
     address = f"{releases}/{api.path(descriptor.release_version)}"
     deadline = time.monotonic() + verdict_timeout
@@ -119,11 +171,6 @@ def activate_published(folder: Path, release: dict[str, Any], client: Client, *,
         raise DefinitionError(WORKER_REQUIRED, f"{message} worker runs: {command}") from error
 
 
-def _documents(folder: Path) -> list[tuple[str, Path]]:
-    contract = folder / CONTRACT_NAME
-    return [("descriptor", folder / DESCRIPTOR_NAME), *([("contract", contract)] if contract.is_file() else [])]
-
-
 def _files(folder: Path, descriptor: Descriptor) -> dict[Path, str]:
     """Return the files of the stored artifacts with their digests, each once.
 
@@ -136,7 +183,7 @@ def _files(folder: Path, descriptor: Descriptor) -> dict[Path, str]:
         if not artifact.kind.is_stored or artifact.digest in found:
             continue
         path = local.find(artifact)
-        if path is None and _is_in_a_repository(artifact):
+        if path is None and maven_location(artifact) is not None:
             continue
         try:
             if path is None:
@@ -151,10 +198,6 @@ def _files(folder: Path, descriptor: Descriptor) -> dict[Path, str]:
             )
         found[digest] = path
     return {path: digest for digest, path in found.items()}
-
-
-def _is_in_a_repository(artifact: ArtifactRef) -> bool:
-    return isinstance(artifact, LocatedArtifactRef) and isinstance(artifact.location, MavenUri)
 
 
 def _attached(folder: Path, more: Sequence[Path]) -> list[Path]:
@@ -237,64 +280,48 @@ def upload_directly(path: Path, digest: str, call: Call, progress: Progress, *, 
         if error.code in {"DIRECT_UPLOADS_UNAVAILABLE", "NOT_FOUND"}:
             return False
         raise
-    _Sending(path, f"artifact-uploads/{upload['uploadId']}", call, progress).run(upload, verdict_timeout)
+    address, failures = f"artifact-uploads/{upload['uploadId']}", 0
+    while upload["status"] == "OPEN":
+        if not upload["missing"]:
+            upload = call(Request("POST", f"{address}/complete"))
+            continue
+        sent_bytes = upload["received"]
+        for part in upload["missing"]:
+            problem = _put(path, part, sent_bytes, upload["size"], progress)
+            if problem:
+                failures += 1
+                break  # the coordinator knows which parts arrived
+            failures = 0
+            sent_bytes += part["size"]
+        if failures >= _MOST_FAILURES:
+            message = f"the artifact store accepts no part of {path.name}: {problem}; publish again to resume"
+            raise DefinitionError("STORE_UNREACHABLE", message)
+        if failures:
+            time.sleep(min(0.25 * 2**failures, 10))
+        upload = call(Request("GET", address))
+    deadline = time.monotonic() + verdict_timeout
+    while upload["status"] == "VERIFYING":
+        if time.monotonic() > deadline:
+            raise DefinitionError("VERDICT_OVERDUE", f"{path.name} is still being verified; publish again later")
+        time.sleep(_PAUSE_SECONDS)
+        upload = call(Request("GET", address))
+    if upload["status"] != "STORED":
+        why = (upload["finding"] or {}).get("message", "start again")
+        raise DefinitionError("UPLOAD_REJECTED", f"{path.name} is {upload['status']}: {why}")
+    progress(upload["size"], upload["size"])
     return True
 
 
-@dataclass(slots=True)
-class _Sending:
-    path: Path
-    address: str
-    call: Call
-    progress: Progress
-    failures: int = 0
-
-    def run(self, upload: dict[str, Any], verdict_timeout: float) -> None:
-        while upload["status"] == "OPEN":
-            if upload["missing"]:
-                self._send(upload)
-                upload = self.call(Request("GET", self.address))
-            else:
-                upload = self.call(Request("POST", f"{self.address}/complete"))
-        deadline = time.monotonic() + verdict_timeout
-        while upload["status"] == "VERIFYING":
-            if time.monotonic() > deadline:
-                message = f"{self.path.name} is still being verified; publish again later"
-                raise DefinitionError("VERDICT_OVERDUE", message)
-            time.sleep(_PAUSE_SECONDS)
-            upload = self.call(Request("GET", self.address))
-        if upload["status"] != "STORED":
-            why = (upload["finding"] or {}).get("message", "start again")
-            raise DefinitionError("UPLOAD_REJECTED", f"{self.path.name} is {upload['status']}: {why}")
-        self.progress(upload["size"], upload["size"])
-
-    def _send(self, upload: dict[str, Any]) -> None:
-        """Send the missing parts. Stop at the first failure, after which the coordinator is asked again."""
-        sent_bytes = upload["received"]
-        for part in upload["missing"]:
-            if not self._put(part, sent_bytes, upload["size"]):
-                return
-            self.failures = 0
-            sent_bytes += part["size"]
-
-    def _put(self, part: dict[str, Any], sent_bytes: int, total: int) -> bool:
-        chunks = _chunks(self.path, part["offset"], part["size"])
-        body = _Body(part["size"], chunks, lambda sent: self.progress(sent_bytes + sent, total))
-        try:
-            with opened("PUT", part["url"], headers={}, body=body) as response:  # the URL alone authorises the request
-                if response.status == 200:  # a redirect is not followed, so nothing is stored
-                    return True
-                reason = f"it returned {response.status}"
-        except Unreachable as error:
-            reason = str(error)
-        self.failures += 1
-        if self.failures >= _MOST_FAILURES:
-            raise DefinitionError(
-                "STORE_UNREACHABLE",
-                f"the artifact store accepts no part of {self.path.name}: {reason}; publish again to resume",
-            )
-        time.sleep(min(0.25 * 2**self.failures, 10))
-        return False
+def _put(path: Path, part: dict[str, Any], sent_bytes: int, total: int, progress: Progress) -> str:
+    """Send a part. Return why the store did not accept it; an empty text if it did."""
+    chunks = _chunks(path, part["offset"], part["size"])
+    body = _Body(part["size"], chunks, lambda sent: progress(sent_bytes + sent, total))
+    try:
+        with opened("PUT", part["url"], headers={}, body=body) as response:  # the URL alone authorises the request
+            # A redirect is not followed, so nothing is stored.
+            return "" if response.status == 200 else f"it returned {response.status}"
+    except Unreachable as error:
+        return str(error)
 
 
 def _chunks(path: Path, offset: int, size: int) -> Iterator[bytes]:

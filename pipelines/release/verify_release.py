@@ -6,17 +6,23 @@ import hashlib
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pipelines.errors import DefinitionError
 from pipelines.release.descriptor import other_descriptor
-from pipelines.release.local_files import LocalFiles, is_file, read_bounded, unreadable
-from pipelines.release.maven_repositories import NO_REPOSITORIES, Repositories, RepositoryError
+from pipelines.release.files import (
+    NO_REPOSITORIES,
+    LocalFiles,
+    Repositories,
+    RepositoryError,
+    is_file,
+    maven_location,
+    read_bounded,
+    unreadable,
+)
 from wire.comparison.comparison import artifacts_by_id
 from wire.comparison.differences import ReleaseFacts
-from wire.documents.artifact_uri import MavenUri
 from wire.documents.contract import CONTRACT_NAME, MAX_CONTRACT_BYTES, contract_from_json
 from wire.documents.descriptor import (
     DESCRIPTOR_NAME,
@@ -25,7 +31,6 @@ from wire.documents.descriptor import (
     ArtifactRef,
     CarrierDescriptor,
     Descriptor,
-    LocatedArtifactRef,
     Profile,
     artifact_field,
     parse_descriptor,
@@ -51,28 +56,27 @@ _CLASSES: Final = {
 }
 
 
-class ArtifactStatus(StrEnum):
-    """What is known about the bytes of an artifact. Images and endpoints are not checked, because they are remote."""
-
-    VERIFIED = "VERIFIED"
-    MISMATCH = "MISMATCH"
-    MISSING = "MISSING"
-    NOT_CHECKED = "NOT_CHECKED"
-
-
 @dataclass(frozen=True, slots=True)
 class CheckedArtifact:
-    """An artifact, and where its bytes were found. ``found_at`` is a path or a URL, empty if they were not found."""
+    """An artifact, and where its bytes were found. ``found_at`` is a path or a URL, empty if they were not found.
+
+    Images and endpoints are not checked, because they are remote.
+    """
 
     pinned: ArtifactRef
-    status: ArtifactStatus
+    status: Literal["VERIFIED", "MISMATCH", "MISSING", "NOT_CHECKED"]
     found_at: str = ""
     path: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
-        pinned = self.pinned
-        document = {"artifactId": pinned.artifact_id, "kind": pinned.kind.value, "uri": pinned.uri}
-        return {**document, "digest": pinned.digest, "status": self.status.value, "foundAt": self.found_at or None}
+        return {
+            "artifactId": self.pinned.artifact_id,
+            "kind": self.pinned.kind.value,
+            "uri": self.pinned.uri,
+            "digest": self.pinned.digest,
+            "status": self.status,
+            "foundAt": self.found_at or None,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,64 +182,60 @@ class _Search:
     """Searches for the bytes of artifacts and compares digests. ``findings`` has what is missing or differs."""
 
     local: LocalFiles
-    given: Sequence[Path]
+    artifacts: Sequence[Path]
     repositories: Repositories
     scratch: Path
     findings: list[Finding] = field(default_factory=list)
 
     def check(self, position: int, artifact: ArtifactRef) -> CheckedArtifact:
         if not artifact.kind.is_stored:
-            return CheckedArtifact(artifact, ArtifactStatus.NOT_CHECKED)
+            return CheckedArtifact(artifact, "NOT_CHECKED")
         try:
             path, found_at = self._found(position, artifact)
             digest = self.local.digest(path)
         except RepositoryError as error:
-            self._reject(error.code, artifact_field(position), str(error))
-            return CheckedArtifact(artifact, ArtifactStatus.MISSING)
+            self.findings.append(Finding(error.code, artifact_field(position), str(error)))
+            return CheckedArtifact(artifact, "MISSING")
         except OSError as error:
             message = f"the file of this artifact cannot be read: {type(error).__name__}"
-            self._reject("ARTIFACT_FILE_MISSING", artifact_field(position), message)
-            return CheckedArtifact(artifact, ArtifactStatus.MISSING)
+            self.findings.append(Finding("ARTIFACT_FILE_MISSING", artifact_field(position), message))
+            return CheckedArtifact(artifact, "MISSING")
         if digest != artifact.digest:
             message = f"{found_at} has the digest {digest}"
-            self._reject("ARTIFACT_DIGEST_MISMATCH", artifact_field(position, "digest"), message)
-            return CheckedArtifact(artifact, ArtifactStatus.MISMATCH, found_at)
-        return CheckedArtifact(artifact, ArtifactStatus.VERIFIED, found_at, path)
+            self.findings.append(Finding("ARTIFACT_DIGEST_MISMATCH", artifact_field(position, "digest"), message))
+            return CheckedArtifact(artifact, "MISMATCH", found_at)
+        return CheckedArtifact(artifact, "VERIFIED", found_at, path)
 
     def reject_others(self, descriptor: Descriptor) -> None:
         """Reject given files that are not artifacts of the release."""
         pinned = {artifact.digest for artifact in descriptor.artifacts}
-        for path in self.given:
-            digest = self._given_digest(path)
+        for path in self.artifacts:
+            digest = self._digest_of(path)
             if digest not in pinned:
                 message = f"{path} has the digest {digest}, which no artifact of the release has"
-                self._reject("ARTIFACT_NOT_IN_RELEASE", DESCRIPTOR_NAME, message)
+                self.findings.append(Finding("ARTIFACT_NOT_IN_RELEASE", DESCRIPTOR_NAME, message))
 
     def _found(self, position: int, artifact: ArtifactRef) -> tuple[Path, str]:
         """Return the file of an artifact, and the place where it was found. Raises ``RepositoryError``."""
-        for path in self.given:
-            if self._given_digest(path) == artifact.digest:
+        for path in self.artifacts:
+            if self._digest_of(path) == artifact.digest:
                 return path, str(path)
-        if isinstance(artifact, LocatedArtifactRef) and self.repositories.places:
-            location = artifact.location
-            if isinstance(location, MavenUri):
-                return self.repositories.get(location, self.scratch / str(position))
+        location = maven_location(artifact)
+        if location is not None and self.repositories.places:
+            return self.repositories.get(location, self.scratch / str(position))
         local = self.local.find(artifact)
         if local is None:
             message = "the file of this artifact was not found; name it with --artifact"
-            if isinstance(artifact, LocatedArtifactRef) and isinstance(artifact.location, MavenUri):
+            if location is not None:
                 message += ", or a repository that has it with --maven"
             raise RepositoryError("ARTIFACT_FILE_MISSING", message)
         return local, str(local)
 
-    def _given_digest(self, path: Path) -> str:
+    def _digest_of(self, path: Path) -> str:
         try:
             return self.local.digest(path)
         except OSError as error:
             raise unreadable(path, error) from None
-
-    def _reject(self, code: str, where: str, message: str) -> None:
-        self.findings.append(Finding(code, where, message))
 
 
 def _contract_document(descriptor: Path, contract: Path | None = None) -> bytes | None:
@@ -258,16 +258,8 @@ def _promotion_findings(descriptor: Descriptor, *, required: bool) -> list[Findi
     return unpromotable(descriptor, Severity.ERROR if required else Severity.WARNING)
 
 
-@dataclass(frozen=True, slots=True)
-class LocalRelease:
-    """A release. ``missing`` names the artifacts whose bytes were not found."""
-
-    facts: ReleaseFacts
-    missing: tuple[str, ...]
-
-
-def read_release(path: Path) -> LocalRelease:
-    """Return the release whose descriptor is ``path``, or is in the folder ``path``.
+def read_release(path: Path) -> tuple[ReleaseFacts, list[str]]:
+    """Return the release whose descriptor is ``path``, or is in the folder ``path``, and its missing artifacts.
 
     Artifacts are found as ``LocalFiles`` finds them. The contract comes from them, or else from the
     ``pipeline-contract.json`` next to the descriptor. Signatures are those next to it, and are not verified. A release
@@ -281,7 +273,9 @@ def read_release(path: Path) -> LocalRelease:
         descriptor = parse_descriptor(data)
     except DocumentError as error:
         raise _invalid(file, error.findings) from None
-    files = _files(descriptor, file.parent)
+    local = LocalFiles(file.parent)
+    located = [(each, local.find(each)) for each in descriptor.artifacts if each.kind.is_stored]
+    files = {each.digest: path for each, path in located if path is not None and local.has(path, each)}
     verdict = _verdict(descriptor, files, _contract_document(file), identity_only=True)
     if not verdict.accepted:
         raise _invalid(file, verdict.findings)
@@ -297,15 +291,7 @@ def read_release(path: Path) -> LocalRelease:
         checkpoints=verdict.checkpoints if files else None,
         signers=_signers(file, data),
     )
-    missing = (name for name, each in named.items() if each.kind.is_stored and each.digest not in files)
-    return LocalRelease(facts, tuple(missing))
-
-
-def _files(descriptor: Descriptor, folder: Path) -> dict[str, Path]:
-    """Return the files of the artifacts by digest. A file with other bytes is none."""
-    local = LocalFiles(folder)
-    found = [(each, local.find(each)) for each in descriptor.artifacts if each.kind.is_stored]
-    return {each.digest: path for each, path in found if path is not None and local.has(path, each)}
+    return facts, [name for name, each in named.items() if each.kind.is_stored and each.digest not in files]
 
 
 def _signers(descriptor: Path, data: bytes) -> list[str]:

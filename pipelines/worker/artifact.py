@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import BinaryIO, Final, cast
 
 from coordinator_client.api import Client, Request, refused
-from coordinator_client.errors import ClientError, Refused, Unreachable
+from coordinator_client.errors import Refused, Unreachable
 from coordinator_client.http import Response
 from pipelines.environment import Interpreter, Required
 from pipelines.errors import DefinitionError
-from pipelines.release.connection import of_client
-from pipelines.release.local_files import digest_of, named_file, read_descriptor
+from pipelines.release.files import digest_of, named_file, read_descriptor
 from wire.documents.contract import LOCK_ENTRY, PYTHON_ENTRY
 from wire.documents.descriptor import ArtifactRef, CarrierDescriptor, Descriptor
 from wire.documents.json_reader import shown
@@ -62,7 +61,8 @@ def unpack_release(descriptor_path: Path, artifact: Path | None = None) -> Unpac
     descriptor = read_descriptor(descriptor_path)
     path = artifact or local_artifact(descriptor, descriptor_path)
     try:
-        folder = _private_folder()
+        folder = Path(tempfile.mkdtemp(prefix="pipeline-")).resolve()  # only this user can read it
+        _private_folders[folder] = os.getpid()
         with tempfile.TemporaryFile() as copy:
             pinned = _pinned(descriptor, _copy(path, copy), path)
             if (layout := read_layout(cast("BinaryIO", copy))) is None:
@@ -134,13 +134,6 @@ def hosted_artifact(descriptor: Descriptor, descriptor_path: Path) -> ArtifactRe
     return next(iter(by_digest.values()))
 
 
-def _private_folder() -> Path:
-    """Return a new folder that only this user can read."""
-    folder = Path(tempfile.mkdtemp(prefix="pipeline-")).resolve()
-    _private_folders[folder] = os.getpid()
-    return folder
-
-
 def _copy(path: Path, copy: BinaryIO) -> str:
     """Copy the file and return the digest of the copy, which no other process can change."""
     hashed = hashlib.sha256()
@@ -199,83 +192,66 @@ def _unusable(path: Path, reason: str) -> DefinitionError:
     return DefinitionError("NOT_AN_ARTIFACT", f"{path} cannot be hosted: {reason}; build it again")
 
 
-PATIENCE_SECONDS: Final = 60.0
+DOWNLOAD_SECONDS: Final = 60.0
 """How long a download is retried while no byte arrives."""
 _TRANSIENT: Final = frozenset({429, 500, 502, 503, 504})
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-\d+/\d+")
 
 
 @contextmanager
-def fetched(descriptor_path: Path, client: Client, *, patience: float = PATIENCE_SECONDS) -> Iterator[Path]:
+def fetched(descriptor_path: Path, client: Client, *, seconds: float = DOWNLOAD_SECONDS) -> Iterator[Path]:
     """Download the artifact of ``hosted_artifact`` into a private file, which is removed at the end of the block.
 
     A broken download continues where it broke off. The bytes have the digest that the descriptor on this machine pins,
-    so the coordinator cannot choose the code. ``client`` needs a token with the scope ``artifacts:read``. ``patience``
-    limits how long failures are retried while no byte arrives, in seconds.
+    so the coordinator cannot choose the code. ``client`` needs a token with the scope ``artifacts:read``. ``seconds``
+    limits how long failures are retried while no byte arrives.
 
-    Raises ``DefinitionError``: INVALID_RELEASE, NO_ARTIFACT, INVALID_URL, COORDINATOR_UNREACHABLE, COORDINATOR_REFUSED,
-    ARTIFACT_MISMATCH.
+    Raises ``ClientError``, and ``DefinitionError``: INVALID_RELEASE, NO_ARTIFACT, ARTIFACT_MISMATCH.
     """
     digest = hosted_artifact(read_descriptor(descriptor_path), descriptor_path).digest
     with tempfile.TemporaryDirectory(prefix="artifact-") as folder:
         path = Path(folder) / "artifact"
         with path.open("wb") as file:
-            _Download(client, digest, file).run(patience)
+            _download(client, digest, file, seconds)
         if (found := digest_of(path)) != digest:
             message = f"the coordinator sent bytes with the digest {found}, but the release pins {digest}"
             raise DefinitionError("ARTIFACT_MISMATCH", message)
         yield path
 
 
-class _Download:
-    """Writes the artifact with ``digest`` to ``file``, and continues each time the connection breaks."""
-
-    def __init__(self, client: Client, digest: str, file: BinaryIO) -> None:
-        self._client, self._digest, self._file = client, digest, file
-
-    def run(self, patience: float) -> None:
-        failures, deadline = 0, time.monotonic() + patience
-        while True:
-            before = self._file.tell()
-            failure = self._attempt()
-            if failure is None:
-                return
-            if self._file.tell() > before:
-                failures, deadline = 0, time.monotonic() + patience
-            if time.monotonic() > deadline:
-                raise of_client(failure) from None
-            time.sleep(min(0.25 * 2**failures, 5))
-            failures += 1
-
-    def _attempt(self) -> ClientError | None:
-        """Receive as many of the missing bytes as possible. Return None when none are missing."""
-        try:
-            with self._client.opened(Request("GET", f"artifacts/{self._digest}"), self._headers()) as response:
-                self._receive(response)
-        except Unreachable as error:
-            return error
-        except Refused as error:
-            if error.status in _TRANSIENT:
-                return error
-            raise of_client(error) from None
-        return None
-
-    def _headers(self) -> dict[str, str]:
+def _download(client: Client, digest: str, file: BinaryIO, seconds: float) -> None:
+    """Write the artifact to ``file``, and continue each time the connection breaks."""
+    pause, deadline = 0.25, time.monotonic() + seconds
+    while True:
+        begin = file.tell()
         headers = {"Accept": "application/octet-stream"}
-        if start := self._file.tell():
-            headers |= {"Range": f"bytes={start}-", "If-Range": f'"{self._digest}"'}
-        return headers
+        if begin:
+            headers |= {"Range": f"bytes={begin}-", "If-Range": f'"{digest}"'}
+        try:
+            with client.opened(Request("GET", f"artifacts/{digest}"), headers) as response:
+                return _receive(response, file)
+        except (Unreachable, Refused) as error:
+            if isinstance(error, Refused) and error.status not in _TRANSIENT:
+                raise
+            if file.tell() > begin:
+                pause, deadline = 0.25, time.monotonic() + seconds
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(pause)
+        pause = min(2 * pause, 5)
 
-    def _receive(self, response: Response) -> None:
-        begin = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
-        continues = response.status == 206 and begin is not None and int(begin[1]) == self._file.tell()
-        if response.status != 200 and not continues:
-            raise refused(response)
-        if response.status == 200:
-            self._file.seek(0)
-            self._file.truncate()
-        for piece in response.pieces():
-            try:
-                self._file.write(piece)
-            except OSError as error:
-                raise DefinitionError("NO_ARTIFACT", f"the artifact cannot be written: {error.strerror}") from error
+
+def _receive(response: Response, file: BinaryIO) -> None:
+    """Append the missing bytes, or replace all if the response has all."""
+    begin = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
+    continues = response.status == 206 and begin is not None and int(begin[1]) == file.tell()
+    if response.status != 200 and not continues:
+        raise refused(response)
+    if response.status == 200:
+        file.seek(0)
+        file.truncate()
+    for piece in response.pieces():
+        try:
+            file.write(piece)
+        except OSError as error:
+            raise DefinitionError("NO_ARTIFACT", f"the artifact cannot be written: {error.strerror}") from error

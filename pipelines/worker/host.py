@@ -10,19 +10,16 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipelines.failures import Failed, failed_by, inform, log_failure, message_of, warn
 from pipelines.worker import outcomes
-from pipelines.worker.acceptance import Acceptance
-from pipelines.worker.held_leases import HeldLeases, LeasesInUse, Pace
+from pipelines.worker.host_state import Acceptance, HeldLeases, Pace
 from pipelines.worker.hosted_release import HostedRelease
 from pipelines.worker.outcomes import Report
-from pipelines.worker.runner import UNDECODABLE_PAYLOAD, Around, Keep, RunResult
-from pipelines.worker.transition import Boundary, StepTimes, attributes_of, context_of, log_fields_of
+from pipelines.worker.runner import UNDECODABLE_PAYLOAD, Boundary, Keep, RunResult, StepTimes
 from wire.log_lines import bound
 from wire.messages.celery_messages import (
     Checkpoint,
@@ -40,7 +37,7 @@ from wire.messages.sealing import ProtocolError, check_fresh, decode, refusal_of
 from wire.worker_keys import WorkerKey
 
 if TYPE_CHECKING:
-    from pipelines.worker.tracing import Tracer
+    from pipelines.worker.tracing import Tracer, Transition
 
 
 class Host:
@@ -72,7 +69,7 @@ class Host:
         self._places = threading.Semaphore(capacity)
         self._threads = ThreadPoolExecutor(capacity, thread_name_prefix="transition")
         self.acceptance = Acceptance(release.identity.tenant_id)
-        self._leases = HeldLeases()
+        self.leases = HeldLeases()
         self._pace = Pace()
         self._boundary = Boundary()
         self._followed: datetime | None = None  # when the newest instruction that was followed was sent
@@ -114,7 +111,7 @@ class Host:
             inform("Instructed to %s", "drain" if instruction.drain else "accept commands")
         self._followed, self._accepting = sent, not instruction.drain
         self.acceptance.accepted()
-        self._leases.lose(instruction.lost_leases)
+        self.leases.lose(instruction.lost_leases)
         self.changed.set()
 
     def execute(self, message: Any, report: Callable[[Report], None]) -> None:
@@ -146,12 +143,12 @@ class Host:
         if lease < self.shortest_lease:
             self.shortest_lease = lease
             self.changed.set()
-        new = self._leases.take(commands)
+        new = self.leases.take(commands)
         rest = deque(new)
         try:
             self._run_all(rest, min(len(new), self.capacity), report)
         finally:
-            self._leases.drop([command.lease_token for command in list(rest)])  # another thread may take one
+            self.leases.drop([command.lease_token for command in list(rest)])  # another thread may take one
 
     def _run_all(self, rest: deque[Command], threads: int, report: Callable[[Report], None]) -> None:
         """Run all commands in this thread and `threads - 1` others. Each thread takes one command after the other.
@@ -166,7 +163,7 @@ class Host:
                         command = rest.popleft()
                     except IndexError:
                         return
-                    if self._leases.begin(command.lease_token):
+                    if self.leases.begin(command.lease_token):
                         self._run_and_report(command, report)
 
         others: list[Future[None]] = []
@@ -181,11 +178,11 @@ class Host:
         """Run one command and pass its outcome to `report`. Never raises: if `report` raises, the lease is dropped."""
         try:
             ended = self._run(command, report)
-            if self._leases.end(command.lease_token):
+            if self.leases.end(command.lease_token):
                 self.changed.set()  # the coordinator counts this thread as abandoned
             report(ended)
         except BaseException as error:
-            self._leases.drop([command.lease_token])
+            self.leases.drop([command.lease_token])
             log_failure(command.execution_id, failed_by(error))
 
     def sealed(self, reports: Sequence[Report]) -> dict[str, Any]:
@@ -202,16 +199,13 @@ class Host:
 
     def drop_leases(self, sent: Sequence[Report]) -> None:
         """Drop the leases of the outcomes in `sent`, which the broker has received."""
-        self._leases.drop([report.lease_token for report in sent if report.outcome])
+        self.leases.drop([report.lease_token for report in sent if report.outcome])
         if not self.accepting:
             self.changed.set()  # an operator may be waiting for the last lease
 
-    def leases_in_use(self) -> LeasesInUse:
-        return self._leases.in_use()
-
     def heartbeat(self, state: WorkerState) -> dict[str, Any]:
         """Return a signed heartbeat, which also renews the leases that this worker holds now."""
-        in_use = self._leases.in_use()
+        in_use = self.leases.in_use()
         heartbeat = Heartbeat(
             worker_id=self.worker_id,
             state=state,
@@ -232,25 +226,20 @@ class Host:
         return message
 
     def _run(self, command: Command, report: Callable[[Report], None]) -> Report:
-        """Run one command. Its log lines have its fields."""
-        with bound(log_fields_of(self.release.identity, command, command.traceparent)):
-            if not command.traceparent:
+        """Run one command. Its log lines have its fields. If it is traced, it runs in a span."""
+        with bound(self.release.log_fields(command, command.traceparent)):
+            if self._tracer is None or not command.traceparent:
                 return self._run_command(command, report)
-            if self._tracer is None:
-                return _traced(self._run_command(command, report), command.traceparent)
-            return self._run_traced(self._tracer, command, report)
+            attributes = self.release.span_attributes(command)
+            with self._tracer.transition(
+                command.traceparent, attributes, suspended_run=command.suspended_run
+            ) as transition:
+                return self._run_command(command, report, transition)
 
-    def _run_traced(self, tracer: Tracer, command: Command, report: Callable[[Report], None]) -> Report:
-        """Run one command in a span. The outcome reports the context of that span."""
-        with tracer.transition(
-            command.traceparent, attributes_of(self.release.identity, command), suspended_run=command.suspended_run
-        ) as transition:
-            ended = self._run_command(command, report, transition.in_step)
-            if ended.outcome is not None and (failure := ended.outcome.failure) is not None:
-                transition.fail(failure.failure_class, failure.step_index)
-            return _traced(ended, transition.traceparent)
-
-    def _run_command(self, command: Command, report: Callable[[Report], None], around: Around | None = None) -> Report:
+    def _run_command(
+        self, command: Command, report: Callable[[Report], None], transition: Transition | None = None
+    ) -> Report:
+        """Run one command. The outcome reports the context of the span, or else that of the command."""
         identity = self.release.identity
         reached: list[Checkpoint] = []
         times = StepTimes()
@@ -263,21 +252,25 @@ class Host:
             reached[:] = [checkpoint]
             report(Report(identity, checkpoint=checkpoint))
 
-        with self._pace.measured(partial(self._leases.is_lost, command.lease_token)) as pace_is_notable:
+        with self._pace.measured(partial(self.leases.is_lost, command.lease_token)) as pace_is_notable:
             outcome = self._boundary.run(
                 command.execution_id,
-                lambda: self._outcome(command, keep if command.checkpoints else None, times, around),
+                lambda: self._outcome(command, keep if command.checkpoints else None, times, transition),
                 lambda failed: outcomes.failed(command, failed, times.spans()),
             )
         if pace_is_notable():
             self.changed.set()
+        if transition is not None and outcome.failure is not None:
+            transition.fail(outcome.failure.failure_class, outcome.failure.step_index)
+        if command.traceparent:
+            traceparent = command.traceparent if transition is None else transition.traceparent
+            outcome = outcome.model_copy(update={"traceparent": traceparent})
         failed = outcome.outcome == "FAILED"
         return Report(identity, outcome=outcome, checkpoint=reached[0] if failed and reached else None)
 
-    def _outcome(self, command: Command, keep: Keep | None, times: StepTimes, around: Around | None) -> Outcome:
+    def _outcome(self, command: Command, keep: Keep | None, times: StepTimes, transition: Transition | None) -> Outcome:
         steps = len(self.release.pipeline.parts)
-        identity = self.release.identity
-        is_lost = partial(self._leases.is_lost, command.lease_token)
+        is_lost = partial(self.leases.is_lost, command.lease_token)
         result: RunResult
         try:
             result = self.release.run(
@@ -285,11 +278,11 @@ class Host:
                 start=command.current_step_index,
                 # After an await at the end, no step is left to run: the response is the result.
                 stop=steps if command.current_step_index == steps else command.stop_before_step_index,
-                context=context_of(identity, command, identity.tenant_id, is_lost),
+                context=self.release.context(command, self.release.identity.tenant_id, is_lost),
                 shape=command.shape,
                 keep=keep,
                 times=times,
-                around=around,
+                around=None if transition is None else transition.in_step,
             )
         except ValueError as error:
             result = Failed(UNDECODABLE_PAYLOAD, message_of("", str(error)), retryable=False)
@@ -297,9 +290,3 @@ class Host:
         if outcome.failure is not None:
             log_failure(command.execution_id, result if isinstance(result, Failed) else outcome.failure)
         return outcome
-
-
-def _traced(report: Report, traceparent: str) -> Report:
-    if report.outcome is None:
-        return report
-    return replace(report, outcome=report.outcome.model_copy(update={"traceparent": traceparent}))

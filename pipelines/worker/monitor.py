@@ -70,7 +70,7 @@ class _Gauges(Collector):
         self._host = host
 
     def collect(self) -> Iterable[Metric]:
-        in_use = self._host.leases_in_use()
+        in_use = self._host.leases.in_use()
         values = {
             "pipelines_threads": self._host.capacity,
             "pipelines_transitions_running": in_use.active,

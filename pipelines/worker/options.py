@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.errors import DefinitionError
-from pipelines.release.connection import client_of
 from pipelines.worker.artifact import fetched
 from pipelines.worker.hosted_release import HostedRelease, host_artifact, host_source
 from wire.broker_url import is_sentinel, parse_sentinel, uses_tls
@@ -55,7 +54,7 @@ def broker_url(value: str | None, ca_file: str) -> str:
 def hosted_release(arguments: argparse.Namespace) -> HostedRelease:
     """Load the code that the options choose.
 
-    Raises ``DefinitionError`` as `host_artifact`, `host_source`, `client_of` and `fetched` do.
+    Raises the errors of `host_artifact`, `host_source`, `client_of` and `fetched`.
     """
     tenant = arguments.tenant or ""
     if arguments.from_source:
@@ -65,6 +64,8 @@ def hosted_release(arguments: argparse.Namespace) -> HostedRelease:
         return host_source(arguments.from_source, arguments.release, tenant, lock=lock)
     allow_drift = arguments.allow_environment_drift
     if arguments.fetch:
+        from pipelines.release.publish import client_of
+
         with fetched(arguments.release, client_of(arguments)) as artifact:
             return host_artifact(arguments.release, tenant, artifact, allow_drift=allow_drift)
     return host_artifact(arguments.release, tenant, arguments.artifact, allow_drift=allow_drift)

@@ -17,8 +17,8 @@ from pydantic import BaseModel
 from pipelines.authoring.plan import plan
 from pipelines.failures import Failed, inform, warn
 from pipelines.worker.hosted_release import HostedRelease
-from pipelines.worker.rest_results import encoded, failed_result, failure_result, stop_of
-from pipelines.worker.transition import Boundary, attributes_of, context_of, log_fields_of
+from pipelines.worker.rest_results import encoded, failure, failure_of, stop_of
+from pipelines.worker.runner import Boundary
 from wire.log_lines import bound
 from wire.messages.celery_messages import Shape
 from wire.messages.limits import TOLERANCE
@@ -99,14 +99,12 @@ class RestHost:
         *,
         secret: str,
         prefixes: tuple[str, ...] = DEFAULT_PREFIXES,
-        tolerance: timedelta = TOLERANCE,
         tracer: Tracer | None = None,
     ) -> None:
         self.release = release
         self._tracer = tracer
         self._secret = secret
-        self._tolerance = tolerance
-        self._nonces = Nonces(tolerance)
+        self._nonces = Nonces(TOLERANCE)
         planned = plan(release.pipeline)
         self._steps = planned.steps
         self._allowed = Allowed(prefixes, frozenset(planned.catalogue.canonical_types()))
@@ -135,7 +133,7 @@ class RestHost:
             return 200, b'{"status":"UP","checks":[]}'
         now = datetime.now(UTC)
         try:
-            nonce, sent = check_signature(self._secret, method, path, headers, body, now=now, tolerance=self._tolerance)
+            nonce, sent = check_signature(self._secret, method, path, headers, body, now=now, tolerance=TOLERANCE)
             if not self._nonces.is_new(nonce, sent, now):
                 raise Refused("the nonce was used before")
         except Refused as error:
@@ -152,9 +150,12 @@ class RestHost:
             warn("Refused a malformed command: %s", error)
             return 400, b""
         self._log_unknown(command)
-        parent = trace_context_of(headers)
-        with bound(log_fields_of(self.release.identity, command, parent)):
-            return 200, self._executed(command, hung_up, parent)
+        parent = received(next((value for name, value in headers.items() if name.lower() == "traceparent"), NONE))
+        with bound(self.release.log_fields(command, parent)):
+            if self._tracer is None or parent == NONE:
+                return 200, self._run(command, hung_up)
+            with self._tracer.transition(parent, self.release.span_attributes(command)) as transition:
+                return 200, self._run(command, hung_up, transition)
 
     def capabilities(self) -> Capabilities:
         """Return the identity of the hosted release (wire protocol D.7)."""
@@ -169,26 +170,21 @@ class RestHost:
             artifact_digest=self.release.artifact_digest,
         )
 
-    def _executed(self, command: TransitionCommand, hung_up: Callable[[], bool], parent: str) -> bytes:
-        """Return the result of a command; a failure if anything raises. If its caller traces it, it runs in a span."""
-
-        def run(transition: Transition | None = None) -> bytes:
-            return self._boundary.run(
-                command.execution_id,
-                lambda: self._execute(command, hung_up, transition),
-                lambda failure: failure_result(command, failure).to_json().encode(),
-            )
-
-        if self._tracer is None or parent == NONE:
-            return run()
-        with self._tracer.transition(parent, attributes_of(self.release.identity, command)) as transition:
-            return run(transition)
+    def _run(
+        self, command: TransitionCommand, hung_up: Callable[[], bool], transition: Transition | None = None
+    ) -> bytes:
+        """Return the result of a command; a failure if anything raises."""
+        return self._boundary.run(
+            command.execution_id,
+            lambda: self._execute(command, hung_up, transition),
+            lambda failed: failure_of(command, failed),
+        )
 
     def _execute(self, command: TransitionCommand, hung_up: Callable[[], bool], transition: Transition | None) -> bytes:
         """Check the identity of one command, then decode its payload, then run its steps (wire protocol D.11)."""
         mismatch = self._mismatch(command)
         if mismatch is not None:
-            return failed_result(command, ILLEGAL_ARGUMENT, mismatch).to_json().encode()
+            return failure(command, ILLEGAL_ARGUMENT, mismatch)
         unsupported = _unsupported(command)
         if unsupported is not None:
             return encoded(command, unsupported, self._steps)
@@ -199,12 +195,12 @@ class RestHost:
                 start=command.current_step_index,
                 stop=stop_of(command, self._steps),
                 # The identity is that of the command.
-                context=context_of(self.release.identity, command, command.tenant_id, hung_up),
+                context=self.release.context(command, command.tenant_id, hung_up),
                 shape=shape,
                 around=None if transition is None else transition.in_step,
             )
         except (PayloadRefused, ValueError) as error:
-            return failed_result(command, ILLEGAL_ARGUMENT, str(error)).to_json().encode()
+            return failure(command, ILLEGAL_ARGUMENT, str(error))
         if transition is not None and isinstance(outcome, Failed):
             transition.fail(outcome.failure_class, outcome.step_index)
         return encoded(command, outcome, self._steps)
@@ -231,10 +227,6 @@ class RestHost:
     def _log_unknown(self, message: BaseModel) -> None:
         for name in self._logged.among(unknown_members(message)):
             inform("Ignored the unknown member %s of a command", name)
-
-
-def trace_context_of(headers: Mapping[str, str]) -> str:
-    return received(next((value for name, value in headers.items() if name.lower() == "traceparent"), NONE))
 
 
 def _unsupported(command: TransitionCommand) -> Failed | None:

@@ -46,10 +46,9 @@ def encoded(command: TransitionCommand, outcome: RunResult, steps: Sequence[Plan
         if too_much is None:
             return text.encode()
         result = too_much
-    if isinstance(result, Failed):
-        log_failure(command.execution_id, result)
-        result = failure_result(command, result)
-    return result.to_json().encode()
+    assert isinstance(result, Failed)  # noqa: S101
+    log_failure(command.execution_id, result)
+    return failure_of(command, result)
 
 
 def _completed(
@@ -73,22 +72,20 @@ def stop_of(command: TransitionCommand, steps: Sequence[PlannedStep]) -> int:
     return len(steps) if command.stop_before_step_index < 0 else command.stop_before_step_index
 
 
-def failure_result(command: TransitionCommand, failed: Failed) -> TransitionResult:
+def failure_of(command: TransitionCommand, failed: Failed) -> bytes:
     """Return a failure. The protocol has no field for the traceback; the class says whether a retry may help."""
     if failed.retryable:
-        return failed_result(command, failed.failure_class, failed.message, failed.step_index)
-    return failed_result(command, NON_RETRYABLE, f"{failed.failure_class}: {failed.message}", failed.step_index)
+        return failure(command, failed.failure_class, failed.message, failed.step_index)
+    return failure(command, NON_RETRYABLE, f"{failed.failure_class}: {failed.message}", failed.step_index)
 
 
-def failed_result(
-    command: TransitionCommand, failure_class: str, message: str, step_index: int | None = None
-) -> TransitionResult:
+def failure(command: TransitionCommand, failure_class: str, message: str, step_index: int | None = None) -> bytes:
     """Return a failure, with the failed step if the coordinator knows that member: earlier versions refuse it."""
     step = UNKNOWN_STEP if step_index is None else step_index
-    failure = WireFailure(
+    reported = WireFailure(
         failure_class=failure_class, message=message, failed_step_index=step if command.reads_failed_step else None
     )
-    return TransitionResult(outcome="FAILED", failure=failure)
+    return TransitionResult(outcome="FAILED", failure=reported).to_json().encode()
 
 
 def _suspension(command: TransitionCommand, suspended: Suspended) -> WireSuspension:

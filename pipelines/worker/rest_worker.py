@@ -12,8 +12,7 @@ import select
 import signal
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -66,24 +65,15 @@ class Server(ThreadingHTTPServer):
         self.host = host
         self.turns = threading.BoundedSemaphore(capacity)
         self._capacity = capacity
-        self._running: set[_Handler] = set()
+        self.running: set[_Handler] = set()  # those that occupy a turn
         super().__init__((name or "127.0.0.1", int(port)), _Handler)
-
-    @contextmanager
-    def running(self, call: _Handler) -> Iterator[None]:
-        """Note that `call` occupies a turn."""
-        self._running.add(call)
-        try:
-            yield
-        finally:
-            self._running.discard(call)
 
     def is_stuck(self) -> bool:
         """Return True if every turn runs a step whose caller has hung up: the worker does no useful work.
 
         Such steps may never return, so a supervisor should restart the worker.
         """
-        running = self._running.copy()
+        running = self.running.copy()
         return len(running) >= self._capacity and all(call.hung_up() for call in running)
 
 
@@ -114,9 +104,10 @@ class _Handler(BaseHTTPRequestHandler):
             try:
                 if self.hung_up():
                     return
-                with self.server.running(self):
-                    status, text = self._response(body)
+                self.server.running.add(self)
+                status, text = self._response(body)
             finally:
+                self.server.running.discard(self)
                 self.server.turns.release()
             self._send(status, text)
             if self.server.host.release.must_stop:

@@ -1,30 +1,34 @@
 """Runs one transition of a pipeline: from a step to the end, to an await, or to the step to stop before.
 
-Uses no broker, clock or files. Every value between two steps is written as JSON and read back. So a step receives the
-same value whether it runs in the same transition as the step before it or after a resume.
+Uses no broker and no files, and a clock only to fill `StepTimes`. Every value between two steps is written as JSON and
+read back. So a step receives the same value whether it runs in the same transition as the step before it or after a
+resume.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import logging
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar
 
 from pipelines.authoring.definition import Await, Cardinality, Pipeline, StepContext
 from pipelines.authoring.plan import PlannedStep, plan
 from pipelines.authoring.values import Encoded, ValueMismatch, ValueType
-from pipelines.failures import Failed, failed_by, message_of
-from pipelines.worker.transition import StepTimes
+from pipelines.failures import Failed, failed_by, log_failure, message_of
 from wire import log_lines
-from wire.messages.celery_messages import Shape
+from wire.messages.celery_messages import Shape, StepSpan
+from wire.messages.limits import MOST_SPANS
 
 UNDECODABLE_PAYLOAD: Final = "UNDECODABLE_PAYLOAD"
 INVALID_STEP_OUTPUT: Final = "INVALID_STEP_OUTPUT"
 OUTPUT_TOO_LARGE: Final = "OUTPUT_TOO_LARGE"
 _END: Final = object()
+_T = TypeVar("_T")
 
 Keep = Callable[[int, list[Any], bool], None]
 """Stores a checkpoint: the index of the next step, its input as JSON documents, and whether that is a stream."""
@@ -73,6 +77,23 @@ Around = Callable[[PlannedStep, Callable[[], Any]], Any]
 RunResult = Completed | Suspended | Failed
 
 
+class StepTimes:
+    """The spans of the steps of one transition: from the first call of each step to the end of its newest one."""
+
+    def __init__(self) -> None:
+        self._spans: dict[int, StepSpan] = {}
+
+    def add(self, step_index: int, begun: float) -> None:
+        """Record a call of a step that began at ``begun``, as `time.time` gives it, and ends now."""
+        first = self._spans.get(step_index)
+        started = int(begun * 1000) if first is None else first[1]
+        self._spans[step_index] = (step_index, started, int(time.time() * 1000))
+
+    def spans(self) -> list[StepSpan]:
+        """Return the spans in the order of the steps, at most MOST_SPANS."""
+        return sorted(self._spans.values())[:MOST_SPANS]
+
+
 def run(
     pipeline: Pipeline,
     payload: Any,
@@ -90,7 +111,7 @@ def run(
     ``payload`` is decoded JSON: one value if ``shape`` is UNI, a list of values if it is MULTI. ``keep`` is called
     after each step, except the last one and those before an await. A stream is read to its end before ``keep`` is
     called. If ``stop == start``, no step runs and the input is returned. Every exception of the author's code becomes
-    ``Failed``, including KeyboardInterrupt and SystemExit. ``times`` receives when each step ran.
+    ``Failed``, including KeyboardInterrupt and SystemExit. ``times`` receives when each step ran, if it is given.
     ``around`` makes all calls of the author's code.
 
     Raises ``ValueError`` for indexes outside of the pipeline and ``DefinitionError`` for a broken pipeline.
@@ -99,7 +120,7 @@ def run(
     end = len(steps) if stop == -1 else stop
     if not 0 <= start <= end <= len(steps):
         raise ValueError(f"steps {start} to {stop} of a pipeline of {len(steps)}")
-    transition = _Transition(context, keep, times or StepTimes(), around)
+    transition = _Transition(context, keep, times, around)
     try:
         return transition.run(steps, start, end, payload, shape)
     except BaseException as error:
@@ -124,7 +145,7 @@ class _Many:
 class _Transition:
     """One run of steps. Between two steps there is either one value or a stream of values."""
 
-    def __init__(self, context: StepContext, keep: Keep | None, times: StepTimes, around: Around | None) -> None:
+    def __init__(self, context: StepContext, keep: Keep | None, times: StepTimes | None, around: Around | None) -> None:
         self._context = context
         self._around = around
         self._keep = keep
@@ -229,7 +250,7 @@ class _Transition:
         """Call the author's code. An exception fails the step; no code is called once a step has failed."""
         if self.failure is not None:
             raise _StepFailed  # the author's code caught it
-        begun = time.time()
+        begun = 0.0 if self._times is None else time.time()
         named = log_lines.step.set(step.name)
         try:
             self._context.raise_if_cancelled()
@@ -240,7 +261,8 @@ class _Transition:
             self._raised(step, error)
         finally:
             log_lines.step.reset(named)
-            self._times.add(step.index, begun)
+            if self._times is not None:
+                self._times.add(step.index, begun)
 
     def _checked(self, step: PlannedStep, value: Any) -> Encoded:
         try:
@@ -267,3 +289,32 @@ class _Transition:
 
 def _stream(current: Encoded | _Many) -> Iterator[Encoded]:
     return current.items if isinstance(current, _Many) else iter((current,))
+
+
+class Boundary:
+    """Runs transitions so that none affects another. Safe to use from many threads."""
+
+    def __init__(self) -> None:
+        self._recursion_limit = sys.getrecursionlimit()
+
+    def run(self, execution_id: object, attempt: Callable[[], _T], failure: Callable[[Failed], _T]) -> _T:
+        """Return the result of `attempt`. If it raises any exception, return `failure` of that exception.
+
+        A lowered recursion limit and `logging.disable` are undone. A raised recursion limit stays, because another
+        step may need it now.
+        """
+        try:
+            return attempt()
+        except BaseException as error:
+            self._restore()
+            failed = failed_by(error)
+            log_failure(execution_id, failed)
+            return failure(failed)
+        finally:
+            self._restore()
+
+    def _restore(self) -> None:
+        if sys.getrecursionlimit() < self._recursion_limit:
+            sys.setrecursionlimit(self._recursion_limit)
+        if logging.root.manager.disable:
+            logging.disable(logging.NOTSET)

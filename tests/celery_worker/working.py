@@ -4,18 +4,15 @@ The second step of its pipeline waits at a separate gate for each number >= 100,
 """
 
 import argparse
-import json
 import logging
 import secrets
 import sys
 import threading
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 from celery import signals
@@ -28,11 +25,10 @@ from redis import Redis
 from coordinator.celery import app as coordinator
 from embedded.children import free_port
 from embedded.valkey import Valkey
-from pipelines.release.descriptor import release
-from pipelines.release.packaging import build
 from pipelines.worker import celery_worker
 from tests.broker import taken
 from tests.running import eventually
+from tests.unit.pipelines.worker import conftest as hosted
 from wire.broker import client
 from wire.documents.descriptor import parse_descriptor
 from wire.identity import ReleaseIdentity
@@ -103,31 +99,12 @@ class Gated:
 def gated(folder: Path) -> Iterator[Gated]:
     name = f"gated_{secrets.token_hex(4)}"
     (folder / f"{name}.py").write_text(SOURCE)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(folder))
-        build(f"{name}:pipeline", folder / "dist")
-        descriptor = release(folder / "dist", release_version="1.0").path
-        try:
-            yield Gated(sys.modules[name], descriptor)
-        finally:
-            sys.modules.pop(name)
+    with hosted.hosting(folder, name, folder / "dist") as made:
+        yield Gated(sys.modules[name], made.descriptor)
 
 
 def command(number: int, *, lease_seconds: float = 30.0) -> messages.Command:
-    return messages.Command(
-        execution_id=uuid.uuid4(),
-        current_step_index=0,
-        stop_before_step_index=-1,
-        checkpoints=True,
-        attempt=0,
-        result_shape="SINGLE",
-        execution_version=1,
-        transition_key=f"key-{number}",
-        lease_token=uuid.uuid4(),
-        lease_seconds=lease_seconds,
-        shape="UNI",
-        payload=json.dumps({"number": number}),
-    )
+    return hosted.command(number, checkpoints=True, lease_seconds=lease_seconds)
 
 
 class Working:
@@ -231,7 +208,7 @@ class Working:
             self.listen()
             return [each for each in self.outcomes if each.lease_token == sent.lease_token]
 
-        [found] = eventually(find, what=f"the outcome of {sent.transition_key}")
+        [found] = eventually(find, what=f"the outcome of {sent.payload}")
         return found
 
 
@@ -248,7 +225,7 @@ def working(pipeline: Gated, valkey: Valkey) -> Iterator[Working]:
     ):
         patch.delenv("DJANGO_SETTINGS_MODULE")  # transition workers have no Django, which Celery would set up again
         worker.owner.flushall()
-        signals.setup_logging.connect(_keep_logging_setup)
+        signals.setup_logging.connect(lambda **_: None, weak=False)  # the test's logging stays
         set_event_loop(None)
         worker.thread.start()
         try:
@@ -263,10 +240,6 @@ def working(pipeline: Gated, valkey: Valkey) -> Iterator[Working]:
             logging.captureWarnings(False)
             coordinator.set_default()
     assert ended
-
-
-def _keep_logging_setup(**_: Any) -> None:
-    pass
 
 
 @contextmanager

@@ -14,9 +14,8 @@ from django.conf import settings
 from pytest_django import DjangoDbBlocker
 
 from embedded.children import Child
-from embedded.client import Client
 from embedded.postgres import Postgres
-from embedded.product import Product
+from embedded.product import Client, Product
 from embedded.valkey import Valkey
 from releases.registration.turns import STALLED
 from tenancy.roles import Scope

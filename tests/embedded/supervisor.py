@@ -10,8 +10,8 @@ from pathlib import Path
 
 import psycopg
 
-from embedded.backing import Backing
 from embedded.children import Children
+from embedded.product import Backing
 
 
 def main(folder: Path) -> None:

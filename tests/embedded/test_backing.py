@@ -11,9 +11,9 @@ import psycopg
 import pytest
 import redis
 
-from embedded.backing import Backing
 from embedded.guard import descendants
-from embedded.shared_place import remove_place
+from embedded.postgres import remove_place
+from embedded.product import Backing
 from tests.building import eventually
 from tests.embedded.test_children import gone
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Listener
 from pathlib import Path
 
-from embedded.backing import Backing
 from embedded.children import Child
+from embedded.product import Backing
 from tests.mutants.mutant import REPOSITORY, Mutant
 
 _IGNORED = shutil.ignore_patterns(".git", ".venv", ".boot", ".local", "__pycache__", ".*_cache", ".hypothesis")

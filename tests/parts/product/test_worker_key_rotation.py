@@ -8,10 +8,8 @@ from pathlib import Path
 import pytest
 
 from coordinator_client.errors import Unreachable
-from embedded.backing import Backing
 from embedded.children import Child
-from embedded.client import Client
-from embedded.product import Product
+from embedded.product import Backing, Client, Product
 from releases.artifacts.store.local import LocalArtifactStore
 from tests.building import first_tenant
 from tests.database_template import database

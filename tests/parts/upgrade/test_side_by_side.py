@@ -12,9 +12,8 @@ import psycopg
 import pytest
 
 from embedded.children import Child
-from embedded.client import Client
 from embedded.postgres import Postgres
-from embedded.product import Product
+from embedded.product import Client, Product
 from embedded.valkey import Valkey
 from tests.building import eventually, first_tenant
 from tests.parts.recovery.cluster import LIVE, SETTINGS

@@ -1,6 +1,7 @@
 """An author who writes modules into the folder of the test and loads pipelines from them, and small HTTP servers."""
 
 import importlib
+import json
 import shutil
 import sys
 import time
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from textwrap import dedent
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -105,6 +107,13 @@ def built(built_once: BuiltArtifact, tmp_path: Path) -> BuiltArtifact:
     folder = tmp_path / "dist"
     folder.mkdir()
     return replace(built_once, path=Path(shutil.copy(built_once.path, folder)))
+
+
+def change_descriptor(descriptor: Path, artifact: Mapping[str, Any] | None = None, **members: Any) -> None:
+    """Change members of a descriptor, and of its first artifact."""
+    document = json.loads(descriptor.read_bytes()) | members
+    document["artifacts"][0] |= artifact or {}
+    descriptor.write_text(json.dumps(document))
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from coordinator_client.api import Connection
 from pipelines import DefinitionError
 from pipelines.cli import main
-from pipelines.release.connection import client_of
+from pipelines.release.publish import client_of
 from pipelines.worker import options as worker_options
 from tests import making
 from tests.cases import cases

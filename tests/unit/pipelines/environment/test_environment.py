@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import DefinitionError
-from pipelines.environment import Distribution, Environment, Interpreter, Locked, Required, locked
+from pipelines.environment import Distribution, Environment, Interpreter, Required, locked
 from pipelines.lock_files import lock_from, lock_in_requirements, run_uv
 from tests.cases import cases
 from tests.wheels import write_wheel
@@ -228,7 +228,7 @@ def test_a_requirements_file_locks_each_distribution_once(tmp_path: Path) -> Non
     }.values(),
 )
 def test_a_requirement_becomes_one_line_that_can_be_read_again(text: str, lock: str) -> None:
-    expected = f"{lock}\n" if lock else ""
+    expected = f"{lock}\n"
     assert lock_in_requirements(text, "r.txt") == expected
     assert lock_in_requirements(expected, "requirements.lock") == expected
     assert list(locked(expected)) is not None
@@ -254,10 +254,9 @@ def test_what_is_not_exact_and_portable_is_refused_with_its_line(text: str, line
     assert raised.value.message.startswith(f"folder/r.txt, line {line}: ")
     assert says in raised.value.message
     assert "secret" not in str(raised.value)
-    assert "token" not in str(raised.value)
 
 
 def test_a_lock_is_read_for_this_interpreter() -> None:
     lock = f'a==1 --hash={HASH}\nb[x]==2 ; os_name == "none"\nc @ https://h/c ; python_version >= "3"\nd===1.0+x\n'
-    assert [(each.name, each.version) for each in locked(lock)] == [("a", "1"), ("c", ""), ("d", "1.0+x")]
-    assert next(iter(locked("Ab_c==1\n"))) == Locked("ab-c", "1")
+    assert list(locked(lock)) == [("a", "1"), ("c", ""), ("d", "1.0+x")]
+    assert list(locked("Ab_c==1\n")) == [("ab-c", "1")]

@@ -27,13 +27,14 @@ STEP = "@pipeline.step\ndef ship(order: Order) -> Receipt:\n    return Receipt(1
 DOCUMENTS = [CONTRACT_ENTRY, PYTHON_ENTRY, LOCK_ENTRY]
 
 
-def names(path: Path) -> list[str]:
+def entries(path: Path) -> dict[str, bytes]:
     with zipfile.ZipFile(path) as archive:
-        return archive.namelist()
+        return {name: archive.read(name) for name in archive.namelist()}
 
 
-def built(pipeline: Pipeline | str, out: Path) -> Path:
-    return build(pipeline, out).path
+def built(pipeline: Pipeline, out: Path) -> list[str]:
+    """Build an artifact and return the names of its entries."""
+    return list(entries(build(pipeline, out).path))
 
 
 def test_the_same_source_gives_the_same_bytes_anywhere(tmp_path: Path) -> None:
@@ -65,7 +66,7 @@ def test_an_artifact_holds_the_package_and_its_contract(author: Author, tmp_path
     author.write("acme/orders/__pycache__/x.pyc", "")
     pipeline = author.pipeline(STEP, module="acme.orders.flow")
     artifact = build(pipeline, tmp_path / "dist")
-    assert names(artifact.path) == [
+    assert list(entries(artifact.path)) == [
         *DOCUMENTS,
         "acme/__init__.py",
         "acme/orders/data/rates.csv",
@@ -89,8 +90,7 @@ def test_a_lock_replaces_the_installed_distributions_and_changes_the_digest(auth
     assert locked.contract == default.contract
     assert default.digest == artifact_digest(pipeline) == f"sha256:{hashlib.sha256(data).hexdigest()}"
     assert locked.digest == artifact_digest(pipeline, "alpha==1.0\n") != default.digest
-    with zipfile.ZipFile(locked.path) as archive:
-        assert archive.read(LOCK_ENTRY) == b"alpha==1.0\n"
+    assert entries(locked.path)[LOCK_ENTRY] == b"alpha==1.0\n"
     assert build(pipeline, tmp_path, lock=Environment.current().required.lock).digest == default.digest
 
 
@@ -100,13 +100,13 @@ def test_a_package_or_a_single_module_is_packed_and_others_on_request(author: Au
     author.write("single.py", "def ship(order: int) -> int: return order")
     author.write("acme/__init__.py", IMPORTS + STEP)
     author.write("more.py", IMPORTS + "from single import ship\npipeline.step(ship)\n")
-    assert names(built(author.load("acme:pipeline"), tmp_path)) == [*DOCUMENTS, "acme/__init__.py", "acme/rates.py"]
+    assert built(author.load("acme:pipeline"), tmp_path) == [*DOCUMENTS, "acme/__init__.py", "acme/rates.py"]
     pipeline = author.load("more:pipeline")
     with pytest.raises(DefinitionError, match=r"STEP_NOT_PACKED: step \"Ship\".*packages=\('single',\)"):
         build(pipeline, tmp_path)
     pipeline.packages = ("shared.money", "single")
     shared = ["shared/__init__.py", "shared/money/rounding.py"]
-    assert names(built(pipeline, tmp_path)) == [*DOCUMENTS, "more.py", *shared, "single.py"]
+    assert built(pipeline, tmp_path) == [*DOCUMENTS, "more.py", *shared, "single.py"]
     for unknown in ("no_such_package", "sys"):
         pipeline.packages = (unknown,)
         with pytest.raises(DefinitionError, match="PACKAGE_NOT_FOUND"):
@@ -122,7 +122,7 @@ def test_a_linked_folder_is_packed_and_a_link_that_cannot_be_packed_is_named(aut
     package = author.folder / "acme/orders"
     link = package / "linked"
     link.symlink_to(shared)
-    assert "acme/orders/linked/tables.csv" in names(built(pipeline, tmp_path / "out"))
+    assert "acme/orders/linked/tables.csv" in built(pipeline, tmp_path / "out")
     for target in (package, tmp_path / "nothing"):
         link.unlink()
         link.symlink_to(target)
@@ -133,10 +133,16 @@ def test_a_linked_folder_is_packed_and_a_link_that_cannot_be_packed_is_named(aut
 # --- completeness ---
 
 
-MODULES = (
-    *("acme/__init__.py", "acme/orders/__init__.py", "acme/orders/rates.py", "acme/billing.py", "helper.py"),
-    *("shared/__init__.py", "shared/money.py", "spread/inner/part.py"),
-)
+MODULES = [
+    "acme/__init__.py",
+    "acme/orders/__init__.py",
+    "acme/orders/rates.py",
+    "acme/billing.py",
+    "helper.py",
+    "shared/__init__.py",
+    "shared/money.py",
+    "spread/inner/part.py",
+]
 
 
 def write(author: Author, body: str, **files: str) -> str:
@@ -217,17 +223,8 @@ def test_an_installed_package_of_which_a_part_is_packed_must_be_packed(author: A
     assert "packaging._parser" in {error.message.split()[2] for error in found}
 
 
-@pytest.fixture
-def pipeline(author: Author) -> Pipeline:
-    return author.pipeline(STEP)
-
-
-def entries(path: Path) -> dict[str, bytes]:
-    with zipfile.ZipFile(path) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
-
-
-def test_checkpoints_add_one_entry_to_the_artifact_and_change_no_other(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_checkpoints_add_one_entry_to_the_artifact_and_change_no_other(author: Author, tmp_path: Path) -> None:
+    pipeline = author.pipeline(STEP)
     assert pipeline.checkpoint is False
     without = build(pipeline, tmp_path / "without")
     assert set(entries(without.path)) == {CONTRACT_ENTRY, PYTHON_ENTRY, LOCK_ENTRY, "authored.py"}

@@ -120,7 +120,7 @@ def test_a_changed_statement_or_envelope_is_no_proof(desk: Desk) -> None:
         assert (desk.problems(), desk.verified().facts) == ([code], {})
 
 
-def test_only_the_given_keys_are_believed_and_after_a_rotation_either_of_them(desk: Desk) -> None:
+def test_only_the_named_keys_are_believed_and_after_a_rotation_either_of_them(desk: Desk) -> None:
     envelope = json.loads(desk.document.read_bytes())
     envelope["signatures"][0]["keyid"] = "0" * 64
     desk.document.write_text(json.dumps(envelope))
@@ -244,10 +244,6 @@ def test_a_history_is_read_back_without_contradictions(rows: list[Any]) -> None:
     assert statement.normalised() == history(rows)
 
 
-def changed_history(path: str, value: Any, rows: list[tuple[str, str, str | None]] | None = None) -> dict[str, Any]:
-    return examples.changed(history(rows), path, value)
-
-
 @cases(
     ("rows", "path", "value", "problem"),
     [
@@ -267,7 +263,7 @@ def changed_history(path: str, value: Any, rows: list[tuple[str, str, str | None
     ],
 )
 def test_contradictions_are_found(rows: Any, path: str, value: Any, problem: str) -> None:
-    found = read(changed_history(path, value, rows)).contradictions()
+    found = read(examples.changed(history(rows), path, value)).contradictions()
     assert any(problem in each for each in found), found
 
 
@@ -285,7 +281,7 @@ def test_a_signed_history_is_verified_offline_and_only_with_its_key(desk: Desk) 
     desk.put(history())
     verified = verify(desk.document, [desk.key])
     assert (verified.problems, verified.facts["activations"]) == ([], history()["predicate"]["activations"])
-    contradictory = changed_history("predicate.activations[3].kind", "activation")
+    contradictory = examples.changed(history(), f"{ACTIVATIONS}[3].kind", "activation")
     for document, name, code in (
         (history(), "stranger", "PROVENANCE_NOT_SIGNED"),
         (contradictory, "coordinator", "PROVENANCE_CONTRADICTORY"),

@@ -14,13 +14,13 @@ import pytest
 from coordinator_client.api import Client, Connection
 from coordinator_client.errors import Refused
 from pipelines import DefinitionError
-from pipelines.release.descriptor import Locations, release
-from pipelines.release.maven_repositories import Repositories, RepositoryError
+from pipelines.release.descriptor import release
+from pipelines.release.files import Repositories, RepositoryError
 from pipelines.release.packaging import BuiltArtifact
 from pipelines.release.publish import publish, upload_directly
 from tests.cases import cases
 from tests.receiving import Received
-from tests.unit.pipelines.conftest import Recorder, Response
+from tests.unit.pipelines.conftest import Recorder, Response, change_descriptor
 from wire.documents.artifact_uri import MavenUri
 from wire.documents.contract import CONTRACT_NAME
 from wire.documents.descriptor import ENVELOPE_NAME, Profile
@@ -72,7 +72,7 @@ def published(
 
 
 def refused(folder: Path, coordinator: Coordinator) -> str:
-    """Return the error of a release of which nothing is sent."""
+    """Return the error of a release. Nothing of it is sent."""
     with pytest.raises(DefinitionError) as caught:
         published(folder, coordinator)
     assert coordinator.requests == []
@@ -82,11 +82,6 @@ def refused(folder: Path, coordinator: Coordinator) -> str:
 def parts(coordinator: Coordinator) -> int:
     """Return how many artifacts the newest request has."""
     return coordinator.bodies[-1].count(b'name="artifact"')
-
-
-def change_descriptor(folder: Path, **members: Any) -> None:
-    file = folder / "pipeline-release.json"
-    file.write_text(json.dumps(json.loads(file.read_bytes()) | members))
 
 
 @pytest.fixture
@@ -120,7 +115,7 @@ def test_a_verdict_that_is_overdue_names_the_server_that_does_not_answer(
 
 
 def test_names_are_escaped_in_addresses(folder: Path, coordinator: Coordinator) -> None:
-    change_descriptor(folder, pipelineId="orders?x=1&y", releaseVersion="1?y")
+    change_descriptor(folder / "pipeline-release.json", pipelineId="orders?x=1&y", releaseVersion="1?y")
     del coordinator.statuses[0]
     published(folder, coordinator, tenant="../acme")
     releases = "/api/v1/tenants/..%2Facme/pipelines/orders%3Fx%3D1%26y/releases"
@@ -137,7 +132,7 @@ def test_files_and_signatures_that_do_not_fit_are_not_sent(folder: Path, coordin
 
 def newer(folder: Path, **locations: Any) -> Path:
     """Release the artifact again, with the profile tpf-2026-10. Return the artifact."""
-    release(folder, release_version="1.0", profile=Profile.TPF_2026_10, locations=Locations(**locations))
+    release(folder, release_version="1.0", profile=Profile.TPF_2026_10, **locations)
     [artifact] = folder.glob("*.zip")
     return artifact
 
@@ -223,9 +218,9 @@ def repository(repositories: list[Repository]) -> Repository:
 
 
 def fetched(tmp_path: Path, *places: str, **options: Any) -> bytes:
-    asked = Repositories(places, **options)
-    asked.require_usable()
-    path, _ = asked.get(LOCATION, tmp_path / "target")
+    repositories = Repositories(places, **options)
+    repositories.require_usable()
+    path, _ = repositories.get(LOCATION, tmp_path / "target")
     return path.read_bytes()
 
 

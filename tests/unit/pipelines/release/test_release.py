@@ -12,13 +12,13 @@ from securesystemslib.signer import SSlibKey
 
 from pipelines import DefinitionError
 from pipelines.release import signing_key
-from pipelines.release.descriptor import Locations, release
-from pipelines.release.maven_repositories import Repositories
+from pipelines.release.descriptor import release
+from pipelines.release.files import Repositories
 from pipelines.release.packaging import BuiltArtifact
-from pipelines.release.signing_key import make
-from pipelines.release.verify_release import ArtifactStatus, Verification, verify
+from pipelines.release.verify_release import Verification, verify
 from releases.states import AttachmentKind
 from releases.trust.attachments import examine
+from tests.unit.pipelines.conftest import change_descriptor
 from wire.documents import signing
 from wire.documents.descriptor import ENVELOPE_NAME, CarrierDescriptor, Profile, parse_descriptor
 from wire.findings import Severity
@@ -26,18 +26,9 @@ from wire.findings import Severity
 ARTIFACT = "org.acme.orders-artifact"
 
 
-@pytest.fixture
-def second(built: BuiltArtifact) -> Path:
-    """Another archive with the same contract."""
-    path = Path(shutil.copy(built.path, built.path.with_name("second.zip")))
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr("more.txt", "more")
-    return path
-
-
 def located(folder: Path, *artifacts: Path, **locations: Any) -> dict[str, Any]:
     """Write a descriptor of the profile `tpf-2026-10` and return it."""
-    written = release(folder, artifacts, profile=Profile.TPF_2026_10, locations=Locations(**locations))
+    written = release(folder, artifacts, profile=Profile.TPF_2026_10, **locations)
     data = written.path.read_bytes()
     assert json.loads(data) == written.document
     assert isinstance(parse_descriptor(data), CarrierDescriptor)
@@ -83,8 +74,11 @@ def test_the_release_pins_the_artifact_by_its_digest(built: BuiltArtifact) -> No
     assert first == {**written.document, "compiledTruthArtifactId": ARTIFACT, "artifacts": [artifact | carrier]}
 
 
-def test_several_artifacts_of_one_contract_make_one_release(built: BuiltArtifact, second: Path) -> None:
+def test_several_artifacts_of_one_contract_make_one_release(built: BuiltArtifact) -> None:
     folder = built.path.parent
+    second = Path(shutil.copy(built.path, folder / "second.zip"))
+    with zipfile.ZipFile(second, "a") as archive:
+        archive.writestr("more.txt", "more")
     document = release(folder, [built.path, second]).document
     assert [entry["artifactId"] for entry in document["artifacts"]] == [ARTIFACT, "second-artifact"]
     assert document["releaseVersion"].startswith("sha256:")
@@ -103,11 +97,6 @@ def test_a_release_that_breaks_a_rule_is_not_written(built: BuiltArtifact) -> No
     with pytest.raises(DefinitionError, match="INVALID_RELEASE"):
         release(built.path.parent, release_version="a\0b")
     assert list(built.path.parent.glob("*.json")) == []
-
-
-@pytest.fixture
-def dist(built: BuiltArtifact) -> Path:
-    return built.path.parent
 
 
 def refused(code: str, path: Path) -> str:
@@ -147,7 +136,10 @@ def test_a_passphrase_locks_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert signing_key.PASSPHRASE in refused("SIGNING_KEY_LOCKED", made.private)
 
 
-def test_the_envelope_signs_the_exact_bytes_and_other_readers_of_dsse_accept_it(dist: Path, tmp_path: Path) -> None:
+def test_the_envelope_signs_the_exact_bytes_and_other_readers_of_dsse_accept_it(
+    built: BuiltArtifact, tmp_path: Path
+) -> None:
+    dist = built.path.parent
     keys = [signing_key.make(tmp_path / name) for name in ("a.pem", "b.pem")]
     written = release(dist, sign_with=[key.private for key in keys])
     assert written.envelope == dist / "pipeline-release.dsse.json"
@@ -162,15 +154,11 @@ def test_the_envelope_signs_the_exact_bytes_and_other_readers_of_dsse_accept_it(
 
 
 def released(built: BuiltArtifact, profile: Profile = Profile.TPF_2026_10, **locations: Any) -> Path:
-    return release(built.path.parent, release_version="1.0", profile=profile, locations=Locations(**locations)).path
+    return release(built.path.parent, release_version="1.0", profile=profile, **locations).path
 
 
 def errors(verified: Verification) -> list[str]:
     return [finding.code for finding in verified.findings if finding.severity is Severity.ERROR]
-
-
-def change(descriptor: Path, **members: Any) -> None:
-    descriptor.write_text(json.dumps(json.loads(descriptor.read_bytes()) | members))
 
 
 def test_the_file_that_a_uri_names_is_the_artifact_even_if_another_file_has_the_digest(built: BuiltArtifact) -> None:
@@ -179,7 +167,7 @@ def test_the_file_that_a_uri_names_is_the_artifact_even_if_another_file_has_the_
     built.path.write_bytes(b"other")
     verified = verify(descriptor)
     assert (verified.exit_status, errors(verified)) == (4, ["ARTIFACT_DIGEST_MISMATCH"])
-    assert verified.artifacts[0].status is ArtifactStatus.MISMATCH
+    assert verified.artifacts[0].status == "MISMATCH"
 
 
 def test_a_repository_decides_about_a_maven_uri(built: BuiltArtifact, tmp_path: Path) -> None:
@@ -200,20 +188,20 @@ def test_a_repository_decides_about_a_maven_uri(built: BuiltArtifact, tmp_path: 
 
 def test_a_descriptor_that_breaks_a_rule_is_rejected(built: BuiltArtifact) -> None:
     descriptor = released(built)
-    change(descriptor, contractVersion="other")
+    change_descriptor(descriptor, contractVersion="other")
     verified = verify(descriptor)
     assert (verified.exit_status, errors(verified)) == (3, ["ARTIFACT_CONTRACT_VERSION_MISMATCH"])
     # The archive of an older release needs no carrier. Its contract is still compared with the descriptor.
     descriptor = released(built, Profile.TPF_2026_08)
-    change(descriptor, pipelineId="org.acme.others")
+    change_descriptor(descriptor, pipelineId="org.acme.others")
     assert errors(verify(descriptor)) == ["ARTIFACT_PIPELINE_MISMATCH"]
 
 
 def test_a_signature_is_for_these_bytes(built: BuiltArtifact, tmp_path: Path) -> None:
-    key = make(tmp_path / "ci.pem").private
+    key = signing_key.make(tmp_path / "ci.pem").private
     signed = release(built.path.parent, profile=Profile.TPF_2026_10, sign_with=[key])
     assert verify(signed.path).exit_status == 0
-    change(signed.path)
+    change_descriptor(signed.path)
     assert errors(verify(signed.path)) == ["SIGNATURE_OTHER_DESCRIPTOR"]
     (built.path.parent / ENVELOPE_NAME).write_text("[]")
     assert errors(verify(signed.path)) == ["SIGNATURE_OTHER_DESCRIPTOR"]

@@ -90,11 +90,6 @@ class Hosted:
         for name in ("marks", "go"):
             (self.folder / name).unlink(missing_ok=True)
 
-    def change_descriptor(self, change: Callable[[dict[str, Any]], None]) -> None:
-        document = json.loads(self.descriptor.read_text())
-        change(document)
-        self.descriptor.write_text(json.dumps(document))
-
 
 @contextmanager
 def hosting(folder: Path, module: str, out: Path) -> Iterator[Hosted]:

@@ -72,10 +72,15 @@ for descriptor in map(Path, descriptors):
 """Hosts each descriptor in a fork. Prints the result of the only step, or the error, as JSON; then runs the code."""
 
 
-NEEDED = (
-    *("annotated-types", "packaging", "pydantic", "pydantic-core", "structlog"),
-    *("typing-extensions", "typing-inspection"),
-)
+NEEDED = [
+    "annotated-types",
+    "packaging",
+    "pydantic",
+    "pydantic-core",
+    "structlog",
+    "typing-extensions",
+    "typing-inspection",
+]
 
 
 class Environment:

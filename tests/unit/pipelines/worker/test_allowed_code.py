@@ -15,7 +15,7 @@ import pytest
 
 from pipelines.worker.host import Host
 from pipelines.worker.outcomes import Report
-from pipelines.worker.transition import Boundary
+from pipelines.worker.runner import Boundary
 from tests.hostile.expected import FAILURES, PIPELINE
 from tests.unit.pipelines.worker.conftest import Hosted, command, heartbeat, hosting, sealed
 from tests.unit.pipelines.worker.hosting_process import (

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.worker.held_leases import QUIET_SECONDS, HeldLeases, Pace
 from pipelines.worker.host import Host
+from pipelines.worker.host_state import QUIET_SECONDS, HeldLeases, Pace
 from tests.cases import cases
 from tests.making import resealed
 from tests.running import eventually
@@ -33,21 +33,18 @@ from wire.worker_keys import worker_key
 
 
 class Tickets:
-    """Grants a number of tickets, and records the names of those that are requested."""
+    """Grants one ticket, and records the names of those that are requested."""
 
-    def __init__(self, granted: int) -> None:
-        self.granted = granted
+    def __init__(self) -> None:
         self.names: list[str] = []
 
     def take(self, name: str) -> bool:
         self.names.append(name)
-        return len(self.names) <= self.granted
+        return len(self.names) == 1
 
 
-def test_a_message_not_signed_as_commands_takes_no_ticket_and_causes_no_report(
-    hosted: Hosted,
-) -> None:
-    tickets = Tickets(1)
+def test_a_message_not_signed_as_commands_takes_no_ticket_and_causes_no_report(hosted: Hosted) -> None:
+    tickets = Tickets()
     host = hosted.host(take_ticket=tickets.take)
     no_command = Heartbeat(worker_id="w", state="HEALTHY", capacity=1)
     for message in (
@@ -80,7 +77,7 @@ def test_a_command_for_another_release_fails_before_it_is_decoded(hosted: Hosted
 
 def test_only_the_host_with_the_ticket_reports_on_a_command_for_another_release(hosted: Hosted) -> None:
     """Its copy in a wrong queue must not fail an execution that is running."""
-    tickets = Tickets(1)
+    tickets = Tickets()
     host = hosted.host(take_ticket=tickets.take)
     meant = replace(host.release.identity, release_version="elsewhere")
     message = sealed(host, command(), identity=meant)

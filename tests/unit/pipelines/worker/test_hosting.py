@@ -11,13 +11,15 @@ from typing import Any
 import pytest
 
 from coordinator_client.api import Client, Connection
+from coordinator_client.errors import ClientError
 from pipelines.authoring.compiler import compile_contract, load
 from pipelines.errors import DefinitionError
 from pipelines.release.packaging import artifact_digest
+from pipelines.release.publish import of_client
 from pipelines.worker.artifact import fetched, unpack_release
 from tests.cases import cases
 from tests.receiving import Received
-from tests.unit.pipelines.conftest import Recorder, Response
+from tests.unit.pipelines.conftest import Recorder, Response, change_descriptor
 from tests.unit.pipelines.worker.conftest import SOURCE, Hosted, released
 from tests.unit.pipelines.worker.hosting_process import packed
 from wire.documents.contract import PYTHON_ENTRY
@@ -27,14 +29,6 @@ def refusal(hosted: Hosted) -> str:
     with pytest.raises(DefinitionError) as caught:
         hosted.host()
     return caught.value.code
-
-
-def member(name: str, value: str) -> Any:
-    return lambda document: document.update({name: value})
-
-
-def artifact(**changes: str) -> Any:
-    return lambda document: document["artifacts"][0].update(changes)
 
 
 def test_code_that_is_one_of_two_artifacts_is_hosted_under_the_name_of_that_artifact(hosted: Hosted) -> None:
@@ -55,14 +49,14 @@ def test_code_that_is_one_of_two_artifacts_is_hosted_under_the_name_of_that_arti
 def test_a_release_of_anything_else_is_refused(hosted: Hosted, subtests: pytest.Subtests) -> None:
     original = hosted.descriptor.read_text()
     for change, code in (
-        (member("pipelineId", "tests.other"), "PIPELINE_MISMATCH"),
-        (member("contractVersion", "sha256:" + "0" * 64), "CONTRACT_MISMATCH"),
-        (artifact(digest="sha256:" + "0" * 64), "ARTIFACT_MISMATCH"),
-        (artifact(digest="sha256:short"), "INVALID_RELEASE"),
+        ({"pipelineId": "tests.other"}, "PIPELINE_MISMATCH"),
+        ({"contractVersion": "sha256:" + "0" * 64}, "CONTRACT_MISMATCH"),
+        ({"artifact": {"digest": "sha256:" + "0" * 64}}, "ARTIFACT_MISMATCH"),
+        ({"artifact": {"digest": "sha256:short"}}, "INVALID_RELEASE"),
     ):
         with subtests.test(code):
             hosted.descriptor.write_text(original)
-            hosted.change_descriptor(change)
+            change_descriptor(hosted.descriptor, **change)
             assert refusal(hosted) == code
     hosted.descriptor.write_text(original)
     source = hosted.folder / f"{hosted.module}.py"
@@ -73,7 +67,7 @@ def test_a_release_of_anything_else_is_refused(hosted: Hosted, subtests: pytest.
 
 
 def test_a_release_that_pins_no_bytes_is_checked_by_its_contract_only(hosted: Hosted) -> None:
-    hosted.change_descriptor(artifact(kind="container-image", digest="sha256:" + "1" * 64))
+    change_descriptor(hosted.descriptor, {"kind": "container-image", "digest": "sha256:" + "1" * 64})
     found = hosted.host().release
     assert (found.artifact_id, found.artifact_digest) == ("", "")
 
@@ -83,8 +77,8 @@ def test_a_release_from_before_contracts_had_constraints_is_hosted(tmp_path: Pat
         pipeline = load(hosted.reference)
         earlier = compile_contract(pipeline, constraints=False)
         assert earlier["contractVersion"] != compile_contract(pipeline)["contractVersion"]
-        hosted.change_descriptor(member("contractVersion", earlier["contractVersion"]))
-        hosted.change_descriptor(artifact(digest=artifact_digest(pipeline, contract=earlier)))
+        digest = artifact_digest(pipeline, contract=earlier)
+        change_descriptor(hosted.descriptor, {"digest": digest}, contractVersion=earlier["contractVersion"])
         assert hosted.host().release.identity.contract_version == earlier["contractVersion"]
 
 
@@ -104,15 +98,10 @@ def refusal_to_unpack(descriptor: Path, artifact: Path | None = None) -> str:
     return caught.value.code
 
 
-def change(descriptor: Path, **members: Any) -> None:
-    document = json.loads(descriptor.read_text())
-    document["artifacts"][0].update(members)
-    descriptor.write_text(json.dumps(document))
-
-
 def pin(descriptor: Path) -> None:
     """Write the digest of the artifact as it is now into the descriptor."""
-    change(descriptor, digest=f"sha256:{hashlib.sha256(artifact_of(descriptor).read_bytes()).hexdigest()}")
+    digest = hashlib.sha256(artifact_of(descriptor).read_bytes()).hexdigest()
+    change_descriptor(descriptor, {"digest": f"sha256:{digest}"})
 
 
 def test_exactly_the_pinned_bytes_are_unpacked_into_a_private_folder(descriptor: Path, tmp_path: Path) -> None:
@@ -134,9 +123,9 @@ def test_exactly_the_pinned_bytes_are_unpacked_into_a_private_folder(descriptor:
 
 
 def test_an_artifact_outside_of_the_folder_is_not_opened_without_an_option(descriptor: Path) -> None:
-    change(descriptor, uri="../elsewhere.zip")
+    change_descriptor(descriptor, {"uri": "../elsewhere.zip"})
     assert refusal_to_unpack(descriptor) == "NO_ARTIFACT"
-    change(descriptor, kind="container-image", uri="registry/image")  # which pins no code
+    change_descriptor(descriptor, {"kind": "container-image", "uri": "registry/image"})  # which pins no code
     assert refusal_to_unpack(descriptor) == "NO_ARTIFACT"
     assert refusal_to_unpack(descriptor, artifact_of(descriptor)) == "ARTIFACT_MISMATCH"
 
@@ -200,17 +189,19 @@ def pinning(folder: Path, *artifacts: dict[str, str], **members: str) -> Path:
     return path
 
 
-def fetch(folder: Path, coordinator: Coordinator, *faults: dict[str, Any], patience: float = 20) -> bytes:
+def fetch(folder: Path, coordinator: Coordinator, *faults: dict[str, Any], seconds: float = 20) -> bytes:
     coordinator.faults = list(faults)
-    with fetched(
-        pinning(folder), Client(Connection(coordinator.origin, "acme", "dc_secret")), patience=patience
-    ) as path:
-        return path.read_bytes()
+    client = Client(Connection(coordinator.origin, "acme", "dc_secret"))
+    try:
+        with fetched(pinning(folder), client, seconds=seconds) as path:
+            return path.read_bytes()
+    except ClientError as error:
+        raise of_client(error) from None
 
 
 def failure(folder: Path, coordinator: Coordinator, *faults: dict[str, Any]) -> DefinitionError:
     with pytest.raises(DefinitionError) as caught:
-        fetch(folder, coordinator, *faults, patience=0.2)
+        fetch(folder, coordinator, *faults, seconds=0.2)
     assert "dc_secret" not in str(caught.value)
     return caught.value
 
@@ -248,9 +239,9 @@ def test_other_bytes_than_the_descriptor_pins_are_refused(coordinator: Coordinat
 
 @cases("status", [403, 416, 307])
 def test_a_refusal_is_final_and_shown(coordinator: Coordinator, tmp_path: Path, status: int) -> None:
-    problem = json.dumps({"code": "ARTIFACT_UNKNOWN", "detail": "There is none."}).encode()
+    problem = json.dumps({"code": "ARTIFACT_UNKNOWN", "detail": "It does not exist."}).encode()
     coordinator.requests.clear()
     fault = {"status": status, "body": problem, "headers": {"Location": f"{coordinator.origin}/elsewhere"}}
     found = failure(tmp_path, coordinator, fault)
-    assert str(found) == f"COORDINATOR_REFUSED: {status} ARTIFACT_UNKNOWN There is none."
+    assert str(found) == f"COORDINATOR_REFUSED: {status} ARTIFACT_UNKNOWN It does not exist."
     assert len(coordinator.requests) == 1

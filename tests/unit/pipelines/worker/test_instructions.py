@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from pipelines.worker import acceptance
-from pipelines.worker.acceptance import REFUSALS
+from pipelines.worker import host_state
 from pipelines.worker.host import Host
+from pipelines.worker.host_state import REFUSALS
 from tests.making import changed, resealed
 from tests.unit.pipelines.worker.conftest import Hosted, command, heartbeat, sealed
 from wire.messages.celery_messages import Instruction
@@ -113,7 +113,7 @@ def test_a_refusal_must_quote_a_recent_heartbeat_and_counts_once(host: Host, mon
         refuse(host, nonce)
         refuse(host, "made up")
     nonces = [heartbeat_nonce(host) for _ in range(REFUSALS)]
-    monkeypatch.setattr(acceptance, "RECENT_SECONDS", -1.0)
+    monkeypatch.setattr(host_state, "RECENT_SECONDS", -1.0)
     for nonce in nonces:
         refuse(host, nonce)
     assert host.acceptance.refusal is None

@@ -68,19 +68,19 @@ def uni(value: Any, type_id: str = TYPES + "OrderRequest") -> dict[str, str]:
     return payload(SNAPSHOT, {"shape": "UNI", "payload": payload(type_id, value), "items": []})
 
 
-def command(given: dict[str, str], **members: Any) -> dict[str, Any]:
+def command(envelope: dict[str, str], **members: Any) -> dict[str, Any]:
     return {
         **{"tenantId": "acme", "executionId": EXECUTION, "executionVersion": 1},
         **{"pipelineId": orders.pipeline_id, "contractVersion": CONTRACT, "releaseVersion": "1.0"},
         **{"currentStepIndex": 0, "stopBeforeStepIndex": -1, "attempt": 0, "resultShape": "SINGLE"},
         **dict.fromkeys(["transitionKey", "traceId"], f"{EXECUTION}:0:0"),
-        **given,
+        **envelope,
         **members,
     }
 
 
-def ran(host: RestHost, given: dict[str, str], **members: Any) -> Any:
-    body = json.dumps(command(given, **members)).encode()
+def ran(host: RestHost, envelope: dict[str, str], **members: Any) -> Any:
+    body = json.dumps(command(envelope, **members)).encode()
     status, text = host.respond("POST", EXECUTE, signed("POST", EXECUTE, body), body)
     assert status == 200
     answer = json.loads(text)
@@ -181,8 +181,8 @@ def test_contradictions_are_refused_but_unknown_members_read(host: RestHost, cap
     assert host.respond("POST", EXECUTE, signed("POST", EXECUTE, body), body) == (400, b"")
     with caplog.at_level("INFO", "pipelines.failures"):
         for _ in range(2):
-            given = payload(SNAPSHOT, {"shape": "UNI", "payload": payload(TYPES + "OrderRequest", ORDER), "more": 1})
-            assert ran(host, given, surprise={"a": 1}, stopBeforeStepIndex=-2)["outcome"] == "WAITING_EXTERNAL"
+            envelope = payload(SNAPSHOT, {"shape": "UNI", "payload": payload(TYPES + "OrderRequest", ORDER), "more": 1})
+            assert ran(host, envelope, surprise={"a": 1}, stopBeforeStepIndex=-2)["outcome"] == "WAITING_EXTERNAL"
     assert caplog.messages[1:] == [f"Ignored the unknown member '{name}' of a command" for name in ("surprise", "more")]
 
 
@@ -349,13 +349,13 @@ def test_a_worker_is_down_while_each_turn_runs_a_step_whose_caller_has_hung_up(h
 
 def inputs(version: str, value: Any, type_id: str = TYPES + "OrderRequest") -> list[dict[str, str]]:
     """Return `value` as each input that a coordinator of the version sends."""
-    given = payload(type_id, value)
-    return [payload(SNAPSHOT, message(version, name, payload=given)) for name in names(version, "snapshot")]
+    envelope = payload(type_id, value)
+    return [payload(SNAPSHOT, message(version, name, payload=envelope)) for name in names(version, "snapshot")]
 
 
-def ran_version(host: RestHost, version: str, name: str, given: dict[str, str]) -> Any:
+def ran_version(host: RestHost, version: str, name: str, envelope: dict[str, str]) -> Any:
     pin = {"pipelineId": host.release.identity.pipeline_id, "contractVersion": CONTRACT, "releaseVersion": "1.0"}
-    body = json.dumps(message(version, name, tenantId="acme", executionId=EXECUTION, **pin, **given)).encode()
+    body = json.dumps(message(version, name, tenantId="acme", executionId=EXECUTION, **pin, **envelope)).encode()
     status, text = host.respond("POST", EXECUTE, signed("POST", EXECUTE, body), body)
     assert status == 200, (version, name)
     result = json.loads(text)
@@ -367,8 +367,8 @@ def ran_version(host: RestHost, version: str, name: str, given: dict[str, str]) 
 def test_each_version_reads_the_results_of_its_commands(host: RestHost, version: str) -> None:
     _, hosted = host.respond("GET", CAPABILITIES, signed("GET", CAPABILITIES, b""), b"")
     assert unread(version, "capabilities", json.loads(hosted)) == []
-    for given in inputs(version, ORDER):
-        assert ran_version(host, version, "command", given)["outcome"] == "WAITING_EXTERNAL"
+    for envelope in inputs(version, ORDER):
+        assert ran_version(host, version, "command", envelope)["outcome"] == "WAITING_EXTERNAL"
     decision = payload(TYPES + "Decision", DECISION)
     assert ran_version(host, version, "command-resumed", decision)["outcome"] == "COMPLETED"
     failures = {"command": "names no dish", "command-page": "PAGED_SOURCE_UNSUPPORTED"}
