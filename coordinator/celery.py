@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from functools import cache
 from typing import Any
 
@@ -12,7 +13,6 @@ from django.conf import settings
 from django.db import close_old_connections
 from kombu import Queue
 
-from coordinator.jobs import periodic_jobs
 from foundation import places, wakeup
 from wire.broker import quiet_consumer, sentinel
 from wire.broker.client import survive_broker_loss
@@ -131,6 +131,25 @@ QUEUES: Mapping[str, Sequence[str]] = {
     ),
 }
 """The queues and their tasks. A message is accepted only from its task's queue."""
+
+
+def periodic_jobs() -> dict[str, dict[str, Any]]:
+    """Return the jobs of the clock: their tasks, all of them idempotent, and how often they are sent."""
+    sweep = settings.SWEEP_SECONDS
+    seconds = {
+        "sweep-executions": ("executions.sweep", sweep),
+        "watch-gradual-activations": ("executions.watch_gradual", 15),
+        "count-finished-executions": ("executions.count_finished", 60),
+        "remove-old-executions": ("executions.remove_old", 60),
+        "sweep-releases": ("releases.sweep", max(sweep, 5)),
+        "carry-out-requests": ("releases.carry_out_requests", max(sweep, 5)),
+        "evaluate-alerts": ("alerts.evaluate", 30),
+        "remove-old-alerts": ("alerts.remove_old", 3600),
+        "scrub-blobs": ("releases.scrub", max(sweep, 60)),
+    }
+    if settings.ORPHAN_SWEEP:
+        seconds["remove-orphans"] = ("releases.remove_orphans", 3600)
+    return {name: {"task": task, "schedule": timedelta(seconds=every)} for name, (task, every) in seconds.items()}
 
 
 app.config_from_object("django.conf:settings", namespace="CELERY")

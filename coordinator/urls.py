@@ -7,7 +7,7 @@ from drf_spectacular.views import SpectacularAPIView
 
 from alerts.api import alerts as alerts_api
 from alerts.api import configuration as alert_configuration_api
-from coordinator import health, palette
+from coordinator import health, navigation
 from coordinator.monitoring import status as monitoring
 from executions import urls as executions_urls
 from executions.awaits.api import Resume
@@ -35,7 +35,7 @@ admin.autodiscover()
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
     # Before unfold's page of the same address, which keeps results for minutes and finds only complete keys.
-    path("admin/search/", admin.site.admin_view(palette.search)),
+    path("admin/search/", admin.site.admin_view(navigation.search)),
     # Before Django's page, which neither limits nor records wrong guesses of the old password.
     path("admin/password_change/", admin.site.admin_view(OwnPasswordView.as_view())),
     path("admin/", admin.site.urls),

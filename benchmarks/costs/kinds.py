@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.costs.measuring import Work
 from benchmarks.costs.world import World, claim_due, failed_outcome, run_task
-from coordinator.jobs import periodic_jobs
+from coordinator.celery import periodic_jobs
 from executions.submission import admission
 from executions.transports import celery
 from executions.transports.celery import identity_of

@@ -23,7 +23,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from coordinator import boot_checks, health
-from coordinator.jobs import periodic_jobs
+from coordinator.celery import periodic_jobs
 from coordinator.models import Process
 from coordinator.monitoring.gauges import DUE, MOST_DUE, MOST_RELEASES, PROCESSES, rows
 from coordinator.monitoring.process import exposition, version

@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 
-from coordinator import palette, urls
+from coordinator import urls
 from coordinator.models import Process
 from coordinator.monitoring import gauges
 from coordinator.monitoring.status import status

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from coordinator.jobs import periodic_jobs
+from coordinator.celery import periodic_jobs
 from coordinator.models import Process
 from coordinator.monitoring.process import Reporter, version
 from releases.models import Release

@@ -12,7 +12,7 @@ from django.core.checks import Tags, run_checks
 from django.test import override_settings
 
 from coordinator import settings
-from coordinator.jobs import periodic_jobs
+from coordinator.celery import periodic_jobs
 from coordinator.settings import env
 from embedded.product import BIN, PROJECT
 from tests.cases import cases
