@@ -1,4 +1,4 @@
-"""The settings of libraries that no installation chooses: unfold, REST framework, drf-spectacular, storages and logs."""
+"""The settings of libraries: unfold, REST framework, drf-spectacular, the artifact stores and the logs."""
 
 from collections.abc import Mapping
 from functools import partial

@@ -9,7 +9,8 @@ So the requests that wait at once are limited, in all and for each client addres
 Groups of requests take turns for slots (ADR 67). A group is found before the body of its request is read, and without a
 query: from what this process knows of earlier requests. A token or session that it does not know yet shares the group
 of its client address, so no client gets more turns by inventing tokens. A request whose group has too long a line gets
-429 before its body is read. Requests for health need no slot, because they do not use the database connection of their thread.
+429 before its body is read. Requests for health need no slot, because they do not use the database connection of their
+thread.
 """
 
 import re

@@ -14,6 +14,7 @@ from foundation.database.postgresql.url import TIMEOUTS
 from foundation.env import Environment
 from releases.repositories.configuration import read_repositories
 from tenancy.roles import Scope
+from wire import log_lines
 from wire.broker_url import kombu_url, tls_options, uses_tls
 from wire.probes import LONGEST_SILENCE
 from wire.worker_keys import SHORTEST_REST_SECRET
@@ -385,7 +386,7 @@ METRICS_HOST = env.text("METRICS_HOST", "127.0.0.1")
 METRICS_PORT = env.integer("METRICS_PORT", 0, least=0, most=65_535)
 METRICS_MAX_SERIES = 500
 
-LOG_FORMAT = env.choice("LOG_FORMAT", library_settings.LOG_FORMS, "text")
+LOG_FORMAT = env.choice("LOG_FORMAT", log_lines.FORMS, "text")
 LOG_LEVEL = env.choice("LOG_LEVEL", library_settings.LOG_LEVELS, "INFO")
 LOG_EXECUTIONS = env.flag("LOG_EXECUTIONS", True)
 LOGGING = library_settings.logging(LOG_FORMAT, LOG_LEVEL)

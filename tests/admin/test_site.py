@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 
-from coordinator import urls
+from coordinator import navigation, urls
 from coordinator.models import Process
 from coordinator.monitoring import gauges
 from coordinator.monitoring.status import status
@@ -146,7 +146,7 @@ def test_a_search_that_took_too_long_says_so_and_finds_the_rest(
 ) -> None:
     making.copies(acme.execution, 20_000)
     run("SET LOCAL enable_indexscan = off; SET LOCAL enable_bitmapscan = off")
-    monkeypatch.setattr(palette, "SECONDS", 0.001)
+    monkeypatch.setattr(navigation, "SECONDS", 0.001)
     viewer = log_in("viewer")
     for query in ({"q": "orders", "part": "1"}, {"q": "orders"}, {"q": "nothing"}):
         answer = viewer.get(to("search"), query)
