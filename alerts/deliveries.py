@@ -15,7 +15,7 @@ from alerts.errors import AlertChannelDisabled
 from alerts.kinds import Kind
 from alerts.models import Alert, AlertChannel, AlertDelivery, page_of
 from foundation import wakeup
-from foundation.address_guard import Resolve
+from foundation.exchange import Resolve
 from outbox.outbox import Message, Outbox, Receipt
 from outbox.posts import Failure, mail, post, signed, webhook_keys
 from tenancy import audit

@@ -2,10 +2,12 @@
 
 Web processes and control workers check this when they start, and `coordinator check --deploy --database=default` shows
 it with stable ids. Triggers and rights restrict only an ordinary role. A bug, or an attacker who can run SQL, must not
-be able to alter tables or disable triggers.
+be able to alter tables or disable triggers. The audit log records that a process started with other settings than the
+one before.
 """
 
 import itertools
+import json
 import logging
 import os
 import signal
@@ -23,9 +25,14 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import Error, ProgrammingError, connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
+from django.utils.crypto import salted_hmac
 from psycopg.errors import UndefinedTable
 
+from coordinator import settings as module
 from foundation.database.postgresql.roles import application_dangers, application_weaknesses
+from tenancy import audit
+from tenancy.audit import chain
+from tenancy.audit.acts import Act
 
 log = logging.getLogger(__name__)
 EXTRA_THREADS: Final = 2
@@ -226,3 +233,43 @@ def granian_workers(arguments: Sequence[str], environment: Mapping[str, str] = o
     processes = option("workers") or 1
     backpressure = option("backpressure") or (option("backlog") or GRANIAN_BACKLOG) // processes
     return processes, option("blocking-threads") or max(1, backpressure // 2)
+
+
+DIGEST_CHARACTERS = 12
+
+
+def note_settings(process: str) -> None:
+    """Append an entry with a digest of each setting, unless that of the last `process` is equal.
+
+    The digests are keyed with SECRET_KEY, so they disclose no value. Without a database, nothing happens.
+    """
+    try:
+        _note(f"coordinator {process}")
+    except Error as error:
+        log.warning("The settings are not in the audit log: %s", type(error).__name__)
+    finally:
+        connection.close()
+
+
+def digests() -> dict[str, str]:
+    """Return a digest of each setting that has the same text in each process."""
+    texts = {name: repr(getattr(settings, name)) for name in dir(module) if name.isupper()}
+    return {
+        name: salted_hmac("coordinator.boot_checks", f"{name}={text}", algorithm="sha256").hexdigest()[
+            :DIGEST_CHARACTERS
+        ]
+        for name, text in texts.items()
+        if " at 0x" not in text
+    }
+
+
+def _note(actor: str) -> None:
+    now = digests()
+    newest = chain.entries(None).filter(act=Act.SETTINGS_LOAD, actor=actor).order_by("-sequence").first()
+    before: dict[str, Any] = json.loads(newest.details)["digests"] if newest else {}
+    if now != before:
+        changed = sorted(name for name in now.keys() | before.keys() if now.get(name) != before.get(name))
+        more: dict[str, Any] = {"changed": changed} if newest else {}
+        audit.record(
+            Act.SETTINGS_LOAD, tenant=None, actor=actor, object_type="settings", object="settings", digests=now, **more
+        )

@@ -41,12 +41,13 @@ def _log_start(**_: Any) -> None:
 
 @signals.worker_init.connect
 def _require_ordinary_role(**_: Any) -> None:
-    from coordinator import boot_checks, database_guard, settings_record  # need Django's settings
+    from coordinator import boot_checks
+    from coordinator.monitoring import process
 
-    database_guard.start()
+    process.guard_database()
     boot_checks.require_ordinary_role()
     boot_checks.require_migrations()
-    settings_record.note_settings("worker")
+    boot_checks.note_settings("worker")
 
 
 @signals.worker_init.connect
@@ -76,11 +77,10 @@ def _monitor_worker(**_: Any) -> None:
 
 @signals.beat_init.connect
 def _monitor_clock(sender: Any, **_: Any) -> None:
-    from coordinator import database_guard
     from coordinator.models import Process
     from coordinator.monitoring import process
 
-    database_guard.start()
+    process.guard_database()
     process.start(Process.Kind.CLOCK, jobs=sender.scheduler.ages)
 
 

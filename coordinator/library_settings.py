@@ -90,7 +90,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["foundation.api.bodies.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PAGINATION_CLASS": "foundation.api.pagination.NewestFirst",
-    "DEFAULT_FILTER_BACKENDS": ["foundation.api.filters.StrictFilters"],
+    "DEFAULT_FILTER_BACKENDS": ["foundation.api.pagination.StrictFilters"],
     "DEFAULT_SCHEMA_CLASS": "tenancy.api.schema.TenantSchema",
     # The OpenAPI document does not describe responses to OPTIONS.
     "DEFAULT_METADATA_CLASS": None,

@@ -18,8 +18,8 @@ from django.db import connection
 
 from coordinator_client.http import resolve
 from foundation import places, wakeup
-from foundation.address_guard import Resolve
 from foundation.database.writes import record_in_hand
+from foundation.exchange import Resolve
 from foundation.retry import RetryPolicy
 from outbox.posts import Failure, sending_seconds
 from wire.log_lines import frames_of

@@ -14,9 +14,7 @@ from django.core.mail.backends.smtp import EmailBackend
 from django.utils import timezone
 
 from coordinator_client.errors import Broken, NotConnected, TimedOut
-from foundation import address_guard
-from foundation.address_guard import Resolve, TargetRefused, Unreachable
-from foundation.exchange import exchange
+from foundation.exchange import MOST_ADDRESSES, Resolve, TargetRefused, Unreachable, exchange, vet
 from wire.resume_token import derived
 
 SIGNATURE_HEADER: Final = "X-Coordinator-Signature"
@@ -34,7 +32,7 @@ class Failure:
 
 def sending_seconds() -> int:
     """Return how long one attempt may take: to connect to each address, to wait for the response, and a margin."""
-    return int(TIMEOUT_SECONDS * (address_guard.MOST_ADDRESSES + 1)) + MARGIN_SECONDS
+    return int(TIMEOUT_SECONDS * (MOST_ADDRESSES + 1)) + MARGIN_SECONDS
 
 
 def webhook_keys(tenant_id: str) -> list[str]:
@@ -68,7 +66,7 @@ def post(
     The failure names the receiver only with `names_receiver`: the URL may be a secret.
     """
     try:
-        target = address_guard.vet(url, allowed=settings.WEBHOOK_ALLOWED_NETWORKS, resolve=resolve)
+        target = vet(url, allowed=settings.WEBHOOK_ALLOWED_NETWORKS, resolve=resolve)
         response = exchange(
             target,
             "POST",

@@ -15,9 +15,8 @@ import typer
 
 from alerts.texts import stored
 from coordinator.command_line import tenant_file
-from coordinator.command_line.generated import public_key
-from coordinator.command_line.output import Form, clean
-from coordinator.command_line.session import CommandError, Exit, Session, exit_of
+from coordinator.command_line.commands import public_key
+from coordinator.command_line.session import CommandError, Exit, Form, Session, clean, exit_of
 from coordinator.command_line.tenant_file import Place
 from coordinator_client.api import Client, Request, operation, path
 from coordinator_client.errors import ClientError, Refused

@@ -13,8 +13,7 @@ from coordinator.models import Process
 from executions.workers import message_path
 from foundation.broker_gate import REFUSALS
 from foundation.database.bounded import time_limit
-from foundation.telemetry.exposition import Readings
-from foundation.telemetry.metrics import OTHER, Gauge
+from foundation.telemetry.metrics import OTHER, Gauge, Readings
 
 RELEASE: Final = ("tenant", "pipeline", "release")
 READ_SECONDS: Final = 2.0

@@ -1,4 +1,4 @@
-"""The status of the installation: its processes, what it depends on, and what waits, and the API that returns it.
+"""The status of the installation: its processes, what it depends on, and what waits; the API and the page that show it.
 
 `/metrics` is for scrapers that bear METRICS_TOKEN.
 """
@@ -8,12 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, ClassVar, Final, cast
+from typing import Any, ClassVar, Final
 
+from celery import current_app
 from django.conf import settings
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db import connection
 from django.http import Http404, HttpRequest, HttpResponse
-from django.urls import path
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 from drf_spectacular.utils import extend_schema
@@ -21,9 +25,9 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
+from unfold.admin import ModelAdmin
 
 from coordinator import boot_checks, health
-from coordinator.celery import periodic_jobs
 from coordinator.models import Process
 from coordinator.monitoring.gauges import DUE, MOST_DUE, MOST_RELEASES, PROCESSES, rows
 from coordinator.monitoring.process import exposition, version
@@ -148,9 +152,9 @@ def status(tenant: str | None = None) -> Status:
 def _jobs(processes: Sequence[Reported]) -> Iterator[Job]:
     """Yield the jobs with their last runs. The times of reports are by the database's clock, and so is this."""
     reported = max((each.reported_at for each in processes), default=None)
-    for name, job in sorted(periodic_jobs().items()):
+    for name, job in sorted(current_app.conf.beat_schedule.items()):
         runs = [datetime.fromisoformat(each.jobs[name]) for each in processes if name in each.jobs]
-        last, every = max(runs, default=None), cast("timedelta", job["schedule"])
+        last, every = max(runs, default=None), job["schedule"]
         late = (
             last is None or reported is None or reported - last > 2 * every + timedelta(seconds=Process.SILENT_SECONDS)
         )
@@ -227,3 +231,45 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 
 urlpatterns = [path("status", InstallationStatus.as_view(), name="status")]
+
+
+DEPENDENCIES = (("Database", "database"), ("Broker", "broker"), ("Artifact store", "store"))
+
+
+@admin.register(Process)
+class StatusAdmin(ModelAdmin):
+    """Shows the status of the installation in place of a list of rows."""
+
+    def get_urls(self) -> list[URLPattern]:
+        """There is one page. The rows have none."""
+        page = self.admin_site.admin_view(self.changelist_view)
+        return [path("", page, name="coordinator_process_changelist")]
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.is_active and request.user.is_superuser)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        found = status()
+        frame = {
+            **self.admin_site.each_context(request),
+            "title": "Status",
+            "status": found,
+            "parts": [(title, getattr(found, name)) for title, name in DEPENDENCIES],
+            "silent_after": f"{Process.SILENT_SECONDS:g}",
+        }
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, "monitoring/status.html", frame)

@@ -6,7 +6,7 @@ from django.urls import path
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 
-from foundation.api.filters import require_known
+from foundation.api.pagination import require_known
 from foundation.errors import InvalidRequest
 from governance.comparison import comparison
 from releases import queries

@@ -21,10 +21,8 @@ from django.conf import settings
 from jwt import PyJWK, PyJWTError
 
 from coordinator_client.errors import Broken, NotConnected, TimedOut
-from foundation import address_guard
-from foundation.address_guard import TargetRefused, Unreachable
 from foundation.errors import Unavailable
-from foundation.exchange import exchange
+from foundation.exchange import TargetRefused, Unreachable, exchange, vet
 
 PublicKey = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
 LEAST_RSA_BITS: Final = 2048
@@ -189,7 +187,7 @@ cache = KeyCache()
 
 
 def _document() -> bytes:
-    target = address_guard.vet(settings.OAUTH_JWKS_URL, allowed=settings.OAUTH_ALLOWED_NETWORKS)
+    target = vet(settings.OAUTH_JWKS_URL, allowed=settings.OAUTH_ALLOWED_NETWORKS)
     response = exchange(
         target,
         "GET",

@@ -14,7 +14,7 @@ from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
 from pytest_django import DjangoDbBlocker
 
-from coordinator import database_guard
+from coordinator.monitoring import process
 from governance.retirement.retirement import retire
 from releases.artifacts import blobs, soundness
 from releases.models import Artifact, Blob, Release
@@ -123,13 +123,13 @@ def test_no_backup_is_made_of_a_former_primary(folder: Path) -> None:
     broker: Any
     with connection.cursor() as cursor, current_app.pool.acquire() as broker:
         cursor.execute("SELECT system_identifier FROM pg_control_system()")
-        broker.default_channel.client.zadd(database_guard.KEY, {str(cursor.fetchone()[0]): 1_000})
+        broker.default_channel.client.zadd(process.TIMELINES_KEY, {str(cursor.fetchone()[0]): 1_000})
         connection.close()
         try:
             with pytest.raises(OperationalError, match="Refused the database server"):
                 backup(folder)
         finally:
-            broker.default_channel.client.delete(database_guard.KEY)
+            broker.default_channel.client.delete(process.TIMELINES_KEY)
     assert list(folder.parent.iterdir()) == []
 
 

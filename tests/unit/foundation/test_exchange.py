@@ -12,8 +12,7 @@ import pytest
 
 from coordinator_client.errors import Broken, NotConnected, NotSent, TimedOut
 from coordinator_client.http import Target, opened
-from foundation.address_guard import TargetRefused, vet
-from foundation.exchange import Response, exchange
+from foundation.exchange import Response, TargetRefused, exchange, vet
 from tests.cases import cases
 from tests.receiving import dripping, one_client, receiving
 
