@@ -116,13 +116,11 @@ def blobs(folder: Path) -> Iterator[Blob]:
 
 
 def blob_path(folder: Path, digest: str) -> Path:
-    """Return the path of the bytes of a blob in a backup."""
     digits = digest.removeprefix("sha256:")
     return folder / BLOB_FOLDER / digits[:2] / digits
 
 
 def measured(path: Path) -> File | None:
-    """Return the digest and the size of a file; None if there is none."""
     try:
         with path.open("rb") as file:
             return File(sha256=hashlib.file_digest(file, "sha256").hexdigest(), size=file.tell())

@@ -169,7 +169,6 @@ def require_migrations() -> None:
 
 
 def described(missing: list[str]) -> str:
-    """Return a sentence for operators."""
     return (
         f"The database lacks {len(missing)} migrations of this version, starting with {missing[0]}."
         " Run coordinator migrate with this version first."
@@ -213,7 +212,9 @@ def has_room_for(needed: int) -> bool:
     log.warning(
         "These processes may open %d connections to the database, which has %d open and accepts %d from this role."
         " Raise max_connections, or use fewer threads.",
-        *(needed, used, limit),
+        needed,
+        used,
+        limit,
     )
     return False
 
@@ -243,8 +244,22 @@ def note_settings(process: str) -> None:
 
     The digests are keyed with SECRET_KEY, so they disclose no value. Without a database, nothing happens.
     """
+    actor, now = f"coordinator {process}", digests()
     try:
-        _note(f"coordinator {process}")
+        newest = chain.entries(None).filter(act=Act.SETTINGS_LOAD, actor=actor).order_by("-sequence").first()
+        before: dict[str, Any] = json.loads(newest.details)["digests"] if newest else {}
+        if now != before:
+            changed = sorted(name for name in now.keys() | before.keys() if now.get(name) != before.get(name))
+            more: dict[str, Any] = {"changed": changed} if newest else {}
+            audit.record(
+                Act.SETTINGS_LOAD,
+                tenant=None,
+                actor=actor,
+                object_type="settings",
+                object="settings",
+                digests=now,
+                **more,
+            )
     except Error as error:
         log.warning("The settings are not in the audit log: %s", type(error).__name__)
     finally:
@@ -254,22 +269,10 @@ def note_settings(process: str) -> None:
 def digests() -> dict[str, str]:
     """Return a digest of each setting that has the same text in each process."""
     texts = {name: repr(getattr(settings, name)) for name in dir(module) if name.isupper()}
-    return {
-        name: salted_hmac("coordinator.boot_checks", f"{name}={text}", algorithm="sha256").hexdigest()[
-            :DIGEST_CHARACTERS
-        ]
-        for name, text in texts.items()
-        if " at 0x" not in text
-    }
-
-
-def _note(actor: str) -> None:
-    now = digests()
-    newest = chain.entries(None).filter(act=Act.SETTINGS_LOAD, actor=actor).order_by("-sequence").first()
-    before: dict[str, Any] = json.loads(newest.details)["digests"] if newest else {}
-    if now != before:
-        changed = sorted(name for name in now.keys() | before.keys() if now.get(name) != before.get(name))
-        more: dict[str, Any] = {"changed": changed} if newest else {}
-        audit.record(
-            Act.SETTINGS_LOAD, tenant=None, actor=actor, object_type="settings", object="settings", digests=now, **more
-        )
+    digests = {}
+    for name, text in texts.items():
+        if " at 0x" not in text:
+            # The salt is that of all entries in the log.
+            digest = salted_hmac("coordinator.settings_record", f"{name}={text}", algorithm="sha256")
+            digests[name] = digest.hexdigest()[:DIGEST_CHARACTERS]
+    return digests

@@ -165,7 +165,6 @@ class FairSlots:
         return free > 0 and line.held < self._share_of(group) + own
 
     def _note(self, group: Group) -> None:
-        """Remember the two groups that asked last."""
         if self._newest[0] != group:
             self._second = self._newest
         self._newest = group, self._clock()

@@ -112,12 +112,10 @@ for each in NOUNS:
 
 
 def tree() -> typer.Typer:
-    """Return the tree of commands."""
     return root.app
 
 
 def main() -> None:
-    """Run the command of the command line, and exit with its status."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for terminals that cannot show every character

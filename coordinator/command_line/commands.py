@@ -69,7 +69,6 @@ def public_key(file: Path) -> str:
 
 
 def without_none(**members: Any) -> dict[str, Any]:
-    """Return the members that are not None."""
     return {name: value for name, value in members.items() if value is not None}
 
 
@@ -296,7 +295,7 @@ class Noun:
 
         @self.reading(name, operation, help_text=help_text, **more)
         def print_list(session: Session, call: Call, limit: Annotated[int, most] = limit) -> None:
-            session.list(columns, call.request, limit)
+            session.output.items(columns, session.client.pages(call.request.path, call.request.query, limit))
 
     def showing(self, name: str, operation: str, help_text: str) -> None:
         """Register a command that prints one object."""
@@ -353,7 +352,6 @@ root: Final = Noun(
 
 
 def _run(session: Session, command: Command) -> int:
-    """Run a command and return its exit status. Errors go to stderr."""
     try:
         if not session.watch:
             return command(session) or Exit.OK

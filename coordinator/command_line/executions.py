@@ -94,7 +94,6 @@ def _ended(session: Session, execution_id: str, timeout: float | None) -> dict[s
 
 
 def _status_of(execution: dict[str, Any]) -> int:
-    """Return the exit status for an execution that has ended."""
     return Exit.OK if execution.get("status") == "SUCCEEDED" else Exit.NEGATIVE
 
 

@@ -66,7 +66,6 @@ class Output:
             self._print("  ".join(shown(member(item, path)) for _, path in columns_of(columns)))
 
     def value(self, value: Any) -> None:
-        """Print a JSON value."""
         self._print(json.dumps(value, indent=2))
 
     def text(self, text: str) -> None:
@@ -75,11 +74,9 @@ class Output:
             self._print(clean(text, lines=True))
 
     def note(self, text: str) -> None:
-        """Print a note to stderr."""
         self._print(clean(text, lines=True), sys.stderr)
 
     def clear(self) -> None:
-        """Clear the screen, if it is one."""
         if self.is_terminal:
             sys.stdout.write("\x1b[2J\x1b[H")
 
@@ -201,7 +198,6 @@ class CommandError(ClientError):
 
 
 def exit_of(error: ClientError) -> Exit:
-    """Return the exit status for an error."""
     if isinstance(error, CommandError):
         return error.status
     if isinstance(error, Refused):
@@ -234,10 +230,6 @@ class Session:
     def client(self) -> Client:
         return Client(profiles.connection(**self._connection))
 
-    def list(self, columns: str, request: Request, limit: int) -> None:
-        """Print the first `limit` items of a list of the API."""
-        self.output.items(columns, self.client.pages(request.path, request.query, limit))
-
     def show(self, request: Request) -> dict[str, Any]:
         """Print one object of the API, and return it."""
         document = self.client.call(request)
@@ -263,12 +255,11 @@ class Session:
         return document
 
     def announce(self, request: Request) -> None:
-        """Print the request that would be sent."""
-        told = {"method": request.method, "url": self.client.address(request), "body": request.body}
+        sent = {"method": request.method, "url": self.client.address(request), "body": request.body}
         if self.output.form is Form.JSON:
-            self.output.value({"dryRun": told})
+            self.output.value({"dryRun": sent})
         else:
-            self.output.text(f"would send {told['method']} {told['url']}")
+            self.output.text(f"would send {sent['method']} {sent['url']}")
             for name, value in flat(request.body) if request.body else ():
                 self.output.text(f"  {clean(name)}  {shown(value)}")
 

@@ -40,7 +40,6 @@ class Place:
     value: Any
 
     def wrong(self, message: str) -> CommandError:
-        """Return the error that names the file and the path."""
         return CommandError(f"{self.file}: {f'{self.path}: ' if self.path else ''}{message}")
 
     def members(self, known: Collection[str] | None = None, required: Collection[str] = ()) -> dict[str, Place]:
@@ -57,13 +56,11 @@ class Place:
         return {name: self._below(f".{name}" if self.path else name, value) for name, value in self.value.items()}
 
     def items(self) -> list[Place]:
-        """Return the items of a list."""
         if not isinstance(self.value, list):
             raise self.wrong("must be a list")
         return [self._below(f"[{index}]", value) for index, value in enumerate(self.value)]
 
     def text(self) -> str:
-        """Return a text that is not empty."""
         if not isinstance(self.value, str) or not self.value:
             raise self.wrong("must be a text that is not empty; write numbers in quotes")
         return self.value

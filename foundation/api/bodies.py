@@ -88,7 +88,16 @@ def _lower(numbers: Counter[str], owner: str, by: int) -> None:
 
 
 budget = Budget(lambda: int(settings.LARGE_BODIES_BYTES), seconds=WAIT_SECONDS, most_waiting=MOST_WAITING)
-_request = threading.local()
+
+
+class _Reserved(threading.local):
+    """The bytes that the request of this thread has reserved, and for which owners."""
+
+    def __init__(self) -> None:
+        self.sizes: list[tuple[int, str]] = []
+
+
+_reserved = _Reserved()
 
 
 def admit(body: bytes | bytearray, owner: str) -> None:
@@ -101,14 +110,7 @@ def admit(body: bytes | bytearray, owner: str) -> None:
     size = len(body) + VALUE_BYTES * count_values(bytes(body))
     if not budget.take(size, owner):
         raise LargeRequestsBusy("Large requests use all the memory that they may use. Try again later.")
-    _reserved().append((size, owner))
-
-
-def _reserved() -> list[tuple[int, str]]:
-    if not hasattr(_request, "reserved"):
-        _request.reserved = []
-    reserved: list[tuple[int, str]] = _request.reserved
-    return reserved
+    _reserved.sizes.append((size, owner))
 
 
 def returns_budget(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
@@ -118,8 +120,8 @@ def returns_budget(get_response: Callable[[HttpRequest], HttpResponse]) -> Calla
         try:
             return get_response(request)
         finally:
-            while reserved := _reserved():
-                budget.give_back(*reserved.pop())
+            while _reserved.sizes:
+                budget.give_back(*_reserved.sizes.pop())
 
     return middleware
 

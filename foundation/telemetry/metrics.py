@@ -45,8 +45,6 @@ catalogue: dict[str, Description] = {}
 
 
 class _Series:
-    """The series of one metric, by the values of its labels."""
-
     def __init__(self, metric: Any, labels: tuple[str, ...]) -> None:
         self._metric = metric
         self._labels = labels

@@ -151,7 +151,6 @@ def _snapshot() -> Iterator[tuple[psycopg.Connection, str]]:
 
 
 def _list_blobs(database: psycopg.Connection, folder: Path, store: ArtifactStore) -> File:
-    """Write the blobs of the snapshot to a file, and return it."""
     file = HashingFile(folder / BLOBS)
     with database.cursor("blobs") as rows:
         rows.itersize = _ROWS

@@ -26,7 +26,6 @@ READ_ONLY = Rights()
 
 
 def named(columns: str, existing: Collection[str]) -> list[str]:
-    """Return which existing columns of a table `insert` or `update` names."""
     if columns.startswith(EVERY_COLUMN):
         left_out = columns.removeprefix(EVERY_COLUMN_BUT).split()
         return [name for name in existing if name not in left_out]
