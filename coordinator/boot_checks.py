@@ -269,10 +269,10 @@ def note_settings(process: str) -> None:
 def digests() -> dict[str, str]:
     """Return a digest of each setting that has the same text in each process."""
     texts = {name: repr(getattr(settings, name)) for name in dir(module) if name.isupper()}
-    digests = {}
+    found = {}
     for name, text in texts.items():
         if " at 0x" not in text:
             # The salt is that of all entries in the log.
             digest = salted_hmac("coordinator.settings_record", f"{name}={text}", algorithm="sha256")
-            digests[name] = digest.hexdigest()[:DIGEST_CHARACTERS]
-    return digests
+            found[name] = digest.hexdigest()[:DIGEST_CHARACTERS]
+    return found

@@ -11,7 +11,7 @@ from typing import Any, LiteralString
 
 from psycopg import Connection, sql
 
-from foundation.database.postgresql.rights import EVERY_COLUMN, RIGHTS, Rights, named
+from foundation.database.postgresql.rights import RIGHTS, Rights
 
 MAINTENANCE_DATABASE = "postgres"
 _OWN_OBJECTS = """
@@ -123,7 +123,7 @@ def table_grants(relations: Mapping[str, Collection[str]], sequences: Sequence[s
     """Return the statements for tables and views.
 
     The arguments have all relations that the owner has, with their columns, and all sequences. Sequences get no rights,
-    because identity columns need none. A column that does not exist, because a later migration adds it, gets none.
+    because identity columns need none. Columns that a later migration adds get none before that.
     """
     return [
         *_revocation("TABLE", list(relations), role),
@@ -142,19 +142,17 @@ def _revocation(kind: LiteralString, names: Sequence[str], role: str) -> list[sq
 
 def _table_grant(name: str, rights: Rights, columns: Collection[str], role: str) -> sql.Composed:
     granted: list[sql.Composable] = [sql.SQL("SELECT")]
-    granted += _column_grant("INSERT", rights.insert, columns)
-    granted += _column_grant("UPDATE", rights.update, columns)
+    granted += _column_grant("INSERT", rights.insertable(columns))
+    granted += _column_grant("UPDATE", rights.updatable(columns))
     granted += [sql.SQL("DELETE")] if rights.delete else []
     return sql.SQL("GRANT {rights} ON TABLE {table} TO {role}").format(
         rights=sql.SQL(", ").join(granted), table=sql.Identifier(SCHEMA, name), role=sql.Identifier(role)
     )
 
 
-def _column_grant(right: LiteralString, granted: str, existing: Collection[str]) -> list[sql.Composable]:
-    if granted == EVERY_COLUMN:
-        return [sql.SQL(right)]
-    columns = [sql.Identifier(name) for name in named(granted, existing)]
-    return [sql.SQL(right + " ({})").format(sql.SQL(", ").join(columns))] if columns else []
+def _column_grant(right: LiteralString, columns: list[str]) -> list[sql.Composable]:
+    identifiers = sql.SQL(", ").join(map(sql.Identifier, columns))
+    return [sql.SQL(right + " ({})").format(identifiers)] if columns else []
 
 
 def _statement(text: LiteralString, **names: str) -> sql.Composed:
