@@ -34,52 +34,31 @@ def _keep_logging(**_: Any) -> None:
     """Keep the logs that Django's settings configure. Without a receiver, Celery would change their level."""
 
 
-@signals.beat_init.connect
-def _log_start(**_: Any) -> None:
-    log.info("The clock has started")
-
-
 @signals.worker_init.connect
-def _require_ordinary_role(**_: Any) -> None:
-    from coordinator import boot_checks
+def _begin_worker(sender: Any, **_: Any) -> None:
+    from coordinator import boot_checks  # these need Django's settings
+    from coordinator.models import Process
     from coordinator.monitoring import process
+    from executions.lifecycle.dispatch import dispatch
+    from executions.workers.registry import DISPATCH_TASK
 
     process.guard_database()
     boot_checks.require_ordinary_role()
     boot_checks.require_migrations()
     boot_checks.note_settings("worker")
-
-
-@signals.worker_init.connect
-def _dispatch_in_this_process(**_: Any) -> None:
-    """Dispatch in a thread of this process when an outcome leaves capacity for more work, for many outcomes at once."""
-    from executions.lifecycle.dispatch import dispatch
-    from executions.workers.registry import DISPATCH_TASK
-
+    # Dispatches when an outcome leaves capacity for more work, for many outcomes at once.
     wakeup.handle_here(DISPATCH_TASK, dispatch)
-
-
-@signals.worker_init.connect
-def _check_connection_budget(sender: Any, **_: Any) -> None:
-    from coordinator import boot_checks
-
     boot_checks.count_connections_soon(processes=1, threads=sender.concurrency)
-
-
-@signals.worker_init.connect
-def _monitor_worker(**_: Any) -> None:
-    from coordinator.models import Process
-    from coordinator.monitoring import process
-
     app.steps["consumer"].add(quiet_consumer.loop_beats(settings.BEAT_SECONDS, process.liveness))
     process.start(Process.Kind.CONTROL)
 
 
 @signals.beat_init.connect
-def _monitor_clock(sender: Any, **_: Any) -> None:
+def _begin_clock(sender: Any, **_: Any) -> None:
     from coordinator.models import Process
     from coordinator.monitoring import process
 
+    log.info("The clock has started")
     process.guard_database()
     process.start(Process.Kind.CLOCK, jobs=sender.scheduler.ages)
 
