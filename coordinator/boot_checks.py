@@ -52,7 +52,7 @@ SELECT least(
 def problems(connected: BaseDatabaseWrapper) -> Iterator[checks.CheckMessage]:
     """Yield what prevents the use of the database, and what an administrator should look at.
 
-    The migrations may be missing until `coordinator migrate` has run, so `pending` tells them.
+    The migrations may be missing until `coordinator migrate` has run, so `pending` returns them separately.
     """
     yield from _standby(connected)
     if settings.DATABASE_ROLE_CHECK:
@@ -187,7 +187,7 @@ def shipped() -> frozenset[tuple[str, str]]:
 def count_connections_soon(*, processes: int, threads: int) -> None:
     """Warn if the processes may open more connections than PostgreSQL accepts. A pooler has its own limits.
 
-    This takes place in a thread, so that an unreachable database does not delay the start.
+    A thread does this, so that an unreachable database does not delay the start.
     """
     if settings.DATABASE_POOLER != "none":
         return

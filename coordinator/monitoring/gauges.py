@@ -92,7 +92,7 @@ WHERE due.count > 0 AND NOT EXISTS (SELECT FROM executions_heldrelease h WHERE h
 """
 
 # Returns the open interactions by tenant, and how many of them are past their deadline, without those of paused
-# executions, whose deadlines move. Timers wait for nobody, so they do not count. Counts at most `most`, those with the
+# executions, whose deadlines move. Timers need no answer, so they do not count. Counts at most `most`, those with the
 # earliest deadlines, from the index of open ones.
 AWAITS = """
 SELECT t.slug, count(*), count(*) FILTER (WHERE i.deadline <= now() AND NOT EXISTS (
