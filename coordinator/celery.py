@@ -4,7 +4,6 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from functools import cache
 from typing import Any
 
@@ -111,26 +110,6 @@ QUEUES: Mapping[str, Sequence[str]] = {
 }
 """The queues and their tasks. A message is accepted only from its task's queue."""
 
-
-def periodic_jobs() -> dict[str, dict[str, Any]]:
-    """Return the jobs of the clock: their tasks, all of them idempotent, and how often they are sent."""
-    sweep = settings.SWEEP_SECONDS
-    seconds = {
-        "sweep-executions": ("executions.sweep", sweep),
-        "watch-gradual-activations": ("executions.watch_gradual", 15),
-        "count-finished-executions": ("executions.count_finished", 60),
-        "remove-old-executions": ("executions.remove_old", 60),
-        "sweep-releases": ("releases.sweep", max(sweep, 5)),
-        "carry-out-requests": ("releases.carry_out_requests", max(sweep, 5)),
-        "evaluate-alerts": ("alerts.evaluate", 30),
-        "remove-old-alerts": ("alerts.remove_old", 3600),
-        "scrub-blobs": ("releases.scrub", max(sweep, 60)),
-    }
-    if settings.ORPHAN_SWEEP:
-        seconds["remove-orphans"] = ("releases.remove_orphans", 3600)
-    return {name: {"task": task, "schedule": timedelta(seconds=every)} for name, (task, every) in seconds.items()}
-
-
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.conf.update(
     task_queues=[Queue(name) for name in QUEUES],
@@ -152,7 +131,6 @@ app.conf.update(
     # With remote control, any client of the broker could stop the worker and read the settings.
     worker_enable_remote_control=False,
     worker_hijack_root_logger=False,
-    beat_schedule=periodic_jobs(),
     beat_scheduler="coordinator.monitoring.loops:SteadyScheduler",
     beat_max_loop_interval=settings.BEAT_SECONDS,
     broker_connection_retry_on_startup=True,

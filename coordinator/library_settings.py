@@ -1,6 +1,7 @@
-"""The settings of libraries: unfold, REST framework, drf-spectacular, the artifact stores and the logs."""
+"""The settings of libraries: unfold, REST framework, drf-spectacular, the artifact stores, the clock and the logs."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -240,3 +241,24 @@ def logging(form: str, level: str) -> dict[str, Any]:
         "loggers": {name: {"level": "WARNING"} for name in QUIET},
         "root": {"handlers": ["stderr"], "level": level},
     }
+
+
+def beat_schedule(sweep: float, *, removes_orphans: bool) -> dict[str, dict[str, Any]]:
+    """Return the jobs of the clock: their tasks, all of them idempotent, and how often they are sent.
+
+    `sweep` is the interval of the sweep of executions, in seconds.
+    """
+    seconds = {
+        "sweep-executions": ("executions.sweep", sweep),
+        "watch-gradual-activations": ("executions.watch_gradual", 15),
+        "count-finished-executions": ("executions.count_finished", 60),
+        "remove-old-executions": ("executions.remove_old", 60),
+        "sweep-releases": ("releases.sweep", max(sweep, 5)),
+        "carry-out-requests": ("releases.carry_out_requests", max(sweep, 5)),
+        "evaluate-alerts": ("alerts.evaluate", 30),
+        "remove-old-alerts": ("alerts.remove_old", 3600),
+        "scrub-blobs": ("releases.scrub", max(sweep, 60)),
+    }
+    if removes_orphans:
+        seconds["remove-orphans"] = ("releases.remove_orphans", 3600)
+    return {name: {"task": task, "schedule": timedelta(seconds=every)} for name, (task, every) in seconds.items()}

@@ -380,6 +380,7 @@ CELERY_BROKER_URL = kombu_url(REDIS_URL)
 CELERY_BROKER_USE_SSL = BROKER_TLS or False
 # Tasks share their thread's connection. `coordinator.celery` replaces one that the database has closed.
 CELERY_DB_REUSE_MAX = 10_000
+CELERY_BEAT_SCHEDULE = library_settings.beat_schedule(SWEEP_SECONDS, removes_orphans=ORPHAN_SWEEP)
 
 METRICS_TOKEN = env.secret("METRICS_TOKEN", shortest=16, required=False)
 METRICS_HOST = env.text("METRICS_HOST", "127.0.0.1")

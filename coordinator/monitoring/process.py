@@ -1,4 +1,4 @@
-"""What a process does in addition to its work: spans, the port for metrics and probes, reports, and a guard of its connections.
+"""The spans of a process, its port for metrics and probes, its reports, and the guard of its connections.
 
 The guard is against a silent database host and against a former primary (ADR 75). The processes remember the newest
 timeline of each cluster in the broker, because a former primary does not know it.

@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, ClassVar, Final
 
-from celery import current_app
 from django.conf import settings
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
@@ -152,7 +151,7 @@ def status(tenant: str | None = None) -> Status:
 def _jobs(processes: Sequence[Reported]) -> Iterator[Job]:
     """Yield the jobs with their last runs. The times of reports are by the database's clock, and so is this."""
     reported = max((each.reported_at for each in processes), default=None)
-    for name, job in sorted(current_app.conf.beat_schedule.items()):
+    for name, job in sorted(settings.CELERY_BEAT_SCHEDULE.items()):
         runs = [datetime.fromisoformat(each.jobs[name]) for each in processes if name in each.jobs]
         last, every = max(runs, default=None), job["schedule"]
         late = (

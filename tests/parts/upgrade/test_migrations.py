@@ -206,7 +206,7 @@ def test_the_application_role_keeps_every_right_that_the_previous_version_uses()
     before.__dict__["__name__"] = "released_rights"
     exec(released.previous_file("foundation/database/postgresql/rights.py"), before.__dict__)
     models = apps.get_models(include_auto_created=True)
-    columns = {model._meta.db_table: [each.column for each in model._meta.concrete_fields] for model in models}
+    columns = {model._meta.db_table: [str(each.column) for each in model._meta.concrete_fields] for model in models}
     for table, was in before.RIGHTS.items():
         now, known = RIGHTS[table], columns.get(table, [])
         assert was.delete <= now.delete, table
