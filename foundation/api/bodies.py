@@ -31,12 +31,9 @@ VALUE_BYTES = 64
 
 
 class Budget:
-    """A number of bytes that several threads share. Each reservation belongs to an owner."""
+    """The LARGE_BODIES_BYTES that several threads share. Each reservation belongs to an owner."""
 
-    def __init__(self, total: Callable[[], int], *, seconds: float, most_waiting: int) -> None:
-        self._total = total
-        self._seconds = seconds
-        self._most_waiting = most_waiting
+    def __init__(self) -> None:
         self._changed = threading.Condition()
         self._taken = Counter[str]()
         self._waiting = Counter[str]()
@@ -58,11 +55,11 @@ class Budget:
         """
         with self._changed:
             if not self._fits(size, owner):
-                if self.waiting >= self._most_waiting or self._waiting[owner] >= self._most_waiting / 2:
+                if self.waiting >= MOST_WAITING or self._waiting[owner] >= MOST_WAITING / 2:
                     return False
                 self._waiting[owner] += 1
                 try:
-                    if not self._changed.wait_for(lambda: self._fits(size, owner), self._seconds):
+                    if not self._changed.wait_for(lambda: self._fits(size, owner), WAIT_SECONDS):
                         return False
                 finally:
                     _lower(self._waiting, owner, 1)
@@ -77,8 +74,8 @@ class Budget:
     def _fits(self, size: int, owner: str) -> bool:
         if not self.taken:
             return True
-        total, owned = self._total(), self._taken[owner]
-        return self.taken + size <= total and (not owned or owned + size <= total / 2)
+        total, owned = settings.LARGE_BODIES_BYTES, self._taken[owner]
+        return bool(self.taken + size <= total and (not owned or owned + size <= total / 2))
 
 
 def _lower(numbers: Counter[str], owner: str, by: int) -> None:
@@ -87,7 +84,7 @@ def _lower(numbers: Counter[str], owner: str, by: int) -> None:
         del numbers[owner]
 
 
-budget = Budget(lambda: int(settings.LARGE_BODIES_BYTES), seconds=WAIT_SECONDS, most_waiting=MOST_WAITING)
+budget = Budget()
 
 
 class _Reserved(threading.local):

@@ -110,30 +110,25 @@ Readings = Mapping[Gauge, Mapping[tuple[str, ...], float]]
 """Values of gauges, by the values of their labels."""
 
 
-class Exposition:
+class Exposition(Collector):
     """Answers with the counters and histograms, and with the gauges that `read` returns at most every KEPT_SECONDS.
 
     If `read` fails, the error is logged and the gauges are left out. So their absence is what an alert can notice.
     """
 
     def __init__(self, read: Callable[[], Readings]) -> None:
-        self._gauges = _Gauges(read)
+        self._read = read
+        self._lock = threading.Lock()
+        self._readings: Readings = {}
+        self._read_at = float("-inf")
 
     def text(self) -> bytes:
         registry, counts = CollectorRegistry(), cast("Any", REGISTRY)
         if VARIABLE in os.environ:
             counts = cast("Any", MultiProcessCollector)(None, os.environ[VARIABLE])
         registry.register(counts)
-        registry.register(self._gauges)
+        registry.register(self)
         return generate_latest(registry)
-
-
-class _Gauges(Collector):
-    def __init__(self, read: Callable[[], Readings]) -> None:
-        self._read = read
-        self._lock = threading.Lock()
-        self._readings: Readings = {}
-        self._read_at = float("-inf")
 
     def collect(self) -> Iterable[Metric]:
         for gauge, values in self._current().items():
