@@ -93,11 +93,12 @@ def lasting(span: timedelta) -> str:
         return f"{max(span, timedelta()) // timedelta(milliseconds=1)} ms"
     if span < timedelta(minutes=1):
         return f"{span.total_seconds():.1f} s"
-    units = (*UNITS, ("s", timedelta(seconds=1)))
-    place = next(n for n, (_, unit) in enumerate(units) if span >= unit)
-    (name, unit), (smaller_name, smaller) = units[place], units[place + 1]
-    rest = span % unit // smaller
-    return f"{span // unit} {name}" + (f" {rest} {smaller_name}" if rest else "")
+    seconds = int(span.total_seconds())
+    for unit, name, smaller, smaller_name in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if seconds >= unit:
+            break
+    rest = seconds % unit // smaller
+    return f"{seconds // unit} {name} {rest} {smaller_name}" if rest else f"{seconds // unit} {name}"
 
 
 class MomentField(forms.DateTimeField):
