@@ -94,11 +94,13 @@ def lasting(span: timedelta) -> str:
     if span < timedelta(minutes=1):
         return f"{span.total_seconds():.1f} s"
     seconds = int(span.total_seconds())
-    for unit, name, smaller, smaller_name in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if seconds >= unit:
-            break
-    rest = seconds % unit // smaller
-    return f"{seconds // unit} {name} {rest} {smaller_name}" if rest else f"{seconds // unit} {name}"
+    if seconds < 3600:
+        count, name, rest, rest_name = seconds // 60, "min", seconds % 60, "s"
+    elif seconds < 86_400:
+        count, name, rest, rest_name = seconds // 3600, "h", seconds % 3600 // 60, "min"
+    else:
+        count, name, rest, rest_name = seconds // 86_400, "d", seconds % 86_400 // 3600, "h"
+    return f"{count} {name} {rest} {rest_name}" if rest else f"{count} {name}"
 
 
 class MomentField(forms.DateTimeField):
