@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from operator import itemgetter
 from typing import Any, ClassVar, Final
 
 from django.conf import settings
@@ -71,56 +72,12 @@ class Reported:
         return abs(self.drift_seconds) > LARGEST_DRIFT
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A periodic job: how often the clock starts it, and when it last did; None if no clock has reported a run."""
+def status(tenant: str | None = None) -> dict[str, Any]:
+    """Return the status now, with the due executions of one tenant, or of all. Raises `QueryTooSlow`.
 
-    name: str
-    every_seconds: float
-    last_run_at: datetime | None
-    is_late: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Queue:
-    """The due executions of one release. `count` is at most MOST_DUE. `hosted` says whether a worker may run them."""
-
-    tenant: str
-    pipeline_id: str
-    release_version: str
-    count: int
-    oldest_due_at: datetime
-    hosted: bool
-
-    @property
-    def is_more(self) -> bool:
-        return self.count >= MOST_DUE
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """`jobs` are in alphabetical order. `missing` are the kinds without a process that reports itself. `migrations` are
-    those that were not applied. `outcome_delay` is by how many seconds outcomes are read late, 0 if they are in time.
+    `missing` are the kinds without a process that reports itself. `migrations` are those that were not applied.
+    `outcome_delay` is by how many seconds outcomes are read late, 0 if they are in time.
     """
-
-    version: str
-    database: Part
-    broker: Part
-    store: Part
-    processes: Sequence[Reported]
-    jobs: Sequence[Job]
-    queues: Sequence[Queue]
-    migrations: Sequence[str]
-    outcome_delay: float
-
-    @property
-    def missing(self) -> list[Process.Kind]:
-        reporting = {each.kind for each in self.processes if not each.is_silent}
-        return [kind for kind in Process.Kind if kind not in reporting]
-
-
-def status(tenant: str | None = None) -> Status:
-    """Return the status now, with the queues of one tenant, or of all. Raises `QueryTooSlow`."""
     with time_limit(READ_SECONDS):
         due = rows(DUE, releases=MOST_RELEASES, most=MOST_DUE)
         running = rows(PROCESSES)
@@ -130,26 +87,39 @@ def status(tenant: str | None = None) -> Status:
         Reported(Process.Kind(kind), host, pid, release, started, reported, silent, drift, json.loads(jobs or "{}"))
         for kind, host, pid, release, started, reported, silent, drift, jobs in running
     ]
+    reporting = {each.kind for each in processes if not each.is_silent}
     queues = [
-        Queue(slug, pipeline_id, release_version, count, now - timedelta(seconds=seconds), hosted)
+        {
+            "tenant": slug,
+            "pipeline_id": pipeline_id,
+            "release_version": release_version,
+            "count": count,
+            "is_more": count >= MOST_DUE,
+            "oldest_due_at": now - timedelta(seconds=seconds),
+            "hosted": hosted,
+        }
         for slug, pipeline_id, release_version, count, seconds, hosted in due
         if tenant in (None, slug)
     ]
-    return Status(
-        version(),
-        database=Part(health.database.status()),
-        broker=Part(health.broker.status()),
-        store=Part(health.store.status()),
-        processes=processes,
-        jobs=list(_jobs(processes)),
-        queues=sorted(queues, key=lambda queue: queue.oldest_due_at),
-        migrations=boot_checks.pending(connection),
-        outcome_delay=delay,
-    )
+    return {
+        "version": version(),
+        "database": health.database.status(),
+        "broker": health.broker.status(),
+        "store": health.store.status(),
+        "processes": processes,
+        "missing": [kind for kind in Process.Kind if kind not in reporting],
+        "jobs": list(_jobs(processes)),
+        "queues": sorted(queues, key=itemgetter("oldest_due_at")),
+        "migrations": boot_checks.pending(connection),
+        "outcome_delay": delay,
+    }
 
 
-def _jobs(processes: Sequence[Reported]) -> Iterator[Job]:
-    """Yield the jobs with their last runs. The times of reports are by the database's clock, and so is this."""
+def _jobs(processes: Sequence[Reported]) -> Iterator[dict[str, Any]]:
+    """Yield the jobs by name: how often the clock starts them, and when it last did; None if no clock reported a run.
+
+    The times of reports are by the database's clock, and so is this.
+    """
     reported = max((each.reported_at for each in processes), default=None)
     for name, job in sorted(settings.CELERY_BEAT_SCHEDULE.items()):
         runs = [datetime.fromisoformat(each.jobs[name]) for each in processes if name in each.jobs]
@@ -157,7 +127,7 @@ def _jobs(processes: Sequence[Reported]) -> Iterator[Job]:
         late = (
             last is None or reported is None or reported - last > 2 * every + timedelta(seconds=Process.SILENT_SECONDS)
         )
-        yield Job(name, every.total_seconds(), last, late)
+        yield {"name": name, "every_seconds": every.total_seconds(), "last_run_at": last, "is_late": late}
 
 
 PARTS: Sequence[str] = [part.value for part in Part]
@@ -174,14 +144,14 @@ class ProcessView(serializers.Serializer[Reported]):
     )
 
 
-class JobView(serializers.Serializer[Job]):
+class JobView(serializers.Serializer[Any]):
     name = serializers.CharField()
     everySeconds = serializers.FloatField(source="every_seconds", help_text="How often the clock starts it.")
     lastRunAt = serializers.DateTimeField(source="last_run_at", allow_null=True)
     late = serializers.BooleanField(source="is_late", help_text="True if its last run is too long ago.")
 
 
-class QueueView(serializers.Serializer[Queue]):
+class QueueView(serializers.Serializer[Any]):
     pipelineId = serializers.CharField(source="pipeline_id")
     releaseVersion = serializers.CharField(source="release_version")
     due = serializers.IntegerField(source="count", help_text="Due executions. At most 5000 are counted.")
@@ -189,7 +159,7 @@ class QueueView(serializers.Serializer[Queue]):
     hosted = serializers.BooleanField(help_text="False if no worker may run them: they are stranded.")
 
 
-class StatusView(serializers.Serializer[Status]):
+class StatusView(serializers.Serializer[Any]):
     version = serializers.CharField(help_text="The version of the web process that responds.")
     database = serializers.ChoiceField(choices=PARTS)
     broker = serializers.ChoiceField(choices=PARTS)
@@ -262,7 +232,7 @@ class StatusAdmin(ModelAdmin):
             **self.admin_site.each_context(request),
             "title": "Status",
             "status": found,
-            "parts": [(title, getattr(found, name)) for title, name in DEPENDENCIES],
+            "parts": [(title, found[name]) for title, name in DEPENDENCIES],
             "silent_after": f"{Process.SILENT_SECONDS:g}",
         }
         request.current_app = self.admin_site.name
