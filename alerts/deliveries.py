@@ -14,8 +14,8 @@ from alerts import texts
 from alerts.kinds import Kind
 from alerts.models import Alert, AlertChannel, AlertDelivery, page_of
 from foundation import wakeup
-from foundation.address_guard import Resolve
 from foundation.errors import Conflict
+from foundation.exchange import Resolve
 from outbox.outbox import Failure, Message, Outbox, Receipt, mail, post, signed, webhook_keys
 from tenancy import audit
 from tenancy.audit.acts import Act

@@ -1,6 +1,6 @@
 """What needs attention now. Each item that counts rows links to a list of exactly these rows."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -25,21 +25,57 @@ CODES_SHOWN: Final = 3
 SOON: Final = timedelta(hours=1)
 
 
+# What is said of one and of several.
+TEXTS: Final = {
+    "alerts": ("alert is firing", "alerts are firing"),
+    "outcomes": (
+        "second passes before outcomes are read: no work is sent",
+        "seconds pass before outcomes are read: no work is sent",
+    ),
+    "stranded": ("execution waits for a worker", "executions wait for a worker"),
+    "failures": ("failure group is not acknowledged", "failure groups are not acknowledged"),
+    "artifacts": ("release has damaged or missing artifacts", "releases have damaged or missing artifacts"),
+    "questions": ("question must be answered within the hour", "questions must be answered within the hour"),
+    "approvals": ("activation request waits for approval", "activation requests wait for approval"),
+    "rejected": ("upload was rejected and not repeated", "uploads were rejected and not repeated"),
+    "drift": ("worker differs from its release", "workers differ from their releases"),
+    "paused": ("pause is in effect", "pauses are in effect"),
+    "campaigns": ("campaign is paused", "campaigns are paused"),
+}
+# Icon, list, and the filters with which the list shows the rows.
+LISTS: Final[Mapping[str, tuple[str, str, dict[str, str]]]] = {
+    "alerts": ("notifications_active", "alerts_alert", {"state": Alert.State.FIRING.value}),
+    "outcomes": ("schedule", "executions_worker", {}),
+    "stranded": ("hourglass_top", "executions_execution", {"stranded": "yes"}),
+    "failures": ("report", "executions_failuregroup", {"state": "new"}),
+    "artifacts": ("broken_image", "releases_release", {"artifacts": "unsound"}),
+    "questions": ("alarm", "executions_interaction", {"deadline": "hour"}),
+    "approvals": ("how_to_vote", "releases_activationrequest", {"status": RequestStatus.OPEN.value}),
+    "rejected": ("upload_file", "releases_release", {"status": queries.REJECTED_RECENTLY}),
+    "drift": ("difference", "executions_worker", {"drift": "yes"}),
+    "paused": ("pause_circle", "executions_hold", {}),
+    "campaigns": ("campaign", "executions_campaign", {"status": Campaign.Status.PAUSED.value}),
+}
+ALARMS: Final = frozenset({"alerts", "outcomes", "stranded", "failures", "artifacts", "questions"})
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
-    """Something that needs attention: how often, its names for one and for several, and where the rows are listed."""
+    """Something that needs attention, and where its rows are listed."""
 
     key: str
     count: int
-    one: str
-    several: str
     icon: str
     address: str
-    is_alarm: bool = False
 
     @property
     def text(self) -> str:
-        return self.one if self.count == 1 else self.several
+        one, several = TEXTS[self.key]
+        return one if self.count == 1 else several
+
+    @property
+    def is_alarm(self) -> bool:
+        return self.key in ALARMS
 
     @property
     def number(self) -> str:
@@ -63,115 +99,29 @@ class Failing:
 
 def items(tenant_ids: Collection[int], stranded: Sequence[Stranded], *, differing: int) -> list[Item]:
     """Return what needs attention in these tenants. `differing` is the number of workers that differ."""
-    found = _items(tenant_ids, sum(each.count for each in stranded), differing)
-    return [item for item in found if item.count]
-
-
-def _items(tenant_ids: Collection[int], stranded: int, differing: int) -> Iterator[Item]:
     now = timezone.now()
     of = {"tenant__in": tenant_ids}
     releases = Release.objects.filter(pipeline__tenant__in=tenant_ids)
-    yield Item(
-        "alerts",
-        _at_most(Alert.objects.filter(**of, state=Alert.State.FIRING)),
-        "alert is firing",
-        "alerts are firing",
-        "notifications_active",
-        _list("alerts_alert", state=Alert.State.FIRING.value),
-        True,
-    )
-    yield Item(
-        "outcomes",
-        int(message_path.outcome_delay()),
-        "second passes before outcomes are read: no work is sent",
-        "seconds pass before outcomes are read: no work is sent",
-        "schedule",
-        _list("executions_worker"),
-        True,
-    )
-    yield Item(
-        "stranded",
-        stranded,
-        "execution waits for a worker",
-        "executions wait for a worker",
-        "hourglass_top",
-        _list("executions_execution", stranded="yes"),
-        True,
-    )
-    groups = _at_most(FailureGroup.objects.filter(is_new(), **of))
-    yield Item(
-        "failures",
-        groups,
-        "failure group is not acknowledged",
-        "failure groups are not acknowledged",
-        "report",
-        _list("executions_failuregroup", state="new"),
-        True,
-    )
-    unsound = _at_most(queries.with_unsound_artifacts(releases))
-    yield Item(
-        "artifacts",
-        unsound,
-        "release has damaged or missing artifacts",
-        "releases have damaged or missing artifacts",
-        "broken_image",
-        _list("releases_release", artifacts="unsound"),
-        True,
-    )
     questions = Interaction.objects.filter(IS_QUESTION, **of)
-    due = _at_most(questions.filter(deadline__gt=now, deadline__lte=now + SOON))
-    yield Item(
-        "questions",
-        due,
-        "question must be answered within the hour",
-        "questions must be answered within the hour",
-        "alarm",
-        _list("executions_interaction", deadline="hour"),
-        True,
-    )
     requests = ActivationRequest.objects.filter(pipeline__tenant__in=tenant_ids, status=RequestStatus.OPEN)
-    yield Item(
-        "approvals",
-        _at_most(requests),
-        "activation request waits for approval",
-        "activation requests wait for approval",
-        "how_to_vote",
-        _list("releases_activationrequest", status=RequestStatus.OPEN.value),
-    )
-    rejected = _at_most(queries.rejected_recently(releases))
-    yield Item(
-        "rejected",
-        rejected,
-        "upload was rejected and not repeated",
-        "uploads were rejected and not repeated",
-        "upload_file",
-        _list("releases_release", status=queries.REJECTED_RECENTLY),
-    )
-    yield Item(
-        "drift",
-        differing,
-        "worker differs from its release",
-        "workers differ from their releases",
-        "difference",
-        _list("executions_worker", drift="yes"),
-    )
-    yield Item(
-        "paused",
-        _at_most(Hold.objects.filter(**of, ended_at=None)),
-        "pause is in effect",
-        "pauses are in effect",
-        "pause_circle",
-        _list("executions_hold"),
-    )
-    campaigns = Campaign.objects.filter(**of, status=Campaign.Status.PAUSED)
-    yield Item(
-        "campaigns",
-        _at_most(campaigns),
-        "campaign is paused",
-        "campaigns are paused",
-        "campaign",
-        _list("executions_campaign", status=Campaign.Status.PAUSED.value),
-    )
+    counts = {
+        "alerts": _at_most(Alert.objects.filter(**of, state=Alert.State.FIRING)),
+        "outcomes": int(message_path.outcome_delay()),
+        "stranded": sum(each.count for each in stranded),
+        "failures": _at_most(FailureGroup.objects.filter(is_new(), **of)),
+        "artifacts": _at_most(queries.with_unsound_artifacts(releases)),
+        "questions": _at_most(questions.filter(deadline__gt=now, deadline__lte=now + SOON)),
+        "approvals": _at_most(requests),
+        "rejected": _at_most(queries.rejected_recently(releases)),
+        "drift": differing,
+        "paused": _at_most(Hold.objects.filter(**of, ended_at=None)),
+        "campaigns": _at_most(Campaign.objects.filter(**of, status=Campaign.Status.PAUSED)),
+    }
+    return [
+        Item(key, counts[key], icon, _list(page, **filters))
+        for key, (icon, page, filters) in LISTS.items()
+        if counts[key]
+    ]
 
 
 def failing(recent: Mapping[int, Failures], hour: Series, releases: Mapping[int, Release]) -> list[Failing]:
@@ -204,5 +154,4 @@ def _list(model: str, **filters: str) -> str:
 
 
 def _at_most(rows: QuerySet[Any]) -> int:
-    """Count rows, at most MOST_COUNTED + 1."""
     return rows.order_by()[: MOST_COUNTED + 1].count()

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Literal
@@ -116,13 +117,11 @@ def blobs(folder: Path) -> Iterator[Blob]:
 
 
 def blob_path(folder: Path, digest: str) -> Path:
-    """Return the path of the bytes of a blob in a backup."""
     digits = digest.removeprefix("sha256:")
     return folder / BLOB_FOLDER / digits[:2] / digits
 
 
 def measured(path: Path) -> File | None:
-    """Return the digest and the size of a file; None if there is none."""
     try:
         with path.open("rb") as file:
             return File(sha256=hashlib.file_digest(file, "sha256").hexdigest(), size=file.tell())
@@ -137,43 +136,45 @@ _NOT_KEPT = "public.django_session"
 
 def write_dump(database: psycopg.Connection, snapshot: str, path: Path) -> File:
     """Write a dump of the exported snapshot to `path`, in the custom format of `pg_dump`. Raises `CommandError`."""
-    command: list[str | Path] = [
-        find_program("pg_dump", database.info.server_version),
-        "--format=custom",
-        f"--snapshot={snapshot}",
-    ]
+    options = ("--format=custom", f"--snapshot={snapshot}", f"--exclude-table-data={_NOT_KEPT}")
     file = HashingFile(path)
-    with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(
-            [*command, f"--exclude-table-data={_NOT_KEPT}", f"--dbname={database.info.dsn}"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            env=_environment(database),
-        )
-        with process, _output(process) as output:
-            while chunk := output.read(CHUNK):
-                file.write(chunk)
-        _require_success(process.returncode, "pg_dump", errors)
+    with _running("pg_dump", database, *options) as output:
+        while chunk := output.read(CHUNK):
+            file.write(chunk)
     return file.finish()
 
 
 def restore_dump(database: psycopg.Connection, path: Path) -> None:
     """Restore a dump in one transaction, with the role of the connection as owner. Raises `CommandError`."""
-    command: list[str | Path] = [
-        find_program("pg_restore", database.info.server_version),
-        "--single-transaction",
-        "--exit-on-error",
-    ]
+    options = ("--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges")
+    with _running("pg_restore", database, *options, path) as output:
+        output.read()
+
+
+@contextmanager
+def _running(name: str, database: psycopg.Connection, *arguments: str | Path) -> Iterator[IO[bytes]]:
+    """Run a program of PostgreSQL on the database of the connection, and yield its output. Raises `CommandError`."""
+    program = find_program(name, database.info.server_version)
+    # The password is not an argument, because those are visible to everyone.
+    environment = {each: os.environ[each] for each in ("PATH", "HOME", "LANG", "TZ") if each in os.environ}
+    environment["PGPASSWORD"] = database.info.password
     with tempfile.TemporaryFile() as errors:
-        done = subprocess.run(
-            [*command, "--no-owner", "--no-privileges", f"--dbname={database.info.dsn}", path],
+        process = subprocess.Popen(
+            [program, *arguments, f"--dbname={database.info.dsn}"],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=errors,
-            env=_environment(database),
+            env=environment,
         )
-        _require_success(done.returncode, "pg_restore", errors)
+        with process:
+            assert process.stdout is not None  # noqa: S101 - it is a pipe
+            yield process.stdout
+        if process.returncode:
+            errors.seek(0)
+            lines = [line.decode(errors="replace").strip() for line in errors.read(CHUNK).splitlines()]
+            # Other lines may contain rows.
+            reported = [line for line in lines if line.startswith(f"{name}: error: ")]
+            raise CommandError(reported[0] if reported else f"{name} ended with status {process.returncode}.")
 
 
 def find_program(name: str, server_version: int) -> Path:
@@ -209,24 +210,3 @@ def _major(program: Path) -> int:
         return 0
     found = _MAJOR.search(text)
     return int(found[1]) if found else 0
-
-
-def _environment(database: psycopg.Connection) -> dict[str, str]:
-    """Return the environment of a program. The password is not an argument, because those are visible to everyone."""
-    kept = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG", "TZ"}}
-    return {**kept, "PGPASSWORD": database.info.password}
-
-
-def _output(process: subprocess.Popen[bytes]) -> IO[bytes]:
-    assert process.stdout is not None  # noqa: S101 - it is a pipe
-    return process.stdout
-
-
-def _require_success(status: int, name: str, errors: IO[bytes]) -> None:
-    if status == 0:
-        return
-    errors.seek(0)
-    lines = [line.decode(errors="replace").strip() for line in errors.read(CHUNK).splitlines()]
-    # Other lines may contain rows.
-    reported = [line for line in lines if line.startswith(f"{name}: error: ")]
-    raise CommandError(reported[0] if reported else f"{name} ended with status {status}.")

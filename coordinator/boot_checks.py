@@ -2,10 +2,12 @@
 
 Web processes and control workers check this when they start, and `coordinator check --deploy --database=default` shows
 it with stable ids. Triggers and rights restrict only an ordinary role. A bug, or an attacker who can run SQL, must not
-be able to alter tables or disable triggers.
+be able to alter tables or disable triggers. The audit log records that a process started with other settings than the
+one before.
 """
 
 import itertools
+import json
 import logging
 import os
 import signal
@@ -23,9 +25,14 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import Error, ProgrammingError, connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
+from django.utils.crypto import salted_hmac
 from psycopg.errors import UndefinedTable
 
+from coordinator import settings as module
 from foundation.database.postgresql.roles import application_dangers, application_weaknesses
+from tenancy import audit
+from tenancy.audit import chain
+from tenancy.audit.acts import Act
 
 log = logging.getLogger(__name__)
 EXTRA_THREADS: Final = 2
@@ -45,7 +52,7 @@ SELECT least(
 def problems(connected: BaseDatabaseWrapper) -> Iterator[checks.CheckMessage]:
     """Yield what prevents the use of the database, and what an administrator should look at.
 
-    The migrations may be missing until `coordinator migrate` has run, so `pending` tells them.
+    The migrations may be missing until `coordinator migrate` has run, so `pending` returns them separately.
     """
     yield from _standby(connected)
     if settings.DATABASE_ROLE_CHECK:
@@ -162,7 +169,6 @@ def require_migrations() -> None:
 
 
 def described(missing: list[str]) -> str:
-    """Return a sentence for operators."""
     return (
         f"The database lacks {len(missing)} migrations of this version, starting with {missing[0]}."
         " Run coordinator migrate with this version first."
@@ -181,7 +187,7 @@ def shipped() -> frozenset[tuple[str, str]]:
 def count_connections_soon(*, processes: int, threads: int) -> None:
     """Warn if the processes may open more connections than PostgreSQL accepts. A pooler has its own limits.
 
-    This takes place in a thread, so that an unreachable database does not delay the start.
+    A thread does this, so that an unreachable database does not delay the start.
     """
     if settings.DATABASE_POOLER != "none":
         return
@@ -206,7 +212,9 @@ def has_room_for(needed: int) -> bool:
     log.warning(
         "These processes may open %d connections to the database, which has %d open and accepts %d from this role."
         " Raise max_connections, or use fewer threads.",
-        *(needed, used, limit),
+        needed,
+        used,
+        limit,
     )
     return False
 
@@ -226,3 +234,45 @@ def granian_workers(arguments: Sequence[str], environment: Mapping[str, str] = o
     processes = option("workers") or 1
     backpressure = option("backpressure") or (option("backlog") or GRANIAN_BACKLOG) // processes
     return processes, option("blocking-threads") or max(1, backpressure // 2)
+
+
+DIGEST_CHARACTERS = 12
+
+
+def note_settings(process: str) -> None:
+    """Append an entry with a digest of each setting, unless that of the last `process` is equal.
+
+    The digests are keyed with SECRET_KEY, so they disclose no value. Without a database, nothing happens.
+    """
+    actor, now = f"coordinator {process}", digests()
+    try:
+        newest = chain.entries(None).filter(act=Act.SETTINGS_LOAD, actor=actor).order_by("-sequence").first()
+        before: dict[str, Any] = json.loads(newest.details)["digests"] if newest else {}
+        if now != before:
+            changed = sorted(name for name in now.keys() | before.keys() if now.get(name) != before.get(name))
+            more: dict[str, Any] = {"changed": changed} if newest else {}
+            audit.record(
+                Act.SETTINGS_LOAD,
+                tenant=None,
+                actor=actor,
+                object_type="settings",
+                object="settings",
+                digests=now,
+                **more,
+            )
+    except Error as error:
+        log.warning("The settings are not in the audit log: %s", type(error).__name__)
+    finally:
+        connection.close()
+
+
+def digests() -> dict[str, str]:
+    """Return a digest of each setting that has the same text in each process."""
+    texts = {name: repr(getattr(settings, name)) for name in dir(module) if name.isupper()}
+    found = {}
+    for name, text in texts.items():
+        if " at 0x" not in text:
+            # The salt is that of all entries in the log.
+            digest = salted_hmac("coordinator.settings_record", f"{name}={text}", algorithm="sha256")
+            found[name] = digest.hexdigest()[:DIGEST_CHARACTERS]
+    return found

@@ -12,7 +12,6 @@ from django.conf import settings
 from django.db import close_old_connections
 from kombu import Queue
 
-from coordinator.jobs import periodic_jobs
 from foundation import places, wakeup
 from wire.broker import quiet_consumer, sentinel
 from wire.broker.client import survive_broker_loss
@@ -34,53 +33,32 @@ def _keep_logging(**_: Any) -> None:
     """Keep the logs that Django's settings configure. Without a receiver, Celery would change their level."""
 
 
-@signals.beat_init.connect
-def _log_start(**_: Any) -> None:
-    log.info("The clock has started")
-
-
 @signals.worker_init.connect
-def _require_ordinary_role(**_: Any) -> None:
-    from coordinator import boot_checks, database_guard, settings_record  # need Django's settings
-
-    database_guard.start()
-    boot_checks.require_ordinary_role()
-    boot_checks.require_migrations()
-    settings_record.note_settings("worker")
-
-
-@signals.worker_init.connect
-def _dispatch_in_this_process(**_: Any) -> None:
-    """Dispatch in a thread of this process when an outcome leaves capacity for more work, for many outcomes at once."""
+def _begin_worker(sender: Any, **_: Any) -> None:
+    from coordinator import boot_checks  # these need Django's settings
+    from coordinator.models import Process
+    from coordinator.monitoring import process
     from executions.lifecycle.dispatch import dispatch
     from executions.workers.registry import DISPATCH_TASK
 
+    process.guard_database()
+    boot_checks.require_ordinary_role()
+    boot_checks.require_migrations()
+    boot_checks.note_settings("worker")
+    # Dispatches when an outcome leaves capacity for more work, for many outcomes at once.
     wakeup.handle_here(DISPATCH_TASK, dispatch)
-
-
-@signals.worker_init.connect
-def _check_connection_budget(sender: Any, **_: Any) -> None:
-    from coordinator import boot_checks
-
     boot_checks.count_connections_soon(processes=1, threads=sender.concurrency)
-
-
-@signals.worker_init.connect
-def _monitor_worker(**_: Any) -> None:
-    from coordinator.models import Process
-    from coordinator.monitoring import process
-
     app.steps["consumer"].add(quiet_consumer.loop_beats(settings.BEAT_SECONDS, process.liveness))
     process.start(Process.Kind.CONTROL)
 
 
 @signals.beat_init.connect
-def _monitor_clock(sender: Any, **_: Any) -> None:
-    from coordinator import database_guard
+def _begin_clock(sender: Any, **_: Any) -> None:
     from coordinator.models import Process
     from coordinator.monitoring import process
 
-    database_guard.start()
+    log.info("The clock has started")
+    process.guard_database()
     process.start(Process.Kind.CLOCK, jobs=sender.scheduler.ages)
 
 
@@ -132,7 +110,6 @@ QUEUES: Mapping[str, Sequence[str]] = {
 }
 """The queues and their tasks. A message is accepted only from its task's queue."""
 
-
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.conf.update(
     task_queues=[Queue(name) for name in QUEUES],
@@ -154,7 +131,6 @@ app.conf.update(
     # With remote control, any client of the broker could stop the worker and read the settings.
     worker_enable_remote_control=False,
     worker_hijack_root_logger=False,
-    beat_schedule=periodic_jobs(),
     beat_scheduler="coordinator.monitoring.loops:SteadyScheduler",
     beat_max_loop_interval=settings.BEAT_SECONDS,
     broker_connection_retry_on_startup=True,

@@ -1,12 +1,24 @@
-"""The sidebar of the admin. It contains only pages that the user may open."""
+"""The sidebar and the command palette of the admin. Both contain only what the user may see."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import reduce
+from operator import and_, or_
 from typing import Any, Final
 
-from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.template.response import TemplateResponse
 from django.urls import reverse
 
-from executions.models import IS_QUESTION, Interaction
+from executions.models import IS_QUESTION, Execution, Interaction
+from executions.search.conditions import Search
+from executions.search.matching import matching
+from foundation.database.bounded import time_limit
+from foundation.errors import QueryTooSlow
+from releases.models import Pipeline, Release
+from releases.states import Status
 from tenancy.access import tenants_of
 from tenancy.console.base import holds_anywhere
 from tenancy.models import Tenant
@@ -86,3 +98,143 @@ def _model(request: HttpRequest, model: str, title: str, icon: str) -> dict[str,
 def _link(request: HttpRequest, link: str, title: str, icon: str, *, exact: bool = False) -> dict[str, Any]:
     active = request.path == link if exact else request.path.startswith(link)
     return {"title": title, "icon": icon, "link": link, "active": active}
+
+
+EACH: Final = 6
+"""How many results of a kind are returned."""
+LONGEST_TERM: Final = 300
+SHORTEST_KEY: Final = 2
+SECONDS: Final = 1
+"""The time limit of the search for executions."""
+VERBS: Final = frozenset({"activate", "pause", "compare", "roll", "back", "to", "of", "release", "pipeline"})
+"""Words of acts. They do not restrict the search, so that "activate 2.0 of orders" finds the act."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A result: a title, what it is, and its page."""
+
+    title: str
+    kind: str
+    address: str
+    icon: str
+
+
+def search(request: HttpRequest) -> HttpResponse:
+    """Show what `q` finds: as a page, or with `part` only the list of results for the dialog."""
+    if request.method not in ("GET", "HEAD"):
+        return HttpResponseNotAllowed(["GET", "HEAD"])
+    term = request.GET.get("q", "").strip()[:LONGEST_TERM]
+    context = {"term": term, **_find(request, term)}
+    if request.GET.get("part"):
+        return TemplateResponse(request, "palette/results.html", context)
+    request.current_app = admin.site.name
+    frame = {**admin.site.each_context(request), "title": "Search"}
+    return TemplateResponse(request, "palette/search.html", {**frame, **context})
+
+
+def _find(request: HttpRequest, term: str) -> dict[str, object]:
+    """Return as `found` what the user may see: executions first, because their keys are typed to find them.
+
+    `too_slow` is True if the search for executions reached its time limit, so that there may be some.
+    """
+    executions: list[Found] = []
+    too_slow = False
+    try:
+        executions = _executions(request, term)
+    except QueryTooSlow:
+        too_slow = True
+    words = term.casefold().split()
+    return {
+        "found": [*executions, *_pipelines_and_releases(request, words), *_pages(request, words)],
+        "too_slow": too_slow,
+    }
+
+
+def _executions(request: HttpRequest, term: str) -> list[Found]:
+    """Return at most EACH executions of the user's tenants: those whose key is the term, and then the newest.
+
+    The term is the beginning of their idempotency key or of their id, as in the list of executions. Raises
+    `QueryTooSlow` if the search takes longer than SECONDS.
+    """
+    if len(term) < SHORTEST_KEY or "\0" in term:
+        return []
+    with time_limit(SECONDS):
+        rows = matching(list(tenants_of(request.user)), Search(text=term))
+        found = [*rows.filter(execution_key=term)[:EACH], *rows[:EACH]]
+    return [_execution(each) for each in list(dict.fromkeys(found))[:EACH]]
+
+
+def _execution(execution: Execution) -> Found:
+    title = f"Execution {execution.execution_key}"
+    kind = f"{execution.shown_status}, {execution.pipeline_id} {execution.release_version}, {execution.tenant.slug}"
+    return Found(title, kind, _page("executions_execution_change", execution.pk), "play_circle")
+
+
+def _pipelines_and_releases(request: HttpRequest, words: list[str]) -> list[Found]:
+    """Return pipelines and releases with the acts on them that the user may do.
+
+    Each word, without VERBS, is in the pipeline's id or in the version.
+    """
+    words = [word for word in words if word not in VERBS]
+    if not words:
+        return []
+    tenants = list(tenants_of(request.user).values_list("pk", flat=True))
+    activating = set(tenants_of(request.user, Scope.ACTIVATE).values_list("pk", flat=True))
+    pipelines = Pipeline.objects.filter(_all(words, "pipeline_id"), tenant__in=tenants).order_by("pipeline_id", "pk")
+    releases = Release.objects.filter(
+        _all(words, "pipeline__pipeline_id", "release_version"), pipeline__tenant__in=tenants
+    )
+    releases = releases.exclude(status=Status.REJECTED).defer("descriptor", "descriptor_document")
+    newest = releases.select_related("pipeline__tenant", "pipeline__activation").order_by("-pk")
+    return [
+        *(found for each in pipelines.select_related("tenant")[:EACH] for found in _pipeline(each, activating)),
+        *(found for each in newest[:EACH] for found in _release(each, activating)),
+    ]
+
+
+def _all(words: list[str], *fields: str) -> Q:
+    """Return the condition that each word is in one of the fields."""
+    return reduce(and_, (reduce(or_, (Q(**{f"{field}__icontains": word}) for field in fields)) for word in words))
+
+
+def _pipeline(pipeline: Pipeline, activating: set[int]) -> Iterator[Found]:
+    name, tenant = pipeline.pipeline_id, pipeline.tenant.slug
+    yield Found(name, f"Pipeline of {tenant}", _page("releases_pipeline_change", pipeline.pk), "account_tree")
+    if pipeline.tenant_id in activating:
+        address = _page("executions_hold_pipeline_pause", pipeline.pk)
+        yield Found(f"Pause {name}", f"Act in {tenant}", address, "pause_circle")
+
+
+def _release(release: Release, activating: set[int]) -> Iterator[Found]:
+    pipeline = release.pipeline
+    name, tenant = f"{release.release_version} of {pipeline.pipeline_id}", pipeline.tenant.slug
+    address = _page("releases_release_change", release.pk)
+    yield Found(f"Release {name}", f"{release.status} in {tenant}", address, "inventory_2")
+    if release.status == Status.REGISTERED and not release.is_active and pipeline.tenant_id in activating:
+        address = _page("releases_release_activate", release.pk)
+        yield Found(f"Activate {name}", f"Act in {tenant}", address, "rocket_launch")
+
+
+def _pages(request: HttpRequest, words: list[str]) -> list[Found]:
+    """Return the pages and acts that the user may open whose titles contain each of the words, in any case."""
+    return [page for page in _all_pages(request) if all(word in page.title.casefold() for word in words)]
+
+
+def _all_pages(request: HttpRequest) -> Iterator[Found]:
+    """Yield the pages of the console, and the acts that concern no particular row."""
+    for group in navigation(request):
+        for item in group["items"]:
+            yield Found(item["title"], "Page", item["link"], item["icon"])
+    if holds_anywhere(request, Scope.OPERATE):
+        yield Found("Start a campaign", "Act", _page("executions_campaign_start"), "campaign")
+    if holds_anywhere(request, Scope.ADMINISTER):
+        yield Found("Issue an API token", "Act", _page("tenancy_apitoken_add"), "key")
+        yield Found("Add a member", "Act", _page("tenancy_membership_add"), "person_add")
+    yield Found("My account", "Page", _page("account"), "account_circle")
+    yield Found("Change your password", "Act", _page("password_change"), "password")
+    yield Found("Log out everywhere", "Act", _page("log_out_everywhere"), "logout")
+
+
+def _page(view: str, *arguments: object) -> str:
+    return reverse(f"admin:{view}", args=arguments)

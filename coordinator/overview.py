@@ -14,9 +14,8 @@ from coordinator.navigation import MAX_COUNTED, waiting_count
 from executions.models import Worker, WorkerEligibility
 from executions.models.states import State
 from executions.statistics import finished
-from executions.statistics.finished import Live, Series, Totals, live
+from executions.statistics.finished import Series, Totals, live
 from executions.workers.eligibility import differing, stranded
-from foundation.admin.charts import Chart, Layer, Mark, stacked
 from releases.models import SWITCHES, Activation, Pipeline, Release
 from tenancy.access import tenants_of
 from tenancy.console.base import holds_anywhere
@@ -52,70 +51,54 @@ class Line:
         return rate is not None and rate >= UNHEALTHY_PERCENT
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What the overview knows about the executions and workers of the tenants.
-
-    `workers` counts those that admit new executions, by release. `differing` counts those that differ from their
-    release, by tenant and pipeline id. `live` has the live executions by release.
-    """
-
-    workers: Counter[int | None]
-    differing: Counter[tuple[int, str]]
-    live: Mapping[int, Live]
-    hour: Series
-    day: Series
-
-    @classmethod
-    def of(cls, tenant_ids: Sequence[int]) -> "Facts":
-        return cls(
-            _admitting_workers(tenant_ids),
-            Counter(differing(Worker.objects.filter(tenant__in=tenant_ids)).values_list("tenant_id", "pipeline_id")),
-            live(tenant_ids),
-            finished.last_hour(tenant_ids),
-            finished.last_day(tenant_ids),
-        )
-
-
 def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Add the overview of the user's tenants to the context of the index page. Unfold calls this."""
     tenant_ids = list(tenants_of(request.user).values_list("pk", flat=True))
     context = {**context, "title": "Overview", "has_tenants": bool(tenant_ids), "many_tenants": len(tenant_ids) > 1}
     if not tenant_ids:
         return context
-    facts = Facts.of(tenant_ids)
+    hour, day, alive = finished.last_hour(tenant_ids), finished.last_day(tenant_ids), live(tenant_ids)
     failed = finished.recent(tenant_ids)
-    releases = _releases({*facts.day.releases, *facts.hour.releases, *failed, *facts.live})
-    found = _lines(tenant_ids, facts, releases)
+    releases = _releases({*day.releases, *hour.releases, *failed, *alive})
+    workers = _admitting_workers(tenant_ids)
+    drifting = differing(Worker.objects.filter(tenant__in=tenant_ids)).values_list("tenant_id", "pipeline_id")
+    differences = Counter(drifting)
+    lines = _lines(tenant_ids, hour, workers, differences)
+    for release_id, found in alive.items():
+        if line := lines.get(releases[release_id].pipeline_id):
+            line.live += found.statuses
+            line.more_live = line.more_live or found.more
+    for release_id, totals in day.releases.items():
+        if line := lines.get(releases[release_id].pipeline_id):
+            line.failed += totals.failed
     waiting = stranded(tenant_ids)
     activations = _activations(tenant_ids)
-    failing = attention.failing(failed, facts.hour, releases)
+    failing = attention.failing(failed, hour, releases)
     shown = {
-        "attention": attention.items(tenant_ids, waiting, differing=facts.differing.total()),
+        "attention": attention.items(tenant_ids, waiting, differing=differences.total()),
         "failing": failing[: attention.FAILING_SHOWN],
         "more_failing": len(failing) - attention.FAILING_SHOWN,
         "stranded": waiting,
         "stranded_count": sum(each.count for each in waiting),
-        "lines": found,
+        "lines": list(lines.values()),
         "may_upload": holds_anywhere(request, Scope.REGISTER),
-        "more_pipelines": len(found) == PIPELINES_SHOWN,
-        "live_count": sum(each.total for each in facts.live.values()),
+        "more_pipelines": len(lines) == PIPELINES_SHOWN,
+        "live_count": sum(each.total for each in alive.values()),
         "most_live": finished.MOST_COUNTED,
-        "more_live": any(each.more for each in facts.live.values()),
-        "retry_count": sum(each.statuses[State.WAIT_RETRY.value] for each in facts.live.values()),
+        "more_live": any(each.more for each in alive.values()),
+        "retry_count": sum(each.statuses[State.WAIT_RETRY.value] for each in alive.values()),
         "failed_count": sum(each.last_day for each in failed.values()),
         "most_failed": finished.MOST_READ,
-        "worker_count": facts.workers.total(),
+        "worker_count": workers.total(),
         "waiting_count": waiting_count(tenant_ids),
         "max_counted": MAX_COUNTED,
-        "panels": panels(facts.hour, facts.day, releases, activations),
+        "panels": panels(hour, day, releases, activations),
         "activations": activations[:ACTIVATIONS_SHOWN],
     }
     return {**context, **shown}
 
 
 def _activations(tenant_ids: Sequence[int]) -> list[Activation]:
-    """Return the newest activations."""
     rows = Activation.objects.filter(pipeline__tenant__in=tenant_ids).order_by("-pk")
     return list(rows.select_related("pipeline__tenant", "release", "previous", "candidate")[:ACTIVATIONS_READ])
 
@@ -126,41 +109,125 @@ def _releases(ids: set[int]) -> dict[int, Release]:
 
 
 def _admitting_workers(tenant_ids: Sequence[int]) -> Counter[int | None]:
-    """Count the workers that admit new executions, by release."""
     rows = WorkerEligibility.objects.filter(WorkerEligibility.ADMITTING, worker__tenant__in=tenant_ids)
     return Counter(rows.values_list("release_id", flat=True))
 
 
-def _lines(tenant_ids: Sequence[int], facts: Facts, releases: Mapping[int, Release]) -> list[Line]:
-    """Return the first PIPELINES_SHOWN pipelines. `releases` has the releases that `facts` names."""
-    shown = {pipeline.pk: _line(pipeline, facts) for pipeline in _pipelines(tenant_ids)}
-    for release_id, found in facts.live.items():
-        if line := shown.get(releases[release_id].pipeline_id):
-            line.live += found.statuses
-            line.more_live = line.more_live or found.more
-    for release_id, totals in facts.day.releases.items():
-        if line := shown.get(releases[release_id].pipeline_id):
-            line.failed += totals.failed
-    return list(shown.values())
+def _lines(
+    tenant_ids: Sequence[int], hour: Series, workers: Counter[int | None], differences: Counter[tuple[int, str]]
+) -> dict[int, Line]:
+    """Return the first PIPELINES_SHOWN pipelines by id, each with its active release and `active_since`.
 
-
-def _pipelines(tenant_ids: Sequence[int]) -> list[Any]:
-    """Return the pipelines, each with its active release and `active_since`."""
+    `workers` counts those that admit new executions, by release, and `differences` those that differ from their
+    release, by tenant and pipeline id.
+    """
     switches = Activation.objects.filter(pipeline=OuterRef("pk"), kind__in=SWITCHES).order_by("-sequence")
     rows = Pipeline.objects.filter(tenant__in=tenant_ids).select_related("tenant", "activation__release")
     rows = rows.defer("activation__release__descriptor", "activation__release__descriptor_document")
-    annotated = rows.annotate(active_since=Subquery(switches.values("activated_at")[:1]))
-    return list(annotated.order_by("tenant__slug", "pipeline_id")[:PIPELINES_SHOWN])
+    pipelines: Any = rows.annotate(active_since=Subquery(switches.values("activated_at")[:1]))
+    lines = {}
+    for pipeline in pipelines.order_by("tenant__slug", "pipeline_id")[:PIPELINES_SHOWN]:
+        release = pipeline.activation and pipeline.activation.release_id
+        lines[pipeline.pk] = Line(
+            pipeline,
+            workers=workers[release] if release else 0,
+            hour=hour.total(release) if release else Totals(),
+            differing=differences[pipeline.tenant_id, pipeline.pipeline_id],
+        )
+    return lines
 
 
-def _line(pipeline: Any, facts: Facts) -> Line:
-    release = pipeline.activation.release_id if pipeline.activation else None
-    return Line(
-        pipeline,
-        facts.workers[release] if release is not None else 0,
-        facts.hour.total(release) if release is not None else Totals(),
-        facts.differing[pipeline.tenant_id, pipeline.pipeline_id],
-    )
+WIDTH: Final = 720
+HEIGHT: Final = 120
+GAP: Final = 0.2
+"""The share of a bar's place that stays empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """The values of one name: one for each interval."""
+
+    name: str
+    values: Sequence[int]
+
+    @property
+    def total(self) -> int:
+        return sum(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A vertical line with a text. `place` is its time in intervals from the start of the picture."""
+
+    place: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A rectangle of the picture. `layer` is the number of the layer, from 0."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    layer: int
+
+
+@dataclass(frozen=True, slots=True)
+class MarkedLine:
+    x: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A picture of layers of bars. `top` is the value at its upper edge."""
+
+    layers: Sequence[Layer]
+    bars: Sequence[Bar]
+    lines: Sequence[MarkedLine]
+    top: int
+    width: int = WIDTH
+    height: int = HEIGHT
+
+    @property
+    def total(self) -> int:
+        return sum(layer.total for layer in self.layers)
+
+    @property
+    def highest(self) -> int:
+        """The largest value of one interval, over all layers."""
+        return max(map(sum, zip(*(layer.values for layer in self.layers), strict=True)), default=0)
+
+
+def stacked(layers: Sequence[Layer], marks: Sequence[Mark] = ()) -> Chart:
+    """Return the chart of layers with equally many values, the first layer at the bottom."""
+    count = max((len(layer.values) for layer in layers), default=0)
+    heights = [sum(layer.values[place] for layer in layers) for place in range(count)]
+    top = _round_up(max(heights, default=0))
+    slot = WIDTH / count if count else WIDTH
+    bars = []
+    for place in range(count):
+        base = float(HEIGHT)
+        for number, layer in enumerate(layers):
+            if value := layer.values[place]:
+                height = HEIGHT * value / top
+                base -= height
+                x = slot * (place + GAP / 2)
+                bars.append(Bar(round(x, 2), round(base, 2), round(slot * (1 - GAP), 2), round(height, 2), number))
+    lines = [MarkedLine(round(slot * mark.place, 2), mark.text) for mark in marks if 0 <= mark.place <= count]
+    return Chart(layers, bars, lines, top)
+
+
+def _round_up(value: int) -> int:
+    """Return the next number that is 1, 2 or 5 times a power of ten, at least 1."""
+    power = 1
+    while True:
+        for factor in (1, 2, 5):
+            if factor * power >= value:
+                return factor * power
+        power *= 10
 
 
 RELEASES_SHOWN: Final = 5

@@ -6,14 +6,18 @@ leaves its slot while it waits for its body, while it pauses, and before a strea
 stops sending its body, or reading the response, occupies a thread, which costs little, until it closes the connection.
 So the requests that wait at once are limited, in all and for each client address.
 
-Groups of requests take turns for slots (ADR 67). A request whose group has too long a line gets 429 before its body is
-read. Requests for health need no slot, because they do not use the database connection of their thread.
+Groups of requests take turns for slots (ADR 67). A group is found before the body of its request is read, and without a
+query: from what this process knows of earlier requests. A token or session that it does not know yet shares the group
+of its client address, so no client gets more turns by inventing tokens. A request whose group has too long a line gets
+429 before its body is read. Requests for health need no slot, because they do not use the database connection of their
+thread.
 """
 
+import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from io import BytesIO
@@ -22,11 +26,12 @@ from typing import Any, Final
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections
 
-from coordinator.request_groups import group_of
 from foundation.api.problem import refusal
 from foundation.api.streaming import ARRIVED, PAUSE, PLACE
 from foundation.errors import SlowRequestsBusy, TooManyRequests
 from foundation.fair_slots import NO_GROUP, FairSlots, Group
+from foundation.timed_cache import TimedCache
+from tenancy.api.authentication import tenant_of
 from tenancy.origin import client_address
 from wire.probes import Liveness
 
@@ -214,3 +219,34 @@ def in_slots(
             shared.leave(group)
 
     return respond
+
+
+_sessions: TimedCache[str, str] = TimedCache(seconds=300, most=10_000)
+"""The ids of the users who were logged in at a recent request, by session."""
+
+
+def remember_session(key: str, user_id: str) -> None:
+    """Give the requests of a user's session the group of the user, which may use the reserve."""
+    if _sessions.get(key) != user_id:
+        _sessions.set(key, user_id)
+
+
+def group_of(environ: Mapping[str, Any]) -> Group:
+    """Return the group of a WSGI request: its tenant, the user of its session, or its client address.
+
+    Users of the admin may use the reserve.
+    """
+    authorization = environ.get("HTTP_AUTHORIZATION")
+    if authorization and (tenant := tenant_of(authorization)):
+        return Group(f"tenant {tenant}")
+    session = _session_key(environ.get("HTTP_COOKIE", ""))
+    if session and (user_id := _sessions.get(session)):
+        return Group(f"user {user_id}", reserved=True)
+    return Group(f"address {client_address(environ)}")
+
+
+def _session_key(cookies: str) -> str | None:
+    if settings.SESSION_COOKIE_NAME not in cookies:
+        return None
+    found = re.search(rf"(?:^|;)\s*{re.escape(settings.SESSION_COOKIE_NAME)}=([a-z0-9]{{32}})(?:;|$)", cookies)
+    return found and found[1]

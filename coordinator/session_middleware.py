@@ -16,7 +16,6 @@ from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.utils import timezone
 
-from coordinator.request_groups import remember_session
 from tenancy.preferences import zone_of
 
 Handler = Callable[[HttpRequest], HttpResponseBase]
@@ -55,6 +54,8 @@ def session_limits(get_response: Handler) -> Handler:
     Requests of htmx are not activity, because a page sends them without its user to refresh itself. Only the admin
     uses sessions, so other addresses do not load them.
     """
+    from coordinator.request_slots import remember_session  # only web processes have slots
+
     admin = reverse("admin:index")
 
     def respond(request: HttpRequest) -> HttpResponseBase:

@@ -7,15 +7,14 @@ import sys
 from django.core.exceptions import ImproperlyConfigured
 
 from alerts.texts import read_alert_secrets
-from coordinator import artifact_stores
-from coordinator.appearance import UNFOLD
-from coordinator.rest import REST_FRAMEWORK, SPECTACULAR_SETTINGS
+from coordinator import library_settings
+from coordinator.library_settings import REST_FRAMEWORK, SPECTACULAR_SETTINGS, UNFOLD
 from foundation import secret_reference
 from foundation.database.postgresql.url import TIMEOUTS
 from foundation.env import Environment
-from foundation.telemetry import logs
 from releases.repositories.configuration import read_repositories
 from tenancy.roles import Scope
+from wire import log_lines
 from wire.broker_url import kombu_url, tls_options, uses_tls
 from wire.probes import LONGEST_SILENCE
 from wire.worker_keys import SHORTEST_REST_SECRET
@@ -62,9 +61,9 @@ env.require(
     "MAX_ARTIFACT_BYTES must be at most 5368709120 if ARTIFACT_STORE is s3: one request to S3 stores no more",
 )
 # The configured stores. ARTIFACT_STORE names the one that is used. `move_artifacts` copies from one to another.
-ARTIFACT_STORES = {"local": artifact_stores.local(ARTIFACT_ROOT)}
+ARTIFACT_STORES = {"local": library_settings.local_store(ARTIFACT_ROOT)}
 if S3_BUCKET:
-    ARTIFACT_STORES["s3"] = artifact_stores.s3(
+    ARTIFACT_STORES["s3"] = library_settings.s3_store(
         ARTIFACT_ROOT,
         bucket=S3_BUCKET,
         prefix=S3_PREFIX,
@@ -83,7 +82,7 @@ for store, container in (("gcs", "bucket_name"), ("azure", "azure_container")):
         f"ARTIFACT_STORE_OPTIONS must contain {container} for {store} if ARTIFACT_STORE is {store}",
     )
     if options:
-        ARTIFACT_STORES[store] = artifact_stores.by_options(store, ARTIFACT_ROOT, options)
+        ARTIFACT_STORES[store] = library_settings.store_by_options(store, ARTIFACT_ROOT, options)
 UPLOAD_PART_BYTES = 64 * 1024**2
 MAX_RELEASE_ARTIFACTS = 100
 VERIFICATION_PROCESSES = env.integer("VERIFICATION_PROCESSES", 2, least=1)
@@ -381,16 +380,17 @@ CELERY_BROKER_URL = kombu_url(REDIS_URL)
 CELERY_BROKER_USE_SSL = BROKER_TLS or False
 # Tasks share their thread's connection. `coordinator.celery` replaces one that the database has closed.
 CELERY_DB_REUSE_MAX = 10_000
+CELERY_BEAT_SCHEDULE = library_settings.beat_schedule(SWEEP_SECONDS, removes_orphans=ORPHAN_SWEEP)
 
 METRICS_TOKEN = env.secret("METRICS_TOKEN", shortest=16, required=False)
 METRICS_HOST = env.text("METRICS_HOST", "127.0.0.1")
 METRICS_PORT = env.integer("METRICS_PORT", 0, least=0, most=65_535)
 METRICS_MAX_SERIES = 500
 
-LOG_FORMAT = env.choice("LOG_FORMAT", logs.FORMS, "text")
-LOG_LEVEL = env.choice("LOG_LEVEL", logs.LEVELS, "INFO")
+LOG_FORMAT = env.choice("LOG_FORMAT", log_lines.FORMS, "text")
+LOG_LEVEL = env.choice("LOG_LEVEL", library_settings.LOG_LEVELS, "INFO")
 LOG_EXECUTIONS = env.flag("LOG_EXECUTIONS", True)
-LOGGING = logs.configuration(LOG_FORMAT, LOG_LEVEL)
+LOGGING = library_settings.logging(LOG_FORMAT, LOG_LEVEL)
 
 try:
     env.raise_problems()

@@ -57,21 +57,16 @@ _django = get_wsgi_application()
 
 from django.conf import settings  # noqa: E402 - needs the set-up above
 
-from coordinator import (  # noqa: E402
-    boot_checks,
-    database_guard,
-    request_slots,
-    settings_record,
-)
+from coordinator import boot_checks, request_slots  # noqa: E402
 from coordinator.models import Process  # noqa: E402
 from coordinator.monitoring import process  # noqa: E402
 from executions.lifecycle.dispatch import dispatch  # noqa: E402
 from executions.workers.registry import DISPATCH_TASK  # noqa: E402
 from foundation import wakeup  # noqa: E402
 
-database_guard.start()
+process.guard_database()
 boot_checks.require_ordinary_role()
-settings_record.note_settings("web")
+boot_checks.note_settings("web")
 _return_large_blocks()
 if settings.WEB_DISPATCHES:
     wakeup.handle_here(DISPATCH_TASK, dispatch)

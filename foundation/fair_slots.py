@@ -8,7 +8,6 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -75,16 +74,7 @@ class FairSlots:
     longer than `most_seconds` may not add another one. A group without a waiting request always may.
     """
 
-    def __init__(
-        self,
-        count: int,
-        *,
-        reserve: int = 0,
-        most_waiting: int = 2**16,
-        most_seconds: float = 60.0,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._clock = clock
+    def __init__(self, count: int, *, reserve: int = 0, most_waiting: int = 2**16, most_seconds: float = 60.0) -> None:
         self._free = count + reserve
         self._open = count
         self._reserve = reserve
@@ -115,9 +105,9 @@ class FairSlots:
             if not line.waiting:
                 if self._may_hold(group, line):
                     self._hold(group, line)
-                    line.last_turn = self._clock()
+                    line.last_turn = time.monotonic()
                     return
-                line.begin(self._clock())
+                line.begin(time.monotonic())
             turn = threading.Lock()
             turn.acquire()
             line.waiting.append(turn)
@@ -151,7 +141,7 @@ class FairSlots:
             if self._may_hold(group, line):
                 self._hold(group, line)
                 self._waiting -= 1
-                line.serve(self._clock())
+                line.serve(time.monotonic())
                 return True
         return False
 
@@ -165,14 +155,13 @@ class FairSlots:
         return free > 0 and line.held < self._share_of(group) + own
 
     def _note(self, group: Group) -> None:
-        """Remember the two groups that asked last."""
         if self._newest[0] != group:
             self._second = self._newest
-        self._newest = group, self._clock()
+        self._newest = group, time.monotonic()
 
     def _share_of(self, group: Group) -> int:
         _, at = self._second if self._newest[0] == group else self._newest
-        return self._share_of_two if self._clock() - at < RECENT_SECONDS else self._share
+        return self._share_of_two if time.monotonic() - at < RECENT_SECONDS else self._share
 
     def _require_room(self, line: _Line | None) -> None:
         if line is None or not line.waiting:

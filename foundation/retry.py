@@ -46,7 +46,7 @@ GROWTH = 1.5
 
 
 def pauses_until(deadline: float) -> Iterator[float]:
-    """Yield growing pauses in seconds, the last of which ends at `deadline`, a time of the monotonic clock."""
+    """Yield growing pauses in seconds. The last one ends at `deadline`, a time of the monotonic clock."""
     seconds = FIRST_SECONDS
     while (left := deadline - time.monotonic()) > 0:
         yield min(seconds, left)

@@ -27,10 +27,9 @@ from django.utils import timezone
 
 from coordinator_client.errors import Broken, NotConnected, TimedOut
 from coordinator_client.http import resolve
-from foundation import address_guard, places, wakeup
-from foundation.address_guard import Resolve, TargetRefused, Unreachable
+from foundation import places, wakeup
 from foundation.database.writes import record_in_hand
-from foundation.exchange import exchange
+from foundation.exchange import MOST_ADDRESSES, Resolve, TargetRefused, Unreachable, exchange, vet
 from foundation.retry import RetryPolicy
 from wire.log_lines import frames_of
 from wire.resume_token import derived
@@ -56,7 +55,7 @@ class Failure:
 
 def sending_seconds() -> int:
     """Return how long one attempt may take: to connect to each address, to wait for the response, and a margin."""
-    return int(TIMEOUT_SECONDS * (address_guard.MOST_ADDRESSES + 1)) + MARGIN_SECONDS
+    return int(TIMEOUT_SECONDS * (MOST_ADDRESSES + 1)) + MARGIN_SECONDS
 
 
 def webhook_keys(tenant_id: str) -> list[str]:
@@ -90,7 +89,7 @@ def post(
     The failure names the receiver only with `names_receiver`: the URL may be a secret.
     """
     try:
-        target = address_guard.vet(url, allowed=settings.WEBHOOK_ALLOWED_NETWORKS, resolve=resolve)
+        target = vet(url, allowed=settings.WEBHOOK_ALLOWED_NETWORKS, resolve=resolve)
         response = exchange(
             target,
             "POST",

@@ -24,10 +24,8 @@ from django.conf import settings
 from jwt import PyJWK, PyJWTError
 
 from coordinator_client.errors import Broken, NotConnected, TimedOut
-from foundation import address_guard
-from foundation.address_guard import TargetRefused, Unreachable
 from foundation.errors import Unavailable
-from foundation.exchange import exchange
+from foundation.exchange import TargetRefused, Unreachable, exchange, vet
 from tenancy.access import TokenInvalid
 from tenancy.roles import Scope
 from wire.identifying import is_identifier
@@ -215,7 +213,7 @@ cache = KeyCache()
 
 
 def _document() -> bytes:
-    target = address_guard.vet(settings.OAUTH_JWKS_URL, allowed=settings.OAUTH_ALLOWED_NETWORKS)
+    target = vet(settings.OAUTH_JWKS_URL, allowed=settings.OAUTH_ALLOWED_NETWORKS)
     response = exchange(
         target,
         "GET",

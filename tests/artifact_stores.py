@@ -5,10 +5,10 @@ from typing import Any
 
 from django.conf import settings as current
 
-from coordinator import artifact_stores
+from coordinator import library_settings
 
 
-def store_settings(name: str, backend: artifact_stores.Backend) -> dict[str, Any]:
+def store_settings(name: str, backend: library_settings.Backend) -> dict[str, Any]:
     """Return the settings that make `backend` the artifact store."""
     return {
         "ARTIFACT_STORE": name,
@@ -19,10 +19,10 @@ def store_settings(name: str, backend: artifact_stores.Backend) -> dict[str, Any
 
 def local_settings(root: Path) -> dict[str, Any]:
     """Return the settings that make the folder `root` the artifact store."""
-    return {"ARTIFACT_ROOT": root, **store_settings("local", artifact_stores.local(root))}
+    return {"ARTIFACT_ROOT": root, **store_settings("local", library_settings.local_store(root))}
 
 
-def use_store(settings: Any, name: str, backend: artifact_stores.Backend) -> None:
+def use_store(settings: Any, name: str, backend: library_settings.Backend) -> None:
     for setting, value in store_settings(name, backend).items():
         setattr(settings, setting, value)
 

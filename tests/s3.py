@@ -16,7 +16,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from coordinator import artifact_stores
+from coordinator import library_settings
 from embedded.s3 import S3Server
 from releases.artifacts.store.s3 import S3ArtifactStore
 from tests.artifact_stores import use_store
@@ -36,8 +36,8 @@ class S3Place:
     secret_access_key: str = field(default="", repr=False)
     timeout_seconds: float = 20.0
 
-    def backend(self, root: Path, **options: Any) -> artifact_stores.Backend:
-        return artifact_stores.s3(
+    def backend(self, root: Path, **options: Any) -> library_settings.Backend:
+        return library_settings.s3_store(
             root,
             bucket=self.bucket,
             prefix=self.prefix,

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+from django.conf import settings
+
 from benchmarks.costs.measuring import Work
 from benchmarks.costs.world import World, claim_due, failed_outcome, run_task
-from coordinator.jobs import periodic_jobs
 from executions.submission import admission
 from executions.transports import celery
 from executions.transports.celery import identity_of
@@ -113,6 +114,6 @@ def _run_periodic(task: str, _: Any) -> None:
 
 
 def _periodic(world: World) -> Iterator[Work]:
-    for entry in periodic_jobs().values():
+    for entry in settings.CELERY_BEAT_SCHEDULE.values():
         task = str(entry["task"])
         yield Work(f"at rest, {task}", partial(_run_periodic, task), world.drain)

@@ -15,9 +15,8 @@ import typer
 
 from alerts.texts import stored
 from coordinator.command_line import tenant_file
-from coordinator.command_line.generated import public_key
-from coordinator.command_line.output import Form, clean
-from coordinator.command_line.session import CommandError, Exit, Session, exit_of
+from coordinator.command_line.commands import public_key
+from coordinator.command_line.session import CommandError, Exit, Form, Session, clean, exit_of
 from coordinator.command_line.tenant_file import Place
 from coordinator_client.api import Client, Request, operation, path
 from coordinator_client.errors import ClientError, Refused
@@ -110,7 +109,6 @@ def _complete(wanted: dict[str, Place]) -> set[str]:
 
 
 def show(session: Session, changes: Sequence[Change]) -> None:
-    """Print the plan."""
     lines = [line for change in changes for line in change.lines]
     if session.output.form is Form.JSON:
         session.output.value([{"path": where, "before": before, "after": after} for where, before, after in lines])
@@ -137,7 +135,6 @@ def send(session: Session, changes: Sequence[Change], channel_ids: Ids) -> None:
 
 
 def _with_ids(request: Request, ids: Ids) -> Request:
-    """Return a request with the ids of alert channels in place of their names."""
     if not isinstance(request.body, dict) or "channels" not in request.body:
         return request
     body = {name: value for name, value in request.body.items() if name != "channels"}
@@ -243,7 +240,6 @@ def _role(username: str, taken: str | None, given: str | None, target: str) -> C
 
 
 def by_name(client: Client, section: str) -> Named:
-    """Return the channels or rules of the tenant by their names."""
     target, _ = NAMED[section]
     return {str(each.get("name")): each for each in client.pages(target, {}, MOST)}
 
@@ -301,7 +297,6 @@ def _added(section: str, name: str, wanted: Mapping[str, Any], shown: Mapping[st
 def _changed(
     section: str, place: Place, present: Mapping[str, Any], differing: Mapping[str, Any], body: Mapping[str, Any]
 ) -> list[Change]:
-    """Return the change of the `differing` members; none if there is none."""
     if not differing:
         return []
     target, member = NAMED[section]
@@ -310,7 +305,6 @@ def _changed(
 
 
 def removals(section: str, present: Named, named: Collection[str]) -> list[Change]:
-    """Return the removals of the channels or rules that the file does not name."""
     target, member = NAMED[section]
     return [
         Change(

@@ -5,10 +5,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from coordinator.command_line.commands import Noun
-from coordinator.command_line.generated import Call, Timeout, moment, without_none
-from coordinator.command_line.output import member, spinner
-from coordinator.command_line.session import CommandError, Exit, Session
+from coordinator.command_line.commands import Call, Noun, Timeout, moment, without_none
+from coordinator.command_line.session import CommandError, Exit, Session, member, spinner
 from coordinator_client.api import Request, items_of
 from coordinator_client.errors import Refused
 

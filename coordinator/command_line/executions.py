@@ -4,10 +4,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from coordinator.command_line.commands import Noun
-from coordinator.command_line.generated import Call, Execution, Timeout
-from coordinator.command_line.output import clean, spinner
-from coordinator.command_line.session import CommandError, Exit, Session
+from coordinator.command_line.commands import Call, Execution, Noun, Timeout
+from coordinator.command_line.session import CommandError, Exit, Session, clean, spinner
 from coordinator_client.api import cursor_of, items_of, path
 
 EXECUTION: Final = "executions/{execution_id}"
@@ -96,7 +94,6 @@ def _ended(session: Session, execution_id: str, timeout: float | None) -> dict[s
 
 
 def _status_of(execution: dict[str, Any]) -> int:
-    """Return the exit status for an execution that has ended."""
     return Exit.OK if execution.get("status") == "SUCCEEDED" else Exit.NEGATIVE
 
 

@@ -9,10 +9,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from coordinator.command_line.commands import Noun
-from coordinator.command_line.generated import Call, Pipeline, Release, Timeout
-from coordinator.command_line.output import clean
-from coordinator.command_line.session import CommandError, Exit, Session
+from coordinator.command_line.commands import Call, Noun, Pipeline, Release, Timeout
+from coordinator.command_line.session import CommandError, Exit, Session, clean
 from coordinator_client.api import Request, path
 
 PIPELINE: Final = "pipelines/{pipeline_id}"

@@ -7,10 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from coordinator.command_line.commands import Noun, root
-from coordinator.command_line.generated import Call, public_key
-from coordinator.command_line.output import member
-from coordinator.command_line.session import CommandError, Exit, Session, exit_of
+from coordinator.command_line.commands import Call, Noun, public_key, root
+from coordinator.command_line.session import CommandError, Exit, Session, exit_of, member
 from coordinator_client.api import Request, items_of, path
 from coordinator_client.errors import ClientError, Refused
 

@@ -40,7 +40,6 @@ class Place:
     value: Any
 
     def wrong(self, message: str) -> CommandError:
-        """Return the error that names the file and the path."""
         return CommandError(f"{self.file}: {f'{self.path}: ' if self.path else ''}{message}")
 
     def members(self, known: Collection[str] | None = None, required: Collection[str] = ()) -> dict[str, Place]:
@@ -57,13 +56,11 @@ class Place:
         return {name: self._below(f".{name}" if self.path else name, value) for name, value in self.value.items()}
 
     def items(self) -> list[Place]:
-        """Return the items of a list."""
         if not isinstance(self.value, list):
             raise self.wrong("must be a list")
         return [self._below(f"[{index}]", value) for index, value in enumerate(self.value)]
 
     def text(self) -> str:
-        """Return a text that is not empty."""
         if not isinstance(self.value, str) or not self.value:
             raise self.wrong("must be a text that is not empty; write numbers in quotes")
         return self.value
@@ -81,47 +78,47 @@ class Place:
 
 def read(file: Path) -> Place:
     """Return the content of the file. Raises `CommandError` if it is not valid."""
-    whole = Place(file, "", None)
+    document = Place(file, "", None)
     try:
         with file.open("rb") as opened:
             content = opened.read(LARGEST + 1)
     except OSError as error:
-        raise whole.wrong(f"cannot be read: {error.strerror}") from None
+        raise document.wrong(f"cannot be read: {error.strerror}") from None
     if len(content) > LARGEST:
-        raise whole.wrong(f"has more than {LARGEST:,} bytes")
+        raise document.wrong(f"has more than {LARGEST:,} bytes")
     try:
         text = content.decode()
-        _check(yaml.parse(text, Loader=_Loader), whole)
+        _check(yaml.parse(text, Loader=_Loader), document)
         [node] = yaml.compose_all(text, Loader=_Loader)
-        _check_keys(node, whole)
+        _check_keys(node, document)
         return Place(file, "", yaml.load(text, Loader=_Loader))  # noqa: S506 # nosec B506 - plain values only
     except UnicodeDecodeError:
-        raise whole.wrong("is not UTF-8") from None
+        raise document.wrong("is not UTF-8") from None
     except yaml.YAMLError as error:
-        raise whole.wrong(f"is not valid YAML: {error}") from None
+        raise document.wrong(f"is not valid YAML: {error}") from None
     except (ValueError, RecursionError):
-        raise whole.wrong("must contain one document with plain values") from None
+        raise document.wrong("must contain one document with plain values") from None
 
 
-def _check(events: Iterator[Any], whole: Place) -> None:
+def _check(events: Iterator[Any], document: Place) -> None:
     """Refuse aliases, which can make a small file huge, and deep nesting."""
     depth = 0
     for event in events:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if isinstance(event, yaml.AliasEvent):
-            raise whole.wrong(f"aliases are not supported, such as *{event.anchor}")
+            raise document.wrong(f"aliases are not supported, such as *{event.anchor}")
         if depth > DEEPEST:
-            raise whole.wrong("is nested too deeply")
+            raise document.wrong("is nested too deeply")
 
 
-def _check_keys(node: Any, whole: Place) -> None:
+def _check_keys(node: Any, document: Place) -> None:
     """Refuse duplicate keys. YAML would keep the last one."""
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:
-            _check_keys(item, whole)
+            _check_keys(item, document)
     elif isinstance(node, yaml.MappingNode):
         names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         for index, (key, value) in enumerate(node.value):
             if isinstance(key, yaml.ScalarNode) and key.value in names[:index]:
-                raise whole.wrong(f"line {key.start_mark.line + 1}: the key {key.value!r} is there twice")
-            _check_keys(value, whole)
+                raise document.wrong(f"line {key.start_mark.line + 1}: the key {key.value!r} is there twice")
+            _check_keys(value, document)

@@ -13,8 +13,7 @@ from coordinator.models import Process
 from executions.workers import message_path
 from foundation.broker_gate import REFUSALS
 from foundation.database.bounded import time_limit
-from foundation.telemetry.exposition import Readings
-from foundation.telemetry.metrics import OTHER, Gauge
+from foundation.telemetry.metrics import OTHER, Gauge, Readings
 
 RELEASE: Final = ("tenant", "pipeline", "release")
 READ_SECONDS: Final = 2.0
@@ -93,7 +92,7 @@ WHERE due.count > 0 AND NOT EXISTS (SELECT FROM executions_heldrelease h WHERE h
 """
 
 # Returns the open interactions by tenant, and how many of them are past their deadline, without those of paused
-# executions, whose deadlines move. Timers wait for nobody, so they do not count. Counts at most `most`, those with the
+# executions, whose deadlines move. Timers need no answer, so they do not count. Counts at most `most`, those with the
 # earliest deadlines, from the index of open ones.
 AWAITS = """
 SELECT t.slug, count(*), count(*) FILTER (WHERE i.deadline <= now() AND NOT EXISTS (

@@ -1,4 +1,8 @@
-"""What a process tells about itself: its spans, the port for metrics and probes, and reports to the database."""
+"""The spans of a process, its port for metrics and probes, its reports, and the guard of its connections.
+
+The guard is against a silent database host and against a former primary (ADR 75). The processes remember the newest
+timeline of each cluster in the broker, because a former primary does not know it.
+"""
 
 import atexit
 import json
@@ -8,18 +12,22 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata
 from typing import Any, Final
 
+from celery import current_app
 from django.conf import settings
 from django.db import Error, connections
 
-from coordinator import database_guard
 from coordinator.models import Process
 from coordinator.monitoring import gauges
+from foundation.broker_gate import REFUSALS
+from foundation.database.postgresql import base
+from foundation.database.postgresql.base import Chooser, Server, Timelines
 from foundation.telemetry import traces
-from foundation.telemetry.exposition import Exposition
+from foundation.telemetry.metrics import Exposition
 from wire.probes import Endpoint, Liveness
 
 log = logging.getLogger(__name__)
@@ -108,7 +116,7 @@ class Reporter(threading.Thread):
         atexit.register(self.leave)
         while not self._ended.is_set():
             self.report()
-            database_guard.exchange()
+            exchange()
             self._ended.wait(Process.REPORT_SECONDS)
 
     def report(self) -> None:
@@ -145,3 +153,41 @@ class Reporter(threading.Thread):
         finally:
             connection.close()
         return True
+
+
+TIMELINES_KEY: Final = "coordinator:timelines"
+"""A sorted set in the broker: system identifiers, with their newest timelines."""
+
+
+def guard_database() -> None:
+    """Guard all connections that this process opens from now on."""
+    base.guard(Chooser(Timelines(_exchange), answer_seconds=settings.DATABASE_ANSWER_SECONDS))
+
+
+@contextmanager
+def during_command() -> Iterator[None]:
+    """Refuse a former primary in the block. Commands may take hours, so they wait for answers without a limit."""
+    base.guard(Chooser(Timelines(_exchange), answer_seconds=None))
+    try:
+        yield
+    finally:
+        base.guard(None)
+
+
+def exchange() -> None:
+    """Tell other processes the newest timeline that this one has seen, and learn theirs."""
+    chooser = base.DatabaseWrapper.chooser
+    if chooser is not None and (newest := chooser.timelines.newest) is not None:
+        chooser.timelines.admit(Server(newest.system, _exchange(newest.system, newest.timeline)))
+
+
+def _exchange(system: int, timeline: int = 0) -> int:
+    """Raise the shared timeline of a system to `timeline`. Return it; `timeline` if the broker does not answer."""
+    connection: Any
+    try:
+        with current_app.pool.acquire(block=True) as connection:
+            client = connection.default_channel.client
+            client.zadd(TIMELINES_KEY, {str(system): timeline}, gt=True)
+            return int(client.zscore(TIMELINES_KEY, str(system)))
+    except REFUSALS:
+        return timeline

@@ -1,4 +1,4 @@
-"""The status of the installation: its processes, what it depends on, and what waits, and the API that returns it.
+"""The status of the installation: its processes, what it depends on, and what waits; the API and the page that show it.
 
 `/metrics` is for scrapers that bear METRICS_TOKEN.
 """
@@ -8,12 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, ClassVar, Final, cast
+from operator import itemgetter
+from typing import Any, ClassVar, Final
 
 from django.conf import settings
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db import connection
 from django.http import Http404, HttpRequest, HttpResponse
-from django.urls import path
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 from drf_spectacular.utils import extend_schema
@@ -21,9 +25,9 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
+from unfold.admin import ModelAdmin
 
 from coordinator import boot_checks, health
-from coordinator.jobs import periodic_jobs
 from coordinator.models import Process
 from coordinator.monitoring.gauges import DUE, MOST_DUE, MOST_RELEASES, PROCESSES, rows
 from coordinator.monitoring.process import exposition, version
@@ -68,56 +72,12 @@ class Reported:
         return abs(self.drift_seconds) > LARGEST_DRIFT
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A periodic job: how often the clock starts it, and when it last did; None if no clock has reported a run."""
+def status(tenant: str | None = None) -> dict[str, Any]:
+    """Return the status now, with the due executions of one tenant, or of all. Raises `QueryTooSlow`.
 
-    name: str
-    every_seconds: float
-    last_run_at: datetime | None
-    is_late: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Queue:
-    """The due executions of one release. `count` is at most MOST_DUE. `hosted` says whether a worker may run them."""
-
-    tenant: str
-    pipeline_id: str
-    release_version: str
-    count: int
-    oldest_due_at: datetime
-    hosted: bool
-
-    @property
-    def is_more(self) -> bool:
-        return self.count >= MOST_DUE
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """`jobs` are in alphabetical order. `missing` are the kinds without a process that reports itself. `migrations` are
-    those that were not applied. `outcome_delay` is by how many seconds outcomes are read late, 0 if they are in time.
+    `missing` are the kinds without a process that reports itself. `migrations` are those that were not applied.
+    `outcome_delay` is by how many seconds outcomes are read late, 0 if they are in time.
     """
-
-    version: str
-    database: Part
-    broker: Part
-    store: Part
-    processes: Sequence[Reported]
-    jobs: Sequence[Job]
-    queues: Sequence[Queue]
-    migrations: Sequence[str]
-    outcome_delay: float
-
-    @property
-    def missing(self) -> list[Process.Kind]:
-        reporting = {each.kind for each in self.processes if not each.is_silent}
-        return [kind for kind in Process.Kind if kind not in reporting]
-
-
-def status(tenant: str | None = None) -> Status:
-    """Return the status now, with the queues of one tenant, or of all. Raises `QueryTooSlow`."""
     with time_limit(READ_SECONDS):
         due = rows(DUE, releases=MOST_RELEASES, most=MOST_DUE)
         running = rows(PROCESSES)
@@ -127,34 +87,47 @@ def status(tenant: str | None = None) -> Status:
         Reported(Process.Kind(kind), host, pid, release, started, reported, silent, drift, json.loads(jobs or "{}"))
         for kind, host, pid, release, started, reported, silent, drift, jobs in running
     ]
+    reporting = {each.kind for each in processes if not each.is_silent}
     queues = [
-        Queue(slug, pipeline_id, release_version, count, now - timedelta(seconds=seconds), hosted)
+        {
+            "tenant": slug,
+            "pipeline_id": pipeline_id,
+            "release_version": release_version,
+            "count": count,
+            "is_more": count >= MOST_DUE,
+            "oldest_due_at": now - timedelta(seconds=seconds),
+            "hosted": hosted,
+        }
         for slug, pipeline_id, release_version, count, seconds, hosted in due
         if tenant in (None, slug)
     ]
-    return Status(
-        version(),
-        database=Part(health.database.status()),
-        broker=Part(health.broker.status()),
-        store=Part(health.store.status()),
-        processes=processes,
-        jobs=list(_jobs(processes)),
-        queues=sorted(queues, key=lambda queue: queue.oldest_due_at),
-        migrations=boot_checks.pending(connection),
-        outcome_delay=delay,
-    )
+    return {
+        "version": version(),
+        "database": health.database.status(),
+        "broker": health.broker.status(),
+        "store": health.store.status(),
+        "processes": processes,
+        "missing": [kind for kind in Process.Kind if kind not in reporting],
+        "jobs": list(_jobs(processes)),
+        "queues": sorted(queues, key=itemgetter("oldest_due_at")),
+        "migrations": boot_checks.pending(connection),
+        "outcome_delay": delay,
+    }
 
 
-def _jobs(processes: Sequence[Reported]) -> Iterator[Job]:
-    """Yield the jobs with their last runs. The times of reports are by the database's clock, and so is this."""
+def _jobs(processes: Sequence[Reported]) -> Iterator[dict[str, Any]]:
+    """Yield the jobs by name: how often the clock starts them, and when it last did; None if no clock reported a run.
+
+    The times of reports are by the database's clock, and so is this.
+    """
     reported = max((each.reported_at for each in processes), default=None)
-    for name, job in sorted(periodic_jobs().items()):
+    for name, job in sorted(settings.CELERY_BEAT_SCHEDULE.items()):
         runs = [datetime.fromisoformat(each.jobs[name]) for each in processes if name in each.jobs]
-        last, every = max(runs, default=None), cast("timedelta", job["schedule"])
+        last, every = max(runs, default=None), job["schedule"]
         late = (
             last is None or reported is None or reported - last > 2 * every + timedelta(seconds=Process.SILENT_SECONDS)
         )
-        yield Job(name, every.total_seconds(), last, late)
+        yield {"name": name, "every_seconds": every.total_seconds(), "last_run_at": last, "is_late": late}
 
 
 PARTS: Sequence[str] = [part.value for part in Part]
@@ -171,14 +144,14 @@ class ProcessView(serializers.Serializer[Reported]):
     )
 
 
-class JobView(serializers.Serializer[Job]):
+class JobView(serializers.Serializer[Any]):
     name = serializers.CharField()
     everySeconds = serializers.FloatField(source="every_seconds", help_text="How often the clock starts it.")
     lastRunAt = serializers.DateTimeField(source="last_run_at", allow_null=True)
     late = serializers.BooleanField(source="is_late", help_text="True if its last run is too long ago.")
 
 
-class QueueView(serializers.Serializer[Queue]):
+class QueueView(serializers.Serializer[Any]):
     pipelineId = serializers.CharField(source="pipeline_id")
     releaseVersion = serializers.CharField(source="release_version")
     due = serializers.IntegerField(source="count", help_text="Due executions. At most 5000 are counted.")
@@ -186,7 +159,7 @@ class QueueView(serializers.Serializer[Queue]):
     hosted = serializers.BooleanField(help_text="False if no worker may run them: they are stranded.")
 
 
-class StatusView(serializers.Serializer[Status]):
+class StatusView(serializers.Serializer[Any]):
     version = serializers.CharField(help_text="The version of the web process that responds.")
     database = serializers.ChoiceField(choices=PARTS)
     broker = serializers.ChoiceField(choices=PARTS)
@@ -227,3 +200,40 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 
 urlpatterns = [path("status", InstallationStatus.as_view(), name="status")]
+
+
+DEPENDENCIES = (("Database", "database"), ("Broker", "broker"), ("Artifact store", "store"))
+
+
+@admin.register(Process)
+class StatusAdmin(ModelAdmin):
+    """Shows the status of the installation in place of a list of rows."""
+
+    def get_urls(self) -> list[URLPattern]:
+        """There is one page. The rows have none."""
+        page = self.admin_site.admin_view(self.changelist_view)
+        return [path("", page, name="coordinator_process_changelist")]
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.is_active and request.user.is_superuser)
+
+    has_module_permission = has_view_permission
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    has_change_permission = has_delete_permission = has_add_permission
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        found = status()
+        frame = {
+            **self.admin_site.each_context(request),
+            "title": "Status",
+            "status": found,
+            "parts": [(title, found[name]) for title, name in DEPENDENCIES],
+            "silent_after": f"{Process.SILENT_SECONDS:g}",
+        }
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, "monitoring/status.html", frame)

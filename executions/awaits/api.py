@@ -19,7 +19,7 @@ from executions.awaits import interactions as answering
 from executions.awaits.interactions import Completion
 from executions.models import IS_CLAIMED, Interaction
 from foundation.api.fields import Flag, Identifier, StrictSerializer, Text, Uuid
-from foundation.api.filters import FlagFilter
+from foundation.api.pagination import FlagFilter
 from tenancy.api.authentication import withhold
 from tenancy.api.operations import TenantView, listing, operation, refuses
 from tenancy.audit.acts import Act, declares

@@ -17,7 +17,7 @@ from executions.awaits import awaits, statements
 from executions.awaits.awaits import SEND_TASK, WEBHOOK, epoch_ms
 from executions.models import Interaction
 from executions.state_machine.moves import owner
-from foundation.address_guard import Resolve
+from foundation.exchange import Resolve
 from outbox.outbox import Failure, Message, Outbox, Receipt, post, signed, webhook_keys
 from releases.models.pipeline import LONGEST_RETRY_DELAY
 

@@ -13,7 +13,7 @@ from django.urls import reverse
 from executions.lifecycle import queries
 from executions.models import Execution
 from executions.models.states import State
-from foundation.admin.json_tree import tree
+from foundation.admin.columns import json_tree
 from foundation.errors import InvalidRequest
 from tenancy.access import tenants_of
 from tenancy.audit.acts import Act
@@ -47,7 +47,7 @@ def shown(execution: Execution, name: str) -> dict[str, Any] | None:
     if value is NONE:
         return None
     text = json.dumps(value, indent=2, ensure_ascii=False)
-    drawn = tree(value, name)
+    drawn = json_tree(value, name)
     return {
         "name": name,
         "html": drawn.html,

@@ -14,7 +14,7 @@ from executions.failures.queries import Figures, change
 from executions.models import FailureGroup, is_new
 from executions.models.failure_group import LONGEST_ASSIGNEE, LONGEST_NOTE
 from foundation.api.fields import Flag, StrictSerializer, Text
-from foundation.api.filters import FlagFilter, MomentFilter
+from foundation.api.pagination import FlagFilter, MomentFilter
 from releases.states import Status
 from tenancy.api.authentication import WITHHELD, withhold
 from tenancy.api.operations import TenantView, either, listing, operation, refuses

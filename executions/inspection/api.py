@@ -19,8 +19,7 @@ from executions.models import Execution, ExecutionEvent
 from executions.models.states import State
 from executions.search.conditions import Search
 from executions.search.matching import narrowed
-from foundation.api.filters import FlagFilter, MomentFilter
-from foundation.api.pagination import NewestFirst
+from foundation.api.pagination import FlagFilter, MomentFilter, NewestFirst
 from foundation.database.bounded import time_limit
 from foundation.errors import QueryTooSlow
 from releases.api.history import EnvelopeView

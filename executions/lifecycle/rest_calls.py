@@ -37,9 +37,9 @@ from executions.transports.rest.messages import (
 )
 from executions.workers.registry import DISPATCH_TASK, REST
 from foundation import places, wakeup
-from foundation.address_guard import TargetRefused, Unreachable
 from foundation.database.postgresql.outage import rejects_values
 from foundation.database.writes import record_in_hand
+from foundation.exchange import TargetRefused, Unreachable
 from foundation.telemetry import traces
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Failure, Outcome, OutcomeGroup, Span, transition_key

@@ -1,14 +1,15 @@
-"""Columns of admin lists: badges, times with their zone, values that can be copied, and details on one line."""
+"""What admin pages show: badges, times with their zone, values to copy, and JSON as nested elements."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from django import forms
 from django.contrib import admin
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -92,11 +93,14 @@ def lasting(span: timedelta) -> str:
         return f"{max(span, timedelta()) // timedelta(milliseconds=1)} ms"
     if span < timedelta(minutes=1):
         return f"{span.total_seconds():.1f} s"
-    units = (*UNITS, ("s", timedelta(seconds=1)))
-    place = next(n for n, (_, unit) in enumerate(units) if span >= unit)
-    (name, unit), (smaller_name, smaller) = units[place], units[place + 1]
-    rest = span % unit // smaller
-    return f"{span // unit} {name}" + (f" {rest} {smaller_name}" if rest else "")
+    seconds = int(span.total_seconds())
+    if seconds < 3600:
+        count, name, rest, rest_name = seconds // 60, "min", seconds % 60, "s"
+    elif seconds < 86_400:
+        count, name, rest, rest_name = seconds // 3600, "h", seconds % 3600 // 60, "min"
+    else:
+        count, name, rest, rest_name = seconds // 86_400, "d", seconds % 86_400 // 3600, "h"
+    return f"{count} {name} {rest} {rest_name}" if rest else f"{count} {name}"
 
 
 class MomentField(forms.DateTimeField):
@@ -108,3 +112,93 @@ class MomentField(forms.DateTimeField):
             return at.astimezone(UTC) if at else None
         except OverflowError:
             raise forms.ValidationError(self.error_messages["invalid"], code="invalid") from None
+
+
+MOST_NODES = 2_000
+LONGEST_TEXT = 2_000
+MOST_TEXT = 100_000
+"""How many characters of names, texts and numbers are shown together."""
+DEEPEST = 40
+OPEN_DEPTH = 2
+"""Objects and arrays that are nested deeper are closed at first."""
+
+
+@dataclass(frozen=True, slots=True)
+class JsonTree:
+    """The elements of a value. `cut` is true if they do not show all of it."""
+
+    html: SafeString
+    cut: bool
+
+
+def json_tree(value: Any, name: str) -> JsonTree:
+    """Return the elements of a JSON value, with colours by type. All of its text is escaped.
+
+    `name` begins the ids of its parts, so that focus stays when it changes.
+    """
+    drawing = _Drawing()
+    return JsonTree(drawing.node(value, SafeString(""), name, 0), drawing.cut)
+
+
+class _Drawing:
+    def __init__(self) -> None:
+        self.cut = False
+        self._nodes = 0
+        self._length = 0
+
+    def node(self, value: Any, label: SafeString, name: str, depth: int) -> SafeString:
+        self._nodes += 1
+        if isinstance(value, dict) and value:
+            return self._nested(value.items(), len(value), "{}", label, name, depth)
+        if isinstance(value, list) and value:
+            return self._nested(enumerate(value), len(value), "[]", label, name, depth)
+        return format_html('<div class="dc-j-leaf">{}{}</div>', label, self._scalar(value))
+
+    def _nested(
+        self, items: Iterable[tuple[Any, Any]], count: int, brackets: str, label: SafeString, name: str, depth: int
+    ) -> SafeString:
+        if depth >= DEEPEST:
+            self.cut = True
+            return format_html('<div class="dc-j-leaf">{}{}…{}</div>', label, *brackets)
+        inside = format_html_join("", "{}", ((each,) for each in self._children(items, brackets, name, depth)))
+        parts = (label, brackets[0], count, "member" if brackets == "{}" else "item", "" if count == 1 else "s")
+        summary = format_html('{}{} <span class="dc-quiet">{} {}{}</span>', *parts)
+        return format_html(
+            '<details class="dc-j" id="{}"{}><summary>{}</summary>'
+            '<div class="dc-j-inside">{}</div><div>{}</div></details>',
+            name,
+            SafeString(" open") if depth < OPEN_DEPTH else "",
+            summary,
+            inside,
+            brackets[1],
+        )
+
+    def _children(self, items: Iterable[tuple[Any, Any]], brackets: str, name: str, depth: int) -> Iterable[SafeString]:
+        for place, (key, value) in enumerate(items):
+            if self._nodes >= MOST_NODES or self._length >= MOST_TEXT:
+                self.cut = True
+                yield format_html('<div class="dc-j-leaf dc-quiet">{}</div>', "…")
+                return
+            yield self.node(
+                value, self._label(key) if brackets == "{}" else SafeString(""), f"{name}-{place}", depth + 1
+            )
+
+    def _label(self, key: str) -> SafeString:
+        return format_html('<span class="dc-j-key">{}</span>: ', self._text(key))
+
+    def _scalar(self, value: Any) -> SafeString:
+        if isinstance(value, str):
+            return format_html('<span class="dc-j-text">{}</span>', self._text(value))
+        if value in ({}, []):
+            return format_html("<span>{}</span>", self._text(value))
+        kind = "word" if value is None or isinstance(value, bool) else "number"
+        return format_html('<span class="dc-j-{}">{}</span>', kind, self._text(value))
+
+    def _text(self, value: Any) -> str:
+        """Return a name, a text, a number or a word as JSON. Long ones are cut."""
+        text = json.dumps(value, ensure_ascii=False)
+        self._length += min(len(text), LONGEST_TEXT)
+        if len(text) <= LONGEST_TEXT:
+            return text
+        self.cut = True
+        return f"{text[:LONGEST_TEXT]}… ({len(text):,} characters)"

@@ -31,12 +31,9 @@ VALUE_BYTES = 64
 
 
 class Budget:
-    """A number of bytes that several threads share. Each reservation belongs to an owner."""
+    """The LARGE_BODIES_BYTES that several threads share. Each reservation belongs to an owner."""
 
-    def __init__(self, total: Callable[[], int], *, seconds: float, most_waiting: int) -> None:
-        self._total = total
-        self._seconds = seconds
-        self._most_waiting = most_waiting
+    def __init__(self) -> None:
         self._changed = threading.Condition()
         self._taken = Counter[str]()
         self._waiting = Counter[str]()
@@ -58,11 +55,11 @@ class Budget:
         """
         with self._changed:
             if not self._fits(size, owner):
-                if self.waiting >= self._most_waiting or self._waiting[owner] >= self._most_waiting / 2:
+                if self.waiting >= MOST_WAITING or self._waiting[owner] >= MOST_WAITING / 2:
                     return False
                 self._waiting[owner] += 1
                 try:
-                    if not self._changed.wait_for(lambda: self._fits(size, owner), self._seconds):
+                    if not self._changed.wait_for(lambda: self._fits(size, owner), WAIT_SECONDS):
                         return False
                 finally:
                     _lower(self._waiting, owner, 1)
@@ -77,8 +74,8 @@ class Budget:
     def _fits(self, size: int, owner: str) -> bool:
         if not self.taken:
             return True
-        total, owned = self._total(), self._taken[owner]
-        return self.taken + size <= total and (not owned or owned + size <= total / 2)
+        total, owned = settings.LARGE_BODIES_BYTES, self._taken[owner]
+        return bool(self.taken + size <= total and (not owned or owned + size <= total / 2))
 
 
 def _lower(numbers: Counter[str], owner: str, by: int) -> None:
@@ -87,8 +84,17 @@ def _lower(numbers: Counter[str], owner: str, by: int) -> None:
         del numbers[owner]
 
 
-budget = Budget(lambda: int(settings.LARGE_BODIES_BYTES), seconds=WAIT_SECONDS, most_waiting=MOST_WAITING)
-_request = threading.local()
+budget = Budget()
+
+
+class _Reserved(threading.local):
+    """The bytes that the request of this thread has reserved, and for which owners."""
+
+    def __init__(self) -> None:
+        self.sizes: list[tuple[int, str]] = []
+
+
+_reserved = _Reserved()
 
 
 def admit(body: bytes | bytearray, owner: str) -> None:
@@ -101,14 +107,7 @@ def admit(body: bytes | bytearray, owner: str) -> None:
     size = len(body) + VALUE_BYTES * count_values(bytes(body))
     if not budget.take(size, owner):
         raise LargeRequestsBusy("Large requests use all the memory that they may use. Try again later.")
-    _reserved().append((size, owner))
-
-
-def _reserved() -> list[tuple[int, str]]:
-    if not hasattr(_request, "reserved"):
-        _request.reserved = []
-    reserved: list[tuple[int, str]] = _request.reserved
-    return reserved
+    _reserved.sizes.append((size, owner))
 
 
 def returns_budget(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
@@ -118,8 +117,8 @@ def returns_budget(get_response: Callable[[HttpRequest], HttpResponse]) -> Calla
         try:
             return get_response(request)
         finally:
-            while reserved := _reserved():
-                budget.give_back(*reserved.pop())
+            while _reserved.sizes:
+                budget.give_back(*_reserved.sizes.pop())
 
     return middleware
 

@@ -127,8 +127,6 @@ class Number(serializers.FloatField):
 
 
 class Flag(serializers.BooleanField):
-    """The JSON value true or false."""
-
     default_error_messages = {"not_boolean": "must be true or false"}
 
     def to_internal_value(self, data: Any) -> bool:

@@ -1,18 +1,27 @@
-"""Cursor pagination. Concurrent inserts do not shift pages, and the last page is as fast as the first."""
+"""Lists: cursor pagination and filters.
+
+Concurrent inserts do not shift pages, and the last page is as fast as the first. Filters reject unknown names and empty
+values.
+"""
 
 import base64
 import json
 import re
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
-from django.core.exceptions import ValidationError
+from django import forms
+from django.core.exceptions import ValidationError as InvalidValue
 from django.db.models import Model, Q
-from rest_framework.exceptions import NotFound
+from django_filters.rest_framework import DjangoFilterBackend, Filter, TypedChoiceFilter
+from drf_spectacular.utils import extend_schema_field
+from rest_framework.exceptions import ErrorDetail, NotFound, ValidationError
 from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from foundation.api.fields import Moment
 from foundation.errors import InvalidRequest
 
 PAGE_SIZE = re.compile("[0-9]{1,4}")
@@ -74,7 +83,7 @@ class NewestFirst(CursorPagination):
             try:
                 values = self._values(queryset.model, self.cursor.position)
                 found = list(rows.filter(self._beyond(values, descending))[: size + 1])
-            except (TypeError, ValueError, OverflowError, RecursionError, ValidationError):
+            except (TypeError, ValueError, OverflowError, RecursionError, InvalidValue):
                 # The values in the cursor do not have the types of the columns: the cursor is forged.
                 raise _unknown_cursor() from None
         self.page = found[:size]
@@ -141,3 +150,51 @@ class NewestFirst(CursorPagination):
             "required": ["items", "next", "previous"],
             "properties": {"items": schema, "next": link, "previous": link},
         }
+
+
+PAGING = {NewestFirst.cursor_query_param, NewestFirst.page_size_query_param}
+
+
+def require_known(request: Request, names: Collection[str]) -> None:
+    """Raise DRF's `ValidationError` if a query parameter is not in `names`, or is empty."""
+    errors = {
+        name: ErrorDetail("is not a known parameter", code="unknown_parameter")
+        for name in sorted(request.query_params.keys() - set(names))
+    }
+    empty = sorted(name for name in names if request.query_params.get(name) == "")
+    errors |= {name: ErrorDetail("must not be empty", code="blank") for name in empty}
+    if errors:
+        raise ValidationError(errors)
+
+
+class StrictFilters(DjangoFilterBackend):
+    """Rejects unknown and empty filters, because ignoring them would return all items."""
+
+    def filter_queryset(self, request: Request, queryset: Any, view: Any) -> Any:
+        filters = self.get_filterset_class(view, queryset)
+        names = PAGING | set(filters.base_filters if filters else ())
+        require_known(request, names)
+        return super().filter_queryset(request, queryset, view)
+
+
+class _MomentField(forms.Field):
+    def to_python(self, value: Any) -> datetime | None:
+        if value in self.empty_values:
+            return None
+        try:
+            return Moment().to_internal_value(value)
+        except ValidationError as error:
+            raise InvalidValue(str(error.detail[0]), code="not_moment") from None  # type: ignore[index]  # it is a list
+
+
+class MomentFilter(Filter):
+    """A filter by an RFC 3339 time with an offset from UTC."""
+
+    field_class = _MomentField
+
+
+@extend_schema_field({"type": "boolean"})
+class FlagFilter(TypedChoiceFilter):
+    def __init__(self, **options: Any) -> None:
+        choices = [("true", "true"), ("false", "false")]
+        super().__init__(choices=choices, coerce=lambda text: text == "true", empty_value=None, **options)

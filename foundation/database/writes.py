@@ -1,4 +1,4 @@
-"""Writes that find out what became of them.
+"""Writes that find out their outcome.
 
 `move` changes the state of a row with a guarded UPDATE, and checks the number of updated rows. The guard names the
 state that the row must still have. Zero rows mean that another process changed the state first. The caller decides what

@@ -1,16 +1,26 @@
 """Counters, histograms and gauges of the product's processes, in one catalogue.
 
 The number of series is bounded. Once a metric of this process has METRICS_MAX_SERIES sets of labels, the labels in
-BOUNDED of every new set become OTHER. Web processes of one parent share their counts: see `shared_files`.
+BOUNDED of every new set become OTHER. Web processes of one parent share their counts (`shared_files`), and each of them
+answers with the sums.
 """
 
+import logging
+import os
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 import prometheus_client
 from django.conf import settings
+from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from foundation.telemetry.shared_files import VARIABLE
 
 BOUNDED: Final = frozenset({"tenant", "pipeline", "release"})
 OTHER: Final = "other"
@@ -35,8 +45,6 @@ catalogue: dict[str, Description] = {}
 
 
 class _Series:
-    """The series of one metric, by the values of its labels."""
-
     def __init__(self, metric: Any, labels: tuple[str, ...]) -> None:
         self._metric = metric
         self._labels = labels
@@ -79,7 +87,7 @@ class Histogram:
 
 
 class Gauge:
-    """A value that is read for each response with metrics (`foundation.telemetry.exposition.Readings`)."""
+    """A value that is read for each response with metrics (`foundation.telemetry.metrics.Readings`)."""
 
     def __init__(self, name: str, text: str, labels: Sequence[str] = ()) -> None:
         self.description = _described(name, "gauge", text, labels)
@@ -93,3 +101,50 @@ def _described(
         raise ValueError(f"There is a metric {name} already.")
     catalogue[name] = Description(name, kind, text, tuple(labels))
     return catalogue[name]
+
+
+log = logging.getLogger(__name__)
+KEPT_SECONDS: Final = 5.0
+"""For how long the values of gauges are used again."""
+Readings = Mapping[Gauge, Mapping[tuple[str, ...], float]]
+"""Values of gauges, by the values of their labels."""
+
+
+class Exposition(Collector):
+    """Answers with the counters and histograms, and with the gauges that `read` returns at most every KEPT_SECONDS.
+
+    If `read` fails, the error is logged and the gauges are left out. So their absence is what an alert can notice.
+    """
+
+    def __init__(self, read: Callable[[], Readings]) -> None:
+        self._read = read
+        self._lock = threading.Lock()
+        self._readings: Readings = {}
+        self._read_at = float("-inf")
+
+    def text(self) -> bytes:
+        registry, counts = CollectorRegistry(), cast("Any", REGISTRY)
+        if VARIABLE in os.environ:
+            counts = cast("Any", MultiProcessCollector)(None, os.environ[VARIABLE])
+        registry.register(counts)
+        registry.register(self)
+        return generate_latest(registry)
+
+    def collect(self) -> Iterable[Metric]:
+        for gauge, values in self._current().items():
+            described = gauge.description
+            family = GaugeMetricFamily(described.name, described.help, labels=described.labels)
+            for labels, value in values.items():
+                family.add_metric(labels, value)
+            yield family
+
+    def _current(self) -> Readings:
+        with self._lock:
+            if time.monotonic() - self._read_at >= KEPT_SECONDS:
+                try:
+                    self._readings = self._read()
+                except Exception as error:
+                    log.warning("The gauges cannot be read: %s", type(error).__name__)
+                    self._readings = {}
+                self._read_at = time.monotonic()
+            return self._readings

@@ -9,7 +9,7 @@ from rest_framework.response import Response
 
 from executions.inspection import callers
 from executions.workers.eligibility import Hosts
-from foundation.api.filters import require_known
+from foundation.api.pagination import require_known
 from foundation.errors import CoordinatorError, InvalidRequest
 from governance.activation.gates import Gate, Verdict
 from governance.reports import comparison

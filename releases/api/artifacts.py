@@ -17,9 +17,8 @@ from rest_framework.response import Response
 
 from foundation.api.fields import StrictSerializer, WholeNumber
 from foundation.api.problem import refusal
-from foundation.api.streaming import streamed
+from foundation.api.streaming import is_unchanged, requested_range, streamed
 from foundation.errors import PayloadTooLarge, PreconditionFailed, QuotaExceeded, RangeNotSatisfiable, SlowRequestsBusy
-from foundation.ranges import is_unchanged, requested_range
 from releases import errors, queries
 from releases.api.trusted_keys import FindingView
 from releases.artifacts import downloads

@@ -2,7 +2,7 @@
 
 The request is HEAD, or GET if the registry does not implement HEAD: then the manifest must have the digest. No image is
 pulled. If a registry gives no usable response, there is no verdict and the check is retried later. Requests are sent
-only to public addresses and to the networks that the installation allows (`foundation.address_guard`). Redirects
+only to public addresses and to the networks that the installation allows (`foundation.exchange`). Redirects
 are not followed.
 
 References follow the grammar of the OCI distribution project, `name[:tag]@digest`. As in Docker, a name without a host
@@ -25,9 +25,7 @@ from urllib.parse import urlencode, urlsplit
 from django.conf import settings
 
 from coordinator_client.errors import Broken, NotConnected, TimedOut
-from foundation import address_guard
-from foundation.address_guard import TargetRefused, Unreachable
-from foundation.exchange import Response, exchange
+from foundation.exchange import MOST_ADDRESSES, Response, TargetRefused, Unreachable, exchange, vet
 from releases.repositories.maven import ArtifactRefused, RepositoryUnavailable, Unanswered
 from wire.documents.artifact_uri import ImageUri
 from wire.documents.descriptor import ArtifactRef, Descriptor, LocatedArtifactRef, artifact_field
@@ -287,13 +285,13 @@ def _call(method: str, url: str, headers: dict[str, str], deadline: float, limit
     if remaining <= 0:
         raise RepositoryUnavailable("the registries of this release take too long")
     try:
-        target = address_guard.vet(url, allowed=settings.IMAGE_REGISTRY_ALLOWED_NETWORKS)
+        target = vet(url, allowed=settings.IMAGE_REGISTRY_ALLOWED_NETWORKS)
         return exchange(
             target,
             method,
             b"",
             headers=headers,
-            connect_seconds=remaining / address_guard.MOST_ADDRESSES,
+            connect_seconds=remaining / MOST_ADDRESSES,
             seconds=remaining,
             limit=limit,
             ca_file=settings.IMAGE_REGISTRY_CA_FILE,

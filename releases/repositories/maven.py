@@ -1,7 +1,7 @@
 """Downloads artifacts from configured Maven repositories, and accepts them by their digest alone (ADR 47).
 
 Requests are sent only to public addresses and to the networks that the installation allows
-(`foundation.address_guard`). Redirects are followed, because repositories keep their files in object stores. Each
+(`foundation.exchange`). Redirects are followed, because repositories keep their files in object stores. Each
 hop is checked like the first one. Credentials are sent to the origin of their repository's `url` alone.
 """
 
@@ -18,9 +18,8 @@ from urllib.parse import urldefrag, urljoin
 from django.conf import settings
 
 from coordinator_client.errors import Broken, NotConnected, TimedOut
-from foundation import address_guard, secret_reference
-from foundation.address_guard import TargetRefused, Unreachable
-from foundation.exchange import Response, exchange
+from foundation import secret_reference
+from foundation.exchange import MOST_ADDRESSES, Response, TargetRefused, Unreachable, exchange, vet
 from releases.artifacts.store import StagedBlob, artifact_store
 from releases.repositories.configuration import Repository
 from wire import web_address
@@ -104,13 +103,13 @@ class Client:
         if remaining <= 0:
             raise self.unavailable("the artifact takes longer than MAVEN_SECONDS")
         try:
-            target = address_guard.vet(url, allowed=settings.MAVEN_ALLOWED_NETWORKS, longest=_LONGEST_URL)
+            target = vet(url, allowed=settings.MAVEN_ALLOWED_NETWORKS, longest=_LONGEST_URL)
             return exchange(
                 target,
                 "GET",
                 b"",
                 headers={"Accept": "*/*", "User-Agent": "durable-coordinator", **self._authorization(url)},
-                connect_seconds=min(CONNECT_SECONDS, remaining / address_guard.MOST_ADDRESSES),
+                connect_seconds=min(CONNECT_SECONDS, remaining / MOST_ADDRESSES),
                 seconds=remaining,
                 silent_seconds=SILENT_SECONDS,
                 limit=limit,

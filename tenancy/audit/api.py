@@ -14,7 +14,7 @@ from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 
-from foundation.api.filters import MomentFilter, StrictFilters
+from foundation.api.pagination import MomentFilter, StrictFilters
 from foundation.api.schema import NO_NUL
 from foundation.api.streaming import streamed_file
 from foundation.errors import ExportTooLarge, InvalidRequest, SlowRequestsBusy

@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 
-from foundation.admin import json_tree
+from foundation.admin import columns
 from foundation.admin.columns import badge, column, on_one_line
 from tenancy.audit import chain
 from tenancy.audit.acts import Act
@@ -178,7 +178,7 @@ class AuditEntryAdmin(ExportedList, LongList):
             chain=self.chain(row),
             object_type=_words(row.object_type),
             variant=OUTCOMES[row.outcome],
-            details=json_tree.tree(details, "details") if details else None,
+            details=columns.json_tree(details, "details") if details else None,
             related=list(_related(row)),
         )
 

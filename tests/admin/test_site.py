@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 
-from coordinator import palette, urls
+from coordinator import navigation, urls
 from coordinator.models import Process
 from coordinator.monitoring import gauges
 from coordinator.monitoring.status import status
@@ -106,10 +106,10 @@ def test_a_process_is_shown_with_its_clock_and_missed_when_it_is_silent(reported
     text = superuser.get(reverse(PAGE)).text
     assert [reported.host in text, ">drifts<" in text.replace("\n", "").replace(" ", "")] == [True, True]
     Process.objects.filter(kind="clock").update(reported_at="2020-01-01T00:00:00Z")
-    assert Process.Kind.CLOCK in status().missing
+    assert Process.Kind.CLOCK in status()["missing"]
     assert "No clock reports itself." in superuser.get(reverse(PAGE)).text
     Process.objects.filter(kind="clock").update(reported_at=NOW)
-    assert Process.Kind.CLOCK not in status().missing
+    assert Process.Kind.CLOCK not in status()["missing"]
 
 
 def test_every_surface_says_how_late_outcomes_are_read(superuser: Client) -> None:
@@ -121,7 +121,7 @@ def test_every_surface_says_how_late_outcomes_are_read(superuser: Client) -> Non
     assert (item.key, item.number) == ("outcomes", "40")
     assert gauges.read()[gauges.outcome_delay][()] == pytest.approx(40, abs=3)
     OutcomePath.objects.update(began_at=None, unread_since=None, expected_by=None)
-    assert (status().outcome_delay, gauges.read()[gauges.outcome_delay]) == (0, {(): 0})
+    assert (status()["outcome_delay"], gauges.read()[gauges.outcome_delay]) == (0, {(): 0})
     assert superuser.get(reverse("admin:index")).context["attention"] == []
 
 
@@ -146,7 +146,7 @@ def test_a_search_that_took_too_long_says_so_and_finds_the_rest(
 ) -> None:
     making.copies(acme.execution, 20_000)
     run("SET LOCAL enable_indexscan = off; SET LOCAL enable_bitmapscan = off")
-    monkeypatch.setattr(palette, "SECONDS", 0.001)
+    monkeypatch.setattr(navigation, "SECONDS", 0.001)
     viewer = log_in("viewer")
     for query in ({"q": "orders", "part": "1"}, {"q": "orders"}, {"q": "nothing"}):
         answer = viewer.get(to("search"), query)

@@ -14,7 +14,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.test import Client
 
-from coordinator.rest import PROBLEM
+from coordinator.library_settings import PROBLEM
 from executions.models import Execution
 from releases.models import Release
 from tenancy.access import issue_token

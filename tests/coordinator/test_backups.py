@@ -14,7 +14,7 @@ from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
 from pytest_django import DjangoDbBlocker
 
-from coordinator import database_guard
+from coordinator.monitoring import process
 from governance.retirement.retirement import retire
 from releases.artifacts import blobs, soundness
 from releases.models import Artifact, Blob, Release
@@ -49,29 +49,27 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def elsewhere(settings: Any, tmp_path: Path) -> Iterator[Path]:
+def elsewhere(tmp_path: Path) -> Iterator[Path]:
     """The path of an empty store. The database `restored` is empty."""
     with empty_database(f"test_{NUMBER}_restored"):
         yield tmp_path / "restored"
 
 
 def backup(folder: Path) -> str:
+    return ran("backup", folder)
+
+
+def ran(command: str, folder: Path) -> str:
     output = StringIO()
-    call_command("backup", str(folder), stdout=output)
+    call_command(command, str(folder), stdout=output)
     return output.getvalue()
 
 
-def restore(folder: Path, *options: str) -> str:
-    output = StringIO()
-    call_command("restore", str(folder), *options, stdout=output)
-    return output.getvalue()
-
-
-def refused(folder: Path, *options: str) -> str:
+def refused(folder: Path) -> str:
     """Return why the backup is not restored. The database must stay empty."""
     with connected_to(f"test_{NUMBER}_restored"):
         with pytest.raises(CommandError) as caught:
-            restore(folder, *options)
+            ran("restore", folder)
         assert connection.introspection.table_names() == []
     return str(caught.value)
 
@@ -97,7 +95,7 @@ def test_a_restored_backup_is_complete(release: Release, folder: Path, elsewhere
     artifact = Artifact.objects.get(release=release)
     use_local(settings, elsewhere)
     with connected_to(f"test_{NUMBER}_restored"):
-        assert "in flight runs again" in restore(folder)
+        assert "in flight runs again" in ran("restore", folder)
         assert counts() == before
         soundness.require_present(Blob.objects.get(digest=artifact.digest))
         with connection.cursor() as cursor:
@@ -123,13 +121,13 @@ def test_no_backup_is_made_of_a_former_primary(folder: Path) -> None:
     broker: Any
     with connection.cursor() as cursor, current_app.pool.acquire() as broker:
         cursor.execute("SELECT system_identifier FROM pg_control_system()")
-        broker.default_channel.client.zadd(database_guard.KEY, {str(cursor.fetchone()[0]): 1_000})
+        broker.default_channel.client.zadd(process.TIMELINES_KEY, {str(cursor.fetchone()[0]): 1_000})
         connection.close()
         try:
             with pytest.raises(OperationalError, match="Refused the database server"):
                 backup(folder)
         finally:
-            broker.default_channel.client.delete(database_guard.KEY)
+            broker.default_channel.client.delete(process.TIMELINES_KEY)
     assert list(folder.parent.iterdir()) == []
 
 
@@ -183,5 +181,5 @@ def test_a_database_with_tables_is_not_overwritten(folder: Path) -> None:
     before = counts()
     backup(folder)
     with pytest.raises(CommandError, match="database is not empty"):
-        restore(folder)
+        ran("restore", folder)
     assert counts() == before

@@ -52,14 +52,12 @@ def test_other_commands_need_all_settings() -> None:
     assert done.stderr.splitlines() == ["Invalid configuration:", *(f"  {name} is required" for name in missing)]
 
 
-def test_values_that_are_set_are_kept() -> None:
+def test_values_that_are_set_are_kept_and_each_run_gets_other_secrets() -> None:
     environment = {"SECRET_KEY": "k" * 40, "WORKER_SECRET_FILE": "/run/secrets/worker", "REDIS_URL": ""}
     fill_in(["migrate"], environment)
     assert environment == {**environment, "SECRET_KEY": "k" * 40, "REDIS_URL": "redis://127.0.0.1:1/0"}
     assert environment.keys() == {"SECRET_KEY", "WORKER_SECRET_FILE", "REDIS_URL"}
 
-
-def test_each_run_gets_other_secrets() -> None:
     first, second = dict[str, str](), dict[str, str]()
     fill_in([], first)
     fill_in([], second)

@@ -24,12 +24,15 @@ def outage(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterato
         yield
 
 
-def test_the_api_answers_with_a_problem_document(outage: None) -> None:
-    headers = {"Authorization": f"Bearer {'a' * 64}"}
-    answer = Client(raise_request_exception=False).get("/api/v1/tenants/acme/executions", headers=headers)
+def require_problem(answer: Any) -> None:
     assert (answer.status_code, answer.json()["code"]) == (503, "DATABASE_UNAVAILABLE")
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_the_api_answers_with_a_problem_document(outage: None) -> None:
+    headers = {"Authorization": f"Bearer {'a' * 64}"}
+    require_problem(Client(raise_request_exception=False).get("/api/v1/tenants/acme/executions", headers=headers))
 
 
 def test_the_admin_answers_with_a_page(outage: None) -> None:
@@ -49,9 +52,7 @@ def test_a_database_that_has_become_read_only_is_unavailable_for_writes() -> Non
     with connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION READ ONLY")
     body = {"pipelineId": making.PIPELINE, "idempotencyKey": "new", "input": {"n": 1}}
-    answer = ours.post("executions", body)
-    assert (answer.status_code, answer.json()["code"]) == (503, "DATABASE_UNAVAILABLE")
-    assert int(answer.headers["Retry-After"]) > 0
+    require_problem(ours.post("executions", body))
 
 
 @cases("path", ["control-plane/tenants/t/executions/e", "admin/tenants/t/pipelines/p/releases"])

@@ -15,9 +15,10 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError, connections
 from pytest_django import DjangoDbBlocker
 
-from coordinator import boot_checks, database_guard, health
+from coordinator import boot_checks, health
+from coordinator.monitoring import process
 from embedded.postgres import Postgres
-from foundation.database.postgresql import base, servers
+from foundation.database.postgresql import base
 from foundation.database.postgresql.outage import is_outage
 from foundation.database.postgresql.url import connection_settings
 from tests.building import eventually
@@ -54,15 +55,15 @@ def promoted(former: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture(autouse=True)
-def process(settings: Any, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+def guarded_process(settings: Any, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     settings.DATABASE_ANSWER_SECONDS = 1.0
     with django_db_blocker.unblock():
         connections["default"].ensure_connection()  # Django asks once for the types of the database
         connections["default"].close()
         broker: Any
         with current_app.pool.acquire() as broker:
-            broker.default_channel.client.delete(database_guard.KEY)
-        database_guard.start()
+            broker.default_channel.client.delete(process.TIMELINES_KEY)
+        process.guard_database()
         yield
     base.guard(None)
 
@@ -112,18 +113,18 @@ def test_a_former_primary_that_comes_back_is_refused(
 
 def test_a_new_process_learns_that_a_primary_was_replaced(former: Postgres, promoted: Postgres, connect: Any) -> None:
     port(connect(promoted))
-    database_guard.exchange()
-    database_guard.start()
+    process.exchange()
+    process.guard_database()
     assert port(connect(former, promoted)) == promoted.port
-    database_guard.start()
+    process.guard_database()
     with pytest.raises(OperationalError, match="Refused"):
         port(connect(former))
 
 
 def test_a_running_process_does_not_change_to_another_cluster() -> None:
-    known = servers.Timelines(lambda system: 0)
-    assert known.admit(servers.Server(1, 7)) == servers.Server(1, 7)
-    assert [known.admit(servers.Server(*each)) for each in ((2, 9), (1, 6))] == [None, None]
+    known = base.Timelines(lambda system: 0)
+    assert known.admit(base.Server(1, 7)) == base.Server(1, 7)
+    assert [known.admit(base.Server(*each)) for each in ((2, 9), (1, 6))] == [None, None]
 
 
 def test_a_pooler_that_leads_to_a_former_primary_is_noticed(former: Postgres, promoted: Postgres, connect: Any) -> None:

@@ -1,4 +1,4 @@
-"""The gauges, from rows of every kind, and the clock, whose jobs run whatever happens to the time of its host."""
+"""The gauges, from rows of every kind, and the clock, whose jobs run despite changes of the time of its host."""
 
 import logging
 import time

@@ -17,8 +17,7 @@ from django.test import RequestFactory
 
 from coordinator import health
 from coordinator.health import Check
-from coordinator.request_groups import group_of, remember_session
-from coordinator.request_slots import Application, Slots, WaitingPlaces, in_slots, liveness
+from coordinator.request_slots import Application, Slots, WaitingPlaces, group_of, in_slots, liveness, remember_session
 from foundation.api.streaming import arrived_at, pause, streamed
 from foundation.errors import SlowRequestsBusy
 from foundation.fair_slots import Group

@@ -3,7 +3,7 @@
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import pairwise
@@ -102,46 +102,29 @@ def test_a_message_that_no_worker_receives_suppresses_others_for_a_second_at_mos
         assert seconds * 1000 < redis.pttl(mark) <= (seconds + 1) * 1000
 
 
-SOON = 5.0
+def test_one_call_handles_all_wake_ups_during_a_call_and_none_of_them_waits() -> None:
+    calls: list[float] = []
+    over = threading.Event()
 
-
-@pytest.fixture
-def calls() -> list[float]:
-    """When each call of the handler began."""
-    return []
-
-
-@pytest.fixture
-def gate() -> threading.Event:
-    """The calls return once this event is set."""
-    return threading.Event()
-
-
-@pytest.fixture
-def wakeups(calls: list[float], gate: threading.Event) -> Iterator[WakeupThread]:
     def handle() -> None:
         calls.append(time.monotonic())
-        gate.wait(SOON)
+        over.wait(5)
 
-    made = WakeupThread(handle, failed=lambda: None)
-    yield made
-    gate.set()
-    made.close()
-
-
-def test_one_call_handles_all_wake_ups_during_a_call_and_none_of_them_waits(
-    wakeups: WakeupThread, calls: list[float], gate: threading.Event
-) -> None:
-    assert not wakeups.is_alive()
-    wakeups.wake()
-    eventually(lambda: calls, what="the first call")
-    for _ in range(50):
+    wakeups = WakeupThread(handle, failed=lambda: None)
+    try:
+        assert not wakeups.is_alive()
         wakeups.wake()
-    assert not gate.is_set()
-    gate.set()
-    eventually(lambda: len(calls) == 2, what="the second call")
-    time.sleep(0.2)
-    assert len(calls) == 2
+        eventually(lambda: calls, what="the first call")
+        for _ in range(50):
+            wakeups.wake()
+        assert not over.is_set()
+        over.set()
+        eventually(lambda: len(calls) == 2, what="the second call")
+        time.sleep(0.2)
+        assert len(calls) == 2
+    finally:
+        over.set()
+        wakeups.close()
 
 
 def test_the_thread_pauses_after_a_call_despite_wake_ups() -> None:
@@ -162,7 +145,6 @@ def test_the_thread_pauses_after_a_call_despite_wake_ups() -> None:
     assert min(pauses) > 0.02
 
 
-@pytest.mark.django_db
 def test_a_delayed_wake_up_is_sent_even_if_the_process_handles_the_task(name: str, broker: Broker) -> None:
     """The process may no longer run when the wake-up is due."""
     handled = threading.Event()
@@ -173,7 +155,6 @@ def test_a_delayed_wake_up_is_sent_even_if_the_process_handles_the_task(name: st
     assert not handled.is_set()
 
 
-@pytest.mark.django_db
 def test_a_wake_up_whose_call_fails_is_sent(name: str, broker: Broker) -> None:
     failures = [RuntimeError("the database is unavailable")]
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 
-from foundation.database.postgresql.rights import RIGHTS, named
+from foundation.database.postgresql.rights import RIGHTS
 from tests import making
 from tests.invariants.attempts import Connection, results
 from tests.invariants.schema import fields
@@ -82,7 +82,7 @@ class NewRow:
     def statement(self, text: str | Change = "") -> str:
         """Return the transaction that inserts the row with a change."""
         changed = change(text) if isinstance(text, str) else text
-        plain = {name: plain_value(self.table, name) for name in named(RIGHTS[self.table].insert, fields(self.table))}
+        plain = {name: plain_value(self.table, name) for name in RIGHTS[self.table].insertable(fields(self.table))}
         values = {**plain, **change(self.chosen), **{name: changed[name] for name in changed if name not in PARTS}}
         columns = ", ".join(f'"{name}"' for name in values)
         source = changed.get("source", self.source)

@@ -13,8 +13,9 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from django.db import connection
 
-from coordinator import backups, database_guard
+from coordinator import backups
 from coordinator.backups import BLOBS, DUMP, Blob, File, HashingFile, Manifest
+from coordinator.monitoring import process
 from releases.artifacts import blob_lock
 from releases.artifacts.store import ArtifactStore, artifact_store
 from releases.artifacts.store.staging import private_folder, sync_folder
@@ -34,7 +35,7 @@ class Command(base.Command):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("folder", type=Path, help="must not exist; it appears when the backup is complete")
 
-    @database_guard.during_command()
+    @process.during_command()
     def handle(self, *args: Any, **options: Any) -> None:
         folder: Path = options["folder"].absolute()
         found, unreadable = create(folder)
@@ -133,7 +134,7 @@ def _fill(folder: Path) -> tuple[Manifest, list[str]]:
 def _snapshot() -> Iterator[tuple[psycopg.Connection, str]]:
     """Yield a connection in a transaction that reads one snapshot, and the name by which others can read it, too.
 
-    It leads to the server of Django's connection, which `database_guard` has accepted.
+    It leads to the server of Django's connection, which `during_command` has accepted.
     """
     connection.ensure_connection()
     server: psycopg.ConnectionInfo = connection.connection.info
@@ -150,7 +151,6 @@ def _snapshot() -> Iterator[tuple[psycopg.Connection, str]]:
 
 
 def _list_blobs(database: psycopg.Connection, folder: Path, store: ArtifactStore) -> File:
-    """Write the blobs of the snapshot to a file, and return it."""
     file = HashingFile(folder / BLOBS)
     with database.cursor("blobs") as rows:
         rows.itersize = _ROWS

@@ -34,17 +34,14 @@ served. The labels `tenant`, `pipeline` and `release` become `other` beyond 500 
 
 
 def coordinator_metrics() -> list[Description]:
-    """Return the metrics of web processes, control workers and the clock, by name."""
     return [catalogue[name] for name in sorted(catalogue) if name.startswith(PREFIX)]
 
 
 def worker_metrics() -> list[Description]:
-    """Return the metrics of transition workers, by name."""
     return [Description(name, *each) for name, each in sorted(monitor.METRICS.items())]
 
 
 def page() -> str:
-    """Return the page, without a line break at its end."""
     parts = [HEAD]
     counted = [each for each in coordinator_metrics() if each.kind != "gauge"]
     read = [each for each in coordinator_metrics() if each.kind == "gauge"]

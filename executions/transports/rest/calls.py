@@ -18,10 +18,8 @@ from executions.models import WorkerEligibility
 from executions.state_machine.moves import Claim
 from executions.workers.eligibility import NOT_ALLOWED
 from executions.workers.tenant_keys import active_keys
-from foundation import address_guard
-from foundation.address_guard import TargetRefused
 from foundation.broker_gate import gate
-from foundation.exchange import Response, exchange
+from foundation.exchange import MOST_ADDRESSES, Response, TargetRefused, exchange, vet
 from wire.messages.rest_messages import Capabilities, Message, TransitionResult, parse
 from wire.messages.signed_requests import NewNames, signed_headers, unknown_members
 from wire.traceparent import NONE
@@ -40,7 +38,7 @@ def lease_seconds() -> float:
 
     An outage of the database that lasts longer than MESSAGE_PATH_SECONDS extends the lease.
     """
-    seconds: float = CONNECT_SECONDS * address_guard.MOST_ADDRESSES
+    seconds: float = CONNECT_SECONDS * MOST_ADDRESSES
     return seconds + float(settings.REST_WORKER_TIMEOUT_SECONDS) + 10 + settings.MESSAGE_PATH_SECONDS
 
 
@@ -113,7 +111,7 @@ def call(
     """
     if not may_call(endpoint):
         raise TargetRefused(NOT_ALLOWED)
-    target = address_guard.vet(base_of(endpoint) + path, allowed=ANYWHERE)
+    target = vet(base_of(endpoint) + path, allowed=ANYWHERE)
     until = time.monotonic() + min(settings.REST_WORKER_TIMEOUT_SECONDS, most_seconds)
     traced = {"traceparent": traceparent} if traceparent else {}
     for secret in secrets_of(tenant):

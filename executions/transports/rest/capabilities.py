@@ -14,7 +14,7 @@ from coordinator_client.errors import Broken, NotConnected, TimedOut
 from executions.models import Worker, WorkerEligibility
 from executions.transports.rest.calls import call, read
 from executions.workers.eligibility import CHECK_FAILED
-from foundation.address_guard import TargetRefused, Unreachable
+from foundation.exchange import TargetRefused, Unreachable
 from foundation.places import Places, Turns
 from releases.models import Release
 from wire.documents.json_reader import shown

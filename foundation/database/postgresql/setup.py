@@ -5,15 +5,22 @@ because a new table has no rights yet. The statements revoke first, so that the 
 listed.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, LiteralString
 
 from psycopg import Connection, sql
 
-from foundation.database.postgresql.rights import EVERY_COLUMN, RIGHTS, Rights, named
+from foundation.database.postgresql.rights import RIGHTS, Rights
 
 MAINTENANCE_DATABASE = "postgres"
+SCHEMA = "public"
+_DATABASE_GRANTS: tuple[LiteralString, ...] = (
+    "REVOKE ALL ON DATABASE {0} FROM PUBLIC, {2}",
+    "GRANT CONNECT ON DATABASE {0} TO {2}",
+    "REVOKE ALL ON SCHEMA {1} FROM PUBLIC, {2}",
+    "GRANT USAGE ON SCHEMA {1} TO {2}",
+)
 _OWN_OBJECTS = """
 SELECT relname, relkind = 'S', ARRAY(
     SELECT attname::text FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped
@@ -57,7 +64,7 @@ def set_up(connect: Callable[[str], Connection], names: Names, passwords: Mappin
 
 
 def _harden(connection: Connection, database: str) -> None:
-    """Set what only a superuser may: nobody else creates large objects, and no row is written to the server's log.
+    """Set what only a superuser may: no other role creates large objects, and no row is written to the server's log.
 
     The detail of a refused change contains the row, and so the payload.
     """
@@ -90,72 +97,41 @@ def create_role(connection: Connection, name: str, password: str | None) -> None
 def grant(execute: Callable[..., Any], database: str, role: str) -> None:
     """Grant the application role its rights on all existing objects. Call it as the owner, in one transaction.
 
-    A superuser passes for the owner of everything. Relations that belong to an extension keep their rights.
+    PUBLIC loses all rights, including that to temporary tables. Sequences get no rights, because identity columns need
+    none. A superuser passes for the owner of everything. Relations that belong to an extension keep their rights.
     """
+    for text in _DATABASE_GRANTS:
+        execute(sql.SQL(text).format(*map(sql.Identifier, [database, SCHEMA, role])))
     objects = execute(_OWN_OBJECTS, [SCHEMA]).fetchall()
     relations = {name: columns for name, is_sequence, columns in objects if not is_sequence}
     sequences = [name for name, is_sequence, _ in objects if is_sequence]
-    for statement in (*database_grants(database, role), *table_grants(relations, sequences, role)):
-        execute(statement)
+    _revoke(execute, "TABLE", relations, role)
+    _revoke(execute, "SEQUENCE", sequences, role)
+    for name, columns in relations.items():
+        if name in RIGHTS:
+            execute(_table_grant(name, RIGHTS[name], columns, role))
 
 
-def _run(connection: Connection, text: LiteralString, *names: str) -> None:
-    connection.execute(sql.SQL(text).format(*(sql.Identifier(name) for name in names)))
-
-
-SCHEMA = "public"
-
-
-def database_grants(database: str, role: str) -> list[sql.Composed]:
-    """Return the statements for the database and its schema. PUBLIC loses all rights, including temporary tables."""
-    return [
-        _statement(text, database=database, schema=SCHEMA, role=role)
-        for text in (
-            "REVOKE ALL ON DATABASE {database} FROM PUBLIC, {role}",
-            "GRANT CONNECT ON DATABASE {database} TO {role}",
-            "REVOKE ALL ON SCHEMA {schema} FROM PUBLIC, {role}",
-            "GRANT USAGE ON SCHEMA {schema} TO {role}",
-        )
-    ]
-
-
-def table_grants(relations: Mapping[str, Collection[str]], sequences: Sequence[str], role: str) -> list[sql.Composed]:
-    """Return the statements for tables and views.
-
-    The arguments have all relations that the owner has, with their columns, and all sequences. Sequences get no rights,
-    because identity columns need none. A column that does not exist, because a later migration adds it, gets none.
-    """
-    return [
-        *_revocation("TABLE", list(relations), role),
-        *_revocation("SEQUENCE", sequences, role),
-        *(_table_grant(name, RIGHTS[name], columns, role) for name, columns in relations.items() if name in RIGHTS),
-    ]
-
-
-def _revocation(kind: LiteralString, names: Sequence[str], role: str) -> list[sql.Composed]:
-    if not names:
-        return []
-    objects = sql.SQL(", ").join(sql.Identifier(SCHEMA, name) for name in names)
-    statement = sql.SQL("REVOKE ALL ON {kind} {objects} FROM PUBLIC, {role}")
-    return [statement.format(kind=sql.SQL(kind), objects=objects, role=sql.Identifier(role))]
+def _revoke(execute: Callable[..., Any], kind: LiteralString, names: Collection[str], role: str) -> None:
+    if names:
+        objects = sql.SQL(", ").join(sql.Identifier(SCHEMA, name) for name in names)
+        execute(sql.SQL("REVOKE ALL ON " + kind + " {} FROM PUBLIC, {}").format(objects, sql.Identifier(role)))
 
 
 def _table_grant(name: str, rights: Rights, columns: Collection[str], role: str) -> sql.Composed:
     granted: list[sql.Composable] = [sql.SQL("SELECT")]
-    granted += _column_grant("INSERT", rights.insert, columns)
-    granted += _column_grant("UPDATE", rights.update, columns)
+    granted += _column_grant("INSERT", rights.insertable(columns))
+    granted += _column_grant("UPDATE", rights.updatable(columns))
     granted += [sql.SQL("DELETE")] if rights.delete else []
     return sql.SQL("GRANT {rights} ON TABLE {table} TO {role}").format(
         rights=sql.SQL(", ").join(granted), table=sql.Identifier(SCHEMA, name), role=sql.Identifier(role)
     )
 
 
-def _column_grant(right: LiteralString, granted: str, existing: Collection[str]) -> list[sql.Composable]:
-    if granted == EVERY_COLUMN:
-        return [sql.SQL(right)]
-    columns = [sql.Identifier(name) for name in named(granted, existing)]
-    return [sql.SQL(right + " ({})").format(sql.SQL(", ").join(columns))] if columns else []
+def _column_grant(right: LiteralString, columns: list[str]) -> list[sql.Composable]:
+    identifiers = sql.SQL(", ").join(map(sql.Identifier, columns))
+    return [sql.SQL(right + " ({})").format(identifiers)] if columns else []
 
 
-def _statement(text: LiteralString, **names: str) -> sql.Composed:
-    return sql.SQL(text).format(**{key: sql.Identifier(name) for key, name in names.items()})
+def _run(connection: Connection, text: LiteralString, *names: str) -> None:
+    connection.execute(sql.SQL(text).format(*map(sql.Identifier, names)))

@@ -8,16 +8,6 @@ from urllib.parse import parse_qsl, urlsplit
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-PARAMETERS = frozenset(
-    {
-        *("host", "hostaddr", "port", "target_session_attrs", "load_balance_hosts"),
-        *("sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "sslnegotiation", "ssl_min_protocol_version"),
-        *("channel_binding", "require_auth"),
-        *("connect_timeout", "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count"),
-        *("tcp_user_timeout", "application_name", "options"),
-    }
-)
-"""The supported query parameters. libpq's other parameters contradict the product's settings or are secrets."""
 TIMEOUTS = {
     "connect_timeout": 5,
     "keepalives_idle": 10,
@@ -33,8 +23,10 @@ _CHOICES = {
     "channel_binding": {"disable", "prefer", "require"},
     "sslnegotiation": {"postgres", "direct"},
 }
-_NUMBERS = ("connect_timeout", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout")
 _FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
+_TEXTS = ("host", "hostaddr", "port", "keepalives", "ssl_min_protocol_version", "require_auth", "application_name")
+PARAMETERS = frozenset({*TIMEOUTS, *_CHOICES, *_FILES, *_TEXTS, "options"})
+"""The supported query parameters. libpq's other parameters contradict the product's settings or are secrets."""
 FORM = "must be a URL such as postgresql://user:password@host:port/name?sslmode=verify-full"
 
 
@@ -85,7 +77,7 @@ def _check(options: dict[str, Any]) -> None:
     for name, value in options.items():
         if name in _CHOICES and value not in _CHOICES[name]:
             raise ValueError(f"has a wrong {name}: it must be one of {', '.join(sorted(_CHOICES[name]))}")
-        if name in _NUMBERS and not (value.isascii() and value.isdecimal()):
+        if name in TIMEOUTS and not (value.isascii() and value.isdecimal()):
             raise ValueError(f"has a wrong {name}: it must be a whole number")
         if name in _FILES and not (name == "sslrootcert" and value == "system") and not Path(value).is_file():
             raise ValueError(f"has a wrong {name}: there is no such file")

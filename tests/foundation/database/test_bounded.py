@@ -1,12 +1,13 @@
-"""Queries are cancelled after a time, and rows are counted up to a number, and read behind a pooler."""
+"""Limits on the time and the rows of queries, rows behind a pooler, and results in hand while the database fails."""
 
 from collections.abc import Iterator
 
 import pytest
-from django.db import connection, transaction
+from django.db import DataError, Error, InternalError, OperationalError, ProgrammingError, connection, transaction
 from pytest_django import DjangoDbBlocker
 
 from foundation.database.bounded import count_up_to, in_chunks, time_limit
+from foundation.database.writes import record_in_hand
 from foundation.errors import QueryTooSlow
 from tenancy.models import Tenant
 from tests import making
@@ -73,3 +74,21 @@ def test_rows_are_read_with_a_cursor_in_the_server_only_in_a_transaction() -> No
     assert cursors_in_the_server() == 1
     assert len(list(read)) == COUNT - 1
     assert not connection.in_atomic_block
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("error", [OperationalError, InternalError, ProgrammingError, DataError])
+def test_only_values_that_the_database_rejects_are_not_recorded_again(error: type[Error]) -> None:
+    """A column may be missing during an upgrade, and an index may be damaged."""
+    left = [error("once")]
+
+    def record() -> str:
+        if left:
+            raise left.pop()
+        return "recorded"
+
+    if error is DataError:
+        with pytest.raises(DataError):
+            record_in_hand(record)
+    else:
+        assert record_in_hand(record) == "recorded"

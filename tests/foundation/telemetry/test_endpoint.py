@@ -12,8 +12,7 @@ from django.core.management import CommandError, call_command
 from prometheus_client.parser import text_string_to_metric_families
 
 from embedded.children import free_port
-from foundation.telemetry.exposition import Exposition
-from foundation.telemetry.metrics import Counter
+from foundation.telemetry.metrics import Counter, Exposition
 from foundation.telemetry.shared_files import VARIABLE, share
 from tests.cases import cases
 from wire.probes import LONGEST_SILENCE, Endpoint, Liveness, bears

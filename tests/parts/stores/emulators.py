@@ -18,7 +18,7 @@ from azure.storage.blob import BlobServiceClient, ContainerClient
 from google.auth.credentials import AnonymousCredentials
 from google.cloud.storage import Bucket, Client
 
-from coordinator import artifact_stores
+from coordinator import library_settings
 from embedded.children import Child, free_port
 from releases.artifacts.store.azure import AzureArtifactStore
 from releases.artifacts.store.google import GoogleArtifactStore
@@ -46,7 +46,7 @@ class AzurePlace:
         url = f"http://127.0.0.1:{self.port}/{ACCOUNT}"
         return f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={self.key};BlobEndpoint={url};"
 
-    def backend(self, root: Path) -> artifact_stores.Backend:
+    def backend(self, root: Path) -> library_settings.Backend:
         options: dict[str, Any] = {
             "connection_string": self.connection_string,
             "azure_container": self.container,
@@ -54,7 +54,7 @@ class AzurePlace:
             "timeout_seconds": self.timeout_seconds,
             "client_options": {"initial_backoff": 0, "increment_base": 0, "random_jitter_range": 0},
         }
-        return artifact_stores.by_options("azure", root, options)
+        return library_settings.store_by_options("azure", root, options)
 
     def store(self, root: Path) -> AzureArtifactStore:
         return AzureArtifactStore(**self.backend(root)["OPTIONS"])
@@ -112,7 +112,7 @@ class GooglePlace:
     bucket: str = BUCKET
     timeout_seconds: float = 5.0
 
-    def backend(self, root: Path) -> artifact_stores.Backend:
+    def backend(self, root: Path) -> library_settings.Backend:
         options: dict[str, Any] = {
             "bucket_name": self.bucket,
             "project_id": "tests",
@@ -121,7 +121,7 @@ class GooglePlace:
             "credentials": ANYBODY,
             "timeout_seconds": self.timeout_seconds,
         }
-        return artifact_stores.by_options("gcs", root, options)
+        return library_settings.store_by_options("gcs", root, options)
 
     def store(self, root: Path) -> GoogleArtifactStore:
         return GoogleArtifactStore(**self.backend(root)["OPTIONS"])

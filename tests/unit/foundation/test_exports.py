@@ -7,7 +7,7 @@ from io import StringIO
 from typing import Any
 
 from foundation import exports
-from foundation.admin.json_tree import tree
+from foundation.admin.columns import json_tree
 from tests.cases import cases
 
 ROWS: list[dict[str, Any]] = [
@@ -53,7 +53,7 @@ class Elements(HTMLParser):
 
 @cases("text", ["<script>alert(1)</script>", "\"><img src=x onerror='x'>", "&lt;"])
 def test_names_and_texts_are_inert(text: str) -> None:
-    found = Elements(tree({text: [text]}, "input").html)
+    found = Elements(json_tree({text: [text]}, "input").html)
     assert {tag for tag, _ in found.tags} <= {"details", "summary", "div", "span"}
     assert all(not name.startswith("on") for _, attributes in found.tags for name in attributes)
     assert found.text.count(text.replace('"', '\\"')) == 2

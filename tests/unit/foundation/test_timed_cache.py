@@ -50,10 +50,10 @@ def test_one_caller_renews_while_the_others_still_get_the_value(clock: Clock) ->
 
 
 class Broker:
-    """A broker that refuses everything while `error` is set. Counts probes and messages."""
+    """A broker that refuses everything while it is full. Counts probes and messages."""
 
     def __init__(self) -> None:
-        self.error: Exception | None = None
+        self.is_full = False
         self.probes = self.messages = 0
 
     def probe(self) -> None:
@@ -65,51 +65,34 @@ class Broker:
         self._accept()
 
     def _accept(self) -> None:
-        if self.error is not None:
-            raise self.error
+        if self.is_full:
+            raise OSError
 
 
-@pytest.fixture
-def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock(monkeypatch)
-    made.stop()
-    return made
-
-
-@pytest.fixture
-def broker() -> Broker:
-    return Broker()
-
-
-@pytest.fixture
-def gate(broker: Broker, stopped_clock: Clock) -> BrokerGate:
-    return BrokerGate(broker.probe)
-
-
-def refuse(broker: Broker, gate: BrokerGate, error: Exception | None = None) -> None:
-    broker.error = error or OSError("refused")
+def test_probes_become_rarer_until_one_succeeds(clock: Clock) -> None:
+    clock.stop()
+    broker = Broker()
+    gate = BrokerGate(broker.probe)
+    broker.is_full = True
     assert not gate.send(broker.message)
-
-
-def test_probes_become_rarer_until_one_succeeds(broker: Broker, gate: BrokerGate, stopped_clock: Clock) -> None:
-    refuse(broker, gate)
     wait = FIRST_WAIT
     for number in range(8):
-        stopped_clock.ahead += wait - 0.001
+        clock.ahead += wait - 0.001
         assert not gate.is_open()
         assert broker.probes == number
-        stopped_clock.ahead += 0.002
+        clock.ahead += 0.002
         assert not gate.is_open()
         assert broker.probes == number + 1
         wait = min(2 * wait, LONGEST_WAIT)
     assert wait == LONGEST_WAIT
-    broker.error = None
-    stopped_clock.ahead += LONGEST_WAIT
+    broker.is_full = False
+    clock.ahead += LONGEST_WAIT
     assert [gate.send(broker.message) for _ in range(2)] == [True, True]
     assert (broker.messages, broker.probes, gate.refused) == (3, 9, False)
-    refuse(broker, gate)
-    broker.error = None
-    stopped_clock.ahead += FIRST_WAIT
+    broker.is_full = True
+    assert not gate.send(broker.message)
+    broker.is_full = False
+    clock.ahead += FIRST_WAIT
     assert gate.is_open(), "the next outage begins with the shortest wait"
     assert gate.batch(500) == FIRST_BATCH
     gate.batch_sent(FIRST_BATCH)

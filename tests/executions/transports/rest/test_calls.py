@@ -12,7 +12,7 @@ from executions.lifecycle import sweep
 from executions.models import DeadLetter, Execution, Interaction, Worker
 from executions.transports.rest import calls, messages
 from executions.workers.tenant_keys import current_key, start_key
-from foundation.address_guard import TargetRefused
+from foundation.exchange import TargetRefused
 from governance.campaigns.selection import Filters, matching
 from releases import policy
 from tests import making
