@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 Backend = dict[str, Any]
-PACKAGE = "releases.artifacts.store"
+PACKAGE = "releases.artifacts"
 
 
 def local(root: Path) -> Backend:
     return {
-        "BACKEND": f"{PACKAGE}.local.LocalArtifactStore",
+        "BACKEND": f"{PACKAGE}.local_store.LocalArtifactStore",
         "OPTIONS": {"location": root, "may_set_up": "releases.artifacts.blobs.none_recorded"},
     }
 
@@ -51,12 +51,14 @@ def s3(
         "verify": ca_file or None,
         "timeout_seconds": timeout_seconds,
     }
-    return _remote("s3.S3ArtifactStore", root, chosen | key | dict(options or {}))
+    return _remote("s3_store.S3ArtifactStore", root, chosen | key | dict(options or {}))
 
 
 def by_options(store: str, root: Path, options: Mapping[str, Any]) -> Backend:
     """Return the store `gcs` or `azure` in the bucket or container that `options` of django-storages describe."""
-    return _remote({"gcs": "google.GoogleArtifactStore", "azure": "azure.AzureArtifactStore"}[store], root, options)
+    return _remote(
+        {"gcs": "google_store.GoogleArtifactStore", "azure": "azure_store.AzureArtifactStore"}[store], root, options
+    )
 
 
 def _remote(backend: str, root: Path, options: Mapping[str, Any]) -> Backend:

@@ -14,7 +14,7 @@ from foundation import secret_reference
 from foundation.database.postgresql.url import TIMEOUTS
 from foundation.env import Environment
 from foundation.telemetry import logs
-from releases.repositories.configuration import read_repositories
+from releases.registration.maven_repositories import read_repositories
 from tenancy.roles import Scope
 from wire.broker_url import kombu_url, tls_options, uses_tls
 from wire.probes import LONGEST_SILENCE

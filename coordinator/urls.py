@@ -13,7 +13,7 @@ from executions import urls as executions_urls
 from executions.awaits.api import Resume
 from governance import urls as governance_urls
 from interop import urls as interop_urls
-from releases.api import urls as releases_urls
+from releases import urls as releases_urls
 from tenancy.admin.users import OwnPasswordView
 from tenancy.api import audit as audit_api
 from tenancy.api import members as members_api

@@ -23,12 +23,12 @@ from governance.drift.drift import Kind, drift
 from governance.gradual import pages as gradual_activations
 from governance.release_sections import open_holds
 from releases import history, queries
-from releases.admin.uploads import ListWithUpload
-from releases.api.history import export
+from releases.api import export
 from releases.errors import NoneActiveThen, ProvenanceKeyMissing
 from releases.models import SWITCHES, Activation, ActivationRequest, Pipeline, Release
+from releases.registration.pages import ListWithUpload
 from releases.states import UNDECIDED
-from releases.trust import statement_key, trust
+from releases.trust import trust
 from tenancy.admin.base import READ, serves
 from tenancy.admin.lists import TenantFilter, text, time
 from tenancy.roles import Scope
@@ -192,7 +192,7 @@ class PipelineAdmin(ListWithUpload):
             trust=_trust(pipeline),
             history=shown,
             formerly_active=_formerly_active(pipeline, shown, releases),
-            is_signed=statement_key.is_configured(),
+            is_signed=trust.has_statement_key(),
             **_active_then(pipeline, request.GET.get("at", "").strip()),
             **activations.rollback_offered(self, request, pipeline),
             **gradual_activations.shown(self, request, pipeline),

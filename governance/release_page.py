@@ -18,12 +18,11 @@ from governance.requests import pages as requests
 from governance.retirement import retirement, revocation
 from governance.smoke_tests import pages as smoke_pages
 from releases import queries
-from releases.admin import artifacts, uploads
-from releases.admin.contracts import diagram, listing
-from releases.admin.filters import CHOICES_SHOWN, PipelineFilter
-from releases.admin.uploads import ListWithUpload
-from releases.api.artifacts import respond_descriptor
+from releases.artifacts.api import respond_descriptor
+from releases.contracts import diagram, listing
 from releases.models import Kind, Release, Retirement, Revocation
+from releases.registration import pages as uploads
+from releases.registration.pages import CHOICES_SHOWN, ListWithUpload, PipelineFilter
 from releases.registration.progress import waits_until
 from releases.states import PENDING, Status
 from releases.trust import trust
@@ -128,7 +127,7 @@ class ReleaseAdmin(ListWithUpload):
     request = requests.ask
     attach = uploads.attach
     attachment = uploads.attachment
-    artifact = artifacts.copy
+    artifact = uploads.artifact
 
     @serves("<int:object_id>/revoke/", Act.RELEASE_REVOKE, Scope.ACTIVATE, methods=POST)
     def revoke(self, request: HttpRequest, release: Release) -> HttpResponse:
@@ -192,7 +191,7 @@ class ReleaseAdmin(ListWithUpload):
             "waits_until": waits_until(release),
             "active": active,
             "is_rollback": activation.kind_of(release, active) == Kind.ROLLBACK,
-            "artifacts": artifacts.of(release),
+            "artifacts": uploads.artifacts_of(release),
             "deployments": deployments[:DEPLOYMENTS_SHOWN],
             "more_deployments": len(deployments) > DEPLOYMENTS_SHOWN,
             "may_download": release.status != Status.REJECTED and self.may(request, Scope.ARTIFACTS, release),

@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 from releases import queries
 from releases.errors import NoneActiveThen, TimeInFuture
 from releases.models import SWITCHES, Activation, ActivationRequest, Pipeline, Release, Revocation
-from releases.trust import statement_key
+from releases.trust import trust
 from wire.documents import activation_statement as statements
 from wire.documents.execution_runs import instant
 from wire.documents.execution_statement import Digest, PinnedArtifact
@@ -90,7 +90,7 @@ def signed(pipeline: Pipeline) -> bytes:
 
     Raises `ProvenanceKeyMissing` and `NoneActiveThen`.
     """
-    return statement_key.sign(statement(pipeline))
+    return trust.sign_statement(statement(pipeline))
 
 
 def file_name(pipeline: Pipeline) -> str:

@@ -24,7 +24,7 @@ from executions.lifecycle.redrive import redrivable
 from executions.models import DeadLetter, FailureGroup
 from executions.models.states import State
 from foundation.admin.columns import badge, column
-from releases.admin.filters import PipelineFilter
+from releases.registration.pages import PipelineFilter
 from tenancy.access import tenants_of
 from tenancy.admin.base import LongList
 from tenancy.admin.lists import Person, ScopedFilter, TenantFilter, TextFilter, text, time

@@ -27,7 +27,7 @@ from executions.models import FailureGroup, is_new
 from executions.models.failure_group import LONGEST_ASSIGNEE, LONGEST_NOTE
 from foundation.admin.columns import badge, column, moment, relative, timed
 from foundation.errors import CoordinatorError
-from releases.admin.filters import PipelineFilter
+from releases.registration.pages import PipelineFilter
 from releases.states import Status
 from tenancy import members
 from tenancy.access import actor

@@ -23,10 +23,9 @@ from foundation.api.filters import FlagFilter, MomentFilter
 from foundation.api.pagination import NewestFirst
 from foundation.database.bounded import time_limit
 from foundation.errors import QueryTooSlow
-from releases.api.history import EnvelopeView
-from releases.api.pipelines import PausableView, with_pauses
+from releases.api import EnvelopeView, PausableView, with_pauses
 from releases.errors import ProvenanceKeyMissing
-from releases.trust import statement_key
+from releases.trust import trust
 from tenancy.api import permissions
 from tenancy.api.operations import listing, operation, refuses
 from tenancy.api.tenant_view import TENANT, TenantView
@@ -309,7 +308,7 @@ def execution_provenance(view: TenantView, execution_id: uuid.UUID) -> Any:
 @refuses(ProvenanceKeyMissing)
 def provenance_key(view: TenantView) -> Any:
     """The public key that verifies provenance. It is the same for all tenants of the coordinator."""
-    key = statement_key.public_key()
+    key = trust.statement_public_key()
     return {"keyId": key_id(key), "publicKey": to_pem(key)}
 
 

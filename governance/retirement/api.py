@@ -13,9 +13,9 @@ from governance.retirement import revocation
 from governance.retirement.retirement import FAILURES, REQUESTS, STATUSES, Blocker, Kind, blockers, retire
 from governance.retirement.revocation import Order
 from releases import queries
-from releases.api.releases import RetirementView, RevocationView
 from releases.errors import PipelineUnknown, ReasonRequired, ReleaseNotRegistered, ReleaseUnknown, RetirementBlocked
 from releases.models import IDENTITY_LENGTH, Release
+from releases.registration.api import RetirementView, RevocationView
 from releases.states import Status
 from tenancy.api.operations import either, operation, refuses
 from tenancy.api.tenant_view import TenantView

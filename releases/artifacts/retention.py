@@ -7,10 +7,12 @@ so it never refers to bytes that are being removed.
 
 import logging
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from django.db.models import Max, Q
@@ -18,8 +20,7 @@ from django.db.models.functions import Greatest
 from django.utils import timezone
 
 from releases.artifacts import blob_lock, blobs
-from releases.artifacts.store import ArtifactStore, StoredBlob, artifact_store
-from releases.artifacts.store.staging import left_over
+from releases.artifacts.store import ArtifactStore, StoredBlob, artifact_store, disk
 from releases.models import Artifact, ArtifactUpload, Blob
 from releases.states import Status, UploadStatus
 
@@ -117,3 +118,24 @@ def _remove(store: ArtifactStore, orphan: Orphan, age: timedelta) -> bool:
         with lease.transaction():
             blobs.record_removed(orphan.name, size=stat.size, why=orphan.why.value)
     return True
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOver:
+    """A file in the staging folder that an interrupted upload left behind. `size` is in bytes."""
+
+    path: Path
+    size: int
+    modified_at: datetime
+
+
+def left_over(folder: Path, before: datetime) -> Iterator[LeftOver]:
+    """Yield the files that were last written before `before`: their process has died. Skips files that vanish."""
+    with disk():
+        paths = sorted(folder.iterdir()) if folder.exists() else []
+    for path in paths:
+        with disk(), suppress(FileNotFoundError):  # kept or discarded meanwhile
+            stat = path.stat()
+            modified_at = datetime.fromtimestamp(stat.st_mtime, UTC)
+            if S_ISREG(stat.st_mode) and modified_at < before:
+                yield LeftOver(path, stat.st_size, modified_at)

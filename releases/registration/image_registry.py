@@ -28,7 +28,7 @@ from coordinator_client.errors import Broken, NotConnected, TimedOut
 from foundation import address_guard
 from foundation.address_guard import TargetRefused, Unreachable
 from foundation.exchange import Response, exchange
-from releases.repositories.maven import ArtifactRefused, RepositoryUnavailable, Unanswered
+from releases.registration.maven import ArtifactRefused, RepositoryUnavailable, Unanswered
 from wire.documents.artifact_uri import ImageUri
 from wire.documents.descriptor import ArtifactRef, Descriptor, LocatedArtifactRef, artifact_field
 from wire.documents.json_reader import shown

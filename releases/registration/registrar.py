@@ -12,7 +12,7 @@ from releases.artifacts import blob_lock, blobs
 from releases.artifacts.store import StagedBlob
 from releases.errors import DescriptorInvalid, ReleaseConflict
 from releases.models import Artifact, Pipeline, Release, WorkerGate
-from releases.registration import image_registry, missing_bytes, upload_quotas
+from releases.registration import image_registry, tenant_bytes
 from releases.states import Status
 from releases.trust import attachments
 from releases.trust.attachments import Evidence
@@ -94,7 +94,7 @@ def register(
         descriptor = read_descriptor(document, pipeline_id)
         existing = _existing(tenant, descriptor, document, contract)
         if existing is not None:
-            missing_bytes.heal(existing, {file.staged.digest: file.staged for file in files}, lease_seconds)
+            tenant_bytes.heal(existing, {file.staged.digest: file.staged for file in files}, lease_seconds)
             attachments.attach(existing, attached, actor=actor)
             if files:
                 digests = sorted(file.staged.digest for file in files)
@@ -183,13 +183,13 @@ def _store(lease: blob_lock.Lease, upload: _Upload, wanted: set[str]) -> Registr
     fingerprints = {digest: blob.keep() for digest, blob in upload.staged.items()}
     try:
         with lease.transaction():
-            upload_quotas.admit(upload.tenant, {digest: blob.size for digest, blob in upload.staged.items()})
+            tenant_bytes.admit(upload.tenant, {digest: blob.size for digest, blob in upload.staged.items()})
             # Sorted, so that two uploads of the same files cannot deadlock.
             for digest in sorted(fingerprints):
                 blobs.record_sound(digest, size=upload.staged[digest].size, fingerprint=fingerprints[digest])
             release = _write_release(upload)
             attachments.write(release, upload.evidence, actor=upload.actor)
-            owned = missing_bytes.owned(upload.tenant, wanted) | fingerprints.keys()
+            owned = tenant_bytes.owned(upload.tenant, wanted) | fingerprints.keys()
             _write_artifacts(release, upload.descriptor, owned)
             wakeup.send(VERIFY_TASK)
             release.record(Act.RELEASE_UPLOAD, upload.actor, descriptorDigest=release.descriptor_digest)

@@ -12,7 +12,7 @@ from embedded.backing import Backing
 from embedded.children import Child
 from embedded.client import Client
 from embedded.product import Product
-from releases.artifacts.store.local import LocalArtifactStore
+from releases.artifacts.local_store import LocalArtifactStore
 from tests.building import first_tenant
 from tests.database_template import database
 from tests.running import BuiltRelease, eventually

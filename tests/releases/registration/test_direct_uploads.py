@@ -14,8 +14,8 @@ from foundation.errors import PayloadTooLarge
 from releases import tasks
 from releases.artifacts import retention
 from releases.artifacts.retention import Orphan, Why
+from releases.artifacts.s3_store import DirectUploads, StagedObject
 from releases.artifacts.store import BlobStat, artifact_store
-from releases.artifacts.store.s3 import DirectUploads, StagedObject
 from releases.errors import DirectUploadsFull, UploadIncomplete, UploadNotOpen, UploadUnknown
 from releases.models import ArtifactUpload, Blob
 from releases.registration import direct_uploads

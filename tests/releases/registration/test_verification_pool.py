@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from releases.artifacts.store.base import CHUNK
+from releases.artifacts.store import CHUNK
 from releases.errors import ArtifactStoreUnavailable
 from releases.registration.verification_pool import verify
 from tests import making

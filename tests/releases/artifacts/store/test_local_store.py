@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from releases.artifacts.store.local import LocalArtifactStore
-from releases.artifacts.store.staging import staging_folder
+from releases.artifacts.local_store import LocalArtifactStore
+from releases.artifacts.store import staging_folder
 from releases.errors import ArtifactStoreUnavailable
 from tests.making import digest_of
 from tests.releases.artifacts.store.bench import LocalBench

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from foundation.errors import PayloadTooLarge
-from releases.artifacts.store.staging import left_over
+from releases.artifacts.retention import left_over
 from releases.errors import ArtifactStoreUnavailable
 from tests.making import digest_of
 from tests.releases.artifacts.store.bench import Bench, RemoteBench, S3Bench

@@ -10,8 +10,18 @@ from typing import BinaryIO
 from django.core.files.storage import FileSystemStorage
 from django.utils.module_loading import import_string
 
-from releases.artifacts.store.base import CHUNK, PART_CHUNK, ArtifactStore, BlobStat, hexadecimal, misread
-from releases.artifacts.store.staging import StagedBlob, disk, private_folder, sync_folder
+from releases.artifacts.store import (
+    CHUNK,
+    PART_CHUNK,
+    ArtifactStore,
+    BlobStat,
+    StagedBlob,
+    disk,
+    hexadecimal,
+    misread,
+    private_folder,
+    sync_folder,
+)
 from releases.errors import ArtifactStoreUnavailable
 
 MARKER = ".artifact-store"

@@ -13,8 +13,7 @@ from weakref import WeakSet
 
 from django.core.exceptions import ImproperlyConfigured
 
-from releases.artifacts.store.base import CHUNK, ArtifactStore, BlobStat, hexadecimal, misread
-from releases.artifacts.store.staging import disk, staging_folder
+from releases.artifacts.store import CHUNK, ArtifactStore, BlobStat, disk, hexadecimal, misread, staging_folder
 from releases.errors import ArtifactStoreUnavailable
 
 PART_BYTES = 2 * CHUNK

@@ -22,7 +22,7 @@ from foundation import address_guard, secret_reference
 from foundation.address_guard import TargetRefused, Unreachable
 from foundation.exchange import Response, exchange
 from releases.artifacts.store import StagedBlob, artifact_store
-from releases.repositories.configuration import Repository
+from releases.registration.maven_repositories import Repository
 from wire import web_address
 from wire.documents.artifact_uri import MavenUri
 from wire.documents.descriptor import artifact_field
