@@ -177,7 +177,7 @@ class ReleaseAdmin(ListWithUpload):
         return self.page(request, "releases/release_live.html", **self._context(request, release))
 
     def _context(self, request: HttpRequest, release: Release) -> dict[str, Any]:
-        active = release.pipeline.activation.release if release.pipeline.activation else None
+        active = release.pipeline.active_release
         contract = queries.contract_of(release)
         is_over = release.status in {Status.REVOKED, Status.RETIRED}
         holds = release_sections.open_holds(release, release.pipeline)

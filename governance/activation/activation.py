@@ -46,7 +46,7 @@ def kind_of(release: Release, active: Release | None) -> Kind:
 def planned(release: Release, request: ActivationRequest | None = None, *, override: bool = False) -> Switch:
     """Return the activation of `release` by the current policy and history of its pipeline."""
     pipeline = queries.pipeline(release.pipeline.tenant, release.pipeline.pipeline_id)
-    active = pipeline.activation.release if pipeline.activation else None
+    active = pipeline.active_release
     return Switch(release, pipeline, kind_of(release, active), request=request, override=override)
 
 
