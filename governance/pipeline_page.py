@@ -22,7 +22,7 @@ from governance.comparison import pages as comparison
 from governance.drift.drift import Kind, drift
 from governance.gradual import pages as gradual_activations
 from governance.release_sections import open_holds
-from releases import history, queries
+from releases import pointer, queries
 from releases.api import export
 from releases.errors import NoneActiveThen, ProvenanceKeyMissing
 from releases.models import SWITCHES, Activation, ActivationRequest, Pipeline, Release
@@ -220,7 +220,7 @@ def _active_then(pipeline: Pipeline, at: str) -> dict[str, Any]:
     if not at:
         return {"asked_at": ""}
     try:
-        return {"asked_at": at, "active_then": history.active_at(pipeline, moments.read_time(at))}
+        return {"asked_at": at, "active_then": pointer.active_at(pipeline, moments.read_time(at))}
     except (ValueError, OverflowError):
         return {"asked_at": at, "none_then": f"It {moments.TIME_RULE}."}
     except CoordinatorError as error:

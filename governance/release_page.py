@@ -14,12 +14,12 @@ from django.urls import reverse
 from foundation.admin.columns import badge
 from governance import release_sections
 from governance.activation import activation, pages
+from governance.release_sections import diagram, listing
 from governance.requests import pages as requests
 from governance.retirement import retirement, revocation
 from governance.smoke_tests import pages as smoke_pages
 from releases import queries
 from releases.artifacts.api import respond_descriptor
-from releases.contracts import diagram, listing
 from releases.models import Kind, Release, Retirement, Revocation
 from releases.registration import pages as uploads
 from releases.registration.pages import CHOICES_SHOWN, ListWithUpload, PipelineFilter

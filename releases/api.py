@@ -10,7 +10,7 @@ from rest_framework import serializers
 
 from foundation.api.fields import Flag, Moment, Number, StrictSerializer, WholeNumber
 from foundation.errors import InvalidRequest
-from releases import history, policy, queries
+from releases import pointer, policy, queries
 from releases.errors import NoneActiveThen, PipelineUnknown, PolicyInvalid, ProvenanceKeyMissing, TimeInFuture
 from releases.models import Activation, Kind, Pipeline, Vote
 from releases.models import ActivationRequest as Requested
@@ -204,7 +204,7 @@ class AtRequest(StrictSerializer):
     at = Moment(required=False, default=None)
 
 
-class ActiveThenView(serializers.Serializer[history.ActiveThen]):
+class ActiveThenView(serializers.Serializer[pointer.ActiveThen]):
     at = serializers.DateTimeField()
     activation = ActivationView()
     candidateReleaseVersion = serializers.CharField(
@@ -232,7 +232,7 @@ class ActiveThenView(serializers.Serializer[history.ActiveThen]):
 def active_then(view: TenantView, pipeline_id: str) -> Any:
     """The release that was active at a time, who activated it, and why."""
     at = AtRequest.validated(view.request.query_params.dict())["at"]
-    return history.active_at(queries.pipeline(view.tenant, pipeline_id), at)
+    return pointer.active_at(queries.pipeline(view.tenant, pipeline_id), at)
 
 
 @operation("activations", "exportHistory", {(200, ENVELOPE_MEDIA_TYPE): EnvelopeView}, method="GET")
@@ -247,8 +247,8 @@ def export_history(view: TenantView, pipeline_id: str) -> Any:
 
 def export(pipeline: Pipeline) -> HttpResponse:
     """Return the signed history of a pipeline as a file."""
-    headers = {"Content-Disposition": f'attachment; filename="{history.file_name(pipeline)}"'}
-    return HttpResponse(history.signed(pipeline), content_type=ENVELOPE_MEDIA_TYPE, headers=headers)
+    headers = {"Content-Disposition": f'attachment; filename="{pointer.history_file_name(pipeline)}"'}
+    return HttpResponse(pointer.signed_history(pipeline), content_type=ENVELOPE_MEDIA_TYPE, headers=headers)
 
 
 urlpatterns = [

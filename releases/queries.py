@@ -9,7 +9,6 @@ from django.db import connection
 from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
-from releases import statements
 from releases.errors import (
     ActiveReleaseRevoked,
     DescriptorUnknown,
@@ -27,6 +26,8 @@ from wire.findings import DocumentError
 REJECTED_RECENTLY: Final = "rejected-recently"
 """The name of the filter that lists `rejected_recently`."""
 REJECTED_DAYS: Final = 7
+CLOCK = "SELECT clock_timestamp()"
+"""Returns the database's time in one row."""
 
 
 def pipeline(tenant: Tenant, pipeline_id: str) -> Pipeline:
@@ -148,7 +149,7 @@ def rejected_recently(rows: QuerySet[Release]) -> QuerySet[Release]:
 def clock() -> datetime:
     """Return the time of the database, which stamps activations and ends requests."""
     with connection.cursor() as cursor:
-        cursor.execute(statements.CLOCK)
+        cursor.execute(CLOCK)
         [(now,)] = cursor.fetchall()
     assert isinstance(now, datetime)  # noqa: S101 - CLOCK returns one
     return now

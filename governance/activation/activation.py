@@ -19,9 +19,8 @@ from governance.requests import states
 from releases import pointer, queries
 from releases.artifacts.soundness import require_verified
 from releases.errors import NoRollback, NothingToRollBackTo, OperationKeyReused, ReasonRequired, RollbackTooFar
-from releases.history import was_active_lately
 from releases.models import Activation, ActivationRequest, Kind, Pipeline, Release
-from releases.pointer import require_expected, require_reason, require_registered
+from releases.pointer import require_expected, require_reason, require_registered, was_active_lately
 from releases.states import RequestStatus
 from releases.trust import trust
 from tenancy import audit

@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
-from releases import metrics, queries, statements
+from releases import metrics, queries
 from releases.artifacts import blob_lock
 from releases.artifacts.store import ArtifactStore, BlobStat, artifact_store, configured_store
 from releases.errors import ArtifactStoreUnavailable, ArtifactStoreUnreliable
@@ -164,6 +164,21 @@ MISSING_DUE_AFTER = timedelta(minutes=1)
 """Missing bytes are checked again after this time, because requests that need them fail until then."""
 MOST_UNREADABLE = 3
 """A run ends after this many blobs that cannot be read."""
+CLAIM_BLOB = """
+UPDATE releases_blob SET checking_until = clock_timestamp() + make_interval(secs => %(claim)s)
+WHERE digest = (
+    SELECT digest FROM releases_blob
+    WHERE state <> 'REMOVED' AND digest <> ALL(%(skip)s::text[])
+        AND checked_at < CASE state WHEN 'SOUND' THEN %(sound)s WHEN 'MISSING' THEN %(missing)s ELSE %(damaged)s END
+        AND (checking_until IS NULL OR checking_until < clock_timestamp())
+    ORDER BY checked_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+RETURNING digest, state
+"""
+"""Claims for `claim` seconds the blob whose last check is longest ago, and returns its digest and state.
+
+Blobs that were checked after the time for their state are not due, nor those in `skip`. No row: no blob is due, or
+other processes have claimed all that are.
+"""
 
 
 class Scope(StrEnum):
@@ -266,6 +281,6 @@ def _due(scope: Scope) -> dict[str, datetime]:
 
 def _claim(due: dict[str, datetime], skip: list[str]) -> tuple[str, str] | None:
     with connection.cursor() as cursor:
-        cursor.execute(statements.CLAIM_BLOB, {"claim": CLAIM_SECONDS, "skip": skip, **due})
+        cursor.execute(CLAIM_BLOB, {"claim": CLAIM_SECONDS, "skip": skip, **due})
         found: tuple[str, str] | None = cursor.fetchone()
     return found

@@ -7,8 +7,8 @@ descriptor of the release.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
@@ -16,7 +16,7 @@ from django.db import transaction
 from releases.errors import AttachmentInvalid, AttachmentsFull, AttachmentUnknown, ReleaseNotRegistered
 from releases.models import Attachment, Pipeline, Release
 from releases.states import PENDING, AttachmentKind, Status
-from releases.trust import provenance, sbom
+from releases.trust import documents
 from tenancy.audit.acts import Act
 from wire.comparison.differences import Package
 from wire.documents import signing
@@ -55,23 +55,38 @@ def examine(content: bytes, descriptor: Descriptor) -> Evidence:
     Raises only `DocumentError`, with all findings.
     """
     try:
-        evidence = _read(content, _object(content), descriptor)
+        kind, summary, findings = _read(_object(content), descriptor)
     except DocumentError as error:
         raise DocumentError(bounded(error.findings, NAME)) from None
-    return replace(evidence, findings=bounded(evidence.findings, NAME))
+    return Evidence(kind, content, summary, bounded(findings, NAME))
 
 
-def _read(content: bytes, document: dict[str, Any], descriptor: Descriptor) -> Evidence:
+_Reading = tuple[AttachmentKind, dict[str, Any], Iterable[Finding]]
+"""The kind, the summary and the findings of a document."""
+
+
+def _read(document: dict[str, Any], descriptor: Descriptor) -> _Reading:
+    key_ids: list[str] = []
     if "payload" in document and "payloadType" in document:
-        return _enveloped(content, signing.read_envelope(document), descriptor)
-    if "_type" in document:
-        return _provenance(content, document, descriptor, [])
-    if sbom.is_bill(document):
-        bill = sbom.read_bill(document)
-        return Evidence(
-            AttachmentKind.SBOM, content, sbom.summary(bill), tuple(sbom.artifact_findings(bill, descriptor))
-        )
-    raise _unknown("it is not a DSSE envelope, an in-toto statement, or a CycloneDX or SPDX document")
+        envelope = signing.read_envelope(document)
+        key_ids = [signature.key_id[:200] for signature in envelope.signatures]
+        if envelope.payload_type == signing.RELEASE_TYPE:
+            return (
+                AttachmentKind.SIGNATURE,
+                {"keyIds": key_ids},
+                signing.descriptor_findings(envelope, descriptor),
+            )
+        if envelope.payload_type != PAYLOAD_TYPE:
+            raise _unknown(f"the payload type of the envelope is not {signing.RELEASE_TYPE} or {PAYLOAD_TYPE}")
+        document = read_object(envelope.payload, name=documents.PROVENANCE, limit=MAX_ATTACHMENT_BYTES)
+    elif documents.is_bill(document) and "_type" not in document:
+        bill = documents.read_bill(document)
+        return AttachmentKind.SBOM, bill.summary(), bill.findings(descriptor)
+    elif "_type" not in document:
+        raise _unknown("it is not a DSSE envelope, an in-toto statement, or a CycloneDX or SPDX document")
+    statement = documents.read_statement(document)
+    summary = {**statement.summary(), "keyIds": key_ids}
+    return AttachmentKind.PROVENANCE, summary, statement.findings(descriptor)
 
 
 def envelope_of(content: bytes) -> signing.Envelope:
@@ -81,27 +96,7 @@ def envelope_of(content: bytes) -> signing.Envelope:
 
 def packages_of(content: bytes) -> Iterator[Package]:
     """Yield the packages in the content of an attached SBOM. Raises `DocumentError`."""
-    yield from sbom.read_bill(_object(content)).contained()
-
-
-def _enveloped(content: bytes, envelope: signing.Envelope, descriptor: Descriptor) -> Evidence:
-    hints = [signature.key_id[:200] for signature in envelope.signatures]
-    if envelope.payload_type == signing.RELEASE_TYPE:
-        findings = signing.descriptor_findings(envelope, descriptor)
-        return Evidence(AttachmentKind.SIGNATURE, content, {"keyIds": hints}, tuple(findings))
-    if envelope.payload_type == PAYLOAD_TYPE:
-        statement = read_object(envelope.payload, name=provenance.NAME, limit=MAX_ATTACHMENT_BYTES)
-        return _provenance(content, statement, descriptor, hints)
-    known = f"{signing.RELEASE_TYPE} or {PAYLOAD_TYPE}"
-    raise _unknown(f"the payload type of the envelope is not {known}")
-
-
-def _provenance(content: bytes, document: dict[str, Any], descriptor: Descriptor, hints: list[str]) -> Evidence:
-    statement = provenance.read_statement(document)
-    findings = provenance.artifact_findings(statement, descriptor)
-    return Evidence(
-        AttachmentKind.PROVENANCE, content, {**provenance.summary(statement), "keyIds": hints}, tuple(findings)
-    )
+    yield from documents.read_bill(_object(content)).contained()
 
 
 def _object(content: bytes) -> dict[str, Any]:
