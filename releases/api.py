@@ -63,7 +63,10 @@ class PausableView(serializers.Serializer[Row]):
         return pause_of(row)
 
 
-def _shown(member: Member) -> serializers.Field[Any, Any, Any, Any]:
+Field = serializers.Field[Any, Any, Any, Any]
+
+
+def _shown(member: Member) -> Field:
     """Return the field of a response that shows a member of the policy."""
     options: dict[str, Any] = {"help_text": member.meaning, "allow_null": bool(member.unset)}
     if member.column != member.name:  # DRF rejects a source that is the name
@@ -75,7 +78,7 @@ def _shown(member: Member) -> serializers.Field[Any, Any, Any, Any]:
     return (serializers.IntegerField if member.is_integer else serializers.FloatField)(**options)
 
 
-def _requested(member: Member) -> serializers.Field[Any, Any, Any, Any]:
+def _requested(member: Member) -> Field:
     """Return the field of a request that changes a member of the policy."""
     options: dict[str, Any] = {"required": False, "help_text": member.meaning, "allow_null": bool(member.unset)}
     if member.choices is not None:
@@ -110,14 +113,14 @@ class PipelineView(PausableView[Pipeline]):
     )
     createdAt = serializers.DateTimeField(source="created_at")
 
-    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+    def get_fields(self) -> dict[str, Field]:
         return {**super().get_fields(), **{member.name: _shown(member) for member in MEMBERS}}
 
 
 class PolicyRequest(StrictSerializer):
     """Changes to a policy. Omitted members do not change. A number that is null resets to the default."""
 
-    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+    def get_fields(self) -> dict[str, Field]:
         return {member.name: _requested(member) for member in MEMBERS}
 
 

@@ -1,6 +1,5 @@
 """Queries for pipelines, releases and activations. The caller must have authorised access to the tenant."""
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -122,13 +121,6 @@ def request(of: Pipeline, request_id: UUID) -> ActivationRequest:
     if found is None:
         raise RequestUnknown(f"Pipeline {of.pipeline_id!r} has no activation request {request_id}.")
     return found
-
-
-def blobs(of: Release) -> Iterator[Blob]:
-    """Yield the blobs that a release needs."""
-    for artifact in of.artifacts.select_related("blob"):
-        if artifact.blob is not None:
-            yield artifact.blob
 
 
 def with_unsound_artifacts(rows: QuerySet[Release]) -> QuerySet[Release]:

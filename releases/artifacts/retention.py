@@ -65,8 +65,7 @@ def orphans(age: timedelta) -> Iterator[Orphan]:
             yield from _unneeded(listed, before)
             listed = []
     yield from _unneeded(listed, before)
-    for leftover in left_over(store.staging, before):
-        yield Orphan(str(leftover.path), leftover.size, leftover.modified_at, Why.STAGED, leftover.path)
+    yield from left_over(store.staging, before)
 
 
 def remove(found: Iterable[Orphan], age: timedelta) -> Iterator[Orphan]:
@@ -120,17 +119,8 @@ def _remove(store: ArtifactStore, orphan: Orphan, age: timedelta) -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True)
-class LeftOver:
-    """A file in the staging folder that an interrupted upload left behind. `size` is in bytes."""
-
-    path: Path
-    size: int
-    modified_at: datetime
-
-
-def left_over(folder: Path, before: datetime) -> Iterator[LeftOver]:
-    """Yield the files that were last written before `before`: their process has died. Skips files that vanish."""
+def left_over(folder: Path, before: datetime) -> Iterator[Orphan]:
+    """Yield the staged files that were last written before `before`: their process has died."""
     with disk():
         paths = sorted(folder.iterdir()) if folder.exists() else []
     for path in paths:
@@ -138,4 +128,4 @@ def left_over(folder: Path, before: datetime) -> Iterator[LeftOver]:
             stat = path.stat()
             modified_at = datetime.fromtimestamp(stat.st_mtime, UTC)
             if S_ISREG(stat.st_mode) and modified_at < before:
-                yield LeftOver(path, stat.st_size, modified_at)
+                yield Orphan(str(path), stat.st_size, modified_at, Why.STAGED, path)

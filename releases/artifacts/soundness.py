@@ -33,7 +33,6 @@ from releases.errors import (
     ArtifactUnverified,
 )
 from releases.models import Artifact, Blob, Release
-from releases.queries import blobs as blobs_of
 from releases.states import Status
 from tenancy.models import Tenant
 from wire.documents.artifact_uri import ArtifactUriError, MavenUri, parse_artifact_uri
@@ -57,8 +56,8 @@ def require_sound(release: Release) -> None:
     Asks for the last verdict, and then as `require_present` does, but ignores a store that does not respond within
     STAT_SECONDS, because executions do not need it.
     """
-    for blob in blobs_of(release):
-        require_sound_verdict(blob)
+    for blob in _blobs(release):
+        _require_sound(blob.digest, blob.state)
         try:
             require_present(blob)
         except ArtifactStoreUnavailable:
@@ -91,7 +90,7 @@ def require_verified(release: Release) -> None:
     Also raises `ArtifactStoreUnavailable` if the store does not respond.
     """
     store = artifact_store()
-    for blob in blobs_of(release):
+    for blob in _blobs(release):
         stat = _look(store, blob.digest)
         if stat is not None and blob.state == Blob.State.SOUND and stat.fingerprint == blob.fingerprint:
             continue
@@ -101,15 +100,17 @@ def require_verified(release: Release) -> None:
             time.sleep(_TURN_SECONDS)
         if state is None:
             raise ArtifactStoreUnavailable(f"The bytes of {blob.digest} are being written or removed. Try again.")
-        _raise_unless_sound(blob.digest, state)
+        _require_sound(blob.digest, state)
 
 
-def require_sound_verdict(blob: Blob) -> None:
-    """Raise `ArtifactMissing` or `ArtifactAltered` if the last verdict on `blob` is not SOUND."""
-    _raise_unless_sound(blob.digest, Blob.State(blob.state))
+def _blobs(release: Release) -> Iterator[Blob]:
+    for artifact in release.artifacts.select_related("blob"):
+        if artifact.blob is not None:
+            yield artifact.blob
 
 
-def _raise_unless_sound(digest: str, state: Blob.State) -> None:
+def _require_sound(digest: str, state: str) -> None:
+    """Raise `ArtifactMissing` or `ArtifactAltered` unless the verdict is SOUND."""
     if state != Blob.State.SOUND:
         raise _altered(digest) if state == Blob.State.DAMAGED else _missing(digest)
 
@@ -210,7 +211,7 @@ def require_readable(blob: Blob) -> None:
 
     Does not read the bytes. Also raises `ArtifactStoreUnavailable`.
     """
-    require_sound_verdict(blob)
+    _require_sound(blob.digest, blob.state)
     require_present(blob)
 
 
@@ -227,7 +228,7 @@ def read(blob: Blob, wanted: range) -> Generator[bytes]:
     chunks = _small(artifact_store().part(blob.digest, wanted.start, wanted.stop))
     first = next(chunks, b"")
     if wanted and not first:
-        raise ArtifactMissing(f"The bytes of {blob.digest} are not in the artifact store.", digest=blob.digest)
+        raise _missing(blob.digest)
     return _checked(chain([first], chunks), blob, len(wanted))
 
 
