@@ -23,7 +23,6 @@ from releases.artifacts.soundness import require_readable, require_sound
 from releases.artifacts.store import artifact_store
 from releases.errors import ArtifactAltered, ArtifactMissing, ArtifactStoreUnavailable
 from releases.models import Blob, BlobEvent, Release
-from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
 from tests.few_places import limited
