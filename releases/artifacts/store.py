@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
@@ -169,6 +169,8 @@ class ArtifactStore(Storage, ABC):
     """True if `stat` is a call over the network."""
     staging: Path
     """The folder of this machine in which uploads are received."""
+    write_marks: tuple[int, ...]
+    """The parts of a fingerprint that change only when the bytes are written."""
     checksum_errors: tuple[type[Exception], ...] = ()
     """What `_get` raises, after the last byte, if the bytes do not match the server's checksum."""
 
@@ -234,12 +236,13 @@ class ArtifactStore(Storage, ABC):
         with self.requests():
             return self._head(key)
 
-    @abstractmethod
     def is_rewritten(self, before: str, now: str) -> bool:
         """Compare two fingerprints of a blob. True if its bytes were certainly written again in between.
 
         False if only other metadata differ, or if one fingerprint is that of a store of another kind.
         """
+        old, new = before.split(":"), now.split(":")
+        return len(old) == len(new) and any(old[each] != new[each] for each in self.write_marks)
 
     def verified(self, digest: str, while_reading: Callable[[], object] = lambda: None) -> BlobStat | None:
         """Read and hash all bytes. Return their metadata; None if the digest is another one or there are no bytes.
@@ -256,7 +259,7 @@ class ArtifactStore(Storage, ABC):
         """Read the bytes at `key`. Return their metadata, and True if they have the digest.
 
         Raises `ArtifactStoreUnavailable` if other bytes are not all that the store lists. A file must not change while
-        it is read, whatever its bytes are: a response of a server is of one object.
+        it is read, even if its bytes are right: a response of a server is of one object.
         """
         with self.requests():
             response = self._get(key)
@@ -291,6 +294,10 @@ class ArtifactStore(Storage, ABC):
         key = self.key(digest)
         with self.requests():
             self._delete(key)
+
+    def quarantine_name(self, digest: str) -> str:
+        """Return a new name outside of the blobs for the bytes at `digest`."""
+        return self.name_of("quarantine", f"{hexadecimal(digest)}-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}")
 
     @abstractmethod
     def quarantine(self, digest: str) -> str | None:

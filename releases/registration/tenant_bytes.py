@@ -35,7 +35,7 @@ def owned(tenant: Tenant, among: Collection[str]) -> set[str]:
 
 def digests(release: Release) -> set[str]:
     """Return the digests of the bytes that the release misses."""
-    return set(release.artifacts.filter(blob=None, kind__in=STORED_KINDS).values_list("digest", flat=True))
+    return set(_missing(release).values_list("digest", flat=True))
 
 
 def add(release: Release, staged: StagedBlob, *, resolved: bool) -> None:
@@ -49,7 +49,7 @@ def add(release: Release, staged: StagedBlob, *, resolved: bool) -> None:
         with lease.transaction():
             if _is_pending(release):
                 blobs.record_sound(digest, size=staged.size, fingerprint=fingerprint)
-                _missing(release, [digest]).update(blob=digest, resolved=resolved)
+                _missing(release).filter(digest=digest).update(blob=digest, resolved=resolved)
 
 
 def heal(release: Release, staged: Mapping[str, StagedBlob], lease_seconds: float) -> None:
@@ -75,7 +75,7 @@ def _add_owned(release: Release, lease_seconds: float) -> None:
     wanted = digests(release)
     with blob_lock.shared(wanted, timeout=lease_seconds) as lease, lease.transaction():
         if _is_pending(release):
-            _missing(release, owned(tenant, wanted)).update(blob=F("digest"))
+            _missing(release).filter(digest__in=owned(tenant, wanted)).update(blob=F("digest"))
 
 
 def _is_pending(release: Release) -> bool:
@@ -84,8 +84,8 @@ def _is_pending(release: Release) -> bool:
     return pending.exists()
 
 
-def _missing(release: Release, digests: Collection[str]) -> QuerySet[Artifact]:
-    return release.artifacts.filter(digest__in=digests, blob=None, kind__in=STORED_KINDS)
+def _missing(release: Release) -> QuerySet[Artifact]:
+    return release.artifacts.filter(blob=None, kind__in=STORED_KINDS)
 
 
 HOUR = timedelta(hours=1)
