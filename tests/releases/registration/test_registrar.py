@@ -9,7 +9,7 @@ from pytest_django import DjangoCaptureOnCommitCallbacks
 from executions.errors import InputInvalid
 from executions.submission import admission
 from governance.activation.activation import activate
-from releases.artifacts.store import artifact_store
+from releases.artifacts.store import BlobStat, artifact_store
 from releases.errors import DescriptorInvalid, ReleaseConflict
 from releases.models import Blob, Contract, Pipeline, Release
 from releases.registration.registrar import Registration, register
@@ -53,9 +53,7 @@ def test_a_release_is_stored_immediately_and_registered_by_its_verification(
     artifact = release.artifacts.get()
     assert artifact.blob is not None
     assert (artifact.blob.digest, artifact.blob.size) == (making.digest_of(DATA), len(DATA))
-    found = artifact_store().stat(artifact.blob.digest)
-    assert found is not None
-    assert artifact.blob.fingerprint == found.fingerprint
+    assert artifact_store().stat(artifact.blob.digest) == BlobStat(len(DATA), artifact.blob.fingerprint)
 
 
 def test_a_different_document_for_a_stored_contract_version_is_rejected(owner: Tenant) -> None:
