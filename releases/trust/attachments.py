@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
@@ -23,42 +22,29 @@ from wire.documents import signing
 from wire.documents.descriptor import Descriptor, descriptor_from_json
 from wire.documents.execution_statement import PAYLOAD_TYPE
 from wire.documents.json_reader import bounded, read_object
-from wire.findings import DocumentError, Finding, Severity
+from wire.findings import DocumentError, Finding
 
 MAX_ATTACHMENT_BYTES = 8 * 1024 * 1024
 MAX_ATTACHMENT_VALUES = 500_000
 NAME = "attachment"
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """A document about one release. `findings` are the contradictions between the two."""
+def examine(content: bytes, descriptor: Descriptor) -> Attachment:
+    """Return an attachment of the release of `descriptor`, without this release: JSON of at most MAX_ATTACHMENT_BYTES.
 
-    kind: AttachmentKind
-    content: bytes
-    summary: dict[str, Any]
-    findings: tuple[Finding, ...]
-
-    @property
-    def digest(self) -> str:
-        return f"sha256:{hashlib.sha256(self.content).hexdigest()}"
-
-    @property
-    def contradicts(self) -> bool:
-        """True if the document is about something other than the release."""
-        return any(finding.severity is Severity.ERROR for finding in self.findings)
-
-
-def examine(content: bytes, descriptor: Descriptor) -> Evidence:
-    """Parse an attachment of the release of `descriptor`: strict JSON of at most MAX_ATTACHMENT_BYTES.
-
-    Raises only `DocumentError`, with all findings.
+    Its findings are the contradictions between the two. Raises only `DocumentError`, with all findings.
     """
     try:
         kind, summary, findings = _read(_object(content), descriptor)
     except DocumentError as error:
         raise DocumentError(bounded(error.findings, NAME)) from None
-    return Evidence(kind, content, summary, bounded(findings, NAME))
+    return Attachment(
+        kind=kind,
+        digest=f"sha256:{hashlib.sha256(content).hexdigest()}",
+        content=content,
+        summary=summary,
+        findings=[finding.to_json() for finding in bounded(findings, NAME)],
+    )
 
 
 _Reading = tuple[AttachmentKind, dict[str, Any], Iterable[Finding]]
@@ -107,20 +93,20 @@ def _unknown(why: str) -> DocumentError:
     return DocumentError([Finding("ATTACHMENT_KIND_UNKNOWN", NAME, f"The file cannot be attached: {why}")])
 
 
-def examined(contents: Sequence[bytes], descriptor: Descriptor) -> list[Evidence]:
+def examined(contents: Sequence[bytes], descriptor: Descriptor) -> list[Attachment]:
     """Parse the documents and compare them with `descriptor`. Equal documents are returned once.
 
     Raises `AttachmentInvalid` with all findings, and `AttachmentsFull`.
     """
-    found: dict[str, Evidence] = {}
+    found: dict[str, Attachment] = {}
     findings: list[Finding] = []
     for content in contents:
         try:
-            evidence = examine(content, descriptor)
+            attachment = examine(content, descriptor)
         except DocumentError as error:
             findings += error.findings
         else:
-            found.setdefault(evidence.digest, evidence)
+            found.setdefault(attachment.digest, attachment)
     if findings:
         raise AttachmentInvalid(findings)
     if len(found) > Attachment.MAX_PER_RELEASE:
@@ -128,24 +114,14 @@ def examined(contents: Sequence[bytes], descriptor: Descriptor) -> list[Evidence
     return list(found.values())
 
 
-def write(release: Release, evidence: Sequence[Evidence], *, actor: str, after: int = 0) -> list[Attachment]:
-    """Write the attachments of `release`, which already has `after` attachments.
+def write(release: Release, new: Sequence[Attachment], *, actor: str, after: int = 0) -> list[Attachment]:
+    """Write attachments of `release`, which already has `after` attachments.
 
     The caller has just created the release, or has locked its row.
     """
-    return Attachment.objects.bulk_create(
-        Attachment(
-            release=release,
-            position=position,
-            kind=each.kind,
-            digest=each.digest,
-            content=each.content,
-            summary=each.summary,
-            findings=[finding.to_json() for finding in each.findings],
-            attached_by=actor,
-        )
-        for position, each in enumerate(evidence, start=after)
-    )
+    for position, attachment in enumerate(new, start=after):
+        attachment.release, attachment.position, attachment.attached_by = release, position, actor
+    return Attachment.objects.bulk_create(new)
 
 
 def attach(release: Release, contents: Sequence[bytes], *, actor: str) -> list[Attachment]:
@@ -154,14 +130,14 @@ def attach(release: Release, contents: Sequence[bytes], *, actor: str) -> list[A
     Raises `AttachmentInvalid`, also for a document about something other than the release, `AttachmentsFull`, and
     `ReleaseNotRegistered` for a release that was rejected, revoked or retired.
     """
-    evidence = examined(contents, descriptor_from_json(release.descriptor))
-    wrong = [finding for each in evidence if each.contradicts for finding in each.findings]
+    found = examined(contents, descriptor_from_json(release.descriptor))
+    wrong = [finding for each in found if each.contradicts for finding in each.findings]
     if wrong:
-        raise AttachmentInvalid(wrong)
+        raise AttachmentInvalid([Finding.from_json(finding) for finding in wrong])
     with transaction.atomic():
         locked = Release.objects.select_for_update(no_key=True).get(pk=release.pk)
         held = set(locked.attachments.values_list("digest", flat=True))
-        new = [each for each in evidence if each.digest not in held]
+        new = [each for each in found if each.digest not in held]
         if new and locked.status not in {*PENDING, Status.REGISTERED}:
             raise ReleaseNotRegistered(locked.release_version, locked.status)
         if len(held) + len(new) > Attachment.MAX_PER_RELEASE:
