@@ -223,8 +223,11 @@ def scrub(budget_seconds: float, scope: Scope = Scope.DUE, *, accept_damage: boo
                 unreadable += [digest] if checked.state is None else []
                 continue
             suspects.append(digest)
-            if not accept_damage and (refusal := _too_many(suspects)):
-                yield from refusal
+            try:
+                if not accept_damage:
+                    require_few(len(suspects))
+            except ArtifactStoreUnreliable as error:
+                yield from [_no_verdict(suspect, error) for suspect in suspects]
                 return
         for done, digest in enumerate(suspects):
             yield check(digest, suspects=len(suspects) - done, accept_damage=accept_damage)
@@ -247,15 +250,6 @@ def _look(digest: str) -> Checked | None:
         return _verdict(digest, Blob.State.SOUND) if is_sound(digest) else None
     except ArtifactStoreUnavailable as error:
         return _no_verdict(digest, error)
-
-
-def _too_many(suspects: list[str]) -> list[Checked]:
-    """Return the results of the suspects if there are too many of them to judge any."""
-    try:
-        require_few(len(suspects))
-    except ArtifactStoreUnreliable as error:
-        return [_no_verdict(digest, error) for digest in suspects]
-    return []
 
 
 def _verdict(digest: str, state: Blob.State) -> Checked:

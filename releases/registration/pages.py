@@ -91,7 +91,7 @@ class TenantForm(forms.Form):
 def upload(pages: ReadOnlyAdmin, request: HttpRequest) -> HttpResponse:
     """GET shows the form, POST registers the release.
 
-    It installs its upload handler first, and then `_protected` checks the CSRF token, as in `attach`.
+    It installs its upload handler first, and then `_register` checks the CSRF token, as in `attach`.
     """
     if request.method != "POST":
         return _form(pages, request)

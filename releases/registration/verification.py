@@ -90,7 +90,8 @@ def _verify_and_record(release: Release) -> str | None:
         if not _has_errors(findings):
             contract, conflict = _write_contract(release.pipeline, release.contract_version, verdict.contract)
             findings += conflict
-        status = Status.REJECTED if _has_errors(findings) else Status.REGISTERED
+        errors = sorted({finding.code for finding in findings if finding.severity is Severity.ERROR})
+        status = Status.REJECTED if errors else Status.REGISTERED
         writes.move(
             row,
             MOVES,
@@ -98,13 +99,12 @@ def _verify_and_record(release: Release) -> str | None:
             status,
             findings=[finding.to_json() for finding in findings],
             contract=contract,
-            environments={} if _has_errors(findings) else verdict.environments,
-            checkpoints=verdict.checkpoints and not _has_errors(findings),
+            environments={} if errors else verdict.environments,
+            checkpoints=verdict.checkpoints and not errors,
             primary_artifact_id=verdict.primary_artifact_id,
             status_changed_at=timezone.now(),
         )
-        codes = sorted({finding.code for finding in findings if finding.severity is Severity.ERROR})
-        release.record(Act.RELEASE_REJECT if codes else Act.RELEASE_REGISTER, "coordinator", errors=codes)
+        release.record(Act.RELEASE_REJECT if errors else Act.RELEASE_REGISTER, "coordinator", errors=errors)
     return status.value
 
 
