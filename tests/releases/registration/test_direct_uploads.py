@@ -129,14 +129,11 @@ def test_a_sound_object_is_never_overwritten(place: S3Place) -> None:
     direct, name, staged, key = hashed(making.tenant())
     client = client_of(place)
 
-    def put_by_another() -> None:
-        client.put_object(Bucket=place.bucket, Key=key, Body=SMALL, Metadata={"by": "another"})
-
     def verified() -> BlobStat | None:
         """Return None in the first call. After that, the object of another upload exists."""
         stat = artifact_store().verified(staged.digest)
         if stat is None:
-            put_by_another()
+            client.put_object(Bucket=place.bucket, Key=key, Body=SMALL, Metadata={"by": "another"})
         return stat
 
     for _ in range(2):

@@ -21,11 +21,11 @@ from tests import making
 from wire.documents.contract import CONTRACT_ENTRY
 from wire.documents.descriptor import ArtifactRef, Descriptor, descriptor_from_json
 from wire.release.directory import DEFAULT_LIMITS
+from wire.release.verification import OpenArtifact
 from wire.release.verification import verify as verify_here
 
 CONTRACT = making.contract()
 DATA = making.archive(CONTRACT)
-OpenArtifact = Callable[[ArtifactRef], BinaryIO | None]
 
 
 @functools.cache

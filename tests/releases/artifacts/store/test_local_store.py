@@ -2,7 +2,6 @@
 
 import os
 import stat
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -69,15 +68,10 @@ def test_bytes_that_change_while_they_are_hashed_are_not_verified(local: LocalBe
         local.store.verified(DIGEST, lambda: path.write_bytes(DATA))
 
 
-@pytest.fixture
-def no_umask() -> Iterator[None]:
-    before = os.umask(0)
-    yield
-    os.umask(before)
-
-
-@pytest.mark.usefixtures("no_umask")
-def test_only_the_coordinators_account_may_use_folders_and_files(tmp_path: Path) -> None:
+def test_only_the_coordinators_account_may_use_folders_and_files(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    request.addfinalizer(partial(os.umask, os.umask(0)))
     store = LocalArtifactStore(tmp_path / "data" / "artifacts")
     store.set_up()
     for data in (b"kept", b"bad"):
