@@ -163,12 +163,12 @@ SPECTACULAR_SETTINGS = {
 
 # Naming a backend does not import it: a process that does not use the artifact store loads no client library.
 Backend = dict[str, Any]
-STORES = "releases.artifacts.store"
+STORES = "releases.artifacts"
 
 
 def local_store(root: Path) -> Backend:
     return {
-        "BACKEND": f"{STORES}.local.LocalArtifactStore",
+        "BACKEND": f"{STORES}.local_store.LocalArtifactStore",
         "OPTIONS": {"location": root, "may_set_up": "releases.artifacts.blobs.none_recorded"},
     }
 
@@ -206,12 +206,14 @@ def s3_store(
         "verify": ca_file or None,
         "timeout_seconds": timeout_seconds,
     }
-    return _remote("s3.S3ArtifactStore", root, chosen | key | dict(options or {}))
+    return _remote("s3_store.S3ArtifactStore", root, chosen | key | dict(options or {}))
 
 
 def store_by_options(store: str, root: Path, options: Mapping[str, Any]) -> Backend:
     """Return the store `gcs` or `azure` in the bucket or container that `options` of django-storages describe."""
-    return _remote({"gcs": "google.GoogleArtifactStore", "azure": "azure.AzureArtifactStore"}[store], root, options)
+    return _remote(
+        {"gcs": "google_store.GoogleArtifactStore", "azure": "azure_store.AzureArtifactStore"}[store], root, options
+    )
 
 
 def _remote(backend: str, root: Path, options: Mapping[str, Any]) -> Backend:

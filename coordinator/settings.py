@@ -12,7 +12,7 @@ from coordinator.library_settings import REST_FRAMEWORK, SPECTACULAR_SETTINGS, U
 from foundation import secret_reference
 from foundation.database.postgresql.url import TIMEOUTS
 from foundation.env import Environment
-from releases.repositories.configuration import read_repositories
+from releases.registration.maven_repositories import read_repositories
 from tenancy.roles import Scope
 from wire import log_lines
 from wire.broker_url import kombu_url, tls_options, uses_tls

@@ -12,7 +12,7 @@ from executions import urls as executions_urls
 from executions.awaits.api import Resume
 from governance import urls as governance_urls
 from interop import urls as interop_urls
-from releases.api import urls as releases_urls
+from releases import urls as releases_urls
 from tenancy import member_api
 from tenancy.audit import api as audit_api
 from tenancy.user_pages import OwnPasswordView

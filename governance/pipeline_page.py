@@ -23,14 +23,14 @@ from governance.gradual import pages as gradual_activations
 from governance.release_page import open_holds
 from governance.reports import pages as comparison
 from governance.reports.drift import Kind, drift
-from releases import history, policy, queries
-from releases.admin.uploads import ListWithUpload
-from releases.api.history import export
+from releases import pointer, policy, queries
+from releases.api import export
 from releases.errors import NoneActiveThen, ProvenanceKeyMissing
 from releases.models import SWITCHES, Activation, ActivationRequest, Pipeline, Release
 from releases.models.pipeline import MEMBERS, Member
+from releases.registration.pages import ListWithUpload
 from releases.states import UNDECIDED
-from releases.trust import statement_key, trust
+from releases.trust import trust
 from tenancy.access import actor
 from tenancy.audit.acts import Act
 from tenancy.console.base import POST, READ, ReadOnlyAdmin, attempt, serves
@@ -263,7 +263,7 @@ class PipelineAdmin(ListWithUpload):
             trust=_trust(pipeline),
             history=shown,
             formerly_active=_formerly_active(pipeline, shown, releases),
-            is_signed=statement_key.is_configured(),
+            is_signed=trust.has_statement_key(),
             **_active_then(pipeline, request.GET.get("at", "").strip()),
             **activations.rollback_offered(self, request, pipeline),
             **gradual_activations.shown(self, request, pipeline),
@@ -291,7 +291,7 @@ def _active_then(pipeline: Pipeline, at: str) -> dict[str, Any]:
     if not at:
         return {"asked_at": ""}
     try:
-        return {"asked_at": at, "active_then": history.active_at(pipeline, moments.read_time(at))}
+        return {"asked_at": at, "active_then": pointer.active_at(pipeline, moments.read_time(at))}
     except (ValueError, OverflowError):
         return {"asked_at": at, "none_then": f"It {moments.TIME_RULE}."}
     except CoordinatorError as error:

@@ -19,18 +19,17 @@ from executions.inspection.counts import MOST_READ, counts_of
 from executions.models import WorkerEligibility
 from foundation.admin.columns import badge
 from governance.activation import activation, pages
+from governance.contract_picture import diagram, listing
 from governance.reports.pages import lines_of, searched
 from governance.requests import pages as requests
 from governance.retirement import retirement
 from governance.retirement.retirement import FAILURES, blockers
 from governance.smoke_tests import pages as smoke_pages
 from releases import queries
-from releases.admin import artifacts, uploads
-from releases.admin.contracts import diagram, listing
-from releases.admin.filters import CHOICES_SHOWN, PipelineFilter
-from releases.admin.uploads import ListWithUpload
-from releases.api.artifacts import respond_descriptor
+from releases.artifacts.api import respond_descriptor
 from releases.models import Kind, Release, Retirement, Revocation
+from releases.registration import pages as uploads
+from releases.registration.pages import CHOICES_SHOWN, ListWithUpload, PipelineFilter
 from releases.registration.progress import waits_until
 from releases.states import PENDING, Status
 from releases.trust import trust
@@ -136,7 +135,7 @@ class ReleaseAdmin(ListWithUpload):
     request = requests.ask
     attach = uploads.attach
     attachment = uploads.attachment
-    artifact = artifacts.copy
+    artifact = uploads.artifact
 
     @serves("<int:object_id>/revoke/", Act.RELEASE_REVOKE, Scope.ACTIVATE, methods=POST)
     def revoke(self, request: HttpRequest, release: Release) -> HttpResponse:
@@ -186,7 +185,7 @@ class ReleaseAdmin(ListWithUpload):
         return self.page(request, "releases/release_live.html", **self._context(request, release))
 
     def _context(self, request: HttpRequest, release: Release) -> dict[str, Any]:
-        active = release.pipeline.activation.release if release.pipeline.activation else None
+        active = release.pipeline.active_release
         contract = queries.contract_of(release)
         is_over = release.status in {Status.REVOKED, Status.RETIRED}
         holds = open_holds(release, release.pipeline)
@@ -200,7 +199,7 @@ class ReleaseAdmin(ListWithUpload):
             "waits_until": waits_until(release),
             "active": active,
             "is_rollback": activation.kind_of(release, active) == Kind.ROLLBACK,
-            "artifacts": artifacts.of(release),
+            "artifacts": uploads.artifacts_of(release),
             "deployments": deployments[:DEPLOYMENTS_SHOWN],
             "more_deployments": len(deployments) > DEPLOYMENTS_SHOWN,
             "may_download": release.status != Status.REJECTED and self.may(request, Scope.ARTIFACTS, release),

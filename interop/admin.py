@@ -164,7 +164,7 @@ def _activated(release: Release, operation_key: str | None = None) -> Activation
 def _reason(release: Release) -> str:
     """Return the reason of an activation, for which the call has no member. Only a rollback always needs one."""
     pipeline = release.pipeline
-    active = pipeline.activation.release if pipeline.activation else None
+    active = pipeline.active_release
     is_rollback = activation.kind_of(release, active) is Kind.ROLLBACK
     return ROLLED_BACK if is_rollback and not pipeline.reason_required else ""
 

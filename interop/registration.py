@@ -17,8 +17,7 @@ from executions.workers.eligibility import CHECK_TASK
 from foundation import wakeup
 from foundation.errors import PayloadTooLarge
 from interop.surface import Refusal
-from releases.artifacts.store import artifact_store
-from releases.artifacts.store.base import CHUNK
+from releases.artifacts.store import CHUNK, artifact_store
 from releases.errors import DescriptorInvalid, ReleaseConflict
 from releases.models import Release, WorkerGate
 from releases.registration.registrar import UploadedArtifact, register

@@ -156,7 +156,7 @@ class ArtifactStoreUnavailable(Unavailable, title="The artifact store is unavail
 
 
 class ArtifactStoreUnreliable(ArtifactStoreUnavailable):
-    """So many stored artifacts look wrong that the store is probably at fault."""
+    """Too many stored artifacts look wrong: the store is probably at fault."""
 
 
 class ApprovalRequired(Conflict, title="The pipeline's policy requires that other people approve the activation"): ...

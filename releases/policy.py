@@ -31,23 +31,19 @@ def change(pipeline: Pipeline, changes: Mapping[str, Any], *, actor: str) -> Pip
             errors.append({"field": name, "code": "POLICY", "message": wrong})
     if errors:
         raise PolicyInvalid("; ".join(f"{error['field']}: {error['message']}" for error in errors), errors=errors)
+    columns = {name: _MEMBERS[name].column for name in changes}
     if changes:
-        _change(pipeline, changes, actor)
+        with transaction.atomic():
+            before = Pipeline.objects.select_for_update().get(pk=pipeline.pk)
+            Pipeline.objects.filter(pk=pipeline.pk).update(**{columns[name]: value for name, value in changes.items()})
+            audit.record(
+                Act.POLICY_CHANGE,
+                tenant=pipeline.tenant,
+                actor=actor,
+                object_type="pipeline",
+                object=pipeline.pipeline_id,
+                before={name: getattr(before, column) for name, column in columns.items()},
+                after=dict(changes),
+            )
         log.info("%s changed the policy of %s %r: %s", actor, pipeline.tenant, pipeline.pipeline_id, dict(changes))
     return queries.pipeline(pipeline.tenant, pipeline.pipeline_id)
-
-
-def _change(pipeline: Pipeline, changes: Mapping[str, Any], actor: str) -> None:
-    columns = {name: _MEMBERS[name].column for name in changes}
-    with transaction.atomic():
-        before = Pipeline.objects.select_for_update().get(pk=pipeline.pk)
-        Pipeline.objects.filter(pk=pipeline.pk).update(**{columns[name]: value for name, value in changes.items()})
-        audit.record(
-            Act.POLICY_CHANGE,
-            tenant=pipeline.tenant,
-            actor=actor,
-            object_type="pipeline",
-            object=pipeline.pipeline_id,
-            before={name: getattr(before, column) for name, column in columns.items()},
-            after=dict(changes),
-        )

@@ -1,6 +1,5 @@
 """Queries for pipelines, releases and activations. The caller must have authorised access to the tenant."""
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -9,7 +8,6 @@ from django.db import connection
 from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
-from releases import statements
 from releases.errors import (
     ActiveReleaseRevoked,
     DescriptorUnknown,
@@ -27,6 +25,8 @@ from wire.findings import DocumentError
 REJECTED_RECENTLY: Final = "rejected-recently"
 """The name of the filter that lists `rejected_recently`."""
 REJECTED_DAYS: Final = 7
+CLOCK = "SELECT clock_timestamp()"
+"""Returns the database's time in one row."""
 
 
 def pipeline(tenant: Tenant, pipeline_id: str) -> Pipeline:
@@ -123,13 +123,6 @@ def request(of: Pipeline, request_id: UUID) -> ActivationRequest:
     return found
 
 
-def blobs(of: Release) -> Iterator[Blob]:
-    """Yield the blobs that a release needs."""
-    for artifact in of.artifacts.select_related("blob"):
-        if artifact.blob is not None:
-            yield artifact.blob
-
-
 def with_unsound_artifacts(rows: QuerySet[Release]) -> QuerySet[Release]:
     """Return the registered releases whose stored artifacts are damaged or missing."""
     unsound = Artifact.objects.filter(release=OuterRef("pk"), blob__state__in=(Blob.State.DAMAGED, Blob.State.MISSING))
@@ -148,7 +141,7 @@ def rejected_recently(rows: QuerySet[Release]) -> QuerySet[Release]:
 def clock() -> datetime:
     """Return the time of the database, which stamps activations and ends requests."""
     with connection.cursor() as cursor:
-        cursor.execute(statements.CLOCK)
+        cursor.execute(CLOCK)
         [(now,)] = cursor.fetchall()
     assert isinstance(now, datetime)  # noqa: S101 - CLOCK returns one
     return now

@@ -11,7 +11,8 @@ from django.conf import settings
 from foundation import places, wakeup
 from foundation.places import Turns
 from releases.artifacts import blobs, retention, soundness
-from releases.registration import direct_uploads, registrar, turns, verification
+from releases.registration import direct_uploads, registrar, verification
+from releases.registration.progress import RELEASES, UPLOADS
 
 SCRUB_BUDGET_SECONDS = 50.0
 REMOVE_TASK = "releases.remove_orphans"
@@ -19,8 +20,8 @@ REMOVE_TASK = "releases.remove_orphans"
 NO_PLACE_DELAY = timedelta(seconds=10)
 # The largest number of messages that the sweep sends per task. Each verification that ends sends the next message.
 MAX_WAKEUPS = 16
-_releases = turns.RELEASES.turns(places.RELEASES)
-_uploads = turns.UPLOADS.turns(places.UPLOADS)
+_releases = RELEASES.turns(places.RELEASES)
+_uploads = UPLOADS.turns(places.UPLOADS)
 
 
 def _in_place(task: str, work: Callable[..., object], *arguments: Any) -> None:
@@ -60,7 +61,7 @@ def finish_upload() -> None:
 @shared_task(name="releases.sweep")
 def sweep() -> None:
     """Send messages again for stalled verifications, and expire overdue direct uploads."""
-    for task, queue in ((registrar.VERIFY_TASK, turns.RELEASES), (direct_uploads.FINISH_TASK, turns.UPLOADS)):
+    for task, queue in ((registrar.VERIFY_TASK, RELEASES), (direct_uploads.FINISH_TASK, UPLOADS)):
         for _ in range(min(queue.stalled().count(), MAX_WAKEUPS)):
             wakeup.send(task)
     direct_uploads.expire()

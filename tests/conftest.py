@@ -16,7 +16,7 @@ from django.test import override_settings
 from pytest_django import DjangoDbBlocker
 
 from embedded.product import Product
-from releases.artifacts.store.local import LocalArtifactStore
+from releases.artifacts.local_store import LocalArtifactStore
 from releases.registration.verification_pool import verify
 from tests import caches, making, signing, transaction_calls
 from tests.application_role import application_role

@@ -21,8 +21,8 @@ from executions.state_machine.moves import Claim
 from executions.submission.requests import ExecutionRequest, Submission
 from executions.submission.submission import submit
 from governance.activation.activation import activate
+from releases.artifacts.local_store import LocalArtifactStore
 from releases.artifacts.store import artifact_store
-from releases.artifacts.store.local import LocalArtifactStore
 from releases.models import Deployment, Pipeline, Release, WorkerGate
 from releases.registration.registrar import Registration, UploadedArtifact, register
 from releases.registration.verification import verify_release

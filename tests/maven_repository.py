@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from releases.repositories.configuration import Repository
+from releases.registration.maven_repositories import Repository
 from tests.http_server import HttpServer, Request, head, send
 from wire.documents.artifact_uri import MavenUri, parse_artifact_uri
 

@@ -14,7 +14,7 @@ from django.contrib.auth.models import User
 
 from embedded.children import Child, free_port
 from embedded.product import PROJECT, Product
-from releases.artifacts.store.local import LocalArtifactStore
+from releases.artifacts.local_store import LocalArtifactStore
 from tenancy.access import issue_token
 from tenancy.models import Membership, Tenant
 from tenancy.roles import Role, Scope

@@ -18,7 +18,7 @@ from botocore.config import Config
 
 from coordinator import library_settings
 from embedded.s3 import S3Server
-from releases.artifacts.store.s3 import S3ArtifactStore
+from releases.artifacts.s3_store import S3ArtifactStore
 from tests.artifact_stores import use_store
 from tests.http_server import HttpServer, Request, body_of, head
 

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from releases.models import TrustedKey
 from releases.trust import trust
-from releases.trust.provenance import PREDICATE
+from releases.trust.documents import PREDICATE
 from tenancy.models import Tenant
 from wire.documents import signing
 from wire.documents.execution_statement import STATEMENT_TYPE

@@ -13,7 +13,7 @@ from django.conf import settings
 from django.test import TestCase, override_settings
 from pytest_django import DjangoDbBlocker
 
-from releases.artifacts.store.local import LocalArtifactStore
+from releases.artifacts.local_store import LocalArtifactStore
 from tests import caches
 from tests.artifact_stores import local_settings
 from tests.servers import FOLDER

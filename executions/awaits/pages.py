@@ -21,7 +21,7 @@ from executions.models import PAYLOADS_OF_EXECUTION, Interaction
 from executions.questions.readable import person, readable, telling_fields
 from foundation.admin.columns import badge, column, moment, timed
 from foundation.errors import CoordinatorError
-from releases.admin.filters import PipelineFilter
+from releases.registration.pages import PipelineFilter
 from tenancy import members
 from tenancy.access import actor, tenants_of
 from tenancy.audit.acts import Act

@@ -22,8 +22,8 @@ from foundation.admin.columns import badge, column, copyable, lasting
 from foundation.api.streaming import streamed_file
 from foundation.errors import CoordinatorError
 from foundation.exports import FORMATS
-from releases.admin.filters import CHOICES_SHOWN
 from releases.models import Pipeline, Release
+from releases.registration.pages import CHOICES_SHOWN
 from tenancy.console.base import ReadOnlyAdmin, serves
 from tenancy.console.lists import text, time
 

@@ -52,7 +52,6 @@ class Now:
 def header(execution: Execution, now: Now) -> dict[str, Any]:
     """Return the context of the header."""
     state = State(execution.status)
-    activation = execution.release.pipeline.activation
     return {
         "execution": execution,
         "variant": STATE_VARIANTS[execution.shown_status],
@@ -61,7 +60,7 @@ def header(execution: Execution, now: Now) -> dict[str, Any]:
         "holds": now.holds,
         "waits": execution.status in DUE_VALUES,
         "stranded": now.stranded,
-        "active": activation.release if activation else None,
+        "active": execution.release.pipeline.active_release,
         "retired": execution.release.status == Status.RETIRED,
         "revocation": Revocation.objects.filter(release=execution.release_id).first(),
         "lasted": lasting((execution.finished_at or now.at) - execution.created_at),
@@ -161,8 +160,7 @@ def _why_final(execution: Execution) -> str:
 def _pinned_elsewhere(execution: Execution, revocation: Revocation | None) -> tuple[str, tuple[str, str] | None]:
     """Return a warning if the release of the execution is not the active one, with a link to resubmit it there."""
     version = execution.release_version
-    activation = execution.release.pipeline.activation
-    active = activation.release if activation else None
+    active = execution.release.pipeline.active_release
     if active is not None and active.pk == execution.release_id and revocation is None:
         return "", None
     revoked = f"{revocation.actor} revoked release {version}: “{revocation.reason}” " if revocation else ""

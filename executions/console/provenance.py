@@ -6,7 +6,7 @@ from django.http import Http404, HttpResponse
 
 from executions.lifecycle import provenance
 from executions.models import Execution
-from releases.trust import statement_key
+from releases.trust import trust
 from wire.documents.execution_statement import ENVELOPE_MEDIA_TYPE
 from wire.documents.signing import key_id
 
@@ -38,7 +38,7 @@ def shown(execution: Execution) -> dict[str, Any]:
         "runs": [{**run, "sentence": sentence(run)} for run in runs],
         "more_runs": len(found.entries) - len(runs) + found.omitted,
         "artifacts": list(execution.release.artifacts.order_by("position")),
-        "key_id": key_id(statement_key.public_key()) if statement_key.is_configured() else "",
+        "key_id": key_id(trust.statement_public_key()) if trust.has_statement_key() else "",
     }
 
 
@@ -74,7 +74,7 @@ def _code(run: dict[str, Any]) -> str:
 
 def download(execution: Execution) -> HttpResponse:
     """Download the signed document. Without a key, the document does not exist."""
-    if not statement_key.is_configured():
+    if not trust.has_statement_key():
         raise Http404
     headers = {"Content-Disposition": f'attachment; filename="{provenance.file_name(execution)}"'}
     return HttpResponse(provenance.signed(execution), content_type=ENVELOPE_MEDIA_TYPE, headers=headers)

@@ -24,7 +24,7 @@ from executions.lifecycle.redrive import redrivable
 from executions.models import PAYLOADS_OF_EXECUTION, DeadLetter, FailureGroup
 from executions.models.states import State
 from foundation.admin.columns import badge, column
-from releases.admin.filters import PipelineFilter
+from releases.registration.pages import PipelineFilter
 from tenancy.access import tenants_of
 from tenancy.console.base import LongList
 from tenancy.console.lists import Person, ScopedFilter, TenantFilter, TextFilter, text, time

@@ -27,7 +27,7 @@ from executions.models import FailureGroup, is_new
 from executions.models.failure_group import LONGEST_ASSIGNEE, LONGEST_NOTE
 from foundation.admin.columns import badge, column, moment, relative, timed
 from foundation.errors import CoordinatorError
-from releases.admin.filters import PipelineFilter
+from releases.registration.pages import PipelineFilter
 from releases.states import Status
 from tenancy import members
 from tenancy.access import actor
@@ -175,7 +175,7 @@ class FailureGroupAdmin(LongList):
             "trend": trend(figures.trend, figures.most_in_hour),
             "step": _step(row),
             "mark": mark_of(row),
-            "active": _active(row),
+            "active": row.release.pipeline.active_release,
             "is_new": new,
             "state": _state(new),
             "state_variant": VARIANTS[_state(new)],
@@ -206,7 +206,7 @@ class FailureGroupAdmin(LongList):
 
     def _acts(self, request: HttpRequest, group: FailureGroup, may_operate: bool) -> list[dict[str, str]]:
         """Return the buttons of the page. An act that the user may not do is among them with the reason."""
-        active, denial = _active(group), "" if may_operate else denial_of(Scope.OPERATE)
+        active, denial = group.release.pipeline.active_release, "" if may_operate else denial_of(Scope.OPERATE)
         retired = "The release is retired, so its executions cannot run again."
         redrive = denial or (retired if group.release.status == Status.RETIRED else "")
         buttons = [_button("Re-drive", "replay", _campaign(group), redrive)]
@@ -227,7 +227,7 @@ def mark_of(group: FailureGroup) -> str:
     """Return "revoked", "retired" or "active" if the release of the group is that."""
     if group.release.status in (Status.REVOKED, Status.RETIRED):
         return group.release.status.lower()
-    return "active" if _active(group) == group.release else ""
+    return "active" if group.release.pipeline.active_release == group.release else ""
 
 
 def executions_of(group: FailureGroup) -> str:
@@ -245,11 +245,6 @@ def open_of_total(figures: Figures) -> str:
 def _last_hour(figures: Figures) -> str:
     more = "or more " if figures.last_hour >= figures.most_in_hour else ""
     return f"{figures.last_hour:,} {more}in the last hour"
-
-
-def _active(group: FailureGroup) -> Any:
-    activation = group.release.pipeline.activation
-    return activation.release if activation else None
 
 
 def _step(group: FailureGroup) -> Step:

@@ -22,10 +22,9 @@ from executions.search.matching import narrowed
 from foundation.api.pagination import FlagFilter, MomentFilter, NewestFirst
 from foundation.database.bounded import time_limit
 from foundation.errors import QueryTooSlow
-from releases.api.history import EnvelopeView
-from releases.api.pipelines import PausableView, with_pauses
+from releases.api import EnvelopeView, PausableView, with_pauses
 from releases.errors import ProvenanceKeyMissing
-from releases.trust import statement_key
+from releases.trust import trust
 from tenancy.api.authentication import WITHHELD, holds_any, withhold
 from tenancy.api.operations import TENANT, TenantView, listing, operation, refuses
 from tenancy.audit.acts import declares
@@ -307,7 +306,7 @@ def execution_provenance(view: TenantView, execution_id: uuid.UUID) -> Any:
 @refuses(ProvenanceKeyMissing)
 def provenance_key(view: TenantView) -> Any:
     """The public key that verifies provenance. It is the same for all tenants of the coordinator."""
-    key = statement_key.public_key()
+    key = trust.statement_public_key()
     return {"keyId": key_id(key), "publicKey": to_pem(key)}
 
 

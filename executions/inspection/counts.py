@@ -10,7 +10,7 @@ from executions.models import Worker
 from executions.models.states import State
 from executions.workers.registry import LIVE
 from releases.models import Release
-from releases.registration import upload_quotas
+from releases.registration import tenant_bytes
 from tenancy.models import Tenant
 
 MOST_READ: Final = 10_000
@@ -82,7 +82,7 @@ def use(tenant: Tenant) -> dict[str, int | None]:
         "submissionsPerSecond": submitted,
         "openExecutions": open_executions,
         "payloadBytes": None,
-        "storageBytes": upload_quotas.stored_bytes(tenant),
-        "uploadsPerHour": upload_quotas.recent(tenant),
+        "storageBytes": tenant_bytes.stored_bytes(tenant),
+        "uploadsPerHour": tenant_bytes.recent_uploads(tenant),
         "workers": Worker.objects.filter(LIVE, tenant=tenant).count(),
     }

@@ -10,7 +10,7 @@ from executions.lifecycle import queries
 from executions.models import AwaitUnit, Execution, Interaction
 from executions.models.states import TERMINAL, State
 from releases.models import Release
-from releases.trust import statement_key
+from releases.trust import trust
 from wire.documents import execution_statement as statements
 from wire.documents import json_writer
 from wire.documents.execution_runs import Event, Runs, instant, runs_of
@@ -61,7 +61,7 @@ def signed(execution: Execution) -> bytes:
 
     Raises `ProvenanceKeyMissing`.
     """
-    return statement_key.sign(statement(execution))
+    return trust.sign_statement(statement(execution))
 
 
 def file_name(execution: Execution) -> str:

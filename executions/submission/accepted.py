@@ -13,7 +13,7 @@ from executions.inspection.api import ExecutionView
 from executions.models import Execution
 from executions.models.states import State
 from executions.submission.requests import Submission
-from releases.api.pipelines import pause_of
+from releases.api import pause_of
 
 
 class AcceptedView(ExecutionView):

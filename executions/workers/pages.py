@@ -21,8 +21,8 @@ from executions.workers import eligibility, registry
 from executions.workers.eligibility import differing
 from executions.workers.registry import REST
 from foundation.admin.columns import badge, column, moment, on_one_line, relative
-from releases.admin.filters import PipelineFilter
 from releases.models import Release
+from releases.registration.pages import PipelineFilter
 from tenancy.access import tenants_of
 from tenancy.audit.acts import Act
 from tenancy.console.base import ReadOnlyAdmin

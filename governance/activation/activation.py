@@ -20,9 +20,8 @@ from governance.requests import states
 from releases import pointer, queries
 from releases.artifacts.soundness import require_verified
 from releases.errors import NoRollback, NothingToRollBackTo, OperationKeyReused, ReasonRequired, RollbackTooFar
-from releases.history import was_active_lately
 from releases.models import Activation, ActivationRequest, Kind, Pipeline, Release
-from releases.pointer import require_expected, require_reason, require_registered
+from releases.pointer import require_expected, require_reason, require_registered, was_active_lately
 from releases.states import RequestStatus
 from releases.trust import trust
 from tenancy import audit
@@ -47,7 +46,7 @@ def kind_of(release: Release, active: Release | None) -> Kind:
 def planned(release: Release, request: ActivationRequest | None = None, *, override: bool = False) -> Switch:
     """Return the activation of `release` by the current policy and history of its pipeline."""
     pipeline = queries.pipeline(release.pipeline.tenant, release.pipeline.pipeline_id)
-    active = pipeline.activation.release if pipeline.activation else None
+    active = pipeline.active_release
     return Switch(release, pipeline, kind_of(release, active), request=request, override=override)
 
 

@@ -9,7 +9,7 @@ from rest_framework.response import Response
 from foundation.api.fields import Flag, Identifier, SegmentIdentifier, StrictSerializer, Text
 from governance.activation import activation, gates
 from releases import errors, queries
-from releases.api.history import ActivationView
+from releases.api import ActivationView
 from releases.models import IDENTITY_LENGTH, Activation
 from tenancy.api.operations import TenantView, either, listing, operation, refuses
 from tenancy.audit.acts import Act, declares

@@ -16,9 +16,8 @@ from governance.gradual import operations
 from governance.requests import states
 from governance.smoke_tests.smoke_tests import newest_passed
 from releases import errors
-from releases.history import was_active_lately
 from releases.models import ActivationRequest, Kind, Pipeline, Release, WorkerGate
-from releases.pointer import approval_required
+from releases.pointer import approval_required, was_active_lately
 from releases.trust import trust
 
 APPROVAL: Final = "approval"

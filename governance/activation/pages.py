@@ -32,7 +32,7 @@ def needs_typing(pipeline: Pipeline, release: Release | None) -> bool:
 
     To activate it, a person types its version. This prevents accidents.
     """
-    active = pipeline.activation.release if pipeline.activation else None
+    active = pipeline.active_release
     if active is None or release is None or active.pk == release.pk:
         return False
     return comparison.breaks_callers(active, release)
@@ -116,7 +116,7 @@ def _confirmation(
 ) -> HttpResponse:
     switch = activation.previewed(release)
     pipeline = switch.pipeline
-    active = pipeline.activation.release if pipeline.activation else None
+    active = pipeline.active_release
     judged = gates.judge(switch)
     refusing = [gate for gate in judged if gate.verdict is Verdict.UNMET]
     is_approved = gates.APPROVAL not in {gate.name for gate in refusing}

@@ -48,7 +48,7 @@ def page(pages: ReadOnlyAdmin, request: HttpRequest, pipeline: Pipeline) -> Http
     former is the release that the active one replaced.
     """
     pipeline = queries.pipeline(pipeline.tenant, pipeline.pipeline_id)
-    active = pipeline.activation.release if pipeline.activation else None
+    active = pipeline.active_release
     after = _named(pipeline, request.GET.get("to")) or _newest(pipeline)
     before = _named(pipeline, request.GET.get("from")) or _other(pipeline, after) or active
     found = comparison.differences(before, after) if before and after else ()

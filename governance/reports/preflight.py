@@ -88,7 +88,7 @@ def preflight(release: Release) -> Preflight:
 def preflight_of(switch: Switch, judged: list[Gate]) -> Preflight:
     """Return what would happen if the planned activation happened now. `judged` are the verdicts on its gates."""
     release, pipeline = switch.release, switch.pipeline
-    active = pipeline.activation.release if pipeline.activation else None
+    active = pipeline.active_release
     replaced = active if active is not None and active.pk != release.pk else None
     differences = comparison.differences(active, release, switch.signers) if active else ()
     found, load, inputs = hosts(release), _load(release), callers(release, active)

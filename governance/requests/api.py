@@ -13,7 +13,7 @@ from governance.gradual.api import PlanRequest, PlanView
 from governance.gradual.plan import Plan
 from governance.requests import requests
 from releases import errors, queries
-from releases.api.history import VoteView
+from releases.api import VoteView
 from releases.models import ActivationRequest, Vote
 from releases.states import RequestStatus
 from tenancy.api.operations import TenantView, either, listing, operation, refuses

@@ -12,9 +12,9 @@ from foundation.errors import InvalidRequest
 from governance.retirement import retirement
 from governance.retirement.retirement import FAILURES, REQUESTS, STATUSES, Blocker, Kind, Order, blockers, retire
 from releases import queries
-from releases.api.releases import RetirementView, RevocationView
 from releases.errors import PipelineUnknown, ReasonRequired, ReleaseNotRegistered, ReleaseUnknown, RetirementBlocked
 from releases.models import IDENTITY_LENGTH, Release
+from releases.registration.api import RetirementView, RevocationView
 from releases.states import Status
 from tenancy.api.operations import TenantView, either, operation, refuses
 from tenancy.audit.acts import Act, declares

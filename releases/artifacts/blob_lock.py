@@ -19,7 +19,6 @@ from typing import Any
 
 from django.db import Error, connection, transaction
 
-from releases import statements
 from releases.errors import ArtifactStoreUnavailable
 
 log = logging.getLogger(__name__)
@@ -31,6 +30,38 @@ TIMEOUT_SECONDS = 60.0
 _POLL_SECONDS = 0.05
 _SCRUB = "scrub"
 _REMOVALS = "removals"
+LOCK_RESOURCES = "SELECT pg_advisory_xact_lock(key) FROM unnest(%(keys)s::bigint[]) AS key ORDER BY key"
+"""Makes other transactions that take leases on the same resources wait until the end of this one."""
+
+REMOVE_EXPIRED_LEASES = """
+DELETE FROM releases_bloblease WHERE id IN (
+    SELECT id FROM releases_bloblease WHERE resource = ANY(%(resources)s::text[]) AND expires_at < clock_timestamp()
+    FOR UPDATE SKIP LOCKED)
+"""
+"""Removes leases that their holders have not renewed.
+
+A locked row stays, because the transaction of its holder is about to commit. Its lease still counts.
+"""
+
+TAKE_LEASE = """
+INSERT INTO releases_bloblease (resource, holder, exclusive, expires_at)
+SELECT resource, %(holder)s, %(exclusive)s, clock_timestamp() + make_interval(secs => %(seconds)s)
+FROM unnest(%(resources)s::text[]) AS resource
+WHERE NOT EXISTS (
+    SELECT FROM releases_bloblease held
+    WHERE held.resource = ANY(%(resources)s::text[]) AND (held.exclusive OR %(exclusive)s))
+"""
+"""Takes a lease on each resource, or none if another holder's is in the way. Every lease is in the way of an exclusive
+one, and only exclusive ones are in the way of a shared one."""
+
+RENEW_LEASE = """
+UPDATE releases_bloblease SET expires_at = clock_timestamp() + make_interval(secs => %(seconds)s)
+WHERE holder = %(holder)s
+"""
+"""Begins the time of a holder's leases again. Fewer rows than the holder has resources: the lease is lost."""
+
+END_LEASE = "DELETE FROM releases_bloblease WHERE holder = %(holder)s"
+"""Ends the leases of a holder. Fewer rows than the holder has resources: the lease was lost."""
 
 
 class Lease:
@@ -47,13 +78,13 @@ class Lease:
         If the transaction rolls back, the lease continues.
         """
         with transaction.atomic():
-            if self._execute(statements.END_LEASE) != len(self._resources):
+            if self._execute(END_LEASE) != len(self._resources):
                 raise ArtifactStoreUnavailable("The bytes of this request were not stored in time. Try again.")
             yield
 
     def renew(self) -> bool:
         """Begin the time of the lease again. Return False if the lease is lost."""
-        return self._execute(statements.RENEW_LEASE, seconds=LEASE_SECONDS) == len(self._resources)
+        return self._execute(RENEW_LEASE, seconds=LEASE_SECONDS) == len(self._resources)
 
     def take(self, *, exclusive: bool) -> bool:
         """Take the lease. Return False if another holder's lease is in the way."""
@@ -61,14 +92,14 @@ class Lease:
         parameters: dict[str, Any] = {"exclusive": exclusive, "seconds": LEASE_SECONDS, "keys": keys}
         with transaction.atomic():
             # Concurrent calls for the same digest take turns, so that each sees the rows of those before it.
-            self._execute(statements.LOCK_RESOURCES, **parameters)
-            self._execute(statements.REMOVE_EXPIRED_LEASES, **parameters)
-            return self._execute(statements.TAKE_LEASE, **parameters) == len(self._resources)
+            self._execute(LOCK_RESOURCES, **parameters)
+            self._execute(REMOVE_EXPIRED_LEASES, **parameters)
+            return self._execute(TAKE_LEASE, **parameters) == len(self._resources)
 
     def end(self) -> None:
         """End the lease if it still exists. Without a database, it ends after its time."""
         try:
-            self._execute(statements.END_LEASE)
+            self._execute(END_LEASE)
         except Error:
             connection.close_if_unusable_or_obsolete()
 

@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
-from releases import metrics, queries, statements
+from releases import metrics, queries
 from releases.artifacts import blob_lock
 from releases.artifacts.store import ArtifactStore, BlobStat, artifact_store, configured_store
 from releases.errors import ArtifactStoreUnavailable, ArtifactStoreUnreliable
@@ -164,6 +164,21 @@ MISSING_DUE_AFTER = timedelta(minutes=1)
 """Missing bytes are checked again after this time, because requests that need them fail until then."""
 MOST_UNREADABLE = 3
 """A run ends after this many blobs that cannot be read."""
+CLAIM_BLOB = """
+UPDATE releases_blob SET checking_until = clock_timestamp() + make_interval(secs => %(claim)s)
+WHERE digest = (
+    SELECT digest FROM releases_blob
+    WHERE state <> 'REMOVED' AND digest <> ALL(%(skip)s::text[])
+        AND checked_at < CASE state WHEN 'SOUND' THEN %(sound)s WHEN 'MISSING' THEN %(missing)s ELSE %(damaged)s END
+        AND (checking_until IS NULL OR checking_until < clock_timestamp())
+    ORDER BY checked_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+RETURNING digest, state
+"""
+"""Claims for `claim` seconds the blob whose last check is longest ago, and returns its digest and state.
+
+Blobs that were checked after the time for their state are not due, nor those in `skip`. No row: no blob is due, or
+other processes have claimed all that are.
+"""
 
 
 class Scope(StrEnum):
@@ -208,8 +223,11 @@ def scrub(budget_seconds: float, scope: Scope = Scope.DUE, *, accept_damage: boo
                 unreadable += [digest] if checked.state is None else []
                 continue
             suspects.append(digest)
-            if not accept_damage and (refusal := _too_many(suspects)):
-                yield from refusal
+            try:
+                if not accept_damage:
+                    require_few(len(suspects))
+            except ArtifactStoreUnreliable as error:
+                yield from [_no_verdict(suspect, error) for suspect in suspects]
                 return
         for done, digest in enumerate(suspects):
             yield check(digest, suspects=len(suspects) - done, accept_damage=accept_damage)
@@ -232,15 +250,6 @@ def _look(digest: str) -> Checked | None:
         return _verdict(digest, Blob.State.SOUND) if is_sound(digest) else None
     except ArtifactStoreUnavailable as error:
         return _no_verdict(digest, error)
-
-
-def _too_many(suspects: list[str]) -> list[Checked]:
-    """Return the results of the suspects if there are too many of them to judge any."""
-    try:
-        require_few(len(suspects))
-    except ArtifactStoreUnreliable as error:
-        return [_no_verdict(digest, error) for digest in suspects]
-    return []
 
 
 def _verdict(digest: str, state: Blob.State) -> Checked:
@@ -266,6 +275,6 @@ def _due(scope: Scope) -> dict[str, datetime]:
 
 def _claim(due: dict[str, datetime], skip: list[str]) -> tuple[str, str] | None:
     with connection.cursor() as cursor:
-        cursor.execute(statements.CLAIM_BLOB, {"claim": CLAIM_SECONDS, "skip": skip, **due})
+        cursor.execute(CLAIM_BLOB, {"claim": CLAIM_SECONDS, "skip": skip, **due})
         found: tuple[str, str] | None = cursor.fetchone()
     return found

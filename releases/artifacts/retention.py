@@ -7,10 +7,12 @@ so it never refers to bytes that are being removed.
 
 import logging
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from django.db.models import Max, Q
@@ -18,8 +20,7 @@ from django.db.models.functions import Greatest
 from django.utils import timezone
 
 from releases.artifacts import blob_lock, blobs
-from releases.artifacts.store import ArtifactStore, StoredBlob, artifact_store
-from releases.artifacts.store.staging import left_over
+from releases.artifacts.store import ArtifactStore, StoredBlob, artifact_store, disk
 from releases.models import Artifact, ArtifactUpload, Blob
 from releases.states import Status, UploadStatus
 
@@ -64,8 +65,7 @@ def orphans(age: timedelta) -> Iterator[Orphan]:
             yield from _unneeded(listed, before)
             listed = []
     yield from _unneeded(listed, before)
-    for leftover in left_over(store.staging, before):
-        yield Orphan(str(leftover.path), leftover.size, leftover.modified_at, Why.STAGED, leftover.path)
+    yield from left_over(store.staging, before)
 
 
 def remove(found: Iterable[Orphan], age: timedelta) -> Iterator[Orphan]:
@@ -117,3 +117,15 @@ def _remove(store: ArtifactStore, orphan: Orphan, age: timedelta) -> bool:
         with lease.transaction():
             blobs.record_removed(orphan.name, size=stat.size, why=orphan.why.value)
     return True
+
+
+def left_over(folder: Path, before: datetime) -> Iterator[Orphan]:
+    """Yield the staged files that were last written before `before`: their process has died."""
+    with disk():
+        paths = sorted(folder.iterdir()) if folder.exists() else []
+    for path in paths:
+        with disk(), suppress(FileNotFoundError):  # kept or discarded meanwhile
+            stat = path.stat()
+            modified_at = datetime.fromtimestamp(stat.st_mtime, UTC)
+            if S_ISREG(stat.st_mode) and modified_at < before:
+                yield Orphan(str(path), stat.st_size, modified_at, Why.STAGED, path)

@@ -2,21 +2,41 @@
 
 Scrubbing, uploads and activations record the verdict on each blob in its row (`blobs`). A submission reads the verdicts
 of its release in one query and reads no bytes. An activation also reads the bytes that may have changed, and so does a
-submission over `/tpf` if they were written again.
+submission over `/tpf` if they were written again. A download is checked while it is sent.
 """
 
+import hashlib
+import logging
+import re
 import threading
 import time
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
+from itertools import chain
+from pathlib import PurePosixPath
+from urllib.parse import unquote
+
+from django.db.models import Q
 
 from foundation import wakeup
 from foundation.errors import CoordinatorError
 from foundation.timed_cache import TimedCache
 from releases.artifacts import blobs
-from releases.artifacts.store import ArtifactStore, BlobStat, artifact_store
-from releases.errors import ArtifactAltered, ArtifactMissing, ArtifactStoreUnavailable, ArtifactUnverified
-from releases.models import Blob, Release
-from releases.queries import blobs as blobs_of
+from releases.artifacts.store import PART_CHUNK, ArtifactStore, BlobStat, artifact_store
+from releases.errors import (
+    ArtifactAltered,
+    ArtifactMissing,
+    ArtifactNotStored,
+    ArtifactStoreUnavailable,
+    ArtifactUnknown,
+    ArtifactUnverified,
+)
+from releases.models import Artifact, Blob, Release
+from releases.states import Status
+from tenancy.models import Tenant
+from wire.documents.artifact_uri import ArtifactUriError, MavenUri, parse_artifact_uri
+from wire.documents.descriptor import ArtifactKind
 
 CHECK_TASK = "releases.check_blob"
 cache: TimedCache[str, BlobStat | None] = TimedCache(seconds=30.0, most=10_000)
@@ -36,8 +56,8 @@ def require_sound(release: Release) -> None:
     Asks for the last verdict, and then as `require_present` does, but ignores a store that does not respond within
     STAT_SECONDS, because executions do not need it.
     """
-    for blob in blobs_of(release):
-        require_sound_verdict(blob)
+    for blob in _blobs(release):
+        _require_sound(blob.digest, blob.state)
         try:
             require_present(blob)
         except ArtifactStoreUnavailable:
@@ -70,7 +90,7 @@ def require_verified(release: Release) -> None:
     Also raises `ArtifactStoreUnavailable` if the store does not respond.
     """
     store = artifact_store()
-    for blob in blobs_of(release):
+    for blob in _blobs(release):
         stat = _look(store, blob.digest)
         if stat is not None and blob.state == Blob.State.SOUND and stat.fingerprint == blob.fingerprint:
             continue
@@ -80,15 +100,17 @@ def require_verified(release: Release) -> None:
             time.sleep(_TURN_SECONDS)
         if state is None:
             raise ArtifactStoreUnavailable(f"The bytes of {blob.digest} are being written or removed. Try again.")
-        _raise_unless_sound(blob.digest, state)
+        _require_sound(blob.digest, state)
 
 
-def require_sound_verdict(blob: Blob) -> None:
-    """Raise `ArtifactMissing` or `ArtifactAltered` if the last verdict on `blob` is not SOUND."""
-    _raise_unless_sound(blob.digest, Blob.State(blob.state))
+def _blobs(release: Release) -> Iterator[Blob]:
+    for artifact in release.artifacts.select_related("blob"):
+        if artifact.blob is not None:
+            yield artifact.blob
 
 
-def _raise_unless_sound(digest: str, state: Blob.State) -> None:
+def _require_sound(digest: str, state: str) -> None:
+    """Raise `ArtifactMissing` or `ArtifactAltered` unless the verdict is SOUND."""
     if state != Blob.State.SOUND:
         raise _altered(digest) if state == Blob.State.DAMAGED else _missing(digest)
 
@@ -144,3 +166,88 @@ def _missing(digest: str) -> CoordinatorError:
 
 def _altered(digest: str) -> CoordinatorError:
     return ArtifactAltered(f"The bytes stored for {digest} have a different digest.", digest=digest)
+
+
+log = logging.getLogger(__name__)
+MAX_NAME = 100
+_UNSAFE = re.compile(r"[^\w.+-]|\A[.-]")
+
+
+def find(tenant: Tenant, digest: str) -> Artifact:
+    """Return the artifact with this digest of the tenant's newest release that pins it, with its blob.
+
+    Rejected releases do not count. Raises `ArtifactUnknown`, also if only releases of other tenants pin the artifact,
+    and `ArtifactNotStored` for an image or endpoint, for an artifact that a registered release only identifies, and for
+    one of a retired release that was removed.
+    """
+    pinned = Artifact.objects.filter(release__pipeline__tenant=tenant).exclude(release__status=Status.REJECTED)
+    newest = pinned.select_related("blob", "release__pipeline__tenant").order_by("-release", "position")
+    removed = Q(release__status=Status.RETIRED, blob__state=Blob.State.REMOVED)
+    found = newest.filter(~removed, blob=digest).first()
+    if found is not None:
+        return found
+    stored = [kind.value for kind in ArtifactKind if kind.is_stored]
+    elsewhere = ~Q(kind__in=stored) | Q(release__status__in=[Status.REGISTERED, Status.REVOKED, Status.RETIRED])
+    if pinned.filter(elsewhere, digest=digest).exists():
+        raise ArtifactNotStored(f"The bytes of {digest} are where its address says, not in the artifact store.")
+    raise ArtifactUnknown(f"There is no artifact {digest!r}.")
+
+
+def file_name(artifact: Artifact) -> str:
+    """Return a name for a file with the artifact's bytes. It has no folder, even if the artifact's URI is a path.
+
+    A file of a `maven:` URI has the name that it has in a repository.
+    """
+    path = artifact.uri
+    with suppress(ArtifactUriError):
+        location = parse_artifact_uri(artifact.uri)
+        path = location.path if isinstance(location, MavenUri) else path
+    name = PurePosixPath(unquote(path).replace("\\", "/")).name
+    return _UNSAFE.sub("_", name[-MAX_NAME:]) or "artifact"
+
+
+def require_readable(blob: Blob) -> None:
+    """Raise `ArtifactMissing` or `ArtifactAltered` if the bytes are known to be missing or damaged.
+
+    Does not read the bytes. Also raises `ArtifactStoreUnavailable`.
+    """
+    _require_sound(blob.digest, blob.state)
+    require_present(blob)
+
+
+def read(blob: Blob, wanted: range) -> Generator[bytes]:
+    """Return chunks with the bytes at the positions `wanted`, or raise an error before the first of them.
+
+    Uses constant memory and no database. The iterator raises `ArtifactStoreUnavailable` if it cannot yield exactly
+    these bytes. If all bytes are wanted, they are hashed, and the last chunk is withheld unless their digest is right.
+    The caller closes the iterator.
+
+    Raises what `require_readable` raises.
+    """
+    require_readable(blob)
+    chunks = _small(artifact_store().part(blob.digest, wanted.start, wanted.stop))
+    first = next(chunks, b"")
+    if wanted and not first:
+        raise _missing(blob.digest)
+    return _checked(chain([first], chunks), blob, len(wanted))
+
+
+def _small(parts: Iterator[bytes]) -> Iterator[bytes]:
+    for part in parts:
+        yield from (part[start : start + PART_CHUNK] for start in range(0, len(part), PART_CHUNK))
+
+
+def _checked(chunks: Iterator[bytes], blob: Blob, length: int) -> Generator[bytes]:
+    """Yield `length` bytes, each chunk when the next one is known."""
+    hashed, left, held = hashlib.sha256(), length, b""
+    for chunk in chunks:
+        if held:
+            yield held
+        hashed.update(chunk)
+        left -= len(chunk)
+        held = chunk
+    digest = f"sha256:{hashed.hexdigest()}"
+    if left or (length == blob.size and digest != blob.digest):
+        log.error("a download of %s was aborted: read %s of %s bytes, digest %s", blob, length - left, length, digest)
+        raise ArtifactStoreUnavailable(f"The artifact store does not have the bytes of {blob.digest}.")
+    yield held

@@ -3,13 +3,16 @@
 import math
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.contrib.postgres.functions import TransactionNow
 from django.db import models
 from django.db.models import Q, TextChoices
 
 from tenancy.models import Tenant
+
+if TYPE_CHECKING:
+    from releases.models.release import Release
 
 LONGEST_RETRY_DELAY = timedelta(minutes=30)
 """The longest wait before a retry (wire protocol E.5)."""
@@ -291,3 +294,7 @@ class Pipeline(Policy):
 
     def __str__(self) -> str:
         return self.pipeline_id
+
+    @property
+    def active_release(self) -> "Release | None":
+        return self.activation.release if self.activation else None

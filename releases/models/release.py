@@ -15,6 +15,7 @@ from tenancy import audit
 from tenancy.audit.acts import Act
 from tenancy.models import Tenant
 from wire.documents.descriptor import ArtifactKind, Profile, profile_of
+from wire.findings import Severity
 from wire.identity import ReleaseIdentity
 
 
@@ -299,6 +300,11 @@ class Attachment(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} of {self.release}"
+
+    @property
+    def contradicts(self) -> bool:
+        """True if the document is about something other than the release."""
+        return any(finding["severity"] == Severity.ERROR for finding in self.findings)
 
 
 class TrustedKey(models.Model):

@@ -30,7 +30,8 @@ from releases.errors import (
     UploadUnknown,
 )
 from releases.models import ArtifactUpload, Blob
-from releases.registration import turns, upload_quotas
+from releases.registration import tenant_bytes
+from releases.registration.progress import UPLOADS
 from releases.states import UPLOAD_MOVES, UploadStatus
 from tenancy import audit
 from tenancy.audit.acts import Act
@@ -38,7 +39,7 @@ from tenancy.models import Tenant
 from wire.findings import Finding
 
 if TYPE_CHECKING:
-    from releases.artifacts.store.s3 import DirectUploads
+    from releases.artifacts.s3_store import DirectUploads
 
 FINISH_TASK = "releases.finish_upload"
 MAX_URLS = 100
@@ -177,7 +178,7 @@ def _verify(direct: "DirectUploads", upload: ArtifactUpload) -> Finding | None:
 
     None if they are stored under their digest, or if another process has recorded the verdict.
     """
-    name, store, renew = str(upload.pk), artifact_store(), turns.UPLOADS.renewing(upload.pk)
+    name, store, renew = str(upload.pk), artifact_store(), UPLOADS.renewing(upload.pk)
     staged = direct.read(name, renew) if direct.join(name, upload.storage_id) else None
     if staged is None:
         upload.refresh_from_db()
@@ -227,7 +228,7 @@ def _create(tenant: Tenant, digest: str, size: int, actor: str) -> ArtifactUploa
         raise DirectUploadsFull(f"{MAX_OPEN} uploads are open. Finish some of them first.")
     try:
         with transaction.atomic():
-            upload_quotas.admit(tenant, {digest: size})
+            tenant_bytes.admit(tenant, {digest: size})
             created = ArtifactUpload.objects.create(
                 tenant=tenant,
                 digest=digest,

@@ -26,7 +26,7 @@ from django.conf import settings
 
 from coordinator_client.errors import Broken, NotConnected, TimedOut
 from foundation.exchange import MOST_ADDRESSES, Response, TargetRefused, Unreachable, exchange, vet
-from releases.repositories.maven import ArtifactRefused, RepositoryUnavailable, Unanswered
+from releases.registration.maven import ArtifactRefused, RepositoryUnavailable, Unanswered
 from wire.documents.artifact_uri import ImageUri
 from wire.documents.descriptor import ArtifactRef, Descriptor, LocatedArtifactRef, artifact_field
 from wire.documents.json_reader import shown
@@ -110,20 +110,11 @@ def _on_docker_hub(path: str) -> str:
     return path if "/" in path else f"library/{path}"
 
 
-def images(descriptor: Descriptor) -> Iterator[tuple[int, ArtifactRef]]:
+def _images(descriptor: Descriptor) -> Iterator[tuple[int, ArtifactRef]]:
     """Yield the artifacts that are images, with their positions."""
     for position, artifact in enumerate(descriptor.artifacts):
         if artifact.kind.is_image:
             yield position, artifact
-
-
-def pinned(artifact: ArtifactRef) -> ImageReference | None:
-    """Return the reference of an image. None if it is malformed or does not pin the digest of the artifact."""
-    try:
-        reference = _reference(artifact)
-    except ValueError:
-        return None
-    return reference if reference.digest == artifact.digest else None
 
 
 def _reference(artifact: ArtifactRef) -> ImageReference:
@@ -135,7 +126,7 @@ def unusable(descriptor: Descriptor, severity: Severity = Severity.ERROR) -> lis
     """Return a finding for each image whose reference does not pin the digest of its artifact."""
     return [
         Finding(code, artifact_field(position, "uri"), message, severity)
-        for position, artifact in images(descriptor)
+        for position, artifact in _images(descriptor)
         for code, message in _wrong(artifact)
     ]
 
@@ -176,15 +167,15 @@ def findings(descriptor: Descriptor) -> tuple[list[Finding], Unanswered | None]:
 
     The checks of all images together may take LIMIT_SECONDS, and end after MOST_UNANSWERED images without a
     verdict. References that do not pin the digest of their artifact are skipped, because they have findings already
-    (`image_reference.unusable`).
+    (`unusable`).
     """
     found: list[Finding] = []
     unanswered: list[Unanswered] = []
     deadline = time.monotonic() + LIMIT_SECONDS
-    for position, artifact in images(descriptor):
-        reference = pinned(artifact)
-        if reference is None or len(unanswered) == MOST_UNANSWERED:
+    for position, artifact in _images(descriptor):
+        if any(_wrong(artifact)) or len(unanswered) == MOST_UNANSWERED:
             continue
+        reference = _reference(artifact)
         try:
             _Check(reference, artifact, deadline).run()
         except ArtifactRefused as refusal:
@@ -243,7 +234,7 @@ class _Check:
         scheme = "http" if self.reference.host in settings.IMAGE_REGISTRIES_PLAIN_HTTP else "https"
         host = "registry-1.docker.io" if self.reference.host == DOCKER_HUB else self.reference.host
         url = f"{scheme}://{host}/v2/{self.reference.repository}/manifests/{self.artifact.digest}"
-        return _call(method, url, {"Accept": MANIFESTS, **headers}, self.deadline, MAX_MANIFEST_BYTES)
+        return self._call(method, url, {"Accept": MANIFESTS, **headers}, MAX_MANIFEST_BYTES)
 
     def _authorised(self, challenged: Response) -> dict[str, str]:
         """Return the authorization header for a challenge: a token from the realm of the registry, or the password."""
@@ -262,7 +253,7 @@ class _Check:
             raise ArtifactRefused("IMAGE_REGISTRY_DENIED", f"{host} names no https address for tokens")
         query = {"service": challenge.get("service", ""), "scope": f"repository:{self.reference.repository}:pull"}
         joined = f"{realm}{'&' if urlsplit(realm).query else '?'}{urlencode(query)}"
-        response = _call("GET", joined, self._password(), self.deadline, _MAX_TOKEN_BYTES)
+        response = self._call("GET", joined, self._password(), _MAX_TOKEN_BYTES)
         if response.status in (400, 401, 403, 404):
             raise ArtifactRefused("IMAGE_REGISTRY_DENIED", f"{host} gives this coordinator no token for the repository")
         try:
@@ -278,26 +269,25 @@ class _Check:
         known = settings.IMAGE_REGISTRY_CREDENTIALS.get(self.reference.host)
         return {"Authorization": f"Basic {base64.b64encode(known.encode()).decode()}"} if known else {}
 
-
-def _call(method: str, url: str, headers: dict[str, str], deadline: float, limit: int) -> Response:
-    """Return the response, with at most `limit` bytes of its body."""
-    remaining = deadline - time.monotonic()
-    if remaining <= 0:
-        raise RepositoryUnavailable("the registries of this release take too long")
-    try:
-        target = vet(url, allowed=settings.IMAGE_REGISTRY_ALLOWED_NETWORKS)
-        return exchange(
-            target,
-            method,
-            b"",
-            headers=headers,
-            connect_seconds=remaining / MOST_ADDRESSES,
-            seconds=remaining,
-            limit=limit,
-            ca_file=settings.IMAGE_REGISTRY_CA_FILE,
-        )
-    except TargetRefused as error:
-        raise ArtifactRefused("IMAGE_REGISTRY_NOT_ALLOWED", f"the registry may not be called: {error}") from None
-    except (Unreachable, NotConnected, TimedOut, Broken) as error:
-        log.warning("registry %s: %s", urlsplit(url).netloc, error)
-        raise RepositoryUnavailable(str(error)) from error
+    def _call(self, method: str, url: str, headers: dict[str, str], limit: int) -> Response:
+        """Return the response, with at most `limit` bytes of its body."""
+        remaining = self.deadline - time.monotonic()
+        if remaining <= 0:
+            raise RepositoryUnavailable("the registries of this release take too long")
+        try:
+            target = vet(url, allowed=settings.IMAGE_REGISTRY_ALLOWED_NETWORKS)
+            return exchange(
+                target,
+                method,
+                b"",
+                headers=headers,
+                connect_seconds=remaining / MOST_ADDRESSES,
+                seconds=remaining,
+                limit=limit,
+                ca_file=settings.IMAGE_REGISTRY_CA_FILE,
+            )
+        except TargetRefused as error:
+            raise ArtifactRefused("IMAGE_REGISTRY_NOT_ALLOWED", f"the registry may not be called: {error}") from None
+        except (Unreachable, NotConnected, TimedOut, Broken) as error:
+            log.warning("registry %s: %s", urlsplit(url).netloc, error)
+            raise RepositoryUnavailable(str(error)) from error

@@ -11,11 +11,10 @@ from foundation import wakeup
 from releases.artifacts import blob_lock, blobs
 from releases.artifacts.store import StagedBlob
 from releases.errors import DescriptorInvalid, ReleaseConflict
-from releases.models import Artifact, Pipeline, Release, WorkerGate
-from releases.registration import image_registry, missing_bytes, upload_quotas
+from releases.models import Artifact, Attachment, Pipeline, Release, WorkerGate
+from releases.registration import image_registry, tenant_bytes
 from releases.states import Status
 from releases.trust import attachments
-from releases.trust.attachments import Evidence
 from tenancy.audit.acts import Act
 from tenancy.models import Tenant
 from wire.documents.descriptor import (
@@ -51,7 +50,7 @@ class _Upload:
     document: bytes
     descriptor: Descriptor
     contract: bytes | None
-    evidence: Sequence[Evidence]
+    attached: Sequence[Attachment]
     findings: Sequence[Finding]
     staged: Mapping[str, StagedBlob]
     worker_gate: WorkerGate
@@ -94,22 +93,22 @@ def register(
         descriptor = read_descriptor(document, pipeline_id)
         existing = _existing(tenant, descriptor, document, contract)
         if existing is not None:
-            missing_bytes.heal(existing, {file.staged.digest: file.staged for file in files}, lease_seconds)
+            tenant_bytes.heal(existing, {file.staged.digest: file.staged for file in files}, lease_seconds)
             attachments.attach(existing, attached, actor=actor)
             if files:
                 digests = sorted(file.staged.digest for file in files)
                 existing.record(Act.RELEASE_RESTORE_BYTES, actor, digests=digests)
             return Registration(existing, created=False)
-        evidence = attachments.examined(attached, descriptor)
+        documents = attachments.examined(attached, descriptor)
         wanted = {artifact.digest for artifact in descriptor.artifacts if artifact.kind.is_stored}
         findings = [
             *image_registry.unusable(descriptor, _severity(descriptor, any_reference)),
             *unpromotable(descriptor, Severity.ERROR if promotable else Severity.WARNING),
             *(_matches_no_artifact(file) for file in files if file.staged.digest not in wanted),
-            *(finding for each in evidence for finding in each.findings),
+            *(Finding.from_json(finding) for each in documents for finding in each.findings),
         ]
         staged = {file.staged.digest: file.staged for file in files if file.staged.digest in wanted}
-        upload = _Upload(tenant, actor, document, descriptor, contract, evidence, findings, staged, worker_gate)
+        upload = _Upload(tenant, actor, document, descriptor, contract, documents, findings, staged, worker_gate)
         # The lease prevents the removal of these bytes until the rows that refer to them are committed.
         with blob_lock.shared(wanted, timeout=lease_seconds) as lease:
             registration = _store(lease, upload, wanted)
@@ -183,13 +182,13 @@ def _store(lease: blob_lock.Lease, upload: _Upload, wanted: set[str]) -> Registr
     fingerprints = {digest: blob.keep() for digest, blob in upload.staged.items()}
     try:
         with lease.transaction():
-            upload_quotas.admit(upload.tenant, {digest: blob.size for digest, blob in upload.staged.items()})
+            tenant_bytes.admit(upload.tenant, {digest: blob.size for digest, blob in upload.staged.items()})
             # Sorted, so that two uploads of the same files cannot deadlock.
             for digest in sorted(fingerprints):
                 blobs.record_sound(digest, size=upload.staged[digest].size, fingerprint=fingerprints[digest])
             release = _write_release(upload)
-            attachments.write(release, upload.evidence, actor=upload.actor)
-            owned = missing_bytes.owned(upload.tenant, wanted) | fingerprints.keys()
+            attachments.write(release, upload.attached, actor=upload.actor)
+            owned = tenant_bytes.owned(upload.tenant, wanted) | fingerprints.keys()
             _write_artifacts(release, upload.descriptor, owned)
             wakeup.send(VERIFY_TASK)
             release.record(Act.RELEASE_UPLOAD, upload.actor, descriptorDigest=release.descriptor_digest)

@@ -21,11 +21,10 @@ from releases.artifacts import blobs
 from releases.artifacts.store import artifact_store
 from releases.errors import ArtifactStoreUnavailable
 from releases.models import Artifact, Blob, Contract, MissingArtifacts, Pipeline, Release
-from releases.registration import image_registry, missing_bytes, turns, verification_pool
-from releases.registration.progress import Progress
+from releases.registration import image_registry, maven, tenant_bytes, verification_pool
+from releases.registration.maven import OTHER_DIGEST, ArtifactRefused, RepositoryUnavailable, Unanswered
+from releases.registration.progress import RELEASES, Progress
 from releases.registration.verification_pool import VerificationUnavailable
-from releases.repositories import maven
-from releases.repositories.maven import OTHER_DIGEST, ArtifactRefused, RepositoryUnavailable, Unanswered
 from releases.states import MOVES, PENDING, Status
 from tenancy.audit.acts import Act
 from wire.documents import json_writer
@@ -91,7 +90,8 @@ def _verify_and_record(release: Release) -> str | None:
         if not _has_errors(findings):
             contract, conflict = _write_contract(release.pipeline, release.contract_version, verdict.contract)
             findings += conflict
-        status = Status.REJECTED if _has_errors(findings) else Status.REGISTERED
+        errors = sorted({finding.code for finding in findings if finding.severity is Severity.ERROR})
+        status = Status.REJECTED if errors else Status.REGISTERED
         writes.move(
             row,
             MOVES,
@@ -99,13 +99,12 @@ def _verify_and_record(release: Release) -> str | None:
             status,
             findings=[finding.to_json() for finding in findings],
             contract=contract,
-            environments={} if _has_errors(findings) else verdict.environments,
-            checkpoints=verdict.checkpoints and not _has_errors(findings),
+            environments={} if errors else verdict.environments,
+            checkpoints=verdict.checkpoints and not errors,
             primary_artifact_id=verdict.primary_artifact_id,
             status_changed_at=timezone.now(),
         )
-        codes = sorted({finding.code for finding in findings if finding.severity is Severity.ERROR})
-        release.record(Act.RELEASE_REJECT if codes else Act.RELEASE_REGISTER, "coordinator", errors=codes)
+        release.record(Act.RELEASE_REJECT if errors else Act.RELEASE_REGISTER, "coordinator", errors=errors)
     return status.value
 
 
@@ -127,7 +126,7 @@ def _has_errors(findings: Sequence[Finding]) -> bool:
 def _verify(release: Release, progress: Progress) -> Verdict:
     store = artifact_store()
     descriptor = descriptor_from_json(release.descriptor)
-    renew = turns.RELEASES.renewing(release.pk)
+    renew = RELEASES.renewing(release.pk)
     unresolved, unanswered = resolve(release, renew, progress)
     if unanswered is not None:
         return _decided(release, Verdict(tuple(unresolved), None, ""), unanswered)
@@ -234,7 +233,7 @@ def _download(release: Release, missing: Artifact, location: MavenUri, renew: Ca
         return  # an earlier artifact of the release has the same bytes
     staged = maven.fetch(location, missing.digest, release.pipeline.tenant.slug, renew=renew)
     try:
-        missing_bytes.add(release, staged, resolved=True)
+        tenant_bytes.add(release, staged, resolved=True)
     finally:
         staged.discard()
 

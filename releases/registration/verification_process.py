@@ -17,6 +17,7 @@ import select
 import socket
 import threading
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any, BinaryIO
@@ -51,13 +52,7 @@ def job(
 def verdict_from(response: dict[str, Any]) -> Verdict:
     """Return the verdict that the process sent."""
     findings = tuple(Finding.from_json(each) for each in response["findings"])
-    return Verdict(
-        findings,
-        response["contract"],
-        response["primaryArtifactId"],
-        response["environments"],
-        response["checkpoints"],
-    )
+    return Verdict(**{**response, "findings": findings})
 
 
 def main() -> None:
@@ -104,15 +99,8 @@ def _respond(job: dict[str, Any], parent: Connection) -> dict[str, Any]:
         return {"exceeded": "memory"}
     except OSError as error:
         return {"unreadable": type(error).__name__}
-    return {
-        "verdict": {
-            "findings": [finding.to_json() for finding in verdict.findings],
-            "contract": verdict.contract,
-            "primaryArtifactId": verdict.primary_artifact_id,
-            "environments": verdict.environments,
-            "checkpoints": verdict.checkpoints,
-        }
-    }
+    members = {each.name: getattr(verdict, each.name) for each in fields(verdict)}
+    return {"verdict": {**members, "findings": [finding.to_json() for finding in verdict.findings]}}
 
 
 def _opener(descriptor: Descriptor, parent: Connection) -> OpenArtifact:

@@ -7,8 +7,7 @@ descriptor of the release.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from django.db import transaction
@@ -16,62 +15,64 @@ from django.db import transaction
 from releases.errors import AttachmentInvalid, AttachmentsFull, AttachmentUnknown, ReleaseNotRegistered
 from releases.models import Attachment, Pipeline, Release
 from releases.states import PENDING, AttachmentKind, Status
-from releases.trust import provenance, sbom
+from releases.trust import documents
 from tenancy.audit.acts import Act
 from wire.comparison.differences import Package
 from wire.documents import signing
 from wire.documents.descriptor import Descriptor, descriptor_from_json
 from wire.documents.execution_statement import PAYLOAD_TYPE
 from wire.documents.json_reader import bounded, read_object
-from wire.findings import DocumentError, Finding, Severity
+from wire.findings import DocumentError, Finding
 
 MAX_ATTACHMENT_BYTES = 8 * 1024 * 1024
 MAX_ATTACHMENT_VALUES = 500_000
 NAME = "attachment"
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """A document about one release. `findings` are the contradictions between the two."""
+def examine(content: bytes, descriptor: Descriptor) -> Attachment:
+    """Return an attachment of the release of `descriptor`, without this release: JSON of at most MAX_ATTACHMENT_BYTES.
 
-    kind: AttachmentKind
-    content: bytes
-    summary: dict[str, Any]
-    findings: tuple[Finding, ...]
-
-    @property
-    def digest(self) -> str:
-        return f"sha256:{hashlib.sha256(self.content).hexdigest()}"
-
-    @property
-    def contradicts(self) -> bool:
-        """True if the document is about something other than the release."""
-        return any(finding.severity is Severity.ERROR for finding in self.findings)
-
-
-def examine(content: bytes, descriptor: Descriptor) -> Evidence:
-    """Parse an attachment of the release of `descriptor`: strict JSON of at most MAX_ATTACHMENT_BYTES.
-
-    Raises only `DocumentError`, with all findings.
+    Its findings are the contradictions between the two. Raises only `DocumentError`, with all findings.
     """
     try:
-        evidence = _read(content, _object(content), descriptor)
+        kind, summary, findings = _read(_object(content), descriptor)
     except DocumentError as error:
         raise DocumentError(bounded(error.findings, NAME)) from None
-    return replace(evidence, findings=bounded(evidence.findings, NAME))
+    return Attachment(
+        kind=kind,
+        digest=f"sha256:{hashlib.sha256(content).hexdigest()}",
+        content=content,
+        summary=summary,
+        findings=[finding.to_json() for finding in bounded(findings, NAME)],
+    )
 
 
-def _read(content: bytes, document: dict[str, Any], descriptor: Descriptor) -> Evidence:
+_Reading = tuple[AttachmentKind, dict[str, Any], Iterable[Finding]]
+"""The kind, the summary and the findings of a document."""
+
+
+def _read(document: dict[str, Any], descriptor: Descriptor) -> _Reading:
+    key_ids: list[str] = []
     if "payload" in document and "payloadType" in document:
-        return _enveloped(content, signing.read_envelope(document), descriptor)
-    if "_type" in document:
-        return _provenance(content, document, descriptor, [])
-    if sbom.is_bill(document):
-        bill = sbom.read_bill(document)
-        return Evidence(
-            AttachmentKind.SBOM, content, sbom.summary(bill), tuple(sbom.artifact_findings(bill, descriptor))
-        )
-    raise _unknown("it is not a DSSE envelope, an in-toto statement, or a CycloneDX or SPDX document")
+        envelope = signing.read_envelope(document)
+        key_ids = [signature.key_id[:200] for signature in envelope.signatures]
+        if envelope.payload_type == signing.RELEASE_TYPE:
+            return (
+                AttachmentKind.SIGNATURE,
+                {"keyIds": key_ids},
+                signing.descriptor_findings(envelope, descriptor),
+            )
+        if envelope.payload_type != PAYLOAD_TYPE:
+            raise _unknown(f"the payload type of the envelope is not {signing.RELEASE_TYPE} or {PAYLOAD_TYPE}")
+        document = read_object(envelope.payload, name=documents.PROVENANCE, limit=MAX_ATTACHMENT_BYTES)
+    elif documents.is_bill(document) and "_type" not in document:
+        bill = documents.read_bill(document)
+        return AttachmentKind.SBOM, bill.summary(), bill.findings(descriptor)
+    elif "_type" not in document:
+        raise _unknown("it is not a DSSE envelope, an in-toto statement, or a CycloneDX or SPDX document")
+    statement = documents.read_statement(document)
+    summary = {**statement.summary(), "keyIds": key_ids}
+    return AttachmentKind.PROVENANCE, summary, statement.findings(descriptor)
 
 
 def envelope_of(content: bytes) -> signing.Envelope:
@@ -81,27 +82,7 @@ def envelope_of(content: bytes) -> signing.Envelope:
 
 def packages_of(content: bytes) -> Iterator[Package]:
     """Yield the packages in the content of an attached SBOM. Raises `DocumentError`."""
-    yield from sbom.read_bill(_object(content)).contained()
-
-
-def _enveloped(content: bytes, envelope: signing.Envelope, descriptor: Descriptor) -> Evidence:
-    hints = [signature.key_id[:200] for signature in envelope.signatures]
-    if envelope.payload_type == signing.RELEASE_TYPE:
-        findings = signing.descriptor_findings(envelope, descriptor)
-        return Evidence(AttachmentKind.SIGNATURE, content, {"keyIds": hints}, tuple(findings))
-    if envelope.payload_type == PAYLOAD_TYPE:
-        statement = read_object(envelope.payload, name=provenance.NAME, limit=MAX_ATTACHMENT_BYTES)
-        return _provenance(content, statement, descriptor, hints)
-    known = f"{signing.RELEASE_TYPE} or {PAYLOAD_TYPE}"
-    raise _unknown(f"the payload type of the envelope is not {known}")
-
-
-def _provenance(content: bytes, document: dict[str, Any], descriptor: Descriptor, hints: list[str]) -> Evidence:
-    statement = provenance.read_statement(document)
-    findings = provenance.artifact_findings(statement, descriptor)
-    return Evidence(
-        AttachmentKind.PROVENANCE, content, {**provenance.summary(statement), "keyIds": hints}, tuple(findings)
-    )
+    yield from documents.read_bill(_object(content)).contained()
 
 
 def _object(content: bytes) -> dict[str, Any]:
@@ -112,20 +93,20 @@ def _unknown(why: str) -> DocumentError:
     return DocumentError([Finding("ATTACHMENT_KIND_UNKNOWN", NAME, f"The file cannot be attached: {why}")])
 
 
-def examined(contents: Sequence[bytes], descriptor: Descriptor) -> list[Evidence]:
+def examined(contents: Sequence[bytes], descriptor: Descriptor) -> list[Attachment]:
     """Parse the documents and compare them with `descriptor`. Equal documents are returned once.
 
     Raises `AttachmentInvalid` with all findings, and `AttachmentsFull`.
     """
-    found: dict[str, Evidence] = {}
+    found: dict[str, Attachment] = {}
     findings: list[Finding] = []
     for content in contents:
         try:
-            evidence = examine(content, descriptor)
+            attachment = examine(content, descriptor)
         except DocumentError as error:
             findings += error.findings
         else:
-            found.setdefault(evidence.digest, evidence)
+            found.setdefault(attachment.digest, attachment)
     if findings:
         raise AttachmentInvalid(findings)
     if len(found) > Attachment.MAX_PER_RELEASE:
@@ -133,24 +114,14 @@ def examined(contents: Sequence[bytes], descriptor: Descriptor) -> list[Evidence
     return list(found.values())
 
 
-def write(release: Release, evidence: Sequence[Evidence], *, actor: str, after: int = 0) -> list[Attachment]:
-    """Write the attachments of `release`, which already has `after` attachments.
+def write(release: Release, new: Sequence[Attachment], *, actor: str, after: int = 0) -> list[Attachment]:
+    """Write attachments of `release`, which already has `after` attachments.
 
     The caller has just created the release, or has locked its row.
     """
-    return Attachment.objects.bulk_create(
-        Attachment(
-            release=release,
-            position=position,
-            kind=each.kind,
-            digest=each.digest,
-            content=each.content,
-            summary=each.summary,
-            findings=[finding.to_json() for finding in each.findings],
-            attached_by=actor,
-        )
-        for position, each in enumerate(evidence, start=after)
-    )
+    for position, attachment in enumerate(new, start=after):
+        attachment.release, attachment.position, attachment.attached_by = release, position, actor
+    return Attachment.objects.bulk_create(new)
 
 
 def attach(release: Release, contents: Sequence[bytes], *, actor: str) -> list[Attachment]:
@@ -159,14 +130,14 @@ def attach(release: Release, contents: Sequence[bytes], *, actor: str) -> list[A
     Raises `AttachmentInvalid`, also for a document about something other than the release, `AttachmentsFull`, and
     `ReleaseNotRegistered` for a release that was rejected, revoked or retired.
     """
-    evidence = examined(contents, descriptor_from_json(release.descriptor))
-    wrong = [finding for each in evidence if each.contradicts for finding in each.findings]
+    found = examined(contents, descriptor_from_json(release.descriptor))
+    wrong = [finding for each in found if each.contradicts for finding in each.findings]
     if wrong:
-        raise AttachmentInvalid(wrong)
+        raise AttachmentInvalid([Finding.from_json(finding) for finding in wrong])
     with transaction.atomic():
         locked = Release.objects.select_for_update(no_key=True).get(pk=release.pk)
         held = set(locked.attachments.values_list("digest", flat=True))
-        new = [each for each in evidence if each.digest not in held]
+        new = [each for each in found if each.digest not in held]
         if new and locked.status not in {*PENDING, Status.REGISTERED}:
             raise ReleaseNotRegistered(locked.release_version, locked.status)
         if len(held) + len(new) > Attachment.MAX_PER_RELEASE:

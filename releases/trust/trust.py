@@ -1,18 +1,20 @@
-"""The trusted keys of a tenant, and whether one of them signed a release (ADR 14).
+"""The trusted keys of a tenant, whether one of them signed a release (ADR 14), and the coordinator's own key.
 
 Trust is not stored, because keys are added and revoked. The signature policy applies to activations and not to
 submissions. To stop submissions to an active release, revoke it or activate another one.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 
-from releases.errors import KeyConflict, KeyInvalid, KeyUnknown, ReasonRequired
+from releases.errors import KeyConflict, KeyInvalid, KeyUnknown, ProvenanceKeyMissing, ReasonRequired
 from releases.models import Attachment, KeyRevocation, Pipeline, Release, SignaturePolicy, TrustedKey
 from releases.states import AttachmentKind
 from releases.trust.attachments import envelope_of
@@ -20,6 +22,8 @@ from tenancy import audit
 from tenancy.audit.acts import Act
 from tenancy.models import Tenant
 from wire.documents import signing
+from wire.documents.execution_statement import PAYLOAD_TYPE
+from wire.documents.json_writer import text
 from wire.identifying import RULE, is_identifier
 
 KEY_NAME_LENGTH = 100
@@ -246,3 +250,30 @@ def _standing(verdicts: Iterable[Verdict]) -> Standing:
     if not found:
         return Standing.UNSIGNED
     return Standing.REVOKED_KEYS if found == {Verdict.KEY_REVOKED} else Standing.UNTRUSTED
+
+
+# --- the coordinator's key, which signs the provenance of executions, and histories ---
+
+
+def has_statement_key() -> bool:
+    return bool(settings.PROVENANCE_KEY)
+
+
+def sign_statement(statement: Mapping[str, Any]) -> bytes:
+    """Return the in-toto statement in a DSSE envelope. Equal statements give equal bytes under one key.
+
+    Raises `ProvenanceKeyMissing`.
+    """
+    key = _statement_key()
+    return signing.sign(text(statement).encode(), PAYLOAD_TYPE, [key])
+
+
+def statement_public_key() -> signing.PublicKey:
+    """Return the public part of the key. Raises `ProvenanceKeyMissing`."""
+    return _statement_key().public_key()
+
+
+def _statement_key() -> signing.PrivateKey:
+    if not has_statement_key():
+        raise ProvenanceKeyMissing("Set PROVENANCE_KEY_FILE to sign provenance.")
+    return signing.read_private_key(settings.PROVENANCE_KEY)

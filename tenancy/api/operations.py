@@ -15,6 +15,7 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from drf_standardized_errors.types import ExceptionHandlerContext
 from rest_framework.generics import ListAPIView
+from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
@@ -111,17 +112,18 @@ def handle(exc: Exception, context: ExceptionHandlerContext) -> Response | None:
 def operation(
     tag: str,
     operation_id: str,
-    shown: Shown | Mapping[Any, Shown],
+    shown: Shown | Mapping[Any, Any],
     *,
     method: str = "POST",
     body: type[StrictSerializer] | None = None,
+    form: Shown | None = None,
     context: Context | None = None,
 ) -> Callable[[Function], View]:
     """Return a decorator that makes a function the view of one operation of a tenant.
 
     The function gets the `TenantView`, the names in the URL except that of the tenant, and the members of `body` by
     their sources. Its result is represented by `shown`, unless it is a response; if there is a choice of statuses, it
-    must be one.
+    must be one. `form` describes a multipart request, which the function reads itself.
     `context` returns what `shown` needs besides the result. The function declares its act and scope as methods do
     (`tenancy.audit.acts.declares`), and its errors with `refuses`. The docstring is the description in the OpenAPI
     document, and the name, in camel case, is that of the view.
@@ -141,8 +143,11 @@ def operation(
             more = context(found) if context is not None else {}
             return Response(representation(found, context={"request": request, **more}).data, status=status)
 
-        described = extend_schema(operation_id=operation_id, request=body, responses=shown, filters=False)(handle)
+        request = body if form is None else {"multipart/form-data": form}
+        described = extend_schema(operation_id=operation_id, request=request, responses=shown, filters=False)(handle)
         members = {"refusals": {method: getattr(function, "refusals", ())}, method.lower(): described}
+        if form is not None:
+            members["parser_classes"] = (MultiPartParser,)
         return _view(tag, function, (TenantView,), {**members, "__module__": function.__module__})
 
     return decorate

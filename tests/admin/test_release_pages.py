@@ -14,9 +14,9 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client, override_settings
 
 from executions.models import Execution, SmokeTest, Worker
-from releases.api.releases import ReleaseView
 from releases.models import ArtifactUpload, Blob, KeyRevocation, Pipeline, Release, Retirement, Revocation, TrustedKey
 from releases.registration import direct_uploads
+from releases.registration.api import ReleaseView
 from releases.registration.progress import Progress
 from releases.registration.verification import verify_release
 from tests import making, signing

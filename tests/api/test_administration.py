@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.http.response import StreamingHttpResponse
 
 from alerts.models import AlertChannel
-from releases.registration import upload_quotas
+from releases.registration import tenant_bytes
 from tenancy import audit, members
 from tenancy.audit import chain
 from tenancy.audit.acts import Act
@@ -93,7 +93,7 @@ def test_a_member_reads_the_quotas_and_only_a_superuser_changes_them(ours: Tenan
     found = ours.get("quotas").json()
     assert {name: member["limit"] for name, member in found.items()} == NONE
     assert [found[name]["used"] for name in ("openExecutions", "workers", "uploadsPerHour")] == [1, 1, 1]
-    assert found["storageBytes"]["used"] == upload_quotas.stored_bytes(ours.tenant) > 0
+    assert found["storageBytes"]["used"] == tenant_bytes.stored_bytes(ours.tenant) > 0
     assert found["payloadBytes"]["used"] is None
     entries = AuditEntry.objects.filter(act="quotas.change").order_by("id")
     refused(ours.call("PUT", ours.url("quotas"), {"workers": 5}), 403, "SCOPE_MISSING")
@@ -106,7 +106,7 @@ def test_a_member_reads_the_quotas_and_only_a_superuser_changes_them(ours: Tenan
 
 
 def test_uploads_and_submissions_beyond_a_quota_are_refused(ours: TenantApi) -> None:
-    quota(ours.tenant, storage_bytes=upload_quotas.stored_bytes(ours.tenant))
+    quota(ours.tenant, storage_bytes=tenant_bytes.stored_bytes(ours.tenant))
     path = "pipelines/{pipeline_id}/releases"
     document = refused(ours.post(path, upload("2.0")), 409, "STORAGE_QUOTA_REACHED")
     assert document["quota"] == "storageBytes"

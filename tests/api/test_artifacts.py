@@ -148,7 +148,7 @@ def test_a_download_is_audited_once_a_minute_and_logged_with_its_actor(
     ours: TenantApi, artifact: Artifact, data: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = AuditEntry.objects.count()
-    with caplog.at_level(logging.INFO, "releases.api.artifacts"):
+    with caplog.at_level(logging.INFO, "releases.artifacts.api"):
         fetch(ours, artifact.digest, "HEAD")
         fetch(ours, artifact.digest, If_None_Match="*")
         assert caplog.messages == []

@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 
 from governance.activation.activation import activate, roll_back
 from governance.retirement.retirement import revoke
-from releases import history, policy
+from releases import pointer, policy
 from releases.models import Activation, Pipeline, Release, Vote
 from releases.queries import pipeline
 from tenancy.access import issue_token
@@ -79,7 +79,7 @@ def test_the_export_is_signed_and_has_the_whole_history(
     assert response.content == ours.get(EXPORT).content
     assert response.json()["payloadType"] == PAYLOAD_TYPE
     payload = base64.b64decode(response.json()["payload"])
-    assert json.loads(payload) == history.statement(read(ours))
+    assert json.loads(payload) == pointer.history_statement(read(ours))
     statement = activation_statement.read(payload)
     predicate = statement.predicate
     assert statement.contradictions() == []
@@ -92,8 +92,8 @@ def test_the_export_is_signed_and_has_the_whole_history(
     [revoked, _] = activation_statement.read(base64.b64decode(ours.get(EXPORT).json()["payload"])).predicate.releases
     assert revoked.revocation is not None
     assert (revoked.revocation.actor, revoked.revocation.reason) == ("user:eva", "leaks")
-    monkeypatch.setattr(history, "MOST_ACTIVATIONS", 2)
-    shortened = activation_statement.read(json.dumps(history.statement(read(ours))).encode())
+    monkeypatch.setattr(pointer, "MOST_ACTIVATIONS", 2)
+    shortened = activation_statement.read(json.dumps(pointer.history_statement(read(ours))).encode())
     assert shortened.contradictions() == []
     assert [each.sequence for each in shortened.predicate.activations] == [2, 3]
     assert shortened.predicate.omitted_activations == 1

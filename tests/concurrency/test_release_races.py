@@ -17,8 +17,8 @@ from releases.artifacts.store import artifact_store
 from releases.errors import DeploymentPending
 from releases.models import Activation, ArtifactUpload, Blob, Contract, Deployment, Pipeline, Release
 from releases.registration.deployments import DeploymentRequest, deploy
+from releases.registration.progress import UPLOADS
 from releases.registration.registrar import Registration, register
-from releases.registration.turns import UPLOADS
 from releases.registration.verification import verify_release
 from tenancy.models import Tenant
 from tests import making, signing

@@ -12,8 +12,8 @@ import pytest
 from django.db import connection, transaction
 
 from releases.artifacts import blob_lock, blobs, retention, soundness
+from releases.artifacts.local_store import LocalArtifactStore
 from releases.artifacts.store import artifact_store
-from releases.artifacts.store.local import LocalArtifactStore
 from releases.errors import ArtifactAltered, ArtifactStoreUnavailable
 from releases.management.commands.move_artifacts import Result, relocate
 from releases.models import Blob, BlobEvent, Release

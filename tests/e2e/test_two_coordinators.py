@@ -17,7 +17,7 @@ from embedded.children import Child
 from embedded.postgres import Postgres
 from embedded.product import Client, Product
 from embedded.valkey import Valkey
-from releases.registration.turns import STALLED
+from releases.registration.progress import STALLED
 from tenancy.roles import Scope
 from tests.building import eventually
 from tests.database_template import connected_to, copy_to_another_server, database

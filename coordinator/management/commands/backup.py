@@ -17,8 +17,7 @@ from coordinator import backups
 from coordinator.backups import BLOBS, DUMP, Blob, File, HashingFile, Manifest
 from coordinator.monitoring import process
 from releases.artifacts import blob_lock
-from releases.artifacts.store import ArtifactStore, artifact_store
-from releases.artifacts.store.staging import private_folder, sync_folder
+from releases.artifacts.store import ArtifactStore, artifact_store, private_folder, sync_folder
 from tenancy.audit.acts import Act
 from tenancy.management import base
 

@@ -10,8 +10,7 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
 from releases.artifacts import blob_lock
-from releases.artifacts.store import ArtifactStore, StoredBlob, configured_store
-from releases.artifacts.store.base import CHUNK, misread
+from releases.artifacts.store import CHUNK, ArtifactStore, StoredBlob, configured_store, misread
 from releases.errors import ArtifactStoreUnavailable
 from tenancy.audit.acts import Act
 from tenancy.management import base

@@ -14,7 +14,7 @@ from executions.models import AwaitUnit, Execution, Interaction
 from executions.state_machine.moves import Claim
 from executions.workers import registry
 from releases.models import Release
-from releases.trust import statement_key
+from releases.trust import trust
 from tenancy.models import Tenant
 from tests import making, signing
 from tests.cases import cases
@@ -309,5 +309,5 @@ def test_a_signed_document_has_the_same_bytes_every_time_and_a_valid_signature(
     assert document == provenance.signed(Execution.objects.select_related("tenant").get(pk=execution.pk))
     envelope = read_envelope(json.loads(document))
     [signature] = envelope.signatures
-    assert envelope.is_signed_by(statement_key.public_key(), signature)
+    assert envelope.is_signed_by(trust.statement_public_key(), signature)
     assert json.loads(envelope.payload) == provenance.statement(execution)

@@ -13,7 +13,7 @@ from governance.activation.activation import activate
 from governance.campaigns import campaigns
 from governance.campaigns.selection import Filters, preview
 from governance.retirement.retirement import Blocker, Kind, blockers, retire, revoke
-from releases.artifacts import downloads, retention
+from releases.artifacts import retention, soundness
 from releases.errors import ArtifactNotStored, NoActiveRelease, ReleaseRetired
 from releases.models import Release, Retirement, Revocation
 from tenancy.models import Tenant
@@ -148,4 +148,4 @@ def test_bytes_of_a_retired_release_may_be_removed_unless_another_release_needs_
     removed = list(retention.remove(list(retention.orphans(later)), later))
     assert [each.name for each in removed] == [own]
     with pytest.raises(ArtifactNotStored):
-        downloads.find(owner, own)
+        soundness.find(owner, own)

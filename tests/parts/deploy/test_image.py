@@ -18,7 +18,7 @@ from django.db import connection
 
 from embedded.children import Children
 from embedded.product import PROJECT, Product
-from releases.artifacts.store.local import LocalArtifactStore
+from releases.artifacts.local_store import LocalArtifactStore
 from tests.parts.deploy.image_store import Images, inside
 from tests.running import RunningProduct, TenantInUse, build
 from tests.servers import IN_MEMORY, MEMORY

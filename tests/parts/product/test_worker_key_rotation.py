@@ -10,7 +10,7 @@ import pytest
 from coordinator_client.errors import Unreachable
 from embedded.children import Child
 from embedded.product import Backing, Client, Product
-from releases.artifacts.store.local import LocalArtifactStore
+from releases.artifacts.local_store import LocalArtifactStore
 from tests.building import first_tenant
 from tests.database_template import database
 from tests.running import BuiltRelease, eventually

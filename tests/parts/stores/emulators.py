@@ -20,9 +20,9 @@ from google.cloud.storage import Bucket, Client
 
 from coordinator import library_settings
 from embedded.children import Child, free_port
-from releases.artifacts.store.azure import AzureArtifactStore
-from releases.artifacts.store.google import GoogleArtifactStore
-from releases.artifacts.store.objects import ObjectArtifactStore
+from releases.artifacts.azure_store import AzureArtifactStore
+from releases.artifacts.google_store import GoogleArtifactStore
+from releases.artifacts.object_store import ObjectArtifactStore
 from tests.building import eventually
 from tests.releases.artifacts.store.bench import LABEL, RemoteBench
 

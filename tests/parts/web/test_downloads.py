@@ -15,7 +15,7 @@ from django.db import connection
 
 from embedded.children import Child
 from embedded.product import Product
-from releases.artifacts.store.local import LocalArtifactStore
+from releases.artifacts.local_store import LocalArtifactStore
 from tests.parts.web.conftest import opened, peaks, published, start_web
 from tests.running import TenantInUse
 

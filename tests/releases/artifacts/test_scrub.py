@@ -19,12 +19,10 @@ from governance.activation.activation import activate
 from governance.retirement.retirement import revoke
 from releases import tasks
 from releases.artifacts import blob_lock, blobs, retention, soundness
-from releases.artifacts import blobs as verdicts_of
-from releases.artifacts.soundness import require_sound, require_sound_verdict
+from releases.artifacts.soundness import require_readable, require_sound
 from releases.artifacts.store import artifact_store
 from releases.errors import ArtifactAltered, ArtifactMissing, ArtifactStoreUnavailable
 from releases.models import Blob, BlobEvent, Release
-from tenancy.models import Tenant
 from tests import making
 from tests.cases import cases
 from tests.few_places import limited
@@ -137,7 +135,7 @@ def test_a_blob_that_cannot_be_read_does_not_keep_others_from_their_check(faulty
 
 def test_many_blobs_that_look_wrong_are_a_fault_of_the_store_until_an_operator_accepts_them() -> None:
     owner = making.tenant()
-    releases = [making.registered(owner, f"{number}.0", body=f"{number}") for number in range(verdicts_of.FEW + 1)]
+    releases = [making.registered(owner, f"{number}.0", body=f"{number}") for number in range(blobs.FEW + 1)]
     digests = sorted(digest_of(release) for release in releases)
     good = {digest: making.stored_file(digest).read_bytes() for digest in digests}
     bench = LocalBench(artifact_store())  # type: ignore[arg-type]
@@ -243,13 +241,6 @@ def stored() -> set[str]:
     return {blob.digest for blob in artifact_store().list()}
 
 
-def rejected(owner: Tenant) -> str:
-    """Upload a release that is rejected, because its archive has another contract. Return the digest of the archive."""
-    data = making.archive(making.contract("org.example.other"))
-    making.rejected(owner, making.descriptor(making.contract(), data), data)
-    return making.digest_of(data)
-
-
 def test_stray_bytes_are_listed_then_removed_with_an_event_and_can_be_uploaded_again() -> None:
     digest = stray()
     assert (named(timedelta(hours=1)), removed(timedelta(hours=1))) == ({}, []), "young bytes are kept"
@@ -292,16 +283,16 @@ def test_bytes_that_a_release_needs_are_never_orphans_whatever_its_status() -> N
 
 def test_bytes_of_rejected_releases_only_are_removed_and_must_be_sent_again() -> None:
     """An earlier upload gives a tenant no right to removed bytes."""
-    owner = making.tenant()
-    digest = rejected(owner)
-    assert (named(), removed(), stored()) == ({digest: "REJECTED"}, [digest], set())
-    contract = making.contract("org.example.other")
+    owner, contract = making.tenant(), making.contract("org.example.other")
     data = making.archive(contract)
+    digest = making.digest_of(data)
+    making.rejected(owner, making.descriptor(making.contract(), data), data)
+    assert (named(), removed(), stored()) == ({digest: "REJECTED"}, [digest], set())
     release = making.upload(owner, making.descriptor(contract, data)).release
     assert release.artifacts.get().blob is None
     require_sound(release)
     with pytest.raises(ArtifactMissing):
-        require_sound_verdict(Blob.objects.get(pk=digest))
+        require_readable(Blob.objects.get(pk=digest))
 
 
 def test_bytes_that_came_into_use_after_they_were_listed_are_kept() -> None:

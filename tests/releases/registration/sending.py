@@ -23,7 +23,7 @@ def begun(owner: Tenant, data: bytes, *, digest: str | None = None, size: int | 
 
 
 def opened(owner: Tenant, digest: str, expires_at: datetime | None = None, size: int = 1) -> ArtifactUpload:
-    """Return the row of an upload of which nothing was sent. It expires in a day, or at `expires_at`."""
+    """Return the row of an upload without parts. It expires in a day, or at `expires_at`."""
     at = expires_at or timezone.now() + timedelta(days=1)
     members: dict[str, Any] = {"size": size, "part_size": size, "status": "OPEN", "uploaded_by": "user:test"}
     return ArtifactUpload.objects.create(tenant=owner, digest=digest, expires_at=at, **members)

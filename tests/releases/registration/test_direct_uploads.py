@@ -14,8 +14,8 @@ from foundation.errors import PayloadTooLarge
 from releases import tasks
 from releases.artifacts import retention
 from releases.artifacts.retention import Orphan, Why
+from releases.artifacts.s3_store import DirectUploads, StagedObject
 from releases.artifacts.store import BlobStat, artifact_store
-from releases.artifacts.store.s3 import DirectUploads, StagedObject
 from releases.errors import DirectUploadsFull, UploadIncomplete, UploadNotOpen, UploadUnknown
 from releases.models import ArtifactUpload, Blob
 from releases.registration import direct_uploads
@@ -129,14 +129,11 @@ def test_a_sound_object_is_never_overwritten(place: S3Place) -> None:
     direct, name, staged, key = hashed(making.tenant())
     client = client_of(place)
 
-    def put_by_another() -> None:
-        client.put_object(Bucket=place.bucket, Key=key, Body=SMALL, Metadata={"by": "another"})
-
     def verified() -> BlobStat | None:
         """Return None in the first call. After that, the object of another upload exists."""
         stat = artifact_store().verified(staged.digest)
         if stat is None:
-            put_by_another()
+            client.put_object(Bucket=place.bucket, Key=key, Body=SMALL, Metadata={"by": "another"})
         return stat
 
     for _ in range(2):

@@ -9,8 +9,7 @@ from pytest_django import DjangoCaptureOnCommitCallbacks
 from executions.errors import InputInvalid
 from executions.submission import admission
 from governance.activation.activation import activate
-from releases import policy
-from releases.artifacts.store import artifact_store
+from releases.artifacts.store import BlobStat, artifact_store
 from releases.errors import DescriptorInvalid, ReleaseConflict
 from releases.models import Blob, Contract, Pipeline, Release
 from releases.registration.registrar import Registration, register
@@ -29,12 +28,6 @@ pytestmark = pytest.mark.django_db
 CONTRACT = making.contract()
 DATA = making.archive(CONTRACT)
 DESCRIPTOR = making.descriptor(CONTRACT, DATA)
-
-
-def fingerprint(digest: str) -> str:
-    found = artifact_store().stat(digest)
-    assert found is not None
-    return found.fingerprint
 
 
 def staged_files() -> list[Any]:
@@ -60,7 +53,7 @@ def test_a_release_is_stored_immediately_and_registered_by_its_verification(
     artifact = release.artifacts.get()
     assert artifact.blob is not None
     assert (artifact.blob.digest, artifact.blob.size) == (making.digest_of(DATA), len(DATA))
-    assert artifact.blob.fingerprint == fingerprint(artifact.blob.digest)
+    assert artifact_store().stat(artifact.blob.digest) == BlobStat(len(DATA), artifact.blob.fingerprint)
 
 
 def test_a_different_document_for_a_stored_contract_version_is_rejected(owner: Tenant) -> None:
@@ -176,10 +169,11 @@ def deployed(release: Release) -> Release:
     return release
 
 
-def accepting(owner: Tenant, missing_artifacts: str = "identity-only") -> Pipeline:
-    """Return the pipeline of the releases, with this policy for missing artifacts."""
-    pipeline, _ = Pipeline.objects.get_or_create(tenant=owner, pipeline_id=making.PIPELINE)
-    return policy.change(pipeline, {"missingArtifacts": missing_artifacts}, actor="user:test")
+def accepting() -> Tenant:
+    """Return a tenant whose pipeline accepts releases without bytes."""
+    owner = making.tenant()
+    Pipeline.objects.create(tenant=owner, pipeline_id=making.PIPELINE, missing_artifacts="identity-only")
+    return owner
 
 
 def spaced(document: dict[str, Any]) -> bytes:
@@ -229,8 +223,7 @@ def test_a_newer_release_keeps_the_exact_bytes_of_its_descriptor_and_has_a_confl
 
 @cases("document", [OF_IMAGE, WITHOUT_BYTES])
 def test_a_release_that_only_identifies_its_artifacts_accepts_any_input(document: dict[str, Any]) -> None:
-    owner = making.tenant()
-    accepting(owner)
+    owner = accepting()
     release = making.verified(making.upload(owner, document).release)
     if document is WITHOUT_BYTES:
         assert located.verdict(release)[1][1:] == [("ARTIFACT_IDENTITY_ONLY", "warning", "artifacts[0]")]
@@ -244,8 +237,7 @@ def test_a_release_that_only_identifies_its_artifacts_accepts_any_input(document
 
 @cases("document", [OF_IMAGE, WITHOUT_BYTES])
 def test_the_contract_of_a_release_without_bytes_is_its_document(document: dict[str, Any]) -> None:
-    owner, many = making.tenant(), making.contract(steps=[{**making.STEP, "cardinality": "MANY_TO_MANY"}])
-    accepting(owner)
+    owner, many = accepting(), making.contract(steps=[{**making.STEP, "cardinality": "MANY_TO_MANY"}])
     document = {**document, "contractVersion": many["contractVersion"]}
     release = making.verified(making.upload(owner, document, contract=json.dumps(many).encode()).release)
     assert deployed(release).contract is not None

@@ -12,7 +12,7 @@ from releases import tasks
 from releases.models import ArtifactUpload, Release
 from releases.registration import direct_uploads
 from releases.registration.direct_uploads import FINISH_TASK
-from releases.registration.turns import RELEASES, UPLOADS
+from releases.registration.progress import RELEASES, UPLOADS
 from releases.states import Status
 from tenancy.models import Tenant
 from tests import making

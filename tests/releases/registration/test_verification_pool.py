@@ -5,57 +5,45 @@ import io
 import json
 import os
 import signal
+import tempfile
 import time
 import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import pytest
 
-from releases.artifacts.store.base import CHUNK
+from releases.artifacts.store import CHUNK
 from releases.errors import ArtifactStoreUnavailable
 from releases.registration.verification_pool import verify
 from tests import making
 from wire.documents.contract import CONTRACT_ENTRY
 from wire.documents.descriptor import ArtifactRef, Descriptor, descriptor_from_json
 from wire.release.directory import DEFAULT_LIMITS
+from wire.release.verification import OpenArtifact
 from wire.release.verification import verify as verify_here
 
 CONTRACT = making.contract()
 DATA = making.archive(CONTRACT)
-OpenArtifact = Callable[[ArtifactRef], BinaryIO | None]
-
-
-ENTRY_BYTES = 16 * 1024**2
-"""Entries up to this size may have any compression ratio."""
-
-
-def heavy_archive(document: dict[str, Any], *, entries: int, salt: str = "") -> bytes:
-    """Return a valid archive with a contract and `entries` entries of 16 MiB each when unpacked."""
-    buffer = io.BytesIO()
-    packed, checksum = _packed_entry()
-    with zipfile.ZipFile(buffer, "w") as file:
-        file.writestr(zipfile.ZipInfo(CONTRACT_ENTRY), json.dumps(document))
-        file.writestr(zipfile.ZipInfo("salt"), salt)
-        for number in range(entries):
-            info = zipfile.ZipInfo(f"{number}")
-            info.CRC, info.file_size, info.compress_size = checksum, ENTRY_BYTES, len(packed)
-            info.header_offset, info.compress_type = buffer.tell(), zipfile.ZIP_DEFLATED
-            buffer.write(info.FileHeader(zip64=False))
-            buffer.write(packed)
-            file.filelist.append(info)
-            file.NameToInfo[info.filename] = info
-        file.start_dir = buffer.tell()
-    return buffer.getvalue()
 
 
 @functools.cache
-def _packed_entry() -> tuple[bytes, int]:
-    """Return the compressed bytes of an entry and its checksum."""
-    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    return packer.compress(bytes(ENTRY_BYTES)) + packer.flush(), zlib.crc32(bytes(ENTRY_BYTES))
+def heavy_entries() -> bytes:
+    """Return a valid archive with a contract and 10 entries of 16 MiB each when unpacked."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr(CONTRACT_ENTRY, json.dumps(CONTRACT))
+        for number in range(10):
+            file.writestr(f"{number}", bytes(16 * 1024**2))
+    return buffer.getvalue()
+
+
+def heavy_archive(salt: str) -> bytes:
+    buffer = io.BytesIO(heavy_entries())
+    with zipfile.ZipFile(buffer, "a") as file:
+        file.writestr("salt", salt)
+    return buffer.getvalue()
 
 
 def verification_processes() -> list[int]:
@@ -81,20 +69,19 @@ def described(*files: bytes) -> Descriptor:
     return descriptor_from_json(document)
 
 
-@pytest.fixture
-def on_disk(tmp_path: Path) -> Callable[..., OpenArtifact]:
-    def opener(*files: bytes, before: Callable[[], object] = lambda: None) -> OpenArtifact:
-        for data in files:
-            (tmp_path / making.digest_of(data)).write_bytes(data)
+def on_disk(*files: bytes, before: Callable[[], object] = lambda: None) -> OpenArtifact:
+    stored = {making.digest_of(data): data for data in files}
 
-        def open_artifact(artifact: ArtifactRef) -> BinaryIO | None:
-            before()
-            path = tmp_path / artifact.digest
-            return path.open("rb") if path.exists() else None
+    def open_artifact(artifact: ArtifactRef) -> BinaryIO | None:
+        before()
+        if artifact.digest not in stored:
+            return None
+        file = cast("BinaryIO", tempfile.TemporaryFile())  # noqa: SIM115 - the parent closes it
+        file.write(stored[artifact.digest])
+        file.seek(0)
+        return file
 
-        return open_artifact
-
-    return opener
+    return open_artifact
 
 
 def codes(descriptor: Descriptor, open_artifact: OpenArtifact) -> list[tuple[str, str]]:
@@ -106,9 +93,7 @@ def kill_all() -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def test_a_child_process_gives_the_same_verdict_as_the_rules_and_each_file_is_closed(
-    on_disk: Callable[..., OpenArtifact],
-) -> None:
+def test_a_child_process_gives_the_same_verdict_as_the_rules_and_each_file_is_closed() -> None:
     large, opened = making.archive(CONTRACT, code="x" * (3 * CHUNK)), list[BinaryIO]()
     for files, stored, beside in (
         ([DATA], [], None),
@@ -127,25 +112,21 @@ def test_a_child_process_gives_the_same_verdict_as_the_rules_and_each_file_is_cl
     assert [file.closed for file in opened] == [True] * 3
 
 
-def test_a_release_whose_artifacts_take_too_much_cpu_time_is_rejected_and_the_next_one_is_not(
-    on_disk: Callable[..., OpenArtifact], settings: Any
-) -> None:
+def test_a_release_whose_artifacts_take_too_much_cpu_time_is_rejected_and_the_next_one_is_not(settings: Any) -> None:
     settings.VERIFICATION_CPU_SECONDS = 1
-    files = [heavy_archive(CONTRACT, entries=10, salt=str(number)) for number in range(30)]
+    files = [heavy_archive(str(number)) for number in range(30)]
     [(code, field)] = codes(described(*files), on_disk(*files))
     assert (code, field.startswith("pipeline-release.json#artifacts[")) == ("ARTIFACT_CPU_EXCEEDED", True)
     assert codes(described(DATA), on_disk(DATA)) == []
 
 
-def test_the_time_that_the_store_takes_does_not_count(on_disk: Callable[..., OpenArtifact], settings: Any) -> None:
+def test_the_time_that_the_store_takes_does_not_count(settings: Any) -> None:
     settings.VERIFICATION_SECONDS = 1
     files = [making.archive(CONTRACT, code=str(number)) for number in range(2)]
     assert codes(described(*files), on_disk(*files, before=lambda: time.sleep(0.6))) == []
 
 
-def test_an_artifact_that_takes_too_much_memory_is_rejected(
-    on_disk: Callable[..., OpenArtifact], settings: Any
-) -> None:
+def test_an_artifact_that_takes_too_much_memory_is_rejected(settings: Any) -> None:
     settings.VERIFICATION_MEMORY_BYTES = 80 * 1024**2
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:
@@ -158,9 +139,7 @@ def test_an_artifact_that_takes_too_much_memory_is_rejected(
     assert codes(described(DATA), on_disk(DATA)) == []
 
 
-def test_a_release_is_rejected_after_three_children_died_and_not_after_one(
-    on_disk: Callable[..., OpenArtifact],
-) -> None:
+def test_a_release_is_rejected_after_three_children_died_and_not_after_one() -> None:
     assert codes(described(DATA), on_disk(DATA)) == []  # no child of an earlier test is about to die
     deaths: list[None] = []
 
@@ -176,7 +155,7 @@ def test_a_release_is_rejected_after_three_children_died_and_not_after_one(
     assert codes(described(DATA), on_disk(DATA)) == [], "killed idle children are replaced"
 
 
-def test_a_child_that_hangs_is_killed(on_disk: Callable[..., OpenArtifact], settings: Any) -> None:
+def test_a_child_that_hangs_is_killed(settings: Any) -> None:
     settings.VERIFICATION_SECONDS = 1
 
     def stop() -> None:
@@ -190,7 +169,7 @@ def test_a_child_that_hangs_is_killed(on_disk: Callable[..., OpenArtifact], sett
     assert verification_processes() == []
 
 
-def test_a_child_holds_no_secret_and_no_connection(on_disk: Callable[..., OpenArtifact]) -> None:
+def test_a_child_holds_no_secret_and_no_connection() -> None:
     children: list[tuple[set[str], list[str], str, str]] = []
 
     def look() -> None:
@@ -214,7 +193,7 @@ def test_a_child_holds_no_secret_and_no_connection(on_disk: Callable[..., OpenAr
     assert nice - os.getpriority(os.PRIO_PROCESS, 0) == 10
 
 
-def test_only_so_many_children_wait_for_the_next_release(on_disk: Callable[..., OpenArtifact], settings: Any) -> None:
+def test_only_so_many_children_wait_for_the_next_release(settings: Any) -> None:
     settings.VERIFICATION_PROCESSES = 1
     kill_all()
 
@@ -226,7 +205,7 @@ def test_only_so_many_children_wait_for_the_next_release(on_disk: Callable[..., 
     assert len(verification_processes()) == 1
 
 
-def test_a_child_whose_release_was_broken_off_serves_no_other(on_disk: Callable[..., OpenArtifact]) -> None:
+def test_a_child_whose_release_was_broken_off_serves_no_other() -> None:
     """The child still waits for the file of the first release, and would mistake that of the next release for it."""
     kill_all()
     children: list[int] = []

@@ -34,10 +34,6 @@ def document(version: str = "1.0") -> dict[str, Any]:
     return making.descriptor(contract, making.archive(contract, code=version), version)
 
 
-def digest() -> str:
-    return str(document()["artifacts"][0]["digest"])
-
-
 def with_policy(release: Release, signature_policy: str) -> Release:
     policy.change(release.pipeline, {"signaturePolicy": signature_policy}, actor="user:admin")
     return Release.objects.select_related("pipeline__tenant", "pipeline__activation").get(pk=release.pk)
@@ -101,7 +97,9 @@ def test_the_signature_policy_applies_to_activations(owner: Tenant, signer: str)
 
 def test_signed_provenance_is_not_a_signature_over_the_release(owner: Tenant) -> None:
     signing.trusted(owner)
-    proof = signing.envelope(signing.statement(digest()), payload_type="application/vnd.in-toto+json")
+    proof = signing.envelope(
+        signing.statement(document()["artifacts"][0]["digest"]), payload_type="application/vnd.in-toto+json"
+    )
     release = with_policy(uploaded(owner, proof), "require")
     assert trust.of(release).standing is Standing.UNSIGNED
     [signer] = trust.signers_of(release.attachments.get(), list(trust.keys_of(owner)))

@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from alerts.texts import RULE, read_alert_secrets, secret
 from foundation.env import Environment
-from releases.repositories.configuration import Repository, read_repositories
+from releases.registration.maven_repositories import Repository, read_repositories
 from tests.cases import cases
 
 GRANTS = "tpf:deploy=releases:register, tpf:deploy=read\nx=y=read,"

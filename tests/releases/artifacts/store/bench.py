@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from releases.artifacts.local_store import MARKER, LocalArtifactStore
+from releases.artifacts.object_store import ObjectArtifactStore
 from releases.artifacts.store import ArtifactStore
-from releases.artifacts.store.local import MARKER, LocalArtifactStore
-from releases.artifacts.store.objects import ObjectArtifactStore
 from tests.s3 import S3Place, client_of
 
 LABEL = {"by": "another"}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from releases.artifacts.store.local import LocalArtifactStore
+from releases.artifacts.local_store import LocalArtifactStore
 from tests.releases.artifacts.store.bench import Bench, LocalBench, RemoteBench, S3Bench
 from tests.s3 import S3Place
 

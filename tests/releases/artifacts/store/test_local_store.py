@@ -2,14 +2,13 @@
 
 import os
 import stat
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from releases.artifacts.store.local import LocalArtifactStore
-from releases.artifacts.store.staging import staging_folder
+from releases.artifacts.local_store import LocalArtifactStore
+from releases.artifacts.store import staging_folder
 from releases.errors import ArtifactStoreUnavailable
 from tests.making import digest_of
 from tests.releases.artifacts.store.bench import LocalBench
@@ -69,15 +68,10 @@ def test_bytes_that_change_while_they_are_hashed_are_not_verified(local: LocalBe
         local.store.verified(DIGEST, lambda: path.write_bytes(DATA))
 
 
-@pytest.fixture
-def no_umask() -> Iterator[None]:
-    before = os.umask(0)
-    yield
-    os.umask(before)
-
-
-@pytest.mark.usefixtures("no_umask")
-def test_only_the_coordinators_account_may_use_folders_and_files(tmp_path: Path) -> None:
+def test_only_the_coordinators_account_may_use_folders_and_files(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    request.addfinalizer(partial(os.umask, os.umask(0)))
     store = LocalArtifactStore(tmp_path / "data" / "artifacts")
     store.set_up()
     for data in (b"kept", b"bad"):

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from foundation.errors import PayloadTooLarge
-from releases.artifacts.store.staging import left_over
+from releases.artifacts.retention import left_over
+from releases.artifacts.store import BlobStat
 from releases.errors import ArtifactStoreUnavailable
 from tests.making import digest_of
 from tests.releases.artifacts.store.bench import Bench, RemoteBench, S3Bench
@@ -38,10 +39,7 @@ def test_bytes_are_stored_under_their_digest_once_and_nothing_remains_in_staging
     [place] = bench.everything()
     assert re.fullmatch(r"sha256/(..|.{0})/?" + DIGEST.removeprefix("sha256:"), place)
     assert bench.read(DIGEST) == DATA
-    found = bench.store.stat(DIGEST)
-    assert found is not None
-    assert (found.size, found.fingerprint) == (len(DATA), fingerprint)
-    assert bench.store.verified(DIGEST) == found
+    assert bench.store.stat(DIGEST) == bench.store.verified(DIGEST) == BlobStat(len(DATA), fingerprint)
     assert bench.keep(DATA) == fingerprint
     assert (len(bench.everything()), staged_files(bench)) == (1, [])
     bench.store.remove(DIGEST)
@@ -70,9 +68,8 @@ def test_altered_bytes_are_detected_and_the_next_upload_replaces_them(bench: Ben
         assert (found.size, found.fingerprint == before) == (len(damage), False)
         before = bench.keep(DATA)
         assert bench.read(DIGEST) == DATA
-        found = bench.store.verified(DIGEST)
-        assert found is not None
-        assert (found.fingerprint, len(bench.everything())) == (before, 1)
+        assert bench.store.verified(DIGEST) == BlobStat(len(DATA), before)
+        assert len(bench.everything()) == 1
 
 
 def test_bytes_beyond_the_limit_are_rejected_before_they_are_written(bench: Bench) -> None:

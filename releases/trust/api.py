@@ -1,16 +1,19 @@
-"""REST: the tenant's trusted keys."""
+"""REST: the tenant's trusted keys, what they say about releases, and attachments."""
 
 from typing import Any
 
+from django.http import HttpResponse
 from django.urls import path
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from foundation.api.fields import Identifier, StrictSerializer, Text
-from releases.errors import KeyConflict, KeyInvalid, KeyUnknown, ReasonRequired
-from releases.models import KeyRevocation, SignaturePolicy, TrustedKey
+from releases import queries
+from releases.errors import AttachmentUnknown, KeyConflict, KeyInvalid, KeyUnknown, PipelineUnknown, ReasonRequired
+from releases.models import Attachment, KeyRevocation, SignaturePolicy, TrustedKey
 from releases.states import AttachmentKind
-from releases.trust import trust
+from releases.trust import attachments, trust
 from releases.trust.trust import Standing, Trust, Verdict, is_revoked
 from tenancy.api.operations import TenantView, either, listing, operation, refuses
 from tenancy.audit.acts import Act, declares
@@ -109,7 +112,25 @@ def revoke_key(view: TenantView, key_id: str, reason: str) -> Any:
     return trust.find_key(view.tenant, key_id)
 
 
+@operation("releases", "attachment", {(200, "application/json"): OpenApiTypes.OBJECT}, method="GET")
+@refuses(PipelineUnknown, AttachmentUnknown)
+def attachment(view: TenantView, pipeline_id: str, digest: str) -> Any:
+    """The bytes of an attachment, unchanged."""
+    return download(attachments.find(queries.pipeline(view.tenant, pipeline_id), digest))
+
+
+def download(found: Attachment) -> HttpResponse:
+    """Return a response with the bytes of an attachment, which browsers save and never display.
+
+    The document comes from a client, so its content is not trusted.
+    """
+    name = f"{found.kind}-{found.digest.removeprefix('sha256:')[:12]}.json"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', "X-Content-Type-Options": "nosniff"}
+    return HttpResponse(bytes(found.content), content_type="application/json", headers=headers)
+
+
 urlpatterns = [
+    path("pipelines/<str:pipeline_id>/attachments/<str:digest>", attachment, name="attachment"),
     path("trusted-keys", either(all_trusted_keys, trust_key), name="trusted-keys"),
     path("trusted-keys/<str:key_id>/revoke", revoke_key, name="revoke-key"),
 ]

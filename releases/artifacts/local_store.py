@@ -10,8 +10,18 @@ from typing import BinaryIO
 from django.core.files.storage import FileSystemStorage
 from django.utils.module_loading import import_string
 
-from releases.artifacts.store.base import CHUNK, PART_CHUNK, ArtifactStore, BlobStat, hexadecimal, misread
-from releases.artifacts.store.staging import StagedBlob, disk, private_folder, sync_folder
+from releases.artifacts.store import (
+    CHUNK,
+    PART_CHUNK,
+    ArtifactStore,
+    BlobStat,
+    StagedBlob,
+    disk,
+    hexadecimal,
+    misread,
+    private_folder,
+    sync_folder,
+)
 from releases.errors import ArtifactStoreUnavailable
 
 MARKER = ".artifact-store"
@@ -29,6 +39,7 @@ class LocalArtifactStore(ArtifactStore, FileSystemStorage):
     """
 
     is_remote = False
+    write_marks = (1, 4)  # the time of modification and the inode: neither chmod nor a new mount changes them
 
     def __init__(self, location: Path | str, may_set_up: str | None = None) -> None:
         super().__init__(location)
@@ -118,11 +129,6 @@ class LocalArtifactStore(ArtifactStore, FileSystemStorage):
             return None
         return _blob_stat(os.fstat(file.fileno())), _chunks(file)
 
-    def is_rewritten(self, before: str, now: str) -> bool:
-        """Compare the times of modification and the inodes. `chmod` changes neither, nor does a new mount."""
-        old, new = before.split(":"), now.split(":")
-        return len(old) == len(new) and (old[1], old[4]) != (new[1], new[4])
-
     def _objects(self, prefix: str) -> Iterator[tuple[str, int, datetime]]:
         self._require_store()
         for folder in sorted((self.root / prefix).glob("??")):
@@ -139,17 +145,16 @@ class LocalArtifactStore(ArtifactStore, FileSystemStorage):
 
     def quarantine(self, digest: str) -> str | None:
         self._require_store()
-        key = self.key(digest)
-        target = self.root / "quarantine" / f"{hexadecimal(digest)}-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
+        key, target = self.key(digest), self.quarantine_name(digest)
         stat, matches = self._compare(key, digest)
         if matches:
             raise misread(digest)
         if stat is None:
             return None
         with disk():
-            private_folder(target.parent)
-            (self.root / key).rename(target)
-        return str(target.relative_to(self.root))
+            private_folder(self.root / "quarantine")
+            (self.root / key).rename(self.root / target)
+        return target
 
     def restore(self, digest: str) -> BlobStat | None:
         with disk():

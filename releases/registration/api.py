@@ -1,34 +1,32 @@
-"""REST: the releases of a pipeline with their attachments, and the receipts of deployments."""
+"""REST: the releases of a pipeline with their attachments, the receipts of deployments, and direct uploads."""
 
-from typing import Any, ClassVar
+from typing import Any
 
-from django.http import HttpResponse
 from django.urls import path, reverse
 from django_filters import rest_framework as filters
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema, extend_schema_field
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers, status
-from rest_framework.generics import ListAPIView
-from rest_framework.parsers import MultiPartParser
-from rest_framework.request import Request
 from rest_framework.response import Response
 
-from foundation.errors import InvalidRequest, QuotaExceeded
+from foundation.api.fields import StrictSerializer, WholeNumber
+from foundation.errors import InvalidRequest, PayloadTooLarge, QuotaExceeded
 from releases import errors, queries
-from releases.api.multipart import ATTACHMENT_FIELD, ReleaseUpload, receive
-from releases.api.pipelines import PausableView, with_pauses
-from releases.api.trusted_keys import AttachmentView, FindingView, TrustView
-from releases.models import IDENTITY_LENGTH, Artifact, Attachment, Blob, Deployment, Release, Retirement, Revocation
-from releases.registration import registrar
+from releases.api import PausableView, with_pauses
+from releases.models import IDENTITY_LENGTH, Artifact, ArtifactUpload, Blob, Deployment, Release, Retirement, Revocation
+from releases.registration import direct_uploads, registrar
+from releases.registration.multipart import ATTACHMENT_FIELD, ReleaseUpload, receive
 from releases.registration.progress import findings_so_far
-from releases.states import Status
+from releases.states import Status, UploadStatus
 from releases.trust import attachments, trust
-from tenancy.api.operations import TENANT, TenantView, listing, operation, refuses
+from releases.trust.api import AttachmentView, FindingView, TrustView
+from tenancy.api.operations import TenantView, either, listing, operation, refuses
 from tenancy.audit.acts import Act, declares
 from tenancy.quotas import StorageQuotaReached
 from tenancy.roles import Scope
 from wire.documents.descriptor import Profile
 from wire.identifying import is_segment
+
+MAX_SIZE = 5 * 1024**3
 
 
 class RevocationView(serializers.Serializer[Revocation]):
@@ -169,61 +167,49 @@ class ReleaseUploadRequest(serializers.Serializer[Any]):
     )
 
 
-@extend_schema(parameters=[TENANT], tags=["releases"])
-class Releases(TenantView, ListAPIView[Release]):
+@listing("releases", Release, ReleaseSummary)
+@refuses(errors.PipelineUnknown)
+def releases(view: TenantView, pipeline_id: str) -> Any:
     """The pipeline's releases, newest first."""
+    return with_pauses(queries.pipeline(view.tenant, pipeline_id).releases.select_related("pipeline__activation"))
 
-    refusals: ClassVar = {
-        "GET": (errors.PipelineUnknown,),
-        "POST": (
-            errors.DescriptorInvalid,
-            errors.ReleaseConflict,
-            errors.ArtifactStoreUnavailable,
-            errors.AttachmentInvalid,
-            errors.AttachmentsFull,
-            errors.ReleaseNotRegistered,
-            QuotaExceeded,
-            StorageQuotaReached,
-        ),
-    }
-    parser_classes = (MultiPartParser,)
-    serializer_class = ReleaseSummary
-    queryset = Release.objects.none()
 
-    def get_queryset(self) -> Any:
-        pipeline = queries.pipeline(self.tenant, self.kwargs["pipeline_id"])
-        return with_pauses(pipeline.releases.select_related("pipeline__activation"))
+@operation("releases", "registerRelease", {202: ReleaseView, 200: ReleaseView}, form=ReleaseUploadRequest)
+@declares(Act.RELEASE_UPLOAD, Scope.REGISTER)
+@refuses(
+    errors.DescriptorInvalid,
+    errors.ReleaseConflict,
+    errors.ArtifactStoreUnavailable,
+    errors.AttachmentInvalid,
+    errors.AttachmentsFull,
+    errors.ReleaseNotRegistered,
+    QuotaExceeded,
+    StorageQuotaReached,
+)
+def register_release(view: TenantView, pipeline_id: str) -> Any:
+    """Register a release: the descriptor and the files of its artifacts in one multipart request.
 
-    @declares(Act.RELEASE_UPLOAD, Scope.REGISTER)
-    @extend_schema(
-        operation_id="registerRelease",
-        request={"multipart/form-data": ReleaseUploadRequest},
-        responses={202: ReleaseView, 200: ReleaseView},
-    )
-    def post(self, request: Request, tenant: str, pipeline_id: str) -> Response:
-        """Register a release: the descriptor and the files of its artifacts in one multipart request.
-
-        202: the release is accepted and its verification has started. Poll the release for the verdict. 200: the
-        release is already registered with equal metadata.
-        """
-        with receive(request._request, tenant) as upload:
-            _ = request.data  # parses the body
-            registration = registrar.register(
-                self.tenant,
-                upload.require_descriptor(),
-                upload.files,
-                actor=self.actor,
-                pipeline_id=pipeline_id,
-                contract=upload.contract,
-                attached=upload.attached,
-            )
-        release = registration.release
-        url = reverse("api:release", args=(tenant, pipeline_id, release.release_version))
-        return Response(
-            ReleaseView(release).data,
-            status=status.HTTP_202_ACCEPTED if registration.created else status.HTTP_200_OK,
-            headers={"Location": request.build_absolute_uri(url)},
+    202: the release is accepted and its verification has started. Poll the release for the verdict. 200: the
+    release is already registered with equal metadata.
+    """
+    with receive(view.request._request, view.tenant.slug) as upload:
+        _ = view.request.data  # parses the body
+        registration = registrar.register(
+            view.tenant,
+            upload.require_descriptor(),
+            upload.files,
+            actor=view.actor,
+            pipeline_id=pipeline_id,
+            contract=upload.contract,
+            attached=upload.attached,
         )
+    release = registration.release
+    url = reverse("api:release", args=(view.tenant.slug, pipeline_id, release.release_version))
+    return Response(
+        ReleaseView(release).data,
+        status=status.HTTP_202_ACCEPTED if registration.created else status.HTTP_200_OK,
+        headers={"Location": view.request.build_absolute_uri(url)},
+    )
 
 
 @operation("releases", "release", ReleaseView, method="GET")
@@ -267,28 +253,22 @@ class AttachmentRequest(serializers.Serializer[Any]):
     )
 
 
-@extend_schema(parameters=[TENANT], tags=["releases"])
-class Attachments(TenantView):
-    refusals: ClassVar = {
-        "POST": (
-            errors.PipelineUnknown,
-            errors.ReleaseUnknown,
-            errors.ReleaseNotRegistered,
-            errors.AttachmentInvalid,
-            errors.AttachmentsFull,
-        )
-    }
-    parser_classes = (MultiPartParser,)
-
-    @declares(Act.RELEASE_ATTACH, Scope.REGISTER)
-    @extend_schema(operation_id="attach", request={"multipart/form-data": AttachmentRequest}, responses=ReleaseView)
-    def post(self, request: Request, tenant: str, pipeline_id: str) -> Response:
-        """Attach signatures, provenance or SBOMs to a release. Documents that it already has are ignored."""
-        pipeline = queries.pipeline(self.tenant, pipeline_id)
-        with receive(request._request, tenant) as upload:
-            release = queries.release(pipeline, _release_version(request.data, upload))
-            attachments.attach(release, upload.attached, actor=self.actor)
-        return Response(ReleaseView(release).data)
+@operation("releases", "attach", ReleaseView, form=AttachmentRequest)
+@declares(Act.RELEASE_ATTACH, Scope.REGISTER)
+@refuses(
+    errors.PipelineUnknown,
+    errors.ReleaseUnknown,
+    errors.ReleaseNotRegistered,
+    errors.AttachmentInvalid,
+    errors.AttachmentsFull,
+)
+def attach(view: TenantView, pipeline_id: str) -> Any:
+    """Attach signatures, provenance or SBOMs to a release. Documents that it already has are ignored."""
+    pipeline = queries.pipeline(view.tenant, pipeline_id)
+    with receive(view.request._request, view.tenant.slug) as upload:
+        release = queries.release(pipeline, _release_version(view.request.data, upload))
+        attachments.attach(release, upload.attached, actor=view.actor)
+    return release
 
 
 def _release_version(form: Any, upload: ReleaseUpload) -> str:
@@ -306,30 +286,86 @@ def _release_version(form: Any, upload: ReleaseUpload) -> str:
     return version
 
 
-@extend_schema(parameters=[TENANT], tags=["releases"])
-class OneAttachment(TenantView):
-    refusals: ClassVar = {"GET": (errors.PipelineUnknown, errors.AttachmentUnknown)}
-
-    @extend_schema(operation_id="attachment", responses={(200, "application/json"): OpenApiTypes.OBJECT})
-    def get(self, request: Request, tenant: str, pipeline_id: str, digest: str) -> HttpResponse:
-        """The bytes of an attachment, unchanged."""
-        return download(attachments.find(queries.pipeline(self.tenant, pipeline_id), digest))
+class ArtifactUploadRequest(StrictSerializer):
+    digest = serializers.RegexField(r"\Asha256:[0-9a-f]{64}\Z", max_length=71, trim_whitespace=False)
+    size = WholeNumber(min_value=1, max_value=MAX_SIZE, help_text="In bytes.")
 
 
-def download(attachment: Attachment) -> HttpResponse:
-    """Return a response with the bytes of `attachment`, which browsers save and never display.
+class PartView(serializers.Serializer[direct_uploads.Part]):
+    partNumber = serializers.IntegerField(source="number")
+    offset = serializers.IntegerField()
+    size = serializers.IntegerField()
+    url = serializers.CharField(help_text="PUT exactly these bytes to this address. Start within 15 minutes.")
 
-    The document comes from a client, so its content is not trusted.
+
+class ArtifactUploadView(serializers.Serializer[Any]):
+    uploadId = serializers.UUIDField(source="upload.id")
+    digest = serializers.CharField(source="upload.digest")
+    size = serializers.IntegerField(source="upload.size")
+    status = serializers.ChoiceField(source="upload.status", choices=[each.value for each in UploadStatus])
+    finding = FindingView(source="upload.finding", allow_null=True, help_text="Why the upload was rejected.")
+    received = serializers.IntegerField(help_text="The number of bytes that have arrived.")
+    missing = PartView(many=True, help_text="The first parts that are missing. If there are none, complete the upload.")
+    createdAt = serializers.DateTimeField(source="upload.created_at")
+    expiresAt = serializers.DateTimeField(source="upload.expires_at")
+
+
+def represent(upload: ArtifactUpload) -> dict[str, Any]:
+    """Return the JSON representation of `upload`, with its missing parts. Raises `ArtifactStoreUnavailable`."""
+    received, missing = direct_uploads.missing(upload)
+    return dict(ArtifactUploadView({"upload": upload, "received": received, "missing": missing}).data)
+
+
+@operation("releases", "beginUpload", {201: ArtifactUploadView}, body=ArtifactUploadRequest)
+@declares(Act.ARTIFACT_UPLOAD_BEGIN, Scope.REGISTER)
+@refuses(
+    errors.DirectUploadsUnavailable,
+    errors.DirectUploadsFull,
+    PayloadTooLarge,
+    errors.ArtifactStoreUnavailable,
+    QuotaExceeded,
+    StorageQuotaReached,
+)
+def begin_upload(view: TenantView, digest: str, size: int) -> Any:
+    """Begin a direct upload of an artifact, or resume it: requests for the same bytes return the same upload.
+
+    Releases of the tenant may name the digest of a STORED upload without sending the bytes again.
     """
-    name = f"{attachment.kind}-{attachment.digest.removeprefix('sha256:')[:12]}.json"
-    headers = {"Content-Disposition": f'attachment; filename="{name}"', "X-Content-Type-Options": "nosniff"}
-    return HttpResponse(bytes(attachment.content), content_type="application/json", headers=headers)
+    upload = direct_uploads.begin(view.tenant, digest=digest, size=size, actor=view.actor)
+    url = reverse("api:upload", args=(view.tenant.slug, upload.pk))
+    headers = {"Location": view.request.build_absolute_uri(url)}
+    return Response(represent(upload), status=status.HTTP_201_CREATED, headers=headers)
+
+
+@operation("releases", "upload", ArtifactUploadView, method="GET")
+@declares(None, Scope.REGISTER)
+@refuses(errors.UploadUnknown, errors.DirectUploadsUnavailable, errors.ArtifactStoreUnavailable)
+def one_upload(view: TenantView, upload_id: str) -> Any:
+    """An upload, with the address of each of the first missing parts."""
+    return Response(represent(direct_uploads.find(view.tenant, upload_id)))
+
+
+@operation("releases", "completeUpload", {202: ArtifactUploadView})
+@declares(Act.ARTIFACT_UPLOAD_COMPLETE, Scope.REGISTER)
+@refuses(
+    errors.UploadUnknown,
+    errors.UploadNotOpen,
+    errors.UploadIncomplete,
+    errors.DirectUploadsUnavailable,
+    errors.ArtifactStoreUnavailable,
+)
+def complete_upload(view: TenantView, upload_id: str) -> Any:
+    """Verify the bytes. The status becomes STORED, or REJECTED with a finding. Poll the upload for it."""
+    upload = direct_uploads.complete(direct_uploads.find(view.tenant, upload_id), actor=view.actor)
+    return Response(represent(upload), status=status.HTTP_202_ACCEPTED)
 
 
 urlpatterns = [
-    path("pipelines/<str:pipeline_id>/releases", Releases.as_view(), name="releases"),
+    path("pipelines/<str:pipeline_id>/releases", either(releases, register_release), name="releases"),
     path("pipelines/<str:pipeline_id>/releases/<path:release_version>", one_release, name="release"),
     path("deployments", deployments, name="deployments"),
-    path("pipelines/<str:pipeline_id>/attachments", Attachments.as_view(), name="attachments"),
-    path("pipelines/<str:pipeline_id>/attachments/<str:digest>", OneAttachment.as_view(), name="attachment"),
+    path("pipelines/<str:pipeline_id>/attachments", attach, name="attachments"),
+    path("artifact-uploads", begin_upload, name="uploads"),
+    path("artifact-uploads/<str:upload_id>", one_upload, name="upload"),
+    path("artifact-uploads/<str:upload_id>/complete", complete_upload, name="complete-upload"),
 ]

@@ -9,9 +9,8 @@ from azure.core.exceptions import AzureError, HttpResponseError
 from azure.storage.blob import BlobServiceClient, ContentSettings
 from storages.backends.azure_storage import AzureStorage
 
-from releases.artifacts.store.base import BlobStat
-from releases.artifacts.store.objects import ObjectArtifactStore
-from releases.artifacts.store.staging import StagedBlob
+from releases.artifacts.object_store import ObjectArtifactStore
+from releases.artifacts.store import BlobStat, StagedBlob
 from releases.errors import ArtifactStoreUnavailable
 
 _EXISTS = ("BlobAlreadyExists",)

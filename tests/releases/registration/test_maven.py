@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from releases.artifacts.store import StagedBlob, artifact_store
-from releases.repositories.configuration import read_repositories
-from releases.repositories.maven import ArtifactRefused, RepositoryUnavailable, fetch
+from releases.registration.maven import ArtifactRefused, RepositoryUnavailable, fetch
+from releases.registration.maven_repositories import read_repositories
 from tests import making
 from tests.authority import make_certificate
 from tests.cases import cases

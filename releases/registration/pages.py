@@ -1,34 +1,67 @@
-"""The upload page, whose artifacts are streamed into the artifact store, and documents attached to a release."""
+"""The upload page, whose artifacts are streamed into the artifact store, attachments, and artifacts of a release.
 
-from collections.abc import Callable
+Also what the lists of releases, executions and workers share.
+"""
+
+from collections.abc import Callable, Iterator, Set
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, TooManyFilesSent
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 
 from foundation.errors import CoordinatorError, InvalidRequest
-from releases.api.artifacts import ArtifactUploadRequest, represent
-from releases.api.multipart import ReleaseUpload, receive
-from releases.api.releases import download
+from releases.artifacts.api import respond
 from releases.artifacts.store import artifact_store
-from releases.models import ArtifactUpload, Release
+from releases.models import Artifact, ArtifactUpload, Pipeline, Release
 from releases.registration import direct_uploads, registrar
-from releases.states import Status
+from releases.registration.api import ArtifactUploadRequest, represent
+from releases.registration.multipart import ReleaseUpload, receive
+from releases.registration.progress import Step
+from releases.states import PENDING, Status
 from releases.trust import attachments
+from releases.trust.api import download
 from tenancy.access import actor, tenants_of
 from tenancy.audit.acts import Act
-from tenancy.console.base import POST, ReadOnlyAdmin, holds_anywhere, problem_of, serves
-from tenancy.console.lists import key_in
+from tenancy.console.base import POST, READ, ReadOnlyAdmin, holds_anywhere, problem_of, serves
+from tenancy.console.lists import Person, ScopedFilter, key_in
 from tenancy.models import Tenant
 from tenancy.roles import Scope
+from wire.documents.descriptor import ArtifactKind, artifact_field
+from wire.findings import Severity
 
 DIRECT_BYTES = 16 * 1024**2
 """Files of at least this size are uploaded directly to the artifact store, if it supports that."""
+CHOICES_SHOWN = 100
+STATES = {Step.FETCHING: "fetching", Step.UNANSWERED: "no answer", Step.CHECKING: "checking"}
+VARIANTS = {
+    "": "default",
+    "waiting": "default",
+    "fetching": "info",
+    "no answer": "warning",
+    "checking": "info",
+    "verified": "success",
+    "rejected": "danger",
+}
+
+
+class PipelineFilter(ScopedFilter):
+    """Filters by pipeline id."""
+
+    title = parameter_name = "pipeline"
+    lookup = "pipeline__pipeline_id"
+
+    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        rows = Pipeline.objects.filter(tenant__in=tenants_of(person)).order_by("pipeline_id")
+        names = rows.values_list("pipeline_id", flat=True).distinct()
+        yield from ((name, name) for name in names[:CHOICES_SHOWN])
 
 
 class ListWithUpload(ReadOnlyAdmin):
@@ -58,7 +91,7 @@ class TenantForm(forms.Form):
 def upload(pages: ReadOnlyAdmin, request: HttpRequest) -> HttpResponse:
     """GET shows the form, POST registers the release.
 
-    It installs its upload handler first, and then `_protected` checks the CSRF token, as in `attach`.
+    It installs its upload handler first, and then `_register` checks the CSRF token, as in `attach`.
     """
     if request.method != "POST":
         return _form(pages, request)
@@ -211,3 +244,105 @@ def attachment(pages: ReadOnlyAdmin, request: HttpRequest, release: Release, att
     if found is None:
         raise Http404
     return download(found)
+
+
+# --- the artifacts of a release ---
+
+
+class Origin(StrEnum):
+    """Where the stored bytes of an artifact come from, or why there are none."""
+
+    UPLOADED = "uploaded"
+    RESOLVED = "from a Maven repository"
+    """The verification of this release or of an earlier one found them there."""
+    ELSEWHERE = "not stored here"
+    """An image or endpoint. The coordinator stores the bytes of no artifact of these kinds."""
+    IDENTITY_ONLY = "identity only"
+    """The release is registered without them, because the pipeline's policy allows it."""
+    AWAITED = "not uploaded"
+    """The verification may still find them in a repository."""
+    MISSING = "missing"
+    """The release was rejected."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShownArtifact:
+    """An artifact, where its bytes come from, and what the verification of its release knows about it.
+
+    `state` is empty if the verification says nothing about it.
+    """
+
+    artifact: Artifact
+    origin: Origin
+    state: str
+    findings: list[dict[str, str]]
+
+    @property
+    def variant(self) -> str:
+        return VARIANTS[self.state]
+
+
+def artifacts_of(release: Release) -> list[ShownArtifact]:
+    """Return the artifacts of the release in order."""
+    found = list(release.artifacts.select_related("blob").order_by("position"))
+    earlier = Artifact.objects.filter(release__pipeline__tenant=release.pipeline.tenant_id, release__lte=release.pk)
+    digests = [artifact.digest for artifact in found]
+    resolved = set(earlier.filter(resolved=True, digest__in=digests).values_list("digest", flat=True))
+    return [
+        ShownArtifact(artifact, _origin(release, artifact, resolved), *_verification(release, artifact))
+        for artifact in found
+    ]
+
+
+def _origin(release: Release, artifact: Artifact, resolved: Set[str]) -> Origin:
+    """`resolved` contains the digests whose bytes were found in a repository."""
+    if artifact.blob_id is not None:
+        return Origin.RESOLVED if artifact.digest in resolved else Origin.UPLOADED
+    if not ArtifactKind(artifact.kind).is_stored:
+        return Origin.ELSEWHERE
+    if release.status in PENDING:
+        return Origin.AWAITED
+    return Origin.MISSING if release.status == Status.REJECTED else Origin.IDENTITY_ONLY
+
+
+def _verification(release: Release, artifact: Artifact) -> tuple[str, list[dict[str, str]]]:
+    """Return the state and the findings: of the progress, or of the verdict if there is one.
+
+    A verification that ended early, at the limit of its time or memory, says nothing about the artifacts after that.
+    """
+    step = release.progress.get(str(artifact.position), {})
+    findings = step.get("findings", [])
+    if release.status not in PENDING:
+        place = artifact_field(artifact.position)
+        findings = [each for each in release.findings if each["field"].startswith(place)]
+    if any(each["severity"] == Severity.ERROR for each in findings):
+        return "rejected", findings
+    if not ArtifactKind(artifact.kind).is_stored and step.get("step") != Step.UNANSWERED:
+        return "", findings
+    if step.get("step") == Step.CHECKED:
+        return "verified" if artifact.blob_id is not None else "", findings
+    if release.status not in PENDING:
+        return "", findings
+    return STATES.get(step.get("step"), "waiting"), findings
+
+
+@serves(
+    "<int:object_id>/artifacts/<int:artifact_id>/",
+    Act.ARTIFACT_DOWNLOAD,
+    Scope.ARTIFACTS,
+    methods=READ,
+    reads=True,
+)
+def artifact(pages: ReadOnlyAdmin, request: HttpRequest, release: Release, artifact_id: int) -> HttpResponseBase:
+    """Download an artifact of `release`, as the API does. Bytes that cannot be read are a message on its page.
+
+    Artifacts of rejected releases, and those without stored bytes, are not found.
+    """
+    found = release.artifacts.select_related("blob").filter(pk=artifact_id).exclude(blob=None).first()
+    if found is None or release.status == Status.REJECTED:
+        raise Http404
+    try:
+        return respond(request, found, actor=actor(request.user))
+    except CoordinatorError as error:
+        messages.error(request, f"{error.title}: {error.detail}")
+        return redirect("admin:releases_release_change", release.pk)

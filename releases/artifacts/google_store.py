@@ -11,9 +11,8 @@ from google.cloud.storage.exceptions import DataCorruption
 from google.cloud.storage.retry import DEFAULT_RETRY
 from storages.backends.gcloud import GoogleCloudStorage
 
-from releases.artifacts.store.base import CHUNK, BlobStat
-from releases.artifacts.store.objects import ObjectArtifactStore
-from releases.artifacts.store.staging import StagedBlob
+from releases.artifacts.object_store import ObjectArtifactStore
+from releases.artifacts.store import CHUNK, BlobStat, StagedBlob
 
 _RANGE = 8 * CHUNK
 """Objects are fetched in ranges of this size, in bytes. Each range is retried alone."""

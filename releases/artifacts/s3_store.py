@@ -14,9 +14,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError
 from storages.backends.s3 import S3Storage
 
-from releases.artifacts.store.base import CHUNK, BlobStat
-from releases.artifacts.store.objects import ObjectArtifactStore
-from releases.artifacts.store.staging import StagedBlob
+from releases.artifacts.object_store import ObjectArtifactStore
+from releases.artifacts.store import CHUNK, BlobStat, StagedBlob
 from releases.errors import ArtifactStoreUnavailable
 
 if TYPE_CHECKING:

@@ -6,15 +6,13 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 from weakref import WeakSet
 
 from django.core.exceptions import ImproperlyConfigured
 
-from releases.artifacts.store.base import CHUNK, ArtifactStore, BlobStat, hexadecimal, misread
-from releases.artifacts.store.staging import disk, staging_folder
+from releases.artifacts.store import CHUNK, ArtifactStore, BlobStat, disk, hexadecimal, misread, staging_folder
 from releases.errors import ArtifactStoreUnavailable
 
 PART_BYTES = 2 * CHUNK
@@ -39,6 +37,7 @@ class ObjectArtifactStore(ArtifactStore):
     """
 
     is_remote = True
+    write_marks = (1,)  # the ETag or the generation
     client: Any
     """The client of this process, of the library that connects to the server. Threads share it."""
     errors: tuple[type[Exception], ...]
@@ -94,14 +93,8 @@ class ObjectArtifactStore(ArtifactStore):
                 return
             yield chunk
 
-    def is_rewritten(self, before: str, now: str) -> bool:
-        """Compare the ETags or generations."""
-        old, new = before.split(":"), now.split(":")
-        return len(old) == len(new) and old[1] != new[1]
-
     def quarantine(self, digest: str) -> str | None:
-        key = self.key(digest)
-        target = self.name_of("quarantine", f"{hexadecimal(digest)}-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}")
+        key, target = self.key(digest), self.quarantine_name(digest)
         with self.requests():
             if not self._copy(key, target):
                 return None

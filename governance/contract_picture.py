@@ -1,4 +1,4 @@
-"""A contract for people, pure: the picture of its steps, and what its types consist of, for contracts of any size."""
+"""The picture of a contract: its steps with the types between them, and what its types consist of."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,9 +18,6 @@ MOST_TYPES: Final = 100
 MOST_PARTS: Final = 200
 _UNKNOWN: Final = "a form that the coordinator does not know"
 _STRUCTURE: Final = frozenset({"id", "kind", "fields", "variants", "wraps", "target"})
-
-
-# --- the picture: steps from top to bottom, with the types that pass from one to the next ---
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +90,6 @@ def _tail(text: str | None) -> str:
     return text if len(text) <= LONGEST_TEXT else f"…{text[1 - LONGEST_TEXT :]}"
 
 
-# --- types ---
-
-
 @dataclass(frozen=True, slots=True)
 class Part:
     """A field of a record, a variant of a union, or what a wrapper or alias stands for."""
@@ -140,9 +134,9 @@ def _listed(name: str, entry: Any) -> Listed:
 
 def _parts(definition: Mapping[str, Any]) -> Iterator[Part]:
     for field in _objects(definition.get("fields")):
-        notes = ("optional" if field.get("optional") is True else "required",)
+        note = "optional" if field.get("optional") is True else "required"
         many = "list of " if field.get("repeated") is True else ""
-        yield Part(_text(field.get("name")), many + type_text(field.get("type")), *notes)
+        yield Part(_text(field.get("name")), many + type_text(field.get("type")), note)
     for variant in _objects(definition.get("variants")):
         yield Part(_text(variant.get("discriminator")), type_text(variant.get("payload")))
     for member in ("wraps", "target"):

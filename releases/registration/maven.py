@@ -21,7 +21,7 @@ from coordinator_client.errors import Broken, NotConnected, TimedOut
 from foundation import secret_reference
 from foundation.exchange import MOST_ADDRESSES, Response, TargetRefused, Unreachable, exchange, vet
 from releases.artifacts.store import StagedBlob, artifact_store
-from releases.repositories.configuration import Repository
+from releases.registration.maven_repositories import Repository
 from wire import web_address
 from wire.documents.artifact_uri import MavenUri
 from wire.documents.descriptor import artifact_field
@@ -65,97 +65,6 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _LONGEST_URL: Final = 8192
 """The signed URLs of object stores are longer than other URLs."""
 _BEARER = re.compile(r"Bearer [!-~]+")
-
-
-@dataclass(frozen=True, slots=True)
-class Client:
-    """Sends requests for one artifact to one repository.
-
-    `deadline` is a time of the monotonic clock. `renew` is called before each request. A request without a byte of its
-    response ends within a minute.
-    """
-
-    repository: Repository
-    deadline: float
-    renew: Callable[[], None]
-
-    def get(self, url: str, *, limit: int, receive: Callable[[bytes], object] | None = None) -> Response:
-        """Return the response to a GET request, after at most MAX_REDIRECTS redirects.
-
-        `limit` and `receive` are those of `exchange`. Raises `ArtifactRefused` for a URL that may not be called, and
-        `RepositoryUnavailable`.
-        """
-        for _ in range(MAX_REDIRECTS + 1):
-            response = self._call(url, limit, receive)
-            if response.status not in _REDIRECTS:
-                return response
-            url = self._redirected(url, response.headers.get("location", ""))
-        raise self.unavailable(f"it redirects more than {MAX_REDIRECTS} times")
-
-    def unavailable(self, reason: str) -> RepositoryUnavailable:
-        """Return the error for a repository without a usable response, and log it."""
-        log.warning("Maven repository %s: %s", self.repository.id, reason)
-        return RepositoryUnavailable(f"the Maven repository {self.repository.id} is unavailable: {reason}")
-
-    def _call(self, url: str, limit: int, receive: Callable[[bytes], object] | None) -> Response:
-        self.renew()
-        remaining = self.deadline - time.monotonic()
-        if remaining <= 0:
-            raise self.unavailable("the artifact takes longer than MAVEN_SECONDS")
-        try:
-            target = vet(url, allowed=settings.MAVEN_ALLOWED_NETWORKS, longest=_LONGEST_URL)
-            return exchange(
-                target,
-                "GET",
-                b"",
-                headers={"Accept": "*/*", "User-Agent": "durable-coordinator", **self._authorization(url)},
-                connect_seconds=min(CONNECT_SECONDS, remaining / MOST_ADDRESSES),
-                seconds=remaining,
-                silent_seconds=SILENT_SECONDS,
-                limit=limit,
-                ca_file=settings.MAVEN_CA_FILE,
-                receive=receive,
-            )
-        except TargetRefused as error:
-            raise self._not_allowed(str(error)) from None
-        except (Unreachable, NotConnected, TimedOut, Broken) as error:
-            raise self.unavailable(str(error)) from error
-
-    def _authorization(self, url: str) -> dict[str, str]:
-        """Return the header with the credentials, if they belong to the origin of `url`."""
-        if not self.repository.credentials or _origin(url) != _origin(self.repository.url):
-            return {}
-        text = (secret_reference.read(self.repository.credentials) or "").strip()
-        if _BEARER.fullmatch(text):
-            return {"Authorization": text}
-        if not all(text.partition(":")) or not text.isprintable():
-            raise self.unavailable(
-                "its credentials cannot be read, or are neither user:password nor Bearer and a token"
-            )
-        return {"Authorization": f"Basic {base64.b64encode(text.encode()).decode()}"}
-
-    def _redirected(self, url: str, location: str) -> str:
-        """Return the URL to which the response to `url` redirects."""
-        try:
-            joined = urldefrag(urljoin(url, location)).url if location else ""
-            scheme = _origin(joined)[0]
-        except ValueError:
-            raise self.unavailable("it redirects to no usable URL") from None
-        if scheme == "http" and _origin(url)[0] == "https":
-            raise self._not_allowed("it redirects from https to http")
-        return joined
-
-    def _not_allowed(self, reason: str) -> ArtifactRefused:
-        message = f"the Maven repository {self.repository.id} may not be called: {reason}"
-        return ArtifactRefused("MAVEN_REPOSITORY_NOT_ALLOWED", message)
-
-
-def _origin(url: str) -> tuple[str, str, int]:
-    """Return scheme, host and port. Raises ValueError for anything that `vet` would refuse."""
-    parts = web_address.split(url, _LONGEST_URL)
-    return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or web_address.DEFAULT_PORTS[parts.scheme]
-
-
 _ABSENT: Final = (404, 410)
 _DENIED: Final = (401, 403)
 _MISSING: Final = "MAVEN_ARTIFACT_MISSING"
@@ -184,10 +93,9 @@ def fetch(uri: MavenUri, digest: str, tenant: str, *, renew: Callable[[], None])
     refusals: list[ArtifactRefused] = []
     unavailable: RepositoryUnavailable | None = None
     for repository in repositories:
-        client = Client(repository, deadline, renew)
         for url in repository.urls:
             try:
-                return _Download(client, f"{url}/{uri.path}", digest).run()
+                return _Download(repository, f"{url}/{uri.path}", digest, deadline, renew).run()
             except RepositoryUnavailable as error:
                 unavailable = unavailable or error
             except ArtifactRefused as error:
@@ -206,11 +114,17 @@ def _verdict(uri: MavenUri, repositories: list[Repository], refusals: list[Artif
 
 @dataclass(frozen=True, slots=True)
 class _Download:
-    """The download of one artifact from one URL of a repository."""
+    """The download of one artifact from one URL of a repository.
 
-    client: Client
+    `deadline` is a time of the monotonic clock. `renew` is called before each request, and for each piece that arrives.
+    A request without a byte of its response ends within a minute.
+    """
+
+    repository: Repository
     url: str
     digest: str
+    deadline: float
+    renew: Callable[[], None]
 
     def run(self) -> StagedBlob:
         """Return the bytes with the digest. Raises `ArtifactRefused` and `RepositoryUnavailable`."""
@@ -231,17 +145,17 @@ class _Download:
         def receive(piece: bytes) -> None:
             staged.write(piece)
             sha1.update(piece)
-            self.client.renew()
+            self.renew()
 
-        name, limit = self.client.repository.id, settings.MAX_ARTIFACT_BYTES
-        response = self.client.get(self.url, limit=limit, receive=receive)
+        name, limit = self.repository.id, settings.MAX_ARTIFACT_BYTES
+        response = self._get(self.url, limit=limit, receive=receive)
         if response.status in _ABSENT:
             raise ArtifactRefused(_MISSING, f"the Maven repository {name} does not have the artifact")
         if response.status in _DENIED:
             message = f"the Maven repository {name} denies this coordinator access to the artifact"
             raise ArtifactRefused("MAVEN_ACCESS_DENIED", message)
         if response.status != 200:
-            raise self.client.unavailable(f"it responded with status {response.status}")
+            raise self._unavailable(f"it responded with status {response.status}")
         if not response.complete:
             message = f"the artifact in the Maven repository {name} has more than {limit} bytes"
             raise ArtifactRefused("MAVEN_ARTIFACT_TOO_LARGE", message)
@@ -257,16 +171,92 @@ class _Download:
             if published == actual:
                 break
             if published is not None:
-                return self.client.unavailable(f"the download does not match its {algorithm} file")
-        message = f"the artifact in the Maven repository {self.client.repository.id} has another digest"
+                return self._unavailable(f"the download does not match its {algorithm} file")
+        message = f"the artifact in the Maven repository {self.repository.id} has another digest"
         return ArtifactRefused(OTHER_DIGEST, message)
 
     def _published(self, algorithm: str, length: int) -> str | None:
         """Return the checksum that the repository has for the artifact; None if it has none of `length` digits."""
-        response = self.client.get(f"{self.url}.{algorithm}", limit=_MAX_CHECKSUM_BYTES)
+        response = self._get(f"{self.url}.{algorithm}", limit=_MAX_CHECKSUM_BYTES)
         if response.status in (*_ABSENT, *_DENIED):
             return None
         if response.status != 200:
-            raise self.client.unavailable(f"it responded with status {response.status}")
+            raise self._unavailable(f"it responded with status {response.status}")
         text = response.body.decode("ascii", "replace").lower() if response.complete else ""
         return next((digits for digits in _HEX.findall(text) if len(digits) == length), None)
+
+    def _get(self, url: str, *, limit: int, receive: Callable[[bytes], object] | None = None) -> Response:
+        """Return the response to a GET request, after at most MAX_REDIRECTS redirects.
+
+        `limit` and `receive` are those of `exchange`. Raises `ArtifactRefused` for a URL that may not be called, and
+        `RepositoryUnavailable`.
+        """
+        for _ in range(MAX_REDIRECTS + 1):
+            response = self._call(url, limit, receive)
+            if response.status not in _REDIRECTS:
+                return response
+            url = self._redirected(url, response.headers.get("location", ""))
+        raise self._unavailable(f"it redirects more than {MAX_REDIRECTS} times")
+
+    def _unavailable(self, reason: str) -> RepositoryUnavailable:
+        """Return the error for a repository without a usable response, and log it."""
+        log.warning("Maven repository %s: %s", self.repository.id, reason)
+        return RepositoryUnavailable(f"the Maven repository {self.repository.id} is unavailable: {reason}")
+
+    def _call(self, url: str, limit: int, receive: Callable[[bytes], object] | None) -> Response:
+        self.renew()
+        remaining = self.deadline - time.monotonic()
+        if remaining <= 0:
+            raise self._unavailable("the artifact takes longer than MAVEN_SECONDS")
+        try:
+            target = vet(url, allowed=settings.MAVEN_ALLOWED_NETWORKS, longest=_LONGEST_URL)
+            return exchange(
+                target,
+                "GET",
+                b"",
+                headers={"Accept": "*/*", "User-Agent": "durable-coordinator", **self._authorization(url)},
+                connect_seconds=min(CONNECT_SECONDS, remaining / MOST_ADDRESSES),
+                seconds=remaining,
+                silent_seconds=SILENT_SECONDS,
+                limit=limit,
+                ca_file=settings.MAVEN_CA_FILE,
+                receive=receive,
+            )
+        except TargetRefused as error:
+            raise self._not_allowed(str(error)) from None
+        except (Unreachable, NotConnected, TimedOut, Broken) as error:
+            raise self._unavailable(str(error)) from error
+
+    def _authorization(self, url: str) -> dict[str, str]:
+        """Return the header with the credentials, if they belong to the origin of `url`."""
+        if not self.repository.credentials or _origin(url) != _origin(self.repository.url):
+            return {}
+        text = (secret_reference.read(self.repository.credentials) or "").strip()
+        if _BEARER.fullmatch(text):
+            return {"Authorization": text}
+        if not all(text.partition(":")) or not text.isprintable():
+            raise self._unavailable(
+                "its credentials cannot be read, or are neither user:password nor Bearer and a token"
+            )
+        return {"Authorization": f"Basic {base64.b64encode(text.encode()).decode()}"}
+
+    def _redirected(self, url: str, location: str) -> str:
+        """Return the URL to which the response to `url` redirects."""
+        try:
+            joined = urldefrag(urljoin(url, location)).url if location else ""
+            scheme = _origin(joined)[0]
+        except ValueError:
+            raise self._unavailable("it redirects to no usable URL") from None
+        if scheme == "http" and _origin(url)[0] == "https":
+            raise self._not_allowed("it redirects from https to http")
+        return joined
+
+    def _not_allowed(self, reason: str) -> ArtifactRefused:
+        message = f"the Maven repository {self.repository.id} may not be called: {reason}"
+        return ArtifactRefused("MAVEN_REPOSITORY_NOT_ALLOWED", message)
+
+
+def _origin(url: str) -> tuple[str, str, int]:
+    """Return scheme, host and port. Raises ValueError for anything that `vet` would refuse."""
+    parts = web_address.split(url, _LONGEST_URL)
+    return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or web_address.DEFAULT_PORTS[parts.scheme]

@@ -1,27 +1,135 @@
-"""The interface of every artifact store (wire protocol A.4)."""
+"""The content-addressed store of executable artifacts (wire protocol A.4), a Django storage.
+
+Bytes are hashed while they are received and stored under their digest. Writes are therefore idempotent, and the
+rollback of the row that names a blob does not harm it. `STORAGES["artifacts"]` names the module that implements the
+interface. It is imported with the first use.
+"""
 
 import hashlib
+import os
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
-from django.core.files.storage import Storage
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.files.storage import Storage, storages
 
-from releases.artifacts.store.staging import StagedBlob, staging_folder
+from foundation.errors import PayloadTooLarge
 from releases.errors import ArtifactStoreUnavailable
 
 if TYPE_CHECKING:
-    from releases.artifacts.store.s3 import DirectUploads
+    from releases.artifacts.s3_store import DirectUploads
 
 CHUNK = 1024 * 1024
 """Bytes are read and hashed in chunks of this size, in bytes."""
 PART_CHUNK = 64 * 1024
 """The largest chunk of a part that a local store returns, in bytes. Many clients may read parts at once."""
 _HEX = frozenset("0123456789abcdef")
+
+
+# --- files of this machine in which uploads are received and hashed before they reach a store ---
+
+
+@contextmanager
+def disk() -> Iterator[None]:
+    """Turn `OSError` into `ArtifactStoreUnavailable`: an error of the disk says nothing about a blob.
+
+    The message contains no path.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ArtifactStoreUnavailable(
+            f"The artifact store's disk cannot be used: {error.strerror or type(error).__name__}."
+        ) from error
+
+
+class StagedBlob:
+    """An upload: `write` the bytes, then `keep` or `discard` them. Uses constant memory.
+
+    `write` raises `PayloadTooLarge` beyond `limit` bytes. After that, only `discard` is useful.
+    """
+
+    def __init__(self, folder: Path, limit: int, keep: "Callable[[StagedBlob], str]") -> None:
+        self._limit = limit
+        self._keep = keep
+        self._hash = hashlib.sha256()
+        with disk():
+            descriptor, name = tempfile.mkstemp(dir=folder)
+        self._file = os.fdopen(descriptor, "wb")
+        self.path = Path(name)
+        self.size = 0
+
+    def write(self, chunk: bytes) -> None:
+        self.size += len(chunk)
+        if self.size > self._limit:
+            raise PayloadTooLarge(f"An artifact may have at most {self._limit} bytes.", limit=self._limit)
+        self._hash.update(chunk)
+        with disk():
+            self._file.write(chunk)
+
+    @property
+    def digest(self) -> str:
+        return f"sha256:{self._hash.hexdigest()}"
+
+    @property
+    def checksum(self) -> bytes:
+        """The SHA-256 of the bytes, in binary form."""
+        return self._hash.digest()
+
+    def sync(self) -> None:
+        """Flush every byte to the disk."""
+        if not self._file.closed:
+            with disk():
+                self._file.flush()
+                os.fsync(self._file.fileno())
+                self._file.close()
+
+    def open(self) -> BinaryIO:
+        """Return the bytes that are on the disk. Call `sync` first."""
+        with disk():
+            return self.path.open("rb")
+
+    def keep(self) -> str:
+        """Make the bytes durable in the store and return their fingerprint. See `ArtifactStore.keep`."""
+        return self._keep(self)
+
+    def discard(self) -> None:
+        self._file.close()
+        self.path.unlink(missing_ok=True)
+
+
+def staging_folder(path: Path) -> Path:
+    """Return `path`, the folder in which uploads are received. Create it if it does not exist."""
+    with disk():
+        private_folder(path)
+    return path
+
+
+def private_folder(path: Path) -> None:
+    """Create `path` and its missing parents with mode 0700. Ignores the umask."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    for folder in reversed(missing):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        folder.chmod(0o700)
+
+
+def sync_folder(path: Path) -> None:
+    """Flush the names in a folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# --- the interface of every store ---
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +169,8 @@ class ArtifactStore(Storage, ABC):
     """True if `stat` is a call over the network."""
     staging: Path
     """The folder of this machine in which uploads are received."""
+    write_marks: tuple[int, ...]
+    """The parts of a fingerprint that change only when the bytes are written."""
     checksum_errors: tuple[type[Exception], ...] = ()
     """What `_get` raises, after the last byte, if the bytes do not match the server's checksum."""
 
@@ -126,12 +236,13 @@ class ArtifactStore(Storage, ABC):
         with self.requests():
             return self._head(key)
 
-    @abstractmethod
     def is_rewritten(self, before: str, now: str) -> bool:
         """Compare two fingerprints of a blob. True if its bytes were certainly written again in between.
 
         False if only other metadata differ, or if one fingerprint is that of a store of another kind.
         """
+        old, new = before.split(":"), now.split(":")
+        return len(old) == len(new) and any(old[each] != new[each] for each in self.write_marks)
 
     def verified(self, digest: str, while_reading: Callable[[], object] = lambda: None) -> BlobStat | None:
         """Read and hash all bytes. Return their metadata; None if the digest is another one or there are no bytes.
@@ -148,7 +259,7 @@ class ArtifactStore(Storage, ABC):
         """Read the bytes at `key`. Return their metadata, and True if they have the digest.
 
         Raises `ArtifactStoreUnavailable` if other bytes are not all that the store lists. A file must not change while
-        it is read, whatever its bytes are: a response of a server is of one object.
+        it is read, even if its bytes are right: a response of a server is of one object.
         """
         with self.requests():
             response = self._get(key)
@@ -183,6 +294,10 @@ class ArtifactStore(Storage, ABC):
         key = self.key(digest)
         with self.requests():
             self._delete(key)
+
+    def quarantine_name(self, digest: str) -> str:
+        """Return a new name outside of the blobs for the bytes at `digest`."""
+        return self.name_of("quarantine", f"{hexadecimal(digest)}-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}")
 
     @abstractmethod
     def quarantine(self, digest: str) -> str | None:
@@ -248,3 +363,22 @@ def hexadecimal(digest: str) -> str:
     if len(digits) != 64 or not set(digits) <= _HEX or digits == digest:
         raise ValueError("not a sha256 digest")
     return digits
+
+
+# --- the configured stores ---
+
+
+def artifact_store() -> ArtifactStore:
+    """Return the store that `STORAGES["artifacts"]` configures, the same one each time."""
+    return _artifact_store(storages["artifacts"])
+
+
+def configured_store(name: str) -> ArtifactStore:
+    """Return a new store of `ARTIFACT_STORES`, by its name there, such as `local`."""
+    return _artifact_store(storages.create_storage(settings.ARTIFACT_STORES[name]))
+
+
+def _artifact_store(storage: Storage) -> ArtifactStore:
+    if not isinstance(storage, ArtifactStore):
+        raise ImproperlyConfigured(f"{type(storage).__name__} is not an artifact store.")
+    return storage
