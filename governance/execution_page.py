@@ -9,10 +9,17 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
-from executions.console import execution_views
 from executions.console.execution_list import ExecutionColumns, columns_of, export, fields
 from executions.console.execution_page import ExecutionPages
-from executions.console.execution_search import COLUMNS, ExecutionList, SearchRequest, tidy_query
+from executions.console.execution_search import (
+    COLUMNS,
+    ExecutionList,
+    SearchRequest,
+    remove_view,
+    save_view,
+    tabs,
+    tidy_query,
+)
 from executions.models import Campaign, Execution
 from executions.search import columns
 from governance.campaigns import selection_pages
@@ -35,8 +42,8 @@ class ExecutionAdmin(ExecutionColumns, ExecutionPages):
     act = selection_pages.act
     resubmit = resubmission.show
     export = export
-    save_view = execution_views.save
-    remove_view = execution_views.remove
+    save_view = save_view
+    remove_view = remove_view
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ExecutionList]:
         return ExecutionList
@@ -54,7 +61,7 @@ class ExecutionAdmin(ExecutionColumns, ExecutionPages):
             "fields": list(fields(requested)),
             "columns": columns_of(requested),
             "acts": acts(request),
-            "tabs": list(execution_views.tabs(requested)),
+            "tabs": list(tabs(requested)),
             "most_exported": columns.MOST,
         }
         response = super().changelist_view(request, {**more, **(extra_context or {})})

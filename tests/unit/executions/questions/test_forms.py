@@ -8,9 +8,8 @@ from zoneinfo import ZoneInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executions.questions.building import edited, form_of, with_problems
 from executions.questions.filling import data_of, value_of
-from executions.questions.parts import Part, Problem
+from executions.questions.forms import Part, Problem, edited, form_of, with_problems
 from tests.cases import cases
 from tests.unit.wire.comparison.releases import named, scalar
 from wire.comparison.type_shapes import Types
