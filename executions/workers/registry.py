@@ -91,7 +91,7 @@ def take_heartbeat(tenant: Tenant, identity: ReleaseIdentity, heartbeat: Heartbe
     `WorkerLimitReached`.
     """
     with transaction.atomic():
-        members = {**_reported(identity, heartbeat, sent_at, None), "registered_at": Now(), **_since(heartbeat, None)}
+        members = {**_reported(identity, heartbeat, sent_at, None), "registered_at": Now()}
         worker, created = find_or_register(tenant, identity.pipeline_id, heartbeat.worker_id, members)
         if not created and sent_at <= worker.last_sent_at:
             return
@@ -100,11 +100,10 @@ def take_heartbeat(tenant: Tenant, identity: ReleaseIdentity, heartbeat: Heartbe
             # A process without instructions has never accepted a command, so it is new, or another one had this id.
             is_new = before.stopped_at is not None or not heartbeat.answered
             again = {"registered_at": Now()} if is_new and heartbeat.state != "UNAVAILABLE" else {}
-            Worker.objects.filter(pk=before.pk).update(
-                **_reported(identity, heartbeat, sent_at, before), **_since(heartbeat, before), **again
-            )
+            Worker.objects.filter(pk=before.pk).update(**_reported(identity, heartbeat, sent_at, before), **again)
         lost = _lost_leases(heartbeat, _renewed(tenant, heartbeat))
-        state = _state_after(heartbeat, before)
+        drained = before is not None and before.drained_by_operator_at is not None
+        state = "DRAINING" if heartbeat.state == "HEALTHY" and drained else heartbeat.state
         _note_heartbeat(worker.pk, identity, heartbeat, before, state)
         refused = is_refused(tenant.pk, identity.pipeline_id, heartbeat.code or "")
         contradicts = heartbeat.taking != (state == "HEALTHY" and not refused)
@@ -162,8 +161,13 @@ def announce_lost_lease(execution: Execution) -> None:
 def _reported(
     identity: ReleaseIdentity, heartbeat: Heartbeat, sent_at: datetime, before: Worker | None
 ) -> dict[str, object]:
-    return {
-        **_code_columns(heartbeat, before),
+    """Return the columns that a heartbeat sets. The environment, which may be large, is among them if it changed.
+
+    A worker drains or has stopped since the first heartbeat that reported it.
+    """
+    draining = before.draining_since if before else None
+    stopped = before.stopped_at if before else None
+    columns: dict[str, object] = {
         "contract_version": identity.contract_version,
         "release_version": identity.release_version,
         "protocol": CELERY,
@@ -172,6 +176,7 @@ def _reported(
         "capability_checked_at": None,
         "artifact_id": heartbeat.artifact_id,
         "artifact_digest": heartbeat.artifact_digest,
+        "code": heartbeat.code or "",
         "capacity": heartbeat.capacity,
         "taking": heartbeat.taking,
         "holding": len(heartbeat.running) + len(heartbeat.waiting) + heartbeat.abandoned,
@@ -181,32 +186,19 @@ def _reported(
         "last_heartbeat_at": Now(),
         "last_sent_at": sent_at,
         "alive_until": alive_until(CELERY),
-    }
-
-
-def _since(heartbeat: Heartbeat, before: Worker | None) -> dict[str, object]:
-    """Return since when the worker drains or has stopped: the time of the first heartbeat that reported it."""
-    draining = before.draining_since if before else None
-    stopped = before.stopped_at if before else None
-    return {
         "draining_since": (draining or Now()) if heartbeat.state == "DRAINING" else None,
         "stopped_at": (stopped or Now()) if heartbeat.state == "UNAVAILABLE" else None,
     }
-
-
-def _state_after(heartbeat: Heartbeat, before: Worker | None) -> str:
-    """Return the worker's state after this heartbeat: the reported one, unless an operator drains the worker."""
-    drained = before is not None and before.drained_by_operator_at is not None
-    return "DRAINING" if heartbeat.state == "HEALTHY" and drained else heartbeat.state
+    fingerprint, environment = _environment(heartbeat)
+    if before is None or (before.environment_fingerprint, before.environment) != (fingerprint, environment):
+        columns |= {"environment_fingerprint": fingerprint, "environment": environment}
+    return columns
 
 
 def _note_heartbeat(
     pk: int, identity: ReleaseIdentity, heartbeat: Heartbeat, before: Worker | None, state: str
 ) -> None:
-    """Write an event if the heartbeat changed the worker's state or the release that it hosts.
-
-    Further events are written for changes of its code or its environment.
-    """
+    """Write an event if the heartbeat changed the worker's state, its release, its code or its environment."""
     hosted = {"contractVersion": identity.contract_version, "releaseVersion": identity.release_version}
     if before is None or (before.stopped_at and heartbeat.state != "UNAVAILABLE"):
         cause = "REGISTERED"
@@ -288,20 +280,10 @@ SHOWN_DIFFERENCES = 5
 """How many differences an event names. The worker's row has more of them."""
 
 
-def _code_columns(heartbeat: Heartbeat, before: Worker | None) -> dict[str, object]:
-    """Return the columns that a heartbeat sets. The environment, which may be large, is among them if it changed."""
-    columns: dict[str, object] = {"code": heartbeat.code or ""}
-    fingerprint, environment = _environment(heartbeat)
-    if before is None or (before.environment_fingerprint, before.environment) != (fingerprint, environment):
-        columns |= {"environment_fingerprint": fingerprint, "environment": environment}
-    return columns
-
-
 def _code_changes(heartbeat: Heartbeat, before: Worker | None, *, hosts_anew: bool) -> Iterator[dict[str, Any]]:
-    """Yield the data of the events that a heartbeat causes: what changed since the row `before`, and drift.
+    """Yield the data of the events about the worker's code and environment.
 
-    The drift of a worker is an event when its differences change, and when it registers or changes its release
-    (`hosts_anew`).
+    Drift is an event when the differences change, and when the worker registers or changes its release (`hosts_anew`).
     """
     fingerprint, environment = _environment(heartbeat)
     code = heartbeat.code or ""
