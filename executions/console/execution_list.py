@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, ClassVar
 
 from django.contrib import messages
@@ -19,7 +18,7 @@ from executions.console.filters import NEWEST, STATE_VARIANTS
 from executions.models import TERMINAL_VALUES, DeadLetter, Execution
 from executions.search import columns
 from executions.search.conditions import STATUSES
-from foundation.admin.columns import badge, column, copyable
+from foundation.admin.columns import badge, column, copyable, lasting
 from foundation.api.streaming import streamed_file
 from foundation.errors import CoordinatorError
 from foundation.exports import FORMATS
@@ -106,27 +105,13 @@ class ExecutionColumns:
     @column("Duration")
     def duration(self, execution: Execution) -> str:
         if execution.status in TERMINAL_VALUES:
-            return spelled(execution.finished_at - execution.created_at)  # type: ignore[operator]  # it has ended
-        return f"{spelled(timezone.now() - execution.created_at)} so far"
+            return lasting(execution.finished_at - execution.created_at)  # type: ignore[operator]  # it has ended
+        return f"{lasting(timezone.now() - execution.created_at)} so far"
 
     @column("Tags", empty="-")
     def tag_list(self, execution: Execution) -> SafeString | None:
         tags = ((tag,) for tag in execution.tags or ())
         return format_html_join(" ", '<span class="dc-tag">{}</span>', tags) or None
-
-
-def spelled(length: timedelta) -> str:
-    """Return a duration in its two largest units: "850 ms", "12.3 s", "3 min 20 s", "2 h 5 min", "3 d 4 h"."""
-    seconds = max(length.total_seconds(), 0)
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 60:
-        return f"{int(seconds * 10) / 10:g} s"
-    minutes, rest = divmod(int(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"
 
 
 RELEASES_SHOWN = 100

@@ -3,6 +3,7 @@
 The view `WorkerEligibility` decides; this module explains.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -192,24 +193,6 @@ def stranded(tenant_ids: Collection[int]) -> list[Stranded]:
         return [Stranded(*row) for row in cursor.fetchall()]
 
 
-@dataclass(frozen=True, slots=True)
-class Fleet:
-    """The workers of one release that have not stopped. `release_id` is None if no such release is registered.
-
-    `capacity` is how many executions those that admit new ones run at a time, `in_hand` how many all of them run.
-    """
-
-    tenant: str
-    pipeline_id: str
-    release_version: str
-    release_id: int | None
-    healthy: int
-    draining: int
-    silent: int
-    capacity: int
-    in_hand: int
-
-
 def in_hand(hosts: Iterable[WorkerEligibility]) -> dict[int, int]:
     """Return how many leases each worker holds, by its key. Makes one query, on an index of running executions."""
     owners = {(host.release_id, host.lease_owner): host.pk for host in hosts if host.release_id is not None}
@@ -219,8 +202,12 @@ def in_hand(hosts: Iterable[WorkerEligibility]) -> dict[int, int]:
     return {worker: found.get(owner, 0) for owner, worker in owners.items()}
 
 
-def fleets(tenants: Collection[int]) -> list[Fleet]:
-    """Return the first MOST_RELEASES releases with workers, ordered by tenant, pipeline and version."""
+def fleets(tenants: Collection[int]) -> list[dict[str, Any]]:
+    """Return the workers that have not stopped by release, of the first MOST_RELEASES by tenant, pipeline and version.
+
+    `release_id` is None if no such release is registered. `capacity` is how many executions those that admit new ones
+    run at a time, `in_hand` how many all of them run, and `differing` how many of them differ from the release.
+    """
     hosts = WorkerEligibility.objects.filter(worker__tenant__in=tenants, worker__stopped_at=None)
     names = {
         "tenant": F("worker__tenant__slug"),
@@ -242,7 +229,12 @@ def fleets(tenants: Collection[int]) -> list[Fleet]:
     releases = {each["release_id"] for each in found} - {None}
     leased = Execution.objects.filter(release__in=releases, status=State.RUNNING).order_by()
     running = dict(leased.values_list("release_id").annotate(count=Count("pk")))
-    return [Fleet(**each, in_hand=running.get(each["release_id"], 0)) for each in found]
+    workers = differing(Worker.objects.filter(tenant__in=tenants))
+    different = Counter(workers.values_list("tenant__slug", "pipeline_id", "release_version"))
+    for each in found:
+        each["in_hand"] = running.get(each["release_id"], 0)
+        each["differing"] = different[each["tenant"], each["pipeline_id"], each["release_version"]]
+    return found
 
 
 def differing(rows: QuerySet[Worker]) -> QuerySet[Worker]:

@@ -268,12 +268,12 @@ def tidy(*, actor: str) -> int:
     parameters: dict[str, Any] = {"limit": settings.SWEEP_LIMIT, "actor": actor}
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(GIVE_UP, {**parameters, "days": GIVEN_UP_DAYS})
-        given_up = int(cursor.rowcount)
+        stopped = int(cursor.rowcount)
         cursor.execute(REMOVE_FORMER, {**parameters, "days": settings.WORKER_RETENTION_DAYS})
         removed = [worker_id for (worker_id,) in cursor.fetchall()]
         if removed:
             cursor.execute(REMOVE_EVENTS_OF_FORMER, [removed])
-    return given_up + len(removed)
+    return stopped + len(removed)
 
 
 SHOWN_DIFFERENCES = 5

@@ -87,7 +87,7 @@ DAY = timedelta(days=1)
         ({"alive_until": None}, "STOPPED"),
     ],
 )
-def test_a_worker_is_given_up_after_two_days_of_silence_and_removed_a_week_after_it_stopped(
+def test_a_worker_stops_after_two_days_of_silence_and_is_removed_a_week_after_it_stopped(
     release: Release, changes: dict[str, Any], left: str | None
 ) -> None:
     gone = making.worker(release, "w", **changes)
@@ -100,7 +100,7 @@ def test_a_worker_is_given_up_after_two_days_of_silence_and_removed_a_week_after
     assert found[:1] == ([left] if left else [])
 
 
-def test_a_worker_that_was_given_up_registers_again(release: Release) -> None:
+def test_a_worker_that_stopped_by_its_silence_registers_again(release: Release) -> None:
     heartbeat(release)
     Worker.objects.filter(worker_id="w").update(alive_until=NOW - 3 * DAY)
     registry.tidy(actor="sweep")
