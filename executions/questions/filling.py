@@ -1,4 +1,4 @@
-"""Fills a form with a value, or with the members that a request and its answer share, and reads its value."""
+"""Fills a form with the members that a request and its answer share, and reads its value."""
 
 import json
 import re
@@ -28,18 +28,8 @@ _NOT_TYPED = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 """Characters that a text field does not keep."""
 
 
-def data_of(types: Types, expression: Any, value: Any, zone: tzinfo, *, many: bool = False) -> dict[str, str]:
-    """Return the data of a form that holds `value`. What a form of the type cannot hold is JSON."""
-    filler = _Filler(types, zone)
-    if many:
-        filler.repeated(expression, value, ROOT, 0)
-    else:
-        filler.fill(expression, value, ROOT, 0)
-    return filler.data if fits(types, expression, filler.data, many=many) else _as_json({}, ROOT, value)
-
-
 def shared_data(types: Types, answer: Any, request_type: Any, request: Any, zone: tzinfo) -> dict[str, str]:
-    """Return the data of the members that the answer shares with its request by name and type."""
+    """Return the data of the members that the answer shares with its request. What fields cannot hold is JSON."""
     filler = _Filler(types, zone)
     filler.share(answer, request_type, request, ROOT, 0)
     return filler.data if fits(types, answer, filler.data) else {}
@@ -121,10 +111,9 @@ class _Filler:
         return f"={value}" if value in choices else None
 
 
-def _as_json(data: dict[str, str], name: str, value: Any) -> dict[str, str]:
+def _as_json(data: dict[str, str], name: str, value: Any) -> None:
     data[marker(name, "json")] = "1"
     data[name] = json.dumps(value, ensure_ascii=False, indent=2)
-    return data
 
 
 # --- times: as they are in the answer, and in the time zone of the person ---

@@ -183,10 +183,6 @@ def with_problems(part: Part, problems: list[Problem]) -> tuple[Part, list[Probl
     return replace(part, parts=parts, problems=[problem["message"] for problem in left]), others
 
 
-def has_problems(part: Part) -> bool:
-    return bool(part.problems) or any(map(has_problems, part.parts))
-
-
 class _Builder:
     def __init__(self, types: Types, data: Data) -> None:
         self._types = types

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executions.questions.filling import data_of, value_of
+from executions.questions.filling import shared_data, value_of
 from executions.questions.forms import Part, Problem, edited, form_of, with_problems
 from tests.cases import cases
 from tests.unit.wire.comparison.releases import named, scalar
@@ -136,9 +136,11 @@ def one(kind: Any, **data: str) -> Part:
 @given(typed_values(), st.sampled_from(ZONES), st.booleans())
 def test_a_form_reads_as_the_value_that_fills_it(typed: tuple[dict[str, Any], Any, Any], zone: Any, many: bool) -> None:
     definitions, expression, value = typed
-    known = Types(definitions)
     value = [value, value] if many else value
-    data = data_of(known, expression, value, zone, many=many)
+    holder = {"definition": {"id": "T", **record(x={"type": expression, "repeated": many})}}
+    known = Types({**definitions, "T": holder})
+    shared = shared_data(known, "T", "T", {"x": value}, zone)
+    data = {name.replace("answer.x", "answer", 1): text for name, text in shared.items()}
     found = read(form_of(known, expression, data, many=many), zone)
     assert json.dumps(found, sort_keys=True) == json.dumps(value, sort_keys=True)
 
