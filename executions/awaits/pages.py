@@ -84,8 +84,10 @@ class TransportFilter(ScopedFilter):
 class DeadlineFilter(ScopedFilter):
     title = parameter_name = "deadline"
     options = (
-        *(("passed", "Has passed"), ("hour", "Within the hour")),
-        *(("day", "Within a day"), ("week", "Within a week")),
+        ("passed", "Has passed"),
+        ("hour", "Within the hour"),
+        ("day", "Within a day"),
+        ("week", "Within a week"),
     )
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Interaction]) -> QuerySet[Interaction]:
