@@ -9,7 +9,7 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
-from executions.console.execution_list import ExecutionColumns, columns_of, export, fields
+from executions.console.execution_list import ExecutionColumns, columns_of, export, fields, shown
 from executions.console.execution_page import ExecutionPages
 from executions.console.execution_search import (
     COLUMNS,
@@ -36,7 +36,7 @@ ICONS = {Kind.REDRIVE: "replay", Kind.RESUBMIT: "redo", Kind.PAUSE: "pause", Kin
 @admin.register(Execution)
 class ExecutionAdmin(ExecutionColumns, ExecutionPages):
     empty = "Submit executions with the REST API or the command line, once a release is active."
-    list_display = ("select", *(ExecutionColumns.METHODS[name] for name in columns.DEFAULT))
+    list_display = shown(columns.DEFAULT)
     list_display_links = None
     change_list_template = "executions/execution_list.html"
     act = selection_pages.act
@@ -49,7 +49,7 @@ class ExecutionAdmin(ExecutionColumns, ExecutionPages):
         return ExecutionList
 
     def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
-        return ("select", *(self.METHODS[name] for name in SearchRequest.of(request).columns))
+        return shown(SearchRequest.of(request).columns)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         tidy = tidy_query(request.GET)
