@@ -23,7 +23,7 @@ AS_FIELDS = ("answer", "answer-next")
 
 @dataclass
 class AnswerForm:
-    """A form with what was entered. `act` is its button: of AS_FIELDS, of AS_JSON, or an act of `questions.editing`."""
+    """A form with what was entered. `act` is its button: of AS_FIELDS, of AS_JSON, or an act of `questions.forms`."""
 
     question: Interaction
     data: Data

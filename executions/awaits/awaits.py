@@ -366,16 +366,15 @@ def cancel(execution_ids: Collection[uuid.UUID]) -> int:
 # --- deadlines -------------------------------------------------------------------------------------
 
 
-def expire(*, limit: int | None = None) -> int:
+def expire() -> int:
     """Complete the timers that are past their deadline, and fail all other late awaits with AWAIT_TIMEOUT (F.5).
 
-    Handles at most `limit` interactions, SWEEP_LIMIT by default, the earliest deadline first. Any number of processes
+    Handles at most SWEEP_LIMIT interactions, the earliest deadline first. Any number of processes
     may call this at once: each skips what another has locked. Returns how many executions were handled.
     """
-    limit = settings.SWEEP_LIMIT if limit is None else limit
     with transaction.atomic():
         with connection.cursor() as cursor:
-            cursor.execute(statements.LOCK_LATE, {"open": OPEN, "limit": limit})
+            cursor.execute(statements.LOCK_LATE, {"open": OPEN, "limit": settings.SWEEP_LIMIT})
             locked = sorted({execution_id for (execution_id,) in cursor.fetchall()})
             if not locked:
                 return 0
