@@ -9,10 +9,17 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
-from executions.console import execution_views
-from executions.console.execution_list import ExecutionColumns, columns_of, export, fields
+from executions.console.execution_list import ExecutionColumns, columns_of, export, fields, shown
 from executions.console.execution_page import ExecutionPages
-from executions.console.execution_search import COLUMNS, ExecutionList, SearchRequest, tidy_query
+from executions.console.execution_search import (
+    COLUMNS,
+    ExecutionList,
+    SearchRequest,
+    remove_view,
+    save_view,
+    tabs,
+    tidy_query,
+)
 from executions.models import Campaign, Execution
 from executions.search import columns
 from governance import pipeline_page, release_page
@@ -35,20 +42,20 @@ ICONS = {Kind.REDRIVE: "replay", Kind.RESUBMIT: "redo", Kind.PAUSE: "pause", Kin
 @admin.register(Execution)
 class ExecutionAdmin(ExecutionColumns, ExecutionPages):
     empty = "Submit executions with the REST API or the command line, once a release is active."
-    list_display = ("select", *(ExecutionColumns.METHODS[name] for name in columns.DEFAULT))
+    list_display = shown(columns.DEFAULT)
     list_display_links = None
     change_list_template = "executions/execution_list.html"
     act = selection_pages.act
     resubmit = resubmission.show
     export = export
-    save_view = execution_views.save
-    remove_view = execution_views.remove
+    save_view = save_view
+    remove_view = remove_view
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ExecutionList]:
         return ExecutionList
 
     def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
-        return ("select", *(self.METHODS[name] for name in SearchRequest.of(request).columns))
+        return shown(SearchRequest.of(request).columns)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         tidy = tidy_query(request.GET)
@@ -60,7 +67,7 @@ class ExecutionAdmin(ExecutionColumns, ExecutionPages):
             "fields": list(fields(requested)),
             "columns": columns_of(requested),
             "acts": acts(request),
-            "tabs": list(execution_views.tabs(requested)),
+            "tabs": list(tabs(requested)),
             "most_exported": columns.MOST,
         }
         response = super().changelist_view(request, {**more, **(extra_context or {})})

@@ -12,9 +12,8 @@ from executions.awaits.interactions import answer_types, gives_many, request_typ
 from executions.console.payloads import bounded_json, typed_value
 from executions.errors import AnswerInvalid
 from executions.models import Interaction
-from executions.questions.building import edited, form_of, of_form, with_problems
 from executions.questions.filling import shared_data, value_of
-from executions.questions.parts import ROOT_PATH, Data, Kind, Problem
+from executions.questions.forms import ROOT_PATH, Data, Kind, Problem, edited, form_of, of_form, with_problems
 from foundation.errors import CoordinatorError, InvalidRequest
 from wire.comparison.type_shapes import Types
 
@@ -24,7 +23,7 @@ AS_FIELDS = ("answer", "answer-next")
 
 @dataclass
 class AnswerForm:
-    """A form with what was entered. `act` is its button: of AS_FIELDS, of AS_JSON, or an act of `questions.editing`."""
+    """A form with what was entered. `act` is its button: of AS_FIELDS, of AS_JSON, or an act of `questions.forms`."""
 
     question: Interaction
     data: Data

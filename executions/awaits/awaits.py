@@ -1,16 +1,19 @@
-"""Closes awaits, with the move that ends the wait of their execution (wire protocol F).
+"""Opens and closes awaits, with the move that parks their execution or ends its wait (wire protocol F).
 
 The lock of an execution is the lock of its awaits: every change of a unit or an interaction locks the execution's row
 first, then the unit's, then the interactions'. So two last answers at once, an answer and a deadline, or an answer and
 a cancellation never deadlock, and every answer is counted.
 """
 
+import hashlib
 import json
 import uuid
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain
+from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -23,13 +26,29 @@ from executions.state_machine import dead_letters, moves
 from executions.state_machine.moves import Move, owner
 from executions.workers.registry import DISPATCH_TASK
 from foundation import wakeup
+from foundation.database import prepared
+from tenancy.models import Tenant
 from wire.documents.contract import TIMER
+from wire.identifying import RULE, is_identifier
+from wire.messages.celery_messages import Suspension
+from wire.messages.limits import LONGEST_TYPE, LONGEST_WAIT
+from wire.messages.suspension import ImportedInteraction, ImportedSuspension
 from wire.resume_token import ResumeToken, derived
+from wire.traceparent import NONE
+from wire.web_address import is_web_address
 
 EXPIRE_TASK = "executions.expire_awaits"
 SEND_TASK = "executions.send_webhooks"
 INTERACTION_API, WEBHOOK = "interaction-api", "webhook"
 OPEN = [status.value for status in Interaction.OPEN]
+FIRST_STATUS = {
+    INTERACTION_API: Interaction.Status.DISPATCHED,
+    WEBHOOK: Interaction.Status.WAITING,
+    TIMER: Interaction.Status.WAITING,
+}
+HIGHEST_STEP = 2**31 - 2  # the step after it must be a number that its column holds
+MOST_SENDERS = 8
+LONGEST_ACTOR = 200
 
 
 # --- resume tokens ---------------------------------------------------------------------------------
@@ -58,6 +77,172 @@ def resume_token_of(interaction: Interaction, *, issued_at: datetime) -> ResumeT
 def epoch_ms(moment: datetime) -> int:
     """Return a time in milliseconds since 1970, as the wire protocol writes it."""
     return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+
+
+# --- opening --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Parking:
+    """An execution that reached an await, and the unit that is to be opened for it.
+
+    `opened` is what the worker has opened itself: the unit under its name, and an interaction for each request. If it
+    is None, the coordinator opens an interaction for each request. `traceparent` is the context of the suspended run,
+    empty if it is not traced.
+    """
+
+    execution_id: uuid.UUID
+    unit_id: uuid.UUID
+    suspension: Suspension
+    opened: ImportedSuspension | None = None
+    traceparent: str = NONE
+
+    @property
+    def interactions(self) -> Sequence[ImportedInteraction]:
+        """The interactions that exist already."""
+        return [] if self.opened is None else self.opened.interactions
+
+
+def why_unanswerable(suspension: Suspension, opened: ImportedSuspension | None = None) -> str | None:
+    """Return why the await can never be answered, or None if it can. An unanswerable execution fails and is not parked.
+
+    A worker dispatches the interactions that it has `opened`, except those that it left WAITING.
+    """
+    interactions = [] if opened is None else opened.interactions
+    names = [suspension.step_id, suspension.output_type, suspension.assignee, suspension.group]
+    urls = [suspension.transport_metadata.get("url")]
+    if opened is not None:
+        names += [opened.unit_name, suspension.transport]
+        urls = [each.metadata.get("url") for each in interactions if each.status == "WAITING"]
+    for each in interactions:
+        names += [each.worker_name, each.correlation_id, each.assignee, each.group, each.actor]
+    if opened is None and suspension.transport not in FIRST_STATUS:
+        return f"The await uses the transport {suspension.transport!r}, which this coordinator does not have"
+    if not suspension.itemized and len(suspension.requests) != 1:
+        return f"The await makes {len(suspension.requests)} requests, but only one of them could be answered"
+    if suspension.step_index > HIGHEST_STEP:
+        return "The await is at a step that no pipeline has"
+    if not suspension.timeout_seconds <= LONGEST_WAIT.total_seconds():
+        return "The await would wait for more than a hundred years"
+    if len(suspension.output_type) > LONGEST_TYPE:
+        return f"The await's output type has a name of more than {LONGEST_TYPE} characters"
+    if not all(is_identifier(name) for name in names if name):
+        return f"Each name in the await {RULE}"
+    if any("\x00" in text for text in chain(*suspension.transport_metadata.items())):
+        return "The await's transport metadata contains a NUL character"
+    if suspension.transport == TIMER and any(each.status != "WAITING" for each in interactions):
+        return "The await is a timer that does not wait"
+    if suspension.transport == WEBHOOK and not all(map(is_web_address, urls)):
+        return "The await is sent as a webhook, but names no http or https URL to send it to"
+    return None
+
+
+def correlation_id(tenant: str, execution_id: uuid.UUID, step_id: str, unit_id: uuid.UUID, item: int | None) -> str:
+    """Return a name-based UUID (wire protocol F.1): equal arguments give equal ids."""
+    name = f"{tenant}:{execution_id}:{step_id}:{unit_id}" + ("" if item is None else f":item={item}")
+    digest = hashlib.md5(name.encode(), usedforsecurity=False).digest()
+    return str(uuid.UUID(bytes=digest, version=3))
+
+
+def park(tenant: Tenant, parkings: Sequence[Parking]) -> None:
+    """Write the units and their interactions. Deadlines run from now by the database's clock.
+
+    In the same transaction the caller has moved the executions to WAITING_EXTERNAL on these units, with the requests
+    as progress, and `why_unanswerable` returned None (wire protocol E.10, F.3).
+
+    An interaction that the worker opened keeps its id and deadline. If an interaction with its id exists, it was opened
+    before and never changes; the new one gets a fresh id and its full timeout (wire protocol F.5). Correlation ids may
+    repeat: `interactions` detects ambiguous ones.
+    """
+    opened = [each.id for parking in parkings for each in parking.interactions]
+    known = set(Interaction.objects.filter(pk__in=opened).values_list("pk", flat=True)) if opened else set()
+    ids = {(parking.unit_id, each.id): uuid.uuid4() if each.id in known else each.id
+           for parking in parkings for each in parking.interactions}  # fmt: skip
+    rows = [_unit(tenant, parking, ids) for parking in parkings]
+    parameters: dict[str, Any] = {
+        "tenant": tenant.pk,
+        "webhook": WEBHOOK,
+        "parkings": json.dumps(rows, ensure_ascii=False, default=str),
+    }
+    with prepared.cursor() as cursor:
+        cursor.execute(statements.OPEN, parameters)
+    for parking in parkings:
+        _take_answers(parking, ids)
+        if parking.traceparent:
+            spans.suspended(parking.traceparent, parking.unit_id, parking.suspension.step_id)
+    suspensions = [parking.suspension for parking in parkings]
+    webhooks = sum(len(each.requests) for each in suspensions if each.transport == WEBHOOK)
+    for _ in range(min(webhooks, MOST_SENDERS)):
+        wakeup.send(SEND_TASK)
+    for seconds in {each.timeout_seconds for each in suspensions if each.transport == TIMER}:
+        wakeup.send_once(EXPIRE_TASK, delay=timedelta(seconds=seconds))
+
+
+Ids = Mapping[tuple[uuid.UUID, uuid.UUID], uuid.UUID]
+"""The id of each interaction, by its unit and the id that its worker chose."""
+
+
+def _unit(tenant: Tenant, parking: Parking, ids: Ids) -> dict[str, Any]:
+    """Return the unit and its interactions as `statements.OPEN` expects them."""
+    suspension, opened = parking.suspension, parking.opened
+    unit = {
+        "unit": parking.unit_id,
+        "execution": parking.execution_id,
+        "step": suspension.step_id,
+        "index": suspension.step_index,
+        "itemized": suspension.itemized,
+        "many": suspension.gives_many,
+        "items": len(suspension.requests),
+        "name": None if opened is None else opened.unit_name,
+        "traceparent": parking.traceparent or None,
+        "transport": suspension.transport,
+        "type": suspension.output_type,
+        "seconds": suspension.timeout_seconds,
+    }
+    if opened is not None:
+        rows = [_opened_interaction(each, ids[parking.unit_id, each.id]) for each in opened.interactions]
+        return unit | {"interactions": rows}
+    items = range(len(suspension.requests)) if suspension.itemized else [None]
+    name = (tenant.slug, parking.execution_id, suspension.step_id, parking.unit_id)
+    return unit | {
+        "metadata": suspension.transport_metadata,
+        "assignee": suspension.assignee,
+        "group": suspension.group,
+        "status": FIRST_STATUS[suspension.transport].value,
+        "interactions": [{"correlation": correlation_id(*name, item)} for item in items],
+    }
+
+
+def _opened_interaction(opened: ImportedInteraction, row_id: uuid.UUID) -> dict[str, Any]:
+    """Return an interaction that the worker has opened. One that is answered already is opened like any other."""
+    is_new = row_id == opened.id
+    return {
+        "id": row_id,
+        "name": opened.worker_name if is_new else None,
+        "correlation": opened.correlation_id,
+        "metadata": opened.metadata,
+        "assignee": opened.assignee,
+        "group": opened.group,
+        "status": "DISPATCHED" if opened.status == "COMPLETED" else opened.status,
+        "deadline": opened.deadline if is_new else None,
+    }
+
+
+def _take_answers(parking: Parking, ids: Ids) -> None:
+    """Answer the interactions that the worker reported as answered, and resume the execution if these are all."""
+    answers = [
+        {
+            "id": ids[parking.unit_id, each.id],
+            "response": [json.loads(each.response or "null")],
+            "actor": (each.actor or "worker")[:LONGEST_ACTOR],
+        }
+        for each in parking.interactions
+        if each.status == "COMPLETED"
+    ]
+    if answers:
+        with connection.cursor() as cursor:
+            cursor.execute(statements.ANSWER_OPENED, {"answers": json.dumps(answers, ensure_ascii=False, default=str)})
+        resume({parking.unit_id: len(answers)}, actor="worker")
 
 
 # --- closing --------------------------------------------------------------------------------------
@@ -181,16 +366,15 @@ def cancel(execution_ids: Collection[uuid.UUID]) -> int:
 # --- deadlines -------------------------------------------------------------------------------------
 
 
-def expire(*, limit: int | None = None) -> int:
+def expire() -> int:
     """Complete the timers that are past their deadline, and fail all other late awaits with AWAIT_TIMEOUT (F.5).
 
-    Handles at most `limit` interactions, SWEEP_LIMIT by default, the earliest deadline first. Any number of processes
+    Handles at most SWEEP_LIMIT interactions, the earliest deadline first. Any number of processes
     may call this at once: each skips what another has locked. Returns how many executions were handled.
     """
-    limit = settings.SWEEP_LIMIT if limit is None else limit
     with transaction.atomic():
         with connection.cursor() as cursor:
-            cursor.execute(statements.LOCK_LATE, {"open": OPEN, "limit": limit})
+            cursor.execute(statements.LOCK_LATE, {"open": OPEN, "limit": settings.SWEEP_LIMIT})
             locked = sorted({execution_id for (execution_id,) in cursor.fetchall()})
             if not locked:
                 return 0

@@ -1,11 +1,12 @@
 """Questions: the list of open interactions, and the pages that show, claim, pass on and answer one."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.views.main import SEARCH_VAR
 from django.db.models import Case, JSONField, Q, QuerySet, When
 from django.db.models.expressions import RawSQL
 from django.http import HttpRequest, HttpResponse
@@ -14,10 +15,12 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from executions.awaits import claims, filters, interactions
+from executions.awaits import claims, interactions
 from executions.awaits.answer_form import AnswerForm, require_text
+from executions.awaits.awaits import FIRST_STATUS
+from executions.console.filters import NEWEST, SPANS
 from executions.console.payloads import bounded_json, tenants_shown
-from executions.models import PAYLOADS_OF_EXECUTION, Interaction
+from executions.models import IS_CLAIMED, PAYLOADS_OF_EXECUTION, Interaction
 from executions.questions.readable import person, readable, telling_fields
 from foundation.admin.columns import badge, column, moment, timed
 from foundation.errors import CoordinatorError
@@ -26,7 +29,7 @@ from tenancy import members
 from tenancy.access import actor, tenants_of
 from tenancy.audit.acts import Act
 from tenancy.console.base import LongList, problem_of, serves
-from tenancy.console.lists import TenantFilter
+from tenancy.console.lists import Person, ScopedFilter, TenantFilter, TextFilter
 from tenancy.roles import Scope
 from wire.documents.contract import TIMER
 
@@ -55,18 +58,98 @@ END
 """
 
 
+class StatusFilter(ScopedFilter):
+    """Filters by status. By default shows questions that can be answered. A search includes every status."""
+
+    title = parameter_name = "status"
+    options = (("all", "All"), *((status.value, status.value) for status in Interaction.Status))
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        first, *others = super().choices(changelist)
+        yield from ({**first, "display": "Waiting for answers"}, *others)
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Interaction]) -> QuerySet[Interaction]:
+        if self.value() == "all" or (request.GET.get(SEARCH_VAR) and not self.value()):
+            return queryset
+        if self.value():
+            return queryset.filter(status=self.value())
+        return queryset.filter(status__in=Interaction.OPEN).exclude(transport=TIMER)
+
+
+class TransportFilter(ScopedFilter):
+    title = parameter_name = "transport"
+    options = tuple((transport, transport) for transport in FIRST_STATUS)
+
+
+class DeadlineFilter(ScopedFilter):
+    title = parameter_name = "deadline"
+    options = (
+        ("passed", "Has passed"),
+        ("hour", "Within the hour"),
+        ("day", "Within a day"),
+        ("week", "Within a week"),
+    )
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Interaction]) -> QuerySet[Interaction]:
+        now = timezone.now()
+        if self.value() == "passed":
+            return queryset.filter(deadline__lte=now)
+        span = SPANS.get(self.value() or "")
+        return queryset.filter(deadline__gt=now, deadline__lte=now + span) if span else queryset
+
+
+class _NamedFilter(TextFilter):
+    """Filters by the name in `lookup`. Suggests the names of the open interactions with the nearest deadlines."""
+
+    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        # Ids, not a subquery, so that an index provides the order.
+        tenants = list(tenants_of(person).values_list("pk", flat=True))
+        rows = Interaction.objects.filter(tenant__in=tenants, status__in=Interaction.OPEN).exclude(transport=TIMER)
+        names = set(rows.order_by("deadline").values_list(self.lookup, flat=True)[:NEWEST])
+        yield from ((name, name) for name in sorted(name for name in names if name))
+
+
+class AssigneeFilter(_NamedFilter):
+    title = parameter_name = lookup = "assignee"
+
+
+class GroupFilter(_NamedFilter):
+    title = parameter_name = lookup = "group"
+
+
+class StepFilter(_NamedFilter):
+    title = parameter_name = "step"
+    lookup = "step_id"
+
+
+class ClaimFilter(ScopedFilter):
+    """Filters by who is working on a question, or should."""
+
+    title = parameter_name = "claim"
+    options = (("mine", "Mine"), ("none", "Unclaimed"), ("others", "Claimed by others"))
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Interaction]) -> QuerySet[Interaction]:
+        me = actor(request.user)
+        if self.value() == "mine":
+            name = request.user.get_username()
+            return queryset.filter(Q(IS_CLAIMED, claimed_by=me) | Q(delegate=me) | Q(delegate=None, assignee=name))
+        if self.value() == "none":
+            return queryset.filter(~IS_CLAIMED)
+        return queryset.filter(IS_CLAIMED).exclude(claimed_by=me) if self.value() == "others" else queryset
+
+
 @admin.register(Interaction)
 class InteractionAdmin(LongList):
     list_display = ("question", "request_fields", "pipeline", "tenant", "due", "claim", "addressee", "state")
     list_filter = (
-        filters.ClaimFilter,
-        filters.StatusFilter,
+        ClaimFilter,
+        StatusFilter,
         PipelineFilter.at("execution__pipeline_id"),
-        filters.StepFilter,
-        filters.DeadlineFilter,
-        filters.AssigneeFilter,
-        filters.GroupFilter,
-        filters.TransportFilter,
+        StepFilter,
+        DeadlineFilter,
+        AssigneeFilter,
+        GroupFilter,
+        TransportFilter,
         TenantFilter,
     )
     search_fields = ("execution__id",)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from django.contrib import messages
 from django.http import Http404, HttpRequest
@@ -32,32 +32,15 @@ HEAD = 23
 
 
 class ExecutionColumns:
-    """One method for each column, named as in METHODS."""
+    """One method for each column: `columns.COLUMNS[name]` is shown by the method `<name>_column`."""
 
-    METHODS: ClassVar = {
-        "id": "identifier",
-        "key": "key",
-        "status": "state",
-        "pipeline": "pipeline",
-        "release": "release_name",
-        "error": "error",
-        "step": "step",
-        "duration": "duration",
-        "submitted": "submitted",
-        "finished": "finished",
-        "attempts": "retries",
-        "tags": "tag_list",
-        "by": "by",
-        "smoke": "smoke_test",
-        "tenant": "tenant",
-    }
-
-    pipeline = text("Pipeline", "pipeline_id")
-    release_name = text("Release", "release_version")
-    by = text("Submitted by", "submitted_by")
-    submitted = time("Submitted", "created_at")
-    finished = time("Finished", "finished_at", empty="-")
-    retries = text("Retries", "attempt")
+    pipeline_column = text("Pipeline", "pipeline_id")
+    release_column = text("Release", "release_version")
+    by_column = text("Submitted by", "submitted_by")
+    submitted_column = time("Submitted", "created_at")
+    finished_column = time("Finished", "finished_at", empty="-")
+    attempts_column = text("Retries", "attempt")
+    tenant_column = text("Tenant", "tenant")
 
     @column("Select")
     def select(self, execution: Execution) -> SafeString:
@@ -67,7 +50,7 @@ class ExecutionColumns:
         )
 
     @column("Execution")
-    def identifier(self, execution: Execution) -> SafeString:
+    def id_column(self, execution: Execution) -> SafeString:
         key = str(execution.pk)
         link = format_html(
             '<a class="dc-link dc-mono dc-id" href="{}" title="{}"><span>{}</span>{}</a>',
@@ -79,37 +62,37 @@ class ExecutionColumns:
         return copyable(link, f"Copy the id {key}")
 
     @column("Key")
-    def key(self, execution: Execution) -> SafeString:
+    def key_column(self, execution: Execution) -> SafeString:
         key = execution.execution_key
         return copyable(format_html("<span>{}</span>", key), f"Copy the key {key}")
 
     @badge("Status", STATE_VARIANTS)
-    def state(self, execution: Execution) -> str:
+    def status_column(self, execution: Execution) -> str:
         return execution.shown_status
 
     @badge("Kind", {"smoke test": "info"}, empty="")
-    def smoke_test(self, execution: Execution) -> str | None:
+    def smoke_column(self, execution: Execution) -> str | None:
         return "smoke test" if execution.smoke else None
 
     @column("Error", empty="-")
-    def error(self, execution: Execution) -> SafeString | None:
+    def error_column(self, execution: Execution) -> SafeString | None:
         if execution.error_code is None:
             return None
         message = execution.message  # type: ignore[attr-defined]  # the list sets it; empty if it may not be read
         return format_html('<span title="{}">{}</span>', message, execution.error_code)
 
     @column("Step", empty="-")
-    def step(self, execution: Execution) -> int | None:
+    def step_column(self, execution: Execution) -> int | None:
         return columns.step(execution)
 
     @column("Duration")
-    def duration(self, execution: Execution) -> str:
+    def duration_column(self, execution: Execution) -> str:
         if execution.status in TERMINAL_VALUES:
             return lasting(execution.finished_at - execution.created_at)  # type: ignore[operator]  # it has ended
         return f"{lasting(timezone.now() - execution.created_at)} so far"
 
     @column("Tags", empty="-")
-    def tag_list(self, execution: Execution) -> SafeString | None:
+    def tags_column(self, execution: Execution) -> SafeString | None:
         tags = ((tag,) for tag in execution.tags or ())
         return format_html_join(" ", '<span class="dc-tag">{}</span>', tags) or None
 
@@ -175,6 +158,11 @@ def fields(requested: SearchRequest) -> Iterator[Field]:
         if (name == "tenant" and len(requested.tenants) < 2) or (name == "group" and not value):
             continue  # the page of a failure group sets the condition
         yield Field(name, value, error, choices.get(name, ()), suggestions.get(name, ()))
+
+
+def shown(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns of the list for these names of `columns.COLUMNS`."""
+    return ("select", *(f"{name}_column" for name in names))
 
 
 def columns_of(requested: SearchRequest) -> list[tuple[str, str, bool]]:

@@ -1,17 +1,18 @@
-"""The page of one execution: its state, pin and history, and the requests to re-drive, resubmit or cancel it."""
+"""The page of one execution: its state, pin, history and provenance, and the requests to re-drive or cancel it."""
 
 from typing import Any
 
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
 
-from executions.console import execution_comparison, execution_tabs, payloads, provenance
+from executions.console import execution_tabs, payloads
 from executions.console.confirmation import Confirmation, OperatorRequest, confirmed
 from executions.console.filters import STATE_VARIANTS
 from executions.failures import queries as failures
 from executions.holds.holds import holds_of
+from executions.lifecycle import provenance
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.queries import links, origin
 from executions.lifecycle.redrive import redrivable, redrive
@@ -21,9 +22,12 @@ from executions.workers.eligibility import why_stranded
 from foundation.admin.columns import lasting
 from releases.models import Revocation
 from releases.states import Status
+from releases.trust import trust
 from tenancy.audit.acts import Act
 from tenancy.console.base import LongList, serves
 from tenancy.roles import Scope
+from wire.documents.execution_statement import ENVELOPE_MEDIA_TYPE
+from wire.documents.signing import key_id
 
 QUESTIONS_SHOWN = 20
 REFRESH_SECONDS = 10
@@ -212,6 +216,60 @@ def _cancel(execution: Execution, requested: OperatorRequest) -> str:
     return "The execution is cancelled."
 
 
+# --- which exact code ran ---
+
+RUNS_SHOWN = 200
+STEPS_NAMED = 5
+ENDS = {
+    "SUCCEEDED": "finished the execution",
+    "FAILED": "failed, and no retry could help",
+    "RETRY_SCHEDULED": "failed, and a retry followed",
+    "RETRIES_EXHAUSTED": "failed, and no retries were left",
+    "AWAITING": "reached an await",
+    "CHECKPOINT": "reached a checkpoint",
+    "OUTCOME_DROPPED": "reported too late, so its outcome was dropped",
+    "LEASE_EXPIRED": "lost its lease without a report",
+    "LEASES_LOST": "lost its lease without a report, once too often",
+    "LEASE_RESTORED": "had the part when the outcome of an earlier run arrived",
+    "CANCELLED": "had the part when the execution was cancelled",
+    "RELEASE_REVOKED": "had the part when the release was revoked and its executions were failed",
+}
+"""The outcome of a part, by the event that ended it."""
+
+
+def _sentence(run: dict[str, Any]) -> str:
+    """Return one sentence about a part: who ran which steps with which code."""
+    worker = f"Worker {run['worker']}" if run["worker"] else "A worker that did not name itself"
+    if "NOT_REPORTED" in run["findings"]:
+        registered = f" It had registered with artifact {run['artifactDigest']}." if run["artifactDigest"] else ""
+        return f"{worker} {ENDS[run['outcome']]}. Which code ran is unknown.{registered}"
+    return f"{worker} ran {_steps(run['steps'])} with {_code(run)}, and {ENDS[run['outcome']]}."
+
+
+def _steps(steps: list[dict[str, Any]]) -> str:
+    if not steps:
+        return "this part"
+    names = [step["name"] or f"step {step['index'] + 1}" for step in steps]
+    more = f" and {len(names) - STEPS_NAMED} more" if len(names) > STEPS_NAMED else ""
+    return ", ".join(names[:STEPS_NAMED]) + more
+
+
+def _code(run: dict[str, Any]) -> str:
+    digest = run["artifactDigest"]
+    if not digest:
+        return "code that it did not identify"
+    if not run["pinned"]:
+        return f"the code of artifact {digest}, which the release does not pin"
+    if "CODE_NOT_VERIFIED" in run["findings"]:
+        return f"code from a folder that builds to artifact {digest}"
+    if "ARTIFACT_AS_REGISTERED" in run["findings"]:
+        return f"code that it did not identify; it is registered with artifact {digest}, which the release pins"
+    return f"the code of artifact {digest}, which the release pins"
+
+
+# --- the pages ---
+
+
 class ExecutionPages(LongList):
     """The pages of one execution. `governance.admin` adds the list and the acts."""
 
@@ -219,7 +277,7 @@ class ExecutionPages(LongList):
         rows: QuerySet[Execution] = super().get_queryset(request).defer("progress")
         return rows
 
-    compare = execution_comparison.show
+    compare = execution_tabs.compare
     payload = payloads.download
 
     redrive = confirmed(
@@ -229,13 +287,27 @@ class ExecutionPages(LongList):
 
     @serves("<uuid:object_id>/provenance/")
     def provenance(self, request: HttpRequest, execution: Execution) -> HttpResponse:
-        shown = provenance.shown(execution)
-        title = f"Provenance of {execution}"
-        return self.page(request, "executions/provenance.html", title=title, original=execution, **shown)
+        found = provenance.runs(execution)
+        runs = found.entries[:RUNS_SHOWN]
+        return self.page(
+            request,
+            "executions/provenance.html",
+            title=f"Provenance of {execution}",
+            original=execution,
+            execution=execution,
+            runs=[{**run, "sentence": _sentence(run)} for run in runs],
+            more_runs=len(found.entries) - len(runs) + found.omitted,
+            artifacts=list(execution.release.artifacts.order_by("position")),
+            key_id=key_id(trust.statement_public_key()) if trust.has_statement_key() else "",
+        )
 
     @serves("<uuid:object_id>/provenance.dsse.json")
     def provenance_document(self, request: HttpRequest, execution: Execution) -> HttpResponse:
-        return provenance.download(execution)
+        """Download the signed document. Without a key, the document does not exist."""
+        if not trust.has_statement_key():
+            raise Http404
+        headers = {"Content-Disposition": f'attachment; filename="{provenance.file_name(execution)}"'}
+        return HttpResponse(provenance.signed(execution), content_type=ENVELOPE_MEDIA_TYPE, headers=headers)
 
     def show(self, request: HttpRequest, row: Execution) -> HttpResponse:
         shown = self._shown(request, row, Now(row))

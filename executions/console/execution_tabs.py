@@ -1,23 +1,33 @@
-"""The tabs on the page of an execution. Each is a link, and only the one that is shown is read."""
+"""The tabs on the page of an execution, and the page that compares it with another one.
 
+Each tab is a link, and only the one that is shown is read.
+"""
+
+import json
+import uuid
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from django.core.paginator import Paginator
 from django.db.models import Q
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from executions.console import payloads
 from executions.console.filters import STATE_VARIANTS
+from executions.console.payloads import NONE, value_of
 from executions.failures.queries import REASONS, step_names
 from executions.inspection.timeline import BUSY, Await, Bar, Kind, Pause, Row, timeline
 from executions.inspection.timeline_times import Axis
+from executions.inspection.value_differences import MISSING, Difference, differences
 from executions.lifecycle import queries
 from executions.models import AwaitUnit, DeadLetter, Execution, Hold, Interaction
 from foundation.admin.columns import lasting, on_one_line, precise
+from tenancy.console.base import ReadOnlyAdmin, serves
+from tenancy.roles import Scope
 from wire.documents.execution_runs import Event
 
 EVENTS_SHOWN = 100
@@ -106,6 +116,8 @@ def _progress(execution: Execution, may_read: bool) -> dict[str, Any]:
         "checkpoint": payloads.shown(execution, "checkpoint") if may_read else None,
     }
 
+
+# --- the timeline ---
 
 MOST_EVENTS = 2_000
 MOST_AWAITS = 200
@@ -239,3 +251,93 @@ def _pauses(execution: Execution) -> list[Pause]:
         Pause(names[hold.execution_id is not None], hold.started_by, hold.started_at, hold.ended_at)
         for hold in [*own, *Hold.objects.filter(open_ones)]
     ]
+
+
+# --- the comparison ---
+
+MOST_DIFFERENCES = 200
+LONGEST_VALUE = 300
+LONGEST_TERM = 1_500
+
+
+@serves("<uuid:object_id>/compare/")
+def compare(pages: ReadOnlyAdmin, request: HttpRequest, execution: Execution) -> HttpResponse:
+    """Show the form, and the comparison with the execution that the query names: pin, input, result, time of steps."""
+    term = request.GET.get("other", "").strip()
+    other = _found(pages, request, execution, term) if term else None
+    may_read = all(pages.may(request, Scope.PAYLOADS, each) for each in (execution, other) if each is not None)
+    return pages.page(
+        request,
+        "executions/comparison.html",
+        status=404 if term and other is None else 200,
+        title="Compare executions",
+        original=execution,
+        execution=execution,
+        other=other,
+        term=term,
+        may_read=may_read,
+        **(_compared(execution, other, may_read) if other else {}),
+    )
+
+
+def _found(pages: ReadOnlyAdmin, request: HttpRequest, execution: Execution, term: str) -> Execution | None:
+    """Return the execution with this id, or of the same pipeline with this key, if the user may see it."""
+    rows = pages.get_queryset(request)
+    try:
+        found: Execution | None = rows.filter(pk=uuid.UUID(term)).first()
+    except ValueError:
+        if len(term) > LONGEST_TERM:
+            return None
+        found = rows.filter(tenant=execution.tenant_id, pipeline_id=execution.pipeline_id, execution_key=term).first()
+    return found
+
+
+def _compared(one: Execution, other: Execution, may_read: bool) -> dict[str, Any]:
+    found = [each for name in ("input", "result") for each in _differences(name, one, other)] if may_read else []
+    return {
+        "facts": [(name, left, right, left != right) for name, left, right in _facts(one, other)],
+        "differences": [(each.path, _value(each.one), _value(each.other)) for each in found[:MOST_DIFFERENCES]],
+        "more_differences": len(found) > MOST_DIFFERENCES,
+        "steps": _steps(one, other),
+    }
+
+
+def _facts(one: Execution, other: Execution) -> list[tuple[str, Any, Any]]:
+    names = (
+        ("Pipeline", "pipeline_id"),
+        ("Release", "release_version"),
+        ("Contract version", "contract_version"),
+        ("Status", "shown_status"),
+        ("Error", "error_code"),
+        ("Submitted by", "submitted_by"),
+    )
+    facts = [(name, getattr(one, column) or "-", getattr(other, column) or "-") for name, column in names]
+    return [*facts, ("Duration", _duration(one), _duration(other))]
+
+
+def _duration(of: Execution) -> str:
+    return lasting(of.finished_at - of.created_at) if of.finished_at else "not finished"
+
+
+def _differences(name: str, one: Execution, other: Execution) -> list[Difference]:
+    left, right = (MISSING if (value := value_of(each, name)) is NONE else value for each in (one, other))
+    return list(islice(differences(name, left, right), MOST_DIFFERENCES + 1)) if left is not right else []
+
+
+def _value(value: Any) -> str:
+    if value is MISSING:
+        return "(missing)"
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= LONGEST_VALUE else text[:LONGEST_VALUE] + "…"
+
+
+def _steps(one: Execution, other: Execution) -> list[tuple[str, str, str]]:
+    """Return the name of each step, and how long it ran in both. Steps are matched by their names."""
+    now = timezone.now()
+    left, right = ({row.name: worked(row) for row in rows_of(each, now)} for each in (one, other))
+    names = [*left, *(name for name in right if name not in left)]
+    return [(name, _lasting(left.get(name)), _lasting(right.get(name))) for name in names]
+
+
+def _lasting(span: timedelta | None) -> str:
+    return "-" if span is None else lasting(span)

@@ -1,7 +1,5 @@
 """Failures: the list of their groups, and the page of one group with what can be done about it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
@@ -96,14 +94,14 @@ class FailureGroupAdmin(LongList):
         return queries.groups(super().get_queryset(request))
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """Read the numbers of all groups on the page together."""
+        """Read the numbers of all groups on the page together. Messages that may not be read are left out."""
         changelist = super().get_changelist_instance(request)
         changelist.result_list = rows = list(changelist.result_list)
         figures = queries.figures([row.pk for row in rows])
         readable = tenants_shown(request)
         for row in rows:
-            row._figures = figures[row.pk]
-            row._message = row.sample_message if row.tenant_id in readable else ""
+            row.figures = figures[row.pk]
+            row.message = row.sample_message if row.tenant_id in readable else ""
         return changelist
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
@@ -115,16 +113,16 @@ class FailureGroupAdmin(LongList):
         return answer
 
     @column("Error")
-    def error(self, group: FailureGroup) -> SafeString:
+    def error(self, group: Any) -> SafeString:
         return format_html(
             '<span class="dc-cell dc-cell-wide"><span class="dc-mono">{}</span><span class="dc-clamp">{}</span></span>',
             group.error_code,
-            group._message,  # type: ignore[attr-defined]  # the list sets it; empty if it may not be read
+            group.message,
         )
 
     @badge("State", VARIANTS)
-    def state(self, group: FailureGroup) -> str:
-        return _state(group.is_new_by(_figures(group).newest_at))
+    def state(self, group: Any) -> str:
+        return _state(group.is_new_by(group.figures.newest_at))
 
     @column("Release")
     def on_release(self, group: FailureGroup) -> SafeString:
@@ -136,23 +134,23 @@ class FailureGroupAdmin(LongList):
         )
 
     @column("Step")
-    def step(self, group: FailureGroup) -> Step:
-        return _step(group)
+    def step(self, group: Any) -> Step:
+        return Step(group.step_index, group.step_name or "")
 
     @column("Still failed")
-    def count(self, group: FailureGroup) -> SafeString:
+    def count(self, group: Any) -> SafeString:
         address = f"{executions_of(group)}&status=failed"
-        return format_html('<a class="dc-link" href="{}">{}</a>', address, open_of_total(_figures(group)))
+        return format_html('<a class="dc-link" href="{}">{}</a>', address, open_of_total(group.figures))
 
     @column("Last 24 hours")
-    def by_hour(self, group: FailureGroup) -> SafeString:
-        figures = _figures(group)
-        shown = {"trend": trend(figures.trend, figures.most_in_hour), "note": _last_hour(figures)}
-        return render_to_string("executions/trend.html", shown)
+    def by_hour(self, group: Any) -> SafeString:
+        last_hour, more = group.figures.last_hour, group.figures.last_hour >= group.figures.most_in_hour
+        note = f"{last_hour:,} {'or more ' if more else ''}in the last hour"
+        return render_to_string("executions/trend.html", {"trend": _trend(group.figures), "note": note})
 
     @column("Newest failure")
-    def newest(self, group: FailureGroup) -> SafeString:
-        newest_at = _figures(group).newest_at or group.last_seen_at
+    def newest(self, group: Any) -> SafeString:
+        newest_at = group.figures.newest_at or group.last_seen_at
         first = relative(group.first_seen_at, timezone.now())
         since = format_html('<span title="{}">first {}</span>', moment(group.first_seen_at), first)
         return format_html('<span class="dc-cell">{}{}</span>', timed(newest_at), since)
@@ -172,8 +170,8 @@ class FailureGroupAdmin(LongList):
             "group": row,
             "figures": figures,
             "open_of_total": open_of_total(figures),
-            "trend": trend(figures.trend, figures.most_in_hour),
-            "step": _step(row),
+            "trend": _trend(figures),
+            "step": self.step(row),
             "mark": mark_of(row),
             "active": row.release.pipeline.active_release,
             "is_new": new,
@@ -242,22 +240,8 @@ def open_of_total(figures: Figures) -> str:
     return f"{figures.still_open:,} of {figures.counted:,}"
 
 
-def _last_hour(figures: Figures) -> str:
-    more = "or more " if figures.last_hour >= figures.most_in_hour else ""
-    return f"{figures.last_hour:,} {more}in the last hour"
-
-
-def _step(group: FailureGroup) -> Step:
-    return Step(group.step_index, group.step_name or "")  # type: ignore[attr-defined]  # annotated
-
-
 def _state(new: bool) -> str:
     return NEW if new else ACKNOWLEDGED
-
-
-def _figures(group: FailureGroup) -> Figures:
-    known: Figures = group._figures  # type: ignore[attr-defined]
-    return known
 
 
 def _campaign(group: FailureGroup, **more: str) -> str:
@@ -279,39 +263,27 @@ def _people(group: FailureGroup, username: str) -> list[str]:
 BAR, GAP, HEIGHT = 4, 1, 24
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """A bar of the picture, and the number that it stands for. `hours_ago` 0 is the hour that ends now."""
+def _trend(figures: Figures) -> dict[str, Any]:
+    """Return the picture of the last 24 hours and its text. An hour with `most_in_hour` may have had more."""
 
-    x: int
-    y: int
-    height: int
-    count: str
-    hours_ago: int
+    def number(count: int) -> str:
+        return f"{count:,} or more" if count >= figures.most_in_hour else f"{count:,}"
 
-
-@dataclass(frozen=True, slots=True)
-class Trend:
-    """The bars, the size of the picture, and its text alternative."""
-
-    bars: list[Bar]
-    width: int
-    height: int
-    text: str
-
-
-def trend(counts: Sequence[int], most: int) -> Trend:
-    """Return the picture of `counts`, the last hour at the end. An hour with `most` may have had more."""
-    highest = max([*counts, 1])
+    counts = figures.trend
+    highest = max(1, *counts)
     bars = []
     for place, count in enumerate(counts):
         height = -(-count * HEIGHT // highest)
-        bars.append(Bar(place * (BAR + GAP), HEIGHT - height, height, _number(count, most), len(counts) - 1 - place))
-    text = f"{_number(counts[-1], most)} in the last hour, at most {_number(highest, most)} in an hour"
+        bars.append(
+            {
+                "x": place * (BAR + GAP),
+                "y": HEIGHT - height,
+                "height": height,
+                "count": number(count),
+                "hours_ago": len(counts) - 1 - place,
+            }
+        )
+    text = f"{number(figures.last_hour)} in the last hour, at most {number(highest)} in an hour"
     if not any(counts):
         text = f"none in the last {len(counts)} hours"
-    return Trend(bars, len(counts) * (BAR + GAP) - GAP, HEIGHT, text)
-
-
-def _number(count: int, most: int) -> str:
-    return f"{most:,} or more" if count >= most else f"{count:,}"
+    return {"bars": bars, "width": len(counts) * (BAR + GAP) - GAP, "height": HEIGHT, "text": text}

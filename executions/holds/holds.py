@@ -17,7 +17,6 @@ from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from executions.errors import ExecutionUnknown, NotPaused, PauseRefused
-from executions.holds import statements
 from executions.models import PAYLOADS_OF_EXECUTION, TERMINAL_VALUES, Execution, Hold, Interaction
 from executions.models.states import State
 from executions.workers.registry import DISPATCH_TASK
@@ -78,7 +77,7 @@ def pause_executions(executions: Sequence[Execution], *, actor: str, reason: str
         return set()
     releases = Release.objects.filter(pk__in={execution.release_id for execution in executions})
     with connection.cursor() as cursor:
-        cursor.execute(statements.LOCK_PIPELINES, [list(releases.values_list("pipeline_id", flat=True))])
+        cursor.execute(LOCK_PIPELINES, [list(releases.values_list("pipeline_id", flat=True))])
     return set(_pause_executions({execution.pk: execution.version for execution in executions}, actor, reason))
 
 
@@ -103,7 +102,7 @@ def resume(target: Target, *, actor: str, reason: str = "") -> Hold:
         if hold is None:
             raise NotPaused(f"The {_kind(target)} {target} is not paused.")
         with connection.cursor() as cursor:
-            cursor.execute(statements.RESUME, {"hold": hold.pk, "actor": actor, "reason": reason.strip()})
+            cursor.execute(RESUME, {"hold": hold.pk, "actor": actor, "reason": reason.strip()})
         _move_times(hold, target)
         hold.refresh_from_db()
         wakeup.send_once(DISPATCH_TASK)
@@ -136,7 +135,7 @@ def _lock_pipeline(target: Target) -> None:
     else:
         pipeline_id = Release.objects.values_list("pipeline_id", flat=True).get(pk=target.release_id)
     with connection.cursor() as cursor:
-        cursor.execute(statements.LOCK_PIPELINES, [[pipeline_id]])
+        cursor.execute(LOCK_PIPELINES, [[pipeline_id]])
 
 
 def _pause_executions(versions: Mapping[uuid.UUID, int | None], actor: str, reason: str) -> dict[uuid.UUID, int]:
@@ -149,7 +148,7 @@ def _pause_executions(versions: Mapping[uuid.UUID, int | None], actor: str, reas
         "terminal": TERMINAL_VALUES,
     }
     with connection.cursor() as cursor:
-        cursor.execute(statements.PAUSE_EXECUTIONS, parameters)
+        cursor.execute(PAUSE_EXECUTIONS, parameters)
         return dict(cursor.fetchall())
 
 
@@ -174,9 +173,9 @@ def _pause_releases(target: Release | Pipeline, actor: str, reason: str, refuses
         "actor": actor,
     }
     with connection.cursor() as cursor:
-        cursor.execute(statements.PAUSE_RELEASES, parameters)
+        cursor.execute(PAUSE_RELEASES, parameters)
         [hold_id] = cursor.fetchone()
-        cursor.execute(statements.WAIT_FOR_CLAIMS, {"pipeline": pipeline.pk})
+        cursor.execute(WAIT_FOR_CLAIMS, {"pipeline": pipeline.pk})
     return int(hold_id)
 
 
@@ -191,12 +190,12 @@ def _move_times(hold: Hold, target: Target) -> None:
         if isinstance(target, Execution):
             ids = [target.pk]
         else:
-            cursor.execute(statements.LOCK_WAITING, {"hold": hold.pk, "releases": _releases(target)})
+            cursor.execute(LOCK_WAITING, {"hold": hold.pk, "releases": _releases(target)})
             ids = [execution_id for (execution_id,) in cursor.fetchall()]
         for start in range(0, len(ids), MOVED_AT_ONCE):
             some: dict[str, Any] = {"hold": hold.pk, "ids": ids[start : start + MOVED_AT_ONCE]}
-            cursor.execute(statements.MOVE_DUE, some)
-            cursor.execute(statements.MOVE_DEADLINES, {**some, "open": [status.value for status in Interaction.OPEN]})
+            cursor.execute(MOVE_DUE, some)
+            cursor.execute(MOVE_DEADLINES, {**some, "open": [status.value for status in Interaction.OPEN]})
 
 
 # --- reading ---
@@ -238,3 +237,102 @@ def _of(release: Release) -> Q:
 
 def _open(targets: Q) -> QuerySet[Hold]:
     return Hold.objects.filter(targets, ended_at=None).order_by("started_at", "id")
+
+
+# --- the SQL statements: what each does, and what it means if it affects or returns no row ---
+
+# Locks pipelines in the order of their keys, which serialises all pauses and resumes of the pipelines, their releases
+# and their executions. No row is impossible.
+LOCK_PIPELINES = """
+SELECT p.id FROM releases_pipeline p WHERE p.id = ANY(%s) ORDER BY p.id FOR UPDATE
+"""
+
+# Pauses executions that have these versions, or any version for null, each with its event. No row: each is paused or
+# terminal, has changed, or was removed.
+PAUSE_EXECUTIONS = """
+WITH locked AS (
+    SELECT e.id, e.tenant_id FROM executions_execution e
+    JOIN unnest(%(ids)s::uuid[], %(versions)s::bigint[]) AS r(id, version)
+        ON r.id = e.id AND coalesce(r.version, e.version) = e.version
+    WHERE NOT e.held AND e.status <> ALL (%(terminal)s) ORDER BY e.id FOR UPDATE OF e
+), hold AS (
+    INSERT INTO executions_hold (tenant_id, execution_id, reason, refuses_submissions, started_by)
+    SELECT tenant_id, id, %(reason)s, false, %(actor)s FROM locked RETURNING id, execution_id
+), held AS (
+    UPDATE executions_execution e SET held = true, event_count = e.event_count + 1
+    FROM locked WHERE e.id = locked.id RETURNING e.id, e.event_count, e.status
+), events AS (
+    INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
+    SELECT id, event_count, 'PAUSED', status, %(actor)s, jsonb_build_object('reason', %(reason)s::text) FROM held
+)
+SELECT execution_id, id FROM hold
+"""
+
+# Pauses a release or a pipeline. No row is impossible: the caller has the lock and found no open hold.
+PAUSE_RELEASES = """
+INSERT INTO executions_hold (tenant_id, release_id, pipeline_id, reason, refuses_submissions, started_by)
+VALUES (%(tenant)s, %(release)s, %(pipeline)s, %(reason)s, %(refuses)s, %(actor)s) RETURNING id
+"""
+
+# Waits for the claims of the pipeline that began before the hold. Later claims see the hold (`may_claim`).
+WAIT_FOR_CLAIMS = "SELECT pg_advisory_xact_lock(7307, hashint8(%(pipeline)s))"
+
+# Ends a hold, with the event of its execution if it holds one. No row: the hold has ended, or is of a release.
+RESUME = """
+WITH ended AS (
+    UPDATE executions_hold SET ended_at = now(), ended_by = %(actor)s, end_reason = %(reason)s
+    WHERE id = %(hold)s AND ended_at IS NULL RETURNING execution_id
+), free AS (
+    UPDATE executions_execution e SET held = false, event_count = e.event_count + 1
+    FROM ended WHERE e.id = ended.execution_id RETURNING e.id, e.event_count, e.status
+)
+INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
+SELECT id, event_count, 'RESUMED', status, %(actor)s, jsonb_build_object('reason', %(reason)s::text) FROM free
+"""
+
+# Locks the executions of releases that wait for a time which had not passed when the hold began. No row: none waits.
+LOCK_WAITING = """
+SELECT e.id FROM executions_execution e JOIN executions_hold h ON h.id = %(hold)s
+WHERE e.release_id = ANY(%(releases)s) AND NOT (e.status IN ('CANCELLED', 'DLQ', 'FAILED', 'SUCCEEDED'))
+    AND (e.status = 'WAITING_EXTERNAL'
+        OR e.status IN ('QUEUED', 'WAIT_RETRY') AND e.next_due_at > greatest(h.started_at, e.updated_at))
+ORDER BY e.id FOR UPDATE OF e
+"""
+
+# The following two move what waits for a time by the time for which a hold stopped it: from the start of the hold, or
+# of the wait if that is later, to the end of the hold, or to the start of the earliest other open hold of the
+# execution, which counts the rest itself. So time is counted once, even if holds overlap. `updated_at` is the start of
+# a wait, so these statements keep it. A time that had passed when the hold stopped it stays. No row: nothing waits.
+MOVE_DUE = """
+UPDATE executions_execution e SET next_due_at = e.next_due_at + (s.until - s.since)
+FROM (
+    SELECT x.id, greatest(h.started_at, x.updated_at) AS since, least(h.ended_at, (
+        SELECT min(o.started_at) FROM executions_hold o WHERE o.ended_at IS NULL
+            AND (o.execution_id = x.id OR o.release_id = x.release_id OR o.pipeline_id = (
+                SELECT r.pipeline_id FROM releases_release r WHERE r.id = x.release_id)))) AS until
+    FROM executions_execution x JOIN executions_hold h ON h.id = %(hold)s
+    WHERE x.id = ANY(%(ids)s) AND x.status IN ('QUEUED', 'WAIT_RETRY')
+) s
+WHERE e.id = s.id AND s.until > s.since AND e.next_due_at > s.since
+"""
+MOVE_DEADLINES = """
+WITH hold AS MATERIALIZED (
+    SELECT x.id AS execution_id, h.started_at, least(h.ended_at, (
+        SELECT min(o.started_at) FROM executions_hold o WHERE o.ended_at IS NULL
+            AND (o.execution_id = x.id OR o.release_id = x.release_id OR o.pipeline_id = (
+                SELECT r.pipeline_id FROM releases_release r WHERE r.id = x.release_id)))) AS until
+    FROM executions_execution x JOIN executions_hold h ON h.id = %(hold)s
+    WHERE x.id = ANY(%(ids)s) AND x.status = 'WAITING_EXTERNAL'
+), moved AS (
+    SELECT i.id, CASE WHEN i.deadline > greatest(h.started_at, i.created_at)
+            THEN greatest(h.until - greatest(h.started_at, i.created_at), '0') ELSE '0' END AS deadline,
+        CASE WHEN i.next_dispatch_at > greatest(h.started_at, i.updated_at)
+            THEN greatest(h.until - greatest(h.started_at, i.updated_at), '0') ELSE '0' END AS dispatch
+    FROM executions_interaction i JOIN hold h ON h.execution_id = i.execution_id
+    WHERE i.status = ANY(%(open)s)
+)
+UPDATE executions_interaction i SET deadline = i.deadline + m.deadline,
+    first_deadline = CASE WHEN m.deadline > '0' THEN coalesce(i.first_deadline, i.deadline) ELSE i.first_deadline END,
+    next_dispatch_at = i.next_dispatch_at + m.dispatch
+FROM moved m WHERE i.id = m.id AND (m.deadline > '0' OR m.dispatch > '0')
+"""

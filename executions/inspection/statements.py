@@ -1,6 +1,6 @@
 """The SQL statements of inspections: what each reads, and what bounds it."""
 
-from executions.workers.statements import WITHOUT_WORK
+from executions.workers.eligibility import WITHOUT_WORK
 
 # Describes the recent submissions of a tenant's pipelines, each time from the newest %(scanned)s executions of the
 # tenant that are no smoke tests: an index on the tenant and the time has them in this order. `own` are those of the

@@ -17,8 +17,8 @@ from django.conf import settings
 from django.db import Error, transaction
 
 from executions import metrics, spans
-from executions.awaits import opening
-from executions.awaits.opening import Parking
+from executions.awaits import awaits
+from executions.awaits.awaits import Parking
 from executions.lifecycle import reports
 from executions.lifecycle.reports import Locked, Overtaken, lock, with_lost_leases
 from executions.models import DeadLetter
@@ -229,7 +229,7 @@ def _follow_up(identity: ReleaseIdentity, recorded: list[tuple[Move, Outcome]], 
         if move.new_await_unit is not None and outcome.suspension is not None
     ]
     if parkings:
-        opening.park(Tenant.objects.get(slug=identity.tenant_id), parkings)
+        awaits.park(Tenant.objects.get(slug=identity.tenant_id), parkings)
     reasons = {move.execution_id: _reason(move) for move, _ in recorded}
     dead_letters.write({execution: reason for execution, reason in reasons.items() if reason is not None})
     for delay in {move.delay for move, _ in recorded if move.target is State.WAIT_RETRY}:
@@ -286,7 +286,7 @@ class _Reported:
     def suspended(self, suspension: Suspension) -> Move:
         """Park the execution, with the requests of the await as progress. A re-drive of a lost await repeats them."""
         requests = all_storable(suspension.requests)
-        why = opening.why_unanswerable(suspension, self.opened)
+        why = awaits.why_unanswerable(suspension, self.opened)
         if why is not None:
             return self.failed(Failure(failure_class="UNANSWERABLE_SUSPENSION", message=why, retryable=False))
         return self._to(

@@ -1,14 +1,13 @@
-"""Fills a form with a value, or with the members that a request and its answer share, and reads its value."""
+"""Fills a form with the members that a request and its answer share, and reads its value."""
 
 import json
 import re
 from collections.abc import Callable, Mapping
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 from decimal import Decimal
 from typing import Any, Final
 
-from executions.questions.building import fits
-from executions.questions.parts import (
+from executions.questions.forms import (
     DEEPEST,
     LONGEST_NUMBER,
     MOST_ITEMS,
@@ -16,13 +15,11 @@ from executions.questions.parts import (
     Kind,
     Part,
     Problem,
-    is_local,
-    local_text,
+    fits,
     marker,
     may_be_left_out,
     name_of_item,
     name_of_member,
-    zoned_text,
 )
 from wire.comparison.type_shapes import Form, Shape, Types, limits_of
 from wire.documents.canonical_types import SCALARS, TEXTS
@@ -31,18 +28,8 @@ _NOT_TYPED = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 """Characters that a text field does not keep."""
 
 
-def data_of(types: Types, expression: Any, value: Any, zone: tzinfo, *, many: bool = False) -> dict[str, str]:
-    """Return the data of a form that holds `value`. What a form of the type cannot hold is JSON."""
-    filler = _Filler(types, zone)
-    if many:
-        filler.repeated(expression, value, ROOT, 0)
-    else:
-        filler.fill(expression, value, ROOT, 0)
-    return filler.data if fits(types, expression, filler.data, many=many) else _as_json({}, ROOT, value)
-
-
 def shared_data(types: Types, answer: Any, request_type: Any, request: Any, zone: tzinfo) -> dict[str, str]:
-    """Return the data of the members that the answer shares with its request by name and type."""
+    """Return the data of the members that the answer shares with its request. What fields cannot hold is JSON."""
     filler = _Filler(types, zone)
     filler.share(answer, request_type, request, ROOT, 0)
     return filler.data if fits(types, answer, filler.data) else {}
@@ -114,7 +101,7 @@ class _Filler:
         if _NOT_TYPED.search(value):
             return None
         if shape.scalar == "datetime":
-            text = local_text(value, self._zone)
+            text = _local_text(value, self._zone)
             if text is not None:
                 self.data[marker(name, "was")] = value
             return text
@@ -124,11 +111,43 @@ class _Filler:
         return f"={value}" if value in choices else None
 
 
-def _as_json(data: dict[str, str], name: str, value: Any) -> dict[str, str]:
+def _as_json(data: dict[str, str], name: str, value: Any) -> None:
     data[marker(name, "json")] = "1"
     data[name] = json.dumps(value, ensure_ascii=False, indent=2)
-    return data
 
+
+# --- times: as they are in the answer, and in the time zone of the person ---
+
+
+def _local_text(text: str, zone: tzinfo) -> str | None:
+    """Return an ISO 8601 time for a field, in the time zone; None if it is no time. Times without a zone stay."""
+    try:
+        moment = datetime.fromisoformat(text)
+        local = moment if moment.tzinfo is None else moment.astimezone(zone)
+    except (ValueError, OverflowError):
+        return None
+    return local.replace(tzinfo=None).isoformat(timespec="seconds")
+
+
+def _zoned_text(text: str, zone: tzinfo) -> str | None:
+    """Return the ISO 8601 time with its offset that a person entered in the time zone; None if it is no time."""
+    try:
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).isoformat()
+    except (ValueError, OverflowError):
+        return None
+
+
+def _is_local(text: str, was: str, zone: tzinfo) -> bool:
+    """Return True if `text` is what `_local_text` made of `was`. Browsers leave out seconds that are 0."""
+    local = _local_text(was, zone)
+    try:
+        return local is not None and datetime.fromisoformat(text) == datetime.fromisoformat(local)
+    except (ValueError, TypeError):
+        return False
+
+
+# --- reading ---
 
 ABSENT: Final = object()
 """Stands for a part in which nothing was entered."""
@@ -200,9 +219,9 @@ class _Reader:
         return chosen if chosen in part.choices else self._report(part, "is not one of the choices")
 
     def _moment(self, part: Part) -> Any:
-        if is_local(part.text, part.was, self._zone):
+        if _is_local(part.text, part.was, self._zone):
             return part.was
-        return zoned_text(part.text.strip(), self._zone) or self._report(part, "must be a date and time")
+        return _zoned_text(part.text.strip(), self._zone) or self._report(part, "must be a date and time")
 
     def _number(self, part: Part) -> Any:
         text = part.text.strip()

@@ -18,6 +18,7 @@ _BOUNDARY = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[^\W\d
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)")
 _TELLING = ("name", "title", "customer", "subject", "amount", "total", "reason", "number", "id", "key", "reference")
 _LONGEST_SUMMARY = 40
+_MOST_TELLING = 3
 
 
 class As(StrEnum):
@@ -125,11 +126,11 @@ def _scalar(value: Any) -> Readable:
     return Readable(As.TEXT, text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…")
 
 
-def telling_fields(members: Mapping[str, Any], most: int = 3) -> list[tuple[str, str]]:
-    """Return the members that tell requests apart best, with their labels: names, amounts and ids before others."""
+def telling_fields(members: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the few members that tell requests apart best, with their labels: names, amounts and ids first."""
     plain = {name: text for name, value in members.items() if (text := _scalar(value).text) and value is not False}
     ranked = sorted(plain, key=lambda name: (_rank(name), isinstance(members[name], bool), list(plain).index(name)))
-    return [(readable_name(name), _shortened(plain[name])) for name in ranked[:most]]
+    return [(readable_name(name), _shortened(plain[name])) for name in ranked[:_MOST_TELLING]]
 
 
 def _rank(name: str) -> int:

@@ -3,6 +3,7 @@
 The view `WorkerEligibility` decides; this module explains.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +15,6 @@ from django.db.models import Count, F, Q, QuerySet, Sum
 from executions.errors import WorkerNotChecked, WorkerUnavailable
 from executions.models import DUE_VALUES, CodeOrigin, Execution, Worker, WorkerEligibility
 from executions.models.states import State
-from executions.workers import statements
 from executions.workers.registry import REST
 from foundation import wakeup
 from releases.models import Release
@@ -189,26 +189,8 @@ def why_stranded(release_id: int) -> str | None:
 def stranded(tenant_ids: Collection[int]) -> list[Stranded]:
     """Return what is stranded in these tenants now: one entry for each release, those with most executions first."""
     with connection.cursor() as cursor:
-        cursor.execute(statements.STRANDED, {"tenants": list(tenant_ids), "due": DUE_VALUES})
+        cursor.execute(STRANDED, {"tenants": list(tenant_ids), "due": DUE_VALUES})
         return [Stranded(*row) for row in cursor.fetchall()]
-
-
-@dataclass(frozen=True, slots=True)
-class Fleet:
-    """The workers of one release that have not stopped. `release_id` is None if no such release is registered.
-
-    `capacity` is how many executions those that admit new ones run at a time, `in_hand` how many all of them run.
-    """
-
-    tenant: str
-    pipeline_id: str
-    release_version: str
-    release_id: int | None
-    healthy: int
-    draining: int
-    silent: int
-    capacity: int
-    in_hand: int
 
 
 def in_hand(hosts: Iterable[WorkerEligibility]) -> dict[int, int]:
@@ -220,8 +202,12 @@ def in_hand(hosts: Iterable[WorkerEligibility]) -> dict[int, int]:
     return {worker: found.get(owner, 0) for owner, worker in owners.items()}
 
 
-def fleets(tenants: Collection[int]) -> list[Fleet]:
-    """Return the first MOST_RELEASES releases with workers, ordered by tenant, pipeline and version."""
+def fleets(tenants: Collection[int]) -> list[dict[str, Any]]:
+    """Return the workers that have not stopped by release, of the first MOST_RELEASES by tenant, pipeline and version.
+
+    `release_id` is None if no such release is registered. `capacity` is how many executions those that admit new ones
+    run at a time, `in_hand` how many all of them run, and `differing` how many of them differ from the release.
+    """
     hosts = WorkerEligibility.objects.filter(worker__tenant__in=tenants, worker__stopped_at=None)
     names = {
         "tenant": F("worker__tenant__slug"),
@@ -243,7 +229,12 @@ def fleets(tenants: Collection[int]) -> list[Fleet]:
     releases = {each["release_id"] for each in found} - {None}
     leased = Execution.objects.filter(release__in=releases, status=State.RUNNING).order_by()
     running = dict(leased.values_list("release_id").annotate(count=Count("pk")))
-    return [Fleet(**each, in_hand=running.get(each["release_id"], 0)) for each in found]
+    workers = differing(Worker.objects.filter(tenant__in=tenants))
+    different = Counter(workers.values_list("tenant__slug", "pipeline_id", "release_version"))
+    for each in found:
+        each["in_hand"] = running.get(each["release_id"], 0)
+        each["differing"] = different[each["tenant"], each["pipeline_id"], each["release_version"]]
+    return found
 
 
 def differing(rows: QuerySet[Worker]) -> QuerySet[Worker]:
@@ -255,3 +246,41 @@ def differing(rows: QuerySet[Worker]) -> QuerySet[Worker]:
         | Q(code=CodeOrigin.SOURCE)
         | Q(environment__differenceCount__gt=0)
     )
+
+
+# --- the SQL statements: what each does, and what it means if it affects or returns no row ---
+
+# When a worker of release `r` last took work, and why its workers get none.
+#
+# A draining worker may send heartbeats long after it took its last work. Nothing says when a worker without a free
+# thread, or one whose code the policy refuses, took its last work, so these do not count. STOPPED is a reason only if
+# there is no other.
+WITHOUT_WORK = """
+    max(CASE WHEN v.artifact_fits IS NOT FALSE AND coalesce(v.reason, '') NOT IN ('NO_FREE_THREAD', 'UNVERIFIED_CODE')
+        THEN least(w.last_heartbeat_at, w.draining_since, w.drained_by_operator_at, w.stopped_at) END) AS until,
+    coalesce(array_agg(DISTINCT v.reason) FILTER (WHERE v.reason <> 'STOPPED'), array_agg(DISTINCT v.reason)) AS reasons
+    FROM executions_workereligibility v JOIN executions_worker w ON w.id = v.worker_id WHERE v.release_id = r.id
+"""
+
+# Finds the releases with due executions that no worker may run, without paused ones. No row: nothing is stranded.
+STRANDED = f"""
+WITH hosted AS MATERIALIZED (
+    SELECT v.release_id FROM executions_workereligibility v
+    WHERE v.tenant_id = ANY(%(tenants)s) AND v.present AND v.reason IS NULL
+), waiting AS (
+    SELECT e.release_id, count(*) AS executions, min(e.next_due_at) AS oldest
+    FROM executions_execution e
+    WHERE e.tenant_id = ANY(%(tenants)s) AND e.status = ANY(%(due)s) AND e.next_due_at <= now()
+        AND NOT e.held AND NOT EXISTS (SELECT FROM executions_heldrelease p WHERE p.release_id = e.release_id)
+        AND NOT EXISTS (SELECT FROM hosted h WHERE h.release_id = e.release_id)
+    GROUP BY e.release_id
+)
+SELECT r.id, t.slug, p.pipeline_id, r.contract_version, r.release_version, w.executions, greatest(w.oldest, h.until),
+    coalesce(h.reasons, '{{}}')
+FROM waiting w
+JOIN releases_release r ON r.id = w.release_id
+JOIN releases_pipeline p ON p.id = r.pipeline_id
+JOIN tenancy_tenant t ON t.id = p.tenant_id
+CROSS JOIN LATERAL (SELECT {WITHOUT_WORK}) h
+ORDER BY w.executions DESC, r.id
+"""  # noqa: S608  # nosec B608

@@ -13,7 +13,6 @@ from typing import Any
 from django.conf import settings
 from django.db import connection, transaction
 
-from executions.workers import statements
 from executions.workers.tenant_keys import active_keys
 from foundation.broker_gate import gate
 from wire.broker import client
@@ -35,7 +34,7 @@ def send_probes() -> None:
     An empty queue of outcomes needs no message, because it shows the same as one that has arrived.
     """
     with connection.cursor() as cursor:
-        cursor.execute(statements.MOMENT)
+        cursor.execute(MOMENT)
         now, expected = cursor.fetchone()
     gate.send(partial(client.send, CONFIRM_TASK, now, queue=HEARTBEAT_QUEUE))
     lengths: list[int] = []
@@ -46,7 +45,7 @@ def send_probes() -> None:
             confirm_outcomes(now)
         return
     with connection.cursor() as cursor:
-        cursor.execute(statements.EXPECT_OUTCOMES, {"sent": now, "seconds": settings.MESSAGE_PATH_SECONDS})
+        cursor.execute(EXPECT_OUTCOMES, {"sent": now, "seconds": settings.MESSAGE_PATH_SECONDS})
     gate.send(partial(client.send, RECORD_TASK, _outcome_probe(now), queue=OUTCOME_QUEUE))
 
 
@@ -83,7 +82,7 @@ def confirm() -> None:
     Workers are locked before executions, in the order in which a heartbeat locks them.
     """
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(statements.CONFIRM_MESSAGES, [settings.MESSAGE_PATH_SECONDS])
+        cursor.execute(CONFIRM_MESSAGES, [settings.MESSAGE_PATH_SECONDS])
         interrupted = cursor.fetchone()
         if interrupted:
             _extend_leases(cursor, since=interrupted[0], within=settings.LEASE_SECONDS)
@@ -98,7 +97,7 @@ def confirm_outcomes(sent_at: float) -> None:
     """
     parameters = {"sent": sent_at, "seconds": settings.MESSAGE_PATH_SECONDS}
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(statements.CONFIRM_OUTCOMES, parameters)
+        cursor.execute(CONFIRM_OUTCOMES, parameters)
         late = cursor.fetchone()
         if late:
             _extend_leases(cursor, since=late[0], within=0)
@@ -109,13 +108,13 @@ def confirm_outcomes(sent_at: float) -> None:
 def _extend_leases(cursor: Any, *, since: datetime, within: float) -> None:
     """Extend the leases that were valid at `since` and expire `within` that many seconds, by the time since then."""
     parameters = {"since": since, "within": within, "lease": settings.LEASE_SECONDS}
-    cursor.execute(statements.EXTEND_LEASES, parameters)
+    cursor.execute(EXTEND_LEASES, parameters)
 
 
 def outcome_delay() -> float:
     """Return by how many seconds outcomes are read late; 0 if they are read within MESSAGE_PATH_SECONDS."""
     with connection.cursor() as cursor:
-        cursor.execute(statements.OUTCOME_DELAY)
+        cursor.execute(OUTCOME_DELAY)
         found = cursor.fetchone()
     return float(found[0]) if found else 0.0
 
@@ -123,5 +122,95 @@ def outcome_delay() -> float:
 def is_interrupted() -> bool:
     """Return True if no heartbeat, or no outcome that waited, could arrive within MESSAGE_PATH_SECONDS."""
     with connection.cursor() as cursor:
-        cursor.execute(statements.INTERRUPTED)
+        cursor.execute(INTERRUPTED)
         return bool(cursor.fetchone()[0])
+
+
+# --- the SQL statements: what each does, and what it means if it affects or returns no row ---
+
+# Records that a message has arrived in time. Returns when the interruption began, and its length in seconds. No row:
+# there was no interruption.
+#
+# After an interruption, `alive_until` of every worker that was alive when it began is extended by its length, because
+# no heartbeat could arrive. For a worker with a later heartbeat, the length counts from that heartbeat. If two
+# processes confirm at once, the second waits for the row and then finds no interruption.
+CONFIRM_MESSAGES = """
+WITH interrupted AS (
+    SELECT arrived_at AS since FROM executions_messagepath WHERE expected_by < now() FOR UPDATE
+), alive AS (
+    SELECT w.id FROM executions_worker w CROSS JOIN interrupted i
+    WHERE w.stopped_at IS NULL AND w.protocol = 'celery' AND w.alive_until >= i.since
+    ORDER BY w.id FOR UPDATE OF w
+), credited AS (
+    UPDATE executions_worker w SET alive_until = w.alive_until + (now() - greatest(i.since, w.last_heartbeat_at))
+    FROM alive CROSS JOIN interrupted i WHERE w.id = alive.id
+), confirmed AS (
+    INSERT INTO executions_messagepath AS path (id, arrived_at, expected_by)
+    VALUES (1, now(), now() + make_interval(secs => %s))
+    ON CONFLICT (id) DO UPDATE SET arrived_at = excluded.arrived_at, expected_by = excluded.expected_by
+        WHERE path.arrived_at < excluded.arrived_at
+)
+SELECT since, extract(epoch FROM now() - since) FROM interrupted
+"""
+
+# Returns the database's time in seconds since 1970, and whether a message behind outcomes is unread. Always one row.
+MOMENT = """
+SELECT extract(epoch FROM clock_timestamp())::float8,
+    EXISTS (SELECT FROM executions_outcomepath WHERE unread_since IS NOT NULL)
+"""
+
+# Records that a message was sent behind the outcomes that wait. No row: an earlier one has not been read.
+EXPECT_OUTCOMES = """
+INSERT INTO executions_outcomepath AS path (id, began_at, unread_since, expected_by)
+SELECT 1, sent, sent, sent + make_interval(secs => %(seconds)s) FROM to_timestamp(%(sent)s::float8) AS sent
+ON CONFLICT (id) DO UPDATE SET began_at = excluded.began_at, unread_since = excluded.unread_since,
+    expected_by = excluded.expected_by
+    WHERE path.unread_since IS NULL
+"""
+
+# Records that the outcomes before a message were read. Returns when the backlog began, and its length in seconds, if
+# outcomes were late until now. No row: they were in time, or they are still late.
+#
+# A message that was read in time ends the backlog. A late one shortens it: the outcomes behind it are as late. One from
+# before the backlog, which the broker delivered twice, changes nothing.
+CONFIRM_OUTCOMES = """
+WITH backlog AS (
+    SELECT began_at, expected_by < now() AS late, sent, sent + make_interval(secs => %(seconds)s) >= now() AS in_time
+    FROM executions_outcomepath, to_timestamp(%(sent)s::float8) AS sent
+    WHERE unread_since <= sent FOR UPDATE OF executions_outcomepath
+), confirmed AS (
+    UPDATE executions_outcomepath SET began_at = CASE WHEN NOT in_time THEN backlog.began_at END,
+        unread_since = CASE WHEN NOT in_time THEN sent END,
+        expected_by = CASE WHEN NOT in_time THEN sent + make_interval(secs => %(seconds)s) END
+    FROM backlog
+)
+SELECT began_at, extract(epoch FROM now() - began_at) FROM backlog WHERE late AND in_time
+"""
+
+# Returns for how many seconds outcomes have not been read. No row: they are read in time.
+OUTCOME_DELAY = """
+SELECT extract(epoch FROM now() - unread_since)::float8 FROM executions_outcomepath WHERE expected_by < now()
+"""
+
+# Returns whether heartbeats or outcomes are late.
+INTERRUPTED = """
+SELECT EXISTS (SELECT FROM executions_messagepath WHERE expected_by < now())
+    OR EXISTS (SELECT FROM executions_outcomepath WHERE expected_by < now())
+"""
+
+# Extends the leases that were valid when the interruption began by its length too, because no heartbeat could renew
+# them, and the outcome of a call could not be recorded if the database was away. After a backlog of outcomes, it only
+# extends those that have expired: other outcomes are on time. No row: no worker held such a lease.
+#
+# A lease that was granted or renewed later is extended to its full time.
+EXTEND_LEASES = """
+WITH unrenewed AS (
+    SELECT id FROM executions_execution
+    WHERE status = 'RUNNING' AND lease_expires_at >= %(since)s
+        AND lease_expires_at < now() + make_interval(secs => %(within)s)
+    ORDER BY id FOR UPDATE
+)
+UPDATE executions_execution e
+SET lease_expires_at = least(e.lease_expires_at + (now() - %(since)s), now() + make_interval(secs => %(lease)s))
+FROM unrenewed WHERE e.id = unrenewed.id
+"""

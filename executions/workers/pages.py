@@ -1,6 +1,5 @@
 """Workers: the list, the page of one with its state and events, and the pages that drain and undrain it."""
 
-from collections import Counter
 from typing import Any
 from urllib.parse import urlencode
 
@@ -14,7 +13,7 @@ from django.utils.safestring import SafeString
 
 from executions.console.confirmation import Confirmation, OperatorRequest, confirmed
 from executions.console.filters import ReleaseFilter
-from executions.models import CodeOrigin, Execution, Worker, WorkerEligibility, WorkerEvent
+from executions.models import CodeOrigin, Execution, Worker, WorkerEligibility
 from executions.models.states import State
 from executions.transports.rest.calls import base_of
 from executions.workers import eligibility, registry
@@ -211,7 +210,11 @@ class WorkerAdmin(ReadOnlyAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         tenants = list(tenants_of(request.user).values_list("pk", flat=True))
-        more = {"fleets": _fleets(tenants), "many_tenants": len(tenants) > 1}
+        fleets = eligibility.fleets(tenants)
+        for each in fleets:
+            names = {"tenant": each["tenant"], "pipeline": each["pipeline_id"], "release": each["release_version"]}
+            each["query"] = urlencode(names)
+        more = {"fleets": fleets, "many_tenants": len(tenants) > 1}
         return super().changelist_view(request, {**more, **(extra_context or {})})
 
     name = text("Worker", "worker_id", ordering="worker_id")
@@ -270,7 +273,7 @@ class WorkerAdmin(ReadOnlyAdmin):
             "code_variant": CODE_VARIANTS[code_of(row)],
             "of_image": host.release is not None and declares_image(row, images_of(host.release)),
             "refused": host.reason == WorkerEligibility.Reason.UNVERIFIED_CODE,
-            "drain": _drain_event(row) if row.drained_by_operator_at else None,
+            "drain": row.events.filter(data__cause="OPERATOR_DRAINED").first() if row.drained_by_operator_at else None,
             "called_at": base_of(row.endpoint) if row.protocol == REST else "",
             "may_operate": self.may(request, Scope.OPERATE, row),
             "running": running[:RUNNING_SHOWN],
@@ -286,25 +289,6 @@ class WorkerAdmin(ReadOnlyAdmin):
 
 def _reported(text: str) -> str | None:
     return None if text == NOT_REPORTED else text
-
-
-def _fleets(tenants: list[int]) -> list[dict[str, Any]]:
-    """Return the fleet of each release, how many of its workers differ from it, and the query that lists them."""
-    names = ("tenant__slug", "pipeline_id", "release_version")
-    different = Counter(differing(Worker.objects.filter(tenant__in=tenants)).values_list(*names))
-    return [
-        {
-            "fleet": each,
-            "differing": different[each.tenant, each.pipeline_id, each.release_version],
-            "query": urlencode({"tenant": each.tenant, "pipeline": each.pipeline_id, "release": each.release_version}),
-        }
-        for each in eligibility.fleets(tenants)
-    ]
-
-
-def _drain_event(worker: Worker) -> WorkerEvent | None:
-    """Return the event of the newest drain, with its actor and reason."""
-    return worker.events.filter(data__cause="OPERATOR_DRAINED").first()
 
 
 def _running(host: WorkerEligibility) -> list[Execution]:

@@ -14,7 +14,6 @@ from django.db.models.functions import Now
 from executions.errors import WorkerLimitReached, WorkerUnknown
 from executions.models import CodeOrigin, Execution, Worker, WorkerEligibility, WorkerEvent
 from executions.state_machine import moves
-from executions.workers import statements
 from foundation import wakeup
 from releases.models import Pipeline, UnverifiedWorkers
 from tenancy import audit
@@ -92,7 +91,7 @@ def take_heartbeat(tenant: Tenant, identity: ReleaseIdentity, heartbeat: Heartbe
     `WorkerLimitReached`.
     """
     with transaction.atomic():
-        members = {**_reported(identity, heartbeat, sent_at, None), "registered_at": Now(), **_since(heartbeat, None)}
+        members = {**_reported(identity, heartbeat, sent_at, None), "registered_at": Now()}
         worker, created = find_or_register(tenant, identity.pipeline_id, heartbeat.worker_id, members)
         if not created and sent_at <= worker.last_sent_at:
             return
@@ -101,11 +100,10 @@ def take_heartbeat(tenant: Tenant, identity: ReleaseIdentity, heartbeat: Heartbe
             # A process without instructions has never accepted a command, so it is new, or another one had this id.
             is_new = before.stopped_at is not None or not heartbeat.answered
             again = {"registered_at": Now()} if is_new and heartbeat.state != "UNAVAILABLE" else {}
-            Worker.objects.filter(pk=before.pk).update(
-                **_reported(identity, heartbeat, sent_at, before), **_since(heartbeat, before), **again
-            )
+            Worker.objects.filter(pk=before.pk).update(**_reported(identity, heartbeat, sent_at, before), **again)
         lost = _lost_leases(heartbeat, _renewed(tenant, heartbeat))
-        state = _state_after(heartbeat, before)
+        drained = before is not None and before.drained_by_operator_at is not None
+        state = "DRAINING" if heartbeat.state == "HEALTHY" and drained else heartbeat.state
         _note_heartbeat(worker.pk, identity, heartbeat, before, state)
         refused = is_refused(tenant.pk, identity.pipeline_id, heartbeat.code or "")
         contradicts = heartbeat.taking != (state == "HEALTHY" and not refused)
@@ -163,8 +161,13 @@ def announce_lost_lease(execution: Execution) -> None:
 def _reported(
     identity: ReleaseIdentity, heartbeat: Heartbeat, sent_at: datetime, before: Worker | None
 ) -> dict[str, object]:
-    return {
-        **_code_columns(heartbeat, before),
+    """Return the columns that a heartbeat sets. The environment, which may be large, is among them if it changed.
+
+    A worker drains or has stopped since the first heartbeat that reported it.
+    """
+    draining = before.draining_since if before else None
+    stopped = before.stopped_at if before else None
+    columns: dict[str, object] = {
         "contract_version": identity.contract_version,
         "release_version": identity.release_version,
         "protocol": CELERY,
@@ -173,6 +176,7 @@ def _reported(
         "capability_checked_at": None,
         "artifact_id": heartbeat.artifact_id,
         "artifact_digest": heartbeat.artifact_digest,
+        "code": heartbeat.code or "",
         "capacity": heartbeat.capacity,
         "taking": heartbeat.taking,
         "holding": len(heartbeat.running) + len(heartbeat.waiting) + heartbeat.abandoned,
@@ -182,32 +186,19 @@ def _reported(
         "last_heartbeat_at": Now(),
         "last_sent_at": sent_at,
         "alive_until": alive_until(CELERY),
-    }
-
-
-def _since(heartbeat: Heartbeat, before: Worker | None) -> dict[str, object]:
-    """Return since when the worker drains or has stopped: the time of the first heartbeat that reported it."""
-    draining = before.draining_since if before else None
-    stopped = before.stopped_at if before else None
-    return {
         "draining_since": (draining or Now()) if heartbeat.state == "DRAINING" else None,
         "stopped_at": (stopped or Now()) if heartbeat.state == "UNAVAILABLE" else None,
     }
-
-
-def _state_after(heartbeat: Heartbeat, before: Worker | None) -> str:
-    """Return the worker's state after this heartbeat: the reported one, unless an operator drains the worker."""
-    drained = before is not None and before.drained_by_operator_at is not None
-    return "DRAINING" if heartbeat.state == "HEALTHY" and drained else heartbeat.state
+    fingerprint, environment = _environment(heartbeat)
+    if before is None or (before.environment_fingerprint, before.environment) != (fingerprint, environment):
+        columns |= {"environment_fingerprint": fingerprint, "environment": environment}
+    return columns
 
 
 def _note_heartbeat(
     pk: int, identity: ReleaseIdentity, heartbeat: Heartbeat, before: Worker | None, state: str
 ) -> None:
-    """Write an event if the heartbeat changed the worker's state or the release that it hosts.
-
-    Further events are written for changes of its code or its environment.
-    """
+    """Write an event if the heartbeat changed the worker's state, its release, its code or its environment."""
     hosted = {"contractVersion": identity.contract_version, "releaseVersion": identity.release_version}
     if before is None or (before.stopped_at and heartbeat.state != "UNAVAILABLE"):
         cause = "REGISTERED"
@@ -264,7 +255,7 @@ def note(pk: int, state: str, *, actor: str, **data: Any) -> None:
 def note_silent(*, actor: str, limit: int) -> int:
     """Write an event for each worker that has become silent, at most `limit`. Returns how many there were."""
     with connection.cursor() as cursor:
-        cursor.execute(statements.NOTE_SILENT, {"limit": limit, "actor": actor})
+        cursor.execute(NOTE_SILENT, {"limit": limit, "actor": actor})
         return int(cursor.rowcount)
 
 
@@ -276,33 +267,23 @@ def tidy(*, actor: str) -> int:
     """Give up one batch of silent workers, and remove one batch of former ones. Returns how many there were."""
     parameters: dict[str, Any] = {"limit": settings.SWEEP_LIMIT, "actor": actor}
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(statements.GIVE_UP, {**parameters, "days": GIVEN_UP_DAYS})
-        given_up = int(cursor.rowcount)
-        cursor.execute(statements.REMOVE_FORMER, {**parameters, "days": settings.WORKER_RETENTION_DAYS})
+        cursor.execute(GIVE_UP, {**parameters, "days": GIVEN_UP_DAYS})
+        stopped = int(cursor.rowcount)
+        cursor.execute(REMOVE_FORMER, {**parameters, "days": settings.WORKER_RETENTION_DAYS})
         removed = [worker_id for (worker_id,) in cursor.fetchall()]
         if removed:
-            cursor.execute(statements.REMOVE_EVENTS_OF_FORMER, [removed])
-    return given_up + len(removed)
+            cursor.execute(REMOVE_EVENTS_OF_FORMER, [removed])
+    return stopped + len(removed)
 
 
 SHOWN_DIFFERENCES = 5
 """How many differences an event names. The worker's row has more of them."""
 
 
-def _code_columns(heartbeat: Heartbeat, before: Worker | None) -> dict[str, object]:
-    """Return the columns that a heartbeat sets. The environment, which may be large, is among them if it changed."""
-    columns: dict[str, object] = {"code": heartbeat.code or ""}
-    fingerprint, environment = _environment(heartbeat)
-    if before is None or (before.environment_fingerprint, before.environment) != (fingerprint, environment):
-        columns |= {"environment_fingerprint": fingerprint, "environment": environment}
-    return columns
-
-
 def _code_changes(heartbeat: Heartbeat, before: Worker | None, *, hosts_anew: bool) -> Iterator[dict[str, Any]]:
-    """Yield the data of the events that a heartbeat causes: what changed since the row `before`, and drift.
+    """Yield the data of the events about the worker's code and environment.
 
-    The drift of a worker is an event when its differences change, and when it registers or changes its release
-    (`hosts_anew`).
+    Drift is an event when the differences change, and when the worker registers or changes its release (`hosts_anew`).
     """
     fingerprint, environment = _environment(heartbeat)
     code = heartbeat.code or ""
@@ -344,3 +325,56 @@ def _environment(heartbeat: Heartbeat) -> tuple[str, dict[str, Any] | None]:
         "differences": environment.differences,
         "differenceCount": max(environment.difference_count, len(environment.differences)),
     }
+
+
+# --- the SQL statements: what each does, and what it means if it affects or returns no row ---
+
+# Writes an event for each worker that has become silent, and skips locked workers. No row: none has, or other processes
+# note those that have. A row that changed since the view was read is skipped, because the state from the view is
+# outdated.
+NOTE_SILENT = """
+WITH silent AS (
+    SELECT w.id FROM executions_workereligibility v
+    JOIN executions_worker viewed ON viewed.id = v.worker_id
+    JOIN executions_worker w ON w.id = viewed.id AND w.noted_state = viewed.noted_state
+        AND w.last_heartbeat_at = viewed.last_heartbeat_at
+    WHERE viewed.stopped_at IS NULL AND v.state = 'STALE' AND viewed.noted_state <> 'STALE'
+    ORDER BY w.id LIMIT %(limit)s FOR UPDATE OF w SKIP LOCKED
+), noted AS (
+    UPDATE executions_worker w SET noted_state = 'STALE' FROM silent WHERE w.id = silent.id
+    RETURNING w.id, w.last_heartbeat_at
+)
+INSERT INTO executions_workerevent (worker_id, state, actor, data)
+SELECT id, 'STALE', %(actor)s, jsonb_build_object('cause', 'SILENT', 'lastHeartbeatAt', last_heartbeat_at)
+FROM noted
+"""
+
+# Stops Celery workers that have been silent for `days`, each with its event, and skips locked workers. No row: no
+# worker has been silent for so long. Time in which no message arrived does not count, and a later heartbeat registers a
+# worker again.
+GIVE_UP = """
+WITH silent AS (
+    SELECT w.id FROM executions_worker w
+    WHERE w.stopped_at IS NULL AND w.protocol = 'celery'
+        AND w.alive_until < (SELECT worker_clock()) - make_interval(days => %(days)s)
+    ORDER BY w.id LIMIT %(limit)s FOR UPDATE OF w SKIP LOCKED
+), stopped AS (
+    UPDATE executions_worker w SET stopped_at = now(), noted_state = 'UNAVAILABLE' FROM silent WHERE w.id = silent.id
+    RETURNING w.id, w.last_heartbeat_at
+)
+INSERT INTO executions_workerevent (worker_id, state, actor, data)
+SELECT id, 'UNAVAILABLE', %(actor)s, jsonb_build_object('cause', 'GIVEN_UP', 'lastHeartbeatAt', last_heartbeat_at)
+FROM stopped
+"""
+
+# Removes workers that stopped more than `days` ago, and skips locked ones. Returns their ids. No row: there are none. A
+# worker that an operator drains is kept, because the drain also applies to a process that starts later.
+REMOVE_FORMER = """
+DELETE FROM executions_worker WHERE id IN (
+    SELECT w.id FROM executions_worker w
+    WHERE w.stopped_at < now() - make_interval(days => %(days)s) AND w.drained_by_operator_at IS NULL
+    ORDER BY w.stopped_at LIMIT %(limit)s FOR UPDATE OF w SKIP LOCKED)
+RETURNING id
+"""
+
+REMOVE_EVENTS_OF_FORMER = "DELETE FROM executions_workerevent WHERE worker_id = ANY(%s)"

@@ -5,13 +5,14 @@ from typing import Any
 from django.test import Client
 
 from executions.lifecycle.redrive import redrive
-from executions.models import DeadLetter, Execution, FailureGroup, Hold, Resubmission
+from executions.models import Execution, FailureGroup, Hold, Resubmission
 from releases.models import Release
 from tests import making
 from tests.admin import operator_rows
 from tests.admin.browsing import MARKUP, to
 from tests.admin.conftest import LogIn, World
 from tests.cases import cases
+from tests.executions.holds.targets import TARGETS, target
 
 
 def newest_event(execution: Execution) -> tuple[str, str, Any]:
@@ -65,25 +66,12 @@ def test_a_live_execution_can_be_cancelled_but_not_redriven(operator: Client, ac
 
 # --- pauses ---
 
-KINDS = ("execution", "release", "pipeline")
 
-
-def target(kind: str, world: World) -> Any:
-    return {"execution": world.execution, "release": world.release, "pipeline": world.release.pipeline}[kind]
-
-
-def hold(kind: str, name: str, world: World) -> str:
-    return to(f"executions_hold_{kind}_{name}", target(kind, world))
-
-
-def page_of(kind: str, world: World) -> str:
-    return to(f"{'executions' if kind == 'execution' else 'releases'}_{kind}_change", target(kind, world))
-
-
-@cases("kind", KINDS)
+@cases("kind", TARGETS)
 def test_a_pause_is_made_shown_and_ended_on_the_pages(kind: str, log_in: LogIn, acme: World) -> None:
-    client = log_in("tenant-admin")
-    pause, resume, page = hold(kind, "pause", acme), hold(kind, "resume", acme), page_of(kind, acme)
+    client, of = log_in("tenant-admin"), target(kind, acme.execution)
+    pause, resume = (to(f"executions_hold_{kind}_{act}", of) for act in ("pause", "resume"))
+    page = to(f"{'executions' if kind == 'execution' else 'releases'}_{kind}_change", of)
     assert pause in client.get(page).text
     assert client.post(pause, {"reason": " "}).status_code == 400
     assert client.post(resume, {"reason": ""}).status_code == 409
@@ -111,11 +99,6 @@ def release(world: World, version: str = "1.1") -> Release:
     return found
 
 
-def sent(execution: Execution, **changes: str) -> dict[str, str]:
-    fields = {"release": "", "input": "", "reason": "fixed", "operation_key": "k"}
-    return {**fields, "expected_version": str(execution.version), **changes}
-
-
 def test_an_execution_is_resubmitted_once_and_both_pages_link_each_other(operator: Client, acme: World) -> None:
     [dead] = operator_rows.dead(acme, "k", code="NO_FUNDS")
     making.replaced(release(acme))
@@ -124,7 +107,8 @@ def test_an_execution_is_resubmitted_once_and_both_pages_link_each_other(operato
     form = operator.get(address).text
     assert ['<option value="1.1">1.1</option>' in form, "&quot;n&quot;: 1" in form] == [True, True]
     assert '"1.2"' not in form
-    fields = sent(dead, release="1.1", input='{"n": 2}')
+    fields = {"release": "1.1", "input": '{"n": 2}', "reason": "fixed", "operation_key": "k"}
+    fields["expected_version"] = str(dead.version)
     answer = operator.post(address, fields, follow=True)
     new = Execution.objects.get(origin__execution=dead)
     assert operator.post(address, fields)["Location"] == to("executions_execution_change", new)
@@ -135,32 +119,18 @@ def test_an_execution_is_resubmitted_once_and_both_pages_link_each_other(operato
     assert Resubmission.objects.count() == 1
 
 
-def group_of(key: str) -> FailureGroup:
-    letter = DeadLetter.objects.select_related("group").filter(execution__execution_key=key)[0]
-    assert letter.group is not None
-    return letter.group
-
-
-def page_of_group(of: FailureGroup) -> str:
-    return to("executions_failuregroup_change", of)
-
-
-def decide(of: FailureGroup) -> str:
-    return to("executions_failuregroup_decide", of)
-
-
 def test_a_group_is_acknowledged_assigned_and_annotated(viewer: Client, operator: Client, acme: World) -> None:
     operator_rows.dead(acme, "a")
-    found = group_of("a")
+    page, decide = (to(f"executions_failuregroup_{name}", FailureGroup.objects.get()) for name in ("change", "decide"))
     for wrong in ({"assignee": "viewer"}, {"note": "x" * 1001}):
-        operator.post(decide(found), {"acknowledged": "yes", **wrong})
+        operator.post(decide, {"acknowledged": "yes", **wrong})
         assert FailureGroup.objects.get().is_new
     for fields in ({"acknowledged": "yes"}, {"assignee": "operator"}, {"note": "<b>the bank</b>"}):
-        assert operator.post(decide(found), fields).headers["Location"] == page_of_group(found)
+        assert operator.post(decide, fields).headers["Location"] == page
     found = FailureGroup.objects.get()
     assert (found.is_new, found.acknowledged_by) == (False, "user:operator")
     assert (found.assignee, found.note) == ("operator", "<b>the bank</b>")
-    assert "<b>the bank" not in operator.get(page_of_group(found)).text
-    operator.post(decide(found), {"acknowledged": "no"})
+    assert "<b>the bank" not in operator.get(page).text
+    operator.post(decide, {"acknowledged": "no"})
     assert FailureGroup.objects.get().is_new
-    assert f'<form method="post" action="{decide(found)}' not in viewer.get(page_of_group(found)).text
+    assert f'<form method="post" action="{decide}' not in viewer.get(page).text

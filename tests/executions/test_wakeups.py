@@ -12,7 +12,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from executions import tasks
-from executions.awaits import opening, webhooks
+from executions.awaits import awaits, webhooks
 from executions.awaits.awaits import EXPIRE_TASK, SEND_TASK
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrive
@@ -169,7 +169,7 @@ def received(scene: Scene, count: int = 1) -> Callable[[], bool]:
 def webhooks_of_one_await(scene: Scene, count: int) -> Work:
     """One message for each webhook, so that several workers send them. The tasks of a few announce the next ones."""
     many = scene.webhook(requests=["{}"] * count, itemized=count > 1, gives_many=count > 1)
-    return scene.work(many, *[SEND_TASK] * min(count, opening.MOST_SENDERS), is_done=received(scene, count))
+    return scene.work(many, *[SEND_TASK] * min(count, awaits.MOST_SENDERS), is_done=received(scene, count))
 
 
 def a_webhook_that_was_not_received(scene: Scene) -> Work:
@@ -234,7 +234,7 @@ WORKS: dict[str, Callable[[Scene], Work]] = {
     "answer that is repeated": lambda scene: an_answer(scene, repeated=True),
     "timer": a_timer,
     "webhook": lambda scene: webhooks_of_one_await(scene, 1),
-    "very many webhooks of one await": lambda scene: webhooks_of_one_await(scene, opening.MOST_SENDERS + 2),
+    "very many webhooks of one await": lambda scene: webhooks_of_one_await(scene, awaits.MOST_SENDERS + 2),
     "webhook that was not received": a_webhook_that_was_not_received,
     "webhook that found no place": a_webhook_that_found_no_place,
     "worker that comes": a_worker_that_comes,

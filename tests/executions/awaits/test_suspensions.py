@@ -23,9 +23,10 @@ from tests.executions.moments import now, set_deadline, statuses
 from tests.raw_sql import run, unguarded
 
 pytestmark = pytest.mark.django_db
+Ready = tuple[Tenant, Release]
 
 
-def test_a_suspension_parks_the_execution_and_opens_its_interaction(ready: tuple[Tenant, Release]) -> None:
+def test_a_suspension_parks_the_execution_and_opens_its_interaction(ready: Ready) -> None:
     before = timezone.now()
     made = suspended(ready, request='{"n": 7}', assignee="eva", group="finance", timeout_seconds=90)
     one = interaction_of(made)
@@ -57,16 +58,13 @@ def test_a_suspension_parks_the_execution_and_opens_its_interaction(ready: tuple
     ],
 )
 def test_a_suspension_that_cannot_be_answered_fails_at_once(
-    ready: tuple[Tenant, Release], members: dict[str, Any], message: str
+    ready: Ready, members: dict[str, Any], message: str
 ) -> None:
     made = suspended(ready, **members)
     assert (made.status, made.error_code) == ("FAILED", "UNANSWERABLE_SUSPENSION")
     assert message in str(made.error_message)
     assert not AwaitUnit.objects.filter(execution=made).exists()
     assert DeadLetter.objects.get(execution=made).reason == "non_retryable"
-
-
-Ready = tuple[Tenant, Release]
 
 
 def test_an_expired_deadline_fails_the_execution_and_a_redrive_asks_again(ready: Ready) -> None:

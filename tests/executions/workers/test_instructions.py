@@ -89,13 +89,19 @@ def test_at_most_one_instruction_waits_and_it_expires_with_its_timestamp(release
     assert only(queue, release).drain, "the waiting instruction is the newest"
 
 
+def identity_of(tenant: Tenant) -> ReleaseIdentity:
+    return ReleaseIdentity(tenant.slug, "p", "c", "r")
+
+
 @pytest.fixture
 def identity() -> ReleaseIdentity:
-    return ReleaseIdentity(making.tenant().slug, "p", "c", "r")
+    return identity_of(making.tenant())
 
 
-def heartbeat(identity: ReleaseIdentity, key: WorkerKey = making.WRONG_KEY) -> dict[str, Any]:
-    return seal(identity, Heartbeat(worker_id="w", state="HEALTHY", capacity=1), key)
+def heartbeat(
+    identity: ReleaseIdentity, key: WorkerKey = making.WRONG_KEY, name: str = "w", state: WorkerState = "HEALTHY"
+) -> dict[str, Any]:
+    return seal(identity, Heartbeat(worker_id=name, state=state, capacity=1), key)
 
 
 def notices(identity: ReleaseIdentity) -> list[tuple[str, list[Any]]]:
@@ -127,7 +133,7 @@ def test_the_log_and_the_notice_name_the_refused_heartbeat_and_the_reason(
 def test_refusals_of_one_tenant_are_limited_and_hide_none_of_another(
     identity: ReleaseIdentity, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bad, message = ReleaseIdentity(making.tenant().slug, "p", "c", "r"), heartbeat(identity)
+    bad, message = identity_of(making.tenant()), heartbeat(identity)
     for _ in range(instructions.MOST_LINES + 5):
         tasks.heartbeat(heartbeat(bad))
     assert len(logged(caplog)) == instructions.MOST_LINES
@@ -156,8 +162,7 @@ def accepted(owner: Tenant, *keys: WorkerKey) -> list[bool]:
     """Return for each key whether a heartbeat that is sealed with it registers a worker."""
     names = [secrets.token_hex(4) for _ in keys]
     for name, key in zip(names, keys, strict=True):
-        heartbeat = Heartbeat(worker_id=name, state="HEALTHY", capacity=1)
-        tasks.heartbeat(seal(ReleaseIdentity(owner.slug, "p", "c", "r"), heartbeat, key))
+        tasks.heartbeat(heartbeat(identity_of(owner), key, name))
     return [Worker.objects.filter(worker_id=name).exists() for name in names]
 
 
@@ -266,25 +271,16 @@ def limited(settings: Any) -> Tenant:
     return making.tenant()
 
 
-def identity_of(tenant: Tenant) -> ReleaseIdentity:
-    return ReleaseIdentity(tenant.slug, "p", "c", "r")
-
-
 def send(tenant: Tenant, *names: str, state: WorkerState = "HEALTHY") -> dict[str, Any]:
     """Deliver a heartbeat of each worker. Return the last one."""
     for name in names:
-        heartbeat = Heartbeat(worker_id=name, state=state, capacity=1)
-        message = seal(identity_of(tenant), heartbeat, current_key(tenant.slug))
+        message = heartbeat(identity_of(tenant), current_key(tenant.slug), name, state)
         tasks.heartbeat(message)
     return message
 
 
 def names(tenant: Tenant) -> set[str]:
     return set(Worker.objects.filter(tenant=tenant).values_list("worker_id", flat=True))
-
-
-def state(name: str) -> str:
-    return Worker.objects.get(worker_id=name).eligibility.state
 
 
 def test_a_heartbeat_beyond_the_limit_registers_no_worker_and_is_refused(limited: Tenant) -> None:
@@ -315,7 +311,7 @@ def test_the_number_of_ids_within_a_day_is_limited_too(limited: Tenant) -> None:
         send(limited, f"w-{number}", state="UNAVAILABLE")
     assert names(limited) == {f"w-{number}" for number in range(MOST_IDS)}
     send(limited, "w-0")
-    assert state("w-0") == "HEALTHY"
+    assert Worker.objects.get(worker_id="w-0").eligibility.state == "HEALTHY"
 
 
 def test_a_worker_that_was_silent_for_a_day_no_longer_counts_and_returns_only_below_the_limit(limited: Tenant) -> None:

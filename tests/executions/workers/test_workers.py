@@ -58,11 +58,6 @@ def held(claim: Claim, seconds: float = 2) -> HeldLease:
     return HeldLease(execution_id=claim.execution_id, lease_token=claim.lease_token, seconds=seconds)
 
 
-def since(*columns: str) -> dict[str, Any]:
-    """Return members of a worker that has been so for an hour."""
-    return dict.fromkeys(columns, LONG_AGO)
-
-
 def state(worker: Worker) -> str:
     return WorkerEligibility.objects.get(pk=worker.pk).state
 
@@ -155,7 +150,7 @@ def test_a_heartbeat_that_is_not_newer_than_the_last_one_changes_nothing(
 def test_silence_is_recorded_once_and_only_for_workers_that_should_report(release: Release) -> None:
     silent = [making.worker(release, f"silent-{n}", last_heartbeat_at=LONG_AGO) for n in range(3)]
     others = [making.worker(release, "healthy")] + [
-        making.worker(release, column, **since(column, "last_heartbeat_at"))
+        making.worker(release, column, **dict[str, Any]({column: LONG_AGO, "last_heartbeat_at": LONG_AGO}))
         for column in ("stopped_at", "draining_since", "drained_by_operator_at")
     ]
     assert [registry.note_silent(actor="clock", limit=2) for _ in range(3)] == [2, 1, 0]

@@ -8,11 +8,10 @@ from zoneinfo import ZoneInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executions.questions.building import edited, form_of, with_problems
-from executions.questions.filling import data_of, value_of
-from executions.questions.parts import Part, Problem
+from executions.questions.filling import shared_data, value_of
+from executions.questions.forms import Part, Problem, edited, form_of, with_problems
 from tests.cases import cases
-from tests.unit.wire.comparison.releases import named, scalar
+from tests.unit.wire.comparison.releases import catalogue, field, named, record, scalar, wrapper
 from wire.comparison.type_shapes import Types
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=20)
@@ -36,21 +35,8 @@ BERLIN = ZoneInfo("Europe/Berlin")
 ZONES = [UTC, BERLIN, ZoneInfo("Pacific/Apia"), ZoneInfo("America/New_York")]
 
 
-def record(**fields: Any) -> dict[str, Any]:
-    """Return a record. The value of a field is its type, or a dictionary with more of the field."""
-    members = [
-        {"name": name, **(field if isinstance(field, dict) and "type" in field else {"type": field})}
-        for name, field in fields.items()
-    ]
-    return {"kind": "record", "fields": members}
-
-
-def choices(*literals: str) -> dict[str, Any]:
-    return {"kind": "wrapper", "wraps": scalar("string"), "pattern": f"^(?:{'|'.join(literals)})$"}
-
-
 def types(**definitions: dict[str, Any]) -> Types:
-    return Types({name: {"definition": {"id": name, **definition}} for name, definition in definitions.items()})
+    return Types(catalogue(**definitions))
 
 
 class Drawn:
@@ -68,7 +54,7 @@ class Drawn:
             return scalar(name), self._draw(SCALARS[name])
         if kind == "choice":
             literals = self._draw(st.lists(st.text("abc XYZ", max_size=4), min_size=1, max_size=8, unique=True))
-            return self._define(choices(*literals)), self._draw(st.sampled_from(literals))
+            return self._define(wrapper(pattern=f"^(?:{'|'.join(literals)})$")), self._draw(st.sampled_from(literals))
         expression, value = self.typed(depth + 1)
         if kind == "map":
             return {"kind": "map", "key": scalar("string"), "value": expression}, {self._draw(TEXTS): value}
@@ -88,15 +74,15 @@ class Drawn:
             repeated, optional = self._draw(st.booleans()), self._draw(st.booleans())
             if repeated:
                 value = [value] * self._draw(st.integers(0, 3))
-            fields.append({"name": name, "type": expression, "repeated": repeated, "optional": optional})
+            fields.append(field(name, expression, repeated=repeated, optional=optional))
             state = self._draw(st.sampled_from(["given", "null", "absent"])) if optional else "given"
             if state != "absent":
                 members[name] = None if state == "null" else value
-        return self._define({"kind": "record", "fields": fields}), members
+        return self._define(record(*fields)), members
 
     def _define(self, definition: dict[str, Any]) -> dict[str, str]:
         name = f"T{len(self.definitions)}"
-        self.definitions[name] = {"definition": {"id": name, **definition}}
+        self.definitions |= catalogue(**{name: definition})
         return named(name)
 
 
@@ -130,16 +116,17 @@ def one(kind: Any, **data: str) -> Part:
     named_data = {f"answer.x:{name}": text for name, text in data.items() if name != "text"}
     if "text" in data:
         named_data["answer.x"] = data["text"]
-    [part] = form_of(types(T=record(x=kind)), "T", named_data).parts
+    [part] = form_of(types(T=record(field("x", kind))), "T", named_data).parts
     return part
 
 
 @given(typed_values(), st.sampled_from(ZONES), st.booleans())
 def test_a_form_reads_as_the_value_that_fills_it(typed: tuple[dict[str, Any], Any, Any], zone: Any, many: bool) -> None:
     definitions, expression, value = typed
-    known = Types(definitions)
     value = [value, value] if many else value
-    data = data_of(known, expression, value, zone, many=many)
+    known = Types({**definitions, **catalogue(T=record(field("x", expression, repeated=many)))})
+    shared = shared_data(known, "T", "T", {"x": value}, zone)
+    data = {name.replace("answer.x", "answer", 1): text for name, text in shared.items()}
     found = read(form_of(known, expression, data, many=many), zone)
     assert json.dumps(found, sort_keys=True) == json.dumps(value, sort_keys=True)
 
@@ -180,7 +167,7 @@ def test_what_a_person_enters_is_read_exactly(kind: str, text: str, value: Any) 
     ],
 )
 def test_a_wrong_entry_is_a_problem_of_its_field_and_stays(kind: str, text: str, problem: str) -> None:
-    known = types(T=record(x=scalar(kind)))
+    known = types(T=record(field("x", kind)))
     form = form_of(known, "T", {"answer.x": text})
     assert problems_of(form) == {"response.x": problem}
     [part] = with_problems(form, [{"field": "response.x", "code": "c", "message": problem}])[0].parts
@@ -189,14 +176,11 @@ def test_a_wrong_entry_is_a_problem_of_its_field_and_stays(kind: str, text: str,
 
 def test_optional_members_are_left_out_unless_something_is_entered() -> None:
     known = types(
-        Inner=record(n=scalar("integer")),
+        Inner=record(field("n", "integer")),
         T=record(
-            **{
-                name: {"type": scalar(name), "optional": True}
-                for name in ("string", "integer", "boolean", "datetime", "json")
-            },
-            inner={"type": named("Inner"), "optional": True},
-            items={"type": scalar("integer"), "optional": True, "repeated": True},
+            *(field(name, name, optional=True) for name in ("string", "integer", "boolean", "datetime", "json")),
+            field("inner", named("Inner"), optional=True),
+            field("items", "integer", optional=True, repeated=True),
         ),
     )
     assert read(form_of(known, "T", {})) == {}
@@ -207,8 +191,8 @@ def test_optional_members_are_left_out_unless_something_is_entered() -> None:
 
 def test_items_and_optional_groups_are_added_and_removed_and_other_entries_stay() -> None:
     known = types(
-        Line=record(sku=scalar("string")),
-        T=record(lines={"type": named("Line"), "repeated": True}, extra={"type": named("Line"), "optional": True}),
+        Line=record(field("sku")),
+        T=record(field("lines", named("Line"), repeated=True), field("extra", named("Line"), optional=True)),
     )
     data: dict[str, str] = {}
     for _ in range(3):

@@ -1,29 +1,142 @@
-"""Builds a form from a type and what was entered so far. Adds items and groups to it, and removes them."""
+"""The form that is generated from a type and what was entered so far: its parts, their fields, and its acts."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from math import inf
 from typing import Any, Final
+from urllib.parse import quote
 
-from executions.questions.parts import (
-    DEEPEST,
-    MOST_ITEMS,
-    MOST_PARTS,
-    ROOT,
-    ROOT_PATH,
-    Data,
-    Kind,
-    Part,
-    Problem,
-    marker,
-    may_be_left_out,
-    name_of_item,
-    name_of_member,
-    numbers_in,
-)
 from executions.questions.readable import readable_name
 from wire.comparison.type_shapes import Form, Limits, Shape, Types, limits_of
 from wire.documents.json_reader import shown
+
+ROOT: Final = "answer"
+"""The name of the part that stands for the whole answer."""
+ROOT_PATH: Final = "response"
+"""The path of the whole answer in problems, as the use case names it."""
+DEEPEST: Final = 8
+MOST_ITEMS: Final = 50
+MOST_PARTS: Final = 400
+LONGEST_NUMBER: Final = 1000
+"""Types that nest deeper, longer lists, larger forms, and numbers of more digits are edited as JSON."""
+
+Data = Mapping[str, str]
+"""A submitted form. A part with the name N has the field N, and markers:
+
+- `N:given`: an optional group or list is present.
+- `N:items`: the numbers of a list's items, in order.
+- `N:json`: N holds JSON.
+- `N:null`: the value is null if nothing is entered.
+- `N:empty`: the empty text is meant.
+- `N:was`: the text of a time before it was converted to the person's time zone.
+"""
+Problem = Mapping[str, str]
+"""A problem of an answer: `field`, `code` and `message`."""
+
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?")
+
+
+class Kind(StrEnum):
+    """How a part is entered."""
+
+    GROUP = "group"
+    LIST = "list"
+    BOOLEAN = "boolean"
+    CHOICE = "choice"
+    TEXT = "text"
+    LONG_TEXT = "long text"
+    INTEGER = "integer"
+    NUMBER = "number"
+    DECIMAL = "decimal"
+    DATE = "date"
+    DATETIME = "date and time"
+    UUID = "uuid"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of a form.
+
+    `name` is that of its field, and `path` its place in the answer. `text` is what was entered. `parts` are the members
+    of a group that is `present`, or the items of a list. `number` is an item's number in its list's field.
+    """
+
+    kind: Kind
+    name: str
+    path: str
+    label: str
+    required: bool
+    text: str = ""
+    present: bool = True
+    null: bool = False
+    empty: bool = False
+    was: str = ""
+    choices: Sequence[str] = ()
+    help: str = ""
+    number: str = ""
+    member: str = ""
+    parts: Sequence["Part"] = ()
+    problems: Sequence[str] = ()
+
+    @property
+    def is_choice_of_few(self) -> bool:
+        return len(self.choices) <= 5
+
+    @property
+    def can_grow(self) -> bool:
+        return len(self.parts) < MOST_ITEMS
+
+    @property
+    def input_type(self) -> str:
+        """The type of the HTML input. Dates and times that its browser widget cannot show are entered as text."""
+        if self.kind is Kind.DATE and (not self.text or _DATE.fullmatch(self.text)):
+            return "date"
+        if self.kind is Kind.DATETIME and (not self.text or _MOMENT.fullmatch(self.text)):
+            return "datetime-local"
+        return "text"
+
+    @property
+    def numbers(self) -> str:
+        """The value of the marker `items`."""
+        return " ".join(part.number for part in self.parts)
+
+    @property
+    def options(self) -> list[tuple[str, str]]:
+        """The values of a choice's field, with their texts. The field is empty if nothing is chosen."""
+        return [(f"={choice}", choice) for choice in self.choices]
+
+
+def name_of_member(name: str, member: str) -> str:
+    """Return the name of a group's member. Dots and colons in `member` are escaped."""
+    return f"{name}.{quote(member, safe='').replace('.', '%2E')}"
+
+
+def name_of_item(name: str, number: str) -> str:
+    return f"{name}.{number}"
+
+
+def may_be_left_out(field: Mapping[str, Any]) -> bool:
+    """Return True if nothing need be entered for a field of a record: it is optional, or null stands for nothing."""
+    return field.get("optional") is True or field.get("nullable") is True
+
+
+def marker(name: str, kind: str) -> str:
+    return f"{name}:{kind}"
+
+
+def numbers_in(data: Data, name: str) -> list[str]:
+    """Return the numbers of a list's items. Ignores what no form sends."""
+    numbers = data.get(marker(name, "items"), "").split()
+    return list(dict.fromkeys(each for each in numbers if each.isascii() and each.isdigit() and len(each) < 7))[
+        :MOST_ITEMS
+    ]
+
+
+# --- building ---
 
 LONG = 200
 LONG_NAMES = frozenset(
@@ -68,10 +181,6 @@ def with_problems(part: Part, problems: list[Problem]) -> tuple[Part, list[Probl
         changed, left = with_problems(inner, left)
         parts.append(changed)
     return replace(part, parts=parts, problems=[problem["message"] for problem in left]), others
-
-
-def has_problems(part: Part) -> bool:
-    return bool(part.problems) or any(map(has_problems, part.parts))
 
 
 class _Builder:
@@ -181,6 +290,9 @@ def _help(limits: Limits) -> str:
 
 def _is_inside(field: str, path: str) -> bool:
     return field == path or (field.startswith(path) and field[len(path)] in ".[{")
+
+
+# --- what a person does with the form ---
 
 
 def of_form(submitted: Mapping[str, str]) -> dict[str, str]:
