@@ -13,8 +13,8 @@ from coordinator import attention
 from coordinator.navigation import MAX_COUNTED, waiting_count
 from executions.models import Worker, WorkerEligibility
 from executions.models.states import State
-from executions.statistics import finished
-from executions.statistics.finished import Live, Series, Totals, live
+from executions import statistics
+from executions.statistics import (Live, Series, Totals, live)
 from executions.workers.eligibility import differing, stranded
 from foundation.admin.charts import Chart, Layer, Mark, stacked
 from releases.models import SWITCHES, Activation, Pipeline, Release
@@ -72,8 +72,8 @@ class Facts:
             _admitting_workers(tenant_ids),
             Counter(differing(Worker.objects.filter(tenant__in=tenant_ids)).values_list("tenant_id", "pipeline_id")),
             live(tenant_ids),
-            finished.last_hour(tenant_ids),
-            finished.last_day(tenant_ids),
+            statistics.last_hour(tenant_ids),
+            statistics.last_day(tenant_ids),
         )
 
 
@@ -84,7 +84,7 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     if not tenant_ids:
         return context
     facts = Facts.of(tenant_ids)
-    failed = finished.recent(tenant_ids)
+    failed = statistics.recent(tenant_ids)
     releases = _releases({*facts.day.releases, *facts.hour.releases, *failed, *facts.live})
     found = _lines(tenant_ids, facts, releases)
     waiting = stranded(tenant_ids)
@@ -100,11 +100,11 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "may_upload": holds_anywhere(request, Scope.REGISTER),
         "more_pipelines": len(found) == PIPELINES_SHOWN,
         "live_count": sum(each.total for each in facts.live.values()),
-        "most_live": finished.MOST_COUNTED,
+        "most_live": statistics.MOST_COUNTED,
         "more_live": any(each.more for each in facts.live.values()),
         "retry_count": sum(each.statuses[State.WAIT_RETRY.value] for each in facts.live.values()),
         "failed_count": sum(each.last_day for each in failed.values()),
-        "most_failed": finished.MOST_READ,
+        "most_failed": statistics.MOST_READ,
         "worker_count": facts.workers.total(),
         "waiting_count": waiting_count(tenant_ids),
         "max_counted": MAX_COUNTED,

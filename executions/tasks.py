@@ -16,7 +16,7 @@ from executions.errors import WorkerLimitReached
 from executions.lifecycle import dispatch as dispatcher
 from executions.lifecycle import outcome, rest_calls, retention
 from executions.state_machine import moves
-from executions.statistics import finished
+from executions import statistics
 from executions.transports.rest import capabilities
 from executions.transports.rest.calls import CALL_TASK
 from executions.workers import instructions, message_path, registry
@@ -141,7 +141,7 @@ def confirm_messages(sent_at: float) -> None:
 @shared_task(name="executions.count_finished")
 def count_finished() -> None:
     """Count the executions that finished in the last minutes. A lost message only delays this."""
-    finished.count()
+    statistics.count()
 
 
 @shared_task(name=REMOVE_TASK)
