@@ -11,10 +11,10 @@ from django.http import HttpRequest
 
 from coordinator import attention
 from coordinator.navigation import MAX_COUNTED, waiting_count
+from executions import statistics
 from executions.models import Worker, WorkerEligibility
 from executions.models.states import State
-from executions import statistics
-from executions.statistics import (Live, Series, Totals, live)
+from executions.statistics import Live, Series, Totals, live
 from executions.workers.eligibility import differing, stranded
 from foundation.admin.charts import Chart, Layer, Mark, stacked
 from releases.models import SWITCHES, Activation, Pipeline, Release

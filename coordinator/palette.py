@@ -14,8 +14,7 @@ from django.urls import reverse
 
 from coordinator.navigation import navigation
 from executions.models import Execution
-from executions.search.conditions import Search
-from executions.search.matching import matching
+from executions.search import Search, matching
 from foundation.database.bounded import time_limit
 from foundation.errors import QueryTooSlow
 from releases.models import Pipeline, Release

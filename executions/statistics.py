@@ -9,9 +9,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
+
 from django.db import connection, transaction
 from django.utils import timezone
-
 
 # Selects what finished in a tenant `t`, from two indexes on the tenant and the time, each in the order of that time.
 # Failures are read from their dead letters, because a failed execution may have been re-driven since. OFFSET keeps the

@@ -10,13 +10,12 @@ from celery import shared_task
 from django.db import Error
 from django.utils import timezone
 
-from executions import metrics
+from executions import metrics, statistics
 from executions.awaits import awaits, webhooks
 from executions.errors import WorkerLimitReached
 from executions.lifecycle import dispatch as dispatcher
 from executions.lifecycle import outcome, rest_calls, retention
 from executions.state_machine import moves
-from executions import statistics
 from executions.transports.rest import capabilities
 from executions.transports.rest.calls import CALL_TASK
 from executions.workers import instructions, message_path, registry

@@ -9,12 +9,12 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
+from executions import columns
 from executions.console import execution_views
 from executions.console.execution_list import ExecutionColumns, columns_of, export, fields
 from executions.console.execution_page import ExecutionPages
 from executions.console.execution_search import COLUMNS, ExecutionList, SearchRequest, tidy_query
 from executions.models import Campaign, Execution
-from executions.search import columns
 from governance.campaigns import selection_pages
 from governance.campaigns.draft_pages import VERBS, scopes_of
 from governance.resubmission import pages as resubmission

@@ -11,8 +11,8 @@ from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
 
-from executions.models import Interaction, WorkerEligibility
 from executions import statistics
+from executions.models import Interaction, WorkerEligibility
 from foundation import moments
 from foundation.admin.columns import column
 from foundation.errors import CoordinatorError

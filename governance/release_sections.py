@@ -11,7 +11,7 @@ from executions.console.filters import STATE_VARIANTS
 from executions.inspection.counts import MOST_READ, counts_of
 from executions.models import WorkerEligibility
 from executions.models.states import State
-from executions.search.conditions import HELD
+from executions.search import HELD
 from governance.activation.gates import Gate, Switch, Verdict
 from governance.comparison.pages import context_of
 from governance.preflight.preflight import preflight_of

@@ -10,9 +10,9 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 
+from executions import columns
 from executions.console.execution_search import COLUMNS, PAGING, SearchRequest, tidy_query
-from executions.search import columns
-from executions.search.conditions import parse
+from executions.search import parse
 from foundation.errors import CoordinatorError, NotFound
 from tenancy import saved_views
 from tenancy.access import ScopeMissing, tenants_of

@@ -17,8 +17,7 @@ from executions.errors import ExecutionUnknown
 from executions.lifecycle import provenance, queries
 from executions.models import Execution, ExecutionEvent
 from executions.models.states import State
-from executions.search.conditions import Search
-from executions.search.matching import narrowed
+from executions.search import Search, narrowed
 from foundation.api.filters import FlagFilter, MomentFilter
 from foundation.api.pagination import NewestFirst
 from foundation.database.bounded import time_limit

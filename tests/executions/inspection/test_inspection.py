@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from executions import statistics
 from executions.inspection.worker_plan import PlannedRelease, Reason, worker_plan
 from executions.lifecycle import redrive
 from executions.models import Execution, FinishedCount, Worker, WorkerEvent
-from executions import statistics
 from executions.tasks import count_finished
 from foundation.errors import CoordinatorError
 from governance.activation.activation import activate

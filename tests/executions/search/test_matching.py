@@ -9,8 +9,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from executions.models import Execution
-from executions.search.conditions import PARAMETERS, Search, parse
-from executions.search.matching import MOST_RARE, matching
+from executions.search import MOST_RARE, PARAMETERS, Search, matching, parse
 from foundation.errors import InvalidRequest
 from releases.models import Pipeline
 from tenancy.models import Tenant
