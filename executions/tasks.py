@@ -16,8 +16,8 @@ from executions.errors import WorkerLimitReached
 from executions.lifecycle import dispatch as dispatcher
 from executions.lifecycle import outcome, rest_calls, retention
 from executions.state_machine import moves
-from executions.transports.rest import capabilities
-from executions.transports.rest.calls import CALL_TASK
+from executions.transports import rest
+from executions.transports.rest import CALL_TASK
 from executions.workers import instructions, message_path, registry
 from executions.workers.eligibility import CHECK_TASK
 from executions.workers.tenant_keys import active_keys
@@ -33,8 +33,8 @@ REMOVE_TASK = "executions.remove_old"
 REMOVAL_SECONDS = 10.0
 REMOVALS = 5
 """How many removals follow each other at most. The clock starts the first one every minute."""
-_checks = capabilities.turns(places.CHECKS)
-_repeated_checks = capabilities.turns(places.REPEATED_CHECKS, unanswered=True)
+_checks = rest.turns(places.CHECKS)
+_repeated_checks = rest.turns(places.REPEATED_CHECKS, unanswered=True)
 
 
 def _tenant(verified: Verified) -> Tenant:
@@ -117,7 +117,7 @@ def _check_next(of: Turns) -> bool:
         if due is None:
             return False
         wakeup.send_once(CHECK_TASK)
-        capabilities.check(due)
+        rest.check(due)
     return True
 
 

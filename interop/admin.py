@@ -9,8 +9,8 @@ from django.urls import path
 
 from executions.errors import WorkerLimitReached, WorkerUnknown
 from executions.models import Worker
-from executions.transports.rest import workers
-from executions.transports.rest.capabilities import await_verdict
+from executions.transports import rest_workers
+from executions.transports.rest import await_verdict
 from executions.workers import registry as worker_registry
 from foundation.errors import CoordinatorError
 from governance.activation import activation
@@ -187,7 +187,7 @@ class RegisterWorker(WorkerView):
         protocol = identifier(required(body, "protocol"), "protocol", 20).lower()
         tenant = self.known_tenant(tenant_id)
         try:
-            worker = workers.register(
+            worker = rest_workers.register(
                 tenant,
                 identity,
                 worker_id=worker_id,
@@ -205,7 +205,7 @@ class RegisterWorker(WorkerView):
 
 
 class Heartbeat(WorkerView):
-    use_case: ClassVar[Callable[..., Worker]] = staticmethod(workers.heartbeat)
+    use_case: ClassVar[Callable[..., Worker]] = staticmethod(rest_workers.heartbeat)
 
     def post(self, request: HttpRequest, tenant_id: str, pipeline_id: str, worker_id: str) -> dict[str, Any]:
         tenant = _or_404(self.tenant(tenant_id))

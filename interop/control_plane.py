@@ -18,7 +18,7 @@ from executions.models import Execution, Interaction
 from executions.models.states import State
 from executions.submission.requests import ExecutionRequest, Submission
 from executions.submission.submission import submit
-from executions.transports.rest import messages
+from executions.transports import rest_messages
 from foundation.errors import CoordinatorError, NotFound
 from foundation.telemetry import traces
 from interop import records
@@ -203,7 +203,7 @@ def _result(of: Execution) -> TypedPayload | None:
     """Return the outputs as their worker sent them, or with the types of the contract if the worker sent none."""
     if of.status != State.SUCCEEDED:
         return None
-    outputs = messages.outputs(of.pk)
+    outputs = rest_messages.outputs(of.pk)
     if outputs is None:
         contract = of.release.contract
         steps = (contract.document.get("steps") or []) if contract else []

@@ -17,7 +17,7 @@ from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrive
 from executions.models import AwaitUnit, Campaign, Execution, Interaction, MessagePath, Worker
 from executions.state_machine.moves import Claim
-from executions.transports.rest import workers
+from executions.transports import rest_workers
 from executions.workers import message_path, registry, tenant_keys
 from governance.activation.activation import activate
 from governance.campaigns import campaigns, drafts
@@ -366,7 +366,7 @@ def admission_of_a_rest_worker() -> Scene:
     owner, release = making.ready()
     Worker.objects.update(stopped_at=timezone.now())
     call = partial(
-        workers.admit,
+        rest_workers.admit,
         owner,
         release.identity,
         worker_id="worker-1",

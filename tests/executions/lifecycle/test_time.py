@@ -13,7 +13,7 @@ from executions.lifecycle import retention, sweep
 from executions.lifecycle.redrive import redrive
 from executions.models import Campaign, Execution, Interaction, MessagePath, Worker, WorkerEligibility
 from executions.state_machine import moves
-from executions.transports.rest.workers import register
+from executions.transports.rest_workers import register
 from executions.workers import message_path, registry
 from executions.workers.eligibility import CHECK_TASK
 from executions.workers.registry import take_heartbeat
