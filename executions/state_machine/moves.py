@@ -21,7 +21,6 @@ from psycopg.types.json import Jsonb
 
 from executions.models.states import MOVES, TERMINAL, State
 from executions.state_machine import statements
-from executions.state_machine.claim_statement import CLAIM
 from foundation.database import prepared
 from wire.documents.contract import ResultShape
 from wire.messages.celery_messages import Shape
@@ -207,7 +206,7 @@ def _claim_once(
             cursor.execute("SELECT pg_try_advisory_xact_lock(%(key)s)", {"key": _CLAIMING})
             if cursor.fetchone() != (True,):
                 return [], True
-        cursor.execute(CLAIM, parameters)
+        cursor.execute(statements.CLAIM, parameters)
         rows = cursor.fetchall()
     [(is_work_left, *_), *_] = rows
     claims = [Claim(claimed_at, execution_id, *more) for _, execution_id, *more in rows if execution_id is not None]

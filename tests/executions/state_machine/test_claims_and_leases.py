@@ -11,8 +11,8 @@ from django.utils import timezone
 
 from executions.models import Execution, Worker
 from executions.state_machine import moves
-from executions.state_machine.claim_statement import FAIR_SHARE, ROOM
 from executions.state_machine.moves import Claim
+from executions.state_machine.statements import FAIR_SHARE, ROOM
 from governance.retirement.revocation import revoke
 from releases.models import Release
 from tenancy.models import Tenant
