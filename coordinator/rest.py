@@ -74,7 +74,7 @@ SPECTACULAR_SETTINGS = {
         "PreflightConcern": "governance.preflight.preflight.Concern",
         "DriftKind": "governance.drift.drift.Kind",
         "DriftSubject": "governance.drift.drift.Subject",
-        "WorkerPlanReason": "executions.inspection.worker_plan.Reason",
+        "WorkerPlanReason": "executions.inspection.counts.Reason",
         "BlockerKind": "governance.retirement.retirement.Kind",
         "SmokeTestVerdict": "governance.smoke_tests.smoke_tests.Verdict",
         "AttachmentKind": "releases.states.AttachmentKind",

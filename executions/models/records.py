@@ -1,4 +1,4 @@
-"""What is recorded beside executions: resubmissions, smoke tests, receipts of strict admissions, pauses, failure groups."""
+"""What is recorded beside executions: resubmissions, smoke tests, admission receipts, pauses, failure groups."""
 
 import uuid
 from datetime import datetime

@@ -7,7 +7,7 @@ import pytest
 from django.utils import timezone
 
 from executions import statistics
-from executions.inspection.worker_plan import PlannedRelease, Reason, worker_plan
+from executions.inspection.counts import PlannedRelease, Reason, worker_plan
 from executions.lifecycle import redrive
 from executions.models import Execution, FinishedCount, Worker, WorkerEvent
 from executions.tasks import count_finished
