@@ -1,25 +1,59 @@
 """The page that compares an execution with another one: pin, input, result, and how long each step ran."""
 
 import json
+import re
 import uuid
+from collections.abc import Iterator
 from datetime import timedelta
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from executions.console.execution_tabs import rows_of, worked
 from executions.console.payloads import NONE, value_of
-from executions.inspection.value_differences import MISSING, Difference, differences
 from executions.models import Execution
 from foundation.admin.columns import lasting
 from tenancy.admin.base import ReadOnlyAdmin, serves
 from tenancy.roles import Scope
+from wire.documents import json_writer
 
 MOST_DIFFERENCES = 200
 LONGEST_VALUE = 300
 LONGEST_TERM = 1_500
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+MISSING: Final = object()
+"""Stands for a member or an item that one of the values does not have."""
+
+Difference = tuple[str, Any, Any]
+"""A place such as `input.items[2].price`, and what each value has there."""
+
+
+def differences(path: str, one: Any, other: Any) -> Iterator[Difference]:
+    """Yield the differences between two values, in the order of the first one. Numbers are compared by value.
+
+    Objects and lists are compared member by member, without recursion, so that any depth is possible.
+    """
+    open_pairs = [(path, one, other)]
+    while open_pairs:
+        at, left, right = open_pairs.pop()
+        if isinstance(left, dict) and isinstance(right, dict):
+            keys = [*left, *(key for key in right if key not in left)]
+            pairs = [(at + _member(key), left.get(key, MISSING), right.get(key, MISSING)) for key in keys]
+            open_pairs.extend(reversed(pairs))
+        elif isinstance(left, list) and isinstance(right, list):
+            items = [
+                (f"{at}[{n}]", left[n] if n < len(left) else MISSING, right[n] if n < len(right) else MISSING)
+                for n in range(max(len(left), len(right)))
+            ]
+            open_pairs.extend(reversed(items))
+        elif left is MISSING or right is MISSING or not json_writer.equal(left, right):
+            yield at, left, right
+
+
+def _member(key: str) -> str:
+    return f".{key}" if _NAME.fullmatch(key) else f"[{json.dumps(key, ensure_ascii=False)}]"
 
 
 @serves("<uuid:object_id>/compare/")
@@ -58,7 +92,7 @@ def _compared(one: Execution, other: Execution, may_read: bool) -> dict[str, Any
     found = [each for name in ("input", "result") for each in _differences(name, one, other)] if may_read else []
     return {
         "facts": [(name, left, right, left != right) for name, left, right in _facts(one, other)],
-        "differences": [(each.path, _value(each.one), _value(each.other)) for each in found[:MOST_DIFFERENCES]],
+        "differences": [(path, _value(left), _value(right)) for path, left, right in found[:MOST_DIFFERENCES]],
         "more_differences": len(found) > MOST_DIFFERENCES,
         "steps": _steps(one, other),
     }

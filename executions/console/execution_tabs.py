@@ -1,9 +1,11 @@
 """The tabs on the page of an execution. Each is a link, and only the one that is shown is read."""
 
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from django.core.paginator import Paginator
 from django.db.models import Q
@@ -14,7 +16,6 @@ from executions.console import payloads
 from executions.console.filters import STATE_VARIANTS
 from executions.failures.queries import REASONS, step_names
 from executions.inspection.timeline import BUSY, Await, Bar, Kind, Pause, Row, timeline
-from executions.inspection.timeline_times import Axis
 from executions.lifecycle import queries
 from executions.models import AwaitUnit, DeadLetter, Execution, Hold, Interaction
 from foundation.admin.columns import lasting, on_one_line, precise
@@ -105,6 +106,84 @@ def _progress(execution: Execution, may_read: bool) -> dict[str, Any]:
         "next_step": f"{execution.current_step_index + 1}. {names.get(execution.current_step_index, '')}",
         "checkpoint": payloads.shown(execution, "checkpoint") if may_read else None,
     }
+
+
+SHORTEST_GAP: Final = timedelta(milliseconds=100)
+
+Span = tuple[datetime, datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A collapsed time, with its place and width in per cent of the axis."""
+
+    start: datetime
+    end: datetime
+    left: float
+    width: float
+
+
+class Axis:
+    """The axis from `start` to `end`. `busy` are the spans that are never collapsed.
+
+    A time between them is collapsed if it is longer than half of all that is busy. The collapsed times together take a
+    third of the axis at most. Without anything busy, nothing is collapsed.
+    """
+
+    def __init__(self, start: datetime, end: datetime, busy: Iterable[Span]) -> None:
+        pieces = list(_pieces(start, max(end, start), _merged(busy)))
+        worked = sum((last - first for first, last, works in pieces if works), timedelta())
+        limit = max(worked / 2, SHORTEST_GAP) if worked else timedelta.max
+        collapsed = [not works and last - first > limit for first, last, works in pieces]
+        narrow = worked / (2 * max(sum(collapsed), 1))
+        lengths = [
+            narrow if is_gap else last - first for (first, last, _), is_gap in zip(pieces, collapsed, strict=True)
+        ]
+        total = sum(lengths, timedelta()) or timedelta(microseconds=1)
+        self._times = [first for first, _, _ in pieces] + [max(end, start)]
+        self._places = [0.0]
+        for length in lengths:
+            self._places.append(self._places[-1] + 100 * (length / total))
+        self.gaps = [
+            Gap(first, last, self._places[n], self._places[n + 1] - self._places[n])
+            for n, (first, last, _) in enumerate(pieces)
+            if collapsed[n]
+        ]
+
+    def place(self, moment: datetime) -> float:
+        """Return the place of a time in per cent. Times outside of the axis are at its ends."""
+        if moment <= self._times[0]:
+            return 0.0
+        if moment >= self._times[-1]:
+            return 100.0
+        n = bisect_right(self._times, moment) - 1
+        share = (moment - self._times[n]) / (self._times[n + 1] - self._times[n])
+        return self._places[n] + share * (self._places[n + 1] - self._places[n])
+
+
+def _merged(spans: Iterable[Span]) -> list[Span]:
+    merged: list[Span] = []
+    for start, end in sorted(span for span in spans if span[0] < span[1]):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def _pieces(start: datetime, end: datetime, busy: Sequence[Span]) -> Iterable[tuple[datetime, datetime, bool]]:
+    """Yield the axis in pieces that are busy or idle throughout."""
+    reached = start
+    for first, last in busy:
+        first, last = max(first, start), min(last, end)
+        if first >= last:
+            continue
+        if first > reached:
+            yield reached, first, False
+        yield first, last, True
+        reached = last
+    if reached < end:
+        yield reached, end, False
 
 
 MOST_EVENTS = 2_000

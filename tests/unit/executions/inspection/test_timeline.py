@@ -6,8 +6,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from executions.console.execution_comparison import MISSING, differences
 from executions.inspection.timeline import Await, Kind, Progress, Row, timeline
-from executions.inspection.value_differences import MISSING, differences
 from tests.cases import cases
 from wire.documents import json_writer
 from wire.documents.execution_runs import Event
@@ -137,7 +137,7 @@ VALUES = st.recursive(
     ],
 )
 def test_each_place_is_named(one: Any, other: Any, found: list[tuple[str, Any, Any]]) -> None:
-    assert [(each.path, each.one, each.other) for each in differences("input", one, other)] == found
+    assert list(differences("input", one, other)) == found
 
 
 @given(VALUES, VALUES)
