@@ -4,7 +4,7 @@ from typing import Any
 
 from django.http import Http404, HttpResponse
 
-from executions.lifecycle import provenance
+from executions.lifecycle import queries
 from executions.models import Execution
 from releases.trust import statement_key
 from wire.documents.execution_statement import ENVELOPE_MEDIA_TYPE
@@ -31,7 +31,7 @@ ENDS = {
 
 def shown(execution: Execution) -> dict[str, Any]:
     """Return the context of the page."""
-    found = provenance.runs(execution)
+    found = queries.runs_of_execution(execution)
     runs = found.entries[:RUNS_SHOWN]
     return {
         "execution": execution,
@@ -76,5 +76,5 @@ def download(execution: Execution) -> HttpResponse:
     """Download the signed document. Without a key, the document does not exist."""
     if not statement_key.is_configured():
         raise Http404
-    headers = {"Content-Disposition": f'attachment; filename="{provenance.file_name(execution)}"'}
-    return HttpResponse(provenance.signed(execution), content_type=ENVELOPE_MEDIA_TYPE, headers=headers)
+    headers = {"Content-Disposition": f'attachment; filename="{queries.provenance_file_name(execution)}"'}
+    return HttpResponse(queries.signed_provenance(execution), content_type=ENVELOPE_MEDIA_TYPE, headers=headers)

@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from executions.errors import ExecutionUnknown
-from executions.lifecycle import provenance, queries
+from executions.lifecycle import queries
 from executions.models import Execution, ExecutionEvent
 from executions.models.states import State
 from executions.search import Search, narrowed
@@ -300,8 +300,8 @@ def execution_provenance(view: TenantView, execution_id: uuid.UUID) -> Any:
     of an execution that has not finished.
     """
     execution = queries.execution(view.tenant, execution_id)
-    headers = {"Content-Disposition": f'attachment; filename="{provenance.file_name(execution)}"'}
-    return HttpResponse(provenance.signed(execution), content_type=ENVELOPE_MEDIA_TYPE, headers=headers)
+    headers = {"Content-Disposition": f'attachment; filename="{queries.provenance_file_name(execution)}"'}
+    return HttpResponse(queries.signed_provenance(execution), content_type=ENVELOPE_MEDIA_TYPE, headers=headers)
 
 
 @operation("executions", "provenanceKey", ProvenanceKeyView, method="GET")

@@ -9,7 +9,7 @@ import pytest
 
 from executions import tasks
 from executions.awaits import interactions
-from executions.lifecycle import provenance, queries
+from executions.lifecycle import queries
 from executions.models import AwaitUnit, Execution, Interaction
 from executions.state_machine.moves import Claim
 from executions.workers import registry
@@ -211,7 +211,7 @@ FOREVER = 2**53 - 1
 
 def statement(execution: Execution) -> dict[str, Any]:
     """Return the execution's statement, which must be readable and must not contradict itself."""
-    document = provenance.statement(Execution.objects.select_related("tenant").get(pk=execution.pk))
+    document = queries.provenance_statement(Execution.objects.select_related("tenant").get(pk=execution.pk))
     assert execution_statement.read(text(document).encode()).contradictions() == []
     return document
 
@@ -305,9 +305,9 @@ def test_a_signed_document_has_the_same_bytes_every_time_and_a_valid_signature(
     making.record(making.outcome_of(claim))
     execution = Execution.objects.select_related("tenant").get(pk=execution.pk)
     settings.PROVENANCE_KEY = signing.private_pem("coordinator")
-    document = provenance.signed(execution)
-    assert document == provenance.signed(Execution.objects.select_related("tenant").get(pk=execution.pk))
+    document = queries.signed_provenance(execution)
+    assert document == queries.signed_provenance(Execution.objects.select_related("tenant").get(pk=execution.pk))
     envelope = read_envelope(json.loads(document))
     [signature] = envelope.signatures
     assert envelope.is_signed_by(statement_key.public_key(), signature)
-    assert json.loads(envelope.payload) == provenance.statement(execution)
+    assert json.loads(envelope.payload) == queries.provenance_statement(execution)

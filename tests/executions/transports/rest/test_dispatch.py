@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from executions.lifecycle import outcome, provenance, rest_calls
+from executions.lifecycle import outcome, queries, rest_calls
 from executions.models import WireForm, Worker
 from executions.transports import rest, rest_messages
 from executions.transports.rest import CALL_TASK
@@ -142,7 +142,7 @@ def test_a_call_without_a_place_keeps_its_lease_and_waits_longer_and_longer(
 
 def test_a_call_without_an_outcome_names_no_code(flow: Flow) -> None:
     Worker.objects.filter(pk=flow.worker.pk).update(artifact_digest=flow.release.artifacts.get().digest)
-    [part] = provenance.runs(flow.run([])).entries
+    [part] = queries.runs_of_execution(flow.run([])).entries
     assert (part["worker"], part["artifactDigest"]) == ("java-1", None)
 
 
