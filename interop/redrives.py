@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from django.http import HttpRequest
 
 from executions.errors import ExecutionUnknown
-from executions.lifecycle import queries, redrive
+from executions.lifecycle import interventions, queries
 from executions.models.states import State
 from executions.submission.admission import require_allowed
 from interop import records
@@ -92,7 +92,7 @@ class Redrive(TpfView):
         try:
             if requested.intent is not Intent.REPLAY:
                 _refuse(tenant, uuid.UUID(execution_id), requested)
-            redriven = redrive.redrive(
+            redriven = interventions.redrive(
                 tenant,
                 uuid.UUID(execution_id),
                 actor=ADMIN.actor,
@@ -116,9 +116,9 @@ def _refuse(tenant: Tenant, execution_id: uuid.UUID, requested: _Requested) -> N
     execution = queries.execution(tenant, execution_id)
     needed, conflict, unsupported = _COMMANDS[requested.intent]
     if execution.status == needed == State.SUCCEEDED:
-        redrive.require_version(execution, requested.expected_version)
+        interventions.require_version(execution, requested.expected_version)
     else:
-        redrive.check(execution, requested.expected_version, requested.allow_failed)
+        interventions.require_redrivable(execution, requested.expected_version, requested.allow_failed)
     if execution.status != needed:
         raise Refusal(409, conflict)
     raise Refusal(501, unsupported)

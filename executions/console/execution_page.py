@@ -12,9 +12,8 @@ from executions.console.confirmation import Confirmation, OperatorRequest, confi
 from executions.console.filters import STATE_VARIANTS
 from executions.failures import queries as failures
 from executions.holds.holds import holds_of
-from executions.lifecycle.cancellation import cancel
+from executions.lifecycle.interventions import cancel, redrivable, redrive
 from executions.lifecycle.queries import links, origin
-from executions.lifecycle.redrive import redrivable, redrive
 from executions.models import DUE_VALUES, TERMINAL_VALUES, Execution, Interaction
 from executions.models.states import OUTCOME_UNKNOWN, TERMINAL, State, legal
 from executions.workers.eligibility import why_stranded

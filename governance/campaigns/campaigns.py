@@ -17,7 +17,7 @@ from django.db import DatabaseError, connection, transaction
 from django.db.models import Count, Q, QuerySet
 
 from executions.errors import CampaignEmpty, CampaignRefused, CampaignUnknown
-from executions.lifecycle.redrive import redrivable
+from executions.lifecycle.interventions import redrivable
 from executions.models import Campaign, CampaignItem, Execution
 from executions.submission.admission import require_allowed
 from foundation.database.postgresql.outage import is_outage

@@ -13,8 +13,7 @@ from django.utils import timezone
 
 from executions.awaits import awaits, interactions, webhooks
 from executions.lifecycle import retention
-from executions.lifecycle.cancellation import cancel
-from executions.lifecycle.redrive import redrive
+from executions.lifecycle.interventions import cancel, redrive
 from executions.models import AwaitUnit, Campaign, Execution, Interaction, MessagePath, Worker
 from executions.state_machine.moves import Claim
 from executions.transports import rest_workers

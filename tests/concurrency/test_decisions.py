@@ -13,8 +13,7 @@ from django.utils import timezone
 from executions.awaits import awaits
 from executions.failures import queries
 from executions.lifecycle import reports
-from executions.lifecycle.cancellation import cancel
-from executions.lifecycle.redrive import redrive
+from executions.lifecycle.interventions import cancel, redrive
 from executions.models import Campaign, Execution, FailureGroup, MessagePath, Worker
 from executions.state_machine import moves
 from executions.transports import rest_workers

@@ -12,7 +12,7 @@ from redis import Redis
 
 from embedded.valkey import Valkey
 from executions.lifecycle import dispatch, sweep
-from executions.lifecycle.redrive import redrive
+from executions.lifecycle.interventions import redrive
 from executions.models import Execution, Worker
 from executions.state_machine import moves
 from executions.state_machine.moves import Claim

@@ -11,7 +11,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from executions.lifecycle import cancellation, rest_calls, sweep
+from executions.lifecycle import interventions, rest_calls, sweep
 from executions.models import Execution, WireForm, Worker
 from executions.state_machine.moves import Claim
 from executions.transports import rest
@@ -166,7 +166,7 @@ def test_a_cancellation_ends_the_call_of_the_worker(flow: Flow, made: Execution,
 
     def cancel() -> float:
         eventually(lambda: flow.double.requests, what="the call")
-        cancellation.cancel(flow.owner, made.pk, actor="user:test", reason="a test")
+        interventions.cancel(flow.owner, made.pk, actor="user:test", reason="a test")
         return time.monotonic()
 
     def call() -> float:

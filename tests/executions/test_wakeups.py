@@ -14,8 +14,7 @@ from django.utils import timezone
 from executions import tasks
 from executions.awaits import opening, webhooks
 from executions.awaits.awaits import EXPIRE_TASK, SEND_TASK
-from executions.lifecycle.cancellation import cancel
-from executions.lifecycle.redrive import redrive
+from executions.lifecycle.interventions import cancel, redrive
 from executions.models import Campaign, Execution, Interaction, Worker
 from executions.workers import registry
 from executions.workers.registry import DISPATCH_TASK, INSTRUCT_TASK, take_heartbeat

@@ -9,7 +9,7 @@ from django.test import Client
 from django.utils import timezone
 
 from executions.awaits import awaits
-from executions.lifecycle.cancellation import cancel
+from executions.lifecycle.interventions import cancel
 from executions.models import Execution, Interaction
 from interop import control_plane
 from tests import making

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from executions import statistics
 from executions.inspection.counts import PlannedRelease, Reason, worker_plan
-from executions.lifecycle import redrive
+from executions.lifecycle import interventions
 from executions.models import Execution, FinishedCount, Worker, WorkerEvent
 from executions.tasks import count_finished
 from foundation.errors import CoordinatorError
@@ -232,7 +232,7 @@ def test_counting_twice_changes_nothing(owner: Tenant) -> None:
 
 def test_a_failure_that_is_redriven_before_it_is_counted_counts(owner: Tenant) -> None:
     [failed] = failed_at(owner, 2, "soon")
-    redrive.redrive(owner, failed.pk, actor="user:ann", reason="x", allow_failed=True)
+    interventions.redrive(owner, failed.pk, actor="user:ann", reason="x", allow_failed=True)
     assert statistics.last_hour([owner.pk]).total(failed.release_id).failed == 1
     statistics.count()
     assert counts() == [(0, 1, 0)]

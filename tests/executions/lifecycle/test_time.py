@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from executions.awaits import awaits, webhooks
 from executions.lifecycle import retention, sweep
-from executions.lifecycle.redrive import redrive
+from executions.lifecycle.interventions import redrive
 from executions.models import Campaign, Execution, Interaction, MessagePath, Worker, WorkerEligibility
 from executions.state_machine import moves
 from executions.transports.rest_workers import register

@@ -9,7 +9,7 @@ from django.contrib.postgres.functions import TransactionNow
 from django.db.models import F
 
 from executions.lifecycle import queries, sweep
-from executions.lifecycle.redrive import redrive
+from executions.lifecycle.interventions import redrive
 from executions.models import DeadLetter, Execution, ExecutionEvent, Worker
 from executions.state_machine import dead_letters
 from releases import policy

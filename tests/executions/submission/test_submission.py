@@ -21,7 +21,7 @@ from executions.errors import (
 )
 from executions.holds import holds
 from executions.lifecycle import queries, retention
-from executions.lifecycle.cancellation import cancel
+from executions.lifecycle.interventions import cancel
 from executions.models import Execution, Resubmission, WireForm, Worker
 from executions.submission import admission
 from executions.submission.requests import ExecutionRequest, Submission
