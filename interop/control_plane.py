@@ -16,8 +16,7 @@ from executions.errors import CorrelationAmbiguous, ExecutionUnknown, InputInval
 from executions.lifecycle import queries
 from executions.models import Execution, Interaction
 from executions.models.states import State
-from executions.submission.requests import ExecutionRequest, Submission
-from executions.submission.submission import submit
+from executions.submission.submission import ExecutionRequest, Submission, submit
 from executions.transports import rest_messages
 from foundation.errors import CoordinatorError, NotFound
 from foundation.telemetry import traces

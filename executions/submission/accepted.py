@@ -12,7 +12,7 @@ from rest_framework import serializers
 from executions.inspection.api import ExecutionView
 from executions.models import Execution
 from executions.models.states import State
-from executions.submission.requests import Submission
+from executions.submission.submission import Submission
 from releases.api.pipelines import pause_of
 
 

@@ -220,6 +220,40 @@ def cached(tenant: Tenant, pipeline_id: str) -> Admission | None:
     return cache.get_or_renew((tenant.pk, pipeline_id))
 
 
+class Decision:
+    """Whether a pipeline, or a release of it that callers name, accepts executions now: one check for many requests."""
+
+    def __init__(self, tenant: Tenant, pipeline_id: str, release_version: str | None = None) -> None:
+        self.admission: Admission | CoordinatorError
+        try:
+            if release_version is None:
+                self.admission = current(tenant, pipeline_id)
+            else:
+                self.admission = named(tenant, pipeline_id, release_version, Purpose.SUBMISSION)
+        except CoordinatorError as refusal:
+            self.admission = refusal
+
+    @cached_property
+    def unready(self) -> CoordinatorError | None:
+        """Why the pipeline accepts no executions: because of its release, its artifacts or its workers."""
+        if isinstance(self.admission, CoordinatorError):
+            return self.admission
+        try:
+            self.admission.require_ready()
+        except CoordinatorError as refusal:
+            return refusal
+        return None
+
+
+def ready(tenant: Tenant, pipeline_id: str) -> Admission | None:
+    """Return the pipeline's admission, cached or new. None if it accepts no executions: a `Decision` says why."""
+    known = cached(tenant, pipeline_id)
+    if known is not None:
+        return known
+    decision = Decision(tenant, pipeline_id)
+    return None if decision.unready or isinstance(decision.admission, CoordinatorError) else decision.admission
+
+
 def shape_of_input(contract: Contract | None, requested: str | None = None) -> str:
     """Return UNI if an input is one value, or MULTI if it is a list of items.
 

@@ -21,8 +21,14 @@ from executions import errors
 from executions.inspection.api import Executions
 from executions.models import LONGEST_TAG, MOST_TAGS
 from executions.submission.accepted import AcceptedView, accepted_json
-from executions.submission.requests import ExecutionRequest, Submission, Verdict
-from executions.submission.submission import LONGEST_WAIT_SECONDS, submit_many, submit_when_open
+from executions.submission.submission import (
+    LONGEST_WAIT_SECONDS,
+    ExecutionRequest,
+    Submission,
+    Verdict,
+    submit_many,
+    submit_when_open,
+)
 from foundation.api import streaming
 from foundation.api.bodies import LARGE_BYTES, StrictJSONParser, strict_json
 from foundation.api.fields import Identifier, SegmentIdentifier, StrictSerializer, WholeNumber, plain_check

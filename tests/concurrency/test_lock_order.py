@@ -20,8 +20,7 @@ from executions.models import AwaitUnit, CampaignItem, Execution, Worker
 from executions.models.states import State
 from executions.state_machine import moves
 from executions.state_machine.moves import Claim, Move, Note
-from executions.submission.requests import ExecutionRequest
-from executions.submission.submission import submit_many
+from executions.submission.submission import ExecutionRequest, submit_many
 from governance.campaigns import campaigns
 from releases.models import Blob, Pipeline, TrustedKey
 from tenancy.login_throttle import Attempt

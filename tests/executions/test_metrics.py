@@ -10,8 +10,7 @@ from prometheus_client import REGISTRY
 
 from executions.lifecycle import dispatch, interventions, sweep
 from executions.models import Execution
-from executions.submission.requests import ExecutionRequest
-from executions.submission.submission import submit_many
+from executions.submission.submission import ExecutionRequest, submit_many
 from releases.models import Pipeline
 from tenancy.models import Tenant
 from tests import making

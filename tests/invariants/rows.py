@@ -27,8 +27,7 @@ from executions.models import (
     WireForm,
 )
 from executions.state_machine import moves
-from executions.submission.requests import ExecutionRequest, Submission
-from executions.submission.submission import submit_many
+from executions.submission.submission import ExecutionRequest, Submission, submit_many
 from executions.workers import registry, tenant_keys
 from governance.activation.activation import activate
 from governance.campaigns import campaigns

@@ -12,8 +12,7 @@ from django.db import connection
 from executions.errors import IdempotencyKeyReused, TenantNotAllowed
 from executions.lifecycle import interventions
 from executions.models import Execution
-from executions.submission.requests import ExecutionRequest, Submission
-from executions.submission.submission import submit_many
+from executions.submission.submission import ExecutionRequest, Submission, submit_many
 from foundation.errors import CoordinatorError, PayloadTooLarge, QuotaExceeded
 from governance.campaigns import campaigns
 from governance.campaigns.selection import Filters

@@ -12,8 +12,7 @@ from executions import tasks
 from executions.errors import WorkerNotChecked, WorkerUnavailable
 from executions.models import Worker
 from executions.submission import admission
-from executions.submission.requests import ExecutionRequest, Submission
-from executions.submission.submission import submit_many
+from executions.submission.submission import ExecutionRequest, Submission, submit_many
 from executions.transports import rest
 from executions.transports.rest import CHECK_SECONDS, LOST_SECONDS, MOST_COUNTED
 from executions.workers.eligibility import CHECK_FAILED, CHECK_TASK
