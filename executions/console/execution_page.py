@@ -15,7 +15,7 @@ from executions.holds.holds import holds_of
 from executions.lifecycle.interventions import cancel, redrivable, redrive
 from executions.lifecycle.queries import links, origin
 from executions.models import DUE_VALUES, TERMINAL_VALUES, Execution, Interaction
-from executions.models.states import OUTCOME_UNKNOWN, TERMINAL, State, legal
+from executions.models.states import MOVES, OUTCOME_UNKNOWN, TERMINAL, State
 from executions.workers.eligibility import why_stranded
 from foundation.admin.columns import lasting
 from releases.models import Revocation
@@ -76,7 +76,7 @@ def header(execution: Execution, now: Now) -> dict[str, Any]:
 
 def _refusals(execution: Execution, state: State) -> dict[str, str]:
     """Return why each act is not possible now; empty if it is possible for the roles that may do it."""
-    ended = "" if legal(state, State.CANCELLED) else "It has ended."
+    ended = "" if State.CANCELLED in MOVES[state] else "It has ended."
     redrive = "" if state in redrivable(allow_failed=True) else "Only failed executions can be re-driven."
     if not redrive and execution.release.status == Status.RETIRED:
         redrive = "Its release is retired, so it cannot run again. Resubmit it."
@@ -191,7 +191,7 @@ def _redrive(execution: Execution, requested: OperatorRequest) -> str:
 
 def _cancel_confirmation(execution: Execution) -> Confirmation:
     state = State(execution.status)
-    terminal = not legal(state, State.CANCELLED)
+    terminal = State.CANCELLED not in MOVES[state]
     return Confirmation(
         title="Cancel an execution",
         lead=(

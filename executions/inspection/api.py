@@ -119,7 +119,9 @@ class ExecutionView(PausableView[Execution]):
     def get_links(self, execution: Execution) -> dict[str, str]:
         request: Request = self.context["request"]
         names = {
-            **{"self": "api:execution", "result": "api:execution-result", "events": "api:execution-events"},
+            "self": "api:execution",
+            "result": "api:execution-result",
+            "events": "api:execution-events",
             "provenance": "api:execution-provenance",
         }
         arguments = (execution.tenant.slug, execution.pk)

@@ -26,7 +26,6 @@ from executions.submission.admission import require_allowed
 from executions.workers import registry
 from executions.workers.registry import DISPATCH_TASK
 from foundation import wakeup
-from foundation.database.writes import sources
 from releases.errors import ReleaseRetired
 from releases.models import Pipeline, Revocation
 from releases.states import Status
@@ -199,7 +198,7 @@ def cancel(
         execution = queries.execution(tenant, execution_id)
         if execution.status == State.CANCELLED:
             return execution
-        if State(execution.status) not in sources(MOVES, State.CANCELLED):
+        if State.CANCELLED not in MOVES[State(execution.status)]:
             raise CancelRefused(
                 f"Execution {execution_id} cannot be cancelled from status {execution.status}",
                 executionStatus=execution.status,

@@ -1,4 +1,4 @@
-"""What is recorded beside executions: resubmissions, smoke tests, admission receipts, pauses, failure groups."""
+"""Other records of executions: resubmissions, smoke tests, admission receipts, pauses, failure groups."""
 
 import uuid
 from datetime import datetime

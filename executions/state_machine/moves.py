@@ -227,8 +227,8 @@ def expire_leases(*, actor: str, limit: int, most_takeovers: int, lease_seconds:
     """End at most `limit` expired leases, and queue their executions again under the same attempt (wire protocol E.4).
 
     If workers that may have died have already lost `most_takeovers` leases of an execution in a row, it moves to DLQ
-    instead, because its transition may be what kills the workers. So does an execution that lost as many in a row and
-    of which nothing else was heard. A lease lasts `lease_seconds`. Returns the executions by their ids.
+    instead, because its transition may be what kills the workers. So does an execution that lost as many in a row
+    while nothing else was heard of it. A lease lasts `lease_seconds`. Returns the executions by their ids.
     """
     losses = most_takeovers + 1
     parameters: dict[str, Any] = {

@@ -236,9 +236,17 @@ def end_of_a_campaign() -> scenes.Scene:
 
 
 TABLES = [
-    *(scenes.answering, unit_of_an_answer, scenes.giving_up_a_webhook, scenes.cancelling, activation, heartbeat),
-    *(scenes.heartbeat_of_a_silent_worker, scenes.admission_of_a_rest_worker, interruption),
-    *(workers_of_an_interruption, end_of_a_campaign),
+    scenes.answering,
+    unit_of_an_answer,
+    scenes.giving_up_a_webhook,
+    scenes.cancelling,
+    activation,
+    heartbeat,
+    scenes.heartbeat_of_a_silent_worker,
+    scenes.admission_of_a_rest_worker,
+    interruption,
+    workers_of_an_interruption,
+    end_of_a_campaign,
 ]
 
 

@@ -192,7 +192,7 @@ LOGGED = (scenes.campaign_advance, scenes.campaign_of_resubmissions, scenes.remo
 
 
 @pytest.mark.parametrize(("scene", "table"), TRANSACTIONS, ids=named)
-def test_a_failed_statement_rolls_back_the_whole_call(
+def test_a_failed_statement_rolls_back_the_entire_call(
     scene: Callable[[], Scene], table: type[Model], caplog: pytest.LogCaptureFixture
 ) -> None:
     call, _ = scene()

@@ -1,4 +1,4 @@
-"""What operators are told about releases: pre-flights, drift, the plan of workers, and what finished and when."""
+"""What operators see of releases: pre-flights, drift, the plan of workers, and what finished and when."""
 
 from datetime import timedelta
 from typing import Any

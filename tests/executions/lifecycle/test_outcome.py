@@ -193,7 +193,7 @@ def test_an_outcome_does_not_get_a_lease_back_that_ended_before_another_outcome(
     assert making.kinds(execution)[-1] == "OUTCOME_DROPPED"
 
 
-def test_a_lease_whose_worker_was_told_of_the_loss_never_comes_back(
+def test_a_lease_whose_worker_was_informed_of_the_loss_never_comes_back(
     owner: Tenant, release: Release, claim: Claim
 ) -> None:
     """Its step may have been cancelled, and may have returned anything."""

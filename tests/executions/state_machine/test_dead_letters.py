@@ -208,7 +208,7 @@ def test_a_terminal_failure_is_logged_after_its_commit_and_its_code_forges_no_li
         assert "moved to DLQ" not in caplog.text
     [record] = [each for each in caplog.records if "moved to DLQ" in each.getMessage()]
     limit, line = LogLimit(), record.getMessage()
-    assert all(limit.filter(record) for _ in range(MOST + 1)), "each is logged, however many fail at once"
+    assert all(limit.filter(record) for _ in range(MOST + 1)), "each is logged, even if many fail at once"
     assert line.isprintable()
     assert [word for word in line.split(" ") if word.startswith("tenant=")] == [f"tenant={execution.tenant.slug}"]
     assert " status=FAILED reason=non_retryable " in line

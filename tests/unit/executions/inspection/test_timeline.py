@@ -63,10 +63,8 @@ def test_attempts_show_their_failures_and_the_waits_between_them_until_a_redrive
         if not last:
             history.claimed(10 if number == 0 else 20, attempt=number + 1)
     rows = history.rows()
-    assert shown(rows[0]) == [
-        *(("queued", 0, 1), ("work", 1, 2), ("retry", 3, 10), ("work", 10, 11)),
-        *(("retry", 12, 20), ("work", 20, 21)),
-    ]
+    first_try, second_try = [("queued", 0, 1), ("work", 1, 2)], [("retry", 3, 10), ("work", 10, 11)]
+    assert shown(rows[0]) == [*first_try, *second_try, ("retry", 12, 20), ("work", 20, 21)]
     assert shown(rows[1]) == [("failed", 2, 3), ("failed", 11, 12), ("failed", 21, 23)]
     assert [(bar.attempt, bar.worker) for bar in rows[1].bars] == [(1, "w0"), (2, "w1"), (3, "w2")]
     assert [row.progress for row in rows] == [Progress.OPEN, Progress.FAILED, Progress.OPEN]
