@@ -5,7 +5,7 @@ INSERT verifies the pin against the tables. So each submission that begins after
 respects it, even if a process has an older admission in its cache.
 """
 
-from collections.abc import Sequence, Set
+from collections.abc import Set
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
@@ -76,10 +76,6 @@ class Admission:
         return [latest] if latest.candidate is None else [latest, latest.candidate.admission]
 
     @property
-    def checkpoints(self) -> bool:
-        return self.release.checkpoints
-
-    @property
     def result_shape(self) -> str:
         return self.contract.result_shape if self.contract else "SINGLE"
 
@@ -129,14 +125,6 @@ class Candidate:
 
     admission: Admission
     routing: Routing
-
-
-def routed(admission: Admission, key: str, tags: Sequence[str], actor: str) -> Admission:
-    """Return the admission of an execution with this routing key: `admission`, or that to its candidate."""
-    candidate = admission.candidate
-    if candidate is None or not candidate.routing.takes(key, tags=tags, actor=actor):
-        return admission
-    return candidate.admission
 
 
 def require_allowed(tenant: Tenant) -> None:

@@ -260,7 +260,10 @@ def _described(token: ApiToken) -> dict[str, str]:
 def _submitted(request: HttpRequest | Request, token: ApiToken, body: Any) -> HttpResponse:
     verdict = _verdict_of(request, token, body)
     if isinstance(verdict, CoordinatorError):
-        return _refused(verdict)
+        response = refusal(verdict)
+        if isinstance(verdict, release_errors.ReleaseNotOpen) and verdict.may_open:
+            response["Retry-After"] = str(RETRY_SECONDS)
+        return response
     accepted = accepted_json(verdict, _address(request), payloads=holds_any(token, Scope.PAYLOADS))
     response = _json(accepted, _status(verdict))
     response["Location"] = accepted["links"]["self"]
@@ -278,13 +281,6 @@ def _verdict_of(request: HttpRequest | Request, token: ApiToken, body: Any) -> V
         return verdict
     pause = partial(streaming.pause, request)
     return submit_when_open(token.tenant, parsed, actor=by, token=token.digest, wait_seconds=seconds, pause=pause)
-
-
-def _refused(error: CoordinatorError) -> HttpResponse:
-    response = refusal(error)
-    if isinstance(error, release_errors.ReleaseNotOpen) and error.may_open:
-        response["Retry-After"] = str(RETRY_SECONDS)
-    return response
 
 
 def _verdicts(token: ApiToken, bodies: Sequence[Any]) -> list[Verdict]:

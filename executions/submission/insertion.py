@@ -192,7 +192,7 @@ class Row:
             "release": admission.release.pk,
             "activation": admission.activation,
             "result_shape": admission.result_shape,
-            "checkpoints": admission.checkpoints,
+            "checkpoints": admission.release.checkpoints,
             **columns,
         }
         text = json_writer.text(document)

@@ -292,7 +292,9 @@ class _Batch:
         fixed = request.release_version is not None or request.expected_release_version is not None
         if active.candidate is None or fixed:
             return active
-        return admission.routed(active, request.routing_key or request.idempotency_key, request.tags, self._actor)
+        key = request.routing_key or request.idempotency_key
+        is_taken = active.candidate.routing.takes(key, tags=request.tags, actor=self._actor)
+        return active.candidate.admission if is_taken else active
 
     def _row(self, admission: Admission, item: _Item, shape: str) -> Row:
         request = item.request
