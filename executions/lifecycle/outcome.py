@@ -193,16 +193,16 @@ def _moves(
 
 def _policy_of(identity: ReleaseIdentity) -> RetryPolicy:
     """Return the retry policy of the pipeline. Settings that the pipeline does not have come from the coordinator."""
-    rows = Pipeline.objects.filter(tenant__slug=identity.tenant_id, pipeline_id=identity.pipeline_id)
-    columns = ("retry_limit", "retry_delay_seconds", "retry_multiplier", "repeat_unknown_outcomes")
-    limit, delay, multiplier, repeats_unknown = rows.values_list(*columns).get()
+    columns = Pipeline.objects.only("retry_limit", "retry_delay_seconds", "retry_multiplier", "repeat_unknown_outcomes")
+    own = columns.get(tenant__slug=identity.tenant_id, pipeline_id=identity.pipeline_id)
+    delay = settings.RETRY_DELAY_SECONDS if own.retry_delay_seconds is None else own.retry_delay_seconds
     return RetryPolicy(
-        limit=settings.RETRY_LIMIT if limit is None else limit,
-        delay=timedelta(seconds=settings.RETRY_DELAY_SECONDS if delay is None else delay),
-        multiplier=settings.RETRY_MULTIPLIER if multiplier is None else multiplier,
+        limit=settings.RETRY_LIMIT if own.retry_limit is None else own.retry_limit,
+        delay=timedelta(seconds=delay),
+        multiplier=settings.RETRY_MULTIPLIER if own.retry_multiplier is None else own.retry_multiplier,
         cap=LONGEST_RETRY_DELAY,
         jitter=settings.RETRY_JITTER,
-        repeat_unknown=repeats_unknown,
+        repeat_unknown=own.repeat_unknown_outcomes,
     )
 
 
