@@ -8,8 +8,8 @@ import psycopg
 
 from benchmarks.past import columns_of
 from benchmarks.product_under_test import ProductUnderTest
-from executions.statistics import statements
-from executions.statistics.finished import COUNTED_HOURS, OVERLAP_MINUTES
+from executions import statistics
+from executions.statistics import COUNTED_HOURS, OVERLAP_MINUTES
 
 CHUNK: Final = 250_000
 RELEASES: Final = 5
@@ -98,7 +98,7 @@ def load(product: ProductUnderTest, rows: int, say: Callable[[str], None]) -> No
         connection.execute(_GROUPS)
         # The clock counts only what finishes after its newest count.
         connection.execute("DELETE FROM executions_finishedcount")
-        connection.execute(statements.COUNT.encode(), {"overlap": OVERLAP_MINUTES, "hours": COUNTED_HOURS})
+        connection.execute(statistics.COUNT.encode(), {"overlap": OVERLAP_MINUTES, "hours": COUNTED_HOURS})
         connection.execute(f"VACUUM (ANALYZE) {TABLES}".encode())
         connection.execute("CHECKPOINT")
 

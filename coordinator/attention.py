@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from alerts.models import Alert
 from executions.models import IS_QUESTION, Campaign, FailureGroup, Hold, Interaction, is_new
-from executions.statistics.finished import MOST_READ, Failures, Series, Totals
+from executions.statistics import MOST_READ, Failures, Series, Totals
 from executions.workers import message_path
 from executions.workers.eligibility import Stranded
 from releases import queries

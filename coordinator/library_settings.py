@@ -132,7 +132,7 @@ SPECTACULAR_SETTINGS = {
         "PreflightConcern": "governance.reports.preflight.Concern",
         "DriftKind": "governance.reports.drift.Kind",
         "DriftSubject": "governance.reports.drift.Subject",
-        "WorkerPlanReason": "executions.inspection.worker_plan.Reason",
+        "WorkerPlanReason": "executions.inspection.counts.Reason",
         "BlockerKind": "governance.retirement.retirement.Kind",
         "SmokeTestVerdict": "governance.smoke_tests.smoke_tests.Verdict",
         "AttachmentKind": "releases.states.AttachmentKind",

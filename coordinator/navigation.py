@@ -13,8 +13,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from executions.models import IS_QUESTION, Execution, Interaction
-from executions.search.conditions import Search
-from executions.search.matching import matching
+from executions.search import Search, matching
 from foundation.database.bounded import time_limit
 from foundation.errors import QueryTooSlow
 from releases.models import Pipeline, Release

@@ -11,10 +11,10 @@ from django.http import HttpRequest
 
 from coordinator import attention
 from coordinator.navigation import MAX_COUNTED, waiting_count
+from executions import statistics
 from executions.models import Worker, WorkerEligibility
 from executions.models.states import State
-from executions.statistics import finished
-from executions.statistics.finished import Series, Totals, live
+from executions.statistics import Series, Totals, live
 from executions.workers.eligibility import differing, stranded
 from releases.models import SWITCHES, Activation, Pipeline, Release
 from tenancy.access import tenants_of
@@ -57,8 +57,8 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     context = {**context, "title": "Overview", "has_tenants": bool(tenant_ids), "many_tenants": len(tenant_ids) > 1}
     if not tenant_ids:
         return context
-    hour, day, alive = finished.last_hour(tenant_ids), finished.last_day(tenant_ids), live(tenant_ids)
-    failed = finished.recent(tenant_ids)
+    hour, day, alive = statistics.last_hour(tenant_ids), statistics.last_day(tenant_ids), live(tenant_ids)
+    failed = statistics.recent(tenant_ids)
     releases = _releases({*day.releases, *hour.releases, *failed, *alive})
     workers = _admitting_workers(tenant_ids)
     drifting = differing(Worker.objects.filter(tenant__in=tenant_ids)).values_list("tenant_id", "pipeline_id")
@@ -84,11 +84,11 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "may_upload": holds_anywhere(request, Scope.REGISTER),
         "more_pipelines": len(lines) == PIPELINES_SHOWN,
         "live_count": sum(each.total for each in alive.values()),
-        "most_live": finished.MOST_COUNTED,
+        "most_live": statistics.MOST_COUNTED,
         "more_live": any(each.more for each in alive.values()),
         "retry_count": sum(each.statuses[State.WAIT_RETRY.value] for each in alive.values()),
         "failed_count": sum(each.last_day for each in failed.values()),
-        "most_failed": finished.MOST_READ,
+        "most_failed": statistics.MOST_READ,
         "worker_count": workers.total(),
         "waiting_count": waiting_count(tenant_ids),
         "max_counted": MAX_COUNTED,

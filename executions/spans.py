@@ -46,17 +46,14 @@ UNTRACED = Contexts()
 
 
 class Sending:
-    """Messages that are being sent. `contexts` has the traced executions by their lease tokens."""
+    """Messages that are being sent, with the spans of the traced executions by their lease tokens."""
 
-    def __init__(self, spans: Mapping[Claim, Span]) -> None:
+    def __init__(self, spans: Mapping[uuid.UUID, Span]) -> None:
         self._spans = spans
-        self._contexts = {
-            claim.lease_token: Contexts(span.traceparent, (claim.traceparent or NONE).partition(" ")[2])
-            for claim, span in spans.items()
-        }
 
     def of(self, claim: Claim) -> Contexts:
-        return self._contexts.get(claim.lease_token, UNTRACED) if self._contexts else UNTRACED
+        span = self._spans.get(claim.lease_token) if self._spans else None
+        return UNTRACED if span is None else Contexts(span.traceparent, (claim.traceparent or NONE).partition(" ")[2])
 
     def fail(self, error_class: str) -> None:
         for span in self._spans.values():
@@ -66,7 +63,7 @@ class Sending:
 @contextmanager
 def sending(claims: Sequence[Claim], queue: str) -> Iterator[Sending]:
     """Make a span for the claim and the message of each traced execution."""
-    spans = {claim: _begin(claim, queue) for claim in claims if claim.traceparent}
+    spans = {claim.lease_token: _begin(claim, queue) for claim in claims if claim.traceparent}
     with traces.ended(*spans.values()):
         yield Sending(spans)
 

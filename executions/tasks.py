@@ -10,15 +10,14 @@ from celery import shared_task
 from django.db import Error
 from django.utils import timezone
 
-from executions import metrics
+from executions import metrics, statistics
 from executions.awaits import awaits, webhooks
 from executions.errors import WorkerLimitReached
 from executions.lifecycle import dispatch as dispatcher
 from executions.lifecycle import outcome, rest_calls, retention
 from executions.state_machine import moves
-from executions.statistics import finished
-from executions.transports.rest import capabilities
-from executions.transports.rest.calls import CALL_TASK
+from executions.transports import rest
+from executions.transports.rest import CALL_TASK
 from executions.workers import instructions, message_path, registry
 from executions.workers.eligibility import CHECK_TASK
 from executions.workers.tenant_keys import active_keys
@@ -34,8 +33,8 @@ REMOVE_TASK = "executions.remove_old"
 REMOVAL_SECONDS = 10.0
 REMOVALS = 5
 """How many removals follow each other at most. The clock starts the first one every minute."""
-_checks = capabilities.turns(places.CHECKS)
-_repeated_checks = capabilities.turns(places.REPEATED_CHECKS, unanswered=True)
+_checks = rest.turns(places.CHECKS)
+_repeated_checks = rest.turns(places.REPEATED_CHECKS, unanswered=True)
 
 
 def _tenant(verified: Verified) -> Tenant:
@@ -118,7 +117,7 @@ def _check_next(of: Turns) -> bool:
         if due is None:
             return False
         wakeup.send_once(CHECK_TASK)
-        capabilities.check(due)
+        rest.check(due)
     return True
 
 
@@ -141,7 +140,7 @@ def confirm_messages(sent_at: float) -> None:
 @shared_task(name="executions.count_finished")
 def count_finished() -> None:
     """Count the executions that finished in the last minutes. A lost message only delays this."""
-    finished.count()
+    statistics.count()
 
 
 @shared_task(name=REMOVE_TASK)

@@ -9,6 +9,7 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
+from executions import columns
 from executions.console.execution_list import ExecutionColumns, columns_of, export, fields, shown
 from executions.console.execution_page import ExecutionPages
 from executions.console.execution_search import (
@@ -21,7 +22,6 @@ from executions.console.execution_search import (
     tidy_query,
 )
 from executions.models import Campaign, Execution
-from executions.search import columns
 from governance import pipeline_page, release_page
 from governance.campaigns import pages as campaigns
 from governance.campaigns import selection_pages

@@ -13,8 +13,8 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
 
+from executions import statistics
 from executions.models import Interaction, WorkerEligibility
-from executions.statistics import finished
 from foundation import moments
 from foundation.admin.columns import column
 from foundation.errors import CoordinatorError
@@ -62,7 +62,7 @@ def health(pipeline: Pipeline) -> dict[str, Any]:
 
 def _lines(pipeline: Pipeline) -> list[dict[str, Any]]:
     """Return the releases that ran in the last day, have workers, or are active. `adoption` is a share in percent."""
-    day = finished.last_day([pipeline.tenant_id], pipeline.pk)
+    day = statistics.last_day([pipeline.tenant_id], pipeline.pk)
     hosts = WorkerEligibility.objects.filter(WorkerEligibility.ADMITTING, release__pipeline=pipeline).order_by()
     workers = dict(hosts.values_list("release_id").annotate(count=Count("pk")))
     active = pipeline.activation.release_id if pipeline.activation else None

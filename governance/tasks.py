@@ -7,7 +7,7 @@ from celery import shared_task
 
 from executions.lifecycle import dispatch as dispatcher
 from executions.lifecycle import sweep as sweeper
-from executions.transports.rest import workers
+from executions.transports import rest_workers
 from executions.workers import message_path
 from foundation import wakeup
 from foundation.database.postgresql.outage import is_outage
@@ -32,7 +32,7 @@ def sweep() -> None:
         sweeper.awaits_due,
         sweeper.silent_workers,
         sweeper.endpoints,
-        workers.announce_checks,
+        rest_workers.announce_checks,
         dispatcher.dispatch,
         campaigns.advance,
         drafts.remove_old,

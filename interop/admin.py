@@ -11,13 +11,13 @@ from django.http import HttpRequest
 from django.urls import path
 
 from executions.errors import ExecutionUnknown, WorkerLimitReached, WorkerUnknown
+from executions.lifecycle import interventions
 from executions.lifecycle import queries as executions
-from executions.lifecycle import redrive
 from executions.models import Worker
 from executions.models.states import State
 from executions.submission.admission import require_allowed
-from executions.transports.rest import workers
-from executions.transports.rest.capabilities import await_verdict
+from executions.transports import rest_workers
+from executions.transports.rest import await_verdict
 from executions.workers import registry as worker_registry
 from foundation.errors import CoordinatorError
 from governance.activation import activation
@@ -189,7 +189,7 @@ class RegisterWorker(WorkerView):
         protocol = identifier(required(body, "protocol"), "protocol", 20).lower()
         tenant = self.known_tenant(tenant_id)
         try:
-            worker = workers.register(
+            worker = rest_workers.register(
                 tenant,
                 identity,
                 worker_id=worker_id,
@@ -207,7 +207,7 @@ class RegisterWorker(WorkerView):
 
 
 class Heartbeat(WorkerView):
-    use_case: ClassVar[Callable[..., Worker]] = staticmethod(workers.heartbeat)
+    use_case: ClassVar[Callable[..., Worker]] = staticmethod(rest_workers.heartbeat)
 
     def post(self, request: HttpRequest, tenant_id: str, pipeline_id: str, worker_id: str) -> dict[str, Any]:
         tenant = or_404(self.tenant(tenant_id))
@@ -315,7 +315,7 @@ class Redrive(TpfView):
         try:
             if requested.intent is not Intent.REPLAY:
                 _refuse(tenant, uuid.UUID(execution_id), requested)
-            redriven = redrive.redrive(
+            redriven = interventions.redrive(
                 tenant,
                 uuid.UUID(execution_id),
                 actor=ADMIN.actor,
@@ -339,9 +339,9 @@ def _refuse(tenant: Tenant, execution_id: uuid.UUID, requested: _Requested) -> N
     execution = executions.execution(tenant, execution_id)
     needed, conflict, unsupported = _COMMANDS[requested.intent]
     if execution.status == needed == State.SUCCEEDED:
-        redrive.require_version(execution, requested.expected_version)
+        interventions.require_version(execution, requested.expected_version)
     else:
-        redrive.check(execution, requested.expected_version, requested.allow_failed)
+        interventions.require_redrivable(execution, requested.expected_version, requested.allow_failed)
     if execution.status != needed:
         raise Refusal(409, conflict)
     raise Refusal(501, unsupported)

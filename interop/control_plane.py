@@ -10,7 +10,7 @@ from executions.awaits import interactions
 from executions.errors import CorrelationAmbiguous
 from executions.models import Execution, Interaction
 from executions.models.states import State
-from executions.transports.rest import messages
+from executions.transports import rest_messages
 from foundation.errors import CoordinatorError, NotFound
 from interop import records
 from interop.submissions import ControlPlaneView, allowed_types
@@ -58,7 +58,7 @@ def _result(of: Execution) -> TypedPayload | None:
     """Return the outputs as their worker sent them, or with the types of the contract if the worker sent none."""
     if of.status != State.SUCCEEDED:
         return None
-    outputs = messages.outputs(of.pk)
+    outputs = rest_messages.outputs(of.pk)
     if outputs is None:
         contract = of.release.contract
         steps = (contract.document.get("steps") or []) if contract else []

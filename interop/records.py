@@ -4,7 +4,7 @@ from typing import Any
 
 from executions.awaits.awaits import epoch_ms
 from executions.awaits.interactions import Completion
-from executions.lifecycle.redrive import Redriven
+from executions.lifecycle.interventions import Redriven
 from executions.models import AdmissionReceipt, Execution, Interaction, Worker
 from executions.models.states import OUTCOME_UNKNOWN, State
 from releases.artifacts.store import artifact_store

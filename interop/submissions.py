@@ -17,8 +17,7 @@ from executions.awaits.awaits import epoch_ms
 from executions.errors import ExecutionUnknown, WorkerUnavailable
 from executions.lifecycle import queries
 from executions.models import AdmissionReceipt, Execution
-from executions.submission.requests import ExecutionRequest, Submission
-from executions.submission.submission import submit
+from executions.submission.submission import ExecutionRequest, Submission, submit
 from foundation.telemetry import traces
 from interop import records
 from interop.surface import (

@@ -18,8 +18,7 @@ from executions.lifecycle import outcome, sweep
 from executions.models import DeadLetter, Execution, Worker
 from executions.state_machine import moves
 from executions.state_machine.moves import Claim
-from executions.submission.requests import ExecutionRequest, Submission
-from executions.submission.submission import submit
+from executions.submission.submission import ExecutionRequest, Submission, submit
 from governance.activation.activation import activate
 from releases.artifacts.local_store import LocalArtifactStore
 from releases.artifacts.store import artifact_store

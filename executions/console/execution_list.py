@@ -13,11 +13,11 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from executions import columns
 from executions.console.execution_search import SearchRequest
 from executions.console.filters import NEWEST, STATE_VARIANTS
 from executions.models import TERMINAL_VALUES, DeadLetter, Execution
-from executions.search import columns
-from executions.search.conditions import STATUSES
+from executions.search import STATUSES
 from foundation.admin.columns import badge, column, copyable, lasting
 from foundation.api.streaming import streamed_file
 from foundation.errors import CoordinatorError

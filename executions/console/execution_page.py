@@ -7,17 +7,16 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
 
-from executions.console import execution_tabs, payloads
+from executions.console import execution_comparison, execution_tabs, payloads
 from executions.console.confirmation import Confirmation, OperatorRequest, confirmed
 from executions.console.filters import STATE_VARIANTS
 from executions.failures import queries as failures
 from executions.holds.holds import holds_of
-from executions.lifecycle import provenance
-from executions.lifecycle.cancellation import cancel
+from executions.lifecycle import queries
+from executions.lifecycle.interventions import cancel, redrivable, redrive
 from executions.lifecycle.queries import links, origin
-from executions.lifecycle.redrive import redrivable, redrive
 from executions.models import DUE_VALUES, TERMINAL_VALUES, Execution, Interaction
-from executions.models.states import OUTCOME_UNKNOWN, TERMINAL, State, legal
+from executions.models.states import MOVES, OUTCOME_UNKNOWN, TERMINAL, State
 from executions.workers.eligibility import why_stranded
 from foundation.admin.columns import lasting
 from releases.models import Revocation
@@ -80,7 +79,7 @@ def header(execution: Execution, now: Now) -> dict[str, Any]:
 
 def _refusals(execution: Execution, state: State) -> dict[str, str]:
     """Return why each act is not possible now; empty if it is possible for the roles that may do it."""
-    ended = "" if legal(state, State.CANCELLED) else "It has ended."
+    ended = "" if State.CANCELLED in MOVES[state] else "It has ended."
     redrive = "" if state in redrivable(allow_failed=True) else "Only failed executions can be re-driven."
     if not redrive and execution.release.status == Status.RETIRED:
         redrive = "Its release is retired, so it cannot run again. Resubmit it."
@@ -194,7 +193,7 @@ def _redrive(execution: Execution, requested: OperatorRequest) -> str:
 
 def _cancel_confirmation(execution: Execution) -> Confirmation:
     state = State(execution.status)
-    terminal = not legal(state, State.CANCELLED)
+    terminal = State.CANCELLED not in MOVES[state]
     return Confirmation(
         title="Cancel an execution",
         lead=(
@@ -277,7 +276,7 @@ class ExecutionPages(LongList):
         rows: QuerySet[Execution] = super().get_queryset(request).defer("progress")
         return rows
 
-    compare = execution_tabs.compare
+    compare = execution_comparison.show
     payload = payloads.download
 
     redrive = confirmed(
@@ -287,7 +286,7 @@ class ExecutionPages(LongList):
 
     @serves("<uuid:object_id>/provenance/")
     def provenance(self, request: HttpRequest, execution: Execution) -> HttpResponse:
-        found = provenance.runs(execution)
+        found = queries.runs_of_execution(execution)
         runs = found.entries[:RUNS_SHOWN]
         return self.page(
             request,
@@ -306,8 +305,8 @@ class ExecutionPages(LongList):
         """Download the signed document. Without a key, the document does not exist."""
         if not trust.has_statement_key():
             raise Http404
-        headers = {"Content-Disposition": f'attachment; filename="{provenance.file_name(execution)}"'}
-        return HttpResponse(provenance.signed(execution), content_type=ENVELOPE_MEDIA_TYPE, headers=headers)
+        headers = {"Content-Disposition": f'attachment; filename="{queries.provenance_file_name(execution)}"'}
+        return HttpResponse(queries.signed_provenance(execution), content_type=ENVELOPE_MEDIA_TYPE, headers=headers)
 
     def show(self, request: HttpRequest, row: Execution) -> HttpResponse:
         shown = self._shown(request, row, Now(row))

@@ -16,11 +16,10 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 
+from executions import columns
 from executions.console.payloads import tenants_shown
 from executions.models import Execution
-from executions.search import columns
-from executions.search.conditions import PARAMETERS, Search, parse
-from executions.search.matching import matching, with_failed_step
+from executions.search import PARAMETERS, Search, matching, parse, with_failed_step
 from foundation.admin.columns import moment
 from foundation.errors import CoordinatorError, InvalidRequest, NotFound, QueryTooSlow
 from releases.models import Release

@@ -1,33 +1,24 @@
-"""The tabs on the page of an execution, and the page that compares it with another one.
+"""The tabs on the page of an execution. Each is a link, and only the one that is shown is read."""
 
-Each tab is a link, and only the one that is shown is read.
-"""
-
-import json
-import uuid
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice
-from typing import Any
+from typing import Any, Final
 
 from django.core.paginator import Paginator
 from django.db.models import Q
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.utils import timezone
 
 from executions.console import payloads
 from executions.console.filters import STATE_VARIANTS
-from executions.console.payloads import NONE, value_of
 from executions.failures.queries import REASONS, step_names
 from executions.inspection.timeline import BUSY, Await, Bar, Kind, Pause, Row, timeline
-from executions.inspection.timeline_times import Axis
-from executions.inspection.value_differences import MISSING, Difference, differences
 from executions.lifecycle import queries
 from executions.models import AwaitUnit, DeadLetter, Execution, Hold, Interaction
 from foundation.admin.columns import lasting, on_one_line, precise
-from tenancy.console.base import ReadOnlyAdmin, serves
-from tenancy.roles import Scope
 from wire.documents.execution_runs import Event
 
 EVENTS_SHOWN = 100
@@ -117,7 +108,83 @@ def _progress(execution: Execution, may_read: bool) -> dict[str, Any]:
     }
 
 
-# --- the timeline ---
+SHORTEST_GAP: Final = timedelta(milliseconds=100)
+
+Span = tuple[datetime, datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A collapsed time, with its place and width in per cent of the axis."""
+
+    start: datetime
+    end: datetime
+    left: float
+    width: float
+
+
+class Axis:
+    """The axis from `start` to `end`. `busy` are the spans that are never collapsed.
+
+    A time between them is collapsed if it is longer than half of all that is busy. The collapsed times together take a
+    third of the axis at most. Without anything busy, nothing is collapsed.
+    """
+
+    def __init__(self, start: datetime, end: datetime, busy: Iterable[Span]) -> None:
+        pieces = list(_pieces(start, max(end, start), _merged(busy)))
+        worked = sum((last - first for first, last, works in pieces if works), timedelta())
+        limit = max(worked / 2, SHORTEST_GAP) if worked else timedelta.max
+        collapsed = [not works and last - first > limit for first, last, works in pieces]
+        narrow = worked / (2 * max(sum(collapsed), 1))
+        lengths = [
+            narrow if is_gap else last - first for (first, last, _), is_gap in zip(pieces, collapsed, strict=True)
+        ]
+        total = sum(lengths, timedelta()) or timedelta(microseconds=1)
+        self._times = [first for first, _, _ in pieces] + [max(end, start)]
+        self._places = [0.0]
+        for length in lengths:
+            self._places.append(self._places[-1] + 100 * (length / total))
+        self.gaps = [
+            Gap(first, last, self._places[n], self._places[n + 1] - self._places[n])
+            for n, (first, last, _) in enumerate(pieces)
+            if collapsed[n]
+        ]
+
+    def place(self, moment: datetime) -> float:
+        """Return the place of a time in per cent. Times outside of the axis are at its ends."""
+        if moment <= self._times[0]:
+            return 0.0
+        if moment >= self._times[-1]:
+            return 100.0
+        n = bisect_right(self._times, moment) - 1
+        share = (moment - self._times[n]) / (self._times[n + 1] - self._times[n])
+        return self._places[n] + share * (self._places[n + 1] - self._places[n])
+
+
+def _merged(spans: Iterable[Span]) -> list[Span]:
+    merged: list[Span] = []
+    for start, end in sorted(span for span in spans if span[0] < span[1]):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def _pieces(start: datetime, end: datetime, busy: Sequence[Span]) -> Iterable[tuple[datetime, datetime, bool]]:
+    """Yield the axis in pieces that are busy or idle throughout."""
+    reached = start
+    for first, last in busy:
+        first, last = max(first, start), min(last, end)
+        if first >= last:
+            continue
+        if first > reached:
+            yield reached, first, False
+        yield first, last, True
+        reached = last
+    if reached < end:
+        yield reached, end, False
+
 
 MOST_EVENTS = 2_000
 MOST_AWAITS = 200
@@ -251,93 +318,3 @@ def _pauses(execution: Execution) -> list[Pause]:
         Pause(names[hold.execution_id is not None], hold.started_by, hold.started_at, hold.ended_at)
         for hold in [*own, *Hold.objects.filter(open_ones)]
     ]
-
-
-# --- the comparison ---
-
-MOST_DIFFERENCES = 200
-LONGEST_VALUE = 300
-LONGEST_TERM = 1_500
-
-
-@serves("<uuid:object_id>/compare/")
-def compare(pages: ReadOnlyAdmin, request: HttpRequest, execution: Execution) -> HttpResponse:
-    """Show the form, and the comparison with the execution that the query names: pin, input, result, time of steps."""
-    term = request.GET.get("other", "").strip()
-    other = _found(pages, request, execution, term) if term else None
-    may_read = all(pages.may(request, Scope.PAYLOADS, each) for each in (execution, other) if each is not None)
-    return pages.page(
-        request,
-        "executions/comparison.html",
-        status=404 if term and other is None else 200,
-        title="Compare executions",
-        original=execution,
-        execution=execution,
-        other=other,
-        term=term,
-        may_read=may_read,
-        **(_compared(execution, other, may_read) if other else {}),
-    )
-
-
-def _found(pages: ReadOnlyAdmin, request: HttpRequest, execution: Execution, term: str) -> Execution | None:
-    """Return the execution with this id, or of the same pipeline with this key, if the user may see it."""
-    rows = pages.get_queryset(request)
-    try:
-        found: Execution | None = rows.filter(pk=uuid.UUID(term)).first()
-    except ValueError:
-        if len(term) > LONGEST_TERM:
-            return None
-        found = rows.filter(tenant=execution.tenant_id, pipeline_id=execution.pipeline_id, execution_key=term).first()
-    return found
-
-
-def _compared(one: Execution, other: Execution, may_read: bool) -> dict[str, Any]:
-    found = [each for name in ("input", "result") for each in _differences(name, one, other)] if may_read else []
-    return {
-        "facts": [(name, left, right, left != right) for name, left, right in _facts(one, other)],
-        "differences": [(each.path, _value(each.one), _value(each.other)) for each in found[:MOST_DIFFERENCES]],
-        "more_differences": len(found) > MOST_DIFFERENCES,
-        "steps": _steps(one, other),
-    }
-
-
-def _facts(one: Execution, other: Execution) -> list[tuple[str, Any, Any]]:
-    names = (
-        ("Pipeline", "pipeline_id"),
-        ("Release", "release_version"),
-        ("Contract version", "contract_version"),
-        ("Status", "shown_status"),
-        ("Error", "error_code"),
-        ("Submitted by", "submitted_by"),
-    )
-    facts = [(name, getattr(one, column) or "-", getattr(other, column) or "-") for name, column in names]
-    return [*facts, ("Duration", _duration(one), _duration(other))]
-
-
-def _duration(of: Execution) -> str:
-    return lasting(of.finished_at - of.created_at) if of.finished_at else "not finished"
-
-
-def _differences(name: str, one: Execution, other: Execution) -> list[Difference]:
-    left, right = (MISSING if (value := value_of(each, name)) is NONE else value for each in (one, other))
-    return list(islice(differences(name, left, right), MOST_DIFFERENCES + 1)) if left is not right else []
-
-
-def _value(value: Any) -> str:
-    if value is MISSING:
-        return "(missing)"
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= LONGEST_VALUE else text[:LONGEST_VALUE] + "…"
-
-
-def _steps(one: Execution, other: Execution) -> list[tuple[str, str, str]]:
-    """Return the name of each step, and how long it ran in both. Steps are matched by their names."""
-    now = timezone.now()
-    left, right = ({row.name: worked(row) for row in rows_of(each, now)} for each in (one, other))
-    names = [*left, *(name for name in right if name not in left)]
-    return [(name, _lasting(left.get(name)), _lasting(right.get(name))) for name in names]
-
-
-def _lasting(span: timedelta | None) -> str:
-    return "-" if span is None else lasting(span)

@@ -12,7 +12,7 @@ from executions.errors import AssigneeInvalid, FailureGroupUnknown
 from executions.failures import queries
 from executions.failures.queries import Figures, change
 from executions.models import FailureGroup, is_new
-from executions.models.failure_group import LONGEST_ASSIGNEE, LONGEST_NOTE
+from executions.models.records import LONGEST_ASSIGNEE, LONGEST_NOTE
 from foundation.api.fields import Flag, StrictSerializer, Text
 from foundation.api.pagination import FlagFilter, MomentFilter
 from releases.states import Status

@@ -19,8 +19,8 @@ from executions.console.filters import (
 )
 from executions.failures import queries
 from executions.failures.queries import REASONS, Step, step_name
+from executions.lifecycle.interventions import redrivable
 from executions.lifecycle.queries import traceback_of
-from executions.lifecycle.redrive import redrivable
 from executions.models import PAYLOADS_OF_EXECUTION, DeadLetter, FailureGroup
 from executions.models.states import State
 from foundation.admin.columns import badge, column

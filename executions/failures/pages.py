@@ -22,7 +22,7 @@ from executions.failures.dead_letter_pages import ErrorCodeFilter
 from executions.failures.queries import Figures, Step
 from executions.lifecycle.queries import traceback_of
 from executions.models import FailureGroup, is_new
-from executions.models.failure_group import LONGEST_ASSIGNEE, LONGEST_NOTE
+from executions.models.records import LONGEST_ASSIGNEE, LONGEST_NOTE
 from foundation.admin.columns import badge, column, moment, relative, timed
 from foundation.errors import CoordinatorError
 from releases.registration.pages import PipelineFilter

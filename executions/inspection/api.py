@@ -14,11 +14,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from executions.errors import ExecutionUnknown
-from executions.lifecycle import provenance, queries
+from executions.lifecycle import queries
 from executions.models import Execution, ExecutionEvent
 from executions.models.states import State
-from executions.search.conditions import Search
-from executions.search.matching import narrowed
+from executions.search import Search, narrowed
 from foundation.api.pagination import FlagFilter, MomentFilter, NewestFirst
 from foundation.database.bounded import time_limit
 from foundation.errors import QueryTooSlow
@@ -117,7 +116,9 @@ class ExecutionView(PausableView[Execution]):
     def get_links(self, execution: Execution) -> dict[str, str]:
         request: Request = self.context["request"]
         names = {
-            **{"self": "api:execution", "result": "api:execution-result", "events": "api:execution-events"},
+            "self": "api:execution",
+            "result": "api:execution-result",
+            "events": "api:execution-events",
             "provenance": "api:execution-provenance",
         }
         arguments = (execution.tenant.slug, execution.pk)
@@ -298,8 +299,8 @@ def execution_provenance(view: TenantView, execution_id: uuid.UUID) -> Any:
     of an execution that has not finished.
     """
     execution = queries.execution(view.tenant, execution_id)
-    headers = {"Content-Disposition": f'attachment; filename="{provenance.file_name(execution)}"'}
-    return HttpResponse(provenance.signed(execution), content_type=ENVELOPE_MEDIA_TYPE, headers=headers)
+    headers = {"Content-Disposition": f'attachment; filename="{queries.provenance_file_name(execution)}"'}
+    return HttpResponse(queries.signed_provenance(execution), content_type=ENVELOPE_MEDIA_TYPE, headers=headers)
 
 
 @operation("executions", "provenanceKey", ProvenanceKeyView, method="GET")

@@ -14,7 +14,6 @@ from typing import Any, Final
 
 from django.db import connection
 
-from executions.inspection import statements
 from executions.submission.admission import shape_of_input, wrong_places
 from releases.models import Release
 from wire.documents.canonical_types import declared_names
@@ -31,6 +30,55 @@ LARGEST_INPUT: Final = 64 * 1024
 LONGEST_CHECK_SECONDS: Final = 1.0
 _BATCH: Final = 100
 """How many inputs are read at a time, so that not all of them take memory at once."""
+
+
+# Describes the recent submissions of a tenant's pipelines, each time from the newest %(scanned)s executions of the
+# tenant that are no smoke tests: an index on the tenant and the time has them in this order. `own` are those of the
+# requested pipelines.
+RECENT = """
+WITH newest AS (
+    SELECT e.id, e.pipeline_id, e.release_id, e.submitted_by, e.created_at
+    FROM executions_execution e
+    WHERE e.tenant_id = %(tenant)s AND e.created_at > now() - make_interval(days => %(days)s) AND NOT e.smoke
+    ORDER BY e.created_at DESC, e.id DESC LIMIT %(scanned)s
+), scan AS (
+    SELECT CASE WHEN count(*) < %(scanned)s THEN now() - make_interval(days => %(days)s)
+        ELSE min(created_at) END AS since
+    FROM newest
+)
+"""
+
+# Returns since when all submissions were read, how many the pipeline had, how many callers made them, how many came in
+# the last hour, and the minutes of that hour that were read; and a sample of them. The sample has the newest executions
+# of each caller, at most %(each)s, and at most %(most)s in total. It takes one of each caller before a second of any.
+# Each row has the totals. A pipeline without submissions has one row, whose execution is null.
+_SUBMISSIONS = f"""{RECENT}, own AS (
+    SELECT n.*, row_number() OVER (PARTITION BY submitted_by ORDER BY created_at DESC, id DESC) AS place,
+        count(*) OVER (PARTITION BY submitted_by) AS executions
+    FROM newest n WHERE n.pipeline_id = %(pipeline)s
+), totals AS (
+    SELECT scan.since, t.*, extract(epoch FROM now() - greatest(scan.since, now() - interval '1 hour'))::float / 60
+        AS minutes
+    FROM scan, (
+        SELECT count(*) AS submissions, count(*) FILTER (WHERE place = 1) AS callers,
+            count(*) FILTER (WHERE created_at > now() - interval '1 hour') AS last_hour
+        FROM own
+    ) t
+), sample AS (
+    SELECT id, submitted_by, created_at, executions, place FROM own WHERE place <= %(each)s
+    ORDER BY place, created_at DESC LIMIT %(most)s
+)
+SELECT t.since, t.submissions, t.callers, t.last_hour, t.minutes, s.id, s.submitted_by, s.created_at, s.executions
+FROM totals t LEFT JOIN sample s ON true ORDER BY s.place, s.created_at DESC
+"""  # noqa: S608  # nosec B608
+
+# Returns stored inputs with their shapes, and whether they were submitted in typed payloads, which choose their shape.
+# Inputs that take more than %(largest)s bytes in the table are missing.
+_INPUTS = """
+SELECT e.id, e.input, e.input_shape, EXISTS (
+    SELECT FROM executions_wireform w WHERE w.execution_id = e.id AND w.input IS NOT NULL)
+FROM executions_execution e WHERE e.id = ANY(%(ids)s) AND pg_column_size(e.input) <= %(largest)s
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +154,7 @@ def callers(release: Release, active: Release | None) -> Callers:
         "most": MOST_INPUTS,
     }
     with connection.cursor() as cursor:
-        cursor.execute(statements.SUBMISSIONS, parameters)
+        cursor.execute(_SUBMISSIONS, parameters)
         rows = cursor.fetchall()
     [(since, submissions, count, last_hour, minutes, *_), *_] = rows
     sample = [(pk, name, at, executions) for *_, pk, name, at, executions in rows if pk is not None]
@@ -128,7 +176,7 @@ def _checked(
     deadline = time.monotonic() + LONGEST_CHECK_SECONDS
     for first in range(0, len(ids), _BATCH):
         with connection.cursor() as cursor:
-            cursor.execute(statements.INPUTS, {"ids": list(ids[first : first + _BATCH]), "largest": LARGEST_INPUT})
+            cursor.execute(_INPUTS, {"ids": list(ids[first : first + _BATCH]), "largest": LARGEST_INPUT})
             stored = cursor.fetchall()
         for execution_id, text, shape, chose in stored:
             if time.monotonic() > deadline:

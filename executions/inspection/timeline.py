@@ -5,15 +5,12 @@ Only what is known is drawn. If a worker reported no times of its steps, one bar
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from executions.inspection.timeline_times import fitted, moment
 from executions.models.states import TERMINAL, State
 from wire.documents.execution_runs import REPORTS, TOLERANCE, Event
-
-TERMINAL_VALUES: Final = frozenset(state.value for state in TERMINAL)
 
 
 class Kind(StrEnum):
@@ -157,7 +154,7 @@ class _Drawing:
         self._note_failure(event)
         self._note_wait(event)
         self._stood.append((event.at, self._step))
-        self._ended_at = event.at if event.status in TERMINAL_VALUES else None
+        self._ended_at = event.at if event.status in TERMINAL else None
 
     def finished(self, pauses: Sequence[Pause], running_since: datetime | None) -> list[Row]:
         until = self._ended_at or self._now
@@ -204,7 +201,7 @@ class _Drawing:
     def _dropped(self, event: Event) -> None:
         """Draw what a worker did after it had lost the lease. Its checkpoints have drawn some of it."""
         for index, start, end in event.data.get("steps") or ():
-            began, ended = moment(start), moment(end)
+            began, ended = _moment(start), _moment(end)
             if self._is_new(event, index, start, end) and began and ended and began <= ended <= event.at + TOLERANCE:
                 note = "Reported after the lease was lost, so it does not count."
                 worker = str(event.data.get("worker") or "")
@@ -225,7 +222,7 @@ class _Drawing:
     def _steps(self, kind: Kind, claim: _Claim, event: Event) -> bool:
         """Draw the reported spans of steps. Return False if there are none, or if their times cannot be true."""
         reported = [tuple(each) for each in event.data.get("steps") or ()]
-        window = fitted([(start, end) for _, start, end in reported], claim.at, event.at)
+        window = _fitted([(start, end) for _, start, end in reported], claim.at, event.at)
         if not reported or window is None:
             return False
         spans, note = window
@@ -236,18 +233,15 @@ class _Drawing:
                 own = Kind.WORK if kind is Kind.FAILED and index != failed else kind
                 self._bar(index, Bar(own, began, ended, index, claim.attempt, worker, note))
         if kind is Kind.FAILED and failed not in {index for index, *_ in reported}:
-            self._failed_at_once(claim, event, worker, failed)
+            note = "Failed before it was called." if failed is not None else "Failed outside of a step."
+            place = claim.start if failed is None else failed
+            self._bar(place, Bar(Kind.FAILED, event.at, event.at, place, claim.attempt, worker, note))
         return True
-
-    def _failed_at_once(self, claim: _Claim, event: Event, worker: str, failed: int | None) -> None:
-        note = "Failed before it was called." if failed is not None else "Failed outside of a step."
-        place = claim.start if failed is None else failed
-        self._bar(place, Bar(Kind.FAILED, event.at, event.at, place, claim.attempt, worker, note))
 
     def _together(self, kind: Kind, claim: _Claim, event: Event, last: int) -> None:
         """Draw one bar for all steps of a part whose steps have no known times."""
         worker, last = str(event.data.get("worker") or ""), max(last, claim.start)
-        placed = fitted([event.data["span"]], claim.at, event.at) if event.data.get("span") else None
+        placed = _fitted([event.data["span"]], claim.at, event.at) if event.data.get("span") else None
         start, end = placed[0][0] if placed else (claim.since, event.at)
         note = "Only the start and the end of the transition are known." if last > claim.start else ""
         self._bar(claim.start, Bar(kind, start, end, last, claim.attempt, worker, note))
@@ -313,7 +307,7 @@ class _Drawing:
         if event.status in (State.FAILED, State.DLQ):
             named = (_number(event.data.get(name)) for name in ("failedStepIndex", "stepIndex"))
             self._failed = next((index for index in named if index is not None), self._step)
-        elif event.status not in TERMINAL_VALUES:
+        elif event.status not in TERMINAL:
             self._failed = None
 
     def _bar(self, index: int, bar: Bar) -> None:
@@ -332,7 +326,7 @@ class _Drawing:
             return Progress.INHERITED
         if index < self._step:
             return Progress.DONE
-        return Progress.NOW if index == self._step and self._status not in TERMINAL_VALUES else Progress.OPEN
+        return Progress.NOW if index == self._step and self._status not in TERMINAL else Progress.OPEN
 
 
 _FAILURES: Final = frozenset({State.FAILED, State.DLQ, State.WAIT_RETRY})
@@ -364,3 +358,41 @@ def _await_bar(each: Await, until: datetime) -> Bar:
 
 def _number(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+_PRECISION: Final = timedelta(milliseconds=2)
+_NOTED: Final = timedelta(milliseconds=100)
+"""A smaller difference of the clocks is not mentioned."""
+
+
+def _fitted(
+    spans: Sequence[Sequence[int]], claimed: datetime, recorded: datetime
+) -> tuple[list[tuple[datetime, datetime]], str] | None:
+    """Return spans that a worker reported as times between claim and report. None if that is impossible.
+
+    The clocks of workers differ from the coordinator's. If the spans lie outside, all are moved by the same time.
+    """
+    moments = [(_moment(start), _moment(end)) for start, end in spans]
+    known = [(start, end) for start, end in moments if start is not None and end is not None and start <= end]
+    if not known or len(known) < len(moments):
+        return None
+    first, last = min(start for start, _ in known), max(end for _, end in known)
+    shift = max(claimed - first, timedelta()) or min(recorded - last, timedelta())
+    if abs(shift) > TOLERANCE or last + shift > recorded + _PRECISION or first + shift < claimed - _PRECISION:
+        return None
+    note = f"The worker's clock differs by {abs(shift).total_seconds():.1f} s." if abs(shift) > _NOTED else ""
+    return [
+        (_within(start + shift, claimed, recorded), _within(end + shift, claimed, recorded)) for start, end in known
+    ], note
+
+
+def _within(at: datetime, first: datetime, last: datetime) -> datetime:
+    return max(first, min(at, last))
+
+
+def _moment(milliseconds: int) -> datetime | None:
+    """Return a time that a worker reported; None after the year 9999."""
+    try:
+        return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=milliseconds)
+    except OverflowError:
+        return None

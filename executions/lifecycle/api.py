@@ -9,9 +9,8 @@ from rest_framework import serializers
 
 from executions import errors
 from executions.inspection.api import ExecutionView, PinView
-from executions.lifecycle import cancellation
-from executions.lifecycle import redrive as redriving
-from executions.lifecycle.redrive import Answer, Redriven
+from executions.lifecycle import interventions
+from executions.lifecycle.interventions import Answer, Redriven
 from executions.models import DeadLetter
 from executions.models.states import State
 from executions.state_machine.dead_letters import letters
@@ -143,7 +142,7 @@ def redrive(view: TenantView, execution_id: uuid.UUID, answer: dict[str, Any] | 
     if answer is not None:
         view.require(Scope.ANSWER)
     replaced = Answer(**answer) if answer is not None else None
-    return redriving.redrive(view.tenant, execution_id, actor=view.actor, answer=replaced, **body)
+    return interventions.redrive(view.tenant, execution_id, actor=view.actor, answer=replaced, **body)
 
 
 @operation("executions", "cancelExecution", ExecutionView, body=CancelRequest)
@@ -151,7 +150,7 @@ def redrive(view: TenantView, execution_id: uuid.UUID, answer: dict[str, Any] | 
 @refuses(errors.ExecutionUnknown, errors.CancelRefused, errors.VersionMismatch, errors.ExecutionChanged)
 def cancel(view: TenantView, execution_id: uuid.UUID, **body: Any) -> Any:
     """Cancel an execution that has not ended. Cancelling it again changes nothing. The body is optional."""
-    return cancellation.cancel(view.tenant, execution_id, actor=view.actor, **body)
+    return interventions.cancel(view.tenant, execution_id, actor=view.actor, **body)
 
 
 @listing("executions", DeadLetter, DeadLetterView, DeadLetterFilter, ordering=("-created_at", "-id"))

@@ -11,7 +11,7 @@ from executions.models.states import State
 from executions.state_machine import moves
 from executions.state_machine.moves import Claim, Move, owner
 from executions.transports import celery
-from executions.transports.rest.calls import lease_seconds, send_claims
+from executions.transports.rest import lease_seconds, send_claims
 from executions.workers.registry import CELERY, REST
 from foundation.broker_gate import gate
 

@@ -52,26 +52,6 @@ Opened = Mapping[uuid.UUID, ImportedSuspension]
 """What workers have opened themselves of the awaits that their outcomes report, by execution."""
 
 
-RETRY_COLUMNS = ("retry_limit", "retry_delay_seconds", "retry_multiplier", "repeat_unknown_outcomes")
-"""What `retry_policy` reads."""
-
-
-def retry_policy(pipeline: Pipeline) -> RetryPolicy:
-    """Return the retry policy of a pipeline. Settings that the pipeline does not have come from the coordinator."""
-
-    def own(value: Any, default: Any) -> Any:
-        return default if value is None else value
-
-    return RetryPolicy(
-        limit=own(pipeline.retry_limit, settings.RETRY_LIMIT),
-        delay=timedelta(seconds=own(pipeline.retry_delay_seconds, settings.RETRY_DELAY_SECONDS)),
-        multiplier=own(pipeline.retry_multiplier, settings.RETRY_MULTIPLIER),
-        cap=LONGEST_RETRY_DELAY,
-        jitter=settings.RETRY_JITTER,
-        repeat_unknown=pipeline.repeat_unknown_outcomes,
-    )
-
-
 def record(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened = MappingProxyType({})) -> int:
     """Record a group of outcomes and checkpoints in one transaction, or large ones in one transaction each.
 
@@ -212,8 +192,18 @@ def _moves(
 
 
 def _policy_of(identity: ReleaseIdentity) -> RetryPolicy:
-    columns = Pipeline.objects.only(*RETRY_COLUMNS)
-    return retry_policy(columns.get(tenant__slug=identity.tenant_id, pipeline_id=identity.pipeline_id))
+    """Return the retry policy of the pipeline. Settings that the pipeline does not have come from the coordinator."""
+    columns = Pipeline.objects.only("retry_limit", "retry_delay_seconds", "retry_multiplier", "repeat_unknown_outcomes")
+    own = columns.get(tenant__slug=identity.tenant_id, pipeline_id=identity.pipeline_id)
+    delay = settings.RETRY_DELAY_SECONDS if own.retry_delay_seconds is None else own.retry_delay_seconds
+    return RetryPolicy(
+        limit=settings.RETRY_LIMIT if own.retry_limit is None else own.retry_limit,
+        delay=timedelta(seconds=delay),
+        multiplier=settings.RETRY_MULTIPLIER if own.retry_multiplier is None else own.retry_multiplier,
+        cap=LONGEST_RETRY_DELAY,
+        jitter=settings.RETRY_JITTER,
+        repeat_unknown=own.repeat_unknown_outcomes,
+    )
 
 
 def _follow_up(identity: ReleaseIdentity, recorded: list[tuple[Move, Outcome]], opened: Opened) -> None:

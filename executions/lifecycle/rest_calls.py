@@ -23,9 +23,9 @@ from executions.models.states import OUTCOME_UNKNOWN, State
 from executions.spans import called
 from executions.state_machine import moves
 from executions.state_machine.moves import Move, owner
-from executions.transports.rest import messages, workers
-from executions.transports.rest.calls import CALL_TASK, blocked_reason, call, lease_seconds, may_call
-from executions.transports.rest.messages import (
+from executions.transports import rest_messages, rest_workers
+from executions.transports.rest import CALL_TASK, blocked_reason, call, lease_seconds, may_call
+from executions.transports.rest_messages import (
     NOT_CONNECTED,
     CallResult,
     Sent,
@@ -119,7 +119,7 @@ def _refusal(execution: Execution, host: WorkerEligibility) -> str:
     if worker.protocol != REST or host.release_id != execution.release_id:
         return REGISTERED_AGAIN
     if not may_call(worker.endpoint):
-        workers.review_endpoint(worker, actor=owner())
+        rest_workers.review_endpoint(worker, actor=owner())
         return blocked_reason(worker.endpoint)
     return host.reason or ""
 
@@ -220,7 +220,7 @@ def _store_outputs(execution: Execution, outputs: list[TypedPayload], version: i
     """Store the original outputs. If they cannot be stored, the result is recorded without them."""
     try:
         with transaction.atomic():
-            messages.keep_result(execution.pk, outputs, version=version)
+            rest_messages.keep_result(execution.pk, outputs, version=version)
     except Error as error:
         if not rejects_values(error):
             raise

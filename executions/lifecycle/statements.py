@@ -24,7 +24,7 @@ WHERE v.id = %(id)s AND v.open_executions = 'fail' AND v.completed_at IS NULL FO
 """
 
 # Waits for the transactions that are submitting or re-driving an execution of a revoked release. Later submissions find
-# it revoked. This is a transaction of its own: an outcome with a new failure group locks the release after its
+# it revoked. This is a separate transaction: an outcome with a new failure group locks the release after its
 # execution, so the order must not hold the release while it waits for executions. No row is impossible.
 WAIT_FOR_SUBMISSIONS = """
 SELECT FROM releases_release r WHERE r.id = (SELECT v.release_id FROM releases_revocation v WHERE v.id = %(id)s)

@@ -12,7 +12,7 @@ from executions.models import DeadLetter
 from executions.models.states import State
 from executions.state_machine import dead_letters, moves
 from executions.state_machine.moves import owner
-from executions.transports.rest import workers
+from executions.transports import rest_workers
 from executions.workers import registry
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def silent_workers() -> int:
 
 def endpoints() -> int:
     """Check the endpoints of REST workers against the settings. Return how many workers were blocked or unblocked."""
-    changed = workers.review_endpoints(actor=owner())
+    changed = rest_workers.review_endpoints(actor=owner())
     if changed:
         log.warning("%d REST workers were blocked or unblocked by REST_WORKER_ORIGINS", changed)
     return changed

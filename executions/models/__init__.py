@@ -17,9 +17,7 @@ from executions.models.execution import (
     FinishedCount,
     WireForm,
 )
-from executions.models.failure_group import FailureGroup, is_new
-from executions.models.hold import Hold
-from executions.models.records import AdmissionReceipt, Resubmission, SmokeTest
+from executions.models.records import AdmissionReceipt, FailureGroup, Hold, Resubmission, SmokeTest, is_new
 from executions.models.worker import (
     CodeOrigin,
     MessagePath,

@@ -204,7 +204,7 @@ class Interaction(models.Model):
 
 
 IS_QUESTION = Q(status__in=Interaction.OPEN) & ~Q(transport=TIMER)
-"""The condition for interactions that wait for an answer. Timers wait for nobody."""
+"""The condition for interactions that wait for an answer. Timers are not among them."""
 IS_CLAIMED = Q(status__in=Interaction.OPEN, claimed_until__gt=Now())
 """The condition for interactions on which a claim lasts."""
 

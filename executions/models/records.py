@@ -1,12 +1,16 @@
-"""What is recorded beside an execution, append-only: resubmissions, smoke tests, and receipts of strict admissions."""
+"""Other records of executions: resubmissions, smoke tests, admission receipts, pauses, failure groups."""
+
+import uuid
+from datetime import datetime
 
 from django.contrib.postgres.functions import TransactionNow
 from django.db import models
-from django.db.models import Q
+from django.db.models import Exists, F, Max, OuterRef, Q
+from django.db.models.functions import Now
 
 from executions.models.campaign import Campaign
-from executions.models.execution import Execution
-from releases.models import IDENTITY_LENGTH, Release
+from executions.models.execution import DeadLetter, Execution
+from releases.models import IDENTITY_LENGTH, Pipeline, Release
 from tenancy.models import Tenant
 
 
@@ -115,3 +119,139 @@ class AdmissionReceipt(models.Model):
 
     def __str__(self) -> str:
         return f"{self.client_key} > {self.execution_id}"
+
+
+_OF_EXECUTION = Q(execution__isnull=False, release__isnull=True, pipeline__isnull=True)
+_OF_RELEASE = Q(execution__isnull=True, release__isnull=False, pipeline__isnull=True)
+_OF_PIPELINE = Q(execution__isnull=True, release__isnull=True, pipeline__isnull=False)
+_OPEN = Q(ended_at__isnull=True)
+
+
+class Hold(models.Model):
+    """A pause of one execution, release or pipeline: no due work of its target is claimed while the hold is open.
+
+    Holds are append-only. An open hold ends once; afterwards it never changes. A target has at most one open hold. With
+    `refuses_submissions`, the hold of a release or a pipeline also refuses new executions. The database sets both
+    times.
+    """
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="holds", db_index=False)
+    execution = models.ForeignKey(Execution, on_delete=models.PROTECT, null=True, related_name="holds", db_index=False)
+    release = models.ForeignKey(Release, on_delete=models.PROTECT, null=True, related_name="holds", db_index=False)
+    pipeline = models.ForeignKey(Pipeline, on_delete=models.PROTECT, null=True, related_name="holds", db_index=False)
+    reason = models.CharField(max_length=1000)
+    refuses_submissions = models.BooleanField(default=False)
+    started_by = models.CharField(max_length=200)
+    started_at = models.DateTimeField(db_default=Now(), editable=False)
+    ended_at = models.DateTimeField(null=True)
+    ended_by = models.CharField(max_length=200, null=True)
+    end_reason = models.CharField(max_length=1000, null=True)
+
+    class Meta:
+        verbose_name = "pause"
+        ordering = ("-started_at", "-id")
+        constraints = (
+            models.CheckConstraint(condition=_OF_EXECUTION | _OF_RELEASE | _OF_PIPELINE, name="hold_has_one_target"),
+            models.CheckConstraint(
+                condition=Q(refuses_submissions=False) | Q(execution__isnull=True), name="hold_refuses_submissions"
+            ),
+            models.CheckConstraint(condition=~Q(reason__regex=r"^\s*$"), name="hold_says_why"),
+            models.CheckConstraint(
+                condition=Q(ended_at__isnull=True, ended_by__isnull=True, end_reason__isnull=True)
+                | Q(ended_at__isnull=False, ended_by__isnull=False, end_reason__isnull=False),
+                name="hold_end_is_complete",
+            ),
+            models.UniqueConstraint(fields=("execution",), condition=_OPEN, name="hold_of_execution_once"),
+            models.UniqueConstraint(fields=("release",), condition=_OPEN, name="hold_of_release_once"),
+            models.UniqueConstraint(fields=("pipeline",), condition=_OPEN, name="hold_of_pipeline_once"),
+        )
+        indexes = (
+            models.Index(fields=("tenant", "-started_at", "-id"), condition=_OPEN, name="hold_newest"),
+            # The removal of an execution checks that no hold refers to it.
+            models.Index(fields=("execution",), condition=Q(execution__isnull=False), name="hold_of_execution"),
+        )
+
+    def __str__(self) -> str:
+        return f"hold {self.pk}"
+
+    @property
+    def pipeline_name(self) -> str:
+        """The `pipeline_id` of the pipeline that the target belongs to."""
+        if self.execution is not None:
+            return self.execution.pipeline_id
+        pipeline = self.pipeline if self.release is None else self.release.pipeline
+        assert pipeline is not None  # noqa: S101 - a constraint requires one target
+        return pipeline.pipeline_id
+
+    @property
+    def release_version(self) -> str | None:
+        """The release of the target; None if the target is a pipeline."""
+        of = self.execution or self.release
+        return of.release_version if of is not None else None
+
+
+LONGEST_ASSIGNEE = 150
+LONGEST_NOTE = 1000
+
+
+class FailureGroup(models.Model):
+    """The failures of one release at one step with one fingerprint, and what people have done about them.
+
+    A trigger on dead letters adds the group at its first failure and keeps `last_seen_at`, which is exact to a minute
+    so that failures do not wait for each other's locks; the times of the failures are exact. `fingerprint` is the hash
+    of the error code and of the message without its ids, numbers and quoted parts. `id` is computed from the release,
+    the step and the fingerprint.
+
+    People change only the acknowledgement, the assignee and the note. A group that has failed since it was
+    acknowledged is new again.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="failure_groups", db_index=False)
+    release = models.ForeignKey(Release, on_delete=models.PROTECT, related_name="failure_groups", db_index=False)
+    step_index = models.IntegerField()
+    fingerprint = models.CharField(max_length=32)
+    error_code = models.CharField(max_length=100)
+    sample_message = models.CharField(max_length=512)
+    first_seen_at = models.DateTimeField()
+    last_seen_at = models.DateTimeField()
+    acknowledged_by = models.CharField(max_length=200, blank=True, default="", db_default="")
+    acknowledged_at = models.DateTimeField(null=True)
+    assignee = models.CharField(max_length=LONGEST_ASSIGNEE, blank=True, default="", db_default="")
+    note = models.CharField(max_length=LONGEST_NOTE, blank=True, default="", db_default="")
+
+    class Meta:
+        verbose_name = "failure group"
+        verbose_name_plural = "failures"
+        ordering = ("-last_seen_at", "-id")
+        constraints = (
+            models.UniqueConstraint(fields=("release", "step_index", "fingerprint"), name="failure_group_once"),
+            models.CheckConstraint(
+                condition=Q(acknowledged_at__isnull=True, acknowledged_by="")
+                | (Q(acknowledged_at__isnull=False) & ~Q(acknowledged_by="")),
+                name="failure_group_acknowledged_by",
+            ),
+        )
+        indexes = (
+            models.Index(fields=("tenant", "-last_seen_at", "-id"), name="failure_group_newest"),
+            models.Index(fields=("-last_seen_at", "-id"), name="failure_group_newest_of_all"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.error_code} at step {self.step_index + 1}"
+
+    @property
+    def is_new(self) -> bool:
+        """True if the group was not acknowledged since it last failed."""
+        return self.is_new_by(self.letters.aggregate(newest=Max("created_at"))["newest"])
+
+    def is_new_by(self, newest_at: datetime | None) -> bool:
+        """Return `is_new` for a caller that has read the time of the newest failure; None if it was removed."""
+        times = filter(None, (self.last_seen_at, newest_at))
+        return self.acknowledged_at is None or max(times) > self.acknowledged_at
+
+
+def is_new() -> Q:
+    """Return the condition for groups with `is_new`."""
+    later = DeadLetter.objects.filter(group=OuterRef("pk"), created_at__gt=OuterRef("acknowledged_at"))
+    return Q(acknowledged_at__isnull=True) | Q(last_seen_at__gt=F("acknowledged_at")) | Q(Exists(later))

@@ -41,7 +41,3 @@ DUE = frozenset({State.QUEUED, State.WAIT_RETRY})
 TERMINAL = frozenset({State.SUCCEEDED, State.FAILED, State.DLQ, State.CANCELLED})
 OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
 """The error code of a transition that a worker may have carried out, although its outcome is unknown (ADR 74)."""
-
-
-def legal(source: State, target: State) -> bool:
-    return target in MOVES[source]

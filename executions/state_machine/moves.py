@@ -21,7 +21,6 @@ from psycopg.types.json import Jsonb
 
 from executions.models.states import MOVES, TERMINAL, State
 from executions.state_machine import statements
-from executions.state_machine.claim_statement import CLAIM
 from foundation.database import prepared
 from wire.documents.contract import ResultShape
 from wire.messages.celery_messages import Shape
@@ -207,7 +206,7 @@ def _claim_once(
             cursor.execute("SELECT pg_try_advisory_xact_lock(%(key)s)", {"key": _CLAIMING})
             if cursor.fetchone() != (True,):
                 return [], True
-        cursor.execute(CLAIM, parameters)
+        cursor.execute(statements.CLAIM, parameters)
         rows = cursor.fetchall()
     [(is_work_left, *_), *_] = rows
     claims = [Claim(claimed_at, execution_id, *more) for _, execution_id, *more in rows if execution_id is not None]
@@ -228,8 +227,8 @@ def expire_leases(*, actor: str, limit: int, most_takeovers: int, lease_seconds:
     """End at most `limit` expired leases, and queue their executions again under the same attempt (wire protocol E.4).
 
     If workers that may have died have already lost `most_takeovers` leases of an execution in a row, it moves to DLQ
-    instead, because its transition may be what kills the workers. So does an execution that lost as many in a row and
-    of which nothing else was heard. A lease lasts `lease_seconds`. Returns the executions by their ids.
+    instead, because its transition may be what kills the workers. So does an execution that lost as many in a row
+    while nothing else was heard of it. A lease lasts `lease_seconds`. Returns the executions by their ids.
     """
     losses = most_takeovers + 1
     parameters: dict[str, Any] = {

@@ -12,7 +12,7 @@ from rest_framework import serializers
 from executions.inspection.api import ExecutionView
 from executions.models import Execution
 from executions.models.states import State
-from executions.submission.requests import Submission
+from executions.submission.submission import Submission
 from releases.api import pause_of
 
 
@@ -34,10 +34,6 @@ def accepted_json(submission: Submission, address: str, *, payloads: bool) -> di
     """
     here = f"{address}/{submission.execution_id}"
     created, earlier = _instant(submission.created_at), submission.earlier
-    if earlier is None:
-        state, times = _NEW_STATE, {"nextDueAt": created, "updatedAt": created, "finishedAt": None}
-    else:
-        state, times = _state(earlier, payloads), _times(earlier)
     return {
         "executionId": str(submission.execution_id),
         "pin": {
@@ -46,11 +42,13 @@ def accepted_json(submission: Submission, address: str, *, payloads: bool) -> di
             "releaseVersion": submission.release_version,
         },
         "idempotencyKey": submission.idempotency_key,
-        **state,
+        **(_NEW_STATE if earlier is None else _state(earlier, payloads)),
         "submittedBy": submission.submitted_by,
         "tags": list(submission.tags),
         "createdAt": created,
-        **times,
+        "nextDueAt": created if earlier is None else _instant(earlier.next_due_at),
+        "updatedAt": created if earlier is None else _instant(earlier.updated_at),
+        "finishedAt": None if earlier is None else _instant(earlier.finished_at),
         "links": {
             "self": here,
             "result": f"{here}/result",
@@ -81,7 +79,7 @@ def _state(execution: Execution, payloads: bool) -> dict[str, Any]:
     return {
         "status": execution.status,
         "worker": execution.lease_worker,
-        "runningSince": _instant(execution.running_since) if execution.running_since else None,
+        "runningSince": _instant(execution.running_since),
         "smoke": execution.smoke,
         "version": execution.version,
         "currentStepIndex": execution.current_step_index,
@@ -91,13 +89,5 @@ def _state(execution: Execution, payloads: bool) -> dict[str, Any]:
     }
 
 
-def _times(execution: Execution) -> dict[str, str | None]:
-    return {
-        "nextDueAt": _instant(execution.next_due_at),
-        "updatedAt": _instant(execution.updated_at),
-        "finishedAt": _instant(execution.finished_at) if execution.finished_at else None,
-    }
-
-
-def _instant(at: datetime) -> str:
-    return at.isoformat().replace("+00:00", "Z")
+def _instant(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat().replace("+00:00", "Z")

@@ -5,7 +5,7 @@ INSERT verifies the pin against the tables. So each submission that begins after
 respects it, even if a process has an older admission in its cache.
 """
 
-from collections.abc import Sequence, Set
+from collections.abc import Set
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
@@ -76,10 +76,6 @@ class Admission:
         return [latest] if latest.candidate is None else [latest, latest.candidate.admission]
 
     @property
-    def checkpoints(self) -> bool:
-        return self.release.checkpoints
-
-    @property
     def result_shape(self) -> str:
         return self.contract.result_shape if self.contract else "SINGLE"
 
@@ -129,14 +125,6 @@ class Candidate:
 
     admission: Admission
     routing: Routing
-
-
-def routed(admission: Admission, key: str, tags: Sequence[str], actor: str) -> Admission:
-    """Return the admission of an execution with this routing key: `admission`, or that to its candidate."""
-    candidate = admission.candidate
-    if candidate is None or not candidate.routing.takes(key, tags=tags, actor=actor):
-        return admission
-    return candidate.admission
 
 
 def require_allowed(tenant: Tenant) -> None:
@@ -218,6 +206,40 @@ def cached(tenant: Tenant, pipeline_id: str) -> Admission | None:
     After half of this time, one caller gets None while the others still get the cached admission.
     """
     return cache.get_or_renew((tenant.pk, pipeline_id))
+
+
+class Decision:
+    """Whether a pipeline, or a release of it that callers name, accepts executions now: one check for many requests."""
+
+    def __init__(self, tenant: Tenant, pipeline_id: str, release_version: str | None = None) -> None:
+        self.admission: Admission | CoordinatorError
+        try:
+            if release_version is None:
+                self.admission = current(tenant, pipeline_id)
+            else:
+                self.admission = named(tenant, pipeline_id, release_version, Purpose.SUBMISSION)
+        except CoordinatorError as refusal:
+            self.admission = refusal
+
+    @cached_property
+    def unready(self) -> CoordinatorError | None:
+        """Why the pipeline accepts no executions: because of its release, its artifacts or its workers."""
+        if isinstance(self.admission, CoordinatorError):
+            return self.admission
+        try:
+            self.admission.require_ready()
+        except CoordinatorError as refusal:
+            return refusal
+        return None
+
+
+def ready(tenant: Tenant, pipeline_id: str) -> Admission | None:
+    """Return the pipeline's admission, cached or new. None if it accepts no executions: a `Decision` says why."""
+    known = cached(tenant, pipeline_id)
+    if known is not None:
+        return known
+    decision = Decision(tenant, pipeline_id)
+    return None if decision.unready or isinstance(decision.admission, CoordinatorError) else decision.admission
 
 
 def shape_of_input(contract: Contract | None, requested: str | None = None) -> str:

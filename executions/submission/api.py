@@ -21,8 +21,14 @@ from executions import errors
 from executions.inspection.api import Executions
 from executions.models import LONGEST_TAG, MOST_TAGS
 from executions.submission.accepted import AcceptedView, accepted_json
-from executions.submission.requests import ExecutionRequest, Submission, Verdict
-from executions.submission.submission import LONGEST_WAIT_SECONDS, submit_many, submit_when_open
+from executions.submission.submission import (
+    LONGEST_WAIT_SECONDS,
+    ExecutionRequest,
+    Submission,
+    Verdict,
+    submit_many,
+    submit_when_open,
+)
 from foundation.api import streaming
 from foundation.api.bodies import LARGE_BYTES, StrictJSONParser, strict_json
 from foundation.api.fields import Identifier, SegmentIdentifier, StrictSerializer, WholeNumber, plain_check
@@ -253,7 +259,10 @@ def _described(token: ApiToken) -> dict[str, str]:
 def _submitted(request: HttpRequest | Request, token: ApiToken, body: Any) -> HttpResponse:
     verdict = _verdict_of(request, token, body)
     if isinstance(verdict, CoordinatorError):
-        return _refused(verdict)
+        response = refusal(verdict)
+        if isinstance(verdict, release_errors.ReleaseNotOpen) and verdict.may_open:
+            response["Retry-After"] = str(RETRY_SECONDS)
+        return response
     accepted = accepted_json(verdict, _address(request), payloads=holds_any(token, Scope.PAYLOADS))
     response = _json(accepted, _status(verdict))
     response["Location"] = accepted["links"]["self"]
@@ -271,13 +280,6 @@ def _verdict_of(request: HttpRequest | Request, token: ApiToken, body: Any) -> V
         return verdict
     pause = partial(streaming.pause, request)
     return submit_when_open(token.tenant, parsed, actor=by, token=token.digest, wait_seconds=seconds, pause=pause)
-
-
-def _refused(error: CoordinatorError) -> HttpResponse:
-    response = refusal(error)
-    if isinstance(error, release_errors.ReleaseNotOpen) and error.may_open:
-        response["Retry-After"] = str(RETRY_SECONDS)
-    return response
 
 
 def _verdicts(token: ApiToken, bodies: Sequence[Any]) -> list[Verdict]:

@@ -1,12 +1,20 @@
-"""Inserts admitted executions: one statement and one commit for the rows of several requests."""
+"""Inserts admitted executions. Concurrent callers share one statement and one commit.
+
+A caller that arrives during a commit waits for the next one, together with all others that arrive meanwhile. Any other
+caller commits immediately. So a single caller never waits, and groups grow only while the database is busy. There is no
+timer and no separate thread: one caller of each group writes the rows of all.
+"""
 
 import os
+import threading
 import time
 import uuid
+from collections import deque
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 from django.db import IntegrityError, connection, transaction
 from psycopg.types.json import Json
@@ -15,7 +23,6 @@ from executions import metrics
 from executions.models import AdmissionReceipt
 from executions.submission import statements
 from executions.submission.admission import Admission
-from executions.submission.group_commit import GroupCommit
 from executions.workers.registry import DISPATCH_TASK
 from foundation import wakeup
 from foundation.database import prepared
@@ -23,6 +30,136 @@ from foundation.database.postgresql.outage import is_outage, violated_constraint
 from releases.models import Release
 from tenancy.roles import Scope, roles_granting
 from wire.documents import json_writer
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass
+class _Caller(Generic[Item, Result]):
+    """The rows of one caller, and then their results or an error. If `leads` is True, the woken caller commits."""
+
+    rows: Sequence[Item]
+    size: int
+    results: list[Result] | None = None
+    error: BaseException | None = None
+    leads: bool = False
+    woken: threading.Event = field(default_factory=threading.Event)
+
+    def finish(self, results: list[Result] | None = None, error: BaseException | None = None) -> None:
+        self.results, self.error = results, error
+        self.woken.set()
+
+
+class GroupCommit(Generic[Item, Result]):
+    """Calls `write` with the rows of all waiting callers, in order of arrival.
+
+    A call has at most `most_rows` rows, unless a single caller has more, and at most `most_bytes` bytes. A caller with
+    more bytes gets a separate call, which delays no other caller. `size` returns the bytes of one row. `write` runs one
+    transaction and returns one result for each row, in the same order. `is_outage` returns True if other rows would
+    cause the same error of `write`.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[list[Item]], list[Result]],
+        *,
+        most_rows: int,
+        size: Callable[[Item], int],
+        most_bytes: int,
+        is_outage: Callable[[BaseException], bool],
+    ) -> None:
+        self._write = write
+        self._most_rows = most_rows
+        self._size = size
+        self._most_bytes = most_bytes
+        self._is_outage = is_outage
+        self._lock = threading.Lock()
+        self._waiting: deque[_Caller[Item, Result]] = deque()
+        self._busy = False
+
+    @property
+    def waiting(self) -> int:
+        """The number of callers that wait for a commit which has not begun."""
+        return len(self._waiting)
+
+    def commit(self, rows: Sequence[Item]) -> list[Result]:
+        """Write `rows` and return their results once they are durable. Raise the error of `write` for these rows.
+
+        Rows of a caller that is in a transaction are written in it, separately: they are durable when it commits.
+        """
+        size = sum(map(self._size, rows))
+        if size > self._most_bytes or connection.in_atomic_block:
+            return self._write(list(rows))
+        caller = _Caller[Item, Result](rows, size)
+        with self._lock:
+            self._waiting.append(caller)
+            leads, self._busy = not self._busy, True
+        if not leads:
+            caller.woken.wait()
+        if leads or caller.leads:
+            self._lead()
+        if caller.error is not None:
+            raise caller.error
+        assert caller.results is not None  # noqa: S101 - the leader sets the results or the error
+        return caller.results
+
+    def _lead(self) -> None:
+        group = self._next_group()
+        try:
+            self._write_all(group)
+        except BaseException as error:
+            for caller in group:
+                if caller.results is None and caller.error is None:
+                    caller.finish(error=error)
+            raise
+        finally:
+            with self._lock:
+                successor = self._waiting[0] if self._waiting else None
+                self._busy = successor is not None
+            if successor is not None:
+                successor.leads = True
+                successor.woken.set()
+
+    def _next_group(self) -> list[_Caller[Item, Result]]:
+        with self._lock:
+            group = [self._waiting.popleft()]
+            rows, size = len(group[0].rows), group[0].size
+            while self._waiting:
+                rows, size = rows + len(self._waiting[0].rows), size + self._waiting[0].size
+                if rows > self._most_rows or size > self._most_bytes:
+                    break
+                group.append(self._waiting.popleft())
+        return group
+
+    def _write_all(self, group: Sequence[_Caller[Item, Result]]) -> None:
+        """Write the rows of the group together. If `write` rejects them, write each caller's rows separately."""
+        try:
+            results = self._write([row for caller in group for row in caller.rows])
+        except Exception as error:
+            if len(group) > 1 and not self._is_outage(error):
+                self._write_each(group)
+                return
+            for caller in group:
+                caller.finish(error=error)
+            return
+        start = 0
+        for caller in group:
+            caller.finish(results[start : start + len(caller.rows)])
+            start += len(caller.rows)
+
+    def _write_each(self, group: Sequence[_Caller[Item, Result]]) -> None:
+        """Write each caller's rows separately. In an outage all remaining callers get the same error immediately.
+
+        Otherwise each of them would wait for another timeout.
+        """
+        for place, caller in enumerate(group, start=1):
+            self._write_all([caller])
+            if caller.error is not None and self._is_outage(caller.error):
+                for other in group[place:]:
+                    other.finish(error=caller.error)
+                break
+
 
 ROWS_IN_A_COMMIT = 500
 BYTES_IN_A_COMMIT = 4 * 1024**2
@@ -55,7 +192,7 @@ class Row:
             "release": admission.release.pk,
             "activation": admission.activation,
             "result_shape": admission.result_shape,
-            "checkpoints": admission.checkpoints,
+            "checkpoints": admission.release.checkpoints,
             **columns,
         }
         text = json_writer.text(document)

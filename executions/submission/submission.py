@@ -7,19 +7,20 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 from django.db import transaction
 
 from executions import metrics
 from executions.errors import IdempotencyKeyReused, TenantNotAllowed
-from executions.models import Execution
+from executions.models import AdmissionReceipt, Execution
 from executions.submission import admission, allowance
-from executions.submission.admission import Admission, Purpose
+from executions.submission.admission import Admission, Decision
 from executions.submission.insertion import Row, commits
-from executions.submission.requests import ExecutionRequest, Submission, Verdict
 from foundation import retry
+from foundation.broker_gate import gate
 from foundation.errors import CoordinatorError, PayloadTooLarge
 from foundation.telemetry import traces
 from releases.errors import ActiveReleaseChanged, ReleaseNotOpen
@@ -28,8 +29,97 @@ from tenancy.models import Tenant
 from tenancy.roles import Scope
 from wire.documents import json_writer
 
-MAX_ROUNDS = 5
 
+@dataclass(frozen=True, slots=True)
+class ExecutionRequest:
+    """A request to run a pipeline once, with the caller's idempotency key.
+
+    `release_version` names the release to run instead of the active one, if it is still open: see `admission.named`.
+
+    `input_shape` is UNI or MULTI; if it is None, the contract's first step determines it. `wire_input` is the input in
+    its original payloads, to be stored with the execution. With `key_alone` a repeated key returns its first execution
+    for any input (wire protocol C.1.2). `tags`, and `routing_key` or else the idempotency key, decide whether a
+    candidate gets the execution. With `expected_release_version`, only the active release does. `receipt` is written
+    with a new execution, in the same transaction.
+    """
+
+    pipeline_id: str
+    input: Any
+    idempotency_key: str
+    expected_release_version: str | None = None
+    input_shape: str | None = None
+    wire_input: Any = None
+    key_alone: bool = False
+    release_version: str | None = None
+    routing_key: str | None = None
+    tags: Sequence[str] = ()
+    receipt: AdmissionReceipt | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """An accepted request: its execution, and whether an earlier request with the same key created that.
+
+    `earlier` is the current row of a duplicate's execution. `dispatch_delayed` is True if no message can be sent at the
+    moment.
+    """
+
+    execution_id: uuid.UUID
+    pipeline_id: str
+    contract_version: str
+    release_version: str
+    idempotency_key: str
+    submitted_by: str
+    created_at: datetime
+    duplicate: bool = False
+    dispatch_delayed: bool = False
+    earlier: Execution | None = None
+    tags: Sequence[str] = ()
+
+    @classmethod
+    def repeated(cls, first: Execution) -> Self:
+        """Return the result for a key that created the execution `first` before."""
+        return cls(
+            first.pk,
+            first.pipeline_id,
+            first.contract_version,
+            first.release_version,
+            first.execution_key,
+            first.submitted_by,
+            first.created_at,
+            duplicate=True,
+            earlier=first,
+            tags=first.tags or (),
+        )
+
+    @classmethod
+    def inserted(cls, row: Row, request: ExecutionRequest, actor: str, at: datetime) -> Self:
+        """Return the result for a row that was inserted at `at`, without reading the row again."""
+        release = row.release
+        return cls(
+            row.id,
+            request.pipeline_id,
+            release.contract_version,
+            release.release_version,
+            request.idempotency_key,
+            actor,
+            at,
+            dispatch_delayed=row.interrupted or gate.refused,
+            tags=request.tags,
+        )
+
+    @property
+    def execution(self) -> Execution:
+        """The execution's row. A new one is read from the database."""
+        return self.earlier or Execution.objects.select_related("tenant").get(pk=self.execution_id)
+
+
+Verdict = Submission | CoordinatorError
+"""The result of one request: accepted, or the reason why not."""
+
+
+MAX_ROUNDS = 5
+LONGEST_WAIT_SECONDS = 30
 
 Key = tuple[str, str]
 """A pipeline's id and an idempotency key."""
@@ -76,7 +166,11 @@ def submit_many(
         if not batch.undecided:
             break
         batch.decide()
-    return [item.verdict or _unstable(item.request) for item in batch.items]
+    return [
+        item.verdict
+        or ActiveReleaseChanged(f"The active release of {item.request.pipeline_id!r} keeps changing; submit again.")
+        for item in batch.items
+    ]
 
 
 @dataclass
@@ -118,9 +212,7 @@ class _Batch:
 
     def accept_cached(self) -> None:
         """Accept the items that cached admissions admit. Other items and repeated keys stay undecided."""
-        admissions = {
-            pipeline_id: _ready_admission(self._tenant, pipeline_id) for pipeline_id in _pipelines(self.items)
-        }
+        admissions = {pipeline_id: admission.ready(self._tenant, pipeline_id) for pipeline_id in _pipelines(self.items)}
         keys = {item.key for item in self._large()}
         rows: list[tuple[_Item, Row]] = []
         for item in self.undecided:
@@ -130,9 +222,9 @@ class _Batch:
             cached = admissions[item.request.pipeline_id]
             if cached is None or item.request.release_version not in (None, cached.release.release_version):
                 continue
-            admission = self._routed(cached, item.request)
-            if isinstance(shape := _shape(admission, item.request), str):
-                rows.append((item, self._row(admission, item, shape)))
+            admitted = self._routed(cached, item.request)
+            if isinstance(shape := _shape(admitted, item.request), str):
+                rows.append((item, self._row(admitted, item, shape)))
         # A key may be a repeated one, which no quota refuses, so `decide` refuses what is too much.
         self._insert(rows, refuse=False)
 
@@ -147,12 +239,12 @@ class _Batch:
             return
         self._find_earlier()
         self._refuse_large()
-        states = {target: _State(self._tenant, *target) for target in {item.target for item in self.undecided}}
+        decisions = {target: Decision(self._tenant, *target) for target in {item.target for item in self.undecided}}
         rows: dict[Key, tuple[_Item, Row]] = {}
         for item in self.undecided:
             if item.key in rows:
                 continue  # the next round finds the execution of the first item with this key
-            admitted = self._admit(states[item.target], item)
+            admitted = self._admit(decisions[item.target], item)
             if isinstance(admitted, Row):
                 rows[item.key] = item, admitted
             else:
@@ -160,12 +252,17 @@ class _Batch:
         self._insert(list(rows.values()), refuse=True)
 
     def _find_earlier(self) -> None:
-        """Decide the items whose keys have executions already."""
+        """Decide the items whose keys have executions already, with any input. Reads no payloads."""
         undecided = self.undecided
-        first = _executions(self._tenant, undecided)
-        for item in undecided:
-            if item.key in first:
-                item.verdict = _repeated(item, first[item.key])
+        for pipeline_id in _pipelines(undecided):
+            items = [item for item in undecided if item.request.pipeline_id == pipeline_id]
+            keys = {item.request.idempotency_key for item in items}
+            rows = Execution.objects.filter(tenant=self._tenant, pipeline_id=pipeline_id, execution_key__in=keys)
+            for first in rows.defer("input", "progress", "result"):
+                first.tenant = self._tenant
+                for item in items:
+                    if item.request.idempotency_key == first.execution_key:
+                        item.verdict = _repeated(item, first)
 
     def _large(self) -> list[_Item]:
         """Return the undecided items whose input exceeds the tenant's quota."""
@@ -178,14 +275,14 @@ class _Batch:
             detail = f"The input has {item.size:,} bytes, and the tenant's quota payloadBytes is {limit:,}."
             item.verdict = PayloadTooLarge(detail, limit=limit, quota="payloadBytes")
 
-    def _admit(self, state: "_State", item: _Item) -> Row | CoordinatorError:
-        if isinstance(state.admission, CoordinatorError):
-            return state.admission
-        admission = self._routed(state.admission, item.request)
+    def _admit(self, decision: Decision, item: _Item) -> Row | CoordinatorError:
+        if isinstance(decision.admission, CoordinatorError):
+            return decision.admission
+        admission = self._routed(decision.admission, item.request)
         shape = _shape(admission, item.request)
         if isinstance(shape, CoordinatorError):
             return shape
-        return state.unready or self._row(admission, item, shape)
+        return decision.unready or self._row(admission, item, shape)
 
     def _routed(self, active: Admission, request: ExecutionRequest) -> Admission:
         """Return the admission to the release that the request gets.
@@ -195,7 +292,9 @@ class _Batch:
         fixed = request.release_version is not None or request.expected_release_version is not None
         if active.candidate is None or fixed:
             return active
-        return admission.routed(active, request.routing_key or request.idempotency_key, request.tags, self._actor)
+        key = request.routing_key or request.idempotency_key
+        is_taken = active.candidate.routing.takes(key, tags=request.tags, actor=self._actor)
+        return active.candidate.admission if is_taken else active
 
     def _row(self, admission: Admission, item: _Item, shape: str) -> Row:
         request = item.request
@@ -236,40 +335,6 @@ class _Batch:
             item.verdict = admitted.refusal
 
 
-class _State:
-    """The current state of a pipeline, or of a named release of it, queried once for all its items."""
-
-    def __init__(self, tenant: Tenant, pipeline_id: str, release_version: str | None = None) -> None:
-        self.admission: Admission | CoordinatorError
-        try:
-            if release_version is None:
-                self.admission = admission.current(tenant, pipeline_id)
-            else:
-                self.admission = admission.named(tenant, pipeline_id, release_version, Purpose.SUBMISSION)
-        except CoordinatorError as refusal:
-            self.admission = refusal
-
-    @cached_property
-    def unready(self) -> CoordinatorError | None:
-        """Why the pipeline accepts no executions: because of its release, its artifacts or its workers."""
-        if isinstance(self.admission, CoordinatorError):
-            return self.admission
-        try:
-            self.admission.require_ready()
-        except CoordinatorError as refusal:
-            return refusal
-        return None
-
-
-def _ready_admission(tenant: Tenant, pipeline_id: str) -> Admission | None:
-    """Return the pipeline's admission, cached or new. Return None if it accepts no executions; `decide` reports why."""
-    known = admission.cached(tenant, pipeline_id)
-    if known is not None:
-        return known
-    state = _State(tenant, pipeline_id)
-    return None if state.unready or isinstance(state.admission, CoordinatorError) else state.admission
-
-
 def _pipelines(items: Iterable[_Item]) -> set[str]:
     return {item.request.pipeline_id for item in items}
 
@@ -280,18 +345,6 @@ def _shape(admission: Admission, request: ExecutionRequest) -> str | Coordinator
         return admission.input_shape(request.input, request.input_shape)
     except CoordinatorError as refusal:
         return refusal
-
-
-def _executions(tenant: Tenant, items: Sequence[_Item]) -> dict[Key, Execution]:
-    """Return the executions that have the keys of these items, with any input, without their payloads."""
-    found: dict[Key, Execution] = {}
-    for pipeline_id in _pipelines(items):
-        keys = {item.request.idempotency_key for item in items if item.request.pipeline_id == pipeline_id}
-        rows = Execution.objects.filter(tenant=tenant, pipeline_id=pipeline_id, execution_key__in=keys)
-        for each in rows.defer("input", "progress", "result"):
-            each.tenant = tenant
-            found[pipeline_id, each.execution_key] = each
-    return found
 
 
 def _repeated(item: _Item, first: Execution) -> Verdict:
@@ -306,13 +359,6 @@ def _repeated(item: _Item, first: Execution) -> Verdict:
     )
 
 
-def _unstable(request: ExecutionRequest) -> CoordinatorError:
-    return ActiveReleaseChanged(f"The active release of {request.pipeline_id!r} keeps changing; submit again.")
-
-
-LONGEST_WAIT_SECONDS = 30
-
-
 def submit_when_open(
     tenant: Tenant,
     request: ExecutionRequest,
@@ -320,7 +366,7 @@ def submit_when_open(
     actor: str,
     token: str | None = None,
     wait_seconds: float,
-    pause: Callable[[float], None] = time.sleep,
+    pause: Callable[[float], None],
 ) -> Verdict:
     """Submit `request` as `submit_many` does. If its release was never active, wait for up to `wait_seconds`.
 

@@ -10,9 +10,9 @@ from rest_framework import serializers
 
 from executions import errors
 from executions.inspection.api import PinView
-from executions.inspection.worker_plan import PlannedRelease, Reason, worker_plan
+from executions.inspection.counts import PlannedRelease, Reason, worker_plan
 from executions.models import CodeOrigin, Worker, WorkerEligibility, WorkerEvent
-from executions.transports.rest.workers import admit, heartbeat_for
+from executions.transports.rest_workers import admit, heartbeat_for
 from executions.workers import registry
 from executions.workers.eligibility import stranded
 from foundation.api.fields import Identifier, SegmentIdentifier, StrictSerializer, Text

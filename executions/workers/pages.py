@@ -15,7 +15,7 @@ from executions.console.confirmation import Confirmation, OperatorRequest, confi
 from executions.console.filters import ReleaseFilter
 from executions.models import CodeOrigin, Execution, Worker, WorkerEligibility
 from executions.models.states import State
-from executions.transports.rest.calls import base_of
+from executions.transports.rest import base_of
 from executions.workers import eligibility, registry
 from executions.workers.eligibility import differing
 from executions.workers.registry import REST

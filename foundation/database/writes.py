@@ -24,11 +24,6 @@ FIRST_WAIT_SECONDS: Final = 0.25
 LONGEST_WAIT_SECONDS: Final = 2.0
 
 
-def sources(moves: Mapping[S, Collection[S]], target: S) -> list[S]:
-    """Return the states from which a move to `target` is legal."""
-    return [state for state, targets in moves.items() if target in targets]
-
-
 def move(rows: models.QuerySet[Any], moves: Mapping[S, Collection[S]], source: S, target: S, **changes: Any) -> bool:
     """Move the row in `rows` from `source` to `target`, with `changes`. Return False if its state is not `source`.
 

@@ -16,9 +16,8 @@ from django.db.models import F
 from executions.awaits import awaits
 from executions.errors import CancelRefused, ExecutionChanged, ExecutionUnknown, PauseRefused, VersionMismatch
 from executions.holds import holds
-from executions.lifecycle import cancellation
-from executions.lifecycle import redrive as redriving
-from executions.lifecycle.redrive import lock_statuses
+from executions.lifecycle import interventions
+from executions.lifecycle.interventions import lock_statuses
 from executions.models import TERMINAL_VALUES, Campaign, CampaignItem, Execution
 from executions.state_machine import moves
 from executions.workers import registry
@@ -195,13 +194,13 @@ def redrive(campaign: Campaign, chosen: Sequence[CampaignItem]) -> int:
             skipped[ExecutionUnknown.code].append(item.pk)
             continue
         try:
-            redriving.check(item.execution, item.expected_version, campaign.allow_failed)
+            interventions.require_redrivable(item.execution, item.expected_version, campaign.allow_failed)
             _require_runnable(campaign, item.execution, statuses)
         except CoordinatorError as refusal:
             skipped[refusal.code].append(item.pk)
         else:
             requested[item.pk] = item.execution
-    moved = _moved(campaign, requested.values(), redriving.move_of)
+    moved = _moved(campaign, requested.values(), interventions.redrive_move)
     if moved:
         wakeup.send_once(registry.DISPATCH_TASK)
     return _record(requested, skipped, moved, ItemResult.REDRIVEN)
@@ -219,12 +218,12 @@ def _require_runnable(campaign: Campaign, execution: Execution, statuses: Mappin
 def cancel(campaign: Campaign, chosen: Sequence[CampaignItem]) -> int:
     """Cancel or skip each item, and record its result. Return how many were cancelled."""
     requested, skipped = _judged(chosen, CancelRefused.code)
-    moved = _moved(campaign, requested.values(), cancellation.move_of)
+    moved = _moved(campaign, requested.values(), interventions.cancel_move)
     awaits.cancel(moved)
     for execution in requested.values():
         if execution.pk in moved:
             registry.announce_lost_lease(execution)
-            transaction.on_commit(partial(cancellation.count, execution))
+            transaction.on_commit(partial(interventions.count_cancelled, execution))
     return _record(requested, skipped, moved, ItemResult.CANCELLED)
 
 

@@ -23,7 +23,7 @@ from executions.errors import (
     CampaignUnknown,
     ReleaseRevokedConfirmation,
 )
-from executions.lifecycle.redrive import redrivable
+from executions.lifecycle.interventions import redrivable
 from executions.models import PAYLOADS_OF_EXECUTION, Campaign, CampaignItem, Execution, StartFrom
 from executions.submission.admission import require_allowed
 from foundation.database.postgresql.outage import is_outage

@@ -9,7 +9,7 @@ from typing import Any
 from django.db.models import Count, F, Q, QuerySet
 
 from executions.errors import CampaignTargetInvalid, FilterRequired
-from executions.lifecycle.redrive import redrivable
+from executions.lifecycle.interventions import redrivable
 from executions.models import TERMINAL_VALUES, Campaign, DeadLetter, Execution
 from releases.models import Release, Revocation
 from releases.states import Status

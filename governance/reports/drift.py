@@ -13,10 +13,9 @@ from typing import Any, Final
 from django.db import connection
 from django.db.models import Max, Q
 
-from executions.inspection import statements
-from executions.inspection.callers import DAYS, SCANNED
+from executions.inspection.callers import DAYS, RECENT, SCANNED
 from executions.models import CodeOrigin, WorkerEligibility
-from executions.workers.eligibility import explained, named
+from executions.workers.eligibility import WITHOUT_WORK, explained, named
 from governance.activation.gates import START
 from releases.models import Artifact, Blob, BlobEvent, Pipeline, Release
 from releases.states import Status
@@ -27,6 +26,56 @@ DIFFERENCES_SHOWN: Final = 5
 _HOSTED = ("REGISTERED", "RELEASE_CHANGED")
 SETTLED_SECONDS: Final = 10
 """Submissions that are under way during an activation are written within this time after it."""
+
+
+# Returns the releases that need workers: the active ones, with the time of their activation, and those with open
+# executions. If no worker may run such a release, the row has why not, when its last worker took work, the number of
+# its open executions, and when the first of them was submitted.
+_NEEDED = f"""
+SELECT r.id, a.activated_at, coalesce(host.is_missing, false), coalesce(host.reasons, '{{}}'), host.until,
+    open.executions, open.oldest
+FROM releases_pipeline p
+JOIN releases_release r ON r.pipeline_id = p.id
+LEFT JOIN releases_activation a ON a.id = p.activation_id AND a.release_id = r.id
+LEFT JOIN LATERAL (
+    SELECT true AS is_missing, {WITHOUT_WORK} HAVING NOT EXISTS (SELECT FROM executions_workereligibility h
+        WHERE h.release_id = r.id AND h.present AND h.reason IS NULL)
+) host ON true
+LEFT JOIN LATERAL (
+    SELECT count(*) AS executions, min(e.created_at) AS oldest FROM executions_execution e
+    WHERE host.is_missing AND e.release_id = r.id AND e.status NOT IN ('SUCCEEDED', 'FAILED', 'DLQ', 'CANCELLED')
+) open ON true
+WHERE p.tenant_id = %(tenant)s AND (%(pipeline)s::bigint IS NULL OR p.id = %(pipeline)s)
+    AND (a.release_id IS NOT NULL OR EXISTS (SELECT FROM executions_execution e
+        WHERE e.release_id = r.id AND e.status NOT IN ('SUCCEEDED', 'FAILED', 'DLQ', 'CANCELLED')))
+ORDER BY p.pipeline_id, r.id
+"""  # noqa: S608  # nosec B608
+
+# Finds the recent executions that were submitted after an activation and are pinned to another release, which is no
+# candidate. A submission that was under way during the activation is not one of them: see SETTLED_SECONDS. Returns a
+# row for each pipeline that has any: how many, how many of them are resubmissions, the first and the last of them,
+# their callers and their releases. No row: every execution is on the release that was active.
+_SKEWED = f"""{RECENT}
+SELECT p.pipeline_id, active.release_version, count(*),
+    count(*) FILTER (WHERE EXISTS (SELECT FROM executions_resubmission s WHERE s.new_execution_id = n.id)),
+    min(n.created_at), max(n.created_at), array_agg(DISTINCT n.submitted_by), array_agg(DISTINCT r.release_version)
+FROM newest n
+JOIN releases_release r ON r.id = n.release_id
+JOIN releases_pipeline p ON p.id = r.pipeline_id AND (%(pipeline)s::bigint IS NULL OR p.id = %(pipeline)s)
+JOIN releases_activation a ON a.id = p.activation_id
+JOIN releases_release active ON active.id = a.release_id
+WHERE n.release_id <> a.release_id AND n.release_id IS DISTINCT FROM a.candidate_id
+    AND n.created_at > a.activated_at + make_interval(secs => %(settled)s)
+GROUP BY p.pipeline_id, active.release_version ORDER BY p.pipeline_id
+"""  # noqa: S608  # nosec B608
+
+# Returns when each worker last reported something new, by cause.
+_REPORTED = """
+SELECT v.worker_id, v.data ->> 'cause', max(v.at) FROM executions_workerevent v
+WHERE v.worker_id = ANY(%(workers)s)
+    AND v.data ->> 'cause' IN ('REGISTERED', 'RELEASE_CHANGED', 'CODE_CHANGED', 'ENVIRONMENT_DRIFT')
+GROUP BY 1, 2
+"""
 
 
 class Kind(StrEnum):
@@ -95,7 +144,7 @@ class _Needed:
 def drift(tenant: Tenant, pipeline: Pipeline | None = None) -> list[Drift]:
     """Return the drift of one pipeline, or of all pipelines of the tenant, ordered by pipeline and kind."""
     chosen = {"tenant": tenant.pk, "pipeline": pipeline.pk if pipeline else None}
-    needed = [_Needed(*row) for row in _rows(statements.NEEDED, chosen)]
+    needed = [_Needed(*row) for row in _rows(_NEEDED, chosen)]
     releases = Release.objects.select_related("pipeline").in_bulk([each.release for each in needed])
     found = [
         *worker_drift(tenant, pipeline, list(releases)),
@@ -155,7 +204,7 @@ def _unsound(releases: dict[int, Release]) -> Iterator[Drift]:
 def _skewed(chosen: dict[str, Any]) -> Iterator[Drift]:
     """Yield the pipelines that have recent submissions to another release than the active one."""
     parameters = {**chosen, "days": DAYS, "scanned": SCANNED, "settled": SETTLED_SECONDS}
-    for name, active, count, resubmitted, first, last, callers, versions in _rows(statements.SKEWED, parameters):
+    for name, active, count, resubmitted, first, last, callers, versions in _rows(_SKEWED, parameters):
         evidence = (
             Fact("Executions", str(count)),
             Fact("Of these, resubmissions", str(resubmitted)),
@@ -220,7 +269,7 @@ def _differs(host: WorkerEligibility) -> bool:
 
 def _known(tenant: Tenant, hosts: list[WorkerEligibility]) -> _Known:
     with connection.cursor() as cursor:
-        cursor.execute(statements.REPORTED, {"workers": [host.pk for host in hosts]})
+        cursor.execute(_REPORTED, {"workers": [host.pk for host in hosts]})
         reported = {(worker, cause): at for worker, cause, at in cursor.fetchall()}
     pinned: dict[int, list[str]] = {}
     others = {host.release_id for host in hosts if host.artifact_fits is False}

@@ -8,7 +8,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 
 from executions.models.states import State
-from executions.search.conditions import HELD
+from executions.search import HELD
 from governance.activation.gates import Gate, Switch, Verdict
 from governance.reports import comparison
 from governance.reports.preflight import preflight_of

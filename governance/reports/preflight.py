@@ -6,7 +6,6 @@ from enum import StrEnum
 from django.db import connection
 
 from executions.holds import holds
-from executions.inspection import statements
 from executions.inspection.callers import Callers, callers
 from executions.workers.eligibility import Hosts, hosts
 from foundation.errors import CoordinatorError
@@ -19,6 +18,26 @@ from releases.models import Kind as ActivationKind
 from releases.models import Release
 from releases.pointer import require_registered
 from wire.comparison.differences import Difference, Impact
+
+# Counts the running and the due executions of a pipeline, on all its releases, and the open ones of one release, by
+# indexes that have only those.
+_LOAD = """
+SELECT (SELECT count(*) FROM executions_execution e JOIN releases_release r ON r.id = e.release_id
+        WHERE r.pipeline_id = %(pipeline)s AND e.status = 'RUNNING'),
+    (SELECT count(*) FROM executions_execution e JOIN releases_release r ON r.id = e.release_id
+        WHERE r.pipeline_id = %(pipeline)s AND e.status IN ('QUEUED', 'WAIT_RETRY') AND NOT e.held
+            AND e.next_due_at <= now()),
+    (SELECT count(*) FROM executions_execution e
+        WHERE e.release_id = %(release)s AND e.status NOT IN ('SUCCEEDED', 'FAILED', 'DLQ', 'CANCELLED')
+            AND NOT e.smoke)
+"""
+
+# Counts the open questions of the executions of a release. Timers are no questions.
+_QUESTIONS = """
+SELECT count(*) FROM executions_interaction i JOIN executions_execution e ON e.id = i.execution_id
+WHERE i.tenant_id = %(tenant)s AND i.status IN ('WAITING', 'DISPATCHING', 'DISPATCHED') AND i.transport <> 'timer'
+    AND e.release_id = %(release)s
+"""
 
 
 class Concern(StrEnum):
@@ -130,14 +149,14 @@ def _unfit(release: Release) -> list[CoordinatorError]:
 
 def _load(release: Release) -> Load:
     with connection.cursor() as cursor:
-        cursor.execute(statements.LOAD, {"pipeline": release.pipeline_id, "release": release.pk})
+        cursor.execute(_LOAD, {"pipeline": release.pipeline_id, "release": release.pk})
         [counts] = cursor.fetchall()
     return Load(*counts)
 
 
 def _questions(release: Release) -> int:
     with connection.cursor() as cursor:
-        cursor.execute(statements.QUESTIONS, {"tenant": release.pipeline.tenant_id, "release": release.pk})
+        cursor.execute(_QUESTIONS, {"tenant": release.pipeline.tenant_id, "release": release.pk})
         [(count,)] = cursor.fetchall()
     return int(count)
 

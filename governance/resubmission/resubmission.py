@@ -343,7 +343,7 @@ def _row(plan: Plan) -> dict[str, Any]:
         "release": plan.admission.release.pk,
         "shape": plan.shape,
         "result_shape": plan.admission.result_shape,
-        "checkpoints": plan.admission.checkpoints,
+        "checkpoints": plan.admission.release.checkpoints,
         "typed": plan.typed,
     }
     if edited:

@@ -22,7 +22,7 @@ from django.utils import timezone
 from executions.awaits import awaits
 from executions.holds import holds
 from executions.lifecycle import statements
-from executions.lifecycle.cancellation import holder
+from executions.lifecycle.interventions import holder
 from executions.models import DeadLetter, Execution
 from executions.models.states import State
 from executions.state_machine import dead_letters, moves

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.test import Client
 
-from executions.lifecycle.redrive import redrive
+from executions.lifecycle.interventions import redrive
 from executions.models import Execution, FailureGroup, Hold, Resubmission
 from releases.models import Release
 from tests import making

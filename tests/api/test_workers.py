@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from executions.models import Worker
-from executions.transports.rest.calls import may_call
+from executions.transports.rest import may_call
 from tests import making
 from tests.api.caller import Caller
 from tests.api.endpoints import REST_WORKER

@@ -13,11 +13,10 @@ from django.utils import timezone
 
 from executions.awaits import awaits, interactions, webhooks
 from executions.lifecycle import retention
-from executions.lifecycle.cancellation import cancel
-from executions.lifecycle.redrive import redrive
+from executions.lifecycle.interventions import cancel, redrive
 from executions.models import AwaitUnit, Campaign, Execution, Interaction, MessagePath, Worker
 from executions.state_machine.moves import Claim
-from executions.transports.rest import workers
+from executions.transports import rest_workers
 from executions.workers import message_path, registry, tenant_keys
 from governance.activation.activation import activate
 from governance.campaigns import campaigns, drafts
@@ -141,11 +140,16 @@ def attachment() -> Scene:
     return partial(attachments.attach, release, [content], actor="user:x"), [release]
 
 
-def uploaded() -> Release:
-    """Return a release with new bytes that is not verified yet."""
+def contents() -> tuple[dict[str, Any], bytes]:
+    """Return a descriptor with the new bytes that it pins."""
     document = making.contract()
     data = making.archive(document, code=os.urandom(8).hex())
-    return making.upload(making.tenant(), making.descriptor(document, data), data).release
+    return making.descriptor(document, data), data
+
+
+def uploaded() -> Release:
+    """Return a release with new bytes that is not verified yet."""
+    return making.upload(making.tenant(), *contents()).release
 
 
 def verification() -> Scene:
@@ -165,22 +169,20 @@ def damage(blob: Blob) -> None:
 
 def registration() -> Scene:
     """Register a release whose bytes are already stored."""
-    document = making.contract()
-    data = making.archive(document, code=os.urandom(8).hex())
-    blob = making.upload(making.tenant(), making.descriptor(document, data), data).release
-    text = json.dumps(making.descriptor(document, data)).encode()
-    return partial(register, making.tenant(), text, [making.staged(data)], actor="user:x"), [blob_of(blob)]
+    descriptor, data = contents()
+    blob = blob_of(making.upload(making.tenant(), descriptor, data).release)
+    text = json.dumps(descriptor).encode()
+    return partial(register, making.tenant(), text, [making.staged(data)], actor="user:x"), [blob]
 
 
 def healing() -> Scene:
     """Upload bytes that are missing for a registered release."""
-    document = making.contract()
-    data = making.archive(document, code=os.urandom(8).hex())
     owner = making.tenant()
-    blob = blob_of(making.upload(owner, making.descriptor(document, data), data).release)
+    descriptor, data = contents()
+    blob = blob_of(making.upload(owner, descriptor, data).release)
     damage(blob)
     assert blobs.check(blob.digest).state == "DAMAGED"
-    text = json.dumps(making.descriptor(document, data)).encode()
+    text = json.dumps(descriptor).encode()
     return partial(register, owner, text, [making.staged(data)], actor="user:x"), [blob]
 
 
@@ -364,15 +366,8 @@ def admission_of_a_rest_worker() -> Scene:
     """Admit a REST worker under the id of a stopped worker."""
     owner, release = making.ready()
     Worker.objects.update(stopped_at=timezone.now())
-    call = partial(
-        workers.admit,
-        owner,
-        release.identity,
-        worker_id="worker-1",
-        endpoint=NOWHERE,
-        actor="user:x",
-    )
-    return call, [owner, Worker.objects.get()]
+    call = partial(rest_workers.admit, owner, release.identity, endpoint=NOWHERE, actor="user:x")
+    return partial(call, worker_id="worker-1"), [owner, Worker.objects.get()]
 
 
 def end_of_an_interruption() -> Scene:

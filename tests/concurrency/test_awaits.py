@@ -5,7 +5,7 @@ from functools import partial
 from django.db import connection
 
 from executions.awaits import claims, webhooks
-from executions.lifecycle import cancellation
+from executions.lifecycle import interventions
 from executions.models import Interaction, InteractionEvent
 from releases.models import Release
 from tenancy.models import Tenant
@@ -25,7 +25,7 @@ def test_concurrent_last_answers_are_all_counted(ready: Ready) -> None:
         results_of(race(*(partial(answer, item) for item in items)))
         made.refresh_from_db()
         assert (made.status, made.progress) == ("QUEUED", [{"n": 2}] * 4)
-        cancellation.cancel(ready[0], made.pk, actor="a", reason="")
+        interventions.cancel(ready[0], made.pk, actor="a", reason="")
 
 
 def test_of_concurrent_claims_one_wins(ready: Ready) -> None:

@@ -13,11 +13,10 @@ from django.utils import timezone
 from executions.awaits import awaits
 from executions.failures import queries
 from executions.lifecycle import reports
-from executions.lifecycle.cancellation import cancel
-from executions.lifecycle.redrive import redrive
+from executions.lifecycle.interventions import cancel, redrive
 from executions.models import Campaign, Execution, FailureGroup, MessagePath, Worker
 from executions.state_machine import moves
-from executions.transports.rest import workers
+from executions.transports import rest_workers
 from executions.workers import registry, tenant_keys
 from governance.activation import gates
 from governance.activation.activation import activate
@@ -351,7 +350,7 @@ def a_rest_worker_with_the_id_of_a_worker_that_now_uses_the_broker() -> Decision
 
 def a_rest_worker_with_the_id_of_a_worker_that_has_just_started() -> Decision:
     release = scenes.fresh(making.active(making.tenant()))
-    admit = partial(workers.admit, release.pipeline.tenant, release.identity, worker_id="w", actor="user:x")
+    admit = partial(rest_workers.admit, release.pipeline.tenant, release.identity, worker_id="w", actor="user:x")
     return heartbeat(release, "w"), partial(admit, endpoint=scenes.NOWHERE), "WorkerBeatsItself"
 
 

@@ -12,7 +12,7 @@ from redis import Redis
 
 from embedded.valkey import Valkey
 from executions.lifecycle import dispatch, sweep
-from executions.lifecycle.redrive import redrive
+from executions.lifecycle.interventions import redrive
 from executions.models import Execution, Worker
 from executions.state_machine import moves
 from executions.state_machine.moves import Claim
@@ -112,7 +112,7 @@ def test_a_late_outcome_is_recorded_before_or_after_the_sweep_of_its_lease(_: in
     Execution.objects.update(lease_expires_at=making.LONG_AGO)
     recorded, expired = results_of(race(recording(claim), sweep.expire_leases))
     kinds = [kind for kind, _ in making.history(execution)][2:]
-    assert recorded, "nobody else has recorded one"
+    assert recorded, "no other process has recorded one"
     assert (expired, kinds[:-1]) in [(0, []), (1, ["LEASE_EXPIRED", "LEASE_RESTORED"])]
     assert (execution.status, kinds[-1]) == ("SUCCEEDED", "SUCCEEDED")
 

@@ -32,7 +32,7 @@ def running(count: int) -> tuple[Release, list[Claim]]:
 
 
 def fail(release: Release, *claims: Claim, codes: tuple[str, ...] = ("Lost",)) -> int:
-    """Fail the claims in turn with these codes: the first one for good, and the next one with its retries exhausted."""
+    """Fail the claims in turn with these codes: the first permanently, and the next with its retries exhausted."""
     outcomes = [
         making.failure(
             claim, codes[number % len(codes)], message=f"order {claim.execution_id} is lost", retryable=number % 2 > 0

@@ -20,8 +20,7 @@ from executions.models import AwaitUnit, CampaignItem, Execution, Worker
 from executions.models.states import State
 from executions.state_machine import moves
 from executions.state_machine.moves import Claim, Move, Note
-from executions.submission.requests import ExecutionRequest
-from executions.submission.submission import submit_many
+from executions.submission.submission import ExecutionRequest, submit_many
 from governance.campaigns import campaigns
 from releases.models import Blob, Pipeline, TrustedKey
 from tenancy.login import Attempt
@@ -237,9 +236,17 @@ def end_of_a_campaign() -> scenes.Scene:
 
 
 TABLES = [
-    *(scenes.answering, unit_of_an_answer, scenes.giving_up_a_webhook, scenes.cancelling, activation, heartbeat),
-    *(scenes.heartbeat_of_a_silent_worker, scenes.admission_of_a_rest_worker, interruption),
-    *(workers_of_an_interruption, end_of_a_campaign),
+    scenes.answering,
+    unit_of_an_answer,
+    scenes.giving_up_a_webhook,
+    scenes.cancelling,
+    activation,
+    heartbeat,
+    scenes.heartbeat_of_a_silent_worker,
+    scenes.admission_of_a_rest_worker,
+    interruption,
+    workers_of_an_interruption,
+    end_of_a_campaign,
 ]
 
 

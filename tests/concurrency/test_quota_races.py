@@ -6,8 +6,7 @@ import pytest
 from django.db import OperationalError, connection, connections
 
 from executions.models import Execution
-from executions.submission.requests import ExecutionRequest, Submission
-from executions.submission.submission import submit_many
+from executions.submission.submission import ExecutionRequest, Submission, submit_many
 from tenancy.models import Tenant
 from tests import making
 from tests.concurrency.sessions import another_session

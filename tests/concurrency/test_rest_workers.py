@@ -11,10 +11,10 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from executions.lifecycle import cancellation, rest_calls, sweep
+from executions.lifecycle import interventions, rest_calls, sweep
 from executions.models import Execution, WireForm, Worker
 from executions.state_machine.moves import Claim
-from executions.transports.rest import calls, capabilities
+from executions.transports import rest
 from foundation import exchange, places
 from foundation.places import Places
 from releases import policy
@@ -54,7 +54,7 @@ def claim(flow: Flow, made: Execution) -> Claim:
 def test_a_message_that_several_processes_receive_calls_the_worker_once(
     flow: Flow, made: Execution, claim: Claim
 ) -> None:
-    assert calls.send_claims([claim]) == []
+    assert rest.send_claims([claim]) == []
     taken = results_of(race(*(partial(rest_calls.run, claim.execution_id, claim.lease_token) for _ in range(6))))
     assert sorted(taken) == [False] * 5 + [True]
     assert len(flow.double.commands) == 1
@@ -128,7 +128,7 @@ def test_a_worker_that_another_process_has_just_claimed_is_not_checked(flow: Flo
     Worker.objects.update(capability_checked_at=None, capability_claimed_at=None)
 
     def claim_and_check() -> object:
-        with capabilities.turns(Places()).take() as due:
+        with rest.turns(Places()).take() as due:
             return due
 
     lock = partial(run, "SELECT FROM executions_worker FOR UPDATE")
@@ -161,12 +161,12 @@ def test_an_unavailable_database_does_not_end_the_call_of_a_worker(
 
 def test_a_cancellation_ends_the_call_of_the_worker(flow: Flow, made: Execution, claim: Claim) -> None:
     """The worker sees that the connection is closed, and its step can stop."""
-    assert calls.send_claims([claim]) == []
+    assert rest.send_claims([claim]) == []
     flow.double.faults, flow.double.slow_seconds = ["slow"], 25.0
 
     def cancel() -> float:
         eventually(lambda: flow.double.requests, what="the call")
-        cancellation.cancel(flow.owner, made.pk, actor="user:test", reason="a test")
+        interventions.cancel(flow.owner, made.pk, actor="user:test", reason="a test")
         return time.monotonic()
 
     def call() -> float:

@@ -9,8 +9,7 @@ from django.db import connection, transaction
 
 from executions.models import Execution
 from executions.models.states import TERMINAL
-from executions.submission.requests import ExecutionRequest
-from executions.submission.submission import submit_many
+from executions.submission.submission import ExecutionRequest, submit_many
 from governance.activation.activation import activate
 from governance.retirement.retirement import Order, fail_open, retire, revoke
 from releases.errors import RetirementBlocked

@@ -11,8 +11,7 @@ import pytest
 from django.db import connection, transaction
 
 from executions.models import Execution, SmokeTest
-from executions.submission.requests import ExecutionRequest, Submission
-from executions.submission.submission import submit_many
+from executions.submission.submission import ExecutionRequest, Submission, submit_many
 from foundation.errors import CoordinatorError
 from governance.activation.activation import activate
 from governance.retirement.retirement import revoke

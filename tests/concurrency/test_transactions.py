@@ -26,7 +26,7 @@ from executions.models import (
     Worker,
     WorkerEvent,
 )
-from executions.transports.rest import workers
+from executions.transports import rest_workers
 from executions.workers import registry
 from governance.campaigns import campaigns
 from releases.errors import KeyConflict
@@ -109,13 +109,13 @@ def undrain() -> Scene:
 def heartbeat_for_a_rest_worker() -> Scene:
     release = making.active(making.tenant())
     making.worker(release, protocol="rest", noted_state="STALE")
-    return partial(workers.heartbeat, release.pipeline.tenant, making.PIPELINE, "worker-1", actor="user:x"), []
+    return partial(rest_workers.heartbeat, release.pipeline.tenant, making.PIPELINE, "worker-1", actor="user:x"), []
 
 
 def a_blocked_endpoint() -> Scene:
     release = making.active(making.tenant())
     making.worker(release, protocol="rest", endpoint="http://not.allowed:1")
-    return partial(workers.review_endpoints, actor="sweep"), []
+    return partial(rest_workers.review_endpoints, actor="sweep"), []
 
 
 def new_tenant() -> Scene:
@@ -192,7 +192,7 @@ LOGGED = (scenes.campaign_advance, scenes.campaign_of_resubmissions, scenes.remo
 
 
 @pytest.mark.parametrize(("scene", "table"), TRANSACTIONS, ids=named)
-def test_a_failed_statement_rolls_back_the_whole_call(
+def test_a_failed_statement_rolls_back_the_entire_call(
     scene: Callable[[], Scene], table: type[Model], caplog: pytest.LogCaptureFixture
 ) -> None:
     call, _ = scene()

@@ -8,10 +8,9 @@ import pytest
 from django.test import TestCase
 from prometheus_client import REGISTRY
 
-from executions.lifecycle import cancellation, dispatch, sweep
+from executions.lifecycle import dispatch, interventions, sweep
 from executions.models import Execution
-from executions.submission.requests import ExecutionRequest
-from executions.submission.submission import submit_many
+from executions.submission.submission import ExecutionRequest, submit_many
 from releases.models import Pipeline
 from tenancy.models import Tenant
 from tests import making
@@ -73,7 +72,7 @@ def test_retries_dead_letters_dispatches_lost_leases_and_cancellations_are_count
     assert sweep.expire_leases() == 1
     assert count("leases_lost_total") == 1
     with django_capture_on_commit_callbacks(execute=True):
-        cancellation.cancel(owner, other.pk, actor="user:x", reason="a mistake")
+        interventions.cancel(owner, other.pk, actor="user:x", reason="a mistake")
     assert count("executions_finished_total", outcome="CANCELLED") == 1
 
 
@@ -98,7 +97,7 @@ def test_the_life_of_an_execution_is_logged_with_its_pin_unless_that_is_switched
         assert dispatch.dispatch() == 1
         assert lines(caplog) == [f"Claimed tenant={owner.slug}{PIN}execution={one.pk}"]
         one.refresh_from_db()
-        cancellation.cancel(owner, one.pk, actor="user:ann", reason="")
+        interventions.cancel(owner, one.pk, actor="user:ann", reason="")
     assert lines(caplog) == [f"Cancelled tenant={owner.slug}{PIN}execution={one.pk}"]
 
     requests = [ExecutionRequest(making.PIPELINE, {"n": 1}, key) for key in ("a", "b")]

@@ -101,7 +101,8 @@ def test_a_signed_heartbeat_registers_and_renews_once(claim: Claim) -> None:
         *(({name: "x"}, "KEY_NOT_ACTIVE") for name in ("tenantId", "keyId")),
         *(({name: ...}, "ENVELOPE_MALFORMED") for name in ("kind", "timestamp", "seals", "signature")),
         *(({"seals": seals}, "ENVELOPE_MALFORMED") for seals in ([], [None])),
-        *(({"tenantId": "\x00"}, "ENVELOPE_MALFORMED"), ({"protocolVersion": "2"}, "ENVELOPE_MALFORMED")),
+        ({"tenantId": "\x00"}, "ENVELOPE_MALFORMED"),
+        ({"protocolVersion": "2"}, "ENVELOPE_MALFORMED"),
         ({"kind": "commands"}, "SIGNATURE_INVALID"),
     ],
 )

@@ -12,8 +12,7 @@ from executions import tasks
 from executions.models import Execution, Worker
 from executions.state_machine.moves import Claim
 from executions.submission import admission
-from executions.submission.requests import ExecutionRequest, Submission
-from executions.submission.submission import submit_many
+from executions.submission.submission import ExecutionRequest, Submission, submit_many
 from executions.workers.registry import take_heartbeat
 from foundation.errors import CoordinatorError
 from releases.models import Pipeline, Release

@@ -14,8 +14,7 @@ from django.utils import timezone
 from executions import tasks
 from executions.awaits import awaits, webhooks
 from executions.awaits.awaits import EXPIRE_TASK, SEND_TASK
-from executions.lifecycle.cancellation import cancel
-from executions.lifecycle.redrive import redrive
+from executions.lifecycle.interventions import cancel, redrive
 from executions.models import Campaign, Execution, Interaction, Worker
 from executions.workers import registry
 from executions.workers.registry import DISPATCH_TASK, INSTRUCT_TASK, take_heartbeat
@@ -75,9 +74,6 @@ class Scene:
 
     def drain(self, change: Callable[..., object] = registry.drain) -> None:
         change(self.owner, making.PIPELINE, "worker-1", actor=ACTOR)
-
-    def undrain(self) -> None:
-        self.drain(registry.undrain)
 
     def is_running(self, key: str = "key") -> bool:
         return Execution.objects.get(tenant=self.owner, execution_key=key).status == "RUNNING"
@@ -206,7 +202,8 @@ def an_undrain(scene: Scene) -> Work:
     scene.drain()
     again = partial(scene.heartbeat, 1, taking=False)
     is_done = partial(scene.is_instructed, drain=False)
-    return scene.work(scene.undrain, INSTRUCT_TASK, DISPATCH_TASK, is_done=is_done, sweep=again)
+    undrain = partial(scene.drain, registry.undrain)
+    return scene.work(undrain, INSTRUCT_TASK, DISPATCH_TASK, is_done=is_done, sweep=again)
 
 
 def a_cancellation(scene: Scene) -> Work:

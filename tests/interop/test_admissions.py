@@ -8,7 +8,7 @@ import pytest
 
 from executions.holds import holds
 from executions.lifecycle import retention
-from executions.lifecycle.cancellation import cancel
+from executions.lifecycle.interventions import cancel
 from executions.models import Execution, WireForm
 from governance.activation.activation import activate
 from governance.retirement.retirement import revoke

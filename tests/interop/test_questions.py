@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from executions.awaits import awaits, interactions
 from executions.errors import CorrelationAmbiguous
-from executions.lifecycle.cancellation import cancel
+from executions.lifecycle.interventions import cancel
 from executions.models import Execution, Interaction
 from interop import control_plane
 from tests import making

@@ -10,8 +10,8 @@ import pytest
 from django.db import connection
 
 from executions.models import Execution, WireForm, Worker
-from executions.transports.rest.capabilities import MOST_BYTES
-from executions.transports.rest.workers import register
+from executions.transports.rest import MOST_BYTES
+from executions.transports.rest_workers import register
 from governance.activation.activation import activate
 from tests import making
 from tests.cases import cases

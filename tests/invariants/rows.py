@@ -15,7 +15,7 @@ from coordinator.models import Process
 from coordinator.monitoring.process import Reporter
 from executions.awaits import claims, interactions
 from executions.holds import holds
-from executions.lifecycle import cancellation, outcome
+from executions.lifecycle import interventions, outcome
 from executions.models import (
     AdmissionReceipt,
     Campaign,
@@ -27,8 +27,7 @@ from executions.models import (
     WireForm,
 )
 from executions.state_machine import moves
-from executions.submission.requests import ExecutionRequest, Submission
-from executions.submission.submission import submit_many
+from executions.submission.submission import ExecutionRequest, Submission, submit_many
 from executions.workers import registry, tenant_keys
 from governance.activation.activation import activate
 from governance.campaigns import campaigns
@@ -241,7 +240,7 @@ def _executions(owner: Tenant) -> None:
     _run(cancelled, making.suspension)
     claims.claim(owner, Interaction.objects.get(execution=cancelled).pk, actor=ACTOR)
     holds.pause(cancelled, actor=ACTOR, reason="wrong")
-    cancellation.cancel(owner, cancelled.pk, actor=ACTOR, reason="no")
+    interventions.cancel(owner, cancelled.pk, actor=ACTOR, reason="no")
     holds.resume(cancelled, actor=ACTOR)
     Pipeline.objects.filter(tenant=owner).update(retry_limit=0)
     redriven = making.execution(owner, "redriven")

@@ -21,7 +21,7 @@ from executions.errors import (
     RedriveRefused,
     ResumeTokenInvalid,
 )
-from executions.lifecycle.redrive import Answer, redrive
+from executions.lifecycle.interventions import Answer, redrive
 from executions.models import Interaction, InteractionEvent
 from foundation.errors import CoordinatorError
 from releases.models import Release

@@ -11,8 +11,7 @@ from django.utils import timezone
 
 from executions.awaits import awaits, interactions
 from executions.errors import AwaitTimedOut, InteractionClosed
-from executions.lifecycle import cancellation, dispatch
-from executions.lifecycle.redrive import redrive
+from executions.lifecycle import dispatch, interventions
 from executions.models import AwaitUnit, DeadLetter, Interaction
 from releases.models import Release
 from tenancy.models import Tenant
@@ -75,7 +74,7 @@ def test_an_expired_deadline_fails_the_execution_and_a_redrive_asks_again(ready:
     other.refresh_from_db()
     assert other.status == "WAITING_EXTERNAL"
     assert awaits.expire() == 0
-    redrive(ready[0], made.pk, actor="user:op", reason="again", allow_failed=True)
+    interventions.redrive(ready[0], made.pk, actor="user:op", reason="again", allow_failed=True)
     [claim] = making.claimed(ready[0])
     assert (claim.step_index, claim.input) == (0, '{"n": 7}')
     making.record(making.suspension(claim, request='{"n": 7}'))
@@ -133,7 +132,7 @@ def test_an_expired_timer_resumes_the_execution_with_its_request(ready: Ready) -
 def test_cancelling_an_execution_withdraws_its_interactions(ready: Ready) -> None:
     made, items = itemized(ready, 2)
     answer(items[0])
-    cancellation.cancel(ready[0], made.pk, actor="user:op", reason="no longer wanted")
+    interventions.cancel(ready[0], made.pk, actor="user:op", reason="no longer wanted")
     assert statuses(made) == ["COMPLETED", "CANCELLED"]
     assert AwaitUnit.objects.get(execution=made).status == "CANCELLED"
     with pytest.raises(InteractionClosed):

@@ -9,8 +9,7 @@ import pytest
 from executions.awaits import awaits, interactions, webhooks
 from executions.errors import NotPaused, PauseRefused, PipelinePaused
 from executions.holds import holds
-from executions.lifecycle.cancellation import cancel
-from executions.lifecycle.redrive import redrive
+from executions.lifecycle.interventions import cancel, redrive
 from executions.models import Execution, Hold, Interaction
 from executions.state_machine.moves import Claim
 from executions.workers.eligibility import stranded

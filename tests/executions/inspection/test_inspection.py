@@ -1,4 +1,4 @@
-"""What operators are told about releases: pre-flights, drift, the plan of workers, and what finished and when."""
+"""What operators see of releases: pre-flights, drift, the plan of workers, and what finished and when."""
 
 from datetime import timedelta
 from typing import Any
@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from executions.inspection.worker_plan import PlannedRelease, Reason, worker_plan
-from executions.lifecycle import redrive
+from executions import statistics
+from executions.inspection.counts import PlannedRelease, Reason, worker_plan
+from executions.lifecycle import interventions
 from executions.models import Execution, FinishedCount, Worker, WorkerEvent
-from executions.statistics import finished
 from executions.tasks import count_finished
 from foundation.errors import CoordinatorError
 from governance.activation.activation import activate
@@ -231,21 +231,21 @@ def test_counting_twice_changes_nothing(owner: Tenant) -> None:
 
 def test_a_failure_that_is_redriven_before_it_is_counted_counts(owner: Tenant) -> None:
     [failed] = failed_at(owner, 2, "soon")
-    redrive.redrive(owner, failed.pk, actor="user:ann", reason="x", allow_failed=True)
-    assert finished.last_hour([owner.pk]).total(failed.release_id).failed == 1
-    finished.count()
+    interventions.redrive(owner, failed.pk, actor="user:ann", reason="x", allow_failed=True)
+    assert statistics.last_hour([owner.pk]).total(failed.release_id).failed == 1
+    statistics.count()
     assert counts() == [(0, 1, 0)]
 
 
 def test_a_late_commit_is_counted_by_the_next_run_and_a_redriven_failure_stays_counted(owner: Tenant) -> None:
     [failed] = failed_at(owner, 2, "first")
-    finished.count()
+    statistics.count()
     failed_at(owner, 2, "late")
     assert sum(failed for _, failed, _ in counts()) == 1
-    finished.count()
+    statistics.count()
     assert sum(failed for _, failed, _ in counts()) == 2
     making.finished(timezone.now(), failed)
-    finished.count()
+    statistics.count()
     assert sum(failed for _, failed, _ in counts()) == 2
 
 
@@ -255,21 +255,21 @@ def test_a_series_has_only_its_tenants_pipeline_and_period(owner: Tenant, monkey
     failed_at(owner, 5, "recent")
     failed_at(owner, 90, "older")
     for _ in range(2):  # before and after the clock has counted
-        hour, day = finished.last_hour([owner.pk]), finished.last_day([owner.pk])
+        hour, day = statistics.last_hour([owner.pk]), statistics.last_day([owner.pk])
         [release] = hour.releases
         assert hour.total(release).failed == sum(hour.values(release, "failed")) == 1
         assert sum(day.values(release, "finished")) == day.total(release).finished
         pipeline = Release.objects.get(pk=release).pipeline_id
-        assert finished.last_hour([owner.pk], pipeline).total(release).failed == 1
-        assert finished.last_hour([owner.pk], pipeline + 1000).releases == {}
-        finished.count()
-    assert finished.last_day([owner.pk]).total(release).failed == 2
-    assert set(finished.last_day([owner.pk, other.pk]).releases) > {release}
-    monkeypatch.setattr(finished, "MOST_RECENT", 1)
+        assert statistics.last_hour([owner.pk], pipeline).total(release).failed == 1
+        assert statistics.last_hour([owner.pk], pipeline + 1000).releases == {}
+        statistics.count()
+    assert statistics.last_day([owner.pk]).total(release).failed == 2
+    assert set(statistics.last_day([owner.pk, other.pk]).releases) > {release}
+    monkeypatch.setattr(statistics, "MOST_RECENT", 1)
     failed_at(owner, 1, "mine")
     [mine] = Release.objects.filter(pk=release)
     making.execution(
         owner, "newer", pipeline_id=making.ready(owner, pipeline_id="org.example.b")[1].pipeline.pipeline_id
     )
     making.record(*(making.failure(claim, retryable=False) for claim in making.claimed(owner)))
-    assert finished.last_hour([owner.pk], mine.pipeline_id).total(release).failed == 2
+    assert statistics.last_hour([owner.pk], mine.pipeline_id).total(release).failed == 2

@@ -14,8 +14,7 @@ from executions.errors import (
     VersionMismatch,
 )
 from executions.holds import holds
-from executions.lifecycle.cancellation import cancel
-from executions.lifecycle.redrive import redrive
+from executions.lifecycle.interventions import cancel, redrive
 from executions.models import AwaitUnit, CampaignItem, DeadLetter, Execution, Hold, Interaction
 from executions.state_machine.moves import Claim
 from executions.workers.registry import DISPATCH_TASK

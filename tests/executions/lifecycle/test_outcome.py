@@ -9,7 +9,7 @@ import pytest
 
 from executions import tasks
 from executions.awaits import interactions
-from executions.lifecycle import provenance, queries
+from executions.lifecycle import queries
 from executions.models import AwaitUnit, Execution, Interaction
 from executions.state_machine.moves import Claim
 from executions.workers import registry
@@ -193,7 +193,7 @@ def test_an_outcome_does_not_get_a_lease_back_that_ended_before_another_outcome(
     assert making.kinds(execution)[-1] == "OUTCOME_DROPPED"
 
 
-def test_a_lease_whose_worker_was_told_of_the_loss_never_comes_back(
+def test_a_lease_whose_worker_was_informed_of_the_loss_never_comes_back(
     owner: Tenant, release: Release, claim: Claim
 ) -> None:
     """Its step may have been cancelled, and may have returned anything."""
@@ -211,7 +211,7 @@ FOREVER = 2**53 - 1
 
 def statement(execution: Execution) -> dict[str, Any]:
     """Return the execution's statement, which must be readable and must not contradict itself."""
-    document = provenance.statement(Execution.objects.select_related("tenant").get(pk=execution.pk))
+    document = queries.provenance_statement(Execution.objects.select_related("tenant").get(pk=execution.pk))
     assert execution_statement.read(text(document).encode()).contradictions() == []
     return document
 
@@ -305,9 +305,9 @@ def test_a_signed_document_has_the_same_bytes_every_time_and_a_valid_signature(
     making.record(making.outcome_of(claim))
     execution = Execution.objects.select_related("tenant").get(pk=execution.pk)
     settings.PROVENANCE_KEY = signing.private_pem("coordinator")
-    document = provenance.signed(execution)
-    assert document == provenance.signed(Execution.objects.select_related("tenant").get(pk=execution.pk))
+    document = queries.signed_provenance(execution)
+    assert document == queries.signed_provenance(Execution.objects.select_related("tenant").get(pk=execution.pk))
     envelope = read_envelope(json.loads(document))
     [signature] = envelope.signatures
     assert envelope.is_signed_by(trust.statement_public_key(), signature)
-    assert json.loads(envelope.payload) == provenance.statement(execution)
+    assert json.loads(envelope.payload) == queries.provenance_statement(execution)

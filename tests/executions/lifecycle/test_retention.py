@@ -7,7 +7,7 @@ import pytest
 
 from executions import tasks
 from executions.lifecycle import retention
-from executions.lifecycle.cancellation import cancel
+from executions.lifecycle.interventions import cancel
 from executions.models import AwaitUnit, DeadLetter, Execution, ExecutionEvent, Interaction, WireForm
 from foundation import places
 from governance.campaigns import campaigns

@@ -10,10 +10,10 @@ from django.utils import timezone
 
 from executions.awaits import awaits, webhooks
 from executions.lifecycle import retention, sweep
-from executions.lifecycle.redrive import redrive
+from executions.lifecycle.interventions import redrive
 from executions.models import Campaign, Execution, Interaction, MessagePath, Worker, WorkerEligibility
 from executions.state_machine import moves
-from executions.transports.rest.workers import register
+from executions.transports.rest_workers import register
 from executions.workers import message_path, registry
 from executions.workers.eligibility import CHECK_TASK
 from executions.workers.registry import take_heartbeat
@@ -35,18 +35,11 @@ from wire.messages.celery_messages import Heartbeat
 __all__ = ["broker", "local_receivers"]
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("local_receivers")]
 Ready = tuple[Tenant, Release]
-TWO: dict[str, Any] = {"requests": ["1", "2"], "itemized": True, "gives_many": True}
 WEBHOOK: dict[str, Any] = {"transport": "webhook", "transport_metadata": {"url": "http://127.0.0.1:1/"}}
 """Sending fails, because the port is closed, and it is due again later."""
 MOMENT = timedelta(microseconds=1)
 Boundary = tuple[Callable[[datetime], object], Callable[[], bool]]
 """The first sets the time at which something is due. The second returns True if it is due now."""
-
-
-def two_items(ready: Ready, **members: Any) -> tuple[Execution, Interaction, Interaction]:
-    made = suspended(ready, **TWO, **members)
-    first, second = Interaction.objects.filter(execution=made).order_by("item_index")
-    return made, first, second
 
 
 def update(rows: Any, column: str) -> Callable[[datetime], object]:
@@ -104,9 +97,7 @@ def test_it_is_due_at_its_time_and_not_before(
     assert not is_due()
     set_at(now())
     assert is_due()
-    assert "ERROR" not in [each.levelname for each in caplog.records], (
-        "the database rejected a change that was too early"
-    )
+    assert "ERROR" not in [each.levelname for each in caplog.records], "the database rejected an early change"
 
 
 def test_a_worker_is_healthy_until_its_time_and_no_longer(ready: Ready) -> None:
@@ -116,7 +107,8 @@ def test_a_worker_is_healthy_until_its_time_and_no_longer(ready: Ready) -> None:
 
 
 def test_a_timer_that_becomes_due_while_another_expires_is_not_timed_out(ready: Ready) -> None:
-    made, first, second = two_items(ready, transport="timer", timeout_seconds=60)
+    made = suspended(ready, requests=["1", "2"], itemized=True, gives_many=True, transport="timer", timeout_seconds=60)
+    first, second = Interaction.objects.filter(execution=made).order_by("item_index")
     set_deadline(first, now())
     set_deadline(second, clock())
     assert awaits.expire() == 1

@@ -9,8 +9,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from executions.models import Execution
-from executions.search.conditions import PARAMETERS, Search, parse
-from executions.search.matching import MOST_RARE, matching
+from executions.search import MOST_RARE, PARAMETERS, Search, matching, parse
 from foundation.errors import InvalidRequest
 from releases.models import Pipeline
 from tenancy.models import Tenant
@@ -124,30 +123,30 @@ LONG = "x" * 1501
 GROUP = uuid.UUID(int=17)
 
 
+CONDITIONS: dict[str, tuple[str, str, Any]] = {
+    "q": (" ab ", "text", "ab"),
+    "status": ("live", "status", "live"),
+    "pipeline": ("p", "pipeline_id", "p"),
+    "release": ("1", "release_version", "1"),
+    "error": ("E", "error_code", "E"),
+    "step": ("2", "step", 1),
+    "since": ("2h", "since", NOW - timedelta(hours=2)),
+    "until": ("2026-01-31T11:00:00Z", "until", NOW - timedelta(hours=1)),
+    "ended": ("15 m", "ended_since", NOW - timedelta(minutes=15)),
+    "tag": ("k=v", "tag", "k=v"),
+    "smoke": ("no", "smoke", False),
+    "by": ("me", "submitted_by", "me"),
+    "stranded": ("yes", "stranded", True),
+    "group": (str(GROUP), "failure_group", GROUP),
+    "tenant": ("acme", "tenant", "acme"),
+}
+"""Of each parameter: a text, and the field of `Search` and the value that it gives."""
+
+
 def test_each_parameter_is_a_condition() -> None:
-    texts = {
-        **{"q": " ab ", "status": "live", "pipeline": "p", "release": "1", "error": "E", "step": "2", "since": "2h"},
-        **{"until": "2026-01-31T11:00:00Z", "ended": "15 m", "tag": "k=v", "smoke": "no", "by": "me", "tenant": "acme"},
-        **{"stranded": "yes", "group": str(GROUP)},
-    }
-    assert texts.keys() == PARAMETERS.keys()
-    assert parse(texts, now=NOW) == Search(
-        text="ab",
-        status="live",
-        pipeline_id="p",
-        release_version="1",
-        error_code="E",
-        step=1,
-        since=NOW - timedelta(hours=2),
-        until=NOW - timedelta(hours=1),
-        ended_since=NOW - timedelta(minutes=15),
-        tag="k=v",
-        smoke=False,
-        submitted_by="me",
-        stranded=True,
-        failure_group=GROUP,
-        tenant="acme",
-    )
+    assert CONDITIONS.keys() == PARAMETERS.keys()
+    expected = Search(**{field: value for _, field, value in CONDITIONS.values()})
+    assert parse({name: text for name, (text, _, _) in CONDITIONS.items()}, now=NOW) == expected
 
 
 @cases(

@@ -11,8 +11,8 @@ from django.utils import timezone
 
 from executions.models import Execution, Worker
 from executions.state_machine import moves
-from executions.state_machine.claim_statement import FAIR_SHARE, ROOM
 from executions.state_machine.moves import Claim
+from executions.state_machine.statements import FAIR_SHARE, ROOM
 from governance.retirement.retirement import revoke
 from releases.models import Release
 from tenancy.models import Tenant
@@ -145,9 +145,9 @@ def test_the_room_is_what_the_threads_start_at_once_or_a_stock_for_fast_transiti
     counted = """WITH counted AS (SELECT 1 AS tenant_id, %(threads)s AS threads, %(calls)s AS calls,
         ARRAY['gone'] AS idle, %(seconds)s::float AS seconds,
         jsonb_build_object('w', %(running)s, 'gone', 9) AS held)"""
-    given = {"threads": threads, "seconds": seconds, "calls": calls, "running": running, "span": 0.4, "most": 500}
+    measured = {"threads": threads, "seconds": seconds, "calls": calls, "running": running, "span": 0.4, "most": 500}
     with connection.cursor() as cursor:
-        cursor.execute(f"{counted}, {ROOM} SELECT free FROM ready", given)
+        cursor.execute(f"{counted}, {ROOM} SELECT free FROM ready", measured)
         assert [found for (found,) in cursor.fetchall()] == free
 
 

@@ -9,7 +9,7 @@ from django.contrib.postgres.functions import TransactionNow
 from django.db.models import F
 
 from executions.lifecycle import queries, sweep
-from executions.lifecycle.redrive import redrive
+from executions.lifecycle.interventions import redrive
 from executions.models import DeadLetter, Execution, ExecutionEvent, Worker
 from executions.state_machine import dead_letters
 from releases import policy
@@ -124,15 +124,13 @@ def test_an_execution_that_loses_too_many_leases_in_a_row_fails(
 
 
 EARLIER, LATER = timedelta(minutes=-5), timedelta(seconds=1)
-LIVES = {"registered_at": EARLIER, "last_heartbeat_at": LATER, "alive_until": HOUR, "stopped_at": None}
+LIVES = {"registered_at": EARLIER, "last_heartbeat_at": LATER, "alive_until": HOUR}
 
 
-def set_worker(**facts: Any) -> None:
+def set_worker(**times: timedelta) -> None:
     """Set the worker of the module. Times are relative to the database's."""
-    moments = {
-        name: TransactionNow() + value if isinstance(value, timedelta) else value for name, value in facts.items()
-    }
-    Worker.objects.update(**{**{name: TransactionNow() + at if at else None for name, at in LIVES.items()}, **moments})
+    changed = {name: TransactionNow() + at for name, at in {**LIVES, **times}.items()}
+    Worker.objects.update(**{"stopped_at": None, **changed})
 
 
 @cases(
@@ -149,7 +147,7 @@ def set_worker(**facts: Any) -> None:
     ],
 )
 def test_only_a_lease_whose_worker_may_have_died_counts_as_taken_over(
-    owner: Tenant, execution: Execution, settings: Any, worker: dict[str, Any], named: bool, counted: bool
+    owner: Tenant, execution: Execution, settings: Any, worker: dict[str, timedelta], named: bool, counted: bool
 ) -> None:
     """No worker is left in the last case: the only one stopped before the claim."""
     settings.TAKEOVER_LIMIT, settings.LEASE_SECONDS = 2, 30
@@ -208,7 +206,7 @@ def test_a_terminal_failure_is_logged_after_its_commit_and_its_code_forges_no_li
         assert "moved to DLQ" not in caplog.text
     [record] = [each for each in caplog.records if "moved to DLQ" in each.getMessage()]
     limit, line = LogLimit(), record.getMessage()
-    assert all(limit.filter(record) for _ in range(MOST + 1)), "each is logged, however many fail at once"
+    assert all(limit.filter(record) for _ in range(MOST + 1)), "each is logged, even if many fail at once"
     assert line.isprintable()
     assert [word for word in line.split(" ") if word.startswith("tenant=")] == [f"tenant={execution.tenant.slug}"]
     assert " status=FAILED reason=non_retryable " in line

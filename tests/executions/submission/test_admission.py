@@ -10,7 +10,7 @@ from django.utils import timezone
 from executions.holds import holds
 from executions.models import Execution, Worker
 from executions.submission import admission
-from executions.submission.requests import Submission
+from executions.submission.submission import Submission
 from foundation.errors import CoordinatorError
 from governance.activation.activation import activate
 from governance.gradual import changes

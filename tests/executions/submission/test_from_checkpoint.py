@@ -6,7 +6,7 @@ import pytest
 
 from executions.awaits import interactions
 from executions.errors import CheckpointIncompatible, CheckpointMissing
-from executions.lifecycle.cancellation import cancel
+from executions.lifecycle.interventions import cancel
 from executions.models import Execution, Interaction, Resubmission, StartFrom
 from governance.activation.activation import activate
 from governance.resubmission.resubmission import resubmit

@@ -10,11 +10,9 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from executions.errors import IdempotencyKeyReused, TenantNotAllowed
-from executions.lifecycle import cancellation
-from executions.lifecycle.redrive import redrive
+from executions.lifecycle import interventions
 from executions.models import Execution
-from executions.submission.requests import ExecutionRequest, Submission
-from executions.submission.submission import submit_many
+from executions.submission.submission import ExecutionRequest, Submission, submit_many
 from foundation.errors import CoordinatorError, PayloadTooLarge, QuotaExceeded
 from governance.campaigns import campaigns
 from governance.campaigns.selection import Filters
@@ -73,7 +71,7 @@ def test_open_executions_are_limited_until_some_end(owner: Tenant) -> None:
         making.submitted(owner, "more", actor=ACTOR)
     assert caught.value.data["quota"] == "openExecutions"
     first = Execution.objects.order_by("execution_key")[0]
-    cancellation.cancel(owner, first.pk, actor=ACTOR, reason="no")
+    interventions.cancel(owner, first.pk, actor=ACTOR, reason="no")
     time.sleep(0.15)
     assert accepted(owner, "c", "d") == 1
     owner.quota_open_executions = 3
@@ -120,7 +118,7 @@ def test_a_tenant_that_is_no_longer_allowed_redrives_nothing_but_its_executions_
     settings.ALLOWED_TENANTS = ["another"]
     with unchanged():
         with pytest.raises(TenantNotAllowed):
-            redrive(owner, dead.pk, **WHY)
+            interventions.redrive(owner, dead.pk, **WHY)
         with pytest.raises(TenantNotAllowed):
             campaigns.start(owner, Filters(pipeline_id=making.PIPELINE), rate_per_minute=60, **WHY)
     assert [claim.execution_id for claim in making.claimed(owner)] == [accepted.pk]

@@ -8,8 +8,7 @@ from django.utils import timezone
 
 from executions.holds import holds
 from executions.models import Execution, Worker
-from executions.submission.requests import ExecutionRequest, Submission
-from executions.submission.submission import submit_when_open
+from executions.submission.submission import ExecutionRequest, Submission, submit_when_open
 from foundation.errors import CoordinatorError
 from governance.activation.activation import activate
 from governance.retirement.retirement import Kind, blockers, retire, revoke

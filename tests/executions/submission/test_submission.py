@@ -21,11 +21,10 @@ from executions.errors import (
 )
 from executions.holds import holds
 from executions.lifecycle import queries, retention
-from executions.lifecycle.cancellation import cancel
+from executions.lifecycle.interventions import cancel
 from executions.models import Execution, Resubmission, WireForm, Worker
 from executions.submission import admission
-from executions.submission.requests import ExecutionRequest, Submission
-from executions.submission.submission import submit_many
+from executions.submission.submission import ExecutionRequest, Submission, submit_many
 from executions.workers.registry import DISPATCH_TASK
 from foundation.errors import CoordinatorError
 from governance.activation.activation import activate

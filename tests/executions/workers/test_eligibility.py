@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from executions.errors import WorkerUnavailable
 from executions.models import Execution, Worker, WorkerEligibility
-from executions.transports.rest.capabilities import artifact_conflict
+from executions.transports.rest import artifact_conflict
 from executions.workers import eligibility
 from executions.workers.eligibility import explained, require_healthy, stranded, why_stranded
 from governance.activation.activation import activate

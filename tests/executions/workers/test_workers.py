@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from executions.errors import WorkerUnavailable
 from executions.lifecycle import sweep
-from executions.lifecycle.cancellation import cancel
+from executions.lifecycle.interventions import cancel
 from executions.models import Execution, Worker, WorkerEligibility, WorkerEvent
 from executions.state_machine.moves import Claim
 from executions.state_machine.moves import owner as owner_name

@@ -7,7 +7,7 @@ import pytest
 
 from executions.errors import CampaignEmpty
 from executions.lifecycle import outcome
-from executions.lifecycle.redrive import redrive
+from executions.lifecycle.interventions import redrive
 from executions.models import Execution, ExecutionEvent
 from governance.activation.activation import activate
 from governance.campaigns import campaigns

@@ -9,8 +9,7 @@ import pytest
 
 from executions.errors import CampaignRefused, CampaignTargetInvalid, CampaignUnknown
 from executions.holds import holds
-from executions.lifecycle.cancellation import cancel
-from executions.lifecycle.redrive import redrive
+from executions.lifecycle.interventions import cancel, redrive
 from executions.models import Campaign, CampaignItem, Execution, Resubmission, Worker
 from governance.activation.activation import activate
 from governance.campaigns import campaigns, drafts

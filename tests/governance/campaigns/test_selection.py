@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from executions.errors import CampaignEmpty, FilterRequired, ReleaseRevokedConfirmation
-from executions.lifecycle.redrive import redrive
+from executions.lifecycle.interventions import redrive
 from executions.models import Campaign, CampaignItem, DeadLetter, Execution
 from governance.activation.activation import activate
 from governance.campaigns import campaigns, drafts

@@ -4,7 +4,7 @@ import pytest
 
 from executions.errors import CampaignTargetInvalid, FilterRequired
 from executions.holds import holds
-from executions.lifecycle.cancellation import cancel
+from executions.lifecycle.interventions import cancel
 from executions.models import Campaign, Execution, Hold, Interaction
 from governance.campaigns import campaigns
 from governance.campaigns.selection import Filters

@@ -9,8 +9,7 @@ import pytest
 from django.utils import timezone
 
 from executions.holds import holds
-from executions.lifecycle.cancellation import cancel
-from executions.lifecycle.redrive import redrive
+from executions.lifecycle.interventions import cancel, redrive
 from executions.models import Execution, SmokeTest
 from governance.activation import activation, gates
 from governance.activation.activation import activate

@@ -9,8 +9,7 @@ import pytest
 import requests
 
 from tests import making
-from tests.executions.transports.rest.serving import serving
-from tests.executions.transports.rest.strict_worker import CONTRACT_STEPS, DTO
+from tests.executions.transports.rest.strict_worker import CONTRACT_STEPS, DTO, serving
 from tests.interop.client import NO_WORKER, payload, written
 from tests.interop.stored import VERSIONS, message, unread
 from tests.parts.product.existing_client import PIPELINE, ExistingClient, VersionedWorker

@@ -9,8 +9,7 @@ import pytest
 from releases.models import Release
 from tests import making
 from tests.executions.transports.rest.order_flow import PIPELINE, Flow, hosted
-from tests.executions.transports.rest.serving import serving
-from tests.executions.transports.rest.strict_worker import CONTRACT_STEPS, StrictWorker
+from tests.executions.transports.rest.strict_worker import CONTRACT_STEPS, StrictWorker, serving
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from executions.lifecycle import rest_calls
 from executions.models import Execution, Interaction, Worker
 from executions.state_machine.moves import Claim
 from executions.submission import admission
-from executions.transports.rest import calls, capabilities
-from executions.transports.rest.workers import register
+from executions.transports import rest
+from executions.transports.rest_workers import register
 from executions.workers.registry import REST
 from releases.models import Release
 from tenancy.models import Tenant
@@ -47,7 +47,7 @@ class Flow:
 
     def check(self) -> None:
         """Check the worker as a control worker does."""
-        capabilities.check(self.worker.pk)
+        rest.check(self.worker.pk)
         admission.cache.clear()
 
     def claim(self, **options: Any) -> Claim:
@@ -66,7 +66,7 @@ class Flow:
         called = 0
         while claims := making.claimed(self.owner):
             assert {claim.protocol for claim in claims} == {REST}
-            assert calls.send_claims(claims) == []
+            assert rest.send_claims(claims) == []
             for claim in claims:
                 assert self.call(claim)
                 called += 1

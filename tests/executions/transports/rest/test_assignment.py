@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from executions.lifecycle import dispatch, sweep
 from executions.models import Execution, Worker, WorkerEligibility
-from executions.transports.rest import workers
+from executions.transports import rest_workers
 from executions.workers.eligibility import stranded
 from executions.workers.registry import CELERY, DISPATCH_TASK, REST, drain, undrain
 from tests import making
@@ -125,9 +125,9 @@ def test_a_review_blocks_only_a_worker_that_runs_and_has_not_changed_meanwhile(f
     rows.update(stopped_at=None)
     earlier, later = rows.get(), rows.get()
     rows.update(endpoint="https://worker.example")
-    assert not workers.review_endpoint(earlier, actor="sweep"), "it has another endpoint now"
+    assert not rest_workers.review_endpoint(earlier, actor="sweep"), "it has another endpoint now"
     rows.update(endpoint=earlier.endpoint)
-    assert [workers.review_endpoint(each, actor="sweep") for each in (earlier, later)] == [True, False]
+    assert [rest_workers.review_endpoint(each, actor="sweep") for each in (earlier, later)] == [True, False]
     assert flow.worker.events.filter(data__cause="ENDPOINT_BLOCKED").count() == 1
 
 

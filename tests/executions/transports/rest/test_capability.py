@@ -12,10 +12,9 @@ from executions import tasks
 from executions.errors import WorkerNotChecked, WorkerUnavailable
 from executions.models import Worker
 from executions.submission import admission
-from executions.submission.requests import ExecutionRequest, Submission
-from executions.submission.submission import submit_many
-from executions.transports.rest import capabilities
-from executions.transports.rest.capabilities import CHECK_SECONDS, LOST_SECONDS, MOST_COUNTED
+from executions.submission.submission import ExecutionRequest, Submission, submit_many
+from executions.transports import rest
+from executions.transports.rest import CHECK_SECONDS, LOST_SECONDS, MOST_COUNTED
 from executions.workers.eligibility import CHECK_FAILED, CHECK_TASK
 from executions.workers.registry import DISPATCH_TASK
 from foundation.places import Places
@@ -48,7 +47,7 @@ def checked(worker: Worker, age: float) -> None:
 
 
 def turn() -> Any:
-    with capabilities.turns(Places()).take() as due:
+    with rest.turns(Places()).take() as due:
         return due
 
 
@@ -114,7 +113,7 @@ def test_the_latest_check_of_a_tenant_counts_for_its_turn(flow: Flow) -> None:
 def test_one_tenant_never_holds_all_places_for_checks(flow: Flow) -> None:
     for name in ("a", "b"):
         flow.register(name)
-    turns = capabilities.turns(Places(2))
+    turns = rest.turns(Places(2))
     with turns.take() as first, turns.take() as nothing:
         assert (first is None, nothing) == (False, None)
         other = rival()
@@ -142,11 +141,11 @@ def test_a_worker_that_does_not_answer_is_checked_at_longer_intervals(
     flow.double.faults, settings.REST_WORKER_ORIGINS = [], [*settings.REST_WORKER_ORIGINS, "http://127.0.0.1:1"]
     silent = flow.register("silent", endpoint="http://127.0.0.1:1")
     for _ in range(count):
-        capabilities.check(silent.pk)
+        rest.check(silent.pk)
     assert Worker.objects.get(pk=silent.pk).unanswered_checks == min(count, MOST_COUNTED)
     for age, due in ((interval - 2, None), (interval + 2, silent.pk)):
         checked(silent, age)
-        with capabilities.turns(Places(), unanswered=True).take() as found:
+        with rest.turns(Places(), unanswered=True).take() as found:
             assert (turn(), found) == (None, due)
     change(flow.worker, unanswered_checks=3)
     flow.check()
@@ -157,7 +156,7 @@ def test_a_worker_that_does_not_speak_http_has_a_negative_verdict(flow: Flow, se
     with dripping(b"nonsense\r\n\r\n") as place:
         settings.REST_WORKER_ORIGINS = [f"http://{place}"]
         worker = flow.register("odd", endpoint=f"http://{place}")
-        capabilities.check(worker.pk)
+        rest.check(worker.pk)
     worker.refresh_from_db()
     assert (worker.capability_error.startswith(CHECK_FAILED), worker.unanswered_checks) == (True, 0)
 
@@ -170,12 +169,12 @@ def test_at_most_two_registrations_of_a_process_wait_for_a_limited_time(flow: Fl
         waiting.append(1)
         depths.add(len(waiting))
         if len(waiting) < 5:
-            capabilities.await_verdict(worker, seconds=0.05)
+            rest.await_verdict(worker, seconds=0.05)
         waiting.pop()
         return execute(*query)
 
     for _ in range(2):
         depths.clear()
         with connection.execute_wrapper(another_waits):
-            capabilities.await_verdict(worker, seconds=0.05)
+            rest.await_verdict(worker, seconds=0.05)
         assert max(depths) == 2

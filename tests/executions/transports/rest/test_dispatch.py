@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from executions.lifecycle import outcome, provenance, rest_calls
+from executions.lifecycle import outcome, queries, rest_calls
 from executions.models import WireForm, Worker
-from executions.transports.rest import calls, messages
-from executions.transports.rest.calls import CALL_TASK
-from executions.transports.rest.messages import payload_of
+from executions.transports import rest, rest_messages
+from executions.transports.rest import CALL_TASK
+from executions.transports.rest_messages import payload_of
 from foundation import places
 from tests import making
 from tests.cases import cases
@@ -82,7 +82,7 @@ def test_the_signed_path_is_that_after_the_base_url(flow: Flow, settings: Any) -
 def test_a_redelivered_or_invented_message_makes_no_call(flow: Flow) -> None:
     made = submit(flow)
     claim = flow.claim(lease_seconds=1)
-    assert calls.send_claims([claim]) == []
+    assert rest.send_claims([claim]) == []
     assert not flow.call(replace(claim, lease_token=uuid.uuid4()))
     next(each_death(lambda: flow.call(claim), text="json_to_recordset"))
     made.refresh_from_db()
@@ -90,7 +90,7 @@ def test_a_redelivered_or_invented_message_makes_no_call(flow: Flow) -> None:
     assert made.running_since is not None
     assert made.lease_expires_at is not None
     left = (made.lease_expires_at - made.running_since).total_seconds()
-    assert left == pytest.approx(calls.lease_seconds())
+    assert left == pytest.approx(rest.lease_seconds())
     assert not flow.call(claim)
     assert len(flow.double.commands) == 1
 
@@ -137,12 +137,12 @@ def test_a_call_without_a_place_keeps_its_lease_and_waits_longer_and_longer(
     assert wakeups == [(CALL_TASK, message, timedelta(seconds=seconds))]
     made.refresh_from_db()
     assert made.lease_expires_at is not None
-    assert made.lease_expires_at - moments.now() > timedelta(seconds=calls.lease_seconds() / 2)
+    assert made.lease_expires_at - moments.now() > timedelta(seconds=rest.lease_seconds() / 2)
 
 
 def test_a_call_without_an_outcome_names_no_code(flow: Flow) -> None:
     Worker.objects.filter(pk=flow.worker.pk).update(artifact_digest=flow.release.artifacts.get().digest)
-    [part] = provenance.runs(flow.run([])).entries
+    [part] = queries.runs_of_execution(flow.run([])).entries
     assert (part["worker"], part["artifactDigest"]) == ("java-1", None)
 
 
@@ -157,7 +157,7 @@ def test_the_outputs_of_a_dropped_outcome_are_not_stored(flow: Flow) -> None:
     claim = flow.claim()
     group = OutcomeGroup(worker_id="another", outcomes=[making.outcome_of(claim)])
     assert outcome.record(flow.release.identity, group) == 1
-    messages.keep_result(made.pk, [natural("late")], version=claim.version)
+    rest_messages.keep_result(made.pk, [natural("late")], version=claim.version)
     assert not WireForm.objects.filter(pk=made.pk).exists()
 
 

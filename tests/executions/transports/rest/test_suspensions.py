@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from executions.awaits import interactions, webhooks
 from executions.awaits.awaits import expire
-from executions.lifecycle.redrive import redrive
+from executions.lifecycle.interventions import redrive
 from executions.models import AwaitUnit, Execution, Interaction
 from tests.cases import cases
 from tests.executions.awaits.parking import make_late

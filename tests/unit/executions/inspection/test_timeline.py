@@ -6,8 +6,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from executions.console.execution_comparison import MISSING, differences
 from executions.inspection.timeline import Await, Kind, Progress, Row, timeline
-from executions.inspection.value_differences import MISSING, differences
 from tests.cases import cases
 from wire.documents import json_writer
 from wire.documents.execution_runs import Event
@@ -63,10 +63,8 @@ def test_attempts_show_their_failures_and_the_waits_between_them_until_a_redrive
         if not last:
             history.claimed(10 if number == 0 else 20, attempt=number + 1)
     rows = history.rows()
-    assert shown(rows[0]) == [
-        *(("queued", 0, 1), ("work", 1, 2), ("retry", 3, 10), ("work", 10, 11)),
-        *(("retry", 12, 20), ("work", 20, 21)),
-    ]
+    first_try, second_try = [("queued", 0, 1), ("work", 1, 2)], [("retry", 3, 10), ("work", 10, 11)]
+    assert shown(rows[0]) == [*first_try, *second_try, ("retry", 12, 20), ("work", 20, 21)]
     assert shown(rows[1]) == [("failed", 2, 3), ("failed", 11, 12), ("failed", 21, 23)]
     assert [(bar.attempt, bar.worker) for bar in rows[1].bars] == [(1, "w0"), (2, "w1"), (3, "w2")]
     assert [row.progress for row in rows] == [Progress.OPEN, Progress.FAILED, Progress.OPEN]
@@ -137,7 +135,7 @@ VALUES = st.recursive(
     ],
 )
 def test_each_place_is_named(one: Any, other: Any, found: list[tuple[str, Any, Any]]) -> None:
-    assert [(each.path, each.one, each.other) for each in differences("input", one, other)] == found
+    assert list(differences("input", one, other)) == found
 
 
 @given(VALUES, VALUES)

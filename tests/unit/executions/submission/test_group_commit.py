@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from executions.submission.group_commit import GroupCommit
+from executions.submission.insertion import GroupCommit
 from tests.building import eventually
 from tests.cases import cases
 

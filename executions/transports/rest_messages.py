@@ -14,7 +14,7 @@ from psycopg.types.json import Jsonb
 
 from executions.models import AwaitUnit, Execution, WireForm
 from executions.models.states import OUTCOME_UNKNOWN
-from executions.transports.rest.calls import read
+from executions.transports.rest import read
 from foundation.exchange import Response
 from wire.documents.contract import ResultShape
 from wire.documents.json_reader import quoted

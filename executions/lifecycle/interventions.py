@@ -1,20 +1,29 @@
-"""Re-drives an execution that has failed, on the release that it is pinned to (wire protocol E.8)."""
+"""What operators do with one execution: re-drive it on its pinned release (wire protocol E.8), or cancel it."""
 
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from django.db import connection, transaction
 
-from executions.awaits import interactions
-from executions.errors import ExecutionChanged, RedriveRefused, ReleaseRevokedConfirmation, VersionMismatch
+from executions import metrics
+from executions.awaits import awaits, interactions
+from executions.errors import (
+    CancelRefused,
+    ExecutionChanged,
+    RedriveRefused,
+    ReleaseRevokedConfirmation,
+    VersionMismatch,
+)
 from executions.lifecycle import queries, statements
-from executions.models import Execution
-from executions.models.states import State
+from executions.models import Execution, Worker
+from executions.models.states import MOVES, State
 from executions.state_machine import moves
 from executions.state_machine.moves import Move
 from executions.submission.admission import require_allowed
+from executions.workers import registry
 from executions.workers.registry import DISPATCH_TASK
 from foundation import wakeup
 from releases.errors import ReleaseRetired
@@ -68,10 +77,10 @@ def redrive(
     require_allowed(tenant)
     with transaction.atomic():
         execution = queries.execution(tenant, execution_id)
-        check(execution, expected_version, allow_failed)
+        require_redrivable(execution, expected_version, allow_failed)
         require_runnable(execution, allow_revoked)
         details = {} if answer is None else {"answerReplaced": str(answer.interaction_id)}
-        move = move_of(execution, actor=actor, reason=reason, **details)
+        move = redrive_move(execution, actor=actor, reason=reason, **details)
         if answer is not None:
             progress = interactions.replaced(execution, answer.interaction_id, answer.response)
             shape: Shape = "MULTI" if execution.progress_shape == "MULTI" else "UNI"
@@ -91,7 +100,7 @@ def redrive(
         return Redriven(queries.execution(tenant, execution_id), move.source)
 
 
-def check(execution: Execution, expected_version: int | None, allow_failed: bool) -> None:
+def require_redrivable(execution: Execution, expected_version: int | None, allow_failed: bool) -> None:
     """Raise `RedriveRefused` or `VersionMismatch` if the execution may not be re-driven (wire protocol B.2)."""
     if State(execution.status) not in redrivable(allow_failed):
         raise RedriveRefused(
@@ -111,7 +120,7 @@ def require_version(execution: Execution, expected: int | None) -> None:
         )
 
 
-def move_of(execution: Execution, *, actor: str, reason: str, **details: str) -> Move:
+def redrive_move(execution: Execution, *, actor: str, reason: str, **details: str) -> Move:
     """Return the guarded move that re-drives `execution` as it was read, with `details` in its event.
 
     The attempt number grows, and the retry budget is full again. Step, progress and pin stay. An execution that failed
@@ -170,3 +179,82 @@ def _unconfirmed(execution: Execution) -> ReleaseRevokedConfirmation:
         revocationReason=reason,
         activeReleaseVersion=active,
     )
+
+
+MOST_ATTEMPTS = 10
+
+
+def cancel(
+    tenant: Tenant, execution_id: uuid.UUID, *, actor: str, reason: str, expected_version: int | None = None
+) -> Execution:
+    """Cancel an execution and its open interactions. An execution that is already cancelled is returned unchanged.
+
+    The lease ends, so the worker's outcome is dropped. A worker that runs the execution is notified; the step decides
+    whether it ends early. Raises, in this order: `ExecutionUnknown`, `CancelRefused`, `VersionMismatch`, and
+    `ExecutionChanged` if it changes state too often meanwhile.
+    """
+    for _ in range(MOST_ATTEMPTS):
+        execution = queries.execution(tenant, execution_id)
+        if execution.status == State.CANCELLED:
+            return execution
+        if State.CANCELLED not in MOVES[State(execution.status)]:
+            raise CancelRefused(
+                f"Execution {execution_id} cannot be cancelled from status {execution.status}",
+                executionStatus=execution.status,
+            )
+        require_version(execution, expected_version)
+        with transaction.atomic():
+            if moves.apply([cancel_move(execution, actor=actor, reason=reason)]):
+                awaits.cancel([execution_id])
+                registry.announce_lost_lease(execution)
+                audit.record(
+                    Act.EXECUTION_CANCEL,
+                    tenant=tenant,
+                    actor=actor,
+                    object=execution_id,
+                    reason=reason,
+                    previousStatus=execution.status,
+                )
+                transaction.on_commit(partial(count_cancelled, execution))
+                return queries.execution(tenant, execution_id)
+        # Another process moved it first. Unless a version is expected, any live state can be cancelled.
+    raise ExecutionChanged(f"Execution {execution_id} changed before it could be cancelled")
+
+
+def count_cancelled(execution: Execution) -> None:
+    """Count a cancellation in the metrics, after its commit."""
+    release = execution.tenant.slug, execution.pipeline_id, execution.release_version
+    metrics.finished.add(*release, State.CANCELLED.value)
+    metrics.write_lines("Cancelled", [(release, execution.pk)])
+
+
+def cancel_move(execution: Execution, *, actor: str, reason: str, **details: str) -> Move:
+    """Return the guarded move that cancels `execution` as it was read, with `details` in its event."""
+    return Move(
+        execution_id=execution.pk,
+        source=State(execution.status),
+        version=execution.version,
+        target=State.CANCELLED,
+        kind="CANCELLED",
+        actor=actor,
+        data={
+            "reason": reason,
+            "previousStatus": execution.status,
+            "stepIndex": execution.current_step_index,
+            "errorCode": execution.error_code,
+            "errorMessage": execution.error_message,
+            **holder(execution),
+            **details,
+        },
+    )
+
+
+def holder(execution: Execution) -> dict[str, str]:
+    """Return the worker that holds the lease, with its registered artifact; nothing if none has named the lease."""
+    if execution.lease_worker is None:
+        return {}
+    rows = Worker.objects.filter(
+        tenant=execution.tenant_id, pipeline_id=execution.pipeline_id, worker_id=execution.lease_worker
+    )
+    digest = rows.values_list("artifact_digest", flat=True).first() or ""
+    return {"worker": execution.lease_worker, "registeredArtifactDigest": digest}

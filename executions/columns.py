@@ -6,7 +6,7 @@ from typing import Any, Final
 from django.db.models import QuerySet
 
 from executions.models import TERMINAL_VALUES, Execution
-from executions.search.matching import FAILED_VALUES, with_failed_step
+from executions.search import FAILED_VALUES, with_failed_step
 from foundation import exports
 from foundation.database.bounded import time_limit
 from foundation.errors import InvalidRequest

@@ -8,7 +8,7 @@ from django.db.models.functions import Now
 
 from executions.errors import WorkerBeatsItself, WorkerEndpointInvalid, WorkerEndpointRefused
 from executions.models import Worker, WorkerEligibility
-from executions.transports.rest.calls import blocked_reason, endpoint_errors, may_call
+from executions.transports.rest import blocked_reason, endpoint_errors, may_call
 from executions.workers.eligibility import CHECK_TASK
 from executions.workers.registry import CELERY, DISPATCH_TASK, REST, alive_until, find, find_or_register, note
 from foundation import wakeup
