@@ -13,8 +13,14 @@ SIGNS_CERTIFICATES = x509.KeyUsage(
     key_cert_sign=True,
     **dict.fromkeys(
         (
-            *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
-            *("crl_sign", "encipher_only", "decipher_only"),
+            "digital_signature",
+            "content_commitment",
+            "key_encipherment",
+            "data_encipherment",
+            "key_agreement",
+            "crl_sign",
+            "encipher_only",
+            "decipher_only",
         ),
         False,
     ),

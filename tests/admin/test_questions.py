@@ -108,8 +108,11 @@ def test_an_answer_resumes_the_execution_and_is_stored_with_its_first_actor(
 @cases(
     ("draft", "problem"),
     [
-        *(('{"n": ', "line 1 column 7"), ('1, "x": 2', "must be one JSON value"), ('{"n": 1, "n": 2}', "response.n")),
-        *(("", "DOCUMENT_NOT_JSON"), (MARKUP, "DOCUMENT_NOT_JSON")),
+        ('{"n": ', "line 1 column 7"),
+        ('1, "x": 2', "must be one JSON value"),
+        ('{"n": 1, "n": 2}', "response.n"),
+        ("", "DOCUMENT_NOT_JSON"),
+        (MARKUP, "DOCUMENT_NOT_JSON"),
     ],
 )
 def test_invalid_json_is_rejected_and_stays_in_the_form(

@@ -48,8 +48,13 @@ def directives(answer: Any) -> dict[str, list[str]]:
 @cases(
     "address",
     [
-        *("/admin/login/", "/admin/nothing/", "/nothing", "/health/live", "/static/nothing.css"),
-        *("/api/v1/tenants/acme/executions", "/tpf/admin/nothing"),
+        "/admin/login/",
+        "/admin/nothing/",
+        "/nothing",
+        "/health/live",
+        "/static/nothing.css",
+        "/api/v1/tenants/acme/executions",
+        "/tpf/admin/nothing",
     ],
 )
 def test_every_response_has_the_security_headers(address: str, acme: World) -> None:

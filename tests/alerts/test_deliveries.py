@@ -98,7 +98,9 @@ def test_slack_gets_json_at_its_secret_url_which_no_error_shows(
 @cases(
     "url",
     [
-        *("http://169.254.169.254/latest/meta-data", "http://0x0a000001/", "http://internal.example/"),
+        "http://169.254.169.254/latest/meta-data",
+        "http://0x0a000001/",
+        "http://internal.example/",
     ],
 )
 def test_an_address_that_may_not_be_called_is_refused_at_once(owner: Tenant, url: str) -> None:

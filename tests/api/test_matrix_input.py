@@ -212,15 +212,28 @@ IDENTIFYING: dict[Endpoint, tuple[str, ...]] = {
     ("POST", "trusted-keys"): ("name",),
     ("POST", "campaigns"): ("filters.pipelineId", "filters.contractVersion", "filters.releaseVersion"),
     ("POST", "workers"): (
-        *("pipelineId", "contractVersion", "releaseVersion", "workerId", "artifactId", "artifactDigest"),
+        "pipelineId",
+        "contractVersion",
+        "releaseVersion",
+        "workerId",
+        "artifactId",
+        "artifactDigest",
     ),
     ("POST", "interactions/complete"): ("correlationId",),
     RESUME: ("actor",),
 }
 """The members that are identifiers, by endpoint."""
 MALFORMED_IDENTIFIERS = (
-    *("a leading blank", "a newline", "a control character", "a bidirectional override", "an invisible character"),
-    *("a filler", "a noncharacter", "one dot", "two dots", "not composed"),
+    "a leading blank",
+    "a newline",
+    "a control character",
+    "a bidirectional override",
+    "an invisible character",
+    "a filler",
+    "a noncharacter",
+    "one dot",
+    "two dots",
+    "not composed",
 )
 
 

@@ -129,7 +129,8 @@ OTHER_VERSION = "Execution {id} version mismatch: expected 99 but current versio
         *((state, {**REISSUE, "expectedVersion": 99}, 409, OTHER_VERSION) for state in ("SUCCEEDED", "DLQ")),
         ("DLQ", RETRY, 409, "Deliberate Command retry requires an explicitly allowed FAILED execution"),
         ("DLQ", REISSUE, 409, "Command reissue requires a SUCCEEDED execution"),
-        *(("FAILED", RETRY, 501, NO_RETRY), ("SUCCEEDED", REISSUE, 501, NO_REISSUE)),
+        ("FAILED", RETRY, 501, NO_RETRY),
+        ("SUCCEEDED", REISSUE, 501, NO_REISSUE),
     ],
 )
 def test_what_is_no_replay_is_refused_and_never_done_as_one(

@@ -101,7 +101,10 @@ def test_a_repeated_intent_gets_the_first_receipt_whatever_happened_since(
 
 
 OTHERS: list[dict[str, Any]] = [
-    *({"contractVersion": "x"}, {"releaseVersion": "9"}, {"inputShape": "RAW"}, {"outputStreaming": True}),
+    {"contractVersion": "x"},
+    {"releaseVersion": "9"},
+    {"inputShape": "RAW"},
+    {"outputStreaming": True},
     *({"inputPayload": {**PAYLOAD, name: f"{PAYLOAD[name]} "}} for name in PAYLOAD),
 ]
 
@@ -141,11 +144,14 @@ NO_STREAMING = "Async queue mode does not support streaming pipeline outputs yet
         (None, {"outputStreaming": True}, 400, NO_STREAMING),
         *((None, {"inputPayload": bad}, 400, "Invalid request payload") for bad in ({}, payload("com.acme.Order", {}))),
         (None, {"inputShape": "MULTI"}, 400, "Invalid request payload"),
-        *((None, {"releaseVersion": "9"}, 404, "Pipeline "), (None, {"releaseVersion": "3.0"}, 404, "")),
+        (None, {"releaseVersion": "9"}, 404, "Pipeline "),
+        (None, {"releaseVersion": "3.0"}, 404, ""),
         (None, {"contractVersion": "x"}, 409, "Release 1.0 has the contractVersion "),
-        *((replaced, {}, 409, "Release '1.0' "), (revoked, {}, 409, "Release '1.0' is REVOKED.")),
+        (replaced, {}, 409, "Release '1.0' "),
+        (revoked, {}, 409, "Release '1.0' is REVOKED."),
         (paused, {}, 409, "The pipeline is paused since "),
-        *((over_quota, {}, 413, "The input has "), (full, {}, 429, "The tenant's quota openExecutions is ")),
+        (over_quota, {}, 413, "The input has "),
+        (full, {}, 429, "The tenant's quota openExecutions is "),
         (no_worker, {}, 503, "No worker available for active release: "),
     ],
 )

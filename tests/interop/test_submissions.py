@@ -94,8 +94,11 @@ def test_a_map_gets_the_contracts_type_and_items_keep_theirs(flow: Flow) -> None
 
 NOT_PLAIN = "application/tpf-transition-envelope+json"
 BAD_PAYLOADS: list[Any] = [
-    *("text", {**STRING, "payload": {"not": "text"}}, {**STRING, "payloadEncoding": NOT_PLAIN}),
-    *(payload("com.acme.Order", {}), mapping(a={**STRING, "more": "1"})),
+    "text",
+    {**STRING, "payload": {"not": "text"}},
+    {**STRING, "payloadEncoding": NOT_PLAIN},
+    payload("com.acme.Order", {}),
+    mapping(a={**STRING, "more": "1"}),
 ]
 
 
@@ -105,11 +108,13 @@ BAD_PAYLOADS: list[Any] = [
         (order(pipelineId=" "), "pipelineId is required"),
         (order(inputShape=None), "inputShape is required"),
         (order(inputPayload=None), "inputPayload is required"),
-        *((order(inputShape="uni"), ""), (order(idempotencyKey=5), "")),
+        (order(inputShape="uni"), ""),
+        (order(idempotencyKey=5), ""),
         (order(outputStreaming=True), "Async queue mode does not support streaming pipeline outputs yet."),
         *((order(inputPayload=bad), "Invalid request payload") for bad in BAD_PAYLOADS),
         (order(inputShape="MULTI"), "Invalid request payload"),
-        *((b"null", "pipelineId is required"), (b"{", "Invalid request")),
+        (b"null", "pipelineId is required"),
+        (b"{", "Invalid request"),
     ],
 )
 def test_invalid_submissions_are_rejected(flow: Flow, body: Any, text: str) -> None:

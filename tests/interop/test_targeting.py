@@ -45,8 +45,10 @@ def release(root: Path, bundled: list[str]) -> Path:
 @cases(
     ("steps", "names", "status"),
     [
-        *((STEPS, ("bundle", BUNDLE), 200), (STEPS[:2], ("bundle", BUNDLE), 200)),
-        *((STEPS, ("bundle", b"no artifact"), 503), (STEPS, ("truth", BUNDLE), 503)),
+        (STEPS, ("bundle", BUNDLE), 200),
+        (STEPS[:2], ("bundle", BUNDLE), 200),
+        (STEPS, ("bundle", b"no artifact"), 503),
+        (STEPS, ("truth", BUNDLE), 503),
     ],
 )
 def test_a_worker_gets_work_if_it_names_the_bundle_wherever_the_contract_and_other_steps_are(

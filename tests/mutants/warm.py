@@ -14,10 +14,28 @@ from pathlib import Path
 
 # Libraries that can be imported without Django settings.
 LIBRARIES = (
-    *("boto3", "botocore.client", "celery.app", "celery.result", "cryptography.x509", "django.contrib.staticfiles"),
-    *("django.core.management", "django.db.backends.postgresql.base", "django.db.models", "django.forms"),
-    *("django.template.defaultfilters", "django.test", "hypothesis.strategies", "jsonschema", "kombu.transport.redis"),
-    *("psycopg", "pydantic.dataclasses", "pytest", "redis", "requests", "securesystemslib.dsse", "yaml"),
+    "boto3",
+    "botocore.client",
+    "celery.app",
+    "celery.result",
+    "cryptography.x509",
+    "django.contrib.staticfiles",
+    "django.core.management",
+    "django.db.backends.postgresql.base",
+    "django.db.models",
+    "django.forms",
+    "django.template.defaultfilters",
+    "django.test",
+    "hypothesis.strategies",
+    "jsonschema",
+    "kombu.transport.redis",
+    "psycopg",
+    "pydantic.dataclasses",
+    "pytest",
+    "redis",
+    "requests",
+    "securesystemslib.dsse",
+    "yaml",
 )
 FAILED_TO_RUN = 3
 

@@ -38,8 +38,16 @@ EXPECTED = {
     Role.ON_CALL: {READ, PAYLOADS, ARTIFACTS, SUBMIT, Scope.OPERATE, Scope.ANSWER, Scope.ROLL_BACK},
     Role.RELEASE_MANAGER: {READ, PAYLOADS, ARTIFACTS, Scope.REGISTER, Scope.ACTIVATE, Scope.ROLL_BACK},
     Role.TENANT_ADMIN: {
-        *(READ, PAYLOADS, ARTIFACTS, SUBMIT, Scope.OPERATE, Scope.ANSWER),
-        *(Scope.REGISTER, Scope.ACTIVATE, Scope.ROLL_BACK, Scope.ADMINISTER),
+        READ,
+        PAYLOADS,
+        ARTIFACTS,
+        SUBMIT,
+        Scope.OPERATE,
+        Scope.ANSWER,
+        Scope.REGISTER,
+        Scope.ACTIVATE,
+        Scope.ROLL_BACK,
+        Scope.ADMINISTER,
     },
 }
 PAGE = SavedView.Page.EXECUTIONS

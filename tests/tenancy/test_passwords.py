@@ -13,7 +13,7 @@ from tenancy.models import AuditEntry
 
 pytestmark = pytest.mark.django_db
 GOOD = "correct-horse-battery-staple"
-WEAK = [*("short-One-7", "abcabcabcabc", "917364528190", "password1234", "adaLovelace-1815")]
+WEAK = ["short-One-7", "abcabcabcabc", "917364528190", "password1234", "adaLovelace-1815"]
 
 
 @pytest.fixture(autouse=True)

@@ -282,12 +282,26 @@ def test_kombu_still_keeps_bindings_and_creates_a_client_for_each_message(redis:
 FOREIGN_KEYS = (
     *(name for other in OTHERS for name in (queue_of(other), instruction_queue_of(other, "w-1"))),
     *(queue for queue in QUEUES if queue not in {OUTCOME_QUEUE, HEARTBEAT_QUEUE}),
-    *("unacked", "coordinator:probe", "wakeup:x:0"),
-    *(tenant_prefix(TENANT)[:-1], "", f"x{queue_of(OWN)}"),
+    "unacked",
+    "coordinator:probe",
+    "wakeup:x:0",
+    tenant_prefix(TENANT)[:-1],
+    "",
+    f"x{queue_of(OWN)}",
 )
 ALLOWED = {
-    *("ping", "select", "client|setinfo", "multi", "exec"),
-    *("brpop", "lpush", "rpush", "llen", "ltrim", "expire", "getdel"),
+    "ping",
+    "select",
+    "client|setinfo",
+    "multi",
+    "exec",
+    "brpop",
+    "lpush",
+    "rpush",
+    "llen",
+    "ltrim",
+    "expire",
+    "getdel",
 }
 
 

@@ -246,9 +246,15 @@ OPERATIONS = {"pause": campaigns.pause, "resume": campaigns.resume, "cancel": ca
 @cases(
     ("operation", "before", "status"),
     [
-        *(("pause", "RUNNING", "PAUSED"), ("pause", "PAUSED", "PAUSED"), ("pause", "COMPLETED", None)),
-        *(("resume", "RUNNING", "RUNNING"), ("resume", "PAUSED", "RUNNING"), ("resume", "CANCELLED", None)),
-        *(("cancel", "PAUSED", "CANCELLED"), ("cancel", "CANCELLED", "CANCELLED"), ("cancel", "COMPLETED", None)),
+        ("pause", "RUNNING", "PAUSED"),
+        ("pause", "PAUSED", "PAUSED"),
+        ("pause", "COMPLETED", None),
+        ("resume", "RUNNING", "RUNNING"),
+        ("resume", "PAUSED", "RUNNING"),
+        ("resume", "CANCELLED", None),
+        ("cancel", "PAUSED", "CANCELLED"),
+        ("cancel", "CANCELLED", "CANCELLED"),
+        ("cancel", "COMPLETED", None),
     ],
 )
 def test_each_operation_is_applied_once_or_rejected(

@@ -40,9 +40,18 @@ class Images:
         ulimits = [f"--ulimit={name}={most}:{most}" for name, most in hard.items()]
         volumes = [f"--volume={CERTIFICATES}:{CERTIFICATES}:ro"] if CERTIFICATES.exists() else []
         self._buildah(
-            *("build", "--quiet", "--isolation=chroot", "--pull=never", f"--signature-policy={self._policy}"),
-            *(*ulimits, *volumes, f"--build-arg=BASE={BASE}", f"--file={CONTAINERFILE}"),
-            *(f"--target={target}", f"--tag={target}", PROJECT),
+            "build",
+            "--quiet",
+            "--isolation=chroot",
+            "--pull=never",
+            f"--signature-policy={self._policy}",
+            *ulimits,
+            *volumes,
+            f"--build-arg=BASE={BASE}",
+            f"--file={CONTAINERFILE}",
+            f"--target={target}",
+            f"--tag={target}",
+            PROJECT,
         )
         container = self._buildah("from", "--pull=never", f"--signature-policy={self._policy}", target)
         return Path(self._buildah("mount", container))

@@ -83,7 +83,9 @@ def test_it_installs_what_its_modules_import_and_neither_django_nor_a_database_d
         "wire/release/verification.py",
     } <= {*files}
     assert {file.partition("/")[0] for file in files if not file.startswith("..")} == {
-        *("coordinator_client", "pipelines", "wire"),
+        "coordinator_client",
+        "pipelines",
+        "wire",
         next(file for file in files if ".dist-info/" in file).partition("/")[0],
     }
 
@@ -97,8 +99,20 @@ def test_it_builds_releases_and_hosts_a_pipeline(author: Author) -> None:
     (author.folder / "key").write_text(SECRET)
     port = free_port()
     worker = [
-        *(author.pipelines, "worker", "--release", released["path"], "--tenant", "acme"),
-        *("--protocol", "rest", "--bind", f"127.0.0.1:{port}", "--key-file", "key", "--payload-prefix", "flow"),
+        author.pipelines,
+        "worker",
+        "--release",
+        released["path"],
+        "--tenant",
+        "acme",
+        "--protocol",
+        "rest",
+        "--bind",
+        f"127.0.0.1:{port}",
+        "--key-file",
+        "key",
+        "--payload-prefix",
+        "flow",
     ]
     pin = {name: released[name] for name in ("pipelineId", "contractVersion", "releaseVersion")}
     body = json.dumps(command(payload("flow.Order", {"number": 21}), **pin)).encode()

@@ -23,8 +23,13 @@ TENANT = "recovery"
 USER = "operator"
 TPF_TOKEN = "tpf-control-token"
 SCOPES = (
-    *("read", "payloads:read", "executions:submit", "executions:operate", "interactions:complete"),
-    *("releases:register", "releases:activate"),
+    "read",
+    "payloads:read",
+    "executions:submit",
+    "executions:operate",
+    "interactions:complete",
+    "releases:register",
+    "releases:activate",
 )
 LEASE_SECONDS = 4.0
 RETRY_LIMIT = 3

@@ -29,8 +29,12 @@ from wire.worker_keys import worker_key
 
 TENANT = "upgrading"
 SCOPES = (
-    *("read", "payloads:read", "executions:submit", "interactions:complete"),
-    *("releases:register", "releases:activate"),
+    "read",
+    "payloads:read",
+    "executions:submit",
+    "interactions:complete",
+    "releases:register",
+    "releases:activate",
 )
 EXPECTED = "Execution moved to DLQ"
 """Some jobs of the workload fail permanently, which is logged as an error."""

@@ -59,7 +59,9 @@ def test_an_entry_has_the_origin_of_its_request(owner: Tenant) -> None:
     act(owner)
     second, first = chain.entries(owner)
     assert (first.request_id, first.address, first.reason, first.details) == (
-        *("request-1", "192.0.2.1", "because"),
+        "request-1",
+        "192.0.2.1",
+        "because",
         '{"before":1}',
     )
     assert (second.request_id, second.address) == ("", "")

@@ -79,8 +79,19 @@ def test_the_references_by_tenant_and_name() -> None:
 @cases(
     "text",
     [
-        *("acme", "acme/a", "acme/a=", "acme=env:A", "/a=env:A", "acme/=env:A", "acme/a=A", "acme/a=env:"),
-        *("acme/a=file:x", "Acme/a=env:A", "acme/a/b=env:A", "acme/a=env:A,acme/a=env:B", "acme/a b=env:A"),
+        "acme",
+        "acme/a",
+        "acme/a=",
+        "acme=env:A",
+        "/a=env:A",
+        "acme/=env:A",
+        "acme/a=A",
+        "acme/a=env:",
+        "acme/a=file:x",
+        "Acme/a=env:A",
+        "acme/a/b=env:A",
+        "acme/a=env:A,acme/a=env:B",
+        "acme/a b=env:A",
     ],
 )
 def test_other_texts_are_rejected_without_showing_them(text: str) -> None:

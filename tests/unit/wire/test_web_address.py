@@ -65,8 +65,14 @@ def test_sentinels_get_the_options_of_tls_and_no_password() -> None:
 @cases(
     "url",
     [
-        *("redis://h/name/0", "sentinel://h/0", "sentinel://h/name/x", "sentinel://h,/name/0", "sentinel://h:0/name/0"),
-        *("sentinel://h/name/0?a=b", "sentinel://h;sentinel://h/name/0", "sentinel://h/name/0\n"),
+        "redis://h/name/0",
+        "sentinel://h/0",
+        "sentinel://h/name/x",
+        "sentinel://h,/name/0",
+        "sentinel://h:0/name/0",
+        "sentinel://h/name/0?a=b",
+        "sentinel://h;sentinel://h/name/0",
+        "sentinel://h/name/0\n",
     ],
 )
 def test_other_urls_are_refused_without_being_quoted(url: str) -> None:
@@ -76,9 +82,19 @@ def test_other_urls_are_refused_without_being_quoted(url: str) -> None:
 
 GOOD = ("1.0", "sha256:abc", "Validate <Order>", "...", ".hidden", "été", "日本語", "\N{GRINNING FACE}", "x" * 5000)
 BAD = (
-    *("nothing", "blanks", "a leading blank", "a newline", "U+0000", "a control character"),
-    *("a bidirectional override", "an invisible character", "a filler", "a noncharacter"),
-    *("one dot", "two dots", "not composed"),
+    "nothing",
+    "blanks",
+    "a leading blank",
+    "a newline",
+    "U+0000",
+    "a control character",
+    "a bidirectional override",
+    "an invisible character",
+    "a filler",
+    "a noncharacter",
+    "one dot",
+    "two dots",
+    "not composed",
 )
 
 

@@ -64,8 +64,12 @@ def test_attempts_show_their_failures_and_the_waits_between_them_until_a_redrive
             history.claimed(10 if number == 0 else 20, attempt=number + 1)
     rows = history.rows()
     assert shown(rows[0]) == [
-        *(("queued", 0, 1), ("work", 1, 2), ("retry", 3, 10), ("work", 10, 11)),
-        *(("retry", 12, 20), ("work", 20, 21)),
+        ("queued", 0, 1),
+        ("work", 1, 2),
+        ("retry", 3, 10),
+        ("work", 10, 11),
+        ("retry", 12, 20),
+        ("work", 20, 21),
     ]
     assert shown(rows[1]) == [("failed", 2, 3), ("failed", 11, 12), ("failed", 21, 23)]
     assert [(bar.attempt, bar.worker) for bar in rows[1].bars] == [(1, "w0"), (2, "w1"), (3, "w2")]

@@ -134,8 +134,14 @@ def test_a_linked_folder_is_packed_and_a_link_that_cannot_be_packed_is_named(aut
 
 
 MODULES = (
-    *("acme/__init__.py", "acme/orders/__init__.py", "acme/orders/rates.py", "acme/billing.py", "helper.py"),
-    *("shared/__init__.py", "shared/money.py", "spread/inner/part.py"),
+    "acme/__init__.py",
+    "acme/orders/__init__.py",
+    "acme/orders/rates.py",
+    "acme/billing.py",
+    "helper.py",
+    "shared/__init__.py",
+    "shared/money.py",
+    "spread/inner/part.py",
 )
 
 

@@ -73,8 +73,13 @@ for descriptor in map(Path, descriptors):
 
 
 NEEDED = (
-    *("annotated-types", "packaging", "pydantic", "pydantic-core", "structlog"),
-    *("typing-extensions", "typing-inspection"),
+    "annotated-types",
+    "packaging",
+    "pydantic",
+    "pydantic-core",
+    "structlog",
+    "typing-extensions",
+    "typing-inspection",
 )
 
 

@@ -61,13 +61,18 @@ def test_a_missing_or_null_member_has_its_default() -> None:
 BROKEN: dict[str | None, list[dict[str, Any]]] = {
     None: [{}, {"outcome": "DONE"}],
     "COMPLETED": [
-        *({"failure": FAILURE}, {"awaitSuspension": SUSPENSION}, {"pageCompletion": {"consumedRecords": 1}}),
+        {"failure": FAILURE},
+        {"awaitSuspension": SUSPENSION},
+        {"pageCompletion": {"consumedRecords": 1}},
         {"outputPayloads": [STP], "terminalInputPassthrough": True},
     ],
     "WAITING_EXTERNAL": [{}, *({"awaitSuspension": SUSPENSION, **more} for more in ({"failure": FAILURE}, OUTPUT))],
     "FAILED": [
-        *({}, {"failure": {"message": "no class"}}, {"failure": FAILURE, "awaitSuspension": SUSPENSION}),
-        *({"failure": {**FAILURE, "failedStepIndex": -2}}, {"failure": FAILURE, "pageCompletion": {"exhausted": True}}),
+        {},
+        {"failure": {"message": "no class"}},
+        {"failure": FAILURE, "awaitSuspension": SUSPENSION},
+        {"failure": {**FAILURE, "failedStepIndex": -2}},
+        {"failure": FAILURE, "pageCompletion": {"exhausted": True}},
     ],
 }
 

@@ -203,11 +203,18 @@ def test_valid_payloads_are_read(type_id: str, text: str, value: Any) -> None:
 
 
 UNDECODABLE = [
-    *(("org.acme.X", "{"), ("org.acme.X", '"\\u0000"'), ("java.lang.Integer", "true"), ("java.lang.Boolean", "1")),
-    *(("java.time.Instant", "1e400"), (SNAPSHOT, '{"shape":"TWO"}')),
+    ("org.acme.X", "{"),
+    ("org.acme.X", '"\\u0000"'),
+    ("java.lang.Integer", "true"),
+    ("java.lang.Boolean", "1"),
+    ("java.time.Instant", "1e400"),
+    (SNAPSHOT, '{"shape":"TWO"}'),
 ]
 NO_MAPS = [
-    *("[]", f'{{"items":{{" ":{ONE}}}}}', f'{{"items":{{"k":{ONE}}},"more":1}}', '{"items":{"k":null}}'),
+    "[]",
+    f'{{"items":{{" ":{ONE}}}}}',
+    f'{{"items":{{"k":{ONE}}},"more":1}}',
+    '{"items":{"k":null}}',
     f'{{"items":{{"k":{ONE[:-1]},"more":"1"}}}}}}',
 ]
 
