@@ -35,7 +35,7 @@ from releases.errors import NoActiveRelease, PipelineUnknown
 from releases.models import SWITCHES, Activation, Kind, Pipeline, Release
 from releases.states import Status
 from wire.identity import ReleaseIdentity
-from wire.messages.limits import LONGEST_WORKER_ID
+from wire.messages.celery_messages import LONGEST_WORKER_ID
 
 Found = TypeVar("Found")
 KEY_REUSED = "The operation key belongs to the activation of another release"

@@ -26,7 +26,7 @@ from releases import queries as registry
 from releases.models import IDENTITY_LENGTH, Release
 from releases.states import Status
 from tenancy.models import Tenant
-from wire.messages.admissions import AdmissionIntent, admission_key
+from wire.messages.payload_envelopes import AdmissionIntent, admission_key
 
 OTHER_INTENT = "clientKey belongs to the admission of another intent"
 NEVER_REGISTERED = {Status.UPLOADED, Status.VERIFYING, Status.REJECTED}

@@ -41,7 +41,7 @@ from releases.errors import ActiveReleaseChanged, ArtifactUnverified, NoActiveRe
 from releases.models import Release
 from tenancy.models import Tenant
 from wire.documents.contract import TIMER
-from wire.identifying import is_identifier
+from wire.identity import is_identifier
 from wire.messages.payload_envelopes import (
     PayloadRefused,
     SnapshotShape,

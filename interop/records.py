@@ -11,7 +11,6 @@ from releases.artifacts.store import artifact_store
 from releases.models import Activation, Artifact, Release
 from tenancy.models import Tenant
 from wire.documents import release_evidence
-from wire.messages.admissions import SCHEMA_VERSION
 
 FOREVER = 2**63 - 1
 _ERROR_CODES: dict[str | None, str] = {OUTCOME_UNKNOWN: "REMOTE_OUTCOME_UNKNOWN"}

@@ -11,7 +11,7 @@ from tenancy.access import actor, require, tenants_of
 from tenancy.audit.acts import Act
 from tenancy.models import SavedView, Tenant
 from tenancy.roles import Scope
-from wire.identifying import RULE, is_identifier
+from wire.identity import RULE, is_identifier
 
 LONGEST_NAME = 60
 LONGEST_QUERY = 2000

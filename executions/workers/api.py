@@ -22,7 +22,7 @@ from tenancy.api.tenant_view import TenantView
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 from wire.identity import ReleaseIdentity
-from wire.messages.limits import LONGEST_WORKER_ID, MOST_DIFFERENCES
+from wire.messages.celery_messages import LONGEST_WORKER_ID, MOST_DIFFERENCES
 
 STATES = WorkerEligibility.State.choices
 REASONS = WorkerEligibility.Reason.choices

@@ -15,7 +15,7 @@ from releases.models import Pipeline, Release
 from tenancy.api.operations import operation, refuses
 from tenancy.api.tenant_view import TenantView
 from wire.comparison.differences import MAX_DIFFERENCES, Area, Difference, Impact, Kind
-from wire.identifying import is_segment
+from wire.identity import is_segment
 
 NAMES = ("from", "to")
 VERSION = {"type": "string", "minLength": 1}

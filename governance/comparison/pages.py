@@ -12,7 +12,7 @@ from releases.models import Pipeline, Release
 from releases.states import Status
 from tenancy.admin.base import READ, ReadOnlyAdmin, serves
 from wire.comparison.differences import Area, Difference, Impact
-from wire.identifying import is_segment
+from wire.identity import is_segment
 
 CHOICES_SHOWN = 200
 VARIANTS = {

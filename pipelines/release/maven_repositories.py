@@ -15,8 +15,8 @@ from coordinator_client.errors import Unreachable
 from coordinator_client.http import Response, opened
 from pipelines.errors import DefinitionError
 from pipelines.release.local_files import is_file
+from wire.addresses import is_web_address
 from wire.documents.artifact_uri import MavenUri
-from wire.web_address import is_web_address
 
 CREDENTIALS: Final = "PIPELINES_MAVEN_CREDENTIALS"
 MAX_BYTES: Final = 2 * 1024**3

@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pipelines.failures import warn
-from wire.messages.celery_messages import Command, HeldLease
-from wire.messages.limits import MOST_LEASES
+from wire.messages.celery_messages import MOST_LEASES, Command, HeldLease
 
 REMEMBERED = 50_000
 """How many lease tokens are kept to detect repeated commands."""

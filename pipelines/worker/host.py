@@ -25,6 +25,7 @@ from pipelines.worker.runner import UNDECODABLE_PAYLOAD, Around, Keep, RunResult
 from pipelines.worker.transition import Boundary, StepTimes, attributes_of, context_of, log_fields_of
 from wire.log_lines import bound
 from wire.messages.celery_messages import (
+    TOLERANCE,
     Checkpoint,
     Command,
     CommandGroup,
@@ -34,7 +35,6 @@ from wire.messages.celery_messages import (
     OutcomeGroup,
     WorkerState,
 )
-from wire.messages.limits import TOLERANCE
 from wire.messages.queues import ticket_of
 from wire.messages.sealing import ProtocolError, check_fresh, decode, refusal_of, seal, verify
 from wire.worker_keys import WorkerKey

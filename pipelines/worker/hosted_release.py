@@ -20,8 +20,7 @@ from pipelines.worker.imports import AllowedCode, ForeignModule
 from pipelines.worker.runner import RunResult, run
 from wire.documents.descriptor import Descriptor
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import CodeOrigin, WorkerEnvironment
-from wire.messages.limits import MOST_DIFFERENCES
+from wire.messages.celery_messages import MOST_DIFFERENCES, CodeOrigin, WorkerEnvironment
 
 FOREIGN_MODULE: Final = "FOREIGN_MODULE"
 SHOWN: Final = 5

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pipelines.authoring.definition import StepContext
 from pipelines.failures import Failed, failed_by, log_failure
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import StepSpan
-from wire.messages.limits import MOST_SPANS
+from wire.messages.celery_messages import MOST_SPANS, StepSpan
 from wire.traceparent import trace_id
 
 if TYPE_CHECKING:

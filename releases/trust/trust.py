@@ -20,7 +20,7 @@ from tenancy import audit
 from tenancy.audit.acts import Act
 from tenancy.models import Tenant
 from wire.documents import signing
-from wire.identifying import RULE, is_identifier
+from wire.identity import RULE, is_identifier
 
 KEY_NAME_LENGTH = 100
 

@@ -12,7 +12,7 @@ from tenancy.access import TokenInvalid
 from tenancy.oauth import keys
 from tenancy.oauth.keys import ALGORITHMS, VerificationKey
 from tenancy.roles import Scope
-from wire.identifying import is_identifier
+from wire.identity import is_identifier
 
 MAX_CHARACTERS: Final = 8192
 """The maximum length of a token."""

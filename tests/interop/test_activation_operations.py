@@ -13,7 +13,7 @@ from tests import gradual, making
 from tests.cases import cases
 from tests.interop.client import call, ok, refused
 from tests.interop.registering import base
-from wire.identifying import RULE
+from wire.identity import RULE
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tpf")]
 KEY = "deploy/1"

@@ -16,7 +16,7 @@ from tests.interop.client import ok
 from tests.interop.submitting import NO_WORKER, submit
 from tests.releases.registration.located import artifact
 from wire.documents.contract import contract_from_json
-from wire.release.carrier import known_capabilities
+from wire.release.content import known_capabilities
 
 pytestmark = pytest.mark.django_db
 CONTRACT = making.contract(PIPELINE, CONTRACT_STEPS, transport="REST")

@@ -20,8 +20,16 @@ from wire.documents.json_reader import holds_more_members, holds_more_values
 from wire.documents.json_writer import sorted_text
 from wire.findings import CodedError
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import CommandGroup, Heartbeat, Identity, Instruction, OutcomeGroup, Wire, WorkerId
-from wire.messages.limits import TOLERANCE
+from wire.messages.celery_messages import (
+    TOLERANCE,
+    CommandGroup,
+    Heartbeat,
+    Identity,
+    Instruction,
+    OutcomeGroup,
+    Wire,
+    WorkerId,
+)
 from wire.worker_keys import Undecryptable, WorkerKey
 
 MOST_SEALS = 8

@@ -22,10 +22,10 @@ from foundation import address_guard
 from foundation.address_guard import TargetRefused
 from foundation.broker_gate import gate
 from foundation.exchange import Response, exchange
-from wire.messages.rest_messages import Capabilities, Message, TransitionResult, parse
-from wire.messages.signed_requests import NewNames, signed_headers, unknown_members
+from wire.addresses import DEFAULT_PORTS
+from wire.messages.rest_messages import Capabilities, Message, NewNames, TransitionResult, parse, unknown_members
 from wire.traceparent import NONE
-from wire.web_address import DEFAULT_PORTS
+from wire.worker_keys import signed_headers
 
 UNAUTHORIZED = 401
 CONNECT_SECONDS: Final = 2.0

@@ -4,10 +4,17 @@ import pytest
 
 from tests.cases import cases
 from tests.hostile_values import TEXTS
-from wire.broker.sentinel import transport_options
-from wire.broker_url import SentinelUrl, is_sentinel, kombu_url, parse_sentinel, tls_options, uses_tls
-from wire.identifying import is_identifier, is_segment
-from wire.web_address import is_web_address, split
+from wire.addresses import (
+    SentinelUrl,
+    is_sentinel,
+    is_web_address,
+    kombu_url,
+    parse_sentinel,
+    tls_options,
+    transport_options,
+    uses_tls,
+)
+from wire.identity import is_identifier, is_segment
 
 
 @cases("url", ["HTTP://A", "https://a.example:8443/b?c=d", "http://[::1]:80/", "https://a.example./"])

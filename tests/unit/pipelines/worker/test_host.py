@@ -25,8 +25,7 @@ from tests.unit.pipelines.worker.conftest import (
     outcomes_in,
     sealed,
 )
-from wire.messages.celery_messages import Command, CommandGroup, Heartbeat, Instruction
-from wire.messages.limits import TOLERANCE
+from wire.messages.celery_messages import TOLERANCE, Command, CommandGroup, Heartbeat, Instruction
 from wire.messages.queues import ticket_of
 from wire.messages.sealing import seal, verify
 from wire.worker_keys import worker_key

@@ -17,6 +17,7 @@ from tests.unit.wire.documents import examples
 from wire.identity import ReleaseIdentity
 from wire.messages import sealing
 from wire.messages.celery_messages import (
+    TOLERANCE,
     Command,
     CommandGroup,
     Failure,
@@ -27,7 +28,6 @@ from wire.messages.celery_messages import (
     OutcomeGroup,
     transition_key,
 )
-from wire.messages.limits import TOLERANCE
 from wire.messages.queues import instruction_queue_of, queue_of
 from wire.messages.sealing import ProtocolError, Verified, check_fresh, decode, seal, sender_of, verify
 from wire.worker_keys import WorkerKey, worker_key

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.cases import cases
-from wire.messages.limits import MOST_BYTES, groups
+from wire.messages.celery_messages import MOST_BYTES, groups
 from wire.messages.queues import EXECUTE_TASK, HEARTBEAT_TASK, INSTRUCTION_TASK, RECORD_TASK
 from wire.messages.task_messages import (
     LONGEST_AGE,

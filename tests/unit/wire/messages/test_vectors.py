@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.cases import cases
-from wire.messages.admissions import AdmissionIntent
 from wire.messages.celery_messages import transition_key
 from wire.messages.payload_envelopes import (
     ENCODING,
@@ -19,6 +18,7 @@ from wire.messages.payload_envelopes import (
     MAP,
     SET,
     SNAPSHOT,
+    AdmissionIntent,
     Allowed,
     PayloadRefused,
     TypedPayload,
@@ -40,7 +40,7 @@ from wire.messages.rest_messages import (
     name_uuid,
     parse,
 )
-from wire.messages.signed_requests import signature
+from wire.worker_keys import signature
 
 TIMESTAMP, NONCE = "2026-01-02T03:04:05.678Z", "11111111-2222-3333-4444-555555555555"
 COMMAND = (
