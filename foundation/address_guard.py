@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from coordinator_client.http import Address, Target, resolve
-from wire import addresses as broker_url
-from wire.addresses import DEFAULT_PORTS, LONGEST_URL
+from wire.addresses import DEFAULT_PORTS, LONGEST_URL, split_url
 
 # IANA IPv4 Special-Purpose Address Registry, and multicast.
 _IPV4 = (
@@ -92,7 +91,7 @@ def vet(url: str, *, allowed: Iterable[Network] = (), resolve: Resolve = resolve
 
 def _parts(url: str, longest: int) -> tuple[str, str, int]:
     try:
-        parts = broker_url.split(url, longest)
+        parts = split_url(url, longest)
     except ValueError as error:
         raise TargetRefused(str(error)) from None
     host = (parts.hostname or "").rstrip(".")

@@ -1,6 +1,6 @@
 """Web addresses, which are http and https URLs, and URLs of brokers: `redis://user:password@host:port/0`. Pure.
 
-A broker's URL that names Sentinels is `sentinel://user:password@host:port,host:port/name/0`, or `sentinels://` with TLS.
+With Sentinels, the latter are `sentinel://user:password@host:port,host:port/name/0`, or `sentinels://` with TLS.
 Sentinels watch a Redis or Valkey server with its replicas, and know which is the primary. `name` is their name for it,
 and the last number is the database. User and password are those of the broker. They are not sent to the Sentinels.
 """
@@ -49,7 +49,7 @@ def parse_sentinel(url: str) -> SentinelUrl:
         raise ValueError(FORM)
     scheme, credentials, addresses, name, database = parts.groups(default="")
     user, _, password = credentials.partition(":")
-    hosts = [_HOST.fullmatch(address) for address in addresses.split_url(",")]
+    hosts = [_HOST.fullmatch(address) for address in addresses.split(",")]
     found = [(host[1] or host[2], int(host[3] or _PORT)) for host in hosts if host]
     if len(found) < len(hosts) or not all(0 < port < 65536 for _, port in found):
         raise ValueError(FORM)

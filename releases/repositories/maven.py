@@ -23,7 +23,7 @@ from foundation.address_guard import TargetRefused, Unreachable
 from foundation.exchange import Response, exchange
 from releases.artifacts.store import StagedBlob, artifact_store
 from releases.repositories.configuration import Repository
-from wire import addresses
+from wire.addresses import DEFAULT_PORTS, split_url
 from wire.documents.artifact_uri import MavenUri
 from wire.documents.descriptor import artifact_field
 from wire.documents.json_reader import shown
@@ -153,8 +153,8 @@ class Client:
 
 def _origin(url: str) -> tuple[str, str, int]:
     """Return scheme, host and port. Raises ValueError for anything that `vet` would refuse."""
-    parts = addresses.split_url(url, _LONGEST_URL)
-    return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or addresses.DEFAULT_PORTS[parts.scheme]
+    parts = split_url(url, _LONGEST_URL)
+    return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or DEFAULT_PORTS[parts.scheme]
 
 
 _ABSENT: Final = (404, 410)

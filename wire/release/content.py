@@ -26,7 +26,7 @@ from wire.documents.contract import (
 from wire.documents.descriptor import DESCRIPTOR_NAME, ArtifactKind, CarrierDescriptor, artifact_field
 from wire.documents.json_reader import field_of, read_object, shown
 from wire.findings import DocumentError, Finding, Severity
-from wire.release.archive import Layout, content, read_entry, read_layout
+from wire.release.archive import Layout, read_entry, read_layout, unpacked
 
 COMPILED_TRUTH: Final = "META-INF/pipeline/"
 """Entries below this folder are what the compiler of a pipeline wrote."""
@@ -96,7 +96,7 @@ def _truth(layout: Layout) -> dict[str, str]:
     for entry in layout.entries:
         if entry.name.startswith(COMPILED_TRUTH) and not entry.is_folder and entry.name not in _OF_ONE_ARTIFACT:
             digest = hashlib.sha256()
-            for piece in content(layout, entry):
+            for piece in unpacked(layout, entry):
                 digest.update(piece)
             found[entry.name] = digest.hexdigest()
     return found

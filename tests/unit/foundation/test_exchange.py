@@ -194,7 +194,7 @@ def test_only_addresses_in_allowed_networks_are_accepted() -> None:
             vet("http://inner.test/", allowed=allowed, resolve=Names([address]))
 
 
-CERTIFICATE = Path(__file__).parents[1] / "tls" / "receiver.pem"
+CERTIFICATE = Path(__file__).parent / "tls" / "receiver.pem"
 
 
 def target(url: str, *addresses: str) -> Target:

@@ -10,6 +10,7 @@ from wire.addresses import (
     is_web_address,
     kombu_url,
     parse_sentinel,
+    split_url,
     tls_options,
     transport_options,
     uses_tls,
@@ -20,7 +21,7 @@ from wire.identity import is_identifier, is_segment
 @cases("url", ["HTTP://A", "https://a.example:8443/b?c=d", "http://[::1]:80/", "https://a.example./"])
 def test_urls_with_a_host_are_web_addresses(url: str) -> None:
     assert is_web_address(url)
-    assert split(url).geturl().lower() == url.lower()
+    assert split_url(url).geturl().lower() == url.lower()
 
 
 PROBLEMS = {
@@ -38,7 +39,7 @@ PROBLEMS = {
 def test_other_urls_are_rejected_with_the_broken_rule(url: str, problem: str) -> None:
     assert not is_web_address(url)
     with pytest.raises(ValueError, match=problem) as caught:
-        split(url)
+        split_url(url)
     assert url not in str(caught.value)
     assert "secret" not in str(caught.value)
 
