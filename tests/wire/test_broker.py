@@ -22,6 +22,7 @@ from embedded.valkey import Valkey, worker_url
 from tests import making
 from tests.broker import accepting, taken, using_broker
 from tests.cases import cases
+from tests.words import words
 from wire import log_lines
 from wire.broker import client
 from wire.broker.quiet_consumer import QuietConsumer
@@ -289,20 +290,7 @@ FOREIGN_KEYS = (
     "",
     f"x{queue_of(OWN)}",
 )
-ALLOWED = {
-    "ping",
-    "select",
-    "client|setinfo",
-    "multi",
-    "exec",
-    "brpop",
-    "lpush",
-    "rpush",
-    "llen",
-    "ltrim",
-    "expire",
-    "getdel",
-}
+ALLOWED = set(words("ping select client|setinfo multi exec brpop lpush rpush llen ltrim expire getdel"))
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from coordinator.jobs import periodic_jobs
 from coordinator.settings import env
 from embedded.product import BIN, PROJECT
 from tests.cases import cases
+from tests.words import words
 
 VALID = {
     "SECRET_KEY": "x" * 32,
@@ -111,24 +112,15 @@ BY_NAME = {
     "WEB_PORT": ["0", "65536"],
     "WEB_PROCESSES": ["0", "65"],
 }
-ANY_VALUE = {
-    "ARTIFACT_ROOT",
-    "STATIC_ROOT",
-    "S3_BUCKET",
-    "S3_PREFIX",
-    "S3_REGION",
-    "PAYLOAD_TYPE_PREFIXES",
-    "WEB_HOST",
-    "REST_WORKER_NON_RETRYABLE",
-    "DATABASE_APPLICATION_ROLE",
-    "METRICS_HOST",
-    "OAUTH_ISSUER",
-    "OAUTH_AUDIENCE",
-    "OAUTH_ORGANIZATION_CLAIM",
-    "EMAIL_HOST",
-    "EMAIL_USER",
-    "EMAIL_FROM",
-}
+ANY_VALUE = set(
+    words(
+        """
+        ARTIFACT_ROOT STATIC_ROOT S3_BUCKET S3_PREFIX S3_REGION PAYLOAD_TYPE_PREFIXES WEB_HOST
+        REST_WORKER_NON_RETRYABLE DATABASE_APPLICATION_ROLE METRICS_HOST OAUTH_ISSUER OAUTH_AUDIENCE
+        OAUTH_ORGANIZATION_CLAIM EMAIL_HOST EMAIL_USER EMAIL_FROM
+        """
+    )
+)
 """Names, prefixes, keys and folders, which may have any value."""
 INVALID = {
     name: [*BY_KIND.get(variable.kind.partition(",")[0], []), *BY_NAME.get(name, [])]
