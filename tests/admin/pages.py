@@ -30,107 +30,58 @@ def pages(table: str) -> list[str]:
     return [f"{model}_{page}" for model, names in rows for page in names.split(", ")]
 
 
-MODELS_OF_MEMBERS = words(
-    """
-    releases_pipeline releases_release releases_activationrequest releases_trustedkey executions_execution
-    executions_worker executions_interaction executions_deadletter executions_failuregroup executions_hold
-    executions_campaign executions_smoketest alerts_alert alerts_alertrule alerts_alertchannel
-    """
-)
-READS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("index", "search", "account"), EVERYONE),
-    # Lists
-    **dict.fromkeys(
-        [
-            *(f"{model}_changelist" for model in MODELS_OF_MEMBERS),
-            "releases_trustedkey_export csv",
-            "executions_execution_export csv",
-        ],
-        MEMBERS,
-    ),
-    **dict.fromkeys(
-        [
-            f"tenancy_{model}_{page}"
-            for model in ("tenant", "membership", "apitoken", "auditentry")
-            for page in ("changelist", "export csv")
-        ],
-        ADMINS,
-    ),
-    **dict.fromkeys(("auth_user_changelist", "auth_user_export csv", "coordinator_process_changelist"), SUPERUSERS),
-    # Objects
-    **dict.fromkeys(
-        pages(
-            """
-            releases_pipeline: change pipeline, compare pipeline, change gradual_pipeline, history_export pipeline
-            releases_release: change release, change older, status release, descriptor release
-            releases_release: attachment release attachment, artifact release artifact
-            releases_activationrequest: change request
-            releases_trustedkey: change key
-            executions_execution: change execution, change dead, change done, live execution, compare execution
-            executions_execution: provenance execution, provenance_document execution
-            executions_worker: change worker
-            executions_interaction: change question
-            executions_deadletter: change letter
-            executions_failuregroup: change group
-            executions_campaign: change campaign, change draft, live campaign
-            executions_smoketest: change smoke
-            executions_hold: change hold
-            alerts_alert: change alert
-            alerts_alertrule: change rule
-            alerts_alertchannel: change channel
-            """
-        ),
-        MEMBERS,
-    ),
-    "executions_execution_payload execution input": READERS,
-    **dict.fromkeys(
-        (
-            "tenancy_tenant_change tenant",
-            "tenancy_membership_change member",
-            "tenancy_apitoken_change token",
-            "tenancy_auditentry_change entry",
-        ),
-        ADMINS,
-    ),
-    # Forms
-    **dict.fromkeys(
-        pages(
-            """
-            releases_release: upload, activate release, activate candidate
-            executions_smoketest: new release
-            executions_hold: release_pause release, release_resume paused_release
-            executions_hold: pipeline_pause pipeline, pipeline_resume paused_pipeline
-            alerts_alertrule: new, edit rule
-            alerts_alertchannel: new, edit channel
-            """
-        ),
-        RELEASERS,
-    ),
-    **dict.fromkeys(
-        pages(
-            """
-            executions_execution: redrive dead, resubmit dead, cancel execution
-            executions_hold: execution_pause execution, execution_resume paused_execution
-            executions_worker: drain worker, undrain drained
-            executions_campaign: start, pause campaign, resume paused_campaign, cancel campaign
-            """
-        ),
-        OPERATORS,
-    ),
-    **dict.fromkeys(
-        pages(
-            """
-            releases_trustedkey: new
-            tenancy_membership: add, delete member
-            tenancy_apitoken: add, delete token
-            tenancy_tenant: worker_key tenant start
-            """
-        ),
-        ADMINS,
-    ),
-    **dict.fromkeys(
-        ("tenancy_tenant_add", "auth_user_add", "auth_user_change user", "auth_user_password_change user"), SUPERUSERS
-    ),
+READABLE = {
+    MEMBERS: """
+        releases_pipeline: changelist, change pipeline, compare pipeline, change gradual_pipeline
+        releases_pipeline: history_export pipeline
+        releases_release: changelist, change release, change older, status release, descriptor release
+        releases_release: attachment release attachment, artifact release artifact
+        releases_activationrequest: changelist, change request
+        releases_trustedkey: changelist, export csv, change key
+        executions_execution: changelist, export csv, change execution, change dead, change done, live execution
+        executions_execution: compare execution, provenance execution, provenance_document execution
+        executions_worker: changelist, change worker
+        executions_interaction: changelist, change question
+        executions_deadletter: changelist, change letter
+        executions_failuregroup: changelist, change group
+        executions_hold: changelist, change hold
+        executions_campaign: changelist, change campaign, change draft, live campaign
+        executions_smoketest: changelist, change smoke
+        alerts_alert: changelist, change alert
+        alerts_alertrule: changelist, change rule
+        alerts_alertchannel: changelist, change channel
+    """,
+    READERS: "executions_execution: payload execution input",
+    OPERATORS: """
+        executions_execution: redrive dead, resubmit dead, cancel execution
+        executions_hold: execution_pause execution, execution_resume paused_execution
+        executions_worker: drain worker, undrain drained
+        executions_campaign: start, pause campaign, resume paused_campaign, cancel campaign
+    """,
+    RELEASERS: """
+        releases_release: upload, activate release, activate candidate
+        executions_smoketest: new release
+        executions_hold: release_pause release, release_resume paused_release, pipeline_pause pipeline
+        executions_hold: pipeline_resume paused_pipeline
+        alerts_alertrule: new, edit rule
+        alerts_alertchannel: new, edit channel
+    """,
+    ADMINS: """
+        tenancy_tenant: changelist, export csv, change tenant, worker_key tenant start
+        tenancy_membership: changelist, export csv, change member, add, delete member
+        tenancy_apitoken: changelist, export csv, change token, add, delete token
+        tenancy_auditentry: changelist, export csv, change entry
+        releases_trustedkey: new
+    """,
+    SUPERUSERS: """
+        auth_user: changelist, export csv, add, change user, password_change user
+        coordinator_process: changelist
+        tenancy_tenant: add
+    """,
+}
+"""Who may read which pages of which model."""
+READS = dict.fromkeys(("index", "search", "account"), EVERYONE) | {
+    page: who for who, table in READABLE.items() for page in pages(table)
 }
 FRAGMENTS = {
     page
