@@ -7,15 +7,15 @@ and the last number is the database. User and password are those of the broker. 
 
 import re
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
-SCHEMES = {"sentinel": False, "sentinels": True}
-"""The schemes, and whether the connections to Sentinels and servers use TLS."""
+SCHEMES = frozenset({"sentinel", "sentinels"})
 FORM = "must be a sentinel://user:password@host:port,host:port/name/number or sentinels:// URL, without a query"
 # Not `urlsplit`: newer versions of Python reject lists of hosts that contain an IPv6 address.
-_URL = re.compile(r"(sentinels?)://(?:([^/?#]*)@)?([^/?#@]*)/([A-Za-z0-9._-]{1,100})/([0-9]{1,3})")
+_URL = re.compile(r"sentinels?://(?:([^/?#]*)@)?([^/?#@]*)/([A-Za-z0-9._-]{1,100})/([0-9]{1,3})")
 _CREDENTIALS = re.compile(r"(?<=://)(?:[^/?#]*@)?")
 _HOST = re.compile(r"(?:([A-Za-z0-9._-]+)|\[([0-9A-Fa-f:.]+)\])(?::([0-9]{1,5}))?")
 _PORT = 26379
@@ -30,7 +30,6 @@ class SentinelUrl:
     database: int
     user: str | None
     password: str | None
-    with_tls: bool
 
 
 def is_sentinel(url: str) -> bool:
@@ -47,14 +46,14 @@ def parse_sentinel(url: str) -> SentinelUrl:
     parts = _URL.fullmatch(url)
     if parts is None:
         raise ValueError(FORM)
-    scheme, credentials, addresses, name, database = parts.groups(default="")
+    credentials, addresses, name, database = parts.groups(default="")
     user, _, password = credentials.partition(":")
     hosts = [_HOST.fullmatch(address) for address in addresses.split(",")]
     found = [(host[1] or host[2], int(host[3] or _PORT)) for host in hosts if host]
     if len(found) < len(hosts) or not all(0 < port < 65536 for _, port in found):
         raise ValueError(FORM)
     decoded = (unquote(user) or None, unquote(password) or None)
-    return SentinelUrl(tuple(found), name, int(database), *decoded, SCHEMES[scheme])
+    return SentinelUrl(tuple(found), name, int(database), *decoded)
 
 
 def with_credentials(url: str, credentials: str) -> str:
@@ -93,7 +92,7 @@ def transport_options(url: str, tls: dict[str, Any], **timeouts: float) -> dict[
     return {"master_name": parse_sentinel(url).name, "sentinel_kwargs": sentinel_options(tls, timeouts)}
 
 
-def sentinel_options(tls: dict[str, Any], timeouts: dict[str, float]) -> dict[str, Any]:
+def sentinel_options(tls: Mapping[str, Any], timeouts: Mapping[str, float]) -> dict[str, Any]:
     """Return redis-py's options for the connections to Sentinels."""
     return {**timeouts, **({"ssl": True, **tls} if tls else {})}
 

@@ -99,7 +99,7 @@ def test_it_builds_releases_and_hosts_a_pipeline(author: Author) -> None:
     (author.folder / "key").write_text(SECRET)
     port = free_port()
     hosting = f"worker --release {released['path']} --tenant acme --protocol rest --bind 127.0.0.1:{port}"
-    worker = [author.pipelines, *hosting.split(), "--key-file", "key", "--payload-prefix", "flow"]
+    worker: list[str | Path] = [author.pipelines, *hosting.split(), "--key-file", "key", "--payload-prefix", "flow"]
     pin = {name: released[name] for name in ("pipelineId", "contractVersion", "releaseVersion")}
     body = json.dumps(command(payload("flow.Order", {"number": 21}), **pin)).encode()
 

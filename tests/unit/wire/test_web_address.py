@@ -52,7 +52,6 @@ def test_the_parts_of_a_url_that_names_sentinels() -> None:
         database=3,
         user="worker-acme",
         password="p@ss",
-        with_tls=True,
     )
     assert kombu_url(url) == (
         "sentinel://worker-acme:p%40ss@one.example:26380/3;sentinel://worker-acme:p%40ss@two:26379/3"
