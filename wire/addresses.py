@@ -57,7 +57,7 @@ def parse_sentinel(url: str) -> SentinelUrl:
 
 
 def with_credentials(url: str, credentials: str) -> str:
-    """Return the broker's URL with `user:password` in the place of its own, if it has any."""
+    """Return the broker's URL with `user:password` instead of the credentials that it has, if any."""
     return _CREDENTIALS.sub(lambda _: f"{credentials}@", url, count=1)
 
 

@@ -286,10 +286,8 @@ def test_each_version_reads_a_command(version: str) -> None:
     assert sent == message("august", "command")
     assert unread(version, "command", sent) == []
     for name in names(version, "snapshot"):
-        given = TypedPayload(
-            payload_type_id=SNAPSHOT, payload_encoding=ENCODING, payload=json.dumps(message(version, name))
-        )
-        read = read_snapshot(given)
+        text = json.dumps(message(version, name))
+        read = read_snapshot(TypedPayload(payload_type_id=SNAPSHOT, payload_encoding=ENCODING, payload=text))
         assert unknown_members(read) == []
         assert read.document() == message("august", "snapshot")
 
