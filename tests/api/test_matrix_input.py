@@ -15,6 +15,7 @@ from tests.api.furnished import Furnished, furnished, operations, pages, resolve
 from tests.api.tenant_api import fields, unchanged
 from tests.cases import cases
 from tests.hostile_values import NO_IDENTIFIERS, NUMBERS, TEXTS
+from tests.words import words
 
 # Each test sends hundreds of requests, which takes long on a busy machine.
 pytestmark = pytest.mark.timeout(600)
@@ -211,14 +212,7 @@ IDENTIFYING: dict[Endpoint, tuple[str, ...]] = {
     ("POST", f"{PIPELINE}/retirements"): ("releaseVersion",),
     ("POST", "trusted-keys"): ("name",),
     ("POST", "campaigns"): ("filters.pipelineId", "filters.contractVersion", "filters.releaseVersion"),
-    ("POST", "workers"): (
-        "pipelineId",
-        "contractVersion",
-        "releaseVersion",
-        "workerId",
-        "artifactId",
-        "artifactDigest",
-    ),
+    ("POST", "workers"): tuple(words("pipelineId contractVersion releaseVersion workerId artifactId artifactDigest")),
     ("POST", "interactions/complete"): ("correlationId",),
     RESUME: ("actor",),
 }

@@ -32,23 +32,13 @@ from tests.raw_sql import refused
 pytestmark = pytest.mark.django_db
 
 READ, SUBMIT, ARTIFACTS, PAYLOADS = Scope.READ, Scope.SUBMIT, Scope.ARTIFACTS, Scope.PAYLOADS
+RELEASING = {Scope.REGISTER, Scope.ACTIVATE, Scope.ROLL_BACK}
 EXPECTED = {
     Role.VIEWER: {READ, ARTIFACTS},
     Role.OPERATOR: {READ, PAYLOADS, ARTIFACTS, SUBMIT, Scope.OPERATE, Scope.ANSWER},
     Role.ON_CALL: {READ, PAYLOADS, ARTIFACTS, SUBMIT, Scope.OPERATE, Scope.ANSWER, Scope.ROLL_BACK},
-    Role.RELEASE_MANAGER: {READ, PAYLOADS, ARTIFACTS, Scope.REGISTER, Scope.ACTIVATE, Scope.ROLL_BACK},
-    Role.TENANT_ADMIN: {
-        READ,
-        PAYLOADS,
-        ARTIFACTS,
-        SUBMIT,
-        Scope.OPERATE,
-        Scope.ANSWER,
-        Scope.REGISTER,
-        Scope.ACTIVATE,
-        Scope.ROLL_BACK,
-        Scope.ADMINISTER,
-    },
+    Role.RELEASE_MANAGER: {READ, PAYLOADS, ARTIFACTS, *RELEASING},
+    Role.TENANT_ADMIN: {READ, PAYLOADS, ARTIFACTS, SUBMIT, *RELEASING, Scope.OPERATE, Scope.ANSWER, Scope.ADMINISTER},
 }
 PAGE = SavedView.Page.EXECUTIONS
 

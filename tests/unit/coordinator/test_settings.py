@@ -36,12 +36,7 @@ BY_KIND = {
     "URL": [
         f"ftp://{MARK}",
         MARK,
-        f"https://h:{MARK}",
-        "https://",
-        f"https://[{MARK}",
-        f"https://h/?{MARK}",
-        f"https://h/#{MARK}",
-        f"https://user:{MARK}@h/",
+        *words(f"https://h:{MARK} https:// https://[{MARK} https://h/?{MARK} https://h/#{MARK} https://user:{MARK}@h/"),
     ],
     "file": [f"/nowhere/{MARK}", __file__],
     # A reference would be taken for the secret itself.
@@ -53,23 +48,15 @@ BY_KIND = {
         "postgresql://h",
         f"postgresql://[{MARK}/n",
     ],
-    "Redis URL": [
-        f"amqp://{MARK}",
-        f"redis://h:{MARK}/0",
-        "redis://",
-        f"unix:///{MARK}",
-        f"rediss://h:1/0#{MARK}",
-        f"sentinel://h/{MARK}",
-        f"sentinels://h/broker/0?{MARK}",
-    ],
+    "Redis URL": words(
+        f"""
+        amqp://{MARK} redis://h:{MARK}/0 redis:// unix:///{MARK} rediss://h:1/0#{MARK} sentinel://h/{MARK}
+        sentinels://h/broker/0?{MARK}
+        """
+    ),
 }
 MARKED = (
-    "SECRET_KEY",
-    "WORKER_SECRET",
-    "REST_WORKER_SECRET",
-    "RESUME_TOKEN_SECRET",
-    "METRICS_TOKEN",
-    "TPF_RELEASE_ROOTS",
+    *words("SECRET_KEY WORKER_SECRET REST_WORKER_SECRET RESUME_TOKEN_SECRET METRICS_TOKEN TPF_RELEASE_ROOTS"),
     *(f"TPF_{name}_TOKEN{reference}" for name in ("ADMIN", "CONTROL_PLANE") for reference in ("", "_REF")),
 )
 NETWORKS = (

@@ -44,10 +44,7 @@ def no_lookup(host: str, port: int) -> Sequence[str]:
 @cases(
     "url",
     [
-        "example.org",
-        "ftp://example.org/",
-        "http://",
-        "http://[::1/",
+        *words("example.org ftp://example.org/ http:// http://[::1/"),
         "http://exämple.org/",
         "http://user:password@example.org/",
         "http://example.org:0/",

@@ -4,6 +4,7 @@ import pytest
 
 from tests.cases import cases
 from tests.hostile_values import NO_IDENTIFIERS
+from tests.words import words
 from wire.addresses import (
     SentinelUrl,
     is_sentinel,
@@ -72,13 +73,12 @@ def test_sentinels_get_the_options_of_tls_and_no_password() -> None:
 @cases(
     "url",
     [
-        "redis://h/name/0",
-        "sentinel://h/0",
-        "sentinel://h/name/x",
-        "sentinel://h,/name/0",
-        "sentinel://h:0/name/0",
-        "sentinel://h/name/0?a=b",
-        "sentinel://h;sentinel://h/name/0",
+        *words(
+            """
+            redis://h/name/0 sentinel://h/0 sentinel://h/name/x sentinel://h,/name/0 sentinel://h:0/name/0
+            sentinel://h/name/0?a=b sentinel://h;sentinel://h/name/0
+            """
+        ),
         "sentinel://h/name/0\n",
     ],
 )
