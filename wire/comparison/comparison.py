@@ -20,8 +20,6 @@ from wire.comparison.differences import (
     Provenance,
     ReleaseFacts,
     changed,
-    differing,
-    on_one_side,
     ordered,
 )
 from wire.comparison.steps import step_differences, step_path, stored_differences, type_differences
@@ -61,12 +59,13 @@ def _contract_differences(before: ReleaseFacts, after: ReleaseFacts) -> Iterator
 
 def worker_differences(old: Contract, new: Contract) -> Iterator[Difference]:
     """Yield what workers of the newer release need, and in what form they get values."""
-    olds, news = (each.capabilities.transition_worker_protocols for each in (old, new))
-    path = "capabilities.transitionWorkerProtocols"
-    yield from on_one_side(Area.CAPABILITY, path, olds, news, _WORKERS, Impact.COMPATIBLE)
-    local = (_yes(each.capabilities.local_transition_execution) for each in (old, new))
-    path = "capabilities.localTransitionExecution"
-    yield from differing(Area.CAPABILITY, path, local, _WORKERS, Impact.COMPATIBLE)
+    protocols = [set(each.capabilities.transition_worker_protocols) for each in (old, new)]
+    for name in sorted(protocols[0] ^ protocols[1]):
+        texts = (name if name in each else "" for each in protocols)
+        yield changed(Area.CAPABILITY, "capabilities.transitionWorkerProtocols", texts, _WORKERS, Impact.COMPATIBLE)
+    local = [_yes(each.capabilities.local_transition_execution) for each in (old, new)]
+    if local[0] != local[1]:
+        yield changed(Area.CAPABILITY, "capabilities.localTransitionExecution", local, _WORKERS, Impact.COMPATIBLE)
     reason = "It decides how the framework transports values, which the contract does not describe."
     for path, was, now in (
         ("platform", old.platform, new.platform),
@@ -75,14 +74,16 @@ def worker_differences(old: Contract, new: Contract) -> Iterator[Difference]:
         ("runtimeLayout", old.runtime_layout, new.runtime_layout),
         ("pluginHost", _yes(old.plugin_host), _yes(new.plugin_host)),
     ):
-        yield from differing(Area.CAPABILITY, path, (was, now), reason, Impact.UNKNOWN)
-    reason = "The contract does not say what the framework does with it."
+        if (was or "") != (now or ""):
+            yield changed(Area.CAPABILITY, path, (was or "", now or ""), reason, Impact.UNKNOWN)
     for path, imports, others in (
         ("importedDefinitions", old.imported_definitions, new.imported_definitions),
         ("capabilityImports", old.capability_imports, new.capability_imports),
     ):
-        written = (sorted_text(list(each)) if each else "" for each in (imports, others))
-        yield from differing(Area.CAPABILITY, path, written, reason, Impact.UNKNOWN)
+        written = [sorted_text(list(each)) if each else "" for each in (imports, others)]
+        if written[0] != written[1]:
+            reason = "The contract does not say what the framework does with it."
+            yield changed(Area.CAPABILITY, path, written, reason, Impact.UNKNOWN)
 
 
 def _yes(flag: bool) -> str:
@@ -100,9 +101,11 @@ _INTERPRETER: Final = ("implementation", "version", "platform")
 def artifact_differences(before: ReleaseFacts, after: ReleaseFacts) -> Iterator[Difference]:
     """Yield the differences between descriptors. An artifact is identified by its artifactId."""
     old, new = before.descriptor, after.descriptor
-    yield from differing(Area.ARTIFACT, "profile", (old.profile, new.profile), _PLACE, Impact.COMPATIBLE)
+    if old.profile is not new.profile:
+        yield changed(Area.ARTIFACT, "profile", (old.profile, new.profile), _PLACE, Impact.COMPATIBLE)
     carriers = _carrier(old), _carrier(new)
-    yield from differing(Area.ARTIFACT, "compiledTruthArtifactId", carriers, _PLACE, Impact.COMPATIBLE)
+    if carriers[0] != carriers[1]:
+        yield changed(Area.ARTIFACT, "compiledTruthArtifactId", carriers, _PLACE, Impact.COMPATIBLE)
     olds, news = artifacts_by_id(old), artifacts_by_id(new)
     for name in sorted(olds.keys() | news.keys()):
         path = f"artifacts[{quoted(name)}]"
@@ -143,7 +146,8 @@ def _artifact(path: str, old: ArtifactRef, new: ArtifactRef) -> Iterator[Differe
         ("uri", old.uri, new.uri, _PLACE),
         ("stepIds", ", ".join(old.step_ids), ", ".join(new.step_ids), _PLACE),
     ):
-        yield from differing(Area.ARTIFACT, f"{path}.{member}", (was, now), reason, Impact.COMPATIBLE)
+        if was != now:
+            yield changed(Area.ARTIFACT, f"{path}.{member}", (was, now), reason, Impact.COMPATIBLE)
     for name in sorted(set(old.capabilities) ^ set(new.capabilities)):
         texts = (name if name in each.capabilities else "" for each in (old, new))
         area, reason = (Area.POLICY, _REQUESTED) if name == CHECKPOINTS else (Area.CAPABILITY, _WORKERS)
@@ -163,12 +167,14 @@ def _carrier(descriptor: Descriptor) -> str:
 def _environment(path: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Difference]:
     for member in _INTERPRETER:
         texts = str(old.get(member, "")), str(new.get(member, ""))
-        yield from differing(Area.ENVIRONMENT, f"{path}.{member}", texts, _WORKERS, Impact.COMPATIBLE)
+        if texts[0] != texts[1]:
+            yield changed(Area.ENVIRONMENT, f"{path}.{member}", texts, _WORKERS, Impact.COMPATIBLE)
     olds, news = _distributions(old.get("distributions", ())), _distributions(new.get("distributions", ()))
     for name in sorted(olds.keys() | news.keys()):
-        versions = olds.get(name), news.get(name)
-        here = f"{path}.distributions[{quoted(name)}]"
-        yield from differing(Area.ENVIRONMENT, here, versions, _WORKERS, Impact.COMPATIBLE)
+        if olds.get(name) != news.get(name):
+            here = f"{path}.distributions[{quoted(name)}]"
+            versions = olds.get(name, ""), news.get(name, "")
+            yield changed(Area.ENVIRONMENT, here, versions, _WORKERS, Impact.COMPATIBLE)
 
 
 def _distributions(rows: Sequence[Mapping[str, str]]) -> dict[str, str]:
@@ -192,9 +198,14 @@ def evidence_differences(before: ReleaseFacts, after: ReleaseFacts) -> Iterator[
 
 
 def _signatures(old: Sequence[str] | None, new: Sequence[str] | None) -> Iterator[Difference]:
-    if old is not None and new is not None:
-        reason, impact = (_SIGNATURE, Impact.COMPATIBLE) if new else (_UNSIGNED, Impact.UNKNOWN)
-        yield from on_one_side(Area.SIGNATURE, "signatures", old, new, reason, impact)
+    if old is None or new is None:
+        return
+    for name in sorted(set(old) ^ set(new)):
+        texts = (name if name in each else "" for each in (old, new))
+        if new:
+            yield changed(Area.SIGNATURE, "signatures", texts, _SIGNATURE, Impact.COMPATIBLE)
+        else:
+            yield changed(Area.SIGNATURE, "signatures", texts, _UNSIGNED, Impact.UNKNOWN)
 
 
 def _provenance(old: Sequence[Provenance] | None, new: Sequence[Provenance] | None) -> Iterator[Difference]:
@@ -203,7 +214,8 @@ def _provenance(old: Sequence[Provenance] | None, new: Sequence[Provenance] | No
     impact, reason = (Impact.COMPATIBLE, _CLAIM) if old and new else (Impact.UNKNOWN, _NO_PROVENANCE)
     for member in ("builder", "source", "commit"):
         texts = [", ".join(sorted({getattr(each, member) for each in every or ()} - {""})) for every in (old, new)]
-        yield from differing(Area.PROVENANCE, f"provenance.{member}", texts, reason, impact)
+        if texts[0] != texts[1]:
+            yield changed(Area.PROVENANCE, f"provenance.{member}", texts, reason, impact)
 
 
 def _packages(old: Sequence[Package] | None, new: Sequence[Package] | None) -> Iterator[Difference]:
@@ -215,8 +227,9 @@ def _packages(old: Sequence[Package] | None, new: Sequence[Package] | None) -> I
         return
     olds, news = _versions(known[0]), _versions(known[1])
     for name in sorted(olds.keys() | news.keys()):
-        texts = (", ".join(sorted(each.get(name, ()))) for each in (olds, news))
-        yield from differing(Area.SBOM, f"packages[{quoted(name)}]", texts, _PACKAGE, Impact.COMPATIBLE)
+        if olds.get(name) != news.get(name):
+            texts = (", ".join(sorted(each[name])) if name in each else "" for each in (olds, news))
+            yield changed(Area.SBOM, f"packages[{quoted(name)}]", texts, _PACKAGE, Impact.COMPATIBLE)
 
 
 def _versions(packages: Sequence[Package]) -> dict[str, set[str]]:

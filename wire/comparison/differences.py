@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
@@ -83,7 +83,15 @@ class Difference:
         return self.impact in BREAKING
 
     def to_json(self) -> dict[str, str]:
-        return {name: str(value) for name, value in asdict(self).items()}
+        return {
+            "area": self.area.value,
+            "kind": self.kind.value,
+            "impact": self.impact.value,
+            "path": self.path,
+            "before": self.before,
+            "after": self.after,
+            "reason": self.reason,
+        }
 
 
 def changed(area: Area, path: str, values: Iterable[str], reason: str, impact: Impact) -> Difference:
@@ -91,22 +99,6 @@ def changed(area: Area, path: str, values: Iterable[str], reason: str, impact: I
     before, after = values
     kind = Kind.ADDED if not before else Kind.REMOVED if not after else Kind.CHANGED
     return Difference(area, kind, impact, path, shown(before), shown(after), reason)
-
-
-def differing(area: Area, path: str, values: Iterable[str | None], reason: str, impact: Impact) -> Iterator[Difference]:
-    """Yield the difference between two values, unless they are equal. None and an empty text mean a missing value."""
-    before, after = (value or "" for value in values)
-    if before != after:
-        yield changed(area, path, (before, after), reason, impact)
-
-
-def on_one_side(
-    area: Area, path: str, old: Iterable[str], new: Iterable[str], reason: str, impact: Impact
-) -> Iterator[Difference]:
-    """Yield a difference for each name that only one side has."""
-    sides = set(old), set(new)
-    for name in sorted(sides[0] ^ sides[1]):
-        yield changed(area, path, (name if name in each else "" for each in sides), reason, impact)
 
 
 def ordered(differences: Iterable[Difference]) -> tuple[Difference, ...]:

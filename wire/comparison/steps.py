@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from wire.comparison.differences import Area, Difference, Impact, Kind, changed, differing
+from wire.comparison.differences import Area, Difference, Impact, Kind, changed
 from wire.comparison.type_shapes import Types
 from wire.comparison.types import Effect, Rule, TypeChange, compare_types
 from wire.documents.contract import TIMER, Contract, Step, takes_many
@@ -88,22 +88,26 @@ def _longest_rise(numbers: Sequence[int]) -> set[int]:
 
 def _members(name: str, old: Step, new: Step) -> Iterator[Difference]:
     path = step_path(name)
-    for member, was, now, reason in (
-        ("kind", old.kind, new.kind, "kind"),
-        ("cardinality", old.cardinality, new.cardinality, "stream"),
-        ("awaitTransport", old.await_transport, new.await_transport, "transport"),
-    ):
-        yield from _broken(Area.STEP, f"{path}.{member}", (was, now), reason)
+    rows = (
+        (Area.STEP, "kind", old.kind, new.kind, "kind"),
+        (Area.STEP, "cardinality", old.cardinality, new.cardinality, "stream"),
+        (Area.STEP, "awaitTransport", old.await_transport, new.await_transport, "transport"),
+    )
+    for area, member, was, now, reason in rows:
+        if (was or "") != (now or ""):
+            yield _broken(area, f"{path}.{member}", (was or "", now or ""), reason)
     was_deferred, now_deferred = old.deferred_completion or {}, new.deferred_completion or {}
     for member in sorted(was_deferred.keys() | now_deferred.keys()):
-        texts = (text(each[member]) if member in each else "" for each in (was_deferred, now_deferred))
-        yield from _broken(Area.POLICY, f"{path}.deferredCompletion.{shown(member)}", texts, "deferred")
-    reason = "Clients and parked work do not depend on the class that runs a step."
+        texts = [text(each[member]) if member in each else "" for each in (was_deferred, now_deferred)]
+        if texts[0] != texts[1]:
+            yield _broken(Area.POLICY, f"{path}.deferredCompletion.{shown(member)}", texts, "deferred")
     for member, was, now in (
         ("runtimeClass", old.runtime_class, new.runtime_class),
         ("clientClass", old.client_class, new.client_class),
     ):
-        yield from differing(Area.STEP, f"{path}.{member}", (was, now), reason, Impact.COMPATIBLE)
+        if (was or "") != (now or ""):
+            reason = "Clients and parked work do not depend on the class that runs a step."
+            yield changed(Area.STEP, f"{path}.{member}", (was or "", now or ""), reason, Impact.COMPATIBLE)
 
 
 def _shapes(before: Contract, after: Contract) -> Iterator[Difference]:
@@ -111,14 +115,16 @@ def _shapes(before: Contract, after: Contract) -> Iterator[Difference]:
     if not before.steps or not after.steps:
         return
     first = after.steps[0]
-    forms = ("a list" if takes_many(each.steps[0].cardinality) else "one value" for each in (before, after))
-    path = f"{step_path(first.authored_name or 'step 0')}.input"
-    reason = "Clients send inputs in the older form, which the newer release refuses or reads in another way."
-    yield from differing(Area.STEP, path, forms, reason, Impact.BREAKING_FOR_CALLERS)
-    last = next(reversed(steps_by_name(after.steps)))
-    shapes = before.result_shape, after.result_shape
-    reason = "Clients read results in the older form."
-    yield from differing(Area.STEP, f"{step_path(last)}.output", shapes, reason, Impact.BREAKING_FOR_CALLERS)
+    was, now = (("a list" if takes_many(each.steps[0].cardinality) else "one value") for each in (before, after))
+    if was != now:
+        path = f"{step_path(first.authored_name or 'step 0')}.input"
+        reason = "Clients send inputs in the older form, which the newer release refuses or reads in another way."
+        yield changed(Area.STEP, path, (was, now), reason, Impact.BREAKING_FOR_CALLERS)
+    if before.result_shape != after.result_shape:
+        last = next(reversed(steps_by_name(after.steps)))
+        reason = "Clients read results in the older form."
+        shapes = before.result_shape, after.result_shape
+        yield changed(Area.STEP, f"{step_path(last)}.output", shapes, reason, Impact.BREAKING_FOR_CALLERS)
 
 
 def _composition(before: Contract, after: Contract) -> Iterator[Difference]:
@@ -127,12 +133,12 @@ def _composition(before: Contract, after: Contract) -> Iterator[Difference]:
         for contract in (before, after)
     )
     roots = before.composition.root_definition_id, after.composition.root_definition_id
-    yield from _broken(Area.STEP, "composition.rootDefinitionId", roots, "composition")
+    if roots[0] != roots[1]:
+        yield _broken(Area.STEP, "composition.rootDefinitionId", roots, "composition")
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name):
             texts = (each[name]["definitionFingerprint"] if name in each else "" for each in (old, new))
-            path = f"composition.definitions[{quoted(name)}]"
-            yield changed(Area.STEP, path, texts, _REASONS["composition"], Impact.BREAKING_FOR_PARKED_WORK)
+            yield _broken(Area.STEP, f"composition.definitions[{quoted(name)}]", texts, "composition")
 
 
 def _step(
@@ -141,8 +147,8 @@ def _step(
     return Difference(Area.STEP, kind, impact, step_path(name), shown(before), shown(after), _REASONS[reason])
 
 
-def _broken(area: Area, path: str, values: Iterable[str | None], reason: str) -> Iterator[Difference]:
-    return differing(area, path, values, _REASONS[reason], Impact.BREAKING_FOR_PARKED_WORK)
+def _broken(area: Area, path: str, values: Iterable[str], reason: str) -> Difference:
+    return changed(area, path, values, _REASONS[reason], Impact.BREAKING_FOR_PARKED_WORK)
 
 
 def _described(step: Step) -> str:
