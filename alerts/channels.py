@@ -19,8 +19,8 @@ from foundation.errors import BadRequest, Conflict, CoordinatorError, NotFound
 from tenancy import audit
 from tenancy.audit.acts import Act
 from tenancy.models import Tenant
-from wire import web_address
-from wire.identifying import RULE, is_identifier
+from wire import addresses
+from wire.identity import RULE, is_identifier
 
 Kind = AlertChannel.Kind
 MOST_CHANNELS: Final = 50
@@ -116,7 +116,7 @@ def _wrong_address(channel: AlertChannel) -> str:
         return "must be empty: the URL of a Slack channel is a secret" if address else ""
     if channel.kind == Kind.EMAIL:
         return _wrong_recipients(address)
-    return "" if web_address.is_web_address(address) else "must be an http or https URL without user info and fragment"
+    return "" if addresses.is_web_address(address) else "must be an http or https URL without user info and fragment"
 
 
 def _wrong_recipients(address: str) -> str:

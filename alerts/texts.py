@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from foundation import secret_reference
-from wire.identifying import is_identifier
+from wire.identity import is_identifier
 
 RULE = "must be of the form tenant/name=reference, separated by commas, where a reference is env:NAME or file:/path"
 _TENANT = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")

@@ -13,7 +13,8 @@ from django.db import close_old_connections
 from kombu import Queue
 
 from foundation import places, wakeup
-from wire.broker import quiet_consumer, sentinel
+from wire.addresses import transport_options
+from wire.broker import quiet_consumer
 from wire.broker.client import survive_broker_loss
 from wire.messages.queues import HEARTBEAT_QUEUE, HEARTBEAT_TASK, OUTCOME_QUEUE, RECORD_TASK
 from wire.messages.task_messages import TaskMessages, signing_keys
@@ -153,7 +154,7 @@ app.conf.update(
             keys=signing_keys([settings.SECRET_KEY, *map(str, settings.SECRET_KEY_FALLBACKS)]),
         ),
         **settings.BROKER_TIMEOUTS,
-        **sentinel.transport_options(settings.REDIS_URL, settings.BROKER_TLS, **settings.BROKER_TIMEOUTS),
+        **transport_options(settings.REDIS_URL, settings.BROKER_TLS, **settings.BROKER_TIMEOUTS),
     },
 )
 app.autodiscover_tasks(["releases", "executions", "governance", "alerts"])

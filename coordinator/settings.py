@@ -15,7 +15,7 @@ from foundation.env import Environment
 from releases.registration.maven_repositories import read_repositories
 from tenancy.roles import Scope
 from wire import log_lines
-from wire.broker_url import kombu_url, tls_options, uses_tls
+from wire.addresses import kombu_url, tls_options, uses_tls
 from wire.probes import LONGEST_SILENCE
 from wire.worker_keys import SHORTEST_REST_SECRET
 

@@ -23,7 +23,7 @@ from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from coordinator_client.errors import Broken, ClientError, NotConnected, NotSent, TimedOut, Unreachable
-from wire.web_address import DEFAULT_PORTS
+from wire.addresses import DEFAULT_PORTS
 
 CONNECT_SECONDS: Final = 10.0
 SILENT_SECONDS: Final = 120.0

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from coordinator_client.api import SECONDS, Connection
 from coordinator_client.errors import ClientError
-from wire.web_address import is_web_address
+from wire.addresses import is_web_address
 
 _MEMBERS: Final = frozenset({"url", "tenant", "token", "token_file", "ca_file"})
 LARGEST_FILE: Final = 1_000_000

@@ -10,7 +10,7 @@ from pathlib import Path
 from redis import Redis
 
 from embedded.children import Child, ChildError, Server
-from wire.broker_url import with_credentials
+from wire.addresses import with_credentials
 from wire.messages.queues import COORDINATOR, COORDINATOR_RULES, enable, worker_rules, worker_user
 
 _READY_SECONDS = 30.0

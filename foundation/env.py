@@ -19,9 +19,8 @@ from urllib.parse import SplitResult, urlsplit
 from django.core.exceptions import ImproperlyConfigured
 
 from foundation.database.postgresql.url import connection_settings
-from wire.broker_url import is_sentinel, parse_sentinel
-from wire.identifying import is_identifier
-from wire.web_address import is_web_address
+from wire.addresses import is_sentinel, is_web_address, parse_sentinel
+from wire.identity import is_identifier
 from wire.worker_keys import REFERENCES
 
 T = TypeVar("T")

@@ -17,8 +17,7 @@ from socket import inet_aton, socket
 from coordinator_client import http
 from coordinator_client.errors import ClientError, NotConnected
 from coordinator_client.http import Address, Target, resolve
-from wire import web_address
-from wire.web_address import DEFAULT_PORTS, LONGEST_URL
+from wire.addresses import DEFAULT_PORTS, LONGEST_URL, split_url
 
 # IANA IPv4 Special-Purpose Address Registry, and multicast.
 _IPV4 = (
@@ -99,7 +98,7 @@ def vet(url: str, *, allowed: Iterable[Network] = (), resolve: Resolve = resolve
 
 def _parts(url: str, longest: int) -> tuple[str, str, int]:
     try:
-        parts = web_address.split(url, longest)
+        parts = split_url(url, longest)
     except ValueError as error:
         raise TargetRefused(str(error)) from None
     host = (parts.hostname or "").rstrip(".")

@@ -17,10 +17,10 @@ from celery import current_app
 from django.conf import settings
 from django.db import close_old_connections, transaction
 from redis import Redis
+from redis.sentinel import Sentinel
 
 from foundation.broker_gate import gate
-from wire.broker import sentinel
-from wire.broker_url import kombu_url
+from wire.addresses import is_sentinel, kombu_url, parse_sentinel, sentinel_options
 
 log = logging.getLogger(__name__)
 # After each call, the thread pauses for this multiple of the call's duration. So a single wake-up is handled
@@ -154,4 +154,12 @@ def _redis() -> Redis:
 def _client(url: str) -> Redis:
     # A test may name another server than the settings do.
     named = settings.REDIS_URL if url == kombu_url(settings.REDIS_URL) else url
-    return sentinel.client(named, settings.BROKER_TLS, **settings.BROKER_TIMEOUTS)
+    if not is_sentinel(named):
+        return Redis.from_url(named, **settings.BROKER_TIMEOUTS, **settings.BROKER_TLS)
+    found, options = parse_sentinel(named), sentinel_options(settings.BROKER_TLS, settings.BROKER_TIMEOUTS)
+    untyped: Any = Sentinel
+    # A client that looks the primary up again for each new connection.
+    primary: Redis = untyped(found.hosts, sentinel_kwargs=options).master_for(
+        found.name, db=found.database, username=found.user, password=found.password, **options
+    )
+    return primary

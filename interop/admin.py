@@ -44,7 +44,7 @@ from releases.models import SWITCHES, Activation, Kind, Pipeline, Release
 from releases.states import Status
 from tenancy.models import Tenant
 from wire.identity import ReleaseIdentity
-from wire.messages.limits import LONGEST_WORKER_ID
+from wire.messages.celery_messages import LONGEST_WORKER_ID
 
 KEY_REUSED = "The operation key belongs to the activation of another release"
 LONGEST_OPERATION_KEY = 200

@@ -27,7 +27,7 @@ from interop.surface import (
 )
 from tenancy.models import Tenant
 from wire.documents.contract import TIMER
-from wire.identifying import is_identifier
+from wire.identity import is_identifier
 from wire.messages.payload_envelopes import (
     TypedPayload,
     listed,

@@ -30,7 +30,7 @@ from tenancy.audit.acts import Act, Denied, declares
 from tenancy.models import ApiToken, Tenant
 from tenancy.roles import Scope
 from wire.documents.descriptor import MAX_DESCRIPTOR_BYTES
-from wire.identifying import SEGMENT_RULE, is_segment
+from wire.identity import SEGMENT_RULE, is_segment
 
 MEDIA_TYPE = "application/vnd.tpf.pipeline-release+json"
 MODE = "CUSTOMER_MANAGED"

@@ -11,7 +11,7 @@ from releases.artifacts.store import artifact_store
 from releases.models import Activation, Artifact, Release
 from tenancy.models import Tenant
 from wire.documents import release_evidence
-from wire.messages.admissions import SCHEMA_VERSION
+from wire.messages.payload_envelopes import INTENT_VERSION
 
 FOREVER = 2**63 - 1
 _ERROR_CODES: dict[str | None, str] = {OUTCOME_UNKNOWN: "REMOTE_OUTCOME_UNKNOWN"}
@@ -171,7 +171,7 @@ def status(row: Execution) -> dict[str, Any]:
 def admission(row: AdmissionReceipt) -> dict[str, Any]:
     """Return the receipt of an execution that was admitted under a client key. It never changes."""
     return {
-        "schemaVersion": SCHEMA_VERSION,
+        "schemaVersion": INTENT_VERSION,
         "tenantId": row.tenant.slug,
         "pipelineId": row.pipeline_id,
         "clientKey": row.client_key,

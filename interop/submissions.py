@@ -40,17 +40,18 @@ from releases.models import IDENTITY_LENGTH, Release
 from releases.states import Status
 from tenancy.models import Tenant
 from wire.documents import json_writer
-from wire.messages.admissions import AdmissionIntent, admission_key
 from wire.messages.celery_messages import Shape
 from wire.messages.payload_envelopes import (
     LIST,
     NULL,
     SET,
+    AdmissionIntent,
     Allowed,
     PayloadRefused,
     Snapshot,
     SnapshotShape,
     TypedPayload,
+    admission_key,
     parts,
     read_payload,
     relabelled,

@@ -37,7 +37,7 @@ from tenancy.audit.acts import Act
 from tenancy.models import SLUG, Tenant
 from wire.documents.json_reader import read_object
 from wire.findings import DocumentError
-from wire.identifying import RULE, SEGMENT_RULE, is_identifier, is_segment
+from wire.identity import RULE, SEGMENT_RULE, is_identifier, is_segment
 from wire.messages.payload_envelopes import PayloadRefused
 
 log = logging.getLogger(__name__)

@@ -17,8 +17,7 @@ from typing import Any, Final, TypeVar
 
 from pipelines.errors import NonRetryable
 from wire.log_lines import relative
-from wire.messages.celery_messages import Failure
-from wire.messages.limits import LONGEST_TRACEBACK
+from wire.messages.celery_messages import LONGEST_TRACEBACK, Failure
 
 LONGEST_MESSAGE: Final = 512
 LONGEST_CLASS: Final = 100

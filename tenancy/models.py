@@ -17,7 +17,7 @@ from knox.models import AbstractAuthToken
 
 from tenancy.quota_table import MOST_OF_A_QUOTA, QUOTAS
 from tenancy.roles import Role, Scope, granted
-from wire.identifying import RULE, is_identifier
+from wire.identity import RULE, is_identifier
 
 SLUG = RegexValidator(r"\A[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z", "Use 1 to 63 of a-z, 0-9 and inner hyphens.")
 LONGEST_TERM = 36_500
@@ -28,7 +28,7 @@ INDEXED_OBJECT = 200
 
 
 def validate_identifier(text: str) -> None:
-    """Raise `ValidationError` unless `text` is an identifier (`wire.identifying`)."""
+    """Raise `ValidationError` unless `text` is an identifier (`wire.identity`)."""
     if not is_identifier(text):
         raise ValidationError(f"This {RULE}.", code="identifier")
 

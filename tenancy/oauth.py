@@ -28,7 +28,7 @@ from foundation.errors import Unavailable
 from foundation.exchange import TargetRefused, Unreachable, exchange, vet
 from tenancy.access import TokenInvalid
 from tenancy.roles import Scope
-from wire.identifying import is_identifier
+from wire.identity import is_identifier
 
 log = logging.getLogger(__name__)
 REFRESH_SECONDS = 600.0

@@ -15,7 +15,7 @@ from tenancy.access import actor, record_of_user, require, tenants_of
 from tenancy.audit.acts import Act
 from tenancy.models import Preferences, SavedView, Tenant
 from tenancy.roles import Scope
-from wire.identifying import RULE, is_identifier
+from wire.identity import RULE, is_identifier
 
 UTC: Final = "UTC"
 LONGEST_NAME = 60

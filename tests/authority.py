@@ -9,12 +9,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.words import words
+
 SIGNS_CERTIFICATES = x509.KeyUsage(
     key_cert_sign=True,
     **dict.fromkeys(
-        (
-            *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
-            *("crl_sign", "encipher_only", "decipher_only"),
+        words(
+            """
+            digital_signature content_commitment key_encipherment data_encipherment key_agreement crl_sign
+            encipher_only decipher_only
+            """
         ),
         False,
     ),

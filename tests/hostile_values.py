@@ -1,6 +1,6 @@
 """Values that break code that does not expect them."""
 
-TEXTS = {
+NO_IDENTIFIERS = {
     "nothing": "",
     "blanks": "  ",
     "a leading blank": " a",
@@ -13,9 +13,12 @@ TEXTS = {
     "a noncharacter": "a\uffffb",
     "one dot": ".",
     "two dots": "..",
+    "not composed": "e\u0301",
+}
+TEXTS = {
+    **NO_IDENTIFIERS,
     "a way out": "../../etc",
     "a percent sign": "%2e%2e%00",
-    "not composed": "e\u0301",
     "many characters": "x" * 5000,
     "beyond the first plane": "\U0001f600",
     "a large number": "9" * 400,

@@ -32,7 +32,7 @@ from wire.documents.descriptor import CHECKPOINTS
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Checkpoint, Failure, Outcome, OutcomeGroup, Suspension, transition_key
 from wire.messages.sealing import seal_of, verify
-from wire.release.carrier import known_capabilities
+from wire.release.content import known_capabilities
 from wire.worker_keys import WorkerKey, worker_key
 
 PIPELINE = "org.example.orders"

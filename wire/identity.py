@@ -1,5 +1,7 @@
 """The identity of one release of one tenant's pipeline, to which executions are pinned. Pure."""
 
+import re
+import unicodedata
 from dataclasses import dataclass
 
 
@@ -17,3 +19,26 @@ class ReleaseIdentity:
             f"tenantId={self.tenant_id}, pipelineId={self.pipeline_id}, "
             f"contractVersion={self.contract_version}, releaseVersion={self.release_version}"
         )
+
+
+RULE = (
+    "must be printable text without control, bidirectional or other invisible characters, in Unicode's form NFC, "
+    "without blanks at either end, and not . or .."
+)
+SEGMENT_RULE = f"{RULE}; it cannot contain /"
+# Characters that are displayed as nothing although Unicode classifies them as letters, symbols or marks.
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+
+
+def is_identifier(text: str) -> bool:
+    """Return True if `text` follows RULE. Callers limit the length."""
+    if not text.isprintable() or text in {"", ".", ".."} or " " in (text[0], text[-1]):
+        return False
+    return text.isascii() or (unicodedata.is_normalized("NFC", text) and not _INVISIBLE.search(text))
+
+
+def is_segment(text: str) -> bool:
+    """Return True if `text` is an identifier that can be one segment of a URL's path."""
+    return "/" not in text and is_identifier(text)

@@ -107,8 +107,8 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
     for source in _bound.get() if of_request is None else (*_bound.get(), of_request):
         known.update(source() if callable(source) else source)
     found = {name: getattr(record, name, known.get(name)) for name in FIELDS}
-    given = {name: value for name, value in found.items() if value is not None and value != ""}
-    return {name: value if isinstance(value, int) else str(value) for name, value in given.items()}
+    filled = {name: value for name, value in found.items() if value is not None and value != ""}
+    return {name: value if isinstance(value, int) else str(value) for name, value in filled.items()}
 
 
 def described(error: BaseException) -> dict[str, Any]:

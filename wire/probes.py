@@ -114,7 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: Endpoint
 
     def do_GET(self) -> None:
-        from prometheus_client import CONTENT_TYPE_LATEST  # whoever serves metrics has imported it
+        from prometheus_client import CONTENT_TYPE_LATEST  # a process that serves metrics has imported it
 
         served, path = self.server, self.path.partition("?")[0]
         if path == "/metrics" and served.token and not bears(self.headers.get("Authorization", ""), served.token):

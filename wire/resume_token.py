@@ -12,7 +12,7 @@ from typing import Any
 
 from wire.documents import json_writer
 from wire.findings import CodedError
-from wire.identifying import is_identifier
+from wire.identity import is_identifier
 
 LONGEST = 4096
 """How many characters a token may have."""

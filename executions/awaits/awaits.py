@@ -28,14 +28,13 @@ from executions.workers.registry import DISPATCH_TASK
 from foundation import wakeup
 from foundation.database import prepared
 from tenancy.models import Tenant
+from wire.addresses import is_web_address
 from wire.documents.contract import TIMER
-from wire.identifying import RULE, is_identifier
-from wire.messages.celery_messages import Suspension
-from wire.messages.limits import LONGEST_TYPE, LONGEST_WAIT
+from wire.identity import RULE, is_identifier
+from wire.messages.celery_messages import LONGEST_TYPE, LONGEST_WAIT, Suspension
 from wire.messages.suspension import ImportedInteraction, ImportedSuspension
 from wire.resume_token import ResumeToken, derived
 from wire.traceparent import NONE
-from wire.web_address import is_web_address
 
 EXPIRE_TASK = "executions.expire_awaits"
 SEND_TASK = "executions.send_webhooks"

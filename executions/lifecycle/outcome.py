@@ -35,8 +35,7 @@ from tenancy.models import Tenant
 from wire.documents.json_reader import all_storable
 from wire.identity import ReleaseIdentity
 from wire.log_lines import bound
-from wire.messages.celery_messages import Failure, Outcome, OutcomeGroup, Suspension
-from wire.messages.limits import LONGEST_TRACEBACK
+from wire.messages.celery_messages import LONGEST_TRACEBACK, Failure, Outcome, OutcomeGroup, Suspension
 from wire.messages.suspension import ImportedSuspension
 
 log = logging.getLogger(__name__)

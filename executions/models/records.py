@@ -89,8 +89,8 @@ class AdmissionReceipt(models.Model):
     """Says that `execution` was admitted to `release` under `client_key`. It is never removed.
 
     The row is written with the execution, and keeps its id after that is removed. `intent_fingerprint` is that of
-    `wire.messages.admissions`. `release_fingerprint`, `artifact_id` and `artifact_digest` are what the receipt says
-    about the release.
+    `AdmissionIntent`. `release_fingerprint`, `artifact_id` and `artifact_digest` are what the receipt says about the
+    release.
     """
 
     execution = models.OneToOneField(

@@ -31,6 +31,7 @@ from foundation.broker_gate import gate
 from foundation.exchange import MOST_ADDRESSES, Response, TargetRefused, Unreachable, exchange, vet
 from foundation.places import Places, Turns
 from releases.models import Release
+from wire.addresses import DEFAULT_PORTS
 from wire.documents.json_reader import shown
 from wire.messages.rest_messages import (
     CAPABILITIES_PATH,
@@ -38,12 +39,13 @@ from wire.messages.rest_messages import (
     Capabilities,
     Malformed,
     Message,
+    NewNames,
     TransitionResult,
     parse,
+    unknown_members,
 )
-from wire.messages.signed_requests import NewNames, signed_headers, unknown_members
 from wire.traceparent import NONE
-from wire.web_address import DEFAULT_PORTS
+from wire.worker_keys import signed_headers
 
 UNAUTHORIZED = 401
 CONNECT_SECONDS: Final = 2.0

@@ -21,7 +21,7 @@ from tenancy.api.operations import TenantView, either, listing, operation, refus
 from tenancy.audit.acts import Act, declares
 from tenancy.roles import Scope
 from wire.identity import ReleaseIdentity
-from wire.messages.limits import LONGEST_WORKER_ID, MOST_DIFFERENCES
+from wire.messages.celery_messages import LONGEST_WORKER_ID, MOST_DIFFERENCES
 
 STATES = WorkerEligibility.State.choices
 REASONS = WorkerEligibility.Reason.choices

@@ -24,8 +24,7 @@ from executions.workers.tenant_keys import active_keys
 from foundation.broker_gate import gate
 from wire.broker import client
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import Instruction
-from wire.messages.limits import MOST_LEASES, TOLERANCE
+from wire.messages.celery_messages import MOST_LEASES, TOLERANCE, Instruction
 from wire.messages.queues import INSTRUCTION_TASK, instruction_queue_of
 from wire.messages.sealing import ProtocolError, Refusal, Sender, refusable, seal, sender_of
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeVar
 from rest_framework import serializers
 from rest_framework.serializers import Field, JSONField, ListField
 
-from wire.identifying import RULE, SEGMENT_RULE, is_identifier, is_segment
+from wire.identity import RULE, SEGMENT_RULE, is_identifier, is_segment
 
 Limits = tuple[float, float]
 Row = TypeVar("Row")
@@ -35,7 +35,7 @@ class Text(serializers.CharField):
 
 
 class Identifier(Text):
-    """A string that follows the rule for identifiers (`wire.identifying`)."""
+    """A string that follows the rule for identifiers (`wire.identity`)."""
 
     default_error_messages = {"not_identifier": RULE}
     # All rules for the text except its length.

@@ -18,7 +18,7 @@ from wire.comparison.comparison import checkpoint_differences as contract_differ
 from wire.comparison.differences import Area, Difference, Impact, Package, Provenance, ReleaseFacts, changed
 from wire.documents.descriptor import Descriptor, descriptor_from_json
 from wire.findings import DocumentError
-from wire.identifying import is_segment
+from wire.identity import is_segment
 
 MAX_SBOM_BYTES: Final = attachments.MAX_ATTACHMENT_BYTES
 """How many bytes of a release's SBOMs are read. The packages of a release with more are unknown."""

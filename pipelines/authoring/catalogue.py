@@ -23,7 +23,7 @@ from pipelines.authoring.rules import Rules
 from pipelines.errors import DefinitionError, collected, raise_all
 from wire.documents.canonical_types import Checker
 from wire.documents.json_writer import fingerprint
-from wire.messages.limits import LONGEST_TYPE
+from wire.messages.celery_messages import LONGEST_TYPE
 
 JSON: Final = "json"
 SCALARS: Final[dict[Any, str]] = {

@@ -13,10 +13,10 @@ from enum import StrEnum
 from typing import Any, Final, TypeVar, overload
 
 from pipelines.errors import Cancelled, DefinitionError
+from wire.addresses import is_web_address
 from wire.documents.contract import TIMER, gives_many, takes_many
-from wire.identifying import is_identifier
-from wire.messages.limits import LONGEST_RECIPIENT, LONGEST_STEP_ID, LONGEST_WAIT
-from wire.web_address import is_web_address
+from wire.identity import is_identifier
+from wire.messages.celery_messages import LONGEST_RECIPIENT, LONGEST_STEP_ID, LONGEST_WAIT
 
 AWAIT_TRANSPORTS: Final = ("interaction-api", "webhook")
 

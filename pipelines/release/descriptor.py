@@ -20,8 +20,7 @@ from wire.documents.contract import CAPABILITIES_ENTRY, CONTRACT_ENTRY, MAX_CONT
 from wire.documents.descriptor import DESCRIPTOR_NAME, ENVELOPE_NAME, ArtifactKind, Profile, parse_descriptor
 from wire.documents.json_reader import shown
 from wire.findings import DocumentError, Severity
-from wire.release.carrier import known_capabilities
-from wire.release.content import MAX_CAPABILITIES_BYTES
+from wire.release.content import MAX_CAPABILITIES_BYTES, known_capabilities
 from wire.release.verification import verify
 
 _ARTIFACT_ID: Final = re.compile(r"[A-Za-z0-9_.-]+")

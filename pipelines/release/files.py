@@ -15,6 +15,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 from coordinator_client.errors import Unreachable
 from coordinator_client.http import Response, opened
 from pipelines.errors import DefinitionError
+from wire.addresses import is_web_address
 from wire.documents.artifact_uri import FileUri, MavenUri
 from wire.documents.descriptor import (
     MAX_DESCRIPTOR_BYTES,
@@ -24,7 +25,8 @@ from wire.documents.descriptor import (
     parse_descriptor,
 )
 from wire.findings import DocumentError
-from wire.web_address import is_web_address
+
+pass  # import moved here
 
 
 def maven_location(artifact: ArtifactRef) -> MavenUri | None:

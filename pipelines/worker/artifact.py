@@ -25,7 +25,7 @@ from pipelines.release.files import digest_of, named_file, read_descriptor
 from wire.documents.contract import LOCK_ENTRY, PYTHON_ENTRY
 from wire.documents.descriptor import ArtifactRef, CarrierDescriptor, Descriptor
 from wire.documents.json_reader import shown
-from wire.release.archive import Layout, content, read_layout
+from wire.release.archive import Layout, read_layout, unpacked
 from wire.release.directory import ArchiveError
 
 _CHUNK: Final = 1024 * 1024
@@ -171,7 +171,7 @@ def _unpacked(layout: Layout, folder: Path) -> Iterator[tuple[str, str]]:
         target.parent.mkdir(parents=True, exist_ok=True)
         hashed = hashlib.sha256()
         with target.open("xb") as file:
-            for piece in content(layout, entry):
+            for piece in unpacked(layout, entry):
                 hashed.update(piece)
                 file.write(piece)
         yield str(target), hashed.hexdigest()

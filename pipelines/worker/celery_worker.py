@@ -27,12 +27,11 @@ from pipelines.worker.host import Host
 from pipelines.worker.monitor import Monitor
 from pipelines.worker.options import broker_url, configure_logs, hosted_release, required, tracer_to, worker_key
 from pipelines.worker.outcomes import Outbox, Report
-from wire.broker import quiet_consumer, sentinel
+from wire.addresses import kombu_url, tls_options, transport_options
+from wire.broker import quiet_consumer
 from wire.broker.client import send, survive_broker_loss, take_ticket
-from wire.broker_url import kombu_url, tls_options
-from wire.identifying import SEGMENT_RULE, is_segment
-from wire.messages.celery_messages import WorkerState
-from wire.messages.limits import LONGEST_WORKER_ID
+from wire.identity import SEGMENT_RULE, is_segment
+from wire.messages.celery_messages import LONGEST_WORKER_ID, WorkerState
 from wire.messages.queues import (
     EXECUTE_TASK,
     HEARTBEAT_QUEUE,
@@ -129,7 +128,7 @@ def _application(url: str, ca_file: str, host: Host, outbox: Outbox, monitor: Mo
         broker_connection_max_retries=None,
         broker_transport_options={
             **timeouts,
-            **sentinel.transport_options(url, tls, **timeouts),
+            **transport_options(url, tls, **timeouts),
             # The worker consumes without acknowledgements, so it does not need the keys that store them.
             "ack_emulation": False,
             # A worker has no keys of the coordinator, so it cannot verify messages. The tasks verify the envelopes.

@@ -22,6 +22,7 @@ from pipelines.worker.outcomes import Report
 from pipelines.worker.runner import UNDECODABLE_PAYLOAD, Boundary, Keep, RunResult, StepTimes
 from wire.log_lines import bound
 from wire.messages.celery_messages import (
+    TOLERANCE,
     Checkpoint,
     Command,
     CommandGroup,
@@ -31,7 +32,6 @@ from wire.messages.celery_messages import (
     OutcomeGroup,
     WorkerState,
 )
-from wire.messages.limits import TOLERANCE
 from wire.messages.queues import ticket_of
 from wire.messages.sealing import ProtocolError, check_fresh, decode, refusal_of, seal, verify
 from wire.worker_keys import WorkerKey

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pipelines.failures import warn
-from wire.messages.celery_messages import Command, HeldLease
-from wire.messages.limits import MOST_LEASES
+from wire.messages.celery_messages import MOST_LEASES, Command, HeldLease
 from wire.messages.sealing import Refusal, RefusalCode
 
 REMEMBERED = 50_000

@@ -31,8 +31,7 @@ from pipelines.worker.artifact import UnpackedArtifact, artifacts_with_code, unp
 from pipelines.worker.runner import RunResult, run
 from wire.documents.descriptor import Descriptor
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import CodeOrigin, WorkerEnvironment
-from wire.messages.limits import MOST_DIFFERENCES
+from wire.messages.celery_messages import MOST_DIFFERENCES, CodeOrigin, WorkerEnvironment
 from wire.traceparent import trace_id
 
 if TYPE_CHECKING:

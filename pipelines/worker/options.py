@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pipelines.errors import DefinitionError
 from pipelines.worker.artifact import fetched
 from pipelines.worker.hosted_release import HostedRelease, host_artifact, host_source
-from wire.broker_url import is_sentinel, parse_sentinel, uses_tls
+from wire.addresses import is_sentinel, parse_sentinel, uses_tls
 from wire.log_lines import Form, LineFormatter
 from wire.worker_keys import REFERENCES, SHORTEST_REST_SECRET, MalformedKey, WorkerKey, parse_key
 

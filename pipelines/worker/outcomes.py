@@ -15,8 +15,7 @@ from pipelines.failures import Failed, message_of, warn, warn_of
 from pipelines.worker.runner import OUTPUT_TOO_LARGE, Completed, RunResult, Suspended
 from wire.documents.json_reader import LONGEST_OUTCOME, MOST_PAYLOADS, MOST_VALUES, values_in
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import Checkpoint, Command, Failure, Outcome, StepSpan, Suspension
-from wire.messages.limits import groups
+from wire.messages.celery_messages import Checkpoint, Command, Failure, Outcome, StepSpan, Suspension, groups
 
 CERTAINLY_FITTING = LONGEST_OUTCOME // 2
 """How many characters the texts of a report may have if it is not measured. The other members need far fewer."""

@@ -20,8 +20,7 @@ from pipelines.worker.hosted_release import HostedRelease
 from pipelines.worker.rest_results import encoded, failure, failure_of, stop_of
 from pipelines.worker.runner import Boundary
 from wire.log_lines import bound
-from wire.messages.celery_messages import Shape
-from wire.messages.limits import TOLERANCE
+from wire.messages.celery_messages import TOLERANCE, Shape
 from wire.messages.payload_envelopes import (
     DEFAULT_PREFIXES,
     LIST,
@@ -38,11 +37,13 @@ from wire.messages.rest_messages import (
     EXECUTE_PATH,
     Capabilities,
     Malformed,
+    NewNames,
     TransitionCommand,
     parse,
+    unknown_members,
 )
-from wire.messages.signed_requests import NewNames, Refused, check_signature, unknown_members
 from wire.traceparent import NONE, received
+from wire.worker_keys import Refused, check_signature
 
 if TYPE_CHECKING:
     from pipelines.worker.tracing import Tracer, Transition

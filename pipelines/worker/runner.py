@@ -21,8 +21,7 @@ from pipelines.authoring.plan import PlannedStep, plan
 from pipelines.authoring.values import Encoded, ValueMismatch, ValueType
 from pipelines.failures import Failed, failed_by, log_failure, message_of
 from wire import log_lines
-from wire.messages.celery_messages import Shape, StepSpan
-from wire.messages.limits import MOST_SPANS
+from wire.messages.celery_messages import MOST_SPANS, Shape, StepSpan
 
 UNDECODABLE_PAYLOAD: Final = "UNDECODABLE_PAYLOAD"
 INVALID_STEP_OUTPUT: Final = "INVALID_STEP_OUTPUT"

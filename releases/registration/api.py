@@ -24,7 +24,7 @@ from tenancy.audit.acts import Act, declares
 from tenancy.quotas import StorageQuotaReached
 from tenancy.roles import Scope
 from wire.documents.descriptor import Profile
-from wire.identifying import is_segment
+from wire.identity import is_segment
 
 MAX_SIZE = 5 * 1024**3
 

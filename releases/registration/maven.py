@@ -22,7 +22,7 @@ from foundation import secret_reference
 from foundation.exchange import MOST_ADDRESSES, Response, TargetRefused, Unreachable, exchange, vet
 from releases.artifacts.store import StagedBlob, artifact_store
 from releases.registration.maven_repositories import Repository
-from wire import web_address
+from wire.addresses import DEFAULT_PORTS, split_url
 from wire.documents.artifact_uri import MavenUri
 from wire.documents.descriptor import artifact_field
 from wire.documents.json_reader import shown
@@ -258,5 +258,5 @@ class _Download:
 
 def _origin(url: str) -> tuple[str, str, int]:
     """Return scheme, host and port. Raises ValueError for anything that `vet` would refuse."""
-    parts = web_address.split(url, _LONGEST_URL)
-    return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or web_address.DEFAULT_PORTS[parts.scheme]
+    parts = split_url(url, _LONGEST_URL)
+    return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or DEFAULT_PORTS[parts.scheme]

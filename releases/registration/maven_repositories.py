@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from foundation import secret_reference
-from wire.web_address import is_web_address
+from wire.addresses import is_web_address
 
 Check = Callable[[Any], bool]
 _POSITION = re.compile(r"at line \d+, column \d+|at end of document")

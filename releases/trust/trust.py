@@ -24,7 +24,7 @@ from tenancy.models import Tenant
 from wire.documents import signing
 from wire.documents.execution_statement import PAYLOAD_TYPE
 from wire.documents.json_writer import text
-from wire.identifying import RULE, is_identifier
+from wire.identity import RULE, is_identifier
 
 KEY_NAME_LENGTH = 100
 

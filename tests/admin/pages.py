@@ -11,6 +11,7 @@ from django.urls import reverse
 
 from tests import signing
 from tests.requesting import soon
+from tests.words import words
 
 MEMBERS = ("viewer", "operator", "on-call", "release-manager", "tenant-admin", "superuser")
 RELEASERS = ("release-manager", "tenant-admin", "superuser")
@@ -22,88 +23,65 @@ SUPERUSERS = ("superuser",)
 EVERYONE = (*MEMBERS, "stranger", "nobody")
 Names = Mapping[str, object]
 
-READS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("index", "search", "account"), EVERYONE),
-    # Lists
-    **dict.fromkeys(
-        (
-            *("releases_pipeline_changelist", "releases_release_changelist", "releases_activationrequest_changelist"),
-            *("releases_trustedkey_changelist", "releases_trustedkey_export csv", "executions_execution_changelist"),
-            *("executions_execution_export csv", "executions_worker_changelist", "executions_interaction_changelist"),
-            *("executions_deadletter_changelist", "executions_failuregroup_changelist", "executions_hold_changelist"),
-            *("executions_campaign_changelist", "executions_smoketest_changelist", "alerts_alert_changelist"),
-            *("alerts_alertrule_changelist", "alerts_alertchannel_changelist"),
-        ),
-        MEMBERS,
-    ),
-    **dict.fromkeys(
-        (
-            *("tenancy_tenant_changelist", "tenancy_tenant_export csv", "tenancy_membership_changelist"),
-            *("tenancy_membership_export csv", "tenancy_apitoken_changelist", "tenancy_apitoken_export csv"),
-            *("tenancy_auditentry_changelist", "tenancy_auditentry_export csv"),
-        ),
-        ADMINS,
-    ),
-    **dict.fromkeys(("auth_user_changelist", "auth_user_export csv", "coordinator_process_changelist"), SUPERUSERS),
-    # Objects
-    **dict.fromkeys(
-        (
-            *("releases_pipeline_change pipeline", "releases_pipeline_compare pipeline"),
-            *("releases_pipeline_change gradual_pipeline", "releases_pipeline_history_export pipeline"),
-            *("releases_release_change release", "releases_release_change older", "releases_release_status release"),
-            *("releases_release_attachment release attachment", "releases_release_artifact release artifact"),
-            *("releases_release_descriptor release", "releases_activationrequest_change request"),
-            *("releases_trustedkey_change key", "executions_execution_change execution"),
-            *("executions_execution_change dead", "executions_execution_change done"),
-            *("executions_execution_live execution", "executions_execution_compare execution"),
-            *("executions_execution_provenance execution", "executions_execution_provenance_document execution"),
-            *("executions_worker_change worker", "executions_interaction_change question"),
-            *("executions_deadletter_change letter", "executions_failuregroup_change group"),
-            *("executions_campaign_change campaign", "executions_campaign_change draft"),
-            *("executions_campaign_live campaign", "executions_smoketest_change smoke", "executions_hold_change hold"),
-            *("alerts_alert_change alert", "alerts_alertrule_change rule", "alerts_alertchannel_change channel"),
-        ),
-        MEMBERS,
-    ),
-    "executions_execution_payload execution input": READERS,
-    **dict.fromkeys(
-        (
-            *("tenancy_tenant_change tenant", "tenancy_membership_change member", "tenancy_apitoken_change token"),
-            "tenancy_auditentry_change entry",
-        ),
-        ADMINS,
-    ),
-    # Forms
-    **dict.fromkeys(
-        (
-            *("releases_release_upload", "releases_release_activate release", "releases_release_activate candidate"),
-            *("executions_smoketest_new release", "executions_hold_release_pause release"),
-            *("executions_hold_pipeline_pause pipeline", "executions_hold_release_resume paused_release"),
-            *("executions_hold_pipeline_resume paused_pipeline", "alerts_alertrule_new", "alerts_alertchannel_new"),
-            *("alerts_alertrule_edit rule", "alerts_alertchannel_edit channel"),
-        ),
-        RELEASERS,
-    ),
-    **dict.fromkeys(
-        (
-            *("executions_execution_redrive dead", "executions_execution_resubmit dead"),
-            *("executions_execution_cancel execution", "executions_hold_execution_pause execution"),
-            *("executions_hold_execution_resume paused_execution", "executions_worker_drain worker"),
-            *("executions_worker_undrain drained", "executions_campaign_start", "executions_campaign_pause campaign"),
-            *("executions_campaign_resume paused_campaign", "executions_campaign_cancel campaign"),
-        ),
-        OPERATORS,
-    ),
-    **dict.fromkeys(
-        (
-            *("releases_trustedkey_new", "tenancy_membership_add", "tenancy_membership_delete member"),
-            *("tenancy_apitoken_add", "tenancy_apitoken_delete token", "tenancy_tenant_worker_key tenant start"),
-        ),
-        ADMINS,
-    ),
-    **dict.fromkeys(
-        ("tenancy_tenant_add", "auth_user_add", "auth_user_change user", "auth_user_password_change user"), SUPERUSERS
-    ),
+
+def pages(table: str) -> list[str]:
+    """Return the keys of a table. Each line has a model and its pages."""
+    rows = [line.strip().split(": ") for line in table.strip().splitlines()]
+    return [f"{model}_{page}" for model, names in rows for page in names.split(", ")]
+
+
+READABLE = {
+    MEMBERS: """
+        releases_pipeline: changelist, change pipeline, compare pipeline, change gradual_pipeline
+        releases_pipeline: history_export pipeline
+        releases_release: changelist, change release, change older, status release, descriptor release
+        releases_release: attachment release attachment, artifact release artifact
+        releases_activationrequest: changelist, change request
+        releases_trustedkey: changelist, export csv, change key
+        executions_execution: changelist, export csv, change execution, change dead, change done, live execution
+        executions_execution: compare execution, provenance execution, provenance_document execution
+        executions_worker: changelist, change worker
+        executions_interaction: changelist, change question
+        executions_deadletter: changelist, change letter
+        executions_failuregroup: changelist, change group
+        executions_hold: changelist, change hold
+        executions_campaign: changelist, change campaign, change draft, live campaign
+        executions_smoketest: changelist, change smoke
+        alerts_alert: changelist, change alert
+        alerts_alertrule: changelist, change rule
+        alerts_alertchannel: changelist, change channel
+    """,
+    READERS: "executions_execution: payload execution input",
+    OPERATORS: """
+        executions_execution: redrive dead, resubmit dead, cancel execution
+        executions_hold: execution_pause execution, execution_resume paused_execution
+        executions_worker: drain worker, undrain drained
+        executions_campaign: start, pause campaign, resume paused_campaign, cancel campaign
+    """,
+    RELEASERS: """
+        releases_release: upload, activate release, activate candidate
+        executions_smoketest: new release
+        executions_hold: release_pause release, release_resume paused_release, pipeline_pause pipeline
+        executions_hold: pipeline_resume paused_pipeline
+        alerts_alertrule: new, edit rule
+        alerts_alertchannel: new, edit channel
+    """,
+    ADMINS: """
+        tenancy_tenant: changelist, export csv, change tenant, worker_key tenant start
+        tenancy_membership: changelist, export csv, change member, add, delete member
+        tenancy_apitoken: changelist, export csv, change token, add, delete token
+        tenancy_auditentry: changelist, export csv, change entry
+        releases_trustedkey: new
+    """,
+    SUPERUSERS: """
+        auth_user: changelist, export csv, add, change user, password_change user
+        coordinator_process: changelist
+        tenancy_tenant: add
+    """,
+}
+"""Who may read which pages of which model."""
+READS = dict.fromkeys(("index", "search", "account"), EVERYONE) | {
+    page: who for who, table in READABLE.items() for page in pages(table)
 }
 FRAGMENTS = {
     page
@@ -198,12 +176,14 @@ CHANGES: dict[str, Change] = {
     "auth_user_change user": Change(SUPERUSERS, {"username": "renamed", "is_active": "on"}),
     "auth_user_password_change user": Change(SUPERUSERS, PASSWORD),
 }
-ELSEWHERE = {
-    *("login", "logout", "password_change", "password_change_done", "log_out_everywhere", "autocomplete", "jsi18n"),
-    "app_list",
-    *("view_on_site", "releases_release_attach", "releases_release_direct", "releases_release_direct_one"),
-    "executions_interaction_release",
-}
+ELSEWHERE = set(
+    words(
+        """
+        login logout password_change password_change_done log_out_everywhere autocomplete jsi18n app_list view_on_site
+        releases_release_attach releases_release_direct releases_release_direct_one executions_interaction_release
+        """
+    )
+)
 """Pages for everyone who has a session, and forms whose own tests say who may send them."""
 
 

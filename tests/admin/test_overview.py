@@ -71,8 +71,12 @@ def firing(world: World) -> None:
 @cases(
     ("key", "make"),
     [
-        *(("alerts", firing), ("stranded", stranded), ("approvals", approvals), ("rejected", rejected)),
-        *(("artifacts", artifacts), ("questions", questions)),
+        ("alerts", firing),
+        ("stranded", stranded),
+        ("approvals", approvals),
+        ("rejected", rejected),
+        ("artifacts", artifacts),
+        ("questions", questions),
     ],
 )
 def test_an_item_links_to_exactly_the_rows_that_it_counts(

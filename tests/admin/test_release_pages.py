@@ -50,9 +50,13 @@ def test_untrusted_text_is_never_markup(log_in: LogIn, acme: World) -> None:
     client = log_in("superuser")
     models = ("releases_release", "releases_pipeline", "executions_execution", "executions_worker")
     for address in (
-        *(to("index"), *(to(f"{model}_changelist") for model in models), page_of(release)),
-        *(to("releases_release_activate", release), to("releases_pipeline_change", release.pipeline_id)),
-        *(to("releases_pipeline_compare", release.pipeline_id), to("executions_execution_change", execution)),
+        to("index"),
+        *(to(f"{model}_changelist") for model in models),
+        page_of(release),
+        to("releases_release_activate", release),
+        to("releases_pipeline_change", release.pipeline_id),
+        to("releases_pipeline_compare", release.pipeline_id),
+        to("executions_execution_change", execution),
         to("executions_worker_change", worker),
     ):
         inert(client.get(address))
@@ -301,7 +305,9 @@ def test_an_upload_becomes_a_release_with_its_bytes_and_attachments_once(manager
     [
         (
             b'{"schemaVersion": 9, "pipelineId": " ", "artifacts": []}',
-            *([], {}, 400),
+            [],
+            {},
+            400,
             ["DESCRIPTOR_SCHEMA_VERSION_UNSUPPORTED", "DESCRIPTOR_NO_ARTIFACTS"],
         ),
         (json.dumps({**DOCUMENT, "releaseVersion": "1.0"}).encode(), [DATA], {}, 409, ["RELEASE_CONFLICT"]),

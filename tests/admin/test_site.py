@@ -32,6 +32,7 @@ from tests.artifact_stores import use_store
 from tests.cases import cases
 from tests.raw_sql import run
 from tests.s3 import S3Place
+from tests.words import words
 
 
 def test_the_addresses_load_all_pages_and_these_pass_the_system_checks() -> None:
@@ -47,10 +48,12 @@ def directives(answer: Any) -> dict[str, list[str]]:
 
 @cases(
     "address",
-    [
-        *("/admin/login/", "/admin/nothing/", "/nothing", "/health/live", "/static/nothing.css"),
-        *("/api/v1/tenants/acme/executions", "/tpf/admin/nothing"),
-    ],
+    words(
+        """
+        /admin/login/ /admin/nothing/ /nothing /health/live /static/nothing.css /api/v1/tenants/acme/executions
+        /tpf/admin/nothing
+        """
+    ),
 )
 def test_every_response_has_the_security_headers(address: str, acme: World) -> None:
     answer = Client().get(address)

@@ -85,11 +85,14 @@ CHANGES: dict[Endpoint, Change] = {
     ("POST", "executions/{execution_id}/cancel"): Change(OPERATE, "execution.cancel", 200, WHY, at=LIVE),
     ("POST", "executions/{execution_id}/pause"): Change(OPERATE, "execution.pause", 201, WHY, at=LIVE),
     ("POST", "executions/{execution_id}/resume"): Change(
-        *(OPERATE, "execution.resume", 200, WHY), at=LIVE, after="executions/{execution_id}/pause"
+        OPERATE, "execution.resume", 200, WHY, at=LIVE, after="executions/{execution_id}/pause"
     ),
     ("POST", "executions/{execution_id}/redrive"): Change(OPERATE, "execution.redrive", 200, WHY, at=DEAD),
     ("POST", "executions/{execution_id}/resubmit"): Change(
-        *(OPERATE, "execution.resubmit", 202, {**WHY, "releaseVersion": "1.0", "operationKey": "k"}),
+        OPERATE,
+        "execution.resubmit",
+        202,
+        {**WHY, "releaseVersion": "1.0", "operationKey": "k"},
         also=(Scope.SUBMIT,),
         at=DEAD,
     ),
@@ -106,12 +109,17 @@ CHANGES: dict[Endpoint, Change] = {
         ACTIVATE, "activation_request.create", 201, {**RELEASE, "activateAt": soon().isoformat()}
     ),
     ("POST", f"{REQUEST}/votes"): Change(
-        *(ACTIVATE, "activation_request.vote", 200, {"decision": "approve", "round": 1}),
+        ACTIVATE,
+        "activation_request.vote",
+        200,
+        {"decision": "approve", "round": 1},
         at={"pipeline_id": VOTED, "request_id": "{voted_id}"},
     ),
     ("POST", f"{REQUEST}/withdrawal"): Change(ACTIVATE, "activation_request.withdraw", 200, WHY),
     ("POST", f"{PIPELINE}/gradual-activations"): Change(
-        *(ACTIVATE, "gradual_activation.start", 201),
+        ACTIVATE,
+        "gradual_activation.start",
+        201,
         {"releaseVersion": "3.0", "steps": [{"share": 5, "minimumSample": 50, "minimumMinutes": 10}]},
         at=AT_OTHER,
     ),
@@ -131,7 +139,10 @@ CHANGES: dict[Endpoint, Change] = {
     ("POST", "artifact-uploads/{upload_id}/complete"): Change(Scope.REGISTER, "artifact_upload.complete", 202),
     ("PUT", "quotas"): Change(ADMINISTER, "quotas.change", 200, {"workers": 5}),
     ("POST", "members"): Change(
-        *(ADMINISTER, "membership.add", 201, {"username": "{username}", "role": "viewer"}),
+        ADMINISTER,
+        "membership.add",
+        201,
+        {"username": "{username}", "role": "viewer"},
         also=(Scope.READ, Scope.ARTIFACTS),
     ),
     ("POST", "members/remove"): Change(
@@ -148,7 +159,7 @@ CHANGES: dict[Endpoint, Change] = {
     ("POST", "campaigns/{campaign_id}/discard"): Change(OPERATE, "campaign.discard", 200, WHY, at=DRAFT),
     ("POST", "campaigns/{campaign_id}/pause"): Change(OPERATE, "campaign.pause", 200, WHY),
     ("POST", "campaigns/{campaign_id}/resume"): Change(
-        *(OPERATE, "campaign.resume", 200, WHY), after="campaigns/{campaign_id}/pause"
+        OPERATE, "campaign.resume", 200, WHY, after="campaigns/{campaign_id}/pause"
     ),
     ("POST", "campaigns/{campaign_id}/cancel"): Change(OPERATE, "campaign.cancel", 200, WHY),
     ("POST", "interactions/complete"): Change(
@@ -158,18 +169,18 @@ CHANGES: dict[Endpoint, Change] = {
         Scope.ANSWER, "interaction.claim", 200, {"takeOver": False}
     ),
     ("POST", "interactions/{interaction_id}/release"): Change(
-        *(Scope.ANSWER, "interaction.release"), after="interactions/{interaction_id}/claim"
+        Scope.ANSWER, "interaction.release", after="interactions/{interaction_id}/claim"
     ),
     ("POST", "interactions/{interaction_id}/delegate"): Change(
         Scope.ANSWER, "interaction.delegate", 200, {"to": "{username}"}
     ),
     ("POST", "workers"): Change(OPERATE, "worker.register", 200, REST_WORKER),
     ("POST", "workers/{pipeline_id}/{worker_id}/heartbeat"): Change(
-        *(OPERATE, "worker.heartbeat"), at={"worker_id": "rest-0"}
+        OPERATE, "worker.heartbeat", at={"worker_id": "rest-0"}
     ),
     ("POST", "workers/{pipeline_id}/{worker_id}/drain"): Change(OPERATE, "worker.drain", 200, WHY),
     ("POST", "workers/{pipeline_id}/{worker_id}/undrain"): Change(
-        *(OPERATE, "worker.undrain", 200, WHY), after="workers/{pipeline_id}/{worker_id}/drain"
+        OPERATE, "worker.undrain", 200, WHY, after="workers/{pipeline_id}/{worker_id}/drain"
     ),
     ("POST", "alerts/{alert_id}/silence"): Change(OPERATE, "alert.silence", 200, {"until": "2030-01-01T00:00:00Z"}),
     ("POST", "alert-channels"): Change(

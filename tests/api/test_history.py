@@ -49,8 +49,11 @@ def at(moment: datetime) -> str:
 
 def test_at_each_time_the_newest_activation_that_is_not_later_counts(ours: TenantApi, times: list[datetime]) -> None:
     for moment, sequence, version in [
-        *((times[0], 1, "1.0"), (times[1] - INSTANT, 1, "1.0")),
-        *((times[1], 2, "2.0"), (times[2] - INSTANT, 2, "2.0"), (times[2], 3, "1.0")),
+        (times[0], 1, "1.0"),
+        (times[1] - INSTANT, 1, "1.0"),
+        (times[1], 2, "2.0"),
+        (times[2] - INSTANT, 2, "2.0"),
+        (times[2], 3, "1.0"),
     ]:
         found = ours.get(at(moment)).json()
         assert (found["activation"]["sequence"], found["activation"]["releaseVersion"]) == (sequence, version)
@@ -201,7 +204,10 @@ def test_a_key_is_added_listed_and_revoked_permanently(ours: TenantApi) -> None:
     assert made.status_code == 201
     key = made.json()
     assert (key["keyId"], key["name"], key["publicKey"], key["revocation"]) == (
-        *(signing.key_id(), "ci", signing.public_pem(), None),
+        signing.key_id(),
+        "ci",
+        signing.public_pem(),
+        None,
     )
     assert key["addedBy"].startswith("token:client-")
     assert ours.get(KEYS).json()["items"] == [key]

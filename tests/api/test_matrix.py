@@ -33,6 +33,7 @@ from tests.api.endpoints import (
 from tests.api.furnished import Furnished, conforms, furnished, operations, pages
 from tests.api.tenant_api import everything, refused, unchanged
 from tests.cases import rolled_back
+from tests.words import words
 
 # Each test sends hundreds of requests, which takes long on a busy machine.
 pytestmark = pytest.mark.timeout(600)
@@ -40,13 +41,16 @@ CHANGING = [endpoint for endpoint in CHANGES if endpoint[1] not in NEEDS_S3]
 AUDITED = [*CHANGES, ("GET", "artifacts/{artifact_digest}")]
 FILTERED = [
     f"{PIPELINE}/activation-requests?releaseVersion=asked&status=APPROVED",
-    *("executions?pipelineId={pipeline_id}", "executions?idempotencyKey=first", "executions?status=DLQ"),
-    *("dead-letters?pipelineId={pipeline_id}", "failure-groups?pipelineId={pipeline_id}&new=true"),
-    *("interactions?status=pending", "interactions?stepId=Approve"),
-    *("workers?pipelineId={pipeline_id}", "workers?state=HEALTHY"),
-    *("campaigns?status=RUNNING", "campaigns?pipelineId={pipeline_id}&releaseVersion=1.0"),
-    *("deployments?pipelineId={pipeline_id}", "deployments?environment=production"),
-    *("alerts?state=FIRING", "alerts?kind=newFailureGroup"),
+    *words(
+        """
+        executions?pipelineId={pipeline_id} executions?idempotencyKey=first executions?status=DLQ
+        dead-letters?pipelineId={pipeline_id} failure-groups?pipelineId={pipeline_id}&new=true
+        interactions?status=pending interactions?stepId=Approve workers?pipelineId={pipeline_id} workers?state=HEALTHY
+        campaigns?status=RUNNING campaigns?pipelineId={pipeline_id}&releaseVersion=1.0
+        deployments?pipelineId={pipeline_id} deployments?environment=production alerts?state=FIRING
+        alerts?kind=newFailureGroup
+        """
+    ),
 ]
 SHOWN = [path + QUERIES.get(path, "") for path in READS if not path.startswith(("artifact", "audit"))] + FILTERED
 """What a tenant sees, except for bytes, uploads, and the audit log, which grows with each act."""

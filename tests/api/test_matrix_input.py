@@ -14,7 +14,8 @@ from tests.api.endpoints import BODIES, PIPELINE, RESUME, RESUMPTION, SCOPES, En
 from tests.api.furnished import Furnished, furnished, operations, pages, resolved
 from tests.api.tenant_api import fields, unchanged
 from tests.cases import cases
-from tests.hostile_values import NUMBERS, TEXTS
+from tests.hostile_values import NO_IDENTIFIERS, NUMBERS, TEXTS
+from tests.words import words
 
 # Each test sends hundreds of requests, which takes long on a busy machine.
 pytestmark = pytest.mark.timeout(600)
@@ -211,17 +212,12 @@ IDENTIFYING: dict[Endpoint, tuple[str, ...]] = {
     ("POST", f"{PIPELINE}/retirements"): ("releaseVersion",),
     ("POST", "trusted-keys"): ("name",),
     ("POST", "campaigns"): ("filters.pipelineId", "filters.contractVersion", "filters.releaseVersion"),
-    ("POST", "workers"): (
-        *("pipelineId", "contractVersion", "releaseVersion", "workerId", "artifactId", "artifactDigest"),
-    ),
+    ("POST", "workers"): tuple(words("pipelineId contractVersion releaseVersion workerId artifactId artifactDigest")),
     ("POST", "interactions/complete"): ("correlationId",),
     RESUME: ("actor",),
 }
 """The members that are identifiers, by endpoint."""
-MALFORMED_IDENTIFIERS = (
-    *("a leading blank", "a newline", "a control character", "a bidirectional override", "an invisible character"),
-    *("a filler", "a noncharacter", "one dot", "two dots", "not composed"),
-)
+MALFORMED_IDENTIFIERS = [text for name, text in NO_IDENTIFIERS.items() if name not in {"nothing", "blanks", "U+0000"}]
 
 
 def readable(ours: Furnished, method: str, url: str, body: Any = None, **more: Any) -> Any:
@@ -268,7 +264,7 @@ def test_malformed_identifiers_are_rejected(ours: Furnished) -> None:
     texts = cycle(MALFORMED_IDENTIFIERS)
     for (method, path), named_ in IDENTIFYING.items():
         for member, text in [(member, text) for member in named_ for text in islice(texts, 3)]:
-            body = changed(BODIES[method, path], member, TEXTS[text])
+            body = changed(BODIES[method, path], member, text)
             [error] = ours.rejects(method, ours.url(path), body)["errors"]
             assert (error["field"], error["code"]) in {(member, "NOT_IDENTIFIER"), (member, "KEY")}, (text, error)
 

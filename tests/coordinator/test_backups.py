@@ -25,8 +25,11 @@ from tests.race_database import emptied
 from tests.servers import NUMBER
 
 TABLES = (
-    *("tenancy_tenant", "releases_release", "releases_activation"),
-    *("executions_execution", "executions_executionevent"),
+    "tenancy_tenant",
+    "releases_release",
+    "releases_activation",
+    "executions_execution",
+    "executions_executionevent",
 )
 
 

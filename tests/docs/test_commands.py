@@ -236,8 +236,12 @@ def started(program: list[str]) -> str:
 def test_a_program_starts_in_an_empty_environment(subtests: pytest.Subtests) -> None:
     modules = ("pipelines", "tests.mutants", "tests.parts.recovery.campaign", "tests.parts.recovery.outage")
     programs = [
-        *(["make", "help"], ["coordinator", "help"], ["coordinator", "--help"], ["coordinator", "run", "--help"]),
-        *(["coordinator", "releases", "list", "--help"], ["pipelines", "worker", "--help"]),
+        ["make", "help"],
+        ["coordinator", "help"],
+        ["coordinator", "--help"],
+        ["coordinator", "run", "--help"],
+        ["coordinator", "releases", "list", "--help"],
+        ["pipelines", "worker", "--help"],
         *(["python", "-m", module, "--help"] for module in modules),
     ]
     for program in programs:

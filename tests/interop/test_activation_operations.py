@@ -12,7 +12,7 @@ from tenancy.models import Tenant
 from tests import gradual, making
 from tests.cases import cases
 from tests.interop.client import base, call, ok, refused
-from wire.identifying import RULE
+from wire.identity import RULE
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tpf")]
 KEY = "deploy/1"

@@ -17,7 +17,7 @@ from tests.cases import cases
 from tests.interop.client import base, call, ok, refused, register, written
 from tests.interop.stored import VERSIONS, message
 from tests.raw_sql import unchanged
-from wire.messages.limits import LONGEST_WORKER_ID
+from wire.messages.celery_messages import LONGEST_WORKER_ID
 
 pytestmark = pytest.mark.django_db
 WORKER = {"workerId": "w-1", "contractVersion": "c", "releaseVersion": "sha256:r", "protocol": " REST "}

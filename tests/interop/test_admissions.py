@@ -20,7 +20,7 @@ from tests.cases import cases
 from tests.executions.transports.rest.order_flow import ORDER, ORDER_TYPE, PIPELINE, Flow
 from tests.interop.client import accepted, call, ok, order, payload, refused, submit
 from tests.raw_sql import unchanged
-from wire.messages.admissions import admission_key
+from wire.messages.payload_envelopes import admission_key
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tpf")]
 OTHER_INTENT = (409, "clientKey belongs to the admission of another intent")

@@ -15,7 +15,7 @@ from tests.executions.transports.rest.strict_worker import CONTRACT_STEPS
 from tests.interop.client import NO_WORKER, ok, submit
 from tests.releases.registration.located import artifact
 from wire.documents.contract import contract_from_json
-from wire.release.carrier import known_capabilities
+from wire.release.content import known_capabilities
 
 pytestmark = pytest.mark.django_db
 CONTRACT = making.contract(PIPELINE, CONTRACT_STEPS, transport="REST")

@@ -273,6 +273,15 @@ RECEIPT = NewRow(
     script=tried("smoke = false & execution_key = concat('execution', chr(160), 'admission:k')"),
 )
 EXECUTIONS = [
-    *(SUBMISSION, START, DEAD_LETTER, AWAIT_UNIT, INTERACTION, ITEM, WIRE_INPUT, WIRE_RESULT),
-    *(FAILURE_GROUP, SMOKE_TEST, RECEIPT),
+    SUBMISSION,
+    START,
+    DEAD_LETTER,
+    AWAIT_UNIT,
+    INTERACTION,
+    ITEM,
+    WIRE_INPUT,
+    WIRE_RESULT,
+    FAILURE_GROUP,
+    SMOKE_TEST,
+    RECEIPT,
 ]

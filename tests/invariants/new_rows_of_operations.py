@@ -245,7 +245,14 @@ WORKER = NewRow(
     "pipeline_id = 'org.example.orders' & worker_id = 'new' & protocol = 'celery' & capacity = 1 & taking = true",
 )
 OPERATIONS = [
-    *(NEW_CAMPAIGN, CAMPAIGN_ITEM, CAMPAIGN_EVENT, RESUBMISSION, CONTINUED, HOLD, CLAIM_EVENT, WORKER),
+    NEW_CAMPAIGN,
+    CAMPAIGN_ITEM,
+    CAMPAIGN_EVENT,
+    RESUBMISSION,
+    CONTINUED,
+    HOLD,
+    CLAIM_EVENT,
+    WORKER,
     NewRow(
         "executions_workerevent",
         f"worker_id = {HEALTHY} & state = 'HEALTHY'",

@@ -57,8 +57,8 @@ from tenancy.preferences import choose_zone
 from tenancy.roles import Role, Scope
 from tests import gradual, making, signing
 from tests.requesting import let_pass
-from wire.messages.admissions import admission_key
 from wire.messages.celery_messages import Outcome, OutcomeGroup
+from wire.messages.payload_envelopes import admission_key
 
 ACTOR = "user:test"
 GRADUAL_PIPELINE = "org.example.gradual"

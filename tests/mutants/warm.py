@@ -13,19 +13,19 @@ from multiprocessing.connection import Client
 from pathlib import Path
 
 # Libraries that can be imported without Django settings.
-LIBRARIES = (
-    *("boto3", "botocore.client", "celery.app", "celery.result", "cryptography.x509", "django.contrib.staticfiles"),
-    *("django.core.management", "django.db.backends.postgresql.base", "django.db.models", "django.forms"),
-    *("django.template.defaultfilters", "django.test", "hypothesis.strategies", "jsonschema", "kombu.transport.redis"),
-    *("psycopg", "pydantic.dataclasses", "pytest", "redis", "requests", "securesystemslib.dsse", "yaml"),
-)
+LIBRARIES = """
+boto3 botocore.client celery.app celery.result cryptography.x509 django.contrib.staticfiles django.core.management
+django.db.backends.postgresql.base django.db.models django.forms django.template.defaultfilters django.test
+hypothesis.strategies jsonschema kombu.transport.redis psycopg pydantic.dataclasses pytest redis requests
+securesystemslib.dsse yaml
+"""
 FAILED_TO_RUN = 3
 
 
 def main(address: str) -> None:
     """Receive pairs of a log file and pytest arguments from `address`, and send the exit status for each."""
     sys.path[0] = str(Path.cwd())
-    for name in LIBRARIES:
+    for name in LIBRARIES.split():
         importlib.import_module(name)
     with Client(address, "AF_UNIX") as runner, suppress(EOFError):
         while True:

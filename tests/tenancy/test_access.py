@@ -32,6 +32,7 @@ from tests.raw_sql import refused
 pytestmark = pytest.mark.django_db
 
 READ, SUBMIT, ARTIFACTS, PAYLOADS = Scope.READ, Scope.SUBMIT, Scope.ARTIFACTS, Scope.PAYLOADS
+RELEASING = {Scope.REGISTER, Scope.ACTIVATE, Scope.ROLL_BACK}
 EXPECTED = {
     Role.VIEWER: {READ, ARTIFACTS},
     Role.OPERATOR: {READ, PAYLOADS, ARTIFACTS, SUBMIT, Scope.OPERATE, Scope.ANSWER},

@@ -22,6 +22,7 @@ from embedded.valkey import Valkey, worker_url
 from tests import making
 from tests.broker import accepting, taken, using_broker
 from tests.cases import cases
+from tests.words import words
 from wire import log_lines
 from wire.broker import client
 from wire.broker.quiet_consumer import QuietConsumer
@@ -282,13 +283,14 @@ def test_kombu_still_keeps_bindings_and_creates_a_client_for_each_message(redis:
 FOREIGN_KEYS = (
     *(name for other in OTHERS for name in (queue_of(other), instruction_queue_of(other, "w-1"))),
     *(queue for queue in QUEUES if queue not in {OUTCOME_QUEUE, HEARTBEAT_QUEUE}),
-    *("unacked", "coordinator:probe", "wakeup:x:0"),
-    *(tenant_prefix(TENANT)[:-1], "", f"x{queue_of(OWN)}"),
+    "unacked",
+    "coordinator:probe",
+    "wakeup:x:0",
+    tenant_prefix(TENANT)[:-1],
+    "",
+    f"x{queue_of(OWN)}",
 )
-ALLOWED = {
-    *("ping", "select", "client|setinfo", "multi", "exec"),
-    *("brpop", "lpush", "rpush", "llen", "ltrim", "expire", "getdel"),
-}
+ALLOWED = set(words("ping select client|setinfo multi exec brpop lpush rpush llen ltrim expire getdel"))
 
 
 @pytest.fixture(scope="module")

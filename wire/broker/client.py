@@ -302,7 +302,7 @@ class Transport(redis.Transport):
 
 
 class SentinelChannel(Channel, redis.SentinelChannel):
-    """A channel to the present primary (`wire.broker_url`). A demoted primary counts as a lost connection."""
+    """A channel to the present primary (`wire.addresses`). A demoted primary counts as a lost connection."""
 
     from_transport_options = (*Channel.from_transport_options, "master_name", "sentinel_kwargs")
 

@@ -59,14 +59,13 @@ def _contract_differences(before: ReleaseFacts, after: ReleaseFacts) -> Iterator
 
 def worker_differences(old: Contract, new: Contract) -> Iterator[Difference]:
     """Yield what workers of the newer release need, and in what form they get values."""
-    needs = "Workers of the newer release need it. Clients and parked work do not depend on it."
     protocols = [set(each.capabilities.transition_worker_protocols) for each in (old, new)]
     for name in sorted(protocols[0] ^ protocols[1]):
         texts = (name if name in each else "" for each in protocols)
-        yield changed(Area.CAPABILITY, "capabilities.transitionWorkerProtocols", texts, needs, Impact.COMPATIBLE)
+        yield changed(Area.CAPABILITY, "capabilities.transitionWorkerProtocols", texts, _WORKERS, Impact.COMPATIBLE)
     local = [_yes(each.capabilities.local_transition_execution) for each in (old, new)]
     if local[0] != local[1]:
-        yield changed(Area.CAPABILITY, "capabilities.localTransitionExecution", local, needs, Impact.COMPATIBLE)
+        yield changed(Area.CAPABILITY, "capabilities.localTransitionExecution", local, _WORKERS, Impact.COMPATIBLE)
     reason = "It decides how the framework transports values, which the contract does not describe."
     for path, was, now in (
         ("platform", old.platform, new.platform),

@@ -223,8 +223,8 @@ def limits_of(shape: Shape) -> Limits:
             choices = frozenset(literals) if choices is None else choices & frozenset(literals)
         elif pattern is not None:
             patterns.add(str(pattern))
-        shortest = max(shortest, _whole(wrapper.get("minLength"), 0))
-        longest = min(longest, _whole(wrapper.get("maxLength"), float("inf")))
+        shortest = max(shortest, _integer_or(wrapper.get("minLength"), 0))
+        longest = min(longest, _integer_or(wrapper.get("maxLength"), float("inf")))
         lower += _bounds(wrapper, "minimum")
         upper += _bounds(wrapper, "maximum")
     return Limits(
@@ -269,7 +269,7 @@ def _bounds(wrapper: Mapping[str, Any], name: str) -> Iterator[tuple[Decimal, bo
         yield exclusive, True
 
 
-def _whole(value: Any, default: float) -> float:
+def _integer_or(value: Any, default: float) -> float:
     return value if isinstance(value, int) and not isinstance(value, bool) else default
 
 
@@ -277,7 +277,7 @@ def items_between(field: Mapping[str, Any]) -> tuple[int, float] | None:
     """Return how many items a field has at least and at most; None for a field that is not a list."""
     if field.get("repeated") is not True:
         return None
-    return int(_whole(field.get("minItems"), 0)), _whole(field.get("maxItems"), float("inf"))
+    return int(_integer_or(field.get("minItems"), 0)), _integer_or(field.get("maxItems"), float("inf"))
 
 
 def is_wider_scalar(before: str, after: str) -> bool:

@@ -1,14 +1,14 @@
 """Compares two types field by field: which values does one accept and the other refuse? Pure.
 
 The answer is about the values that the coordinator accepts (`wire.documents.canonical_types`). A change is NARROWED
-only if a value is known that the old type accepts and the new one refuses. If there are no changes, or all are WIDENED,
-the new type accepts all values of the old one. What cannot be decided is UNKNOWN.
+only if a complete value is known that the old type accepts and the new one refuses. If there are no changes, or all are
+WIDENED, the new type accepts all values of the old one. What cannot be decided is UNKNOWN.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain
@@ -40,8 +40,6 @@ _UNCHECKED_OF_WRAPPERS: Final = ("format", "allowedValues", "patternSyntax")
 _CODE: Final = "rules"
 """The member with what only the pipeline's code decides. Fields, records and wrappers may have it."""
 
-Embed = Callable[[Any], Any]
-
 
 class Effect(StrEnum):
     """What a change does to the values that the type accepts."""
@@ -72,28 +70,24 @@ class Rule(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TypeChange:
-    """One change. `path` is inside the type, such as `.lines[].price`. A missing `before` or `after` is empty.
-
-    `example` returns, for a NARROWED change, a complete value that the old type accepts and the new one refuses.
-    """
+    """One change. `path` is inside the type, such as `.lines[].price`. A missing `before` or `after` is empty."""
 
     path: str
     rule: Rule
     effect: Effect
     before: str = ""
     after: str = ""
-    example: Callable[[], Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """Two expressions at the same path. `embed` returns the complete value around a value at this path."""
+    """Two expressions at the same path. `is_reached`: a complete value is known that has a part at this path."""
 
     before: Any
     after: Any
     path: str
     depth: int
-    embed: Embed | None
+    is_reached: bool
 
 
 def compare_types(
@@ -105,7 +99,7 @@ def compare_types(
     in another dialect, are UNKNOWN. With `defined`, so are types without a definition that have the same name.
     """
     walk = _Walk(before, after, defined)
-    waiting = deque([_Pair(before_id, after_id, "", 0, lambda value: value)])
+    waiting = deque([_Pair(before_id, after_id, "", 0, is_reached=True)])
     while waiting and walk.compared < MAX_COMPARED:
         pair = waiting.popleft()
         if pair.depth <= MAX_DEPTH:
@@ -163,12 +157,12 @@ class _Walk:
     # --- records ---
 
     def _records(self, pair: _Pair, old: Shape, new: Shape) -> Iterator[TypeChange]:
-        smallest = self._before.required(old)
+        has_value = self._before.required(old) is not NOTHING
         for name, part in old.parts.items():
             if name not in new.parts:
-                yield self._field_removed(pair, name, part, smallest)
+                yield self._field_removed(pair, name, part, has_value)
             else:
-                yield from self._field(pair, name, part, new.parts[name], smallest)
+                yield from self._field(pair, name, part, new.parts[name], has_value)
         for name, part in new.parts.items():
             if name in old.parts:
                 continue
@@ -176,51 +170,52 @@ class _Walk:
             if part.get("optional") is True:
                 yield TypeChange(path, Rule.OPTIONAL_ADDED, Effect.WIDENED, after=text)
             else:
-                yield _narrowed(pair, path, Rule.REQUIRED_ADDED, smallest, after=text)
+                yield _narrowed(pair, path, Rule.REQUIRED_ADDED, has_value, after=text)
 
-    def _field_removed(self, pair: _Pair, name: str, part: Mapping[str, Any], smallest: Any) -> TypeChange:
-        if part.get("optional") is not True:
-            value = _member_of(smallest, name)
-        else:
-            value = None if self._before.takes_null(part) else self._before.sample_of_field(part)
+    def _field_removed(self, pair: _Pair, name: str, part: Mapping[str, Any], has_value: bool) -> TypeChange:
+        has_member = (
+            part.get("optional") is not True
+            or self._before.takes_null(part)
+            or self._before.sample_of_field(part) is not NOTHING
+        )
         path, text = member_path(pair.path, name), self._field_text(self._before, part)
-        return _narrowed(pair, path, Rule.FIELD_REMOVED, _with(smallest, name, value), before=text)
+        return _narrowed(pair, path, Rule.FIELD_REMOVED, has_value and has_member, before=text)
 
     def _field(
-        self, pair: _Pair, name: str, old: Mapping[str, Any], new: Mapping[str, Any], smallest: Any
+        self, pair: _Pair, name: str, old: Mapping[str, Any], new: Mapping[str, Any], has_value: bool
     ) -> Iterator[TypeChange]:
+        """Yield the changes of a field. `has_value`: a value of the older record is known."""
         path = member_path(pair.path, name)
         was_optional, is_optional = old.get("optional") is True, new.get("optional") is True
         if was_optional and not is_optional:
-            yield _narrowed(pair, path, Rule.BECAME_REQUIRED, smallest, "optional", "required")
+            yield _narrowed(pair, path, Rule.BECAME_REQUIRED, has_value, "optional", "required")
         elif is_optional and not was_optional:
             yield TypeChange(path, Rule.BECAME_OPTIONAL, Effect.WIDENED, "required", "optional")
         if was_optional is is_optional or is_optional:
-            yield from self._null(pair, path, name, (old, new), smallest)
+            yield from self._null(pair, path, old, new, has_value)
         for member in (*_UNCHECKED_OF_FIELDS, _CODE):
             yield from _unlike(path, member, old.get(member), new.get(member))
         repeated = old.get("repeated") is True
         if repeated is not (new.get("repeated") is True):
-            yield self._repetition(pair, path, (old, new), _with_at(smallest, name))
+            yield self._repetition(pair, path, old, new, has_value)
             return
-        embed = _inside(pair.embed, _with_at(smallest, name), items_between(old))
-        self.inner.append(_Pair(old.get("type"), new.get("type"), path + "[]" * repeated, pair.depth + 1, embed))
+        fewest, most = items_between(old) or (1, 1)
+        is_reached = pair.is_reached and has_value and max(fewest, 1) <= most
+        self.inner.append(_Pair(old.get("type"), new.get("type"), path + "[]" * repeated, pair.depth + 1, is_reached))
 
     def _null(
-        self, pair: _Pair, path: str, name: str, fields: tuple[Mapping[str, Any], Mapping[str, Any]], smallest: Any
+        self, pair: _Pair, path: str, old: Mapping[str, Any], new: Mapping[str, Any], has_value: bool
     ) -> Iterator[TypeChange]:
-        before, after = self._before.takes_null(fields[0]), self._after.takes_null(fields[1])
+        before, after = self._before.takes_null(old), self._after.takes_null(new)
         if before and not after:
-            example = _with(smallest, name, None)
-            yield _narrowed(pair, path, Rule.NULL_REFUSED, example, "null is accepted", "null is refused")
-        elif after and not before and fields[0].get("optional") is fields[1].get("optional"):
+            yield _narrowed(pair, path, Rule.NULL_REFUSED, has_value, "null is accepted", "null is refused")
+        elif after and not before and old.get("optional") is new.get("optional"):
             yield TypeChange(path, Rule.NULL_ACCEPTED, Effect.WIDENED, "null is refused", "null is accepted")
 
     def _repetition(
-        self, pair: _Pair, path: str, fields: tuple[Mapping[str, Any], Mapping[str, Any]], place: Embed | None
+        self, pair: _Pair, path: str, old: Mapping[str, Any], new: Mapping[str, Any], has_value: bool
     ) -> TypeChange:
         """Return the change from one value to an array, or the reverse."""
-        old, new = fields
         texts = self._field_text(self._before, old), self._field_text(self._after, new)
         if old.get("repeated") is True:
             if self._after.shape(new.get("type")).accepts_everything:
@@ -229,8 +224,7 @@ class _Walk:
             value = NOTHING if self._after.accepts(new.get("type"), value) else value
         else:
             value = self._before.sample(old.get("type"))
-        example = NOTHING if place is None or value is NOTHING else place(value)
-        return _narrowed(pair, path, Rule.VALUES, example, *texts)
+        return _narrowed(pair, path, Rule.VALUES, has_value and value is not NOTHING, *texts)
 
     def _field_text(self, types: Types, part: Mapping[str, Any]) -> str:
         text = described(types.shape(part.get("type"))) + "[]" * (part.get("repeated") is True)
@@ -242,13 +236,11 @@ class _Walk:
         for name, part in old.parts.items():
             path = member_path(pair.path, name)
             if name in new.parts:
-                place = _inside(pair.embed, _single(name))
                 payloads = part.get("payload"), new.parts[name].get("payload")
-                self.inner.append(_Pair(*payloads, path, pair.depth + 1, place))
+                self.inner.append(_Pair(*payloads, path, pair.depth + 1, pair.is_reached))
                 continue
-            payload = self._before.sample(part.get("payload"))
-            example = NOTHING if payload is NOTHING else {name: payload}
-            yield _narrowed(pair, path, Rule.VARIANT_REMOVED, example, before=shown(name))
+            has_value = self._before.sample(part.get("payload")) is not NOTHING
+            yield _narrowed(pair, path, Rule.VARIANT_REMOVED, has_value, before=shown(name))
         for name in new.parts:
             if name not in old.parts:
                 path = member_path(pair.path, name)
@@ -261,25 +253,16 @@ class _Walk:
                 yield TypeChange(f"{pair.path}{{}}", Rule.VALUES, Effect.WIDENED, *keys)
             else:
                 yield self._other_keys(pair, old, *keys)
-        embed = None
-        samples = [
-            value for value in candidates(_scalar(keys[0])) if self._before.accepts(_scalar_type(keys[0]), value)
-        ]
-        if samples:
-            embed = _inside(pair.embed, _single(samples[0]))
         values = old.body.get("value"), new.body.get("value")
-        self.inner.append(_Pair(*values, f"{pair.path}{{}}", pair.depth + 1, embed))
+        self.inner.append(_Pair(*values, f"{pair.path}{{}}", pair.depth + 1, pair.is_reached))
 
     def _other_keys(self, pair: _Pair, old: Shape, before: str, after: str) -> TypeChange:
-        value = self._before.sample(old.body.get("value"))
-        keys = (
-            key
-            for key in candidates(_scalar(before))
-            if self._before.accepts(_scalar_type(before), key) and not self._after.accepts(_scalar_type(after), key)
+        has_value = self._before.sample(old.body.get("value")) is not NOTHING
+        has_key = any(
+            self._before.accepts(_scalar_type(before), key) and not self._after.accepts(_scalar_type(after), key)
+            for key in candidates(Shape(Form.SCALAR, before, before))
         )
-        key = next(keys, NOTHING)
-        example = NOTHING if NOTHING in (key, value) else {key: value}
-        return _narrowed(pair, f"{pair.path}{{}}", Rule.VALUES, example, before, after)
+        return _narrowed(pair, f"{pair.path}{{}}", Rule.VALUES, has_value and has_key, before, after)
 
     # --- scalars ---
 
@@ -298,27 +281,21 @@ class _Walk:
         elif (old.scalar, before) != (new.scalar, after):
             yield TypeChange(pair.path, Rule.VALUES, Effect.WIDENED, described(old), described(new))
 
-    def _values(self, pair: _Pair, old: Shape, new: Shape, values: Any) -> TypeChange:
+    def _values(self, pair: _Pair, old: Shape, new: Shape, values: Iterable[Any]) -> TypeChange:
         """Return a change that only a value can judge."""
-        found = (
-            value
-            for value in values
-            if value is not NOTHING
+        is_refused = any(
+            value is not NOTHING
             and self._before.accepts(pair.before, value)
             and not self._after.accepts(pair.after, value)
+            for value in values
         )
-        return _narrowed(pair, pair.path, Rule.VALUES, next(found, NOTHING), described(old), described(new))
+        return _narrowed(pair, pair.path, Rule.VALUES, is_refused, described(old), described(new))
 
 
-def _narrowed(pair: _Pair, path: str, rule: Rule, value: Any, before: str = "", after: str = "") -> TypeChange:
-    """Return a NARROWED change if there is an example: `value` at the path of `pair`. Otherwise it is UNKNOWN."""
-    embed = pair.embed
-    if value is NOTHING or embed is None:
-        return TypeChange(path, rule, Effect.UNKNOWN, before, after)
-    return TypeChange(path, rule, Effect.NARROWED, before, after, lambda: embed(value))
-
-
-# --- complete values ------------------------------------------------------------------------------
+def _narrowed(pair: _Pair, path: str, rule: Rule, is_known: bool, before: str = "", after: str = "") -> TypeChange:
+    """Return a NARROWED change if a value is known that the new type refuses at the path of `pair`; else UNKNOWN."""
+    effect = Effect.NARROWED if is_known and pair.is_reached else Effect.UNKNOWN
+    return TypeChange(path, rule, effect, before, after)
 
 
 def _unlike(path: str, member: str, before: Any, after: Any) -> Iterator[TypeChange]:
@@ -326,30 +303,6 @@ def _unlike(path: str, member: str, before: Any, after: Any) -> Iterator[TypeCha
     if not same_json(before, after):
         rule = Rule.CODE if member == _CODE else Rule.UNCHECKED
         yield TypeChange(path, rule, Effect.UNKNOWN, _constraint(member, before), _constraint(member, after))
-
-
-def _inside(outer: Embed | None, place: Embed | None, items: tuple[int, float] | None = None) -> Embed | None:
-    """Return the place inside another one. `items` says that it is a list, and how many items it may have."""
-    count = None if items is None else max(items[0], 1)
-    if outer is None or place is None or (items is not None and max(items[0], 1) > items[1]):
-        return None
-    return lambda value: outer(place(value if count is None else [value] * count))
-
-
-def _single(name: str) -> Embed:
-    return lambda value: {name: value}
-
-
-def _with_at(smallest: Any, name: str) -> Embed | None:
-    return None if smallest is NOTHING else lambda value: {**smallest, name: value}
-
-
-def _with(smallest: Any, name: str, value: Any) -> Any:
-    return NOTHING if NOTHING in (smallest, value) else {**smallest, name: value}
-
-
-def _member_of(smallest: Any, name: str) -> Any:
-    return NOTHING if smallest is NOTHING else smallest[name]
 
 
 # --- texts ----------------------------------------------------------------------------------------
@@ -369,10 +322,6 @@ def _key_scalar(expression: Mapping[str, Any]) -> str:
     key = expression.get("key")
     scalar = key.get("id") if isinstance(key, Mapping) else key
     return scalar if isinstance(scalar, str) and is_wider_scalar(scalar, "string") else "string"
-
-
-def _scalar(name: str) -> Shape:
-    return Shape(Form.SCALAR, name, name)
 
 
 def _scalar_type(name: str) -> dict[str, str]:

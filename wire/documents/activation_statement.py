@@ -172,16 +172,16 @@ def _gaps(predicate: Predicate) -> Iterator[str]:
 
 def _wrong_kinds(predicate: Predicate) -> Iterator[str]:
     """Yield the activations that are not what they say. What omitted activations would show is not judged."""
-    seen: set[str] = set()
+    earlier: set[str] = set()
     for each in predicate.activations:
-        returns = each.release_version in seen and each.release_version != each.previous_release_version
+        returns = each.release_version in earlier and each.release_version != each.previous_release_version
         is_rollback = each.kind == ROLLBACK
         unseen = is_rollback and not returns and not predicate.omitted_activations
         if (returns and each.kind == ACTIVATION) or unseen or _contradicts_itself(each):
             yield f"activation {each.sequence} says that it is a {each.kind}, which the history contradicts"
         if is_rollback and not each.reason.strip():
             yield f"activation {each.sequence} is a rollback without a reason"
-        seen.update(filter(None, (each.release_version, each.previous_release_version)))
+        earlier.update(filter(None, (each.release_version, each.previous_release_version)))
 
 
 def _wrong_approvals(predicate: Predicate) -> Iterator[str]:

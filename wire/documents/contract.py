@@ -37,7 +37,7 @@ LOCK_ENTRY = "META-INF/pipeline/requirements.lock"
 CAPABILITIES_ENTRY = "META-INF/pipeline/capabilities.json"
 """What the code requires of its coordinator: a list of names."""
 TIMER = "timer"
-"""The transport of awaits that end by themselves, so no person or system reads their requests."""
+"""The transport of awaits that end automatically, so no person or system reads their requests."""
 MAX_CONTRACT_BYTES = 4 * 1024 * 1024
 
 _DIALECT = Dialect(name=CONTRACT_NAME, code="CONTRACT", preamble=f"Invalid {CONTRACT_ENTRY} JSON: ")

@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from wire.documents.json_reader import Dialect, Path, quoted
 from wire.findings import DocumentError, Finding
-from wire.identifying import RULE, SEGMENT_RULE, is_identifier
+from wire.identity import RULE, SEGMENT_RULE, is_identifier
 
 IDENTITY_LENGTH = 500
 """How many characters an identity may have."""

@@ -14,14 +14,22 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeGuard, TypeVar, get_args
 
 import pydantic_core
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from wire.documents.json_reader import holds_more_members, holds_more_values
 from wire.documents.json_writer import sorted_text
 from wire.findings import CodedError
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import CommandGroup, Heartbeat, Identity, Instruction, OutcomeGroup, Wire, WorkerId
-from wire.messages.limits import TOLERANCE
+from wire.messages.celery_messages import (
+    TOLERANCE,
+    CommandGroup,
+    Heartbeat,
+    Identity,
+    Instruction,
+    OutcomeGroup,
+    Wire,
+    WorkerId,
+)
 from wire.worker_keys import Undecryptable, WorkerKey
 
 MOST_SEALS = 8
@@ -49,7 +57,21 @@ class Seal(Wire, extra="forbid"):
     signature: str
 
 
-class Envelope(Wire, extra="forbid"):
+class _About(Wire):
+    """The members of a header that name its release and the message."""
+
+    tenant_id: Identity
+    pipeline_id: Identity
+    contract_version: Identity
+    release_version: Identity
+    nonce: str = Field(min_length=1, max_length=100)
+
+    @property
+    def identity(self) -> ReleaseIdentity:
+        return ReleaseIdentity(self.tenant_id, self.pipeline_id, self.contract_version, self.release_version)
+
+
+class Envelope(_About, extra="forbid"):
     """A header and the sealed body, with one seal per active key of the tenant.
 
     Every version can read it, so it has exactly these members. What versions add is in the body.
@@ -57,17 +79,8 @@ class Envelope(Wire, extra="forbid"):
 
     protocol_version: Literal["1"] = "1"
     kind: Kind
-    tenant_id: Identity
-    pipeline_id: Identity
-    contract_version: Identity
-    release_version: Identity
     timestamp: str
-    nonce: str = Field(min_length=1, max_length=100)
     seals: list[Seal] = Field(min_length=1, max_length=MOST_SEALS, fail_fast=True)
-
-    @property
-    def identity(self) -> ReleaseIdentity:
-        return ReleaseIdentity(self.tenant_id, self.pipeline_id, self.contract_version, self.release_version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,24 +253,13 @@ LONGEST_BODY = 1024**2
 """The number of characters of an unverified body that are read for the name of the worker."""
 
 
-class Sender(Wire):
+class Sender(_About):
     """The sender that a message names, unverified. Used to log a refusal and to send a notice.
 
     `worker_id` is None if the body is encrypted.
     """
 
-    model_config = ConfigDict(extra="ignore")
-
-    tenant_id: Identity
-    pipeline_id: Identity
-    contract_version: Identity
-    release_version: Identity
-    nonce: str = Field(min_length=1, max_length=100)
     worker_id: WorkerId | None
-
-    @property
-    def identity(self) -> ReleaseIdentity:
-        return ReleaseIdentity(self.tenant_id, self.pipeline_id, self.contract_version, self.release_version)
 
 
 def sender_of(message: Any) -> Sender | None:

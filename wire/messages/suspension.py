@@ -16,8 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from wire.documents.contract import gives_many, takes_many
 from wire.documents.json_reader import shown, storable
-from wire.messages.celery_messages import Suspension
-from wire.messages.limits import LONGEST_WAIT
+from wire.messages.celery_messages import LONGEST_WAIT, Suspension
 from wire.messages.rest_messages import TransitionCommand, WireInteraction, WireSuspension, WireUnit, name_uuid
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

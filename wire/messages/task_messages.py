@@ -21,7 +21,7 @@ import pydantic_core
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from wire.documents.json_reader import LONGEST_OUTCOME, holds_more_values
-from wire.messages.limits import TOLERANCE
+from wire.messages.celery_messages import TOLERANCE
 from wire.messages.queues import EXECUTE_TASK, RECORD_TASK
 
 # In seconds. Older messages can be dropped: they only announce work that is in a row, which the sweep finds.

@@ -184,7 +184,7 @@ def _overlap(entry: Entry) -> Finding:
 # --- contents ---
 
 
-def content(layout: Layout, entry: Entry) -> Iterator[bytes]:
+def unpacked(layout: Layout, entry: Entry) -> Iterator[bytes]:
     """Yield the entry's bytes in bounded pieces.
 
     Raises ArchiveError, at the latest after the last piece, if the size or the checksum differs from the directory.
@@ -200,7 +200,7 @@ def content(layout: Layout, entry: Entry) -> Iterator[bytes]:
 
 def _unpack(layout: Layout, entry: Entry, budget: Budget, depth: int) -> None:
     """Unpack one entry and discard the data. If it is an archive, inspect that too."""
-    pieces = content(layout, entry)
+    pieces = unpacked(layout, entry)
     first = b""
     while len(first) < 4 and (piece := next(pieces, None)) is not None:
         first += piece
@@ -306,7 +306,7 @@ class _Slice(io.RawIOBase):
 def read_entry(layout: Layout, name: str) -> bytes | None:
     """Return the bytes of an inspected entry; None if it is missing. The entry's `size` bounds them."""
     found = next((entry for entry in layout.entries if entry.name == name), None)
-    return None if found is None else b"".join(content(layout, found))
+    return None if found is None else b"".join(unpacked(layout, found))
 
 
 def read_layout(file: BinaryIO, limits: Limits = DEFAULT_LIMITS) -> Layout | None:

@@ -30,8 +30,7 @@ from wire.documents.descriptor import (
 )
 from wire.documents.json_reader import bounded, read_object, shown
 from wire.findings import DocumentError, Finding, Severity
-from wire.release.carrier import carrier_findings, placement_findings
-from wire.release.content import Content, content_of
+from wire.release.content import Content, carrier_findings, content_of, placement_findings
 
 OpenArtifact = Callable[[ArtifactRef], BinaryIO | None]
 """Opens the bytes of a stored artifact as a seekable file. Returns None if there are none."""

@@ -25,8 +25,7 @@ from tests.cases import cases
 from tests.clock import Clock
 from wire.broker import client
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import Heartbeat, Instruction, OutcomeGroup, WorkerState
-from wire.messages.limits import MOST_LEASES, TOLERANCE
+from wire.messages.celery_messages import MOST_LEASES, TOLERANCE, Heartbeat, Instruction, OutcomeGroup, WorkerState
 from wire.messages.queues import INSTRUCTION_TASK, instruction_queue_of, queue_of
 from wire.messages.sealing import check_fresh, decode, refusal_of, seal, verify
 from wire.worker_keys import WorkerKey, worker_key

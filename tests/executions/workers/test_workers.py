@@ -21,8 +21,7 @@ from tests.cases import cases
 from tests.making import PIPELINE
 from tests.raw_sql import unchanged
 from tests.wakeups import announced
-from wire.messages.celery_messages import Heartbeat, HeldLease
-from wire.messages.limits import LONGEST_WORKER_ID
+from wire.messages.celery_messages import LONGEST_WORKER_ID, Heartbeat, HeldLease
 
 pytestmark = pytest.mark.django_db
 SENT = making.LONG_AGO

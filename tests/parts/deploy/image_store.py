@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from embedded.product import PROJECT
+from tests.words import words
 
 TOOLS = PROJECT / ".local" / "deploy-tools"
 CONTAINERFILE = PROJECT / "deploy" / "image" / "Containerfile"
@@ -40,9 +41,10 @@ class Images:
         ulimits = [f"--ulimit={name}={most}:{most}" for name, most in hard.items()]
         volumes = [f"--volume={CERTIFICATES}:{CERTIFICATES}:ro"] if CERTIFICATES.exists() else []
         self._buildah(
-            *("build", "--quiet", "--isolation=chroot", "--pull=never", f"--signature-policy={self._policy}"),
-            *(*ulimits, *volumes, f"--build-arg=BASE={BASE}", f"--file={CONTAINERFILE}"),
-            *(f"--target={target}", f"--tag={target}", PROJECT),
+            *words(f"build --quiet --isolation=chroot --pull=never --signature-policy={self._policy}"),
+            *ulimits,
+            *volumes,
+            *words(f"--build-arg=BASE={BASE} --file={CONTAINERFILE} --target={target} --tag={target} {PROJECT}"),
         )
         container = self._buildah("from", "--pull=never", f"--signature-policy={self._policy}", target)
         return Path(self._buildah("mount", container))

@@ -24,8 +24,11 @@ READY = "Press Ctrl-C"
 LOG_IN = re.compile(r"Admin: (?P<url>\S+)/admin/ +user (?P<user>\S+) +password (?P<password>\S+)")
 LINK = re.compile(r'\s(?:href|src|hx-get)="(/(?:admin|static)/[^"#?]*)')
 PAGES = (
-    *(r"/admin/releases/release/[0-9a-f-]+/", r"/admin/executions/execution/[0-9a-f-]+/", "/admin/tenancy/tenant/add/"),
-    *("/admin/releases/release/upload/", "/static/coordinator/admin."),
+    r"/admin/releases/release/[0-9a-f-]+/",
+    r"/admin/executions/execution/[0-9a-f-]+/",
+    "/admin/tenancy/tenant/add/",
+    "/admin/releases/release/upload/",
+    "/static/coordinator/admin.",
 )
 
 

@@ -16,7 +16,7 @@ from tests.authority import make_certificate
 from tests.parts.product.conftest import post, product_with_own_broker
 from tests.running import BuiltRelease, RunningProduct, TenantInUse
 from tests.tcp_proxy import over_tls, tls_in_front_of
-from wire.broker_url import tls_options
+from wire.addresses import tls_options
 from wire.messages.queues import tenant_prefix
 
 

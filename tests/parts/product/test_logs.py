@@ -71,8 +71,11 @@ def test_lines_have_their_fields_and_neither_payloads_nor_secrets(
     eventually(lambda: lines(product, "clock"), what="a line of the clock")
     environment = product.product.environment
     secrets = {
-        *("payload-4711", "forged", "private-4712"),
-        *(environment["SECRET_KEY"], environment["WORKER_SECRET"]),
+        "payload-4711",
+        "forged",
+        "private-4712",
+        environment["SECRET_KEY"],
+        environment["WORKER_SECRET"],
         worker_key(environment["WORKER_SECRET"], slug).text,
         str(tenant.http.headers["Authorization"]).removeprefix("Bearer "),
     }

@@ -16,14 +16,16 @@ from embedded.postgres import Postgres
 from embedded.product import Client, Product
 from embedded.valkey import Valkey
 from tests.building import BuiltRelease, eventually
+from tests.words import words
 from wire.worker_keys import worker_key
 
 TENANT = "recovery"
 USER = "operator"
 TPF_TOKEN = "tpf-control-token"
-SCOPES = (
-    *("read", "payloads:read", "executions:submit", "executions:operate", "interactions:complete"),
-    *("releases:register", "releases:activate"),
+SCOPES = words(
+    """
+    read payloads:read executions:submit executions:operate interactions:complete releases:register releases:activate
+    """
 )
 LEASE_SECONDS = 4.0
 RETRY_LIMIT = 3

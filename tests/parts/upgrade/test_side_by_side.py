@@ -24,13 +24,11 @@ from tests.parts.upgrade import released
 from tests.parts.upgrade.front import Front
 from tests.parts.upgrade.load import Load
 from tests.parts.upgrade.released import Version
+from tests.words import words
 from wire.worker_keys import worker_key
 
 TENANT = "upgrading"
-SCOPES = (
-    *("read", "payloads:read", "executions:submit", "interactions:complete"),
-    *("releases:register", "releases:activate"),
-)
+SCOPES = words("read payloads:read executions:submit interactions:complete releases:register releases:activate")
 EXPECTED = "Execution moved to DLQ"
 """Some jobs of the workload fail permanently, which is logged as an error."""
 

@@ -96,7 +96,8 @@ def test_each_kind_of_response_is_framed_so_that_the_connection_can_be_reused(
     )
     status, found, body = answer("GET")
     assert (status, found["content-length"], hashlib.sha256(body).digest()) == (
-        *(200, str(SIZE)),
+        200,
+        str(SIZE),
         hashlib.sha256(data).digest(),
     )
     kept.close()

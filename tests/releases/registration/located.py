@@ -6,7 +6,7 @@ from releases.models import Release
 from releases.registration.verification import verify_release
 from tests import making
 from wire.documents.contract import contract_from_json
-from wire.release.carrier import known_capabilities
+from wire.release.content import known_capabilities
 
 CONTRACT = making.contract()
 CAPABILITIES = known_capabilities(contract_from_json(CONTRACT))

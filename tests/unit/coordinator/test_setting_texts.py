@@ -13,6 +13,7 @@ from alerts.texts import RULE, read_alert_secrets, secret
 from foundation.env import Environment
 from releases.registration.maven_repositories import Repository, read_repositories
 from tests.cases import cases
+from tests.words import words
 
 GRANTS = "tpf:deploy=releases:register, tpf:deploy=read\nx=y=read,"
 CREDENTIALS = "registry.example:5000=eva:p=a:ss, other.example=ci:word\n"
@@ -79,8 +80,10 @@ def test_the_references_by_tenant_and_name() -> None:
 @cases(
     "text",
     [
-        *("acme", "acme/a", "acme/a=", "acme=env:A", "/a=env:A", "acme/=env:A", "acme/a=A", "acme/a=env:"),
-        *("acme/a=file:x", "Acme/a=env:A", "acme/a/b=env:A", "acme/a=env:A,acme/a=env:B", "acme/a b=env:A"),
+        *words("acme acme/a acme/a= acme=env:A /a=env:A acme/=env:A acme/a=A acme/a=env: acme/a=file:x Acme/a=env:A"),
+        "acme/a/b=env:A",
+        "acme/a=env:A,acme/a=env:B",
+        "acme/a b=env:A",
     ],
 )
 def test_other_texts_are_rejected_without_showing_them(text: str) -> None:

@@ -15,6 +15,7 @@ from coordinator import settings
 from coordinator.settings import env
 from embedded.product import BIN, PROJECT
 from tests.cases import cases
+from tests.words import words
 
 VALID = {
     "SECRET_KEY": "x" * 32,
@@ -32,23 +33,29 @@ BY_KIND = {
     "flag": [f"yes{MARK}"],
     "choice": [f"loud{MARK}"],
     "URL": [
-        *(f"ftp://{MARK}", MARK, f"https://h:{MARK}", "https://", f"https://[{MARK}"),
-        *(f"https://h/?{MARK}", f"https://h/#{MARK}", f"https://user:{MARK}@h/"),
+        f"ftp://{MARK}",
+        MARK,
+        *words(f"https://h:{MARK} https:// https://[{MARK} https://h/?{MARK} https://h/#{MARK} https://user:{MARK}@h/"),
     ],
     "file": [f"/nowhere/{MARK}", __file__],
     # A reference would be taken for the secret itself.
     "secret": [f"env:{MARK}{'x' * 32}", f"file:/{MARK}{'x' * 32}"],
     "PostgreSQL URL": [
-        *(f"mysql://h/{MARK}", f"postgresql://h:{MARK}/n", f"postgresql://h:1/n?sslmode={MARK}", "postgresql://h"),
+        f"mysql://h/{MARK}",
+        f"postgresql://h:{MARK}/n",
+        f"postgresql://h:1/n?sslmode={MARK}",
+        "postgresql://h",
         f"postgresql://[{MARK}/n",
     ],
-    "Redis URL": [
-        *(f"amqp://{MARK}", f"redis://h:{MARK}/0", "redis://", f"unix:///{MARK}", f"rediss://h:1/0#{MARK}"),
-        *(f"sentinel://h/{MARK}", f"sentinels://h/broker/0?{MARK}"),
-    ],
+    "Redis URL": words(
+        f"""
+        amqp://{MARK} redis://h:{MARK}/0 redis:// unix:///{MARK} rediss://h:1/0#{MARK} sentinel://h/{MARK}
+        sentinels://h/broker/0?{MARK}
+        """
+    ),
 }
 MARKED = (
-    *("SECRET_KEY", "WORKER_SECRET", "REST_WORKER_SECRET", "RESUME_TOKEN_SECRET", "METRICS_TOKEN", "TPF_RELEASE_ROOTS"),
+    *words("SECRET_KEY WORKER_SECRET REST_WORKER_SECRET RESUME_TOKEN_SECRET METRICS_TOKEN TPF_RELEASE_ROOTS"),
     *(f"TPF_{name}_TOKEN{reference}" for name in ("ADMIN", "CONTROL_PLANE") for reference in ("", "_REF")),
 )
 NETWORKS = (
@@ -64,7 +71,7 @@ BY_NAME = {
     "REST_WORKER_SECRET_FALLBACKS": [",".join([MARK] * 4)],
     "PROVENANCE_KEY": [MARK, f"-----BEGIN PRIVATE KEY-----\n{MARK}\n-----END PRIVATE KEY-----"],
     "RESUME_TOKEN_SECRET_FALLBACKS": [MARK, f"{'x' * 32},{MARK}"],
-    "ARTIFACT_STORE_OPTIONS": [*(f'["{MARK}"]', f'{{"s3": "{MARK}"}}', f'{{"{MARK}": {{}}}}', "{" + MARK)],
+    "ARTIFACT_STORE_OPTIONS": [f'["{MARK}"]', f'{{"s3": "{MARK}"}}', f'{{"{MARK}": {{}}}}', "{" + MARK],
     "SECRET_KEY_FALLBACKS": [MARK, f"{'x' * 32} {MARK}"],
     "TPF_ADMIN_TENANT_TOKENS": [MARK, f"acme={LONG},=x", f"Acme={LONG}", "acme=", f"acme={MARK}", f"acme=env:{LONG}"],
     "TPF_CONTROL_PLANE_TENANT_TOKENS": [MARK, f"acme={LONG},b", f"acme=file:/{LONG}"],
@@ -75,12 +82,12 @@ BY_NAME = {
     "IMAGE_REGISTRIES_PLAIN_HTTP": [f"h/{MARK}"],
     "IMAGE_REGISTRY_CREDENTIALS": [MARK, f"h=env:{MARK}"],
     "MAVEN_REPOSITORIES": [
-        *(f"[{MARK}", f'[[repositories]]\nid = "{MARK}"', f'[[repositories]]\nurl = "http://{MARK}"'),
+        f"[{MARK}",
+        f'[[repositories]]\nid = "{MARK}"',
+        f'[[repositories]]\nurl = "http://{MARK}"',
         f'[[repositories]]\nid = "a"\nurl = "https://h"\ngroups = ["com"]\ncredentials = "{MARK}"',
     ],
-    "ALERT_SECRETS": [
-        *(f"acme={MARK}", f"acme/a=env:{MARK}", f"Acme/a=env:{MARK}x", f"acme/a=env:A,acme/a=env:B{MARK}")
-    ],
+    "ALERT_SECRETS": [f"acme={MARK}", f"acme/a=env:{MARK}", f"Acme/a=env:{MARK}x", f"acme/a=env:A,acme/a=env:B{MARK}"],
     "ALERT_RETENTION_DAYS": ["0", "36501"],
     "OAUTH_SCOPES": [MARK, f"=read,{MARK}", f"a={MARK}", f"{MARK}=", f"a=read {MARK}=Read"],
     "REST_WORKER_ORIGINS": [f"https://h/{MARK}", f"https://h:{MARK}", f"https://{MARK}@h"],
@@ -91,13 +98,15 @@ BY_NAME = {
     "WEB_PORT": ["0", "65536"],
     "WEB_PROCESSES": ["0", "65"],
 }
-ANY_VALUE = {
-    *("ARTIFACT_ROOT", "STATIC_ROOT", "S3_BUCKET", "S3_PREFIX", "S3_REGION", "PAYLOAD_TYPE_PREFIXES", "WEB_HOST"),
-    *("REST_WORKER_NON_RETRYABLE", "DATABASE_APPLICATION_ROLE"),
-    "METRICS_HOST",
-    *("OAUTH_ISSUER", "OAUTH_AUDIENCE", "OAUTH_ORGANIZATION_CLAIM"),
-    *("EMAIL_HOST", "EMAIL_USER", "EMAIL_FROM"),
-}
+ANY_VALUE = set(
+    words(
+        """
+        ARTIFACT_ROOT STATIC_ROOT S3_BUCKET S3_PREFIX S3_REGION PAYLOAD_TYPE_PREFIXES WEB_HOST
+        REST_WORKER_NON_RETRYABLE DATABASE_APPLICATION_ROLE METRICS_HOST OAUTH_ISSUER OAUTH_AUDIENCE
+        OAUTH_ORGANIZATION_CLAIM EMAIL_HOST EMAIL_USER EMAIL_FROM
+        """
+    )
+)
 """Names, prefixes, keys and folders, which may have any value."""
 INVALID = {
     name: [*BY_KIND.get(variable.kind.partition(",")[0], []), *BY_NAME.get(name, [])]

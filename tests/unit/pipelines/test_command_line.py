@@ -18,7 +18,7 @@ from tests import making
 from tests.cases import cases
 from tests.receiving import Receiver, serving
 from tests.unit.pipelines.conftest import Author
-from wire.messages.limits import LONGEST_WORKER_ID
+from wire.messages.celery_messages import LONGEST_WORKER_ID
 from wire.worker_keys import worker_key
 
 FLOW = """

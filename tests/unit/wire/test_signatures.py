@@ -69,7 +69,9 @@ TAMPERED: dict[str, list[Any]] = {
     "signatures": [
         [{**SIGNED["signatures"][0], "sig": encoded(signature)}]
         for signature in (
-            *(flipped(SIGNED["signatures"][0]["sig"]), b"x" * 63, bytes(64)),
+            flipped(SIGNED["signatures"][0]["sig"]),
+            b"x" * 63,
+            bytes(64),
             making.private_key().sign(json.dumps(DOCUMENT).encode()),  # over the bare payload
         )
     ],
@@ -180,7 +182,10 @@ def test_a_key_is_parsed_from_its_text(generation: int) -> None:
 @cases(
     "text",
     [
-        *("", WORKER_KEY.text[:-1], WORKER_KEY.text + "\n", WORKER_KEY.text.upper()),
+        "",
+        WORKER_KEY.text[:-1],
+        WORKER_KEY.text + "\n",
+        WORKER_KEY.text.upper(),
         WORKER_KEY.key_id + "." + worker_key(WORKER_SECRET, "other").text.partition(".")[2],
         WORKER_KEY.text[:-1] + ("0" if WORKER_KEY.text[-1] != "0" else "1"),
         "0" + WORKER_KEY.text[1:],
@@ -251,7 +256,9 @@ def test_another_secret_or_another_byte_breaks_the_signature() -> None:
 @cases(
     "payload",
     [
-        *(b"no json", b"\xff", b"[]"),
+        b"no json",
+        b"\xff",
+        b"[]",
         *(json.dumps({**MEMBERS, **wrong}).encode() for wrong in ({"stepId": None}, {"deadlineEpochMs": True})),
         json.dumps({name: value for name, value in MEMBERS.items() if name != "executionId"}).encode(),
     ],

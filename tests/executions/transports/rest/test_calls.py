@@ -30,10 +30,10 @@ from tests.executions.transports.rest.order_flow import (
 )
 from tests.executions.transports.rest.strict_worker import ENCODING, completed, result
 from tests.receiving import Received, receiving
-from wire.messages.limits import TOLERANCE
+from wire.messages.celery_messages import TOLERANCE
 from wire.messages.payload_envelopes import TypedPayload
 from wire.messages.rest_messages import CAPABILITIES_PATH
-from wire.messages.signed_requests import Refused, check_signature
+from wire.worker_keys import Refused, check_signature
 
 
 @cases(

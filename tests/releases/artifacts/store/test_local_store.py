@@ -98,7 +98,9 @@ def test_a_store_whose_disk_is_not_mounted_reports_no_blob_as_missing_and_accept
     local.store.root.mkdir()
     for use in (
         *(partial(call, DIGEST) for call in (store.read, store.stat, store.verified, store.remove, store.quarantine)),
-        *(lambda: list(store.list()), lambda: store.stage(limit=1), staged.keep),
+        lambda: list(store.list()),
+        lambda: store.stage(limit=1),
+        staged.keep,
     ):
         with pytest.raises(ArtifactStoreUnavailable, match="Is the disk mounted"):
             use()

@@ -19,6 +19,7 @@ from pipelines.release.descriptor import release
 from pipelines.release.packaging import artifact_digest, build
 from tests.cases import cases
 from tests.unit.pipelines.conftest import IMPORTS, Author
+from tests.words import words
 from wire.documents.contract import CAPABILITIES_ENTRY, CONTRACT_ENTRY, LOCK_ENTRY, PYTHON_ENTRY
 from wire.documents.descriptor import CHECKPOINTS, parse_descriptor
 
@@ -133,16 +134,12 @@ def test_a_linked_folder_is_packed_and_a_link_that_cannot_be_packed_is_named(aut
 # --- completeness ---
 
 
-MODULES = [
-    "acme/__init__.py",
-    "acme/orders/__init__.py",
-    "acme/orders/rates.py",
-    "acme/billing.py",
-    "helper.py",
-    "shared/__init__.py",
-    "shared/money.py",
-    "spread/inner/part.py",
-]
+MODULES = words(
+    """
+    acme/__init__.py acme/orders/__init__.py acme/orders/rates.py acme/billing.py helper.py shared/__init__.py
+    shared/money.py spread/inner/part.py
+    """
+)
 
 
 def write(author: Author, body: str, **files: str) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 from embedded.product import PROJECT
 from pipelines.release.descriptor import release
 from tests.building import build
+from tests.words import words
 
 FLOW = """
 from shop import at_import
@@ -72,15 +73,7 @@ for descriptor in map(Path, descriptors):
 """Hosts each descriptor in a fork. Prints the result of the only step, or the error, as JSON; then runs the code."""
 
 
-NEEDED = [
-    "annotated-types",
-    "packaging",
-    "pydantic",
-    "pydantic-core",
-    "structlog",
-    "typing-extensions",
-    "typing-inspection",
-]
+NEEDED = words("annotated-types packaging pydantic pydantic-core structlog typing-extensions typing-inspection")
 
 
 class Environment:

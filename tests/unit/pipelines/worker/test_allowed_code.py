@@ -28,8 +28,7 @@ from tests.unit.pipelines.worker.hosting_process import (
     packed,
 )
 from wire.log_lines import LineFormatter
-from wire.messages.celery_messages import HeldLease, Outcome, OutcomeGroup
-from wire.messages.limits import LONGEST_TRACEBACK
+from wire.messages.celery_messages import LONGEST_TRACEBACK, HeldLease, Outcome, OutcomeGroup
 from wire.messages.sealing import decode, verify
 
 EXTENSION = Path(str(getattr(find_spec("_cffi_backend"), "origin", "")))

@@ -25,8 +25,7 @@ from tests.unit.pipelines.worker.conftest import (
     outcomes_in,
     sealed,
 )
-from wire.messages.celery_messages import Command, CommandGroup, Heartbeat, Instruction
-from wire.messages.limits import TOLERANCE
+from wire.messages.celery_messages import TOLERANCE, Command, CommandGroup, Heartbeat, Instruction
 from wire.messages.queues import ticket_of
 from wire.messages.sealing import seal, verify
 from wire.worker_keys import worker_key
@@ -124,7 +123,9 @@ def test_reports_are_encrypted_if_their_commands_are(host: Host, encrypts: bool)
 def test_a_payload_that_cannot_be_decoded_is_not_retried(hosted: Hosted, host: Host) -> None:
     members: list[dict[str, Any]] = [
         *({"payload": text} for text in ("{no json", '{"number": "one"}')),
-        *({"payload": "{}", "shape": "MULTI"}, {"current_step_index": 2}, {"stop_before_step_index": 5}),
+        {"payload": "{}", "shape": "MULTI"},
+        {"current_step_index": 2},
+        {"stop_before_step_index": 5},
     ]
     for each in members:
         [outcome] = outcomes(host, command(**each))

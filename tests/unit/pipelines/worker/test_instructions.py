@@ -12,8 +12,7 @@ from pipelines.worker.host import Host
 from pipelines.worker.host_state import REFUSALS
 from tests.making import changed, resealed
 from tests.unit.pipelines.worker.conftest import Hosted, command, heartbeat, sealed
-from wire.messages.celery_messages import Instruction
-from wire.messages.limits import TOLERANCE
+from wire.messages.celery_messages import TOLERANCE, Instruction
 from wire.messages.sealing import Refusal, RefusalCode, seal
 from wire.worker_keys import worker_key
 

@@ -20,8 +20,7 @@ from tests.cases import cases
 from tests.unit.pipelines.worker.conftest import command, outcomes, released, sealed
 from wire.documents.json_reader import DEEPEST, MOST_VALUES, all_storable
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import Checkpoint, Failure, Outcome, Suspension
-from wire.messages.limits import MOST_BYTES
+from wire.messages.celery_messages import MOST_BYTES, Checkpoint, Failure, Outcome, Suspension
 
 limited = Pipeline("tests.limits")
 HERE = ReleaseIdentity("acme", "orders", "c1", "1.0")

@@ -14,10 +14,17 @@ DIGEST = f"sha256:{HEX}"
 @cases(
     "text",
     [
-        *("", f"https://r.example/app@{DIGEST}", f"user@r.example/app@{DIGEST}", f"r.example//app@{DIGEST}"),
-        *(f"r.example/App@{DIGEST}", f"r.example/../x@{DIGEST}", f"r.example/app\n@{DIGEST}"),
-        *(f"r.example:port/app@{DIGEST}", f"r.example/app:{'t' * 129}@{DIGEST}"),
-        *(f"r.example/app@sha256:{HEX.upper()}", f"r.example/{'a' * 250}@{DIGEST}"),
+        "",
+        f"https://r.example/app@{DIGEST}",
+        f"user@r.example/app@{DIGEST}",
+        f"r.example//app@{DIGEST}",
+        f"r.example/App@{DIGEST}",
+        f"r.example/../x@{DIGEST}",
+        f"r.example/app\n@{DIGEST}",
+        f"r.example:port/app@{DIGEST}",
+        f"r.example/app:{'t' * 129}@{DIGEST}",
+        f"r.example/app@sha256:{HEX.upper()}",
+        f"r.example/{'a' * 250}@{DIGEST}",
     ],
 )
 def test_a_malformed_reference_is_rejected_with_a_message(text: str) -> None:

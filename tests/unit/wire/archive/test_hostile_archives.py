@@ -41,6 +41,7 @@ from tests.unit.wire.archive.conftest import (
     with_zip64_end,
     zipped,
 )
+from tests.words import words
 from wire.documents.contract import CONTRACT_ENTRY, MAX_CONTRACT_BYTES
 from wire.release.directory import ArchiveError
 
@@ -163,8 +164,10 @@ HEADERS: Rows = {
     "ARCHIVE_MALFORMED": [
         lambda: patched(PLAIN, HEADER, 34, short(1)),  # another disk
         lambda: assembled(replace(A, extra=WIDE_SIZE)),
-        *(lambda: wide(local_extra=WIDE_SIZE), lambda: wide(local_extra=2 * WIDE_SIZES)),
-        *(lambda: assembled(replace(A, extra=SECOND_NAME)), lambda: assembled(replace(A, local_extra=SECOND_NAME))),
+        lambda: wide(local_extra=WIDE_SIZE),
+        lambda: wide(local_extra=2 * WIDE_SIZES),
+        lambda: assembled(replace(A, extra=SECOND_NAME)),
+        lambda: assembled(replace(A, local_extra=SECOND_NAME)),
         lambda: assembled(replace(A, extra=b"UT\x09\0")),
         lambda: assembled(replace(A, name="é".encode())),
         lambda: assembled(replace(A, name=b"\xe9", flags=0x800)),
@@ -186,18 +189,21 @@ ACCEPTED: list[Build] = [
 NAMES = {
     "ARCHIVE_DUPLICATE_NAME": ["a", "a/", CONTRACT_ENTRY],
     "ARCHIVE_NAME_UNSAFE": [
-        *("", "./b", "b/./c", "b//c", "b\\c", "b;1", "b/c;12", "b\0c", "b\u202ec", "b\u00a0c"),
-        *(CONTRACT_ENTRY.upper(), CONTRACT_ENTRY.replace("pipeline/", "Pipeline/"), f"{CONTRACT_ENTRY[:-4]}JSON"),
+        "",
+        *words(r"./b b/./c b//c b\c b;1 b/c;12"),
+        "b\0c",
+        "b\u202ec",
+        "b\u00a0c",
+        CONTRACT_ENTRY.upper(),
+        CONTRACT_ENTRY.replace("pipeline/", "Pipeline/"),
+        f"{CONTRACT_ENTRY[:-4]}JSON",
         "META-INF/pipeline/python.j\u017fon",
     ],
     "ARCHIVE_NAME_ABSOLUTE": ["/b", "C:b"],
     "ARCHIVE_NAME_CLIMBS_OUT": ["..", "../b", "b/..", "b/../c"],
     "ARCHIVE_NAME_TOO_LONG": ["n" * 1025],
 }
-HARMLESS_NAMES = [
-    *("b/", "b/c", ".b", "..b", "b/...", "b;1c", "é/ü", "Cc:b", "n" * 1024),
-    *("meta-inf/a", "META-INF/pipeline/A"),
-]
+HARMLESS_NAMES = [*words("b/ b/c .b ..b b/... b;1c é/ü Cc:b meta-inf/a META-INF/pipeline/A"), "n" * 1024]
 
 
 def with_name(name: str) -> bytes:
@@ -227,7 +233,8 @@ def commented(comment: bytes) -> bytes:
 ENDS: Rows = {
     "ARCHIVE_MALFORMED": [
         *(partial(commented, comment) for comment in (END + bytes(18), b"x" + END, END + b"\xff" * 40)),
-        *(lambda: PLAIN + b"x", lambda: marked_wide(wide_end()) + b"x"),
+        lambda: PLAIN + b"x",
+        lambda: marked_wide(wide_end()) + b"x",
         lambda: b"MZ" + marked_wide(wide_end()) + b"x",
         *(partial(wide_end, **{f"{record}_{offset}": 9}) for record, offsets in SET_TO_9.items() for offset in offsets),
         lambda: wide_end(end_8=2, end_10=2),
@@ -235,11 +242,14 @@ ENDS: Rows = {
         *(partial(patched, PLAIN, END, 8, short(number) * 2) for number in (2, 5)),
     ],
     "ARCHIVE_PREPENDED": [
-        *(lambda: b"MZ" + bytes(500) + PLAIN, lambda: PLAIN[: PLAIN.find(END)] + PLAIN),
+        lambda: b"MZ" + bytes(500) + PLAIN,
+        lambda: PLAIN[: PLAIN.find(END)] + PLAIN,
         lambda: patched(PLAIN, END, 8, bytes(8)),  # an empty directory after entries
     ],
     "ARCHIVE_TRUNCATED": [
-        *(lambda: PLAIN[:-1], lambda: PLAIN[:60], lambda: PLAIN[:4]),
+        lambda: PLAIN[:-1],
+        lambda: PLAIN[:60],
+        lambda: PLAIN[:4],
         *(partial(bytes.__add__, beginning, bytes(100)) for beginning in (DESCRIPTOR, b"PK00")),
     ],
 }

@@ -127,7 +127,7 @@ STEPS: list[tuple[list[dict[str, Any]], list[dict[str, Any]], Rows]] = [
     ([A, B], [B, A], broken('["B"]')),
     ([A, B], [{**A, **OF_MANY}, B], [(CALLERS, 'steps["B"].output'), *broken('["A"].cardinality')]),
     ([A, B], [A, {**B, **QUESTION}], broken('["B"].awaitTransport', '["B"].kind')),
-    # steps that cannot be told apart prove nothing
+    # steps that have the same name, or none, prove nothing
     ([NAMELESS, B], [NAMELESS, B, C], [(UNKNOWN, 'steps["step 0"]')]),
 ]
 
@@ -282,7 +282,7 @@ def test_types_are_compared_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @cases(("transport", "impacts"), [("interaction-api", [CALLERS]), ("webhook", [CALLERS]), ("timer", [])])
-def test_a_new_value_in_the_request_of_an_await_is_seen_by_its_readers(transport: str, impacts: list[str]) -> None:
+def test_a_new_value_in_the_request_of_an_await_affects_its_readers(transport: str, impacts: list[str]) -> None:
     steps = [step("A", outputTypeId="T"), step("Ask", kind="await", awaitTransport=transport, inputTypeId="T")]
     for before, after in ((wrapper(pattern="^(?:a)$"), wrapper(pattern="^(?:a|b)$")), (record(N), record(OPTIONAL_N))):
         old, new = (contract(*steps, step("B"), types={"T": each}) for each in (before, after))

@@ -215,9 +215,14 @@ def test_the_vector_with_imports_which_stand_before_the_capabilities_with_sorted
 @cases(
     "change",
     [
-        *({"pipelineId": "org.y"}, {"module": "m"}, {"pluginHost": True}, {"canonicalTypes": {"T": {}}}),
-        *({"steps": []}, {"steps": [{"deferredCompletion": {}}]}),
-        *({"importedDefinitions": [{}]}, {"capabilityImports": [{}]}),
+        {"pipelineId": "org.y"},
+        {"module": "m"},
+        {"pluginHost": True},
+        {"canonicalTypes": {"T": {}}},
+        {"steps": []},
+        {"steps": [{"deferredCompletion": {}}]},
+        {"importedDefinitions": [{}]},
+        {"capabilityImports": [{}]},
         {"capabilities": {"localTransitionExecution": False, "transitionWorkerProtocols": []}},
     ],
 )

@@ -182,9 +182,13 @@ def test_an_image_has_a_registry_a_repository_and_a_digest(text: str, uri: Image
 
 REFUSED: dict[tuple[str, str], list[str]] = {
     (UNSUPPORTED, "the uri is not a file:, maven: or oci: URI"): [
-        *("", "/srv/app.jar", "https://example.org/app.jar", "FILE:///a", " file:///a")
+        "",
+        "/srv/app.jar",
+        "https://example.org/app.jar",
+        "FILE:///a",
+        " file:///a",
     ],
-    (MALFORMED, "a file: URI is absolute, and names no host"): [*("file:", "file:a", "file://localhost/a")],
+    (MALFORMED, "a file: URI is absolute, and names no host"): ["file:", "file:a", "file://localhost/a"],
     (MALFORMED, "the file: URI is malformed"): ["file://[/a", "file:///\ud800"],
     (MALFORMED, QUERY): ["file:///a?", "file:///a#"],
     (MALFORMED, "the path of a file: URI contains a null character"): ["file:///a%00b"],
@@ -203,7 +207,10 @@ REFUSED: dict[tuple[str, str], list[str]] = {
     },
     (MALFORMED, "an oci: URI is oci://registry/repository@sha256:<64 lower-case hex digits>"): [
         *(f"oci{rest}@{DIGEST}" for rest in (":r/a", "://r", "://u@r/a", "://r/a:1")),
-        *("oci://r/a", f"oci://r/a@{DIGEST}\n", f"oci://r/a@sha256:{HEX.upper()}", f"oci://r/a@sha512:{HEX}{HEX}"),
+        "oci://r/a",
+        f"oci://r/a@{DIGEST}\n",
+        f"oci://r/a@sha256:{HEX.upper()}",
+        f"oci://r/a@sha512:{HEX}{HEX}",
     ],
 }
 OTHER_SPELLINGS = {

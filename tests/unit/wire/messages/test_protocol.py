@@ -17,6 +17,7 @@ from tests.unit.wire.documents import examples
 from wire.identity import ReleaseIdentity
 from wire.messages import sealing
 from wire.messages.celery_messages import (
+    TOLERANCE,
     Command,
     CommandGroup,
     Failure,
@@ -27,7 +28,6 @@ from wire.messages.celery_messages import (
     OutcomeGroup,
     transition_key,
 )
-from wire.messages.limits import TOLERANCE
 from wire.messages.queues import instruction_queue_of, queue_of
 from wire.messages.sealing import ProtocolError, Verified, check_fresh, decode, seal, sender_of, verify
 from wire.worker_keys import WorkerKey, worker_key
@@ -107,8 +107,14 @@ def test_the_key_of_one_tenant_signs_nothing_for_another() -> None:
 
 
 WRONG_MEMBERS: list[dict[str, Any]] = [
-    *({"extra": ""}, {"protocolVersion": "2"}, {"kind": "gossip"}, {"nonce": "n" * 101}, {"pipelineId": "a\x00b"}),
-    *({"releaseVersion": "v" * 501}, {"seals": []}, {"seals": SEALED["seals"] * 9}),
+    {"extra": ""},
+    {"protocolVersion": "2"},
+    {"kind": "gossip"},
+    {"nonce": "n" * 101},
+    {"pipelineId": "a\x00b"},
+    {"releaseVersion": "v" * 501},
+    {"seals": []},
+    {"seals": SEALED["seals"] * 9},
 ]
 WRONG_PARTS: list[tuple[str, Any]] = [("body", {}), ("body", "\ud800"), ("keyId", "k" * 41)]
 
@@ -116,7 +122,9 @@ WRONG_PARTS: list[tuple[str, Any]] = [("body", {}), ("body", "\ud800"), ("keyId"
 @cases(
     "message",
     [
-        *[None, [], {}],
+        None,
+        [],
+        {},
         *[
             {name: SEALED[name] for name in SEALED if name != member}
             for member in SEALED
@@ -202,7 +210,7 @@ def test_a_timestamp_within_the_tolerance_is_fresh(offset: timedelta) -> None:
 
 @cases(
     "timestamp",
-    [*("2026-01-01T00:02:00.001+00:00", "2025-12-31T23:57:59.999+00:00", "2026-01-01T00:00:00"), "yesterday"],
+    ["2026-01-01T00:02:00.001+00:00", "2025-12-31T23:57:59.999+00:00", "2026-01-01T00:00:00", "yesterday"],
 )
 def test_a_timestamp_of_another_time_or_without_a_zone_is_refused(timestamp: str) -> None:
     envelope = verify(making.resealed(SEALED, KEY, timestamp=timestamp), keys_of)

@@ -10,7 +10,7 @@ import pytest
 from tests.cases import cases
 from tests.interop.stored import VERSIONS, message, names, unread
 from tests.unit.wire.messages.test_vectors import COMMAND, WAITING
-from wire.messages import signed_requests
+from wire.messages import rest_messages
 from wire.messages.payload_envelopes import ENCODING, SNAPSHOT, TypedPayload, read_snapshot
 from wire.messages.rest_messages import (
     CAPABILITIES_PATH,
@@ -20,9 +20,10 @@ from wire.messages.rest_messages import (
     TransitionCommand,
     TransitionResult,
     parse,
+    unknown_members,
 )
-from wire.messages.signed_requests import NONCE, SIGNATURE, TIMESTAMP, check_signature, signed_headers, unknown_members
 from wire.messages.suspension import Unanswerable, Unsettled, imported
+from wire.worker_keys import NONCE, SIGNATURE, TIMESTAMP, Refused, check_signature, signed_headers
 
 STP = {"payloadTypeId": "java.lang.String", "payloadEncoding": ENCODING, "payload": '"x"'}
 OUTPUT = {"outputPayloads": [STP]}
@@ -61,13 +62,18 @@ def test_a_missing_or_null_member_has_its_default() -> None:
 BROKEN: dict[str | None, list[dict[str, Any]]] = {
     None: [{}, {"outcome": "DONE"}],
     "COMPLETED": [
-        *({"failure": FAILURE}, {"awaitSuspension": SUSPENSION}, {"pageCompletion": {"consumedRecords": 1}}),
+        {"failure": FAILURE},
+        {"awaitSuspension": SUSPENSION},
+        {"pageCompletion": {"consumedRecords": 1}},
         {"outputPayloads": [STP], "terminalInputPassthrough": True},
     ],
     "WAITING_EXTERNAL": [{}, *({"awaitSuspension": SUSPENSION, **more} for more in ({"failure": FAILURE}, OUTPUT))],
     "FAILED": [
-        *({}, {"failure": {"message": "no class"}}, {"failure": FAILURE, "awaitSuspension": SUSPENSION}),
-        *({"failure": {**FAILURE, "failedStepIndex": -2}}, {"failure": FAILURE, "pageCompletion": {"exhausted": True}}),
+        {},
+        {"failure": {"message": "no class"}},
+        {"failure": FAILURE, "awaitSuspension": SUSPENSION},
+        {"failure": {**FAILURE, "failedStepIndex": -2}},
+        {"failure": FAILURE, "pageCompletion": {"exhausted": True}},
     ],
 }
 
@@ -156,10 +162,10 @@ def test_unknown_members_are_accepted_in_every_part_of_a_message() -> None:
 
 
 def test_each_unknown_name_is_logged_once_bounded_and_escaped() -> None:
-    names = signed_requests.NewNames()
-    assert names.among(["é\n", "é\n", "x" * 10**6]) == ["'\\xe9\\n'", f"'{'x' * signed_requests.LONGEST_NAME}'"]
+    names = rest_messages.NewNames()
+    assert names.among(["é\n", "é\n", "x" * 10**6]) == ["'\\xe9\\n'", f"'{'x' * rest_messages.LONGEST_NAME}'"]
     assert names.among(["é\n"]) == []
-    assert len(names.among(map(str, range(1000)))) == signed_requests.MOST_NAMES - 2
+    assert len(names.among(map(str, range(1000)))) == rest_messages.MOST_NAMES - 2
 
 
 def test_the_error_of_a_malformed_message_contains_no_values() -> None:
@@ -280,10 +286,8 @@ def test_each_version_reads_a_command(version: str) -> None:
     assert sent == message("august", "command")
     assert unread(version, "command", sent) == []
     for name in names(version, "snapshot"):
-        given = TypedPayload(
-            payload_type_id=SNAPSHOT, payload_encoding=ENCODING, payload=json.dumps(message(version, name))
-        )
-        read = read_snapshot(given)
+        text = json.dumps(message(version, name))
+        read = read_snapshot(TypedPayload(payload_type_id=SNAPSHOT, payload_encoding=ENCODING, payload=text))
         assert unknown_members(read) == []
         assert read.document() == message("august", "snapshot")
 
@@ -322,7 +326,7 @@ def with_header(name: str, value: str) -> dict[str, Any]:
     ],
 )
 def test_a_request_with_another_signed_part_is_refused(changes: dict[str, Any]) -> None:
-    with pytest.raises(signed_requests.Refused, match="signature is wrong"):
+    with pytest.raises(Refused, match="signature is wrong"):
         checked(**changes)
 
 
@@ -330,12 +334,12 @@ def test_a_request_with_another_signed_part_is_refused(changes: dict[str, Any]) 
 @cases("value", [None, "", " "])
 def test_a_request_without_one_of_its_headers_is_refused(name: str, value: str | None) -> None:
     headers = {key: each for key, each in HEADERS.items() if key != name} | ({} if value is None else {name: value})
-    with pytest.raises(signed_requests.Refused, match="header is missing"):
+    with pytest.raises(Refused, match="header is missing"):
         checked(headers=headers)
 
 
 @cases("offset", [TOLERANCE, -TOLERANCE])
 def test_an_unchanged_signed_request_within_the_tolerance_is_accepted(offset: timedelta) -> None:
     assert checked() == checked(now=NOW + offset) == (HEADERS[NONCE], NOW)
-    with pytest.raises(signed_requests.Refused, match="too far from the present"):
+    with pytest.raises(Refused, match="too far from the present"):
         checked(now=NOW + offset * 1.001)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.cases import cases
-from wire.messages.limits import MOST_BYTES, groups
+from wire.messages.celery_messages import MOST_BYTES, groups
 from wire.messages.queues import EXECUTE_TASK, HEARTBEAT_TASK, INSTRUCTION_TASK, RECORD_TASK
 from wire.messages.task_messages import (
     LONGEST_AGE,
@@ -132,7 +132,11 @@ def test_a_signed_header_in_another_form_is_refused(member: str, bad: Any) -> No
 @cases(
     "content",
     [
-        *(b"null", b"[[], {}]", b"[" * 100_000, b"\xff", body(1, named={"a": 1})),
+        b"null",
+        b"[[], {}]",
+        b"[" * 100_000,
+        b"\xff",
+        body(1, named={"a": 1}),
         body(1, following={**NOTHING_FOLLOWS, "chain": [{"task": "signed"}]}),
     ],
 )

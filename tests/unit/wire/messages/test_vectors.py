@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.cases import cases
-from wire.messages.admissions import AdmissionIntent
 from wire.messages.celery_messages import transition_key
 from wire.messages.payload_envelopes import (
     ENCODING,
@@ -19,6 +18,7 @@ from wire.messages.payload_envelopes import (
     MAP,
     SET,
     SNAPSHOT,
+    AdmissionIntent,
     Allowed,
     PayloadRefused,
     TypedPayload,
@@ -40,7 +40,7 @@ from wire.messages.rest_messages import (
     name_uuid,
     parse,
 )
-from wire.messages.signed_requests import signature
+from wire.worker_keys import signature
 
 TIMESTAMP, NONCE = "2026-01-02T03:04:05.678Z", "11111111-2222-3333-4444-555555555555"
 COMMAND = (
@@ -203,11 +203,18 @@ def test_valid_payloads_are_read(type_id: str, text: str, value: Any) -> None:
 
 
 UNDECODABLE = [
-    *(("org.acme.X", "{"), ("org.acme.X", '"\\u0000"'), ("java.lang.Integer", "true"), ("java.lang.Boolean", "1")),
-    *(("java.time.Instant", "1e400"), (SNAPSHOT, '{"shape":"TWO"}')),
+    ("org.acme.X", "{"),
+    ("org.acme.X", '"\\u0000"'),
+    ("java.lang.Integer", "true"),
+    ("java.lang.Boolean", "1"),
+    ("java.time.Instant", "1e400"),
+    (SNAPSHOT, '{"shape":"TWO"}'),
 ]
 NO_MAPS = [
-    *("[]", f'{{"items":{{" ":{ONE}}}}}', f'{{"items":{{"k":{ONE}}},"more":1}}', '{"items":{"k":null}}'),
+    "[]",
+    f'{{"items":{{" ":{ONE}}}}}',
+    f'{{"items":{{"k":{ONE}}},"more":1}}',
+    '{"items":{"k":null}}',
     f'{{"items":{{"k":{ONE[:-1]},"more":"1"}}}}}}',
 ]
 

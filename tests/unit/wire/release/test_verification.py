@@ -31,8 +31,7 @@ from wire.documents.descriptor import (
 )
 from wire.documents.json_reader import MAX_FINDINGS
 from wire.findings import Severity
-from wire.release.carrier import placement_findings
-from wire.release.content import MAX_CAPABILITIES_BYTES, digest_of
+from wire.release.content import MAX_CAPABILITIES_BYTES, digest_of, placement_findings
 from wire.release.verification import Verdict, verify
 
 NAME = "pipeline-release.json"

@@ -1,21 +1,21 @@
-"""Broker URLs: `redis://user:password@host:port/0`, and those that name Sentinels. Pure.
+"""Web addresses, which are http and https URLs, and URLs of brokers: `redis://user:password@host:port/0`. Pure.
 
-A URL that names Sentinels is `sentinel://user:password@host:port,host:port/name/0`, or `sentinels://` with TLS.
+With Sentinels, the latter are `sentinel://user:password@host:port,host:port/name/0`, or `sentinels://` with TLS.
 Sentinels watch a Redis or Valkey server with its replicas, and know which is the primary. `name` is their name for it,
 and the last number is the database. User and password are those of the broker. They are not sent to the Sentinels.
 """
 
 import re
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import unquote
+from typing import Any, Final
+from urllib.parse import SplitResult, unquote, urlsplit
 
-SCHEMES = {"sentinel": False, "sentinels": True}
-"""The schemes, and whether the connections to Sentinels and servers use TLS."""
+SCHEMES = frozenset({"sentinel", "sentinels"})
 FORM = "must be a sentinel://user:password@host:port,host:port/name/number or sentinels:// URL, without a query"
 # Not `urlsplit`: newer versions of Python reject lists of hosts that contain an IPv6 address.
-_URL = re.compile(r"(sentinels?)://(?:([^/?#]*)@)?([^/?#@]*)/([A-Za-z0-9._-]{1,100})/([0-9]{1,3})")
+_URL = re.compile(r"sentinels?://(?:([^/?#]*)@)?([^/?#@]*)/([A-Za-z0-9._-]{1,100})/([0-9]{1,3})")
 _CREDENTIALS = re.compile(r"(?<=://)(?:[^/?#]*@)?")
 _HOST = re.compile(r"(?:([A-Za-z0-9._-]+)|\[([0-9A-Fa-f:.]+)\])(?::([0-9]{1,5}))?")
 _PORT = 26379
@@ -30,7 +30,6 @@ class SentinelUrl:
     database: int
     user: str | None
     password: str | None
-    with_tls: bool
 
 
 def is_sentinel(url: str) -> bool:
@@ -47,18 +46,18 @@ def parse_sentinel(url: str) -> SentinelUrl:
     parts = _URL.fullmatch(url)
     if parts is None:
         raise ValueError(FORM)
-    scheme, credentials, addresses, name, database = parts.groups(default="")
+    credentials, addresses, name, database = parts.groups(default="")
     user, _, password = credentials.partition(":")
     hosts = [_HOST.fullmatch(address) for address in addresses.split(",")]
     found = [(host[1] or host[2], int(host[3] or _PORT)) for host in hosts if host]
     if len(found) < len(hosts) or not all(0 < port < 65536 for _, port in found):
         raise ValueError(FORM)
     decoded = (unquote(user) or None, unquote(password) or None)
-    return SentinelUrl(tuple(found), name, int(database), *decoded, SCHEMES[scheme])
+    return SentinelUrl(tuple(found), name, int(database), *decoded)
 
 
 def with_credentials(url: str, credentials: str) -> str:
-    """Return the broker's URL with `user:password` in the place of its own, if it has any."""
+    """Return the broker's URL with `user:password` instead of the credentials that it has, if any."""
     return _CREDENTIALS.sub(lambda _: f"{credentials}@", url, count=1)
 
 
@@ -81,3 +80,62 @@ def tls_options(url: str, ca_file: str = "") -> dict[str, Any]:
     if not uses_tls(url):
         return {}
     return {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True, "ssl_ca_certs": ca_file or None}
+
+
+def transport_options(url: str, tls: dict[str, Any], **timeouts: float) -> dict[str, Any]:
+    """Return kombu's transport options for a URL that names Sentinels; none for others.
+
+    `tls` are the options of `tls_options`. `timeouts` are `socket_timeout` and `socket_connect_timeout`, in seconds.
+    """
+    if not is_sentinel(url):
+        return {}
+    return {"master_name": parse_sentinel(url).name, "sentinel_kwargs": sentinel_options(tls, timeouts)}
+
+
+def sentinel_options(tls: Mapping[str, Any], timeouts: Mapping[str, float]) -> dict[str, Any]:
+    """Return redis-py's options for the connections to Sentinels."""
+    return {**timeouts, **({"ssl": True, **tls} if tls else {})}
+
+
+# --- web addresses --------------------------------------------------------------------------------
+
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+LONGEST_URL: Final = 2000
+
+
+def split_url(url: str, longest: int = LONGEST_URL) -> SplitResult:
+    """Return the parts of an http or https URL with a host, and without credentials and fragment.
+
+    Raises ValueError, whose text names the broken rule and never contains the URL.
+    """
+    if (
+        len(url) > longest
+        or not url.isascii()
+        or any(character in "\\ " or not character.isprintable() for character in url)
+    ):
+        raise ValueError("the URL is too long, or contains a character that is not allowed in a URL")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ValueError("the URL is malformed") from None
+    if parts.scheme not in DEFAULT_PORTS:
+        raise ValueError("the URL is neither http nor https")
+    if "@" in parts.netloc:
+        raise ValueError("the URL contains credentials")
+    if "#" in url:
+        raise ValueError("the URL has a fragment")
+    if not (parts.hostname or "").rstrip(".") or port == 0:
+        raise ValueError("the URL names no host")
+    return parts
+
+
+def is_web_address(url: object) -> bool:
+    """Return True if `url` is a text that `split` accepts."""
+    if not isinstance(url, str):
+        return False
+    try:
+        split_url(url)
+    except ValueError:
+        return False
+    return True
