@@ -12,12 +12,15 @@ from types import MappingProxyType
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """The rights on one table. `insert_but` lists the columns of new rows that only the database sets; None: no new
-    rows. `update` lists the columns that may change.
+    """The rights on one table.
+
+    `insert_but` lists the columns of new rows that only the database sets; None: no new rows. `update` lists the
+    columns that may change. In a table whose columns are mostly settings, `update_but` lists those that never change.
     """
 
     insert_but: str | None = None
     update: str = ""
+    update_but: str | None = None
     delete: bool = False
 
     def insertable(self, existing: Collection[str]) -> list[str]:
@@ -25,6 +28,8 @@ class Rights:
         return [] if self.insert_but is None else [name for name in existing if name not in self.insert_but.split()]
 
     def updatable(self, existing: Collection[str]) -> list[str]:
+        if self.update_but is not None:
+            return [name for name in existing if name not in self.update_but.split()]
         return [name for name in self.update.split() if name in existing]
 
 
@@ -62,13 +67,7 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         "django_admin_log": Rights(insert_but="id"),
         "django_session": Rights(insert_but="", update="session_key session_data expire_date", delete=True),
         # Tenants
-        "tenancy_tenant": Rights(
-            insert_but="id",
-            update="""
-                name retention_days failed_retention_days quota_submissions quota_open_executions
-                quota_payload_bytes quota_storage_bytes quota_uploads quota_workers
-            """,
-        ),
+        "tenancy_tenant": Rights(insert_but="id", update_but="id slug created_at"),
         "tenancy_allowance": Rights(insert_but="", update="second granted settled counted_at"),
         "tenancy_grant": Rights(insert_but="", delete=True),
         "tenancy_membership": Rights(insert_but="id", update="role", delete=True),
@@ -79,15 +78,7 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         "tenancy_auditentry": Rights(insert_but="id sequence at previous_hash hash"),
         "tenancy_audithead": READ_ONLY,
         # Releases
-        "releases_pipeline": Rights(
-            insert_but="id",
-            update="""
-                reason_required signature_policy worker_gate approvals approval_hours emergency_override
-                validate_answers unverified_workers missing_artifacts verification_hours rollback_days
-                smoke_test_hours skew_grace_minutes retry_limit retry_delay_seconds retry_multiplier
-                repeat_unknown_outcomes application activation_id
-            """,
-        ),
+        "releases_pipeline": Rights(insert_but="id", update_but="id tenant_id pipeline_id created_at"),
         "releases_contract": Rights(insert_but="id"),
         "releases_blob": Rights(insert_but="", update="state fingerprint checked_at checking_until"),
         "releases_blobevent": Rights(insert_but="id"),
