@@ -145,7 +145,7 @@ def test_the_envelope_signs_the_exact_bytes_and_other_readers_of_dsse_accept_it(
     assert written.envelope == dist / "pipeline-release.dsse.json"
     data, descriptor = written.envelope.read_bytes(), written.path.read_bytes()
     evidence = examine(data, parse_descriptor(descriptor))
-    assert (evidence.kind, evidence.findings) == (AttachmentKind.SIGNATURE, ())
+    assert (evidence.kind, evidence.findings) == (AttachmentKind.SIGNATURE, [])
     witness = Witness.from_dict(json.loads(data))
     assert (witness.payload, witness.payload_type) == (descriptor, signing.RELEASE_TYPE)
     public = [signing.read_public_key(key.public.read_text()) for key in keys]
