@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from alerts.kinds import Kind
 from alerts.models import AlertRule, page_of
-from executions.models import FailureGroup, Hold, Interaction, Worker, WorkerEligibility, is_new
+from executions.models import FailureGroup, Interaction, Worker, WorkerEligibility, is_new
 from executions.workers import eligibility as strandings
 from executions.workers import message_path
 from releases.models import ActivationRequest, GradualActivation, Pipeline, Release
@@ -328,24 +328,6 @@ def _late_work(look: Look) -> list[Finding]:
     ]
 
 
-def paused(look: Look) -> list[Finding]:
-    """Find the releases and pipelines that have been paused for `minutes`."""
-    of_target = Q(release__isnull=False) & look.of_pipeline("release__pipeline")
-    of_target |= Q(pipeline__isnull=False) & look.of_pipeline("pipeline")
-    held = Hold.objects.filter(
-        of_target, tenant=look.rule.tenant_id, ended_at=None, started_at__lt=Now() - look.minutes
-    ).select_related("release__pipeline", "pipeline")
-    return [
-        Finding(
-            f"hold:{hold.pk}",
-            f"{hold.release or hold.pipeline} has been paused since {_utc(hold.started_at)}",
-            page_of(Release, hold.release_id) if hold.release_id else page_of(Pipeline, hold.pipeline_id),
-            hold.reason,
-        )
-        for hold in held[:MOST_FOUND]
-    ]
-
-
 def _utc(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
@@ -360,5 +342,4 @@ CONDITIONS: Final[Mapping[Kind, Callable[[Look], list[Finding]]]] = {
     Kind.APPROVAL_WANTED: wanted,
     Kind.GRADUAL_WITHDRAWN: withdrawn,
     Kind.SCHEDULE_MISSED: late,
-    Kind.LONG_PAUSE: paused,
 }

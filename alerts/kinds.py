@@ -31,7 +31,6 @@ class Kind(models.TextChoices):
     APPROVAL_WANTED = "approvalWanted", "Approval wanted"
     GRADUAL_WITHDRAWN = "gradualWithdrawn", "Gradual activation withdrawn"
     SCHEDULE_MISSED = "scheduleMissed", "Missed schedule"
-    LONG_PAUSE = "longPause", "Long pause"
 
     @property
     def purpose(self) -> str:
@@ -60,7 +59,6 @@ _PURPOSES: Final[Mapping[Kind, str]] = {
     Kind.APPROVAL_WANTED: "A request to activate a release waits for votes.",
     Kind.GRADUAL_WITHDRAWN: "The coordinator withdrew the candidate of a gradual activation.",
     Kind.SCHEDULE_MISSED: "A planned activation is late, or due work waits although a worker is alive.",
-    Kind.LONG_PAUSE: "A pause lasts long.",
 }
 _THRESHOLDS: Final[Mapping[Kind, tuple[Threshold, ...]]] = {
     Kind.FAILURE_RATE: (
@@ -73,7 +71,6 @@ _THRESHOLDS: Final[Mapping[Kind, tuple[Threshold, ...]]] = {
     Kind.WORKER_LOST: (Threshold("minutes", 2, 0, _DAY, "for how long a worker must be silent, in minutes"),),
     Kind.APPROVAL_WANTED: (Threshold("minutes", 0, 0, 30 * _DAY, "for how long a request must be open, in minutes"),),
     Kind.SCHEDULE_MISSED: (Threshold("minutes", 10, 1, _DAY, "how late work must be, in minutes"),),
-    Kind.LONG_PAUSE: (Threshold("minutes", 60, 1, 30 * _DAY, "for how long a pause must last, in minutes"),),
 }
 NAMES: Final = tuple(dict.fromkeys(threshold.name for kind in Kind for threshold in kind.thresholds))
 """The names of all thresholds."""
