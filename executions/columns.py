@@ -35,7 +35,6 @@ COLUMNS: Final[dict[str, tuple[str, Callable[[Execution], Any]]]] = {
     "status": ("Status", lambda row: row.shown_status),
     "pipeline": ("Pipeline", lambda row: row.pipeline_id),
     "release": ("Release", lambda row: row.release_version),
-    "contract": ("Contract version", lambda row: row.contract_version),
     "error": ("Error", lambda row: row.error_code),
     "step": ("Step", step),
     "duration": ("Duration", seconds),

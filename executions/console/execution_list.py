@@ -36,7 +36,6 @@ class ExecutionColumns:
 
     pipeline_column = text("Pipeline", "pipeline_id")
     release_column = text("Release", "release_version")
-    contract_column = text("Contract version", "contract_version")
     by_column = text("Submitted by", "submitted_by")
     submitted_column = time("Submitted", "created_at")
     finished_column = time("Finished", "finished_at", empty="-")
