@@ -135,7 +135,7 @@ def retire(release: Release, *, actor: str, reason: str, give_up_failures: bool 
     failures that could still be re-driven do not block the retirement. Raises `ReasonRequired`, `ReleaseNotRegistered`,
     and `RetirementBlocked` with every blocker; then nothing has changed.
     """
-    if release.pipeline.retirement_reason and not reason.strip():
+    if not reason.strip():
         raise ReasonRequired("A retirement requires a reason.")
     with transaction.atomic():
         # An activation holds the first lock, a submission or a re-drive the second. Both are taken without a join:

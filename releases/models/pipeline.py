@@ -108,12 +108,6 @@ MEMBERS = (
         "Whether an activation needs a reason. A rollback always needs one.",
     ),
     Member(
-        "retirementReason",
-        "retirement_reason",
-        "Retirements require a reason",
-        "Whether the retirement of a release needs a reason.",
-    ),
-    Member(
         "signaturePolicy",
         "signature_policy",
         "Signatures",
@@ -242,7 +236,6 @@ class Policy(models.Model):
     """The columns of the members."""
 
     reason_required = models.BooleanField(default=False)
-    retirement_reason = models.BooleanField(default=True, db_default=True)
     signature_policy = models.CharField(max_length=10, choices=SignaturePolicy, default=SignaturePolicy.OFF)
     worker_gate = models.CharField(max_length=10, choices=WorkerGate, default=WorkerGate.REQUIRE)
     approvals = models.PositiveIntegerField(default=0, db_default=0)
