@@ -168,7 +168,11 @@ def _running(name: str, database: psycopg.Connection, *arguments: str | Path) ->
         )
         with process:
             assert process.stdout is not None  # noqa: S101 - it is a pipe
-            yield process.stdout
+            try:
+                yield process.stdout
+            except BaseException:
+                process.kill()  # else it could commit what an interrupted command has not announced
+                raise
         if process.returncode:
             errors.seek(0)
             lines = [line.decode(errors="replace").strip() for line in errors.read(CHUNK).splitlines()]

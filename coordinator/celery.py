@@ -45,12 +45,13 @@ def _begin_worker(sender: Any, **_: Any) -> None:
     process.guard_database()
     boot_checks.require_ordinary_role()
     boot_checks.require_migrations()
-    boot_checks.note_settings("worker")
     # Dispatches when an outcome leaves capacity for more work, for many outcomes at once.
     wakeup.handle_here(DISPATCH_TASK, dispatch)
-    boot_checks.count_connections_soon(processes=1, threads=sender.concurrency)
     app.steps["consumer"].add(quiet_consumer.loop_beats(settings.BEAT_SECONDS, process.liveness))
     process.start(Process.Kind.CONTROL)
+    # Last, because Celery logs an exception of a receiver and continues.
+    boot_checks.count_connections_soon(processes=1, threads=sender.concurrency)
+    boot_checks.note_settings("worker")
 
 
 @signals.beat_init.connect

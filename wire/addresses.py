@@ -131,7 +131,7 @@ def split_url(url: str, longest: int = LONGEST_URL) -> SplitResult:
 
 
 def is_web_address(url: object) -> bool:
-    """Return True if `url` is a text that `split` accepts."""
+    """Return True if `url` is a text that `split_url` accepts."""
     if not isinstance(url, str):
         return False
     try:

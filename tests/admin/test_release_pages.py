@@ -26,6 +26,7 @@ from tests.cases import cases
 from tests.maven_repository import maven_repository
 from tests.raw_sql import rows
 from tests.s3 import S3Place, use_s3
+from wire.documents.contract import LOCK_ENTRY
 from wire.documents.descriptor import artifact_field
 from wire.findings import Finding, Severity
 
@@ -89,6 +90,15 @@ def test_the_page_of_a_release_links_its_stored_bytes(viewer: Client, acme: Worl
     data = making.stored_file(acme.release.artifacts.get().digest).read_bytes()
     assert (response.status_code, response.getvalue()) == (200, data)
     assert response["Content-Disposition"] == 'attachment; filename="app.zip"'
+
+
+def test_the_page_of_a_release_shows_the_environment_that_its_artifact_requires(viewer: Client, acme: World) -> None:
+    data = making.archive(CONTRACT, **{LOCK_ENTRY: "pydantic==2.12.0\n"})
+    release = making.upload(acme.tenant, making.descriptor(CONTRACT, data, "2.0"), data).release
+    verify_release(release.pk)
+    text = viewer.get(page_of(release)).text
+    assert "data-required-environment" in text
+    assert "<li>pydantic 2.12.0</li>" in text
 
 
 def test_artifacts_that_cannot_be_downloaded(viewer: Client, acme: World, globex: World, newer: Release) -> None:

@@ -1,10 +1,13 @@
 """Backups are complete or absent, and are restored completely or not at all."""
 
+import _thread
 import json
+import os
 import stat
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -14,12 +17,14 @@ from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
 from pytest_django import DjangoDbBlocker
 
+from coordinator import backups
 from coordinator.monitoring import process
 from governance.retirement.retirement import retire
 from releases.artifacts import blobs, soundness
 from releases.models import Artifact, Blob, Release
 from tests import making
 from tests.artifact_stores import use_local
+from tests.building import eventually
 from tests.database_template import connected_to, empty_database
 from tests.race_database import emptied
 from tests.servers import NUMBER
@@ -186,3 +191,24 @@ def test_a_database_with_tables_is_not_overwritten(folder: Path) -> None:
     with pytest.raises(CommandError, match="database is not empty"):
         ran("restore", folder)
     assert counts() == before
+
+
+def test_the_program_of_an_interrupted_restore_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program, started = tmp_path / "pg_restore", tmp_path / "started"
+    version = '[ "$1" = --version ] && { echo "pg_restore (PostgreSQL) 99.0"; exit; }'
+    program.write_text(f"#!/bin/sh\n{version}\necho $$ > {started}.new && mv {started}.new {started}\nexec sleep 60\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+
+    def interrupt() -> None:
+        eventually(started.exists, what="the program")
+        _thread.interrupt_main()
+
+    interruption = Thread(target=interrupt)
+    interruption.start()
+    connection.ensure_connection()
+    with pytest.raises(KeyboardInterrupt):
+        backups.restore_dump(connection.connection, tmp_path / "dump")
+    interruption.join()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(started.read_text()), 0)
