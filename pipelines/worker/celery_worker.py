@@ -29,7 +29,8 @@ from pipelines.worker.options import broker_url, configure_logs, hosted_release,
 from pipelines.worker.outcomes import Outbox, Report
 from wire.addresses import kombu_url, tls_options, transport_options
 from wire.broker import quiet_consumer
-from wire.broker.client import send, survive_broker_loss, take_ticket
+from wire.broker.client import survive_broker_loss
+from wire.broker.sending import send, take_ticket
 from wire.identity import SEGMENT_RULE, is_segment
 from wire.messages.celery_messages import LONGEST_WORKER_ID, WorkerState
 from wire.messages.queues import (
