@@ -93,6 +93,15 @@ def test_a_message_for_an_empty_queue_is_sent_only_to_an_empty_queue(redis: Any,
     assert taken(queue) == [("some.task", [1])]
 
 
+def test_an_answer_after_an_error_is_never_that_of_a_later_command(redis: Any, queue: str) -> None:
+    redis.set(queue, "a text")
+    with accepting("some.task") as connection:
+        channel: Any = connection.channel()
+        with pytest.raises(ResponseError):
+            channel.exchange(("LLEN", queue), ("GET", queue))
+        assert channel.exchange(("STRLEN", queue), ("GETDEL", queue), ("GET", queue)) == [6, b"a text", None]
+
+
 @cases(("no_ack", "acknowledge", "left"), [(False, True, 0), (True, True, 0), (True, False, 0), (False, False, 1)])
 def test_only_unacknowledged_messages_stay(redis: Any, queue: str, no_ack: bool, acknowledge: bool, left: int) -> None:
     queue = f"{queue}.{no_ack}.{acknowledge}"
