@@ -12,7 +12,7 @@ from executions.submission import admission
 from executions.transports import celery
 from executions.transports.celery import identity_of
 from pipelines.worker.outcomes import Report
-from wire.broker.client import send
+from wire.broker.sending import send
 from wire.messages.queues import HEARTBEAT_QUEUE, HEARTBEAT_TASK, RECORD_TASK
 
 BATCH = 100

@@ -40,7 +40,7 @@ from releases.models import Release, WorkerGate
 from releases.registration.registrar import UploadedArtifact, register
 from releases.registration.verification import verify_release
 from tenancy.models import Tenant
-from wire.broker.client import send, take_ticket
+from wire.broker.sending import send, take_ticket
 from wire.messages.celery_messages import Failure, Outcome, OutcomeGroup, WorkerEnvironment, transition_key
 from wire.messages.queues import (
     EXECUTE_TASK,

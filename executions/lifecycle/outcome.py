@@ -152,23 +152,26 @@ def _count(identity: ReleaseIdentity, requested: Sequence[tuple[Move, Outcome]],
     """Count what was recorded. `moved` are the ids of the moves that took place."""
     release = identity.tenant_id, identity.pipeline_id, identity.release_version
     metrics.outcome_groups.observe(amount=len(moved))
-    recorded: dict[str, list[uuid.UUID]] = {}
+    recorded: dict[State, list[uuid.UUID]] = {}
     for move, outcome in requested:
         if id(move) not in moved:
-            metrics.outcomes_dropped.add(*release)
             continue
-        recorded.setdefault(move.target.value, []).append(move.execution_id)
-        metrics.outcomes.add(*release, move.target.value)
+        recorded.setdefault(move.target, []).append(move.execution_id)
         times = [outcome.span] if outcome.span else [each[1:] for each in outcome.steps]
         if times:
             milliseconds = max(end for _, end in times) - min(start for start, _ in times)
             metrics.run_time.observe(*release, amount=max(milliseconds, 0) / 1000)
-        if move.target is State.SUCCEEDED:
-            metrics.finished.add(*release, move.target.value)
-        elif move.target is State.WAIT_RETRY:
-            metrics.retries.add(*release)
-    for status, ids in recorded.items():  # the caller's transaction may also store the outputs of a call
-        transaction.on_commit(partial(metrics.write_lines, f"Recorded {status}", [(release, each) for each in ids]))
+    if dropped := len(requested) - len(moved):
+        metrics.outcomes_dropped.add(*release, amount=dropped)
+    for target, ids in recorded.items():
+        metrics.outcomes.add(*release, target.value, amount=len(ids))
+        if target is State.SUCCEEDED:
+            metrics.finished.add(*release, target.value, amount=len(ids))
+        elif target is State.WAIT_RETRY:
+            metrics.retries.add(*release, amount=len(ids))
+        # The caller's transaction may also store the outputs of a call.
+        lines = partial(metrics.write_lines, f"Recorded {target.value}", [(release, each) for each in ids])
+        transaction.on_commit(lines)
 
 
 def _moves(
@@ -219,8 +222,8 @@ def _follow_up(identity: ReleaseIdentity, recorded: list[tuple[Move, Outcome]], 
     ]
     if parkings:
         awaits.park(Tenant.objects.get(slug=identity.tenant_id), parkings)
-    reasons = {move.execution_id: _reason(move) for move, _ in recorded}
-    dead_letters.write({execution: reason for execution, reason in reasons.items() if reason is not None})
+    reasons = {move.execution_id: reason for move, _ in recorded if (reason := _reason(move)) is not None}
+    dead_letters.write(reasons)
     for delay in {move.delay for move, _ in recorded if move.target is State.WAIT_RETRY}:
         wakeup.send_once(DISPATCH_TASK, delay=delay)
 

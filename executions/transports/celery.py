@@ -16,7 +16,7 @@ from executions.state_machine import dead_letters, moves
 from executions.state_machine.moves import Claim, Move
 from executions.workers.tenant_keys import active_keys
 from foundation.broker_gate import gate
-from wire.broker import client
+from wire.broker import sending as broker
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Command, CommandGroup, commands_in_a_message, groups, transition_key
 from wire.messages.queues import EXECUTE_TASK, queue_of, ticket_of
@@ -82,8 +82,8 @@ def _put(identity: ReleaseIdentity, queue: str, group: CommandGroup, claimed_at:
     """Seal and send a group of commands. Return False if the broker refuses it. Raises `MessageRefused`."""
     envelope = seal(identity, group, *active_keys(identity.tenant_id), encrypt=settings.ENCRYPT_PAYLOADS)
     lease_left = settings.LEASE_SECONDS - (time.monotonic() - claimed_at)
-    ticket = client.Ticket(ticket_of(identity, envelope["nonce"]), lease_left)
-    sent = gate.send(partial(client.send, EXECUTE_TASK, envelope, queue=queue, ticket=ticket))
+    ticket = broker.Ticket(ticket_of(identity, envelope["nonce"]), lease_left)
+    sent = gate.send(partial(broker.send, EXECUTE_TASK, envelope, queue=queue, ticket=ticket))
     if sent:
         release = identity.tenant_id, identity.pipeline_id, identity.release_version
         metrics.dispatched.add(*release, amount=len(group.commands))

@@ -22,7 +22,7 @@ from executions.workers import registry, tenant_keys
 from executions.workers.registry import CELERY
 from executions.workers.tenant_keys import active_keys
 from foundation.broker_gate import gate
-from wire.broker import client
+from wire.broker import sending
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import MOST_LEASES, TOLERANCE, Instruction
 from wire.messages.queues import INSTRUCTION_TASK, instruction_queue_of
@@ -56,7 +56,7 @@ def send(worker_pk: int, lost_leases: Collection[uuid.UUID] = ()) -> bool:
     envelope = seal(identity, instruction, *active_keys(identity.tenant_id))
     queue = instruction_queue_of(identity, worker.worker_id)
     seconds = TOLERANCE.total_seconds()
-    return gate.send(partial(client.send_latest, INSTRUCTION_TASK, envelope, queue=queue, seconds=seconds))
+    return gate.send(partial(sending.send_latest, INSTRUCTION_TASK, envelope, queue=queue, seconds=seconds))
 
 
 log = logging.getLogger("executions.workers.refusals")
@@ -121,7 +121,7 @@ def refuse_heartbeat(message: Any, error: ProtocolError) -> None:
     notice = Refusal(nonce=sender.nonce, code=error.code).model_dump(by_alias=True)
     queue = instruction_queue_of(sender.identity, sender.worker_id)
     # If the broker refuses the notice, the next heartbeat causes another.
-    gate.send(partial(client.send_if_empty, INSTRUCTION_TASK, notice, queue=queue, seconds=TOLERANCE.total_seconds()))
+    gate.send(partial(sending.send_if_empty, INSTRUCTION_TASK, notice, queue=queue, seconds=TOLERANCE.total_seconds()))
 
 
 def _budget_of(sender: Sender | None) -> str:

@@ -15,7 +15,7 @@ from django.db import connection, transaction
 
 from executions.workers.tenant_keys import active_keys
 from foundation.broker_gate import gate
-from wire.broker import client
+from wire.broker import sending
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Checkpoint, OutcomeGroup
 from wire.messages.queues import HEARTBEAT_QUEUE, OUTCOME_QUEUE, RECORD_TASK
@@ -36,9 +36,9 @@ def send_probes() -> None:
     with connection.cursor() as cursor:
         cursor.execute(MOMENT)
         now, expected = cursor.fetchone()
-    gate.send(partial(client.send, CONFIRM_TASK, now, queue=HEARTBEAT_QUEUE))
+    gate.send(partial(sending.send, CONFIRM_TASK, now, queue=HEARTBEAT_QUEUE))
     lengths: list[int] = []
-    if not gate.send(lambda: lengths.append(client.length(OUTCOME_QUEUE))):
+    if not gate.send(lambda: lengths.append(sending.length(OUTCOME_QUEUE))):
         return
     if lengths == [0]:
         if expected:
@@ -46,7 +46,7 @@ def send_probes() -> None:
         return
     with connection.cursor() as cursor:
         cursor.execute(EXPECT_OUTCOMES, {"sent": now, "seconds": settings.MESSAGE_PATH_SECONDS})
-    gate.send(partial(client.send, RECORD_TASK, _outcome_probe(now), queue=OUTCOME_QUEUE))
+    gate.send(partial(sending.send, RECORD_TASK, _outcome_probe(now), queue=OUTCOME_QUEUE))
 
 
 def _outcome_probe(sent_at: float) -> dict[str, Any]:

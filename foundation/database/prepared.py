@@ -8,7 +8,10 @@ Behind a pooler of transactions, the plans belong to sessions that all processes
 together. There each period has its own text of each statement, and the pooler removes the oldest plans of a session.
 """
 
+import re
 import time
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -24,21 +27,40 @@ MOST_PLANS = 20
 _periods: WeakKeyDictionary[psycopg.Connection[Any], int] = WeakKeyDictionary()
 
 
-class _Cursor(psycopg.Cursor[Any]):
-    """Binds parameters in the server, and has the statement prepared there."""
+_PARAMETER = re.compile(r"%\((\w+)\)s|%%")
 
-    def execute(self, query: Any, params: Any = None, **options: Any) -> Any:
+
+@lru_cache(1000)
+def _numbered(query: str) -> tuple[str, tuple[str, ...]]:
+    """Return the statement with the placeholders of the database, `$1` and so on, and the names of its parameters.
+
+    psycopg does this for each execution of a statement of more than 4,096 characters.
+    """
+    numbers: dict[str, int] = {}
+
+    def replaced(found: re.Match[str]) -> str:
+        return f"${numbers.setdefault(found[1], len(numbers) + 1)}" if found[1] else "%"
+
+    return _PARAMETER.sub(replaced, query), tuple(numbers)
+
+
+class _Cursor(psycopg.RawCursor[Any]):
+    """Binds named parameters in the server, and has the statement prepared there."""
+
+    def execute(self, query: Any, params: Mapping[str, Any], **options: Any) -> Any:  # type: ignore[override]
+        text, names = _numbered(query)
+        values = [params[name] for name in names]
         if connection.settings_dict.get("POOLER") == "transaction":
             # The clocks of processes need not agree: a session then has plans of two periods.
             self.connection.prepared_max = MOST_PLANS
-            return super().execute(f"{query}/* {int(time.time() / KEPT_SECONDS)} */", params, **options, prepare=True)
+            return super().execute(f"{text}/* {int(time.time() / KEPT_SECONDS)} */", values, **options, prepare=True)
         period = int(time.monotonic() / KEPT_SECONDS)
         if _periods.get(self.connection) != period:
             # psycopg then discards its own list of prepared statements, but only if the text is new to it.
             super().execute(f"DEALLOCATE ALL /* {period} */", prepare=False)
             self.connection.prepared_max = MOST_PLANS
             _periods[self.connection] = period
-        return super().execute(query, params, **options, prepare=True)
+        return super().execute(text, values, **options, prepare=True)
 
 
 def cursor() -> CursorWrapper:

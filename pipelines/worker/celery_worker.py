@@ -12,7 +12,7 @@ import socket
 import threading
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery, bootsteps, signals
 from celery.platforms import EX_FAILURE
@@ -24,12 +24,12 @@ from kombu.message import Message
 from pipelines.errors import DefinitionError
 from pipelines.failures import inform, warn
 from pipelines.worker.host import Host
-from pipelines.worker.monitor import Monitor
 from pipelines.worker.options import broker_url, configure_logs, hosted_release, required, tracer_to, worker_key
 from pipelines.worker.outcomes import Outbox, Report
 from wire.addresses import kombu_url, tls_options, transport_options
 from wire.broker import quiet_consumer
-from wire.broker.client import send, survive_broker_loss, take_ticket
+from wire.broker.client import survive_broker_loss
+from wire.broker.sending import send, take_ticket
 from wire.identity import SEGMENT_RULE, is_segment
 from wire.messages.celery_messages import LONGEST_WORKER_ID, WorkerState
 from wire.messages.queues import (
@@ -44,6 +44,9 @@ from wire.messages.queues import (
 )
 from wire.messages.task_messages import TaskMessages
 from wire.probes import Endpoint, Liveness
+
+if TYPE_CHECKING:
+    from pipelines.worker.monitor import Monitor
 
 # Seconds between heartbeats. A worker accepts no commands before its first instruction, so the first ones are frequent.
 FIRST_INTERVAL = 1.0
@@ -68,6 +71,9 @@ def main(arguments: argparse.Namespace) -> int:
     if len(worker_id) > LONGEST_WORKER_ID or not is_segment(worker_id):
         text = f"--worker-id {SEGMENT_RULE} or have more than {LONGEST_WORKER_ID} characters"
         raise DefinitionError("INVALID_WORKER_ID", text)
+    if arguments.metrics_port:
+        # Before the pipeline is loaded, so that no module of its artifact takes the place of prometheus_client.
+        from pipelines.worker.monitor import Monitor
     release = hosted_release(arguments)
     host = Host(
         release,
@@ -79,8 +85,9 @@ def main(arguments: argparse.Namespace) -> int:
     )
     inform("Hosting %s with artifact %s", release.identity, release.artifact_digest or "(none to compare)")
     outbox = Outbox(partial(_send, host), host.drop_leases)
-    monitor, liveness = Monitor(host), Liveness()
+    monitor, liveness = None, Liveness()
     if arguments.metrics_port:
+        monitor = Monitor(host)
         try:
             # Logs nothing: the author's log handlers may raise.
             Endpoint(arguments.metrics_host, arguments.metrics_port, monitor.text, liveness).start()
@@ -106,7 +113,9 @@ def main(arguments: argparse.Namespace) -> int:
     return int(worker.exitcode or 0)
 
 
-def _application(url: str, ca_file: str, host: Host, outbox: Outbox, monitor: Monitor, liveness: Liveness) -> Celery:
+def _application(
+    url: str, ca_file: str, host: Host, outbox: Outbox, monitor: Monitor | None, liveness: Liveness
+) -> Celery:
     survive_broker_loss()
     tls, timeouts = tls_options(url, ca_file), {"socket_connect_timeout": 5, "socket_timeout": 10}
     app = Celery("pipelines", broker=kombu_url(url), set_as_current=True)
@@ -138,7 +147,8 @@ def _application(url: str, ca_file: str, host: Host, outbox: Outbox, monitor: Mo
 
     def report(ended: Report) -> None:
         outbox.put(ended)
-        monitor.ended(ended)
+        if monitor is not None:
+            monitor.ended(ended)
         if host.release.must_stop:
             state.should_stop = EX_FAILURE  # type: ignore[assignment]  # Celery's loop reads it
 

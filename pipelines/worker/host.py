@@ -227,7 +227,7 @@ class Host:
 
     def _run(self, command: Command, report: Callable[[Report], None]) -> Report:
         """Run one command. Its log lines have its fields. If it is traced, it runs in a span."""
-        with bound(self.release.log_fields(command, command.traceparent)):
+        with bound(partial(self.release.log_fields, command, command.traceparent)):
             if self._tracer is None or not command.traceparent:
                 return self._run_command(command, report)
             attributes = self.release.span_attributes(command)

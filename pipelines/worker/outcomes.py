@@ -17,6 +17,8 @@ from wire.documents.json_reader import LONGEST_OUTCOME, MOST_PAYLOADS, MOST_VALU
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Checkpoint, Command, Failure, Outcome, StepSpan, Suspension, groups
 
+_text = json.JSONEncoder(ensure_ascii=False).encode
+
 CERTAINLY_FITTING = LONGEST_OUTCOME // 2
 """How many characters the texts of a report may have if it is not measured. The other members need far fewer."""
 
@@ -135,7 +137,7 @@ def _length(report: Outcome | Checkpoint, texts: Sequence[str]) -> int:
 
 
 def _texts(values: Sequence[Any]) -> list[str]:
-    return [json.dumps(value, ensure_ascii=False) for value in values]
+    return [_text(value) for value in values]
 
 
 def _outcome(command: Command, spans: Sequence[StepSpan], **members: Any) -> Outcome:

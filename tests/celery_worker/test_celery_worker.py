@@ -10,7 +10,7 @@ from embedded.valkey import Valkey
 from tests.broker import using_broker
 from tests.celery_worker.working import KEY, Gated, Working, command, gated, working
 from tests.running import eventually
-from wire.broker import client
+from wire.broker import sending
 from wire.messages.celery_messages import CommandGroup, Heartbeat
 from wire.messages.queues import EXECUTE_TASK, HEARTBEAT_QUEUE, OUTCOME_QUEUE, ticket_of
 from wire.messages.sealing import seal
@@ -73,12 +73,12 @@ def test_a_message_without_its_ticket_does_not_run(worker: Working, caplog: pyte
     worker.send(command(2), ticket=False)
     message = seal(worker.identity, CommandGroup(commands=[command(2)]), KEY)
     name = ticket_of(worker.identity, message["nonce"])
-    client.send(EXECUTE_TASK, message, queue=worker.queue, ticket=client.Ticket(name, 30))
-    client.send(EXECUTE_TASK, message, queue=worker.queue)
+    sending.send(EXECUTE_TASK, message, queue=worker.queue, ticket=sending.Ticket(name, 30))
+    sending.send(EXECUTE_TASK, message, queue=worker.queue)
 
     unreadable = seal(worker.identity, CommandGroup(commands=[command(3)]), KEY)
     worker.owner.lpush(ticket_of(worker.identity, unreadable["nonce"]), "not a ticket")
-    client.send(EXECUTE_TASK, unreadable, queue=worker.queue)
+    sending.send(EXECUTE_TASK, unreadable, queue=worker.queue)
     eventually(lambda: "Cannot take the ticket" in caplog.text, what="the refusal")
     after = command(4)
     worker.send(after)

@@ -29,7 +29,7 @@ from pipelines.worker import celery_worker
 from tests.broker import taken
 from tests.running import eventually
 from tests.unit.pipelines.worker import conftest as hosted
-from wire.broker import client
+from wire.broker import sending
 from wire.documents.descriptor import parse_descriptor
 from wire.identity import ReleaseIdentity
 from wire.messages import celery_messages as messages
@@ -161,13 +161,15 @@ class Working:
     def order(self) -> None:
         """Instruct the worker to accept commands."""
         order = messages.Instruction(worker_id=NAME, drain=False, lost_leases=[])
-        client.send_latest(queues.INSTRUCTION_TASK, seal(self.identity, order, KEY), queue=self.orders, seconds=60)
+        sending.send_latest(queues.INSTRUCTION_TASK, seal(self.identity, order, KEY), queue=self.orders, seconds=60)
 
     def send(self, *commands: messages.Command, ticket: bool = True) -> None:
         """Send the commands in one message."""
         message = seal(self.identity, messages.CommandGroup(commands=list(commands)), KEY)
         name = queues.ticket_of(self.identity, message["nonce"])
-        client.send(queues.EXECUTE_TASK, message, queue=self.queue, ticket=client.Ticket(name, 30) if ticket else None)
+        sending.send(
+            queues.EXECUTE_TASK, message, queue=self.queue, ticket=sending.Ticket(name, 30) if ticket else None
+        )
 
     def heartbeats(self) -> list[messages.Heartbeat]:
         """Return the heartbeats that arrived since the last call."""

@@ -24,7 +24,7 @@ from tests.broker import accepting, taken, using_broker
 from tests.cases import cases
 from tests.words import words
 from wire import log_lines
-from wire.broker import client
+from wire.broker import client, sending
 from wire.broker.quiet_consumer import QuietConsumer
 from wire.identity import ReleaseIdentity
 from wire.messages import queues
@@ -75,36 +75,45 @@ def received(queue: Queue, *, acknowledge: bool = True) -> list[Any]:
 def test_messages_are_those_of_tasks_with_one_argument_and_keep_their_order(queue: str) -> None:
     values = [{"answer": "é\u2028"}, *range(20)]
     for value in values:
-        client.send("some.task", value, queue=queue)
+        sending.send("some.task", value, queue=queue)
     assert taken(queue) == [("some.task", [value]) for value in values]
 
 
 def test_the_latest_message_replaces_those_of_its_queue_and_expires(redis: Any, queue: str) -> None:
-    client.send("some.task", 1, queue=queue)
-    client.send_latest("some.task", 2, queue=queue, seconds=55.5)
+    sending.send("some.task", 1, queue=queue)
+    sending.send_latest("some.task", 2, queue=queue, seconds=55.5)
     assert 50 <= redis.ttl(queue) <= 56
     assert taken(queue) == [("some.task", [2])]
 
 
 def test_a_message_for_an_empty_queue_is_sent_only_to_an_empty_queue(redis: Any, queue: str) -> None:
     for number in (1, 2):
-        client.send_if_empty("some.task", number, queue=queue, seconds=55.5)
+        sending.send_if_empty("some.task", number, queue=queue, seconds=55.5)
     assert 50 <= redis.ttl(queue) <= 56
     assert taken(queue) == [("some.task", [1])]
+
+
+def test_an_answer_after_an_error_is_never_that_of_a_later_command(redis: Any, queue: str) -> None:
+    redis.set(queue, "a text")
+    with accepting("some.task") as connection:
+        channel: Any = connection.channel()
+        with pytest.raises(ResponseError):
+            channel.exchange(("LLEN", queue), ("GET", queue))
+        assert channel.exchange(("STRLEN", queue), ("GETDEL", queue), ("GET", queue)) == [6, b"a text", None]
 
 
 @cases(("no_ack", "acknowledge", "left"), [(False, True, 0), (True, True, 0), (True, False, 0), (False, False, 1)])
 def test_only_unacknowledged_messages_stay(redis: Any, queue: str, no_ack: bool, acknowledge: bool, left: int) -> None:
     queue = f"{queue}.{no_ack}.{acknowledge}"
-    client.send("some.task", ONE, queue=queue)
+    sending.send("some.task", ONE, queue=queue)
     assert received(Queue(queue, no_ack=no_ack), acknowledge=acknowledge) == [ONE]
     assert (unacknowledged(redis, queue), taken(queue)) == (left, [])
 
 
 def test_the_message_of_a_dead_consumer_is_delivered_again_first_and_once(queue: str) -> None:
-    client.send("some.task", ONE, queue=queue)
+    sending.send("some.task", ONE, queue=queue)
     assert received(Queue(queue), acknowledge=False) == [ONE]
-    client.send("some.task", {"number": 2}, queue=queue)
+    sending.send("some.task", {"number": 2}, queue=queue)
     with accepting("some.task", visibility_timeout=0) as connection:
         channel: Any = connection.channel()
         for _ in range(2):
@@ -121,7 +130,7 @@ def test_a_message_for_a_cancelled_consumer_is_put_back(redis: Any, queue: str, 
         with suppress(TimeoutError):
             connection.drain_events(timeout=0.1)
         consumer.cancel()
-        client.send("some.task", ONE, queue=queue)
+        sending.send("some.task", ONE, queue=queue)
         with suppress(TimeoutError):
             connection.drain_events(timeout=5)
     assert (unacknowledged(redis, queue), taken(queue)) == (0, [("some.task", [ONE])])
@@ -130,8 +139,8 @@ def test_a_message_for_a_cancelled_consumer_is_put_back(redis: Any, queue: str, 
 def test_a_backlog_in_one_queue_delays_no_other_queue(queue: str) -> None:
     found: list[Any] = []
     for number in range(5):
-        client.send("some.task", {"number": number}, queue=queue)
-    client.send("some.task", {}, queue=f"{queue}.other")
+        sending.send("some.task", {"number": number}, queue=queue)
+    sending.send("some.task", {}, queue=f"{queue}.other")
     with accepting("some.task") as connection, connection.channel() as channel:
         queues = [Queue(name, no_ack=True) for name in (queue, f"{queue}.other")]
         with Consumer(channel, queues, callbacks=[lambda body, _: found.append(body[0][0])], accept=["json"]):
@@ -166,7 +175,7 @@ def test_the_newest_dead_messages_are_kept_in_part(
 def test_messages_that_a_consumer_has_no_room_for_go_back_in_order(redis: Any, queue: str, room: int) -> None:
     redis.lpush(queue, b"garbage")
     for number in range(5):
-        client.send("some.task", {"number": number}, queue=queue)
+        sending.send("some.task", {"number": number}, queue=queue)
     found: list[int] = []
     with accepting("some.task", takes_batches=True) as connection, connection.channel() as channel:
         consumer = Consumer(channel, [Queue(queue)], callbacks=[lambda body, _: found.append(body[0][0]["number"])])
@@ -181,7 +190,7 @@ def test_messages_that_a_consumer_has_no_room_for_go_back_in_order(redis: Any, q
 def test_a_broker_that_cannot_store_an_unacknowledged_message_counts_as_lost(queue: str, tmp_path: Path) -> None:
     """Celery survives only errors that mean a lost connection."""
     with Valkey(tmp_path, durable=False) as server, using_broker(server.url):
-        client.send("some.task", ONE, queue=queue)
+        sending.send("some.task", ONE, queue=queue)
         with Redis.from_url(server.owner_url) as redis:
             redis.config_set("maxmemory", 1)
         with accepting("some.task", server.url) as connection:
@@ -206,7 +215,7 @@ def channel() -> Iterator[Any]:
 
 
 def test_a_closed_channel_raises_an_error_from_which_celery_recovers(queue: str, channel: Any) -> None:
-    client.send("some.task", {"number": 1}, queue=queue)
+    sending.send("some.task", {"number": 1}, queue=queue)
     messages: list[Any] = []
     connection = channel.connection.client
     with Consumer(channel, [Queue(queue)], callbacks=[lambda _, message: messages.append(message)], accept=["json"]):

@@ -341,7 +341,7 @@ def storable(text: str) -> Any:
     if holds_more_values(text.encode(), MOST_VALUES):
         raise ValueError(f"the value contains more than {MOST_VALUES} values")
     try:
-        value = json.loads(text, parse_constant=_finite, parse_float=_finite)
+        value = _STORABLE.decode(text)
     except RecursionError:
         raise ValueError(f"the value nests deeper than {DEEPEST} levels") from None
     rest = [(value, 1)]
@@ -378,3 +378,6 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{text} is not a valid JSON number")
     return number
+
+
+_STORABLE: Final = json.JSONDecoder(parse_constant=_finite, parse_float=_finite)

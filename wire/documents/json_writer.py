@@ -14,6 +14,11 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+# A call of `json.dumps` with options makes an encoder, which takes as long as writing a small value.
+_compact_text = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+_finite_text = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+_sorted_text = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+
 
 def compact(value: Any) -> bytes:
     """Return the UTF-8 bytes of `value` as the wire protocol hashes them (A.1.5).
@@ -21,7 +26,7 @@ def compact(value: Any) -> bytes:
     They contain no spaces. Members keep their order. Non-ASCII characters are literal except U+2028 and U+2029. Raises
     ValueError for a number that is not finite and UnicodeEncodeError for a lone surrogate.
     """
-    written = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    written = _finite_text(value)
     return written.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029").encode()
 
 
@@ -42,7 +47,7 @@ def in_key_order(value: Any) -> Any:
 
 def text(value: Any) -> str:
     """Return `value` as JSON text without spaces. Members keep their order, and all characters are literal."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return _compact_text(value)
 
 
 def sorted_text(value: Any) -> str:
@@ -50,7 +55,7 @@ def sorted_text(value: Any) -> str:
 
     Raises ValueError for a number that is not finite.
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _sorted_text(value)
 
 
 def same_json(one: Any, other: Any) -> bool:

@@ -27,8 +27,8 @@ from tests.cases import cases
 from tests.executions.hosting import MARKS, Hosting
 from tests.executions.moments import now
 from tests.raw_sql import check_foreign_keys_now, run
-from wire.broker import client as broker
-from wire.broker.client import Ticket, take_ticket
+from wire.broker import sending
+from wire.broker.sending import Ticket, take_ticket
 from wire.messages.celery_messages import Command, CommandGroup
 from wire.messages.queues import COORDINATOR, EXECUTE_TASK, queue_of, ticket_of
 from wire.messages.sealing import MOST_SEALS, decode, verify
@@ -233,11 +233,11 @@ def redis() -> Any:
 
 
 def test_a_ticket_is_taken_once_and_expires(redis: Any) -> None:
-    broker.send(EXECUTE_TASK, {}, queue=QUEUE, ticket=Ticket(TICKET, 30))
+    sending.send(EXECUTE_TASK, {}, queue=QUEUE, ticket=Ticket(TICKET, 30))
     assert redis.llen(QUEUE) == 1
     assert 29_000 < redis.pttl(TICKET) <= 30_000
     assert [take_ticket(TICKET), take_ticket(TICKET)] == [True, False]
-    broker.send(EXECUTE_TASK, {}, queue=QUEUE, ticket=Ticket(TICKET, 0.05))
+    sending.send(EXECUTE_TASK, {}, queue=QUEUE, ticket=Ticket(TICKET, 0.05))
     time.sleep(0.1)
     assert not take_ticket(TICKET)
 

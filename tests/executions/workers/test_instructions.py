@@ -23,7 +23,7 @@ from tests import making
 from tests.broker import owner_url, taken
 from tests.cases import cases
 from tests.clock import Clock
-from wire.broker import client
+from wire.broker import sending
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import MOST_LEASES, TOLERANCE, Heartbeat, Instruction, OutcomeGroup, WorkerState
 from wire.messages.queues import INSTRUCTION_TASK, instruction_queue_of, queue_of
@@ -145,7 +145,7 @@ def test_refusals_of_one_tenant_are_limited_and_hide_none_of_another(
 
 
 def test_a_notice_replaces_no_instruction(identity: ReleaseIdentity) -> None:
-    client.send_latest(INSTRUCTION_TASK, {"an": "instruction"}, queue=instruction_queue_of(identity, "w"), seconds=60)
+    sending.send_latest(INSTRUCTION_TASK, {"an": "instruction"}, queue=instruction_queue_of(identity, "w"), seconds=60)
     tasks.heartbeat(heartbeat(identity))
     assert notices(identity) == [(INSTRUCTION_TASK, [{"an": "instruction"}])]
 

@@ -21,7 +21,7 @@ from tests.broker import taken
 from tests.cases import cases
 from tests.executions.moments import now
 from tests.raw_sql import unchanged
-from wire.broker import client
+from wire.broker import sending
 from wire.messages.celery_messages import OutcomeGroup
 from wire.messages.queues import HEARTBEAT_QUEUE, OUTCOME_QUEUE, RECORD_TASK
 from wire.messages.sealing import decode, seal, verify
@@ -160,7 +160,7 @@ def test_a_lease_that_was_renewed_during_an_interruption_gets_its_full_time_and_
 def sweep_outcomes() -> Any:
     """Deliver the clock's message while an outcome waits. Heartbeats arrive. Return the probe behind the outcome."""
     taken(OUTCOME_QUEUE)
-    client.send(RECORD_TASK, {}, queue=OUTCOME_QUEUE)
+    sending.send(RECORD_TASK, {}, queue=OUTCOME_QUEUE)
     run_sweep()
     [_, (task, [probe])] = taken(OUTCOME_QUEUE)
     assert task == RECORD_TASK
