@@ -73,6 +73,11 @@ class LinksView(serializers.Serializer[Any]):
     provenance = serializers.URLField()
 
 
+def links_of(address: str) -> dict[str, str]:
+    """Return the members of `LinksView` for the execution with this URL."""
+    return {"self": address, **{name: f"{address}/{name}" for name in ("result", "events", "provenance")}}
+
+
 class ExecutionView(PausableView[Execution]):
     executionId = serializers.UUIDField(source="id")
     pin = PinView(source="*")
@@ -115,14 +120,9 @@ class ExecutionView(PausableView[Execution]):
     @extend_schema_field(LinksView)
     def get_links(self, execution: Execution) -> dict[str, str]:
         request: Request = self.context["request"]
-        names = {
-            "self": "api:execution",
-            "result": "api:execution-result",
-            "events": "api:execution-events",
-            "provenance": "api:execution-provenance",
-        }
-        arguments = (execution.tenant.slug, execution.pk)
-        return {key: request.build_absolute_uri(reverse(name, args=arguments)) for key, name in names.items()}
+        return links_of(
+            request.build_absolute_uri(reverse("api:execution", args=(execution.tenant.slug, execution.pk)))
+        )
 
 
 class ResubmittedView(serializers.Serializer[Any]):
@@ -267,7 +267,7 @@ class Executions(TenantView, ListAPIView[Execution]):
 @refuses(ExecutionUnknown)
 def one_execution(view: TenantView, execution_id: uuid.UUID) -> Any:
     """One execution: its pin, status, attempt, and last error with the traceback of the step."""
-    return queries.execution(view.tenant, execution_id)
+    return queries.state(view.tenant, execution_id)
 
 
 @operation("executions", "executionResult", ResultView, method="GET")

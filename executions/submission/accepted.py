@@ -9,7 +9,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from executions.inspection.api import ExecutionView
+from executions.inspection.api import ExecutionView, links_of
 from executions.models import Execution
 from executions.models.states import State
 from executions.submission.submission import Submission
@@ -32,7 +32,6 @@ def accepted_json(submission: Submission, address: str, *, payloads: bool) -> di
 
     Without `payloads`, the error of an earlier execution has no message.
     """
-    here = f"{address}/{submission.execution_id}"
     created, earlier = _instant(submission.created_at), submission.earlier
     return {
         "executionId": str(submission.execution_id),
@@ -49,12 +48,7 @@ def accepted_json(submission: Submission, address: str, *, payloads: bool) -> di
         "nextDueAt": created if earlier is None else _instant(earlier.next_due_at),
         "updatedAt": created if earlier is None else _instant(earlier.updated_at),
         "finishedAt": None if earlier is None else _instant(earlier.finished_at),
-        "links": {
-            "self": here,
-            "result": f"{here}/result",
-            "events": f"{here}/events",
-            "provenance": f"{here}/provenance",
-        },
+        "links": links_of(f"{address}/{submission.execution_id}"),
         "duplicate": submission.duplicate,
         "dispatchDelayed": submission.dispatch_delayed,
     }
