@@ -115,7 +115,7 @@ def _api_stack() -> Handler:
     def answer(request: HttpRequest) -> HttpResponseBase:
         if redirect := security.process_request(request):
             return redirect
-        request.get_host()  # raises DisallowedHost
+        request._current_scheme_host  # type: ignore[attr-defined]  # noqa: B018 - raises DisallowedHost; links need it
         match = request.resolver_match = resolver.resolve(request.path_info)
         response: HttpResponseBase = match.func(request, *match.args, **match.kwargs)
         return response.render() if isinstance(response, SimpleTemplateResponse) else response

@@ -18,10 +18,6 @@ from datetime import UTC, datetime
 from os import sep
 from typing import Any, Final, Literal
 
-import structlog
-from structlog.stdlib import ProcessorFormatter
-from structlog.typing import EventDict
-
 Form = Literal["text", "json"]
 FORMS: Final = ("text", "json")
 FIELDS: Final = ("requestId", "tenant", "pipeline", "release", "execution", "executions", "step", "attempt", "traceId")
@@ -50,54 +46,43 @@ def bound(source: Source) -> Iterator[None]:
         _bound.reset(token)
 
 
-class LineFormatter(ProcessorFormatter):
+class LineFormatter(logging.Formatter):
     """Formats records of any logger. A record that cannot be formatted becomes a line that says so."""
 
     def __init__(self, form: Form = "text") -> None:
-        super().__init__(
-            foreign_pre_chain=[_known],
-            processors=[
-                ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer() if form == "json" else _as_text,
-            ],
-            pass_foreign_args=False,
-        )
+        super().__init__()
+        self._written = _as_json if form == "json" else _as_text
 
     def format(self, record: logging.LogRecord) -> str:
         try:
-            return super().format(_without_text(record))
+            return self._written(_members(record, _text(record)))
         except Exception as error:
-            what = logging.LogRecord(
-                record.name, record.levelno, "", 0, f"A line cannot be shown: {type(error).__qualname__}", (), None
-            )
-            return super().format(what)
+            what = logging.LogRecord(record.name, record.levelno, "", 0, None, None, None)
+            return self._written(_members(what, f"A line cannot be shown: {type(error).__qualname__}"))
 
 
-def _without_text(record: logging.LogRecord) -> logging.LogRecord:
-    """Return a record of Celery about a failed task without the text of the exception."""
+def _text(record: logging.LogRecord) -> str:
+    """Return the text of the record; without that of the exception if Celery logs a failed task."""
     values = record.args
     if record.name != "celery.app.trace" or not isinstance(values, Mapping) or "exc" not in values:
-        return record
-    shown = logging.makeLogRecord(record.__dict__)
-    shown.msg, shown.args = f"Task {values.get('name')} {values.get('description')}", ()
-    return shown
+        return record.getMessage()
+    return f"Task {values.get('name')} {values.get('description')}"
 
 
-def _known(_: Any, __: str, event: EventDict) -> EventDict:
+def _members(record: logging.LogRecord, text: str) -> dict[str, Any]:
     """Return the members of the line, in their order."""
-    record: logging.LogRecord = event["_record"]
-    line: EventDict = {
+    line: dict[str, Any] = {
         "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
         "level": record.levelname,
         "logger": record.name,
-        "event": event["event"],
+        "event": text,
         **_fields(record),
     }
     if record.exc_info and record.exc_info[1] is not None:
         line["exception"] = described(record.exc_info[1])
     elif frames := getattr(record, "frames", None):
         line["exception"] = {"class": str(getattr(record, "errorClass", "")), "frames": list(map(str, frames))}
-    return {**line, "_record": record, "_from_structlog": False}
+    return line
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
@@ -168,9 +153,12 @@ def _connection_text(error: BaseException) -> str:
     return str(error).partition("\n")[0][:LONGEST_TEXT]
 
 
-def _as_text(_: Any, __: str, line: EventDict) -> str:
+def _as_json(line: dict[str, Any]) -> str:
+    return json.dumps(line, default=repr)
+
+
+def _as_text(members: dict[str, Any]) -> str:
     """Return `time LEVEL logger event` and the fields, in printable ASCII. A new line becomes two characters."""
-    members = dict(line)
     beginning = " ".join(str(members.pop(name)) for name in ("timestamp", "level", "logger", "event"))
     rest = (
         f" {name}={value if isinstance(value, str | int) else json.dumps(value)}" for name, value in members.items()

@@ -73,7 +73,7 @@ for descriptor in map(Path, descriptors):
 """Hosts each descriptor in a fork. Prints the result of the only step, or the error, as JSON; then runs the code."""
 
 
-NEEDED = words("annotated-types packaging pydantic pydantic-core structlog typing-extensions typing-inspection")
+NEEDED = words("annotated-types packaging pydantic pydantic-core typing-extensions typing-inspection")
 
 
 class Environment:
