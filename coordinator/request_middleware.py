@@ -1,4 +1,6 @@
-"""Middleware for all requests: ids, fields of log lines, metrics, `Retry-After`, and headers that restrict pages.
+"""What all requests need, the stack of the API, and headers that restrict pages.
+
+The first middleware serves requests to the API without the rest of MIDDLEWARE, which guards pages (ADR 96).
 
 Outside the admin, pages load nothing and run no scripts. Pages of the admin run only the coordinator's own script
 files. Unfold's Alpine.js and htmx evaluate expressions in templates, which needs 'unsafe-eval'. Unfold writes its
@@ -12,18 +14,24 @@ import uuid
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from io import BytesIO
 from typing import Any, Final
 
-from django.http import HttpRequest
-from django.http.response import HttpResponseBase
+from django.core.handlers.exception import convert_exception_to_response
+from django.core.handlers.wsgi import WSGIRequest
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase, ResponseHeaders
+from django.middleware.clickjacking import XFrameOptionsMiddleware
+from django.middleware.security import SecurityMiddleware
 from django.template import Engine
-from django.urls import reverse
+from django.template.response import SimpleTemplateResponse
+from django.urls import get_resolver, reverse
 
+from foundation.api import bodies
 from foundation.telemetry import traces
 from foundation.telemetry.metrics import Counter, Histogram
 from releases.artifacts.store import artifact_store
 from releases.errors import ArtifactStoreUnavailable
-from tenancy import origin
 from tenancy.origin import Origin, serving
 from wire.log_lines import bound
 from wire.traceparent import trace_id
@@ -31,6 +39,8 @@ from wire.traceparent import trace_id
 Handler = Callable[[HttpRequest], HttpResponseBase]
 REQUEST_ID: Final = "X-Request-ID"
 RETRY_SECONDS: Final = 5
+API: Final = ("/api/v1/", "/tpf/", "/pipeline/")
+"""How the paths of the API and of the compatibility surface begin."""
 SURFACES: Final = {"api": "api", "admin": "admin", "tpf": "tpf", "health": "health", "metrics": "metrics"}
 LOG_FIELDS: Final = {
     "tenant": "tenant",
@@ -48,49 +58,37 @@ request_time: Final = Histogram(
 )
 
 
-def request_metrics(get_response: Handler) -> Handler:
-    """Count requests and measure how long they take."""
+def every_request(get_response: Handler) -> Handler:
+    """Do in one pass what all requests need. The rest of MIDDLEWARE serves pages only.
+
+    Take the id of the request from `X-Request-ID` if that is a token of up to 64 letters, digits, dots, underscores and
+    hyphens. Otherwise make a new one. The response has the id in the same header, the audit log has it with the
+    client's address, and log lines have it with what the path names. The fields of log lines are computed for each
+    line, so a request without one pays next to nothing.
+
+    Return the memory that the body reserved. Add `Retry-After` to every 503. Count the request and measure it.
+    """
+    serve_api = _api_stack()
 
     def respond(request: HttpRequest) -> HttpResponseBase:
         begun = time.perf_counter()
-        response = get_response(request)
+        received = request.META.get("HTTP_X_REQUEST_ID", "")
+        request_id = received if _TOKEN.fullmatch(received) else str(uuid.uuid4())
+        fields = partial(_fields, request, request_id)
+        request.log_fields = fields  # type: ignore[attr-defined]
+        serve = serve_api if request.path_info.startswith(API) else get_response
+        with serving(Origin(request_id, request.META)), bound(fields):
+            try:
+                response = serve(request)
+            finally:
+                bodies.give_back()
+        response.headers[REQUEST_ID] = request_id
+        if response.status_code == 503:
+            response.headers.setdefault("Retry-After", str(RETRY_SECONDS))
         surface = SURFACES.get(request.path_info[1:].partition("/")[0], "other")
         requests.add(surface, f"{response.status_code // 100}xx")
         request_time.observe(surface, amount=time.perf_counter() - begun)
         return response
-
-    return respond
-
-
-def request_origin(get_response: Handler) -> Handler:
-    """Give each request an id, and tell the audit log where acts come from.
-
-    Take the id from `X-Request-ID` if that is a token of up to 64 letters, digits, dots, underscores and hyphens.
-    Otherwise make a new one. The response has the id in the same header.
-    """
-
-    def respond(request: HttpRequest) -> HttpResponseBase:
-        received = request.META.get("HTTP_X_REQUEST_ID", "")
-        request_id = received if _TOKEN.fullmatch(received) else str(uuid.uuid4())
-        with serving(Origin(request_id, request.META)):
-            response = get_response(request)
-        response.headers[REQUEST_ID] = request_id
-        return response
-
-    return respond
-
-
-def log_fields(get_response: Handler) -> Handler:
-    """Give the log lines of a request its id, and what its address names.
-
-    The fields are computed for each line, so a request without one pays next to nothing.
-    """
-
-    def respond(request: HttpRequest) -> HttpResponseBase:
-        fields = partial(_fields, request, origin.current().request_id)
-        request.log_fields = fields  # type: ignore[attr-defined]
-        with bound(fields):
-            return get_response(request)
 
     return respond
 
@@ -104,16 +102,47 @@ def _fields(request: HttpRequest, request_id: str) -> Mapping[str, Any]:
     }
 
 
-def retry_after(get_response: Handler) -> Handler:
-    """Add `Retry-After` to every 503."""
+def _api_stack() -> Handler:
+    """Return what serves a request to the API: the guards of MIDDLEWARE that concern programs, and then the view.
+
+    They redirect to HTTPS, check the host, and add headers. The API reads no cookies, so it has no session, user or
+    CSRF token to guard. Errors become responses as in Django's own handler.
+    """
+    security = SecurityMiddleware(lambda _: HttpResponse())
+    constant = {secure: _constant_headers(security, secure) for secure in (False, True)}
+    resolver = get_resolver()
+
+    def answer(request: HttpRequest) -> HttpResponseBase:
+        if redirect := security.process_request(request):
+            return redirect
+        request._current_scheme_host  # type: ignore[attr-defined]  # noqa: B018 - raises DisallowedHost; links need it
+        match = request.resolver_match = resolver.resolve(request.path_info)
+        response: HttpResponseBase = match.func(request, *match.args, **match.kwargs)
+        return response.render() if isinstance(response, SimpleTemplateResponse) else response
+
+    always_answer: Any = convert_exception_to_response(answer)
 
     def respond(request: HttpRequest) -> HttpResponseBase:
-        response = get_response(request)
-        if response.status_code == 503:
-            response.headers.setdefault("Retry-After", str(RETRY_SECONDS))
+        response: HttpResponseBase = always_answer(request)
+        if isinstance(response, HttpResponse) and "Content-Length" not in response.headers:
+            response.headers["Content-Length"] = str(len(response.content))
+        # A dozen calls of `setdefault` would cost more than the rest of this function.
+        response.headers._store = {**constant[request.is_secure()]._store, **response.headers._store}
         return response
 
     return respond
+
+
+def _constant_headers(security: SecurityMiddleware, secure: bool) -> ResponseHeaders:
+    """Return the headers that the middleware of pages adds to a response outside of the admin."""
+    scheme = "https" if secure else "http"
+    request = WSGIRequest({"REQUEST_METHOD": "GET", "wsgi.url_scheme": scheme, "wsgi.input": BytesIO()})
+    response = HttpResponse()
+    XFrameOptionsMiddleware(lambda _: response).process_response(request, response)
+    security.process_response(request, response)
+    headers = security_headers(lambda _: response)(request).headers
+    del headers["Content-Type"]
+    return headers
 
 
 UPLOAD_PAGE = "admin:releases_release_upload"

@@ -237,11 +237,8 @@ INSTALLED_APPS = [
     "governance",
 ]
 MIDDLEWARE = [
-    "coordinator.request_middleware.request_metrics",
-    "coordinator.request_middleware.request_origin",
-    "coordinator.request_middleware.log_fields",
-    "coordinator.request_middleware.retry_after",
-    "foundation.api.bodies.returns_budget",
+    # Serves the API itself. The rest guards pages.
+    "coordinator.request_middleware.every_request",
     "coordinator.request_middleware.security_headers",
     "coordinator.session_middleware.without_nul",
     "django.middleware.security.SecurityMiddleware",

@@ -31,6 +31,7 @@ tenant_api = [
 
 admin.autodiscover()
 urlpatterns = [
+    path("api/v1/tenants/<str:tenant>/", include((tenant_api, "api"))),
     path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
     # Before unfold's page of the same address, which keeps results for minutes and finds only complete keys.
     path("admin/search/", admin.site.admin_view(navigation.search)),
@@ -38,7 +39,6 @@ urlpatterns = [
     path("admin/password_change/", admin.site.admin_view(OwnPasswordView.as_view())),
     path("admin/", admin.site.urls),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
-    path("api/v1/tenants/<str:tenant>/", include((tenant_api, "api"))),
     path("api/v1/resume", Resume.as_view(), name="resume"),
     path("health/live", health.live, name="live"),
     path("health/ready", health.ready, name="ready"),

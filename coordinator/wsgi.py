@@ -55,7 +55,11 @@ if _parent is not None:
 logging.captureWarnings(True)
 _django = get_wsgi_application()
 
-from django.conf import settings  # noqa: E402 - needs the set-up above
+from django import db  # noqa: E402 - needs the set-up above
+from django.conf import settings  # noqa: E402
+from django.core import signals  # noqa: E402
+from django.core.cache import close_caches  # noqa: E402
+from django.core.handlers.base import reset_urlconf  # noqa: E402
 
 from coordinator import boot_checks, request_slots  # noqa: E402
 from coordinator.models import Process  # noqa: E402
@@ -64,6 +68,13 @@ from executions.lifecycle.dispatch import dispatch  # noqa: E402
 from executions.workers.registry import DISPATCH_TASK  # noqa: E402
 from foundation import wakeup  # noqa: E402
 
+# Each slot has its own connection and checks it, only a debugger reads the list of queries, the cache is in memory, and
+# all requests have the same addresses.
+signals.request_started.disconnect(db.reset_queries)
+signals.request_started.disconnect(db.close_old_connections)
+signals.request_finished.disconnect(db.close_old_connections)
+signals.request_finished.disconnect(close_caches)
+signals.request_finished.disconnect(reset_urlconf)
 process.guard_database()
 boot_checks.require_ordinary_role()
 boot_checks.note_settings("web")

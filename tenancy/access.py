@@ -12,6 +12,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from foundation.database.compiled import Compiled
 from foundation.database.postgresql.outage import violated_constraint
 from foundation.errors import Conflict, CoordinatorError, Forbidden, NotFound, Unprocessable
 from tenancy import audit
@@ -104,12 +105,15 @@ def with_owners(tokens: QuerySet[ApiToken]) -> QuerySet[ApiToken]:
 
 def valid_token(digest: str) -> ApiToken:
     """Return the token with this digest. Raises `TokenInvalid` if it is unknown or expired, or its owner has left."""
-    token = with_owners(ApiToken.objects.filter(digest=digest)).first()
+    token = _TOKEN.first(digest=digest)
     if token is None or not token.has_standing:
         raise TokenInvalid("The token is not valid.")
     if token.has_expired:
         raise TokenInvalid("The token has expired.")
     return token
+
+
+_TOKEN = Compiled(lambda digest: with_owners(ApiToken.objects.filter(digest=digest)).order_by(), digest="digest")
 
 
 def require_scope(token: ApiToken, scope: Scope) -> None:

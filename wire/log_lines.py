@@ -51,7 +51,7 @@ class LineFormatter(logging.Formatter):
 
     def __init__(self, form: Form = "text") -> None:
         super().__init__()
-        self._write: Callable[[dict[str, Any]], str] = json.dumps if form == "json" else _as_text
+        self._write: Callable[[dict[str, Any]], str] = _as_json if form == "json" else _as_text
 
     def format(self, record: logging.LogRecord) -> str:
         try:
@@ -153,6 +153,10 @@ def _connection_text(error: BaseException) -> str:
     if not is_known or getattr(cause, "sqlstate", None):
         return ""
     return str(error).partition("\n")[0][:LONGEST_TEXT]
+
+
+def _as_json(line: dict[str, Any]) -> str:
+    return json.dumps(line, default=repr)
 
 
 def _as_text(line: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """REST: reads the executions of a tenant."""
 
 import uuid
+from datetime import datetime
 from typing import Any, ClassVar
 
 from django.db.models import QuerySet
@@ -21,10 +22,10 @@ from executions.search import Search, narrowed
 from foundation.api.pagination import FlagFilter, MomentFilter, NewestFirst
 from foundation.database.bounded import time_limit
 from foundation.errors import QueryTooSlow
-from releases.api import EnvelopeView, PausableView, with_pauses
+from releases.api import EnvelopeView, PausableView, pause_of, with_pauses
 from releases.errors import ProvenanceKeyMissing
 from releases.trust import trust
-from tenancy.api.authentication import WITHHELD, holds_any, withhold
+from tenancy.api.authentication import WITHHELD, holds_any
 from tenancy.api.operations import TENANT, TenantView, listing, operation, refuses
 from tenancy.audit.acts import declares
 from tenancy.roles import Scope
@@ -49,21 +50,14 @@ class ErrorView(serializers.Serializer[Execution]):
 class ExecutionErrorView(ErrorView):
     message = serializers.CharField(source="error_message", allow_null=True, help_text=WITHHELD)
 
-    def to_representation(self, instance: Execution) -> dict[str, Any]:
-        shown = super().to_representation(instance)
-        withhold({"message", "traceback"} & shown.keys(), shown, self.context)
-        return shown
-
 
 class FailureView(ExecutionErrorView):
-    traceback = serializers.SerializerMethodField(
+    traceback = serializers.CharField(
+        allow_null=True,
+        read_only=True,
         help_text="The traceback of the step, without values of variables. Empty if the worker reported none. "
-        + WITHHELD
+        + WITHHELD,
     )
-
-    @extend_schema_field(serializers.CharField(allow_null=True))
-    def get_traceback(self, execution: Execution) -> str:
-        return queries.traceback(execution)
 
 
 class LinksView(serializers.Serializer[Any]):
@@ -73,6 +67,12 @@ class LinksView(serializers.Serializer[Any]):
     provenance = serializers.URLField()
 
 
+def links_of(address: str) -> dict[str, str]:
+    """Return the members of `LinksView` for the execution with this URL."""
+    return {"self": address, **{name: f"{address}/{name}" for name in ("result", "events", "provenance")}}
+
+
+# The fields describe what `execution_json` writes. DRF would make each of them again for each response.
 class ExecutionView(PausableView[Execution]):
     executionId = serializers.UUIDField(source="id")
     pin = PinView(source="*")
@@ -96,33 +96,55 @@ class ExecutionView(PausableView[Execution]):
     currentStepIndex = serializers.IntegerField(source="current_step_index")
     attempt = serializers.IntegerField()
     nextDueAt = serializers.DateTimeField(source="next_due_at")
-    error = serializers.SerializerMethodField()
+    error = ExecutionErrorView(allow_null=True, read_only=True)
     submittedBy = serializers.CharField(source="submitted_by")
-    tags = serializers.SerializerMethodField(help_text="The tags of the submission.")
+    tags = serializers.ListField(child=serializers.CharField(), read_only=True, help_text="The tags of the submission.")
     createdAt = serializers.DateTimeField(source="created_at")
     updatedAt = serializers.DateTimeField(source="updated_at")
     finishedAt = serializers.DateTimeField(source="finished_at", allow_null=True)
-    links = serializers.SerializerMethodField()
+    links = LinksView(read_only=True)
 
-    @extend_schema_field(ExecutionErrorView(allow_null=True))
-    def get_error(self, execution: Execution) -> dict[str, Any] | None:
-        return dict(ExecutionErrorView(execution, context=self.context).data) if execution.error_code else None
-
-    @extend_schema_field(serializers.ListField(child=serializers.CharField()))
-    def get_tags(self, execution: Execution) -> list[str]:
-        return execution.tags or []
-
-    @extend_schema_field(LinksView)
-    def get_links(self, execution: Execution) -> dict[str, str]:
+    def to_representation(self, instance: Execution) -> dict[str, Any]:
         request: Request = self.context["request"]
-        names = {
-            "self": "api:execution",
-            "result": "api:execution-result",
-            "events": "api:execution-events",
-            "provenance": "api:execution-provenance",
-        }
-        arguments = (execution.tenant.slug, execution.pk)
-        return {key: request.build_absolute_uri(reverse(name, args=arguments)) for key, name in names.items()}
+        address = request.build_absolute_uri(reverse("api:execution", args=(instance.tenant.slug, instance.pk)))
+        return execution_json(instance, address, payloads=holds_any(request.auth, Scope.PAYLOADS))
+
+
+def execution_json(execution: Execution, address: str, *, payloads: bool) -> dict[str, Any]:
+    """Return the members of `ExecutionView`. `address` is the URL of the execution.
+
+    Without `payloads`, its error has no message.
+    """
+    error = {"code": execution.error_code, "message": execution.error_message if payloads else None}
+    return {
+        "executionId": str(execution.pk),
+        "pin": {
+            "pipelineId": execution.pipeline_id,
+            "contractVersion": execution.contract_version,
+            "releaseVersion": execution.release_version,
+        },
+        "idempotencyKey": execution.execution_key,
+        "status": execution.status,
+        "worker": execution.lease_worker,
+        "runningSince": instant(execution.running_since),
+        "smoke": execution.smoke,
+        "version": execution.version,
+        "currentStepIndex": execution.current_step_index,
+        "attempt": execution.attempt,
+        "nextDueAt": instant(execution.next_due_at),
+        "error": error if execution.error_code else None,
+        "submittedBy": execution.submitted_by,
+        "tags": execution.tags or [],
+        "createdAt": instant(execution.created_at),
+        "updatedAt": instant(execution.updated_at),
+        "finishedAt": instant(execution.finished_at),
+        "links": links_of(address),
+        "paused": pause_of(execution),
+    }
+
+
+def instant(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat().replace("+00:00", "Z")
 
 
 class ResubmittedView(serializers.Serializer[Any]):
@@ -144,25 +166,27 @@ class ResubmittedView(serializers.Serializer[Any]):
 
 
 class OneExecutionView(ExecutionView):
-    resubmittedFrom = serializers.SerializerMethodField(
-        help_text="The execution that this one resubmits. Null for a submission, or if that execution was removed."
+    error = FailureView(allow_null=True, read_only=True)
+    resubmittedFrom = serializers.UUIDField(
+        allow_null=True,
+        read_only=True,
+        help_text="The execution that this one resubmits. Null for a submission, or if that execution was removed.",
     )
-    resubmittedAs = serializers.SerializerMethodField(
-        help_text="The executions that resubmit this one: the newest 20, newest first."
+    resubmittedAs = ResubmittedView(
+        many=True,
+        read_only=True,
+        help_text="The executions that resubmit this one: the newest 20, newest first.",
     )
 
-    @extend_schema_field(serializers.UUIDField(allow_null=True))
-    def get_resubmittedFrom(self, execution: Execution) -> uuid.UUID | None:  # noqa: N802 - the name of its field
-        origin = queries.origin(execution)
-        return origin.execution_id if origin else None
-
-    @extend_schema_field(ResubmittedView(many=True))
-    def get_resubmittedAs(self, execution: Execution) -> list[Any]:  # noqa: N802 - the name of its field
-        return list(ResubmittedView(queries.links(execution), many=True).data)
-
-    @extend_schema_field(FailureView(allow_null=True))
-    def get_error(self, execution: Execution) -> dict[str, Any] | None:
-        return dict(FailureView(execution, context=self.context).data) if execution.error_code else None
+    def to_representation(self, instance: Execution) -> dict[str, Any]:
+        shown = super().to_representation(instance)
+        if shown["error"]:
+            withheld = not holds_any(self.context["request"].auth, Scope.PAYLOADS)
+            shown["error"]["traceback"] = None if withheld else queries.traceback(instance)
+        origin, links = queries.origin(instance), queries.links(instance)
+        shown["resubmittedFrom"] = origin.execution_id if origin else None
+        shown["resubmittedAs"] = ResubmittedView(links, many=True).data if links else []
+        return shown
 
 
 class ResultView(serializers.Serializer[Execution]):
@@ -267,7 +291,7 @@ class Executions(TenantView, ListAPIView[Execution]):
 @refuses(ExecutionUnknown)
 def one_execution(view: TenantView, execution_id: uuid.UUID) -> Any:
     """One execution: its pin, status, attempt, and last error with the traceback of the step."""
-    return queries.execution(view.tenant, execution_id)
+    return queries.state(view.tenant, execution_id)
 
 
 @operation("executions", "executionResult", ResultView, method="GET")

@@ -11,6 +11,7 @@ from django.db.models import Count, Q, QuerySet
 from executions.errors import ExecutionUnknown
 from executions.models import AwaitUnit, DeadLetter, Execution, ExecutionEvent, Interaction, Resubmission
 from executions.models.states import TERMINAL, State
+from foundation.database.compiled import Compiled
 from releases.models import Release
 from releases.trust import trust
 from tenancy.models import Tenant
@@ -29,10 +30,29 @@ def executions(tenant: Tenant) -> QuerySet[Execution]:
 
 def execution(tenant: Tenant, execution_id: uuid.UUID) -> Execution:
     """Return one execution of the tenant. Raises `ExecutionUnknown`."""
-    found = Execution.objects.filter(tenant=tenant, pk=execution_id).select_related("tenant").first()
+    return _one(_EXECUTION, tenant, execution_id)
+
+
+def state(tenant: Tenant, execution_id: uuid.UUID) -> Execution:
+    """Return one execution of the tenant, without its payloads. Raises `ExecutionUnknown`."""
+    return _one(_STATE, tenant, execution_id)
+
+
+def _one(query: Compiled[Execution], tenant: Tenant, execution_id: uuid.UUID) -> Execution:
+    found = query.first(tenant=tenant.pk, pk=execution_id)
     if found is None:
         raise ExecutionUnknown(f"There is no execution {execution_id}.")
+    found.tenant = tenant
     return found
+
+
+def _of_tenant(tenant: int, pk: uuid.UUID) -> QuerySet[Execution]:
+    return Execution.objects.filter(tenant_id=tenant, pk=pk).order_by()
+
+
+_NO_ID = uuid.UUID(int=0)
+_EXECUTION = Compiled(_of_tenant, tenant=-1, pk=_NO_ID)
+_STATE = Compiled(lambda **names: _of_tenant(**names).defer("input", "result", "progress"), tenant=-1, pk=_NO_ID)
 
 
 def events(of: Execution) -> QuerySet[ExecutionEvent]:
@@ -81,7 +101,9 @@ class Link:
 
 def links(of: Execution) -> list[Link]:
     """Return the newest links to the new executions of `of`, at most LINKS_SHOWN."""
-    rows = list(Resubmission.objects.filter(execution=of)[:LINKS_SHOWN])
+    rows = _LINKS.rows(pk=of.pk)
+    if not rows:
+        return []
     found = Execution.objects.filter(pk__in=[each.pk for each in rows])
     states = {pk: (status, release) for pk, status, release in found.values_list("pk", "status", "release_version")}
     return [Link(each, *states.get(each.pk, ())) for each in rows]
@@ -89,7 +111,11 @@ def links(of: Execution) -> list[Link]:
 
 def origin(of: Execution) -> Resubmission | None:
     """Return the link to the execution that `of` resubmits. None for an ordinary submission, or if that was removed."""
-    return Resubmission.objects.filter(new_execution=of).first()
+    return _ORIGIN.first(pk=of.pk)
+
+
+_LINKS = Compiled(lambda pk: Resubmission.objects.filter(execution=pk)[:LINKS_SHOWN], pk=_NO_ID)
+_ORIGIN = Compiled(lambda pk: Resubmission.objects.filter(new_execution=pk).order_by(), pk=_NO_ID)
 
 
 MOST_AWAITS = 500

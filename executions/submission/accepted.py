@@ -1,19 +1,12 @@
-"""The representation of an accepted execution.
+"""The representation of an accepted execution. `AcceptedView` only describes it for the OpenAPI document."""
 
-It is written without a serializer, because submissions are the busiest requests. `AcceptedView` only describes it for
-the OpenAPI document.
-"""
-
-from datetime import datetime
 from typing import Any
 
 from rest_framework import serializers
 
-from executions.inspection.api import ExecutionView
-from executions.models import Execution
+from executions.inspection.api import ExecutionView, execution_json, instant, links_of
 from executions.models.states import State
 from executions.submission.submission import Submission
-from releases.api import pause_of
 
 
 class AcceptedView(ExecutionView):
@@ -32,8 +25,15 @@ def accepted_json(submission: Submission, address: str, *, payloads: bool) -> di
 
     Without `payloads`, the error of an earlier execution has no message.
     """
-    here = f"{address}/{submission.execution_id}"
-    created, earlier = _instant(submission.created_at), submission.earlier
+    here, earlier = f"{address}/{submission.execution_id}", submission.earlier
+    shown = _new(submission, here) if earlier is None else execution_json(earlier, here, payloads=payloads)
+    shown["duplicate"], shown["dispatchDelayed"] = submission.duplicate, submission.dispatch_delayed
+    return shown
+
+
+def _new(submission: Submission, address: str) -> dict[str, Any]:
+    """Return the members of `ExecutionView` for an execution that was just inserted."""
+    created = instant(submission.created_at)
     return {
         "executionId": str(submission.execution_id),
         "pin": {
@@ -42,21 +42,13 @@ def accepted_json(submission: Submission, address: str, *, payloads: bool) -> di
             "releaseVersion": submission.release_version,
         },
         "idempotencyKey": submission.idempotency_key,
-        **(_NEW_STATE if earlier is None else _state(earlier, payloads)),
+        **_NEW_STATE,
+        "nextDueAt": created,
         "submittedBy": submission.submitted_by,
         "tags": list(submission.tags),
         "createdAt": created,
-        "nextDueAt": created if earlier is None else _instant(earlier.next_due_at),
-        "updatedAt": created if earlier is None else _instant(earlier.updated_at),
-        "finishedAt": None if earlier is None else _instant(earlier.finished_at),
-        "links": {
-            "self": here,
-            "result": f"{here}/result",
-            "events": f"{here}/events",
-            "provenance": f"{here}/provenance",
-        },
-        "duplicate": submission.duplicate,
-        "dispatchDelayed": submission.dispatch_delayed,
+        "updatedAt": created,
+        "links": links_of(address),
     }
 
 
@@ -69,25 +61,6 @@ _NEW_STATE = {
     "currentStepIndex": 0,
     "attempt": 0,
     "error": None,
+    "finishedAt": None,
     "paused": None,
 }
-
-
-def _state(execution: Execution, payloads: bool) -> dict[str, Any]:
-    message = execution.error_message if payloads else None
-    error = {"code": execution.error_code, "message": message} if execution.error_code else None
-    return {
-        "status": execution.status,
-        "worker": execution.lease_worker,
-        "runningSince": _instant(execution.running_since),
-        "smoke": execution.smoke,
-        "version": execution.version,
-        "currentStepIndex": execution.current_step_index,
-        "attempt": execution.attempt,
-        "error": error,
-        "paused": pause_of(execution),
-    }
-
-
-def _instant(at: datetime | None) -> str | None:
-    return None if at is None else at.isoformat().replace("+00:00", "Z")

@@ -12,11 +12,10 @@ places.
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import IO, Any, Protocol
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
 from rest_framework.parsers import BaseParser
 
 from foundation.errors import InvalidRequest, LargeRequestsBusy, PayloadTooLarge
@@ -110,17 +109,10 @@ def admit(body: bytes | bytearray, owner: str) -> None:
     _reserved.sizes.append((size, owner))
 
 
-def returns_budget(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-    """Middleware: returns the bytes that the request reserved to the budget."""
-
-    def middleware(request: HttpRequest) -> HttpResponse:
-        try:
-            return get_response(request)
-        finally:
-            while _reserved.sizes:
-                budget.give_back(*_reserved.sizes.pop())
-
-    return middleware
+def give_back() -> None:
+    """Return the bytes that the request of this thread reserved to the budget."""
+    while _reserved.sizes:
+        budget.give_back(*_reserved.sizes.pop())
 
 
 CHUNK_BYTES = 256 * 1024

@@ -19,7 +19,7 @@ from tenancy.console import lists
 from tenancy.models import ApiToken, AuditEntry, Membership
 from tenancy.roles import Scope
 from tests.admin.browsing import exported, to
-from tests.admin.conftest import World
+from tests.admin.conftest import LogIn, World
 from tests.cases import cases
 
 PASSWORD = "correct-horse-battery-staple"
@@ -267,3 +267,11 @@ def test_an_export_has_what_the_search_and_the_filters_select_of_the_own_tenant(
     monkeypatch.setattr(lists, "MOST_EXPORTED", 2)
     answer = admin.get(f"{to('tenancy_membership_export', 'csv')}?q=o", follow=True)
     assert "More than 2 rows match" in answer.text
+
+
+def test_a_session_does_not_authenticate_requests_to_the_api(log_in: LogIn, acme: World) -> None:
+    client = log_in("superuser")
+    assert client.get("/admin/").status_code == 200
+    for method, path in (("GET", "executions"), ("POST", "executions"), ("POST", "members/remove")):
+        response = client.generic(method, f"/api/v1/tenants/acme/{path}", "{}", content_type="application/json")
+        assert (response.status_code, response.json()["code"]) == (401, "NOT_AUTHENTICATED")
