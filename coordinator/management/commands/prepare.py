@@ -40,7 +40,7 @@ class Command(BaseCommand):
         with ThreadPoolExecutor(1) as other_thread:  # migrations mostly wait for the database
             collected = other_thread.submit(call_command, "collectstatic", interactive=False, verbosity=0)
             with _connected_as(owner_url):
-                call_command("migrate", verbosity=0, skip_checks=False)
+                call_command("migrate", verbosity=0)
             collected.result()
         self.stdout.write(MIGRATED)
         self.stdout.flush()
