@@ -15,7 +15,6 @@ from kombu import Queue
 from coordinator.processes import Kind
 from foundation import places, wakeup
 from wire.addresses import transport_options
-from wire.broker import quiet_consumer
 from wire.broker.client import survive_broker_loss
 from wire.messages.queues import HEARTBEAT_QUEUE, HEARTBEAT_TASK, OUTCOME_QUEUE, RECORD_TASK
 from wire.messages.task_messages import TaskMessages, signing_keys
@@ -51,6 +50,7 @@ def _begin_worker(sender: Any, **_: Any) -> None:
     from coordinator.monitoring import gauges, process
     from executions.lifecycle.dispatch import dispatch
     from executions.workers.registry import DISPATCH_TASK
+    from wire.broker import quiet_consumer
 
     process.guard_database()
     boot_checks.require_ordinary_role()
@@ -133,7 +133,8 @@ app.conf.update(
     task_acks_late=True,
     task_publish_retry=False,
     timezone="UTC",
-    worker_consumer=quiet_consumer.NAME,
+    # Only control workers load it.
+    worker_consumer="wire.broker.quiet_consumer:QuietConsumer",
     worker_pool="threads",
     # The default of `--concurrency`. Celery's own default, one thread for each core, may be too few for all queues.
     worker_concurrency=12,
