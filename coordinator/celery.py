@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 from celery import Celery, signals
@@ -12,9 +12,9 @@ from django.conf import settings
 from django.db import close_old_connections
 from kombu import Queue
 
+from coordinator.processes import Kind
 from foundation import places, wakeup
 from wire.addresses import transport_options
-from wire.broker import quiet_consumer
 from wire.broker.client import survive_broker_loss
 from wire.messages.queues import HEARTBEAT_QUEUE, HEARTBEAT_TASK, OUTCOME_QUEUE, RECORD_TASK
 from wire.messages.task_messages import TaskMessages, signing_keys
@@ -26,7 +26,17 @@ os.environ.setdefault("CELERY_SKIP_CHECKS", "true")
 log = logging.getLogger(__name__)
 logging.captureWarnings(True)
 survive_broker_loss()
-app = Celery("coordinator")
+
+
+class Application(Celery):
+    @cached_property
+    def Beat(self) -> Any:  # noqa: N802 - Celery's name
+        from coordinator.monitoring.loops import Clock  # needs the settings
+
+        return self.subclass_with_self(Clock)
+
+
+app = Application("coordinator")
 
 
 @signals.setup_logging.connect
@@ -37,10 +47,10 @@ def _keep_logging(**_: Any) -> None:
 @signals.worker_init.connect
 def _begin_worker(sender: Any, **_: Any) -> None:
     from coordinator import boot_checks  # these need Django's settings
-    from coordinator.models import Process
-    from coordinator.monitoring import process
+    from coordinator.monitoring import gauges, process
     from executions.lifecycle.dispatch import dispatch
     from executions.workers.registry import DISPATCH_TASK
+    from wire.broker import quiet_consumer
 
     process.guard_database()
     boot_checks.require_ordinary_role()
@@ -48,7 +58,7 @@ def _begin_worker(sender: Any, **_: Any) -> None:
     # Dispatches when an outcome leaves capacity for more work, for many outcomes at once.
     wakeup.handle_here(DISPATCH_TASK, dispatch)
     app.steps["consumer"].add(quiet_consumer.loop_beats(settings.BEAT_SECONDS, process.liveness))
-    process.start(Process.Kind.CONTROL)
+    process.start(Kind.CONTROL, gauges.exposition)
     # Last, because Celery logs an exception of a receiver and continues.
     boot_checks.count_connections_soon(processes=1, threads=sender.concurrency)
     boot_checks.note_settings("worker")
@@ -56,12 +66,11 @@ def _begin_worker(sender: Any, **_: Any) -> None:
 
 @signals.beat_init.connect
 def _begin_clock(sender: Any, **_: Any) -> None:
-    from coordinator.models import Process
     from coordinator.monitoring import process
 
     log.info("The clock has started")
     process.guard_database()
-    process.start(Process.Kind.CLOCK, jobs=sender.scheduler.ages)
+    process.start(Kind.CLOCK, jobs=sender.scheduler.ages)
 
 
 @signals.celeryd_after_setup.connect
@@ -125,7 +134,8 @@ app.conf.update(
     task_acks_late=True,
     task_publish_retry=False,
     timezone="UTC",
-    worker_consumer=quiet_consumer.NAME,
+    # Only control workers load it.
+    worker_consumer="wire.broker.quiet_consumer:QuietConsumer",
     worker_pool="threads",
     # The default of `--concurrency`. Celery's own default, one thread for each core, may be too few for all queues.
     worker_concurrency=12,

@@ -248,7 +248,8 @@ def logging(form: str, level: str) -> dict[str, Any]:
 def beat_schedule(sweep: float, *, removes_orphans: bool) -> dict[str, dict[str, Any]]:
     """Return the jobs of the clock: their tasks, all of them idempotent, and how often they are sent.
 
-    `sweep` is the interval of the sweep of executions, in seconds.
+    `sweep` is the interval of the sweep of executions, in seconds. A message with `expires` is no longer worth its work
+    after this time, because the next one follows.
     """
     seconds = {
         "sweep-executions": ("executions.sweep", sweep),
@@ -263,4 +264,12 @@ def beat_schedule(sweep: float, *, removes_orphans: bool) -> dict[str, dict[str,
     }
     if removes_orphans:
         seconds["remove-orphans"] = ("releases.remove_orphans", 3600)
-    return {name: {"task": task, "schedule": timedelta(seconds=every)} for name, (task, every) in seconds.items()}
+    expires = {"scrub-blobs": 55, "remove-orphans": 3000}
+    return {
+        name: {
+            "task": task,
+            "schedule": timedelta(seconds=every),
+            "options": {"expires": expires[name]} if name in expires else {},
+        }
+        for name, (task, every) in seconds.items()
+    }

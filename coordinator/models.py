@@ -5,6 +5,8 @@ from typing import ClassVar
 from django.db import models
 from django.db.models import Q
 
+from coordinator import processes
+
 
 class Process(models.Model):
     """A web process, control worker or clock as it last reported itself. Rows without reports are soon removed.
@@ -13,17 +15,9 @@ class Process(models.Model):
     has the last run of each periodic job, by the database's clock; null for processes that run none.
     """
 
-    REPORT_SECONDS: ClassVar = 10.0
-    """Seconds between two reports of a process."""
-    SILENT_SECONDS: ClassVar = 3 * REPORT_SECONDS
-    """Seconds without a report after which a process counts as silent, and no longer as running."""
+    Kind: ClassVar = processes.Kind
 
-    class Kind(models.TextChoices):
-        WEB = "web", "web process"
-        CONTROL = "control", "control worker"
-        CLOCK = "clock", "clock"
-
-    kind = models.CharField(max_length=10, choices=Kind)
+    kind = models.CharField(max_length=10, choices=processes.Kind)
     host = models.CharField(max_length=255)
     pid = models.PositiveIntegerField()
     version = models.CharField(max_length=100)

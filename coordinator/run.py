@@ -5,6 +5,7 @@ settings are reported before it starts. Options that this module does not know a
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +13,9 @@ from pathlib import Path
 from django.conf import settings
 from django.utils.module_loading import import_string
 
-PROGRAMS = {"granian": "granian.cli.entrypoint", "celery": "celery.__main__.main"}
+PROGRAMS = {"granian": "granian.cli.entrypoint", "celery": "coordinator.run.celery"}
 """The programs, and the functions that run them."""
+APP = "coordinator.celery"
 GRANIAN = ("granian", "--interface=wsgi", "coordinator.wsgi:application")
 GRANIAN_LOGGING = Path(__file__).with_name("granian-logging.json")
 WEB_OPTIONS = (
@@ -57,6 +59,27 @@ def run(arguments: Sequence[str]) -> None:
     sys.exit(import_string(PROGRAMS[sys.argv[0]])())
 
 
+def celery() -> None:
+    """Run the command in `sys.argv`, a worker or the clock.
+
+    Celery's own program would do the same, but loads all of its commands first, with their shells.
+    """
+    from celery import maybe_patch_concurrency
+    from celery.bin.base import CLIContext
+
+    maybe_patch_concurrency()
+    start = sys.argv.index(APP) + 1
+    name, *options = sys.argv[start:]
+    context = CLIContext(
+        app=import_string(f"{APP}.app"),
+        no_color=bool(os.environ.get("NO_COLOR")),
+        workdir=None,
+        quiet="--quiet" in sys.argv[:start],
+    )
+    command = import_string(f"celery.bin.{name}.{name}")
+    command.main(args=options, prog_name=f"celery {name}", obj=context, auto_envvar_prefix=f"CELERY_{name.upper()}")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="coordinator run", allow_abbrev=False, description=__doc__)
     choices = parser.add_subparsers(dest="process", required=True)
@@ -85,4 +108,4 @@ def _web(options: argparse.Namespace) -> list[str]:
 def _celery(command: str, *options: str) -> list[str]:
     # Celery's banner is no line of JSON.
     quiet = ["--quiet"] if settings.LOG_FORMAT == "json" else []
-    return ["celery", *quiet, "-A", "coordinator.celery", command, f"--loglevel={settings.LOG_LEVEL}", *options]
+    return ["celery", *quiet, "-A", APP, command, f"--loglevel={settings.LOG_LEVEL}", *options]

@@ -62,8 +62,8 @@ from django.core.cache import close_caches  # noqa: E402
 from django.core.handlers.base import reset_urlconf  # noqa: E402
 
 from coordinator import boot_checks, request_slots  # noqa: E402
-from coordinator.models import Process  # noqa: E402
-from coordinator.monitoring import process  # noqa: E402
+from coordinator.monitoring import gauges, process  # noqa: E402
+from coordinator.processes import Kind  # noqa: E402
 from executions.lifecycle.dispatch import dispatch  # noqa: E402
 from executions.workers.registry import DISPATCH_TASK  # noqa: E402
 from foundation import wakeup  # noqa: E402
@@ -94,4 +94,4 @@ application = request_slots.in_slots(
 if _processes is not None:
     boot_checks.count_connections_soon(processes=_processes, threads=min(_slots, _threads))
 if _parent is not None:
-    process.start(Process.Kind.WEB, alive=request_slots.liveness)
+    process.start(Kind.WEB, gauges.exposition, alive=request_slots.liveness)

@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -34,6 +34,7 @@ PAYMENTS = EXAMPLES / "payments" / "data" / "payments.csv"
 PIPELINE = "examples.payments"
 TENANT = "acme"
 USER = "demo"
+SCOPES = ("read", "payloads:read", "executions:submit", "releases:register", "releases:activate")
 ENVIRONMENT = Path(".local", "demo.env")
 """What a worker and curl need to connect. The file exists while the demo waits for Ctrl-C."""
 
@@ -50,16 +51,18 @@ class Built:
 class Demo:
     """The steps of the demo. Each raises `DemoError`, `ChildError` or `ClientError` if it fails."""
 
-    def __init__(self, console: Console, folder: Path, servers: Mapping[str, str], started: float) -> None:
+    def __init__(self, console: Console, running: ExitStack, started: float) -> None:
+        """`running` ends what the demo starts."""
         self.console = console
-        self.folder = folder
+        self.running = running
+        self.folder = folder = Path(running.enter_context(TemporaryDirectory(prefix="coordinator-demo-")))
+        self.backing = Backing()
         self.author = folder / "author"
         key = signing_key.make(folder / "provenance.pem")
         self.metrics_token = secrets.token_urlsafe(24)
         settings = {"PROVENANCE_KEY_FILE": str(key.private), "METRICS_TOKEN": self.metrics_token}
-        self.product = Product(folder, servers, settings)
+        self.product = Product(folder, self.backing.environment(), settings, web_processes=1)
         self.password = secrets.token_urlsafe(12)
-        self.client = Client(self.product.url, TENANT, "")
         self.token = ""
         self.worker_key = ""
         self._started = started
@@ -67,25 +70,36 @@ class Demo:
     def say(self, text: str) -> None:
         self.console.print(f"[dim]{time.monotonic() - self._started:5.1f} s[/]  {text}")
 
-    def set_up(self) -> None:
-        """Start the product, create a user, a tenant, a token and a worker key, and copy the examples."""
+    def set_up(self) -> tuple[Built, Child]:
+        """Start the servers, the product, and a worker for the first release. Create a user, a tenant and a token.
+
+        A part begins when those that it needs have ended, so most of them overlap.
+        """
         shutil.copytree(EXAMPLES, self.author / "examples", ignore=shutil.ignore_patterns("__pycache__"))
         sys.path.insert(0, str(self.author))
-        with self.console.status("Creating the tables"):
-            self.product.prepare()
+        options = [f"--tenant={TENANT}", f"--user={USER}", *(f"--scope={scope}" for scope in SCOPES)]
+        with self.product.preparing(*options, DJANGO_SUPERUSER_PASSWORD=self.password) as preparation:
+            with self.console.status("Starting PostgreSQL and Valkey"):
+                self.running.enter_context(self.backing)
+            self.say("PostgreSQL and Valkey run")
+            self.running.enter_context(self.product.children)
+            with self.console.status("Creating the tables"):
+                preparation.migrate()
+            self.product.launch()
+            built = self.build("1.0", "examples.payments.pipeline:pipeline")
+            with self.console.status("Creating a user, a tenant, a token and a worker key"):
+                created = preparation.created()
+        self.token, self.worker_key = created["token"], created["workerKey"]
+        worker = self.start_worker(built)
         with self.console.status("Starting the web process, the control worker and the clock"):
-            self.product.start()
+            self.product.wait_until_ready()
         self.say(f"The web process, control worker and clock run at {self.product.url}")
-        with self.console.status("Creating a user, a tenant, a token and a worker key"):
-            manage = self.product.manage
-            user = [f"--username={USER}", "--email=demo@example.org", "--noinput"]
-            manage("createsuperuser", *user, DJANGO_SUPERUSER_PASSWORD=self.password)
-            manage("create_tenant", TENANT, f"--member={USER}")
-            scopes = ("read", "payloads:read", "executions:submit", "releases:register", "releases:activate")
-            scope_options = [f"--scope={scope}" for scope in scopes]
-            self.token = manage("issue_token", TENANT, "demo", f"--user={USER}", *scope_options)
-            self.worker_key = manage("worker_key", TENANT)
-        self.client = Client(self.product.url, TENANT, self.token)
+        self.await_worker(built)
+        return built, worker
+
+    @property
+    def client(self) -> Client:
+        return Client(self.product.url, TENANT, self.token)
 
     def build(self, version: str, reference: str) -> Built:
         out = self.folder / f"v{version}"
@@ -95,14 +109,16 @@ class Demo:
         self.say(f"Built release [b]{version}[/]: {steps}")
         return Built(version, written.path, built.path)
 
-    def host(self, built: Built) -> Child:
-        """Start a worker for a release. Return when the worker has registered."""
+    def start_worker(self, built: Built) -> Child:
+        name = f"worker-{built.version}"
+        return self.product.start_worker(name, release=built.descriptor, tenant=TENANT, key=self.worker_key)
+
+    def await_worker(self, built: Built) -> None:
+        """Return when the worker of a release has registered."""
         name = f"worker-{built.version}"
         with self.console.status(f"Starting {name}"):
-            child = self.product.start_worker(name, release=built.descriptor, tenant=TENANT, key=self.worker_key)
             self.client.wait_for_worker(name)
         self.say(f"{name} hosts release {built.version}: it runs the artifact whose digest the release pins")
-        return child
 
     def register(self, built: Built) -> None:
         with self.console.status(f"Uploading release {built.version}"):
@@ -141,9 +157,7 @@ class Demo:
         self.console.print(rejected)
 
     def run(self) -> None:
-        self.set_up()
-        first = self.build("1.0", "examples.payments.pipeline:pipeline")
-        worker = self.host(first)
+        first, worker = self.set_up()
         self.register(first)
         self.activate(first, "first release")
         done = self.client.finished(self.submit("payments-monday")["executionId"])
@@ -154,7 +168,8 @@ class Demo:
     def switch(self, worker: Child, earlier: dict[str, Any]) -> None:
         """Activate a second release while an execution of the first one is running."""
         second = self.build("2.0", "examples.payments_v2.pipeline:pipeline")
-        self.host(second)
+        self.start_worker(second)
+        self.await_worker(second)
         self.register(second)
         worker.send(signal.SIGSTOP)
         self.say("Paused worker-1.0, so that an execution of release 1.0 is still in progress after the switch")
@@ -229,12 +244,7 @@ def main() -> int:
     try:
         with ExitStack() as running:
             started = time.monotonic()
-            folder = Path(running.enter_context(TemporaryDirectory(prefix="coordinator-demo-")))
-            with console.status("Starting PostgreSQL and Valkey"):
-                backing = running.enter_context(Backing())
-            demo = Demo(console, folder, backing.environment(), started)
-            running.enter_context(demo.product.children)
-            demo.say("PostgreSQL and Valkey run")
+            demo = Demo(console, running, started)
             demo.run()
             done = True
             if sys.stdin.isatty():

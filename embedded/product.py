@@ -1,6 +1,7 @@
 """The product on one machine, for the demo and the tests: its servers, its processes, and a client of its API."""
 
 import atexit
+import json
 import os
 import secrets
 import shutil
@@ -8,8 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -109,6 +110,36 @@ BIN = Path(sys.executable).parent
 STARTUP_SECONDS = 60.0
 
 
+class Preparation:
+    """A process that runs `coordinator prepare`. The methods raise `ChildError` with its output if it fails."""
+
+    def __init__(self, process: subprocess.Popen[str], owner_url: str) -> None:
+        self._process = process
+        self._owner_url = owner_url
+
+    def migrate(self) -> None:
+        """Let the process begin: the servers accept connections. Return when other processes can start."""
+        if self._process.stdin is None or self._process.stdout is None:
+            raise ValueError("the process has no pipes")
+        with suppress(BrokenPipeError):  # it has failed, and its output says why
+            self._process.stdin.write(f"{self._owner_url}\n")
+            self._process.stdin.flush()
+        output = ""
+        for line in self._process.stdout:
+            if line.strip() == "migrated":
+                return
+            output += line
+        raise ChildError(f"coordinator prepare failed:\n{output}")
+
+    def created(self) -> dict[str, str]:
+        """Return the `token` and the `workerKey` that the process has created, when it has ended."""
+        output, _ = self._process.communicate()
+        if self._process.returncode != 0:
+            raise ChildError(f"coordinator prepare failed:\n{output}")
+        created: dict[str, str] = json.loads(output.splitlines()[-1])
+        return created
+
+
 class Product:
     """The web process, control worker and clock on existing servers, and transition workers.
 
@@ -174,18 +205,41 @@ class Product:
 
     def prepare(self) -> None:
         """Run the migrations as the owner of the database, and collect the static files."""
-        self.manage("migrate", "--verbosity=0", DATABASE_URL=self.servers["DATABASE_OWNER_URL"])
-        self.collect_static_files()
+        with self.preparing() as preparation:
+            preparation.migrate()
+
+    @contextmanager
+    def preparing(self, *options: str, **environment: str) -> Iterator[Preparation]:
+        """Run `coordinator prepare` with these options. It loads the product while the servers may still start."""
+        process = subprocess.Popen(
+            [str(self.programs / "coordinator"), "prepare", *options],
+            cwd=self.project,
+            env={**self.environment, **environment},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        with process:
+            try:
+                yield Preparation(process, self.servers["DATABASE_OWNER_URL"])
+            except BaseException:
+                process.kill()
+                raise
 
     def collect_static_files(self) -> None:
         self.manage("collectstatic", "--noinput", "--verbosity=0")
 
     def start(self) -> None:
         """Start the control worker, the clock and the web process. Return when the web process is ready."""
+        self.launch()
+        self.wait_until_ready()
+
+    def launch(self) -> None:
+        """Start the control worker, the clock and the web process, and do not wait for them."""
         self.start_control_worker()
         self.start_clock()
         self.start_web()
-        self.wait_until_ready()
 
     @property
     def web_command(self) -> list[str]:

@@ -67,7 +67,7 @@ def sweep() -> None:
     direct_uploads.expire()
 
 
-@shared_task(name="releases.scrub", acks_late=False, expires=55)
+@shared_task(name="releases.scrub", acks_late=False)
 def scrub_blobs() -> None:
     """Scrub the due blobs.
 
@@ -84,7 +84,7 @@ def check_blob(digest: str) -> None:
     _in_place(soundness.CHECK_TASK, blobs.check, digest)
 
 
-@shared_task(name=REMOVE_TASK, acks_late=False, expires=3000)
+@shared_task(name=REMOVE_TASK, acks_late=False)
 def remove_orphans() -> None:
     """Remove orphaned bytes if ORPHAN_SWEEP is set. The clock sends this task only in that case."""
     if settings.ORPHAN_SWEEP:

@@ -9,11 +9,11 @@ from celery import current_app
 from django.conf import settings
 from django.db import connection
 
-from coordinator.models import Process
+from coordinator.processes import SILENT_SECONDS
 from executions.workers import message_path
 from foundation.broker_gate import REFUSALS
 from foundation.database.bounded import time_limit
-from foundation.telemetry.metrics import OTHER, Gauge, Readings
+from foundation.telemetry.metrics import OTHER, Exposition, Gauge, Readings
 
 RELEASE: Final = ("tenant", "pipeline", "release")
 READ_SECONDS: Final = 2.0
@@ -41,7 +41,7 @@ blobs = Gauge("coordinator_blobs", "Stored blobs by the state of their last chec
 blob_check_age = Gauge("coordinator_blob_check_age_seconds", "The age of the oldest check of a stored blob.")
 processes = Gauge(
     "coordinator_processes",
-    f"Processes that reported themselves within {Process.SILENT_SECONDS:g} seconds.",
+    f"Processes that reported themselves within {SILENT_SECONDS:g} seconds.",
     ("kind", "version"),
 )
 report_age = Gauge(
@@ -145,6 +145,9 @@ def read() -> Readings:
             connection.close()
 
 
+exposition: Final = Exposition(read)
+
+
 def _of_database() -> Readings:
     begun = time.perf_counter()
     with time_limit(READ_SECONDS):
@@ -171,9 +174,7 @@ def _of_database() -> Readings:
         blobs: NO_BLOBS | {(state,): count for state, count, _ in stored},
         blob_check_age: {(): max((age for _, _, age in stored), default=0.0)},
         outcome_delay: {(): delay},
-        processes: Counter(
-            (kind, version) for (kind, *_), version, silent, _ in running if silent <= Process.SILENT_SECONDS
-        ),
+        processes: Counter((kind, version) for (kind, *_), version, silent, _ in running if silent <= SILENT_SECONDS),
         report_age: {process: silent for process, _, silent, _ in running},
         drift: {process: drifted for process, _, _, drifted in running},
     }

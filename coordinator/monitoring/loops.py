@@ -6,8 +6,11 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, Final
 
+from celery.apps.beat import Beat
 from celery.beat import Scheduler
 from celery.schedules import schedule
+from django.conf import settings
+from django.utils.log import configure_logging
 
 from coordinator.monitoring.process import liveness
 
@@ -36,7 +39,8 @@ class SteadyScheduler(Scheduler):
         for name, job in self.app.conf.beat_schedule.items():
             interval = schedule(job["schedule"], nowfun=self.now, app=self.app)
             saved = max(job["schedule"] - FIRST_RUN, timedelta())
-            self.add(name=name, task=job["task"], schedule=interval, last_run_at=self.now() - saved)
+            begun = self.now() - saved
+            self.add(name=name, task=job["task"], schedule=interval, options=job["options"], last_run_at=begun)
 
     @cached_property
     def producer(self) -> Any:
@@ -56,3 +60,11 @@ class SteadyScheduler(Scheduler):
     def ages(self) -> dict[str, float]:
         """Return how many seconds ago each job was last sent. Jobs that were not sent yet are missing."""
         return {name: self.clock() - at for name, at in self.sent_at.copy().items()}
+
+
+class Clock(Beat):
+    """The process `coordinator run clock`. It sends tasks by their names, so it loads neither tasks nor models."""
+
+    def init_loader(self) -> None:
+        """Configure the logs, as `django.setup` does in other processes, which would also load all models."""
+        configure_logging(settings.LOGGING_CONFIG, settings.LOGGING)

@@ -21,8 +21,7 @@ from celery import current_app
 from django.conf import settings
 from django.db import Error, connections
 
-from coordinator.models import Process
-from coordinator.monitoring import gauges
+from coordinator.processes import REPORT_SECONDS, Kind
 from foundation.broker_gate import REFUSALS
 from foundation.database.postgresql import base
 from foundation.database.postgresql.base import Chooser, Server, Timelines
@@ -37,7 +36,6 @@ KEPT_SECONDS: Final = 600.0
 """After this time without a report, the row of a process is removed."""
 liveness: Final = Liveness(longest_silence=settings.LIVENESS_SECONDS)
 """The main loop of a control worker or a clock. A web process has slots instead."""
-exposition: Final = Exposition(gauges.read)
 Jobs = Callable[[], Mapping[str, float]]
 
 # Records that a process runs, and removes the rows of processes that have not reported themselves for `kept` seconds.
@@ -63,24 +61,23 @@ ON CONFLICT (kind, host, pid) DO UPDATE SET version = excluded.version, started_
 LEAVE = "DELETE FROM coordinator_process WHERE kind = %(kind)s AND host = %(host)s AND pid = %(pid)s"
 
 
-def start(kind: Process.Kind, *, jobs: Jobs = dict, alive: Liveness = liveness) -> None:
+def start(kind: Kind, exposition: Exposition | None = None, *, jobs: Jobs = dict, alive: Liveness = liveness) -> None:
     """Start the threads of this process. Call this after the last fork. Ends the process if METRICS_PORT is in use.
 
-    `jobs` returns how many seconds ago the process last started each of its periodic jobs. `/live` tells `alive`.
+    METRICS_PORT has the `exposition`; without one, the counts of this process alone. `jobs` returns how many seconds
+    ago the process last started each of its periodic jobs. `/live` tells `alive`.
     """
     if settings.TRACES_ENDPOINT:
         traces.start(settings.TRACES_ENDPOINT, sample=settings.TRACES_SAMPLE, service=f"coordinator-{kind.value}")
     if settings.METRICS_PORT:
-        # The clock has no task that reads the database, so its counts suffice.
-        counts = Exposition(dict) if kind is Process.Kind.CLOCK else exposition
         try:
             Endpoint(
                 settings.METRICS_HOST,
                 settings.METRICS_PORT,
-                counts.text,
+                (exposition or Exposition(dict)).text,
                 alive,
                 token=settings.METRICS_TOKEN,
-                shared=kind is Process.Kind.WEB,
+                shared=kind is Kind.WEB,
                 log=log,
             ).start()
         except OSError as error:
@@ -102,7 +99,7 @@ class Reporter(threading.Thread):
     the seconds since 1970, and `jobs` how many seconds ago each periodic job was last started.
     """
 
-    def __init__(self, kind: Process.Kind, *, clock: Callable[[], float] = time.time, jobs: Jobs = dict) -> None:
+    def __init__(self, kind: Kind, *, clock: Callable[[], float] = time.time, jobs: Jobs = dict) -> None:
         super().__init__(name="reports", daemon=True)
         self._kind = kind
         self._clock = clock
@@ -117,7 +114,7 @@ class Reporter(threading.Thread):
         while not self._ended.is_set():
             self.report()
             exchange()
-            self._ended.wait(Process.REPORT_SECONDS)
+            self._ended.wait(REPORT_SECONDS)
 
     def report(self) -> None:
         """Write the row of this process."""

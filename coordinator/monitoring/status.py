@@ -29,8 +29,9 @@ from unfold.admin import ModelAdmin
 
 from coordinator import boot_checks, health
 from coordinator.models import Process
-from coordinator.monitoring.gauges import DUE, MOST_DUE, MOST_RELEASES, PROCESSES, rows
-from coordinator.monitoring.process import exposition, version
+from coordinator.monitoring.gauges import DUE, MOST_DUE, MOST_RELEASES, PROCESSES, exposition, rows
+from coordinator.monitoring.process import version
+from coordinator.processes import SILENT_SECONDS, Kind
 from executions.workers import message_path
 from foundation.database.bounded import time_limit
 from foundation.errors import QueryTooSlow
@@ -53,7 +54,7 @@ class Part(StrEnum):
 class Reported:
     """A process, as it last reported itself."""
 
-    kind: Process.Kind
+    kind: Kind
     host: str
     pid: int
     version: str
@@ -65,7 +66,7 @@ class Reported:
 
     @property
     def is_silent(self) -> bool:
-        return self.silent_seconds > Process.SILENT_SECONDS
+        return self.silent_seconds > SILENT_SECONDS
 
     @property
     def drifts(self) -> bool:
@@ -84,7 +85,7 @@ def status(tenant: str | None = None) -> dict[str, Any]:
         delay = message_path.outcome_delay()
     now = timezone.now()
     processes = [
-        Reported(Process.Kind(kind), host, pid, release, started, reported, silent, drift, json.loads(jobs or "{}"))
+        Reported(Kind(kind), host, pid, release, started, reported, silent, drift, json.loads(jobs or "{}"))
         for kind, host, pid, release, started, reported, silent, drift, jobs in running
     ]
     reporting = {each.kind for each in processes if not each.is_silent}
@@ -107,7 +108,7 @@ def status(tenant: str | None = None) -> dict[str, Any]:
         "broker": health.broker.status(),
         "store": health.store.status(),
         "processes": processes,
-        "missing": [kind for kind in Process.Kind if kind not in reporting],
+        "missing": [kind for kind in Kind if kind not in reporting],
         "jobs": list(_jobs(processes)),
         "queues": sorted(queues, key=itemgetter("oldest_due_at")),
         "migrations": boot_checks.pending(connection),
@@ -124,9 +125,7 @@ def _jobs(processes: Sequence[Reported]) -> Iterator[dict[str, Any]]:
     for name, job in sorted(settings.CELERY_BEAT_SCHEDULE.items()):
         runs = [datetime.fromisoformat(each.jobs[name]) for each in processes if name in each.jobs]
         last, every = max(runs, default=None), job["schedule"]
-        late = (
-            last is None or reported is None or reported - last > 2 * every + timedelta(seconds=Process.SILENT_SECONDS)
-        )
+        late = last is None or reported is None or reported - last > 2 * every + timedelta(seconds=SILENT_SECONDS)
         yield {"name": name, "every_seconds": every.total_seconds(), "last_run_at": last, "is_late": late}
 
 
@@ -134,7 +133,7 @@ PARTS: Sequence[str] = [part.value for part in Part]
 
 
 class ProcessView(serializers.Serializer[Reported]):
-    kind = serializers.ChoiceField(choices=Process.Kind.choices)
+    kind = serializers.ChoiceField(choices=Kind.choices)
     version = serializers.CharField()
     startedAt = serializers.DateTimeField(source="started_at")
     reportedAt = serializers.DateTimeField(source="reported_at")
@@ -165,7 +164,7 @@ class StatusView(serializers.Serializer[Any]):
     broker = serializers.ChoiceField(choices=PARTS)
     artifactStore = serializers.ChoiceField(choices=PARTS, source="store")
     missing = serializers.ListField(
-        child=serializers.ChoiceField(choices=Process.Kind.choices),
+        child=serializers.ChoiceField(choices=Kind.choices),
         help_text="Kinds of processes without any that reports itself.",
     )
     pendingMigrations = serializers.ListField(child=serializers.CharField(), source="migrations")
@@ -233,7 +232,7 @@ class StatusAdmin(ModelAdmin):
             "title": "Status",
             "status": found,
             "parts": [(title, found[name]) for title, name in DEPENDENCIES],
-            "silent_after": f"{Process.SILENT_SECONDS:g}",
+            "silent_after": f"{SILENT_SECONDS:g}",
         }
         request.current_app = self.admin_site.name
         return TemplateResponse(request, "monitoring/status.html", frame)

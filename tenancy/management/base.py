@@ -11,7 +11,13 @@ from tenancy.models import Tenant
 
 
 class Command(BaseCommand):
-    """An error of the product ends the command with its detail."""
+    """An error of the product ends the command with its detail.
+
+    Django's checks of the code are left to `coordinator check`: they import every page, which takes longer than most
+    commands do.
+    """
+
+    requires_system_checks = ()
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         try:
