@@ -40,7 +40,7 @@ class DropIndexOfForeignKey(NotInTransactionMixin, Operation):
         model = state.apps.get_model(app_label, self.model_name)
         table, column = model._meta.db_table, model._meta.get_field(self.name).column
         names = (schema_editor._create_index_name(table, [column]), table, column)
-        return tuple(map(schema_editor.quote_name, names))  # type: ignore[return-value]
+        return tuple(map(schema_editor.quote_name, names))
 
     def describe(self) -> str:
         return f"Drop the index of {self.model_name}.{self.name} concurrently"
