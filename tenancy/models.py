@@ -160,7 +160,9 @@ class Membership(models.Model):
     when the row is added, or when the user is created, activated or renamed. `tenancy.members` adds and lists the rows.
     """
 
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, related_name="memberships")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, related_name="memberships", db_index=False
+    )
     invited = models.CharField(max_length=150, blank=True, default="", db_default="")
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=20, choices=Role)
@@ -196,7 +198,7 @@ class ApiToken(AbstractAuthToken):
     """
 
     expiry = models.DateTimeField()
-    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="tokens")
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="tokens", db_index=False)
     name = models.CharField(max_length=100, validators=[validate_identifier])
     scopes = ArrayField(models.CharField(max_length=40, choices=[(scope.value, scope.value) for scope in Scope]))
     last_used_at = models.DateTimeField(null=True, editable=False)
@@ -318,7 +320,7 @@ class AuditHead(models.Model):
     `tenant` is null for the chain of the installation.
     """
 
-    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, null=True, related_name="+")
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, null=True, related_name="+", db_index=False)
     sequence = models.BigIntegerField()
     hash = models.CharField(max_length=64)
 
@@ -345,7 +347,7 @@ class AuditEntry(models.Model):
         DENIED = "denied", "Denied"
         FAILED = "failed", "Failed"
 
-    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, null=True, related_name="+")
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, null=True, related_name="+", db_index=False)
     sequence = models.BigIntegerField()
     at = models.DateTimeField()
     actor = models.CharField(max_length=200)

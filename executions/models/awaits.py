@@ -31,7 +31,7 @@ class AwaitUnit(models.Model):
         CANCELLED = "CANCELLED"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="await_units")
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="await_units", db_index=False)
     execution = models.ForeignKey(Execution, on_delete=models.PROTECT, related_name="await_units")
     step_id = models.CharField(max_length=300)
     step_index = models.IntegerField()

@@ -157,7 +157,7 @@ class CampaignItem(models.Model):
         PAUSED = "PAUSED"
         SKIPPED = "SKIPPED"
 
-    campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="items")
+    campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="items", db_index=False)
     # Nullable only so that the ORM uses a LEFT JOIN; a constraint requires a value.
     execution = models.ForeignKey(
         Execution, on_delete=models.DO_NOTHING, null=True, db_constraint=False, related_name="campaign_items"

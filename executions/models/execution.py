@@ -58,9 +58,14 @@ class Execution(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    # Every move updates the indexes, so there are only those that a query needs.
-    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="executions", db_index=False)
-    release = models.ForeignKey(Release, on_delete=models.PROTECT, related_name="executions", db_index=False)
+    # Every move updates the indexes, so there are only those that a query needs. The guards of executions imply the
+    # constraints of both foreign keys: see migration 0009.
+    tenant = models.ForeignKey(
+        Tenant, on_delete=models.PROTECT, related_name="executions", db_index=False, db_constraint=False
+    )
+    release = models.ForeignKey(
+        Release, on_delete=models.PROTECT, related_name="executions", db_index=False, db_constraint=False
+    )
     pipeline_id = models.CharField(max_length=IDENTITY_LENGTH)
     contract_version = models.CharField(max_length=IDENTITY_LENGTH)
     release_version = models.CharField(max_length=IDENTITY_LENGTH)
@@ -181,8 +186,11 @@ class Execution(models.Model):
             ),
             models.Index(fields=("release",), condition=Q(status=State.RUNNING), name="execution_running"),
             models.Index(fields=("tenant", "-created_at", "-id"), name="execution_newest"),
+            # For the counts of live executions, which read nothing else.
             models.Index(
-                fields=("release",), condition=~Q(status__in=TERMINAL_VALUES), name="execution_live_by_release"
+                fields=("release", "status", "smoke"),
+                condition=~Q(status__in=TERMINAL_VALUES),
+                name="execution_live",
             ),
             # The removal of an await unit checks that no execution waits for it.
             models.Index(
@@ -281,8 +289,8 @@ class DeadLetter(models.Model):
             """True if the same transition may succeed when it runs again."""
             return self in {self.RETRY_EXHAUSTED, self.AWAIT_FAILED, self.LEASES_LOST}
 
-    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="dead_letters")
-    execution = models.ForeignKey(Execution, on_delete=models.PROTECT, related_name="dead_letters")
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="dead_letters", db_index=False)
+    execution = models.ForeignKey(Execution, on_delete=models.PROTECT, related_name="dead_letters", db_index=False)
     execution_version = models.BigIntegerField()
     transition_key = models.CharField(max_length=200)
     terminal_status = models.CharField(max_length=20)

@@ -45,7 +45,7 @@ class Worker(models.Model):
     them.
     """
 
-    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="workers")
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="workers", db_index=False)
     pipeline_id = models.CharField(max_length=IDENTITY_LENGTH)
     contract_version = models.CharField(max_length=IDENTITY_LENGTH)
     release_version = models.CharField(max_length=IDENTITY_LENGTH)
@@ -231,7 +231,7 @@ class WorkerKeyChange(models.Model):
     active. Neither bound ever decreases, so a revoked key never becomes active again.
     """
 
-    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="worker_key_changes")
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="worker_key_changes", db_index=False)
     number = models.PositiveIntegerField()
     newest = models.PositiveIntegerField()
     oldest = models.PositiveIntegerField()

@@ -41,7 +41,7 @@ class Activation(models.Model):
     gets `share` percent of the new executions.
     """
 
-    pipeline = models.ForeignKey(Pipeline, on_delete=models.PROTECT, related_name="activations")
+    pipeline = models.ForeignKey(Pipeline, on_delete=models.PROTECT, related_name="activations", db_index=False)
     sequence = models.PositiveIntegerField()
     release = models.ForeignKey(Release, on_delete=models.PROTECT, related_name="activations")
     previous = models.ForeignKey(Release, on_delete=models.PROTECT, null=True, related_name="+")
@@ -117,7 +117,7 @@ class ActivationRequest(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    pipeline = models.ForeignKey(Pipeline, on_delete=models.PROTECT, related_name="activation_requests")
+    pipeline = models.ForeignKey(Pipeline, on_delete=models.PROTECT, related_name="activation_requests", db_index=False)
     release = models.ForeignKey(Release, on_delete=models.PROTECT, related_name="activation_requests")
     base = models.ForeignKey(Activation, on_delete=models.PROTECT, null=True, related_name="+")
     plan = models.JSONField(null=True)
@@ -194,7 +194,7 @@ class Vote(models.Model):
         APPROVE = "approve", "Approve"
         REFUSE = "refuse", "Refuse"
 
-    request = models.ForeignKey(ActivationRequest, on_delete=models.PROTECT, related_name="votes")
+    request = models.ForeignKey(ActivationRequest, on_delete=models.PROTECT, related_name="votes", db_index=False)
     round = models.PositiveIntegerField()
     voter = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     actor = models.CharField(max_length=200)

@@ -276,7 +276,7 @@ class Pipeline(Policy):
     to which the pipeline belongs; it is empty until the first deployment names it, and never changes afterwards.
     """
 
-    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="pipelines")
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="pipelines", db_index=False)
     pipeline_id = models.CharField(max_length=IDENTITY_LENGTH)
     application = models.CharField(max_length=IDENTITY_LENGTH, default="", blank=True)
     activation = models.OneToOneField(

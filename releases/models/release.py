@@ -22,7 +22,7 @@ from wire.identity import ReleaseIdentity
 class Contract(models.Model):
     """The semantics of a pipeline at one contract version. `document` is normalised. A contract never changes."""
 
-    pipeline = models.ForeignKey(Pipeline, on_delete=models.PROTECT, related_name="contracts")
+    pipeline = models.ForeignKey(Pipeline, on_delete=models.PROTECT, related_name="contracts", db_index=False)
     contract_version = models.CharField(max_length=IDENTITY_LENGTH)
     document = models.JSONField()
     created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
@@ -134,7 +134,7 @@ class Artifact(models.Model):
     it once, together with `resolved`, if it finds the bytes in a repository. Nothing else ever changes.
     """
 
-    release = models.ForeignKey(Release, on_delete=models.PROTECT, related_name="artifacts")
+    release = models.ForeignKey(Release, on_delete=models.PROTECT, related_name="artifacts", db_index=False)
     position = models.PositiveSmallIntegerField()
     artifact_id = models.CharField(max_length=IDENTITY_LENGTH)
     kind = models.CharField(max_length=20, choices=[(kind.value, kind.value) for kind in ArtifactKind])
@@ -244,7 +244,7 @@ class Deployment(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="deployments")
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="deployments", db_index=False)
     idempotency_key = models.CharField(max_length=KEY_LENGTH)
     release = models.ForeignKey(Release, on_delete=models.PROTECT, related_name="deployments")
     descriptor_digest = models.CharField(max_length=71)
@@ -277,7 +277,7 @@ class Attachment(models.Model):
 
     MAX_PER_RELEASE = 32
 
-    release = models.ForeignKey(Release, on_delete=models.PROTECT, related_name="attachments")
+    release = models.ForeignKey(Release, on_delete=models.PROTECT, related_name="attachments", db_index=False)
     position = models.PositiveSmallIntegerField()
     kind = models.CharField(max_length=10, choices=[(kind.value, kind.value) for kind in AttachmentKind])
     digest = models.CharField(max_length=71)
@@ -313,7 +313,7 @@ class TrustedKey(models.Model):
     Keys are never changed or removed, so a revoked key cannot be added again.
     """
 
-    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="trusted_keys")
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="trusted_keys", db_index=False)
     name = models.CharField(max_length=100)
     key_id = models.CharField(max_length=64)
     public_key = models.TextField()

@@ -96,15 +96,28 @@ SUBMISSION = NewRow(
     """,
     script=with_event("{insert}"),
 )
+LEASED = """
+    lease_owner = 'x' & lease_protocol = 'celery' & lease_token = gen_random_uuid() & lease_expires_at = now()
+""".strip()
 START = NewRow(
     "executions_execution",
     f"{SUBMISSION.chosen}\n status = 'QUEUED' & version = 0 & attempt = 0 & event_count = 1",
-    """
-        execution_starts_queued: status = 'RUNNING' | 'WAIT_RETRY' | 'WAITING_EXTERNAL' | 'SUCCEEDED' | 'FAILED' | 'DLQ'
-        status = 'CANCELLED' | 'READY'
-        version = 1 | -1
-        attempt = 1 | -1
-        event_count = 0 | 2
+    f"""
+        execution_starts_queued: status = 'WAIT_RETRY'
+        status = 'FAILED' | 'DLQ' | 'CANCELLED' & finished_at = now()
+        status = 'SUCCEEDED' & finished_at = now() & result = '1'
+        status = 'RUNNING' & {LEASED}
+        version = 1 & event_count = 2
+        attempt = 1
+        event_count = 2
+        execution_running_has_lease: status = 'RUNNING'
+        execution_waiting_has_unit: status = 'WAITING_EXTERNAL'
+        execution_success_has_result: status = 'SUCCEEDED'
+        execution_terminal_has_finish: status = 'FAILED' | 'DLQ' | 'CANCELLED'
+        execution_status_known: status = 'READY'
+        execution_counts: version = 1 | -1
+        attempt = -1
+        event_count = 0
     """,
     script=with_event("{insert}"),
     ordinary=False,

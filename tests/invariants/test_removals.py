@@ -138,3 +138,10 @@ def test_a_worker_is_kept_for_a_day_after_it_stopped_and_removed_with_its_events
         assert results(database, [whole], setup=setup, ordinary=False) == {whole: expected}
     unguarded(database, setup)
     assert "_fk_" in refusal(database, removal)
+
+
+def test_what_executions_are_pinned_to_is_never_removed(database: Connection) -> None:
+    """Executions have no foreign keys to their release and tenant."""
+    release = f"SELECT release_id FROM executions_execution WHERE id = {execution('queued')}"
+    assert refusal(database, f"DELETE FROM releases_release WHERE id = ({release})") == "release_not_deleted"
+    assert "_fk_tenancy_tenant" in refusal(database, f"DELETE FROM tenancy_tenant WHERE id = {tenant('owner')}")
