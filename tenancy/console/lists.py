@@ -207,11 +207,15 @@ class BoundedList(ChangeList):
         self.problem: CoordinatorError | None = None
         try:
             with time_limit(LIST_SECONDS):
-                self.result_list: Any = list(self.result_list)
+                self.result_list: Any = self.rows_of_page()
             self.count = self._counted()
         except QueryTooSlow as problem:
             self.problem = problem
             self.result_list, self.count, self.slow_count = [], None, True
+
+    def rows_of_page(self) -> list[Any]:
+        """Read the rows of the page, within the time limit."""
+        return list(self.result_list)
 
     def _counted(self) -> int | None:
         if len(self.result_list) < self.list_per_page and self.page_num == 1:

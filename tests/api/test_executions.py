@@ -35,7 +35,8 @@ def two(owner: Tenant) -> tuple[Execution, Execution]:
     """A failed execution, and a queued one with a tag."""
     [dead] = making.dead(owner, "order-1", code="NO_FUNDS")
     queued = making.execution(owner, "order-2")
-    with unguarded(Execution):
+    with unguarded(Execution), unguarded(Release):
+        Release.objects.update(created_at="2026-01-01T11:00:00Z")  # no release is newer than its executions
         Execution.objects.filter(pk=queued.pk).update(
             tags=["customer=42"], submitted_by="user:eva", created_at="2026-01-01T12:00:00Z", current_step_index=1
         )
